@@ -62,7 +62,7 @@ function world:lost(sent)
   return not self.mta:wait_message(sent.token, 0)
 end
 
-world.compose = compose
+cases.compose = compose
 
 --- Starts a filter and an MTA that uses it; used by the specs' setup.
 function cases.world(mta_module, filter, options)
@@ -685,8 +685,8 @@ function cases.define(name, start, unavailable)
       local function w() return current end
 
       setup(function()
-        -- Sendmail writes macros and command as two packets; over TCP each such pair waits 40 ms for the filter's delayed
-        -- acknowledgement (libmilter), so most of its cases go through a unix socket.
+        -- Sendmail writes macros and command as two packets; over TCP each such pair waits 40 ms for the filter's
+        -- delayed acknowledgement (libmilter), so most of its cases go through a unix socket.
         filter = start { unix = mta_module.kind == "sendmail" }
         current = cases.world(mta_module, filter)
       end)

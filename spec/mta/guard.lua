@@ -5,7 +5,8 @@
 -- The spec holds the other end of standard input. When that end closes (the spec stopped the command, ended or
 -- crashed), or when SECONDS are over, every process below this one gets SIGTERM, and after GRACE seconds SIGKILL.
 -- The guard is a subreaper: a process that turned itself into a daemon comes back to it, in whatever session or
--- process group it is, so each one is ended by its own id. At last the directory REMOVE is removed, unless it is "-".
+-- process group it is, so each one is ended by its own id. At last the directory REMOVE is removed, unless it is "-" or
+-- the spec sent a byte before it closed.
 local ffi = require "ffi"
 
 ffi.cdef [[
@@ -68,11 +69,12 @@ local function any_left()
   end
 end
 
--- Waits until standard input closes; true if it did within the milliseconds given.
+-- Waits until the spec lets go of standard input; true if it did within the milliseconds given.
 local function released(milliseconds)
   local list = ffi.new("struct pollfd[1]", { { fd = 0, events = POLLIN } })
   if C.poll(list, 1, milliseconds) <= 0 then return false end
-  return C.read(0, ffi.new("char[16]"), 16) <= 0
+  if C.read(0, ffi.new("char[1]"), 1) == 1 then remove = "-" end
+  return true
 end
 
 

@@ -61,6 +61,11 @@ local function milter_list(list)
   return table.concat(items, ", ")
 end
 
+-- Postfix reads a main.cf again and again until it is two seconds old, lest it be half written.
+local function cool_down(self)
+  process.run(("touch -d '1 minute ago' %s/etc/main.cf"):format(self.directory))
+end
+
 ---@class postfix.Options
 ---@field milters? (string|table)[]      smtpd_milters
 ---@field non_smtpd_milters? (string|table)[]
@@ -119,9 +124,10 @@ function postfix.start(options)
   table.sort(lines)
   process.write_file(directory .. "/etc/main.cf", table.concat(lines))
   process.write_file(directory .. "/etc/master.cf", SERVICES:format(self.port))
+  cool_down(self)
   self.child = process.start({ assert(process.which "postfix"), "-c", directory .. "/etc", "start-fg" },
     { output = directory .. "/output", remove = directory, life = options.life })
-  local ok, text = process.wait_port(self.port, 20, "220 ")
+  local ok, text = process.wait_port(self.port, 20, true)
   if not ok then
     text = ("Postfix: %s\n%s\n%s"):format(text, self.child:text(), self:log())
     self:stop()
@@ -140,9 +146,10 @@ end
 function methods:configure(settings)
   for name, value in pairs(settings) do
     process.run(("postconf -c %s/etc -e '%s = %s'"):format(self.directory, name, value))
+    cool_down(self)
   end
   process.run(("postfix -c %s/etc reload"):format(self.directory))
-  assert(process.wait_port(self.port, 10, "220 "))
+  assert(process.wait_port(self.port, 10, true))
 end
 
 --- Uses other milters from now on.

@@ -159,14 +159,16 @@ function child:wait_text(text, seconds, pattern)
 end
 
 --- Ends the command and all that it started; returns when everything is gone.
-function child:stop()
+---@param keep? boolean  keep the directory named as `remove`
+function child:stop(keep)
   if not self.guard then return end
+  if keep then posix.unistd.write(self.writer, "k") end
   posix.unistd.close(self.writer)
   posix.wait.wait(self.guard)
   self.guard = nil
 end
 
---- Waits until somebody accepts connections at 127.0.0.1:port and, if wanted, sends a first line.
+--- Waits until somebody accepts connections at 127.0.0.1:port and, if wanted, sends a line that begins with a code.
 function process.wait_port(port, seconds, greeting)
   return process.wait_until(seconds, function()
     local probe = socket.tcp()
@@ -174,7 +176,7 @@ function process.wait_port(port, seconds, greeting)
     local ok = probe:connect("127.0.0.1", port)
     if ok and greeting then
       ok = probe:receive "*l"
-      ok = ok and ok:find(greeting, 1, true)
+      ok = ok and ok:find "^%d%d%d"
       probe:send "QUIT\r\n"
     end
     probe:close()

@@ -118,8 +118,8 @@ local function launch(self)
   self.child = process.start({
     "unshare", "-u", "sh", "-c", 'hostname "$0" && exec "$@"', HOST,
     program(), "-bD", "-q1m", "-C" .. self.directory .. "/sendmail.cf", "-X" .. self.directory .. "/transcript",
-  }, { output = self.directory .. "/output", life = self.life })
-  local ok, text = process.wait_port(self.port, 20, "220 ")
+  }, { output = self.directory .. "/output", life = self.life, remove = self.directory })
+  local ok, text = process.wait_port(self.port, 20, true)
   if not ok then
     text = ("Sendmail: %s\n%s"):format(text, self.child:text())
     self:stop()
@@ -155,7 +155,7 @@ end
 --- Uses other milters from now on: Sendmail is started anew.
 function methods:set_milters(list)
   self.milters = list
-  self.child:stop()
+  self.child:stop(true)
   write_configuration(self, self.options)
   launch(self)
 end
@@ -229,9 +229,8 @@ end
 
 --- Ends Sendmail, its sink and everything they started, and removes their files.
 function methods:stop()
-  if self.child then self.child:stop() end
   self.sink:stop()
-  process.run(("rm -rf -- '%s'"):format(self.directory))
+  self.child:stop()
 end
 
 return sendmail

@@ -21,7 +21,7 @@ function sink.start(directory)
     assert(process.which "smtp-sink", "smtp-sink is missing: run spec/mta/install"), "-u", "postfix",
     "-d", self.directory .. "/m.", "-h", "sink.example", ("127.0.0.1:%d"):format(self.port), "64",
   }, { output = directory .. "/sink.log" })
-  assert(process.wait_port(self.port, 5, "220 "))
+  assert(process.wait_port(self.port, 5, true))
   return self
 end
 
