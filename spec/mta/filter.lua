@@ -33,8 +33,10 @@ function filter.stand_in(options)
   end
   local self = setmetatable(listen_at(options or {}), methods)
   self.kind = "libmilter"
-  self.child = process.start({ program, self.spec },
-    { output = self.directory .. "/output", remove = self.directory, grace = 0.2 }) -- libmilter takes five seconds to stop
+  self.child = process.start({ program, self.spec }, {
+    output = self.directory .. "/output", remove = self.directory,
+    grace = 0.2, -- libmilter takes five seconds to stop
+  })
   assert(self.child:wait_text("listening on", 5))
   return self
 end
