@@ -90,9 +90,11 @@ function filter.host(scripts, options)
   return self
 end
 
---- Writes scripts into the directory the host serves (the host sees them after reload).
+--- Writes scripts into the directory the host serves (the host sees them after reload), each at once, as editors do.
 function methods:write(scripts)
-  for name, source in pairs(scripts) do process.write_file(self.scripts .. "/" .. name, source) end
+  for name, source in pairs(scripts) do
+    assert(os.rename(process.write_file(self.directory .. "/new", source), self.scripts .. "/" .. name))
+  end
 end
 
 --- SIGHUP.

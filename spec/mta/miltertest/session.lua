@@ -87,6 +87,25 @@ function session.passed(conn, what)
   if got ~= "continue" and got ~= "accept" then error(("%s: %s"):format(what or "end of message", got), 2) end
 end
 
+--- Fails unless a header field was added, at whatever place. A filter that asked for leading spaces (SMFIP_HDR_LEADSPC)
+--- sends " v" where others send "v"; miltertest shows both as they are.
+function session.added(conn, name, value)
+  for _, operation in ipairs { MT_HDRADD, MT_HDRINSERT } do
+    for _, space in ipairs { "", " " } do
+      if mt.eom_check(conn, operation, name, space .. value) then return end
+    end
+  end
+  error(("%s: %s was not added"):format(name, value), 2)
+end
+
+--- Fails unless a header field was changed to a value; see session.added about the space.
+function session.changed(conn, name, value)
+  for _, space in ipairs { "", " " } do
+    if mt.eom_check(conn, MT_HDRCHANGE, name, space .. value) then return end
+  end
+  error(("%s: not changed to %s"):format(name, value), 2)
+end
+
 --- Runs a script's body; says what went wrong and ends with status 1.
 function session.run(body)
   local ok, problem = xpcall(body, function(text) return debug.traceback(tostring(text), 2) end)
