@@ -71,7 +71,10 @@ char *mm_steps_text(uint32_t bits, char *to, size_t size)
 /* Steps off for stages nobody wants, silence for those that decide nothing. */
 static uint32_t steps_wanted(const struct mm_wanted *w)
 {
-	uint32_t bits = SMFIP_SKIP | SMFIP_HDR_LEADSPC;
+	uint32_t bits = SMFIP_SKIP;
+	/* Without header events there is no space to be told of, and the MTA writes the one behind the colon itself. */
+	if (w->stages & MM_STAGE_BIT(header))
+		bits |= SMFIP_HDR_LEADSPC;
 	for (unsigned stage = 0; stage < MM_STAGE_COUNT; stage++) {
 		const struct mm_command_row *row = mm_command_of_stage(stage);
 		if (row == NULL)
