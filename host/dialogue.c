@@ -138,7 +138,7 @@ static void trace_from(struct mm_dialogue *d, size_t from)
 	mm_frame_init(&f, UINT32_MAX - 1);
 	mm_frame_feed(&f, d->out.bytes + from, d->out.size - from, &ignored);
 	while (mm_frame_next(&f, &p, &ignored) == MM_FRAME_PACKET) {
-		d->transport.trace(d->transport.self, true, &p);
+		d->transport.trace(d->transport.trace_self, true, &p);
 		mm_frame_done(&f);
 	}
 	mm_frame_free(&f);
@@ -166,7 +166,7 @@ static bool next_packet(struct mm_dialogue *d, double timeout, struct mm_packet 
 		switch (mm_frame_next(&d->frame, out, why)) {
 		case MM_FRAME_PACKET:
 			if (d->transport.trace != NULL)
-				d->transport.trace(d->transport.self, false, out);
+				d->transport.trace(d->transport.trace_self, false, out);
 			return true;
 		case MM_FRAME_BAD:
 			return false;
@@ -544,7 +544,9 @@ static enum mm_verdict_kind kind_of(const struct mm_mta_reply *r)
 static bool decide(struct mm_dialogue *d, enum mm_stage stage, enum mm_verdict_kind kind, const struct mm_mta_reply *reply)
 {
 	struct mm_dialogue_result *r = d->result;
-	struct mm_text words = text_of(own_words(d, stage, kind)), copy = words;
+	if (kind == MM_VERDICT_continue || kind == MM_VERDICT_skip)
+		kind = MM_VERDICT_accept;       /* at end of message they are the same */
+	struct mm_text copy = text_of(own_words(d, stage, kind));
 	struct mm_fault ignored;
 	bool is_told = reply != NULL && reply->row->letter == SMFIR_REPLYCODE
 		&& !(stage == MM_STAGE_connect && !is_postfix(d));      /* Sendmail words a refused connection itself */
@@ -557,7 +559,7 @@ static bool decide(struct mm_dialogue *d, enum mm_stage stage, enum mm_verdict_k
 		copy = (struct mm_text){ text, reply->first.size };
 	}
 	r->is_decided = true;
-	r->verdict = kind == MM_VERDICT_continue || kind == MM_VERDICT_skip ? MM_VERDICT_accept : kind;
+	r->verdict = kind;
 	r->stage = stage;
 	r->text = keep_worded(r, copy);
 	r->code = 0;

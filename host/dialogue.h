@@ -20,7 +20,8 @@ struct mm_dialogue_transport {
 	 * broken, the fault says which. */
 	bool (*read)(void *self, double timeout_s, const void **bytes, size_t *n, struct mm_fault *why);
 	/* Every packet, commands as they are written and replies as they come; may be NULL. */
-	void (*trace)(void *self, bool is_command, const struct mm_packet *);
+	void (*trace)(void *trace_self, bool is_command, const struct mm_packet *);
+	void *trace_self;
 };
 
 /* Which macros, where (protocol 6). */
