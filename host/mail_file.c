@@ -597,12 +597,13 @@ bool mm_mail_file_edit(struct mm_mail_file *m, enum mm_mta_kind kind, bool space
 
 /* ---- writing ---- */
 
-static void append_with_ends(struct mm_buffer *out, struct mm_text text, const char *line_end)
+/* has_crlf: the CR in front of an LF belongs to the line end; in a header value it is one too many, and stays. */
+static void append_with_ends(struct mm_buffer *out, struct mm_text text, bool has_crlf, const char *line_end)
 {
 	while (text.size > 0) {
 		const char *lf = memchr(text.bytes, '\n', text.size);
 		size_t size = lf != NULL ? (size_t)(lf - text.bytes) : text.size;
-		bool has_cr = lf != NULL && size > 0 && text.bytes[size - 1] == '\r';
+		bool has_cr = has_crlf && lf != NULL && size > 0 && text.bytes[size - 1] == '\r';
 		mm_buffer_append(out, text.bytes, size - has_cr);
 		if (lf != NULL)
 			mm_buffer_append(out, line_end, strlen(line_end));
@@ -617,7 +618,7 @@ void mm_mail_file_write_field(const struct mm_mail_file *m, const struct mm_mail
 	struct mm_text name = mm_mail_text(m, f->name);
 	mm_buffer_append(out, name.bytes, name.size + f->blanks);
 	mm_buffer_append_u8(out, ':');
-	append_with_ends(out, mm_mail_text(m, f->value), line_end);
+	append_with_ends(out, mm_mail_text(m, f->value), false, line_end);
 	mm_buffer_append(out, line_end, strlen(line_end));
 }
 
@@ -628,7 +629,7 @@ void mm_mail_file_write(const struct mm_mail_file *m, struct mm_buffer *out)
 		if (!m->fields[i].is_gone)
 			mm_mail_file_write_field(m, &m->fields[i], out);
 	mm_buffer_append(out, line_end, strlen(line_end));
-	append_with_ends(out, (struct mm_text){ (const char *)m->body.bytes, m->body.size }, line_end);
+	append_with_ends(out, (struct mm_text){ (const char *)m->body.bytes, m->body.size }, true, line_end);
 	if (m->body.size > 0 && m->body.bytes[m->body.size - 1] != '\n')
 		mm_buffer_append(out, line_end, strlen(line_end));
 }

@@ -226,7 +226,7 @@ static bool take_mta(struct mm_trial *t, const char *value, struct mm_fault *why
 	return true;
 }
 
-static bool take_rcpt(struct mm_trial *t, const char *value, struct mm_fault *why)
+bool mm_trial_add_rcpt(struct mm_trial *t, const char *value, struct mm_fault *why)
 {
 	if (!mm_array_grow(&t->rcpts, t->rcpt_count, &t->rcpt_capacity, sizeof *t->rcpts))
 		return no_memory(why);
@@ -240,7 +240,7 @@ static bool take_option(struct mm_trial *t, int option, const char *value, struc
 	double number;
 	switch ((enum mm_trial_option)option) {
 	case MM_TRIAL_FROM:          t->from = value; return true;
-	case MM_TRIAL_RCPT:          return take_rcpt(t, value, why);
+	case MM_TRIAL_RCPT:          return mm_trial_add_rcpt(t, value, why);
 	case MM_TRIAL_HELO:          p->helo = value[0] != '\0' ? value : NULL; return true;
 	case MM_TRIAL_CLIENT:        return take_client(t, value, why);
 	case MM_TRIAL_AUTH:          p->auth_user = value; return true;
@@ -307,17 +307,22 @@ bool mm_trial_options(struct mm_trial *t, int argc, char **argv, const struct op
 	bool (*take)(void *, int, const char *, struct mm_fault *), void *self, int *first, struct mm_fault *why)
 {
 	struct option all[SHARED_COUNT + OWN_MAX + 1] = { 0 };
-	size_t count = 0;
+	char letters[8 + 2 * OWN_MAX] = ":o:qh";
 	memcpy(all, shared, sizeof shared);
-	for (count = SHARED_COUNT; own_options->name != NULL && count < SHARED_COUNT + OWN_MAX; own_options++)
-		all[count++] = *own_options;
+	for (size_t i = 0; i < OWN_MAX && own_options[i].name != NULL; i++) {
+		const struct option *o = &own_options[i];
+		size_t at = strlen(letters);
+		all[SHARED_COUNT + i] = *o;
+		if (o->val < MM_TRIAL_NONE)
+			snprintf(letters + at, sizeof letters - at, o->has_arg == required_argument ? "%c:" : "%c", o->val);
+	}
 	opterr = 0;
 	optind = 0;                             /* both commands may run in one process, in a test */
-	for (int c; (c = getopt_long(argc, argv, ":o:qh", all, NULL)) != -1;) {
+	for (int c; (c = getopt_long(argc, argv, letters, all, NULL)) != -1;) {
 		if (c == '?' || c == ':')
 			return bad_option(c, argv, all, why);
 		c = c == 'o' ? MM_TRIAL_OUTPUT : c == 'q' ? MM_TRIAL_QUIET : c == 'h' ? MM_TRIAL_HELP : c;
-		if (c >= MM_TRIAL_END ? !take(self, c, optarg, why) : !take_option(t, c, optarg, why))
+		if (c >= MM_TRIAL_END || c < MM_TRIAL_NONE ? !take(self, c, optarg, why) : !take_option(t, c, optarg, why))
 			return false;
 	}
 	*first = optind;

@@ -69,12 +69,14 @@ struct mm_trial {
 
 void mm_trial_init(struct mm_trial *, const char *command);
 void mm_trial_free(struct mm_trial *);
-/* Reads argv[1..] for getopt_long(): the shared options, and those of `own` (ended by a zeroed row, values from
- * MM_TRIAL_END on) through take(). *first: index of the first operand, argv is permuted. False: the fault is for a usage
- * line; an unknown option comes with the one that was probably meant. */
+/* Reads argv[1..] for getopt_long(): the shared options, and those of `own` (ended by a zeroed row) through take(); their
+ * values are letters, which are options of one letter too, or count from MM_TRIAL_END. *first: index of the first operand,
+ * argv is permuted. False: the fault is for a usage line; an unknown option comes with the one that was probably meant. */
 bool mm_trial_options(struct mm_trial *, int argc, char **argv, const struct option *own,
 	bool (*take)(void *self, int option, const char *argument, struct mm_fault *why), void *self, int *first,
 	struct mm_fault *why);
+/* One more --rcpt. Borrowed. */
+bool mm_trial_add_rcpt(struct mm_trial *, const char *value, struct mm_fault *why);
 /* Prints what MM_TRIAL_OPTIONS says to stdout. */
 void mm_trial_help_options(void);
 /* Puts the files ("-": standard input) before the filter behind the transport and shows the outcome. Returns an exit code:
