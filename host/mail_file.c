@@ -173,10 +173,10 @@ bool mm_mail_file_parse(struct mm_mail_file *m, const void *bytes, size_t n, str
 	size_t line_number = 1, ended_by;
 	if (n > UINT32_MAX / 2)
 		return mm_fault_set(why, MM_FAULT_CONFIG, "%zu bytes; a message may have 2 GiB", n);
-	struct mm_text peek = left;
-	next_line(&peek, &ended_by);
+	struct mm_text peek = left, first = next_line(&peek, &ended_by);
+	uint32_t blanks_before_colon;
 	m->has_lf_lines = ended_by != 2;
-	if (n >= 5 && memcmp(bytes, "From ", 5) == 0) {
+	if (first.size >= 5 && memcmp(first.bytes, "From ", 5) == 0 && name_size(first, &blanks_before_colon) == 0) {
 		left = peek;
 		line_number++;
 	}
