@@ -8,11 +8,22 @@
 
 /* ---- verdicts ---- */
 
+/* "10-auth.lua:12", for the log line of the message. */
+static void note_place(lua_State *L, struct mm_verdict *v)
+{
+	lua_Debug where;
+	if (!lua_getstack(L, 1, &where) || !lua_getinfo(L, "Sl", &where))
+		return;
+	const char *slash = strrchr(where.short_src, '/');
+	snprintf(v->decided_by, sizeof v->decided_by, "%.40s:%d", slash != NULL ? slash + 1 : where.short_src, where.currentline);
+}
+
 /* Ends the handler: a yield crosses every pcall, so nothing between here and the host can swallow it. Where Lua cannot
  * yield an error has to do; the verdict stands even if that one is caught. */
 static int leave_handler(lua_State *L, struct mm_script_session *ss)
 {
 	ss->has_verdict = true;
+	note_place(L, &ss->verdict);
 	lua_settop(L, 0);
 	lua_rawgeti(L, LUA_REGISTRYINDEX, ss->script->host_token);
 	return lua_isyieldable(L) ? lua_yield(L, 1) : lua_error(L);

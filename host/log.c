@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <syslog.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -13,6 +14,20 @@ static const char *const level_names[] = { "debug", "info", "warn", "error" };  
 void mm_log_init(struct mm_log *log, int fd)
 {
 	*log = (struct mm_log){ .level = MM_LOG_INFO, .fd = fd, .is_terminal = fd >= 0 && isatty(fd) };
+}
+
+static void write_to_syslog(void *self, enum mm_log_level level, const char *line, size_t size)
+{
+	static const int priorities[] = { LOG_DEBUG, LOG_INFO, LOG_WARNING, LOG_ERR };  /* ORDER LOG_LEVEL */
+	(void)self;
+	syslog(priorities[level], "%.*s", (int)size, line);
+}
+
+void mm_log_to_syslog(struct mm_log *log)
+{
+	openlog("moonmilter", LOG_PID | LOG_NDELAY, LOG_MAIL);
+	log->fd = -1;
+	log->sink = write_to_syslog;
 }
 
 bool mm_log_level_of_name(const char *name, enum mm_log_level *out)

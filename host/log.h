@@ -33,6 +33,8 @@ struct mm_log_line {
 };
 
 void mm_log_init(struct mm_log *, int fd);
+/* Lines go to syslog(3), facility mail, instead of fd. */
+void mm_log_to_syslog(struct mm_log *);
 /* "debug" "info" "warn" "error"; false when it is none of them. */
 bool mm_log_level_of_name(const char *name, enum mm_log_level *out);
 const char *mm_log_level_name(enum mm_log_level);

@@ -745,9 +745,8 @@ static bool is_afterwards(enum mm_stage stage)
 	return stage == MM_STAGE_abort || stage == MM_STAGE_done || stage == MM_STAGE_close;
 }
 
-static void on_error_verdict(void *runtime, struct mm_verdict *out)
+static void on_error_verdict(const struct mm_script *s, struct mm_verdict *out)
 {
-	const struct mm_script *s = runtime;
 	struct mm_fault why;
 	struct mm_text text = mm_text_of("Mail filter failed, please try again later");
 	if (s->settings.on_error != MM_VERDICT_tempfail
@@ -768,6 +767,7 @@ static void fail_event(struct mm_script_session *ss, const char *text, struct mm
 	on_error_verdict(ss->script, out);
 	if (!(mm_verdict_stages(out->kind) & 1u << stage))
 		mm_verdict_reset(out);
+	snprintf(out->decided_by, sizeof out->decided_by, "on_error (%.30s)", ss->script->filters[ss->filter_at].name);
 }
 
 /* Reads [result...] of the finished handler; true when it is a verdict, else why says what is wrong with it. */
@@ -793,6 +793,9 @@ static bool verdict_of_results(struct mm_script_session *ss, struct mm_verdict *
 		return mm_fault_set(why, MM_FAULT_SCRIPT, "the handler returned \"%s\" and more; to give a text say "
 			"return ctx:%s(text)", mm_verdict_name(kind), mm_verdict_name(kind));
 	mm_verdict_plain(out, kind);
+	if (kind != MM_VERDICT_continue)
+		snprintf(out->decided_by, sizeof out->decided_by, "%.30s %s", ss->script->filters[ss->filter_at].name,
+			mm_stage_handler(ss->event.stage));
 	return true;
 }
 
@@ -1093,7 +1096,6 @@ struct mm_runtime mm_script_runtime(struct mm_script *s)
 	static const struct mm_runtime_ops ops = {
 		.open = session_open, .wanted = session_wanted, .event = session_event, .cancel = session_cancel,
 		.end_message = session_end_message, .end_client = session_end_client, .close = session_close,
-		.on_error = on_error_verdict,
 	};
 	return (struct mm_runtime){ &ops, s };
 }
