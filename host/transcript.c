@@ -336,7 +336,7 @@ static void json_edit(struct mm_json *j, const struct mm_mta_reply *r)
 		mm_json_key(j, is_field ? "name" : r->row->letter == SMFIR_QUARANTINE ? "reason" : "address");
 		mm_json_text(j, r->first);
 	}
-	if (r->second.bytes != NULL) {
+	if (r->second.bytes != NULL && !(r->row->letter == SMFIR_CHGHEADER && r->second.size == 0)) {
 		struct mm_text value = r->second;
 		if (is_field && value.size > 0 && value.bytes[0] == ' ') {      /* the space of HDR_LEADSPC */
 			value.bytes++;
