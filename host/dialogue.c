@@ -32,6 +32,7 @@ struct mm_dialogue {
 	uint32_t                       recipient;       /* the one being told */
 	uint32_t                       recipients_taken;
 	bool                           in_envelope;     /* MAIL has come */
+	bool                           is_begun;        /* Sendmail: the filter has said continue to MAIL, or content has come */
 	char                           scratch[1100];   /* value of the macro asked for last */
 };
 
@@ -646,8 +647,12 @@ static void write_bare(struct mm_dialogue *d, uint8_t letter, uint32_t nth)
 	mm_mta_write_bytes(&d->out, letter, NULL, 0);
 }
 
+/* Abort and quit. Sendmail sends no abort to a filter it does not count as in a message: one that promised silence at MAIL
+ * and has seen no content (protocol 5.6). */
 static void say(struct mm_dialogue *d, uint8_t letter)
 {
+	if (letter == 'A' && !is_postfix(d) && !d->is_begun)
+		return;
 	size_t from = d->out.size;
 	write_bare(d, letter, 0);
 	trace_from(d, from);
@@ -732,7 +737,9 @@ static enum step tell_one(struct mm_dialogue *d, uint8_t letter, void (*write)(s
 static enum step tell_sender(struct mm_dialogue *d, struct mm_fault *why)
 {
 	d->in_envelope = true;
-	return tell_one(d, 'M', write_sender, why);
+	enum step step = tell_one(d, 'M', write_sender, why);
+	d->is_begun = step == STEP_ON && mm_mta_sends(&d->mta, 'M') && mm_mta_waits(&d->mta, 'M');
+	return step;
 }
 
 static enum step tell_recipients(struct mm_dialogue *d, struct mm_fault *why)
@@ -769,6 +776,7 @@ static enum step tell_data(struct mm_dialogue *d, struct mm_fault *why)
 static enum step tell_header(struct mm_dialogue *d, struct mm_fault *why)
 {
 	struct answer a;
+	d->is_begun = true;
 	for (uint32_t i = 0; i < d->mail->field_count && mm_mta_sends(&d->mta, 'L'); i++) {
 		if (d->mail->fields[i].is_own)
 			continue;
@@ -830,7 +838,7 @@ static void begin_message(struct mm_dialogue *d, const struct mm_mail_file *mail
 	d->in_envelope = false;
 	if (d->owes_abort)
 		say(d, 'A');
-	d->owes_abort = false;
+	d->owes_abort = d->is_begun = false;
 }
 
 static bool share_verdict(struct mm_dialogue *d, struct mm_fault *why)

@@ -17,9 +17,9 @@ local function frame(letter, data)
   return u32(1 + #(data or "")) .. letter .. (data or "")
 end
 
-local bits = { no_connect = 1, no_helo = 2, no_mail = 4, no_rcpt = 8, no_body = 16, no_header = 32, no_eoh = 64, no_data = 0x200, skip = 0x400,
+local bits = { quiet_mail = 0x4000, no_connect = 1, no_helo = 2, no_mail = 4, no_rcpt = 8, no_body = 16, no_header = 32, no_eoh = 64, no_data = 0x200, skip = 0x400,
   quiet_header = 0x80, leading_space = 0x100000 }
-local quiet_letters = { L = bits.quiet_header }
+local quiet_letters = { L = bits.quiet_header, M = bits.quiet_mail }
 
 --- A filter in Lua: answers[letter] is bytes or a function of the payload; "c" where nothing is said.
 local function filter(answers, steps, answer_tail)
@@ -247,6 +247,11 @@ describe("a client that gives up", function()
     assert.equal("O DC C DH H DM M DR R DR R T A DM M DR R DR R T A Q ", f.log)
     assert.is_true(r[1].is_aborted)
     assert.is_false(r[1].is_decided)
+  end)
+
+  it("resets without a word to a filter that Sendmail does not count as in the message", function()
+    local f = play { filter = filter({}, bits.quiet_mail), stop_after = C.MM_STAGE_rcpt, messages = 2, kind = C.MM_MTA_SENDMAIL }
+    assert.equal("O DC C DH H DM M DR R DR R DM M DR R DR R Q ", f.log)
   end)
 
   it("or goes away", function()
