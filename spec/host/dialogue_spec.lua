@@ -5,10 +5,6 @@ local C = testlib.load "dialogue.h"
 
 if jit then jit.off() end -- C calls back into Lua here, which compiled code must not
 
-local function text(s)
-  return ffi.new("struct mm_text", { ffi.cast("const char *", s), #s })
-end
-
 local function u32(n)
   return string.char(math.floor(n / 2 ^ 24) % 256, math.floor(n / 2 ^ 16) % 256, math.floor(n / 256) % 256, n % 256)
 end
@@ -17,8 +13,10 @@ local function frame(letter, data)
   return u32(1 + #(data or "")) .. letter .. (data or "")
 end
 
-local bits = { quiet_mail = 0x4000, no_connect = 1, no_helo = 2, no_mail = 4, no_rcpt = 8, no_body = 16, no_header = 32, no_eoh = 64, no_data = 0x200, skip = 0x400,
-  quiet_header = 0x80, leading_space = 0x100000 }
+local bits = {
+  no_connect = 1, no_helo = 2, no_mail = 4, no_rcpt = 8, no_body = 16, no_header = 32, no_eoh = 64, no_data = 0x200,
+  skip = 0x400, quiet_header = 0x80, quiet_mail = 0x4000, leading_space = 0x100000,
+}
 local quiet_letters = { L = bits.quiet_header, M = bits.quiet_mail }
 
 --- A filter in Lua: answers[letter] is bytes or a function of the payload; "c" where nothing is said.

@@ -1,5 +1,5 @@
 -- `moonmilter send` towards a filter on libmilter, over a real socket.
-local program = os.getenv "MOONMILTER_PROGRAM" or "build/moonmilter"
+local program = os.getenv "MOONMILTER" or "build/moonmilter"
 local build = os.getenv "MOONMILTER_BUILD" or "build"
 
 local function run(command)
@@ -26,7 +26,8 @@ end
 local fixture = build .. "/test/editing_filter"
 local function build_fixture()
   os.execute("mkdir -p " .. build .. "/test")
-  return os.execute(("%s -O1 -g spec/fixtures/editing_filter.c -lmilter -lpthread -o %s 2>/dev/null"):format(os.getenv "CC" or "cc", fixture)) == 0
+  local command = "%s -O1 -g spec/fixtures/editing_filter.c -lmilter -lpthread -o %s 2>/dev/null"
+  return os.execute(command:format(os.getenv "CC" or "cc", fixture)) == 0
 end
 
 local message = "From: Ann <ann@example.org>\nTo: bob@example.org, eve@example.net\nSubject: hello\nX-Remove: 1\nX-Remove: 2\n\nHello.\n"
@@ -79,7 +80,8 @@ describe("moonmilter send", function()
     assert.matches("  eom: progress", text)
     assert.matches("  eom: change_header 1 Subject: changed\\n and folded", text)
     assert.matches("  eom: change_from <bounce@example.org> RET=HDRS", text)
-    assert.matches("\n\nX%-Top: first\nFrom: .*Subject: changed\n and folded\nX%-Remove: 1\nX%-Edit: all\n.*X%-Rcpt%-Count: 2\n\nnew body\n$", text)
+    assert.matches("\n\nX%-Top: first\nFrom: .*Subject: changed\n and folded\nX%-Remove: 1\nX%-Edit: all\n", text)
+    assert.matches("X%-Rcpt%-Count: 2\n\nnew body\n$", text)
   end)
 
   it("shows the difference instead of the message", function()
