@@ -536,14 +536,15 @@ static unsigned char *base64_group(struct encoder *e, unsigned char *out)
 }
 
 /* Writes one byte, as itself or as =XX, with a soft break before it when the line would pass 76 (RFC 2045 6.7 (5)).
- * Lines that begin with "." or "From " are escaped too: dot-stuffing and mbox writers have spoiled both (RFC 2049 3). */
+ * Lines that begin with ".", "F" of "From " or "-" are escaped too: dot-stuffing and mbox writers have spoiled the first
+ * two (RFC 2049 3), and a line that begins with "-" could be a delimiter of the multipart around it. */
 static unsigned char *qp_put(unsigned char c, bool must_escape, struct encoder *e, unsigned char *out)
 {
 	static const char hex[] = "0123456789ABCDEF";
 	bool escape = must_escape || c == '=' || c < ' ' || c > '~';
 	if (c == '\t' && !must_escape)
 		escape = false;
-	if (e->column == 0 && (c == '.' || c == 'F'))
+	if (e->column == 0 && strchr(".F-", c) && c)
 		escape = true;
 	unsigned need = escape ? 3 : 1;
 	if (e->column + need > e->width - 1) {
@@ -551,8 +552,10 @@ static unsigned char *qp_put(unsigned char c, bool must_escape, struct encoder *
 		*out++ = '\r';
 		*out++ = '\n';
 		e->column = 0;
-		if (c == '.' || c == 'F')
-			escape = true, need = 3;
+		if (strchr(".F-", c) && c) {
+			escape = true;
+			need = 3;
+		}
 	}
 	if (escape) {
 		*out++ = '=';
