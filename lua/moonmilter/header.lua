@@ -145,7 +145,7 @@ end
 ---@return moonmilter.Parameters
 function header.params(text)
   local tokens = token.lex(text, "mime")
-  local defects, plain, extended, order, written = {}, {}, {}, {}, {}
+  local defects, plain, extended, order = {}, {}, {}, {}
   if tokens.unclosed then
     defects.unclosed = true
   end
@@ -163,7 +163,6 @@ function header.params(text)
   while tokens[i] do
     i = i + 1 -- past ";"
     if tokens[i] and tokens[i].kind ~= ";" then
-      local start = tokens[i].start
       local name, text_value
       name, text_value, i = read_parameter(text, tokens, i, defects)
       if name then
@@ -182,13 +181,11 @@ function header.params(text)
             segments[index] = { text_value, is_extended }
             segments.count = segments.count + 1
           end
-          written[base] = false
         elseif plain[name] then
           defects["duplicate-parameter"] = true
         else
           if not extended[name] then
             order[#order + 1] = name
-            written[name] = text:sub(start, tokens[i - 1].stop)
           end
           plain[name] = text_value
         end
