@@ -474,6 +474,12 @@ local function change_header(self, part, values)
 end
 
 local function put(self, first, part, make)
+  local following = self.body:read(part.body_stop, 1)
+  if following ~= "" and following ~= "\r" and following ~= "\n" then
+    -- An empty part: the line end of its header is the delimiter's too (RFC 2046 5.1.1). With content it needs its own.
+    local bare = make
+    make = function() return chain { bare(), one "\r\n" } end
+  end
   self.changes[#self.changes + 1] = { first = first, last = part.body_stop, make = make }
 end
 

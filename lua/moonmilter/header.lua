@@ -81,29 +81,34 @@ local function percent_decode(text)
   return (text:gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end))
 end
 
--- Collects the RFC 2231 pieces of one name; `piece` is { text, is_extended }.
+-- Collects the RFC 2231 pieces of one name; `piece` is { text, is_extended }. Neighbours are joined before "%XX" is
+-- decoded: some writers cut inside one.
 local function join_segments(segments, defects)
-  local bytes, label = {}, nil
-  local i = segments[0] and 0 or 1 -- some senders count from 1
+  local bytes, run, label = {}, {}, nil
+  local first = segments[0] and 0 or 1 -- some senders count from 1
+  local i = first
   while segments[i] do
-    local piece = segments[i]
-    local text = piece[1]
-    if piece[2] then
-      if i == 0 or #bytes == 0 then
-        local name, rest = text:match("^([^']*)'[^']*'(.*)$")
-        if name then
-          label, text = name, rest
-        end
+    local text, is_extended = segments[i][1], segments[i][2]
+    if is_extended and i == first then
+      local name, rest = text:match("^([^']*)'[^']*'(.*)$")
+      if name then
+        label, text = name, rest
       end
-      text = percent_decode(text)
     end
-    bytes[#bytes + 1] = text
+    run[#run + 1] = text
+    if not is_extended then
+      bytes[#bytes + 1] = text
+      run = {}
+    elseif not segments[i + 1] or not segments[i + 1][2] then
+      bytes[#bytes + 1] = percent_decode(table.concat(run))
+      run = {}
+    end
     i = i + 1
   end
-  if segments.count ~= #bytes then
+  if segments.count ~= i - first then
     defects["bad-continuation"] = true
   end
-  return (charset.to_utf8(table.concat(bytes), label ~= "" and label or nil)), label
+  return (charset.to_utf8(table.concat(bytes), label ~= "" and label or nil))
 end
 
 -- Tokens of one parameter, i on its name: -> name, value, next i
@@ -410,6 +415,17 @@ function header.message_id(text)
   local first = lpeg.match(ids, text)[1]
   if first then
     return first
+  end
+  -- blanks and comments inside the brackets (RFC 5322 4.5.4, obsolete)
+  local out
+  for _, t in ipairs(token.lex(text, "address")) do
+    if t.kind == "<" then
+      out = {}
+    elseif t.kind == ">" and out and out[1] then
+      return table.concat(out)
+    elseif out then
+      out[#out + 1] = t.kind == "quoted" and '"' .. t.text .. '"' or t.kind == "literal" and "[" .. t.text .. "]" or t.text
+    end
   end
   local bare = trim(text)
   if bare:match("^[^%s<>]+@[^%s<>]+$") then -- brackets forgotten; seen in the wild

@@ -409,15 +409,17 @@ local function delimiter_level(walker, line)
   return nil
 end
 
--- A delimiter line: the part before it ended at offset `data_stop`, the line itself at `line_stop`.
-local function on_delimiter(walker, level, is_close, data_stop, line_stop)
+-- A delimiter line: the part before it ended at offset `data_stop`, the line itself begins at `start`.
+-- -> how many bytes of it are done with. The line end after a close delimiter is not: it may belong to an outer delimiter.
+local function on_delimiter(walker, level, is_close, data_stop, start, line)
   close_down_to(walker, level, data_stop)
   walker.frames[level].mode = is_close and "epilogue" or "children"
-  if is_close then
-    walker.state, walker.is_fresh = "body", true
-  else
-    begin_header(walker, line_stop)
+  if not is_close then
+    begin_header(walker, start + #line)
+    return #line
   end
+  walker.state, walker.is_fresh = "body", false
+  return #line - (line:sub(-2) == "\r\n" and 2 or line:sub(-1) == "\n" and 1 or 0)
 end
 
 local function end_header(walker, at)
@@ -429,7 +431,7 @@ end
 
 local field_start = "^[\33-\57\59-\126]+[ \t]*:"
 
--- One line of a part's header, line end included. -> true when consumed, false when the body begins with it.
+-- One line of a part's header, line end included. -> how much of it is done with: 0 when the body begins with it.
 local function header_line(walker, line, at)
   local first = line:byte()
   if first == 45 then -- "-"
@@ -439,12 +441,15 @@ local function header_line(walker, line, at)
       if not ok then
         return nil, text, code
       end
-      on_delimiter(walker, level, is_close, at, at + #line)
-      return true
+      return on_delimiter(walker, level, is_close, at, at, line)
     end
   end
   if first == 10 or first == 13 and (#line == 1 or line:byte(2) == 10) then
-    return end_header(walker, at + #line)
+    local ok, text, code = end_header(walker, at + #line)
+    if not ok then
+      return nil, text, code
+    end
+    return #line
   end
   local is_field = first == 32 or first == 9 or line:find(field_start)
     or (#walker.lines == 0 and line:sub(1, 5) == "From ")
@@ -454,14 +459,14 @@ local function header_line(walker, line, at)
       return nil, text, code
     end
     walker.frames[#walker.frames].part.defects["no-separator"] = true
-    return false
+    return 0
   end
   walker.header_size = walker.header_size + #line
   if walker.header_size > walker.max_header_bytes then
     return stop(walker, ("header of a part is over max_header_bytes %d"):format(walker.max_header_bytes), "header_bytes")
   end
   walker.lines[#walker.lines + 1] = line
-  return true
+  return #line
 end
 
 -- How many bytes at the end could be the start of a line end and delimiter: "\r", "\r\n", "\r\n-" or without "\r".
@@ -518,11 +523,11 @@ local function walk_body(walker, buffer, at, is_last)
       return nil, data_stop + 1
     end
     if stop_at and stop_at - line < DELIMITER_MAX then
-      local level, is_close = delimiter_level(walker, buffer:sub(line, stop_at))
+      local text = buffer:sub(line, stop_at)
+      local level, is_close = delimiter_level(walker, text)
       if level then
         emit(walker, buffer, at, data_stop)
-        on_delimiter(walker, level, is_close, base + data_stop, base + stop_at)
-        return stop_at + 1
+        return line + on_delimiter(walker, level, is_close, base + data_stop, base + line - 1, text)
       end
     end
     search, line = line, nil
@@ -545,13 +550,11 @@ local function walk(walker, buffer, is_last)
         end
         break
       end
-      local is_consumed, text, code = header_line(walker, buffer:sub(at, line_end), walker.base + at - 1)
-      if is_consumed == nil then
+      local consumed, text, code = header_line(walker, buffer:sub(at, line_end), walker.base + at - 1)
+      if not consumed then
         return nil, text, code
       end
-      if is_consumed then
-        at = line_end + 1
-      end
+      at = at + consumed
     else
       local following, from = walk_body(walker, buffer, at, is_last)
       at = following or from or at
