@@ -138,12 +138,11 @@ local function boundary_of(part, params)
   while stop > 0 and (boundary:byte(stop) == 32 or boundary:byte(stop) == 9) do
     stop = stop - 1
   end
-  boundary = boundary:sub(1, stop)
-  if boundary == "" or #boundary > BOUNDARY_MAX then
+  if stop == 0 or stop > BOUNDARY_MAX then
     part.defects["bad-boundary"] = true
-    return nil
   end
-  return boundary
+  -- An empty one is taken at its word, delimiters "--" and "----": readers do, and parts hidden so must be seen.
+  return stop <= BOUNDARY_MAX and boundary:sub(1, stop) or nil
 end
 
 -- Everything a part's header says.

@@ -199,7 +199,8 @@ local function name_lines(pick, name)
     return "", "Content-Disposition: attachment;\r\n filename*=utf-8''" .. percent(name) .. "\r\n"
   elseif style == 3 then
     local encoded = "utf-8''" .. percent(name)
-    return "", ("Content-Disposition: attachment; filename*1*=%s;\r\n\tfilename*0*=%s\r\n"):format(encoded:sub(12), encoded:sub(1, 11))
+    local cut = #(encoded:match("^utf%-8''%%%x%x") or encoded:match("^utf%-8''.")) -- not inside %XX
+    return "", ("Content-Disposition: attachment;\r\n filename*1*=%s;\r\n\tfilename*0*=%s\r\n"):format(encoded:sub(cut + 1), encoded:sub(1, cut))
   elseif style == 4 then
     return ';\r\n name="' .. b_word(name, "utf-8") .. '"', ""
   end

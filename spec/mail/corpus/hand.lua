@@ -311,6 +311,13 @@ subject: test
 part 1 multipart/mixed
 part 1.1 text/plain size=2 begins=hi
 part 1.2 application/octet-stream name=a.exe size=14 kind=exe begins=MZ\144\000\003\000\000\000\004\000\000\000\255\255]==] },
+  { name = "name-rfc2231-cut-escape", source = "RFC 2231 3 broken: cut inside %XX", expect = [==[
+from: Ann <ann@example.org>
+to: <bob@example.net>
+subject: test
+part 1 multipart/mixed
+part 1.1 text/plain size=2 begins=hi
+part 1.2 application/x name=für.exe size=14 kind=exe begins=MZ\144\000\003\000\000\000\004\000\000\000\255\255]==] },
   { name = "mime-close-missing", source = "RFC 2046 5.1.1 broken: no close delimiter", expect = [==[
 from: Ann <ann@example.org>
 to: <bob@example.net>
@@ -332,7 +339,8 @@ part 1 multipart/mixed defects=no-boundary]==] },
 from: Ann <ann@example.org>
 to: <bob@example.net>
 subject: test
-part 1 multipart/mixed defects=bad-boundary]==] },
+part 1 multipart/mixed defects=bad-boundary
+part 1.1 text/plain size=3 begins=one]==] },
   { name = "mime-boundary-reused", source = "evasion: the same boundary inside", expect = [==[
 from: Ann <ann@example.org>
 to: <bob@example.net>
