@@ -489,6 +489,10 @@ local function open(text, options, what)
   if mode ~= "lenient" and mode ~= "strict" then
     error(("%s: mode \"%s\"; use \"lenient\" or \"strict\""):format(what, tostring(mode)), 3)
   end
+  local nul = text:find("%z")
+  if nul then -- C programs end the text there and others do not: two readings
+    return nil, "address: NUL byte", nul, "syntax"
+  end
   local p = { text = text, tokens = token.lex(text, "address"), i = 1, next_comment = 1, is_strict = mode == "strict" }
   if p.tokens.unclosed and not (p.tokens.unclosed == "comment" and not p.is_strict) then
     return nil, ("address: %s not closed"):format(p.tokens.unclosed), p.tokens.unclosed_at, "syntax"
