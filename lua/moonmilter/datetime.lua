@@ -57,6 +57,8 @@ local function days_in(month, year)
   return following - days_from_civil(year, month, 1)
 end
 
+local WORD_MAX = 40 -- characters; no word of a date is that long
+
 -- "+0200" as minutes; RFC 5322 3.3 bounds the last two digits, not the first.
 local function zone_offset(text)
   local sign, hour, min = text:match("^([+-])(%d%d):?(%d%d)$")
@@ -79,6 +81,9 @@ function datetime.parse(text)
   local words = {}
   for _, t in ipairs(token.lex(text, "mime")) do
     local last = words[#words]
+    if last and #last.text > WORD_MAX then
+      return nil, "date: a word is too long", last.start
+    end
     if t.kind == ":" and last then -- "12:30:59" is one word here, blanks around ":" or not (obsolete, but seen)
       last.text, last.open = last.text .. ":", true
     elseif last and last.open and t.kind == "atom" then

@@ -75,7 +75,7 @@ end
 ---@field params table<string, string>  by lower-case name, decoded to UTF-8; RFC 2231 forms joined under the base name
 ---@field order  string[] names in the order they stand
 ---@field raw    string
----@field defects table<string, true>|nil  "duplicate-parameter", "unclosed", "text-after-value", "no-value", "bad-continuation"
+---@field defects table<string, true>|nil  "duplicate-parameter", "bad-parameter" (its name is no token), "unclosed", "text-after-value", "no-value", "bad-continuation"
 
 local function percent_decode(text)
   return (text:gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end))
@@ -170,7 +170,9 @@ function header.params(text)
     if tokens[i] and tokens[i].kind ~= ";" then
       local name, text_value
       name, text_value, i = read_parameter(text, tokens, i, defects)
-      if name then
+      if name and not name:find("^[%w!#$&+%.^_`{|}~%%*'-]+$") then
+        defects["bad-parameter"] = true
+      elseif name then
         local base, index, star = name:match("^([^*]+)%*(%d*)(%*?)$")
         index = tonumber(index) or (base and star == "" and 0)
         if base and index and index <= SEGMENTS_MAX then
@@ -272,7 +274,7 @@ function header.format_params(t, name)
   local is_safe = before and not before.defects
   local out = { t.value }
   for _, parameter in ipairs(params_in_order(t)) do
-    if not parameter:find("^[%w!#$&+%.^_`{|}~-]+$") then
+    if not parameter:find("^[%w!#$&+%.^_`{|}~%%*'-]+$") then
       error(("format: \"%s\" is no parameter name (RFC 2045 5.1)"):format(parameter), 2)
     end
     local value = t.params[parameter]
@@ -364,14 +366,13 @@ function header.received(text)
   if last_semicolon then
     out.date = datetime.parse(text:sub(tokens[last_semicolon].stop + 1))
   end
-  local clause, from, to
+  local clause, from, to, is_ended
   local clause_at = {} -- token index -> clause, for comments
   local function close()
     if clause and from and not out[clause] then
-      -- from/by/with values end at the first comment: what follows it is commentary too
       out[clause] = header.unfold(text:sub(from, to))
     end
-    from = nil
+    from, is_ended = nil, false
   end
   for i = 1, (last_semicolon or #tokens + 1) - 1 do
     local t = tokens[i]
@@ -379,15 +380,12 @@ function header.received(text)
     if key and (t.blank or i == 1) and not (from == nil and clause) and not out[key] then
       close()
       clause = key
-    elseif clause then
-      from = from or t.start
-      local gap = to and from <= to and text:sub(to + 1, t.start - 1) or ""
-      if not gap:find("(", 1, true) then
-        to = t.stop
-      end
-      if from == t.start then
-        to = t.stop
-      end
+    elseif clause and not from then
+      from, to = t.start, t.stop
+    elseif clause and not is_ended then
+      -- a value ends at its first comment: what follows is commentary too
+      is_ended = text:sub(to + 1, t.start - 1):find("(", 1, true) ~= nil
+      to = is_ended and to or t.stop
     end
     clause_at[i] = clause
   end

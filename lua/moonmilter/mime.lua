@@ -634,7 +634,7 @@ function Walker:eom()
   end
   local ok, text, code = self:body("")
   if ok then
-    ok, text, code = walk(self, table.concat(self.waiting) .. self.held, true)
+    ok, text, code = walk(self, self.held .. table.concat(self.waiting), true)
   end
   if ok and self.state == "header" then
     ok, text, code = end_header(self, self.base)
