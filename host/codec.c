@@ -732,13 +732,11 @@ static int is_utf8(lua_State *L)
 	return 1;
 }
 
-/* clean_utf8(s) -> s with each ill-formed part as U+FFFD, how many */
-static int clean_utf8(lua_State *L)
+/* s[0..n) with each ill-formed part as U+FFFD to out, which has room for 3 * n. -> bytes written */
+static size_t utf8_clean(const unsigned char *s, size_t n, unsigned char *out, size_t *bad)
 {
-	struct pad *p = the_pad(L);
-	size_t n, skip, made = 0, bad = 0;
-	const unsigned char *s = (const unsigned char *)luaL_checklstring(L, 1, &n);
-	unsigned char *out = pad_grow(L, p, 3 * n + 1);
+	size_t skip, made = 0;
+	*bad = 0;
 	for (size_t i = 0; i < n;) {
 		size_t got = utf8_sequence(s + i, n - i, &skip);
 		if (got) {
@@ -749,9 +747,20 @@ static int clean_utf8(lua_State *L)
 			memcpy(out + made, "\xEF\xBF\xBD", 3);
 			made += 3;
 			i += skip;
-			bad++;
+			++*bad;
 		}
 	}
+	return made;
+}
+
+/* clean_utf8(s) -> s with each ill-formed part as U+FFFD, how many */
+static int clean_utf8(lua_State *L)
+{
+	struct pad *p = the_pad(L);
+	size_t n, bad;
+	const unsigned char *s = (const unsigned char *)luaL_checklstring(L, 1, &n);
+	unsigned char *out = pad_grow(L, p, 3 * n + 1);
+	size_t made = utf8_clean(s, n, out, &bad);
 	if (bad)
 		pad_push(L, p, made);
 	else
@@ -792,7 +801,8 @@ struct conversion {
 };
 
 /* Converts in[0..n) to UTF-8 into the pad, from offset 0. Each bad byte becomes U+FFFD and conversion goes on after it;
- * that is at most one iconv call per input byte, so linear. MAY_RAISE (out of memory). */
+ * that is at most one iconv call per input byte, so linear. glibc lets through UTF-8 above U+10FFFF and surrogates from
+ * some charsets, so what it made is checked once more. MAY_RAISE (out of memory). */
 static struct conversion convert(lua_State *L, struct pad *p, iconv_t cd, const unsigned char *in, size_t n)
 {
 	struct conversion r = { 0, 0, 0 };
@@ -819,6 +829,17 @@ static struct conversion convert(lua_State *L, struct pad *p, iconv_t cd, const 
 		r.replaced++;
 		from++;
 		left--;
+	}
+	size_t skip, good = 0, got;
+	while (good < r.made && (got = utf8_sequence(p->bytes + good, r.made - good, &skip)) > 0)
+		good += got;
+	if (good < r.made) {
+		size_t bad, rest = r.made - good;
+		pad_grow(L, p, r.made + 3 * rest);
+		size_t clean = utf8_clean(p->bytes + good, rest, p->bytes + r.made, &bad);
+		memmove(p->bytes + good, p->bytes + r.made, clean);
+		r.made = good + clean;
+		r.replaced += bad;
 	}
 	return r;
 }
