@@ -23,7 +23,8 @@
 #include <lauxlib.h>
 #include <lua.h>
 
-int luaopen_moonmilter_codec(lua_State *L);
+/* The one symbol that leaves a shared object built with -fvisibility=hidden. */
+__attribute__((visibility("default"))) int luaopen_moonmilter_codec(lua_State *L);
 
 #define PAD_KEPT_BYTES     (256 * 1024) /* working memory kept between calls */
 #define CHARSET_NAME_BYTES 40           /* longest charset name given to iconv; IANA's longest in use is 29 */

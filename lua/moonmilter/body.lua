@@ -623,7 +623,8 @@ function Edit:append(part, addition)
   local encoding = part.encoding
   if encoding ~= "base64" and encoding ~= "quoted-printable" then
     local has_long_line = ("\n" .. addition):find("\n" .. ("[^\n]"):rep(998)) ~= nil
-    local fits = decoder_names[encoding] == nil and stays and not has_long_line and (is_ascii or encoding == "8bit" or encoding == "binary")
+    local fits = decoder_names[encoding] == nil and stays and not has_long_line and (is_ascii or encoding == "8bit"
+      or encoding == "binary")
     encoding = fits and encoding or "quoted-printable"
   end
   if not stays and name == nil then

@@ -28,7 +28,8 @@ for i, name in ipairs(weekday_names) do
 end
 
 -- RFC 5322 4.3; other names mean "-0000": "EST" in Australia was another time.
-local zones = { ut = 0, gmt = 0, utc = 0, z = 0, edt = -240, est = -300, cdt = -300, cst = -360, mdt = -360, mst = -420, pdt = -420, pst = -480 }
+local zones = { ut = 0, gmt = 0, utc = 0, z = 0, edt = -240, est = -300, cdt = -300, cst = -360, mdt = -360,
+  mst = -420, pdt = -420, pst = -480 }
 
 -- Days from 1970-01-01 to a date of the proleptic Gregorian calendar; years begin in March so that February is last.
 local function days_from_civil(year, month, day)

@@ -75,7 +75,8 @@ end
 ---@field params table<string, string>  by lower-case name, decoded to UTF-8; RFC 2231 forms joined under the base name
 ---@field order  string[] names in the order they stand
 ---@field raw    string
----@field defects table<string, true>|nil  "duplicate-parameter", "bad-parameter" (its name is no token), "unclosed", "text-after-value", "no-value", "bad-continuation"
+---@field defects table<string, true>|nil  "duplicate-parameter", "bad-parameter" (its name is no token), "unclosed",
+--- "text-after-value", "no-value", "bad-continuation"
 
 local function percent_decode(text)
   return (text:gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end))
@@ -160,7 +161,8 @@ function header.params(text)
   end
   local value = ""
   for k = 1, i - 1 do
-    value = value .. (k > 1 and tokens[k].blank and tokens[k].kind == "atom" and tokens[k - 1].kind == "atom" and " " or "") .. tokens[k].text
+    value = value .. (k > 1 and tokens[k].blank and tokens[k].kind == "atom" and tokens[k - 1].kind == "atom" and " "
+      or "") .. tokens[k].text
     if #value > LINE_MAX then
       break -- no media type is that long, and adding up one by one must stay cheap
     end
@@ -569,7 +571,8 @@ local kinds = {
   { parse = header.content_type, format = header.format_params, names = "content-type" },
   { parse = header.params, format = header.format_params, names = "content-disposition" },
   { parse = parse_addresses, format = format_address_list,
-    names = "from sender reply-to to cc bcc resent-from resent-sender resent-to resent-cc resent-bcc errors-to return-receipt-to disposition-notification-to" },
+    names = "from sender reply-to to cc bcc resent-from resent-sender resent-to resent-cc resent-bcc errors-to "
+      .. "return-receipt-to disposition-notification-to" },
   { parse = parse_date, format = function(t) return datetime.format(t) end, names = "date resent-date" },
   { parse = parse_one_id, format = function(t) return "<" .. t.id .. ">" end, names = "message-id resent-message-id content-id" },
   { parse = parse_ids, format = format_ids, names = "references in-reply-to" },

@@ -143,7 +143,8 @@ function scan.new(patterns, options)
     end
   end
   local scanner = setmetatable({
-    window = window, block = math.max(BLOCK_MIN, 4 * window), max_bytes = options.max_bytes or math.huge, max_matches = options.max_matches or MAX_MATCHES,
+    window = window, block = math.max(BLOCK_MIN, 4 * window), max_bytes = options.max_bytes or math.huge,
+      max_matches = options.max_matches or MAX_MATCHES,
   }, Scanner)
   if literals[1] then
     local made, text = automaton(literals, options.ignore_case)

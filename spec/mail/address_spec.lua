@@ -41,7 +41,8 @@ describe("one mailbox where one is meant", function()
 
   it("reads in strict mode what the RFCs let a writer write", function()
     for _, text in ipairs { "a@x.example", "<a@x.example>", "Ann B <a@x.example>", '"A. B" <a@x.example> (c (d))', "a@[192.0.2.1]",
-      "a@[IPv6:2001:db8::1]", "a@[IPv6:::ffff:192.0.2.1]", "jörg@bücher.example", "=?utf-8?q?J=C3=B6rg?= <j@x.example>", "a!#$%&'*+/=?^_`{|}~-@x.example" } do
+      "a@[IPv6:2001:db8::1]", "a@[IPv6:::ffff:192.0.2.1]", "jörg@bücher.example",
+        "=?utf-8?q?J=C3=B6rg?= <j@x.example>", "a!#$%&'*+/=?^_`{|}~-@x.example" } do
       assert.is_table(address.parse(text, strict), text)
     end
   end)
@@ -90,7 +91,8 @@ describe("an envelope path", function()
     assert.equal("Postmaster", address.path("<Postmaster>", strict).local_part)
   end)
   it("is one address and nothing else", function()
-    for _, text in ipairs { "<a@x>,<b@y>", "<a@x> SIZE=3", "a@x b@y", "<a@x", "a@x>", "<a@x>>", "Ann <a@x>", "<a@x>(c)", "<a@b@x>", "<@x>", "<@r:>" } do
+    for _, text in ipairs { "<a@x>,<b@y>", "<a@x> SIZE=3", "a@x b@y", "<a@x", "a@x>", "<a@x>>", "Ann <a@x>",
+      "<a@x>(c)", "<a@b@x>", "<@x>", "<@r:>" } do
       assert.is_nil((address.path(text)), text)
       assert.is_nil((address.path(text, strict)), text)
     end
@@ -109,7 +111,8 @@ describe("writing addresses", function()
     assert.equal("=?UTF-8?B?SsO2cmc=?= <j@x.example>", address.format { name = "Jörg", address = "j@x.example" })
     assert.equal("Jörg <j@x.example>", address.format({ name = "Jörg", address = "j@x.example" }, { utf8 = true }))
     assert.equal('"a b"@x.example', address.format { local_part = "a b", domain = "x.example" })
-    assert.equal("Team: a@x.example, b@x.example;", address.format { group = "Team", members = { { address = "a@x.example" }, { address = "b@x.example" } } })
+    assert.equal("Team: a@x.example, b@x.example;", address.format { group = "Team",
+      members = { { address = "a@x.example" }, { address = "b@x.example" } } })
   end)
   it("refuses what would inject a header or a second address", function()
     for _, item in ipairs { { name = "a\nBcc: x@y", address = "a@x" }, { address = "a@x,b@y" }, { local_part = "a\r\n", domain = "x" },

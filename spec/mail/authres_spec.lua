@@ -8,7 +8,8 @@ describe("Authentication-Results", function()
       { "example.com; spf=pass smtp.mailfrom=example.net", 1 },
       { "example.com;\n auth=pass (cram-md5) smtp.auth=sender@example.net;\n spf=pass smtp.mailfrom=example.net", 2 },
       { "example.com;\n sender-id=fail header.from=example.com;\n dkim=pass (good signature) header.d=example.com", 2 },
-      { "foo.example.net (foobar) 1 (baz);\n dkim (Because I like it) / 1 (One yay) = (wait for it) fail\n policy (A dot can go here) . (like that) expired\n (this surprised me) = (as I wasn't expecting it) 1362471462", 1 },
+      { "foo.example.net (foobar) 1 (baz);\n dkim (Because I like it) / 1 (One yay) = (wait for it) fail\n "
+        .. "policy (A dot can go here) . (like that) expired\n (this surprised me) = (as I wasn't expecting it) 1362471462", 1 },
     }
     for _, case in ipairs(cases) do
       local t, why = authres.parse(case[1])
@@ -24,8 +25,10 @@ describe("Authentication-Results", function()
 
   it("writes what it reads", function()
     local t = { authserv_id = "mx.example", version = 1, results = {
-      { method = "spf", result = "pass", comment = "a (b) \\", properties = { { type = "smtp", property = "mailfrom", value = "ann@x.example" } } },
-      { method = "dkim", result = "fail", reason = 'bad "body" hash', properties = { { type = "header", property = "b", value = "ab/c+=" } } },
+      { method = "spf", result = "pass", comment = "a (b) \\", properties = { { type = "smtp", property = "mailfrom",
+        value = "ann@x.example" } } },
+      { method = "dkim", result = "fail", reason = 'bad "body" hash', properties = { { type = "header",
+        property = "b", value = "ab/c+=" } } },
       { method = "iprev", result = "none", properties = {} },
     } }
     local again = assert(authres.parse(authres.format(t)))
@@ -36,7 +39,8 @@ describe("Authentication-Results", function()
 
   it("refuses to write what would be read as more than was meant", function()
     for _, r in ipairs { { method = "spf", result = "pass; dkim=pass" }, { method = "spf", result = "pass", comment = "a\nb" },
-      { method = "s p", result = "x" }, { method = "spf", result = "pass", properties = { { type = "smtp", property = "a=b", value = "" } } } } do
+      { method = "s p", result = "x" }, { method = "spf", result = "pass", properties = { { type = "smtp",
+        property = "a=b", value = "" } } } } do
       assert.has_error(function() authres.format { authserv_id = "x", results = { r } } end)
     end
   end)

@@ -166,7 +166,8 @@ describe("rewriting", function()
     local edit = b:edit()
     assert.equal(1, (edit:footer { text = "€" }))
     local root = mime.parse(result(edit, head))
-    assert.same({ "utf-8", "flowed", "quoted-printable", "café\r\n€" }, { root.charset, root.params.format, root.encoding, root.content })
+    assert.same({ "utf-8", "flowed", "quoted-printable", "café\r\n€" }, { root.charset, root.params.format,
+      root.encoding, root.content })
   end)
 
   it("handles each way a text can be encoded", function()
@@ -175,7 +176,8 @@ describe("rewriting", function()
       for _, charset in ipairs { "us-ascii", "utf-8", "utf-7", "utf-16" } do
         if charset ~= "utf-16" or encoding == "base64" then
           local text = charset == "utf-16" and codec.base64_encode "\254\255\0h\0e\0l\0l\0o" or content
-          local b, head = stored(lines("Content-Type: text/plain; charset=" .. charset, "Content-Transfer-Encoding: " .. encoding, "", text))
+          local b, head = stored(lines("Content-Type: text/plain; charset=" .. charset, "Content-Transfer-Encoding: "
+            .. encoding, "", text))
           local edit = b:edit()
           assert.equal(1, (edit:footer { text = "fü" }))
           local again = stored(result(edit, head))
@@ -186,14 +188,16 @@ describe("rewriting", function()
   end)
 
   it("never touches what is signed, and says why", function()
-    local b = stored(lines("Content-Type: multipart/signed; boundary=b", "", "--b", "", "x", "--b", "Content-Type: application/pgp-signature", "", "y", "--b--", ""))
+    local b = stored(lines("Content-Type: multipart/signed; boundary=b", "", "--b", "", "x", "--b",
+      "Content-Type: application/pgp-signature", "", "y", "--b--", ""))
     local edit = b:edit()
     assert.equal(0, (edit:footer { text = "f" }))
     assert.equal("sealed", select(3, edit:append(b:parts()[2], "f")))
   end)
 
   it("refuses text that would end the part, and changes within changes", function()
-    local b = stored(lines("Content-Type: multipart/mixed; boundary=b", "", "--b", "Content-Type: multipart/mixed; boundary=c", "", "--c", "", "x", "--c--", "--b--", ""))
+    local b = stored(lines("Content-Type: multipart/mixed; boundary=b", "", "--b",
+      "Content-Type: multipart/mixed; boundary=c", "", "--c", "", "x", "--c--", "--b--", ""))
     local parts, edit = b:parts(), b:edit()
     assert.equal("boundary", select(3, edit:append(parts[3], "a\n--b--\nb")))
     assert.is_true(edit:remove(parts[2], "gone"))
@@ -201,7 +205,8 @@ describe("rewriting", function()
   end)
 
   it("replaces the whole message when the message is the attachment", function()
-    local b, head = stored(lines("Subject: x", "Content-Type: application/x; name=a.exe", "Content-Disposition: attachment", "Content-Transfer-Encoding: base64", "", "TVqQAA==", ""))
+    local b, head = stored(lines("Subject: x", "Content-Type: application/x; name=a.exe",
+      "Content-Disposition: attachment", "Content-Transfer-Encoding: base64", "", "TVqQAA==", ""))
     local edit = b:edit()
     assert.is_true(edit:remove(b:parts()[1], "entfernt: größer"))
     local root = mime.parse(result(edit, head))

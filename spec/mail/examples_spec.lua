@@ -24,7 +24,8 @@ describe("examples/block-executables.lua", function()
   it("refuses one in a base64 message too", function()
     local codec = require "moonmilter.codec"
     local inner = "Content-Type: text/plain; name=readme.txt\r\n\r\nMZ\144\0\3\0\0\0"
-    local got = fake_ctx.run("examples/block-executables.lua", lines("Content-Type: message/rfc822", "Content-Transfer-Encoding: base64", "", codec.base64_encode(inner)))
+    local got = fake_ctx.run("examples/block-executables.lua", lines("Content-Type: message/rfc822",
+      "Content-Transfer-Encoding: base64", "", codec.base64_encode(inner)))
     assert.same({ 554, "5.7.1", "programs are not accepted by mail: readme.txt" }, got.reply)
   end)
 end)
@@ -41,7 +42,8 @@ end)
 describe("examples/footer-text-html.lua", function()
   it("reaches both alternatives and leaves the attachment alone", function()
     local attachment = "--m\r\nContent-Type: image/png\r\nContent-Transfer-Encoding: base64\r\n\r\niVBORw0KGgo=\r\n--m--\r\n"
-    local message = lines("Subject: x", "Content-Type: multipart/mixed; boundary=m", "", "--m", "Content-Type: multipart/alternative; boundary=a", "",
+    local message = lines("Subject: x", "Content-Type: multipart/mixed; boundary=m", "", "--m",
+      "Content-Type: multipart/alternative; boundary=a", "",
       "--a", "Content-Type: text/plain; charset=iso-8859-1", "Content-Transfer-Encoding: 8bit", "", "caf\233", "--a",
       "Content-Type: text/html", "", "<body><p>x</body>", "--a--", attachment)
     local got = fake_ctx.run("examples/footer-text-html.lua", message).message
@@ -77,7 +79,8 @@ end)
 describe("examples/strip-authres.lua", function()
   it("removes what claims to be ours", function()
     local got = fake_ctx.run("examples/strip-authres.lua",
-      "Authentication-Results: mx.example; spf=pass\r\nAuthentication-Results: other.example; spf=pass\r\n\r\nx", { j = "mx.example" }).message
+      "Authentication-Results: mx.example; spf=pass\r\nAuthentication-Results: other.example; spf=pass\r\n\r\nx",
+        { j = "mx.example" }).message
     assert.equal("Authentication-Results: other.example; spf=pass\r\nX-Forged-Results: 1\r\n\r\nx", got)
   end)
 end)

@@ -57,7 +57,8 @@ describe("structured fields", function()
     ["Content-Type"] = "TEXT/Plain;\n\tCharset = \"utf-8\" ; format=flowed",
     ["Content-Disposition"] = "attachment; filename*0=a; filename*1=b",
     To = "Ann  <ann@x.example>,\n\tbob@y.example (Bob)", Date = "Fri,  21 Nov 97 09:55:06 GMT", ["Message-ID"] = " <a@b> (x)",
-    References = "<a@b>\n\t<c@d>", ["List-Unsubscribe"] = "<mailto:a@b>,\n <https://x.example/u>", ["List-Id"] = "\"My  list\" <l.x.example>",
+    References = "<a@b>\n\t<c@d>", ["List-Unsubscribe"] = "<mailto:a@b>,\n <https://x.example/u>",
+      ["List-Id"] = "\"My  list\" <l.x.example>",
     Received = "from a (b [192.0.2.1])\n\tby c with SMTP id 1; Fri, 21 Nov 1997 09:55:06 -0600",
     ["Authentication-Results"] = "mx.example ;\n\tspf=pass  smtp.mailfrom=x.example",
   }
@@ -78,8 +79,10 @@ describe("structured fields", function()
     assert.equal("Möbel, alt", header.parse("List-Id", header.format("List-Id", id)).name)
   end)
   it("read Received as both MTAs write it", function()
-    local r = header.received("from mail.x.example (mail.x.example [192.0.2.1])\n\t(using TLSv1.3)\n\tby mx.y.example (Postfix) with ESMTPS id 4A\n\tfor <u@y.example>; Fri, 21 Nov 1997 09:55:06 -0600 (CST)")
-    assert.same({ "mail.x.example", "mx.y.example", "ESMTPS", "4A", "<u@y.example>", 880127706 }, { r.from, r.by, r.with, r.id, r.for_, r.date.epoch })
+    local r = header.received("from mail.x.example (mail.x.example [192.0.2.1])\n\t(using TLSv1.3)\n\tby mx.y.example (Postfix) "
+      .. "with ESMTPS id 4A\n\tfor <u@y.example>; Fri, 21 Nov 1997 09:55:06 -0600 (CST)")
+    assert.same({ "mail.x.example", "mx.y.example", "ESMTPS", "4A", "<u@y.example>", 880127706 }, { r.from, r.by,
+      r.with, r.id, r.for_, r.date.epoch })
     assert.equal("mail.x.example [192.0.2.1]", r.comments.from)
     r = header.received("(from root@localhost)\n\tby x.example (8.17.1/8.17.1/Submit) id 0A;\n\tFri, 21 Nov 1997 09:55:06 GMT")
     assert.same({ "x.example", "0A" }, { r.by, r.id })
@@ -99,7 +102,8 @@ describe("dates", function()
     end
   end)
   it("are refused, with the word that does not fit", function()
-    for _, text in ipairs { "", "Fri", "32 Jan 2020 00:00 +0000", "29 Feb 2021 00:00 +0000", "1 Foo 2020 00:00 +0000", "1 Jan 2020 24:00 +0000", "1 Jan 2020 00:00 +9", "1 Jan 2020 <x>" } do
+    for _, text in ipairs { "", "Fri", "32 Jan 2020 00:00 +0000", "29 Feb 2021 00:00 +0000", "1 Foo 2020 00:00 +0000",
+      "1 Jan 2020 24:00 +0000", "1 Jan 2020 00:00 +9", "1 Jan 2020 <x>" } do
       local date, why, position = datetime.parse(text)
       assert.is_nil(date, text)
       assert.is_string(why)
@@ -114,7 +118,8 @@ describe("a field", function()
   local function field(name, value)
     calls = {}
     local function note(what) return function(f, ...) calls[#calls + 1] = { what, f.name, ... } end end
-    return header.field { name = name, value = value, edit = { set = note "set", delete = note "delete", insert_before = note "insert_before" } }
+    return header.field { name = name, value = value, edit = { set = note "set", delete = note "delete",
+      insert_before = note "insert_before" } }
   end
 
   it("decodes, parses and dates itself", function()

@@ -34,8 +34,10 @@ local function repeated(piece)
 end
 
 local pieces = {
-  "(", ")", "()", "((a)", "(\\", "\"", "\\\"", "\"a", "[", "]", "<", ">", "<>", "<<a@b>", "@", "@a", "a@", "a@b,", "a,", ",", ";", ":", "a:", "a b ", ".", "a.",
-  " ", "\t", "\n ", "\\", "=?", "?=", "=?a?q?", "=?a?q?x", "=?a?b?", "=?utf-8?q?a?= ", "=", "a=", "a=\"", ";a=b", ";a*0=b", ";a*1*=", "';a*'", "%", "/", "a/b",
+  "(", ")", "()", "((a)", "(\\", "\"", "\\\"", "\"a", "[", "]", "<", ">", "<>", "<<a@b>", "@", "@a", "a@", "a@b,",
+    "a,", ",", ";", ":", "a:", "a b ", ".", "a.",
+  " ", "\t", "\n ", "\\", "=?", "?=", "=?a?q?", "=?a?q?x", "=?a?b?", "=?utf-8?q?a?= ", "=", "a=", "a=\"", ";a=b",
+    ";a*0=b", ";a*1*=", "';a*'", "%", "/", "a/b",
   "from ", "by a (b) ", "; ", "\128", "\195", "1 ", "Jan ", "12:", "-", "x=y z.w=v ", "<a@b> ", "\0",
 }
 
@@ -74,7 +76,8 @@ describe("no text makes a parser take more than linear time:", function()
     end)
   end
 
-  local mime_pieces = { "--b\r\n", "--b--\r\n", "--", "--b", "\r\n--", "\r\n--bb", "\r", "\n", "-", "--b\r\nA: b\r\n", "--b\r\n\r\n--b--\r\n",
+  local mime_pieces = { "--b\r\n", "--b--\r\n", "--", "--b", "\r\n--", "\r\n--bb", "\r", "\n", "-", "--b\r\nA: b\r\n",
+    "--b\r\n\r\n--b--\r\n",
     "A: b\r\n", " \r\n", ("--" .. ("x"):rep(900)), "--b \t", "x" }
   it("mime.walker, in one chunk and in small ones", function()
     for _, piece in ipairs(mime_pieces) do

@@ -52,7 +52,8 @@ describe("the walker driven by handlers", function()
     walker:header("Subject", "x")
     walker:header("Content-Type", "multipart/alternative;\n\tboundary=b")
     assert.is_true(walker:eoh())
-    for chunk in lines("--b", "Content-Type: text/plain; charset=iso-8859-1", "", "caf\233", "--b", "Content-Type: text/html", "", "<p>", "--b--", ""):gmatch(".") do
+    for chunk in lines("--b", "Content-Type: text/plain; charset=iso-8859-1", "", "caf\233", "--b",
+      "Content-Type: text/html", "", "<p>", "--b--", ""):gmatch(".") do
       assert.is_true(walker:body(chunk))
     end
     assert.equal("multipart/alternative", walker:eom().type)
@@ -70,7 +71,8 @@ describe("the walker driven by handlers", function()
     assert.same({ 0, 5008, "pdf" }, { got, last.size, last.kind })
   end)
   it("marks what stands under a signature", function()
-    local root = mime.parse(lines("Content-Type: multipart/signed; boundary=b", "", "--b", "", "x", "--b", "Content-Type: application/pgp-signature", "", "y", "--b--", ""))
+    local root = mime.parse(lines("Content-Type: multipart/signed; boundary=b", "", "--b", "", "x", "--b",
+      "Content-Type: application/pgp-signature", "", "y", "--b--", ""))
     assert.is_false(root.is_sealed)
     assert.is_true(root.parts[1].is_sealed)
   end)
@@ -95,11 +97,14 @@ end)
 
 describe("type by content", function()
   local cases = {
-    { "MZ\144\0\3\0\0\0", "exe" }, { "MZ is how this text begins, and it has no zero byte in it at all", nil }, { "\127ELF\2\1\1", "elf" },
+    { "MZ\144\0\3\0\0\0", "exe" }, { "MZ is how this text begins, and it has no zero byte in it at all", nil },
+      { "\127ELF\2\1\1", "elf" },
     { "PK\3\4" .. ("\0"):rep(26) .. "[Content_Types].xml", "ooxml" }, { "PK\3\4" .. ("\0"):rep(26) .. "META-INF/MANIFEST.MF", "jar" },
     { "PK\3\4" .. ("\0"):rep(26) .. "readme.txt", "zip" }, { "\208\207\17\224\161\177\26\225", "ole" }, { "%PDF-1.7", "pdf" },
-    { "#!/bin/sh\n", "script" }, { "L\0\0\0\1\20\2\0", "lnk" }, { "Rar!\26\7\0", "rar" }, { "7z\188\175\39\28", "7z" }, { "\31\139\8\0", "gzip" },
-    { ("\0"):rep(257) .. "ustar\0", "tar" }, { "  <!DOCTYPE html>", "html" }, { "<?xml version='1.0'?><svg >", "svg" }, { "plain", nil }, { "", nil },
+    { "#!/bin/sh\n", "script" }, { "L\0\0\0\1\20\2\0", "lnk" }, { "Rar!\26\7\0", "rar" }, { "7z\188\175\39\28",
+      "7z" }, { "\31\139\8\0", "gzip" },
+    { ("\0"):rep(257) .. "ustar\0", "tar" }, { "  <!DOCTYPE html>", "html" }, { "<?xml version='1.0'?><svg >",
+      "svg" }, { "plain", nil }, { "", nil },
     { "\255\216\255\224", "jpeg" }, { "{\\rtf1", "rtf" },
   }
   for _, case in ipairs(cases) do

@@ -22,7 +22,8 @@ for _, case in ipairs(generate.all()) do
   seeds[#seeds + 1] = case.message
 end
 
-local interesting = { "\0", "\r", "\n", "\r\n", " ", "\"", "(", ")", "<", ">", "@", ",", ";", ":", "=", "=?", "?=", "--", "--b", "\255", "\195", "\\", "*", "%", "." }
+local interesting = { "\0", "\r", "\n", "\r\n", " ", "\"", "(", ")", "<", ">", "@", ",", ";", ":", "=", "=?", "?=",
+  "--", "--b", "\255", "\195", "\\", "*", "%", "." }
 
 local function mutate(text)
   for _ = 1, math.random(1, 6) do
@@ -79,7 +80,8 @@ describe("mutated mail", function()
         end
         address.path(field.value)
         datetime.parse(field.value)
-        for _, name in ipairs { "Content-Type", "Content-Disposition", "Date", "Message-ID", "References", "List-Post", "List-Id", "Received", "Authentication-Results", "To" } do
+        for _, name in ipairs { "Content-Type", "Content-Disposition", "Date", "Message-ID", "References",
+          "List-Post", "List-Id", "Received", "Authentication-Results", "To" } do
           local parsed = header.parse(name, field.value)
           if parsed then
             assert.equal(field.value, header.format(name, parsed))

@@ -14,7 +14,8 @@ local function texts(alphabet, longest)
   end
 end
 
-local any_text = texts({ "a", "B", "z ", " ", "  ", "\t", "é", "日", "=?", "?=", "=", "_", "\"", "\\", "(", ")", ",", ";", ":", "@", "<", ">", ".", "1" }, 14)
+local any_text = texts({ "a", "B", "z ", " ", "  ", "\t", "é", "日", "=?", "?=", "=", "_", "\"", "\\", "(", ")", ",",
+  ";", ":", "@", "<", ">", ".", "1" }, 14)
 local name_text = texts({ "a", "B", " ", "é", "日", "=?", "\"", "\\", "(", ")", ",", ";", ":", "@", "<", ">", ".", "[" }, 10)
 
 describe("for every text", function()
@@ -41,7 +42,8 @@ describe("for every text", function()
   it("an address written is the address read, in both modes", function()
     local local_text = texts({ "a", "b", ".", " ", "é", "\"", "\\", "@", ",", "<", "(" }, 8)
     for _ = 1, 20000 do
-      local mailbox = { name = name_text():gsub("^ +", ""):gsub(" +$", ""):gsub("  +", " "), local_part = local_text(), domain = "x.example" }
+      local mailbox = { name = name_text():gsub("^ +", ""):gsub(" +$", ""):gsub("  +", " "),
+        local_part = local_text(), domain = "x.example" }
       if mailbox.local_part ~= "" then
         local written = address.format(mailbox)
         for _, mode in ipairs { "lenient", "strict" } do

@@ -83,7 +83,8 @@ describe("Python's email package", function()
         local reason = disagreements[name] and disagreements[name][facet]
         if mine[facet] ~= theirs[name][facet] then
           if not reason then
-            problems[#problems + 1] = ("%s %s\n  ours:   %s\n  Python: %s"):format(name, facet, tostring(mine[facet]), tostring(theirs[name][facet]))
+            problems[#problems + 1] = ("%s %s\n  ours:   %s\n  Python: %s"):format(name, facet, tostring(mine[facet]),
+              tostring(theirs[name][facet]))
           end
         elseif reason and not reason:find("^varies") then
           problems[#problems + 1] = ("%s %s: listed as a disagreement, but both say %s"):format(name, facet, tostring(mine[facet]))

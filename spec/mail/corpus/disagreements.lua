@@ -4,7 +4,8 @@ local drops_last_line_end = "Python drops the line end before the end of a messa
   .. "claims it (RFC 2046 5.1.1), so it is content"
 
 return {
-  ["cte-base64-padding-inside"] = { parts = "RFC 2045 6.8 lets a reader stop at padding; some go on, and a filter must see what those show" },
+  ["cte-base64-padding-inside"] = { parts = "RFC 2045 6.8 lets a reader stop at padding; some go on, and a "
+    .. "filter must see what those show" },
   ["cte-qp"] = { parts = "RFC 2045 6.7 (3): blanks at the end of a line are padding and must go; Python keeps them" },
   ["cut-003"] = { parts = drops_last_line_end },
   ["cut-022"] = { parts = drops_last_line_end },
@@ -19,12 +20,15 @@ return {
   ["mime-boundary-reused"] = { parts = "ours gives a reused boundary to the innermost part and sees both texts; Python sees one" },
   ["mime-comments"] = { parts = "a comment is no part of the media type (RFC 2045 5.1)" },
   ["mime-report"] = { parts = "message/delivery-status is fields, not messages (RFC 3464 2.1); Python splits it into pseudo messages" },
-  ["mime-rfc822-base64"] = { parts = "readers open an encoded message, so ours decodes it; Python parses the base64 as if it were the message" },
+  ["mime-rfc822-base64"] = { parts = "readers open an encoded message, so ours decodes it; Python parses the "
+    .. "base64 as if it were the message" },
   ["name-backslashes"] = { parts = "varies; Windows paths: a backslash goes only before a quote or another (see token.lua)" },
-  ["name-continued-from-one"] = { parts = "varies; continuations counted from 1 are read, since an attachment without a name passes name filters" },
+  ["name-continued-from-one"] = { parts = "varies; continuations counted from 1 are read, since an attachment "
+    .. "without a name passes name filters" },
   ["name-rfc2231-cut-escape"] = { parts = "varies; an escape cut in two is joined before decoding" },
   ["name-unquoted-blank"] = { parts = "the whole unquoted name counts, as in mail readers; cutting at the blank hides the extension" },
-  ["raw-latin1-subject"] = { subject = "8-bit text without a charset is shown as windows-1252 when it is not UTF-8; Python keeps raw bytes" },
+  ["raw-latin1-subject"] = { subject = "8-bit text without a charset is shown as windows-1252 when it is not "
+    .. "UTF-8; Python keeps raw bytes" },
   ["rfc2047-encoded-newline"] = { subject = "text() never has line ends: they would inject headers or log lines" },
   ["rfc5322-a63-obs-space"] = {
     from = "blanks before the colon are obsolete but legal to read (RFC 5322 4.5); Python ends the header there",

@@ -61,16 +61,19 @@ end
 -- Names as UTF-8, and in ISO 8859-1 where that exists.
 local names = {
   { "Ann", "Ann" }, { "John Doe", "John Doe" }, { "Jörg", "J\246rg" }, { "Zoë Müller", "Zo\235 M\252ller" },
-  { "日本太郎" }, { "Иван Петров" }, { "O'Brien", "O'Brien" }, { "Doe, J. (Sales)", "Doe, J. (Sales)" }, { "a \"b\" c", "a \"b\" c" },
+  { "日本太郎" }, { "Иван Петров" }, { "O'Brien", "O'Brien" }, { "Doe, J. (Sales)", "Doe, J. (Sales)" }, { "a \"b\" c",
+    "a \"b\" c" },
 }
-local locals = { { "ann" }, { "john.doe" }, { "x+tag" }, { "UPPER" }, { "a b", '"a b"' }, { "we@ird", '"we@ird"' }, { "jörg" }, { "o'b" } }
+local locals = { { "ann" }, { "john.doe" }, { "x+tag" }, { "UPPER" }, { "a b", '"a b"' }, { "we@ird", '"we@ird"' },
+  { "jörg" }, { "o'b" } }
 local domains = { "example.org", "mail.example.net", "[192.0.2.7]", "[IPv6:2001:db8::7]", "bücher.example", "xn--bcher-kva.example" }
 
 local function a_mailbox(pick)
   local name, mailbox, domain = names[pick(#names)], locals[pick(#locals)], domains[pick(#domains)]
   local spec = (mailbox[2] or mailbox[1]) .. "@" .. domain
   local style = pick(7)
-  local text, shown = nil, name[1]
+  local text
+  local shown = name[1]
   if style == 1 then
     text, shown = spec, nil
   elseif style == 2 then
@@ -107,14 +110,16 @@ local function an_address_message(pick, i)
   }
 end
 
-local words = { { "hello", "hello" }, { "Grüße", "Gr\252\223e" }, { "日本" }, { "a=b?", "a=b?" }, { "naïve", "na\239ve" }, { "x_y", "x_y" }, { "Привет" }, { "50%", "50%" } }
+local words = { { "hello", "hello" }, { "Grüße", "Gr\252\223e" }, { "日本" }, { "a=b?", "a=b?" }, { "naïve",
+  "na\239ve" }, { "x_y", "x_y" }, { "Привет" }, { "50%", "50%" } }
 
 local function a_subject_message(pick, i)
   local pieces, text, last_was_word = {}, {}, false
   for k = 1, pick(6) do
     local word = words[pick(#words)]
     local style = pick(5)
-    local piece, is_word = nil, true
+    local piece
+    local is_word = true
     if style == 1 and not word[1]:find("[\128-\255]") then
       piece, is_word = word[1], false
     elseif style == 2 and word[2] then
@@ -175,7 +180,8 @@ local function a_date_message(pick, i)
   return {
     name = ("date-%03d"):format(i), source = "RFC 5322 3.3",
     message = "From: a@example.org\r\nDate: " .. text .. "\r\n\r\nx\r\n",
-    expect = ("from: <a@example.org>\ndate: %d%s%d\npart 1 text/plain size=3 begins=x\\013\\010"):format(epoch, offset < 0 and "-" or "+", east),
+    expect = ("from: <a@example.org>\ndate: %d%s%d\npart 1 text/plain size=3 begins=x\\013\\010"):format(epoch,
+      offset < 0 and "-" or "+", east),
   }
 end
 
@@ -200,7 +206,8 @@ local function name_lines(pick, name)
   elseif style == 3 then
     local encoded = "utf-8''" .. percent(name)
     local cut = #(encoded:match("^utf%-8''%%%x%x") or encoded:match("^utf%-8''.")) -- not inside %XX
-    return "", ("Content-Disposition: attachment;\r\n filename*1*=%s;\r\n\tfilename*0*=%s\r\n"):format(encoded:sub(cut + 1), encoded:sub(1, cut))
+    return "", ("Content-Disposition: attachment;\r\n "
+      .. "filename*1*=%s;\r\n\tfilename*0*=%s\r\n"):format(encoded:sub(cut + 1), encoded:sub(1, cut))
   elseif style == 4 then
     return ';\r\n name="' .. b_word(name, "utf-8") .. '"', ""
   end
@@ -230,7 +237,8 @@ local function a_leaf(pick, path, lines)
   local begins = content[1]:sub(1, 24):gsub("[%z\1-\31\127-\255\\]", function(c) return ("\\%03d"):format(c:byte()) end)
   lines[#lines + 1] = ("part %s %s%s size=%d%s begins=%s"):format(path, content[3], name and " name=" .. name or "", #content[1],
     content[2] and " kind=" .. content[2] or "", begins)
-  return ("Content-Type: %s%s\r\nContent-Transfer-Encoding: %s\r\n%s\r\n%s"):format(content[3], type_parameter, encoding, disposition, body)
+  return ("Content-Type: %s%s\r\nContent-Transfer-Encoding: %s\r\n%s\r\n%s"):format(content[3], type_parameter,
+    encoding, disposition, body)
 end
 
 local function a_multipart(pick, path, depth, lines, counter, cut)

@@ -1,4 +1,5 @@
 --- The hand-made messages: where each shape comes from, and its expected parse (see portrait.lua for the notation).
+-- luacheck: ignore 613 631
 return {
   { name = "rfc5322-a11-simple", source = "RFC 5322 A.1.1", expect = [==[
 from: John Doe <jdoe@machine.example>
