@@ -481,7 +481,8 @@ local function read_list(p, out, errors, closer, allow_groups)
   return out
 end
 
-local function open(text, options, what)
+-- -> mode; raises at the caller of the public function
+local function check_arguments(text, options, what)
   if type(text) ~= "string" then
     error(("%s: text expected, got %s"):format(what, type(text)), 3)
   end
@@ -489,6 +490,10 @@ local function open(text, options, what)
   if mode ~= "lenient" and mode ~= "strict" then
     error(("%s: mode \"%s\"; use \"lenient\" or \"strict\""):format(what, tostring(mode)), 3)
   end
+  return mode
+end
+
+local function open(text, mode)
   local nul = text:find("%z")
   if nul then -- C programs end the text there and others do not: two readings
     return nil, "address: NUL byte", nul, "syntax"
@@ -508,7 +513,8 @@ end
 ---@return integer|nil position  byte at which it stops to be an address
 ---@return "syntax"|"obsolete"|"length"|"domain"|"charset"|"empty"|"no-domain"|"several"|nil code
 function address.parse(text, options)
-  local p, why, position, code = open(text, options, "parse")
+  local mode = check_arguments(text, options, "parse")
+  local p, why, position, code = open(text, mode)
   if not p then
     return nil, why, position, code
   end
@@ -538,7 +544,8 @@ end
 ---@return integer|nil position
 ---@return string|nil code
 function address.list(text, options)
-  local p, why, position, code = open(text, options, "list")
+  local mode = check_arguments(text, options, "list")
+  local p, why, position, code = open(text, mode)
   if not p then
     return nil, why, position, code
   end
@@ -568,6 +575,20 @@ function address.mailboxes(text, options)
   return out
 end
 
+-- The plain case, nearly all there is: the same answer as the parser's, in a tenth of the time (property_spec compares).
+local function plain_path(text)
+  local local_part, domain = text:match("^([%w][%w.+_=-]*)@([%w][%w.-]*)$")
+  if not local_part then
+    local_part, domain = text:match("^<([%w][%w.+_=-]*)@([%w][%w.-]*)>$")
+  end
+  if not local_part or #local_part > LOCAL_PART_MAX or #domain > DOMAIN_MAX or local_part:sub(-1) == "."
+    or text:find("..", 1, true) or text:find(".-", 1, true) or domain:find("-.", 1, true) or domain:find("[.-]$")
+    or domain:find("[%w-]" .. ("[%w-]"):rep(63)) then
+    return nil
+  end
+  return { address = local_part .. "@" .. domain, local_part = local_part, domain = domain }
+end
+
 ---@class moonmilter.Path
 ---@field address    string   "" for the null path
 ---@field local_part string
@@ -584,7 +605,12 @@ end
 ---@return integer|nil position
 ---@return string|nil code
 function address.path(text, options)
-  local p, why, position, code = open(text, options, "path")
+  local mode = check_arguments(text, options, "path")
+  local plain = plain_path(text)
+  if plain then
+    return plain
+  end
+  local p, why, position, code = open(text, mode)
   if not p then
     return nil, why, position, code
   end

@@ -55,6 +55,22 @@ describe("for every text", function()
     end
   end)
 
+  it("a plain path is read as the parser reads any other", function()
+    local part = texts({ "a", "b", ".", "-", "+", "_", "1", "=" }, 7)
+    for _ = 1, 20000 do
+      local text = part() .. "@" .. part()
+      for _, mode in ipairs { "lenient", "strict" } do
+        local plain, slow = address.path(text, { mode = mode }), address.path("<@r.example:" .. text .. ">", { mode = mode })
+        assert.equal(plain ~= nil, slow ~= nil, text)
+        if plain then
+          slow.route = nil
+          assert.same(plain, slow)
+          assert.same(plain, address.path("<" .. text .. ">", { mode = mode }))
+        end
+      end
+    end
+  end)
+
   it("folding an address list changes nothing in it", function()
     for _ = 1, 3000 do
       local list = {}
