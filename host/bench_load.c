@@ -340,7 +340,7 @@ static void greeted(struct mm_bench_load *l, struct connection *c, uint64_t now)
 {
 	l->failures = 0;
 	l->result.sessions++;
-	mm_histogram_add(&l->result.opening, now - c->opened_ns);
+	mm_bench_histogram_add(&l->result.opening, now - c->opened_ns);
 	if (c->is_held && !c->sleeps) {
 		set_state(l, c, HOLDING);
 		send_write(l, c, &c->traffic->greeting_rest, now);
@@ -373,7 +373,7 @@ static void take_answer(struct mm_bench_load *l, struct connection *c, const str
 		lose(l, c, "the answer to our offer is no offer");
 		return;
 	}
-	mm_histogram_add(&l->result.stage[MM_STAGE_negotiate], now - c->write_ns);
+	mm_bench_histogram_add(&l->result.stage[MM_STAGE_negotiate], now - c->write_ns);
 	l->result.answer = answer;
 	c->traffic = traffic_for(l, answer.steps, c->sleeps);
 	if (c->traffic == NULL) {
@@ -422,7 +422,7 @@ static void end_message(struct mm_bench_load *l, struct connection *c, bool send
 static void message_decided(struct mm_bench_load *l, struct connection *c, uint64_t now)
 {
 	l->result.messages++;
-	mm_histogram_add(&l->result.message, now - c->message_ns);
+	mm_bench_histogram_add(&l->result.message, now - c->message_ns);
 	end_message(l, c, !l->options->shape.is_sendmail, now);         /* protocol 5.6 */
 }
 
@@ -534,7 +534,7 @@ static void take_reply(struct mm_bench_load *l, struct connection *c, const stru
 		take_edit(l, c, p);
 		return;
 	}
-	mm_histogram_add(&l->result.stage[c->write->stage], now - c->write_ns);
+	mm_bench_histogram_add(&l->result.stage[c->write->stage], now - c->write_ns);
 	judge(l, c, p, verdict);
 	if (c->state == SENDING) {
 		take_verdict(l, c, verdict, now);

@@ -10,7 +10,7 @@
 
 #include "bench_traffic.h"
 #include "command.h"
-#include "histogram.h"
+#include "bench_histogram.h"
 #include "verdict.h"
 
 #include <sys/socket.h>
@@ -47,9 +47,9 @@ struct mm_bench_result {
 	uint64_t            woken;              /* sleeping messages that got their final reply */
 	char                complaint[MM_BENCH_COMPLAINTS][160];        /* the first few of the wrong and the lost */
 	unsigned            complaints;
-	struct mm_histogram opening;            /* connect(2) to the answer to HELO */
-	struct mm_histogram message;
-	struct mm_histogram stage[MM_STAGE_COUNT];
+	struct mm_bench_histogram opening;            /* connect(2) to the answer to HELO */
+	struct mm_bench_histogram message;
+	struct mm_bench_histogram stage[MM_STAGE_COUNT];
 };
 
 struct mm_bench_load;

@@ -3,7 +3,7 @@
 #include "bench_load.h"
 #include "bounds.h"
 #include "negotiate.h"
-#include "process_usage.h"
+#include "bench_usage.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -338,7 +338,7 @@ static bool find_filter(struct bench *b, struct mm_fault *why)
 
 /* Looks at the filter from outside, in the order they are taken. */
 struct looks {
-	struct mm_process_usage first, held, before, after;
+	struct mm_bench_usage first, held, before, after;
 	double held_seconds;
 	double own_cpu;                 /* seconds this process spent in the measured phase */
 	uint64_t wrong, lost;           /* outside of the measured phase */
@@ -349,7 +349,7 @@ static double ms(uint64_t ns)
 	return (double)ns / 1e6;
 }
 
-static double cpu_us(const struct mm_process_usage *from, const struct mm_process_usage *to, uint64_t count)
+static double cpu_us(const struct mm_bench_usage *from, const struct mm_bench_usage *to, uint64_t count)
 {
 	return count > 0 ? (double)(to->cpu_ns - from->cpu_ns) / 1e3 / (double)count : 0;
 }
@@ -365,12 +365,12 @@ static double system_share(const struct looks *k)
 	return user + system > 0 ? (double)system / (double)(user + system) : 0;
 }
 
-static void print_row(const char *name, const struct mm_histogram *h)
+static void print_row(const char *name, const struct mm_bench_histogram *h)
 {
 	if (h->count > 0)
 		printf("  %-10s %10llu %10.3f %10.3f %10.3f %10.3f\n", name, (unsigned long long)h->count,
-			ms(mm_histogram_percentile(h, 0.5)), ms(mm_histogram_percentile(h, 0.9)),
-			ms(mm_histogram_percentile(h, 0.99)), ms(h->max));
+			ms(mm_bench_histogram_percentile(h, 0.5)), ms(mm_bench_histogram_percentile(h, 0.9)),
+			ms(mm_bench_histogram_percentile(h, 0.99)), ms(h->max));
 }
 
 static void print_process(const struct bench *b, const struct mm_bench_result *r, const struct looks *k)
@@ -421,12 +421,12 @@ static void print_table(const struct bench *b, const struct mm_bench_result *r, 
 		printf("this bench: CPU %.1f us a message\n", k->own_cpu * 1e6 / (double)r->messages);
 }
 
-static void print_json_histogram(const char *name, const struct mm_histogram *h, const char *after)
+static void print_json_histogram(const char *name, const struct mm_bench_histogram *h, const char *after)
 {
 	printf("\"%s\":{\"count\":%llu,\"mean\":%.3f,\"p50\":%.3f,\"p90\":%.3f,\"p99\":%.3f,\"max\":%.3f}%s", name,
 		(unsigned long long)h->count, h->count > 0 ? (double)h->sum / 1e3 / (double)h->count : 0,
-		(double)mm_histogram_percentile(h, 0.5) / 1e3, (double)mm_histogram_percentile(h, 0.9) / 1e3,
-		(double)mm_histogram_percentile(h, 0.99) / 1e3, (double)h->max / 1e3, after);
+		(double)mm_bench_histogram_percentile(h, 0.5) / 1e3, (double)mm_bench_histogram_percentile(h, 0.9) / 1e3,
+		(double)mm_bench_histogram_percentile(h, 0.99) / 1e3, (double)h->max / 1e3, after);
 }
 
 static void print_json_process(const struct bench *b, const struct mm_bench_result *r, const struct looks *k)
@@ -492,9 +492,9 @@ static double own_cpu(void)
 	return (double)spent.tv_sec + (double)spent.tv_nsec / 1e9;
 }
 
-static bool look(const struct bench *b, struct mm_process_usage *out, struct mm_fault *why)
+static bool look(const struct bench *b, struct mm_bench_usage *out, struct mm_fault *why)
 {
-	return b->pid == 0 || mm_process_usage((pid_t)b->pid, out, why);
+	return b->pid == 0 || mm_bench_usage((pid_t)b->pid, out, why);
 }
 
 static void keep_count(struct looks *k, const struct mm_bench_load *load)

@@ -1,4 +1,4 @@
-#include "process_usage.h"
+#include "bench_usage.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -86,7 +86,7 @@ static void mark_tree(struct process *list, size_t count, pid_t root)
 
 /* The RSS in stat is up to some hundred KiB off, since the kernel sums it lazily; the one in smaps_rollup is counted. A
  * zombie has neither. */
-static void add_memory(const struct process *p, struct mm_process_usage *out)
+static void add_memory(const struct process *p, struct mm_bench_usage *out)
 {
 	char path[64], line[256];
 	snprintf(path, sizeof path, "/proc/%ld/smaps_rollup", (long)p->pid);
@@ -107,7 +107,7 @@ static void add_memory(const struct process *p, struct mm_process_usage *out)
 		out->rss_bytes += (uint64_t)p->rss_pages * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
-static void add_process(const struct process *p, struct mm_process_usage *out)
+static void add_process(const struct process *p, struct mm_bench_usage *out)
 {
 	uint64_t us_a_tick = 1000000u / (uint64_t)sysconf(_SC_CLK_TCK);
 	uint64_t ticks_ns = (p->user_ticks + p->system_ticks) * us_a_tick * 1000u;
@@ -124,9 +124,9 @@ static void add_process(const struct process *p, struct mm_process_usage *out)
 	add_memory(p, out);
 }
 
-bool mm_process_usage(pid_t root, struct mm_process_usage *out, struct mm_fault *why)
+bool mm_bench_usage(pid_t root, struct mm_bench_usage *out, struct mm_fault *why)
 {
-	*out = (struct mm_process_usage){ 0 };
+	*out = (struct mm_bench_usage){ 0 };
 	size_t count;
 	struct process *list = read_all(&count);
 	if (list == NULL)

@@ -1,17 +1,17 @@
-/* process_usage.h -- CPU time and memory of a process and all its descendants, read from outside (Linux).
+/* bench_usage.h -- CPU time and memory of a process and all its descendants, read from outside (Linux).
  * CPU time is the kernel's own clock of each process, in nanoseconds, threads that have ended included; the user and
  * system parts come from /proc and are good to 10 ms. A process of the tree that ends between two looks takes its time
  * with it: the difference is then too small. Memory is that of /proc/PID/smaps_rollup: RSS counts a shared page in each
  * process, PSS once in all. */
-#ifndef MM_PROCESS_USAGE_H
-#define MM_PROCESS_USAGE_H
+#ifndef MM_BENCH_USAGE_H
+#define MM_BENCH_USAGE_H
 
 #include "fault.h"
 
 #include <stdint.h>
 #include <sys/types.h>
 
-struct mm_process_usage {
+struct mm_bench_usage {
 	unsigned processes;
 	unsigned threads;
 	uint64_t cpu_ns;
@@ -22,6 +22,6 @@ struct mm_process_usage {
 };
 
 /* False: there is no process root, or /proc cannot be read. */
-bool mm_process_usage(pid_t root, struct mm_process_usage *out, struct mm_fault *why);
+bool mm_bench_usage(pid_t root, struct mm_bench_usage *out, struct mm_fault *why);
 
 #endif
