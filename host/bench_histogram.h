@@ -6,8 +6,9 @@
 
 #include <stdint.h>
 
-#define MM_BENCH_HISTOGRAM_FINE    6u                 /* bits: 64 buckets to each power of two */
-#define MM_BENCH_HISTOGRAM_BUCKETS ((42u - MM_BENCH_HISTOGRAM_FINE + 1u) << MM_BENCH_HISTOGRAM_FINE)     /* up to 2^42 ns, 73 minutes */
+#define MM_BENCH_HISTOGRAM_FINE    6u           /* bits: 64 buckets to each power of two */
+#define MM_BENCH_HISTOGRAM_TOP     42u          /* bits: 2^42 ns are 73 minutes */
+#define MM_BENCH_HISTOGRAM_BUCKETS ((MM_BENCH_HISTOGRAM_TOP - MM_BENCH_HISTOGRAM_FINE + 1u) << MM_BENCH_HISTOGRAM_FINE)
 
 struct mm_bench_histogram {
 	uint64_t count;

@@ -2,12 +2,13 @@
 
 #include "bench_load.h"
 #include "bounds.h"
+#include "listen_spec.h"
 #include "negotiate.h"
 #include "bench_usage.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <getopt.h>
-#include <netdb.h>
 #include <netinet/in.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -281,57 +282,37 @@ static void fill_options(struct bench *b, void (*tick)(const struct mm_bench_opt
 
 /* ---- where the filter is ---- */
 
-static bool find_unix(struct mm_bench_options *o, const char *path, struct mm_fault *why)
-{
-	struct sockaddr_un *address = (struct sockaddr_un *)&o->address;
-	if (strlen(path) >= sizeof address->sun_path)
-		return mm_fault_set(why, MM_FAULT_CONFIG, "--to: the path of a socket has at most %zu bytes: %s",
-			sizeof address->sun_path - 1, path);
-	address->sun_family = AF_UNIX;
-	memcpy(address->sun_path, path, strlen(path) + 1);
-	o->address_size = sizeof *address;
-	return true;
-}
-
-static bool find_inet(struct mm_bench_options *o, int family, const char *text, struct mm_fault *why)
-{
-	char host[256] = "", port[32] = "";
-	const char *at = strchr(text, '@'), *colon = strrchr(text, ':');
-	if (at != NULL)
-		snprintf(port, sizeof port, "%.*s", (int)(at - text), text), snprintf(host, sizeof host, "%s", at + 1);
-	else if (colon != NULL)
-		snprintf(host, sizeof host, "%.*s", (int)(colon - text), text), snprintf(port, sizeof port, "%s", colon + 1);
-	else
-		snprintf(port, sizeof port, "%s", text), snprintf(host, sizeof host, "localhost");
-	size_t size = strlen(host);
-	if (size > 2 && host[0] == '[' && host[size - 1] == ']') {
-		memmove(host, host + 1, size - 2);
-		host[size - 2] = '\0';
-		family = AF_INET6;
-	}
-	struct addrinfo hints = { .ai_family = family, .ai_socktype = SOCK_STREAM }, *found;
-	int rc = getaddrinfo(host, port, &hints, &found);
-	if (rc != 0)
-		return mm_fault_set(why, MM_FAULT_CONFIG, "--to: host \"%s\" port \"%s\": %s", host, port, gai_strerror(rc));
-	memcpy(&o->address, found->ai_addr, found->ai_addrlen);
-	o->address_size = found->ai_addrlen;
-	freeaddrinfo(found);
-	return true;
-}
-
 static bool find_filter(struct bench *b, struct mm_fault *why)
 {
-	const char *colon = strchr(b->to, ':');
-	size_t size = colon != NULL ? (size_t)(colon - b->to) : 0;
-	if (b->to[0] == '/')
-		return find_unix(&b->options, b->to, why);
-	if ((size == 4 && memcmp(b->to, "unix", 4) == 0) || (size == 5 && memcmp(b->to, "local", 5) == 0))
-		return find_unix(&b->options, colon + 1, why);
-	if (size == 4 && memcmp(b->to, "inet", 4) == 0)
-		return find_inet(&b->options, AF_INET, colon + 1, why);
-	if (size == 5 && memcmp(b->to, "inet6", 5) == 0)
-		return find_inet(&b->options, AF_INET6, colon + 1, why);
-	return mm_fault_set(why, MM_FAULT_CONFIG, "--to %s: use unix:PATH, inet:PORT@HOST or inet6:PORT@HOST", b->to);
+	struct mm_listen_spec spec;
+	struct mm_bench_options *o = &b->options;
+	struct sockaddr_un *path = (struct sockaddr_un *)&o->address;
+	struct sockaddr_in *inet = (struct sockaddr_in *)&o->address;
+	struct sockaddr_in6 *inet6 = (struct sockaddr_in6 *)&o->address;
+	if (!mm_listen_spec_parse(b->to, &spec, why))
+		return false;
+	switch (spec.kind) {
+	case MM_LISTEN_UNIX:
+		*path = (struct sockaddr_un){ .sun_family = AF_UNIX };
+		memcpy(path->sun_path, spec.path, strlen(spec.path));
+		o->address_size = sizeof *path;
+		return true;
+	case MM_LISTEN_INET:
+		*inet = (struct sockaddr_in){ .sin_family = AF_INET, .sin_port = htons(spec.port) };
+		inet_pton(AF_INET, spec.host, &inet->sin_addr);
+		o->address_size = sizeof *inet;
+		return true;
+	case MM_LISTEN_INET6:
+		*inet6 = (struct sockaddr_in6){ .sin6_family = AF_INET6, .sin6_port = htons(spec.port) };
+		inet_pton(AF_INET6, spec.host, &inet6->sin6_addr);
+		o->address_size = sizeof *inet6;
+		return true;
+	case MM_LISTEN_FD:
+	case MM_LISTEN_SYSTEMD:
+		break;
+	}
+	return mm_fault_set(why, MM_FAULT_CONFIG, "--to %s: nobody can connect to that; use unix:PATH, inet:PORT@HOST or "
+		"inet6:PORT@HOST", b->to);
 }
 
 /* ---- the report ---- */

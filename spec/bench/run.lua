@@ -30,12 +30,14 @@ local built = "build/bench"
 local STEPS_RCPT_EOM, STEPS_EVERY = 0x100777, 0x100480
 
 --- work: words for libmilter_filter.c and its translations; script: for moonmilter; load: options of the bench.
---- others: the scripting languages take part. targets: largest ratio of CPU to that of the named subject (issue 5).
+--- others: the scripting languages take part. log: moonmilter's log level, "warn" as the others log nothing. targets: largest ratio of CPU to that of the named subject (issue 5).
 local WORKLOADS = {
   { name = "rcpt and eom only", script = "rcpt_eom", work = "rcpt_eom", steps = STEPS_RCPT_EOM, others = true,
     load = "--edits 1", targets = { libmilter = 1 / 2 } },
   { name = "every handler", script = "every_handler", work = "every_handler", steps = STEPS_EVERY, others = true,
     quiet = true, load = "--edits 1", targets = { libmilter = 1 / 5, responder = 1.6 } },
+  { name = "every handler, logging each message", script = "every_handler", work = "every_handler", steps = STEPS_EVERY,
+    log = "info", load = "--edits 1", targets = {} },
   { name = "every handler, 50 connections", script = "every_handler", work = "every_handler", steps = STEPS_EVERY,
     load = "--edits 1 --connections 50", targets = { libmilter = 1 / 5, responder = 1.6 } },
   { name = "every handler, 500 connections", script = "every_handler", work = "every_handler", steps = STEPS_EVERY,
@@ -225,7 +227,8 @@ local function start_subjects(workload)
   local subjects, steps = {}, nil
   for _, host in ipairs(options.hosts) do
     local socket = new_socket()
-    local words = { host.program, "run", "-s", socket.spec, ("%s/scripts/%s.lua"):format(here, workload.script) }
+    local words = { host.program, "run", "-s", socket.spec, "--workers=0", "--log_level=" .. (workload.log or "warn"),
+      ("%s/scripts/%s.lua"):format(here, workload.script) }
     local subject = start_subject(host.name, words, socket, true)
     if subject then
       subjects[#subjects + 1] = subject
