@@ -249,13 +249,23 @@ static bool put_field(struct mm_message *m, uint32_t at, uint32_t blind_at, stru
 		return no_memory(why);
 	struct mm_field f = {
 		.name = mm_message_keep(m, name), .value = mm_message_keep(m, value),
-		.asked = m->edit_count + 1, .blind_at = blind_at,
+		.asked = m->edit_count + 1, .blind_at = blind_at, .id = ++m->fields_ever,
 	};
 	if (!kept(m, why))
 		return false;
 	memmove(m->fields + at + 1, m->fields + at, (m->field_count - at) * sizeof *m->fields);
 	m->fields[at] = f;
 	m->field_count++;
+	return true;
+}
+
+bool mm_edit_insert_before(struct mm_message *m, const struct mm_grants *g, uint32_t index, struct mm_text name,
+	struct mm_text value, struct mm_fault *why)
+{
+	if (!granted(g, SMFIF_ADDHDRS, m, why) || !name_is_good(name, why) || !value_is_good(name, value, why)
+	    || !put_field(m, index, index, name, value, why))
+		return false;
+	m->hidden_at += index < m->hidden_at;
 	return true;
 }
 

@@ -28,6 +28,9 @@ bool mm_edit_delete_headers(struct mm_message *, const struct mm_grants *, struc
 /* The field at an index of message.fields. */
 bool mm_edit_field(struct mm_message *, const struct mm_grants *, uint32_t index, struct mm_text value, bool deletes,
 	struct mm_fault *why);
+/* A new field before the one at an index of message.fields. */
+bool mm_edit_insert_before(struct mm_message *, const struct mm_grants *, uint32_t index, struct mm_text name,
+	struct mm_text value, struct mm_fault *why);
 /* Addresses come with or without angle brackets; "" or "<>" is the null sender. params is "KEY=value KEY=value" or empty. */
 bool mm_edit_change_from(struct mm_message *, const struct mm_grants *, struct mm_text address, struct mm_text params,
 	struct mm_fault *why);

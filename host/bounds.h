@@ -48,6 +48,13 @@
 #define MM_WRITE_TIMEOUT        60.0            /* an MTA that does not read for so long is gone */
 #define MM_DRAIN_TIMEOUT        30.0            /* from SIGTERM to closing what is left */
 
+/* Configuration: generous for people, small enough that a wrong file is refused at once */
+#define MM_CONFIG_SIZE_MAX      (1u << 20)      /* bytes of moonmilter.conf */
+#define MM_CONFIG_DEPTH_MAX     16u             /* tables in tables */
+#define MM_CONFIG_MILTERS_MAX   64u             /* milters of one host */
+#define MM_CONFIG_LIST_MAX      4096u           /* items of a list: listeners, scripts, networks */
+#define MM_UNIX_PATH_MAX        107u            /* bytes; sockaddr_un.sun_path without its NUL */
+
 /* Lua */
 #define MM_COROUTINE_POOL_MAX   1000u           /* finished coroutines kept for reuse, a generation */
 

@@ -223,6 +223,7 @@ static void report(struct mm_engine *e, bool is_aborted, enum mm_stage stage)
 	e->owner.report(e->owner.self, &(struct mm_outcome_report){
 		.session = &e->session, .verdict = e->result.kind, .is_aborted = is_aborted, .stage = stage,
 		.reply = { (const char *)e->result.reply.bytes, e->result.reply.size },
+		.decided_by = e->result.decided_by[0] != '\0' ? e->result.decided_by : NULL,
 		.edits = is_aborted ? 0 : e->result_edits,
 	});
 }
@@ -718,6 +719,22 @@ void mm_engine_end(struct mm_engine *e, enum mm_cancel why)
 	run(e, &ignored);
 }
 
+void mm_engine_shut_down(struct mm_engine *e)
+{
+	if (e->is_waiting && e->has_packet && !is_afterwards((enum mm_stage)e->todo[0])) {
+		enum mm_stage stage = (enum mm_stage)e->todo[0];
+		struct mm_verdict v = { 0 };
+		e->runtime.ops->cancel(e->runtime_session, MM_CANCEL_SHUTDOWN);
+		e->is_waiting = false;
+		mm_verdict_plain(&v, MM_VERDICT_tempfail);
+		if (e->command.row->letter == 'E')
+			stage = MM_STAGE_eom;
+		if (stage != MM_STAGE_negotiate && !(e->session.grants.quiet & 1u << stage))
+			write_verdict(e, &v);
+	}
+	mm_engine_end(e, MM_CANCEL_SHUTDOWN);
+}
+
 void mm_engine_decided(struct mm_engine *e, struct mm_verdict *v)
 {
 	struct mm_fault why = { .class = MM_FAULT_NONE };
@@ -760,7 +777,12 @@ struct mm_session *mm_engine_session(struct mm_engine *e)
 	return &e->session;
 }
 
-void *mm_engine_runtime_session(struct mm_engine *e)
+struct mm_engine *mm_engine_of(struct mm_session *s)
 {
-	return e->runtime_session;
+	return (struct mm_engine *)(void *)s;   /* its first member */
+}
+
+void *mm_engine_owner_self(const struct mm_engine *e)
+{
+	return e->owner.self;
 }

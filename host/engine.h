@@ -29,6 +29,7 @@ struct mm_outcome_report {
 	bool                     is_aborted;    /* no final reply: the MTA aborted or went away */
 	enum mm_stage            stage;         /* where it ended */
 	struct mm_text           reply;
+	const char              *decided_by;    /* script file and handler, NULL when nobody but the defaults did */
 	uint32_t                 edits;         /* edits that left */
 };
 
@@ -51,6 +52,8 @@ void mm_engine_free(struct mm_engine *);
 bool mm_engine_feed(struct mm_engine *, const void *bytes, size_t n, struct mm_fault *why);
 /* No more bytes will come. */
 void mm_engine_end(struct mm_engine *, enum mm_cancel why);
+/* The host stops: a command that waits for its verdict is answered with a temporary failure, then as mm_engine_end(). */
+void mm_engine_shut_down(struct mm_engine *);
 /* From the runtime, after MM_WAITING. Takes the text of the verdict. */
 void mm_engine_decided(struct mm_engine *, struct mm_verdict *);
 /* Appends a progress packet when an end-of-message handler waits; nothing otherwise. True when it did. */
@@ -62,6 +65,7 @@ bool mm_engine_wants_input(const struct mm_engine *);
 bool mm_engine_is_finished(const struct mm_engine *);
 bool mm_engine_is_waiting(const struct mm_engine *);            /* a handler is suspended */
 struct mm_session *mm_engine_session(struct mm_engine *);       /* borrowed */
-void *mm_engine_runtime_session(struct mm_engine *);            /* borrowed */
+struct mm_engine *mm_engine_of(struct mm_session *);            /* the engine a session belongs to */
+void *mm_engine_owner_self(const struct mm_engine *);
 
 #endif

@@ -151,7 +151,7 @@ bool mm_message_add_field(struct mm_message *m, struct mm_text name, struct mm_t
 	struct mm_field *f = &m->fields[m->field_count++];
 	*f = (struct mm_field){
 		.name = mm_message_keep(m, name), .value = mm_message_keep(m, value),
-		.is_received = true, .has_space = has_space,
+		.is_received = true, .has_space = has_space, .id = ++m->fields_ever,
 	};
 	m->received_count++;
 	return !m->store.failed;
@@ -167,6 +167,14 @@ int64_t mm_message_find_field(const struct mm_message *m, struct mm_text name, i
 	}
 	for (uint32_t i = m->field_count; n < 0 && i-- > 0;)
 		if (!m->fields[i].is_deleted && mm_text_equal_blind(mm_message_text(m, m->fields[i].name), name) && ++n == 0)
+			return i;
+	return -1;
+}
+
+int64_t mm_message_field_of_id(const struct mm_message *m, uint32_t id)
+{
+	for (uint32_t i = 0; i < m->field_count; i++)
+		if (m->fields[i].id == id && !m->fields[i].is_deleted)
 			return i;
 	return -1;
 }

@@ -28,6 +28,7 @@ struct mm_recipient {
 struct mm_field {
 	struct mm_span name;
 	struct mm_span value;           /* without the space behind the colon */
+	uint32_t       id;              /* of this message, from 1; scripts hold on to it while indexes move */
 	uint32_t       asked;           /* added: which edit asked for it, from 1, for the order on the wire */
 	uint32_t       blind_at;        /* added while fields are unknown: insert position, UINT32_MAX for the end */
 	bool           is_received;     /* the MTA told it; else a script added it */
@@ -63,6 +64,7 @@ struct mm_message {
 	uint32_t           refused_count;
 	struct mm_field   *fields;      /* owned, in the order scripts see */
 	uint32_t           field_count, field_capacity;
+	uint32_t           fields_ever;         /* ids given out */
 	uint32_t           hidden_at;   /* fields before this index stand above the MTA's own Received */
 	uint32_t           received_count;
 	bool               knows_fields;        /* header events come, so numbers can be resolved */
@@ -105,6 +107,8 @@ bool mm_message_add_field(struct mm_message *, struct mm_text name, struct mm_te
 
 /* Index into fields of field n of a name (case-blind), as scripts count: 1 first, -1 last. -1: there is none. */
 int64_t mm_message_find_field(const struct mm_message *, struct mm_text name, int64_t n);
+/* Index into fields of the field with an id, -1 when it is gone. */
+int64_t mm_message_field_of_id(const struct mm_message *, uint32_t id);
 /* How many fields of a name are in the list. */
 uint32_t mm_message_count_fields(const struct mm_message *, struct mm_text name);
 /* "<a@b>" without the brackets and blanks around; what is not bracketed comes back as it is. */

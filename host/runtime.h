@@ -37,8 +37,6 @@ struct mm_runtime_ops {
 	void (*end_message)(void *runtime_session);
 	void (*end_client)(void *runtime_session);
 	void (*close)(void *runtime_session);
-	/* The verdict when the engine itself fails, out of memory say: the configured on_error. */
-	void (*on_error)(void *runtime, struct mm_verdict *out);
 };
 
 struct mm_runtime {

@@ -70,6 +70,8 @@ void mm_session_clear(struct mm_session *s, struct mm_message **pool)
 	mm_session_end_message(s, pool, false);
 	forget_client(s);
 	mm_macros_free(&s->macros);
+	free(s->peer);
+	s->peer = NULL;
 }
 
 void mm_session_age_macros(struct mm_session *s, uint8_t letter)

@@ -18,6 +18,7 @@ struct mm_session {
 	/* the connection to the MTA: outlives a client */
 	struct mm_grants   grants;
 	bool               is_negotiated;
+	char              *peer;                /* owned: address of the MTA as text; NULL when it has none */
 
 	/* one SMTP client: cleared by mm_session_next_client() */
 	bool               knows_client;

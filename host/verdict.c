@@ -50,6 +50,7 @@ void mm_verdict_plain(struct mm_verdict *v, enum mm_verdict_kind kind)
 		mm_buffer_free(&v->reply);
 	v->kind = kind;
 	v->hangs_up = false;
+	v->decided_by[0] = '\0';
 }
 
 void mm_verdict_move(struct mm_verdict *to, struct mm_verdict *from)
