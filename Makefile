@@ -118,3 +118,7 @@ run: packages-build
 
 clean:
 	rm -rf $(BUILD)
+
+# ---- measure ----
+
+include spec/bench/bench.mk
