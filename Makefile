@@ -1,0 +1,193 @@
+# moonmilter: GNU make, pkg-config, Debian's libraries.
+#   make run     install what is missing, build, serve scripts/ on inet:10025@127.0.0.1
+#   make test    the same, then every spec
+# make help lists the rest.
+
+VERSION  := 0.1.0
+PREFIX   ?= /usr/local
+DESTDIR  ?=
+CC       ?= gcc
+BUILD    ?= build
+LISTEN   ?= inet:10025@127.0.0.1
+
+WARNINGS := -Wall -Wextra -Werror
+CFLAGS   ?= -O2 -g
+ALL_CFLAGS = -std=c11 -D_GNU_SOURCE $(WARNINGS) $(CFLAGS) $(SANITIZE) -fPIC -fvisibility=hidden -fno-strict-aliasing \
+	-DMM_VERSION_TEXT='"$(VERSION)"' -DMM_LUA_MULTIARCH_CPATH='"$(MULTIARCH_CPATH)"' $(LUA_CFLAGS)
+
+LUA_CFLAGS = $(shell pkg-config --cflags luajit)
+LUA_LIBS   = $(shell pkg-config --libs luajit)
+MULTIARCH  = $(shell $(CC) -print-multiarch 2>/dev/null)
+MULTIARCH_CPATH = $(if $(MULTIARCH),/usr/lib/$(MULTIARCH)/lua/5.1/?.so;)
+LIBS      = $(LUA_LIBS) -lm -ldl $(EXTRA_LIBS)
+LINK      = -Wl,--exclude-libs,ALL -Wl,-z,relro,-z,now
+
+COMMANDS := main $(patsubst host/%.c,%,$(wildcard host/command_*.c)) $(patsubst host/%.c,%,$(wildcard host/bench_*.c))
+SOURCES  := $(filter-out $(COMMANDS:%=host/%.c) host/codec.c,$(wildcard host/*.c))
+OBJECTS   = $(SOURCES:host/%.c=$(BUILD)/obj/%.o) $(BUILD)/obj/lua_sources.o
+MAIN_OBJECTS = $(COMMANDS:%=$(BUILD)/obj/%.o)
+LUA_SOURCES := $(wildcard lua/moonmilter/*.lua)
+
+PACKAGES_BUILD := gcc make pkg-config libc6-dev libluajit-5.1-dev luajit libev-dev lua-lpeg
+PACKAGES_TEST  := libmilter-dev lua-busted lua-check luarocks lua-cjson lua-filesystem lua-posix lua-socket miltertest
+
+.PHONY: all run test check lint objects asan valgrind install uninstall clean help packages-build packages-test
+
+all: $(BUILD)/moonmilter $(BUILD)/libmoonmilter.a $(BUILD)/libmoonmilter.so $(BUILD)/test/libmoonmilter_test.so
+
+help:
+	@sed -n 's/^#   //p' Makefile
+	@echo "all  lint  asan  valgrind  bench  fuzz  install (DESTDIR, PREFIX)  clean"
+
+# ---- packages: installed only when missing, asking nothing ----
+
+define install_packages
+	@missing=""; for p in $(1); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q "ok installed" || missing="$$missing $$p"; done; \
+	if [ -n "$$missing" ]; then \
+		sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+		echo "installing:$$missing"; \
+		$$sudo apt-get update -qq && \
+		$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	fi
+endef
+
+packages-build:
+	$(call install_packages,$(PACKAGES_BUILD))
+
+packages-test: packages-build
+	$(call install_packages,$(PACKAGES_TEST))
+
+# ---- build ----
+
+$(BUILD)/obj/%.o: host/%.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+-include $(wildcard $(BUILD)/obj/*.d)
+
+# The runtime's Lua files as C arrays: program and runtime cannot be of two versions.
+$(BUILD)/lua_sources.c: $(LUA_SOURCES) Makefile
+	@mkdir -p $(@D)
+	@{ echo '#include "lua_sources.h"'; \
+	for f in $(LUA_SOURCES); do \
+		echo "static const unsigned char $$(basename $$f .lua)_source[] = {"; \
+		od -v -An -tu1 $$f | sed 's/\([0-9][0-9]*\)/\1,/g'; \
+		echo '};'; \
+	done; \
+	echo 'const struct mm_lua_source mm_lua_sources[] = {'; \
+	for f in $(LUA_SOURCES); do b=$$(basename $$f .lua); \
+		n=moonmilter.$$b; [ $$b = init ] && n=moonmilter; \
+		echo "{ \"$$n\", $${b}_source, sizeof $${b}_source },"; \
+	done; \
+	echo '{ NULL, NULL, 0 } };'; } > $@.tmp && mv $@.tmp $@
+
+$(BUILD)/obj/lua_sources.o: $(BUILD)/lua_sources.c host/lua_sources.h
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -Ihost -c -o $@ $<
+
+# libev goes in statically and hidden: the shared one exports libevent's names, which breaks modules that use libevent.
+# Debian builds its static libev for programs only; the one thing in ev.o that a shared library cannot hold is its use of
+# the variable stderr, so that becomes one of ours (host/ev_stderr.c).
+$(BUILD)/ev.o:
+	@mkdir -p $(BUILD)/ev
+	cd $(BUILD)/ev && ar x $$($(CC) -print-file-name=libev.a) ev.o
+	objcopy --redefine-sym stderr=mm_ev_stderr $(BUILD)/ev/ev.o $@
+
+$(BUILD)/libmoonmilter.a: $(OBJECTS)
+	@rm -f $@
+	ar rcs $@ $(OBJECTS)
+
+$(BUILD)/libmoonmilter.so: $(OBJECTS) $(BUILD)/ev.o host/libmoonmilter.map
+	$(CC) -shared $(SANITIZE) -Wl,-soname,libmoonmilter.so.0 -Wl,--version-script,host/libmoonmilter.map $(LINK) -o $@ \
+		$(OBJECTS) $(BUILD)/ev.o $(LIBS)
+
+# Every host function, for specs of single parts through LuaJIT's ffi.
+$(BUILD)/test/libmoonmilter_test.so: $(SOURCES) $(BUILD)/lua_sources.c $(BUILD)/ev.o $(wildcard host/*.h)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -fvisibility=default -Ihost -shared -Wl,--version-script,host/libmoonmilter_test.map -o $@ $(SOURCES) $(BUILD)/lua_sources.c $(BUILD)/ev.o $(LIBS)
+
+# C modules of scripts take lua_* from the process: LuaJIT is linked as a shared library.
+$(BUILD)/moonmilter: $(MAIN_OBJECTS) $(BUILD)/libmoonmilter.a $(BUILD)/ev.o
+	$(CC) $(SANITIZE) $(LINK) -o $@ $(MAIN_OBJECTS) $(BUILD)/ev.o $(BUILD)/libmoonmilter.a $(LIBS)
+
+# ---- serve, test ----
+
+run: packages-build
+	@$(MAKE) --no-print-directory all
+	$(BUILD)/moonmilter run -s $(LISTEN) scripts/
+
+# Every spec, those with real MTAs too (they want root; without it they are skipped and said so).
+test: packages-build packages-test
+	@spec/mta/install || echo "spec/mta/install: not everything could be installed; specs that need it are skipped"
+	@$(MAKE) --no-print-directory all lint
+	@spec/run
+
+check: test
+
+# The whole tree by both compilers' strictest eyes, the include rule, luacheck, documentation coverage.
+lint: packages-build packages-test
+	@luajit spec/lint/layers.lua
+	@luajit spec/lint/documentation.lua
+	@luacheck -q --no-color lua spec examples scripts
+	@if command -v clang >/dev/null; then $(MAKE) --no-print-directory CC=clang BUILD=build/clang objects; fi
+
+objects: $(OBJECTS) $(MAIN_OBJECTS)
+
+# In-process specs again with AddressSanitizer and UndefinedBehaviorSanitizer; Lua's memory comes from malloc then, so that
+# a use after free in the Lua row is seen too.
+ASAN_SPECS ?= spec/host spec/engine spec/script spec/examples
+asan: packages-build packages-test
+	@$(MAKE) --no-print-directory BUILD=build/asan CFLAGS="-O1 -g -fno-omit-frame-pointer" \
+		SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined" all
+	@MOONMILTER_TESTLIB=build/asan/test/libmoonmilter_test.so MOONMILTER=build/asan/moonmilter \
+		ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) \
+		spec/run $(wildcard $(ASAN_SPECS))
+
+# The session specs under valgrind, without the JIT, whose code valgrind cannot follow.
+VALGRIND_SPECS ?= spec/engine/lifetimes_spec.lua spec/script/edits_spec.lua
+valgrind: packages-build packages-test all
+	$(call install_packages,valgrind)
+	@for spec in $(wildcard $(VALGRIND_SPECS)); do \
+		LUA_PATH="./?.lua;;" valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite \
+			--suppressions=spec/lint/valgrind.supp luajit -joff /usr/bin/busted --lua=$$(command -v luajit) $$spec || exit 1; \
+	done
+
+# ---- install ----
+
+INCLUDEDIR = $(PREFIX)/include
+LIBDIR     = $(PREFIX)/lib
+LUADIR     = $(PREFIX)/share/lua/5.1
+MANDIR     = $(PREFIX)/share/man/man8
+DOCDIR     = $(PREFIX)/share/doc/moonmilter
+
+$(BUILD)/moonmilter.pc: Makefile
+	@mkdir -p $(@D)
+	@printf 'prefix=%s\nincludedir=%s\nlibdir=%s\n\nName: moonmilter\nDescription: host for milters written in Lua\nVersion: %s\nRequires.private: luajit\nLibs: -L$${libdir} -lmoonmilter\nLibs.private: -l:libev.a -lm -ldl %s\nCflags: -I$${includedir}\n' \
+		"$(PREFIX)" "$(INCLUDEDIR)" "$(LIBDIR)" "$(VERSION)" "$(EXTRA_LIBS)" > $@
+
+install: all $(BUILD)/moonmilter.pc
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(INCLUDEDIR) $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(LUADIR)/moonmilter \
+		$(DESTDIR)$(MANDIR) $(DESTDIR)$(DOCDIR)/examples
+	install -m 755 $(BUILD)/moonmilter $(DESTDIR)$(PREFIX)/bin/moonmilter
+	install -m 644 host/moonmilter.h $(DESTDIR)$(INCLUDEDIR)/moonmilter.h
+	install -m 644 $(BUILD)/libmoonmilter.a $(DESTDIR)$(LIBDIR)/libmoonmilter.a
+	install -m 755 $(BUILD)/libmoonmilter.so $(DESTDIR)$(LIBDIR)/libmoonmilter.so.0
+	ln -sf libmoonmilter.so.0 $(DESTDIR)$(LIBDIR)/libmoonmilter.so
+	install -m 644 $(BUILD)/moonmilter.pc $(DESTDIR)$(LIBDIR)/pkgconfig/moonmilter.pc
+	install -m 644 lua/moonmilter/*.lua $(DESTDIR)$(LUADIR)/moonmilter/
+	install -m 644 docs/moonmilter.8 $(DESTDIR)$(MANDIR)/moonmilter.8
+	install -m 644 docs/*.md $(DESTDIR)$(DOCDIR)/
+	install -m 644 examples/* $(DESTDIR)$(DOCDIR)/examples/
+
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/moonmilter $(DESTDIR)$(INCLUDEDIR)/moonmilter.h $(DESTDIR)$(LIBDIR)/libmoonmilter.a \
+		$(DESTDIR)$(LIBDIR)/libmoonmilter.so $(DESTDIR)$(LIBDIR)/libmoonmilter.so.0 \
+		$(DESTDIR)$(LIBDIR)/pkgconfig/moonmilter.pc $(DESTDIR)$(MANDIR)/moonmilter.8
+	rm -rf $(DESTDIR)$(LUADIR)/moonmilter $(DESTDIR)$(DOCDIR)
+
+clean:
+	rm -rf $(BUILD)
+
+# ---- measure ----
+
+include spec/bench/bench.mk

@@ -1,0 +1,43 @@
+/* bind.h -- the bindings, file by file: what Lua sees of the host.
+ * Every function that a script calls is a lua_CFunction registered here; each checks its arguments first and raises at
+ * the caller's line. ctx is a userdata that holds a pointer, cleared when the session ends. Userdata methods get two
+ * upvalues: 1 the metatable of ctx (the type check), 2 the member table. */
+#ifndef MM_BIND_H
+#define MM_BIND_H
+
+#include "script_call.h"
+
+/* The session behind ctx at index 1, or an error that names `what` when it is no ctx or its session has ended. */
+struct mm_script_session *mm_ctx_check(struct lua_State *, const char *what);
+/* Pushes the session's ctx, making it at first. */
+void mm_ctx_push(struct lua_State *, struct mm_script_session *);
+/* The session has ended: its ctx raises from now on, its tables go. */
+void mm_ctx_end(struct mm_script_session *);
+
+/* Each adds its members to the table on top of the stack, below which stands the metatable of ctx: bind_session facts, bind_message headers and parameters,
+ * bind_action verdicts and edits. */
+void mm_bind_session(struct lua_State *);
+void mm_bind_message(struct lua_State *);
+void mm_bind_action(struct lua_State *);
+/* Pushes the module moonmilter.core: clock, log, sleep, file reading for the loader. */
+int mm_bind_host(struct lua_State *);
+
+/* Pushes { [1] = "SIZE=100", SIZE = "100" } for a list of NUL-ended strings; raw, when given, becomes .raw. */
+void mm_push_params(struct lua_State *, struct mm_text strings, struct mm_text raw);
+static inline struct mm_text mm_text_of(const char *string)
+{
+	return (struct mm_text){ string != NULL ? string : "", string != NULL ? strlen(string) : 0 };
+}
+/* Drops a registry reference and marks it gone. */
+void mm_unref(struct lua_State *, int *ref);
+
+/* ---- a member of ctx that is read as a field ---- */
+typedef int (*mm_ctx_getter)(struct lua_State *, struct mm_script_session *);
+struct mm_ctx_fact {
+	const char   *name;
+	mm_ctx_getter get;
+};
+/* Adds getters to the member table on top of the stack; the rows must be static. */
+void mm_bind_facts(struct lua_State *, const struct mm_ctx_fact *rows);
+
+#endif

@@ -1,0 +1,153 @@
+/* bind_message.c -- ctx.headers and ESMTP parameters (design 2).
+ * ctx.headers is a plain list of plain tables, made when a script asks for it and again when edits have changed it, so
+ * that ipairs, # and indexing work; lua/moonmilter/fields.lua gives list and fields their methods. */
+#include "bind.h"
+
+#include <ctype.h>
+#include <lauxlib.h>
+#include <lua.h>
+
+static void push_text(lua_State *L, struct mm_text t)
+{
+	lua_pushlstring(L, t.bytes, t.size);
+}
+
+void mm_push_params(lua_State *L, struct mm_text strings, struct mm_text raw)
+{
+	lua_newtable(L);
+	struct mm_cursor c = mm_cursor_over(strings.bytes, strings.size);
+	for (int n = 1; c.left > 0; n++) {
+		struct mm_text param = mm_cursor_text(&c);
+		if (c.failed)
+			break;
+		push_text(L, param);
+		lua_rawseti(L, -2, n);
+		const char *equals = memchr(param.bytes, '=', param.size);
+		size_t key_size = equals != NULL ? (size_t)(equals - param.bytes) : param.size;
+		char key[64];
+		if (key_size == 0 || key_size > sizeof key)
+			continue;
+		for (size_t i = 0; i < key_size; i++)
+			key[i] = (char)toupper((unsigned char)param.bytes[i]);
+		lua_pushlstring(L, key, key_size);
+		if (equals != NULL)
+			lua_pushlstring(L, equals + 1, param.size - key_size - 1);
+		else
+			lua_pushboolean(L, 1);
+		lua_rawset(L, -3);
+	}
+	if (raw.bytes != NULL) {
+		push_text(L, raw);
+		lua_setfield(L, -2, "raw");
+	}
+}
+
+/* [list] -> [list], one more element; the metatables come from the factory at index `factory` */
+static void push_field(lua_State *L, struct mm_script_session *ss, const struct mm_field *f, int at, int factory)
+{
+	const struct mm_message *m = ss->facts->message;
+	lua_createtable(L, 0, 5);
+	push_text(L, mm_message_text(m, f->name));
+	lua_setfield(L, -2, "name");
+	push_text(L, mm_message_text(m, f->value));
+	lua_setfield(L, -2, "value");
+	lua_pushnumber(L, f->id);
+	lua_setfield(L, -2, "id");
+	if (f->is_received && !f->has_space) {
+		lua_pushboolean(L, 0);
+		lua_setfield(L, -2, "space");
+	}
+	mm_ctx_push(L, ss);
+	lua_setfield(L, -2, "ctx");
+	lua_getfield(L, factory, "field_metatable");
+	lua_setmetatable(L, -2);
+	lua_rawseti(L, -2, at);
+}
+
+static int get_headers(lua_State *L, struct mm_script_session *ss)
+{
+	struct mm_message *m = ss->facts->message;
+	if (m != NULL && !m->knows_fields)
+		return luaL_error(L, "ctx.headers: the MTA was not asked for the header, because no script seemed to need it; add "
+			"options = { facts = { \"headers\" } } to this script");
+	uint32_t stamp = m != NULL ? m->fields_ever + m->edit_count : 0;
+	if (ss->headers_table != MM_NO_REF && ss->headers_stamp == stamp) {
+		lua_rawgeti(L, LUA_REGISTRYINDEX, ss->headers_table);
+		return 1;
+	}
+	lua_rawgeti(L, LUA_REGISTRYINDEX, ss->script->field_factory);
+	int factory = lua_gettop(L);
+	lua_newtable(L);
+	int n = 0;
+	for (uint32_t i = 0; m != NULL && i < m->field_count; i++)
+		if (!m->fields[i].is_deleted)
+			push_field(L, ss, &m->fields[i], ++n, factory);
+	lua_getfield(L, factory, "list_metatable");
+	lua_setmetatable(L, -2);
+	mm_unref(L, &ss->headers_table);
+	lua_pushvalue(L, -1);
+	ss->headers_table = luaL_ref(L, LUA_REGISTRYINDEX);
+	ss->headers_stamp = stamp;
+	return 1;
+}
+
+/* ---- edits through a field: [ctx id ...]; what a field's own methods call ---- */
+
+static uint32_t check_field(lua_State *L, struct mm_script_session *ss, const char *what)
+{
+	struct mm_message *m = ss->facts->message;
+	int64_t index = m != NULL ? mm_message_field_of_id(m, (uint32_t)luaL_checknumber(L, 2)) : -1;
+	if (index < 0)
+		luaL_error(L, "%s: the field is gone, deleted or of another message", what);
+	return (uint32_t)index;
+}
+
+/* Errors come back as a string, so that fields.lua can raise them at the script's line. */
+static int report(lua_State *L, bool ok, const struct mm_fault *why)
+{
+	if (ok)
+		return 0;
+	lua_pushstring(L, why->text);
+	return 1;
+}
+
+static int field_set(lua_State *L)
+{
+	struct mm_fault why;
+	struct mm_script_session *ss = mm_ctx_check(L, "set");
+	uint32_t index = check_field(L, ss, "set");
+	struct mm_text value;
+	value.bytes = luaL_checklstring(L, 3, &value.size);
+	return report(L, mm_edit_field(ss->facts->message, &ss->facts->grants, index, value, value.size == 0, &why), &why);
+}
+
+static int field_delete(lua_State *L)
+{
+	struct mm_fault why;
+	struct mm_script_session *ss = mm_ctx_check(L, "delete");
+	uint32_t index = check_field(L, ss, "delete");
+	return report(L, mm_edit_field(ss->facts->message, &ss->facts->grants, index, mm_text_of(""), true, &why), &why);
+}
+
+static int field_insert_before(lua_State *L)
+{
+	struct mm_fault why;
+	struct mm_script_session *ss = mm_ctx_check(L, "insert_before");
+	uint32_t index = check_field(L, ss, "insert_before");
+	struct mm_text name, value;
+	name.bytes = luaL_checklstring(L, 3, &name.size);
+	value.bytes = luaL_checklstring(L, 4, &value.size);
+	return report(L, mm_edit_insert_before(ss->facts->message, &ss->facts->grants, index, name, value, &why), &why);
+}
+
+void mm_bind_message(lua_State *L)
+{
+	static const struct mm_ctx_fact facts[] = { { "headers", get_headers }, { NULL, NULL } };
+	static const luaL_Reg methods[] = {
+		{ "_field_set", field_set }, { "_field_delete", field_delete }, { "_field_insert_before", field_insert_before },
+		{ NULL, NULL },
+	};
+	mm_bind_facts(L, facts);
+	lua_pushvalue(L, -2);
+	luaL_setfuncs(L, methods, 1);
+}

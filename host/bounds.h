@@ -1,0 +1,61 @@
+/* bounds.h -- every limit of the host, with its unit and where it comes from.
+ * "protocol" is docs of the milter wire format as Sendmail 8.17 and Postfix 3.7 speak it. */
+#ifndef MM_BOUNDS_H
+#define MM_BOUNDS_H
+
+/* Wire */
+#define MM_PACKET_DATA_MAX      0xFFFFu         /* bytes after the letter; MILTER_MAX_DATA_SIZE */
+#define MM_PACKET_DATA_MAX_256K 0x3FFFFu        /* bytes, MDS_256K negotiated */
+#define MM_PACKET_DATA_MAX_1M   0xFFFFFu        /* bytes, MDS_1M negotiated */
+#define MM_CHUNK_SIZE           0xFFFFu         /* bytes of body a packet, both directions; MILTER_CHUNK_SIZE */
+#define MM_OFFER_SIZE           12u             /* bytes, MILTER_OPTLEN */
+#define MM_VERSION_MIN          2u              /* oldest milter protocol version served */
+#define MM_VERSION_MAX          6u              /* newest milter protocol version */
+#define MM_MACRO_LIST_MAX       50u             /* names a stage; Sendmail refuses the 51st (8.17, milter_getsymlist) */
+
+/* Replies (RFC 5321 4.2; libmilter MAXREPLYLEN, MAXREPLIES) */
+#define MM_REPLY_LINE_MAX       980u            /* bytes of text a line */
+#define MM_REPLY_LINES_MAX      32u             /* lines a reply */
+
+/* What scripts may send (RFC 5322 2.1.1, Postfix header_size_limit with milters, RFC 5321 4.5.3.1) */
+#define MM_HEADER_NAME_MAX      998u            /* bytes */
+#define MM_HEADER_VALUE_MAX     60000u          /* bytes, all folded lines together */
+#define MM_HEADER_LINE_MAX      2048u           /* bytes of one folded line, name included */
+#define MM_ADDRESS_MAX          1000u           /* bytes; longer than RFC 5321 allows, shorter than any MTA breaks at */
+#define MM_PARAMS_MAX           1000u           /* bytes of ESMTP parameters for one address */
+#define MM_QUARANTINE_MAX       100u            /* bytes of a reason; Postfix logs no more */
+#define MM_EDITS_MAX            4096u           /* edits queued for one message, body not counted */
+#define MM_BODY_MAX             (256u << 20)    /* bytes of a replacement body, default of body_max */
+
+/* What a message may make us keep */
+#define MM_HEADERS_KEPT_MAX     (1u << 20)      /* bytes of header fields kept for ctx.headers */
+#define MM_RECIPIENTS_MAX       100000u         /* recipients of one message kept for ctx.recipients */
+#define MM_MACRO_SET_MAX        MM_PACKET_DATA_MAX      /* bytes of macros of one stage */
+
+/* While a handler waits: bytes of further packets kept before the socket is left unread */
+#define MM_PENDING_MAX          (1u << 20)
+
+/* I/O */
+#define MM_READ_SIZE            (256u << 10)    /* bytes of the worker's one read buffer */
+#define MM_OUTPUT_KEEP          (128u << 10)    /* bytes of output buffer a quiet worker keeps: one large body packet */
+
+/* Times, seconds */
+#define MM_STAGE_DEADLINE       8.0             /* below Sendmail's T=R:10s */
+#define MM_EOM_DEADLINE         240.0           /* below Sendmail's T=E:5m and Postfix' milter_content_timeout 300s */
+#define MM_PROGRESS_EVERY       5.0             /* below Sendmail's T=R:10s; end of message only */
+#define MM_NEGOTIATE_TIMEOUT    30.0            /* an MTA offers at once; a port scanner never does */
+#define MM_IDLE_TIMEOUT         7210.0          /* libmilter's smfi_settimeout default: an SMTP client may think for long */
+#define MM_WRITE_TIMEOUT        60.0            /* an MTA that does not read for so long is gone */
+#define MM_DRAIN_TIMEOUT        30.0            /* from SIGTERM to closing what is left */
+
+/* Configuration: generous for people, small enough that a wrong file is refused at once */
+#define MM_CONFIG_SIZE_MAX      (1u << 20)      /* bytes of moonmilter.conf */
+#define MM_CONFIG_DEPTH_MAX     16u             /* tables in tables */
+#define MM_CONFIG_MILTERS_MAX   64u             /* milters of one host */
+#define MM_CONFIG_LIST_MAX      4096u           /* items of a list: listeners, scripts, networks */
+#define MM_UNIX_PATH_MAX        107u            /* bytes; sockaddr_un.sun_path without its NUL */
+
+/* Lua */
+#define MM_COROUTINE_POOL_MAX   1000u           /* finished coroutines kept for reuse, a generation */
+
+#endif

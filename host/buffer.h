@@ -1,0 +1,33 @@
+/* buffer.h -- growable bytes with an owner.
+ * A failed allocation marks the buffer failed and drops the append; the mark stays until mm_buffer_free(), so a writer
+ * appends many pieces and asks once. Growth doubles; nothing shrinks but by mm_buffer_trim(). A zeroed struct is empty. */
+#ifndef MM_BUFFER_H
+#define MM_BUFFER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct mm_buffer {
+	uint8_t *bytes;         /* owned; NULL while capacity is 0 */
+	size_t   size;          /* bytes in use */
+	size_t   capacity;      /* bytes allocated */
+	bool     failed;        /* an allocation failed since the last free */
+};
+
+/* Makes room for n more bytes and returns where they go, or NULL (then failed is set). Size is not changed. */
+uint8_t *mm_buffer_reserve(struct mm_buffer *, size_t n);
+void mm_buffer_append(struct mm_buffer *, const void *bytes, size_t n);
+void mm_buffer_append_u8(struct mm_buffer *, uint8_t value);
+void mm_buffer_append_u32(struct mm_buffer *, uint32_t value);          /* big-endian, as on the wire */
+/* The n bytes and a NUL after them: a string as the wire writes it. */
+void mm_buffer_append_text(struct mm_buffer *, const void *bytes, size_t n);
+/* Drops the first n bytes (n <= size) by moving the rest down. */
+void mm_buffer_consume(struct mm_buffer *, size_t n);
+/* Empty, memory kept. Does not clear failed. */
+static inline void mm_buffer_clear(struct mm_buffer *b) { b->size = 0; }
+/* Frees the memory when more than keep bytes are held and nothing is in use. */
+void mm_buffer_trim(struct mm_buffer *, size_t keep);
+void mm_buffer_free(struct mm_buffer *);                                /* back to the zeroed state */
+
+#endif

@@ -1,0 +1,38 @@
+/* clock.h -- time and one-shot timers, opaque over libev.
+ * A timer is embedded in what it belongs to and must be stopped before that is freed. All times are seconds. The clock
+ * is monotonic; after a long run of Lua its cached time is stale, so starting a timer refreshes it. */
+#ifndef MM_CLOCK_H
+#define MM_CLOCK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct mm_clock {
+	void *loop;             /* struct ev_loop, borrowed */
+};
+
+struct mm_timer {
+	union {
+		void  *align;
+		double align_double;
+		char   space[64];       /* an ev_timer; clock.c checks the size */
+	} watcher;
+	struct mm_clock *clock;         /* borrowed */
+	void           (*fire)(struct mm_timer *);
+};
+
+void mm_timer_init(struct mm_timer *, struct mm_clock *, void (*fire)(struct mm_timer *));
+/* Fires once, in after seconds. A running timer is moved. */
+void mm_timer_start(struct mm_timer *, double after);
+void mm_timer_stop(struct mm_timer *);                  /* not running: nothing happens */
+bool mm_timer_is_running(const struct mm_timer *);
+/* Fires at the next turn of the loop. */
+void mm_timer_soon(struct mm_timer *);
+
+double mm_clock_now(void);                              /* monotonic */
+double mm_clock_wall(void);                             /* since 1970 */
+double mm_clock_cpu(void);                              /* CPU time of this thread */
+
+#define MM_OWNER_OF(pointer, type, member) ((type *)(void *)((char *)(pointer) - offsetof(type, member)))
+
+#endif

@@ -1,0 +1,10 @@
+/* ev_stderr.c -- what libev's object file writes its last words to, see the Makefile. libev says something there only when
+ * a system call fails in a way it cannot handle. */
+#include <stdio.h>
+
+__attribute__((visibility("hidden"))) FILE *mm_ev_stderr;
+
+__attribute__((constructor)) static void set_stderr(void)
+{
+	mm_ev_stderr = stderr;
+}

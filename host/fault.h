@@ -1,0 +1,31 @@
+/* fault.h -- what went wrong: a class and a sentence for people.
+ * A function that can fail returns bool and fills a fault the caller owns; mm_fault_set() returns false so that
+ * `return mm_fault_set(why, …)` reads well. The text names the offending value, the rule and what to do. */
+#ifndef MM_FAULT_H
+#define MM_FAULT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+enum mm_fault_class {
+	MM_FAULT_NONE,
+	MM_FAULT_BUG,           /* an impossible state in our own code */
+	MM_FAULT_CONFIG,        /* options, scripts that do not load: refuse to start, keep the old on reload */
+	MM_FAULT_PEER,          /* the MTA sent what no MTA may send: close that connection */
+	MM_FAULT_SCRIPT,        /* a handler raised or misused the API: on_error for that message */
+	MM_FAULT_RESOURCE,      /* memory, descriptors: tempfail, shed load */
+};
+
+struct mm_fault {
+	enum mm_fault_class class;
+	char                text[1024];         /* NUL-terminated, cut when longer */
+};
+
+/* Fills *why (NULL is fine) and returns false. */
+bool mm_fault_set(struct mm_fault *why, enum mm_fault_class class, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* "bug", "config", "peer", "script", "resource". Static. */
+const char *mm_fault_class_name(enum mm_fault_class class);
+
+#endif

@@ -1,0 +1,298 @@
+#include "listener.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <ev.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define BACKLOG           511
+#define ACCEPTS_A_WAKE    16            /* so that a flood of connections leaves time for those that are served */
+#define PAUSE_IN_TROUBLE  0.5           /* seconds until accepting is tried again when descriptors are out */
+
+/* ---- unix sockets ---- */
+
+static void unix_address(const char *path, struct sockaddr_un *to)
+{
+	memset(to, 0, sizeof *to);
+	to->sun_family = AF_UNIX;
+	snprintf(to->sun_path, sizeof to->sun_path, "%s", path);
+}
+
+/* Removes what a dead process left. False: somebody answers there, or it is no socket. */
+static bool clear_stale(const char *path, struct mm_fault *why)
+{
+	struct stat status;
+	if (lstat(path, &status) != 0)
+		return errno == ENOENT || mm_fault_set(why, MM_FAULT_CONFIG, "%s: %s", path, strerror(errno));
+	if (!S_ISSOCK(status.st_mode))
+		return mm_fault_set(why, MM_FAULT_CONFIG, "%s: exists and is no socket; remove it or choose another path", path);
+	struct sockaddr_un address;
+	unix_address(path, &address);
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return mm_fault_set(why, MM_FAULT_RESOURCE, "socket: %s", strerror(errno));
+	int rc = connect(fd, (struct sockaddr *)&address, sizeof address);
+	int error = errno;
+	close(fd);
+	if (rc == 0 || error != ECONNREFUSED)
+		return mm_fault_set(why, MM_FAULT_CONFIG, "unix:%s is in use: %s; stop the other instance or choose another path",
+			path, rc == 0 ? "somebody answers there" : strerror(error));
+	if (unlink(path) != 0)
+		return mm_fault_set(why, MM_FAULT_CONFIG, "%s: a dead process left this socket and it cannot be removed: %s", path,
+			strerror(errno));
+	return true;
+}
+
+static bool set_owner(const char *path, const struct mm_listener_options *o, struct mm_fault *why)
+{
+	uid_t user = (uid_t)-1;
+	gid_t group = (gid_t)-1;
+	if (o->owner != NULL) {
+		struct passwd *p = getpwnam(o->owner);
+		if (p == NULL)
+			return mm_fault_set(why, MM_FAULT_CONFIG, "socket_owner: there is no user \"%s\"", o->owner);
+		user = p->pw_uid;
+	}
+	if (o->group != NULL) {
+		struct group *g = getgrnam(o->group);
+		if (g == NULL)
+			return mm_fault_set(why, MM_FAULT_CONFIG, "socket_group: there is no group \"%s\"", o->group);
+		group = g->gr_gid;
+	}
+	if ((o->owner != NULL || o->group != NULL) && chown(path, user, group) != 0)
+		return mm_fault_set(why, MM_FAULT_CONFIG, "%s: the owner cannot be set: %s", path, strerror(errno));
+	return true;
+}
+
+static bool open_unix(struct mm_listener *l, const struct mm_listener_options *o, struct mm_fault *why)
+{
+	const char *path = l->spec.path;
+	if (!clear_stale(path, why))
+		return false;
+	struct sockaddr_un address;
+	unix_address(path, &address);
+	l->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (l->fd < 0)
+		return mm_fault_set(why, MM_FAULT_RESOURCE, "socket: %s", strerror(errno));
+	mode_t before = umask(0777 & ~o->mode);         /* never open to more than asked for, not for a moment */
+	int rc = bind(l->fd, (struct sockaddr *)&address, sizeof address);
+	int error = errno;
+	umask(before);
+	if (rc != 0)
+		return mm_fault_set(why, MM_FAULT_CONFIG, "unix:%s cannot be bound: %s%s", path, strerror(error),
+			error == ENOENT ? "; make its directory first, owned by the user we run as" : "");
+	struct stat status;
+	l->is_ours = stat(path, &status) == 0;
+	l->device = status.st_dev;
+	l->inode = status.st_ino;
+	return set_owner(path, o, why);
+}
+
+/* ---- TCP ---- */
+
+static bool open_inet(struct mm_listener *l, struct mm_fault *why)
+{
+	struct sockaddr_storage address = { 0 };
+	socklen_t size;
+	char text[MM_LISTEN_TEXT_SIZE];
+	if (l->spec.kind == MM_LISTEN_INET) {
+		struct sockaddr_in *in = (struct sockaddr_in *)&address;
+		in->sin_family = AF_INET;
+		in->sin_port = htons(l->spec.port);
+		inet_pton(AF_INET, l->spec.host, &in->sin_addr);
+		size = sizeof *in;
+	} else {
+		struct sockaddr_in6 *in = (struct sockaddr_in6 *)&address;
+		in->sin6_family = AF_INET6;
+		in->sin6_port = htons(l->spec.port);
+		inet_pton(AF_INET6, l->spec.host, &in->sin6_addr);
+		size = sizeof *in;
+	}
+	l->fd = socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (l->fd < 0)
+		return mm_fault_set(why, MM_FAULT_RESOURCE, "socket: %s", strerror(errno));
+	int on = 1;
+	setsockopt(l->fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+	if (l->spec.kind == MM_LISTEN_INET6)
+		setsockopt(l->fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
+	if (bind(l->fd, (struct sockaddr *)&address, size) == 0)
+		return true;
+	return mm_fault_set(why, MM_FAULT_CONFIG, "%s cannot be bound: %s%s", mm_listen_spec_text(&l->spec, text, sizeof text),
+		strerror(errno), errno == EADDRINUSE ? "; another instance is running, or the port is taken"
+		: errno == EACCES ? "; ports below 1024 need root at start" : "");
+}
+
+static bool check_inherited(int fd, struct mm_fault *why)
+{
+	int listens = 0;
+	socklen_t size = sizeof listens;
+	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) != 0 || !listens)
+		return mm_fault_set(why, MM_FAULT_CONFIG, "fd:%d is no listening socket", fd);
+	int flags = fcntl(fd, F_GETFL);
+	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+		return mm_fault_set(why, MM_FAULT_CONFIG, "fd:%d: %s", fd, strerror(errno));
+	return true;
+}
+
+bool mm_listener_open(struct mm_listener *l, const struct mm_listen_spec *spec, const struct mm_listener_options *o,
+	struct mm_fault *why)
+{
+	*l = (struct mm_listener){ .spec = *spec, .fd = -1 };
+	bool ok = false;
+	switch (spec->kind) {
+	case MM_LISTEN_UNIX:
+		ok = open_unix(l, o, why);
+		break;
+	case MM_LISTEN_INET:
+	case MM_LISTEN_INET6:
+		ok = open_inet(l, why);
+		break;
+	case MM_LISTEN_FD:
+		if (!check_inherited(spec->fd, why))
+			return false;
+		l->fd = spec->fd;
+		return true;
+	case MM_LISTEN_SYSTEMD:
+		return mm_fault_set(why, MM_FAULT_BUG, "a systemd listener was not resolved");
+	}
+	if (ok && listen(l->fd, BACKLOG) != 0)
+		ok = mm_fault_set(why, MM_FAULT_RESOURCE, "listen: %s", strerror(errno));
+	if (!ok)
+		mm_listener_close(l);
+	return ok;
+}
+
+void mm_listener_close(struct mm_listener *l)
+{
+	struct stat status;
+	if (l->fd >= 0)
+		close(l->fd);
+	l->fd = -1;
+	if (l->is_ours && lstat(l->spec.path, &status) == 0 && status.st_dev == l->device && status.st_ino == l->inode)
+		unlink(l->spec.path);
+	l->is_ours = false;
+}
+
+/* ---- accepting ---- */
+
+struct mm_acceptor {
+	ev_io                    readable;
+	ev_timer                 retry;
+	struct ev_loop          *loop;          /* borrowed */
+	struct mm_acceptor_owner owner;
+	bool                     is_paused;
+	bool                     is_in_trouble;
+};
+
+static const char *peer_text(const struct sockaddr_storage *address, char *to, size_t size)
+{
+	char ip[INET6_ADDRSTRLEN];
+	if (address->ss_family == AF_INET) {
+		const struct sockaddr_in *in = (const struct sockaddr_in *)address;
+		inet_ntop(AF_INET, &in->sin_addr, ip, sizeof ip);
+		snprintf(to, size, "%s:%u", ip, ntohs(in->sin_port));
+		return to;
+	}
+	if (address->ss_family == AF_INET6) {
+		const struct sockaddr_in6 *in = (const struct sockaddr_in6 *)address;
+		inet_ntop(AF_INET6, &in->sin6_addr, ip, sizeof ip);
+		snprintf(to, size, "[%s]:%u", ip, ntohs(in->sin6_port));
+		return to;
+	}
+	return NULL;
+}
+
+static void on_retry(struct ev_loop *loop, ev_timer *w, int events)
+{
+	struct mm_acceptor *a = w->data;
+	(void)events;
+	if (!a->is_paused)
+		ev_io_start(loop, &a->readable);
+}
+
+/* Out of descriptors or memory: the connection stays in the kernel's queue and would wake us for ever. Look away for a
+ * while instead. */
+static void step_back(struct mm_acceptor *a, int error)
+{
+	if (!a->is_in_trouble)
+		a->owner.trouble(a->owner.self, "no connection can be accepted; trying again in half a second", error);
+	a->is_in_trouble = true;
+	ev_io_stop(a->loop, &a->readable);
+	ev_timer_set(&a->retry, PAUSE_IN_TROUBLE, 0.);
+	ev_timer_start(a->loop, &a->retry);
+}
+
+static void on_acceptable(struct ev_loop *loop, ev_io *w, int events)
+{
+	struct mm_acceptor *a = w->data;
+	(void)loop;
+	(void)events;
+	for (int i = 0; i < ACCEPTS_A_WAKE && !a->is_paused; i++) {
+		struct sockaddr_storage address;
+		socklen_t size = sizeof address;
+		address.ss_family = AF_UNSPEC;
+		int fd = accept4(w->fd, (struct sockaddr *)&address, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (fd < 0) {
+			if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+				step_back(a, errno);
+			if (errno == EINTR || errno == ECONNABORTED)
+				continue;
+			return;
+		}
+		a->is_in_trouble = false;
+		int on = 1;
+		if (address.ss_family != AF_UNIX) {
+			setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+			setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+		}
+		char text[INET6_ADDRSTRLEN + 10];
+		a->owner.take(a->owner.self, fd, peer_text(&address, text, sizeof text));
+	}
+}
+
+struct mm_acceptor *mm_acceptor_new(void *loop, int fd, struct mm_acceptor_owner owner)
+{
+	struct mm_acceptor *a = calloc(1, sizeof *a);
+	if (a == NULL)
+		return NULL;
+	a->loop = loop;
+	a->owner = owner;
+	ev_io_init(&a->readable, on_acceptable, fd, EV_READ);
+	ev_init(&a->retry, on_retry);
+	a->readable.data = a->retry.data = a;
+	ev_io_start(a->loop, &a->readable);
+	return a;
+}
+
+void mm_acceptor_free(struct mm_acceptor *a)
+{
+	if (a == NULL)
+		return;
+	ev_io_stop(a->loop, &a->readable);
+	ev_timer_stop(a->loop, &a->retry);
+	free(a);
+}
+
+void mm_acceptor_pause(struct mm_acceptor *a)
+{
+	a->is_paused = true;
+	ev_io_stop(a->loop, &a->readable);
+}
+
+void mm_acceptor_resume(struct mm_acceptor *a)
+{
+	a->is_paused = false;
+	if (!ev_is_active(&a->retry))
+		ev_io_start(a->loop, &a->readable);
+}

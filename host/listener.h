@@ -1,0 +1,46 @@
+/* listener.h -- sockets that MTAs connect to: opened by the host, watched by a worker.
+ * A unix socket that a dead process left behind is found by connecting to it and replaced; one that answers is left alone.
+ * Only a socket of our own making is unlinked at the end. */
+#ifndef MM_LISTENER_H
+#define MM_LISTENER_H
+
+#include "fault.h"
+#include "listen_spec.h"
+
+#include <sys/types.h>
+
+struct mm_listener {
+	struct mm_listen_spec spec;
+	int                   fd;               /* owned; -1: closed */
+	bool                  is_ours;          /* a unix socket we have made */
+	dev_t                 device;           /* of that socket's file */
+	ino_t                 inode;
+};
+
+struct mm_listener_options {
+	unsigned    mode;       /* permission bits of a unix socket */
+	const char *owner;      /* borrowed; NULL: as created */
+	const char *group;      /* borrowed; NULL: as created */
+};
+
+/* Binds and listens, or checks an inherited descriptor. systemd specs are resolved by the host. */
+bool mm_listener_open(struct mm_listener *, const struct mm_listen_spec *, const struct mm_listener_options *,
+	struct mm_fault *why);
+void mm_listener_close(struct mm_listener *);
+
+/* Watches one listener for a worker: every connection is handed to take(). */
+struct mm_acceptor;
+struct mm_acceptor_owner {
+	void  *self;
+	/* Takes fd. peer is the address as text or NULL, borrowed for the call. */
+	void (*take)(void *self, int fd, const char *peer);
+	/* Accepting failed; how says what is done about it. Called once until it works again. */
+	void (*trouble)(void *self, const char *what, int error);
+};
+/* fd is BORROWED. NULL: out of memory. */
+struct mm_acceptor *mm_acceptor_new(void *loop, int fd, struct mm_acceptor_owner owner);
+void mm_acceptor_free(struct mm_acceptor *);
+void mm_acceptor_pause(struct mm_acceptor *);           /* connections queue in the kernel meanwhile */
+void mm_acceptor_resume(struct mm_acceptor *);
+
+#endif

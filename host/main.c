@@ -1,0 +1,64 @@
+/* main.c -- argv only: which command, which options. Everything else is behind moonmilter.h and the command files. */
+#include "moonmilter.h"
+
+#include "command_bench.h"
+#include "command_check.h"
+#include "command_send.h"
+#include "command_try.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+static int command_help(int argc, char **argv);
+
+struct command {
+	const char *name;
+	int       (*run)(int argc, char **argv);
+	const char *about;
+};
+
+static const struct command commands[] = {
+	{ "run",   mm_command_run,   "serve milters, in the foreground (the default)" },
+	{ "check", mm_command_check, "load scripts and say what would be served and negotiated" },
+	{ "try",   mm_command_try,   "run a message file through scripts and show verdict and edited message" },
+	{ "send",  mm_command_send,  "act as an MTA towards any milter" },
+	{ "bench", mm_command_bench, "put load on any milter and measure it" },
+	{ "help",  command_help,     "this text; help config lists every key of moonmilter.conf" },
+	{ NULL, NULL, NULL },
+};
+
+static void print_help(FILE *to)
+{
+	fprintf(to, "moonmilter %s: milters for Postfix and Sendmail, written in Lua\n\nUsage:\n", mm_version());
+	fprintf(to, "  moonmilter [run] [-c FILE] [-s SPEC]... [SCRIPT|DIR]...\n  moonmilter COMMAND [OPTIONS]\n\nCommands:\n");
+	for (const struct command *c = commands; c->name != NULL; c++)
+		fprintf(to, "  %-7s %s\n", c->name, c->about);
+	fprintf(to, "\nmoonmilter COMMAND --help tells more. Manual page: moonmilter(8).\n");
+}
+
+static int command_help(int argc, char **argv)
+{
+	if (argc > 1 && strcmp(argv[1], "config") == 0)
+		return mm_command_help_config();
+	print_help(stdout);
+	return EX_OK;
+}
+
+int main(int argc, char **argv)
+{
+	if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0))
+		return command_help(argc - 1, argv + 1);
+	if (argc > 1 && (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0)) {
+		printf("moonmilter %s\n", mm_version());
+		return EX_OK;
+	}
+	for (const struct command *c = commands; argc > 1 && c->name != NULL; c++)
+		if (strcmp(argv[1], c->name) == 0)
+			return c->run(argc - 1, argv + 1);
+	return mm_command_run(argc, argv);
+}

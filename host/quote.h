@@ -1,0 +1,18 @@
+/* quote.h -- a value as a sentence for people shows it: in double quotes, on one line, not longer than a line bears.
+ * Control bytes, quotes and backslashes are escaped as Lua would write them, what is too long ends in "...". Bytes from 0x80
+ * on pass as they are. For messages only: the result is not meant to be read back. */
+#ifndef MM_QUOTE_H
+#define MM_QUOTE_H
+
+#include <stddef.h>
+
+#define MM_QUOTED_SIZE 96       /* bytes, quotes and NUL included */
+
+struct mm_quoted {
+	char text[MM_QUOTED_SIZE];      /* NUL-terminated */
+};
+
+/* Returned by value, so that mm_quote(s, n).text can stand among the arguments of a call and live until it returns. */
+struct mm_quoted mm_quote(const char *bytes, size_t size);
+
+#endif

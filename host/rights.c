@@ -1,0 +1,56 @@
+#include "rights.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <pwd.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+bool mm_rights_need_a_user(char **user, struct mm_fault *why)
+{
+	static const char *const candidates[] = { "moonmilter", "nobody", NULL };
+	if (geteuid() != 0)
+		return true;
+	for (const char *const *name = candidates; *name != NULL; name++) {
+		if (getpwnam(*name) == NULL)
+			continue;
+		*user = strdup(*name);
+		return *user != NULL || mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory");
+	}
+	return mm_fault_set(why, MM_FAULT_CONFIG, "mail is not served as root and there is no user \"moonmilter\"; "
+		"create one (adduser --system --group moonmilter) or set user in the configuration");
+}
+
+static bool become(const struct passwd *p, gid_t group, struct mm_fault *why)
+{
+	if (initgroups(p->pw_name, group) != 0 || setgid(group) != 0 || setuid(p->pw_uid) != 0)
+		return mm_fault_set(why, MM_FAULT_CONFIG, "user %s: rights cannot be dropped: %s", p->pw_name, strerror(errno));
+	if (setuid(0) == 0 || geteuid() == 0 || getegid() == 0)
+		return mm_fault_set(why, MM_FAULT_BUG, "user %s: root's rights came back after they were dropped", p->pw_name);
+	if (setenv("HOME", p->pw_dir, 1) != 0)
+		return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory");
+	return true;
+}
+
+bool mm_rights_drop(const char *user, const char *group, struct mm_fault *why)
+{
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	if (geteuid() != 0)
+		return true;            /* nothing to drop; we cannot become somebody else either */
+	struct passwd *p = getpwnam(user);
+	if (p == NULL)
+		return mm_fault_set(why, MM_FAULT_CONFIG, "user: there is no user \"%s\"; create it (adduser --system --group %s)",
+			user, user);
+	if (p->pw_uid == 0)
+		return mm_fault_set(why, MM_FAULT_CONFIG, "user: mail is not served as root; name another user");
+	gid_t gid = p->pw_gid;
+	if (group != NULL) {
+		struct group *g = getgrnam(group);
+		if (g == NULL)
+			return mm_fault_set(why, MM_FAULT_CONFIG, "group: there is no group \"%s\"", group);
+		gid = g->gr_gid;
+	}
+	return become(p, gid, why);
+}

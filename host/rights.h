@@ -1,0 +1,14 @@
+/* rights.h -- who we are: never root while mail is served.
+ * Listeners are bound first; then groups, group and user are dropped for good and the drop is verified. */
+#ifndef MM_RIGHTS_H
+#define MM_RIGHTS_H
+
+#include "fault.h"
+
+/* When running as root, fills *user (owned by the caller) with the first of "moonmilter" and "nobody" that exists. */
+bool mm_rights_need_a_user(char **user, struct mm_fault *why);
+/* Becomes the user, if we are root; user may be NULL when we are not. group NULL: the user's own. Fails when the result
+ * would still be root. HOME follows. No new privileges can be gained by exec afterwards. */
+bool mm_rights_drop(const char *user, const char *group, struct mm_fault *why);
+
+#endif

@@ -1,0 +1,1153 @@
+/* script.c -- see script.h. First the making of a Lua state, then loading, then the runtime that engines ask.
+ *
+ * One event may have handlers in several scripts. They run one after another on the session's coroutine, in file-name
+ * order; the first reject, tempfail or discard decides, accept ends that script's part and the others go on (design 2).
+ * When one waits, the session's event, filter_at and coroutine hold the place. */
+#include "script.h"
+
+#include "bind.h"
+#include "lua_sources.h"
+#include "script_call.h"
+
+#include <dirent.h>
+#include <lauxlib.h>
+#include <lua.h>
+#include <lualib.h>
+#include <luajit.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define VERSION_TEXT MM_VERSION_TEXT   /* from the Makefile */
+
+/* ---- the list of script files ---- */
+
+static int by_name(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static bool has_suffix(const char *name, const char *suffix)
+{
+	size_t n = strlen(name), s = strlen(suffix);
+	return n > s && strcmp(name + n - s, suffix) == 0;
+}
+
+struct path_list {
+	char   **items;         /* owned */
+	size_t   count, capacity;
+};
+
+static bool add_path(struct path_list *list, const char *directory, const char *name)
+{
+	if (list->count == list->capacity) {
+		size_t wanted = list->capacity ? list->capacity * 2 : 16;
+		char **grown = reallocarray(list->items, wanted, sizeof *grown);
+		if (grown == NULL)
+			return false;
+		list->items = grown;
+		list->capacity = wanted;
+	}
+	char *path;
+	int n = directory != NULL ? asprintf(&path, "%s/%s", directory, name) : asprintf(&path, "%s", name);
+	if (n < 0)
+		return false;
+	list->items[list->count++] = path;
+	return true;
+}
+
+static void free_paths(struct path_list *list)
+{
+	for (size_t i = 0; i < list->count; i++)
+		free(list->items[i]);
+	free(list->items);
+}
+
+static bool add_directory(struct path_list *list, const char *directory, struct mm_fault *why)
+{
+	DIR *d = opendir(directory);
+	if (d == NULL)
+		return mm_fault_set(why, MM_FAULT_CONFIG, "%s: cannot be read as user %d: %s", directory, (int)geteuid(),
+			strerror(errno));
+	size_t first = list->count;
+	bool ok = true;
+	for (struct dirent *entry; ok && (entry = readdir(d)) != NULL;)
+		if (entry->d_name[0] != '.' && has_suffix(entry->d_name, ".lua"))
+			ok = add_path(list, directory, entry->d_name);
+	closedir(d);
+	if (!ok)
+		return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for the scripts in %s", directory);
+	qsort(list->items + first, list->count - first, sizeof *list->items, by_name);
+	return true;
+}
+
+static bool collect_paths(const char *const *paths, struct path_list *list, struct mm_fault *why)
+{
+	for (; *paths != NULL; paths++) {
+		struct stat status;
+		if (stat(*paths, &status) != 0)
+			return mm_fault_set(why, MM_FAULT_CONFIG, "%s: no such script or directory as user %d sees it: %s", *paths,
+				(int)geteuid(), strerror(errno));
+		if (S_ISDIR(status.st_mode)) {
+			if (!add_directory(list, *paths, why))
+				return false;
+		} else if (!S_ISREG(status.st_mode)) {
+			return mm_fault_set(why, MM_FAULT_CONFIG, "%s: is neither a file nor a directory", *paths);
+		} else if (!add_path(list, NULL, *paths)) {
+			return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for the list of scripts");
+		}
+	}
+	if (list->count > MM_FILTERS_MAX)
+		return mm_fault_set(why, MM_FAULT_CONFIG, "%zu scripts; a milter runs at most %d, spread them over several milters",
+			list->count, MM_FILTERS_MAX);
+	return true;
+}
+
+/* ---- the Lua state ---- */
+
+static int load_embedded(lua_State *L)
+{
+	const struct mm_lua_source *source = lua_touserdata(L, lua_upvalueindex(1));
+	char chunk[96];
+	snprintf(chunk, sizeof chunk, "=%s.lua", source->name);
+	if (luaL_loadbufferx(L, (const char *)source->bytes, source->size, chunk, "t") != 0)
+		return lua_error(L);
+	lua_pushstring(L, source->name);
+	lua_call(L, 1, 1);
+	return 1;
+}
+
+/* [package.preload] -> the runtime's own modules come from the library itself: program and runtime cannot differ */
+static void preload_sources(lua_State *L)
+{
+	for (const struct mm_lua_source *source = mm_lua_sources; source->name != NULL; source++) {
+		lua_pushlightuserdata(L, (void *)(uintptr_t)source);
+		lua_pushcclosure(L, load_embedded, 1);
+		lua_setfield(L, -2, source->name);
+	}
+}
+
+static void add_word_set(lua_State *L, const char *key, char *words)
+{
+	lua_getfield(L, -1, key);
+	if (lua_isnil(L, -1)) {
+		lua_pop(L, 1);
+		lua_newtable(L);
+		lua_pushvalue(L, -1);
+		lua_setfield(L, -3, key);
+	}
+	for (char *save, *word = strtok_r(words, " ", &save); word != NULL; word = strtok_r(NULL, " ", &save)) {
+		lua_pushboolean(L, 1);
+		lua_setfield(L, -2, word);
+	}
+	lua_pop(L, 1);
+}
+
+static int open_core(lua_State *L)
+{
+	char words[1024];
+	mm_bind_host(L);
+	lua_pushliteral(L, VERSION_TEXT);
+	lua_setfield(L, -2, "version");
+	/* what options.needs may name */
+	add_word_set(L, "needs", mm_actions_text(~0u, words, sizeof words));
+	add_word_set(L, "needs", mm_steps_text(~0u, words, sizeof words));
+	snprintf(words, sizeof words, "insert_header delete_header");
+	add_word_set(L, "needs", words);
+	return 1;
+}
+
+/* package.path: beside the scripts, then the user's LuaRocks tree, then what LuaJIT was built with. The environment's
+ * LUA_PATH and the current directory play no part: what a service loads must not depend on who started it. */
+static void set_search_path(lua_State *L, const struct path_list *list)
+{
+	luaL_Buffer b;
+	const char *home = getenv("HOME");
+	lua_getglobal(L, "package");
+	luaL_buffinit(L, &b);
+	for (size_t i = 0; i < list->count; i++) {
+		const char *slash = strrchr(list->items[i], '/');
+		size_t size = slash != NULL ? (size_t)(slash - list->items[i]) : 1;
+		const char *directory = slash != NULL ? list->items[i] : ".";
+		if (i > 0) {
+			const char *before = strrchr(list->items[i - 1], '/');
+			size_t before_size = before != NULL ? (size_t)(before - list->items[i - 1]) : 1;
+			if (before_size == size && strncmp(before != NULL ? list->items[i - 1] : ".", directory, size) == 0)
+				continue;
+		}
+		luaL_addlstring(&b, directory, size);
+		luaL_addstring(&b, "/lib/?.lua;");
+		luaL_addlstring(&b, directory, size);
+		luaL_addstring(&b, "/lib/?/init.lua;");
+	}
+	if (home != NULL && home[0] == '/') {
+		luaL_addstring(&b, home);
+		luaL_addstring(&b, "/.luarocks/share/lua/5.1/?.lua;");
+		luaL_addstring(&b, home);
+		luaL_addstring(&b, "/.luarocks/share/lua/5.1/?/init.lua;");
+	}
+	luaL_addstring(&b, "/usr/local/share/lua/5.1/?.lua;/usr/local/share/lua/5.1/?/init.lua;"
+		"/usr/share/lua/5.1/?.lua;/usr/share/lua/5.1/?/init.lua;/usr/share/luajit-2.1.0-beta3/?.lua");
+	luaL_pushresult(&b);
+	lua_setfield(L, -2, "path");
+
+	luaL_buffinit(L, &b);
+	if (home != NULL && home[0] == '/') {
+		luaL_addstring(&b, home);
+		luaL_addstring(&b, "/.luarocks/lib/lua/5.1/?.so;");
+	}
+	luaL_addstring(&b, "/usr/local/lib/lua/5.1/?.so;" MM_LUA_MULTIARCH_CPATH "/usr/lib/lua/5.1/?.so");
+	luaL_pushresult(&b);
+	lua_setfield(L, -2, "cpath");
+	lua_pop(L, 1);
+}
+
+/* ctx.deadline: by when the handler must have ended, in milter.now() time. */
+static double stage_limit(const struct mm_script_session *ss)
+{
+	const struct mm_script_settings *settings = &ss->script->settings;
+	return ss->event.stage == MM_STAGE_eom || (ss->event.command != NULL && ss->event.command->row->letter == 'E')
+		? settings->eom_deadline : settings->stage_deadline;
+}
+
+static void ensure_deadline(struct mm_script_session *ss)
+{
+	if (ss->deadline_at == 0)
+		ss->deadline_at = mm_clock_now() + stage_limit(ss);
+}
+
+static int get_deadline(lua_State *L, struct mm_script_session *ss)
+{
+	if (!ss->has_event)
+		return 0;
+	ensure_deadline(ss);
+	lua_pushnumber(L, ss->deadline_at - mm_clock_now() + mm_clock_wall());
+	return 1;
+}
+
+static const struct mm_ctx_fact own_facts[] = { { "deadline", get_deadline }, { NULL, NULL } };
+
+/* Builds metatable and members of ctx; Lua parts are added from lua/moonmilter/edits.lua. */
+static void make_ctx_class(lua_State *L, struct mm_script *s)
+{
+	lua_newtable(L);                /* [metatable] */
+	lua_newtable(L);                /* [metatable members] */
+	mm_bind_session(L);
+	mm_bind_message(L);
+	mm_bind_action(L);
+	mm_bind_facts(L, own_facts);
+	lua_getglobal(L, "require");
+	lua_pushliteral(L, "moonmilter.edits");
+	lua_call(L, 1, 1);
+	for (lua_pushnil(L); lua_next(L, -2) != 0; lua_pop(L, 1)) {
+		lua_pushvalue(L, -2);
+		lua_pushvalue(L, -2);
+		lua_rawset(L, -6);      /* [metatable members edits key value key value] */
+	}
+	lua_pop(L, 2);
+	s->ctx_metatable = luaL_ref(L, LUA_REGISTRYINDEX);
+}
+
+static void make_host_object(lua_State *L, struct mm_script *s, const struct mm_script_options *o)
+{
+	lua_newtable(L);
+	lua_pushstring(L, s->settings.milter_name);
+	lua_setfield(L, -2, "name");
+	lua_pushliteral(L, VERSION_TEXT);
+	lua_setfield(L, -2, "version");
+	lua_pushnumber(L, (lua_Number)s->settings.generation);
+	lua_setfield(L, -2, "generation");
+	lua_pushinteger(L, (lua_Integer)getpid());
+	lua_setfield(L, -2, "pid");
+	if (o->push_settings != NULL)
+		o->push_settings(L, o->push_self);
+	else
+		lua_newtable(L);
+	lua_setfield(L, -2, "settings");
+	s->host_object = luaL_ref(L, LUA_REGISTRYINDEX);
+}
+
+struct making {
+	struct mm_script               *script;
+	const struct mm_script_options *options;
+	const struct path_list         *paths;
+};
+
+/* Protected: everything here may raise. */
+static int make_state(lua_State *L)
+{
+	struct making *m = lua_touserdata(L, 1);
+	struct mm_script *s = m->script;
+	lua_pushboolean(L, 1);
+	lua_setfield(L, LUA_REGISTRYINDEX, "LUA_NOENV");
+	luaL_openlibs(L);
+	mm_script_mark(L, s);
+	lua_newtable(L);
+	s->cancel_token = luaL_ref(L, LUA_REGISTRYINDEX);
+	lua_newtable(L);
+	s->host_token = luaL_ref(L, LUA_REGISTRYINDEX);
+
+	set_search_path(L, m->paths);
+	lua_getglobal(L, "package");
+	lua_getfield(L, -1, "preload");
+	preload_sources(L);
+	lua_pushcfunction(L, open_core);
+	lua_setfield(L, -2, "moonmilter.core");
+	for (const struct mm_script_module *module = m->options->modules; module != NULL && module->name != NULL; module++) {
+		lua_pushcfunction(L, module->open);
+		lua_setfield(L, -2, module->name);
+	}
+	lua_pop(L, 2);
+	make_ctx_class(L, s);
+	make_host_object(L, s, m->options);
+	lua_getglobal(L, "require");
+	lua_pushliteral(L, "moonmilter.fields");
+	lua_call(L, 1, 1);
+	s->field_factory = luaL_ref(L, LUA_REGISTRYINDEX);
+	return 0;
+}
+
+/* Reached only when the host itself pushes while memory is gone: nothing of this worker can be trusted any more. */
+static int panic(lua_State *L)
+{
+	const char *text = lua_tostring(L, -1);
+	fprintf(stderr, "moonmilter: Lua failed outside of a handler: %s\n", text != NULL ? text : "(no text)");
+	return 0;
+}
+
+static void free_filters(struct mm_script *s)
+{
+	for (unsigned i = 0; i < s->filter_count; i++) {
+		free(s->filters[i].name);
+		free(s->filters[i].path);
+		for (unsigned j = 0; j < s->filters[i].field_count; j++)
+			free(s->filters[i].fields[j].name);
+		free(s->filters[i].fields);
+	}
+	free(s->filters);
+	for (int set = 0; set < MM_MACRO_SET_COUNT; set++)
+		free(s->macro_lists[set]);
+}
+
+static void script_free(struct mm_script *s)
+{
+	if (s->L != NULL)
+		lua_close(s->L);
+	free_filters(s);
+	free(s->pool);
+	free(s->load_paths);
+	free(s);
+}
+
+static bool join_paths(struct mm_script *s, const struct path_list *list)
+{
+	size_t size = 1;
+	for (size_t i = 0; i < list->count; i++)
+		size += strlen(list->items[i]) + 1;
+	s->load_paths = malloc(size);
+	if (s->load_paths == NULL)
+		return false;
+	char *to = s->load_paths;
+	for (size_t i = 0; i < list->count; i++)
+		to = stpcpy(to, list->items[i]) + 1;
+	*to = '\0';
+	return true;
+}
+
+static bool script_make(struct mm_script *s, const struct mm_script_options *o, const struct path_list *list,
+	struct mm_fault *why)
+{
+	s->L = luaL_newstate();
+	if (s->L == NULL || !join_paths(s, list))
+		return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for a Lua state");
+	lua_atpanic(s->L, panic);
+	struct making m = { s, o, list };
+	if (lua_cpcall(s->L, make_state, &m) == 0)
+		return true;
+	return mm_fault_set(why, MM_FAULT_BUG, "the Lua runtime does not start: %s", lua_tostring(s->L, -1));
+}
+
+struct mm_script *mm_script_new(const struct mm_script_options *o, struct mm_fault *why)
+{
+	struct path_list list = { 0 };
+	struct mm_script *s = calloc(1, sizeof *s);
+	if (s == NULL) {
+		mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for a generation of scripts");
+		return NULL;
+	}
+	s->settings = o->settings;
+	s->references = 1;
+	s->ctx_metatable = s->host_object = s->cancel_token = s->host_token = s->field_factory = MM_NO_REF;
+	if (!collect_paths(o->paths, &list, why) || !script_make(s, o, &list, why)) {
+		free_paths(&list);
+		script_free(s);
+		return NULL;
+	}
+	free_paths(&list);
+	return s;
+}
+
+/* ---- loading ---- */
+
+/* [plan] at the top of L: the table of loader.plan. Each helper leaves the stack as it was. */
+
+static bool flag_of(lua_State *L, const char *key)
+{
+	lua_getfield(L, -1, key);
+	bool flag = lua_toboolean(L, -1);
+	lua_pop(L, 1);
+	return flag;
+}
+
+static char *string_of(lua_State *L, const char *key)
+{
+	lua_getfield(L, -1, key);
+	char *copy = lua_isstring(L, -1) ? strdup(lua_tostring(L, -1)) : NULL;
+	lua_pop(L, 1);
+	return copy;
+}
+
+static uint32_t stages_of(lua_State *L, const char *key)
+{
+	uint32_t stages = 0;
+	lua_getfield(L, -1, key);
+	for (int stage = 0; stage < MM_STAGE_COUNT; stage++)
+		if (flag_of(L, mm_stage_name((enum mm_stage)stage)))
+			stages |= 1u << stage;
+	lua_pop(L, 1);
+	return stages;
+}
+
+/* [fields] */
+static void take_fields(lua_State *L, struct mm_filter *f)
+{
+	unsigned count = 0;
+	for (lua_pushnil(L); lua_next(L, -2) != 0; lua_pop(L, 1))
+		count++;
+	f->fields = calloc(count ? count : 1, sizeof *f->fields);
+	if (f->fields == NULL)
+		luaL_error(L, "out of memory for handlers of %s", f->path);
+	for (lua_pushnil(L); lua_next(L, -2) != 0;) {
+		struct mm_field_handler *h = &f->fields[f->field_count];
+		h->name = strdup(lua_tostring(L, -2));
+		if (h->name == NULL)
+			luaL_error(L, "out of memory for handlers of %s", f->path);
+		h->size = strlen(h->name);
+		h->ref = luaL_ref(L, LUA_REGISTRYINDEX);
+		f->field_count++;
+	}
+}
+
+/* [script] */
+static void take_filter(lua_State *L, struct mm_script *s, unsigned at)
+{
+	struct mm_filter *f = &s->filters[at];
+	for (int stage = 0; stage < MM_STAGE_COUNT; stage++)
+		f->handlers[stage] = MM_NO_REF;
+	s->filter_count = at + 1;
+	f->name = string_of(L, "name");
+	f->path = string_of(L, "path");
+	if (f->name == NULL || f->path == NULL)
+		luaL_error(L, "out of memory for the list of scripts");
+	lua_getfield(L, -1, "handlers");
+	for (int stage = 0; stage < MM_STAGE_COUNT; stage++) {
+		lua_getfield(L, -1, mm_stage_name((enum mm_stage)stage));
+		if (!lua_isfunction(L, -1)) {
+			lua_pop(L, 1);
+			continue;
+		}
+		f->handlers[stage] = luaL_ref(L, LUA_REGISTRYINDEX);
+		s->stage_filters[stage] |= UINT64_C(1) << at;
+	}
+	lua_pop(L, 1);
+	lua_getfield(L, -1, "fields");
+	if (lua_istable(L, -1)) {
+		take_fields(L, f);
+		s->stage_filters[MM_STAGE_header] |= UINT64_C(1) << at;
+	}
+	lua_pop(L, 1);
+}
+
+static void take_macro_lists(lua_State *L, struct mm_script *s)
+{
+	static const char *const names[] = {    /* ORDER MACRO_SET */
+#define X(name, letter, number) #name,
+		MM_MACRO_SETS(X)
+#undef X
+	};
+	lua_getfield(L, -1, "macro_lists");
+	for (int set = 0; lua_istable(L, -1) && set < MM_MACRO_SET_COUNT; set++) {
+		s->macro_lists[set] = string_of(L, names[set]);
+		s->wanted.macro_lists[set] = s->macro_lists[set];
+	}
+	lua_pop(L, 1);
+}
+
+static void take_needs(lua_State *L, struct mm_script *s)
+{
+	lua_getfield(L, -1, "needs");
+	for (int i = 1;; i++) {
+		lua_rawgeti(L, -1, i);
+		const char *word = lua_tostring(L, -1);
+		if (word != NULL) {
+			s->wanted.needs_actions |= mm_action_bit(word);
+			s->wanted.needs_steps |= mm_step_bit(word);
+		}
+		lua_pop(L, 1);
+		if (word == NULL)
+			break;
+	}
+	lua_pop(L, 1);
+}
+
+/* What handlers exist decides what is asked of the MTA (design 3). A stage that is told for its facts only is quiet; so
+ * are headers, whose verdict is held until the end of headers, which is asked for then. */
+static void derive_wanted(struct mm_script *s, uint32_t stages, uint32_t handled, bool lockstep)
+{
+	bool quiet_headers = stages & MM_STAGE_BIT(header) && !lockstep;
+	uint32_t quiet = stages & ~handled;
+	if (quiet_headers) {
+		quiet |= MM_STAGE_BIT(header);
+		if (handled & MM_STAGE_BIT(header)) {
+			stages |= MM_STAGE_BIT(eoh);
+			quiet &= ~MM_STAGE_BIT(eoh);
+		}
+	}
+	s->wanted.stages = stages;
+	s->wanted.quiet = lockstep ? quiet & ~MM_STAGE_BIT(header) : quiet;
+	s->wanted.actions = SMFIF_ADDHDRS | SMFIF_CHGBODY | SMFIF_ADDRCPT | SMFIF_DELRCPT | SMFIF_CHGHDRS | SMFIF_QUARANTINE
+		| SMFIF_CHGFROM | SMFIF_ADDRCPT_PAR;
+}
+
+static int take_plan(lua_State *L)
+{
+	struct mm_script *s = lua_touserdata(L, 1);
+	lua_State *co = s->load_task.co;
+	lua_xmove(co, L, lua_gettop(co));
+	if (!lua_istable(L, 2))
+		return luaL_error(L, "the loader returned no plan");
+	lua_settop(L, 2);
+	lua_getfield(L, -1, "scripts");
+	unsigned count = (unsigned)lua_objlen(L, -1);
+	s->filters = calloc(count ? count : 1, sizeof *s->filters);
+	if (s->filters == NULL)
+		return luaL_error(L, "out of memory for the list of scripts");
+	for (unsigned i = 0; i < count; i++) {
+		lua_rawgeti(L, -1, (int)i + 1);
+		take_filter(L, s, i);
+		lua_pop(L, 1);
+	}
+	lua_pop(L, 1);
+	take_macro_lists(L, s);
+	take_needs(L, s);
+	s->wanted.rejected_recipients = flag_of(L, "rejected_recipients");
+	derive_wanted(s, stages_of(L, "stages"), stages_of(L, "handled"), flag_of(L, "lockstep") || s->settings.lockstep);
+
+	const uint32_t message_stages = MM_VERDICT_MESSAGE_STAGES;
+	for (int stage = MM_STAGE_negotiate; stage < MM_STAGE_abort; stage++) {
+		s->client_filters |= s->stage_filters[stage];
+		if (message_stages & 1u << stage)
+			s->message_filters |= s->stage_filters[stage];
+	}
+	return 0;
+}
+
+static void load_ended(struct mm_task *t, enum mm_run run, struct mm_fault *why)
+{
+	struct mm_script *s = t->script;
+	if (run == MM_RUN_WAITING)
+		return;
+	bool ok = run == MM_RUN_DONE;
+	if (run == MM_RUN_EXITED)
+		mm_fault_set(why, MM_FAULT_CONFIG, "a script gave a verdict while loading");
+	if (ok && lua_cpcall(s->L, take_plan, s) != 0) {
+		ok = mm_fault_set(why, MM_FAULT_CONFIG, "%s", lua_tostring(s->L, -1));
+		lua_pop(s->L, 1);
+	}
+	why->class = ok ? MM_FAULT_NONE : MM_FAULT_CONFIG;
+	mm_task_release(t);
+	s->is_loaded = ok;
+	s->loaded(s->loaded_self, ok, why);
+}
+
+/* [] -> [load paths host] */
+static int push_load(lua_State *L)
+{
+	struct mm_script *s = lua_touserdata(L, 1);
+	lua_State *co = mm_task_coroutine(&s->load_task);
+	lua_getglobal(L, "require");
+	lua_pushliteral(L, "moonmilter.loader");
+	lua_call(L, 1, 1);
+	lua_getfield(L, -1, "load");
+	lua_newtable(L);
+	int n = 0;
+	for (const char *path = s->load_paths; *path != '\0'; path += strlen(path) + 1) {
+		lua_pushstring(L, path);
+		lua_rawseti(L, -2, ++n);
+	}
+	lua_rawgeti(L, LUA_REGISTRYINDEX, s->host_object);
+	lua_xmove(L, co, 3);
+	return 0;
+}
+
+void mm_script_load(struct mm_script *s, void (*done)(void *self, bool ok, const struct mm_fault *why), void *self)
+{
+	struct mm_fault why = { .class = MM_FAULT_NONE };
+	s->loaded = done;
+	s->loaded_self = self;
+	mm_task_init(&s->load_task, s, NULL, load_ended);
+	if (lua_cpcall(s->L, push_load, s) != 0) {
+		mm_fault_set(&why, MM_FAULT_CONFIG, "%s", lua_tostring(s->L, -1));
+		lua_pop(s->L, 1);
+		done(self, false, &why);
+		return;
+	}
+	load_ended(&s->load_task, mm_script_call(&s->load_task, 2, &why), &why);
+}
+
+void mm_script_stop_loading(struct mm_script *s)
+{
+	mm_task_cancel(&s->load_task, MM_CANCEL_SHUTDOWN);
+}
+
+/* ---- ending ---- */
+
+static void unload_ended(struct mm_task *t, enum mm_run run, struct mm_fault *why)
+{
+	if (run == MM_RUN_FAILED)
+		mm_log_say(t->script->settings.log, MM_LOG_ERROR, "script_error", "on_unload: %s", why->text);
+}
+
+/* on_unload cannot wait: the state closes right behind it. */
+static void run_unloaders(struct mm_script *s)
+{
+	for (unsigned i = 0; i < s->filter_count; i++) {
+		struct mm_fault why;
+		struct mm_task task;
+		if (s->filters[i].handlers[MM_STAGE_unload] == MM_NO_REF)
+			continue;
+		mm_task_init(&task, s, NULL, unload_ended);
+		lua_State *co = mm_task_coroutine(&task);
+		lua_rawgeti(co, LUA_REGISTRYINDEX, s->filters[i].handlers[MM_STAGE_unload]);
+		lua_rawgeti(co, LUA_REGISTRYINDEX, s->host_object);
+		unload_ended(&task, mm_script_call(&task, 1, &why), &why);
+		mm_task_cancel(&task, MM_CANCEL_SHUTDOWN);
+		mm_task_release(&task);
+	}
+}
+
+void mm_script_retain(struct mm_script *s)
+{
+	s->references++;
+}
+
+void mm_script_release(struct mm_script *s)
+{
+	if (s == NULL || --s->references > 0)
+		return;
+	if (s->is_loaded)
+		run_unloaders(s);
+	script_free(s);
+}
+
+/* ---- sessions ---- */
+
+static void main_resumed(struct mm_task *, enum mm_run, struct mm_fault *);
+static void alarm_fired(struct mm_timer *);
+
+static void *session_open(void *runtime, struct mm_session *facts, void *engine)
+{
+	struct mm_script *s = runtime;
+	struct mm_script_session *ss = calloc(1, sizeof *ss);
+	if (ss == NULL)
+		return NULL;
+	ss->script = s;
+	mm_script_retain(s);
+	ss->facts = facts;
+	ss->engine = engine;
+	ss->ctx = ss->session_table = ss->message_table = ss->client_table = MM_NO_REF;
+	ss->recipients_table = ss->headers_table = MM_NO_REF;
+	mm_task_init(&ss->task, s, ss, main_resumed);
+	mm_timer_init(&ss->alarm, s->settings.clock, alarm_fired);
+	ss->next = s->sessions;
+	if (ss->next != NULL)
+		ss->next->previous = ss;
+	s->sessions = ss;
+	return ss;
+}
+
+static const struct mm_wanted *session_wanted(void *self)
+{
+	return &((struct mm_script_session *)self)->script->wanted;
+}
+
+static void session_end_message(void *self)
+{
+	struct mm_script_session *ss = self;
+	lua_State *L = ss->script->L;
+	mm_unref(L, &ss->message_table);
+	mm_unref(L, &ss->recipients_table);
+	mm_unref(L, &ss->headers_table);
+	ss->recipients_synced = 0;
+	ss->accepted_message = 0;
+	ss->skipped = 0;
+}
+
+static void session_end_client(void *self)
+{
+	struct mm_script_session *ss = self;
+	session_end_message(ss);
+	mm_ctx_end(ss);
+	ss->accepted_client = 0;
+}
+
+static void session_close(void *self)
+{
+	struct mm_script_session *ss = self;
+	struct mm_script *s = ss->script;
+	session_end_client(ss);
+	mm_timer_stop(&ss->alarm);
+	mm_task_release(&ss->task);
+	mm_verdict_reset(&ss->verdict);
+	if (ss->previous != NULL)
+		ss->previous->next = ss->next;
+	else
+		s->sessions = ss->next;
+	if (ss->next != NULL)
+		ss->next->previous = ss->previous;
+	free(ss);
+	mm_script_release(s);
+}
+
+/* ---- what a handler said ---- */
+
+static void log_script_error(struct mm_script_session *ss, const char *text)
+{
+	struct mm_script *s = ss->script;
+	struct mm_log_line line;
+	struct mm_text queue_id = mm_session_macro(ss->facts, "i");
+	mm_log_begin(&line, s->settings.log, MM_LOG_ERROR, "script_error");
+	mm_log_string(&line, "session", ss->facts->id);
+	if (queue_id.size > 0)
+		mm_log_text(&line, "queue_id", queue_id);
+	mm_log_string(&line, "script", s->filters[ss->filter_at].path);
+	mm_log_string(&line, "handler", mm_stage_handler(ss->event.stage));
+	mm_log_string(&line, "verdict", mm_verdict_name(s->settings.on_error));
+	mm_log_string(&line, "error", text);
+	mm_log_end(&line);
+}
+
+static bool is_afterwards(enum mm_stage stage)
+{
+	return stage == MM_STAGE_abort || stage == MM_STAGE_done || stage == MM_STAGE_close;
+}
+
+static void on_error_verdict(const struct mm_script *s, struct mm_verdict *out)
+{
+	struct mm_fault why;
+	struct mm_text text = mm_text_of("Mail filter failed, please try again later");
+	if (s->settings.on_error != MM_VERDICT_tempfail
+	    || !mm_verdict_worded(out, MM_VERDICT_tempfail, 451, mm_text_of("4.3.0"), &text, 1, &why))
+		mm_verdict_plain(out, s->settings.on_error);
+}
+
+/* A failed handler: nothing of what the message was going to be changed by it may leave. */
+static void fail_event(struct mm_script_session *ss, const char *text, struct mm_verdict *out)
+{
+	enum mm_stage stage = ss->event.stage;
+	log_script_error(ss, text);
+	mm_verdict_reset(out);
+	if (is_afterwards(stage) || stage == MM_STAGE_negotiate)
+		return;
+	if (ss->facts->message != NULL)
+		mm_edits_drop(ss->facts->message);
+	on_error_verdict(ss->script, out);
+	if (!(mm_verdict_stages(out->kind) & 1u << stage))
+		mm_verdict_reset(out);
+	snprintf(out->decided_by, sizeof out->decided_by, "on_error (%.30s)", ss->script->filters[ss->filter_at].name);
+}
+
+/* Reads [result...] of the finished handler; true when it is a verdict, else why says what is wrong with it. */
+static bool verdict_of_results(struct mm_script_session *ss, struct mm_verdict *out, struct mm_fault *why)
+{
+	lua_State *co = ss->task.co;
+	mm_verdict_reset(out);
+	if (lua_gettop(co) == 0 || lua_isnil(co, 1))
+		return true;
+	if (lua_type(co, 1) != LUA_TSTRING)
+		return mm_fault_set(why, MM_FAULT_SCRIPT, "the handler returned a %s; a verdict is \"continue\", \"accept\", "
+			"\"reject\", \"tempfail\", \"discard\", \"skip\" or nothing", luaL_typename(co, 1));
+	struct mm_text name;
+	name.bytes = lua_tolstring(co, 1, &name.size);
+	enum mm_verdict_kind kind = mm_verdict_of_name(name);
+	if (kind == MM_VERDICT_COUNT)
+		return mm_fault_set(why, MM_FAULT_SCRIPT, "the handler returned \"%.*s\"; a verdict is \"continue\", \"accept\", "
+			"\"reject\", \"tempfail\", \"discard\", \"skip\" or nothing", (int)(name.size < 60 ? name.size : 60), name.bytes);
+	if (!(mm_verdict_stages(kind) & 1u << ss->event.stage))
+		return mm_fault_set(why, MM_FAULT_SCRIPT, "the handler returned \"%s\", which is not possible at %s",
+			mm_verdict_name(kind), mm_stage_name(ss->event.stage));
+	if (lua_gettop(co) > 1)
+		return mm_fault_set(why, MM_FAULT_SCRIPT, "the handler returned \"%s\" and more; to give a text say "
+			"return ctx:%s(text)", mm_verdict_name(kind), mm_verdict_name(kind));
+	mm_verdict_plain(out, kind);
+	if (kind != MM_VERDICT_continue)
+		snprintf(out->decided_by, sizeof out->decided_by, "%.30s %s", ss->script->filters[ss->filter_at].name,
+			mm_stage_handler(ss->event.stage));
+	return true;
+}
+
+/* The function that called back is known only while it runs: say file and line of the handler instead. */
+static void name_handler(struct mm_script_session *ss, int ref, struct mm_fault *why)
+{
+	lua_State *L = ss->script->L;
+	lua_Debug where;
+	char text[sizeof why->text];
+	lua_rawgeti(L, LUA_REGISTRYINDEX, ref);
+	lua_getinfo(L, ">S", &where);
+	snprintf(text, sizeof text, "%s", why->text);
+	mm_fault_set(why, MM_FAULT_SCRIPT, "%s:%d: %s: %s", where.short_src, where.linedefined,
+		mm_stage_handler(ss->event.stage), text);
+}
+
+/* ---- the handlers of one event ---- */
+
+static int handler_of(const struct mm_filter *f, const struct mm_event *event)
+{
+	if (event->stage != MM_STAGE_header || f->fields == NULL)
+		return f->handlers[event->stage];
+	struct mm_text name = event->command->text;
+	for (unsigned i = 0; i < f->field_count; i++)
+		if (f->fields[i].size == name.size && mm_text_equal_blind(name, (struct mm_text){ f->fields[i].name, name.size }))
+			return f->fields[i].ref;
+	return MM_NO_REF;
+}
+
+static int push_connect(lua_State *co, const struct mm_session *facts)
+{
+	lua_pushstring(co, facts->client_host);
+	if (facts->client_address == NULL)
+		return 1;
+	lua_pushstring(co, facts->client_address);
+	return 2;
+}
+
+static int push_address(lua_State *co, struct mm_text raw, struct mm_text params)
+{
+	struct mm_text bare = mm_address_bare(raw);
+	lua_pushlstring(co, bare.bytes, bare.size);
+	mm_push_params(co, params, raw);
+	return 2;
+}
+
+static int push_offer(lua_State *co, const struct mm_offer *offer)
+{
+	lua_createtable(co, 0, 3);
+	lua_pushnumber(co, offer->version);
+	lua_setfield(co, -2, "version");
+	lua_pushnumber(co, offer->actions);
+	lua_setfield(co, -2, "actions");
+	lua_pushnumber(co, offer->steps);
+	lua_setfield(co, -2, "steps");
+	return 1;
+}
+
+static int push_result(lua_State *co, const struct mm_event *event)
+{
+	lua_createtable(co, 0, 2);
+	lua_pushstring(co, mm_verdict_name(event->result));
+	lua_setfield(co, -2, "verdict");
+	if (event->result_reply.size > 0) {
+		lua_pushlstring(co, event->result_reply.bytes, event->result_reply.size);
+		lua_setfield(co, -2, "reply");
+	}
+	return 1;
+}
+
+/* Pushes the arguments behind ctx; design 2 names them. */
+static int push_arguments(lua_State *co, struct mm_script_session *ss, const struct mm_filter *f)
+{
+	const struct mm_event *event = &ss->event;
+	const struct mm_command *c = event->command;
+	switch (event->stage) {
+	case MM_STAGE_negotiate: return push_offer(co, &c->offer);
+	case MM_STAGE_connect:   return push_connect(co, ss->facts);
+	case MM_STAGE_mail:
+	case MM_STAGE_rcpt:      return push_address(co, c->text, c->strings);
+	case MM_STAGE_header:
+		if (f->fields == NULL)
+			lua_pushlstring(co, c->text.bytes, c->text.size);
+		lua_pushlstring(co, c->value.bytes, c->value.size);
+		return f->fields == NULL ? 2 : 1;
+	case MM_STAGE_helo:
+	case MM_STAGE_body:
+	case MM_STAGE_unknown:
+		lua_pushlstring(co, c->text.bytes, c->text.size);
+		return 1;
+	case MM_STAGE_done:      return push_result(co, event);
+	default:                 return 0;
+	}
+}
+
+static bool takes_part(const struct mm_script_session *ss, unsigned at)
+{
+	uint64_t bit = UINT64_C(1) << at;
+	enum mm_stage stage = ss->event.stage;
+	if (is_afterwards(stage) || stage == MM_STAGE_negotiate)
+		return true;
+	return !((ss->accepted_client | ss->accepted_message | ss->skipped) & bit);
+}
+
+/* Folds one handler's verdict into the event's. True: the event is decided. */
+static bool fold(struct mm_script_session *ss, struct mm_verdict *v, struct mm_verdict *out)
+{
+	uint64_t bit = UINT64_C(1) << ss->filter_at;
+	switch (v->kind) {
+	case MM_VERDICT_accept:
+		if (MM_VERDICT_CLIENT_STAGES & 1u << ss->event.stage)
+			ss->accepted_client |= bit;
+		else
+			ss->accepted_message |= bit;
+		return false;
+	case MM_VERDICT_skip:
+		ss->skipped |= bit;
+		return false;
+	case MM_VERDICT_continue:
+		return false;
+	default:
+		mm_verdict_move(out, v);
+		return true;
+	}
+}
+
+/* Nobody has decided: accept when no script is left that wants to see more, skip when none wants more of this kind. */
+static void conclude(struct mm_script_session *ss, struct mm_verdict *out)
+{
+	const struct mm_script *s = ss->script;
+	enum mm_stage stage = ss->event.stage;
+	mm_verdict_reset(out);
+	if (is_afterwards(stage) || stage == MM_STAGE_negotiate || stage == MM_STAGE_unknown)
+		return;
+	uint64_t accepted = ss->accepted_client | ss->accepted_message;
+	if (MM_VERDICT_CLIENT_STAGES & 1u << stage) {
+		if (ss->accepted_client != 0 && (s->client_filters & ~ss->accepted_client) == 0)
+			mm_verdict_plain(out, MM_VERDICT_accept);
+		return;
+	}
+	if (accepted != 0 && (s->message_filters & ~accepted) == 0)
+		mm_verdict_plain(out, MM_VERDICT_accept);
+	else if (ss->skipped != 0 && (s->stage_filters[stage] & ~(ss->skipped | accepted)) == 0)
+		mm_verdict_plain(out, MM_VERDICT_skip);
+}
+
+static void event_over(struct mm_script_session *ss)
+{
+	ss->has_event = false;
+	ss->deadline_at = 0;
+	if (mm_timer_is_running(&ss->alarm))
+		mm_timer_stop(&ss->alarm);
+}
+
+static void arm_alarm(struct mm_script_session *ss)
+{
+	double now = mm_clock_now();
+	ensure_deadline(ss);
+	if (!mm_timer_is_running(&ss->alarm) || ss->progress_at <= now)
+		ss->progress_at = now + ss->script->settings.progress_every;
+	double next = ss->progress_at < ss->deadline_at ? ss->progress_at : ss->deadline_at;
+	mm_timer_start(&ss->alarm, next - now);
+}
+
+/* One handler has run. Returns true when the event is over, with its verdict in out. */
+static bool handler_ended(struct mm_script_session *ss, int ref, enum mm_run run, struct mm_fault *why, struct mm_verdict *out)
+{
+	struct mm_verdict said = { 0 };
+	bool ok = true;
+	if (ss->has_verdict) {
+		ss->has_verdict = false;
+		mm_verdict_move(&said, &ss->verdict);
+	} else if (run == MM_RUN_FAILED) {
+		ok = false;
+	} else if (!verdict_of_results(ss, &said, why)) {
+		ok = false;
+		name_handler(ss, ref, why);
+	}
+	if (ss->task.co != NULL)
+		lua_settop(ss->task.co, 0);
+	if (!ok) {
+		fail_event(ss, why->text, out);
+		return !is_afterwards(ss->event.stage) && ss->event.stage != MM_STAGE_negotiate;
+	}
+	bool decided = fold(ss, &said, out);
+	mm_verdict_reset(&said);
+	return decided;
+}
+
+/* Runs handlers from filter_at on. MM_DECIDED: out is the event's verdict. */
+static enum mm_outcome run_handlers(struct mm_script_session *ss, struct mm_verdict *out)
+{
+	struct mm_script *s = ss->script;
+	for (; ss->filter_at < s->filter_count; ss->filter_at++) {
+		struct mm_filter *f = &s->filters[ss->filter_at];
+		int ref = handler_of(f, &ss->event);
+		if (ref == MM_NO_REF || !takes_part(ss, ss->filter_at))
+			continue;
+		struct mm_fault why;
+		lua_State *co = mm_task_coroutine(&ss->task);
+		lua_checkstack(co, 16);
+		lua_rawgeti(co, LUA_REGISTRYINDEX, ref);
+		mm_ctx_push(co, ss);
+		int arguments = 1 + push_arguments(co, ss, f);
+		enum mm_run run = mm_script_call(&ss->task, arguments, &why);
+		if (run == MM_RUN_WAITING) {
+			arm_alarm(ss);
+			return MM_WAITING;
+		}
+		if (handler_ended(ss, ref, run, &why, out)) {
+			event_over(ss);
+			return MM_DECIDED;
+		}
+	}
+	conclude(ss, out);
+	event_over(ss);
+	return MM_DECIDED;
+}
+
+static enum mm_outcome session_event(void *self, const struct mm_event *event, struct mm_verdict *out)
+{
+	struct mm_script_session *ss = self;
+	if (ss->skipped_stage != event->stage) {        /* skip is for one kind of event */
+		ss->skipped_stage = event->stage;
+		ss->skipped = 0;
+	}
+	ss->event = *event;
+	ss->has_event = true;
+	ss->filter_at = 0;
+	if (ss->script->stage_filters[event->stage] == 0) {
+		conclude(ss, out);
+		ss->has_event = false;
+		return MM_DECIDED;
+	}
+	return run_handlers(ss, out);
+}
+
+static void main_resumed(struct mm_task *t, enum mm_run run, struct mm_fault *why)
+{
+	struct mm_script_session *ss = t->session;
+	struct mm_verdict out = { 0 };
+	if (run == MM_RUN_WAITING) {
+		arm_alarm(ss);
+		return;
+	}
+	int ref = handler_of(&ss->script->filters[ss->filter_at], &ss->event);
+	if (handler_ended(ss, ref, run, why, &out)) {
+		event_over(ss);
+	} else {
+		ss->filter_at++;
+		if (run_handlers(ss, &out) == MM_WAITING)
+			return;
+	}
+	mm_engine_decided(ss->engine, &out);
+}
+
+/* ---- the end of a wait from outside ---- */
+
+static void session_cancel(void *self, enum mm_cancel why)
+{
+	struct mm_script_session *ss = self;
+	mm_task_cancel(&ss->task, why);
+	mm_verdict_reset(&ss->verdict);
+	ss->has_verdict = false;
+	event_over(ss);
+}
+
+static void deadline_passed(struct mm_script_session *ss)
+{
+	struct mm_verdict out = { 0 };
+	char text[160];
+	snprintf(text, sizeof text, "deadline: the handler still waits (%s) after %.0f s; the MTA would give up soon",
+		ss->task.wait_name != NULL ? ss->task.wait_name : "?", stage_limit(ss));
+	mm_task_cancel(&ss->task, MM_CANCEL_DEADLINE);
+	mm_verdict_reset(&ss->verdict);
+	ss->has_verdict = false;
+	fail_event(ss, text, &out);
+	event_over(ss);
+	mm_engine_decided(ss->engine, &out);
+}
+
+static void alarm_fired(struct mm_timer *timer)
+{
+	struct mm_script_session *ss = MM_OWNER_OF(timer, struct mm_script_session, alarm);
+	if (!ss->task.is_waiting)
+		return;
+	if (mm_clock_now() >= ss->deadline_at - 0.001) {
+		deadline_passed(ss);
+		return;
+	}
+	mm_engine_progress(ss->engine);
+	ss->progress_at = 0;
+	arm_alarm(ss);
+}
+
+struct mm_runtime mm_script_runtime(struct mm_script *s)
+{
+	static const struct mm_runtime_ops ops = {
+		.open = session_open, .wanted = session_wanted, .event = session_event, .cancel = session_cancel,
+		.end_message = session_end_message, .end_client = session_end_client, .close = session_close,
+	};
+	return (struct mm_runtime){ &ops, s };
+}
+
+/* ---- for people ---- */
+
+void mm_script_describe(const struct mm_script *s, void (*say)(void *self, const char *line), void *self)
+{
+	char line[1024];
+	for (unsigned i = 0; i < s->filter_count; i++) {
+		const struct mm_filter *f = &s->filters[i];
+		int at = snprintf(line, sizeof line, "script %s:", f->path);
+		for (int stage = 0; stage < MM_STAGE_COUNT && at < (int)sizeof line; stage++)
+			if (f->handlers[stage] != MM_NO_REF)
+				at += snprintf(line + at, sizeof line - (size_t)at, " %s", mm_stage_handler((enum mm_stage)stage));
+		for (unsigned j = 0; j < f->field_count && at < (int)sizeof line; j++)
+			at += snprintf(line + at, sizeof line - (size_t)at, " on_header.%s", f->fields[j].name);
+		say(self, line);
+	}
+	int at = snprintf(line, sizeof line, "asks the MTA for:");
+	for (int stage = MM_STAGE_connect; stage < MM_STAGE_abort && at < (int)sizeof line; stage++)
+		if (s->wanted.stages & 1u << stage)
+			at += snprintf(line + at, sizeof line - (size_t)at, " %s%s", mm_stage_name((enum mm_stage)stage),
+				s->wanted.quiet & 1u << stage ? "(no reply)" : "");
+	say(self, line);
+	for (int set = 0; set < MM_MACRO_SET_COUNT; set++) {
+		static const char *const names[] = {    /* ORDER MACRO_SET */
+#define X(name, letter, number) #name,
+			MM_MACRO_SETS(X)
+#undef X
+		};
+		if (s->macro_lists[set] == NULL)
+			continue;
+		snprintf(line, sizeof line, "macros at %s: %s", names[set], s->macro_lists[set]);
+		say(self, line);
+	}
+}
+
+unsigned long mm_script_generation(const struct mm_script *s)
+{
+	return s->settings.generation;
+}
+
+unsigned mm_script_session_count(const struct mm_script *s)
+{
+	unsigned count = 0;
+	for (const struct mm_script_session *ss = s->sessions; ss != NULL; ss = ss->next)
+		count++;
+	return count;
+}
+
+unsigned mm_script_memory(const struct mm_script *s)
+{
+	return (unsigned)lua_gc(s->L, LUA_GCCOUNT, 0);
+}

@@ -1,0 +1,97 @@
+#include "script_call.h"
+
+#include <lauxlib.h>
+#include <lua.h>
+
+#include <stdio.h>
+
+/* Traceback of a dead coroutine: its stack is still there. Runs protected: making strings may raise. */
+static int describe_error(lua_State *L)
+{
+	lua_State *co = lua_touserdata(L, 1);
+	struct mm_fault *why = lua_touserdata(L, 2);
+	const char *message = lua_tostring(co, -1);
+	if (message == NULL && luaL_callmeta(co, -1, "__tostring"))
+		message = lua_tostring(co, -1);
+	char shape[64];
+	if (message == NULL) {
+		snprintf(shape, sizeof shape, "(error object is a %s value)", luaL_typename(co, -1));
+		message = shape;
+	}
+	luaL_traceback(L, co, NULL, 0);
+	mm_fault_set(why, MM_FAULT_SCRIPT, "%s\n%s", message, lua_tostring(L, -1));
+	return 0;
+}
+
+static void explain(struct mm_task *t, int status, struct mm_fault *why)
+{
+	lua_State *L = t->script->L;
+	int top = lua_gettop(L);
+	mm_fault_set(why, MM_FAULT_SCRIPT, "%s", status == LUA_ERRMEM ? "out of memory" : "the handler failed");
+	lua_pushcfunction(L, describe_error);
+	lua_pushlightuserdata(L, t->co);
+	lua_pushlightuserdata(L, why);
+	lua_pcall(L, 2, 0, 0);          /* when even this fails, the sentence above has to do */
+	lua_settop(L, top);
+}
+
+enum mm_run mm_script_call(struct mm_task *t, int argument_count, struct mm_fault *why)
+{
+	struct mm_script *s = t->script;
+	struct mm_task *before = s->current;
+	s->current = t;
+	int status = lua_resume(t->co, argument_count);
+	s->current = before;
+
+	if (status == 0)
+		return MM_RUN_DONE;
+	if (status == LUA_YIELD) {
+		lua_settop(t->co, 0);           /* the token */
+		if (t->is_waiting)
+			return MM_RUN_WAITING;
+		if (t->session != NULL && t->session->has_verdict) {
+			mm_task_release(t);
+			return MM_RUN_EXITED;
+		}
+		mm_fault_set(why, MM_FAULT_SCRIPT, "coroutine.yield outside of a coroutine of the script's own; "
+			"to wait, use milter.sleep and its kin");
+		mm_task_release(t);
+		return MM_RUN_FAILED;
+	}
+	explain(t, status, why);
+	mm_task_release(t);
+	return MM_RUN_FAILED;
+}
+
+/* ---- the end of a wait ---- */
+
+static void wait_is_over(struct mm_task *t)
+{
+	t->is_waiting = false;
+	t->undo = NULL;
+	t->waits_for = NULL;
+	t->wait_name = NULL;
+}
+
+void mm_task_go_on(struct mm_task *t, int count)
+{
+	struct mm_fault why;
+	wait_is_over(t);
+	t->resumed(t, mm_script_call(t, count, &why), &why);
+}
+
+void mm_task_cancel(struct mm_task *t, enum mm_cancel why)
+{
+	if (!t->is_waiting)
+		return;
+	t->undo(t);
+	wait_is_over(t);
+	t->is_cancelled = true;
+	t->why = why;
+	lua_checkstack(t->co, 4);
+	mm_task_push_cancel(t, t->co);
+	struct mm_fault ignored;        /* the cancellation itself coming back out */
+	mm_script_call(t, 2, &ignored);
+	mm_task_release(t);
+	t->is_cancelled = false;
+}

@@ -1,0 +1,161 @@
+/* script_task.h -- coroutines parked between events, and the state they share.
+ * A generation (struct mm_script) is one Lua state. A session has one coroutine, kept over its events; further tasks of a
+ * session are coroutines of their own. A task waits for at most one thing at a time and knows how to undo that wait: the
+ * session may be gone when the answer comes, so whoever ends the session calls undo and no answer comes at all.
+ *
+ * Inner structs are open to the script row only; the rows above see script.h. No lua.h here: a lua_State is a name. */
+#ifndef MM_SCRIPT_TASK_H
+#define MM_SCRIPT_TASK_H
+
+#include "bounds.h"
+#include "clock.h"
+#include "engine.h"
+#include "log.h"
+
+struct lua_State;
+struct mm_script;
+struct mm_script_session;
+
+#define MM_FILTERS_MAX 64       /* scripts of one milter: sets of them are bit masks */
+#define MM_NO_REF      (-2)     /* LUA_NOREF */
+
+enum mm_run {
+	MM_RUN_DONE,            /* returned; results are on the coroutine's stack */
+	MM_RUN_WAITING,         /* parked; task->undo ends the wait */
+	MM_RUN_EXITED,          /* a verdict method ended the handler from within */
+	MM_RUN_FAILED,          /* raised; the fault holds message and traceback */
+};
+
+struct mm_task {
+	struct mm_script         *script;       /* borrowed */
+	struct mm_script_session *session;      /* borrowed; NULL while scripts load or unload */
+	struct lua_State         *co;           /* borrowed from the Lua state through anchor; NULL: none yet */
+	int                       anchor;       /* registry reference */
+	bool                      is_waiting;
+	bool                      is_cancelled; /* every further wait raises at once */
+	enum mm_cancel            why;
+	void                    (*undo)(struct mm_task *);      /* frees what is waited for; set while waiting */
+	void                     *waits_for;    /* of undo */
+	const char               *wait_name;    /* "sleep"; static, for errors and ctl sessions */
+	struct mm_timer           timer;        /* of the wait */
+	/* Called when a wait is over and the coroutine has run on. */
+	void                    (*resumed)(struct mm_task *, enum mm_run, struct mm_fault *);
+};
+
+/* One script file. */
+struct mm_filter {
+	char *name;                             /* owned: file name without directory and .lua */
+	char *path;                             /* owned */
+	int   handlers[MM_STAGE_COUNT];         /* registry references, MM_NO_REF */
+	struct mm_field_handler {
+		char  *name;                    /* owned, lower case */
+		size_t size;
+		int    ref;
+	}    *fields;                           /* owned: on_header = { Name = function } */
+	unsigned field_count;
+};
+
+struct mm_script_settings {
+	struct mm_clock  *clock;                /* borrowed */
+	struct mm_log    *log;                  /* borrowed */
+	const char       *milter_name;          /* borrowed; "default" */
+	double            stage_deadline;       /* seconds a handler may wait */
+	double            eom_deadline;
+	double            progress_every;
+	size_t            body_max;             /* bytes of a replacement body */
+	enum mm_verdict_kind on_error;          /* tempfail, accept or reject */
+	bool              lockstep;             /* answer every header event */
+	unsigned long     generation;
+};
+
+struct mm_script {
+	struct lua_State *L;                    /* owned */
+	struct mm_script_settings settings;
+	unsigned          references;           /* sessions and the worker */
+	struct mm_filter *filters;              /* owned, in the order they run */
+	unsigned          filter_count;
+	uint64_t          client_filters;       /* filters with a handler for any event of a session */
+	uint64_t          message_filters;      /* filters with a handler for any event of a message */
+	uint64_t          stage_filters[MM_STAGE_COUNT];        /* filters with a handler for the stage */
+	struct mm_wanted  wanted;
+	char             *macro_lists[MM_MACRO_SET_COUNT];      /* owned, borrowed by wanted */
+	bool              is_loaded;
+
+	struct mm_task   *current;              /* the task that runs now; NULL outside of Lua */
+	struct mm_parked {
+		struct lua_State *co;
+		int               anchor;
+	}                *pool;                 /* owned: finished coroutines */
+	unsigned          pool_count, pool_capacity;
+
+	int               ctx_metatable;        /* registry references */
+	int               host_object;
+	int               cancel_token;         /* what a cancelled wait returns to its wrapper */
+	int               host_token;           /* what a wait yields, so that user coroutines pass it on */
+	int               field_factory;        /* moonmilter.fields: makes ctx.headers */
+
+	struct mm_task    load_task;
+	void            (*loaded)(void *self, bool ok, const struct mm_fault *why);
+	void             *loaded_self;
+	char             *load_paths;           /* owned: list of files, NUL after each */
+	struct mm_script_session *sessions;     /* list of all open ones */
+};
+
+/* A session as its scripts see it. */
+struct mm_script_session {
+	struct mm_script         *script;       /* holds a reference */
+	struct mm_session        *facts;        /* borrowed from the engine */
+	struct mm_engine         *engine;       /* borrowed */
+	struct mm_script_session *next, *previous;
+	struct mm_task            task;
+	struct mm_timer           alarm;        /* deadline and progress, while a handler waits */
+	double                    deadline_at;  /* mm_clock_now(); 0: not set for this event */
+	double                    progress_at;
+
+	int                       ctx;          /* registry references, MM_NO_REF: none yet */
+	int                       session_table;
+	int                       message_table;
+	int                       client_table;
+	int                       recipients_table;
+	uint32_t                  recipients_synced;
+	int                       headers_table;
+	uint32_t                  headers_stamp;
+
+	struct mm_event           event;        /* being handled */
+	bool                      has_event;
+	unsigned                  filter_at;    /* filter whose handler runs or runs next */
+	struct mm_verdict         verdict;      /* said by a verdict method */
+	bool                      has_verdict;
+	bool                      keeps_running;        /* verdict was said where the handler cannot be ended at once */
+	uint64_t                  accepted_client;      /* filters that are done with the client */
+	uint64_t                  accepted_message;     /* filters that are done with the message */
+	uint64_t                  skipped;              /* filters that want no more of this kind of event */
+	enum mm_stage             skipped_stage;
+};
+
+/* ---- coroutines ---- */
+
+void mm_task_init(struct mm_task *, struct mm_script *, struct mm_script_session *,
+	void (*resumed)(struct mm_task *, enum mm_run, struct mm_fault *));
+/* Makes sure the task has a coroutine; from the pool, or new. */
+struct lua_State *mm_task_coroutine(struct mm_task *);
+/* Gives the coroutine up: back to the pool when it is at rest, else to the garbage collector. */
+void mm_task_release(struct mm_task *);
+/* The task that runs now, found from any Lua state of the generation. NULL: none. */
+struct mm_task *mm_task_current(struct lua_State *);
+struct mm_script *mm_script_of(struct lua_State *);
+void mm_script_mark(struct lua_State *, struct mm_script *);    /* once, when the state is made */
+
+/* ---- waiting ----
+ * A primitive checks its arguments (it may raise), calls mm_task_may_wait(), starts its operation, then returns
+ * mm_task_wait(): nothing may be acquired before the checks and nothing may raise after. */
+
+/* The current task, ready to wait. Raises when Lua cannot yield here and says why; when the task is cancelled it pushes
+ * token and reason and returns NULL: the primitive then returns 2. */
+struct mm_task *mm_task_may_wait(struct lua_State *, const char *name);
+int mm_task_wait(struct lua_State *, struct mm_task *, const char *name, void (*undo)(struct mm_task *), void *waits_for);
+/* Pushes what a cancelled wait returns to its wrapper: token and reason. */
+void mm_task_push_cancel(struct mm_task *, struct lua_State *);
+const char *mm_cancel_name(enum mm_cancel);     /* "abort". Static. */
+
+#endif

@@ -1,0 +1,276 @@
+#include "worker.h"
+
+#include <ev.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define SWEEP_EVERY 2.0         /* seconds between looks for connections whose time is over */
+
+struct watch {
+	struct mm_worker   *worker;     /* borrowed */
+	unsigned            milter;
+	struct mm_acceptor *acceptor;   /* owned */
+	struct watch       *next;
+};
+
+struct mm_worker {
+	struct mm_worker_options options;
+	struct mm_clock          clock;
+	struct mm_connections    connections;
+	struct mm_script       **current;       /* owned references, one a milter; NULL before the first commit */
+	struct mm_script       **prepared;      /* owned references */
+	unsigned                 loading;       /* milters of `prepared` that are loaded */
+	bool                     is_preparing;
+	void                   (*done)(void *self, bool ok, const struct mm_fault *why);
+	void                    *done_self;
+	struct watch            *watches;       /* owned list */
+	bool                     is_full;
+	bool                     is_draining;
+	ev_timer                 sweep;
+};
+
+static struct ev_loop *loop_of(const struct mm_worker *w)
+{
+	return w->options.loop;
+}
+
+/* ---- full, and room again ---- */
+
+static void pause_all(struct mm_worker *w)
+{
+	for (struct watch *watch = w->watches; watch != NULL; watch = watch->next)
+		mm_acceptor_pause(watch->acceptor);
+}
+
+static void on_connection_closed(void *self)
+{
+	struct mm_worker *w = self;
+	if (w->is_draining) {
+		if (w->connections.count == 0 && w->options.drained != NULL)
+			w->options.drained(w->options.self);
+		return;
+	}
+	if (!w->is_full || w->connections.count >= w->options.max_sessions)
+		return;
+	w->is_full = false;
+	mm_log_say(w->options.log, MM_LOG_INFO, "sessions", "room again: connections are accepted");
+	for (struct watch *watch = w->watches; watch != NULL; watch = watch->next)
+		mm_acceptor_resume(watch->acceptor);
+}
+
+static void take_connection(void *self, int fd, const char *peer)
+{
+	struct watch *watch = self;
+	struct mm_worker *w = watch->worker;
+	if (!mm_connection_open(&w->connections, fd, peer, mm_script_runtime(w->current[watch->milter]))) {
+		mm_log_say(w->options.log, MM_LOG_ERROR, "sessions", "out of memory for a new session");
+		return;
+	}
+	if (w->connections.count < w->options.max_sessions || w->is_full)
+		return;
+	w->is_full = true;
+	mm_log_say(w->options.log, MM_LOG_WARN, "sessions", "%u sessions are open (max_sessions): further MTAs wait in the kernel's "
+		"queue until one ends", w->connections.count);
+	pause_all(w);
+}
+
+static void accept_trouble(void *self, const char *what, int error)
+{
+	struct watch *watch = self;
+	mm_log_say(watch->worker->options.log, MM_LOG_ERROR, "sessions", "%s: %s", what, strerror(error));
+}
+
+static void on_sweep(struct ev_loop *loop, ev_timer *timer, int events)
+{
+	struct mm_worker *w = timer->data;
+	(void)loop;
+	(void)events;
+	mm_connections_sweep(&w->connections);
+}
+
+/* ---- life ---- */
+
+struct mm_worker *mm_worker_new(const struct mm_worker_options *o, struct mm_fault *why)
+{
+	struct mm_worker *w = calloc(1, sizeof *w);
+	if (w == NULL || !mm_connections_init(&w->connections, o->loop, o->log)) {
+		free(w);
+		mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for a worker");
+		return NULL;
+	}
+	w->options = *o;
+	w->clock.loop = o->loop;
+	w->connections.times = o->times;
+	w->connections.on_close = on_connection_closed;
+	w->connections.self = w;
+	snprintf(w->connections.engines.id_prefix, sizeof w->connections.engines.id_prefix, "%08llx",
+		(unsigned long long)((unsigned long)mm_clock_wall() ^ (unsigned long)getpid() << 16) & 0xffffffffULL);
+	ev_timer_init(&w->sweep, on_sweep, SWEEP_EVERY, SWEEP_EVERY);
+	w->sweep.data = w;
+	ev_timer_start(loop_of(w), &w->sweep);
+	ev_unref(loop_of(w));           /* the sweep alone keeps no loop running */
+	return w;
+}
+
+static void release_all(struct mm_worker *w, struct mm_script ***scripts)
+{
+	if (*scripts == NULL)
+		return;
+	for (unsigned i = 0; i < w->options.milter_count; i++)
+		mm_script_release((*scripts)[i]);
+	free(*scripts);
+	*scripts = NULL;
+}
+
+void mm_worker_free(struct mm_worker *w)
+{
+	if (w == NULL)
+		return;
+	ev_ref(loop_of(w));
+	ev_timer_stop(loop_of(w), &w->sweep);
+	while (w->watches != NULL) {
+		struct watch *watch = w->watches;
+		w->watches = watch->next;
+		mm_acceptor_free(watch->acceptor);
+		free(watch);
+	}
+	mm_connections_free(&w->connections);
+	mm_worker_discard(w);
+	release_all(w, &w->current);
+	free(w);
+}
+
+/* ---- generations ---- */
+
+static void load_next(struct mm_worker *w);
+
+static void finish_preparing(struct mm_worker *w, bool ok, const struct mm_fault *why)
+{
+	w->is_preparing = false;
+	if (!ok)
+		release_all(w, &w->prepared);
+	w->done(w->done_self, ok, why);
+}
+
+static void on_loaded(void *self, bool ok, const struct mm_fault *why)
+{
+	struct mm_worker *w = self;
+	if (!ok) {
+		struct mm_fault copy = *why;    /* it may live in what is released */
+		finish_preparing(w, false, &copy);
+		return;
+	}
+	w->loading++;
+	load_next(w);
+}
+
+static void load_next(struct mm_worker *w)
+{
+	static const struct mm_fault none = { .class = MM_FAULT_NONE };
+	if (w->loading == w->options.milter_count)
+		finish_preparing(w, true, &none);
+	else
+		mm_script_load(w->prepared[w->loading], on_loaded, w);
+}
+
+void mm_worker_prepare(struct mm_worker *w, const struct mm_script_options *options,
+	void (*done)(void *self, bool ok, const struct mm_fault *why), void *self)
+{
+	struct mm_fault why;
+	w->done = done;
+	w->done_self = self;
+	w->loading = 0;
+	w->is_preparing = true;
+	w->prepared = calloc(w->options.milter_count, sizeof *w->prepared);
+	if (w->prepared == NULL) {
+		mm_fault_set(&why, MM_FAULT_RESOURCE, "out of memory for a generation of scripts");
+		finish_preparing(w, false, &why);
+		return;
+	}
+	for (unsigned i = 0; i < w->options.milter_count; i++) {
+		struct mm_script_options o = options[i];
+		o.settings.clock = &w->clock;
+		o.settings.log = w->options.log;
+		w->prepared[i] = mm_script_new(&o, &why);
+		if (w->prepared[i] == NULL) {
+			finish_preparing(w, false, &why);
+			return;
+		}
+	}
+	load_next(w);
+}
+
+void mm_worker_commit(struct mm_worker *w)
+{
+	release_all(w, &w->current);    /* sessions hold on to theirs */
+	w->current = w->prepared;
+	w->prepared = NULL;
+}
+
+void mm_worker_discard(struct mm_worker *w)
+{
+	if (w->prepared != NULL && w->is_preparing && w->loading < w->options.milter_count)
+		mm_script_stop_loading(w->prepared[w->loading]);
+	w->is_preparing = false;
+	release_all(w, &w->prepared);
+}
+
+struct mm_script *mm_worker_script(const struct mm_worker *w, unsigned milter)
+{
+	return w->current != NULL ? w->current[milter] : NULL;
+}
+
+struct mm_script *mm_worker_prepared(const struct mm_worker *w, unsigned milter)
+{
+	return w->prepared != NULL ? w->prepared[milter] : NULL;
+}
+
+/* ---- serving ---- */
+
+bool mm_worker_watch(struct mm_worker *w, unsigned milter, int fd, struct mm_fault *why)
+{
+	struct watch *watch = calloc(1, sizeof *watch);
+	if (watch != NULL) {
+		struct mm_acceptor_owner owner = { watch, take_connection, accept_trouble };
+		watch->worker = w;
+		watch->milter = milter;
+		watch->acceptor = mm_acceptor_new(w->options.loop, fd, owner);
+	}
+	if (watch == NULL || watch->acceptor == NULL) {
+		free(watch);
+		return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for a listener");
+	}
+	watch->next = w->watches;
+	w->watches = watch;
+	return true;
+}
+
+void mm_worker_drain(struct mm_worker *w)
+{
+	w->is_draining = true;
+	pause_all(w);
+	if (w->connections.count == 0 && w->options.drained != NULL)
+		w->options.drained(w->options.self);
+}
+
+void mm_worker_shut_down(struct mm_worker *w)
+{
+	mm_connections_shut_down(&w->connections);
+}
+
+unsigned mm_worker_session_count(const struct mm_worker *w)
+{
+	return w->connections.count;
+}
+
+struct mm_engine_shared *mm_worker_engines(struct mm_worker *w)
+{
+	return &w->connections.engines;
+}
+
+struct mm_clock *mm_worker_clock(struct mm_worker *w)
+{
+	return &w->clock;
+}

@@ -1,0 +1,51 @@
+/* worker.h -- one loop, its connections, and the generation of scripts that new ones get. Alone knows both io and script.
+ * A reload is prepared (loaded, which may take its time, while the old generation serves on) and then committed or
+ * discarded as a whole: several workers can prepare together and commit together or not at all. Sessions stay with the
+ * generation they began with. */
+#ifndef MM_WORKER_H
+#define MM_WORKER_H
+
+#include "connection.h"
+#include "listener.h"
+#include "script.h"
+
+struct mm_worker;
+
+struct mm_worker_options {
+	void                      *loop;                /* struct ev_loop, borrowed */
+	struct mm_log             *log;                 /* borrowed */
+	unsigned                   max_sessions;
+	struct mm_connection_times times;
+	unsigned                   milter_count;
+	const char *const         *milter_names;        /* borrowed for the worker's life */
+	/* The last session of a draining worker has ended; may be NULL. */
+	void                     (*drained)(void *self);
+	void                      *self;
+};
+
+struct mm_worker *mm_worker_new(const struct mm_worker_options *, struct mm_fault *why);
+/* Closes everything; sessions get no more events. */
+void mm_worker_free(struct mm_worker *);
+
+/* Loads a new generation, one mm_script_options a milter. done is called once, from inside or later. One at a time. */
+void mm_worker_prepare(struct mm_worker *, const struct mm_script_options *options,
+	void (*done)(void *self, bool ok, const struct mm_fault *why), void *self);
+/* What was prepared becomes current. */
+void mm_worker_commit(struct mm_worker *);
+void mm_worker_discard(struct mm_worker *);             /* also while it still loads; done is not called then */
+/* The current generation of a milter, or the prepared one when there is none yet; NULL: none. Borrowed. */
+struct mm_script *mm_worker_script(const struct mm_worker *, unsigned milter);
+struct mm_script *mm_worker_prepared(const struct mm_worker *, unsigned milter);
+
+/* Serves connections of a listening descriptor (borrowed) with a milter's scripts. */
+bool mm_worker_watch(struct mm_worker *, unsigned milter, int fd, struct mm_fault *why);
+/* No new connections; drained is called when the last one has gone, from the loop. */
+void mm_worker_drain(struct mm_worker *);
+/* Ends all sessions: what waits is answered with a temporary failure. */
+void mm_worker_shut_down(struct mm_worker *);
+unsigned mm_worker_session_count(const struct mm_worker *);
+/* Shared by engines that feed bytes without a socket. */
+struct mm_engine_shared *mm_worker_engines(struct mm_worker *);
+struct mm_clock *mm_worker_clock(struct mm_worker *);
+
+#endif

@@ -1,0 +1,112 @@
+--- What a compiled chunk mentions: the strings in it and the globals it sets and reads, with lines.
+-- LuaJIT shows its bytecode through jit.util; the numbers of the two instructions that matter are learnt from probes, so
+-- nothing here depends on a build. Nested functions are followed.
+local util = require "jit.util"
+local bit = require "bit"
+
+local chunk = {}
+
+local function opcode(fn, at)
+  local ins = util.funcbc(fn, at)
+  return ins and bit.band(ins, 0xff), ins
+end
+
+-- The instruction that mentions a string constant twice removed from everything else: the last one before the return.
+local function probe(source, wanted)
+  local fn = assert(loadstring(source))
+  for at = 1, 20 do
+    local op, ins = opcode(fn, at)
+    if not op then
+      break
+    end
+    local ok, constant = pcall(util.funck, fn, -bit.rshift(ins, 16) - 1)
+    if ok and constant == wanted then
+      return op
+    end
+  end
+end
+
+local GSET, GGET = probe("zz = 1", "zz"), probe("return zz", "zz")
+
+-- Calls visit(prototype) for fn and every function inside it.
+local function each_prototype(fn, visit)
+  visit(fn)
+  local at = -1
+  while true do
+    local ok, constant = pcall(util.funck, fn, at)
+    if not ok or constant == nil then
+      return
+    end
+    if type(constant) == "proto" then
+      each_prototype(constant, visit)
+    end
+    at = at - 1
+  end
+end
+
+local function strings_of_table(t, strings)
+  for key, value in pairs(t) do
+    if type(key) == "string" then
+      strings[key] = true
+    end
+    if type(value) == "string" then
+      strings[value] = true
+    end
+  end
+end
+
+--- Every string constant of a function and the functions inside it, as a set.
+---@param fn function
+---@return table<string, true>
+function chunk.strings(fn)
+  local strings = {}
+  each_prototype(fn, function(proto)
+    local at = -1
+    while true do
+      local ok, constant = pcall(util.funck, proto, at)
+      if not ok or constant == nil then
+        return
+      end
+      if type(constant) == "string" then
+        strings[constant] = true
+      elseif type(constant) == "table" then
+        strings_of_table(constant, strings)
+      end
+      at = at - 1
+    end
+  end)
+  return strings
+end
+
+---@class moonmilter.GlobalUse
+---@field name string
+---@field line integer
+---@field sets boolean    false: it is read
+---@field nested boolean  inside a function of the script, so at run time
+
+--- Uses of globals in a function and the functions inside it, in order of lines.
+---@param fn function
+---@return moonmilter.GlobalUse[]
+function chunk.globals(fn)
+  local uses = {}
+  each_prototype(fn, function(proto)
+    local at = 1
+    while true do
+      local op, ins = opcode(proto, at)
+      if not op then
+        break
+      end
+      if op == GSET or op == GGET then
+        local name = util.funck(proto, -bit.rshift(ins, 16) - 1)
+        uses[#uses + 1] = {
+          name = name, line = util.funcinfo(proto, at).currentline or 0, sets = op == GSET, nested = proto ~= fn,
+        }
+      end
+      at = at + 1
+    end
+  end)
+  table.sort(uses, function(a, b) return a.line < b.line end)
+  return uses
+end
+
+return chunk

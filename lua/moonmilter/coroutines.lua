@@ -1,0 +1,58 @@
+--- Coroutines of a script's own, inside which waiting still reaches the host.
+-- A wait yields the host's token. A plain coroutine.resume would take that for a value of the generator it drives; these
+-- replacements pass it outward instead until the host is reached, and pass the host's answer back in. Everything else a
+-- coroutine yields stays what it was.
+local core = require "moonmilter.core"
+
+local coroutines = {}
+
+local HOST = core.host_token
+local resume, yield, running, status = coroutine.resume, coroutine.yield, coroutine.running, coroutine.status
+local create = coroutine.create
+local traceback = debug.traceback
+
+local pass
+
+-- One token has come out of co: hand it on, give co the answer, and look at what it says next.
+local function answer(co, ...)
+  return pass(co, resume(co, ...))
+end
+
+function pass(co, ok, first, ...)
+  if ok and first == HOST then
+    return answer(co, yield(HOST))
+  end
+  return ok, first, ...
+end
+
+function coroutines.resume(co, ...)
+  return pass(co, resume(co, ...))
+end
+
+local function unwrap(co, ok, first, ...)
+  if ok then
+    return first, ...
+  end
+  if type(first) == "string" then -- the inner frames are lost once this is raised again
+    first = traceback(co, first)
+  end
+  error(first, 0)
+end
+
+function coroutines.wrap(fn)
+  local co = create(fn)
+  return function(...)
+    return unwrap(co, pass(co, resume(co, ...)))
+  end
+end
+
+--- Puts the replacements into the coroutine library, so that rocks get them too.
+function coroutines.install()
+  local library = _G.coroutine
+  library.resume = coroutines.resume
+  library.wrap = coroutines.wrap
+end
+
+coroutines.running, coroutines.status = running, status
+
+return coroutines

@@ -1,0 +1,27 @@
+--- require "moonmilter": what every script may use beside ctx.
+local core = require "moonmilter.core"
+local log = require "moonmilter.log"
+local wait = require "moonmilter.wait"
+
+---@class moonmilter
+local moonmilter = {}
+
+--- Version of the host, "0.1.0".
+moonmilter.version = core.version
+
+--- Log lines: log.debug, log.info, log.warn, log.error.
+moonmilter.log = log
+
+--- Waits. Others are served meanwhile.
+---@param seconds number  0 or more, fractions allowed
+--- Raises a cancelled error when the MTA aborts or goes away, the deadline passes or the host stops.
+moonmilter.sleep = wait.wrap(core.sleep)
+
+--- Seconds since 1970, with fractions.
+---@return number
+moonmilter.now = core.now
+
+--- The cancellation when err comes from a cancelled wait, else nil.
+moonmilter.cancelled = wait.cancelled
+
+return moonmilter

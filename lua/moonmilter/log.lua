@@ -1,0 +1,28 @@
+--- Log lines from scripts: milter.log.info("%s is new", name). Script, session, queue id and stage are added by the host.
+local core = require "moonmilter.core"
+
+local log = {}
+
+local function writer(level)
+  return function(format, ...)
+    if not core.log_wants(level) then
+      return
+    end
+    if select("#", ...) > 0 then
+      local ok, text = pcall(string.format, format, ...)
+      if not ok then
+        error(text, 2)
+      end
+      format = text
+    end
+    core.log(level, tostring(format))
+  end
+end
+
+--- Each takes a string.format pattern and its arguments; a single argument is logged as it is.
+log.debug = writer "debug"
+log.info = writer "info"
+log.warn = writer "warn"
+log.error = writer "error"
+
+return log
