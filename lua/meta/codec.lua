@@ -1,5 +1,6 @@
 ---@meta moonmilter.codec
 -- What host/codec.c gives to Lua, for language servers. Never loaded.
+-- luacheck: ignore 212 241
 
 ---@class moonmilter.codec
 local codec = {}
