@@ -10,6 +10,7 @@ local encoded_word = {}
 local P, S, C, Cc, Ct = lpeg.P, lpeg.S, lpeg.C, lpeg.Cc, lpeg.Ct
 
 local WORD_MAX = 75 -- RFC 2047 2
+local WORD_MIN = 30 -- a name so long that less is left gets a line over 76 instead
 local CHARSET_MAX = 40 -- as codec.c
 
 -- The encoded text ends at "?=", and may hold neither that nor the start of another word: so no byte is looked at by
@@ -78,17 +79,19 @@ local characters = Ct(C(character) ^ 0)
 
 --- Encode a text as encoded words, each of whole characters and at most 75 long.
 ---@param text string  any text; ill-formed UTF-8 becomes U+FFFD first
+---@param used? integer  columns of the first line that are taken already: lines with words end at 76 (RFC 2047 2)
 ---@return string[] words  to be joined by a blank or a fold
-function encoded_word.words(text)
+function encoded_word.words(text, used)
   text = codec.clean_utf8(text)
   local q = q_encode(text)
   local is_q = #q <= math.ceil(#text / 3) * 4
-  local room = WORD_MAX - #"=?UTF-8?Q??="
+  local overhead = #"=?UTF-8?Q??="
+  local room = math.max(WORD_MAX - (used or 0), WORD_MIN) - overhead
   local words, piece, size = {}, {}, 0
   local function flush()
     local bytes = table.concat(piece)
     words[#words + 1] = is_q and "=?UTF-8?Q?" .. q_encode(bytes) .. "?=" or "=?UTF-8?B?" .. codec.base64_encode(bytes) .. "?="
-    piece, size = {}, 0
+    piece, size, room = {}, 0, WORD_MAX - overhead
   end
   for _, c in ipairs(lpeg.match(characters, text)) do
     local cost = is_q and #q_encode(c) or #c
@@ -115,8 +118,9 @@ local SOLID_MAX = 900 -- longer words cannot be folded to fit RFC 5322 2.1.1's 9
 --- Encode unstructured text (Subject, Comments, most X- fields). ASCII words stay readable.
 --- `decode(encode(text)) == text` for every well-formed text without line ends and NUL.
 ---@param text string  raises on CR, LF, NUL: one header value is one line of text
+---@param used? integer  columns taken by "Name: "; default 0
 ---@return string value  not folded; words are separated by single blanks so that header.fold can
-function encoded_word.encode(text)
+function encoded_word.encode(text, used)
   if text:find("[%z\r\n]") then
     error("encode: text has a CR, LF or NUL; a header value is one line", 2)
   end
@@ -149,7 +153,7 @@ function encoded_word.encode(text)
         bytes[#bytes + 1] = list[i][2]
         i = i + 1
       end
-      out[#out + 1] = table.concat(encoded_word.words(table.concat(bytes)), " ")
+      out[#out + 1] = table.concat(encoded_word.words(table.concat(bytes), #out == 0 and used or 0), " ")
     end
   end
   return table.concat(out)

@@ -30,7 +30,8 @@ function header.encode(text, name)
   if text:find("[%z\r\n]") then
     error("encode: text has a CR, LF or NUL; a header value is one line", 2)
   end
-  return (header.fold(name or "Subject", encoded_word.encode(text)))
+  name = name or "Subject"
+  return (header.fold(name, encoded_word.encode(text, #name + 2)))
 end
 
 --- Undo folds: the line ends go, the blanks after them stay (RFC 5322 2.2.3).

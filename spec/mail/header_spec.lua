@@ -16,8 +16,12 @@ describe("folding", function()
     assert.is_false(select(2, header.fold("X", ("a"):rep(1200))))
   end)
   it("encodes unstructured text so that no line passes 78", function()
-    for line in (header.encode(("Grüße aus Köln, "):rep(20), "Subject") .. "\n"):gmatch("(.-)\n") do
-      assert.is_true(#line <= 78)
+    for _, text in ipairs { ("Grüße aus Köln, "):rep(20), ("日本語"):rep(60), ("ü"):rep(300), ("é1234567890"):rep(20) } do
+      local value = header.encode(text, "X-Some-Header")
+      for line in ("X-Some-Header: " .. value .. "\n"):gmatch("(.-)\n") do
+        assert.is_true(#line <= 78, line)
+      end
+      assert.equal(text, header.decode(value))
     end
     assert.has_error(function() header.encode "a\nBcc: x" end)
   end)
