@@ -12,7 +12,7 @@ local WINDOW = 1024 -- bytes an LPeg match may have
 local WINDOW_MAX = 32 * 1024
 local BLOCK_MIN = 4096 -- LPeg runs over blocks, so that results do not depend on chunks; a block is four windows: no try
 -- at one byte can read more than five
-local STATES_MAX = 1000000 -- bytes of literals in one scanner
+local CELLS_MAX = 16 * 1024 * 1024 -- of the automaton: bytes of literals times distinct bytes in them; 4 bytes each
 local MAX_MATCHES = 10000
 
 ---@class moonmilter.Scanner
@@ -22,7 +22,7 @@ Scanner.__index = Scanner
 
 -- Bytes that no literal has are one class: rows of the automaton are as wide as its alphabet, not 256.
 local function byte_classes(literals, ignore_case)
-  local class, count = ffi.new "uint8_t[256]", 1
+  local class, count = ffi.new "uint16_t[256]", 1
   for _, literal in ipairs(literals) do
     for i = 1, #literal.text do
       local b = literal.text:byte(i)
@@ -40,16 +40,18 @@ local function byte_classes(literals, ignore_case)
   return class, count
 end
 
--- Goto table with failure links already followed: state * width + class -> state * width.
+-- Goto table with failure links already followed: jump[state + class of the byte] is the next state, states counted in
+-- rows of the table; negative when a literal ends there. State 0 is the root, and no literal ends there.
 local function automaton(literals, ignore_case)
   local total = 1
   for _, literal in ipairs(literals) do
     total = total + #literal.text
   end
-  if total > STATES_MAX then
-    return nil, ("scan: %d bytes of literals, at most %d"):format(total - 1, STATES_MAX - 1)
-  end
   local class, width = byte_classes(literals, ignore_case)
+  if total * width > CELLS_MAX then
+    return nil, ("scan: %d bytes of literals with %d distinct ones need %d cells, at most %d"):format(
+      total - 1, width - 1, total * width, CELLS_MAX)
+  end
   local next_state = ffi.new("int32_t[?]", total * width)
   local states, ends = 1, {} -- ends[state]: list of literals
   for _, literal in ipairs(literals) do
@@ -91,13 +93,11 @@ local function automaton(literals, ignore_case)
       end
     end
   end
-  local reports = ffi.new("uint8_t[?]", states)
-  for state = 0, states - 1 do
-    if ends[state] or link[state] then
-      reports[state] = 1
-    end
+  for slot = 0, states * width - 1 do
+    local state = next_state[slot]
+    next_state[slot] = state * width * ((ends[state] or link[state]) and -1 or 1)
   end
-  return { class = class, width = width, next_state = next_state, ends = ends, link = link, reports = reports }
+  return { class = class, width = width, jump = next_state, ends = ends, link = link }
 end
 
 ---@class moonmilter.ScanOptions
@@ -205,13 +205,16 @@ end
 
 local function scan_literals(stream, chunk)
   local a = stream.scanner.automaton
-  local class, width, next_state, reports = a.class, a.width, a.next_state, a.reports
+  local class, jump = a.class, a.jump
   local bytes = ffi.cast("const uint8_t *", chunk)
   local state = stream.state
   for i = 0, #chunk - 1 do
-    state = next_state[state * width + class[bytes[i]]]
-    if reports[state] ~= 0 and not report_ends(stream, state, stream.bytes + i + 1) then
-      break
+    state = jump[state + class[bytes[i]]]
+    if state < 0 then
+      state = -state
+      if not report_ends(stream, state / a.width, stream.bytes + i + 1) then
+        break
+      end
     end
   end
   stream.state = state

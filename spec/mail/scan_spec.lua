@@ -14,6 +14,15 @@ describe("a scanner", function()
     local s = scan.new { he = "he", she = "she", hers = "hers", his = "his" }
     assert.same({ "she 2-4", "he 3-4", "hers 3-6" }, names(s:find_all "ushers"))
   end)
+  it("takes literals of any bytes, all 256 of them at once", function()
+    local literals, all = {}, {}
+    for b = 0, 255 do
+      literals[b + 1] = string.char(b, (b + 1) % 256, b)
+      all[b + 1] = string.char(b)
+    end
+    assert.equal(256, #scan.new(literals):find_all(table.concat(literals, "\0\0")))
+    assert.equal(0, #scan.new(literals):find_all(table.concat(all)))
+  end)
   it("ignores the case of ASCII letters when asked", function()
     local s = scan.new({ "ViAgRa" }, { ignore_case = true })
     assert.same({ "1 3-8" }, names(s:find_all "a VIAGRA"))
@@ -66,6 +75,8 @@ describe("a scanner", function()
     assert.has_error(function() scan.new { "" } end)
     assert.has_error(function() scan.new { 5 } end)
     assert.has_error(function() scan.new({ "a" }, { windw = 1 }) end)
-    assert.is_nil((scan.new { ("a"):rep(1000001) }))
+    local every_byte = {}
+    for b = 1, 255 do every_byte[b] = string.char(b) end
+    assert.is_nil((scan.new { table.concat(every_byte):rep(300) }))
   end)
 end)
