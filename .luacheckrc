@@ -8,3 +8,4 @@ files["examples"].globals = {
 files["examples"].unused_args = false
 files["scripts"] = files["examples"]
 files["spec/bench/scripts"] = files["examples"]
+exclude_files = { "lua/meta" } -- declarations for editors
