@@ -11,7 +11,7 @@ local rows = {
   { "script", "lua_sources script_task script_call bind bind_session bind_message bind_action bind_host codec script" },
   { "io", "ev_stderr listen_spec connection listener worker" },
   { "process", "config_syntax config_key config rights moonmilter host" },
-  { "program", "command_check main" },
+  { "program", "bench_histogram bench_usage bench_traffic bench_load command_bench command_check main" },
 }
 
 local allowed_ev = { clock = true, connection = true, listener = true, worker = true, host = true }
