@@ -246,3 +246,20 @@ describe("the manual page", function()
     pipe:close()
   end)
 end)
+
+describe("docs/logs.md", function()
+  it("describes every event that the host logs", function()
+    local document = read "docs/logs.md"
+    local pipe = io.popen "cat host/*.c"
+    local source = pipe:read("*a"):gsub("%s+", " ")
+    pipe:close()
+    local count = 0
+    for _, pattern in ipairs { 'mm_log_begin%([^;"]-"([%l_]+)"%)', 'mm_log_say%([^;"]-MM_LOG_%u+, "([%l_]+)",' } do
+      for event in source:gmatch(pattern) do
+        count = count + 1
+        assert.truthy(document:find("\n## " .. event .. ":", 1, true), event)
+      end
+    end
+    assert.is_true(count >= 10)
+  end)
+end)
