@@ -495,7 +495,8 @@ static bool check_milter(const struct mm_config *c, size_t milter, struct mm_fau
 	const struct mm_config_milter *m = &c->milters[milter];
 	if (m->listen.count == 0)
 		return mm_fault_set(why, MM_FAULT_CONFIG, "milter \"%s\" listens nowhere; set listen = "
-			"\"unix:/run/moonmilter/%s.sock\"%s", m->name, m->name, strcmp(m->name, "default") == 0 ? ", or use -s SPEC" : "");
+			"\"unix:/run/moonmilter/%s.sock\"%s",
+			m->name, m->name, strcmp(m->name, "default") == 0 ? ", or use -s SPEC" : "");
 	if (m->scripts.count == 0)
 		return mm_fault_set(why, MM_FAULT_CONFIG, "milter \"%s\" has no scripts; set scripts = \"scripts\", or name files and "
 			"directories on the command line", m->name);

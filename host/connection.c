@@ -4,6 +4,8 @@
 
 #include <errno.h>
 #include <ev.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -14,6 +16,7 @@ struct mm_connection {
 	struct mm_connection  *next, *previous;
 	struct mm_engine      *engine;          /* owned */
 	int                    fd;              /* owned; -1 when the MTA is gone and a last handler still runs */
+	bool                   is_tcp;
 	bool                   is_feeding;
 	bool                   is_broken;       /* no more bytes can go out */
 	bool                   is_closing;      /* close when all is written */
@@ -185,6 +188,10 @@ static void on_readable(struct ev_loop *loop, ev_io *w, int events)
 		mm_engine_feed(c->engine, c->all->read_buffer, (size_t)n, &why);
 	}
 	c->is_feeding = false;
+	/* Sendmail writes macros and command as two packets and its kernel holds the second back until the first is
+	 * acknowledged, which ours would delay by 40 ms when there is nothing to answer. */
+	if (c->is_tcp && c->fd >= 0 && c->all->out.size == 0)
+		setsockopt(c->fd, IPPROTO_TCP, TCP_QUICKACK, &(int){ 1 }, sizeof(int));
 	settle(c);
 }
 
@@ -267,6 +274,7 @@ bool mm_connection_open(struct mm_connections *all, int fd, const char *peer, st
 		mm_engine_session(c->engine)->peer = strdup(peer);
 	c->all = all;
 	c->fd = fd;
+	c->is_tcp = peer != NULL;
 	c->active_at = ev_now(loop_of(all));
 	c->next = all->first;
 	if (c->next != NULL)

@@ -1,0 +1,131 @@
+--- Filters for the specs: the stand-in on libmilter, and moonmilter with scripts.
+local lfs = require "lfs"
+
+local process = require "spec.mta.process"
+
+local filter = {}
+local methods = {}
+methods.__index = methods
+
+local HERE = "spec/mta/"
+
+-- Where to listen: a port of its own, or a unix socket in a directory that only root writes to.
+local function listen_at(options)
+  if options.unix then
+    local directory = process.directory()
+    return { directory = directory, spec = ("unix:%s/filter.sock"):format(directory),
+      milter = ("unix:%s/filter.sock"):format(directory) }
+  end
+  local port = options.port or process.free_port()
+  return { port = port, directory = process.directory(), spec = ("inet:%d@127.0.0.1"):format(port),
+    milter = ("inet:127.0.0.1:%d"):format(port) }
+end
+
+--- Compiles the stand-in if it is older than its source, and starts it.
+---@param options? { unix?: boolean }
+---@return table  milter: its socket as Postfix writes it; spec: as libmilter writes it
+function filter.stand_in(options)
+  local program = "build/mta/stand_in"
+  local source = HERE .. "stand_in.c"
+  if (lfs.attributes(program, "modification") or 0) < lfs.attributes(source, "modification") then
+    process.run("mkdir -p build/mta && cc -std=gnu11 -O1 -Wall -Wextra -o " .. program .. " " .. source
+      .. " -lmilter -lpthread")
+  end
+  local self = setmetatable(listen_at(options or {}), methods)
+  self.kind = "libmilter"
+  self.child = process.start({ program, self.spec }, {
+    output = self.directory .. "/output", remove = self.directory,
+    grace = 0.2, -- libmilter takes five seconds to stop
+  })
+  assert(self.child:wait_text("listening on", 5))
+  return self
+end
+
+--- The host's program: $MOONMILTER, by default build/moonmilter.
+function filter.host_program()
+  return os.getenv "MOONMILTER" or "build/moonmilter"
+end
+
+--- Why the host cannot run here, or nil.
+function filter.host_unavailable()
+  if not lfs.attributes(filter.host_program()) then return filter.host_program() .. " is not built" end
+end
+
+--- Starts moonmilter in the foreground with scripts.
+---@param scripts table<string, string>|string  sources by file name, or the path of one script
+---@param options? { unix?: boolean, arguments?: string[], env?: table<string, string> }
+---@return table  milter, spec; output with :log(); scripts is the directory they lie in
+function filter.host(scripts, options)
+  options = options or {}
+  local self = setmetatable(listen_at(options), methods)
+  self.kind = "moonmilter"
+  self.scripts = self.directory .. "/scripts"
+  assert(lfs.mkdir(self.scripts))
+  if type(scripts) == "string" then
+    scripts = { [scripts:match "[^/]+$"] = assert(process.read_file(scripts)) }
+  end
+  self:write(scripts)
+  local argv = { filter.host_program(), "run", "-s", self.spec }
+  for _, argument in ipairs(options.arguments or {}) do argv[#argv + 1] = argument end
+  argv[#argv + 1] = self.scripts
+  self.child = process.start(argv,
+    { output = self.directory .. "/output", remove = self.directory, grace = 10, env = options.env })
+  local ok, text = pcall(function()
+    if options.unix then
+      assert(process.wait_until(5, function()
+        return lfs.attributes(self.directory .. "/filter.sock") or not self.child:running()
+      end, "the socket"))
+    else
+      assert(process.wait_until(5, function()
+        return process.wait_port(self.port, 0) or not self.child:running()
+      end, "the listener"))
+    end
+    assert(self.child:running(), "the host ended")
+  end)
+  if not ok then
+    text = ("%s: %s\n%s"):format(filter.host_program(), text, self.child:text())
+    self.child:stop()
+    error(text, 2)
+  end
+  return self
+end
+
+--- Writes scripts into the directory the host serves (the host sees them after reload), each at once, as editors do.
+function methods:write(scripts)
+  for name, source in pairs(scripts) do
+    assert(os.rename(process.write_file(self.directory .. "/new", source), self.scripts .. "/" .. name))
+  end
+end
+
+--- SIGHUP.
+function methods:reload()
+  self.child:signal "SIGHUP"
+end
+
+--- Everything the filter printed so far. `from` skips that many bytes of it (see :mark).
+function methods:log(from)
+  return self.child:text():sub((from or 0) + 1)
+end
+
+--- Length of what it printed so far.
+function methods:mark()
+  return #self.child:text()
+end
+
+--- Waits until it printed a text after `from` bytes.
+function methods:wait_log(text, seconds, from)
+  return process.wait_until(seconds or 5, function()
+    return self:log(from):find(text, 1, true)
+  end, ("%q in the filter's output:\n%s"):format(text, self:log(from)))
+end
+
+function methods:running()
+  return self.child:running()
+end
+
+--- Ends it with SIGTERM, and after its time for that with SIGKILL.
+function methods:stop()
+  self.child:stop()
+end
+
+return filter

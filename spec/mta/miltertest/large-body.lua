@@ -1,0 +1,16 @@
+-- luacheck: std lua53, globals mt, ignore 113
+local session = dofile(library)
+
+session.run(function()
+  local conn = session.open()
+  session.hello(conn)
+  session.envelope(conn)
+  session.orders(conn, { "eom facts" })
+  mt.bodyrandom(conn, 200000)
+  session.expect(conn, "continue", "body")
+  mt.eom(conn)
+  session.passed(conn)
+  local size = tonumber(mt.getheader(conn, "X-Facts-Body", 0))
+  session.check(size and size >= 200000, "body size " .. tostring(size))
+  mt.disconnect(conn)
+end)

@@ -1,0 +1,17 @@
+-- luacheck: std lua53, globals mt, ignore 113
+local session = dofile(library)
+
+session.run(function()
+  local conn = session.open()
+  session.hello(conn)
+  mt.unknown(conn, "NONSENSE")
+  session.expect(conn, "continue", "unknown command")
+  mt.unknown(conn, "XREJECT now")
+  session.expect(conn, "reject", "unknown command that the filter refuses")
+  session.envelope(conn)
+  session.orders(conn, { "eom add X-New v" })
+  session.finish(conn)
+  session.passed(conn)
+  session.added(conn, "X-New", "v")
+  mt.disconnect(conn)
+end)

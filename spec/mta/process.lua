@@ -1,0 +1,199 @@
+--- Starts programs under a guard (guard.lua) and waits for what they do, always with a limit.
+local lfs = require "lfs"
+local socket = require "socket"
+local posix = {
+  fcntl = require "posix.fcntl",
+  signal = require "posix.signal",
+  stdlib = require "posix.stdlib",
+  unistd = require "posix.unistd",
+  wait = require "posix.sys.wait",
+}
+
+local process = {}
+
+local GUARD = (debug.getinfo(1, "S").source:match "^@(.*/)" or "./") .. "guard.lua"
+local LUAJIT = "luajit"
+local LIFE = 600 -- seconds until a guard ends its command whatever happens
+local GRACE = 5 -- seconds between SIGTERM and SIGKILL
+
+--- Calls `condition` until it returns something true, and returns that.
+---@param seconds number
+---@param condition fun(): any
+---@return any value, string? text  `nil, text` when the time is over
+function process.wait_until(seconds, condition, what)
+  local limit = socket.gettime() + seconds
+  while true do
+    local value = condition()
+    if value then return value end
+    if socket.gettime() >= limit then return nil, ("not within %g s: %s"):format(seconds, what or "condition") end
+    socket.sleep(0.01)
+  end
+end
+
+--- A TCP port of 127.0.0.1 that nobody listens on. Ports are handed out once per run.
+local given = {}
+function process.free_port()
+  while true do
+    local probe = assert(socket.bind("127.0.0.1", 0))
+    local _, port = probe:getsockname()
+    probe:close()
+    port = tonumber(port)
+    if not given[port] then
+      given[port] = true
+      return port
+    end
+  end
+end
+
+--- A new directory that other users can reach but not write to, below one that only root writes to: MTAs refuse
+--- sockets and queues elsewhere. Whoever makes it names it as `remove` in process.start.
+function process.directory()
+  local base = posix.unistd.geteuid() == 0 and "/run" or os.getenv "TMPDIR" or "/tmp"
+  local directory = assert(posix.stdlib.mkdtemp(base .. "/mm-spec-XXXXXX"))
+  assert(os.execute("chmod 755 " .. directory))
+  return directory
+end
+
+function process.read_file(path)
+  local file, text = io.open(path, "rb")
+  if not file then return nil, text end
+  local data = file:read "*a"
+  file:close()
+  return data
+end
+
+function process.write_file(path, data)
+  local file = assert(io.open(path, "wb"))
+  assert(file:write(data))
+  assert(file:close())
+  return path
+end
+
+--- Runs a command to its end; its output when it succeeds, an error with its output when it fails.
+function process.run(command)
+  local output = os.tmpname()
+  local status = os.execute(("{ %s\n} >%s 2>&1 </dev/null"):format(command, output))
+  local text = process.read_file(output)
+  os.remove(output)
+  if status ~= 0 and status ~= true then error(("failed: %s\n%s"):format(command, text), 2) end
+  return text
+end
+
+--- Full path of a program, or nil.
+function process.which(name)
+  for directory in ((os.getenv "PATH" or "") .. ":/usr/sbin:/sbin"):gmatch "[^:]+" do
+    local path = directory .. "/" .. name
+    if posix.unistd.access(path, "x") == 0 then return path end
+  end
+end
+
+local child = {}
+child.__index = child
+
+---@class process.Options
+---@field output string      file that gets standard output and error
+---@field life? number       seconds after which the command ends in any case (600)
+---@field grace? number      seconds between SIGTERM and SIGKILL (5)
+---@field remove? string     directory to remove at the end
+---@field env? table<string, string>
+
+--- Starts a program. It ends with the spec at the latest.
+---@param argv string[]
+---@param options process.Options
+function process.start(argv, options)
+  local guarded = { GUARD, tostring(options.life or LIFE), tostring(options.grace or GRACE), options.remove or "-" }
+  for i = 1, #argv do guarded[#guarded + 1] = argv[i] end
+  local reader, writer = assert(posix.unistd.pipe())
+  posix.fcntl.fcntl(writer, posix.fcntl.F_SETFD, posix.fcntl.FD_CLOEXEC)
+  local pid = assert(posix.unistd.fork())
+  if pid == 0 then
+    local output = posix.fcntl.open(options.output, posix.fcntl.O_WRONLY + posix.fcntl.O_CREAT + posix.fcntl.O_APPEND,
+      420)
+    posix.unistd.dup2(reader, 0)
+    posix.unistd.dup2(output, 1)
+    posix.unistd.dup2(output, 2)
+    for name, value in pairs(options.env or {}) do posix.stdlib.setenv(name, value) end
+    posix.unistd.execp(LUAJIT, guarded)
+    posix.unistd._exit(127)
+  end
+  posix.unistd.close(reader)
+  return setmetatable({ guard = pid, writer = writer, output = options.output }, child)
+end
+
+--- Process id of the command itself, the guard's first child.
+function child:pid()
+  if not self.first then
+    self.first = process.wait_until(2, function()
+      local text = process.read_file(("/proc/%d/task/%d/children"):format(self.guard, self.guard))
+      return text and tonumber(text:match "%d+")
+    end, "the command's process")
+  end
+  return self.first
+end
+
+function child:signal(name)
+  return posix.signal.kill(self:pid(), posix.signal[name])
+end
+
+--- True while the command or anything it started runs.
+function child:running()
+  if not self.guard then return false end
+  if posix.wait.wait(self.guard, posix.wait.WNOHANG) == self.guard then
+    self.guard = nil
+    posix.unistd.close(self.writer)
+    return false
+  end
+  return true
+end
+
+function child:text()
+  return process.read_file(self.output) or ""
+end
+
+--- Waits until the command printed a text (plain, or a pattern with `true`).
+function child:wait_text(text, seconds, pattern)
+  return process.wait_until(seconds, function()
+    return self:text():find(text, 1, not pattern) or (not self:running() and error(
+      ("ended before it printed %q:\n%s"):format(text, self:text()), 0))
+  end, ("%q in:\n%s"):format(text, self:text()))
+end
+
+--- Ends the command and all that it started; returns when everything is gone.
+---@param keep? boolean  keep the directory named as `remove`
+function child:stop(keep)
+  if not self.guard then return end
+  if keep then posix.unistd.write(self.writer, "k") end
+  posix.unistd.close(self.writer)
+  posix.wait.wait(self.guard)
+  self.guard = nil
+end
+
+--- Waits until somebody accepts connections at 127.0.0.1:port and, if wanted, sends a line that begins with a code.
+function process.wait_port(port, seconds, greeting)
+  return process.wait_until(seconds, function()
+    local probe = socket.tcp()
+    probe:settimeout(greeting and seconds or 1)
+    local ok = probe:connect("127.0.0.1", port)
+    if ok and greeting then
+      ok = probe:receive "*l"
+      ok = ok and ok:find "^%d%d%d"
+      probe:send "QUIT\r\n"
+    end
+    probe:close()
+    return ok
+  end, ("a listener at port %d"):format(port))
+end
+
+--- Names in a directory tree that are files, with their directory.
+function process.files(directory, list)
+  list = list or {}
+  if not lfs.attributes(directory) then return list end
+  for name in lfs.dir(directory) do
+    local path = directory .. "/" .. name
+    local mode = name ~= "." and name ~= ".." and lfs.attributes(path, "mode")
+    if mode == "directory" then process.files(path, list) elseif mode == "file" then list[#list + 1] = path end
+  end
+  return list
+end
+
+return process

@@ -1,0 +1,515 @@
+--- An MTA in process: bytes to the library and back, no socket. The specs of the engine and the script API stand on it.
+--
+--   local mta = fake_mta.start { script = [[ function on_rcpt(ctx, r) … end ]] }
+--   mta:connect(); mta:helo(); mta:mail "<a@b>"
+--   assert.equal("reject", mta:rcpt("<bob@x>").kind)
+--
+-- Every stage function returns the reply: kind ("continue", "reject", … or "none" when the step needs no answer or was
+-- switched off), letter, text (of a reply code), edits (end of message only) and `raw`.
+local ffi = require "ffi"
+local testlib = require "spec.host.testlib"
+
+local fake_mta = {}
+
+local lib = testlib.load "moonmilter.h"
+
+local KINDS = { c = "continue", a = "accept", r = "reject", t = "tempfail", d = "discard", s = "skip", y = "reply" }
+
+-- stage, letter, bit that switches it off, bit that makes it silent (milter protocol 4.3)
+local STEPS = {
+  C = { 0x01, 0x1000 }, H = { 0x02, 0x2000 }, M = { 0x04, 0x4000 }, R = { 0x08, 0x8000 }, T = { 0x200, 0x10000 },
+  L = { 0x20, 0x80 }, N = { 0x40, 0x40000 }, B = { 0x10, 0x80000 }, U = { 0x100, 0x20000 },
+}
+
+local ALL_ACTIONS, ALL_STEPS = 0x1ff, 0x1fffff
+fake_mta.ALL_ACTIONS, fake_mta.ALL_STEPS = ALL_ACTIONS, ALL_STEPS
+
+local function u32(n)
+  return string.char(bit.band(bit.rshift(n, 24), 255), bit.band(bit.rshift(n, 16), 255), bit.band(bit.rshift(n, 8), 255),
+    bit.band(n, 255))
+end
+
+local function read_u32(s, at)
+  local a, b, c, d = s:byte(at, at + 3)
+  return ((a * 256 + b) * 256 + c) * 256 + d
+end
+
+function fake_mta.packet(letter, data)
+  return u32(#(data or "") + 1) .. letter .. (data or "")
+end
+
+local function has(mask, flag)
+  return bit.band(mask, flag) ~= 0
+end
+
+-- ---- the library ----
+
+local function strings(list)
+  local array = ffi.new("const char *[?]", #list + 1)
+  for i, s in ipairs(list) do
+    array[i - 1] = s
+  end
+  array[#list] = nil
+  return array
+end
+
+local function temporary(text, name)
+  local directory = os.tmpname()
+  os.remove(directory)
+  assert(os.execute("mkdir -p " .. directory) == 0)
+  local path = directory .. "/" .. (name or "script.lua")
+  local file = assert(io.open(path, "wb"))
+  file:write(text)
+  file:close()
+  return path, directory
+end
+
+local Host = {}
+Host.__index = Host
+
+--- A host without sockets. options: script (source), scripts (list of sources by name, or paths), set (list of key=value).
+--- Returns nil and the error when the scripts do not load.
+function fake_mta.host(options)
+  local self = setmetatable({ directories = {}, sessions = 0 }, Host)
+  local paths = {}
+  if options.script then
+    local path, directory = temporary(options.script)
+    paths[1], self.directories[1] = path, directory
+  end
+  if options.files then -- name -> source, in one directory
+    local _, directory = temporary("", ".keep")
+    self.directories[#self.directories + 1] = directory
+    for name, source in pairs(options.files) do
+      local sub = name:match "^(.*)/[^/]+$"
+      if sub then
+        assert(os.execute(("mkdir -p %s/%s"):format(directory, sub)) == 0)
+      end
+      local file = assert(io.open(directory .. "/" .. name, "wb"))
+      file:write(source)
+      file:close()
+    end
+    paths[#paths + 1] = directory
+    self.directory = directory
+  end
+  for _, path in ipairs(options.paths or {}) do
+    paths[#paths + 1] = path
+  end
+  self.log_path = os.tmpname()
+  local set = { "log=" .. self.log_path }
+  for _, pair in ipairs(options.set or {}) do
+    set[#set + 1] = pair
+  end
+  local o = ffi.new "struct mm_host_options"
+  local err = ffi.new "struct mm_error"
+  self.anchors = { strings(paths), strings(set), paths, set }
+  o.size = ffi.sizeof(o)
+  o.scripts, o.set = self.anchors[1], self.anchors[2]
+  o.no_sockets = true
+  self.host = lib.mm_host_new(o, err)
+  if self.host == nil then
+    local text = ffi.string(err.text)
+    self:close()
+    return nil, text
+  end
+  if not lib.mm_host_start(self.host, err) then
+    local text = ffi.string(err.text)
+    self:close()
+    return nil, text
+  end
+  return self
+end
+
+function Host:turn(seconds)
+  lib.mm_host_turn(self.host, seconds or 0)
+end
+
+function Host:log()
+  local file = assert(io.open(self.log_path, "rb"))
+  local text = file:read "*a"
+  file:close()
+  return text
+end
+
+--- Lines of the log whose event is `event`.
+function Host:log_lines(event)
+  local found = {}
+  for line in self:log():gmatch "[^\n]+" do
+    if line:match("^%S+ %S+ (%S+)") == event then
+      found[#found + 1] = line
+    end
+  end
+  return found
+end
+
+function Host:describe()
+  return nil
+end
+
+function Host:write(name, source)
+  local file = assert(io.open(self.directory .. "/" .. name, "wb"))
+  file:write(source)
+  file:close()
+end
+
+--- Reloads and turns the loop until it is done. Returns the generation that serves.
+function Host:reload()
+  lib.mm_host_reload(self.host, nil, nil)
+  for _ = 1, 20 do
+    self:turn(0)
+  end
+  return tonumber(lib.mm_host_generation(self.host))
+end
+
+function Host:close()
+  if self.host ~= nil then
+    lib.mm_host_free(self.host)
+    self.host = nil
+  end
+  if self.log_path then
+    os.remove(self.log_path)
+  end
+  for _, directory in ipairs(self.directories) do
+    os.execute("rm -rf " .. directory)
+  end
+  self.directories = {}
+end
+
+-- ---- one milter connection ----
+
+local MTA = {}
+MTA.__index = MTA
+
+--- options as fake_mta.host, and: host (share one), offer = { version, actions, steps }, split = bytes a feed,
+--- negotiates = false to say nothing yet.
+function fake_mta.start(options)
+  if type(options) == "string" then
+    options = { script = options }
+  end
+  local host = options.host
+  if not host then
+    local err
+    host, err = fake_mta.host(options)
+    if not host then
+      error(err, 2)
+    end
+  end
+  local self = setmetatable({ owner = host, owns = not options.host, input = "", split = options.split }, MTA)
+  local err = ffi.new "struct mm_error"
+  self.session = lib.mm_session_open(host.host, options.milter, err)
+  if self.session == nil then
+    error(ffi.string(err.text), 2)
+  end
+  self.offer = options.offer or {}
+  if options.negotiates ~= false then
+    self:negotiate()
+  end
+  return self
+end
+
+--- Hands bytes over, in pieces of `split` when set. Returns true, or nil and the error.
+function MTA:feed(bytes)
+  local err = ffi.new "struct mm_error"
+  local step = self.split or #bytes
+  for at = 1, #bytes, math.max(step, 1) do
+    local piece = bytes:sub(at, at + step - 1)
+    if not lib.mm_session_feed(self.session, piece, #piece, err) then
+      self.fault = ffi.string(err.text)
+      return nil, self.fault
+    end
+  end
+  return true
+end
+
+local function pull(self)
+  local size = ffi.new "size_t[1]"
+  local bytes = lib.mm_session_output(self.session, size)
+  if size[0] > 0 then
+    self.input = self.input .. ffi.string(bytes, size[0])
+    lib.mm_session_consume(self.session, size[0])
+  end
+end
+
+--- The next packet of the filter, or nil when none comes within `seconds` (default 5) of turning the loop.
+function MTA:receive(seconds)
+  local deadline = os.time() + (seconds or 5) + 1
+  while true do
+    pull(self)
+    if #self.input >= 5 then
+      local length = read_u32(self.input, 1)
+      if #self.input >= 4 + length then
+        local letter, data = self.input:sub(5, 5), self.input:sub(6, 4 + length)
+        self.input = self.input:sub(5 + length)
+        return letter, data
+      end
+    end
+    if self:is_finished() or not self:is_waiting() or os.time() >= deadline then
+      return nil
+    end
+    self.owner:turn(0.05)
+  end
+end
+
+function MTA:is_waiting()
+  return lib.mm_session_is_waiting(self.session)
+end
+
+function MTA:is_finished()
+  return lib.mm_session_is_finished(self.session)
+end
+
+--- Everything the filter has said and nobody read, as a list of { letter, data }.
+function MTA:output()
+  local list = {}
+  while true do
+    local letter, data = self:receive(0)
+    if not letter then
+      return list
+    end
+    list[#list + 1] = { letter, data }
+  end
+end
+
+--- Turns the loop until nothing waits, at most `seconds`.
+function MTA:settle(seconds)
+  local deadline = os.time() + (seconds or 5) + 1
+  while self:is_waiting() and os.time() < deadline do
+    self.owner:turn(0.05)
+  end
+end
+
+local function split_texts(data)
+  local list = {}
+  for text in data:gmatch "([^%z]*)%z" do
+    list[#list + 1] = text
+  end
+  return list
+end
+
+local function edit_of(self, letter, data)
+  local space = has(self.steps, 0x100000) and " " or ""
+  local function value(text)
+    return text:sub(1, #space) == space and text:sub(#space + 1) or text
+  end
+  local texts = split_texts(data)
+  if letter == "h" then
+    return { "add_header", texts[1], value(texts[2]) }
+  elseif letter == "i" or letter == "m" then
+    texts = split_texts(data:sub(5))
+    return { letter == "i" and "insert_header" or "change_header", read_u32(data, 1), texts[1], value(texts[2]) }
+  elseif letter == "b" then
+    return { "replace_body", data }
+  elseif letter == "q" then
+    return { "quarantine", texts[1] }
+  end
+  local names = { ["+"] = "add_recipient", ["2"] = "add_recipient", ["-"] = "delete_recipient", e = "change_from" }
+  return { names[letter], texts[1], texts[2] }
+end
+
+--- Reads up to the final reply. nil: the filter said nothing.
+function MTA:reply()
+  local edits, raw, progress = {}, {}, 0
+  while true do
+    local letter, data = self:receive()
+    if not letter then
+      return { kind = "none", edits = edits, raw = raw, progress = progress }
+    end
+    raw[#raw + 1] = letter
+    if letter == "p" then
+      progress = progress + 1
+    elseif KINDS[letter] then
+      local text = letter == "y" and data:sub(1, -2) or nil
+      local kind = KINDS[letter]
+      if letter == "y" then
+        assert(data:sub(-1) == "\0", "a reply text ends with NUL")
+        kind = text:sub(1, 1) == "4" and "tempfail" or "reject"
+      end
+      return { kind = kind, letter = letter, text = text, edits = edits, raw = raw, progress = progress }
+    else
+      edits[#edits + 1] = edit_of(self, letter, data)
+    end
+  end
+end
+
+--- One command; the reply, or kind "none" when the filter asked not to be told or to stay silent.
+function MTA:command(letter, data)
+  local step = STEPS[letter]
+  if step and self.steps and has(self.steps, step[1]) then
+    return { kind = "none", edits = {}, raw = {} }
+  end
+  local ok = self:feed(fake_mta.packet(letter, data))
+  if not ok then
+    return { kind = "fault", text = self.fault, edits = {}, raw = {} }
+  end
+  if step and self.steps and has(self.steps, step[2]) then
+    return { kind = "none", edits = {}, raw = {} }
+  end
+  return self:reply()
+end
+
+function MTA:negotiate()
+  local o = self.offer
+  self:feed(fake_mta.packet("O", u32(o.version or 6) .. u32(o.actions or ALL_ACTIONS) .. u32(o.steps or ALL_STEPS)))
+  local letter, data = self:receive()
+  self.answer = letter == "O" and data or nil
+  if self.answer then
+    self.version, self.actions, self.steps = read_u32(data, 1), read_u32(data, 5), read_u32(data, 9)
+    self.lists = {}
+    local at = 13
+    while at + 4 <= #data do
+      local text = data:match("^([^%z]*)%z", at + 4)
+      self.lists[read_u32(data, at)] = text
+      at = at + 4 + #text + 1
+    end
+  end
+  return self.answer ~= nil
+end
+
+function MTA:macros(letter, macros)
+  local parts = { letter }
+  for _, pair in ipairs(macros) do
+    parts[#parts + 1] = pair[1] .. "\0" .. pair[2] .. "\0"
+  end
+  return self:feed(fake_mta.packet("D", table.concat(parts)))
+end
+
+--- As Postfix or Sendmail introduces itself.
+function MTA:introduce(kind)
+  if kind == "postfix" then
+    return self:macros("C", { { "j", "mx.example" }, { "v", "Postfix 3.7.11" }, { "{daemon_name}", "smtpd" } })
+  end
+  return self:macros("C", { { "j", "mx.example" }, { "{daemon_name}", "MTA" }, { "{if_name}", "mx.example" } })
+end
+
+function MTA:connect(host, ip, port)
+  ip = ip or "192.0.2.1"
+  local family = ip == "unknown" and "U" or ip:find(":", 1, true) and "6" or ip:sub(1, 1) == "/" and "L" or "4"
+  local data = (host or "client.example") .. "\0" .. family
+  if family ~= "U" then
+    port = port or 12345
+    data = data .. string.char(math.floor(port / 256), port % 256) .. ip .. "\0"
+  end
+  return self:command("C", data)
+end
+
+function MTA:helo(name)
+  return self:command("H", (name or "client.example") .. "\0")
+end
+
+local function arguments(address, ...)
+  return table.concat({ address, ... }, "\0") .. "\0"
+end
+
+function MTA:mail(address, ...)
+  return self:command("M", arguments(address or "<sender@example.org>", ...))
+end
+
+function MTA:rcpt(address, ...)
+  return self:command("R", arguments(address or "<recipient@example.com>", ...))
+end
+
+function MTA:data()
+  return self:command "T"
+end
+
+--- The value as it stands behind "Name: ".
+function MTA:header(name, value)
+  local space = self.steps and has(self.steps, 0x100000) and " " or ""
+  return self:command("L", name .. "\0" .. space .. value .. "\0")
+end
+
+function MTA:eoh()
+  return self:command "N"
+end
+
+function MTA:body(chunk)
+  return self:command("B", chunk)
+end
+
+function MTA:eom(chunk)
+  return self:command("E", chunk or "")
+end
+
+function MTA:unknown(line)
+  return self:command("U", line .. "\0")
+end
+
+function MTA:abort()
+  return self:feed(fake_mta.packet "A")
+end
+
+function MTA:quit()
+  return self:feed(fake_mta.packet "Q")
+end
+
+--- connect and helo.
+function MTA:begin()
+  self:connect()
+  return self:helo()
+end
+
+--- A whole message; options: from, to (list), headers (list of pairs), body. Returns the reply that ended it.
+function MTA:message(options)
+  options = options or {}
+  local reply = self:mail(options.from)
+  if reply.kind ~= "continue" and reply.kind ~= "none" then
+    return reply
+  end
+  for _, to in ipairs(options.to or { "<recipient@example.com>" }) do
+    reply = self:rcpt(to)
+    if reply.kind == "accept" or reply.kind == "discard" then
+      return reply
+    end
+  end
+  local function goes_on(r)
+    reply = r
+    return r.kind == "continue" or r.kind == "none" or r.kind == "skip"
+  end
+  if not goes_on(self:data()) then
+    return reply
+  end
+  for _, pair in ipairs(options.headers or { { "Subject", "hello" }, { "From", "<sender@example.org>" } }) do
+    if not goes_on(self:header(pair[1], pair[2])) then
+      return reply
+    end
+  end
+  if not goes_on(self:eoh()) then
+    return reply
+  end
+  local body = options.body or "hello\r\n"
+  for at = 1, #body, 65535 do
+    if not goes_on(self:body(body:sub(at, at + 65534))) then
+      return reply
+    end
+    if reply.kind == "skip" then
+      break
+    end
+  end
+  return self:eom()
+end
+
+--- The MTA goes away without a word.
+function MTA:vanish()
+  lib.mm_session_end(self.session)
+end
+
+function MTA:log_lines(event)
+  return self.owner:log_lines(event)
+end
+
+function MTA:close()
+  if self.session ~= nil then
+    lib.mm_session_close(self.session)
+    self.session = nil
+  end
+  if self.owns then
+    self.owner:close()
+  end
+end
+
+-- Calls into the library run Lua of another state: keep them out of traces.
+for _, fn in ipairs { fake_mta.host, Host.turn, Host.reload, Host.close, fake_mta.start, MTA.feed, MTA.receive, MTA.vanish,
+  MTA.close, MTA.settle } do
+  jit.off(fn, true)
+end
+
+return fake_mta
