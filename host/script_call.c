@@ -49,7 +49,7 @@ enum mm_run mm_script_call(struct mm_task *t, int argument_count, struct mm_faul
 		lua_settop(t->co, 0);           /* the token */
 		if (t->is_waiting)
 			return MM_RUN_WAITING;
-		if (t->session != NULL && t->session->has_verdict) {
+		if (t->session != NULL && t == &t->session->task && t->session->has_verdict) {
 			mm_task_release(t);
 			return MM_RUN_EXITED;
 		}
