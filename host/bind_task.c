@@ -1,6 +1,7 @@
 /* bind_task.c -- moonmilter.core: tasks, time limits, deferred functions. lua/moonmilter/tasks.lua is their face. */
 #include "bind.h"
 
+#include "script_call.h"
 #include "task_group.h"
 
 #include <lauxlib.h>

@@ -1,7 +1,5 @@
 #include "script_task.h"
 
-#include "script_call.h"
-
 #include <lauxlib.h>
 #include <lua.h>
 
@@ -93,15 +91,13 @@ void mm_task_release(struct mm_task *t)
 
 /* ---- waiting ---- */
 
-static int push_cancel(struct mm_task *t, lua_State *L)
+void mm_task_push_cancel(struct mm_task *t, lua_State *L)
 {
 	lua_rawgeti(L, LUA_REGISTRYINDEX, t->script->cancel_token);
 	lua_pushstring(L, mm_cancel_name(t->why));
-	return 2;
 }
 
-/* The outermost limit that is over: what has opened the others inside it is to be left, too. */
-static const struct mm_limit *limit_over(const struct mm_task *t)
+const struct mm_limit *mm_limit_over(const struct mm_task *t)
 {
 	const struct mm_limit *found = NULL;
 	for (const struct mm_limit *limit = t->limits; limit != NULL; limit = limit->outer)
@@ -111,11 +107,10 @@ static const struct mm_limit *limit_over(const struct mm_task *t)
 }
 
 /* The reason is the limit's depth: only the milter.timeout that has opened it takes the error for its own. */
-static int push_timeout(struct mm_task *t, lua_State *L, const struct mm_limit *limit)
+void mm_limit_push(struct mm_task *t, lua_State *L)
 {
 	lua_rawgeti(L, LUA_REGISTRYINDEX, t->script->cancel_token);
-	lua_pushinteger(L, (lua_Integer)limit->depth);
-	return 2;
+	lua_pushinteger(L, (lua_Integer)mm_limit_over(t)->depth);
 }
 
 struct mm_task *mm_task_may_wait(lua_State *L, const char *name)
@@ -126,11 +121,11 @@ struct mm_task *mm_task_may_wait(lua_State *L, const char *name)
 		return NULL;
 	}
 	if (t->is_cancelled) {
-		push_cancel(t, L);
+		mm_task_push_cancel(t, L);
 		return NULL;
 	}
-	if (limit_over(t) != NULL) {
-		push_timeout(t, L, limit_over(t));
+	if (mm_limit_over(t) != NULL) {
+		mm_limit_push(t, L);
 		return NULL;
 	}
 	if (!lua_isyieldable(L)) {
@@ -153,17 +148,9 @@ int mm_task_wait(lua_State *L, struct mm_task *t, const char *name, void (*undo)
 	return lua_yield(L, 1);
 }
 
-static void wait_is_over(struct mm_task *t)
-{
-	t->is_waiting = false;
-	t->undo = NULL;
-	t->waits_for = NULL;
-	t->wait_name = NULL;
-}
-
 /* ---- the run queue ---- */
 
-static void leave_queue(struct mm_task *t)
+void mm_task_unready(struct mm_task *t)
 {
 	struct mm_script *s = t->script;
 	if (t->previous_ready != NULL)
@@ -181,7 +168,7 @@ static void leave_queue(struct mm_task *t)
 
 static void undo_ready(struct mm_task *t)
 {
-	leave_queue(t);
+	mm_task_unready(t);
 	lua_settop(t->co, 0);
 }
 
@@ -204,11 +191,18 @@ void mm_task_ready(struct mm_task *t, int count)
 		mm_timer_soon(&s->runner);
 }
 
-void mm_task_run_ready(struct mm_script *s)
+void mm_task_cancel_soon(struct mm_task *t, enum mm_cancel why)
 {
-	struct mm_task *t = s->ready_first;
-	leave_queue(t);
-	mm_task_go_on(t, t->ready_count);
+	if (t->is_cancelled)
+		return;
+	t->is_cancelled = true;
+	t->why = why;
+	if (!t->is_waiting)
+		return;
+	t->undo(t);
+	lua_checkstack(t->co, 4);
+	mm_task_push_cancel(t, t->co);
+	mm_task_ready(t, 2);
 }
 
 struct pushing {
@@ -243,68 +237,7 @@ int mm_task_push(struct mm_task *t, int (*build)(lua_State *, void *), void *arg
 	return 3;
 }
 
-void mm_task_go_on(struct mm_task *t, int count)
-{
-	struct mm_fault why;
-	wait_is_over(t);
-	t->resumed(t, mm_script_call(t, count, &why), &why);
-}
-
-void mm_task_cancel(struct mm_task *t, enum mm_cancel why)
-{
-	if (!t->is_waiting)
-		return;
-	t->undo(t);
-	wait_is_over(t);
-	t->is_cancelled = true;
-	t->why = why;
-	lua_checkstack(t->co, 4);
-	struct mm_fault ignored;        /* the cancellation itself coming back out */
-	mm_script_call(t, push_cancel(t, t->co), &ignored);
-	mm_task_release(t);
-	t->is_cancelled = false;
-}
-
-void mm_task_cancel_soon(struct mm_task *t, enum mm_cancel why)
-{
-	if (t->is_cancelled)
-		return;
-	t->is_cancelled = true;
-	t->why = why;
-	if (!t->is_waiting)
-		return;
-	t->undo(t);
-	lua_checkstack(t->co, 4);
-	mm_task_ready(t, push_cancel(t, t->co));
-}
-
 /* ---- time limits ---- */
-
-static void limit_passed(struct mm_timer *timer)
-{
-	struct mm_limit *limit = MM_OWNER_OF(timer, struct mm_limit, timer);
-	struct mm_task *t = limit->task;
-	limit->is_over = true;
-	if (!t->is_waiting || t->is_ready)
-		return;                 /* has its answer: the next wait raises */
-	t->undo(t);
-	lua_checkstack(t->co, 4);
-	mm_task_go_on(t, push_timeout(t, t->co, limit_over(t)));
-}
-
-unsigned mm_limit_open(struct mm_task *t, double seconds)
-{
-	struct mm_limit *limit = calloc(1, sizeof *limit);
-	if (limit == NULL)
-		return 0;
-	limit->task = t;
-	limit->outer = t->limits;
-	limit->depth = t->limits != NULL ? t->limits->depth + 1 : 1;
-	t->limits = limit;
-	mm_timer_init(&limit->timer, t->script->settings.clock, limit_passed);
-	mm_timer_start(&limit->timer, seconds);
-	return limit->depth;
-}
 
 bool mm_limit_close(struct mm_task *t, unsigned depth)
 {

@@ -189,30 +189,28 @@ void mm_script_mark(struct lua_State *, struct mm_script *);    /* once, when th
  * token and reason and returns NULL: the primitive then returns 2. */
 struct mm_task *mm_task_may_wait(struct lua_State *, const char *name);
 int mm_task_wait(struct lua_State *, struct mm_task *, const char *name, void (*undo)(struct mm_task *), void *waits_for);
-/* The wait is over: count results have been pushed on task->co. Runs the coroutine on and calls resumed. Never from
- * inside the primitive that started the wait, nor from inside any handler. */
-void mm_task_go_on(struct mm_task *, int count);
-/* As mm_task_go_on, but from the loop, soon, behind what is ready already: for completions that come several at once or from
- * inside a library that cannot be entered again. Also starts a coroutine whose function and count arguments have been
- * pushed. */
+/* As mm_task_go_on (script_call.h), but from the loop, soon, behind what is ready already: for completions that come several
+ * at once or from inside a library that cannot be entered again. Also starts a coroutine whose function and count arguments
+ * have been pushed. */
 void mm_task_ready(struct mm_task *, int count);
-/* Takes the first of the run queue and runs it on. The queue is not empty. */
-void mm_task_run_ready(struct mm_script *);
-/* Runs build(co, arg) protected from running out of memory, to push the results of a wait on task->co. Returns how many:
+/* Takes the task out of the run queue; it waits no more. */
+void mm_task_unready(struct mm_task *);
+/* Runs build(L, arg) protected from running out of memory, to push the results of a wait on task->co. Returns how many:
  * what build says, or 3 for a failure it could not avoid. */
-int mm_task_push(struct mm_task *, int (*build)(struct lua_State *co, void *arg), void *arg);
-/* Undoes the wait, raises the cancellation inside the coroutine so that its cleanup runs, and drops it. resumed is not
- * called. Not waiting: nothing happens. */
-void mm_task_cancel(struct mm_task *, enum mm_cancel why);
+int mm_task_push(struct mm_task *, int (*build)(struct lua_State *, void *arg), void *arg);
 /* Undoes the wait at once and lets the cancellation be raised from the run queue: for calls from inside Lua. resumed is
  * called as usual. Running: the next wait raises. */
 void mm_task_cancel_soon(struct mm_task *, enum mm_cancel why);
+/* Pushes what a cancelled wait returns to its wrapper: token and reason. */
+void mm_task_push_cancel(struct mm_task *, struct lua_State *);
 const char *mm_cancel_name(enum mm_cancel);     /* "abort". Static. */
 
 /* ---- time limits ---- */
 
-/* Opens a limit for the task; its waits raise when it is over. Returns its depth, 0: out of memory. */
-unsigned mm_limit_open(struct mm_task *, double seconds);
+/* The outermost limit that is over: what has opened those inside it is to be left, too. NULL: none. */
+const struct mm_limit *mm_limit_over(const struct mm_task *);
+/* Pushes what a wait returns to its wrapper then: token and depth. */
+void mm_limit_push(struct mm_task *, struct lua_State *);
 /* Closes this one and all inside it. True: it was over. */
 bool mm_limit_close(struct mm_task *, unsigned depth);
 
