@@ -152,6 +152,7 @@ static int open_core(lua_State *L)
 	char words[1024];
 	mm_bind_host(L);
 	mm_bind_task(L);
+	mm_bind_dns(L);
 	lua_pushliteral(L, VERSION_TEXT);
 	lua_setfield(L, -2, "version");
 	/* what options.needs may name */

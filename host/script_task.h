@@ -17,6 +17,7 @@ struct mm_script;
 struct mm_script_session;
 struct mm_spawned;
 struct mm_deferred;
+struct mm_dns;
 
 #define MM_FILTERS_MAX 64       /* scripts of one milter: sets of them are bit masks */
 #define MM_NO_REF      (-2)     /* LUA_NOREF */
@@ -83,6 +84,7 @@ struct mm_filter {
 
 struct mm_script_settings {
 	struct mm_clock  *clock;                /* borrowed */
+	struct mm_dns    *dns;                  /* borrowed */
 	struct mm_log    *log;                  /* borrowed */
 	const char       *milter_name;          /* borrowed; "default" */
 	double            stage_deadline;       /* seconds a handler may wait */
