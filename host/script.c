@@ -81,7 +81,8 @@ static bool add_directory(struct path_list *list, const char *directory, struct 
 	closedir(d);
 	if (!ok)
 		return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for the scripts in %s", directory);
-	qsort(list->items + first, list->count - first, sizeof *list->items, by_name);
+	if (list->count > first)
+		qsort(list->items + first, list->count - first, sizeof *list->items, by_name);
 	return true;
 }
 
@@ -153,6 +154,7 @@ static int open_core(lua_State *L)
 	mm_bind_host(L);
 	mm_bind_task(L);
 	mm_bind_dns(L);
+	mm_bind_process(L);
 	lua_pushliteral(L, VERSION_TEXT);
 	lua_setfield(L, -2, "version");
 	/* what options.needs may name */

@@ -16,6 +16,7 @@ struct lua_State;
 struct mm_script;
 struct mm_script_session;
 struct mm_spawned;
+struct mm_children;
 struct mm_deferred;
 struct mm_dns;
 
@@ -85,6 +86,8 @@ struct mm_filter {
 struct mm_script_settings {
 	struct mm_clock  *clock;                /* borrowed */
 	struct mm_dns    *dns;                  /* borrowed */
+	struct mm_children *children;           /* borrowed */
+	unsigned          worker_index;         /* from 0; what runs once a host runs in worker 0 */
 	struct mm_log    *log;                  /* borrowed */
 	const char       *milter_name;          /* borrowed; "default" */
 	double            stage_deadline;       /* seconds a handler may wait */
