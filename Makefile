@@ -188,3 +188,7 @@ uninstall:
 
 clean:
 	rm -rf $(BUILD)
+
+# ---- measure ----
+
+include spec/bench/bench.mk
