@@ -301,6 +301,8 @@ static int make_state(lua_State *L)
 	preload_sources(L);
 	lua_pushcfunction(L, open_core);
 	lua_setfield(L, -2, "moonmilter.core");
+	lua_pushcfunction(L, luaopen_moonmilter_codec);
+	lua_setfield(L, -2, "moonmilter.codec");
 	for (const struct mm_script_module *module = m->options->modules; module != NULL && module->name != NULL; module++) {
 		lua_pushcfunction(L, module->open);
 		lua_setfield(L, -2, module->name);
