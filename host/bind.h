@@ -24,6 +24,10 @@ void mm_bind_action(struct lua_State *);
 /* Pushes the module moonmilter.core: clock, log, sleep, file reading for the loader. */
 int mm_bind_host(struct lua_State *);
 
+/* Each adds its functions to moonmilter.core, which is on top of the stack. */
+void mm_bind_task(struct lua_State *);
+void mm_bind_dns(struct lua_State *);
+void mm_bind_process(struct lua_State *);
 /* codec.c, the module moonmilter.codec: transfer encodings, charsets, IDNA. Also built alone, as a plain Lua module. */
 int luaopen_moonmilter_codec(struct lua_State *);
 
