@@ -11,6 +11,8 @@
 struct mm_script_session *mm_ctx_check(struct lua_State *, const char *what);
 /* Pushes the session's ctx, making it at first. */
 void mm_ctx_push(struct lua_State *, struct mm_script_session *);
+/* The message has ended: memory and temporary files of kept bodies go now, not when the collector comes by. */
+void mm_kept_bodies_close(struct mm_script_session *);
 /* The session has ended: its ctx raises from now on, its tables go. */
 void mm_ctx_end(struct mm_script_session *);
 

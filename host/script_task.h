@@ -108,6 +108,7 @@ struct mm_script {
 	uint64_t          client_filters;       /* filters with a handler for any event of a session */
 	uint64_t          message_filters;      /* filters with a handler for any event of a message */
 	uint64_t          stage_filters[MM_STAGE_COUNT];        /* filters with a handler for the stage */
+	bool              counts_body;          /* a script reads ctx.body_size: no piece may be skipped */
 	struct mm_wanted  wanted;
 	char             *macro_lists[MM_MACRO_SET_COUNT];      /* owned, borrowed by wanted */
 	bool              is_loaded;
@@ -129,6 +130,7 @@ struct mm_script {
 	int               cancel_token;         /* what a cancelled wait returns to its wrapper */
 	int               host_token;           /* what a wait yields, so that user coroutines pass it on */
 	int               field_factory;        /* moonmilter.fields: makes ctx.headers */
+	int               feed_kept_body;       /* of moonmilter.kept_body */
 
 	struct mm_task    load_task;
 	void            (*loaded)(void *self, bool ok, const struct mm_fault *why);
@@ -156,6 +158,9 @@ struct mm_script_session {
 	uint32_t                  recipients_synced;
 	int                       headers_table;
 	uint32_t                  headers_stamp;
+	int                       kept_bodies;  /* table by filter: what ctx:body{} keeps of this message */
+	uint64_t                  keeps_body;   /* filters that keep it */
+	uint64_t                  skips_body;   /* of these: filters whose on_body wants no more of it */
 
 	struct mm_event           event;        /* being handled */
 	bool                      has_event;
