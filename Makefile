@@ -19,7 +19,7 @@ LUA_CFLAGS = $(shell pkg-config --cflags luajit)
 LUA_LIBS   = $(shell pkg-config --libs luajit)
 MULTIARCH  = $(shell $(CC) -print-multiarch 2>/dev/null)
 MULTIARCH_CPATH = $(if $(MULTIARCH),/usr/lib/$(MULTIARCH)/lua/5.1/?.so;)
-LIBS      = $(LUA_LIBS) -lm -ldl $(EXTRA_LIBS)
+LIBS      = $(LUA_LIBS) -lcurl -lssl -lcrypto -lm -ldl $(EXTRA_LIBS)
 LINK      = -Wl,--exclude-libs,ALL -Wl,-z,relro,-z,now
 
 COMMANDS := main $(patsubst host/%.c,%,$(wildcard host/command_*.c)) $(patsubst host/%.c,%,$(wildcard host/bench_*.c))
@@ -28,7 +28,7 @@ OBJECTS   = $(SOURCES:host/%.c=$(BUILD)/obj/%.o) $(BUILD)/obj/lua_sources.o
 MAIN_OBJECTS = $(COMMANDS:%=$(BUILD)/obj/%.o)
 LUA_SOURCES := $(wildcard lua/moonmilter/*.lua)
 
-PACKAGES_BUILD := gcc make pkg-config libc6-dev libluajit-5.1-dev luajit libev-dev lua-lpeg
+PACKAGES_BUILD := gcc make pkg-config libc6-dev libluajit-5.1-dev luajit libev-dev lua-lpeg libssl-dev libcurl4-openssl-dev
 PACKAGES_TEST  := lua-busted lua-check luarocks lua-cjson lua-filesystem lua-posix lua-socket miltertest
 
 .PHONY: all run test check lint asan valgrind install uninstall clean help packages-build packages-test specs

@@ -48,6 +48,11 @@
 #define MM_WRITE_TIMEOUT        60.0            /* an MTA that does not read for so long is gone */
 #define MM_DRAIN_TIMEOUT        30.0            /* from SIGTERM to closing what is left */
 
+/* What scripts ask of the world outside */
+#define MM_STREAM_RECEIVE_MAX   (64u << 20)     /* bytes one receive may gather */
+#define MM_DATAGRAM_MAX         65536u          /* bytes of a UDP packet */
+#define MM_TLS_SESSIONS_MAX     64u             /* TLS sessions kept for reuse, a context */
+
 /* Configuration: generous for people, small enough that a wrong file is refused at once */
 #define MM_CONFIG_SIZE_MAX      (1u << 20)      /* bytes of moonmilter.conf */
 #define MM_CONFIG_DEPTH_MAX     16u             /* tables in tables */

@@ -7,7 +7,9 @@
 
 #include "bind.h"
 #include "lua_sources.h"
+#include "pool.h"
 #include "script_call.h"
+#include "tls.h"
 
 #include <dirent.h>
 #include <lauxlib.h>
@@ -150,6 +152,8 @@ static int open_core(lua_State *L)
 {
 	char words[1024];
 	mm_bind_host(L);
+	mm_bind_socket(L);
+	mm_bind_datagram(L);
 	lua_pushliteral(L, VERSION_TEXT);
 	lua_setfield(L, -2, "version");
 	/* what options.needs may name */
@@ -334,8 +338,12 @@ static void free_filters(struct mm_script *s)
 
 static void script_free(struct mm_script *s)
 {
+	mm_holder_end(&s->holder);
 	if (s->L != NULL)
 		lua_close(s->L);
+	mm_holder_end(&s->holder);      /* finalizers may have opened more */
+	mm_pools_free(s->pools);
+	mm_tls_cache_free(s->tls);
 	free_filters(s);
 	free(s->pool);
 	free(s->load_paths);
@@ -688,6 +696,7 @@ static void session_end_message(void *self)
 {
 	struct mm_script_session *ss = self;
 	lua_State *L = ss->script->L;
+	mm_holder_end(&ss->message_holder);
 	mm_unref(L, &ss->message_table);
 	mm_unref(L, &ss->recipients_table);
 	mm_unref(L, &ss->headers_table);
@@ -700,6 +709,7 @@ static void session_end_client(void *self)
 {
 	struct mm_script_session *ss = self;
 	session_end_message(ss);
+	mm_holder_end(&ss->client_holder);
 	mm_ctx_end(ss);
 	ss->accepted_client = 0;
 }

@@ -10,11 +10,15 @@
 #include "bounds.h"
 #include "clock.h"
 #include "engine.h"
+#include "holding.h"
 #include "log.h"
 
 struct lua_State;
 struct mm_script;
 struct mm_script_session;
+struct mm_pools;
+struct mm_tls_cache;
+struct mm_http;
 
 #define MM_FILTERS_MAX 64       /* scripts of one milter: sets of them are bit masks */
 #define MM_NO_REF      (-2)     /* LUA_NOREF */
@@ -99,6 +103,11 @@ struct mm_script {
 	void             *loaded_self;
 	char             *load_paths;           /* owned: list of files, NUL after each */
 	struct mm_script_session *sessions;     /* list of all open ones */
+
+	struct mm_holder  holder;               /* what was opened while loading, or by nobody's task */
+	struct mm_pools  *pools;                /* owned; each NULL until it is asked for */
+	struct mm_tls_cache *tls;
+	struct mm_http   *http;
 };
 
 /* A session as its scripts see it. */
@@ -131,6 +140,9 @@ struct mm_script_session {
 	uint64_t                  accepted_message;     /* filters that are done with the message */
 	uint64_t                  skipped;              /* filters that want no more of this kind of event */
 	enum mm_stage             skipped_stage;
+
+	struct mm_holder          message_holder;       /* sockets and requests that end with the message */
+	struct mm_holder          client_holder;        /* and with the client */
 };
 
 /* ---- coroutines ---- */
@@ -145,6 +157,8 @@ void mm_task_release(struct mm_task *);
 struct mm_task *mm_task_current(struct lua_State *);
 struct mm_script *mm_script_of(struct lua_State *);
 void mm_script_mark(struct lua_State *, struct mm_script *);    /* once, when the state is made */
+/* Who holds what is opened now: the message or the client of the current task, or the generation. */
+struct mm_holder *mm_task_holder(struct mm_script *);
 
 /* ---- waiting ----
  * A primitive checks its arguments (it may raise), calls mm_task_may_wait(), starts its operation, then returns
