@@ -29,9 +29,9 @@ MAIN_OBJECTS = $(COMMANDS:%=$(BUILD)/obj/%.o)
 LUA_SOURCES := $(wildcard lua/moonmilter/*.lua)
 
 PACKAGES_BUILD := gcc make pkg-config libc6-dev libluajit-5.1-dev luajit libev-dev lua-lpeg libssl-dev libcurl4-openssl-dev
-PACKAGES_TEST  := lua-busted lua-check luarocks lua-cjson lua-filesystem lua-posix lua-socket miltertest
+PACKAGES_TEST  := libmilter-dev lua-busted lua-check luarocks lua-cjson lua-filesystem lua-posix lua-socket miltertest
 
-.PHONY: all run test check lint asan valgrind install uninstall clean help packages-build packages-test specs
+.PHONY: all run test check lint objects asan valgrind install uninstall clean help packages-build packages-test
 
 all: $(BUILD)/moonmilter $(BUILD)/libmoonmilter.a $(BUILD)/libmoonmilter.so $(BUILD)/test/libmoonmilter_test.so
 
@@ -115,6 +115,75 @@ $(BUILD)/moonmilter: $(MAIN_OBJECTS) $(BUILD)/libmoonmilter.a $(BUILD)/ev.o
 run: packages-build
 	@$(MAKE) --no-print-directory all
 	$(BUILD)/moonmilter run -s $(LISTEN) scripts/
+
+# Every spec, those with real MTAs too (they want root; without it they are skipped and said so).
+test: packages-build packages-test
+	@spec/mta/install || echo "spec/mta/install: not everything could be installed; specs that need it are skipped"
+	@$(MAKE) --no-print-directory all lint
+	@spec/run
+
+check: test
+
+# The whole tree by both compilers' strictest eyes, the include rule, luacheck, documentation coverage.
+lint: packages-build packages-test
+	@luajit spec/lint/layers.lua
+	@luajit spec/lint/documentation.lua
+	@luacheck -q --no-color lua spec examples scripts
+	@if command -v clang >/dev/null; then $(MAKE) --no-print-directory CC=clang BUILD=build/clang objects; fi
+
+objects: $(OBJECTS) $(MAIN_OBJECTS)
+
+# In-process specs again with AddressSanitizer and UndefinedBehaviorSanitizer; Lua's memory comes from malloc then, so that
+# a use after free in the Lua row is seen too.
+ASAN_SPECS ?= spec/host spec/engine spec/script spec/examples
+asan: packages-build packages-test
+	@$(MAKE) --no-print-directory BUILD=build/asan CFLAGS="-O1 -g -fno-omit-frame-pointer" \
+		SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined" all
+	@MOONMILTER_TESTLIB=build/asan/test/libmoonmilter_test.so MOONMILTER=build/asan/moonmilter \
+		ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) \
+		spec/run $(wildcard $(ASAN_SPECS))
+
+# The session specs under valgrind, without the JIT, whose code valgrind cannot follow.
+VALGRIND_SPECS ?= spec/engine/lifetimes_spec.lua spec/script/edits_spec.lua
+valgrind: packages-build packages-test all
+	$(call install_packages,valgrind)
+	@for spec in $(wildcard $(VALGRIND_SPECS)); do \
+		LUA_PATH="./?.lua;;" valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite \
+			--suppressions=spec/lint/valgrind.supp luajit -joff /usr/bin/busted --lua=$$(command -v luajit) $$spec || exit 1; \
+	done
+
+# ---- install ----
+
+INCLUDEDIR = $(PREFIX)/include
+LIBDIR     = $(PREFIX)/lib
+LUADIR     = $(PREFIX)/share/lua/5.1
+MANDIR     = $(PREFIX)/share/man/man8
+DOCDIR     = $(PREFIX)/share/doc/moonmilter
+
+$(BUILD)/moonmilter.pc: Makefile
+	@mkdir -p $(@D)
+	@printf 'prefix=%s\nincludedir=%s\nlibdir=%s\n\nName: moonmilter\nDescription: host for milters written in Lua\nVersion: %s\nRequires.private: luajit\nLibs: -L$${libdir} -lmoonmilter\nLibs.private: -l:libev.a -lm -ldl %s\nCflags: -I$${includedir}\n' \
+		"$(PREFIX)" "$(INCLUDEDIR)" "$(LIBDIR)" "$(VERSION)" "$(EXTRA_LIBS)" > $@
+
+install: all $(BUILD)/moonmilter.pc
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(INCLUDEDIR) $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(LUADIR)/moonmilter \
+		$(DESTDIR)$(MANDIR) $(DESTDIR)$(DOCDIR)/examples
+	install -m 755 $(BUILD)/moonmilter $(DESTDIR)$(PREFIX)/bin/moonmilter
+	install -m 644 host/moonmilter.h $(DESTDIR)$(INCLUDEDIR)/moonmilter.h
+	install -m 644 $(BUILD)/libmoonmilter.a $(DESTDIR)$(LIBDIR)/libmoonmilter.a
+	install -m 755 $(BUILD)/libmoonmilter.so $(DESTDIR)$(LIBDIR)/libmoonmilter.so.0
+	ln -sf libmoonmilter.so.0 $(DESTDIR)$(LIBDIR)/libmoonmilter.so
+	install -m 644 $(BUILD)/moonmilter.pc $(DESTDIR)$(LIBDIR)/pkgconfig/moonmilter.pc
+	install -m 644 lua/moonmilter/*.lua $(DESTDIR)$(LUADIR)/moonmilter/
+	install -m 644 docs/moonmilter.8 $(DESTDIR)$(MANDIR)/moonmilter.8
+	install -m 644 docs/*.md $(DESTDIR)$(DOCDIR)/
+	install -m 644 examples/* $(DESTDIR)$(DOCDIR)/examples/
+
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/moonmilter $(DESTDIR)$(INCLUDEDIR)/moonmilter.h $(DESTDIR)$(LIBDIR)/libmoonmilter.a \
+		$(DESTDIR)$(LIBDIR)/libmoonmilter.so $(DESTDIR)$(LIBDIR)/libmoonmilter.so.0 \
+		$(DESTDIR)$(LIBDIR)/pkgconfig/moonmilter.pc $(DESTDIR)$(MANDIR)/moonmilter.8
+	rm -rf $(DESTDIR)$(LUADIR)/moonmilter $(DESTDIR)$(DOCDIR)
 
 clean:
 	rm -rf $(BUILD)

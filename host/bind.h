@@ -5,7 +5,7 @@
 #ifndef MM_BIND_H
 #define MM_BIND_H
 
-#include "script_task.h"
+#include "script_call.h"
 
 /* The session behind ctx at index 1, or an error that names `what` when it is no ctx or its session has ended. */
 struct mm_script_session *mm_ctx_check(struct lua_State *, const char *what);
@@ -25,6 +25,10 @@ int mm_bind_host(struct lua_State *);
 /* Each adds a table of functions to moonmilter.core, which is on top of the stack: core.socket, core.datagram. */
 void mm_bind_socket(struct lua_State *);
 void mm_bind_datagram(struct lua_State *);
+/* Each adds its functions to moonmilter.core, which is on top of the stack. */
+void mm_bind_task(struct lua_State *);
+void mm_bind_dns(struct lua_State *);
+void mm_bind_process(struct lua_State *);
 
 /* Pushes { [1] = "SIZE=100", SIZE = "100" } for a list of NUL-ended strings; raw, when given, becomes .raw. */
 void mm_push_params(struct lua_State *, struct mm_text strings, struct mm_text raw);

@@ -29,23 +29,10 @@ struct box {
 
 static char class_key;          /* registry key of the metatable */
 
-static void wake_later(struct mm_timer *timer)
-{
-	mm_task_go_on(MM_OWNER_OF(timer, struct mm_task, timer), 0);
-}
-
-static void undo_wake(struct mm_task *t)
-{
-	mm_timer_stop(&t->timer);
-}
-
 static void box_close(struct box *b)
 {
-	if (b->task != NULL) {
-		b->task->undo = undo_wake;
-		mm_timer_init(&b->task->timer, b->task->script->settings.clock, wake_later);
-		mm_timer_soon(&b->task->timer);
-	}
+	if (b->task != NULL)
+		mm_task_ready(b->task, 0);      /* from the loop: it may be another that runs now */
 	b->handle->box = NULL;
 	mm_holding_leave(&b->holding);
 	mm_datagram_free(b->datagram);

@@ -57,30 +57,11 @@ static char class_key;          /* registry key of the metatable */
 
 /* ---- closing ---- */
 
-static void wake_later(struct mm_timer *timer)
-{
-	mm_task_go_on(MM_OWNER_OF(timer, struct mm_task, timer), 0);
-}
-
-static void undo_wake(struct mm_task *t)
-{
-	mm_timer_stop(&t->timer);
-}
-
-/* The task goes on at the next turn of the loop: it may be another that runs now. */
-static void release_waiting(struct mm_task *t)
-{
-	t->undo = undo_wake;
-	t->waits_for = NULL;
-	mm_timer_init(&t->timer, t->script->settings.clock, wake_later);
-	mm_timer_soon(&t->timer);
-}
-
 static void socket_close(struct socket *s)
 {
 	for (int side = READING; side <= WRITING; side++)
 		if (s->waits[side].task != NULL)
-			release_waiting(s->waits[side].task);
+			mm_task_ready(s->waits[side].task, 0);  /* from the loop: it may be another that runs now */
 	s->handle->socket = NULL;
 	mm_holding_leave(&s->holding);
 	mm_timer_stop(&s->queue_timer);

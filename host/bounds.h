@@ -62,5 +62,6 @@
 
 /* Lua */
 #define MM_COROUTINE_POOL_MAX   1000u           /* finished coroutines kept for reuse, a generation */
+#define MM_TASKS_MAX            1000u           /* tasks and deferred functions of one message, client or generation */
 
 #endif

@@ -2,6 +2,8 @@
 #include "moonmilter.h"
 
 #include "command_check.h"
+#include "command_send.h"
+#include "command_try.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -22,10 +24,8 @@ struct command {
 static const struct command commands[] = {
 	{ "run",   mm_command_run,   "serve milters, in the foreground (the default)" },
 	{ "check", mm_command_check, "load scripts and say what would be served and negotiated" },
-#ifdef MM_HAVE_TRY
 	{ "try",   mm_command_try,   "run a message file through scripts and show verdict and edited message" },
 	{ "send",  mm_command_send,  "act as an MTA towards any milter" },
-#endif
 #ifdef MM_HAVE_BENCH
 	{ "bench", mm_command_bench, "put load on any milter and measure it" },
 #endif

@@ -33,7 +33,7 @@ local function run(body, options)
     end
     function on_eom(ctx)
       local results = { pcall(test, ctx) }
-      ctx:reject(550, "5.7.1", (tostring(results[2]):gsub("\\r", "\\\\r"):gsub("\\n", "\\\\n"):sub(1, 900)))
+      ctx:reject(550, "5.7.1", (tostring(results[2]):gsub("\r", "<CR>"):gsub("\n", "<LF>"):sub(1, 900)))
     end
   ]]):format(table.concat(ports, ", "), servers.directory, body)
   local mta = fake_mta.start(options)
@@ -66,7 +66,7 @@ describe("a socket in a script", function()
   end)
 
   it("receives exact numbers of bytes, all, and with a prefix", function()
-    assert.equal([[on|prefixe\r\n|two\nthr\ree\r\nfour]], run [[
+    assert.equal("on|prefixe<CR><LF>|two<LF>thr<CR>ee<CR><LF>four", run [[
       local s = talk "pieces"
       return show(s:receive(2), s:receive(#"prefix" + 3, "prefix"), (s:receive "*a"))
     ]])

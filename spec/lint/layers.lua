@@ -1,0 +1,69 @@
+--- The one-way include rule (docs/ARCHITECTURE.md): a file of host/ includes only headers that stand before it here, so
+-- cycles cannot happen. libev only where the loop is, Lua only in the script row, neither in any header.
+-- Usage: luajit spec/lint/layers.lua; exit status 1 when a rule is broken.
+
+-- "name" stands for name.h and name.c.
+local rows = {
+  { "ground", "bounds fault buffer cursor quote suggest value network log clock watch" },
+  { "wire", "stage frame command reply negotiate" },
+  { "model", "macro message verdict action session" },
+  { "engine", "runtime engine" },
+  { "script", "lua_sources script_task script_call task_group bind bind_session bind_message bind_action bind_host bind_task codec script" },
+  { "io", "ev_stderr listen_spec connection listener worker" },
+  { "process", "config_syntax config_key config rights moonmilter host" },
+  { "client", "json diff mta mail_file dialogue transcript trial" },
+  { "program", "command_check command_try command_send main" },
+}
+
+local allowed_ev = { clock = true, watch = true, connection = true, listener = true, worker = true, host = true }
+local lua_rows = { script = true }
+local lua_also = { host = true } -- pushes host.settings
+
+local position, row_of, count = {}, {}, 0
+for _, row in ipairs(rows) do
+  for name in row[2]:gmatch "%S+" do
+    count = count + 1
+    position[name], row_of[name] = count, row[1]
+  end
+end
+
+local faults = {}
+local function fault(path, line, text)
+  faults[#faults + 1] = ("%s:%d: %s"):format(path, line, text)
+end
+
+local function check(path)
+  local name, kind = path:match "([%w_]+)%.([ch])$"
+  if not position[name] then
+    fault(path, 1, "has no place in the rows of spec/lint/layers.lua; find its room")
+    return
+  end
+  local number = 0
+  for line in io.lines(path) do
+    number = number + 1
+    local own, system = line:match '^#include "([%w_]+)%.h"', line:match "^#include <([%w_./-]+)>"
+    if own and not position[own] then
+      fault(path, number, ("includes %s.h, which is in no row"):format(own))
+    elseif own and own ~= name and position[own] >= position[name] then
+      fault(path, number, ("includes %s.h, which stands behind it"):format(own))
+    end
+    if system == "ev.h" and (kind == "h" or not allowed_ev[name]) then
+      fault(path, number, "includes ev.h; libev is for clock.c and the io row")
+    end
+    if system and system:match "^lua" and system ~= "luajit.h" or system == "lauxlib.h" then
+      if kind == "h" or not (lua_rows[row_of[name]] or lua_also[name]) then
+        fault(path, number, "includes Lua; that is for the script row")
+      end
+    end
+  end
+end
+
+local list = io.popen "ls host/*.[ch]"
+for path in list:lines() do
+  check(path)
+end
+list:close()
+for _, text in ipairs(faults) do
+  print(text)
+end
+os.exit(#faults == 0 and 0 or 1)
