@@ -178,6 +178,17 @@ static void undo_wait(struct mm_task *t)
 	socket_close(w->socket);
 }
 
+/* Nothing was moved: the connection stays what it was. */
+static void undo_await(struct mm_task *t)
+{
+	struct wait *w = t->waits_for;
+	w->task = NULL;
+	if (w == &w->socket->waits[READING])
+		mm_stream_stop_reading(w->socket->stream);
+	else
+		mm_stream_stop_writing(w->socket->stream);
+}
+
 static int wait_or_go(lua_State *L, struct mm_task *t, struct wait *w, enum mm_stream_end end, const char *name)
 {
 	if (end == MM_STREAM_BUSY) {
@@ -188,7 +199,7 @@ static int wait_or_go(lua_State *L, struct mm_task *t, struct wait *w, enum mm_s
 	if (end != MM_STREAM_WAITING)
 		return 0;
 	w->task = t;
-	return mm_task_wait(L, t, name, undo_wait, w);
+	return mm_task_wait(L, t, name, strcmp(name, "select") == 0 ? undo_await : undo_wait, w);
 }
 
 /* Pushes nil, text, code of the latest operation. */
@@ -471,20 +482,21 @@ static int socket_received(lua_State *L)
 	return 4;
 }
 
-/* socket.await(handle, "read" | "write") ... socket.awaited(handle, same) -> true | nil, text, code */
+/* socket.await(handle, "read" | "write", seconds; below 0: no limit) ... socket.awaited(handle, same) -> true | nil, text, code */
 static int socket_await(lua_State *L)
 {
 	static const char *const names[] = { "read", "write", NULL };   /* READING, WRITING */
 	struct socket *s = check_socket(L);
 	int side = luaL_checkoption(L, 2, NULL, names);
+	struct mm_stream_times times = { -1, luaL_optnumber(L, 3, -1) };
 	struct mm_task *t = mm_task_may_wait(L, "select");
 	if (t == NULL)
 		return 2;
 	if (s == NULL)
 		return refuse_closed(L);
 	struct mm_stream_waiter waiter = { wait_over, &s->waits[side] };
-	enum mm_stream_end end = side == READING ? mm_stream_await_readable(s->stream, s->times, waiter)
-		: mm_stream_await_writable(s->stream, s->times, waiter);
+	enum mm_stream_end end = side == READING ? mm_stream_await_readable(s->stream, times, waiter)
+		: mm_stream_await_writable(s->stream, times, waiter);
 	return wait_or_go(L, t, &s->waits[side], end, "select");
 }
 

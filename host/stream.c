@@ -14,6 +14,7 @@
 #include <math.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -572,9 +573,8 @@ enum mm_stream_end mm_stream_await_readable(struct mm_stream *s, struct mm_strea
 
 static enum mm_stream_end step_writable(struct mm_stream *s)
 {
-	if (s->writing.needs == MM_WRITABLE)
-		return MM_STREAM_DONE;
-	return wait_for(&s->writing, MM_WRITABLE);      /* the first call: only the loop knows */
+	struct pollfd look = { .fd = s->fd, .events = POLLOUT };
+	return poll(&look, 1, 0) > 0 ? MM_STREAM_DONE : wait_for(&s->writing, MM_WRITABLE);
 }
 
 enum mm_stream_end mm_stream_await_writable(struct mm_stream *s, struct mm_stream_times times, struct mm_stream_waiter waiter)
@@ -583,7 +583,6 @@ enum mm_stream_end mm_stream_await_writable(struct mm_stream *s, struct mm_strea
 		return busy(s, "busy writing");
 	if (!s->is_connected)
 		return not_connected(s);
-	s->writing.needs = 0;
 	return begin(&s->writing, step_writable, times, waiter);
 }
 

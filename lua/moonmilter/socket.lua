@@ -25,6 +25,8 @@ local QUEUE_TIMEOUT = 5 -- seconds in a pool's queue
 local IDLE = 60 -- seconds a connection rests in a pool
 local KEEP = 16 -- connections of one name that rest
 
+local hosts = setmetatable({}, { __mode = "k" }) -- socket -> what it was told to connect to
+
 ---@class moonmilter.Socket
 local methods = {}
 raw.class.__index = methods
@@ -73,6 +75,7 @@ function methods:connect(host, port)
   if not ok then
     return nil, text, code
   end
+  hosts[self] = port and host or nil
   return 1
 end
 
@@ -83,16 +86,16 @@ end
 
 -- ---- TLS ----
 
---- From here on all is TLS. options: name (what the certificate must be for), verify (default true), ca (file or directory;
+--- From here on all is TLS. options: name (what the certificate must be for; default the host connected to), verify (default true), ca (file or directory;
 --- default the system's), certificate and key (PEM files), peer (under what its TLS session is kept; default name).
 ---@return true?, string? text, string? code  "tls" "timeout" "closed"
 function methods:starttls(options)
   options = options or {}
-  local verify = options.verify ~= false
-  if verify and not options.name then
+  local verify, name = options.verify ~= false, options.name or hosts[self]
+  if verify and not name then
     error("starttls: no name; give starttls{ name = \"mail.example\" }, which the certificate must be for", 2)
   end
-  local no, text, code = secure(self, options.name, options.peer or options.name, verify, options.ca, options.certificate,
+  local no, text, code = secure(self, name, options.peer or name, verify, options.ca, options.certificate,
     options.key)
   if no == false then
     return nil, text, code
@@ -327,6 +330,11 @@ local function open(self, options)
     ok, text, code = self:starttls(tls_options(options))
   end
   return ok, text, code
+end
+
+--- The host that a socket was told to connect to; nil for a path.
+function socket.host_of(self)
+  return hosts[self]
 end
 
 --- A connected socket in one step. options: host and port, or unix; tls (true or a table as for starttls); timeout (seconds

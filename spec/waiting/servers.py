@@ -40,6 +40,9 @@ def talk(connection):
         time.sleep(float(argument or 30))
     elif verb == "cut":
         connection.sendall(b"partial")
+    elif verb == "cut-tls":
+        connection.sendall(b"partial")
+        connection.shutdown(socket.SHUT_RDWR)
     elif verb == "reset":
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     elif verb == "blast":
@@ -71,6 +74,7 @@ def talk(connection):
         context = tls_context("good")
         with context.wrap_socket(connection, server_side=True) as secure:
             secure.sendall(secure.recv(100))
+            secure.unwrap()
 
 
 def smtp(connection):

@@ -1,46 +1,10 @@
-local fake_mta = require "spec.support.fake_mta"
+local inside = require "spec.waiting.run"
 local world = require "spec.waiting.world"
 
 local servers
 
---- Runs the body of an on_eom handler; what it returns comes back as text. Facts of the servers are the upvalues P and DIR.
 local function run(body, options)
-  options = options or {}
-  local ports = {}
-  for name, port in pairs(servers) do
-    if type(port) == "number" then
-      ports[#ports + 1] = ("%s = %d"):format(name, port)
-    end
-  end
-  options.script = ([[
-    local socket = require "moonmilter.socket"
-    local milter = require "moonmilter"
-    local P, DIR = { %s }, %q
-    local function talk(verb, sock)
-      sock = sock or assert(socket.connect{ host = "127.0.0.1", port = P.talk })
-      assert(sock:send(verb .. "\n"))
-      return sock
-    end
-    local function show(...)
-      local words = {}
-      for i = 1, select("#", ...) do
-        words[i] = tostring((select(i, ...)))
-      end
-      return table.concat(words, "|")
-    end
-    local function test(ctx)
-      %s
-    end
-    function on_eom(ctx)
-      local results = { pcall(test, ctx) }
-      ctx:reject(550, "5.7.1", (tostring(results[2]):gsub("\r", "<CR>"):gsub("\n", "<LF>"):sub(1, 900)))
-    end
-  ]]):format(table.concat(ports, ", "), servers.directory, body)
-  local mta = fake_mta.start(options)
-  mta:begin()
-  local reply = mta:message()
-  mta:close()
-  return reply.text and reply.text:gsub("^550 5.7.1 ", "") or reply.kind
+  return inside.body(servers, body, options)
 end
 
 describe("a socket in a script", function()
@@ -180,6 +144,206 @@ describe("UDP in a script", function()
       w:settimeout(0.1)
       w:send "x"
       return a .. " / " .. show(b, ip, port == P.udp) .. " / " .. show(w:receive())
+    ]])
+  end)
+end)
+
+describe("TLS in a script", function()
+  setup(function() servers = world.servers() end)
+  teardown(function() servers.stop() end)
+
+  local function tls(port, options, code)
+    return run(([[
+      local s, text, code = socket.connect{ host = "127.0.0.1", port = P.%s, tls = { ca = DIR .. "/ca.pem", %s } }
+      if not s then
+        return show(s, text, code)
+      end
+      %s
+    ]]):format(port, options, code or [[
+      talk("echo", s):send "secret\n"
+      return show((s:receive()), s:tls().version, s:tls().resumed)
+    ]]))
+  end
+
+  it("verifies name and chain, and speaks", function()
+    assert.equal("secret|TLSv1.3|false", tls("tls", [[name = "mail.example"]]))
+  end)
+
+  it("checks an address as well as a name", function()
+    assert.equal("secret|TLSv1.3|false", tls("tls", ""))
+  end)
+
+  it("refuses a certificate for another name", function()
+    assert.equal("nil|certificate refused: hostname mismatch|tls", tls("wrong", [[name = "mail.example"]]))
+    assert.equal("nil|certificate refused: IP address mismatch|tls", tls("wrong", ""))
+  end)
+
+  it("refuses an expired certificate", function()
+    assert.equal("nil|certificate refused: certificate has expired|tls", tls("expired", [[name = "mail.example"]]))
+  end)
+
+  it("refuses a certificate of an unknown authority", function()
+    assert.matches("^nil|certificate refused: .*issuer", run [[
+      return show(socket.connect{ host = "127.0.0.1", port = P.tls, tls = true })
+    ]])
+  end)
+
+  it("takes any certificate when told so", function()
+    assert.equal("secret|TLSv1.3|false", tls("expired", [[verify = false]]))
+  end)
+
+  it("says when the peer does not speak TLS", function()
+    assert.matches("^nil|.*|tls$", tls("talk", [[name = "mail.example"]]))
+  end)
+
+  it("shows a client certificate where one is asked for", function()
+    assert.equal("secret|TLSv1.3|false", tls("mutual", [[certificate = DIR .. "/client.pem", key = DIR .. "/client.key"]]))
+    assert.matches("^nil|", tls("mutual", "", [[
+      s:send "echo\n"
+      return show(s:receive())
+    ]]))
+  end)
+
+  it("says which file is wrong", function()
+    assert.matches('^nil|certificate "/none.pem": .*|tls$', tls("tls", [[certificate = "/none.pem"]]))
+  end)
+
+  it("reuses sessions", function()
+    assert.equal("false|true", tls("tls", "", [[
+      talk("echo", s):send "x\n"
+      s:receive()
+      local first = s:tls().resumed
+      s:close()
+      local t = socket.connect{ host = "127.0.0.1", port = P.tls, tls = { ca = DIR .. "/ca.pem" } }
+      return show(first, t:tls().resumed)
+    ]]))
+  end)
+
+  it("begins on a connection that was plain", function()
+    assert.equal("go|over TLS", run [[
+      local s = talk "starttls"
+      local go = s:receive()
+      assert(s:starttls{ ca = DIR .. "/ca.pem" })
+      s:send "over TLS"
+      return show(go, (s:receive "*a"))
+    ]])
+  end)
+
+  it("tells an answer that was cut from one that ended", function()
+    assert.matches("^nil|the peer has cut the connection without a TLS goodbye.*|partial|tls$", tls("tls", "", [[
+      talk("cut-tls", s)
+      return show(s:receive "*a")
+    ]]))
+  end)
+
+  it("moves much in both directions", function()
+    assert.equal("5000000|done|7000000", tls("tls", "", [[
+      talk("sink 5000000", s)
+      local sent = s:send(("q"):rep(5000000))
+      local done = s:receive()
+      local t = assert(socket.connect{ host = "127.0.0.1", port = P.tls, tls = { ca = DIR .. "/ca.pem" } })
+      talk("blast 7000000", t)
+      return show(sent, done, #t:receive "*a")
+    ]]))
+  end)
+
+  it("gives up a handshake that hangs", function()
+    assert.equal("nil|timeout|timeout", run [[
+      local s = talk "silent"
+      s:settimeout(0.2)
+      return show(s:starttls{ verify = false })
+    ]])
+  end)
+end)
+
+describe("keep-alive pools", function()
+  setup(function() servers = world.servers() end)
+  teardown(function() servers.stop() end)
+
+  it("hand a connection to the next who asks", function()
+    assert.equal("0|1|2|true", run [[
+      local options = { host = "127.0.0.1", port = P.talk, pool = true }
+      local reuses, numbers = {}, {}
+      for i = 1, 3 do
+        local s = assert(socket.connect(options))
+        reuses[i] = s:getreusedtimes()
+        s:send(i == 1 and "count\n" or "again\n")
+        numbers[i] = s:receive()
+        assert(s:setkeepalive())
+      end
+      return show(reuses[1], reuses[2], reuses[3], numbers[1] == numbers[3])
+    ]])
+  end)
+
+  it("refuse a connection with unread data", function()
+    assert.equal("nil|unread data: the connection is not at a clean point|unread", run [[
+      local s = talk "pieces"
+      s:receive(1)
+      return show(s:setkeepalive())
+    ]])
+  end)
+
+  it("drop a connection that the peer has closed or on which it speaks out of turn", function()
+    assert.equal("0", run [[
+      local s = socket.connect{ host = "127.0.0.1", port = P.talk, pool = true }
+      talk("speak-later", s)
+      s:receive()
+      assert(s:setkeepalive())
+      milter.sleep(0.3)
+      return tostring(socket.connect{ host = "127.0.0.1", port = P.talk, pool = true }:getreusedtimes())
+    ]])
+  end)
+
+  it("drop a connection that has rested too long", function()
+    assert.equal("0", run [[
+      local s = socket.connect{ host = "127.0.0.1", port = P.talk, pool = true }
+      assert(s:setkeepalive(nil, 0.1))
+      milter.sleep(0.3)
+      return tostring(socket.connect{ host = "127.0.0.1", port = P.talk, pool = true }:getreusedtimes())
+    ]])
+  end)
+
+  it("queue those who come when all connections are in use, and give up after a while", function()
+    assert.equal("1|nil|all connections of the pool are in use|busy", run [[
+      local options = { host = "127.0.0.1", port = P.talk, pool = { size = 1, queue_timeout = 0.2 } }
+      local s = assert(socket.connect(options))
+      local waiter = milter.spawn(function()
+        local t = assert(socket.connect(options))
+        local reused = t:getreusedtimes()
+        t:setkeepalive()
+        return reused
+      end)
+      milter.sleep(0.05)
+      s:setkeepalive()
+      local reused = waiter:wait()
+      local held = assert(socket.connect(options))
+      return show(reused, socket.connect(options))
+    ]])
+  end)
+end)
+
+describe("two tasks on one socket", function()
+  setup(function() servers = world.servers() end)
+  teardown(function() servers.stop() end)
+
+  it("may read and write at the same time, but not both read", function()
+    assert.equal("nil|busy reading||busy|hello", run [[
+      local s = talk "echo"
+      local reader = milter.spawn(function() return (s:receive()) end)
+      milter.sleep(0.02)
+      local a, b, c, d = s:receive()
+      s:send "hello\n"
+      return show(a, b, c, d, (reader:wait()))
+    ]])
+  end)
+
+  it("are both told when one closes", function()
+    assert.equal("nil|closed||closed", run [[
+      local s = talk "echo"
+      local reader = milter.spawn(function() return show(s:receive()) end)
+      milter.sleep(0.02)
+      s:close()
+      return (reader:wait())
     ]])
   end)
 end)
