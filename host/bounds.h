@@ -51,6 +51,9 @@
 /* What scripts ask of the world outside */
 #define MM_STREAM_RECEIVE_MAX   (64u << 20)     /* bytes one receive may gather */
 #define MM_DATAGRAM_MAX         65536u          /* bytes of a UDP packet */
+#define MM_HTTP_CONNECTIONS_MAX 256u            /* connections to HTTP servers, a generation; more requests queue */
+#define MM_HTTP_IDLE_MAX        64u             /* of them kept for reuse */
+#define MM_HTTP_FIELDS_MAX      (256u << 10)    /* bytes of header fields of one answer */
 #define MM_TLS_SESSIONS_MAX     64u             /* TLS sessions kept for reuse, a context */
 
 /* Configuration: generous for people, small enough that a wrong file is refused at once */

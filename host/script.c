@@ -6,6 +6,7 @@
 #include "script.h"
 
 #include "bind.h"
+#include "http.h"
 #include "lua_sources.h"
 #include "pool.h"
 #include "script_call.h"
@@ -155,6 +156,7 @@ static int open_core(lua_State *L)
 	mm_bind_host(L);
 	mm_bind_socket(L);
 	mm_bind_datagram(L);
+	mm_bind_http(L);
 	mm_bind_task(L);
 	lua_pushliteral(L, VERSION_TEXT);
 	lua_setfield(L, -2, "version");
@@ -349,6 +351,7 @@ static void script_free(struct mm_script *s)
 	mm_holder_end(&s->holder);      /* finalizers may have opened more */
 	mm_pools_free(s->pools);
 	mm_tls_cache_free(s->tls);
+	mm_http_free(s->http);
 	mm_timer_stop(&s->runner);
 	free_filters(s);
 	free(s->pool);
