@@ -325,7 +325,12 @@ local function open(self, options)
   if options.connect_timeout then
     self:settimeout(options.connect_timeout, "t")
   end
-  local ok, text, code = self:connect(options.unix or options.host, options.port)
+  local ok, text, code
+  if options.unix then
+    ok, text, code = self:connect(options.unix)
+  else
+    ok, text, code = self:connect(options.host, options.port)
+  end
   if ok and options.tls then
     ok, text, code = self:starttls(tls_options(options))
   end
