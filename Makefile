@@ -187,3 +187,7 @@ uninstall:
 
 clean:
 	rm -rf $(BUILD)
+
+# ---- measure ----
+
+include spec/bench/bench.mk
