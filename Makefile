@@ -17,6 +17,7 @@ ALL_CFLAGS = -std=c11 -D_GNU_SOURCE $(WARNINGS) $(CFLAGS) $(SANITIZE) -fPIC -fvi
 
 LUA_CFLAGS = $(shell pkg-config --cflags luajit)
 LUA_LIBS   = $(shell pkg-config --libs luajit)
+EXTRA_LIBS = $(shell pkg-config --libs libcares)
 MULTIARCH  = $(shell $(CC) -print-multiarch 2>/dev/null)
 MULTIARCH_CPATH = $(if $(MULTIARCH),/usr/lib/$(MULTIARCH)/lua/5.1/?.so;)
 LIBS      = $(LUA_LIBS) -lcurl -lssl -lcrypto -lm -ldl $(EXTRA_LIBS)
@@ -28,7 +29,7 @@ OBJECTS   = $(SOURCES:host/%.c=$(BUILD)/obj/%.o) $(BUILD)/obj/lua_sources.o
 MAIN_OBJECTS = $(COMMANDS:%=$(BUILD)/obj/%.o)
 LUA_SOURCES := $(wildcard lua/moonmilter/*.lua)
 
-PACKAGES_BUILD := gcc make pkg-config libc6-dev libluajit-5.1-dev luajit libev-dev lua-lpeg libssl-dev libcurl4-openssl-dev
+PACKAGES_BUILD := gcc make pkg-config libc6-dev libluajit-5.1-dev luajit libev-dev libc-ares-dev lua-lpeg libssl-dev libcurl4-openssl-dev
 PACKAGES_TEST  := libmilter-dev lua-busted lua-check luarocks lua-cjson lua-filesystem lua-posix lua-socket miltertest
 
 .PHONY: all run test check lint objects asan valgrind install uninstall clean help packages-build packages-test

@@ -56,6 +56,11 @@
 #define MM_HTTP_FIELDS_MAX      (256u << 10)    /* bytes of header fields of one answer */
 #define MM_TLS_SESSIONS_MAX     64u             /* TLS sessions kept for reuse, a context */
 
+/* DNS */
+#define MM_DNS_TIMEOUT          5.0             /* seconds, all tries; below the stage deadline, so that a handler can go on */
+#define MM_DNS_CACHE_MAX        10000u          /* answers a worker, default of dns_cache; some 300 bytes each */
+#define MM_DNS_IN_FLIGHT_MAX    4096u           /* different questions under way; c-ares has 65536 ids */
+
 /* Configuration: generous for people, small enough that a wrong file is refused at once */
 #define MM_CONFIG_SIZE_MAX      (1u << 20)      /* bytes of moonmilter.conf */
 #define MM_CONFIG_DEPTH_MAX     16u             /* tables in tables */

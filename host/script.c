@@ -158,6 +158,7 @@ static int open_core(lua_State *L)
 	mm_bind_datagram(L);
 	mm_bind_http(L);
 	mm_bind_task(L);
+	mm_bind_dns(L);
 	lua_pushliteral(L, VERSION_TEXT);
 	lua_setfield(L, -2, "version");
 	/* what options.needs may name */

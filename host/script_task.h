@@ -21,6 +21,7 @@ struct mm_tls_cache;
 struct mm_http;
 struct mm_spawned;
 struct mm_deferred;
+struct mm_dns;
 
 #define MM_FILTERS_MAX 64       /* scripts of one milter: sets of them are bit masks */
 #define MM_NO_REF      (-2)     /* LUA_NOREF */
@@ -87,6 +88,7 @@ struct mm_filter {
 
 struct mm_script_settings {
 	struct mm_clock  *clock;                /* borrowed */
+	struct mm_dns    *dns;                  /* borrowed */
 	struct mm_log    *log;                  /* borrowed */
 	const char       *milter_name;          /* borrowed; "default" */
 	double            stage_deadline;       /* seconds a handler may wait */

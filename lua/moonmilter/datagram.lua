@@ -83,7 +83,7 @@ function methods:close()
   return 1
 end
 
-function methods:setoption()
+function methods.setoption()
   return 1
 end
 

@@ -116,11 +116,11 @@ end
 
 -- ---- one exchange ----
 
-local function resolve(options, host, port)
+local function resolve(options, host, port, seconds)
   if options.unix_socket then
     return true
   end
-  local addresses, text, code = host_name.addresses(host)
+  local addresses, text, code = host_name.addresses(host, seconds)
   if not addresses then
     return nil, text, code
   end
@@ -135,7 +135,7 @@ local function resolve(options, host, port)
 end
 
 local function exchange(options, url, host, port, fields, deadline)
-  local ok, entry, code = resolve(options, host, port)
+  local ok, entry, code = resolve(options, host, port, math.min(options.connect_timeout, math.max(deadline - core.now(), 0.001)))
   if not ok then
     return nil, entry, code
   end

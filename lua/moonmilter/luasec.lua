@@ -61,7 +61,7 @@ function methods:getpeerverification()
   return self:tls() ~= nil
 end
 
-function methods:want()
+function methods.want()
   return "nothing"
 end
 

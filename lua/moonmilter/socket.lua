@@ -34,8 +34,8 @@ raw.class.__index = methods
 -- ---- connecting ----
 
 -- For each address until one answers.
-local function connect_any(self, host, port)
-  local addresses, text, code = host_name.addresses(host)
+local function connect_any(self, host, port, name_timeout)
+  local addresses, text, code = host_name.addresses(host, name_timeout)
   if not addresses then
     return nil, text, code
   end
@@ -64,13 +64,14 @@ end
 --- Connects to host and port, or to a unix socket: sock:connect "/run/x.sock" or "unix:/run/x.sock".
 ---@param host string  name, address or path
 ---@param port number?
+---@param name_timeout number?  seconds to wait for a name server, default 5
 ---@return 1?, string? text, string? code  "refused" "timeout" "unreachable" "nxdomain" …
-function methods:connect(host, port)
+function methods:connect(host, port, name_timeout)
   local ok, text, code
   if port == nil then
     ok, text, code = connect_path(self, host:match "^unix:(.*)" or host)
   else
-    ok, text, code = connect_any(self, host, tonumber(port) or port)
+    ok, text, code = connect_any(self, host, tonumber(port) or port, name_timeout)
   end
   if not ok then
     return nil, text, code
@@ -86,8 +87,9 @@ end
 
 -- ---- TLS ----
 
---- From here on all is TLS. options: name (what the certificate must be for; default the host connected to), verify (default true), ca (file or directory;
---- default the system's), certificate and key (PEM files), peer (under what its TLS session is kept; default name).
+--- From here on all is TLS. options: name (what the certificate must be for; default the host connected to), verify
+--- (default true), ca (file or directory; default the system's), certificate and key (PEM files), peer (under what its TLS
+--- session is kept; default name).
 ---@return true?, string? text, string? code  "tls" "timeout" "closed"
 function methods:starttls(options)
   options = options or {}
@@ -269,21 +271,14 @@ function methods:getstats()
   return select(3, raw.facts(self))
 end
 
-function methods:setstats()
+function methods.setstats()
   return 1
 end
 
-local function no_server()
-  error("a milter script is no server: it connects, it does not listen", 3)
+function methods.listen()
+  error("a milter script is no server: it connects, it does not listen", 2)
 end
-
-function methods:listen()
-  no_server(self)
-end
-
-function methods:accept()
-  no_server(self)
-end
+methods.accept = methods.listen
 
 -- ---- making ----
 
@@ -329,7 +324,7 @@ local function open(self, options)
   if options.unix then
     ok, text, code = self:connect(options.unix)
   else
-    ok, text, code = self:connect(options.host, options.port)
+    ok, text, code = self:connect(options.host, options.port, options.connect_timeout)
   end
   if ok and options.tls then
     ok, text, code = self:starttls(tls_options(options))

@@ -1,6 +1,8 @@
 -- What waits ends at once when the MTA aborts, goes away, or the host stops: first what it waits for, then one error inside,
 -- so that cleanup runs; after that nothing can wait any more.
 local fake_mta = require "spec.support.fake_mta"
+local process = require "spec.mta.process"
+local support = require "spec.waiting.support"
 local lib = require("spec.host.testlib").load "moonmilter.h"
 
 local HEAD = 'local milter = require "moonmilter"\n'
@@ -80,6 +82,7 @@ end)
 
 describe("every session cancelled at a random wait", function()
   local STRESS = HEAD .. [[
+    local dns = require "moonmilter.dns"
     local balance, ended, alive = 0, {}, setmetatable({}, { __mode = "k" })
     local random = math.random
 
@@ -109,6 +112,11 @@ describe("every session cancelled at a random wait", function()
       function() milter.defer(function() end) milter.sleep(0) end,
       function() milter.spawn(wait) end,
       function() milter.sleep(1) end,   -- past every deadline
+      function() dns.a("silent" .. random(50) .. ".example") end,
+      function() dns.a("slow" .. random(50) .. ".example") end,
+      function() dns.a("n" .. random(2000) .. ".bulk") end,
+      function() dns.txt("big" .. random(50) .. ".example") end,
+      function() dns.dnsbl("127.0.0.2", { "bl.example", "silent.example", "slow.example" }, { timeout = random() / 100 }) end,
     }
     function wait() held(function() kinds[random(#kinds)]() end) end
 
@@ -133,14 +141,6 @@ describe("every session cancelled at a random wait", function()
       handler, handler, handler
     on_done, on_abort, on_close = held and function() pcall(wait) end, function() pcall(wait) end, function() pcall(wait) end
   ]]
-
-  local function descriptors()
-    local count = 0
-    local list = io.popen "ls /proc/self/fd | wc -l"
-    count = tonumber(list:read "*a")
-    list:close()
-    return count
-  end
 
   local packet = fake_mta.packet
   local flow = {
@@ -214,12 +214,15 @@ describe("every session cancelled at a random wait", function()
 
   it("gives everything back: cleanups, coroutines, memory, descriptors; " .. SESSIONS .. " times", function()
     math.randomseed(tonumber(os.getenv "SEED") or 7)
+    local port = process.free_port()
+    local server = support.name_server(port)
+    finally(function() server:stop() end)
     local host = assert(fake_mta.host { script = STRESS, set = { "stage_deadline=0.01", "eom_deadline=0.01",
-      "progress_every=0.004", "log_level=error" } })
+      "progress_every=0.004", "log_level=error", "dns_timeout=0.05", "dns_servers=127.0.0.1:" .. port } })
     run(host, math.ceil(SESSIONS / 3))
     local balance, _, _, before = report(host)
     assert.equal(0, balance)
-    local fds = descriptors()
+    local fds = support.descriptors()
     run(host, SESSIONS)
     local reasons, coroutines, after
     balance, reasons, coroutines, after = report(host)
@@ -227,7 +230,7 @@ describe("every session cancelled at a random wait", function()
     assert.equal("abort cancelled deadline disconnect ended of the script shutdown timeout", reasons)
     assert.is_true(coroutines <= 1000, coroutines .. " coroutines are kept")
     assert.is_true(after < before + 1500, ("%d KiB of Lua memory after %d before"):format(after, before))
-    assert.equal(fds, descriptors())
+    assert.equal(fds, support.descriptors())
     host:close()
   end)
 end)
