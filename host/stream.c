@@ -85,8 +85,7 @@ static enum mm_stream_end fail_errno(struct mm_stream *s, int error)
 		return fail(s, MM_STREAM_FAILED, "refused", "connection refused");
 	case ECONNRESET:
 	case ECONNABORTED:
-	case EPIPE:
-		s->is_at_end = true;
+	case EPIPE:             /* of a send: what the peer said before it went can still be received */
 		return fail(s, MM_STREAM_CLOSED, "closed", "closed");
 	case ETIMEDOUT:
 		return fail(s, MM_STREAM_TIMEOUT, "timeout", "timeout");

@@ -100,6 +100,24 @@ def smtp(connection):
             connection.sendall(b"250 fine\r\n")
 
 
+def clamd(connection):
+    """INSTREAM of clamd(8), which knows one virus."""
+    reader = lines_of(connection)
+    if reader.read(10) != b"zINSTREAM\0":
+        return
+    seen = b""
+    while True:
+        size = int.from_bytes(reader.read(4), "big")
+        if size == 0:
+            break
+        seen += reader.read(size)
+        if len(seen) > 1000000:
+            connection.sendall(b"INSTREAM size limit exceeded. ERROR\0")
+            return
+    found = b"Subject: " in seen and b"EICAR-STANDARD-ANTIVIRUS-TEST-FILE" in seen
+    connection.sendall(b"stream: Eicar-Test-Signature FOUND\0" if found else b"stream: OK\0")
+
+
 def head(status, *fields):
     return ("HTTP/1.1 %s\r\n%s\r\n" % (status, "".join(f + "\r\n" for f in fields))).encode()
 
@@ -160,6 +178,10 @@ def http(connection):
         elif path == "/redirect":
             status, _, target = query.partition(",")
             connection.sendall(answer(status + " Moved", b"", "Location: " + target))
+        elif path == "/policy":
+            question = dict(line.split("=", 1) for line in body.decode().split("\n") if "=" in line)
+            verdict = {"bob@example.com": "REJECT no bobs here", "busy@example.com": "DEFER"}
+            connection.sendall(answer("200 OK", ("action=%s\n\n" % verdict.get(question["recipient"], "DUNNO")).encode()))
         elif path == "/empty":
             connection.sendall(head("204 No Content"))
         elif path == "/garbage":
@@ -241,6 +263,10 @@ local = socket.socket(socket.AF_UNIX)
 local.bind(os.path.join(directory, "talk.sock"))
 local.listen(50)
 serve(local, talk)
+scanner = socket.socket(socket.AF_UNIX)
+scanner.bind(os.path.join(directory, "clamd.sock"))
+scanner.listen(50)
+serve(scanner, clamd)
 local_http = socket.socket(socket.AF_UNIX)
 local_http.bind(os.path.join(directory, "http.sock"))
 local_http.listen(50)
