@@ -30,7 +30,7 @@ MAIN_OBJECTS = $(COMMANDS:%=$(BUILD)/obj/%.o)
 LUA_SOURCES := $(wildcard lua/moonmilter/*.lua)
 
 PACKAGES_BUILD := gcc make pkg-config libc6-dev libluajit-5.1-dev luajit libev-dev libc-ares-dev lua-lpeg libssl-dev libcurl4-openssl-dev
-PACKAGES_TEST  := libmilter-dev lua-busted lua-check luarocks lua-cjson lua-filesystem lua-posix lua-socket miltertest
+PACKAGES_TEST  := libmilter-dev lua-busted lua-check luarocks lua-cjson lua-filesystem lua-posix lua-socket miltertest redis-server redis-tools lua-redis lua-sec openssl python3
 
 .PHONY: all run test check lint objects asan valgrind install uninstall clean help packages-build packages-test
 

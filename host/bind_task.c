@@ -261,6 +261,8 @@ void mm_bind_task(lua_State *L)
 		{ "limit_close", core_limit_close }, { "timer_sleep", core_timer_sleep }, { NULL, NULL },
 	};
 	luaL_setfuncs(L, functions, 0);
+	lua_pushinteger(L, (lua_Integer)mm_script_of(L)->settings.worker_index);
+	lua_setfield(L, -2, "worker_index");
 	luaL_newmetatable(L, METATABLE);
 	lua_pushcfunction(L, task_gc);
 	lua_setfield(L, -2, "__gc");

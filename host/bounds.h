@@ -61,6 +61,11 @@
 #define MM_DNS_CACHE_MAX        10000u          /* answers a worker, default of dns_cache; some 300 bytes each */
 #define MM_DNS_IN_FLIGHT_MAX    4096u           /* different questions under way; c-ares has 65536 ids */
 
+/* Programs */
+#define MM_CHILDREN_MAX         64u             /* programs a worker runs at once */
+#define MM_PROCESS_TIMEOUT      30.0            /* seconds */
+#define MM_PROCESS_OUTPUT_MAX   (1u << 20)      /* bytes of standard output, and of standard error */
+
 /* Configuration: generous for people, small enough that a wrong file is refused at once */
 #define MM_CONFIG_SIZE_MAX      (1u << 20)      /* bytes of moonmilter.conf */
 #define MM_CONFIG_DEPTH_MAX     16u             /* tables in tables */

@@ -1,6 +1,7 @@
 #include "worker.h"
 
 #include "bounds.h"
+#include "child.h"
 
 #include <ev.h>
 #include <stdio.h>
@@ -21,6 +22,7 @@ struct mm_worker {
 	struct mm_worker_options options;
 	struct mm_clock          clock;
 	struct mm_dns           *dns;           /* owned: outlives every generation */
+	struct mm_children       children;      /* likewise */
 	struct mm_connections    connections;
 	struct mm_script       **current;       /* owned references, one a milter; NULL before the first commit */
 	struct mm_script       **prepared;      /* owned references */
@@ -106,6 +108,7 @@ struct mm_worker *mm_worker_new(const struct mm_worker_options *o, struct mm_fau
 	}
 	w->options = *o;
 	w->clock.loop = o->loop;
+	mm_children_init(&w->children, &w->clock);
 	w->dns = mm_dns_new(&w->clock, &dns, why);
 	if (w->dns == NULL) {
 		mm_connections_free(&w->connections);
@@ -155,6 +158,7 @@ void mm_worker_free(struct mm_worker *w)
 	mm_worker_discard(w);
 	release_all(w, &w->current);
 	mm_dns_free(w->dns);
+	mm_children_end(&w->children);
 	free(w);
 }
 
@@ -209,6 +213,7 @@ void mm_worker_prepare(struct mm_worker *w, const struct mm_script_options *opti
 		struct mm_script_options o = options[i];
 		o.settings.clock = &w->clock;
 		o.settings.dns = w->dns;
+		o.settings.children = &w->children;
 		o.settings.log = w->options.log;
 		w->prepared[i] = mm_script_new(&o, &why);
 		if (w->prepared[i] == NULL) {

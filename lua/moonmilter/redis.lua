@@ -469,7 +469,7 @@ function redis.new(options)
     name = table.concat({ "redis", name, o.db, o.username or "", o.password or "", o.tls and tostring(o.tls) or "" }, " "),
     size = o.pool_size, queue_timeout = o.queue_timeout,
   }
-  return setmetatable({ options = o, name = name, pool = pool, state = server_state(name) }, Client)
+  return setmetatable({ options = o, name = name, pool = pool, state = server_state(pool.name) }, Client)
 end
 
 --- Is this reply of a pipeline an error?

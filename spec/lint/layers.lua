@@ -8,9 +8,9 @@ local rows = {
   { "wire", "stage frame command reply negotiate" },
   { "model", "macro message verdict action session" },
   { "engine", "runtime engine" },
-  { "outside", "dns_answer dns tls stream pool datagram http" },
+  { "outside", "dns_answer dns child tls stream pool datagram http" },
   { "script", "lua_sources script_task script_call task_group bind bind_session bind_message bind_action bind_host "
-    .. "bind_task bind_dns bind_socket bind_datagram bind_http codec script" },
+    .. "bind_task bind_dns bind_process bind_socket bind_datagram bind_http codec script" },
   { "io", "ev_stderr listen_spec connection listener worker" },
   { "process", "config_syntax config_key config rights moonmilter host" },
   { "client", "json diff mta mail_file dialogue transcript trial bench_histogram bench_traffic bench_load bench_usage" },

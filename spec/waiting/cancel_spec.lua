@@ -82,7 +82,7 @@ end)
 
 describe("every session cancelled at a random wait", function()
   local STRESS = HEAD .. [[
-    local dns = require "moonmilter.dns"
+    local dns, process = require "moonmilter.dns", require "moonmilter.process"
     local balance, ended, alive = 0, {}, setmetatable({}, { __mode = "k" })
     local random = math.random
 
@@ -115,6 +115,7 @@ describe("every session cancelled at a random wait", function()
       function() dns.a("silent" .. random(50) .. ".example") end,
       function() dns.a("slow" .. random(50) .. ".example") end,
       function() dns.a("n" .. random(2000) .. ".bulk") end,
+      function() process.run { argv = { "sleep", random() < 0.5 and "0" or "60" }, timeout = random() / 50 } end,
       function() dns.txt("big" .. random(50) .. ".example") end,
       function() dns.dnsbl("127.0.0.2", { "bl.example", "silent.example", "slow.example" }, { timeout = random() / 100 }) end,
     }

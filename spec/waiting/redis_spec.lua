@@ -193,6 +193,54 @@ describe("a Redis that fails", function()
   end)
 end)
 
+describe("a Redis that speaks TLS only in part", function()
+  local servers, port
+  setup(function()
+    servers = world.servers()
+    port = world.free_port()
+    redis = world.redis(("--tls-port %d --tls-cert-file %s/good.pem --tls-key-file %s/good.key --tls-ca-cert-file %s/ca.pem "
+      .. "--tls-auth-clients no"):format(port, servers.directory, servers.directory, servers.directory))
+  end)
+  teardown(function()
+    redis.close()
+    servers.stop()
+  end)
+
+  it("is spoken to through it, with the certificate verified", function()
+    assert.equal("PONG / nil|true|tls", inside.body({ port = port, directory = servers.directory }, [[
+      local redis = require "moonmilter.redis"
+      local r = redis.new{ port = P.port, tls = { ca = DIR .. "/ca.pem" } }
+      local other = redis.new{ port = P.port, tls = true }
+      local none, text, code = other:ping()
+      return show(r:ping()) .. " / " .. show(none, text:match "certificate refused" ~= nil, code)
+    ]]))
+  end)
+end)
+
+describe("the loop while Redis hangs", function()
+  setup(function() redis = world.redis() end)
+  teardown(function() redis.close() end)
+
+  it("goes on for everyone else", function()
+    redis.stop()
+    local longest = tonumber(run [[
+      local longest, before = 0, milter.now()
+      local probe = milter.spawn(function()
+        while true do
+          milter.sleep(0.001)
+          local now = milter.now()
+          longest, before = math.max(longest, now - before - 0.001), now
+        end
+      end)
+      r:ping() r:ping()
+      probe:cancel()
+      return ("%.4f"):format(longest)
+    ]])
+    redis.go_on()
+    assert.is_true(longest < 0.05, "the loop stood for " .. longest .. " s") -- below 5 ms on a machine that is not loaded
+  end)
+end)
+
 describe("a Redis with a password", function()
   setup(function() redis = world.redis "--requirepass secret" end)
   teardown(function() redis.close() end)

@@ -1,3 +1,4 @@
+local fake_mta = require "spec.support.fake_mta"
 local inside = require "spec.waiting.run"
 local world = require "spec.waiting.world"
 
@@ -319,6 +320,69 @@ describe("keep-alive pools", function()
       local held = assert(socket.connect(options))
       return show(reused, socket.connect(options))
     ]])
+  end)
+end)
+
+describe("a socket that nobody closes", function()
+  setup(function() servers = world.servers() end)
+  teardown(function() servers.stop() end)
+
+  local function counting(script)
+    local mta = fake_mta.start { script = inside.prelude(servers) .. script }
+    finally(function() mta:close() end)
+    return mta
+  end
+
+  it("ends with the message it was made in", function()
+    local mta = counting [[function on_eom(ctx) ctx.session.kept = talk "echo" end
+      function on_mail(ctx)
+        if ctx.session.kept then ctx:reject(550, "5.7.1", show(ctx.session.kept:send "x")) end
+      end]]
+    mta:begin()
+    local before = world.descriptors()
+    mta:message()
+    assert.equal(before, world.descriptors())
+    assert.equal("550 5.7.1 nil|closed|0|closed", mta:mail().text)
+  end)
+
+  it("ends with the connection when it was made before a message", function()
+    local mta = counting [[function on_connect(ctx) ctx.session.kept = talk "echo" end
+      function on_eom(ctx)
+        ctx.session.kept:send "hello\n"
+        ctx:add_header("X-Heard", (ctx.session.kept:receive()))
+      end]]
+    local before = world.descriptors()
+    mta:begin()
+    assert.same({ "add_header", "X-Heard", "hello" }, mta:message().edits[1])
+    assert.same({ "add_header", "X-Heard", "hello" }, mta:message().edits[1])
+    assert.equal(before + 1, world.descriptors())
+    mta:vanish()
+    assert.equal(before, world.descriptors())
+  end)
+
+  it("is closed by the garbage collector at the latest", function()
+    local mta = counting [[function on_eom(ctx) talk "echo" talk "echo" collectgarbage() collectgarbage() milter.sleep(0.1) end]]
+    mta:begin()
+    mta:mail()
+    mta:rcpt()
+    local before = world.descriptors()
+    mta:feed(fake_mta.packet("E", ""))
+    for _ = 1, 3 do mta.owner:turn(0.02) end
+    assert.is_true(mta:is_waiting())
+    assert.is_true(world.descriptors() <= before + 1)
+    mta:settle()
+  end)
+
+  it("made while scripts load lives as long as they do", function()
+    local mta = counting [[local kept
+      function on_load() kept = talk "echo" end
+      function on_eom(ctx)
+        kept:send "hello\n"
+        ctx:add_header("X-Heard", (kept:receive()))
+      end]]
+    mta:begin()
+    assert.same({ "add_header", "X-Heard", "hello" }, mta:message().edits[1])
+    assert.same({ "add_header", "X-Heard", "hello" }, mta:message().edits[1])
   end)
 end)
 

@@ -47,11 +47,17 @@ function world.servers()
   return servers
 end
 
+function world.free_port()
+  return tonumber(run [[python3 -c 'import socket; s=socket.socket(); s.bind(("127.0.0.1",0)); print(s.getsockname()[1])']])
+end
+
 --- A real redis-server on a port of its own: port, unix, and kill(), stop() (SIGSTOP), go_on(), start(), close().
 function world.redis(options)
   local directory = world.temporary()
-  local port = tonumber(run [[python3 -c 'import socket; s=socket.socket(); s.bind(("127.0.0.1",0)); print(s.getsockname()[1])']])
+  local port = world.free_port()
   local redis = { port = port, unix = directory .. "/redis.sock" }
+  local password = options and options:match "requirepass (%S+)"
+  password = password and "--no-auth-warning -a " .. password or ""
   local function signal(name)
     os.execute(("kill -%s %s 2>/dev/null"):format(name, redis.pid))
   end
@@ -60,7 +66,7 @@ function world.redis(options)
       .. "--enable-debug-command yes %s </dev/null >%s/log 2>&1 & echo $!'"):format(port, redis.unix, directory, options or "",
       directory))
     for _ = 1, 300 do
-      if run(("redis-cli -p %d %s ping 2>/dev/null"):format(port, options and "--no-auth-warning -a secret" or "")) == "PONG" then
+      if run(("redis-cli -p %d %s ping 2>/dev/null"):format(port, password)) == "PONG" then
         return
       end
       os.execute "sleep 0.02"
@@ -78,7 +84,7 @@ function world.redis(options)
     signal "CONT"
   end
   function redis.cli(words)
-    return run(("redis-cli -p %d %s %s"):format(port, options and "--no-auth-warning -a secret" or "", words))
+    return run(("redis-cli -p %d %s %s"):format(port, password, words))
   end
   function redis.close()
     signal "CONT"
