@@ -21,7 +21,7 @@ EXTRA_LIBS = $(shell pkg-config --libs libcares)
 MULTIARCH  = $(shell $(CC) -print-multiarch 2>/dev/null)
 MULTIARCH_CPATH = $(if $(MULTIARCH),/usr/lib/$(MULTIARCH)/lua/5.1/?.so;)
 IDN_LIBS   = $(shell pkg-config --libs libidn2)
-LIBS      = $(LUA_LIBS) $(IDN_LIBS) -lm -ldl $(EXTRA_LIBS)
+LIBS      = $(LUA_LIBS) $(IDN_LIBS) -lcurl -lssl -lcrypto -lm -ldl $(EXTRA_LIBS)
 LINK      = -Wl,--exclude-libs,ALL -Wl,-z,relro,-z,now
 
 COMMANDS := main $(patsubst host/%.c,%,$(wildcard host/command_*.c)) $(patsubst host/%.c,%,$(wildcard host/bench_*.c))
@@ -30,8 +30,10 @@ OBJECTS   = $(SOURCES:host/%.c=$(BUILD)/obj/%.o) $(BUILD)/obj/lua_sources.o
 MAIN_OBJECTS = $(COMMANDS:%=$(BUILD)/obj/%.o)
 LUA_SOURCES := $(wildcard lua/moonmilter/*.lua)
 
-PACKAGES_BUILD := gcc make pkg-config libc6-dev libluajit-5.1-dev luajit libev-dev libc-ares-dev libidn2-dev lua-lpeg
-PACKAGES_TEST  := libmilter-dev lua-busted lua-check luarocks lua-cjson lua-filesystem lua-posix lua-socket miltertest python3
+PACKAGES_BUILD := gcc make pkg-config libc6-dev libluajit-5.1-dev luajit libev-dev libc-ares-dev libcurl4-openssl-dev \
+	libidn2-dev libssl-dev lua-lpeg
+PACKAGES_TEST  := libmilter-dev lua-busted lua-check luarocks lua-cjson lua-filesystem lua-posix lua-socket lua-sec lua-redis \
+	miltertest redis-server redis-tools dnsmasq-base openssl python3
 
 .PHONY: all run test check lint objects asan valgrind install uninstall clean help packages-build packages-test
 
