@@ -12,7 +12,7 @@ local rows = {
   { "io", "ev_stderr listen_spec connection listener worker" },
   { "process", "config_syntax config_key config rights moonmilter host" },
   { "client", "json diff mta mail_file ear dialogue transcript trial" },
-  { "program", "command_check command_try command_send main" },
+  { "program", "command_check command_try command_send command_test main" },
 }
 
 local allowed_ev = { clock = true, connection = true, listener = true, worker = true, host = true }
