@@ -193,3 +193,7 @@ uninstall:
 
 clean:
 	rm -rf $(BUILD)
+
+# ---- measure ----
+
+include spec/bench/bench.mk

@@ -20,7 +20,8 @@ struct mm_connection {
 	bool                   is_feeding;
 	bool                   is_broken;       /* no more bytes can go out */
 	bool                   is_closing;      /* close when all is written */
-	struct mm_buffer       unsent;          /* what the MTA has not taken yet */
+	struct mm_buffer       unsent;          /* what the MTA has not taken at once */
+	size_t                 unsent_at;       /* how much of it has been taken since */
 	ev_tstamp              active_at;       /* loop time of the last byte in or out */
 };
 
@@ -79,9 +80,24 @@ void mm_connections_free(struct mm_connections *all)
 
 /* ---- writing ---- */
 
-static void keep_unsent(struct mm_connection *c, const uint8_t *bytes, size_t n)
+static size_t unsent_size(const struct mm_connection *c)
 {
-	mm_buffer_append(&c->unsent, bytes, n);
+	return c->unsent.size - c->unsent_at;
+}
+
+/* Keeps the shared buffer's bytes from `from` on. Many, a new body of megabytes say, are not copied: the connection takes
+ * the buffer, and the next to write something gets a new one. */
+static void keep_unsent(struct mm_connection *c, size_t from)
+{
+	struct mm_buffer *out = &c->all->out;
+	if (c->unsent.size == 0 && out->size - from > MM_OUTPUT_KEEP) {
+		mm_buffer_free(&c->unsent);
+		c->unsent = *out;
+		c->unsent_at = from;
+		*out = (struct mm_buffer){ 0 };
+	} else {
+		mm_buffer_append(&c->unsent, out->bytes + from, out->size - from);
+	}
 	if (c->unsent.failed)
 		c->is_broken = true;            /* half a reply would be worse than none: the MTA tempfails */
 	else if (!ev_is_active(&c->writable))
@@ -108,11 +124,23 @@ static void flush(struct mm_connection *c)
 				n = 0;
 		}
 		if (!c->is_broken && (size_t)n < out->size)
-			keep_unsent(c, out->bytes + n, out->size - (size_t)n);
+			keep_unsent(c, (size_t)n);
 		c->active_at = ev_now(loop_of(c->all));
 	}
 	mm_buffer_clear(out);
 	mm_buffer_trim(out, MM_OUTPUT_KEEP);
+}
+
+/* Reads as long as there is room for more. */
+static void watch_input(struct mm_connection *c)
+{
+	bool wants = mm_engine_wants_input(c->engine) && unsent_size(c) < MM_PENDING_MAX;
+	if (c->fd < 0 || wants == ev_is_active(&c->readable))
+		return;
+	if (wants)
+		ev_io_start(loop_of(c->all), &c->readable);
+	else
+		ev_io_stop(loop_of(c->all), &c->readable);
 }
 
 /* After anything happened: write, then see whether this is the end. The connection may be gone afterwards. */
@@ -126,15 +154,7 @@ static void settle(struct mm_connection *c)
 		mm_buffer_clear(&c->all->out);
 	}
 	if (!mm_engine_is_finished(c->engine)) {
-		if (c->fd < 0)
-			return;
-		bool wants = mm_engine_wants_input(c->engine) && c->unsent.size < MM_PENDING_MAX;
-		if (wants != ev_is_active(&c->readable)) {
-			if (wants)
-				ev_io_start(loop_of(c->all), &c->readable);
-			else
-				ev_io_stop(loop_of(c->all), &c->readable);
-		}
+		watch_input(c);
 		return;
 	}
 	if (c->fd >= 0 && c->unsent.size > 0 && !c->is_broken) {
@@ -149,20 +169,22 @@ static void on_writable(struct ev_loop *loop, ev_io *w, int events)
 {
 	struct mm_connection *c = w->data;
 	(void)events;
-	ssize_t n = send(c->fd, c->unsent.bytes, c->unsent.size, MSG_NOSIGNAL);
+	ssize_t n = send(c->fd, c->unsent.bytes + c->unsent_at, unsent_size(c), MSG_NOSIGNAL);
 	if (n < 0) {
 		if (errno == EAGAIN || errno == EINTR)
 			return;
 		c->is_broken = true;
 		mm_buffer_clear(&c->unsent);
+		c->unsent_at = 0;
 		settle(c);
 		return;
 	}
 	c->active_at = ev_now(loop);
-	mm_buffer_consume(&c->unsent, (size_t)n);
-	if (c->unsent.size > 0)
+	c->unsent_at += (size_t)n;
+	if (unsent_size(c) > 0)
 		return;
 	mm_buffer_free(&c->unsent);
+	c->unsent_at = 0;
 	ev_io_stop(loop, w);
 	settle(c);
 }
@@ -200,10 +222,18 @@ static void on_readable(struct ev_loop *loop, ev_io *w, int events)
 static void on_wake(void *self)
 {
 	struct mm_connection *c = self;
-	if (c->is_feeding)
+	if (c->is_feeding) {
 		flush(c);               /* progress from inside a handler; feed settles the rest */
-	else
+	} else if (mm_engine_is_waiting(c->engine)) {
+		/* Progress, perhaps from inside a handler that runs on: its session must not end under it. */
+		flush(c);
+		if (c->is_broken && c->fd >= 0)
+			ev_feed_event(loop_of(c->all), &c->readable, EV_READ);
+		else
+			watch_input(c);
+	} else {
 		settle(c);
+	}
 }
 
 void mm_log_outcome(struct mm_log *log, const struct mm_outcome_report *r)
@@ -241,17 +271,21 @@ static void on_report(void *self, const struct mm_outcome_report *r)
 		mm_log_outcome(c->all->log, r);
 }
 
-static void on_fault(void *self, const struct mm_fault *why)
+void mm_log_fault(struct mm_log *log, const struct mm_session *s, const struct mm_fault *why)
 {
-	struct mm_connection *c = self;
-	const struct mm_session *s = mm_engine_session(c->engine);
 	struct mm_log_line line;
-	mm_log_begin(&line, c->all->log, MM_LOG_WARN, "connection_closed");
+	mm_log_begin(&line, log, MM_LOG_WARN, "connection_closed");
 	mm_log_string(&line, "session", s->id);
 	mm_log_string(&line, "mta", s->peer);
 	mm_log_string(&line, "cause", mm_fault_class_name(why->class));
 	mm_log_string(&line, "error", why->text);
 	mm_log_end(&line);
+}
+
+static void on_fault(void *self, const struct mm_fault *why)
+{
+	struct mm_connection *c = self;
+	mm_log_fault(c->all->log, mm_engine_session(c->engine), why);
 }
 
 /* ---- the beginning ---- */

@@ -1,6 +1,7 @@
 /* main.c -- argv only: which command, which options. Everything else is behind moonmilter.h and the command files. */
 #include "moonmilter.h"
 
+#include "command_bench.h"
 #include "command_check.h"
 #include "command_send.h"
 #include "command_test.h"
@@ -28,9 +29,7 @@ static const struct command commands[] = {
 	{ "try",   mm_command_try,   "run a message file through scripts and show verdict and edited message" },
 	{ "send",  mm_command_send,  "act as an MTA towards any milter" },
 	{ "test",  mm_command_test,  "run specs for filters, without an MTA" },
-#ifdef MM_HAVE_BENCH
 	{ "bench", mm_command_bench, "put load on any milter and measure it" },
-#endif
 	{ "help",  command_help,     "this text; help config lists every key of moonmilter.conf" },
 	{ NULL, NULL, NULL },
 };

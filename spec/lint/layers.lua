@@ -11,8 +11,8 @@ local rows = {
   { "script", "lua_sources script_task script_call bind bind_session bind_message bind_action bind_host codec script" },
   { "io", "ev_stderr listen_spec connection listener worker" },
   { "process", "config_syntax config_key config rights moonmilter host" },
-  { "client", "json diff mta mail_file ear dialogue transcript trial" },
-  { "program", "command_check command_try command_send command_test main" },
+  { "client", "json diff mta mail_file ear dialogue transcript trial bench_histogram bench_traffic bench_load bench_usage" },
+  { "program", "command_check command_try command_send command_test command_bench main" },
 }
 
 local allowed_ev = { clock = true, connection = true, listener = true, worker = true, host = true }
