@@ -4,7 +4,8 @@
 -- negotiation knows what a script needs through its helpers.
 local modules = {}
 
-local LOADING = {}
+-- No table: luaL_register() of a C module takes a table it finds under its name for the module, fills it and returns it.
+local LOADING = function() end
 local loading = {} -- names, outermost first
 
 local function cycle(name)
