@@ -26,6 +26,8 @@ int mm_bind_host(struct lua_State *);
 void mm_bind_task(struct lua_State *);
 void mm_bind_dns(struct lua_State *);
 void mm_bind_process(struct lua_State *);
+/* codec.c, the module moonmilter.codec: transfer encodings, charsets, IDNA. Also built alone, as a plain Lua module. */
+int luaopen_moonmilter_codec(struct lua_State *);
 
 /* Pushes { [1] = "SIZE=100", SIZE = "100" } for a list of NUL-ended strings; raw, when given, becomes .raw. */
 void mm_push_params(struct lua_State *, struct mm_text strings, struct mm_text raw);

@@ -70,7 +70,7 @@ static int get_headers(lua_State *L, struct mm_script_session *ss)
 	if (m != NULL && !m->knows_fields)
 		return luaL_error(L, "ctx.headers: the MTA was not asked for the header, because no script seemed to need it; add "
 			"options = { facts = { \"headers\" } } to this script");
-	uint32_t stamp = m != NULL ? m->fields_ever + m->edit_count : 0;
+	uint32_t stamp = m != NULL ? m->fields_changed : 0;
 	if (ss->headers_table != MM_NO_REF && ss->headers_stamp == stamp) {
 		lua_rawgeti(L, LUA_REGISTRYINDEX, ss->headers_table);
 		return 1;

@@ -58,7 +58,6 @@ struct feeder {
 	struct mm_host   *host;                 /* borrowed */
 	struct mm_engine *engine;               /* owned */
 	struct mm_buffer  out;
-	struct mm_fault   fault;
 	struct feeder    *next, *previous;
 };
 
@@ -685,7 +684,7 @@ static void on_feeder_report(void *self, const struct mm_outcome_report *r)
 static void on_feeder_fault(void *self, const struct mm_fault *why)
 {
 	struct feeder *f = self;
-	f->fault = *why;
+	mm_log_fault(&f->host->log, mm_engine_session(f->engine), why);
 }
 
 struct mm_session *mm_session_open(struct mm_host *h, const char *milter, struct mm_error *error)

@@ -301,6 +301,8 @@ static int make_state(lua_State *L)
 	preload_sources(L);
 	lua_pushcfunction(L, open_core);
 	lua_setfield(L, -2, "moonmilter.core");
+	lua_pushcfunction(L, luaopen_moonmilter_codec);
+	lua_setfield(L, -2, "moonmilter.codec");
 	for (const struct mm_script_module *module = m->options->modules; module != NULL && module->name != NULL; module++) {
 		lua_pushcfunction(L, module->open);
 		lua_setfield(L, -2, module->name);
@@ -743,6 +745,7 @@ static void session_close(void *self)
 	mm_timer_stop(&ss->alarm);
 	mm_task_release(&ss->task);
 	mm_verdict_reset(&ss->verdict);
+	mm_edit_mark_free(&ss->mark);
 	if (ss->previous != NULL)
 		ss->previous->next = ss->next;
 	else
@@ -755,6 +758,11 @@ static void session_close(void *self)
 
 /* ---- what a handler said ---- */
 
+static bool is_afterwards(enum mm_stage stage)
+{
+	return stage == MM_STAGE_abort || stage == MM_STAGE_done || stage == MM_STAGE_close;
+}
+
 static void log_script_error(struct mm_script_session *ss, const char *text)
 {
 	struct mm_script *s = ss->script;
@@ -766,14 +774,10 @@ static void log_script_error(struct mm_script_session *ss, const char *text)
 		mm_log_text(&line, "queue_id", queue_id);
 	mm_log_string(&line, "script", s->filters[ss->filter_at].path);
 	mm_log_string(&line, "handler", mm_stage_handler(ss->event.stage));
-	mm_log_string(&line, "verdict", mm_verdict_name(s->settings.on_error));
+	if (!is_afterwards(ss->event.stage) && ss->event.stage != MM_STAGE_negotiate)
+		mm_log_string(&line, "verdict", mm_verdict_name(s->settings.on_error));
 	mm_log_string(&line, "error", text);
 	mm_log_end(&line);
-}
-
-static bool is_afterwards(enum mm_stage stage)
-{
-	return stage == MM_STAGE_abort || stage == MM_STAGE_done || stage == MM_STAGE_close;
 }
 
 static void on_error_verdict(const struct mm_script *s, struct mm_verdict *out)
@@ -785,6 +789,12 @@ static void on_error_verdict(const struct mm_script *s, struct mm_verdict *out)
 		mm_verdict_plain(out, s->settings.on_error);
 }
 
+/* A recipient or an unknown command that is refused leaves the message open (protocol 3.3). */
+static bool ends_message(enum mm_stage stage, enum mm_verdict_kind kind)
+{
+	return stage != MM_STAGE_unknown && (stage != MM_STAGE_rcpt || kind == MM_VERDICT_accept);
+}
+
 /* A failed handler: nothing of what the message was going to be changed by it may leave. */
 static void fail_event(struct mm_script_session *ss, const char *text, struct mm_verdict *out)
 {
@@ -793,9 +803,13 @@ static void fail_event(struct mm_script_session *ss, const char *text, struct mm
 	mm_verdict_reset(out);
 	if (is_afterwards(stage) || stage == MM_STAGE_negotiate)
 		return;
-	if (ss->facts->message != NULL)
-		mm_edits_drop(ss->facts->message);
 	on_error_verdict(ss->script, out);
+	if (ss->facts->message != NULL) {
+		if (ends_message(stage, out->kind))
+			mm_edits_drop(ss->facts->message);
+		else
+			mm_edits_back_to(ss->facts->message, &ss->mark);
+	}
 	if (!(mm_verdict_stages(out->kind) & 1u << stage))
 		mm_verdict_reset(out);
 	snprintf(out->decided_by, sizeof out->decided_by, "on_error (%.30s)", ss->script->filters[ss->filter_at].name);
@@ -977,6 +991,7 @@ static void event_over(struct mm_script_session *ss)
 {
 	ss->has_event = false;
 	ss->deadline_at = 0;
+	mm_edit_mark_free(&ss->mark);
 	if (mm_timer_is_running(&ss->alarm))
 		mm_timer_stop(&ss->alarm);
 }
@@ -1071,6 +1086,12 @@ static enum mm_outcome session_event(void *self, const struct mm_event *event, s
 		ss->has_event = false;
 		return MM_DECIDED;
 	}
+	if ((event->stage == MM_STAGE_rcpt || event->stage == MM_STAGE_unknown) && ss->facts->message != NULL
+	    && !mm_edits_mark(ss->facts->message, &ss->mark)) {
+		fail_event(ss, "out of memory for the edits of this message", out);
+		event_over(ss);
+		return MM_DECIDED;
+	}
 	return run_handlers(ss, out);
 }
 
@@ -1098,10 +1119,14 @@ static void main_resumed(struct mm_task *t, enum mm_run run, struct mm_fault *wh
 static void session_cancel(void *self, enum mm_cancel why)
 {
 	struct mm_script_session *ss = self;
+	struct mm_verdict ignored = { 0 };
 	ss->ending = why;
-	mm_task_cancel(&ss->task, why);
-	mm_verdict_reset(&ss->verdict);
-	ss->has_verdict = false;
+	do {
+		mm_task_cancel(&ss->task, why);
+		mm_verdict_reset(&ss->verdict);
+		ss->has_verdict = false;
+		ss->filter_at++;
+	} while (is_afterwards(ss->event.stage) && run_handlers(ss, &ignored) == MM_WAITING);   /* the others are still told */
 	event_over(ss);
 }
 
@@ -1115,7 +1140,14 @@ static void deadline_passed(struct mm_script_session *ss)
 	mm_verdict_reset(&ss->verdict);
 	ss->has_verdict = false;
 	fail_event(ss, text, &out);
-	event_over(ss);
+	if (is_afterwards(ss->event.stage) || ss->event.stage == MM_STAGE_negotiate) {
+		ss->deadline_at = 0;            /* the other scripts are still told, in their own time */
+		ss->filter_at++;
+		if (run_handlers(ss, &out) == MM_WAITING)
+			return;
+	} else {
+		event_over(ss);
+	}
 	mm_engine_decided(ss->engine, &out);
 }
 

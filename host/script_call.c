@@ -44,6 +44,8 @@ enum mm_run mm_script_call(struct mm_task *t, int argument_count, struct mm_faul
 	int status = lua_resume(t->co, argument_count);
 	s->current = before;
 
+	if (status != LUA_YIELD)
+		mm_task_forget_wait(t);
 	if (status == 0)
 		return MM_RUN_DONE;
 	if (status == LUA_YIELD) {
@@ -72,6 +74,14 @@ static void wait_is_over(struct mm_task *t)
 	t->undo = NULL;
 	t->waits_for = NULL;
 	t->wait_name = NULL;
+}
+
+void mm_task_forget_wait(struct mm_task *t)
+{
+	if (!t->is_waiting)
+		return;
+	t->undo(t);
+	wait_is_over(t);
 }
 
 void mm_task_go_on(struct mm_task *t, int count)

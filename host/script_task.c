@@ -116,10 +116,11 @@ void mm_limit_push(struct mm_task *t, lua_State *L)
 struct mm_task *mm_task_may_wait(lua_State *L, const char *name)
 {
 	struct mm_task *t = mm_task_current(L);
-	if (t == NULL || t->is_waiting) {
+	if (t == NULL) {
 		luaL_error(L, "%s: nobody to wait for: call it from a handler, a script's top level or on_load", name);
 		return NULL;
 	}
+	mm_task_forget_wait(t);
 	if (t->is_cancelled) {
 		mm_task_push_cancel(t, L);
 		return NULL;

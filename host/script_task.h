@@ -160,9 +160,9 @@ struct mm_script_session {
 	struct mm_event           event;        /* being handled */
 	bool                      has_event;
 	unsigned                  filter_at;    /* filter whose handler runs or runs next */
+	struct mm_edit_mark       mark;         /* edits asked for before a recipient's or an unknown command's handlers */
 	struct mm_verdict         verdict;      /* said by a verdict method */
 	bool                      has_verdict;
-	bool                      keeps_running;        /* verdict was said where the handler cannot be ended at once */
 	uint64_t                  accepted_client;      /* filters that are done with the client */
 	uint64_t                  accepted_message;     /* filters that are done with the message */
 	uint64_t                  skipped;              /* filters that want no more of this kind of event */
@@ -208,6 +208,9 @@ int mm_task_push(struct mm_task *, int (*build)(struct lua_State *, void *arg), 
 void mm_task_cancel_soon(struct mm_task *, enum mm_cancel why);
 /* Pushes what a cancelled wait returns to its wrapper: token and reason. */
 void mm_task_push_cancel(struct mm_task *, struct lua_State *);
+/* A wait that never reached the host, because C code stood in the way (a user coroutine that waits inside table.sort), is
+ * undone. Only while the task runs. */
+void mm_task_forget_wait(struct mm_task *);
 const char *mm_cancel_name(enum mm_cancel);     /* "abort". Static. */
 
 /* ---- time limits ---- */

@@ -638,8 +638,7 @@ function Edit:append(part, addition)
   local offset = is_html and html_end(source()) or nil
   local values = {}
   if not stays then
-    local field = part.headers:get "Content-Type"
-    local parsed = header.content_type(field and field.value or "text/plain")
+    local parsed = header.content_type(part.headers:get "Content-Type" or "text/plain")
     parsed.params.charset = "utf-8"
     values["Content-Type"] = header.format_params(parsed, "Content-Type")
   end
@@ -738,7 +737,7 @@ function Edit:apply(ctx)
     return false
   end
   for _, change in ipairs(self.fields) do
-    local field = ctx.headers:get(change.name)
+    local field = ctx.headers:field(change.name)
     if field and change.value then
       field:set(change.value)
     elseif field then

@@ -139,6 +139,11 @@ local function check_options(path, options)
   check_list(path, "needs", options.needs or {}, core.needs)
   check_list(path, "facts", options.facts or {}, facts)
   check_list(path, "macros", options.macros or {})
+  for _, name in ipairs(options.macros or {}) do
+    if not (name:match("^{[%w_]+}$") or name:match("^[%w_]+$")) then
+      file_error(path, 1, ("options.macros: %q is no macro name; names are like i and {auth_authen}"):format(name))
+    end
+  end
   return options
 end
 
