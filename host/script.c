@@ -1148,6 +1148,12 @@ static enum mm_outcome session_event(void *self, const struct mm_event *event, s
 		ss->has_event = false;
 		return MM_DECIDED;
 	}
+	if ((event->stage == MM_STAGE_rcpt || event->stage == MM_STAGE_unknown) && ss->facts->message != NULL
+	    && !mm_edits_mark(ss->facts->message, &ss->mark)) {
+		fail_event(ss, "out of memory for the edits of this message", out);
+		event_over(ss);
+		return MM_DECIDED;
+	}
 	return run_handlers(ss, out);
 }
 
