@@ -22,6 +22,13 @@ void mm_bind_action(struct lua_State *);
 /* Pushes the module moonmilter.core: clock, log, sleep, file reading for the loader. */
 int mm_bind_host(struct lua_State *);
 
+/* Each adds its functions to moonmilter.core, which is on top of the stack. */
+void mm_bind_task(struct lua_State *);
+void mm_bind_dns(struct lua_State *);
+void mm_bind_process(struct lua_State *);
+/* codec.c, the module moonmilter.codec: transfer encodings, charsets, IDNA. Also built alone, as a plain Lua module. */
+int luaopen_moonmilter_codec(struct lua_State *);
+
 /* Pushes { [1] = "SIZE=100", SIZE = "100" } for a list of NUL-ended strings; raw, when given, becomes .raw. */
 void mm_push_params(struct lua_State *, struct mm_text strings, struct mm_text raw);
 static inline struct mm_text mm_text_of(const char *string)

@@ -8,6 +8,7 @@
 #include "bind.h"
 #include "lua_sources.h"
 #include "script_call.h"
+#include "task_group.h"
 
 #include <dirent.h>
 #include <lauxlib.h>
@@ -80,7 +81,8 @@ static bool add_directory(struct path_list *list, const char *directory, struct 
 	closedir(d);
 	if (!ok)
 		return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for the scripts in %s", directory);
-	qsort(list->items + first, list->count - first, sizeof *list->items, by_name);
+	if (list->count > first)
+		qsort(list->items + first, list->count - first, sizeof *list->items, by_name);
 	return true;
 }
 
@@ -150,6 +152,9 @@ static int open_core(lua_State *L)
 {
 	char words[1024];
 	mm_bind_host(L);
+	mm_bind_task(L);
+	mm_bind_dns(L);
+	mm_bind_process(L);
 	lua_pushliteral(L, VERSION_TEXT);
 	lua_setfield(L, -2, "version");
 	/* what options.needs may name */
@@ -296,6 +301,8 @@ static int make_state(lua_State *L)
 	preload_sources(L);
 	lua_pushcfunction(L, open_core);
 	lua_setfield(L, -2, "moonmilter.core");
+	lua_pushcfunction(L, luaopen_moonmilter_codec);
+	lua_setfield(L, -2, "moonmilter.codec");
 	for (const struct mm_script_module *module = m->options->modules; module != NULL && module->name != NULL; module++) {
 		lua_pushcfunction(L, module->open);
 		lua_setfield(L, -2, module->name);
@@ -334,8 +341,12 @@ static void free_filters(struct mm_script *s)
 
 static void script_free(struct mm_script *s)
 {
-	if (s->L != NULL)
+	if (s->L != NULL) {
+		mm_task_group_end(&s->timers, s, NULL, MM_CANCEL_SHUTDOWN);
+		mm_task_group_end(&s->tasks, s, NULL, MM_CANCEL_SHUTDOWN);
 		lua_close(s->L);
+	}
+	mm_timer_stop(&s->runner);
 	free_filters(s);
 	free(s->pool);
 	free(s->load_paths);
@@ -370,6 +381,18 @@ static bool script_make(struct mm_script *s, const struct mm_script_options *o, 
 	return mm_fault_set(why, MM_FAULT_BUG, "the Lua runtime does not start: %s", lua_tostring(s->L, -1));
 }
 
+/* What is ready now; what becomes ready meanwhile has its turn when the loop comes by again. */
+static void run_ready(struct mm_timer *timer)
+{
+	struct mm_script *s = MM_OWNER_OF(timer, struct mm_script, runner);
+	mm_script_retain(s);            /* the last session may end in here */
+	for (unsigned n = s->ready_count; n > 0 && s->ready_count > 0; n--)
+		mm_task_run_ready(s);
+	if (s->ready_count > 0)
+		mm_timer_soon(&s->runner);
+	mm_script_release(s);
+}
+
 struct mm_script *mm_script_new(const struct mm_script_options *o, struct mm_fault *why)
 {
 	struct path_list list = { 0 };
@@ -380,6 +403,7 @@ struct mm_script *mm_script_new(const struct mm_script_options *o, struct mm_fau
 	}
 	s->settings = o->settings;
 	s->references = 1;
+	mm_timer_init(&s->runner, s->settings.clock, run_ready);
 	s->ctx_metatable = s->host_object = s->cancel_token = s->host_token = s->field_factory = MM_NO_REF;
 	if (!collect_paths(o->paths, &list, why) || !script_make(s, o, &list, why)) {
 		free_paths(&list);
@@ -615,6 +639,12 @@ void mm_script_stop_loading(struct mm_script *s)
 
 /* ---- ending ---- */
 
+void mm_script_retire(struct mm_script *s)
+{
+	if (s != NULL)
+		mm_task_group_close(&s->timers, "timer", MM_CANCEL_SHUTDOWN);
+}
+
 static void unload_ended(struct mm_task *t, enum mm_run run, struct mm_fault *why)
 {
 	if (run == MM_RUN_FAILED)
@@ -670,6 +700,7 @@ static void *session_open(void *runtime, struct mm_session *facts, void *engine)
 	ss->engine = engine;
 	ss->ctx = ss->session_table = ss->message_table = ss->client_table = MM_NO_REF;
 	ss->recipients_table = ss->headers_table = MM_NO_REF;
+	ss->ending = MM_CANCEL_ENDED;
 	mm_task_init(&ss->task, s, ss, main_resumed);
 	mm_timer_init(&ss->alarm, s->settings.clock, alarm_fired);
 	ss->next = s->sessions;
@@ -688,6 +719,7 @@ static void session_end_message(void *self)
 {
 	struct mm_script_session *ss = self;
 	lua_State *L = ss->script->L;
+	mm_task_group_end(&ss->message_tasks, ss->script, ss, ss->ending);
 	mm_unref(L, &ss->message_table);
 	mm_unref(L, &ss->recipients_table);
 	mm_unref(L, &ss->headers_table);
@@ -700,6 +732,7 @@ static void session_end_client(void *self)
 {
 	struct mm_script_session *ss = self;
 	session_end_message(ss);
+	mm_task_group_end(&ss->client_tasks, ss->script, ss, ss->ending);
 	mm_ctx_end(ss);
 	ss->accepted_client = 0;
 }
@@ -1038,9 +1071,19 @@ static enum mm_outcome run_handlers(struct mm_script_session *ss, struct mm_verd
 	return MM_DECIDED;
 }
 
+/* What tasks are told that the end of their message or client takes by surprise. */
+static void note_ending(struct mm_script_session *ss, enum mm_stage stage)
+{
+	if (stage == MM_STAGE_abort && ss->ending == MM_CANCEL_ENDED)
+		ss->ending = MM_CANCEL_ABORT;
+	else if (!is_afterwards(stage))
+		ss->ending = MM_CANCEL_ENDED;
+}
+
 static enum mm_outcome session_event(void *self, const struct mm_event *event, struct mm_verdict *out)
 {
 	struct mm_script_session *ss = self;
+	note_ending(ss, event->stage);
 	if (ss->skipped_stage != event->stage) {        /* skip is for one kind of event */
 		ss->skipped_stage = event->stage;
 		ss->skipped = 0;
@@ -1087,6 +1130,7 @@ static void session_cancel(void *self, enum mm_cancel why)
 {
 	struct mm_script_session *ss = self;
 	struct mm_verdict ignored = { 0 };
+	ss->ending = why;
 	do {
 		mm_task_cancel(&ss->task, why);
 		mm_verdict_reset(&ss->verdict);
