@@ -180,14 +180,15 @@ $(BUILD)/moonmilter.pc: Makefile
 
 install: all $(BUILD)/moonmilter.pc
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(INCLUDEDIR) $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(LUADIR)/moonmilter \
-		$(DESTDIR)$(MANDIR) $(DESTDIR)$(DOCDIR)/examples
+		$(DESTDIR)$(MANDIR) $(DESTDIR)$(DOCDIR)/examples $(DESTDIR)$(DOCDIR)/meta
 	install -m 755 $(BUILD)/moonmilter $(DESTDIR)$(PREFIX)/bin/moonmilter
 	install -m 644 host/moonmilter.h $(DESTDIR)$(INCLUDEDIR)/moonmilter.h
 	install -m 644 $(BUILD)/libmoonmilter.a $(DESTDIR)$(LIBDIR)/libmoonmilter.a
 	install -m 755 $(BUILD)/libmoonmilter.so $(DESTDIR)$(LIBDIR)/libmoonmilter.so.0
 	ln -sf libmoonmilter.so.0 $(DESTDIR)$(LIBDIR)/libmoonmilter.so
 	install -m 644 $(BUILD)/moonmilter.pc $(DESTDIR)$(LIBDIR)/pkgconfig/moonmilter.pc
-	install -m 644 lua/moonmilter/*.lua $(DESTDIR)$(LUADIR)/moonmilter/
+	cd lua/moonmilter && find . -name '*.lua' -exec install -D -m 644 {} $(abspath $(DESTDIR)$(LUADIR)/moonmilter)/{} \;
+	install -m 644 lua/meta/*.lua $(DESTDIR)$(DOCDIR)/meta/
 	install -d $(DESTDIR)$(LUADIR)/moonmilter/testing/fake
 	install -m 644 lua/moonmilter/testing/*.lua $(DESTDIR)$(LUADIR)/moonmilter/testing/
 	install -m 644 lua/moonmilter/testing/fake/*.lua $(DESTDIR)$(LUADIR)/moonmilter/testing/fake/

@@ -47,6 +47,11 @@ static int command_help(int argc, char **argv)
 {
 	if (argc > 1 && strcmp(argv[1], "config") == 0)
 		return mm_command_help_config();
+	for (const struct command *c = commands; argc > 1 && c->name != NULL; c++) {
+		char *help[] = { (char *)c->name, (char *)"--help", NULL };
+		if (c->run != command_help && strcmp(argv[1], c->name) == 0)
+			return c->run(2, help);
+	}
 	print_help(stdout);
 	return EX_OK;
 }
