@@ -1,3 +1,5 @@
+-- Errors raised below the runtime's own Lua named its file instead of the script; os.exit ended the host. Since 0.1.0.
+local fake_mta = require "spec.support.fake_mta"
 
 describe("an error of the runtime's own Lua", function()
   it("names the script's line, not the runtime's", function()
