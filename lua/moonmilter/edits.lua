@@ -3,7 +3,8 @@ local kept_body = require "moonmilter.kept_body"
 
 local edits = {}
 
---- Replaces the body. Several calls append to one another. Line ends become CRLF.
+--- Replaces the body. Several calls of one script append to one another; those of a
+-- later script replace what an earlier one has made. Line ends become CRLF.
 ---@param ctx table
 ---@param body string|fun():string?  whole, or an iterator of pieces that may wait
 function edits.replace_body(ctx, body)
