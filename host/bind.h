@@ -24,6 +24,11 @@ void mm_bind_action(struct lua_State *);
 /* Pushes the module moonmilter.core: clock, log, sleep, file reading for the loader. */
 int mm_bind_host(struct lua_State *);
 
+/* Each adds a table of functions to moonmilter.core, which is on top of the stack: core.socket, core.datagram,
+ * core.http. */
+void mm_bind_socket(struct lua_State *);
+void mm_bind_datagram(struct lua_State *);
+void mm_bind_http(struct lua_State *);
 /* Each adds its functions to moonmilter.core, which is on top of the stack. */
 void mm_bind_task(struct lua_State *);
 void mm_bind_dns(struct lua_State *);

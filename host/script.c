@@ -6,9 +6,12 @@
 #include "script.h"
 
 #include "bind.h"
+#include "http.h"
 #include "lua_sources.h"
+#include "pool.h"
 #include "script_call.h"
 #include "task_group.h"
+#include "tls.h"
 
 #include <dirent.h>
 #include <lauxlib.h>
@@ -152,6 +155,9 @@ static int open_core(lua_State *L)
 {
 	char words[1024];
 	mm_bind_host(L);
+	mm_bind_socket(L);
+	mm_bind_datagram(L);
+	mm_bind_http(L);
 	mm_bind_task(L);
 	mm_bind_dns(L);
 	mm_bind_process(L);
@@ -350,8 +356,13 @@ static void script_free(struct mm_script *s)
 	if (s->L != NULL) {
 		mm_task_group_end(&s->timers, s, NULL, MM_CANCEL_SHUTDOWN);
 		mm_task_group_end(&s->tasks, s, NULL, MM_CANCEL_SHUTDOWN);
+		mm_holder_end(&s->holder);
 		lua_close(s->L);
 	}
+	mm_holder_end(&s->holder);      /* finalizers may have opened more */
+	mm_pools_free(s->pools);
+	mm_tls_cache_free(s->tls);
+	mm_http_free(s->http);
 	mm_timer_stop(&s->runner);
 	free_filters(s);
 	free(s->pool);
@@ -729,6 +740,7 @@ static void session_end_message(void *self)
 	lua_State *L = ss->script->L;
 	mm_task_group_end(&ss->message_tasks, ss->script, ss, ss->ending);
 	mm_kept_bodies_close(ss);
+	mm_holder_end(&ss->message_holder);
 	mm_unref(L, &ss->message_table);
 	mm_unref(L, &ss->recipients_table);
 	mm_unref(L, &ss->headers_table);
@@ -742,6 +754,7 @@ static void session_end_client(void *self)
 	struct mm_script_session *ss = self;
 	session_end_message(ss);
 	mm_task_group_end(&ss->client_tasks, ss->script, ss, ss->ending);
+	mm_holder_end(&ss->client_holder);
 	mm_ctx_end(ss);
 	ss->accepted_client = 0;
 }

@@ -10,11 +10,15 @@
 #include "bounds.h"
 #include "clock.h"
 #include "engine.h"
+#include "holding.h"
 #include "log.h"
 
 struct lua_State;
 struct mm_script;
 struct mm_script_session;
+struct mm_pools;
+struct mm_tls_cache;
+struct mm_http;
 struct mm_spawned;
 struct mm_children;
 struct mm_deferred;
@@ -137,6 +141,11 @@ struct mm_script {
 	void             *loaded_self;
 	char             *load_paths;           /* owned: list of files, NUL after each */
 	struct mm_script_session *sessions;     /* list of all open ones */
+
+	struct mm_holder  holder;               /* what was opened while loading, or by nobody's task */
+	struct mm_pools  *pools;                /* owned; each NULL until it is asked for */
+	struct mm_tls_cache *tls;
+	struct mm_http   *http;
 };
 
 /* A session as its scripts see it. */
@@ -174,6 +183,8 @@ struct mm_script_session {
 	uint64_t                  skipped;              /* filters that want no more of this kind of event */
 	enum mm_stage             skipped_stage;
 
+	struct mm_holder          message_holder;       /* sockets and requests that end with the message */
+	struct mm_holder          client_holder;        /* and with the client */
 	struct mm_task_group      message_tasks;
 	struct mm_task_group      client_tasks;
 	enum mm_cancel            ending;       /* what its tasks will be told when they are ended */
@@ -191,6 +202,8 @@ void mm_task_release(struct mm_task *);
 struct mm_task *mm_task_current(struct lua_State *);
 struct mm_script *mm_script_of(struct lua_State *);
 void mm_script_mark(struct lua_State *, struct mm_script *);    /* once, when the state is made */
+/* Who holds what is opened now: the message or the client of the current task, or the generation. */
+struct mm_holder *mm_task_holder(struct mm_script *);
 
 /* ---- waiting ----
  * A primitive checks its arguments (it may raise), calls mm_task_may_wait(), starts its operation, then returns

@@ -3,32 +3,32 @@ local kept_body = require "moonmilter.kept_body"
 
 local edits = {}
 
---- Replaces the body. Several calls of one script append to one another; those of a
--- later script replace what an earlier one has made. Line ends become CRLF.
+local function check_piece(piece)
+  if type(piece) ~= "string" then
+    error(("replace_body: a piece is a %s; give strings"):format(type(piece)), 3)
+  end
+end
+
+--- Replaces the body. Several calls of one script append to one another; those of a later script replace what an earlier one
+--- has made. Line ends become CRLF.
 ---@param ctx table
 ---@param body string|fun():string?  whole, or an iterator of pieces that may wait
 function edits.replace_body(ctx, body)
-  local function put(piece)
-    if type(piece) ~= "string" then
-      error(("replace_body: a piece is a %s; give strings"):format(type(piece)), 3)
+  local pieces = { body }
+  if type(body) == "function" then
+    pieces = {} -- all before the first is queued: an iterator that fails leaves no half body
+    for piece in body do
+      check_piece(piece)
+      pieces[#pieces + 1] = piece
     end
+    pieces[1] = pieces[1] or ""
+  end
+  check_piece(pieces[1])
+  for _, piece in ipairs(pieces) do
     local err = ctx:_replace_body_piece(piece)
     if err then
-      error("replace_body: " .. err, 3)
+      error("replace_body: " .. err, 2)
     end
-  end
-  if type(body) ~= "function" then
-    return put(body)
-  end
-  local pieces = {} -- all before the first is queued: an iterator that fails leaves no half body
-  for piece in body do
-    pieces[#pieces + 1] = piece
-  end
-  if #pieces == 0 then
-    pieces[1] = ""
-  end
-  for _, piece in ipairs(pieces) do
-    put(piece)
   end
 end
 

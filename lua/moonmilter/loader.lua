@@ -4,6 +4,8 @@ local core = require "moonmilter.core"
 local chunk = require "moonmilter.chunk"
 local coroutines = require "moonmilter.coroutines"
 local log = require "moonmilter.log"
+local luasec = require "moonmilter.luasec"
+local luasocket = require "moonmilter.luasocket"
 local macros = require "moonmilter.macros"
 local modules = require "moonmilter.modules"
 local suggest = require "moonmilter.suggest"
@@ -313,6 +315,8 @@ end
 function loader.load(paths, host)
   coroutines.install()
   modules.install()
+  luasocket.install()
+  luasec.install()
   _G.print = script_print
   local module_strings, module_methods = {}, {}
   modules.on_load = function(name, fn)
