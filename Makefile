@@ -148,7 +148,7 @@ objects: $(OBJECTS) $(MAIN_OBJECTS)
 
 # In-process specs again with AddressSanitizer and UndefinedBehaviorSanitizer; Lua's memory comes from malloc then, so that
 # a use after free in the Lua row is seen too.
-ASAN_SPECS ?= spec/host spec/engine spec/script spec/examples
+ASAN_SPECS ?= spec/host spec/engine spec/script spec/examples spec/mail
 asan: packages-build packages-test
 	@$(MAKE) --no-print-directory BUILD=build/asan CFLAGS="-O1 -g -fno-omit-frame-pointer" \
 		SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined" all

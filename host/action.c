@@ -545,6 +545,12 @@ static void append_lines(struct mm_message *m, const char *p, const char *end)
 	mm_buffer_append(b, copied, (size_t)(end - copied) - m->body_ends_in_cr);
 }
 
+void mm_edit_restart_body(struct mm_message *m)
+{
+	mm_buffer_clear(&m->new_body);
+	m->body_ends_in_cr = false;
+}
+
 bool mm_edit_replace_body(struct mm_message *m, const struct mm_grants *g, struct mm_text piece, size_t body_max,
 	struct mm_fault *why)
 {

@@ -170,6 +170,7 @@ struct mm_script_session {
 	int                       kept_bodies;  /* table by filter: what ctx:body{} keeps of this message */
 	uint64_t                  keeps_body;   /* filters that keep it */
 	uint64_t                  skips_body;   /* of these: filters whose on_body wants no more of it */
+	unsigned                  body_replaced_by;     /* filter whose replace_body came last, when the message replaces_body */
 
 	struct mm_event           event;        /* being handled */
 	bool                      has_event;

@@ -329,8 +329,8 @@ function loader.load(paths, host)
         module_strings[text] = true
       end
       local found, methods = pcall(chunk.methods, fn)
-      for name in pairs(found and methods or {}) do
-        module_methods[name] = true
+      for method in pairs(found and methods or {}) do
+        module_methods[method] = true
       end
     end
   end
