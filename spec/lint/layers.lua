@@ -9,7 +9,8 @@ local rows = {
   { "model", "macro message verdict action session" },
   { "engine", "runtime engine" },
   { "outside", "dns_answer dns child" },
-  { "script", "lua_sources script_task script_call task_group bind bind_session bind_message bind_action bind_host bind_task bind_dns bind_process codec script" },
+  { "script", "lua_sources script_task script_call task_group bind bind_session bind_message bind_action bind_host "
+    .. "bind_task bind_dns bind_process codec script" },
   { "io", "ev_stderr listen_spec connection listener worker" },
   { "process", "config_syntax config_key config rights moonmilter host" },
   { "client", "json diff mta mail_file dialogue transcript trial bench_histogram bench_traffic bench_load bench_usage" },
