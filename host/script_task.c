@@ -36,6 +36,17 @@ struct mm_task *mm_task_current(lua_State *L)
 	return mm_script_of(L)->current;
 }
 
+struct mm_holder *mm_task_holder(struct mm_script *s)
+{
+	const struct mm_task *t = s->current;
+	struct mm_script_session *ss = t != NULL ? t->session : NULL;
+	if (ss == NULL)
+		return &s->holder;
+	if (t->group != NULL)           /* a spawned task's things end with the task's owner */
+		return t->group == &ss->message_tasks ? &ss->message_holder : &ss->client_holder;
+	return ss->facts->message != NULL ? &ss->message_holder : &ss->client_holder;
+}
+
 void mm_task_init(struct mm_task *t, struct mm_script *s, struct mm_script_session *session,
 	void (*resumed)(struct mm_task *, enum mm_run, struct mm_fault *))
 {

@@ -10,11 +10,15 @@
 #include "bounds.h"
 #include "clock.h"
 #include "engine.h"
+#include "holding.h"
 #include "log.h"
 
 struct lua_State;
 struct mm_script;
 struct mm_script_session;
+struct mm_pools;
+struct mm_tls_cache;
+struct mm_http;
 struct mm_spawned;
 struct mm_children;
 struct mm_deferred;
@@ -108,6 +112,7 @@ struct mm_script {
 	uint64_t          client_filters;       /* filters with a handler for any event of a session */
 	uint64_t          message_filters;      /* filters with a handler for any event of a message */
 	uint64_t          stage_filters[MM_STAGE_COUNT];        /* filters with a handler for the stage */
+	bool              counts_body;          /* a script reads ctx.body_size: no piece may be skipped */
 	struct mm_wanted  wanted;
 	char             *macro_lists[MM_MACRO_SET_COUNT];      /* owned, borrowed by wanted */
 	bool              is_loaded;
@@ -129,12 +134,18 @@ struct mm_script {
 	int               cancel_token;         /* what a cancelled wait returns to its wrapper */
 	int               host_token;           /* what a wait yields, so that user coroutines pass it on */
 	int               field_factory;        /* moonmilter.fields: makes ctx.headers */
+	int               feed_kept_body;       /* of moonmilter.kept_body */
 
 	struct mm_task    load_task;
 	void            (*loaded)(void *self, bool ok, const struct mm_fault *why);
 	void             *loaded_self;
 	char             *load_paths;           /* owned: list of files, NUL after each */
 	struct mm_script_session *sessions;     /* list of all open ones */
+
+	struct mm_holder  holder;               /* what was opened while loading, or by nobody's task */
+	struct mm_pools  *pools;                /* owned; each NULL until it is asked for */
+	struct mm_tls_cache *tls;
+	struct mm_http   *http;
 };
 
 /* A session as its scripts see it. */
@@ -156,6 +167,9 @@ struct mm_script_session {
 	uint32_t                  recipients_synced;
 	int                       headers_table;
 	uint32_t                  headers_stamp;
+	int                       kept_bodies;  /* table by filter: what ctx:body{} keeps of this message */
+	uint64_t                  keeps_body;   /* filters that keep it */
+	uint64_t                  skips_body;   /* of these: filters whose on_body wants no more of it */
 
 	struct mm_event           event;        /* being handled */
 	bool                      has_event;
@@ -168,6 +182,8 @@ struct mm_script_session {
 	uint64_t                  skipped;              /* filters that want no more of this kind of event */
 	enum mm_stage             skipped_stage;
 
+	struct mm_holder          message_holder;       /* sockets and requests that end with the message */
+	struct mm_holder          client_holder;        /* and with the client */
 	struct mm_task_group      message_tasks;
 	struct mm_task_group      client_tasks;
 	enum mm_cancel            ending;       /* what its tasks will be told when they are ended */
@@ -185,6 +201,8 @@ void mm_task_release(struct mm_task *);
 struct mm_task *mm_task_current(struct lua_State *);
 struct mm_script *mm_script_of(struct lua_State *);
 void mm_script_mark(struct lua_State *, struct mm_script *);    /* once, when the state is made */
+/* Who holds what is opened now: the message or the client of the current task, or the generation. */
+struct mm_holder *mm_task_holder(struct mm_script *);
 
 /* ---- waiting ----
  * A primitive checks its arguments (it may raise), calls mm_task_may_wait(), starts its operation, then returns
