@@ -224,10 +224,16 @@ void mm_worker_prepare(struct mm_worker *w, const struct mm_script_options *opti
 	load_next(w);
 }
 
-void mm_worker_commit(struct mm_worker *w)
+/* Timers stop; sessions go on. */
+static void retire_current(struct mm_worker *w)
 {
 	for (unsigned i = 0; w->current != NULL && i < w->options.milter_count; i++)
 		mm_script_retire(w->current[i]);
+}
+
+void mm_worker_commit(struct mm_worker *w)
+{
+	retire_current(w);
 	release_all(w, &w->current);    /* sessions hold on to theirs */
 	w->current = w->prepared;
 	w->prepared = NULL;
@@ -275,6 +281,7 @@ void mm_worker_drain(struct mm_worker *w)
 {
 	w->is_draining = true;
 	pause_all(w);
+	retire_current(w);
 	if (w->connections.count == 0 && w->options.drained != NULL)
 		w->options.drained(w->options.self);
 }
