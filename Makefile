@@ -17,24 +17,29 @@ ALL_CFLAGS = -std=c11 -D_GNU_SOURCE $(WARNINGS) $(CFLAGS) $(SANITIZE) -fPIC -fvi
 
 LUA_CFLAGS = $(shell pkg-config --cflags luajit)
 LUA_LIBS   = $(shell pkg-config --libs luajit)
+EXTRA_LIBS = $(shell pkg-config --libs libcares)
 MULTIARCH  = $(shell $(CC) -print-multiarch 2>/dev/null)
 MULTIARCH_CPATH = $(if $(MULTIARCH),/usr/lib/$(MULTIARCH)/lua/5.1/?.so;)
-LIBS      = $(LUA_LIBS) -lm -ldl -pthread $(EXTRA_LIBS)
+IDN_LIBS   = $(shell pkg-config --libs libidn2)
+LIBS      = $(LUA_LIBS) $(IDN_LIBS) -lcurl -lssl -lcrypto -lm -ldl -pthread $(EXTRA_LIBS)
 LINK      = -Wl,--exclude-libs,ALL -Wl,-z,relro,-z,now
 
 COMMANDS := main $(patsubst host/%.c,%,$(wildcard host/command_*.c)) $(patsubst host/%.c,%,$(wildcard host/bench_*.c))
-SOURCES  := $(filter-out $(COMMANDS:%=host/%.c) host/codec.c,$(wildcard host/*.c))
+SOURCES  := $(filter-out $(COMMANDS:%=host/%.c),$(wildcard host/*.c))
 OBJECTS   = $(SOURCES:host/%.c=$(BUILD)/obj/%.o) $(BUILD)/obj/lua_sources.o
 MAIN_OBJECTS = $(COMMANDS:%=$(BUILD)/obj/%.o)
 # lua/moonmilter/testing/ runs in busted, outside of the host: it is not part of the library
 LUA_SOURCES := $(wildcard lua/moonmilter/*.lua)
 
-PACKAGES_BUILD := gcc make pkg-config libc6-dev libluajit-5.1-dev luajit libev-dev lua-lpeg
-PACKAGES_TEST  := libmilter-dev lua-busted lua-check luarocks lua-cjson lua-filesystem lua-posix lua-socket miltertest
+PACKAGES_BUILD := gcc make pkg-config libc6-dev libluajit-5.1-dev luajit libev-dev libc-ares-dev libcurl4-openssl-dev \
+	libidn2-dev libssl-dev lua-lpeg
+PACKAGES_TEST  := libmilter-dev lua-busted lua-check luarocks lua-cjson lua-filesystem lua-posix lua-socket lua-sec lua-redis \
+	miltertest redis-server redis-tools dnsmasq-base openssl python3
 
 .PHONY: all run test check lint objects asan valgrind install uninstall clean help packages-build packages-test
 
-all: $(BUILD)/moonmilter $(BUILD)/libmoonmilter.a $(BUILD)/libmoonmilter.so $(BUILD)/test/libmoonmilter_test.so
+all: $(BUILD)/moonmilter $(BUILD)/libmoonmilter.a $(BUILD)/libmoonmilter.so $(BUILD)/test/libmoonmilter_test.so \
+	$(BUILD)/lua/moonmilter/codec.so
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -109,6 +114,11 @@ $(BUILD)/test/libmoonmilter_test.so: $(SOURCES) $(BUILD)/lua_sources.c $(BUILD)/
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -fvisibility=default -Ihost -shared -Wl,--version-script,host/libmoonmilter_test.map -o $@ $(SOURCES) $(BUILD)/lua_sources.c $(BUILD)/ev.o $(LIBS)
 
+# The C half of the mail modules once more, as a plain Lua module: they work outside of the host too (docs/mail-codec.md).
+$(BUILD)/lua/moonmilter/codec.so: host/codec.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -shared -o $@ $< $(IDN_LIBS)
+
 # C modules of scripts take lua_* from the process: LuaJIT is linked as a shared library.
 $(BUILD)/moonmilter: $(MAIN_OBJECTS) $(BUILD)/libmoonmilter.a $(BUILD)/ev.o
 	$(CC) $(SANITIZE) $(LINK) -o $@ $(MAIN_OBJECTS) $(BUILD)/ev.o $(BUILD)/libmoonmilter.a $(LIBS)
@@ -142,7 +152,7 @@ ASAN_SPECS ?= spec/host spec/engine spec/script spec/examples
 asan: packages-build packages-test
 	@$(MAKE) --no-print-directory BUILD=build/asan CFLAGS="-O1 -g -fno-omit-frame-pointer" \
 		SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined" all
-	@MOONMILTER_TESTLIB=build/asan/test/libmoonmilter_test.so MOONMILTER=build/asan/moonmilter \
+	@MOONMILTER_BUILD=build/asan MOONMILTER_TESTLIB=build/asan/test/libmoonmilter_test.so MOONMILTER=build/asan/moonmilter \
 		ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) \
 		spec/run $(wildcard $(ASAN_SPECS))
 
@@ -165,7 +175,7 @@ DOCDIR     = $(PREFIX)/share/doc/moonmilter
 
 $(BUILD)/moonmilter.pc: Makefile
 	@mkdir -p $(@D)
-	@printf 'prefix=%s\nincludedir=%s\nlibdir=%s\n\nName: moonmilter\nDescription: host for milters written in Lua\nVersion: %s\nRequires.private: luajit\nLibs: -L$${libdir} -lmoonmilter\nLibs.private: -l:libev.a -lm -ldl -pthread %s\nCflags: -I$${includedir}\n' \
+	@printf 'prefix=%s\nincludedir=%s\nlibdir=%s\n\nName: moonmilter\nDescription: host for milters written in Lua\nVersion: %s\nRequires.private: luajit libidn2\nLibs: -L$${libdir} -lmoonmilter\nLibs.private: -l:libev.a -lm -ldl -pthread %s\nCflags: -I$${includedir}\n' \
 		"$(PREFIX)" "$(INCLUDEDIR)" "$(LIBDIR)" "$(VERSION)" "$(EXTRA_LIBS)" > $@
 
 install: all $(BUILD)/moonmilter.pc

@@ -3,8 +3,8 @@
 local address = require "moonmilter.address"
 
 function on_eom(ctx)
-  local from = ctx.headers:get "From"
-  if not from or ctx.headers:get("From", 2) then
+  local from = ctx.headers:field "From"
+  if not from or ctx.headers:field("From", 2) then
     return ctx:reject(550, "5.6.0", "exactly one From field is required (RFC 5322 3.6)")
   end
   local author, why = address.parse(from.value)

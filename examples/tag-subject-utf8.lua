@@ -4,7 +4,7 @@ local header = require "moonmilter.header"
 local TAG = "[außen] "
 
 function on_eom(ctx)
-  local subject = ctx.headers:get "Subject"
+  local subject = ctx.headers:field "Subject"
   if not subject then
     ctx:add_header("Subject", header.encode(TAG .. "(kein Betreff)"))
     return

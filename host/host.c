@@ -275,13 +275,31 @@ static void tell_waiters(struct mm_host *h, bool ok, const struct mm_fault *why)
 
 static void begin_load(struct mm_host *h, const struct mm_config *c);
 
+static bool set_dns(struct mm_host *h, struct mm_fault *why)
+{
+	const char **servers = calloc(h->config.dns_servers.count + 1, sizeof *servers);
+	if (servers == NULL)
+		return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for the list of name servers");
+	for (size_t i = 0; i < h->config.dns_servers.count; i++)
+		servers[i] = h->config.dns_servers.items[i];
+	struct mm_dns_settings settings = {
+		.servers = servers, .timeout = h->config.dns_timeout, .cache_max = h->config.dns_cache,
+	};
+	bool ok = mm_worker_set_dns(h->worker, &settings, why);
+	free(servers);
+	return ok;
+}
+
 static void on_reloaded(struct mm_host *h)
 {
+	struct mm_fault why;
 	mm_config_free(&h->config);
 	h->config = h->next_config;
 	h->next_config = (struct mm_config){ 0 };
 	h->log.level = (enum mm_log_level)h->config.log_level;
 	h->log.is_json = h->config.log_format == MM_CONFIG_LOG_JSON;
+	if (!set_dns(h, &why))
+		mm_log_say(&h->log, MM_LOG_ERROR, "reload", "%s; name servers stay as they were", why.text);
 }
 
 static void on_prepared(void *self, bool ok, const struct mm_fault *why)
@@ -480,7 +498,7 @@ static bool make_worker(struct mm_host *h, struct mm_fault *why)
 	if (h->config.record != NULL && !h->options.no_sockets)
 		o.record = &record;
 	h->worker = mm_worker_new(&o, why);
-	return h->worker != NULL;
+	return h->worker != NULL && set_dns(h, why);
 }
 
 static bool make(struct mm_host *h, struct mm_fault *why)

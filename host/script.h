@@ -27,6 +27,8 @@ struct mm_script *mm_script_new(const struct mm_script_options *, struct mm_faul
 void mm_script_load(struct mm_script *, void (*done)(void *self, bool ok, const struct mm_fault *why), void *self);
 /* Stops a load that waits; done is not called. */
 void mm_script_stop_loading(struct mm_script *);
+/* The next generation takes over: timers stop, sessions go on. */
+void mm_script_retire(struct mm_script *);
 void mm_script_retain(struct mm_script *);
 void mm_script_release(struct mm_script *);
 /* What engines of new sessions get. */

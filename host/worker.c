@@ -1,5 +1,8 @@
 #include "worker.h"
 
+#include "bounds.h"
+#include "child.h"
+
 #include <ev.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +21,8 @@ struct watch {
 struct mm_worker {
 	struct mm_worker_options options;
 	struct mm_clock          clock;
+	struct mm_dns           *dns;           /* owned: outlives every generation */
+	struct mm_children       children;      /* likewise */
 	struct mm_connections    connections;
 	struct mm_script       **current;       /* owned references, one a milter; NULL before the first commit */
 	struct mm_script       **prepared;      /* owned references */
@@ -94,6 +99,7 @@ static void on_sweep(struct ev_loop *loop, ev_timer *timer, int events)
 
 struct mm_worker *mm_worker_new(const struct mm_worker_options *o, struct mm_fault *why)
 {
+	static const struct mm_dns_settings dns = { .timeout = MM_DNS_TIMEOUT, .cache_max = MM_DNS_CACHE_MAX };
 	struct mm_worker *w = calloc(1, sizeof *w);
 	if (w == NULL || !mm_connections_init(&w->connections, o->loop, o->log)) {
 		free(w);
@@ -108,6 +114,13 @@ struct mm_worker *mm_worker_new(const struct mm_worker_options *o, struct mm_fau
 	w->options = *o;
 	w->options.record = NULL;
 	w->clock.loop = o->loop;
+	mm_children_init(&w->children, &w->clock);
+	w->dns = mm_dns_new(&w->clock, &dns, why);
+	if (w->dns == NULL) {
+		mm_connections_free(&w->connections);
+		free(w);
+		return NULL;
+	}
 	w->connections.times = o->times;
 	w->connections.on_close = on_connection_closed;
 	w->connections.self = w;
@@ -118,6 +131,11 @@ struct mm_worker *mm_worker_new(const struct mm_worker_options *o, struct mm_fau
 	ev_timer_start(loop_of(w), &w->sweep);
 	ev_unref(loop_of(w));           /* the sweep alone keeps no loop running */
 	return w;
+}
+
+bool mm_worker_set_dns(struct mm_worker *w, const struct mm_dns_settings *settings, struct mm_fault *why)
+{
+	return mm_dns_configure(w->dns, settings, why);
 }
 
 static void release_all(struct mm_worker *w, struct mm_script ***scripts)
@@ -145,6 +163,8 @@ void mm_worker_free(struct mm_worker *w)
 	mm_connections_free(&w->connections);
 	mm_worker_discard(w);
 	release_all(w, &w->current);
+	mm_dns_free(w->dns);
+	mm_children_end(&w->children);
 	free(w);
 }
 
@@ -198,6 +218,8 @@ void mm_worker_prepare(struct mm_worker *w, const struct mm_script_options *opti
 	for (unsigned i = 0; i < w->options.milter_count; i++) {
 		struct mm_script_options o = options[i];
 		o.settings.clock = &w->clock;
+		o.settings.dns = w->dns;
+		o.settings.children = &w->children;
 		o.settings.log = w->options.log;
 		w->prepared[i] = mm_script_new(&o, &why);
 		if (w->prepared[i] == NULL) {
@@ -210,6 +232,8 @@ void mm_worker_prepare(struct mm_worker *w, const struct mm_script_options *opti
 
 void mm_worker_commit(struct mm_worker *w)
 {
+	for (unsigned i = 0; w->current != NULL && i < w->options.milter_count; i++)
+		mm_script_retire(w->current[i]);
 	release_all(w, &w->current);    /* sessions hold on to theirs */
 	w->current = w->prepared;
 	w->prepared = NULL;

@@ -37,6 +37,7 @@ build = {
     },
     ["moonmilter.datetime"] = "lua/moonmilter/datetime.lua",
     ["moonmilter.encoded_word"] = "lua/moonmilter/encoded_word.lua",
+    ["moonmilter.fields"] = "lua/moonmilter/fields.lua",
     ["moonmilter.header"] = "lua/moonmilter/header.lua",
     ["moonmilter.mime"] = "lua/moonmilter/mime.lua",
     ["moonmilter.scan"] = "lua/moonmilter/scan.lua",

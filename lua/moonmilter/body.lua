@@ -26,18 +26,33 @@ local over_choices = { truncate = true, accept = true, tempfail = true, reject =
 local Body = {}
 Body.__index = Body
 
+--- What is wrong with options, or nil.
+---@param options table
+---@return string|nil text
+function body.check_options(options)
+  if type(options) ~= "table" then
+    return ("options are a %s; a table is expected"):format(type(options))
+  end
+  for name, value in pairs(options) do
+    if known_options[name] ~= type(value) then
+      return ("option %s = %s; %s"):format(tostring(name), tostring(value),
+        known_options[name] and "expected a " .. known_options[name] or "there is no such option")
+    elseif known_options[name] == "number" and not (value >= 0) then
+      return ("option %s = %s; bytes, 0 or more"):format(name, tostring(value))
+    end
+  end
+  if options.over and not over_choices[options.over] then
+    return ("over = \"%s\"; use truncate, accept, tempfail or reject"):format(options.over)
+  end
+end
+
 ---@param options? moonmilter.BodyOptions
 ---@return moonmilter.Body
 function body.new(options)
   options = options or {}
-  for name, value in pairs(options) do
-    if known_options[name] ~= type(value) then
-      error(("body: option %s = %s; %s"):format(tostring(name), tostring(value),
-        known_options[name] and "expected a " .. known_options[name] or "there is no such option"), 2)
-    end
-  end
-  if options.over and not over_choices[options.over] then
-    error(("body: over = \"%s\"; use truncate, accept, tempfail or reject"):format(options.over), 2)
+  local why = body.check_options(options)
+  if why then
+    error("body: " .. why, 2)
   end
   return setmetatable({
     max_memory = options.max_memory or MAX_MEMORY, max_size = options.max_size or math.huge,
@@ -46,8 +61,20 @@ function body.new(options)
   }, Body)
 end
 
+-- A file without a name, which nobody else can open: made with mode 0600 in /tmp, unlinked at once. "e" is O_CLOEXEC, which
+-- io.tmpfile lacks: programs that a script starts must not inherit other people's mail.
+local function temporary_file()
+  local made, name = pcall(os.tmpname)
+  if not made then
+    return nil, name
+  end
+  local file, why = io.open(name, "w+be")
+  os.remove(name)
+  return file, why
+end
+
 local function spill(self)
-  local file, why = io.tmpfile() -- created unlinked, mode 0600
+  local file, why = temporary_file()
   if not file then
     return nil, "body: no temporary file: " .. tostring(why), "tempfail"
   end
@@ -67,6 +94,9 @@ end
 ---@return string|nil text
 ---@return "accept"|"tempfail"|"reject"|nil verdict  past max_size: `over`; "tempfail" too when the disk fails
 function Body:feed(chunk)
+  if self.is_closed then
+    error("feed: the body was closed", 2)
+  end
   if self.is_finished then
     error("feed: the body was finished before", 2)
   end
@@ -121,10 +151,10 @@ function Body:finish()
 end
 
 local function check_readable(self, what)
-  if not self.is_finished then
+  if self.is_closed then
+    error(what .. ": the body is closed; it lasts as long as its message", 3)
+  elseif not self.is_finished then
     error(what .. ": the body is not finished; read it at end of message", 3)
-  elseif self.is_closed then
-    error(what .. ": the body was closed", 3)
   end
 end
 
@@ -638,8 +668,7 @@ function Edit:append(part, addition)
   local offset = is_html and html_end(source()) or nil
   local values = {}
   if not stays then
-    local field = part.headers:get "Content-Type"
-    local parsed = header.content_type(field and field.value or "text/plain")
+    local parsed = header.content_type(part.headers:get "Content-Type" or "text/plain")
     parsed.params.charset = "utf-8"
     values["Content-Type"] = header.format_params(parsed, "Content-Type")
   end
@@ -738,7 +767,7 @@ function Edit:apply(ctx)
     return false
   end
   for _, change in ipairs(self.fields) do
-    local field = ctx.headers:get(change.name)
+    local field = ctx.headers:field(change.name)
     if field and change.value then
       field:set(change.value)
     elseif field then

@@ -8,6 +8,7 @@ local authres = require "moonmilter.authres"
 local charset = require "moonmilter.charset"
 local datetime = require "moonmilter.datetime"
 local encoded_word = require "moonmilter.encoded_word"
+local fields = require "moonmilter.fields"
 local token = require "moonmilter.token"
 
 local header = {}
@@ -644,28 +645,25 @@ end
 -- ---------------------------------------------------------------------------------------------------------------
 -- Fields that parse and edit themselves
 
----@class moonmilter.Field
----@field name  string  as it stands in the message
----@field value string  as the MTA delivers it: folds as LF, no leading blank
----@field raw   string  the bytes of value, leading blank included where the MTA tells it
-local Field = {}
-Field.__index = Field
+-- How a field is read: `self` is anything with name and value, so the host's fields (moonmilter.fields) use these too.
+local reading = {}
+header.reading = reading
 
 --- Decoded text: folds undone, encoded words decoded, UTF-8.
 ---@return string
-function Field:text()
+function reading:text()
   return encoded_word.decode(self.value)
 end
 
 --- Mailboxes, groups opened. Lenient unless told otherwise; faults are in `.errors` (see moonmilter.address).
 ---@param options? { mode: "lenient"|"strict" }
 ---@return moonmilter.Mailbox[]|nil, string|nil, integer|nil, string|nil
-function Field:addresses(options)
+function reading:addresses(options)
   return address.mailboxes(self.value, options)
 end
 
 ---@return moonmilter.Date|nil, string|nil, integer|nil
-function Field:date()
+function reading:date()
   local kind = kind_of[self.name:lower()]
   if kind and kind.parse == header.received then
     local date = header.received(self.value).date
@@ -675,7 +673,7 @@ function Field:date()
 end
 
 ---@return moonmilter.Parameters
-function Field:params()
+function reading:params()
   if self.name:lower() == "content-type" then
     return header.content_type(self.value)
   end
@@ -683,8 +681,15 @@ function Field:params()
 end
 
 --- As header.parse.
-function Field:parsed()
+function reading:parsed()
   return header.parse(self.name, self.value)
+end
+
+-- A field outside of a session: moonmilter.Field with edits of its own.
+local Field = {}
+Field.__index = Field
+for name, method in pairs(reading) do
+  Field[name] = method
 end
 
 local function check_value(what, value)
@@ -730,7 +735,7 @@ function Field:set(value)
   end
   check_value("set", value)
   edit.set(self, value)
-  self.value, self.raw = value, value
+  self.value, self.raw = value, self.name .. ": " .. value
 end
 
 --- Remove this field, and no other of its name.
@@ -748,21 +753,22 @@ function Field:insert_before(name, value)
   edit.insert_before(self, check_name("insert_before", name), check_value("insert_before", value))
 end
 
---- A field object. The host makes one for each entry of ctx.headers and hands in `edit`, which turns edits into wire
---- indexes: `edit.set(field, value)`, `edit.delete(field)`, `edit.insert_before(field, name, value)`. They may raise; then
---- the field stays as it was.
----@param t { name: string, value: string, raw?: string, edit?: table }  becomes the field itself; further keys are the host's
+--- A field outside of a session, which reads and edits as those of ctx.headers do. `edit` is told of changes:
+--- `edit.set(field, value)`, `edit.delete(field)`, `edit.insert_before(field, name, value)`; these may raise, then the
+--- field stays as it was.
+---@param t { name: string, value: string, raw?: string, edit?: table }  becomes the field itself
 ---@return moonmilter.Field
 function header.field(t)
-  t.raw = t.raw or t.value
+  t.raw = t.raw or t.name .. ": " .. t.value
   return setmetatable(t, Field)
 end
 
 -- ---------------------------------------------------------------------------------------------------------------
 -- A whole block: headers outside a session (parts, stored messages, specs)
 
----@class moonmilter.Block : moonmilter.Field[]
-local Block = {}
+-- get, field, all, count and each are those of ctx.headers
+---@class moonmilter.Block : moonmilter.Headers
+local Block = setmetatable({}, { __index = fields.list_metatable })
 Block.__index = Block
 
 local function index_of(block, field)
@@ -781,29 +787,6 @@ local function block_edits(block)
       table.insert(block, index_of(block, field), header.field { name = name, value = value, edit = field.edit })
     end,
   }
-end
-
---- The n-th field of that name, counted from 1; negative: from the end.
----@param name string
----@param n? integer
----@return moonmilter.Field|nil
-function Block:get(name, n)
-  local list = self:all(name)
-  n = n or 1
-  return list[n < 0 and #list + 1 + n or n]
-end
-
----@param name string
----@return moonmilter.Field[]
-function Block:all(name)
-  name = name:lower()
-  local out = {}
-  for _, field in ipairs(self) do
-    if field.name:lower() == name then
-      out[#out + 1] = field
-    end
-  end
-  return out
 end
 
 --- Append a field.
@@ -840,8 +823,8 @@ function header.block(text)
     if lines then
       local bytes = text:sub(start, stop)
       local name, value_at = lpeg.match(field_start, bytes)
-      local raw = bytes:sub(value_at):gsub("\r?\n$", "")
-      local value = raw:gsub("\r\n", "\n"):gsub("^[ \t]", "")
+      local raw = bytes:gsub("\r?\n$", "")
+      local value = raw:sub(value_at):gsub("\r\n", "\n"):gsub("^[ \t]", "")
       block[#block + 1] = header.field { name = name, value = value, raw = raw, bytes = bytes, edit = block.edit }
       lines = nil
     end

@@ -152,27 +152,27 @@ local function new_part(parent, block, path, depth)
     is_sealed = parent ~= nil and (parent.is_sealed or parent.type == "multipart/signed" or parent.type == "multipart/encrypted"),
   }
   for _, name in ipairs { "Content-Type", "Content-Transfer-Encoding", "Content-Disposition" } do
-    if block:get(name, 2) then
+    if block:field(name, 2) then
       part.defects["repeated-field"] = true -- the first counts, as with Python's email and most readers
     end
   end
-  local type_field = block:get "Content-Type"
+  local type_value = block:get "Content-Type"
   local in_digest = parent and parent.type == "multipart/digest"
-  local content_type = header.content_type(type_field and type_field.value or in_digest and "message/rfc822" or "text/plain")
+  local content_type = header.content_type(type_value or in_digest and "message/rfc822" or "text/plain")
   add_defects(part, content_type.defects)
   part.type, part.params = content_type.value, content_type.params
   part.charset = content_type.params.charset
   local encoding = block:get "Content-Transfer-Encoding"
-  part.encoding = encoding and header.params(encoding.value).value or "7bit"
+  part.encoding = encoding and header.params(encoding).value or "7bit"
   local disposition = block:get "Content-Disposition"
   if disposition then
-    disposition = header.params(disposition.value)
+    disposition = header.params(disposition)
     add_defects(part, disposition.defects)
     part.disposition = disposition.value
   end
   part.filename = header.attachment_name(disposition, content_type)
   local id = block:get "Content-ID"
-  part.id = id and header.message_id(id.value) or nil
+  part.id = id and header.message_id(id) or nil
   part.is_multipart = part.type:sub(1, 10) == "multipart/"
   part.is_attachment = not part.is_multipart and (part.disposition == "attachment" or part.filename ~= nil)
   return part

@@ -4,8 +4,8 @@
 -- negotiation knows what a script needs through its helpers.
 local modules = {}
 
--- No table: luaL_register() of a C module takes a table it finds under its name for the module, fills it and returns it.
-local LOADING = function() end
+-- No table: C modules made for Lua 5.1 (luaL_register: lpeg, lfs) put their functions into a table they find there.
+local function LOADING() end
 local loading = {} -- names, outermost first
 
 local function cycle(name)

@@ -41,7 +41,7 @@ end
 describe("a filter shown in the documentation", function()
   for _, document in ipairs(documents()) do
     for _, block in ipairs(blocks_of(document.text)) do
-      if block.source:find "on_%l+" then
+      if block.source:find "function [%w_.]*on_%l+%(" or block.source:find "\non_header = {" then
         it(("loads without a warning: %s:%d"):format(document.path, block.line), function()
           local host, err = fake_mta.host { script = block.source }
           assert.is_nil(err)
@@ -130,7 +130,8 @@ local cases = {
   { stage = "mail", code = "ctx:progress()",
     text = "progress: only at end of message; Sendmail drops a filter that says it elsewhere (protocol 3.5)" },
   { code = "local name = 'cli' .. 'ent' return ctx[name]",
-    text = "ctx.client: the MTA was not asked for it, because no script seemed to need it; " .. 'add options = { facts = { "client" } } to this script' },
+    text = "ctx.client: the MTA was not asked for it, because no script seemed to need it; "
+      .. 'add options = { facts = { "client" } } to this script' },
   { code = "table.sort({ 3, 2, 1 }, function(a, b) milter.sleep(0.01) return a < b end)",
     text = "sleep: cannot wait inside a function that C code calls back (table.sort comparator, string.gsub replacement, __gc, load "
       .. "reader); collect the inputs there and wait afterwards" },
@@ -243,5 +244,22 @@ describe("the manual page", function()
       end
     end
     pipe:close()
+  end)
+end)
+
+describe("docs/logs.md", function()
+  it("describes every event that the host logs", function()
+    local document = read "docs/logs.md"
+    local pipe = io.popen "cat host/*.c"
+    local source = pipe:read("*a"):gsub("%s+", " ")
+    pipe:close()
+    local count = 0
+    for _, pattern in ipairs { 'mm_log_begin%([^;"]-"([%l_]+)"%)', 'mm_log_say%([^;"]-MM_LOG_%u+, "([%l_]+)",' } do
+      for event in source:gmatch(pattern) do
+        count = count + 1
+        assert.truthy(document:find("\n## " .. event .. ":", 1, true), event)
+      end
+    end
+    assert.is_true(count >= 10)
   end)
 end)

@@ -25,7 +25,7 @@ end
 local function result(edit, head)
   local block = header.block(head)
   for _, change in ipairs(edit:header_changes()) do
-    local field = block:get(change.name)
+    local field = block:field(change.name)
     if field and change.value then field:set(change.value) elseif field then field:delete()
     elseif change.value then block:add(change.name, change.value) end
   end
@@ -156,7 +156,7 @@ describe("rewriting", function()
     assert.equal(2, (edit:footer { text = "— die Fußzeile <1>" }))
     local parts = mime.parse(message:match("^.-\r\n\r\n") .. edit:string()).parts
     assert.equal("Grüße\r\n— die Fußzeile <1>", parts[1].content)
-    assert.equal("me", parts[1].headers:get("X-Keep").value)
+    assert.equal("me", parts[1].headers:field("X-Keep").value)
     assert.equal("<html><body>Gr\252\223e<b>x</b><p>&#8212; die Fu&#223;zeile &lt;1&gt;</p>\r\n</BODY></html>", parts[2].content)
     assert.equal("iso-8859-1", parts[2].charset)
   end)
@@ -212,6 +212,6 @@ describe("rewriting", function()
     local root = mime.parse(result(edit, head))
     assert.same({ "text/plain", "entfernt: größer" }, { root.type, root.content })
     assert.is_nil(root.filename)
-    assert.is_nil(root.headers:get "Content-Disposition")
+    assert.is_nil(root.headers:field "Content-Disposition")
   end)
 end)

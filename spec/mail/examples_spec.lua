@@ -34,7 +34,7 @@ describe("examples/tag-subject-utf8.lua", function()
   it("tags once, keeping the text", function()
     local first = fake_ctx.run("examples/tag-subject-utf8.lua", "Subject: =?iso-8859-1?Q?Gr=FC=DFe?= an alle\r\n\r\nx").message
     local second = fake_ctx.run("examples/tag-subject-utf8.lua", first).message
-    assert.equal("[außen] Grüße an alle", header.block(second):get("Subject"):text())
+    assert.equal("[außen] Grüße an alle", header.block(second):field("Subject"):text())
     assert.equal(first, second)
   end)
 end)

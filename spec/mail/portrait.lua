@@ -53,13 +53,13 @@ end
 function portrait.header(block)
   local out = {}
   for _, name in ipairs { "From", "To", "Cc", "Reply-To", "Resent-From" } do
-    local field = block:get(name)
+    local field = block:field(name)
     if field then
       local list, _, position, code = field:addresses()
       out[#out + 1] = name:lower() .. ": " .. (list and portrait.mailboxes(list) or "!" .. code .. "@" .. position)
     end
   end
-  local subject, date, id = block:get "Subject", block:get "Date", block:get "Message-ID"
+  local subject, date, id = block:field "Subject", block:field "Date", block:field "Message-ID"
   if subject then
     out[#out + 1] = "subject: " .. subject:text()
   end

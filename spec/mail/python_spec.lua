@@ -11,7 +11,7 @@ local function ours(message)
   local block = header.block(message)
   local out = {}
   for _, name in ipairs { "From", "To" } do
-    local field = block:get(name)
+    local field = block:field(name)
     if field then
       local list = field:addresses()
       local shown = {}
@@ -21,7 +21,7 @@ local function ours(message)
       out[name:lower()] = table.concat(shown, " | ")
     end
   end
-  local subject = block:get "Subject"
+  local subject = block:field "Subject"
   out.subject = subject and subject:text()
   local lines = {}
   local function walk(part)
