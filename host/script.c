@@ -1032,8 +1032,11 @@ static void conclude(struct mm_script_session *ss, struct mm_verdict *out)
 		mm_verdict_plain(out, MM_VERDICT_skip);
 }
 
+/* The coroutine goes back to the pool between events: a session that is idle holds none, and those that are busy share a
+ * few whose stacks are still in the processor's cache. */
 static void event_over(struct mm_script_session *ss)
 {
+	mm_task_release(&ss->task);
 	ss->has_event = false;
 	ss->deadline_at = 0;
 	mm_edit_mark_free(&ss->mark);

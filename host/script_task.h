@@ -1,6 +1,6 @@
 /* script_task.h -- coroutines parked between events, and the state they share.
- * A generation (struct mm_script) is one Lua state. A session has one coroutine, kept over its events; further tasks of a
- * session are coroutines of their own. A task waits for at most one thing at a time and knows how to undo that wait: the
+ * A generation (struct mm_script) is one Lua state. A session takes a coroutine from the pool for each event and gives it
+ * back when the event is decided; further tasks of a session are coroutines of their own. A task waits for at most one thing at a time and knows how to undo that wait: the
  * session may be gone when the answer comes, so whoever ends the session calls undo and no answer comes at all.
  *
  * Inner structs are open to the script row only; the rows above see script.h. No lua.h here: a lua_State is a name. */
