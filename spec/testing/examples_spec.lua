@@ -33,10 +33,20 @@ local function lacks(path)
   return why and why:match 'ctx has no member \\"body'
 end
 
+-- Those that ask somebody else meet real servers in spec/examples; without any they only log that nobody answers.
+local function asks_outside(path)
+  for line in io.lines(path) do
+    local module = line:match 'require "moonmilter%.(%w+)"'
+    if module and ("dns http process redis socket"):find(module, 1, true) then
+      return "asks the outside world through moonmilter." .. module
+    end
+  end
+end
+
 for _, path in ipairs(examples) do
   describe(path, function()
     it("does the same to every message, whatever happened before", function()
-      local missing = lacks(path)
+      local missing = asks_outside(path) or lacks(path)
       if missing then
         pending(missing)
         return
