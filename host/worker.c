@@ -106,7 +106,13 @@ struct mm_worker *mm_worker_new(const struct mm_worker_options *o, struct mm_fau
 		mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for a worker");
 		return NULL;
 	}
+	if (o->record != NULL && (w->connections.recorder = mm_recorder_new(o->record, o->log, why)) == NULL) {
+		mm_connections_free(&w->connections);
+		free(w);
+		return NULL;
+	}
 	w->options = *o;
+	w->options.record = NULL;
 	w->clock.loop = o->loop;
 	mm_children_init(&w->children, &w->clock);
 	w->dns = mm_dns_new(&w->clock, &dns, why);
