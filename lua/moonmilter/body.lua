@@ -131,6 +131,13 @@ function Body:feed(chunk)
   return true
 end
 
+--- Forget what was taken, and begin again.
+function Body:restart()
+  self:close()
+  self.pieces, self.bytes = {}, 0
+  self.is_truncated, self.is_finished, self.is_closed = false, false, false
+end
+
 --- No more chunks come. Only now it can be read.
 ---@return true|nil ok, string|nil text, "tempfail"|nil code
 function Body:finish()
@@ -476,6 +483,9 @@ local function change_header(self, part, values)
   end
   table.sort(names)
   if not part.parent then
+    if not part.headers:field "MIME-Version" then -- without it the other fields mean nothing (RFC 2045 4)
+      self.fields[#self.fields + 1] = { name = "MIME-Version", value = "1.0" }
+    end
     for _, name in ipairs(names) do
       self.fields[#self.fields + 1] = { name = name, value = values[name] or nil }
     end
