@@ -148,7 +148,7 @@ objects: $(OBJECTS) $(MAIN_OBJECTS)
 
 # In-process specs again with AddressSanitizer and UndefinedBehaviorSanitizer; Lua's memory comes from malloc then, so that
 # a use after free in the Lua row is seen too.
-ASAN_SPECS ?= spec/host spec/engine spec/script spec/examples spec/mail
+ASAN_SPECS ?= spec/host spec/engine spec/script spec/examples spec/regress spec/waiting spec/mail
 asan: packages-build packages-test
 	@$(MAKE) --no-print-directory BUILD=build/asan CFLAGS="-O1 -g -fno-omit-frame-pointer" \
 		SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined" all
@@ -175,7 +175,7 @@ DOCDIR     = $(PREFIX)/share/doc/moonmilter
 
 $(BUILD)/moonmilter.pc: Makefile
 	@mkdir -p $(@D)
-	@printf 'prefix=%s\nincludedir=%s\nlibdir=%s\n\nName: moonmilter\nDescription: host for milters written in Lua\nVersion: %s\nRequires.private: luajit libidn2\nLibs: -L$${libdir} -lmoonmilter\nLibs.private: -l:libev.a -lm -ldl -pthread %s\nCflags: -I$${includedir}\n' \
+	@printf 'prefix=%s\nincludedir=%s\nlibdir=%s\n\nName: moonmilter\nDescription: host for milters written in Lua\nVersion: %s\nRequires.private: luajit libidn2\nLibs: -L$${libdir} -lmoonmilter\nLibs.private: -l:libev.a -lcurl -lssl -lcrypto -lm -ldl -pthread %s\nCflags: -I$${includedir}\n' \
 		"$(PREFIX)" "$(INCLUDEDIR)" "$(LIBDIR)" "$(VERSION)" "$(EXTRA_LIBS)" > $@
 
 install: all $(BUILD)/moonmilter.pc
