@@ -37,6 +37,7 @@
 
 /* I/O */
 #define MM_READ_SIZE            (256u << 10)    /* bytes of the worker's one read buffer */
+#define MM_RECORD_QUEUE_MAX     (64u << 20)     /* bytes of records on their way to the disk */
 #define MM_OUTPUT_KEEP          (128u << 10)    /* bytes of output buffer a quiet worker keeps: one large body packet */
 
 /* Times, seconds */
@@ -47,6 +48,14 @@
 #define MM_IDLE_TIMEOUT         7210.0          /* libmilter's smfi_settimeout default: an SMTP client may think for long */
 #define MM_WRITE_TIMEOUT        60.0            /* an MTA that does not read for so long is gone */
 #define MM_DRAIN_TIMEOUT        30.0            /* from SIGTERM to closing what is left */
+
+/* What scripts ask of the world outside */
+#define MM_STREAM_RECEIVE_MAX   (64u << 20)     /* bytes one receive may gather */
+#define MM_DATAGRAM_MAX         65536u          /* bytes of a UDP packet */
+#define MM_HTTP_CONNECTIONS_MAX 256u            /* connections to HTTP servers, a generation; more requests queue */
+#define MM_HTTP_IDLE_MAX        64u             /* of them kept for reuse */
+#define MM_HTTP_FIELDS_MAX      (256u << 10)    /* bytes of header fields of one answer */
+#define MM_TLS_SESSIONS_MAX     64u             /* TLS sessions kept for reuse, a context */
 
 /* DNS */
 #define MM_DNS_TIMEOUT          5.0             /* seconds, all tries; below the stage deadline, so that a handler can go on */

@@ -6,9 +6,12 @@
 #include "script.h"
 
 #include "bind.h"
+#include "http.h"
 #include "lua_sources.h"
+#include "pool.h"
 #include "script_call.h"
 #include "task_group.h"
+#include "tls.h"
 
 #include <dirent.h>
 #include <lauxlib.h>
@@ -152,6 +155,9 @@ static int open_core(lua_State *L)
 {
 	char words[1024];
 	mm_bind_host(L);
+	mm_bind_socket(L);
+	mm_bind_datagram(L);
+	mm_bind_http(L);
 	mm_bind_task(L);
 	mm_bind_dns(L);
 	mm_bind_process(L);
@@ -304,6 +310,9 @@ static int make_state(lua_State *L)
 	lua_pushcfunction(L, luaopen_moonmilter_codec);
 	lua_setfield(L, -2, "moonmilter.codec");
 	for (const struct mm_script_module *module = m->options->modules; module != NULL && module->name != NULL; module++) {
+		lua_pushfstring(L, "host:%s", module->name);    /* one of ours that is replaced stays within reach: for fakes */
+		lua_getfield(L, -2, module->name);
+		lua_rawset(L, -3);
 		lua_pushcfunction(L, module->open);
 		lua_setfield(L, -2, module->name);
 	}
@@ -314,6 +323,12 @@ static int make_state(lua_State *L)
 	lua_pushliteral(L, "moonmilter.fields");
 	lua_call(L, 1, 1);
 	s->field_factory = luaL_ref(L, LUA_REGISTRYINDEX);
+	lua_getglobal(L, "require");
+	lua_pushliteral(L, "moonmilter.kept_body");
+	lua_call(L, 1, 1);
+	lua_getfield(L, -1, "feed");
+	s->feed_kept_body = luaL_ref(L, LUA_REGISTRYINDEX);
+	lua_pop(L, 1);
 	return 0;
 }
 
@@ -344,8 +359,13 @@ static void script_free(struct mm_script *s)
 	if (s->L != NULL) {
 		mm_task_group_end(&s->timers, s, NULL, MM_CANCEL_SHUTDOWN);
 		mm_task_group_end(&s->tasks, s, NULL, MM_CANCEL_SHUTDOWN);
+		mm_holder_end(&s->holder);
 		lua_close(s->L);
 	}
+	mm_holder_end(&s->holder);      /* finalizers may have opened more */
+	mm_pools_free(s->pools);
+	mm_tls_cache_free(s->tls);
+	mm_http_free(s->http);
 	mm_timer_stop(&s->runner);
 	free_filters(s);
 	free(s->pool);
@@ -405,6 +425,7 @@ struct mm_script *mm_script_new(const struct mm_script_options *o, struct mm_fau
 	s->references = 1;
 	mm_timer_init(&s->runner, s->settings.clock, run_ready);
 	s->ctx_metatable = s->host_object = s->cancel_token = s->host_token = s->field_factory = MM_NO_REF;
+	s->feed_kept_body = MM_NO_REF;
 	if (!collect_paths(o->paths, &list, why) || !script_make(s, o, &list, why)) {
 		free_paths(&list);
 		script_free(s);
@@ -568,6 +589,7 @@ static int take_plan(lua_State *L)
 	take_macro_lists(L, s);
 	take_needs(L, s);
 	s->wanted.rejected_recipients = flag_of(L, "rejected_recipients");
+	s->counts_body = flag_of(L, "counts_body");
 	derive_wanted(s, stages_of(L, "stages"), stages_of(L, "handled"), flag_of(L, "lockstep") || s->settings.lockstep);
 
 	const uint32_t message_stages = MM_VERDICT_MESSAGE_STAGES;
@@ -699,7 +721,7 @@ static void *session_open(void *runtime, struct mm_session *facts, void *engine)
 	ss->facts = facts;
 	ss->engine = engine;
 	ss->ctx = ss->session_table = ss->message_table = ss->client_table = MM_NO_REF;
-	ss->recipients_table = ss->headers_table = MM_NO_REF;
+	ss->recipients_table = ss->headers_table = ss->kept_bodies = MM_NO_REF;
 	ss->ending = MM_CANCEL_ENDED;
 	mm_task_init(&ss->task, s, ss, main_resumed);
 	mm_timer_init(&ss->alarm, s->settings.clock, alarm_fired);
@@ -720,6 +742,8 @@ static void session_end_message(void *self)
 	struct mm_script_session *ss = self;
 	lua_State *L = ss->script->L;
 	mm_task_group_end(&ss->message_tasks, ss->script, ss, ss->ending);
+	mm_kept_bodies_close(ss);
+	mm_holder_end(&ss->message_holder);
 	mm_unref(L, &ss->message_table);
 	mm_unref(L, &ss->recipients_table);
 	mm_unref(L, &ss->headers_table);
@@ -733,6 +757,7 @@ static void session_end_client(void *self)
 	struct mm_script_session *ss = self;
 	session_end_message(ss);
 	mm_task_group_end(&ss->client_tasks, ss->script, ss, ss->ending);
+	mm_holder_end(&ss->client_holder);
 	mm_ctx_end(ss);
 	ss->accepted_client = 0;
 }
@@ -965,7 +990,10 @@ static bool fold(struct mm_script_session *ss, struct mm_verdict *v, struct mm_v
 			ss->accepted_message |= bit;
 		return false;
 	case MM_VERDICT_skip:
-		ss->skipped |= bit;
+		if (ss->event.stage == MM_STAGE_body && ss->keeps_body & bit)
+			ss->skips_body |= bit;  /* its on_body is done; what it keeps goes on */
+		else
+			ss->skipped |= bit;
 		return false;
 	case MM_VERDICT_continue:
 		return false;
@@ -973,6 +1001,14 @@ static bool fold(struct mm_script_session *ss, struct mm_verdict *v, struct mm_v
 		mm_verdict_move(out, v);
 		return true;
 	}
+}
+
+/* Does no script want more of this body? Some ask for it on the chance that they keep it, and do so for few messages. */
+static bool body_is_over(const struct mm_script_session *ss, uint64_t accepted)
+{
+	const struct mm_script *s = ss->script;
+	uint64_t wanting = (s->stage_filters[MM_STAGE_body] & ~ss->skipped) | ss->keeps_body;
+	return !s->counts_body && !(s->wanted.quiet & MM_STAGE_BIT(body)) && (wanting & ~accepted) == 0;
 }
 
 /* Nobody has decided: accept when no script is left that wants to see more, skip when none wants more of this kind. */
@@ -991,12 +1027,16 @@ static void conclude(struct mm_script_session *ss, struct mm_verdict *out)
 	}
 	if (accepted != 0 && (s->message_filters & ~accepted) == 0)
 		mm_verdict_plain(out, MM_VERDICT_accept);
-	else if (ss->skipped != 0 && (s->stage_filters[stage] & ~(ss->skipped | accepted)) == 0)
+	else if (stage == MM_STAGE_body ? body_is_over(ss, accepted)
+		: ss->skipped != 0 && (s->stage_filters[stage] & ~(ss->skipped | accepted)) == 0)
 		mm_verdict_plain(out, MM_VERDICT_skip);
 }
 
+/* The coroutine goes back to the pool between events: a session that is idle holds none, and those that are busy share a
+ * few whose stacks are still in the processor's cache. */
 static void event_over(struct mm_script_session *ss)
 {
+	mm_task_release(&ss->task);
 	ss->has_event = false;
 	ss->deadline_at = 0;
 	mm_edit_mark_free(&ss->mark);
@@ -1041,13 +1081,41 @@ static bool handler_ended(struct mm_script_session *ss, int ref, enum mm_run run
 	return decided;
 }
 
+/* A body that the script has asked for with ctx:body{}: each piece goes there before its on_body sees it, and before
+ * on_eom it is finished. True: the event is decided, by a limit of the script's or a full disk. */
+static bool feed_kept_body(struct mm_script_session *ss, struct mm_verdict *out)
+{
+	struct mm_script *s = ss->script;
+	struct mm_fault why;
+	lua_State *co = mm_task_coroutine(&ss->task);
+	lua_checkstack(co, 16);
+	lua_rawgeti(co, LUA_REGISTRYINDEX, s->feed_kept_body);
+	mm_ctx_push(co, ss);
+	lua_rawgeti(co, LUA_REGISTRYINDEX, ss->kept_bodies);
+	lua_rawgeti(co, -1, (int)ss->filter_at + 1);
+	lua_remove(co, -2);
+	int arguments = 2 + (ss->event.stage == MM_STAGE_body ? push_arguments(co, ss, &s->filters[ss->filter_at]) : 0);
+	enum mm_run run = mm_script_call(&ss->task, arguments, &why);  /* never waits */
+	return handler_ended(ss, s->feed_kept_body, run, &why, out);
+}
+
 /* Runs handlers from filter_at on. MM_DECIDED: out is the event's verdict. */
 static enum mm_outcome run_handlers(struct mm_script_session *ss, struct mm_verdict *out)
 {
 	struct mm_script *s = ss->script;
+	bool may_keep = ss->event.stage == MM_STAGE_body || ss->event.stage == MM_STAGE_eom;
 	for (; ss->filter_at < s->filter_count; ss->filter_at++) {
 		struct mm_filter *f = &s->filters[ss->filter_at];
+		uint64_t bit = UINT64_C(1) << ss->filter_at;
 		int ref = handler_of(f, &ss->event);
+		if (may_keep && ss->keeps_body & bit && takes_part(ss, ss->filter_at)) {
+			if (feed_kept_body(ss, out)) {
+				event_over(ss);
+				return MM_DECIDED;
+			}
+			if (ss->event.stage == MM_STAGE_body && ss->skips_body & bit)
+				continue;
+		}
 		if (ref == MM_NO_REF || !takes_part(ss, ss->filter_at))
 			continue;
 		struct mm_fault why;
@@ -1091,7 +1159,7 @@ static enum mm_outcome session_event(void *self, const struct mm_event *event, s
 	ss->event = *event;
 	ss->has_event = true;
 	ss->filter_at = 0;
-	if (ss->script->stage_filters[event->stage] == 0) {
+	if (ss->script->stage_filters[event->stage] == 0 && ss->keeps_body == 0) {
 		conclude(ss, out);
 		ss->has_event = false;
 		return MM_DECIDED;

@@ -1,6 +1,6 @@
 /* script_task.h -- coroutines parked between events, and the state they share.
- * A generation (struct mm_script) is one Lua state. A session has one coroutine, kept over its events; further tasks of a
- * session are coroutines of their own. A task waits for at most one thing at a time and knows how to undo that wait: the
+ * A generation (struct mm_script) is one Lua state. A session takes a coroutine from the pool for each event and gives it
+ * back when the event is decided; further tasks of a session are coroutines of their own. A task waits for at most one thing at a time and knows how to undo that wait: the
  * session may be gone when the answer comes, so whoever ends the session calls undo and no answer comes at all.
  *
  * Inner structs are open to the script row only; the rows above see script.h. No lua.h here: a lua_State is a name. */
@@ -10,11 +10,15 @@
 #include "bounds.h"
 #include "clock.h"
 #include "engine.h"
+#include "holding.h"
 #include "log.h"
 
 struct lua_State;
 struct mm_script;
 struct mm_script_session;
+struct mm_pools;
+struct mm_tls_cache;
+struct mm_http;
 struct mm_spawned;
 struct mm_children;
 struct mm_deferred;
@@ -108,6 +112,7 @@ struct mm_script {
 	uint64_t          client_filters;       /* filters with a handler for any event of a session */
 	uint64_t          message_filters;      /* filters with a handler for any event of a message */
 	uint64_t          stage_filters[MM_STAGE_COUNT];        /* filters with a handler for the stage */
+	bool              counts_body;          /* a script reads ctx.body_size: no piece may be skipped */
 	struct mm_wanted  wanted;
 	char             *macro_lists[MM_MACRO_SET_COUNT];      /* owned, borrowed by wanted */
 	bool              is_loaded;
@@ -129,12 +134,18 @@ struct mm_script {
 	int               cancel_token;         /* what a cancelled wait returns to its wrapper */
 	int               host_token;           /* what a wait yields, so that user coroutines pass it on */
 	int               field_factory;        /* moonmilter.fields: makes ctx.headers */
+	int               feed_kept_body;       /* of moonmilter.kept_body */
 
 	struct mm_task    load_task;
 	void            (*loaded)(void *self, bool ok, const struct mm_fault *why);
 	void             *loaded_self;
 	char             *load_paths;           /* owned: list of files, NUL after each */
 	struct mm_script_session *sessions;     /* list of all open ones */
+
+	struct mm_holder  holder;               /* what was opened while loading, or by nobody's task */
+	struct mm_pools  *pools;                /* owned; each NULL until it is asked for */
+	struct mm_tls_cache *tls;
+	struct mm_http   *http;
 };
 
 /* A session as its scripts see it. */
@@ -156,6 +167,10 @@ struct mm_script_session {
 	uint32_t                  recipients_synced;
 	int                       headers_table;
 	uint32_t                  headers_stamp;
+	int                       kept_bodies;  /* table by filter: what ctx:body{} keeps of this message */
+	uint64_t                  keeps_body;   /* filters that keep it */
+	uint64_t                  skips_body;   /* of these: filters whose on_body wants no more of it */
+	unsigned                  body_replaced_by;     /* filter whose replace_body came last, when the message replaces_body */
 
 	struct mm_event           event;        /* being handled */
 	bool                      has_event;
@@ -168,6 +183,8 @@ struct mm_script_session {
 	uint64_t                  skipped;              /* filters that want no more of this kind of event */
 	enum mm_stage             skipped_stage;
 
+	struct mm_holder          message_holder;       /* sockets and requests that end with the message */
+	struct mm_holder          client_holder;        /* and with the client */
 	struct mm_task_group      message_tasks;
 	struct mm_task_group      client_tasks;
 	enum mm_cancel            ending;       /* what its tasks will be told when they are ended */
@@ -185,11 +202,15 @@ void mm_task_release(struct mm_task *);
 struct mm_task *mm_task_current(struct lua_State *);
 struct mm_script *mm_script_of(struct lua_State *);
 void mm_script_mark(struct lua_State *, struct mm_script *);    /* once, when the state is made */
+/* Who holds what is opened now: the message or the client of the current task, or the generation. */
+struct mm_holder *mm_task_holder(struct mm_script *);
 
 /* ---- waiting ----
  * A primitive checks its arguments (it may raise), calls mm_task_may_wait(), starts its operation, then returns
  * mm_task_wait(): nothing may be acquired before the checks and nothing may raise after. */
 
+/* luaL_error() with the script's file and line, whatever of the runtime's Lua stands between. */
+int mm_raise_at_script(struct lua_State *, const char *format, ...);
 /* The current task, ready to wait. Raises when Lua cannot yield here and says why; when the task is cancelled it pushes
  * token and reason and returns NULL: the primitive then returns 2. */
 struct mm_task *mm_task_may_wait(struct lua_State *, const char *name);

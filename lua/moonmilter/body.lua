@@ -26,18 +26,33 @@ local over_choices = { truncate = true, accept = true, tempfail = true, reject =
 local Body = {}
 Body.__index = Body
 
+--- What is wrong with options, or nil.
+---@param options table
+---@return string|nil text
+function body.check_options(options)
+  if type(options) ~= "table" then
+    return ("options are a %s; a table is expected"):format(type(options))
+  end
+  for name, value in pairs(options) do
+    if known_options[name] ~= type(value) then
+      return ("option %s = %s; %s"):format(tostring(name), tostring(value),
+        known_options[name] and "expected a " .. known_options[name] or "there is no such option")
+    elseif known_options[name] == "number" and not (value >= 0) then
+      return ("option %s = %s; bytes, 0 or more"):format(name, tostring(value))
+    end
+  end
+  if options.over and not over_choices[options.over] then
+    return ("over = \"%s\"; use truncate, accept, tempfail or reject"):format(options.over)
+  end
+end
+
 ---@param options? moonmilter.BodyOptions
 ---@return moonmilter.Body
 function body.new(options)
   options = options or {}
-  for name, value in pairs(options) do
-    if known_options[name] ~= type(value) then
-      error(("body: option %s = %s; %s"):format(tostring(name), tostring(value),
-        known_options[name] and "expected a " .. known_options[name] or "there is no such option"), 2)
-    end
-  end
-  if options.over and not over_choices[options.over] then
-    error(("body: over = \"%s\"; use truncate, accept, tempfail or reject"):format(options.over), 2)
+  local why = body.check_options(options)
+  if why then
+    error("body: " .. why, 2)
   end
   return setmetatable({
     max_memory = options.max_memory or MAX_MEMORY, max_size = options.max_size or math.huge,
@@ -46,8 +61,20 @@ function body.new(options)
   }, Body)
 end
 
+-- A file without a name, which nobody else can open: made with mode 0600 in /tmp, unlinked at once. "e" is O_CLOEXEC, which
+-- io.tmpfile lacks: programs that a script starts must not inherit other people's mail.
+local function temporary_file()
+  local made, name = pcall(os.tmpname)
+  if not made then
+    return nil, name
+  end
+  local file, why = io.open(name, "w+be")
+  os.remove(name)
+  return file, why
+end
+
 local function spill(self)
-  local file, why = io.tmpfile() -- created unlinked, mode 0600
+  local file, why = temporary_file()
   if not file then
     return nil, "body: no temporary file: " .. tostring(why), "tempfail"
   end
@@ -67,6 +94,9 @@ end
 ---@return string|nil text
 ---@return "accept"|"tempfail"|"reject"|nil verdict  past max_size: `over`; "tempfail" too when the disk fails
 function Body:feed(chunk)
+  if self.is_closed then
+    error("feed: the body was closed", 2)
+  end
   if self.is_finished then
     error("feed: the body was finished before", 2)
   end
@@ -101,6 +131,13 @@ function Body:feed(chunk)
   return true
 end
 
+--- Forget what was taken, and begin again.
+function Body:restart()
+  self:close()
+  self.pieces, self.bytes = {}, 0
+  self.is_truncated, self.is_finished, self.is_closed = false, false, false
+end
+
 --- No more chunks come. Only now it can be read.
 ---@return true|nil ok, string|nil text, "tempfail"|nil code
 function Body:finish()
@@ -121,10 +158,10 @@ function Body:finish()
 end
 
 local function check_readable(self, what)
-  if not self.is_finished then
+  if self.is_closed then
+    error(what .. ": the body is closed; it lasts as long as its message", 3)
+  elseif not self.is_finished then
     error(what .. ": the body is not finished; read it at end of message", 3)
-  elseif self.is_closed then
-    error(what .. ": the body was closed", 3)
   end
 end
 
@@ -446,6 +483,9 @@ local function change_header(self, part, values)
   end
   table.sort(names)
   if not part.parent then
+    if not part.headers:field "MIME-Version" then -- without it the other fields mean nothing (RFC 2045 4)
+      self.fields[#self.fields + 1] = { name = "MIME-Version", value = "1.0" }
+    end
     for _, name in ipairs(names) do
       self.fields[#self.fields + 1] = { name = name, value = values[name] or nil }
     end

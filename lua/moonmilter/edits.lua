@@ -1,4 +1,6 @@
 --- The edits of ctx that are easier said in Lua.
+local kept_body = require "moonmilter.kept_body"
+
 local edits = {}
 
 local function check_piece(piece)
@@ -7,7 +9,8 @@ local function check_piece(piece)
   end
 end
 
---- Replaces the body. Several calls append to one another. Line ends become CRLF.
+--- Replaces the body. Several calls of one script append to one another; those of a later script replace what an earlier one
+--- has made. Line ends become CRLF.
 ---@param ctx table
 ---@param body string|fun():string?  whole, or an iterator of pieces that may wait
 function edits.replace_body(ctx, body)
@@ -27,6 +30,19 @@ function edits.replace_body(ctx, body)
       error("replace_body: " .. err, 2)
     end
   end
+end
+
+--- Keeps the body: with options, or without, in on_mail to on_eoh it begins; at end of message the body is there to be
+--- read. Every script keeps its own. It goes when the message ends, behind on_done and on_abort.
+---@param ctx table
+---@param options moonmilter.BodyOptions?
+---@return moonmilter.Body
+function edits.body(ctx, options)
+  local kept, why = kept_body.of(ctx, options)
+  if not kept then
+    error("body: " .. why, 2)
+  end
+  return kept
 end
 
 return edits

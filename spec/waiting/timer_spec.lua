@@ -44,7 +44,11 @@ describe("moonmilter.timer", function()
   end)
 
   it("outlives the session that has started it", function()
-    serve [[ function on_mail(ctx) timer.at(0.05, function() milter.log.info("later %s", tostring(pcall(function() return ctx.id end))) end) end ]]
+    serve [[
+      function on_mail(ctx)
+        timer.at(0.05, function() milter.log.info("later %s", tostring(pcall(function() return ctx.id end))) end)
+      end
+    ]]
     local mta = fake_mta.start { host = host }
     mta:begin()
     mta:mail()
