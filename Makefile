@@ -19,6 +19,12 @@ LUA_CFLAGS = $(shell pkg-config --cflags luajit)
 LUA_LIBS   = $(shell pkg-config --libs luajit)
 MULTIARCH  = $(shell $(CC) -print-multiarch 2>/dev/null)
 MULTIARCH_CPATH = $(if $(MULTIARCH),/usr/lib/$(MULTIARCH)/lua/5.1/?.so;)
+# Readiness and socket activation, where there is systemd to build with.
+SYSTEMD_LIBS := $(shell pkg-config --libs libsystemd 2>/dev/null)
+ifneq ($(SYSTEMD_LIBS),)
+ALL_CFLAGS += -DMM_HAVE_SYSTEMD
+EXTRA_LIBS += $(SYSTEMD_LIBS)
+endif
 LIBS      = $(LUA_LIBS) -lm -ldl $(EXTRA_LIBS)
 LINK      = -Wl,--exclude-libs,ALL -Wl,-z,relro,-z,now
 
@@ -28,7 +34,7 @@ OBJECTS   = $(SOURCES:host/%.c=$(BUILD)/obj/%.o) $(BUILD)/obj/lua_sources.o
 MAIN_OBJECTS = $(COMMANDS:%=$(BUILD)/obj/%.o)
 LUA_SOURCES := $(wildcard lua/moonmilter/*.lua)
 
-PACKAGES_BUILD := gcc make pkg-config libc6-dev libluajit-5.1-dev luajit libev-dev lua-lpeg
+PACKAGES_BUILD := gcc make pkg-config libc6-dev libluajit-5.1-dev luajit libev-dev libsystemd-dev lua-lpeg
 PACKAGES_TEST  := lua-busted lua-check luarocks lua-cjson lua-filesystem lua-posix lua-socket miltertest
 
 .PHONY: all run test check lint objects asan valgrind install uninstall clean help packages-build packages-test

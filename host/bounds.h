@@ -48,6 +48,13 @@
 #define MM_WRITE_TIMEOUT        60.0            /* an MTA that does not read for so long is gone */
 #define MM_DRAIN_TIMEOUT        30.0            /* from SIGTERM to closing what is left */
 
+/* Processes. Times are seconds */
+#define MM_WORKERS_MAX          64u             /* serving at a time */
+#define MM_ACTIVATED_MAX        32              /* sockets from the service manager for one listener */
+#define MM_BEAT_EVERY           0.25            /* a worker shows that its loop turns */
+#define MM_HANG_TIMEOUT         10.0            /* a worker that shows nothing for so long is killed and replaced */
+#define MM_LOAD_TIMEOUT         60.0            /* on_load may wait for the world, not for ever */
+
 /* Configuration: generous for people, small enough that a wrong file is refused at once */
 #define MM_CONFIG_SIZE_MAX      (1u << 20)      /* bytes of moonmilter.conf */
 #define MM_CONFIG_DEPTH_MAX     16u             /* tables in tables */
