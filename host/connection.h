@@ -4,6 +4,7 @@
 #ifndef MM_CONNECTION_H
 #define MM_CONNECTION_H
 
+#include "census.h"
 #include "engine.h"
 #include "log.h"
 
@@ -26,6 +27,7 @@ struct mm_connections {
 	struct mm_connection   *first;          /* list of all */
 	unsigned                count;
 	bool                    logs_messages;  /* one line a message */
+	struct mm_census_row   *row;            /* borrowed: where messages are counted */
 	void                  (*on_close)(void *self);  /* a connection has gone */
 	void                   *self;
 };

@@ -2,6 +2,7 @@
 #include "moonmilter.h"
 
 #include "command_check.h"
+#include "command_ctl.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -22,6 +23,7 @@ struct command {
 static const struct command commands[] = {
 	{ "run",   mm_command_run,   "serve milters, in the foreground (the default)" },
 	{ "check", mm_command_check, "load scripts and say what would be served and negotiated" },
+	{ "ctl",   mm_command_ctl,   "ask a running host: status, reload, stop, sessions, generations, loglevel" },
 #ifdef MM_HAVE_TRY
 	{ "try",   mm_command_try,   "run a message file through scripts and show verdict and edited message" },
 	{ "send",  mm_command_send,  "act as an MTA towards any milter" },

@@ -4,17 +4,17 @@
 
 -- "name" stands for name.h and name.c.
 local rows = {
-  { "ground", "bounds fault buffer cursor quote suggest value network log clock" },
+  { "ground", "bounds fault buffer cursor quote suggest value network log clock watch census" },
   { "wire", "stage frame command reply negotiate" },
   { "model", "macro message verdict action session" },
   { "engine", "runtime engine" },
-  { "script", "lua_sources script_task script_call bind bind_session bind_message bind_action bind_host codec script" },
+  { "script", "lua_sources script_task script_call bind bind_session bind_message bind_action bind_host codec script script_view" },
   { "io", "ev_stderr listen_spec connection listener worker" },
-  { "process", "config_syntax config_key config rights moonmilter host" },
-  { "program", "command_check main" },
+  { "process", "config_syntax config_key config rights link service moonmilter host follower control fingerprint solo master" },
+  { "program", "command_check command_ctl command_doctor main" },
 }
 
-local allowed_ev = { clock = true, connection = true, listener = true, worker = true, host = true }
+local allowed_ev = { clock = true, watch = true, connection = true, listener = true, worker = true, host = true }
 local lua_rows = { script = true }
 local lua_also = { host = true } -- pushes host.settings
 
