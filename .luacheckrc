@@ -1,5 +1,5 @@
 std = "luajit"
-max_line_length = 128
+max_line_length = 140
 files["spec"].std = "luajit+busted"
 files["examples"].globals = {
   "on_negotiate", "on_connect", "on_helo", "on_mail", "on_rcpt", "on_data", "on_header", "on_eoh", "on_body", "on_eom",

@@ -35,7 +35,7 @@ MAIN_OBJECTS = $(COMMANDS:%=$(BUILD)/obj/%.o)
 LUA_SOURCES := $(wildcard lua/moonmilter/*.lua)
 
 PACKAGES_BUILD := gcc make pkg-config libc6-dev libluajit-5.1-dev luajit libev-dev libsystemd-dev lua-lpeg
-PACKAGES_TEST  := lua-busted lua-check luarocks lua-cjson lua-filesystem lua-posix lua-socket miltertest
+PACKAGES_TEST  := libmilter-dev lua-busted lua-check luarocks lua-cjson lua-filesystem lua-posix lua-socket miltertest
 
 .PHONY: all run test check lint objects asan valgrind install uninstall clean help packages-build packages-test
 
@@ -193,3 +193,7 @@ uninstall:
 
 clean:
 	rm -rf $(BUILD)
+
+# ---- measure ----
+
+include spec/bench/bench.mk

@@ -486,29 +486,42 @@ bool mm_edit_delete_recipient(struct mm_message *m, const struct mm_grants *g, s
 
 /* ---- body, quarantine ---- */
 
-/* Appends with every line end as CRLF. A CR at the end of one piece waits for the next. */
+static const char *next_of(const char *p, const char *end, char wanted)
+{
+	const char *found = p < end ? memchr(p, wanted, (size_t)(end - p)) : NULL;
+	return found != NULL ? found : end;
+}
+
+/* Appends with every line end as CRLF. A CR at the end of one piece waits for the next. Most pieces are right as they
+ * are, and megabytes: what needs no change is copied in one go, and memchr() looks at each byte once for either end. */
 static void append_lines(struct mm_message *m, const char *p, const char *end)
 {
 	struct mm_buffer *b = &m->new_body;
-	if (m->body_ends_in_cr && p < end) {
+	if (p == end)
+		return;
+	if (m->body_ends_in_cr) {
 		mm_buffer_append(b, "\r\n", 2);
 		p += *p == '\n';
-		m->body_ends_in_cr = false;
 	}
+	const char *copied = p, *cr = next_of(p, end, '\r'), *lf = next_of(p, end, '\n');
 	while (p < end && !b->failed) {
-		const char *stop = p;
-		while (stop < end && *stop != '\r' && *stop != '\n')
-			stop++;
-		mm_buffer_append(b, p, (size_t)(stop - p));
-		if (stop == end)
-			return;
-		if (*stop == '\r' && stop + 1 == end) {
-			m->body_ends_in_cr = true;
-			return;
+		const char *stop = cr < lf ? cr : lf;
+		if (stop == end || (stop == cr && stop + 1 == end))
+			break;
+		bool is_right = stop == cr && lf == cr + 1;
+		p = stop + (is_right ? 2 : 1);
+		if (!is_right) {
+			mm_buffer_append(b, copied, (size_t)(stop - copied));
+			mm_buffer_append(b, "\r\n", 2);
+			copied = p;
 		}
-		mm_buffer_append(b, "\r\n", 2);
-		p = stop + (*stop == '\r' && stop[1] == '\n' ? 2 : 1);
+		if (cr < p)
+			cr = next_of(p, end, '\r');
+		if (lf < p)
+			lf = next_of(p, end, '\n');
 	}
+	m->body_ends_in_cr = cr < end && cr + 1 == end;
+	mm_buffer_append(b, copied, (size_t)(end - copied) - m->body_ends_in_cr);
 }
 
 bool mm_edit_replace_body(struct mm_message *m, const struct mm_grants *g, struct mm_text piece, size_t body_max,
@@ -659,6 +672,7 @@ static void write_body(struct mm_message *m, struct mm_buffer *out)
 	}
 	/* An empty body is one empty chunk: none at all would keep the old one (reference D12). */
 	size_t at = 0;
+	mm_buffer_reserve(out, m->new_body.size + (m->new_body.size / MM_CHUNK_SIZE + 1) * 5);  /* growing would copy it */
 	do {
 		size_t size = m->new_body.size - at < MM_CHUNK_SIZE ? m->new_body.size - at : MM_CHUNK_SIZE;
 		mm_frame_write(out, SMFIR_REPLBODY, size > 0 ? m->new_body.bytes + at : NULL, size);

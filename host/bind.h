@@ -5,7 +5,7 @@
 #ifndef MM_BIND_H
 #define MM_BIND_H
 
-#include "script_task.h"
+#include "script_call.h"
 
 /* The session behind ctx at index 1, or an error that names `what` when it is no ctx or its session has ended. */
 struct mm_script_session *mm_ctx_check(struct lua_State *, const char *what);

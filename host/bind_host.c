@@ -1,8 +1,6 @@
 /* bind_host.c -- moonmilter.core: what lua/moonmilter/ is built on. Scripts use the modules above it, not this one. */
 #include "bind.h"
 
-#include "script_call.h"
-
 #include <lauxlib.h>
 #include <lua.h>
 

@@ -37,7 +37,7 @@
 
 /* I/O */
 #define MM_READ_SIZE            (256u << 10)    /* bytes of the worker's one read buffer */
-#define MM_OUTPUT_KEEP          (16u << 10)     /* bytes of output buffer a quiet worker keeps */
+#define MM_OUTPUT_KEEP          (128u << 10)    /* bytes of output buffer a quiet worker keeps: one large body packet */
 
 /* Times, seconds */
 #define MM_STAGE_DEADLINE       8.0             /* below Sendmail's T=R:10s */

@@ -20,7 +20,8 @@ struct mm_connection {
 	bool                   is_feeding;
 	bool                   is_broken;       /* no more bytes can go out */
 	bool                   is_closing;      /* close when all is written */
-	struct mm_buffer       unsent;          /* what the MTA has not taken yet */
+	struct mm_buffer       unsent;          /* what the MTA has not taken at once */
+	size_t                 unsent_at;       /* how much of it has been taken since */
 	ev_tstamp              active_at;       /* loop time of the last byte in or out */
 };
 
@@ -79,9 +80,24 @@ void mm_connections_free(struct mm_connections *all)
 
 /* ---- writing ---- */
 
-static void keep_unsent(struct mm_connection *c, const uint8_t *bytes, size_t n)
+static size_t unsent_size(const struct mm_connection *c)
 {
-	mm_buffer_append(&c->unsent, bytes, n);
+	return c->unsent.size - c->unsent_at;
+}
+
+/* Keeps the shared buffer's bytes from `from` on. Many, a new body of megabytes say, are not copied: the connection takes
+ * the buffer, and the next to write something gets a new one. */
+static void keep_unsent(struct mm_connection *c, size_t from)
+{
+	struct mm_buffer *out = &c->all->out;
+	if (c->unsent.size == 0 && out->size - from > MM_OUTPUT_KEEP) {
+		mm_buffer_free(&c->unsent);
+		c->unsent = *out;
+		c->unsent_at = from;
+		*out = (struct mm_buffer){ 0 };
+	} else {
+		mm_buffer_append(&c->unsent, out->bytes + from, out->size - from);
+	}
 	if (c->unsent.failed)
 		c->is_broken = true;            /* half a reply would be worse than none: the MTA tempfails */
 	else if (!ev_is_active(&c->writable))
@@ -108,7 +124,7 @@ static void flush(struct mm_connection *c)
 				n = 0;
 		}
 		if (!c->is_broken && (size_t)n < out->size)
-			keep_unsent(c, out->bytes + n, out->size - (size_t)n);
+			keep_unsent(c, (size_t)n);
 		c->active_at = ev_now(loop_of(c->all));
 	}
 	mm_buffer_clear(out);
@@ -128,7 +144,7 @@ static void settle(struct mm_connection *c)
 	if (!mm_engine_is_finished(c->engine)) {
 		if (c->fd < 0)
 			return;
-		bool wants = mm_engine_wants_input(c->engine) && c->unsent.size < MM_PENDING_MAX;
+		bool wants = mm_engine_wants_input(c->engine) && unsent_size(c) < MM_PENDING_MAX;
 		if (wants != ev_is_active(&c->readable)) {
 			if (wants)
 				ev_io_start(loop_of(c->all), &c->readable);
@@ -149,20 +165,22 @@ static void on_writable(struct ev_loop *loop, ev_io *w, int events)
 {
 	struct mm_connection *c = w->data;
 	(void)events;
-	ssize_t n = send(c->fd, c->unsent.bytes, c->unsent.size, MSG_NOSIGNAL);
+	ssize_t n = send(c->fd, c->unsent.bytes + c->unsent_at, unsent_size(c), MSG_NOSIGNAL);
 	if (n < 0) {
 		if (errno == EAGAIN || errno == EINTR)
 			return;
 		c->is_broken = true;
 		mm_buffer_clear(&c->unsent);
+		c->unsent_at = 0;
 		settle(c);
 		return;
 	}
 	c->active_at = ev_now(loop);
-	mm_buffer_consume(&c->unsent, (size_t)n);
-	if (c->unsent.size > 0)
+	c->unsent_at += (size_t)n;
+	if (unsent_size(c) > 0)
 		return;
 	mm_buffer_free(&c->unsent);
+	c->unsent_at = 0;
 	ev_io_stop(loop, w);
 	settle(c);
 }

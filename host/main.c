@@ -1,8 +1,11 @@
 /* main.c -- argv only: which command, which options. Everything else is behind moonmilter.h and the command files. */
 #include "moonmilter.h"
 
+#include "command_bench.h"
 #include "command_check.h"
 #include "command_ctl.h"
+#include "command_send.h"
+#include "command_try.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -24,13 +27,9 @@ static const struct command commands[] = {
 	{ "run",   mm_command_run,   "serve milters, in the foreground (the default)" },
 	{ "check", mm_command_check, "load scripts and say what would be served and negotiated" },
 	{ "ctl",   mm_command_ctl,   "ask a running host: status, reload, stop, sessions, generations, loglevel" },
-#ifdef MM_HAVE_TRY
 	{ "try",   mm_command_try,   "run a message file through scripts and show verdict and edited message" },
 	{ "send",  mm_command_send,  "act as an MTA towards any milter" },
-#endif
-#ifdef MM_HAVE_BENCH
 	{ "bench", mm_command_bench, "put load on any milter and measure it" },
-#endif
 	{ "help",  command_help,     "this text; help config lists every key of moonmilter.conf" },
 	{ NULL, NULL, NULL },
 };

@@ -71,7 +71,10 @@ char *mm_steps_text(uint32_t bits, char *to, size_t size)
 /* Steps off for stages nobody wants, silence for those that decide nothing. */
 static uint32_t steps_wanted(const struct mm_wanted *w)
 {
-	uint32_t bits = SMFIP_SKIP | SMFIP_HDR_LEADSPC;
+	uint32_t bits = SMFIP_SKIP;
+	/* Without header events there is no space to be told of, and the MTA writes the one behind the colon itself. */
+	if (w->stages & MM_STAGE_BIT(header))
+		bits |= SMFIP_HDR_LEADSPC;
 	for (unsigned stage = 0; stage < MM_STAGE_COUNT; stage++) {
 		const struct mm_command_row *row = mm_command_of_stage(stage);
 		if (row == NULL)
@@ -144,11 +147,6 @@ bool mm_negotiate(const struct mm_offer *offer, const struct mm_wanted *w, struc
 	if (o.version < MM_VERSION_MIN || o.version > 0x7fffffff)
 		return mm_fault_set(why, MM_FAULT_PEER, "milter protocol version %u: versions %u to %u are served",
 			o.version, MM_VERSION_MIN, MM_VERSION_MAX);
-	/* Old MTAs offer nothing and mean everything of version 1 (libmilter st_optionneg). */
-	if (o.actions == 0)
-		o.actions = SMFIF_ADDHDRS | SMFIF_CHGBODY | SMFIF_ADDRCPT | SMFIF_DELRCPT;
-	if (o.steps == 0)
-		o.steps = SMFIP_NOCONNECT | SMFIP_NOHELO | SMFIP_NOMAIL | SMFIP_NORCPT | SMFIP_NOBODY | SMFIP_NOHDRS;
 	if (!check_needs(&o, w, why))
 		return false;
 

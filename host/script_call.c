@@ -62,3 +62,36 @@ enum mm_run mm_script_call(struct mm_task *t, int argument_count, struct mm_faul
 	mm_task_release(t);
 	return MM_RUN_FAILED;
 }
+
+/* ---- the end of a wait ---- */
+
+static void wait_is_over(struct mm_task *t)
+{
+	t->is_waiting = false;
+	t->undo = NULL;
+	t->waits_for = NULL;
+	t->wait_name = NULL;
+}
+
+void mm_task_go_on(struct mm_task *t, int count)
+{
+	struct mm_fault why;
+	wait_is_over(t);
+	t->resumed(t, mm_script_call(t, count, &why), &why);
+}
+
+void mm_task_cancel(struct mm_task *t, enum mm_cancel why)
+{
+	if (!t->is_waiting)
+		return;
+	t->undo(t);
+	wait_is_over(t);
+	t->is_cancelled = true;
+	t->why = why;
+	lua_checkstack(t->co, 4);
+	mm_task_push_cancel(t, t->co);
+	struct mm_fault ignored;        /* the cancellation itself coming back out */
+	mm_script_call(t, 2, &ignored);
+	mm_task_release(t);
+	t->is_cancelled = false;
+}

@@ -1,4 +1,5 @@
-/* script_call.h -- the doorway: every entry into Lua from the host goes through mm_script_call(). */
+/* script_call.h -- the doorway: every entry into Lua from the host goes through mm_script_call(), and so do
+ * the two ways in which a wait ends. */
 #ifndef MM_SCRIPT_CALL_H
 #define MM_SCRIPT_CALL_H
 
@@ -8,5 +9,12 @@
  * [result1..resultM], after WAITING: nothing of ours. FAILED fills why with message and traceback; a coroutine that failed
  * or exited is dropped, the next call gets a new one. */
 enum mm_run mm_script_call(struct mm_task *, int argument_count, struct mm_fault *why);
+
+/* The wait is over: count results have been pushed on task->co. Runs the coroutine on and calls resumed. Never from
+ * inside the primitive that started the wait, nor from inside any handler. */
+void mm_task_go_on(struct mm_task *, int count);
+/* Undoes the wait, raises the cancellation inside the coroutine so that its cleanup runs, and drops it. resumed is not
+ * called. Not waiting: nothing happens. */
+void mm_task_cancel(struct mm_task *, enum mm_cancel why);
 
 #endif

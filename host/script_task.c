@@ -1,7 +1,5 @@
 #include "script_task.h"
 
-#include "script_call.h"
-
 #include <lauxlib.h>
 #include <lua.h>
 
@@ -90,7 +88,7 @@ void mm_task_release(struct mm_task *t)
 
 /* ---- waiting ---- */
 
-static void push_cancel(struct mm_task *t, lua_State *L)
+void mm_task_push_cancel(struct mm_task *t, lua_State *L)
 {
 	lua_rawgeti(L, LUA_REGISTRYINDEX, t->script->cancel_token);
 	lua_pushstring(L, mm_cancel_name(t->why));
@@ -104,7 +102,7 @@ struct mm_task *mm_task_may_wait(lua_State *L, const char *name)
 		return NULL;
 	}
 	if (t->is_cancelled) {
-		push_cancel(t, L);
+		mm_task_push_cancel(t, L);
 		return NULL;
 	}
 	if (!lua_isyieldable(L)) {
@@ -125,35 +123,4 @@ int mm_task_wait(lua_State *L, struct mm_task *t, const char *name, void (*undo)
 	/* user coroutines between here and the host recognise the token and pass it outward (lua/moonmilter/coroutines.lua) */
 	lua_rawgeti(L, LUA_REGISTRYINDEX, t->script->host_token);
 	return lua_yield(L, 1);
-}
-
-static void wait_is_over(struct mm_task *t)
-{
-	t->is_waiting = false;
-	t->undo = NULL;
-	t->waits_for = NULL;
-	t->wait_name = NULL;
-}
-
-void mm_task_go_on(struct mm_task *t, int count)
-{
-	struct mm_fault why;
-	wait_is_over(t);
-	t->resumed(t, mm_script_call(t, count, &why), &why);
-}
-
-void mm_task_cancel(struct mm_task *t, enum mm_cancel why)
-{
-	if (!t->is_waiting)
-		return;
-	t->undo(t);
-	wait_is_over(t);
-	t->is_cancelled = true;
-	t->why = why;
-	lua_checkstack(t->co, 4);
-	push_cancel(t, t->co);
-	struct mm_fault ignored;        /* the cancellation itself coming back out */
-	mm_script_call(t, 2, &ignored);
-	mm_task_release(t);
-	t->is_cancelled = false;
 }

@@ -159,12 +159,8 @@ void mm_script_mark(struct lua_State *, struct mm_script *);    /* once, when th
  * token and reason and returns NULL: the primitive then returns 2. */
 struct mm_task *mm_task_may_wait(struct lua_State *, const char *name);
 int mm_task_wait(struct lua_State *, struct mm_task *, const char *name, void (*undo)(struct mm_task *), void *waits_for);
-/* The wait is over: count results have been pushed on task->co. Runs the coroutine on and calls resumed. Never from
- * inside the primitive that started the wait, nor from inside any handler. */
-void mm_task_go_on(struct mm_task *, int count);
-/* Undoes the wait, raises the cancellation inside the coroutine so that its cleanup runs, and drops it. resumed is not
- * called. Not waiting: nothing happens. */
-void mm_task_cancel(struct mm_task *, enum mm_cancel why);
+/* Pushes what a cancelled wait returns to its wrapper: token and reason. */
+void mm_task_push_cancel(struct mm_task *, struct lua_State *);
 const char *mm_cancel_name(enum mm_cancel);     /* "abort". Static. */
 
 #endif

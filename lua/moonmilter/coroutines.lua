@@ -48,8 +48,9 @@ end
 
 --- Puts the replacements into the coroutine library, so that rocks get them too.
 function coroutines.install()
-  coroutine.resume = coroutines.resume
-  coroutine.wrap = coroutines.wrap
+  local library = _G.coroutine
+  library.resume = coroutines.resume
+  library.wrap = coroutines.wrap
 end
 
 coroutines.running, coroutines.status = running, status

@@ -61,7 +61,7 @@ local function text_load(source, name, mode, env)
 end
 
 local function new_environment(path)
-  local env, declared, reported = {}, {}, {}
+  local env, reported = {}, {}
   local is_loading = true
   setmetatable(env, {
     __index = _G,
@@ -71,7 +71,6 @@ local function new_environment(path)
         log.warn("%s: global \"%s\" is set while a handler runs; every session shares it. Use a local, ctx.message or "
           .. "ctx.session\n%s", path, tostring(name), debug.traceback("", 2))
       end
-      declared[name] = true
       rawset(env, name, value)
     end,
   })

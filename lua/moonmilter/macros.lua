@@ -19,7 +19,7 @@ local first_known = {
   ["{client_resolve}"] = "connect", ["{client_connections}"] = "connect", ["{client_rate}"] = "connect",
   ["{daemon_port}"] = "connect", ["{server_addr}"] = "connect", ["{server_name}"] = "connect", ["{daemon_flags}"] = "connect",
   ["{tls_sni}"] = "helo", ["{verify}"] = "helo", ["{cn_subject}"] = "helo", ["{cn_issuer}"] = "helo", ["{alg_bits}"] = "helo",
-  ["{ntries}"] = "mail", ["{nbadrcpts}"] = "rcpt", ["{nrcpts}"] = "data", ["{ntries}"] = "data",
+  ["{ntries}"] = "mail", ["{nbadrcpts}"] = "rcpt", ["{nrcpts}"] = "data",
 }
 
 local function braced(name)

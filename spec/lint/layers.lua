@@ -11,7 +11,8 @@ local rows = {
   { "script", "lua_sources script_task script_call bind bind_session bind_message bind_action bind_host codec script script_view" },
   { "io", "ev_stderr listen_spec connection listener worker" },
   { "process", "config_syntax config_key config rights link service moonmilter host follower control fingerprint solo master" },
-  { "program", "command_check command_ctl command_doctor main" },
+  { "client", "json diff mta mail_file dialogue transcript trial bench_histogram bench_traffic bench_load bench_usage" },
+  { "program", "command_check command_ctl command_doctor command_try command_send command_bench main" },
 }
 
 local allowed_ev = { clock = true, watch = true, connection = true, listener = true, worker = true, host = true }

@@ -565,6 +565,154 @@ describe("several scripts:", function()
   end)
 end)
 
+-- A script that writes down the life of sessions and messages.
+local DIARY = [[
+  local function note(ctx, what) io.stderr:write(("DIARY %s %s\n"):format(ctx.id, what)) end
+  function on_connect(ctx) note(ctx, "connect " .. ctx.mta.kind) end
+  function on_mail(ctx, sender)
+    note(ctx, "mail")
+    if sender:match "^reject" then return ctx:reject "no" end
+    if sender:match "^error" then error "told to fail" end
+  end
+  function on_rcpt(ctx, recipient)
+    if recipient:match "^reject" then return ctx:reject "no" end
+    if recipient:match "^discard" then return "discard" end
+    if recipient:match "^disconnect" then return ctx:disconnect "going away" end
+  end
+  function on_data() end
+  function on_eom(ctx)
+    if ctx.headers:get "X-Verdict" then return ctx.headers:get "X-Verdict" end
+  end
+  function on_abort(ctx) note(ctx, "abort") end
+  function on_done(ctx, result) note(ctx, "done " .. tostring(result)) end
+  function on_close(ctx) note(ctx, "close") end
+]]
+
+local MAIL, RCPT = "MAIL FROM:<ann@one.example>", "RCPT TO:<bob@two.example>"
+
+-- What clients do, and how many messages that opens at the filter.
+local LIVES = {
+  { "two messages", function(client)
+    client:send_message(compose {})
+    client:send_message(compose {})
+    client:quit()
+  end, 2 },
+  { "nothing but HELO and QUIT", function(client) client:quit() end, 0 },
+  { "RSET after MAIL, then a message", function(client)
+    client:cmd(MAIL)
+    client:reset()
+    client:send_message(compose {})
+    client:quit()
+  end, 2 },
+  { "QUIT after RCPT", function(client)
+    client:cmd(MAIL)
+    client:cmd(RCPT)
+    client:quit()
+  end, 1 },
+  { "a second EHLO after RCPT, then a message", function(client)
+    client:cmd(MAIL)
+    client:cmd(RCPT)
+    client:cmd "EHLO again.example"
+    client:send_message(compose {})
+    client:quit()
+  end, 2 },
+  { "a connection lost after RCPT", function(client)
+    client:cmd(MAIL)
+    client:cmd(RCPT)
+    client:drop(true)
+  end, 1 },
+  { "a connection lost in the body", function(client)
+    client:cmd(MAIL)
+    client:cmd(RCPT)
+    client:cmd "DATA"
+    client:send "Subject: x\r\n\r\nhalf"
+    client:drop()
+  end, 1 },
+  { "a sender refused, then a message", function(client)
+    client:send_message(compose { from = "reject@one.example" })
+    client:send_message(compose {})
+    client:quit()
+  end, 2 },
+  { "a handler that fails at MAIL, then a message", function(client)
+    client:send_message(compose { from = "error@one.example" })
+    client:send_message(compose {})
+    client:quit()
+  end, 2 },
+  { "all recipients refused, then QUIT", function(client)
+    client:cmd(MAIL)
+    client:cmd "RCPT TO:<reject@two.example>"
+    client:quit()
+  end, 1 },
+  { "a message discarded at RCPT, then a message", function(client)
+    client:send_message(compose { to = { "discard@two.example" } })
+    client:send_message(compose {})
+    client:quit()
+  end, 2 },
+  { "421 at RCPT", function(client)
+    client:cmd(MAIL)
+    client:cmd "RCPT TO:<disconnect@two.example>"
+    client:drop()
+  end, 1 },
+  { "every verdict at end of message", function(client)
+    for _, verdict in ipairs { "reject", "tempfail", "discard", "accept", "continue" } do
+      client:send_message(compose { fields = { "X-Verdict: " .. verdict } })
+    end
+    client:quit()
+  end, 5 },
+}
+
+describe("the life of a session: on_done or on_abort once for each message, on_close once and last:", function()
+  for _, mta_module in ipairs(cases.mtas) do
+    describe("behind " .. mta_module.kind, function()
+      if unavailable() then return pending(unavailable()) end
+      local host, world
+
+      setup(function()
+        host = filter.host({ ["diary.lua"] = DIARY }, { unix = mta_module.kind == "sendmail" })
+        world = cases.world(mta_module, host)
+      end)
+
+      teardown(function()
+        if world then world.mta:stop() end
+        if host then host:stop() end
+      end)
+
+      for _, life in ipairs(LIVES) do
+        local what, live, messages = unpack(life)
+        it(what, function()
+          local mark = host:mark()
+          live(world:connect())
+          local id = assert(process.wait_until(5, function() -- a mere probe of the port has no on_connect
+            return host:log(mark):match "DIARY (%S+) connect"
+          end, "on_connect"))
+          assert(host:wait_log(("DIARY %s close"):format(id), 5, mark))
+          socket.sleep(0.05)
+          local events = {}
+          for of, event in host:log(mark):gmatch "DIARY (%S+) ([^\n]+)" do
+            if of == id then events[#events + 1] = event end
+          end
+          local text = table.concat(events, ", ")
+          assert.equal("connect " .. mta_module.kind, table.remove(events, 1), text)
+          assert.equal("close", table.remove(events), text)
+          local open, count = false, 0
+          for _, event in ipairs(events) do
+            if event == "mail" then
+              assert.is_false(open, text)
+              open, count = true, count + 1
+            else
+              assert.matches("^[ad][bo][on]", event, text) -- abort, done
+              assert.is_true(open, text)
+              open = false
+            end
+          end
+          assert.is_false(open, text)
+          assert.equal(messages, count, text)
+        end)
+      end
+    end)
+  end
+end)
+
 describe("reload by SIGHUP", function()
   local function versioned(version)
     return { ["version.lua"] = ([[

@@ -103,6 +103,7 @@ child.__index = child
 function process.start(argv, options)
   local guarded = { GUARD, tostring(options.life or LIFE), tostring(options.grace or GRACE), options.remove or "-" }
   for i = 1, #argv do guarded[#guarded + 1] = argv[i] end
+  process.write_file(options.output, "")
   local reader, writer = assert(posix.unistd.pipe())
   posix.fcntl.fcntl(writer, posix.fcntl.F_SETFD, posix.fcntl.FD_CLOEXEC)
   local pid = assert(posix.unistd.fork())
@@ -117,7 +118,9 @@ function process.start(argv, options)
     posix.unistd._exit(127)
   end
   posix.unistd.close(reader)
-  return setmetatable({ guard = pid, writer = writer, output = options.output }, child)
+  -- Kept open: what a program said at its end must be readable although its directory is gone by then.
+  local output = assert(io.open(options.output, "rb"))
+  return setmetatable({ guard = pid, writer = writer, output = output }, child)
 end
 
 --- Process id of the command itself, the guard's first child.
@@ -146,8 +149,10 @@ function child:running()
   return true
 end
 
+--- What it printed so far.
 function child:text()
-  return process.read_file(self.output) or ""
+  self.output:seek "set"
+  return self.output:read "*a" or ""
 end
 
 --- Waits until the command printed a text (plain, or a pattern with `true`).

@@ -141,10 +141,6 @@ function Host:log_lines(event)
   return found
 end
 
-function Host:describe()
-  return nil
-end
-
 function Host:write(name, source)
   local file = assert(io.open(self.directory .. "/" .. name, "wb"))
   file:write(source)
