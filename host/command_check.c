@@ -161,6 +161,7 @@ int mm_command_run(int argc, char **argv)
 		return status;
 	struct mm_host_options o = host_options(&a);
 	o.handle_signals = true;
+	o.guard_scripts = true;
 	if (a.scripts.count == 0 && a.listen.count == 0 && a.config_file == NULL) {
 		fprintf(stderr, "moonmilter: nothing to serve: give scripts and a socket (moonmilter -s inet:10025 scripts/), or a "
 			"configuration (-c); see moonmilter --help\n");

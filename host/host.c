@@ -1,6 +1,7 @@
 /* host.c -- the public face: configuration, listeners, rights, generations, stop and reload, around one worker. */
 #include "host.h"
 
+#include "budget.h"
 #include "rights.h"
 #include "service.h"
 #include "worker.h"
@@ -36,6 +37,7 @@ struct mm_host {
 	struct mm_log          log;
 	struct ev_loop        *loop;            /* NULL between bind and raise */
 	bool                   owns_loop;
+	bool                   guards;          /* CPU budgets */
 	struct mm_host_place   place;           /* census NULL: we are the whole host; row: never NULL once raised */
 	struct mm_census_row   own_row;
 	struct mm_worker      *worker;
@@ -324,6 +326,8 @@ static void tune_worker(struct mm_host *h)
 		.times = { c->negotiate_timeout, c->idle_timeout, c->write_timeout },
 	};
 	mm_worker_tune(h->worker, &limits);
+	if (h->options.guard_scripts)
+		mm_budget_set(&(struct mm_budget_limits){ c->cpu_slice, c->cpu_session });
 	for (unsigned i = 0; i < c->milter_count; i++)
 		mm_worker_allow(h->worker, i, c->milters[i].allow.items, c->milters[i].allow.count);
 }
@@ -717,6 +721,10 @@ bool mm_host_raise(struct mm_host *h, const struct mm_host_place *place, struct 
 	h->loop = h->owns_loop ? ev_loop_new(EVFLAG_AUTO | EVFLAG_NOENV) : h->options.loop;
 	if (h->loop == NULL || !name_milters(h))
 		return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for a host");
+	struct mm_budget_limits cpu = { h->config.cpu_slice, h->config.cpu_session };
+	if (h->options.guard_scripts && !mm_budget_open(&cpu, h->place.row, &h->log, why))
+		return false;
+	h->guards = h->options.guard_scripts;
 	if (!make_worker(h, why))
 		return false;
 	begin_beating(h);
@@ -968,6 +976,8 @@ void mm_host_free(struct mm_host *h)
 		ev_ref(h->loop);
 		ev_signal_stop(h->loop, &h->signals[i]);
 	}
+	if (h->guards)
+		mm_budget_close();
 	if (h->loop != NULL)
 		ev_timer_stop(h->loop, &h->drain_timer);
 	if (h->loop != NULL && ev_is_active(&h->beat)) {

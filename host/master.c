@@ -97,7 +97,8 @@ struct master {
 	unsigned long      deaths;
 
 	/* the start, the end, questions */
-	bool               is_announced;
+	bool               is_announced, has_said_scripts;
+	unsigned           announce_owed;       /* workers that have not said yet that they serve */
 	double             announce_by;         /* 0: not serving yet */
 	bool               is_stopping;
 	double             kill_all_at;
@@ -335,16 +336,17 @@ static void announce(struct master *m)
 	mm_service_ready();
 }
 
-/* The first worker that serves tells what the scripts are; on_listed() or the clock says "ready". */
+/* One tells what the scripts are; when all have answered they all accept, and on_listed() says "ready", or the clock does. */
 static void begin_announcing(struct master *m)
 {
 	struct mm_note note = { .kind = MM_NOTE_LIST, .number = MM_LIST_SCRIPTS };
 	m->announce_by = mm_clock_now() + ANNOUNCE_WAIT;
 	mm_host_describe_listeners(m->host, m->say, m->say_self);
 	for (int i = 0; i < HANDS_MAX; i++)
-		if (m->hands[i].role == SERVING && mm_link_send(m->hands[i].link, &note, -1))
-			return;
-	announce(m);
+		if (m->hands[i].role == SERVING)
+			m->announce_owed += mm_link_send(m->hands[i].link, &note, -1);
+	if (m->announce_owed == 0)
+		announce(m);
 }
 
 static void commit_all(struct master *m)
@@ -463,9 +465,11 @@ static void say_lines_of(struct master *m, int paper)
 static void on_listed(struct master *m, const struct hand *hand, const struct mm_note *note, int paper)
 {
 	if (note->ticket == 0) {
-		if (paper >= 0 && !m->is_announced)
+		if (paper >= 0 && !m->has_said_scripts)
 			say_lines_of(m, paper);
-		announce(m);
+		m->has_said_scripts = true;
+		if (m->announce_owed > 0 && --m->announce_owed == 0)
+			announce(m);
 		return;
 	}
 	for (int i = 0; i < QUESTIONS_MAX; i++) {

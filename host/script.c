@@ -6,6 +6,7 @@
 #include "script.h"
 
 #include "bind.h"
+#include "budget.h"
 #include "lua_sources.h"
 #include "script_call.h"
 
@@ -300,6 +301,10 @@ static int make_state(lua_State *L)
 		lua_pushcfunction(L, module->open);
 		lua_setfield(L, -2, module->name);
 	}
+	if (mm_budget_is_open()) {              /* LuaJIT's profiler is ours */
+		lua_pushnil(L);
+		lua_setfield(L, -2, "jit.profile");
+	}
 	lua_pop(L, 2);
 	make_ctx_class(L, s);
 	make_host_object(L, s, m->options);
@@ -356,8 +361,10 @@ static void leave_all(struct mm_script *s)
 static void script_free(struct mm_script *s)
 {
 	leave_all(s);
-	if (s->L != NULL)
+	if (s->L != NULL) {
+		mm_budget_dismiss(s->L);
 		lua_close(s->L);
+	}
 	free_filters(s);
 	free(s->pool);
 	free(s->load_paths);
@@ -386,6 +393,7 @@ static bool script_make(struct mm_script *s, const struct mm_script_options *o, 
 	if (s->L == NULL || !join_paths(s, list))
 		return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for a Lua state");
 	lua_atpanic(s->L, panic);
+	mm_budget_admit(s->L);
 	struct making m = { s, o, list };
 	if (lua_cpcall(s->L, make_state, &m) == 0)
 		return true;
@@ -631,6 +639,16 @@ void mm_script_load(struct mm_script *s, void (*done)(void *self, bool ok, const
 	load_ended(&s->load_task, mm_script_call(&s->load_task, 2, &why), &why);
 }
 
+void mm_script_begin_serving(struct mm_script *s)
+{
+	mm_budget_prefer(s->L);
+}
+
+void mm_script_end_serving(struct mm_script *s)
+{
+	mm_budget_dismiss(s->L);
+}
+
 void mm_script_stop_loading(struct mm_script *s)
 {
 	mm_task_cancel(&s->load_task, MM_CANCEL_SHUTDOWN);
@@ -716,6 +734,7 @@ static void session_end_message(void *self)
 	mm_unref(L, &ss->recipients_table);
 	mm_unref(L, &ss->headers_table);
 	ss->recipients_synced = 0;
+	ss->cpu_used = 0;
 	ss->accepted_message = 0;
 	ss->skipped = 0;
 }

@@ -29,6 +29,9 @@ void mm_script_load(struct mm_script *, void (*done)(void *self, bool ok, const 
 void mm_script_stop_loading(struct mm_script *);
 void mm_script_retain(struct mm_script *);
 void mm_script_release(struct mm_script *);
+/* New sessions get this generation from now on, or get another one. The compiler is for one that serves (budget.h). */
+void mm_script_begin_serving(struct mm_script *);
+void mm_script_end_serving(struct mm_script *);
 /* What engines of new sessions get. */
 struct mm_runtime mm_script_runtime(struct mm_script *);
 

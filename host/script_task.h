@@ -112,6 +112,7 @@ struct mm_script_session {
 	struct mm_engine         *engine;       /* borrowed */
 	struct mm_script_session *next, *previous;
 	double                    began_at;     /* mm_clock_now() */
+	double                    cpu_used;     /* seconds, since the message before ended; budget.c */
 	struct mm_task            task;
 	struct mm_timer           alarm;        /* deadline and progress, while a handler waits */
 	double                    deadline_at;  /* mm_clock_now(); 0: not set for this event */

@@ -277,9 +277,12 @@ void mm_worker_prepare(struct mm_worker *w, const struct mm_script_options *opti
 
 void mm_worker_commit(struct mm_worker *w)
 {
+	for (unsigned i = 0; w->current != NULL && i < w->options.milter_count; i++)
+		mm_script_end_serving(w->current[i]);
 	release_all(w, &w->current);    /* sessions hold on to theirs */
 	w->current = w->prepared;
 	w->prepared = NULL;
+	mm_script_begin_serving(w->current[0]);
 }
 
 void mm_worker_discard(struct mm_worker *w)

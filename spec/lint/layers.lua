@@ -8,7 +8,7 @@ local rows = {
   { "wire", "stage frame command reply negotiate" },
   { "model", "macro message verdict action session" },
   { "engine", "runtime engine" },
-  { "script", "lua_sources script_task script_call bind bind_session bind_message bind_action bind_host codec script script_view" },
+  { "script", "lua_sources script_task budget script_call bind bind_session bind_message bind_action bind_host codec script script_view" },
   { "io", "ev_stderr listen_spec connection listener worker" },
   { "process", "config_syntax config_key config rights link service moonmilter host follower control fingerprint solo master" },
   { "client", "json diff mta mail_file dialogue transcript trial bench_histogram bench_traffic bench_load bench_usage" },
