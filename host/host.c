@@ -173,7 +173,6 @@ bool mm_host_reopen_log(struct mm_host *h, struct mm_fault *why)
 	h->log.is_json = h->config.log_format == MM_CONFIG_LOG_JSON;
 	if (h->options.log != NULL) {
 		h->log.fd = -1;
-	h->control.fd = -1;
 		h->log.sink = sink_to_embedder;
 		h->log.sink_self = h;
 	} else if (h->config.log != NULL && strcmp(h->config.log, "syslog") == 0) {
@@ -680,6 +679,7 @@ struct mm_host *mm_host_bind(const struct mm_host_options *o, bool with_control,
 	h->options.set = (const char *const *)copy_list(o->set);
 	h->options.config_file = h->options.config_file != NULL ? strdup(h->options.config_file) : NULL;
 	h->log.fd = -1;
+	h->control.fd = -1;
 	mm_log_init(&h->log, STDERR_FILENO);
 	if (bind_all(h, with_control, why))
 		return h;

@@ -20,7 +20,8 @@
 #define BACKLOG           511
 #define ACCEPTS_A_WAKE    16            /* so that a flood of connections leaves time for those that are served */
 #define PAUSE_IN_TROUBLE  0.5           /* seconds until accepting is tried again when descriptors are out */
-#define PAUSE_FOR_OTHERS  0.03          /* seconds until a worker that looks away looks again */
+#define PAUSE_FOR_OTHERS  0.001         /* seconds until a worker that looks away looks again, doubled each time */
+#define PAUSE_MAX         0.032
 
 /* ---- unix sockets ---- */
 
@@ -207,6 +208,7 @@ struct mm_acceptor {
 	bool                     is_in_trouble;
 	bool                     looks_away;
 	bool                     saw_one_wait;  /* a connection waited already when we looked last */
+	double                   pause;         /* until the next look */
 };
 
 /* NULL: a unix socket, or an address we cannot read. */
@@ -289,8 +291,9 @@ static void on_acceptable(struct ev_loop *loop, ev_io *w, int events)
 	for (int i = 0; i < ACCEPTS_A_WAKE && !a->is_paused; i++) {
 		if (!is_my_turn(a)) {
 			a->looks_away = true;
-			a->saw_one_wait = false;
-			look_again_in(a, PAUSE_FOR_OTHERS);
+			a->saw_one_wait = true;
+			a->pause = PAUSE_FOR_OTHERS;
+			look_again_in(a, a->pause);
 			return;
 		}
 		if (!accept_one(a))
@@ -304,7 +307,7 @@ static bool one_waits(const struct mm_acceptor *a)
 	return poll(&p, 1, 0) == 1;
 }
 
-/* A connection that waits at two looks in a row is one that the others do not take: they hang, or are full. */
+/* A connection that waits at two looks in a row is one that the others do not take: they are busy, hang or are full. */
 static void look_for_others(struct mm_acceptor *a)
 {
 	bool waits = one_waits(a);
@@ -314,8 +317,9 @@ static void look_for_others(struct mm_acceptor *a)
 	a->saw_one_wait = waits;
 	if (a->is_paused || ev_is_active(&a->retry))
 		return;                 /* taking it has filled us up, or failed */
+	a->pause = waits ? PAUSE_FOR_OTHERS : a->pause * 2 < PAUSE_MAX ? a->pause * 2 : PAUSE_MAX;
 	if (a->looks_away)
-		look_again_in(a, PAUSE_FOR_OTHERS);
+		look_again_in(a, a->pause);
 	else
 		ev_io_start(a->loop, &a->readable);
 }
@@ -366,4 +370,13 @@ void mm_acceptor_resume(struct mm_acceptor *a)
 	a->is_paused = false;
 	if (!ev_is_active(&a->retry))
 		ev_io_start(a->loop, &a->readable);
+}
+
+void mm_acceptor_look(struct mm_acceptor *a)
+{
+	if (!a->looks_away || a->is_paused || a->is_in_trouble || !is_my_turn(a))
+		return;
+	a->looks_away = false;
+	ev_timer_stop(a->loop, &a->retry);
+	ev_io_start(a->loop, &a->readable);
 }

@@ -57,5 +57,7 @@ struct mm_acceptor *mm_acceptor_new(void *loop, int fd, struct mm_acceptor_owner
 void mm_acceptor_free(struct mm_acceptor *);
 void mm_acceptor_pause(struct mm_acceptor *);           /* connections queue in the kernel meanwhile */
 void mm_acceptor_resume(struct mm_acceptor *);
+/* It may be its turn again. */
+void mm_acceptor_look(struct mm_acceptor *);
 
 #endif

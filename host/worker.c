@@ -72,6 +72,8 @@ static void on_connection_closed(void *self)
 			w->options.drained(w->options.self);
 		return;
 	}
+	for (struct watch *watch = w->watches; watch != NULL; watch = watch->next)
+		mm_acceptor_look(watch->acceptor);
 	if (!w->is_full || w->connections.count >= w->limits.max_sessions)
 		return;
 	w->is_full = false;

@@ -25,7 +25,7 @@ function host.start(options)
   self.path = directory .. "/milter.sock"
   self.where = options.unix and self.path or self.port
   local argv = { host.program(), "run", "-s", options.unix and "unix:" .. self.path or ("inet:%d@127.0.0.1"):format(self.port),
-    "--workers=" .. (options.workers or 0), "--control=" .. self.control }
+    "--workers=" .. (options.workers or 0), options.no_control and "--log-level=info" or "--control=" .. self.control }
   for _, argument in ipairs(options.arguments or {}) do argv[#argv + 1] = argument end
   argv[#argv + 1] = self.scripts
   self.argv = argv
@@ -89,6 +89,20 @@ function methods:status()
     end
   end
   return rows
+end
+
+--- The lines of `ctl sessions`, with the worker's process id.
+function methods:sessions()
+  local list, worker = {}, nil
+  for line in self:ctl("sessions"):gmatch "[^\n]+" do
+    worker = tonumber(line:match "^worker pid=(%d+)") or worker
+    if line:match "^session=" then
+      local session = { worker = worker }
+      for key, value in line:gmatch "([%w_]+)=(%S+)" do session[key] = tonumber(value) or value end
+      list[#list + 1] = session
+    end
+  end
+  return list
 end
 
 function methods:generation() return tonumber((self:ctl "status"):match "generation=(%d+) ") end
