@@ -51,8 +51,10 @@
 /* Processes. Times are seconds */
 #define MM_WORKERS_MAX          64u             /* serving at a time */
 #define MM_ACTIVATED_MAX        32              /* sockets from the service manager for one listener */
+#define MM_DESCRIPTORS_SPARE    256u            /* that sessions leave to scripts, logs and reloads */
 #define MM_BEAT_EVERY           0.25            /* a worker shows that its loop turns */
 #define MM_HANG_TIMEOUT         10.0            /* a worker that shows nothing for so long is killed and replaced */
+#define MM_RELOAD_EVERY         0.5             /* between reloads by SIGHUP; a storm of signals is few reloads */
 #define MM_LOAD_TIMEOUT         60.0            /* on_load may wait for the world, not for ever */
 
 /* Configuration: generous for people, small enough that a wrong file is refused at once */

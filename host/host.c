@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #define SIGNAL_COUNT 4
@@ -53,6 +54,8 @@ struct mm_host {
 	void                 (*prepared)(void *self, bool ok, const struct mm_fault *);
 	void                  *prepared_self;
 	bool                   reload_again;    /* asked for while one was under way */
+	double                 reloaded_at;     /* mm_clock_now() when the last one ended */
+	ev_timer               reload_timer;    /* a SIGHUP came soon after another */
 	bool                   load_ok;
 	struct mm_fault        load_fault;
 	struct reload_waiter  *waiters;         /* owned */
@@ -164,6 +167,7 @@ bool mm_host_reopen_log(struct mm_host *h, struct mm_fault *why)
 		fd = open(h->config.log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
 		if (fd < 0)
 			return mm_fault_set(why, MM_FAULT_CONFIG, "log: %s cannot be opened: %s", h->config.log, strerror(errno));
+		mm_rights_hand_over(fd, h->config.user);
 	}
 	int before = h->log.fd;
 	mm_log_init(&h->log, fd);
@@ -316,12 +320,28 @@ static void update_row(const struct mm_host *h, enum mm_census_state state)
 	mm_census_set(h->place.row->state, state);
 }
 
+/* A session is a descriptor. Scripts, logs and a reload need some as well, so that none of them fails because we are full. */
+static unsigned sessions_that_fit(struct mm_host *h)
+{
+	struct rlimit files;
+	unsigned wanted = h->config.max_sessions;
+	if (getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur == RLIM_INFINITY)
+		return wanted;
+	rlim_t spare = files.rlim_cur / 4 < MM_DESCRIPTORS_SPARE ? files.rlim_cur / 4 : MM_DESCRIPTORS_SPARE;
+	if (wanted <= files.rlim_cur - spare)
+		return wanted;
+	mm_log_say(&h->log, MM_LOG_WARN, "sessions", "max_sessions %u is more than the %llu descriptors we may have can carry: %llu "
+		"are served at a time; raise the limit (LimitNOFILE=, ulimit -n)", wanted, (unsigned long long)files.rlim_cur,
+		(unsigned long long)(files.rlim_cur - spare));
+	return (unsigned)(files.rlim_cur - spare);
+}
+
 /* What a worker takes from the configuration while it runs. */
 static void tune_worker(struct mm_host *h)
 {
 	const struct mm_config *c = &h->config;
 	struct mm_worker_limits limits = {
-		.max_sessions = c->max_sessions, .recycle_sessions = c->recycle_sessions,
+		.max_sessions = sessions_that_fit(h), .recycle_sessions = c->recycle_sessions,
 		.times = { c->negotiate_timeout, c->idle_timeout, c->write_timeout },
 	};
 	mm_worker_tune(h->worker, &limits);
@@ -472,6 +492,7 @@ static void on_reloaded(void *self, bool ok, const struct mm_fault *why)
 	struct mm_fault fault = *why;
 	if (ok)
 		ok = mm_host_commit(h, &fault);
+	h->reloaded_at = mm_clock_now();
 	log_reload(h, ok, &fault);
 	if (h->reload_ended != NULL)
 		h->reload_ended(h->reload_ended_self, ok, &fault);
@@ -571,6 +592,25 @@ void mm_host_stop(struct mm_host *h)
 	mm_host_halt(h);
 }
 
+static void on_reload_timer(struct ev_loop *loop, ev_timer *t, int events)
+{
+	(void)loop;
+	(void)events;
+	mm_host_reload(t->data, NULL, NULL);
+}
+
+static void reload_soon(struct mm_host *h)
+{
+	double wait = h->reloaded_at + MM_RELOAD_EVERY - mm_clock_now();
+	if (wait <= 0) {
+		mm_host_reload(h, NULL, NULL);
+	} else if (!ev_is_active(&h->reload_timer)) {
+		ev_timer_init(&h->reload_timer, on_reload_timer, wait, 0.);
+		h->reload_timer.data = h;
+		ev_timer_start(h->loop, &h->reload_timer);
+	}
+}
+
 static void on_signal(struct ev_loop *loop, ev_signal *s, int events)
 {
 	struct mm_host *h = s->data;
@@ -579,7 +619,7 @@ static void on_signal(struct ev_loop *loop, ev_signal *s, int events)
 	(void)events;
 	switch (s->signum) {
 	case SIGHUP:
-		mm_host_reload(h, NULL, NULL);
+		reload_soon(h);
 		break;
 	case SIGUSR1:
 		if (!mm_host_reopen_log(h, &why))
@@ -655,6 +695,8 @@ static bool bind_all(struct mm_host *h, bool with_control, struct mm_fault *why)
 {
 	if (!read_config(&h->options, &h->config, why))
 		return false;
+	if (h->options.drop_rights)
+		mm_rights_raise_limits();
 	if (h->options.drop_rights && h->config.user == NULL && !mm_rights_need_a_user(&h->config.user, why))
 		return false;
 	if (!mm_host_reopen_log(h, why))
@@ -978,8 +1020,10 @@ void mm_host_free(struct mm_host *h)
 	}
 	if (h->guards)
 		mm_budget_close();
-	if (h->loop != NULL)
+	if (h->loop != NULL) {
 		ev_timer_stop(h->loop, &h->drain_timer);
+		ev_timer_stop(h->loop, &h->reload_timer);
+	}
 	if (h->loop != NULL && ev_is_active(&h->beat)) {
 		ev_ref(h->loop);
 		ev_timer_stop(h->loop, &h->beat);

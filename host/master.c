@@ -82,6 +82,8 @@ struct master {
 	enum phase         phase;
 	double             phase_until;
 	bool               reload_again;
+	double             ended_at;            /* the last reload did */
+	double             reload_at;           /* a SIGHUP came soon after it; 0: none */
 	char               last_failure[1024];  /* "": the last reload was good */
 	double             reloaded_at;         /* wall clock; 0: never */
 	struct mm_asker   *askers[ASKERS_MAX];  /* wait for the reload under way */
@@ -277,6 +279,7 @@ static void end_reload(struct master *m, bool ok, const char *failure)
 	end_trial(m);
 	m->phase = AT_REST;
 	m->reloaded_at = mm_clock_wall();
+	m->ended_at = mm_clock_now();
 	snprintf(m->last_failure, sizeof m->last_failure, "%s", ok ? "" : failure);
 	log_reload(m, ok);
 	answer_reload(m, ok);
@@ -406,6 +409,15 @@ static void reload(struct master *m)
 		tell_prepare(hand, m->generation + 1, true);
 	else
 		fail_reload(m, "no process can be made to try the new scripts");
+}
+
+static void reload_soon(struct master *m)
+{
+	double at = m->ended_at + MM_RELOAD_EVERY;
+	if (mm_clock_now() >= at)
+		reload(m);
+	else
+		m->reload_at = at;
 }
 
 static void on_prepared(struct master *m, struct hand *hand, const struct mm_note *note)
@@ -733,7 +745,8 @@ static bool is_held(pid_t pid)
 static void look_at_beats(struct master *m, struct hand *hand, double now)
 {
 	uint64_t beats = mm_census_get(hand->row->beats);
-	double hang_timeout = mm_host_config(m->host)->hang_timeout;
+	/* who loads may compute for cpu_session, which takes longer where others compute, too */
+	double hang_timeout = mm_host_config(m->host)->hang_timeout * (hand->role == SERVING ? 1 : 2);
 	if (beats != hand->beats || is_held(hand->pid)) {
 		hand->beats = beats;
 		hand->silent_ticks = 0;
@@ -802,6 +815,10 @@ static void look_at_phase(struct master *m, double now)
 {
 	if (m->phase != AT_REST && now >= m->phase_until && !m->is_stopping)
 		fail_reload(m, "the scripts still load after 60 s; on_load or a script's top level waits for something that does not come");
+	if (m->reload_at != 0 && now >= m->reload_at) {
+		m->reload_at = 0;
+		reload(m);
+	}
 	if (m->announce_by != 0 && now >= m->announce_by)
 		announce(m);
 	for (int i = 0; i < QUESTIONS_MAX; i++)
@@ -871,7 +888,7 @@ static void read_signals(struct master *m)
 	while (read(m->signals, &info, sizeof info) == (ssize_t)sizeof info) {
 		switch (info.ssi_signo) {
 		case SIGCHLD: break;            /* reap() runs at every turn: several deaths may be one signal */
-		case SIGHUP:  reload(m); break;
+		case SIGHUP:  reload_soon(m); break;
 		case SIGUSR1: reopen_logs(m); break;
 		default:      stop(m);
 		}
@@ -885,6 +902,8 @@ static double next_due(const struct master *m, double now)
 	double wait = TICK;
 	if (!m->is_stopping && m->birth_at > now && m->birth_at - now < wait)
 		wait = m->birth_at - now;
+	if (m->reload_at != 0 && m->reload_at - now < wait)
+		wait = m->reload_at > now ? m->reload_at - now : 0;
 	return wait;
 }
 

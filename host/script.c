@@ -285,6 +285,7 @@ static int make_state(lua_State *L)
 	lua_pushboolean(L, 1);
 	lua_setfield(L, LUA_REGISTRYINDEX, "LUA_NOENV");
 	luaL_openlibs(L);
+	mm_budget_admit(L);             /* behind openlibs, which turns the compiler on */
 	mm_script_mark(L, s);
 	lua_newtable(L);
 	s->cancel_token = luaL_ref(L, LUA_REGISTRYINDEX);
@@ -393,7 +394,6 @@ static bool script_make(struct mm_script *s, const struct mm_script_options *o, 
 	if (s->L == NULL || !join_paths(s, list))
 		return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for a Lua state");
 	lua_atpanic(s->L, panic);
-	mm_budget_admit(s->L);
 	struct making m = { s, o, list };
 	if (lua_cpcall(s->L, make_state, &m) == 0)
 		return true;

@@ -26,6 +26,10 @@ function host.start(options)
   self.where = options.unix and self.path or self.port
   local argv = { host.program(), "run", "-s", options.unix and "unix:" .. self.path or ("inet:%d@127.0.0.1"):format(self.port),
     "--workers=" .. (options.workers or 0), options.no_control and "--log-level=info" or "--control=" .. self.control }
+  if options.log then
+    self.log_path = directory .. "/log"
+    argv[#argv + 1] = "--log=" .. self.log_path
+  end
   for _, argument in ipairs(options.arguments or {}) do argv[#argv + 1] = argument end
   argv[#argv + 1] = self.scripts
   self.argv = argv
@@ -53,6 +57,7 @@ function methods:dial(timeout) return mta_client.dial(self.where, timeout) end
 function methods:pid() return self.child:pid() end
 function methods:signal(name) return self.child:signal(name) end
 function methods:log() return self.child:text() end
+function methods:log_file() return process.read_file(self.log_path) or "" end
 function methods:stop() self.child:stop() end
 
 function methods:wait_log(text, seconds)
