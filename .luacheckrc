@@ -1,6 +1,6 @@
 std = "luajit"
 max_line_length = 140
-files["spec"].std = "luajit+busted"
+files["spec"] = { std = "luajit+busted", max_line_length = 160 }
 files["examples"].globals = {
   "on_negotiate", "on_connect", "on_helo", "on_mail", "on_rcpt", "on_data", "on_header", "on_eoh", "on_body", "on_eom",
   "on_unknown", "on_abort", "on_done", "on_close", "on_load", "on_unload", "options",
@@ -8,3 +8,4 @@ files["examples"].globals = {
 files["examples"].unused_args = false
 files["scripts"] = files["examples"]
 files["spec/bench/scripts"] = files["examples"]
+exclude_files = { "lua/meta" } -- declarations for editors

@@ -17,29 +17,35 @@ ALL_CFLAGS = -std=c11 -D_GNU_SOURCE $(WARNINGS) $(CFLAGS) $(SANITIZE) -fPIC -fvi
 
 LUA_CFLAGS = $(shell pkg-config --cflags luajit)
 LUA_LIBS   = $(shell pkg-config --libs luajit)
+EXTRA_LIBS = $(shell pkg-config --libs libcares)
 MULTIARCH  = $(shell $(CC) -print-multiarch 2>/dev/null)
 MULTIARCH_CPATH = $(if $(MULTIARCH),/usr/lib/$(MULTIARCH)/lua/5.1/?.so;)
+IDN_LIBS   = $(shell pkg-config --libs libidn2)
 # Readiness and socket activation, where there is systemd to build with.
 SYSTEMD_LIBS := $(shell pkg-config --libs libsystemd 2>/dev/null)
 ifneq ($(SYSTEMD_LIBS),)
 ALL_CFLAGS += -DMM_HAVE_SYSTEMD
 EXTRA_LIBS += $(SYSTEMD_LIBS)
 endif
-LIBS      = $(LUA_LIBS) -lm -ldl $(EXTRA_LIBS)
+LIBS      = $(LUA_LIBS) $(IDN_LIBS) -lcurl -lssl -lcrypto -lm -ldl $(EXTRA_LIBS)
 LINK      = -Wl,--exclude-libs,ALL -Wl,-z,relro,-z,now
 
 COMMANDS := main $(patsubst host/%.c,%,$(wildcard host/command_*.c)) $(patsubst host/%.c,%,$(wildcard host/bench_*.c))
-SOURCES  := $(filter-out $(COMMANDS:%=host/%.c) host/codec.c,$(wildcard host/*.c))
+SOURCES  := $(filter-out $(COMMANDS:%=host/%.c),$(wildcard host/*.c))
 OBJECTS   = $(SOURCES:host/%.c=$(BUILD)/obj/%.o) $(BUILD)/obj/lua_sources.o
 MAIN_OBJECTS = $(COMMANDS:%=$(BUILD)/obj/%.o)
+# lua/moonmilter/testing/ runs in busted, outside of the host: it is not part of the library
 LUA_SOURCES := $(wildcard lua/moonmilter/*.lua)
 
-PACKAGES_BUILD := gcc make pkg-config libc6-dev libluajit-5.1-dev luajit libev-dev libsystemd-dev lua-lpeg
-PACKAGES_TEST  := libmilter-dev lua-busted lua-check luarocks lua-cjson lua-filesystem lua-posix lua-socket miltertest
+PACKAGES_BUILD := gcc make pkg-config libc6-dev libluajit-5.1-dev luajit libev-dev libc-ares-dev libcurl4-openssl-dev \
+	libidn2-dev libssl-dev libsystemd-dev lua-lpeg
+PACKAGES_TEST  := libmilter-dev lua-busted lua-check luarocks lua-cjson lua-filesystem lua-posix lua-socket lua-sec lua-redis \
+	miltertest redis-server redis-tools dnsmasq-base openssl python3
 
 .PHONY: all run test check lint objects asan valgrind install uninstall clean help packages-build packages-test
 
-all: $(BUILD)/moonmilter $(BUILD)/libmoonmilter.a $(BUILD)/libmoonmilter.so $(BUILD)/test/libmoonmilter_test.so
+all: $(BUILD)/moonmilter $(BUILD)/libmoonmilter.a $(BUILD)/libmoonmilter.so $(BUILD)/test/libmoonmilter_test.so \
+	$(BUILD)/lua/moonmilter/codec.so
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -93,11 +99,13 @@ $(BUILD)/obj/lua_sources.o: $(BUILD)/lua_sources.c host/lua_sources.h
 
 # libev goes in statically and hidden: the shared one exports libevent's names, which breaks modules that use libevent.
 # Debian builds its static libev for programs only; the one thing in ev.o that a shared library cannot hold is its use of
-# the variable stderr, so that becomes one of ours (host/ev_stderr.c).
-$(BUILD)/ev.o:
+# the variable stderr, so that becomes one of ours (host/ev_stderr.c). Its clock and its wait go through host/clock.c, so
+# that a test can move the time.
+$(BUILD)/ev.o: Makefile
 	@mkdir -p $(BUILD)/ev
 	cd $(BUILD)/ev && ar x $$($(CC) -print-file-name=libev.a) ev.o
-	objcopy --redefine-sym stderr=mm_ev_stderr $(BUILD)/ev/ev.o $@
+	objcopy --redefine-sym stderr=mm_ev_stderr --redefine-sym clock_gettime=mm_ev_clock_gettime \
+		--redefine-sym epoll_wait=mm_ev_epoll_wait $(BUILD)/ev/ev.o $@
 
 $(BUILD)/libmoonmilter.a: $(OBJECTS)
 	@rm -f $@
@@ -111,6 +119,11 @@ $(BUILD)/libmoonmilter.so: $(OBJECTS) $(BUILD)/ev.o host/libmoonmilter.map
 $(BUILD)/test/libmoonmilter_test.so: $(SOURCES) $(BUILD)/lua_sources.c $(BUILD)/ev.o $(wildcard host/*.h)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -fvisibility=default -Ihost -shared -Wl,--version-script,host/libmoonmilter_test.map -o $@ $(SOURCES) $(BUILD)/lua_sources.c $(BUILD)/ev.o $(LIBS)
+
+# The C half of the mail modules once more, as a plain Lua module: they work outside of the host too (docs/mail-codec.md).
+$(BUILD)/lua/moonmilter/codec.so: host/codec.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -shared -o $@ $< $(IDN_LIBS)
 
 # C modules of scripts take lua_* from the process: LuaJIT is linked as a shared library.
 $(BUILD)/moonmilter: $(MAIN_OBJECTS) $(BUILD)/libmoonmilter.a $(BUILD)/ev.o
@@ -145,7 +158,7 @@ ASAN_SPECS ?= spec/host spec/engine spec/script spec/examples
 asan: packages-build packages-test
 	@$(MAKE) --no-print-directory BUILD=build/asan CFLAGS="-O1 -g -fno-omit-frame-pointer" \
 		SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined" all
-	@MOONMILTER_TESTLIB=build/asan/test/libmoonmilter_test.so MOONMILTER=build/asan/moonmilter \
+	@MOONMILTER_BUILD=build/asan MOONMILTER_TESTLIB=build/asan/test/libmoonmilter_test.so MOONMILTER=build/asan/moonmilter \
 		ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) \
 		spec/run $(wildcard $(ASAN_SPECS))
 
@@ -168,7 +181,7 @@ DOCDIR     = $(PREFIX)/share/doc/moonmilter
 
 $(BUILD)/moonmilter.pc: Makefile
 	@mkdir -p $(@D)
-	@printf 'prefix=%s\nincludedir=%s\nlibdir=%s\n\nName: moonmilter\nDescription: host for milters written in Lua\nVersion: %s\nRequires.private: luajit\nLibs: -L$${libdir} -lmoonmilter\nLibs.private: -l:libev.a -lm -ldl %s\nCflags: -I$${includedir}\n' \
+	@printf 'prefix=%s\nincludedir=%s\nlibdir=%s\n\nName: moonmilter\nDescription: host for milters written in Lua\nVersion: %s\nRequires.private: luajit libidn2\nLibs: -L$${libdir} -lmoonmilter\nLibs.private: -l:libev.a -lm -ldl %s\nCflags: -I$${includedir}\n' \
 		"$(PREFIX)" "$(INCLUDEDIR)" "$(LIBDIR)" "$(VERSION)" "$(EXTRA_LIBS)" > $@
 
 install: all $(BUILD)/moonmilter.pc
@@ -181,6 +194,9 @@ install: all $(BUILD)/moonmilter.pc
 	ln -sf libmoonmilter.so.0 $(DESTDIR)$(LIBDIR)/libmoonmilter.so
 	install -m 644 $(BUILD)/moonmilter.pc $(DESTDIR)$(LIBDIR)/pkgconfig/moonmilter.pc
 	install -m 644 lua/moonmilter/*.lua $(DESTDIR)$(LUADIR)/moonmilter/
+	install -d $(DESTDIR)$(LUADIR)/moonmilter/testing/fake
+	install -m 644 lua/moonmilter/testing/*.lua $(DESTDIR)$(LUADIR)/moonmilter/testing/
+	install -m 644 lua/moonmilter/testing/fake/*.lua $(DESTDIR)$(LUADIR)/moonmilter/testing/fake/
 	install -m 644 docs/moonmilter.8 $(DESTDIR)$(MANDIR)/moonmilter.8
 	install -m 644 docs/*.md $(DESTDIR)$(DOCDIR)/
 	install -m 644 examples/* $(DESTDIR)$(DOCDIR)/examples/

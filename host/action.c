@@ -4,6 +4,7 @@
 #include "reply.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <strings.h>
 
 /* Sendmail keeps its own Return-Path, Received and unset default fields in the list that an insert position counts. With
@@ -256,6 +257,7 @@ static bool put_field(struct mm_message *m, uint32_t at, uint32_t blind_at, stru
 	memmove(m->fields + at + 1, m->fields + at, (m->field_count - at) * sizeof *m->fields);
 	m->fields[at] = f;
 	m->field_count++;
+	m->fields_changed++;
 	return true;
 }
 
@@ -344,11 +346,15 @@ bool mm_edit_field(struct mm_message *m, const struct mm_grants *g, uint32_t ind
 		struct mm_span span = mm_message_keep(m, value);
 		if (!kept(m, why))
 			return false;
+		if (f->is_received && !f->is_changed)
+			f->original = f->value;
 		f->value = span;
 		f->is_changed = f->is_received;
+		m->fields_changed++;
 		return true;
 	}
 	m->edit_count++;
+	m->fields_changed++;
 	if (f->is_received) {
 		f->is_deleted = true;
 		return true;
@@ -466,22 +472,36 @@ static bool same_mailbox(struct mm_text a, struct mm_text b)
 	return memcmp(a.bytes, b.bytes, local) == 0 && strncasecmp(a.bytes + local, b.bytes + local, a.size - local) == 0;
 }
 
+static bool is_spelt_before(const struct mm_message *m, uint32_t index, struct mm_text bare)
+{
+	for (uint32_t i = 0; i < index; i++) {
+		struct mm_text other = mm_address_bare(mm_message_text(m, m->recipients[i].address));
+		if (other.size == bare.size && memcmp(other.bytes, bare.bytes, bare.size) == 0)
+			return true;
+	}
+	return false;
+}
+
 bool mm_edit_delete_recipient(struct mm_message *m, const struct mm_grants *g, struct mm_text address, struct mm_fault *why)
 {
 	struct mm_text bare = mm_address_bare(address);
 	if (!granted(g, SMFIF_DELRCPT, m, why) || !recipient_is_good(bare, why))
 		return false;
-	/* Postfix compares byte by byte with what the client sent: use the client's spelling when it is the same mailbox. */
+	/* Postfix compares byte by byte with what the client sent, Sendmail parses: so every spelling in which the client has
+	 * given the mailbox goes out. */
+	bool is_known = false;
 	char spelling[MM_ADDRESS_MAX + 2];
 	for (uint32_t i = 0; i < m->recipient_count; i++) {
 		struct mm_text known = mm_address_bare(mm_message_text(m, m->recipients[i].address));
-		if (!same_mailbox(known, bare))
+		if (!same_mailbox(known, bare) || is_spelt_before(m, i, known))
 			continue;
 		memcpy(spelling, known.bytes, known.size);      /* the store may move below */
-		bare.bytes = spelling;
-		break;
+		known.bytes = spelling;
+		if (!queue_envelope(m, '-', known, (struct mm_text){ "", 0 }, why))
+			return false;
+		is_known = true;
 	}
-	return queue_envelope(m, '-', bare, (struct mm_text){ "", 0 }, why);
+	return is_known || queue_envelope(m, '-', bare, (struct mm_text){ "", 0 }, why);
 }
 
 /* ---- body, quarantine ---- */
@@ -556,11 +576,78 @@ bool mm_edit_quarantine(struct mm_message *m, const struct mm_grants *g, struct 
 	return true;
 }
 
+static void drop_header_edits(struct mm_message *m)
+{
+	uint32_t left = 0;
+	for (uint32_t i = 0; i < m->field_count; i++) {
+		struct mm_field *f = &m->fields[i];
+		if (!f->is_received)
+			continue;
+		if (f->is_changed)
+			f->value = f->original;
+		f->is_changed = f->is_deleted = false;
+		m->fields[left++] = *f;
+	}
+	m->field_count = left;
+	m->hidden_at = 0;
+	m->fields_changed++;
+}
+
 void mm_edits_drop(struct mm_message *m)
 {
+	drop_header_edits(m);
 	m->edit_count = m->envelope_edit_count = m->blind_edit_count = 0;
 	m->changes_sender = m->replaces_body = m->body_ends_in_cr = m->quarantines = false;
 	mm_buffer_free(&m->new_body);
+}
+
+bool mm_edits_mark(const struct mm_message *m, struct mm_edit_mark *mark)
+{
+	mm_edit_mark_free(mark);
+	*mark = (struct mm_edit_mark){
+		.body_size = m->new_body.size, .edit_count = m->edit_count, .field_count = m->field_count,
+		.hidden_at = m->hidden_at, .envelope_edit_count = m->envelope_edit_count, .blind_edit_count = m->blind_edit_count,
+		.new_sender = m->new_sender, .new_sender_params = m->new_sender_params, .quarantine_reason = m->quarantine_reason,
+		.changes_sender = m->changes_sender, .replaces_body = m->replaces_body, .body_ends_in_cr = m->body_ends_in_cr,
+		.quarantines = m->quarantines,
+	};
+	if (m->edit_count == 0 || m->field_count == 0)
+		return true;
+	mark->fields = malloc(m->field_count * sizeof *m->fields);
+	if (mark->fields == NULL)
+		return false;
+	memcpy(mark->fields, m->fields, m->field_count * sizeof *m->fields);
+	return true;
+}
+
+void mm_edits_back_to(struct mm_message *m, const struct mm_edit_mark *then)
+{
+	if (then->edit_count == 0) {
+		mm_edits_drop(m);
+		return;
+	}
+	if (then->fields != NULL)
+		memcpy(m->fields, then->fields, then->field_count * sizeof *m->fields);
+	m->field_count = then->field_count;
+	m->hidden_at = then->hidden_at;
+	m->fields_changed++;
+	m->edit_count = then->edit_count;
+	m->envelope_edit_count = then->envelope_edit_count;
+	m->blind_edit_count = then->blind_edit_count;
+	m->changes_sender = then->changes_sender;
+	m->new_sender = then->new_sender;
+	m->new_sender_params = then->new_sender_params;
+	m->replaces_body = then->replaces_body;
+	m->body_ends_in_cr = then->body_ends_in_cr;
+	m->new_body.size = then->body_size;
+	m->quarantines = then->quarantines;
+	m->quarantine_reason = then->quarantine_reason;
+}
+
+void mm_edit_mark_free(struct mm_edit_mark *mark)
+{
+	free(mark->fields);
+	mark->fields = NULL;
 }
 
 /* ---- the burst ---- */
@@ -624,7 +711,8 @@ static void write_added(const struct mm_message *m, uint32_t index, enum mm_mta_
 	const struct mm_field *f = &m->fields[index];
 	struct mm_text name = mm_message_text(m, f->name), value = mm_message_text(m, f->value);
 	uint32_t before = 0;
-	bool is_last = true, has_namesake = false;
+	/* The MTA's own Received is shown to nobody and still the first of its name: Sendmail would go above it. */
+	bool is_last = index >= m->hidden_at, has_namesake = mm_text_equal_blind(name, (struct mm_text){ "Received", 8 });
 	for (uint32_t i = 0; i < m->field_count; i++) {
 		const struct mm_field *other = &m->fields[i];
 		if (i == index || (!other->is_received && other->asked > f->asked))

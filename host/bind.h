@@ -11,6 +11,8 @@
 struct mm_script_session *mm_ctx_check(struct lua_State *, const char *what);
 /* Pushes the session's ctx, making it at first. */
 void mm_ctx_push(struct lua_State *, struct mm_script_session *);
+/* The message has ended: memory and temporary files of kept bodies go now, not when the collector comes by. */
+void mm_kept_bodies_close(struct mm_script_session *);
 /* The session has ended: its ctx raises from now on, its tables go. */
 void mm_ctx_end(struct mm_script_session *);
 
@@ -21,6 +23,18 @@ void mm_bind_message(struct lua_State *);
 void mm_bind_action(struct lua_State *);
 /* Pushes the module moonmilter.core: clock, log, sleep, file reading for the loader. */
 int mm_bind_host(struct lua_State *);
+
+/* Each adds a table of functions to moonmilter.core, which is on top of the stack: core.socket, core.datagram,
+ * core.http. */
+void mm_bind_socket(struct lua_State *);
+void mm_bind_datagram(struct lua_State *);
+void mm_bind_http(struct lua_State *);
+/* Each adds its functions to moonmilter.core, which is on top of the stack. */
+void mm_bind_task(struct lua_State *);
+void mm_bind_dns(struct lua_State *);
+void mm_bind_process(struct lua_State *);
+/* codec.c, the module moonmilter.codec: transfer encodings, charsets, IDNA. Also built alone, as a plain Lua module. */
+int luaopen_moonmilter_codec(struct lua_State *);
 
 /* Pushes { [1] = "SIZE=100", SIZE = "100" } for a list of NUL-ended strings; raw, when given, becomes .raw. */
 void mm_push_params(struct lua_State *, struct mm_text strings, struct mm_text raw);

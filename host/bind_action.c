@@ -8,14 +8,17 @@
 
 /* ---- verdicts ---- */
 
-/* "10-auth.lua:12", for the log line of the message. */
-static void note_place(lua_State *L, struct mm_verdict *v)
+/* "10-auth.lua:12", for the log line of the message. After `return ctx:reject()`, a tail call, the line is gone. */
+static void note_place(lua_State *L, const struct mm_script_session *ss, struct mm_verdict *v)
 {
 	lua_Debug where;
-	if (!lua_getstack(L, 1, &where) || !lua_getinfo(L, "Sl", &where))
+	if (!lua_getstack(L, 1, &where) || !lua_getinfo(L, "Sl", &where) || where.currentline < 0) {
+		snprintf(v->decided_by, sizeof v->decided_by, "%.30s %s", ss->script->filters[ss->filter_at].name,
+			mm_stage_handler(ss->event.stage));
 		return;
+	}
 	const char *slash = strrchr(where.short_src, '/');
-	snprintf(v->decided_by, sizeof v->decided_by, "%.40s:%d", slash != NULL ? slash + 1 : where.short_src, where.currentline);
+	snprintf(v->decided_by, sizeof v->decided_by, "%.34s:%d", slash != NULL ? slash + 1 : where.short_src, where.currentline);
 }
 
 /* Ends the handler: a yield crosses every pcall, so nothing between here and the host can swallow it. Where Lua cannot
@@ -23,7 +26,8 @@ static void note_place(lua_State *L, struct mm_verdict *v)
 static int leave_handler(lua_State *L, struct mm_script_session *ss)
 {
 	ss->has_verdict = true;
-	note_place(L, &ss->verdict);
+	note_place(L, ss, &ss->verdict);
+	mm_task_forget_wait(&ss->task);
 	lua_settop(L, 0);
 	lua_rawgeti(L, LUA_REGISTRYINDEX, ss->script->host_token);
 	return lua_isyieldable(L) ? lua_yield(L, 1) : lua_error(L);
@@ -138,11 +142,19 @@ static int ctx_continue(lua_State *L)
 
 /* ---- edits ---- */
 
-static struct mm_message *check_message(lua_State *L, struct mm_script_session *ss, const char *name)
+/* What is asked for must come from a handler of this very session, and while it may still ask. */
+static void check_session(lua_State *L, struct mm_script_session *ss, const char *name)
 {
 	struct mm_task *t = mm_task_current(L);
-	if (t != NULL && t->is_cancelled)
+	if (t == NULL || t->session != ss)
+		luaL_error(L, "%s: this ctx is of another session; a handler may only use its own", name);
+	if (t->is_cancelled)
 		luaL_error(L, "%s: too late, the handler has been cancelled (%s)", name, mm_cancel_name(t->why));
+}
+
+static struct mm_message *check_message(lua_State *L, struct mm_script_session *ss, const char *name)
+{
+	check_session(L, ss, name);
 	if (ss->facts->message == NULL)
 		luaL_error(L, "%s: no message is open at %s; edits can be asked for from on_mail to on_eom", name,
 			ss->has_event ? mm_stage_name(ss->event.stage) : "this point");
@@ -312,6 +324,7 @@ static int ctx_quarantine(lua_State *L)
 static int ctx_progress(lua_State *L)
 {
 	struct mm_script_session *ss = mm_ctx_check(L, "progress");
+	check_session(L, ss, "progress");
 	if (!mm_engine_progress(ss->engine))
 		return luaL_error(L, "progress: only at end of message; Sendmail drops a filter that says it elsewhere (protocol 3.5)");
 	return 0;

@@ -46,6 +46,11 @@ static const struct mm_filter *filter_of(const struct mm_script_session *ss)
 	return &ss->script->filters[ss->filter_at];
 }
 
+static const struct mm_filter *filter_of_task(const struct mm_task *t)
+{
+	return t->group != NULL || t->session == NULL ? t->filter : filter_of(t->session);
+}
+
 /* core.log(level, text): one line, with the script, session, queue id and stage it comes from. */
 static int core_log(lua_State *L)
 {
@@ -61,16 +66,17 @@ static int core_log(lua_State *L)
 	struct mm_log_line line;
 	mm_log_begin(&line, s->settings.log, level, "script");
 	const struct mm_script_session *ss = s->current != NULL ? s->current->session : NULL;
+	const struct mm_filter *f = s->current != NULL ? filter_of_task(s->current) : NULL;
 	if (ss != NULL) {
-		const struct mm_filter *f = filter_of(ss);
 		mm_log_string(&line, "session", ss->facts->id);
 		struct mm_text id = mm_session_macro(ss->facts, "i");
 		if (id.size > 0)
 			mm_log_text(&line, "queue_id", id);
-		mm_log_string(&line, "script", f != NULL ? f->name : NULL);
-		if (ss->has_event)
-			mm_log_string(&line, "stage", mm_stage_name(ss->event.stage));
 	}
+	if (ss != NULL || f != NULL)
+		mm_log_string(&line, "script", f != NULL ? f->name : NULL);
+	if (ss != NULL && ss->has_event && s->current == &ss->task)
+		mm_log_string(&line, "stage", mm_stage_name(ss->event.stage));
 	mm_log_text(&line, "text", (struct mm_text){ text, size });
 	mm_log_end(&line);
 	return 0;

@@ -376,9 +376,10 @@ static int ctx_macro(lua_State *L)
 	struct mm_script_session *ss = mm_ctx_check(L, "macro");
 	struct mm_text name, value;
 	name.bytes = luaL_checklstring(L, 2, &name.size);
-	if (!mm_macros_lookup(&ss->facts->macros, name, &value))
-		return 0;
-	push_text(L, value);
+	if (mm_macros_lookup(&ss->facts->macros, name, &value))
+		push_text(L, value);
+	else
+		lua_pushnil(L);         /* not nothing: tostring(ctx:macro(name)) must not raise */
 	return 1;
 }
 

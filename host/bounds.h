@@ -57,6 +57,24 @@
 #define MM_RELOAD_EVERY         0.5             /* between reloads by SIGHUP; a storm of signals is few reloads */
 #define MM_LOAD_TIMEOUT         60.0            /* on_load may wait for the world, not for ever */
 
+/* What scripts ask of the world outside */
+#define MM_STREAM_RECEIVE_MAX   (64u << 20)     /* bytes one receive may gather */
+#define MM_DATAGRAM_MAX         65536u          /* bytes of a UDP packet */
+#define MM_HTTP_CONNECTIONS_MAX 256u            /* connections to HTTP servers, a generation; more requests queue */
+#define MM_HTTP_IDLE_MAX        64u             /* of them kept for reuse */
+#define MM_HTTP_FIELDS_MAX      (256u << 10)    /* bytes of header fields of one answer */
+#define MM_TLS_SESSIONS_MAX     64u             /* TLS sessions kept for reuse, a context */
+
+/* DNS */
+#define MM_DNS_TIMEOUT          5.0             /* seconds, all tries; below the stage deadline, so that a handler can go on */
+#define MM_DNS_CACHE_MAX        10000u          /* answers a worker, default of dns_cache; some 300 bytes each */
+#define MM_DNS_IN_FLIGHT_MAX    4096u           /* different questions under way; c-ares has 65536 ids */
+
+/* Programs */
+#define MM_CHILDREN_MAX         64u             /* programs a worker runs at once */
+#define MM_PROCESS_TIMEOUT      30.0            /* seconds */
+#define MM_PROCESS_OUTPUT_MAX   (1u << 20)      /* bytes of standard output, and of standard error */
+
 /* Configuration: generous for people, small enough that a wrong file is refused at once */
 #define MM_CONFIG_SIZE_MAX      (1u << 20)      /* bytes of moonmilter.conf */
 #define MM_CONFIG_DEPTH_MAX     16u             /* tables in tables */
@@ -66,5 +84,6 @@
 
 /* Lua */
 #define MM_COROUTINE_POOL_MAX   1000u           /* finished coroutines kept for reuse, a generation */
+#define MM_TASKS_MAX            1000u           /* tasks and deferred functions of one message, client or generation */
 
 #endif

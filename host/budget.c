@@ -76,7 +76,7 @@ static void copy_text(char *to, size_t size, const char *from, size_t n)
 /* From signal handlers: memory is read that nobody changes while Lua runs, and nothing is allocated. */
 static void note_place(const struct mm_task *t)
 {
-	struct mm_place *place = &budget.row->place;
+	struct mm_whereabouts *place = &budget.row->place;
 	const struct mm_script_session *ss = t->session;
 	const char *handler = "load", *script = t->script->settings.milter_name;
 	struct mm_text queue_id = { "", 0 };

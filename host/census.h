@@ -2,7 +2,7 @@
  * The master makes the table before it forks, gives rows out and clears them; a worker writes its own row only, others
  * read. Each field is seen whole, the fields of a row not at one moment. Knows no sockets, no loop and no Lua.
  *
- * A `place` says what a worker is busy with. It is written when that has taken a while (budget.h) or ends the process, so
+ * `mm_whereabouts` say what a worker is busy with. It is written when that has taken a while (budget.h) or ends the process, so
  * that whoever finds the worker silent or dead can name script, handler, session and queue id. */
 #ifndef MM_CENSUS_H
 #define MM_CENSUS_H
@@ -16,7 +16,7 @@
 /* ORDER CENSUS_STATE */
 enum mm_census_state { MM_CENSUS_FREE, MM_CENSUS_LOADING, MM_CENSUS_SERVING, MM_CENSUS_DRAINING };
 
-struct mm_place {
+struct mm_whereabouts {
 	uint32_t is_set;
 	char     session[32];           /* all texts NUL-terminated, "" when there is none */
 	char     queue_id[32];
@@ -35,7 +35,7 @@ struct mm_census_row {
 	uint64_t script_errors;
 	uint64_t lua_bytes;
 	uint32_t older_sessions;        /* open ones that keep an older generation */
-	struct mm_place place;
+	struct mm_whereabouts place;
 };
 
 struct mm_census {

@@ -53,6 +53,9 @@ struct mm_config {
 	uint64_t                 body_max;      /* bytes */
 	char                    *control;       /* owned: absolute path of a unix socket; NULL: none */
 	bool                     watch;
+	struct mm_config_strings dns_servers;   /* empty: those of resolv.conf */
+	double                   dns_timeout;
+	uint32_t                 dns_cache;     /* answers a worker keeps */
 	double                   cpu_slice, cpu_session, hang_timeout;
 	uint64_t                 memory_soft, memory_hard;      /* bytes a worker; 0: no limit */
 	uint32_t                 recycle_sessions;              /* 0: never */

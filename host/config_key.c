@@ -5,6 +5,7 @@
 #include "listen_spec.h"
 #include "suggest.h"
 
+#include <arpa/inet.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -317,6 +318,42 @@ static bool take_listeners(const struct mm_config_key *key, const struct mm_valu
 	return take_list(key, v, s, field, take_one_listener);
 }
 
+/* "192.0.2.53", "192.0.2.53:5353", "2001:db8::53", "[2001:db8::53]:5353" */
+static bool is_server(const char *text)
+{
+	char address[64];
+	uint8_t bytes[16];
+	bool has_brackets = text[0] == '[';
+	const char *colon = strrchr(text, ':');
+	const char *end = has_brackets ? strchr(text, ']') : colon != NULL && strchr(text, ':') == colon ? colon : text + strlen(text);
+	const char *start = text + has_brackets;
+	if (end == NULL || (size_t)(end - start) >= sizeof address)
+		return false;
+	memcpy(address, start, (size_t)(end - start));
+	address[end - start] = '\0';
+	if (inet_pton(strchr(address, ':') != NULL ? AF_INET6 : AF_INET, address, bytes) != 1)
+		return false;
+	end += has_brackets;
+	if (*end == '\0')
+		return true;
+	size_t digits = strspn(end + 1, "0123456789");
+	unsigned long port = strtoul(end + 1, NULL, 10);
+	return *end == ':' && digits > 0 && digits <= 5 && end[1 + digits] == '\0' && port >= 1 && port <= 65535;
+}
+
+static bool take_one_server(const struct mm_config_key *key, const struct mm_value *v, const struct mm_config_source *s, void *field)
+{
+	struct mm_config_strings *list = field;
+	if (!is_plain_text(v) || !is_server(v->string.bytes))
+		return refuse_value(s, key, v);
+	return has_room(key, s, list->count) && append_string(list, strdup(v->string.bytes), s->why);
+}
+
+static bool take_servers(const struct mm_config_key *key, const struct mm_value *v, const struct mm_config_source *s, void *field)
+{
+	return take_list(key, v, s, field, take_one_server);
+}
+
 static bool take_one_network(const struct mm_config_key *key, const struct mm_value *v, const struct mm_config_source *s, void *field)
 {
 	struct mm_config_networks *list = field;
@@ -472,6 +509,9 @@ static const struct type_row types[MM_CONFIG_TYPE_COUNT] = {
 	[MM_CONFIG_NETWORKS] = { sizeof(struct mm_config_networks), MM_VALUE_STRING, true,
 		take_networks, copy_networks, clear_networks, rule_fixed,
 		"an address, a block, or a list of them: \"192.0.2.7\", \"10.0.0.0/8\", \"2001:db8::/32\"" },
+	[MM_CONFIG_SERVERS] = { sizeof(struct mm_config_strings), MM_VALUE_STRING, true,
+		take_servers, copy_strings, clear_strings, rule_fixed,
+		"an address or a list of them, each with or without a port: \"192.0.2.53\", \"192.0.2.53:5353\", \"[2001:db8::53]:53\"" },
 	[MM_CONFIG_SETTINGS] = { sizeof(struct mm_value), MM_VALUE_TABLE, false,
 		take_settings, copy_settings, clear_settings, rule_fixed,
 		"a table of strings, numbers, booleans and tables: { threshold = 5 }" },

@@ -131,6 +131,18 @@ static void flush(struct mm_connection *c)
 	mm_buffer_trim(out, MM_OUTPUT_KEEP);
 }
 
+/* Reads as long as there is room for more. */
+static void watch_input(struct mm_connection *c)
+{
+	bool wants = mm_engine_wants_input(c->engine) && unsent_size(c) < MM_PENDING_MAX;
+	if (c->fd < 0 || wants == ev_is_active(&c->readable))
+		return;
+	if (wants)
+		ev_io_start(loop_of(c->all), &c->readable);
+	else
+		ev_io_stop(loop_of(c->all), &c->readable);
+}
+
 /* After anything happened: write, then see whether this is the end. The connection may be gone afterwards. */
 static void settle(struct mm_connection *c)
 {
@@ -142,15 +154,7 @@ static void settle(struct mm_connection *c)
 		mm_buffer_clear(&c->all->out);
 	}
 	if (!mm_engine_is_finished(c->engine)) {
-		if (c->fd < 0)
-			return;
-		bool wants = mm_engine_wants_input(c->engine) && unsent_size(c) < MM_PENDING_MAX;
-		if (wants != ev_is_active(&c->readable)) {
-			if (wants)
-				ev_io_start(loop_of(c->all), &c->readable);
-			else
-				ev_io_stop(loop_of(c->all), &c->readable);
-		}
+		watch_input(c);
 		return;
 	}
 	if (c->fd >= 0 && c->unsent.size > 0 && !c->is_broken) {
@@ -218,10 +222,18 @@ static void on_readable(struct ev_loop *loop, ev_io *w, int events)
 static void on_wake(void *self)
 {
 	struct mm_connection *c = self;
-	if (c->is_feeding)
+	if (c->is_feeding) {
 		flush(c);               /* progress from inside a handler; feed settles the rest */
-	else
+	} else if (mm_engine_is_waiting(c->engine)) {
+		/* Progress, perhaps from inside a handler that runs on: its session must not end under it. */
+		flush(c);
+		if (c->is_broken && c->fd >= 0)
+			ev_feed_event(loop_of(c->all), &c->readable, EV_READ);
+		else
+			watch_input(c);
+	} else {
 		settle(c);
+	}
 }
 
 void mm_log_outcome(struct mm_log *log, const struct mm_outcome_report *r)
@@ -261,17 +273,21 @@ static void on_report(void *self, const struct mm_outcome_report *r)
 		mm_log_outcome(c->all->log, r);
 }
 
-static void on_fault(void *self, const struct mm_fault *why)
+void mm_log_fault(struct mm_log *log, const struct mm_session *s, const struct mm_fault *why)
 {
-	struct mm_connection *c = self;
-	const struct mm_session *s = mm_engine_session(c->engine);
 	struct mm_log_line line;
-	mm_log_begin(&line, c->all->log, MM_LOG_WARN, "connection_closed");
+	mm_log_begin(&line, log, MM_LOG_WARN, "connection_closed");
 	mm_log_string(&line, "session", s->id);
 	mm_log_string(&line, "mta", s->peer);
 	mm_log_string(&line, "cause", mm_fault_class_name(why->class));
 	mm_log_string(&line, "error", why->text);
 	mm_log_end(&line);
+}
+
+static void on_fault(void *self, const struct mm_fault *why)
+{
+	struct mm_connection *c = self;
+	mm_log_fault(c->all->log, mm_engine_session(c->engine), why);
 }
 
 /* ---- the beginning ---- */

@@ -69,12 +69,13 @@ struct mm_engine *mm_engine_new(struct mm_engine_shared *shared, struct mm_runti
 	return e;
 }
 
+static void end_at_once(struct mm_engine *e);
+
 void mm_engine_free(struct mm_engine *e)
 {
 	if (e == NULL)
 		return;
-	if (e->is_waiting)
-		e->runtime.ops->cancel(e->runtime_session, MM_CANCEL_SHUTDOWN);
+	end_at_once(e);
 	e->runtime.ops->close(e->runtime_session);
 	mm_verdict_reset(&e->held);
 	mm_verdict_reset(&e->result);
@@ -330,9 +331,10 @@ static void finish_event(struct mm_engine *e, struct mm_verdict *v)
 		end_client(e);
 		break;
 	case MM_STAGE_negotiate:
-		if (v->kind != MM_VERDICT_continue)     /* a script refused this MTA: closing is the protocol's way to say so */
-			e->is_ending = true;
-		else if (!negotiate(e, e->why))
+		if (v->kind != MM_VERDICT_continue) {   /* closing is the protocol's way to say so */
+			mm_fault_set(e->why, MM_FAULT_SCRIPT, "on_negotiate refuses this MTA (%s)", v->decided_by);
+			fail(e);
+		} else if (!negotiate(e, e->why))
 			fail(e);
 		break;
 	case MM_STAGE_rcpt:
@@ -440,6 +442,7 @@ static bool note_header(struct mm_engine *e, struct mm_fault *why)
 static bool note_facts(struct mm_engine *e, struct mm_fault *why)
 {
 	struct mm_session *s = &e->session;
+	mm_session_age_macros(s, e->command.row->letter);
 	switch (e->command.row->letter) {
 	case 'C': return mm_session_set_client(s, &e->command) || out_of_memory(why);
 	case 'H': return mm_session_set_helo(s, e->command.text) || out_of_memory(why);
@@ -545,6 +548,15 @@ static void decode_again(struct mm_engine *e)
 	}
 }
 
+/* Macros of the next MAIL end an open message as the MAIL itself would: else its on_abort and its log line would carry the
+ * queue id of its successor. The packet is taken again afterwards. */
+static void abort_first(struct mm_engine *e)
+{
+	push(e, MM_STAGE_abort);
+	e->frame.packet_size = 0;
+	e->has_packet = false;
+}
+
 static bool begin_packet(struct mm_engine *e, const struct mm_packet *packet, struct mm_fault *why)
 {
 	struct mm_command *c = &e->command;
@@ -557,13 +569,17 @@ static bool begin_packet(struct mm_engine *e, const struct mm_packet *packet, st
 	if (!(c->row->when & e->when) || (c->row->letter == 'C' && e->session.knows_client))
 		return mm_fault_set(why, MM_FAULT_PEER, "%s is out of order: %s", c->row->name,
 			c->row->letter == 'C' && e->session.knows_client ? "the client is known already" : where_text(e->when));
-	if (c->row->letter == 'D')
+	if (c->row->letter == 'D') {
+		if (c->macros_of == 'M' && e->session.message != NULL) {
+			abort_first(e);
+			return true;
+		}
 		return mm_macros_set(&e->session.macros, c->macros_of, c->strings) || out_of_memory(why);
+	}
 	if (c->row->letter == 'O') {
 		push(e, MM_STAGE_negotiate);
 		return true;
 	}
-	mm_session_age_macros(&e->session, c->row->letter);
 	if (is_for_nobody(e)) {
 		answer_nobody(e);
 		return true;
@@ -622,7 +638,7 @@ static void run(struct mm_engine *e, struct mm_fault *why)
 		if (e->todo_count == 0 && !take_packet(e, why)) {
 			if (!e->is_ending)
 				break;
-			push(e, MM_STAGE_close);        /* a script refused the offer: nothing was or will be said */
+			push(e, MM_STAGE_close);
 		}
 		if (e->todo_count == 0)
 			continue;
@@ -645,14 +661,19 @@ static bool is_afterwards(enum mm_stage stage)
 	return stage == MM_STAGE_done || stage == MM_STAGE_abort || stage == MM_STAGE_close;
 }
 
+/* What the MTA may say that ends the wait of a stage. An abort ends a message, not the client: at other stages the reply is
+ * still wanted. */
+static const char *letters_that_end(enum mm_stage stage)
+{
+	if (is_afterwards(stage))
+		return "";
+	return MM_VERDICT_MESSAGE_STAGES & 1u << stage ? "AQK" : "QK";
+}
+
 /* The MTA has given up the message or the session while a handler waits: what is kept in front of that is void too. */
 static void stop_waiting(struct mm_engine *e, enum mm_cancel why)
 {
-	enum mm_stage stage = (enum mm_stage)e->todo[0];
-	if (is_afterwards(stage))
-		return;
-	if (why == MM_CANCEL_ABORT && !(MM_VERDICT_MESSAGE_STAGES & 1u << stage))
-		return;                         /* an abort ends a message, not the client: its reply is still wanted */
+	const char *letters = letters_that_end((enum mm_stage)e->todo[0]);
 	e->runtime.ops->cancel(e->runtime_session, why);
 	e->is_waiting = false;
 	e->todo_count = 0;
@@ -662,12 +683,24 @@ static void stop_waiting(struct mm_engine *e, enum mm_cancel why)
 		mm_frame_done(&e->frame);
 		if (mm_frame_next(&e->frame, &packet, &ignored) != MM_FRAME_PACKET)
 			e->has_packet = false;
-		else if (strchr("AQK", packet.letter) != NULL)
+		else if (packet.letter != '\0' && strchr(letters, packet.letter) != NULL)
 			break;
 	}
 	if (e->has_packet) {                    /* handled by run() as any other */
 		e->frame.packet_size = 0;
 		e->has_packet = false;
+	}
+}
+
+/* Works off what is there, up to a handler that waits and is still wanted. */
+static void go_on(struct mm_engine *e, struct mm_fault *why)
+{
+	uint8_t letter;
+	if (!e->is_waiting)
+		run(e, why);
+	while (e->is_waiting && mm_frame_find(&e->frame, letters_that_end((enum mm_stage)e->todo[0]), &letter)) {
+		stop_waiting(e, letter == 'A' ? MM_CANCEL_ABORT : MM_CANCEL_DISCONNECT);
+		run(e, why);
 	}
 }
 
@@ -680,11 +713,7 @@ bool mm_engine_feed(struct mm_engine *e, const void *bytes, size_t n, struct mm_
 		mm_engine_end(e, MM_CANCEL_DISCONNECT);
 		return false;
 	}
-	uint8_t letter;
-	if (e->is_waiting && mm_frame_find(&e->frame, "AQ", &letter))
-		stop_waiting(e, letter == 'A' ? MM_CANCEL_ABORT : MM_CANCEL_DISCONNECT);
-	if (!e->is_waiting)
-		run(e, why);
+	go_on(e, why);
 	struct mm_fault keep = { .class = MM_FAULT_NONE };
 	bool has_command = e->has_packet;
 	if (!mm_frame_keep(&e->frame, &keep)) {
@@ -719,6 +748,20 @@ void mm_engine_end(struct mm_engine *e, enum mm_cancel why)
 	run(e, &ignored);
 }
 
+/* What still waits is cancelled, what is still owed (abort or done, then close) is told: nobody comes back later. */
+static void end_at_once(struct mm_engine *e)
+{
+	mm_engine_end(e, MM_CANCEL_SHUTDOWN);
+	while (!e->is_finished && e->is_waiting) {
+		struct mm_verdict v = { 0 };
+		struct mm_fault ignored = { .class = MM_FAULT_NONE };
+		e->runtime.ops->cancel(e->runtime_session, MM_CANCEL_SHUTDOWN);
+		e->is_waiting = false;
+		event_decided(e, &v);
+		run(e, &ignored);
+	}
+}
+
 void mm_engine_shut_down(struct mm_engine *e)
 {
 	if (e->is_waiting && e->has_packet && !is_afterwards((enum mm_stage)e->todo[0])) {
@@ -741,7 +784,7 @@ void mm_engine_decided(struct mm_engine *e, struct mm_verdict *v)
 	e->is_waiting = false;
 	e->why = &why;
 	event_decided(e, v);
-	run(e, &why);
+	go_on(e, &why);
 	mm_frame_keep(&e->frame, &why);
 	if (e->is_waiting && e->has_packet)
 		decode_again(e);
@@ -759,7 +802,8 @@ bool mm_engine_progress(struct mm_engine *e)
 
 bool mm_engine_wants_input(const struct mm_engine *e)
 {
-	return !e->is_ending && mm_frame_pending(&e->frame) < MM_PENDING_MAX;
+	/* without a waiting handler what is kept is one unfinished packet, which has its own bound */
+	return !e->is_ending && (!e->is_waiting || mm_frame_pending(&e->frame) < MM_PENDING_MAX);
 }
 
 bool mm_engine_is_finished(const struct mm_engine *e)

@@ -44,7 +44,7 @@ struct mm_engine_owner {
 
 /* out is BORROWED: where replies are appended. The engine takes nothing else. NULL: out of memory. */
 struct mm_engine *mm_engine_new(struct mm_engine_shared *, struct mm_runtime, struct mm_engine_owner, struct mm_buffer *out);
-/* Cancels what waits (without events) and frees. */
+/* Cancels what waits, tells what is still owed (abort or done, then close) without waiting for it, and frees. */
 void mm_engine_free(struct mm_engine *);
 
 /* Bytes from the MTA. False: the MTA broke the protocol and why says how; the connection must be closed, after the

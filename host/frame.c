@@ -50,22 +50,22 @@ bool mm_frame_feed(struct mm_frame *f, const void *bytes, size_t n, struct mm_fa
 	return true;
 }
 
-/* Precondition: LENGTH_SIZE + 1 bytes are there. */
-static bool length_is_good(const struct mm_frame *f, const uint8_t *p, uint32_t *length)
+/* Precondition: LENGTH_SIZE bytes are there; the letter may still be on its way. */
+static bool length_is_good(const struct mm_frame *f, const uint8_t *p, size_t left, uint32_t *length)
 {
 	*length = (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
-	uint32_t data_max = f->data_max + (p[LENGTH_SIZE] == 'B');
+	uint32_t data_max = f->data_max + (left == LENGTH_SIZE || p[LENGTH_SIZE] == 'B');
 	return *length > 0 && *length - 1 <= data_max;
 }
 
 enum mm_frame_next mm_frame_next(struct mm_frame *f, struct mm_packet *out, struct mm_fault *why)
 {
 	size_t left = mm_frame_pending(f);
-	if (left <= LENGTH_SIZE)
+	if (left < LENGTH_SIZE)
 		return MM_FRAME_MORE;
 
 	uint32_t length;
-	if (!length_is_good(f, byte_at(f, f->at), &length)) {
+	if (!length_is_good(f, byte_at(f, f->at), left, &length)) {
 		if (length == 0)
 			mm_fault_set(why, MM_FAULT_PEER, "packet length 0: a packet has at least its command letter");
 		else
@@ -117,12 +117,13 @@ bool mm_frame_keep(struct mm_frame *f, struct mm_fault *why)
 
 bool mm_frame_find(struct mm_frame *f, const char *letters, uint8_t *found)
 {
-	if (f->scanned < f->at + f->packet_size)
+	if (f->scanned < f->at + f->packet_size || f->scanned_for != letters)
 		f->scanned = f->at + f->packet_size;
+	f->scanned_for = letters;
 	for (size_t size = size_of(f); size - f->scanned > LENGTH_SIZE;) {
 		const uint8_t *p = byte_at(f, f->scanned);
 		uint32_t length;
-		if (!length_is_good(f, p, &length) || size - f->scanned - LENGTH_SIZE < length)
+		if (!length_is_good(f, p, size - f->scanned, &length) || size - f->scanned - LENGTH_SIZE < length)
 			return false;
 		if (p[LENGTH_SIZE] != '\0' && strchr(letters, p[LENGTH_SIZE]) != NULL) {
 			*found = p[LENGTH_SIZE];

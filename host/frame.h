@@ -22,7 +22,8 @@ struct mm_frame {
 	size_t           fresh_size;
 	size_t           at;            /* start of the packet being handled, or of the next one */
 	size_t           packet_size;   /* bytes of the packet being handled, 0 when none is */
-	size_t           scanned;       /* mm_frame_find() has looked at all packets before this byte */
+	size_t           scanned;       /* mm_frame_find() has looked at all packets before this byte … */
+	const char      *scanned_for;   /* … for these letters; borrowed, static */
 	uint32_t         data_max;      /* largest data size accepted */
 };
 
@@ -41,7 +42,8 @@ void mm_frame_current(const struct mm_frame *, struct mm_packet *out);
 void mm_frame_done(struct mm_frame *);
 /* Ends the borrowing of fed bytes. False: out of memory. */
 bool mm_frame_keep(struct mm_frame *, struct mm_fault *why);
-/* True when a whole packet behind the current one has one of the letters; packets looked at once are not looked at again. */
+/* True when a whole packet behind the current one has one of the letters (static); packets looked at once for the same
+ * letters are not looked at again. */
 bool mm_frame_find(struct mm_frame *, const char *letters, uint8_t *found);
 /* Bytes fed and not yet done. */
 size_t mm_frame_pending(const struct mm_frame *);

@@ -38,6 +38,7 @@ struct mm_host {
 	struct mm_log          log;
 	struct ev_loop        *loop;            /* NULL between bind and raise */
 	bool                   owns_loop;
+	bool                   is_virtual;      /* this thread's clock stands for us */
 	bool                   guards;          /* CPU budgets */
 	struct mm_host_place   place;           /* census NULL: we are the whole host; row: never NULL once raised */
 	struct mm_census_row   own_row;
@@ -75,7 +76,6 @@ struct feeder {
 	struct mm_host   *host;                 /* borrowed */
 	struct mm_engine *engine;               /* owned */
 	struct mm_buffer  out;
-	struct mm_fault   fault;
 	struct feeder    *next, *previous;
 };
 
@@ -314,6 +314,21 @@ static void tell_waiters(struct mm_host *h, bool ok, const struct mm_fault *why)
 	}
 }
 
+static bool set_dns(struct mm_host *h, struct mm_fault *why)
+{
+	const char **servers = calloc(h->config.dns_servers.count + 1, sizeof *servers);
+	if (servers == NULL)
+		return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for the list of name servers");
+	for (size_t i = 0; i < h->config.dns_servers.count; i++)
+		servers[i] = h->config.dns_servers.items[i];
+	struct mm_dns_settings settings = {
+		.servers = servers, .timeout = h->config.dns_timeout, .cache_max = h->config.dns_cache,
+	};
+	bool ok = mm_worker_set_dns(h->worker, &settings, why);
+	free(servers);
+	return ok;
+}
+
 static void update_row(const struct mm_host *h, enum mm_census_state state)
 {
 	mm_census_set(h->place.row->generation, (uint32_t)h->generation);
@@ -371,6 +386,8 @@ static void take_next_config(struct mm_host *h)
 		|| (before.log != NULL && h->config.log != NULL && strcmp(before.log, h->config.log) == 0);
 	if (!same_log && !mm_host_reopen_log(h, &why))
 		mm_log_say(&h->log, MM_LOG_ERROR, "log", "%s", why.text);
+	if (h->worker != NULL && !set_dns(h, &why))
+		mm_log_say(&h->log, MM_LOG_ERROR, "reload", "%s; name servers stay as they were", why.text);
 	if (h->worker != NULL)
 		tune_worker(h);
 	mm_config_free(&before);
@@ -676,7 +693,7 @@ static bool make_worker(struct mm_host *h, struct mm_fault *why)
 		.drained = on_drained, .retire = on_retire, .self = h,
 	};
 	h->worker = mm_worker_new(&o, why);
-	if (h->worker == NULL)
+	if (h->worker == NULL || !set_dns(h, why))
 		return false;
 	tune_worker(h);
 	return true;
@@ -759,6 +776,10 @@ bool mm_host_raise(struct mm_host *h, const struct mm_host_place *place, struct 
 		h->control.is_ours = false;
 		mm_listener_close(&h->control);
 	}
+	h->is_virtual = h->options.virtual_time > 0 && h->options.loop == NULL && mm_clock_make_virtual(h->options.virtual_time);
+	if (h->options.virtual_time > 0 && !h->is_virtual)
+		return mm_fault_set(why, MM_FAULT_CONFIG, "virtual_time: the clock of %s cannot be moved",
+			h->options.loop != NULL ? "a loop that was handed in" : "this libev");
 	h->owns_loop = h->options.loop == NULL;
 	h->loop = h->owns_loop ? ev_loop_new(EVFLAG_AUTO | EVFLAG_NOENV) : h->options.loop;
 	if (h->loop == NULL || !name_milters(h))
@@ -1030,6 +1051,8 @@ void mm_host_free(struct mm_host *h)
 	}
 	if (h->owns_loop && h->loop != NULL)
 		ev_loop_destroy(h->loop);
+	if (h->is_virtual)
+		mm_clock_make_real();
 	mm_host_close_listeners(h);
 	mm_listener_close(&h->control);
 	free(h->listeners);
@@ -1074,7 +1097,7 @@ static void on_feeder_report(void *self, const struct mm_outcome_report *r)
 static void on_feeder_fault(void *self, const struct mm_fault *why)
 {
 	struct feeder *f = self;
-	f->fault = *why;
+	mm_log_fault(&f->host->log, mm_engine_session(f->engine), why);
 }
 
 struct mm_session *mm_session_open(struct mm_host *h, const char *milter, struct mm_error *error)

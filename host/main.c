@@ -5,6 +5,7 @@
 #include "command_check.h"
 #include "command_ctl.h"
 #include "command_send.h"
+#include "command_test.h"
 #include "command_try.h"
 
 #include <errno.h>
@@ -29,6 +30,7 @@ static const struct command commands[] = {
 	{ "ctl",   mm_command_ctl,   "ask a running host: status, reload, stop, sessions, generations, loglevel" },
 	{ "try",   mm_command_try,   "run a message file through scripts and show verdict and edited message" },
 	{ "send",  mm_command_send,  "act as an MTA towards any milter" },
+	{ "test",  mm_command_test,  "run specs for filters, without an MTA" },
 	{ "bench", mm_command_bench, "put load on any milter and measure it" },
 	{ "help",  command_help,     "this text; help config lists every key of moonmilter.conf" },
 	{ NULL, NULL, NULL },

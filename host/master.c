@@ -647,7 +647,7 @@ static void read_notes(struct master *m, struct hand *hand)
 static void log_death(struct master *m, const struct hand *hand, int status, bool is_expected)
 {
 	struct mm_log_line line;
-	const struct mm_place *place = &hand->row->place;
+	const struct mm_whereabouts *place = &hand->row->place;
 	unsigned lost = mm_census_get(hand->row->sessions);
 	bool is_clean = WIFEXITED(status) && WEXITSTATUS(status) == EX_OK;
 	mm_log_begin(&line, m->log, is_expected && is_clean ? MM_LOG_DEBUG : MM_LOG_ERROR, "worker_ended");

@@ -154,6 +154,7 @@ bool mm_message_add_field(struct mm_message *m, struct mm_text name, struct mm_t
 		.is_received = true, .has_space = has_space, .id = ++m->fields_ever,
 	};
 	m->received_count++;
+	m->fields_changed++;
 	return !m->store.failed;
 }
 

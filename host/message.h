@@ -28,6 +28,7 @@ struct mm_recipient {
 struct mm_field {
 	struct mm_span name;
 	struct mm_span value;           /* without the space behind the colon */
+	struct mm_span original;        /* the value before it was changed */
 	uint32_t       id;              /* of this message, from 1; scripts hold on to it while indexes move */
 	uint32_t       asked;           /* added: which edit asked for it, from 1, for the order on the wire */
 	uint32_t       blind_at;        /* added while fields are unknown: insert position, UINT32_MAX for the end */
@@ -67,6 +68,7 @@ struct mm_message {
 	uint32_t           fields_ever;         /* ids given out */
 	uint32_t           hidden_at;   /* fields before this index stand above the MTA's own Received */
 	uint32_t           received_count;
+	uint32_t           fields_changed;      /* counts every change of the list: whoever shows it knows when to look again */
 	bool               knows_fields;        /* header events come, so numbers can be resolved */
 	bool               is_overfull;         /* more header bytes or recipients than we keep: lists are cut */
 	uint64_t           body_size;   /* bytes of body seen */

@@ -11,8 +11,14 @@
 
 enum mm_outcome { MM_DECIDED, MM_WAITING };
 
-/* Why a waiting handler ends early. ORDER CANCEL */
-enum mm_cancel { MM_CANCEL_ABORT, MM_CANCEL_DISCONNECT, MM_CANCEL_DEADLINE, MM_CANCEL_SHUTDOWN };
+/* Why something that waits ends early: the first four end a handler and come from the engine or its deadline, the others
+ * end what a script has started itself. ORDER CANCEL */
+enum mm_cancel {
+	MM_CANCEL_ABORT, MM_CANCEL_DISCONNECT, MM_CANCEL_DEADLINE, MM_CANCEL_SHUTDOWN,
+	MM_CANCEL_ENDED,                /* the message or the client that owned it is over */
+	MM_CANCEL_ASKED,                /* task:cancel() */
+	MM_CANCEL_TIMEOUT,              /* milter.timeout() */
+};
 
 struct mm_event {
 	enum mm_stage            stage;

@@ -7,8 +7,12 @@
 
 #include "bind.h"
 #include "budget.h"
+#include "http.h"
 #include "lua_sources.h"
+#include "pool.h"
 #include "script_call.h"
+#include "task_group.h"
+#include "tls.h"
 
 #include <dirent.h>
 #include <lauxlib.h>
@@ -81,7 +85,8 @@ static bool add_directory(struct path_list *list, const char *directory, struct 
 	closedir(d);
 	if (!ok)
 		return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for the scripts in %s", directory);
-	qsort(list->items + first, list->count - first, sizeof *list->items, by_name);
+	if (list->count > first)
+		qsort(list->items + first, list->count - first, sizeof *list->items, by_name);
 	return true;
 }
 
@@ -151,6 +156,12 @@ static int open_core(lua_State *L)
 {
 	char words[1024];
 	mm_bind_host(L);
+	mm_bind_socket(L);
+	mm_bind_datagram(L);
+	mm_bind_http(L);
+	mm_bind_task(L);
+	mm_bind_dns(L);
+	mm_bind_process(L);
 	lua_pushliteral(L, VERSION_TEXT);
 	lua_setfield(L, -2, "version");
 	/* what options.needs may name */
@@ -298,6 +309,8 @@ static int make_state(lua_State *L)
 	preload_sources(L);
 	lua_pushcfunction(L, open_core);
 	lua_setfield(L, -2, "moonmilter.core");
+	lua_pushcfunction(L, luaopen_moonmilter_codec);
+	lua_setfield(L, -2, "moonmilter.codec");
 	for (const struct mm_script_module *module = m->options->modules; module != NULL && module->name != NULL; module++) {
 		lua_pushcfunction(L, module->open);
 		lua_setfield(L, -2, module->name);
@@ -313,6 +326,12 @@ static int make_state(lua_State *L)
 	lua_pushliteral(L, "moonmilter.fields");
 	lua_call(L, 1, 1);
 	s->field_factory = luaL_ref(L, LUA_REGISTRYINDEX);
+	lua_getglobal(L, "require");
+	lua_pushliteral(L, "moonmilter.kept_body");
+	lua_call(L, 1, 1);
+	lua_getfield(L, -1, "feed");
+	s->feed_kept_body = luaL_ref(L, LUA_REGISTRYINDEX);
+	lua_pop(L, 1);
 	return 0;
 }
 
@@ -363,9 +382,17 @@ static void script_free(struct mm_script *s)
 {
 	leave_all(s);
 	if (s->L != NULL) {
+		mm_task_group_end(&s->timers, s, NULL, MM_CANCEL_SHUTDOWN);
+		mm_task_group_end(&s->tasks, s, NULL, MM_CANCEL_SHUTDOWN);
+		mm_holder_end(&s->holder);
 		mm_budget_dismiss(s->L);
 		lua_close(s->L);
 	}
+	mm_holder_end(&s->holder);      /* finalizers may have opened more */
+	mm_pools_free(s->pools);
+	mm_tls_cache_free(s->tls);
+	mm_http_free(s->http);
+	mm_timer_stop(&s->runner);
 	free_filters(s);
 	free(s->pool);
 	free(s->load_paths);
@@ -400,6 +427,18 @@ static bool script_make(struct mm_script *s, const struct mm_script_options *o, 
 	return mm_fault_set(why, MM_FAULT_BUG, "the Lua runtime does not start: %s", lua_tostring(s->L, -1));
 }
 
+/* What is ready now; what becomes ready meanwhile has its turn when the loop comes by again. */
+static void run_ready(struct mm_timer *timer)
+{
+	struct mm_script *s = MM_OWNER_OF(timer, struct mm_script, runner);
+	mm_script_retain(s);            /* the last session may end in here */
+	for (unsigned n = s->ready_count; n > 0 && s->ready_count > 0; n--)
+		mm_task_run_ready(s);
+	if (s->ready_count > 0)
+		mm_timer_soon(&s->runner);
+	mm_script_release(s);
+}
+
 struct mm_script *mm_script_new(const struct mm_script_options *o, struct mm_fault *why)
 {
 	struct path_list list = { 0 };
@@ -410,7 +449,9 @@ struct mm_script *mm_script_new(const struct mm_script_options *o, struct mm_fau
 	}
 	s->settings = o->settings;
 	s->references = 1;
+	mm_timer_init(&s->runner, s->settings.clock, run_ready);
 	s->ctx_metatable = s->host_object = s->cancel_token = s->host_token = s->field_factory = MM_NO_REF;
+	s->feed_kept_body = MM_NO_REF;
 	if (!collect_paths(o->paths, &list, why) || !script_make(s, o, &list, why)) {
 		free_paths(&list);
 		script_free(s);
@@ -575,6 +616,7 @@ static int take_plan(lua_State *L)
 	take_macro_lists(L, s);
 	take_needs(L, s);
 	s->wanted.rejected_recipients = flag_of(L, "rejected_recipients");
+	s->counts_body = flag_of(L, "counts_body");
 	derive_wanted(s, stages_of(L, "stages"), stages_of(L, "handled"), flag_of(L, "lockstep") || s->settings.lockstep);
 
 	const uint32_t message_stages = MM_VERDICT_MESSAGE_STAGES;
@@ -644,17 +686,20 @@ void mm_script_begin_serving(struct mm_script *s)
 	mm_budget_prefer(s->L);
 }
 
-void mm_script_end_serving(struct mm_script *s)
-{
-	mm_budget_dismiss(s->L);
-}
-
 void mm_script_stop_loading(struct mm_script *s)
 {
 	mm_task_cancel(&s->load_task, MM_CANCEL_SHUTDOWN);
 }
 
 /* ---- ending ---- */
+
+void mm_script_retire(struct mm_script *s)
+{
+	if (s == NULL)
+		return;
+	mm_task_group_close(&s->timers, "timer", MM_CANCEL_SHUTDOWN);
+	mm_budget_dismiss(s->L);
+}
 
 static void unload_ended(struct mm_task *t, enum mm_run run, struct mm_fault *why)
 {
@@ -711,7 +756,8 @@ static void *session_open(void *runtime, struct mm_session *facts, void *engine)
 	ss->engine = engine;
 	ss->began_at = mm_clock_now();
 	ss->ctx = ss->session_table = ss->message_table = ss->client_table = MM_NO_REF;
-	ss->recipients_table = ss->headers_table = MM_NO_REF;
+	ss->recipients_table = ss->headers_table = ss->kept_bodies = MM_NO_REF;
+	ss->ending = MM_CANCEL_ENDED;
 	mm_task_init(&ss->task, s, ss, main_resumed);
 	mm_timer_init(&ss->alarm, s->settings.clock, alarm_fired);
 	ss->next = s->sessions;
@@ -730,6 +776,9 @@ static void session_end_message(void *self)
 {
 	struct mm_script_session *ss = self;
 	lua_State *L = ss->script->L;
+	mm_task_group_end(&ss->message_tasks, ss->script, ss, ss->ending);
+	mm_kept_bodies_close(ss);
+	mm_holder_end(&ss->message_holder);
 	mm_unref(L, &ss->message_table);
 	mm_unref(L, &ss->recipients_table);
 	mm_unref(L, &ss->headers_table);
@@ -743,6 +792,8 @@ static void session_end_client(void *self)
 {
 	struct mm_script_session *ss = self;
 	session_end_message(ss);
+	mm_task_group_end(&ss->client_tasks, ss->script, ss, ss->ending);
+	mm_holder_end(&ss->client_holder);
 	mm_ctx_end(ss);
 	ss->accepted_client = 0;
 }
@@ -755,6 +806,7 @@ static void session_close(void *self)
 	mm_timer_stop(&ss->alarm);
 	mm_task_release(&ss->task);
 	mm_verdict_reset(&ss->verdict);
+	mm_edit_mark_free(&ss->mark);
 	if (ss->previous != NULL)
 		ss->previous->next = ss->next;
 	else
@@ -766,6 +818,11 @@ static void session_close(void *self)
 }
 
 /* ---- what a handler said ---- */
+
+static bool is_afterwards(enum mm_stage stage)
+{
+	return stage == MM_STAGE_abort || stage == MM_STAGE_done || stage == MM_STAGE_close;
+}
 
 static void log_script_error(struct mm_script_session *ss, const char *text)
 {
@@ -779,14 +836,10 @@ static void log_script_error(struct mm_script_session *ss, const char *text)
 		mm_log_text(&line, "queue_id", queue_id);
 	mm_log_string(&line, "script", s->filters[ss->filter_at].path);
 	mm_log_string(&line, "handler", mm_stage_handler(ss->event.stage));
-	mm_log_string(&line, "verdict", mm_verdict_name(s->settings.on_error));
+	if (!is_afterwards(ss->event.stage) && ss->event.stage != MM_STAGE_negotiate)
+		mm_log_string(&line, "verdict", mm_verdict_name(s->settings.on_error));
 	mm_log_string(&line, "error", text);
 	mm_log_end(&line);
-}
-
-static bool is_afterwards(enum mm_stage stage)
-{
-	return stage == MM_STAGE_abort || stage == MM_STAGE_done || stage == MM_STAGE_close;
 }
 
 static void on_error_verdict(const struct mm_script *s, struct mm_verdict *out)
@@ -798,6 +851,12 @@ static void on_error_verdict(const struct mm_script *s, struct mm_verdict *out)
 		mm_verdict_plain(out, s->settings.on_error);
 }
 
+/* A recipient or an unknown command that is refused leaves the message open (protocol 3.3). */
+static bool ends_message(enum mm_stage stage, enum mm_verdict_kind kind)
+{
+	return stage != MM_STAGE_unknown && (stage != MM_STAGE_rcpt || kind == MM_VERDICT_accept);
+}
+
 /* A failed handler: nothing of what the message was going to be changed by it may leave. */
 static void fail_event(struct mm_script_session *ss, const char *text, struct mm_verdict *out)
 {
@@ -806,9 +865,13 @@ static void fail_event(struct mm_script_session *ss, const char *text, struct mm
 	mm_verdict_reset(out);
 	if (is_afterwards(stage) || stage == MM_STAGE_negotiate)
 		return;
-	if (ss->facts->message != NULL)
-		mm_edits_drop(ss->facts->message);
 	on_error_verdict(ss->script, out);
+	if (ss->facts->message != NULL) {
+		if (ends_message(stage, out->kind))
+			mm_edits_drop(ss->facts->message);
+		else
+			mm_edits_back_to(ss->facts->message, &ss->mark);
+	}
 	if (!(mm_verdict_stages(out->kind) & 1u << stage))
 		mm_verdict_reset(out);
 	snprintf(out->decided_by, sizeof out->decided_by, "on_error (%.30s)", ss->script->filters[ss->filter_at].name);
@@ -854,6 +917,12 @@ static void name_handler(struct mm_script_session *ss, int ref, struct mm_fault 
 	snprintf(text, sizeof text, "%s", why->text);
 	mm_fault_set(why, MM_FAULT_SCRIPT, "%s:%d: %s: %s", where.short_src, where.linedefined,
 		mm_stage_handler(ss->event.stage), text);
+}
+
+static bool names_script(const struct mm_script_session *ss, const char *text)
+{
+	const char *path = ss->script->filters[ss->filter_at].path, *slash = strrchr(path, '/');
+	return strstr(text, slash != NULL ? slash + 1 : path) != NULL;
 }
 
 /* ---- the handlers of one event ---- */
@@ -939,8 +1008,10 @@ static bool takes_part(const struct mm_script_session *ss, unsigned at)
 {
 	uint64_t bit = UINT64_C(1) << at;
 	enum mm_stage stage = ss->event.stage;
-	if (is_afterwards(stage) || stage == MM_STAGE_negotiate)
+	if (stage == MM_STAGE_close || stage == MM_STAGE_negotiate)
 		return true;
+	if (is_afterwards(stage))       /* a script that has accepted the client has not seen its messages */
+		return !(ss->accepted_client & bit);
 	return !((ss->accepted_client | ss->accepted_message | ss->skipped) & bit);
 }
 
@@ -956,7 +1027,10 @@ static bool fold(struct mm_script_session *ss, struct mm_verdict *v, struct mm_v
 			ss->accepted_message |= bit;
 		return false;
 	case MM_VERDICT_skip:
-		ss->skipped |= bit;
+		if (ss->event.stage == MM_STAGE_body && ss->keeps_body & bit)
+			ss->skips_body |= bit;  /* its on_body is done; what it keeps goes on */
+		else
+			ss->skipped |= bit;
 		return false;
 	case MM_VERDICT_continue:
 		return false;
@@ -964,6 +1038,14 @@ static bool fold(struct mm_script_session *ss, struct mm_verdict *v, struct mm_v
 		mm_verdict_move(out, v);
 		return true;
 	}
+}
+
+/* Does no script want more of this body? Some ask for it on the chance that they keep it, and do so for few messages. */
+static bool body_is_over(const struct mm_script_session *ss, uint64_t accepted)
+{
+	const struct mm_script *s = ss->script;
+	uint64_t wanting = (s->stage_filters[MM_STAGE_body] & ~ss->skipped) | ss->keeps_body;
+	return !s->counts_body && !(s->wanted.quiet & MM_STAGE_BIT(body)) && (wanting & ~accepted) == 0;
 }
 
 /* Nobody has decided: accept when no script is left that wants to see more, skip when none wants more of this kind. */
@@ -982,7 +1064,8 @@ static void conclude(struct mm_script_session *ss, struct mm_verdict *out)
 	}
 	if (accepted != 0 && (s->message_filters & ~accepted) == 0)
 		mm_verdict_plain(out, MM_VERDICT_accept);
-	else if (ss->skipped != 0 && (s->stage_filters[stage] & ~(ss->skipped | accepted)) == 0)
+	else if (stage == MM_STAGE_body ? body_is_over(ss, accepted)
+		: ss->skipped != 0 && (s->stage_filters[stage] & ~(ss->skipped | accepted)) == 0)
 		mm_verdict_plain(out, MM_VERDICT_skip);
 }
 
@@ -990,6 +1073,7 @@ static void event_over(struct mm_script_session *ss)
 {
 	ss->has_event = false;
 	ss->deadline_at = 0;
+	mm_edit_mark_free(&ss->mark);
 	if (mm_timer_is_running(&ss->alarm))
 		mm_timer_stop(&ss->alarm);
 }
@@ -1014,6 +1098,8 @@ static bool handler_ended(struct mm_script_session *ss, int ref, enum mm_run run
 		mm_verdict_move(&said, &ss->verdict);
 	} else if (run == MM_RUN_FAILED) {
 		ok = false;
+		if (!names_script(ss, why->text))       /* after `return ctx:reject(…)`, a tail call, Lua knows no line */
+			name_handler(ss, ref, why);
 	} else if (!verdict_of_results(ss, &said, why)) {
 		ok = false;
 		name_handler(ss, ref, why);
@@ -1029,13 +1115,41 @@ static bool handler_ended(struct mm_script_session *ss, int ref, enum mm_run run
 	return decided;
 }
 
+/* A body that the script has asked for with ctx:body{}: each piece goes there before its on_body sees it, and before
+ * on_eom it is finished. True: the event is decided, by a limit of the script's or a full disk. */
+static bool feed_kept_body(struct mm_script_session *ss, struct mm_verdict *out)
+{
+	struct mm_script *s = ss->script;
+	struct mm_fault why;
+	lua_State *co = mm_task_coroutine(&ss->task);
+	lua_checkstack(co, 16);
+	lua_rawgeti(co, LUA_REGISTRYINDEX, s->feed_kept_body);
+	mm_ctx_push(co, ss);
+	lua_rawgeti(co, LUA_REGISTRYINDEX, ss->kept_bodies);
+	lua_rawgeti(co, -1, (int)ss->filter_at + 1);
+	lua_remove(co, -2);
+	int arguments = 2 + (ss->event.stage == MM_STAGE_body ? push_arguments(co, ss, &s->filters[ss->filter_at]) : 0);
+	enum mm_run run = mm_script_call(&ss->task, arguments, &why);  /* never waits */
+	return handler_ended(ss, s->feed_kept_body, run, &why, out);
+}
+
 /* Runs handlers from filter_at on. MM_DECIDED: out is the event's verdict. */
 static enum mm_outcome run_handlers(struct mm_script_session *ss, struct mm_verdict *out)
 {
 	struct mm_script *s = ss->script;
+	bool may_keep = ss->event.stage == MM_STAGE_body || ss->event.stage == MM_STAGE_eom;
 	for (; ss->filter_at < s->filter_count; ss->filter_at++) {
 		struct mm_filter *f = &s->filters[ss->filter_at];
+		uint64_t bit = UINT64_C(1) << ss->filter_at;
 		int ref = handler_of(f, &ss->event);
+		if (may_keep && ss->keeps_body & bit && takes_part(ss, ss->filter_at)) {
+			if (feed_kept_body(ss, out)) {
+				event_over(ss);
+				return MM_DECIDED;
+			}
+			if (ss->event.stage == MM_STAGE_body && ss->skips_body & bit)
+				continue;
+		}
 		if (ref == MM_NO_REF || !takes_part(ss, ss->filter_at))
 			continue;
 		struct mm_fault why;
@@ -1059,9 +1173,19 @@ static enum mm_outcome run_handlers(struct mm_script_session *ss, struct mm_verd
 	return MM_DECIDED;
 }
 
+/* What tasks are told that the end of their message or client takes by surprise. */
+static void note_ending(struct mm_script_session *ss, enum mm_stage stage)
+{
+	if (stage == MM_STAGE_abort && ss->ending == MM_CANCEL_ENDED)
+		ss->ending = MM_CANCEL_ABORT;
+	else if (!is_afterwards(stage))
+		ss->ending = MM_CANCEL_ENDED;
+}
+
 static enum mm_outcome session_event(void *self, const struct mm_event *event, struct mm_verdict *out)
 {
 	struct mm_script_session *ss = self;
+	note_ending(ss, event->stage);
 	if (ss->skipped_stage != event->stage) {        /* skip is for one kind of event */
 		ss->skipped_stage = event->stage;
 		ss->skipped = 0;
@@ -1069,9 +1193,15 @@ static enum mm_outcome session_event(void *self, const struct mm_event *event, s
 	ss->event = *event;
 	ss->has_event = true;
 	ss->filter_at = 0;
-	if (ss->script->stage_filters[event->stage] == 0) {
+	if (ss->script->stage_filters[event->stage] == 0 && ss->keeps_body == 0) {
 		conclude(ss, out);
 		ss->has_event = false;
+		return MM_DECIDED;
+	}
+	if ((event->stage == MM_STAGE_rcpt || event->stage == MM_STAGE_unknown) && ss->facts->message != NULL
+	    && !mm_edits_mark(ss->facts->message, &ss->mark)) {
+		fail_event(ss, "out of memory for the edits of this message", out);
+		event_over(ss);
 		return MM_DECIDED;
 	}
 	return run_handlers(ss, out);
@@ -1101,9 +1231,14 @@ static void main_resumed(struct mm_task *t, enum mm_run run, struct mm_fault *wh
 static void session_cancel(void *self, enum mm_cancel why)
 {
 	struct mm_script_session *ss = self;
-	mm_task_cancel(&ss->task, why);
-	mm_verdict_reset(&ss->verdict);
-	ss->has_verdict = false;
+	struct mm_verdict ignored = { 0 };
+	ss->ending = why;
+	do {
+		mm_task_cancel(&ss->task, why);
+		mm_verdict_reset(&ss->verdict);
+		ss->has_verdict = false;
+		ss->filter_at++;
+	} while (is_afterwards(ss->event.stage) && run_handlers(ss, &ignored) == MM_WAITING);   /* the others are still told */
 	event_over(ss);
 }
 
@@ -1117,7 +1252,14 @@ static void deadline_passed(struct mm_script_session *ss)
 	mm_verdict_reset(&ss->verdict);
 	ss->has_verdict = false;
 	fail_event(ss, text, &out);
-	event_over(ss);
+	if (is_afterwards(ss->event.stage) || ss->event.stage == MM_STAGE_negotiate) {
+		ss->deadline_at = 0;            /* the other scripts are still told, in their own time */
+		ss->filter_at++;
+		if (run_handlers(ss, &out) == MM_WAITING)
+			return;
+	} else {
+		event_over(ss);
+	}
 	mm_engine_decided(ss->engine, &out);
 }
 

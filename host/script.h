@@ -27,11 +27,12 @@ struct mm_script *mm_script_new(const struct mm_script_options *, struct mm_faul
 void mm_script_load(struct mm_script *, void (*done)(void *self, bool ok, const struct mm_fault *why), void *self);
 /* Stops a load that waits; done is not called. */
 void mm_script_stop_loading(struct mm_script *);
+/* The next generation takes over: timers stop, sessions go on. */
+void mm_script_retire(struct mm_script *);
 void mm_script_retain(struct mm_script *);
 void mm_script_release(struct mm_script *);
-/* New sessions get this generation from now on, or get another one. The compiler is for one that serves (budget.h). */
+/* New sessions get this generation from now on, so the compiler is for it (budget.h), until it retires. */
 void mm_script_begin_serving(struct mm_script *);
-void mm_script_end_serving(struct mm_script *);
 /* What engines of new sessions get. */
 struct mm_runtime mm_script_runtime(struct mm_script *);
 

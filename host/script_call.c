@@ -6,6 +6,7 @@
 #include <lua.h>
 
 #include <stdio.h>
+#include <stdlib.h>
 
 /* Traceback of a dead coroutine: its stack is still there. Runs protected: making strings may raise. */
 static int describe_error(lua_State *L)
@@ -49,13 +50,15 @@ enum mm_run mm_script_call(struct mm_task *t, int argument_count, struct mm_faul
 	mm_budget_end(ran);
 	s->current = before;
 
+	if (status != LUA_YIELD)
+		mm_task_forget_wait(t);
 	if (status == 0)
 		return MM_RUN_DONE;
 	if (status == LUA_YIELD) {
 		lua_settop(t->co, 0);           /* the token */
 		if (t->is_waiting)
 			return MM_RUN_WAITING;
-		if (t->session != NULL && t->session->has_verdict) {
+		if (t->session != NULL && t == &t->session->task && t->session->has_verdict) {
 			mm_task_release(t);
 			return MM_RUN_EXITED;
 		}
@@ -79,11 +82,26 @@ static void wait_is_over(struct mm_task *t)
 	t->wait_name = NULL;
 }
 
+void mm_task_forget_wait(struct mm_task *t)
+{
+	if (!t->is_waiting)
+		return;
+	t->undo(t);
+	wait_is_over(t);
+}
+
 void mm_task_go_on(struct mm_task *t, int count)
 {
 	struct mm_fault why;
 	wait_is_over(t);
 	t->resumed(t, mm_script_call(t, count, &why), &why);
+}
+
+void mm_task_run_ready(struct mm_script *s)
+{
+	struct mm_task *t = s->ready_first;
+	mm_task_unready(t);
+	mm_task_go_on(t, t->ready_count);
 }
 
 void mm_task_cancel(struct mm_task *t, enum mm_cancel why)
@@ -100,4 +118,33 @@ void mm_task_cancel(struct mm_task *t, enum mm_cancel why)
 	mm_script_call(t, 2, &ignored);
 	mm_task_release(t);
 	t->is_cancelled = false;
+}
+
+/* ---- time limits ---- */
+
+static void limit_passed(struct mm_timer *timer)
+{
+	struct mm_limit *limit = MM_OWNER_OF(timer, struct mm_limit, timer);
+	struct mm_task *t = limit->task;
+	limit->is_over = true;
+	if (!t->is_waiting || t->is_ready)
+		return;                 /* has its answer: the next wait raises */
+	t->undo(t);
+	lua_checkstack(t->co, 4);
+	mm_limit_push(t, t->co);
+	mm_task_go_on(t, 2);
+}
+
+unsigned mm_limit_open(struct mm_task *t, double seconds)
+{
+	struct mm_limit *limit = calloc(1, sizeof *limit);
+	if (limit == NULL)
+		return 0;
+	limit->task = t;
+	limit->outer = t->limits;
+	limit->depth = t->limits != NULL ? t->limits->depth + 1 : 1;
+	t->limits = limit;
+	mm_timer_init(&limit->timer, t->script->settings.clock, limit_passed);
+	mm_timer_start(&limit->timer, seconds);
+	return limit->depth;
 }

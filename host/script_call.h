@@ -17,4 +17,9 @@ void mm_task_go_on(struct mm_task *, int count);
  * called. Not waiting: nothing happens. */
 void mm_task_cancel(struct mm_task *, enum mm_cancel why);
 
+/* Takes the first of the run queue and runs it on. The queue is not empty. */
+void mm_task_run_ready(struct mm_script *);
+/* Opens a time limit for the task; its waits raise when it is over. Returns its depth, 0: out of memory. */
+unsigned mm_limit_open(struct mm_task *, double seconds);
+
 #endif

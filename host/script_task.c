@@ -7,7 +7,9 @@
 
 const char *mm_cancel_name(enum mm_cancel why)
 {
-	static const char *const names[] = { "abort", "disconnect", "deadline", "shutdown" };   /* ORDER CANCEL */
+	static const char *const names[] = {    /* ORDER CANCEL */
+		"abort", "disconnect", "deadline", "shutdown", "ended", "cancelled", "timeout",
+	};
 	return names[why];
 }
 
@@ -32,6 +34,17 @@ void mm_script_mark(lua_State *L, struct mm_script *s)
 struct mm_task *mm_task_current(lua_State *L)
 {
 	return mm_script_of(L)->current;
+}
+
+struct mm_holder *mm_task_holder(struct mm_script *s)
+{
+	const struct mm_task *t = s->current;
+	struct mm_script_session *ss = t != NULL ? t->session : NULL;
+	if (ss == NULL)
+		return &s->holder;
+	if (t->group != NULL)           /* a spawned task's things end with the task's owner */
+		return t->group == &ss->message_tasks ? &ss->message_holder : &ss->client_holder;
+	return ss->facts->message != NULL ? &ss->message_holder : &ss->client_holder;
 }
 
 void mm_task_init(struct mm_task *t, struct mm_script *s, struct mm_script_session *session,
@@ -74,6 +87,7 @@ static bool park(struct mm_script *s, lua_State *co, int anchor)
 
 void mm_task_release(struct mm_task *t)
 {
+	mm_limit_close(t, 1);
 	if (t->co == NULL)
 		return;
 	/* LuaJIT cannot resume a coroutine that has failed, nor one that still hangs in a yield. */
@@ -94,15 +108,36 @@ void mm_task_push_cancel(struct mm_task *t, lua_State *L)
 	lua_pushstring(L, mm_cancel_name(t->why));
 }
 
+const struct mm_limit *mm_limit_over(const struct mm_task *t)
+{
+	const struct mm_limit *found = NULL;
+	for (const struct mm_limit *limit = t->limits; limit != NULL; limit = limit->outer)
+		if (limit->is_over)
+			found = limit;
+	return found;
+}
+
+/* The reason is the limit's depth: only the milter.timeout that has opened it takes the error for its own. */
+void mm_limit_push(struct mm_task *t, lua_State *L)
+{
+	lua_rawgeti(L, LUA_REGISTRYINDEX, t->script->cancel_token);
+	lua_pushinteger(L, (lua_Integer)mm_limit_over(t)->depth);
+}
+
 struct mm_task *mm_task_may_wait(lua_State *L, const char *name)
 {
 	struct mm_task *t = mm_task_current(L);
-	if (t == NULL || t->is_waiting) {
+	if (t == NULL) {
 		luaL_error(L, "%s: nobody to wait for: call it from a handler, a script's top level or on_load", name);
 		return NULL;
 	}
+	mm_task_forget_wait(t);
 	if (t->is_cancelled) {
 		mm_task_push_cancel(t, L);
+		return NULL;
+	}
+	if (mm_limit_over(t) != NULL) {
+		mm_limit_push(t, L);
 		return NULL;
 	}
 	if (!lua_isyieldable(L)) {
@@ -123,4 +158,108 @@ int mm_task_wait(lua_State *L, struct mm_task *t, const char *name, void (*undo)
 	/* user coroutines between here and the host recognise the token and pass it outward (lua/moonmilter/coroutines.lua) */
 	lua_rawgeti(L, LUA_REGISTRYINDEX, t->script->host_token);
 	return lua_yield(L, 1);
+}
+
+/* ---- the run queue ---- */
+
+void mm_task_unready(struct mm_task *t)
+{
+	struct mm_script *s = t->script;
+	if (t->previous_ready != NULL)
+		t->previous_ready->next_ready = t->next_ready;
+	else
+		s->ready_first = t->next_ready;
+	if (t->next_ready != NULL)
+		t->next_ready->previous_ready = t->previous_ready;
+	else
+		s->ready_last = t->previous_ready;
+	t->next_ready = t->previous_ready = NULL;
+	t->is_ready = false;
+	s->ready_count--;
+}
+
+static void undo_ready(struct mm_task *t)
+{
+	mm_task_unready(t);
+	lua_settop(t->co, 0);
+}
+
+void mm_task_ready(struct mm_task *t, int count)
+{
+	struct mm_script *s = t->script;
+	t->is_waiting = true;
+	t->undo = undo_ready;
+	t->waits_for = NULL;
+	t->is_ready = true;
+	t->ready_count = count;
+	t->previous_ready = s->ready_last;
+	if (s->ready_last != NULL)
+		s->ready_last->next_ready = t;
+	else
+		s->ready_first = t;
+	s->ready_last = t;
+	s->ready_count++;
+	if (!mm_timer_is_running(&s->runner))
+		mm_timer_soon(&s->runner);
+}
+
+void mm_task_cancel_soon(struct mm_task *t, enum mm_cancel why)
+{
+	if (t->is_cancelled)
+		return;
+	t->is_cancelled = true;
+	t->why = why;
+	if (!t->is_waiting)
+		return;
+	t->undo(t);
+	lua_checkstack(t->co, 4);
+	mm_task_push_cancel(t, t->co);
+	mm_task_ready(t, 2);
+}
+
+struct pushing {
+	int        (*build)(lua_State *, void *);
+	void        *arg;
+	lua_State   *co;
+	int          count;
+};
+
+static int push_protected(lua_State *L)
+{
+	struct pushing *p = lua_touserdata(L, 1);
+	lua_settop(L, 0);
+	luaL_checkstack(L, 32, "results of a wait");
+	int count = p->build(L, p->arg);
+	if (!lua_checkstack(p->co, count))
+		return luaL_error(L, "no room");
+	lua_xmove(L, p->co, count);
+	p->count = count;
+	return 0;
+}
+
+int mm_task_push(struct mm_task *t, int (*build)(lua_State *, void *), void *arg)
+{
+	struct pushing p = { build, arg, t->co, 0 };
+	if (lua_cpcall(t->script->L, push_protected, &p) == 0)
+		return p.count;
+	lua_pop(t->script->L, 1);
+	lua_pushnil(t->co);
+	lua_pushliteral(t->co, "out of memory for the answer");
+	lua_pushliteral(t->co, "memory");
+	return 3;
+}
+
+/* ---- time limits ---- */
+
+bool mm_limit_close(struct mm_task *t, unsigned depth)
+{
+	bool was_over = false;
+	while (t->limits != NULL && t->limits->depth >= depth) {
+		struct mm_limit *limit = t->limits;
+		t->limits = limit->outer;
+		was_over = limit->is_over && limit->depth == depth;
+		mm_timer_stop(&limit->timer);
+		free(limit);
+	}
+	return was_over;
 }

@@ -11,11 +11,19 @@
 #include "census.h"
 #include "clock.h"
 #include "engine.h"
+#include "holding.h"
 #include "log.h"
 
 struct lua_State;
 struct mm_script;
 struct mm_script_session;
+struct mm_pools;
+struct mm_tls_cache;
+struct mm_http;
+struct mm_spawned;
+struct mm_children;
+struct mm_deferred;
+struct mm_dns;
 
 #define MM_FILTERS_MAX 64       /* scripts of one milter: sets of them are bit masks */
 #define MM_NO_REF      (-2)     /* LUA_NOREF */
@@ -25,6 +33,23 @@ enum mm_run {
 	MM_RUN_WAITING,         /* parked; task->undo ends the wait */
 	MM_RUN_EXITED,          /* a verdict method ended the handler from within */
 	MM_RUN_FAILED,          /* raised; the fault holds message and traceback */
+};
+
+/* Tasks and deferred functions that end together: those of a message, of a client, of a generation (task_group.h). */
+struct mm_task_group {
+	struct mm_spawned  *first;              /* owned list */
+	struct mm_deferred *deferred;           /* owned list, last one first */
+	unsigned            count;              /* of both */
+	bool                is_closed;          /* takes no more */
+};
+
+/* A time limit that a script has set for a part of what a task does (milter.timeout). */
+struct mm_limit {
+	struct mm_timer   timer;
+	struct mm_task   *task;                 /* borrowed */
+	struct mm_limit  *outer;                /* owned */
+	unsigned          depth;                /* counts from 1, outermost first */
+	bool              is_over;              /* waits raise until it is closed */
 };
 
 struct mm_task {
@@ -39,6 +64,13 @@ struct mm_task {
 	void                     *waits_for;    /* of undo */
 	const char               *wait_name;    /* "sleep"; static, for errors and ctl sessions */
 	struct mm_timer           timer;        /* of the wait */
+	struct mm_limit          *limits;       /* owned: innermost first */
+	struct mm_task_group     *group;        /* borrowed: what a spawned task belongs to; NULL: a handler's own task */
+	const struct mm_filter   *filter;       /* borrowed: script of a spawned task, for its log lines; may be NULL */
+	/* While it stands in the run queue: still waiting, and undo takes it out again. */
+	struct mm_task           *next_ready, *previous_ready;
+	int                       ready_count;  /* results on co, or arguments of a function that has not begun */
+	bool                      is_ready;
 	/* Called when a wait is over and the coroutine has run on. */
 	void                    (*resumed)(struct mm_task *, enum mm_run, struct mm_fault *);
 };
@@ -58,6 +90,9 @@ struct mm_filter {
 
 struct mm_script_settings {
 	struct mm_clock  *clock;                /* borrowed */
+	struct mm_dns    *dns;                  /* borrowed */
+	struct mm_children *children;           /* borrowed */
+	unsigned          worker_index;         /* from 0; what runs once a host runs in worker 0 */
 	struct mm_log    *log;                  /* borrowed */
 	const char       *milter_name;          /* borrowed; "default" */
 	double            stage_deadline;       /* seconds a handler may wait */
@@ -81,11 +116,17 @@ struct mm_script {
 	uint64_t          client_filters;       /* filters with a handler for any event of a session */
 	uint64_t          message_filters;      /* filters with a handler for any event of a message */
 	uint64_t          stage_filters[MM_STAGE_COUNT];        /* filters with a handler for the stage */
+	bool              counts_body;          /* a script reads ctx.body_size: no piece may be skipped */
 	struct mm_wanted  wanted;
 	char             *macro_lists[MM_MACRO_SET_COUNT];      /* owned, borrowed by wanted */
 	bool              is_loaded;
 
 	struct mm_task   *current;              /* the task that runs now; NULL outside of Lua */
+	struct mm_task   *ready_first, *ready_last;     /* run queue */
+	unsigned          ready_count;
+	struct mm_timer   runner;               /* drains it from the loop */
+	struct mm_task_group tasks;             /* spawned while loading: end with the generation */
+	struct mm_task_group timers;            /* stop when the next generation takes over */
 	struct mm_parked {
 		struct lua_State *co;
 		int               anchor;
@@ -97,12 +138,18 @@ struct mm_script {
 	int               cancel_token;         /* what a cancelled wait returns to its wrapper */
 	int               host_token;           /* what a wait yields, so that user coroutines pass it on */
 	int               field_factory;        /* moonmilter.fields: makes ctx.headers */
+	int               feed_kept_body;       /* of moonmilter.kept_body */
 
 	struct mm_task    load_task;
 	void            (*loaded)(void *self, bool ok, const struct mm_fault *why);
 	void             *loaded_self;
 	char             *load_paths;           /* owned: list of files, NUL after each */
 	struct mm_script_session *sessions;     /* list of all open ones */
+
+	struct mm_holder  holder;               /* what was opened while loading, or by nobody's task */
+	struct mm_pools  *pools;                /* owned; each NULL until it is asked for */
+	struct mm_tls_cache *tls;
+	struct mm_http   *http;
 };
 
 /* A session as its scripts see it. */
@@ -126,17 +173,26 @@ struct mm_script_session {
 	uint32_t                  recipients_synced;
 	int                       headers_table;
 	uint32_t                  headers_stamp;
+	int                       kept_bodies;  /* table by filter: what ctx:body{} keeps of this message */
+	uint64_t                  keeps_body;   /* filters that keep it */
+	uint64_t                  skips_body;   /* of these: filters whose on_body wants no more of it */
 
 	struct mm_event           event;        /* being handled */
 	bool                      has_event;
 	unsigned                  filter_at;    /* filter whose handler runs or runs next */
+	struct mm_edit_mark       mark;         /* edits asked for before a recipient's or an unknown command's handlers */
 	struct mm_verdict         verdict;      /* said by a verdict method */
 	bool                      has_verdict;
-	bool                      keeps_running;        /* verdict was said where the handler cannot be ended at once */
 	uint64_t                  accepted_client;      /* filters that are done with the client */
 	uint64_t                  accepted_message;     /* filters that are done with the message */
 	uint64_t                  skipped;              /* filters that want no more of this kind of event */
 	enum mm_stage             skipped_stage;
+
+	struct mm_holder          message_holder;       /* sockets and requests that end with the message */
+	struct mm_holder          client_holder;        /* and with the client */
+	struct mm_task_group      message_tasks;
+	struct mm_task_group      client_tasks;
+	enum mm_cancel            ending;       /* what its tasks will be told when they are ended */
 };
 
 /* ---- coroutines ---- */
@@ -151,6 +207,8 @@ void mm_task_release(struct mm_task *);
 struct mm_task *mm_task_current(struct lua_State *);
 struct mm_script *mm_script_of(struct lua_State *);
 void mm_script_mark(struct lua_State *, struct mm_script *);    /* once, when the state is made */
+/* Who holds what is opened now: the message or the client of the current task, or the generation. */
+struct mm_holder *mm_task_holder(struct mm_script *);
 
 /* ---- waiting ----
  * A primitive checks its arguments (it may raise), calls mm_task_may_wait(), starts its operation, then returns
@@ -160,8 +218,32 @@ void mm_script_mark(struct lua_State *, struct mm_script *);    /* once, when th
  * token and reason and returns NULL: the primitive then returns 2. */
 struct mm_task *mm_task_may_wait(struct lua_State *, const char *name);
 int mm_task_wait(struct lua_State *, struct mm_task *, const char *name, void (*undo)(struct mm_task *), void *waits_for);
+/* As mm_task_go_on (script_call.h), but from the loop, soon, behind what is ready already: for completions that come several
+ * at once or from inside a library that cannot be entered again. Also starts a coroutine whose function and count arguments
+ * have been pushed. */
+void mm_task_ready(struct mm_task *, int count);
+/* Takes the task out of the run queue; it waits no more. */
+void mm_task_unready(struct mm_task *);
+/* Runs build(L, arg) protected from running out of memory, to push the results of a wait on task->co. Returns how many:
+ * what build says, or 3 for a failure it could not avoid. */
+int mm_task_push(struct mm_task *, int (*build)(struct lua_State *, void *arg), void *arg);
+/* Undoes the wait at once and lets the cancellation be raised from the run queue: for calls from inside Lua. resumed is
+ * called as usual. Running: the next wait raises. */
+void mm_task_cancel_soon(struct mm_task *, enum mm_cancel why);
 /* Pushes what a cancelled wait returns to its wrapper: token and reason. */
 void mm_task_push_cancel(struct mm_task *, struct lua_State *);
+/* A wait that never reached the host, because C code stood in the way (a user coroutine that waits inside table.sort), is
+ * undone. Only while the task runs. */
+void mm_task_forget_wait(struct mm_task *);
 const char *mm_cancel_name(enum mm_cancel);     /* "abort". Static. */
+
+/* ---- time limits ---- */
+
+/* The outermost limit that is over: what has opened those inside it is to be left, too. NULL: none. */
+const struct mm_limit *mm_limit_over(const struct mm_task *);
+/* Pushes what a wait returns to its wrapper then: token and depth. */
+void mm_limit_push(struct mm_task *, struct lua_State *);
+/* Closes this one and all inside it. True: it was over. */
+bool mm_limit_close(struct mm_task *, unsigned depth);
 
 #endif

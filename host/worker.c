@@ -1,5 +1,8 @@
 #include "worker.h"
 
+#include "bounds.h"
+#include "child.h"
+
 #include <ev.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,6 +33,8 @@ struct mm_worker {
 	struct allowed          *allowed;       /* owned, one a milter */
 	struct mm_clock          clock;
 	struct mm_script        *scripts;       /* list of all in memory, linked by themselves */
+	struct mm_dns           *dns;           /* owned: outlives every generation */
+	struct mm_children       children;      /* likewise */
 	struct mm_connections    connections;
 	struct mm_script       **current;       /* owned references, one a milter; NULL before the first commit */
 	struct mm_script       **prepared;      /* owned references */
@@ -167,6 +172,7 @@ static void on_sweep(struct ev_loop *loop, ev_timer *timer, int events)
 
 struct mm_worker *mm_worker_new(const struct mm_worker_options *o, struct mm_fault *why)
 {
+	static const struct mm_dns_settings dns = { .timeout = MM_DNS_TIMEOUT, .cache_max = MM_DNS_CACHE_MAX };
 	struct mm_worker *w = calloc(1, sizeof *w);
 	if (w != NULL)
 		w->allowed = calloc(o->milter_count, sizeof *w->allowed);
@@ -181,6 +187,14 @@ struct mm_worker *mm_worker_new(const struct mm_worker_options *o, struct mm_fau
 	w->clock.loop = o->loop;
 	w->limits.max_sessions = ~0u;
 	w->connections.row = o->row;
+	mm_children_init(&w->children, &w->clock);
+	w->dns = mm_dns_new(&w->clock, &dns, why);
+	if (w->dns == NULL) {
+		mm_connections_free(&w->connections);
+		free(w->allowed);
+		free(w);
+		return NULL;
+	}
 	w->connections.on_close = on_connection_closed;
 	w->connections.self = w;
 	snprintf(w->connections.engines.id_prefix, sizeof w->connections.engines.id_prefix, "%08llx",
@@ -190,6 +204,11 @@ struct mm_worker *mm_worker_new(const struct mm_worker_options *o, struct mm_fau
 	ev_timer_start(loop_of(w), &w->sweep);
 	ev_unref(loop_of(w));           /* the sweep alone keeps no loop running */
 	return w;
+}
+
+bool mm_worker_set_dns(struct mm_worker *w, const struct mm_dns_settings *settings, struct mm_fault *why)
+{
+	return mm_dns_configure(w->dns, settings, why);
 }
 
 static void release_all(struct mm_worker *w, struct mm_script ***scripts)
@@ -212,6 +231,8 @@ void mm_worker_free(struct mm_worker *w)
 	mm_connections_free(&w->connections);
 	mm_worker_discard(w);
 	release_all(w, &w->current);
+	mm_dns_free(w->dns);
+	mm_children_end(&w->children);
 	free(w->allowed);
 	free(w);
 }
@@ -266,6 +287,8 @@ void mm_worker_prepare(struct mm_worker *w, const struct mm_script_options *opti
 	for (unsigned i = 0; i < w->options.milter_count; i++) {
 		struct mm_script_options o = options[i];
 		o.settings.clock = &w->clock;
+		o.settings.dns = w->dns;
+		o.settings.children = &w->children;
 		o.settings.log = w->options.log;
 		o.settings.all = &w->scripts;
 		w->prepared[i] = mm_script_new(&o, &why);
@@ -280,7 +303,7 @@ void mm_worker_prepare(struct mm_worker *w, const struct mm_script_options *opti
 void mm_worker_commit(struct mm_worker *w)
 {
 	for (unsigned i = 0; w->current != NULL && i < w->options.milter_count; i++)
-		mm_script_end_serving(w->current[i]);
+		mm_script_retire(w->current[i]);
 	release_all(w, &w->current);    /* sessions hold on to theirs */
 	w->current = w->prepared;
 	w->prepared = NULL;

@@ -7,6 +7,7 @@
 
 #include "census.h"
 #include "connection.h"
+#include "dns.h"
 #include "listener.h"
 #include "network.h"
 #include "script.h"
@@ -34,6 +35,8 @@ struct mm_worker_limits {
 };
 
 struct mm_worker *mm_worker_new(const struct mm_worker_options *, struct mm_fault *why);
+/* How names are looked up from now on, for all generations. False: why says what is wrong, the old way stays. */
+bool mm_worker_set_dns(struct mm_worker *, const struct mm_dns_settings *, struct mm_fault *why);
 /* Closes everything; sessions get no more events. */
 void mm_worker_free(struct mm_worker *);
 

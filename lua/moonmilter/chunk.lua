@@ -28,6 +28,23 @@ end
 
 local GSET, GGET = probe("zz = 1", "zz"), probe("return zz", "zz")
 
+-- x:zz(…) is MOV x, then TGETS x "zz", where a field read has no such MOV. Behind 256 constants it is MOV, KSTR "zz", TGETV;
+-- there a field read counts as a call too.
+local METHOD, LONG_METHOD
+do
+  local short, long = assert(loadstring "local x = ... x:zz()"), { "local x = ..." }
+  for i = 1, 300 do
+    long[i + 1] = ("x = %d.5 x = \"%d\""):format(i, i)
+  end
+  long = assert(loadstring(table.concat(long, " ") .. " x:zz()"))
+  local last = 1
+  while opcode(long, last + 1) do
+    last = last + 1
+  end
+  METHOD = { (opcode(short, 2)), (opcode(short, 3)) }
+  LONG_METHOD = { (opcode(long, last - 3)), (opcode(long, last - 2)) } -- behind them CALL, RET0
+end
+
 -- Calls visit(prototype) for fn and every function inside it.
 local function each_prototype(fn, visit)
   visit(fn)
@@ -76,6 +93,35 @@ function chunk.strings(fn)
     end
   end)
   return strings
+end
+
+--- Names of the methods that a function and the functions inside it call, as a set: "zz" for anything:zz(…).
+---@param fn function
+---@return table<string, true>
+function chunk.methods(fn)
+  local methods = {}
+  each_prototype(fn, function(proto)
+    local at, before, ins_before = 1, nil, 0
+    while true do
+      local op, ins = opcode(proto, at)
+      if not op then
+        break
+      end
+      local constant
+      if before == METHOD[1] and op == METHOD[2] and bit.rshift(ins_before, 16) == bit.rshift(ins, 24) then
+        constant = bit.band(bit.rshift(ins, 16), 0xff)
+      elseif before == LONG_METHOD[1] and op == LONG_METHOD[2] then
+        constant = bit.rshift(ins_before, 16)
+      end
+      local name = constant and util.funck(proto, -constant - 1)
+      if type(name) == "string" then
+        methods[name] = true
+      end
+      before, ins_before = op, ins
+      at = at + 1
+    end
+  end)
+  return methods
 end
 
 ---@class moonmilter.GlobalUse

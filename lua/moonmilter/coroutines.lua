@@ -8,7 +8,7 @@ local coroutines = {}
 
 local HOST = core.host_token
 local resume, yield, running, status = coroutine.resume, coroutine.yield, coroutine.running, coroutine.status
-local create = coroutine.create
+local create, isyieldable = coroutine.create, coroutine.isyieldable
 local traceback = debug.traceback
 
 local pass
@@ -20,6 +20,10 @@ end
 
 function pass(co, ok, first, ...)
   if ok and first == HOST then
+    if not isyieldable() then
+      error("cannot wait inside a function that C code calls back (table.sort comparator, string.gsub replacement, __gc); "
+        .. "collect the inputs there and wait afterwards", 0)
+    end
     return answer(co, yield(HOST))
   end
   return ok, first, ...

@@ -1,5 +1,6 @@
 --- ctx.headers: the list of header fields and its fields. The host makes the tables, this module gives them methods.
 -- Indexes never have to be computed: a field knows itself, whatever has been inserted or deleted around it.
+-- moonmilter.header makes the same list and the same fields from text (header.block), with edits of its own.
 local fields = {}
 
 ---@class moonmilter.Field
@@ -7,6 +8,13 @@ local fields = {}
 ---@field value string  folds as LF, without the space behind the colon
 ---@field raw string    name, colon and value as they stand in the message
 local Field = {}
+
+-- Reading is moonmilter.header's; that is loaded when first asked for, because most scripts never need its grammars.
+for _, method in ipairs { "text", "addresses", "date", "params", "parsed" } do
+  Field[method] = function(self, ...)
+    return require("moonmilter.header").reading[method](self, ...)
+  end
+end
 
 local function edit(name, method, self, ...)
   local err = self.ctx[method](self.ctx, self.id, ...)
@@ -16,8 +24,11 @@ local function edit(name, method, self, ...)
 end
 
 --- Gives the field a new value.
----@param value string
+---@param value string|table  wire text, ASCII with folds as LF (header.encode makes it); a table goes through header.format
 function Field:set(value)
+  if type(value) == "table" then
+    value = require("moonmilter.header").format(self.name, value)
+  end
   edit("set", "_field_set", self, value)
   self.value = value
 end

@@ -1,6 +1,7 @@
 --- require "moonmilter": what every script may use beside ctx.
 local core = require "moonmilter.core"
 local log = require "moonmilter.log"
+local tasks = require "moonmilter.tasks"
 local wait = require "moonmilter.wait"
 
 ---@class moonmilter
@@ -16,6 +17,13 @@ moonmilter.log = log
 ---@param seconds number  0 or more, fractions allowed
 --- Raises a cancelled error when the MTA aborts or goes away, the deadline passes or the host stops.
 moonmilter.sleep = wait.wrap(core.sleep)
+
+--- Tasks: see moonmilter.tasks.
+moonmilter.spawn = tasks.spawn
+moonmilter.all = tasks.all
+moonmilter.any = tasks.any
+moonmilter.timeout = tasks.timeout
+moonmilter.defer = tasks.defer
 
 --- Seconds since 1970, with fractions.
 ---@return number

@@ -4,6 +4,8 @@ local core = require "moonmilter.core"
 local chunk = require "moonmilter.chunk"
 local coroutines = require "moonmilter.coroutines"
 local log = require "moonmilter.log"
+local luasec = require "moonmilter.luasec"
+local luasocket = require "moonmilter.luasocket"
 local macros = require "moonmilter.macros"
 local modules = require "moonmilter.modules"
 local suggest = require "moonmilter.suggest"
@@ -139,6 +141,11 @@ local function check_options(path, options)
   check_list(path, "needs", options.needs or {}, core.needs)
   check_list(path, "facts", options.facts or {}, facts)
   check_list(path, "macros", options.macros or {})
+  for _, name in ipairs(options.macros or {}) do
+    if not (name:match("^{[%w_]+}$") or name:match("^[%w_]+$")) then
+      file_error(path, 1, ("options.macros: %q is no macro name; names are like i and {auth_authen}"):format(name))
+    end
+  end
   return options
 end
 
@@ -202,7 +209,7 @@ local function load_script(path)
   if not fn then
     error(err, 0)
   end
-  local strings = chunk.strings(fn)
+  local strings, methods = chunk.strings(fn), chunk.methods(fn)
   local returned = fn()
   loaded()
   local found, fields, options = collect_handlers(path, env, returned)
@@ -213,6 +220,7 @@ local function load_script(path)
     fields = fields,
     options = options and check_options(path, options) or {},
     strings = strings,
+    methods = methods,
     warnings = report_globals(path, fn, env, returned),
   }
 end
@@ -239,6 +247,18 @@ local function note_facts(result, words)
   end
 end
 
+-- ctx:body{…} keeps the body and may refuse it, so pieces are answered; its parts need the header. The modules behind
+-- ctx:body and the fields' methods are loaded now rather than at the first message; without LPeg the call says so.
+local function note_methods(result, methods)
+  if methods.body then
+    result.stages.body, result.handled.body, result.stages.header = true, true, true
+    pcall(require, "moonmilter.body")
+  end
+  if methods.text or methods.addresses or methods.params or methods.date or methods.parsed then
+    pcall(require, "moonmilter.header")
+  end
+end
+
 local function to_set(list)
   local set = {}
   for _, word in ipairs(list or {}) do
@@ -256,15 +276,21 @@ local function complete_stages(result)
   end
 end
 
-local function plan(scripts, module_strings)
+local function plan(scripts, module_strings, module_methods)
   local result = { scripts = scripts, stages = {}, handled = {}, needs = {}, lockstep = false, rejected_recipients = false }
   local wanted_macros = macros.wanted(module_strings)
   note_facts(result, module_strings)
+  note_methods(result, module_methods)
+  result.counts_body = module_strings.body_size == true
   for _, script in ipairs(scripts) do
     local options = script.options
     note_stages(result, script)
     note_facts(result, script.strings)
-    note_facts(result, to_set(options.facts))
+    note_methods(result, script.methods)
+    local declared = to_set(options.facts)
+    note_facts(result, declared)
+    note_methods(result, { body = declared.body })
+    result.counts_body = result.counts_body or script.strings.body_size or declared.body_size or false
     for _, word in ipairs(options.needs or {}) do
       result.needs[#result.needs + 1] = word
     end
@@ -276,7 +302,7 @@ local function plan(scripts, module_strings)
     end
     result.lockstep = result.lockstep or options.lockstep == true
     result.rejected_recipients = result.rejected_recipients or options.rejected_recipients == true
-    script.strings = nil
+    script.strings, script.methods = nil, nil
   end
   complete_stages(result)
   result.macro_lists = macros.lists(wanted_macros)
@@ -289,13 +315,19 @@ end
 function loader.load(paths, host)
   coroutines.install()
   modules.install()
+  luasocket.install()
+  luasec.install()
   _G.print = script_print
-  local module_strings = {}
+  local module_strings, module_methods = {}, {}
   modules.on_load = function(name, fn)
     if not name:match("^moonmilter%f[.%z]") then
       local ok, strings = pcall(chunk.strings, fn)
       for text in pairs(ok and strings or {}) do
         module_strings[text] = true
+      end
+      local found, methods = pcall(chunk.methods, fn)
+      for name in pairs(found and methods or {}) do
+        module_methods[name] = true
       end
     end
   end
@@ -311,7 +343,7 @@ function loader.load(paths, host)
       script.handlers.load(host)
     end
   end
-  return plan(scripts, module_strings)
+  return plan(scripts, module_strings, module_methods)
 end
 
 --- Runs on_unload of every script, as a task.

@@ -57,7 +57,17 @@ function macros.wanted(strings)
   return wanted
 end
 
---- Lists by stage, or nil when the MTA's own will do.
+local LIST_MAX = 50 -- names a stage; at the 51st Sendmail refuses the client (8.17, milter_getsymlist)
+
+local function check_size(stage, list)
+  local count = select(2, list:gsub("%S+", ""))
+  if count > LIST_MAX then
+    error(("%d macros are asked for at %s, those that MTAs send by themselves included; Sendmail takes at most %d")
+      :format(count, stage, LIST_MAX), 0)
+  end
+end
+
+--- Lists by stage, or nil when the MTA's own will do. Raises when a list is longer than an MTA takes.
 ---@param wanted table<string, true>  names, braces optional
 ---@return table<string, string>?
 function macros.lists(wanted)
@@ -81,6 +91,9 @@ function macros.lists(wanted)
     for _, stage in ipairs(stages) do
       lists[stage] = lists[stage] .. " " .. name
     end
+  end
+  for stage, list in pairs(lists) do
+    check_size(stage, list)
   end
   return lists
 end

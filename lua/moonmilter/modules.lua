@@ -4,7 +4,8 @@
 -- negotiation knows what a script needs through its helpers.
 local modules = {}
 
-local LOADING = {}
+-- No table: C modules made for Lua 5.1 (luaL_register: lpeg, lfs) put their functions into a table they find there.
+local function LOADING() end
 local loading = {} -- names, outermost first
 
 local function cycle(name)

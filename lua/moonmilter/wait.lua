@@ -9,7 +9,8 @@ local wait = {}
 local CANCEL = core.cancel_token
 
 ---@class moonmilter.Cancelled
----@field reason "abort"|"disconnect"|"deadline"|"shutdown"
+---@field reason "abort"|"disconnect"|"deadline"|"shutdown"|"ended"|"cancelled"|"timeout"
+---@field limit integer?  which milter.timeout, counted from the outermost
 local cancelled = {}
 cancelled.__index = cancelled
 cancelled.__tostring = function(self)
@@ -18,6 +19,9 @@ end
 
 local function finish(first, reason, ...)
   if first == CANCEL then
+    if type(reason) == "number" then
+      error(setmetatable({ reason = "timeout", limit = reason }, cancelled), 0)
+    end
     error(setmetatable({ reason = reason }, cancelled), 0)
   end
   return first, reason, ...

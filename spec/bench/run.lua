@@ -30,7 +30,8 @@ local built = "build/bench"
 local STEPS_RCPT_EOM, STEPS_EVERY = 0x100777, 0x100480
 
 --- work: words for libmilter_filter.c and its translations; script: for moonmilter; load: options of the bench.
---- others: the scripting languages take part. log: moonmilter's log level, "warn" as the others log nothing. targets: largest ratio of CPU to that of the named subject (issue 5).
+--- others: the scripting languages take part. log: moonmilter's log level, else "warn" as the others log nothing.
+--- targets: largest ratio of CPU to that of the named subject (issue 5).
 local WORKLOADS = {
   { name = "rcpt and eom only", script = "rcpt_eom", work = "rcpt_eom", steps = STEPS_RCPT_EOM, others = true,
     load = "--edits 1", targets = { libmilter = 1 / 2 } },
@@ -155,7 +156,8 @@ end
 
 --- Runs the load. Gives its JSON object as text, or nothing.
 local function bench(subject, load, timing)
-  local command = ("%s --json --timeout 10 --to %s --pid %d %s %s"):format(options.bench, subject.socket.spec, subject.pid, timing, load)
+  local command = ("%s --json --timeout 10 --to %s --pid %d %s %s"):format(options.bench, subject.socket.spec, subject.pid,
+    timing, load)
   local json = output_of(command .. " 2>>" .. directory .. "/bench.log")
   return json:match "^{" and json or nil
 end
@@ -450,7 +452,8 @@ local function asleep_table(asleep)
     if r then
       local function ms(key) return cell(median(r[key]) and median(r[key]) / 1000, "%.3f") end
       say("| %s | %s | %s | %s | %s | %s |%s", name, ms "alone50", ms "beside50", ms "alone", ms "beside",
-        #r.beside == 0 and "serves nobody" or cell(ratio(median(r.beside), median(r.alone)), "%.2f"), r.woken > 0 and " sleepers woke!" or "")
+        #r.beside == 0 and "serves nobody" or cell(ratio(median(r.beside), median(r.alone)), "%.2f"),
+        r.woken > 0 and " sleepers woke!" or "")
     end
   end
 end

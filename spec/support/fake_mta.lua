@@ -4,9 +4,11 @@
 --   mta:connect(); mta:helo(); mta:mail "<a@b>"
 --   assert.equal("reject", mta:rcpt("<bob@x>").kind)
 --
+-- Every byte that the filter says passes spec/support/oracle.lua, which raises at what an MTA would not take.
 -- Every stage function returns the reply: kind ("continue", "reject", … or "none" when the step needs no answer or was
 -- switched off), letter, text (of a reply code), edits (end of message only) and `raw`.
 local ffi = require "ffi"
+local oracle = require "spec.support.oracle"
 local testlib = require "spec.host.testlib"
 
 local fake_mta = {}
@@ -38,6 +40,8 @@ function fake_mta.packet(letter, data)
   return u32(#(data or "") + 1) .. letter .. (data or "")
 end
 
+fake_mta.u32 = u32
+
 local function has(mask, flag)
   return bit.band(mask, flag) ~= 0
 end
@@ -67,7 +71,8 @@ end
 local Host = {}
 Host.__index = Host
 
---- A host without sockets. options: script (source), scripts (list of sources by name, or paths), set (list of key=value).
+--- A host without sockets. options: script (source),
+--- paths (list of files and directories), files (sources by name, in one directory), set (list of key=value).
 --- Returns nil and the error when the scripts do not load.
 function fake_mta.host(options)
   local self = setmetatable({ directories = {}, sessions = 0 }, Host)
@@ -175,7 +180,7 @@ end
 local MTA = {}
 MTA.__index = MTA
 
---- options as fake_mta.host, and: host (share one), offer = { version, actions, steps }, split = bytes a feed,
+--- options as fake_mta.host, and: host (share one), offer = { version, actions, steps, more }, split = bytes a feed,
 --- negotiates = false to say nothing yet.
 function fake_mta.start(options)
   if type(options) == "string" then
@@ -189,7 +194,11 @@ function fake_mta.start(options)
       error(err, 2)
     end
   end
-  local self = setmetatable({ owner = host, owns = not options.host, input = "", split = options.split }, MTA)
+  local self = setmetatable({
+    owner = host, owns = not options.host, input = "", split = options.split, oracle = oracle.new(),
+    said = {}, -- all bytes of the filter, in pieces
+    told = {}, -- all bytes fed, in pieces
+  }, MTA)
   local err = ffi.new "struct mm_error"
   self.session = lib.mm_session_open(host.host, options.milter, err)
   if self.session == nil then
@@ -202,27 +211,39 @@ function fake_mta.start(options)
   return self
 end
 
---- Hands bytes over, in pieces of `split` when set. Returns true, or nil and the error.
-function MTA:feed(bytes)
-  local err = ffi.new "struct mm_error"
-  local step = self.split or #bytes
-  for at = 1, #bytes, math.max(step, 1) do
-    local piece = bytes:sub(at, at + step - 1)
-    if not lib.mm_session_feed(self.session, piece, #piece, err) then
-      self.fault = ffi.string(err.text)
-      return nil, self.fault
-    end
-  end
-  return true
-end
-
 local function pull(self)
   local size = ffi.new "size_t[1]"
   local bytes = lib.mm_session_output(self.session, size)
   if size[0] > 0 then
-    self.input = self.input .. ffi.string(bytes, size[0])
+    local said = ffi.string(bytes, size[0])
+    self.input = self.input .. said
+    self.said[#self.said + 1] = said
     lib.mm_session_consume(self.session, size[0])
+    self.oracle:from_filter(said)
   end
+  if self:is_finished() then
+    self.oracle:hung_up()
+  elseif not self:is_waiting() then
+    self.oracle:at_rest()
+  end
+end
+
+--- Hands bytes over, in pieces of `split` when set. Returns true, or nil and the error.
+function MTA:feed(bytes)
+  local err = ffi.new "struct mm_error"
+  local step = math.max(self.split or #bytes, 1)
+  self.told[#self.told + 1] = bytes
+  for at = 1, #bytes, step do
+    local piece = bytes:sub(at, at + step - 1)
+    self.oracle:to_filter(piece)
+    local ok = lib.mm_session_feed(self.session, piece, #piece, err)
+    self.fault = not ok and ffi.string(err.text) or nil
+    pull(self)
+    if not ok then
+      return nil, self.fault
+    end
+  end
+  return true
 end
 
 --- The next packet of the filter, or nil when none comes within `seconds` (default 5) of turning the loop.
@@ -286,14 +307,15 @@ local function edit_of(self, letter, data)
   local function value(text)
     return text:sub(1, #space) == space and text:sub(#space + 1) or text
   end
+  if letter == "b" then
+    return { "replace_body", data }
+  end
   local texts = split_texts(data)
   if letter == "h" then
     return { "add_header", texts[1], value(texts[2]) }
   elseif letter == "i" or letter == "m" then
     texts = split_texts(data:sub(5))
     return { letter == "i" and "insert_header" or "change_header", read_u32(data, 1), texts[1], value(texts[2]) }
-  elseif letter == "b" then
-    return { "replace_body", data }
   elseif letter == "q" then
     return { "quarantine", texts[1] }
   end
@@ -344,7 +366,8 @@ end
 
 function MTA:negotiate()
   local o = self.offer
-  self:feed(fake_mta.packet("O", u32(o.version or 6) .. u32(o.actions or ALL_ACTIONS) .. u32(o.steps or ALL_STEPS)))
+  self:feed(fake_mta.packet("O", u32(o.version or 6) .. u32(o.actions or ALL_ACTIONS) .. u32(o.steps or ALL_STEPS)
+    .. (o.more or "")))
   local letter, data = self:receive()
   self.answer = letter == "O" and data or nil
   if self.answer then
@@ -503,8 +526,8 @@ function MTA:close()
 end
 
 -- Calls into the library run Lua of another state: keep them out of traces.
-for _, fn in ipairs { fake_mta.host, Host.turn, Host.reload, Host.close, fake_mta.start, MTA.feed, MTA.receive, MTA.vanish,
-  MTA.close, MTA.settle } do
+for _, fn in ipairs { fake_mta.host, Host.turn, Host.reload, Host.close, fake_mta.start, pull, MTA.feed, MTA.receive,
+  MTA.vanish, MTA.close, MTA.settle } do
   jit.off(fn, true)
 end
 

@@ -1,0 +1,32 @@
+-- Refuse mail that carries a program, whatever it is called and wherever it is hidden: the type is told by content, and
+-- attached messages, encoded ones too, are looked into. The body is never kept: memory stays small.
+local mime = require "moonmilter.mime"
+
+function on_eoh(ctx)
+  local walker = mime.walker {
+    on_end = function(part)
+      if mime.executable_kinds[part.kind] then
+        ctx.message.program = part.filename or part.kind
+      end
+    end,
+  }
+  for _, field in ipairs(ctx.headers) do
+    walker:header(field.name, field.value)
+  end
+  walker:eoh()
+  ctx.message.walker = walker
+end
+
+function on_body(ctx, chunk)
+  ctx.message.walker:body(chunk)
+end
+
+function on_eom(ctx)
+  local root, why = ctx.message.walker:eom()
+  if not root then -- nested too deep, too many parts: nobody sends that by accident
+    return ctx:reject(554, "5.6.0", "message structure refused: " .. why)
+  end
+  if ctx.message.program then
+    return ctx:reject(554, "5.7.1", "programs are not accepted by mail: " .. ctx.message.program:gsub("[^\32-\126]", "?"))
+  end
+end

@@ -1,0 +1,118 @@
+---@meta moonmilter.codec
+-- What host/codec.c gives to Lua, for language servers. Never loaded.
+-- luacheck: ignore 212 241
+
+---@class moonmilter.codec
+local codec = {}
+
+---@class moonmilter.Decoder
+local Decoder = {}
+---@param bytes string
+---@param first? integer  a slice, as string.sub for positive numbers: no string is made of it
+---@param last? integer
+---@return string decoded
+function Decoder:feed(bytes, first, last) end
+--- As feed, but only how many bytes it was.
+---@return integer
+function Decoder:count(bytes, first, last) end
+--- The decoder is as new after it.
+---@return string rest
+---@return integer bad  bytes that did not fit the encoding
+---@return boolean is_truncated  base64 ended inside a group
+---@return boolean is_continued  base64 went on after its padding
+function Decoder:finish() end
+
+---@class moonmilter.Encoder
+local Encoder = {}
+---@return string
+function Encoder:feed(bytes, first, last) end
+---@return string rest
+function Encoder:finish() end
+
+---@class moonmilter.Converter
+local Converter = {}
+---@return string text  UTF-8
+function Converter:feed(bytes, first, last) end
+---@return string rest
+---@return integer replaced  characters that became U+FFFD
+function Converter:finish() end
+--- Gives the iconv handle back; the collector does so too.
+function Converter:close() end
+
+--- RFC 2045 6.8; what is outside the alphabet is skipped and counted, and data after padding is decoded.
+---@param text string
+---@param first? integer
+---@param last? integer
+---@return string bytes
+---@return integer bad
+function codec.base64_decode(text, first, last) end
+
+---@param bytes string
+---@param width? integer  longest line, 8..998, CRLF between lines; 0 (default): one line
+---@return string
+function codec.base64_encode(bytes, width) end
+
+--- RFC 2045 6.7; broken escapes stay as written, blanks at line ends go.
+---@return string bytes
+---@return integer bad
+function codec.qp_decode(text, first, last) end
+
+--- Lines of at most 76; CRLF is a line end, CR or LF alone is data.
+---@param bytes string
+---@return string
+function codec.qp_encode(bytes) end
+
+--- The "Q" of RFC 2047 4.2.
+---@return string bytes
+---@return integer bad
+function codec.q_decode(text, first, last) end
+
+---@return string bytes
+---@return integer bad
+function codec.uu_decode(text, first, last) end
+
+---@param kind "base64"|"quoted-printable"|"x-uuencode"
+---@return moonmilter.Decoder
+function codec.decoder(kind) end
+
+---@param kind "base64"|"quoted-printable"
+---@return moonmilter.Encoder
+function codec.encoder(kind) end
+
+--- RFC 3629 4.
+---@param text string
+---@return boolean
+---@return integer|nil position  of the first byte that does not fit
+function codec.is_utf8(text) end
+
+---@param text string
+---@return string text  ill-formed parts as U+FFFD
+---@return integer bad
+function codec.clean_utf8(text) end
+
+---@param bytes string
+---@param charset string  iconv's name; labels from mail go through moonmilter.charset
+---@return string|nil text
+---@return integer|string replaced  or why not
+---@return "charset"|nil code
+function codec.to_utf8(bytes, charset) end
+
+---@param charset string
+---@return moonmilter.Converter|nil
+---@return string|nil text
+---@return "charset"|nil code
+function codec.converter(charset) end
+
+---@param domain string  UTF-8 or ASCII
+---@return string|nil domain  A-labels (RFC 5890 2.3.2.1)
+---@return string|nil text
+---@return "idna"|nil code
+function codec.idna_to_ascii(domain) end
+
+---@param domain string
+---@return string|nil domain  U-labels
+---@return string|nil text
+---@return "idna"|nil code
+function codec.idna_to_unicode(domain) end
+
+return codec

@@ -1,0 +1,304 @@
+---@meta moonmilter.ctx
+-- What a filter sees, for editors (LuaLS). Never loaded. docs/scripting.md says more about each name.
+
+---@alias moonmilter.Verdict
+---| "continue"
+---| "accept"
+---| "reject"
+---| "tempfail"
+---| "discard"
+---| "skip"
+
+---@alias moonmilter.Action
+---| "add_header"
+---| "insert_header"
+---| "change_header"
+---| "delete_header"
+---| "replace_body"
+---| "add_recipient"
+---| "add_recipient_params"
+---| "delete_recipient"
+---| "change_from"
+---| "quarantine"
+
+--- The SMTP client. A table even when the MTA knows nothing.
+---@class moonmilter.Client
+---@field family "inet"|"inet6"|"unix"|"unknown"
+---@field host string?  verified name, "[192.0.2.7]" without one
+---@field ip string?    inet, inet6; never with an "IPv6:" prefix
+---@field path string?  unix
+---@field port integer? inet, inet6; 0: the MTA does not know
+
+--- ESMTP parameters: params.SIZE is "1000", params.SMTPUTF8 is true, params[1] is "SIZE=1000".
+---@class moonmilter.Params
+---@field raw string?  the address with its angle brackets, in on_mail and on_rcpt
+---@field [integer] string
+---@field [string] string|true
+
+---@class moonmilter.Recipient
+---@field address string   without angle brackets
+---@field raw string       as the client gave it
+---@field params moonmilter.Params
+---@field refused boolean  by the MTA or by a verdict
+
+---@class moonmilter.Auth
+---@field type string
+---@field authen string?
+---@field author string?
+---@field ssf string?  not on Postfix
+
+---@class moonmilter.Tls
+---@field version string
+---@field cipher string?
+---@field bits string?
+---@field subject string?
+---@field issuer string?
+
+---@class moonmilter.Mta
+---@field kind "postfix"|"sendmail"|"unknown"
+---@field version integer  of the milter protocol
+---@field actions table<string, true>  offered in on_negotiate, negotiated later
+---@field steps table<string, true>
+---@field address string?  nil on a unix socket
+---@field software string? macro v
+---@field host string?     macro j
+
+---@class moonmilter.Host
+---@field name string         of the milter
+---@field version string
+---@field generation integer  counts reloads, from 1
+---@field pid integer
+---@field settings table      settings = { … } of moonmilter.conf
+
+--- What an MTA offers, as it sent it.
+---@class moonmilter.Offer
+---@field version integer
+---@field actions integer
+---@field steps integer
+
+---@class moonmilter.Result
+---@field verdict "continue"|"accept"|"reject"|"tempfail"|"discard"
+---@field reply string?  as on the wire: lines joined by CRLF, % doubled
+
+--- One header field.
+---@class moonmilter.Field
+---@field name string   as written
+---@field value string  folds as LF, without the space behind the colon
+---@field raw string    name, colon, space and value
+local field = {}
+
+--- A new value; "" deletes the field.
+---@param value string
+function field:set(value) end
+
+--- Deletes the field.
+function field:delete() end
+
+--- Puts a new field before this one.
+---@param name string
+---@param value string
+function field:insert_before(name, value) end
+
+--- The header with queued edits applied.
+---@class moonmilter.Headers
+---@field [integer] moonmilter.Field
+local headers = {}
+
+--- Value of the n-th field of a name (any case); n from 1, negative from the end.
+---@param name string
+---@param n integer?  default 1
+---@return string?
+function headers:get(name, n) end
+
+--- The n-th field of a name.
+---@param name string
+---@param n integer?  default 1
+---@return moonmilter.Field?
+function headers:field(name, n) end
+
+--- All fields of a name.
+---@param name string
+---@return moonmilter.Field[]
+function headers:all(name) end
+
+--- How many fields of a name there are.
+---@param name string
+---@return integer
+function headers:count(name) end
+
+--- for name, value, field in ctx.headers:each() do … end
+---@return fun(): string?, string?, moonmilter.Field?
+function headers:each() end
+
+--- The session, as a handler sees it. Facts are read only.
+---@class moonmilter.ctx
+---@field id string  of the session, as in every log line
+---@field stage string  the running handler: "rcpt" for on_rcpt
+---@field client moonmilter.Client  from connect on
+---@field helo string?  last HELO or EHLO argument
+---@field sender string?  without angle brackets, "" for the null sender; nil outside a message
+---@field sender_raw string?  as the client gave it
+---@field sender_params moonmilter.Params?
+---@field recipients moonmilter.Recipient[]  in order, refused ones too
+---@field headers moonmilter.Headers  queued edits applied; complete from on_eoh on
+---@field body_size integer  bytes of body so far
+---@field queue_id string?  on Postfix from the second recipient or data on
+---@field auth moonmilter.Auth?  nil without SMTP AUTH
+---@field tls moonmilter.Tls?  nil without TLS
+---@field mta moonmilter.Mta  who we talk to
+---@field host moonmilter.Host
+---@field in_message boolean  a message is open
+---@field deadline number  by when the handlers of this event must have ended, in milter.now() time
+---@field session table<any, any>  yours, for the SMTP session; shared by the milter's scripts
+---@field message table<any, any>  yours, for the message; an error outside one
+local ctx = {}
+
+--- Value of a macro, nil when the MTA has not sent it. Braces are optional.
+---@param name string
+---@return string?
+function ctx:macro(name) end
+
+--- Whether an edit is negotiated with this MTA.
+---@param action moonmilter.Action|string
+---@return boolean
+function ctx:can(action) end
+
+--- Go on. Ends the handler.
+function ctx:continue() end
+
+--- This script is done with the message; at connect and helo with the SMTP session. Ends the handler.
+function ctx:accept() end
+
+--- Refuses for good: reject([code,] [status,] text…). Ends the handler.
+---@param code integer|string?  500..599, default 550; or the first of the texts
+---@param status string?  "5.x.y", default "5.7.1"; or a text
+---@param ... string  lines: at most 32, 980 bytes each
+function ctx:reject(code, status, ...) end
+
+--- Refuses for now: tempfail([code,] [status,] text…). Ends the handler.
+---@param code integer|string?  400..499, default 451; or the first of the texts
+---@param status string?  "4.x.y", default "4.7.1"; or a text
+---@param ... string  lines: at most 32, 980 bytes each
+function ctx:tempfail(code, status, ...) end
+
+--- 421: the MTA ends the SMTP session. Ends the handler.
+---@param ... string  lines
+function ctx:disconnect(...) end
+
+--- The client is told that the message is delivered, and it is dropped. From on_mail to on_eom. Ends the handler.
+function ctx:discard() end
+
+--- No more headers, or no more of the body, of this message. In on_header and on_body. Ends the handler.
+function ctx:skip() end
+
+--- A field at the end of the header.
+---@param name string
+---@param value string|number
+function ctx:add_header(name, value) end
+
+--- 0: above everything, 1: below the MTA's own Received, beyond the end: at the end.
+---@param position integer
+---@param name string
+---@param value string|number
+function ctx:insert_header(position, name, value) end
+
+--- The n-th field of a name; no such field: added. nil or "" deletes.
+---@param name string
+---@param n integer  from 1, negative from the end
+---@param value string|number|nil
+function ctx:change_header(name, n, value) end
+
+--- The n-th field of a name, without n all of them.
+---@param name string
+---@param n integer?  from 1, negative from the end
+function ctx:delete_header(name, n) end
+
+--- A new envelope sender; "" is the null sender.
+---@param address string
+---@param params string|table?  RET= ENVID= AUTH= SIZE= BODY= SMTPUTF8
+function ctx:change_from(address, params) end
+
+--- One more recipient.
+---@param address string
+---@param params string|table?  NOTIFY= ORCPT=
+function ctx:add_recipient(address, params) end
+
+--- One recipient less. The domain in any case, the mailbox as the client wrote it.
+---@param address string
+function ctx:delete_recipient(address) end
+
+--- A new body; several calls append to one another. Line ends become CRLF.
+---@param body string|fun(): string?
+function ctx:replace_body(body) end
+
+--- The MTA takes the mail and holds it. No verdict: the handler goes on.
+---@param reason string  1 to 100 bytes
+function ctx:quarantine(reason) end
+
+--- Tells the MTA now that work goes on; at end of message only. The host does it by itself while a handler waits.
+function ctx:progress() end
+
+--- What a script may set globally.
+---@class moonmilter.Options
+---@field needs string[]?   edits and steps without which an MTA is refused
+---@field facts string[]?   facts that are named only at run time
+---@field macros string[]?  macros to ask the MTA for, braces optional
+---@field lockstep boolean? the MTA waits for an answer to each header
+---@field rejected_recipients boolean?  on_rcpt also for recipients that the MTA refuses
+
+--- The table a script may return.
+---@class moonmilter.Handlers
+---@field options moonmilter.Options?
+---@field on_negotiate (fun(ctx: moonmilter.ctx, offer: moonmilter.Offer): moonmilter.Verdict?)?
+---@field on_connect (fun(ctx: moonmilter.ctx, hostname: string, address: string?): moonmilter.Verdict?)?
+---@field on_helo (fun(ctx: moonmilter.ctx, name: string): moonmilter.Verdict?)?
+---@field on_mail (fun(ctx: moonmilter.ctx, sender: string, params: moonmilter.Params): moonmilter.Verdict?)?
+---@field on_rcpt (fun(ctx: moonmilter.ctx, recipient: string, params: moonmilter.Params): moonmilter.Verdict?)?
+---@field on_data (fun(ctx: moonmilter.ctx): moonmilter.Verdict?)?
+---@field on_header (fun(ctx: moonmilter.ctx, name: string, value: string): moonmilter.Verdict?)|table<string, fun(ctx: moonmilter.ctx, value: string): moonmilter.Verdict?>|nil
+---@field on_eoh (fun(ctx: moonmilter.ctx): moonmilter.Verdict?)?
+---@field on_body (fun(ctx: moonmilter.ctx, chunk: string): moonmilter.Verdict?)?
+---@field on_eom (fun(ctx: moonmilter.ctx): moonmilter.Verdict?)?
+---@field on_unknown (fun(ctx: moonmilter.ctx, command: string): moonmilter.Verdict?)?
+---@field on_abort fun(ctx: moonmilter.ctx)?
+---@field on_done fun(ctx: moonmilter.ctx, result: moonmilter.Result)?
+---@field on_close fun(ctx: moonmilter.ctx)?
+---@field on_load fun(host: moonmilter.Host)?
+---@field on_unload fun(host: moonmilter.Host)?
+
+-- Handlers are globals of the script: these lines give their parameters types where a script defines them.
+
+---@type moonmilter.Options?
+options = nil
+---@type (fun(ctx: moonmilter.ctx, offer: moonmilter.Offer): moonmilter.Verdict?)?
+on_negotiate = nil
+---@type (fun(ctx: moonmilter.ctx, hostname: string, address: string?): moonmilter.Verdict?)?
+on_connect = nil
+---@type (fun(ctx: moonmilter.ctx, name: string): moonmilter.Verdict?)?
+on_helo = nil
+---@type (fun(ctx: moonmilter.ctx, sender: string, params: moonmilter.Params): moonmilter.Verdict?)?
+on_mail = nil
+---@type (fun(ctx: moonmilter.ctx, recipient: string, params: moonmilter.Params): moonmilter.Verdict?)?
+on_rcpt = nil
+---@type (fun(ctx: moonmilter.ctx): moonmilter.Verdict?)?
+on_data = nil
+---@type (fun(ctx: moonmilter.ctx, name: string, value: string): moonmilter.Verdict?)|table<string, fun(ctx: moonmilter.ctx, value: string): moonmilter.Verdict?>|nil
+on_header = nil
+---@type (fun(ctx: moonmilter.ctx): moonmilter.Verdict?)?
+on_eoh = nil
+---@type (fun(ctx: moonmilter.ctx, chunk: string): moonmilter.Verdict?)?
+on_body = nil
+---@type (fun(ctx: moonmilter.ctx): moonmilter.Verdict?)?
+on_eom = nil
+---@type (fun(ctx: moonmilter.ctx, command: string): moonmilter.Verdict?)?
+on_unknown = nil
+---@type fun(ctx: moonmilter.ctx)?
+on_abort = nil
+---@type fun(ctx: moonmilter.ctx, result: moonmilter.Result)?
+on_done = nil
+---@type fun(ctx: moonmilter.ctx)?
+on_close = nil
+---@type fun(host: moonmilter.Host)?
+on_load = nil
+---@type fun(host: moonmilter.Host)?
+on_unload = nil

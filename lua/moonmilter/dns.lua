@@ -1,0 +1,157 @@
+--- Questions to name servers. Every function waits; others are served meanwhile. Identical questions are asked once and
+-- answers kept as long as their zone allows.
+--
+--   local names, text, code = dns.ptr("192.0.2.1")
+--
+-- An answer is a list with three more fields: ttl (seconds it may still be used), name (the name behind all CNAMEs) and
+-- authentic (true when the server says that DNSSEC vouches for it). A failure is nil, a text for people, and a code:
+--   "nxdomain"     no such name                       "timeout"      nothing came in time
+--   "nodata"       the name has no such record        "unreachable"  no name server listens there
+--   "servfail"     the server could not find out      "badname"      no such name can exist
+--   "refused"      the server does not answer us      "badanswer"    a response that cannot be read
+--   "busy"         too many questions are under way   "memory"
+-- nxdomain and nodata are answers ("there is none"); all others mean that nobody knows.
+local core = require "moonmilter.core"
+local tasks = require "moonmilter.tasks"
+local wait = require "moonmilter.wait"
+
+local dns = {}
+
+local raw_query = wait.wrap(core.dns_query)
+
+---@class moonmilter.dns.Options
+---@field timeout number?  seconds to wait for the answer; default: dns_timeout of the configuration, 5
+
+local function timeout_of(options, level)
+  if options == nil then
+    return nil
+  end
+  if type(options) ~= "table" then
+    error(("dns: options are a table, { timeout = 2 }, not a %s"):format(type(options)), level + 1)
+  end
+  for key in pairs(options) do
+    if key ~= "timeout" then
+      error(("dns: unknown option %q; there is timeout"):format(tostring(key)), level + 1)
+    end
+  end
+  return options.timeout
+end
+
+--- The records of a name.
+---@param name string  whole, with or without the last dot; no search domain is tried
+---@param kind string  "a", "aaaa", "mx", "txt", "ptr", "srv", "ns", "cname", "soa", "caa", "tlsa", … or "type65"
+---@param options moonmilter.dns.Options?
+---@return table? list  strings; for mx { preference, host }, srv { priority, weight, port, host }, soa { primary, contact,
+--- serial, refresh, retry, expire, minimum }, caa { flags, tag, value }, tlsa { usage, selector, matching, data }
+---@return string? text
+---@return string? code
+function dns.query(name, kind, options)
+  return raw_query(name, kind, timeout_of(options, 2))
+end
+
+--- IPv4 addresses of a name.
+function dns.a(name, options)
+  return raw_query(name, "a", timeout_of(options, 2))
+end
+
+--- IPv6 addresses of a name.
+function dns.aaaa(name, options)
+  return raw_query(name, "aaaa", timeout_of(options, 2))
+end
+
+local function by_preference(a, b)
+  return a.preference < b.preference
+end
+
+--- Mail exchangers { preference =, host = }, best first. A null MX (RFC 7505) has host "".
+function dns.mx(name, options)
+  local list, text, code = raw_query(name, "mx", timeout_of(options, 2))
+  if list then
+    table.sort(list, by_preference)
+  end
+  return list, text, code
+end
+
+--- Texts; the strings of one record are joined (RFC 7208 3.3).
+function dns.txt(name, options)
+  return raw_query(name, "txt", timeout_of(options, 2))
+end
+
+local function by_priority(a, b)
+  return a.priority < b.priority
+end
+
+--- Services { priority =, weight =, port =, host = }, best priority first.
+function dns.srv(name, options)
+  local list, text, code = raw_query(name, "srv", timeout_of(options, 2))
+  if list then
+    table.sort(list, by_priority)
+  end
+  return list, text, code
+end
+
+local function reversed(ip, level)
+  local name, family = core.dns_reverse(ip)
+  if not name then
+    error(("dns: %q is no IP address"):format(tostring(ip)), level + 1)
+  end
+  return name, family
+end
+
+--- The name below which facts about an address are kept: "1.2.0.192.in-addr.arpa", or of its kind below another zone.
+---@param ip string  IPv4 or IPv6
+---@param zone string?  default "in-addr.arpa" or "ip6.arpa"
+---@return string
+function dns.reverse(ip, zone)
+  local name, family = reversed(ip, 2)
+  return name .. "." .. (zone or (family == "inet" and "in-addr.arpa" or "ip6.arpa"))
+end
+
+--- Names of an address, as its own network tells them; anybody may claim any name.
+---@param ip string
+function dns.ptr(ip, options)
+  local name, family = reversed(ip, 2)
+  return raw_query(name .. (family == "inet" and ".in-addr.arpa" or ".ip6.arpa"), "ptr", timeout_of(options, 2))
+end
+
+--- Looks an address up in several block lists at once (RFC 5782).
+---@param ip string
+---@param zones string[]  "zen.example.org", …
+---@param options moonmilter.dns.Options?
+---@return table<string, string[]> listed  by zone: the addresses it answers with, 127.0.0.2 and so on, with ttl
+---@return table<string, { text: string, code: string }> failures  by zone, when it could not be asked; treat as not listed
+function dns.dnsbl(ip, zones, options)
+  local name, seconds = reversed(ip, 2), timeout_of(options, 2)
+  local questions = {}
+  for _, zone in ipairs(zones) do
+    questions[zone] = function()
+      local list, text, code = raw_query(name .. "." .. zone, "a", seconds)
+      if code == "nxdomain" or code == "nodata" then
+        return nil
+      end
+      return list, text, code
+    end
+  end
+  return tasks.all(questions)
+end
+
+local settings = { servers = "table", resolv_conf = "string", timeout = "number", cache = "number" }
+
+--- Replaces the resolver's settings for all scripts of this worker, until the next reload: for tests and for scripts that
+--- must ask servers of their own. What is not given has its default. What is known is forgotten.
+---@param options { servers: string[]?, resolv_conf: string?, timeout: number?, cache: integer? }
+function dns.configure(options)
+  for key, value in pairs(options) do
+    if type(value) ~= settings[key] then
+      error(("dns.configure: %s = a %s; there are servers (a list of addresses with or without :port), resolv_conf (a path), "
+        .. "timeout (seconds) and cache (answers)"):format(tostring(key), type(value)), 2)
+    end
+  end
+  core.dns_configure(options.servers, options.resolv_conf, options.timeout or core.dns_timeout, options.cache or core.dns_cache)
+end
+
+--- How often it was asked, how many questions were sent, and how many are under way and known now.
+---@return { asked: integer, sent: integer, in_flight: integer, cached: integer }
+dns.count = core.dns_count
+
+return dns

@@ -1,0 +1,251 @@
+--- HTTP and HTTPS requests that do not block: libcurl below, names resolved by the host's own resolver first.
+local core = require "moonmilter.core"
+local host_name = require "moonmilter.host_name"
+local suggest = require "moonmilter.suggest"
+local wait = require "moonmilter.wait"
+
+local http = {}
+
+local raw = core.http
+local perform, result = wait.wrap(raw.perform), raw.result
+
+local MEGABYTE = 1024 * 1024
+
+-- name -> type, and what it is when not given
+local OPTIONS = {
+  url = { "string" },
+  method = { "string" }, -- default GET, with a body POST
+  headers = { "table" }, -- name = value, or name = { values }
+  body = { "string" },
+  timeout = { "number", 10 }, -- seconds in all, redirects included
+  connect_timeout = { "number", 5 }, -- seconds, TLS handshake included
+  max_body = { "number", MEGABYTE }, -- bytes of answer
+  verify = { "boolean", true }, -- the server's certificate
+  ca = { "string" }, -- file or directory; default the system's
+  certificate = { "string" }, -- PEM file to show to the server
+  key = { "string" }, -- PEM file; default inside certificate
+  unix_socket = { "string" }, -- path of a socket to speak to instead of the URL's host
+  redirects = { "number", 0 }, -- how many to follow
+}
+
+local REDIRECTS = { [301] = true, [302] = true, [303] = true, [307] = true, [308] = true }
+
+-- ---- arguments ----
+
+local function check_options(options)
+  if type(options) == "string" then
+    options = { url = options }
+  end
+  local checked = {}
+  for name, value in pairs(options) do
+    local row = OPTIONS[name]
+    if not row then
+      error(("http.request: unknown option %q%s"):format(tostring(name), suggest.hint(tostring(name), OPTIONS)), 3)
+    end
+    if type(value) ~= row[1] then
+      error(("http.request: %s is a %s; it must be a %s"):format(name, type(value), row[1]), 3)
+    end
+    checked[name] = value
+  end
+  for name, row in pairs(OPTIONS) do
+    if checked[name] == nil then
+      checked[name] = row[2]
+    end
+  end
+  if not checked.url then
+    error("http.request: no url", 3)
+  end
+  checked.method = checked.method or checked.body and "POST" or "GET"
+  if not checked.method:match "^%u+$" then
+    error(("http.request: method %q; give capital letters"):format(checked.method), 3)
+  end
+  return checked
+end
+
+-- RFC 9110 5.1 and 5.5; a line break in a value would be a header of its own.
+local function add_field(fields, name, value)
+  value = tostring(value)
+  if not name:match "^[%w!#$%%&'*+.^_`|~-]+$" then
+    error(("http.request: header name %q"):format(name), 4)
+  end
+  if value:find "[%z\r\n]" then
+    error(("http.request: header %s: its value has a line break or NUL"):format(name), 4)
+  end
+  fields[#fields + 1] = { name = name, value = value }
+end
+
+local function check_headers(headers)
+  local fields = {}
+  for name, value in pairs(headers or {}) do
+    for _, one in ipairs(type(value) == "table" and value or { value }) do
+      add_field(fields, name, one)
+    end
+  end
+  return fields
+end
+
+local function field_lines(fields)
+  local lines = {}
+  for i, field in ipairs(fields) do
+    lines[i] = field.value == "" and field.name .. ";" or field.name .. ": " .. field.value
+  end
+  return lines
+end
+
+-- ---- the answer ----
+
+local headers_meta = {
+  __index = function(self, name)
+    return type(name) == "string" and rawget(self, name:lower()) or nil
+  end,
+}
+
+-- One table by lower-case name, values of one name joined as RFC 9110 5.3 allows; and the list as it came.
+local function parse_fields(text)
+  local headers, list = {}, {}
+  for line in text:gmatch "[^\r\n]+" do
+    local name, value = line:match "^([^:%s]+)%s*:%s*(.-)%s*$"
+    if name then
+      local key = name:lower()
+      list[#list + 1] = { name = name, value = value }
+      headers[key] = headers[key] and headers[key] .. ", " .. value or value
+    end
+  end
+  return setmetatable(headers, headers_meta), list
+end
+
+-- ---- one exchange ----
+
+local function resolve(options, host, port, seconds)
+  if options.unix_socket then
+    return true
+  end
+  local addresses, text, code = host_name.addresses(host, seconds)
+  if not addresses then
+    return nil, text, code
+  end
+  if addresses[1] == (host:match "^%[(.*)%]$" or host) then
+    return true
+  end
+  local list = {}
+  for i, address in ipairs(addresses) do
+    list[i] = address:find(":", 1, true) and "[" .. address .. "]" or address
+  end
+  return true, ("+%s:%d:%s"):format(host, port, table.concat(list, ","))
+end
+
+local function exchange(options, url, host, port, fields, deadline)
+  local ok, entry, code = resolve(options, host, port, math.min(options.connect_timeout, math.max(deadline - core.now(), 0.001)))
+  if not ok then
+    return nil, entry, code
+  end
+  local left = deadline - core.now()
+  if left <= 0 then
+    return nil, "timeout", "timeout"
+  end
+  local handle, text, why = raw.new {
+    url = url, method = options.method, fields = field_lines(fields), resolve = entry, unix_socket = options.unix_socket,
+    body = options.body, verify = options.verify, ca = options.ca, certificate = options.certificate, key = options.key,
+    timeout = left, connect_timeout = math.min(options.connect_timeout, left), max_body = options.max_body,
+  }
+  if not handle then
+    return nil, text, why
+  end
+  perform(handle)
+  local status, lines, body = result(handle)
+  raw.close(handle)
+  if not status then
+    return nil, lines, body
+  end
+  local headers, list = parse_fields(lines)
+  return { status = status, headers = headers, header_list = list, body = body, url = url }
+end
+
+-- ---- redirects (RFC 9110 15.4) ----
+
+local function without(fields, names)
+  local kept = {}
+  for _, field in ipairs(fields) do
+    if not names[field.name:lower()] then
+      kept[#kept + 1] = field
+    end
+  end
+  return kept
+end
+
+local BODY_FIELDS = { ["content-type"] = true, ["content-length"] = true, ["content-encoding"] = true }
+local SECRET_FIELDS = { authorization = true, cookie = true, ["proxy-authorization"] = true }
+
+-- A POST that was moved becomes a GET, except where the status says that the method stays.
+local function change_method(options, status, fields)
+  local becomes_get = status == 303 and options.method ~= "HEAD" or (status == 301 or status == 302) and options.method == "POST"
+  if not becomes_get then
+    return fields
+  end
+  options.method, options.body = "GET", nil
+  return without(fields, BODY_FIELDS)
+end
+
+---@class moonmilter.Response
+---@field status integer
+---@field headers table<string, string>  by name, case-blind; several of one name are joined with ", "
+---@field header_list { name: string, value: string }[]  as they came
+---@field body string
+---@field url string  of the last request, when redirects were followed
+
+--- One request. options: url, method, headers, body, timeout (10), connect_timeout (5), max_body (1 MB), verify (true), ca,
+--- certificate, key, unix_socket, redirects (0). A string is a url. Any status is an answer, not a failure.
+---@param options table|string
+---@return moonmilter.Response?, string? text, string? code
+--- code: "timeout" "refused" "unreachable" "nxdomain" "tls" "closed" "limit" "protocol" "redirect" "url" …
+--- Raises, at the caller's line, when an option is unknown or of the wrong type, or a header would be split.
+function http.request(options)
+  options = check_options(options)
+  local fields = check_headers(options.headers)
+  local deadline = core.now() + options.timeout
+  local url, scheme, host, port = raw.url(options.url)
+  if not url then
+    return nil, scheme, host
+  end
+  for followed = 0, options.redirects do
+    local response, text, code = exchange(options, url, host, port, fields, deadline)
+    local target = response and REDIRECTS[response.status] and response.headers.location
+    if not target or options.redirects == 0 then
+      return response, text, code
+    end
+    if followed == options.redirects then
+      return nil, ("more than %d redirects"):format(options.redirects), "redirect"
+    end
+    local next_url, next_scheme, next_host, next_port = raw.url(target, url)
+    if not next_url then
+      return nil, "redirected to an unusable place: " .. next_scheme, "redirect"
+    end
+    if next_scheme ~= scheme then
+      return nil, ("redirected from %s to %s"):format(scheme, next_scheme), "redirect"
+    end
+    fields = change_method(options, response.status, fields)
+    if next_host ~= host or next_port ~= port then
+      fields = without(fields, SECRET_FIELDS)
+    end
+    url, host, port = next_url, next_host, next_port
+  end
+end
+
+--- http.get(url, options), http.post(url, body, options): request in short.
+function http.get(url, options)
+  local copy = { url = url }
+  for name, value in pairs(options or {}) do
+    copy[name] = value
+  end
+  return http.request(copy)
+end
+
+function http.post(url, body, options)
+  local copy = { url = url, body = body }
+  for name, value in pairs(options or {}) do
+    copy[name] = value
+  end
+  return http.request(copy)
+end
+
+return http

@@ -1,0 +1,732 @@
+--- MIME structure of a message, walked in one pass over chunks (RFC 2045, 2046, 2183, 6532).
+---
+--- The walker keeps no content: memory is the open parts' headers, one possible delimiter line and one chunk, whatever
+--- the size of the message. Every chunking of the same bytes gives the same calls, except for where `on_data` is cut.
+---
+--- Broken mail is walked the way mail readers show it, and what is wrong is named in `part.defects`; only the limits end a
+--- walk with an error. A delimiter line is "--" boundary ["--"] and blanks (RFC 2046 5.1.1); the innermost open
+--- multipart with that boundary takes it, and parts opened since are closed.
+---
+--- Defects: bad-type, no-boundary, bad-boundary, start-missing (no delimiter in the multipart), close-missing,
+--- no-separator (text where headers should be), continuation-first, unknown-encoding, encoded-multipart, bad-encoding (bytes
+--- that do not fit the transfer encoding), truncated (base64 cut short), data-after-padding, repeated-field,
+--- encoded-message (it is decoded and walked all the same), and those of header.params.
+local codec = require "moonmilter.codec"
+local charset = require "moonmilter.charset"
+local header = require "moonmilter.header"
+
+local mime = {}
+
+---@class moonmilter.Part
+---@field path   string   "1" is the message, "1.2" its second part, "1.2.1" that part's first (or the message in it)
+---@field depth  integer  1 for the message
+---@field parent moonmilter.Part|nil
+---@field headers moonmilter.Block
+---@field type   string   "text/plain", lower case
+---@field params table<string, string>  of Content-Type
+---@field charset string|nil  as labelled
+---@field encoding string  "7bit", "8bit", "binary", "base64", "quoted-printable", "x-uuencode", or as written if unknown
+---@field disposition string|nil  "inline", "attachment", …
+---@field filename string|nil  however it is written; see header.attachment_name
+---@field id     string|nil  Content-ID
+---@field is_multipart boolean
+---@field is_attachment boolean  said to be one, or has a name
+---@field is_sealed boolean  inside multipart/signed or /encrypted: a change would break it
+---@field size   integer   decoded bytes; whole when on_end is called
+---@field kind   string|nil  type by content, see mime.kind; known when on_end is called
+---@field defects table<string, true>
+---@field header_start integer|nil  offsets in the body, from 0: the part's header is [header_start, body_start), its body
+---@field body_start integer|nil    [body_start, body_stop); nil inside an encoded message; no header_start for the message
+---@field body_stop  integer|nil    itself. The line end before a delimiter belongs to the delimiter.
+
+local MAX_DEPTH = 32
+local MAX_PARTS = 1000
+local MAX_HEADER_BYTES = 256 * 1024 -- of one part
+local BOUNDARY_MAX = 998 -- characters; RFC 2046 5.1.1 says 70, writers do not
+local DELIMITER_MAX = BOUNDARY_MAX + 128 -- of a line worth looking at: "--", boundary, "--", blanks, line end
+local HEAD_BYTES = 1024 -- decoded bytes kept to tell the kind
+
+-- ---------------------------------------------------------------------------------------------------------------
+-- Type by content
+
+-- offset (from 0), bytes, kind; the first that fits. Sources: the formats' own specifications.
+local magic = {
+  { 0, "\127ELF", "elf" },
+  { 0, "\207\250\237\254", "macho" }, { 0, "\206\250\237\254", "macho" }, { 0, "\254\237\250\206", "macho" },
+  { 0, "\254\237\250\207", "macho" },
+  { 0, "\202\254\186\190", "class" }, -- also fat Mach-O; both run
+  { 0, "L\0\0\0\1\20\2\0", "lnk" },
+  { 0, "#!", "script" },
+  { 0, "\208\207\17\224\161\177\26\225", "ole" }, -- old Office, MSI
+  { 0, "PK\3\4", "zip" }, { 0, "PK\5\6", "zip" }, { 0, "PK\7\8", "zip" },
+  { 0, "Rar!\26\7", "rar" },
+  { 0, "7z\188\175\39\28", "7z" },
+  { 0, "\31\139\8", "gzip" }, { 0, "BZh", "bzip2" }, { 0, "\253" .. "7zXZ\0", "xz" }, { 0, "\40\181\47\253", "zstd" },
+  { 0, "MSCF", "cab" }, { 0, "ITSF", "chm" }, { 7, "**ACE**", "ace" }, { 0, "\96\234", "arj" },
+  { 257, "ustar", "tar" },
+  { 0, "%PDF-", "pdf" }, { 0, "{\\rtf", "rtf" }, { 0, "\120\159\62\34", "tnef" },
+  { 0, "\137PNG\r\n\26\n", "png" }, { 0, "GIF87a", "gif" }, { 0, "GIF89a", "gif" }, { 0, "\255\216\255", "jpeg" },
+  { 0, "BM", "bmp" }, { 8, "WEBP", "webp" }, { 8, "WAVE", "wav" }, { 0, "ID3", "mp3" }, { 4, "ftyp", "mp4" },
+  { 0, "OggS", "ogg" }, { 0, "II*\0", "tiff" }, { 0, "MM\0*", "tiff" },
+}
+-- Names of a zip's first members tell what it is for.
+local zip_kinds = {
+  { "[Content_Types].xml", "ooxml" }, { "_rels/", "ooxml" }, { "META-INF/MANIFEST.MF", "jar" }, { "META-INF/", "jar" },
+  { "mimetypeapplication/vnd.oasis", "odf" }, { "AndroidManifest.xml", "apk" },
+}
+--- Kinds a mail reader's user can start with a click.
+mime.executable_kinds = { exe = true, elf = true, macho = true, class = true, lnk = true, script = true, jar = true, apk = true }
+
+--- What bytes are, by their first kilobyte: "exe", "elf", "zip", "ooxml", "ole", "pdf", "png", "html", … (the whole list is
+--- in docs/mail-mime.md); nil when nothing fits.
+---@param bytes string
+---@return string|nil kind
+function mime.kind(bytes)
+  if bytes:sub(1, 2) == "MZ" and bytes:sub(1, 64):find("\0", 1, true) then -- text may begin with "MZ" too
+    return "exe"
+  end
+  for _, row in ipairs(magic) do
+    if bytes:sub(row[1] + 1, row[1] + #row[2]) == row[2] then
+      if row[3] == "zip" then
+        for _, member in ipairs(zip_kinds) do
+          if bytes:find(member[1], 31, true) then
+            return member[2]
+          end
+        end
+      elseif row[3] == "bmp" and not bytes:sub(7, 10):find("\0\0\0\0", 1, true) then
+        break
+      end
+      return row[3]
+    end
+  end
+  local start = bytes:sub(1, 512):gsub("^\239\187\191", ""):gsub("^%s+", ""):lower()
+  if start:find("^<!doctype%s+html") or start:find("^<html[%s>]") or start:find("^<script[%s>]") then
+    return "html"
+  end
+  if start:find("^<svg[%s>]") or (start:find("^<%?xml") and start:find("<svg[%s>]")) then
+    return "svg"
+  end
+  if start:find("^<%?xml") then
+    return "xml"
+  end
+  return nil
+end
+
+-- ---------------------------------------------------------------------------------------------------------------
+-- Parts
+
+local identity = { [""] = true, ["7bit"] = true, ["8bit"] = true, ["binary"] = true }
+local decoder_names = {
+  base64 = "base64", ["quoted-printable"] = "quoted-printable",
+  ["x-uuencode"] = "x-uuencode", ["x-uue"] = "x-uuencode", uuencode = "x-uuencode", uue = "x-uuencode",
+}
+
+local function add_defects(part, defects)
+  for name in pairs(defects or {}) do
+    part.defects[name] = true
+  end
+end
+
+-- Bytes of a boundary parameter as they stand in the body: blanks at its end cannot (RFC 2046 5.1.1).
+local function boundary_of(part, params)
+  local boundary = params.boundary
+  if not boundary then
+    part.defects["no-boundary"] = true
+    return nil
+  end
+  local stop = #boundary
+  while stop > 0 and (boundary:byte(stop) == 32 or boundary:byte(stop) == 9) do
+    stop = stop - 1
+  end
+  if stop == 0 or stop > BOUNDARY_MAX then
+    part.defects["bad-boundary"] = true
+  end
+  -- An empty one is taken at its word, delimiters "--" and "----": readers do, and parts hidden so must be seen.
+  return stop <= BOUNDARY_MAX and boundary:sub(1, stop) or nil
+end
+
+-- Everything a part's header says.
+local function new_part(parent, block, path, depth)
+  local part = {
+    path = path, depth = depth, parent = parent, headers = block, size = 0, defects = {},
+    is_sealed = parent ~= nil and (parent.is_sealed or parent.type == "multipart/signed" or parent.type == "multipart/encrypted"),
+  }
+  for _, name in ipairs { "Content-Type", "Content-Transfer-Encoding", "Content-Disposition" } do
+    if block:field(name, 2) then
+      part.defects["repeated-field"] = true -- the first counts, as with Python's email and most readers
+    end
+  end
+  local type_value = block:get "Content-Type"
+  local in_digest = parent and parent.type == "multipart/digest"
+  local content_type = header.content_type(type_value or in_digest and "message/rfc822" or "text/plain")
+  add_defects(part, content_type.defects)
+  part.type, part.params = content_type.value, content_type.params
+  part.charset = content_type.params.charset
+  local encoding = block:get "Content-Transfer-Encoding"
+  part.encoding = encoding and header.params(encoding).value or "7bit"
+  local disposition = block:get "Content-Disposition"
+  if disposition then
+    disposition = header.params(disposition)
+    add_defects(part, disposition.defects)
+    part.disposition = disposition.value
+  end
+  part.filename = header.attachment_name(disposition, content_type)
+  local id = block:get "Content-ID"
+  part.id = id and header.message_id(id) or nil
+  part.is_multipart = part.type:sub(1, 10) == "multipart/"
+  part.is_attachment = not part.is_multipart and (part.disposition == "attachment" or part.filename ~= nil)
+  return part
+end
+
+-- ---------------------------------------------------------------------------------------------------------------
+-- The walker
+
+---@class moonmilter.Walker
+local Walker = {}
+Walker.__index = Walker
+
+-- The first error ends the walk for good; every later call gives it again.
+local function stop(walker, text, code)
+  walker.failure = { "mime: " .. text, code }
+  return nil, walker.failure[1], code
+end
+
+local is_message_type = { ["message/rfc822"] = true, ["message/global"] = true, ["message/news"] = true }
+
+local begin_header, open_part, close_down_to
+
+-- Decoded bytes of a leaf go to whoever wants them.
+local function deliver(walker, frame, bytes)
+  local part = frame.part
+  part.size = part.size + #bytes
+  if #frame.head < HEAD_BYTES then
+    frame.head = frame.head .. bytes:sub(1, HEAD_BYTES - #frame.head)
+  end
+  if bytes == "" then
+    return
+  end
+  if frame.inner then
+    local ok, text, code = frame.inner:body(bytes)
+    if not ok then
+      walker.failure = walker.failure or { text, code }
+    end
+  end
+  if walker.on_data and frame.is_wanted then
+    walker.on_data(part, bytes)
+  end
+  if frame.converter and frame.is_wanted then
+    local text = frame.converter:feed(bytes)
+    if text ~= "" then
+      walker.on_text(part, text)
+    end
+  end
+end
+
+-- Raw bytes buffer[first..last] of whatever is open; preambles and epilogues are nobody's.
+local function emit(walker, buffer, first, last)
+  local frame = walker.frames[#walker.frames]
+  if last < first or frame.mode ~= "leaf" then
+    return
+  end
+  local decoder = frame.decoder
+  local is_read = frame.inner or (frame.is_wanted and (walker.on_data or frame.converter))
+  if is_read then
+    deliver(walker, frame, decoder and decoder:feed(buffer, first, last) or buffer:sub(first, last))
+    return
+  end
+  -- nobody reads it: enough to tell the kind, then only count
+  if #frame.head < HEAD_BYTES then
+    local middle = math.min(last, first + 2 * HEAD_BYTES - 1)
+    deliver(walker, frame, decoder and decoder:feed(buffer, first, middle) or buffer:sub(first, middle))
+    first = middle + 1
+    if last < first then
+      return
+    end
+  end
+  local part = frame.part
+  part.size = part.size + (decoder and decoder:count(buffer, first, last) or last - first + 1)
+end
+
+local function push(walker, frame)
+  walker.frames[#walker.frames + 1] = frame
+  if frame.delimiter then
+    walker.delimiters[frame.delimiter] = (walker.delimiters[frame.delimiter] or 0) + 1
+    walker.delimiter_count = walker.delimiter_count + 1
+  end
+end
+
+-- Closes the innermost part; its body ended before offset `at`.
+local function pop(walker, at)
+  local frames = walker.frames
+  local frame = frames[#frames]
+  local part = frame.part
+  if frame.delimiter then
+    local count = walker.delimiters[frame.delimiter] - 1
+    walker.delimiters[frame.delimiter] = count > 0 and count or nil
+    walker.delimiter_count = walker.delimiter_count - 1
+  end
+  if frame.mode == "leaf" then
+    if frame.decoder then
+      local rest, bad, is_truncated, is_continued = frame.decoder:finish()
+      deliver(walker, frame, rest)
+      part.defects["bad-encoding"] = bad > 0 or nil
+      part.defects.truncated = is_truncated or nil
+      part.defects["data-after-padding"] = is_continued or nil
+    end
+    if frame.converter then
+      local text = frame.converter:finish()
+      frame.converter:close()
+      if text ~= "" and frame.is_wanted then
+        walker.on_text(part, text)
+      end
+    end
+    if frame.inner then
+      local root, text, code = frame.inner:eom()
+      if not root then
+        walker.failure = walker.failure or { text, code }
+      end
+    end
+    part.kind = mime.kind(frame.head)
+  elseif frame.mode == "preamble" then
+    part.defects["start-missing"] = true
+  elseif frame.mode == "children" then
+    part.defects["close-missing"] = true
+  end
+  if part.body_start then
+    part.body_stop = math.max(at, part.body_start)
+    if frame.mode ~= "leaf" then
+      part.size = part.body_stop - part.body_start
+    end
+  end
+  frames[#frames] = nil
+  if walker.on_end then
+    walker.on_end(part)
+  end
+end
+
+function close_down_to(walker, level, at)
+  while #walker.frames > level do
+    pop(walker, at)
+  end
+end
+
+function begin_header(walker, at)
+  walker.state = "header"
+  walker.lines, walker.header_size, walker.header_start = {}, 0, at
+end
+
+-- The header of a part is complete; its body begins at offset `at`.
+function open_part(walker, block, defects, at)
+  local frames, counts = walker.frames, walker.counts
+  local above = frames[#frames]
+  counts.parts = counts.parts + 1
+  if counts.parts > walker.max_parts then
+    return stop(walker, ("more than max_parts %d parts"):format(walker.max_parts), "parts")
+  end
+  local depth = (above and above.part.depth or walker.depth) + 1
+  if depth > walker.max_depth then
+    return stop(walker, ("parts nested deeper than max_depth %d"):format(walker.max_depth), "depth")
+  end
+  local path = walker.path
+  if above then
+    above.children = above.children + 1
+    path = above.part.path .. "." .. above.children
+  end
+  local part = new_part(above and above.part or walker.parent, block, path, depth)
+  add_defects(part, defects)
+  if not walker.is_detached then
+    part.header_start, part.body_start = walker.header_start, at
+  end
+  local frame = { part = part, mode = "leaf", head = "", children = 0, is_wanted = true }
+  local is_plain = identity[part.encoding] or false
+  local is_message = is_message_type[part.type] or false
+  if part.is_multipart then
+    if not is_plain then
+      part.defects["encoded-multipart"] = true -- RFC 2045 6.4; readers ignore the encoding, and so do we
+    end
+    local boundary = boundary_of(part, part.params)
+    if boundary then
+      frame.mode, frame.delimiter = "preamble", "--" .. boundary
+    end
+  elseif is_message and is_plain then
+    frame.mode = "message"
+  else
+    local name = decoder_names[part.encoding]
+    frame.decoder = name and codec.decoder(name)
+    if not name and not is_plain then
+      part.defects["unknown-encoding"] = true
+    end
+    if is_message and name then
+      part.defects["encoded-message"] = true -- RFC 2046 5.2.1 forbids it, readers open it: look inside
+      frame.inner = mime.walker {
+        on_part = walker.on_part, on_data = walker.on_data, on_text = walker.on_text, on_end = walker.on_end,
+        max_depth = walker.max_depth, max_parts = walker.max_parts, max_header_bytes = walker.max_header_bytes,
+        with_header = true,
+      }
+      frame.inner.counts, frame.inner.depth, frame.inner.path = counts, depth, path .. ".1"
+      frame.inner.parent, frame.inner.is_detached = part, true
+    end
+  end
+  push(walker, frame)
+  walker.root = walker.root or part
+  if walker.on_part and walker.on_part(part) == false then
+    frame.is_wanted = false
+  end
+  if frame.mode == "leaf" and walker.on_text and part.type:sub(1, 5) == "text/" then
+    frame.converter = charset.converter(part.charset)
+  end
+  walker.state, walker.is_fresh = "body", true
+  if frame.mode == "message" then
+    begin_header(walker, at)
+  end
+  return true
+end
+
+-- Which open multipart a line delimits: its level, and whether the line closes it.
+local function delimiter_level(walker, line)
+  local size = #line
+  local byte = line:byte(size)
+  while byte == 10 or byte == 13 or byte == 32 or byte == 9 do
+    size = size - 1
+    byte = line:byte(size)
+  end
+  line = line:sub(1, size)
+  local is_close = false
+  if not walker.delimiters[line] then
+    line = line:sub(-2) == "--" and line:sub(1, -3) or ""
+    is_close = true
+    if not walker.delimiters[line] then
+      return nil
+    end
+  end
+  for level = #walker.frames, 1, -1 do
+    local frame = walker.frames[level]
+    if frame.delimiter == line and frame.mode ~= "epilogue" then
+      return level, is_close
+    end
+  end
+  return nil
+end
+
+-- A delimiter line: the part before it ended at offset `data_stop`, the line itself begins at `start`.
+-- -> how many bytes of it are done with. The line end after a close delimiter is not: it may belong to an outer delimiter.
+local function on_delimiter(walker, level, is_close, data_stop, start, line)
+  close_down_to(walker, level, data_stop)
+  walker.frames[level].mode = is_close and "epilogue" or "children"
+  if not is_close then
+    begin_header(walker, start + #line)
+    return #line
+  end
+  walker.state, walker.is_fresh = "body", false
+  return #line - (line:sub(-2) == "\r\n" and 2 or line:sub(-1) == "\n" and 1 or 0)
+end
+
+local function end_header(walker, at)
+  local text = table.concat(walker.lines)
+  walker.lines = nil
+  local block, _, defects = header.block(text)
+  return open_part(walker, block, defects, at)
+end
+
+local field_start = "^[\33-\57\59-\126]+[ \t]*:"
+
+-- One line of a part's header, line end included. -> how much of it is done with: 0 when the body begins with it.
+local function header_line(walker, line, at)
+  local first = line:byte()
+  if first == 45 then -- "-"
+    local level, is_close = delimiter_level(walker, line)
+    if level then -- a part that is only headers
+      local ok, text, code = end_header(walker, at)
+      if not ok then
+        return nil, text, code
+      end
+      return on_delimiter(walker, level, is_close, at, at, line)
+    end
+  end
+  if first == 10 or first == 13 and (#line == 1 or line:byte(2) == 10) then
+    local ok, text, code = end_header(walker, at + #line)
+    if not ok then
+      return nil, text, code
+    end
+    return #line
+  end
+  local is_field = first == 32 or first == 9 or line:find(field_start)
+    or (#walker.lines == 0 and line:sub(1, 5) == "From ")
+  if not is_field then
+    local ok, text, code = end_header(walker, at)
+    if not ok then
+      return nil, text, code
+    end
+    walker.frames[#walker.frames].part.defects["no-separator"] = true
+    return 0
+  end
+  walker.header_size = walker.header_size + #line
+  if walker.header_size > walker.max_header_bytes then
+    return stop(walker, ("header of a part is over max_header_bytes %d"):format(walker.max_header_bytes), "header_bytes")
+  end
+  walker.lines[#walker.lines + 1] = line
+  return #line
+end
+
+-- How many bytes at the end could be the start of a line end and delimiter: "\r", "\r\n", "\r\n-" or without "\r".
+local function tail_size(buffer, first)
+  local n = #buffer
+  if n >= first and buffer:byte(n) == 45 then
+    n = n - 1
+    if n < first or buffer:byte(n) ~= 10 then
+      return 0
+    end
+  end
+  if n >= first and buffer:byte(n) == 10 then
+    n = n - 1
+  end
+  if n >= first and buffer:byte(n) == 13 then
+    n = n - 1
+  end
+  return #buffer - n
+end
+
+-- Body bytes from `at` on, up to and including the next delimiter line. -> next position, or nil: the rest must wait.
+local function walk_body(walker, buffer, at, is_last)
+  local size, base = #buffer, walker.base
+  if walker.delimiter_count == 0 then
+    emit(walker, buffer, at, size)
+    walker.is_fresh = false
+    return size + 1
+  end
+  local search, line = at, nil
+  if walker.is_fresh then
+    if size - at < 1 and not is_last and buffer:byte(at) == 45 then
+      return nil
+    end
+    if buffer:sub(at, at + 1) == "--" then
+      line = at
+    end
+  end
+  while true do
+    if not line then
+      local line_end = buffer:find("\n--", search, true)
+      if not line_end then
+        break
+      end
+      line = line_end + 1
+    end
+    local data_stop = line - 1 -- last byte of the data before the line end that belongs to the delimiter
+    if line > at or not walker.is_fresh then
+      data_stop = buffer:byte(line - 2) == 13 and line - 2 > at - 1 and line - 3 or line - 2
+    end
+    local stop_at = buffer:find("\n", line, true) or (is_last and size) or nil
+    if not stop_at and size - line < DELIMITER_MAX then
+      emit(walker, buffer, at, data_stop)
+      walker.is_fresh = walker.is_fresh and data_stop < at
+      return nil, data_stop + 1
+    end
+    if stop_at and stop_at - line < DELIMITER_MAX then
+      local text = buffer:sub(line, stop_at)
+      local level, is_close = delimiter_level(walker, text)
+      if level then
+        emit(walker, buffer, at, data_stop)
+        return line + on_delimiter(walker, level, is_close, base + data_stop, base + line - 1, text)
+      end
+    end
+    search, line = line, nil
+  end
+  local keep = is_last and 0 or tail_size(buffer, at)
+  emit(walker, buffer, at, size - keep)
+  walker.is_fresh = walker.is_fresh and size - keep < at
+  return nil, size - keep + 1
+end
+
+-- Walks what is in the buffer; what must wait for more bytes goes to walker.held.
+local function walk(walker, buffer, is_last)
+  local at, size = 1, #buffer
+  while at <= size and not walker.failure do
+    if walker.state == "header" then
+      local line_end = buffer:find("\n", at, true) or (is_last and size) or nil
+      if not line_end then
+        if walker.header_size + size - at + 1 > walker.max_header_bytes then
+          return stop(walker, ("header of a part is over max_header_bytes %d"):format(walker.max_header_bytes), "header_bytes")
+        end
+        break
+      end
+      local consumed, text, code = header_line(walker, buffer:sub(at, line_end), walker.base + at - 1)
+      if not consumed then
+        return nil, text, code
+      end
+      at = at + consumed
+    else
+      local following, from = walk_body(walker, buffer, at, is_last)
+      at = following or from or at
+      if not following then
+        break
+      end
+    end
+  end
+  if walker.failure then
+    return nil, walker.failure[1], walker.failure[2]
+  end
+  walker.held = at > size and "" or buffer:sub(at)
+  walker.base = walker.base + at - 1
+  return true
+end
+
+--- A header field of the message, in order, before eoh. (Not with `with_header`.)
+---@param name string
+---@param value string  as the MTA delivers it
+function Walker:header(name, value)
+  if self.block then
+    self.block[#self.block + 1] = header.field { name = name, value = value }
+  end
+end
+
+--- End of the message's header: the body follows.
+---@return true|nil, string|nil text, string|nil code
+function Walker:eoh()
+  if self.failure then
+    return nil, self.failure[1], self.failure[2]
+  end
+  if self.state ~= "start" then
+    return true
+  end
+  local block = self.block
+  self.block = nil
+  return open_part(self, block, nil, 0)
+end
+
+--- Some of the body (with `with_header`: of the whole message).
+---@param chunk string
+---@return true|nil ok
+---@return string|nil text
+---@return "depth"|"parts"|"header_bytes"|nil code  a limit was passed; the walk is over
+function Walker:body(chunk)
+  if self.failure then
+    return nil, self.failure[1], self.failure[2]
+  end
+  if self.state == "start" then
+    local ok, text, code = self:eoh()
+    if not ok then
+      return nil, text, code
+    end
+  end
+  -- A header line in many small chunks: collect, or each would copy all those before it.
+  if self.state == "header" and not chunk:find("\n", 1, true) then
+    self.waiting[#self.waiting + 1] = chunk
+    self.waiting_size = self.waiting_size + #chunk
+    if self.waiting_size + self.header_size <= self.max_header_bytes then
+      return true
+    end
+    chunk = ""
+  end
+  if self.waiting[1] then
+    chunk = table.concat(self.waiting) .. chunk
+    self.waiting, self.waiting_size = {}, 0
+  end
+  return walk(self, self.held ~= "" and self.held .. chunk or chunk, false)
+end
+
+--- The end. Closes everything that is open.
+---@return moonmilter.Part|nil root  the message itself
+---@return string|nil text
+---@return string|nil code
+function Walker:eom()
+  if self.state == "over" then
+    return self.root
+  end
+  local ok, text, code = self:body("")
+  if ok then
+    ok, text, code = walk(self, self.held .. table.concat(self.waiting), true)
+  end
+  if ok and self.state == "header" then
+    ok, text, code = end_header(self, self.base)
+    while ok and self.state == "header" do -- an empty message inside a message
+      ok, text, code = end_header(self, self.base)
+    end
+  end
+  if not ok then
+    return nil, text, code
+  end
+  close_down_to(self, 0, self.base)
+  if self.failure then
+    return nil, self.failure[1], self.failure[2]
+  end
+  self.state = "over"
+  return self.root
+end
+
+--- Walk a message.
+---@class moonmilter.WalkerOptions
+---@field on_part? fun(part: moonmilter.Part): boolean|nil  its header is known; return false: no content of it, please
+---@field on_data? fun(part: moonmilter.Part, bytes: string)  decoded content of a leaf, in pieces
+---@field on_text? fun(part: moonmilter.Part, text: string)  content of a text part as UTF-8, in pieces
+---@field on_end?  fun(part: moonmilter.Part)  size, kind and defects are known; inner parts before outer ones
+---@field max_depth? integer         parts within parts, the message itself is 1; default 32
+---@field max_parts? integer         default 1000
+---@field max_header_bytes? integer  of one part; default 262144
+---@field with_header? boolean       body() gets the whole message, header included
+local known_options = {
+  on_part = "function", on_data = "function", on_text = "function", on_end = "function",
+  max_depth = "number", max_parts = "number", max_header_bytes = "number", with_header = "boolean",
+}
+
+---@param options? moonmilter.WalkerOptions
+---@return moonmilter.Walker
+function mime.walker(options)
+  local walker = {
+    max_depth = MAX_DEPTH, max_parts = MAX_PARTS, max_header_bytes = MAX_HEADER_BYTES,
+    frames = {}, delimiters = {}, delimiter_count = 0, counts = { parts = 0 }, depth = 0, path = "1",
+    state = "start", held = "", base = 0, waiting = {}, waiting_size = 0, is_fresh = true,
+  }
+  for name, value in pairs(options or {}) do
+    if known_options[name] ~= type(value) then
+      error(("walker: option %s = %s; %s"):format(tostring(name), tostring(value),
+        known_options[name] and "expected a " .. known_options[name] or "there is no such option"), 2)
+    end
+    walker[name] = value
+  end
+  setmetatable(walker, Walker)
+  if walker.with_header then
+    begin_header(walker, 0)
+  else
+    walker.block = header.block("")
+  end
+  return walker
+end
+
+--- A whole message as a tree, all in memory: for small things and specs. Parts get `parts` (their children), leaves
+--- `content` (decoded bytes).
+---@param message string  header and body
+---@param options? moonmilter.WalkerOptions  limits only
+---@return moonmilter.Part|nil root
+---@return string|nil text
+---@return string|nil code
+function mime.parse(message, options)
+  local pieces = {}
+  local walker_options = {
+    with_header = true,
+    on_part = function(part)
+      part.parts = {}
+      if part.parent then
+        table.insert(part.parent.parts, part)
+      end
+      pieces[part] = {}
+    end,
+    on_data = function(part, bytes) table.insert(pieces[part], bytes) end,
+    on_end = function(part)
+      if not part.is_multipart or #pieces[part] > 0 then
+        part.content = table.concat(pieces[part])
+      end
+      pieces[part] = nil
+    end,
+  }
+  for name, value in pairs(options or {}) do
+    walker_options[name] = value
+  end
+  local walker = mime.walker(walker_options)
+  local ok, text, code = walker:body(message)
+  if not ok then
+    return nil, text, code
+  end
+  return walker:eom()
+end
+
+return mime

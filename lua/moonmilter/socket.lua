@@ -1,0 +1,370 @@
+--- Sockets that look as if they blocked, while the loop serves everyone else.
+-- The objects have the shape of LuaSocket's, so that what was written for it works: `require "socket"` inside a script gives
+-- these (luasocket.lua). Failures are `nil, text, code`; send and receive put what LuaSocket has in third place before the
+-- code: `nil, text, last, code` and `nil, text, partial, code`. Match on the code.
+--
+-- A socket belongs to the message in which it was made, before the first MAIL to the connection, while scripts load to the
+-- generation; it is closed with it at once. To keep a connection longer give it to a pool: sock:setkeepalive().
+local core = require "moonmilter.core"
+local datagram = require "moonmilter.datagram"
+local host_name = require "moonmilter.host_name"
+local wait = require "moonmilter.wait"
+
+local socket = {}
+
+local raw = core.socket
+
+local connect, connect_unix, ended = wait.wrap(raw.connect), wait.wrap(raw.connect_unix), raw.ended
+local secure = wait.wrap(raw.secure)
+local send, sent = wait.wrap(raw.send), raw.sent
+local receive, received = wait.wrap(raw.receive), raw.received
+local take, taken = wait.wrap(raw.take), raw.taken
+
+local DEFAULT_TIMEOUT = 30 -- seconds without progress; a handler's deadline comes first at most stages
+local QUEUE_TIMEOUT = 5 -- seconds in a pool's queue
+local IDLE = 60 -- seconds a connection rests in a pool
+local KEEP = 16 -- connections of one name that rest
+
+local hosts = setmetatable({}, { __mode = "k" }) -- socket -> what it was told to connect to
+
+---@class moonmilter.Socket
+local methods = {}
+raw.class.__index = methods
+
+-- ---- connecting ----
+
+-- For each address until one answers.
+local function connect_any(self, host, port, name_timeout)
+  local addresses, text, code = host_name.addresses(host, name_timeout)
+  if not addresses then
+    return nil, text, code
+  end
+  local ok
+  for _, address in ipairs(addresses) do
+    local no, why, why_code = connect(self, address, port)
+    if no == false then
+      return nil, why, why_code
+    end
+    ok, text, code = ended(self)
+    if ok then
+      return ok
+    end
+  end
+  return nil, text, code
+end
+
+local function connect_path(self, path)
+  local no, text, code = connect_unix(self, path)
+  if no == false then
+    return nil, text, code
+  end
+  return ended(self)
+end
+
+--- Connects to host and port, or to a unix socket: sock:connect "/run/x.sock" or "unix:/run/x.sock".
+---@param host string  name, address or path
+---@param port number?
+---@param name_timeout number?  seconds to wait for a name server, default 5
+---@return 1?, string? text, string? code  "refused" "timeout" "unreachable" "nxdomain" …
+function methods:connect(host, port, name_timeout)
+  local ok, text, code
+  if port == nil then
+    ok, text, code = connect_path(self, host:match "^unix:(.*)" or host)
+  else
+    ok, text, code = connect_any(self, host, tonumber(port) or port, name_timeout)
+  end
+  if not ok then
+    return nil, text, code
+  end
+  hosts[self] = port and host or nil
+  return 1
+end
+
+--- Connects from this address.
+function methods:bind(address, port)
+  return raw.bind(self, address == "*" and "0.0.0.0" or address, port)
+end
+
+-- ---- TLS ----
+
+--- From here on all is TLS. options: name (what the certificate must be for; default the host connected to), verify
+--- (default true), ca (file or directory; default the system's), certificate and key (PEM files), peer (under what its TLS
+--- session is kept; default name).
+---@return true?, string? text, string? code  "tls" "timeout" "closed"
+function methods:starttls(options)
+  options = options or {}
+  local verify, name = options.verify ~= false, options.name or hosts[self]
+  if verify and not name then
+    error("starttls: no name; give starttls{ name = \"mail.example\" }, which the certificate must be for", 2)
+  end
+  local no, text, code = secure(self, name, options.peer or name, verify, options.ca, options.certificate,
+    options.key)
+  if no == false then
+    return nil, text, code
+  end
+  return ended(self)
+end
+
+--- { version = "TLSv1.3", cipher = "…", resumed = false }, or nil when the connection is plain.
+methods.tls = raw.tls_facts
+
+-- ---- sending and receiving ----
+
+--- Sends bytes first to last of data.
+---@return number? last, string? text, number? sent_last, string? code
+function methods:send(data, first, last)
+  data = tostring(data)
+  first, last = first or 1, last or -1
+  if first < 0 then
+    first = math.max(#data + first + 1, 1)
+  end
+  first = math.max(first, 1)
+  if last < 0 then
+    last = #data + last + 1
+  end
+  last = math.min(last, #data)
+  if first > last then
+    return first - 1
+  end
+  local no, text, code = send(self, data, first, last)
+  if no == false then
+    return nil, text, first - 1, code
+  end
+  local count, why, part, why_code = sent(self)
+  if count then
+    return first - 1 + count
+  end
+  return nil, why, first - 1 + part, why_code
+end
+
+local PATTERNS = { ["*l"] = "line", ["*a"] = "all", ["l"] = "line", ["a"] = "all" }
+
+local function finish_receive(self, is_line, prefix)
+  local data, text, partial, code = received(self, is_line)
+  if data then
+    return prefix and prefix .. data or data
+  end
+  return nil, text, prefix and prefix .. partial or partial, code
+end
+
+--- Receives a line ("*l", the default, without its end), all until the peer closes ("*a"), or a number of bytes.
+---@param pattern "*l"|"*a"|number|nil
+---@param prefix string?  goes in front of what is returned, and counts for a number of bytes
+---@return string?, string? text, string? partial, string? code  "closed" "timeout" "limit" …
+function methods:receive(pattern, prefix)
+  local kind, count = PATTERNS[pattern or "*l"], 0
+  if not kind then
+    count = tonumber(pattern)
+    if not count then
+      error(('receive: pattern %q; give "*l", "*a" or a number of bytes'):format(tostring(pattern)), 2)
+    end
+    kind, count = "exact", count - #(prefix or "")
+    if count <= 0 then
+      return prefix or ""
+    end
+  end
+  local no, text, code = receive(self, kind, count)
+  if no == false then
+    return nil, text, prefix or "", code
+  end
+  return finish_receive(self, kind == "line", prefix)
+end
+
+--- Receives what there is, at least one byte, at most max (default 8192).
+function methods:receiveany(max)
+  local no, text, code = receive(self, "any", max or 8192)
+  if no == false then
+    return nil, text, "", code
+  end
+  return finish_receive(self)
+end
+
+-- ---- time ----
+
+--- seconds: nil or below 0: until the handler's deadline. mode "b" (default): so long without progress; "t": so long a call.
+function methods:settimeout(seconds, mode)
+  seconds = seconds and seconds >= 0 and seconds or -1
+  if mode == "t" or mode == "r" then
+    raw.set_times(self, -1, seconds)
+  else
+    raw.set_times(self, seconds, -1)
+  end
+  return 1
+end
+
+-- ---- pools ----
+
+--- Before connecting: a resting connection of this name, or leave to open one.
+---@param name string
+---@param size number?  connections of this name at most, in use and resting; who comes later queues. Default: no limit
+---@param queue_timeout number?  seconds to queue, default 5
+---@return boolean? reused, string? text, string? code  true: connected already. "busy": all in use
+function methods:take(name, size, queue_timeout)
+  local no, text, code = take(self, name, size or 0, queue_timeout or QUEUE_TIMEOUT)
+  if no == false then
+    return nil, text, code
+  end
+  return taken(self)
+end
+
+--- Lays the connection to rest for others to take; the object is closed. Only at a clean point of the protocol.
+---@param name string?  default "host:port" of the peer, or its path
+---@param idle_seconds number?  default 60
+---@param size number?  connections of this name that rest at most, default 16
+---@return 1?, string? text, string? code  "unread" "closed" "busy"
+function methods:setkeepalive(name, idle_seconds, size)
+  if not name then
+    local host, port = raw.peer_name(self)
+    if not host then
+      return nil, "closed", "closed"
+    end
+    name = type(port) == "number" and host .. ":" .. port or host
+  end
+  local ok, text, code = raw.give(self, name, idle_seconds or IDLE, size or KEEP)
+  if not ok then
+    return nil, text, code
+  end
+  return 1
+end
+
+--- How often this connection was used before, by whomever.
+methods.getreusedtimes = raw.uses
+
+-- ---- the rest of LuaSocket's methods ----
+
+function methods:close()
+  raw.close(self)
+  return 1
+end
+
+function methods:shutdown(how)
+  how = how or "both"
+  local ok, text, code = raw.shut_down(self, how ~= "send", how ~= "receive")
+  if not ok then
+    return nil, text, code
+  end
+  return 1
+end
+
+--- "tcp-nodelay" (on by default) and "keepalive" are set; LuaSocket's others are taken without effect.
+function methods:setoption(name, value)
+  local known, text, code = raw.set_option(self, name, value)
+  if known == nil then
+    return nil, text, code
+  end
+  return 1
+end
+
+methods.getpeername = raw.peer_name
+methods.getsockname = raw.own_name
+
+function methods:getfd()
+  return (raw.facts(self)) or -1
+end
+
+function methods:dirty()
+  return select(2, raw.facts(self)) or false
+end
+
+--- Bytes received, bytes sent, seconds since it was made.
+function methods:getstats()
+  return select(3, raw.facts(self))
+end
+
+function methods.setstats()
+  return 1
+end
+
+function methods.listen()
+  error("a milter script is no server: it connects, it does not listen", 2)
+end
+methods.accept = methods.listen
+
+-- ---- making ----
+
+--- A TCP or unix socket, not connected.
+---@return moonmilter.Socket
+function socket.tcp()
+  local self = raw.new()
+  raw.set_times(self, DEFAULT_TIMEOUT, -1)
+  return self
+end
+
+socket.unix = socket.tcp
+socket.udp = datagram.udp
+
+local function pool_of(options)
+  local pool = options.pool
+  if not pool then
+    return nil
+  end
+  pool = type(pool) == "table" and pool or {}
+  local name = pool.name or options.unix or options.host .. ":" .. options.port
+  if options.tls then -- what was verified in one way is not taken for what is to be verified in another
+    local tls = type(options.tls) == "table" and options.tls or {}
+    name = ("%s tls:%s:%s:%s:%s"):format(name, tls.name or options.host, tls.verify ~= false, tls.ca or "",
+      tls.certificate or "")
+  end
+  return name, pool
+end
+
+local function tls_options(options)
+  local tls = type(options.tls) == "table" and options.tls or {}
+  return {
+    name = tls.name or options.host, verify = tls.verify, ca = tls.ca, certificate = tls.certificate, key = tls.key,
+    peer = tls.peer or (tls.name or options.host or options.unix) .. ":" .. tostring(options.port),
+  }
+end
+
+local function open(self, options)
+  if options.connect_timeout then
+    self:settimeout(options.connect_timeout, "t")
+  end
+  local ok, text, code
+  if options.unix then
+    ok, text, code = self:connect(options.unix)
+  else
+    ok, text, code = self:connect(options.host, options.port, options.connect_timeout)
+  end
+  if ok and options.tls then
+    ok, text, code = self:starttls(tls_options(options))
+  end
+  return ok, text, code
+end
+
+--- The host that a socket was told to connect to; nil for a path.
+function socket.host_of(self)
+  return hosts[self]
+end
+
+--- A connected socket in one step. options: host and port, or unix; tls (true or a table as for starttls); timeout (seconds
+--- without progress, default 30); connect_timeout (seconds, handshake included, default timeout); pool (true or { name, size,
+--- queue_timeout }): takes a resting connection of that name when there is one, and is limited to size.
+---@return moonmilter.Socket?, string? text, string? code
+function socket.connect(options)
+  if not (options.unix or options.host and options.port) then
+    error("connect: give host and port, or unix", 2)
+  end
+  local self = socket.tcp()
+  local name, pool = pool_of(options)
+  local reused, text, code
+  if name then
+    reused, text, code = self:take(name, pool.size, pool.queue_timeout)
+    if reused == nil then
+      self:close()
+      return nil, text, code
+    end
+  end
+  if not reused then
+    local ok
+    ok, text, code = open(self, options)
+    if not ok then
+      self:close()
+      return nil, text, code
+    end
+  end
+  self:settimeout(options.timeout or DEFAULT_TIMEOUT)
+  return self
+end
+
+return socket

@@ -1,0 +1,101 @@
+--- Work that belongs to no session: later, or again and again. Timers belong to the scripts that started them and stop when
+-- the next generation takes over or the host stops; what runs then may finish until its last session has ended.
+--
+--   function on_load()
+--     timer.every(60, refresh_list, { jitter = 10 })
+--   end
+local core = require "moonmilter.core"
+local log = require "moonmilter.log"
+local tasks = require "moonmilter.tasks"
+local wait = require "moonmilter.wait"
+
+local timer = {}
+
+local timer_sleep = wait.wrap(core.timer_sleep)
+
+local function check_seconds(name, seconds, least)
+  if type(seconds) ~= "number" or not (seconds >= least and seconds <= 1e9) then
+    error(("%s: %s seconds; give a number from %g on"):format(name, tostring(seconds), least), 3)
+  end
+end
+
+local function check_function(name, fn)
+  if type(fn) ~= "function" then
+    error(("%s: a function is wanted, not a %s"):format(name, type(fn)), 3)
+  end
+end
+
+---@class moonmilter.Timer
+local Timer = {}
+Timer.__index = Timer
+
+--- Stops the timer; a function that is running is cancelled.
+---@return boolean  false: it was over already
+function Timer:cancel()
+  return self.task ~= nil and self.task:cancel()
+end
+
+local function new(task)
+  return setmetatable({ task = task }, Timer)
+end
+
+--- Calls fn(...) once, after so many seconds, whatever has become of the session by then. It may wait.
+---@param seconds number
+---@param fn function
+---@return moonmilter.Timer
+function timer.at(seconds, fn, ...)
+  check_seconds("timer.at", seconds, 0)
+  check_function("timer.at", fn)
+  return new(tasks.detach("timer", function(...)
+    timer_sleep(seconds)
+    fn(...)
+  end, ...))
+end
+
+---@class moonmilter.timer.Options
+---@field jitter number?    up to so many seconds are added to each wait, at random: hosts do not all ask at once
+---@field per_host boolean? in one worker of the host only; default: in every worker
+---@field first number?     seconds until the first call; default: as between the others
+
+local function check_options(options)
+  for key, value in pairs(options) do
+    local kind = key == "per_host" and "boolean" or "number"
+    if (key ~= "jitter" and key ~= "per_host" and key ~= "first") or type(value) ~= kind then
+      error(("timer.every: %s = a %s; there are jitter, first (seconds) and per_host (boolean)"):format(tostring(key),
+        type(value)), 3)
+    end
+  end
+end
+
+--- Calls fn() again and again: so many seconds after it has returned, so calls never overlap. An error is logged and the
+--- timer goes on.
+---@param seconds number  0.001 or more
+---@param fn function
+---@param options moonmilter.timer.Options?
+---@return moonmilter.Timer
+function timer.every(seconds, fn, options)
+  check_seconds("timer.every", seconds, 0.001)
+  check_function("timer.every", fn)
+  options = options or {}
+  check_options(options)
+  if options.per_host and core.worker_index ~= 0 then
+    return new(nil)
+  end
+  return new(tasks.detach("timer", function()
+    local pause = options.first or seconds
+    while true do
+      timer_sleep(pause + math.random() * (options.jitter or 0))
+      pause = seconds
+      local ok, err = xpcall(fn, function(err)
+        return wait.cancelled(err) or debug.traceback(tostring(err), 2)
+      end)
+      if not ok and wait.cancelled(err) then
+        error(err, 0)
+      elseif not ok then
+        log.error("timer.every: %s", err)
+      end
+    end
+  end))
+end
+
+return timer

@@ -1,0 +1,46 @@
+rockspec_format = "3.0"
+package = "moonmilter"
+version = "scm-1"
+
+-- Built from a checkout: luarocks --lua-version=5.1 make rockspec/moonmilter-scm-1.rockspec
+source = { url = "git+file://." }
+
+description = {
+  summary = "Mail as data: addresses, header fields, MIME, Authentication-Results, scanning",
+  detailed = [[
+The mail modules of moonmilter, for use outside the host: plain LuaJIT, LPeg and one C module (glibc's iconv and libidn2).
+Where lpeg comes from the distribution (Debian: lua-lpeg), add --deps-mode=none.]],
+  license = "MIT",
+}
+
+supported_platforms = { "unix" }
+
+dependencies = { "lua == 5.1", "lpeg >= 1.0" } -- LuaJIT 2.1, which is Lua 5.1 to LuaRocks
+
+external_dependencies = {
+  IDN2 = { header = "idn2.h", library = "idn2" },
+}
+
+build = {
+  type = "builtin",
+  modules = {
+    ["moonmilter.address"] = "lua/moonmilter/address.lua",
+    ["moonmilter.authres"] = "lua/moonmilter/authres.lua",
+    ["moonmilter.body"] = "lua/moonmilter/body.lua",
+    ["moonmilter.charset"] = "lua/moonmilter/charset.lua",
+    ["moonmilter.codec"] = {
+      sources = { "host/codec.c" },
+      defines = { "_GNU_SOURCE" },
+      libraries = { "idn2" },
+      incdirs = { "$(IDN2_INCDIR)" },
+      libdirs = { "$(IDN2_LIBDIR)" },
+    },
+    ["moonmilter.datetime"] = "lua/moonmilter/datetime.lua",
+    ["moonmilter.encoded_word"] = "lua/moonmilter/encoded_word.lua",
+    ["moonmilter.fields"] = "lua/moonmilter/fields.lua",
+    ["moonmilter.header"] = "lua/moonmilter/header.lua",
+    ["moonmilter.mime"] = "lua/moonmilter/mime.lua",
+    ["moonmilter.scan"] = "lua/moonmilter/scan.lua",
+    ["moonmilter.token"] = "lua/moonmilter/token.lua",
+  },
+}

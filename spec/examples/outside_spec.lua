@@ -1,0 +1,72 @@
+-- Examples that ask somebody else, each against a server that behaves and one that does not.
+local fake_mta = require "spec.support.fake_mta"
+local world = require "spec.waiting.world"
+
+local function with(name, settings)
+  local mta = fake_mta.start { paths = { "examples/" .. name }, set = { "settings=" .. settings } }
+  finally(function() mta:close() end)
+  mta:connect("client.example", "192.0.2.1")
+  mta:helo()
+  return mta
+end
+
+describe("greylist-redis.lua", function()
+  local redis
+  setup(function() redis = world.redis() end)
+  teardown(function() redis.close() end)
+
+  it("asks a stranger to come back, and lets in who does", function()
+    local mta = with("greylist-redis.lua", ("{ delay = 2, redis = { port = %d } }"):format(redis.port))
+    mta:mail "<a@example.org>"
+    assert.equal("451 4.7.1 Greylisted, please try again in a minute", mta:rcpt("<b@example.com>").text)
+    assert.equal("tempfail", mta:rcpt("<b@example.com>").kind)
+    os.execute "sleep 3"
+    assert.equal("continue", mta:rcpt("<b@example.com>").kind)
+    assert.is_true(tonumber(redis.cli "ttl grey:192.0.2:a@example.org:b@example.com") > 30 * 24 * 3600)
+    assert.equal("tempfail", mta:rcpt("<c@example.com>").kind)
+  end)
+
+  it("lets mail through while Redis is away", function()
+    local mta = with("greylist-redis.lua", "{ redis = { port = 1 } }")
+    mta:mail "<a@example.org>"
+    assert.equal("continue", mta:rcpt("<new@example.com>").kind)
+    assert.matches("refused; mail goes through", table.concat(mta:log_lines "script"))
+  end)
+end)
+
+describe("http-policy.lua and clamd.lua", function()
+  local servers
+  setup(function() servers = world.servers() end)
+  teardown(function() servers.stop() end)
+
+  it("do what the policy service says", function()
+    local mta = with("http-policy.lua", ('{ policy_url = "http://127.0.0.1:%d/policy" }'):format(servers.http))
+    mta:mail()
+    assert.equal("550 5.7.1 no bobs here", mta:rcpt("<bob@example.com>").text)
+    assert.equal("451 4.7.1 Please try again later", mta:rcpt("<busy@example.com>").text)
+    assert.equal("continue", mta:rcpt("<eve@example.com>").kind)
+  end)
+
+  it("let mail through while the policy service is away", function()
+    local mta = with("http-policy.lua", ('{ policy_url = "http://127.0.0.1:%d/policy" }'):format(servers.refused))
+    mta:mail()
+    assert.equal("continue", mta:rcpt("<bob@example.com>").kind)
+  end)
+
+  local virus = "X5O!P%@AP[4\\PZX54(P^)7CC)7}$EICAR-" .. "STANDARD-ANTIVIRUS-TEST-FILE!$H+H*\r\n"
+
+  it("refuse what clamd finds and pass what it does not", function()
+    local mta = with("clamd.lua", ('{ clamd = "%s/clamd.sock" }'):format(servers.directory))
+    assert.equal("continue", mta:message().kind)
+    assert.equal("554 5.7.1 Virus found: Eicar-Test-Signature", mta:message({ body = virus }).text)
+    assert.equal("continue", mta:message({ body = ("clean\r\n"):rep(100000) }).kind)
+  end)
+
+  it("ask to come back when clamd is away or gives up", function()
+    local mta = with("clamd.lua", ('{ clamd = "%s/clamd.sock" }'):format(servers.directory))
+    assert.equal("tempfail", mta:message({ body = ("large\r\n"):rep(200000) }).kind)
+    assert.matches("size limit exceeded", table.concat(mta:log_lines "script"))
+    local away = with("clamd.lua", '{ clamd = "/nonexistent.sock" }')
+    assert.equal("451 4.7.1 Virus scanner unavailable, please try again later", away:message().text)
+  end)
+end)
