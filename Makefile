@@ -21,13 +21,14 @@ EXTRA_LIBS = $(shell pkg-config --libs libcares)
 MULTIARCH  = $(shell $(CC) -print-multiarch 2>/dev/null)
 MULTIARCH_CPATH = $(if $(MULTIARCH),/usr/lib/$(MULTIARCH)/lua/5.1/?.so;)
 IDN_LIBS   = $(shell pkg-config --libs libidn2)
-LIBS      = $(LUA_LIBS) $(IDN_LIBS) -lcurl -lssl -lcrypto -lm -ldl $(EXTRA_LIBS)
+LIBS      = $(LUA_LIBS) $(IDN_LIBS) -lcurl -lssl -lcrypto -lm -ldl -pthread $(EXTRA_LIBS)
 LINK      = -Wl,--exclude-libs,ALL -Wl,-z,relro,-z,now
 
 COMMANDS := main $(patsubst host/%.c,%,$(wildcard host/command_*.c)) $(patsubst host/%.c,%,$(wildcard host/bench_*.c))
 SOURCES  := $(filter-out $(COMMANDS:%=host/%.c),$(wildcard host/*.c))
 OBJECTS   = $(SOURCES:host/%.c=$(BUILD)/obj/%.o) $(BUILD)/obj/lua_sources.o
 MAIN_OBJECTS = $(COMMANDS:%=$(BUILD)/obj/%.o)
+# lua/moonmilter/testing/ runs in busted, outside of the host: it is not part of the library
 LUA_SOURCES := $(wildcard lua/moonmilter/*.lua)
 
 PACKAGES_BUILD := gcc make pkg-config libc6-dev libluajit-5.1-dev luajit libev-dev libc-ares-dev libcurl4-openssl-dev \
@@ -92,11 +93,13 @@ $(BUILD)/obj/lua_sources.o: $(BUILD)/lua_sources.c host/lua_sources.h
 
 # libev goes in statically and hidden: the shared one exports libevent's names, which breaks modules that use libevent.
 # Debian builds its static libev for programs only; the one thing in ev.o that a shared library cannot hold is its use of
-# the variable stderr, so that becomes one of ours (host/ev_stderr.c).
-$(BUILD)/ev.o:
+# the variable stderr, so that becomes one of ours (host/ev_stderr.c). Its clock and its wait go through host/clock.c, so
+# that a test can move the time.
+$(BUILD)/ev.o: Makefile
 	@mkdir -p $(BUILD)/ev
 	cd $(BUILD)/ev && ar x $$($(CC) -print-file-name=libev.a) ev.o
-	objcopy --redefine-sym stderr=mm_ev_stderr $(BUILD)/ev/ev.o $@
+	objcopy --redefine-sym stderr=mm_ev_stderr --redefine-sym clock_gettime=mm_ev_clock_gettime \
+		--redefine-sym epoll_wait=mm_ev_epoll_wait $(BUILD)/ev/ev.o $@
 
 $(BUILD)/libmoonmilter.a: $(OBJECTS)
 	@rm -f $@
@@ -145,7 +148,7 @@ objects: $(OBJECTS) $(MAIN_OBJECTS)
 
 # In-process specs again with AddressSanitizer and UndefinedBehaviorSanitizer; Lua's memory comes from malloc then, so that
 # a use after free in the Lua row is seen too.
-ASAN_SPECS ?= spec/host spec/engine spec/script spec/examples
+ASAN_SPECS ?= spec/host spec/engine spec/script spec/examples spec/mail
 asan: packages-build packages-test
 	@$(MAKE) --no-print-directory BUILD=build/asan CFLAGS="-O1 -g -fno-omit-frame-pointer" \
 		SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined" all
@@ -172,19 +175,23 @@ DOCDIR     = $(PREFIX)/share/doc/moonmilter
 
 $(BUILD)/moonmilter.pc: Makefile
 	@mkdir -p $(@D)
-	@printf 'prefix=%s\nincludedir=%s\nlibdir=%s\n\nName: moonmilter\nDescription: host for milters written in Lua\nVersion: %s\nRequires.private: luajit libidn2\nLibs: -L$${libdir} -lmoonmilter\nLibs.private: -l:libev.a -lm -ldl %s\nCflags: -I$${includedir}\n' \
+	@printf 'prefix=%s\nincludedir=%s\nlibdir=%s\n\nName: moonmilter\nDescription: host for milters written in Lua\nVersion: %s\nRequires.private: luajit libidn2\nLibs: -L$${libdir} -lmoonmilter\nLibs.private: -l:libev.a -lm -ldl -pthread %s\nCflags: -I$${includedir}\n' \
 		"$(PREFIX)" "$(INCLUDEDIR)" "$(LIBDIR)" "$(VERSION)" "$(EXTRA_LIBS)" > $@
 
 install: all $(BUILD)/moonmilter.pc
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(INCLUDEDIR) $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(LUADIR)/moonmilter \
-		$(DESTDIR)$(MANDIR) $(DESTDIR)$(DOCDIR)/examples
+		$(DESTDIR)$(MANDIR) $(DESTDIR)$(DOCDIR)/examples $(DESTDIR)$(DOCDIR)/meta
 	install -m 755 $(BUILD)/moonmilter $(DESTDIR)$(PREFIX)/bin/moonmilter
 	install -m 644 host/moonmilter.h $(DESTDIR)$(INCLUDEDIR)/moonmilter.h
 	install -m 644 $(BUILD)/libmoonmilter.a $(DESTDIR)$(LIBDIR)/libmoonmilter.a
 	install -m 755 $(BUILD)/libmoonmilter.so $(DESTDIR)$(LIBDIR)/libmoonmilter.so.0
 	ln -sf libmoonmilter.so.0 $(DESTDIR)$(LIBDIR)/libmoonmilter.so
 	install -m 644 $(BUILD)/moonmilter.pc $(DESTDIR)$(LIBDIR)/pkgconfig/moonmilter.pc
-	install -m 644 lua/moonmilter/*.lua $(DESTDIR)$(LUADIR)/moonmilter/
+	cd lua/moonmilter && find . -name '*.lua' -exec install -D -m 644 {} $(abspath $(DESTDIR)$(LUADIR)/moonmilter)/{} \;
+	install -m 644 lua/meta/*.lua $(DESTDIR)$(DOCDIR)/meta/
+	install -d $(DESTDIR)$(LUADIR)/moonmilter/testing/fake
+	install -m 644 lua/moonmilter/testing/*.lua $(DESTDIR)$(LUADIR)/moonmilter/testing/
+	install -m 644 lua/moonmilter/testing/fake/*.lua $(DESTDIR)$(LUADIR)/moonmilter/testing/fake/
 	install -m 644 docs/moonmilter.8 $(DESTDIR)$(MANDIR)/moonmilter.8
 	install -m 644 docs/*.md $(DESTDIR)$(DOCDIR)/
 	install -m 644 examples/* $(DESTDIR)$(DOCDIR)/examples/

@@ -21,7 +21,7 @@ static int core_sleep(lua_State *L)
 {
 	lua_Number seconds = luaL_checknumber(L, 1);
 	if (!(seconds >= 0 && seconds <= 1e9))
-		return luaL_error(L, "sleep: %f seconds; give 0 or more", seconds);
+		return mm_raise_at_script(L, "sleep: %f seconds; give 0 or more", seconds);
 	struct mm_task *t = mm_task_may_wait(L, "sleep");
 	if (t == NULL)
 		return 2;

@@ -2,7 +2,9 @@
 
 #include <ev.h>
 #include <stdint.h>
+#include <math.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <time.h>
 
 _Static_assert(sizeof(ev_timer) <= sizeof(((struct mm_timer *)0)->watcher), "an ev_timer must fit");
@@ -63,23 +65,96 @@ bool mm_timer_is_running(const struct mm_timer *t)
 	return t->clock != NULL && ev_is_active(watcher_of(t));
 }
 
-double mm_clock_now(void)
+/* ---- the time ---- */
+
+/* Times of the virtual clock in nanoseconds: doubles would lose the last digits that libev compares. */
+static _Thread_local struct {
+	unsigned users;
+	int64_t  monotonic, wall;
+} virtual;
+
+/* Seen a call of libev: it is ours and follows. */
+static _Thread_local bool libev_follows;
+
+#define NS_PER_S 1000000000LL
+
+static int64_t real_ns(clockid_t id)
 {
 	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+	clock_gettime(id, &now);
+	return now.tv_sec * NS_PER_S + now.tv_nsec;
+}
+
+static double seconds_of(clockid_t id)
+{
+	int64_t ns = virtual.users == 0 ? real_ns(id) : id == CLOCK_REALTIME ? virtual.wall : virtual.monotonic;
+	return (double)ns / 1e9;
+}
+
+double mm_clock_now(void)
+{
+	return seconds_of(CLOCK_MONOTONIC);
 }
 
 double mm_clock_wall(void)
 {
-	struct timespec now;
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+	return seconds_of(CLOCK_REALTIME);
 }
 
 double mm_clock_cpu(void)
 {
-	struct timespec now;
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+	return (double)real_ns(CLOCK_THREAD_CPUTIME_ID) / 1e9;
+}
+
+bool mm_clock_make_virtual(double wall)
+{
+	libev_follows = false;
+	ev_loop_destroy(ev_loop_new(EVFLAG_AUTO | EVFLAG_NOENV));
+	if (!libev_follows)
+		return false;
+	if (virtual.users++ == 0) {
+		virtual.monotonic = real_ns(CLOCK_MONOTONIC);
+		virtual.wall = real_ns(CLOCK_REALTIME);
+	}
+	if (wall > 0)
+		virtual.wall = llround(wall * 1e9);
+	return true;
+}
+
+void mm_clock_make_real(void)
+{
+	virtual.users -= virtual.users > 0;
+}
+
+bool mm_clock_is_virtual(void)
+{
+	return virtual.users > 0;
+}
+
+/* What libev calls for clock_gettime() and epoll_wait(). */
+int mm_ev_clock_gettime(clockid_t, struct timespec *);
+int mm_ev_epoll_wait(int, struct epoll_event *, int, int);
+
+int mm_ev_clock_gettime(clockid_t id, struct timespec *out)
+{
+	libev_follows = true;
+	if (virtual.users == 0 || (id != CLOCK_MONOTONIC && id != CLOCK_REALTIME))
+		return clock_gettime(id, out);
+	int64_t ns = id == CLOCK_REALTIME ? virtual.wall : virtual.monotonic;
+	*out = (struct timespec){ ns / NS_PER_S, ns % NS_PER_S };
+	return 0;
+}
+
+int mm_ev_epoll_wait(int fd, struct epoll_event *events, int max, int timeout_ms)
+{
+	if (virtual.users == 0)
+		return epoll_wait(fd, events, max, timeout_ms);
+	int n = epoll_wait(fd, events, max, 0);
+	if (n == 0 && timeout_ms >= 0) {        /* nothing happens until then */
+		/* and a moment more: to libev a timer is due when its time is over, not when it has come */
+		int64_t ns = timeout_ms * 1000000LL + 1000;
+		virtual.monotonic += ns;
+		virtual.wall += ns;
+	}
+	return n;
 }

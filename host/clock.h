@@ -1,6 +1,10 @@
 /* clock.h -- time and one-shot timers, opaque over libev.
  * A timer is embedded in what it belongs to and must be stopped before that is freed. All times are seconds. The clock
- * is monotonic; after a long run of Lua its cached time is stale, so starting a timer refreshes it. */
+ * is monotonic; after a long run of Lua its cached time is stale, so starting a timer refreshes it.
+ *
+ * For tests a thread's clock can be made virtual: it stands still while code runs, and where a loop would wait for time to
+ * pass it jumps to the next timer instead. libev's own calls for the time and for events come through here (Makefile, ev.o),
+ * so every loop of the thread follows; files and sockets that are ready are still seen first. */
 #ifndef MM_CLOCK_H
 #define MM_CLOCK_H
 
@@ -32,6 +36,12 @@ void mm_timer_soon(struct mm_timer *);
 double mm_clock_now(void);                              /* monotonic */
 double mm_clock_wall(void);                             /* since 1970 */
 double mm_clock_cpu(void);                              /* CPU time of this thread */
+
+/* From now on this thread's clock stands, and moves only where a loop waits. wall: seconds since 1970; 0: go on from what it
+ * is. False: libev is not the one this library brings, whose clock cannot be moved. Counted: real after as many calls of the other. */
+bool mm_clock_make_virtual(double wall);
+void mm_clock_make_real(void);
+bool mm_clock_is_virtual(void);
 
 #define MM_OWNER_OF(pointer, type, member) ((type *)(void *)((char *)(pointer) - offsetof(type, member)))
 

@@ -5,7 +5,7 @@
 #define MM_CONNECTION_H
 
 #include "engine.h"
-#include "log.h"
+#include "recorder.h"
 
 struct mm_connection;
 
@@ -25,6 +25,7 @@ struct mm_connections {
 	struct mm_connection_times times;
 	struct mm_connection   *first;          /* list of all */
 	unsigned                count;
+	struct mm_recorder     *recorder;       /* owned; NULL: nothing is recorded */
 	bool                    logs_messages;  /* one line a message */
 	void                  (*on_close)(void *self);  /* a connection has gone */
 	void                   *self;

@@ -34,6 +34,7 @@ struct mm_host {
 	struct mm_log          log;
 	struct ev_loop        *loop;
 	bool                   owns_loop;
+	bool                   is_virtual;      /* this thread's clock stands for us */
 	struct mm_worker      *worker;
 	const char           **milter_names;    /* owned array of borrowed names */
 	char                 **kept_names;      /* owned names */
@@ -490,6 +491,12 @@ static bool make_worker(struct mm_host *h, struct mm_fault *why)
 		.milter_count = (unsigned)h->config.milter_count, .milter_names = h->milter_names,
 		.drained = on_drained, .self = h,
 	};
+	struct mm_recorder_options record = {
+		.directory = h->config.record, .sample = h->config.record_sample, .session_max = h->config.record_max,
+		.redact = (enum mm_redact)h->config.record_redact,
+	};
+	if (h->config.record != NULL && !h->options.no_sockets)
+		o.record = &record;
 	h->worker = mm_worker_new(&o, why);
 	return h->worker != NULL && set_dns(h, why);
 }
@@ -504,6 +511,10 @@ static bool make(struct mm_host *h, struct mm_fault *why)
 		return false;
 	if (h->options.drop_rights && !mm_rights_drop(h->config.user, h->config.group, why))
 		return false;
+	h->is_virtual = h->options.virtual_time > 0 && h->options.loop == NULL && mm_clock_make_virtual(h->options.virtual_time);
+	if (h->options.virtual_time > 0 && !h->is_virtual)
+		return mm_fault_set(why, MM_FAULT_CONFIG, "virtual_time: the clock of %s cannot be moved",
+			h->options.loop != NULL ? "a loop that was handed in" : "this libev");
 	h->owns_loop = h->options.loop == NULL;
 	h->loop = h->owns_loop ? ev_loop_new(EVFLAG_AUTO | EVFLAG_NOENV) : h->options.loop;
 	if (h->loop == NULL || !name_milters(h))
@@ -640,6 +651,8 @@ void mm_host_free(struct mm_host *h)
 		ev_timer_stop(h->loop, &h->drain_timer);
 	if (h->owns_loop && h->loop != NULL)
 		ev_loop_destroy(h->loop);
+	if (h->is_virtual)
+		mm_clock_make_real();
 	for (unsigned i = 0; i < h->listener_count; i++)
 		mm_listener_close(&h->listeners[i].listener);
 	free(h->listeners);

@@ -43,7 +43,8 @@ struct mm_error {
 /* "0.1.0". Static. */
 MM_API const char *mm_version(void);
 
-/* A C module for scripts: require "name" calls open, a lua_CFunction. */
+/* A C module for scripts: require "name" calls open, a lua_CFunction. One of the host's own modules that is replaced by its
+ * name is still there as "host:name". */
 struct mm_module {
 	const char *name;
 	int       (*open)(struct lua_State *);
@@ -66,6 +67,10 @@ struct mm_host_options {
 	/* Gets each log line (no newline, borrowed for the call) instead of what the configuration says. */
 	void             (*log)(void *self, enum mm_level level, const char *line, size_t size);
 	void              *log_self;
+	/* For tests: the time, in seconds since 1970, at which this thread's clock begins to stand. It moves only where a loop
+	 * waits for time to pass, and then jumps: mm_host_turn(host, 60) lets 60 seconds go by at once. 0: real time.
+	 * Fails with a loop of the embedder's, and with another libev than the shared library's. */
+	double             virtual_time;
 };
 
 /* Reads the configuration, opens the listeners, drops rights. Nothing is served yet. NULL: error says why. */
@@ -109,6 +114,24 @@ MM_API bool mm_session_is_finished(const struct mm_session *);
 MM_API void mm_session_end(struct mm_session *);
 /* Frees the session, ended or not. */
 MM_API void mm_session_close(struct mm_session *);
+
+/* ---- an MTA's ear, for tests (lua/moonmilter/testing/ stands on it) ----
+ * Judges what a filter says as Postfix and Sendmail would, by the stricter of both where they differ, and does to a message
+ * what the edits say, as the one of its kind would. */
+
+struct mm_ear;
+
+/* kind: "postfix" or "sendmail"; version, actions, steps: what it offers, as milter bits. NULL: error says why. */
+MM_API struct mm_ear *mm_ear_open(const char *kind, unsigned version, unsigned actions, unsigned steps, struct mm_error *);
+/* One packet of the filter, in answer to the command of that letter. False: an MTA would not take it. */
+MM_API bool mm_ear_hear(struct mm_ear *, char command, char letter, const void *data, size_t size, struct mm_error *);
+/* The message that edits are done to from now on, as a file. False: it is none. */
+MM_API bool mm_ear_message(struct mm_ear *, const void *bytes, size_t size, struct mm_error *);
+/* Does what an edit says. */
+MM_API bool mm_ear_edit(struct mm_ear *, char letter, const void *data, size_t size, struct mm_error *);
+/* The message as it is now: BORROWED until the next call. NULL: there is none. */
+MM_API const void *mm_ear_result(struct mm_ear *, size_t *size);
+MM_API void mm_ear_close(struct mm_ear *);
 
 #ifdef __cplusplus
 }

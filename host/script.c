@@ -310,6 +310,9 @@ static int make_state(lua_State *L)
 	lua_pushcfunction(L, luaopen_moonmilter_codec);
 	lua_setfield(L, -2, "moonmilter.codec");
 	for (const struct mm_script_module *module = m->options->modules; module != NULL && module->name != NULL; module++) {
+		lua_pushfstring(L, "host:%s", module->name);    /* one of ours that is replaced stays within reach: for fakes */
+		lua_getfield(L, -2, module->name);
+		lua_rawset(L, -3);
 		lua_pushcfunction(L, module->open);
 		lua_setfield(L, -2, module->name);
 	}
@@ -879,6 +882,12 @@ static void name_handler(struct mm_script_session *ss, int ref, struct mm_fault 
 		mm_stage_handler(ss->event.stage), text);
 }
 
+static bool names_script(const struct mm_script_session *ss, const char *text)
+{
+	const char *path = ss->script->filters[ss->filter_at].path, *slash = strrchr(path, '/');
+	return strstr(text, slash != NULL ? slash + 1 : path) != NULL;
+}
+
 /* ---- the handlers of one event ---- */
 
 static int handler_of(const struct mm_filter *f, const struct mm_event *event)
@@ -962,8 +971,10 @@ static bool takes_part(const struct mm_script_session *ss, unsigned at)
 {
 	uint64_t bit = UINT64_C(1) << at;
 	enum mm_stage stage = ss->event.stage;
-	if (is_afterwards(stage) || stage == MM_STAGE_negotiate)
+	if (stage == MM_STAGE_close || stage == MM_STAGE_negotiate)
 		return true;
+	if (is_afterwards(stage))       /* a script that has accepted the client has not seen its messages */
+		return !(ss->accepted_client & bit);
 	return !((ss->accepted_client | ss->accepted_message | ss->skipped) & bit);
 }
 
@@ -1053,6 +1064,8 @@ static bool handler_ended(struct mm_script_session *ss, int ref, enum mm_run run
 		mm_verdict_move(&said, &ss->verdict);
 	} else if (run == MM_RUN_FAILED) {
 		ok = false;
+		if (!names_script(ss, why->text))       /* after `return ctx:reject(…)`, a tail call, Lua knows no line */
+			name_handler(ss, ref, why);
 	} else if (!verdict_of_results(ss, &said, why)) {
 		ok = false;
 		name_handler(ss, ref, why);
@@ -1149,6 +1162,12 @@ static enum mm_outcome session_event(void *self, const struct mm_event *event, s
 	if (ss->script->stage_filters[event->stage] == 0 && ss->keeps_body == 0) {
 		conclude(ss, out);
 		ss->has_event = false;
+		return MM_DECIDED;
+	}
+	if ((event->stage == MM_STAGE_rcpt || event->stage == MM_STAGE_unknown) && ss->facts->message != NULL
+	    && !mm_edits_mark(ss->facts->message, &ss->mark)) {
+		fail_event(ss, "out of memory for the edits of this message", out);
+		event_over(ss);
 		return MM_DECIDED;
 	}
 	return run_handlers(ss, out);

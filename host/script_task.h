@@ -170,6 +170,7 @@ struct mm_script_session {
 	int                       kept_bodies;  /* table by filter: what ctx:body{} keeps of this message */
 	uint64_t                  keeps_body;   /* filters that keep it */
 	uint64_t                  skips_body;   /* of these: filters whose on_body wants no more of it */
+	unsigned                  body_replaced_by;     /* filter whose replace_body came last, when the message replaces_body */
 
 	struct mm_event           event;        /* being handled */
 	bool                      has_event;
@@ -208,6 +209,8 @@ struct mm_holder *mm_task_holder(struct mm_script *);
  * A primitive checks its arguments (it may raise), calls mm_task_may_wait(), starts its operation, then returns
  * mm_task_wait(): nothing may be acquired before the checks and nothing may raise after. */
 
+/* luaL_error() with the script's file and line, whatever of the runtime's Lua stands between. */
+int mm_raise_at_script(struct lua_State *, const char *format, ...);
 /* The current task, ready to wait. Raises when Lua cannot yield here and says why; when the task is cancelled it pushes
  * token and reason and returns NULL: the primitive then returns 2. */
 struct mm_task *mm_task_may_wait(struct lua_State *, const char *name);

@@ -18,6 +18,7 @@ struct mm_worker_options {
 	unsigned                   max_sessions;
 	struct mm_connection_times times;
 	unsigned                   milter_count;
+	const struct mm_recorder_options *record;       /* borrowed for the call; NULL: nothing is recorded */
 	const char *const         *milter_names;        /* borrowed for the worker's life */
 	/* The last session of a draining worker has ended; may be NULL. */
 	void                     (*drained)(void *self);

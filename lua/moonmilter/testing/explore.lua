@@ -1,0 +1,108 @@
+--- Exploration: one test many times over, with the bytes cut at every place and the client giving up at every place.
+local library = require "moonmilter.testing.library"
+
+local explore = {}
+
+-- Numbers 1..n, all or `limit` of them spread evenly.
+local function spread(n, limit)
+  local list = {}
+  local step = math.max(1, n / limit)
+  for i = 0, math.min(n, limit) - 1 do
+    list[#list + 1] = math.floor(i * step) + 1
+  end
+  return list
+end
+
+local function copy(options, changes)
+  local merged = {}
+  for key, v in pairs(options) do
+    merged[key] = v
+  end
+  for key, v in pairs(changes) do
+    merged[key] = v
+  end
+  return merged
+end
+
+-- What a client may do before it thinks better of it: so many steps of a plain message.
+local STEPS = {
+  { "mail", function(mta) mta:mail "gone@example.org" end },
+  { "rcpt", function(mta) mta:rcpt "nobody@example.com" end },
+  { "second rcpt", function(mta) mta:rcpt "someone@example.com" end },
+  { "data", function(mta) mta:data() end },
+  { "header", function(mta) mta:header("Subject", "given up") end },
+  { "eoh", function(mta) mta:eoh() end },
+  { "body", function(mta) mta:body "given up\r\n" end },
+}
+
+-- Plays the first n steps of a message that comes to nothing. False when the filter ended it before.
+local function play(mta, n)
+  for i = 1, n do
+    if not mta.sender or (STEPS[i][1] == "data" and mta.taken == 0) then
+      if i > 1 then
+        return false
+      end
+    end
+    STEPS[i][2](mta)
+  end
+  return mta.sender ~= nil
+end
+
+local function run(start, options, changes, what, fn, before)
+  local mta = start(copy(options, changes))
+  mta.explore_before = before and function(self)
+    self.explore_before = nil
+    before(self)
+  end
+  local ok, err = xpcall(function()
+    fn(mta)
+    if mta.session ~= nil then
+      mta:quit()
+    end
+  end, function(e)
+    return type(e) == "string" and debug.traceback(e, 2) or e
+  end)
+  local position = mta.position
+  mta:close()
+  if ok then
+    return position
+  end
+  if type(err) == "string" then
+    error(("explored: %s: %s"):format(what, err), 0)
+  elseif type(err) == "table" and err.message then -- an assertion of luassert
+    err.message = ("explored: %s: %s"):format(what, tostring(err.message))
+  end
+  error(err, 0)
+end
+
+--- Runs fn(mta) with packets whole, byte by byte, cut in two at every byte, behind a message given up at every stage and
+--- beside a session that goes away at every stage; each time with a host of its own.
+---@param limit integer  cuts at most
+---@return integer  how often fn was run
+function explore.run(start, options, fn, limit)
+  local runs = 2
+  local size = run(start, options, { split = "whole" }, "whole packets", fn)
+  run(start, options, { split = 1 }, "byte by byte", fn)
+  for _, at in ipairs(spread(size - 1, limit)) do
+    run(start, options, { split = { at = at } }, ("cut behind byte %d of %d"):format(at, size), fn)
+    runs = runs + 1
+  end
+  for n = 1, #STEPS do
+    run(start, options, {}, "after a message given up behind " .. STEPS[n][1], fn, function(mta)
+      if play(mta, n) then
+        mta:abort()
+      end
+      mta.number = 0
+    end)
+    run(start, options, {}, "beside a session that vanished behind " .. STEPS[n][1], fn, function(mta)
+      local other = mta:another()
+      if play(other, n) or not library.session_is_finished(other.session) then
+        other:vanish()
+      end
+    end)
+    runs = runs + 2
+  end
+  return runs
+end
+
+return explore

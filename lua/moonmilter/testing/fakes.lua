@@ -1,0 +1,123 @@
+--- What scripts meet instead of the world: DNS, HTTP, Redis and processes answer from tables or functions of the test.
+-- The modules that scripts require are replaced inside the scripts' own Lua (fake/*.lua); what they are asked comes here, as
+-- text, is noted, and answered.
+local value = require "moonmilter.testing.value"
+
+local fakes = {}
+
+local Fakes = {}
+Fakes.__index = Fakes
+
+-- option -> the module it stands for
+local KINDS = { dns = "moonmilter.dns", http = "moonmilter.http", redis = "moonmilter.redis", process = "moonmilter.process" }
+
+local answers = {}
+
+-- dns = { ["example.org"] = { A = { "192.0.2.1" }, MX = { { 10, "mx.example.org" } }, TXT = …, delay = 2 },
+--         ["bad.example"] = "servfail" }
+function answers.dns(world, name, kind)
+  local entry = world[name] or world[name:lower()]
+  local ip = kind == "PTR" and name:match "^(.*)%.in%-addr%.arpa$"
+  if entry == nil and ip then -- an address may be written as it is
+    entry = world[ip:gsub("^(%d+)%.(%d+)%.(%d+)%.(%d+)$", "%4.%3.%2.%1")]
+  end
+  if entry == nil then
+    return nil, ("%s %s: no such name in this test's dns"):format(name, kind), "nxdomain"
+  elseif type(entry) == "string" then
+    return nil, ("%s %s: %s"):format(name, kind, entry), entry
+  end
+  local records = entry[kind] or entry[kind:lower()]
+  local delay = entry.delay
+  if type(records) == "string" or records == nil then
+    local code = records or "nodata"
+    return nil, ("%s %s: %s"):format(name, kind, code), code, delay
+  end
+  return records, nil, nil, delay
+end
+
+-- http = { ["GET https://example.org/x"] = { status = 200, body = "…", headers = {…}, delay = 1 }, ["POST …"] = "timeout" }
+function answers.http(world, request)
+  local entry = world[request.method .. " " .. request.url] or world[request.url]
+  if entry == nil then
+    error(("http: this test has no answer for %s %s"):format(request.method, request.url), 0)
+  elseif type(entry) == "string" then
+    return nil, ("%s: %s"):format(request.url, entry), entry
+  end
+  return { status = entry.status or 200, headers = entry.headers or {}, body = entry.body or "" }, nil, nil, entry.delay
+end
+
+-- process = { ["/usr/bin/spamc"] = { status = 0, stdout = "…", stderr = "", delay = 1 } }
+function answers.process(world, command)
+  local entry = world[table.concat(command.argv, " ")] or world[command.argv[1]]
+  if entry == nil then
+    error(("process: this test has no answer for %s"):format(table.concat(command.argv, " ")), 0)
+  elseif type(entry) == "string" then
+    return nil, ("%s: %s"):format(command.argv[1], entry), entry
+  end
+  return { status = entry.status or 0, stdout = entry.stdout or "", stderr = entry.stderr or "" }, nil, nil, entry.delay
+end
+
+-- redis = { key = "value", … }: the fake keeps them itself; redis = "refused" makes every command fail
+function answers.redis(_, command)
+  return nil, command, "not of the test" -- the fake does it itself
+end
+
+local function read_source(name)
+  local path = package.searchpath("moonmilter.testing.fake." .. name, package.path)
+  local file = assert(io.open(assert(path, "moonmilter.testing.fake." .. name .. " is not installed"), "rb"))
+  local text = file:read "*a"
+  file:close()
+  return text
+end
+
+function fakes.new(options)
+  local self = setmetatable({ worlds = {}, asked = {}, sources = {} }, Fakes)
+  for kind, module in pairs(KINDS) do
+    local world = options[kind]
+    if world ~= "real" then
+      self.worlds[kind] = world == nil and {} or world
+      self.sources[module] = ("local ask_test, wait = (function(...) %s end)(...); return (function(...) %s end)(ask_test, wait)"):format(
+        read_source "write", read_source(kind))
+    end
+    self.asked[kind] = {}
+  end
+  for name, source in pairs(options.modules or {}) do
+    self.sources[name] = type(source) == "string" and source or "return " .. value.write(source)
+  end
+  return self
+end
+
+--- Names of the modules that scripts get from us.
+function Fakes:names()
+  local names = {}
+  for name in pairs(self.sources) do
+    names[#names + 1] = name
+  end
+  table.sort(names)
+  return names
+end
+
+function Fakes:source(name)
+  return self.sources[name]
+end
+
+--- Notes a question and answers it: as text, true and the results, or false and why the test is at fault.
+function Fakes:answer(kind, ...)
+  local asked = self.asked[kind]
+  local world = self.worlds[kind]
+  if kind == "redis" and ... == "keys of the test" then
+    return type(world) == "string" and value.write(true, nil, "redis: " .. world, world)
+      or value.write(true, type(world) == "table" and world or {})
+  end
+  asked[#asked + 1] = select("#", ...) == 1 and ... or { ... }
+  if type(world) == "function" then
+    return value.write(true, world(...))
+  elseif type(world) == "string" then
+    return value.write(true, nil, kind .. ": " .. world, world)
+  end
+  return value.write(true, answers[kind](world, ...))
+end
+
+fakes.KINDS = KINDS
+
+return fakes

@@ -1,0 +1,229 @@
+--- A host with scripts, without sockets, in this process; its log, its clock, and the fakes its scripts meet.
+local ffi = require "ffi"
+local fakes = require "moonmilter.testing.fakes"
+local library = require "moonmilter.testing.library"
+local value = require "moonmilter.testing.value"
+
+local host = {}
+
+local Host = {}
+Host.__index = Host
+
+-- Callbacks from C are few and never freed, and busted loads modules anew for every spec file: so there is one set of them
+-- for the whole process, which finds its way through this table.
+local shared = debug.getregistry()["moonmilter.testing"]
+if not shared then
+  shared = { hosts = setmetatable({}, { __mode = "v" }), count = 0 }
+  debug.getregistry()["moonmilter.testing"] = shared
+  shared.on_log = ffi.cast("void (*)(void *, int, const char *, size_t)", function(self, level, line, size)
+    local owner = shared.hosts[tonumber(ffi.cast("intptr_t", self))]
+    if owner then
+      owner.lines[#owner.lines + 1] = { level = tonumber(level), text = ffi.string(line, size) }
+    end
+  end)
+  -- They stand for functions that return int, but LuaJIT's interpreter looks at the whole register, of which a callback
+  -- that returns int sets one half only.
+  shared.on_ask = ffi.cast("int (*)(void *)", ffi.cast("intptr_t (*)(void *)", function(L)
+    return shared.answer(L)
+  end))
+  shared.on_open = ffi.cast("int (*)(void *)", ffi.cast("intptr_t (*)(void *)", function(L)
+    return shared.open(L)
+  end))
+end
+
+local function argument(L, index)
+  local size = ffi.new "size_t[1]"
+  local bytes = library.tolstring(L, index, size)
+  return bytes ~= nil and ffi.string(bytes, size[0]) or nil
+end
+
+--- A script asks a fake something. Nothing may raise through C: what went wrong is told to the test afterwards.
+function shared.answer(L)
+  local owner = shared.current
+  local ok, text = pcall(function()
+    return owner.fakes:answer(value.read(argument(L, 1)))
+  end)
+  if not ok then
+    owner.trouble = owner.trouble or text
+    text = value.write(false, tostring(text))
+  end
+  library.pushlstring(L, text, #text)
+  return 1
+end
+
+--- require of a fake module inside the scripts' state: runs its source there.
+function shared.open(L)
+  local owner = shared.current
+  local name = argument(L, 1) or "?"
+  local source = owner.fakes:source(name)
+  local failed = library.loadbuffer(L, source, #source, "=(fake " .. name .. ")") ~= 0
+  if not failed then
+    library.pushcclosure(L, shared.on_ask, 0)
+    failed = library.pcall(L, 1, 1, 0) ~= 0
+  end
+  if failed then
+    owner.trouble = owner.trouble or ("fake %s: %s"):format(name, argument(L, -1) or "?")
+  end
+  return 1
+end
+
+-- ---- making one ----
+
+local OPTIONS = {
+  script = "string", scripts = "string or table", files = "table", config = "string", set = "table", settings = "table",
+  milter = "string", clock = "string", now = "number",
+}
+
+local function remove_tree(path)
+  os.execute("rm -rf '" .. path .. "'")
+end
+
+local function write_files(files)
+  local directory = os.tmpname()
+  os.remove(directory)
+  for name, source in pairs(files) do
+    local path = directory .. "/" .. name
+    os.execute("mkdir -p '" .. path:match "^(.*)/" .. "'")
+    local file = assert(io.open(path, "wb"))
+    file:write(source)
+    file:close()
+  end
+  return directory
+end
+
+local function script_paths(self, options)
+  local paths = {}
+  if options.script or options.files then
+    local files = {}
+    for name, source in pairs(options.files or {}) do
+      files[name] = source
+    end
+    if options.script then
+      files["script.lua"] = options.script
+    end
+    self.directory = write_files(files)
+    paths[1] = options.files and self.directory or self.directory .. "/script.lua"
+  end
+  local given = options.scripts
+  for _, path in ipairs(type(given) == "string" and { given } or given or {}) do
+    paths[#paths + 1] = path
+  end
+  return paths
+end
+
+local function pairs_of(options)
+  local set = {}
+  for key, v in pairs(options.set or {}) do
+    set[#set + 1] = type(key) == "number" and v or ("%s=%s"):format(key, tostring(v))
+  end
+  if options.settings then
+    set[#set + 1] = "settings=" .. value.write(options.settings)
+  end
+  return set
+end
+
+local function module_array(self)
+  local names = self.fakes:names()
+  local array = ffi.new("struct moonmilter_test_module[?]", #names + 1)
+  for i, name in ipairs(names) do
+    array[i - 1].name, array[i - 1].open = name, shared.on_open
+  end
+  return array, names
+end
+
+--- Options see testing.start(). Returns nil and the error when the scripts do not load.
+function host.new(options)
+  shared.count = shared.count + 1
+  local self = setmetatable({ id = shared.count, lines = {}, fakes = fakes.new(options), is_virtual = options.clock ~= "real" }, Host)
+  shared.hosts[self.id] = self
+  local paths, set = script_paths(self, options), pairs_of(options)
+  local modules, names = module_array(self)
+  local o = ffi.new "struct moonmilter_test_options"
+  self.anchors = { paths, set, library.strings(paths), library.strings(set), modules, names }
+  o.size = ffi.sizeof(o)
+  o.config_file = options.config
+  if #paths > 0 then
+    o.scripts = self.anchors[3]
+  end
+  o.set, o.modules = self.anchors[4], modules
+  o.no_sockets = true
+  o.log, o.log_self = shared.on_log, ffi.cast("void *", ffi.cast("intptr_t", self.id))
+  o.virtual_time = self.is_virtual and (options.now or os.time()) or 0
+  local err = library.new_error()
+  self.pointer = self:call(library.host_new, o, err)
+  local ok = self.pointer ~= nil and self:call(library.host_start, self.pointer, err)
+  if ok then
+    return self
+  end
+  local text = library.text(err)
+  self:close()
+  return nil, text
+end
+
+--- Every call into the library goes through here: scripts may run in it, and their fakes must find this host.
+function Host:call(fn, ...)
+  local before = shared.current
+  shared.current = self
+  local result = fn(...)
+  shared.current = before
+  if self.trouble then
+    local text = self.trouble
+    self.trouble = nil
+    error(text, 0)
+  end
+  return result
+end
+
+--- Lets time pass: at once on a virtual clock, really on a real one.
+function Host:turn(seconds)
+  self:call(library.host_turn, self.pointer, seconds)
+end
+
+--- Lets so many seconds pass, whatever happens on the way.
+function Host:pass(seconds)
+  local err = nil
+  local left = seconds
+  repeat
+    local step = math.min(left, 0.25)
+    self:turn(step)
+    left = left - step
+  until left <= 1e-9
+  return err
+end
+
+--- Loads the scripts again, as SIGHUP does. True, or nil and what the log says about the failure.
+function Host:reload()
+  local before, from = tonumber(library.host_generation(self.pointer)), #self.lines
+  self:call(library.host_reload, self.pointer, nil, nil)
+  for _ = 1, 200 do
+    if tonumber(library.host_generation(self.pointer)) > before then
+      return true
+    end
+    self:turn(0.01)
+  end
+  local said = {}
+  for i = from + 1, #self.lines do
+    said[#said + 1] = self.lines[i].text
+  end
+  return nil, table.concat(said, "\n")
+end
+
+function Host:close()
+  if self.pointer ~= nil then
+    self:call(library.host_free, self.pointer)
+    self.pointer = nil
+  end
+  if self.directory then
+    remove_tree(self.directory)
+    self.directory = nil
+  end
+end
+
+host.OPTIONS = OPTIONS
+
+-- Calls into the library run Lua of another state and call back: keep them out of compiled traces.
+for _, fn in ipairs { host.new, Host.call, Host.turn, Host.reload, Host.close, shared.answer, shared.open } do
+  jit.off(fn, true)
+end
+
+return host

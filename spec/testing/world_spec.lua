@@ -1,0 +1,131 @@
+-- moonmilter.testing: the clock and the fakes.
+local testing = require "moonmilter.testing"
+
+local function start(options)
+  local mta = testing.start(options)
+  finally(function() mta:close() end)
+  return mta
+end
+
+describe("the virtual clock", function()
+  it("lets a wait of a minute take no time, with the progress an MTA would get", function()
+    local began = os.clock()
+    local mta = start { now = 1700000000, script = [[ local milter = require "moonmilter"
+      function on_eom(ctx) local a = milter.now() milter.sleep(60) ctx:add_header("X", ("%d %.1f"):format(a, milter.now() - a)) end ]] }
+    local result = mta:message()
+    assert.equal("1700000000 60.0", result.message:get "X")
+    assert.is_true(result.progress >= 11 and result.progress <= 12)
+    assert.is_true(os.clock() - began < 1)
+  end)
+
+  it("lets a deadline pass", function()
+    local mta = start [[ local milter = require "moonmilter" function on_mail() milter.sleep(9) end ]]
+    local result = mta:message()
+    assert.equal("tempfail", result.verdict)
+    assert.equal("mail", result.stage)
+    assert.equal("451 4.3.0", result.smtp:sub(1, 9))
+    assert.matches("deadline", mta:complaints()[1])
+  end)
+
+  it("lets time pass between messages", function()
+    local mta = start { script = [[ local milter = require "moonmilter" local last
+      function on_mail(ctx) if last and milter.now() - last < 300 then return ctx:tempfail("too soon") end last = milter.now() end ]] }
+    assert.equal("accept", mta:message().verdict)
+    assert.equal("too soon", mta:message().text)
+    mta:pass(301)
+    assert.equal("accept", mta:message().verdict)
+  end)
+
+  it("serves two hosts in one process, and is gone with the last", function()
+    local a, b = start "function on_mail() end", start "function on_mail() end"
+    a:pass(1000)
+    assert.equal("accept", b:message().verdict)
+    local real = start { clock = "real", script = "local m = require 'moonmilter' function on_mail() m.sleep(0.01) end" }
+    a:close()
+    b:close()
+    assert.equal("accept", real:message().verdict)
+  end)
+end)
+
+describe("fake DNS", function()
+  local SCRIPT = [[
+    local dns = require "moonmilter.dns"
+    function on_mail(ctx, sender)
+      local records, text, code = dns.mx(sender:match "@(.*)")
+      if not records then
+        if code == "nxdomain" then return ctx:reject(550, "5.1.8", "no such domain") end
+        return ctx:tempfail(451, "4.1.8", code)
+      end
+    end
+  ]]
+
+  it("answers from the test's table and says what was asked", function()
+    local mta = start { script = SCRIPT, dns = { ["example.org"] = { MX = { { 10, "mx.example.org" } } }, ["bad.example"] = "servfail" } }
+    assert.equal("accept", mta:message { from = "a@example.org" }.verdict)
+    assert.equal("no such domain", mta:message { from = "a@nowhere.example" }.text)
+    assert.equal("servfail", mta:message { from = "a@bad.example" }.text)
+    assert.same({ { "example.org", "MX" }, { "nowhere.example", "MX" }, { "bad.example", "MX" } }, mta:asked "dns")
+  end)
+
+  it("may be a function of the test, and slow", function()
+    local mta = start {
+      script = [[ local dns = require "moonmilter.dns" local milter = require "moonmilter"
+        function on_connect(ctx, host, ip) local t = milter.now()
+          ctx.session.listed = dns.dnsbl(ip, { "bl.example" })["bl.example"] ctx.session.took = milter.now() - t end
+        function on_eom(ctx)
+          ctx:add_header("X", ("%s %.0f"):format(ctx.session.listed and ctx.session.listed[1] or "no", ctx.session.took)) end ]],
+      dns = function(name) return name == "1.2.0.192.bl.example" and { "127.0.0.2" } or nil, nil, nil, 3 end,
+    }
+    assert.equal("127.0.0.2 3", mta:message().message:get "X")
+  end)
+
+  it("tells the test when its function fails", function()
+    local mta = start { script = SCRIPT, dns = function() error("the test is wrong", 0) end }
+    assert.error_matches(function() mta:message() end, "the test is wrong")
+  end)
+end)
+
+describe("fake HTTP, Redis and processes", function()
+  it("answer, wait and time out", function()
+    local mta = start {
+      script = [[ local http = require "moonmilter.http"
+        function on_eom(ctx) local r, text, code = http.post("https://check.example/", ctx.sender, { timeout = 5 })
+          ctx:add_header("X", r and r.status .. " " .. r.body or code) end ]],
+      http = { ["POST https://check.example/"] = { status = 201, body = "fine", delay = 4 } },
+    }
+    assert.equal("201 fine", mta:message().message:get "X")
+    assert.equal("ann@example.org", mta:asked "http"[1].body)
+    local slow = start { script = [[ local http = require "moonmilter.http"
+      function on_eom(ctx) ctx:add_header("X", select(3, http.get("http://slow.example/", { timeout = 2 }))) end ]],
+      http = { ["http://slow.example/"] = { delay = 3 } } }
+    assert.equal("timeout", slow:message().message:get "X")
+  end)
+
+  it("keep keys, which expire by the virtual clock", function()
+    local mta = start { script = [[ local redis = require "moonmilter.redis"
+      local db = redis.new { host = "localhost" }
+      function on_mail(ctx, sender)
+        local n = db:incr("count:" .. sender)
+        if n == 1 then db:expire("count:" .. sender, 60) end
+        if n > tonumber(db:get "limit") then return ctx:tempfail("slow down") end
+      end ]], redis = { limit = "2" } }
+    assert.equal("accept", mta:message().verdict)
+    assert.equal("accept", mta:message().verdict)
+    assert.equal("slow down", mta:message().text)
+    mta:pass(61)
+    assert.equal("accept", mta:message().verdict)
+    assert.same({ "INCR", "count:ann@example.org" }, mta:asked "redis"[1])
+    local down = start { script = [[ local redis = require "moonmilter.redis"
+      function on_mail(ctx) ctx:tempfail(451, "4.3.0", select(3, redis.new():get "x")) end ]], redis = "refused" }
+    assert.equal("refused", down:message().text)
+  end)
+
+  it("stand in for programs and for modules of the script's own", function()
+    local mta = start { script = [[ local process, lists = require "moonmilter.process", require "my.lists"
+      function on_eom(ctx) local r = process.run { argv = { "/usr/bin/check", "-x" }, stdin = "mail" }
+        ctx:add_header("X", r.status .. " " .. r.stdout .. " " .. lists.good[1]) end ]],
+      process = { ["/usr/bin/check -x"] = { status = 3, stdout = "spam" } }, modules = { ["my.lists"] = { good = { "a" } } } }
+    assert.equal("3 spam a", mta:message().message:get "X")
+    assert.same({ argv = { "/usr/bin/check", "-x" }, stdin = "mail" }, mta:asked "process"[1])
+  end)
+end)
