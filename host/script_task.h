@@ -8,6 +8,7 @@
 #define MM_SCRIPT_TASK_H
 
 #include "bounds.h"
+#include "census.h"
 #include "clock.h"
 #include "engine.h"
 #include "holding.h"
@@ -101,10 +102,13 @@ struct mm_script_settings {
 	enum mm_verdict_kind on_error;          /* tempfail, accept or reject */
 	bool              lockstep;             /* answer every header event */
 	unsigned long     generation;
+	struct mm_census_row *row;              /* borrowed: where errors are counted, and what runs is noted */
+	struct mm_script **all;                 /* borrowed: list that the generation is in as long as it is in memory; or NULL */
 };
 
 struct mm_script {
 	struct lua_State *L;                    /* owned */
+	struct mm_script *next, *previous;      /* of settings.all */
 	struct mm_script_settings settings;
 	unsigned          references;           /* sessions and the worker */
 	struct mm_filter *filters;              /* owned, in the order they run */
@@ -154,6 +158,8 @@ struct mm_script_session {
 	struct mm_session        *facts;        /* borrowed from the engine */
 	struct mm_engine         *engine;       /* borrowed */
 	struct mm_script_session *next, *previous;
+	double                    began_at;     /* mm_clock_now() */
+	double                    cpu_used;     /* seconds, since the message before ended; budget.c */
 	struct mm_task            task;
 	struct mm_timer           alarm;        /* deadline and progress, while a handler waits */
 	double                    deadline_at;  /* mm_clock_now(); 0: not set for this event */
