@@ -96,7 +96,7 @@ static const struct mm_config_key keys[] = {
 	  "How long messages may take to finish after SIGTERM" },
 	{ "max_sessions",      MM_CONFIG_INTEGER,     HOST(max_sessions), BETWEEN(1, 1000000), NUMBER(10000),
 	  "Sessions of a worker; when they are reached new ones wait in the listen queue" },
-	{ "body_max",          MM_CONFIG_BYTES,       HOST(body_max), BETWEEN(1024, 64 * GiB), NUMBER(MM_BODY_MAX),
+	{ "body_max",          MM_CONFIG_BYTES,       HOST(body_max), BETWEEN(1024, 1 * GiB), NUMBER(MM_BODY_MAX),
 	  "Largest body a script may put in place of a message's own" },
 	{ "dns_servers",       MM_CONFIG_SERVERS,     HOST(dns_servers), ANY, NONE,
 	  "Name servers to ask; without it those of /etc/resolv.conf, which is read again when it changes" },

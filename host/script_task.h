@@ -180,20 +180,20 @@ struct mm_script_session {
 
 	struct mm_event           event;        /* being handled */
 	bool                      has_event;
+	bool                      has_verdict;  /* verdict is set */
 	unsigned                  filter_at;    /* filter whose handler runs or runs next */
 	struct mm_edit_mark       mark;         /* edits asked for before a recipient's or an unknown command's handlers */
 	struct mm_verdict         verdict;      /* said by a verdict method */
-	bool                      has_verdict;
 	uint64_t                  accepted_client;      /* filters that are done with the client */
 	uint64_t                  accepted_message;     /* filters that are done with the message */
 	uint64_t                  skipped;              /* filters that want no more of this kind of event */
 	enum mm_stage             skipped_stage;
+	enum mm_cancel            ending;       /* what its tasks will be told when they are ended */
 
 	struct mm_holder          message_holder;       /* sockets and requests that end with the message */
 	struct mm_holder          client_holder;        /* and with the client */
 	struct mm_task_group      message_tasks;
 	struct mm_task_group      client_tasks;
-	enum mm_cancel            ending;       /* what its tasks will be told when they are ended */
 };
 
 /* ---- coroutines ---- */
