@@ -163,12 +163,14 @@ asan: packages-build packages-test
 		spec/run $(wildcard $(ASAN_SPECS))
 
 # The session specs under valgrind, without the JIT, whose code valgrind cannot follow.
-VALGRIND_SPECS ?= spec/engine/lifetimes_spec.lua spec/script/edits_spec.lua
+VALGRIND_SPECS ?= spec/engine/lifetimes_spec.lua spec/engine/splits_spec.lua spec/script/edits_spec.lua \
+	spec/script/coroutines_spec.lua spec/script/reload_spec.lua spec/regress
 valgrind: packages-build packages-test all
 	$(call install_packages,valgrind)
 	@for spec in $(wildcard $(VALGRIND_SPECS)); do \
-		LUA_PATH="./?.lua;;" valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite \
-			--suppressions=spec/lint/valgrind.supp luajit -joff /usr/bin/busted --lua=$$(command -v luajit) $$spec || exit 1; \
+		LUA_PATH="./?.lua;;" MOONMILTER_SEEDS=8 MOONMILTER_ROUNDS=40 \
+			valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite \
+			luajit -joff /usr/bin/busted --ignore-lua $$spec || exit 1; \
 	done
 
 # ---- install ----

@@ -91,7 +91,10 @@ describe("a reload", function()
     assert.truthy(host:log():find("unload 2", 1, true))
   end)
 
-  it("repeated a hundred times leaves no session unserved and no memory of old generations", function()
+  -- AddressSanitizer and valgrind keep freed memory on purpose
+  local preload = os.getenv "LD_PRELOAD" or ""
+  local counts_memory = (preload:find "asan" or preload:find "vgpreload") and pending or it
+  counts_memory("repeated a hundred times leaves no session unserved and no memory of old generations", function()
     local function resident()
       local file = assert(io.open "/proc/self/statm")
       local pages = tonumber(file:read("*a"):match "^%d+ (%d+)")
