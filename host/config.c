@@ -110,6 +110,8 @@ static const struct mm_config_key keys[] = {
 	  "CPU time a handler may use without waiting for anything" },
 	{ "cpu_session",       MM_CONFIG_SECONDS,     HOST(cpu_session), BETWEEN(ABOVE_ZERO, 3600), NUMBER(5.0),
 	  "CPU time all handlers of a session may use together" },
+	{ "hang_timeout",      MM_CONFIG_SECONDS,     HOST(hang_timeout), BETWEEN(1, 3600), NUMBER(MM_HANG_TIMEOUT),
+	  "A worker whose loop stands still for so long is killed and replaced" },
 	{ "memory_soft",       MM_CONFIG_BYTES,       HOST(memory_soft), BETWEEN(0, 1024 * GiB), NUMBER(0),
 	  "Lua memory of a worker that brings a full collection; 0 for no limit" },
 	{ "memory_hard",       MM_CONFIG_BYTES,       HOST(memory_hard), BETWEEN(0, 1024 * GiB), NUMBER(0),

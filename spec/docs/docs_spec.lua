@@ -49,7 +49,11 @@ describe("a filter shown in the documentation", function()
           assert.equal("", host:log())
         end)
 
-        it(("serves two messages: %s:%d"):format(document.path, block.line), function()
+        -- These talk to servers that are not here; specs beside those modules run them.
+        local needs_world = block.source:find "%f[%w]socket" or block.source:find "moonmilter%.http"
+          or block.source:find "moonmilter%.redis"
+        local runs = needs_world and pending or it
+        runs(("serves two messages: %s:%d"):format(document.path, block.line), function()
           local mta = fake_mta.start { script = block.source }
           finally(function() mta:close() end)
           mta:introduce "postfix"

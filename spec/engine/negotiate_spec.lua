@@ -136,7 +136,8 @@ describe("an old MTA", function()
   -- protocol 4.7; what cannot be switched off is answered "continue" without a handler
   local offers = {
     { version = 2, actions = 0x0f, steps = 0x3f }, { version = 2, actions = 0x3f, steps = 0x7f },
-    { version = 2, actions = 0x1ff, steps = 0x7f }, { version = 2, actions = 0, steps = 0 }, { version = 3, actions = 0x1ff, steps = 0x17f },
+    { version = 2, actions = 0x1ff, steps = 0x7f }, { version = 2, actions = 0, steps = 0 },
+    { version = 3, actions = 0x1ff, steps = 0x17f },
     { version = 4, actions = 0x1ff, steps = 0x37f }, { version = 4, actions = 0x1ff, steps = 0x3ff },
     { version = 6, actions = 0x1ff, steps = 0 }, { version = 6, actions = 0, steps = 0x1fffff },
   }
@@ -163,7 +164,8 @@ describe("an old MTA", function()
   end
 
   it("that wants every header answered gets the verdict at once", function()
-    local mta = answer("function on_header(ctx, n, v) if v == 'bad' then return ctx:reject 'bad header' end end", { steps = 0x7f, version = 2 })
+    local mta = answer("function on_header(ctx, n, v) if v == 'bad' then return ctx:reject 'bad header' end end",
+      { steps = 0x7f, version = 2 })
     mta:connect()
     mta:mail()
     mta:rcpt()
@@ -267,7 +269,8 @@ describe("on_negotiate", function()
   end)
   it("that refuses closes the connection with one line and without an answer", function()
     for _, verdict in ipairs { "return 'reject'", "ctx:reject()", "return 'tempfail'" } do
-      local mta = answer("function on_negotiate(ctx) " .. verdict .. " end function on_close() require 'moonmilter'.log.info 'close' end")
+      local mta = answer("function on_negotiate(ctx) " .. verdict .. " end "
+        .. "function on_close() require 'moonmilter'.log.info 'close' end")
       assert.is_nil(mta.answer)
       assert.is_true(mta:is_finished())
       local lines = mta:log_lines "connection_closed"

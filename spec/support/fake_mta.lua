@@ -307,14 +307,15 @@ local function edit_of(self, letter, data)
   local function value(text)
     return text:sub(1, #space) == space and text:sub(#space + 1) or text
   end
+  if letter == "b" then
+    return { "replace_body", data }
+  end
   local texts = split_texts(data)
   if letter == "h" then
     return { "add_header", texts[1], value(texts[2]) }
   elseif letter == "i" or letter == "m" then
     texts = split_texts(data:sub(5))
     return { letter == "i" and "insert_header" or "change_header", read_u32(data, 1), texts[1], value(texts[2]) }
-  elseif letter == "b" then
-    return { "replace_body", data }
   elseif letter == "q" then
     return { "quarantine", texts[1] }
   end

@@ -61,10 +61,18 @@ local function note_command(self, letter, data)
       command.optional = command.optional or letter ~= "A" or MESSAGE[command.letter]
     end
   end
-  local silent = ANSWERED[letter]
-  if silent and not has(self.steps, silent) then
+  if ANSWERED[letter] then
     self.open[#self.open + 1] = { letter = letter }
   end
+end
+
+-- The oldest command that wants an answer. Which are silent is known once the offer is answered, which comes first of all.
+local function first_open(self)
+  local open = self.open
+  while open[1] and open[1].letter ~= "O" and has(self.steps, ANSWERED[open[1].letter]) do
+    table.remove(open, 1)
+  end
+  return open[1]
 end
 
 --- Bytes on their way to the filter. Not judged: specs send rubbish on purpose.
@@ -91,7 +99,7 @@ function Oracle:at_rest()
   end
   local owed = {}
   for _, command in ipairs(self.open) do
-    if not command.optional then
+    if not command.optional and not has(self.steps, ANSWERED[command.letter]) then
       owed[#owed + 1] = command.letter
     end
   end
@@ -355,7 +363,7 @@ end
 
 local function note_reply(self, letter, data)
   self.packets = self.packets + 1
-  local first = self.open[1]
+  local first = first_open(self)
   if not first then
     fail("%q although nothing was asked", letter)
   end
@@ -366,7 +374,7 @@ local function note_reply(self, letter, data)
     if first.letter ~= "E" and first.optional then -- given up
       while first and first.optional and first.letter ~= "E" do
         table.remove(self.open, 1)
-        first = self.open[1]
+        first = first_open(self)
       end
     end
     if not first or first.letter ~= "E" then

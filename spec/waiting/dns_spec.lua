@@ -3,7 +3,7 @@ local process = require "spec.mta.process"
 
 local HEAD = 'local milter = require "moonmilter"\nlocal dns = require "moonmilter.dns"\n'
 
-local start_server = require "spec.waiting.support".name_server
+local start_server = require("spec.waiting.support").name_server
 
 -- What a script's function returns, as text; `name` etc. are what it needs.
 local function shows(host, body)

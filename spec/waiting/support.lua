@@ -1,7 +1,12 @@
 -- What the specs of waiting share.
 local process = require "spec.mta.process"
 
+local stdlib = require "posix.stdlib"
+
 local support = {}
+
+-- What a sanitizer's run has put in front of us is not for the programs that specs start: ps hangs under it.
+stdlib.setenv("LD_PRELOAD", "")
 
 --- The scripted name server of dns_server.lua, on this port of 127.0.0.1. Stop it with :stop().
 function support.name_server(port)
