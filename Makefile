@@ -173,6 +173,36 @@ valgrind: packages-build packages-test all
 			luajit -joff /usr/bin/busted --ignore-lua $$spec || exit 1; \
 	done
 
+# Every target of host/fuzz/ for so many seconds, one after the other; what is found is kept in build/fuzz, inputs that
+# reach something new in host/fuzz/corpus. One alone: make fuzz FUZZ=engine FUZZ_SECONDS=3600
+FUZZ_SECONDS ?= 60
+FUZZ ?= $(patsubst host/fuzz/fuzz_%.c,%,$(wildcard host/fuzz/fuzz_*.c))
+FUZZ_FLAGS := -std=c11 -D_GNU_SOURCE -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -Ihost -Wno-missing-prototypes
+
+.PHONY: fuzz corpus
+fuzz: packages-build
+	$(call install_packages,clang libclang-rt-14-dev)
+	@$(MAKE) --no-print-directory -s BUILD=build/fuzz CC=clang CFLAGS="-O1 -g" \
+		SANITIZE="-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined" \
+		build/fuzz/libmoonmilter.a build/fuzz/ev.o
+	@for t in $(FUZZ); do \
+		clang $(FUZZ_FLAGS) $(LUA_CFLAGS) -o build/fuzz/fuzz_$$t -no-pie host/fuzz/fuzz_$$t.c build/fuzz/ev.o build/fuzz/libmoonmilter.a \
+			$(LIBS) || exit 1; \
+		mkdir -p build/fuzz/corpus/$$t host/fuzz/corpus/$$t; \
+		printf '%s: ' $$t; \
+		build/fuzz/fuzz_$$t -max_total_time=$(FUZZ_SECONDS) -timeout=10 -print_final_stats=1 -artifact_prefix=build/fuzz/$$t- \
+			$$([ -f host/fuzz/$$t.dict ] && echo -dict=host/fuzz/$$t.dict) \
+			build/fuzz/corpus/$$t host/fuzz/corpus/$$t >build/fuzz/$$t.log 2>&1 \
+			|| { tail -40 build/fuzz/$$t.log; exit 1; }; \
+		grep -o 'number_of_executed_units: [0-9]*' build/fuzz/$$t.log; \
+	done
+
+# The new inputs that matter go into the tree.
+corpus:
+	@for t in $(FUZZ); do [ -x build/fuzz/fuzz_$$t ] && \
+		build/fuzz/fuzz_$$t -merge=1 -max_len=512 host/fuzz/corpus/$$t build/fuzz/corpus/$$t 2>/dev/null; \
+		echo "$$t: $$(ls host/fuzz/corpus/$$t | wc -l) inputs"; done
+
 # ---- install ----
 
 INCLUDEDIR = $(PREFIX)/include
