@@ -27,7 +27,7 @@ ifneq ($(SYSTEMD_LIBS),)
 ALL_CFLAGS += -DMM_HAVE_SYSTEMD
 EXTRA_LIBS += $(SYSTEMD_LIBS)
 endif
-LIBS      = $(LUA_LIBS) $(IDN_LIBS) -lcurl -lssl -lcrypto -lm -ldl $(EXTRA_LIBS)
+LIBS      = $(LUA_LIBS) $(IDN_LIBS) -lcurl -lssl -lcrypto -lm -ldl -pthread $(EXTRA_LIBS)
 LINK      = -Wl,--exclude-libs,ALL -Wl,-z,relro,-z,now
 
 COMMANDS := main $(patsubst host/%.c,%,$(wildcard host/command_*.c)) $(patsubst host/%.c,%,$(wildcard host/bench_*.c))
@@ -154,7 +154,7 @@ objects: $(OBJECTS) $(MAIN_OBJECTS)
 
 # In-process specs again with AddressSanitizer and UndefinedBehaviorSanitizer; Lua's memory comes from malloc then, so that
 # a use after free in the Lua row is seen too.
-ASAN_SPECS ?= spec/host spec/engine spec/script spec/examples
+ASAN_SPECS ?= spec/host spec/engine spec/script spec/examples spec/regress spec/waiting spec/mail
 asan: packages-build packages-test
 	@$(MAKE) --no-print-directory BUILD=build/asan CFLAGS="-O1 -g -fno-omit-frame-pointer" \
 		SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined" all
@@ -181,19 +181,20 @@ DOCDIR     = $(PREFIX)/share/doc/moonmilter
 
 $(BUILD)/moonmilter.pc: Makefile
 	@mkdir -p $(@D)
-	@printf 'prefix=%s\nincludedir=%s\nlibdir=%s\n\nName: moonmilter\nDescription: host for milters written in Lua\nVersion: %s\nRequires.private: luajit libidn2\nLibs: -L$${libdir} -lmoonmilter\nLibs.private: -l:libev.a -lm -ldl %s\nCflags: -I$${includedir}\n' \
+	@printf 'prefix=%s\nincludedir=%s\nlibdir=%s\n\nName: moonmilter\nDescription: host for milters written in Lua\nVersion: %s\nRequires.private: luajit libidn2\nLibs: -L$${libdir} -lmoonmilter\nLibs.private: -l:libev.a -lcurl -lssl -lcrypto -lm -ldl -pthread %s\nCflags: -I$${includedir}\n' \
 		"$(PREFIX)" "$(INCLUDEDIR)" "$(LIBDIR)" "$(VERSION)" "$(EXTRA_LIBS)" > $@
 
 install: all $(BUILD)/moonmilter.pc
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(INCLUDEDIR) $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(LUADIR)/moonmilter \
-		$(DESTDIR)$(MANDIR) $(DESTDIR)$(DOCDIR)/examples
+		$(DESTDIR)$(MANDIR) $(DESTDIR)$(DOCDIR)/examples $(DESTDIR)$(DOCDIR)/meta
 	install -m 755 $(BUILD)/moonmilter $(DESTDIR)$(PREFIX)/bin/moonmilter
 	install -m 644 host/moonmilter.h $(DESTDIR)$(INCLUDEDIR)/moonmilter.h
 	install -m 644 $(BUILD)/libmoonmilter.a $(DESTDIR)$(LIBDIR)/libmoonmilter.a
 	install -m 755 $(BUILD)/libmoonmilter.so $(DESTDIR)$(LIBDIR)/libmoonmilter.so.0
 	ln -sf libmoonmilter.so.0 $(DESTDIR)$(LIBDIR)/libmoonmilter.so
 	install -m 644 $(BUILD)/moonmilter.pc $(DESTDIR)$(LIBDIR)/pkgconfig/moonmilter.pc
-	install -m 644 lua/moonmilter/*.lua $(DESTDIR)$(LUADIR)/moonmilter/
+	cd lua/moonmilter && find . -name '*.lua' -exec install -D -m 644 {} $(abspath $(DESTDIR)$(LUADIR)/moonmilter)/{} \;
+	install -m 644 lua/meta/*.lua $(DESTDIR)$(DOCDIR)/meta/
 	install -d $(DESTDIR)$(LUADIR)/moonmilter/testing/fake
 	install -m 644 lua/moonmilter/testing/*.lua $(DESTDIR)$(LUADIR)/moonmilter/testing/
 	install -m 644 lua/moonmilter/testing/fake/*.lua $(DESTDIR)$(LUADIR)/moonmilter/testing/fake/

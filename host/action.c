@@ -1,6 +1,7 @@
 #include "action.h"
 
 #include "bounds.h"
+#include "quote.h"
 #include "reply.h"
 
 #include <stdio.h>
@@ -29,7 +30,7 @@ static bool granted(const struct mm_grants *g, uint32_t action, struct mm_messag
 	if (!(g->actions & action)) {
 		bool offered = g->offer.actions & action;
 		return mm_fault_set(why, MM_FAULT_SCRIPT, "not negotiated: %s %s", mm_actions_text(action, word, sizeof word),
-			offered ? "is not in this milter's options.actions" : "was not offered by this MTA");
+			offered ? "was not asked for" : "was not offered by this MTA");
 	}
 	if (m->edit_count >= MM_EDITS_MAX)
 		return mm_fault_set(why, MM_FAULT_SCRIPT, "more than %u edits for one message", MM_EDITS_MAX);
@@ -45,8 +46,8 @@ static bool name_is_good(struct mm_text name, struct mm_fault *why)
 	for (size_t i = 0; i < name.size; i++) {
 		unsigned char c = (unsigned char)name.bytes[i];
 		if (c < 33 || c > 126 || c == ':')
-			return mm_fault_set(why, MM_FAULT_SCRIPT, "header name \"%.*s\" has byte 0x%02x at %zu; use printable ASCII "
-				"without space or \":\" (RFC 5322 2.2)", (int)(i < 60 ? i : 60), name.bytes, c, i + 1);
+			return mm_fault_set(why, MM_FAULT_SCRIPT, "header name %s has byte 0x%02x at %zu; use printable ASCII "
+				"without space or \":\" (RFC 5322 2.2)", mm_quote(name.bytes, name.size).text, c, i + 1);
 	}
 	return true;
 }
@@ -542,6 +543,12 @@ static void append_lines(struct mm_message *m, const char *p, const char *end)
 	}
 	m->body_ends_in_cr = cr < end && cr + 1 == end;
 	mm_buffer_append(b, copied, (size_t)(end - copied) - m->body_ends_in_cr);
+}
+
+void mm_edit_restart_body(struct mm_message *m)
+{
+	mm_buffer_clear(&m->new_body);
+	m->body_ends_in_cr = false;
 }
 
 bool mm_edit_replace_body(struct mm_message *m, const struct mm_grants *g, struct mm_text piece, size_t body_max,

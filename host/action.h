@@ -37,6 +37,8 @@ bool mm_edit_change_from(struct mm_message *, const struct mm_grants *, struct m
 bool mm_edit_add_recipient(struct mm_message *, const struct mm_grants *, struct mm_text address, struct mm_text params,
 	struct mm_fault *why);
 bool mm_edit_delete_recipient(struct mm_message *, const struct mm_grants *, struct mm_text address, struct mm_fault *why);
+/* Drops the pieces so far; the next one begins a new body. */
+void mm_edit_restart_body(struct mm_message *);
 /* The first piece drops the old body; further ones append. Bare LF and bare CR become CRLF, so that no MTA sees a line
  * end where another sees none. An empty piece is an empty body. body_max: bytes in all. */
 bool mm_edit_replace_body(struct mm_message *, const struct mm_grants *, struct mm_text piece, size_t body_max,

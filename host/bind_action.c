@@ -194,6 +194,8 @@ static int ctx_insert_header(lua_State *L)
 	struct mm_message *m = check_message(L, ss, "insert_header");
 	lua_Number position = luaL_checknumber(L, 2);
 	struct mm_text name = check_text(L, 3), value = check_text(L, 4);
+	if (!(position >= 0))
+		return luaL_error(L, "insert_header: position %f; 0 is the top, large numbers the end", position);
 	position = position > 1e9 ? 1e9 : position;
 	return done(L, "insert_header", mm_edit_insert_header(m, &ss->facts->grants, (int64_t)position, name, value, &why), &why);
 }
@@ -206,7 +208,7 @@ static int ctx_change_header(lua_State *L)
 	struct mm_message *m = check_message(L, ss, "change_header");
 	struct mm_text name = check_text(L, 2);
 	lua_Number n = luaL_checknumber(L, 3);
-	if (n < -1e6 || n > 1e6)
+	if (!(n >= -1e6 && n <= 1e6))
 		return luaL_error(L, "change_header: n is %f; count the fields of the name from 1, or from the end with -1", n);
 	struct mm_text value = lua_isnoneornil(L, 4) ? mm_text_of("") : check_text(L, 4);
 	return done(L, "change_header", mm_edit_change_header(m, &ss->facts->grants, name, (int64_t)n, value, &why), &why);
@@ -222,7 +224,7 @@ static int ctx_delete_header(lua_State *L)
 	if (lua_isnoneornil(L, 3))
 		return done(L, "delete_header", mm_edit_delete_headers(m, &ss->facts->grants, name, &why), &why);
 	lua_Number n = luaL_checknumber(L, 3);
-	if (n < -1e6 || n > 1e6)
+	if (!(n >= -1e6 && n <= 1e6))
 		return luaL_error(L, "delete_header: n is %f; count the fields of the name from 1, or from the end with -1", n);
 	return done(L, "delete_header", mm_edit_delete_header(m, &ss->facts->grants, name, (int64_t)n, &why), &why);
 }
@@ -304,6 +306,9 @@ static int ctx_replace_body_piece(lua_State *L)
 	struct mm_fault why;
 	struct mm_script_session *ss = mm_ctx_check(L, "replace_body");
 	struct mm_message *m = check_message(L, ss, "replace_body");
+	if (m->replaces_body && ss->body_replaced_by != ss->filter_at)
+		mm_edit_restart_body(m);        /* a whole body behind another script's whole body is nobody's wish */
+	ss->body_replaced_by = ss->filter_at;
 	if (mm_edit_replace_body(m, &ss->facts->grants, check_text(L, 2), ss->script->settings.body_max, &why))
 		return 0;
 	lua_pushstring(L, why.text);

@@ -21,7 +21,7 @@ static int core_sleep(lua_State *L)
 {
 	lua_Number seconds = luaL_checknumber(L, 1);
 	if (!(seconds >= 0 && seconds <= 1e9))
-		return luaL_error(L, "sleep: %f seconds; give 0 or more", seconds);
+		return mm_raise_at_script(L, "sleep: %f seconds; give 0 or more", seconds);
 	struct mm_task *t = mm_task_may_wait(L, "sleep");
 	if (t == NULL)
 		return 2;
@@ -101,11 +101,21 @@ static int core_in_handler(lua_State *L)
 
 /* core.deadline(ctx session) see get_deadline in script.c. */
 
+/* core.task() -> what tells the running task from others, nil outside of any. */
+static int core_task(lua_State *L)
+{
+	struct mm_task *t = mm_task_current(L);
+	if (t == NULL)
+		return 0;
+	lua_pushlightuserdata(L, t);
+	return 1;
+}
+
 int mm_bind_host(lua_State *L)
 {
 	static const luaL_Reg functions[] = {
 		{ "sleep", core_sleep }, { "now", core_now }, { "log", core_log }, { "log_wants", core_log_wants },
-		{ "in_handler", core_in_handler }, { NULL, NULL },
+		{ "in_handler", core_in_handler }, { "task", core_task }, { NULL, NULL },
 	};
 	lua_newtable(L);
 	luaL_setfuncs(L, functions, 0);

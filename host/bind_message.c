@@ -160,6 +160,17 @@ static int kept_body(lua_State *L)
 	return 1;
 }
 
+/* ctx:_new_body() -> what an earlier script's replace_body has made of the body, or nil */
+static int new_body(lua_State *L)
+{
+	struct mm_script_session *ss = mm_ctx_check(L, "body");
+	const struct mm_message *m = ss->facts->message;
+	if (m == NULL || !m->replaces_body)
+		return 0;
+	lua_pushlstring(L, (const char *)m->new_body.bytes, m->new_body.size);
+	return 1;
+}
+
 /* ctx:_keep_body(body) -> text of an error, or nothing */
 static int keep_body(lua_State *L)
 {
@@ -225,7 +236,7 @@ void mm_bind_message(lua_State *L)
 	static const struct mm_ctx_fact facts[] = { { "headers", get_headers }, { NULL, NULL } };
 	static const luaL_Reg methods[] = {
 		{ "_field_set", field_set }, { "_field_delete", field_delete }, { "_field_insert_before", field_insert_before },
-		{ "_kept_body", kept_body }, { "_keep_body", keep_body },
+		{ "_kept_body", kept_body }, { "_new_body", new_body }, { "_keep_body", keep_body },
 		{ NULL, NULL },
 	};
 	mm_bind_facts(L, facts);

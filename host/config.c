@@ -31,6 +31,10 @@ static const struct mm_config_word format_words[] = {
 	{ "text", MM_CONFIG_LOG_TEXT }, { "json", MM_CONFIG_LOG_JSON }, { NULL, 0 },
 };
 
+static const struct mm_config_word redact_words[] = {   /* ORDER REDACT */
+	{ "nothing", 0 }, { "body", 1 }, { "all", 2 }, { NULL, 0 },
+};
+
 #define HOST(name)   false, offsetof(struct mm_config, name)
 #define MILTER(name) true, offsetof(struct mm_config_milter, name)
 #define BETWEEN(min, max) min, max, NULL
@@ -114,6 +118,14 @@ static const struct mm_config_key keys[] = {
 	  "Lua memory of a worker at which the running handler fails; 0 for no limit" },
 	{ "recycle_sessions",  MM_CONFIG_INTEGER,     HOST(recycle_sessions), BETWEEN(0, 1000000000), NUMBER(0),
 	  "Sessions after which a worker makes room for a fresh one; 0 for never" },
+	{ "record",            MM_CONFIG_STRING,      HOST(record), ANY, NONE,
+	  "Directory for records of what MTAs and scripts said, for `moonmilter replay`; they hold mail, keep them closed" },
+	{ "record_sample",     MM_CONFIG_INTEGER,     HOST(record_sample), BETWEEN(1, 1000000), NUMBER(1),
+	  "Record one connection in so many" },
+	{ "record_max",        MM_CONFIG_BYTES,       HOST(record_max), BETWEEN(1024, GiB), NUMBER(1 << 20),
+	  "Largest record; what comes behind is left out" },
+	{ "record_redact",     MM_CONFIG_WORD,        HOST(record_redact), ONE_OF(redact_words), TEXT("body"),
+	  "What records do not show: bodies, or all that is personal" },
 };
 #define KEY_COUNT (sizeof keys / sizeof *keys)
 _Static_assert(KEY_COUNT <= 64, "a row of the schema has a bit in `given`");

@@ -59,6 +59,10 @@ struct mm_config {
 	double                   cpu_slice, cpu_session, hang_timeout;
 	uint64_t                 memory_soft, memory_hard;      /* bytes a worker; 0: no limit */
 	uint32_t                 recycle_sessions;              /* 0: never */
+	char                    *record;        /* owned: directory for records of conversations; NULL: none are kept */
+	uint32_t                 record_sample; /* one connection in so many */
+	uint64_t                 record_max;    /* bytes of one */
+	unsigned                 record_redact; /* ORDER REDACT */
 };
 
 /* Defaults only: one milter, "default", that listens nowhere. False: out of memory. */

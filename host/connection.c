@@ -15,6 +15,7 @@ struct mm_connection {
 	struct mm_connections *all;             /* borrowed */
 	struct mm_connection  *next, *previous;
 	struct mm_engine      *engine;          /* owned */
+	struct mm_record      *record;          /* owned; NULL: not recorded */
 	int                    fd;              /* owned; -1 when the MTA is gone and a last handler still runs */
 	bool                   is_tcp;
 	bool                   is_feeding;
@@ -60,6 +61,7 @@ static void connection_free(struct mm_connection *c)
 	if (c->next != NULL)
 		c->next->previous = c->previous;
 	all->count--;
+	mm_record_end(c->record);
 	mm_engine_free(c->engine);
 	mm_buffer_free(&c->unsent);
 	free(c);
@@ -74,6 +76,8 @@ void mm_connections_free(struct mm_connections *all)
 		connection_free(all->first);
 	mm_message_pool_free(&all->engines.message_pool);
 	mm_buffer_free(&all->out);
+	mm_recorder_free(all->recorder);
+	all->recorder = NULL;
 	free(all->read_buffer);
 	all->read_buffer = NULL;
 }
@@ -114,6 +118,7 @@ static void flush(struct mm_connection *c)
 	}
 	if (out->size == 0)
 		return;
+	mm_record_bytes(c->record, MM_RECORD_FROM_US, out->bytes, out->size);
 	if (c->fd >= 0 && !c->is_broken) {
 		ssize_t n = 0;
 		if (c->unsent.size == 0) {
@@ -207,6 +212,7 @@ static void on_readable(struct ev_loop *loop, ev_io *w, int events)
 		mm_buffer_clear(&c->all->out);
 	} else {
 		c->active_at = ev_now(loop);
+		mm_record_bytes(c->record, MM_RECORD_FROM_MTA, c->all->read_buffer, (size_t)n);
 		mm_engine_feed(c->engine, c->all->read_buffer, (size_t)n, &why);
 	}
 	c->is_feeding = false;
@@ -311,6 +317,7 @@ bool mm_connection_open(struct mm_connections *all, int fd, const char *peer, st
 	c->all = all;
 	c->fd = fd;
 	c->is_tcp = peer != NULL;
+	c->record = mm_record_begin(all->recorder, mm_engine_session(c->engine)->id);
 	c->active_at = ev_now(loop_of(all));
 	c->next = all->first;
 	if (c->next != NULL)

@@ -6,7 +6,7 @@
 
 #include "census.h"
 #include "engine.h"
-#include "log.h"
+#include "recorder.h"
 
 struct mm_connection;
 
@@ -26,6 +26,7 @@ struct mm_connections {
 	struct mm_connection_times times;
 	struct mm_connection   *first;          /* list of all */
 	unsigned                count;
+	struct mm_recorder     *recorder;       /* owned; NULL: nothing is recorded */
 	bool                    logs_messages;  /* one line a message */
 	struct mm_census_row   *row;            /* borrowed: where messages are counted */
 	void                  (*on_close)(void *self);  /* a connection has gone */

@@ -11,6 +11,7 @@
 #define TYPE_SOA     6
 #define TYPE_ANY     255
 #define TTL_MAX      86400      /* whatever a zone says: a day is enough (RFC 8767 4 suggests as much) */
+#define TEXT_MAX     (256u << 10) /* bytes: compressed names of a 64 KiB answer could grow to megabytes */
 #define NEGATIVE_MAX 3600       /* RFC 2308 5 */
 
 static const struct type_row {
@@ -283,6 +284,8 @@ static bool read_answers(struct reader *r, unsigned count, char name[MM_DNS_NAME
 			return false;
 		}
 		a->ttl = smaller(a->ttl, found.record.ttl);
+		if (a->text.size > TEXT_MAX)
+			return false;
 	}
 	return true;
 }

@@ -692,6 +692,12 @@ static bool make_worker(struct mm_host *h, struct mm_fault *why)
 		.milter_count = (unsigned)h->config.milter_count, .milter_names = h->milter_names,
 		.drained = on_drained, .retire = on_retire, .self = h,
 	};
+	struct mm_recorder_options record = {
+		.directory = h->config.record, .sample = h->config.record_sample, .session_max = h->config.record_max,
+		.redact = (enum mm_redact)h->config.record_redact,
+	};
+	if (h->config.record != NULL && !h->options.no_sockets)
+		o.record = &record;
 	h->worker = mm_worker_new(&o, why);
 	if (h->worker == NULL || !set_dns(h, why))
 		return false;

@@ -320,6 +320,12 @@ char *mm_listen_spec_postfix(const struct mm_listen_spec *s, char *to, size_t si
 	if (!mm_listen_spec_has_address(s))
 		return to;
 	struct mm_listen_spec r = reachable(s);
+	/* Below the queue directory a relative path is right for Postfix chrooted and not (Debian's master.cf). */
+	static const char queue[] = "/var/spool/postfix/";
+	if (r.kind == MM_LISTEN_UNIX && strncmp(r.path, queue, sizeof queue - 1) == 0) {
+		snprintf(to, size, "unix:%s", r.path + sizeof queue - 1);
+		return to;
+	}
 	if (r.kind == MM_LISTEN_UNIX)
 		return text_unix(&r, to, size);
 	bool is_ipv6 = r.kind == MM_LISTEN_INET6;       /* Postfix says inet for both */

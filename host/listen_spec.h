@@ -44,7 +44,8 @@ char *mm_listen_spec_text(const struct mm_listen_spec *, char *to, size_t size);
 /* True when an MTA can be told where this is: not for fd and systemd, whose address only the open socket knows. */
 bool mm_listen_spec_has_address(const struct mm_listen_spec *);
 /* For smtpd_milters in main.cf: "inet:127.0.0.1:10025", "unix:/run/m.sock". All addresses become the loopback address, for an
- * MTA on this machine. A chrooted smtpd (Debian's master.cf) looks for PATH below /var/spool/postfix. Returns to, which is
+ * MTA on this machine. A chrooted smtpd (Debian's master.cf) looks for PATH below
+ * /var/spool/postfix; a path there is printed relative to it, which is right for both. Returns to, which is
  * empty when has_address is false. */
 char *mm_listen_spec_postfix(const struct mm_listen_spec *, char *to, size_t size);
 /* The line for sendmail.mc. F=T: no mail passes unfiltered when we are away. The T= times leave room for our deadlines (seconds),

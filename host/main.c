@@ -4,6 +4,7 @@
 #include "command_bench.h"
 #include "command_check.h"
 #include "command_ctl.h"
+#include "command_replay.h"
 #include "command_send.h"
 #include "command_test.h"
 #include "command_try.h"
@@ -30,6 +31,7 @@ static const struct command commands[] = {
 	{ "ctl",   mm_command_ctl,   "ask a running host: status, reload, stop, sessions, generations, loglevel" },
 	{ "try",   mm_command_try,   "run a message file through scripts and show verdict and edited message" },
 	{ "send",  mm_command_send,  "act as an MTA towards any milter" },
+	{ "replay", mm_command_replay, "run recorded conversations through scripts and show what differs" },
 	{ "test",  mm_command_test,  "run specs for filters, without an MTA" },
 	{ "bench", mm_command_bench, "put load on any milter and measure it" },
 	{ "help",  command_help,     "this text; help config lists every key of moonmilter.conf" },
@@ -49,6 +51,11 @@ static int command_help(int argc, char **argv)
 {
 	if (argc > 1 && strcmp(argv[1], "config") == 0)
 		return mm_command_help_config();
+	for (const struct command *c = commands; argc > 1 && c->name != NULL; c++) {
+		char *help[] = { (char *)c->name, (char *)"--help", NULL };
+		if (c->run != command_help && strcmp(argv[1], c->name) == 0)
+			return c->run(2, help);
+	}
 	print_help(stdout);
 	return EX_OK;
 }

@@ -43,7 +43,8 @@ struct mm_error {
 /* "0.1.0". Static. */
 MM_API const char *mm_version(void);
 
-/* A C module for scripts: require "name" calls open, a lua_CFunction. */
+/* A C module for scripts: require "name" calls open, a lua_CFunction. One of the host's own modules that is replaced by its
+ * name is still there as "host:name". */
 struct mm_module {
 	const char *name;
 	int       (*open)(struct lua_State *);

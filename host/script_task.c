@@ -3,6 +3,7 @@
 #include <lauxlib.h>
 #include <lua.h>
 
+#include <stdarg.h>
 #include <stdlib.h>
 
 const char *mm_cancel_name(enum mm_cancel why)
@@ -124,11 +125,32 @@ void mm_limit_push(struct mm_task *t, lua_State *L)
 	lua_pushinteger(L, (lua_Integer)mm_limit_over(t)->depth);
 }
 
+/* The runtime's own Lua between a primitive and the script is of no interest to whoever reads the error. */
+static bool is_runtime_frame(const lua_Debug *frame)
+{
+	return frame->what[0] == 'C' || strncmp(frame->short_src, "moonmilter.", 11) == 0;
+}
+
+int mm_raise_at_script(lua_State *L, const char *format, ...)
+{
+	lua_Debug frame;
+	int level = 1;
+	while (lua_getstack(L, level, &frame) && lua_getinfo(L, "S", &frame) && is_runtime_frame(&frame))
+		level++;
+	luaL_where(L, level);
+	va_list args;
+	va_start(args, format);
+	lua_pushvfstring(L, format, args);
+	va_end(args);
+	lua_concat(L, 2);
+	return lua_error(L);
+}
+
 struct mm_task *mm_task_may_wait(lua_State *L, const char *name)
 {
 	struct mm_task *t = mm_task_current(L);
 	if (t == NULL) {
-		luaL_error(L, "%s: nobody to wait for: call it from a handler, a script's top level or on_load", name);
+		mm_raise_at_script(L, "%s: nobody to wait for: call it from a handler, a script's top level or on_load", name);
 		return NULL;
 	}
 	mm_task_forget_wait(t);
@@ -141,7 +163,7 @@ struct mm_task *mm_task_may_wait(lua_State *L, const char *name)
 		return NULL;
 	}
 	if (!lua_isyieldable(L)) {
-		luaL_error(L, "%s: cannot wait inside a function that C code calls back (table.sort comparator, string.gsub "
+		mm_raise_at_script(L, "%s: cannot wait inside a function that C code calls back (table.sort comparator, string.gsub "
 			"replacement, __gc, load reader); collect the inputs there and wait afterwards", name);
 		return NULL;
 	}

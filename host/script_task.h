@@ -1,6 +1,6 @@
 /* script_task.h -- coroutines parked between events, and the state they share.
- * A generation (struct mm_script) is one Lua state. A session has one coroutine, kept over its events; further tasks of a
- * session are coroutines of their own. A task waits for at most one thing at a time and knows how to undo that wait: the
+ * A generation (struct mm_script) is one Lua state. A session takes a coroutine from the pool for each event and gives it
+ * back when the event is decided; further tasks of a session are coroutines of their own. A task waits for at most one thing at a time and knows how to undo that wait: the
  * session may be gone when the answer comes, so whoever ends the session calls undo and no answer comes at all.
  *
  * Inner structs are open to the script row only; the rows above see script.h. No lua.h here: a lua_State is a name. */
@@ -176,6 +176,7 @@ struct mm_script_session {
 	int                       kept_bodies;  /* table by filter: what ctx:body{} keeps of this message */
 	uint64_t                  keeps_body;   /* filters that keep it */
 	uint64_t                  skips_body;   /* of these: filters whose on_body wants no more of it */
+	unsigned                  body_replaced_by;     /* filter whose replace_body came last, when the message replaces_body */
 
 	struct mm_event           event;        /* being handled */
 	bool                      has_event;
@@ -214,6 +215,8 @@ struct mm_holder *mm_task_holder(struct mm_script *);
  * A primitive checks its arguments (it may raise), calls mm_task_may_wait(), starts its operation, then returns
  * mm_task_wait(): nothing may be acquired before the checks and nothing may raise after. */
 
+/* luaL_error() with the script's file and line, whatever of the runtime's Lua stands between. */
+int mm_raise_at_script(struct lua_State *, const char *format, ...);
 /* The current task, ready to wait. Raises when Lua cannot yield here and says why; when the task is cancelled it pushes
  * token and reason and returns NULL: the primitive then returns 2. */
 struct mm_task *mm_task_may_wait(struct lua_State *, const char *name);

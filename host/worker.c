@@ -183,7 +183,14 @@ struct mm_worker *mm_worker_new(const struct mm_worker_options *o, struct mm_fau
 		mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for a worker");
 		return NULL;
 	}
+	if (o->record != NULL && (w->connections.recorder = mm_recorder_new(o->record, o->log, why)) == NULL) {
+		mm_connections_free(&w->connections);
+		free(w->allowed);
+		free(w);
+		return NULL;
+	}
 	w->options = *o;
+	w->options.record = NULL;
 	w->clock.loop = o->loop;
 	w->limits.max_sessions = ~0u;
 	w->connections.row = o->row;
@@ -300,10 +307,16 @@ void mm_worker_prepare(struct mm_worker *w, const struct mm_script_options *opti
 	load_next(w);
 }
 
-void mm_worker_commit(struct mm_worker *w)
+/* Timers stop; sessions go on. */
+static void retire_current(struct mm_worker *w)
 {
 	for (unsigned i = 0; w->current != NULL && i < w->options.milter_count; i++)
 		mm_script_retire(w->current[i]);
+}
+
+void mm_worker_commit(struct mm_worker *w)
+{
+	retire_current(w);
 	release_all(w, &w->current);    /* sessions hold on to theirs */
 	w->current = w->prepared;
 	w->prepared = NULL;
@@ -383,6 +396,7 @@ void mm_worker_drain(struct mm_worker *w)
 {
 	w->is_draining = true;
 	pause_all(w);
+	retire_current(w);
 	if (w->connections.count == 0 && w->options.drained != NULL)
 		w->options.drained(w->options.self);
 }

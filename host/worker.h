@@ -20,6 +20,7 @@ struct mm_worker_options {
 	struct mm_census          *census;              /* borrowed; NULL: nobody to share connections with */
 	struct mm_census_row      *row;                 /* ours; borrowed */
 	unsigned                   milter_count;
+	const struct mm_recorder_options *record;       /* borrowed for the call; NULL: nothing is recorded */
 	const char *const         *milter_names;        /* borrowed for the worker's life */
 	/* The last session of a draining worker has ended; may be NULL. */
 	void                     (*drained)(void *self);

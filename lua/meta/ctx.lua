@@ -87,8 +87,29 @@
 ---@field raw string    name, colon, space and value
 local field = {}
 
---- A new value; "" deletes the field.
----@param value string
+--- Decoded text in UTF-8: folds undone, encoded words decoded.
+---@return string
+function field:text() end
+
+--- Mailboxes, groups opened; lenient unless told otherwise.
+---@param options { mode: "lenient"|"strict" }?
+---@return moonmilter.Mailbox[]|nil, string|nil text, integer|nil position, string|nil code
+function field:addresses(options) end
+
+--- Of Received: what follows its last ";".
+---@return moonmilter.Date|nil, string|nil text, integer|nil position
+function field:date() end
+
+--- Content-Type, Content-Disposition: value and parameters, decoded.
+---@return moonmilter.Parameters
+function field:params() end
+
+--- What moonmilter.header.parse makes of it; nil where the field has no structure.
+---@return table|nil, string|nil text, integer|nil position, string|nil code
+function field:parsed() end
+
+--- A new value, as it goes over the wire (header.encode makes it from text); a table of parsed() is written; "" deletes.
+---@param value string|table
 function field:set(value) end
 
 --- Deletes the field.
@@ -227,9 +248,15 @@ function ctx:add_recipient(address, params) end
 ---@param address string
 function ctx:delete_recipient(address) end
 
---- A new body; several calls append to one another. Line ends become CRLF.
+--- A new body; several calls of a script append to one another, those of a later script begin anew. Line ends become CRLF.
 ---@param body string|fun(): string?
 function ctx:replace_body(body) end
+
+--- Keeps the body: begins in on_mail, on_rcpt, on_data, on_header or on_eoh, is read in on_eom and on_done. Each script has
+--- its own. Without options it gives what is kept.
+---@param options { max_memory: integer?, max_size: integer?, over: "truncate"|"accept"|"tempfail"|"reject"? }?
+---@return moonmilter.Body
+function ctx:body(options) end
 
 --- The MTA takes the mail and holds it. No verdict: the handler goes on.
 ---@param reason string  1 to 100 bytes

@@ -37,7 +37,7 @@ function body.check_options(options)
     if known_options[name] ~= type(value) then
       return ("option %s = %s; %s"):format(tostring(name), tostring(value),
         known_options[name] and "expected a " .. known_options[name] or "there is no such option")
-    elseif known_options[name] == "number" and not (value >= 0) then
+    elseif known_options[name] == "number" and (value < 0 or value ~= value) then
       return ("option %s = %s; bytes, 0 or more"):format(name, tostring(value))
     end
   end
@@ -129,6 +129,13 @@ function Body:feed(chunk)
   end
   self.bytes = self.bytes + #chunk
   return true
+end
+
+--- Forget what was taken, and begin again.
+function Body:restart()
+  self:close()
+  self.pieces, self.bytes = {}, 0
+  self.is_truncated, self.is_finished, self.is_closed = false, false, false
 end
 
 --- No more chunks come. Only now it can be read.
@@ -476,6 +483,9 @@ local function change_header(self, part, values)
   end
   table.sort(names)
   if not part.parent then
+    if not part.headers:field "MIME-Version" then -- without it the other fields mean nothing (RFC 2045 4)
+      self.fields[#self.fields + 1] = { name = "MIME-Version", value = "1.0" }
+    end
     for _, name in ipairs(names) do
       self.fields[#self.fields + 1] = { name = name, value = values[name] or nil }
     end

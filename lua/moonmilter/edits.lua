@@ -9,7 +9,8 @@ local function check_piece(piece)
   end
 end
 
---- Replaces the body. Several calls append to one another. Line ends become CRLF.
+--- Replaces the body. Several calls of one script append to one another; those of a later script replace what an earlier one
+--- has made. Line ends become CRLF.
 ---@param ctx table
 ---@param body string|fun():string?  whole, or an iterator of pieces that may wait
 function edits.replace_body(ctx, body)

@@ -4,7 +4,7 @@ local log = require "moonmilter.log"
 
 local kept_body = {}
 
--- As they are before the first script's on_eom changes them: they describe the bytes that are kept.
+-- The fields that describe the bytes that are kept: as they came, before the first script's on_eom changes them.
 local function header_of(ctx)
   local list = {}
   for i, field in ipairs(ctx.headers) do
@@ -31,13 +31,19 @@ end
 ---@param kept moonmilter.Body
 ---@param chunk string?  nil: the body is complete
 function kept_body.feed(ctx, kept, chunk)
-  if not kept.has_headers then
+  local new = not chunk and ctx:_new_body() -- a script before this one has rewritten the message: go on from there
+  if new then
+    kept:restart()
+    chunk = new
+  end
+  if new or not kept.has_headers then
     kept.headers, kept.has_headers = header_of(ctx), true
   end
-  local ok, why, verdict
+  local ok, why, verdict = true, nil, nil
   if chunk then
     ok, why, verdict = kept:feed(chunk)
-  else
+  end
+  if ok and (new or not chunk) then
     ok, why, verdict = kept:finish()
   end
   if not ok then

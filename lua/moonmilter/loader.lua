@@ -318,6 +318,9 @@ function loader.load(paths, host)
   luasocket.install()
   luasec.install()
   _G.print = script_print
+  os.exit = function() -- luacheck: ignore 122
+    error("os.exit: a script cannot end the host; a verdict ends a handler, an error a load", 2)
+  end
   local module_strings, module_methods = {}, {}
   modules.on_load = function(name, fn)
     if not name:match("^moonmilter%f[.%z]") then
@@ -326,8 +329,8 @@ function loader.load(paths, host)
         module_strings[text] = true
       end
       local found, methods = pcall(chunk.methods, fn)
-      for name in pairs(found and methods or {}) do
-        module_methods[name] = true
+      for method in pairs(found and methods or {}) do
+        module_methods[method] = true
       end
     end
   end

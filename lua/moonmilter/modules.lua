@@ -1,21 +1,60 @@
 --- require, in Lua, so that a module may wait while it is being loaded.
 -- LuaJIT's own require is a C function, across which nothing can yield. This one walks the same package.loaders. It also
 -- names module cycles, which the original answers with a half-made module, and notes what loaded modules mention, so that
--- negotiation knows what a script needs through its helpers.
+-- negotiation knows what a script needs through its helpers. A module that another session is still loading is waited for.
+local core = require "moonmilter.core"
+local wait = require "moonmilter.wait"
+
 local modules = {}
+
+local sleep = wait.wrap(core.sleep)
+local POLL = 0.005 -- seconds between two looks at a module that another task loads
 
 -- No table: C modules made for Lua 5.1 (luaL_register: lpeg, lfs) put their functions into a table they find there.
 local function LOADING() end
-local loading = {} -- names, outermost first
+local loading = {} -- { name, task }, outermost first
+local awaited = {} -- task -> name of the module that it waits for
 
-local function cycle(name)
-  local from = 1
-  for i, other in ipairs(loading) do
-    if other == name then
-      from = i
+local function loader_of(name)
+  for _, entry in ipairs(loading) do
+    if entry.name == name then
+      return entry.task
     end
   end
-  return table.concat(loading, " -> ", from) .. " -> " .. name
+end
+
+-- What needs what, from `name` to the module that asks for it again.
+local function cycle(name, task)
+  local chain = {}
+  for _, entry in ipairs(loading) do
+    if entry.name == name or (#chain > 0 and entry.task == task) then
+      chain[#chain + 1] = entry.name
+    end
+  end
+  chain[#chain + 1] = name
+  return table.concat(chain, " -> ")
+end
+
+-- Follows who waits for whom: true when the end of it is `task` itself.
+local function waits_for(name, task)
+  local other = loader_of(name)
+  while other and other ~= task do
+    other = awaited[other] and loader_of(awaited[other])
+  end
+  return other ~= nil
+end
+
+-- Another task is loading the module: its result is ours too. It may fail; then we try ourselves.
+local function await(name, task)
+  awaited[task] = name
+  local ok, err = true, nil
+  while ok and package.loaded[name] == LOADING do
+    ok, err = pcall(sleep, POLL)
+  end
+  awaited[task] = nil
+  if not ok then
+    error(err, 0)
+  end
 end
 
 local function find_loader(name)
@@ -29,8 +68,8 @@ local function find_loader(name)
       tried[#tried + 1] = loader
     end
   end
-  error(("module '%s' not found:%s\n\t(luarocks --lua-version=5.1 install puts modules where they are found, and so does "
-    .. "the directory lib/ beside the scripts)"):format(name, table.concat(tried)), 3)
+  error(("module '%s' not found (luarocks --lua-version=5.1 install puts modules where they are found; so does the directory "
+    .. "lib/ beside the scripts):%s"):format(name, table.concat(tried)), 3)
 end
 
 ---@type fun(name: string, loader: function)?  called for every module that Lua source was found for
@@ -40,7 +79,12 @@ function modules.require(name)
   local loaded = package.loaded
   local value = loaded[name]
   if value == LOADING then
-    error("module cycle: " .. cycle(name), 2)
+    local task = core.task()
+    if not task or waits_for(name, task) then
+      error("module cycle: " .. cycle(name, task), 2)
+    end
+    await(name, task)
+    return modules.require(name)
   end
   if value ~= nil then
     return value
@@ -50,10 +94,11 @@ function modules.require(name)
     modules.on_load(name, loader)
   end
   loaded[name] = LOADING
-  loading[#loading + 1] = name
+  local entry = { name = name, task = core.task() }
+  loading[#loading + 1] = entry
   local ok, result = pcall(loader, name)
   for i = #loading, 1, -1 do
-    if loading[i] == name then
+    if loading[i] == entry then
       table.remove(loading, i)
       break
     end

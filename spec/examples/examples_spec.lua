@@ -1,5 +1,8 @@
 -- Every example does what its first line says.
 local fake_mta = require "spec.support.fake_mta"
+local process = require "spec.mta.process"
+local socket = require "socket"
+local support = require "spec.waiting.support"
 
 local function with(name, options)
   options = options or {}
@@ -114,5 +117,42 @@ describe("examples", function()
     assert.truthy(output:find("second: asks the MTA for: mail eom", 1, true), output)
     assert.truthy(output:find("O -> O\nM -> c\nE -> c\nM -> y 550-5.7.1 rated\r\n550 5.7.1 out", 1, true), output)
     assert.truthy(output:find("finished: yes", 1, true), output)
+  end)
+
+  it("dnsbl.lua asks at connect and refuses listed clients at the first recipient", function()
+    local port = process.free_port()
+    local server = support.name_server(port)
+    local host = assert(fake_mta.host { paths = { "examples/dnsbl.lua" }, set = { "dns_servers=127.0.0.1:" .. port } })
+    finally(function()
+      host:close()
+      server:stop()
+    end)
+    local function answer_to(ip)
+      local mta = fake_mta.start { host = host }
+      mta:connect("client.example", ip)
+      assert.is_false(mta:is_waiting())
+      mta:helo()
+      mta:mail()
+      local reply = mta:rcpt()
+      assert.equal(reply.text, mta:rcpt().text)
+      mta:close()
+      return reply.text or reply.kind
+    end
+    assert.matches("^550 5.7.1 127.0.0.2 is listed by .*bl.example$", answer_to "127.0.0.2")
+    assert.equal("continue", answer_to "192.0.2.1")
+    assert.equal("continue", answer_to "2001:db8::1")
+    assert.equal("continue", answer_to "unknown")
+  end)
+
+  it("tarpit.lua makes many recipients wait, each longer", function()
+    local mta = with("tarpit.lua", { set = { "settings={ tarpit_step = 0.05 }" } })
+    mta:mail()
+    local took = {}
+    for i = 1, 6 do
+      local began = socket.gettime()
+      assert.equal("continue", mta:rcpt(("<r%d@x>"):format(i)).kind)
+      took[i] = socket.gettime() - began
+    end
+    assert.is_true(took[3] < 0.04 and took[4] > 0.04 and took[6] > 0.14, table.concat(took, " "))
   end)
 end)

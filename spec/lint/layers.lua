@@ -11,10 +11,10 @@ local rows = {
   { "outside", "dns_answer dns child tls stream pool datagram http" },
   { "script", "lua_sources script_task budget script_call task_group bind bind_session bind_message bind_action bind_host "
     .. "bind_task bind_dns bind_process bind_socket bind_datagram bind_http codec script script_view" },
-  { "io", "ev_stderr listen_spec connection listener worker" },
+  { "io", "ev_stderr listen_spec recorder connection listener worker" },
   { "process", "config_syntax config_key config rights link service moonmilter host follower control fingerprint solo master" },
-  { "client", "json diff mta mail_file ear dialogue transcript trial bench_histogram bench_traffic bench_load bench_usage" },
-  { "program", "command_check command_ctl command_doctor command_try command_send command_test command_bench main" },
+  { "client", "json diff mta mail_file ear dialogue transcript replay trial bench_histogram bench_traffic bench_load bench_usage" },
+  { "program", "command_check command_ctl command_doctor command_try command_send command_replay command_test command_bench main" },
 }
 
 local allowed_ev = { clock = true, watch = true, connection = true, listener = true, worker = true, host = true }

@@ -330,6 +330,35 @@ describe("ctx:body", function()
     assert.same({ { "add_header", "X-Body", "x" } }, mta:message({ body = "x" }).edits)
   end)
 
+  it("gives a later script what an earlier one has made of the body", function()
+    local mta = start(nil, { files = {
+      ["10.lua"] = [[
+        function on_mail(ctx) ctx:body() end
+        function on_eom(ctx)
+          local edit = ctx:body():edit()
+          edit:footer { text = "é" }
+          edit:apply(ctx)
+        end
+      ]],
+      ["20.lua"] = [[
+        function on_mail(ctx) ctx:body { max_memory = 0 } end
+        function on_eom(ctx)
+          ctx:add_header("X-Seen", ctx:body():parts()[1]:text():gsub("\r\n", "|"):gsub("é", "e"))
+          local edit = ctx:body():edit()
+          edit:footer { text = "two" }
+          edit:apply(ctx)
+        end
+      ]],
+      ["30.lua"] = [[ function on_eom(ctx) if ctx.sender == "new@x" then ctx:replace_body "a" ctx:replace_body "b" end end ]],
+    } })
+    assert.same({ { "add_header", "MIME-Version", "1.0" },
+      { "add_header", "Content-Transfer-Encoding", "quoted-printable" },
+      { "add_header", "Content-Type", "text/plain; charset=utf-8" }, { "add_header", "X-Seen", "text|e" },
+      { "replace_body", "text\r\n=C3=A9\r\ntwo" } }, mta:message({ body = "text\r\n" }).edits)
+    local edits = mta:message({ from = "<new@x>", body = "text\r\n" }).edits
+    assert.same({ "replace_body", "ab" }, edits[#edits])
+  end)
+
   it("reads the header as the kept bytes were sent, whatever another script's on_eom has changed", function()
     local mta = start(nil, { files = {
       ["10.lua"] = [[ function on_eom(ctx) ctx.headers:field("Content-Transfer-Encoding"):set "8bit" end ]],

@@ -71,7 +71,7 @@ describe("fake DNS", function()
     local mta = start {
       script = [[ local dns = require "moonmilter.dns" local milter = require "moonmilter"
         function on_connect(ctx, host, ip) local t = milter.now()
-          ctx.session.listed = dns.dnsbl(ip, "bl.example") ctx.session.took = milter.now() - t end
+          ctx.session.listed = dns.dnsbl(ip, { "bl.example" })["bl.example"] ctx.session.took = milter.now() - t end
         function on_eom(ctx)
           ctx:add_header("X", ("%s %.0f"):format(ctx.session.listed and ctx.session.listed[1] or "no", ctx.session.took)) end ]],
       dns = function(name) return name == "1.2.0.192.bl.example" and { "127.0.0.2" } or nil, nil, nil, 3 end,
@@ -103,7 +103,7 @@ describe("fake HTTP, Redis and processes", function()
 
   it("keep keys, which expire by the virtual clock", function()
     local mta = start { script = [[ local redis = require "moonmilter.redis"
-      local db = redis.connect { host = "localhost" }
+      local db = redis.new { host = "localhost" }
       function on_mail(ctx, sender)
         local n = db:incr("count:" .. sender)
         if n == 1 then db:expire("count:" .. sender, 60) end
@@ -116,13 +116,13 @@ describe("fake HTTP, Redis and processes", function()
     assert.equal("accept", mta:message().verdict)
     assert.same({ "INCR", "count:ann@example.org" }, mta:asked "redis"[1])
     local down = start { script = [[ local redis = require "moonmilter.redis"
-      function on_mail(ctx) ctx:tempfail(451, "4.3.0", select(3, redis.connect():get "x")) end ]], redis = "refused" }
+      function on_mail(ctx) ctx:tempfail(451, "4.3.0", select(3, redis.new():get "x")) end ]], redis = "refused" }
     assert.equal("refused", down:message().text)
   end)
 
   it("stand in for programs and for modules of the script's own", function()
     local mta = start { script = [[ local process, lists = require "moonmilter.process", require "my.lists"
-      function on_eom(ctx) local r = process.run { "/usr/bin/check", "-x", stdin = "mail" }
+      function on_eom(ctx) local r = process.run { argv = { "/usr/bin/check", "-x" }, stdin = "mail" }
         ctx:add_header("X", r.status .. " " .. r.stdout .. " " .. lists.good[1]) end ]],
       process = { ["/usr/bin/check -x"] = { status = 3, stdout = "spam" } }, modules = { ["my.lists"] = { good = { "a" } } } }
     assert.equal("3 spam a", mta:message().message:get "X")

@@ -69,6 +69,14 @@ describe("a wait", function()
     assert.equal("550 5.7.1 inner loaded inner", mta:mail().text)
   end)
 
+  it("does not keep C modules from being required by several", function()
+    mta = fake_mta.start { files = {
+      ["10-a.lua"] = "local inner = require 'inner' local lpeg = require 'lpeg' assert(lpeg.P) assert(inner == lpeg)",
+      ["20-b.lua"] = "assert(require('lpeg').P)",
+      ["lib/inner.lua"] = "return require 'lpeg'",
+    } }
+  end)
+
   it("crosses pcall, xpcall and error handlers", function()
     assert.equal("true|false|caught oh", answer_of [[
       local a = pcall(function() milter.sleep(0.001) end)

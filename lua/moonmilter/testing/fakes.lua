@@ -17,12 +17,16 @@ local answers = {}
 --         ["bad.example"] = "servfail" }
 function answers.dns(world, name, kind)
   local entry = world[name] or world[name:lower()]
+  local ip = kind == "PTR" and name:match "^(.*)%.in%-addr%.arpa$"
+  if entry == nil and ip then -- an address may be written as it is
+    entry = world[ip:gsub("^(%d+)%.(%d+)%.(%d+)%.(%d+)$", "%4.%3.%2.%1")]
+  end
   if entry == nil then
     return nil, ("%s %s: no such name in this test's dns"):format(name, kind), "nxdomain"
   elseif type(entry) == "string" then
     return nil, ("%s %s: %s"):format(name, kind, entry), entry
   end
-  local records = entry[kind]
+  local records = entry[kind] or entry[kind:lower()]
   local delay = entry.delay
   if type(records) == "string" or records == nil then
     local code = records or "nodata"
@@ -55,7 +59,7 @@ end
 
 -- redis = { key = "value", … }: the fake keeps them itself; redis = "refused" makes every command fail
 function answers.redis(_, command)
-  return nil, ("redis: the fake does not know %s"):format(command), "protocol" -- it does most of them itself
+  return nil, command, "not of the test" -- the fake does it itself
 end
 
 local function read_source(name)
@@ -72,7 +76,8 @@ function fakes.new(options)
     local world = options[kind]
     if world ~= "real" then
       self.worlds[kind] = world == nil and {} or world
-      self.sources[module] = read_source(kind)
+      self.sources[module] = ("local ask_test, wait = (function(...) %s end)(...); return (function(...) %s end)(ask_test, wait)"):format(
+        read_source "write", read_source(kind))
     end
     self.asked[kind] = {}
   end

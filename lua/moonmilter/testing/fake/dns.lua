@@ -1,75 +1,37 @@
--- moonmilter.dns as a test sees it: the test's own records, or its function, after the delay they name.
-local ask = ...
-local milter = require "moonmilter"
+-- moonmilter.dns as a test sees it: the host's own, but the question goes to the test instead of a name server.
+local ask_test, wait = ...
+local core = require "moonmilter.core"
 
-local dns = {}
+-- Records may be written short: { 10, "mx.example.org" } for an MX.
+local FIELDS = {
+  mx = { "preference", "host" }, srv = { "priority", "weight", "port", "host" }, caa = { "flags", "tag", "value" },
+  tlsa = { "usage", "selector", "matching", "data" },
+}
 
-local function write(v)
-  return ("%q"):format(v):gsub("\\\n", "\\n"):gsub("\r", "\\r"):gsub("%z", "\\000")
-end
-
-local function check(ok, ...)
-  if not ok then
-    error((...), 0)
+local function whole(record, kind)
+  local fields = FIELDS[kind]
+  if not fields or type(record) ~= "table" then
+    return record
   end
-  return ...
-end
-
-local function wait(options, records, text, code, delay)
-  local timeout = options and options.timeout
-  if delay and timeout and delay > timeout then
-    milter.sleep(timeout)
-    return nil, "dns: timeout", "timeout"
-  elseif delay then
-    milter.sleep(delay)
+  local named = {}
+  for i, field in ipairs(fields) do
+    named[field] = record[field] or record[i]
   end
-  return records, text, code
+  return named
 end
 
---- Records as the test wrote them.
-function dns.query(name, kind, options)
-  kind = (kind or "A"):upper()
-  local text = ask('"dns",' .. write(name) .. "," .. write(kind))
-  return wait(options, check(loadstring("return " .. text, "=answer")()))
-end
-
-for method, kind in pairs { a = "A", aaaa = "AAAA", mx = "MX", txt = "TXT", cname = "CNAME", ns = "NS", srv = "SRV", caa = "CAA" } do
-  dns[method] = function(name, options)
-    return dns.query(name, kind, options)
+function core.dns_query(name, kind, timeout)
+  kind, name = kind:lower(), name:gsub("%.$", "")
+  local records, text, code, delay = ask_test("dns", name, kind:upper())
+  records, text, code = wait("dns " .. name, timeout or core.dns_timeout, records, text, code, delay)
+  if records == nil then
+    return nil, text, code
   end
-end
-
-local function reversed(ip)
-  local a, b, c, d = ip:match "^(%d+)%.(%d+)%.(%d+)%.(%d+)$"
-  if a then
-    return ("%s.%s.%s.%s"):format(d, c, b, a)
+  local list = { ttl = records.ttl or 300, name = records.name or name, authentic = records.authentic or false }
+  for i, record in ipairs(type(records) == "table" and records or { records }) do
+    list[i] = whole(record, kind)
   end
-  local head, tail = ip:match "^(.-)::(.*)$"
-  local function groups(text)
-    local list = {}
-    for group in (text or ""):gmatch "%x+" do
-      list[#list + 1] = ("0"):rep(4 - #group) .. group:lower()
-    end
-    return list
-  end
-  local front, back = groups(head or ip), groups(tail)
-  local digits = table.concat(front) .. ("0000"):rep(8 - #front - #back) .. table.concat(back)
-  return (digits:reverse():gsub(".", "%0."):sub(1, -2))
+  return list
 end
 
---- A test may answer for the address itself or for its name under in-addr.arpa.
-function dns.ptr(ip, options)
-  local zone = ip:find(":", 1, true) and ".ip6.arpa" or ".in-addr.arpa"
-  local records, text, code = dns.query(ip, "PTR", options)
-  if records == nil and code == "nxdomain" then
-    return dns.query(reversed(ip) .. zone, "PTR", options)
-  end
-  return records, text, code
-end
-
---- The A records of an address in a list, nil when it is not listed.
-function dns.dnsbl(ip, zone, options)
-  return dns.query(reversed(ip) .. "." .. zone, "A", options)
-end
-
-return dns
+return require "host:moonmilter.dns"

@@ -1,23 +1,11 @@
 -- moonmilter.redis as a test sees it: one database in memory with the commands that filters use. Keys expire by the host's
 -- clock. Every command is told to the test; when the test gave a function, that answers instead.
-local ask = ...
+local ask_test, wait = ...
 local milter = require "moonmilter"
 
 local redis = {}
 
 local keys, expires = nil, {}
-
-local function write(v)
-  return (("%q"):format(tostring(v)):gsub("\\\n", "\\n"):gsub("\r", "\\r"):gsub("%z", "\\000"))
-end
-
-local function tell(...)
-  local out = { '"redis"' }
-  for i = 1, select("#", ...) do
-    out[#out + 1] = write((select(i, ...)))
-  end
-  return loadstring("return " .. ask(table.concat(out, ",")), "=answer")()
-end
 
 local function get(key)
   if expires[key] and expires[key] <= milter.now() then
@@ -121,7 +109,14 @@ function commands.HDEL(key, field)
   table_at(key)[tostring(field)] = nil
   return had and 1 or 0
 end
-function commands.HGETALL(key) return get(key) or {} end
+function commands.HGETALL(key)
+  local list = {}
+  for field, v in pairs(get(key) or {}) do
+    list[#list + 1] = field
+    list[#list + 1] = v
+  end
+  return list
+end
 function commands.HINCRBY(key, field, by)
   local v = tonumber(table_at(key)[tostring(field)] or 0) + tonumber(by)
   table_at(key)[tostring(field)] = ("%d"):format(v)
@@ -147,50 +142,81 @@ function commands.SCARD(key)
   return n
 end
 
-local Client = {}
+local ERROR = {}
 
-function Client.command(_, name, ...)
-  name = name:upper()
+local function command(name, ...)
+  name = tostring(name):upper()
   if keys == nil then
-    local ok, first, text, code = tell "keys of the test"
-    if not ok then
-      error(first, 0)
-    end
+    local first, text, code = ask_test("redis", "keys of the test")
     if first == nil then
       return nil, text, code
     end
     keys = first
   end
-  local ok, first, text, code = tell(name, ...)
-  if not ok then
-    error(first, 0)
+  local words = { ... }
+  for i = 1, select("#", ...) do
+    words[i] = tostring(words[i])
   end
-  if code ~= "protocol" then
-    return first, text, code
+  local result, text, code = wait("redis", 1, ask_test("redis", name, unpack(words)))
+  if code ~= ERROR.UNKNOWN then
+    return result, text, code
   end
-  local fn = commands[name]
-  if not fn then
-    return nil, text, code
+  if not commands[name] then
+    return nil, "ERR the fake does not know " .. name, "reply"
   end
-  return fn(...)
+  return commands[name](unpack(words))
+end
+ERROR.UNKNOWN = "not of the test"
+
+local Client = {}
+
+function Client.call(_, ...)
+  return command(...)
 end
 
-function Client.close()
-  return true
+function Client.pipeline(_, list)
+  local replies = {}
+  for i, words in ipairs(list) do
+    local reply, text, code = command(unpack(words))
+    if code and code ~= "reply" then
+      return nil, text, code
+    end
+    replies[i] = code and { err = text } or reply == nil and false or reply
+  end
+  return replies
+end
+Client.transaction = Client.pipeline
+
+function Client:with(fn)
+  return fn(self)
+end
+
+function Client:watch(_, fn)
+  local list = fn(self)
+  if list then
+    return self:pipeline(list)
+  end
+end
+
+function Client.script()
+  return nil, "ERR the fake runs no scripts; give redis = function(command, ...) in the test", "reply"
 end
 
 local class = {
   __index = function(_, name)
-    return Client[name] or function(self, ...)
-      return Client.command(self, name, ...)
+    return Client[name] or function(_, ...)
+      return command(name, ...)
     end
   end,
 }
 
 --- A client; options are not looked at.
-function redis.connect()
+function redis.new()
   return setmetatable({}, class)
 end
-redis.new = redis.connect
+
+function redis.is_error(reply)
+  return type(reply) == "table" and reply.err ~= nil
+end
 
 return redis

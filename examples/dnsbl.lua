@@ -1,0 +1,19 @@
+-- Block lists: the questions go out at connect and run beside the dialogue; the answer is needed at the first recipient.
+local milter = require "moonmilter"
+local dns = require "moonmilter.dns"
+
+local zones = { "bl.example", "other-bl.example" } -- those you have an agreement with
+
+function on_connect(ctx, hostname, address)
+  if ctx.client.family == "inet" or ctx.client.family == "inet6" then
+    ctx.session.lookup = milter.spawn(dns.dnsbl, address, zones, { timeout = 4 })
+  end
+end
+
+function on_rcpt(ctx)
+  local listed = ctx.session.lookup and ctx.session.lookup:wait()
+  local zone = listed and next(listed) -- a list that could not be asked does not count against anybody
+  if zone then
+    return ctx:reject("5.7.1", ("%s is listed by %s"):format(ctx.client.ip, zone))
+  end
+end
