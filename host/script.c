@@ -701,7 +701,6 @@ void mm_script_retire(struct mm_script *s)
 	if (s == NULL)
 		return;
 	mm_task_group_close(&s->timers, "timer", MM_CANCEL_SHUTDOWN);
-	mm_budget_dismiss(s->L);
 }
 
 static void unload_ended(struct mm_task *t, enum mm_run run, struct mm_fault *why)

@@ -31,7 +31,7 @@ void mm_script_stop_loading(struct mm_script *);
 void mm_script_retire(struct mm_script *);
 void mm_script_retain(struct mm_script *);
 void mm_script_release(struct mm_script *);
-/* New sessions get this generation from now on, so the compiler is for it (budget.h), until it retires. */
+/* New sessions get this generation from now on, so the compiler is for it (budget.h), until it is for another. */
 void mm_script_begin_serving(struct mm_script *);
 /* What engines of new sessions get. */
 struct mm_runtime mm_script_runtime(struct mm_script *);

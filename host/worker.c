@@ -185,6 +185,7 @@ struct mm_worker *mm_worker_new(const struct mm_worker_options *o, struct mm_fau
 	}
 	if (o->record != NULL && (w->connections.recorder = mm_recorder_new(o->record, o->log, why)) == NULL) {
 		mm_connections_free(&w->connections);
+		free(w->allowed);
 		free(w);
 		return NULL;
 	}
