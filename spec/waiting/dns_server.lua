@@ -52,6 +52,7 @@ local SOA = name "ns.example" .. name "hostmaster.example" .. u32(2026) .. u32(3
 
 -- owner -> list of { type, ttl, data }
 local zone = {
+  ["here.example"] = { { "A", 300, v4 "127.0.0.1" } },
   ["ok.example"] = { { "A", 300, v4 "192.0.2.1" }, { "A", 200, v4 "192.0.2.2" },
     { "AAAA", 300, ("\0"):rep(15) .. "\1" }, { "MX", 300, u16(20) .. name "b.example" }, { "MX", 300, u16(10) .. name "A.Example" },
     { "TXT", 300, text("v=spf1 ", "-all") }, { "TXT", 300, text "a\0b" },
