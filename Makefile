@@ -21,6 +21,12 @@ EXTRA_LIBS = $(shell pkg-config --libs libcares)
 MULTIARCH  = $(shell $(CC) -print-multiarch 2>/dev/null)
 MULTIARCH_CPATH = $(if $(MULTIARCH),/usr/lib/$(MULTIARCH)/lua/5.1/?.so;)
 IDN_LIBS   = $(shell pkg-config --libs libidn2)
+# Readiness and socket activation, where there is systemd to build with.
+SYSTEMD_LIBS := $(shell pkg-config --libs libsystemd 2>/dev/null)
+ifneq ($(SYSTEMD_LIBS),)
+ALL_CFLAGS += -DMM_HAVE_SYSTEMD
+EXTRA_LIBS += $(SYSTEMD_LIBS)
+endif
 LIBS      = $(LUA_LIBS) $(IDN_LIBS) -lcurl -lssl -lcrypto -lm -ldl -pthread $(EXTRA_LIBS)
 LINK      = -Wl,--exclude-libs,ALL -Wl,-z,relro,-z,now
 
@@ -32,7 +38,7 @@ MAIN_OBJECTS = $(COMMANDS:%=$(BUILD)/obj/%.o)
 LUA_SOURCES := $(wildcard lua/moonmilter/*.lua)
 
 PACKAGES_BUILD := gcc make pkg-config libc6-dev libluajit-5.1-dev luajit libev-dev libc-ares-dev libcurl4-openssl-dev \
-	libidn2-dev libssl-dev lua-lpeg
+	libidn2-dev libssl-dev libsystemd-dev lua-lpeg
 PACKAGES_TEST  := libmilter-dev lua-busted lua-check luarocks lua-cjson lua-filesystem lua-posix lua-socket lua-sec lua-redis \
 	miltertest redis-server redis-tools dnsmasq-base openssl python3
 
@@ -148,7 +154,7 @@ objects: $(OBJECTS) $(MAIN_OBJECTS)
 
 # In-process specs again with AddressSanitizer and UndefinedBehaviorSanitizer; Lua's memory comes from malloc then, so that
 # a use after free in the Lua row is seen too.
-ASAN_SPECS ?= spec/host spec/engine spec/script spec/examples spec/mail
+ASAN_SPECS ?= spec/host spec/engine spec/script spec/examples spec/regress spec/waiting spec/mail
 asan: packages-build packages-test
 	@$(MAKE) --no-print-directory BUILD=build/asan CFLAGS="-O1 -g -fno-omit-frame-pointer" \
 		SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined" all
@@ -167,6 +173,36 @@ valgrind: packages-build packages-test all
 			luajit -joff /usr/bin/busted --ignore-lua $$spec || exit 1; \
 	done
 
+# Every target of host/fuzz/ for so many seconds, one after the other; what is found is kept in build/fuzz, inputs that
+# reach something new in host/fuzz/corpus. One alone: make fuzz FUZZ=engine FUZZ_SECONDS=3600
+FUZZ_SECONDS ?= 60
+FUZZ ?= $(patsubst host/fuzz/fuzz_%.c,%,$(wildcard host/fuzz/fuzz_*.c))
+FUZZ_FLAGS := -std=c11 -D_GNU_SOURCE -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -Ihost -Wno-missing-prototypes
+
+.PHONY: fuzz corpus
+fuzz: packages-build
+	$(call install_packages,clang libclang-rt-14-dev)
+	@$(MAKE) --no-print-directory -s BUILD=build/fuzz CC=clang CFLAGS="-O1 -g" \
+		SANITIZE="-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined" \
+		build/fuzz/libmoonmilter.a build/fuzz/ev.o
+	@for t in $(FUZZ); do \
+		clang $(FUZZ_FLAGS) $(LUA_CFLAGS) -o build/fuzz/fuzz_$$t -no-pie host/fuzz/fuzz_$$t.c build/fuzz/ev.o build/fuzz/libmoonmilter.a \
+			$(LIBS) || exit 1; \
+		mkdir -p build/fuzz/corpus/$$t host/fuzz/corpus/$$t; \
+		printf '%s: ' $$t; \
+		build/fuzz/fuzz_$$t -max_total_time=$(FUZZ_SECONDS) -timeout=10 -print_final_stats=1 -artifact_prefix=build/fuzz/$$t- \
+			$$([ -f host/fuzz/$$t.dict ] && echo -dict=host/fuzz/$$t.dict) \
+			build/fuzz/corpus/$$t host/fuzz/corpus/$$t >build/fuzz/$$t.log 2>&1 \
+			|| { tail -40 build/fuzz/$$t.log; exit 1; }; \
+		grep -o 'number_of_executed_units: [0-9]*' build/fuzz/$$t.log; \
+	done
+
+# The new inputs that matter go into the tree.
+corpus:
+	@for t in $(FUZZ); do [ -x build/fuzz/fuzz_$$t ] && \
+		build/fuzz/fuzz_$$t -merge=1 -max_len=512 host/fuzz/corpus/$$t build/fuzz/corpus/$$t 2>/dev/null; \
+		echo "$$t: $$(ls host/fuzz/corpus/$$t | wc -l) inputs"; done
+
 # ---- install ----
 
 INCLUDEDIR = $(PREFIX)/include
@@ -177,7 +213,7 @@ DOCDIR     = $(PREFIX)/share/doc/moonmilter
 
 $(BUILD)/moonmilter.pc: Makefile
 	@mkdir -p $(@D)
-	@printf 'prefix=%s\nincludedir=%s\nlibdir=%s\n\nName: moonmilter\nDescription: host for milters written in Lua\nVersion: %s\nRequires.private: luajit libidn2\nLibs: -L$${libdir} -lmoonmilter\nLibs.private: -l:libev.a -lm -ldl -pthread %s\nCflags: -I$${includedir}\n' \
+	@printf 'prefix=%s\nincludedir=%s\nlibdir=%s\n\nName: moonmilter\nDescription: host for milters written in Lua\nVersion: %s\nRequires.private: luajit libidn2\nLibs: -L$${libdir} -lmoonmilter\nLibs.private: -l:libev.a -lcurl -lssl -lcrypto -lm -ldl -pthread %s\nCflags: -I$${includedir}\n' \
 		"$(PREFIX)" "$(INCLUDEDIR)" "$(LIBDIR)" "$(VERSION)" "$(EXTRA_LIBS)" > $@
 
 install: all $(BUILD)/moonmilter.pc

@@ -49,6 +49,15 @@
 #define MM_WRITE_TIMEOUT        60.0            /* an MTA that does not read for so long is gone */
 #define MM_DRAIN_TIMEOUT        30.0            /* from SIGTERM to closing what is left */
 
+/* Processes. Times are seconds */
+#define MM_WORKERS_MAX          64u             /* serving at a time */
+#define MM_ACTIVATED_MAX        32              /* sockets from the service manager for one listener */
+#define MM_DESCRIPTORS_SPARE    256u            /* that sessions leave to scripts, logs and reloads */
+#define MM_BEAT_EVERY           0.25            /* a worker shows that its loop turns */
+#define MM_HANG_TIMEOUT         10.0            /* a worker that shows nothing for so long is killed and replaced */
+#define MM_RELOAD_EVERY         0.5             /* between reloads by SIGHUP; a storm of signals is few reloads */
+#define MM_LOAD_TIMEOUT         60.0            /* on_load may wait for the world, not for ever */
+
 /* What scripts ask of the world outside */
 #define MM_STREAM_RECEIVE_MAX   (64u << 20)     /* bytes one receive may gather */
 #define MM_DATAGRAM_MAX         65536u          /* bytes of a UDP packet */

@@ -12,7 +12,7 @@ uint8_t *mm_buffer_reserve(struct mm_buffer *b, size_t n)
 
 	size_t wanted = b->capacity ? b->capacity : 64;
 	while (wanted - b->size < n) {
-		if (wanted > SIZE_MAX / 2) {
+		if (wanted > UINT32_MAX / 2) {
 			b->failed = true;
 			return NULL;
 		}
@@ -24,7 +24,7 @@ uint8_t *mm_buffer_reserve(struct mm_buffer *b, size_t n)
 		return NULL;
 	}
 	b->bytes = grown;
-	b->capacity = wanted;
+	b->capacity = (uint32_t)wanted;
 	return b->bytes + b->size;
 }
 

@@ -1,6 +1,7 @@
 /* buffer.h -- growable bytes with an owner.
  * A failed allocation marks the buffer failed and drops the append; the mark stays until mm_buffer_free(), so a writer
- * appends many pieces and asks once. Growth doubles; nothing shrinks but by mm_buffer_trim(). A zeroed struct is empty. */
+ * appends many pieces and asks once. Growth doubles, up to 2 GiB; nothing shrinks but by mm_buffer_trim(). A zeroed
+ * struct is empty. */
 #ifndef MM_BUFFER_H
 #define MM_BUFFER_H
 
@@ -11,7 +12,7 @@
 struct mm_buffer {
 	uint8_t *bytes;         /* owned; NULL while capacity is 0 */
 	size_t   size;          /* bytes in use */
-	size_t   capacity;      /* bytes allocated */
+	uint32_t capacity;      /* bytes allocated. Narrow, as an idle session holds ten buffers */
 	bool     failed;        /* an allocation failed since the last free */
 };
 

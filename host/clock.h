@@ -19,7 +19,7 @@ struct mm_timer {
 	union {
 		void  *align;
 		double align_double;
-		char   space[64];       /* an ev_timer; clock.c checks the size */
+		char   space[48];       /* an ev_timer; clock.c checks the size */
 	} watcher;
 	struct mm_clock *clock;         /* borrowed */
 	void           (*fire)(struct mm_timer *);

@@ -2,7 +2,9 @@
 #include "command_check.h"
 
 #include "config.h"
+#include "master.h"
 #include "moonmilter.h"
+#include "solo.h"
 
 #include <getopt.h>
 #include <stdio.h>
@@ -153,27 +155,29 @@ static void say_line(void *self, const char *line)
 int mm_command_run(int argc, char **argv)
 {
 	struct arguments a;
-	struct mm_error error;
+	struct mm_fault why = { .class = MM_FAULT_NONE };
 	int status;
 	if (!parse(argc, argv, &a, &status))
 		return status;
 	struct mm_host_options o = host_options(&a);
 	o.handle_signals = true;
+	o.guard_scripts = true;
 	if (a.scripts.count == 0 && a.listen.count == 0 && a.config_file == NULL) {
 		fprintf(stderr, "moonmilter: nothing to serve: give scripts and a socket (moonmilter -s inet:10025 scripts/), or a "
 			"configuration (-c); see moonmilter --help\n");
 		return EX_USAGE;
 	}
-	struct mm_host *host = mm_host_new(&o, &error);
-	if (host == NULL || !mm_host_start(host, &error))
-		return fail(host, &error);
+	struct mm_host *host = mm_host_bind(&o, true, &why);
+	if (host == NULL) {
+		fprintf(stderr, "moonmilter: %s\n", why.text);
+		return EX_CONFIG;
+	}
 	fprintf(stderr, "moonmilter: version %s, pid %d\n", mm_version(), (int)getpid());
-	mm_host_describe(host, say_line, stderr);
-	fprintf(stderr, "moonmilter: ready\n");
-	mm_host_run(host);
-	mm_host_free(host);
-	fprintf(stderr, "moonmilter: stopped\n");
-	return EX_OK;
+	bool is_solo = mm_host_config(host)->workers == 0;
+	status = is_solo ? mm_solo_serve(host, say_line, stderr) : mm_master_serve(host, say_line, stderr);
+	if (status == EX_OK)
+		fprintf(stderr, "moonmilter: stopped\n");
+	return status;
 }
 
 int mm_command_check(int argc, char **argv)

@@ -253,7 +253,8 @@ static bool play(struct replaying *re, struct run *run, const struct mm_replay *
 			part.number = letter == 'M' ? ++number : 0;
 		}
 		if (letter != 'O')
-			note(&part.before, &part.decided_before, &c->packet, record->replies + c->first_reply, c->reply_count);
+			note(&part.before, &part.decided_before, &c->packet, c->reply_count > 0 ? record->replies + c->first_reply : NULL,
+				c->reply_count);
 		run->count = 0;
 		bool is_for_nobody = (part.decided_after || is_refused) && strchr("AQKM", letter) == NULL;
 		if (!is_for_nobody && !(is_refused && letter != 'Q'))

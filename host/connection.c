@@ -273,6 +273,8 @@ void mm_log_outcome(struct mm_log *log, const struct mm_outcome_report *r)
 static void on_report(void *self, const struct mm_outcome_report *r)
 {
 	struct mm_connection *c = self;
+	if (!r->is_aborted)
+		mm_census_add(c->all->row->messages, 1);
 	if (c->all->logs_messages)
 		mm_log_outcome(c->all->log, r);
 }

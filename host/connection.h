@@ -4,6 +4,7 @@
 #ifndef MM_CONNECTION_H
 #define MM_CONNECTION_H
 
+#include "census.h"
 #include "engine.h"
 #include "recorder.h"
 
@@ -27,6 +28,7 @@ struct mm_connections {
 	unsigned                count;
 	struct mm_recorder     *recorder;       /* owned; NULL: nothing is recorded */
 	bool                    logs_messages;  /* one line a message */
+	struct mm_census_row   *row;            /* borrowed: where messages are counted */
 	void                  (*on_close)(void *self);  /* a connection has gone */
 	void                   *self;
 };

@@ -62,6 +62,8 @@ struct mm_host_options {
 	bool               no_sockets;          /* open no listener: bytes come through mm_session_feed() */
 	bool               drop_rights;         /* when root: become the configured user after binding, or fail */
 	bool               handle_signals;      /* SIGTERM SIGINT drain, SIGHUP reload, SIGUSR1 reopen logs; SIGPIPE ignored */
+	bool               guard_scripts;       /* end scripts that compute beyond cpu_slice and cpu_session. Takes SIGVTALRM, SIGPROF,
+	                                         * the signals of a crash, and a timer for the calling thread; one host a process */
 	struct ev_loop    *loop;                /* NULL: a loop of its own. Borrowed for the host's life */
 	const struct mm_module *modules;        /* ended by name NULL; borrowed for the host's life; NULL: none */
 	/* Gets each log line (no newline, borrowed for the call) instead of what the configuration says. */

@@ -6,7 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <unistd.h>
+
+#define FILES_WANTED 1048576            /* descriptors; more than max_sessions ever needs */
+#define STACK_WANTED (64ul << 20)       /* bytes: a gsub callback in a gsub callback … ends in an error at this size */
 
 bool mm_rights_need_a_user(char **user, struct mm_fault *why)
 {
@@ -21,6 +25,28 @@ bool mm_rights_need_a_user(char **user, struct mm_fault *why)
 	}
 	return mm_fault_set(why, MM_FAULT_CONFIG, "mail is not served as root and there is no user \"moonmilter\"; "
 		"create one (adduser --system --group moonmilter) or set user in the configuration");
+}
+
+void mm_rights_hand_over(int fd, const char *user)
+{
+	const struct passwd *p = geteuid() == 0 && user != NULL ? getpwnam(user) : NULL;
+	if (p != NULL && fchown(fd, p->pw_uid, (gid_t)-1) != 0)
+		return;                 /* SIGUSR1 will say that it cannot be opened */
+}
+
+static void raise_limit(int what, rlim_t wanted)
+{
+	struct rlimit limit;
+	if (getrlimit(what, &limit) != 0 || (limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur >= wanted))
+		return;
+	limit.rlim_cur = limit.rlim_max == RLIM_INFINITY || limit.rlim_max > wanted ? wanted : limit.rlim_max;
+	setrlimit(what, &limit);
+}
+
+void mm_rights_raise_limits(void)
+{
+	raise_limit(RLIMIT_NOFILE, FILES_WANTED);
+	raise_limit(RLIMIT_STACK, STACK_WANTED);
 }
 
 static bool become(const struct passwd *p, gid_t group, struct mm_fault *why)

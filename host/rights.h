@@ -7,6 +7,10 @@
 
 /* When running as root, fills *user (owned by the caller) with the first of "moonmilter" and "nobody" that exists. */
 bool mm_rights_need_a_user(char **user, struct mm_fault *why);
+/* While we are root: the file belongs to the user that we will become, who must be able to open it again. */
+void mm_rights_hand_over(int fd, const char *user);
+/* As many descriptors as the system lets us have, and a stack on which Lua says "stack overflow" before the kernel does. */
+void mm_rights_raise_limits(void);
 /* Becomes the user, if we are root; user may be NULL when we are not. group NULL: the user's own. Fails when the result
  * would still be root. HOME follows. No new privileges can be gained by exec afterwards. */
 bool mm_rights_drop(const char *user, const char *group, struct mm_fault *why);

@@ -6,6 +6,7 @@
 #include "script.h"
 
 #include "bind.h"
+#include "budget.h"
 #include "http.h"
 #include "lua_sources.h"
 #include "pool.h"
@@ -295,6 +296,7 @@ static int make_state(lua_State *L)
 	lua_pushboolean(L, 1);
 	lua_setfield(L, LUA_REGISTRYINDEX, "LUA_NOENV");
 	luaL_openlibs(L);
+	mm_budget_admit(L);             /* behind openlibs, which turns the compiler on */
 	mm_script_mark(L, s);
 	lua_newtable(L);
 	s->cancel_token = luaL_ref(L, LUA_REGISTRYINDEX);
@@ -315,6 +317,10 @@ static int make_state(lua_State *L)
 		lua_rawset(L, -3);
 		lua_pushcfunction(L, module->open);
 		lua_setfield(L, -2, module->name);
+	}
+	if (mm_budget_is_open()) {              /* LuaJIT's profiler is ours */
+		lua_pushnil(L);
+		lua_setfield(L, -2, "jit.profile");
 	}
 	lua_pop(L, 2);
 	make_ctx_class(L, s);
@@ -354,12 +360,35 @@ static void free_filters(struct mm_script *s)
 		free(s->macro_lists[set]);
 }
 
+static void join_all(struct mm_script *s)
+{
+	struct mm_script **all = s->settings.all;
+	if (all == NULL)
+		return;
+	s->next = *all;
+	if (s->next != NULL)
+		s->next->previous = s;
+	*all = s;
+}
+
+static void leave_all(struct mm_script *s)
+{
+	if (s->previous != NULL)
+		s->previous->next = s->next;
+	else if (s->settings.all != NULL && *s->settings.all == s)
+		*s->settings.all = s->next;
+	if (s->next != NULL)
+		s->next->previous = s->previous;
+}
+
 static void script_free(struct mm_script *s)
 {
+	leave_all(s);
 	if (s->L != NULL) {
 		mm_task_group_end(&s->timers, s, NULL, MM_CANCEL_SHUTDOWN);
 		mm_task_group_end(&s->tasks, s, NULL, MM_CANCEL_SHUTDOWN);
 		mm_holder_end(&s->holder);
+		mm_budget_dismiss(s->L);
 		lua_close(s->L);
 	}
 	mm_holder_end(&s->holder);      /* finalizers may have opened more */
@@ -432,6 +461,7 @@ struct mm_script *mm_script_new(const struct mm_script_options *o, struct mm_fau
 		return NULL;
 	}
 	free_paths(&list);
+	join_all(s);
 	return s;
 }
 
@@ -654,6 +684,11 @@ void mm_script_load(struct mm_script *s, void (*done)(void *self, bool ok, const
 	load_ended(&s->load_task, mm_script_call(&s->load_task, 2, &why), &why);
 }
 
+void mm_script_begin_serving(struct mm_script *s)
+{
+	mm_budget_prefer(s->L);
+}
+
 void mm_script_stop_loading(struct mm_script *s)
 {
 	mm_task_cancel(&s->load_task, MM_CANCEL_SHUTDOWN);
@@ -663,8 +698,9 @@ void mm_script_stop_loading(struct mm_script *s)
 
 void mm_script_retire(struct mm_script *s)
 {
-	if (s != NULL)
-		mm_task_group_close(&s->timers, "timer", MM_CANCEL_SHUTDOWN);
+	if (s == NULL)
+		return;
+	mm_task_group_close(&s->timers, "timer", MM_CANCEL_SHUTDOWN);
 }
 
 static void unload_ended(struct mm_task *t, enum mm_run run, struct mm_fault *why)
@@ -720,6 +756,7 @@ static void *session_open(void *runtime, struct mm_session *facts, void *engine)
 	mm_script_retain(s);
 	ss->facts = facts;
 	ss->engine = engine;
+	ss->began_at = mm_clock_now();
 	ss->ctx = ss->session_table = ss->message_table = ss->client_table = MM_NO_REF;
 	ss->recipients_table = ss->headers_table = ss->kept_bodies = MM_NO_REF;
 	ss->ending = MM_CANCEL_ENDED;
@@ -748,6 +785,7 @@ static void session_end_message(void *self)
 	mm_unref(L, &ss->recipients_table);
 	mm_unref(L, &ss->headers_table);
 	ss->recipients_synced = 0;
+	ss->cpu_used = 0;
 	ss->accepted_message = 0;
 	ss->skipped = 0;
 }
@@ -793,6 +831,7 @@ static void log_script_error(struct mm_script_session *ss, const char *text)
 	struct mm_script *s = ss->script;
 	struct mm_log_line line;
 	struct mm_text queue_id = mm_session_macro(ss->facts, "i");
+	mm_census_add(s->settings.row->script_errors, 1);
 	mm_log_begin(&line, s->settings.log, MM_LOG_ERROR, "script_error");
 	mm_log_string(&line, "session", ss->facts->id);
 	if (queue_id.size > 0)
@@ -1250,56 +1289,4 @@ struct mm_runtime mm_script_runtime(struct mm_script *s)
 		.end_message = session_end_message, .end_client = session_end_client, .close = session_close,
 	};
 	return (struct mm_runtime){ &ops, s };
-}
-
-/* ---- for people ---- */
-
-void mm_script_describe(const struct mm_script *s, void (*say)(void *self, const char *line), void *self)
-{
-	char line[1024];
-	for (unsigned i = 0; i < s->filter_count; i++) {
-		const struct mm_filter *f = &s->filters[i];
-		int at = snprintf(line, sizeof line, "script %s:", f->path);
-		for (int stage = 0; stage < MM_STAGE_COUNT && at < (int)sizeof line; stage++)
-			if (f->handlers[stage] != MM_NO_REF)
-				at += snprintf(line + at, sizeof line - (size_t)at, " %s", mm_stage_handler((enum mm_stage)stage));
-		for (unsigned j = 0; j < f->field_count && at < (int)sizeof line; j++)
-			at += snprintf(line + at, sizeof line - (size_t)at, " on_header.%s", f->fields[j].name);
-		say(self, line);
-	}
-	int at = snprintf(line, sizeof line, "asks the MTA for:");
-	for (int stage = MM_STAGE_connect; stage < MM_STAGE_abort && at < (int)sizeof line; stage++)
-		if (s->wanted.stages & 1u << stage)
-			at += snprintf(line + at, sizeof line - (size_t)at, " %s%s", mm_stage_name((enum mm_stage)stage),
-				s->wanted.quiet & 1u << stage ? "(no reply)" : "");
-	say(self, line);
-	for (int set = 0; set < MM_MACRO_SET_COUNT; set++) {
-		static const char *const names[] = {    /* ORDER MACRO_SET */
-#define X(name, letter, number) #name,
-			MM_MACRO_SETS(X)
-#undef X
-		};
-		if (s->macro_lists[set] == NULL)
-			continue;
-		snprintf(line, sizeof line, "macros at %s: %s", names[set], s->macro_lists[set]);
-		say(self, line);
-	}
-}
-
-unsigned long mm_script_generation(const struct mm_script *s)
-{
-	return s->settings.generation;
-}
-
-unsigned mm_script_session_count(const struct mm_script *s)
-{
-	unsigned count = 0;
-	for (const struct mm_script_session *ss = s->sessions; ss != NULL; ss = ss->next)
-		count++;
-	return count;
-}
-
-unsigned mm_script_memory(const struct mm_script *s)
-{
-	return (unsigned)lua_gc(s->L, LUA_GCCOUNT, 0);
 }

@@ -31,6 +31,8 @@ void mm_script_stop_loading(struct mm_script *);
 void mm_script_retire(struct mm_script *);
 void mm_script_retain(struct mm_script *);
 void mm_script_release(struct mm_script *);
+/* New sessions get this generation from now on, so the compiler is for it (budget.h), until it is for another. */
+void mm_script_begin_serving(struct mm_script *);
 /* What engines of new sessions get. */
 struct mm_runtime mm_script_runtime(struct mm_script *);
 
@@ -38,7 +40,12 @@ struct mm_runtime mm_script_runtime(struct mm_script *);
 void mm_script_describe(const struct mm_script *, void (*say)(void *self, const char *line), void *self);
 unsigned long mm_script_generation(const struct mm_script *);
 unsigned mm_script_session_count(const struct mm_script *);
-/* Kilobytes the Lua state uses. */
-unsigned mm_script_memory(const struct mm_script *);
+/* Bytes the Lua state uses. */
+uint64_t mm_script_bytes(const struct mm_script *);
+/* The next of settings.all; NULL: none. */
+struct mm_script *mm_script_next(const struct mm_script *);
+/* For people: a line about the generation; a line a session, and indented below it where a waiting one stands. */
+void mm_script_list(const struct mm_script *, void (*say)(void *self, const char *line), void *self);
+void mm_script_list_sessions(const struct mm_script *, void (*say)(void *self, const char *line), void *self);
 
 #endif

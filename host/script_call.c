@@ -1,5 +1,7 @@
 #include "script_call.h"
 
+#include "budget.h"
+
 #include <lauxlib.h>
 #include <lua.h>
 
@@ -32,7 +34,9 @@ static void explain(struct mm_task *t, int status, struct mm_fault *why)
 	lua_pushcfunction(L, describe_error);
 	lua_pushlightuserdata(L, t->co);
 	lua_pushlightuserdata(L, why);
+	struct mm_task *ran = mm_budget_begin(t);       /* __tostring is the script's, too */
 	lua_pcall(L, 2, 0, 0);          /* when even this fails, the sentence above has to do */
+	mm_budget_end(ran);
 	lua_settop(L, top);
 }
 
@@ -41,7 +45,9 @@ enum mm_run mm_script_call(struct mm_task *t, int argument_count, struct mm_faul
 	struct mm_script *s = t->script;
 	struct mm_task *before = s->current;
 	s->current = t;
+	struct mm_task *ran = mm_budget_begin(t);
 	int status = lua_resume(t->co, argument_count);
+	mm_budget_end(ran);
 	s->current = before;
 
 	if (status != LUA_YIELD)

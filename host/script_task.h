@@ -8,6 +8,7 @@
 #define MM_SCRIPT_TASK_H
 
 #include "bounds.h"
+#include "census.h"
 #include "clock.h"
 #include "engine.h"
 #include "holding.h"
@@ -101,10 +102,13 @@ struct mm_script_settings {
 	enum mm_verdict_kind on_error;          /* tempfail, accept or reject */
 	bool              lockstep;             /* answer every header event */
 	unsigned long     generation;
+	struct mm_census_row *row;              /* borrowed: where errors are counted, and what runs is noted */
+	struct mm_script **all;                 /* borrowed: list that the generation is in as long as it is in memory; or NULL */
 };
 
 struct mm_script {
 	struct lua_State *L;                    /* owned */
+	struct mm_script *next, *previous;      /* of settings.all */
 	struct mm_script_settings settings;
 	unsigned          references;           /* sessions and the worker */
 	struct mm_filter *filters;              /* owned, in the order they run */
@@ -154,6 +158,8 @@ struct mm_script_session {
 	struct mm_session        *facts;        /* borrowed from the engine */
 	struct mm_engine         *engine;       /* borrowed */
 	struct mm_script_session *next, *previous;
+	double                    began_at;     /* mm_clock_now() */
+	double                    cpu_used;     /* seconds, since the message before ended; budget.c */
 	struct mm_task            task;
 	struct mm_timer           alarm;        /* deadline and progress, while a handler waits */
 	double                    deadline_at;  /* mm_clock_now(); 0: not set for this event */
@@ -174,20 +180,20 @@ struct mm_script_session {
 
 	struct mm_event           event;        /* being handled */
 	bool                      has_event;
+	bool                      has_verdict;  /* verdict is set */
 	unsigned                  filter_at;    /* filter whose handler runs or runs next */
 	struct mm_edit_mark       mark;         /* edits asked for before a recipient's or an unknown command's handlers */
 	struct mm_verdict         verdict;      /* said by a verdict method */
-	bool                      has_verdict;
 	uint64_t                  accepted_client;      /* filters that are done with the client */
 	uint64_t                  accepted_message;     /* filters that are done with the message */
 	uint64_t                  skipped;              /* filters that want no more of this kind of event */
 	enum mm_stage             skipped_stage;
+	enum mm_cancel            ending;       /* what its tasks will be told when they are ended */
 
 	struct mm_holder          message_holder;       /* sockets and requests that end with the message */
 	struct mm_holder          client_holder;        /* and with the client */
 	struct mm_task_group      message_tasks;
 	struct mm_task_group      client_tasks;
-	enum mm_cancel            ending;       /* what its tasks will be told when they are ended */
 };
 
 /* ---- coroutines ---- */

@@ -16,7 +16,7 @@ struct mm_watch {
 	union {
 		void  *align;
 		double align_double;
-		char   space[64];       /* an ev_io; watch.c checks the size */
+		char   space[48];       /* an ev_io; watch.c checks the size */
 	} watcher;
 	struct mm_clock *clock;         /* borrowed: names the loop */
 	/* ready: mm_readiness bits. A hang-up or an error on the descriptor counts as everything that was watched for. */

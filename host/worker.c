@@ -9,7 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define SWEEP_EVERY 2.0         /* seconds between looks for connections whose time is over */
+#define SWEEP_EVERY         2.0         /* seconds between looks for connections whose time is over */
+#define REFUSALS_SAID_EVERY 10.0        /* seconds between log lines about peers that may not connect */
 
 struct watch {
 	struct mm_worker   *worker;     /* borrowed */
@@ -18,9 +19,20 @@ struct watch {
 	struct watch       *next;
 };
 
+/* Who may connect. */
+struct allowed {
+	const struct mm_network *networks;      /* borrowed */
+	size_t                   count;
+	double                   said_at;       /* a refusal was logged; mm_clock_now() */
+	unsigned long            unsaid;        /* refusals since */
+};
+
 struct mm_worker {
 	struct mm_worker_options options;
+	struct mm_worker_limits  limits;
+	struct allowed          *allowed;       /* owned, one a milter */
 	struct mm_clock          clock;
+	struct mm_script        *scripts;       /* list of all in memory, linked by themselves */
 	struct mm_dns           *dns;           /* owned: outlives every generation */
 	struct mm_children       children;      /* likewise */
 	struct mm_connections    connections;
@@ -33,6 +45,7 @@ struct mm_worker {
 	struct watch            *watches;       /* owned list */
 	bool                     is_full;
 	bool                     is_draining;
+	bool                     is_retiring;   /* has asked for a successor */
 	ev_timer                 sweep;
 };
 
@@ -41,7 +54,7 @@ static struct ev_loop *loop_of(const struct mm_worker *w)
 	return w->options.loop;
 }
 
-/* ---- full, and room again ---- */
+/* ---- full, and room again; who may come in ---- */
 
 static void pause_all(struct mm_worker *w)
 {
@@ -49,15 +62,24 @@ static void pause_all(struct mm_worker *w)
 		mm_acceptor_pause(watch->acceptor);
 }
 
+static void count_sessions(const struct mm_worker *w)
+{
+	mm_census_set(w->options.row->sessions, w->connections.count);
+	mm_census_set(w->options.row->sessions_begun, w->connections.engines.sessions_begun);
+}
+
 static void on_connection_closed(void *self)
 {
 	struct mm_worker *w = self;
+	count_sessions(w);
 	if (w->is_draining) {
 		if (w->connections.count == 0 && w->options.drained != NULL)
 			w->options.drained(w->options.self);
 		return;
 	}
-	if (!w->is_full || w->connections.count >= w->options.max_sessions)
+	for (struct watch *watch = w->watches; watch != NULL; watch = watch->next)
+		mm_acceptor_look(watch->acceptor);
+	if (!w->is_full || w->connections.count >= w->limits.max_sessions)
 		return;
 	w->is_full = false;
 	mm_log_say(w->options.log, MM_LOG_INFO, "sessions", "room again: connections are accepted");
@@ -65,20 +87,71 @@ static void on_connection_closed(void *self)
 		mm_acceptor_resume(watch->acceptor);
 }
 
-static void take_connection(void *self, int fd, const char *peer)
+static void look_at_limits(struct mm_worker *w)
+{
+	if (w->connections.count >= w->limits.max_sessions && !w->is_full) {
+		w->is_full = true;
+		mm_log_say(w->options.log, MM_LOG_WARN, "sessions", "%u sessions are open (max_sessions): further MTAs wait in the "
+			"kernel's queue until one ends", w->connections.count);
+		pause_all(w);
+	}
+	if (w->limits.recycle_sessions > 0 && w->connections.engines.sessions_begun >= w->limits.recycle_sessions)
+		mm_worker_retire(w, "recycle_sessions is reached");
+}
+
+/* A scanner on the network must not fill the log. */
+static void log_refusal(struct mm_worker *w, struct allowed *a, const struct mm_peer *peer)
+{
+	double now = mm_clock_now();
+	if (a->said_at != 0 && now - a->said_at < REFUSALS_SAID_EVERY) {
+		a->unsaid++;
+		return;
+	}
+	struct mm_log_line line;
+	mm_log_begin(&line, w->options.log, MM_LOG_WARN, "refused");
+	mm_log_string(&line, "mta", peer->text);
+	mm_log_string(&line, "text", "may not connect; add it to allow if it is an MTA of yours");
+	if (a->unsaid > 0)
+		mm_log_number(&line, "unsaid", (long long)a->unsaid);
+	mm_log_end(&line);
+	a->said_at = now;
+	a->unsaid = 0;
+}
+
+static bool is_allowed(const struct allowed *a, const struct mm_peer *peer)
+{
+	if (peer == NULL || a->count == 0 || peer->is_loopback)
+		return true;
+	for (size_t i = 0; i < a->count; i++)
+		if (mm_network_contains(&a->networks[i], peer->address, peer->size))
+			return true;
+	return false;
+}
+
+static bool is_my_turn(void *self)
+{
+	const struct watch *watch = self;
+	const struct mm_worker_options *o = &watch->worker->options;
+	return o->census == NULL || mm_census_is_my_turn(o->census, o->row);
+}
+
+static void take_connection(void *self, int fd, const struct mm_peer *peer)
 {
 	struct watch *watch = self;
 	struct mm_worker *w = watch->worker;
-	if (!mm_connection_open(&w->connections, fd, peer, mm_script_runtime(w->current[watch->milter]))) {
+	struct allowed *a = &w->allowed[watch->milter];
+	if (!is_allowed(a, peer)) {
+		close(fd);
+		log_refusal(w, a, peer);
+		return;
+	}
+	if (!mm_connection_open(&w->connections, fd, peer != NULL ? peer->text : NULL,
+	                        mm_script_runtime(w->current[watch->milter]))) {
 		mm_log_say(w->options.log, MM_LOG_ERROR, "sessions", "out of memory for a new session");
 		return;
 	}
-	if (w->connections.count < w->options.max_sessions || w->is_full)
-		return;
-	w->is_full = true;
-	mm_log_say(w->options.log, MM_LOG_WARN, "sessions", "%u sessions are open (max_sessions): further MTAs wait in the kernel's "
-		"queue until one ends", w->connections.count);
-	pause_all(w);
+	count_sessions(w);
+	look_at_limits(w);
 }
 
 static void accept_trouble(void *self, const char *what, int error)
@@ -101,27 +174,34 @@ struct mm_worker *mm_worker_new(const struct mm_worker_options *o, struct mm_fau
 {
 	static const struct mm_dns_settings dns = { .timeout = MM_DNS_TIMEOUT, .cache_max = MM_DNS_CACHE_MAX };
 	struct mm_worker *w = calloc(1, sizeof *w);
-	if (w == NULL || !mm_connections_init(&w->connections, o->loop, o->log)) {
+	if (w != NULL)
+		w->allowed = calloc(o->milter_count, sizeof *w->allowed);
+	if (w == NULL || w->allowed == NULL || !mm_connections_init(&w->connections, o->loop, o->log)) {
+		if (w != NULL)
+			free(w->allowed);
 		free(w);
 		mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for a worker");
 		return NULL;
 	}
 	if (o->record != NULL && (w->connections.recorder = mm_recorder_new(o->record, o->log, why)) == NULL) {
 		mm_connections_free(&w->connections);
+		free(w->allowed);
 		free(w);
 		return NULL;
 	}
 	w->options = *o;
 	w->options.record = NULL;
 	w->clock.loop = o->loop;
+	w->limits.max_sessions = ~0u;
+	w->connections.row = o->row;
 	mm_children_init(&w->children, &w->clock);
 	w->dns = mm_dns_new(&w->clock, &dns, why);
 	if (w->dns == NULL) {
 		mm_connections_free(&w->connections);
+		free(w->allowed);
 		free(w);
 		return NULL;
 	}
-	w->connections.times = o->times;
 	w->connections.on_close = on_connection_closed;
 	w->connections.self = w;
 	snprintf(w->connections.engines.id_prefix, sizeof w->connections.engines.id_prefix, "%08llx",
@@ -154,17 +234,13 @@ void mm_worker_free(struct mm_worker *w)
 		return;
 	ev_ref(loop_of(w));
 	ev_timer_stop(loop_of(w), &w->sweep);
-	while (w->watches != NULL) {
-		struct watch *watch = w->watches;
-		w->watches = watch->next;
-		mm_acceptor_free(watch->acceptor);
-		free(watch);
-	}
+	mm_worker_unwatch(w);
 	mm_connections_free(&w->connections);
 	mm_worker_discard(w);
 	release_all(w, &w->current);
 	mm_dns_free(w->dns);
 	mm_children_end(&w->children);
+	free(w->allowed);
 	free(w);
 }
 
@@ -221,6 +297,7 @@ void mm_worker_prepare(struct mm_worker *w, const struct mm_script_options *opti
 		o.settings.dns = w->dns;
 		o.settings.children = &w->children;
 		o.settings.log = w->options.log;
+		o.settings.all = &w->scripts;
 		w->prepared[i] = mm_script_new(&o, &why);
 		if (w->prepared[i] == NULL) {
 			finish_preparing(w, false, &why);
@@ -243,6 +320,7 @@ void mm_worker_commit(struct mm_worker *w)
 	release_all(w, &w->current);    /* sessions hold on to theirs */
 	w->current = w->prepared;
 	w->prepared = NULL;
+	mm_script_begin_serving(w->current[0]);
 }
 
 void mm_worker_discard(struct mm_worker *w)
@@ -269,7 +347,7 @@ bool mm_worker_watch(struct mm_worker *w, unsigned milter, int fd, struct mm_fau
 {
 	struct watch *watch = calloc(1, sizeof *watch);
 	if (watch != NULL) {
-		struct mm_acceptor_owner owner = { watch, take_connection, accept_trouble };
+		struct mm_acceptor_owner owner = { watch, is_my_turn, take_connection, accept_trouble };
 		watch->worker = w;
 		watch->milter = milter;
 		watch->acceptor = mm_acceptor_new(w->options.loop, fd, owner);
@@ -281,6 +359,37 @@ bool mm_worker_watch(struct mm_worker *w, unsigned milter, int fd, struct mm_fau
 	watch->next = w->watches;
 	w->watches = watch;
 	return true;
+}
+
+void mm_worker_unwatch(struct mm_worker *w)
+{
+	while (w->watches != NULL) {
+		struct watch *watch = w->watches;
+		w->watches = watch->next;
+		mm_acceptor_free(watch->acceptor);
+		free(watch);
+	}
+}
+
+void mm_worker_tune(struct mm_worker *w, const struct mm_worker_limits *limits)
+{
+	w->limits = *limits;
+	w->connections.times = limits->times;
+}
+
+void mm_worker_allow(struct mm_worker *w, unsigned milter, const struct mm_network *networks, size_t count)
+{
+	w->allowed[milter].networks = networks;
+	w->allowed[milter].count = count;
+}
+
+void mm_worker_retire(struct mm_worker *w, const char *why)
+{
+	if (w->is_retiring || w->is_draining)
+		return;
+	w->is_retiring = true;
+	if (w->options.retire != NULL)
+		w->options.retire(w->options.self, why);
 }
 
 void mm_worker_drain(struct mm_worker *w)
@@ -300,6 +409,39 @@ void mm_worker_shut_down(struct mm_worker *w)
 unsigned mm_worker_session_count(const struct mm_worker *w)
 {
 	return w->connections.count;
+}
+
+uint64_t mm_worker_lua_bytes(const struct mm_worker *w)
+{
+	uint64_t bytes = 0;
+	for (const struct mm_script *s = w->scripts; s != NULL; s = mm_script_next(s))
+		bytes += mm_script_bytes(s);
+	return bytes;
+}
+
+unsigned mm_worker_older_sessions(const struct mm_worker *w)
+{
+	unsigned count = 0;
+	for (const struct mm_script *s = w->scripts; s != NULL; s = mm_script_next(s)) {
+		bool is_current = false;
+		for (unsigned i = 0; i < w->options.milter_count; i++)
+			is_current |= s == mm_worker_script(w, i) || s == mm_worker_prepared(w, i);
+		if (!is_current)
+			count += mm_script_session_count(s);
+	}
+	return count;
+}
+
+void mm_worker_list_sessions(const struct mm_worker *w, void (*say)(void *self, const char *line), void *self)
+{
+	for (const struct mm_script *s = w->scripts; s != NULL; s = mm_script_next(s))
+		mm_script_list_sessions(s, say, self);
+}
+
+void mm_worker_list_generations(const struct mm_worker *w, void (*say)(void *self, const char *line), void *self)
+{
+	for (const struct mm_script *s = w->scripts; s != NULL; s = mm_script_next(s))
+		mm_script_list(s, say, self);
 }
 
 struct mm_engine_shared *mm_worker_engines(struct mm_worker *w)

@@ -37,7 +37,7 @@ function body.check_options(options)
     if known_options[name] ~= type(value) then
       return ("option %s = %s; %s"):format(tostring(name), tostring(value),
         known_options[name] and "expected a " .. known_options[name] or "there is no such option")
-    elseif known_options[name] == "number" and not (value >= 0) then
+    elseif known_options[name] == "number" and (value < 0 or value ~= value) then
       return ("option %s = %s; bytes, 0 or more"):format(name, tostring(value))
     end
   end

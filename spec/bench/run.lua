@@ -50,7 +50,7 @@ local WORKLOADS = {
   { name = "every handler, 1 message a connection", script = "every_handler", work = "every_handler",
     steps = STEPS_EVERY, load = "--edits 1 --messages-per-connection 1", targets = { libmilter = 1 / 2 } },
   { name = "new body of 64 KB", script = "replace_body_64k", work = "rcpt_eom body=65536", steps = 0x10077f,
-    body = 65536, others = true, load = "", targets = {} },
+    body = 65536, load = "", targets = {} },
   { name = "new body of 5 MB", script = "replace_body_5m", work = "rcpt_eom body=5242880", steps = 0x10077f,
     body = 5242880, load = "--connections 4", targets = {} },
   { name = "on_body of 5 MB", script = "read_body", work = "every_handler", steps = STEPS_EVERY,
@@ -117,9 +117,11 @@ local function new_socket()
   return { spec = "unix:" .. path, plain = path, path = path }
 end
 
+--- Each subject is a process group of its own, so that what it starts ends with it.
 local function start(words, log)
   local pid = unistd.fork()
   if pid ~= 0 then return pid end
+  unistd.setpid("p", 0, 0)
   local fd = fcntl.open(log, fcntl.O_WRONLY + fcntl.O_CREAT + fcntl.O_APPEND, tonumber("644", 8))
   unistd.dup2(fd, 1)
   unistd.dup2(fd, 2)
@@ -130,12 +132,12 @@ end
 
 --- libmilter takes its time to stop, and a thread that sleeps takes all of it; so only a host is asked kindly.
 local function stop(subject)
-  signal.kill(subject.pid, subject.is_host and signal.SIGTERM or signal.SIGKILL)
-  for _ = 1, 100 do
+  signal.kill(subject.pid, signal.SIGTERM)
+  for _ = 1, subject.is_host and 100 or 0 do
     if wait.wait(subject.pid, wait.WNOHANG) == subject.pid then return end
     sleep(0.05)
   end
-  signal.kill(subject.pid, signal.SIGKILL)
+  signal.kill(-subject.pid, signal.SIGKILL)
   wait.wait(subject.pid)
 end
 

@@ -247,8 +247,8 @@ describe("a wrong value", function()
     { "user = 1000", "user: 1000 does not fit; write a name in quotes" },
     { 'user = ""', 'user: "" does not fit; write a name in quotes' },
     { 'user = "a\\0b"', 'user: "a\\x00b" does not fit; write a name in quotes' },
-    { 'body_max = "64Q"', 'body_max: "64Q" does not fit; write bytes from 1K to 64G: a number, or "64M" with K, M or G' },
-    { "body_max = 100", 'body_max: 100 does not fit; write bytes from 1K to 64G: a number, or "64M" with K, M or G' },
+    { 'body_max = "64Q"', 'body_max: "64Q" does not fit; write bytes from 1K to 1G: a number, or "64M" with K, M or G' },
+    { "body_max = 100", 'body_max: 100 does not fit; write bytes from 1K to 1G: a number, or "64M" with K, M or G' },
     { "settings = 1", "settings: 1 does not fit; write a table of strings, numbers, booleans and tables: { threshold = 5 }" },
     { "listen = 10025", 'listen: 10025 does not fit; write a listener or a list of them: "unix:/run/moonmilter/milter.sock", '
       .. '"inet:10025", "inet:10025@192.0.2.7"' },
@@ -598,7 +598,7 @@ describe("the description of all keys", function()
     local description = described()
     assert.truthy(description:find('\n-- What the message gets when a script fails; accept lets unfiltered mail pass.\n'
       .. '-- "tempfail", "accept" or "reject"; also in milter.NAME.\n-- on_error = "tempfail"\n', 1, true))
-    assert.truthy(description:find('-- bytes from 1K to 64G: a number, or "64M" with K, M or G.\n-- body_max = "256M"\n', 1, true))
+    assert.truthy(description:find('-- bytes from 1K to 1G: a number, or "64M" with K, M or G.\n-- body_max = "256M"\n', 1, true))
     assert.is_nil(description:match "[^\n]*  \n")
   end)
 end)

@@ -36,9 +36,25 @@ local function options_for(path, kind)
   return options
 end
 
+-- Those that ask somebody else, and have no world here, meet real servers in spec/examples; without any they only log that
+-- nobody answers.
+local function asks_outside(path)
+  for line in io.lines(path) do
+    local module = line:match 'require "moonmilter%.(%w+)"'
+    if module and ("dns http process redis socket"):find(module, 1, true) then
+      return "asks the outside world through moonmilter." .. module
+    end
+  end
+end
+
 for _, path in ipairs(examples) do
   describe(path, function()
     it("does the same to every message, whatever happened before", function()
+      local missing = not WORLD[path] and asks_outside(path)
+      if missing then
+        pending(missing)
+        return
+      end
       for _, kind in ipairs { "postfix", "sendmail" } do
         local first
         testing.explore(options_for(path, kind), function(mta)

@@ -187,9 +187,10 @@ describe("process.run", function()
         milter.sleep(0.1)
       end
     ]]
+    collectgarbage() -- what earlier specs have left open
     local before = support.descriptors()
     mta:mail()
-    assert.equal(before, support.descriptors())
+    assert.is_true(support.descriptors() <= before)
     local list = io.popen "ps -o stat= --ppid $PPID | grep -c Z"
     assert.equal("0", list:read "*l")
     list:close()

@@ -70,7 +70,7 @@ describe("moonmilter.timer", function()
     ]]
     turn(0.3)
     local list = notes()
-    assert.is_true(#list >= 6 and #list <= 14, #list .. " calls")
+    assert.is_true(#list >= 3 and #list <= 14, #list .. " calls")
     for _, line in ipairs(list) do
       assert.is_true(line == "1" or line:find("the first one fails", 1, true) ~= nil, line)
     end
@@ -103,7 +103,7 @@ describe("moonmilter.timer", function()
   it("stops when the next generation takes over; what runs may finish", function()
     serve [[
       timer.every(0.01, function() milter.log.info("old") end)
-      timer.at(0.02, function() milter.sleep(0.1) milter.log.info("finished") end)
+      timer.at(0.02, function() milter.sleep(0.5) milter.log.info("finished") end)
       function on_mail(ctx) end
     ]]
     local mta = fake_mta.start { host = host } -- keeps the old generation
@@ -111,7 +111,7 @@ describe("moonmilter.timer", function()
     host:write("10-a.lua", HEAD .. "")
     assert.equal(2, host:reload())
     local before = #notes()
-    turn(0.15)
+    turn(0.7)
     local list = notes()
     assert.equal(before + 1, #list)
     assert.equal("finished", list[#list])

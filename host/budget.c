@@ -1,0 +1,348 @@
+/* budget.c -- see budget.h.
+ *
+ * (a) The timer ticks while slices run and stops by itself when a tick finds none, so a resume costs no system call: it
+ *     counts a sequence number up, and ticks that see the same number see the same slice. CPU time is charged a tick at a
+ *     time to the session that runs then; short slices are charged by chance and right on average.
+ * (b) lua_sethook() may be called from a signal handler, as LuaJIT's own lua does for SIGINT. It does not reach compiled
+ *     code. SIGPROF is LuaJIT's profiler tick: in traces recorded with the profiler on it leaves the compiled code, and the
+ *     interpreter then meets the hook. The profiler's own interval is so long that it stays quiet. SIGPROF without a running
+ *     profiler would end the process, therefore it is ignored before and after.
+ * (c) The hook stays until the outermost resume has returned. A hook that takes itself off after one error is swallowed by
+ *     `while true do pcall(f) end`. A script that sets a hook of its own takes ours off; the next tick sets it again.
+ * (d) All of this runs on the loop's thread: the timer is aimed at it, so threads of libraries never see the signal. */
+#include "budget.h"
+
+#include <lauxlib.h>
+#include <lua.h>
+#include <luajit.h>
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifndef sigev_notify_thread_id
+#define sigev_notify_thread_id _sigev_un._tid
+#endif
+
+#define TICK_NS        20000000L        /* between looks at a running slice */
+#define BLOCKED_AFTER  0.1              /* seconds of wall time in one slice that are worth a line */
+#define BLOCKED_EVERY  1.0              /* seconds between two such lines */
+#define CRASH_STACK    (64u << 10)      /* bytes for the handler of a crash: the stack may be what overflowed */
+
+static struct {
+	bool                    is_open;
+	struct mm_budget_limits limits;
+	struct mm_census_row   *row;            /* borrowed */
+	struct mm_log          *log;            /* borrowed */
+	timer_t                 timer;
+	lua_State              *preferred;      /* borrowed; NULL: none */
+
+	/* shared with signal handlers of the same thread */
+	struct mm_task *volatile running;       /* NULL: no Lua runs */
+	volatile unsigned long  sequence;       /* of slices */
+	volatile sig_atomic_t   is_ticking;
+	volatile sig_atomic_t   is_struck;      /* the hook is set */
+	volatile sig_atomic_t   is_over;        /* and ends the slice */
+	volatile sig_atomic_t   shall_report;   /* and logs where the slice is */
+	volatile sig_atomic_t   has_place;
+
+	/* of ticks only */
+	unsigned long           tick_sequence;
+	double                  tick_cpu;       /* at the last tick; 0: the first since a rest */
+	double                  slice_cpu, slice_wall;          /* at the slice's first tick */
+	const char             *over_text;      /* static */
+	bool                    has_reported;
+	double                  reported_at;
+} budget;
+
+static const char slice_text[] = "cpu_slice: computed for %.1f s of CPU time without waiting; an endless loop? Else do it in pieces with "
+	"a wait in between, or raise cpu_slice";
+static const char session_text[] = "cpu_session: the handlers of this message have computed for %.1f s of CPU time in all; do less, or "
+	"raise cpu_session";
+
+/* ---- what runs, for whoever finds us dead ---- */
+
+static void copy_text(char *to, size_t size, const char *from, size_t n)
+{
+	if (n > size - 1)
+		n = size - 1;
+	memcpy(to, from, n);
+	to[n] = '\0';
+}
+
+/* From signal handlers: memory is read that nobody changes while Lua runs, and nothing is allocated. */
+static void note_place(const struct mm_task *t)
+{
+	struct mm_whereabouts *place = &budget.row->place;
+	const struct mm_script_session *ss = t->session;
+	const char *handler = "load", *script = t->script->settings.milter_name;
+	struct mm_text queue_id = { "", 0 };
+	place->session[0] = '\0';
+	if (ss != NULL && ss->has_event && ss->filter_at < t->script->filter_count) {
+		handler = mm_stage_handler(ss->event.stage);
+		script = t->script->filters[ss->filter_at].path;
+		queue_id = mm_session_macro(ss->facts, "i");
+		copy_text(place->session, sizeof place->session, ss->facts->id, strlen(ss->facts->id));
+	}
+	copy_text(place->queue_id, sizeof place->queue_id, queue_id.bytes, queue_id.size);
+	copy_text(place->handler, sizeof place->handler, handler, strlen(handler));
+	copy_text(place->script, sizeof place->script, script, strlen(script));
+	mm_census_set(place->is_set, 1);
+	budget.has_place = 1;
+}
+
+static void on_crash(int number)
+{
+	if (budget.running != NULL)
+		note_place(budget.running);
+	signal(number, SIG_DFL);
+	raise(number);
+}
+
+/* ---- the hook ---- */
+
+static void report(lua_State *L)
+{
+	struct mm_log_line line;
+	const struct mm_task *t = budget.running;
+	const struct mm_script_session *ss = t->session;
+	luaL_traceback(L, L, NULL, 0);
+	mm_log_begin(&line, budget.log, MM_LOG_WARN, "loop_blocked");
+	if (ss != NULL) {
+		struct mm_text queue_id = mm_session_macro(ss->facts, "i");
+		mm_log_string(&line, "session", ss->facts->id);
+		if (queue_id.size > 0)
+			mm_log_text(&line, "queue_id", queue_id);
+		if (ss->has_event)
+			mm_log_string(&line, "handler", mm_stage_handler(ss->event.stage));
+	}
+	mm_log_seconds(&line, "seconds", mm_clock_now() - budget.slice_wall);
+	mm_log_string(&line, "text", "nobody else was served meanwhile");
+	mm_log_string(&line, "where", lua_tostring(L, -1));
+	mm_log_end(&line);
+	lua_pop(L, 1);
+}
+
+static void on_hook(lua_State *L, lua_Debug *where)
+{
+	(void)where;
+	if (budget.running == NULL) {           /* a hook of a slice that is over: cannot be, and must not hurt */
+		lua_sethook(L, NULL, 0, 0);
+		return;
+	}
+	if (budget.shall_report) {
+		budget.shall_report = 0;
+		report(L);
+	}
+	if (budget.is_over)
+		luaL_error(L, budget.over_text, budget.over_text == slice_text ? budget.limits.slice : budget.limits.session);
+	lua_sethook(L, NULL, 0, 0);
+	budget.is_struck = 0;
+}
+
+static void strike(lua_State *L)
+{
+	budget.is_struck = 1;
+	lua_sethook(L, on_hook, LUA_MASKCOUNT, 1);
+	if (L == budget.preferred)
+		raise(SIGPROF);
+}
+
+/* ---- ticks ---- */
+
+static void set_timer(long ns)
+{
+	struct itimerspec when = { .it_interval.tv_nsec = ns, .it_value.tv_nsec = ns };
+	timer_settime(budget.timer, 0, &when, NULL);
+}
+
+static double limit_of(const struct mm_task *t)
+{
+	/* loading a list takes longer than looking something up in it */
+	bool is_handler = t->session != NULL;
+	return is_handler || budget.limits.session < budget.limits.slice ? budget.limits.slice : budget.limits.session;
+}
+
+static void judge(struct mm_task *t, double cpu)
+{
+	struct mm_script_session *ss = t->session;
+	if (ss != NULL && budget.tick_cpu != 0)
+		ss->cpu_used += cpu - budget.tick_cpu;
+	if (cpu - budget.slice_cpu >= limit_of(t))
+		budget.over_text = slice_text;
+	else if (ss != NULL && ss->cpu_used >= budget.limits.session)
+		budget.over_text = session_text;
+	else
+		return;
+	budget.is_over = 1;
+}
+
+static void look_at_slice(struct mm_task *t)
+{
+	double cpu = mm_clock_cpu();
+	if (budget.tick_sequence != budget.sequence) {
+		budget.tick_sequence = budget.sequence;
+		budget.slice_cpu = cpu;
+		budget.slice_wall = mm_clock_now();
+		budget.has_reported = false;
+	} else if (!budget.has_place) {
+		note_place(t);
+	}
+	judge(t, cpu);
+	budget.tick_cpu = cpu;
+	double now = mm_clock_now();
+	if (!budget.has_reported && now - budget.slice_wall >= BLOCKED_AFTER) {
+		budget.has_reported = true;
+		budget.shall_report = now - budget.reported_at >= BLOCKED_EVERY;
+		if (budget.shall_report)
+			budget.reported_at = now;
+	}
+	if (budget.is_over || budget.shall_report)
+		strike(t->script->L);
+}
+
+static void on_tick(int number)
+{
+	int saved = errno;
+	struct mm_task *t = budget.running;
+	(void)number;
+	if (t != NULL) {
+		look_at_slice(t);
+	} else {
+		set_timer(0);
+		budget.is_ticking = 0;
+		budget.tick_cpu = 0;
+	}
+	errno = saved;
+}
+
+/* ---- around a resume ---- */
+
+struct mm_task *mm_budget_begin(struct mm_task *t)
+{
+	struct mm_task *before = budget.running;
+	if (!budget.is_open)
+		return NULL;
+	if (before == NULL)
+		budget.sequence++;
+	budget.running = t;
+	if (!budget.is_ticking) {
+		budget.is_ticking = 1;
+		set_timer(TICK_NS);
+	}
+	return before;
+}
+
+static void end_slice(lua_State *L)
+{
+	if (budget.is_struck)
+		lua_sethook(L, NULL, 0, 0);
+	budget.is_struck = budget.is_over = budget.shall_report = 0;
+	if (budget.has_place) {
+		mm_census_set(budget.row->place.is_set, 0);
+		budget.has_place = 0;
+	}
+}
+
+void mm_budget_end(struct mm_task *before)
+{
+	if (!budget.is_open)
+		return;
+	struct mm_task *t = budget.running;
+	budget.running = before;                /* first: from here on no tick sets the hook */
+	if (before == NULL && (budget.is_struck || budget.has_place))
+		end_slice(t->script->L);
+}
+
+/* ---- Lua states ---- */
+
+static void on_profile(void *data, lua_State *L, int samples, int vm_state)
+{
+	(void)data;
+	(void)L;
+	(void)samples;
+	(void)vm_state;
+}
+
+void mm_budget_admit(lua_State *L)
+{
+	if (budget.is_open)
+		luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF);
+}
+
+void mm_budget_dismiss(lua_State *L)
+{
+	if (budget.preferred != L)
+		return;
+	luaJIT_profile_stop(L);
+	budget.preferred = NULL;
+	luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF);
+	luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_FLUSH);
+}
+
+void mm_budget_prefer(lua_State *L)
+{
+	if (!budget.is_open || budget.preferred == L)
+		return;
+	if (budget.preferred != NULL)
+		mm_budget_dismiss(budget.preferred);
+	luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_ON);
+	luaJIT_profile_start(L, "li1000000", on_profile, NULL);
+	budget.preferred = L;
+}
+
+/* ---- open, close ---- */
+
+static void take_signals(void)
+{
+	static const int crashes[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT };
+	static char stack[CRASH_STACK];
+	stack_t alternate = { .ss_sp = stack, .ss_size = sizeof stack };
+	struct sigaction tick = { .sa_handler = on_tick, .sa_flags = SA_RESTART };
+	struct sigaction crash = { .sa_handler = on_crash, .sa_flags = SA_ONSTACK | SA_NODEFER };
+	sigaltstack(&alternate, NULL);
+	sigaction(SIGVTALRM, &tick, NULL);
+	for (size_t i = 0; i < sizeof crashes / sizeof *crashes; i++)
+		sigaction(crashes[i], &crash, NULL);
+	signal(SIGPROF, SIG_IGN);
+}
+
+bool mm_budget_open(const struct mm_budget_limits *limits, struct mm_census_row *row, struct mm_log *log, struct mm_fault *why)
+{
+	struct sigevent event = { .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGVTALRM };
+	if (budget.is_open)
+		return mm_fault_set(why, MM_FAULT_CONFIG, "CPU budgets are watched by one host a process");
+	event.sigev_notify_thread_id = (int)syscall(SYS_gettid);
+	take_signals();
+	if (timer_create(CLOCK_MONOTONIC, &event, &budget.timer) != 0)
+		return mm_fault_set(why, MM_FAULT_RESOURCE, "timer_create: %s", strerror(errno));
+	budget.limits = *limits;
+	budget.row = row;
+	budget.log = log;
+	budget.is_open = true;
+	return true;
+}
+
+void mm_budget_set(const struct mm_budget_limits *limits)
+{
+	budget.limits = *limits;
+}
+
+void mm_budget_close(void)
+{
+	if (!budget.is_open)
+		return;
+	if (budget.preferred != NULL)
+		mm_budget_dismiss(budget.preferred);
+	timer_delete(budget.timer);
+	budget.is_open = false;
+	budget.is_ticking = 0;
+}
+
+bool mm_budget_is_open(void)
+{
+	return budget.is_open;
+}

@@ -1,0 +1,147 @@
+/* script_view.c -- what a generation of scripts is and does, for people: the last part of script.h. */
+#include "script.h"
+
+#include <lauxlib.h>
+#include <lua.h>
+
+#include <stdio.h>
+
+void mm_script_describe(const struct mm_script *s, void (*say)(void *self, const char *line), void *self)
+{
+	char line[1024];
+	for (unsigned i = 0; i < s->filter_count; i++) {
+		const struct mm_filter *f = &s->filters[i];
+		int at = snprintf(line, sizeof line, "script %s:", f->path);
+		for (int stage = 0; stage < MM_STAGE_COUNT && at < (int)sizeof line; stage++)
+			if (f->handlers[stage] != MM_NO_REF)
+				at += snprintf(line + at, sizeof line - (size_t)at, " %s", mm_stage_handler((enum mm_stage)stage));
+		for (unsigned j = 0; j < f->field_count && at < (int)sizeof line; j++)
+			at += snprintf(line + at, sizeof line - (size_t)at, " on_header.%s", f->fields[j].name);
+		say(self, line);
+	}
+	int at = snprintf(line, sizeof line, "asks the MTA for:");
+	for (int stage = MM_STAGE_connect; stage < MM_STAGE_abort && at < (int)sizeof line; stage++)
+		if (s->wanted.stages & 1u << stage)
+			at += snprintf(line + at, sizeof line - (size_t)at, " %s%s", mm_stage_name((enum mm_stage)stage),
+				s->wanted.quiet & 1u << stage ? "(no reply)" : "");
+	say(self, line);
+	for (int set = 0; set < MM_MACRO_SET_COUNT; set++) {
+		static const char *const names[] = {    /* ORDER MACRO_SET */
+#define X(name, letter, number) #name,
+			MM_MACRO_SETS(X)
+#undef X
+		};
+		if (s->macro_lists[set] == NULL)
+			continue;
+		snprintf(line, sizeof line, "macros at %s: %s", names[set], s->macro_lists[set]);
+		say(self, line);
+	}
+}
+
+unsigned long mm_script_generation(const struct mm_script *s)
+{
+	return s->settings.generation;
+}
+
+unsigned mm_script_session_count(const struct mm_script *s)
+{
+	unsigned count = 0;
+	for (const struct mm_script_session *ss = s->sessions; ss != NULL; ss = ss->next)
+		count++;
+	return count;
+}
+
+uint64_t mm_script_bytes(const struct mm_script *s)
+{
+	return (uint64_t)lua_gc(s->L, LUA_GCCOUNT, 0) * 1024 + (uint64_t)lua_gc(s->L, LUA_GCCOUNTB, 0);
+}
+
+struct mm_script *mm_script_next(const struct mm_script *s)
+{
+	return s->next;
+}
+
+void mm_script_list(const struct mm_script *s, void (*say)(void *self, const char *line), void *self)
+{
+	char line[256];
+	snprintf(line, sizeof line, "generation=%lu milter=%s scripts=%u sessions=%u lua_bytes=%llu", s->settings.generation,
+		s->settings.milter_name, s->filter_count, mm_script_session_count(s), (unsigned long long)mm_script_bytes(s));
+	say(self, line);
+}
+
+/* ---- sessions ---- */
+
+struct place {
+	lua_State *co;
+	void     (*say)(void *self, const char *line);
+	void      *self;
+};
+
+/* Protected: making strings may raise. */
+static int say_place(lua_State *L)
+{
+	struct place *p = lua_touserdata(L, 1);
+	char line[512];
+	luaL_traceback(L, p->co, NULL, 0);
+	for (const char *text = lua_tostring(L, -1); text != NULL && *text != '\0';) {
+		size_t size = strcspn(text, "\n");
+		snprintf(line, sizeof line, "    %.*s", (int)size, text + strspn(text, "\t"));
+		p->say(p->self, line);
+		text += size + (text[size] == '\n');
+	}
+	return 0;
+}
+
+/* Values come from mail: what could pose as another key or another line becomes a question mark. */
+static void add_fact(char *line, size_t size, const char *key, const char *value)
+{
+	size_t at = strlen(line);
+	if (value == NULL || value[0] == '\0' || at >= size)
+		return;
+	snprintf(line + at, size - at, " %s=%s", key, value);
+	for (char *c = line + at + 1 + strlen(key) + 1; c < line + size && *c != '\0'; c++)
+		if ((unsigned char)*c <= ' ' || (unsigned char)*c >= 0x7f)
+			*c = '?';
+}
+
+static const char *stage_of(const struct mm_script_session *ss)
+{
+	if (ss->has_event)
+		return mm_stage_name(ss->event.stage);
+	return !ss->facts->is_negotiated ? "negotiate" : ss->facts->message != NULL ? "message" : "idle";
+}
+
+static void list_session(const struct mm_script_session *ss, void (*say)(void *self, const char *line), void *self)
+{
+	char line[1024], number[32];
+	const struct mm_session *facts = ss->facts;
+	struct mm_text queue_id = mm_session_macro(facts, "i");
+	double now = mm_clock_now();
+	line[0] = '\0';
+	snprintf(line, sizeof line, "session=%s generation=%lu", facts->id, ss->script->settings.generation);
+	add_fact(line, sizeof line, "mta", facts->peer);
+	add_fact(line, sizeof line, "client", facts->client_host);
+	add_fact(line, sizeof line, "address", facts->client_address);
+	snprintf(number, sizeof number, "%.*s", (int)(queue_id.size < 24 ? queue_id.size : 24), queue_id.bytes);
+	add_fact(line, sizeof line, "queue_id", number);
+	add_fact(line, sizeof line, "stage", stage_of(ss));
+	snprintf(number, sizeof number, "%.1f", now - ss->began_at);
+	add_fact(line, sizeof line, "age", number);
+	if (ss->task.is_waiting) {
+		add_fact(line, sizeof line, "script", ss->script->filters[ss->filter_at].name);
+		add_fact(line, sizeof line, "waits_for", ss->task.wait_name);
+		snprintf(number, sizeof number, "%.1f", ss->deadline_at - now);
+		add_fact(line, sizeof line, "deadline_in", number);
+	}
+	say(self, line);
+}
+
+void mm_script_list_sessions(const struct mm_script *s, void (*say)(void *self, const char *line), void *self)
+{
+	for (const struct mm_script_session *ss = s->sessions; ss != NULL; ss = ss->next) {
+		struct place place = { ss->task.co, say, self };
+		list_session(ss, say, self);
+		if (ss->task.is_waiting && ss->task.co != NULL && lua_cpcall(s->L, say_place, &place) != 0)
+			lua_pop(s->L, 1);
+	}
+}

@@ -1,0 +1,165 @@
+-- SIGHUP and ctl reload over all workers: everywhere or nowhere.
+local host = require "spec.support.host"
+
+local function marked(mark)
+  return { ["10-mark.lua"] = ("function on_rcpt(ctx) ctx:reject(550, '5.7.1', '%s') end"):format(mark) }
+end
+
+local function mark_of(mta)
+  local reply = mta:envelope "rcpt"
+  return reply.text and reply.text:match "550 5%.7%.1 (%w+)" or reply.kind
+end
+
+for _, workers in ipairs { 0, 2 } do
+  describe(("a reload, workers=%d,"):format(workers), function()
+    local h
+
+    before_each(function() h = host.start { workers = workers, scripts = marked "one", arguments = { "--cpu_session=1.5" } } end)
+    after_each(function() h:stop() end)
+
+    local function new_mark()
+      local mta = assert(h:connect())
+      local mark = mark_of(mta)
+      mta:quit()
+      return mark
+    end
+
+    it("gives new sessions the new scripts and leaves old ones theirs", function()
+      local old = assert(h:connect())
+      assert.equal("one", mark_of(old))
+      h:write(marked "two")
+      h:signal "SIGHUP"
+      assert.truthy(h:wait_log "generation=2")
+      for _ = 1, 6 do assert.equal("two", new_mark()) end
+      assert.equal("one", mark_of(old))
+      local output = h:ctl "generations"
+      assert.matches("generation=1 milter=default scripts=1 sessions=1", output)
+      old:quit()
+      assert.truthy(host.wait_until(2, function() return not h:ctl("generations"):find "generation=1 " end, "the old one's end"))
+    end)
+
+    it("is answered by ctl when it is done", function()
+      h:write(marked "two")
+      local output, status = h:ctl "reload"
+      assert.equal(0, status)
+      assert.matches("generation 2 serves", output)
+      for _ = 1, 4 do assert.equal("two", new_mark()) end
+    end)
+
+    local broken = {
+      ["a syntax error"] = { source = "function on_rcpt(", names = "20%-broken%.lua:1" },
+      ["an error at the top level"] = { source = "local x = nil\nx.y = 1", names = "20%-broken%.lua:2" },
+      ["an error in on_load"] = { source = "function on_load()\n  error 'no list'\nend", names = "20%-broken%.lua:2.*no list" },
+      ["an endless loop"] = { source = "while true do end", names = "cpu_" },
+      ["an endless loop in on_load"] = { source = "function on_load() while true do pcall(error) end end", names = "cpu_" },
+      ["an unknown handler"] = { source = "function on_rctp() end", names = "20%-broken%.lua:1.*on_rctp.*on_rcpt" },
+      ["a module that is missing"] = { source = "require 'not_there'", names = "not_there" },
+    }
+    for what, case in pairs(broken) do
+      it("is refused for " .. what .. ", and the old scripts serve on", function()
+        h:write { ["20-broken.lua"] = case.source }
+        local output, status = h:ctl "reload"
+        assert.equal(78, status)
+        assert.matches(case.names, output)
+        assert.matches("last failure: [^\n]*" .. case.names:gsub("^20", "20"), (h:ctl "status"))
+        assert.equal(1, h:generation())
+        for _ = 1, 4 do assert.equal("one", new_mark()) end
+        os.remove(h.scripts .. "/20-broken.lua")
+        assert.equal(0, select(2, h:ctl "reload"))
+        assert.is_nil(h:ctl("status"):find "last failure")
+      end)
+    end
+
+    it("is refused for a module cycle and for files that are gone or unreadable", function()
+      assert(os.execute("mkdir " .. h.scripts .. "/lib"))
+      h:write { ["lib/a.lua"] = "return require 'b'", ["lib/b.lua"] = "return require 'a'", ["20-broken.lua"] = "require 'a'" }
+      local output, status = h:ctl "reload"
+      assert.equal(78, status)
+      assert.matches("module cycle: a %-> b %-> a", output)
+      assert(os.rename(h.scripts, h.scripts .. "-away"))
+      output, status = h:ctl "reload"
+      assert.equal(78, status)
+      assert.matches("no such script or directory", output)
+      assert(os.rename(h.scripts .. "-away", h.scripts))
+      assert(os.execute("chown root " .. h.scripts .. " && chmod 700 " .. h.scripts))
+      output, status = h:ctl "reload"
+      assert.equal(78, status)
+      assert.matches("cannot be read", output)
+      assert.equal("one", new_mark())
+    end)
+
+    it("many at a time become few, and every one is answered", function()
+      h:write(marked "two")
+      for _ = 1, 50 do
+        h:signal "SIGHUP"
+        host.sleep(0.01)
+      end
+      assert.truthy(h:wait_log "generation=2")
+      host.sleep(1)
+      assert.is_true(h:generation() <= 5, "generation " .. h:generation())
+      assert.equal("two", new_mark())
+    end)
+
+    it("keeps what the command line said", function()
+      h:signal "SIGHUP"
+      assert.truthy(h:wait_log "generation=2")
+      assert.equal("one", new_mark()) -- the listener and the scripts came from the command line
+    end)
+  end)
+end
+
+describe("a reload of scripts that kill or block whoever loads them", function()
+  local h
+
+  before_each(function()
+    h = host.start { workers = 2, scripts = marked "one", arguments = { "--hang_timeout=2" } }
+  end)
+  after_each(function() h:stop() end)
+
+  it("costs no session: a crash while loading", function()
+    local mta = assert(h:connect())
+    mta:envelope "mail"
+    local workers = h:workers()
+    h:write { ["20-crash.lua"] = "local ffi = require 'ffi'; ffi.cast('int *', 8)[0] = 1" }
+    local output, status = h:ctl "reload"
+    assert.equal(78, status)
+    assert.matches("died", output)
+    assert.same(workers, h:workers())
+    assert.equal("reply", mta:rcpt().kind)
+    mta:quit()
+  end)
+
+  it("costs no session: a loop in C while loading", function()
+    local mta = assert(h:connect())
+    h:write { ["20-hang.lua"] = "local t = ('a.'):rep(2000); t:find '.-.-.-.-.-.-b'" }
+    local output, status = h:ctl "reload"
+    assert.equal(78, status)
+    assert.matches("hang", output)
+    assert.equal("one", mark_of(mta))
+    mta:quit()
+  end)
+end)
+
+describe("watch = true", function()
+  for _, workers in ipairs { 0, 1 } do
+    it("reloads by itself when a script changes, workers=" .. workers, function()
+      local h = host.start { workers = workers, scripts = marked "one", arguments = { "--watch=true" } }
+      host.sleep(1.2)
+      h:write(marked "two")
+      assert.truthy(h:wait_log("generation=2", 4))
+      h:stop()
+    end)
+  end
+end)
+
+describe("a start with scripts that do not load", function()
+  for _, workers in ipairs { 0, 2 } do
+    it("fails with status 78 and leaves no socket, workers=" .. workers, function()
+      local h = host.start { workers = workers, unix = true, unready = true, scripts = { ["10-bad.lua"] = "function on_rcpt(" } }
+      assert.truthy(host.wait_until(5, function() return not h.child:running() end, "the end"))
+      assert.matches("10%-bad%.lua:1", h:log())
+      assert.is_nil(io.open(h.path))
+      h:stop()
+    end)
+  end
+end)

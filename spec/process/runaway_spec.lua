@@ -1,0 +1,149 @@
+-- Scripts that never end: the budget ends them, the message gets on_error's answer, nobody else notices.
+local host = require "spec.support.host"
+
+local LOOPS = {
+  ["while true do end"] = "while true do end",
+  ["a loop that catches its own end"] = "while true do pcall(function() while true do end end) end",
+  ["a loop of allocations"] = "local t while true do t = { t and #t } end",
+  ["a loop over strings"] = "local s = '' while true do s = (s .. 'x'):sub(-10) end",
+  ["a loop in a coroutine of its own"] = "coroutine.wrap(function() while true do end end)()",
+  ["a loop that removes hooks"] = "while true do debug.sethook() end",
+  ["endless recursion that catches its end"] = "local function f() pcall(f) return f() end f()",
+  ["a loop in a metamethod"] = "return setmetatable({}, { __index = function() while true do end end }).x",
+}
+
+describe("a handler that never ends", function()
+  local h
+
+  teardown(function() if h then h:stop() end end)
+
+  for what, source in pairs(LOOPS) do
+    it("is ended at cpu_slice: " .. what, function()
+      if h then h:stop() end
+      h = host.start { arguments = { "--cpu_slice=0.2" }, scripts = {
+        ["10-loop.lua"] = "function on_rcpt(ctx, r) if r:find 'loop' then " .. source .. " end end",
+      } }
+      local mta = assert(h:connect())
+      mta:envelope "mail"
+      local before = host.now()
+      local reply = mta:rcpt "loop@two.example"
+      local took = host.now() - before
+      assert.equal("reply", reply.kind)
+      assert.matches("^451 4%.3%.0", reply.text)
+      assert.is_true(took < 1.5, ("took %.2f s"):format(took))
+      assert.truthy(h:wait_log "cpu_slice: computed for")
+      for _ = 1, 3 do -- and the worker is as good as new
+        assert.equal("continue", mta:rcpt().kind)
+        assert.equal("continue", mta:command("T").kind)
+        mta:abort()
+        assert.equal("continue", mta:mail().kind)
+      end
+      mta:quit()
+    end)
+  end
+
+  it("is ended in every handler", function()
+    if h then h:stop() end
+    local handlers = {}
+    for _, stage in ipairs { "connect", "helo", "mail", "rcpt", "data", "header", "eoh", "body", "eom" } do
+      handlers[#handlers + 1] = ("function on_%s(ctx) if settings.at == %q then while true do end end end"):format(stage, stage)
+    end
+    for _, stage in ipairs { "connect", "helo", "mail", "rcpt", "data", "header", "eoh", "body", "eom" } do
+      if h then h:stop() end
+      h = host.start { workers = 1, arguments = { "--cpu_slice=0.1" }, scripts = {
+        ["10-loop.lua"] = "local settings = { at = '" .. stage .. "' }\n" .. table.concat(handlers, "\n"),
+      } }
+      local mta = assert(h:connect())
+      local reply, step = mta:message()
+      assert.equal(stage == "connect" and "greet" or stage, step)
+      assert.is_true(reply.kind == "reply" and reply.text:match "^451" ~= nil or reply.kind == "tempfail", reply.kind)
+      mta:close()
+    end
+  end)
+
+  it("is ended at cpu_session when every slice is short enough", function()
+    h:stop()
+    h = host.start { arguments = { "--cpu_slice=0.5", "--cpu_session=0.6" }, scripts = {
+      ["10-busy.lua"] = [[
+        local milter = require "moonmilter"
+        function on_eom(ctx)
+          while true do
+            local till = os.clock() + 0.05
+            while os.clock() < till do end
+            milter.sleep(0.001)
+          end
+        end]],
+    } }
+    local mta = assert(h:connect())
+    local before = os.time()
+    local reply = mta:message()
+    assert.matches("^451 4%.3%.0", reply.text)
+    assert.is_true(os.time() - before < 4)
+    assert.truthy(h:wait_log "cpu_session: ")
+    assert.equal("reply", mta:message().kind) -- the next message has a budget of its own, and uses it up
+    mta:quit()
+  end)
+
+  it("costs nobody else anything but the time", function()
+    h:stop()
+    h = host.start { arguments = { "--cpu_slice=0.3" }, scripts = {
+      ["10-loop.lua"] = "function on_rcpt(ctx, r) if r:find 'loop' then while true do end end end",
+    } }
+    local other = assert(h:connect())
+    other:envelope "rcpt"
+    local mta = assert(h:connect())
+    mta:envelope "mail"
+    mta:rcpt "loop@two.example"
+    assert.equal("continue", other:envelope("eom").kind)
+    other:quit()
+    mta:quit()
+  end)
+
+  it("is named with its place in the log when it blocks the loop", function()
+    h:stop()
+    h = host.start { scripts = {
+      ["10-slow.lua"] = [[
+        local function slow() local till = os.clock() + 0.4 while os.clock() < till do end end
+        function on_eom(ctx) slow() end]],
+    } }
+    local mta = assert(h:connect())
+    assert.equal("continue", mta:message("4Q1").kind)
+    assert.truthy(h:wait_log "loop_blocked")
+    local line = h:log():match "[^\n]*loop_blocked[^\n]*"
+    assert.matches("10%-slow%.lua:1", line)
+    assert.matches("queue_id=4Q1", line)
+    mta:quit()
+  end)
+end)
+
+describe("work stuck inside a C function", function()
+  it("costs its worker and nothing else; the log names script, handler, session and queue id", function()
+    local h = host.start { workers = 2, arguments = { "--hang_timeout=2" }, scripts = {
+      ["10-pattern.lua"] = [[
+        local text = ("a."):rep(2000)
+        function on_rcpt(ctx, r) if r:find "stuck" then return text:find ".-.-.-.-.-.-b" end end]],
+    } }
+    local others = {}
+    for i = 1, 4 do
+      others[i] = assert(h:connect())
+      others[i]:envelope "rcpt"
+    end
+    local mta = assert(h:connect())
+    mta:envelope("mail", "4Qstuck")
+    assert.equal("closed", mta:rcpt("stuck@two.example").kind)
+    assert.truthy(h:wait_log("worker_ended", 10))
+    local line = h:log():match "[^\n]*worker_ended[^\n]*"
+    assert.matches("hang_timeout", line)
+    assert.matches("10%-pattern%.lua", line)
+    assert.matches("handler=on_rcpt", line)
+    assert.matches("queue_id=4Qstuck", line)
+    assert.truthy(h:wait_serving(2))
+    local alive = 0
+    for _, other in ipairs(others) do
+      if other:envelope("eom").kind == "continue" then alive = alive + 1 end
+      other:close()
+    end
+    assert.is_true(alive >= 2, alive .. " of 4 others")
+    h:stop()
+  end)
+end)

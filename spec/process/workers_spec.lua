@@ -1,0 +1,222 @@
+-- Master and workers: one that dies is replaced, sessions spread, nobody is left over.
+local host = require "spec.support.host"
+local mta_client = require "spec.support.mta_client"
+local process = require "spec.mta.process"
+
+local PASS = { ["10-pass.lua"] = "function on_eom(ctx) ctx:add_header('X-Seen', 'yes') end" }
+
+-- One handler a stage, so that every step has a moment in which it waits.
+local function slow_at(stage)
+  return { ["10-slow.lua"] = ([[
+    local milter = require "moonmilter"
+    function on_%s(ctx) milter.sleep(30) end]]):format(stage) }
+end
+
+describe("a host with workers", function()
+  local h
+
+  before_each(function() h = nil end)
+  after_each(function() if h then h:stop() end end)
+
+  it("replaces a worker that is killed within a second", function()
+    h = host.start { workers = 2, scripts = PASS }
+    local victim = h:workers()[1]
+    local at = host.now()
+    host.kill(victim, "SIGKILL")
+    assert.truthy(h:wait_log("worker_ended pid=" .. victim, 2))
+    assert.truthy(h:wait_serving(2, 2))
+    assert.is_true(host.now() - at < 1.5)
+    local mta = assert(h:connect())
+    assert.equal("continue", mta:message().kind)
+    mta:quit()
+  end)
+
+  for _, stage in ipairs { "connect", "helo", "mail", "rcpt", "data", "eoh", "body", "eom" } do
+    it("loses only the sessions of a worker killed at " .. stage, function()
+      h = host.start { workers = 2, scripts = slow_at(stage) }
+      local stuck, free = assert(h:connect()), assert(h:connect())
+      local letter = { connect = "C", helo = "H", mail = "M", rcpt = "R", data = "T", eoh = "N", body = "B", eom = "E" }
+      local steps = { connect = nil, helo = "greet", mail = "helo", rcpt = "mail", data = "rcpt", eoh = "header", body = "eoh",
+        eom = "body" }
+      local data = { C = "c.example\0" .. "4\0\1" .. "192.0.2.1\0", H = "c\0", M = "<a@b>\0", R = "<c@d>\0", B = "x" }
+      if steps[stage] then stuck:envelope(steps[stage]) end
+      stuck:send(letter[stage], data[letter[stage]])
+      local owner = assert(host.wait_until(3, function()
+        for _, session in ipairs(h:sessions()) do
+          if session.waits_for == "sleep" then return session.worker end
+        end
+      end, "a waiting session"))
+      host.kill(owner, "SIGKILL")
+      assert.equal("closed", stuck:reply().kind) -- the MTA sees the loss at once, and answers with its own 451
+      assert.truthy(h:wait_serving(2, 3))
+      stuck:close()
+      local survivors = #h:sessions()
+      free:close()
+      assert.equal(1, survivors)
+    end)
+  end
+
+  it("starts workers ever more slowly when they die at once, and goes on answering", function()
+    h = host.start { workers = 1, scripts = { ["10-die.lua"] = [[
+      local ffi = require "ffi"
+      ffi.cdef "int raise(int);"
+      function on_rcpt(ctx, r) if r:find "die" then ffi.C.raise(9) end end]] } }
+    for _ = 1, 5 do
+      local mta = host.wait_until(5, function() return h:connect() end, "a connection")
+      mta:envelope "mail"
+      mta:rcpt "die@two.example"
+      mta:close()
+    end
+    assert.truthy(h:wait_serving(1, 5))
+    local _, deaths = h:log():gsub("worker_ended", "")
+    assert.equal(5, deaths)
+    local mta = assert(h:connect())
+    assert.equal("continue", mta:envelope "rcpt".kind)
+    mta:quit()
+  end)
+
+  it("names what a crashed worker did", function()
+    h = host.start { workers = 1, scripts = { ["10-crash.lua"] = [[
+      local ffi = require "ffi"
+      function on_rcpt(ctx, r) ffi.cast("int *", 8)[0] = 1 end]] } }
+    local mta = assert(h:connect())
+    mta:envelope("mail", "4Qcrash")
+    assert.equal("closed", mta:rcpt().kind)
+    mta:close()
+    assert.truthy(h:wait_log "worker_ended")
+    local line = h:log():match "[^\n]*worker_ended[^\n]*"
+    assert.matches('signal="Segmentation fault"', line)
+    assert.matches("10%-crash%.lua", line)
+    assert.matches("queue_id=4Qcrash", line)
+  end)
+
+  it("leaves no worker behind when the master is killed", function()
+    h = host.start { workers = 2, scripts = PASS, arguments = { "--drain_timeout=2" } }
+    local idle = assert(h:connect())
+    idle:envelope "rcpt"
+    local workers = h:workers()
+    host.kill(h:pid(), "SIGKILL")
+    assert.equal("continue", idle:eom().kind) -- what has begun may finish
+    idle:quit()
+    for _, pid in ipairs(workers) do
+      assert.truthy(host.wait_until(5, function() return not host.exists(pid) end, "the end of worker " .. pid))
+    end
+  end)
+
+  it("ends a hung worker, too, when the master is killed", function()
+    h = host.start { workers = 1, arguments = { "--drain_timeout=0" }, scripts = { ["10-stuck.lua"] = [[
+      local text = ("a."):rep(2000)
+      function on_rcpt() return text:find ".-.-.-.-.-.-b" end]] } }
+    local worker = h:workers()[1]
+    local mta = assert(h:connect())
+    mta:envelope "mail"
+    mta:send("R", "<a@b>\0")
+    host.sleep(0.3)
+    host.kill(h:pid(), "SIGKILL")
+    assert.truthy(host.wait_until(15, function() return not host.exists(worker) end, "the end of the worker"))
+    mta:close()
+  end)
+
+  for _, unix in ipairs { false, true } do
+    it("spreads long-lived connections evenly, " .. (unix and "unix socket" or "TCP"), function()
+      h = host.start { workers = 4, unix = unix, scripts = PASS }
+      local sessions = {}
+      for i = 1, 80 do sessions[i] = assert(h:connect()) end
+      local least, most = 1e9, 0
+      for _, row in ipairs(h:status()) do
+        least, most = math.min(least, row.sessions), math.max(most, row.sessions)
+      end
+      for _, mta in ipairs(sessions) do mta:quit() end
+      assert.is_true(least > 0 and most / least <= 2, ("least %d, most %d"):format(least, most))
+    end)
+  end
+
+  it("takes connections that the worker whose turn it is does not take", function()
+    h = host.start { workers = 2, scripts = PASS }
+    local sessions = {}
+    for i = 1, 10 do sessions[i] = assert(h:connect()) end
+    host.kill(h:workers()[1], "SIGSTOP")
+    for i = 11, 20 do
+      local at = host.now()
+      sessions[i] = assert(h:connect())
+      assert.is_true(host.now() - at < 1)
+    end
+    host.kill(h:workers()[1], "SIGCONT")
+    for _, mta in ipairs(sessions) do mta:quit() end
+  end)
+
+  it("does not take a stopped worker for a hung one", function()
+    h = host.start { workers = 1, scripts = PASS, arguments = { "--hang_timeout=1" } }
+    local worker = h:workers()[1]
+    host.kill(worker, "SIGSTOP")
+    host.sleep(3)
+    host.kill(worker, "SIGCONT")
+    host.sleep(0.5)
+    assert.is_true(host.exists(worker))
+    local mta = assert(h:connect())
+    assert.equal("continue", mta:message().kind)
+    mta:quit()
+  end)
+
+  it("gives a worker that has served recycle_sessions a successor", function()
+    h = host.start { workers = 1, scripts = PASS, arguments = { "--recycle_sessions=5" } }
+    local first = h:workers()[1]
+    local kept = assert(h:connect())
+    kept:envelope "rcpt"
+    for _ = 1, 6 do
+      local mta = assert(h:connect())
+      assert.equal("continue", mta:message().kind)
+      mta:quit()
+    end
+    assert.truthy(h:wait_log("makes room", 2))
+    assert.equal("continue", kept:eom().kind) -- its sessions stay to the end
+    kept:quit()
+    assert.truthy(host.wait_until(3, function() return not host.exists(first) end, "the first worker's end"))
+    assert.truthy(h:wait_serving(1))
+  end)
+end)
+
+describe("a second instance", function()
+  it("says that the socket is in use and touches nothing", function()
+    local h = host.start { workers = 1, unix = true, scripts = PASS }
+    local command = table.concat(h.argv, " ")
+    local pipe = io.popen(command .. " 2>&1; echo status $?")
+    local text = pipe:read "*a"
+    pipe:close()
+    assert.matches("in use", text)
+    assert.matches("status 78", text)
+    local mta = assert(h:connect())
+    assert.equal("continue", mta:message().kind)
+    mta:quit()
+    h:stop()
+  end)
+end)
+
+describe("a unix socket", function()
+  for _, workers in ipairs { 0, 2 } do
+    it("that somebody removes comes back, workers=" .. workers, function()
+      local h = host.start { workers = workers, unix = true, scripts = PASS }
+      local before = assert(h:connect())
+      before:envelope "rcpt"
+      assert(os.remove(h.path))
+      assert.truthy(h:wait_log("it is back", 8))
+      local mta = assert(host.wait_until(3, function() return mta_client.connect(h.path) end, "a connection"))
+      assert.equal("continue", mta:message().kind)
+      mta:quit()
+      assert.equal("continue", before:eom().kind)
+      before:quit()
+      h:stop()
+    end)
+  end
+
+  it("left by a dead process is replaced; one of somebody else stays at the end", function()
+    local h = host.start { workers = 1, unix = true, scripts = PASS, arguments = { "--drain_timeout=0.1" } }
+    assert(os.remove(h.path))
+    process.write_file(h.path, "mine")
+    host.sleep(0.2)
+    h:signal "SIGTERM"
+    assert.truthy(host.wait_until(5, function() return h:log():find "moonmilter: stopped" end, "the end"))
+    assert.equal("mine", process.read_file(h.path))
+    h:stop()
+  end)
+end)
