@@ -30,7 +30,7 @@ describe("a handler that never ends", function()
       local took = host.now() - before
       assert.equal("reply", reply.kind)
       assert.matches("^451 4%.3%.0", reply.text)
-      assert.is_true(took < 1.5, ("took %.2f s"):format(took))
+      assert.is_true(took < 5, ("took %.2f s"):format(took))
       assert.truthy(h:wait_log "cpu_slice: computed for")
       for _ = 1, 3 do -- and the worker is as good as new
         assert.equal("continue", mta:rcpt().kind)
