@@ -84,6 +84,7 @@
 #define MM_UNIX_PATH_MAX        107u            /* bytes; sockaddr_un.sun_path without its NUL */
 
 /* Lua */
+#define MM_MEMORY_HARD          (1u << 30)      /* bytes a worker; four of the largest bodies */
 #define MM_COROUTINE_POOL_MAX   1000u           /* finished coroutines kept for reuse, a generation */
 #define MM_TASKS_MAX            1000u           /* tasks and deferred functions of one message, client or generation */
 

@@ -138,7 +138,7 @@ static void on_hook(lua_State *L, lua_Debug *where)
 		report(L);
 	}
 	if (budget.is_over)
-		luaL_error(L, budget.over_text, budget.over_text == slice_text ? budget.limits.slice : budget.limits.session);
+		luaL_error(L, budget.over_text, budget.over_text == session_text ? budget.limits.session : budget.limits.slice);
 	lua_sethook(L, NULL, 0, 0);
 	budget.is_struck = 0;
 }
@@ -149,6 +149,16 @@ static void strike(lua_State *L)
 	lua_sethook(L, on_hook, LUA_MASKCOUNT, 1);
 	if (L == budget.preferred)
 		raise(SIGPROF);
+}
+
+bool mm_budget_strike(const char *text)
+{
+	if (!budget.is_open || budget.running == NULL)
+		return false;
+	budget.over_text = text;
+	budget.is_over = 1;
+	strike(budget.running->script->L);
+	return true;
 }
 
 /* ---- ticks ---- */

@@ -33,6 +33,10 @@ void mm_budget_admit(struct lua_State *);
 void mm_budget_prefer(struct lua_State *);
 void mm_budget_dismiss(struct lua_State *);             /* it will be closed */
 
+/* Ends the slice that runs, as if it had computed too long; text is static. From inside Lua's allocator, too. False: nobody
+ * watches. */
+bool mm_budget_strike(const char *text);
+
 /* Around every resume; they may nest. */
 struct mm_task *mm_budget_begin(struct mm_task *);      /* gives the task that ran until now, for end */
 void mm_budget_end(struct mm_task *before);

@@ -11,6 +11,7 @@
 #include "lua_sources.h"
 #include "pool.h"
 #include "script_call.h"
+#include "script_memory.h"
 #include "task_group.h"
 #include "tls.h"
 
@@ -389,6 +390,7 @@ static void script_free(struct mm_script *s)
 		mm_task_group_end(&s->tasks, s, NULL, MM_CANCEL_SHUTDOWN);
 		mm_holder_end(&s->holder);
 		mm_budget_dismiss(s->L);
+		mm_memory_unwatch(s);
 		lua_close(s->L);
 	}
 	mm_holder_end(&s->holder);      /* finalizers may have opened more */
@@ -423,6 +425,7 @@ static bool script_make(struct mm_script *s, const struct mm_script_options *o, 
 	s->L = luaL_newstate();
 	if (s->L == NULL || !join_paths(s, list))
 		return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for a Lua state");
+	mm_memory_watch(s);
 	lua_atpanic(s->L, panic);
 	struct making m = { s, o, list };
 	if (lua_cpcall(s->L, make_state, &m) == 0)

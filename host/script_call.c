@@ -1,6 +1,7 @@
 #include "script_call.h"
 
 #include "budget.h"
+#include "script_memory.h"
 
 #include <lauxlib.h>
 #include <lua.h>
@@ -22,7 +23,9 @@ static int describe_error(lua_State *L)
 		message = shape;
 	}
 	luaL_traceback(L, co, NULL, 0);
-	mm_fault_set(why, MM_FAULT_SCRIPT, "%s\n%s", message, lua_tostring(L, -1));
+	bool no_memory = strcmp(message, "not enough memory") == 0;
+	mm_fault_set(why, MM_FAULT_SCRIPT, "%s%s\n%s", message, no_memory ? ": Lua has all that memory_hard gives this worker" : "",
+		lua_tostring(L, -1));
 	return 0;
 }
 
@@ -46,7 +49,9 @@ enum mm_run mm_script_call(struct mm_task *t, int argument_count, struct mm_faul
 	struct mm_task *before = s->current;
 	s->current = t;
 	struct mm_task *ran = mm_budget_begin(t);
+	bool enforced = mm_memory_begin(s);
 	int status = lua_resume(t->co, argument_count);
+	mm_memory_end(s, enforced);
 	mm_budget_end(ran);
 	s->current = before;
 

@@ -88,6 +88,23 @@ struct mm_filter {
 	unsigned field_count;
 };
 
+/* What all Lua states of a worker take; owned by the worker. */
+struct mm_memory_of_worker {
+	size_t   used;          /* bytes, of the states that count */
+	unsigned strikes;       /* full collections in a row that left more than memory_soft */
+};
+
+/* script_memory.c */
+struct mm_script_memory {
+	struct mm_memory_of_worker *worker;     /* borrowed */
+	void  *(*allocate)(void *, void *, size_t, size_t);     /* the state's own; NULL: it does not count */
+	void    *allocate_self;
+	size_t   used, soft, hard;
+	size_t   collect_at;
+	bool     is_enforced;
+	bool     was_refused;
+};
+
 struct mm_script_settings {
 	struct mm_clock  *clock;                /* borrowed */
 	struct mm_dns    *dns;                  /* borrowed */
@@ -102,6 +119,8 @@ struct mm_script_settings {
 	enum mm_verdict_kind on_error;          /* tempfail, accept or reject */
 	bool              lockstep;             /* answer every header event */
 	unsigned long     generation;
+	struct mm_memory_of_worker *memory;     /* borrowed; NULL: no limits */
+	uint64_t          memory_soft, memory_hard;     /* bytes; 0: no limit */
 	struct mm_census_row *row;              /* borrowed: where errors are counted, and what runs is noted */
 	struct mm_script **all;                 /* borrowed: list that the generation is in as long as it is in memory; or NULL */
 };
@@ -110,6 +129,7 @@ struct mm_script {
 	struct lua_State *L;                    /* owned */
 	struct mm_script *next, *previous;      /* of settings.all */
 	struct mm_script_settings settings;
+	struct mm_script_memory memory;
 	unsigned          references;           /* sessions and the worker */
 	struct mm_filter *filters;              /* owned, in the order they run */
 	unsigned          filter_count;

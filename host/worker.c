@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #define SWEEP_EVERY         2.0         /* seconds between looks for connections whose time is over */
+#define MEMORY_STRIKES      3           /* full collections in vain until a worker asks for a successor */
 #define REFUSALS_SAID_EVERY 10.0        /* seconds between log lines about peers that may not connect */
 
 struct watch {
@@ -35,6 +36,7 @@ struct mm_worker {
 	struct mm_script        *scripts;       /* list of all in memory, linked by themselves */
 	struct mm_dns           *dns;           /* owned: outlives every generation */
 	struct mm_children       children;      /* likewise */
+	struct mm_memory_of_worker memory;
 	struct mm_connections    connections;
 	struct mm_script       **current;       /* owned references, one a milter; NULL before the first commit */
 	struct mm_script       **prepared;      /* owned references */
@@ -166,6 +168,8 @@ static void on_sweep(struct ev_loop *loop, ev_timer *timer, int events)
 	(void)loop;
 	(void)events;
 	mm_connections_sweep(&w->connections);
+	if (w->memory.strikes >= MEMORY_STRIKES)
+		mm_worker_retire(w, "its memory stays above memory_soft after full collections");
 }
 
 /* ---- life ---- */
@@ -298,6 +302,7 @@ void mm_worker_prepare(struct mm_worker *w, const struct mm_script_options *opti
 		o.settings.children = &w->children;
 		o.settings.log = w->options.log;
 		o.settings.all = &w->scripts;
+		o.settings.memory = &w->memory;
 		w->prepared[i] = mm_script_new(&o, &why);
 		if (w->prepared[i] == NULL) {
 			finish_preparing(w, false, &why);
