@@ -216,7 +216,7 @@ $(BUILD)/moonmilter.pc: Makefile
 	@printf 'prefix=%s\nincludedir=%s\nlibdir=%s\n\nName: moonmilter\nDescription: host for milters written in Lua\nVersion: %s\nRequires.private: luajit libidn2\nLibs: -L$${libdir} -lmoonmilter\nLibs.private: -l:libev.a -lcurl -lssl -lcrypto -lm -ldl -pthread %s\nCflags: -I$${includedir}\n' \
 		"$(PREFIX)" "$(INCLUDEDIR)" "$(LIBDIR)" "$(VERSION)" "$(EXTRA_LIBS)" > $@
 
-install: all $(BUILD)/moonmilter.pc
+install: all $(BUILD)/moonmilter.pc install-systemd
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(INCLUDEDIR) $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(LUADIR)/moonmilter \
 		$(DESTDIR)$(MANDIR) $(DESTDIR)$(DOCDIR)/examples $(DESTDIR)$(DOCDIR)/meta
 	install -m 755 $(BUILD)/moonmilter $(DESTDIR)$(PREFIX)/bin/moonmilter
@@ -234,7 +234,7 @@ install: all $(BUILD)/moonmilter.pc
 	install -m 644 docs/*.md $(DESTDIR)$(DOCDIR)/
 	install -m 644 examples/* $(DESTDIR)$(DOCDIR)/examples/
 
-uninstall:
+uninstall: uninstall-systemd
 	rm -f $(DESTDIR)$(PREFIX)/bin/moonmilter $(DESTDIR)$(INCLUDEDIR)/moonmilter.h $(DESTDIR)$(LIBDIR)/libmoonmilter.a \
 		$(DESTDIR)$(LIBDIR)/libmoonmilter.so $(DESTDIR)$(LIBDIR)/libmoonmilter.so.0 \
 		$(DESTDIR)$(LIBDIR)/pkgconfig/moonmilter.pc $(DESTDIR)$(MANDIR)/moonmilter.8
@@ -246,3 +246,5 @@ clean:
 # ---- measure ----
 
 include spec/bench/bench.mk
+
+include docs/systemd/install.mk

@@ -513,6 +513,8 @@ static void on_reloaded(void *self, bool ok, const struct mm_fault *why)
 		ok = mm_host_commit(h, &fault);
 	h->reloaded_at = mm_clock_now();
 	log_reload(h, ok, &fault);
+	if (h->options.handle_signals)
+		mm_service_ready();
 	if (h->reload_ended != NULL)
 		h->reload_ended(h->reload_ended_self, ok, &fault);
 	tell_waiters(h, ok, &fault);
@@ -539,10 +541,13 @@ void mm_host_reload(struct mm_host *h, void (*done)(void *self, bool ok, const s
 	}
 	if (h->is_stopping)
 		return;
-	if (h->is_loading)
+	if (h->is_loading) {
 		h->reload_again = true;         /* a storm of reloads becomes two: this one and one more */
-	else
-		mm_host_prepare(h, h->generation + 1, true, on_reloaded, h);
+		return;
+	}
+	if (h->options.handle_signals)
+		mm_service_reloading();
+	mm_host_prepare(h, h->generation + 1, true, on_reloaded, h);
 }
 
 /* ---- signals, stop ---- */
@@ -591,6 +596,8 @@ void mm_host_retire(struct mm_host *h)
 static void begin_drain(struct mm_host *h)
 {
 	h->is_stopping = true;
+	if (h->options.handle_signals && h->place.census == NULL)
+		mm_service_stopping();
 	mm_log_say(&h->log, MM_LOG_INFO, "stop", "no new connections; %u sessions may finish within %.0f s",
 		mm_worker_session_count(h->worker), h->config.drain_timeout);
 	ev_timer_init(&h->drain_timer, on_drain_timer, h->config.drain_timeout, 0.);

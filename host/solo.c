@@ -161,9 +161,7 @@ static void on_look(struct mm_timer *timer)
 {
 	struct solo *s = MM_OWNER_OF(timer, struct solo, look);
 	double every = mm_service_alive_every();
-	if (mm_host_is_stopping(s->host)) {
-		mm_service_stopping();
-	} else {
+	if (!mm_host_is_stopping(s->host)) {
 		look_at_files(s);
 		look_at_sockets(s);
 	}

@@ -33,6 +33,7 @@ function host.start(options)
   for _, argument in ipairs(options.arguments or {}) do argv[#argv + 1] = argument end
   argv[#argv + 1] = self.scripts
   self.argv = argv
+  for i, word in ipairs(options.through or {}) do table.insert(argv, i, word) end
   self.child = process.start(argv, { output = directory .. "/output", remove = directory, grace = 10,
     life = options.life or 120, env = options.env })
   if not options.unready then

@@ -1,0 +1,142 @@
+-- Full and poor: too many sessions, no descriptors, slow readers, a log that nobody takes.
+local host = require "spec.support.host"
+local mta_client = require "spec.support.mta_client"
+local process = require "spec.mta.process"
+
+local PASS = { ["10-pass.lua"] = "function on_eom(ctx) ctx:add_header('X', 'y') end" }
+
+describe("a full host", function()
+  local h
+
+  after_each(function() h:stop() end)
+
+  it("lets further MTAs wait at max_sessions, without work, and takes them when there is room", function()
+    h = host.start { scripts = PASS, arguments = { "--max_sessions=5" } }
+    local open = {}
+    for i = 1, 5 do open[i] = assert(h:connect()) end
+    assert.truthy(h:wait_log "max_sessions")
+    local waiting = assert(h:dial(0.5))
+    waiting:send("O", "\0\0\0\6\0\0\1\255\0\0\0\0")
+    local before = host.cpu(h:pid())
+    assert.is_nil((waiting:read()))
+    host.sleep(1)
+    assert.is_true(host.cpu(h:pid()) - before < 0.05)
+    open[1]:quit()
+    waiting.socket:settimeout(3)
+    assert.equal("O", (waiting:read()))
+    assert.equal("continue", waiting:message().kind)
+    for i = 2, 5 do open[i]:quit() end
+    waiting:quit()
+  end)
+
+  it("does not spin without descriptors, and goes on when there are some", function()
+    h = host.start { scripts = PASS, through = { "prlimit", "--nofile=24:24" } }
+    assert.truthy(h:wait_log "more than the 24 descriptors")
+    local open = {}
+    while host.descriptors(h:pid()) < 24 do open[#open + 1] = assert(h:connect()) end
+    local waiting = assert(h:dial(0.5))
+    waiting:send("O", "\0\0\0\6\0\0\1\255\0\0\0\0")
+    assert.truthy(h:wait_log "trying again")
+    local before = host.cpu(h:pid())
+    host.sleep(2)
+    assert.is_true(host.cpu(h:pid()) - before < 0.1, "CPU")
+    assert.equal("continue", open[1]:message().kind) -- those that are open are served
+    open[1]:quit()
+    waiting.socket:settimeout(3)
+    assert.equal("O", (waiting:read()))
+    h:signal "SIGHUP" -- and a reload does not fail of it
+    for i = 2, #open do open[i]:quit() end
+    waiting:quit()
+  end)
+
+  it("keeps memory flat when an MTA does not read a large body, and closes at write_timeout", function()
+    h = host.start { scripts = { ["10-large.lua"] = [[
+      function on_eom(ctx) ctx:replace_body(("0123456789abcdef"):rep(64 * 1024 * 50)) end]] },
+      arguments = { "--write_timeout=5" } }
+    local mta = assert(h:connect())
+    mta:envelope "body"
+    mta:send "E"
+    assert.truthy(h:wait_log("verdict=continue", 5))
+    local first = host.memory(h:pid())
+    host.sleep(2)
+    local later = host.memory(h:pid())
+    assert.is_true(later <= first + 1024, ("%d KiB, then %d"):format(first, later))
+    assert.is_true(later < 250000, later .. " KiB")
+    local other = assert(h:connect())
+    other:envelope "rcpt"
+    other:quit()
+    assert.truthy(h:wait_log("write_timeout", 10))
+    mta:close()
+  end)
+
+  it("closes connections that negotiate nothing", function()
+    h = host.start { scripts = PASS, arguments = { "--negotiate_timeout=1" } }
+    local mute = assert(h:dial(6))
+    assert.is_nil((mute:read()))
+    assert.truthy(h:wait_log "negotiate_timeout")
+    mute:close()
+  end)
+
+  it("survives 500 connections that come and go at once", function()
+    h = host.start { workers = 2, scripts = PASS }
+    for _ = 1, 500 do
+      local mta = h:dial()
+      if mta then mta:close() end
+    end
+    local mta = assert(h:connect())
+    assert.equal("continue", mta:message().kind)
+    mta:quit()
+    assert.truthy(host.wait_until(3, function()
+      local open = 0
+      for _, row in ipairs(h:status()) do open = open + row.sessions end
+      return open == 0
+    end, "no session left"))
+  end)
+end)
+
+describe("peers", function()
+  it("beyond this machine must be allowed", function()
+    -- a network namespace would be needed to come from elsewhere: the rule is looked at from the inside
+    local h = host.start { scripts = PASS, arguments = { "--allow=192.0.2.0/24" } }
+    local mta = assert(h:connect()) -- this machine may always
+    assert.equal("continue", mta:message().kind)
+    mta:quit()
+    h:stop()
+  end)
+end)
+
+describe("a log that cannot be written", function()
+  it("on a full disk changes no verdict", function()
+    local h = host.start { workers = 1, scripts = PASS, arguments = { "--log=/dev/full" } }
+    local mta = assert(h:connect())
+    for _ = 1, 5 do assert.equal("continue", mta:message().kind) end
+    mta:quit()
+    h:stop()
+  end)
+
+  it("into a pipe that nobody reads changes no verdict and blocks nobody", function()
+    local directory = process.directory()
+    local port = process.free_port()
+    local script = process.write_file(directory .. "/10-pass.lua", PASS["10-pass.lua"])
+    local child = process.start({ "sh", "-c", ("exec %s run -s inet:%d@127.0.0.1 --workers=1 %s 2>&1 | sleep 60"):format(
+      host.program(), port, script) }, { output = directory .. "/output", remove = directory, grace = 3 })
+    local mta = assert(host.wait_until(5, function() return mta_client.connect(port) end, "a connection"))
+    local began = host.now()
+    for _ = 1, 1500 do assert.equal("continue", mta:message().kind) end -- more than a pipe holds
+    assert.is_true(host.now() - began < 30)
+    mta:quit()
+    child:stop()
+  end)
+
+  it("with stderr closed changes no verdict", function()
+    local directory = process.directory()
+    local port = process.free_port()
+    local script = process.write_file(directory .. "/10-pass.lua", PASS["10-pass.lua"])
+    local child = process.start({ "sh", "-c", ("exec %s run -s inet:%d@127.0.0.1 --workers=1 %s 2>&-"):format(
+      host.program(), port, script) }, { output = directory .. "/output", remove = directory, grace = 3 })
+    local mta = assert(host.wait_until(5, function() return mta_client.connect(port) end, "a connection"))
+    for _ = 1, 20 do assert.equal("continue", mta:message().kind) end
+    mta:quit()
+    child:stop()
+  end)
+end)

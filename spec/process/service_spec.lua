@@ -1,0 +1,119 @@
+-- What a service manager sees, and sockets that it hands in.
+local posix_socket = require "posix.sys.socket"
+local posix_poll = require "posix.poll"
+local posix_unistd = require "posix.unistd"
+
+local host = require "spec.support.host"
+local mta_client = require "spec.support.mta_client"
+local process = require "spec.mta.process"
+
+local PASS = { ["10-pass.lua"] = "function on_eom() end" }
+
+local has_systemd = os.execute("ldd " .. host.program() .. " 2>/dev/null | grep -q libsystemd")
+has_systemd = has_systemd == 0 or has_systemd == true
+
+local function notify_socket()
+  local directory = process.directory()
+  local path = directory .. "/notify"
+  local fd = assert(posix_socket.socket(posix_socket.AF_UNIX, posix_socket.SOCK_DGRAM, 0))
+  assert(posix_socket.bind(fd, { family = posix_socket.AF_UNIX, path = path }))
+  os.execute("chmod 777 " .. path)
+  local said = ""
+  local function wait_for(text, seconds)
+    return process.wait_until(seconds, function()
+      while posix_poll.rpoll(fd, 10) == 1 do said = said .. posix_socket.recv(fd, 4096) .. "\n" end
+      return said:find(text, 1, true)
+    end, text .. " in " .. said)
+  end
+  local function forget() said = "" end
+  local function close()
+    posix_unistd.close(fd)
+    os.execute("rm -r " .. directory)
+  end
+  return path, wait_for, forget, close
+end
+
+describe("the service manager", function()
+  for _, workers in ipairs { 0, 2 } do
+    it("hears of readiness, reloads, the stop and the heart, workers=" .. workers, function()
+      if not has_systemd then pending "built without libsystemd" return end
+      local path, wait_for, forget, close = notify_socket()
+      local h = host.start { workers = workers, scripts = PASS,
+        env = { NOTIFY_SOCKET = path, WATCHDOG_USEC = "2000000" } }
+      assert.truthy(wait_for("READY=1", 2))
+      assert.truthy(wait_for("STATUS=generation 1", 2))
+      assert.truthy(wait_for("WATCHDOG=1", 3))
+      forget()
+      h:write { ["20-bad.lua"] = "x=" }
+      h:ctl "reload"
+      assert.truthy(wait_for("RELOADING=1", 2))
+      assert.truthy(wait_for("READY=1", 2))
+      assert.truthy(wait_for("last reload failed: ", 2))
+      forget()
+      h:signal "SIGTERM"
+      assert.truthy(wait_for("STOPPING=1", 2))
+      h:stop()
+      close()
+    end)
+  end
+
+  it("does not hear the heart of a host whose worker hangs", function()
+    if not has_systemd then pending "built without libsystemd" return end
+    local path, wait_for, forget, close = notify_socket()
+    local h = host.start { workers = 1, arguments = { "--hang_timeout=1" }, scripts = PASS,
+      env = { NOTIFY_SOCKET = path, WATCHDOG_USEC = "2000000" } }
+    assert.truthy(wait_for("WATCHDOG=1", 3))
+    host.kill(h:workers()[1], "SIGKILL") -- one that dies is replaced, and no reason to restart everything
+    forget()
+    assert.truthy(wait_for("WATCHDOG=1", 3))
+    h:stop()
+    close()
+  end)
+end)
+
+describe("sockets handed in by systemd", function()
+  for _, workers in ipairs { 0, 2 } do
+    it("are served under their name, workers=" .. workers, function()
+      if not has_systemd then pending "built without libsystemd" return end
+      if not process.which "systemd-socket-activate" then pending "no systemd-socket-activate" return end
+      local directory = process.directory()
+      local script = process.write_file(directory .. "/10-pass.lua", PASS["10-pass.lua"])
+      local port = process.free_port()
+      local child = process.start({ "systemd-socket-activate", "-l", "127.0.0.1:" .. port, "--fdname=milter",
+        host.program(), "run", "-s", "systemd:milter", "--workers=" .. workers, script },
+        { output = directory .. "/output", remove = directory })
+      assert.truthy(child:wait_text("Listening on", 5))
+      local mta = assert(mta_client.connect(port))
+      assert.equal("continue", mta:message().kind)
+      mta:quit()
+      child:stop()
+    end)
+  end
+
+  it("must have the name that is asked for", function()
+    if not has_systemd then pending "built without libsystemd" return end
+    local pipe = io.popen(host.program() .. " run -s systemd:milter scripts 2>&1; echo status $?")
+    local text = pipe:read "*a"
+    pipe:close()
+    assert.matches("no sockets were handed in; start moonmilter.socket", text)
+    assert.matches("status 78", text)
+  end)
+end)
+
+describe("the units", function()
+  it("are understood by systemd and leave little open", function()
+    if not process.which "systemd-analyze" then pending "no systemd-analyze" return end
+    local directory = process.directory()
+    finally(function() os.execute("rm -r " .. directory) end)
+    os.execute(("mkdir -p %s/bin && cp %s %s/bin/moonmilter"):format(directory, host.program(), directory))
+    for _, name in ipairs { "moonmilter.service", "moonmilter.socket" } do
+      local text = process.read_file("docs/systemd/" .. name):gsub("@PREFIX@", directory)
+      process.write_file(directory .. "/" .. name, text)
+    end
+    assert.equal("", process.run(("systemd-analyze verify --man=no %s/moonmilter.service %s/moonmilter.socket"):format(directory,
+      directory)))
+    local score = process.run(("systemd-analyze security --offline=true %s/moonmilter.service"):format(directory))
+    score = tonumber(score:match "exposure level for moonmilter.service: ([%d.]+)")
+    assert.is_true(score <= 1.5, score)
+  end)
+end)
