@@ -134,7 +134,7 @@ void mm_log_begin(struct mm_log_line *l, struct mm_log *log, enum mm_log_level l
 	l->log = log;
 	l->level = level;
 	l->is_on = mm_log_wants(log, level);
-	l->is_cut = false;
+	l->is_cut = l->is_partial = l->is_open = false;
 	l->size = 0;
 	if (!l->is_on)
 		return;
@@ -171,15 +171,34 @@ static bool needs_quotes(struct mm_text t)
 
 void mm_log_text(struct mm_log_line *l, const char *key, struct mm_text value)
 {
-	if (!l->is_on)
+	if (!l->is_on || l->is_cut)
 		return;
-	put_key(l, key);
+	size_t before = l->size;
 	bool quotes = l->log->is_json || needs_quotes(value);
+	put_key(l, key);
 	if (quotes)
 		put_string(l, "\"");
+	if (l->is_cut) {                        /* no half a key */
+		l->size = before;
+		return;
+	}
 	put_escaped(l, value);
 	if (quotes)
 		put_string(l, "\"");
+	l->is_partial = l->is_cut;
+	l->is_open = l->is_cut && quotes;
+}
+
+/* A value that stands as it is, whole or not at all. */
+static void put_bare(struct mm_log_line *l, const char *key, const char *text)
+{
+	if (!l->is_on || l->is_cut)
+		return;
+	size_t before = l->size;
+	put_key(l, key);
+	put_string(l, text);
+	if (l->is_cut)
+		l->size = before;
 }
 
 void mm_log_string(struct mm_log_line *l, const char *key, const char *value)
@@ -191,19 +210,15 @@ void mm_log_string(struct mm_log_line *l, const char *key, const char *value)
 void mm_log_number(struct mm_log_line *l, const char *key, long long value)
 {
 	char text[24];
-	if (!l->is_on)
-		return;
-	put_key(l, key);
-	put(l, text, (size_t)snprintf(text, sizeof text, "%lld", value));
+	snprintf(text, sizeof text, "%lld", value);
+	put_bare(l, key, text);
 }
 
 void mm_log_seconds(struct mm_log_line *l, const char *key, double seconds)
 {
 	char text[40];
-	if (!l->is_on)
-		return;
-	put_key(l, key);
-	put(l, text, (size_t)snprintf(text, sizeof text, "%.3f", seconds));
+	snprintf(text, sizeof text, "%.3f", seconds);
+	put_bare(l, key, text);
 }
 
 /* A pipe or terminal whose reader is slow must not stop the mail: one look, no waiting. */
@@ -241,9 +256,9 @@ void mm_log_end(struct mm_log_line *l)
 		return;
 	if (l->is_cut) {
 		l->is_cut = false;
-		const char *tail = l->log->is_json ? "...\",\"is_cut\":true" : "...\" is_cut=true";
-		memcpy(l->bytes + l->size, tail, strlen(tail));
-		l->size += strlen(tail);
+		/* TAIL_SIZE bytes are kept free for it */
+		l->size += (size_t)snprintf(l->bytes + l->size, TAIL_SIZE, "%s%s%s", l->is_partial ? "..." : "", l->is_open ? "\"" : "",
+			l->log->is_json ? ",\"is_cut\":true" : " is_cut=true");
 	}
 	if (l->log->is_json)
 		l->bytes[l->size++] = '}';

@@ -28,6 +28,7 @@ struct mm_log_line {
 	enum mm_log_level level;
 	bool              is_on;
 	bool              is_cut;
+	bool              is_partial, is_open;  /* of a cut line: it ends within a value; which has a quote before it */
 	size_t            size;
 	char              bytes[MM_LOG_LINE_SIZE];
 };
