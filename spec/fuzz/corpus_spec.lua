@@ -23,8 +23,7 @@ describe("fuzz corpus", function()
       local program = os.tmpname()
       finally(function() os.remove(program) end)
       local status, output = run(("cc -std=c11 -D_GNU_SOURCE -O1 -g -no-pie %s -Ihost $(pkg-config --cflags luajit) -o %s host/fuzz/fuzz_%s.c "
-        .. "host/fuzz/replay_corpus.c %s/ev.o %s/libmoonmilter.a $(pkg-config --libs luajit libcares libidn2) -lcurl -lssl -lcrypto "
-        .. "-lm -ldl -pthread"):format(sanitizer, program, target, build, build))
+        .. "host/fuzz/replay_corpus.c %s/ev.o %s/libmoonmilter.a $(make -s libs)"):format(sanitizer, program, target, build, build))
       assert.equal(0, status, output)
       status, output = run(("env -u LD_PRELOAD %s host/fuzz/corpus/%s"):format(program, target))
       assert.equal(0, status, output:sub(-2000))

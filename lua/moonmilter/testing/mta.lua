@@ -182,7 +182,11 @@ local function receive(self)
     if self.owner.is_virtual and turns > 100000 or not self.owner.is_virtual and os.time() > deadline then
       error("the filter still waits; for what?", 0)
     end
-    self.owner:turn(not self.owner.is_virtual and 0.05 or turns < 3 and 0 or VIRTUAL_DAY)
+    if self.on_wait then -- many at once: whoever runs them turns the loop
+      self.on_wait(self)
+    else
+      self.owner:turn(not self.owner.is_virtual and 0.05 or turns < 3 and 0 or VIRTUAL_DAY)
+    end
   end
 end
 

@@ -1,0 +1,204 @@
+-- Faults on purpose: memory that runs out, sockets that give a byte, a collector that never rests, many at once.
+local testing = require "moonmilter.testing"
+
+local moonmilter = os.getenv "MOONMILTER" or "build/moonmilter"
+local build = moonmilter:match "^(.*)/moonmilter$"
+local sanitized = build:find("asan", 1, true) ~= nil
+
+local function run(command)
+  local pipe = io.popen(command .. " 2>&1; echo \"status $?\"")
+  local text = pipe:read "*a"
+  pipe:close()
+  local output, status = text:match "^(.*)status (%d+)\n$"
+  return tonumber(status), output
+end
+
+local function directory()
+  local path = os.tmpname()
+  os.remove(path)
+  os.execute("mkdir " .. path .. "; chmod 755 " .. path)
+  finally(function() os.execute("rm -rf " .. path) end)
+  return path
+end
+
+local function write(path, text)
+  local file = assert(io.open(path, "wb"))
+  file:write(text)
+  file:close()
+  return path
+end
+
+local EDITS = [[
+  function on_connect() end function on_helo() end function on_mail() end function on_rcpt() end function on_data() end
+  function on_header(ctx, name, value) end function on_eoh() end function on_body(ctx, chunk) end
+  function on_eom(ctx)
+    ctx:change_from("new@example.org")
+    ctx:add_recipient("eve@example.com")
+    ctx:add_header("X-Added", ("x"):rep(900))
+    ctx:change_header("Subject", 1, "new")
+    ctx:replace_body(("line\n"):rep(3000))
+    ctx:quarantine("why")
+  end
+  function on_done() end function on_abort() end function on_close() end
+]]
+
+describe("memory that runs out at the n-th allocation", function()
+  it("is a temporary failure or a closed connection, never half an edit", function()
+    local where = directory()
+    local wraps = ""
+    for _, name in ipairs { "malloc", "calloc", "realloc", "reallocarray", "strdup", "strndup" } do
+      wraps = wraps .. " -Wl,--wrap=" .. name
+    end
+    local status, output = run(("cc -std=c11 -D_GNU_SOURCE -O1 -g -no-pie %s %s -Ihost -o %s/allocation spec/fault/allocation.c %s/ev.o "
+      .. "%s/libmoonmilter.a $(make -s libs)"):format(
+      sanitized and "-fsanitize=address,undefined" or "", wraps, where, build, build))
+    assert.equal(0, status, output)
+    status, output = run(("env -u LD_PRELOAD %s/allocation %s"):format(where, write(where .. "/edits.lua", EDITS)))
+    assert.equal(0, status, output)
+    local played = tonumber(output:match "(%d+) sessions with a failure each, 0 wrong, afterwards 0 refused")
+    assert.is_true(played ~= nil and played > 10, output)
+  end)
+end)
+
+describe("sockets that give and take one byte", function()
+  it("change nothing but the time it takes", function()
+    if sanitized then
+      return pending "the sanitizer is preloaded already"
+    end
+    local where = directory()
+    assert.equal(0, (run(("cc -shared -fPIC -O1 -D_GNU_SOURCE -o %s/one_byte.so spec/fault/one_byte.c -ldl"):format(where))))
+    local script = write(where .. "/edits.lua", EDITS)
+    local eml = write(where .. "/m.eml", "From: a@example.org\nTo: b@example.com\nSubject: x\n\n" .. ("body line\n"):rep(200))
+    local outputs = {}
+    for _, preload in ipairs { "", "LD_PRELOAD=" .. where .. "/one_byte.so" } do
+      local socket = ("%s/%d.sock"):format(where, #outputs)
+      local pid = io.popen(("%s %s run -s unix:%s %s >%s/log 2>&1 & echo $!"):format(preload, moonmilter, socket, script, where)):read "*n"
+      for _ = 1, 100 do
+        if os.execute("test -S " .. socket) == 0 then
+          break
+        end
+        os.execute "sleep 0.05"
+      end
+      local status, output = run(("%s send --to unix:%s --repeat 3 %s"):format(moonmilter, socket, eml))
+      os.execute(("kill %d; while kill -0 %d 2>/dev/null; do sleep 0.02; done"):format(pid, pid))
+      assert.equal(0, status, output)
+      outputs[#outputs + 1] = output:gsub("%d%.sock", "sock")
+    end
+    assert.equal(outputs[1], outputs[2])
+  end)
+end)
+
+describe("a collection at every line of Lua", function()
+  local GC = [[ jit.off() jit.flush() debug.sethook(function() collectgarbage() end, "l") ]]
+  local message = { headers = { { "From", "Ann <ann@example.org>" }, { "Subject", "hello" } }, body = "one\r\ntwo\r\n" }
+
+  local function outcome(path, before)
+    local file = assert(io.open(path))
+    local source = file:read "*a"
+    file:close()
+    local mta = testing.start { files = { ["00-gc.lua"] = before, ["10-filter.lua"] = source } }
+    local text = tostring(mta:message(message)) .. tostring(mta:message(message))
+    mta:mail()
+    mta:rcpt()
+    mta:abort()
+    mta:quit()
+    local complaints = mta:complaints()
+    mta:close()
+    return text, complaints
+  end
+
+  for _, path in ipairs { "examples/tag-subject.lua", "examples/footer.lua", "examples/rcpt-count.lua", "examples/quarantine.lua",
+    "examples/reject-header.lua", "examples/log-everything.lua", "scripts/10-hello.lua" } do
+    it("finds nothing that is used and not held: " .. path, function()
+      local text, complaints = outcome(path, GC)
+      assert.equal((outcome(path, "")), text)
+      assert.same({}, complaints)
+    end)
+  end
+
+  it("holds while handlers wait", function()
+    local mta = testing.start { files = { ["00-gc.lua"] = GC, ["10-wait.lua"] = [[
+      local milter = require "moonmilter"
+      function on_mail(ctx, sender) ctx.message.who = sender milter.sleep(1) assert(ctx.sender == sender) end
+      function on_header(ctx, name, value) milter.sleep(0.5) ctx.message[name] = value end
+      function on_eom(ctx) milter.sleep(2) ctx:add_header("X", ctx.message.who .. ctx.message.Subject .. #ctx.headers) end
+    ]] } }
+    finally(function() mta:close() end)
+    for _ = 1, 3 do
+      assert.equal("ann@example.orghello2", mta:message(message).message:get "X")
+    end
+    assert.same({}, mta:complaints())
+  end)
+end)
+
+describe("a thousand sessions at once", function()
+  local SCRIPT = [[
+    local milter = require "moonmilter"
+    local function check(ctx, what)
+      if ctx.session.id ~= ctx.helo then error(what .. ": session " .. tostring(ctx.session.id) .. " is not " .. tostring(ctx.helo)) end
+    end
+    function on_helo(ctx, name) ctx.session.id = name milter.sleep(math.random() * 3) check(ctx, "helo") end
+    function on_mail(ctx, sender)
+      ctx.message.sender = sender
+      milter.sleep(math.random() * 3)
+      check(ctx, "mail")
+      assert(ctx.sender == sender and ctx.message.sender == sender)
+    end
+    function on_rcpt(ctx, recipient)
+      local mine = recipient
+      milter.sleep(math.random() * 3)
+      assert(ctx.recipients[#ctx.recipients].address == mine)
+    end
+    function on_header(ctx, name, value) local v = value milter.sleep(math.random()) assert(ctx.headers:get(name) == v) end
+    function on_eom(ctx)
+      local id = ctx.session.id
+      milter.sleep(math.random() * 20)
+      check(ctx, "eom")
+      ctx:add_header("X-Id", table.concat({ id, ctx.helo, ctx.sender, ctx.recipients[1].address, ctx.headers:get "Subject", ctx:macro "tag" }, " "))
+    end
+  ]]
+
+  it("never see each other's data", function()
+    math.randomseed(1)
+    local first = testing.start { script = SCRIPT, split = "whole" }
+    finally(function() first:close() end)
+    local count, routines, done = sanitized and 100 or 1000, {}, 0
+    for i = 1, count do
+      local id = "client" .. i
+      local mta = first:another { macros = { tag = "tag" .. i } }
+      mta.on_wait = coroutine.yield
+      routines[i] = coroutine.create(function()
+        mta:connect { host = id .. ".example" }
+        mta:helo(id)
+        for n = 1, 2 do
+          local mark = i .. "-" .. n
+          if math.random(10) == 1 then
+            mta:mail("gone@example.org")
+            mta:rcpt()
+            mta:abort()
+          end
+          local result = mta:message { from = mark .. "@example.org", to = mark .. "@example.com", headers = { Subject = "s" .. mark } }
+          assert(result.verdict == "accept", tostring(result))
+          local expected = table.concat({ id, id, mark .. "@example.org", mark .. "@example.com", "s" .. mark, "tag" .. i }, " ")
+          assert(result.message:get "X-Id" == expected, tostring(result) .. " instead of " .. expected)
+          done = done + 1
+        end
+        mta:quit()
+      end)
+    end
+    local alive = count
+    while alive > 0 do
+      alive = 0
+      for i = 1, count do
+        if coroutine.status(routines[i]) ~= "dead" then
+          local ok, err = coroutine.resume(routines[i])
+          assert.is_true(ok, err)
+          alive = alive + 1
+        end
+      end
+      first.owner:turn(0.5)
+    end
+    assert.equal(2 * count, done)
+    assert.same({}, first:complaints())
+  end)
+end)
