@@ -18,7 +18,7 @@ static void note_place(lua_State *L, const struct mm_script_session *ss, struct 
 		return;
 	}
 	const char *slash = strrchr(where.short_src, '/');
-	snprintf(v->decided_by, sizeof v->decided_by, "%.34s:%d", slash != NULL ? slash + 1 : where.short_src, where.currentline);
+	snprintf(v->decided_by, sizeof v->decided_by, "%.30s:%d", slash != NULL ? slash + 1 : where.short_src, where.currentline);
 }
 
 /* Ends the handler: a yield crosses every pcall, so nothing between here and the host can swallow it. Where Lua cannot

@@ -57,9 +57,11 @@ struct mm_task {
 	struct mm_script_session *session;      /* borrowed; NULL while scripts load or unload */
 	struct lua_State         *co;           /* borrowed from the Lua state through anchor; NULL: none yet */
 	int                       anchor;       /* registry reference */
-	bool                      is_waiting;
+	enum mm_cancel            why;          /* of is_cancelled */
 	bool                      is_cancelled; /* every further wait raises at once */
-	enum mm_cancel            why;
+	bool                      is_waiting;
+	bool                      is_ready;     /* stands in the run queue: still waiting, and undo takes it out again */
+	int                       ready_count;  /* then: results on co, or arguments of a function that has not begun */
 	void                    (*undo)(struct mm_task *);      /* frees what is waited for; set while waiting */
 	void                     *waits_for;    /* of undo */
 	const char               *wait_name;    /* "sleep"; static, for errors and ctl sessions */
@@ -67,10 +69,7 @@ struct mm_task {
 	struct mm_limit          *limits;       /* owned: innermost first */
 	struct mm_task_group     *group;        /* borrowed: what a spawned task belongs to; NULL: a handler's own task */
 	const struct mm_filter   *filter;       /* borrowed: script of a spawned task, for its log lines; may be NULL */
-	/* While it stands in the run queue: still waiting, and undo takes it out again. */
 	struct mm_task           *next_ready, *previous_ready;
-	int                       ready_count;  /* results on co, or arguments of a function that has not begun */
-	bool                      is_ready;
 	/* Called when a wait is over and the coroutine has run on. */
 	void                    (*resumed)(struct mm_task *, enum mm_run, struct mm_fault *);
 };
@@ -194,9 +193,9 @@ struct mm_script_session {
 	int                       headers_table;
 	uint32_t                  headers_stamp;
 	int                       kept_bodies;  /* table by filter: what ctx:body{} keeps of this message */
+	unsigned                  body_replaced_by;     /* filter whose replace_body came last, when the message replaces_body */
 	uint64_t                  keeps_body;   /* filters that keep it */
 	uint64_t                  skips_body;   /* of these: filters whose on_body wants no more of it */
-	unsigned                  body_replaced_by;     /* filter whose replace_body came last, when the message replaces_body */
 
 	struct mm_event           event;        /* being handled */
 	bool                      has_event;

@@ -33,7 +33,7 @@ enum mm_verdict_kind {
 struct mm_verdict {
 	enum mm_verdict_kind kind;
 	bool                 hangs_up;  /* reply code 421: the MTA ends the SMTP session */
-	char                 decided_by[48];    /* script and line, for the log: "10-auth.lua:12"; may be empty */
+	char                 decided_by[43];    /* script and line, for the log: "10-auth.lua:12"; may be empty */
 	struct mm_buffer     reply;     /* owned: text as SMFIR_REPLYCODE carries it, empty for the MTA's own text */
 };
 
