@@ -25,7 +25,6 @@ struct mm_children;
 struct mm_deferred;
 struct mm_dns;
 
-#define MM_FILTERS_MAX 64       /* scripts of one milter: sets of them are bit masks */
 #define MM_NO_REF      (-2)     /* LUA_NOREF */
 
 enum mm_run {

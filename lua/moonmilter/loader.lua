@@ -37,10 +37,10 @@ local function read_file(path)
   if not file then
     error(err, 0)
   end
-  local source = file:read("*a")
+  local source, why = file:read("*a")
   file:close()
   if not source then
-    error(path .. ": cannot be read", 0)
+    error(("%s: cannot be read: %s"):format(path, why), 0)
   end
   return source
 end
