@@ -9,6 +9,8 @@
  * [result1..resultM], after WAITING: nothing of ours. FAILED fills why with message and traceback; a coroutine that failed
  * or exited is dropped, the next call gets a new one. */
 enum mm_run mm_script_call(struct mm_task *, int argument_count, struct mm_fault *why);
+/* What the task ran has failed: for the profile, which the doorway keeps (profile.h). */
+void mm_task_count_error(const struct mm_task *);
 
 /* The wait is over: count results have been pushed on task->co. Runs the coroutine on and calls resumed. Never from
  * inside the primitive that started the wait, nor from inside any handler. */
