@@ -68,18 +68,8 @@ void mm_profile_leave(struct mm_profile *p, struct mm_profile_script *s)
 
 /* ---- counting ---- */
 
-void mm_profile_ran(struct mm_profile *p, struct mm_profile_row *row, uint64_t busy)
+static bool add_wait(struct mm_profile_figures *f, uint64_t ticks, uint64_t busy)
 {
-	row->all.busy += busy;
-	if (p->has_window)
-		row->window.busy += busy;
-}
-
-static bool count(struct mm_profile_figures *f, uint64_t ticks, uint64_t busy)
-{
-	f->calls++;
-	if (busy > f->busy_max)
-		f->busy_max = busy;
 	uint64_t waited = ticks - busy;
 	f->waited += waited;
 	if (waited > f->waited_max)
@@ -90,15 +80,18 @@ static bool count(struct mm_profile_figures *f, uint64_t ticks, uint64_t busy)
 	return true;
 }
 
-bool mm_profile_ended(struct mm_profile *p, struct mm_profile_row *row, uint64_t ticks, uint64_t busy)
+bool mm_profile_ended_slowly(const struct mm_profile *p, struct mm_profile_row *row, uint64_t ticks, uint64_t busy)
 {
-	bool is_slowest = count(&row->all, ticks, busy);
-	if (p->has_window)
-		is_slowest |= count(&row->window, ticks, busy);
-	return is_slowest;
+	bool is_slowest = add_wait(&row->all, ticks, busy);
+	if (!p->has_window)
+		return is_slowest;
+	row->window.calls++;
+	if (busy > row->window.busy_max)
+		row->window.busy_max = busy;
+	return add_wait(&row->window, ticks, busy) || is_slowest;
 }
 
-void mm_profile_name(struct mm_profile *p, struct mm_profile_row *row, const struct mm_profile_call *call)
+void mm_profile_name(const struct mm_profile *p, struct mm_profile_row *row, const struct mm_profile_call *call)
 {
 	if (call->ticks == row->all.slowest_ticks)
 		row->all.slowest = *call;
@@ -106,7 +99,7 @@ void mm_profile_name(struct mm_profile *p, struct mm_profile_row *row, const str
 		row->window.slowest = *call;
 }
 
-void mm_profile_failed(struct mm_profile *p, struct mm_profile_row *row)
+void mm_profile_failed(const struct mm_profile *p, struct mm_profile_row *row)
 {
 	row->all.errors++;
 	row->window.errors += p->has_window;

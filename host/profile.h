@@ -64,12 +64,31 @@ void mm_profile_free(struct mm_profile *);
 struct mm_profile_script *mm_profile_join(struct mm_profile *, const char *milter, const char *path);
 void mm_profile_leave(struct mm_profile *, struct mm_profile_script *);         /* NULL is fine */
 
-/* A call has run for so many ticks, and waits or ends. */
-void mm_profile_ran(struct mm_profile *, struct mm_profile_row *, uint64_t busy);
+/* Of mm_profile_ended(): what is rare. */
+bool mm_profile_ended_slowly(const struct mm_profile *, struct mm_profile_row *, uint64_t ticks, uint64_t busy);
+
+/* A call has run for so many ticks, and ends or waits. */
+static inline void mm_profile_ran(const struct mm_profile *p, struct mm_profile_row *row, uint64_t busy)
+{
+	row->all.busy += busy;
+	if (p->has_window)
+		row->window.busy += busy;
+}
+
 /* A call has ended. True: no other took as long; it wants to be named. */
-bool mm_profile_ended(struct mm_profile *, struct mm_profile_row *, uint64_t ticks, uint64_t busy);
-void mm_profile_name(struct mm_profile *, struct mm_profile_row *, const struct mm_profile_call *);
-void mm_profile_failed(struct mm_profile *, struct mm_profile_row *);
+static inline bool mm_profile_ended(const struct mm_profile *p, struct mm_profile_row *row, uint64_t ticks, uint64_t busy)
+{
+	struct mm_profile_figures *f = &row->all;
+	f->calls++;
+	if (busy > f->busy_max)
+		f->busy_max = busy;
+	if (ticks == busy && !p->has_window && ticks <= f->slowest_ticks)
+		return false;           /* nearly always */
+	return mm_profile_ended_slowly(p, row, ticks, busy);
+}
+
+void mm_profile_name(const struct mm_profile *, struct mm_profile_row *, const struct mm_profile_call *);
+void mm_profile_failed(const struct mm_profile *, struct mm_profile_row *);
 
 /* Everything counts from nought, except who waits. */
 void mm_profile_begin_anew(struct mm_profile *);

@@ -68,30 +68,34 @@ static void name_call(const struct mm_task *t, struct mm_profile_row *row, uint6
 	mm_profile_name(t->script->settings.profile, row, &call);
 }
 
-/* A slice is over. Most calls are one slice; only those that wait leave a trace in the task. */
+/* Most calls are one slice; only those that wait leave a trace in the task. */
+static void count_wait(struct mm_task *t, struct mm_profile_row *row, bool waits, uint64_t began, uint64_t ended)
+{
+	bool had_waited = t->began_at != 0;
+	uint64_t busy = ended - began + (uint64_t)(had_waited ? t->busy : 0);
+	if (had_waited)
+		began = t->began_at;
+	row->waiting += waits - had_waited;
+	t->began_at = waits ? began : 0;
+	t->busy = (float)busy;
+	uint64_t ticks = ended > began + busy ? ended - began : busy;
+	if (!waits && mm_profile_ended(t->script->settings.profile, row, ticks, busy))
+		name_call(t, row, ticks, busy);
+}
+
 static void count_slice(struct mm_task *t, bool waits, uint64_t began, uint64_t ended)
 {
 	struct mm_profile_row *row = row_of(t);
 	if (row == NULL)
 		return;
-	struct mm_profile *p = t->script->settings.profile;
-	uint64_t busy = ended > began ? ended - began : 0;
-	mm_profile_ran(p, row, busy);
-	if (t->began_at != 0) {
-		busy += (uint64_t)t->busy;
-		began = t->began_at;
-	}
-	if (waits) {
-		row->waiting += t->began_at == 0;
-		t->began_at = began;
-		t->busy = (float)busy;
-		return;
-	}
-	row->waiting -= t->began_at != 0;
-	t->began_at = 0;
-	uint64_t ticks = ended > began + busy ? ended - began : busy;
-	if (mm_profile_ended(p, row, ticks, busy))
-		name_call(t, row, ticks, busy);
+	const struct mm_profile *p = t->script->settings.profile;
+	if (ended < began)              /* another processor's counter */
+		ended = began;
+	mm_profile_ran(p, row, ended - began);
+	if (waits || t->began_at != 0)
+		count_wait(t, row, waits, began, ended);
+	else if (mm_profile_ended(p, row, ended - began, ended - began))
+		name_call(t, row, ended - began, ended - began);
 }
 
 void mm_task_count_error(const struct mm_task *t)
