@@ -10,6 +10,7 @@
 #include "http.h"
 #include "lua_sources.h"
 #include "pool.h"
+#include "profile.h"
 #include "script_call.h"
 #include "script_files.h"
 #include "script_memory.h"
@@ -283,6 +284,7 @@ static int panic(lua_State *L)
 static void free_filters(struct mm_script *s)
 {
 	for (unsigned i = 0; i < s->filter_count; i++) {
+		mm_profile_leave(s->settings.profile, s->filters[i].profile);
 		free(s->filters[i].name);
 		free(s->filters[i].path);
 		for (unsigned j = 0; j < s->filters[i].field_count; j++)
@@ -463,6 +465,8 @@ static void take_filter(lua_State *L, struct mm_script *s, unsigned at)
 	f->path = string_of(L, "path");
 	if (f->name == NULL || f->path == NULL)
 		luaL_error(L, "out of memory for the list of scripts");
+	if (s->settings.profile != NULL)
+		f->profile = mm_profile_join(s->settings.profile, s->settings.milter_name, f->path);
 	lua_getfield(L, -1, "handlers");
 	for (int stage = 0; stage < MM_STAGE_COUNT; stage++) {
 		lua_getfield(L, -1, mm_stage_name((enum mm_stage)stage));
@@ -774,6 +778,7 @@ static void log_script_error(struct mm_script_session *ss, const char *text)
 	struct mm_log_line line;
 	struct mm_text queue_id = mm_session_macro(ss->facts, "i");
 	mm_census_add(s->settings.row->script_errors, 1);
+	mm_task_count_error(&ss->task);
 	mm_log_begin(&line, s->settings.log, MM_LOG_ERROR, "script_error");
 	mm_log_string(&line, "session", ss->facts->id);
 	if (queue_id.size > 0)
@@ -1089,8 +1094,11 @@ static void push_handler(lua_State *co, void *self)
 static bool feed_kept_body(struct mm_script_session *ss, struct mm_verdict *out)
 {
 	struct mm_fault why;
+	ss->feeds_body = true;
 	enum mm_run run = mm_script_run(&ss->task, push_feed, ss, &why);        /* never waits */
-	return handler_ended(ss, ss->script->feed_kept_body, run, &why, out);
+	bool is_decided = handler_ended(ss, ss->script->feed_kept_body, run, &why, out);
+	ss->feeds_body = false;
+	return is_decided;
 }
 
 /* Runs handlers from filter_at on. MM_DECIDED: out is the event's verdict. */

@@ -119,6 +119,7 @@ static void log_failure(const struct mm_spawned *sp, const char *text)
 {
 	struct mm_log_line line;
 	const struct mm_script_session *ss = sp->task.session;
+	mm_task_count_error(&sp->task);
 	mm_log_begin(&line, sp->task.script->settings.log, MM_LOG_ERROR, "script_error");
 	if (ss != NULL)
 		mm_log_string(&line, "session", ss->facts->id);
