@@ -36,7 +36,8 @@ local function connect(stage)
   if not ok then return nil end
   if fresh.greeting and fresh.greeting.code == 220 and fresh.ehlo then return fresh end
   pcall(fresh.drop, fresh)
-  return nil, fresh.greeting and fresh.greeting.code
+  local code = fresh.greeting and fresh.greeting.code
+  return nil, code ~= 220 and code or nil -- it may also break after the greeting
 end
 
 -- The reply that ends an attempt: code and text, or nothing.
@@ -88,7 +89,7 @@ while not lfs.attributes(path .. ".stop") do
   count = count + 1
   local kind, stage = kinds[(count - 1) % #kinds + 1], stages[(count - 1) % #stages + 1]
   local token = ("ledger-%s-%d"):format(name, count)
-  local attempt, code, text, is_final = 0, nil, nil, nil
+  local attempt, code, text, is_final = 0
   local give_up_at = socket.gettime() + GIVE_UP
   repeat
     attempt = attempt + 1

@@ -5,11 +5,12 @@
 ---   seconds   how long it goes on; long: with SLOW=1 (default 15)
 ---   kinds, stages, arguments, stay, through, unix   see world.lua
 ---   mta       options for the MTA's start, by kind; it then has an MTA of its own
+---   messages  how many there must be at least (20)
 ---   rules     for the audit, besides deaths
 ---   every     seconds between two strikes
 ---   strike    function(w, n): strikes for the n-th time
----   enough    function(w): false as long as more strikes are needed
----   calm      function(w): undoes what is left of it, before the last messages
+---   enough    function(w): true when it has struck enough, whatever time that took
+---   settle    function(w): when all messages are with the MTA
 ---   check     function(w, sums): raises unless the fault has been one
 local lfs = require "lfs"
 local posix_signal = require "posix.signal"
@@ -21,6 +22,7 @@ local process = require "spec.mta.process"
 local EVERY_KIND = "keep,refuse,keep,rcpt,keep,discard,keep,later"
 local STAGES = { "connect", "helo", "mail", "rcpt", "data", "header", "eoh", "body", "eom" }
 local EVERY_STAGE = table.concat(STAGES, ",")
+local STAGES_OF_A_MESSAGE = table.concat(STAGES, ",", 3)
 
 local function kill(pid, name) return posix_signal.kill(pid, posix_signal[name or "SIGKILL"]) end
 
@@ -121,6 +123,7 @@ local function remove_the_socket(w)
   assert(os.remove(w.path))
   local back = process.wait_until(10, function() return lfs.attributes(w.path) end)
   assert(back, "the socket's file did not come back")
+  w.removed = (w.removed or 0) + 1
 end
 
 local LETTERS = { greet = "C", helo = "H", mail = "M", rcpt = "R", data = "T", header = "L", eoh = "N", body = "B", eom = "E" }
@@ -158,9 +161,9 @@ local function kill_an_mta_process(w)
   local list = {}
   if w.kind == "postfix" then
     list = mta_processes(w, "smtpd")
-  else -- the daemon itself is the first
-    for i, pid in ipairs(mta_processes(w, "sendmail")) do
-      if i > 1 then list[#list + 1] = pid end
+  else -- not the daemon, and not those that deliver: what they have handed on they would hand on again
+    for _, pid in ipairs(mta_processes(w, "sendmail")) do
+      if (process.read_file(("/proc/%d/cmdline"):format(pid)) or ""):find "server " then list[#list + 1] = pid end
     end
   end
   if #list > 0 then
@@ -185,7 +188,7 @@ return {
   { name = "while workers are killed", seconds = 3, kinds = EVERY_KIND, stages = "eom", every = 0.3, strike = kill_a_worker,
     check = workers_died },
   { name = "while workers are killed at each stage of a message", seconds = 3, kinds = EVERY_KIND, stages = EVERY_STAGE,
-    stay = 0.2, every = 0.2, strike = kill_at_a_stage,
+    stay = 0.2, arguments = { "--workers=8" }, every = 0.1, strike = kill_at_a_stage,
     enough = function(w) return w.struck and w.struck.count >= #STAGES end, check = workers_died },
   { name = "while workers are killed and the MTA lets mail pass meanwhile", seconds = 3, kinds = EVERY_KIND, stages = "eom",
     every = 0.2, strike = kill_a_worker, mta = AWAY, rules = { may_pass = true },
@@ -213,15 +216,15 @@ return {
   { name = "while descriptors run out", seconds = 3, kinds = EVERY_KIND, stages = "eom", every = 0.3,
     through = { "prlimit", "--nofile=28:28" }, strike = take_descriptors,
     check = function(w) at_least(1, "lines about descriptors", w:count "trying again") end },
-  { name = "while scripts run away", seconds = 4, stages = EVERY_STAGE, every = 0.5,
-    kinds = "keep,refuse,loop,keep,catch,keep,eat,discard,keep,raise,rcpt,keep,long",
+  { name = "while scripts run away", seconds = 3, stages = STAGES_OF_A_MESSAGE, every = 0.5,
+    messages = 10, kinds = "keep,refuse,loop,keep,catch,keep,eat,discard,keep,raise,rcpt,keep,long",
     arguments = { "--memory_hard=32M", "--memory_soft=24M", "--stage_deadline=0.7", "--eom_deadline=0.8" }, strike = function() end,
     check = function(w)
       at_least(1, "handlers ended at cpu_slice", w:count "cpu_slice: computed")
       at_least(1, "handlers ended for memory", w:count "memory_hard")
       at_least(1, "handlers ended at their deadline", w:count "deadline: ")
     end },
-  { name = "while scripts are stuck in C", seconds = 4, stages = EVERY_STAGE, every = 0.5,
+  { name = "while scripts are stuck in C", seconds = 4, stages = STAGES_OF_A_MESSAGE, every = 0.5,
     kinds = "keep,refuse,keep,rcpt,keep,discard,stuck,keep,keep,later", strike = function() end,
     check = function(w) at_least(1, "hung workers", w:count "hang_timeout") end },
   { name = "while a second instance is started", seconds = 2, kinds = EVERY_KIND, stages = "eom", every = 0.2,
@@ -230,8 +233,8 @@ return {
       at_least(3, "second instances", w.seconds)
       assert(sums.untaken + sums.unlogged == 0)
     end },
-  { name = "while the socket's file is removed", seconds = 3, kinds = EVERY_KIND, stages = "eom", every = 0.5, unix = true,
-    strike = remove_the_socket,
+  { name = "while the socket's file is removed", seconds = 3, kinds = EVERY_KIND, stages = "eom", every = 1.7, unix = true,
+    strike = remove_the_socket, enough = function(w) return w.removed == 3 end,
     check = function(w) at_least(1, "times it came back", w:count "it is back") end },
   { name = "while MTAs go away at every step", seconds = 2, kinds = EVERY_KIND, stages = "eom", every = 0.01,
     strike = leave_at_a_step },
@@ -239,6 +242,8 @@ return {
     stages = EVERY_STAGE, every = 0.5, strike = function() end,
     check = function(_, sums) at_least(20, "clients that hung up", sums.dropped) end },
   { name = "while the MTA's processes are killed", seconds = 3, kinds = EVERY_KIND, stages = EVERY_STAGE, every = 0.3,
-    strike = kill_an_mta_process, rules = { may_break = true },
+    strike = kill_an_mta_process, rules = { may_break = true }, settle = function(w)
+      if w.kind == "sendmail" then w.mta:flush() end -- a killed process leaves what it had accepted in the queue
+    end,
     check = function(w) at_least(2, "processes killed", w.killed or 0) end },
 }

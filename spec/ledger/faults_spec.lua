@@ -9,7 +9,6 @@ local FAULTS = require "spec.ledger.faults"
 local filter = require "spec.mta.filter"
 local ledger = require "spec.ledger.ledger"
 local postfix = require "spec.mta.postfix"
-local process = require "spec.mta.process"
 local sendmail = require "spec.mta.sendmail"
 local world = require "spec.ledger.world"
 
@@ -31,26 +30,30 @@ local function play(w, fault)
   math.randomseed(7)
   w.options = { kinds = fault.kinds, stages = fault.stages, stay = fault.stay, arguments = fault.arguments,
     through = fault.through }
-  w.struck, w.refused, w.orphans, w.seconds, w.killed = nil, nil, nil, nil, nil
+  w.struck, w.refused, w.orphans, w.seconds, w.killed, w.removed = nil, nil, nil, nil, nil, nil
   w:begin(w.options)
   local began, strikes = socket.gettime(), 0
   local till = began + (SLOW and (fault.long or 15) or fault.seconds)
-  while socket.gettime() < till or fault.enough and not fault.enough(w) do
+  local function is_over()
+    if fault.enough then return fault.enough(w) end
+    return socket.gettime() >= till
+  end
+  while not is_over() do
     assert(socket.gettime() < till + PATIENCE, "the fault did not come about")
     strikes = strikes + 1
     local next_at = socket.gettime() + fault.every
     fault.strike(w, strikes)
     socket.sleep(math.max(0, next_at - socket.gettime()))
   end
-  if fault.calm then fault.calm(w) end
-  local sources = w:finish()
+  local sources = w:finish(fault.settle)
   local rules = { deaths = w:count '"level":"error","event":"worker_ended"', sessions = world.CLIENTS }
   for name, value in pairs(fault.rules or {}) do rules[name] = value end
   if rules.masters_die then rules.deaths = rules.deaths + #w.filters end
   local wrong, sums = ledger.audit(sources, rules)
+  if os.getenv "LEDGER_TIMES" then print(("# %.1f s"):format(socket.gettime() - began)) end
   write_figures(w, fault, sums, strikes, rules.deaths, wrong)
   assert.same({}, wrong)
-  assert.is_true(sums.messages >= 20, sums.messages .. " messages")
+  assert.is_true(sums.messages >= (fault.messages or 20), sums.messages .. " messages")
   assert.is_true(w.filter:running())
   if fault.check then fault.check(w, sums) end
 end

@@ -11,7 +11,7 @@ local TROUBLES = {
   stuck = function() return (("a."):rep(2000)):find ".-.-.-.-.-.-b" end,
   eat = function()
     local t = {}
-    while true do t[#t + 1] = {} end
+    while t do t[#t + 1] = {} end
   end,
   raise = function() error "on purpose" end,
   long = function() milter.sleep(60) end,

@@ -134,8 +134,6 @@ local function join(sources, say)
   return order
 end
 
-local PASSES = { continue = true, accept = true }
-
 -- The outcome line that tells this attempt's verdict: the last that is no mere abort.
 local function verdict_line(attempt, say)
   local found

@@ -18,6 +18,7 @@ local runs = 0
 function world.start(mta_module, options)
   local self = setmetatable({ kind = mta_module.kind, directory = process.directory(), mark = 0 }, methods)
   self.path = options.unix and self.directory .. "/filter.sock" or nil
+  process.run("chown nobody " .. self.directory) -- who serves can make the socket anew
   self.port = not options.unix and process.free_port() or nil
   self.milter = self.path and "unix:" .. self.path or ("inet:127.0.0.1:%d"):format(self.port)
   local mta_options = options.mta or {}
@@ -33,7 +34,7 @@ end
 
 --- Starts the filter, again and again at the same address.
 function methods:serve(options)
-  self.control = self.directory .. "/control.sock"
+  self.control = ("%s/control%d.sock"):format(self.directory, #self.filters) -- one that drains keeps its own
   local arguments = { "--workers=2", "--control=" .. self.control, "--log_format=json", "--socket_mode=0666", "--cpu_slice=0.3", "--hang_timeout=1.5",
     "--stage_deadline=5" }
   for _, argument in ipairs(options.arguments or {}) do arguments[#arguments + 1] = argument end
@@ -115,8 +116,9 @@ local function delivered_in(self)
   return list
 end
 
---- No new messages; waits until every message has come to its end, and gives the four sources.
-function methods:finish()
+--- No new messages; waits until every message has come to its end, and gives the four sources. settle(w), if given, is called
+--- when the clients have ended.
+function methods:finish(settle)
   local attempts
   for _, file in ipairs(self.files) do process.write_file(file .. ".stop", "") end
   assert(process.wait_until(75, function()
@@ -129,6 +131,7 @@ function methods:finish()
     client:stop()
     if said ~= "" then error(("client %d: %s"):format(i, said)) end
   end
+  if settle then settle(self) end
   assert(self.mta:wait_idle(30))
   return {
     attempts = attempts, lines = ledger.read_log(self:log()), delivered = delivered_in(self),
