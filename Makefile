@@ -49,7 +49,7 @@ all: $(BUILD)/moonmilter $(BUILD)/libmoonmilter.a $(BUILD)/libmoonmilter.so $(BU
 
 help:
 	@sed -n 's/^#   //p' Makefile
-	@echo "all  lint  asan  valgrind  bench  fuzz  install (DESTDIR, PREFIX)  clean"
+	@echo "all  lint  asan  valgrind  bench  fuzz  soak  install (DESTDIR, PREFIX)  clean"
 
 # ---- packages: installed only when missing, asking nothing ----
 
@@ -208,6 +208,12 @@ corpus:
 	@for t in $(FUZZ); do [ -x build/fuzz/fuzz_$$t ] && \
 		build/fuzz/fuzz_$$t -merge=1 -max_len=512 host/fuzz/corpus/$$t build/fuzz/corpus/$$t 2>/dev/null; \
 		echo "$$t: $$(ls host/fuzz/corpus/$$t | wc -l) inputs"; done
+
+# Mixed load and reloads for so many seconds, memory and descriptors flat from warming up to the end (spec/soak/).
+SOAK_SECONDS ?= 600
+.PHONY: soak
+soak: packages-build packages-test all
+	@SOAK_SECONDS=$(SOAK_SECONDS) luajit spec/soak/soak.lua
 
 # ---- install ----
 

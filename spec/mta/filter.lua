@@ -11,6 +11,7 @@ local HERE = "spec/mta/"
 
 -- Where to listen: a port of its own, or a unix socket in a directory that only root writes to.
 local function listen_at(options)
+  if options.spec then return { directory = process.directory(), spec = options.spec } end
   if options.unix then
     local directory = process.directory()
     local path = type(options.unix) == "string" and options.unix or directory .. "/filter.sock"
@@ -53,8 +54,9 @@ end
 
 --- Starts moonmilter in the foreground with scripts.
 ---@param scripts table<string, string>|string  sources by file name, or the path of one script
----@param options? { unix?: boolean|string, port?: integer, arguments?: string[], env?: table<string, string>, through?: string[] }
----  unix may be the socket's path; through: words before the command
+---@param options? { unix?: boolean|string, port?: integer, spec?: string, arguments?: string[],
+---  env?: table<string, string>, through?: string[] }  unix may be the socket's path; spec: where to listen, as it is;
+---  through: words before the command
 ---@return table  milter, spec; output with :log(); scripts is the directory they lie in
 function filter.host(scripts, options)
   options = options or {}
