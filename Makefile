@@ -159,8 +159,19 @@ asan: packages-build packages-test
 	@$(MAKE) --no-print-directory BUILD=build/asan CFLAGS="-O1 -g -fno-omit-frame-pointer" \
 		SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined" all
 	@MOONMILTER_BUILD=build/asan MOONMILTER_TESTLIB=build/asan/test/libmoonmilter_test.so MOONMILTER=build/asan/moonmilter \
+		MOONMILTER_LIBRARY=$(abspath build/asan/libmoonmilter.so) \
 		ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) \
 		spec/run $(wildcard $(ASAN_SPECS))
+
+# Everything that speaks over sockets once more, one byte at a time and nothing every other time (spec/fault/one_byte.c): the
+# host, what it talks to, and the specs themselves.
+ONE_BYTE_SPECS ?= spec/waiting spec/process spec/host/send_spec.lua spec/testing spec/mta
+$(BUILD)/one_byte.so: spec/fault/one_byte.c
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 $(WARNINGS) -D_GNU_SOURCE -O1 -shared -fPIC -o $@ $< -ldl
+
+one-byte: packages-build packages-test all $(BUILD)/one_byte.so
+	@ONE_BYTE=1 LD_PRELOAD=$(abspath $(BUILD)/one_byte.so) spec/run $(wildcard $(ONE_BYTE_SPECS))
 
 # The session specs under valgrind, without the JIT, whose code valgrind cannot follow.
 VALGRIND_SPECS ?= spec/engine/lifetimes_spec.lua spec/engine/splits_spec.lua spec/script/edits_spec.lua \
