@@ -440,6 +440,9 @@ Client.__index = function(_, name)
 end
 
 local function check_options(options)
+  if type(options) ~= "table" then
+    error(("redis.new: options are a table, { host = \"127.0.0.1\" }, not a %s"):format(type(options)), 3)
+  end
   local checked = {}
   for name, value in pairs(options) do
     local row = OPTIONS[name]
