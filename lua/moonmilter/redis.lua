@@ -468,8 +468,8 @@ end
 function redis.new(options)
   local o = check_options(options or {})
   local name = o.unix or ("%s:%d"):format(o.host, o.port)
-  local pool = {
-    name = table.concat({ "redis", name, o.db, o.username or "", o.password or "", o.tls and tostring(o.tls) or "" }, " "),
+  local pool = { -- quoted, so that no user and password reads as another user with another
+    name = ("redis %s %d %q %q %s"):format(name, o.db, o.username or "", o.password or "", tostring(o.tls or "")),
     size = o.pool_size, queue_timeout = o.queue_timeout,
   }
   return setmetatable({ options = o, name = name, pool = pool, state = server_state(pool.name) }, Client)
