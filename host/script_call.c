@@ -28,6 +28,7 @@ static int describe_error(lua_State *L)
 		snprintf(shape, sizeof shape, "(error object is a %s value)", luaL_typename(co, -1));
 		message = shape;
 	}
+	message = mm_push_blame(L, co, message);
 	luaL_traceback(L, co, NULL, 0);
 	bool no_memory = strcmp(message, "not enough memory") == 0;
 	mm_fault_set(d->why, MM_FAULT_SCRIPT, "%s%s\n%s", message, no_memory ? ": Lua has all that memory_hard gives this worker" : "",
