@@ -844,6 +844,8 @@ static void log_script_error(struct mm_script_session *ss, const char *text)
 	if (!is_afterwards(ss->event.stage) && ss->event.stage != MM_STAGE_negotiate)
 		mm_log_string(&line, "verdict", mm_verdict_name(s->settings.on_error));
 	mm_log_string(&line, "error", text);
+	mm_log_alike(&line, s->filters[ss->filter_at].path, strlen(s->filters[ss->filter_at].path));
+	mm_log_alike(&line, text, strcspn(text, " "));          /* file:line: */
 	mm_log_end(&line);
 }
 
