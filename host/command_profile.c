@@ -28,8 +28,8 @@ static void print_help(FILE *to)
 {
 	fprintf(to, "Usage: moonmilter profile [-c FILE] [--control PATH] [OPTIONS]\n"
 		"       moonmilter ctl [-c FILE] [--control PATH] profile [OPTIONS]\n\n"
-		"Prints what each handler of each script has cost, over all workers: calls, errors, time it was busy\n"
-		"(it ran and nobody else could), time it waited, its slowest call. With --samples: which lines and\n"
+		"Prints what each handler of each script has cost, over all workers: calls, errors, CPU time, time it was\n"
+		"busy (it ran and nobody else could), time it waited, its slowest call. With --samples: which lines and\n"
 		"functions Lua's time goes to. Nothing has to be switched on before, and nothing stays behind.\n\n"
 		"  --seconds N    what happens in the next N seconds, instead of all since the start; 10 with --samples\n"
 		"  --samples      look a thousand times a second where the workers are\n"
@@ -39,7 +39,7 @@ static void print_help(FILE *to)
 		"  --reset        then count from nought\n"
 		"  -c, --config FILE, --control PATH\n"
 		"                 which host: its control socket, or the configuration that names it\n\n"
-		"busy and waiting are sums, mean and max are of a call; now: calls that wait at this moment.\n"
+		"cpu, busy and waiting are sums; mean and max are of a call; now: calls that wait at this moment.\n"
 		"Exit status: 0 done, 64 wrong usage, 69 no host answers, 75 it cannot now or a worker's part is missing.\n");
 }
 

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <time.h>
 
-#define FIELDS_MAX   16
+#define FIELDS_MAX   17
 #define SLOWEST_SHOWN 5
 
 /* A script's handler, over all workers. Times are seconds. */
@@ -14,7 +14,7 @@ struct row {
 	char              *milter, *script, *handler;  /* into a line that the report owns */
 	char              *session, *queue_id;         /* of the slowest call, likewise */
 	unsigned long long calls, errors, waiting_now;
-	double             busy, busy_max, waited, waited_max, slowest, slowest_busy, slowest_at;
+	double             cpu, busy, busy_max, waited, waited_max, slowest, slowest_busy, slowest_at;
 };
 
 struct worker {
@@ -100,18 +100,19 @@ static bool add_row(struct mm_profile_report *r, char *f[FIELDS_MAX])
 	row->calls += strtoull(f[4], NULL, 10);
 	row->errors += strtoull(f[5], NULL, 10);
 	row->waiting_now += strtoull(f[6], NULL, 10);
-	row->busy += strtod(f[7], NULL);
-	raise_to(&row->busy_max, strtod(f[8], NULL));
-	row->waited += strtod(f[9], NULL);
-	raise_to(&row->waited_max, strtod(f[10], NULL));
-	double slowest = strtod(f[11], NULL);
+	row->cpu += strtod(f[7], NULL);
+	row->busy += strtod(f[8], NULL);
+	raise_to(&row->busy_max, strtod(f[9], NULL));
+	row->waited += strtod(f[10], NULL);
+	raise_to(&row->waited_max, strtod(f[11], NULL));
+	double slowest = strtod(f[12], NULL);
 	if (slowest <= row->slowest)
 		return true;
 	row->slowest = slowest;
-	row->slowest_busy = strtod(f[12], NULL);
-	row->slowest_at = strtod(f[13], NULL);
-	row->session = f[14];
-	row->queue_id = f[15];
+	row->slowest_busy = strtod(f[13], NULL);
+	row->slowest_at = strtod(f[14], NULL);
+	row->session = f[15];
+	row->queue_id = f[16];
 	return true;
 }
 
@@ -135,7 +136,7 @@ static bool take_line(struct mm_profile_report *r, int pid, char *line, const ch
 	}
 	*kept = line;
 	unsigned count = split(line, fields);
-	if (count == 16 && strcmp(fields[0], "row") == 0)
+	if (count == 17 && strcmp(fields[0], "row") == 0)
 		return add_row(r, fields);
 	if (count == 4 && strcmp(fields[0], "since") == 0)
 		return add_worker(r, pid, fields);
@@ -233,25 +234,25 @@ static void script_text(const struct row *row, bool with_milter, char *to, size_
 
 static void print_head(const struct mm_profile_report *r, FILE *to)
 {
-	char moment[32], cpu[16], busy[16];
+	char moment[32], cpu[16], of_handlers[16];
 	struct worker sum = sum_of_workers(r);
-	double all_busy = 0;
+	double handlers = 0;
 	for (size_t i = 0; i < r->row_count; i++)
-		all_busy += r->rows[i].busy;
+		handlers += r->rows[i].cpu;
 	fprintf(to, "%zu worker%s, counted for %.1f s, since %s\n", r->worker_count, r->worker_count == 1 ? "" : "s", sum.seconds,
 		moment_text(sum.since, moment));
 	for (size_t i = 0; i < r->worker_count; i++)
 		if (r->workers[i].seconds < sum.seconds - 2)
 			fprintf(to, "  pid %d only since %s\n", r->workers[i].pid, moment_text(r->workers[i].since, moment));
-	fprintf(to, "CPU time of the workers %s; handlers were busy for %s\n", time_text(sum.cpu, cpu), time_text(all_busy, busy));
+	fprintf(to, "CPU time of the workers %s, of that handlers %s\n", time_text(sum.cpu, cpu), time_text(handlers, of_handlers));
 }
 
 static void print_row(const struct row *row, const char *script, int width, FILE *to)
 {
-	char busy[16], mean[16], most[16], waited[16], waited_mean[16], waited_most[16];
+	char cpu[16], busy[16], mean[16], most[16], waited[16], waited_mean[16], waited_most[16];
 	double calls = row->calls > 0 ? (double)row->calls : 1;
-	fprintf(to, "%-*s %-12s %9llu %6llu  %9s %9s %9s  %9s %9s %9s", width, script, row->handler, row->calls, row->errors,
-		time_text(row->busy, busy), time_text(row->busy / calls, mean), time_text(row->busy_max, most),
+	fprintf(to, "%-*s %-12s %9llu %6llu  %9s  %9s %9s %9s  %9s %9s %9s", width, script, row->handler, row->calls, row->errors,
+		time_text(row->cpu, cpu), time_text(row->busy, busy), time_text(row->busy / calls, mean), time_text(row->busy_max, most),
 		time_text(row->waited, waited), time_text(row->waited / calls, waited_mean), time_text(row->waited_max, waited_most));
 	if (row->waiting_now > 0)
 		fprintf(to, " %5llu\n", row->waiting_now);
@@ -294,7 +295,7 @@ void mm_profile_report_print(struct mm_profile_report *r, FILE *to)
 		script_text(&r->rows[i], with_milter, script, sizeof script);
 		width = (int)strlen(script) > width ? (int)strlen(script) : width;
 	}
-	fprintf(to, "\n%-*s %-12s %9s %6s  %9s %9s %9s  %9s %9s %9s %5s\n", width, "script", "handler", "calls", "errors", "busy", "mean",
+	fprintf(to, "\n%-*s %-12s %9s %6s  %9s  %9s %9s %9s  %9s %9s %9s %5s\n", width, "script", "handler", "calls", "errors", "cpu", "busy", "mean",
 		"max", "waiting", "mean", "max", "now");
 	for (size_t i = 0; i < r->row_count; i++) {
 		script_text(&r->rows[i], with_milter, script, sizeof script);
@@ -331,6 +332,7 @@ static void row_json(struct mm_json *j, const struct row *row)
 	key_string(j, "handler", row->handler);
 	key_integer(j, "calls", row->calls);
 	key_integer(j, "errors", row->errors);
+	key_number(j, "cpu_seconds", row->cpu);
 	key_number(j, "busy_seconds", row->busy);
 	key_number(j, "busy_seconds_max", row->busy_max);
 	key_number(j, "waiting_seconds", row->waited);
