@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define HEAVY_CPU 20e-6         /* seconds; a call that takes less was not heavy but held up */
+#define HEAVY_CPU 20e-6         /* seconds; a slice that takes less was not heavy, whatever held it up */
 
 /* ---- life ---- */
 
@@ -39,6 +39,8 @@ void mm_profile_free(struct mm_profile *p)
 static struct mm_profile_script *script_new(const char *milter, const char *path)
 {
 	struct mm_profile_script *s = calloc(1, sizeof *s);
+	for (int i = 0; s != NULL && i < MM_PROFILE_ROW_COUNT; i++)
+		s->rows[i].measures = MM_PROFILE_MEASURES;
 	if (s != NULL && (s->milter = strdup(milter)) != NULL && (s->path = strdup(path)) != NULL)
 		return s;
 	script_free(s);
@@ -78,7 +80,8 @@ void mm_profile_measured(const struct mm_profile *p, struct mm_profile_row *row,
 		row->window.measured_busy += busy;
 		row->window.measured_cpu += cpu;
 	}
-	row->is_heavy = cpu >= HEAVY_CPU;
+	if (cpu < HEAVY_CPU && row->measures > 0)
+		row->measures--;
 }
 
 static bool add_wait(struct mm_profile_figures *f, uint64_t ticks, uint64_t busy)

@@ -139,7 +139,7 @@ enum mm_run mm_script_call(struct mm_task *t, int argument_count, struct mm_faul
 	struct mm_task *ran = mm_budget_begin(t);
 	struct mm_profile_row *row = row_of(t);
 	bool enforced = mm_memory_begin(s);
-	double cpu = row != NULL && row->is_heavy ? mm_clock_cpu() : 0;
+	double cpu = row != NULL && row->measures > 0 ? mm_clock_cpu() : 0;
 	uint64_t began = mm_clock_ticks();
 	int status = lua_resume(t->co, argument_count);
 	uint64_t ended = mm_clock_ticks();
