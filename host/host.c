@@ -1005,6 +1005,18 @@ bool mm_host_listener_is_lost(const struct mm_host *h, unsigned listener)
 	return mm_listener_is_lost(&h->listeners[listener].listener);
 }
 
+void mm_host_describe_lost(const struct mm_host *h, void (*say)(void *self, const char *line), void *self)
+{
+	char line[MM_LISTEN_TEXT_SIZE + 128], text[MM_LISTEN_TEXT_SIZE];
+	for (unsigned i = 0; i < h->listener_count; i++) {
+		if (!mm_host_listener_is_lost(h, i))
+			continue;
+		snprintf(line, sizeof line, "lost: %s: somebody removed the socket's file, and no MTA gets in",
+			mm_listen_spec_text(&h->listeners[i].listener.spec, text, sizeof text));
+		say(self, line);
+	}
+}
+
 bool mm_host_listener_renew(struct mm_host *h, unsigned listener, struct mm_fault *why)
 {
 	struct mm_listener fresh, *l = &h->listeners[listener].listener;

@@ -37,7 +37,7 @@ static bool clear_stale(const char *path, struct mm_fault *why)
 {
 	struct stat status;
 	if (lstat(path, &status) != 0)
-		return errno == ENOENT || mm_fault_set(why, MM_FAULT_CONFIG, "%s: %s", path, strerror(errno));
+		return errno == ENOENT || mm_fault_set(why, MM_FAULT_CONFIG, "unix:%s cannot be bound: %s", path, strerror(errno));
 	if (!S_ISSOCK(status.st_mode))
 		return mm_fault_set(why, MM_FAULT_CONFIG, "%s: exists and is no socket; remove it or choose another path", path);
 	struct sockaddr_un address;
@@ -73,7 +73,8 @@ static bool set_owner(const char *path, const struct mm_listener_options *o, str
 			return mm_fault_set(why, MM_FAULT_CONFIG, "socket_group: there is no group \"%s\"", o->group);
 		group = g->gr_gid;
 	}
-	if ((o->owner != NULL || o->group != NULL) && chown(path, user, group) != 0)
+	/* lchown: the directory is often our later user's, who must not have root give him another file by way of a link */
+	if ((o->owner != NULL || o->group != NULL) && lchown(path, user, group) != 0)
 		return mm_fault_set(why, MM_FAULT_CONFIG, "%s: the owner cannot be set: %s", path, strerror(errno));
 	return true;
 }
@@ -94,9 +95,10 @@ static bool open_unix(struct mm_listener *l, const struct mm_listener_options *o
 	umask(before);
 	if (rc != 0)
 		return mm_fault_set(why, MM_FAULT_CONFIG, "unix:%s cannot be bound: %s%s", path, strerror(error),
-			error == ENOENT ? "; make its directory first, owned by the user we run as" : "");
+			error == ENOENT ? "; make its directory first, owned by the user we run as"
+			: error == EACCES ? "; who starts moonmilter has to be able to write to its directory" : "");
 	struct stat status;
-	l->is_ours = stat(path, &status) == 0;
+	l->is_ours = lstat(path, &status) == 0;
 	l->device = status.st_dev;
 	l->inode = status.st_ino;
 	return set_owner(path, o, why);

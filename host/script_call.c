@@ -10,11 +10,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+struct describing {
+	lua_State       *co;
+	struct mm_fault *why;
+};
+
 /* Traceback of a dead coroutine: its stack is still there. Runs protected: making strings may raise. */
 static int describe_error(lua_State *L)
 {
-	lua_State *co = lua_touserdata(L, 1);
-	struct mm_fault *why = lua_touserdata(L, 2);
+	struct describing *d = lua_touserdata(L, 1);
+	lua_State *co = d->co;
 	const char *message = lua_tostring(co, -1);
 	if (message == NULL && luaL_callmeta(co, -1, "__tostring"))
 		message = lua_tostring(co, -1);
@@ -25,7 +30,7 @@ static int describe_error(lua_State *L)
 	}
 	luaL_traceback(L, co, NULL, 0);
 	bool no_memory = strcmp(message, "not enough memory") == 0;
-	mm_fault_set(why, MM_FAULT_SCRIPT, "%s%s\n%s", message, no_memory ? ": Lua has all that memory_hard gives this worker" : "",
+	mm_fault_set(d->why, MM_FAULT_SCRIPT, "%s%s\n%s", message, no_memory ? ": Lua has all that memory_hard gives this worker" : "",
 		lua_tostring(L, -1));
 	return 0;
 }
@@ -34,12 +39,10 @@ static void explain(struct mm_task *t, int status, struct mm_fault *why)
 {
 	lua_State *L = t->script->L;
 	int top = lua_gettop(L);
+	struct describing d = { t->co, why };
 	mm_fault_set(why, MM_FAULT_SCRIPT, "%s", status == LUA_ERRMEM ? "out of memory" : "the handler failed");
-	lua_pushcfunction(L, describe_error);
-	lua_pushlightuserdata(L, t->co);
-	lua_pushlightuserdata(L, why);
 	struct mm_task *ran = mm_budget_begin(t);       /* __tostring is the script's, too */
-	lua_pcall(L, 2, 0, 0);          /* when even this fails, the sentence above has to do */
+	lua_cpcall(L, describe_error, &d);              /* when even this fails, the sentence above has to do */
 	mm_budget_end(ran);
 	lua_settop(L, top);
 }
@@ -152,6 +155,38 @@ enum mm_run mm_script_call(struct mm_task *t, int argument_count, struct mm_faul
 	return run;
 }
 
+struct mm_pushing {
+	void (*push)(lua_State *, void *);
+	void  *self;
+};
+
+int mm_script_push(lua_State *co)
+{
+	const struct mm_pushing *p = lua_touserdata(co, 1);
+	lua_settop(co, 0);
+	p->push(co, p->self);
+	return lua_gettop(co);
+}
+
+enum mm_run mm_script_run(struct mm_task *t, void (*push)(lua_State *, void *), void *self, struct mm_fault *why)
+{
+	struct mm_pushing p = { push, self };
+	lua_State *co = mm_task_coroutine(t);
+	if (co == NULL) {
+		mm_fault_set(why, MM_FAULT_SCRIPT, "out of memory for a coroutine");
+		return MM_RUN_FAILED;
+	}
+	/* At rest a coroutine's stack has room for these two; a closure of its own would cost an allocation each time. */
+	lua_rawgeti(co, LUA_REGISTRYINDEX, t->script->pusher);
+	lua_pushlightuserdata(co, &p);
+	int status = lua_pcall(co, 1, LUA_MULTRET, 0);
+	if (status == 0)
+		return mm_script_call(t, lua_gettop(co) - 1, why);
+	explain(t, status, why);
+	mm_task_release(t);
+	return MM_RUN_FAILED;
+}
+
 /* ---- the end of a wait ---- */
 
 static void wait_is_over(struct mm_task *t)
@@ -192,7 +227,6 @@ void mm_task_cancel(struct mm_task *t, enum mm_cancel why)
 	wait_is_over(t);
 	t->is_cancelled = true;
 	t->why = why;
-	lua_checkstack(t->co, 4);
 	mm_task_push_cancel(t, t->co);
 	struct mm_fault ignored;        /* the cancellation itself coming back out */
 	mm_script_call(t, 2, &ignored);
@@ -210,7 +244,6 @@ static void limit_passed(struct mm_timer *timer)
 	if (!t->is_waiting || t->is_ready)
 		return;                 /* has its answer: the next wait raises */
 	t->undo(t);
-	lua_checkstack(t->co, 4);
 	mm_limit_push(t, t->co);
 	mm_task_go_on(t, 2);
 }

@@ -54,6 +54,16 @@ void mm_task_init(struct mm_task *t, struct mm_script *s, struct mm_script_sessi
 	*t = (struct mm_task){ .script = s, .session = session, .anchor = MM_NO_REF, .resumed = resumed };
 }
 
+/* Protected: memory may be gone, and a finalizer of the script's that fails in the collector's turn raises here. */
+static int make_coroutine(lua_State *L)
+{
+	struct mm_task *t = lua_touserdata(L, 1);
+	lua_State *co = lua_newthread(L);
+	t->anchor = luaL_ref(L, LUA_REGISTRYINDEX);
+	t->co = co;
+	return 0;
+}
+
 lua_State *mm_task_coroutine(struct mm_task *t)
 {
 	if (t->co != NULL)
@@ -65,8 +75,8 @@ lua_State *mm_task_coroutine(struct mm_task *t)
 		t->anchor = p->anchor;
 		return t->co;
 	}
-	t->co = lua_newthread(s->L);
-	t->anchor = luaL_ref(s->L, LUA_REGISTRYINDEX);
+	if (lua_cpcall(s->L, make_coroutine, t) != 0)
+		lua_pop(s->L, 1);
 	return t->co;
 }
 
@@ -103,10 +113,23 @@ void mm_task_release(struct mm_task *t)
 
 /* ---- waiting ---- */
 
+void mm_task_keep_words(lua_State *L, struct mm_script *s)
+{
+	static const char *const words[] = { "out of memory for the answer", "memory" };
+	for (int why = 0; why < MM_CANCEL_COUNT; why++) {
+		lua_pushstring(L, mm_cancel_name((enum mm_cancel)why));
+		s->cancel_names[why] = luaL_ref(L, LUA_REGISTRYINDEX);
+	}
+	for (int i = 0; i < 2; i++) {
+		lua_pushstring(L, words[i]);
+		s->memory_words[i] = luaL_ref(L, LUA_REGISTRYINDEX);
+	}
+}
+
 void mm_task_push_cancel(struct mm_task *t, lua_State *L)
 {
 	lua_rawgeti(L, LUA_REGISTRYINDEX, t->script->cancel_token);
-	lua_pushstring(L, mm_cancel_name(t->why));
+	lua_rawgeti(L, LUA_REGISTRYINDEX, t->script->cancel_names[t->why]);
 }
 
 const struct mm_limit *mm_limit_over(const struct mm_task *t)
@@ -234,7 +257,6 @@ void mm_task_cancel_soon(struct mm_task *t, enum mm_cancel why)
 	if (!t->is_waiting)
 		return;
 	t->undo(t);
-	lua_checkstack(t->co, 4);
 	mm_task_push_cancel(t, t->co);
 	mm_task_ready(t, 2);
 }
@@ -266,8 +288,8 @@ int mm_task_push(struct mm_task *t, int (*build)(lua_State *, void *), void *arg
 		return p.count;
 	lua_pop(t->script->L, 1);
 	lua_pushnil(t->co);
-	lua_pushliteral(t->co, "out of memory for the answer");
-	lua_pushliteral(t->co, "memory");
+	for (int i = 0; i < 2; i++)
+		lua_rawgeti(t->co, LUA_REGISTRYINDEX, t->script->memory_words[i]);
 	return 3;
 }
 

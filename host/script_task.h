@@ -27,7 +27,6 @@ struct mm_profile_script;
 struct mm_deferred;
 struct mm_dns;
 
-#define MM_FILTERS_MAX 64       /* scripts of one milter: sets of them are bit masks */
 #define MM_NO_REF      (-2)     /* LUA_NOREF */
 
 enum mm_run {
@@ -161,6 +160,9 @@ struct mm_script {
 	int               ctx_metatable;        /* registry references */
 	int               host_object;
 	int               cancel_token;         /* what a cancelled wait returns to its wrapper */
+	int               cancel_names[MM_CANCEL_COUNT];        /* ORDER CANCEL: there when memory is gone */
+	int               memory_words[2];      /* text and code of an answer there is no memory for */
+	int               pusher;               /* the C function that pushes what is called, protected */
 	int               host_token;           /* what a wait yields, so that user coroutines pass it on */
 	int               field_factory;        /* moonmilter.fields: makes ctx.headers */
 	int               feed_kept_body;       /* of moonmilter.kept_body */
@@ -226,7 +228,7 @@ struct mm_script_session {
 
 void mm_task_init(struct mm_task *, struct mm_script *, struct mm_script_session *,
 	void (*resumed)(struct mm_task *, enum mm_run, struct mm_fault *));
-/* Makes sure the task has a coroutine; from the pool, or new. */
+/* Makes sure the task has a coroutine; from the pool, or new. NULL: out of memory. */
 struct lua_State *mm_task_coroutine(struct mm_task *);
 /* Gives the coroutine up: back to the pool when it is at rest, else to the garbage collector. */
 void mm_task_release(struct mm_task *);
@@ -234,6 +236,9 @@ void mm_task_release(struct mm_task *);
 struct mm_task *mm_task_current(struct lua_State *);
 struct mm_script *mm_script_of(struct lua_State *);
 void mm_script_mark(struct lua_State *, struct mm_script *);    /* once, when the state is made */
+/* Keeps what is pushed when memory is gone: the words of a cancellation and of a wait whose answer found no room. Once,
+ * when the state is made; may raise. */
+void mm_task_keep_words(struct lua_State *, struct mm_script *);
 /* Who holds what is opened now: the message or the client of the current task, or the generation. */
 struct mm_holder *mm_task_holder(struct mm_script *);
 
