@@ -5,6 +5,7 @@
 #include "command_check.h"
 #include "command_ctl.h"
 #include "command_doctor.h"
+#include "command_profile.h"
 #include "command_replay.h"
 #include "command_send.h"
 #include "command_test.h"
@@ -31,6 +32,7 @@ static const struct command commands[] = {
 	{ "run",   mm_command_run,   "serve milters, in the foreground (the default)" },
 	{ "check", mm_command_check, "load scripts and say what would be served and negotiated" },
 	{ "ctl",   mm_command_ctl,   "ask a running host: status, reload, stop, sessions, generations, loglevel" },
+	{ "profile", mm_command_profile, "ask a running host what its handlers cost, or on which lines" },
 	{ "doctor", mm_command_doctor, "can the MTA open the sockets, and do its settings go with ours?" },
 	{ "try",   mm_command_try,   "run a message file through scripts and show verdict and edited message" },
 	{ "send",  mm_command_send,  "act as an MTA towards any milter" },
