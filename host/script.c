@@ -1150,6 +1150,8 @@ static void arm_alarm(struct mm_script_session *ss)
 /* One handler has run. Returns true when the event is over, with its verdict in out. */
 static bool handler_ended(struct mm_script_session *ss, int ref, enum mm_run run, struct mm_fault *why, struct mm_verdict *out)
 {
+	if (run == MM_RUN_DONE && !ss->has_verdict && lua_gettop(ss->task.co) == 0)
+		return false;                   /* nothing: what most handlers say most of the time */
 	struct mm_verdict said = { 0 };
 	bool ok = true;
 	if (ss->has_verdict) {
