@@ -590,12 +590,12 @@ static void answer_status(struct master *m, struct mm_asker *a, const char *argu
 		if (m->hands[i].role == NOBODY)
 			continue;
 		mm_asker_say(a, "worker pid=%d state=%s generation=%u sessions=%u older_sessions=%u begun=%llu messages=%llu "
-			"script_errors=%llu lua_bytes=%llu log_lost=%llu", (int)m->hands[i].pid,
+			"script_errors=%llu lua_bytes=%llu longest_collection_us=%u log_lost=%llu", (int)m->hands[i].pid,
 			m->hands[i].is_hung ? "hung" : mm_census_state_name((enum mm_census_state)mm_census_get(row->state)),
 			mm_census_get(row->generation), mm_census_get(row->sessions), mm_census_get(row->older_sessions),
 			(unsigned long long)mm_census_get(row->sessions_begun), (unsigned long long)mm_census_get(row->messages),
 			(unsigned long long)mm_census_get(row->script_errors), (unsigned long long)mm_census_get(row->lua_bytes),
-			(unsigned long long)mm_census_get(row->log_lost));
+			mm_census_get(row->longest_collection_us), (unsigned long long)mm_census_get(row->log_lost));
 	}
 	mm_asker_end(a, EX_OK, NULL);
 }
