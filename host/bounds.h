@@ -50,6 +50,7 @@
 #define MM_NEGOTIATE_TIMEOUT    30.0            /* an MTA offers at once; a port scanner never does */
 #define MM_IDLE_TIMEOUT         7210.0          /* libmilter's smfi_settimeout default: an SMTP client may think for long */
 #define MM_WRITE_TIMEOUT        60.0            /* an MTA that does not read for so long is gone */
+#define MM_LAST_WORDS           1.0             /* for the rest of the last replies, when the kernel took a part only */
 #define MM_DRAIN_TIMEOUT        30.0            /* from SIGTERM to closing what is left */
 
 /* Processes. Times are seconds */

@@ -64,6 +64,7 @@ struct mm_host {
 	void                 (*reload_ended)(void *self, bool ok, const struct mm_fault *);
 	void                  *reload_ended_self;
 	bool                   is_stopping;
+	bool                   is_halting;      /* every session is over; some of their last bytes may still be unsent */
 	bool                   is_stopped;
 	ev_timer               drain_timer;
 	ev_timer               beat;            /* running when there is a census */
@@ -578,20 +579,39 @@ static void be_stopped(struct mm_host *h)
 	ev_break(h->loop, EVBREAK_ALL);
 }
 
+static void on_drained(void *self)
+{
+	struct mm_host *h = self;
+	if (!h->is_stopped)
+		be_stopped(h);
+}
+
+static void on_last_words(struct ev_loop *loop, ev_timer *t, int events)
+{
+	(void)loop;
+	(void)events;
+	on_drained(t->data);
+}
+
+/* Every session has its last reply, but the kernel may have taken a part only: whoever reads it gets a moment more. */
 void mm_host_halt(struct mm_host *h)
 {
 	if (h->is_stopped)
 		return;
 	h->is_stopping = true;
 	mm_worker_shut_down(h->worker);
-	be_stopped(h);
-}
-
-static void on_drained(void *self)
-{
-	struct mm_host *h = self;
-	if (!h->is_stopped)
+	if (h->is_stopped)                      /* that was all */
+		return;
+	if (h->is_halting) {
 		be_stopped(h);
+		return;
+	}
+	h->is_halting = true;
+	ev_timer_stop(h->loop, &h->drain_timer);
+	ev_timer_init(&h->drain_timer, on_last_words, MM_LAST_WORDS, 0.);
+	h->drain_timer.data = h;
+	ev_timer_start(h->loop, &h->drain_timer);
+	mm_worker_drain(h->worker);             /* says so when nothing is left */
 }
 
 static void on_drain_timer(struct ev_loop *loop, ev_timer *t, int events)

@@ -795,7 +795,7 @@ static void look_at_listeners(struct master *m)
 		if (ok)
 			mm_log_say(m->log, MM_LOG_WARN, "listener", "somebody removed the socket's file; it is back");
 		else if (!m->said_lost)
-			mm_log_say(m->log, MM_LOG_ERROR, "listener", "somebody removed the socket's file; %s; no MTA gets in until it is back: "
+			mm_log_say(m->log, MM_LOG_ERROR, "listener", "somebody removed the socket's file; %s; no MTA gets in meanwhile: "
 				"let the user that serves write there, or restart", why.text);
 		m->said_lost = !ok;
 		struct mm_note note = { .kind = MM_NOTE_LISTEN, .number = i };

@@ -257,6 +257,23 @@ static int make_state(lua_State *L)
 	return 0;
 }
 
+#ifdef MM_COLLECT_AT_EVERY_LINE         /* make gc */
+/* A collection at each line finds whatever is used and held by nobody. Hooks do not reach compiled code. */
+static void collect_now(lua_State *L, lua_Debug *where)
+{
+	(void)where;
+	lua_gc(L, LUA_GCCOLLECT, 0);
+}
+
+static void begin_hunt(lua_State *L)
+{
+	luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF);
+	lua_sethook(L, collect_now, LUA_MASKLINE, 0);
+}
+#else
+static void begin_hunt(lua_State *L) { (void)L; }
+#endif
+
 #ifdef __SANITIZE_ADDRESS__
 /* Lua's memory comes from malloc then, so that a use after free in the Lua row is seen too. */
 static void *allocate_checked(void *self, void *block, size_t old_size, size_t new_size)
@@ -363,8 +380,10 @@ static bool script_make(struct mm_script *s, const struct mm_script_options *o, 
 	mm_memory_watch(s);
 	lua_atpanic(s->L, panic);
 	struct making m = { s, o, list };
-	if (lua_cpcall(s->L, make_state, &m) == 0)
+	if (lua_cpcall(s->L, make_state, &m) == 0) {
+		begin_hunt(s->L);
 		return true;
+	}
 	return mm_fault_set(why, MM_FAULT_BUG, "the Lua runtime does not start: %s", lua_tostring(s->L, -1));
 }
 
