@@ -44,6 +44,10 @@ static inline struct mm_text mm_text_of(const char *string)
 {
 	return (struct mm_text){ string != NULL ? string : "", string != NULL ? strlen(string) : 0 };
 }
+/* Is the userdata at index 1 of this class, whose metatable is in the registry under the address class_key? */
+bool mm_handle_is(struct lua_State *, const char *class_key);
+/* Pushes nil, text, code: what the world's failures are to scripts. Returns 3. */
+int mm_push_failure(struct lua_State *, const char *text, const char *code);
 /* Drops a registry reference and marks it gone. */
 void mm_unref(struct lua_State *, int *ref);
 

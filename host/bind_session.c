@@ -10,6 +10,7 @@
 
 #define META    lua_upvalueindex(1)
 #define MEMBERS lua_upvalueindex(2)
+#define CLIENT_CLASS  "moonmilter.client"
 #define MEMBERS_SHOWN 96         /* more than ctx has */
 
 void mm_unref(lua_State *L, int *ref)
@@ -200,6 +201,19 @@ static void require_step(lua_State *L, struct mm_script_session *ss, enum mm_sta
 			"options = { facts = { \"%s\" } } to this script", fact, fact);
 }
 
+/* [client key]: what a client has not (a unix one has no ip) is nil; what no client can have (client.address) is a slip that
+ * would go unseen. */
+static int client_index(lua_State *L)
+{
+	static const char *const known[] = { "family", "host", "ip", "path", "port", NULL };
+	const char *key = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : NULL;
+	for (const char *const *name = known; key != NULL && *name != NULL; name++)
+		if (strcmp(key, *name) == 0)
+			return 0;
+	return luaL_error(L, "ctx.client has no member \"%s\"; there are family, host, ip, path and port",
+		key != NULL ? key : luaL_typename(L, 2));
+}
+
 static int get_client(lua_State *L, struct mm_script_session *ss)
 {
 	const struct mm_session *f = ss->facts;
@@ -209,6 +223,8 @@ static int get_client(lua_State *L, struct mm_script_session *ss)
 		return 1;
 	}
 	lua_createtable(L, 0, 5);
+	luaL_getmetatable(L, CLIENT_CLASS);
+	lua_setmetatable(L, -2);
 	lua_pushstring(L, mm_family_name(f->client_family));
 	lua_setfield(L, -2, "family");
 	if (f->client_host != NULL)
@@ -455,6 +471,10 @@ void mm_bind_session(lua_State *L)
 	static const luaL_Reg meta[] = {
 		{ "__index", ctx_index }, { "__newindex", ctx_newindex }, { "__tostring", ctx_tostring }, { NULL, NULL },
 	};
+	luaL_newmetatable(L, CLIENT_CLASS);
+	lua_pushcfunction(L, client_index);
+	lua_setfield(L, -2, "__index");
+	lua_pop(L, 1);
 	mm_bind_facts(L, facts);
 	lua_pushvalue(L, -2);
 	luaL_setfuncs(L, methods, 1);

@@ -5,6 +5,7 @@
 #include "master.h"
 #include "moonmilter.h"
 #include "solo.h"
+#include "suggest.h"
 
 #include <getopt.h>
 #include <stdio.h>
@@ -101,6 +102,26 @@ static void add_pair(struct words *set, const char *key, const char *value)
 	add_word(set, pair);
 }
 
+/* What getopt_long() has stumbled over; `taken` is the word that it has just read. */
+static void refuse_option(const struct option *options, const char *taken, bool lacks_value)
+{
+	char word[MM_SUGGEST_LENGTH_MAX + 1];
+	const char *names[2 * 64 + 4], *meant = NULL;
+	size_t count = 0;
+	snprintf(word, sizeof word, "%.*s", (int)strcspn(taken, "="), taken);
+	for (const struct option *o = options; o->name != NULL && count + 1 < sizeof names / sizeof *names; o++)
+		names[count++] = o->name;
+	names[count] = NULL;
+	if (strncmp(word, "--", 2) == 0)
+		meant = mm_suggest(word + 2, names);
+	if (lacks_value)
+		fprintf(stderr, "moonmilter: option %s needs a value; see moonmilter run --help\n", word);
+	else if (meant != NULL && strcmp(meant, word + 2) != 0)
+		fprintf(stderr, "moonmilter: there is no option %s; did you mean --%s?\n", word, meant);
+	else
+		fprintf(stderr, "moonmilter: option %s does not fit; see moonmilter run --help\n", word);
+}
+
 /* False: usage has been printed, *status says how to exit. */
 static bool parse(int argc, char **argv, struct arguments *a, int *status)
 {
@@ -109,7 +130,8 @@ static bool parse(int argc, char **argv, struct arguments *a, int *status)
 	const struct mm_config_key *keys = mm_config_keys(&key_count);
 	*a = (struct arguments){ 0 };
 	optind = 1;
-	for (int c; (c = getopt_long(argc, argv, "c:s:h", options, NULL)) != -1;) {
+	opterr = 0;
+	for (int c; (c = getopt_long(argc, argv, ":c:s:h", options, NULL)) != -1;) {
 		switch (c) {
 		case 'c': a->config_file = optarg; break;
 		case 's': add_word(&a->listen, optarg); break;
@@ -118,7 +140,8 @@ static bool parse(int argc, char **argv, struct arguments *a, int *status)
 			*status = EX_OK;
 			return false;
 		case '?':
-			fprintf(stderr, "moonmilter: see moonmilter run --help\n");
+		case ':':
+			refuse_option(options, argv[optind - 1], c == ':');
 			*status = EX_USAGE;
 			return false;
 		default:

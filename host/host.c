@@ -398,6 +398,9 @@ static void take_next_config(struct mm_host *h)
 	h->has_next_config = false;
 	h->log.level = (enum mm_log_level)h->config.log_level;
 	h->log.is_json = h->config.log_format == MM_CONFIG_LOG_JSON;
+	const char *fixed = h->worker == NULL || h->place.census == NULL ? mm_config_fixed_change(&before, &h->config) : NULL;
+	if (fixed != NULL)              /* said once, not by each worker */
+		mm_log_say(&h->log, MM_LOG_WARN, "reload", "%s has changed in the configuration; that takes a restart", fixed);
 	bool same_log = before.log == h->config.log
 		|| (before.log != NULL && h->config.log != NULL && strcmp(before.log, h->config.log) == 0);
 	if (!same_log && !mm_host_reopen_log(h, &why))
