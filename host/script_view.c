@@ -95,7 +95,7 @@ void mm_script_list(const struct mm_script *s, void (*say)(void *self, const cha
 
 /* ---- sessions ---- */
 
-/* Where a coroutine stands, the script's own lines of it, innermost first. Looks only: nothing here raises. */
+/* Where a coroutine stands: a traceback of the script's own lines. Looks only: nothing here raises. */
 static void say_place(lua_State *co, const char *margin, const char *outermost, void (*say)(void *self, const char *line), void *self)
 {
 	char line[512];
@@ -103,8 +103,13 @@ static void say_place(lua_State *co, const char *margin, const char *outermost, 
 	for (int level = 0; lua_getstack(co, level, &frame); level++) {
 		if (!lua_getinfo(co, "Sln", &frame) || mm_frame_is_ours(&frame))
 			continue;
-		const char *name = frame.name != NULL ? frame.name : lua_getstack(co, level + 1, &above) ? "a function" : outermost;
-		snprintf(line, sizeof line, "%s%s:%d in %s", margin, frame.source + (frame.source[0] == '@'), frame.currentline, name);
+		const char *source = frame.source + (frame.source[0] == '@');
+		const char *name = frame.name != NULL ? frame.name : lua_getstack(co, level + 1, &above) ? NULL : outermost;
+		int size = snprintf(line, sizeof line, "%s%s:%d: in function ", margin, source, frame.currentline);
+		if (size > 0 && (size_t)size < sizeof line && name != NULL)
+			snprintf(line + size, sizeof line - (size_t)size, "'%s'", name);
+		else if (size > 0 && (size_t)size < sizeof line)
+			snprintf(line + size, sizeof line - (size_t)size, "<%s:%d>", source, frame.linedefined);
 		for (char *c = line; *c != '\0'; c++)
 			*c = (unsigned char)*c < ' ' ? '?' : *c;
 		say(self, line);
@@ -177,7 +182,7 @@ static void list_tasks(const struct mm_task_group *group, void (*say)(void *self
 		add_fact(line, sizeof line, "waits_for", t->wait_name);
 		add_wait(line, sizeof line, t);
 		say(self, line);
-		say_place(t->co, "        ", "the task", say, self);
+		say_place(t->co, "        ", NULL, say, self);
 	}
 }
 

@@ -44,8 +44,9 @@ for _, workers in ipairs { 0, 2 } do
         assert.matches(pattern, line)
       end
       local path = "%S+/10%-slow%.lua:"
-      assert.matches("^    " .. path .. "2 in ask\n    " .. path .. "7 in on_eom\n    task script=10%-slow waits_for=sleep "
-        .. "waiting=%d+%.%d\n        " .. path .. "2 in ask\n        " .. path .. "4 in a function\n", place)
+      assert.matches("^    " .. path .. "2: in function 'ask'\n    " .. path .. "7: in function 'on_eom'\n"
+        .. "    task script=10%-slow waits_for=sleep waiting=%d+%.%d\n"
+        .. "        " .. path .. "2: in function 'ask'\n        " .. path .. "4: in function <" .. path .. "4>\n", place)
     end)
 
     it("says it as JSON", function()
@@ -56,7 +57,7 @@ for _, workers in ipairs { 0, 2 } do
       assert.equal("4Qnight", session.queue_id)
       assert.equal("number", type(session.age))
       assert.equal("number", type(session.waiting))
-      assert.matches("10%-slow%.lua:7 in on_eom$", session.where[2])
+      assert.matches("10%-slow%.lua:7: in function 'on_eom'$", session.where[2])
       assert.equal(workers > 0 and true or nil, session.pid and session.pid ~= h:pid() or nil)
       assert.same({}, answer.notes)
     end)
