@@ -30,7 +30,7 @@ endif
 LIBS      = $(LUA_LIBS) $(IDN_LIBS) -lcurl -lssl -lcrypto -lm -ldl -pthread $(EXTRA_LIBS)
 LINK      = -Wl,--exclude-libs,ALL -Wl,-z,relro,-z,now
 
-COMMANDS := main $(patsubst host/%.c,%,$(wildcard host/command_*.c)) $(patsubst host/%.c,%,$(wildcard host/bench_*.c))
+COMMANDS := main $(patsubst host/%.c,%,$(wildcard host/command_*.c host/bench_*.c host/doctor.c host/doctor_*.c))
 SOURCES  := $(filter-out $(COMMANDS:%=host/%.c),$(wildcard host/*.c))
 OBJECTS   = $(SOURCES:host/%.c=$(BUILD)/obj/%.o) $(BUILD)/obj/lua_sources.o
 MAIN_OBJECTS = $(COMMANDS:%=$(BUILD)/obj/%.o)
@@ -42,14 +42,14 @@ PACKAGES_BUILD := gcc make pkg-config libc6-dev libluajit-5.1-dev luajit libev-d
 PACKAGES_TEST  := libmilter-dev lua-busted lua-check luarocks lua-cjson lua-filesystem lua-posix lua-socket lua-sec lua-redis \
 	miltertest redis-server redis-tools dnsmasq-base openssl python3
 
-.PHONY: all run test check lint objects asan valgrind install uninstall clean help packages-build packages-test
+.PHONY: all run test check lint objects asan one-byte gc valgrind install uninstall clean help packages-build packages-test
 
 all: $(BUILD)/moonmilter $(BUILD)/libmoonmilter.a $(BUILD)/libmoonmilter.so $(BUILD)/test/libmoonmilter_test.so \
 	$(BUILD)/lua/moonmilter/codec.so
 
 help:
 	@sed -n 's/^#   //p' Makefile
-	@echo "all  lint  asan  valgrind  bench  fuzz  install (DESTDIR, PREFIX)  clean"
+	@echo "all  lint  asan  gc  one-byte  valgrind  bench  fuzz  soak  install (DESTDIR, PREFIX)  clean"
 
 # ---- packages: installed only when missing, asking nothing ----
 
@@ -156,13 +156,32 @@ objects: $(OBJECTS) $(MAIN_OBJECTS)
 
 # In-process specs again with AddressSanitizer and UndefinedBehaviorSanitizer; Lua's memory comes from malloc then, so that
 # a use after free in the Lua row is seen too.
-ASAN_SPECS ?= spec/host spec/engine spec/script spec/examples spec/regress spec/waiting spec/mail
+with_sanitizers = MOONMILTER_BUILD=$(1) MOONMILTER_TESTLIB=$(1)/test/libmoonmilter_test.so MOONMILTER=$(1)/moonmilter \
+	MOONMILTER_LIBRARY=$(abspath $(1)/libmoonmilter.so) ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 \
+	LD_PRELOAD=$$($(CC) -print-file-name=libasan.so)
+ASAN_SPECS ?= spec/host spec/engine spec/script spec/examples spec/regress spec/waiting spec/mail spec/fault
 asan: packages-build packages-test
 	@$(MAKE) --no-print-directory BUILD=build/asan CFLAGS="-O1 -g -fno-omit-frame-pointer" \
 		SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined" all
-	@MOONMILTER_BUILD=build/asan MOONMILTER_TESTLIB=build/asan/test/libmoonmilter_test.so MOONMILTER=build/asan/moonmilter \
-		ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) \
-		spec/run $(wildcard $(ASAN_SPECS))
+	@$(call with_sanitizers,build/asan) spec/run $(wildcard $(ASAN_SPECS))
+
+# Everything that speaks over sockets once more, one byte at a time and nothing every other time (spec/fault/one_byte.c): the
+# host, what it talks to, and the specs themselves.
+ONE_BYTE_SPECS ?= spec/waiting spec/process spec/host/send_spec.lua spec/testing spec/mta
+$(BUILD)/one_byte.so: spec/fault/one_byte.c
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 $(WARNINGS) -D_GNU_SOURCE -O1 -shared -fPIC -o $@ $< -ldl
+
+one-byte: packages-build packages-test all $(BUILD)/one_byte.so
+	@ONE_BYTE=1 LD_PRELOAD=$(abspath $(BUILD)/one_byte.so) spec/run $(wildcard $(ONE_BYTE_SPECS))
+
+# In-process specs again with a full collection at every line of Lua: what is used and held by nobody is found. With the
+# sanitizers' allocator, else the memory is often still there.
+GC_SPECS ?= spec/engine/lifetimes_spec.lua spec/script spec/examples spec/regress spec/waiting
+gc: packages-build packages-test
+	@$(MAKE) --no-print-directory BUILD=build/asan-gc CFLAGS="-O1 -g -fno-omit-frame-pointer -DMM_COLLECT_AT_EVERY_LINE" \
+		SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined" all
+	@$(call with_sanitizers,build/asan-gc) spec/run $(wildcard $(GC_SPECS))
 
 # The session specs under valgrind, without the JIT, whose code valgrind cannot follow.
 VALGRIND_SPECS ?= spec/engine/lifetimes_spec.lua spec/engine/splits_spec.lua spec/script/edits_spec.lua \
@@ -208,6 +227,12 @@ corpus:
 	@for t in $(FUZZ); do [ -x build/fuzz/fuzz_$$t ] && \
 		build/fuzz/fuzz_$$t -merge=1 -max_len=512 host/fuzz/corpus/$$t build/fuzz/corpus/$$t 2>/dev/null; \
 		echo "$$t: $$(ls host/fuzz/corpus/$$t | wc -l) inputs"; done
+
+# Mixed load and reloads for so many seconds, memory and descriptors flat from warming up to the end (spec/soak/).
+SOAK_SECONDS ?= 600
+.PHONY: soak
+soak: packages-build packages-test all
+	@SOAK_SECONDS=$(SOAK_SECONDS) luajit spec/soak/soak.lua
 
 # ---- install ----
 

@@ -343,6 +343,15 @@ bool mm_edit_field(struct mm_message *m, const struct mm_grants *g, uint32_t ind
 	struct mm_text name = mm_message_text(m, f->name);
 	if (!granted(g, f->is_received ? SMFIF_CHGHDRS : SMFIF_ADDHDRS, m, why) || !value_is_good(name, value, why))
 		return false;
+	/* What it came with stays as it was written, whatever stands behind the colon. */
+	struct mm_text came = mm_message_text(m, f->is_changed ? f->original : f->value);
+	if (!deletes && f->is_received && value.size == came.size && memcmp(value.bytes, came.bytes, came.size) == 0) {
+		if (f->is_changed)
+			f->value = f->original;
+		f->is_changed = false;
+		m->fields_changed++;
+		return true;
+	}
 	if (!deletes) {
 		struct mm_span span = mm_message_keep(m, value);
 		if (!kept(m, why))

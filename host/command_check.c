@@ -194,6 +194,7 @@ int mm_command_check(int argc, char **argv)
 	}
 	struct mm_host_options o = host_options(&a);
 	o.no_sockets = true;
+	o.guard_scripts = true;
 	struct mm_host *host = mm_host_new(&o, &error);
 	if (host == NULL)
 		return fail(host, &error);

@@ -22,6 +22,7 @@
 #define PAUSE_IN_TROUBLE  0.5           /* seconds until accepting is tried again when descriptors are out */
 #define PAUSE_FOR_OTHERS  0.001         /* seconds until a worker that looks away looks again, doubled each time */
 #define PAUSE_MAX         0.032
+#define LOOKS_FOR_OTHERS  20            /* at which one waits, until we take it although it is another's turn */
 
 /* ---- unix sockets ---- */
 
@@ -209,7 +210,7 @@ struct mm_acceptor {
 	bool                     is_paused;
 	bool                     is_in_trouble;
 	bool                     looks_away;
-	bool                     saw_one_wait;  /* a connection waited already when we looked last */
+	unsigned                 waits_seen;    /* looks in a row at which a connection waited */
 	double                   pause;         /* until the next look */
 };
 
@@ -293,7 +294,7 @@ static void on_acceptable(struct ev_loop *loop, ev_io *w, int events)
 	for (int i = 0; i < ACCEPTS_A_WAKE && !a->is_paused; i++) {
 		if (!is_my_turn(a)) {
 			a->looks_away = true;
-			a->saw_one_wait = true;
+			a->waits_seen = 1;
 			a->pause = PAUSE_FOR_OTHERS;
 			look_again_in(a, a->pause);
 			return;
@@ -309,14 +310,15 @@ static bool one_waits(const struct mm_acceptor *a)
 	return poll(&p, 1, 0) == 1;
 }
 
-/* A connection that waits at two looks in a row is one that the others do not take: they are busy, hang or are full. */
+/* Where one waits at so many looks in a row the others do not take it: they are busy, hang or are full. It is some looks,
+ * because on a busy machine the others need some milliseconds to wake. */
 static void look_for_others(struct mm_acceptor *a)
 {
 	bool waits = one_waits(a);
 	a->looks_away = !is_my_turn(a);
-	if (a->looks_away && waits && a->saw_one_wait)
+	a->waits_seen = waits ? a->waits_seen + 1 : 0;
+	if (a->looks_away && a->waits_seen > LOOKS_FOR_OTHERS)
 		accept_one(a);
-	a->saw_one_wait = waits;
 	if (a->is_paused || ev_is_active(&a->retry))
 		return;                 /* taking it has filled us up, or failed */
 	a->pause = waits ? PAUSE_FOR_OTHERS : a->pause * 2 < PAUSE_MAX ? a->pause * 2 : PAUSE_MAX;

@@ -870,7 +870,7 @@ static void look_at_listeners(struct master *m)
 		if (ok)
 			mm_log_say(m->log, MM_LOG_WARN, "listener", "somebody removed the socket's file; it is back");
 		else if (!m->said_lost)
-			mm_log_say(m->log, MM_LOG_ERROR, "listener", "somebody removed the socket's file; %s; no MTA gets in until it is back: "
+			mm_log_say(m->log, MM_LOG_ERROR, "listener", "somebody removed the socket's file; %s; no MTA gets in meanwhile: "
 				"let the user that serves write there, or restart", why.text);
 		m->said_lost = !ok;
 		struct mm_note note = { .kind = MM_NOTE_LISTEN, .number = i };
@@ -923,6 +923,7 @@ static void tick(struct master *m)
 	if (!is_due(&m->tick_at, now, TICK))
 		return;
 	look_at_hands(m, now);
+	mm_log_sweep(m->log);
 	if (alive_every > 0 && all_beat(m) && is_due(&m->alive_at, now, alive_every - TICK))
 		mm_service_alive();
 	if (m->is_stopping)

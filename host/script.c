@@ -257,6 +257,23 @@ static int make_state(lua_State *L)
 	return 0;
 }
 
+#ifdef MM_COLLECT_AT_EVERY_LINE         /* make gc */
+/* A collection at each line finds whatever is used and held by nobody. Hooks do not reach compiled code. */
+static void collect_now(lua_State *L, lua_Debug *where)
+{
+	(void)where;
+	lua_gc(L, LUA_GCCOLLECT, 0);
+}
+
+static void begin_hunt(lua_State *L)
+{
+	luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF);
+	lua_sethook(L, collect_now, LUA_MASKLINE, 0);
+}
+#else
+static void begin_hunt(lua_State *L) { (void)L; }
+#endif
+
 #ifdef __SANITIZE_ADDRESS__
 /* Lua's memory comes from malloc then, so that a use after free in the Lua row is seen too. */
 static void *allocate_checked(void *self, void *block, size_t old_size, size_t new_size)
@@ -363,8 +380,10 @@ static bool script_make(struct mm_script *s, const struct mm_script_options *o, 
 	mm_memory_watch(s);
 	lua_atpanic(s->L, panic);
 	struct making m = { s, o, list };
-	if (lua_cpcall(s->L, make_state, &m) == 0)
+	if (lua_cpcall(s->L, make_state, &m) == 0) {
+		begin_hunt(s->L);
 		return true;
+	}
 	return mm_fault_set(why, MM_FAULT_BUG, "the Lua runtime does not start: %s", lua_tostring(s->L, -1));
 }
 
@@ -788,6 +807,8 @@ static void log_script_error(struct mm_script_session *ss, const char *text)
 	if (!is_afterwards(ss->event.stage) && ss->event.stage != MM_STAGE_negotiate)
 		mm_log_string(&line, "verdict", mm_verdict_name(s->settings.on_error));
 	mm_log_string(&line, "error", text);
+	mm_log_alike(&line, s->filters[ss->filter_at].path, strlen(s->filters[ss->filter_at].path));
+	mm_log_alike(&line, text, strcspn(text, " "));          /* file:line: */
 	mm_log_end(&line);
 }
 
@@ -974,6 +995,7 @@ static bool fold(struct mm_script_session *ss, struct mm_verdict *v, struct mm_v
 			ss->accepted_client |= bit;
 		else
 			ss->accepted_message |= bit;
+		memcpy(out->decided_by, v->decided_by, sizeof out->decided_by);         /* if it comes to that: conclude() */
 		return false;
 	case MM_VERDICT_skip:
 		if (ss->event.stage == MM_STAGE_body && ss->keeps_body & bit)
@@ -997,23 +1019,33 @@ static bool body_is_over(const struct mm_script_session *ss, uint64_t accepted)
 	return !s->counts_body && !(s->wanted.quiet & MM_STAGE_BIT(body)) && (wanting & ~accepted) == 0;
 }
 
+/* The last script that wanted to see more has accepted; its name is in out. */
+static void accept_for_all(struct mm_verdict *out)
+{
+	char by[sizeof out->decided_by];
+	memcpy(by, out->decided_by, sizeof by);
+	mm_verdict_plain(out, MM_VERDICT_accept);
+	memcpy(out->decided_by, by, sizeof by);
+}
+
 /* Nobody has decided: accept when no script is left that wants to see more, skip when none wants more of this kind. */
 static void conclude(struct mm_script_session *ss, struct mm_verdict *out)
 {
 	const struct mm_script *s = ss->script;
 	enum mm_stage stage = ss->event.stage;
-	mm_verdict_reset(out);
-	if (is_afterwards(stage) || stage == MM_STAGE_negotiate || stage == MM_STAGE_unknown)
-		return;
 	uint64_t accepted = ss->accepted_client | ss->accepted_message;
-	if (MM_VERDICT_CLIENT_STAGES & 1u << stage) {
-		if (ss->accepted_client != 0 && (s->client_filters & ~ss->accepted_client) == 0)
-			mm_verdict_plain(out, MM_VERDICT_accept);
+	bool is_client = MM_VERDICT_CLIENT_STAGES & 1u << stage;
+	bool can_decide = !is_afterwards(stage) && stage != MM_STAGE_negotiate && stage != MM_STAGE_unknown;
+	bool all_accept = is_client ? ss->accepted_client != 0 && (s->client_filters & ~ss->accepted_client) == 0
+		: accepted != 0 && (s->message_filters & ~accepted) == 0;
+	if (can_decide && all_accept) {
+		accept_for_all(out);
 		return;
 	}
-	if (accepted != 0 && (s->message_filters & ~accepted) == 0)
-		mm_verdict_plain(out, MM_VERDICT_accept);
-	else if (stage == MM_STAGE_body ? body_is_over(ss, accepted)
+	mm_verdict_reset(out);
+	if (!can_decide || is_client)
+		return;
+	if (stage == MM_STAGE_body ? body_is_over(ss, accepted)
 		: ss->skipped != 0 && (s->stage_filters[stage] & ~(ss->skipped | accepted)) == 0)
 		mm_verdict_plain(out, MM_VERDICT_skip);
 }

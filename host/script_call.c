@@ -38,6 +38,7 @@ static int describe_error(lua_State *L)
 		snprintf(shape, sizeof shape, "(error object is a %s value)", luaL_typename(co, -1));
 		message = shape;
 	}
+	message = mm_push_blame(L, co, message);
 	lua_pushliteral(L, "");
 	if (has_script_frame(co))
 		luaL_traceback(L, co, "", 0);

@@ -251,6 +251,9 @@ struct mm_holder *mm_task_holder(struct mm_script *);
 bool mm_frame_is_ours(const struct lua_Debug *);
 /* luaL_error() with the script's file and line, whatever of the runtime's Lua stands between. */
 int mm_raise_at_script(struct lua_State *, const char *format, ...);
+/* An error that was raised in the runtime's own Lua, on the stack of co, which is dead now: the same with the script's line and
+ * the name of the function that the script has called. Others come back as they are. May push values onto L, which hold it. */
+const char *mm_push_blame(struct lua_State *, struct lua_State *co, const char *message);
 /* The current task, ready to wait. Raises when Lua cannot yield here and says why; when the task is cancelled it pushes
  * token and reason and returns NULL: the primitive then returns 2. */
 struct mm_task *mm_task_may_wait(struct lua_State *, const char *name);

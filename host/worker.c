@@ -169,6 +169,7 @@ static void on_sweep(struct ev_loop *loop, ev_timer *timer, int events)
 	(void)loop;
 	(void)events;
 	mm_connections_sweep(&w->connections);
+	mm_log_sweep(w->options.log);
 	if (w->memory.strikes >= MEMORY_STRIKES)
 		mm_worker_retire(w, "its memory stays above memory_soft after full collections");
 }

@@ -5,6 +5,7 @@
 ---   seconds   how long it goes on; long: with SLOW=1 (default 15)
 ---   kinds, stages, arguments, stay, through, unix   see world.lua
 ---   mta       options for the MTA's start, by kind; it then has an MTA of its own
+---   kept      the filter's socket stays open while the filter is away; an MTA of its own, too
 ---   messages  how many there must be at least (20)
 ---   rules     for the audit, besides deaths
 ---   every     seconds between two strikes
@@ -205,6 +206,15 @@ return {
   { name = "while the host is ended and started again", seconds = 3, kinds = EVERY_KIND, stages = EVERY_STAGE, every = 0.6,
     arguments = { "--drain_timeout=0.5" }, strike = restart,
     check = function(w) at_least(3, "hosts", #w.filters) end },
+  { name = "while the host is ended and started again behind a socket that stays", seconds = 3, kinds = EVERY_KIND, kept = true,
+    stages = EVERY_STAGE, every = 0.6, arguments = { "--drain_timeout=20" }, strike = restart,
+    check = function(w, sums)
+      at_least(3, "hosts", #w.filters)
+      assert(sums.tempfail == sums.put_off, "a restart has cost " .. sums.tempfail - sums.put_off .. " temporary failures")
+    end },
+  { name = "while the host is ended and started again and the MTA lets mail pass meanwhile", seconds = 2, kinds = EVERY_KIND,
+    stages = "eom", every = 0.6, arguments = { "--drain_timeout=0.2" }, strike = restart, mta = AWAY, rules = { may_pass = true },
+    check = function(w) at_least(2, "hosts", #w.filters) end },
   { name = "while the master is killed", seconds = 3, kinds = EVERY_KIND, stages = EVERY_STAGE, every = 0.7,
     arguments = { "--drain_timeout=1" }, strike = kill_the_master, rules = { masters_die = true },
     check = function(w)

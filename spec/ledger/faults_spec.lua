@@ -69,7 +69,9 @@ for _, mta_module in ipairs { postfix, sendmail } do
 
     local function world_for(fault)
       local unix = fault.unix or mta_module.kind == "sendmail"
-      if fault.mta then return world.start(mta_module, { unix = unix, mta = fault.mta[mta_module.kind] }) end
+      if fault.mta or fault.kept then
+        return world.start(mta_module, { unix = unix, kept = fault.kept, mta = fault.mta and fault.mta[mta_module.kind] })
+      end
       shared[unix] = shared[unix] or world.start(mta_module, { unix = unix })
       return shared[unix]
     end
@@ -85,7 +87,7 @@ for _, mta_module in ipairs { postfix, sendmail } do
             return type(e) == "string" and debug.traceback(e .. "\n" .. w:log():sub(-3000), 2) or e
           end, w, fault)
           w:end_run()
-          if fault.mta then w:stop() end
+          if w ~= shared[true] and w ~= shared[false] then w:stop() end
           if not ok then error(problem, 0) end
         end)
       end

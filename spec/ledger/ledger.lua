@@ -189,6 +189,7 @@ local function judge_attempt(attempt, rules, sums, say)
     end
   elseif code then
     sums.tempfail = sums.tempfail + 1
+    if line and line.verdict == "tempfail" and attempt.id.kind == "later" then sums.put_off = sums.put_off + 1 end
     -- what the filter had decided did not reach the MTA: that takes a fault
     if line and line.verdict ~= "tempfail" then sums.untaken = sums.untaken + 1 end
   elseif attempt.id.kind ~= "drop" then
@@ -239,7 +240,7 @@ end
 function ledger.audit(sources, rules)
   rules = rules or {}
   local wrong = {}
-  local sums = { messages = 0, attempts = 0, delivered = 0, refused = 0, discarded = 0, dropped = 0, tempfail = 0,
+  local sums = { messages = 0, attempts = 0, delivered = 0, refused = 0, discarded = 0, dropped = 0, tempfail = 0, put_off = 0,
     unanswered = 0, unfiltered = 0, unlogged = 0, untaken = 0 }
   local function say(...) wrong[#wrong + 1] = (...):format(select(2, ...)) end
   for _, m in ipairs(join(sources, say)) do

@@ -1,5 +1,7 @@
 --- An MTA, a filter at one address over all its restarts, and clients that send: what a fault is done to.
 local lfs = require "lfs"
+local posix_socket = require "posix.sys.socket"
+local posix_unistd = require "posix.unistd"
 
 local filter = require "spec.mta.filter"
 local ledger = require "spec.ledger.ledger"
@@ -14,7 +16,22 @@ local CLIENTS = 4
 local FILTER = assert(process.read_file "spec/ledger/filter.lua")
 local runs = 0
 
---- mta: the module (postfix, sendmail); options: unix (the filter's socket is one), mta (options for its start)
+-- The filter's socket, held by the spec. The filter gets it at a number that guards leave open, as from a service manager.
+local KEPT = 300
+local function keep_socket(self)
+  local address = self.path and { family = posix_socket.AF_UNIX, path = self.path }
+    or { family = posix_socket.AF_INET, addr = "127.0.0.1", port = self.port }
+  local fd = assert(posix_socket.socket(address.family, posix_socket.SOCK_STREAM, 0))
+  assert(posix_socket.bind(fd, address))
+  assert(posix_socket.listen(fd, 100))
+  if self.path then process.run("chmod 666 " .. self.path) end
+  assert(posix_unistd.dup2(fd, KEPT))
+  posix_unistd.close(fd)
+  self.spec = "fd:" .. KEPT
+end
+
+--- mta: the module (postfix, sendmail); options: unix (the filter's socket is one), mta (options for its start), kept (the
+--- socket stays open between filters; one world at a time)
 function world.start(mta_module, options)
   local self = setmetatable({ kind = mta_module.kind, directory = process.directory(), mark = 0 }, methods)
   self.path = options.unix and self.directory .. "/filter.sock" or nil
@@ -24,6 +41,7 @@ function world.start(mta_module, options)
   local mta_options = options.mta or {}
   mta_options.milters = { self.milter }
   self.mta = mta_module.start(mta_options)
+  if options.kept then keep_socket(self) end
   return self
 end
 
@@ -39,7 +57,7 @@ function methods:serve(options)
     "--stage_deadline=5" }
   for _, argument in ipairs(options.arguments or {}) do arguments[#arguments + 1] = argument end
   local f = filter.host({ ["10-ledger.lua"] = self:source("start", options.stay) },
-    { unix = self.path, port = self.port, arguments = arguments, through = options.through })
+    { spec = self.spec, unix = self.path, port = self.port, arguments = arguments, through = options.through })
   self.filters[#self.filters + 1] = f
   self.filter = f
   return f
@@ -149,6 +167,7 @@ end
 function methods:stop()
   self:end_run()
   self.mta:stop()
+  if self.spec then posix_unistd.close(KEPT) end
   if lfs.attributes(self.directory) then os.execute("rm -r " .. self.directory) end
 end
 

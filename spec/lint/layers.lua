@@ -4,7 +4,7 @@
 
 -- "name" stands for name.h and name.c.
 local rows = {
-  { "ground", "bounds fault buffer cursor quote suggest value network log clock watch holding census" },
+  { "ground", "bounds fault buffer cursor quote suggest value network log_output log clock watch holding census" },
   { "wire", "stage frame command reply negotiate" },
   { "model", "macro message verdict action session" },
   { "engine", "runtime engine" },
@@ -16,7 +16,8 @@ local rows = {
     .. "follower fingerprint solo master" },
   { "client", "json answer_json control_client profile_report samples_report diff mta mail_file ear dialogue transcript replay trial "
     .. "bench_histogram bench_traffic bench_load bench_usage" },
-  { "program", "command_check command_profile command_ctl command_doctor command_try command_send command_replay command_test command_bench main" },
+  { "program", "doctor_finding doctor_reach doctor doctor_host doctor_postfix doctor_sendmail command_check command_profile "
+    .. "command_ctl command_doctor command_try command_send command_replay command_test command_bench main" },
 }
 
 local allowed_ev = { clock = true, watch = true, connection = true, listener = true, worker = true, host = true }
