@@ -1001,6 +1001,11 @@ struct mm_clock *mm_host_clock(struct mm_host *h)
 	return mm_worker_clock(h->worker);
 }
 
+const struct mm_census_row *mm_host_row(const struct mm_host *h)
+{
+	return h->place.row;
+}
+
 struct mm_profile *mm_host_profile(struct mm_host *h)
 {
 	return mm_worker_profile(h->worker);

@@ -15,6 +15,16 @@ struct describing {
 	struct mm_fault *why;
 };
 
+/* What does not compile has none: the runtime's own loader is of no interest to whoever reads the error. */
+static bool has_script_frame(lua_State *co)
+{
+	lua_Debug frame;
+	for (int level = 0; lua_getstack(co, level, &frame); level++)
+		if (lua_getinfo(co, "S", &frame) && !mm_frame_is_ours(&frame))
+			return true;
+	return false;
+}
+
 /* Traceback of a dead coroutine: its stack is still there. Runs protected: making strings may raise. */
 static int describe_error(lua_State *L)
 {
@@ -29,9 +39,11 @@ static int describe_error(lua_State *L)
 		message = shape;
 	}
 	message = mm_push_blame(L, co, message);
-	luaL_traceback(L, co, NULL, 0);
+	lua_pushliteral(L, "");
+	if (has_script_frame(co))
+		luaL_traceback(L, co, "", 0);
 	bool no_memory = strcmp(message, "not enough memory") == 0;
-	mm_fault_set(d->why, MM_FAULT_SCRIPT, "%s%s\n%s", message, no_memory ? ": Lua has all that memory_hard gives this worker" : "",
+	mm_fault_set(d->why, MM_FAULT_SCRIPT, "%s%s%s", message, no_memory ? ": Lua has all that memory_hard gives this worker" : "",
 		lua_tostring(L, -1));
 	return 0;
 }

@@ -15,6 +15,7 @@
 #include "log.h"
 
 struct lua_State;
+struct lua_Debug;
 struct mm_script;
 struct mm_script_session;
 struct mm_pools;
@@ -251,6 +252,8 @@ struct mm_holder *mm_task_holder(struct mm_script *);
  * A primitive checks its arguments (it may raise), calls mm_task_may_wait(), starts its operation, then returns
  * mm_task_wait(): nothing may be acquired before the checks and nothing may raise after. */
 
+/* Does the frame, of which "S" is known, belong to the runtime or to C, and not to a script? */
+bool mm_frame_is_ours(const struct lua_Debug *);
 /* luaL_error() with the script's file and line, whatever of the runtime's Lua stands between. */
 int mm_raise_at_script(struct lua_State *, const char *format, ...);
 /* An error that was raised in the runtime's own Lua, on the stack of co, which is dead now: the same with the script's line and
