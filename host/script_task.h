@@ -107,6 +107,7 @@ struct mm_script_memory {
 	bool     is_enforced;
 	bool     was_refused;
 	int      left;                          /* KiB in use when garbage was least; 0: not known */
+	bool     is_resting;                    /* a cycle has been begun while there was time */
 };
 
 struct mm_script_settings {
