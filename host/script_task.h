@@ -207,7 +207,7 @@ struct mm_script_session {
 	bool                      has_event;
 	bool                      has_verdict;  /* verdict is set */
 	unsigned                  filter_at;    /* filter whose handler runs or runs next */
-	struct mm_edit_mark       mark;         /* edits asked for before a recipient's or an unknown command's handlers */
+	struct mm_edit_mark      *mark;         /* owned: edits asked for before a recipient's or an unknown command's handlers */
 	struct mm_verdict         verdict;      /* said by a verdict method */
 	uint64_t                  accepted_client;      /* filters that are done with the client */
 	uint64_t                  accepted_message;     /* filters that are done with the message */
