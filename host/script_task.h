@@ -112,6 +112,7 @@ struct mm_script_memory {
 	bool     is_enforced;
 	bool     was_refused;
 	int      left;                          /* KiB in use when garbage was least; 0: not known */
+	bool     is_resting;                    /* a cycle has been begun while there was time */
 };
 
 struct mm_script_settings {
@@ -216,7 +217,7 @@ struct mm_script_session {
 	bool                      feeds_body;   /* what runs is the host's part of ctx:body{}, not the handler */
 	uint8_t                   body_replaced_by;     /* filter whose replace_body came last, when the message replaces_body */
 	unsigned                  filter_at;    /* filter whose handler runs or runs next */
-	struct mm_edit_mark       mark;         /* edits asked for before a recipient's or an unknown command's handlers */
+	struct mm_edit_mark      *mark;         /* owned: edits asked for before a recipient's or an unknown command's handlers */
 	struct mm_verdict         verdict;      /* said by a verdict method */
 	uint64_t                  accepted_client;      /* filters that are done with the client */
 	uint64_t                  accepted_message;     /* filters that are done with the message */
