@@ -84,10 +84,11 @@ local function write(id, code, text)
 end
 
 local kinds, stages = list(arg[4]), list(arg[5])
+local shift = 3 * tonumber(name:match "%d+$") -- clients begin at different kinds
 local count = 0
 while not lfs.attributes(path .. ".stop") do
   count = count + 1
-  local kind, stage = kinds[(count - 1) % #kinds + 1], stages[(count - 1) % #stages + 1]
+  local kind, stage = kinds[(count + shift) % #kinds + 1], stages[(count - 1) % #stages + 1]
   local token = ("ledger-%s-%d"):format(name, count)
   local attempt, code, text, is_final = 0
   local give_up_at = socket.gettime() + GIVE_UP

@@ -35,8 +35,7 @@ local function play(w, fault)
   local began, strikes = socket.gettime(), 0
   local till = began + (SLOW and (fault.long or 15) or fault.seconds)
   local function is_over()
-    if fault.enough then return fault.enough(w) end
-    return socket.gettime() >= till
+    return socket.gettime() >= till and (not fault.enough or fault.enough(w))
   end
   while not is_over() do
     assert(socket.gettime() < till + PATIENCE, "the fault did not come about")
