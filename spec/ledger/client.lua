@@ -3,7 +3,8 @@
 --
 --   luajit spec/ledger/client.lua PORT NAME FILE KIND,... STAGE,...
 --
--- It ends when there is a file FILE.stop. A line of FILE: the attempt's name, the reply's code or "-" when there was none, its text. "end" is the last line.
+-- It ends when there is a file FILE.stop. A line of FILE: the attempt's name, the reply's code or "-" when there was none, its
+-- text. "end" is the last line.
 package.path = "./?.lua;" .. package.path
 local lfs = require "lfs"
 local socket = require "socket"
