@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define SIGNAL_COUNT 4
@@ -63,6 +64,7 @@ struct mm_host {
 	void                 (*reload_ended)(void *self, bool ok, const struct mm_fault *);
 	void                  *reload_ended_self;
 	bool                   is_stopping;
+	bool                   is_halting;      /* every session is over; some of their last bytes may still be unsent */
 	bool                   is_stopped;
 	ev_timer               drain_timer;
 	ev_timer               beat;            /* running when there is a census */
@@ -159,15 +161,30 @@ static void sink_to_embedder(void *self, enum mm_log_level level, const char *li
 	h->options.log(h->options.log_self, (enum mm_level)level, line, size);
 }
 
+/* The log's directory is often our later user's. While we are root, a link that somebody else has put there must not have us
+ * write into another file, nor give it away; a link of root's (/dev/stdout) is meant. */
+static int open_log(const char *path, const char *user)
+{
+	struct stat at;
+	bool is_link = lstat(path, &at) == 0 && S_ISLNK(at.st_mode);
+	if (is_link && geteuid() == 0 && at.st_uid != 0) {
+		errno = ELOOP;
+		return -1;
+	}
+	int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | (is_link ? 0 : O_NOFOLLOW), 0640);
+	if (fd >= 0 && !is_link)
+		mm_rights_hand_over(fd, user);
+	return fd;
+}
+
 bool mm_host_reopen_log(struct mm_host *h, struct mm_fault *why)
 {
 	int fd = STDERR_FILENO;
 	bool is_file = h->config.log != NULL && h->config.log[0] == '/';
 	if (is_file && h->options.log == NULL) {
-		fd = open(h->config.log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
+		fd = open_log(h->config.log, h->config.user);
 		if (fd < 0)
 			return mm_fault_set(why, MM_FAULT_CONFIG, "log: %s cannot be opened: %s", h->config.log, strerror(errno));
-		mm_rights_hand_over(fd, h->config.user);
 	}
 	int before = h->log.fd;
 	mm_log_init(&h->log, fd);
@@ -559,20 +576,39 @@ static void be_stopped(struct mm_host *h)
 	ev_break(h->loop, EVBREAK_ALL);
 }
 
+static void on_drained(void *self)
+{
+	struct mm_host *h = self;
+	if (!h->is_stopped)
+		be_stopped(h);
+}
+
+static void on_last_words(struct ev_loop *loop, ev_timer *t, int events)
+{
+	(void)loop;
+	(void)events;
+	on_drained(t->data);
+}
+
+/* Every session has its last reply, but the kernel may have taken a part only: whoever reads it gets a moment more. */
 void mm_host_halt(struct mm_host *h)
 {
 	if (h->is_stopped)
 		return;
 	h->is_stopping = true;
 	mm_worker_shut_down(h->worker);
-	be_stopped(h);
-}
-
-static void on_drained(void *self)
-{
-	struct mm_host *h = self;
-	if (!h->is_stopped)
+	if (h->is_stopped)                      /* that was all */
+		return;
+	if (h->is_halting) {
 		be_stopped(h);
+		return;
+	}
+	h->is_halting = true;
+	ev_timer_stop(h->loop, &h->drain_timer);
+	ev_timer_init(&h->drain_timer, on_last_words, MM_LAST_WORDS, 0.);
+	h->drain_timer.data = h;
+	ev_timer_start(h->loop, &h->drain_timer);
+	mm_worker_drain(h->worker);             /* says so when nothing is left */
 }
 
 static void on_drain_timer(struct ev_loop *loop, ev_timer *t, int events)
