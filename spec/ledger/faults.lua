@@ -193,6 +193,10 @@ return {
   { name = "while workers are killed at each stage of a message", seconds = 1, kinds = EVERY_KIND, stages = EVERY_STAGE,
     stay = 0.2, arguments = { "--workers=8" }, every = 0.1, strike = kill_at_a_stage,
     enough = function(w) return w.struck and w.struck.count >= #STAGES end, check = workers_died },
+  { name = "while workers are killed in the middle of large edits", seconds = 1, kinds = "large", stages = "none", unix = true,
+    arguments = { "--workers=4" }, every = 0.1, strike = kill_a_worker,
+    enough = function(w) return w:deaths() >= 8 end,
+    check = function(_, sums) at_least(1, "verdicts that were cut off", sums.untaken) end },
   { name = "while workers are killed and the MTA lets mail pass meanwhile", seconds = 3, kinds = EVERY_KIND, stages = "eom",
     every = 0.2, strike = kill_a_worker, mta = AWAY, rules = { may_pass = true },
     check = function(w, sums)
