@@ -150,6 +150,7 @@ enum mm_run mm_script_call(struct mm_task *t, int argument_count, struct mm_faul
 	s->current = before;
 	enum mm_run run = outcome(t, status, why);
 	count_slice(t, run == MM_RUN_WAITING, began, ended);
+	mm_memory_settle(t);
 	return run;
 }
 

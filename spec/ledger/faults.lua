@@ -7,6 +7,7 @@
 ---   mta       options for the MTA's start, by kind; it then has an MTA of its own
 ---   kept      the filter's socket stays open while the filter is away; an MTA of its own, too
 ---   messages  how many there must be at least (20)
+---   alone     messages that make trouble fail alone: no worker dies, no other message is put off
 ---   rules     for the audit
 ---   masters_die   nobody counts the sessions that are lost
 ---   is_free   it costs no message even a temporary failure
@@ -231,8 +232,9 @@ return {
     through = { "prlimit", "--nofile=28:28" }, strike = take_descriptors,
     check = function(w) at_least(1, "lines about descriptors", w:count "trying again") end },
   { name = "while scripts run away", seconds = 1, stages = STAGES_OF_A_MESSAGE, every = 0.3,
-    messages = 10, kinds = "keep,refuse,loop,keep,eat,discard,long,keep,raise,rcpt,keep,catch",
-    arguments = { "--memory_hard=32M", "--memory_soft=24M", "--stage_deadline=0.7", "--eom_deadline=0.8" },
+    messages = 10, alone = true, kinds = "keep,refuse,loop,keep,eat,discard,long,keep,raise,rcpt,keep,catch",
+    arguments = { "--memory_hard=32M", "--memory_soft=24M", "--stage_deadline=0.7", "--eom_deadline=0.8",
+      "--hang_timeout=20" },
     strike = function() end,
     enough = function(w)
       return w:count "cpu_slice: computed" >= 3 and w:count "memory_hard" >= 1 and w:count "deadline: " >= 1

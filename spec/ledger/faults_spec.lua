@@ -56,6 +56,7 @@ local function play(w, fault)
   assert.is_true(sums.messages >= needed, sums.messages .. " messages")
   assert.is_true(w.filter:running())
   if fault.is_free then assert.equal(sums.put_off, sums.tempfail) end
+  if fault.alone then assert.same({ 0, sums.put_off }, { deaths, sums.tempfail }) end
   if fault.check then fault.check(w, sums) end
 end
 

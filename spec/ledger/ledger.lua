@@ -189,7 +189,9 @@ local function judge_attempt(attempt, rules, sums, say)
     end
   elseif code then
     sums.tempfail = sums.tempfail + 1
-    if line and line.verdict == "tempfail" and attempt.id.kind == "later" then sums.put_off = sums.put_off + 1 end
+    -- as ordered; a recipient's refusal has no outcome line
+    local is_ordered = kind.first == code and attempt.id.attempt == 1
+    if is_ordered and (attempt.id.kind ~= "later" or line and line.verdict == "tempfail") then sums.put_off = sums.put_off + 1 end
     -- what the filter had decided did not reach the MTA: that takes a fault
     if line and line.verdict ~= "tempfail" then sums.untaken = sums.untaken + 1 end
   elseif attempt.id.kind ~= "drop" then
