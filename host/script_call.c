@@ -165,6 +165,7 @@ enum mm_run mm_script_call(struct mm_task *t, int argument_count, struct mm_faul
 	enum mm_run run = outcome(t, status, why);
 	if (row != NULL)
 		count_slice(t, row, run == MM_RUN_WAITING, cpu, began, ended);
+	mm_memory_settle(t);
 	return run;
 }
 

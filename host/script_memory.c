@@ -124,12 +124,19 @@ static void collect(struct mm_script *s)
 
 void mm_memory_end(struct mm_script *s, bool before)
 {
-	struct mm_script_memory *m = &s->memory;
-	m->is_enforced = before;
-	if (m->allocate == NULL || before)
+	s->memory.is_enforced = before;
+}
+
+void mm_memory_settle(struct mm_task *t)
+{
+	struct mm_script_memory *m = &t->script->memory;
+	if (m->allocate == NULL || m->is_enforced)
 		return;
-	if (m->was_refused || (m->worker->used > m->soft && m->worker->used > m->collect_at))
-		collect(s);
+	if (!m->was_refused && (m->worker->used <= m->soft || m->worker->used <= m->collect_at))
+		return;
+	struct mm_task *ran = mm_budget_begin(t);       /* finalizers are the script's */
+	collect(t->script);
+	mm_budget_end(ran);
 }
 
 /* ---- garbage ---- */
