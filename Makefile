@@ -193,32 +193,33 @@ valgrind: packages-build packages-test all
 	done
 
 # Every target of host/fuzz/ for so many seconds, one after the other; what is found is kept in build/fuzz, inputs that
-# reach something new in build/fuzz/corpus (make corpus). Leaks are not looked for where LuaJIT holds the memory (codec). One alone: make fuzz FUZZ=engine FUZZ_SECONDS=3600
+# reach something new in build/fuzz/corpus (make corpus). One alone: make fuzz FUZZ=engine FUZZ_SECONDS=3600
+# fuzz-quick is what CI does: FUZZ_TOTAL seconds in all, two targets at a time.
 FUZZ_SECONDS ?= 60
+FUZZ_TOTAL   ?= 300
 FUZZ ?= $(patsubst host/fuzz/fuzz_%.c,%,$(wildcard host/fuzz/fuzz_*.c))
 FUZZ_FLAGS := -std=c11 -D_GNU_SOURCE -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -Ihost -Wno-missing-prototypes
 
-.PHONY: fuzz corpus libs
+.PHONY: fuzz fuzz-quick fuzz-build corpus libs
 # what a program linked with the static library needs besides
 libs:
 	@echo $(LIBS)
 
-fuzz: packages-build
+fuzz: fuzz-build
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) spec/fuzz/run $(FUZZ)
+
+fuzz-quick: fuzz-build
+	@FUZZ_SECONDS=$$(($(FUZZ_TOTAL) / $(words $(FUZZ)))) FUZZ_JOBS=2 spec/fuzz/run $(FUZZ)
+
+fuzz-build: packages-build
 	$(call install_packages,clang libclang-rt-14-dev)
-	@$(MAKE) --no-print-directory -s BUILD=build/fuzz CC=clang CFLAGS="-O1 -g" \
+	@$(MAKE) --no-print-directory -s -j2 BUILD=build/fuzz CC=clang CFLAGS="-O1 -g" \
 		SANITIZE="-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined" \
 		build/fuzz/libmoonmilter.a build/fuzz/ev.o
-	@for t in $(FUZZ); do \
-		clang $(FUZZ_FLAGS) $(LUA_CFLAGS) -o build/fuzz/fuzz_$$t -no-pie host/fuzz/fuzz_$$t.c build/fuzz/ev.o build/fuzz/libmoonmilter.a \
-			$(LIBS) || exit 1; \
-		mkdir -p build/fuzz/corpus/$$t host/fuzz/corpus/$$t; \
-		printf '%s: ' $$t; \
-		build/fuzz/fuzz_$$t -max_total_time=$(FUZZ_SECONDS) -timeout=10 -print_final_stats=1 -artifact_prefix=build/fuzz/$$t- \
-			$$([ $$t = codec ] && echo -detect_leaks=0) $$([ -f host/fuzz/$$t.dict ] && echo -dict=host/fuzz/$$t.dict) \
-			build/fuzz/corpus/$$t host/fuzz/corpus/$$t >build/fuzz/$$t.log 2>&1 \
-			|| { tail -40 build/fuzz/$$t.log; exit 1; }; \
-		grep -o 'number_of_executed_units: [0-9]*' build/fuzz/$$t.log; \
-	done
+	@$(MAKE) --no-print-directory -s -j2 $(FUZZ:%=build/fuzz/fuzz_%)
+
+build/fuzz/fuzz_%: host/fuzz/fuzz_%.c build/fuzz/libmoonmilter.a
+	clang $(FUZZ_FLAGS) $(LUA_CFLAGS) -o $@ -no-pie $< build/fuzz/ev.o build/fuzz/libmoonmilter.a $(LIBS)
 
 # The new inputs that matter go into the tree.
 corpus:
