@@ -49,7 +49,7 @@ all: $(BUILD)/moonmilter $(BUILD)/libmoonmilter.a $(BUILD)/libmoonmilter.so $(BU
 
 help:
 	@sed -n 's/^#   //p' Makefile
-	@echo "all  lint  asan  gc  one-byte  valgrind  bench  fuzz  install (DESTDIR, PREFIX)  clean"
+	@echo "all  lint  asan  gc  one-byte  valgrind  bench  fuzz  soak  install (DESTDIR, PREFIX)  clean"
 
 # ---- packages: installed only when missing, asking nothing ----
 
@@ -69,11 +69,13 @@ packages-build:
 packages-test: packages-build
 	$(call install_packages,$(PACKAGES_TEST))
 
-# ---- build ----
+# ---- build: one short line a file; make V=1 shows the commands ----
+
+quiet = $(if $(V),,@printf '  %-4s %s\n' $(1) $@;)
 
 $(BUILD)/obj/%.o: host/%.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+	$(call quiet,CC)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
 -include $(wildcard $(BUILD)/obj/*.d)
 
@@ -95,7 +97,7 @@ $(BUILD)/lua_sources.c: $(LUA_SOURCES) Makefile
 
 $(BUILD)/obj/lua_sources.o: $(BUILD)/lua_sources.c host/lua_sources.h
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -Ihost -c -o $@ $<
+	$(call quiet,CC)$(CC) $(ALL_CFLAGS) -Ihost -c -o $@ $<
 
 # libev goes in statically and hidden: the shared one exports libevent's names, which breaks modules that use libevent.
 # Debian builds its static libev for programs only; the one thing in ev.o that a shared library cannot hold is its use of
@@ -103,31 +105,31 @@ $(BUILD)/obj/lua_sources.o: $(BUILD)/lua_sources.c host/lua_sources.h
 # that a test can move the time.
 $(BUILD)/ev.o: Makefile
 	@mkdir -p $(BUILD)/ev
-	cd $(BUILD)/ev && ar x $$($(CC) -print-file-name=libev.a) ev.o
-	objcopy --redefine-sym stderr=mm_ev_stderr --redefine-sym clock_gettime=mm_ev_clock_gettime \
+	@cd $(BUILD)/ev && ar x $$($(CC) -print-file-name=libev.a) ev.o
+	$(call quiet,EV)objcopy --redefine-sym stderr=mm_ev_stderr --redefine-sym clock_gettime=mm_ev_clock_gettime \
 		--redefine-sym epoll_wait=mm_ev_epoll_wait $(BUILD)/ev/ev.o $@
 
 $(BUILD)/libmoonmilter.a: $(OBJECTS)
 	@rm -f $@
-	ar rcs $@ $(OBJECTS)
+	$(call quiet,AR)ar rcs $@ $(OBJECTS)
 
 $(BUILD)/libmoonmilter.so: $(OBJECTS) $(BUILD)/ev.o host/libmoonmilter.map
-	$(CC) -shared $(SANITIZE) -Wl,-soname,libmoonmilter.so.0 -Wl,--version-script,host/libmoonmilter.map $(LINK) -o $@ \
+	$(call quiet,LD)$(CC) -shared $(SANITIZE) -Wl,-soname,libmoonmilter.so.0 -Wl,--version-script,host/libmoonmilter.map $(LINK) -o $@ \
 		$(OBJECTS) $(BUILD)/ev.o $(LIBS)
 
 # Every host function, for specs of single parts through LuaJIT's ffi.
 $(BUILD)/test/libmoonmilter_test.so: $(SOURCES) $(BUILD)/lua_sources.c $(BUILD)/ev.o $(wildcard host/*.h)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -fvisibility=default -Ihost -shared -Wl,--version-script,host/libmoonmilter_test.map -o $@ $(SOURCES) $(BUILD)/lua_sources.c $(BUILD)/ev.o $(LIBS)
+	$(call quiet,LD)$(CC) $(ALL_CFLAGS) -fvisibility=default -Ihost -shared -Wl,--version-script,host/libmoonmilter_test.map -o $@ $(SOURCES) $(BUILD)/lua_sources.c $(BUILD)/ev.o $(LIBS)
 
 # The C half of the mail modules once more, as a plain Lua module: they work outside of the host too (docs/mail-codec.md).
 $(BUILD)/lua/moonmilter/codec.so: host/codec.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -shared -o $@ $< $(IDN_LIBS)
+	$(call quiet,LD)$(CC) $(ALL_CFLAGS) -shared -o $@ $< $(IDN_LIBS)
 
 # C modules of scripts take lua_* from the process: LuaJIT is linked as a shared library.
 $(BUILD)/moonmilter: $(MAIN_OBJECTS) $(BUILD)/libmoonmilter.a $(BUILD)/ev.o
-	$(CC) $(SANITIZE) $(LINK) -o $@ $(MAIN_OBJECTS) $(BUILD)/ev.o $(BUILD)/libmoonmilter.a $(LIBS)
+	$(call quiet,LD)$(CC) $(SANITIZE) $(LINK) -o $@ $(MAIN_OBJECTS) $(BUILD)/ev.o $(BUILD)/libmoonmilter.a $(LIBS)
 
 # ---- serve, test ----
 
@@ -226,6 +228,12 @@ corpus:
 	@for t in $(FUZZ); do [ -x build/fuzz/fuzz_$$t ] && \
 		build/fuzz/fuzz_$$t -merge=1 -max_len=512 host/fuzz/corpus/$$t build/fuzz/corpus/$$t 2>/dev/null; \
 		echo "$$t: $$(ls host/fuzz/corpus/$$t | wc -l) inputs"; done
+
+# Mixed load and reloads for so many seconds, memory and descriptors flat from warming up to the end (spec/soak/).
+SOAK_SECONDS ?= 600
+.PHONY: soak
+soak: packages-build packages-test all
+	@SOAK_SECONDS=$(SOAK_SECONDS) luajit spec/soak/soak.lua
 
 # ---- install ----
 

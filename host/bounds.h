@@ -32,6 +32,9 @@
 #define MM_RECIPIENTS_MAX       100000u         /* recipients of one message kept for ctx.recipients */
 #define MM_MACRO_SET_MAX        MM_PACKET_DATA_MAX      /* bytes of macros of one stage */
 
+/* Scripts */
+#define MM_FILTERS_MAX          64              /* scripts of one milter: sets of them are bit masks */
+
 /* While a handler waits: bytes of further packets kept before the socket is left unread */
 #define MM_PENDING_MAX          (1u << 20)
 

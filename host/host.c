@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define SIGNAL_COUNT 4
@@ -160,15 +161,30 @@ static void sink_to_embedder(void *self, enum mm_log_level level, const char *li
 	h->options.log(h->options.log_self, (enum mm_level)level, line, size);
 }
 
+/* The log's directory is often our later user's. While we are root, a link that somebody else has put there must not have us
+ * write into another file, nor give it away; a link of root's (/dev/stdout) is meant. */
+static int open_log(const char *path, const char *user)
+{
+	struct stat at;
+	bool is_link = lstat(path, &at) == 0 && S_ISLNK(at.st_mode);
+	if (is_link && geteuid() == 0 && at.st_uid != 0) {
+		errno = ELOOP;
+		return -1;
+	}
+	int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | (is_link ? 0 : O_NOFOLLOW), 0640);
+	if (fd >= 0 && !is_link)
+		mm_rights_hand_over(fd, user);
+	return fd;
+}
+
 bool mm_host_reopen_log(struct mm_host *h, struct mm_fault *why)
 {
 	int fd = STDERR_FILENO;
 	bool is_file = h->config.log != NULL && h->config.log[0] == '/';
 	if (is_file && h->options.log == NULL) {
-		fd = open(h->config.log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
+		fd = open_log(h->config.log, h->config.user);
 		if (fd < 0)
 			return mm_fault_set(why, MM_FAULT_CONFIG, "log: %s cannot be opened: %s", h->config.log, strerror(errno));
-		mm_rights_hand_over(fd, h->config.user);
 	}
 	int before = h->log.fd;
 	mm_log_init(&h->log, fd);
@@ -1018,6 +1034,18 @@ unsigned mm_host_listener_count(const struct mm_host *h)
 bool mm_host_listener_is_lost(const struct mm_host *h, unsigned listener)
 {
 	return mm_listener_is_lost(&h->listeners[listener].listener);
+}
+
+void mm_host_describe_lost(const struct mm_host *h, void (*say)(void *self, const char *line), void *self)
+{
+	char line[MM_LISTEN_TEXT_SIZE + 128], text[MM_LISTEN_TEXT_SIZE];
+	for (unsigned i = 0; i < h->listener_count; i++) {
+		if (!mm_host_listener_is_lost(h, i))
+			continue;
+		snprintf(line, sizeof line, "lost: %s: somebody removed the socket's file, and no MTA gets in",
+			mm_listen_spec_text(&h->listeners[i].listener.spec, text, sizeof text));
+		say(self, line);
+	}
 }
 
 bool mm_host_listener_renew(struct mm_host *h, unsigned listener, struct mm_fault *why)

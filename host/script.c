@@ -10,108 +10,23 @@
 #include "http.h"
 #include "lua_sources.h"
 #include "pool.h"
+#include "profile.h"
 #include "script_call.h"
+#include "script_files.h"
 #include "script_memory.h"
 #include "task_group.h"
 #include "tls.h"
 
-#include <dirent.h>
 #include <lauxlib.h>
 #include <lua.h>
 #include <lualib.h>
 #include <luajit.h>
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define VERSION_TEXT MM_VERSION_TEXT   /* from the Makefile */
-
-/* ---- the list of script files ---- */
-
-static int by_name(const void *a, const void *b)
-{
-	return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-static bool has_suffix(const char *name, const char *suffix)
-{
-	size_t n = strlen(name), s = strlen(suffix);
-	return n > s && strcmp(name + n - s, suffix) == 0;
-}
-
-struct path_list {
-	char   **items;         /* owned */
-	size_t   count, capacity;
-};
-
-static bool add_path(struct path_list *list, const char *directory, const char *name)
-{
-	if (list->count == list->capacity) {
-		size_t wanted = list->capacity ? list->capacity * 2 : 16;
-		char **grown = reallocarray(list->items, wanted, sizeof *grown);
-		if (grown == NULL)
-			return false;
-		list->items = grown;
-		list->capacity = wanted;
-	}
-	char *path;
-	int n = directory != NULL ? asprintf(&path, "%s/%s", directory, name) : asprintf(&path, "%s", name);
-	if (n < 0)
-		return false;
-	list->items[list->count++] = path;
-	return true;
-}
-
-static void free_paths(struct path_list *list)
-{
-	for (size_t i = 0; i < list->count; i++)
-		free(list->items[i]);
-	free(list->items);
-}
-
-static bool add_directory(struct path_list *list, const char *directory, struct mm_fault *why)
-{
-	DIR *d = opendir(directory);
-	if (d == NULL)
-		return mm_fault_set(why, MM_FAULT_CONFIG, "%s: cannot be read as user %d: %s", directory, (int)geteuid(),
-			strerror(errno));
-	size_t first = list->count;
-	bool ok = true;
-	for (struct dirent *entry; ok && (entry = readdir(d)) != NULL;)
-		if (entry->d_name[0] != '.' && has_suffix(entry->d_name, ".lua"))
-			ok = add_path(list, directory, entry->d_name);
-	closedir(d);
-	if (!ok)
-		return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for the scripts in %s", directory);
-	if (list->count > first)
-		qsort(list->items + first, list->count - first, sizeof *list->items, by_name);
-	return true;
-}
-
-static bool collect_paths(const char *const *paths, struct path_list *list, struct mm_fault *why)
-{
-	for (; *paths != NULL; paths++) {
-		struct stat status;
-		if (stat(*paths, &status) != 0)
-			return mm_fault_set(why, MM_FAULT_CONFIG, "%s: no such script or directory as user %d sees it: %s", *paths,
-				(int)geteuid(), strerror(errno));
-		if (S_ISDIR(status.st_mode)) {
-			if (!add_directory(list, *paths, why))
-				return false;
-		} else if (!S_ISREG(status.st_mode)) {
-			return mm_fault_set(why, MM_FAULT_CONFIG, "%s: is neither a file nor a directory", *paths);
-		} else if (!add_path(list, NULL, *paths)) {
-			return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for the list of scripts");
-		}
-	}
-	if (list->count > MM_FILTERS_MAX)
-		return mm_fault_set(why, MM_FAULT_CONFIG, "%zu scripts; a milter runs at most %d, spread them over several milters",
-			list->count, MM_FILTERS_MAX);
-	return true;
-}
 
 /* ---- the Lua state ---- */
 
@@ -175,7 +90,7 @@ static int open_core(lua_State *L)
 
 /* package.path: beside the scripts, then the user's LuaRocks tree, then what LuaJIT was built with. The environment's
  * LUA_PATH and the current directory play no part: what a service loads must not depend on who started it. */
-static void set_search_path(lua_State *L, const struct path_list *list)
+static void set_search_path(lua_State *L, const struct mm_script_files *list)
 {
 	luaL_Buffer b;
 	const char *home = getenv("HOME");
@@ -286,7 +201,7 @@ static void make_host_object(lua_State *L, struct mm_script *s, const struct mm_
 struct making {
 	struct mm_script               *script;
 	const struct mm_script_options *options;
-	const struct path_list         *paths;
+	const struct mm_script_files   *paths;
 };
 
 /* Protected: everything here may raise. */
@@ -386,6 +301,7 @@ static int panic(lua_State *L)
 static void free_filters(struct mm_script *s)
 {
 	for (unsigned i = 0; i < s->filter_count; i++) {
+		mm_profile_leave(s->settings.profile, s->filters[i].profile);
 		free(s->filters[i].name);
 		free(s->filters[i].path);
 		for (unsigned j = 0; j < s->filters[i].field_count; j++)
@@ -440,7 +356,7 @@ static void script_free(struct mm_script *s)
 	free(s);
 }
 
-static bool join_paths(struct mm_script *s, const struct path_list *list)
+static bool join_paths(struct mm_script *s, const struct mm_script_files *list)
 {
 	size_t size = 1;
 	for (size_t i = 0; i < list->count; i++)
@@ -455,7 +371,7 @@ static bool join_paths(struct mm_script *s, const struct path_list *list)
 	return true;
 }
 
-static bool script_make(struct mm_script *s, const struct mm_script_options *o, const struct path_list *list,
+static bool script_make(struct mm_script *s, const struct mm_script_options *o, const struct mm_script_files *list,
 	struct mm_fault *why)
 {
 	s->L = new_state();
@@ -485,7 +401,7 @@ static void run_ready(struct mm_timer *timer)
 
 struct mm_script *mm_script_new(const struct mm_script_options *o, struct mm_fault *why)
 {
-	struct path_list list = { 0 };
+	struct mm_script_files list;
 	struct mm_script *s = calloc(1, sizeof *s);
 	if (s == NULL) {
 		mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for a generation of scripts");
@@ -496,12 +412,12 @@ struct mm_script *mm_script_new(const struct mm_script_options *o, struct mm_fau
 	mm_timer_init(&s->runner, s->settings.clock, run_ready);
 	s->ctx_metatable = s->host_object = s->cancel_token = s->host_token = s->field_factory = MM_NO_REF;
 	s->feed_kept_body = MM_NO_REF;
-	if (!collect_paths(o->paths, &list, why) || !script_make(s, o, &list, why)) {
-		free_paths(&list);
+	if (!mm_script_files_find(&list, o->paths, why) || !script_make(s, o, &list, why)) {
+		mm_script_files_free(&list);
 		script_free(s);
 		return NULL;
 	}
-	free_paths(&list);
+	mm_script_files_free(&list);
 	join_all(s);
 	return s;
 }
@@ -568,6 +484,8 @@ static void take_filter(lua_State *L, struct mm_script *s, unsigned at)
 	f->path = string_of(L, "path");
 	if (f->name == NULL || f->path == NULL)
 		luaL_error(L, "out of memory for the list of scripts");
+	if (s->settings.profile != NULL)
+		f->profile = mm_profile_join(s->settings.profile, s->settings.milter_name, f->path);
 	lua_getfield(L, -1, "handlers");
 	for (int stage = 0; stage < MM_STAGE_COUNT; stage++) {
 		lua_getfield(L, -1, mm_stage_name((enum mm_stage)stage));
@@ -879,6 +797,7 @@ static void log_script_error(struct mm_script_session *ss, const char *text)
 	struct mm_log_line line;
 	struct mm_text queue_id = mm_session_macro(ss->facts, "i");
 	mm_census_add(s->settings.row->script_errors, 1);
+	mm_task_count_error(&ss->task);
 	mm_log_begin(&line, s->settings.log, MM_LOG_ERROR, "script_error");
 	mm_log_string(&line, "session", ss->facts->id);
 	if (queue_id.size > 0)
@@ -1194,8 +1113,11 @@ static void push_handler(lua_State *co, void *self)
 static bool feed_kept_body(struct mm_script_session *ss, struct mm_verdict *out)
 {
 	struct mm_fault why;
+	ss->feeds_body = true;
 	enum mm_run run = mm_script_run(&ss->task, push_feed, ss, &why);        /* never waits */
-	return handler_ended(ss, ss->script->feed_kept_body, run, &why, out);
+	bool is_decided = handler_ended(ss, ss->script->feed_kept_body, run, &why, out);
+	ss->feeds_body = false;
+	return is_decided;
 }
 
 /* Runs handlers from filter_at on. MM_DECIDED: out is the event's verdict. */

@@ -1,6 +1,7 @@
 #include "script_call.h"
 
 #include "budget.h"
+#include "profile.h"
 #include "script_memory.h"
 
 #include <lauxlib.h>
@@ -67,6 +68,7 @@ static int describe_error(lua_State *L)
 		snprintf(shape, sizeof shape, "(error object is a %s value)", luaL_typename(co, -1));
 		message = shape;
 	}
+	message = mm_push_blame(L, co, message);
 	luaL_traceback(L, co, NULL, 0);
 	bool no_memory = strcmp(message, "not enough memory") == 0;
 	mm_fault_set(d->why, MM_FAULT_SCRIPT, "%s%s\n%s", message, no_memory ? ": Lua has all that memory_hard gives this worker" : "",
@@ -87,18 +89,71 @@ static void explain(struct mm_task *t, int status, struct mm_fault *why)
 	mm_hide_runtime(why->text);
 }
 
-enum mm_run mm_script_call(struct mm_task *t, int argument_count, struct mm_fault *why)
-{
-	struct mm_script *s = t->script;
-	struct mm_task *before = s->current;
-	s->current = t;
-	struct mm_task *ran = mm_budget_begin(t);
-	bool enforced = mm_memory_begin(s);
-	int status = lua_resume(t->co, argument_count);
-	mm_memory_end(s, enforced);
-	mm_budget_end(ran);
-	s->current = before;
+/* ---- what it costs ---- */
 
+/* Whose figures are the task's? NULL: nobody's. */
+static struct mm_profile_row *row_of(const struct mm_task *t)
+{
+	const struct mm_script_session *ss = t->session;
+	bool is_handler = ss != NULL && t == &ss->task;
+	const struct mm_filter *f = is_handler ? &t->script->filters[ss->filter_at] : t->filter;
+	if (f == NULL || f->profile == NULL)
+		return NULL;
+	return &f->profile->rows[!is_handler ? MM_PROFILE_TASK : ss->feeds_body ? MM_PROFILE_KEPT_BODY : (int)ss->event.stage];
+}
+
+static void name_call(const struct mm_task *t, struct mm_profile_row *row, uint64_t ticks, uint64_t busy)
+{
+	struct mm_profile_call call = { .ticks = ticks, .busy = busy, .at = mm_clock_wall() };
+	if (t->session != NULL) {
+		struct mm_text queue_id = mm_session_macro(t->session->facts, "i");
+		snprintf(call.session, sizeof call.session, "%s", t->session->facts->id);
+		snprintf(call.queue_id, sizeof call.queue_id, "%.*s", (int)queue_id.size, queue_id.bytes);
+	}
+	mm_profile_name(t->script->settings.profile, row, &call);
+}
+
+/* Most calls are one slice; only those that wait leave a trace in the task. */
+static void count_wait(struct mm_task *t, struct mm_profile_row *row, bool waits, uint64_t began, uint64_t ended)
+{
+	bool had_waited = t->began_at != 0;
+	uint64_t busy = ended - began + (uint64_t)(had_waited ? t->busy : 0);
+	if (had_waited)
+		began = t->began_at;
+	row->waiting += waits - had_waited;
+	t->began_at = waits ? began : 0;
+	t->busy = (float)busy;
+	uint64_t ticks = ended > began + busy ? ended - began : busy;
+	if (!waits && mm_profile_ended(t->script->settings.profile, row, ticks, busy))
+		name_call(t, row, ticks, busy);
+}
+
+static void count_slice(struct mm_task *t, bool waits, uint64_t began, uint64_t ended)
+{
+	struct mm_profile_row *row = row_of(t);
+	if (row == NULL)
+		return;
+	const struct mm_profile *p = t->script->settings.profile;
+	if (ended < began)              /* another processor's counter */
+		ended = began;
+	mm_profile_ran(p, row, ended - began);
+	if (waits || t->began_at != 0)
+		count_wait(t, row, waits, began, ended);
+	else if (mm_profile_ended(p, row, ended - began, ended - began))
+		name_call(t, row, ended - began, ended - began);
+}
+
+void mm_task_count_error(const struct mm_task *t)
+{
+	struct mm_profile_row *row = row_of(t);
+	if (row != NULL)
+		mm_profile_failed(t->script->settings.profile, row);
+}
+
+/* ---- the doorway ---- */
+
+static enum mm_run outcome(struct mm_task *t, int status, struct mm_fault *why)
+{
 	if (status != LUA_YIELD)
 		mm_task_forget_wait(t);
 	if (status == 0)
@@ -119,6 +174,24 @@ enum mm_run mm_script_call(struct mm_task *t, int argument_count, struct mm_faul
 	explain(t, status, why);
 	mm_task_release(t);
 	return MM_RUN_FAILED;
+}
+
+enum mm_run mm_script_call(struct mm_task *t, int argument_count, struct mm_fault *why)
+{
+	struct mm_script *s = t->script;
+	struct mm_task *before = s->current;
+	s->current = t;
+	struct mm_task *ran = mm_budget_begin(t);
+	bool enforced = mm_memory_begin(s);
+	uint64_t began = mm_clock_ticks();
+	int status = lua_resume(t->co, argument_count);
+	uint64_t ended = mm_clock_ticks();
+	mm_memory_end(s, enforced);
+	mm_budget_end(ran);
+	s->current = before;
+	enum mm_run run = outcome(t, status, why);
+	count_slice(t, run == MM_RUN_WAITING, began, ended);
+	return run;
 }
 
 struct mm_pushing {

@@ -9,6 +9,8 @@
  * [result1..resultM], after WAITING: nothing of ours. FAILED fills why with message and traceback; a coroutine that failed
  * or exited is dropped, the next call gets a new one. */
 enum mm_run mm_script_call(struct mm_task *, int argument_count, struct mm_fault *why);
+/* What the task ran has failed: for the profile, which the doorway keeps (profile.h). */
+void mm_task_count_error(const struct mm_task *);
 
 /* Pushes what is called and calls it. push(co, self) leaves [function arg1..argN]; it may raise: memory may be gone, and
  * whoever pushes may meet the collector and, through it, a finalizer that fails. Then FAILED, and nothing was called. */

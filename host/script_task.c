@@ -169,6 +169,41 @@ int mm_raise_at_script(lua_State *L, const char *format, ...)
 	return lua_error(L);
 }
 
+/* "bad argument #1 to 'raw' (string expected, got nil)" without the name, which is ours. */
+static const char *push_complaint(lua_State *L, const char *complaint)
+{
+	const char *rest = strncmp(complaint, "bad argument #", 14) == 0 ? strstr(complaint, " to '") : NULL;
+	const char *after = rest != NULL ? strstr(rest, "' (") : NULL;
+	if (after == NULL)
+		return complaint;
+	lua_pushlstring(L, complaint, (size_t)(rest - complaint));
+	lua_pushstring(L, after + 1);
+	lua_concat(L, 2);
+	return lua_tostring(L, -1);
+}
+
+const char *mm_push_blame(lua_State *L, lua_State *co, const char *message)
+{
+	lua_Debug frame, ours = { .name = NULL };
+	size_t name_size = strncmp(message, "moonmilter.", 11) == 0 ? strcspn(message, ":") : 0;
+	if (name_size == 0 || message[name_size] == '\0')
+		return message;
+	const char *complaint = strstr(message + name_size + 1, ": ");
+	int level = 0;
+	bool found;
+	while ((found = lua_getstack(co, level, &frame) && lua_getinfo(co, "Sln", &frame)) && is_runtime_frame(&frame)) {
+		ours = frame;
+		level++;
+	}
+	if (!found || complaint == NULL)
+		return message;
+	complaint = push_complaint(L, complaint + 2);
+	const char *name = ours.name != NULL ? ours.name : "";
+	bool is_named = name[0] == '\0' || strncmp(complaint, name, strlen(name)) == 0;
+	return lua_pushfstring(L, "%s:%d: %s%s%s", frame.short_src, frame.currentline, is_named ? "" : name, is_named ? "" : ": ",
+		complaint);
+}
+
 struct mm_task *mm_task_may_wait(lua_State *L, const char *name)
 {
 	struct mm_task *t = mm_task_current(L);

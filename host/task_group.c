@@ -122,6 +122,7 @@ static void log_failure(const struct mm_spawned *sp, const char *text)
 	const struct mm_script_session *ss = sp->task.session;
 	mm_fault_set(&shown, MM_FAULT_SCRIPT, "%s", text);
 	mm_hide_runtime(shown.text);
+	mm_task_count_error(&sp->task);
 	mm_log_begin(&line, sp->task.script->settings.log, MM_LOG_ERROR, "script_error");
 	if (ss != NULL)
 		mm_log_string(&line, "session", ss->facts->id);
