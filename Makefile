@@ -1,6 +1,6 @@
 # moonmilter: GNU make, pkg-config, Debian's libraries.
 #   make run     install what is missing, build, serve scripts/ on inet:10025@127.0.0.1
-#   make test    the same, then every spec
+#   make test    the same, then every spec; make test-all  what belongs before a release
 # make help lists the rest.
 
 VERSION  := 0.1.0
@@ -42,7 +42,7 @@ PACKAGES_BUILD := gcc make pkg-config libc6-dev libluajit-5.1-dev luajit libev-d
 PACKAGES_TEST  := libmilter-dev lua-busted lua-check luarocks lua-cjson lua-filesystem lua-posix lua-socket lua-sec lua-redis \
 	miltertest redis-server redis-tools dnsmasq-base openssl python3
 
-.PHONY: all run test check lint objects asan one-byte gc valgrind install uninstall clean help packages-build packages-test
+.PHONY: all run test test-all check lint objects asan one-byte gc valgrind install uninstall clean help packages-build packages-test
 
 all: $(BUILD)/moonmilter $(BUILD)/libmoonmilter.a $(BUILD)/libmoonmilter.so $(BUILD)/test/libmoonmilter_test.so \
 	$(BUILD)/lua/moonmilter/codec.so
@@ -144,6 +144,17 @@ test: packages-build packages-test
 	@spec/run
 
 check: test
+
+# What belongs before a release (docs/TESTING.md): make test, then all of the rest in its long form. Hours.
+test-all: test
+	SLOW=1 spec/run
+	@$(MAKE) --no-print-directory asan
+	@$(MAKE) --no-print-directory gc
+	@$(MAKE) --no-print-directory valgrind
+	@$(MAKE) --no-print-directory one-byte
+	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=240
+	@$(MAKE) --no-print-directory soak
+	@$(MAKE) --no-print-directory bench-quick
 
 # The whole tree by both compilers' strictest eyes, the include rule, luacheck, documentation coverage.
 lint: packages-build packages-test
