@@ -78,11 +78,15 @@ struct mm_task {
 	void                    (*resumed)(struct mm_task *, enum mm_run, struct mm_fault *);
 };
 
+/* Tables of a script's own behind ctx. ORDER KEPT */
+enum mm_kept { MM_KEPT_SESSION, MM_KEPT_MESSAGE, MM_KEPT_COUNT };
+
 /* One script file. */
 struct mm_filter {
 	char *name;                             /* owned: file name without directory and .lua */
 	char *path;                             /* owned */
 	int   handlers[MM_STAGE_COUNT];         /* registry references, MM_NO_REF */
+	uint8_t seen[MM_STAGE_COUNT];           /* arguments that the function declares, ctx included: more are not made */
 	struct mm_field_handler {
 		char  *name;                    /* owned, lower case */
 		size_t size;
@@ -107,6 +111,8 @@ struct mm_script_memory {
 	size_t   collect_at;
 	bool     is_enforced;
 	bool     was_refused;
+	int      left;                          /* KiB in use when garbage was least; 0: not known */
+	bool     is_resting;                    /* a cycle has been begun while there was time */
 };
 
 struct mm_script_settings {
@@ -159,6 +165,7 @@ struct mm_script {
 	unsigned          pool_count, pool_capacity;
 
 	int               ctx_metatable;        /* registry references */
+	int               kept_tables[MM_KEPT_COUNT];   /* each a table by ctx */
 	int               host_object;
 	int               cancel_token;         /* what a cancelled wait returns to its wrapper */
 	int               cancel_names[MM_CANCEL_COUNT];        /* ORDER CANCEL: there when memory is gone */
@@ -193,8 +200,7 @@ struct mm_script_session {
 	double                    progress_at;
 
 	int                       ctx;          /* registry references, MM_NO_REF: none yet */
-	int                       session_table;
-	int                       message_table;
+	bool                      has_kept[MM_KEPT_COUNT];      /* an entry in the script's kept_tables */
 	int                       client_table;
 	int                       recipients_table;
 	uint32_t                  recipients_synced;
@@ -211,7 +217,7 @@ struct mm_script_session {
 	bool                      feeds_body;   /* what runs is the host's part of ctx:body{}, not the handler */
 	uint8_t                   body_replaced_by;     /* filter whose replace_body came last, when the message replaces_body */
 	unsigned                  filter_at;    /* filter whose handler runs or runs next */
-	struct mm_edit_mark       mark;         /* edits asked for before a recipient's or an unknown command's handlers */
+	struct mm_edit_mark      *mark;         /* owned: edits asked for before a recipient's or an unknown command's handlers */
 	struct mm_verdict         verdict;      /* said by a verdict method */
 	uint64_t                  accepted_client;      /* filters that are done with the client */
 	uint64_t                  accepted_message;     /* filters that are done with the message */
