@@ -79,7 +79,7 @@ end
 local function without_traces(data, sent)
   local head_end = data:find("\r\n\r\n", 1, true) or #data
   local head, rest = data:sub(1, head_end + 1), data:sub(head_end + 2)
-  head = head:gsub("^Received: .-\r\n%f[^\n \t]", "Received: (the MTA's)\r\n", 1)
+  head = ("\n" .. head):gsub("\nReceived: .-\r\n%f[^\n \t]", "\nReceived: (the MTA's)\r\n", 1):sub(2)
   for _, name in ipairs { "Date", "Message%-I[dD]", "Resent%-Message%-I[dD]" } do
     head = head:gsub("%f[^\n](" .. name .. "): ([^\r]*)\r\n", function(written, value)
       if not sent:find(value, 1, true) then return written .. ": (made)\r\n" end
