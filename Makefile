@@ -1,6 +1,6 @@
 # moonmilter: GNU make, pkg-config, Debian's libraries.
 #   make run     install what is missing, build, serve scripts/ on inet:10025@127.0.0.1
-#   make test    the same, then every spec
+#   make test    the same, then every spec; make test-all  what belongs before a release
 # make help lists the rest.
 
 VERSION  := 0.1.0
@@ -30,7 +30,7 @@ endif
 LIBS      = $(LUA_LIBS) $(IDN_LIBS) -lcurl -lssl -lcrypto -lm -ldl -pthread $(EXTRA_LIBS)
 LINK      = -Wl,--exclude-libs,ALL -Wl,-z,relro,-z,now
 
-COMMANDS := main $(patsubst host/%.c,%,$(wildcard host/command_*.c)) $(patsubst host/%.c,%,$(wildcard host/bench_*.c))
+COMMANDS := main $(patsubst host/%.c,%,$(wildcard host/command_*.c host/bench_*.c host/doctor.c host/doctor_*.c))
 SOURCES  := $(filter-out $(COMMANDS:%=host/%.c),$(wildcard host/*.c))
 OBJECTS   = $(SOURCES:host/%.c=$(BUILD)/obj/%.o) $(BUILD)/obj/lua_sources.o
 MAIN_OBJECTS = $(COMMANDS:%=$(BUILD)/obj/%.o)
@@ -42,14 +42,14 @@ PACKAGES_BUILD := gcc make pkg-config libc6-dev libluajit-5.1-dev luajit libev-d
 PACKAGES_TEST  := libmilter-dev lua-busted lua-check luarocks lua-cjson lua-filesystem lua-posix lua-socket lua-sec lua-redis \
 	miltertest redis-server redis-tools dnsmasq-base openssl python3
 
-.PHONY: all run test check lint objects asan valgrind install uninstall clean help packages-build packages-test
+.PHONY: all run test test-all check lint objects asan one-byte gc valgrind install uninstall clean help packages-build packages-test
 
 all: $(BUILD)/moonmilter $(BUILD)/libmoonmilter.a $(BUILD)/libmoonmilter.so $(BUILD)/test/libmoonmilter_test.so \
 	$(BUILD)/lua/moonmilter/codec.so
 
 help:
 	@sed -n 's/^#   //p' Makefile
-	@echo "all  lint  asan  valgrind  bench  fuzz  install (DESTDIR, PREFIX)  clean"
+	@echo "all  lint  asan  gc  one-byte  valgrind  bench  fuzz  soak  install (DESTDIR, PREFIX)  clean"
 
 # ---- packages: installed only when missing, asking nothing ----
 
@@ -69,11 +69,13 @@ packages-build:
 packages-test: packages-build
 	$(call install_packages,$(PACKAGES_TEST))
 
-# ---- build ----
+# ---- build: one short line a file; make V=1 shows the commands ----
+
+quiet = $(if $(V),,@printf '  %-4s %s\n' $(1) $@;)
 
 $(BUILD)/obj/%.o: host/%.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+	$(call quiet,CC)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
 -include $(wildcard $(BUILD)/obj/*.d)
 
@@ -95,7 +97,7 @@ $(BUILD)/lua_sources.c: $(LUA_SOURCES) Makefile
 
 $(BUILD)/obj/lua_sources.o: $(BUILD)/lua_sources.c host/lua_sources.h
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -Ihost -c -o $@ $<
+	$(call quiet,CC)$(CC) $(ALL_CFLAGS) -Ihost -c -o $@ $<
 
 # libev goes in statically and hidden: the shared one exports libevent's names, which breaks modules that use libevent.
 # Debian builds its static libev for programs only; the one thing in ev.o that a shared library cannot hold is its use of
@@ -103,31 +105,31 @@ $(BUILD)/obj/lua_sources.o: $(BUILD)/lua_sources.c host/lua_sources.h
 # that a test can move the time.
 $(BUILD)/ev.o: Makefile
 	@mkdir -p $(BUILD)/ev
-	cd $(BUILD)/ev && ar x $$($(CC) -print-file-name=libev.a) ev.o
-	objcopy --redefine-sym stderr=mm_ev_stderr --redefine-sym clock_gettime=mm_ev_clock_gettime \
+	@cd $(BUILD)/ev && ar x $$($(CC) -print-file-name=libev.a) ev.o
+	$(call quiet,EV)objcopy --redefine-sym stderr=mm_ev_stderr --redefine-sym clock_gettime=mm_ev_clock_gettime \
 		--redefine-sym epoll_wait=mm_ev_epoll_wait $(BUILD)/ev/ev.o $@
 
 $(BUILD)/libmoonmilter.a: $(OBJECTS)
 	@rm -f $@
-	ar rcs $@ $(OBJECTS)
+	$(call quiet,AR)ar rcs $@ $(OBJECTS)
 
 $(BUILD)/libmoonmilter.so: $(OBJECTS) $(BUILD)/ev.o host/libmoonmilter.map
-	$(CC) -shared $(SANITIZE) -Wl,-soname,libmoonmilter.so.0 -Wl,--version-script,host/libmoonmilter.map $(LINK) -o $@ \
+	$(call quiet,LD)$(CC) -shared $(SANITIZE) -Wl,-soname,libmoonmilter.so.0 -Wl,--version-script,host/libmoonmilter.map $(LINK) -o $@ \
 		$(OBJECTS) $(BUILD)/ev.o $(LIBS)
 
 # Every host function, for specs of single parts through LuaJIT's ffi.
 $(BUILD)/test/libmoonmilter_test.so: $(SOURCES) $(BUILD)/lua_sources.c $(BUILD)/ev.o $(wildcard host/*.h)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -fvisibility=default -Ihost -shared -Wl,--version-script,host/libmoonmilter_test.map -o $@ $(SOURCES) $(BUILD)/lua_sources.c $(BUILD)/ev.o $(LIBS)
+	$(call quiet,LD)$(CC) $(ALL_CFLAGS) -fvisibility=default -Ihost -shared -Wl,--version-script,host/libmoonmilter_test.map -o $@ $(SOURCES) $(BUILD)/lua_sources.c $(BUILD)/ev.o $(LIBS)
 
 # The C half of the mail modules once more, as a plain Lua module: they work outside of the host too (docs/mail-codec.md).
 $(BUILD)/lua/moonmilter/codec.so: host/codec.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -shared -o $@ $< $(IDN_LIBS)
+	$(call quiet,LD)$(CC) $(ALL_CFLAGS) -shared -o $@ $< $(IDN_LIBS)
 
 # C modules of scripts take lua_* from the process: LuaJIT is linked as a shared library.
 $(BUILD)/moonmilter: $(MAIN_OBJECTS) $(BUILD)/libmoonmilter.a $(BUILD)/ev.o
-	$(CC) $(SANITIZE) $(LINK) -o $@ $(MAIN_OBJECTS) $(BUILD)/ev.o $(BUILD)/libmoonmilter.a $(LIBS)
+	$(call quiet,LD)$(CC) $(SANITIZE) $(LINK) -o $@ $(MAIN_OBJECTS) $(BUILD)/ev.o $(BUILD)/libmoonmilter.a $(LIBS)
 
 # ---- serve, test ----
 
@@ -143,6 +145,17 @@ test: packages-build packages-test
 
 check: test
 
+# What belongs before a release (docs/TESTING.md): make test, then all of the rest in its long form. Hours.
+test-all: test
+	SLOW=1 spec/run
+	@$(MAKE) --no-print-directory asan
+	@$(MAKE) --no-print-directory gc
+	@$(MAKE) --no-print-directory valgrind
+	@$(MAKE) --no-print-directory one-byte
+	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=240
+	@$(MAKE) --no-print-directory soak
+	@$(MAKE) --no-print-directory bench-quick
+
 # The whole tree by both compilers' strictest eyes, the include rule, luacheck, documentation coverage.
 lint: packages-build packages-test
 	@luajit spec/lint/layers.lua
@@ -154,13 +167,35 @@ objects: $(OBJECTS) $(MAIN_OBJECTS)
 
 # In-process specs again with AddressSanitizer and UndefinedBehaviorSanitizer; Lua's memory comes from malloc then, so that
 # a use after free in the Lua row is seen too.
-ASAN_SPECS ?= spec/host spec/engine spec/script spec/examples spec/regress spec/waiting spec/mail
+with_sanitizers = MOONMILTER_BUILD=$(1) MOONMILTER_TESTLIB=$(1)/test/libmoonmilter_test.so MOONMILTER=$(1)/moonmilter \
+	MOONMILTER_LIBRARY=$(abspath $(1)/libmoonmilter.so) ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 \
+	LD_PRELOAD=$$($(CC) -print-file-name=libasan.so)
+ASAN_SPECS ?= spec/host spec/engine spec/script spec/examples spec/regress spec/waiting spec/mail spec/fault
 asan: packages-build packages-test
 	@$(MAKE) --no-print-directory BUILD=build/asan CFLAGS="-O1 -g -fno-omit-frame-pointer" \
 		SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined" all
-	@MOONMILTER_BUILD=build/asan MOONMILTER_TESTLIB=build/asan/test/libmoonmilter_test.so MOONMILTER=build/asan/moonmilter \
-		ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) \
-		spec/run $(wildcard $(ASAN_SPECS))
+	@$(call with_sanitizers,build/asan) spec/run $(wildcard $(ASAN_SPECS))
+
+# Everything that speaks over sockets once more, one byte at a time and nothing every other time (spec/fault/one_byte.c): the
+# host, what it talks to, and the specs themselves.
+# miltertest is left out: it reads a packet in one go itself.
+ONE_BYTE_SPECS ?= spec/waiting spec/process spec/host/send_spec.lua spec/testing \
+	$(filter-out spec/mta/miltertest_spec.lua,$(wildcard spec/mta/*_spec.lua))
+$(BUILD)/one_byte.so: spec/fault/one_byte.c
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 $(WARNINGS) -D_GNU_SOURCE -O1 -shared -fPIC -o $@ $< -ldl
+
+one-byte: packages-build packages-test all $(BUILD)/one_byte.so
+	@spec/mta/install || echo "spec/mta/install: not everything could be installed; specs that need it are skipped"
+	@ONE_BYTE=1 LD_PRELOAD=$(abspath $(BUILD)/one_byte.so) spec/run $(wildcard $(ONE_BYTE_SPECS))
+
+# In-process specs again with a full collection at every line of Lua: what is used and held by nobody is found. With the
+# sanitizers' allocator, else the memory is often still there.
+GC_SPECS ?= spec/engine/lifetimes_spec.lua spec/script spec/examples spec/regress spec/waiting
+gc: packages-build packages-test
+	@$(MAKE) --no-print-directory BUILD=build/asan-gc CFLAGS="-O1 -g -fno-omit-frame-pointer -DMM_COLLECT_AT_EVERY_LINE" \
+		SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined" all
+	@$(call with_sanitizers,build/asan-gc) spec/run $(wildcard $(GC_SPECS))
 
 # The session specs under valgrind, without the JIT, whose code valgrind cannot follow.
 VALGRIND_SPECS ?= spec/engine/lifetimes_spec.lua spec/engine/splits_spec.lua spec/script/edits_spec.lua \
@@ -174,38 +209,45 @@ valgrind: packages-build packages-test all
 	done
 
 # Every target of host/fuzz/ for so many seconds, one after the other; what is found is kept in build/fuzz, inputs that
-# reach something new in build/fuzz/corpus (make corpus). Leaks are not looked for where LuaJIT holds the memory (codec). One alone: make fuzz FUZZ=engine FUZZ_SECONDS=3600
+# reach something new in build/fuzz/corpus (make corpus). One alone: make fuzz FUZZ=engine FUZZ_SECONDS=3600
+# fuzz-quick is what CI does: FUZZ_TOTAL seconds in all, two targets at a time.
 FUZZ_SECONDS ?= 60
+FUZZ_TOTAL   ?= 300
 FUZZ ?= $(patsubst host/fuzz/fuzz_%.c,%,$(wildcard host/fuzz/fuzz_*.c))
 FUZZ_FLAGS := -std=c11 -D_GNU_SOURCE -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -Ihost -Wno-missing-prototypes
 
-.PHONY: fuzz corpus libs
+.PHONY: fuzz fuzz-quick fuzz-build corpus libs
 # what a program linked with the static library needs besides
 libs:
 	@echo $(LIBS)
 
-fuzz: packages-build
+fuzz: fuzz-build
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) spec/fuzz/run $(FUZZ)
+
+fuzz-quick: fuzz-build
+	@FUZZ_SECONDS=$$(($(FUZZ_TOTAL) / $(words $(FUZZ)))) FUZZ_JOBS=2 spec/fuzz/run $(FUZZ)
+
+fuzz-build: packages-build
 	$(call install_packages,clang libclang-rt-14-dev)
-	@$(MAKE) --no-print-directory -s BUILD=build/fuzz CC=clang CFLAGS="-O1 -g" \
+	@$(MAKE) --no-print-directory -s -j2 BUILD=build/fuzz CC=clang CFLAGS="-O1 -g" \
 		SANITIZE="-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined" \
 		build/fuzz/libmoonmilter.a build/fuzz/ev.o
-	@for t in $(FUZZ); do \
-		clang $(FUZZ_FLAGS) $(LUA_CFLAGS) -o build/fuzz/fuzz_$$t -no-pie host/fuzz/fuzz_$$t.c build/fuzz/ev.o build/fuzz/libmoonmilter.a \
-			$(LIBS) || exit 1; \
-		mkdir -p build/fuzz/corpus/$$t host/fuzz/corpus/$$t; \
-		printf '%s: ' $$t; \
-		build/fuzz/fuzz_$$t -max_total_time=$(FUZZ_SECONDS) -timeout=10 -print_final_stats=1 -artifact_prefix=build/fuzz/$$t- \
-			$$([ $$t = codec ] && echo -detect_leaks=0) $$([ -f host/fuzz/$$t.dict ] && echo -dict=host/fuzz/$$t.dict) \
-			build/fuzz/corpus/$$t host/fuzz/corpus/$$t >build/fuzz/$$t.log 2>&1 \
-			|| { tail -40 build/fuzz/$$t.log; exit 1; }; \
-		grep -o 'number_of_executed_units: [0-9]*' build/fuzz/$$t.log; \
-	done
+	@$(MAKE) --no-print-directory -s -j2 $(FUZZ:%=build/fuzz/fuzz_%)
+
+build/fuzz/fuzz_%: host/fuzz/fuzz_%.c build/fuzz/libmoonmilter.a
+	clang $(FUZZ_FLAGS) $(LUA_CFLAGS) -o $@ -no-pie $< build/fuzz/ev.o build/fuzz/libmoonmilter.a $(LIBS)
 
 # The new inputs that matter go into the tree.
 corpus:
 	@for t in $(FUZZ); do [ -x build/fuzz/fuzz_$$t ] && \
 		build/fuzz/fuzz_$$t -merge=1 -max_len=512 host/fuzz/corpus/$$t build/fuzz/corpus/$$t 2>/dev/null; \
 		echo "$$t: $$(ls host/fuzz/corpus/$$t | wc -l) inputs"; done
+
+# Mixed load and reloads for so many seconds, memory and descriptors flat from warming up to the end (spec/soak/).
+SOAK_SECONDS ?= 600
+.PHONY: soak
+soak: packages-build packages-test all
+	@SOAK_SECONDS=$(SOAK_SECONDS) luajit spec/soak/soak.lua
 
 # ---- install ----
 

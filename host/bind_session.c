@@ -1,6 +1,8 @@
 /* bind_session.c -- ctx and the facts it tells: the client, the envelope, macros (design 2). Read only. */
 #include "bind.h"
 
+#include "suggest.h"
+
 #include <lauxlib.h>
 #include <lua.h>
 
@@ -8,6 +10,8 @@
 
 #define META    lua_upvalueindex(1)
 #define MEMBERS lua_upvalueindex(2)
+#define CLIENT_CLASS  "moonmilter.client"
+#define MEMBERS_SHOWN 96         /* more than ctx has */
 
 void mm_unref(lua_State *L, int *ref)
 {
@@ -45,6 +49,24 @@ struct mm_script_session *mm_ctx_check(lua_State *L, const char *what)
 	return *box;
 }
 
+/* [ctx key …] with the member table as upvalue: says which member was probably meant. */
+static int refuse_member(lua_State *L)
+{
+	const char *words[MEMBERS_SHOWN + 1], *wanted = lua_tostring(L, 2);
+	int count = 0;
+	if (wanted == NULL)
+		return luaL_error(L, "ctx has no member that is a %s", luaL_typename(L, 2));
+	for (lua_pushnil(L); count < MEMBERS_SHOWN && lua_next(L, MEMBERS) != 0; lua_pop(L, 1))
+		if (lua_type(L, -2) == LUA_TSTRING && lua_tostring(L, -2)[0] != '_')
+			words[count++] = lua_tostring(L, -2);
+	words[count] = NULL;
+	const char *meant = mm_suggest(wanted, words);
+	if (meant != NULL)
+		return luaL_error(L, "ctx has no member \"%s\"; did you mean \"%s\"?", wanted, meant);
+	return luaL_error(L, "ctx has no member \"%s\"; facts and methods are listed in the scripting reference, your own values "
+		"belong in ctx.session or ctx.message", wanted);
+}
+
 /* [ctx key] -> [value] */
 static int ctx_index(lua_State *L)
 {
@@ -59,8 +81,7 @@ static int ctx_index(lua_State *L)
 	}
 	if (!lua_isnil(L, -1))
 		return 1;
-	return luaL_error(L, "ctx has no member \"%s\"; facts and methods are listed in the scripting reference, your own values "
-		"belong in ctx.session or ctx.message", lua_tostring(L, 2));
+	return refuse_member(L);
 }
 
 static int ctx_newindex(lua_State *L)
@@ -91,21 +112,61 @@ void mm_ctx_push(lua_State *L, struct mm_script_session *ss)
 	ss->ctx = luaL_ref(L, LUA_REGISTRYINDEX);
 }
 
+/* ---- ctx.session and ctx.message ----
+ * Each stands in a table by ctx, where lua/moonmilter/members.lua finds it without a call into the host. */
+
+/* [ctx ...] -> [... table] */
+static int push_kept(lua_State *L, struct mm_script_session *ss, enum mm_kept which)
+{
+	lua_rawgeti(L, LUA_REGISTRYINDEX, ss->script->kept_tables[which]);
+	if (ss->has_kept[which]) {
+		lua_pushvalue(L, 1);
+		lua_rawget(L, -2);
+		return 1;
+	}
+	lua_newtable(L);
+	lua_pushvalue(L, 1);
+	lua_pushvalue(L, -2);
+	lua_rawset(L, -4);
+	ss->has_kept[which] = true;
+	return 1;
+}
+
+static void drop_kept(struct mm_script_session *ss, enum mm_kept which)
+{
+	lua_State *L = ss->script->L;
+	if (!ss->has_kept[which])
+		return;
+	lua_rawgeti(L, LUA_REGISTRYINDEX, ss->script->kept_tables[which]);
+	lua_rawgeti(L, LUA_REGISTRYINDEX, ss->ctx);
+	lua_pushnil(L);
+	lua_rawset(L, -3);
+	lua_pop(L, 1);
+	ss->has_kept[which] = false;
+}
+
+void mm_ctx_end_message(struct mm_script_session *ss)
+{
+	lua_State *L = ss->script->L;
+	drop_kept(ss, MM_KEPT_MESSAGE);
+	mm_unref(L, &ss->recipients_table);
+	mm_unref(L, &ss->headers_table);
+	ss->recipients_synced = 0;
+}
+
 void mm_ctx_end(struct mm_script_session *ss)
 {
 	lua_State *L = ss->script->L;
 	if (ss->ctx == MM_NO_REF)
 		return;
+	mm_ctx_end_message(ss);
+	drop_kept(ss, MM_KEPT_SESSION);
 	lua_rawgeti(L, LUA_REGISTRYINDEX, ss->ctx);
 	struct mm_script_session **box = lua_touserdata(L, -1);
 	*box = NULL;
 	lua_pop(L, 1);
 	mm_unref(L, &ss->ctx);
-	mm_unref(L, &ss->session_table);
 	mm_unref(L, &ss->client_table);
-	mm_unref(L, &ss->message_table);
-	mm_unref(L, &ss->recipients_table);
-	mm_unref(L, &ss->headers_table);
 }
 
 void mm_bind_facts(lua_State *L, const struct mm_ctx_fact *row)
@@ -140,6 +201,19 @@ static void require_step(lua_State *L, struct mm_script_session *ss, enum mm_sta
 			"options = { facts = { \"%s\" } } to this script", fact, fact);
 }
 
+/* [client key]: what a client has not (a unix one has no ip) is nil; what no client can have (client.address) is a slip that
+ * would go unseen. */
+static int client_index(lua_State *L)
+{
+	static const char *const known[] = { "family", "host", "ip", "path", "port", NULL };
+	const char *key = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : NULL;
+	for (const char *const *name = known; key != NULL && *name != NULL; name++)
+		if (strcmp(key, *name) == 0)
+			return 0;
+	return luaL_error(L, "ctx.client has no member \"%s\"; there are family, host, ip, path and port",
+		key != NULL ? key : luaL_typename(L, 2));
+}
+
 static int get_client(lua_State *L, struct mm_script_session *ss)
 {
 	const struct mm_session *f = ss->facts;
@@ -149,6 +223,8 @@ static int get_client(lua_State *L, struct mm_script_session *ss)
 		return 1;
 	}
 	lua_createtable(L, 0, 5);
+	luaL_getmetatable(L, CLIENT_CLASS);
+	lua_setmetatable(L, -2);
 	lua_pushstring(L, mm_family_name(f->client_family));
 	lua_setfield(L, -2, "family");
 	if (f->client_host != NULL)
@@ -235,8 +311,10 @@ static int get_recipients(lua_State *L, struct mm_script_session *ss)
 			lua_pushvalue(L, -1);
 			lua_rawseti(L, -3, (int)i + 1);
 		}
-		lua_pushboolean(L, r->is_refused);
-		lua_setfield(L, -2, "refused");
+		if (lua_istable(L, -1)) {       /* a script may have put something else there */
+			lua_pushboolean(L, r->is_refused);
+			lua_setfield(L, -2, "refused");
+		}
 		lua_pop(L, 1);
 	}
 	ss->recipients_synced = m->recipient_count;
@@ -333,25 +411,15 @@ static int get_in_message(lua_State *L, struct mm_script_session *ss)
 
 static int get_session(lua_State *L, struct mm_script_session *ss)
 {
-	if (ss->session_table == MM_NO_REF) {
-		lua_newtable(L);
-		ss->session_table = luaL_ref(L, LUA_REGISTRYINDEX);
-	}
-	lua_rawgeti(L, LUA_REGISTRYINDEX, ss->session_table);
-	return 1;
+	return push_kept(L, ss, MM_KEPT_SESSION);
 }
 
 static int get_message(lua_State *L, struct mm_script_session *ss)
 {
-	if (ss->message_table == MM_NO_REF) {
-		if (ss->facts->message == NULL)
-			return luaL_error(L, "ctx.message: no message is open at %s; what belongs to the connection goes in "
-				"ctx.session, ctx.in_message tells", ss->has_event ? mm_stage_name(ss->event.stage) : "this point");
-		lua_newtable(L);
-		ss->message_table = luaL_ref(L, LUA_REGISTRYINDEX);
-	}
-	lua_rawgeti(L, LUA_REGISTRYINDEX, ss->message_table);
-	return 1;
+	if (!ss->has_kept[MM_KEPT_MESSAGE] && ss->facts->message == NULL)
+		return luaL_error(L, "ctx.message: no message is open at %s; what belongs to the connection goes in "
+			"ctx.session, ctx.in_message tells", ss->has_event ? mm_stage_name(ss->event.stage) : "this point");
+	return push_kept(L, ss, MM_KEPT_MESSAGE);
 }
 
 static int get_body_size(lua_State *L, struct mm_script_session *ss)
@@ -403,6 +471,10 @@ void mm_bind_session(lua_State *L)
 	static const luaL_Reg meta[] = {
 		{ "__index", ctx_index }, { "__newindex", ctx_newindex }, { "__tostring", ctx_tostring }, { NULL, NULL },
 	};
+	luaL_newmetatable(L, CLIENT_CLASS);
+	lua_pushcfunction(L, client_index);
+	lua_setfield(L, -2, "__index");
+	lua_pop(L, 1);
 	mm_bind_facts(L, facts);
 	lua_pushvalue(L, -2);
 	luaL_setfuncs(L, methods, 1);

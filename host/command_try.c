@@ -152,7 +152,8 @@ static int run(struct try *t, char **operands, int count)
 {
 	struct mm_error error;
 	struct mm_host_options options = {
-		.size = sizeof options, .config_file = t->config_file, .no_sockets = true, .log = show_log, .log_self = t,
+		.size = sizeof options, .config_file = t->config_file, .no_sockets = true, .guard_scripts = true, .log = show_log,
+		.log_self = t,
 		.scripts = count > 1 ? (const char *const *)operands + 1 : NULL, .set = t->set_count > 0 ? t->sets : NULL,
 	};
 	struct mm_host *host = mm_host_new(&options, &error);
@@ -180,6 +181,9 @@ int mm_command_try(int argc, char **argv)
 		code = help();
 	else if (first == argc)
 		code = mm_trial_fail(&t.trial, EX_USAGE, "no message file is given; \"-\" reads standard input. See --help");
+	else if (argc - first == 1 && t.config_file == NULL && t.set_count == 0)
+		code = mm_trial_fail(&t.trial, EX_USAGE, "no scripts are given; name them behind the message, or a configuration (-c). "
+			"See --help");
 	else
 		code = run(&t, argv + first, argc - first);
 	mm_trial_free(&t.trial);

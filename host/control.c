@@ -38,6 +38,22 @@ static const struct request requests[MM_REQUEST_COUNT] = {
 #undef X
 };
 
+bool mm_profile_wish_read(const char *text, struct mm_profile_wish *w)
+{
+	unsigned samples, begins_anew;
+	*w = (struct mm_profile_wish){ 0 };
+	if (sscanf(text, "%u %lf %u %u", &samples, &w->seconds, &begins_anew, &w->worker) != 4)
+		return false;
+	w->samples = samples;
+	w->begins_anew = begins_anew;
+	return w->seconds >= 0 && w->seconds <= MM_PROFILE_SECONDS_MAX && (w->seconds > 0 || !w->samples);
+}
+
+void mm_profile_wish_write(const struct mm_profile_wish *w, char *to, size_t size)
+{
+	snprintf(to, size, "%u %.3f %u %u", w->samples, w->seconds, w->begins_anew, w->worker);
+}
+
 static void asker_free(struct mm_asker *a)
 {
 	struct mm_control *c = a->control;
@@ -71,6 +87,23 @@ void mm_asker_say(struct mm_asker *a, const char *format, ...)
 	send_note(a, &note, -1);
 }
 
+void mm_asker_hear(void *self, const char *line)
+{
+	mm_asker_say(self, "%s", line);
+}
+
+void mm_asker_say_worker(struct mm_asker *a, int pid, const char *state, const struct mm_census_row *row)
+{
+	if (state == NULL)
+		state = mm_census_state_name((enum mm_census_state)mm_census_get(row->state));
+	mm_asker_say(a, "worker pid=%d state=%s generation=%u sessions=%u older_sessions=%u begun=%llu messages=%llu "
+		"script_errors=%llu lua_bytes=%llu longest_collection_us=%u log_lost=%llu", pid, state, mm_census_get(row->generation), mm_census_get(row->sessions),
+		mm_census_get(row->older_sessions), (unsigned long long)mm_census_get(row->sessions_begun),
+		(unsigned long long)mm_census_get(row->messages), (unsigned long long)mm_census_get(row->script_errors),
+		(unsigned long long)mm_census_get(row->lua_bytes), mm_census_get(row->longest_collection_us),
+		(unsigned long long)mm_census_get(row->log_lost));
+}
+
 void mm_asker_give(struct mm_asker *a, int descriptor)
 {
 	struct mm_note note = { .kind = MM_NOTE_ANSWER };
@@ -83,6 +116,11 @@ void mm_asker_end(struct mm_asker *a, int status, const char *text)
 	snprintf(note.text, sizeof note.text, "%s", text != NULL ? text : "");
 	send_note(a, &note, -1);
 	asker_free(a);
+}
+
+bool mm_asker_has_gone(const struct mm_asker *a)
+{
+	return a->fd < 0;
 }
 
 static bool may_ask(int fd)

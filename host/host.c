@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define SIGNAL_COUNT 4
@@ -63,6 +64,7 @@ struct mm_host {
 	void                 (*reload_ended)(void *self, bool ok, const struct mm_fault *);
 	void                  *reload_ended_self;
 	bool                   is_stopping;
+	bool                   is_halting;      /* every session is over; some of their last bytes may still be unsent */
 	bool                   is_stopped;
 	ev_timer               drain_timer;
 	ev_timer               beat;            /* running when there is a census */
@@ -159,29 +161,41 @@ static void sink_to_embedder(void *self, enum mm_log_level level, const char *li
 	h->options.log(h->options.log_self, (enum mm_level)level, line, size);
 }
 
+/* The log's directory is often our later user's. While we are root, a link that somebody else has put there must not have us
+ * write into another file, nor give it away; a link of root's (/dev/stdout) is meant. */
+static int open_log(const char *path, const char *user)
+{
+	struct stat at;
+	bool is_link = lstat(path, &at) == 0 && S_ISLNK(at.st_mode);
+	if (is_link && geteuid() == 0 && at.st_uid != 0) {
+		errno = ELOOP;
+		return -1;
+	}
+	int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK | (is_link ? 0 : O_NOFOLLOW), 0640);
+	if (fd >= 0 && !is_link)
+		mm_rights_hand_over(fd, user);
+	return fd;
+}
+
 bool mm_host_reopen_log(struct mm_host *h, struct mm_fault *why)
 {
-	int fd = STDERR_FILENO;
-	bool is_file = h->config.log != NULL && h->config.log[0] == '/';
-	if (is_file && h->options.log == NULL) {
-		fd = open(h->config.log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
-		if (fd < 0)
-			return mm_fault_set(why, MM_FAULT_CONFIG, "log: %s cannot be opened: %s", h->config.log, strerror(errno));
-		mm_rights_hand_over(fd, h->config.user);
-	}
-	int before = h->log.fd;
-	mm_log_init(&h->log, fd);
-	if (before > STDERR_FILENO)
-		close(before);
-	h->log.level = (enum mm_log_level)h->config.log_level;
-	h->log.is_json = h->config.log_format == MM_CONFIG_LOG_JSON;
+	const char *where = h->config.log != NULL ? h->config.log : "stderr";
 	if (h->options.log != NULL) {
-		h->log.fd = -1;
+		mm_log_close(&h->log);
 		h->log.sink = sink_to_embedder;
 		h->log.sink_self = h;
-	} else if (h->config.log != NULL && strcmp(h->config.log, "syslog") == 0) {
+	} else if (where[0] == '/') {
+		int fd = open_log(where, h->config.user);
+		if (fd < 0)
+			return mm_fault_set(why, MM_FAULT_CONFIG, "log: %s cannot be opened: %s", where, strerror(errno));
+		mm_log_to_file(&h->log, fd);
+	} else if (strcmp(where, "syslog") == 0) {
 		mm_log_to_syslog(&h->log);
+	} else {
+		mm_log_to_descriptor(&h->log, STDERR_FILENO);
 	}
+	h->log.level = (enum mm_log_level)h->config.log_level;
+	h->log.is_json = h->config.log_format == MM_CONFIG_LOG_JSON;
 	return true;
 }
 
@@ -384,6 +398,9 @@ static void take_next_config(struct mm_host *h)
 	h->has_next_config = false;
 	h->log.level = (enum mm_log_level)h->config.log_level;
 	h->log.is_json = h->config.log_format == MM_CONFIG_LOG_JSON;
+	const char *fixed = h->worker == NULL || h->place.census == NULL ? mm_config_fixed_change(&before, &h->config) : NULL;
+	if (fixed != NULL)              /* said once, not by each worker */
+		mm_log_say(&h->log, MM_LOG_WARN, "reload", "%s has changed in the configuration; that takes a restart", fixed);
 	bool same_log = before.log == h->config.log
 		|| (before.log != NULL && h->config.log != NULL && strcmp(before.log, h->config.log) == 0);
 	if (!same_log && !mm_host_reopen_log(h, &why))
@@ -559,20 +576,39 @@ static void be_stopped(struct mm_host *h)
 	ev_break(h->loop, EVBREAK_ALL);
 }
 
+static void on_drained(void *self)
+{
+	struct mm_host *h = self;
+	if (!h->is_stopped)
+		be_stopped(h);
+}
+
+static void on_last_words(struct ev_loop *loop, ev_timer *t, int events)
+{
+	(void)loop;
+	(void)events;
+	on_drained(t->data);
+}
+
+/* Every session has its last reply, but the kernel may have taken a part only: whoever reads it gets a moment more. */
 void mm_host_halt(struct mm_host *h)
 {
 	if (h->is_stopped)
 		return;
 	h->is_stopping = true;
 	mm_worker_shut_down(h->worker);
-	be_stopped(h);
-}
-
-static void on_drained(void *self)
-{
-	struct mm_host *h = self;
-	if (!h->is_stopped)
+	if (h->is_stopped)                      /* that was all */
+		return;
+	if (h->is_halting) {
 		be_stopped(h);
+		return;
+	}
+	h->is_halting = true;
+	ev_timer_stop(h->loop, &h->drain_timer);
+	ev_timer_init(&h->drain_timer, on_last_words, MM_LAST_WORDS, 0.);
+	h->drain_timer.data = h;
+	ev_timer_start(h->loop, &h->drain_timer);
+	mm_worker_drain(h->worker);             /* says so when nothing is left */
 }
 
 static void on_drain_timer(struct ev_loop *loop, ev_timer *t, int events)
@@ -752,7 +788,6 @@ struct mm_host *mm_host_bind(const struct mm_host_options *o, bool with_control,
 	h->options.scripts = (const char *const *)copy_list(o->scripts);
 	h->options.set = (const char *const *)copy_list(o->set);
 	h->options.config_file = h->options.config_file != NULL ? strdup(h->options.config_file) : NULL;
-	h->log.fd = -1;
 	h->control.fd = -1;
 	mm_log_init(&h->log, STDERR_FILENO);
 	if (bind_all(h, with_control, why))
@@ -761,7 +796,7 @@ struct mm_host *mm_host_bind(const struct mm_host_options *o, bool with_control,
 	return NULL;
 }
 
-/* A worker beats while its loop turns; who reads the census draws the conclusions. */
+/* A worker beats while its loop turns (and when a long slice has ended: budget.c); who reads the census draws the conclusions. */
 static void on_beat(struct ev_loop *loop, ev_timer *t, int events)
 {
 	struct mm_host *h = t->data;
@@ -770,6 +805,7 @@ static void on_beat(struct ev_loop *loop, ev_timer *t, int events)
 	mm_census_add(h->place.row->beats, 1);
 	mm_census_set(h->place.row->lua_bytes, mm_worker_lua_bytes(h->worker));
 	mm_census_set(h->place.row->older_sessions, mm_worker_older_sessions(h->worker));
+	mm_census_set(h->place.row->log_lost, h->log.dropped_ever);
 }
 
 static void begin_beating(struct mm_host *h)
@@ -965,6 +1001,16 @@ struct mm_clock *mm_host_clock(struct mm_host *h)
 	return mm_worker_clock(h->worker);
 }
 
+const struct mm_census_row *mm_host_row(const struct mm_host *h)
+{
+	return h->place.row;
+}
+
+struct mm_profile *mm_host_profile(struct mm_host *h)
+{
+	return mm_worker_profile(h->worker);
+}
+
 const char *mm_host_config_file(const struct mm_host *h)
 {
 	return h->options.config_file;
@@ -998,6 +1044,18 @@ unsigned mm_host_listener_count(const struct mm_host *h)
 bool mm_host_listener_is_lost(const struct mm_host *h, unsigned listener)
 {
 	return mm_listener_is_lost(&h->listeners[listener].listener);
+}
+
+void mm_host_describe_lost(const struct mm_host *h, void (*say)(void *self, const char *line), void *self)
+{
+	char line[MM_LISTEN_TEXT_SIZE + 128], text[MM_LISTEN_TEXT_SIZE];
+	for (unsigned i = 0; i < h->listener_count; i++) {
+		if (!mm_host_listener_is_lost(h, i))
+			continue;
+		snprintf(line, sizeof line, "lost: %s: somebody removed the socket's file, and no MTA gets in",
+			mm_listen_spec_text(&h->listeners[i].listener.spec, text, sizeof text));
+		say(self, line);
+	}
 }
 
 bool mm_host_listener_renew(struct mm_host *h, unsigned listener, struct mm_fault *why)
@@ -1086,8 +1144,7 @@ void mm_host_free(struct mm_host *h)
 	free_list(h->options.scripts);
 	free_list(h->options.set);
 	free((char *)(uintptr_t)h->options.config_file);
-	if (h->log.fd > STDERR_FILENO)
-		close(h->log.fd);
+	mm_log_close(&h->log);
 	free(h);
 }
 
@@ -1107,6 +1164,12 @@ static void on_feeder_report(void *self, const struct mm_outcome_report *r)
 {
 	struct feeder *f = self;
 	mm_log_outcome(&f->host->log, r);
+}
+
+static void on_feeder_aside(void *self, const struct mm_outcome_report *r)
+{
+	struct feeder *f = self;
+	mm_log_aside(&f->host->log, r);
 }
 
 static void on_feeder_fault(void *self, const struct mm_fault *why)
@@ -1130,7 +1193,7 @@ struct mm_session *mm_session_open(struct mm_host *h, const char *milter, struct
 	}
 	struct feeder *f = calloc(1, sizeof *f);
 	if (f != NULL) {
-		struct mm_engine_owner owner = { f, on_feeder_wake, on_feeder_report, on_feeder_fault };
+		struct mm_engine_owner owner = { f, on_feeder_wake, on_feeder_report, on_feeder_fault, on_feeder_aside };
 		f->engine = mm_engine_new(mm_worker_engines(h->worker), mm_script_runtime(script), owner, &f->out);
 	}
 	if (f == NULL || f->engine == NULL) {

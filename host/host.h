@@ -30,6 +30,8 @@ bool mm_host_raise(struct mm_host *, const struct mm_host_place *, struct mm_fau
 const struct mm_config *mm_host_config(const struct mm_host *);
 struct mm_log *mm_host_log(struct mm_host *);
 struct mm_clock *mm_host_clock(struct mm_host *);
+const struct mm_census_row *mm_host_row(const struct mm_host *);         /* what this process says of itself */
+struct mm_profile *mm_host_profile(struct mm_host *);
 const char *mm_host_config_file(const struct mm_host *);        /* NULL: none */
 int mm_host_control(const struct mm_host *);                    /* listening, borrowed; -1: none */
 
@@ -57,6 +59,8 @@ bool mm_host_is_stopping(const struct mm_host *);
 unsigned mm_host_listener_count(const struct mm_host *);
 /* Has somebody removed or replaced the file of this unix socket? */
 bool mm_host_listener_is_lost(const struct mm_host *, unsigned listener);
+/* A line for each listener that is lost. */
+void mm_host_describe_lost(const struct mm_host *, void (*say)(void *self, const char *line), void *self);
 /* Binds a lost socket anew. False: why says why. */
 bool mm_host_listener_renew(struct mm_host *, unsigned listener, struct mm_fault *why);
 int mm_host_listener_descriptor(const struct mm_host *, unsigned listener);     /* borrowed */

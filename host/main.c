@@ -5,13 +5,15 @@
 #include "command_check.h"
 #include "command_ctl.h"
 #include "command_doctor.h"
+#include "command_profile.h"
 #include "command_replay.h"
 #include "command_send.h"
 #include "command_test.h"
 #include "command_try.h"
+#include "quote.h"
+#include "suggest.h"
 
-#include <errno.h>
-#include <getopt.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +32,7 @@ static const struct command commands[] = {
 	{ "run",   mm_command_run,   "serve milters, in the foreground (the default)" },
 	{ "check", mm_command_check, "load scripts and say what would be served and negotiated" },
 	{ "ctl",   mm_command_ctl,   "ask a running host: status, reload, stop, sessions, generations, loglevel" },
+	{ "profile", mm_command_profile, "ask a running host what its handlers cost, or on which lines" },
 	{ "doctor", mm_command_doctor, "can the MTA open the sockets, and do its settings go with ours?" },
 	{ "try",   mm_command_try,   "run a message file through scripts and show verdict and edited message" },
 	{ "send",  mm_command_send,  "act as an MTA towards any milter" },
@@ -62,8 +65,41 @@ static int command_help(int argc, char **argv)
 	return EX_OK;
 }
 
+/* `moonmilter chek scripts/` is no script named chek: a first word that names neither a command nor a file is a slip. */
+static bool is_slip(const char *word)
+{
+	return word[0] != '-' && strpbrk(word, "/.") == NULL && access(word, F_OK) != 0;
+}
+
+static int refuse_command(const char *word)
+{
+	const char *names[sizeof commands / sizeof *commands];
+	size_t count = 0;
+	for (const struct command *c = commands; c->name != NULL; c++)
+		names[count++] = c->name;
+	names[count] = NULL;
+	const char *meant = mm_suggest(word, names);
+	if (meant != NULL)
+		fprintf(stderr, "moonmilter: there is no command %s; did you mean \"%s\"?\n", mm_quote(word, strlen(word)).text, meant);
+	else
+		fprintf(stderr, "moonmilter: %s is neither a command nor a script; see moonmilter --help\n",
+			mm_quote(word, strlen(word)).text);
+	return EX_USAGE;
+}
+
+/* A program started with one of them closed would get a socket as its standard error, and write its log to an MTA. */
+static void keep_standard_descriptors(void)
+{
+	int fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO)
+		fd = dup(fd);
+	if (fd >= 0)
+		close(fd);
+}
+
 int main(int argc, char **argv)
 {
+	keep_standard_descriptors();
 	if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0))
 		return command_help(argc - 1, argv + 1);
 	if (argc > 1 && (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0)) {
@@ -73,5 +109,7 @@ int main(int argc, char **argv)
 	for (const struct command *c = commands; argc > 1 && c->name != NULL; c++)
 		if (strcmp(argv[1], c->name) == 0)
 			return c->run(argc - 1, argv + 1);
+	if (argc > 1 && is_slip(argv[1]))
+		return refuse_command(argv[1]);
 	return mm_command_run(argc, argv);
 }

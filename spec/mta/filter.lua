@@ -11,10 +11,11 @@ local HERE = "spec/mta/"
 
 -- Where to listen: a port of its own, or a unix socket in a directory that only root writes to.
 local function listen_at(options)
+  if options.spec then return { directory = process.directory(), spec = options.spec } end
   if options.unix then
     local directory = process.directory()
-    return { directory = directory, spec = ("unix:%s/filter.sock"):format(directory),
-      milter = ("unix:%s/filter.sock"):format(directory) }
+    local path = type(options.unix) == "string" and options.unix or directory .. "/filter.sock"
+    return { directory = directory, path = path, spec = "unix:" .. path, milter = "unix:" .. path }
   end
   local port = options.port or process.free_port()
   return { port = port, directory = process.directory(), spec = ("inet:%d@127.0.0.1"):format(port),
@@ -58,7 +59,9 @@ end
 
 --- Starts moonmilter in the foreground with scripts.
 ---@param scripts table<string, string>|string  sources by file name, or the path of one script
----@param options? { unix?: boolean, arguments?: string[], env?: table<string, string> }
+---@param options? { unix?: boolean|string, port?: integer, spec?: string, arguments?: string[],
+---  env?: table<string, string>, through?: string[] }  unix may be the socket's path; spec: where to listen, as it is;
+---  through: words before the command
 ---@return table  milter, spec; output with :log(); scripts is the directory they lie in
 function filter.host(scripts, options)
   options = options or {}
@@ -73,19 +76,11 @@ function filter.host(scripts, options)
   local argv = { filter.host_program(), "run", "-s", self.spec }
   for _, argument in ipairs(options.arguments or {}) do argv[#argv + 1] = argument end
   argv[#argv + 1] = self.scripts
+  for i, word in ipairs(options.through or {}) do table.insert(argv, i, word) end
   self.child = process.start(argv,
     { output = self.directory .. "/output", remove = self.directory, grace = 10, env = options.env })
   local ok, text = pcall(function()
-    if options.unix then
-      assert(process.wait_until(5, function()
-        return lfs.attributes(self.directory .. "/filter.sock") or not self.child:running()
-      end, "the socket"))
-    else
-      assert(process.wait_until(5, function()
-        return process.wait_port(self.port, 0) or not self.child:running()
-      end, "the listener"))
-    end
-    assert(self.child:running(), "the host ended")
+    assert(self.child:wait_text("moonmilter: ready", 10))
   end)
   if not ok then
     text = ("%s: %s\n%s"):format(filter.host_program(), text, self.child:text())
