@@ -679,28 +679,42 @@ void mm_edits_drop(struct mm_message *m)
 	mm_buffer_free(&m->new_body);
 }
 
-bool mm_edits_mark(const struct mm_message *m, struct mm_edit_mark *mark)
+struct mm_edit_mark {
+	struct mm_field *fields;        /* owned copy */
+	size_t           body_size;     /* of new_body */
+	uint32_t         edit_count, field_count, hidden_at, envelope_edit_count, blind_edit_count;
+	struct mm_span   new_sender, new_sender_params, quarantine_reason;
+	bool             changes_sender, replaces_body, body_ends_in_cr, quarantines;
+};
+
+bool mm_edits_mark(const struct mm_message *m, struct mm_edit_mark **mark)
 {
-	mm_edit_mark_free(mark);
-	*mark = (struct mm_edit_mark){
+	*mark = NULL;
+	if (m->edit_count == 0)
+		return true;
+	struct mm_edit_mark *now = malloc(sizeof *now);
+	if (now == NULL)
+		return false;
+	*now = (struct mm_edit_mark){
 		.body_size = m->new_body.size, .edit_count = m->edit_count, .field_count = m->field_count,
 		.hidden_at = m->hidden_at, .envelope_edit_count = m->envelope_edit_count, .blind_edit_count = m->blind_edit_count,
 		.new_sender = m->new_sender, .new_sender_params = m->new_sender_params, .quarantine_reason = m->quarantine_reason,
 		.changes_sender = m->changes_sender, .replaces_body = m->replaces_body, .body_ends_in_cr = m->body_ends_in_cr,
 		.quarantines = m->quarantines,
 	};
-	if (m->edit_count == 0 || m->field_count == 0)
+	*mark = now;
+	if (m->field_count == 0)
 		return true;
-	mark->fields = malloc(m->field_count * sizeof *m->fields);
-	if (mark->fields == NULL)
+	now->fields = malloc(m->field_count * sizeof *m->fields);
+	if (now->fields == NULL)
 		return false;
-	memcpy(mark->fields, m->fields, m->field_count * sizeof *m->fields);
+	memcpy(now->fields, m->fields, m->field_count * sizeof *m->fields);
 	return true;
 }
 
 void mm_edits_back_to(struct mm_message *m, const struct mm_edit_mark *then)
 {
-	if (then->edit_count == 0) {
+	if (then == NULL) {
 		mm_edits_drop(m);
 		return;
 	}
@@ -724,8 +738,10 @@ void mm_edits_back_to(struct mm_message *m, const struct mm_edit_mark *then)
 
 void mm_edit_mark_free(struct mm_edit_mark *mark)
 {
+	if (mark == NULL)
+		return;
 	free(mark->fields);
-	mark->fields = NULL;
+	free(mark);
 }
 
 /* ---- the burst ---- */

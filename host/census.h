@@ -27,7 +27,7 @@ struct mm_whereabouts {
 struct mm_census_row {
 	uint32_t state;                 /* enum mm_census_state */
 	int32_t  pid;
-	uint64_t beats;                 /* grows as long as the loop turns */
+	uint64_t beats;                 /* grows as long as the loop turns and long slices end */
 	uint32_t generation;            /* that new sessions get */
 	uint32_t sessions;              /* open now */
 	uint64_t sessions_begun;

@@ -796,7 +796,7 @@ struct mm_host *mm_host_bind(const struct mm_host_options *o, bool with_control,
 	return NULL;
 }
 
-/* A worker beats while its loop turns; who reads the census draws the conclusions. */
+/* A worker beats while its loop turns (and when a long slice has ended: budget.c); who reads the census draws the conclusions. */
 static void on_beat(struct ev_loop *loop, ev_timer *t, int events)
 {
 	struct mm_host *h = t->data;
@@ -999,6 +999,11 @@ struct mm_log *mm_host_log(struct mm_host *h)
 struct mm_clock *mm_host_clock(struct mm_host *h)
 {
 	return mm_worker_clock(h->worker);
+}
+
+const struct mm_census_row *mm_host_row(const struct mm_host *h)
+{
+	return h->place.row;
 }
 
 struct mm_profile *mm_host_profile(struct mm_host *h)

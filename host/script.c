@@ -806,7 +806,7 @@ static void session_close(void *self)
 	mm_timer_stop(&ss->alarm);
 	mm_task_release(&ss->task);
 	mm_verdict_reset(&ss->verdict);
-	mm_edit_mark_free(&ss->mark);
+	mm_edit_mark_free(ss->mark);
 	if (ss->previous != NULL)
 		ss->previous->next = ss->next;
 	else
@@ -873,7 +873,7 @@ static void fail_event(struct mm_script_session *ss, const char *text, struct mm
 		if (ends_message(stage, out->kind))
 			mm_edits_drop(ss->facts->message);
 		else
-			mm_edits_back_to(ss->facts->message, &ss->mark);
+			mm_edits_back_to(ss->facts->message, ss->mark);
 	}
 	if (!(mm_verdict_stages(out->kind) & 1u << stage))
 		mm_verdict_reset(out);
@@ -1108,7 +1108,8 @@ static void event_over(struct mm_script_session *ss)
 	mm_task_release(&ss->task);
 	ss->has_event = false;
 	ss->deadline_at = 0;
-	mm_edit_mark_free(&ss->mark);
+	mm_edit_mark_free(ss->mark);
+	ss->mark = NULL;
 	if (mm_timer_is_running(&ss->alarm))
 		mm_timer_stop(&ss->alarm);
 }

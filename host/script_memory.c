@@ -124,20 +124,31 @@ static void collect(struct mm_script *s)
 
 void mm_memory_end(struct mm_script *s, bool before)
 {
-	struct mm_script_memory *m = &s->memory;
-	m->is_enforced = before;
-	if (m->allocate == NULL || before)
+	s->memory.is_enforced = before;
+}
+
+void mm_memory_settle(struct mm_task *t)
+{
+	struct mm_script_memory *m = &t->script->memory;
+	if (m->allocate == NULL || m->is_enforced)
 		return;
-	if (m->was_refused || (m->worker->used > m->soft && m->worker->used > m->collect_at))
-		collect(s);
+	if (!m->was_refused && (m->worker->used <= m->soft || m->worker->used <= m->collect_at))
+		return;
+	struct mm_task *ran = mm_budget_begin(t);       /* finalizers are the script's */
+	collect(t->script);
+	mm_budget_end(ran);
 }
 
 /* ---- garbage ---- */
 
+static bool has_grown(const struct mm_script *s)
+{
+	return s->is_loaded && lua_gc(s->L, LUA_GCCOUNT, 0) > REST_FLOOR + (int)(s->memory.left * GROWTH_TO_REST);
+}
+
 bool mm_memory_wants_rest(const struct mm_script *s)
 {
-	int now = lua_gc(s->L, LUA_GCCOUNT, 0);
-	return s->is_loaded && now > REST_FLOOR + (int)(s->memory.left * GROWTH_TO_REST);
+	return s->memory.is_resting || has_grown(s);
 }
 
 struct step {
@@ -170,12 +181,13 @@ bool mm_memory_rest(struct mm_script *s, double seconds)
 {
 	double began = mm_clock_now();
 	bool is_complete = collect_some(s, (struct step){ began + seconds, STEP_SIZE, false });
+	s->memory.is_resting = !is_complete;
 	note_pause(s, mm_clock_now() - began);
 	return is_complete;
 }
 
 void mm_memory_pay(struct mm_script *s, size_t bytes)
 {
-	if (bytes >= PAY_FROM && mm_memory_wants_rest(s))
+	if (bytes >= PAY_FROM && has_grown(s))
 		collect_some(s, (struct step){ 0, (int)(bytes >> 9), false });
 }

@@ -28,5 +28,7 @@ void mm_memory_pay(struct mm_script *, size_t bytes);
 /* Around a resume; they may nest. */
 bool mm_memory_begin(struct mm_script *);               /* gives what end wants */
 void mm_memory_end(struct mm_script *, bool before);
+/* After it, when the coroutine has been let go of if it failed: until then all that it had is still reachable. */
+void mm_memory_settle(struct mm_task *);
 
 #endif

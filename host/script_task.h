@@ -15,6 +15,7 @@
 #include "log.h"
 
 struct lua_State;
+struct lua_Debug;
 struct mm_script;
 struct mm_script_session;
 struct mm_pools;
@@ -111,6 +112,7 @@ struct mm_script_memory {
 	bool     is_enforced;
 	bool     was_refused;
 	int      left;                          /* KiB in use when garbage was least; 0: not known */
+	bool     is_resting;                    /* a cycle has been begun while there was time */
 };
 
 struct mm_script_settings {
@@ -215,7 +217,7 @@ struct mm_script_session {
 	bool                      feeds_body;   /* what runs is the host's part of ctx:body{}, not the handler */
 	uint8_t                   body_replaced_by;     /* filter whose replace_body came last, when the message replaces_body */
 	unsigned                  filter_at;    /* filter whose handler runs or runs next */
-	struct mm_edit_mark       mark;         /* edits asked for before a recipient's or an unknown command's handlers */
+	struct mm_edit_mark      *mark;         /* owned: edits asked for before a recipient's or an unknown command's handlers */
 	struct mm_verdict         verdict;      /* said by a verdict method */
 	uint64_t                  accepted_client;      /* filters that are done with the client */
 	uint64_t                  accepted_message;     /* filters that are done with the message */
@@ -251,6 +253,8 @@ struct mm_holder *mm_task_holder(struct mm_script *);
  * A primitive checks its arguments (it may raise), calls mm_task_may_wait(), starts its operation, then returns
  * mm_task_wait(): nothing may be acquired before the checks and nothing may raise after. */
 
+/* Does the frame, of which "S" is known, belong to the runtime or to C, and not to a script? */
+bool mm_frame_is_ours(const struct lua_Debug *);
 /* luaL_error() with the script's file and line, whatever of the runtime's Lua stands between. */
 int mm_raise_at_script(struct lua_State *, const char *format, ...);
 /* An error that was raised in the runtime's own Lua, on the stack of co, which is dead now: the same with the script's line and

@@ -207,6 +207,18 @@ static void on_before_wait(struct ev_loop *loop, ev_prepare *before, int events)
 
 /* ---- life ---- */
 
+/* Time and process tell hosts apart; several of one process, which may be of one second, by digits behind these eight. */
+static void name_sessions(struct mm_worker *w)
+{
+	static unsigned made;
+	char *prefix = w->connections.engines.id_prefix;
+	unsigned before = __atomic_fetch_add(&made, 1, __ATOMIC_RELAXED);
+	int n = snprintf(prefix, sizeof w->connections.engines.id_prefix, "%08llx",
+		(unsigned long long)((unsigned long)mm_clock_wall() ^ (unsigned long)getpid() << 16) & 0xffffffffULL);
+	if (before > 0)
+		snprintf(prefix + n, sizeof w->connections.engines.id_prefix - (size_t)n, "%x", before);
+}
+
 struct mm_worker *mm_worker_new(const struct mm_worker_options *o, struct mm_fault *why)
 {
 	static const struct mm_dns_settings dns = { .timeout = MM_DNS_TIMEOUT, .cache_max = MM_DNS_CACHE_MAX };
@@ -242,8 +254,7 @@ struct mm_worker *mm_worker_new(const struct mm_worker_options *o, struct mm_fau
 	}
 	w->connections.on_close = on_connection_closed;
 	w->connections.self = w;
-	snprintf(w->connections.engines.id_prefix, sizeof w->connections.engines.id_prefix, "%08llx",
-		(unsigned long long)((unsigned long)mm_clock_wall() ^ (unsigned long)getpid() << 16) & 0xffffffffULL);
+	name_sessions(w);
 	ev_timer_init(&w->sweep, on_sweep, SWEEP_EVERY, SWEEP_EVERY);
 	w->sweep.data = w;
 	ev_timer_start(loop_of(w), &w->sweep);

@@ -104,6 +104,7 @@ local function check_handler(path, name, value)
 end
 
 local function check_fields(path, fields)
+  local spelt = {}
   for name, fn in pairs(fields) do
     if type(name) ~= "string" or not name:match("^[!-9;-~]+$") then
       file_error(path, line_of(fn), ("on_header: %q is no header name"):format(tostring(name)))
@@ -111,6 +112,14 @@ local function check_fields(path, fields)
     if type(fn) ~= "function" then
       file_error(path, 1, ("on_header.%s is a %s; it must be a function"):format(name, type(fn)))
     end
+    local other = spelt[name:lower()]
+    if other then
+      local first, second = math.min(line_of(fn), line_of(fields[other])), math.max(line_of(fn), line_of(fields[other]))
+      local names = name < other and { name, other } or { other, name }
+      file_error(path, second, ("on_header: %s and %s are the same header; names are case-blind. Keep one (the other function "
+        .. "begins in line %d)"):format(names[1], names[2], first))
+    end
+    spelt[name:lower()] = name
   end
 end
 
