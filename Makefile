@@ -42,14 +42,14 @@ PACKAGES_BUILD := gcc make pkg-config libc6-dev libluajit-5.1-dev luajit libev-d
 PACKAGES_TEST  := libmilter-dev lua-busted lua-check luarocks lua-cjson lua-filesystem lua-posix lua-socket lua-sec lua-redis \
 	miltertest redis-server redis-tools dnsmasq-base openssl python3
 
-.PHONY: all run test check lint objects asan valgrind install uninstall clean help packages-build packages-test
+.PHONY: all run test check lint objects asan one-byte gc valgrind install uninstall clean help packages-build packages-test
 
 all: $(BUILD)/moonmilter $(BUILD)/libmoonmilter.a $(BUILD)/libmoonmilter.so $(BUILD)/test/libmoonmilter_test.so \
 	$(BUILD)/lua/moonmilter/codec.so
 
 help:
 	@sed -n 's/^#   //p' Makefile
-	@echo "all  lint  asan  valgrind  bench  fuzz  install (DESTDIR, PREFIX)  clean"
+	@echo "all  lint  asan  gc  one-byte  valgrind  bench  fuzz  soak  install (DESTDIR, PREFIX)  clean"
 
 # ---- packages: installed only when missing, asking nothing ----
 
@@ -69,11 +69,13 @@ packages-build:
 packages-test: packages-build
 	$(call install_packages,$(PACKAGES_TEST))
 
-# ---- build ----
+# ---- build: one short line a file; make V=1 shows the commands ----
+
+quiet = $(if $(V),,@printf '  %-4s %s\n' $(1) $@;)
 
 $(BUILD)/obj/%.o: host/%.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+	$(call quiet,CC)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
 -include $(wildcard $(BUILD)/obj/*.d)
 
@@ -95,7 +97,7 @@ $(BUILD)/lua_sources.c: $(LUA_SOURCES) Makefile
 
 $(BUILD)/obj/lua_sources.o: $(BUILD)/lua_sources.c host/lua_sources.h
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -Ihost -c -o $@ $<
+	$(call quiet,CC)$(CC) $(ALL_CFLAGS) -Ihost -c -o $@ $<
 
 # libev goes in statically and hidden: the shared one exports libevent's names, which breaks modules that use libevent.
 # Debian builds its static libev for programs only; the one thing in ev.o that a shared library cannot hold is its use of
@@ -103,31 +105,31 @@ $(BUILD)/obj/lua_sources.o: $(BUILD)/lua_sources.c host/lua_sources.h
 # that a test can move the time.
 $(BUILD)/ev.o: Makefile
 	@mkdir -p $(BUILD)/ev
-	cd $(BUILD)/ev && ar x $$($(CC) -print-file-name=libev.a) ev.o
-	objcopy --redefine-sym stderr=mm_ev_stderr --redefine-sym clock_gettime=mm_ev_clock_gettime \
+	@cd $(BUILD)/ev && ar x $$($(CC) -print-file-name=libev.a) ev.o
+	$(call quiet,EV)objcopy --redefine-sym stderr=mm_ev_stderr --redefine-sym clock_gettime=mm_ev_clock_gettime \
 		--redefine-sym epoll_wait=mm_ev_epoll_wait $(BUILD)/ev/ev.o $@
 
 $(BUILD)/libmoonmilter.a: $(OBJECTS)
 	@rm -f $@
-	ar rcs $@ $(OBJECTS)
+	$(call quiet,AR)ar rcs $@ $(OBJECTS)
 
 $(BUILD)/libmoonmilter.so: $(OBJECTS) $(BUILD)/ev.o host/libmoonmilter.map
-	$(CC) -shared $(SANITIZE) -Wl,-soname,libmoonmilter.so.0 -Wl,--version-script,host/libmoonmilter.map $(LINK) -o $@ \
+	$(call quiet,LD)$(CC) -shared $(SANITIZE) -Wl,-soname,libmoonmilter.so.0 -Wl,--version-script,host/libmoonmilter.map $(LINK) -o $@ \
 		$(OBJECTS) $(BUILD)/ev.o $(LIBS)
 
 # Every host function, for specs of single parts through LuaJIT's ffi.
 $(BUILD)/test/libmoonmilter_test.so: $(SOURCES) $(BUILD)/lua_sources.c $(BUILD)/ev.o $(wildcard host/*.h)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -fvisibility=default -Ihost -shared -Wl,--version-script,host/libmoonmilter_test.map -o $@ $(SOURCES) $(BUILD)/lua_sources.c $(BUILD)/ev.o $(LIBS)
+	$(call quiet,LD)$(CC) $(ALL_CFLAGS) -fvisibility=default -Ihost -shared -Wl,--version-script,host/libmoonmilter_test.map -o $@ $(SOURCES) $(BUILD)/lua_sources.c $(BUILD)/ev.o $(LIBS)
 
 # The C half of the mail modules once more, as a plain Lua module: they work outside of the host too (docs/mail-codec.md).
 $(BUILD)/lua/moonmilter/codec.so: host/codec.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -shared -o $@ $< $(IDN_LIBS)
+	$(call quiet,LD)$(CC) $(ALL_CFLAGS) -shared -o $@ $< $(IDN_LIBS)
 
 # C modules of scripts take lua_* from the process: LuaJIT is linked as a shared library.
 $(BUILD)/moonmilter: $(MAIN_OBJECTS) $(BUILD)/libmoonmilter.a $(BUILD)/ev.o
-	$(CC) $(SANITIZE) $(LINK) -o $@ $(MAIN_OBJECTS) $(BUILD)/ev.o $(BUILD)/libmoonmilter.a $(LIBS)
+	$(call quiet,LD)$(CC) $(SANITIZE) $(LINK) -o $@ $(MAIN_OBJECTS) $(BUILD)/ev.o $(BUILD)/libmoonmilter.a $(LIBS)
 
 # ---- serve, test ----
 
@@ -154,13 +156,32 @@ objects: $(OBJECTS) $(MAIN_OBJECTS)
 
 # In-process specs again with AddressSanitizer and UndefinedBehaviorSanitizer; Lua's memory comes from malloc then, so that
 # a use after free in the Lua row is seen too.
-ASAN_SPECS ?= spec/host spec/engine spec/script spec/examples spec/regress spec/waiting spec/mail
+with_sanitizers = MOONMILTER_BUILD=$(1) MOONMILTER_TESTLIB=$(1)/test/libmoonmilter_test.so MOONMILTER=$(1)/moonmilter \
+	MOONMILTER_LIBRARY=$(abspath $(1)/libmoonmilter.so) ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 \
+	LD_PRELOAD=$$($(CC) -print-file-name=libasan.so)
+ASAN_SPECS ?= spec/host spec/engine spec/script spec/examples spec/regress spec/waiting spec/mail spec/fault
 asan: packages-build packages-test
 	@$(MAKE) --no-print-directory BUILD=build/asan CFLAGS="-O1 -g -fno-omit-frame-pointer" \
 		SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined" all
-	@MOONMILTER_BUILD=build/asan MOONMILTER_TESTLIB=build/asan/test/libmoonmilter_test.so MOONMILTER=build/asan/moonmilter \
-		ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) \
-		spec/run $(wildcard $(ASAN_SPECS))
+	@$(call with_sanitizers,build/asan) spec/run $(wildcard $(ASAN_SPECS))
+
+# Everything that speaks over sockets once more, one byte at a time and nothing every other time (spec/fault/one_byte.c): the
+# host, what it talks to, and the specs themselves.
+ONE_BYTE_SPECS ?= spec/waiting spec/process spec/host/send_spec.lua spec/testing spec/mta
+$(BUILD)/one_byte.so: spec/fault/one_byte.c
+	@mkdir -p $(@D)
+	$(CC) -std=gnu11 $(WARNINGS) -D_GNU_SOURCE -O1 -shared -fPIC -o $@ $< -ldl
+
+one-byte: packages-build packages-test all $(BUILD)/one_byte.so
+	@ONE_BYTE=1 LD_PRELOAD=$(abspath $(BUILD)/one_byte.so) spec/run $(wildcard $(ONE_BYTE_SPECS))
+
+# In-process specs again with a full collection at every line of Lua: what is used and held by nobody is found. With the
+# sanitizers' allocator, else the memory is often still there.
+GC_SPECS ?= spec/engine/lifetimes_spec.lua spec/script spec/examples spec/regress spec/waiting
+gc: packages-build packages-test
+	@$(MAKE) --no-print-directory BUILD=build/asan-gc CFLAGS="-O1 -g -fno-omit-frame-pointer -DMM_COLLECT_AT_EVERY_LINE" \
+		SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined" all
+	@$(call with_sanitizers,build/asan-gc) spec/run $(wildcard $(GC_SPECS))
 
 # The session specs under valgrind, without the JIT, whose code valgrind cannot follow.
 VALGRIND_SPECS ?= spec/engine/lifetimes_spec.lua spec/engine/splits_spec.lua spec/script/edits_spec.lua \
@@ -206,6 +227,12 @@ corpus:
 	@for t in $(FUZZ); do [ -x build/fuzz/fuzz_$$t ] && \
 		build/fuzz/fuzz_$$t -merge=1 -max_len=512 host/fuzz/corpus/$$t build/fuzz/corpus/$$t 2>/dev/null; \
 		echo "$$t: $$(ls host/fuzz/corpus/$$t | wc -l) inputs"; done
+
+# Mixed load and reloads for so many seconds, memory and descriptors flat from warming up to the end (spec/soak/).
+SOAK_SECONDS ?= 600
+.PHONY: soak
+soak: packages-build packages-test all
+	@SOAK_SECONDS=$(SOAK_SECONDS) luajit spec/soak/soak.lua
 
 # ---- install ----
 

@@ -343,6 +343,15 @@ bool mm_edit_field(struct mm_message *m, const struct mm_grants *g, uint32_t ind
 	struct mm_text name = mm_message_text(m, f->name);
 	if (!granted(g, f->is_received ? SMFIF_CHGHDRS : SMFIF_ADDHDRS, m, why) || !value_is_good(name, value, why))
 		return false;
+	/* What it came with stays as it was written, whatever stands behind the colon. */
+	struct mm_text came = mm_message_text(m, f->is_changed ? f->original : f->value);
+	if (!deletes && f->is_received && value.size == came.size && memcmp(value.bytes, came.bytes, came.size) == 0) {
+		if (f->is_changed)
+			f->value = f->original;
+		f->is_changed = false;
+		m->fields_changed++;
+		return true;
+	}
 	if (!deletes) {
 		struct mm_span span = mm_message_keep(m, value);
 		if (!kept(m, why))
@@ -712,6 +721,17 @@ static void write_changes(struct mm_message *m, bool space, struct mm_buffer *ou
 	}
 }
 
+/* Names that Sendmail's configuration makes up when the client gives none (its H lines): an added one takes the place of that. */
+static bool is_made_up(struct mm_text name)
+{
+	static const char *const names[] = { "Date", "From", "Full-Name", "Message-Id", "Return-Path", "Resent-Date",
+		"Resent-From", "Resent-Message-Id" };
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+		if (mm_text_equal_blind(name, (struct mm_text){ names[i], strlen(names[i]) }))
+			return true;
+	return false;
+}
+
 /* One added field. Those asked for earlier are already on the MTA's side, later ones are not. */
 static void write_added(const struct mm_message *m, uint32_t index, enum mm_mta_kind mta, bool space, struct mm_buffer *out)
 {
@@ -720,6 +740,9 @@ static void write_added(const struct mm_message *m, uint32_t index, enum mm_mta_
 	uint32_t before = 0;
 	/* The MTA's own Received is shown to nobody and still the first of its name: Sendmail would go above it. */
 	bool is_last = index >= m->hidden_at, has_namesake = mm_text_equal_blind(name, (struct mm_text){ "Received", 8 });
+	/* Nobody has told what the client sent: there may be one. */
+	if (!m->knows_fields && mta == MM_MTA_SENDMAIL)
+		has_namesake |= !is_made_up(name);
 	for (uint32_t i = 0; i < m->field_count; i++) {
 		const struct mm_field *other = &m->fields[i];
 		if (i == index || (!other->is_received && other->asked > f->asked))

@@ -113,10 +113,10 @@ static int core_dns_query(lua_State *L)
 	lua_Number timeout = luaL_optnumber(L, 3, 0);
 	uint16_t type = mm_dns_type_of_name(type_name);
 	if (type == 0)
-		return luaL_error(L, "dns: unknown type \"%s\"; a type is \"a\", \"mx\", \"txt\" and so on, or \"type65\" by its number",
+		return mm_raise_at_script(L, "dns: unknown type \"%s\"; a type is \"a\", \"mx\", \"txt\" and so on, or \"type65\" by its number",
 			type_name);
 	if (!lua_isnoneornil(L, 3) && !(timeout > 0 && timeout <= 1e6))
-		return luaL_error(L, "dns: timeout of %f seconds; give more than 0", timeout);
+		return mm_raise_at_script(L, "dns: timeout of %f seconds; give more than 0", timeout);
 	struct mm_task *t = mm_task_may_wait(L, "dns");
 	if (t == NULL)
 		return 2;
@@ -141,7 +141,7 @@ static const char **strings_of(lua_State *L, int at)
 	for (size_t i = 1; i <= count; i++) {
 		lua_rawgeti(L, at, (int)i);
 		if (lua_type(L, -1) != LUA_TSTRING)
-			luaL_error(L, "dns: servers is a list of addresses, but item %d is a %s", (int)i, luaL_typename(L, -1));
+			mm_raise_at_script(L, "dns: servers is a list of addresses, but item %d is a %s", (int)i, luaL_typename(L, -1));
 		lua_pop(L, 1);
 	}
 	const char **list = calloc(count + 1, sizeof *list);
@@ -162,7 +162,7 @@ static int core_dns_configure(lua_State *L)
 	};
 	lua_Number cache = luaL_checknumber(L, 4);
 	if (!(settings.timeout > 0 && settings.timeout <= 3600 && cache >= 0 && cache <= 1e7))
-		return luaL_error(L, "dns: timeout is more than 0 and at most 3600 seconds, cache from 0 to 10000000 answers");
+		return mm_raise_at_script(L, "dns: timeout is more than 0 and at most 3600 seconds, cache from 0 to 10000000 answers");
 	settings.cache_max = (unsigned)cache;
 	const char **servers = lua_istable(L, 1) ? strings_of(L, 1) : NULL;
 	settings.servers = servers;

@@ -65,10 +65,10 @@ static const char *const *push_strings(lua_State *L, int at, const char *what)
 		size_t size;
 		lua_rawgeti(L, at, (int)i + 1);
 		if (lua_type(L, -1) != LUA_TSTRING)
-			luaL_error(L, "process: %s[%d] is a %s; it must be a string", what, (int)i + 1, luaL_typename(L, -1));
+			mm_raise_at_script(L, "process: %s[%d] is a %s; it must be a string", what, (int)i + 1, luaL_typename(L, -1));
 		list[i] = lua_tolstring(L, -1, &size);
 		if (strlen(list[i]) != size)
-			luaL_error(L, "process: %s[%d] has a NUL byte, where the program's would end", what, (int)i + 1);
+			mm_raise_at_script(L, "process: %s[%d] has a NUL byte, where the program's would end", what, (int)i + 1);
 		lua_pop(L, 1);
 	}
 	list[count] = NULL;

@@ -1,6 +1,8 @@
 /* bind_session.c -- ctx and the facts it tells: the client, the envelope, macros (design 2). Read only. */
 #include "bind.h"
 
+#include "suggest.h"
+
 #include <lauxlib.h>
 #include <lua.h>
 
@@ -8,6 +10,7 @@
 
 #define META    lua_upvalueindex(1)
 #define MEMBERS lua_upvalueindex(2)
+#define MEMBERS_SHOWN 96         /* more than ctx has */
 
 void mm_unref(lua_State *L, int *ref)
 {
@@ -45,6 +48,24 @@ struct mm_script_session *mm_ctx_check(lua_State *L, const char *what)
 	return *box;
 }
 
+/* [ctx key …] with the member table as upvalue: says which member was probably meant. */
+static int refuse_member(lua_State *L)
+{
+	const char *words[MEMBERS_SHOWN + 1], *wanted = lua_tostring(L, 2);
+	int count = 0;
+	if (wanted == NULL)
+		return luaL_error(L, "ctx has no member that is a %s", luaL_typename(L, 2));
+	for (lua_pushnil(L); count < MEMBERS_SHOWN && lua_next(L, MEMBERS) != 0; lua_pop(L, 1))
+		if (lua_type(L, -2) == LUA_TSTRING && lua_tostring(L, -2)[0] != '_')
+			words[count++] = lua_tostring(L, -2);
+	words[count] = NULL;
+	const char *meant = mm_suggest(wanted, words);
+	if (meant != NULL)
+		return luaL_error(L, "ctx has no member \"%s\"; did you mean \"%s\"?", wanted, meant);
+	return luaL_error(L, "ctx has no member \"%s\"; facts and methods are listed in the scripting reference, your own values "
+		"belong in ctx.session or ctx.message", wanted);
+}
+
 /* [ctx key] -> [value] */
 static int ctx_index(lua_State *L)
 {
@@ -59,8 +80,7 @@ static int ctx_index(lua_State *L)
 	}
 	if (!lua_isnil(L, -1))
 		return 1;
-	return luaL_error(L, "ctx has no member \"%s\"; facts and methods are listed in the scripting reference, your own values "
-		"belong in ctx.session or ctx.message", lua_tostring(L, 2));
+	return refuse_member(L);
 }
 
 static int ctx_newindex(lua_State *L)
@@ -235,8 +255,10 @@ static int get_recipients(lua_State *L, struct mm_script_session *ss)
 			lua_pushvalue(L, -1);
 			lua_rawseti(L, -3, (int)i + 1);
 		}
-		lua_pushboolean(L, r->is_refused);
-		lua_setfield(L, -2, "refused");
+		if (lua_istable(L, -1)) {       /* a script may have put something else there */
+			lua_pushboolean(L, r->is_refused);
+			lua_setfield(L, -2, "refused");
+		}
 		lua_pop(L, 1);
 	}
 	ss->recipients_synced = m->recipient_count;

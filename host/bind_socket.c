@@ -609,9 +609,9 @@ static int socket_give(lua_State *L)
 		return fail(L, "closed", "closed");
 	if (mm_stream_is_reading(s->stream) || mm_stream_is_writing(s->stream))
 		return fail(L, "busy: another task uses the connection", "busy");
-	bool has_unread = mm_stream_has_unread(s->stream);
 	bool is_kept = pools_of(s->script) != NULL && mm_pool_give(s->script->pools, name, &s->place, s->stream, s->uses, seconds,
 		keep > 0 ? (unsigned)keep : 0);
+	bool has_unread = !is_kept && mm_stream_has_unread(s->stream);  /* the pool has looked for more */
 	if (is_kept)
 		s->stream = NULL;
 	socket_close(s);

@@ -121,7 +121,7 @@ static int core_task_wait(lua_State *L)
 	int count = lua_gettop(L) - 1;
 	lua_Number timeout = luaL_optnumber(L, 1, -1);
 	if (!lua_isnoneornil(L, 1) && !(timeout >= 0 && timeout <= 1e9))
-		return luaL_error(L, "wait: %f seconds; give 0 or more", timeout);
+		return mm_raise_at_script(L, "wait: %f seconds; give 0 or more", timeout);
 	if (count < 1 || count > WAIT_MAX)
 		return luaL_error(L, "wait: for 1 to %d tasks, not %d", WAIT_MAX, count);
 	for (int i = 0; i < count; i++)

@@ -32,6 +32,9 @@
 #define MM_RECIPIENTS_MAX       100000u         /* recipients of one message kept for ctx.recipients */
 #define MM_MACRO_SET_MAX        MM_PACKET_DATA_MAX      /* bytes of macros of one stage */
 
+/* Scripts */
+#define MM_FILTERS_MAX          64              /* scripts of one milter: sets of them are bit masks */
+
 /* While a handler waits: bytes of further packets kept before the socket is left unread */
 #define MM_PENDING_MAX          (1u << 20)
 
@@ -47,6 +50,7 @@
 #define MM_NEGOTIATE_TIMEOUT    30.0            /* an MTA offers at once; a port scanner never does */
 #define MM_IDLE_TIMEOUT         7210.0          /* libmilter's smfi_settimeout default: an SMTP client may think for long */
 #define MM_WRITE_TIMEOUT        60.0            /* an MTA that does not read for so long is gone */
+#define MM_LAST_WORDS           1.0             /* for the rest of the last replies, when the kernel took a part only */
 #define MM_DRAIN_TIMEOUT        30.0            /* from SIGTERM to closing what is left */
 
 /* Processes. Times are seconds */

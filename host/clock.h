@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct mm_clock {
 	void *loop;             /* struct ev_loop, borrowed */
@@ -36,6 +37,21 @@ void mm_timer_soon(struct mm_timer *);
 double mm_clock_now(void);                              /* monotonic */
 double mm_clock_wall(void);                             /* since 1970 */
 double mm_clock_cpu(void);                              /* CPU time of this thread */
+
+/* A count that grows steadily, for what happens too often to ask the system for the time. How much of it is a second is for
+ * the caller to find out: it has a look at both clocks twice. Another processor may be a little behind. */
+static inline uint64_t mm_clock_ticks(void)
+{
+#if defined __x86_64__
+	return __builtin_ia32_rdtsc();
+#elif defined __aarch64__
+	uint64_t ticks;
+	__asm__ volatile ("mrs %0, cntvct_el0" : "=r"(ticks));
+	return ticks;
+#else
+	return (uint64_t)(mm_clock_now() * 1e9);
+#endif
+}
 
 /* From now on this thread's clock stands, and moves only where a loop waits. wall: seconds since 1970; 0: go on from what it
  * is. False: libev is not the one this library brings, whose clock cannot be moved. Counted: real after as many calls of the other. */

@@ -184,6 +184,7 @@ int mm_command_check(int argc, char **argv)
 {
 	struct arguments a;
 	struct mm_error error;
+	struct mm_fault why;
 	int status;
 	if (!parse(argc, argv, &a, &status))
 		return status;
@@ -193,8 +194,17 @@ int mm_command_check(int argc, char **argv)
 	}
 	struct mm_host_options o = host_options(&a);
 	o.no_sockets = true;
+	o.guard_scripts = true;
 	struct mm_host *host = mm_host_new(&o, &error);
-	if (host == NULL || !mm_host_start(host, &error))
+	if (host == NULL)
+		return fail(host, &error);
+	/* without sockets the host did not look; a file is to be served, scripts alone need no listener */
+	if (a.config_file != NULL && !mm_config_check(mm_host_config(host), &why)) {
+		fprintf(stderr, "moonmilter: %s\n", why.text);
+		mm_host_free(host);
+		return EX_CONFIG;
+	}
+	if (!mm_host_start(host, &error))
 		return fail(host, &error);
 	mm_host_describe(host, say_line, stdout);
 	printf("moonmilter: all scripts load\n");

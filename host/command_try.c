@@ -152,7 +152,8 @@ static int run(struct try *t, char **operands, int count)
 {
 	struct mm_error error;
 	struct mm_host_options options = {
-		.size = sizeof options, .config_file = t->config_file, .no_sockets = true, .log = show_log, .log_self = t,
+		.size = sizeof options, .config_file = t->config_file, .no_sockets = true, .guard_scripts = true, .log = show_log,
+		.log_self = t,
 		.scripts = count > 1 ? (const char *const *)operands + 1 : NULL, .set = t->set_count > 0 ? t->sets : NULL,
 	};
 	struct mm_host *host = mm_host_new(&options, &error);

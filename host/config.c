@@ -109,7 +109,7 @@ static const struct mm_config_key keys[] = {
 	{ "cpu_slice",         MM_CONFIG_SECONDS,     HOST(cpu_slice), BETWEEN(ABOVE_ZERO, 60), NUMBER(1.0),
 	  "CPU time a handler may use without waiting for anything" },
 	{ "cpu_session",       MM_CONFIG_SECONDS,     HOST(cpu_session), BETWEEN(ABOVE_ZERO, 3600), NUMBER(5.0),
-	  "CPU time all handlers of a session may use together" },
+	  "CPU time all handlers of a message may use together" },
 	{ "hang_timeout",      MM_CONFIG_SECONDS,     HOST(hang_timeout), BETWEEN(1, 3600), NUMBER(MM_HANG_TIMEOUT),
 	  "A worker whose loop stands still for so long is killed and replaced" },
 	{ "memory_soft",       MM_CONFIG_BYTES,       HOST(memory_soft), BETWEEN(0, 1024 * GiB), NUMBER(0),

@@ -71,6 +71,11 @@ void mm_asker_say(struct mm_asker *a, const char *format, ...)
 	send_note(a, &note, -1);
 }
 
+void mm_asker_hear(void *self, const char *line)
+{
+	mm_asker_say(self, "%s", line);
+}
+
 void mm_asker_give(struct mm_asker *a, int descriptor)
 {
 	struct mm_note note = { .kind = MM_NOTE_ANSWER };

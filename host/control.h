@@ -41,6 +41,8 @@ void mm_control_turn(struct mm_control *);
 
 /* A line for stdout; without its newline. */
 void mm_asker_say(struct mm_asker *, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* One line as it is, for those who say lines to a struct mm_asker * as self. */
+void mm_asker_hear(void *self, const char *line);
 /* The contents of a file in memory for stdout; BORROWED. */
 void mm_asker_give(struct mm_asker *, int descriptor);
 /* The exit status, and a line for stderr or NULL. Frees the asker. */

@@ -264,6 +264,7 @@ static enum mm_stage stage_now(const struct mm_engine *e)
 static void end_message(struct mm_engine *e, bool is_aborted)
 {
 	report(e, is_aborted, is_aborted ? stage_now(e) : e->result_stage);
+	e->result_edits = 0;
 	forget_message(e);
 	if (e->when & (MM_WHEN_MESSAGE | MM_WHEN_DECIDED))
 		e->when = is_aborted ? MM_WHEN_IDLE : MM_WHEN_DECIDED;

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define SIGNAL_COUNT 4
@@ -63,6 +64,7 @@ struct mm_host {
 	void                 (*reload_ended)(void *self, bool ok, const struct mm_fault *);
 	void                  *reload_ended_self;
 	bool                   is_stopping;
+	bool                   is_halting;      /* every session is over; some of their last bytes may still be unsent */
 	bool                   is_stopped;
 	ev_timer               drain_timer;
 	ev_timer               beat;            /* running when there is a census */
@@ -159,6 +161,22 @@ static void sink_to_embedder(void *self, enum mm_log_level level, const char *li
 	h->options.log(h->options.log_self, (enum mm_level)level, line, size);
 }
 
+/* The log's directory is often our later user's. While we are root, a link that somebody else has put there must not have us
+ * write into another file, nor give it away; a link of root's (/dev/stdout) is meant. */
+static int open_log(const char *path, const char *user)
+{
+	struct stat at;
+	bool is_link = lstat(path, &at) == 0 && S_ISLNK(at.st_mode);
+	if (is_link && geteuid() == 0 && at.st_uid != 0) {
+		errno = ELOOP;
+		return -1;
+	}
+	int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK | (is_link ? 0 : O_NOFOLLOW), 0640);
+	if (fd >= 0 && !is_link)
+		mm_rights_hand_over(fd, user);
+	return fd;
+}
+
 bool mm_host_reopen_log(struct mm_host *h, struct mm_fault *why)
 {
 	const char *where = h->config.log != NULL ? h->config.log : "stderr";
@@ -167,10 +185,9 @@ bool mm_host_reopen_log(struct mm_host *h, struct mm_fault *why)
 		h->log.sink = sink_to_embedder;
 		h->log.sink_self = h;
 	} else if (where[0] == '/') {
-		int fd = open(where, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0640);
+		int fd = open_log(where, h->config.user);
 		if (fd < 0)
 			return mm_fault_set(why, MM_FAULT_CONFIG, "log: %s cannot be opened: %s", where, strerror(errno));
-		mm_rights_hand_over(fd, h->config.user);
 		mm_log_to_file(&h->log, fd);
 	} else if (strcmp(where, "syslog") == 0) {
 		mm_log_to_syslog(&h->log);
@@ -556,20 +573,39 @@ static void be_stopped(struct mm_host *h)
 	ev_break(h->loop, EVBREAK_ALL);
 }
 
+static void on_drained(void *self)
+{
+	struct mm_host *h = self;
+	if (!h->is_stopped)
+		be_stopped(h);
+}
+
+static void on_last_words(struct ev_loop *loop, ev_timer *t, int events)
+{
+	(void)loop;
+	(void)events;
+	on_drained(t->data);
+}
+
+/* Every session has its last reply, but the kernel may have taken a part only: whoever reads it gets a moment more. */
 void mm_host_halt(struct mm_host *h)
 {
 	if (h->is_stopped)
 		return;
 	h->is_stopping = true;
 	mm_worker_shut_down(h->worker);
-	be_stopped(h);
-}
-
-static void on_drained(void *self)
-{
-	struct mm_host *h = self;
-	if (!h->is_stopped)
+	if (h->is_stopped)                      /* that was all */
+		return;
+	if (h->is_halting) {
 		be_stopped(h);
+		return;
+	}
+	h->is_halting = true;
+	ev_timer_stop(h->loop, &h->drain_timer);
+	ev_timer_init(&h->drain_timer, on_last_words, MM_LAST_WORDS, 0.);
+	h->drain_timer.data = h;
+	ev_timer_start(h->loop, &h->drain_timer);
+	mm_worker_drain(h->worker);             /* says so when nothing is left */
 }
 
 static void on_drain_timer(struct ev_loop *loop, ev_timer *t, int events)
@@ -995,6 +1031,18 @@ unsigned mm_host_listener_count(const struct mm_host *h)
 bool mm_host_listener_is_lost(const struct mm_host *h, unsigned listener)
 {
 	return mm_listener_is_lost(&h->listeners[listener].listener);
+}
+
+void mm_host_describe_lost(const struct mm_host *h, void (*say)(void *self, const char *line), void *self)
+{
+	char line[MM_LISTEN_TEXT_SIZE + 128], text[MM_LISTEN_TEXT_SIZE];
+	for (unsigned i = 0; i < h->listener_count; i++) {
+		if (!mm_host_listener_is_lost(h, i))
+			continue;
+		snprintf(line, sizeof line, "lost: %s: somebody removed the socket's file, and no MTA gets in",
+			mm_listen_spec_text(&h->listeners[i].listener.spec, text, sizeof text));
+		say(self, line);
+	}
 }
 
 bool mm_host_listener_renew(struct mm_host *h, unsigned listener, struct mm_fault *why)

@@ -57,6 +57,8 @@ bool mm_host_is_stopping(const struct mm_host *);
 unsigned mm_host_listener_count(const struct mm_host *);
 /* Has somebody removed or replaced the file of this unix socket? */
 bool mm_host_listener_is_lost(const struct mm_host *, unsigned listener);
+/* A line for each listener that is lost. */
+void mm_host_describe_lost(const struct mm_host *, void (*say)(void *self, const char *line), void *self);
 /* Binds a lost socket anew. False: why says why. */
 bool mm_host_listener_renew(struct mm_host *, unsigned listener, struct mm_fault *why);
 int mm_host_listener_descriptor(const struct mm_host *, unsigned listener);     /* borrowed */

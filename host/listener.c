@@ -22,6 +22,7 @@
 #define PAUSE_IN_TROUBLE  0.5           /* seconds until accepting is tried again when descriptors are out */
 #define PAUSE_FOR_OTHERS  0.001         /* seconds until a worker that looks away looks again, doubled each time */
 #define PAUSE_MAX         0.032
+#define LOOKS_FOR_OTHERS  20            /* at which one waits, until we take it although it is another's turn */
 
 /* ---- unix sockets ---- */
 
@@ -37,7 +38,7 @@ static bool clear_stale(const char *path, struct mm_fault *why)
 {
 	struct stat status;
 	if (lstat(path, &status) != 0)
-		return errno == ENOENT || mm_fault_set(why, MM_FAULT_CONFIG, "%s: %s", path, strerror(errno));
+		return errno == ENOENT || mm_fault_set(why, MM_FAULT_CONFIG, "unix:%s cannot be bound: %s", path, strerror(errno));
 	if (!S_ISSOCK(status.st_mode))
 		return mm_fault_set(why, MM_FAULT_CONFIG, "%s: exists and is no socket; remove it or choose another path", path);
 	struct sockaddr_un address;
@@ -73,7 +74,8 @@ static bool set_owner(const char *path, const struct mm_listener_options *o, str
 			return mm_fault_set(why, MM_FAULT_CONFIG, "socket_group: there is no group \"%s\"", o->group);
 		group = g->gr_gid;
 	}
-	if ((o->owner == NULL && o->group == NULL) || chown(path, user, group) == 0)
+	/* lchown: the directory is often our later user's, who must not have root give him another file by way of a link */
+	if ((o->owner == NULL && o->group == NULL) || lchown(path, user, group) == 0)
 		return true;
 	return mm_fault_set(why, MM_FAULT_CONFIG, "%s: %s%s cannot be set: %s%s", path, o->owner != NULL ? "socket_owner " : "socket_group ",
 		o->owner != NULL ? o->owner : o->group, strerror(errno), errno != EPERM ? "" : "; that takes root, or membership in the "
@@ -96,9 +98,10 @@ static bool open_unix(struct mm_listener *l, const struct mm_listener_options *o
 	umask(before);
 	if (rc != 0)
 		return mm_fault_set(why, MM_FAULT_CONFIG, "unix:%s cannot be bound: %s%s", path, strerror(error),
-			error == ENOENT ? "; make its directory first, owned by the user we run as" : "");
+			error == ENOENT ? "; make its directory first, owned by the user we run as"
+			: error == EACCES ? "; who starts moonmilter has to be able to write to its directory" : "");
 	struct stat status;
-	l->is_ours = stat(path, &status) == 0;
+	l->is_ours = lstat(path, &status) == 0;
 	l->device = status.st_dev;
 	l->inode = status.st_ino;
 	return set_owner(path, o, why);
@@ -209,7 +212,7 @@ struct mm_acceptor {
 	bool                     is_paused;
 	bool                     is_in_trouble;
 	bool                     looks_away;
-	bool                     saw_one_wait;  /* a connection waited already when we looked last */
+	unsigned                 waits_seen;    /* looks in a row at which a connection waited */
 	double                   pause;         /* until the next look */
 };
 
@@ -293,7 +296,7 @@ static void on_acceptable(struct ev_loop *loop, ev_io *w, int events)
 	for (int i = 0; i < ACCEPTS_A_WAKE && !a->is_paused; i++) {
 		if (!is_my_turn(a)) {
 			a->looks_away = true;
-			a->saw_one_wait = true;
+			a->waits_seen = 1;
 			a->pause = PAUSE_FOR_OTHERS;
 			look_again_in(a, a->pause);
 			return;
@@ -309,14 +312,15 @@ static bool one_waits(const struct mm_acceptor *a)
 	return poll(&p, 1, 0) == 1;
 }
 
-/* A connection that waits at two looks in a row is one that the others do not take: they are busy, hang or are full. */
+/* Where one waits at so many looks in a row the others do not take it: they are busy, hang or are full. It is some looks,
+ * because on a busy machine the others need some milliseconds to wake. */
 static void look_for_others(struct mm_acceptor *a)
 {
 	bool waits = one_waits(a);
 	a->looks_away = !is_my_turn(a);
-	if (a->looks_away && waits && a->saw_one_wait)
+	a->waits_seen = waits ? a->waits_seen + 1 : 0;
+	if (a->looks_away && a->waits_seen > LOOKS_FOR_OTHERS)
 		accept_one(a);
-	a->saw_one_wait = waits;
 	if (a->is_paused || ev_is_active(&a->retry))
 		return;                 /* taking it has filled us up, or failed */
 	a->pause = waits ? PAUSE_FOR_OTHERS : a->pause * 2 < PAUSE_MAX ? a->pause * 2 : PAUSE_MAX;

@@ -9,9 +9,11 @@
 #include "command_send.h"
 #include "command_test.h"
 #include "command_try.h"
+#include "quote.h"
+#include "suggest.h"
 
+#include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,6 +74,28 @@ static void keep_standard_descriptors(void)
 		close(fd);
 }
 
+/* `moonmilter chek scripts/` is no script named chek: a first word that names neither a command nor a file is a slip. */
+static bool is_slip(const char *word)
+{
+	return word[0] != '-' && strpbrk(word, "/.") == NULL && access(word, F_OK) != 0;
+}
+
+static int refuse_command(const char *word)
+{
+	const char *names[sizeof commands / sizeof *commands];
+	size_t count = 0;
+	for (const struct command *c = commands; c->name != NULL; c++)
+		names[count++] = c->name;
+	names[count] = NULL;
+	const char *meant = mm_suggest(word, names);
+	if (meant != NULL)
+		fprintf(stderr, "moonmilter: there is no command %s; did you mean \"%s\"?\n", mm_quote(word, strlen(word)).text, meant);
+	else
+		fprintf(stderr, "moonmilter: %s is neither a command nor a script; see moonmilter --help\n",
+			mm_quote(word, strlen(word)).text);
+	return EX_USAGE;
+}
+
 int main(int argc, char **argv)
 {
 	keep_standard_descriptors();
@@ -84,5 +108,7 @@ int main(int argc, char **argv)
 	for (const struct command *c = commands; argc > 1 && c->name != NULL; c++)
 		if (strcmp(argv[1], c->name) == 0)
 			return c->run(argc - 1, argv + 1);
+	if (argc > 1 && is_slip(argv[1]))
+		return refuse_command(argv[1]);
 	return mm_command_run(argc, argv);
 }

@@ -26,7 +26,7 @@
 #include <unistd.h>
 
 #define TICK            0.5     /* seconds between looks at the workers */
-#define LISTENERS_EVERY 5.0     /* seconds between looks at sockets' files */
+#define LISTENERS_EVERY 1.0     /* seconds between looks at sockets' files: as long no MTA gets in when one is gone */
 #define STATUS_EVERY    5.0     /* seconds between lines for `systemctl status` */
 #define LIST_TIMEOUT    2.0     /* seconds a worker has to write a listing */
 #define ANNOUNCE_WAIT   2.0     /* seconds for the list of scripts at start */
@@ -36,6 +36,7 @@
 #define STEADY_AFTER    10.0    /* seconds after which a worker's death is not counted as a failed start */
 #define BACK_OFF_FIRST  0.1     /* seconds, doubled with each quick death */
 #define BACK_OFF_MAX    30.0
+#define BACK_OFF_ALONE  1.0     /* the most when no worker is left: a fork a second is cheap, mail that nobody filters is not */
 #define HANDS_MAX       (2 * (int)MM_WORKERS_MAX + 1)        /* serving, leaving, and one on trial */
 #define QUESTIONS_MAX   16
 #define ASKERS_MAX      32
@@ -534,6 +535,7 @@ static void answer_status(struct master *m, struct mm_asker *a, const char *argu
 		m->phase != AT_REST ? "running" : m->last_failure[0] == '\0' ? "ok" : "failed", when);
 	if (m->last_failure[0] != '\0')
 		mm_asker_say(a, "last failure: %s", m->last_failure);
+	mm_host_describe_lost(m->host, mm_asker_hear, a);
 	for (int i = 0; i < HANDS_MAX; i++) {
 		const struct mm_census_row *row = m->hands[i].row;
 		if (m->hands[i].role == NOBODY)
@@ -679,8 +681,9 @@ static void plan_birth(struct master *m, const struct hand *hand, double now)
 		m->quick_deaths = 0;
 	m->died_at = now;
 	double wait = m->quick_deaths == 0 ? 0 : BACK_OFF_FIRST * (double)(1u << (m->quick_deaths < 10 ? m->quick_deaths - 1 : 9));
-	if (wait > BACK_OFF_MAX)
-		wait = BACK_OFF_MAX;
+	double most = count_roles(m, LOADING, SERVING) > 0 ? BACK_OFF_MAX : BACK_OFF_ALONE;
+	if (wait > most)
+		wait = most;
 	if (!was_steady)
 		m->quick_deaths++;
 	if (wait >= 1)
@@ -790,9 +793,11 @@ static void look_at_listeners(struct master *m)
 		if (!mm_host_listener_is_lost(m->host, i))
 			continue;
 		bool ok = mm_host_listener_renew(m->host, i, &why);
-		if (ok || !m->said_lost)
-			mm_log_say(m->log, ok ? MM_LOG_WARN : MM_LOG_ERROR, "listener", "somebody removed the socket's file; %s",
-				ok ? "it is back" : why.text);
+		if (ok)
+			mm_log_say(m->log, MM_LOG_WARN, "listener", "somebody removed the socket's file; it is back");
+		else if (!m->said_lost)
+			mm_log_say(m->log, MM_LOG_ERROR, "listener", "somebody removed the socket's file; %s; no MTA gets in meanwhile: "
+				"let the user that serves write there, or restart", why.text);
 		m->said_lost = !ok;
 		struct mm_note note = { .kind = MM_NOTE_LISTEN, .number = i };
 		for (int j = 0; ok && j < HANDS_MAX; j++)

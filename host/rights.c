@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define FILES_WANTED 1048576            /* descriptors; more than max_sessions ever needs */
@@ -30,6 +31,9 @@ bool mm_rights_need_a_user(char **user, struct mm_fault *why)
 void mm_rights_hand_over(int fd, const char *user)
 {
 	const struct passwd *p = geteuid() == 0 && user != NULL ? getpwnam(user) : NULL;
+	struct stat status;
+	if (fstat(fd, &status) != 0 || !S_ISREG(status.st_mode) || status.st_nlink != 1)
+		return;                 /* a file that has another name may be anybody's */
 	if (p != NULL && fchown(fd, p->pw_uid, (gid_t)-1) != 0)
 		return;                 /* SIGUSR1 will say that it cannot be opened */
 }

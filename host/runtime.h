@@ -18,6 +18,7 @@ enum mm_cancel {
 	MM_CANCEL_ENDED,                /* the message or the client that owned it is over */
 	MM_CANCEL_ASKED,                /* task:cancel() */
 	MM_CANCEL_TIMEOUT,              /* milter.timeout() */
+	MM_CANCEL_COUNT,
 };
 
 struct mm_event {

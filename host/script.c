@@ -10,108 +10,23 @@
 #include "http.h"
 #include "lua_sources.h"
 #include "pool.h"
+#include "profile.h"
 #include "script_call.h"
+#include "script_files.h"
 #include "script_memory.h"
 #include "task_group.h"
 #include "tls.h"
 
-#include <dirent.h>
 #include <lauxlib.h>
 #include <lua.h>
 #include <lualib.h>
 #include <luajit.h>
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define VERSION_TEXT MM_VERSION_TEXT   /* from the Makefile */
-
-/* ---- the list of script files ---- */
-
-static int by_name(const void *a, const void *b)
-{
-	return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-static bool has_suffix(const char *name, const char *suffix)
-{
-	size_t n = strlen(name), s = strlen(suffix);
-	return n > s && strcmp(name + n - s, suffix) == 0;
-}
-
-struct path_list {
-	char   **items;         /* owned */
-	size_t   count, capacity;
-};
-
-static bool add_path(struct path_list *list, const char *directory, const char *name)
-{
-	if (list->count == list->capacity) {
-		size_t wanted = list->capacity ? list->capacity * 2 : 16;
-		char **grown = reallocarray(list->items, wanted, sizeof *grown);
-		if (grown == NULL)
-			return false;
-		list->items = grown;
-		list->capacity = wanted;
-	}
-	char *path;
-	int n = directory != NULL ? asprintf(&path, "%s/%s", directory, name) : asprintf(&path, "%s", name);
-	if (n < 0)
-		return false;
-	list->items[list->count++] = path;
-	return true;
-}
-
-static void free_paths(struct path_list *list)
-{
-	for (size_t i = 0; i < list->count; i++)
-		free(list->items[i]);
-	free(list->items);
-}
-
-static bool add_directory(struct path_list *list, const char *directory, struct mm_fault *why)
-{
-	DIR *d = opendir(directory);
-	if (d == NULL)
-		return mm_fault_set(why, MM_FAULT_CONFIG, "%s: cannot be read as user %d: %s", directory, (int)geteuid(),
-			strerror(errno));
-	size_t first = list->count;
-	bool ok = true;
-	for (struct dirent *entry; ok && (entry = readdir(d)) != NULL;)
-		if (entry->d_name[0] != '.' && has_suffix(entry->d_name, ".lua"))
-			ok = add_path(list, directory, entry->d_name);
-	closedir(d);
-	if (!ok)
-		return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for the scripts in %s", directory);
-	if (list->count > first)
-		qsort(list->items + first, list->count - first, sizeof *list->items, by_name);
-	return true;
-}
-
-static bool collect_paths(const char *const *paths, struct path_list *list, struct mm_fault *why)
-{
-	for (; *paths != NULL; paths++) {
-		struct stat status;
-		if (stat(*paths, &status) != 0)
-			return mm_fault_set(why, MM_FAULT_CONFIG, "%s: no such script or directory as user %d sees it: %s", *paths,
-				(int)geteuid(), strerror(errno));
-		if (S_ISDIR(status.st_mode)) {
-			if (!add_directory(list, *paths, why))
-				return false;
-		} else if (!S_ISREG(status.st_mode)) {
-			return mm_fault_set(why, MM_FAULT_CONFIG, "%s: is neither a file nor a directory", *paths);
-		} else if (!add_path(list, NULL, *paths)) {
-			return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for the list of scripts");
-		}
-	}
-	if (list->count > MM_FILTERS_MAX)
-		return mm_fault_set(why, MM_FAULT_CONFIG, "%zu scripts; a milter runs at most %d, spread them over several milters",
-			list->count, MM_FILTERS_MAX);
-	return true;
-}
 
 /* ---- the Lua state ---- */
 
@@ -175,7 +90,7 @@ static int open_core(lua_State *L)
 
 /* package.path: beside the scripts, then the user's LuaRocks tree, then what LuaJIT was built with. The environment's
  * LUA_PATH and the current directory play no part: what a service loads must not depend on who started it. */
-static void set_search_path(lua_State *L, const struct path_list *list)
+static void set_search_path(lua_State *L, const struct mm_script_files *list)
 {
 	luaL_Buffer b;
 	const char *home = getenv("HOME");
@@ -286,7 +201,7 @@ static void make_host_object(lua_State *L, struct mm_script *s, const struct mm_
 struct making {
 	struct mm_script               *script;
 	const struct mm_script_options *options;
-	const struct path_list         *paths;
+	const struct mm_script_files   *paths;
 };
 
 /* Protected: everything here may raise. */
@@ -303,6 +218,9 @@ static int make_state(lua_State *L)
 	s->cancel_token = luaL_ref(L, LUA_REGISTRYINDEX);
 	lua_newtable(L);
 	s->host_token = luaL_ref(L, LUA_REGISTRYINDEX);
+	lua_pushcfunction(L, mm_script_push);
+	s->pusher = luaL_ref(L, LUA_REGISTRYINDEX);
+	mm_task_keep_words(L, s);
 
 	set_search_path(L, m->paths);
 	lua_getglobal(L, "package");
@@ -339,7 +257,40 @@ static int make_state(lua_State *L)
 	return 0;
 }
 
-/* Reached only when the host itself pushes while memory is gone: nothing of this worker can be trusted any more. */
+#ifdef MM_COLLECT_AT_EVERY_LINE         /* make gc */
+/* A collection at each line finds whatever is used and held by nobody. Hooks do not reach compiled code. */
+static void collect_now(lua_State *L, lua_Debug *where)
+{
+	(void)where;
+	lua_gc(L, LUA_GCCOLLECT, 0);
+}
+
+static void begin_hunt(lua_State *L)
+{
+	luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF);
+	lua_sethook(L, collect_now, LUA_MASKLINE, 0);
+}
+#else
+static void begin_hunt(lua_State *L) { (void)L; }
+#endif
+
+#ifdef __SANITIZE_ADDRESS__
+/* Lua's memory comes from malloc then, so that a use after free in the Lua row is seen too. */
+static void *allocate_checked(void *self, void *block, size_t old_size, size_t new_size)
+{
+	(void)self, (void)old_size;
+	if (new_size > 0)
+		return realloc(block, new_size);
+	free(block);
+	return NULL;
+}
+
+static lua_State *new_state(void) { return lua_newstate(allocate_checked, NULL); }
+#else
+static lua_State *new_state(void) { return luaL_newstate(); }
+#endif
+
+/* What the host pushes is pushed in protected calls (script_call.h): reached only by a fault of the host's own. */
 static int panic(lua_State *L)
 {
 	const char *text = lua_tostring(L, -1);
@@ -350,6 +301,7 @@ static int panic(lua_State *L)
 static void free_filters(struct mm_script *s)
 {
 	for (unsigned i = 0; i < s->filter_count; i++) {
+		mm_profile_leave(s->settings.profile, s->filters[i].profile);
 		free(s->filters[i].name);
 		free(s->filters[i].path);
 		for (unsigned j = 0; j < s->filters[i].field_count; j++)
@@ -404,7 +356,7 @@ static void script_free(struct mm_script *s)
 	free(s);
 }
 
-static bool join_paths(struct mm_script *s, const struct path_list *list)
+static bool join_paths(struct mm_script *s, const struct mm_script_files *list)
 {
 	size_t size = 1;
 	for (size_t i = 0; i < list->count; i++)
@@ -419,17 +371,19 @@ static bool join_paths(struct mm_script *s, const struct path_list *list)
 	return true;
 }
 
-static bool script_make(struct mm_script *s, const struct mm_script_options *o, const struct path_list *list,
+static bool script_make(struct mm_script *s, const struct mm_script_options *o, const struct mm_script_files *list,
 	struct mm_fault *why)
 {
-	s->L = luaL_newstate();
+	s->L = new_state();
 	if (s->L == NULL || !join_paths(s, list))
 		return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for a Lua state");
 	mm_memory_watch(s);
 	lua_atpanic(s->L, panic);
 	struct making m = { s, o, list };
-	if (lua_cpcall(s->L, make_state, &m) == 0)
+	if (lua_cpcall(s->L, make_state, &m) == 0) {
+		begin_hunt(s->L);
 		return true;
+	}
 	return mm_fault_set(why, MM_FAULT_BUG, "the Lua runtime does not start: %s", lua_tostring(s->L, -1));
 }
 
@@ -447,7 +401,7 @@ static void run_ready(struct mm_timer *timer)
 
 struct mm_script *mm_script_new(const struct mm_script_options *o, struct mm_fault *why)
 {
-	struct path_list list = { 0 };
+	struct mm_script_files list;
 	struct mm_script *s = calloc(1, sizeof *s);
 	if (s == NULL) {
 		mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for a generation of scripts");
@@ -458,12 +412,12 @@ struct mm_script *mm_script_new(const struct mm_script_options *o, struct mm_fau
 	mm_timer_init(&s->runner, s->settings.clock, run_ready);
 	s->ctx_metatable = s->host_object = s->cancel_token = s->host_token = s->field_factory = MM_NO_REF;
 	s->feed_kept_body = MM_NO_REF;
-	if (!collect_paths(o->paths, &list, why) || !script_make(s, o, &list, why)) {
-		free_paths(&list);
+	if (!mm_script_files_find(&list, o->paths, why) || !script_make(s, o, &list, why)) {
+		mm_script_files_free(&list);
 		script_free(s);
 		return NULL;
 	}
-	free_paths(&list);
+	mm_script_files_free(&list);
 	join_all(s);
 	return s;
 }
@@ -530,6 +484,8 @@ static void take_filter(lua_State *L, struct mm_script *s, unsigned at)
 	f->path = string_of(L, "path");
 	if (f->name == NULL || f->path == NULL)
 		luaL_error(L, "out of memory for the list of scripts");
+	if (s->settings.profile != NULL)
+		f->profile = mm_profile_join(s->settings.profile, s->settings.milter_name, f->path);
 	lua_getfield(L, -1, "handlers");
 	for (int stage = 0; stage < MM_STAGE_COUNT; stage++) {
 		lua_getfield(L, -1, mm_stage_name((enum mm_stage)stage));
@@ -657,6 +613,8 @@ static int push_load(lua_State *L)
 {
 	struct mm_script *s = lua_touserdata(L, 1);
 	lua_State *co = mm_task_coroutine(&s->load_task);
+	if (co == NULL)
+		return luaL_error(L, "out of memory for a coroutine");
 	lua_getglobal(L, "require");
 	lua_pushliteral(L, "moonmilter.loader");
 	lua_call(L, 1, 1);
@@ -706,6 +664,13 @@ void mm_script_retire(struct mm_script *s)
 	mm_task_group_close(&s->timers, "timer", MM_CANCEL_SHUTDOWN);
 }
 
+static void push_unloader(lua_State *co, void *self)
+{
+	const struct mm_filter *f = self;
+	lua_rawgeti(co, LUA_REGISTRYINDEX, f->handlers[MM_STAGE_unload]);
+	lua_rawgeti(co, LUA_REGISTRYINDEX, mm_script_of(co)->host_object);
+}
+
 static void unload_ended(struct mm_task *t, enum mm_run run, struct mm_fault *why)
 {
 	if (run == MM_RUN_FAILED)
@@ -721,10 +686,7 @@ static void run_unloaders(struct mm_script *s)
 		if (s->filters[i].handlers[MM_STAGE_unload] == MM_NO_REF)
 			continue;
 		mm_task_init(&task, s, NULL, unload_ended);
-		lua_State *co = mm_task_coroutine(&task);
-		lua_rawgeti(co, LUA_REGISTRYINDEX, s->filters[i].handlers[MM_STAGE_unload]);
-		lua_rawgeti(co, LUA_REGISTRYINDEX, s->host_object);
-		unload_ended(&task, mm_script_call(&task, 1, &why), &why);
+		unload_ended(&task, mm_script_run(&task, push_unloader, &s->filters[i], &why), &why);
 		mm_task_cancel(&task, MM_CANCEL_SHUTDOWN);
 		mm_task_release(&task);
 	}
@@ -835,6 +797,7 @@ static void log_script_error(struct mm_script_session *ss, const char *text)
 	struct mm_log_line line;
 	struct mm_text queue_id = mm_session_macro(ss->facts, "i");
 	mm_census_add(s->settings.row->script_errors, 1);
+	mm_task_count_error(&ss->task);
 	mm_log_begin(&line, s->settings.log, MM_LOG_ERROR, "script_error");
 	mm_log_string(&line, "session", ss->facts->id);
 	if (queue_id.size > 0)
@@ -987,7 +950,7 @@ static int push_result(lua_State *co, const struct mm_event *event)
 }
 
 /* Pushes the arguments behind ctx; design 2 names them. */
-static int push_arguments(lua_State *co, struct mm_script_session *ss, const struct mm_filter *f)
+static int push_arguments(lua_State *co, const struct mm_script_session *ss, const struct mm_filter *f)
 {
 	const struct mm_event *event = &ss->event;
 	const struct mm_command *c = event->command;
@@ -1136,22 +1099,38 @@ static bool handler_ended(struct mm_script_session *ss, int ref, enum mm_run run
 	return decided;
 }
 
-/* A body that the script has asked for with ctx:body{}: each piece goes there before its on_body sees it, and before
- * on_eom it is finished. True: the event is decided, by a limit of the script's or a full disk. */
-static bool feed_kept_body(struct mm_script_session *ss, struct mm_verdict *out)
+static void push_feed(lua_State *co, void *self)
 {
-	struct mm_script *s = ss->script;
-	struct mm_fault why;
-	lua_State *co = mm_task_coroutine(&ss->task);
-	lua_checkstack(co, 16);
+	struct mm_script_session *ss = self;
+	const struct mm_script *s = ss->script;
 	lua_rawgeti(co, LUA_REGISTRYINDEX, s->feed_kept_body);
 	mm_ctx_push(co, ss);
 	lua_rawgeti(co, LUA_REGISTRYINDEX, ss->kept_bodies);
 	lua_rawgeti(co, -1, (int)ss->filter_at + 1);
 	lua_remove(co, -2);
-	int arguments = 2 + (ss->event.stage == MM_STAGE_body ? push_arguments(co, ss, &s->filters[ss->filter_at]) : 0);
-	enum mm_run run = mm_script_call(&ss->task, arguments, &why);  /* never waits */
-	return handler_ended(ss, s->feed_kept_body, run, &why, out);
+	if (ss->event.stage == MM_STAGE_body)
+		push_arguments(co, ss, &s->filters[ss->filter_at]);
+}
+
+static void push_handler(lua_State *co, void *self)
+{
+	struct mm_script_session *ss = self;
+	const struct mm_filter *f = &ss->script->filters[ss->filter_at];
+	lua_rawgeti(co, LUA_REGISTRYINDEX, handler_of(f, &ss->event));
+	mm_ctx_push(co, ss);
+	push_arguments(co, ss, f);
+}
+
+/* A body that the script has asked for with ctx:body{}: each piece goes there before its on_body sees it, and before
+ * on_eom it is finished. True: the event is decided, by a limit of the script's or a full disk. */
+static bool feed_kept_body(struct mm_script_session *ss, struct mm_verdict *out)
+{
+	struct mm_fault why;
+	ss->feeds_body = true;
+	enum mm_run run = mm_script_run(&ss->task, push_feed, ss, &why);        /* never waits */
+	bool is_decided = handler_ended(ss, ss->script->feed_kept_body, run, &why, out);
+	ss->feeds_body = false;
+	return is_decided;
 }
 
 /* Runs handlers from filter_at on. MM_DECIDED: out is the event's verdict. */
@@ -1174,12 +1153,7 @@ static enum mm_outcome run_handlers(struct mm_script_session *ss, struct mm_verd
 		if (ref == MM_NO_REF || !takes_part(ss, ss->filter_at))
 			continue;
 		struct mm_fault why;
-		lua_State *co = mm_task_coroutine(&ss->task);
-		lua_checkstack(co, 16);
-		lua_rawgeti(co, LUA_REGISTRYINDEX, ref);
-		mm_ctx_push(co, ss);
-		int arguments = 1 + push_arguments(co, ss, f);
-		enum mm_run run = mm_script_call(&ss->task, arguments, &why);
+		enum mm_run run = mm_script_run(&ss->task, push_handler, ss, &why);
 		if (run == MM_RUN_WAITING) {
 			arm_alarm(ss);
 			return MM_WAITING;

@@ -1,6 +1,7 @@
 #include "script_call.h"
 
 #include "budget.h"
+#include "profile.h"
 #include "script_memory.h"
 
 #include <lauxlib.h>
@@ -9,11 +10,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+struct describing {
+	lua_State       *co;
+	struct mm_fault *why;
+};
+
 /* Traceback of a dead coroutine: its stack is still there. Runs protected: making strings may raise. */
 static int describe_error(lua_State *L)
 {
-	lua_State *co = lua_touserdata(L, 1);
-	struct mm_fault *why = lua_touserdata(L, 2);
+	struct describing *d = lua_touserdata(L, 1);
+	lua_State *co = d->co;
 	const char *message = lua_tostring(co, -1);
 	if (message == NULL && luaL_callmeta(co, -1, "__tostring"))
 		message = lua_tostring(co, -1);
@@ -22,9 +28,10 @@ static int describe_error(lua_State *L)
 		snprintf(shape, sizeof shape, "(error object is a %s value)", luaL_typename(co, -1));
 		message = shape;
 	}
+	message = mm_push_blame(L, co, message);
 	luaL_traceback(L, co, NULL, 0);
 	bool no_memory = strcmp(message, "not enough memory") == 0;
-	mm_fault_set(why, MM_FAULT_SCRIPT, "%s%s\n%s", message, no_memory ? ": Lua has all that memory_hard gives this worker" : "",
+	mm_fault_set(d->why, MM_FAULT_SCRIPT, "%s%s\n%s", message, no_memory ? ": Lua has all that memory_hard gives this worker" : "",
 		lua_tostring(L, -1));
 	return 0;
 }
@@ -33,28 +40,79 @@ static void explain(struct mm_task *t, int status, struct mm_fault *why)
 {
 	lua_State *L = t->script->L;
 	int top = lua_gettop(L);
+	struct describing d = { t->co, why };
 	mm_fault_set(why, MM_FAULT_SCRIPT, "%s", status == LUA_ERRMEM ? "out of memory" : "the handler failed");
-	lua_pushcfunction(L, describe_error);
-	lua_pushlightuserdata(L, t->co);
-	lua_pushlightuserdata(L, why);
 	struct mm_task *ran = mm_budget_begin(t);       /* __tostring is the script's, too */
-	lua_pcall(L, 2, 0, 0);          /* when even this fails, the sentence above has to do */
+	lua_cpcall(L, describe_error, &d);              /* when even this fails, the sentence above has to do */
 	mm_budget_end(ran);
 	lua_settop(L, top);
 }
 
-enum mm_run mm_script_call(struct mm_task *t, int argument_count, struct mm_fault *why)
-{
-	struct mm_script *s = t->script;
-	struct mm_task *before = s->current;
-	s->current = t;
-	struct mm_task *ran = mm_budget_begin(t);
-	bool enforced = mm_memory_begin(s);
-	int status = lua_resume(t->co, argument_count);
-	mm_memory_end(s, enforced);
-	mm_budget_end(ran);
-	s->current = before;
+/* ---- what it costs ---- */
 
+/* Whose figures are the task's? NULL: nobody's. */
+static struct mm_profile_row *row_of(const struct mm_task *t)
+{
+	const struct mm_script_session *ss = t->session;
+	bool is_handler = ss != NULL && t == &ss->task;
+	const struct mm_filter *f = is_handler ? &t->script->filters[ss->filter_at] : t->filter;
+	if (f == NULL || f->profile == NULL)
+		return NULL;
+	return &f->profile->rows[!is_handler ? MM_PROFILE_TASK : ss->feeds_body ? MM_PROFILE_KEPT_BODY : (int)ss->event.stage];
+}
+
+static void name_call(const struct mm_task *t, struct mm_profile_row *row, uint64_t ticks, uint64_t busy)
+{
+	struct mm_profile_call call = { .ticks = ticks, .busy = busy, .at = mm_clock_wall() };
+	if (t->session != NULL) {
+		struct mm_text queue_id = mm_session_macro(t->session->facts, "i");
+		snprintf(call.session, sizeof call.session, "%s", t->session->facts->id);
+		snprintf(call.queue_id, sizeof call.queue_id, "%.*s", (int)queue_id.size, queue_id.bytes);
+	}
+	mm_profile_name(t->script->settings.profile, row, &call);
+}
+
+/* Most calls are one slice; only those that wait leave a trace in the task. */
+static void count_wait(struct mm_task *t, struct mm_profile_row *row, bool waits, uint64_t began, uint64_t ended)
+{
+	bool had_waited = t->began_at != 0;
+	uint64_t busy = ended - began + (uint64_t)(had_waited ? t->busy : 0);
+	if (had_waited)
+		began = t->began_at;
+	row->waiting += waits - had_waited;
+	t->began_at = waits ? began : 0;
+	t->busy = (float)busy;
+	uint64_t ticks = ended > began + busy ? ended - began : busy;
+	if (!waits && mm_profile_ended(t->script->settings.profile, row, ticks, busy))
+		name_call(t, row, ticks, busy);
+}
+
+static void count_slice(struct mm_task *t, bool waits, uint64_t began, uint64_t ended)
+{
+	struct mm_profile_row *row = row_of(t);
+	if (row == NULL)
+		return;
+	const struct mm_profile *p = t->script->settings.profile;
+	if (ended < began)              /* another processor's counter */
+		ended = began;
+	mm_profile_ran(p, row, ended - began);
+	if (waits || t->began_at != 0)
+		count_wait(t, row, waits, began, ended);
+	else if (mm_profile_ended(p, row, ended - began, ended - began))
+		name_call(t, row, ended - began, ended - began);
+}
+
+void mm_task_count_error(const struct mm_task *t)
+{
+	struct mm_profile_row *row = row_of(t);
+	if (row != NULL)
+		mm_profile_failed(t->script->settings.profile, row);
+}
+
+/* ---- the doorway ---- */
+
+static enum mm_run outcome(struct mm_task *t, int status, struct mm_fault *why)
+{
 	if (status != LUA_YIELD)
 		mm_task_forget_wait(t);
 	if (status == 0)
@@ -72,6 +130,56 @@ enum mm_run mm_script_call(struct mm_task *t, int argument_count, struct mm_faul
 		mm_task_release(t);
 		return MM_RUN_FAILED;
 	}
+	explain(t, status, why);
+	mm_task_release(t);
+	return MM_RUN_FAILED;
+}
+
+enum mm_run mm_script_call(struct mm_task *t, int argument_count, struct mm_fault *why)
+{
+	struct mm_script *s = t->script;
+	struct mm_task *before = s->current;
+	s->current = t;
+	struct mm_task *ran = mm_budget_begin(t);
+	bool enforced = mm_memory_begin(s);
+	uint64_t began = mm_clock_ticks();
+	int status = lua_resume(t->co, argument_count);
+	uint64_t ended = mm_clock_ticks();
+	mm_memory_end(s, enforced);
+	mm_budget_end(ran);
+	s->current = before;
+	enum mm_run run = outcome(t, status, why);
+	count_slice(t, run == MM_RUN_WAITING, began, ended);
+	return run;
+}
+
+struct mm_pushing {
+	void (*push)(lua_State *, void *);
+	void  *self;
+};
+
+int mm_script_push(lua_State *co)
+{
+	const struct mm_pushing *p = lua_touserdata(co, 1);
+	lua_settop(co, 0);
+	p->push(co, p->self);
+	return lua_gettop(co);
+}
+
+enum mm_run mm_script_run(struct mm_task *t, void (*push)(lua_State *, void *), void *self, struct mm_fault *why)
+{
+	struct mm_pushing p = { push, self };
+	lua_State *co = mm_task_coroutine(t);
+	if (co == NULL) {
+		mm_fault_set(why, MM_FAULT_SCRIPT, "out of memory for a coroutine");
+		return MM_RUN_FAILED;
+	}
+	/* At rest a coroutine's stack has room for these two; a closure of its own would cost an allocation each time. */
+	lua_rawgeti(co, LUA_REGISTRYINDEX, t->script->pusher);
+	lua_pushlightuserdata(co, &p);
+	int status = lua_pcall(co, 1, LUA_MULTRET, 0);
+	if (status == 0)
+		return mm_script_call(t, lua_gettop(co) - 1, why);
 	explain(t, status, why);
 	mm_task_release(t);
 	return MM_RUN_FAILED;
@@ -117,7 +225,6 @@ void mm_task_cancel(struct mm_task *t, enum mm_cancel why)
 	wait_is_over(t);
 	t->is_cancelled = true;
 	t->why = why;
-	lua_checkstack(t->co, 4);
 	mm_task_push_cancel(t, t->co);
 	struct mm_fault ignored;        /* the cancellation itself coming back out */
 	mm_script_call(t, 2, &ignored);
@@ -135,7 +242,6 @@ static void limit_passed(struct mm_timer *timer)
 	if (!t->is_waiting || t->is_ready)
 		return;                 /* has its answer: the next wait raises */
 	t->undo(t);
-	lua_checkstack(t->co, 4);
 	mm_limit_push(t, t->co);
 	mm_task_go_on(t, 2);
 }

@@ -1,5 +1,5 @@
-/* script_call.h -- the doorway: every entry into Lua from the host goes through mm_script_call(), and so do
- * the two ways in which a wait ends. */
+/* script_call.h -- the doorway: every entry into Lua from the host goes through mm_script_run() or mm_script_call(), and
+ * so do the two ways in which a wait ends. */
 #ifndef MM_SCRIPT_CALL_H
 #define MM_SCRIPT_CALL_H
 
@@ -9,6 +9,13 @@
  * [result1..resultM], after WAITING: nothing of ours. FAILED fills why with message and traceback; a coroutine that failed
  * or exited is dropped, the next call gets a new one. */
 enum mm_run mm_script_call(struct mm_task *, int argument_count, struct mm_fault *why);
+/* What the task ran has failed: for the profile, which the doorway keeps (profile.h). */
+void mm_task_count_error(const struct mm_task *);
+
+/* Pushes what is called and calls it. push(co, self) leaves [function arg1..argN]; it may raise: memory may be gone, and
+ * whoever pushes may meet the collector and, through it, a finalizer that fails. Then FAILED, and nothing was called. */
+int mm_script_push(struct lua_State *);         /* the lua_CFunction behind it, script->pusher */
+enum mm_run mm_script_run(struct mm_task *, void (*push)(struct lua_State *co, void *self), void *self, struct mm_fault *why);
 
 /* The wait is over: count results have been pushed on task->co. Runs the coroutine on and calls resumed. Never from
  * inside the primitive that started the wait, nor from inside any handler. */

@@ -72,6 +72,13 @@ bool mm_memory_begin(struct mm_script *s)
 	return before;
 }
 
+/* Protected: finalizers are the script's, and the collector hands on what they raise. */
+static int collect_all(lua_State *L)
+{
+	lua_gc(L, LUA_GCCOLLECT, 0);
+	return 0;
+}
+
 /* All states of the worker share the limit, each collects when it has just run. */
 static void collect(struct mm_script *s)
 {
@@ -80,7 +87,11 @@ static void collect(struct mm_script *s)
 	bool was_refused = m->was_refused;
 	m->was_refused = false;
 	double began = mm_clock_now();
-	lua_gc(s->L, LUA_GCCOLLECT, 0);
+	if (lua_cpcall(s->L, collect_all, NULL) != 0) {
+		mm_log_say(s->settings.log, MM_LOG_ERROR, "script_error", "__gc: %s",
+			lua_type(s->L, -1) == LUA_TSTRING ? lua_tostring(s->L, -1) : "(no text)");
+		lua_pop(s->L, 1);
+	}
 	m->collect_at = (size_t)((double)m->worker->used * GROWTH_TO_COLLECT);
 	m->worker->strikes = m->worker->used > m->soft ? m->worker->strikes + 1 : 0;
 	struct mm_log_line line;

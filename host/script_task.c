@@ -54,6 +54,16 @@ void mm_task_init(struct mm_task *t, struct mm_script *s, struct mm_script_sessi
 	*t = (struct mm_task){ .script = s, .session = session, .anchor = MM_NO_REF, .resumed = resumed };
 }
 
+/* Protected: memory may be gone, and a finalizer of the script's that fails in the collector's turn raises here. */
+static int make_coroutine(lua_State *L)
+{
+	struct mm_task *t = lua_touserdata(L, 1);
+	lua_State *co = lua_newthread(L);
+	t->anchor = luaL_ref(L, LUA_REGISTRYINDEX);
+	t->co = co;
+	return 0;
+}
+
 lua_State *mm_task_coroutine(struct mm_task *t)
 {
 	if (t->co != NULL)
@@ -65,8 +75,8 @@ lua_State *mm_task_coroutine(struct mm_task *t)
 		t->anchor = p->anchor;
 		return t->co;
 	}
-	t->co = lua_newthread(s->L);
-	t->anchor = luaL_ref(s->L, LUA_REGISTRYINDEX);
+	if (lua_cpcall(s->L, make_coroutine, t) != 0)
+		lua_pop(s->L, 1);
 	return t->co;
 }
 
@@ -103,10 +113,23 @@ void mm_task_release(struct mm_task *t)
 
 /* ---- waiting ---- */
 
+void mm_task_keep_words(lua_State *L, struct mm_script *s)
+{
+	static const char *const words[] = { "out of memory for the answer", "memory" };
+	for (int why = 0; why < MM_CANCEL_COUNT; why++) {
+		lua_pushstring(L, mm_cancel_name((enum mm_cancel)why));
+		s->cancel_names[why] = luaL_ref(L, LUA_REGISTRYINDEX);
+	}
+	for (int i = 0; i < 2; i++) {
+		lua_pushstring(L, words[i]);
+		s->memory_words[i] = luaL_ref(L, LUA_REGISTRYINDEX);
+	}
+}
+
 void mm_task_push_cancel(struct mm_task *t, lua_State *L)
 {
 	lua_rawgeti(L, LUA_REGISTRYINDEX, t->script->cancel_token);
-	lua_pushstring(L, mm_cancel_name(t->why));
+	lua_rawgeti(L, LUA_REGISTRYINDEX, t->script->cancel_names[t->why]);
 }
 
 const struct mm_limit *mm_limit_over(const struct mm_task *t)
@@ -144,6 +167,41 @@ int mm_raise_at_script(lua_State *L, const char *format, ...)
 	va_end(args);
 	lua_concat(L, 2);
 	return lua_error(L);
+}
+
+/* "bad argument #1 to 'raw' (string expected, got nil)" without the name, which is ours. */
+static const char *push_complaint(lua_State *L, const char *complaint)
+{
+	const char *rest = strncmp(complaint, "bad argument #", 14) == 0 ? strstr(complaint, " to '") : NULL;
+	const char *after = rest != NULL ? strstr(rest, "' (") : NULL;
+	if (after == NULL)
+		return complaint;
+	lua_pushlstring(L, complaint, (size_t)(rest - complaint));
+	lua_pushstring(L, after + 1);
+	lua_concat(L, 2);
+	return lua_tostring(L, -1);
+}
+
+const char *mm_push_blame(lua_State *L, lua_State *co, const char *message)
+{
+	lua_Debug frame, ours = { .name = NULL };
+	size_t name_size = strncmp(message, "moonmilter.", 11) == 0 ? strcspn(message, ":") : 0;
+	if (name_size == 0 || message[name_size] == '\0')
+		return message;
+	const char *complaint = strstr(message + name_size + 1, ": ");
+	int level = 0;
+	bool found;
+	while ((found = lua_getstack(co, level, &frame) && lua_getinfo(co, "Sln", &frame)) && is_runtime_frame(&frame)) {
+		ours = frame;
+		level++;
+	}
+	if (!found || complaint == NULL)
+		return message;
+	complaint = push_complaint(L, complaint + 2);
+	const char *name = ours.name != NULL ? ours.name : "";
+	bool is_named = name[0] == '\0' || strncmp(complaint, name, strlen(name)) == 0;
+	return lua_pushfstring(L, "%s:%d: %s%s%s", frame.short_src, frame.currentline, is_named ? "" : name, is_named ? "" : ": ",
+		complaint);
 }
 
 struct mm_task *mm_task_may_wait(lua_State *L, const char *name)
@@ -234,7 +292,6 @@ void mm_task_cancel_soon(struct mm_task *t, enum mm_cancel why)
 	if (!t->is_waiting)
 		return;
 	t->undo(t);
-	lua_checkstack(t->co, 4);
 	mm_task_push_cancel(t, t->co);
 	mm_task_ready(t, 2);
 }
@@ -266,8 +323,8 @@ int mm_task_push(struct mm_task *t, int (*build)(lua_State *, void *), void *arg
 		return p.count;
 	lua_pop(t->script->L, 1);
 	lua_pushnil(t->co);
-	lua_pushliteral(t->co, "out of memory for the answer");
-	lua_pushliteral(t->co, "memory");
+	for (int i = 0; i < 2; i++)
+		lua_rawgeti(t->co, LUA_REGISTRYINDEX, t->script->memory_words[i]);
 	return 3;
 }
 

@@ -22,10 +22,11 @@ struct mm_tls_cache;
 struct mm_http;
 struct mm_spawned;
 struct mm_children;
+struct mm_profile;
+struct mm_profile_script;
 struct mm_deferred;
 struct mm_dns;
 
-#define MM_FILTERS_MAX 64       /* scripts of one milter: sets of them are bit masks */
 #define MM_NO_REF      (-2)     /* LUA_NOREF */
 
 enum mm_run {
@@ -57,14 +58,16 @@ struct mm_task {
 	struct mm_script_session *session;      /* borrowed; NULL while scripts load or unload */
 	struct lua_State         *co;           /* borrowed from the Lua state through anchor; NULL: none yet */
 	int                       anchor;       /* registry reference */
-	enum mm_cancel            why;          /* of is_cancelled */
+	float                     busy;         /* ticks the call has run before its last wait (profile.h) */
 	bool                      is_cancelled; /* every further wait raises at once */
 	bool                      is_waiting;
 	bool                      is_ready;     /* stands in the run queue: still waiting, and undo takes it out again */
+	uint8_t                   why;          /* enum mm_cancel, of is_cancelled */
 	int                       ready_count;  /* then: results on co, or arguments of a function that has not begun */
 	void                    (*undo)(struct mm_task *);      /* frees what is waited for; set while waiting */
 	void                     *waits_for;    /* of undo */
 	const char               *wait_name;    /* "sleep"; static, for errors and ctl sessions */
+	uint64_t                  began_at;     /* ticks when the call began, if it has waited; 0: it has not */
 	struct mm_timer           timer;        /* of the wait */
 	struct mm_limit          *limits;       /* owned: innermost first */
 	struct mm_task_group     *group;        /* borrowed: what a spawned task belongs to; NULL: a handler's own task */
@@ -85,6 +88,7 @@ struct mm_filter {
 		int    ref;
 	}    *fields;                           /* owned: on_header = { Name = function } */
 	unsigned field_count;
+	struct mm_profile_script *profile;      /* borrowed; NULL: nobody counts */
 };
 
 /* What all Lua states of a worker take; owned by the worker. */
@@ -121,6 +125,7 @@ struct mm_script_settings {
 	struct mm_memory_of_worker *memory;     /* borrowed; NULL: no limits */
 	uint64_t          memory_soft, memory_hard;     /* bytes; 0: no limit */
 	struct mm_census_row *row;              /* borrowed: where errors are counted, and what runs is noted */
+	struct mm_profile *profile;             /* borrowed; NULL: nobody counts what handlers cost */
 	struct mm_script **all;                 /* borrowed: list that the generation is in as long as it is in memory; or NULL */
 };
 
@@ -155,6 +160,9 @@ struct mm_script {
 	int               ctx_metatable;        /* registry references */
 	int               host_object;
 	int               cancel_token;         /* what a cancelled wait returns to its wrapper */
+	int               cancel_names[MM_CANCEL_COUNT];        /* ORDER CANCEL: there when memory is gone */
+	int               memory_words[2];      /* text and code of an answer there is no memory for */
+	int               pusher;               /* the C function that pushes what is called, protected */
 	int               host_token;           /* what a wait yields, so that user coroutines pass it on */
 	int               field_factory;        /* moonmilter.fields: makes ctx.headers */
 	int               feed_kept_body;       /* of moonmilter.kept_body */
@@ -178,7 +186,6 @@ struct mm_script_session {
 	struct mm_engine         *engine;       /* borrowed */
 	struct mm_script_session *next, *previous;
 	double                    began_at;     /* mm_clock_now() */
-	double                    cpu_used;     /* seconds, since the message before ended; budget.c */
 	struct mm_task            task;
 	struct mm_timer           alarm;        /* deadline and progress, while a handler waits */
 	double                    deadline_at;  /* mm_clock_now(); 0: not set for this event */
@@ -193,13 +200,15 @@ struct mm_script_session {
 	int                       headers_table;
 	uint32_t                  headers_stamp;
 	int                       kept_bodies;  /* table by filter: what ctx:body{} keeps of this message */
-	unsigned                  body_replaced_by;     /* filter whose replace_body came last, when the message replaces_body */
+	float                     cpu_used;     /* seconds, since the message before ended; budget.c */
 	uint64_t                  keeps_body;   /* filters that keep it */
 	uint64_t                  skips_body;   /* of these: filters whose on_body wants no more of it */
 
 	struct mm_event           event;        /* being handled */
 	bool                      has_event;
 	bool                      has_verdict;  /* verdict is set */
+	bool                      feeds_body;   /* what runs is the host's part of ctx:body{}, not the handler */
+	uint8_t                   body_replaced_by;     /* filter whose replace_body came last, when the message replaces_body */
 	unsigned                  filter_at;    /* filter whose handler runs or runs next */
 	struct mm_edit_mark       mark;         /* edits asked for before a recipient's or an unknown command's handlers */
 	struct mm_verdict         verdict;      /* said by a verdict method */
@@ -219,7 +228,7 @@ struct mm_script_session {
 
 void mm_task_init(struct mm_task *, struct mm_script *, struct mm_script_session *,
 	void (*resumed)(struct mm_task *, enum mm_run, struct mm_fault *));
-/* Makes sure the task has a coroutine; from the pool, or new. */
+/* Makes sure the task has a coroutine; from the pool, or new. NULL: out of memory. */
 struct lua_State *mm_task_coroutine(struct mm_task *);
 /* Gives the coroutine up: back to the pool when it is at rest, else to the garbage collector. */
 void mm_task_release(struct mm_task *);
@@ -227,6 +236,9 @@ void mm_task_release(struct mm_task *);
 struct mm_task *mm_task_current(struct lua_State *);
 struct mm_script *mm_script_of(struct lua_State *);
 void mm_script_mark(struct lua_State *, struct mm_script *);    /* once, when the state is made */
+/* Keeps what is pushed when memory is gone: the words of a cancellation and of a wait whose answer found no room. Once,
+ * when the state is made; may raise. */
+void mm_task_keep_words(struct lua_State *, struct mm_script *);
 /* Who holds what is opened now: the message or the client of the current task, or the generation. */
 struct mm_holder *mm_task_holder(struct mm_script *);
 
@@ -236,6 +248,9 @@ struct mm_holder *mm_task_holder(struct mm_script *);
 
 /* luaL_error() with the script's file and line, whatever of the runtime's Lua stands between. */
 int mm_raise_at_script(struct lua_State *, const char *format, ...);
+/* An error that was raised in the runtime's own Lua, on the stack of co, which is dead now: the same with the script's line and
+ * the name of the function that the script has called. Others come back as they are. May push values onto L, which hold it. */
+const char *mm_push_blame(struct lua_State *, struct lua_State *co, const char *message);
 /* The current task, ready to wait. Raises when Lua cannot yield here and says why; when the task is cancelled it pushes
  * token and reason and returns NULL: the primitive then returns 2. */
 struct mm_task *mm_task_may_wait(struct lua_State *, const char *name);

@@ -6,25 +6,44 @@
 
 #include <stdio.h>
 
-void mm_script_describe(const struct mm_script *s, void (*say)(void *self, const char *line), void *self)
+typedef void (*say_function)(void *self, const char *line);
+
+/* "a file without handlers" is how a misspelt On_eom or a script that was saved empty comes to light. */
+static void describe_filter(const struct mm_filter *f, say_function say, void *self)
 {
 	char line[1024];
-	for (unsigned i = 0; i < s->filter_count; i++) {
-		const struct mm_filter *f = &s->filters[i];
-		int at = snprintf(line, sizeof line, "script %s:", f->path);
-		for (int stage = 0; stage < MM_STAGE_COUNT && at < (int)sizeof line; stage++)
-			if (f->handlers[stage] != MM_NO_REF)
-				at += snprintf(line + at, sizeof line - (size_t)at, " %s", mm_stage_handler((enum mm_stage)stage));
-		for (unsigned j = 0; j < f->field_count && at < (int)sizeof line; j++)
-			at += snprintf(line + at, sizeof line - (size_t)at, " on_header.%s", f->fields[j].name);
-		say(self, line);
-	}
-	int at = snprintf(line, sizeof line, "asks the MTA for:");
-	for (int stage = MM_STAGE_connect; stage < MM_STAGE_abort && at < (int)sizeof line; stage++)
+	int head = snprintf(line, sizeof line, "script %s:", f->path), at = head;
+	for (int stage = 0; stage < MM_STAGE_COUNT && at < (int)sizeof line; stage++)
+		if (f->handlers[stage] != MM_NO_REF)
+			at += snprintf(line + at, sizeof line - (size_t)at, " %s", mm_stage_handler((enum mm_stage)stage));
+	for (unsigned j = 0; j < f->field_count && at < (int)sizeof line; j++)
+		at += snprintf(line + at, sizeof line - (size_t)at, " on_header.%s", f->fields[j].name);
+	if (at == head && at < (int)sizeof line)
+		snprintf(line + at, sizeof line - (size_t)at, " no handlers; they are global functions named on_eom, on_rcpt and so on");
+	say(self, line);
+}
+
+static void describe_steps(const struct mm_script *s, say_function say, void *self)
+{
+	char line[1024];
+	int head = snprintf(line, sizeof line, "asks the MTA for:"), at = head;
+	for (int stage = MM_STAGE_connect; stage < MM_STAGE_abort && at < (int)sizeof line; stage++) {
+		bool is_quiet = s->wanted.quiet & 1u << stage && stage != MM_STAGE_eom; /* an end of message always has its reply */
 		if (s->wanted.stages & 1u << stage)
 			at += snprintf(line + at, sizeof line - (size_t)at, " %s%s", mm_stage_name((enum mm_stage)stage),
-				s->wanted.quiet & 1u << stage ? "(no reply)" : "");
-	say(self, line);
+				is_quiet ? "(no reply)" : "");
+	}
+	say(self, at == head ? "asks the MTA for nothing" : line);
+}
+
+void mm_script_describe(const struct mm_script *s, say_function say, void *self)
+{
+	char line[1024];
+	if (s->filter_count == 0)
+		say(self, "no scripts: no directory of `scripts` holds a file named *.lua");
+	for (unsigned i = 0; i < s->filter_count; i++)
+		describe_filter(&s->filters[i], say, self);
+	describe_steps(s, say, self);
 	for (int set = 0; set < MM_MACRO_SET_COUNT; set++) {
 		static const char *const names[] = {    /* ORDER MACRO_SET */
 #define X(name, letter, number) #name,

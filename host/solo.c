@@ -69,6 +69,7 @@ static void answer_status(struct solo *s, struct mm_asker *a, const char *argume
 		s->last_failure[0] == '\0' ? "ok" : "failed");
 	if (s->last_failure[0] != '\0')
 		mm_asker_say(a, "last failure: %s", s->last_failure);
+	mm_host_describe_lost(s->host, mm_asker_hear, a);
 	mm_asker_end(a, EX_OK, NULL);
 }
 
@@ -150,9 +151,11 @@ static void look_at_sockets(struct solo *s)
 		if (!mm_host_listener_is_lost(s->host, i))
 			continue;
 		bool ok = mm_host_listener_renew(s->host, i, &why);
-		if (ok || !s->said_lost)
-			mm_log_say(mm_host_log(s->host), ok ? MM_LOG_WARN : MM_LOG_ERROR, "listener",
-				"somebody removed the socket's file; %s", ok ? "it is back" : why.text);
+		if (ok)
+			mm_log_say(mm_host_log(s->host), MM_LOG_WARN, "listener", "somebody removed the socket's file; it is back");
+		else if (!s->said_lost)
+			mm_log_say(mm_host_log(s->host), MM_LOG_ERROR, "listener", "somebody removed the socket's file; %s; no MTA gets in "
+				"meanwhile: let the user that serves write there, or restart", why.text);
 		s->said_lost = !ok;
 	}
 }

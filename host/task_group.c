@@ -119,6 +119,7 @@ static void log_failure(const struct mm_spawned *sp, const char *text)
 {
 	struct mm_log_line line;
 	const struct mm_script_session *ss = sp->task.session;
+	mm_task_count_error(&sp->task);
 	mm_log_begin(&line, sp->task.script->settings.log, MM_LOG_ERROR, "script_error");
 	if (ss != NULL)
 		mm_log_string(&line, "session", ss->facts->id);
@@ -168,7 +169,8 @@ struct mm_spawned *mm_spawned_new(struct mm_script *s, struct mm_script_session 
 	sp->references = 1;
 	sp->state = MM_SPAWNED_CANCELLED;       /* until it stands in its group */
 	*box = sp;
-	mm_task_coroutine(&sp->task);
+	if (mm_task_coroutine(&sp->task) == NULL)
+		return NULL;                    /* the box frees it */
 	sp->state = MM_SPAWNED_QUEUED;
 	sp->references++;
 	join(sp, group);
@@ -237,17 +239,20 @@ static void deferred_resumed(struct mm_task *t, enum mm_run run, struct mm_fault
 		mm_log_say(t->script->settings.log, MM_LOG_ERROR, "script_error", "milter.defer: %s", why->text);
 }
 
+static void push_deferred(lua_State *co, void *self)
+{
+	lua_rawgeti(co, LUA_REGISTRYINDEX, *(const int *)self);
+}
+
 static void run_deferred(struct mm_script *s, struct mm_script_session *ss, int ref, enum mm_cancel why)
 {
 	struct mm_task task;
 	struct mm_fault fault;
 	mm_task_init(&task, s, ss, deferred_resumed);
-	lua_State *co = mm_task_coroutine(&task);
-	lua_rawgeti(co, LUA_REGISTRYINDEX, ref);
-	luaL_unref(s->L, LUA_REGISTRYINDEX, ref);
 	task.is_cancelled = true;               /* its owner is over: waits raise */
 	task.why = why;
-	deferred_resumed(&task, mm_script_call(&task, 0, &fault), &fault);
+	deferred_resumed(&task, mm_script_run(&task, push_deferred, &ref, &fault), &fault);
+	luaL_unref(s->L, LUA_REGISTRYINDEX, ref);
 	mm_task_release(&task);
 }
 

@@ -37,6 +37,7 @@ struct mm_worker {
 	struct mm_dns           *dns;           /* owned: outlives every generation */
 	struct mm_children       children;      /* likewise */
 	struct mm_memory_of_worker memory;
+	struct mm_profile        profile;
 	struct mm_connections    connections;
 	struct mm_script       **current;       /* owned references, one a milter; NULL before the first commit */
 	struct mm_script       **prepared;      /* owned references */
@@ -200,6 +201,7 @@ struct mm_worker *mm_worker_new(const struct mm_worker_options *o, struct mm_fau
 	w->limits.max_sessions = ~0u;
 	w->connections.row = o->row;
 	mm_children_init(&w->children, &w->clock);
+	mm_profile_init(&w->profile);
 	w->dns = mm_dns_new(&w->clock, &dns, why);
 	if (w->dns == NULL) {
 		mm_connections_free(&w->connections);
@@ -245,6 +247,7 @@ void mm_worker_free(struct mm_worker *w)
 	release_all(w, &w->current);
 	mm_dns_free(w->dns);
 	mm_children_end(&w->children);
+	mm_profile_free(&w->profile);
 	free(w->allowed);
 	free(w);
 }
@@ -304,6 +307,7 @@ void mm_worker_prepare(struct mm_worker *w, const struct mm_script_options *opti
 		o.settings.log = w->options.log;
 		o.settings.all = &w->scripts;
 		o.settings.memory = &w->memory;
+		o.settings.profile = &w->profile;
 		w->prepared[i] = mm_script_new(&o, &why);
 		if (w->prepared[i] == NULL) {
 			finish_preparing(w, false, &why);
@@ -448,6 +452,11 @@ void mm_worker_list_generations(const struct mm_worker *w, void (*say)(void *sel
 {
 	for (const struct mm_script *s = w->scripts; s != NULL; s = mm_script_next(s))
 		mm_script_list(s, say, self);
+}
+
+struct mm_profile *mm_worker_profile(struct mm_worker *w)
+{
+	return &w->profile;
 }
 
 struct mm_engine_shared *mm_worker_engines(struct mm_worker *w)

@@ -10,6 +10,7 @@
 #include "dns.h"
 #include "listener.h"
 #include "network.h"
+#include "profile.h"
 #include "script.h"
 
 struct mm_worker;
@@ -72,6 +73,7 @@ unsigned mm_worker_older_sessions(const struct mm_worker *);    /* that keep an 
 void mm_worker_list_sessions(const struct mm_worker *, void (*say)(void *self, const char *line), void *self);
 void mm_worker_list_generations(const struct mm_worker *, void (*say)(void *self, const char *line), void *self);
 /* Shared by engines that feed bytes without a socket. */
+struct mm_profile *mm_worker_profile(struct mm_worker *);               /* BORROWED */
 struct mm_engine_shared *mm_worker_engines(struct mm_worker *);
 struct mm_clock *mm_worker_clock(struct mm_worker *);
 

@@ -62,13 +62,26 @@ static void fail(const char *what)
 	abort();
 }
 
+/* Sendmail sets a field that its list has without a value (From, Date) where it stands, above the client's (protocol 3.7). */
+static bool stands_above(struct mm_mail_file *mail, struct mm_text name)
+{
+	for (uint32_t i = 0; i < mail->field_count; i++) {
+		struct mm_mail_field *f = &mail->fields[i];
+		if (!f->is_own || f->is_gone || !mm_text_equal_blind(mm_mail_text(mail, f->name), name))
+			continue;
+		f->is_gone = true;      /* only once: a second one of the name stands at the end */
+		return true;
+	}
+	return false;
+}
+
 /* The fields a script saw last, and those in the MTA's message. */
-static void compare(const struct mm_message *m, const struct mm_mail_file *mail)
+static void compare(const struct mm_message *m, struct mm_mail_file *mail)
 {
 	uint32_t at = 0;
 	for (uint32_t i = 0; i < m->field_count; i++) {
 		const struct mm_field *f = &m->fields[i];
-		if (f->is_deleted)
+		if (f->is_deleted || (!f->is_received && stands_above(mail, mm_message_text(m, f->name))))
 			continue;
 		while (at < mail->field_count && (mail->fields[at].is_gone || mail->fields[at].is_own))
 			at++;

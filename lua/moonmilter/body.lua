@@ -7,11 +7,15 @@ local codec = require "moonmilter.codec"
 local charset = require "moonmilter.charset"
 local header = require "moonmilter.header"
 local mime = require "moonmilter.mime"
+local ffi = require "ffi"
 
 local body = {}
 
 local CHUNK_BYTES = 64 * 1024
 local MAX_MEMORY = 1024 * 1024
+local TEMPORARY = (os.getenv "TMPDIR" or "/tmp") .. "/moonmilter.XXXXXX"
+
+ffi.cdef "int mkstemp(char *template); int close(int fd); char *strerror(int error);"
 
 ---@class moonmilter.BodyOptions
 ---@field max_memory? integer  bytes kept in memory before a temporary file takes over; default 1 MiB
@@ -35,8 +39,8 @@ function body.check_options(options)
   end
   for name, value in pairs(options) do
     if known_options[name] ~= type(value) then
-      return ("option %s = %s; %s"):format(tostring(name), tostring(value),
-        known_options[name] and "expected a " .. known_options[name] or "there is no such option")
+      return known_options[name] and ("option %s is a %s; a %s is expected"):format(name, type(value), known_options[name])
+        or ("there is no option %s; there are max_memory, max_size, over and headers"):format(tostring(name))
     elseif known_options[name] == "number" and (value < 0 or value ~= value) then
       return ("option %s = %s; bytes, 0 or more"):format(name, tostring(value))
     end
@@ -61,14 +65,17 @@ function body.new(options)
   }, Body)
 end
 
--- A file without a name, which nobody else can open: made with mode 0600 in /tmp, unlinked at once. "e" is O_CLOEXEC, which
--- io.tmpfile lacks: programs that a script starts must not inherit other people's mail.
+-- A file without a name, which nobody else can open: made with mode 0600 where TMPDIR says or in /tmp, unlinked at once. "e"
+-- is O_CLOEXEC, which io.tmpfile lacks: programs that a script starts must not inherit other people's mail.
 local function temporary_file()
-  local made, name = pcall(os.tmpname)
-  if not made then
-    return nil, name
+  local name = ffi.new("char[?]", #TEMPORARY + 1, TEMPORARY)
+  local fd = ffi.C.mkstemp(name)
+  if fd < 0 then
+    return nil, ("%s: %s"):format(TEMPORARY, ffi.string(ffi.C.strerror(ffi.errno())))
   end
+  name = ffi.string(name)
   local file, why = io.open(name, "w+be")
+  ffi.C.close(fd)
   os.remove(name)
   return file, why
 end

@@ -121,6 +121,9 @@ end
 ---@return table<string, string[]> listed  by zone: the addresses it answers with, 127.0.0.2 and so on, with ttl
 ---@return table<string, { text: string, code: string }> failures  by zone, when it could not be asked; treat as not listed
 function dns.dnsbl(ip, zones, options)
+  if type(zones) ~= "table" then
+    error(('dns.dnsbl: zones are a list, { "zen.example.org" }, not a %s'):format(type(zones)), 2)
+  end
   local name, seconds = reversed(ip, 2), timeout_of(options, 2)
   local questions = {}
   for _, zone in ipairs(zones) do

@@ -5,7 +5,7 @@ local edits = {}
 
 local function check_piece(piece)
   if type(piece) ~= "string" then
-    error(("replace_body: a piece is a %s; give strings"):format(type(piece)), 3)
+    error(("replace_body: got a %s; give a string, or a function that returns one string after another"):format(type(piece)), 3)
   end
 end
 

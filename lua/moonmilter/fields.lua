@@ -28,6 +28,8 @@ end
 function Field:set(value)
   if type(value) == "table" then
     value = require("moonmilter.header").format(self.name, value)
+  elseif type(value) ~= "string" then
+    error(("set: a value is a string or a table, not a %s"):format(type(value)), 2)
   end
   edit("set", "_field_set", self, value)
   self.value = value
@@ -42,6 +44,9 @@ end
 ---@param name string
 ---@param value string
 function Field:insert_before(name, value)
+  if type(name) ~= "string" or type(value) ~= "string" then
+    error(("insert_before: name and value are strings, not a %s and a %s"):format(type(name), type(value)), 2)
+  end
   edit("insert_before", "_field_insert_before", self, name, value)
 end
 
@@ -61,7 +66,10 @@ fields.field_metatable = {
 local Headers = {}
 Headers.__index = Headers
 
-local function matches(list, name)
+local function matches(list, name, level)
+  if type(name) ~= "string" then
+    error(("ctx.headers: a header's name is a string, not a %s"):format(type(name)), level or 3)
+  end
   local wanted, found = name:lower(), {}
   for i = 1, #list do
     if list[i].name:lower() == wanted then
@@ -71,14 +79,18 @@ local function matches(list, name)
   return found
 end
 
+local function nth(list, name, n)
+  local found = matches(list, name, 4)
+  n = n or 1
+  return found[n < 0 and #found + 1 + n or n]
+end
+
 --- The n-th field of a name (any case), from 1; negative from the end. nil when there is none.
 ---@param name string
 ---@param n integer?  default 1
 ---@return moonmilter.Field?
 function Headers:field(name, n)
-  local found = matches(self, name)
-  n = n or 1
-  return found[n < 0 and #found + 1 + n or n]
+  return nth(self, name, n)
 end
 
 --- The value of the n-th field of a name; nil when there is none.
@@ -86,7 +98,7 @@ end
 ---@param n integer?  default 1
 ---@return string?
 function Headers:get(name, n)
-  local field = self:field(name, n)
+  local field = nth(self, name, n)
   return field and field.value
 end
 

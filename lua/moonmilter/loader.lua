@@ -37,10 +37,10 @@ local function read_file(path)
   if not file then
     error(err, 0)
   end
-  local source = file:read("*a")
+  local source, why = file:read("*a")
   file:close()
   if not source then
-    error(path .. ": cannot be read", 0)
+    error(("%s: cannot be read: %s"):format(path, why), 0)
   end
   return source
 end
@@ -227,8 +227,9 @@ end
 
 -- ---- what the host shall negotiate ----
 
+-- An unknown command may come in a message, and its handler may keep something in ctx.message or ask for an edit.
 local message_stages = { mail = true, rcpt = true, data = true, header = true, eoh = true, body = true, eom = true,
-  abort = true, done = true }
+  unknown = true, abort = true, done = true }
 
 local function note_stages(result, script)
   for stage in pairs(script.handlers) do
@@ -273,6 +274,10 @@ local function complete_stages(result)
     if result.stages[stage] then
       result.stages.mail, result.stages.eom = true, true
     end
+  end
+  -- Of a RSET Sendmail tells only those that have answered MAIL: on_unknown behind it would see a message that is gone.
+  if result.stages.unknown then
+    result.handled.mail = true
   end
 end
 

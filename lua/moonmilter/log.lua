@@ -11,7 +11,7 @@ local function writer(level)
     if select("#", ...) > 0 then
       local ok, text = pcall(string.format, format, ...)
       if not ok then
-        error(text, 2)
+        error(("log.%s: %s"):format(level, text:gsub(" to '[^']*'", "", 1)), 2)
       end
       format = text
     end

@@ -678,8 +678,9 @@ function mime.walker(options)
   }
   for name, value in pairs(options or {}) do
     if known_options[name] ~= type(value) then
-      error(("walker: option %s = %s; %s"):format(tostring(name), tostring(value),
-        known_options[name] and "expected a " .. known_options[name] or "there is no such option"), 2)
+      error(known_options[name] and ("walker: option %s is a %s; a %s is expected"):format(name, type(value), known_options[name])
+        or ("walker: there is no option %s; there are on_part, on_data, on_text, on_end, max_depth, max_parts, max_header_bytes "
+        .. "and with_header"):format(tostring(name)), 2)
     end
     walker[name] = value
   end

@@ -440,6 +440,9 @@ Client.__index = function(_, name)
 end
 
 local function check_options(options)
+  if type(options) ~= "table" then
+    error(("redis.new: options are a table, { host = \"127.0.0.1\" }, not a %s"):format(type(options)), 3)
+  end
   local checked = {}
   for name, value in pairs(options) do
     local row = OPTIONS[name]
@@ -465,8 +468,8 @@ end
 function redis.new(options)
   local o = check_options(options or {})
   local name = o.unix or ("%s:%d"):format(o.host, o.port)
-  local pool = {
-    name = table.concat({ "redis", name, o.db, o.username or "", o.password or "", o.tls and tostring(o.tls) or "" }, " "),
+  local pool = { -- quoted, so that no user and password reads as another user with another
+    name = ("redis %s %d %q %q %s"):format(name, o.db, o.username or "", o.password or "", tostring(o.tls or "")),
     size = o.pool_size, queue_timeout = o.queue_timeout,
   }
   return setmetatable({ options = o, name = name, pool = pool, state = server_state(pool.name) }, Client)

@@ -67,6 +67,9 @@ end
 ---@param name_timeout number?  seconds to wait for a name server, default 5
 ---@return 1?, string? text, string? code  "refused" "timeout" "unreachable" "nxdomain" …
 function methods:connect(host, port, name_timeout)
+  if type(host) ~= "string" then
+    error(("connect: give host and port, or a path; the host is a %s"):format(type(host)), 2)
+  end
   local ok, text, code
   if port == nil then
     ok, text, code = connect_path(self, host:match "^unix:(.*)" or host)
@@ -342,6 +345,9 @@ end
 --- queue_timeout }): takes a resting connection of that name when there is one, and is limited to size.
 ---@return moonmilter.Socket?, string? text, string? code
 function socket.connect(options)
+  if type(options) ~= "table" then
+    error(("connect: options are a table, { host = \"mail.example\", port = 25 }, not a %s"):format(type(options)), 2)
+  end
   if not (options.unix or options.host and options.port) then
     error("connect: give host and port, or unix", 2)
   end

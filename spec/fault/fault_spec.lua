@@ -42,35 +42,78 @@ local EDITS = [[
   function on_done() end function on_abort() end function on_close() end
 ]]
 
+-- The same with everything that waits and holds something while it does.
+local WAITS = [[
+  jit.off() -- LuaJIT 2.1 itself crashes now and then when memory is gone in compiled code (host/script_memory.c, b)
+  local milter = require "moonmilter"
+  local process = require "moonmilter.process"
+  function on_connect(ctx, host, address)
+    ctx.session.lookup = milter.spawn(function(name) milter.sleep(3) return name .. "!" end, address)
+  end
+  function on_helo(ctx, name) milter.sleep(0.5) end
+  function on_mail(ctx, sender, params)
+    ctx:body { max_size = 200000, max_memory = 1000 }
+    milter.defer(function() ctx.session.ended = (ctx.session.ended or 0) + 1 end)
+    ctx.message.size = params.SIZE
+  end
+  function on_rcpt(ctx, recipient) ctx.message[recipient] = ctx.session.lookup:wait(10) end
+  on_header = { Subject = function(ctx, value) ctx.message.subject = value milter.sleep(0.1) end }
+  function on_eom(ctx)
+    local first = milter.any { milter.spawn(milter.sleep, 1), milter.spawn(milter.sleep, 100) }
+    pcall(milter.timeout, 1, milter.sleep, 50)
+    coroutine.wrap(function() milter.sleep(1) end)()
+    ctx:change_from("new@example.org")
+    ctx:add_header("X-Added", ctx.message.subject .. #ctx:body():string() .. ctx.recipients[2].address .. ctx:macro "i")
+    ctx:change_header("Subject", 1, "new")
+    ctx:replace_body(("line\n"):rep(3000))
+    for _, field in ipairs(ctx.headers) do assert(field.value) end
+  end
+  function on_done(ctx, result) milter.sleep(1) end
+  function on_abort(ctx) milter.sleep(1) end
+  function on_close(ctx) milter.spawn(milter.sleep, 100) end
+]]
+
 describe("memory that runs out at the n-th allocation", function()
-  it("is a temporary failure or a closed connection, never half an edit", function()
-    local where = directory()
+  local where, program
+
+  setup(function()
+    where = os.tmpname()
+    os.remove(where)
+    os.execute("mkdir " .. where)
+    program = where .. "/allocation"
     local wraps = ""
-    for _, name in ipairs { "malloc", "calloc", "realloc", "reallocarray", "strdup", "strndup" } do
+    for _, name in ipairs { "malloc", "calloc", "realloc", "reallocarray", "strdup", "strndup", "luaL_newstate", "lua_newstate" } do
       wraps = wraps .. " -Wl,--wrap=" .. name
     end
-    local status, output = run(("cc -std=c11 -D_GNU_SOURCE -O1 -g -no-pie %s %s -Ihost -o %s/allocation spec/fault/allocation.c %s/ev.o "
-      .. "%s/libmoonmilter.a $(make -s libs)"):format(
-      sanitized and "-fsanitize=address,undefined" or "", wraps, where, build, build))
+    local status, output = run(("cc -std=c11 -D_GNU_SOURCE -O1 -g -no-pie %s %s -Ihost $(pkg-config --cflags luajit) -o %s "
+      .. "spec/fault/allocation.c %s/ev.o %s/libmoonmilter.a $(make -s libs)"):format(
+      sanitized and "-fsanitize=address,undefined" or "", wraps, program, build, build))
     assert.equal(0, status, output)
-    status, output = run(("env -u LD_PRELOAD %s/allocation %s"):format(where, write(where .. "/edits.lua", EDITS)))
-    assert.equal(0, status, output)
-    local played = tonumber(output:match "(%d+) sessions with a failure each, 0 wrong, afterwards 0 refused")
-    assert.is_true(played ~= nil and played > 10, output)
   end)
+  teardown(function() os.execute("rm -rf " .. where) end)
+
+  for _, whose in ipairs { "host", "lua" } do
+    for _, case in ipairs { { "edits", "jit.off() " .. EDITS, "e+mhbqc", 10 }, { "waits", WAITS, "emhbc", 10 } } do
+      it(("is a temporary failure or a closed connection, never half an edit: %s, %s"):format(whose, case[1]), function()
+        local script = write(("%s/%s.lua"):format(where, case[1]), case[2])
+        local status, output = run(("env -u LD_PRELOAD %s %s %s %s"):format(program, whose, script, case[3]))
+        assert.equal(0, status, output)
+        local failed = output:match "(%d+) sessions with a failure each, %d+ refusals, 0 wrong, before 0 and afterwards 0 refused"
+        assert.is_true(failed ~= nil and tonumber(failed) > case[4], output)
+      end)
+    end
+  end
 end)
 
 describe("sockets that give and take one byte", function()
   it("change nothing but the time it takes", function()
-    if sanitized then
-      return pending "the sanitizer is preloaded already"
-    end
+    local already = os.getenv "LD_PRELOAD" or ""        -- a sanitizer
     local where = directory()
     assert.equal(0, (run(("cc -shared -fPIC -O1 -D_GNU_SOURCE -o %s/one_byte.so spec/fault/one_byte.c -ldl"):format(where))))
     local script = write(where .. "/edits.lua", EDITS)
     local eml = write(where .. "/m.eml", "From: a@example.org\nTo: b@example.com\nSubject: x\n\n" .. ("body line\n"):rep(200))
     local outputs = {}
-    for _, preload in ipairs { "", "LD_PRELOAD=" .. where .. "/one_byte.so" } do
+    for _, preload in ipairs { "", ("LD_PRELOAD=%s:%s/one_byte.so"):format(already, where) } do
       local socket = ("%s/%d.sock"):format(where, #outputs)
       local pid = io.popen(("%s %s run -s unix:%s %s >%s/log 2>&1 & echo $!"):format(preload, moonmilter, socket, script, where)):read "*n"
       for _ = 1, 100 do
@@ -79,7 +122,7 @@ describe("sockets that give and take one byte", function()
         end
         os.execute "sleep 0.05"
       end
-      local status, output = run(("%s send --to unix:%s --repeat 3 %s"):format(moonmilter, socket, eml))
+      local status, output = run(("%s %s send --to unix:%s --repeat 3 %s"):format(preload, moonmilter, socket, eml))
       os.execute(("kill %d; while kill -0 %d 2>/dev/null; do sleep 0.02; done"):format(pid, pid))
       assert.equal(0, status, output)
       outputs[#outputs + 1] = output:gsub("%d%.sock", "sock")

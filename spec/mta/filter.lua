@@ -11,25 +11,22 @@ local HERE = "spec/mta/"
 
 -- Where to listen: a port of its own, or a unix socket in a directory that only root writes to.
 local function listen_at(options)
+  if options.spec then return { directory = process.directory(), spec = options.spec } end
   if options.unix then
     local directory = process.directory()
-    return { directory = directory, spec = ("unix:%s/filter.sock"):format(directory),
-      milter = ("unix:%s/filter.sock"):format(directory) }
+    local path = type(options.unix) == "string" and options.unix or directory .. "/filter.sock"
+    return { directory = directory, path = path, spec = "unix:" .. path, milter = "unix:" .. path }
   end
   local port = options.port or process.free_port()
   return { port = port, directory = process.directory(), spec = ("inet:%d@127.0.0.1"):format(port),
     milter = ("inet:127.0.0.1:%d"):format(port) }
 end
 
---- Compiles the stand-in if it is older than its source, and starts it.
----@param options? { unix?: boolean }
----@return table  milter: its socket as Postfix writes it; spec: as libmilter writes it
-function filter.stand_in(options)
-  local program = "build/mta/stand_in"
-  local source = HERE .. "stand_in.c"
+-- Compiles a filter on libmilter if it is older than its source, and starts it.
+local function on_libmilter(name, options)
+  local program, source = "build/mta/" .. name, HERE .. name .. ".c"
   if (lfs.attributes(program, "modification") or 0) < lfs.attributes(source, "modification") then
-    process.run("mkdir -p build/mta && cc -std=gnu11 -O1 -Wall -Wextra -o " .. program .. " " .. source
-      .. " -lmilter -lpthread")
+    process.run(("mkdir -p build/mta && cc -std=gnu11 -O1 -Wall -Wextra -o %s %s -lmilter -lpthread"):format(program, source))
   end
   local self = setmetatable(listen_at(options or {}), methods)
   self.kind = "libmilter"
@@ -40,6 +37,15 @@ function filter.stand_in(options)
   assert(self.child:wait_text("listening on", 5))
   return self
 end
+
+--- Starts the filter that does as it is told.
+---@param options? { unix?: boolean, port?: integer }
+---@return table  milter: its socket as Postfix writes it; spec: as libmilter writes it
+function filter.stand_in(options) return on_libmilter("stand_in", options) end
+
+--- Starts the filter that writes down what it is told.
+---@param options? { unix?: boolean }
+function filter.echo(options) return on_libmilter("echo", options) end
 
 --- The host's program: $MOONMILTER, by default build/moonmilter.
 function filter.host_program()
@@ -53,7 +59,9 @@ end
 
 --- Starts moonmilter in the foreground with scripts.
 ---@param scripts table<string, string>|string  sources by file name, or the path of one script
----@param options? { unix?: boolean, arguments?: string[], env?: table<string, string> }
+---@param options? { unix?: boolean|string, port?: integer, spec?: string, arguments?: string[],
+---  env?: table<string, string>, through?: string[] }  unix may be the socket's path; spec: where to listen, as it is;
+---  through: words before the command
 ---@return table  milter, spec; output with :log(); scripts is the directory they lie in
 function filter.host(scripts, options)
   options = options or {}
@@ -68,19 +76,11 @@ function filter.host(scripts, options)
   local argv = { filter.host_program(), "run", "-s", self.spec }
   for _, argument in ipairs(options.arguments or {}) do argv[#argv + 1] = argument end
   argv[#argv + 1] = self.scripts
+  for i, word in ipairs(options.through or {}) do table.insert(argv, i, word) end
   self.child = process.start(argv,
     { output = self.directory .. "/output", remove = self.directory, grace = 10, env = options.env })
   local ok, text = pcall(function()
-    if options.unix then
-      assert(process.wait_until(5, function()
-        return lfs.attributes(self.directory .. "/filter.sock") or not self.child:running()
-      end, "the socket"))
-    else
-      assert(process.wait_until(5, function()
-        return process.wait_port(self.port, 0) or not self.child:running()
-      end, "the listener"))
-    end
-    assert(self.child:running(), "the host ended")
+    assert(self.child:wait_text("moonmilter: ready", 10))
   end)
   if not ok then
     text = ("%s: %s\n%s"):format(filter.host_program(), text, self.child:text())

@@ -514,6 +514,78 @@ describe("a script that waits, on both MTAs:", function()
   end)
 end)
 
+describe("a script that is told little of a message, on both MTAs:", function()
+  if unavailable() then return pending(unavailable()) end
+  local host, worlds
+
+  -- No word here makes the MTA tell the header.
+  local SCRIPT = [[
+    function on_unknown(ctx, command)
+      if command == "SEEN" then return ctx:reject(550, "5.5.1", ctx.in_message and "inside" or "outside") end
+      if ctx.in_message then ctx.message.names = (ctx.message.names or "") .. command:sub(1, 5) end
+      if ctx.in_message then ctx:add_header("X-Unknown", ctx.message.names) end
+    end
+    function on_eom(ctx)
+      ctx:add_header("X-A", "added")
+      ctx:add_header("Comments", "added")
+      ctx:add_header("Message-Id", "<made@filter.example>")
+    end
+  ]]
+
+  setup(function()
+    host = filter.host { ["10-little.lua"] = SCRIPT }
+    worlds = { cases.world(postfix, host), cases.world(sendmail, host) }
+  end)
+
+  teardown(function()
+    for _, world in ipairs(worlds or {}) do world.mta:stop() end
+    if host then host:stop() end
+  end)
+
+  it("a field it adds stands behind those of its name, at the end", function()
+    for _, world in ipairs(worlds) do
+      local message = world:arrives { fields = { "X-A: 1", "X-A: 2", "Comments: own", "X-Z: z" } }
+      assert.same({ "1", "2", "added" }, message:all "X-A", world.kind)
+      assert.same({ "own", "added" }, message:all "Comments", world.kind)
+      assert.is_true(message:position "X-Z" < #message.headers - 1, world.kind)
+    end
+  end)
+
+  it("a Message-Id it adds takes the place of the one that Sendmail makes up", function()
+    local client = worlds[2]:connect()
+    local sent = { from = "ann@one.example", to = { "bob@two.example" }, data = "Subject: no id of its own\n\ntext\n" }
+    assert.equal(250, client:send_message(sent).final.code)
+    client:quit()
+    local message = assert(worlds[2].mta:wait_message("no id of its own", 15))
+    assert.same({ "<made@filter.example>" }, message:all "Message-Id")
+  end)
+
+  it("an unknown command can edit the message it comes in, and knows when there is none", function()
+    for _, world in ipairs(worlds) do
+      local function seen(client) return client:cmd("SEEN").text:match "%w+$" end
+      -- Sendmail asks no filter about a command behind a RSET or the end of a message, until the next MAIL.
+      local between = world.kind == "postfix" and "outside" or nil
+      local client = world:connect()
+      assert.equal("outside", seen(client), world.kind)
+      client:cmd "MAIL FROM:<ann@one.example>"
+      assert.equal("inside", seen(client), world.kind)
+      client:cmd "NOISE"
+      client:reset()
+      assert.equal(between, seen(client), world.kind)
+      client:cmd "MAIL FROM:<ann@one.example>"
+      client:cmd "RCPT TO:<bob@two.example>"
+      client:cmd "OTHER"
+      client:cmd "DATA"
+      local sent = compose {}
+      client:send(smtp.wire_form(sent.data))
+      assert.equal(250, client:reply().code, world.kind)
+      assert.equal(between, seen(client), world.kind)
+      client:quit()
+      assert.same({ "OTHER" }, assert(world.mta:wait_message(sent.token, 15)):all "X-Unknown", world.kind)
+    end
+  end)
+end)
+
 describe("several scripts:", function()
   if unavailable() then return pending(unavailable()) end
   local host, worlds

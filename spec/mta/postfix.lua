@@ -73,6 +73,7 @@ end
 ---@field default_action? string         milter_default_action ("tempfail")
 ---@field protocol? string|integer       milter_protocol (Postfix's default, 6)
 ---@field life? number                   seconds after which it ends in any case (600)
+---@field sink? table                    module of the next hop (spec.mta.sink)
 
 ---@param options? postfix.Options
 function postfix.start(options)
@@ -81,7 +82,7 @@ function postfix.start(options)
   local self = setmetatable({ directory = directory, port = process.free_port() }, methods)
   for _, name in ipairs { "etc", "queue", "data" } do assert(lfs.mkdir(directory .. "/" .. name)) end
   process.run(("chown postfix %s/data"):format(directory))
-  self.sink = sink.start(directory)
+  self.sink = (options.sink or sink).start(directory)
   local next_hop = ("smtp:[127.0.0.1]:%d"):format(self.sink.port)
   local settings = {
     compatibility_level = "3.6",

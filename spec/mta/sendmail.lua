@@ -93,6 +93,7 @@ MAILER(`smtp')dnl
 ---@field settings? table<string, string>  m4 definitions, such as confMAX_MESSAGE_SIZE
 ---@field delivery? string            delivery mode ("background")
 ---@field life? number                seconds after which it ends in any case (600)
+---@field sink? table                module of the next hop (spec.mta.sink)
 
 local function write_configuration(self, options)
   local directory = self.directory
@@ -141,7 +142,7 @@ function sendmail.start(options)
   for _, name in ipairs { "aliases", "helpfile", "statistics", "transcript" } do
     process.write_file(directory .. "/" .. name, "")
   end
-  self.sink = sink.start(directory)
+  self.sink = (options.sink or sink).start(directory)
   write_configuration(self, options)
   launch(self)
   return self

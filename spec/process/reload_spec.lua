@@ -84,7 +84,7 @@ for _, workers in ipairs { 0, 2 } do
       assert(os.execute("chown root " .. h.scripts .. " && chmod 700 " .. h.scripts))
       output, status = h:ctl "reload"
       assert.equal(78, status)
-      assert.matches("cannot be read", output)
+      assert.matches("may not read it", output)
       assert.equal("one", new_mark())
     end)
 

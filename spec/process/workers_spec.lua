@@ -80,6 +80,19 @@ describe("a host with workers", function()
     mta:quit()
   end)
 
+  it("does not stay without any worker for long, however many have died", function()
+    h = host.start { workers = 1, scripts = PASS }
+    for _ = 1, 8 do
+      host.kill(h:workers()[1], "SIGKILL")
+      assert.truthy(host.wait_until(4, function()
+        local row = h:status()[1]
+        return row and row.state == "serving"
+      end, "a worker"))
+    end
+    local _, deaths = h:log():gsub("worker_ended", "")
+    assert.equal(8, deaths)
+  end)
+
   it("names what a crashed worker did", function()
     h = host.start { workers = 1, scripts = { ["10-crash.lua"] = [[
       local ffi = require "ffi"
@@ -210,6 +223,24 @@ describe("a unix socket", function()
       mta:quit()
       assert.equal("continue", before:eom().kind)
       before:quit()
+      h:stop()
+    end)
+  end
+
+  for _, workers in ipairs { 0, 2 } do
+    it("that is removed and cannot come back is called lost by log and ctl status, workers=" .. workers, function()
+      local h = host.start { workers = workers, unix = true, scripts = PASS }
+      assert.is_nil(h:ctl("status"):find "lost:")
+      process.run("chown root " .. h.directory) -- who serves is somebody else
+      assert(os.remove(h.path))
+      assert.truthy(h:wait_log("no MTA gets in meanwhile", 8))
+      assert.matches("lost: unix:" .. h.path:gsub("%p", "%%%0"), (h:ctl "status"))
+      process.run("chown nobody " .. h.directory)
+      assert.truthy(h:wait_log("it is back", 8))
+      assert.is_nil(h:ctl("status"):find "lost:")
+      local mta = assert(host.wait_until(3, function() return mta_client.connect(h.path) end, "a connection"))
+      assert.equal("continue", mta:message().kind)
+      mta:quit()
       h:stop()
     end)
   end

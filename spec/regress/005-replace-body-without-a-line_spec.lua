@@ -12,8 +12,8 @@ describe("ctx:replace_body", function()
   end
 
   it("names the script's line when the body is no string", function()
-    assert.truthy(error_of("ctx:replace_body(5)"):find("10.lua:2: replace_body: a piece is a number; give strings", 1, true))
-    assert.truthy(error_of("ctx:replace_body()"):find("10.lua:2: replace_body: a piece is a nil; give strings", 1, true))
+    assert.truthy(error_of("ctx:replace_body(5)"):find("10.lua:2: replace_body: got a number; give a string", 1, true))
+    assert.truthy(error_of("ctx:replace_body()"):find("10.lua:2: replace_body: got a nil; give a string", 1, true))
   end)
 
   it("names it when the body is too large", function()
@@ -23,6 +23,6 @@ describe("ctx:replace_body", function()
 
   it("stops an iterator at the first piece that is no string", function()
     assert.truthy(error_of("ctx:replace_body(function() return 5 end)")
-      :find("10.lua:2: replace_body: a piece is a number; give strings", 1, true))
+      :find("10.lua:2: replace_body: got a number; give a string", 1, true))
   end)
 end)

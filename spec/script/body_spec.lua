@@ -16,7 +16,7 @@ local function temporary_files()
   local pipe = io.popen "ls -l /proc/$PPID/fd"
   local text = pipe:read "*a"
   pipe:close()
-  local _, unnamed = text:gsub("/tmp/lua_%w+ %(deleted%)", "")
+  local _, unnamed = text:gsub("/tmp/moonmilter%.%w+ %(deleted%)", "")
   return unnamed
 end
 
@@ -306,7 +306,7 @@ describe("ctx:body", function()
       [ [[function on_eom(ctx) ctx:body { max_size = 1 } end]] ] =
         "script.lua:1: body: too early or too late at eom; ask for it in on_mail, on_rcpt, on_data, on_header or on_eoh",
       [ [[function on_body(ctx) ctx:body() end]] ] = "script.lua:1: body: too early or too late at body",
-      [ [[function on_mail(ctx) ctx:body { max = 1 } end]] ] = "script.lua:1: body: option max = 1; there is no such option",
+      [ [[function on_mail(ctx) ctx:body { max = 1 } end]] ] = "script.lua:1: body: there is no option max; there are max_memory, max_size, over and headers",
       [ [[function on_mail(ctx) ctx:body { over = "skip" } end]] ] = 'script.lua:1: body: over = "skip"; use truncate',
       [ [[function on_mail(ctx) ctx:body { max_size = -1 } end]] ] = "script.lua:1: body: option max_size = -1; bytes, 0 or more",
       [ [[function on_mail(ctx) ctx:body { headers = {} } end]] ] = "script.lua:1: body: headers come from the message",
@@ -422,5 +422,27 @@ describe("the fields of ctx.headers", function()
     assert.same({ "change_header", 2, "Content-Type", "text/plain; charset=utf-8; format=flowed" }, edits[1])
     assert.same({ "change_header", 1, "Content-Type", "" }, edits[2])
     assert.equal("X-Before", edits[3][3])
+  end)
+end)
+
+describe("a body that cannot be kept", function()
+  it("is a temporary failure where TMPDIR leads nowhere, and nothing is lost", function()
+    local host = require "spec.support.host"
+    local script, message = os.tmpname(), os.tmpname()
+    local file = assert(io.open(script, "w"))
+    file:write "function on_eoh(ctx) ctx:body { max_memory = 0 } end"
+    file:close()
+    file = assert(io.open(message, "w"))
+    file:write "From: a@example.org\nTo: b@example.org\n\nhello\n"
+    file:close()
+    local pipe = io.popen(("TMPDIR=/nowhere '%s' try '%s' '%s' 2>&1; TMPDIR=/tmp '%s' try --quiet --expect accept '%s' '%s' && echo kept")
+      :format(host.program(), message, script, host.program(), message, script))
+    local text = pipe:read "*a"
+    pipe:close()
+    os.remove(script)
+    os.remove(message)
+    assert.truthy(text:find("452 4.3.1 No room for the message", 1, true), text)
+    assert.truthy(text:find("/nowhere/moonmilter.XXXXXX: No such file or directory", 1, true), text)
+    assert.truthy(text:find("kept", 1, true), text)
   end)
 end)

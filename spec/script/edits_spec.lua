@@ -148,9 +148,9 @@ describe("a wrong edit is refused at the script's line and nothing of the messag
     -- quarantine, body
     { "ctx:quarantine('')", "give 1 to 100" }, { "ctx:quarantine(('x'):rep(101))", "give 1 to 100" },
     { "ctx:quarantine('a\\nb')", "control byte" },
-    { "ctx:quarantine()", "string expected" }, { "ctx:replace_body()", "a piece is a nil" },
-    { "ctx:replace_body({})", "a piece is a table" },
-    { "ctx:replace_body(function() return {} end)", "a piece is a table" }, { "ctx:replace_body(function() error 'inner' end)", "inner" },
+    { "ctx:quarantine()", "string expected" }, { "ctx:replace_body()", "got a nil" },
+    { "ctx:replace_body({})", "got a table" },
+    { "ctx:replace_body(function() return {} end)", "got a table" }, { "ctx:replace_body(function() error 'inner' end)", "inner" },
     -- arguments
     { "ctx:add_header('X')", "string expected" }, { "ctx:add_header()", "string expected" }, { "ctx.add_header('X', 'b')", "colon" },
     { "ctx:add_header('X', {})", "string expected" }, { "ctx:insert_header('X', 'b')", "number expected" },

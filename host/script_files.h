@@ -1,0 +1,20 @@
+/* script_files.h -- which files are scripts: paths of the configuration to a list in the order in which they run. */
+#ifndef MM_SCRIPT_FILES_H
+#define MM_SCRIPT_FILES_H
+
+#include "fault.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct mm_script_files {
+	char   **items;         /* owned */
+	size_t   count, capacity;
+};
+
+/* paths end with NULL. Files are taken as they are; of a directory its *.lua in the order of their names, byte by byte, but
+ * neither hidden ones nor directories. On failure the list is to be freed as well. */
+bool mm_script_files_find(struct mm_script_files *, const char *const *paths, struct mm_fault *why);
+void mm_script_files_free(struct mm_script_files *);
+
+#endif

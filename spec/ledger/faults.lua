@@ -1,0 +1,259 @@
+--- The faults of the ledger: what is done to the filter, its host or the MTA while mail flows, and how one sees that it was
+--- done. A fault's fields:
+---
+---   name      ends the sentence "nothing is lost, doubled, half edited or judged wrongly …"
+---   seconds   how long it goes on; long: with SLOW=1 (default 15)
+---   kinds, stages, arguments, stay, through, unix   see world.lua
+---   mta       options for the MTA's start, by kind; it then has an MTA of its own
+---   kept      the filter's socket stays open while the filter is away; an MTA of its own, too
+---   messages  how many there must be at least (20)
+---   rules     for the audit, besides deaths
+---   every     seconds between two strikes
+---   strike    function(w, n): strikes for the n-th time
+---   enough    function(w): true when it has struck enough, whatever time that took
+---   settle    function(w): when all messages are with the MTA
+---   check     function(w, sums): raises unless the fault has been one
+local lfs = require "lfs"
+local posix_signal = require "posix.signal"
+local socket = require "socket"
+
+local mta_client = require "spec.support.mta_client"
+local process = require "spec.mta.process"
+
+local EVERY_KIND = "keep,refuse,keep,rcpt,keep,discard,keep,later"
+local STAGES = { "connect", "helo", "mail", "rcpt", "data", "header", "eoh", "body", "eom" }
+local EVERY_STAGE = table.concat(STAGES, ",")
+local STAGES_OF_A_MESSAGE = table.concat(STAGES, ",", 3)
+
+local function kill(pid, name) return posix_signal.kill(pid, posix_signal[name or "SIGKILL"]) end
+
+local function exists(pid)
+  local text = process.read_file(("/proc/%d/stat"):format(pid))
+  return text ~= nil and not text:match "%) Z"
+end
+
+local function kill_a_worker(w)
+  local pids = w:workers()
+  if #pids > 0 then kill(pids[math.random(#pids)]) end
+end
+
+-- Kills the worker of a message that stands at a stage; the stages one after the other.
+local function kill_at_a_stage(w)
+  w.struck = w.struck or { count = 0 }
+  local stage = STAGES[w.struck.count % #STAGES + 1]
+  local worker = process.wait_until(1, function()
+    for _, session in ipairs(w:sessions()) do
+      if session.stage == stage and session.waits_for == "sleep" then return session.worker end
+    end
+  end)
+  if not worker then return end
+  kill(worker)
+  w.struck.count = w.struck.count + 1
+end
+
+local function write_generation(w, n)
+  w:write { ["10-ledger.lua"] = w:source("generation" .. n) }
+  w:reload()
+end
+
+local BROKEN = {
+  { "a syntax error", { ["20-broken.lua"] = "function on_rcpt(" } },
+  { "an error while it loads", { ["20-broken.lua"] = "local x; x.y = 1" } },
+  { "an error in on_load", { ["20-broken.lua"] = "function on_load() error 'no list' end" } },
+  { "an endless loop while it loads", { ["20-broken.lua"] = "while true do pcall(error) end" } },
+  { "a loop in C while it loads", { ["20-broken.lua"] = "local t = ('a.'):rep(2000); t:find '.-.-.-.-.-.-b'" } },
+  { "a module that is missing", { ["20-broken.lua"] = "require 'not_there'" } },
+  { "a handler that does not exist", { ["20-broken.lua"] = "function on_rctp() end" } },
+  { "a crash while it loads", { ["20-broken.lua"] = "local ffi = require 'ffi'; ffi.cast('int *', 8)[0] = 1" } },
+  { "no directory" },
+}
+
+local function reload_broken(w, n)
+  local case = BROKEN[(n - 1) % #BROKEN + 1]
+  local scripts, failed = w.filter.scripts, w:count '"event":"reload"[^\n]*"failed"'
+  if case[2] then w:write(case[2]) else assert(os.rename(scripts, scripts .. "-away")) end
+  w:reload()
+  local said = process.wait_until(8, function() return w:count '"event":"reload"[^\n]*"failed"' > failed end)
+  if not case[2] then assert(os.rename(scripts .. "-away", scripts)) end
+  w:write { ["20-broken.lua"] = false }
+  assert(said, case[1] .. ": the reload was not refused")
+  w.refused = (w.refused or 0) + 1
+  write_generation(w, n) -- and one that is good
+end
+
+-- SIGTERM, and at once a new one at the same address. The old one has its sessions to end.
+local function restart(w)
+  local old = w.filter
+  old.child:signal "SIGTERM"
+  assert(old:wait_log("no new connections", 5))
+  w:serve(w.options)
+end
+
+-- kill -9 of the master: nobody tidies up, the socket's file stays, the workers end by themselves.
+local function kill_the_master(w)
+  w.orphans = w.orphans or {}
+  for _, pid in ipairs(w:workers()) do w.orphans[#w.orphans + 1] = pid end
+  local master = w.filter.child:pid()
+  kill(master)
+  assert(process.wait_until(5, function() return not exists(master) end, "the master's end"))
+  w:serve(w.options)
+end
+
+-- Connections until there is no descriptor left, for a moment.
+local function take_descriptors(w)
+  local taken = {}
+  for _ = 1, 60 do
+    local connection = mta_client.dial(w.path or w.port, 1)
+    taken[#taken + 1] = connection
+  end
+  socket.sleep(0.4)
+  for _, connection in ipairs(taken) do connection:close() end
+end
+
+local function start_a_second_one(w)
+  local f = w.filter
+  local argv = { os.getenv "MOONMILTER" or "build/moonmilter", "run", "-s", f.spec, f.scripts }
+  local pipe = io.popen(table.concat(argv, " ") .. " 2>&1; echo status $?")
+  local text = pipe:read "*a"
+  pipe:close()
+  assert(text:find("in use", 1, true) and text:find("status 78", 1, true), text)
+  w.seconds = (w.seconds or 0) + 1
+end
+
+local function remove_the_socket(w)
+  assert(os.remove(w.path))
+  local back = process.wait_until(10, function() return lfs.attributes(w.path) end)
+  assert(back, "the socket's file did not come back")
+  w.removed = (w.removed or 0) + 1
+end
+
+local LETTERS = { greet = "C", helo = "H", mail = "M", rcpt = "R", data = "T", header = "L", eoh = "N", body = "B", eom = "E" }
+local BYTES = { greet = "c.example\0004\0\001192.0.2.1\0", helo = "c\0", mail = "<a@b>\0", rcpt = "<c@d>\0", header = "A\0b\0", body = "x" }
+
+-- An MTA that goes away at each step, before the answer; every second time by a reset, or in the middle of a packet.
+local function leave_at_a_step(w, n)
+  local at = (n - 1) % #mta_client.STEPS + 1
+  local step = mta_client.STEPS[at]
+  local mta = mta_client.connect(w.path or w.port, 2)
+  if not mta then return end
+  if at > 1 then mta:envelope(mta_client.STEPS[at - 1]) end
+  local packet = mta_client.packet(LETTERS[step], BYTES[step])
+  mta.socket:send(n % 3 == 0 and packet:sub(1, 4) or packet)
+  if n % 2 == 0 then mta.socket:setoption("linger", { on = true, timeout = 0 }) end
+  mta:close()
+end
+
+-- The MTA's own processes below its first one.
+local function mta_processes(w, name)
+  local list = {}
+  local function visit(pid)
+    for word in (process.read_file(("/proc/%d/task/%d/children"):format(pid, pid)) or ""):gmatch "%d+" do
+      local child = tonumber(word)
+      if (process.read_file(("/proc/%d/comm"):format(child)) or ""):match "%S+" == name then list[#list + 1] = child end
+      visit(child)
+    end
+  end
+  visit(w.mta.child:pid())
+  return list
+end
+
+-- An MTA's process that holds an SMTP session dies, and with it the milter connection.
+local function kill_an_mta_process(w)
+  local list = {}
+  if w.kind == "postfix" then
+    list = mta_processes(w, "smtpd")
+  else -- not the daemon, and not those that deliver: what they have handed on they would hand on again
+    for _, pid in ipairs(mta_processes(w, "sendmail")) do
+      if (process.read_file(("/proc/%d/cmdline"):format(pid)) or ""):find "server " then list[#list + 1] = pid end
+    end
+  end
+  if #list > 0 then
+    kill(list[math.random(#list)])
+    w.killed = (w.killed or 0) + 1
+  end
+end
+
+local function at_least(n, what, count)
+  return assert(count >= n, ("%s: %d, at least %d are needed"):format(what, count, n))
+end
+
+local function workers_died(w) at_least(1, "workers that died", w:count '"event":"worker_ended"[^\n]*"level":"error"' + w:count
+  '"level":"error","event":"worker_ended"') end
+
+local AWAY = { -- the MTA lets mail pass while the filter is away
+  postfix = { default_action = "accept" },
+  sendmail = { flags = "" },
+}
+
+return {
+  { name = "while workers are killed", seconds = 3, kinds = EVERY_KIND, stages = "eom", every = 0.3, strike = kill_a_worker,
+    check = workers_died },
+  { name = "while workers are killed at each stage of a message", seconds = 3, kinds = EVERY_KIND, stages = EVERY_STAGE,
+    stay = 0.2, arguments = { "--workers=8" }, every = 0.1, strike = kill_at_a_stage,
+    enough = function(w) return w.struck and w.struck.count >= #STAGES end, check = workers_died },
+  { name = "while workers are killed and the MTA lets mail pass meanwhile", seconds = 3, kinds = EVERY_KIND, stages = "eom",
+    every = 0.2, strike = kill_a_worker, mta = AWAY, rules = { may_pass = true },
+    check = function(w, sums)
+      workers_died(w)
+      at_least(1, "messages that passed unfiltered", sums.unfiltered)
+    end },
+  { name = "while scripts are reloaded twenty times a second", seconds = 3, long = 60, kinds = EVERY_KIND, stages = "eom",
+    every = 0.05, strike = write_generation,
+    check = function(w) at_least(3, "generations", w:count '"event":"reload"[^\n]*"ok"') end },
+  { name = "while broken scripts are loaded", seconds = 2, kinds = EVERY_KIND, stages = "eom", every = 0.05,
+    arguments = { "--cpu_session=1" }, strike = reload_broken,
+    enough = function(w) return (w.refused or 0) >= #BROKEN end },
+  { name = "while the host is ended and started again", seconds = 3, kinds = EVERY_KIND, stages = EVERY_STAGE, every = 0.6,
+    arguments = { "--drain_timeout=0.5" }, strike = restart,
+    check = function(w) at_least(3, "hosts", #w.filters) end },
+  { name = "while the host is ended and started again behind a socket that stays", seconds = 3, kinds = EVERY_KIND, kept = true,
+    stages = EVERY_STAGE, every = 0.6, arguments = { "--drain_timeout=20" }, strike = restart,
+    check = function(w, sums)
+      at_least(3, "hosts", #w.filters)
+      assert(sums.tempfail == sums.put_off, "a restart has cost " .. sums.tempfail - sums.put_off .. " temporary failures")
+    end },
+  { name = "while the host is ended and started again and the MTA lets mail pass meanwhile", seconds = 2, kinds = EVERY_KIND,
+    stages = "eom", every = 0.6, arguments = { "--drain_timeout=0.2" }, strike = restart, mta = AWAY, rules = { may_pass = true },
+    check = function(w) at_least(2, "hosts", #w.filters) end },
+  { name = "while the master is killed", seconds = 3, kinds = EVERY_KIND, stages = EVERY_STAGE, every = 0.7,
+    arguments = { "--drain_timeout=1" }, strike = kill_the_master, rules = { masters_die = true },
+    check = function(w)
+      at_least(3, "hosts", #w.filters)
+      for _, pid in ipairs(w.orphans) do
+        assert(process.wait_until(15, function() return not exists(pid) end, "the end of orphan " .. pid))
+      end
+    end },
+  { name = "while descriptors run out", seconds = 3, kinds = EVERY_KIND, stages = "eom", every = 0.3,
+    through = { "prlimit", "--nofile=28:28" }, strike = take_descriptors,
+    check = function(w) at_least(1, "lines about descriptors", w:count "trying again") end },
+  { name = "while scripts run away", seconds = 3, stages = STAGES_OF_A_MESSAGE, every = 0.5,
+    messages = 10, kinds = "keep,refuse,loop,keep,catch,keep,eat,discard,keep,raise,rcpt,keep,long",
+    arguments = { "--memory_hard=32M", "--memory_soft=24M", "--stage_deadline=0.7", "--eom_deadline=0.8" }, strike = function() end,
+    check = function(w)
+      at_least(1, "handlers ended at cpu_slice", w:count "cpu_slice: computed")
+      at_least(1, "handlers ended for memory", w:count "memory_hard")
+      at_least(1, "handlers ended at their deadline", w:count "deadline: ")
+    end },
+  { name = "while scripts are stuck in C", seconds = 4, stages = STAGES_OF_A_MESSAGE, every = 0.5,
+    kinds = "keep,refuse,keep,rcpt,keep,discard,stuck,keep,keep,later", strike = function() end,
+    check = function(w) at_least(1, "hung workers", w:count "hang_timeout") end },
+  { name = "while a second instance is started", seconds = 2, kinds = EVERY_KIND, stages = "eom", every = 0.2,
+    strike = start_a_second_one,
+    check = function(w, sums)
+      at_least(3, "second instances", w.seconds)
+      assert(sums.untaken + sums.unlogged == 0)
+    end },
+  { name = "while the socket's file is removed", seconds = 3, kinds = EVERY_KIND, stages = "eom", every = 1.7, unix = true,
+    strike = remove_the_socket, enough = function(w) return w.removed == 3 end,
+    check = function(w) at_least(1, "times it came back", w:count "it is back") end },
+  { name = "while MTAs go away at every step", seconds = 2, kinds = EVERY_KIND, stages = "eom", every = 0.01,
+    strike = leave_at_a_step },
+  { name = "while clients hang up at every stage", seconds = 2, kinds = "keep,drop,refuse,drop,keep,drop,discard,drop",
+    stages = EVERY_STAGE, every = 0.5, strike = function() end,
+    check = function(_, sums) at_least(20, "clients that hung up", sums.dropped) end },
+  { name = "while the MTA's processes are killed", seconds = 3, kinds = EVERY_KIND, stages = EVERY_STAGE, every = 0.3,
+    strike = kill_an_mta_process, rules = { may_break = true }, settle = function(w)
+      if w.kind == "sendmail" then w.mta:flush() end -- a killed process leaves what it had accepted in the queue
+    end,
+    check = function(w) at_least(2, "processes killed", w.killed or 0) end },
+}

@@ -1,0 +1,96 @@
+-- Nothing is lost, doubled, half edited or judged wrongly, whatever dies, hangs or is broken, on real MTAs: every message is
+-- accounted for by what its client was told, what the filter logged, what the MTA logged and what was delivered.
+--
+-- SLOW=1 strikes for longer, a minute of the storm of reloads. LEDGER_FIGURES=FILE appends a row of figures for each fault.
+-- LEDGER_ONLY=TEXT: only faults whose name has that text.
+local socket = require "socket"
+
+local FAULTS = require "spec.ledger.faults"
+local filter = require "spec.mta.filter"
+local ledger = require "spec.ledger.ledger"
+local postfix = require "spec.mta.postfix"
+local sendmail = require "spec.mta.sendmail"
+local world = require "spec.ledger.world"
+
+local SLOW = os.getenv "SLOW"
+local ONLY = os.getenv "LEDGER_ONLY" or ""
+local PATIENCE = 60 -- seconds after which a fault that did not come about fails
+
+local function write_figures(w, fault, sums, strikes, deaths, wrong)
+  local path = os.getenv "LEDGER_FIGURES"
+  if not path then return end
+  local file = assert(io.open(path, "a"))
+  file:write(("| %s | %s | %d | %d | %d | %d | %d | %d | %d | %d | %d |\n"):format(fault.name:gsub("^while ", ""), w.kind, strikes,
+    deaths, sums.messages, sums.attempts - sums.messages, sums.delivered, sums.refused, sums.discarded + sums.dropped,
+    sums.unfiltered, #wrong))
+  file:close()
+end
+
+local function play(w, fault)
+  math.randomseed(7)
+  w.options = { kinds = fault.kinds, stages = fault.stages, stay = fault.stay, arguments = fault.arguments,
+    through = fault.through }
+  w.struck, w.refused, w.orphans, w.seconds, w.killed, w.removed = nil, nil, nil, nil, nil, nil
+  w:begin(w.options)
+  local began, strikes = socket.gettime(), 0
+  local till = began + (SLOW and (fault.long or 15) or fault.seconds)
+  local function is_over()
+    if fault.enough then return fault.enough(w) end
+    return socket.gettime() >= till
+  end
+  while not is_over() do
+    assert(socket.gettime() < till + PATIENCE, "the fault did not come about")
+    strikes = strikes + 1
+    local next_at = socket.gettime() + fault.every
+    fault.strike(w, strikes)
+    socket.sleep(math.max(0, next_at - socket.gettime()))
+  end
+  local sources = w:finish(fault.settle)
+  local rules = { deaths = w:count '"level":"error","event":"worker_ended"', sessions = world.CLIENTS }
+  for name, value in pairs(fault.rules or {}) do rules[name] = value end
+  if rules.masters_die then rules.deaths = rules.deaths + #w.filters end
+  local wrong, sums = ledger.audit(sources, rules)
+  if os.getenv "LEDGER_TIMES" then print(("# %.1f s"):format(socket.gettime() - began)) end
+  write_figures(w, fault, sums, strikes, rules.deaths, wrong)
+  assert.same({}, wrong)
+  assert.is_true(sums.messages >= (fault.messages or 20), sums.messages .. " messages")
+  assert.is_true(w.filter:running())
+  if fault.check then fault.check(w, sums) end
+end
+
+for _, mta_module in ipairs { postfix, sendmail } do
+  describe("with " .. mta_module.kind .. " nothing is lost, doubled, half edited or judged wrongly", function()
+    local why = mta_module.unavailable() or filter.host_unavailable()
+    if why then
+      pending(why)
+      return
+    end
+    local shared = {} -- worlds by what they stand on: an MTA takes a second to start
+
+    local function world_for(fault)
+      local unix = fault.unix or mta_module.kind == "sendmail"
+      if fault.mta or fault.kept then
+        return world.start(mta_module, { unix = unix, kept = fault.kept, mta = fault.mta and fault.mta[mta_module.kind] })
+      end
+      shared[unix] = shared[unix] or world.start(mta_module, { unix = unix })
+      return shared[unix]
+    end
+    teardown(function()
+      for _, w in pairs(shared) do w:stop() end
+    end)
+
+    for _, fault in ipairs(FAULTS) do
+      if fault.name:find(ONLY, 1, true) then
+        it(fault.name, function()
+          local w = world_for(fault)
+          local ok, problem = xpcall(play, function(e)
+            return type(e) == "string" and debug.traceback(e .. "\n" .. w:log():sub(-3000), 2) or e
+          end, w, fault)
+          w:end_run()
+          if w ~= shared[true] and w ~= shared[false] then w:stop() end
+          if not ok then error(problem, 0) end
+        end)
+      end
+    end
+  end)
+end

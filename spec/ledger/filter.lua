@@ -1,0 +1,80 @@
+-- The filter of the ledger: what it does is a function of the sender (message.lua) and of nothing else.
+-- luacheck: allow defined top, ignore 131
+local milter = require "moonmilter"
+
+local MARK = "start"
+local STAY = 0.02 -- seconds for which a first attempt stands at its stage
+
+local TROUBLES = {
+  loop = function() while true do end end, -- luacheck: ignore 542
+  catch = function() while true do pcall(function() while true do end end) end end, -- luacheck: ignore 542
+  stuck = function() return (("a."):rep(2000)):find ".-.-.-.-.-.-b" end,
+  eat = function()
+    local t = {}
+    while t do t[#t + 1] = {} end
+  end,
+  raise = function() error "on purpose" end,
+  long = function() milter.sleep(60) end,
+}
+
+-- The message is at its stage for the first time: wait, or make trouble.
+local function stand(ctx, stage)
+  local m = ctx.message
+  if m.stage ~= stage or m.attempt ~= "1" then return end
+  m.stage = nil
+  if TROUBLES[m.kind] then return TROUBLES[m.kind]() end
+  milter.sleep(STAY)
+end
+
+-- The client comes from this address, or says this name, when it has a message for these stages.
+function on_connect(ctx)
+  if ctx.client.ip == "127.0.0.9" then milter.sleep(STAY) end
+end
+
+function on_helo(_, name)
+  if name == "wait.example" then milter.sleep(STAY) end
+end
+
+function on_mail(ctx, sender)
+  local m = ctx.message
+  m.token, m.kind, m.stage, m.attempt = sender:match "^(ledger%-[%w-]+)%.(%l+)%.(%l+)%.(%d+)@"
+  m.bytes = 0
+  stand(ctx, "mail")
+end
+
+function on_rcpt(ctx, recipient)
+  stand(ctx, "rcpt")
+  if recipient:match "^refuse%-" then return ctx:reject(550, "5.7.1", "no such recipient") end
+end
+
+function on_data(ctx) stand(ctx, "data") end
+
+function on_header(ctx) stand(ctx, "header") end
+
+function on_eoh(ctx) stand(ctx, "eoh") end
+
+function on_body(ctx, chunk)
+  stand(ctx, "body")
+  ctx.message.bytes = ctx.message.bytes + #chunk
+end
+
+local VERDICTS = {
+  refuse = function(ctx) return ctx:reject(550, "5.7.1", "refused by the filter") end,
+  discard = function(ctx) return ctx:discard() end,
+  later = function(ctx)
+    if ctx.message.attempt == "1" then return ctx:tempfail(451, "4.7.1", "later, says the filter") end
+  end,
+}
+
+function on_eom(ctx)
+  local m = ctx.message
+  if not m.token then return end
+  ctx:add_header("X-First", "1")
+  ctx:add_header("X-Echo", ("%s %s %d"):format(ctx.sender, ctx.recipients[1].address, m.bytes))
+  stand(ctx, "eom")
+  if VERDICTS[m.kind] then VERDICTS[m.kind](ctx) end
+  ctx:change_header("Subject", 1, "kept by " .. MARK)
+  local line = "new body of " .. m.token .. "\r\n"
+  ctx:replace_body(line:rep(m.bytes > 65535 and 2000 or 1))
+  ctx:add_header("X-Last", "2")
+end
