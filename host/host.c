@@ -998,6 +998,11 @@ struct mm_clock *mm_host_clock(struct mm_host *h)
 	return mm_worker_clock(h->worker);
 }
 
+struct mm_profile *mm_host_profile(struct mm_host *h)
+{
+	return mm_worker_profile(h->worker);
+}
+
 const char *mm_host_config_file(const struct mm_host *h)
 {
 	return h->options.config_file;

@@ -5,6 +5,7 @@
 #include "command_check.h"
 #include "command_ctl.h"
 #include "command_doctor.h"
+#include "command_profile.h"
 #include "command_replay.h"
 #include "command_send.h"
 #include "command_test.h"
@@ -12,7 +13,6 @@
 #include "quote.h"
 #include "suggest.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,6 +32,7 @@ static const struct command commands[] = {
 	{ "run",   mm_command_run,   "serve milters, in the foreground (the default)" },
 	{ "check", mm_command_check, "load scripts and say what would be served and negotiated" },
 	{ "ctl",   mm_command_ctl,   "ask a running host: status, reload, stop, sessions, generations, loglevel" },
+	{ "profile", mm_command_profile, "ask a running host what its handlers cost, or on which lines" },
 	{ "doctor", mm_command_doctor, "can the MTA open the sockets, and do its settings go with ours?" },
 	{ "try",   mm_command_try,   "run a message file through scripts and show verdict and edited message" },
 	{ "send",  mm_command_send,  "act as an MTA towards any milter" },
@@ -64,16 +65,6 @@ static int command_help(int argc, char **argv)
 	return EX_OK;
 }
 
-/* A program started with one of them closed would get a socket as its standard error, and write its log to an MTA. */
-static void keep_standard_descriptors(void)
-{
-	int fd = open("/dev/null", O_RDWR);
-	while (fd >= 0 && fd <= STDERR_FILENO)
-		fd = dup(fd);
-	if (fd >= 0)
-		close(fd);
-}
-
 /* `moonmilter chek scripts/` is no script named chek: a first word that names neither a command nor a file is a slip. */
 static bool is_slip(const char *word)
 {
@@ -94,6 +85,16 @@ static int refuse_command(const char *word)
 		fprintf(stderr, "moonmilter: %s is neither a command nor a script; see moonmilter --help\n",
 			mm_quote(word, strlen(word)).text);
 	return EX_USAGE;
+}
+
+/* A program started with one of them closed would get a socket as its standard error, and write its log to an MTA. */
+static void keep_standard_descriptors(void)
+{
+	int fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO)
+		fd = dup(fd);
+	if (fd >= 0)
+		close(fd);
 }
 
 int main(int argc, char **argv)
