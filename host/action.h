@@ -43,23 +43,19 @@ void mm_edit_restart_body(struct mm_message *);
  * end where another sees none. An empty piece is an empty body. body_max: bytes in all. */
 bool mm_edit_replace_body(struct mm_message *, const struct mm_grants *, struct mm_text piece, size_t body_max,
 	struct mm_fault *why);
+/* The next piece of the new body so far; false: there is no more. at: 0 at first. */
+bool mm_edit_next_of_body(const struct mm_message *, size_t *at, struct mm_text *piece);
 bool mm_edit_quarantine(struct mm_message *, const struct mm_grants *, struct mm_text reason, struct mm_fault *why);
 /* Forgets every edit of the message. */
 void mm_edits_drop(struct mm_message *);
 
 /* What has been asked for up to now: a failed handler whose message goes on (a recipient's) takes back what it has asked for
- * itself, and nothing else. */
-struct mm_edit_mark {
-	struct mm_field *fields;        /* owned copy; NULL when there was no edit */
-	size_t           body_size;
-	uint32_t         edit_count, field_count, hidden_at, envelope_edit_count, blind_edit_count;
-	struct mm_span   new_sender, new_sender_params, quarantine_reason;
-	bool             changes_sender, replaces_body, body_ends_in_cr, quarantines;
-};
-/* False: out of memory. */
-bool mm_edits_mark(const struct mm_message *, struct mm_edit_mark *);
+ * itself, and nothing else. NULL stands for nothing, which is the usual case. */
+struct mm_edit_mark;
+/* Gives a mark to *mark, where none may be. False: out of memory. */
+bool mm_edits_mark(const struct mm_message *, struct mm_edit_mark **mark);
 void mm_edits_back_to(struct mm_message *, const struct mm_edit_mark *);
-void mm_edit_mark_free(struct mm_edit_mark *);
+void mm_edit_mark_free(struct mm_edit_mark *);          /* NULL is fine */
 
 /* Appends the packets of all edits: sender, recipients, header changes, deletions, insertions, body, quarantine
  * (reference D7: Postfix refuses body packets mixed with others). The caller appends the final reply right behind. */

@@ -13,6 +13,8 @@ struct mm_script_session *mm_ctx_check(struct lua_State *, const char *what);
 void mm_ctx_push(struct lua_State *, struct mm_script_session *);
 /* The message has ended: memory and temporary files of kept bodies go now, not when the collector comes by. */
 void mm_kept_bodies_close(struct mm_script_session *);
+/* The message has ended: what ctx has shown of it goes. */
+void mm_ctx_end_message(struct mm_script_session *);
 /* The session has ended: its ctx raises from now on, its tables go. */
 void mm_ctx_end(struct mm_script_session *);
 
@@ -42,6 +44,10 @@ static inline struct mm_text mm_text_of(const char *string)
 {
 	return (struct mm_text){ string != NULL ? string : "", string != NULL ? strlen(string) : 0 };
 }
+/* Is the userdata at index 1 of this class, whose metatable is in the registry under the address class_key? */
+bool mm_handle_is(struct lua_State *, const char *class_key);
+/* Pushes nil, text, code: what the world's failures are to scripts. Returns 3. */
+int mm_push_failure(struct lua_State *, const char *text, const char *code);
 /* Drops a registry reference and marks it gone. */
 void mm_unref(struct lua_State *, int *ref);
 

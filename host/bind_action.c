@@ -47,7 +47,8 @@ static struct mm_script_session *check_verdict(lua_State *L, const char *name, e
 	return ss;
 }
 
-/* Code and enhanced status may be left out: numbers and "5.7.1"-like strings are recognised by their form. */
+/* Code and enhanced status may be left out: numbers and "5.7.1"-like strings are recognised by their form. A string of digits
+ * at the end is the text: what a script looked up and hands on must not become a code. */
 static bool is_code(lua_State *L, int at, unsigned *code)
 {
 	size_t size;
@@ -59,7 +60,7 @@ static bool is_code(lua_State *L, int at, unsigned *code)
 	if (lua_type(L, at) != LUA_TSTRING)
 		return false;
 	const char *s = lua_tolstring(L, at, &size);
-	if (size != 3 || strspn(s, "0123456789") != 3)
+	if (size != 3 || strspn(s, "0123456789") != 3 || at == lua_gettop(L))
 		return false;
 	*code = (unsigned)(s[0] - '0') * 100 + (unsigned)(s[1] - '0') * 10 + (unsigned)(s[2] - '0');
 	return true;

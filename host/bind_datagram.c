@@ -47,14 +47,8 @@ static void drop_box(struct mm_holding *h)
 static struct box *check_box(lua_State *L)
 {
 	struct handle *h = lua_touserdata(L, 1);
-	if (h != NULL && lua_getmetatable(L, 1)) {
-		lua_pushlightuserdata(L, &class_key);
-		lua_rawget(L, LUA_REGISTRYINDEX);
-		bool is_ours = lua_rawequal(L, -1, -2);
-		lua_pop(L, 2);
-		if (is_ours)
-			return h->box;
-	}
+	if (mm_handle_is(L, &class_key))
+		return h->box;
 	luaL_error(L, "a UDP socket is expected in front of \":\", not a %s; say socket:method(...)", luaL_typename(L, 1));
 	return NULL;
 }
@@ -65,10 +59,7 @@ static int fail(lua_State *L, int error)
 		: error == ETIMEDOUT ? "timeout" : error == EBADF ? "closed" : "io";
 	const char *text = error == ECONNREFUSED ? "connection refused" : error == ETIMEDOUT ? "timeout"
 		: error == EBADF ? "closed" : strerror(error);
-	lua_pushnil(L);
-	lua_pushstring(L, text);
-	lua_pushstring(L, code);
-	return 3;
+	return mm_push_failure(L, text, code);
 }
 
 static int answer(lua_State *L, int error)

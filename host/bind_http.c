@@ -44,24 +44,10 @@ static void drop_box(struct mm_holding *h)
 static struct box *check_box(lua_State *L)
 {
 	struct handle *h = lua_touserdata(L, 1);
-	if (h != NULL && lua_getmetatable(L, 1)) {
-		lua_pushlightuserdata(L, &class_key);
-		lua_rawget(L, LUA_REGISTRYINDEX);
-		bool is_ours = lua_rawequal(L, -1, -2);
-		lua_pop(L, 2);
-		if (is_ours)
-			return h->box;
-	}
+	if (mm_handle_is(L, &class_key))
+		return h->box;
 	luaL_error(L, "a request is expected, not a %s", luaL_typename(L, 1));
 	return NULL;
-}
-
-static int fail(lua_State *L, const char *text, const char *code)
-{
-	lua_pushnil(L);
-	lua_pushstring(L, text);
-	lua_pushstring(L, code);
-	return 3;
 }
 
 /* ---- making ---- */
@@ -139,12 +125,12 @@ static int http_new(lua_State *L)
 	struct box *b = calloc(1, sizeof *b);
 	if (b == NULL || engine_of(script) == NULL) {
 		free(b);
-		return fail(L, "out of memory", "memory");
+		return mm_push_failure(L, "out of memory", "memory");
 	}
 	b->request = mm_http_request_new(script->http, &o, &why);
 	if (b->request == NULL) {
 		free(b);
-		return fail(L, why.text, "memory");
+		return mm_push_failure(L, why.text, "memory");
 	}
 	b->handle = h;
 	mm_holder_add(mm_task_holder(script), &b->holding, drop_box);
@@ -200,7 +186,7 @@ static int http_result(lua_State *L)
 	struct box *b = check_box(L);
 	const char *text = b == NULL || !b->is_done ? "closed" : mm_http_error(b->request, &code);
 	if (text != NULL)
-		return fail(L, text, code);
+		return mm_push_failure(L, text, code);
 	struct mm_text fields = mm_http_fields(b->request), body = mm_http_body(b->request);
 	lua_pushinteger(L, mm_http_status(b->request));
 	lua_pushlstring(L, fields.size > 0 ? fields.bytes : "", fields.size);
@@ -215,7 +201,7 @@ static int http_url(lua_State *L)
 	struct mm_http_url url;
 	const char *text = luaL_checkstring(L, 1), *base = luaL_optstring(L, 2, NULL);
 	if (!mm_http_url(text, base, &url, &why))
-		return fail(L, why.text, "url");
+		return mm_push_failure(L, why.text, "url");
 	lua_pushstring(L, url.text);
 	lua_pushstring(L, url.scheme);
 	lua_pushstring(L, url.host);

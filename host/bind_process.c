@@ -20,22 +20,14 @@ static void undo_run(struct mm_task *t)
 	free(r);
 }
 
-static int push_failure(lua_State *L, const char *text, const char *code)
-{
-	lua_pushnil(L);
-	lua_pushstring(L, text);
-	lua_pushstring(L, code);
-	return 3;
-}
-
 /* [] -> [result] or [nil text code] */
 static int push_result(lua_State *L, void *arg)
 {
 	const struct mm_child_result *r = arg;
 	switch (r->end) {
-	case MM_CHILD_TIMEOUT:  return push_failure(L, "the program was not done in time and has been ended", "timeout");
-	case MM_CHILD_TOO_MUCH: return push_failure(L, "the program wrote more than max_output and has been ended", "too_much");
-	case MM_CHILD_LOST:     return push_failure(L, "somebody else has waited for the program: its status is lost", "lost");
+	case MM_CHILD_TIMEOUT:  return mm_push_failure(L, "the program was not done in time and has been ended", "timeout");
+	case MM_CHILD_TOO_MUCH: return mm_push_failure(L, "the program wrote more than max_output and has been ended", "too_much");
+	case MM_CHILD_LOST:     return mm_push_failure(L, "somebody else has waited for the program: its status is lost", "lost");
 	default:                break;
 	}
 	lua_createtable(L, 0, 4);
@@ -106,14 +98,14 @@ static int core_process_run(lua_State *L)
 	struct mm_fault why = { .text = "out of memory" };
 	struct running *r = malloc(sizeof *r);
 	if (r == NULL)
-		return push_failure(L, why.text, "memory");
+		return mm_push_failure(L, why.text, "memory");
 	r->task = t;
 	r->child = mm_child_start(t->script->settings.children, &o, ended, r, &why);
 	if (r->child != NULL)
 		return mm_task_wait(L, t, "process", undo_run, r);
 	const char *code = code_of(errno);
 	free(r);
-	return push_failure(L, why.text, code);
+	return mm_push_failure(L, why.text, code);
 }
 
 void mm_bind_process(lua_State *L)

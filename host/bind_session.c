@@ -10,6 +10,7 @@
 
 #define META    lua_upvalueindex(1)
 #define MEMBERS lua_upvalueindex(2)
+#define CLIENT_CLASS  "moonmilter.client"
 #define MEMBERS_SHOWN 96         /* more than ctx has */
 
 void mm_unref(lua_State *L, int *ref)
@@ -111,21 +112,61 @@ void mm_ctx_push(lua_State *L, struct mm_script_session *ss)
 	ss->ctx = luaL_ref(L, LUA_REGISTRYINDEX);
 }
 
+/* ---- ctx.session and ctx.message ----
+ * Each stands in a table by ctx, where lua/moonmilter/members.lua finds it without a call into the host. */
+
+/* [ctx ...] -> [... table] */
+static int push_kept(lua_State *L, struct mm_script_session *ss, enum mm_kept which)
+{
+	lua_rawgeti(L, LUA_REGISTRYINDEX, ss->script->kept_tables[which]);
+	if (ss->has_kept[which]) {
+		lua_pushvalue(L, 1);
+		lua_rawget(L, -2);
+		return 1;
+	}
+	lua_newtable(L);
+	lua_pushvalue(L, 1);
+	lua_pushvalue(L, -2);
+	lua_rawset(L, -4);
+	ss->has_kept[which] = true;
+	return 1;
+}
+
+static void drop_kept(struct mm_script_session *ss, enum mm_kept which)
+{
+	lua_State *L = ss->script->L;
+	if (!ss->has_kept[which])
+		return;
+	lua_rawgeti(L, LUA_REGISTRYINDEX, ss->script->kept_tables[which]);
+	lua_rawgeti(L, LUA_REGISTRYINDEX, ss->ctx);
+	lua_pushnil(L);
+	lua_rawset(L, -3);
+	lua_pop(L, 1);
+	ss->has_kept[which] = false;
+}
+
+void mm_ctx_end_message(struct mm_script_session *ss)
+{
+	lua_State *L = ss->script->L;
+	drop_kept(ss, MM_KEPT_MESSAGE);
+	mm_unref(L, &ss->recipients_table);
+	mm_unref(L, &ss->headers_table);
+	ss->recipients_synced = 0;
+}
+
 void mm_ctx_end(struct mm_script_session *ss)
 {
 	lua_State *L = ss->script->L;
 	if (ss->ctx == MM_NO_REF)
 		return;
+	mm_ctx_end_message(ss);
+	drop_kept(ss, MM_KEPT_SESSION);
 	lua_rawgeti(L, LUA_REGISTRYINDEX, ss->ctx);
 	struct mm_script_session **box = lua_touserdata(L, -1);
 	*box = NULL;
 	lua_pop(L, 1);
 	mm_unref(L, &ss->ctx);
-	mm_unref(L, &ss->session_table);
 	mm_unref(L, &ss->client_table);
-	mm_unref(L, &ss->message_table);
-	mm_unref(L, &ss->recipients_table);
-	mm_unref(L, &ss->headers_table);
 }
 
 void mm_bind_facts(lua_State *L, const struct mm_ctx_fact *row)
@@ -160,6 +201,19 @@ static void require_step(lua_State *L, struct mm_script_session *ss, enum mm_sta
 			"options = { facts = { \"%s\" } } to this script", fact, fact);
 }
 
+/* [client key]: what a client has not (a unix one has no ip) is nil; what no client can have (client.address) is a slip that
+ * would go unseen. */
+static int client_index(lua_State *L)
+{
+	static const char *const known[] = { "family", "host", "ip", "path", "port", NULL };
+	const char *key = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : NULL;
+	for (const char *const *name = known; key != NULL && *name != NULL; name++)
+		if (strcmp(key, *name) == 0)
+			return 0;
+	return luaL_error(L, "ctx.client has no member \"%s\"; there are family, host, ip, path and port",
+		key != NULL ? key : luaL_typename(L, 2));
+}
+
 static int get_client(lua_State *L, struct mm_script_session *ss)
 {
 	const struct mm_session *f = ss->facts;
@@ -169,6 +223,8 @@ static int get_client(lua_State *L, struct mm_script_session *ss)
 		return 1;
 	}
 	lua_createtable(L, 0, 5);
+	luaL_getmetatable(L, CLIENT_CLASS);
+	lua_setmetatable(L, -2);
 	lua_pushstring(L, mm_family_name(f->client_family));
 	lua_setfield(L, -2, "family");
 	if (f->client_host != NULL)
@@ -355,25 +411,15 @@ static int get_in_message(lua_State *L, struct mm_script_session *ss)
 
 static int get_session(lua_State *L, struct mm_script_session *ss)
 {
-	if (ss->session_table == MM_NO_REF) {
-		lua_newtable(L);
-		ss->session_table = luaL_ref(L, LUA_REGISTRYINDEX);
-	}
-	lua_rawgeti(L, LUA_REGISTRYINDEX, ss->session_table);
-	return 1;
+	return push_kept(L, ss, MM_KEPT_SESSION);
 }
 
 static int get_message(lua_State *L, struct mm_script_session *ss)
 {
-	if (ss->message_table == MM_NO_REF) {
-		if (ss->facts->message == NULL)
-			return luaL_error(L, "ctx.message: no message is open at %s; what belongs to the connection goes in "
-				"ctx.session, ctx.in_message tells", ss->has_event ? mm_stage_name(ss->event.stage) : "this point");
-		lua_newtable(L);
-		ss->message_table = luaL_ref(L, LUA_REGISTRYINDEX);
-	}
-	lua_rawgeti(L, LUA_REGISTRYINDEX, ss->message_table);
-	return 1;
+	if (!ss->has_kept[MM_KEPT_MESSAGE] && ss->facts->message == NULL)
+		return luaL_error(L, "ctx.message: no message is open at %s; what belongs to the connection goes in "
+			"ctx.session, ctx.in_message tells", ss->has_event ? mm_stage_name(ss->event.stage) : "this point");
+	return push_kept(L, ss, MM_KEPT_MESSAGE);
 }
 
 static int get_body_size(lua_State *L, struct mm_script_session *ss)
@@ -425,6 +471,10 @@ void mm_bind_session(lua_State *L)
 	static const luaL_Reg meta[] = {
 		{ "__index", ctx_index }, { "__newindex", ctx_newindex }, { "__tostring", ctx_tostring }, { NULL, NULL },
 	};
+	luaL_newmetatable(L, CLIENT_CLASS);
+	lua_pushcfunction(L, client_index);
+	lua_setfield(L, -2, "__index");
+	lua_pop(L, 1);
 	mm_bind_facts(L, facts);
 	lua_pushvalue(L, -2);
 	luaL_setfuncs(L, methods, 1);

@@ -80,14 +80,8 @@ static void drop_socket(struct mm_holding *h)
 static struct handle *check_handle(lua_State *L)
 {
 	struct handle *h = lua_touserdata(L, 1);
-	if (h != NULL && lua_getmetatable(L, 1)) {
-		lua_pushlightuserdata(L, &class_key);
-		lua_rawget(L, LUA_REGISTRYINDEX);
-		bool is_ours = lua_rawequal(L, -1, -2);
-		lua_pop(L, 2);
-		if (is_ours)
-			return h;
-	}
+	if (mm_handle_is(L, &class_key))
+		return h;
 	luaL_error(L, "a socket is expected in front of \":\", not a %s; say socket:method(...)", luaL_typename(L, 1));
 	return NULL;
 }
@@ -108,14 +102,6 @@ static int refuse(lua_State *L, const char *text, const char *code)
 static int refuse_closed(lua_State *L)
 {
 	return refuse(L, "closed", "closed");
-}
-
-static int fail(lua_State *L, const char *text, const char *code)
-{
-	lua_pushnil(L);
-	lua_pushstring(L, text);
-	lua_pushstring(L, code);
-	return 3;
 }
 
 static void queue_time_over(struct mm_timer *);
@@ -206,7 +192,7 @@ static int wait_or_go(lua_State *L, struct mm_task *t, struct wait *w, enum mm_s
 static int push_failure(lua_State *L, struct socket *s)
 {
 	const char *code, *text = mm_stream_error(s->stream, &code);
-	return fail(L, text, code);
+	return mm_push_failure(L, text, code);
 }
 
 /* ---- connecting ---- */
@@ -304,7 +290,7 @@ static int socket_bind(lua_State *L)
 	struct socket *s = check_socket(L);
 	check_address(L, 2, "bind", &from);
 	if (s == NULL)
-		return fail(L, "closed", "closed");
+		return mm_push_failure(L, "closed", "closed");
 	memcpy(&s->from, &from.any, from.size);
 	s->from_size = from.size;
 	lua_pushboolean(L, 1);
@@ -325,7 +311,7 @@ static int socket_ended(lua_State *L)
 {
 	struct socket *s = check_socket(L);
 	if (s == NULL)
-		return fail(L, "closed", "closed");
+		return mm_push_failure(L, "closed", "closed");
 	if (s->waits[WRITING].end != MM_STREAM_DONE) {
 		push_failure(L, s);
 		mm_stream_disconnect(s->stream);
@@ -416,7 +402,7 @@ static int socket_sent(lua_State *L)
 	if (s != NULL)
 		push_failure(L, s);
 	else
-		fail(L, "closed", "closed");
+		mm_push_failure(L, "closed", "closed");
 	lua_pushnumber(L, (lua_Number)count);
 	lua_insert(L, -2);
 	return 4;
@@ -463,7 +449,7 @@ static int socket_received(lua_State *L)
 	struct socket *s = check_socket(L);
 	bool is_line = lua_toboolean(L, 2);
 	if (s == NULL) {
-		fail(L, "closed", "closed");
+		mm_push_failure(L, "closed", "closed");
 		lua_pushliteral(L, "");
 		lua_insert(L, -2);
 		return 4;
@@ -506,7 +492,7 @@ static int socket_awaited(lua_State *L)
 	struct socket *s = check_socket(L);
 	int side = luaL_checkoption(L, 2, NULL, names);
 	if (s == NULL)
-		return fail(L, "closed", "closed");
+		return mm_push_failure(L, "closed", "closed");
 	if (s->waits[side].end != MM_STREAM_DONE)
 		return push_failure(L, s);
 	lua_pushboolean(L, 1);
@@ -591,9 +577,9 @@ static int socket_taken(lua_State *L)
 {
 	struct socket *s = check_socket(L);
 	if (s == NULL)
-		return fail(L, "closed", "closed");
+		return mm_push_failure(L, "closed", "closed");
 	if (s->waits[WRITING].end != MM_STREAM_DONE)
-		return fail(L, "all connections of the pool are in use", "busy");
+		return mm_push_failure(L, "all connections of the pool are in use", "busy");
 	lua_pushboolean(L, s->uses > 0);
 	return 1;
 }
@@ -606,9 +592,9 @@ static int socket_give(lua_State *L)
 	lua_Number seconds = luaL_checknumber(L, 3);
 	lua_Integer keep = luaL_optinteger(L, 4, 0);
 	if (s == NULL)
-		return fail(L, "closed", "closed");
+		return mm_push_failure(L, "closed", "closed");
 	if (mm_stream_is_reading(s->stream) || mm_stream_is_writing(s->stream))
-		return fail(L, "busy: another task uses the connection", "busy");
+		return mm_push_failure(L, "busy: another task uses the connection", "busy");
 	bool is_kept = pools_of(s->script) != NULL && mm_pool_give(s->script->pools, name, &s->place, s->stream, s->uses, seconds,
 		keep > 0 ? (unsigned)keep : 0);
 	bool has_unread = !is_kept && mm_stream_has_unread(s->stream);  /* the pool has looked for more */
@@ -616,8 +602,8 @@ static int socket_give(lua_State *L)
 		s->stream = NULL;
 	socket_close(s);
 	if (!is_kept)
-		return has_unread ? fail(L, "unread data: the connection is not at a clean point", "unread")
-			: fail(L, "the connection was closed, or the pool is full", "closed");
+		return has_unread ? mm_push_failure(L, "unread data: the connection is not at a clean point", "unread")
+			: mm_push_failure(L, "the connection was closed, or the pool is full", "closed");
 	lua_pushboolean(L, 1);
 	return 1;
 }
@@ -649,7 +635,7 @@ static int socket_set_option(lua_State *L)
 	const char *name = luaL_checkstring(L, 2);
 	bool on = lua_toboolean(L, 3), is_known = true;
 	if (s == NULL)
-		return fail(L, "closed", "closed");
+		return mm_push_failure(L, "closed", "closed");
 	if (strcmp(name, "tcp-nodelay") == 0)
 		s->no_delay = on;
 	else if (strcmp(name, "keepalive") == 0)
@@ -687,9 +673,9 @@ static int push_end_name(lua_State *L, int (*ask)(int, struct sockaddr *, sockle
 	socklen_t size = sizeof name;
 	struct socket *s = check_socket(L);
 	if (s == NULL || !mm_stream_is_connected(s->stream))
-		return fail(L, "closed", "closed");
+		return mm_push_failure(L, "closed", "closed");
 	if (ask(mm_stream_descriptor(s->stream), (struct sockaddr *)&name, &size) != 0)
-		return fail(L, strerror(errno), "io");
+		return mm_push_failure(L, strerror(errno), "io");
 	return push_name(L, &name, size);
 }
 
@@ -709,7 +695,7 @@ static int socket_shut_down(lua_State *L)
 {
 	struct socket *s = check_socket(L);
 	if (s == NULL || !mm_stream_shut_down(s->stream, lua_toboolean(L, 2), lua_toboolean(L, 3)))
-		return fail(L, "closed", "closed");
+		return mm_push_failure(L, "closed", "closed");
 	lua_pushboolean(L, 1);
 	return 1;
 }

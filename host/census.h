@@ -27,7 +27,7 @@ struct mm_whereabouts {
 struct mm_census_row {
 	uint32_t state;                 /* enum mm_census_state */
 	int32_t  pid;
-	uint64_t beats;                 /* grows as long as the loop turns */
+	uint64_t beats;                 /* grows as long as the loop turns and long slices end */
 	uint32_t generation;            /* that new sessions get */
 	uint32_t sessions;              /* open now */
 	uint64_t sessions_begun;
@@ -35,6 +35,7 @@ struct mm_census_row {
 	uint64_t script_errors;
 	uint64_t log_lost;              /* lines that nobody took */
 	uint64_t lua_bytes;
+	uint32_t longest_collection_us; /* microseconds that collecting Lua's garbage has kept the loop waiting at most */
 	uint32_t older_sessions;        /* open ones that keep an older generation */
 	struct mm_whereabouts place;
 };

@@ -240,87 +240,88 @@ static unsigned char *qp_release(struct decoder *d, unsigned char *out)
 	return out;
 }
 
-/* Bad escapes stay as written (RFC 2045 6.7, advice to decoders). Blanks before a line end go (rule 3); a run of them
- * longer than QP_HELD_BYTES is no transport padding and stays. */
+static unsigned char *qp_bad_escape(struct decoder *d, unsigned char *out)
+{
+	d->bad++;
+	*out++ = '=';
+	d->state = QP_TEXT;
+	return out;
+}
+
+/* Behind "=". True: c is part of the escape; else the escape is over, and c is text. Bad escapes stay as written (RFC 2045 6.7,
+ * advice to decoders). */
+static bool qp_escape(struct decoder *d, unsigned char c, unsigned char **out)
+{
+	bool is_blank = c == ' ' || c == '\t';
+	switch (d->state) {
+	case QP_EQUALS:
+		if (hex_value(c) >= 0) {
+			d->hex = c;
+			d->state = QP_HEX;
+		} else if (is_blank) {
+			d->held[d->held_size++] = c;
+			d->state = QP_SOFT;
+		} else if (c == '\n' || c == '\r') {
+			d->state = c == '\n' ? QP_TEXT : QP_SOFT_CR;
+		} else {
+			*out = qp_bad_escape(d, *out);
+			return false;
+		}
+		return true;
+	case QP_HEX:
+		if (hex_value(c) < 0) {
+			*out = qp_bad_escape(d, *out);
+			*(*out)++ = d->hex;
+			return false;
+		}
+		*(*out)++ = (unsigned char)(hex_value(d->hex) << 4 | hex_value(c));
+		d->state = QP_TEXT;
+		return true;
+	case QP_SOFT: /* "=" then blanks: a soft line break with transport padding, if the line ends here */
+		if (is_blank && d->held_size < QP_HELD_BYTES) {
+			d->held[d->held_size++] = c;
+		} else if (c == '\n' || c == '\r') {
+			d->held_size = 0;
+			d->state = c == '\n' ? QP_TEXT : QP_SOFT_CR;
+		} else {
+			*out = qp_release(d, qp_bad_escape(d, *out));
+			return false;
+		}
+		return true;
+	case QP_SOFT_CR: /* "=" CR: the LF, when it comes, belongs to the break */
+		d->state = QP_TEXT;
+		return c == '\n';
+	default:
+		return false;
+	}
+}
+
+/* Blanks before a line end go (rule 3); a run of them longer than QP_HELD_BYTES is no transport padding and stays. */
+static unsigned char *qp_text(struct decoder *d, unsigned char c, unsigned char *out)
+{
+	if (c == ' ' || c == '\t') {
+		if (d->held_size == QP_HELD_BYTES)
+			out = qp_release(d, out);
+		d->held[d->held_size++] = c;
+		return out;
+	}
+	if (c == '\n' || c == '\r')
+		d->held_size = 0;
+	else if (d->held_size > 0)
+		out = qp_release(d, out);
+	if (c == '=')
+		d->state = QP_EQUALS;
+	else
+		*out++ = c;
+	return out;
+}
+
 static size_t qp_decode(struct decoder *d, const unsigned char *in, size_t n, unsigned char *out)
 {
 	unsigned char *start = out;
-	for (size_t i = 0; i < n; i++) {
-		unsigned char c = in[i];
-		switch (d->state) {
-		case QP_EQUALS:
-			if (hex_value(c) >= 0) {
-				d->hex = c;
-				d->state = QP_HEX;
-				continue;
-			}
-			if (c == '\n') {
-				d->state = QP_TEXT;
-				continue;
-			}
-			if (c == '\r') {
-				d->state = QP_SOFT_CR;
-				continue;
-			}
-			if (c == ' ' || c == '\t') {
-				d->held[d->held_size++] = c;
-				d->state = QP_SOFT;
-				continue;
-			}
-			d->bad++;
-			*out++ = '=';
-			d->state = QP_TEXT;
-			break;
-		case QP_HEX: {
-			d->state = QP_TEXT;
-			int low = hex_value(c);
-			if (low >= 0) {
-				*out++ = (unsigned char)(hex_value(d->hex) << 4 | low);
-				continue;
-			}
-			d->bad++;
-			*out++ = '=';
-			*out++ = d->hex;
-			break;
-		}
-		case QP_SOFT: /* "=" then blanks: a soft line break with transport padding, if the line ends here */
-			if ((c == ' ' || c == '\t') && d->held_size < QP_HELD_BYTES) {
-				d->held[d->held_size++] = c;
-				continue;
-			}
-			if (c == '\n' || c == '\r') {
-				d->held_size = 0;
-				d->state = c == '\n' ? QP_TEXT : QP_SOFT_CR;
-				continue;
-			}
-			d->bad++;
-			*out++ = '=';
-			out = qp_release(d, out);
-			d->state = QP_TEXT;
-			break;
-		case QP_SOFT_CR: /* "=" CR: the LF, when it comes, belongs to the break */
-			d->state = QP_TEXT;
-			if (c == '\n')
-				continue;
-			break;
-		case QP_TEXT:
-			break;
-		}
-		if (c == '=') {
-			out = qp_release(d, out);
-			d->state = QP_EQUALS;
-		} else if (c == ' ' || c == '\t') {
-			if (d->held_size == QP_HELD_BYTES)
-				out = qp_release(d, out);
-			d->held[d->held_size++] = c;
-		} else {
-			if (c == '\n' || c == '\r')
-				d->held_size = 0;
-			else if (d->held_size)
-				out = qp_release(d, out);
-			*out++ = c;
-		}
-	}
+	for (size_t i = 0; i < n; i++)
+		if (d->state == QP_TEXT || !qp_escape(d, in[i], &out))
+			out = qp_text(d, in[i], out);
 	return (size_t)(out - start);
 }
 

@@ -5,8 +5,10 @@
 #include "master.h"
 #include "moonmilter.h"
 #include "solo.h"
+#include "suggest.h"
 
 #include <getopt.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,7 +37,8 @@ static void add_word(struct words *w, const char *word)
 
 struct arguments {
 	const char  *config_file;
-	struct words listen, scripts, set;
+	struct words listen, scripts;
+	struct words set;       /* its strings are owned */
 	bool         quiet;
 };
 
@@ -73,7 +76,7 @@ static char *key_with_dashes(const char *name)
 	return copy;
 }
 
-/* --log-level and --log_level for every key, besides our own. Owned by the process. */
+/* --log-level and --log_level for every key, besides our own. GIVES; free_long_options(). */
 static struct option *long_options(size_t *key_count)
 {
 	const struct mm_config_key *keys = mm_config_keys(key_count);
@@ -87,10 +90,19 @@ static struct option *long_options(size_t *key_count)
 		int value = strcmp(keys[i].name, "listen") == 0 ? 's' : OPTION_KEY + (int)i;
 		int takes = keys[i].type == MM_CONFIG_BOOLEAN ? optional_argument : required_argument;
 		options[at++] = (struct option){ keys[i].name, takes, NULL, value };
-		if (strchr(keys[i].name, '_') != NULL)
-			options[at++] = (struct option){ key_with_dashes(keys[i].name), takes, NULL, value };
+		char *spelling = strchr(keys[i].name, '_') != NULL ? key_with_dashes(keys[i].name) : NULL;
+		if (spelling != NULL)
+			options[at++] = (struct option){ spelling, takes, NULL, value };
 	}
 	return options;
+}
+
+static void free_long_options(struct option *options)
+{
+	for (struct option *o = options; o->name != NULL; o++)
+		if (strchr(o->name, '-') != NULL)       /* those that key_with_dashes() has made */
+			free((char *)(uintptr_t)o->name);
+	free(options);
 }
 
 static void add_pair(struct words *set, const char *key, const char *value)
@@ -101,15 +113,43 @@ static void add_pair(struct words *set, const char *key, const char *value)
 	add_word(set, pair);
 }
 
+/* What getopt_long() has stumbled over; `taken` is the word that it has just read. */
+static void refuse_option(const struct option *options, const char *taken, bool lacks_value)
+{
+	char word[MM_SUGGEST_LENGTH_MAX + 1];
+	const char *names[2 * 64 + 4], *meant = NULL;
+	size_t count = 0;
+	snprintf(word, sizeof word, "%.*s", (int)strcspn(taken, "="), taken);
+	for (const struct option *o = options; o->name != NULL && count + 1 < sizeof names / sizeof *names; o++)
+		names[count++] = o->name;
+	names[count] = NULL;
+	if (strncmp(word, "--", 2) == 0)
+		meant = mm_suggest(word + 2, names);
+	if (lacks_value)
+		fprintf(stderr, "moonmilter: option %s needs a value; see moonmilter run --help\n", word);
+	else if (meant != NULL && strcmp(meant, word + 2) != 0)
+		fprintf(stderr, "moonmilter: there is no option %s; did you mean --%s?\n", word, meant);
+	else
+		fprintf(stderr, "moonmilter: option %s does not fit; see moonmilter run --help\n", word);
+}
+
+static void free_arguments(struct arguments *a)
+{
+	for (size_t i = 0; i < a->set.count; i++)
+		free((char *)(uintptr_t)a->set.items[i]);
+	free(a->set.items);
+	free(a->listen.items);
+	free(a->scripts.items);
+}
+
 /* False: usage has been printed, *status says how to exit. */
-static bool parse(int argc, char **argv, struct arguments *a, int *status)
+static bool parse_options(int argc, char **argv, const struct option *options, struct arguments *a, int *status)
 {
 	size_t key_count;
-	struct option *options = long_options(&key_count);
 	const struct mm_config_key *keys = mm_config_keys(&key_count);
-	*a = (struct arguments){ 0 };
 	optind = 1;
-	for (int c; (c = getopt_long(argc, argv, "c:s:h", options, NULL)) != -1;) {
+	opterr = 0;
+	for (int c; (c = getopt_long(argc, argv, ":c:s:h", options, NULL)) != -1;) {
 		switch (c) {
 		case 'c': a->config_file = optarg; break;
 		case 's': add_word(&a->listen, optarg); break;
@@ -118,7 +158,8 @@ static bool parse(int argc, char **argv, struct arguments *a, int *status)
 			*status = EX_OK;
 			return false;
 		case '?':
-			fprintf(stderr, "moonmilter: see moonmilter run --help\n");
+		case ':':
+			refuse_option(options, argv[optind - 1], c == ':');
 			*status = EX_USAGE;
 			return false;
 		default:
@@ -127,9 +168,21 @@ static bool parse(int argc, char **argv, struct arguments *a, int *status)
 	}
 	for (int i = optind; i < argc; i++)
 		add_word(&a->scripts, argv[i]);
-	if (a->config_file == NULL && a->scripts.count == 0 && a->listen.count == 0 && access(DEFAULT_CONFIG, R_OK) == 0)
-		a->config_file = DEFAULT_CONFIG;
 	return true;
+}
+
+static bool parse(int argc, char **argv, struct arguments *a, int *status)
+{
+	size_t key_count;
+	struct option *options = long_options(&key_count);
+	*a = (struct arguments){ 0 };
+	bool goes_on = parse_options(argc, argv, options, a, status);
+	free_long_options(options);
+	if (!goes_on)
+		free_arguments(a);
+	else if (a->config_file == NULL && a->scripts.count == 0 && a->listen.count == 0 && access(DEFAULT_CONFIG, R_OK) == 0)
+		a->config_file = DEFAULT_CONFIG;
+	return goes_on;
 }
 
 static struct mm_host_options host_options(const struct arguments *a)
@@ -152,17 +205,13 @@ static void say_line(void *self, const char *line)
 	fprintf(self, "moonmilter: %s\n", line);
 }
 
-int mm_command_run(int argc, char **argv)
+static int run(const struct arguments *a)
 {
-	struct arguments a;
 	struct mm_fault why = { .class = MM_FAULT_NONE };
-	int status;
-	if (!parse(argc, argv, &a, &status))
-		return status;
-	struct mm_host_options o = host_options(&a);
+	struct mm_host_options o = host_options(a);
 	o.handle_signals = true;
 	o.guard_scripts = true;
-	if (a.scripts.count == 0 && a.listen.count == 0 && a.config_file == NULL) {
+	if (a->scripts.count == 0 && a->listen.count == 0 && a->config_file == NULL) {
 		fprintf(stderr, "moonmilter: nothing to serve: give scripts and a socket (moonmilter -s inet:10025 scripts/), or a "
 			"configuration (-c); see moonmilter --help\n");
 		return EX_USAGE;
@@ -174,32 +223,39 @@ int mm_command_run(int argc, char **argv)
 	}
 	fprintf(stderr, "moonmilter: version %s, pid %d\n", mm_version(), (int)getpid());
 	bool is_solo = mm_host_config(host)->workers == 0;
-	status = is_solo ? mm_solo_serve(host, say_line, stderr) : mm_master_serve(host, say_line, stderr);
+	int status = is_solo ? mm_solo_serve(host, say_line, stderr) : mm_master_serve(host, say_line, stderr);
 	if (status == EX_OK)
 		fprintf(stderr, "moonmilter: stopped\n");
 	return status;
 }
 
-int mm_command_check(int argc, char **argv)
+int mm_command_run(int argc, char **argv)
 {
 	struct arguments a;
-	struct mm_error error;
-	struct mm_fault why;
 	int status;
 	if (!parse(argc, argv, &a, &status))
 		return status;
-	if (a.scripts.count == 0 && a.config_file == NULL) {
+	status = run(&a);
+	free_arguments(&a);
+	return status;
+}
+
+static int check(const struct arguments *a)
+{
+	struct mm_error error;
+	struct mm_fault why;
+	if (a->scripts.count == 0 && a->config_file == NULL) {
 		fprintf(stderr, "moonmilter check: give scripts, directories or a configuration (-c FILE)\n");
 		return EX_USAGE;
 	}
-	struct mm_host_options o = host_options(&a);
+	struct mm_host_options o = host_options(a);
 	o.no_sockets = true;
 	o.guard_scripts = true;
 	struct mm_host *host = mm_host_new(&o, &error);
 	if (host == NULL)
 		return fail(host, &error);
 	/* without sockets the host did not look; a file is to be served, scripts alone need no listener */
-	if (a.config_file != NULL && !mm_config_check(mm_host_config(host), &why)) {
+	if (a->config_file != NULL && !mm_config_check(mm_host_config(host), &why)) {
 		fprintf(stderr, "moonmilter: %s\n", why.text);
 		mm_host_free(host);
 		return EX_CONFIG;
@@ -210,6 +266,17 @@ int mm_command_check(int argc, char **argv)
 	printf("moonmilter: all scripts load\n");
 	mm_host_free(host);
 	return EX_OK;
+}
+
+int mm_command_check(int argc, char **argv)
+{
+	struct arguments a;
+	int status;
+	if (!parse(argc, argv, &a, &status))
+		return status;
+	status = check(&a);
+	free_arguments(&a);
+	return status;
 }
 
 int mm_command_help_config(void)

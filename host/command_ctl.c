@@ -1,5 +1,6 @@
 #include "command_ctl.h"
 
+#include "answer_json.h"
 #include "command_profile.h"
 #include "control.h"
 #include "control_client.h"
@@ -28,7 +29,7 @@ static bool is_profile(const char *name)
 
 static void print_help(FILE *to)
 {
-	fprintf(to, "Usage: moonmilter ctl [-c FILE] [--control PATH] REQUEST\n\nAsks the host that listens on the control socket: "
+	fprintf(to, "Usage: moonmilter ctl [-c FILE] [--control PATH] [--json] REQUEST\n\nAsks the host that listens on the control socket: "
 		"PATH, or what FILE (default: %s)\nsays, or %s.\n\n", MM_CONTROL_DEFAULT_CONFIG, MM_CONTROL_DEFAULT_PATH);
 	for (int i = 0; i < MM_REQUEST_COUNT; i++) {
 		char words[32];
@@ -36,7 +37,7 @@ static void print_help(FILE *to)
 		snprintf(words, sizeof words, "%s%s%s", requests[i].name, argument != NULL ? " " : "", argument != NULL ? argument : "");
 		fprintf(to, "  %-16s %s\n", words, requests[i].about);
 	}
-	fprintf(to, "\nmoonmilter ctl profile --help tells its options.\n"
+	fprintf(to, "\n--json gives one JSON object instead of lines. moonmilter ctl profile --help tells its options.\n"
 		"Exit status: 0 done, 64 no such request, 69 no host answers, 75 it cannot now, 78 the scripts do not load.\n");
 }
 
@@ -53,6 +54,28 @@ static void print_paper(void *self, int descriptor)
 	(void)self;
 	for (ssize_t n; (n = pread(descriptor, bytes, sizeof bytes, at)) > 0; at += n)
 		fwrite(bytes, 1, (size_t)n, stdout);
+}
+
+static void keep_line(void *self, const char *text)
+{
+	mm_answer_line(self, text);
+}
+
+static void keep_paper(void *self, int descriptor)
+{
+	mm_answer_paper(self, descriptor);
+}
+
+static int ask_for_json(struct mm_control_client *client, const char *request, const char *name)
+{
+	struct mm_answer_lines lines = { 0 };
+	client->line = keep_line;
+	client->paper = keep_paper;
+	client->self = &lines;
+	int status = mm_control_ask(client, request);
+	if (lines.count == 0 && status != EX_OK)
+		return status;
+	return mm_answer_print(&lines, name, stdout) ? status : EX_OSERR;
 }
 
 static bool is_known(const char *name, bool has_argument)
@@ -76,8 +99,9 @@ int mm_command_ctl(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "config", required_argument, NULL, 'c' }, { "control", required_argument, NULL, 's' },
-		{ "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 },
+		{ "json", no_argument, NULL, 'j' }, { "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 },
 	};
+	bool is_json = false;
 	struct mm_control_client client = { .name = "moonmilter ctl", .line = print_line, .paper = print_paper };
 	char request[256];
 	optind = 1;
@@ -93,6 +117,7 @@ int mm_command_ctl(int argc, char **argv)
 		switch (c) {
 		case 'c': client.config = optarg; break;
 		case 's': client.path = optarg; break;
+		case 'j': is_json = true; break;
 		case 'h': print_help(stdout); return EX_OK;
 		default:  print_help(stderr); return EX_USAGE;
 		}
@@ -103,5 +128,5 @@ int mm_command_ctl(int argc, char **argv)
 		return EX_USAGE;
 	}
 	snprintf(request, sizeof request, "%s%s%s", argv[optind], words == 2 ? " " : "", words == 2 ? argv[optind + 1] : "");
-	return mm_control_ask(&client, request);
+	return is_json ? ask_for_json(&client, request, argv[optind]) : mm_control_ask(&client, request);
 }

@@ -423,7 +423,11 @@ static int parse(struct replaying *re, int argc, char **argv)
 		default: return EX_USAGE;
 		}
 	}
-	return optind == argc ? fail(EX_USAGE, NULL, "no record is given; see --help") : -1;
+	if (optind == argc)
+		return fail(EX_USAGE, NULL, "no record is given; see --help");
+	if (argc - optind == 1 && re->config_file == NULL && re->set_count == 0)
+		return fail(EX_USAGE, NULL, "no scripts are given; name them behind the record, or a configuration (-c); see --help");
+	return -1;
 }
 
 int mm_command_replay(int argc, char **argv)

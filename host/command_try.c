@@ -181,6 +181,9 @@ int mm_command_try(int argc, char **argv)
 		code = help();
 	else if (first == argc)
 		code = mm_trial_fail(&t.trial, EX_USAGE, "no message file is given; \"-\" reads standard input. See --help");
+	else if (argc - first == 1 && t.config_file == NULL && t.set_count == 0)
+		code = mm_trial_fail(&t.trial, EX_USAGE, "no scripts are given; name them behind the message, or a configuration (-c). "
+			"See --help");
 	else
 		code = run(&t, argv + first, argc - first);
 	mm_trial_free(&t.trial);

@@ -546,6 +546,40 @@ bool mm_config_check(const struct mm_config *c, struct mm_fault *why)
 	return true;
 }
 
+/* ---- what a reload cannot change ---- */
+
+static bool same_text(const char *a, const char *b)
+{
+	return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
+}
+
+static bool same_list(const struct mm_config_strings *a, const struct mm_config_strings *b)
+{
+	bool same = a->count == b->count;
+	for (size_t i = 0; same && i < a->count; i++)
+		same = strcmp(a->items[i], b->items[i]) == 0;
+	return same;
+}
+
+static const char *fixed_change_of_milter(const struct mm_config_milter *a, const struct mm_config_milter *b)
+{
+	return !same_list(&a->listen, &b->listen) ? "listen" : a->socket_mode != b->socket_mode ? "socket_mode"
+		: !same_text(a->socket_owner, b->socket_owner) ? "socket_owner"
+		: !same_text(a->socket_group, b->socket_group) ? "socket_group" : NULL;
+}
+
+const char *mm_config_fixed_change(const struct mm_config *a, const struct mm_config *b)
+{
+	const char *key = a->workers != b->workers ? "workers" : !same_text(a->control, b->control) ? "control"
+		: !same_text(a->record, b->record) || a->record_sample != b->record_sample || a->record_max != b->record_max
+			|| a->record_redact != b->record_redact ? "record"
+		: a->user != NULL && b->user != NULL && strcmp(a->user, b->user) != 0 ? "user"      /* a default is not in the file */
+		: !same_text(a->group, b->group) ? "group" : NULL;
+	for (size_t i = 0; key == NULL && i < a->milter_count && i < b->milter_count; i++)
+		key = fixed_change_of_milter(&a->milters[i], &b->milters[i]);
+	return key;
+}
+
 /* ---- copy, free, describe ---- */
 
 bool mm_config_copy(struct mm_config *to, const struct mm_config *from, struct mm_fault *why)

@@ -78,6 +78,8 @@ bool mm_config_load(struct mm_config *c, const char *path, struct mm_fault *why)
 bool mm_config_set(struct mm_config *c, const char *key, const char *text, struct mm_fault *why);
 /* Rules over several keys: each milter listens and has scripts, none shares a listener, limits agree. */
 bool mm_config_check(const struct mm_config *, struct mm_fault *why);
+/* A key that differs and that only a restart takes over: listeners, rights, processes, records. NULL: none. */
+const char *mm_config_fixed_change(const struct mm_config *before, const struct mm_config *after);
 /* Overwrites *to. False: out of memory, *to is zeroed. */
 bool mm_config_copy(struct mm_config *to, const struct mm_config *from, struct mm_fault *why);
 void mm_config_free(struct mm_config *);                /* back to the zeroed state, which is no valid config */

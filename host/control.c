@@ -92,6 +92,18 @@ void mm_asker_hear(void *self, const char *line)
 	mm_asker_say(self, "%s", line);
 }
 
+void mm_asker_say_worker(struct mm_asker *a, int pid, const char *state, const struct mm_census_row *row)
+{
+	if (state == NULL)
+		state = mm_census_state_name((enum mm_census_state)mm_census_get(row->state));
+	mm_asker_say(a, "worker pid=%d state=%s generation=%u sessions=%u older_sessions=%u begun=%llu messages=%llu "
+		"script_errors=%llu lua_bytes=%llu longest_collection_us=%u log_lost=%llu", pid, state, mm_census_get(row->generation), mm_census_get(row->sessions),
+		mm_census_get(row->older_sessions), (unsigned long long)mm_census_get(row->sessions_begun),
+		(unsigned long long)mm_census_get(row->messages), (unsigned long long)mm_census_get(row->script_errors),
+		(unsigned long long)mm_census_get(row->lua_bytes), mm_census_get(row->longest_collection_us),
+		(unsigned long long)mm_census_get(row->log_lost));
+}
+
 void mm_asker_give(struct mm_asker *a, int descriptor)
 {
 	struct mm_note note = { .kind = MM_NOTE_ANSWER };

@@ -4,6 +4,7 @@
 #ifndef MM_CONTROL_H
 #define MM_CONTROL_H
 
+#include "census.h"
 #include "link.h"
 
 /* letter-case name           takes      about */
@@ -60,6 +61,8 @@ void mm_control_turn(struct mm_control *);
 void mm_asker_say(struct mm_asker *, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* One line as it is, for those who say lines to a struct mm_asker * as self. */
 void mm_asker_hear(void *self, const char *line);
+/* A line about a process that serves: what its row says. state NULL: as the row has it. */
+void mm_asker_say_worker(struct mm_asker *, int pid, const char *state, const struct mm_census_row *);
 /* The contents of a file in memory for stdout; BORROWED. */
 void mm_asker_give(struct mm_asker *, int descriptor);
 /* Nobody waits any more: it has hung up. */

@@ -536,7 +536,7 @@ static void queue_events(struct mm_engine *e)
 /* Content behind our final verdict, or an end-of-message that belongs to no message: answered, never shown. */
 static bool is_for_nobody(const struct mm_engine *e)
 {
-	return strchr("RTLNBE", e->command.row->letter) != NULL && e->session.message == NULL;
+	return e->session.message == NULL && strchr("RTLNBE", e->command.row->letter) != NULL;
 }
 
 static void answer_nobody(struct mm_engine *e)
@@ -739,7 +739,7 @@ static void go_on(struct mm_engine *e, struct mm_fault *why)
 
 bool mm_engine_feed(struct mm_engine *e, const void *bytes, size_t n, struct mm_fault *why)
 {
-	*why = (struct mm_fault){ .class = MM_FAULT_NONE };
+	mm_fault_clear(why);
 	if (e->is_ending)
 		return true;
 	if (!mm_frame_feed(&e->frame, bytes, n, why)) {
@@ -747,8 +747,9 @@ bool mm_engine_feed(struct mm_engine *e, const void *bytes, size_t n, struct mm_
 		return false;
 	}
 	go_on(e, why);
-	struct mm_fault keep = { .class = MM_FAULT_NONE };
+	struct mm_fault keep;
 	bool has_command = e->has_packet;
+	mm_fault_clear(&keep);
 	if (!mm_frame_keep(&e->frame, &keep)) {
 		mm_engine_end(e, MM_CANCEL_DISCONNECT);
 		*why = keep;
@@ -813,7 +814,8 @@ void mm_engine_shut_down(struct mm_engine *e)
 
 void mm_engine_decided(struct mm_engine *e, struct mm_verdict *v)
 {
-	struct mm_fault why = { .class = MM_FAULT_NONE };
+	struct mm_fault why;
+	mm_fault_clear(&why);
 	end_wait(e);
 	e->why = &why;
 	event_decided(e, v);

@@ -18,7 +18,7 @@ struct mm_engine;
 /* What all engines of a worker share. The creator owns it; it outlives them. */
 struct mm_engine_shared {
 	struct mm_message *message_pool;        /* owned here; mm_message_pool_free() at the end */
-	char               id_prefix[16];       /* of session ids */
+	char               id_prefix[20];       /* of session ids */
 	uint64_t           sessions_begun;
 	double             waited;              /* seconds, by the event that is being decided */
 };

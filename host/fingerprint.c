@@ -1,5 +1,7 @@
 #include "fingerprint.h"
 
+#include "script_files.h"
+
 #include <dirent.h>
 #include <stdio.h>
 #include <string.h>
@@ -57,6 +59,7 @@ static void mix_path(uint64_t *sum, const char *path, int depth)
 static void mix_script(uint64_t *sum, const char *path)
 {
 	char lib[4096];
+	path = mm_script_files_reach(path);
 	const char *slash = strrchr(path, '/');
 	mix_path(sum, path, 0);
 	snprintf(lib, sizeof lib, "%.*s/lib", slash != NULL ? (int)(slash - path) : 1, slash != NULL ? path : ".");

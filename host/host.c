@@ -398,6 +398,9 @@ static void take_next_config(struct mm_host *h)
 	h->has_next_config = false;
 	h->log.level = (enum mm_log_level)h->config.log_level;
 	h->log.is_json = h->config.log_format == MM_CONFIG_LOG_JSON;
+	const char *fixed = h->worker == NULL || h->place.census == NULL ? mm_config_fixed_change(&before, &h->config) : NULL;
+	if (fixed != NULL)              /* said once, not by each worker */
+		mm_log_say(&h->log, MM_LOG_WARN, "reload", "%s has changed in the configuration; that takes a restart", fixed);
 	bool same_log = before.log == h->config.log
 		|| (before.log != NULL && h->config.log != NULL && strcmp(before.log, h->config.log) == 0);
 	if (!same_log && !mm_host_reopen_log(h, &why))
@@ -793,7 +796,7 @@ struct mm_host *mm_host_bind(const struct mm_host_options *o, bool with_control,
 	return NULL;
 }
 
-/* A worker beats while its loop turns; who reads the census draws the conclusions. */
+/* A worker beats while its loop turns (and when a long slice has ended: budget.c); who reads the census draws the conclusions. */
 static void on_beat(struct ev_loop *loop, ev_timer *t, int events)
 {
 	struct mm_host *h = t->data;
@@ -996,6 +999,11 @@ struct mm_log *mm_host_log(struct mm_host *h)
 struct mm_clock *mm_host_clock(struct mm_host *h)
 {
 	return mm_worker_clock(h->worker);
+}
+
+const struct mm_census_row *mm_host_row(const struct mm_host *h)
+{
+	return h->place.row;
 }
 
 struct mm_profile *mm_host_profile(struct mm_host *h)

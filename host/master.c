@@ -585,18 +585,9 @@ static void answer_status(struct master *m, struct mm_asker *a, const char *argu
 	if (m->last_failure[0] != '\0')
 		mm_asker_say(a, "last failure: %s", m->last_failure);
 	mm_host_describe_lost(m->host, mm_asker_hear, a);
-	for (int i = 0; i < HANDS_MAX; i++) {
-		const struct mm_census_row *row = m->hands[i].row;
-		if (m->hands[i].role == NOBODY)
-			continue;
-		mm_asker_say(a, "worker pid=%d state=%s generation=%u sessions=%u older_sessions=%u begun=%llu messages=%llu "
-			"script_errors=%llu lua_bytes=%llu log_lost=%llu", (int)m->hands[i].pid,
-			m->hands[i].is_hung ? "hung" : mm_census_state_name((enum mm_census_state)mm_census_get(row->state)),
-			mm_census_get(row->generation), mm_census_get(row->sessions), mm_census_get(row->older_sessions),
-			(unsigned long long)mm_census_get(row->sessions_begun), (unsigned long long)mm_census_get(row->messages),
-			(unsigned long long)mm_census_get(row->script_errors), (unsigned long long)mm_census_get(row->lua_bytes),
-			(unsigned long long)mm_census_get(row->log_lost));
-	}
+	for (int i = 0; i < HANDS_MAX; i++)
+		if (m->hands[i].role != NOBODY)
+			mm_asker_say_worker(a, (int)m->hands[i].pid, m->hands[i].is_hung ? "hung" : NULL, m->hands[i].row);
 	mm_asker_end(a, EX_OK, NULL);
 }
 

@@ -88,7 +88,7 @@ struct mm_message {
 	struct mm_span     new_sender, new_sender_params;
 	bool               replaces_body;
 	bool               body_ends_in_cr;     /* a CR whose LF may come with the next piece */
-	struct mm_buffer   new_body;            /* owned, CRLF lines, no packet heads */
+	struct mm_buffer   new_body;            /* owned: CRLF lines in packets, as they leave; action.c knows how */
 	bool               quarantines;
 	struct mm_span     quarantine_reason;
 };

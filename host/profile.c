@@ -183,13 +183,25 @@ static void write_row(FILE *to, const struct mm_profile_script *s, int i, const 
 	putc('\n', to);
 }
 
+/* How many ticks are a second. */
+static double rate(const struct mm_profile_span *since, const struct mm_profile_span *until)
+{
+	double seconds = until->clock - since->clock;
+	return seconds > 0 && until->ticks > since->ticks ? (double)(until->ticks - since->ticks) / seconds : 1e9;
+}
+
+double mm_profile_seconds_since(const struct mm_profile *p, uint64_t ticks)
+{
+	struct mm_profile_span until = now();
+	return until.ticks > ticks ? (double)(until.ticks - ticks) / rate(&p->all, &until) : 0;
+}
+
 void mm_profile_write(const struct mm_profile *p, bool window, FILE *to)
 {
 	const struct mm_profile_span *since = window ? &p->window : &p->all;
 	struct mm_profile_span end = now();
-	double seconds = end.clock - since->clock;
-	double second = seconds > 0 && end.ticks > since->ticks ? (double)(end.ticks - since->ticks) / seconds : 1e9;
-	fprintf(to, "since\t%.3f\t%.6f\t%.6f\n", since->at, seconds, end.cpu - since->cpu);
+	double second = rate(since, &end);
+	fprintf(to, "since\t%.3f\t%.6f\t%.6f\n", since->at, end.clock - since->clock, end.cpu - since->cpu);
 	for (const struct mm_profile_script *s = p->scripts; s != NULL; s = s->next)
 		for (int i = 0; i < MM_PROFILE_ROW_COUNT; i++) {
 			const struct mm_profile_figures *f = window ? &s->rows[i].window : &s->rows[i].all;

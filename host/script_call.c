@@ -10,10 +10,60 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* ---- what is said of an error ---- */
+
+static bool is_frame_of_runtime(const char *line)
+{
+	size_t name = strcspn(line, ":\n");
+	return strncmp(line, "\tmoonmilter.", 12) == 0 && name > 4 && strncmp(line + name - 4, ".lua", 4) == 0;
+}
+
+static bool starts(const char *line, const char *with)
+{
+	return strncmp(line, with, strlen(with)) == 0;
+}
+
+/* In place, line by line: the runtime's own frames go, with those of the C functions that it has called, and a title behind
+ * which no frame of a script is left. */
+void mm_hide_runtime(char *text)
+{
+	char *to = text, *calls = NULL, *title = NULL;  /* where in the output C frames, and a title without frames, begin */
+	for (char *line = text, *next; *line != '\0'; line = next) {
+		next = line + strcspn(line, "\n");
+		next += *next == '\n';
+		bool is_title = starts(line, "stack traceback:\n"), is_c = starts(line, "\t[C]: ");
+		if (is_frame_of_runtime(line)) {
+			to = calls != NULL ? calls : to;
+			calls = NULL;
+			continue;
+		}
+		if (title != NULL && line[0] != '\t')
+			to = title;
+		calls = !is_c ? NULL : calls != NULL ? calls : to;
+		title = is_title ? to : is_c ? title : NULL;
+		memmove(to, line, (size_t)(next - line));
+		to += next - line;
+	}
+	to = title != NULL ? title : to;
+	if (to > text && to[-1] == '\n')
+		to--;
+	*to = '\0';
+}
+
 struct describing {
 	lua_State       *co;
 	struct mm_fault *why;
 };
+
+/* What does not compile has none: the runtime's own loader is of no interest to whoever reads the error. */
+static bool has_script_frame(lua_State *co)
+{
+	lua_Debug frame;
+	for (int level = 0; lua_getstack(co, level, &frame); level++)
+		if (lua_getinfo(co, "S", &frame) && !mm_frame_is_ours(&frame))
+			return true;
+	return false;
+}
 
 /* Traceback of a dead coroutine: its stack is still there. Runs protected: making strings may raise. */
 static int describe_error(lua_State *L)
@@ -29,9 +79,11 @@ static int describe_error(lua_State *L)
 		message = shape;
 	}
 	message = mm_push_blame(L, co, message);
-	luaL_traceback(L, co, NULL, 0);
+	lua_pushliteral(L, "");
+	if (has_script_frame(co))
+		luaL_traceback(L, co, "", 0);
 	bool no_memory = strcmp(message, "not enough memory") == 0;
-	mm_fault_set(d->why, MM_FAULT_SCRIPT, "%s%s\n%s", message, no_memory ? ": Lua has all that memory_hard gives this worker" : "",
+	mm_fault_set(d->why, MM_FAULT_SCRIPT, "%s%s%s", message, no_memory ? ": Lua has all that memory_hard gives this worker" : "",
 		lua_tostring(L, -1));
 	return 0;
 }
@@ -46,6 +98,7 @@ static void explain(struct mm_task *t, int status, struct mm_fault *why)
 	lua_cpcall(L, describe_error, &d);              /* when even this fails, the sentence above has to do */
 	mm_budget_end(ran);
 	lua_settop(L, top);
+	mm_hide_runtime(why->text);
 }
 
 /* ---- what it costs ---- */
@@ -153,6 +206,7 @@ enum mm_run mm_script_call(struct mm_task *t, int argument_count, struct mm_faul
 	enum mm_run run = outcome(t, status, why);
 	if (row != NULL)
 		count_slice(t, row, run == MM_RUN_WAITING, cpu, began, ended);
+	mm_memory_settle(t);
 	return run;
 }
 

@@ -17,6 +17,9 @@ void mm_task_count_error(const struct mm_task *);
 int mm_script_push(struct lua_State *);         /* the lua_CFunction behind it, script->pusher */
 enum mm_run mm_script_run(struct mm_task *, void (*push)(struct lua_State *co, void *self), void *self, struct mm_fault *why);
 
+/* Takes what a script's author did not write out of a text with tracebacks, in place. */
+void mm_hide_runtime(char *text);
+
 /* The wait is over: count results have been pushed on task->co. Runs the coroutine on and calls resumed. Never from
  * inside the primitive that started the wait, nor from inside any handler. */
 void mm_task_go_on(struct mm_task *, int count);

@@ -86,10 +86,11 @@ static bool refuse(const char *path, int error, struct mm_fault *why)
 	return mm_fault_set(why, MM_FAULT_CONFIG, "%s: %s", path, error == ENOENT ? "no such script or directory" : strerror(error));
 }
 
-/* A checkout below a closed directory (/root) can be read from the working directory all the same. Borrowed from path. */
-static const char *from_here(const char *path)
+const char *mm_script_files_reach(const char *path)
 {
 	char here[PATH_MAX];
+	if (access(path, F_OK) == 0 || errno != EACCES)
+		return path;
 	size_t size = getcwd(here, sizeof here) != NULL ? strlen(here) : 0;
 	if (size > 1 && strncmp(path, here, size) == 0 && path[size] == '/' && path[size + 1] != '\0')
 		return path + size + 1;
@@ -134,12 +135,8 @@ static bool add_directory(struct mm_script_files *list, const char *directory, s
 static bool add_path(struct mm_script_files *list, const char *path, struct mm_fault *why)
 {
 	struct stat status;
-	bool found = stat(path, &status) == 0;
-	if (!found && errno == EACCES && from_here(path) != path) {
-		path = from_here(path);
-		found = stat(path, &status) == 0;
-	}
-	if (!found)
+	path = mm_script_files_reach(path);
+	if (stat(path, &status) != 0)
 		return refuse(path, errno, why);
 	if (S_ISDIR(status.st_mode))
 		return add_directory(list, path, why);

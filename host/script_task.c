@@ -149,7 +149,7 @@ void mm_limit_push(struct mm_task *t, lua_State *L)
 }
 
 /* The runtime's own Lua between a primitive and the script is of no interest to whoever reads the error. */
-static bool is_runtime_frame(const lua_Debug *frame)
+bool mm_frame_is_ours(const struct lua_Debug *frame)
 {
 	return frame->what[0] == 'C' || strncmp(frame->short_src, "moonmilter.", 11) == 0;
 }
@@ -158,7 +158,7 @@ int mm_raise_at_script(lua_State *L, const char *format, ...)
 {
 	lua_Debug frame;
 	int level = 1;
-	while (lua_getstack(L, level, &frame) && lua_getinfo(L, "S", &frame) && is_runtime_frame(&frame))
+	while (lua_getstack(L, level, &frame) && lua_getinfo(L, "S", &frame) && mm_frame_is_ours(&frame))
 		level++;
 	luaL_where(L, level);
 	va_list args;
@@ -191,7 +191,7 @@ const char *mm_push_blame(lua_State *L, lua_State *co, const char *message)
 	const char *complaint = strstr(message + name_size + 1, ": ");
 	int level = 0;
 	bool found;
-	while ((found = lua_getstack(co, level, &frame) && lua_getinfo(co, "Sln", &frame)) && is_runtime_frame(&frame)) {
+	while ((found = lua_getstack(co, level, &frame) && lua_getinfo(co, "Sln", &frame)) && mm_frame_is_ours(&frame)) {
 		ours = frame;
 		level++;
 	}

@@ -15,6 +15,7 @@
 #include "log.h"
 
 struct lua_State;
+struct lua_Debug;
 struct mm_script;
 struct mm_script_session;
 struct mm_pools;
@@ -77,11 +78,15 @@ struct mm_task {
 	void                    (*resumed)(struct mm_task *, enum mm_run, struct mm_fault *);
 };
 
+/* Tables of a script's own behind ctx. ORDER KEPT */
+enum mm_kept { MM_KEPT_SESSION, MM_KEPT_MESSAGE, MM_KEPT_COUNT };
+
 /* One script file. */
 struct mm_filter {
 	char *name;                             /* owned: file name without directory and .lua */
 	char *path;                             /* owned */
 	int   handlers[MM_STAGE_COUNT];         /* registry references, MM_NO_REF */
+	uint8_t seen[MM_STAGE_COUNT];           /* arguments that the function declares, ctx included: more are not made */
 	struct mm_field_handler {
 		char  *name;                    /* owned, lower case */
 		size_t size;
@@ -106,6 +111,8 @@ struct mm_script_memory {
 	size_t   collect_at;
 	bool     is_enforced;
 	bool     was_refused;
+	int      left;                          /* KiB in use when garbage was least; 0: not known */
+	bool     is_resting;                    /* a cycle has been begun while there was time */
 };
 
 struct mm_script_settings {
@@ -158,6 +165,7 @@ struct mm_script {
 	unsigned          pool_count, pool_capacity;
 
 	int               ctx_metatable;        /* registry references */
+	int               kept_tables[MM_KEPT_COUNT];   /* each a table by ctx */
 	int               host_object;
 	int               cancel_token;         /* what a cancelled wait returns to its wrapper */
 	int               cancel_names[MM_CANCEL_COUNT];        /* ORDER CANCEL: there when memory is gone */
@@ -192,8 +200,7 @@ struct mm_script_session {
 	double                    progress_at;
 
 	int                       ctx;          /* registry references, MM_NO_REF: none yet */
-	int                       session_table;
-	int                       message_table;
+	bool                      has_kept[MM_KEPT_COUNT];      /* an entry in the script's kept_tables */
 	int                       client_table;
 	int                       recipients_table;
 	uint32_t                  recipients_synced;
@@ -210,7 +217,7 @@ struct mm_script_session {
 	bool                      feeds_body;   /* what runs is the host's part of ctx:body{}, not the handler */
 	uint8_t                   body_replaced_by;     /* filter whose replace_body came last, when the message replaces_body */
 	unsigned                  filter_at;    /* filter whose handler runs or runs next */
-	struct mm_edit_mark       mark;         /* edits asked for before a recipient's or an unknown command's handlers */
+	struct mm_edit_mark      *mark;         /* owned: edits asked for before a recipient's or an unknown command's handlers */
 	struct mm_verdict         verdict;      /* said by a verdict method */
 	uint64_t                  accepted_client;      /* filters that are done with the client */
 	uint64_t                  accepted_message;     /* filters that are done with the message */
@@ -246,6 +253,8 @@ struct mm_holder *mm_task_holder(struct mm_script *);
  * A primitive checks its arguments (it may raise), calls mm_task_may_wait(), starts its operation, then returns
  * mm_task_wait(): nothing may be acquired before the checks and nothing may raise after. */
 
+/* Does the frame, of which "S" is known, belong to the runtime or to C, and not to a script? */
+bool mm_frame_is_ours(const struct lua_Debug *);
 /* luaL_error() with the script's file and line, whatever of the runtime's Lua stands between. */
 int mm_raise_at_script(struct lua_State *, const char *format, ...);
 /* An error that was raised in the runtime's own Lua, on the stack of co, which is dead now: the same with the script's line and

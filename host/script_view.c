@@ -1,6 +1,9 @@
 /* script_view.c -- what a generation of scripts is and does, for people: the last part of script.h. */
 #include "script.h"
 
+#include "profile.h"
+#include "task_group.h"
+
 #include <lauxlib.h>
 #include <lua.h>
 
@@ -83,32 +86,34 @@ struct mm_script *mm_script_next(const struct mm_script *s)
 void mm_script_list(const struct mm_script *s, void (*say)(void *self, const char *line), void *self)
 {
 	char line[256];
-	snprintf(line, sizeof line, "generation=%lu milter=%s scripts=%u sessions=%u lua_bytes=%llu", s->settings.generation,
-		s->settings.milter_name, s->filter_count, mm_script_session_count(s), (unsigned long long)mm_script_bytes(s));
+	unsigned long serving = mm_census_get(s->settings.row->generation);
+	snprintf(line, sizeof line, "generation=%lu milter=%s scripts=%u sessions=%u lua_bytes=%llu state=%s", s->settings.generation,
+		s->settings.milter_name, s->filter_count, mm_script_session_count(s), (unsigned long long)mm_script_bytes(s),
+		s->settings.generation == serving ? "serving" : s->settings.generation > serving ? "loading" : "leaving");
 	say(self, line);
 }
 
 /* ---- sessions ---- */
 
-struct place {
-	lua_State *co;
-	void     (*say)(void *self, const char *line);
-	void      *self;
-};
-
-/* Protected: making strings may raise. */
-static int say_place(lua_State *L)
+/* Where a coroutine stands: a traceback of the script's own lines. Looks only: nothing here raises. */
+static void say_place(lua_State *co, const char *margin, const char *outermost, void (*say)(void *self, const char *line), void *self)
 {
-	struct place *p = lua_touserdata(L, 1);
 	char line[512];
-	luaL_traceback(L, p->co, NULL, 0);
-	for (const char *text = lua_tostring(L, -1); text != NULL && *text != '\0';) {
-		size_t size = strcspn(text, "\n");
-		snprintf(line, sizeof line, "    %.*s", (int)size, text + strspn(text, "\t"));
-		p->say(p->self, line);
-		text += size + (text[size] == '\n');
+	lua_Debug frame, above;
+	for (int level = 0; lua_getstack(co, level, &frame); level++) {
+		if (!lua_getinfo(co, "Sln", &frame) || mm_frame_is_ours(&frame))
+			continue;
+		const char *source = frame.source + (frame.source[0] == '@');
+		const char *name = frame.name != NULL ? frame.name : lua_getstack(co, level + 1, &above) ? NULL : outermost;
+		int size = snprintf(line, sizeof line, "%s%s:%d: in function ", margin, source, frame.currentline);
+		if (size > 0 && (size_t)size < sizeof line && name != NULL)
+			snprintf(line + size, sizeof line - (size_t)size, "'%s'", name);
+		else if (size > 0 && (size_t)size < sizeof line)
+			snprintf(line + size, sizeof line - (size_t)size, "<%s:%d>", source, frame.linedefined);
+		for (char *c = line; *c != '\0'; c++)
+			*c = (unsigned char)*c < ' ' ? '?' : *c;
+		say(self, line);
 	}
-	return 0;
 }
 
 /* Values come from mail: what could pose as another key or another line becomes a question mark. */
@@ -121,6 +126,15 @@ static void add_fact(char *line, size_t size, const char *key, const char *value
 	for (char *c = line + at + 1 + strlen(key) + 1; c < line + size && *c != '\0'; c++)
 		if ((unsigned char)*c <= ' ' || (unsigned char)*c >= 0x7f)
 			*c = '?';
+}
+
+static void add_wait(char *line, size_t size, const struct mm_task *t)
+{
+	char number[32];
+	if (t->began_at == 0)           /* nobody counts */
+		return;
+	snprintf(number, sizeof number, "%.1f", mm_profile_seconds_since(t->script->settings.profile, t->began_at));
+	add_fact(line, size, "waiting", number);
 }
 
 static const char *stage_of(const struct mm_script_session *ss)
@@ -149,18 +163,36 @@ static void list_session(const struct mm_script_session *ss, void (*say)(void *s
 	if (ss->task.is_waiting) {
 		add_fact(line, sizeof line, "script", ss->script->filters[ss->filter_at].name);
 		add_fact(line, sizeof line, "waits_for", ss->task.wait_name);
+		add_wait(line, sizeof line, &ss->task);
 		snprintf(number, sizeof number, "%.1f", ss->deadline_at - now);
 		add_fact(line, sizeof line, "deadline_in", number);
 	}
 	say(self, line);
 }
 
+static void list_tasks(const struct mm_task_group *group, void (*say)(void *self, const char *line), void *self)
+{
+	char line[256];
+	for (const struct mm_spawned *sp = group->first; sp != NULL; sp = sp->next) {
+		const struct mm_task *t = &sp->task;
+		if (!t->is_waiting || t->is_ready || t->co == NULL)
+			continue;
+		snprintf(line, sizeof line, "    task");
+		add_fact(line, sizeof line, "script", t->filter != NULL ? t->filter->name : NULL);
+		add_fact(line, sizeof line, "waits_for", t->wait_name);
+		add_wait(line, sizeof line, t);
+		say(self, line);
+		say_place(t->co, "        ", NULL, say, self);
+	}
+}
+
 void mm_script_list_sessions(const struct mm_script *s, void (*say)(void *self, const char *line), void *self)
 {
 	for (const struct mm_script_session *ss = s->sessions; ss != NULL; ss = ss->next) {
-		struct place place = { ss->task.co, say, self };
 		list_session(ss, say, self);
-		if (ss->task.is_waiting && ss->task.co != NULL && lua_cpcall(s->L, say_place, &place) != 0)
-			lua_pop(s->L, 1);
+		if (ss->task.is_waiting && ss->task.co != NULL)
+			say_place(ss->task.co, "    ", mm_stage_handler(ss->event.stage), say, self);
+		list_tasks(&ss->message_tasks, say, self);
+		list_tasks(&ss->client_tasks, say, self);
 	}
 }

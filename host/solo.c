@@ -73,6 +73,7 @@ static void answer_status(struct solo *s, struct mm_asker *a, const char *argume
 	if (s->last_failure[0] != '\0')
 		mm_asker_say(a, "last failure: %s", s->last_failure);
 	mm_host_describe_lost(s->host, mm_asker_hear, a);
+	mm_asker_say_worker(a, (int)getpid(), NULL, mm_host_row(s->host));
 	mm_asker_end(a, EX_OK, NULL);
 }
 

@@ -118,7 +118,10 @@ static void end(struct mm_spawned *sp, enum mm_spawned_state state)
 static void log_failure(const struct mm_spawned *sp, const char *text)
 {
 	struct mm_log_line line;
+	struct mm_fault shown;
 	const struct mm_script_session *ss = sp->task.session;
+	mm_fault_set(&shown, MM_FAULT_SCRIPT, "%s", text);
+	mm_hide_runtime(shown.text);
 	mm_task_count_error(&sp->task);
 	mm_log_begin(&line, sp->task.script->settings.log, MM_LOG_ERROR, "script_error");
 	if (ss != NULL)
@@ -126,7 +129,7 @@ static void log_failure(const struct mm_spawned *sp, const char *text)
 	if (sp->task.filter != NULL)
 		mm_log_string(&line, "script", sp->task.filter->path);
 	mm_log_string(&line, "handler", "task");
-	mm_log_string(&line, "error", text);
+	mm_log_string(&line, "error", shown.text);
 	mm_log_alike(&line, "task", 4);
 	mm_log_alike(&line, text, strcspn(text, " "));          /* file:line: */
 	mm_log_end(&line);

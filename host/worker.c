@@ -2,6 +2,7 @@
 
 #include "bounds.h"
 #include "child.h"
+#include "script_memory.h"
 
 #include <ev.h>
 #include <stdio.h>
@@ -9,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#define REST_SLICE          0.0002      /* seconds of collecting garbage between two looks at the sockets */
 #define SWEEP_EVERY         2.0         /* seconds between looks for connections whose time is over */
 #define MEMORY_STRIKES      3           /* full collections in vain until a worker asks for a successor */
 #define REFUSALS_SAID_EVERY 10.0        /* seconds between log lines about peers that may not connect */
@@ -50,6 +52,8 @@ struct mm_worker {
 	bool                     is_draining;
 	bool                     is_retiring;   /* has asked for a successor */
 	ev_timer                 sweep;
+	ev_prepare               before_wait;   /* looks whether there is garbage */
+	ev_idle                  rest;          /* active while there is: the loop has nothing else to do */
 };
 
 static struct ev_loop *loop_of(const struct mm_worker *w)
@@ -174,7 +178,46 @@ static void on_sweep(struct ev_loop *loop, ev_timer *timer, int events)
 		mm_worker_retire(w, "its memory stays above memory_soft after full collections");
 }
 
+/* ---- garbage is collected while nothing else is to be done ---- */
+
+static struct mm_script *with_garbage(const struct mm_worker *w)
+{
+	for (struct mm_script *s = w->scripts; s != NULL; s = mm_script_next(s))
+		if (mm_memory_wants_rest(s))
+			return s;
+	return NULL;
+}
+
+static void on_rest(struct ev_loop *loop, ev_idle *rest, int events)
+{
+	struct mm_worker *w = rest->data;
+	struct mm_script *s = with_garbage(w);
+	(void)events;
+	if (s == NULL || mm_memory_rest(s, REST_SLICE))
+		ev_idle_stop(loop, rest);
+}
+
+static void on_before_wait(struct ev_loop *loop, ev_prepare *before, int events)
+{
+	struct mm_worker *w = before->data;
+	(void)events;
+	if (!ev_is_active(&w->rest) && with_garbage(w) != NULL)
+		ev_idle_start(loop, &w->rest);
+}
+
 /* ---- life ---- */
+
+/* Time and process tell hosts apart; several of one process, which may be of one second, by digits behind these eight. */
+static void name_sessions(struct mm_worker *w)
+{
+	static unsigned made;
+	char *prefix = w->connections.engines.id_prefix;
+	unsigned before = __atomic_fetch_add(&made, 1, __ATOMIC_RELAXED);
+	int n = snprintf(prefix, sizeof w->connections.engines.id_prefix, "%08llx",
+		(unsigned long long)((unsigned long)mm_clock_wall() ^ (unsigned long)getpid() << 16) & 0xffffffffULL);
+	if (before > 0)
+		snprintf(prefix + n, sizeof w->connections.engines.id_prefix - (size_t)n, "%x", before);
+}
 
 struct mm_worker *mm_worker_new(const struct mm_worker_options *o, struct mm_fault *why)
 {
@@ -211,12 +254,17 @@ struct mm_worker *mm_worker_new(const struct mm_worker_options *o, struct mm_fau
 	}
 	w->connections.on_close = on_connection_closed;
 	w->connections.self = w;
-	snprintf(w->connections.engines.id_prefix, sizeof w->connections.engines.id_prefix, "%08llx",
-		(unsigned long long)((unsigned long)mm_clock_wall() ^ (unsigned long)getpid() << 16) & 0xffffffffULL);
+	name_sessions(w);
 	ev_timer_init(&w->sweep, on_sweep, SWEEP_EVERY, SWEEP_EVERY);
 	w->sweep.data = w;
 	ev_timer_start(loop_of(w), &w->sweep);
-	ev_unref(loop_of(w));           /* the sweep alone keeps no loop running */
+	ev_prepare_init(&w->before_wait, on_before_wait);
+	w->before_wait.data = w;
+	ev_prepare_start(loop_of(w), &w->before_wait);
+	ev_idle_init(&w->rest, on_rest);
+	w->rest.data = w;
+	ev_unref(loop_of(w));           /* sweep and before_wait alone keep no loop running */
+	ev_unref(loop_of(w));
 	return w;
 }
 
@@ -240,7 +288,10 @@ void mm_worker_free(struct mm_worker *w)
 	if (w == NULL)
 		return;
 	ev_ref(loop_of(w));
+	ev_ref(loop_of(w));
 	ev_timer_stop(loop_of(w), &w->sweep);
+	ev_prepare_stop(loop_of(w), &w->before_wait);
+	ev_idle_stop(loop_of(w), &w->rest);
 	mm_worker_unwatch(w);
 	mm_connections_free(&w->connections);
 	mm_worker_discard(w);

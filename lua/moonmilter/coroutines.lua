@@ -9,7 +9,6 @@ local coroutines = {}
 local HOST = core.host_token
 local resume, yield, running, status = coroutine.resume, coroutine.yield, coroutine.running, coroutine.status
 local create, isyieldable = coroutine.create, coroutine.isyieldable
-local traceback = debug.traceback
 
 local pass
 
@@ -33,20 +32,17 @@ function coroutines.resume(co, ...)
   return pass(co, resume(co, ...))
 end
 
-local function unwrap(co, ok, first, ...)
+local function unwrap(ok, first, ...)
   if ok then
     return first, ...
   end
-  if type(first) == "string" then -- the inner frames are lost once this is raised again
-    first = traceback(co, first)
-  end
-  error(first, 0)
+  error(first, 0) -- as it was raised: a text has its file and line already
 end
 
 function coroutines.wrap(fn)
   local co = create(fn)
   return function(...)
-    return unwrap(co, pass(co, resume(co, ...)))
+    return unwrap(pass(co, resume(co, ...)))
   end
 end
 

@@ -66,6 +66,13 @@ fields.field_metatable = {
 local Headers = {}
 Headers.__index = Headers
 
+-- headers.Subject would be nil in silence, as if the message had none.
+setmetatable(Headers, { __index = function(_, key)
+  if type(key) == "string" then
+    error(('headers have no member %q; say headers:get "%s" for a value, headers:field "%s" for the field'):format(key, key, key), 2)
+  end
+end })
+
 local function matches(list, name, level)
   if type(name) ~= "string" then
     error(("ctx.headers: a header's name is a string, not a %s"):format(type(name)), level or 3)

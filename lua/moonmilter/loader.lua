@@ -104,6 +104,7 @@ local function check_handler(path, name, value)
 end
 
 local function check_fields(path, fields)
+  local spelt = {}
   for name, fn in pairs(fields) do
     if type(name) ~= "string" or not name:match("^[!-9;-~]+$") then
       file_error(path, line_of(fn), ("on_header: %q is no header name"):format(tostring(name)))
@@ -111,6 +112,14 @@ local function check_fields(path, fields)
     if type(fn) ~= "function" then
       file_error(path, 1, ("on_header.%s is a %s; it must be a function"):format(name, type(fn)))
     end
+    local other = spelt[name:lower()]
+    if other then
+      local first, second = math.min(line_of(fn), line_of(fields[other])), math.max(line_of(fn), line_of(fields[other]))
+      local names = name < other and { name, other } or { other, name }
+      file_error(path, second, ("on_header: %s and %s are the same header; names are case-blind. Keep one (the other function "
+        .. "begins in line %d)"):format(names[1], names[2], first))
+    end
+    spelt[name:lower()] = name
   end
 end
 
@@ -199,6 +208,20 @@ local function report_globals(path, fn, env, returned)
   return reports
 end
 
+-- How many arguments a function can see: what no handler can see is not made for it. Three is the most there are.
+local function seen_by(fn)
+  local shape = debug.getinfo(fn, "u")
+  return shape.isvararg and 3 or math.min(shape.nparams, 3)
+end
+
+local function seen_by_all(functions)
+  local seen = {}
+  for key, fn in pairs(functions) do
+    seen[key] = seen_by(fn)
+  end
+  return seen
+end
+
 local function load_script(path)
   local source = read_file(path)
   if source:sub(1, 1) == "\27" then
@@ -217,6 +240,7 @@ local function load_script(path)
     path = path,
     name = path:match("([^/]+)%.lua$") or path:match("[^/]+$"),
     handlers = found,
+    seen = seen_by_all(found),
     fields = fields,
     options = options and check_options(path, options) or {},
     strings = strings,

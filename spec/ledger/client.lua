@@ -3,7 +3,8 @@
 --
 --   luajit spec/ledger/client.lua PORT NAME FILE KIND,... STAGE,...
 --
--- It ends when there is a file FILE.stop. A line of FILE: the attempt's name, the reply's code or "-" when there was none, its text. "end" is the last line.
+-- It ends when there is a file FILE.stop. A line of FILE: the attempt's name, the reply's code or "-" when there was none, its
+-- text. "end" is the last line.
 package.path = "./?.lua;" .. package.path
 local lfs = require "lfs"
 local socket = require "socket"
@@ -84,10 +85,11 @@ local function write(id, code, text)
 end
 
 local kinds, stages = list(arg[4]), list(arg[5])
+local shift = 3 * tonumber(name:match "%d+$") -- clients begin at different kinds
 local count = 0
 while not lfs.attributes(path .. ".stop") do
   count = count + 1
-  local kind, stage = kinds[(count - 1) % #kinds + 1], stages[(count - 1) % #stages + 1]
+  local kind, stage = kinds[(count + shift) % #kinds + 1], stages[(count - 1) % #stages + 1]
   local token = ("ledger-%s-%d"):format(name, count)
   local attempt, code, text, is_final = 0
   local give_up_at = socket.gettime() + GIVE_UP

@@ -189,7 +189,9 @@ local function judge_attempt(attempt, rules, sums, say)
     end
   elseif code then
     sums.tempfail = sums.tempfail + 1
-    if line and line.verdict == "tempfail" and attempt.id.kind == "later" then sums.put_off = sums.put_off + 1 end
+    -- as ordered; a recipient's refusal has no outcome line
+    local is_ordered = kind.first == code and attempt.id.attempt == 1
+    if is_ordered and (attempt.id.kind ~= "later" or line and line.verdict == "tempfail") then sums.put_off = sums.put_off + 1 end
     -- what the filter had decided did not reach the MTA: that takes a fault
     if line and line.verdict ~= "tempfail" then sums.untaken = sums.untaken + 1 end
   elseif attempt.id.kind ~= "drop" then
@@ -234,8 +236,8 @@ end
 
 --- sources: attempts, lines, mta (as the readers give them), delivered (messages of the sink).
 --- rules: may_pass (mail may go through untouched while the filter is away), may_break (sessions of clients may break, so a
---- message may be delivered without the client having heard of it), deaths (workers that were killed: that many sessions times
---- `sessions` may lack a line, or have a verdict that the MTA did not take).
+--- message may be delivered without the client having heard of it), lost (sessions that ended with a worker: so many messages
+--- may lack a line, or have a verdict that the MTA did not take).
 ---@return string[] wrong, table sums
 function ledger.audit(sources, rules)
   rules = rules or {}
@@ -247,9 +249,9 @@ function ledger.audit(sources, rules)
     for _, attempt in ipairs(m.attempts) do judge_attempt(attempt, rules, sums, say) end
     judge_message(m, rules, sums, say)
   end
-  local most = (rules.deaths or 0) * (rules.sessions or 1)
-  if sums.unlogged > most then say("%d outcomes without a line, %d is the most that faults explain", sums.unlogged, most) end
-  if sums.untaken > most then say("%d verdicts did not reach the MTA, %d is the most that faults explain", sums.untaken, most) end
+  local lost = rules.lost or 0
+  if sums.unlogged > lost then say("%d outcomes without a line, %d is the most that faults explain", sums.unlogged, lost) end
+  if sums.untaken > lost then say("%d verdicts did not reach the MTA, %d is the most that faults explain", sums.untaken, lost) end
   return wrong, sums
 end
 

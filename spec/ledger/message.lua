@@ -13,6 +13,7 @@ message.KINDS = {
   rcpt = { code = 550, copies = 0, text = "no such recipient" }, -- refused at rcpt
   discard = { code = 250, copies = 0 },
   later = { code = 250, copies = 1, first = 451 }, -- the filter itself says 451 to the first attempt
+  large = { code = 250, copies = 1 }, -- with a new body of a megabyte
   drop = { copies = 0 }, -- the client hangs up at the message's stage
   -- first attempts make trouble in the filter at the message's stage, later ones are as "keep"
   loop = { code = 250, copies = 1, first = 451 },
@@ -50,6 +51,12 @@ function message.compose(id)
   }
 end
 
+-- Lines of the new body, after so many bytes of the old one.
+local function new_lines(kind, bytes)
+  if kind == "large" then return 35000 end
+  return bytes > 65535 and 2000 or 1
+end
+
 -- All that the filter adds, and only that; each field once.
 local EDITS = { "X-First", "X-Echo", "X-Last" }
 
@@ -69,7 +76,7 @@ function message.state(id, delivered)
   end
   if count ~= #EDITS or delivered:get "X-Last" ~= "2" then return nil, ("%d of %d added fields"):format(count, #EDITS) end
   if not subject:match "^kept by " then return nil, "the subject was not changed" end
-  local new_body = ("new body of %s\n"):format(id.token):rep(bytes > 65535 and 2000 or 1)
+  local new_body = ("new body of %s\n"):format(id.token):rep(new_lines(id.kind, bytes))
   if delivered.body ~= new_body then return nil, "the body is not the new one" end
   return "edited"
 end

@@ -53,8 +53,8 @@ end
 --- Starts the filter, again and again at the same address.
 function methods:serve(options)
   self.control = ("%s/control%d.sock"):format(self.directory, #self.filters) -- one that drains keeps its own
-  local arguments = { "--workers=2", "--control=" .. self.control, "--log_format=json", "--socket_mode=0666", "--cpu_slice=0.3", "--hang_timeout=1.5",
-    "--stage_deadline=5" }
+  local arguments = { "--workers=2", "--control=" .. self.control, "--log_format=json", "--socket_mode=0666",
+    "--cpu_slice=0.3", "--hang_timeout=1.5", "--stage_deadline=5" }
   for _, argument in ipairs(options.arguments or {}) do arguments[#arguments + 1] = argument end
   local f = filter.host({ ["10-ledger.lua"] = self:source("start", options.stay) },
     { spec = self.spec, unix = self.path, port = self.port, arguments = arguments, through = options.through })
@@ -81,6 +81,18 @@ end
 
 function methods:count(pattern)
   return select(2, self:log():gsub(pattern, ""))
+end
+
+--- How many workers have died, and how many sessions with them.
+function methods:deaths()
+  local deaths, lost = 0, 0
+  for line in self:log():gmatch "[^\n]+" do
+    if line:find('"event":"worker_ended"', 1, true) and line:find('"signal"', 1, true) then
+      deaths = deaths + 1
+      lost = lost + tonumber(line:match '"sessions_lost":(%d+)' or 0)
+    end
+  end
+  return deaths, lost
 end
 
 --- Process ids of the serving filter's workers.

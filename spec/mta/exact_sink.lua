@@ -14,7 +14,7 @@ local SERVER = (debug.getinfo(1, "S").source:match "^@(.*/)" or "./") .. "exact_
 function exact_sink.start(directory)
   local self = setmetatable({ directory = directory .. "/sink", port = process.free_port() }, methods)
   assert(lfs.mkdir(self.directory))
-  self.child = process.start({ "luajit", SERVER, tostring(self.port), self.directory }, { output = directory .. "/sink.log" })
+  self.child = process.start({ "env", "-u", "LD_PRELOAD", "luajit", SERVER, tostring(self.port), self.directory }, { output = directory .. "/sink.log" })
   assert(process.wait_port(self.port, 5, true))
   return self
 end

@@ -37,6 +37,30 @@ describe("a handler that eats memory", function()
     end)
   end
 
+  it("costs nobody else anything, nor its worker", function()
+    h = host.start { workers = 1, arguments = { "--memory_hard=32M", "--memory_soft=24M" }, scripts = { ["10-eat.lua"] = [[
+      function on_rcpt(ctx, r)
+        local t = {}
+        if r:find "eat" then while true do t[#t + 1] = {} end end
+        for i = 1, 1000 do t[i] = { i } end
+      end]] } }
+    local worker = h:workers()[1]
+    local other = assert(h:connect())
+    other:envelope "mail"
+    for _ = 1, 5 do
+      local mta = assert(h:connect())
+      mta:envelope "mail"
+      assert.matches("^451 4%.3%.0", mta:rcpt("eat@two.example").text)
+      assert.equal("continue", other:rcpt().kind)
+      mta:quit()
+    end
+    other:quit()
+    local _, errors = h:log():gsub("script_error", "")
+    assert.equal(5, errors)
+    assert.same({ worker }, h:workers())
+    assert.is_nil(h:log():find "makes room")
+  end)
+
   it("that keeps it gets a fresh worker in the end", function()
     h = host.start { workers = 1, arguments = { "--memory_hard=32M", "--memory_soft=24M" }, scripts = {
       ["10-keep.lua"] = "local kept = {} function on_rcpt(ctx) for _ = 1, 10000 do kept[#kept + 1] = { {}, {}, {} } end end" } }

@@ -1,4 +1,6 @@
 -- SIGHUP and ctl reload over all workers: everywhere or nowhere.
+local socket = require "socket"
+
 local host = require "spec.support.host"
 
 local function marked(mark)
@@ -90,13 +92,15 @@ for _, workers in ipairs { 0, 2 } do
 
     it("many at a time become few, and every one is answered", function()
       h:write(marked "two")
+      local began = socket.gettime()
       for _ = 1, 50 do
         h:signal "SIGHUP"
         host.sleep(0.01)
       end
+      local seconds = socket.gettime() - began -- a machine under load takes longer, and may then have reloaded more often
       assert.truthy(h:wait_log "generation=2")
       host.sleep(1)
-      assert.is_true(h:generation() <= 5, "generation " .. h:generation())
+      assert.is_true(h:generation() <= 4 + seconds / 0.5, ("generation %d after %.1f s"):format(h:generation(), seconds)) -- MM_RELOAD_EVERY
       assert.equal("two", new_mark())
     end)
 

@@ -99,6 +99,28 @@ describe("a handler that never ends", function()
     mta:quit()
   end)
 
+  it("is not taken for a hung worker together with others that never end", function()
+    h:stop()
+    h = host.start { workers = 1, arguments = { "--cpu_slice=0.3", "--hang_timeout=1" }, scripts = {
+      ["10-loop.lua"] = "function on_rcpt(ctx, r) if r:find 'loop' then while true do end end end",
+    } }
+    local worker = h:workers()[1]
+    local mtas = {}
+    for i = 1, 8 do
+      mtas[i] = assert(h:connect())
+      mtas[i]:envelope "mail"
+    end
+    host.kill(worker, "SIGSTOP") -- so that all are there at one turn of the loop
+    for _, mta in ipairs(mtas) do mta:send("R", "<loop@two.example>\0") end
+    host.sleep(0.2)
+    host.kill(worker, "SIGCONT")
+    for _, mta in ipairs(mtas) do
+      assert.matches("^451 4%.3%.0", mta:reply().text or "no reply")
+      mta:quit()
+    end
+    assert.same({ worker }, h:workers())
+  end)
+
   it("is named with its place in the log when it blocks the loop", function()
     h:stop()
     h = host.start { scripts = {

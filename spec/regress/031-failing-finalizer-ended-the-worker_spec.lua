@@ -18,6 +18,10 @@ local SCRIPT = [[
   function on_close() litter() end
 ]]
 
+if (os.getenv "MOONMILTER" or ""):find("asan-gc", 1, true) then
+  return pending "make gc collects at every line: every handler would fail"
+end
+
 describe("a __gc that raises", function()
   it("fails the handler it strikes, and nothing else", function()
     local mta = testing.start { script = SCRIPT }

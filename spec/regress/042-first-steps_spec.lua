@@ -82,6 +82,21 @@ describe("first steps", function()
     assert.matches('"frobnicate" is neither a command nor a script', text)
   end)
 
+  it("try without scripts is a slip, not a message that all filters accept", function()
+    write("m.eml", "From: a@example.org\nTo: b@example.org\n\nhello\n")
+    local text, status = run "try m.eml"
+    assert.equal(64, status)
+    assert.matches("no scripts are given", text)
+    assert.equal(64, select(2, run "replay m.record"))
+  end)
+
+  it("a misspelt option is answered with the right one", function()
+    local text, status = run "run --workrs=2 10.lua"
+    assert.equal(64, status)
+    assert.matches("there is no option %-%-workrs; did you mean %-%-workers%?", text)
+    assert.matches("option %-s needs a value", (run "run -s"))
+  end)
+
   it("an end of message is never said to have no reply", function()
     write("10.lua", "function on_mail() end")
     assert.matches("asks the MTA for: mail eom\n", (run "check 10.lua"))

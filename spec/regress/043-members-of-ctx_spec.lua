@@ -10,6 +10,25 @@ describe("ctx", function()
     assert.truthy(mta.owner:log():find([[script.lua:2: ctx has no member \"add_heder\"; did you mean \"add_header\"?]], 1, true))
   end)
 
+  it("names the slip in ctx.headers.Subject and ctx.client.address, which were nil in silence", function()
+    local mta = fake_mta.start [[
+      function on_connect(ctx)
+        assert(ctx.client.path == nil and ctx.client.ip)
+        print(select(2, pcall(function() return ctx.client.address end)))
+      end
+      function on_eom(ctx)
+        assert(ctx.headers[99] == nil)
+        print(select(2, pcall(function() return ctx.headers.Subject end)))
+      end
+    ]]
+    finally(function() mta:close() end)
+    mta:connect()
+    mta:message()
+    local log = mta.owner:log()
+    assert.truthy(log:find([[ctx.client has no member \"address\"; there are family, host, ip, path and port]], 1, true), log)
+    assert.truthy(log:find([[headers have no member \"Subject\"; say headers:get \"Subject\"]], 1, true), log)
+  end)
+
   it("bears a script that changes the list of recipients", function()
     local mta = fake_mta.start [[
       function on_rcpt(ctx) table.remove(ctx.recipients, 1) end

@@ -129,7 +129,10 @@ describe("a script that does not load", function()
     { "function on_end_of_message() end", "unknown handler on_end_of_message" }, { "on_rcpt = 5", "on_rcpt is a number; it must be a function" },
     { "on_rcpt = {}", "on_rcpt is a table; it must be a function" }, { "on_header = 'x'", "or a table of functions by header name" },
     { "on_header = { Subject = 1 }", "on_header.Subject is a number" }, { "on_header = { ['a b'] = print }", "is no header name" },
-    { "on_header = { [1] = print }", "is no header name" }, { "return 5", "returns a number" }, { "return 'x'", "returns a string" },
+    { "on_header = { [1] = print }", "is no header name" },
+    { "on_header = {\nSubject = function() end,\nSUBJECT = function() end }",
+      "script.lua:3: on_header: SUBJECT and Subject are the same header; names are case-blind. Keep one (the other function begins "
+        .. "in line 2)" }, { "return 5", "returns a number" }, { "return 'x'", "returns a string" },
     { "return { on_hello = print }", 'did you mean "on_helo"?' }, { "return { helo = print }", "has a key" },
     { "options = 1", "options is a number" }, { "options = { lockstp = true }", 'unknown option "lockstp"; did you mean "lockstep"?' },
     { "options = { lockstep = 1 }", "options.lockstep is a number; it must be a boolean" }, { "options = { needs = { 1 } }", "list of words" },

@@ -150,6 +150,8 @@ describe("reply texts", function()
     { "ctx:reject('a', 'b', 'c')", "550-5.7.1 a\r\n550-5.7.1 b\r\n550 5.7.1 c" },
     { "ctx:reject('100% %s %%')", "550 5.7.1 100%% %%s %%%%" }, { "ctx:reject('')", "550 5.7.1 " },
       { "ctx:reject('', '')", "550-5.7.1 \r\n550 5.7.1 " },
+    { "ctx:reject('100')", "550 5.7.1 100" }, { "ctx:reject('550')", "550 5.7.1 550" }, { "ctx:reject('5.1.1', '552')", "550 5.1.1 552" },
+    { "ctx:reject('552', '100')", "552 5.7.1 100" }, { "ctx:reject('552', '5.2.2')", "552 5.2.2 Command rejected" },
     { "ctx:reject(550, '4 lines')", "550 5.7.1 4 lines" }, { "ctx:reject('5.7.1 is no status here')", "550 5.7.1 5.7.1 is no status here" },
     { "ctx:reject('gr\195\188n')", "550 5.7.1 gr\195\188n" }, { "ctx:reject(12345 .. '')", "550 5.7.1 12345" },
     { "ctx:reject(('x'):rep(980))", "550 5.7.1 " .. ("x"):rep(980) }, { "ctx:reject(('%'):rep(980))", "550 5.7.1 " .. ("%"):rep(1960) },

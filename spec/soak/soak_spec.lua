@@ -8,7 +8,7 @@ end
 
 describe("a soak", function()
   it("leaves memory, descriptors and sessions as they were, and no answer is wrong", function()
-    local status, text = soak(30)
+    local status, text = soak(25)
     assert.equal(0, status, text)
     assert.matches("\nflat\n", text)
     assert.is_true(tonumber(text:match "(%d+) messages %(") > 2000, text)

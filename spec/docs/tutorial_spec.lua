@@ -1,0 +1,48 @@
+--- The ten minutes of docs/TESTING.md, done as a newcomer would: the files as printed, in an empty directory.
+local program = os.getenv "MOONMILTER" or "build/moonmilter"
+program = program:match "^/" and program or "$PWD/" .. program
+
+-- Indented blocks of the tutorial, in order; an empty line belongs to a block that goes on behind it.
+local function blocks()
+  local found, block, is_tutorial = {}, nil, false
+  for line in io.lines "docs/TESTING.md" do
+    if line:match "^## " then
+      is_tutorial = line == "## Ten minutes"
+    end
+    local code = is_tutorial and line:match "^    (.*)$"
+    if code then
+      block = (block or "") .. code .. "\n"
+    elseif block and line == "" then
+      block = block .. "\n"
+    elseif block then
+      found[#found + 1], block = block, nil
+    end
+  end
+  return found
+end
+
+local function write(path, text)
+  local file = assert(io.open(path, "w"))
+  file:write(text)
+  file:close()
+end
+
+describe("the tutorial of docs/TESTING.md", function()
+  it("runs as it is printed", function()
+    local found = blocks()
+    assert.equal(4, #found)
+    local script, spec, session, more = unpack(found)
+    local directory = os.tmpname()
+    os.remove(directory)
+    finally(function() os.execute("rm -rf " .. directory) end)
+    assert.equal(0, os.execute(("mkdir -p %s/scripts %s/spec"):format(directory, directory)))
+    write(directory .. "/scripts/20-partners.lua", script)
+    write(directory .. "/spec/partners_spec.lua", (spec:gsub("end%)%s*$", function() return more .. "end)\n" end)))
+    local pipe = io.popen(("program=%s; cd %s && $program test 2>&1; echo \"status $?\""):format(program, directory))
+    local output = pipe:read "*a"
+    pipe:close()
+    assert.truthy(output:find("4 successes / 0 failures / 0 errors", 1, true), output)
+    assert.truthy(output:find("status 0", 1, true), output)
+    assert.truthy(session:find("$ moonmilter test\n+++\n3 successes / 0 failures / 0 errors / 0 pending", 1, true), session)
+  end)
+end)
