@@ -220,11 +220,8 @@ static void look_at_slice(struct mm_task *t)
 		budget.slice_cpu = cpu;
 		budget.slice_wall = mm_clock_now();
 		budget.has_reported = false;
-	} else {
-		if (!budget.has_place)
-			note_place(t);
-		if (t->session != NULL && t->session->facts->message != NULL)   /* all of this tick was its own */
-			t->session->facts->message->computed += cpu - budget.tick_cpu;
+	} else if (!budget.has_place) {
+		note_place(t);
 	}
 	judge(t, cpu);
 	budget.tick_cpu = cpu;

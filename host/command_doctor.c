@@ -117,6 +117,7 @@ static int examine(struct mm_doctor *d, const struct arguments *a)
 	mm_doctor_host(d, a->config_file != NULL ? check : NULL);
 	if (!look_at_mtas(d, a))
 		return EX_NOINPUT;
+	mm_doctor_unnamed(d);
 	if (a->is_json)
 		mm_findings_print_json(&d->findings, stdout);
 	else

@@ -264,13 +264,13 @@ static void begin_verdict(struct mm_log_line *line, struct mm_log *log, const ch
 	mm_log_string(line, "client", s->client_address);
 }
 
-static void say_waited(struct mm_log_line *line, const struct mm_outcome_report *r)
+static void say_part(struct mm_log_line *line, const char *key, double seconds)
 {
-	if (r->waited >= 0.0005)
-		mm_log_seconds(line, "waited", r->waited);
+	if (seconds >= 0.0005)                  /* else it would read 0.000 */
+		mm_log_seconds(line, key, seconds);
 }
 
-void mm_log_outcome(struct mm_log *log, const struct mm_outcome_report *r)
+void mm_log_outcome(struct mm_log *log, const struct mm_profile *profile, const struct mm_outcome_report *r)
 {
 	struct mm_log_line line;
 	const struct mm_message *m = r->session->message;
@@ -285,9 +285,9 @@ void mm_log_outcome(struct mm_log *log, const struct mm_outcome_report *r)
 	if (r->edits > 0)
 		mm_log_number(&line, "edits", r->edits);
 	mm_log_seconds(&line, "seconds", r->seconds);
-	say_waited(&line, r);
-	if (m->computed > 0)
-		mm_log_seconds(&line, "computed", m->computed);
+	say_part(&line, "waited", r->waited);
+	if (m->busy > 0)
+		say_part(&line, "computed", mm_profile_seconds(profile, m->busy));
 	mm_log_end(&line);
 }
 
@@ -304,7 +304,7 @@ void mm_log_aside(struct mm_log *log, const struct mm_outcome_report *r)
 		mm_log_text(&line, "from", mm_message_text(m, m->sender));
 	if (is_recipient && !m->is_overfull)
 		mm_log_text(&line, "to", mm_message_text(m, m->recipients[m->recipient_count - 1].address));
-	say_waited(&line, r);
+	say_part(&line, "waited", r->waited);
 	mm_log_end(&line);
 }
 
@@ -314,7 +314,7 @@ static void on_report(void *self, const struct mm_outcome_report *r)
 	if (!r->is_aborted)
 		mm_census_add(c->all->row->messages, 1);
 	if (c->all->logs_messages)
-		mm_log_outcome(c->all->log, r);
+		mm_log_outcome(c->all->log, c->all->profile, r);
 }
 
 static void on_aside(void *self, const struct mm_outcome_report *r)

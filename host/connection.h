@@ -6,6 +6,7 @@
 
 #include "census.h"
 #include "engine.h"
+#include "profile.h"
 #include "recorder.h"
 
 struct mm_connection;
@@ -29,6 +30,7 @@ struct mm_connections {
 	struct mm_recorder     *recorder;       /* owned; NULL: nothing is recorded */
 	bool                    logs_messages;  /* one line a message */
 	struct mm_census_row   *row;            /* borrowed: where messages are counted */
+	const struct mm_profile *profile;       /* borrowed: knows how long a tick is */
 	void                  (*on_close)(void *self);  /* a connection has gone */
 	void                   *self;
 };
@@ -43,7 +45,7 @@ void mm_connections_sweep(struct mm_connections *);
 /* Ends every connection: what waits is answered with a temporary failure. */
 void mm_connections_shut_down(struct mm_connections *);
 /* Writes the line of a message that ended. */
-void mm_log_outcome(struct mm_log *, const struct mm_outcome_report *);
+void mm_log_outcome(struct mm_log *, const struct mm_profile *, const struct mm_outcome_report *);
 /* The line of a verdict that decides no message. */
 void mm_log_aside(struct mm_log *, const struct mm_outcome_report *);
 /* The line about a connection that closes because of what came over it. */

@@ -46,5 +46,6 @@ int mm_doctor_run(char *const argv[], void (*line)(void *self, char *line), void
 void mm_doctor_host(struct mm_doctor *, char *const check_argv[]);      /* argv of `moonmilter check`; NULL: no scripts */
 bool mm_doctor_postfix(struct mm_doctor *, const char *directory);      /* NULL: the usual one. False: there is none */
 bool mm_doctor_sendmail(struct mm_doctor *, const char *file);          /* false: it cannot be read */
+void mm_doctor_unnamed(struct mm_doctor *);     /* after the MTAs */
 
 #endif

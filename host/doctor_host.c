@@ -191,3 +191,45 @@ void mm_doctor_host(struct mm_doctor *d, char *const check_argv[])
 	check_scripts(d, check_argv);
 	check_running(d);
 }
+
+/* ---- sockets that no MTA of this machine names ---- */
+
+static void check_unnamed(struct mm_doctor *d, const struct mm_doctor_socket *s)
+{
+	const char *here = s->spec.kind == MM_LISTEN_INET ? "127.0.0.1" : "::1";
+	bool is_everywhere = strcmp(s->spec.host, "0.0.0.0") == 0 || strcmp(s->spec.host, "::") == 0;
+	struct mm_caller caller = { .mta = "the MTA", .is_ours = true };
+	char port[8];
+	if (s->spec.kind != MM_LISTEN_UNIX) {
+		snprintf(port, sizeof port, "%u", s->spec.port);
+		mm_reach_inet(&d->findings, &caller, is_everywhere ? here : s->spec.host, port);
+		return;
+	}
+	int fd = mm_reach_connect_unix(s->spec.path);
+	if (fd >= 0) {
+		close(fd);
+		mm_find_ok(&d->findings, "%s: somebody listens", s->spec.path);
+	} else if (errno == EACCES) {
+		mm_find_note(&d->findings, "%s: %s", s->spec.path, strerror(errno));
+		mm_find_remedy(&d->findings, "run moonmilter doctor as root");
+	} else {
+		mm_find_wrong(&d->findings, "%s: nobody answers: %s", s->spec.path, strerror(errno));
+		mm_find_remedy(&d->findings, "start moonmilter (systemctl start moonmilter), or look into its log");
+	}
+}
+
+void mm_doctor_unnamed(struct mm_doctor *d)
+{
+	bool has_begun = false;
+	char text[MM_LISTEN_TEXT_SIZE];
+	for (size_t i = 0; i < d->socket_count; i++) {
+		if (d->sockets[i].is_named)
+			continue;
+		if (!has_begun)
+			mm_findings_begin(&d->findings, "Sockets of ours that no MTA here names");
+		has_begun = true;
+		mm_find_note(&d->findings, "%s: nobody here asks it", mm_listen_spec_text(&d->sockets[i].spec, text, sizeof text));
+		mm_find_remedy(&d->findings, "nothing, if an MTA elsewhere does; else name it there, or take it out of listen");
+		check_unnamed(d, &d->sockets[i]);
+	}
+}

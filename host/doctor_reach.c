@@ -111,11 +111,12 @@ static bool explain_refusal(struct mm_findings *f, const struct who *w, const st
 		return false;
 	mm_find_wrong(f, "%s: user %s may not connect (mode %04o, group %s)", path, w->name, (unsigned)s.st_mode & 07777,
 		group_name(s.st_gid));
-	if (s.st_mode & WRITE << 3 && s.st_gid != 0)
-		mm_find_remedy(f, "usermod -aG %s %s, then restart %s", group_name(s.st_gid), w->name, c->mta);
-	else
+	if (s.st_gid == 0)
 		mm_find_remedy(f, "socket_group = \"%s\", socket_mode = \"0660\" in moonmilter.conf, then restart moonmilter",
 			group_name(w->group));
+	else
+		mm_find_remedy(f, "%susermod -aG %s %s, then restart %s", s.st_mode & WRITE << 3 ? ""
+			: "socket_mode = \"0660\" in moonmilter.conf, restart moonmilter; ", group_name(s.st_gid), w->name, c->mta);
 	return true;
 }
 

@@ -39,7 +39,6 @@ struct mm_engine {
 	enum mm_stage            result_stage;
 	uint32_t                 result_edits;
 	double                   waiting_since; /* mm_clock_now() */
-	double                   event_waited;  /* seconds, of todo[0] */
 };
 
 /* ---- life ---- */
@@ -193,7 +192,7 @@ static void tell_aside(struct mm_engine *e, enum mm_stage stage, const struct mm
 	e->owner.aside(e->owner.self, &(struct mm_outcome_report){
 		.session = &e->session, .verdict = v->kind, .stage = stage,
 		.reply = { (const char *)v->reply.bytes, v->reply.size },
-		.decided_by = v->decided_by[0] != '\0' ? v->decided_by : NULL, .waited = e->event_waited,
+		.decided_by = v->decided_by[0] != '\0' ? v->decided_by : NULL, .waited = e->shared->waited,
 	});
 }
 
@@ -401,9 +400,9 @@ static void take_held(struct mm_engine *e, enum mm_stage stage, struct mm_verdic
 static void end_wait(struct mm_engine *e)
 {
 	e->is_waiting = false;
-	e->event_waited = mm_clock_now() - e->waiting_since;
+	e->shared->waited = mm_clock_now() - e->waiting_since;
 	if (e->session.message != NULL && e->session.message->decided_at == 0)
-		e->session.message->waited += e->event_waited;
+		e->session.message->waited += e->shared->waited;
 }
 
 static void run_event(struct mm_engine *e)
@@ -411,7 +410,7 @@ static void run_event(struct mm_engine *e)
 	enum mm_stage stage = (enum mm_stage)e->todo[0];
 	struct mm_event event;
 	struct mm_verdict v = { 0 };
-	e->event_waited = 0;
+	e->shared->waited = 0;
 	if (event_of(e, stage, &event)) {
 		e->is_waiting = true;
 		if (e->runtime.ops->event(e->runtime_session, &event, &v) == MM_WAITING) {

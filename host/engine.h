@@ -20,6 +20,7 @@ struct mm_engine_shared {
 	struct mm_message *message_pool;        /* owned here; mm_message_pool_free() at the end */
 	char               id_prefix[20];       /* of session ids */
 	uint64_t           sessions_begun;
+	double             waited;              /* seconds, by the event that is being decided */
 };
 
 /* What happened to a message, for the one log line it gets; or a verdict on something else. Texts are borrowed for the call. */

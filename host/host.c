@@ -1163,7 +1163,7 @@ static void on_feeder_wake(void *self)
 static void on_feeder_report(void *self, const struct mm_outcome_report *r)
 {
 	struct feeder *f = self;
-	mm_log_outcome(&f->host->log, r);
+	mm_log_outcome(&f->host->log, mm_host_profile(f->host), r);
 }
 
 static void on_feeder_aside(void *self, const struct mm_outcome_report *r)

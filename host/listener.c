@@ -75,9 +75,11 @@ static bool set_owner(const char *path, const struct mm_listener_options *o, str
 		group = g->gr_gid;
 	}
 	/* lchown: the directory is often our later user's, who must not have root give him another file by way of a link */
-	if ((o->owner != NULL || o->group != NULL) && lchown(path, user, group) != 0)
-		return mm_fault_set(why, MM_FAULT_CONFIG, "%s: the owner cannot be set: %s", path, strerror(errno));
-	return true;
+	if ((o->owner == NULL && o->group == NULL) || lchown(path, user, group) == 0)
+		return true;
+	return mm_fault_set(why, MM_FAULT_CONFIG, "%s: %s%s cannot be set: %s%s", path, o->owner != NULL ? "socket_owner " : "socket_group ",
+		o->owner != NULL ? o->owner : o->group, strerror(errno), errno != EPERM ? "" : "; that takes root, or membership in the "
+		"group. Without socket_group, let the MTA's user join ours: usermod -aG moonmilter postfix");
 }
 
 static bool open_unix(struct mm_listener *l, const struct mm_listener_options *o, struct mm_fault *why)

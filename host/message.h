@@ -76,7 +76,7 @@ struct mm_message {
 	/* Its times, for the log: seconds, on mm_clock_now()'s clock where they are points. */
 	double             began_at, decided_at;        /* MAIL came; the verdict left, 0: none has */
 	double             waited;      /* for what handlers waited for */
-	double             computed;    /* CPU time of handlers that took long; budget.c */
+	uint64_t           busy;        /* ticks (clock.h) in which its handlers ran and nobody else could */
 
 	/* Edits; the body's packets are kept ready to send. */
 	uint32_t           edit_count;

@@ -190,6 +190,12 @@ static double rate(const struct mm_profile_span *since, const struct mm_profile_
 	return seconds > 0 && until->ticks > since->ticks ? (double)(until->ticks - since->ticks) / seconds : 1e9;
 }
 
+double mm_profile_seconds(const struct mm_profile *p, uint64_t ticks)
+{
+	struct mm_profile_span until = { .clock = mm_clock_now(), .ticks = mm_clock_ticks() };
+	return (double)ticks / rate(&p->all, &until);
+}
+
 double mm_profile_seconds_since(const struct mm_profile *p, uint64_t ticks)
 {
 	struct mm_profile_span until = now();

@@ -107,6 +107,8 @@ void mm_profile_begin_anew(struct mm_profile *);
 /* From now on the window counts, too, from nought. */
 void mm_profile_open_window(struct mm_profile *);
 void mm_profile_close_window(struct mm_profile *);
+/* So many of them in seconds. */
+double mm_profile_seconds(const struct mm_profile *, uint64_t ticks);
 /* How long ago the counter stood there. */
 double mm_profile_seconds_since(const struct mm_profile *, uint64_t ticks);
 /* "since", then "row" lines. */

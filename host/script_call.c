@@ -147,6 +147,8 @@ static void count_slice(struct mm_task *t, struct mm_profile_row *row, bool wait
 	if (ended < began)              /* another processor's counter */
 		ended = began;
 	mm_profile_ran(p, row, ended - began);
+	if (t->session != NULL && t->session->facts->message != NULL)
+		t->session->facts->message->busy += ended - began;
 	if (cpu != 0)
 		mm_profile_measured(p, row, ended - began, mm_clock_cpu() - cpu);
 	if (waits || t->began_at != 0)

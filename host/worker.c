@@ -243,6 +243,7 @@ struct mm_worker *mm_worker_new(const struct mm_worker_options *o, struct mm_fau
 	w->clock.loop = o->loop;
 	w->limits.max_sessions = ~0u;
 	w->connections.row = o->row;
+	w->connections.profile = &w->profile;
 	mm_children_init(&w->children, &w->clock);
 	mm_profile_init(&w->profile);
 	w->dns = mm_dns_new(&w->clock, &dns, why);

@@ -96,6 +96,18 @@ describe("moonmilter doctor", function()
       assert.is_nil(text:find("whoever reaches", 1, true))
     end)
 
+    it("sockets that no MTA names, ours all the same", function()
+      local own = host.start { workers = 0, scripts = PASS }
+      local text = ask(("-c %s -s inet:%d -s unix:%s %s"):format(configure(), own.port, path, EMPTY))
+      assert_finds(text, "note", ("inet:%d@127.0.0.1: nobody here asks it"):format(own.port), "if an MTA elsewhere does")
+      assert_finds(text, "ok", ("127.0.0.1 port %d: somebody listens"):format(own.port))
+      assert_finds(text, "ok", path .. ": somebody listens")
+      own:stop()
+      text = ask(("-c %s -s inet:%d@0.0.0.0 -s unix:%s/none %s"):format(configure 'allow = "192.0.2.7"\n', own.port, directory, EMPTY))
+      assert_finds(text, "WRONG", ("127.0.0.1 port %d: nobody answers"):format(own.port), "start moonmilter")
+      assert_finds(text, "WRONG", directory .. "/none: nobody answers", "start moonmilter")
+    end)
+
     it("choices with a price are notes", function()
       local text = ask(("-c %s %s"):format(configure 'on_error = "accept"\nsocket_mode = "0666"\n', EMPTY))
       assert_finds(text, "note", "on_error is \"accept\"", "on_error = \"tempfail\"")

@@ -167,3 +167,36 @@ describe("a start with scripts that do not load", function()
     end)
   end
 end)
+
+describe("a reload takes from the configuration", function()
+  it("times and limits of connections, also of those that are open", function()
+    local process = require "spec.mta.process"
+    local mta_client = require "spec.support.mta_client"
+    local directory, port = process.directory(), process.free_port()
+    process.run("chown nobody " .. directory .. " 2>/dev/null || true")
+    process.write_file(directory .. "/10-pass.lua", "function on_eom() end")
+    local function configure(idle_timeout, max_sessions)
+      process.write_file(directory .. "/moonmilter.conf", ([[
+        listen = "inet:%d@127.0.0.1"
+        scripts = "10-pass.lua"
+        workers = 1
+        idle_timeout = %d
+        max_sessions = %d
+        control = "control.sock"]]):format(port, idle_timeout, max_sessions))
+    end
+    configure(100, 5)
+    local child = process.start({ host.program(), "run", "-c", directory .. "/moonmilter.conf" },
+      { output = directory .. "/output", remove = directory })
+    assert(child:wait_text("moonmilter: ready", 10))
+    local silent = assert(mta_client.connect(port, 10))
+    configure(1, 2)
+    process.run(("%s ctl --control %s/control.sock reload"):format(host.program(), directory))
+    assert.is_nil((silent:read()))
+    assert.truthy(child:wait_text("idle_timeout", 2))
+    local first, second = assert(mta_client.connect(port, 5)), assert(mta_client.connect(port, 5))
+    assert.truthy(child:wait_text("2 sessions are open (max_sessions)", 5))
+    first:close()
+    second:close()
+    child:stop()
+  end)
+end)

@@ -46,9 +46,15 @@ describe("the service manager", function()
       forget()
       h:write { ["20-bad.lua"] = "x=" }
       h:ctl "reload"
-      assert.truthy(wait_for("RELOADING=1", 2))
+      assert.truthy(wait_for("RELOADING=1\nMONOTONIC_USEC=", 2))
       assert.truthy(wait_for("READY=1", 2))
       assert.truthy(wait_for("last reload failed: ", 2))
+      forget()
+      h:write { ["20-bad.lua"] = "x = 1" }
+      h:ctl "reload"
+      assert.truthy(wait_for("RELOADING=1", 2))
+      assert.truthy(wait_for("READY=1", 2))
+      assert.truthy(wait_for("STATUS=generation 2", 2))
       forget()
       h:signal "SIGTERM"
       assert.truthy(wait_for("STOPPING=1", 2))
@@ -56,6 +62,26 @@ describe("the service manager", function()
       close()
     end)
   end
+
+  it("hears the heart no more when the loop of the only process stands, workers=0", function()
+    if not has_systemd then pending "built without libsystemd" return end
+    local path, wait_for, forget, close = notify_socket()
+    local h = host.start { workers = 0, arguments = { "--cpu_slice=4", "--cpu_session=5" },
+      scripts = { ["10-block.lua"] = "function on_mail() while true do end end" },
+      env = { NOTIFY_SOCKET = path, WATCHDOG_USEC = "1000000" } }
+    assert.truthy(wait_for("WATCHDOG=1", 3))
+    local mta = assert(h:connect())
+    mta:envelope "helo"
+    mta:send("M", "<a@one.example>\0")
+    host.sleep(0.7)
+    wait_for("nothing", 0.1) -- what was said before
+    forget()
+    assert.is_nil((wait_for("WATCHDOG=1", 2)))
+    assert.truthy(wait_for("WATCHDOG=1", 30)) -- cpu_slice has ended the handler
+    mta:quit()
+    h:stop()
+    close()
+  end)
 
   it("goes on hearing the heart when a worker dies", function()
     if not has_systemd then pending "built without libsystemd" return end
@@ -97,6 +123,60 @@ describe("sockets handed in by systemd", function()
     pipe:close()
     assert.matches("no sockets were handed in; start moonmilter.socket", text)
     assert.matches("status 78", text)
+  end)
+end)
+
+describe("make install", function()
+  -- into a directory of its own, as packagers do
+  local directory, root
+
+  setup(function()
+    directory = process.directory()
+    root = directory .. "/root"
+    process.run(("make -s install DESTDIR=%s PREFIX=/usr"):format(root))
+  end)
+  teardown(function() os.execute("rm -r " .. directory) end)
+
+  it("puts everything in place, and nothing outside of PREFIX but the configuration", function()
+    for _, path in ipairs { "/usr/bin/moonmilter", "/usr/include/moonmilter.h", "/usr/lib/libmoonmilter.so", "/usr/share/man/man8/moonmilter.8",
+      "/usr/share/doc/moonmilter/operating.md", "/usr/share/lua/5.1/moonmilter/header.lua", "/usr/lib/systemd/system/moonmilter.service",
+      "/usr/lib/systemd/system/moonmilter.socket", "/usr/lib/sysusers.d/moonmilter.conf", "/usr/lib/tmpfiles.d/moonmilter.conf",
+      "/etc/moonmilter/moonmilter.conf" } do
+      assert.truthy(process.read_file(root .. path), path)
+    end
+    local strangers = process.run(("find %s -type f ! -path '%s/usr/*' ! -path '%s/etc/moonmilter/*'"):format(root, root, root))
+    assert.equal("", strangers)
+    assert.is_nil(process.read_file(root .. "/usr/lib/systemd/system/moonmilter.service"):find("@PREFIX@", 1, true))
+    assert.matches("moonmilter 0", process.run(root .. "/usr/bin/moonmilter --version"))
+  end)
+
+  it("leaves a configuration that is there alone", function()
+    process.write_file(root .. "/etc/moonmilter/moonmilter.conf", "-- mine\n")
+    process.run(("make -s install-systemd DESTDIR=%s PREFIX=/usr"):format(root))
+    assert.equal("-- mine\n", process.read_file(root .. "/etc/moonmilter/moonmilter.conf"))
+  end)
+
+  it("brings a configuration that loads", function()
+    process.run(("rm %s/etc/moonmilter/moonmilter.conf && make -s install-systemd DESTDIR=%s PREFIX=/usr"):format(root, root))
+    process.run(("cp scripts/*.lua %s/etc/moonmilter/scripts"):format(root))
+    local text = process.read_file(root .. "/etc/moonmilter/moonmilter.conf"):gsub('"/etc/', ('"%s/etc/'):format(root))
+    process.write_file(directory .. "/moonmilter.conf", text)
+    assert.matches("all scripts load", process.run(("%s/usr/bin/moonmilter check -c %s/moonmilter.conf"):format(root, directory)))
+  end)
+
+  it("brings a user and directories that systemd makes", function()
+    if not process.which "systemd-sysusers" or require "posix.unistd".geteuid() ~= 0 then pending "no systemd-sysusers, or not root" return end
+    process.run(("systemd-sysusers --root=%s moonmilter.conf"):format(root))
+    assert.matches("moonmilter:", process.read_file(root .. "/etc/passwd"))
+    process.run(("systemd-tmpfiles --root=%s --create moonmilter.conf"):format(root))
+    assert.matches("drwxr%-xr%-x", process.run(("ls -ld %s/run/moonmilter"):format(root)))
+    assert.matches("drwxr%-x%-%-%-", process.run(("ls -ld %s/var/lib/moonmilter"):format(root)))
+  end)
+
+  it("is undone by uninstall, up to the configuration", function()
+    process.run(("make -s uninstall DESTDIR=%s PREFIX=/usr"):format(root))
+    assert.equal("", process.run(("find %s/usr -type f -o -type l"):format(root)))
+    assert.truthy(process.read_file(root .. "/etc/moonmilter/moonmilter.conf"))
   end)
 end)
 
