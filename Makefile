@@ -30,7 +30,7 @@ endif
 LIBS      = $(LUA_LIBS) $(IDN_LIBS) -lcurl -lssl -lcrypto -lm -ldl -pthread $(EXTRA_LIBS)
 LINK      = -Wl,--exclude-libs,ALL -Wl,-z,relro,-z,now
 
-COMMANDS := main $(patsubst host/%.c,%,$(wildcard host/command_*.c)) $(patsubst host/%.c,%,$(wildcard host/bench_*.c))
+COMMANDS := main $(patsubst host/%.c,%,$(wildcard host/command_*.c host/bench_*.c host/doctor.c host/doctor_*.c))
 SOURCES  := $(filter-out $(COMMANDS:%=host/%.c),$(wildcard host/*.c))
 OBJECTS   = $(SOURCES:host/%.c=$(BUILD)/obj/%.o) $(BUILD)/obj/lua_sources.o
 MAIN_OBJECTS = $(COMMANDS:%=$(BUILD)/obj/%.o)

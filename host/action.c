@@ -522,15 +522,67 @@ static const char *next_of(const char *p, const char *end, char wanted)
 	return found != NULL ? found : end;
 }
 
+/* A new body is kept as the packets that will carry it, so that its megabytes are copied once. All are full but the last,
+ * whose length is written when the body is complete. */
+#define PACKET_HEAD 5u          /* length and letter */
+#define FULL_PACKET (PACKET_HEAD + MM_CHUNK_SIZE)
+#define FRONT_SIZE  4096u       /* bytes kept free in front: for the edits that leave before the body */
+#define HANDED_OVER (32u << 10) /* bytes of a body that is no longer copied behind them */
+
+static void write_head(uint8_t *to, size_t chunk_size)
+{
+	uint32_t length = (uint32_t)chunk_size + 1;
+	to[0] = (uint8_t)(length >> 24);
+	to[1] = (uint8_t)(length >> 16);
+	to[2] = (uint8_t)(length >> 8);
+	to[3] = (uint8_t)length;
+	to[4] = SMFIR_REPLBODY;
+}
+
+static void begin_packet(struct mm_buffer *b)
+{
+	uint8_t head[PACKET_HEAD];
+	write_head(head, MM_CHUNK_SIZE);
+	mm_buffer_append(b, head, sizeof head);
+}
+
+static void append_body(struct mm_buffer *b, const char *bytes, size_t n)
+{
+	while (n > 0 && !b->failed) {
+		if (b->size % FULL_PACKET == 0)
+			begin_packet(b);
+		size_t room = FULL_PACKET - b->size % FULL_PACKET, part = n < room ? n : room;
+		mm_buffer_append(b, bytes, part);
+		bytes += part;
+		n -= part;
+	}
+}
+
+static size_t body_size(const struct mm_buffer *b)
+{
+	return b->size - (b->size + FULL_PACKET - 1) / FULL_PACKET * PACKET_HEAD;
+}
+
+bool mm_edit_next_of_body(const struct mm_message *m, size_t *at, struct mm_text *piece)
+{
+	const struct mm_buffer *b = &m->new_body;
+	if (*at >= b->size)
+		return false;
+	size_t size = b->size - *at < FULL_PACKET ? b->size - *at : FULL_PACKET;
+	*piece = (struct mm_text){ (const char *)b->bytes + *at + PACKET_HEAD, size - PACKET_HEAD };
+	*at += size;
+	return true;
+}
+
 /* Appends with every line end as CRLF. A CR at the end of one piece waits for the next. Most pieces are right as they
- * are, and megabytes: what needs no change is copied in one go, and memchr() looks at each byte once for either end. */
+ * are: what needs no change is copied in one go, and memchr() looks at each byte once for either end. */
 static void append_lines(struct mm_message *m, const char *p, const char *end)
 {
 	struct mm_buffer *b = &m->new_body;
 	if (p == end)
 		return;
 	if (m->body_ends_in_cr) {
-		mm_buffer_append(b, "\r\n", 2);
+		append_body(b, "\r\n", 2);
 		p += *p == '\n';
 	}
 	const char *copied = p, *cr = next_of(p, end, '\r'), *lf = next_of(p, end, '\n');
@@ -541,8 +593,8 @@ static void append_lines(struct mm_message *m, const char *p, const char *end)
 		bool is_right = stop == cr && lf == cr + 1;
 		p = stop + (is_right ? 2 : 1);
 		if (!is_right) {
-			mm_buffer_append(b, copied, (size_t)(stop - copied));
-			mm_buffer_append(b, "\r\n", 2);
+			append_body(b, copied, (size_t)(stop - copied));
+			append_body(b, "\r\n", 2);
 			copied = p;
 		}
 		if (cr < p)
@@ -551,7 +603,17 @@ static void append_lines(struct mm_message *m, const char *p, const char *end)
 			lf = next_of(p, end, '\n');
 	}
 	m->body_ends_in_cr = cr < end && cr + 1 == end;
-	mm_buffer_append(b, copied, (size_t)(end - copied) - m->body_ends_in_cr);
+	append_body(b, copied, (size_t)(end - copied) - m->body_ends_in_cr);
+}
+
+/* In blocks that stay in the processor's cache from looking at them to copying them. */
+static void append_piece(struct mm_message *m, struct mm_text piece)
+{
+	const size_t block = 16u << 10;
+	mm_buffer_plan_head(&m->new_body, FRONT_SIZE);
+	mm_buffer_reserve(&m->new_body, piece.size + (piece.size / MM_CHUNK_SIZE + 2) * PACKET_HEAD + 64);
+	for (size_t at = 0; at < piece.size; at += block)
+		append_lines(m, piece.bytes + at, piece.bytes + (piece.size - at < block ? piece.size : at + block));
 }
 
 void mm_edit_restart_body(struct mm_message *m)
@@ -565,10 +627,10 @@ bool mm_edit_replace_body(struct mm_message *m, const struct mm_grants *g, struc
 {
 	if (!granted(g, SMFIF_CHGBODY, m, why))
 		return false;
-	if (m->new_body.size + piece.size > body_max)
-		return mm_fault_set(why, MM_FAULT_SCRIPT, "the new body would have %zu bytes; body_max is %zu",
-			m->new_body.size + piece.size, body_max);
-	append_lines(m, piece.bytes, piece.bytes + piece.size);
+	size_t size = body_size(&m->new_body) + piece.size;
+	if (size > body_max)
+		return mm_fault_set(why, MM_FAULT_SCRIPT, "the new body would have %zu bytes; body_max is %zu", size, body_max);
+	append_piece(m, piece);
 	if (m->new_body.failed)
 		return no_memory(why);
 	m->edit_count += !m->replaces_body;     /* one edit, however many pieces */
@@ -780,22 +842,38 @@ static void write_additions(const struct mm_message *m, enum mm_mta_kind mta, bo
 				write_added(m, i, mta, space, out);
 }
 
+/* An empty body is one empty chunk: none at all would keep the old one (reference D12). */
+static void complete_body(struct mm_message *m)
+{
+	struct mm_buffer *b = &m->new_body;
+	if (m->body_ends_in_cr)
+		append_body(b, "\r\n", 2);
+	m->body_ends_in_cr = false;
+	if (b->size == 0)
+		begin_packet(b);
+	size_t last = (b->size - 1) / FULL_PACKET * FULL_PACKET;
+	if (!b->failed)
+		write_head(b->bytes + last, b->size - last - PACKET_HEAD);
+}
+
+/* A large body stays where it is: what leaves before it is put in front, and then it is the output. */
 static void write_body(struct mm_message *m, struct mm_buffer *out)
 {
-	if (m->body_ends_in_cr) {
-		mm_buffer_append(&m->new_body, "\r\n", 2);
-		m->body_ends_in_cr = false;
-		if (m->new_body.failed)
-			out->failed = true;
+	struct mm_buffer *b = &m->new_body;
+	complete_body(m);
+	if (!b->failed && b->size < HANDED_OVER) {
+		mm_buffer_append(out, b->bytes, b->size);
+		return;
 	}
-	/* An empty body is one empty chunk: none at all would keep the old one (reference D12). */
-	size_t at = 0;
-	mm_buffer_reserve(out, m->new_body.size + (m->new_body.size / MM_CHUNK_SIZE + 1) * 5);  /* growing would copy it */
-	do {
-		size_t size = m->new_body.size - at < MM_CHUNK_SIZE ? m->new_body.size - at : MM_CHUNK_SIZE;
-		mm_frame_write(out, SMFIR_REPLBODY, size > 0 ? m->new_body.bytes + at : NULL, size);
-		at += size;
-	} while (at < m->new_body.size);
+	if (!b->failed && !out->failed)
+		mm_buffer_prepend(b, out->bytes, out->size);
+	if (b->failed || out->failed) {
+		out->failed = true;
+		return;
+	}
+	struct mm_buffer small = *out;
+	*out = *b;
+	*b = small;
 }
 
 void mm_edits_write(struct mm_message *m, const struct mm_grants *g, enum mm_mta_kind mta, struct mm_buffer *out)

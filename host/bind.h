@@ -13,6 +13,8 @@ struct mm_script_session *mm_ctx_check(struct lua_State *, const char *what);
 void mm_ctx_push(struct lua_State *, struct mm_script_session *);
 /* The message has ended: memory and temporary files of kept bodies go now, not when the collector comes by. */
 void mm_kept_bodies_close(struct mm_script_session *);
+/* The message has ended: what ctx has shown of it goes. */
+void mm_ctx_end_message(struct mm_script_session *);
 /* The session has ended: its ctx raises from now on, its tables go. */
 void mm_ctx_end(struct mm_script_session *);
 

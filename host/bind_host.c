@@ -78,6 +78,7 @@ static int core_log(lua_State *L)
 	if (ss != NULL && ss->has_event && s->current == &ss->task)
 		mm_log_string(&line, "stage", mm_stage_name(ss->event.stage));
 	mm_log_text(&line, "text", (struct mm_text){ text, size });
+	mm_log_alike(&line, text, size);
 	mm_log_end(&line);
 	return 0;
 }

@@ -167,7 +167,12 @@ static int new_body(lua_State *L)
 	const struct mm_message *m = ss->facts->message;
 	if (m == NULL || !m->replaces_body)
 		return 0;
-	lua_pushlstring(L, (const char *)m->new_body.bytes, m->new_body.size);
+	luaL_Buffer whole;
+	luaL_buffinit(L, &whole);
+	struct mm_text piece;
+	for (size_t at = 0; mm_edit_next_of_body(m, &at, &piece);)
+		luaL_addlstring(&whole, piece.bytes, piece.size);
+	luaL_pushresult(&whole);
 	return 1;
 }
 

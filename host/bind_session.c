@@ -111,21 +111,61 @@ void mm_ctx_push(lua_State *L, struct mm_script_session *ss)
 	ss->ctx = luaL_ref(L, LUA_REGISTRYINDEX);
 }
 
+/* ---- ctx.session and ctx.message ----
+ * Each stands in a table by ctx, where lua/moonmilter/members.lua finds it without a call into the host. */
+
+/* [ctx ...] -> [... table] */
+static int push_kept(lua_State *L, struct mm_script_session *ss, enum mm_kept which)
+{
+	lua_rawgeti(L, LUA_REGISTRYINDEX, ss->script->kept_tables[which]);
+	if (ss->has_kept[which]) {
+		lua_pushvalue(L, 1);
+		lua_rawget(L, -2);
+		return 1;
+	}
+	lua_newtable(L);
+	lua_pushvalue(L, 1);
+	lua_pushvalue(L, -2);
+	lua_rawset(L, -4);
+	ss->has_kept[which] = true;
+	return 1;
+}
+
+static void drop_kept(struct mm_script_session *ss, enum mm_kept which)
+{
+	lua_State *L = ss->script->L;
+	if (!ss->has_kept[which])
+		return;
+	lua_rawgeti(L, LUA_REGISTRYINDEX, ss->script->kept_tables[which]);
+	lua_rawgeti(L, LUA_REGISTRYINDEX, ss->ctx);
+	lua_pushnil(L);
+	lua_rawset(L, -3);
+	lua_pop(L, 1);
+	ss->has_kept[which] = false;
+}
+
+void mm_ctx_end_message(struct mm_script_session *ss)
+{
+	lua_State *L = ss->script->L;
+	drop_kept(ss, MM_KEPT_MESSAGE);
+	mm_unref(L, &ss->recipients_table);
+	mm_unref(L, &ss->headers_table);
+	ss->recipients_synced = 0;
+}
+
 void mm_ctx_end(struct mm_script_session *ss)
 {
 	lua_State *L = ss->script->L;
 	if (ss->ctx == MM_NO_REF)
 		return;
+	mm_ctx_end_message(ss);
+	drop_kept(ss, MM_KEPT_SESSION);
 	lua_rawgeti(L, LUA_REGISTRYINDEX, ss->ctx);
 	struct mm_script_session **box = lua_touserdata(L, -1);
 	*box = NULL;
 	lua_pop(L, 1);
 	mm_unref(L, &ss->ctx);
-	mm_unref(L, &ss->session_table);
 	mm_unref(L, &ss->client_table);
-	mm_unref(L, &ss->message_table);
-	mm_unref(L, &ss->recipients_table);
-	mm_unref(L, &ss->headers_table);
 }
 
 void mm_bind_facts(lua_State *L, const struct mm_ctx_fact *row)
@@ -355,25 +395,15 @@ static int get_in_message(lua_State *L, struct mm_script_session *ss)
 
 static int get_session(lua_State *L, struct mm_script_session *ss)
 {
-	if (ss->session_table == MM_NO_REF) {
-		lua_newtable(L);
-		ss->session_table = luaL_ref(L, LUA_REGISTRYINDEX);
-	}
-	lua_rawgeti(L, LUA_REGISTRYINDEX, ss->session_table);
-	return 1;
+	return push_kept(L, ss, MM_KEPT_SESSION);
 }
 
 static int get_message(lua_State *L, struct mm_script_session *ss)
 {
-	if (ss->message_table == MM_NO_REF) {
-		if (ss->facts->message == NULL)
-			return luaL_error(L, "ctx.message: no message is open at %s; what belongs to the connection goes in "
-				"ctx.session, ctx.in_message tells", ss->has_event ? mm_stage_name(ss->event.stage) : "this point");
-		lua_newtable(L);
-		ss->message_table = luaL_ref(L, LUA_REGISTRYINDEX);
-	}
-	lua_rawgeti(L, LUA_REGISTRYINDEX, ss->message_table);
-	return 1;
+	if (!ss->has_kept[MM_KEPT_MESSAGE] && ss->facts->message == NULL)
+		return luaL_error(L, "ctx.message: no message is open at %s; what belongs to the connection goes in "
+			"ctx.session, ctx.in_message tells", ss->has_event ? mm_stage_name(ss->event.stage) : "this point");
+	return push_kept(L, ss, MM_KEPT_MESSAGE);
 }
 
 static int get_body_size(lua_State *L, struct mm_script_session *ss)

@@ -70,6 +70,10 @@
 #define MM_HTTP_FIELDS_MAX      (256u << 10)    /* bytes of header fields of one answer */
 #define MM_TLS_SESSIONS_MAX     64u             /* TLS sessions kept for reuse, a context */
 
+/* Log */
+#define MM_LOG_REPEATS_MAX      20u             /* warnings of one kind ... */
+#define MM_LOG_REPEATS_EVERY    10.0            /* ... in so many seconds; more are counted */
+
 /* DNS */
 #define MM_DNS_TIMEOUT          5.0             /* seconds, all tries; below the stage deadline, so that a handler can go on */
 #define MM_DNS_CACHE_MAX        10000u          /* answers a worker, default of dns_cache; some 300 bytes each */

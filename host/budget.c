@@ -9,7 +9,11 @@
  *     profiler would end the process, therefore it is ignored before and after.
  * (c) The hook stays until the outermost resume has returned. A hook that takes itself off after one error is swallowed by
  *     `while true do pcall(f) end`. A script that sets a hook of its own takes ours off; the next tick sets it again.
- * (d) All of this runs on the loop's thread: the timer is aimed at it, so threads of libraries never see the signal. */
+ * (d) All of this runs on the loop's thread: the timer is aimed at it, so threads of libraries never see the signal.
+ * (e) Samples (sampler.c) come from a timer and a signal of their own, so that a tick is never merged into one. In the preferred
+ *     state they go through the profiler that (b) keeps running: what is compiled stays compiled, and the profiler tells what it
+ *     was busy with. In the others, which are interpreted, they go through the hook. A sample that arrives when its slice is over
+ *     is dropped. */
 #include "budget.h"
 
 #include <lauxlib.h>
@@ -28,6 +32,8 @@
 #endif
 
 #define TICK_NS        20000000L        /* between looks at a running slice */
+#define SAMPLE_NS      997000L          /* between samples; no divisor of a tick, nor of anything round */
+#define SAMPLE_SIGNAL  (SIGRTMIN + 1)
 #define BLOCKED_AFTER  0.1              /* seconds of wall time in one slice that are worth a line */
 #define BLOCKED_EVERY  1.0              /* seconds between two such lines */
 #define CRASH_STACK    (64u << 10)      /* bytes for the handler of a crash: the stack may be what overflowed */
@@ -56,6 +62,13 @@ static struct {
 	const char             *over_text;      /* static */
 	bool                    has_reported;
 	double                  reported_at;
+
+	/* of samples; NULL: none are taken */
+	mm_budget_sampler       take;
+	timer_t                 sample_timer;
+	struct mm_budget_looks  looks;
+	unsigned long           sample_sequence;        /* of the slice that is to be sampled */
+	volatile sig_atomic_t   shall_sample;           /* so many times */
 } budget;
 
 static const char slice_text[] = "cpu_slice: computed for %.1f s of CPU time without waiting; an endless loop? Else do it in pieces with "
@@ -126,6 +139,14 @@ static void report(lua_State *L)
 	lua_pop(L, 1);
 }
 
+static void sample(lua_State *L, char state)
+{
+	unsigned count = (unsigned)budget.shall_sample;
+	budget.shall_sample = 0;
+	if (count > 0 && budget.take != NULL && budget.running != NULL && budget.sample_sequence == budget.sequence)
+		budget.take(L, budget.running, count, state);
+}
+
 static void on_hook(lua_State *L, lua_Debug *where)
 {
 	(void)where;
@@ -137,6 +158,7 @@ static void on_hook(lua_State *L, lua_Debug *where)
 		budget.shall_report = 0;
 		report(L);
 	}
+	sample(L, 'I');
 	if (budget.is_over)
 		luaL_error(L, budget.over_text, budget.over_text == session_text ? budget.limits.session : budget.limits.slice);
 	lua_sethook(L, NULL, 0, 0);
@@ -163,10 +185,10 @@ bool mm_budget_strike(const char *text)
 
 /* ---- ticks ---- */
 
-static void set_timer(long ns)
+static void set_timer(timer_t timer, long ns)
 {
 	struct itimerspec when = { .it_interval.tv_nsec = ns, .it_value.tv_nsec = ns };
-	timer_settime(budget.timer, 0, &when, NULL);
+	timer_settime(timer, 0, &when, NULL);
 }
 
 static double limit_of(const struct mm_task *t)
@@ -198,8 +220,11 @@ static void look_at_slice(struct mm_task *t)
 		budget.slice_cpu = cpu;
 		budget.slice_wall = mm_clock_now();
 		budget.has_reported = false;
-	} else if (!budget.has_place) {
-		note_place(t);
+	} else {
+		if (!budget.has_place)
+			note_place(t);
+		if (t->session != NULL && t->session->facts->message != NULL)   /* all of this tick was its own */
+			t->session->facts->message->computed += cpu - budget.tick_cpu;
 	}
 	judge(t, cpu);
 	budget.tick_cpu = cpu;
@@ -222,9 +247,29 @@ static void on_tick(int number)
 	if (t != NULL) {
 		look_at_slice(t);
 	} else {
-		set_timer(0);
+		set_timer(budget.timer, 0);
 		budget.is_ticking = 0;
 		budget.tick_cpu = 0;
+	}
+	errno = saved;
+}
+
+static void on_sample(int number)
+{
+	int saved = errno;
+	struct mm_task *t = budget.running;
+	(void)number;
+	budget.looks.all++;
+	budget.looks.in_lua += t != NULL;
+	if (t != NULL && budget.take != NULL) {
+		if (budget.sample_sequence != budget.sequence)
+			budget.shall_sample = 0;
+		budget.sample_sequence = budget.sequence;
+		budget.shall_sample++;
+		if (t->script->L == budget.preferred)
+			raise(SIGPROF);
+		else
+			strike(t->script->L);
 	}
 	errno = saved;
 }
@@ -241,7 +286,7 @@ struct mm_task *mm_budget_begin(struct mm_task *t)
 	budget.running = t;
 	if (!budget.is_ticking) {
 		budget.is_ticking = 1;
-		set_timer(TICK_NS);
+		set_timer(budget.timer, TICK_NS);
 	}
 	return before;
 }
@@ -272,9 +317,8 @@ void mm_budget_end(struct mm_task *before)
 static void on_profile(void *data, lua_State *L, int samples, int vm_state)
 {
 	(void)data;
-	(void)L;
 	(void)samples;
-	(void)vm_state;
+	sample(L, (char)vm_state);
 }
 
 void mm_budget_admit(lua_State *L)
@@ -312,23 +356,34 @@ static void take_signals(void)
 	static char stack[CRASH_STACK];
 	stack_t alternate = { .ss_sp = stack, .ss_size = sizeof stack };
 	struct sigaction tick = { .sa_handler = on_tick, .sa_flags = SA_RESTART };
+	struct sigaction look = { .sa_handler = on_sample, .sa_flags = SA_RESTART };
 	struct sigaction crash = { .sa_handler = on_crash, .sa_flags = SA_ONSTACK | SA_NODEFER };
 	sigaltstack(&alternate, NULL);
+	sigaddset(&tick.sa_mask, SAMPLE_SIGNAL);        /* neither inside the other: both set hooks */
+	sigaddset(&look.sa_mask, SIGVTALRM);
 	sigaction(SIGVTALRM, &tick, NULL);
+	sigaction(SAMPLE_SIGNAL, &look, NULL);
 	for (size_t i = 0; i < sizeof crashes / sizeof *crashes; i++)
 		sigaction(crashes[i], &crash, NULL);
 	signal(SIGPROF, SIG_IGN);
 }
 
+/* Aimed at this thread. */
+static bool make_timer(timer_t *timer, int number, struct mm_fault *why)
+{
+	struct sigevent event = { .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = number };
+	event.sigev_notify_thread_id = (int)syscall(SYS_gettid);
+	return timer_create(CLOCK_MONOTONIC, &event, timer) == 0
+		|| mm_fault_set(why, MM_FAULT_RESOURCE, "timer_create: %s", strerror(errno));
+}
+
 bool mm_budget_open(const struct mm_budget_limits *limits, struct mm_census_row *row, struct mm_log *log, struct mm_fault *why)
 {
-	struct sigevent event = { .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGVTALRM };
 	if (budget.is_open)
 		return mm_fault_set(why, MM_FAULT_CONFIG, "CPU budgets are watched by one host a process");
-	event.sigev_notify_thread_id = (int)syscall(SYS_gettid);
 	take_signals();
-	if (timer_create(CLOCK_MONOTONIC, &event, &budget.timer) != 0)
-		return mm_fault_set(why, MM_FAULT_RESOURCE, "timer_create: %s", strerror(errno));
+	if (!make_timer(&budget.timer, SIGVTALRM, why))
+		return false;
 	budget.limits = *limits;
 	budget.row = row;
 	budget.log = log;
@@ -347,6 +402,7 @@ void mm_budget_close(void)
 		return;
 	if (budget.preferred != NULL)
 		mm_budget_dismiss(budget.preferred);
+	mm_budget_sample_no_more();
 	timer_delete(budget.timer);
 	budget.is_open = false;
 	budget.is_ticking = 0;
@@ -355,4 +411,33 @@ void mm_budget_close(void)
 bool mm_budget_is_open(void)
 {
 	return budget.is_open;
+}
+
+/* ---- samples ---- */
+
+bool mm_budget_sample(mm_budget_sampler take, struct mm_fault *why)
+{
+	if (!budget.is_open)
+		return mm_fault_set(why, MM_FAULT_CONFIG, "this host does not watch what its scripts compute, so it cannot sample it");
+	mm_budget_sample_no_more();
+	if (!make_timer(&budget.sample_timer, SAMPLE_SIGNAL, why))
+		return false;
+	budget.looks = (struct mm_budget_looks){ 0 };
+	budget.take = take;
+	set_timer(budget.sample_timer, SAMPLE_NS);
+	return true;
+}
+
+void mm_budget_sample_no_more(void)
+{
+	if (budget.take == NULL)
+		return;
+	timer_delete(budget.sample_timer);      /* a signal that is under way still finds its handler */
+	budget.take = NULL;
+	budget.shall_sample = 0;
+}
+
+struct mm_budget_looks mm_budget_looks(void)
+{
+	return budget.looks;
 }

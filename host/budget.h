@@ -1,7 +1,7 @@
 /* budget.h -- how long Lua may compute: CPU time a slice (from a resume to the next wait) and CPU time a message, measured and
  * ended from outside, because a script cannot be asked to.
  *
- * Process-wide: it takes SIGVTALRM, SIGPROF and the signals of a crash, and a timer aimed at the thread that opens it. So it is
+ * Process-wide: it takes SIGVTALRM, SIGPROF, SIGRTMIN + 1 and the signals of a crash, and a timer aimed at the thread that opens it. So it is
  * opened by the program's serving processes and by embedders who ask for it; where it is not open nothing is enforced.
  *
  * A slice over budget gets an error at the next instruction, and at every one after that, until the coroutine is dead: no
@@ -36,6 +36,21 @@ void mm_budget_dismiss(struct lua_State *);             /* it will be closed */
 /* Ends the slice that runs, as if it had computed too long; text is static. From inside Lua's allocator, too. False: nobody
  * watches. */
 bool mm_budget_strike(const char *text);
+
+/* ---- samples, for sampler.c: LuaJIT has one profiler, and it is taken here ----
+ * take is called from inside Lua, about a thousand times a second of what it computes: count looks have found it where it
+ * is. It may look at the stack and must not raise. state: 'N' compiled code, 'I' interpreted, 'C' a C function, 'G' collecting
+ * garbage, 'J' compiling. A state without the compiler tells only 'I'. */
+typedef void (*mm_budget_sampler)(struct lua_State *, const struct mm_task *, unsigned count, char state);
+
+struct mm_budget_looks {
+	unsigned long all;
+	unsigned long in_lua;           /* of these: while Lua ran */
+};
+
+bool mm_budget_sample(mm_budget_sampler take, struct mm_fault *why);
+void mm_budget_sample_no_more(void);                    /* none are taken: nothing happens */
+struct mm_budget_looks mm_budget_looks(void);           /* since mm_budget_sample() */
 
 /* Around every resume; they may nest. */
 struct mm_task *mm_budget_begin(struct mm_task *);      /* gives the task that ran until now, for end */

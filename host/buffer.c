@@ -3,6 +3,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+static uint8_t *memory_of(const struct mm_buffer *b)
+{
+	return b->bytes != NULL ? b->bytes - b->head : NULL;
+}
+
 uint8_t *mm_buffer_reserve(struct mm_buffer *b, size_t n)
 {
 	if (b->failed)
@@ -18,12 +23,12 @@ uint8_t *mm_buffer_reserve(struct mm_buffer *b, size_t n)
 		}
 		wanted *= 2;
 	}
-	uint8_t *grown = realloc(b->bytes, wanted);
+	uint8_t *grown = realloc(memory_of(b), b->head + wanted);
 	if (grown == NULL) {
 		b->failed = true;
 		return NULL;
 	}
-	b->bytes = grown;
+	b->bytes = grown + b->head;
 	b->capacity = (uint32_t)wanted;
 	return b->bytes + b->size;
 }
@@ -36,6 +41,23 @@ void mm_buffer_append(struct mm_buffer *b, const void *bytes, size_t n)
 	if (to == NULL)
 		return;
 	memcpy(to, bytes, n);
+	b->size += n;
+}
+
+void mm_buffer_prepend(struct mm_buffer *b, const void *bytes, size_t n)
+{
+	if (n == 0)
+		return;
+	if (n <= b->head && b->bytes != NULL) {
+		b->bytes -= n;
+		b->head = (uint16_t)(b->head - n);
+		b->capacity += (uint32_t)n;
+	} else if (mm_buffer_reserve(b, n) != NULL) {
+		memmove(b->bytes + n, b->bytes, b->size);
+	} else {
+		return;
+	}
+	memcpy(b->bytes, bytes, n);
 	b->size += n;
 }
 
@@ -77,6 +99,6 @@ void mm_buffer_trim(struct mm_buffer *b, size_t keep)
 
 void mm_buffer_free(struct mm_buffer *b)
 {
-	free(b->bytes);
+	free(memory_of(b));
 	*b = (struct mm_buffer){ 0 };
 }

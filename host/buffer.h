@@ -14,7 +14,13 @@ struct mm_buffer {
 	size_t   size;          /* bytes in use */
 	uint32_t capacity;      /* bytes allocated. Narrow, as an idle session holds ten buffers */
 	bool     failed;        /* an allocation failed since the last free */
+	uint16_t head;          /* bytes allocated in front of `bytes`, for mm_buffer_prepend() */
 };
+
+/* So many bytes are going to be put in front; on a buffer without memory. */
+static inline void mm_buffer_plan_head(struct mm_buffer *b, uint16_t n) { if (b->bytes == NULL) b->head = n; }
+/* Puts bytes in front of what is there. Costs no more than their copy when the head has room for them. */
+void mm_buffer_prepend(struct mm_buffer *, const void *bytes, size_t n);
 
 /* Makes room for n more bytes and returns where they go, or NULL (then failed is set). Size is not changed. */
 uint8_t *mm_buffer_reserve(struct mm_buffer *, size_t n);

@@ -33,7 +33,9 @@ struct mm_census_row {
 	uint64_t sessions_begun;
 	uint64_t messages;              /* that got a verdict */
 	uint64_t script_errors;
+	uint64_t log_lost;              /* lines that nobody took */
 	uint64_t lua_bytes;
+	uint32_t longest_collection_us; /* microseconds that collecting Lua's garbage has kept the loop waiting at most */
 	uint32_t older_sessions;        /* open ones that keep an older generation */
 	struct mm_whereabouts place;
 };

@@ -7,6 +7,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -242,31 +243,68 @@ static void on_wake(void *self)
 	}
 }
 
-void mm_log_outcome(struct mm_log *log, const struct mm_outcome_report *r)
+/* The head of a line about a verdict. */
+static void begin_verdict(struct mm_log_line *line, struct mm_log *log, const char *event, const struct mm_outcome_report *r)
 {
-	if (!mm_log_wants(log, MM_LOG_INFO))
-		return;
-	struct mm_log_line line;
 	const struct mm_session *s = r->session;
 	struct mm_text queue_id = mm_session_macro(s, "i");
-	mm_log_begin(&line, log, MM_LOG_INFO, "message");
-	mm_log_string(&line, "session", s->id);
-	mm_log_number(&line, "message", (long long)s->message->number);
-	if (queue_id.size > 0)
-		mm_log_text(&line, "queue_id", queue_id);
-	mm_log_string(&line, "verdict", r->is_aborted ? "none" : mm_verdict_name(r->verdict));
-	mm_log_string(&line, "stage", mm_stage_name(r->stage));
+	mm_log_begin(line, log, MM_LOG_INFO, event);
+	mm_log_string(line, "session", s->id);
+	if (s->message != NULL)
+		mm_log_number(line, "message", (long long)s->message->number);
+	if (s->message != NULL && queue_id.size > 0)
+		mm_log_text(line, "queue_id", queue_id);
+	mm_log_string(line, "verdict", r->is_aborted ? "none" : mm_verdict_name(r->verdict));
+	mm_log_string(line, "stage", mm_stage_name(r->stage));
 	if (r->is_aborted)
-		mm_log_string(&line, "aborted", "yes");
+		mm_log_string(line, "aborted", "yes");
 	if (r->reply.size > 0)
-		mm_log_text(&line, "reply", r->reply);
-	if (r->decided_by != NULL)
-		mm_log_string(&line, "decided_by", r->decided_by);
-	mm_log_text(&line, "from", mm_message_text(s->message, s->message->sender));
-	if (s->message->recipient_count > 0)
-		mm_log_number(&line, "recipients", s->message->recipient_count);
+		mm_log_text(line, "reply", r->reply);
+	mm_log_string(line, "decided_by", r->decided_by);
+	mm_log_string(line, "client", s->client_address);
+}
+
+static void say_waited(struct mm_log_line *line, const struct mm_outcome_report *r)
+{
+	if (r->waited >= 0.0005)
+		mm_log_seconds(line, "waited", r->waited);
+}
+
+void mm_log_outcome(struct mm_log *log, const struct mm_outcome_report *r)
+{
+	struct mm_log_line line;
+	const struct mm_message *m = r->session->message;
+	if (!mm_log_wants(log, MM_LOG_INFO))
+		return;
+	begin_verdict(&line, log, "message", r);
+	mm_log_text(&line, "from", mm_message_text(m, m->sender));
+	if (m->recipient_count > 0)
+		mm_log_number(&line, "recipients", m->recipient_count);
+	if (m->refused_count > 0)
+		mm_log_number(&line, "refused", m->refused_count);
 	if (r->edits > 0)
 		mm_log_number(&line, "edits", r->edits);
+	mm_log_seconds(&line, "seconds", r->seconds);
+	say_waited(&line, r);
+	if (m->computed > 0)
+		mm_log_seconds(&line, "computed", m->computed);
+	mm_log_end(&line);
+}
+
+void mm_log_aside(struct mm_log *log, const struct mm_outcome_report *r)
+{
+	struct mm_log_line line;
+	const struct mm_message *m = r->session->message;
+	bool is_recipient = r->stage == MM_STAGE_rcpt && m != NULL && m->recipient_count > 0;
+	if (!mm_log_wants(log, MM_LOG_INFO))
+		return;
+	begin_verdict(&line, log, r->stage == MM_STAGE_rcpt ? "recipient" : "client", r);
+	mm_log_string(&line, "helo", r->session->helo);
+	if (m != NULL)
+		mm_log_text(&line, "from", mm_message_text(m, m->sender));
+	if (is_recipient && !m->is_overfull)
+		mm_log_text(&line, "to", mm_message_text(m, m->recipients[m->recipient_count - 1].address));
+	say_waited(&line, r);
 	mm_log_end(&line);
 }
 
@@ -279,6 +317,13 @@ static void on_report(void *self, const struct mm_outcome_report *r)
 		mm_log_outcome(c->all->log, r);
 }
 
+static void on_aside(void *self, const struct mm_outcome_report *r)
+{
+	struct mm_connection *c = self;
+	if (c->all->logs_messages)
+		mm_log_aside(c->all->log, r);
+}
+
 void mm_log_fault(struct mm_log *log, const struct mm_session *s, const struct mm_fault *why)
 {
 	struct mm_log_line line;
@@ -287,6 +332,9 @@ void mm_log_fault(struct mm_log *log, const struct mm_session *s, const struct m
 	mm_log_string(&line, "mta", s->peer);
 	mm_log_string(&line, "cause", mm_fault_class_name(why->class));
 	mm_log_string(&line, "error", why->text);
+	if (s->peer != NULL)
+		mm_log_alike(&line, s->peer, strcspn(s->peer, ":"));    /* its port is another each time */
+	mm_log_alike(&line, why->text, strcspn(why->text, "0123456789"));
 	mm_log_end(&line);
 }
 
@@ -305,7 +353,7 @@ bool mm_connection_open(struct mm_connections *all, int fd, const char *peer, st
 		close(fd);
 		return false;
 	}
-	struct mm_engine_owner owner = { c, on_wake, on_report, on_fault };
+	struct mm_engine_owner owner = { c, on_wake, on_report, on_fault, on_aside };
 	c->engine = mm_engine_new(&all->engines, runtime, owner, &all->out);
 	if (c->engine == NULL) {
 		free(c);

@@ -44,6 +44,8 @@ void mm_connections_sweep(struct mm_connections *);
 void mm_connections_shut_down(struct mm_connections *);
 /* Writes the line of a message that ended. */
 void mm_log_outcome(struct mm_log *, const struct mm_outcome_report *);
+/* The line of a verdict that decides no message. */
+void mm_log_aside(struct mm_log *, const struct mm_outcome_report *);
 /* The line about a connection that closes because of what came over it. */
 void mm_log_fault(struct mm_log *, const struct mm_session *, const struct mm_fault *);
 

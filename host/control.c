@@ -38,6 +38,22 @@ static const struct request requests[MM_REQUEST_COUNT] = {
 #undef X
 };
 
+bool mm_profile_wish_read(const char *text, struct mm_profile_wish *w)
+{
+	unsigned samples, begins_anew;
+	*w = (struct mm_profile_wish){ 0 };
+	if (sscanf(text, "%u %lf %u %u", &samples, &w->seconds, &begins_anew, &w->worker) != 4)
+		return false;
+	w->samples = samples;
+	w->begins_anew = begins_anew;
+	return w->seconds >= 0 && w->seconds <= MM_PROFILE_SECONDS_MAX && (w->seconds > 0 || !w->samples);
+}
+
+void mm_profile_wish_write(const struct mm_profile_wish *w, char *to, size_t size)
+{
+	snprintf(to, size, "%u %.3f %u %u", w->samples, w->seconds, w->begins_anew, w->worker);
+}
+
 static void asker_free(struct mm_asker *a)
 {
 	struct mm_control *c = a->control;
@@ -88,6 +104,11 @@ void mm_asker_end(struct mm_asker *a, int status, const char *text)
 	snprintf(note.text, sizeof note.text, "%s", text != NULL ? text : "");
 	send_note(a, &note, -1);
 	asker_free(a);
+}
+
+bool mm_asker_has_gone(const struct mm_asker *a)
+{
+	return a->fd < 0;
 }
 
 static bool may_ask(int fd)

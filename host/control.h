@@ -13,7 +13,8 @@
 	X(STOP,        "stop",        NULL,      "no new connections, let messages finish, end") \
 	X(SESSIONS,    "sessions",    NULL,      "a line a session: client, stage, age, what it waits for and where") \
 	X(GENERATIONS, "generations", NULL,      "a line for each generation of scripts in memory") \
-	X(LOG_LEVEL,   "loglevel",    "LEVEL",   "debug, info, warn or error, until the next reload")
+	X(LOG_LEVEL,   "loglevel",    "LEVEL",   "debug, info, warn or error, until the next reload") \
+	X(PROFILE,     "profile",     "WISH",    "what each handler costs, or which lines")
 
 enum mm_request {
 #define X(name, text, takes, about) MM_REQUEST_##name,
@@ -21,6 +22,22 @@ enum mm_request {
 #undef X
 	MM_REQUEST_COUNT
 };
+
+/* What somebody wants to know of a profile: the argument of its request, and the text of MM_NOTE_LIST for it. */
+struct mm_profile_wish {
+	bool     samples;               /* lines by how often they were found; else calls and times of handlers */
+	double   seconds;               /* look for so long from now on; 0: what was counted until now */
+	bool     begins_anew;           /* count from nought afterwards */
+	unsigned worker;                /* process id; 0: all */
+};
+
+#define MM_PROFILE_SECONDS_MAX 3600.0
+#define MM_PROFILE_NO_WISH "profile: seconds are from 0 to 3600, and samples take some"
+#define MM_PROFILE_BUSY    "a profile is being taken already; ask again when it is over"
+
+/* False: the text is none, or its seconds are out of range. */
+bool mm_profile_wish_read(const char *text, struct mm_profile_wish *);
+void mm_profile_wish_write(const struct mm_profile_wish *, char *to, size_t size);
 
 struct mm_control;
 /* Somebody who waits for an answer. Lives until mm_asker_end(), also when the other end has hung up. */
@@ -45,6 +62,8 @@ void mm_asker_say(struct mm_asker *, const char *format, ...) __attribute__((for
 void mm_asker_hear(void *self, const char *line);
 /* The contents of a file in memory for stdout; BORROWED. */
 void mm_asker_give(struct mm_asker *, int descriptor);
+/* Nobody waits any more: it has hung up. */
+bool mm_asker_has_gone(const struct mm_asker *);
 /* The exit status, and a line for stderr or NULL. Frees the asker. */
 void mm_asker_end(struct mm_asker *, int status, const char *text);
 

@@ -6,6 +6,7 @@
 #include "engine.h"
 
 #include "bounds.h"
+#include "clock.h"
 #include "reply.h"
 
 #include <stdio.h>
@@ -37,6 +38,8 @@ struct mm_engine {
 	struct mm_verdict        result;        /* final verdict, for done */
 	enum mm_stage            result_stage;
 	uint32_t                 result_edits;
+	double                   waiting_since; /* mm_clock_now() */
+	double                   event_waited;  /* seconds, of todo[0] */
 };
 
 /* ---- life ---- */
@@ -155,8 +158,10 @@ static void decide_message(struct mm_engine *e, enum mm_stage stage, struct mm_v
 	e->when = MM_WHEN_DECIDED;
 	e->result_stage = stage;
 	mm_verdict_move(&e->result, v);
-	if (e->session.message != NULL)
-		push(e, MM_STAGE_done);
+	if (e->session.message == NULL)
+		return;
+	e->session.message->decided_at = mm_clock_now();
+	push(e, MM_STAGE_done);
 }
 
 /* All that leaves for an end-of-message: the edits and the verdict in one piece, or the verdict alone. */
@@ -180,6 +185,18 @@ static void write_end_of_message(struct mm_engine *e, struct mm_verdict *v)
 	write_verdict(e, v);
 }
 
+/* A verdict that decides no message, but somebody will ask for: a refused recipient, a refused or accepted client. */
+static void tell_aside(struct mm_engine *e, enum mm_stage stage, const struct mm_verdict *v)
+{
+	if (e->owner.aside == NULL || v->kind == MM_VERDICT_continue || v->kind == MM_VERDICT_skip || is_final(stage, v))
+		return;
+	e->owner.aside(e->owner.self, &(struct mm_outcome_report){
+		.session = &e->session, .verdict = v->kind, .stage = stage,
+		.reply = { (const char *)v->reply.bytes, v->reply.size },
+		.decided_by = v->decided_by[0] != '\0' ? v->decided_by : NULL, .waited = e->event_waited,
+	});
+}
+
 /* Answers the packet for an event's verdict, when it wants an answer. */
 static void answer(struct mm_engine *e, enum mm_stage stage, struct mm_verdict *v)
 {
@@ -189,6 +206,7 @@ static void answer(struct mm_engine *e, enum mm_stage stage, struct mm_verdict *
 		decide_message(e, stage, v);
 		return;
 	}
+	tell_aside(e, stage, v);
 	if (must_wait_for_eom(e, stage, v)) {
 		mm_verdict_move(&e->held, v);
 		if (!is_quiet)
@@ -219,13 +237,15 @@ static void answer(struct mm_engine *e, enum mm_stage stage, struct mm_verdict *
 
 static void report(struct mm_engine *e, bool is_aborted, enum mm_stage stage)
 {
-	if (e->owner.report == NULL || e->session.message == NULL)
+	const struct mm_message *m = e->session.message;
+	if (e->owner.report == NULL || m == NULL)
 		return;
 	e->owner.report(e->owner.self, &(struct mm_outcome_report){
 		.session = &e->session, .verdict = e->result.kind, .is_aborted = is_aborted, .stage = stage,
 		.reply = { (const char *)e->result.reply.bytes, e->result.reply.size },
 		.decided_by = e->result.decided_by[0] != '\0' ? e->result.decided_by : NULL,
 		.edits = is_aborted ? 0 : e->result_edits,
+		.seconds = (m->decided_at != 0 ? m->decided_at : mm_clock_now()) - m->began_at, .waited = m->waited,
 	});
 }
 
@@ -377,15 +397,27 @@ static void take_held(struct mm_engine *e, enum mm_stage stage, struct mm_verdic
 	mm_verdict_move(v, &e->held);
 }
 
+/* The runtime has come back to us, or has been told not to. */
+static void end_wait(struct mm_engine *e)
+{
+	e->is_waiting = false;
+	e->event_waited = mm_clock_now() - e->waiting_since;
+	if (e->session.message != NULL && e->session.message->decided_at == 0)
+		e->session.message->waited += e->event_waited;
+}
+
 static void run_event(struct mm_engine *e)
 {
 	enum mm_stage stage = (enum mm_stage)e->todo[0];
 	struct mm_event event;
 	struct mm_verdict v = { 0 };
+	e->event_waited = 0;
 	if (event_of(e, stage, &event)) {
 		e->is_waiting = true;
-		if (e->runtime.ops->event(e->runtime_session, &event, &v) == MM_WAITING)
+		if (e->runtime.ops->event(e->runtime_session, &event, &v) == MM_WAITING) {
+			e->waiting_since = mm_clock_now();
 			return;
+		}
 		e->is_waiting = false;
 	} else {
 		take_held(e, stage, &v);
@@ -416,6 +448,7 @@ static bool note_mail(struct mm_engine *e, struct mm_fault *why)
 	if (!mm_session_begin_message(s, &e->shared->message_pool))
 		return out_of_memory(why);
 	s->message->knows_fields = w->stages & MM_STAGE_BIT(header) && !(s->grants.steps & SMFIP_NOHDRS);
+	s->message->began_at = mm_clock_now();
 	e->when = MM_WHEN_ENVELOPE;
 	if (!mm_message_set_sender(s->message, e->command.text, e->command.strings))
 		return out_of_memory(why);
@@ -504,7 +537,7 @@ static void queue_events(struct mm_engine *e)
 /* Content behind our final verdict, or an end-of-message that belongs to no message: answered, never shown. */
 static bool is_for_nobody(const struct mm_engine *e)
 {
-	return strchr("RTLNBE", e->command.row->letter) != NULL && e->session.message == NULL;
+	return e->session.message == NULL && strchr("RTLNBE", e->command.row->letter) != NULL;
 }
 
 static void answer_nobody(struct mm_engine *e)
@@ -676,7 +709,7 @@ static void stop_waiting(struct mm_engine *e, enum mm_cancel why)
 {
 	const char *letters = letters_that_end((enum mm_stage)e->todo[0]);
 	e->runtime.ops->cancel(e->runtime_session, why);
-	e->is_waiting = false;
+	end_wait(e);
 	e->todo_count = 0;
 	struct mm_packet packet;
 	struct mm_fault ignored;
@@ -707,7 +740,7 @@ static void go_on(struct mm_engine *e, struct mm_fault *why)
 
 bool mm_engine_feed(struct mm_engine *e, const void *bytes, size_t n, struct mm_fault *why)
 {
-	*why = (struct mm_fault){ .class = MM_FAULT_NONE };
+	mm_fault_clear(why);
 	if (e->is_ending)
 		return true;
 	if (!mm_frame_feed(&e->frame, bytes, n, why)) {
@@ -715,8 +748,9 @@ bool mm_engine_feed(struct mm_engine *e, const void *bytes, size_t n, struct mm_
 		return false;
 	}
 	go_on(e, why);
-	struct mm_fault keep = { .class = MM_FAULT_NONE };
+	struct mm_fault keep;
 	bool has_command = e->has_packet;
+	mm_fault_clear(&keep);
 	if (!mm_frame_keep(&e->frame, &keep)) {
 		mm_engine_end(e, MM_CANCEL_DISCONNECT);
 		*why = keep;
@@ -741,7 +775,7 @@ void mm_engine_end(struct mm_engine *e, enum mm_cancel why)
 			return;
 		}
 		e->runtime.ops->cancel(e->runtime_session, why);
-		e->is_waiting = false;
+		end_wait(e);
 	}
 	if (e->has_packet)
 		mm_frame_done(&e->frame);
@@ -781,8 +815,9 @@ void mm_engine_shut_down(struct mm_engine *e)
 
 void mm_engine_decided(struct mm_engine *e, struct mm_verdict *v)
 {
-	struct mm_fault why = { .class = MM_FAULT_NONE };
-	e->is_waiting = false;
+	struct mm_fault why;
+	mm_fault_clear(&why);
+	end_wait(e);
 	e->why = &why;
 	event_decided(e, v);
 	go_on(e, &why);

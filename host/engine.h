@@ -22,7 +22,7 @@ struct mm_engine_shared {
 	uint64_t           sessions_begun;
 };
 
-/* What happened to a message, for the one log line it gets. Texts are borrowed for the call. */
+/* What happened to a message, for the one log line it gets; or a verdict on something else. Texts are borrowed for the call. */
 struct mm_outcome_report {
 	const struct mm_session *session;
 	enum mm_verdict_kind     verdict;
@@ -31,6 +31,8 @@ struct mm_outcome_report {
 	struct mm_text           reply;
 	const char              *decided_by;    /* script file and handler, NULL when nobody but the defaults did */
 	uint32_t                 edits;         /* edits that left */
+	double                   seconds;       /* from MAIL to the verdict, or to the abort */
+	double                   waited;        /* in which the MTA waited for a handler that itself waited */
 };
 
 /* The owner of an engine: connection.c, or an embedder's byte feeder. */
@@ -40,6 +42,8 @@ struct mm_engine_owner {
 	void (*wake)(void *self);
 	void (*report)(void *self, const struct mm_outcome_report *);   /* a message ended; may be NULL */
 	void (*fault)(void *self, const struct mm_fault *);     /* the one line about a connection that must close; may be NULL */
+	/* A verdict that decides no message: on a client (connect, helo), a recipient, an unknown command; may be NULL */
+	void (*aside)(void *self, const struct mm_outcome_report *);
 };
 
 /* out is BORROWED: where replies are appended. The engine takes nothing else. NULL: out of memory. */

@@ -21,6 +21,13 @@ struct mm_fault {
 	char                text[1024];         /* NUL-terminated, cut when longer */
 };
 
+/* Nothing went wrong so far. The text is not wiped: it is a kilobyte, and this happens at every read. */
+static inline void mm_fault_clear(struct mm_fault *f)
+{
+	f->class = MM_FAULT_NONE;
+	f->text[0] = '\0';
+}
+
 /* Fills *why (NULL is fine) and returns false. */
 bool mm_fault_set(struct mm_fault *why, enum mm_fault_class class, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));

@@ -5,6 +5,7 @@
  * (b) A terminal's SIGINT and a SIGHUP for the group reach workers too; both are the master's to handle. */
 #include "follower.h"
 
+#include "measure.h"
 #include "watch.h"
 
 #include <signal.h>
@@ -21,6 +22,8 @@ struct follower {
 	struct mm_host *host;           /* borrowed */
 	int             link;           /* owned */
 	struct mm_watch notes;
+	struct mm_measure measure;
+	uint64_t        measure_ticket; /* who asked for it */
 	bool            is_leaving;
 };
 
@@ -100,8 +103,35 @@ static void do_log_level(struct follower *f, const struct mm_note *note, int des
 		mm_host_set_log_level(f->host, (enum mm_log_level)note->number);
 }
 
+static void on_measured(void *self, int paper)
+{
+	struct follower *f = self;
+	struct mm_note answer = { .kind = MM_NOTE_LISTED, .number = MM_LIST_PROFILE, .ticket = f->measure_ticket };
+	mm_link_send(f->link, &answer, paper);
+}
+
+static void begin_measure(struct follower *f, const struct mm_note *note)
+{
+	struct mm_profile_wish wish;
+	if (!mm_profile_wish_read(note->text, &wish))
+		return;
+	f->measure_ticket = note->ticket;
+	mm_measure_begin(&f->measure, &wish);
+}
+
+static void do_forget(struct follower *f, const struct mm_note *note, int descriptor)
+{
+	(void)note;
+	(void)descriptor;
+	mm_measure_drop(&f->measure);
+}
+
 static void do_list(struct follower *f, const struct mm_note *note, int descriptor)
 {
+	if (note->number == MM_LIST_PROFILE) {
+		begin_measure(f, note);
+		return;
+	}
 	struct mm_note answer = { .kind = MM_NOTE_LISTED, .number = note->number, .ticket = note->ticket };
 	int paper = mm_link_paper();
 	(void)descriptor;
@@ -129,7 +159,7 @@ typedef void (*doing)(struct follower *, const struct mm_note *, int descriptor)
 static const doing doings[MM_NOTE_KIND_COUNT] = {
 	[MM_NOTE_PREPARE] = do_prepare, [MM_NOTE_COMMIT] = do_commit, [MM_NOTE_DISCARD] = do_discard,
 	[MM_NOTE_DRAIN] = do_drain, [MM_NOTE_HALT] = do_halt, [MM_NOTE_REOPEN] = do_reopen,
-	[MM_NOTE_LOG_LEVEL] = do_log_level, [MM_NOTE_LIST] = do_list, [MM_NOTE_LISTEN] = do_listen,
+	[MM_NOTE_LOG_LEVEL] = do_log_level, [MM_NOTE_LIST] = do_list, [MM_NOTE_LISTEN] = do_listen, [MM_NOTE_FORGET] = do_forget,
 };
 
 static void on_notes(struct mm_watch *watch, int ready)
@@ -196,10 +226,12 @@ int mm_follow(struct mm_host *host, struct mm_census *census, struct mm_census_r
 		mm_link_tell(link, MM_NOTE_FAILED, 0, why.text);
 		return EX_OSERR;
 	}
+	mm_measure_init(&f.measure, host, on_measured, &f);
 	mm_watch_init(&f.notes, mm_host_clock(host), on_notes);
 	mm_watch_start(&f.notes, link, MM_READABLE);
 	mm_host_run(host);
 	mm_watch_stop(&f.notes);
+	mm_measure_drop(&f.measure);
 	mm_host_free(host);
 	close(link);
 	return EX_OK;

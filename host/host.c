@@ -171,7 +171,7 @@ static int open_log(const char *path, const char *user)
 		errno = ELOOP;
 		return -1;
 	}
-	int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | (is_link ? 0 : O_NOFOLLOW), 0640);
+	int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK | (is_link ? 0 : O_NOFOLLOW), 0640);
 	if (fd >= 0 && !is_link)
 		mm_rights_hand_over(fd, user);
 	return fd;
@@ -179,26 +179,23 @@ static int open_log(const char *path, const char *user)
 
 bool mm_host_reopen_log(struct mm_host *h, struct mm_fault *why)
 {
-	int fd = STDERR_FILENO;
-	bool is_file = h->config.log != NULL && h->config.log[0] == '/';
-	if (is_file && h->options.log == NULL) {
-		fd = open_log(h->config.log, h->config.user);
-		if (fd < 0)
-			return mm_fault_set(why, MM_FAULT_CONFIG, "log: %s cannot be opened: %s", h->config.log, strerror(errno));
-	}
-	int before = h->log.fd;
-	mm_log_init(&h->log, fd);
-	if (before > STDERR_FILENO)
-		close(before);
-	h->log.level = (enum mm_log_level)h->config.log_level;
-	h->log.is_json = h->config.log_format == MM_CONFIG_LOG_JSON;
+	const char *where = h->config.log != NULL ? h->config.log : "stderr";
 	if (h->options.log != NULL) {
-		h->log.fd = -1;
+		mm_log_close(&h->log);
 		h->log.sink = sink_to_embedder;
 		h->log.sink_self = h;
-	} else if (h->config.log != NULL && strcmp(h->config.log, "syslog") == 0) {
+	} else if (where[0] == '/') {
+		int fd = open_log(where, h->config.user);
+		if (fd < 0)
+			return mm_fault_set(why, MM_FAULT_CONFIG, "log: %s cannot be opened: %s", where, strerror(errno));
+		mm_log_to_file(&h->log, fd);
+	} else if (strcmp(where, "syslog") == 0) {
 		mm_log_to_syslog(&h->log);
+	} else {
+		mm_log_to_descriptor(&h->log, STDERR_FILENO);
 	}
+	h->log.level = (enum mm_log_level)h->config.log_level;
+	h->log.is_json = h->config.log_format == MM_CONFIG_LOG_JSON;
 	return true;
 }
 
@@ -788,7 +785,6 @@ struct mm_host *mm_host_bind(const struct mm_host_options *o, bool with_control,
 	h->options.scripts = (const char *const *)copy_list(o->scripts);
 	h->options.set = (const char *const *)copy_list(o->set);
 	h->options.config_file = h->options.config_file != NULL ? strdup(h->options.config_file) : NULL;
-	h->log.fd = -1;
 	h->control.fd = -1;
 	mm_log_init(&h->log, STDERR_FILENO);
 	if (bind_all(h, with_control, why))
@@ -806,6 +802,7 @@ static void on_beat(struct ev_loop *loop, ev_timer *t, int events)
 	mm_census_add(h->place.row->beats, 1);
 	mm_census_set(h->place.row->lua_bytes, mm_worker_lua_bytes(h->worker));
 	mm_census_set(h->place.row->older_sessions, mm_worker_older_sessions(h->worker));
+	mm_census_set(h->place.row->log_lost, h->log.dropped_ever);
 }
 
 static void begin_beating(struct mm_host *h)
@@ -1001,6 +998,11 @@ struct mm_clock *mm_host_clock(struct mm_host *h)
 	return mm_worker_clock(h->worker);
 }
 
+struct mm_profile *mm_host_profile(struct mm_host *h)
+{
+	return mm_worker_profile(h->worker);
+}
+
 const char *mm_host_config_file(const struct mm_host *h)
 {
 	return h->options.config_file;
@@ -1134,8 +1136,7 @@ void mm_host_free(struct mm_host *h)
 	free_list(h->options.scripts);
 	free_list(h->options.set);
 	free((char *)(uintptr_t)h->options.config_file);
-	if (h->log.fd > STDERR_FILENO)
-		close(h->log.fd);
+	mm_log_close(&h->log);
 	free(h);
 }
 
@@ -1155,6 +1156,12 @@ static void on_feeder_report(void *self, const struct mm_outcome_report *r)
 {
 	struct feeder *f = self;
 	mm_log_outcome(&f->host->log, r);
+}
+
+static void on_feeder_aside(void *self, const struct mm_outcome_report *r)
+{
+	struct feeder *f = self;
+	mm_log_aside(&f->host->log, r);
 }
 
 static void on_feeder_fault(void *self, const struct mm_fault *why)
@@ -1178,7 +1185,7 @@ struct mm_session *mm_session_open(struct mm_host *h, const char *milter, struct
 	}
 	struct feeder *f = calloc(1, sizeof *f);
 	if (f != NULL) {
-		struct mm_engine_owner owner = { f, on_feeder_wake, on_feeder_report, on_feeder_fault };
+		struct mm_engine_owner owner = { f, on_feeder_wake, on_feeder_report, on_feeder_fault, on_feeder_aside };
 		f->engine = mm_engine_new(mm_worker_engines(h->worker), mm_script_runtime(script), owner, &f->out);
 	}
 	if (f == NULL || f->engine == NULL) {

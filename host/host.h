@@ -30,6 +30,7 @@ bool mm_host_raise(struct mm_host *, const struct mm_host_place *, struct mm_fau
 const struct mm_config *mm_host_config(const struct mm_host *);
 struct mm_log *mm_host_log(struct mm_host *);
 struct mm_clock *mm_host_clock(struct mm_host *);
+struct mm_profile *mm_host_profile(struct mm_host *);
 const char *mm_host_config_file(const struct mm_host *);        /* NULL: none */
 int mm_host_control(const struct mm_host *);                    /* listening, borrowed; -1: none */
 

@@ -19,7 +19,9 @@ enum mm_note_kind {
 	MM_NOTE_HALT,           /* end now */
 	MM_NOTE_REOPEN,         /* the log */
 	MM_NOTE_LOG_LEVEL,
-	MM_NOTE_LIST,           /* number: enum mm_listing; answered by LISTED with the same number and ticket */
+	MM_NOTE_LIST,           /* number: enum mm_listing; answered by LISTED with the same number and ticket, at once or, for
+	                         * MM_LIST_PROFILE, when the time is over that text asks for (control.h) */
+	MM_NOTE_FORGET,         /* the profile that is being taken is not wanted any more */
 	MM_NOTE_LISTEN,         /* number: index of a listener, with its new descriptor */
 	/* worker to master */
 	MM_NOTE_PREPARED,       /* number: the generation */
@@ -34,7 +36,7 @@ enum mm_note_kind {
 };
 
 /* What can be listed. ORDER LISTING */
-enum mm_listing { MM_LIST_SCRIPTS, MM_LIST_SESSIONS, MM_LIST_GENERATIONS, MM_LISTING_COUNT };
+enum mm_listing { MM_LIST_SCRIPTS, MM_LIST_SESSIONS, MM_LIST_GENERATIONS, MM_LIST_PROFILE, MM_LISTING_COUNT };
 
 struct mm_note {
 	uint32_t kind;          /* enum mm_note_kind */

@@ -1,6 +1,7 @@
 #include "log.h"
 
-#include <poll.h>
+#include "bounds.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <syslog.h>
@@ -13,21 +14,36 @@ static const char *const level_names[] = { "debug", "info", "warn", "error" };  
 
 void mm_log_init(struct mm_log *log, int fd)
 {
-	*log = (struct mm_log){ .level = MM_LOG_INFO, .fd = fd, .is_terminal = fd >= 0 && isatty(fd) };
+	*log = (struct mm_log){ .level = MM_LOG_INFO, .output = { .fd = -1, .given = -1 } };
+	mm_log_to_descriptor(log, fd);
 }
 
-static void write_to_syslog(void *self, enum mm_log_level level, const char *line, size_t size)
+void mm_log_to_descriptor(struct mm_log *log, int fd)
 {
-	static const int priorities[] = { LOG_DEBUG, LOG_INFO, LOG_WARNING, LOG_ERR };  /* ORDER LOG_LEVEL */
-	(void)self;
-	syslog(priorities[level], "%.*s", (int)size, line);
+	log->sink = NULL;
+	if (fd >= 0 && log->output.given == fd)         /* what was opened then may be out of reach now */
+		return;
+	mm_log_output_open(&log->output, fd);
+	log->is_terminal = fd >= 0 && isatty(fd);
+}
+
+void mm_log_to_file(struct mm_log *log, int fd)
+{
+	log->sink = NULL;
+	mm_log_output_file(&log->output, fd);
+	log->is_terminal = false;
 }
 
 void mm_log_to_syslog(struct mm_log *log)
 {
-	openlog("moonmilter", LOG_PID | LOG_NDELAY, LOG_MAIL);
-	log->fd = -1;
-	log->sink = write_to_syslog;
+	log->sink = NULL;
+	mm_log_output_syslog(&log->output);
+	log->is_terminal = false;
+}
+
+void mm_log_close(struct mm_log *log)
+{
+	mm_log_output_close(&log->output);
 }
 
 bool mm_log_level_of_name(const char *name, enum mm_log_level *out)
@@ -136,6 +152,8 @@ void mm_log_begin(struct mm_log_line *l, struct mm_log *log, enum mm_log_level l
 	l->is_on = mm_log_wants(log, level);
 	l->is_cut = l->is_partial = l->is_open = false;
 	l->size = 0;
+	l->kind = 0;
+	l->event = event;
 	if (!l->is_on)
 		return;
 	if (log->is_json) {
@@ -221,39 +239,115 @@ void mm_log_seconds(struct mm_log_line *l, const char *key, double seconds)
 	put_bare(l, key, text);
 }
 
-/* A pipe or terminal whose reader is slow must not stop the mail: one look, no waiting. */
-static bool takes_a_line(int fd)
+/* ---- lines that are alike ---- */
+
+#define FNV_START 2166136261u
+#define FNV_PRIME 16777619u
+
+void mm_log_alike(struct mm_log_line *l, const char *text, size_t size)
 {
-	struct pollfd p = { .fd = fd, .events = POLLOUT };
-	return poll(&p, 1, 0) == 1 && p.revents & POLLOUT;
+	if (!l->is_on || l->level < MM_LOG_WARN)
+		return;
+	uint32_t kind = l->kind != 0 ? l->kind : FNV_START;
+	for (size_t i = 0; i < size; i++)
+		kind = (kind ^ (unsigned char)text[i]) * FNV_PRIME;
+	l->kind = kind != 0 ? kind : 1;
 }
 
-static void write_line(struct mm_log *log, const char *bytes, size_t size)
+static double seconds_now(void)
 {
-	if (log->fd < 0)
-		return;
-	if (!takes_a_line(log->fd)) {
-		log->dropped++;
-		return;
-	}
-	if (log->dropped > 0) {
-		char text[64];
-		unsigned long dropped = log->dropped;
-		log->dropped = 0;
-		int n = snprintf(text, sizeof text, "warn log dropped=%lu\n", dropped);
-		if (write(log->fd, text, (size_t)n) < 0 || !takes_a_line(log->fd)) {
-			log->dropped = dropped + 1;
-			return;
-		}
-	}
-	if (write(log->fd, bytes, size) < 0)    /* a full disk or a closed reader changes no verdict */
-		log->dropped++;
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
-void mm_log_end(struct mm_log_line *l)
+/* The text of a line without what is different in each: no time, no session. */
+static void note_what(struct mm_log_repeats *r, const struct mm_log_line *l)
 {
-	if (!l->is_on)
+	static const char *const keys[] = { "text=", "error=", "\"text\":", "\"error\":" };
+	const char *found = NULL;
+	size_t size = 0;
+	for (size_t i = 0; i < sizeof keys / sizeof *keys && found == NULL; i++)
+		if ((found = memmem(l->bytes, l->size, keys[i], strlen(keys[i]))) != NULL)
+			found += strlen(keys[i]);
+	while (found != NULL && found + size < l->bytes + l->size && found[size] != '\n' && size < sizeof r->what)
+		size++;
+	snprintf(r->what, sizeof r->what, "%s %.*s", l->event, (int)size, found != NULL ? found : "");
+}
+
+static void say_repeats(struct mm_log *log, struct mm_log_repeats *r)
+{
+	struct mm_log_line line;
+	uint32_t held_back = r->held_back;
+	r->kind = 0;
+	if (held_back == 0)
 		return;
+	mm_log_begin(&line, log, r->level, "log");
+	mm_log_number(&line, "held_back", held_back);
+	mm_log_string(&line, "like", r->what);
+	mm_log_end(&line);
+}
+
+/* Its place: the one it has, a free one, or that of the oldest. */
+static struct mm_log_repeats *place_of(struct mm_log *log, uint32_t kind)
+{
+	struct mm_log_repeats *best = &log->repeats[0];
+	for (int i = 0; i < MM_LOG_KINDS; i++) {
+		struct mm_log_repeats *r = &log->repeats[i];
+		if (r->kind == kind)
+			return r;
+		if (best->kind != 0 && (r->kind == 0 || r->since < best->since))
+			best = r;
+	}
+	return best;
+}
+
+static bool is_held_back(const struct mm_log_line *l)
+{
+	if (l->kind == 0 || l->level < MM_LOG_WARN)
+		return false;
+	double now = seconds_now();
+	struct mm_log_repeats *r = place_of(l->log, l->kind);
+	if (r->kind != l->kind || now - r->since >= MM_LOG_REPEATS_EVERY) {
+		if (r->kind != 0)
+			say_repeats(l->log, r);
+		*r = (struct mm_log_repeats){ .kind = l->kind, .since = now, .level = l->level };
+	}
+	if (++r->count <= MM_LOG_REPEATS_MAX)
+		return false;
+	if (r->held_back++ == 0)
+		note_what(r, l);
+	return true;
+}
+
+void mm_log_sweep(struct mm_log *log)
+{
+	double now = 0;
+	for (int i = 0; i < MM_LOG_KINDS; i++) {
+		struct mm_log_repeats *r = &log->repeats[i];
+		if (r->kind == 0)
+			continue;
+		if (now == 0)
+			now = seconds_now();
+		if (now - r->since >= MM_LOG_REPEATS_EVERY)
+			say_repeats(log, r);
+	}
+}
+
+/* ---- out ---- */
+
+static bool write_out(struct mm_log *log, enum mm_log_level level, const char *line, size_t size)
+{
+	static const int priorities[] = { LOG_DEBUG, LOG_INFO, LOG_WARNING, LOG_ERR };  /* ORDER LOG_LEVEL */
+	if (mm_log_output_write(&log->output, priorities[level], line, size))
+		return true;
+	log->dropped++;
+	log->dropped_ever++;
+	return false;
+}
+
+static void close_line(struct mm_log_line *l)
+{
 	if (l->is_cut) {
 		l->is_cut = false;
 		/* TAIL_SIZE bytes are kept free for it */
@@ -262,12 +356,36 @@ void mm_log_end(struct mm_log_line *l)
 	}
 	if (l->log->is_json)
 		l->bytes[l->size++] = '}';
-	if (l->log->sink != NULL) {
-		l->log->sink(l->log->sink_self, l->level, l->bytes, l->size);
+}
+
+/* Lines were lost, and now one goes out again: it says how many. */
+static bool say_dropped(struct mm_log *log)
+{
+	struct mm_log_line line;
+	unsigned long dropped = log->dropped;
+	mm_log_begin(&line, log, MM_LOG_WARN, "log");
+	mm_log_number(&line, "dropped", (long long)dropped);
+	close_line(&line);
+	if (!mm_log_output_write(&log->output, LOG_WARNING, line.bytes, line.size))
+		return false;
+	log->dropped -= dropped;
+	return true;
+}
+
+void mm_log_end(struct mm_log_line *l)
+{
+	struct mm_log *log = l->log;
+	if (!l->is_on || is_held_back(l))
 		return;
+	close_line(l);
+	if (log->sink != NULL) {
+		log->sink(log->sink_self, l->level, l->bytes, l->size);
+	} else if (log->dropped > 0 && !say_dropped(log)) {
+		log->dropped++;
+		log->dropped_ever++;
+	} else {
+		write_out(log, l->level, l->bytes, l->size);
 	}
-	l->bytes[l->size++] = '\n';
-	write_line(l->log, l->bytes, l->size);
 }
 
 void mm_log_say(struct mm_log *log, enum mm_log_level level, const char *event, const char *format, ...)
@@ -282,5 +400,7 @@ void mm_log_say(struct mm_log *log, enum mm_log_level level, const char *event, 
 	struct mm_log_line line;
 	mm_log_begin(&line, log, level, event);
 	mm_log_string(&line, "text", text);
+	mm_log_alike(&line, event, strlen(event));
+	mm_log_alike(&line, format, strlen(format));
 	mm_log_end(&line);
 }

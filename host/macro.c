@@ -2,17 +2,15 @@
 
 #define SET_KEEP 512u   /* bytes of a set's memory a quiet session keeps */
 
+/* -1: none. */
 static int set_of_letter(uint8_t letter)
 {
-	static const uint8_t letters[] = {      /* ORDER MACRO_SET */
-#define X(name, letter, number) letter,
+	static const uint8_t sets[256] = {      /* counted from 1 */
+#define X(name, letter, number) [letter] = MM_MACRO_SET_##name + 1,
 		MM_MACRO_SETS(X)
 #undef X
 	};
-	for (int set = 0; set < MM_MACRO_SET_COUNT; set++)
-		if (letters[set] == letter)
-			return set;
-	return -1;
+	return sets[letter] - 1;
 }
 
 bool mm_macros_set(struct mm_macros *m, uint8_t letter, struct mm_text strings)

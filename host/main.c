@@ -5,6 +5,7 @@
 #include "command_check.h"
 #include "command_ctl.h"
 #include "command_doctor.h"
+#include "command_profile.h"
 #include "command_replay.h"
 #include "command_send.h"
 #include "command_test.h"
@@ -12,7 +13,7 @@
 #include "quote.h"
 #include "suggest.h"
 
-#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +32,7 @@ static const struct command commands[] = {
 	{ "run",   mm_command_run,   "serve milters, in the foreground (the default)" },
 	{ "check", mm_command_check, "load scripts and say what would be served and negotiated" },
 	{ "ctl",   mm_command_ctl,   "ask a running host: status, reload, stop, sessions, generations, loglevel" },
+	{ "profile", mm_command_profile, "ask a running host what its handlers cost, or on which lines" },
 	{ "doctor", mm_command_doctor, "can the MTA open the sockets, and do its settings go with ours?" },
 	{ "try",   mm_command_try,   "run a message file through scripts and show verdict and edited message" },
 	{ "send",  mm_command_send,  "act as an MTA towards any milter" },
@@ -85,8 +87,19 @@ static int refuse_command(const char *word)
 	return EX_USAGE;
 }
 
+/* A program started with one of them closed would get a socket as its standard error, and write its log to an MTA. */
+static void keep_standard_descriptors(void)
+{
+	int fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO)
+		fd = dup(fd);
+	if (fd >= 0)
+		close(fd);
+}
+
 int main(int argc, char **argv)
 {
+	keep_standard_descriptors();
 	if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0))
 		return command_help(argc - 1, argv + 1);
 	if (argc > 1 && (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0)) {

@@ -64,6 +64,9 @@ struct question {
 	struct mm_asker *asker;                 /* NULL: free */
 	uint64_t         ticket;
 	unsigned         owed;
+	bool             owes[HANDS_MAX];       /* by index of hand */
+	bool             is_profile;
+	bool             has_lost;              /* a worker died before it could answer */
 	double           until;
 };
 
@@ -456,9 +459,29 @@ static void on_failed(struct master *m, struct hand *hand, const struct mm_note 
 
 static void end_question(struct question *q)
 {
-	mm_asker_end(q->asker, q->owed == 0 ? EX_OK : EX_TEMPFAIL, q->owed == 0 ? NULL
-		: "a worker does not answer; it is busy, or hangs and will be replaced");
+	const char *text = q->owed > 0 ? "a worker does not answer; it is busy, or hangs and will be replaced"
+		: q->has_lost ? "a worker has ended meanwhile; what it knew is missing" : NULL;
+	mm_asker_end(q->asker, text == NULL ? EX_OK : EX_TEMPFAIL, text);
 	q->asker = NULL;
+}
+
+static void settle(struct master *m, struct question *q, const struct hand *hand)
+{
+	q->owes[hand - m->hands] = false;
+	if (--q->owed == 0)
+		end_question(q);
+}
+
+/* It is dead. */
+static void settle_all(struct master *m, const struct hand *hand)
+{
+	for (int i = 0; i < QUESTIONS_MAX; i++) {
+		struct question *q = &m->questions[i];
+		if (q->asker == NULL || !q->owes[hand - m->hands])
+			continue;
+		q->has_lost = true;
+		settle(m, q, hand);
+	}
 }
 
 static void say_lines_of(struct master *m, int paper)
@@ -487,18 +510,18 @@ static void on_listed(struct master *m, const struct hand *hand, const struct mm
 	}
 	for (int i = 0; i < QUESTIONS_MAX; i++) {
 		struct question *q = &m->questions[i];
-		if (q->asker == NULL || q->ticket != note->ticket)
+		if (q->asker == NULL || q->ticket != note->ticket || !q->owes[hand - m->hands])
 			continue;
 		mm_asker_say(q->asker, "worker pid=%d", (int)hand->pid);
 		if (paper >= 0)
 			mm_asker_give(q->asker, paper);
-		if (--q->owed == 0)
-			end_question(q);
+		settle(m, q, hand);
 		return;
 	}
 }
 
-static void ask_all(struct master *m, struct mm_asker *a, enum mm_listing what)
+/* note: the question, without its ticket. worker: its process id; 0: all. */
+static void ask(struct master *m, struct mm_asker *a, struct mm_note *note, unsigned worker, double seconds)
 {
 	struct question *q = NULL;
 	for (int i = 0; i < QUESTIONS_MAX && q == NULL; i++)
@@ -508,15 +531,41 @@ static void ask_all(struct master *m, struct mm_asker *a, enum mm_listing what)
 		mm_asker_end(a, EX_TEMPFAIL, "too many questions at a time");
 		return;
 	}
-	*q = (struct question){ .asker = a, .ticket = ++m->tickets, .until = mm_clock_now() + LIST_TIMEOUT };
-	struct mm_note note = { .kind = MM_NOTE_LIST, .number = what, .ticket = q->ticket };
+	*q = (struct question){ .asker = a, .ticket = ++m->tickets, .until = mm_clock_now() + LIST_TIMEOUT + seconds };
+	note->kind = MM_NOTE_LIST;
+	note->ticket = q->ticket;
+	q->is_profile = note->number == MM_LIST_PROFILE;
 	for (int i = 0; i < HANDS_MAX; i++) {
 		struct hand *hand = &m->hands[i];
-		if ((hand->role == SERVING || hand->role == LEAVING) && hand->link >= 0)
-			q->owed += mm_link_send(hand->link, &note, -1);
+		bool is_meant = (hand->role == SERVING || hand->role == LEAVING) && (worker == 0 || worker == (unsigned)hand->pid);
+		q->owes[i] = is_meant && hand->link >= 0 && mm_link_send(hand->link, note, -1);
+		q->owed += q->owes[i];
 	}
 	if (q->owed == 0)
 		end_question(q);
+}
+
+static void ask_all(struct master *m, struct mm_asker *a, enum mm_listing what)
+{
+	struct mm_note note = { .number = what };
+	ask(m, a, &note, 0, 0);
+}
+
+/* Who asked has hung up. */
+static void forget_profile(struct master *m, struct question *q)
+{
+	for (int i = 0; i < HANDS_MAX; i++)
+		if (q->owes[i])
+			tell(&m->hands[i], MM_NOTE_FORGET, 0);
+	mm_asker_end(q->asker, EX_TEMPFAIL, NULL);
+	q->asker = NULL;
+}
+
+static void forget_unwanted_profiles(struct master *m)
+{
+	for (int i = 0; i < QUESTIONS_MAX; i++)
+		if (m->questions[i].asker != NULL && m->questions[i].is_profile && mm_asker_has_gone(m->questions[i].asker))
+			forget_profile(m, &m->questions[i]);
 }
 
 /* ---- ctl ---- */
@@ -541,11 +590,12 @@ static void answer_status(struct master *m, struct mm_asker *a, const char *argu
 		if (m->hands[i].role == NOBODY)
 			continue;
 		mm_asker_say(a, "worker pid=%d state=%s generation=%u sessions=%u older_sessions=%u begun=%llu messages=%llu "
-			"script_errors=%llu lua_bytes=%llu", (int)m->hands[i].pid,
+			"script_errors=%llu lua_bytes=%llu longest_collection_us=%u log_lost=%llu", (int)m->hands[i].pid,
 			m->hands[i].is_hung ? "hung" : mm_census_state_name((enum mm_census_state)mm_census_get(row->state)),
 			mm_census_get(row->generation), mm_census_get(row->sessions), mm_census_get(row->older_sessions),
 			(unsigned long long)mm_census_get(row->sessions_begun), (unsigned long long)mm_census_get(row->messages),
-			(unsigned long long)mm_census_get(row->script_errors), (unsigned long long)mm_census_get(row->lua_bytes));
+			(unsigned long long)mm_census_get(row->script_errors), (unsigned long long)mm_census_get(row->lua_bytes),
+			mm_census_get(row->longest_collection_us), (unsigned long long)mm_census_get(row->log_lost));
 	}
 	mm_asker_end(a, EX_OK, NULL);
 }
@@ -595,12 +645,45 @@ static void answer_log_level(struct master *m, struct mm_asker *a, const char *a
 	mm_asker_end(a, EX_OK, NULL);
 }
 
+static bool is_taking_a_profile(const struct master *m)
+{
+	for (int i = 0; i < QUESTIONS_MAX; i++)
+		if (m->questions[i].asker != NULL && m->questions[i].is_profile)
+			return true;
+	return false;
+}
+
+static bool has_worker(const struct master *m, unsigned pid)
+{
+	for (int i = 0; i < HANDS_MAX; i++)
+		if ((m->hands[i].role == SERVING || m->hands[i].role == LEAVING) && (unsigned)m->hands[i].pid == pid)
+			return true;
+	return false;
+}
+
+static void answer_profile(struct master *m, struct mm_asker *a, const char *argument)
+{
+	struct mm_profile_wish wish;
+	struct mm_note note = { .number = MM_LIST_PROFILE };
+	forget_unwanted_profiles(m);
+	if (!mm_profile_wish_read(argument, &wish)) {
+		mm_asker_end(a, EX_USAGE, MM_PROFILE_NO_WISH);
+	} else if (wish.worker != 0 && !has_worker(m, wish.worker)) {
+		mm_asker_end(a, EX_USAGE, "there is no such worker; moonmilter ctl status names them");
+	} else if (is_taking_a_profile(m)) {
+		mm_asker_end(a, EX_TEMPFAIL, MM_PROFILE_BUSY);
+	} else {
+		mm_profile_wish_write(&wish, note.text, sizeof note.text);
+		ask(m, a, &note, wish.worker, wish.seconds);
+	}
+}
+
 static void on_asked(void *self, struct mm_asker *a, enum mm_request request, const char *argument)
 {
 	static void (*const answers[MM_REQUEST_COUNT])(struct master *, struct mm_asker *, const char *) = {
 		[MM_REQUEST_STATUS] = answer_status, [MM_REQUEST_RELOAD] = answer_with_reload, [MM_REQUEST_STOP] = answer_stop,
 		[MM_REQUEST_SESSIONS] = answer_sessions, [MM_REQUEST_GENERATIONS] = answer_generations,
-		[MM_REQUEST_LOG_LEVEL] = answer_log_level,
+		[MM_REQUEST_LOG_LEVEL] = answer_log_level, [MM_REQUEST_PROFILE] = answer_profile,
 	};
 	answers[request](self, a, argument);
 }
@@ -700,6 +783,7 @@ static void bury(struct master *m, struct hand *hand, int status)
 	log_death(m, &dead, status, dead.role == LEAVING || dead.role == ON_TRIAL || m->is_stopping);
 	if (hand->link >= 0)
 		close(hand->link);
+	settle_all(m, hand);
 	mm_census_give_back(hand->row);
 	*hand = (struct hand){ .role = NOBODY, .link = -1 };
 	if (m->is_stopping || dead.role == LEAVING)
@@ -826,6 +910,7 @@ static void look_at_phase(struct master *m, double now)
 	}
 	if (m->announce_by != 0 && now >= m->announce_by)
 		announce(m);
+	forget_unwanted_profiles(m);
 	for (int i = 0; i < QUESTIONS_MAX; i++)
 		if (m->questions[i].asker != NULL && now >= m->questions[i].until)
 			end_question(&m->questions[i]);
@@ -847,6 +932,7 @@ static void tick(struct master *m)
 	if (!is_due(&m->tick_at, now, TICK))
 		return;
 	look_at_hands(m, now);
+	mm_log_sweep(m->log);
 	if (alive_every > 0 && all_beat(m) && is_due(&m->alive_at, now, alive_every - TICK))
 		mm_service_alive();
 	if (m->is_stopping)

@@ -73,6 +73,11 @@ struct mm_message {
 	bool               is_overfull;         /* more header bytes or recipients than we keep: lists are cut */
 	uint64_t           body_size;   /* bytes of body seen */
 
+	/* Its times, for the log: seconds, on mm_clock_now()'s clock where they are points. */
+	double             began_at, decided_at;        /* MAIL came; the verdict left, 0: none has */
+	double             waited;      /* for what handlers waited for */
+	double             computed;    /* CPU time of handlers that took long; budget.c */
+
 	/* Edits; the body's packets are kept ready to send. */
 	uint32_t           edit_count;
 	struct mm_envelope_edit *envelope_edits;        /* owned */
@@ -83,7 +88,7 @@ struct mm_message {
 	struct mm_span     new_sender, new_sender_params;
 	bool               replaces_body;
 	bool               body_ends_in_cr;     /* a CR whose LF may come with the next piece */
-	struct mm_buffer   new_body;            /* owned, CRLF lines, no packet heads */
+	struct mm_buffer   new_body;            /* owned: CRLF lines in packets, as they leave; action.c knows how */
 	bool               quarantines;
 	struct mm_span     quarantine_reason;
 };

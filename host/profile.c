@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define HEAVY_CPU 20e-6         /* seconds; a slice that takes less was not heavy, whatever held it up */
+
 /* ---- life ---- */
 
 static struct mm_profile_span now(void)
@@ -37,6 +39,8 @@ void mm_profile_free(struct mm_profile *p)
 static struct mm_profile_script *script_new(const char *milter, const char *path)
 {
 	struct mm_profile_script *s = calloc(1, sizeof *s);
+	for (int i = 0; s != NULL && i < MM_PROFILE_ROW_COUNT; i++)
+		s->rows[i].measures = MM_PROFILE_MEASURES;
 	if (s != NULL && (s->milter = strdup(milter)) != NULL && (s->path = strdup(path)) != NULL)
 		return s;
 	script_free(s);
@@ -67,6 +71,18 @@ void mm_profile_leave(struct mm_profile *p, struct mm_profile_script *s)
 }
 
 /* ---- counting ---- */
+
+void mm_profile_measured(const struct mm_profile *p, struct mm_profile_row *row, uint64_t busy, double cpu)
+{
+	row->all.measured_busy += busy;
+	row->all.measured_cpu += cpu;
+	if (p->has_window) {
+		row->window.measured_busy += busy;
+		row->window.measured_cpu += cpu;
+	}
+	if (cpu < HEAVY_CPU && row->measures > 0)
+		row->measures--;
+}
 
 static bool add_wait(struct mm_profile_figures *f, uint64_t ticks, uint64_t busy)
 {
@@ -157,8 +173,9 @@ static void write_row(FILE *to, const struct mm_profile_script *s, int i, const 
 	write_text(to, s->milter);
 	write_text(to, s->path);
 	write_text(to, row_name(i));
-	fprintf(to, "\t%llu\t%llu\t%u\t%.9f\t%.9f\t%.9f\t%.9f\t%.9f\t%.9f\t%.3f", (unsigned long long)f->calls,
-		(unsigned long long)f->errors, s->rows[i].waiting, (double)f->busy / second, (double)f->busy_max / second,
+	double cpu = f->measured_cpu + (double)(f->busy - f->measured_busy) / second;
+	fprintf(to, "\t%llu\t%llu\t%u\t%.9f\t%.9f\t%.9f\t%.9f\t%.9f\t%.9f\t%.9f\t%.3f", (unsigned long long)f->calls,
+		(unsigned long long)f->errors, s->rows[i].waiting, cpu, (double)f->busy / second, (double)f->busy_max / second,
 		(double)f->waited / second, (double)f->waited_max / second, (double)f->slowest.ticks / second,
 		(double)f->slowest.busy / second, f->slowest.at);
 	write_text(to, f->slowest.session);

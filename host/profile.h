@@ -1,6 +1,8 @@
 /* profile.h -- what handlers have cost: a row a script and handler, counted at every call, kept over reloads.
- * busy is the time a call ran and nobody else could: CPU time, and system calls that block. waited is the rest of it. Both are
- * counted in ticks (clock.h), because two looks at a real clock would be a good part of a short handler.
+ * busy is the time a call ran and nobody else could: its CPU time, system calls that block, and what the machine gave to others
+ * meanwhile. waited is the rest of it. Both are counted in ticks (clock.h), because two looks at a real clock would be a good part
+ * of a short handler. CPU time, which costs a system call, is measured as long as a handler was heavy lately; else busy
+ * stands for it.
  *
  * A row counts since the worker began or was told to begin anew, and beside that since a window was opened.
  * Rows belong to the worker; generations share them by milter and path. Written as lines of fields between tabs, which
@@ -31,12 +33,15 @@ struct mm_profile_figures {
 	uint64_t slowest_ticks;         /* of slowest, here for the processor's cache */
 	uint64_t waited, waited_max;
 	uint64_t errors;
+	uint64_t measured_busy;         /* ticks of the slices whose CPU time was measured */
+	double   measured_cpu;          /* and that, seconds */
 	struct mm_profile_call slowest;
 };
 
 struct mm_profile_row {
 	struct mm_profile_figures all, window;
 	uint32_t                  waiting;      /* calls that wait now */
+	uint8_t                   measures;     /* that many more calls are worth a system call for their CPU time */
 };
 
 struct mm_profile_script {
@@ -64,6 +69,11 @@ void mm_profile_free(struct mm_profile *);
 struct mm_profile_script *mm_profile_join(struct mm_profile *, const char *milter, const char *path);
 void mm_profile_leave(struct mm_profile *, struct mm_profile_script *);         /* NULL is fine */
 
+#define MM_PROFILE_HEAVY_TICKS (UINT64_C(1) << 18)      /* about 0.1 ms where a tick is a cycle of the processor */
+#define MM_PROFILE_MEASURES    16                       /* behind a slice that was heavy, and at the start */
+
+/* A slice whose CPU time was measured, because measures are left. */
+void mm_profile_measured(const struct mm_profile *, struct mm_profile_row *, uint64_t busy, double cpu);
 /* Of mm_profile_ended(): what is rare. */
 bool mm_profile_ended_slowly(const struct mm_profile *, struct mm_profile_row *, uint64_t ticks, uint64_t busy);
 
@@ -73,6 +83,8 @@ static inline void mm_profile_ran(const struct mm_profile *p, struct mm_profile_
 	row->all.busy += busy;
 	if (p->has_window)
 		row->window.busy += busy;
+	if (busy > MM_PROFILE_HEAVY_TICKS)
+		row->measures = MM_PROFILE_MEASURES;
 }
 
 /* A call has ended. True: no other took as long; it wants to be named. */

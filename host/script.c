@@ -158,6 +158,36 @@ static int get_deadline(lua_State *L, struct mm_script_session *ss)
 
 static const struct mm_ctx_fact own_facts[] = { { "deadline", get_deadline }, { NULL, NULL } };
 
+/* [] -> [kept]: ctx.message and ctx.session, each a table by ctx */
+static void push_kept_tables(lua_State *L, struct mm_script *s)
+{
+	static const char *const names[] = {    /* ORDER KEPT */
+		"session", "message",
+	};
+	lua_newtable(L);
+	for (int i = 0; i < MM_KEPT_COUNT; i++) {
+		lua_newtable(L);
+		lua_pushvalue(L, -1);
+		s->kept_tables[i] = luaL_ref(L, LUA_REGISTRYINDEX);
+		lua_setfield(L, -2, names[i]);
+	}
+}
+
+/* [metatable members] with the host's __index in the metatable: the one of lua/moonmilter/members.lua goes before it */
+static void put_index_before(lua_State *L, struct mm_script *s)
+{
+	lua_getglobal(L, "require");
+	lua_pushliteral(L, "moonmilter.members");
+	lua_call(L, 1, 1);
+	lua_getfield(L, -1, "index");
+	push_kept_tables(L, s);
+	lua_pushvalue(L, -4);
+	lua_getfield(L, -6, "__index");
+	lua_call(L, 3, 1);              /* [metatable members module index] */
+	lua_setfield(L, -4, "__index");
+	lua_pop(L, 1);
+}
+
 /* Builds metatable and members of ctx; Lua parts are added from lua/moonmilter/edits.lua. */
 static void make_ctx_class(lua_State *L, struct mm_script *s)
 {
@@ -175,7 +205,9 @@ static void make_ctx_class(lua_State *L, struct mm_script *s)
 		lua_pushvalue(L, -2);
 		lua_rawset(L, -6);      /* [metatable members edits key value key value] */
 	}
-	lua_pop(L, 2);
+	lua_pop(L, 1);
+	put_index_before(L, s);
+	lua_pop(L, 1);
 	s->ctx_metatable = luaL_ref(L, LUA_REGISTRYINDEX);
 }
 
@@ -487,8 +519,13 @@ static void take_filter(lua_State *L, struct mm_script *s, unsigned at)
 	if (s->settings.profile != NULL)
 		f->profile = mm_profile_join(s->settings.profile, s->settings.milter_name, f->path);
 	lua_getfield(L, -1, "handlers");
+	lua_getfield(L, -2, "seen");
 	for (int stage = 0; stage < MM_STAGE_COUNT; stage++) {
-		lua_getfield(L, -1, mm_stage_name((enum mm_stage)stage));
+		const char *name = mm_stage_name((enum mm_stage)stage);
+		lua_getfield(L, -1, name);
+		f->seen[stage] = (uint8_t)lua_tointeger(L, -1);
+		lua_pop(L, 1);
+		lua_getfield(L, -2, name);
 		if (!lua_isfunction(L, -1)) {
 			lua_pop(L, 1);
 			continue;
@@ -496,7 +533,7 @@ static void take_filter(lua_State *L, struct mm_script *s, unsigned at)
 		f->handlers[stage] = luaL_ref(L, LUA_REGISTRYINDEX);
 		s->stage_filters[stage] |= UINT64_C(1) << at;
 	}
-	lua_pop(L, 1);
+	lua_pop(L, 2);
 	lua_getfield(L, -1, "fields");
 	if (lua_istable(L, -1)) {
 		take_fields(L, f);
@@ -722,7 +759,7 @@ static void *session_open(void *runtime, struct mm_session *facts, void *engine)
 	ss->facts = facts;
 	ss->engine = engine;
 	ss->began_at = mm_clock_now();
-	ss->ctx = ss->session_table = ss->message_table = ss->client_table = MM_NO_REF;
+	ss->ctx = ss->client_table = MM_NO_REF;
 	ss->recipients_table = ss->headers_table = ss->kept_bodies = MM_NO_REF;
 	ss->ending = MM_CANCEL_ENDED;
 	mm_task_init(&ss->task, s, ss, main_resumed);
@@ -742,14 +779,10 @@ static const struct mm_wanted *session_wanted(void *self)
 static void session_end_message(void *self)
 {
 	struct mm_script_session *ss = self;
-	lua_State *L = ss->script->L;
 	mm_task_group_end(&ss->message_tasks, ss->script, ss, ss->ending);
 	mm_kept_bodies_close(ss);
 	mm_holder_end(&ss->message_holder);
-	mm_unref(L, &ss->message_table);
-	mm_unref(L, &ss->recipients_table);
-	mm_unref(L, &ss->headers_table);
-	ss->recipients_synced = 0;
+	mm_ctx_end_message(ss);
 	ss->cpu_used = 0;
 	ss->accepted_message = 0;
 	ss->skipped = 0;
@@ -807,6 +840,8 @@ static void log_script_error(struct mm_script_session *ss, const char *text)
 	if (!is_afterwards(ss->event.stage) && ss->event.stage != MM_STAGE_negotiate)
 		mm_log_string(&line, "verdict", mm_verdict_name(s->settings.on_error));
 	mm_log_string(&line, "error", text);
+	mm_log_alike(&line, s->filters[ss->filter_at].path, strlen(s->filters[ss->filter_at].path));
+	mm_log_alike(&line, text, strcspn(text, " "));          /* file:line: */
 	mm_log_end(&line);
 }
 
@@ -906,19 +941,21 @@ static int handler_of(const struct mm_filter *f, const struct mm_event *event)
 	return MM_NO_REF;
 }
 
-static int push_connect(lua_State *co, const struct mm_session *facts)
+static int push_connect(lua_State *co, const struct mm_session *facts, bool both)
 {
 	lua_pushstring(co, facts->client_host);
-	if (facts->client_address == NULL)
+	if (!both || facts->client_address == NULL)
 		return 1;
 	lua_pushstring(co, facts->client_address);
 	return 2;
 }
 
-static int push_address(lua_State *co, struct mm_text raw, struct mm_text params)
+static int push_address(lua_State *co, struct mm_text raw, struct mm_text params, bool both)
 {
 	struct mm_text bare = mm_address_bare(raw);
 	lua_pushlstring(co, bare.bytes, bare.size);
+	if (!both)
+		return 1;
 	mm_push_params(co, params, raw);
 	return 2;
 }
@@ -947,23 +984,39 @@ static int push_result(lua_State *co, const struct mm_event *event)
 	return 1;
 }
 
-/* Pushes the arguments behind ctx; design 2 names them. */
-static int push_arguments(lua_State *co, const struct mm_script_session *ss, const struct mm_filter *f)
+static int push_field(lua_State *co, const struct mm_command *c, bool both)
+{
+	lua_pushlstring(co, c->text.bytes, c->text.size);
+	if (!both)
+		return 1;
+	lua_pushlstring(co, c->value.bytes, c->value.size);
+	return 2;
+}
+
+#define SEES_ALL 3      /* ctx and two more: no handler gets more */
+
+/* Pushes the arguments behind ctx, as far as the function can see them; design 2 names them. */
+static int push_arguments(lua_State *co, const struct mm_script_session *ss, const struct mm_filter *f, unsigned seen)
 {
 	const struct mm_event *event = &ss->event;
 	const struct mm_command *c = event->command;
+	bool both = seen >= SEES_ALL;
+	if (seen < 2)
+		return 0;
 	switch (event->stage) {
 	case MM_STAGE_negotiate: return push_offer(co, &c->offer);
-	case MM_STAGE_connect:   return push_connect(co, ss->facts);
+	case MM_STAGE_connect:   return push_connect(co, ss->facts, both);
 	case MM_STAGE_mail:
-	case MM_STAGE_rcpt:      return push_address(co, c->text, c->strings);
+	case MM_STAGE_rcpt:      return push_address(co, c->text, c->strings, both);
 	case MM_STAGE_header:
 		if (f->fields == NULL)
-			lua_pushlstring(co, c->text.bytes, c->text.size);
+			return push_field(co, c, both);
 		lua_pushlstring(co, c->value.bytes, c->value.size);
-		return f->fields == NULL ? 2 : 1;
-	case MM_STAGE_helo:
+		return 1;
 	case MM_STAGE_body:
+		mm_memory_pay(ss->script, c->text.size);
+		/* fall through */
+	case MM_STAGE_helo:
 	case MM_STAGE_unknown:
 		lua_pushlstring(co, c->text.bytes, c->text.size);
 		return 1;
@@ -993,6 +1046,7 @@ static bool fold(struct mm_script_session *ss, struct mm_verdict *v, struct mm_v
 			ss->accepted_client |= bit;
 		else
 			ss->accepted_message |= bit;
+		memcpy(out->decided_by, v->decided_by, sizeof out->decided_by);         /* if it comes to that: conclude() */
 		return false;
 	case MM_VERDICT_skip:
 		if (ss->event.stage == MM_STAGE_body && ss->keeps_body & bit)
@@ -1016,23 +1070,33 @@ static bool body_is_over(const struct mm_script_session *ss, uint64_t accepted)
 	return !s->counts_body && !(s->wanted.quiet & MM_STAGE_BIT(body)) && (wanting & ~accepted) == 0;
 }
 
+/* The last script that wanted to see more has accepted; its name is in out. */
+static void accept_for_all(struct mm_verdict *out)
+{
+	char by[sizeof out->decided_by];
+	memcpy(by, out->decided_by, sizeof by);
+	mm_verdict_plain(out, MM_VERDICT_accept);
+	memcpy(out->decided_by, by, sizeof by);
+}
+
 /* Nobody has decided: accept when no script is left that wants to see more, skip when none wants more of this kind. */
 static void conclude(struct mm_script_session *ss, struct mm_verdict *out)
 {
 	const struct mm_script *s = ss->script;
 	enum mm_stage stage = ss->event.stage;
-	mm_verdict_reset(out);
-	if (is_afterwards(stage) || stage == MM_STAGE_negotiate || stage == MM_STAGE_unknown)
-		return;
 	uint64_t accepted = ss->accepted_client | ss->accepted_message;
-	if (MM_VERDICT_CLIENT_STAGES & 1u << stage) {
-		if (ss->accepted_client != 0 && (s->client_filters & ~ss->accepted_client) == 0)
-			mm_verdict_plain(out, MM_VERDICT_accept);
+	bool is_client = MM_VERDICT_CLIENT_STAGES & 1u << stage;
+	bool can_decide = !is_afterwards(stage) && stage != MM_STAGE_negotiate && stage != MM_STAGE_unknown;
+	bool all_accept = is_client ? ss->accepted_client != 0 && (s->client_filters & ~ss->accepted_client) == 0
+		: accepted != 0 && (s->message_filters & ~accepted) == 0;
+	if (can_decide && all_accept) {
+		accept_for_all(out);
 		return;
 	}
-	if (accepted != 0 && (s->message_filters & ~accepted) == 0)
-		mm_verdict_plain(out, MM_VERDICT_accept);
-	else if (stage == MM_STAGE_body ? body_is_over(ss, accepted)
+	mm_verdict_reset(out);
+	if (!can_decide || is_client)
+		return;
+	if (stage == MM_STAGE_body ? body_is_over(ss, accepted)
 		: ss->skipped != 0 && (s->stage_filters[stage] & ~(ss->skipped | accepted)) == 0)
 		mm_verdict_plain(out, MM_VERDICT_skip);
 }
@@ -1062,6 +1126,8 @@ static void arm_alarm(struct mm_script_session *ss)
 /* One handler has run. Returns true when the event is over, with its verdict in out. */
 static bool handler_ended(struct mm_script_session *ss, int ref, enum mm_run run, struct mm_fault *why, struct mm_verdict *out)
 {
+	if (run == MM_RUN_DONE && !ss->has_verdict && lua_gettop(ss->task.co) == 0)
+		return false;                   /* nothing: what most handlers say most of the time */
 	struct mm_verdict said = { 0 };
 	bool ok = true;
 	if (ss->has_verdict) {
@@ -1096,7 +1162,7 @@ static void push_feed(lua_State *co, void *self)
 	lua_rawgeti(co, -1, (int)ss->filter_at + 1);
 	lua_remove(co, -2);
 	if (ss->event.stage == MM_STAGE_body)
-		push_arguments(co, ss, &s->filters[ss->filter_at]);
+		push_arguments(co, ss, &s->filters[ss->filter_at], SEES_ALL);
 }
 
 static void push_handler(lua_State *co, void *self)
@@ -1105,7 +1171,8 @@ static void push_handler(lua_State *co, void *self)
 	const struct mm_filter *f = &ss->script->filters[ss->filter_at];
 	lua_rawgeti(co, LUA_REGISTRYINDEX, handler_of(f, &ss->event));
 	mm_ctx_push(co, ss);
-	push_arguments(co, ss, f);
+	bool has_fields = f->fields != NULL && ss->event.stage == MM_STAGE_header;
+	push_arguments(co, ss, f, has_fields ? SEES_ALL : f->seen[ss->event.stage]);
 }
 
 /* A body that the script has asked for with ctx:body{}: each piece goes there before its on_body sees it, and before

@@ -128,15 +128,15 @@ static void count_wait(struct mm_task *t, struct mm_profile_row *row, bool waits
 		name_call(t, row, ticks, busy);
 }
 
-static void count_slice(struct mm_task *t, bool waits, uint64_t began, uint64_t ended)
+/* cpu: the thread's CPU time when it began; 0: nobody has asked. */
+static void count_slice(struct mm_task *t, struct mm_profile_row *row, bool waits, double cpu, uint64_t began, uint64_t ended)
 {
-	struct mm_profile_row *row = row_of(t);
-	if (row == NULL)
-		return;
 	const struct mm_profile *p = t->script->settings.profile;
 	if (ended < began)              /* another processor's counter */
 		ended = began;
 	mm_profile_ran(p, row, ended - began);
+	if (cpu != 0)
+		mm_profile_measured(p, row, ended - began, mm_clock_cpu() - cpu);
 	if (waits || t->began_at != 0)
 		count_wait(t, row, waits, began, ended);
 	else if (mm_profile_ended(p, row, ended - began, ended - began))
@@ -182,7 +182,9 @@ enum mm_run mm_script_call(struct mm_task *t, int argument_count, struct mm_faul
 	struct mm_task *before = s->current;
 	s->current = t;
 	struct mm_task *ran = mm_budget_begin(t);
+	struct mm_profile_row *row = row_of(t);
 	bool enforced = mm_memory_begin(s);
+	double cpu = row != NULL && row->measures > 0 ? mm_clock_cpu() : 0;
 	uint64_t began = mm_clock_ticks();
 	int status = lua_resume(t->co, argument_count);
 	uint64_t ended = mm_clock_ticks();
@@ -190,7 +192,8 @@ enum mm_run mm_script_call(struct mm_task *t, int argument_count, struct mm_faul
 	mm_budget_end(ran);
 	s->current = before;
 	enum mm_run run = outcome(t, status, why);
-	count_slice(t, run == MM_RUN_WAITING, began, ended);
+	if (row != NULL)
+		count_slice(t, row, run == MM_RUN_WAITING, cpu, began, ended);
 	return run;
 }
 

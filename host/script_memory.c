@@ -14,6 +14,10 @@
 #include <lua.h>
 
 #define GROWTH_TO_COLLECT 1.25          /* of what a full collection left, until the soft limit brings the next */
+#define GROWTH_TO_REST    1.5           /* likewise, until idle time goes to a cycle; LuaJIT begins one itself at 2 */
+#define REST_FLOOR        256           /* KiB of growth below which no cycle is worth it */
+#define STEP_SIZE         10            /* KiB of LUA_GCSTEP: some 15 us */
+#define PAY_FROM          (16u << 10)   /* bytes of a string that pays for itself */
 
 static const char over_text[] = "not enough memory: Lua has all that memory_hard gives this worker";
 
@@ -72,7 +76,25 @@ bool mm_memory_begin(struct mm_script *s)
 	return before;
 }
 
-/* Protected: finalizers are the script's, and the collector hands on what they raise. */
+/* The longest time that collecting has kept the loop from its work, for `moonmilter ctl status`. */
+static void note_pause(const struct mm_script *s, double seconds)
+{
+	struct mm_census_row *row = s->settings.row;
+	uint32_t us = (uint32_t)(seconds * 1e6);
+	if (row != NULL && us > mm_census_get(row->longest_collection_us))
+		mm_census_set(row->longest_collection_us, us);
+}
+
+/* Collects in a protected call: finalizers are the script's, and the collector hands on what they raise. */
+static void collect_with(struct mm_script *s, lua_CFunction how, void *self)
+{
+	if (lua_cpcall(s->L, how, self) == 0)
+		return;
+	mm_log_say(s->settings.log, MM_LOG_ERROR, "script_error", "a finalizer (__gc) failed: %s",
+		lua_type(s->L, -1) == LUA_TSTRING ? lua_tostring(s->L, -1) : "(no text)");
+	lua_pop(s->L, 1);
+}
+
 static int collect_all(lua_State *L)
 {
 	lua_gc(L, LUA_GCCOLLECT, 0);
@@ -87,11 +109,7 @@ static void collect(struct mm_script *s)
 	bool was_refused = m->was_refused;
 	m->was_refused = false;
 	double began = mm_clock_now();
-	if (lua_cpcall(s->L, collect_all, NULL) != 0) {
-		mm_log_say(s->settings.log, MM_LOG_ERROR, "script_error", "__gc: %s",
-			lua_type(s->L, -1) == LUA_TSTRING ? lua_tostring(s->L, -1) : "(no text)");
-		lua_pop(s->L, 1);
-	}
+	collect_with(s, collect_all, NULL);
 	m->collect_at = (size_t)((double)m->worker->used * GROWTH_TO_COLLECT);
 	m->worker->strikes = m->worker->used > m->soft ? m->worker->strikes + 1 : 0;
 	struct mm_log_line line;
@@ -101,6 +119,7 @@ static void collect(struct mm_script *s)
 	mm_log_number(&line, "bytes", (long long)m->worker->used);
 	mm_log_seconds(&line, "seconds", mm_clock_now() - began);
 	mm_log_end(&line);
+	note_pause(s, mm_clock_now() - began);
 }
 
 void mm_memory_end(struct mm_script *s, bool before)
@@ -111,4 +130,52 @@ void mm_memory_end(struct mm_script *s, bool before)
 		return;
 	if (m->was_refused || (m->worker->used > m->soft && m->worker->used > m->collect_at))
 		collect(s);
+}
+
+/* ---- garbage ---- */
+
+bool mm_memory_wants_rest(const struct mm_script *s)
+{
+	int now = lua_gc(s->L, LUA_GCCOUNT, 0);
+	return s->is_loaded && now > REST_FLOOR + (int)(s->memory.left * GROWTH_TO_REST);
+}
+
+struct step {
+	double until;           /* mm_clock_now(); 0: one step */
+	int    size;
+	bool   is_complete;
+};
+
+static int run_steps(lua_State *L)
+{
+	struct step *step = lua_touserdata(L, 1);
+	do
+		step->is_complete = lua_gc(L, LUA_GCSTEP, step->size) != 0;
+	while (!step->is_complete && mm_clock_now() < step->until);
+	return 0;
+}
+
+static bool collect_some(struct mm_script *s, struct step step)
+{
+	struct mm_task *before = mm_budget_begin(&s->load_task);        /* finalizers are the script's, too */
+	collect_with(s, run_steps, &step);
+	mm_budget_end(before);
+	int now = lua_gc(s->L, LUA_GCCOUNT, 0);
+	if (step.is_complete || now < s->memory.left)
+		s->memory.left = now;
+	return step.is_complete;
+}
+
+bool mm_memory_rest(struct mm_script *s, double seconds)
+{
+	double began = mm_clock_now();
+	bool is_complete = collect_some(s, (struct step){ began + seconds, STEP_SIZE, false });
+	note_pause(s, mm_clock_now() - began);
+	return is_complete;
+}
+
+void mm_memory_pay(struct mm_script *s, size_t bytes)
+{
+	if (bytes >= PAY_FROM && mm_memory_wants_rest(s))
+		collect_some(s, (struct step){ 0, (int)(bytes >> 9), false });
 }

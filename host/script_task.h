@@ -77,11 +77,15 @@ struct mm_task {
 	void                    (*resumed)(struct mm_task *, enum mm_run, struct mm_fault *);
 };
 
+/* Tables of a script's own behind ctx. ORDER KEPT */
+enum mm_kept { MM_KEPT_SESSION, MM_KEPT_MESSAGE, MM_KEPT_COUNT };
+
 /* One script file. */
 struct mm_filter {
 	char *name;                             /* owned: file name without directory and .lua */
 	char *path;                             /* owned */
 	int   handlers[MM_STAGE_COUNT];         /* registry references, MM_NO_REF */
+	uint8_t seen[MM_STAGE_COUNT];           /* arguments that the function declares, ctx included: more are not made */
 	struct mm_field_handler {
 		char  *name;                    /* owned, lower case */
 		size_t size;
@@ -106,6 +110,7 @@ struct mm_script_memory {
 	size_t   collect_at;
 	bool     is_enforced;
 	bool     was_refused;
+	int      left;                          /* KiB in use when garbage was least; 0: not known */
 };
 
 struct mm_script_settings {
@@ -158,6 +163,7 @@ struct mm_script {
 	unsigned          pool_count, pool_capacity;
 
 	int               ctx_metatable;        /* registry references */
+	int               kept_tables[MM_KEPT_COUNT];   /* each a table by ctx */
 	int               host_object;
 	int               cancel_token;         /* what a cancelled wait returns to its wrapper */
 	int               cancel_names[MM_CANCEL_COUNT];        /* ORDER CANCEL: there when memory is gone */
@@ -192,8 +198,7 @@ struct mm_script_session {
 	double                    progress_at;
 
 	int                       ctx;          /* registry references, MM_NO_REF: none yet */
-	int                       session_table;
-	int                       message_table;
+	bool                      has_kept[MM_KEPT_COUNT];      /* an entry in the script's kept_tables */
 	int                       client_table;
 	int                       recipients_table;
 	uint32_t                  recipients_synced;

@@ -2,6 +2,7 @@
 
 #include "control.h"
 #include "fingerprint.h"
+#include "measure.h"
 #include "service.h"
 #include "watch.h"
 
@@ -18,6 +19,8 @@ struct solo {
 	struct mm_control *control;             /* owned; NULL: none */
 	struct mm_watch    asked;
 	struct mm_timer    look;
+	struct mm_measure  measure;
+	struct mm_asker   *measurer;            /* waits for it; NULL: nobody */
 	uint64_t           fingerprint;
 	double             alive_at;            /* the watchdog was fed */
 	double             began_at;
@@ -114,12 +117,48 @@ static void answer_log_level(struct solo *s, struct mm_asker *a, const char *arg
 	mm_asker_end(a, EX_OK, NULL);
 }
 
+/* The lines that a master says for each worker: profiles are read by a program. */
+static void on_measured(void *self, int paper)
+{
+	struct solo *s = self;
+	struct mm_asker *a = s->measurer;
+	s->measurer = NULL;
+	mm_asker_say(a, "worker pid=%d", (int)getpid());
+	if (paper >= 0)
+		mm_asker_give(a, paper);
+	mm_asker_end(a, paper >= 0 ? EX_OK : EX_OSERR, paper >= 0 ? NULL : "out of memory or descriptors for the profile");
+}
+
+static void drop_measure(struct solo *s)
+{
+	mm_measure_drop(&s->measure);
+	mm_asker_end(s->measurer, EX_TEMPFAIL, NULL);
+	s->measurer = NULL;
+}
+
+static void answer_profile(struct solo *s, struct mm_asker *a, const char *argument)
+{
+	struct mm_profile_wish wish;
+	if (s->measurer != NULL && mm_asker_has_gone(s->measurer))
+		drop_measure(s);
+	if (!mm_profile_wish_read(argument, &wish)) {
+		mm_asker_end(a, EX_USAGE, MM_PROFILE_NO_WISH);
+	} else if (wish.worker != 0 && wish.worker != (unsigned)getpid()) {
+		mm_asker_end(a, EX_USAGE, "there is no such worker; moonmilter ctl status names them");
+	} else if (s->measurer != NULL) {
+		mm_asker_end(a, EX_TEMPFAIL, MM_PROFILE_BUSY);
+	} else {
+		s->measurer = a;
+		mm_measure_begin(&s->measure, &wish);
+	}
+}
+
 static void on_asked(void *self, struct mm_asker *a, enum mm_request request, const char *argument)
 {
 	static void (*const answers[MM_REQUEST_COUNT])(struct solo *, struct mm_asker *, const char *) = {
 		[MM_REQUEST_STATUS] = answer_status, [MM_REQUEST_RELOAD] = answer_reload, [MM_REQUEST_STOP] = answer_stop,
 		[MM_REQUEST_SESSIONS] = answer_sessions, [MM_REQUEST_GENERATIONS] = answer_generations,
-		[MM_REQUEST_LOG_LEVEL] = answer_log_level,
+		[MM_REQUEST_LOG_LEVEL] = answer_log_level, [MM_REQUEST_PROFILE] = answer_profile,
 	};
 	answers[request](self, a, argument);
 }
@@ -168,6 +207,8 @@ static void on_look(struct mm_timer *timer)
 		look_at_files(s);
 		look_at_sockets(s);
 	}
+	if (s->measurer != NULL && mm_asker_has_gone(s->measurer))
+		drop_measure(s);
 	if (every > 0 && mm_clock_now() - s->alive_at >= every - LOOK_EVERY) {
 		s->alive_at = mm_clock_now();
 		mm_service_alive();
@@ -186,6 +227,7 @@ static void begin_looking(struct solo *s)
 		mm_watch_init(&s->asked, mm_host_clock(s->host), on_control);
 		mm_watch_start(&s->asked, mm_control_descriptor(s->control), MM_READABLE);
 	}
+	mm_measure_init(&s->measure, s->host, on_measured, s);
 	mm_timer_init(&s->look, mm_host_clock(s->host), on_look);
 	mm_timer_start(&s->look, LOOK_EVERY);
 }
@@ -213,6 +255,8 @@ int mm_solo_serve(struct mm_host *host, void (*say)(void *self, const char *line
 	mm_service_status("generation 1");
 	mm_service_ready();
 	mm_host_run(host);
+	if (s.measurer != NULL)
+		drop_measure(&s);
 	if (s.control != NULL)
 		mm_watch_stop(&s.asked);
 	mm_control_free(s.control);

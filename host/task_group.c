@@ -130,6 +130,8 @@ static void log_failure(const struct mm_spawned *sp, const char *text)
 		mm_log_string(&line, "script", sp->task.filter->path);
 	mm_log_string(&line, "handler", "task");
 	mm_log_string(&line, "error", shown.text);
+	mm_log_alike(&line, "task", 4);
+	mm_log_alike(&line, text, strcspn(text, " "));          /* file:line: */
 	mm_log_end(&line);
 }
 

@@ -2,6 +2,7 @@
 
 #include "bounds.h"
 #include "child.h"
+#include "script_memory.h"
 
 #include <ev.h>
 #include <stdio.h>
@@ -9,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#define REST_SLICE          0.0002      /* seconds of collecting garbage between two looks at the sockets */
 #define SWEEP_EVERY         2.0         /* seconds between looks for connections whose time is over */
 #define MEMORY_STRIKES      3           /* full collections in vain until a worker asks for a successor */
 #define REFUSALS_SAID_EVERY 10.0        /* seconds between log lines about peers that may not connect */
@@ -50,6 +52,8 @@ struct mm_worker {
 	bool                     is_draining;
 	bool                     is_retiring;   /* has asked for a successor */
 	ev_timer                 sweep;
+	ev_prepare               before_wait;   /* looks whether there is garbage */
+	ev_idle                  rest;          /* active while there is: the loop has nothing else to do */
 };
 
 static struct ev_loop *loop_of(const struct mm_worker *w)
@@ -169,8 +173,36 @@ static void on_sweep(struct ev_loop *loop, ev_timer *timer, int events)
 	(void)loop;
 	(void)events;
 	mm_connections_sweep(&w->connections);
+	mm_log_sweep(w->options.log);
 	if (w->memory.strikes >= MEMORY_STRIKES)
 		mm_worker_retire(w, "its memory stays above memory_soft after full collections");
+}
+
+/* ---- garbage is collected while nothing else is to be done ---- */
+
+static struct mm_script *with_garbage(const struct mm_worker *w)
+{
+	for (struct mm_script *s = w->scripts; s != NULL; s = mm_script_next(s))
+		if (mm_memory_wants_rest(s))
+			return s;
+	return NULL;
+}
+
+static void on_rest(struct ev_loop *loop, ev_idle *rest, int events)
+{
+	struct mm_worker *w = rest->data;
+	struct mm_script *s = with_garbage(w);
+	(void)events;
+	if (s == NULL || mm_memory_rest(s, REST_SLICE))
+		ev_idle_stop(loop, rest);
+}
+
+static void on_before_wait(struct ev_loop *loop, ev_prepare *before, int events)
+{
+	struct mm_worker *w = before->data;
+	(void)events;
+	if (!ev_is_active(&w->rest) && with_garbage(w) != NULL)
+		ev_idle_start(loop, &w->rest);
 }
 
 /* ---- life ---- */
@@ -226,7 +258,13 @@ struct mm_worker *mm_worker_new(const struct mm_worker_options *o, struct mm_fau
 	ev_timer_init(&w->sweep, on_sweep, SWEEP_EVERY, SWEEP_EVERY);
 	w->sweep.data = w;
 	ev_timer_start(loop_of(w), &w->sweep);
-	ev_unref(loop_of(w));           /* the sweep alone keeps no loop running */
+	ev_prepare_init(&w->before_wait, on_before_wait);
+	w->before_wait.data = w;
+	ev_prepare_start(loop_of(w), &w->before_wait);
+	ev_idle_init(&w->rest, on_rest);
+	w->rest.data = w;
+	ev_unref(loop_of(w));           /* sweep and before_wait alone keep no loop running */
+	ev_unref(loop_of(w));
 	return w;
 }
 
@@ -250,7 +288,10 @@ void mm_worker_free(struct mm_worker *w)
 	if (w == NULL)
 		return;
 	ev_ref(loop_of(w));
+	ev_ref(loop_of(w));
 	ev_timer_stop(loop_of(w), &w->sweep);
+	ev_prepare_stop(loop_of(w), &w->before_wait);
+	ev_idle_stop(loop_of(w), &w->rest);
 	mm_worker_unwatch(w);
 	mm_connections_free(&w->connections);
 	mm_worker_discard(w);

@@ -208,6 +208,20 @@ local function report_globals(path, fn, env, returned)
   return reports
 end
 
+-- How many arguments a function can see: what no handler can see is not made for it. Three is the most there are.
+local function seen_by(fn)
+  local shape = debug.getinfo(fn, "u")
+  return shape.isvararg and 3 or math.min(shape.nparams, 3)
+end
+
+local function seen_by_all(functions)
+  local seen = {}
+  for key, fn in pairs(functions) do
+    seen[key] = seen_by(fn)
+  end
+  return seen
+end
+
 local function load_script(path)
   local source = read_file(path)
   if source:sub(1, 1) == "\27" then
@@ -226,6 +240,7 @@ local function load_script(path)
     path = path,
     name = path:match("([^/]+)%.lua$") or path:match("[^/]+$"),
     handlers = found,
+    seen = seen_by_all(found),
     fields = fields,
     options = options and check_options(path, options) or {},
     strings = strings,

@@ -358,6 +358,40 @@ local function measure_asleep()
   return result
 end
 
+--- name, script and load of a look at one worker against two; what is computed there makes the workers the limit.
+local WORKERS = {
+  { name = "a filter that computes some ms", script = "compute", load = "--edits 1 --connections 16" },
+  { name = "every handler", script = "every_handler", load = "--edits 1 --connections 50" },
+}
+
+--- Messages a second and CPU a message with one worker and with two, in turns. More than that takes more cores than two.
+local function measure_workers(host)
+  local result = {}
+  for _, look in ipairs(WORKERS) do
+    local subjects, samples = {}, {}
+    for count = 1, 2 do
+      local socket = new_socket()
+      local words = { host.program, "run", "-s", socket.spec, "--workers=" .. count, "--log_level=warn",
+        ("%s/scripts/%s.lua"):format(here, look.script) }
+      subjects[count] = start_subject(count .. " workers", words, socket, true)
+      samples[count] = { rate = {}, cpu = {} }
+    end
+    for _ = 1, rounds() do
+      for count, subject in pairs(subjects) do
+        local json = bench(subject, look.load, options.quick and "--seconds 2 --warmup 0.5" or "--seconds 4 --warmup 0.5")
+        if json then
+          table.insert(samples[count].rate, number(json, "messages_per_second"))
+          table.insert(samples[count].cpu, number(json, "cpu_us_per_message", "process"))
+        end
+      end
+    end
+    for _, subject in pairs(subjects) do stop(subject) end
+    result[look.name] = { rate = { median(samples[1].rate), median(samples[2].rate) },
+      cpu = { median(samples[1].cpu), median(samples[2].cpu) } }
+  end
+  return result
+end
+
 -- ---- tables ----
 
 local lines = {}
@@ -460,6 +494,20 @@ local function asleep_table(asleep)
   end
 end
 
+local function workers_table(workers)
+  say ""
+  say "**Two workers against one**, master and workers together"
+  say ""
+  say "| | messages/s, 1 | messages/s, 2 | ratio (≥ 1.70) | CPU a message, 1, µs | CPU a message, 2, µs | ratio |"
+  say "|---|---:|---:|---:|---:|---:|---:|"
+  for _, look in ipairs(WORKERS) do
+    local r = workers[look.name]
+    say("| %s | %s | %s | %s | %s | %s | %s |", look.name, cell(r.rate[1], "%.0f"), cell(r.rate[2], "%.0f"),
+      cell(ratio(r.rate[2], r.rate[1]), "%.2f"), cell(r.cpu[1], "%.1f"), cell(r.cpu[2], "%.1f"),
+      cell(ratio(r.cpu[2], r.cpu[1]), "%.2f"))
+  end
+end
+
 local function describe_machine()
   local model = read_all("/proc/cpuinfo"):match "model name%s*:%s*([^\n]+)" or "unknown processor"
   local cores = output_of "nproc":match "%d+"
@@ -503,10 +551,12 @@ for _, workload in ipairs(WORKLOADS) do
 end
 local idle = wanted "idle" and measure_idle()
 local asleep = wanted "asleep" and measure_asleep()
+local workers = wanted "workers" and options.hosts[1] and measure_workers(options.hosts[1])
 
 for _, host in ipairs(options.hosts) do ratio_table(results, host.name) end
 if idle then idle_table(idle) end
 if asleep then asleep_table(asleep) end
+if workers then workers_table(workers) end
 table_of("**CPU of the filter, µs a message**", results, "cpu", 1, "%.1f")
 table_of("**messages a second**", results, "rate", 1, "%.0f")
 table_of("**p99 of a message, ms**", results, "p99", 1 / 1000, "%.2f")

@@ -4,18 +4,20 @@
 
 -- "name" stands for name.h and name.c.
 local rows = {
-  { "ground", "bounds fault buffer cursor quote suggest value network log clock watch holding census" },
+  { "ground", "bounds fault buffer cursor quote suggest value network log_output log clock watch holding census" },
   { "wire", "stage frame command reply negotiate" },
   { "model", "macro message verdict action session" },
   { "engine", "runtime engine" },
   { "outside", "dns_answer dns child tls stream pool datagram http" },
-  { "script", "lua_sources profile script_files script_task budget sampler script_memory script_call task_group bind bind_session bind_message bind_action bind_host "
-    .. "bind_task bind_dns bind_process bind_socket bind_datagram bind_http codec script script_view" },
+  { "script", "lua_sources profile script_files script_task budget sampler script_memory script_call task_group "
+    .. "bind bind_session bind_message bind_action bind_host bind_task bind_dns bind_process bind_socket bind_datagram bind_http codec script script_view" },
   { "io", "ev_stderr listen_spec recorder connection listener worker" },
-  { "process", "config_syntax config_key config rights link service moonmilter host measure follower control fingerprint solo master" },
-  { "client", "json diff mta mail_file ear dialogue transcript replay trial bench_histogram bench_traffic bench_load "
-    .. "bench_usage" },
-  { "program", "command_check command_ctl command_doctor command_try command_send command_replay command_test command_bench main" },
+  { "process", "config_syntax config_key config rights link service moonmilter host control measure "
+    .. "follower fingerprint solo master" },
+  { "client", "json control_client profile_report samples_report diff mta mail_file ear dialogue transcript replay trial "
+    .. "bench_histogram bench_traffic bench_load bench_usage" },
+  { "program", "doctor_finding doctor_reach doctor doctor_host doctor_postfix doctor_sendmail command_check command_profile "
+    .. "command_ctl command_doctor command_try command_send command_replay command_test command_bench main" },
 }
 
 local allowed_ev = { clock = true, watch = true, connection = true, listener = true, worker = true, host = true }

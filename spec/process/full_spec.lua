@@ -69,6 +69,78 @@ describe("a full host", function()
     mta:close()
   end)
 
+  it("queues a large body once, and gives the memory back", function()
+    -- from pieces, so that Lua itself holds little: what is left is what we queue
+    h = host.start { scripts = { ["10-large.lua"] = [[
+      local piece = ("0123456789abcdef"):rep(4096)
+      function on_eom(ctx)
+        local count = 0
+        ctx:replace_body(function()
+          count = count + 1
+          return count <= 800 and piece or nil
+        end)
+      end]] }, arguments = { "--write_timeout=5" } }
+    local base = host.memory(h:pid())
+    local mta = assert(h:connect())
+    mta:envelope "body"
+    mta:send "E"
+    assert.truthy(h:wait_log("verdict=continue", 5))
+    host.sleep(0.5)
+    local waiting = host.memory(h:pid()) - base
+    assert.is_true(waiting < 80 * 1024, waiting .. " KiB for 50 MiB") -- one copy
+    local reply = mta:reply() -- and the MTA that reads in the end gets all of it
+    assert.equal("continue", reply.kind)
+    local size = 0
+    for _, edit in ipairs(reply.edits) do size = size + #edit - 1 end
+    assert.equal(800 * 65536, size)
+    mta:quit()
+    assert.truthy(host.wait_until(3, function() return host.memory(h:pid()) - base < 20 * 1024 end,
+      "the memory back"))
+  end)
+
+  it("reads no further while a handler waits and enough is kept", function()
+    h = host.start { unix = true, scripts = { ["10-wait.lua"] = [[
+      local milter = require "moonmilter"
+      function on_mail(ctx) milter.sleep(2) end
+      function on_body(ctx, piece) ctx.message.size = (ctx.message.size or 0) + #piece end
+      function on_eom(ctx) ctx:add_header("X-Size", tostring(ctx.message.size)) end]] } }
+    local before = host.memory(h:pid())
+    local mta = assert(h:connect())
+    mta:envelope "helo"
+    mta:send("M", "<a@one.example>\0")
+    mta:send("R", "<b@two.example>\0")
+    mta:send "T"
+    mta:send "N"
+    local packet = mta_client.packet("B", ("x"):rep(65000))
+    local all = packet:rep(400) .. mta_client.packet "E" -- 26 MB
+    mta.socket:settimeout(0.5)
+    local ok, why, at = mta.socket:send(all)
+    local sent = ok or at
+    assert.equal("timeout", why)
+    assert.is_true(sent < 4 * 1024 * 1024, sent .. " bytes taken")
+    assert.is_true(host.memory(h:pid()) - before < 8 * 1024)
+    mta.socket:settimeout(20) -- then all of it is served, in order
+    assert(mta.socket:send(all, sent + 1))
+    local last
+    repeat last = mta:reply() until #last.edits > 0 or last.kind == "closed" or last.kind == "timeout"
+    assert.matches("X%-Size%z *26000000%z", last.edits[1])
+    mta:quit()
+  end)
+
+  it("closes connections that are silent for idle_timeout, and not those whose handler waits", function()
+    h = host.start { arguments = { "--idle_timeout=1" }, scripts = { ["10-wait.lua"] = [[
+      local milter = require "moonmilter"
+      function on_mail(ctx) milter.sleep(5) end]] } }
+    local silent, waits = assert(h:connect(10)), assert(h:connect(10))
+    waits:envelope "helo"
+    waits:send("M", "<a@one.example>\0")
+    assert.is_nil((silent:read()))
+    assert.truthy(h:wait_log "nothing came (idle_timeout)")
+    assert.equal("continue", waits:reply().kind)
+    silent:close()
+    waits:quit()
+  end)
+
   it("closes connections that negotiate nothing", function()
     h = host.start { scripts = PASS, arguments = { "--negotiate_timeout=1" } }
     local mute = assert(h:dial(6))

@@ -211,3 +211,83 @@ describe("other facts", function()
     end
   end)
 end)
+
+describe("arguments", function()
+  local function said(script, act)
+    local mta = fake_mta.start(script)
+    mta:connect("client.example", "192.0.2.1")
+    mta:helo "helo.example"
+    local reply = act(mta)
+    assert.same({}, mta:log_lines "script_error")
+    mta:close()
+    return reply.text
+  end
+  local function at_rcpt(script)
+    return said(script, function(mta)
+      mta:mail("<a@x>")
+      return mta:rcpt("<b@y>", "NOTIFY=NEVER")
+    end)
+  end
+
+  it("that a handler does not declare are not missed by one that does", function()
+    assert.equal("550 5.7.1 3 b@y NEVER", at_rcpt [[
+      function on_mail() end
+      function on_rcpt(ctx, ...)
+        local recipient, params = ...
+        return ctx:reject(1 + select("#", ...) .. " " .. recipient .. " " .. params.NOTIFY)
+      end
+    ]])
+    assert.equal("550 5.7.1 b@y", at_rcpt "function on_rcpt(ctx, recipient) return ctx:reject(recipient) end")
+    assert.equal("550 5.7.1 none", at_rcpt "function on_rcpt(ctx) return ctx:reject('none') end")
+  end)
+
+  it("reach a handler that is no Lua function of its own shape", function()
+    assert.equal("550 5.7.1 b@y NEVER", at_rcpt [[
+      on_rcpt = coroutine.wrap(function(ctx, recipient, params)
+        return ctx:reject(recipient .. " " .. params.NOTIFY)
+      end)
+    ]])
+  end)
+end)
+
+describe("ctx.message and ctx.session", function()
+  it("cannot be replaced, and go with what they belong to", function()
+    local mta = fake_mta.start [[
+      local kept, old
+      function on_connect(ctx)
+        kept = kept or ctx
+        old = ctx.session.seen
+        ctx.session.seen = true
+      end
+      function on_mail(ctx)
+        local before = tostring(ctx.message.count)
+        ctx.message.count = (ctx.message.count or 0) + 1
+        local ok, why = pcall(function() ctx.message = {} end)
+        local also = pcall(function() ctx.session = {} end)
+        ctx.message.said = table.concat({ before, ctx.message.count, tostring(ok), tostring(also),
+          tostring(why:find("read only", 1, true) ~= nil), tostring(old) }, " ")
+      end
+      function on_rcpt(ctx)
+        local gone = kept ~= ctx and select(2, pcall(function() return kept.message end)) or "own"
+        return ctx:reject(ctx.message.said .. " " .. gone:gsub("^.-: ", ""))
+      end
+    ]]
+    for _ = 1, 2 do
+      mta:connect "client.example"
+      mta:helo "helo.example"
+      for _ = 1, 2 do
+        mta:mail()
+        local reply = mta:rcpt()
+        assert.truthy(reply.text:find("nil 1 false false true nil", 1, true), reply.text)
+        mta:abort()
+      end
+      mta:feed(fake_mta.packet("K", ""))
+    end
+    mta:connect()
+    mta:helo()
+    mta:mail()
+    local reply = mta:rcpt()
+    assert.truthy(reply.text:find("the session has ended", 1, true), reply.text)
+    mta:close()
+  end)
+end)

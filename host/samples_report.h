@@ -1,0 +1,20 @@
+/* samples_report.h -- where the workers of a host were found computing (sampler.h), added up: lines, functions and handlers with
+ * their shares, whole stacks for flame graphs, or JSON. */
+#ifndef MM_SAMPLES_REPORT_H
+#define MM_SAMPLES_REPORT_H
+
+#include <stdbool.h>
+#include <stdio.h>
+
+struct mm_samples_report;
+
+struct mm_samples_report *mm_samples_report_new(void);          /* NULL: out of memory */
+void mm_samples_report_free(struct mm_samples_report *);
+/* Reads what a worker has written. False: it has none, and why (static or of the report) says so. */
+bool mm_samples_report_take(struct mm_samples_report *, FILE *from, const char **why);
+void mm_samples_report_print(struct mm_samples_report *, FILE *to);
+/* A line a stack, outermost first, then its count: what flamegraph.pl and its kin read. */
+void mm_samples_report_folded(struct mm_samples_report *, FILE *to);
+void mm_samples_report_json(struct mm_samples_report *, FILE *to);
+
+#endif
