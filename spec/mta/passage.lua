@@ -192,14 +192,21 @@ function passage.diaries(log)
   return texts
 end
 
---- Waits until the filter has written down the end of every session.
+--- Waits until the filter has written down the end of every session that it was told of, `count` at the least.
 function passage.wait_diaries(filter, count)
-  return process.wait_until(10, function()
-    local texts = passage.diaries(filter:log())
-    local closed = 0
-    for _, text in pairs(texts) do closed = closed + (text:find "\nclose$" and 1 or 0) end
-    return closed >= count and texts
+  local ok, text = process.wait_until(30, function()
+    local open, ended = {}, 0
+    for id, event in filter:log():gmatch "ECHO (%S+) (c%l+)" do
+      if event == "connect" then
+        open[id] = true
+      elseif open[id] then
+        open[id], ended = nil, ended + 1
+      end
+    end
+    return ended >= count and next(open) == nil
   end, ("%d closed sessions"):format(count))
+  if not ok then return nil, text end
+  return passage.diaries(filter:log())
 end
 
 return passage
