@@ -191,7 +191,8 @@ one-byte: packages-build packages-test all $(BUILD)/one_byte.so
 
 # In-process specs again with a full collection at every line of Lua: what is used and held by nobody is found. With the
 # sanitizers' allocator, else the memory is often still there.
-GC_SPECS ?= spec/engine/lifetimes_spec.lua spec/script spec/examples spec/regress spec/waiting
+GC_SPECS ?= spec/engine/lifetimes_spec.lua spec/script/verdicts_spec.lua spec/script/facts_spec.lua spec/script/edits_spec.lua \
+	spec/script/coroutines_spec.lua spec/script/body_spec.lua spec/examples spec/regress
 gc: packages-build packages-test
 	@$(MAKE) --no-print-directory BUILD=build/asan-gc CFLAGS="-O1 -g -fno-omit-frame-pointer -DMM_COLLECT_AT_EVERY_LINE" \
 		SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined" all
