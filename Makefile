@@ -204,7 +204,7 @@ VALGRIND_SPECS ?= spec/engine/lifetimes_spec.lua spec/engine/splits_spec.lua spe
 valgrind: packages-build packages-test all
 	$(call install_packages,valgrind)
 	@for spec in $(wildcard $(VALGRIND_SPECS)); do \
-		LUA_PATH="./?.lua;;" MOONMILTER_SEEDS=8 MOONMILTER_ROUNDS=40 \
+		LUA_PATH="./?.lua;./lua/?.lua;./lua/?/init.lua;;" MOONMILTER_SEEDS=8 MOONMILTER_ROUNDS=40 \
 			valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite \
 			luajit -joff /usr/bin/busted --ignore-lua $$spec || exit 1; \
 	done
