@@ -191,7 +191,8 @@ one-byte: packages-build packages-test all $(BUILD)/one_byte.so
 
 # In-process specs again with a full collection at every line of Lua: what is used and held by nobody is found. With the
 # sanitizers' allocator, else the memory is often still there.
-GC_SPECS ?= spec/engine/lifetimes_spec.lua spec/script spec/examples spec/regress spec/waiting
+GC_SPECS ?= spec/engine/lifetimes_spec.lua spec/script/verdicts_spec.lua spec/script/facts_spec.lua spec/script/edits_spec.lua \
+	spec/script/coroutines_spec.lua spec/script/body_spec.lua spec/examples spec/regress
 gc: packages-build packages-test
 	@$(MAKE) --no-print-directory BUILD=build/asan-gc CFLAGS="-O1 -g -fno-omit-frame-pointer -DMM_COLLECT_AT_EVERY_LINE" \
 		SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined" all
@@ -203,7 +204,7 @@ VALGRIND_SPECS ?= spec/engine/lifetimes_spec.lua spec/engine/splits_spec.lua spe
 valgrind: packages-build packages-test all
 	$(call install_packages,valgrind)
 	@for spec in $(wildcard $(VALGRIND_SPECS)); do \
-		LUA_PATH="./?.lua;;" MOONMILTER_SEEDS=8 MOONMILTER_ROUNDS=40 \
+		LUA_PATH="./?.lua;./lua/?.lua;./lua/?/init.lua;;" MOONMILTER_SEEDS=8 MOONMILTER_ROUNDS=40 \
 			valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite \
 			luajit -joff /usr/bin/busted --ignore-lua $$spec || exit 1; \
 	done

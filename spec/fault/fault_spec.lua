@@ -241,7 +241,9 @@ describe("a thousand sessions at once", function()
           alive = alive + 1
         end
       end
-      first.owner:turn(0.5)
+      for _ = 1, 50 do -- some handlers' waits end in each
+        first.owner:turn(0.5)
+      end
     end
     assert.equal(2 * count, done)
     assert.same({}, first:complaints())
