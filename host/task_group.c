@@ -242,11 +242,6 @@ static void deferred_resumed(struct mm_task *t, enum mm_run run, struct mm_fault
 		mm_log_say(t->script->settings.log, MM_LOG_ERROR, "script_error", "milter.defer: %s", why->text);
 }
 
-static void push_deferred(lua_State *co, void *self)
-{
-	lua_rawgeti(co, LUA_REGISTRYINDEX, *(const int *)self);
-}
-
 static void run_deferred(struct mm_script *s, struct mm_script_session *ss, int ref, enum mm_cancel why)
 {
 	struct mm_task task;
@@ -254,7 +249,7 @@ static void run_deferred(struct mm_script *s, struct mm_script_session *ss, int 
 	mm_task_init(&task, s, ss, deferred_resumed);
 	task.is_cancelled = true;               /* its owner is over: waits raise */
 	task.why = why;
-	deferred_resumed(&task, mm_script_run(&task, push_deferred, &ref, &fault), &fault);
+	deferred_resumed(&task, mm_script_run(&task, ref, NULL, NULL, &fault), &fault);
 	luaL_unref(s->L, LUA_REGISTRYINDEX, ref);
 	mm_task_release(&task);
 }
