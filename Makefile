@@ -257,10 +257,13 @@ LUADIR     = $(PREFIX)/share/lua/5.1
 MANDIR     = $(PREFIX)/share/man/man8
 DOCDIR     = $(PREFIX)/share/doc/moonmilter
 
-$(BUILD)/moonmilter.pc: Makefile
+# Made anew each time: it holds PREFIX, which no file's age tells.
+.PHONY: $(BUILD)/moonmilter.pc
+$(BUILD)/moonmilter.pc:
 	@mkdir -p $(@D)
-	@printf 'prefix=%s\nincludedir=%s\nlibdir=%s\n\nName: moonmilter\nDescription: host for milters written in Lua\nVersion: %s\nRequires.private: luajit libidn2\nLibs: -L$${libdir} -lmoonmilter\nLibs.private: -l:libev.a -lcurl -lssl -lcrypto -lm -ldl -pthread %s\nCflags: -I$${includedir}\n' \
-		"$(PREFIX)" "$(INCLUDEDIR)" "$(LIBDIR)" "$(VERSION)" "$(EXTRA_LIBS)" > $@
+	@printf 'prefix=%s\nincludedir=%s\nlibdir=%s\n\nName: moonmilter\nDescription: host for milters written in Lua\nVersion: %s\nRequires.private: luajit\nLibs: -L$${libdir} -lmoonmilter\nLibs.private: -l:libev.a -lidn2 -lcurl -lssl -lcrypto -lm -ldl -pthread %s\nCflags: -I$${includedir}\n' \
+		"$(PREFIX)" '$(patsubst $(PREFIX)/%,$${prefix}/%,$(INCLUDEDIR))' '$(patsubst $(PREFIX)/%,$${prefix}/%,$(LIBDIR))' \
+		"$(VERSION)" "$(EXTRA_LIBS)" > $@
 
 install: all $(BUILD)/moonmilter.pc install-systemd
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(INCLUDEDIR) $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(LUADIR)/moonmilter \

@@ -2,6 +2,8 @@
  * a socket, a loop that belongs to somebody else. Uses nothing but moonmilter.h (and lua.h for its module).
  *
  *     cc embed.c $(pkg-config --cflags --libs moonmilter luajit) -o embed && ./embed script.lua
+ *
+ * With the static library: --static, and -l:libmoonmilter.a in place of -lmoonmilter.
  */
 #include <moonmilter.h>
 

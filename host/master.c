@@ -30,6 +30,8 @@
 #define STATUS_EVERY    5.0     /* seconds between lines for `systemctl status` */
 #define LIST_TIMEOUT    2.0     /* seconds a worker has to write a listing */
 #define ANNOUNCE_WAIT   2.0     /* seconds for the list of scripts at start */
+#define COMMIT_WAIT     2.0     /* seconds for workers to take over what they have loaded */
+#define COMMIT_POLL     0.005   /* between looks at whether they have */
 #define STOP_GRACE      5.0     /* seconds beyond drain_timeout until a worker is killed */
 #define HALT_GRACE      3.0     /* seconds from "now" to a kill */
 #define ABORT_GRACE     2.0     /* seconds for a core to be written */
@@ -57,7 +59,7 @@ struct hand {
 	double                kill_at;          /* 0: not to be killed */
 };
 
-enum phase { AT_REST, TRYING, PREPARING };
+enum phase { AT_REST, TRYING, PREPARING, COMMITTING };
 
 /* A ctl that wants listings of all workers. */
 struct question {
@@ -367,7 +369,8 @@ static void commit_all(struct master *m)
 		if (takes_part(&m->hands[i]))
 			commit_hand(&m->hands[i], m->generation);
 	if (!is_first) {
-		end_reload(m, true, NULL);
+		m->phase = COMMITTING;
+		m->phase_until = mm_clock_now() + COMMIT_WAIT;
 		return;
 	}
 	m->phase = AT_REST;
@@ -417,11 +420,13 @@ static void reload(struct master *m)
 
 static void reload_soon(struct master *m)
 {
-	double at = m->ended_at + MM_RELOAD_EVERY;
-	if (mm_clock_now() >= at)
-		reload(m);
-	else
+	double now = mm_clock_now(), at = m->ended_at + MM_RELOAD_EVERY;
+	if (m->phase != AT_REST)
+		m->reload_at = now + MM_RELOAD_EVERY;   /* looked at again then */
+	else if (now < at)
 		m->reload_at = at;
+	else
+		reload(m);
 }
 
 static void on_prepared(struct master *m, struct hand *hand, const struct mm_note *note)
@@ -891,13 +896,24 @@ static void look_at_files(struct master *m)
 	m->fingerprint = now;
 }
 
+/* "ok" is said when it is true: when a worker has taken the new scripts, its row says so. */
+static bool all_have_committed(const struct master *m)
+{
+	for (int i = 0; i < HANDS_MAX; i++)
+		if (m->hands[i].role == SERVING && mm_census_get(m->hands[i].row->generation) < m->generation)
+			return false;
+	return true;
+}
+
 static void look_at_phase(struct master *m, double now)
 {
-	if (m->phase != AT_REST && now >= m->phase_until && !m->is_stopping)
+	if (m->phase == COMMITTING && !m->is_stopping && (all_have_committed(m) || now >= m->phase_until))
+		end_reload(m, true, NULL);      /* who takes longer hangs, and is replaced by one that has them */
+	else if (m->phase != AT_REST && now >= m->phase_until && !m->is_stopping)
 		fail_reload(m, "the scripts still load after 60 s; on_load or a script's top level waits for something that does not come");
 	if (m->reload_at != 0 && now >= m->reload_at) {
 		m->reload_at = 0;
-		reload(m);
+		reload_soon(m);
 	}
 	if (m->announce_by != 0 && now >= m->announce_by)
 		announce(m);
@@ -984,6 +1000,8 @@ static double next_due(const struct master *m, double now)
 	double wait = TICK;
 	if (!m->is_stopping && m->birth_at > now && m->birth_at - now < wait)
 		wait = m->birth_at - now;
+	if (m->phase == COMMITTING && wait > COMMIT_POLL)
+		wait = COMMIT_POLL;
 	if (m->reload_at != 0 && m->reload_at - now < wait)
 		wait = m->reload_at > now ? m->reload_at - now : 0;
 	return wait;

@@ -133,7 +133,7 @@ static void on_measured(void *self, int paper)
 static void drop_measure(struct solo *s)
 {
 	mm_measure_drop(&s->measure);
-	mm_asker_end(s->measurer, EX_TEMPFAIL, NULL);
+	mm_asker_end(s->measurer, EX_TEMPFAIL, "the host is stopping");
 	s->measurer = NULL;
 }
 

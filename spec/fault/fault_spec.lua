@@ -29,7 +29,8 @@ local function write(path, text)
 end
 
 local EDITS = [[
-  function on_connect() end function on_helo() end function on_mail() end function on_rcpt() end function on_data() end
+  function on_connect(ctx, host, address) end function on_helo(ctx, name) end function on_mail(ctx, sender, params) end
+  function on_rcpt(ctx, recipient, params) end function on_data(ctx) end
   function on_header(ctx, name, value) end function on_eoh() end function on_body(ctx, chunk) end
   function on_eom(ctx)
     ctx:change_from("new@example.org")
@@ -39,7 +40,7 @@ local EDITS = [[
     ctx:replace_body(("line\n"):rep(3000))
     ctx:quarantine("why")
   end
-  function on_done() end function on_abort() end function on_close() end
+  function on_done(ctx, result) end function on_abort(ctx) end function on_close(ctx) end
 ]]
 
 -- The same with everything that waits and holds something while it does.

@@ -522,6 +522,7 @@ describe("a script that is told little of a message, on both MTAs:", function()
   local SCRIPT = [[
     function on_unknown(ctx, command)
       if command == "SEEN" then return ctx:reject(550, "5.5.1", ctx.in_message and "inside" or "outside") end
+      if command == "LATER" then return ctx:tempfail(451, "4.7.1", "come back") end
       if ctx.in_message then ctx.message.names = (ctx.message.names or "") .. command:sub(1, 5) end
       if ctx.in_message then ctx:add_header("X-Unknown", ctx.message.names) end
     end
@@ -569,6 +570,7 @@ describe("a script that is told little of a message, on both MTAs:", function()
       assert.equal("outside", seen(client), world.kind)
       client:cmd "MAIL FROM:<ann@one.example>"
       assert.equal("inside", seen(client), world.kind)
+      assert.same({ "451 4.7.1 come back" }, client:cmd("LATER").lines, world.kind)
       client:cmd "NOISE"
       client:reset()
       assert.equal(between, seen(client), world.kind)

@@ -15,7 +15,8 @@ local function wire_form(data)
 end
 passage.wire_form = wire_form
 
-local function own_address(number) return ("m%04d@two.example"):format(number) end
+--- The recipient that names a message by its number.
+function passage.own_address(number) return ("m%04d@two.example"):format(number) end
 
 --- A reply without what is new each time.
 function passage.reply_text(reply, problem)
@@ -27,7 +28,7 @@ local reply_text = passage.reply_text
 
 -- Sends one message, the envelope in one write; its replies, and true when the session is over.
 local function send(client, message, number)
-  local own = own_address(number)
+  local own = passage.own_address(number)
   local mail_params = message.mail_params and " " .. message.mail_params or ""
   local rcpt_params = message.rcpt_params and " " .. message.rcpt_params or ""
   local lines = { ("MAIL FROM:<%s>%s"):format(message.from or "ann@one.example", mail_params) }
@@ -78,7 +79,7 @@ end
 local function without_traces(data, sent)
   local head_end = data:find("\r\n\r\n", 1, true) or #data
   local head, rest = data:sub(1, head_end + 1), data:sub(head_end + 2)
-  head = head:gsub("^Received: .-\r\n%f[^\n \t]", "Received: (the MTA's)\r\n", 1)
+  head = ("\n" .. head):gsub("\nReceived: .-\r\n%f[^\n \t]", "\nReceived: (the MTA's)\r\n", 1):sub(2)
   for _, name in ipairs { "Date", "Message%-I[dD]", "Resent%-Message%-I[dD]" } do
     head = head:gsub("%f[^\n](" .. name .. "): ([^\r]*)\r\n", function(written, value)
       if not sent:find(value, 1, true) then return written .. ": (made)\r\n" end
@@ -95,8 +96,12 @@ local function number_of(delivery)
   end
 end
 
--- One message may come in several pieces, each for some of its recipients.
-local function gather(mta, messages)
+--- What has arrived of messages by their numbers, once nothing is on its way any more. One message may come in several
+--- pieces, each for some of its recipients.
+---@param messages table<integer, { data: string }>  as they were sent
+---@return table<integer, { sender: string, recipients: string, data: string }>
+function passage.gather(mta, messages)
+  assert(mta:wait_idle(120))
   local arrived = {}
   for _, delivery in ipairs(mta.sink:take()) do
     local number = number_of(delivery)
@@ -123,8 +128,7 @@ end
 --- order; only replies when nothing was delivered.
 function passage.run(mta, messages)
   local replies = send_all(mta, messages)
-  assert(mta:wait_idle(120))
-  local arrived = gather(mta, messages)
+  local arrived = passage.gather(mta, messages)
   local outcomes = {}
   for at in ipairs(messages) do
     outcomes[at] = arrived[at] or {}
@@ -165,24 +169,25 @@ function passage.compare(messages, got, wanted)
   return differences, same
 end
 
---- What an echo filter was told (echo.c, echo.lua), as one text for each session by its HELO name; queue ids are masked, and so
+--- What an echo filter was told (echo.c, echo.lua), as one text for each session by its name, a HELO or a sender that
+--- begins with "session"; queue ids are masked, and so
 --- are the Date and the dates in Message-Ids that an MTA makes.
 function passage.diaries(log)
-  local sessions, by_helo = {}, {}
+  local sessions, by_name = {}, {}
   for id, event, rest in log:gmatch "ECHO (%S+) (%l+)([^\n]*)" do
     if event == "connect" or not sessions[id] then sessions[id] = { ids = {} } end -- a mere probe has no connect
     local session = sessions[id]
     local queue_id = rest:match "|.* i=(%w+)"
     if queue_id then session.ids[queue_id] = true end
     table.insert(session, event .. rest)
-    local helo = event == "helo" and rest:match "^ (session%S*)"
-    if helo then by_helo[helo] = session end
+    local name = (event == "helo" or event == "mail") and rest:match "^ <?(session[%w-]*)"
+    if name then by_name[name] = session end
   end
   local texts = {}
-  for helo, session in pairs(by_helo) do
+  for name, session in pairs(by_name) do
     local text = table.concat(session, "\n")
     for queue_id in pairs(session.ids) do text = text:gsub(queue_id, "ID") end
-    texts[helo] = text:gsub("<%d+%.ID@", "<DATE.ID@"):gsub("\nheader Date [^\n]*%(UTC%)\n", "\nheader Date (made)\n")
+    texts[name] = text:gsub("<%d+%.ID@", "<DATE.ID@"):gsub("\nheader Date [^\n]*%(UTC%)\n", "\nheader Date (made)\n")
   end
   return texts
 end

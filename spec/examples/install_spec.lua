@@ -1,0 +1,81 @@
+-- What `make install` puts in place is enough to embed a host: header, pkg-config file, shared and static library.
+local function run(command)
+  local pipe = io.popen("exec 2>&1; " .. command)
+  local output = pipe:read "*a"
+  pipe:close()
+  return output
+end
+
+describe("an installed moonmilter", function()
+  local root, build
+
+  setup(function()
+    build = (os.getenv "MOONMILTER_TESTLIB" or "build/test/x"):match "^(.-)/test/"
+    root = os.tmpname()
+    os.remove(root)
+    run(("make -s BUILD=%s DESTDIR=%s PREFIX=/opt/mm install"):format(build, root))
+    local script = assert(io.open(root .. "/rate.lua", "w"))
+    script:write [[
+      local rating = require "rating"
+      function on_mail(ctx, sender)
+        if rating.of(sender) > 5 then return ctx:reject(550, "5.7.1", "rated", "out") end
+      end
+      function on_eom(ctx) require("moonmilter").sleep(0.01) end
+    ]]
+    script:close()
+  end)
+  teardown(function() os.execute("rm -rf " .. root) end)
+
+  -- The directory is where DESTDIR has put it, and the file says so itself: pkg-config works it out from where it lies.
+  local function libraries(words)
+    return run(("PKG_CONFIG_PATH=%s/opt/mm/lib/pkgconfig pkg-config --define-prefix %s moonmilter"):format(root, words)):gsub("\n", " ")
+  end
+
+  local function embed(name, flags)
+    if build:find "asan" then pending "a sanitized library wants a sanitized program" return end
+    local compile = ("cc -std=c11 -Wall -Wextra -Werror -o %s/%s %s/opt/mm/share/doc/moonmilter/examples/embed.c %s "
+      .. "$(pkg-config --cflags --libs luajit)"):format(root, name, root, flags)
+    assert.equal("", run(compile))
+    local output = run(("LD_LIBRARY_PATH=%s/opt/mm/lib %s/%s %s/rate.lua"):format(root, root, name, root))
+    assert.truthy(output:find("M -> y 550-5.7.1 rated\r\n550 5.7.1 out", 1, true), output)
+    assert.truthy(output:find("finished: yes", 1, true), output)
+    return run(("LD_LIBRARY_PATH=%s/opt/mm/lib ldd %s/%s"):format(root, root, name))
+  end
+
+  it("says where it will be, not where it was staged", function()
+    local file = run(("cat %s/opt/mm/lib/pkgconfig/moonmilter.pc"):format(root))
+    assert.matches("^prefix=/opt/mm\n", file)
+    assert.is_nil(file:find(root, 1, true))
+  end)
+
+  it("can be embedded with its shared library", function()
+    local needs = embed("shared", libraries "--cflags --libs")
+    if needs then assert.matches("libmoonmilter%.so%.0 => " .. root:gsub("%p", "%%%0"), needs) end
+  end)
+
+  it("can be embedded with its static library", function()
+    local flags = libraries "--static --cflags --libs"
+    assert.matches("%-lmoonmilter ", flags)
+    local needs = embed("static", (flags:gsub("%-lmoonmilter ", "-l:libmoonmilter.a ")))
+    if needs then
+      assert.is_nil(needs:find("libmoonmilter", 1, true))
+      assert.is_nil(needs:find("libev", 1, true))
+    end
+  end)
+
+  it("has a header that needs nothing before it, in C and in C++", function()
+    for _, compiler in ipairs { "cc -std=c11 -pedantic -x c", "c++ -std=c++17 -pedantic -x c++" } do
+      if run("command -v " .. compiler:match "%S+") ~= "" then
+        assert.equal("", run(("echo '#include <moonmilter.h>' | %s -Wall -Wextra -Werror -I%s/opt/mm/include -fsyntax-only -"):format(
+          compiler, root)))
+      end
+    end
+  end)
+
+  it("is gone after make uninstall, but for its configuration", function()
+    run(("make -s BUILD=%s DESTDIR=%s PREFIX=/opt/mm uninstall"):format(build, root))
+    local left = run(("cd %s && find . -type f -o -type l"):format(root))
+    left = left:gsub("%./rate%.lua\n", ""):gsub("%./shared\n", ""):gsub("%./static\n", ""):gsub("%./etc/[^\n]*\n", "")
+    assert.equal("", left)
+  end)
+end)
