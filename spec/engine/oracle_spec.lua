@@ -35,6 +35,26 @@ describe("the oracle takes", function()
   end
 end)
 
+-- Whether the answer behind an abort was to what the abort gave up nobody can say: it may have crossed it on the way.
+describe("behind an abort the oracle", function()
+  it("takes progress of the next message when an answer was counted for a command that was given up", function()
+    local o = after "RAMBE"
+    local ok, err = verdict(o, packet "c" .. packet "c" .. packet "p" .. packet "c")
+    assert.is_true(ok, err)
+    o:at_rest()
+  end)
+
+  it("misses an answer all the same", function()
+    assert.is_false(verdict(after "RAMBE", packet "c" .. packet "p"))
+    local o = after "RAMBE"
+    assert.is_true(verdict(o, packet "c" .. packet "c" .. packet "c"))
+    assert.is_true(pcall(o.at_rest, o))
+    o = after "RAMBE"
+    assert.is_true(verdict(o, packet "c" .. packet "c"))
+    assert.is_false(pcall(o.at_rest, o))
+  end)
+end)
+
 describe("the oracle refuses", function()
   local bad = {
     ["a second answer"] = { "M", packet "c" .. packet "c" }, ["an answer to nothing"] = { "", packet "c" },

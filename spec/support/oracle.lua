@@ -75,6 +75,20 @@ local function first_open(self)
   return open[1]
 end
 
+-- Drops what is in front of a command of those letters, as long as it may have been given up. `spare` answers were counted for
+-- commands that had been given up; they belong to later ones.
+local function give_up(self, letters)
+  local first = first_open(self)
+  while first and not letters:find(first.letter, 1, true) and (first.optional or self.spare > 0) do
+    if not first.optional then
+      self.spare = self.spare - 1
+    end
+    table.remove(self.open, 1)
+    first = first_open(self)
+  end
+  return first
+end
+
 --- Bytes on their way to the filter. Not judged: specs send rubbish on purpose.
 function Oracle:to_filter(bytes)
   if self.closed then
@@ -371,12 +385,7 @@ local function note_reply(self, letter, data)
     self.in_body, self.body_over = false, true
   end
   if letter == "p" or EDITS[letter] then
-    if first.letter ~= "E" and first.optional then -- given up
-      while first and first.optional and first.letter ~= "E" do
-        table.remove(self.open, 1)
-        first = first_open(self)
-      end
-    end
+    first = give_up(self, "E")
     if not first or first.letter ~= "E" then
       fail("%q as an answer to %s", letter, first and first.letter or "nothing")
     end
@@ -402,8 +411,9 @@ local function note_reply(self, letter, data)
   elseif #data > 0 then
     fail("%s with %d bytes behind it", letter, #data)
   end
-  if not where:find(first.letter, 1, true) then
-    fail("%s as an answer to %s", letter, first.letter)
+  first = give_up(self, where)
+  if not first or not where:find(first.letter, 1, true) then
+    fail("%s as an answer to %s", letter, first and first.letter or "nothing")
   end
   if letter == "s" and not has(self.steps, 0x400) then
     fail "s although skip was not negotiated"
