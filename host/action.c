@@ -331,8 +331,8 @@ static bool queue_blind(struct mm_message *m, struct mm_text name, int64_t n, st
 static bool header_is_whole(const struct mm_message *m, struct mm_fault *why)
 {
 	if (m->is_overfull)
-		return mm_fault_set(why, MM_FAULT_SCRIPT, "the header is larger than the %u bytes that are kept; its fields cannot be "
-			"counted", MM_HEADERS_KEPT_MAX);
+		return mm_fault_set(why, MM_FAULT_SCRIPT, "the header is larger than the %u bytes or %u fields that are kept; its "
+			"fields cannot be counted", MM_HEADERS_KEPT_MAX, MM_FIELDS_KEPT_MAX);
 	return true;
 }
 
@@ -507,7 +507,7 @@ bool mm_edit_delete_recipient(struct mm_message *m, const struct mm_grants *g, s
 			continue;
 		memcpy(spelling, known.bytes, known.size);      /* the store may move below */
 		known.bytes = spelling;
-		if (!queue_envelope(m, '-', known, (struct mm_text){ "", 0 }, why))
+		if (!granted(g, SMFIF_DELRCPT, m, why) || !queue_envelope(m, '-', known, (struct mm_text){ "", 0 }, why))
 			return false;
 		is_known = true;
 	}

@@ -29,6 +29,7 @@
 
 /* What a message may make us keep */
 #define MM_HEADERS_KEPT_MAX     (1u << 20)      /* bytes of header fields kept for ctx.headers */
+#define MM_FIELDS_KEPT_MAX      16384u          /* of them: each costs 48 bytes, and an edit of one looks at all before it */
 #define MM_RECIPIENTS_MAX       100000u         /* recipients of one message kept for ctx.recipients */
 #define MM_MACRO_SET_MAX        MM_PACKET_DATA_MAX      /* bytes of macros of one stage */
 
