@@ -78,6 +78,7 @@
 /* DNS */
 #define MM_DNS_TIMEOUT          5.0             /* seconds, all tries; below the stage deadline, so that a handler can go on */
 #define MM_DNS_CACHE_MAX        10000u          /* answers a worker, default of dns_cache; some 300 bytes each */
+#define MM_DNS_KEPT_SIZE_MAX    (16u << 10)     /* bytes of an answer that is kept; larger ones are asked for each time */
 #define MM_DNS_IN_FLIGHT_MAX    4096u           /* different questions under way; c-ares has 65536 ids */
 
 /* Programs */
