@@ -7,10 +7,12 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
 #include <sysexits.h>
 #include <unistd.h>
 
 #define ASKERS_MAX 32           /* at a time; more are turned away */
+#define PAUSE_NS   250000000L   /* between tries to accept when there is no descriptor for it */
 
 struct mm_asker {
 	struct mm_control *control;             /* borrowed */
@@ -23,6 +25,7 @@ struct mm_control {
 	struct mm_control_owner owner;
 	int                     listening;      /* borrowed */
 	int                     epoll;          /* owned: makes one descriptor of many */
+	int                     pause;          /* owned: a timer's, that ends a pause in accepting */
 	struct mm_asker        *askers;         /* owned list */
 	unsigned                asker_count;
 };
@@ -130,9 +133,32 @@ static bool may_ask(int fd)
 	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size) == 0 && (who.uid == 0 || who.uid == geteuid());
 }
 
+static void listen_for(struct mm_control *c, uint32_t events)
+{
+	struct epoll_event event = { .events = events, .data = { .ptr = NULL } };
+	epoll_ctl(c->epoll, EPOLL_CTL_MOD, c->listening, &event);
+}
+
+/* Who knocks stays in the queue of the socket, which is ready all the while. */
+static void pause_accepting(struct mm_control *c)
+{
+	struct itimerspec when = { .it_value.tv_nsec = PAUSE_NS };
+	if (timerfd_settime(c->pause, 0, &when, NULL) == 0)
+		listen_for(c, 0);
+}
+
+static void accept_again(struct mm_control *c)
+{
+	uint64_t times;
+	if (read(c->pause, &times, sizeof times) == (ssize_t)sizeof times)
+		listen_for(c, EPOLLIN);
+}
+
 static void accept_asker(struct mm_control *c)
 {
 	int fd = accept4(c->listening, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS))
+		pause_accepting(c);
 	if (fd < 0)
 		return;
 	struct mm_asker *a = c->asker_count < ASKERS_MAX && may_ask(fd) ? calloc(1, sizeof *a) : NULL;
@@ -191,20 +217,30 @@ static void read_asker(struct mm_asker *a)
 	a->fd = -1;
 }
 
+static void control_close(struct mm_control *c)
+{
+	if (c->epoll >= 0)
+		close(c->epoll);
+	if (c->pause >= 0)
+		close(c->pause);
+	free(c);
+}
+
 struct mm_control *mm_control_new(int listening, struct mm_control_owner owner)
 {
 	struct mm_control *c = calloc(1, sizeof *c);
-	struct epoll_event event = { .events = EPOLLIN, .data = { .ptr = NULL } };
 	if (c == NULL)
 		return NULL;
+	struct epoll_event asked = { .events = EPOLLIN, .data = { .ptr = NULL } };
+	struct epoll_event paused = { .events = EPOLLIN, .data = { .ptr = c } };
 	c->owner = owner;
 	c->listening = listening;
 	c->epoll = epoll_create1(EPOLL_CLOEXEC);
-	if (c->epoll >= 0 && epoll_ctl(c->epoll, EPOLL_CTL_ADD, listening, &event) == 0)
+	c->pause = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+	if (c->epoll >= 0 && c->pause >= 0 && epoll_ctl(c->epoll, EPOLL_CTL_ADD, listening, &asked) == 0
+	    && epoll_ctl(c->epoll, EPOLL_CTL_ADD, c->pause, &paused) == 0)
 		return c;
-	if (c->epoll >= 0)
-		close(c->epoll);
-	free(c);
+	control_close(c);
 	return NULL;
 }
 
@@ -214,8 +250,7 @@ void mm_control_free(struct mm_control *c)
 		return;
 	while (c->askers != NULL)
 		asker_free(c->askers);
-	close(c->epoll);
-	free(c);
+	control_close(c);
 }
 
 int mm_control_descriptor(const struct mm_control *c)
@@ -231,6 +266,8 @@ void mm_control_turn(struct mm_control *c)
 		return;
 	if (event.data.ptr == NULL)
 		accept_asker(c);
+	else if (event.data.ptr == c)
+		accept_again(c);
 	else
 		read_asker(event.data.ptr);
 }
