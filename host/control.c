@@ -57,11 +57,21 @@ void mm_profile_wish_write(const struct mm_profile_wish *w, char *to, size_t siz
 	snprintf(to, size, "%u %.3f %u %u", w->samples, w->seconds, w->begins_anew, w->worker);
 }
 
+/* Closing would do, were it not for a worker that is being born: while it has a copy of the descriptor, the epoll set would
+ * go on to tell of an asker that is gone. */
+static void hang_up(struct mm_asker *a)
+{
+	if (a->fd < 0)
+		return;
+	epoll_ctl(a->control->epoll, EPOLL_CTL_DEL, a->fd, NULL);
+	close(a->fd);
+	a->fd = -1;
+}
+
 static void asker_free(struct mm_asker *a)
 {
 	struct mm_control *c = a->control;
-	if (a->fd >= 0)
-		close(a->fd);
+	hang_up(a);
 	if (a->previous != NULL)
 		a->previous->next = a->next;
 	else
@@ -74,10 +84,8 @@ static void asker_free(struct mm_asker *a)
 
 static void send_note(struct mm_asker *a, const struct mm_note *note, int descriptor)
 {
-	if (a->fd < 0 || mm_link_send(a->fd, note, descriptor))
-		return;
-	close(a->fd);
-	a->fd = -1;
+	if (a->fd >= 0 && !mm_link_send(a->fd, note, descriptor))
+		hang_up(a);
 }
 
 void mm_asker_say(struct mm_asker *a, const char *format, ...)
@@ -213,8 +221,7 @@ static void read_asker(struct mm_asker *a)
 		asker_free(a);
 		return;
 	}
-	close(a->fd);                   /* the answer still comes, to nobody */
-	a->fd = -1;
+	hang_up(a);                     /* the answer still comes, to nobody */
 }
 
 static void control_close(struct mm_control *c)
@@ -223,6 +230,9 @@ static void control_close(struct mm_control *c)
 		close(c->epoll);
 	if (c->pause >= 0)
 		close(c->pause);
+	c->epoll = c->pause = -1;
+	while (c->askers != NULL)       /* behind the set: in a worker it is the master's, too, and must stay as it is */
+		asker_free(c->askers);
 	free(c);
 }
 
@@ -246,11 +256,8 @@ struct mm_control *mm_control_new(int listening, struct mm_control_owner owner)
 
 void mm_control_free(struct mm_control *c)
 {
-	if (c == NULL)
-		return;
-	while (c->askers != NULL)
-		asker_free(c->askers);
-	control_close(c);
+	if (c != NULL)
+		control_close(c);
 }
 
 int mm_control_descriptor(const struct mm_control *c)
