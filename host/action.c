@@ -331,8 +331,8 @@ static bool queue_blind(struct mm_message *m, struct mm_text name, int64_t n, st
 static bool header_is_whole(const struct mm_message *m, struct mm_fault *why)
 {
 	if (m->is_overfull)
-		return mm_fault_set(why, MM_FAULT_SCRIPT, "the header is larger than the %u bytes that are kept; its fields cannot be "
-			"counted", MM_HEADERS_KEPT_MAX);
+		return mm_fault_set(why, MM_FAULT_SCRIPT, "the header is larger than the %u bytes or %u fields that are kept; its "
+			"fields cannot be counted", MM_HEADERS_KEPT_MAX, MM_FIELDS_KEPT_MAX);
 	return true;
 }
 
@@ -507,7 +507,7 @@ bool mm_edit_delete_recipient(struct mm_message *m, const struct mm_grants *g, s
 			continue;
 		memcpy(spelling, known.bytes, known.size);      /* the store may move below */
 		known.bytes = spelling;
-		if (!queue_envelope(m, '-', known, (struct mm_text){ "", 0 }, why))
+		if (!granted(g, SMFIF_DELRCPT, m, why) || !queue_envelope(m, '-', known, (struct mm_text){ "", 0 }, why))
 			return false;
 		is_known = true;
 	}
@@ -616,12 +616,6 @@ static void append_piece(struct mm_message *m, struct mm_text piece)
 		append_lines(m, piece.bytes + at, piece.bytes + (piece.size - at < block ? piece.size : at + block));
 }
 
-void mm_edit_restart_body(struct mm_message *m)
-{
-	mm_buffer_clear(&m->new_body);
-	m->body_ends_in_cr = false;
-}
-
 bool mm_edit_replace_body(struct mm_message *m, const struct mm_grants *g, struct mm_text piece, size_t body_max,
 	struct mm_fault *why)
 {
@@ -681,6 +675,8 @@ void mm_edits_drop(struct mm_message *m)
 
 struct mm_edit_mark {
 	struct mm_field *fields;        /* owned copy */
+	struct mm_buffer body;          /* owned: new_body as it was, when another has been begun since */
+	bool             keeps_body;
 	size_t           body_size;     /* of new_body */
 	uint32_t         edit_count, field_count, hidden_at, envelope_edit_count, blind_edit_count;
 	struct mm_span   new_sender, new_sender_params, quarantine_reason;
@@ -712,7 +708,18 @@ bool mm_edits_mark(const struct mm_message *m, struct mm_edit_mark **mark)
 	return true;
 }
 
-void mm_edits_back_to(struct mm_message *m, const struct mm_edit_mark *then)
+void mm_edit_restart_body(struct mm_message *m, struct mm_edit_mark *mark)
+{
+	if (mark != NULL && mark->replaces_body && !mark->keeps_body) {
+		mark->body = m->new_body;
+		mark->keeps_body = true;
+		m->new_body = (struct mm_buffer){ 0 };
+	}
+	mm_buffer_clear(&m->new_body);
+	m->body_ends_in_cr = false;
+}
+
+void mm_edits_back_to(struct mm_message *m, struct mm_edit_mark *then)
 {
 	if (then == NULL) {
 		mm_edits_drop(m);
@@ -731,6 +738,12 @@ void mm_edits_back_to(struct mm_message *m, const struct mm_edit_mark *then)
 	m->new_sender_params = then->new_sender_params;
 	m->replaces_body = then->replaces_body;
 	m->body_ends_in_cr = then->body_ends_in_cr;
+	if (then->keeps_body) {
+		mm_buffer_free(&m->new_body);
+		m->new_body = then->body;
+		then->body = (struct mm_buffer){ 0 };
+		then->keeps_body = false;
+	}
 	m->new_body.size = then->body_size;
 	m->quarantines = then->quarantines;
 	m->quarantine_reason = then->quarantine_reason;
@@ -740,6 +753,7 @@ void mm_edit_mark_free(struct mm_edit_mark *mark)
 {
 	if (mark == NULL)
 		return;
+	mm_buffer_free(&mark->body);
 	free(mark->fields);
 	free(mark);
 }

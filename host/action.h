@@ -37,8 +37,9 @@ bool mm_edit_change_from(struct mm_message *, const struct mm_grants *, struct m
 bool mm_edit_add_recipient(struct mm_message *, const struct mm_grants *, struct mm_text address, struct mm_text params,
 	struct mm_fault *why);
 bool mm_edit_delete_recipient(struct mm_message *, const struct mm_grants *, struct mm_text address, struct mm_fault *why);
-/* Drops the pieces so far; the next one begins a new body. */
-void mm_edit_restart_body(struct mm_message *);
+/* Drops the pieces so far; the next one begins a new body. What a mark stands for goes into its keeping; NULL: none. */
+struct mm_edit_mark;
+void mm_edit_restart_body(struct mm_message *, struct mm_edit_mark *);
 /* The first piece drops the old body; further ones append. Bare LF and bare CR become CRLF, so that no MTA sees a line
  * end where another sees none. An empty piece is an empty body. body_max: bytes in all. */
 bool mm_edit_replace_body(struct mm_message *, const struct mm_grants *, struct mm_text piece, size_t body_max,
@@ -51,10 +52,10 @@ void mm_edits_drop(struct mm_message *);
 
 /* What has been asked for up to now: a failed handler whose message goes on (a recipient's) takes back what it has asked for
  * itself, and nothing else. NULL stands for nothing, which is the usual case. */
-struct mm_edit_mark;
 /* Gives a mark to *mark, where none may be. False: out of memory. */
 bool mm_edits_mark(const struct mm_message *, struct mm_edit_mark **mark);
-void mm_edits_back_to(struct mm_message *, const struct mm_edit_mark *);
+/* Once a mark: it hands back the body that it keeps. */
+void mm_edits_back_to(struct mm_message *, struct mm_edit_mark *);
 void mm_edit_mark_free(struct mm_edit_mark *);          /* NULL is fine */
 
 /* Appends the packets of all edits: sender, recipients, header changes, deletions, insertions, body, quarantine

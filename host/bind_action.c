@@ -308,7 +308,7 @@ static int ctx_replace_body_piece(lua_State *L)
 	struct mm_script_session *ss = mm_ctx_check(L, "replace_body");
 	struct mm_message *m = check_message(L, ss, "replace_body");
 	if (m->replaces_body && ss->body_replaced_by != ss->filter_at)
-		mm_edit_restart_body(m);        /* a whole body behind another script's whole body is nobody's wish */
+		mm_edit_restart_body(m, ss->mark);      /* a whole body behind another script's whole body is nobody's wish */
 	ss->body_replaced_by = (uint8_t)ss->filter_at;
 	if (mm_edit_replace_body(m, &ss->facts->grants, check_text(L, 2), ss->script->settings.body_max, &why))
 		return 0;

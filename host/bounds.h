@@ -29,6 +29,7 @@
 
 /* What a message may make us keep */
 #define MM_HEADERS_KEPT_MAX     (1u << 20)      /* bytes of header fields kept for ctx.headers */
+#define MM_FIELDS_KEPT_MAX      16384u          /* of them: each costs 48 bytes, and an edit of one looks at all before it */
 #define MM_RECIPIENTS_MAX       100000u         /* recipients of one message kept for ctx.recipients */
 #define MM_MACRO_SET_MAX        MM_PACKET_DATA_MAX      /* bytes of macros of one stage */
 
@@ -77,6 +78,7 @@
 /* DNS */
 #define MM_DNS_TIMEOUT          5.0             /* seconds, all tries; below the stage deadline, so that a handler can go on */
 #define MM_DNS_CACHE_MAX        10000u          /* answers a worker, default of dns_cache; some 300 bytes each */
+#define MM_DNS_KEPT_SIZE_MAX    (16u << 10)     /* bytes of an answer that is kept; larger ones are asked for each time */
 #define MM_DNS_IN_FLIGHT_MAX    4096u           /* different questions under way; c-ares has 65536 ids */
 
 /* Programs */

@@ -7,10 +7,12 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
 #include <sysexits.h>
 #include <unistd.h>
 
 #define ASKERS_MAX 32           /* at a time; more are turned away */
+#define PAUSE_NS   250000000L   /* between tries to accept when there is no descriptor for it */
 
 struct mm_asker {
 	struct mm_control *control;             /* borrowed */
@@ -23,6 +25,7 @@ struct mm_control {
 	struct mm_control_owner owner;
 	int                     listening;      /* borrowed */
 	int                     epoll;          /* owned: makes one descriptor of many */
+	int                     pause;          /* owned: a timer's, that ends a pause in accepting */
 	struct mm_asker        *askers;         /* owned list */
 	unsigned                asker_count;
 };
@@ -54,11 +57,21 @@ void mm_profile_wish_write(const struct mm_profile_wish *w, char *to, size_t siz
 	snprintf(to, size, "%u %.3f %u %u", w->samples, w->seconds, w->begins_anew, w->worker);
 }
 
+/* Closing would do, were it not for a worker that is being born: while it has a copy of the descriptor, the epoll set would
+ * go on to tell of an asker that is gone. */
+static void hang_up(struct mm_asker *a)
+{
+	if (a->fd < 0)
+		return;
+	epoll_ctl(a->control->epoll, EPOLL_CTL_DEL, a->fd, NULL);
+	close(a->fd);
+	a->fd = -1;
+}
+
 static void asker_free(struct mm_asker *a)
 {
 	struct mm_control *c = a->control;
-	if (a->fd >= 0)
-		close(a->fd);
+	hang_up(a);
 	if (a->previous != NULL)
 		a->previous->next = a->next;
 	else
@@ -71,10 +84,8 @@ static void asker_free(struct mm_asker *a)
 
 static void send_note(struct mm_asker *a, const struct mm_note *note, int descriptor)
 {
-	if (a->fd < 0 || mm_link_send(a->fd, note, descriptor))
-		return;
-	close(a->fd);
-	a->fd = -1;
+	if (a->fd >= 0 && !mm_link_send(a->fd, note, descriptor))
+		hang_up(a);
 }
 
 void mm_asker_say(struct mm_asker *a, const char *format, ...)
@@ -130,9 +141,32 @@ static bool may_ask(int fd)
 	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size) == 0 && (who.uid == 0 || who.uid == geteuid());
 }
 
+static void listen_for(struct mm_control *c, uint32_t events)
+{
+	struct epoll_event event = { .events = events, .data = { .ptr = NULL } };
+	epoll_ctl(c->epoll, EPOLL_CTL_MOD, c->listening, &event);
+}
+
+/* Who knocks stays in the queue of the socket, which is ready all the while. */
+static void pause_accepting(struct mm_control *c)
+{
+	struct itimerspec when = { .it_value.tv_nsec = PAUSE_NS };
+	if (timerfd_settime(c->pause, 0, &when, NULL) == 0)
+		listen_for(c, 0);
+}
+
+static void accept_again(struct mm_control *c)
+{
+	uint64_t times;
+	if (read(c->pause, &times, sizeof times) == (ssize_t)sizeof times)
+		listen_for(c, EPOLLIN);
+}
+
 static void accept_asker(struct mm_control *c)
 {
 	int fd = accept4(c->listening, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS))
+		pause_accepting(c);
 	if (fd < 0)
 		return;
 	struct mm_asker *a = c->asker_count < ASKERS_MAX && may_ask(fd) ? calloc(1, sizeof *a) : NULL;
@@ -187,35 +221,43 @@ static void read_asker(struct mm_asker *a)
 		asker_free(a);
 		return;
 	}
-	close(a->fd);                   /* the answer still comes, to nobody */
-	a->fd = -1;
+	hang_up(a);                     /* the answer still comes, to nobody */
+}
+
+static void control_close(struct mm_control *c)
+{
+	if (c->epoll >= 0)
+		close(c->epoll);
+	if (c->pause >= 0)
+		close(c->pause);
+	c->epoll = c->pause = -1;
+	while (c->askers != NULL)       /* behind the set: in a worker it is the master's, too, and must stay as it is */
+		asker_free(c->askers);
+	free(c);
 }
 
 struct mm_control *mm_control_new(int listening, struct mm_control_owner owner)
 {
 	struct mm_control *c = calloc(1, sizeof *c);
-	struct epoll_event event = { .events = EPOLLIN, .data = { .ptr = NULL } };
 	if (c == NULL)
 		return NULL;
+	struct epoll_event asked = { .events = EPOLLIN, .data = { .ptr = NULL } };
+	struct epoll_event paused = { .events = EPOLLIN, .data = { .ptr = c } };
 	c->owner = owner;
 	c->listening = listening;
 	c->epoll = epoll_create1(EPOLL_CLOEXEC);
-	if (c->epoll >= 0 && epoll_ctl(c->epoll, EPOLL_CTL_ADD, listening, &event) == 0)
+	c->pause = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+	if (c->epoll >= 0 && c->pause >= 0 && epoll_ctl(c->epoll, EPOLL_CTL_ADD, listening, &asked) == 0
+	    && epoll_ctl(c->epoll, EPOLL_CTL_ADD, c->pause, &paused) == 0)
 		return c;
-	if (c->epoll >= 0)
-		close(c->epoll);
-	free(c);
+	control_close(c);
 	return NULL;
 }
 
 void mm_control_free(struct mm_control *c)
 {
-	if (c == NULL)
-		return;
-	while (c->askers != NULL)
-		asker_free(c->askers);
-	close(c->epoll);
-	free(c);
+	if (c != NULL)
+		control_close(c);
 }
 
 int mm_control_descriptor(const struct mm_control *c)
@@ -231,6 +273,8 @@ void mm_control_turn(struct mm_control *c)
 		return;
 	if (event.data.ptr == NULL)
 		accept_asker(c);
+	else if (event.data.ptr == c)
+		accept_again(c);
 	else
 		read_asker(event.data.ptr);
 }

@@ -170,10 +170,16 @@ static void query_timed_out(struct mm_timer *timer)
 	query->done(query, &late);
 }
 
+/* Whoever runs a zone chooses how much we would keep of it, and the cache is counted in answers. */
+static bool is_small(const struct mm_dns_answer *a)
+{
+	return a->text.size + a->count * sizeof *a->records <= MM_DNS_KEPT_SIZE_MAX;
+}
+
 static void keep_answer(struct mm_dns_question *q)
 {
 	struct mm_dns *d = q->dns;
-	if (q->answer.ttl == 0 || d->cache_max == 0) {
+	if (q->answer.ttl == 0 || d->cache_max == 0 || !is_small(&q->answer)) {
 		drop(q);
 		return;
 	}

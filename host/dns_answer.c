@@ -268,10 +268,13 @@ static bool read_answers(struct reader *r, unsigned count, char name[MM_DNS_NAME
 	unsigned links = 0;
 	a->ttl = TTL_MAX;
 	for (; count > 0; count--) {
+		size_t before = a->text.size;
 		if (!read_record(r, &found))
 			return false;
-		if (strcmp(found.owner, name) != 0)
+		if (strcmp(found.owner, name) != 0) {
+			a->text.size = before;
 			continue;
+		}
 		if (found.record.type == TYPE_CNAME && a->type != TYPE_CNAME && a->type != TYPE_ANY) {
 			struct mm_text target = mm_dns_text(a, found.record.text[0]);
 			if (++links > CHAIN_MAX || a->text.failed)
@@ -279,6 +282,7 @@ static bool read_answers(struct reader *r, unsigned count, char name[MM_DNS_NAME
 			memcpy(name, target.bytes, target.size);
 			name[target.size] = '\0';
 		} else if (found.record.type != a->type && a->type != TYPE_ANY) {
+			a->text.size = before;
 			continue;
 		} else if (!add_record(a, &found.record)) {
 			return false;

@@ -77,7 +77,8 @@ static void put_string(struct mm_log_line *l, const char *text)
 	put(l, text, strlen(text));
 }
 
-/* Length of a valid UTF-8 sequence at p, 0 when there is none. */
+/* Length of a valid UTF-8 sequence at p that shows something, 0 when there is none. What ends a line, commands a terminal
+ * (U+0080 to U+009F) or turns the direction of what follows is shown by its bytes. */
 static size_t utf8_length(const unsigned char *p, size_t left)
 {
 	size_t n = p[0] >= 0xc2 && p[0] <= 0xdf ? 2 : (p[0] & 0xf0) == 0xe0 ? 3 : p[0] >= 0xf0 && p[0] <= 0xf4 ? 4 : 0;
@@ -88,8 +89,10 @@ static size_t utf8_length(const unsigned char *p, size_t left)
 			return 0;
 	bool overlong = (p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xf0 && p[1] < 0x90);
 	bool surrogate = (p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf4 && p[1] > 0x8f);
-	bool separator = p[0] == 0xe2 && p[1] == 0x80 && (p[2] == 0xa8 || p[2] == 0xa9);        /* U+2028, U+2029 */
-	return overlong || surrogate || separator ? 0 : n;
+	bool control = p[0] == 0xc2 && p[1] < 0xa0;
+	bool separator = p[0] == 0xe2 && p[1] == 0x80 && p[2] >= 0xa8 && p[2] <= 0xae;          /* U+2028 to U+202E */
+	bool isolate = p[0] == 0xe2 && p[1] == 0x81 && p[2] >= 0xa6 && p[2] <= 0xa9;            /* U+2066 to U+2069 */
+	return overlong || surrogate || control || separator || isolate ? 0 : n;
 }
 
 static void put_escaped(struct mm_log_line *l, struct mm_text t)

@@ -142,7 +142,7 @@ bool mm_text_equal_blind(struct mm_text a, struct mm_text b)
 
 bool mm_message_add_field(struct mm_message *m, struct mm_text name, struct mm_text value, bool has_space)
 {
-	if (m->store.size + name.size + value.size > MM_HEADERS_KEPT_MAX) {
+	if (m->store.size + name.size + value.size > MM_HEADERS_KEPT_MAX || m->field_count >= MM_FIELDS_KEPT_MAX) {
 		m->is_overfull = true;
 		return true;
 	}

@@ -93,6 +93,22 @@ static void mask_macros(uint8_t *data, size_t size)
 	}
 }
 
+/* ESMTP parameters behind an address: those that say how, not who (ORCPT=, AUTH=, ENVID= and whatever else comes), stay. */
+static void mask_params(uint8_t *data, size_t size, size_t at)
+{
+	static const char *const open[] = { "SIZE=", "BODY=", "RET=", "NOTIFY=", NULL };
+	for (size_t end; at < size; at = end) {
+		const uint8_t *equals = memchr(data + at, '=', size - at);
+		size_t value = equals != NULL ? (size_t)(equals - data) + 1 : size;
+		bool is_open = false;
+		end = behind_text(data, size, at);
+		for (const char *const *key = open; *key != NULL; key++)
+			is_open |= value - at == strlen(*key) && strncasecmp((const char *)data + at, *key, value - at) == 0;
+		if (!is_open && value < end)
+			mask_words(data + value, end - value);
+	}
+}
+
 static void mask_command(uint8_t letter, uint8_t *data, size_t size)
 {
 	switch (letter) {
@@ -108,7 +124,8 @@ static void mask_command(uint8_t letter, uint8_t *data, size_t size)
 			mask_words(data + family + 3, size - family - 3);
 		break;
 	}
-	case 'M': case 'R':                     /* ESMTP parameters stay: sizes and options */
+	case 'M': case 'R':
+		mask_params(data, size, behind_text(data, size, 0));
 		mask_words(data, behind_text(data, size, 0));
 		break;
 	case 'L': {

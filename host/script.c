@@ -880,6 +880,7 @@ static void fail_event(struct mm_script_session *ss, const char *text, struct mm
 			mm_edits_drop(ss->facts->message);
 		else
 			mm_edits_back_to(ss->facts->message, ss->mark);
+		ss->body_replaced_by = ss->body_marked_by;
 	}
 	if (!(mm_verdict_stages(out->kind) & 1u << stage))
 		mm_verdict_reset(out);
@@ -1251,6 +1252,7 @@ static enum mm_outcome session_event(void *self, const struct mm_event *event, s
 		ss->has_event = false;
 		return MM_DECIDED;
 	}
+	ss->body_marked_by = ss->body_replaced_by;
 	if ((event->stage == MM_STAGE_rcpt || event->stage == MM_STAGE_unknown) && ss->facts->message != NULL
 	    && !mm_edits_mark(ss->facts->message, &ss->mark)) {
 		fail_event(ss, "out of memory for the edits of this message", out);

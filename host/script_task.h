@@ -216,6 +216,7 @@ struct mm_script_session {
 	bool                      has_verdict;  /* verdict is set */
 	bool                      feeds_body;   /* what runs is the host's part of ctx:body{}, not the handler */
 	uint8_t                   body_replaced_by;     /* filter whose replace_body came last, when the message replaces_body */
+	uint8_t                   body_marked_by;       /* the same when mark was made */
 	unsigned                  filter_at;    /* filter whose handler runs or runs next */
 	struct mm_edit_mark      *mark;         /* owned: edits asked for before a recipient's or an unknown command's handlers */
 	struct mm_verdict         verdict;      /* said by a verdict method */

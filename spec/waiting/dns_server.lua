@@ -4,7 +4,8 @@
 --   ok zero short cname loop null-mx …   fixed records      nx*       no such name (SOA: 60 s)
 --   nodata*   no records                                    servfail* refused*   that code
 --   silent*   no answer                                     slow*     answers after 0.2 s
---   big*      a TXT that only fits over TCP                 garbage*  bytes that are no answer
+--   big*      a TXT that only fits over TCP, bigger* 20 KB of it
+--   garbage*  bytes that are no answer
 --   count.X   TXT: how often X was asked                    N.bulk    A with a ttl of 60
 local socket = require "socket"
 
@@ -131,7 +132,7 @@ local function answer(query, is_tcp)
       return response(id, question, 0, {}, {}, 0x200), 0
     end
     local list = {}
-    for i = 1, 60 do
+    for i = 1, first:match "^bigger" and 100 or 60 do
       list[i] = record(owner, "TXT", 300, text(("%03d"):format(i) .. ("x"):rep(200)))
     end
     return response(id, question, 0, list, {}), 0

@@ -150,6 +150,17 @@ describe("moonmilter.dns", function()
     ]])
   end)
 
+  it("keeps no answer that is large: a zone's owner must not choose how much memory we give", function()
+    check("100 2 4", [[ -- each is asked over UDP and again over TCP
+      local list
+      for _ = 1, 2 do
+        dns.txt("big-kept.example")
+        list = dns.txt("bigger.example")
+      end
+      return #list .. " " .. dns.txt("count.big-kept.example")[1] .. " " .. dns.txt("count.bigger.example")[1]
+    ]])
+  end)
+
   it("keeps no failures", function()
     check("3", [[
       for _ = 1, 3 do dns.a("servfail-thrice.example") end
