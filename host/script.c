@@ -250,8 +250,6 @@ static int make_state(lua_State *L)
 	s->cancel_token = luaL_ref(L, LUA_REGISTRYINDEX);
 	lua_newtable(L);
 	s->host_token = luaL_ref(L, LUA_REGISTRYINDEX);
-	lua_pushcfunction(L, mm_script_push);
-	s->pusher = luaL_ref(L, LUA_REGISTRYINDEX);
 	mm_task_keep_words(L, s);
 
 	set_search_path(L, m->paths);
@@ -276,6 +274,14 @@ static int make_state(lua_State *L)
 	lua_pop(L, 2);
 	make_ctx_class(L, s);
 	make_host_object(L, s, m->options);
+	lua_getglobal(L, "require");
+	lua_pushliteral(L, "moonmilter.entry");
+	lua_call(L, 1, 1);
+	lua_getfield(L, -1, "by");
+	lua_pushcfunction(L, mm_script_push);
+	lua_call(L, 1, 1);
+	s->entry = luaL_ref(L, LUA_REGISTRYINDEX);
+	lua_pop(L, 1);
 	lua_getglobal(L, "require");
 	lua_pushliteral(L, "moonmilter.fields");
 	lua_call(L, 1, 1);
@@ -701,11 +707,10 @@ void mm_script_retire(struct mm_script *s)
 	mm_task_group_close(&s->timers, "timer", MM_CANCEL_SHUTDOWN);
 }
 
-static void push_unloader(lua_State *co, void *self)
+static void push_host(lua_State *co, void *self)
 {
-	const struct mm_filter *f = self;
-	lua_rawgeti(co, LUA_REGISTRYINDEX, f->handlers[MM_STAGE_unload]);
-	lua_rawgeti(co, LUA_REGISTRYINDEX, mm_script_of(co)->host_object);
+	const struct mm_script *s = self;
+	lua_rawgeti(co, LUA_REGISTRYINDEX, s->host_object);
 }
 
 static void unload_ended(struct mm_task *t, enum mm_run run, struct mm_fault *why)
@@ -720,10 +725,11 @@ static void run_unloaders(struct mm_script *s)
 	for (unsigned i = 0; i < s->filter_count; i++) {
 		struct mm_fault why;
 		struct mm_task task;
-		if (s->filters[i].handlers[MM_STAGE_unload] == MM_NO_REF)
+		int ref = s->filters[i].handlers[MM_STAGE_unload];
+		if (ref == MM_NO_REF)
 			continue;
 		mm_task_init(&task, s, NULL, unload_ended);
-		unload_ended(&task, mm_script_run(&task, push_unloader, &s->filters[i], &why), &why);
+		unload_ended(&task, mm_script_run(&task, ref, push_host, s, &why), &why);
 		mm_task_cancel(&task, MM_CANCEL_SHUTDOWN);
 		mm_task_release(&task);
 	}
@@ -1157,21 +1163,18 @@ static bool handler_ended(struct mm_script_session *ss, int ref, enum mm_run run
 static void push_feed(lua_State *co, void *self)
 {
 	struct mm_script_session *ss = self;
-	const struct mm_script *s = ss->script;
-	lua_rawgeti(co, LUA_REGISTRYINDEX, s->feed_kept_body);
 	mm_ctx_push(co, ss);
 	lua_rawgeti(co, LUA_REGISTRYINDEX, ss->kept_bodies);
 	lua_rawgeti(co, -1, (int)ss->filter_at + 1);
 	lua_remove(co, -2);
 	if (ss->event.stage == MM_STAGE_body)
-		push_arguments(co, ss, &s->filters[ss->filter_at], SEES_ALL);
+		push_arguments(co, ss, &ss->script->filters[ss->filter_at], SEES_ALL);
 }
 
 static void push_handler(lua_State *co, void *self)
 {
 	struct mm_script_session *ss = self;
 	const struct mm_filter *f = &ss->script->filters[ss->filter_at];
-	lua_rawgeti(co, LUA_REGISTRYINDEX, handler_of(f, &ss->event));
 	mm_ctx_push(co, ss);
 	bool has_fields = f->fields != NULL && ss->event.stage == MM_STAGE_header;
 	push_arguments(co, ss, f, has_fields ? SEES_ALL : f->seen[ss->event.stage]);
@@ -1183,7 +1186,7 @@ static bool feed_kept_body(struct mm_script_session *ss, struct mm_verdict *out)
 {
 	struct mm_fault why;
 	ss->feeds_body = true;
-	enum mm_run run = mm_script_run(&ss->task, push_feed, ss, &why);        /* never waits */
+	enum mm_run run = mm_script_run(&ss->task, ss->script->feed_kept_body, push_feed, ss, &why);        /* never waits */
 	bool is_decided = handler_ended(ss, ss->script->feed_kept_body, run, &why, out);
 	ss->feeds_body = false;
 	return is_decided;
@@ -1209,7 +1212,7 @@ static enum mm_outcome run_handlers(struct mm_script_session *ss, struct mm_verd
 		if (ref == MM_NO_REF || !takes_part(ss, ss->filter_at))
 			continue;
 		struct mm_fault why;
-		enum mm_run run = mm_script_run(&ss->task, push_handler, ss, &why);
+		enum mm_run run = mm_script_run(&ss->task, ref, push_handler, ss, &why);
 		if (run == MM_RUN_WAITING) {
 			arm_alarm(ss);
 			return MM_WAITING;

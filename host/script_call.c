@@ -221,11 +221,12 @@ int mm_script_push(lua_State *co)
 {
 	const struct mm_pushing *p = lua_touserdata(co, 1);
 	lua_settop(co, 0);
-	p->push(co, p->self);
+	if (p->push != NULL)
+		p->push(co, p->self);
 	return lua_gettop(co);
 }
 
-enum mm_run mm_script_run(struct mm_task *t, void (*push)(lua_State *, void *), void *self, struct mm_fault *why)
+enum mm_run mm_script_run(struct mm_task *t, int called, void (*push)(lua_State *, void *), void *self, struct mm_fault *why)
 {
 	struct mm_pushing p = { push, self };
 	lua_State *co = mm_task_coroutine(t);
@@ -233,15 +234,11 @@ enum mm_run mm_script_run(struct mm_task *t, void (*push)(lua_State *, void *), 
 		mm_fault_set(why, MM_FAULT_SCRIPT, "out of memory for a coroutine");
 		return MM_RUN_FAILED;
 	}
-	/* At rest a coroutine's stack has room for these two; a closure of its own would cost an allocation each time. */
-	lua_rawgeti(co, LUA_REGISTRYINDEX, t->script->pusher);
+	/* At rest a coroutine's stack has room for these three; a closure of its own would cost an allocation each time. */
+	lua_rawgeti(co, LUA_REGISTRYINDEX, t->script->entry);
+	lua_rawgeti(co, LUA_REGISTRYINDEX, called);
 	lua_pushlightuserdata(co, &p);
-	int status = lua_pcall(co, 1, LUA_MULTRET, 0);
-	if (status == 0)
-		return mm_script_call(t, lua_gettop(co) - 1, why);
-	explain(t, status, why);
-	mm_task_release(t);
-	return MM_RUN_FAILED;
+	return mm_script_call(t, 2, why);
 }
 
 /* ---- the end of a wait ---- */

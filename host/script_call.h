@@ -12,10 +12,12 @@ enum mm_run mm_script_call(struct mm_task *, int argument_count, struct mm_fault
 /* What the task ran has failed: for the profile, which the doorway keeps (profile.h). */
 void mm_task_count_error(const struct mm_task *);
 
-/* Pushes what is called and calls it. push(co, self) leaves [function arg1..argN]; it may raise: memory may be gone, and
- * whoever pushes may meet the collector and, through it, a finalizer that fails. Then FAILED, and nothing was called. */
-int mm_script_push(struct lua_State *);         /* the lua_CFunction behind it, script->pusher */
-enum mm_run mm_script_run(struct mm_task *, void (*push)(struct lua_State *co, void *self), void *self, struct mm_fault *why);
+/* Calls the function of a reference with what push(co, self) leaves: [arg1..argN]; no push: with nothing. It may raise:
+ * memory may be gone, and whoever pushes may meet the collector and, through it, a finalizer that fails. Then FAILED, and
+ * nothing was called. */
+int mm_script_push(struct lua_State *);         /* the lua_CFunction behind it, for script->entry */
+enum mm_run mm_script_run(struct mm_task *, int called, void (*push)(struct lua_State *co, void *self), void *self,
+	struct mm_fault *why);
 
 /* Takes what a script's author did not write out of a text with tracebacks, in place. */
 void mm_hide_runtime(char *text);

@@ -171,7 +171,7 @@ struct mm_script {
 	int               cancel_token;         /* what a cancelled wait returns to its wrapper */
 	int               cancel_names[MM_CANCEL_COUNT];        /* ORDER CANCEL: there when memory is gone */
 	int               memory_words[2];      /* text and code of an answer there is no memory for */
-	int               pusher;               /* the C function that pushes what is called, protected */
+	int               entry;                /* lua/moonmilter/entry.lua: calls with what mm_script_push() pushes */
 	int               host_token;           /* what a wait yields, so that user coroutines pass it on */
 	int               field_factory;        /* moonmilter.fields: makes ctx.headers */
 	int               feed_kept_body;       /* of moonmilter.kept_body */

@@ -246,11 +246,6 @@ static void deferred_resumed(struct mm_task *t, enum mm_run run, struct mm_fault
 		log_failure(t, "defer", why->text);
 }
 
-static void push_deferred(lua_State *co, void *self)
-{
-	lua_rawgeti(co, LUA_REGISTRYINDEX, *(const int *)self);
-}
-
 static void run_deferred(struct mm_script *s, struct mm_script_session *ss, const struct mm_deferred *d, enum mm_cancel why)
 {
 	struct mm_task task;
@@ -259,7 +254,7 @@ static void run_deferred(struct mm_script *s, struct mm_script_session *ss, cons
 	task.filter = d->filter;
 	task.is_cancelled = true;               /* its owner is over: waits raise */
 	task.why = why;
-	deferred_resumed(&task, mm_script_run(&task, push_deferred, (void *)(uintptr_t)&d->ref, &fault), &fault);
+	deferred_resumed(&task, mm_script_run(&task, d->ref, NULL, NULL, &fault), &fault);
 	luaL_unref(s->L, LUA_REGISTRYINDEX, d->ref);
 	mm_task_release(&task);
 }

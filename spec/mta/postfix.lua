@@ -150,7 +150,16 @@ function methods:configure(settings)
     process.run(("postconf -c %s/etc -e '%s = %s'"):format(self.directory, name, value))
     cool_down(self)
   end
+  -- An smtpd that waits for a client may take one more as it was configured: it has to be gone. One that serves stays.
+  local master = assert(process.read_file(self.directory .. "/queue/pid/master.pid")):match "%d+"
+  local before = process.children(master, "smtpd")
   process.run(("postfix -c %s/etc reload"):format(self.directory))
+  process.wait_until(2, function()
+    for _, pid in ipairs(before) do
+      if lfs.attributes("/proc/" .. pid) then return false end
+    end
+    return true
+  end)
   assert(process.wait_port(self.port, 10, true))
 end
 

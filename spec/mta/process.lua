@@ -189,6 +189,18 @@ function process.wait_port(port, seconds, greeting)
   end, ("a listener at port %d"):format(port))
 end
 
+--- The processes of that name that a process has started.
+---@return string[] pids
+function process.children(parent, name)
+  local pids = {}
+  for pid in lfs.dir "/proc" do
+    local stat = pid:match "^%d+$" and process.read_file("/proc/" .. pid .. "/stat")
+    local comm, ppid = (stat or ""):match "%((.*)%) %S (%d+)"
+    if comm == name and ppid == tostring(parent) then pids[#pids + 1] = pid end
+  end
+  return pids
+end
+
 --- Names in a directory tree that are files, with their directory.
 function process.files(directory, list)
   list = list or {}
