@@ -66,12 +66,27 @@ static bool is_code(lua_State *L, int at, unsigned *code)
 	return true;
 }
 
+/* "550 5.7.1 text" in one string, as an access table of Postfix has it: the codes would be sent twice. Whoever quotes somebody
+ * else's reply gives a status of his own before it. */
+static void refuse_codes_in_text(lua_State *L, const char *name, bool takes_code, struct mm_text line)
+{
+	if (line.size < 4 || strspn(line.bytes, "0123456789") != 3 || (line.bytes[3] != ' ' && line.bytes[3] != '-'))
+		return;
+	struct mm_text status = { line.bytes + 4, strcspn(line.bytes + 4, " ") };       /* Lua's strings end with NUL */
+	if (!mm_enhanced_is_good(status) || status.bytes[0] != line.bytes[0])
+		return;
+	lua_pushlstring(L, line.bytes, 3);
+	lua_pushlstring(L, status.bytes, status.size);
+	luaL_error(L, "%s: the text begins with codes, which would be sent twice; say %s(%s%s\"%s\", \"text\")", name, name,
+		takes_code ? lua_tostring(L, -2) : "", takes_code ? ", " : "", lua_tostring(L, -1));
+}
+
 static int worded_verdict(lua_State *L, const char *name, enum mm_verdict_kind kind, unsigned code, struct mm_text enhanced,
 	int at)
 {
 	struct mm_script_session *ss = check_verdict(L, name, kind);
 	int top = lua_gettop(L);
-	bool is_worded = at <= top || code == 421;
+	bool is_worded = at <= top || code == 421, has_status = false;
 	if (code != 421 && at <= top && is_code(L, at, &code))
 		at++;
 	if (at <= top && lua_type(L, at) == LUA_TSTRING) {
@@ -79,6 +94,7 @@ static int worded_verdict(lua_State *L, const char *name, enum mm_verdict_kind k
 		text.bytes = lua_tolstring(L, at, &text.size);
 		if (mm_enhanced_is_good(text)) {
 			enhanced = text;
+			has_status = true;
 			at++;
 		}
 	}
@@ -86,6 +102,8 @@ static int worded_verdict(lua_State *L, const char *name, enum mm_verdict_kind k
 	size_t count = 0;
 	for (; at <= top && count <= MM_REPLY_LINES_MAX; at++, count++)
 		lines[count].bytes = luaL_checklstring(L, at, &lines[count].size);
+	if (count > 0 && !has_status)
+		refuse_codes_in_text(L, name, code != 421, lines[0]);
 	if (!is_worded) {
 		mm_verdict_plain(&ss->verdict, kind);
 		return leave_handler(L, ss);

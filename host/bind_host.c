@@ -39,18 +39,6 @@ static int core_now(lua_State *L)
 
 /* ---- log ---- */
 
-static const struct mm_filter *filter_of(const struct mm_script_session *ss)
-{
-	if (!ss->has_event || ss->filter_at >= ss->script->filter_count)
-		return NULL;
-	return &ss->script->filters[ss->filter_at];
-}
-
-static const struct mm_filter *filter_of_task(const struct mm_task *t)
-{
-	return t->group != NULL || t->session == NULL ? t->filter : filter_of(t->session);
-}
-
 /* core.log(level, text): one line, with the script, session, queue id and stage it comes from. */
 static int core_log(lua_State *L)
 {
@@ -66,7 +54,8 @@ static int core_log(lua_State *L)
 	struct mm_log_line line;
 	mm_log_begin(&line, s->settings.log, level, "script");
 	const struct mm_script_session *ss = s->current != NULL ? s->current->session : NULL;
-	const struct mm_filter *f = s->current != NULL ? filter_of_task(s->current) : NULL;
+	const struct mm_filter *f = s->current != NULL ? mm_task_filter(s->current) : NULL;
+	mm_log_string(&line, "milter", s->settings.milter_in_log);
 	if (ss != NULL) {
 		mm_log_string(&line, "session", ss->facts->id);
 		struct mm_text id = mm_session_macro(ss->facts, "i");
@@ -89,6 +78,15 @@ static int core_log_wants(lua_State *L)
 	enum mm_log_level level;
 	bool known = mm_log_level_of_name(luaL_checkstring(L, 1), &level);
 	lua_pushboolean(L, known && mm_log_wants(mm_script_of(L)->settings.log, level));
+	return 1;
+}
+
+/* core.blame(error) -> error: what a primitive has raised under pcall, with the script's line and the name it has called. */
+static int core_blame(lua_State *L)
+{
+	lua_settop(L, 1);
+	if (lua_type(L, 1) == LUA_TSTRING)
+		mm_blame_caller(L, lua_tostring(L, 1));
 	return 1;
 }
 
@@ -116,7 +114,7 @@ int mm_bind_host(lua_State *L)
 {
 	static const luaL_Reg functions[] = {
 		{ "sleep", core_sleep }, { "now", core_now }, { "log", core_log }, { "log_wants", core_log_wants },
-		{ "in_handler", core_in_handler }, { "task", core_task }, { NULL, NULL },
+		{ "in_handler", core_in_handler }, { "task", core_task }, { "blame", core_blame }, { NULL, NULL },
 	};
 	lua_newtable(L);
 	luaL_setfuncs(L, functions, 0);

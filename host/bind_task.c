@@ -54,14 +54,6 @@ static void check_room(lua_State *L, const struct mm_task_group *group, const ch
 
 /* ---- new ---- */
 
-static const struct mm_filter *filter_now(const struct mm_task *t)
-{
-	if (t->group != NULL || t->session == NULL)
-		return t->filter;
-	return t->session->has_event && t->session->filter_at < t->script->filter_count
-		? &t->script->filters[t->session->filter_at] : NULL;
-}
-
 /* [owner fn arg...] -> [task]. owner "timer": the generation, until the next one takes over; "generation"; else whoever calls. */
 static int core_spawn(lua_State *L)
 {
@@ -84,7 +76,7 @@ static int core_spawn(lua_State *L)
 	struct mm_spawned *sp = mm_spawned_new(t->script, is_detached ? NULL : t->session, group, box);
 	if (sp == NULL || !lua_checkstack(sp->task.co, count + 8))
 		return luaL_error(L, "spawn: out of memory");
-	sp->task.filter = filter_now(t);
+	sp->task.filter = mm_task_filter(t);
 	lua_xmove(L, sp->task.co, count + 1);
 	mm_spawned_start(sp, count);
 	lua_settop(L, 1);
@@ -192,7 +184,7 @@ static int core_defer(lua_State *L)
 	check_room(L, group, "defer");
 	lua_settop(L, 1);
 	int ref = luaL_ref(L, LUA_REGISTRYINDEX);
-	if (mm_task_group_defer(group, ref))
+	if (mm_task_group_defer(group, ref, mm_task_filter(t)))
 		return 0;
 	luaL_unref(L, LUA_REGISTRYINDEX, ref);
 	return luaL_error(L, "defer: out of memory");

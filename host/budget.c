@@ -75,6 +75,8 @@ static const char slice_text[] = "cpu_slice: computed for %.1f s of CPU time wit
 	"a wait in between, or raise cpu_slice";
 static const char session_text[] = "cpu_session: the handlers of this message have computed for %.1f s of CPU time in all; do less, or "
 	"raise cpu_session";
+static const char aside_text[] = "cpu_session: computed for %.1f s of CPU time without waiting, while loading or in a task of the "
+	"scripts; an endless loop? Else do it in pieces with a wait in between, or raise cpu_session";
 
 /* ---- what runs, for whoever finds us dead ---- */
 
@@ -124,6 +126,7 @@ static void report(lua_State *L)
 	const struct mm_script_session *ss = t->session;
 	luaL_traceback(L, L, NULL, 0);
 	mm_log_begin(&line, budget.log, MM_LOG_WARN, "loop_blocked");
+	mm_log_string(&line, "milter", t->script->settings.milter_in_log);
 	if (ss != NULL) {
 		struct mm_text queue_id = mm_session_macro(ss->facts, "i");
 		mm_log_string(&line, "session", ss->facts->id);
@@ -159,8 +162,12 @@ static void on_hook(lua_State *L, lua_Debug *where)
 		report(L);
 	}
 	sample(L, 'I');
-	if (budget.is_over)
-		luaL_error(L, budget.over_text, budget.over_text == session_text ? budget.limits.session : budget.limits.slice);
+	if (budget.is_over) {
+		mm_push_place(L, 0);
+		lua_pushfstring(L, budget.over_text, budget.over_text == slice_text ? budget.limits.slice : budget.limits.session);
+		lua_concat(L, 2);
+		lua_error(L);
+	}
 	lua_sethook(L, NULL, 0, 0);
 	budget.is_struck = 0;
 }
@@ -191,11 +198,13 @@ static void set_timer(timer_t timer, long ns)
 	timer_settime(timer, 0, &when, NULL);
 }
 
-static double limit_of(const struct mm_task *t)
+/* Loading a list takes longer than looking something up in it: outside of sessions a slice may take cpu_session. */
+static const char *over_slice(const struct mm_task *t, double seconds)
 {
-	/* loading a list takes longer than looking something up in it */
-	bool is_handler = t->session != NULL;
-	return is_handler || budget.limits.session < budget.limits.slice ? budget.limits.slice : budget.limits.session;
+	bool is_aside = t->session == NULL && budget.limits.session >= budget.limits.slice;
+	if (seconds < (is_aside ? budget.limits.session : budget.limits.slice))
+		return NULL;
+	return is_aside ? aside_text : slice_text;
 }
 
 static void judge(struct mm_task *t, double cpu)
@@ -203,8 +212,9 @@ static void judge(struct mm_task *t, double cpu)
 	struct mm_script_session *ss = t->session;
 	if (ss != NULL && budget.tick_cpu != 0)
 		ss->cpu_used += cpu - budget.tick_cpu;
-	if (cpu - budget.slice_cpu >= limit_of(t))
-		budget.over_text = slice_text;
+	const char *over = over_slice(t, cpu - budget.slice_cpu);
+	if (over != NULL)
+		budget.over_text = over;
 	else if (ss != NULL && ss->cpu_used >= budget.limits.session)
 		budget.over_text = session_text;
 	else

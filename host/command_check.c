@@ -2,8 +2,10 @@
 #include "command_check.h"
 
 #include "config.h"
+#include "listener.h"
 #include "master.h"
 #include "moonmilter.h"
+#include "rights.h"
 #include "solo.h"
 #include "suggest.h"
 
@@ -240,6 +242,17 @@ int mm_command_run(int argc, char **argv)
 	return status;
 }
 
+/* Names that only root needs are looked up all the same: it is root who will run this. */
+static bool check_names(const struct mm_config *c, struct mm_fault *why)
+{
+	for (size_t i = 0; i < c->milter_count; i++) {
+		const struct mm_config_milter *m = &c->milters[i];
+		if (!mm_listener_check(&(struct mm_listener_options){ .owner = m->socket_owner, .group = m->socket_group }, why))
+			return false;
+	}
+	return mm_rights_check(c->user, c->group, why);
+}
+
 static int check(const struct arguments *a)
 {
 	struct mm_error error;
@@ -255,7 +268,7 @@ static int check(const struct arguments *a)
 	if (host == NULL)
 		return fail(host, &error);
 	/* without sockets the host did not look; a file is to be served, scripts alone need no listener */
-	if (a->config_file != NULL && !mm_config_check(mm_host_config(host), &why)) {
+	if ((a->config_file != NULL && !mm_config_check(mm_host_config(host), &why)) || !check_names(mm_host_config(host), &why)) {
 		fprintf(stderr, "moonmilter: %s\n", why.text);
 		mm_host_free(host);
 		return EX_CONFIG;

@@ -249,6 +249,7 @@ static void begin_verdict(struct mm_log_line *line, struct mm_log *log, const ch
 	const struct mm_session *s = r->session;
 	struct mm_text queue_id = mm_session_macro(s, "i");
 	mm_log_begin(line, log, MM_LOG_INFO, event);
+	mm_log_string(line, "milter", s->milter);
 	mm_log_string(line, "session", s->id);
 	if (s->message != NULL)
 		mm_log_number(line, "message", (long long)s->message->number);
@@ -328,6 +329,7 @@ void mm_log_fault(struct mm_log *log, const struct mm_session *s, const struct m
 {
 	struct mm_log_line line;
 	mm_log_begin(&line, log, MM_LOG_WARN, "connection_closed");
+	mm_log_string(&line, "milter", s->milter);
 	mm_log_string(&line, "session", s->id);
 	mm_log_string(&line, "mta", s->peer);
 	mm_log_string(&line, "cause", mm_fault_class_name(why->class));
@@ -346,7 +348,7 @@ static void on_fault(void *self, const struct mm_fault *why)
 
 /* ---- the beginning ---- */
 
-bool mm_connection_open(struct mm_connections *all, int fd, const char *peer, struct mm_runtime runtime)
+bool mm_connection_open(struct mm_connections *all, int fd, const char *peer, const char *milter, struct mm_runtime runtime)
 {
 	struct mm_connection *c = calloc(1, sizeof *c);
 	if (c == NULL) {
@@ -362,6 +364,7 @@ bool mm_connection_open(struct mm_connections *all, int fd, const char *peer, st
 	}
 	if (peer != NULL)
 		mm_engine_session(c->engine)->peer = strdup(peer);
+	mm_engine_session(c->engine)->milter = milter;
 	c->all = all;
 	c->fd = fd;
 	c->is_tcp = peer != NULL;

@@ -301,7 +301,7 @@ static bool options_of(struct mm_host *h, const struct mm_config *c, unsigned i,
 		paths[j] = m->scripts.items[j];
 	*o = (struct mm_script_options){
 		.settings = {
-			.milter_name = h->milter_names[i],
+			.milter_name = h->milter_names[i], .milter_in_log = c->milter_count > 1 ? h->milter_names[i] : NULL,
 			.stage_deadline = c->stage_deadline, .eom_deadline = c->eom_deadline, .progress_every = c->progress_every,
 			.body_max = c->body_max, .on_error = m->on_error, .lockstep = m->lockstep,
 			.generation = h->next_generation, .row = h->place.row,
@@ -1202,6 +1202,7 @@ struct mm_session *mm_session_open(struct mm_host *h, const char *milter, struct
 		tell(error, &why);
 		return NULL;
 	}
+	mm_engine_session(f->engine)->milter = h->config.milter_count > 1 ? h->milter_names[at] : NULL;
 	f->host = h;
 	f->next = h->feeders;
 	if (f->next != NULL)

@@ -58,22 +58,39 @@ static bool clear_stale(const char *path, struct mm_fault *why)
 	return true;
 }
 
-static bool set_owner(const char *path, const struct mm_listener_options *o, struct mm_fault *why)
+/* Who is not named stays -1: as it is. */
+static bool find_owner(const struct mm_listener_options *o, uid_t *user, gid_t *group, struct mm_fault *why)
 {
-	uid_t user = (uid_t)-1;
-	gid_t group = (gid_t)-1;
+	*user = (uid_t)-1;
+	*group = (gid_t)-1;
 	if (o->owner != NULL) {
 		struct passwd *p = getpwnam(o->owner);
 		if (p == NULL)
 			return mm_fault_set(why, MM_FAULT_CONFIG, "socket_owner: there is no user \"%s\"", o->owner);
-		user = p->pw_uid;
+		*user = p->pw_uid;
 	}
 	if (o->group != NULL) {
 		struct group *g = getgrnam(o->group);
 		if (g == NULL)
 			return mm_fault_set(why, MM_FAULT_CONFIG, "socket_group: there is no group \"%s\"", o->group);
-		group = g->gr_gid;
+		*group = g->gr_gid;
 	}
+	return true;
+}
+
+bool mm_listener_check(const struct mm_listener_options *o, struct mm_fault *why)
+{
+	uid_t user;
+	gid_t group;
+	return find_owner(o, &user, &group, why);
+}
+
+static bool set_owner(const char *path, const struct mm_listener_options *o, struct mm_fault *why)
+{
+	uid_t user;
+	gid_t group;
+	if (!find_owner(o, &user, &group, why))
+		return false;
 	/* lchown: the directory is often our later user's, who must not have root give him another file by way of a link */
 	if ((o->owner == NULL && o->group == NULL) || lchown(path, user, group) == 0)
 		return true;

@@ -36,6 +36,8 @@ struct mm_listener_options {
 /* Binds and listens, or checks an inherited descriptor. systemd specs are resolved by the host. */
 bool mm_listener_open(struct mm_listener *, const struct mm_listen_spec *, const struct mm_listener_options *,
 	struct mm_fault *why);
+/* Are there such an owner and group? Opens nothing. */
+bool mm_listener_check(const struct mm_listener_options *, struct mm_fault *why);
 void mm_listener_close(struct mm_listener *);
 /* The file of a unix socket of ours has been removed or replaced: no MTA finds it any more. */
 bool mm_listener_is_lost(const struct mm_listener *);

@@ -64,23 +64,38 @@ static bool become(const struct passwd *p, gid_t group, struct mm_fault *why)
 	return true;
 }
 
+/* *p is of getpwnam: until the next call. */
+static bool find(const char *user, const char *group, const struct passwd **p, gid_t *gid, struct mm_fault *why)
+{
+	*p = getpwnam(user);
+	if (*p == NULL)
+		return mm_fault_set(why, MM_FAULT_CONFIG, "user: there is no user \"%s\"; create it (adduser --system --group %s)",
+			user, user);
+	if ((*p)->pw_uid == 0)
+		return mm_fault_set(why, MM_FAULT_CONFIG, "user: mail is not served as root; name another user");
+	*gid = (*p)->pw_gid;
+	if (group == NULL)
+		return true;
+	const struct group *g = getgrnam(group);
+	if (g == NULL)
+		return mm_fault_set(why, MM_FAULT_CONFIG, "group: there is no group \"%s\"", group);
+	*gid = g->gr_gid;
+	return true;
+}
+
+bool mm_rights_check(const char *user, const char *group, struct mm_fault *why)
+{
+	const struct passwd *p;
+	gid_t gid;
+	return user == NULL || find(user, group, &p, &gid, why);
+}
+
 bool mm_rights_drop(const char *user, const char *group, struct mm_fault *why)
 {
+	const struct passwd *p;
+	gid_t gid;
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	if (geteuid() != 0)
 		return true;            /* nothing to drop; we cannot become somebody else either */
-	struct passwd *p = getpwnam(user);
-	if (p == NULL)
-		return mm_fault_set(why, MM_FAULT_CONFIG, "user: there is no user \"%s\"; create it (adduser --system --group %s)",
-			user, user);
-	if (p->pw_uid == 0)
-		return mm_fault_set(why, MM_FAULT_CONFIG, "user: mail is not served as root; name another user");
-	gid_t gid = p->pw_gid;
-	if (group != NULL) {
-		struct group *g = getgrnam(group);
-		if (g == NULL)
-			return mm_fault_set(why, MM_FAULT_CONFIG, "group: there is no group \"%s\"", group);
-		gid = g->gr_gid;
-	}
-	return become(p, gid, why);
+	return find(user, group, &p, &gid, why) && become(p, gid, why);
 }

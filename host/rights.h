@@ -11,6 +11,8 @@ bool mm_rights_need_a_user(char **user, struct mm_fault *why);
 void mm_rights_hand_over(int fd, const char *user);
 /* As many descriptors as the system lets us have, and a stack on which Lua says "stack overflow" before the kernel does. */
 void mm_rights_raise_limits(void);
+/* Are there such a user and group, and are they not root's? NULL: not named. */
+bool mm_rights_check(const char *user, const char *group, struct mm_fault *why);
 /* Becomes the user, if we are root; user may be NULL when we are not. group NULL: the user's own. Fails when the result
  * would still be root. HOME follows. No new privileges can be gained by exec afterwards. */
 bool mm_rights_drop(const char *user, const char *group, struct mm_fault *why);

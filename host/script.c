@@ -838,6 +838,7 @@ static void log_script_error(struct mm_script_session *ss, const char *text)
 	mm_census_add(s->settings.row->script_errors, 1);
 	mm_task_count_error(&ss->task);
 	mm_log_begin(&line, s->settings.log, MM_LOG_ERROR, "script_error");
+	mm_log_string(&line, "milter", s->settings.milter_in_log);
 	mm_log_string(&line, "session", ss->facts->id);
 	if (queue_id.size > 0)
 		mm_log_text(&line, "queue_id", queue_id);

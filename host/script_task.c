@@ -37,6 +37,14 @@ struct mm_task *mm_task_current(lua_State *L)
 	return mm_script_of(L)->current;
 }
 
+const struct mm_filter *mm_task_filter(const struct mm_task *t)
+{
+	const struct mm_script_session *ss = t->session;
+	if (ss == NULL || t != &ss->task)
+		return t->filter;
+	return ss->has_event && ss->filter_at < t->script->filter_count ? &t->script->filters[ss->filter_at] : NULL;
+}
+
 struct mm_holder *mm_task_holder(struct mm_script *s)
 {
 	const struct mm_task *t = s->current;
@@ -154,13 +162,32 @@ bool mm_frame_is_ours(const struct lua_Debug *frame)
 	return frame->what[0] == 'C' || strncmp(frame->short_src, "moonmilter.", 11) == 0;
 }
 
-int mm_raise_at_script(lua_State *L, const char *format, ...)
+/* Innermost frame of the script, from a level on; name: of the runtime's function that it has called, or "". */
+static bool find_script(lua_State *co, int level, lua_Debug *frame, const char **name)
+{
+	*name = "";
+	for (; lua_getstack(co, level, frame) && lua_getinfo(co, "Sln", frame); level++) {
+		if (!mm_frame_is_ours(frame))
+			return true;
+		if (frame->what[0] != 'C')
+			*name = frame->name != NULL ? frame->name : "";
+	}
+	return false;
+}
+
+void mm_push_place(lua_State *L, int level)
 {
 	lua_Debug frame;
-	int level = 1;
-	while (lua_getstack(L, level, &frame) && lua_getinfo(L, "S", &frame) && mm_frame_is_ours(&frame))
-		level++;
-	luaL_where(L, level);
+	const char *name;
+	if (find_script(L, level, &frame, &name))
+		lua_pushfstring(L, "%s:%d: ", frame.short_src, frame.currentline);
+	else
+		lua_pushliteral(L, "");
+}
+
+int mm_raise_at_script(lua_State *L, const char *format, ...)
+{
+	mm_push_place(L, 1);
 	va_list args;
 	va_start(args, format);
 	lua_pushvfstring(L, format, args);
@@ -182,26 +209,39 @@ static const char *push_complaint(lua_State *L, const char *complaint)
 	return lua_tostring(L, -1);
 }
 
+static const char *push_blamed(lua_State *L, const lua_Debug *frame, const char *name, const char *complaint)
+{
+	complaint = push_complaint(L, complaint);
+	bool is_named = name[0] == '\0' || strncmp(complaint, name, strlen(name)) == 0;
+	return lua_pushfstring(L, "%s:%d: %s%s%s", frame->short_src, frame->currentline, is_named ? "" : name,
+		is_named ? "" : ": ", complaint);
+}
+
 const char *mm_push_blame(lua_State *L, lua_State *co, const char *message)
 {
-	lua_Debug frame, ours = { .name = NULL };
+	lua_Debug frame;
+	const char *name;
 	size_t name_size = strncmp(message, "moonmilter.", 11) == 0 ? strcspn(message, ":") : 0;
 	if (name_size == 0 || message[name_size] == '\0')
 		return message;
 	const char *complaint = strstr(message + name_size + 1, ": ");
-	int level = 0;
-	bool found;
-	while ((found = lua_getstack(co, level, &frame) && lua_getinfo(co, "Sln", &frame)) && mm_frame_is_ours(&frame)) {
-		ours = frame;
-		level++;
-	}
-	if (!found || complaint == NULL)
+	if (complaint == NULL || !find_script(co, 0, &frame, &name))
 		return message;
-	complaint = push_complaint(L, complaint + 2);
-	const char *name = ours.name != NULL ? ours.name : "";
-	bool is_named = name[0] == '\0' || strncmp(complaint, name, strlen(name)) == 0;
-	return lua_pushfstring(L, "%s:%d: %s%s%s", frame.short_src, frame.currentline, is_named ? "" : name, is_named ? "" : ": ",
-		complaint);
+	return push_blamed(L, &frame, name, complaint + 2);
+}
+
+/* A C function that is called by pcall knows no place, unless it has looked for the script's itself. */
+void mm_blame_caller(lua_State *L, const char *message)
+{
+	lua_Debug frame;
+	const char *name;
+	if (!find_script(L, 1, &frame, &name))
+		return;
+	const char *place = lua_pushfstring(L, "%s:%d: ", frame.short_src, frame.currentline);
+	if (strncmp(message, place, strlen(place)) == 0)
+		lua_pop(L, 1);
+	else
+		push_blamed(L, &frame, name, message);
 }
 
 struct mm_task *mm_task_may_wait(lua_State *L, const char *name)

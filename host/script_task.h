@@ -72,7 +72,7 @@ struct mm_task {
 	struct mm_timer           timer;        /* of the wait */
 	struct mm_limit          *limits;       /* owned: innermost first */
 	struct mm_task_group     *group;        /* borrowed: what a spawned task belongs to; NULL: a handler's own task */
-	const struct mm_filter   *filter;       /* borrowed: script of a spawned task, for its log lines; may be NULL */
+	const struct mm_filter   *filter;       /* borrowed: script of a spawned task or deferred function; may be NULL */
 	struct mm_task           *next_ready, *previous_ready;
 	/* Called when a wait is over and the coroutine has run on. */
 	void                    (*resumed)(struct mm_task *, enum mm_run, struct mm_fault *);
@@ -122,6 +122,7 @@ struct mm_script_settings {
 	unsigned          worker_index;         /* from 0; what runs once a host runs in worker 0 */
 	struct mm_log    *log;                  /* borrowed */
 	const char       *milter_name;          /* borrowed; "default" */
+	const char       *milter_in_log;        /* borrowed: the same; NULL: it is the only one */
 	double            stage_deadline;       /* seconds a handler may wait */
 	double            eom_deadline;
 	double            progress_every;
@@ -243,6 +244,8 @@ void mm_task_release(struct mm_task *);
 /* The task that runs now, found from any Lua state of the generation. NULL: none. */
 struct mm_task *mm_task_current(struct lua_State *);
 struct mm_script *mm_script_of(struct lua_State *);
+/* The script whose function it runs; NULL: not known, as while loading. */
+const struct mm_filter *mm_task_filter(const struct mm_task *);
 void mm_script_mark(struct lua_State *, struct mm_script *);    /* once, when the state is made */
 /* Keeps what is pushed when memory is gone: the words of a cancellation and of a wait whose answer found no room. Once,
  * when the state is made; may raise. */
@@ -258,9 +261,14 @@ struct mm_holder *mm_task_holder(struct mm_script *);
 bool mm_frame_is_ours(const struct lua_Debug *);
 /* luaL_error() with the script's file and line, whatever of the runtime's Lua stands between. */
 int mm_raise_at_script(struct lua_State *, const char *format, ...);
+/* Pushes "file:line: " of the innermost frame of a script from a level on, or "". */
+void mm_push_place(struct lua_State *, int level);
 /* An error that was raised in the runtime's own Lua, on the stack of co, which is dead now: the same with the script's line and
  * the name of the function that the script has called. Others come back as they are. May push values onto L, which hold it. */
 const char *mm_push_blame(struct lua_State *, struct lua_State *co, const char *message);
+/* The same for one that pcall has caught from a primitive, on the stack that runs. Pushes the text, unless message, which is
+ * on top, is right as it is. */
+void mm_blame_caller(struct lua_State *, const char *message);
 /* The current task, ready to wait. Raises when Lua cannot yield here and says why; when the task is cancelled it pushes
  * token and reason and returns NULL: the primitive then returns 2. */
 struct mm_task *mm_task_may_wait(struct lua_State *, const char *name);

@@ -19,6 +19,7 @@ struct mm_session {
 	struct mm_grants   grants;
 	bool               is_negotiated;
 	char              *peer;                /* owned: address of the MTA as text; NULL when it has none */
+	const char        *milter;              /* borrowed: for log lines; NULL: there is only one */
 
 	/* one SMTP client: cleared by mm_session_next_client() */
 	bool               knows_client;

@@ -9,6 +9,7 @@
 
 struct mm_deferred {
 	int                 ref;        /* registry reference, owned */
+	const struct mm_filter *filter; /* borrowed: the script that has deferred it; may be NULL */
 	struct mm_deferred *next;
 };
 
@@ -115,32 +116,34 @@ static void end(struct mm_spawned *sp, enum mm_spawned_state state)
 		mm_spawned_release(sp);
 }
 
-static void log_failure(const struct mm_spawned *sp, const char *text)
+/* what: "task", "defer". */
+static void log_failure(struct mm_task *t, const char *what, const char *text)
 {
 	struct mm_log_line line;
 	struct mm_fault shown;
-	const struct mm_script_session *ss = sp->task.session;
+	const struct mm_script_session *ss = t->session;
 	mm_fault_set(&shown, MM_FAULT_SCRIPT, "%s", text);
 	mm_hide_runtime(shown.text);
-	mm_task_count_error(&sp->task);
-	mm_log_begin(&line, sp->task.script->settings.log, MM_LOG_ERROR, "script_error");
+	mm_task_count_error(t);
+	mm_log_begin(&line, t->script->settings.log, MM_LOG_ERROR, "script_error");
+	mm_log_string(&line, "milter", t->script->settings.milter_in_log);
 	if (ss != NULL)
 		mm_log_string(&line, "session", ss->facts->id);
-	if (sp->task.filter != NULL)
-		mm_log_string(&line, "script", sp->task.filter->path);
-	mm_log_string(&line, "handler", "task");
+	if (t->filter != NULL)
+		mm_log_string(&line, "script", t->filter->path);
+	mm_log_string(&line, "handler", what);
 	mm_log_string(&line, "error", shown.text);
-	mm_log_alike(&line, "task", 4);
+	mm_log_alike(&line, what, strlen(what));
 	mm_log_alike(&line, text, strcspn(text, " "));          /* file:line: */
 	mm_log_end(&line);
 }
 
 /* co: [true result...] or [false error text-with-traceback]; the text is missing when a cancellation came out */
-static void log_raised(const struct mm_spawned *sp)
+static void log_raised(struct mm_spawned *sp)
 {
 	lua_State *co = sp->task.co;
 	if (sp->waiters == NULL && !lua_toboolean(co, 1) && lua_type(co, 3) == LUA_TSTRING)
-		log_failure(sp, lua_tostring(co, 3));
+		log_failure(&sp->task, "task", lua_tostring(co, 3));
 }
 
 static void spawned_resumed(struct mm_task *t, enum mm_run run, struct mm_fault *why)
@@ -157,7 +160,7 @@ static void spawned_resumed(struct mm_task *t, enum mm_run run, struct mm_fault 
 	} else {
 		sp->failure = strdup(why->text);
 		if (sp->waiters == NULL)
-			log_failure(sp, why->text);
+			log_failure(&sp->task, "task", why->text);
 		end(sp, MM_SPAWNED_FAILED);
 	}
 }
@@ -224,12 +227,13 @@ static void cancel_now(struct mm_spawned *sp, enum mm_cancel why)
 
 /* ---- groups ---- */
 
-bool mm_task_group_defer(struct mm_task_group *group, int ref)
+bool mm_task_group_defer(struct mm_task_group *group, int ref, const struct mm_filter *filter)
 {
 	struct mm_deferred *d = malloc(sizeof *d);
 	if (d == NULL)
 		return false;
 	d->ref = ref;
+	d->filter = filter;
 	d->next = group->deferred;
 	group->deferred = d;
 	group->count++;
@@ -239,18 +243,19 @@ bool mm_task_group_defer(struct mm_task_group *group, int ref)
 static void deferred_resumed(struct mm_task *t, enum mm_run run, struct mm_fault *why)
 {
 	if (run == MM_RUN_FAILED)
-		mm_log_say(t->script->settings.log, MM_LOG_ERROR, "script_error", "milter.defer: %s", why->text);
+		log_failure(t, "defer", why->text);
 }
 
-static void run_deferred(struct mm_script *s, struct mm_script_session *ss, int ref, enum mm_cancel why)
+static void run_deferred(struct mm_script *s, struct mm_script_session *ss, const struct mm_deferred *d, enum mm_cancel why)
 {
 	struct mm_task task;
 	struct mm_fault fault;
 	mm_task_init(&task, s, ss, deferred_resumed);
+	task.filter = d->filter;
 	task.is_cancelled = true;               /* its owner is over: waits raise */
 	task.why = why;
-	deferred_resumed(&task, mm_script_run(&task, ref, NULL, NULL, &fault), &fault);
-	luaL_unref(s->L, LUA_REGISTRYINDEX, ref);
+	deferred_resumed(&task, mm_script_run(&task, d->ref, NULL, NULL, &fault), &fault);
+	luaL_unref(s->L, LUA_REGISTRYINDEX, d->ref);
 	mm_task_release(&task);
 }
 
@@ -266,7 +271,7 @@ void mm_task_group_end(struct mm_task_group *group, struct mm_script *s, struct 
 		struct mm_deferred *d = group->deferred;
 		group->deferred = d->next;
 		group->count--;
-		run_deferred(s, ss, d->ref, why);
+		run_deferred(s, ss, d, why);
 		free(d);
 	}
 	group->is_closed = was_closed;

@@ -52,8 +52,8 @@ bool mm_spawned_cancel(struct mm_spawned *);
 struct mm_waiting *mm_waiting_new(struct mm_task *waiter, struct mm_spawned *const *tasks, unsigned count);
 void mm_waiting_free(struct mm_waiting *);
 
-/* Adds a function by its registry reference, which it takes. False: out of memory. */
-bool mm_task_group_defer(struct mm_task_group *, int ref);
+/* Adds a function by its registry reference, which it takes; script: whose it is, borrowed, or NULL. False: out of memory. */
+bool mm_task_group_defer(struct mm_task_group *, int ref, const struct mm_filter *script);
 /* Ends all, then runs what was deferred. session: whose; NULL: the generation's. */
 void mm_task_group_end(struct mm_task_group *, struct mm_script *, struct mm_script_session *session, enum mm_cancel why);
 /* Takes no more, and ends those that wait under this name; others may finish. */

@@ -106,9 +106,16 @@ static void look_at_limits(struct mm_worker *w)
 		mm_worker_retire(w, "recycle_sessions is reached");
 }
 
-/* A scanner on the network must not fill the log. */
-static void log_refusal(struct mm_worker *w, struct allowed *a, const struct mm_peer *peer)
+/* Which of several milters; the only one needs no name. */
+static const char *milter_in_log(const struct mm_worker *w, unsigned milter)
 {
+	return w->options.milter_count > 1 ? w->options.milter_names[milter] : NULL;
+}
+
+/* A scanner on the network must not fill the log. */
+static void log_refusal(struct mm_worker *w, unsigned milter, const struct mm_peer *peer)
+{
+	struct allowed *a = &w->allowed[milter];
 	double now = mm_clock_now();
 	if (a->said_at != 0 && now - a->said_at < REFUSALS_SAID_EVERY) {
 		a->unsaid++;
@@ -116,6 +123,7 @@ static void log_refusal(struct mm_worker *w, struct allowed *a, const struct mm_
 	}
 	struct mm_log_line line;
 	mm_log_begin(&line, w->options.log, MM_LOG_WARN, "refused");
+	mm_log_string(&line, "milter", milter_in_log(w, milter));
 	mm_log_string(&line, "mta", peer->text);
 	mm_log_string(&line, "text", "may not connect; add it to allow if it is an MTA of yours");
 	if (a->unsaid > 0)
@@ -149,10 +157,10 @@ static void take_connection(void *self, int fd, const struct mm_peer *peer)
 	struct allowed *a = &w->allowed[watch->milter];
 	if (!is_allowed(a, peer)) {
 		close(fd);
-		log_refusal(w, a, peer);
+		log_refusal(w, watch->milter, peer);
 		return;
 	}
-	if (!mm_connection_open(&w->connections, fd, peer != NULL ? peer->text : NULL,
+	if (!mm_connection_open(&w->connections, fd, peer != NULL ? peer->text : NULL, milter_in_log(w, watch->milter),
 	                        mm_script_runtime(w->current[watch->milter]))) {
 		mm_log_say(w->options.log, MM_LOG_ERROR, "sessions", "out of memory for a new session");
 		return;

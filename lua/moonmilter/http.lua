@@ -1,7 +1,7 @@
 --- HTTP and HTTPS requests that do not block: libcurl below, names resolved by the host's own resolver first.
 local core = require "moonmilter.core"
 local host_name = require "moonmilter.host_name"
-local suggest = require "moonmilter.suggest"
+local options_of = require "moonmilter.options"
 local wait = require "moonmilter.wait"
 
 local http = {}
@@ -32,26 +32,11 @@ local REDIRECTS = { [301] = true, [302] = true, [303] = true, [307] = true, [308
 
 -- ---- arguments ----
 
-local function check_options(options)
-  if type(options) == "string" then
-    options = { url = options }
+local function check_options(given)
+  if type(given) == "string" then
+    given = { url = given }
   end
-  local checked = {}
-  for name, value in pairs(options) do
-    local row = OPTIONS[name]
-    if not row then
-      error(("http.request: unknown option %q%s"):format(tostring(name), suggest.hint(tostring(name), OPTIONS)), 3)
-    end
-    if type(value) ~= row[1] then
-      error(("http.request: %s is a %s; it must be a %s"):format(name, type(value), row[1]), 3)
-    end
-    checked[name] = value
-  end
-  for name, row in pairs(OPTIONS) do
-    if checked[name] == nil then
-      checked[name] = row[2]
-    end
-  end
+  local checked = options_of.check("http.request", given, OPTIONS, 3)
   if not checked.url then
     error("http.request: no url", 3)
   end

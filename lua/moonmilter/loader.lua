@@ -299,8 +299,9 @@ local function complete_stages(result)
       result.stages.mail, result.stages.eom = true, true
     end
   end
-  -- Of a RSET Sendmail tells only those that have answered MAIL: on_unknown behind it would see a message that is gone.
-  if result.stages.unknown then
+  -- Of a RSET Sendmail tells only those that have answered MAIL: on_abort would run at the next MAIL or QUIT, and on_unknown
+  -- would see a message that is gone.
+  if result.stages.unknown or result.handled.abort then
     result.handled.mail = true
   end
 end

@@ -6,9 +6,9 @@
 --
 -- A server that refuses or hangs is left alone for a while, 0.1 s at first and up to 5 s, and calls fail at once with "down".
 local core = require "moonmilter.core"
+local options_of = require "moonmilter.options"
 local resp = require "moonmilter.resp"
 local socket = require "moonmilter.socket"
-local suggest = require "moonmilter.suggest"
 
 local redis = {}
 
@@ -22,7 +22,7 @@ local OPTIONS = {
   username = { "string" },
   password = { "string" },
   db = { "number", 0 },
-  tls = { "table" }, -- as for socket.connect; true for the defaults
+  tls = { "table", also = "boolean" }, -- as for socket.connect; true for the defaults
   timeout = { "number", 1 }, -- seconds for the reply of a command
   connect_timeout = { "number", 1 }, -- seconds
   pool_size = { "number", 16 }, -- connections of one generation of scripts to this server
@@ -443,23 +443,7 @@ local function check_options(options)
   if type(options) ~= "table" then
     error(("redis.new: options are a table, { host = \"127.0.0.1\" }, not a %s"):format(type(options)), 3)
   end
-  local checked = {}
-  for name, value in pairs(options) do
-    local row = OPTIONS[name]
-    if not row then
-      error(("redis.new: unknown option %q%s"):format(tostring(name), suggest.hint(tostring(name), OPTIONS)), 3)
-    end
-    if type(value) ~= row[1] and not (name == "tls" and type(value) == "boolean") then
-      error(("redis.new: %s is a %s; it must be a %s"):format(name, type(value), row[1]), 3)
-    end
-    checked[name] = value
-  end
-  for name, row in pairs(OPTIONS) do
-    if checked[name] == nil then
-      checked[name] = row[2]
-    end
-  end
-  return checked
+  return options_of.check("redis.new", options, OPTIONS, 3)
 end
 
 --- A client. Connects to nothing yet: make it at a script's top level and use it in handlers. options: host, port, unix,

@@ -186,6 +186,9 @@ end
 
 --- seconds: nil or below 0: until the handler's deadline. mode "b" (default): so long without progress; "t": so long a call.
 function methods:settimeout(seconds, mode)
+  if seconds ~= nil and type(seconds) ~= "number" then
+    error(("settimeout: a %s; give seconds, or nil for none"):format(type(seconds)), 2)
+  end
   seconds = seconds and seconds >= 0 and seconds or -1
   if mode == "t" or mode == "r" then
     raw.set_times(self, -1, seconds)

@@ -12,9 +12,9 @@ local wait = require "moonmilter.wait"
 local tasks = {}
 
 local raw_spawn, task_wait = wait.wrap(core.spawn), wait.wrap(core.task_wait)
-local limit_open = wait.wrap(core.limit_open)
+local limit_open, raw_defer = wait.wrap(core.limit_open), wait.wrap(core.defer)
 local task_result = core.task_result
-local unpack, select, type, error, xpcall = unpack, select, type, error, xpcall
+local unpack, select, type, error, pcall, xpcall = unpack, select, type, error, pcall, xpcall
 local traceback = debug.traceback
 
 -- ---- the body of a task ----
@@ -239,10 +239,6 @@ end
 
 -- ---- time limits ----
 
-local function add_traceback(err)
-  return type(err) == "string" and traceback(err, 2) or err
-end
-
 local function timed_out(seconds)
   return nil, ("not ready after %g s"):format(seconds), "timeout"
 end
@@ -277,7 +273,7 @@ function tasks.timeout(seconds, fn, ...)
   check_function("timeout", fn)
   local depth = limit_open(seconds)
   if depth then
-    return limited(depth, seconds, xpcall(fn, add_traceback, ...))
+    return limited(depth, seconds, pcall(fn, ...))
   end
   local task = tasks.spawn(fn, ...)
   return finish_or_cancel(task, seconds, task:wait(seconds))
@@ -288,9 +284,9 @@ end
 --- Calls fn() when the message is over (called at mail or later), the client (before), or the scripts are unloaded (while
 --- loading): after every handler and task, last one first, whatever the outcome was. It cannot wait.
 ---@param fn function
-tasks.defer = wait.wrap(function(fn)
+function tasks.defer(fn)
   check_function("defer", fn)
-  return core.defer(fn)
-end)
+  raw_defer(fn)
+end
 
 return tasks

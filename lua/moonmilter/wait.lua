@@ -1,12 +1,13 @@
 --- Waiting: turns a raw primitive of the host into a function that scripts can call.
 -- A raw primitive yields to the host and returns what the host resumes it with. When the wait was cancelled that is the
 -- cancel token and a reason; the error is raised here, inside the script, so that its own pcall cleanup runs. Every later
--- wait of the same task raises the same again.
+-- wait of the same task raises the same again. What a primitive says of its arguments is raised with the script's line.
 local core = require "moonmilter.core"
 
 local wait = {}
 
 local CANCEL = core.cancel_token
+local pcall, error = pcall, error
 
 ---@class moonmilter.Cancelled
 ---@field reason "abort"|"disconnect"|"deadline"|"shutdown"|"ended"|"cancelled"|"timeout"
@@ -17,7 +18,10 @@ cancelled.__tostring = function(self)
   return "cancelled: " .. self.reason
 end
 
-local function finish(first, reason, ...)
+local function finish(ok, first, reason, ...)
+  if not ok then
+    error(core.blame(first), 0)
+  end
   if first == CANCEL then
     if type(reason) == "number" then
       error(setmetatable({ reason = "timeout", limit = reason }, cancelled), 0)
@@ -38,7 +42,7 @@ end
 ---@return function
 function wait.wrap(raw)
   return function(...)
-    return finish(raw(...))
+    return finish(pcall(raw, ...))
   end
 end
 

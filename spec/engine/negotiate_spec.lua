@@ -43,7 +43,7 @@ describe("the steps asked for", function()
     { "function on_body() end", "mail(quiet) body" },
     { "function on_eom() end", "mail(quiet)" },
     { "function on_unknown() end", "mail unknown" },
-    { "function on_abort() end", "mail(quiet)" }, { "function on_done() end", "mail(quiet)" },
+    { "function on_abort() end", "mail" }, { "function on_done() end", "mail(quiet)" },
     { "function on_close() end", "" }, { "function on_load() end", "" }, { "function on_negotiate() end", "" }, { "", "" },
     { "function on_eom(ctx) return ctx.sender and ctx.recipients[1] end", "mail(quiet) rcpt(quiet)" },
     { "function on_eom(ctx) return ctx.client.ip == ctx.helo end", "connect(quiet) helo(quiet) mail(quiet)" },

@@ -53,6 +53,7 @@ describe("the log", function()
     local list = wait_lines(h, "message", 1)
     assert.equal(1, #list)
     local keys = keys_of(list[1])
+    assert.is_nil(keys.milter) -- there is only one
     assert.same({ "4Qone", "accept", "eom", "192.0.2.1", "1", "<ann@one.example>", "1" },
       { keys.queue_id, keys.verdict, keys.stage, keys.client, keys.message, keys.from, keys.edits })
     assert.matches("^10%-slow", keys.decided_by)
@@ -294,5 +295,49 @@ describe("syslog", function()
     mta:message()
     mta:quit()
     assert.matches("warn log dropped=%d+", table.concat(read_all(), "\n"))
+  end)
+end)
+
+describe("the log of a host with several milters", function()
+  it("names the milter in every line when there are several", function()
+    local directory = process.directory()
+    process.run("chown nobody " .. directory .. " 2>/dev/null || true")
+    process.write_file(directory .. "/10-a.lua", [[
+      local milter = require "moonmilter"
+      print "loaded"
+      function on_rcpt(ctx, r)
+        print "mine"
+        if r:find "bob" then return "reject" end
+        milter.spawn(function() error "in task" end)
+        error "oops"
+      end
+      function on_eom() end]])
+    local port = process.free_port()
+    process.write_file(directory .. "/moonmilter.conf", ([[
+      listen = "inet:%d@127.0.0.1"
+      scripts = "10-a.lua"
+      milter.outbound = { listen = "inet:%d@127.0.0.1" }]]):format(process.free_port(), port))
+    local child = process.start({ host.program(), "run", "-c", directory .. "/moonmilter.conf" },
+      { output = directory .. "/output", remove = directory })
+    assert(child:wait_text("moonmilter: ready", 10))
+    local mta = assert(require("spec.support.mta_client").connect(port, 10))
+    mta:envelope "mail"
+    mta:rcpt "bob@two.example"
+    mta:rcpt "ann@two.example"
+    mta:send("E", "")
+    mta:send("Q", "")
+    assert(child:wait_text("in task", 5))
+    local text = child:text()
+    child:stop()
+    local seen = {}
+    for line in text:gmatch "[^\n]+" do
+      local event = line:match "^%S+ %l+ ([%l_]+) "
+      if event and line:find "session=" then
+        seen[event] = true
+        assert.matches(" milter=outbound session=", line)
+      end
+    end
+    assert.same({ script = true, script_error = true, recipient = true, message = true }, seen, text)
+    assert.truthy(text:find("script milter=default text=loaded", 1, true), text)
   end)
 end)

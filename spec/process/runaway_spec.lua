@@ -84,6 +84,17 @@ describe("a handler that never ends", function()
     mta:quit()
   end)
 
+  it("is named with file, line and the right limit while loading", function()
+    local process = require "spec.mta.process"
+    local directory = process.directory()
+    local path = process.write_file(directory .. "/10-loop.lua", "\nwhile true do end")
+    local pipe = io.popen(("%s check --cpu_slice=0.1 --cpu_session=0.3 %s 2>&1"):format(host.program(), path))
+    local text = pipe:read "*a"
+    pipe:close()
+    process.run("rm -r " .. directory)
+    assert.matches("10%-loop%.lua:2: cpu_session: computed for 0%.3 s", text)
+  end)
+
   it("costs nobody else anything but the time", function()
     h:stop()
     h = host.start { arguments = { "--cpu_slice=0.3" }, scripts = {

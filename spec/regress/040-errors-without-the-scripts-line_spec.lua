@@ -10,7 +10,7 @@ local calls = {
   { 'require("moonmilter.dns").query("a.example", "nosuch")', "dns: unknown type" },
   { 'require("moonmilter.dns").dnsbl("192.0.2.1", "zen.example")', "dns.dnsbl: zones are a list" },
   { 'require("moonmilter.socket").connect()', "connect: options are a table" },
-  { 'require("moonmilter.socket").tcp():settimeout "x"', "settimeout: attempt to compare" },
+  { 'require("moonmilter.socket").tcp():settimeout "x"', "settimeout: a string; give seconds" },
   { 'require("moonmilter.redis").new(1)', "redis.new: options are a table" },
   { 'require("moonmilter.process").run { argv = { "ls", true } }', "process: argv[2] is a boolean" },
   { 'require("moonmilter.header").decode()', "decode: attempt to index" },

@@ -53,6 +53,23 @@ describe("first steps", function()
     assert.falsy(text:find("x.lua", 1, true))
   end)
 
+  it("is told by check that a user or group of the configuration does not exist", function()
+    write("10.lua", "function on_eom() end")
+    for line, text in pairs {
+      ['socket_group = "nosuchgroup"'] = 'socket_group: there is no group "nosuchgroup"',
+      ['milter.outbound = { socket_owner = "nosuchuser" }'] = 'socket_owner: there is no user "nosuchuser"',
+      ['user = "nosuchuser"'] = 'user: there is no user "nosuchuser"',
+      ['user = "nobody" group = "nosuchgroup"'] = 'group: there is no group "nosuchgroup"',
+    } do
+      line = line:gsub("outbound = {", "%0 listen = \"inet:10027\",")
+      write("moonmilter.conf", 'listen = "inet:10026"\nscripts = "10.lua"\n' .. line:gsub('" ', '"\n') .. "\n")
+      local output, status = run "check -c moonmilter.conf"
+      assert.equal(78, status, output)
+      assert.truthy(output:find(text, 1, true), output)
+    end
+    assert.matches("there is no group", (run "check --socket-group=nosuchgroup 10.lua"))
+  end)
+
   it("says when there is nothing to run", function()
     write("empty/readme.txt", "")
     write("10.lua", "local function on_eom() end")

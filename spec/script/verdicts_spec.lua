@@ -156,6 +156,9 @@ describe("reply texts", function()
     { "ctx:reject('gr\195\188n')", "550 5.7.1 gr\195\188n" }, { "ctx:reject(12345 .. '')", "550 5.7.1 12345" },
     { "ctx:reject(('x'):rep(980))", "550 5.7.1 " .. ("x"):rep(980) }, { "ctx:reject(('%'):rep(980))", "550 5.7.1 " .. ("%"):rep(1960) },
     { "local t = {} for i = 1, 32 do t[i] = 'l' end ctx:reject(unpack(t))", ("550-5.7.1 l\r\n"):rep(31) .. "550 5.7.1 l" },
+    { "ctx:reject('5.1.1', '550 5.7.1 they say')", "550 5.1.1 550 5.7.1 they say" }, { "ctx:reject('550 5 boxes')", "550 5.7.1 550 5 boxes" },
+    { "ctx:reject('550 4.7.1 no')", "550 5.7.1 550 4.7.1 no" }, { "ctx:reject('5505.7.1 no')", "550 5.7.1 5505.7.1 no" },
+    { "ctx:reject(('550 5.1.1 no'):match '^(%d%d%d) (%d%.%d+%.%d+) (.*)')", "550 5.1.1 no" },
     { "ctx:reject('5.123.123', 'x')", "550 5.123.123 x" },
   }
   for _, case in ipairs(good) do
@@ -177,6 +180,9 @@ describe("reply texts", function()
     { "ctx:reject('a\\0b')", "holds NUL" }, { "ctx:reject('ok', 'b\\n')", "line 2" }, { "ctx:reject(('x'):rep(981))", "at most 980" },
     { "local t = {} for i = 1, 33 do t[i] = 'l' end ctx:reject(unpack(t))", "at most 32" },
     { "local t = {} for i = 1, 200 do t[i] = 'l' end ctx:reject(unpack(t))", "at most 32" },
+    { "ctx:reject('550 5.7.1 no')", [[say reject(550, \"5.7.1\", \"text\")]] },
+    { "ctx:reject(550, '550 5.7.1 no')", "sent twice" }, { "ctx:tempfail('451-4.3.0 no')", "sent twice" },
+    { "ctx:disconnect('421 4.7.0')", [[say disconnect(\"4.7.0\", \"text\")]] },
     { "ctx:reject({})", "string expected" }, { "ctx:reject('a', nil, 'b')", "string expected" },
     { "ctx:reject(550, true)", "string expected" },
     { "ctx.reject('x')", "colon" }, { "ctx.reject()", "colon" }, { "ctx.reject({}, 'x')", "colon" },
