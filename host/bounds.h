@@ -43,6 +43,10 @@
 #define MM_READ_SIZE            (256u << 10)    /* bytes of the worker's one read buffer */
 #define MM_RECORD_QUEUE_MAX     (64u << 20)     /* bytes of records on their way to the disk */
 #define MM_OUTPUT_KEEP          (128u << 10)    /* bytes of output buffer a quiet worker keeps: one large body packet */
+#define MM_HEAP_BLOCK_MAX       (32 << 20)      /* bytes; larger blocks go back to the kernel when they are freed */
+#define MM_HEAP_KEEP            (64 << 20)      /* bytes of freed memory that a busy worker keeps for the next messages */
+#define MM_HEAP_KEEP_QUIET      (4 << 20)       /* the same without messages */
+#define MM_SEND_WIDE            (1 << 20)       /* bytes that a unix socket is to take at a time of a long answer */
 
 /* Times, seconds */
 #define MM_STAGE_DEADLINE       8.0             /* below Sendmail's T=R:10s */

@@ -2,6 +2,7 @@
 #include "command_check.h"
 
 #include "config.h"
+#include "heap.h"
 #include "listener.h"
 #include "master.h"
 #include "moonmilter.h"
@@ -213,6 +214,7 @@ static int run(const struct arguments *a)
 	struct mm_host_options o = host_options(a);
 	o.handle_signals = true;
 	o.guard_scripts = true;
+	mm_heap_keep();
 	if (a->scripts.count == 0 && a->listen.count == 0 && a->config_file == NULL) {
 		fprintf(stderr, "moonmilter: nothing to serve: give scripts and a socket (moonmilter -s inet:10025 scripts/), or a "
 			"configuration (-c); see moonmilter --help\n");

@@ -19,6 +19,7 @@ struct mm_connection {
 	struct mm_record      *record;          /* owned; NULL: not recorded */
 	int                    fd;              /* owned; -1 when the MTA is gone and a last handler still runs */
 	bool                   is_tcp;
+	bool                   is_wide;         /* its socket takes MM_SEND_WIDE bytes */
 	bool                   is_feeding;
 	bool                   is_broken;       /* no more bytes can go out */
 	bool                   is_closing;      /* close when all is written */
@@ -90,6 +91,16 @@ static size_t unsent_size(const struct mm_connection *c)
 	return c->unsent.size - c->unsent_at;
 }
 
+/* A new body of megabytes wakes the MTA and us less often when the kernel takes more of it at a time, as far as
+ * net.core.wmem_max allows. The kernel widens TCP by itself, and no more once it is told a size. */
+static void widen(struct mm_connection *c)
+{
+	if (c->is_tcp || c->is_wide)
+		return;
+	setsockopt(c->fd, SOL_SOCKET, SO_SNDBUF, &(int){ MM_SEND_WIDE }, sizeof(int));
+	c->is_wide = true;
+}
+
 /* Keeps the shared buffer's bytes from `from` on. Many, a new body of megabytes say, are not copied: the connection takes
  * the buffer, and the next to write something gets a new one. */
 static void keep_unsent(struct mm_connection *c, size_t from)
@@ -100,6 +111,7 @@ static void keep_unsent(struct mm_connection *c, size_t from)
 		c->unsent = *out;
 		c->unsent_at = from;
 		*out = (struct mm_buffer){ 0 };
+		widen(c);
 	} else {
 		mm_buffer_append(&c->unsent, out->bytes + from, out->size - from);
 	}

@@ -2,6 +2,7 @@
 
 #include "bounds.h"
 #include "child.h"
+#include "heap.h"
 #include "script_memory.h"
 
 #include <ev.h>
@@ -52,6 +53,7 @@ struct mm_worker {
 	bool                     is_draining;
 	bool                     is_retiring;   /* has asked for a successor */
 	ev_timer                 sweep;
+	uint64_t                 messages_at_sweep;
 	ev_prepare               before_wait;   /* looks whether there is garbage */
 	ev_idle                  rest;          /* active while there is: the loop has nothing else to do */
 };
@@ -182,6 +184,9 @@ static void on_sweep(struct ev_loop *loop, ev_timer *timer, int events)
 	(void)events;
 	mm_connections_sweep(&w->connections);
 	mm_log_sweep(w->options.log);
+	uint64_t messages = mm_census_get(w->options.row->messages);
+	mm_heap_sweep(messages == w->messages_at_sweep);
+	w->messages_at_sweep = messages;
 	if (w->memory.strikes >= MEMORY_STRIKES)
 		mm_worker_retire(w, "its memory stays above memory_soft after full collections");
 }

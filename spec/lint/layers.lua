@@ -4,7 +4,7 @@
 
 -- "name" stands for name.h and name.c.
 local rows = {
-  { "ground", "bounds fault buffer cursor quote suggest value network log_output log clock watch holding census" },
+  { "ground", "bounds fault buffer cursor quote suggest value network log_output log clock watch holding census heap" },
   { "wire", "stage frame command reply negotiate" },
   { "model", "macro message verdict action session" },
   { "engine", "runtime engine" },

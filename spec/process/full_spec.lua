@@ -98,6 +98,32 @@ describe("a full host", function()
       "the memory back"))
   end)
 
+  it("keeps the memory of large bodies for the next ones while messages come, and gives it back when it is quiet", function()
+    h = host.start { scripts = { ["10-large.lua"] = [[
+      local body = ("0123456789abcdef"):rep(65536 * 5)
+      function on_eom(ctx) ctx:replace_body(body) end]] } }
+    local function burst()
+      local open = {}
+      for i = 1, 10 do
+        open[i] = assert(h:connect())
+        open[i]:envelope "body"
+        open[i]:send "E"
+      end
+      for _, mta in ipairs(open) do
+        assert.equal("continue", mta:reply().kind)
+        mta:quit()
+      end
+    end
+    local base = host.memory(h:pid())
+    burst()
+    local faults = host.page_faults(h:pid())
+    for _ = 1, 3 do burst() end
+    faults = (host.page_faults(h:pid()) - faults) / 30
+    assert.is_true(faults < 200, faults .. " page faults for a body of 1280 pages")
+    assert.truthy(host.wait_until(8, function() return host.memory(h:pid()) - base < 10 * 1024 end,
+      "the memory back"))
+  end)
+
   it("reads no further while a handler waits and enough is kept", function()
     h = host.start { unix = true, scripts = { ["10-wait.lua"] = [[
       local milter = require "moonmilter"

@@ -145,6 +145,12 @@ function host.memory(pid)
   return tonumber((process.read_file(("/proc/%d/status"):format(pid)) or ""):match "VmRSS:%s*(%d+)")
 end
 
+--- Pages that the kernel had to find since the process began.
+function host.page_faults(pid)
+  local text = process.read_file(("/proc/%d/stat"):format(pid))
+  return tonumber(text:match "%) %S %S+ %S+ %S+ %S+ %S+ %S+ (%d+)")
+end
+
 function host.descriptors(pid)
   local count = 0
   for _ in lfs.dir(("/proc/%d/fd"):format(pid)) do count = count + 1 end
