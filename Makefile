@@ -1,7 +1,16 @@
 # moonmilter: GNU make, pkg-config, Debian's libraries.
-#   make run     install what is missing, build, serve scripts/ on inet:10025@127.0.0.1
-#   make test    the same, then every spec; make test-all  what belongs before a release
-# make help lists the rest.
+#   make run         install what is missing, build, serve scripts/ on inet:10025@127.0.0.1 (LISTEN=)
+#   make test        the same, then every spec
+#   make test-all    what belongs before a release: the slow specs, then asan gc valgrind one-byte fuzz soak bench-quick; hours
+#   make             build only; V=1 shows the commands
+#   make install     DESTDIR, PREFIX; make uninstall takes it away
+#   make lint        gcc and clang, luacheck, which file may include which
+#   make asan        specs in a host built with ASan and UBSan; make valgrind: specs of the pure rows
+#   make gc          specs with a collection at every line of Lua; make one-byte: with reads and writes of one byte
+#   make fuzz        a minute for each target: FUZZ="engine edits" only these, FUZZ_SECONDS=3600; make fuzz-quick: five minutes in all
+#   make soak        ten minutes of load and faults: memory and descriptors stay
+#   make bench       a quarter of an hour beside libmilter and others; make bench-quick: two minutes
+#   make clean
 
 VERSION  := 0.1.0
 PREFIX   ?= /usr/local
@@ -49,7 +58,6 @@ all: $(BUILD)/moonmilter $(BUILD)/libmoonmilter.a $(BUILD)/libmoonmilter.so $(BU
 
 help:
 	@sed -n 's/^#   //p' Makefile
-	@echo "all  lint  asan  gc  one-byte  valgrind  bench  fuzz  soak  install (DESTDIR, PREFIX)  clean"
 
 # ---- packages: installed only when missing, asking nothing ----
 
@@ -159,6 +167,7 @@ test-all: test
 # The whole tree by both compilers' strictest eyes, the include rule, luacheck, documentation coverage.
 lint: packages-build packages-test
 	@luajit spec/lint/layers.lua
+	@luajit spec/lint/map.lua
 	@luajit spec/lint/documentation.lua
 	@luacheck -q --no-color lua spec examples scripts
 	@if command -v clang >/dev/null; then $(MAKE) --no-print-directory CC=clang BUILD=build/clang objects; fi
