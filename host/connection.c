@@ -18,11 +18,11 @@ struct mm_connection {
 	struct mm_engine      *engine;          /* owned */
 	struct mm_record      *record;          /* owned; NULL: not recorded */
 	int                    fd;              /* owned; -1 when the MTA is gone and a last handler still runs */
-	bool                   is_tcp;
-	bool                   is_wide;         /* its socket takes MM_SEND_WIDE bytes */
-	bool                   is_feeding;
-	bool                   is_broken;       /* no more bytes can go out */
-	bool                   is_closing;      /* close when all is written */
+	bool                   is_tcp : 1;
+	bool                   is_wide : 1;     /* its socket takes MM_SEND_WIDE bytes */
+	bool                   is_feeding : 1;
+	bool                   is_broken : 1;   /* no more bytes can go out */
+	bool                   is_closing : 1;  /* close when all is written */
 	struct mm_buffer       unsent;          /* what the MTA has not taken at once */
 	size_t                 unsent_at;       /* how much of it has been taken since */
 	ev_tstamp              active_at;       /* loop time of the last byte in or out */
