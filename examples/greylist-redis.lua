@@ -1,6 +1,7 @@
 -- Greylisting that all hosts share through Redis: a stranger is asked to come back later, who does is known for a month.
 -- moonmilter.conf: settings = { redis = { host = "10.0.0.5" }, delay = 60 }
 local log = require "moonmilter.log"
+local milter = require "moonmilter"
 local redis = require "moonmilter.redis"
 
 local RETRY_WITHIN, KNOWN_FOR = 2 * 24 * 3600, 36 * 24 * 3600 -- seconds
@@ -19,7 +20,7 @@ function on_rcpt(ctx, recipient)
   end
   local network = ip:match "^%d+%.%d+%.%d+" or ip -- large senders retry from a neighbour
   local key = ("grey:%s:%s:%s"):format(network, ctx.sender:lower(), recipient:lower())
-  local now = os.time()
+  local now = math.floor(milter.now())
   local replies, text = client:pipeline { { "SET", key, now, "NX", "EX", RETRY_WITHIN }, { "GET", key } }
   if not replies then
     log.warn("greylist: %s; mail goes through", text)
