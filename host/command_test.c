@@ -1,5 +1,6 @@
 #include "command_test.h"
 
+#include <ftw.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,8 +26,8 @@ static int help(void)
 		"\n"
 		"  moonmilter test spec -- --output=TAP --filter=\"no bobs\"\n"
 		"\n"
-		"The tutorial is TESTING.md. The exit status is busted's: 0 when all passed, else how many did not; 69 when busted or\n"
-		"LuaJIT is missing.\n");
+		"The tutorial is TESTING.md. Exit status: 0 when all passed, 1 when not (busted's own), 64 for a usage error, 66 when\n"
+		"there is no such file or no spec, 69 when busted or LuaJIT is missing.\n");
 	return 0;
 }
 
@@ -87,6 +88,47 @@ static bool set_paths(void)
 	return false;
 }
 
+/* ---- is there anything to run? ---- */
+
+#define DESCRIPTORS 16          /* that nftw may use */
+
+static bool ends_with(const char *text, const char *end)
+{
+	size_t n = strlen(text), m = strlen(end);
+	return n >= m && strcmp(text + n - m, end) == 0;
+}
+
+static int is_spec(const char *path, const struct stat *status, int type, struct FTW *where)
+{
+	(void)status;
+	(void)where;
+	return type == FTW_F && (ends_with(path, "_spec.lua") || ends_with(path, "_test.lua"));
+}
+
+/* A file is a spec whatever it is called. */
+static bool has_specs(const char *path)
+{
+	struct stat status;
+	if (stat(path, &status) == 0 && !S_ISDIR(status.st_mode))
+		return true;
+	return nftw(path, is_spec, DESCRIPTORS, FTW_PHYS) != 0;
+}
+
+/* The pattern of busted's own option says then what a spec is called. */
+static bool names_pattern(int count, char **operands)
+{
+	for (int i = 0; i < count; i++)
+		if (strncmp(operands[i], "--pattern", 9) == 0 || strncmp(operands[i], "-p", 2) == 0)
+			return true;
+	return false;
+}
+
+static int fail_without_specs(const char *path)
+{
+	fprintf(stderr, "moonmilter test: no file named ..._spec.lua or ..._test.lua in %s\n", path);
+	return EX_NOINPUT;
+}
+
 static int run(int count, char **operands)
 {
 	char luajit[PATH_SIZE], busted[PATH_SIZE], lua_option[PATH_SIZE + 8];
@@ -101,7 +143,7 @@ static int run(int count, char **operands)
 	if (argv == NULL)
 		return fail(EX_OSERR, "out of memory");
 	int n = 0;
-	bool has_file = false;
+	bool has_file = false, has_pattern = names_pattern(count, operands);
 	snprintf(lua_option, sizeof lua_option, "--lua=%s", luajit);
 	argv[n++] = busted;
 	argv[n++] = lua_option;
@@ -117,8 +159,16 @@ static int run(int count, char **operands)
 			free(argv);
 			return EX_NOINPUT;
 		}
+		if (!has_pattern && !has_specs(operands[i])) {
+			free(argv);
+			return fail_without_specs(operands[i]);
+		}
 		argv[n++] = operands[i];
 		has_file = true;
+	}
+	if (!has_file && !has_pattern && !has_specs(default_file)) {
+		free(argv);
+		return fail_without_specs(strcmp(default_file, ".") == 0 ? "this directory; the tutorial is TESTING.md" : default_file);
 	}
 	if (!has_file)
 		argv[n++] = default_file;

@@ -41,6 +41,37 @@ describe("moonmilter test", function()
     assert.equal(0, (run(directory .. "/filter_test.lua -- --filter=accepts")))
   end)
 
+  it("shows what the log said in tests that failed, and only there", function()
+    local directory = spec_file [[
+      local testing = require "moonmilter.testing"
+      local function start()
+        local mta = testing.start "function on_mail(ctx, s) if s ~= 'good@x' then error 'no such luck' end end"
+        finally(function() mta:close() end)
+        return mta
+      end
+      it("is good", function() assert.equal("tempfail", start():message().verdict) end)
+      it("is wrong", function() assert.equal("accept", start():message().verdict) end)
+      it("is good again", function() assert.equal("accept", start():message { from = "good@x" }.verdict) end)
+    ]]
+    local status, text = run(directory)
+    assert.equal(1, status)
+    local logged = text:match "Logged in tests that failed:\n\n(.*)$"
+    assert.is_string(logged, text)
+    assert.matches("^is wrong\n  %S+ error script_error .-no such luck\n    stack traceback:\n", logged)
+    assert.equal(1, select(2, logged:gsub("script_error", "")))
+    status, text = run(directory .. " -- --filter=good")
+    assert.equal(0, status)
+    assert.is_nil(text:match "Logged")
+  end)
+
+  it("says that there is nothing to run", function()
+    local directory = spec_file ""
+    os.remove(directory .. "/filter_test.lua")
+    local status, text = run(directory)
+    assert.equal(66, status)
+    assert.matches("no file named %.%.%._spec%.lua or %.%.%._test%.lua in", text)
+  end)
+
   it("says what to install, and what is not there", function()
     local status, text = run("", "PATH=/nowhere")
     assert.equal(69, status)

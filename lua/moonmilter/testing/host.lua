@@ -1,5 +1,6 @@
 --- A host with scripts, without sockets, in this process; its log, its clock, and the fakes its scripts meet.
 local ffi = require "ffi"
+local blame = require "moonmilter.testing.blame"
 local fakes = require "moonmilter.testing.fakes"
 local library = require "moonmilter.testing.library"
 local value = require "moonmilter.testing.value"
@@ -8,6 +9,8 @@ local host = {}
 
 local Host = {}
 Host.__index = Host
+
+local WARN = 2 -- level of the log
 
 -- Callbacks from C are few and never freed, and busted loads modules anew for every spec file: so there is one set of them
 -- for the whole process, which finds its way through this table.
@@ -18,7 +21,11 @@ if not shared then
   shared.on_log = ffi.cast("void (*)(void *, int, const char *, size_t)", function(self, level, line, size)
     local owner = shared.hosts[tonumber(ffi.cast("intptr_t", self))]
     if owner then
-      owner.lines[#owner.lines + 1] = { level = tonumber(level), text = ffi.string(line, size) }
+      local text = ffi.string(line, size)
+      owner.lines[#owner.lines + 1] = { level = tonumber(level), text = text }
+      if level >= WARN and not owner.is_closing then
+        shared.note(text)
+      end
     end
   end)
   -- They stand for functions that return int, but LuaJIT's interpreter looks at the whole register, of which a callback
@@ -30,6 +37,8 @@ if not shared then
     return shared.open(L)
   end))
 end
+
+shared.note = blame.note
 
 local function argument(L, index)
   local size = ffi.new "size_t[1]"
@@ -169,7 +178,7 @@ function Host:call(fn, ...)
   if self.trouble then
     local text = self.trouble
     self.trouble = nil
-    error(text, 0)
+    blame.raise(text)
   end
   return result
 end
@@ -181,14 +190,12 @@ end
 
 --- Lets so many seconds pass, whatever happens on the way.
 function Host:pass(seconds)
-  local err = nil
   local left = seconds
   repeat
     local step = math.min(left, 0.25)
     self:turn(step)
     left = left - step
   until left <= 1e-9
-  return err
 end
 
 --- Loads the scripts again, as SIGHUP does. True, or nil and what the log says about the failure.
@@ -209,6 +216,7 @@ function Host:reload()
 end
 
 function Host:close()
+  self.is_closing = true
   if self.pointer ~= nil then
     self:call(library.host_free, self.pointer)
     self.pointer = nil

@@ -14,6 +14,7 @@
 --
 -- The scripts run in this process, in a Lua of their own; the packets are real; DNS, HTTP, Redis, processes and the time
 -- are the test's. docs/TESTING.md tells it all.
+local blame = require "moonmilter.testing.blame"
 local explore = require "moonmilter.testing.explore"
 local host = require "moonmilter.testing.host"
 local library = require "moonmilter.testing.library"
@@ -28,11 +29,18 @@ local MTA_OPTIONS = {
   split = "string, number or table", seed = "number", modules = "table",
 }
 
+local function sorted(word)
+  local letters = { word:byte(1, -1) }
+  table.sort(letters)
+  return table.concat(letters, " ")
+end
+
 local function suggestion(name)
   local best
+  name = tostring(name)
   for _, known in ipairs { host.OPTIONS, MTA_OPTIONS, fakes.KINDS } do
     for word in pairs(known) do
-      if word:sub(1, 2) == tostring(name):sub(1, 2) then
+      if word:sub(1, 2) == name:sub(1, 2) or sorted(word) == sorted(name) then
         best = word
       end
     end
@@ -44,10 +52,13 @@ local function check(options)
   for name, v in pairs(options) do
     local kinds = host.OPTIONS[name] or MTA_OPTIONS[name] or (fakes.KINDS[name] and "table, function or string")
     if not kinds then
-      error(("there is no option %s%s"):format(tostring(name), suggestion(name)), 3)
+      blame.raise(("there is no option %s%s"):format(tostring(name), suggestion(name)))
     elseif not kinds:find(type(v), 1, true) then
-      error(("%s: a %s is wanted, not a %s"):format(name, kinds, type(v)), 3)
+      blame.raise(("%s: a %s is wanted, not a %s"):format(name, kinds, type(v)))
     end
+  end
+  if not (options.script or options.scripts or options.files or options.config) then
+    blame.raise "there is nothing to test; script, scripts, files or config says what"
   end
 end
 
@@ -66,12 +77,12 @@ function testing.start(options)
   check(options)
   local owner, why = host.new(options)
   if not owner then
-    error(why, 2)
+    blame.raise("the scripts do not load: " .. why)
   end
   local ok, result = pcall(mta.new, owner, options)
   if not ok then
     owner:close()
-    error(result, 2)
+    error(result, 0)
   end
   result.owns = true
   return result

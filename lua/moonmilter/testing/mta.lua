@@ -9,6 +9,7 @@
 -- headers before the body. What an SMTP client could not do (a recipient before MAIL, DATA without a recipient) is an error
 -- of the test, raised at its line. So is a reply that Postfix or Sendmail would not take: that is a bug of moonmilter.
 local ffi = require "ffi"
+local blame = require "moonmilter.testing.blame"
 local library = require "moonmilter.testing.library"
 local macros = require "moonmilter.testing.macros"
 local mail = require "moonmilter.testing.mail"
@@ -80,6 +81,8 @@ local function word(reply, smtp)
   reply.text = table.concat(lines, "\n")
 end
 
+local packets_of = setmetatable({}, { __mode = "k" }) -- reply -> the edits as they came over the wire
+
 local function new_reply(stage, verdict)
   return setmetatable({ stage = stage, verdict = verdict, edits = {}, progress = 0 }, Reply)
 end
@@ -90,7 +93,7 @@ local function open_session(self)
   local err = library.new_error()
   self.session = self.owner:call(library.session_open, self.owner.pointer, self.options.milter, err)
   if self.session == nil then
-    error(library.text(err), 0)
+    blame.raise(library.text(err))
   end
   self.input, self.position = "", 0
   self.pending = {}
@@ -110,7 +113,7 @@ function mta.new(owner, options)
   local err = library.new_error()
   self.ear = library.ear_open(self.kind, self.offer[1], self.offer[2], self.offer[3], err)
   if self.ear == nil then
-    error(library.text(err), 0)
+    blame.raise(library.text(err))
   end
   open_session(self)
   self:negotiate()
@@ -145,7 +148,7 @@ function MTA:feed(bytes)
   while at <= #bytes do
     local to = piece_end(self, bytes, at)
     if not self.owner:call(library.session_feed, self.session, bytes:sub(at, to), to - at + 1, err) then
-      error("moonmilter: " .. library.text(err), 0)
+      blame.raise("moonmilter: " .. library.text(err))
     end
     at = to + 1
   end
@@ -180,7 +183,7 @@ local function receive(self)
     end
     turns = turns + 1
     if self.owner.is_virtual and turns > 100000 or not self.owner.is_virtual and os.time() > deadline then
-      error("the filter still waits; for what?", 0)
+      blame.raise("the filter still waits; for what?")
     end
     if self.on_wait then -- many at once: whoever runs them turns the loop
       self.on_wait(self)
@@ -193,7 +196,7 @@ end
 local function judge(self, command, letter, data)
   local err = library.new_error()
   if not library.ear_hear(self.ear, command:byte(), letter:byte(), data, #data, err) then
-    error("no MTA would take this reply: " .. library.text(err), 0)
+    blame.raise("no MTA would take this reply: " .. library.text(err))
   end
 end
 
@@ -242,15 +245,14 @@ local function wait_reply(self, letter)
   while true do
     local answer, data = receive(self)
     if not answer then
-      error(("the filter %s in answer to %s"):format(library.session_is_finished(self.session) and "hung up" or "said nothing",
-        reply.stage), 0)
+      blame.raise(("the filter %s in answer to %s"):format(library.session_is_finished(self.session) and "hung up" or "said nothing",
+        reply.stage))
     end
     judge(self, letter, answer, data)
     local verdict = wire.verdicts[answer]
     if verdict then
-      reply.letter = answer
       reply.verdict = verdict ~= "reply" and verdict or data:sub(1, 1) == "4" and "tempfail" or "reject"
-      reply.packets = packets
+      packets_of[reply] = packets
       if verdict == "reply" and not (reply.stage == "connect" and self.kind == "sendmail") then
         word(reply, data:sub(1, -2))
       elseif reply.verdict == "reject" or reply.verdict == "tempfail" then
@@ -290,7 +292,7 @@ function MTA:negotiate()
   self:feed(wire.packet("O", wire.u32(o[1]) .. wire.u32(o[2]) .. wire.u32(o[3])))
   local letter, data = receive(self)
   if not letter then
-    error("the filter hung up on the offer; its log:\n" .. table.concat(self:log(), "\n"), 0)
+    blame.raise("the filter hung up on the offer; its log:\n" .. table.concat(self:log(), "\n"))
   end
   judge(self, "O", letter, data)
   self.version, self.actions, self.steps = wire.read_u32(data, 1), wire.read_u32(data, 5), wire.read_u32(data, 9)
@@ -308,13 +310,9 @@ end
 
 -- ---- the SMTP session ----
 
-local function fail(text, level)
-  error(text, (level or 2) + 1)
-end
-
 local function check_not_over(self)
   if self.over then
-    fail(("the session is over since %s; start another with mta:connect()"):format(tostring(self.over)), 3)
+    blame.raise(("the session is over since %s; start another with mta:connect()"):format(tostring(self.over)))
   end
 end
 
@@ -339,7 +337,7 @@ local function client_of(given)
   end
   for key, v in pairs(given or {}) do
     if not CLIENT_KEYS[key] then
-      fail(("connect: there is no %s; host, ip, port, family, auth and tls are"):format(tostring(key)), 3)
+      blame.raise(("connect: there is no %s; host, ip, port, family, auth and tls are"):format(tostring(key)))
     end
     client[key] = v
   end
@@ -348,6 +346,9 @@ local function client_of(given)
     client.ip, client.family = nil, client.family or "unknown"
   end
   client.family = client.family or client.ip:sub(1, 1) == "/" and "unix" or client.ip:find(":", 1, true) and "inet6" or "inet"
+  if client.family == "inet" and not client.ip:match "^%d+%.%d+%.%d+%.%d+$" then
+    blame.raise(("connect: ip %q is no address; IPv4, IPv6 or a socket's path"):format(client.ip))
+  end
   return client
 end
 
@@ -454,7 +455,7 @@ function MTA:apply(reply)
   local err = library.new_error()
   local file = mail.write(self.fields, self.body_text)
   if not library.ear_message(self.ear, file, #file, err) then
-    error("the test's message is none: " .. library.text(err), 0)
+    blame.raise("the test's message is none: " .. library.text(err))
   end
   local envelope = {
     add_recipient = function(address)
@@ -480,12 +481,12 @@ function MTA:apply(reply)
       reply.quarantined = reason
     end,
   }
-  for i, packet in ipairs(reply.packets or {}) do
+  for i, packet in ipairs(packets_of[reply] or {}) do
     local edit = reply.edits[i]
     if envelope[edit[1]] then
       envelope[edit[1]](edit[2])
     elseif not library.ear_edit(self.ear, packet[1]:byte(), packet[2], #packet[2], err) then
-      error(library.text(err), 0)
+      blame.raise(library.text(err))
     end
   end
   local size = ffi.new "size_t[1]"
@@ -512,7 +513,7 @@ function MTA:mail(address, params)
   end
   check_not_over(self)
   if self.sender then
-    fail "mail: a message is open already, an MTA answers 503; end it with mta:eom() or mta:abort()"
+    blame.raise "mail: a message is open already, an MTA answers 503; end it with mta:eom() or mta:abort()"
   end
   if self.explore_before then
     self.explore_before(self)
@@ -538,8 +539,8 @@ end
 
 local function check_message(self, what)
   if not self.sender then
-    fail(self.last and ("%s: the message is over, it was decided: %s"):format(what, tostring(self.last))
-      or what .. ": there is no message; begin one with mta:mail()", 3)
+    blame.raise(self.last and ("%s: the message is over, it was decided: %s"):format(what, tostring(self.last))
+      or what .. ": there is no message; begin one with mta:mail()")
   end
 end
 
@@ -548,7 +549,7 @@ end
 function MTA:rcpt(address, params)
   check_message(self, "rcpt")
   if self.stage ~= "mail" then
-    fail "rcpt: the recipients come before DATA"
+    blame.raise "rcpt: the recipients come before DATA"
   end
   self.recipient = bracketed(address or "bob@example.com")
   if self.unfiltered then
@@ -571,9 +572,9 @@ end
 function MTA:data()
   check_message(self, "data")
   if self.stage ~= "mail" then
-    fail "data: it was said already"
+    blame.raise "data: it was said already"
   elseif self.taken == 0 then
-    fail("data: no recipient was accepted, an MTA answers 554; say mta:rcpt() first", 2)
+    blame.raise("data: no recipient was accepted, an MTA answers 554; say mta:rcpt() first")
   end
   self.stage = "data"
   if self.unfiltered then
@@ -620,7 +621,7 @@ end
 function MTA:header(name, value)
   check_message(self, "header")
   if self.stage == "body" then
-    fail "header: the body has begun"
+    blame.raise "header: the body has begun"
   end
   return reach(self, "header") or send_field(self, name, " " .. value)
 end
@@ -700,14 +701,14 @@ local function read_message(given)
       fields, body = mail.read(given)
     end
     if not fields then
-      fail("message: " .. body, 3)
+      blame.raise("message: " .. body)
     end
     return {}, fields, body
   end
   given = given or {}
   for key in pairs(given) do
     if not KEYS[key] then
-      fail(("message: there is no %s; from, to, params, headers, body and eml are"):format(tostring(key)), 3)
+      blame.raise(("message: there is no %s; from, to, params, headers, body and eml are"):format(tostring(key)))
     end
   end
   if given.eml then
@@ -790,7 +791,7 @@ function MTA:quit()
     self:feed(goodbye)
     local letter = receive(self)
     if letter then
-      error(("the filter said %q after quit: it would have answered another command"):format(letter), 0)
+      blame.raise(("the filter said %q after quit: it would have answered another command"):format(letter))
     end
   end
   self.state, self.said_helo = "quit", nil
@@ -848,7 +849,7 @@ end
 
 --- What scripts asked a fake: "dns", "http", "redis" or "process".
 function MTA:asked(kind)
-  return self.owner.fakes.asked[kind] or error(("asked: there is no fake %q"):format(tostring(kind)), 2)
+  return self.owner.fakes.asked[kind] or blame.raise(("asked: there is no fake %q"):format(tostring(kind)))
 end
 
 --- Lets time pass for handlers and tasks that wait. On a virtual clock that takes no time.

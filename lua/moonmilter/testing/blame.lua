@@ -1,0 +1,77 @@
+--- Whose line an error is: the test's, however deep in the kit it comes up; and what scripts complained about meanwhile.
+local blame = {}
+
+local OWN = debug.getinfo(1, "S").source:match "^(.*/)" or "@"
+local LINES_MAX = 5 -- shown of a failed test, the last ones; exploration runs a test some hundred times
+
+--- Raises with the line of the test in front, unless the text names a line already.
+function blame.raise(text)
+  if not text:find "^[^%s:]+:%d+: " then
+    for level = 2, math.huge do
+      local frame = debug.getinfo(level, "Sl")
+      if not frame then
+        break
+      elseif frame.currentline > 0 and frame.source:sub(1, #OWN) ~= OWN then
+        text = ("%s:%d: %s"):format(frame.short_src, frame.currentline, text)
+        break
+      end
+    end
+  end
+  error(text, 0)
+end
+
+-- ---- below busted's own report ----
+
+-- busted loads modules anew for every spec file, and has one run.
+local shared = debug.getregistry()["moonmilter.testing.blame"]
+if not shared then
+  shared = { lines = {}, failed = {} }
+  debug.getregistry()["moonmilter.testing.blame"] = shared
+end
+
+--- A warning or an error of the host a test has.
+function blame.note(line)
+  shared.lines[#shared.lines + 1] = line
+end
+
+local function readable(line)
+  return (line:gsub("\\n", "\n    "):gsub("\\x09", "  "))
+end
+
+local function name_of(busted, element)
+  local words = {}
+  while element and element.descriptor ~= "file" do
+    table.insert(words, 1, element.name)
+    element = busted.parent(element)
+  end
+  return table.concat(words, " ")
+end
+
+--- "tempfail" alone does not tell why: what the log said in tests that failed stands below busted's report.
+local function listen(busted)
+  busted.subscribe({ "test", "end" }, function(element, _, status)
+    if status ~= "success" and status ~= "pending" and #shared.lines > 0 then
+      table.insert(shared.failed, { name = name_of(busted, element), lines = shared.lines })
+    end
+    shared.lines = {}
+    return nil, true
+  end)
+  busted.subscribe({ "suite", "end" }, function()
+    io.stdout:flush()
+    for i, test in ipairs(shared.failed) do
+      io.stderr:write(i == 1 and "\nLogged in tests that failed:\n" or "", "\n", test.name, "\n")
+      for at = math.max(1, #test.lines - LINES_MAX + 1), #test.lines do
+        io.stderr:write("  ", readable(test.lines[at]), "\n")
+      end
+    end
+    shared.failed = {}
+    return nil, true
+  end)
+end
+
+if package.loaded.busted and not shared.listens then
+  shared.listens = true
+  listen(require "busted")
+end
+
+return blame
