@@ -157,7 +157,7 @@ static bool parse_options(int argc, char **argv, const struct option *options, s
 		case 'c': a->config_file = optarg; break;
 		case 's': add_word(&a->listen, optarg); break;
 		case 'h':
-			print_run_help(stdout, strcmp(argv[0], "check") == 0 ? "check" : "run");
+			print_run_help(stdout, strcmp(argv[0], "moonmilter check") == 0 ? "check" : "run");
 			*status = EX_OK;
 			return false;
 		case '?':

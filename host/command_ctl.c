@@ -89,9 +89,10 @@ static bool is_known(const char *name, bool has_argument)
 /* `ctl … profile …` is `profile … …`: at is where its name stands. */
 static int ask_profile(int argc, char **argv, int at)
 {
-	char *name = argv[at];
+	static char name[] = "moonmilter profile";
 	memmove(argv + 1, argv, (size_t)at * sizeof *argv);
 	argv[1] = name;
+	opterr = 1;
 	return mm_command_profile(argc - 1, argv + 1);
 }
 
@@ -105,6 +106,7 @@ int mm_command_ctl(int argc, char **argv)
 	struct mm_control_client client = { .name = "moonmilter ctl", .line = print_line, .paper = print_paper };
 	char request[256];
 	optind = 1;
+	opterr = 0;                     /* what is wrong is said below, once */
 	/* "+": the options behind "profile" are its own */
 	for (int c; (c = getopt_long(argc, argv, "+c:h", options, NULL)) != -1 || optind < argc;) {
 		if (c == -1 && is_profile(argv[optind]))
@@ -112,6 +114,7 @@ int mm_command_ctl(int argc, char **argv)
 		if (c == -1)
 			break;
 	}
+	opterr = 1;
 	optind = 0;                     /* from the start: options may stand behind the other requests, too */
 	for (int c; (c = getopt_long(argc, argv, "c:h", options, NULL)) != -1;) {
 		switch (c) {

@@ -97,6 +97,15 @@ static void keep_standard_descriptors(void)
 		close(fd);
 }
 
+/* getopt says who complains by argv[0]. */
+static int run_command(const struct command *c, int argc, char **argv)
+{
+	static char name[64];
+	snprintf(name, sizeof name, "moonmilter %s", c->name);
+	argv[0] = name;
+	return c->run(argc, argv);
+}
+
 int main(int argc, char **argv)
 {
 	keep_standard_descriptors();
@@ -108,7 +117,7 @@ int main(int argc, char **argv)
 	}
 	for (const struct command *c = commands; argc > 1 && c->name != NULL; c++)
 		if (strcmp(argv[1], c->name) == 0)
-			return c->run(argc - 1, argv + 1);
+			return run_command(c, argc - 1, argv + 1);
 	if (argc > 1 && is_slip(argv[1]))
 		return refuse_command(argv[1]);
 	return mm_command_run(argc, argv);

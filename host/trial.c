@@ -483,25 +483,25 @@ static bool write_output(const struct mm_trial *t, const struct outcome *o)
 	return ok;
 }
 
-static bool is_expected(const struct mm_trial *t, const struct outcome *o)
+static bool is_expected(const struct mm_trial *t, const char *file, const struct outcome *o, bool is_one)
 {
 	const char *word = o->why.class != MM_FAULT_NONE ? "failed" : mm_transcript_word(&o->result);
-	char wanted[8] = "", got[8] = "", text[200];
+	char wanted[8] = "", got[8] = "", text[512];
 	if (strcmp(word, t->expect) == 0 && (t->expect_code == 0 || t->expect_code == o->result.code))
 		return true;
 	if (t->expect_code != 0)
 		snprintf(wanted, sizeof wanted, ":%u", t->expect_code % 1000);
 	if (o->result.is_decided)
 		snprintf(got, sizeof got, ":%u", o->result.code % 1000);
-	snprintf(text, sizeof text, "expected %s%s, got %s%s", t->expect, wanted, word, got);
+	snprintf(text, sizeof text, "%.256s%sexpected %s%s, got %s%s", is_one ? "" : file, is_one ? "" : ": ", t->expect, wanted, word, got);
 	mm_trial_fail(t, 1, text);
 	return false;
 }
 
-static int code_of(const struct mm_trial *t, const struct outcome *o)
+static int code_of(const struct mm_trial *t, const char *file, const struct outcome *o, bool is_one)
 {
 	if (t->expect != NULL)
-		return is_expected(t, o) ? 0 : 1;
+		return is_expected(t, file, o, is_one) ? 0 : 1;
 	if (o->why.class == MM_FAULT_NONE)
 		return 0;
 	return mm_trial_fail(t, EX_PROTOCOL, o->why.text);
@@ -544,7 +544,7 @@ static int run_message(struct run *r, const char *file)
 	}
 	if (!t->is_quiet && !r->is_stdout_taken)
 		show(t, file, &o, r->is_one);
-	code = code_of(t, &o);
+	code = code_of(t, file, &o, r->is_one);
 	bool passes = o.result.is_decided && o.result.verdict == MM_VERDICT_accept;
 	if (t->output != NULL && passes && o.why.class == MM_FAULT_NONE && !write_output(t, &o))
 		code = EX_CANTCREAT;

@@ -116,6 +116,8 @@ describe("moonmilter send", function()
     assert.equal(0, status "--from discard@x --expect discard")
     assert.equal(0, status "--from accept@x --expect accept")
     assert.equal(0, status "--abort-after data --repeat 3 --expect abort")
+    local missed = send "--expect reject --repeat 2 --quiet"
+    assert.matches("moonmilter send: %S+%.eml: expected reject, got accept:250\n", missed)
     edit "X-Quarantine: yes"
     assert.equal(0, status "--expect quarantine")
     edit "X-Close: yes"
