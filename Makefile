@@ -188,7 +188,7 @@ asan: packages-build packages-test
 # Everything that speaks over sockets once more, one byte at a time and nothing every other time (spec/fault/one_byte.c): the
 # host, what it talks to, and the specs themselves.
 # miltertest is left out: it reads a packet in one go itself.
-ONE_BYTE_SPECS ?= spec/waiting spec/process spec/host/send_spec.lua spec/testing \
+ONE_BYTE_SPECS ?= spec/waiting spec/process spec/host/send_spec.lua spec/testing spec/regress spec/examples spec/docs \
 	$(filter-out spec/mta/miltertest_spec.lua,$(wildcard spec/mta/*_spec.lua))
 $(BUILD)/one_byte.so: spec/fault/one_byte.c
 	@mkdir -p $(@D)
