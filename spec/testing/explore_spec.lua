@@ -21,6 +21,18 @@ describe("exploration", function()
       end
     end, 20)
     assert.is_false(ok)
-    assert.matches("^explored: after a message given up behind rcpt: count is 2", err)
+    assert.equal("explored: after a message given up behind rcpt: count is 2", err:match "^[^\n]*")
+  end)
+
+  it("shows the way through the test to an error, and not the kit's", function()
+    local function helper(mta)
+      mta:rcpt "nobody@example.com"
+    end
+    local _, err = pcall(testing.explore, "function on_mail() end", function(mta)
+      helper(mta)
+      mta:message()
+    end, 1)
+    assert.matches("^explored: whole packets: [^\n]-explore_spec.lua:%d+: rcpt: there is no message; begin one with mta:mail%(%)"
+      .. "\n  called at [^\n]-explore_spec.lua:%d+$", err)
   end)
 end)

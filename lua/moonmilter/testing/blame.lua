@@ -20,6 +20,24 @@ function blame.raise(text)
   error(text, 0)
 end
 
+--- An error's text with the test's own functions it came through; for xpcall.
+function blame.traced(err)
+  if type(err) ~= "string" then
+    return err -- an assertion tells it all
+  end
+  local lines = {}
+  for level = 2, math.huge do
+    local frame = debug.getinfo(level, "Sl")
+    local is_own = not frame or frame.source:sub(1, #OWN) == OWN
+    if is_own and (not frame or #lines > 0) then -- the kit again, which has called the test
+      break
+    elseif not is_own and frame.currentline > 0 then
+      lines[#lines + 1] = ("\n  called at %s:%d"):format(frame.short_src, frame.currentline)
+    end
+  end
+  return err .. table.concat(lines, "", 2)
+end
+
 -- ---- below busted's own report ----
 
 -- busted loads modules anew for every spec file, and has one run.

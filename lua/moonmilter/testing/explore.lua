@@ -1,4 +1,5 @@
 --- Exploration: one test many times over, with the bytes cut at every place and the client giving up at every place.
+local blame = require "moonmilter.testing.blame"
 local library = require "moonmilter.testing.library"
 
 local explore = {}
@@ -59,9 +60,7 @@ local function run(start, options, changes, what, fn, before)
     if mta.session ~= nil then
       mta:quit()
     end
-  end, function(e)
-    return type(e) == "string" and debug.traceback(e, 2) or e
-  end)
+  end, blame.traced)
   local position = mta.position
   mta:close()
   if ok then
