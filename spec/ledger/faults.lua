@@ -40,6 +40,19 @@ local function kill_a_worker(w)
   if #pids > 0 then kill(pids[math.random(#pids)]) end
 end
 
+-- Kills a worker right behind its line about a message, when the MTA has hardly begun to take the reply.
+local function kill_in_a_burst(w)
+  local workers = {}
+  for _, session in ipairs(w:sessions()) do workers[session.session] = session.worker end
+  local read = #w:log()
+  local worker = process.wait_until(1, function()
+    local found
+    for id in w:log():sub(read + 1):gmatch '"event":"message","session":"([^"]+)"' do found = workers[id] or found end
+    return found
+  end)
+  if worker then kill(worker) end
+end
+
 -- Kills the worker of a message that stands at a stage; the stages one after the other.
 local function kill_at_a_stage(w)
   w.struck = w.struck or { count = 0 }
@@ -195,7 +208,7 @@ return {
     stay = 0.2, arguments = { "--workers=8" }, every = 0.1, strike = kill_at_a_stage,
     enough = function(w) return w.struck and w.struck.count >= #STAGES end, check = workers_died },
   { name = "while workers are killed in the middle of large edits", seconds = 1, kinds = "large", stages = "none", unix = true,
-    arguments = { "--workers=4" }, every = 0.1, strike = kill_a_worker,
+    arguments = { "--workers=4" }, every = 0.1, strike = kill_in_a_burst,
     enough = function(w) return w:deaths() >= 8 end,
     check = function(_, sums) at_least(1, "verdicts that were cut off", sums.untaken) end },
   { name = "while workers are killed and the MTA lets mail pass meanwhile", seconds = 3, kinds = EVERY_KIND, stages = "eom",
