@@ -63,6 +63,24 @@ describe("an installed moonmilter", function()
     end
   end)
 
+  it("tests filters where nothing of the source tree is", function()
+    if build:find "asan" then pending "a sanitized library wants a sanitized program" return end
+    local file = assert(io.open(root .. "/hello_spec.lua", "w"))
+    finally(function() os.remove(root .. "/hello_spec.lua") end)
+    file:write [[
+      local testing = require "moonmilter.testing"
+      it("says hello", function()
+        local mta = testing.start { script = "local dns = require 'moonmilter.dns' function on_eom(ctx) ctx:add_header('X', dns.a('x.example')[1]) end",
+          dns = { ["x.example"] = { A = { "192.0.2.9" } } } }
+        assert.equal("192.0.2.9", mta:message().message:get "X")
+        mta:close()
+      end)
+    ]]
+    file:close()
+    local output = run(("cd / && env -u LUA_PATH -u LUA_CPATH -u MOONMILTER_LIBRARY %s/opt/mm/bin/moonmilter test %s"):format(root, root))
+    assert.matches("1 success / 0 failures / 0 errors", output)
+  end)
+
   it("has a header that needs nothing before it, in C and in C++", function()
     for _, compiler in ipairs { "cc -std=c11 -pedantic -x c", "c++ -std=c++17 -pedantic -x c++" } do
       if run("command -v " .. compiler:match "%S+") ~= "" then
