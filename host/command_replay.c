@@ -3,6 +3,7 @@
 #include "bounds.h"
 #include "moonmilter.h"
 #include "replay.h"
+#include "transcript.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -160,7 +161,15 @@ struct part {
 	bool             decided_before, decided_after;
 	bool             is_cut;                /* the record ends within it */
 	unsigned         number;                /* 0: the connection */
+	struct mm_text   sender;                /* borrowed from the record */
 };
+
+/* The address of MAIL or RCPT. */
+static struct mm_text address_of(const struct mm_packet *command)
+{
+	const char *bytes = (const char *)command->data;
+	return (struct mm_text){ bytes, strnlen(bytes, command->size) };
+}
 
 static bool decides(uint8_t command, uint8_t letter)
 {
@@ -178,8 +187,7 @@ static void note(struct mm_buffer *lines, bool *decided, const struct mm_packet 
 	if (count == 0 || (command->letter != 'E' && (last == SMFIR_CONTINUE || last == SMFIR_SKIP)))
 		return;
 	if (command->letter == 'R') {
-		size_t size = strnlen((const char *)command->data, command->size);
-		mm_buffer_append(lines, command->data, size);
+		mm_transcript_shown(lines, address_of(command));
 		mm_buffer_append(lines, ": ", 2);
 	}
 	mm_replay_outcome(lines, command->letter, replies, count);
@@ -201,6 +209,18 @@ static bool same(const struct mm_buffer *a, const struct mm_buffer *b)
 	return a->size == b->size && (a->size == 0 || memcmp(a->bytes, b->bytes, a->size) == 0);
 }
 
+static void print_heading(const char *file, const struct part *p)
+{
+	struct mm_buffer from = { .size = 0 };
+	if (p->number == 0) {
+		printf("%s: the connection\n", file);
+		return;
+	}
+	mm_transcript_shown(&from, p->sender);
+	printf("%s: message %u from %.*s\n", file, p->number, (int)from.size, (const char *)from.bytes);
+	mm_buffer_free(&from);
+}
+
 static void end_part(struct replaying *re, const char *file, struct part *p)
 {
 	re->messages += p->number > 0;
@@ -214,10 +234,7 @@ static void end_part(struct replaying *re, const char *file, struct part *p)
 	if (!is_unknown && !same(&p->before, &p->after)) {
 		re->different++;
 		if (!re->is_quiet) {
-			if (p->number > 0)
-				printf("%s: message %u\n", file, p->number);
-			else
-				printf("%s: the connection\n", file);
+			print_heading(file, p);
 			print_lines(&p->before, '-');
 			print_lines(&p->after, '+');
 		}
@@ -260,6 +277,7 @@ static bool play(struct replaying *re, struct run *run, const struct mm_replay *
 				is_refused = true;
 			end_part(re, file, &part);
 			part.number = letter == 'M' ? ++number : 0;
+			part.sender = address_of(&c->packet);
 		}
 		if (is_cut_at(record, c))
 			break;

@@ -95,6 +95,14 @@ describe("records", function()
     assert.equal(1, status)
   end)
 
+  it("name the message that differs, and command no terminal", function()
+    record("", "'bad\27[2J@example.org'")
+    local other = write("other.lua", "function on_eom(ctx) end")
+    local _, output = run(("%s replay %s/records %s"):format(moonmilter, directory, other))
+    assert.matches("%.record: message 1 from <bad\\x1b%[2J@example.org>\n  %- <bob@example.com>: reject", output)
+    assert.is_nil(output:find("\27", 1, true))
+  end)
+
   it("are of one connection in so many", function()
     local senders = {}
     for i = 1, 60 do
