@@ -129,3 +129,54 @@ describe("fake HTTP, Redis and processes", function()
     assert.same({ argv = { "/usr/bin/check", "-x" }, stdin = "mail" }, mta:asked "process"[1])
   end)
 end)
+
+describe("what else docs/TESTING.md lists", function()
+  it("an address stands for its PTR, and a type that is not there is nodata", function()
+    local mta = start {
+      script = [[ local dns = require "moonmilter.dns"
+        function on_eom(ctx)
+          ctx:add_header("X", dns.ptr(ctx.client.ip)[1] .. " " .. select(3, dns.mx "only-a.example") .. " " .. select(3, dns.a "slow.example"))
+        end ]],
+      dns = { ["192.0.2.1"] = { PTR = { "client.example.org" } }, ["only-a.example"] = { A = { "192.0.2.7" } }, ["slow.example"] = "timeout" },
+    }
+    assert.equal("client.example.org nodata timeout", mta:message().message:get "X")
+  end)
+
+  it("HTTP answers with headers, or from a function; programs take their time", function()
+    local mta = start {
+      script = [[ local http, process = require "moonmilter.http", require "moonmilter.process"
+        function on_eom(ctx)
+          local r = http.get "http://a.example/?x=1"
+          local _, _, code = process.run { argv = { "/bin/slow" }, timeout = 2 }
+          ctx:add_header("X", r.status .. " " .. r.headers["x-kind"] .. " " .. code)
+        end ]],
+      http = function(request) return { status = request.url:match "x=1" and 202 or 500, headers = { ["X-Kind"] = request.method } } end,
+      process = { ["/bin/slow"] = { delay = 3 } },
+    }
+    assert.equal("202 GET timeout", mta:message().message:get "X")
+  end)
+
+  it("a configuration and which milter of it, keys set over it, settings, the MTA's name and what it does not know", function()
+    local path = os.tmpname()
+    finally(function() os.remove(path) os.remove(path .. ".lua") end)
+    local file = io.open(path .. ".lua", "w")
+    file:write [[ function on_load(host) word = host.settings.word end
+      function on_mail(ctx, s) if s == "bad@x" then error "oh" end end
+      function on_eom(ctx) ctx:add_header("X", word .. " " .. ctx:macro "j" .. " " .. tostring(ctx:macro "mail_host")) end ]]
+    file:close()
+    file = io.open(path, "w")
+    file:write(([[milter.first = { listen = "inet:1@127.0.0.1", scripts = "%s.lua", settings = { word = "one" } }
+      milter.second = { listen = "inet:2@127.0.0.1", scripts = "%s.lua", settings = { word = "two" } } ]]):format(path, path))
+    file:close()
+    local mta = start { config = path, milter = "second", name = "mx7.example", macros = { mail_host = false }, set = { on_error = "reject" } }
+    assert.equal("two mx7.example nil", mta:message().message:get "X")
+    assert.equal("reject", mta:message { from = "bad@x" }.verdict)
+  end)
+
+  it("bytes cut as the test says", function()
+    local script = "function on_body(ctx, chunk) end function on_eom(ctx) ctx:add_header('X', #ctx.headers) end"
+    for _, split in ipairs { "whole", "random", 1, 7 } do
+      assert.equal("2", start { script = script, split = split, seed = 42 }:message().message:get "X")
+    end
+  end)
+end)
