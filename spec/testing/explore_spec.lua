@@ -8,7 +8,7 @@ describe("exploration", function()
       assert.equal("3", result.message:get "X-Rcpt-Count")
       assert.equal("1", mta:message().message:get "X-Rcpt-Count")
     end, 100)
-    assert.equal(2 + 100 + 14, runs)
+    assert.equal(2 + 100 + 3 + 14, runs)
   end)
 
   it("finds a filter that forgets to forget", function()
@@ -22,6 +22,26 @@ describe("exploration", function()
     end, 20)
     assert.is_false(ok)
     assert.equal("explored: after a message given up behind rcpt: count is 2", err:match "^[^\n]*")
+  end)
+
+  it("finds a filter that counts clients and forgets those that go away early", function()
+    local leaky = [[ local clients = 0 function on_connect() clients = clients + 1 end
+      function on_eom(ctx) ctx:add_header("X-Clients", clients) clients = 0 end ]]
+    local _, err = pcall(testing.explore, leaky, function(mta)
+      assert.equal("1", mta:message().message:get "X-Clients")
+    end, 1)
+    assert.matches("^explored: beside a session that vanished behind connect: ", tostring(err.message))
+  end)
+
+  it("goes through sessions that are refused, at once or at HELO", function()
+    for _, handler in ipairs { "on_connect", "on_helo" } do
+      for _, code in ipairs { 554, 421 } do
+        local script = ("function %s(ctx) return ctx:%s(%d, '%s.7.1', 'no') end"):format(handler, code == 421 and "tempfail" or "reject",
+          code, code == 421 and 4 or 5)
+        local runs = testing.explore(script, function(mta) assert.equal("no", mta:message().text) end, 3)
+        assert.is_true(runs > 17)
+      end
+    end
   end)
 
   it("shows the way through the test to an error, and not the kit's", function()

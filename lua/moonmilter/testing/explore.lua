@@ -36,6 +36,18 @@ local STEPS = {
   { "body", function(mta) mta:body "given up\r\n" end },
 }
 
+-- How far a client gets that goes away before it has a message.
+local GREETING = {
+  { "the offer", function() end },
+  { "connect", function(mta) mta:connect() end },
+  { "helo", function(mta)
+    mta:connect()
+    if not mta.over then -- refused
+      mta:helo()
+    end
+  end },
+}
+
 -- Plays the first n steps of a message that comes to nothing. False when the filter ended it before.
 local function play(mta, n)
   for i = 1, n do
@@ -84,6 +96,14 @@ function explore.run(start, options, fn, limit)
   run(start, options, { split = 1 }, "byte by byte", fn)
   for _, at in ipairs(spread(size - 1, limit)) do
     run(start, options, { split = { at = at } }, ("cut behind byte %d of %d"):format(at, size), fn)
+    runs = runs + 1
+  end
+  for _, step in ipairs(GREETING) do
+    run(start, options, {}, "beside a session that vanished behind " .. step[1], fn, function(mta)
+      local other = mta:another()
+      step[2](other)
+      other:vanish()
+    end)
     runs = runs + 1
   end
   for n = 1, #STEPS do

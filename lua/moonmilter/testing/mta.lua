@@ -502,15 +502,20 @@ local function after(self, reply)
   return finish(self, reply)
 end
 
---- MAIL FROM. params: { "SIZE=100" } or { SIZE = 100, SMTPUTF8 = true }.
----@return moonmilter.testing.Reply
-function MTA:mail(address, params)
+-- What a client says before its first MAIL, as far as it is let.
+local function greet(self)
   if self.state == "fresh" then
     self:connect()
   end
   if not self.said_helo and not self.over then
     self:helo()
   end
+end
+
+--- MAIL FROM. params: { "SIZE=100" } or { SIZE = 100, SMTPUTF8 = true }.
+---@return moonmilter.testing.Reply
+function MTA:mail(address, params)
+  greet(self)
   check_not_over(self)
   if self.sender then
     blame.raise "mail: a message is open already, an MTA answers 503; end it with mta:eom() or mta:abort()"
@@ -730,7 +735,7 @@ end
 
 --- A whole message: the name of a file, its text (with line ends), or a table with any of from, to (one or a list), params,
 --- headers ({ { name, value }, … } or { Name = value }), body, eml (a file for what is not given).
---- Returns the reply that ended it. With every recipient refused that is the last refusal.
+--- Returns the reply that ended it: with every recipient refused the last refusal, and that of a client that is not let in.
 ---@return moonmilter.testing.Reply
 function MTA:message(message)
   local given, fields, body = read_message(message)
@@ -740,6 +745,7 @@ function MTA:message(message)
     from, to = from or guessed_from, to or guessed_to
   end
   to = type(to) == "string" and { to } or to or { "bob@example.com" }
+  greet(self)
   if self.over then
     return self.over
   end
