@@ -813,28 +813,31 @@ static void write_changes(struct mm_message *m, bool space, struct mm_buffer *ou
 	}
 }
 
-/* Names that Sendmail's configuration makes up when the client gives none (its H lines): an added one takes the place of that. */
-static bool is_made_up(struct mm_text name)
+/* Sendmail makes these up when the client gives none: an added one takes the place of that. */
+static const char *const made_up[] = { "Date", "From", "Message-Id", NULL };
+/* The MTA has these, too, and shows them to no filter: Sendmail would put an added one above its own Received, or into a field
+ * of its own, and later positions would be off by one. They are inserted at the end. (All but Received then reach nobody:
+ * Sendmail gives them to few mailers, however they are added.) */
+static const char *const hidden[] = { "Received", "Return-Path", "Full-Name", "Resent-Date", "Resent-From", "Resent-Message-Id",
+	NULL };
+
+static bool is_one_of(struct mm_text name, const char *const *names)
 {
-	static const char *const names[] = { "Date", "From", "Full-Name", "Message-Id", "Return-Path", "Resent-Date",
-		"Resent-From", "Resent-Message-Id" };
-	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-		if (mm_text_equal_blind(name, (struct mm_text){ names[i], strlen(names[i]) }))
-			return true;
-	return false;
+	while (*names != NULL && !mm_text_equal_blind(name, (struct mm_text){ *names, strlen(*names) }))
+		names++;
+	return *names != NULL;
 }
 
 /* One added field. Those asked for earlier are already on the MTA's side, later ones are not. */
-static void write_added(const struct mm_message *m, uint32_t index, enum mm_mta_kind mta, bool space, struct mm_buffer *out)
+static void write_added(struct mm_message *m, uint32_t index, enum mm_mta_kind mta, bool space, struct mm_buffer *out)
 {
-	const struct mm_field *f = &m->fields[index];
+	struct mm_field *f = &m->fields[index];
 	struct mm_text name = mm_message_text(m, f->name), value = mm_message_text(m, f->value);
 	uint32_t before = 0;
-	/* The MTA's own Received is shown to nobody and still the first of its name: Sendmail would go above it. */
-	bool is_last = index >= m->hidden_at, has_namesake = mm_text_equal_blind(name, (struct mm_text){ "Received", 8 });
+	bool is_last = index >= m->hidden_at, has_namesake = is_one_of(name, hidden);
 	/* Nobody has told what the client sent: there may be one. */
 	if (!m->knows_fields && mta == MM_MTA_SENDMAIL)
-		has_namesake |= !is_made_up(name);
+		has_namesake |= !is_one_of(name, made_up);
 	for (uint32_t i = 0; i < m->field_count; i++) {
 		const struct mm_field *other = &m->fields[i];
 		if (i == index || (!other->is_received && other->asked > f->asked))
@@ -842,12 +845,13 @@ static void write_added(const struct mm_message *m, uint32_t index, enum mm_mta_
 		has_namesake |= same_name(m, other, f);
 		if (i > index)
 			is_last = false;
-		else                            /* Sendmail only marks what is deleted, Postfix removes it */
+		else if (!other->fills)         /* Sendmail only marks what is deleted, Postfix removes it */
 			before += !other->is_deleted || mta == MM_MTA_SENDMAIL;
 	}
 	if (f->blind_at == UINT32_MAX || (is_last && m->knows_fields)) {
 		/* Sendmail puts an added field before the first of its name, Postfix at the end; an insert far beyond the end
 		 * means the end to both (protocol 3.7). */
+		f->fills = !has_namesake && mta == MM_MTA_SENDMAIL && is_one_of(name, made_up);
 		if (!has_namesake)
 			mm_reply_header(out, name, value, space);
 		else
@@ -862,7 +866,7 @@ static void write_added(const struct mm_message *m, uint32_t index, enum mm_mta_
 	mm_reply_indexed_header(out, SMFIR_INSHEADER, position, name, value, space);
 }
 
-static void write_additions(const struct mm_message *m, enum mm_mta_kind mta, bool space, struct mm_buffer *out)
+static void write_additions(struct mm_message *m, enum mm_mta_kind mta, bool space, struct mm_buffer *out)
 {
 	if (m->field_count == m->received_count)
 		return;

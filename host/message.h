@@ -32,10 +32,11 @@ struct mm_field {
 	uint32_t       id;              /* of this message, from 1; scripts hold on to it while indexes move */
 	uint32_t       asked;           /* added: which edit asked for it, from 1, for the order on the wire */
 	uint32_t       blind_at;        /* added while fields are unknown: insert position, UINT32_MAX for the end */
-	bool           is_received;     /* the MTA told it; else a script added it */
-	bool           has_space;       /* received: a space stood behind the colon */
-	bool           is_changed;      /* received, value is a script's */
-	bool           is_deleted;      /* received, to be deleted; an added one just leaves the list */
+	bool           is_received : 1; /* the MTA told it; else a script added it */
+	bool           has_space : 1;   /* received: a space stood behind the colon */
+	bool           is_changed : 1;  /* received, value is a script's */
+	bool           is_deleted : 1;  /* received, to be deleted; an added one just leaves the list */
+	bool           fills : 1;       /* added: Sendmail has put it into a field of its own, above the client's */
 };
 
 /* An envelope edit (protocol 3.11). */

@@ -62,15 +62,27 @@ static void fail(const char *what)
 	abort();
 }
 
-/* Sendmail sets a field that its list has without a value (From, Date) where it stands, above the client's (protocol 3.7). */
-static bool stands_above(struct mm_mail_file *mail, struct mm_text name)
+/* Is it the added field of its name that was asked for first? Only that one is sent while there is no other of the name. */
+static bool is_first_asked(const struct mm_message *m, const struct mm_field *f)
 {
+	for (uint32_t i = 0; i < m->field_count; i++) {
+		const struct mm_field *other = &m->fields[i];
+		if (!other->is_received && other->asked < f->asked
+		    && mm_text_equal_blind(mm_message_text(m, other->name), mm_message_text(m, f->name)))
+			return false;
+	}
+	return !f->is_received;
+}
+
+/* Sendmail sets a field that its list has without a value (From, Date) where it stands, above the client's (protocol 3.7). */
+static bool stands_above(const struct mm_message *m, const struct mm_field *f, const struct mm_mail_file *mail)
+{
+	if (!is_first_asked(m, f))
+		return false;
 	for (uint32_t i = 0; i < mail->field_count; i++) {
-		struct mm_mail_field *f = &mail->fields[i];
-		if (!f->is_own || f->is_gone || !mm_text_equal_blind(mm_mail_text(mail, f->name), name))
-			continue;
-		f->is_gone = true;      /* only once: a second one of the name stands at the end */
-		return true;
+		const struct mm_mail_field *own = &mail->fields[i];
+		if (own->is_own && !own->is_gone && mm_text_equal_blind(mm_mail_text(mail, own->name), mm_message_text(m, f->name)))
+			return true;
 	}
 	return false;
 }
@@ -81,7 +93,7 @@ static void compare(const struct mm_message *m, struct mm_mail_file *mail)
 	uint32_t at = 0;
 	for (uint32_t i = 0; i < m->field_count; i++) {
 		const struct mm_field *f = &m->fields[i];
-		if (f->is_deleted || (!f->is_received && stands_above(mail, mm_message_text(m, f->name))))
+		if (f->is_deleted || stands_above(m, f, mail))
 			continue;
 		while (at < mail->field_count && (mail->fields[at].is_gone || mail->fields[at].is_own))
 			at++;

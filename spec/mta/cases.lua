@@ -22,6 +22,11 @@ local function compose(message)
     "From: Ann <ann@one.example>", "To: Bob <bob@two.example>", "Date: Thu, 1 Jan 2026 00:00:00 +0000",
     ("Message-Id: <%s@one.example>"):format(token), "Subject: plain",
   }
+  if message.without then
+    for i = #lines, 1, -1 do
+      if lines[i]:find("^" .. message.without .. ":") then table.remove(lines, i) end
+    end
+  end
   for _, field in ipairs(message.fields or {}) do lines[#lines + 1] = field end
   for _, order in ipairs(message.orders or {}) do lines[#lines + 1] = "X-Do: " .. order end
   return {

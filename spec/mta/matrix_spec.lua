@@ -24,7 +24,7 @@ local function running(code, message)
   message = message or {}
   local fields = { unpack(message.fields or {}) }
   for _, line in ipairs(type(code) == "table" and code or { code }) do fields[#fields + 1] = "X-Run: " .. line end
-  return { fields = fields, body = message.body, to = message.to, from = message.from }
+  return { fields = fields, body = message.body, to = message.to, from = message.from, without = message.without }
 end
 
 -- Both MTAs with one host each that runs scripted.lua.
@@ -188,6 +188,28 @@ describe("header edits of a script give the same message on both MTAs:", functio
       end)
       assert.same(seen.postfix, seen.sendmail)
       assert.is_true(#seen.postfix > 8)
+    end)
+
+    it("insert behind a field that Sendmail makes up itself: before the same field on both", function()
+      on_both(function(world)
+        local message = world:arrives(running(
+          "eom ctx:add_header('Date', 'Fri, 2 Jan 2026 00:00:00 +0000') ctx:add_header('X-Z', 'z') " ..
+          "ctx:insert_header(#ctx.headers, 'X-New', 'v')", { without = "Date" }))
+        local dates = message:all "Date" -- Postfix adds its own besides, and shows it to nobody
+        assert.equal("Fri, 2 Jan 2026 00:00:00 +0000", dates[#dates])
+        assert.equal(message:position "X-Z" - 1, message:position "X-New")
+      end)
+    end)
+
+    it("add one that Sendmail has of its own: it keeps that to itself, and the rest is as on Postfix", function()
+      for _, name in ipairs { "Resent-Date", "Resent-From", "Resent-Message-Id", "Full-Name", "Return-Path" } do
+        on_both(function(world)
+          local message = world:arrives(running(("eom ctx:add_header('%s', '<a@b.example>') "):format(name) ..
+            "ctx:add_header('X-Z', 'z') ctx:insert_header(#ctx.headers, 'X-New', 'v')"))
+          assert.same(world.kind == "postfix" and { "<a@b.example>" } or {}, message:all(name), name)
+          assert.equal(message:position "X-Z" - 1, message:position "X-New")
+        end)
+      end
     end)
 
     it("ctx.headers shows what is queued", function()
