@@ -65,7 +65,7 @@ static const struct mm_config_key keys[] = {
 	{ "socket_mode",       MM_CONFIG_MODE,        MILTER(socket_mode), BETWEEN(0, 0777), TEXT("0660"),
 	  "Permissions of unix sockets" },
 	{ "socket_owner",      MM_CONFIG_STRING,      MILTER(socket_owner), ANY, NONE,
-	  "Owner of unix sockets" },
+	  "Owner of unix sockets; without it the user that serves" },
 	{ "socket_group",      MM_CONFIG_STRING,      MILTER(socket_group), ANY, NONE,
 	  "Group of unix sockets: the one the MTA is in" },
 	{ "allow",             MM_CONFIG_NETWORKS,    MILTER(allow), ANY, NONE,

@@ -201,10 +201,22 @@ bool mm_host_reopen_log(struct mm_host *h, struct mm_fault *why)
 
 /* ---- listeners ---- */
 
+/* A socket that root makes belongs to whom we become, as if he had made it himself. */
+static void leave_to_user(const struct mm_host *h, struct mm_listener_options *o)
+{
+	if (!h->options.drop_rights || geteuid() != 0)
+		return;
+	o->user = h->config.user;
+	if (o->group == NULL)
+		o->group = h->config.group;
+}
+
 static struct mm_listener_options listener_options(const struct mm_host *h, unsigned milter)
 {
 	const struct mm_config_milter *m = &h->config.milters[milter];
-	return (struct mm_listener_options){ .mode = m->socket_mode, .owner = m->socket_owner, .group = m->socket_group };
+	struct mm_listener_options o = { .mode = m->socket_mode, .owner = m->socket_owner, .group = m->socket_group };
+	leave_to_user(h, &o);
+	return o;
 }
 
 static bool add_listener(struct mm_host *h, unsigned milter, const struct mm_listen_spec *spec, struct mm_fault *why)
@@ -750,13 +762,21 @@ static bool make_worker(struct mm_host *h, struct mm_fault *why)
 	return true;
 }
 
-/* For the user that we become, before we do. */
 static bool open_control(struct mm_host *h, struct mm_fault *why)
 {
 	struct mm_listen_spec spec = { .kind = MM_LISTEN_UNIX };
-	struct mm_listener_options o = { .mode = 0600, .owner = geteuid() == 0 ? h->config.user : NULL };
+	struct mm_listener_options o = { .mode = 0600 };
+	leave_to_user(h, &o);
 	snprintf(spec.path, sizeof spec.path, "%s", h->config.control);
 	return mm_listener_open(&h->control, &spec, &o, why);
+}
+
+/* Known to be good before anything is opened for him. */
+static bool choose_user(struct mm_host *h, struct mm_fault *why)
+{
+	if (h->config.user == NULL && !mm_rights_need_a_user(&h->config.user, why))
+		return false;
+	return geteuid() != 0 || mm_rights_check(h->config.user, h->config.group, why);
 }
 
 static bool bind_all(struct mm_host *h, bool with_control, struct mm_fault *why)
@@ -765,7 +785,7 @@ static bool bind_all(struct mm_host *h, bool with_control, struct mm_fault *why)
 		return false;
 	if (h->options.drop_rights)
 		mm_rights_raise_limits();
-	if (h->options.drop_rights && h->config.user == NULL && !mm_rights_need_a_user(&h->config.user, why))
+	if (h->options.drop_rights && !choose_user(h, why))
 		return false;
 	if (!mm_host_reopen_log(h, why))
 		return false;
