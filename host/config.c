@@ -423,6 +423,30 @@ bool mm_config_load(struct mm_config *c, const char *path, struct mm_fault *why)
 	return good;
 }
 
+char *mm_config_control_of(const char *path)
+{
+	struct mm_config c = { 0 };
+	struct mm_fault why;
+	struct mm_buffer text = { 0 };
+	struct mm_value top = { 0 }, milters = { 0 };
+	char *control = NULL, *directory = directory_of(path);
+	const struct mm_config_source s = { .file = path, .directory = directory, .why = &why };
+	const struct mm_config_key *key = key_of("control");
+	bool is_read = directory != NULL && read_file(path, &text)
+		&& mm_config_syntax_read((struct mm_text){ (const char *)text.bytes, text.size }, path, &top, &milters, &why);
+	const struct mm_value *v = is_read ? mm_value_field(&top, "control") : NULL;
+	if (v != NULL && mm_config_key_set(key, v, &s, field_of(&c, &c.top, key), false)) {
+		control = c.control;
+		c.control = NULL;
+	}
+	mm_config_free(&c);
+	mm_value_free(&top);
+	mm_value_free(&milters);
+	mm_buffer_free(&text);
+	free(directory);
+	return control;
+}
+
 /* ---- one value from the command line ---- */
 
 static bool set_in_milter(struct mm_config *c, struct mm_config_milter *m, const char *name, const char *text,
