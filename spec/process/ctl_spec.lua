@@ -71,10 +71,10 @@ for _, workers in ipairs { 0, 2 } do
       assert.equal("ok", answer.reload)
       assert.equal(math.max(1, workers), #answer.processes)
       local sessions = 0
-      for _, process in ipairs(answer.processes) do
-        assert.equal("serving", process.state)
-        assert.equal(1, process.generation)
-        sessions = sessions + process.sessions
+      for _, worker in ipairs(answer.processes) do
+        assert.equal("serving", worker.state)
+        assert.equal(1, worker.generation)
+        sessions = sessions + worker.sessions
       end
       assert.equal(1, sessions)
     end)

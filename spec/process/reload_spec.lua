@@ -52,10 +52,16 @@ for _, workers in ipairs { 0, 2 } do
       ["a syntax error"] = { source = "function on_rcpt(", names = "20%-broken%.lua:1" },
       ["an error at the top level"] = { source = "local x = nil\nx.y = 1", names = "20%-broken%.lua:2" },
       ["an error in on_load"] = { source = "function on_load()\n  error 'no list'\nend", names = "20%-broken%.lua:2.*no list" },
-      ["an endless loop"] = { source = "while true do end", names = "cpu_" },
-      ["an endless loop in on_load"] = { source = "function on_load() while true do pcall(error) end end", names = "cpu_" },
+      ["an endless loop"] = { source = "while true do end", names = "20%-broken%.lua:1: cpu_" },
+      ["an endless loop in on_load"] = { source = "function on_load()\n  while true do pcall(error) end end",
+        names = "20%-broken%.lua:2: cpu_" },
+      ["an endless loop that catches its end"] = { source = "local function f() while true do end end\nwhile true do pcall(f) end",
+        names = "20%-broken%.lua:%d: cpu_" },
       ["an unknown handler"] = { source = "function on_rctp() end", names = "20%-broken%.lua:1.*on_rctp.*on_rcpt" },
-      ["a module that is missing"] = { source = "require 'not_there'", names = "not_there" },
+      ["a module that is missing"] = { source = "\nrequire 'not_there'", names = "20%-broken%.lua:2: .*not_there" },
+      ["a table as its error"] = { source = "\nerror {}", names = "20%-broken%.lua:2: %(error object is a table value%)" },
+      ["an error without a place"] = { source = "function on_load()\n  error('no list', 0)\nend",
+        names = "20%-broken%.lua:2: no list" },
     }
     for what, case in pairs(broken) do
       it("is refused for " .. what .. ", and the old scripts serve on", function()
@@ -77,7 +83,7 @@ for _, workers in ipairs { 0, 2 } do
       h:write { ["lib/a.lua"] = "return require 'b'", ["lib/b.lua"] = "return require 'a'", ["20-broken.lua"] = "require 'a'" }
       local output, status = h:ctl "reload"
       assert.equal(78, status)
-      assert.matches("module cycle: a %-> b %-> a", output)
+      assert.matches("%.lua:1: module cycle: a %-> b %-> a", output)
       assert(os.rename(h.scripts, h.scripts .. "-away"))
       output, status = h:ctl "reload"
       assert.equal(78, status)
@@ -127,7 +133,7 @@ describe("a reload of scripts that kill or block whoever loads them", function()
     h:write { ["20-crash.lua"] = "local ffi = require 'ffi'; ffi.cast('int *', 8)[0] = 1" }
     local output, status = h:ctl "reload"
     assert.equal(78, status)
-    assert.matches("died", output)
+    assert.matches("20%-crash%.lua: the process that loaded it died: Segmentation fault", output)
     assert.same(workers, h:workers())
     assert.equal("reply", mta:rcpt().kind)
     mta:quit()
@@ -138,7 +144,8 @@ describe("a reload of scripts that kill or block whoever loads them", function()
     h:write { ["20-hang.lua"] = "local t = ('a.'):rep(2000); t:find '.-.-.-.-.-.-b'" }
     local output, status = h:ctl "reload"
     assert.equal(78, status)
-    assert.matches("hang", output)
+    assert.matches("20%-hang%.lua: hangs in a C function while it loads", output)
+    assert.matches("last failure: %S+20%-hang%.lua: hangs", (h:ctl "status"))
     assert.equal("one", mark_of(mta))
     mta:quit()
   end)
