@@ -175,6 +175,40 @@ describe("a start with scripts that do not load", function()
   end
 end)
 
+describe("the command line", function()
+  it("overrides the configuration also after a reload", function()
+    local process = require "spec.mta.process"
+    local mta_client = require "spec.support.mta_client"
+    local directory, port = process.directory(), process.free_port()
+    process.run("chown nobody " .. directory .. " 2>/dev/null || true")
+    local function refusing(text) return ("function on_rcpt(ctx) ctx:reject(550, '5.7.1', '%s') end"):format(text) end
+    process.write_file(directory .. "/10-file.lua", refusing "file")
+    process.write_file(directory .. "/10-line.lua", refusing "line")
+    local function configure(max_sessions)
+      process.write_file(directory .. "/moonmilter.conf", ([[
+        listen = "inet:%d@127.0.0.1"
+        scripts = "10-file.lua"
+        workers = 1
+        max_sessions = %d
+        control = "control.sock"]]):format(process.free_port(), max_sessions))
+    end
+    configure(5)
+    local child = process.start({ host.program(), "run", "-c", directory .. "/moonmilter.conf", "-s",
+      ("inet:%d@127.0.0.1"):format(port), "--max-sessions=2", directory .. "/10-line.lua" },
+      { output = directory .. "/output", remove = directory })
+    assert(child:wait_text("moonmilter: ready", 10))
+    configure(7)
+    local text = process.run(("%s ctl --control %s/control.sock reload"):format(host.program(), directory))
+    assert.matches("generation 2 serves", text)
+    local first, second = assert(mta_client.connect(port, 5)), assert(mta_client.connect(port, 5))
+    assert.equal("550 5.7.1 line", first:envelope("rcpt").text)
+    assert.truthy(child:wait_text("2 sessions are open (max_sessions)", 5))
+    first:close()
+    second:close()
+    child:stop()
+  end)
+end)
+
 describe("a reload takes from the configuration", function()
   it("times and limits of connections, also of those that are open", function()
     local process = require "spec.mta.process"
