@@ -96,6 +96,14 @@ for _, workers in ipairs { 0, 2 } do
       assert.equal("one", new_mark())
     end)
 
+    it("that finds no scripts any more is said once in the log", function()
+      assert(os.remove(h.scripts .. "/10-mark.lua"))
+      assert.equal(0, select(2, h:ctl "reload"))
+      assert.truthy(h:wait_log("milter default has no scripts", 3))
+      local _, said = h:log():gsub("has no scripts", "")
+      assert.equal(1, said)
+    end)
+
     it("many at a time become few, and every one is answered", function()
       h:write(marked "two")
       local began = socket.gettime()
