@@ -75,6 +75,6 @@ function on_eom(ctx)
   if VERDICTS[m.kind] then VERDICTS[m.kind](ctx) end
   ctx:change_header("Subject", 1, "kept by " .. MARK)
   local line = "new body of " .. m.token .. "\r\n"
-  ctx:replace_body(line:rep(m.kind == "large" and 35000 or m.bytes > 65535 and 2000 or 1))
+  ctx:replace_body(line:rep(m.kind == "large" and 80000 or m.bytes > 65535 and 2000 or 1))
   ctx:add_header("X-Last", "2")
 end

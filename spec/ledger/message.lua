@@ -13,7 +13,7 @@ message.KINDS = {
   rcpt = { code = 550, copies = 0, text = "no such recipient" }, -- refused at rcpt
   discard = { code = 250, copies = 0 },
   later = { code = 250, copies = 1, first = 451 }, -- the filter itself says 451 to the first attempt
-  large = { code = 250, copies = 1 }, -- with a new body of a megabyte
+  large = { code = 250, copies = 1 }, -- with a new body of 3 MB
   drop = { copies = 0 }, -- the client hangs up at the message's stage
   -- first attempts make trouble in the filter at the message's stage, later ones are as "keep"
   loop = { code = 250, copies = 1, first = 451 },
@@ -53,7 +53,7 @@ end
 
 -- Lines of the new body, after so many bytes of the old one.
 local function new_lines(kind, bytes)
-  if kind == "large" then return 35000 end
+  if kind == "large" then return 80000 end
   return bytes > 65535 and 2000 or 1
 end
 

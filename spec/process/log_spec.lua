@@ -327,7 +327,7 @@ describe("the log of a host with several milters", function()
     mta:send("E", "")
     mta:send("Q", "")
     assert(child:wait_text("in task", 5))
-    assert(child:wait_text(" message milter=outbound", 5))
+    assert(child:wait_text(" info message ", 5))
     local text = child:text()
     child:stop()
     local seen = {}
