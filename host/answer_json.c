@@ -20,6 +20,13 @@ void mm_answer_line(struct mm_answer_lines *a, const char *text)
 	a->count += grown[a->count] != NULL;
 }
 
+void mm_answer_error(struct mm_answer_lines *a, const char *text)
+{
+	free(a->error);
+	a->error = strdup(text);
+	a->failed |= a->error == NULL;
+}
+
 void mm_answer_paper(struct mm_answer_lines *a, int descriptor)
 {
 	char *line = NULL;
@@ -154,6 +161,10 @@ bool mm_answer_print(struct mm_answer_lines *a, const char *list, FILE *to)
 	bool is_status = strcmp(list, "status") == 0;
 	bool is_listing = strcmp(list, "sessions") == 0 || strcmp(list, "generations") == 0;
 	mm_json_open(&j, '{');
+	if (a->error != NULL) {
+		mm_json_key(&j, "error");
+		mm_json_string(&j, a->error);
+	}
 	add_list(&j, a, "notes", NOTES, is_status);     /* first: the others take their lines apart */
 	for (size_t i = 0; is_status && i < a->count; i++)
 		if (is_of(a->lines[i], FIELDS, true))
@@ -170,6 +181,7 @@ bool mm_answer_print(struct mm_answer_lines *a, const char *list, FILE *to)
 	for (size_t i = 0; i < a->count; i++)
 		free(a->lines[i]);
 	free(a->lines);
+	free(a->error);
 	*a = (struct mm_answer_lines){ 0 };
 	return ok;
 }

@@ -1,6 +1,6 @@
 /* answer_json.h -- what a host answers to `moonmilter ctl` in lines of key=value, as one JSON object.
  * Lines of a session or a generation become objects in a list, with the worker they belong to; indented lines below one become
- * its "where"; what else is said becomes "notes". Which values are numbers is known by their keys: a queue id never is. */
+ * its "where"; what else is said becomes "notes", and what went wrong "error". Which values are numbers is known by their keys: a queue id never is. */
 #ifndef MM_ANSWER_JSON_H
 #define MM_ANSWER_JSON_H
 
@@ -10,10 +10,12 @@
 struct mm_answer_lines {
 	char  **lines;          /* owned, each owned */
 	size_t  count;
+	char   *error;          /* owned: why there is no better answer; NULL: there is one */
 	bool    failed;         /* memory ran out */
 };
 
 void mm_answer_line(struct mm_answer_lines *, const char *text);
+void mm_answer_error(struct mm_answer_lines *, const char *text);
 void mm_answer_paper(struct mm_answer_lines *, int descriptor);         /* its lines; BORROWED */
 /* list: name of what the lines are, "sessions". False: memory ran out, nothing was printed. Frees the lines. */
 bool mm_answer_print(struct mm_answer_lines *, const char *list, FILE *to);

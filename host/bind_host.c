@@ -110,11 +110,23 @@ static int core_task(lua_State *L)
 	return 1;
 }
 
+/* core.loading(n): the n-th file is being loaded, in case it never comes back. */
+static int core_loading(lua_State *L)
+{
+	struct mm_script *s = mm_script_of(L);
+	const char *path = s->load_paths;
+	for (int n = (int)luaL_checkinteger(L, 1); n > 1 && *path != '\0'; n--)
+		path += strlen(path) + 1;
+	s->loading = path;
+	return 0;
+}
+
 int mm_bind_host(lua_State *L)
 {
 	static const luaL_Reg functions[] = {
 		{ "sleep", core_sleep }, { "now", core_now }, { "log", core_log }, { "log_wants", core_log_wants },
-		{ "in_handler", core_in_handler }, { "task", core_task }, { "blame", core_blame }, { NULL, NULL },
+		{ "in_handler", core_in_handler }, { "task", core_task }, { "blame", core_blame },
+		{ "loading", core_loading }, { NULL, NULL },
 	};
 	lua_newtable(L);
 	luaL_setfuncs(L, functions, 0);

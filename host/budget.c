@@ -101,6 +101,11 @@ static void note_place(const struct mm_task *t)
 		script = t->script->filters[ss->filter_at].path;
 		queue_id = mm_session_macro(ss->facts, "i");
 		copy_text(place->session, sizeof place->session, ss->facts->id, strlen(ss->facts->id));
+	} else if (t == &t->script->load_task && t->script->loading != NULL) {
+		script = t->script->loading;
+	} else if (t->filter != NULL) {
+		handler = "task";
+		script = t->filter->path;
 	}
 	copy_text(place->queue_id, sizeof place->queue_id, queue_id.bytes, queue_id.size);
 	copy_text(place->handler, sizeof place->handler, handler, strlen(handler));

@@ -4,6 +4,8 @@
 #include "command_profile.h"
 #include "control.h"
 #include "control_client.h"
+#include "quote.h"
+#include "suggest.h"
 
 #include <getopt.h>
 #include <stdio.h>
@@ -66,23 +68,50 @@ static void keep_paper(void *self, int descriptor)
 	mm_answer_paper(self, descriptor);
 }
 
+static void keep_error(void *self, const char *why)
+{
+	mm_answer_error(self, why);
+}
+
 static int ask_for_json(struct mm_control_client *client, const char *request, const char *name)
 {
 	struct mm_answer_lines lines = { 0 };
 	client->line = keep_line;
 	client->paper = keep_paper;
+	client->failed = keep_error;
 	client->self = &lines;
 	int status = mm_control_ask(client, request);
-	if (lines.count == 0 && status != EX_OK)
-		return status;
 	return mm_answer_print(&lines, name, stdout) ? status : EX_OSERR;
 }
 
-static bool is_known(const char *name, bool has_argument)
+static void complain_of(const char *name)
 {
+	const char *names[MM_REQUEST_COUNT + 1] = { NULL };
 	for (int i = 0; i < MM_REQUEST_COUNT; i++)
-		if (strcmp(requests[i].name, name) == 0)
-			return (requests[i].argument != NULL) == has_argument;
+		names[i] = requests[i].name;
+	const char *meant = mm_suggest(name, names);
+	fprintf(stderr, "moonmilter ctl: there is no request %s%s%s%s\n", mm_quote(name, strlen(name)).text,
+		meant != NULL ? "; did you mean \"" : "", meant != NULL ? meant : "", meant != NULL ? "\"?" : "");
+}
+
+/* Else it says what is wrong. */
+static bool is_request(int count, char *const *words)
+{
+	if (count == 0) {
+		fprintf(stderr, "moonmilter ctl: what is asked?\n");
+		return false;
+	}
+	for (int i = 0; i < MM_REQUEST_COUNT; i++) {
+		int takes = requests[i].argument != NULL;
+		if (strcmp(requests[i].name, words[0]) != 0)
+			continue;
+		if (count == 1 + takes)
+			return true;
+		fprintf(stderr, "moonmilter ctl: %s takes %s%s\n", words[0], takes ? "one argument, " : "no argument",
+			takes ? requests[i].argument : "");
+		return false;
+	}
+	complain_of(words[0]);
 	return false;
 }
 
@@ -126,7 +155,7 @@ int mm_command_ctl(int argc, char **argv)
 		}
 	}
 	int words = argc - optind;
-	if (words < 1 || words > 2 || !is_known(argv[optind], words == 2)) {
+	if (!is_request(words, argv + optind)) {
 		print_help(stderr);
 		return EX_USAGE;
 	}

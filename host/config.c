@@ -65,7 +65,7 @@ static const struct mm_config_key keys[] = {
 	{ "socket_mode",       MM_CONFIG_MODE,        MILTER(socket_mode), BETWEEN(0, 0777), TEXT("0660"),
 	  "Permissions of unix sockets" },
 	{ "socket_owner",      MM_CONFIG_STRING,      MILTER(socket_owner), ANY, NONE,
-	  "Owner of unix sockets" },
+	  "Owner of unix sockets; without it the user that serves" },
 	{ "socket_group",      MM_CONFIG_STRING,      MILTER(socket_group), ANY, NONE,
 	  "Group of unix sockets: the one the MTA is in" },
 	{ "allow",             MM_CONFIG_NETWORKS,    MILTER(allow), ANY, NONE,
@@ -421,6 +421,30 @@ bool mm_config_load(struct mm_config *c, const char *path, struct mm_fault *why)
 	mm_buffer_free(&text);
 	free(directory);
 	return good;
+}
+
+char *mm_config_control_of(const char *path)
+{
+	struct mm_config c = { 0 };
+	struct mm_fault why;
+	struct mm_buffer text = { 0 };
+	struct mm_value top = { 0 }, milters = { 0 };
+	char *control = NULL, *directory = directory_of(path);
+	const struct mm_config_source s = { .file = path, .directory = directory, .why = &why };
+	const struct mm_config_key *key = key_of("control");
+	bool is_read = directory != NULL && read_file(path, &text)
+		&& mm_config_syntax_read((struct mm_text){ (const char *)text.bytes, text.size }, path, &top, &milters, &why);
+	const struct mm_value *v = is_read ? mm_value_field(&top, "control") : NULL;
+	if (v != NULL && mm_config_key_set(key, v, &s, field_of(&c, &c.top, key), false)) {
+		control = c.control;
+		c.control = NULL;
+	}
+	mm_config_free(&c);
+	mm_value_free(&top);
+	mm_value_free(&milters);
+	mm_buffer_free(&text);
+	free(directory);
+	return control;
 }
 
 /* ---- one value from the command line ---- */

@@ -71,6 +71,8 @@ bool mm_config_init(struct mm_config *, struct mm_fault *why);
 bool mm_config_read(struct mm_config *c, struct mm_text text, const char *name, const char *directory, struct mm_fault *why);
 /* The same from a file. */
 bool mm_config_load(struct mm_config *c, const char *path, struct mm_fault *why);
+/* GIVES the control socket that a file names, however wrong the rest of it is; NULL: it names none, or cannot be read. */
+char *mm_config_control_of(const char *path);
 /* Overrides a key from the command line: "workers", "log-level" ("-" reads as "_"), "milter.outbound.on_error". Text is the bare
  * value (tempfail, 8, 64M, true), settings a table in the file's language. The first call for a list replaces what the file
  * has, later ones append. A top-level key does not touch a milter that sets it itself. False: *c is as it was, or,

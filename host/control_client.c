@@ -6,12 +6,42 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sysexits.h>
 #include <unistd.h>
+
+__attribute__((format(printf, 2, 3)))
+static void complain(const struct mm_control_client *c, const char *format, ...)
+{
+	char text[sizeof ((struct mm_note *)0)->text + MM_UNIX_PATH_MAX];
+	va_list list;
+	va_start(list, format);
+	vsnprintf(text, sizeof text, format, list);
+	va_end(list);
+	fprintf(stderr, "%s: %s\n", c->name, text);
+	if (c->failed != NULL)
+		c->failed(c->self, text);
+}
+
+/* What the running host was told stands in its file, though the file may have been broken since: to be asked what is wrong is
+ * what the socket is for. */
+static int find_in_broken(const struct mm_control_client *c, const char *file, const struct mm_fault *why, char *to, size_t size)
+{
+	char *control = mm_config_control_of(file);
+	if (control != NULL)
+		snprintf(to, size, "%s", control);
+	bool is_found = control != NULL || (c->config == NULL && access(MM_CONTROL_DEFAULT_PATH, F_OK) == 0);
+	free(control);
+	if (is_found)
+		return EX_OK;
+	complain(c, "%s; to ask the running host all the same name its socket: --control PATH", why->text);
+	return EX_CONFIG;
+}
 
 /* Fills to, or says why not. */
 static int find_socket(const struct mm_control_client *c, char *to, size_t size)
@@ -22,16 +52,13 @@ static int find_socket(const struct mm_control_client *c, char *to, size_t size)
 	snprintf(to, size, "%s", c->path != NULL ? c->path : MM_CONTROL_DEFAULT_PATH);
 	if (c->path != NULL || (c->config == NULL && access(file, R_OK) != 0))
 		return EX_OK;
-	if (!mm_config_load(&config, file, &why)) {
-		fprintf(stderr, "%s: %s\n", c->name, why.text);
-		return EX_CONFIG;
-	}
+	if (!mm_config_load(&config, file, &why))
+		return find_in_broken(c, file, &why, to, size);
 	snprintf(to, size, "%s", config.control != NULL ? config.control : "");
 	mm_config_free(&config);
 	if (to[0] != '\0')
 		return EX_OK;
-	fprintf(stderr, "%s: %s sets no control socket; set control = \"%s\" there, or give --control PATH\n", c->name, file,
-		MM_CONTROL_DEFAULT_PATH);
+	complain(c, "%s sets no control socket; set control = \"%s\" there, or give --control PATH", file, MM_CONTROL_DEFAULT_PATH);
 	return EX_CONFIG;
 }
 
@@ -42,7 +69,7 @@ static int connect_to(const struct mm_control_client *c, const char *path)
 	snprintf(address.sun_path, sizeof address.sun_path, "%.*s", (int)MM_UNIX_PATH_MAX, path);
 	if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof address) == 0)
 		return fd;
-	fprintf(stderr, "%s: %s: %s; %s\n", c->name, path, strerror(errno), errno == EACCES || errno == EPERM
+	complain(c, "%s: %s; %s", path, strerror(errno), errno == EACCES || errno == EPERM
 		? "ask as root or as the user that the host runs as"
 		: "no host with this control socket is running (set control in its configuration, or name the socket: --control PATH)");
 	if (fd >= 0)
@@ -60,7 +87,7 @@ static int read_answer(const struct mm_control_client *c, int fd)
 			return EX_OSERR;
 		enum mm_link got = mm_link_receive(fd, &note, &paper);
 		if (got == MM_LINK_GONE) {
-			fprintf(stderr, "%s: the host has ended, or does not listen to this user\n", c->name);
+			complain(c, "the host has ended, or does not listen to this user");
 			return EX_UNAVAILABLE;
 		}
 		if (got == MM_LINK_NOTHING)
@@ -74,7 +101,7 @@ static int read_answer(const struct mm_control_client *c, int fd)
 		if (note.kind != MM_NOTE_END)
 			continue;
 		if (note.text[0] != '\0')
-			fprintf(stderr, "%s: %s\n", c->name, note.text);
+			complain(c, "%s", note.text);
 		return (int)(note.number & 0x7f);
 	}
 }

@@ -9,6 +9,7 @@ struct mm_control_client {
 	/* What comes: a line without its newline, or a file in memory, BORROWED. */
 	void      (*line)(void *self, const char *text);
 	void      (*paper)(void *self, int descriptor);
+	void      (*failed)(void *self, const char *why);       /* hears what standard error says; NULL: nobody */
 	void       *self;
 };
 

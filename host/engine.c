@@ -33,6 +33,7 @@ struct mm_engine {
 	bool                     rcpt_is_refused;       /* the MTA itself refused this recipient */
 	bool                     is_ending;     /* no more packets are taken */
 	bool                     is_finished;
+	bool                     has_last_answer;       /* result is what the MTA was told when we stopped */
 	struct mm_fault         *why;           /* borrowed during run() */
 	struct mm_verdict        held;          /* given where no reply may be sent, waits for the next that may */
 	struct mm_verdict        result;        /* final verdict, for done */
@@ -262,7 +263,8 @@ static enum mm_stage stage_now(const struct mm_engine *e)
 
 static void end_message(struct mm_engine *e, bool is_aborted)
 {
-	report(e, is_aborted, is_aborted ? stage_now(e) : e->result_stage);
+	bool has_no_answer = is_aborted && !e->has_last_answer;
+	report(e, has_no_answer, has_no_answer ? stage_now(e) : e->result_stage);
 	e->result_edits = 0;
 	forget_message(e);
 	if (e->when & (MM_WHEN_MESSAGE | MM_WHEN_DECIDED))
@@ -796,6 +798,18 @@ static void end_at_once(struct mm_engine *e)
 	}
 }
 
+/* To the script the message is aborted, but the MTA has an answer: the log says which. */
+static void note_last_answer(struct mm_engine *e, enum mm_stage stage, struct mm_verdict *v)
+{
+	snprintf(v->decided_by, sizeof v->decided_by, "stop");
+	tell_aside(e, stage, v);
+	if (!is_final(stage, v) || e->session.message == NULL)
+		return;
+	e->has_last_answer = true;
+	e->result_stage = stage;
+	mm_verdict_move(&e->result, v);
+}
+
 void mm_engine_shut_down(struct mm_engine *e)
 {
 	if (e->is_waiting && e->has_packet && !is_afterwards((enum mm_stage)e->todo[0])) {
@@ -806,8 +820,10 @@ void mm_engine_shut_down(struct mm_engine *e)
 		mm_verdict_plain(&v, MM_VERDICT_tempfail);
 		if (e->command.row->letter == 'E')
 			stage = MM_STAGE_eom;
-		if (stage != MM_STAGE_negotiate && !(e->session.grants.quiet & 1u << stage))
+		if (stage != MM_STAGE_negotiate && !(e->session.grants.quiet & 1u << stage)) {
 			write_verdict(e, &v);
+			note_last_answer(e, stage, &v);
+		}
 	}
 	mm_engine_end(e, MM_CANCEL_SHUTDOWN);
 }

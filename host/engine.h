@@ -30,7 +30,7 @@ struct mm_outcome_report {
 	bool                     is_aborted;    /* no final reply: the MTA aborted or went away */
 	enum mm_stage            stage;         /* where it ended */
 	struct mm_text           reply;
-	const char              *decided_by;    /* script file and handler, NULL when nobody but the defaults did */
+	const char              *decided_by;    /* script file and handler, "stop", NULL when nobody but the defaults did */
 	uint32_t                 edits;         /* edits that left */
 	double                   seconds;       /* from MAIL to the verdict, or to the abort */
 	double                   waited;        /* in which the MTA waited for a handler that itself waited */

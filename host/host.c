@@ -3,6 +3,7 @@
 
 #include "budget.h"
 #include "rights.h"
+#include "script_files.h"
 #include "service.h"
 #include "worker.h"
 
@@ -201,10 +202,22 @@ bool mm_host_reopen_log(struct mm_host *h, struct mm_fault *why)
 
 /* ---- listeners ---- */
 
+/* A socket that root makes belongs to whom we become, as if he had made it himself. */
+static void leave_to_user(const struct mm_host *h, struct mm_listener_options *o)
+{
+	if (!h->options.drop_rights || geteuid() != 0)
+		return;
+	o->user = h->config.user;
+	if (o->group == NULL)
+		o->group = h->config.group;
+}
+
 static struct mm_listener_options listener_options(const struct mm_host *h, unsigned milter)
 {
 	const struct mm_config_milter *m = &h->config.milters[milter];
-	return (struct mm_listener_options){ .mode = m->socket_mode, .owner = m->socket_owner, .group = m->socket_group };
+	struct mm_listener_options o = { .mode = m->socket_mode, .owner = m->socket_owner, .group = m->socket_group };
+	leave_to_user(h, &o);
+	return o;
 }
 
 static bool add_listener(struct mm_host *h, unsigned milter, const struct mm_listen_spec *spec, struct mm_fault *why)
@@ -291,14 +304,21 @@ static void push_settings(lua_State *L, void *self)
 	push_table(L, &m->settings);
 }
 
+/* GIVES them with NULL behind; NULL: out of memory. */
+static const char **paths_of(const struct mm_config_milter *m)
+{
+	const char **paths = calloc(m->scripts.count + 1, sizeof *paths);
+	for (size_t i = 0; paths != NULL && i < m->scripts.count; i++)
+		paths[i] = m->scripts.items[i];
+	return paths;
+}
+
 static bool options_of(struct mm_host *h, const struct mm_config *c, unsigned i, struct mm_script_options *o)
 {
 	const struct mm_config_milter *m = &c->milters[i];
-	const char **paths = calloc(m->scripts.count + 1, sizeof *paths);
+	const char **paths = paths_of(m);
 	if (paths == NULL)
 		return false;
-	for (size_t j = 0; j < m->scripts.count; j++)
-		paths[j] = m->scripts.items[j];
 	*o = (struct mm_script_options){
 		.settings = {
 			.milter_name = h->milter_names[i], .milter_in_log = c->milter_count > 1 ? h->milter_names[i] : NULL,
@@ -389,6 +409,21 @@ static void drop_next_config(struct mm_host *h)
 	h->has_next_config = false;
 }
 
+/* A directory without scripts is allowed, for a start; after a reload it may be a copy that went wrong. */
+static void warn_of_no_scripts(struct mm_host *h)
+{
+	for (unsigned i = 0; i < h->config.milter_count; i++) {
+		struct mm_fault why;
+		struct mm_script_files list = { 0 };
+		const char **paths = paths_of(&h->config.milters[i]);
+		if (paths != NULL && mm_script_files_find(&list, paths, &why) && list.count == 0)
+			mm_log_say(&h->log, MM_LOG_WARN, "reload", "milter %s has no scripts: no directory of `scripts` holds a file named "
+				"*.lua; mail passes unfiltered", h->config.milters[i].name);
+		mm_script_files_free(&list);
+		free((void *)(uintptr_t)paths);
+	}
+}
+
 static void take_next_config(struct mm_host *h)
 {
 	struct mm_fault why;
@@ -398,9 +433,12 @@ static void take_next_config(struct mm_host *h)
 	h->has_next_config = false;
 	h->log.level = (enum mm_log_level)h->config.log_level;
 	h->log.is_json = h->config.log_format == MM_CONFIG_LOG_JSON;
-	const char *fixed = h->worker == NULL || h->place.census == NULL ? mm_config_fixed_change(&before, &h->config) : NULL;
-	if (fixed != NULL)              /* said once, not by each worker */
+	bool speaks = h->worker == NULL || h->place.census == NULL;     /* for all workers */
+	const char *fixed = speaks ? mm_config_fixed_change(&before, &h->config) : NULL;
+	if (fixed != NULL)
 		mm_log_say(&h->log, MM_LOG_WARN, "reload", "%s has changed in the configuration; that takes a restart", fixed);
+	if (speaks)
+		warn_of_no_scripts(h);
 	bool same_log = before.log == h->config.log
 		|| (before.log != NULL && h->config.log != NULL && strcmp(before.log, h->config.log) == 0);
 	if (!same_log && !mm_host_reopen_log(h, &why))
@@ -750,13 +788,21 @@ static bool make_worker(struct mm_host *h, struct mm_fault *why)
 	return true;
 }
 
-/* For the user that we become, before we do. */
 static bool open_control(struct mm_host *h, struct mm_fault *why)
 {
 	struct mm_listen_spec spec = { .kind = MM_LISTEN_UNIX };
-	struct mm_listener_options o = { .mode = 0600, .owner = geteuid() == 0 ? h->config.user : NULL };
+	struct mm_listener_options o = { .mode = 0600 };
+	leave_to_user(h, &o);
 	snprintf(spec.path, sizeof spec.path, "%s", h->config.control);
 	return mm_listener_open(&h->control, &spec, &o, why);
+}
+
+/* Known to be good before anything is opened for him. */
+static bool choose_user(struct mm_host *h, struct mm_fault *why)
+{
+	if (h->config.user == NULL && !mm_rights_need_a_user(&h->config.user, why))
+		return false;
+	return geteuid() != 0 || mm_rights_check(h->config.user, h->config.group, why);
 }
 
 static bool bind_all(struct mm_host *h, bool with_control, struct mm_fault *why)
@@ -765,7 +811,7 @@ static bool bind_all(struct mm_host *h, bool with_control, struct mm_fault *why)
 		return false;
 	if (h->options.drop_rights)
 		mm_rights_raise_limits();
-	if (h->options.drop_rights && h->config.user == NULL && !mm_rights_need_a_user(&h->config.user, why))
+	if (h->options.drop_rights && !choose_user(h, why))
 		return false;
 	if (!mm_host_reopen_log(h, why))
 		return false;

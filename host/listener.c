@@ -58,11 +58,18 @@ static bool clear_stale(const char *path, struct mm_fault *why)
 	return true;
 }
 
-/* Who is not named stays -1: as it is. */
+/* Who is not named is who will serve; -1 without such a user: as it is. */
 static bool find_owner(const struct mm_listener_options *o, uid_t *user, gid_t *group, struct mm_fault *why)
 {
 	*user = (uid_t)-1;
 	*group = (gid_t)-1;
+	if (o->user != NULL) {
+		struct passwd *p = getpwnam(o->user);
+		if (p == NULL)
+			return mm_fault_set(why, MM_FAULT_CONFIG, "user: there is no user \"%s\"", o->user);
+		*user = p->pw_uid;
+		*group = p->pw_gid;
+	}
 	if (o->owner != NULL) {
 		struct passwd *p = getpwnam(o->owner);
 		if (p == NULL)
@@ -92,10 +99,11 @@ static bool set_owner(const char *path, const struct mm_listener_options *o, str
 	if (!find_owner(o, &user, &group, why))
 		return false;
 	/* lchown: the directory is often our later user's, who must not have root give him another file by way of a link */
-	if ((o->owner == NULL && o->group == NULL) || lchown(path, user, group) == 0)
+	if ((user == (uid_t)-1 && group == (gid_t)-1) || lchown(path, user, group) == 0)
 		return true;
-	return mm_fault_set(why, MM_FAULT_CONFIG, "%s: %s%s cannot be set: %s%s", path, o->owner != NULL ? "socket_owner " : "socket_group ",
-		o->owner != NULL ? o->owner : o->group, strerror(errno), errno != EPERM ? "" : "; that takes root, or membership in the "
+	return mm_fault_set(why, MM_FAULT_CONFIG, "%s: %s%s cannot be set: %s%s", path,
+		o->owner != NULL ? "socket_owner " : o->group != NULL ? "socket_group " : "owner ",
+		o->owner != NULL ? o->owner : o->group != NULL ? o->group : o->user, strerror(errno), errno != EPERM ? "" : "; that takes root, or membership in the "
 		"group. Without socket_group, let the MTA's user join ours: usermod -aG moonmilter postfix");
 }
 

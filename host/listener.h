@@ -29,8 +29,9 @@ struct mm_peer {
 
 struct mm_listener_options {
 	unsigned    mode;       /* permission bits of a unix socket */
-	const char *owner;      /* borrowed; NULL: as created */
-	const char *group;      /* borrowed; NULL: as created */
+	const char *owner;      /* borrowed; NULL: the user */
+	const char *group;      /* borrowed; NULL: the user's */
+	const char *user;       /* who will serve, borrowed; NULL: whoever makes the socket */
 };
 
 /* Binds and listens, or checks an inherited descriptor. systemd specs are resolved by the host. */

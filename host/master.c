@@ -744,7 +744,7 @@ static void log_death(struct master *m, const struct hand *hand, int status, boo
 	if (!is_clean && mm_census_get(place->is_set)) {
 		mm_log_string(&line, "script", place->script);
 		mm_log_string(&line, "handler", place->handler);
-		mm_log_string(&line, "session", place->session);
+		mm_log_string(&line, "session", place->session[0] != '\0' ? place->session : NULL);
 		mm_log_string(&line, "queue_id", place->queue_id[0] != '\0' ? place->queue_id : NULL);
 	}
 	mm_log_end(&line);
@@ -769,6 +769,18 @@ static void plan_birth(struct master *m, const struct hand *hand, double now)
 	m->birth_at = now + wait;
 }
 
+/* Why a process died that loaded scripts, and of which one. */
+static void explain_load(const struct hand *hand, int status, char *to, size_t size)
+{
+	const char *script = mm_census_get(hand->row->place.is_set) ? hand->row->place.script : "a script";
+	if (hand->is_hung)
+		snprintf(to, size, "%s: hangs in a C function while it loads (hang_timeout); the process that tried it was killed", script);
+	else if (WIFSIGNALED(status))
+		snprintf(to, size, "%s: the process that loaded it died: %s", script, strsignal(WTERMSIG(status)));
+	else
+		snprintf(to, size, "%s: the process that loaded it ended with status %d", script, WEXITSTATUS(status));
+}
+
 static void bury(struct master *m, struct hand *hand, int status)
 {
 	struct hand dead = *hand;
@@ -776,6 +788,8 @@ static void bury(struct master *m, struct hand *hand, int status)
 	if (hand->link >= 0)
 		read_notes(m, hand);            /* its last words may say why */
 	dead.role = hand->role;
+	char why[512];
+	explain_load(hand, status, why, sizeof why);
 	log_death(m, &dead, status, dead.role == LEAVING || dead.role == ON_TRIAL || m->is_stopping);
 	if (hand->link >= 0)
 		close(hand->link);
@@ -786,12 +800,11 @@ static void bury(struct master *m, struct hand *hand, int status)
 		return;
 	if (dead.role == ON_TRIAL) {
 		if (m->phase == TRYING)
-			fail_reload(m, dead.is_hung ? "the new scripts hang while they load; the process that tried them was killed"
-				: "the process that tried the new scripts died");
+			fail_reload(m, why);
 		return;
 	}
 	if (m->generation == 0) {
-		fail_start(m, "a worker died while it loaded the scripts");
+		fail_start(m, why);
 		return;
 	}
 	plan_birth(m, &dead, now);

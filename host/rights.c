@@ -57,7 +57,12 @@ static bool become(const struct passwd *p, gid_t group, struct mm_fault *why)
 {
 	if (initgroups(p->pw_name, group) != 0 || setgid(group) != 0 || setuid(p->pw_uid) != 0)
 		return mm_fault_set(why, MM_FAULT_CONFIG, "user %s: rights cannot be dropped: %s", p->pw_name, strerror(errno));
-	if (setuid(0) == 0 || geteuid() == 0 || getegid() == 0)
+	uid_t users[3] = { 0 };
+	gid_t groups[3] = { 0 };
+	bool is_kept = getresuid(&users[0], &users[1], &users[2]) != 0 || getresgid(&groups[0], &groups[1], &groups[2]) != 0;
+	for (int i = 0; i < 3; i++)
+		is_kept |= users[i] != p->pw_uid || groups[i] != group;
+	if (is_kept || setuid(0) == 0 || setgid(0) == 0)
 		return mm_fault_set(why, MM_FAULT_BUG, "user %s: root's rights came back after they were dropped", p->pw_name);
 	if (setenv("HOME", p->pw_dir, 1) != 0)
 		return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory");
@@ -74,13 +79,12 @@ static bool find(const char *user, const char *group, const struct passwd **p, g
 	if ((*p)->pw_uid == 0)
 		return mm_fault_set(why, MM_FAULT_CONFIG, "user: mail is not served as root; name another user");
 	*gid = (*p)->pw_gid;
-	if (group == NULL)
-		return true;
-	const struct group *g = getgrnam(group);
-	if (g == NULL)
+	const struct group *g = group != NULL ? getgrnam(group) : NULL;
+	if (group != NULL && g == NULL)
 		return mm_fault_set(why, MM_FAULT_CONFIG, "group: there is no group \"%s\"", group);
-	*gid = g->gr_gid;
-	return true;
+	if (g != NULL)
+		*gid = g->gr_gid;
+	return *gid != 0 || mm_fault_set(why, MM_FAULT_CONFIG, "group: mail is not served with root's group; name another group");
 }
 
 bool mm_rights_check(const char *user, const char *group, struct mm_fault *why)
@@ -94,7 +98,8 @@ bool mm_rights_drop(const char *user, const char *group, struct mm_fault *why)
 {
 	const struct passwd *p;
 	gid_t gid;
-	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
+		return mm_fault_set(why, MM_FAULT_RESOURCE, "no_new_privs cannot be set: %s", strerror(errno));
 	if (geteuid() != 0)
 		return true;            /* nothing to drop; we cannot become somebody else either */
 	return find(user, group, &p, &gid, why) && become(p, gid, why);

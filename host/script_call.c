@@ -53,6 +53,7 @@ void mm_hide_runtime(char *text)
 struct describing {
 	lua_State       *co;
 	struct mm_fault *why;
+	bool             is_load;
 };
 
 /* What does not compile has none: the runtime's own loader is of no interest to whoever reads the error. */
@@ -63,6 +64,29 @@ static bool has_script_frame(lua_State *co)
 		if (lua_getinfo(co, "S", &frame) && !mm_frame_is_ours(&frame))
 			return true;
 	return false;
+}
+
+/* "…: 12: …", in the first line. */
+static bool has_place(const char *message)
+{
+	for (const char *at = message; *at != '\0' && *at != '\n'; at++) {
+		size_t digits = *at == ':' ? strspn(at + 1, "0123456789") : 0;
+		if (digits > 0 && strncmp(at + 1 + digits, ": ", 2) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* A handler's error stands beside script and handler. Of a load there is nothing but the text, whatever the script has
+ * raised: a table, nil, error(text, 0). */
+static const char *push_located(lua_State *L, const struct describing *d, const char *message)
+{
+	if (!d->is_load || has_place(message))
+		return message;
+	mm_push_place_of(L, d->co);
+	lua_pushstring(L, message);
+	lua_concat(L, 2);
+	return lua_tostring(L, -1);
 }
 
 /* Traceback of a dead coroutine: its stack is still there. Runs protected: making strings may raise. */
@@ -78,7 +102,7 @@ static int describe_error(lua_State *L)
 		snprintf(shape, sizeof shape, "(error object is a %s value)", luaL_typename(co, -1));
 		message = shape;
 	}
-	message = mm_push_blame(L, co, message);
+	message = push_located(L, d, mm_push_blame(L, co, message));
 	lua_pushliteral(L, "");
 	if (has_script_frame(co))
 		luaL_traceback(L, co, "", 0);
@@ -92,7 +116,7 @@ static void explain(struct mm_task *t, int status, struct mm_fault *why)
 {
 	lua_State *L = t->script->L;
 	int top = lua_gettop(L);
-	struct describing d = { t->co, why };
+	struct describing d = { t->co, why, t == &t->script->load_task };
 	mm_fault_set(why, MM_FAULT_SCRIPT, "%s", status == LUA_ERRMEM ? "out of memory" : "the handler failed");
 	struct mm_task *ran = mm_budget_begin(t);       /* __tostring is the script's, too */
 	lua_cpcall(L, describe_error, &d);              /* when even this fails, the sentence above has to do */

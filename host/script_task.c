@@ -175,14 +175,24 @@ static bool find_script(lua_State *co, int level, lua_Debug *frame, const char *
 	return false;
 }
 
-void mm_push_place(lua_State *L, int level)
+static void push_place(lua_State *L, lua_State *co, int level)
 {
 	lua_Debug frame;
 	const char *name;
-	if (find_script(L, level, &frame, &name))
+	if (find_script(co, level, &frame, &name))
 		lua_pushfstring(L, "%s:%d: ", frame.short_src, frame.currentline);
 	else
 		lua_pushliteral(L, "");
+}
+
+void mm_push_place(lua_State *L, int level)
+{
+	push_place(L, L, level);
+}
+
+void mm_push_place_of(lua_State *L, lua_State *co)
+{
+	push_place(L, co, 0);
 }
 
 int mm_raise_at_script(lua_State *L, const char *format, ...)

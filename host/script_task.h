@@ -180,6 +180,7 @@ struct mm_script {
 	void            (*loaded)(void *self, bool ok, const struct mm_fault *why);
 	void             *loaded_self;
 	char             *load_paths;           /* owned: list of files, NUL after each */
+	const char       *loading;              /* borrowed from it: whose top level or on_load runs; NULL: nobody's */
 	struct mm_script_session *sessions;     /* list of all open ones */
 
 	struct mm_holder  holder;               /* what was opened while loading, or by nobody's task */
@@ -263,6 +264,7 @@ bool mm_frame_is_ours(const struct lua_Debug *);
 int mm_raise_at_script(struct lua_State *, const char *format, ...);
 /* Pushes "file:line: " of the innermost frame of a script from a level on, or "". */
 void mm_push_place(struct lua_State *, int level);
+void mm_push_place_of(struct lua_State *, struct lua_State *co);        /* the same of a coroutine that is dead now */
 /* An error that was raised in the runtime's own Lua, on the stack of co, which is dead now: the same with the script's line and
  * the name of the function that the script has called. Others come back as they are. May push values onto L, which hold it. */
 const char *mm_push_blame(struct lua_State *, struct lua_State *co, const char *message);

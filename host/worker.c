@@ -50,6 +50,7 @@ struct mm_worker {
 	void                    *done_self;
 	struct watch            *watches;       /* owned list */
 	bool                     is_full;
+	bool                     has_said_full;
 	bool                     is_draining;
 	bool                     is_retiring;   /* has asked for a successor */
 	ev_timer                 sweep;
@@ -69,6 +70,22 @@ static void pause_all(struct mm_worker *w)
 {
 	for (struct watch *watch = w->watches; watch != NULL; watch = watch->next)
 		mm_acceptor_pause(watch->acceptor);
+}
+
+/* Who is full and has more waiting is full again as soon as a session ends. The log hears of it once, and of the end at a sweep. */
+static void say_full(struct mm_worker *w)
+{
+	if (!w->has_said_full)
+		mm_log_say(w->options.log, MM_LOG_WARN, "sessions", "%u sessions are open (max_sessions): further MTAs wait in the "
+			"kernel's queue until one ends", w->connections.count);
+	w->has_said_full = true;
+}
+
+static void say_room(struct mm_worker *w)
+{
+	if (w->has_said_full && !w->is_full)
+		mm_log_say(w->options.log, MM_LOG_INFO, "sessions", "room again: connections are accepted");
+	w->has_said_full &= w->is_full;
 }
 
 static void count_sessions(const struct mm_worker *w)
@@ -91,7 +108,6 @@ static void on_connection_closed(void *self)
 	if (!w->is_full || w->connections.count >= w->limits.max_sessions)
 		return;
 	w->is_full = false;
-	mm_log_say(w->options.log, MM_LOG_INFO, "sessions", "room again: connections are accepted");
 	for (struct watch *watch = w->watches; watch != NULL; watch = watch->next)
 		mm_acceptor_resume(watch->acceptor);
 }
@@ -100,8 +116,7 @@ static void look_at_limits(struct mm_worker *w)
 {
 	if (w->connections.count >= w->limits.max_sessions && !w->is_full) {
 		w->is_full = true;
-		mm_log_say(w->options.log, MM_LOG_WARN, "sessions", "%u sessions are open (max_sessions): further MTAs wait in the "
-			"kernel's queue until one ends", w->connections.count);
+		say_full(w);
 		pause_all(w);
 	}
 	if (w->limits.recycle_sessions > 0 && w->connections.engines.sessions_begun >= w->limits.recycle_sessions)
@@ -187,6 +202,7 @@ static void on_sweep(struct ev_loop *loop, ev_timer *timer, int events)
 	uint64_t messages = mm_census_get(w->options.row->messages);
 	mm_heap_sweep(messages == w->messages_at_sweep);
 	w->messages_at_sweep = messages;
+	say_room(w);
 	if (w->memory.strikes >= MEMORY_STRIKES)
 		mm_worker_retire(w, "its memory stays above memory_soft after full collections");
 }

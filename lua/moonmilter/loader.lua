@@ -228,12 +228,12 @@ local function load_script(path)
     error(path .. ": is bytecode; scripts are loaded from text only", 0)
   end
   local env, loaded = new_environment(path)
-  local fn, err = load(source, "@" .. path, "t", env)
-  if not fn then
+  local main_chunk, err = load(source, "@" .. path, "t", env) -- the name stands in tracebacks
+  if not main_chunk then
     error(err, 0)
   end
-  local strings, methods = chunk.strings(fn), chunk.methods(fn)
-  local returned = fn()
+  local strings, methods = chunk.strings(main_chunk), chunk.methods(main_chunk)
+  local returned = main_chunk()
   loaded()
   local found, fields, options = collect_handlers(path, env, returned)
   return {
@@ -245,7 +245,7 @@ local function load_script(path)
     options = options and check_options(path, options) or {},
     strings = strings,
     methods = methods,
-    warnings = report_globals(path, fn, env, returned),
+    warnings = report_globals(path, main_chunk, env, returned),
   }
 end
 
@@ -366,14 +366,17 @@ function loader.load(paths, host)
   end
   local scripts = {}
   for i, path in ipairs(paths) do
+    core.loading(i)
     scripts[i] = load_script(path)
   end
-  for _, script in ipairs(scripts) do
+  for i, script in ipairs(scripts) do
+    core.loading(i)
     for _, warning in ipairs(script.warnings) do
       core.log("warn", warning)
     end
-    if script.handlers.load then
-      script.handlers.load(host)
+    local on_load = script.handlers.load
+    if on_load then
+      on_load(host)
     end
   end
   return plan(scripts, module_strings, module_methods)

@@ -2,6 +2,7 @@
 local cjson = require "cjson"
 
 local host = require "spec.support.host"
+local process = require "spec.mta.process"
 
 local SCRIPTS = { ["10-slow.lua"] = [[
 local milter = require "moonmilter"
@@ -70,10 +71,10 @@ for _, workers in ipairs { 0, 2 } do
       assert.equal("ok", answer.reload)
       assert.equal(math.max(1, workers), #answer.processes)
       local sessions = 0
-      for _, process in ipairs(answer.processes) do
-        assert.equal("serving", process.state)
-        assert.equal(1, process.generation)
-        sessions = sessions + process.sessions
+      for _, worker in ipairs(answer.processes) do
+        assert.equal("serving", worker.state)
+        assert.equal(1, worker.generation)
+        sessions = sessions + worker.sessions
       end
       assert.equal(1, sessions)
     end)
@@ -113,5 +114,60 @@ for _, workers in ipairs { 0, 2 } do
         assert.matches("Usage: moonmilter ctl", output)
       end
     end)
+
+    it("says what is wrong with a question", function()
+      for words, why in pairs {
+        [""] = "what is asked?",
+        statsu = 'there is no request "statsu"; did you mean "status"?',
+        ["status now"] = "status takes no argument",
+        loglevel = "loglevel takes one argument, LEVEL",
+      } do
+        assert.equal("moonmilter ctl: " .. why, (h:ctl(words):match "^[^\n]*"))
+      end
+    end)
+
+    it("says as JSON what went wrong, too", function()
+      h:write { ["30-bad.lua"] = "function on_rcpt(" }
+      local output, status = h:ctl "--json reload"
+      assert.equal(78, status)
+      assert.matches("30%-bad%.lua:1: ", cjson.decode(output:match "{.*}").error)
+      assert(os.remove(h.scripts .. "/30-bad.lua"))
+      output, status = h:ctl "--json loglevel loud"
+      assert.equal(64, status)
+      assert.matches("one of debug", cjson.decode(output:match "{.*}").error)
+      output, status = h:ctl(("--control %s/nobody --json status"):format(h.directory))
+      assert.equal(69, status)
+      assert.matches("no host with this control socket", cjson.decode(output:match "{.*}").error)
+    end)
   end)
 end
+
+describe("ctl finds the host by its configuration", function()
+  local h, file
+
+  before_each(function()
+    h = host.start { scripts = SCRIPTS }
+    file = h.directory .. "/moonmilter.conf"
+  end)
+  after_each(function() h:stop() end)
+
+  local function ask(text)
+    process.write_file(file, text)
+    local output = process.run(("%s ctl -c %s status 2>&1; echo status $?"):format(host.program(), file))
+    return output:match "^(.*)status (%d+)\n$"
+  end
+
+  it("also when that does not load any more", function()
+    for _, text in ipairs { 'wrokers = 2\ncontrol = "control.sock"', 'control = "control.sock"\nworkers = "many"' } do
+      local output, status = ask(text)
+      assert.equal("0", status)
+      assert.matches("^version=", output)
+    end
+  end)
+
+  it("or says why it cannot, and what to do", function()
+    local output, status = ask 'control = "control.sock'
+    assert.equal("78", status)
+    assert.matches("moonmilter%.conf:1.*%-%-control PATH", output)
+  end)
+end)

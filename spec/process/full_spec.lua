@@ -29,6 +29,25 @@ describe("a full host", function()
     waiting:quit()
   end)
 
+  it("says that it is full once, however many come and go meanwhile", function()
+    h = host.start { scripts = PASS, arguments = { "--max_sessions=2" } }
+    local open = {}
+    for i = 1, 2 do open[i] = assert(h:connect()) end
+    local began = host.now()
+    for _ = 1, 60 do
+      local next_one = assert(h:dial(5))
+      open[1]:quit()
+      next_one:send("O", "\0\0\0\6\0\0\1\255\0\0\0\0")
+      assert.equal("O", (next_one:read()))
+      table.remove(open, 1)
+      open[2] = next_one
+    end
+    local _, said = h:log():gsub("%(max_sessions%)", "")
+    assert.is_true(said >= 1 and said <= 1 + (host.now() - began) / 2, said .. " lines") -- SWEEP_EVERY
+    for _, mta in ipairs(open) do mta:quit() end
+    assert.truthy(h:wait_log("room again", 6))
+  end)
+
   it("does not spin without descriptors, and goes on when there are some", function()
     h = host.start { scripts = PASS, through = { "prlimit", "--nofile=24:24" } }
     assert.truthy(h:wait_log "more than the 24 descriptors")

@@ -52,10 +52,16 @@ for _, workers in ipairs { 0, 2 } do
       ["a syntax error"] = { source = "function on_rcpt(", names = "20%-broken%.lua:1" },
       ["an error at the top level"] = { source = "local x = nil\nx.y = 1", names = "20%-broken%.lua:2" },
       ["an error in on_load"] = { source = "function on_load()\n  error 'no list'\nend", names = "20%-broken%.lua:2.*no list" },
-      ["an endless loop"] = { source = "while true do end", names = "cpu_" },
-      ["an endless loop in on_load"] = { source = "function on_load() while true do pcall(error) end end", names = "cpu_" },
+      ["an endless loop"] = { source = "while true do end", names = "20%-broken%.lua:1: cpu_" },
+      ["an endless loop in on_load"] = { source = "function on_load()\n  while true do pcall(error) end end",
+        names = "20%-broken%.lua:2: cpu_" },
+      ["an endless loop that catches its end"] = { source = "local function f() while true do end end\nwhile true do pcall(f) end",
+        names = "20%-broken%.lua:%d: cpu_" },
       ["an unknown handler"] = { source = "function on_rctp() end", names = "20%-broken%.lua:1.*on_rctp.*on_rcpt" },
-      ["a module that is missing"] = { source = "require 'not_there'", names = "not_there" },
+      ["a module that is missing"] = { source = "\nrequire 'not_there'", names = "20%-broken%.lua:2: .*not_there" },
+      ["a table as its error"] = { source = "\nerror {}", names = "20%-broken%.lua:2: %(error object is a table value%)" },
+      ["an error without a place"] = { source = "function on_load()\n  error('no list', 0)\nend",
+        names = "20%-broken%.lua:2: no list" },
     }
     for what, case in pairs(broken) do
       it("is refused for " .. what .. ", and the old scripts serve on", function()
@@ -77,7 +83,7 @@ for _, workers in ipairs { 0, 2 } do
       h:write { ["lib/a.lua"] = "return require 'b'", ["lib/b.lua"] = "return require 'a'", ["20-broken.lua"] = "require 'a'" }
       local output, status = h:ctl "reload"
       assert.equal(78, status)
-      assert.matches("module cycle: a %-> b %-> a", output)
+      assert.matches("%.lua:1: module cycle: a %-> b %-> a", output)
       assert(os.rename(h.scripts, h.scripts .. "-away"))
       output, status = h:ctl "reload"
       assert.equal(78, status)
@@ -88,6 +94,14 @@ for _, workers in ipairs { 0, 2 } do
       assert.equal(78, status)
       assert.matches("may not read it", output)
       assert.equal("one", new_mark())
+    end)
+
+    it("that finds no scripts any more is said once in the log", function()
+      assert(os.remove(h.scripts .. "/10-mark.lua"))
+      assert.equal(0, select(2, h:ctl "reload"))
+      assert.truthy(h:wait_log("milter default has no scripts", 3))
+      local _, said = h:log():gsub("has no scripts", "")
+      assert.equal(1, said)
     end)
 
     it("many at a time become few, and every one is answered", function()
@@ -127,7 +141,7 @@ describe("a reload of scripts that kill or block whoever loads them", function()
     h:write { ["20-crash.lua"] = "local ffi = require 'ffi'; ffi.cast('int *', 8)[0] = 1" }
     local output, status = h:ctl "reload"
     assert.equal(78, status)
-    assert.matches("died", output)
+    assert.matches("20%-crash%.lua: the process that loaded it died: Segmentation fault", output)
     assert.same(workers, h:workers())
     assert.equal("reply", mta:rcpt().kind)
     mta:quit()
@@ -138,7 +152,8 @@ describe("a reload of scripts that kill or block whoever loads them", function()
     h:write { ["20-hang.lua"] = "local t = ('a.'):rep(2000); t:find '.-.-.-.-.-.-b'" }
     local output, status = h:ctl "reload"
     assert.equal(78, status)
-    assert.matches("hang", output)
+    assert.matches("20%-hang%.lua: hangs in a C function while it loads", output)
+    assert.matches("last failure: %S+20%-hang%.lua: hangs", (h:ctl "status"))
     assert.equal("one", mark_of(mta))
     mta:quit()
   end)
@@ -166,6 +181,40 @@ describe("a start with scripts that do not load", function()
       h:stop()
     end)
   end
+end)
+
+describe("the command line", function()
+  it("overrides the configuration also after a reload", function()
+    local process = require "spec.mta.process"
+    local mta_client = require "spec.support.mta_client"
+    local directory, port = process.directory(), process.free_port()
+    process.run("chown nobody " .. directory .. " 2>/dev/null || true")
+    local function refusing(text) return ("function on_rcpt(ctx) ctx:reject(550, '5.7.1', '%s') end"):format(text) end
+    process.write_file(directory .. "/10-file.lua", refusing "file")
+    process.write_file(directory .. "/10-line.lua", refusing "line")
+    local function configure(max_sessions)
+      process.write_file(directory .. "/moonmilter.conf", ([[
+        listen = "inet:%d@127.0.0.1"
+        scripts = "10-file.lua"
+        workers = 1
+        max_sessions = %d
+        control = "control.sock"]]):format(process.free_port(), max_sessions))
+    end
+    configure(5)
+    local child = process.start({ host.program(), "run", "-c", directory .. "/moonmilter.conf", "-s",
+      ("inet:%d@127.0.0.1"):format(port), "--max-sessions=2", directory .. "/10-line.lua" },
+      { output = directory .. "/output", remove = directory })
+    assert(child:wait_text("moonmilter: ready", 10))
+    configure(7)
+    local text = process.run(("%s ctl --control %s/control.sock reload"):format(host.program(), directory))
+    assert.matches("generation 2 serves", text)
+    local first, second = assert(mta_client.connect(port, 5)), assert(mta_client.connect(port, 5))
+    assert.equal("550 5.7.1 line", first:envelope("rcpt").text)
+    assert.truthy(child:wait_text("2 sessions are open (max_sessions)", 5))
+    first:close()
+    second:close()
+    child:stop()
+  end)
 end)
 
 describe("a reload takes from the configuration", function()

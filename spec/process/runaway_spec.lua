@@ -42,24 +42,55 @@ describe("a handler that never ends", function()
     end)
   end
 
-  it("is ended in every handler", function()
-    if h then h:stop() end
-    local handlers = {}
-    for _, stage in ipairs { "connect", "helo", "mail", "rcpt", "data", "header", "eoh", "body", "eom" } do
-      handlers[#handlers + 1] = ("function on_%s(ctx) if settings.at == %q then while true do end end end"):format(stage, stage)
-    end
-    for _, stage in ipairs { "connect", "helo", "mail", "rcpt", "data", "header", "eoh", "body", "eom" } do
+  local STAGES = { "connect", "helo", "mail", "rcpt", "data", "header", "eoh", "body", "eom" }
+  local ENDLESS = {
+    ["without pcall"] = "while true do end",
+    ["with pcall"] = "while true do pcall(function() while true do end end) end",
+  }
+
+  for how, loop in pairs(ENDLESS) do
+    it("is ended in every handler, " .. how, function()
       if h then h:stop() end
-      h = host.start { workers = 1, arguments = { "--cpu_slice=0.1" }, scripts = {
-        ["10-loop.lua"] = "local settings = { at = '" .. stage .. "' }\n" .. table.concat(handlers, "\n"),
-      } }
+      local handlers = {}
+      for _, stage in ipairs(STAGES) do
+        handlers[#handlers + 1] = ("function on_%s(ctx) if ctx.host.settings.at == %q then %s end end"):format(stage, stage, loop)
+      end
+      for _, stage in ipairs(STAGES) do
+        if h then h:stop() end
+        h = host.start { workers = 1, arguments = { "--cpu_slice=0.1", ("--settings={at=%q}"):format(stage) },
+          scripts = { ["10-loop.lua"] = table.concat(handlers, "\n") } }
+        local mta = assert(h:connect())
+        local reply, step = mta:message()
+        assert.equal(stage == "connect" and "greet" or stage, step)
+        assert.is_true(reply.kind == "reply" and reply.text:match "^451" ~= nil or reply.kind == "tempfail", reply.kind)
+        mta:close()
+      end
+    end)
+
+    it("is ended where nobody waits for its verdict, " .. how, function()
+      if h then h:stop() end
+      h = host.start { workers = 1, arguments = { "--cpu_slice=0.1", "--cpu_session=0.3" }, scripts = { ["10-loop.lua"] = ([[
+        local milter = require "moonmilter"
+        local function endless() %s end
+        on_negotiate = endless
+        function on_mail() milter.spawn(endless) end
+        function on_eom() milter.defer(endless) end
+        on_done, on_abort, on_close, on_unload = endless, endless, endless, endless]]):format(loop) } }
+      local worker = h:workers()[1]
       local mta = assert(h:connect())
-      local reply, step = mta:message()
-      assert.equal(stage == "connect" and "greet" or stage, step)
-      assert.is_true(reply.kind == "reply" and reply.text:match "^451" ~= nil or reply.kind == "tempfail", reply.kind)
-      mta:close()
-    end
-  end)
+      assert.equal("continue", mta:message().kind)
+      assert.equal("continue", mta:envelope("rcpt").kind)
+      mta:abort()
+      mta:quit()
+      for _, handler in ipairs { "on_negotiate", "task", "defer", "on_done", "on_abort", "on_close" } do
+        assert.truthy(h:wait_log(("handler=%s error="):format(handler), 5))
+      end
+      assert.equal(0, select(2, h:ctl "reload"))
+      assert.truthy(h:wait_log("on_unload: ", 5))
+      assert.equal(worker, h:status()[1].pid)
+      assert.matches("worker_deaths=0", (h:ctl "status"))
+    end)
+  end
 
   it("is ended at cpu_session when every slice is short enough", function()
     h:stop()

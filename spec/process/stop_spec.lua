@@ -55,6 +55,9 @@ for _, workers in ipairs { 0, 2 } do
       assert.equal("closed", busy:reply().kind)
       assert.equal("closed", idle:reply().kind)
       assert.truthy(host.wait_until(2, function() return h:log():find "moonmilter: stopped" end, "the end"))
+      local line = h:log():match "[^\n]* message [^\n]*"
+      assert.matches("verdict=tempfail stage=eom decided_by=stop ", line) -- what the MTA was told
+      assert.is_nil(line:find "aborted=")
     end)
 
     it("twice means now", function()

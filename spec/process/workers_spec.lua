@@ -1,4 +1,6 @@
 -- Master and workers: one that dies is replaced, sessions spread, nobody is left over.
+local lfs = require "lfs"
+
 local host = require "spec.support.host"
 local mta_client = require "spec.support.mta_client"
 local process = require "spec.mta.process"
@@ -17,6 +19,12 @@ describe("a host with workers", function()
 
   before_each(function() h = nil end)
   after_each(function() if h then h:stop() end end)
+
+  it("has one for each processor with workers = \"auto\"", function()
+    h = host.start { workers = "auto", scripts = PASS }
+    assert.equal(tonumber((process.run "getconf _NPROCESSORS_ONLN")), #h:workers())
+    assert.truthy(h:wait_serving(#h:workers()))
+  end)
 
   it("replaces a worker that is killed within a second", function()
     h = host.start { workers = 2, scripts = PASS }
@@ -245,7 +253,29 @@ describe("a unix socket", function()
     end)
   end
 
-  it("left by a dead process is replaced; one of somebody else stays at the end", function()
+  it("left by a dead process is replaced", function()
+    local directory = process.directory()
+    process.run("chown nobody " .. directory .. " 2>/dev/null || true")
+    local path, script = directory .. "/milter.sock", process.write_file(directory .. "/10-pass.lua", PASS["10-pass.lua"])
+    local function start(name)
+      local child = process.start({ host.program(), "run", "-s", "unix:" .. path, script }, { output = directory .. "/" .. name })
+      assert(child:wait_text("moonmilter: ready", 10))
+      return child
+    end
+    local first = start "first"
+    host.kill(first:pid(), "SIGKILL")
+    assert.truthy(host.wait_until(5, function() return not first:running() end, "the end"))
+    assert.truthy(lfs.attributes(path))
+    assert.is_nil((mta_client.connect(path)))
+    local second = start "second"
+    local mta = assert(mta_client.connect(path))
+    assert.equal("continue", mta:message().kind)
+    mta:quit()
+    second:stop()
+    process.run("rm -r " .. directory)
+  end)
+
+  it("of somebody else stays at the end", function()
     local h = host.start { workers = 1, unix = true, scripts = PASS, arguments = { "--drain_timeout=0.1" } }
     assert(os.remove(h.path))
     process.write_file(h.path, "mine")

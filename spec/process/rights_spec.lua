@@ -1,0 +1,75 @@
+-- Who we are once mail is served, and whose the sockets are.
+local host = require "spec.support.host"
+local process = require "spec.mta.process"
+
+local PASS = { ["10-pass.lua"] = "function on_eom() end" }
+
+local is_root = process.run("id -u"):match "^0%s"
+
+local function status_of(pid)
+  local text, fields = process.read_file(("/proc/%d/status"):format(pid)), {}
+  for key, value in text:gmatch "(%w+):%s*([^\n]*)" do fields[key] = value end
+  return fields
+end
+
+local function identity(name) return tonumber(process.run(("id -%s %s"):format(name, "daemon")):match "%d+") end
+
+describe("started by root, a host", function()
+  if not is_root then
+    pending "needs root"
+    return
+  end
+
+  local h
+  after_each(function() if h then h:stop() end end)
+
+  for _, workers in ipairs { 0, 2 } do
+    it("is the configured user in each process, without groups, capabilities and the way to new ones, workers=" .. workers, function()
+      h = host.start { workers = workers, scripts = PASS, arguments = { "--user=daemon" } }
+      local user, group = identity "u", identity "g"
+      local pids = h:workers()
+      pids[#pids + 1] = h:pid()
+      assert.equal(workers + 1, #pids)
+      for _, pid in ipairs(pids) do
+        local is = status_of(pid)
+        assert.equal(("%d\t%d\t%d\t%d"):format(user, user, user, user), is.Uid)
+        assert.equal(("%d\t%d\t%d\t%d"):format(group, group, group, group), is.Gid)
+        assert.equal(tostring(group), (is.Groups:gsub("%s+$", "")))
+        assert.matches("^0+$", is.CapEff)
+        assert.matches("^0+$", is.CapPrm)
+        assert.equal("1", is.NoNewPrivs)
+      end
+    end)
+  end
+
+  local function owner_of(path) return (process.run(("stat -c '%%U:%%G %%a' %s"):format(path)):gsub("%s+$", "")) end
+
+  it("leaves its sockets to that user, unless other owners are named", function()
+    h = host.start { unix = true, scripts = PASS, arguments = { "--user=daemon" } }
+    assert.equal("daemon:daemon 660", owner_of(h.path))
+    assert.equal("daemon:daemon 600", owner_of(h.control))
+    h:stop()
+    h = host.start { unix = true, scripts = PASS,
+      arguments = { "--user=daemon", "--group=mail", "--socket_owner=nobody", "--socket_mode=0666" } }
+    assert.equal("nobody:mail 666", owner_of(h.path))
+    h:stop()
+    h = host.start { unix = true, scripts = PASS, arguments = { "--user=daemon", "--group=mail", "--socket_group=daemon" } }
+    assert.equal("daemon:daemon 660", owner_of(h.path))
+  end)
+
+  for arguments, why in pairs {
+    ["--user=root"] = "user: mail is not served as root; name another user",
+    ["--user=nosuchuser"] = 'user: there is no user "nosuchuser"',
+    ["--user=daemon --group=root"] = "group: mail is not served with root's group; name another group",
+    ["--user=daemon --group=nosuchgroup"] = 'group: there is no group "nosuchgroup"',
+  } do
+    it("does not start with " .. arguments, function()
+      local list = {}
+      for word in arguments:gmatch "%S+" do list[#list + 1] = word end
+      h = host.start { unix = true, unready = true, scripts = PASS, arguments = list }
+      assert.truthy(host.wait_until(5, function() return not h.child:running() end, "the end"))
+      assert.matches("moonmilter: " .. why:gsub("%p", "%%%0"), h:log())
+      assert.is_nil(process.read_file(h.path))
+    end)
+  end
+end)
