@@ -173,5 +173,14 @@ for _, mta_module in ipairs { postfix, sendmail } do
       assert.equal(1, sums.unfiltered)
       assert.is_true(#ledger.audit(doctored) > 0)
     end)
+
+    it("a verdict whose worker died before it was told, when the MTA lets mail pass, as often as sessions were lost", function()
+      local doctored = copy_of(sources)
+      DOCTORED["a message without any edit"][2](doctored) -- its line is still there
+      local wrong, sums = ledger.audit(doctored, { may_pass = true, lost = 1 })
+      assert.same({}, wrong)
+      assert.equal(1, sums.untaken)
+      assert.is_true(#ledger.audit(doctored, { may_pass = true }) > 0)
+    end)
   end)
 end

@@ -159,9 +159,15 @@ local function judge_attempt(attempt, rules, sums, say)
     if state == "untouched" then
       sums.unfiltered = sums.unfiltered + 1
       if not rules.may_pass then say("%s: delivered unfiltered", name) end
-      if line then say("%s: delivered unfiltered, but the log has a verdict: %s", name, line.verdict) end
+      -- the worker died between its line and its reply
+      if line and rules.may_pass then
+        sums.untaken = sums.untaken + 1
+      elseif line then
+        say("%s: delivered unfiltered, but the log has a verdict: %s", name, line.verdict)
+      end
     end
   end
+  local has_passed = state == "untouched" and rules.may_pass
   if attempt.mta.sent ~= #attempt.copies then
     say("%s: the MTA's log says delivered %d times, the sink has %d", name, attempt.mta.sent, #attempt.copies)
   end
@@ -174,7 +180,7 @@ local function judge_attempt(attempt, rules, sums, say)
     end
     if not line and state ~= "untouched" then
       sums.unlogged = sums.unlogged + 1
-    elseif line and line.verdict ~= (kind.copies == 0 and "discard" or "continue") then
+    elseif line and not has_passed and line.verdict ~= (kind.copies == 0 and "discard" or "continue") then
       say("%s: the client was told 250, the log says %s", name, line.verdict)
     end
   elseif code and code >= 500 then
