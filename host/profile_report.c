@@ -1,6 +1,8 @@
 #include "profile_report.h"
 
 #include "json.h"
+#include "message.h"
+#include "report_lines.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -23,12 +25,10 @@ struct worker {
 };
 
 struct mm_profile_report {
-	struct row    *rows;            /* owned */
-	size_t         row_count;
-	struct worker *workers;         /* owned */
-	size_t         worker_count;
-	char         **lines;           /* owned, each owned */
-	size_t         line_count;
+	struct row            *rows;            /* owned */
+	struct worker         *workers;         /* owned */
+	uint32_t               row_count, row_capacity, worker_count, worker_capacity;
+	struct mm_report_lines lines;
 };
 
 /* ---- reading ---- */
@@ -42,29 +42,15 @@ void mm_profile_report_free(struct mm_profile_report *r)
 {
 	if (r == NULL)
 		return;
-	for (size_t i = 0; i < r->line_count; i++)
-		free(r->lines[i]);
-	free(r->lines);
+	mm_report_lines_free(&r->lines);
 	free(r->rows);
 	free(r->workers);
 	free(r);
 }
 
-/* One more at the end, zeroed. NULL: out of memory. */
-static void *grow(void *list, size_t *count, size_t size)
-{
-	char **items = list;
-	char *grown = reallocarray(*items, *count + 1, size);
-	if (grown == NULL)
-		return NULL;
-	*items = grown;
-	return memset(grown + (*count)++ * size, 0, size);
-}
-
 static unsigned split(char *line, char *fields[FIELDS_MAX])
 {
 	unsigned count = 0;
-	line[strcspn(line, "\n")] = '\0';
 	while (line != NULL && count < FIELDS_MAX)
 		fields[count++] = strsep(&line, "\t");
 	return count;
@@ -76,14 +62,11 @@ static struct row *row_of(struct mm_profile_report *r, char *milter, char *scrip
 		if (strcmp(r->rows[i].handler, handler) == 0 && strcmp(r->rows[i].script, script) == 0
 		    && strcmp(r->rows[i].milter, milter) == 0)
 			return &r->rows[i];
-	struct row *row = grow(&r->rows, &r->row_count, sizeof *row);
-	if (row != NULL) {
-		row->milter = milter;
-		row->script = script;
-		row->handler = handler;
-		row->session = row->queue_id = milter + strlen(milter);
-	}
-	return row;
+	if (!mm_array_grow(&r->rows, r->row_count, &r->row_capacity, sizeof *r->rows))
+		return NULL;
+	char *none = milter + strlen(milter);
+	r->rows[r->row_count] = (struct row){ .milter = milter, .script = script, .handler = handler, .session = none, .queue_id = none };
+	return &r->rows[r->row_count++];
 }
 
 static void raise_to(double *most, double value)
@@ -118,44 +101,35 @@ static bool add_row(struct mm_profile_report *r, char *f[FIELDS_MAX])
 
 static bool add_worker(struct mm_profile_report *r, int pid, char *f[FIELDS_MAX])
 {
-	struct worker *w = grow(&r->workers, &r->worker_count, sizeof *w);
-	if (w != NULL)
-		*w = (struct worker){ pid, strtod(f[1], NULL), strtod(f[2], NULL), strtod(f[3], NULL) };
-	return w != NULL;
+	if (!mm_array_grow(&r->workers, r->worker_count, &r->worker_capacity, sizeof *r->workers))
+		return false;
+	r->workers[r->worker_count++] = (struct worker){ pid, strtod(f[1], NULL), strtod(f[2], NULL), strtod(f[3], NULL) };
+	return true;
 }
 
-/* Takes the line. */
-static bool take_line(struct mm_profile_report *r, int pid, char *line, const char **why)
+/* One worker's. */
+struct reading {
+	struct mm_profile_report *report;
+	int                       pid;
+};
+
+static bool take_line(void *self, char *line, const char **why)
 {
+	const struct reading *r = self;
 	char *fields[FIELDS_MAX] = { NULL };
-	char **kept = grow(&r->lines, &r->line_count, sizeof *r->lines);
-	*why = "out of memory";
-	if (kept == NULL) {
-		free(line);
-		return false;
-	}
-	*kept = line;
 	unsigned count = split(line, fields);
 	if (count == 17 && strcmp(fields[0], "row") == 0)
-		return add_row(r, fields);
+		return add_row(r->report, fields);
 	if (count == 4 && strcmp(fields[0], "since") == 0)
-		return add_worker(r, pid, fields);
-	*why = count == 2 && strcmp(fields[0], "failed") == 0 ? fields[1] : "the host is of another version than this program";
+		return add_worker(r->report, r->pid, fields);
+	*why = count == 2 && strcmp(fields[0], "failed") == 0 ? fields[1] : MM_REPORT_OTHER_VERSION;
 	return false;
 }
 
 bool mm_profile_report_take(struct mm_profile_report *r, int worker, FILE *from, const char **why)
 {
-	bool ok = true;
-	for (;;) {
-		char *line = NULL;
-		size_t room = 0;
-		if (!ok || getline(&line, &room, from) < 0) {
-			free(line);
-			return ok;
-		}
-		ok = take_line(r, worker, line, why);
-	}
+	struct reading reading = { r, worker };
+	return mm_report_lines_read(&r->lines, from, take_line, &reading, why);
 }
 
 /* ---- order ---- */
@@ -239,7 +213,7 @@ static void print_head(const struct mm_profile_report *r, FILE *to)
 	double handlers = 0;
 	for (size_t i = 0; i < r->row_count; i++)
 		handlers += r->rows[i].cpu;
-	fprintf(to, "%zu worker%s, counted for %.1f s, since %s\n", r->worker_count, r->worker_count == 1 ? "" : "s", sum.seconds,
+	fprintf(to, "%u worker%s, counted for %.1f s, since %s\n", r->worker_count, r->worker_count == 1 ? "" : "s", sum.seconds,
 		moment_text(sum.since, moment));
 	for (size_t i = 0; i < r->worker_count; i++)
 		if (r->workers[i].seconds < sum.seconds - 2)

@@ -1,6 +1,8 @@
 #include "samples_report.h"
 
 #include "json.h"
+#include "message.h"
+#include "report_lines.h"
 
 #include <stdarg.h>
 #include <stdlib.h>
@@ -36,16 +38,15 @@ struct tally {
 
 struct tallies {
 	struct tally *items;            /* owned */
-	size_t        count, capacity;
+	uint32_t      count, capacity;
 	bool          failed;
 };
 
 struct mm_samples_report {
-	struct stack **stacks;          /* owned, each owned */
-	size_t         stack_count;
-	char         **lines;           /* owned, each owned */
-	size_t         line_count;
-	unsigned long  looks, in_lua, lost, samples, states[STATES];
+	struct stack         **stacks;          /* owned, each owned */
+	uint32_t               stack_count, stack_capacity;
+	struct mm_report_lines lines;
+	unsigned long          looks, in_lua, lost, samples, states[STATES];
 };
 
 /* ---- reading ---- */
@@ -61,24 +62,9 @@ void mm_samples_report_free(struct mm_samples_report *r)
 		return;
 	for (size_t i = 0; i < r->stack_count; i++)
 		free(r->stacks[i]);
-	for (size_t i = 0; i < r->line_count; i++)
-		free(r->lines[i]);
+	mm_report_lines_free(&r->lines);
 	free(r->stacks);
-	free(r->lines);
 	free(r);
-}
-
-static bool keep(void *list, size_t *count, void *item)
-{
-	void ***items = list;
-	void **grown = item != NULL ? reallocarray(*items, *count + 1, sizeof *grown) : NULL;
-	if (grown == NULL) {
-		free(item);
-		return false;
-	}
-	*items = grown;
-	grown[(*count)++] = item;
-	return true;
 }
 
 static void read_frame(char *text, struct frame *f)
@@ -100,9 +86,12 @@ static void read_owner(char *text, struct stack *s)
 
 static bool take_stack(struct mm_samples_report *r, char *count, char *text)
 {
-	struct stack *s = calloc(1, sizeof *s);
-	if (!keep(&r->stacks, &r->stack_count, s))
+	if (!mm_array_grow(&r->stacks, r->stack_count, &r->stack_capacity, sizeof *r->stacks))
 		return false;
+	struct stack *s = calloc(1, sizeof *s);
+	if (s == NULL)
+		return false;
+	r->stacks[r->stack_count++] = s;
 	s->count = strtoul(count, NULL, 10);
 	r->samples += s->count;
 	for (char *piece; (piece = strsep(&text, ";")) != NULL;)
@@ -123,13 +112,9 @@ static void take_state(struct mm_samples_report *r, char letter, unsigned long c
 		r->states[at - letters] += count;
 }
 
-/* Takes the line. */
-static bool take_line(struct mm_samples_report *r, char *line, const char **why)
+static bool take_line(void *self, char *line, const char **why)
 {
-	*why = "out of memory";
-	if (!keep(&r->lines, &r->line_count, line))
-		return false;
-	line[strcspn(line, "\n")] = '\0';
+	struct mm_samples_report *r = self;
 	char *kind = strsep(&line, "\t"), *first = line != NULL ? strsep(&line, "\t") : NULL;
 	if (first != NULL && strcmp(kind, "failed") == 0) {
 		*why = first;
@@ -146,7 +131,7 @@ static bool take_line(struct mm_samples_report *r, char *line, const char **why)
 		r->lost += strtoul(first, NULL, 10);
 		r->samples += strtoul(first, NULL, 10);
 	} else {
-		*why = "the host is of another version than this program";
+		*why = MM_REPORT_OTHER_VERSION;
 		return false;
 	}
 	return true;
@@ -154,16 +139,7 @@ static bool take_line(struct mm_samples_report *r, char *line, const char **why)
 
 bool mm_samples_report_take(struct mm_samples_report *r, FILE *from, const char **why)
 {
-	bool ok = true;
-	for (;;) {
-		char *line = NULL;
-		size_t room = 0;
-		if (!ok || getline(&line, &room, from) < 0) {
-			free(line);
-			return ok;
-		}
-		ok = take_line(r, line, why);
-	}
+	return mm_report_lines_read(&r->lines, from, take_line, r, why);
 }
 
 /* ---- adding up ---- */
@@ -181,15 +157,7 @@ static const char *name_of(const struct frame *f)
 /* Takes the key. */
 static void add(struct tallies *t, char *key, unsigned long self, unsigned long all)
 {
-	if (t->count == t->capacity) {
-		size_t wanted = t->capacity > 0 ? t->capacity * 2 : 256;
-		struct tally *grown = reallocarray(t->items, wanted, sizeof *grown);
-		t->failed |= grown == NULL;
-		if (grown != NULL) {
-			t->items = grown;
-			t->capacity = wanted;
-		}
-	}
+	t->failed |= !mm_array_grow(&t->items, t->count, &t->capacity, sizeof *t->items);
 	t->failed |= key == NULL;
 	if (t->failed)
 		free(key);
@@ -348,7 +316,7 @@ static void print_part(const struct mm_samples_report *r, enum what what, const 
 			fprintf(to, "%6.1f %%  %s\n", percent(t.items[i].self, r->samples), t.items[i].key);
 	}
 	if (t.count > SHOWN)
-		fprintf(to, "          and %zu more\n", t.count - SHOWN);
+		fprintf(to, "          and %u more\n", t.count - SHOWN);
 	free_tallies(&t);
 }
 

@@ -14,7 +14,7 @@ local rows = {
   { "io", "ev_stderr listen_spec recorder connection listener worker" },
   { "process", "config_syntax config_key config rights link service moonmilter host control measure "
     .. "follower fingerprint solo master" },
-  { "client", "json answer_json control_client profile_report samples_report diff mta mail_file ear dialogue transcript replay trial "
+  { "client", "json answer_json control_client report_lines profile_report samples_report diff mta mail_file ear dialogue transcript replay trial "
     .. "bench_histogram bench_traffic bench_load bench_usage" },
   { "program", "doctor_finding doctor_reach doctor doctor_host doctor_postfix doctor_sendmail command_check command_profile "
     .. "command_ctl command_doctor command_try command_send command_replay command_test command_bench main" },
