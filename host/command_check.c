@@ -18,8 +18,6 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-#define DEFAULT_CONFIG "/etc/moonmilter/moonmilter.conf"
-
 /* A growing NULL-ended list of borrowed strings. */
 struct words {
 	const char **items;     /* owned */
@@ -62,7 +60,7 @@ static void print_run_help(FILE *to, const char *command)
 		"                      scripts are given)\n"
 		"  -s, --listen SPEC   unix:PATH, inet:PORT[@HOST], inet6:PORT[@HOST], fd:N; may be repeated\n"
 		"  -h, --help          this text\n\nEvery key of the configuration is an option too and overrides the file, also after a "
-		"reload:\n\n", DEFAULT_CONFIG);
+		"reload:\n\n", MM_CONFIG_DEFAULT_PATH);
 	size_t count;
 	const struct mm_config_key *keys = mm_config_keys(&count);
 	for (size_t i = 0; i < count; i++)
@@ -183,8 +181,8 @@ static bool parse(int argc, char **argv, struct arguments *a, int *status)
 	free_long_options(options);
 	if (!goes_on)
 		free_arguments(a);
-	else if (a->config_file == NULL && a->scripts.count == 0 && a->listen.count == 0 && access(DEFAULT_CONFIG, R_OK) == 0)
-		a->config_file = DEFAULT_CONFIG;
+	else if (a->config_file == NULL && a->scripts.count == 0 && a->listen.count == 0 && access(MM_CONFIG_DEFAULT_PATH, R_OK) == 0)
+		a->config_file = MM_CONFIG_DEFAULT_PATH;
 	return goes_on;
 }
 

@@ -2,6 +2,7 @@
 
 #include "answer_json.h"
 #include "command_profile.h"
+#include "config.h"
 #include "control.h"
 #include "control_client.h"
 #include "quote.h"
@@ -32,7 +33,7 @@ static bool is_profile(const char *name)
 static void print_help(FILE *to)
 {
 	fprintf(to, "Usage: moonmilter ctl [-c FILE] [--control PATH] [--json] REQUEST\n\nAsks the host that listens on the control socket: "
-		"PATH, or what FILE (default: %s)\nsays, or %s.\n\n", MM_CONTROL_DEFAULT_CONFIG, MM_CONTROL_DEFAULT_PATH);
+		"PATH, or what FILE (default: %s)\nsays, or %s.\n\n", MM_CONFIG_DEFAULT_PATH, MM_CONTROL_DEFAULT_PATH);
 	for (int i = 0; i < MM_REQUEST_COUNT; i++) {
 		char words[32];
 		const char *argument = is_profile(requests[i].name) ? NULL : requests[i].argument;

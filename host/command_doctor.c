@@ -9,7 +9,6 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-#define DEFAULT_CONFIG "/etc/moonmilter/moonmilter.conf"
 #define SENDMAIL_CF    "/etc/mail/sendmail.cf"
 #define SELF           "/proc/self/exe"
 #define LISTEN_MAX     32
@@ -34,7 +33,7 @@ static void print_help(FILE *to)
 		"      --sendmail-cf FILE   Sendmail's configuration (default: %s)\n"
 		"      --json               one object: wrong, findings\n\n"
 		"With --postfix-config or --sendmail-cf only what they name is looked at.\n"
-		"Exit status: 0 nothing is wrong, 78 something is.\n", DEFAULT_CONFIG, SENDMAIL_CF);
+		"Exit status: 0 nothing is wrong, 78 something is.\n", MM_CONFIG_DEFAULT_PATH, SENDMAIL_CF);
 }
 
 /* False: usage has been printed, *status says how to exit. */
@@ -67,8 +66,8 @@ static bool parse(int argc, char **argv, struct arguments *a, int *status)
 		}
 	}
 	if (optind == argc) {
-		if (a->config_file == NULL && access(DEFAULT_CONFIG, R_OK) == 0)
-			a->config_file = DEFAULT_CONFIG;
+		if (a->config_file == NULL && access(MM_CONFIG_DEFAULT_PATH, R_OK) == 0)
+			a->config_file = MM_CONFIG_DEFAULT_PATH;
 		return true;
 	}
 	fprintf(stderr, "moonmilter doctor: %s: not understood; see moonmilter doctor --help\n", argv[optind]);

@@ -20,6 +20,9 @@
 #include "config_key.h"
 #include "verdict.h"
 
+/* Read when no other file is named and there is one. */
+#define MM_CONFIG_DEFAULT_PATH "/etc/moonmilter/moonmilter.conf"
+
 struct mm_config_milter {
 	char                     *name;         /* owned: "default", or NAME */
 	uint64_t                  given;        /* bit i: row i of the schema was set here, not inherited */

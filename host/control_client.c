@@ -48,7 +48,7 @@ static int find_socket(const struct mm_control_client *c, char *to, size_t size)
 {
 	struct mm_config config;
 	struct mm_fault why;
-	const char *file = c->config != NULL ? c->config : MM_CONTROL_DEFAULT_CONFIG;
+	const char *file = c->config != NULL ? c->config : MM_CONFIG_DEFAULT_PATH;
 	snprintf(to, size, "%s", c->path != NULL ? c->path : MM_CONTROL_DEFAULT_PATH);
 	if (c->path != NULL || (c->config == NULL && access(file, R_OK) != 0))
 		return EX_OK;

@@ -13,8 +13,7 @@ struct mm_control_client {
 	void       *self;
 };
 
-/* Where it looks, for a help text. */
-#define MM_CONTROL_DEFAULT_CONFIG "/etc/moonmilter/moonmilter.conf"
+/* Where the socket is when no configuration says so. */
 #define MM_CONTROL_DEFAULT_PATH   "/run/moonmilter/control.sock"
 
 /* request is one line of control.c. What goes wrong stands on standard error; returns an exit code of sysexits.h. */
