@@ -93,11 +93,12 @@ static bool look_at_mtas(struct mm_doctor *d, const struct arguments *a)
 	bool has_sendmail = (!is_named || a->sendmail != NULL)
 		&& mm_doctor_sendmail(d, a->sendmail != NULL ? a->sendmail : SENDMAIL_CF);
 	if (a->postfix != NULL && !has_postfix) {
-		fprintf(stderr, "moonmilter doctor: postconf -c %s says nothing\n", a->postfix);
+		fprintf(stderr, "moonmilter doctor: postconf -c %s says nothing; name the directory of main.cf, where Postfix is installed\n",
+			a->postfix);
 		return false;
 	}
 	if (a->sendmail != NULL && !has_sendmail) {
-		fprintf(stderr, "moonmilter doctor: %s cannot be read\n", a->sendmail);
+		fprintf(stderr, "moonmilter doctor: %s cannot be read; name the sendmail.cf that is made of your .mc\n", a->sendmail);
 		return false;
 	}
 	if (has_postfix || has_sendmail)

@@ -298,7 +298,7 @@ describe("moonmilter doctor", function()
 
     it("no Postfix where it was said to be", function()
       local text, status = ask(("-c %s --postfix-config %s/none"):format(configure(), directory))
-      assert.matches("says nothing", text)
+      assert.matches("says nothing; name the directory of main.cf", text)
       assert.equal(66, status)
     end)
   end)
