@@ -143,6 +143,29 @@ describe("a full host", function()
       "the memory back"))
   end)
 
+  it("gives up a large body whose MTA has hung up in the middle, and serves the others", function()
+    for _, on_unix in ipairs { true, false } do
+      h = host.start { unix = on_unix, log = true, scripts = { ["10-large.lua"] = [[
+        local milter = require "moonmilter"
+        local body = ("0123456789abcdef"):rep(65536 * 20)
+        function on_eom(ctx) ctx:replace_body(body) end
+        function on_close() milter.log.info "gone" end]] } }
+      local base = host.memory(h:pid())
+      local gone, other = assert(h:connect()), assert(h:connect())
+      other:envelope "body"
+      gone:envelope "body"
+      gone:send "E"
+      local read = 0
+      while read < 3000000 do read = read + #assert(gone.socket:receive(100000)) end
+      gone:close()
+      assert.truthy(host.wait_until(5, function() return h:log_file():find("gone", 1, true) end, "the end of the session"))
+      assert.equal("continue", other:eom().kind)
+      other:quit()
+      assert.truthy(host.wait_until(8, function() return host.memory(h:pid()) - base < 30 * 1024 end, "the memory back"))
+      if on_unix then h:stop() end
+    end
+  end)
+
   it("reads no further while a handler waits and enough is kept", function()
     h = host.start { unix = true, scripts = { ["10-wait.lua"] = [[
       local milter = require "moonmilter"
