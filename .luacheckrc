@@ -8,4 +8,5 @@ files["examples"].globals = {
 files["examples"].unused_args = false
 files["scripts"] = files["examples"]
 files["spec/bench/scripts"] = files["examples"]
+files["spec/examples/rate.lua"] = files["examples"]
 exclude_files = { "lua/meta" } -- declarations for editors

@@ -1,4 +1,6 @@
 --- The ten minutes of docs/TESTING.md, done as a newcomer would: the files as printed, in an empty directory.
+local process = require "spec.mta.process"
+
 local program = os.getenv "MOONMILTER" or "build/moonmilter"
 program = program:match "^/" and program or "$PWD/" .. program
 
@@ -21,12 +23,6 @@ local function blocks()
   return found
 end
 
-local function write(path, text)
-  local file = assert(io.open(path, "w"))
-  file:write(text)
-  file:close()
-end
-
 describe("the tutorial of docs/TESTING.md", function()
   it("runs as it is printed", function()
     local found = blocks()
@@ -36,8 +32,8 @@ describe("the tutorial of docs/TESTING.md", function()
     os.remove(directory)
     finally(function() os.execute("rm -rf " .. directory) end)
     assert.equal(0, os.execute(("mkdir -p %s/scripts %s/spec"):format(directory, directory)))
-    write(directory .. "/scripts/20-partners.lua", script)
-    write(directory .. "/spec/partners_spec.lua", (spec:gsub("end%)%s*$", function() return more .. "end)\n" end)))
+    process.write_file(directory .. "/scripts/20-partners.lua", script)
+    process.write_file(directory .. "/spec/partners_spec.lua", (spec:gsub("end%)%s*$", function() return more .. "end)\n" end)))
     local pipe = io.popen(("program=%s; cd %s && $program test 2>&1; echo \"status $?\""):format(program, directory))
     local output = pipe:read "*a"
     pipe:close()

@@ -96,21 +96,12 @@ describe("examples", function()
     os.remove(directory)
     assert.equal(0, os.execute("mkdir -p " .. directory))
     finally(function() os.execute("rm -rf " .. directory) end)
-    local script = assert(io.open(directory .. "/rate.lua", "w"))
-    script:write [[
-      local rating = require "rating"
-      function on_mail(ctx, sender)
-        if rating.of(sender) > 5 then return ctx:reject(550, "5.7.1", "rated", "out") end
-      end
-      function on_eom(ctx) require("moonmilter").sleep(0.01) end
-    ]]
-    script:close()
     local sanitizer = (os.getenv "MOONMILTER_TESTLIB" or ""):find("asan", 1, true) and "-fsanitize=address,undefined" or ""
     local build = (os.getenv "MOONMILTER_TESTLIB" or "build/test/x"):match "^(.-)/test/"
     local compile = ("cc -std=c11 -Wall -Wextra -Werror %s -Ihost $(pkg-config --cflags luajit) -o %s/embed examples/embed.c "
       .. "-L%s -lmoonmilter $(pkg-config --libs luajit) -Wl,-rpath,$PWD/%s 2>&1"):format(sanitizer, directory, build, build)
     assert.equal(0, os.execute(("ln -sf libmoonmilter.so %s/libmoonmilter.so.0"):format(build)))
-    local pipe = io.popen(compile .. (" && env -u LD_PRELOAD %s/embed %s/rate.lua 2>&1"):format(directory, directory))
+    local pipe = io.popen(compile .. (" && env -u LD_PRELOAD %s/embed spec/examples/rate.lua 2>&1"):format(directory))
     local output = pipe:read "*a"
     pipe:close()
     assert.truthy(output:find("first: script ", 1, true), output)

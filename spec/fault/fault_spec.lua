@@ -1,6 +1,8 @@
 -- Faults on purpose: memory that runs out, sockets that give a byte, a collector that never rests, many at once.
 local testing = require "moonmilter.testing"
 
+local process = require "spec.mta.process"
+
 local moonmilter = os.getenv "MOONMILTER" or "build/moonmilter"
 local build = moonmilter:match "^(.*)/moonmilter$"
 local sanitized = build:find("asan", 1, true) ~= nil
@@ -18,13 +20,6 @@ local function directory()
   os.remove(path)
   os.execute("mkdir " .. path .. "; chmod 755 " .. path)
   finally(function() os.execute("rm -rf " .. path) end)
-  return path
-end
-
-local function write(path, text)
-  local file = assert(io.open(path, "wb"))
-  file:write(text)
-  file:close()
   return path
 end
 
@@ -97,7 +92,7 @@ describe("memory that runs out at the n-th allocation", function()
   for _, whose in ipairs { "host", "lua" } do
     for _, case in ipairs { { "edits", "jit.off() " .. EDITS, "e+mhbqc", 5 }, { "waits", WAITS, "emhbc", 20 } } do
       it(("is a temporary failure or a closed connection, never half an edit: %s, %s"):format(whose, case[1]), function()
-        local script = write(("%s/%s.lua"):format(where, case[1]), case[2])
+        local script = process.write_file(("%s/%s.lua"):format(where, case[1]), case[2])
         local status, output = run(("env -u LD_PRELOAD %s %s %s %s"):format(program, whose, script, case[3]))
         assert.equal(0, status, output)
         local failed = output:match "(%d+) sessions with a failure each, %d+ refusals, 0 wrong, before 0 and afterwards 0 refused"
@@ -112,8 +107,8 @@ describe("sockets that give and take one byte", function()
     local already = os.getenv "LD_PRELOAD" or ""        -- a sanitizer
     local where = directory()
     assert.equal(0, (run(("cc -shared -fPIC -O1 -D_GNU_SOURCE -o %s/one_byte.so spec/fault/one_byte.c -ldl"):format(where))))
-    local script = write(where .. "/edits.lua", EDITS)
-    local eml = write(where .. "/m.eml", "From: a@example.org\nTo: b@example.com\nSubject: x\n\n" .. ("body line\n"):rep(200))
+    local script = process.write_file(where .. "/edits.lua", EDITS)
+    local eml = process.write_file(where .. "/m.eml", "From: a@example.org\nTo: b@example.com\nSubject: x\n\n" .. ("body line\n"):rep(200))
     local outputs = {}
     for _, preload in ipairs { "", ("LD_PRELOAD=%s:%s/one_byte.so"):format(already, where) } do
       local socket = ("%s/%d.sock"):format(where, #outputs)

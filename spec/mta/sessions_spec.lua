@@ -250,18 +250,20 @@ course("BDAT in one write with the envelope", function(t)
   t:hear(5)
   t:quit()
 end, "postfix")
-course("RSET between pieces", function(t)
+-- A message of which there is more to come.
+local function begin_bdat(t)
   t:ehlo() t:mail() t:rcpt()
   t:send "BDAT 12\r\nSubject: a\r\n"
   t:hear()
+end
+course("RSET between pieces", function(t)
+  begin_bdat(t)
   t:say "RSET"
   t:message()
   t:quit()
 end, "postfix")
 course("a command between pieces", function(t)
-  t:ehlo() t:mail() t:rcpt()
-  t:send "BDAT 12\r\nSubject: a\r\n"
-  t:hear()
+  begin_bdat(t)
   t:say "NOOP"
   t:say "NONSENSE"
   t:say "DATA"
@@ -282,9 +284,7 @@ course("the client vanishes in a piece", function(t)
   t.client:drop()
 end, "postfix")
 course("the client vanishes between pieces", function(t)
-  t:ehlo() t:mail() t:rcpt()
-  t:send "BDAT 12\r\nSubject: a\r\n"
-  t:hear()
+  begin_bdat(t)
   t.client:drop()
 end, "postfix")
 

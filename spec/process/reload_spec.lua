@@ -2,6 +2,8 @@
 local socket = require "socket"
 
 local host = require "spec.support.host"
+local process = require "spec.mta.process"
+local mta_client = require "spec.support.mta_client"
 
 local function marked(mark)
   return { ["10-mark.lua"] = ("function on_rcpt(ctx) ctx:reject(550, '5.7.1', '%s') end"):format(mark) }
@@ -183,12 +185,27 @@ describe("a start with scripts that do not load", function()
   end
 end)
 
+-- A directory for a configuration, its scripts and its control socket.
+local function configured()
+  local directory = process.directory()
+  process.run("chown nobody " .. directory .. " 2>/dev/null || true")
+  return directory, process.free_port()
+end
+
+local function run_configured(directory, ...)
+  local child = process.start({ host.program(), "run", "-c", directory .. "/moonmilter.conf", ... },
+    { output = directory .. "/output", remove = directory })
+  assert(child:wait_text("moonmilter: ready", 10))
+  return child
+end
+
+local function reload_configured(directory)
+  return process.run(("%s ctl --control %s/control.sock reload"):format(host.program(), directory))
+end
+
 describe("the command line", function()
   it("overrides the configuration also after a reload", function()
-    local process = require "spec.mta.process"
-    local mta_client = require "spec.support.mta_client"
-    local directory, port = process.directory(), process.free_port()
-    process.run("chown nobody " .. directory .. " 2>/dev/null || true")
+    local directory, port = configured()
     local function refusing(text) return ("function on_rcpt(ctx) ctx:reject(550, '5.7.1', '%s') end"):format(text) end
     process.write_file(directory .. "/10-file.lua", refusing "file")
     process.write_file(directory .. "/10-line.lua", refusing "line")
@@ -201,13 +218,10 @@ describe("the command line", function()
         control = "control.sock"]]):format(process.free_port(), max_sessions))
     end
     configure(5)
-    local child = process.start({ host.program(), "run", "-c", directory .. "/moonmilter.conf", "-s",
-      ("inet:%d@127.0.0.1"):format(port), "--max-sessions=2", directory .. "/10-line.lua" },
-      { output = directory .. "/output", remove = directory })
-    assert(child:wait_text("moonmilter: ready", 10))
+    local child = run_configured(directory, "-s", ("inet:%d@127.0.0.1"):format(port), "--max-sessions=2",
+      directory .. "/10-line.lua")
     configure(7)
-    local text = process.run(("%s ctl --control %s/control.sock reload"):format(host.program(), directory))
-    assert.matches("generation 2 serves", text)
+    assert.matches("generation 2 serves", reload_configured(directory))
     local first, second = assert(mta_client.connect(port, 5)), assert(mta_client.connect(port, 5))
     assert.equal("550 5.7.1 line", first:envelope("rcpt").text)
     assert.truthy(child:wait_text("2 sessions are open (max_sessions)", 5))
@@ -219,10 +233,7 @@ end)
 
 describe("a reload takes from the configuration", function()
   it("times and limits of connections, also of those that are open", function()
-    local process = require "spec.mta.process"
-    local mta_client = require "spec.support.mta_client"
-    local directory, port = process.directory(), process.free_port()
-    process.run("chown nobody " .. directory .. " 2>/dev/null || true")
+    local directory, port = configured()
     process.write_file(directory .. "/10-pass.lua", "function on_eom() end")
     local function configure(idle_timeout, max_sessions)
       process.write_file(directory .. "/moonmilter.conf", ([[
@@ -234,12 +245,10 @@ describe("a reload takes from the configuration", function()
         control = "control.sock"]]):format(port, idle_timeout, max_sessions))
     end
     configure(100, 5)
-    local child = process.start({ host.program(), "run", "-c", directory .. "/moonmilter.conf" },
-      { output = directory .. "/output", remove = directory })
-    assert(child:wait_text("moonmilter: ready", 10))
+    local child = run_configured(directory)
     local silent = assert(mta_client.connect(port, 10))
     configure(1, 2)
-    process.run(("%s ctl --control %s/control.sock reload"):format(host.program(), directory))
+    reload_configured(directory)
     assert.is_nil((silent:read()))
     assert.truthy(child:wait_text("idle_timeout", 2))
     local first, second = assert(mta_client.connect(port, 5)), assert(mta_client.connect(port, 5))

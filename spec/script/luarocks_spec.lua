@@ -1,4 +1,5 @@
 --- Helper modules from LuaRocks: a small rock, built here, used by scripts from a user's tree and from a system-like one.
+local process = require "spec.mta.process"
 local fake_mta = require "spec.support.fake_mta"
 
 local has_luarocks = os.execute "command -v luarocks >/dev/null 2>&1" == 0
@@ -14,12 +15,6 @@ local function shell(command, ...)
   assert(text:find "status 0%s*$", text)
 end
 
-local function write(path, text)
-  local file = assert(io.open(path, "wb"))
-  file:write(text)
-  file:close()
-end
-
 describe("a rock", function()
   local work, home
   setup(function()
@@ -30,18 +25,18 @@ describe("a rock", function()
     if not has_luarocks then
       return
     end
-    write(work .. "/rock/greeting/init.lua", [[
+    process.write_file(work .. "/rock/greeting/init.lua", [[
       local inner = require "greeting.inner"
       local milter = pcall(require, "moonmilter") and require "moonmilter"
       return { say = function(name) if milter then milter.sleep(0) end return inner .. ", " .. name end }
     ]])
-    write(work .. "/rock/greeting/inner.lua", "return 'hello'")
-    write(work .. "/rock/greeting/c.c", [[
+    process.write_file(work .. "/rock/greeting/inner.lua", "return 'hello'")
+    process.write_file(work .. "/rock/greeting/c.c", [[
       #include <lua.h>
       #include <lauxlib.h>
       int luaopen_greeting_c(lua_State *L) { lua_pushinteger(L, 42); return 1; }
     ]])
-    write(work .. "/rock/greeting-1.0-1.rockspec", [[
+    process.write_file(work .. "/rock/greeting-1.0-1.rockspec", [[
       package = "greeting"
       version = "1.0-1"
       source = { url = "file://." }
@@ -74,7 +69,7 @@ describe("a rock", function()
     ffi.C.setenv("LUA_PATH", work .. "/home/.luarocks/share/lua/5.1/?.lua;;", 1)
     local _, err = fake_mta.host { script = script }
     assert.truthy(err:find("module 'greeting' not found", 1, true), err)
-    write("greeting_here.lua", "return 1")
+    process.write_file("greeting_here.lua", "return 1")
     _, err = fake_mta.host { script = "require 'greeting_here'" }
     os.remove "greeting_here.lua"
     assert.truthy(err:find("module 'greeting_here' not found", 1, true), err)
