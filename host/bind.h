@@ -38,6 +38,9 @@ void mm_bind_process(struct lua_State *);
 /* codec.c, the module moonmilter.codec: transfer encodings, charsets, IDNA. Also built alone, as a plain Lua module. */
 int luaopen_moonmilter_codec(struct lua_State *);
 
+/* Pushes a string; or sets it as a field of the table on top of the stack. */
+void mm_push_text(struct lua_State *, struct mm_text);
+void mm_set_text(struct lua_State *, const char *key, struct mm_text);
 /* Pushes { [1] = "SIZE=100", SIZE = "100" } for a list of NUL-ended strings; raw, when given, becomes .raw. */
 void mm_push_params(struct lua_State *, struct mm_text strings, struct mm_text raw);
 static inline struct mm_text mm_text_of(const char *string)

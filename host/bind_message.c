@@ -3,53 +3,17 @@
  * that ipairs, # and indexing work; lua/moonmilter/fields.lua gives list and fields their methods. */
 #include "bind.h"
 
-#include <ctype.h>
 #include <lauxlib.h>
 #include <lua.h>
-
-static void push_text(lua_State *L, struct mm_text t)
-{
-	lua_pushlstring(L, t.bytes, t.size);
-}
-
-void mm_push_params(lua_State *L, struct mm_text strings, struct mm_text raw)
-{
-	lua_newtable(L);
-	struct mm_cursor c = mm_cursor_over(strings.bytes, strings.size);
-	for (int n = 1; c.left > 0; n++) {
-		struct mm_text param = mm_cursor_text(&c);
-		if (c.failed)
-			break;
-		push_text(L, param);
-		lua_rawseti(L, -2, n);
-		const char *equals = memchr(param.bytes, '=', param.size);
-		size_t key_size = equals != NULL ? (size_t)(equals - param.bytes) : param.size;
-		char key[64];
-		if (key_size == 0 || key_size > sizeof key)
-			continue;
-		for (size_t i = 0; i < key_size; i++)
-			key[i] = (char)toupper((unsigned char)param.bytes[i]);
-		lua_pushlstring(L, key, key_size);
-		if (equals != NULL)
-			lua_pushlstring(L, equals + 1, param.size - key_size - 1);
-		else
-			lua_pushboolean(L, 1);
-		lua_rawset(L, -3);
-	}
-	if (raw.bytes != NULL) {
-		push_text(L, raw);
-		lua_setfield(L, -2, "raw");
-	}
-}
 
 /* [list] -> [list], one more element; the metatables come from the factory at index `factory` */
 static void push_field(lua_State *L, struct mm_script_session *ss, const struct mm_field *f, int at, int factory)
 {
 	const struct mm_message *m = ss->facts->message;
 	lua_createtable(L, 0, 5);
-	push_text(L, mm_message_text(m, f->name));
+	mm_push_text(L, mm_message_text(m, f->name));
 	lua_setfield(L, -2, "name");
-	push_text(L, mm_message_text(m, f->value));
+	mm_push_text(L, mm_message_text(m, f->value));
 	lua_setfield(L, -2, "value");
 	lua_pushnumber(L, f->id);
 	lua_setfield(L, -2, "id");

@@ -13,23 +13,6 @@
 #define CLIENT_CLASS  "moonmilter.client"
 #define MEMBERS_SHOWN 96         /* more than ctx has */
 
-void mm_unref(lua_State *L, int *ref)
-{
-	luaL_unref(L, LUA_REGISTRYINDEX, *ref);
-	*ref = MM_NO_REF;
-}
-
-static void push_text(lua_State *L, struct mm_text t)
-{
-	lua_pushlstring(L, t.bytes, t.size);
-}
-
-static void set_text(lua_State *L, const char *key, struct mm_text t)
-{
-	push_text(L, t);
-	lua_setfield(L, -2, key);
-}
-
 /* ---- ctx itself ---- */
 
 struct mm_script_session *mm_ctx_check(lua_State *L, const char *what)
@@ -228,9 +211,9 @@ static int get_client(lua_State *L, struct mm_script_session *ss)
 	lua_pushstring(L, mm_family_name(f->client_family));
 	lua_setfield(L, -2, "family");
 	if (f->client_host != NULL)
-		set_text(L, "host", mm_text_of(f->client_host));
+		mm_set_text(L, "host", mm_text_of(f->client_host));
 	if (f->client_address != NULL)
-		set_text(L, f->client_family == MM_FAMILY_UNIX ? "path" : "ip", mm_text_of(f->client_address));
+		mm_set_text(L, f->client_family == MM_FAMILY_UNIX ? "path" : "ip", mm_text_of(f->client_address));
 	if (f->client_family == MM_FAMILY_INET || f->client_family == MM_FAMILY_INET6) {
 		lua_pushinteger(L, f->client_port);
 		lua_setfield(L, -2, "port");
@@ -257,7 +240,7 @@ static int get_sender(lua_State *L, struct mm_script_session *ss)
 	const struct mm_message *m = ss->facts->message;
 	if (m == NULL)
 		return 0;
-	push_text(L, mm_address_bare(mm_message_text(m, m->sender)));
+	mm_push_text(L, mm_address_bare(mm_message_text(m, m->sender)));
 	return 1;
 }
 
@@ -267,7 +250,7 @@ static int get_sender_raw(lua_State *L, struct mm_script_session *ss)
 	const struct mm_message *m = ss->facts->message;
 	if (m == NULL)
 		return 0;
-	push_text(L, mm_message_text(m, m->sender));
+	mm_push_text(L, mm_message_text(m, m->sender));
 	return 1;
 }
 
@@ -304,8 +287,8 @@ static int get_recipients(lua_State *L, struct mm_script_session *ss)
 		} else {
 			struct mm_text raw = mm_message_text(m, r->address);
 			lua_createtable(L, 0, 4);
-			set_text(L, "address", mm_address_bare(raw));
-			set_text(L, "raw", raw);
+			mm_set_text(L, "address", mm_address_bare(raw));
+			mm_set_text(L, "raw", raw);
 			mm_push_params(L, mm_message_text(m, r->params), (struct mm_text){ NULL, 0 });
 			lua_setfield(L, -2, "params");
 			lua_pushvalue(L, -1);
@@ -326,7 +309,7 @@ static int get_queue_id(lua_State *L, struct mm_script_session *ss)
 	struct mm_text id = mm_session_macro(ss->facts, "i");
 	if (id.size == 0)
 		return 0;
-	push_text(L, id);
+	mm_push_text(L, id);
 	return 1;
 }
 
@@ -343,7 +326,7 @@ static int push_macros(lua_State *L, const struct mm_session *s, const struct ma
 	for (; row->key != NULL; row++) {
 		struct mm_text value = mm_session_macro(s, row->macro);
 		if (value.size > 0)
-			set_text(L, row->key, value);
+			mm_set_text(L, row->key, value);
 	}
 	return 1;
 }
@@ -388,12 +371,12 @@ static int get_mta(lua_State *L, struct mm_script_session *ss)
 	set_words(L, "actions", mm_actions_text(f->is_negotiated ? f->grants.actions : f->grants.offer.actions, words, sizeof words));
 	set_words(L, "steps", mm_steps_text(f->is_negotiated ? f->grants.steps : f->grants.offer.steps, words, sizeof words));
 	if (f->peer != NULL)
-		set_text(L, "address", mm_text_of(f->peer));
+		mm_set_text(L, "address", mm_text_of(f->peer));
 	struct mm_text software = mm_session_macro(f, "v"), host = mm_session_macro(f, "j");
 	if (software.size > 0)
-		set_text(L, "software", software);
+		mm_set_text(L, "software", software);
 	if (host.size > 0)
-		set_text(L, "host", host);
+		mm_set_text(L, "host", host);
 	return 1;
 }
 
@@ -445,7 +428,7 @@ static int ctx_macro(lua_State *L)
 	struct mm_text name, value;
 	name.bytes = luaL_checklstring(L, 2, &name.size);
 	if (mm_macros_lookup(&ss->facts->macros, name, &value))
-		push_text(L, value);
+		mm_push_text(L, value);
 	else
 		lua_pushnil(L);         /* not nothing: tostring(ctx:macro(name)) must not raise */
 	return 1;

@@ -10,8 +10,6 @@
 #include <errno.h>
 #include <ev.h>
 #include <fcntl.h>
-#include <lauxlib.h>
-#include <lua.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -267,43 +265,6 @@ static bool open_listeners(struct mm_host *h, struct mm_fault *why)
 
 /* ---- generations ---- */
 
-static void push_value(lua_State *L, const struct mm_value *v);
-
-static void push_table(lua_State *L, const struct mm_value *v)
-{
-	int n = 0;
-	lua_newtable(L);
-	for (uint32_t i = 0; v->kind == MM_VALUE_TABLE && i < v->table.count; i++) {
-		const struct mm_value_entry *entry = &v->table.entries[i];
-		if (entry->name == NULL) {
-			push_value(L, &entry->value);
-			lua_rawseti(L, -2, ++n);
-			continue;
-		}
-		lua_pushlstring(L, entry->name, entry->name_size);
-		push_value(L, &entry->value);
-		lua_rawset(L, -3);
-	}
-}
-
-static void push_value(lua_State *L, const struct mm_value *v)
-{
-	luaL_checkstack(L, 4, "settings");
-	switch (v->kind) {
-	case MM_VALUE_NIL:     lua_pushnil(L); break;
-	case MM_VALUE_BOOLEAN: lua_pushboolean(L, v->boolean); break;
-	case MM_VALUE_NUMBER:  lua_pushnumber(L, v->number); break;
-	case MM_VALUE_STRING:  lua_pushlstring(L, v->string.bytes, v->string.size); break;
-	case MM_VALUE_TABLE:   push_table(L, v); break;
-	}
-}
-
-static void push_settings(lua_State *L, void *self)
-{
-	const struct mm_config_milter *m = self;
-	push_table(L, &m->settings);
-}
-
 /* GIVES them with NULL behind; NULL: out of memory. */
 static const char **paths_of(const struct mm_config_milter *m)
 {
@@ -330,7 +291,7 @@ static bool options_of(struct mm_host *h, const struct mm_config *c, unsigned i,
 		},
 		.paths = paths,
 		.modules = (const struct mm_script_module *)(const void *)h->options.modules,
-		.push_settings = push_settings, .push_self = (void *)(uintptr_t)m,
+		.host_settings = &m->settings,
 	};
 	return true;
 }

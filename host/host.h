@@ -8,7 +8,6 @@
 #include "census.h"
 #include "clock.h"
 #include "config.h"
-#include "link.h"
 #include "log.h"
 #include "moonmilter.h"
 
@@ -70,6 +69,9 @@ void mm_host_close_listeners(struct mm_host *);
 
 /* "listens on …" and what to paste into the MTA; the scripts are in a listing. */
 void mm_host_describe_listeners(const struct mm_host *, void (*say)(void *self, const char *line), void *self);
+/* What can be listed. ORDER LISTING */
+enum mm_listing { MM_LIST_SCRIPTS, MM_LIST_SESSIONS, MM_LIST_GENERATIONS, MM_LIST_PROFILE, MM_LISTING_COUNT };
+
 /* Writes a listing for people. False: it cannot be written. */
 bool mm_host_list(const struct mm_host *, enum mm_listing, int fd);
 

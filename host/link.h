@@ -35,9 +35,6 @@ enum mm_note_kind {
 	MM_NOTE_KIND_COUNT
 };
 
-/* What can be listed. ORDER LISTING */
-enum mm_listing { MM_LIST_SCRIPTS, MM_LIST_SESSIONS, MM_LIST_GENERATIONS, MM_LIST_PROFILE, MM_LISTING_COUNT };
-
 struct mm_note {
 	uint32_t kind;          /* enum mm_note_kind */
 	uint32_t number;

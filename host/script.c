@@ -6,6 +6,7 @@
 #include "script.h"
 
 #include "bind.h"
+#include "bind_settings.h"
 #include "budget.h"
 #include "http.h"
 #include "lua_sources.h"
@@ -222,10 +223,7 @@ static void make_host_object(lua_State *L, struct mm_script *s, const struct mm_
 	lua_setfield(L, -2, "generation");
 	lua_pushinteger(L, (lua_Integer)getpid());
 	lua_setfield(L, -2, "pid");
-	if (o->push_settings != NULL)
-		o->push_settings(L, o->push_self);
-	else
-		lua_newtable(L);
+	mm_push_settings(L, o->host_settings);
 	lua_setfield(L, -2, "settings");
 	s->host_object = luaL_ref(L, LUA_REGISTRYINDEX);
 }

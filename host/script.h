@@ -5,6 +5,7 @@
 #define MM_SCRIPT_H
 
 #include "script_task.h"
+#include "value.h"
 
 /* A C module for scripts: require "name" calls open, a lua_CFunction (int (*)(lua_State *)). */
 struct mm_script_module {
@@ -16,9 +17,7 @@ struct mm_script_options {
 	struct mm_script_settings settings;
 	const char *const        *paths;        /* script files and directories, NULL-ended; borrowed for the call */
 	const struct mm_script_module *modules; /* ended by name NULL; may be NULL; borrowed for the call */
-	/* Pushes the table that scripts find as host.settings; may be NULL. Borrowed for the call. */
-	void                    (*push_settings)(struct lua_State *, void *self);
-	void                     *push_self;
+	const struct mm_value    *host_settings; /* what scripts find as host.settings; NULL: an empty table; borrowed for the call */
 };
 
 /* A state with nothing loaded; the caller holds its one reference. NULL: why says what is wrong with a path, or memory. */

@@ -267,26 +267,10 @@ enum mm_run mm_script_run(struct mm_task *t, int called, void (*push)(lua_State 
 
 /* ---- the end of a wait ---- */
 
-static void wait_is_over(struct mm_task *t)
-{
-	t->is_waiting = false;
-	t->undo = NULL;
-	t->waits_for = NULL;
-	t->wait_name = NULL;
-}
-
-void mm_task_forget_wait(struct mm_task *t)
-{
-	if (!t->is_waiting)
-		return;
-	t->undo(t);
-	wait_is_over(t);
-}
-
 void mm_task_go_on(struct mm_task *t, int count)
 {
 	struct mm_fault why;
-	wait_is_over(t);
+	mm_task_wait_is_over(t);
 	t->resumed(t, mm_script_call(t, count, &why), &why);
 }
 
@@ -302,7 +286,7 @@ void mm_task_cancel(struct mm_task *t, enum mm_cancel why)
 	if (!t->is_waiting)
 		return;
 	t->undo(t);
-	wait_is_over(t);
+	mm_task_wait_is_over(t);
 	t->is_cancelled = true;
 	t->why = why;
 	mm_task_push_cancel(t, t->co);

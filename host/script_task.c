@@ -254,6 +254,22 @@ void mm_blame_caller(lua_State *L, const char *message)
 		push_blamed(L, &frame, name, message);
 }
 
+void mm_task_wait_is_over(struct mm_task *t)
+{
+	t->is_waiting = false;
+	t->undo = NULL;
+	t->waits_for = NULL;
+	t->wait_name = NULL;
+}
+
+void mm_task_forget_wait(struct mm_task *t)
+{
+	if (!t->is_waiting)
+		return;
+	t->undo(t);
+	mm_task_wait_is_over(t);
+}
+
 struct mm_task *mm_task_may_wait(lua_State *L, const char *name)
 {
 	struct mm_task *t = mm_task_current(L);

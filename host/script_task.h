@@ -292,6 +292,8 @@ void mm_task_push_cancel(struct mm_task *, struct lua_State *);
 /* A wait that never reached the host, because C code stood in the way (a user coroutine that waits inside table.sort), is
  * undone. Only while the task runs. */
 void mm_task_forget_wait(struct mm_task *);
+/* The wait has its answer or was undone: the task is no longer waiting for anything. */
+void mm_task_wait_is_over(struct mm_task *);
 const char *mm_cancel_name(enum mm_cancel);     /* "abort". Static. */
 
 /* ---- time limits ---- */

@@ -10,7 +10,7 @@ local rows = {
   { "engine", "runtime engine" },
   { "outside", "dns_answer dns child tls stream pool datagram http" },
   { "script", "lua_sources profile script_files script_task budget sampler script_memory script_call task_group "
-    .. "bind bind_session bind_message bind_action bind_host bind_task bind_dns bind_process bind_socket bind_datagram bind_http codec script script_view" },
+    .. "bind bind_settings bind_session bind_message bind_action bind_host bind_task bind_dns bind_process bind_socket bind_datagram bind_http codec script script_view" },
   { "io", "ev_stderr listen_spec recorder connection listener worker" },
   { "process", "config_syntax config_key config rights link service moonmilter host control measure "
     .. "follower fingerprint solo master" },
@@ -22,7 +22,6 @@ local rows = {
 
 local allowed_ev = { clock = true, watch = true, connection = true, listener = true, worker = true, host = true }
 local lua_rows = { script = true }
-local lua_also = { host = true } -- pushes host.settings
 
 local position, row_of, count = {}, {}, 0
 for _, row in ipairs(rows) do
@@ -56,7 +55,7 @@ local function check(path)
       fault(path, number, "includes ev.h; libev is for clock.c and the io row")
     end
     if system and system:match "^lua" and system ~= "luajit.h" or system == "lauxlib.h" then
-      if kind == "h" or not (lua_rows[row_of[name]] or lua_also[name]) then
+      if kind == "h" or not lua_rows[row_of[name]] then
         fault(path, number, "includes Lua; that is for the script row")
       end
     end
