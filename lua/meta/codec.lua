@@ -1,5 +1,5 @@
 ---@meta moonmilter.codec
--- What host/codec.c gives to Lua, for language servers. Never loaded.
+-- What host/codec/codec.c gives to Lua, for language servers. Never loaded.
 -- luacheck: ignore 212 241
 
 ---@class moonmilter.codec

@@ -21,7 +21,7 @@ end
 
 local function members()
   local names = {}
-  for _, path in ipairs { "host/bind_session.c", "host/bind_message.c", "host/bind_action.c", "host/script.c" } do
+  for _, path in ipairs { "host/bind/ctx.c", "host/bind/headers.c", "host/bind/edits.c", "host/script/generation.c" } do
     local text = read(path)
     for kind, block in text:gmatch "static const (%S+ ?%S*) [%w_]+%[%] = (%b{});" do
       if kind:find "luaL_Reg" or kind:find "mm_ctx_fact" then
@@ -33,7 +33,7 @@ local function members()
       end
     end
   end
-  for name in read("lua/moonmilter/edits.lua"):gmatch "\nfunction edits%.([%w_]+)" do
+  for name in read("lua/moonmilter/runtime/edits.lua"):gmatch "\nfunction edits%.([%w_]+)" do
     names[name] = "method"
   end
   return names
@@ -52,14 +52,14 @@ for name, kind in pairs(members()) do
   end
 end
 
-for handler in read("host/stage.h"):gmatch '"(on_[%w_]+)"' do
+for handler in read("host/milter/stage.h"):gmatch '"(on_[%w_]+)"' do
   if not scripting:find("`" .. handler, 1, true) then
     fault("docs/scripting.md: %s is not described", handler)
   end
 end
 
 local manual = read "docs/moonmilter.8"
-for key in read("host/config.c"):gmatch '\n%s*{ %.?n?a?m?e?%s*=?%s*"([%l_]+)",' do
+for key in read("host/config/config.c"):gmatch '\n%s*{ %.?n?a?m?e?%s*=?%s*"([%l_]+)",' do
   if not manual:find(key, 1, true) then
     fault("docs/moonmilter.8: key %s is not described", key)
   end
