@@ -534,7 +534,8 @@ static bool add_recipient(struct mm_mail_file *m, enum mm_mta_kind kind, struct 
 	return !m->store.failed;
 }
 
-/* The first packet drops the old body. A CRLF may be cut between two packets; a bare LF ends a line too (protocol 3.9). */
+/* The first packet drops the old body. A CRLF may be cut between two packets; a bare LF ends a line too (protocol 3.9,
+ * 3.10). */
 static bool replace_body(struct mm_mail_file *m, struct mm_text chunk)
 {
 	if (!m->replaces_body)

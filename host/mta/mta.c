@@ -519,7 +519,8 @@ bool mm_mta_accepts(struct mm_mta *m, uint8_t command, const struct mm_mta_reply
 	uint32_t action = mm_mta_action_of(r->row->letter);
 	char word[64];
 	if (action & ~m->agreed.actions) {
-		/* Postfix honours it all the same, Sendmail logs a lie; for a body it answers 451 (protocol 3.10) */
+		/* Postfix honours it all the same, Sendmail logs a lie; for a body it answers 451 (protocol 3.10,
+		 * 3.14) */
 		snprintf(word, sizeof word, "action 0x%x was not negotiated", action);
 		return bad(why, r, word);
 	}

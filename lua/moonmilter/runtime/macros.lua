@@ -2,7 +2,8 @@
 -- replaces it, so lists are sent only when a script wants a macro that is in neither, and then they hold the defaults too.
 local macros = {}
 
--- ORDER MACRO_SET; protocol 6.3. Both lists for headers' end and message's end go together: Sendmail drops one alone.
+-- ORDER MACRO_SET; protocol 6.3. Both lists for headers' end and message's end go together: Sendmail drops one alone
+-- (protocol 4.5).
 local defaults = {
   connect = "j _ {daemon_name} {daemon_addr} {if_name} {if_addr} v",
   helo = "{tls_version} {cipher} {cipher_bits} {cert_subject} {cert_issuer}",
