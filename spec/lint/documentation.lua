@@ -65,7 +65,7 @@ for key in read("host/config/config.c"):gmatch '\n%s*{ %.?n?a?m?e?%s*=?%s*"([%l_
   end
 end
 
-local list = io.popen "ls docs/*.md README.md"
+local list = io.popen "ls docs/*.md *.md"
 for path in list:lines() do
   local directory = path:match "^(.*/)" or ""
   for target in read(path):gmatch "%]%(([^)#]+)[^)]*%)" do
