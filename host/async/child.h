@@ -1,12 +1,12 @@
-/* child.h -- programs run beside the loop: their input, output and end.
+/* async/child.h -- programs run beside the loop: their input, output and end.
  * posix_spawn with an argument list, never a shell. The child leads a process group of its own, has only descriptors 0, 1 and
  * 2, no blocked or ignored signal, and is noticed through a pidfd, so it neither needs nor disturbs SIGCHLD. Until its output
  * is read to the end it stays unreaped: its id cannot be given to another process that we might then kill.
  * Whatever ends it early (timeout, too much output, cancelled) does the same: its pipes close, the group gets SIGTERM, and
  * SIGKILL after a grace; nobody waits for that.
  * A child started by the order is OWNED by mm_children from then on; the struct mm_child is borrowed until done. */
-#ifndef MM_CHILD_H
-#define MM_CHILD_H
+#ifndef MM_ASYNC_CHILD_H
+#define MM_ASYNC_CHILD_H
 
 #include "base/buffer.h"
 #include "base/clock.h"

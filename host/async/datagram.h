@@ -1,9 +1,9 @@
-/* datagram.h -- a UDP socket that never blocks: one packet out, one packet in.
+/* async/datagram.h -- a UDP socket that never blocks: one packet out, one packet in.
  * Sending never waits: a packet that the kernel has no room for is lost, as it may be anywhere on its way. Receiving waits,
  * one at a time; done is called from the loop, once, unless it was stopped or the socket freed.
  * Ownership: owns its descriptor, and the last packet received until the next receive. Numeric addresses only. */
-#ifndef MM_DATAGRAM_H
-#define MM_DATAGRAM_H
+#ifndef MM_ASYNC_DATAGRAM_H
+#define MM_ASYNC_DATAGRAM_H
 
 #include "base/clock.h"
 #include "base/cursor.h"

@@ -1,12 +1,12 @@
-/* dns.h -- questions to name servers, on c-ares: each asked once at a time, its answer kept for as long as the zone allows.
+/* async/dns.h -- questions to name servers, on c-ares: each asked once at a time, its answer kept for as long as the zone allows.
  * Identical questions that are under way are joined; whoever asks has a deadline of its own, and gives up alone. Servers
  * come from the settings or from resolv.conf, which is looked at again when it changes: the old channel answers what it was
  * asked and goes. One of these a worker, over all generations of scripts.
  * Knows no Lua. Nothing is asked of /etc/hosts, and no search domain is tried: mail deals in whole names. c-ares asks from one
  * port a server, so answers are as hard to forge as that allows: use a resolver on the same host, as MTAs do anyway.
  * Memory: at most cache_max answers, the longest unused go first. */
-#ifndef MM_DNS_H
-#define MM_DNS_H
+#ifndef MM_ASYNC_DNS_H
+#define MM_ASYNC_DNS_H
 
 #include "base/clock.h"
 #include "async/dns_answer.h"

@@ -16,7 +16,7 @@ struct mm_pool {
 	unsigned         idle_count;
 	unsigned         used_count;            /* places in use */
 	unsigned         limit;                 /* 0: none */
-	struct mm_place *queue, *queue_end;
+	struct mm_pool_slot *queue, *queue_end;
 	char             name[];
 };
 
@@ -128,31 +128,31 @@ static struct mm_stream *take_idle(struct mm_pool *pool, unsigned *uses)
 
 /* ---- places ---- */
 
-static void enqueue(struct mm_pool *pool, struct mm_place *place)
+static void enqueue(struct mm_pool *pool, struct mm_pool_slot *slot)
 {
-	place->is_queued = true;
-	place->next = NULL;
-	place->previous = pool->queue_end;
+	slot->is_queued = true;
+	slot->next = NULL;
+	slot->previous = pool->queue_end;
 	if (pool->queue_end != NULL)
-		pool->queue_end->next = place;
+		pool->queue_end->next = slot;
 	else
-		pool->queue = place;
-	pool->queue_end = place;
+		pool->queue = slot;
+	pool->queue_end = slot;
 }
 
-static void dequeue(struct mm_place *place)
+static void dequeue(struct mm_pool_slot *slot)
 {
-	struct mm_pool *pool = place->pool;
-	if (place->previous != NULL)
-		place->previous->next = place->next;
+	struct mm_pool *pool = slot->pool;
+	if (slot->previous != NULL)
+		slot->previous->next = slot->next;
 	else
-		pool->queue = place->next;
-	if (place->next != NULL)
-		place->next->previous = place->previous;
+		pool->queue = slot->next;
+	if (slot->next != NULL)
+		slot->next->previous = slot->previous;
 	else
-		pool->queue_end = place->previous;
-	place->next = place->previous = NULL;
-	place->is_queued = false;
+		pool->queue_end = slot->previous;
+	slot->next = slot->previous = NULL;
+	slot->is_queued = false;
 }
 
 static bool has_room(const struct mm_pool *pool)
@@ -168,14 +168,14 @@ static void serve_queue(struct mm_pool *pool)
 		struct mm_stream *stream = take_idle(pool, &uses);
 		if (stream == NULL && !has_room(pool))
 			return;
-		struct mm_place *place = pool->queue;
-		dequeue(place);
+		struct mm_pool_slot *slot = pool->queue;
+		dequeue(slot);
 		pool->used_count++;
-		place->granted(place, stream, uses);
+		slot->granted(slot, stream, uses);
 	}
 }
 
-enum mm_pool_answer mm_pool_take(struct mm_pools *pools, const char *name, unsigned limit, struct mm_place *place,
+enum mm_pool_answer mm_pool_take(struct mm_pools *pools, const char *name, unsigned limit, struct mm_pool_slot *slot,
 	struct mm_stream **stream, unsigned *uses)
 {
 	struct mm_pool *pool = find_or_make(pools, name);
@@ -184,35 +184,35 @@ enum mm_pool_answer mm_pool_take(struct mm_pools *pools, const char *name, unsig
 	if (pool == NULL)
 		return MM_POOL_NO_MEMORY;
 	pool->limit = limit;
-	place->pool = pool;
+	slot->pool = pool;
 	if (pool->queue == NULL)
 		*stream = take_idle(pool, uses);
 	if (*stream == NULL && (pool->queue != NULL || !has_room(pool))) {
-		enqueue(pool, place);
+		enqueue(pool, slot);
 		return MM_POOL_QUEUED;
 	}
 	pool->used_count++;
 	return *stream != NULL ? MM_POOL_REUSED : MM_POOL_OPEN;
 }
 
-void mm_place_leave(struct mm_place *place)
+void mm_pool_slot_leave(struct mm_pool_slot *slot)
 {
-	struct mm_pool *pool = place->pool;
+	struct mm_pool *pool = slot->pool;
 	if (pool == NULL)
 		return;
-	if (place->is_queued)
-		dequeue(place);
+	if (slot->is_queued)
+		dequeue(slot);
 	else
 		pool->used_count--;
-	place->pool = NULL;
+	slot->pool = NULL;
 	serve_queue(pool);
 	forget_if_empty(pool);
 }
 
-bool mm_pool_give(struct mm_pools *pools, const char *name, struct mm_place *place, struct mm_stream *stream, unsigned uses,
+bool mm_pool_give(struct mm_pools *pools, const char *name, struct mm_pool_slot *slot, struct mm_stream *stream, unsigned uses,
 	double seconds, unsigned keep)
 {
-	struct mm_pool *pool = place->pool != NULL ? place->pool : find_or_make(pools, name);
+	struct mm_pool *pool = slot->pool != NULL ? slot->pool : find_or_make(pools, name);
 	struct idle *idle = calloc(1, sizeof *idle);
 	struct mm_stream_waiter waiter = { on_idle_ended, idle };
 	struct mm_stream_times times = { -1, seconds };
@@ -231,7 +231,7 @@ bool mm_pool_give(struct mm_pools *pools, const char *name, struct mm_place *pla
 		idle->next->previous = idle;
 	pool->idle = idle;
 	pool->idle_count++;
-	mm_place_leave(place);          /* its place is the idle one's now */
+	mm_pool_slot_leave(slot);          /* its slot is the idle one's now */
 	return true;
 }
 

@@ -40,7 +40,7 @@ struct side {
 struct mm_stream {
 	struct mm_clock      *clock;            /* borrowed */
 	int                   fd;               /* owned; -1: none */
-	struct mm_tls_link   *tls;              /* owned; NULL: plain */
+	struct mm_tls_connection   *tls;              /* owned; NULL: plain */
 	struct mm_watch       watch;
 	struct side           reading, writing;
 	bool                  reads_next;       /* which side goes first when both are ready */
@@ -254,7 +254,7 @@ void mm_stream_disconnect(struct mm_stream *s)
 	stop(&s->reading);
 	stop(&s->writing);
 	mm_watch_stop(&s->watch);
-	mm_tls_link_free(s->tls);
+	mm_tls_connection_free(s->tls);
 	s->tls = NULL;
 	if (s->fd >= 0)
 		close(s->fd);
@@ -361,7 +361,7 @@ enum mm_stream_end mm_stream_secure(struct mm_stream *s, struct mm_tls *tls, con
 		return fail(s, MM_STREAM_FAILED, "tls", "TLS is on already");
 	if (mm_stream_has_unread(s))    /* sent before the handshake by who knows whom (as in CVE-2011-0411) */
 		return fail(s, MM_STREAM_FAILED, "tls", "the peer has sent plain text behind its agreement to TLS");
-	s->tls = mm_tls_link_new(tls, s->fd, name, peer, &why);
+	s->tls = mm_tls_connection_new(tls, s->fd, name, peer, &why);
 	if (s->tls == NULL)
 		return fail(s, MM_STREAM_FAILED, "tls", why.text);
 	return begin(&s->writing, step_handshake, times, waiter);
@@ -638,7 +638,7 @@ int mm_stream_descriptor(const struct mm_stream *s)
 	return s->fd;
 }
 
-struct mm_tls_link *mm_stream_tls(const struct mm_stream *s)
+struct mm_tls_connection *mm_stream_tls(const struct mm_stream *s)
 {
 	return s->tls;
 }

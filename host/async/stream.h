@@ -1,12 +1,12 @@
-/* stream.h -- a client connection over TCP or a unix socket, plain or TLS, that never blocks.
+/* async/stream.h -- a client connection over TCP or a unix socket, plain or TLS, that never blocks.
  * Two sides, reading and writing, one operation each at a time. An operation is tried at once; when it must wait it answers
  * WAITING and done is called later, from the loop, exactly once, unless it was stopped or the stream was closed: then not at
  * all. Nothing of the stream is touched after done: done may free it.
  * Connecting and the TLS handshake are operations of the writing side and want the reading side to be idle.
  * Ownership: a stream owns its descriptor, its TLS link and the bytes that came and were not taken yet.
  * Knows no names (the caller resolves), no pools (pool.h), no Lua. */
-#ifndef MM_STREAM_H
-#define MM_STREAM_H
+#ifndef MM_ASYNC_STREAM_H
+#define MM_ASYNC_STREAM_H
 
 #include "base/clock.h"
 #include "base/cursor.h"
@@ -83,7 +83,7 @@ bool mm_stream_has_unread(const struct mm_stream *);
 bool mm_stream_is_connected(const struct mm_stream *);
 bool mm_stream_shut_down(struct mm_stream *, bool reading, bool writing);
 int mm_stream_descriptor(const struct mm_stream *);     /* -1: none. BORROWED */
-struct mm_tls_link *mm_stream_tls(const struct mm_stream *);    /* NULL: plain. BORROWED */
+struct mm_tls_connection *mm_stream_tls(const struct mm_stream *);    /* NULL: plain. BORROWED */
 unsigned long long mm_stream_received_bytes(const struct mm_stream *);
 unsigned long long mm_stream_sent_bytes(const struct mm_stream *);
 

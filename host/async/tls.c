@@ -38,7 +38,7 @@ struct mm_tls_cache {
 	struct mm_tls *first;   /* owned list */
 };
 
-struct mm_tls_link {
+struct mm_tls_connection {
 	struct mm_tls *tls;     /* borrowed */
 	SSL           *ssl;     /* owned */
 	char          *peer;    /* owned; NULL: sessions are not kept */
@@ -96,28 +96,28 @@ static void forget(struct kept_session *kept)
 /* Returns 1 when it keeps the session. */
 static int keep_session(SSL *ssl, SSL_SESSION *session)
 {
-	struct mm_tls_link *link = SSL_get_app_data(ssl);
-	if (link->peer == NULL)
+	struct mm_tls_connection *connection = SSL_get_app_data(ssl);
+	if (connection->peer == NULL)
 		return 0;
-	char *peer = strdup(link->peer);
+	char *peer = strdup(connection->peer);
 	if (peer == NULL)
 		return 0;
-	struct kept_session *kept = &link->tls->kept[link->tls->kept_at];
-	link->tls->kept_at = (link->tls->kept_at + 1) % MM_TLS_SESSIONS_MAX;
+	struct kept_session *kept = &connection->tls->kept[connection->tls->kept_at];
+	connection->tls->kept_at = (connection->tls->kept_at + 1) % MM_TLS_SESSIONS_MAX;
 	forget(kept);
 	kept->peer = peer;
 	kept->session = session;
 	return 1;
 }
 
-static void use_kept_session(struct mm_tls_link *link)
+static void use_kept_session(struct mm_tls_connection *connection)
 {
 	for (unsigned i = 0; i < MM_TLS_SESSIONS_MAX; i++) {
-		struct kept_session *kept = &link->tls->kept[i];
-		if (kept->peer == NULL || strcmp(kept->peer, link->peer) != 0)
+		struct kept_session *kept = &connection->tls->kept[i];
+		if (kept->peer == NULL || strcmp(kept->peer, connection->peer) != 0)
 			continue;
 		if (SSL_SESSION_is_resumable(kept->session))
-			SSL_set_session(link->ssl, kept->session);
+			SSL_set_session(connection->ssl, kept->session);
 		forget(kept);
 		return;
 	}
@@ -275,50 +275,50 @@ static BIO *new_bio(int fd)
 	return bio;
 }
 
-struct mm_tls_link *mm_tls_link_new(struct mm_tls *tls, int fd, const char *name, const char *peer, struct mm_fault *why)
+struct mm_tls_connection *mm_tls_connection_new(struct mm_tls *tls, int fd, const char *name, const char *peer, struct mm_fault *why)
 {
-	struct mm_tls_link *link = calloc(1, sizeof *link);
+	struct mm_tls_connection *connection = calloc(1, sizeof *connection);
 	BIO *bio = NULL;
 	ERR_clear_error();
-	if (link != NULL) {
-		link->tls = tls;
-		link->ssl = SSL_new(tls->context);
+	if (connection != NULL) {
+		connection->tls = tls;
+		connection->ssl = SSL_new(tls->context);
 		bio = new_bio(fd);
 	}
-	if (link == NULL || link->ssl == NULL || bio == NULL || !copy(&link->peer, peer)) {
+	if (connection == NULL || connection->ssl == NULL || bio == NULL || !copy(&connection->peer, peer)) {
 		BIO_free(bio);
-		mm_tls_link_free(link);
+		mm_tls_connection_free(connection);
 		mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for a TLS connection");
 		return NULL;
 	}
-	SSL_set_app_data(link->ssl, link);
-	SSL_set_bio(link->ssl, bio, bio);
-	SSL_set_connect_state(link->ssl);
+	SSL_set_app_data(connection->ssl, connection);
+	SSL_set_bio(connection->ssl, bio, bio);
+	SSL_set_connect_state(connection->ssl);
 	if (name == NULL && !tls->no_verify) {
 		mm_fault_set(why, MM_FAULT_SCRIPT, "TLS needs the name that the peer's certificate must be for");
-	} else if (name != NULL && !expect_name(link->ssl, name)) {
+	} else if (name != NULL && !expect_name(connection->ssl, name)) {
 		mm_fault_set(why, MM_FAULT_SCRIPT, "\"%s\" is no name that a certificate can be for", name);
 	} else {
-		if (link->peer != NULL)
-			use_kept_session(link);
-		return link;
+		if (connection->peer != NULL)
+			use_kept_session(connection);
+		return connection;
 	}
-	mm_tls_link_free(link);
+	mm_tls_connection_free(connection);
 	return NULL;
 }
 
-static enum mm_tls_step failed(struct mm_tls_link *link, const char *text, struct mm_fault *why)
+static enum mm_tls_step failed(struct mm_tls_connection *connection, const char *text, struct mm_fault *why)
 {
-	link->is_broken = true;
+	connection->is_broken = true;
 	mm_fault_set(why, MM_FAULT_PEER, "%s", text);
 	return MM_TLS_FAILED;
 }
 
 /* What a result of OpenSSL <= 0 means. */
-static enum mm_tls_step explain(struct mm_tls_link *link, int result, int error, struct mm_fault *why)
+static enum mm_tls_step explain(struct mm_tls_connection *connection, int result, int error, struct mm_fault *why)
 {
-	long verified = SSL_get_verify_result(link->ssl);
-	switch (SSL_get_error(link->ssl, result)) {
+	long verified = SSL_get_verify_result(connection->ssl);
+	switch (SSL_get_error(connection->ssl, result)) {
 	case SSL_ERROR_WANT_READ:
 		return MM_TLS_WANTS_READ;
 	case SSL_ERROR_WANT_WRITE:
@@ -326,78 +326,78 @@ static enum mm_tls_step explain(struct mm_tls_link *link, int result, int error,
 	case SSL_ERROR_ZERO_RETURN:
 		return MM_TLS_CLOSED;
 	case SSL_ERROR_SYSCALL:
-		return failed(link, error != 0 ? strerror(error) : "the peer has cut the connection", why);
+		return failed(connection, error != 0 ? strerror(error) : "the peer has cut the connection", why);
 	}
 	if (ERR_GET_REASON(ERR_peek_last_error()) == SSL_R_UNEXPECTED_EOF_WHILE_READING)
-		return failed(link, link->is_up ? "the peer has cut the connection without a TLS goodbye: what came may be incomplete"
+		return failed(connection, connection->is_up ? "the peer has cut the connection without a TLS goodbye: what came may be incomplete"
 			: "the peer has cut the connection in the TLS handshake; does it speak TLS there?", why);
-	if (!link->is_up && verified != X509_V_OK && !link->tls->no_verify) {
+	if (!connection->is_up && verified != X509_V_OK && !connection->tls->no_verify) {
 		char text[256];
 		snprintf(text, sizeof text, "certificate refused: %s", X509_verify_cert_error_string(verified));
-		return failed(link, text, why);
+		return failed(connection, text, why);
 	}
-	return failed(link, reason(), why);
+	return failed(connection, reason(), why);
 }
 
-enum mm_tls_step mm_tls_handshake(struct mm_tls_link *link, struct mm_fault *why)
+enum mm_tls_step mm_tls_handshake(struct mm_tls_connection *connection, struct mm_fault *why)
 {
 	ERR_clear_error();
 	errno = 0;
-	int result = SSL_do_handshake(link->ssl);
+	int result = SSL_do_handshake(connection->ssl);
 	if (result == 1) {
-		link->is_up = true;
+		connection->is_up = true;
 		return MM_TLS_DONE;
 	}
-	return explain(link, result, errno, why);
+	return explain(connection, result, errno, why);
 }
 
-enum mm_tls_step mm_tls_read(struct mm_tls_link *link, void *to, size_t size, size_t *got, struct mm_fault *why)
+enum mm_tls_step mm_tls_read(struct mm_tls_connection *connection, void *to, size_t size, size_t *got, struct mm_fault *why)
 {
 	ERR_clear_error();
 	errno = 0;
-	int result = SSL_read_ex(link->ssl, to, size, got);
-	return result == 1 ? MM_TLS_DONE : explain(link, result, errno, why);
+	int result = SSL_read_ex(connection->ssl, to, size, got);
+	return result == 1 ? MM_TLS_DONE : explain(connection, result, errno, why);
 }
 
-enum mm_tls_step mm_tls_write(struct mm_tls_link *link, const void *from, size_t size, size_t *written, struct mm_fault *why)
+enum mm_tls_step mm_tls_write(struct mm_tls_connection *connection, const void *from, size_t size, size_t *written, struct mm_fault *why)
 {
 	ERR_clear_error();
 	errno = 0;
-	int result = SSL_write_ex(link->ssl, from, size, written);
-	return result == 1 ? MM_TLS_DONE : explain(link, result, errno, why);
+	int result = SSL_write_ex(connection->ssl, from, size, written);
+	return result == 1 ? MM_TLS_DONE : explain(connection, result, errno, why);
 }
 
-bool mm_tls_has_pending(const struct mm_tls_link *link)
+bool mm_tls_has_pending(const struct mm_tls_connection *connection)
 {
-	return SSL_has_pending(link->ssl) == 1;
+	return SSL_has_pending(connection->ssl) == 1;
 }
 
-bool mm_tls_was_resumed(const struct mm_tls_link *link)
+bool mm_tls_was_resumed(const struct mm_tls_connection *connection)
 {
-	return SSL_session_reused(link->ssl) == 1;
+	return SSL_session_reused(connection->ssl) == 1;
 }
 
-const char *mm_tls_version(const struct mm_tls_link *link)
+const char *mm_tls_version(const struct mm_tls_connection *connection)
 {
-	return SSL_get_version(link->ssl);
+	return SSL_get_version(connection->ssl);
 }
 
-const char *mm_tls_cipher(const struct mm_tls_link *link)
+const char *mm_tls_cipher(const struct mm_tls_connection *connection)
 {
-	return SSL_get_cipher_name(link->ssl);
+	return SSL_get_cipher_name(connection->ssl);
 }
 
-void mm_tls_link_free(struct mm_tls_link *link)
+void mm_tls_connection_free(struct mm_tls_connection *connection)
 {
-	if (link == NULL)
+	if (connection == NULL)
 		return;
-	if (link->ssl != NULL) {
+	if (connection->ssl != NULL) {
 		ERR_clear_error();
-		if (link->is_up && !link->is_broken)
-			SSL_shutdown(link->ssl);
-		SSL_free(link->ssl);
+		if (connection->is_up && !connection->is_broken)
+			SSL_shutdown(connection->ssl);
+		SSL_free(connection->ssl);
 		ERR_clear_error();
 	}
-	free(link->peer);
-	free(link);
+	free(connection->peer);
+	free(connection);
 }

@@ -1,7 +1,7 @@
-/* bounds.h -- every limit of the host, with its unit and where it comes from.
+/* base/bounds.h -- every limit of the host, with its unit and where it comes from.
  * "protocol" is docs of the milter wire format as Sendmail 8.17 and Postfix 3.7 speak it. */
-#ifndef MM_BOUNDS_H
-#define MM_BOUNDS_H
+#ifndef MM_BASE_BOUNDS_H
+#define MM_BASE_BOUNDS_H
 
 /* Wire */
 #define MM_PACKET_DATA_MAX      0xFFFFu         /* bytes after the letter; MILTER_MAX_DATA_SIZE */

@@ -1,9 +1,9 @@
-/* buffer.h -- growable bytes with an owner.
+/* base/buffer.h -- growable bytes with an owner.
  * A failed allocation marks the buffer failed and drops the append; the mark stays until mm_buffer_free(), so a writer
  * appends many pieces and asks once. Growth doubles, up to 2 GiB; nothing shrinks but by mm_buffer_trim(). A zeroed
  * struct is empty. */
-#ifndef MM_BUFFER_H
-#define MM_BUFFER_H
+#ifndef MM_BASE_BUFFER_H
+#define MM_BASE_BUFFER_H
 
 #include <stdbool.h>
 #include <stddef.h>

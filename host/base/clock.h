@@ -1,12 +1,12 @@
-/* clock.h -- time and one-shot timers, opaque over libev.
+/* base/clock.h -- time and one-shot timers, opaque over libev.
  * A timer is embedded in what it belongs to and must be stopped before that is freed. All times are seconds. The clock
  * is monotonic; after a long run of Lua its cached time is stale, so starting a timer refreshes it.
  *
  * For tests a thread's clock can be made virtual: it stands still while code runs, and where a loop would wait for time to
  * pass it jumps to the next timer instead. libev's own calls for the time and for events come through here (Makefile, ev.o),
  * so every loop of the thread follows; files and sockets that are ready are still seen first. */
-#ifndef MM_CLOCK_H
-#define MM_CLOCK_H
+#ifndef MM_BASE_CLOCK_H
+#define MM_BASE_CLOCK_H
 
 #include <stdbool.h>
 #include <stddef.h>

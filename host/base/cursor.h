@@ -1,8 +1,8 @@
-/* cursor.h -- the one way to read wire bytes: forward, inside bounds, failure is sticky.
+/* base/cursor.h -- the one way to read wire bytes: forward, inside bounds, failure is sticky.
  * A cursor BORROWS its bytes. After the first read past the end every further read gives zero and `failed` stays true,
  * with `wanted` and `had` saying what was missing for the log line. */
-#ifndef MM_CURSOR_H
-#define MM_CURSOR_H
+#ifndef MM_BASE_CURSOR_H
+#define MM_BASE_CURSOR_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,4 +1,4 @@
-/* ev_stderr.c -- what libev's object file writes its last words to, see the Makefile. libev says something there only when
+/* base/ev_stderr.c -- what libev's object file writes its last words to, see the Makefile. libev says something there only when
  * a system call fails in a way it cannot handle. */
 #include <stdio.h>
 

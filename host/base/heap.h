@@ -1,9 +1,9 @@
-/* heap.h -- what the C library does with memory that is freed (Lua's lies elsewhere).
+/* base/heap.h -- what the C library does with memory that is freed (Lua's lies elsewhere).
  * glibc hands every large block back to the kernel when it is freed, and the next one costs a page fault every few pages:
  * for a new body of 5 MB that was a third of its CPU. So what a busy process frees stays with it, within bounds, and goes
  * back when it is quiet. Settings of the whole process: for our own program, never for one that embeds us. */
-#ifndef MM_HEAP_H
-#define MM_HEAP_H
+#ifndef MM_BASE_HEAP_H
+#define MM_BASE_HEAP_H
 
 #include <stdbool.h>
 

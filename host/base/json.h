@@ -1,7 +1,7 @@
-/* json.h -- writes JSON text (RFC 8259) into a buffer, piece by piece; commas come by themselves.
+/* base/json.h -- writes JSON text (RFC 8259) into a buffer, piece by piece; commas come by themselves.
  * Strings are bytes: UTF-8 passes, any byte that is none becomes U+FFFD, so that every reader takes the result. */
-#ifndef MM_JSON_H
-#define MM_JSON_H
+#ifndef MM_BASE_JSON_H
+#define MM_BASE_JSON_H
 
 #include "base/buffer.h"
 #include "base/cursor.h"

@@ -1,10 +1,10 @@
-/* log.h -- one line per outcome: time, level, event, then key=value pairs, or the same as a JSON object.
+/* base/log.h -- one line per outcome: time, level, event, then key=value pairs, or the same as a JSON object.
  * Values from mail are escaped so that a line stays one line and a value cannot pose as another key. A line is built on
  * the stack and written at once; what nobody takes is lost and counted, never waited for (log_output.h). Warnings and errors
  * that say the same again and again are held back and counted, too; outcomes of mail never are.
  * Not thread-safe: one log belongs to one loop. */
-#ifndef MM_LOG_H
-#define MM_LOG_H
+#ifndef MM_BASE_LOG_H
+#define MM_BASE_LOG_H
 
 #include "base/cursor.h"
 #include "base/log_output.h"

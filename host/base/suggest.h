@@ -1,8 +1,8 @@
-/* suggest.h -- the word that was probably meant: "did you mean …?".
+/* base/suggest.h -- the word that was probably meant: "did you mean …?".
  * Nearness is edit distance (insert, delete, replace, swap of neighbours), ASCII case-blind; a word is near when at most one
  * letter in three differs. */
-#ifndef MM_SUGGEST_H
-#define MM_SUGGEST_H
+#ifndef MM_BASE_SUGGEST_H
+#define MM_BASE_SUGGEST_H
 
 #define MM_SUGGEST_LENGTH_MAX 64        /* longer words are never near to anything */
 

@@ -1,9 +1,9 @@
-/* value.h -- a tree of plain values: what a configuration file says and scripts read as host.settings.
+/* base/value.h -- a tree of plain values: what a configuration file says and scripts read as host.settings.
  * Lua's shapes without Lua: nil, booleans, numbers, strings, tables of list items and named fields. A value OWNS all below
  * it. Fields are open to readers; only the functions here change a table. A zeroed struct is nil.
  * Names in a table are found by walking it: meant for tens of names, not for a database. */
-#ifndef MM_VALUE_H
-#define MM_VALUE_H
+#ifndef MM_BASE_VALUE_H
+#define MM_BASE_VALUE_H
 
 #include "base/cursor.h"
 

@@ -1,9 +1,9 @@
-/* watch.h -- is this descriptor ready? Opaque over libev, as clock.h is for time.
+/* base/watch.h -- is this descriptor ready? Opaque over libev, as clock.h is for time.
  * A watch is embedded in what it belongs to and must be stopped before that is freed and BEFORE the descriptor is closed:
  * the kernel may give the number to somebody else at once. One watch a descriptor is usual; two (one reading, one
  * writing) work as well. Knows no sockets: pipes and pidfds are watched the same way. */
-#ifndef MM_WATCH_H
-#define MM_WATCH_H
+#ifndef MM_BASE_WATCH_H
+#define MM_BASE_WATCH_H
 
 #include "base/clock.h"
 

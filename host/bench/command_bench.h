@@ -1,6 +1,6 @@
-/* command_bench.h -- `moonmilter bench`: protocol-level load on any milter. */
-#ifndef MM_COMMAND_BENCH_H
-#define MM_COMMAND_BENCH_H
+/* bench/command_bench.h -- `moonmilter bench`: protocol-level load on any milter. */
+#ifndef MM_BENCH_COMMAND_BENCH_H
+#define MM_BENCH_COMMAND_BENCH_H
 
 /* argv[0] is "bench". Returns an exit status: 0; EX_USAGE; EX_UNAVAILABLE when the filter cannot be reached or gives up;
  * EX_PROTOCOL when an answer was wrong or missing. */

@@ -1,9 +1,9 @@
-/* bind.h -- the bindings, file by file: what Lua sees of the host.
+/* bind/bind.h -- the bindings, file by file: what Lua sees of the host.
  * Every function that a script calls is a lua_CFunction registered here; each checks its arguments first and raises at
  * the caller's line. ctx is a userdata that holds a pointer, cleared when the session ends. Userdata methods get two
  * upvalues: 1 the metatable of ctx (the type check), 2 the member table. */
-#ifndef MM_BIND_H
-#define MM_BIND_H
+#ifndef MM_BIND_BIND_H
+#define MM_BIND_BIND_H
 
 #include "task/call.h"
 
@@ -20,11 +20,11 @@ void mm_ctx_end(struct mm_script_session *);
 
 /* Each adds its members to the table on top of the stack, below which stands the metatable of ctx: bind_session facts, bind_message headers and parameters,
  * bind_action verdicts and edits. */
-void mm_bind_session(struct lua_State *);
-void mm_bind_message(struct lua_State *);
-void mm_bind_action(struct lua_State *);
+void mm_bind_ctx(struct lua_State *);
+void mm_bind_headers(struct lua_State *);
+void mm_bind_edits(struct lua_State *);
 /* Pushes the module moonmilter.core: clock, log, sleep, file reading for the loader. */
-int mm_bind_host(struct lua_State *);
+int mm_bind_core(struct lua_State *);
 
 /* Each adds a table of functions to moonmilter.core, which is on top of the stack: core.socket, core.datagram,
  * core.http. */

@@ -25,7 +25,7 @@ static int core_sleep(lua_State *L)
 	struct mm_task *t = mm_task_may_wait(L, "sleep");
 	if (t == NULL)
 		return 2;
-	mm_timer_init(&t->timer, t->script->settings.clock, wake);
+	mm_timer_init(&t->timer, t->generation->settings.clock, wake);
 	mm_timer_start(&t->timer, seconds);
 	return mm_task_wait(L, t, "sleep", undo_sleep, NULL);
 }
@@ -42,20 +42,20 @@ static int core_now(lua_State *L)
 /* core.log(level, text): one line, with the script, session, queue id and stage it comes from. */
 static int core_log(lua_State *L)
 {
-	struct mm_script *s = mm_script_of(L);
+	struct mm_generation *g = mm_generation_of(L);
 	enum mm_log_level level;
 	size_t size;
 	const char *name = luaL_checkstring(L, 1);
 	const char *text = luaL_checklstring(L, 2, &size);
 	if (!mm_log_level_of_name(name, &level))
 		return luaL_error(L, "log: level \"%s\" is none of debug info warn error", name);
-	if (!mm_log_wants(s->settings.log, level))
+	if (!mm_log_wants(g->settings.log, level))
 		return 0;
 	struct mm_log_line line;
-	mm_log_begin(&line, s->settings.log, level, "script");
-	const struct mm_script_session *ss = s->current != NULL ? s->current->session : NULL;
-	const struct mm_filter *f = s->current != NULL ? mm_task_filter(s->current) : NULL;
-	mm_log_string(&line, "milter", s->settings.milter_in_log);
+	mm_log_begin(&line, g->settings.log, level, "script");
+	const struct mm_script_session *ss = g->current != NULL ? g->current->session : NULL;
+	const struct mm_script *f = g->current != NULL ? mm_task_script(g->current) : NULL;
+	mm_log_string(&line, "milter", g->settings.milter_in_log);
 	if (ss != NULL) {
 		mm_log_string(&line, "session", ss->facts->id);
 		struct mm_text id = mm_session_macro(ss->facts, "i");
@@ -64,7 +64,7 @@ static int core_log(lua_State *L)
 	}
 	if (ss != NULL || f != NULL)
 		mm_log_string(&line, "script", f != NULL ? f->name : NULL);
-	if (ss != NULL && ss->has_event && s->current == &ss->task)
+	if (ss != NULL && ss->has_event && g->current == &ss->task)
 		mm_log_string(&line, "stage", mm_stage_name(ss->event.stage));
 	mm_log_text(&line, "text", (struct mm_text){ text, size });
 	mm_log_alike(&line, text, size);
@@ -77,7 +77,7 @@ static int core_log_wants(lua_State *L)
 {
 	enum mm_log_level level;
 	bool known = mm_log_level_of_name(luaL_checkstring(L, 1), &level);
-	lua_pushboolean(L, known && mm_log_wants(mm_script_of(L)->settings.log, level));
+	lua_pushboolean(L, known && mm_log_wants(mm_generation_of(L)->settings.log, level));
 	return 1;
 }
 
@@ -113,15 +113,15 @@ static int core_task(lua_State *L)
 /* core.loading(n): the n-th file is being loaded, in case it never comes back. */
 static int core_loading(lua_State *L)
 {
-	struct mm_script *s = mm_script_of(L);
-	const char *path = s->load_paths;
+	struct mm_generation *g = mm_generation_of(L);
+	const char *path = g->load_paths;
 	for (int n = (int)luaL_checkinteger(L, 1); n > 1 && *path != '\0'; n--)
 		path += strlen(path) + 1;
-	s->loading = path;
+	g->loading = path;
 	return 0;
 }
 
-int mm_bind_host(lua_State *L)
+int mm_bind_core(lua_State *L)
 {
 	static const luaL_Reg functions[] = {
 		{ "sleep", core_sleep }, { "now", core_now }, { "log", core_log }, { "log_wants", core_log_wants },
@@ -136,9 +136,9 @@ int mm_bind_host(lua_State *L)
 		lua_setfield(L, -2, mm_stage_handler((enum mm_stage)stage));
 	}
 	lua_setfield(L, -2, "handlers");
-	lua_rawgeti(L, LUA_REGISTRYINDEX, mm_script_of(L)->cancel_token);
+	lua_rawgeti(L, LUA_REGISTRYINDEX, mm_generation_of(L)->cancel_token);
 	lua_setfield(L, -2, "cancel_token");
-	lua_rawgeti(L, LUA_REGISTRYINDEX, mm_script_of(L)->host_token);
+	lua_rawgeti(L, LUA_REGISTRYINDEX, mm_generation_of(L)->host_token);
 	lua_setfield(L, -2, "host_token");
 	return 1;
 }

@@ -88,7 +88,7 @@ void mm_ctx_push(lua_State *L, struct mm_script_session *ss)
 	}
 	struct mm_script_session **box = lua_newuserdata(L, sizeof *box);
 	*box = NULL;
-	lua_rawgeti(L, LUA_REGISTRYINDEX, ss->script->ctx_metatable);
+	lua_rawgeti(L, LUA_REGISTRYINDEX, ss->generation->ctx_metatable);
 	lua_setmetatable(L, -2);
 	*box = ss;
 	lua_pushvalue(L, -1);
@@ -101,7 +101,7 @@ void mm_ctx_push(lua_State *L, struct mm_script_session *ss)
 /* [ctx ...] -> [... table] */
 static int push_kept(lua_State *L, struct mm_script_session *ss, enum mm_kept which)
 {
-	lua_rawgeti(L, LUA_REGISTRYINDEX, ss->script->kept_tables[which]);
+	lua_rawgeti(L, LUA_REGISTRYINDEX, ss->generation->kept_tables[which]);
 	if (ss->has_kept[which]) {
 		lua_pushvalue(L, 1);
 		lua_rawget(L, -2);
@@ -117,10 +117,10 @@ static int push_kept(lua_State *L, struct mm_script_session *ss, enum mm_kept wh
 
 static void drop_kept(struct mm_script_session *ss, enum mm_kept which)
 {
-	lua_State *L = ss->script->L;
+	lua_State *L = ss->generation->L;
 	if (!ss->has_kept[which])
 		return;
-	lua_rawgeti(L, LUA_REGISTRYINDEX, ss->script->kept_tables[which]);
+	lua_rawgeti(L, LUA_REGISTRYINDEX, ss->generation->kept_tables[which]);
 	lua_rawgeti(L, LUA_REGISTRYINDEX, ss->ctx);
 	lua_pushnil(L);
 	lua_rawset(L, -3);
@@ -130,7 +130,7 @@ static void drop_kept(struct mm_script_session *ss, enum mm_kept which)
 
 void mm_ctx_end_message(struct mm_script_session *ss)
 {
-	lua_State *L = ss->script->L;
+	lua_State *L = ss->generation->L;
 	drop_kept(ss, MM_KEPT_MESSAGE);
 	mm_unref(L, &ss->recipients_table);
 	mm_unref(L, &ss->headers_table);
@@ -139,7 +139,7 @@ void mm_ctx_end_message(struct mm_script_session *ss)
 
 void mm_ctx_end(struct mm_script_session *ss)
 {
-	lua_State *L = ss->script->L;
+	lua_State *L = ss->generation->L;
 	if (ss->ctx == MM_NO_REF)
 		return;
 	mm_ctx_end_message(ss);
@@ -179,7 +179,7 @@ static int get_stage(lua_State *L, struct mm_script_session *ss)
 /* A step that nobody asked for cannot be told; silence here would be a wrong fact. */
 static void require_step(lua_State *L, struct mm_script_session *ss, enum mm_stage stage, const char *fact)
 {
-	if (ss->facts->is_negotiated && !(ss->script->wanted.stages & 1u << stage))
+	if (ss->facts->is_negotiated && !(ss->generation->wanted.stages & 1u << stage))
 		luaL_error(L, "ctx.%s: the MTA was not asked for it, because no script seemed to need it; add "
 			"options = { facts = { \"%s\" } } to this script", fact, fact);
 }
@@ -382,7 +382,7 @@ static int get_mta(lua_State *L, struct mm_script_session *ss)
 
 static int get_host(lua_State *L, struct mm_script_session *ss)
 {
-	lua_rawgeti(L, LUA_REGISTRYINDEX, ss->script->host_object);
+	lua_rawgeti(L, LUA_REGISTRYINDEX, ss->generation->host_object);
 	return 1;
 }
 
@@ -447,7 +447,7 @@ static int ctx_can(lua_State *L)
 	return 1;
 }
 
-void mm_bind_session(lua_State *L)
+void mm_bind_ctx(lua_State *L)
 {
 	/* [members] with the metatable of ctx below it: built by script/generation.c */
 	static const luaL_Reg methods[] = { { "macro", ctx_macro }, { "can", ctx_can }, { NULL, NULL } };

@@ -72,14 +72,14 @@ static int answer(lua_State *L, int error)
 
 static int datagram_new(lua_State *L)
 {
-	struct mm_script *script = mm_script_of(L);
+	struct mm_generation *generation = mm_generation_of(L);
 	struct handle *h = lua_newuserdata(L, sizeof *h);
 	h->box = NULL;
 	lua_pushlightuserdata(L, &class_key);
 	lua_rawget(L, LUA_REGISTRYINDEX);
 	lua_setmetatable(L, -2);
 	struct box *b = calloc(1, sizeof *b);
-	struct mm_datagram *d = mm_datagram_new(script->settings.clock);
+	struct mm_datagram *d = mm_datagram_new(generation->settings.clock);
 	if (b == NULL || d == NULL) {
 		free(b);
 		mm_datagram_free(d);
@@ -88,7 +88,7 @@ static int datagram_new(lua_State *L)
 	b->handle = h;
 	b->datagram = d;
 	b->timeout = -1;
-	mm_holder_add(mm_task_holder(script), &b->holding, drop_box);
+	mm_holder_add(mm_task_holder(generation), &b->holding, drop_box);
 	h->box = b;
 	return 1;
 }

@@ -125,7 +125,7 @@ static int core_dns_query(lua_State *L)
 	if (a == NULL)
 		return push_answer(L, &bad);
 	a->task = t;
-	const struct mm_dns_answer *known = mm_dns_ask(t->script->settings.dns, &a->query, name, type, timeout, answered);
+	const struct mm_dns_answer *known = mm_dns_ask(t->generation->settings.dns, &a->query, name, type, timeout, answered);
 	if (known == NULL)
 		return mm_task_wait(L, t, "dns", undo_query, a);
 	free(a);
@@ -167,7 +167,7 @@ static int core_dns_configure(lua_State *L)
 	const char **servers = lua_istable(L, 1) ? strings_of(L, 1) : NULL;
 	settings.servers = servers;
 	struct mm_fault why;
-	bool ok = mm_dns_configure(mm_script_of(L)->settings.dns, &settings, &why);
+	bool ok = mm_dns_configure(mm_generation_of(L)->settings.dns, &settings, &why);
 	free(servers);
 	return ok ? 0 : luaL_error(L, "%s", why.text);
 }
@@ -175,7 +175,7 @@ static int core_dns_configure(lua_State *L)
 /* core.dns_count() -> { asked =, sent =, in_flight =, cached = } */
 static int core_dns_count(lua_State *L)
 {
-	struct mm_dns_counts counts = mm_dns_count(mm_script_of(L)->settings.dns);
+	struct mm_dns_counts counts = mm_dns_count(mm_generation_of(L)->settings.dns);
 	const struct { const char *name; double value; } rows[] = {
 		{ "asked", (double)counts.asked }, { "sent", (double)counts.sent }, { "in_flight", counts.in_flight },
 		{ "cached", counts.cached },

@@ -13,7 +13,7 @@ static void note_place(lua_State *L, const struct mm_script_session *ss, struct 
 {
 	lua_Debug where;
 	if (!lua_getstack(L, 1, &where) || !lua_getinfo(L, "Sl", &where) || where.currentline < 0) {
-		snprintf(v->decided_by, sizeof v->decided_by, "%.30s %s", ss->script->filters[ss->filter_at].name,
+		snprintf(v->decided_by, sizeof v->decided_by, "%.30s %s", ss->generation->scripts[ss->script_at].name,
 			mm_stage_handler(ss->event.stage));
 		return;
 	}
@@ -29,7 +29,7 @@ static int leave_handler(lua_State *L, struct mm_script_session *ss)
 	note_place(L, ss, &ss->verdict);
 	mm_task_forget_wait(&ss->task);
 	lua_settop(L, 0);
-	lua_rawgeti(L, LUA_REGISTRYINDEX, ss->script->host_token);
+	lua_rawgeti(L, LUA_REGISTRYINDEX, ss->generation->host_token);
 	return lua_isyieldable(L) ? lua_yield(L, 1) : lua_error(L);
 }
 
@@ -325,10 +325,10 @@ static int ctx_replace_body_piece(lua_State *L)
 	struct mm_fault why;
 	struct mm_script_session *ss = mm_ctx_check(L, "replace_body");
 	struct mm_message *m = check_message(L, ss, "replace_body");
-	if (m->replaces_body && ss->body_replaced_by != ss->filter_at)
+	if (m->replaces_body && ss->body_replaced_by != ss->script_at)
 		mm_edit_restart_body(m, ss->mark);      /* a whole body behind another script's whole body is nobody's wish */
-	ss->body_replaced_by = (uint8_t)ss->filter_at;
-	if (mm_edit_replace_body(m, &ss->facts->grants, check_text(L, 2), ss->script->settings.body_max, &why))
+	ss->body_replaced_by = (uint8_t)ss->script_at;
+	if (mm_edit_replace_body(m, &ss->facts->grants, check_text(L, 2), ss->generation->settings.body_max, &why))
 		return 0;
 	lua_pushstring(L, why.text);
 	return 1;
@@ -354,7 +354,7 @@ static int ctx_progress(lua_State *L)
 	return 0;
 }
 
-void mm_bind_action(lua_State *L)
+void mm_bind_edits(lua_State *L)
 {
 	static const luaL_Reg methods[] = {
 		{ "reject", ctx_reject }, { "tempfail", ctx_tempfail }, { "disconnect", ctx_disconnect }, { "accept", ctx_accept },

@@ -39,7 +39,7 @@ static int get_headers(lua_State *L, struct mm_script_session *ss)
 		lua_rawgeti(L, LUA_REGISTRYINDEX, ss->headers_table);
 		return 1;
 	}
-	lua_rawgeti(L, LUA_REGISTRYINDEX, ss->script->field_factory);
+	lua_rawgeti(L, LUA_REGISTRYINDEX, ss->generation->field_factory);
 	int factory = lua_gettop(L);
 	lua_newtable(L);
 	int n = 0;
@@ -117,10 +117,10 @@ static int kept_body(lua_State *L)
 {
 	struct mm_script_session *ss = mm_ctx_check(L, "body");
 	check_handler_task(L, ss);
-	if (!(ss->keeps_body & UINT64_C(1) << ss->filter_at))
+	if (!(ss->keeps_body & UINT64_C(1) << ss->script_at))
 		return 0;
 	lua_rawgeti(L, LUA_REGISTRYINDEX, ss->kept_bodies);
-	lua_rawgeti(L, -1, (int)ss->filter_at + 1);
+	lua_rawgeti(L, -1, (int)ss->script_at + 1);
 	return 1;
 }
 
@@ -150,7 +150,7 @@ static int keep_body(lua_State *L)
 		lua_pushfstring(L, "too early or too late at %s; ask for it in on_mail, on_rcpt, on_data, on_header or on_eoh", at);
 		return 1;
 	}
-	if (!(ss->script->wanted.stages & MM_STAGE_BIT(body))) {
+	if (!(ss->generation->wanted.stages & MM_STAGE_BIT(body))) {
 		lua_pushliteral(L, "the MTA was not asked for the body, because no script seemed to need it; add "
 			"options = { facts = { \"body\" } } to this script");
 		return 1;
@@ -161,8 +161,8 @@ static int keep_body(lua_State *L)
 	}
 	lua_rawgeti(L, LUA_REGISTRYINDEX, ss->kept_bodies);
 	lua_pushvalue(L, 2);
-	lua_rawseti(L, -2, (int)ss->filter_at + 1);
-	ss->keeps_body |= UINT64_C(1) << ss->filter_at;
+	lua_rawseti(L, -2, (int)ss->script_at + 1);
+	ss->keeps_body |= UINT64_C(1) << ss->script_at;
 	return 0;
 }
 
@@ -191,7 +191,7 @@ static int close_bodies(lua_State *L)
 
 void mm_kept_bodies_close(struct mm_script_session *ss)
 {
-	lua_State *L = ss->script->L;
+	lua_State *L = ss->generation->L;
 	if (ss->kept_bodies == MM_NO_REF)
 		return;
 	if (lua_cpcall(L, close_bodies, ss) != 0)       /* out of memory: the collector closes the files then */
@@ -200,7 +200,7 @@ void mm_kept_bodies_close(struct mm_script_session *ss)
 	ss->keeps_body = ss->skips_body = 0;
 }
 
-void mm_bind_message(lua_State *L)
+void mm_bind_headers(lua_State *L)
 {
 	static const struct mm_ctx_fact facts[] = { { "headers", get_headers }, { NULL, NULL } };
 	static const luaL_Reg methods[] = {

@@ -95,11 +95,11 @@ static const char *const *fields_field(lua_State *L)
 	return fields;
 }
 
-static struct mm_http *engine_of(struct mm_script *script)
+static struct mm_http *engine_of(struct mm_generation *generation)
 {
-	if (script->http == NULL)
-		script->http = mm_http_new(script->settings.clock);
-	return script->http;
+	if (generation->http == NULL)
+		generation->http = mm_http_new(generation->settings.clock);
+	return generation->http;
 }
 
 /* http.new{ method, url, fields, resolve, unix_socket, body, verify, ca, certificate, key, timeout, connect_timeout, max_body }
@@ -107,7 +107,7 @@ static struct mm_http *engine_of(struct mm_script *script)
 static int http_new(lua_State *L)
 {
 	struct mm_fault why;
-	struct mm_script *script = mm_script_of(L);
+	struct mm_generation *generation = mm_generation_of(L);
 	luaL_checktype(L, 1, LUA_TTABLE);
 	lua_getfield(L, 1, "verify");
 	struct mm_http_options o = {
@@ -123,17 +123,17 @@ static int http_new(lua_State *L)
 	lua_rawget(L, LUA_REGISTRYINDEX);
 	lua_setmetatable(L, -2);
 	struct box *b = calloc(1, sizeof *b);
-	if (b == NULL || engine_of(script) == NULL) {
+	if (b == NULL || engine_of(generation) == NULL) {
 		free(b);
 		return mm_push_failure(L, "out of memory", "memory");
 	}
-	b->request = mm_http_request_new(script->http, &o, &why);
+	b->request = mm_http_request_new(generation->http, &o, &why);
 	if (b->request == NULL) {
 		free(b);
 		return mm_push_failure(L, why.text, "memory");
 	}
 	b->handle = h;
-	mm_holder_add(mm_task_holder(script), &b->holding, drop_box);
+	mm_holder_add(mm_task_holder(generation), &b->holding, drop_box);
 	h->box = b;
 	return 1;
 }

@@ -100,7 +100,7 @@ static int core_process_run(lua_State *L)
 	if (r == NULL)
 		return mm_push_failure(L, why.text, "memory");
 	r->task = t;
-	r->child = mm_child_start(t->script->settings.children, &o, ended, r, &why);
+	r->child = mm_child_start(t->generation->settings.children, &o, ended, r, &why);
 	if (r->child != NULL)
 		return mm_task_wait(L, t, "process", undo_run, r);
 	const char *code = code_of(errno);

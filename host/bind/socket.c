@@ -40,9 +40,9 @@ struct wait {
 struct socket {
 	struct mm_holding       holding;
 	struct handle          *handle; /* borrowed: the userdata, whose end closes the socket */
-	struct mm_script       *script; /* borrowed */
+	struct mm_generation       *generation; /* borrowed */
 	struct mm_stream       *stream; /* owned */
-	struct mm_place         place;
+	struct mm_pool_slot         slot;
 	struct mm_timer         queue_timer;
 	struct mm_stream_times  times;
 	struct wait             waits[2];
@@ -66,7 +66,7 @@ static void socket_close(struct socket *s)
 	mm_holding_leave(&s->holding);
 	mm_timer_stop(&s->queue_timer);
 	mm_stream_free(s->stream);
-	mm_place_leave(&s->place);
+	mm_pool_slot_leave(&s->slot);
 	free(s);
 }
 
@@ -105,34 +105,34 @@ static int refuse_closed(lua_State *L)
 }
 
 static void queue_time_over(struct mm_timer *);
-static void place_granted(struct mm_place *, struct mm_stream *, unsigned);
+static void slot_granted(struct mm_pool_slot *, struct mm_stream *, unsigned);
 
 /* socket.new() -> handle */
 static int socket_new(lua_State *L)
 {
-	struct mm_script *script = mm_script_of(L);
+	struct mm_generation *generation = mm_generation_of(L);
 	struct handle *h = lua_newuserdata(L, sizeof *h);
 	h->socket = NULL;
 	lua_pushlightuserdata(L, &class_key);
 	lua_rawget(L, LUA_REGISTRYINDEX);
 	lua_setmetatable(L, -2);
 	struct socket *s = calloc(1, sizeof *s);
-	struct mm_stream *stream = mm_stream_new(script->settings.clock);
+	struct mm_stream *stream = mm_stream_new(generation->settings.clock);
 	if (s == NULL || stream == NULL) {
 		free(s);
 		mm_stream_free(stream);
 		return luaL_error(L, "socket: out of memory");
 	}
 	s->handle = h;
-	s->script = script;
+	s->generation = generation;
 	s->stream = stream;
 	s->times = (struct mm_stream_times){ -1, -1 };
 	s->no_delay = true;
 	s->opened_at = mm_clock_now();
-	s->place.granted = place_granted;
+	s->slot.granted = slot_granted;
 	s->waits[READING].socket = s->waits[WRITING].socket = s;
-	mm_timer_init(&s->queue_timer, script->settings.clock, queue_time_over);
-	mm_holder_add(mm_task_holder(script), &s->holding, drop_socket);
+	mm_timer_init(&s->queue_timer, generation->settings.clock, queue_time_over);
+	mm_holder_add(mm_task_holder(generation), &s->holding, drop_socket);
 	h->socket = s;
 	return 1;
 }
@@ -340,11 +340,11 @@ static int socket_secure(lua_State *L)
 		return 2;
 	if (s == NULL)
 		return refuse_closed(L);
-	if (s->script->tls == NULL)
-		s->script->tls = mm_tls_cache_new();
-	if (s->script->tls == NULL)
+	if (s->generation->tls == NULL)
+		s->generation->tls = mm_tls_cache_new();
+	if (s->generation->tls == NULL)
 		return refuse(L, "out of memory", "memory");
-	struct mm_tls *tls = mm_tls_of(s->script->tls, &settings, &why);
+	struct mm_tls *tls = mm_tls_of(s->generation->tls, &settings, &why);
 	if (tls == NULL)
 		return refuse(L, why.text, "tls");
 	struct mm_stream_waiter waiter = { wait_over, &s->waits[WRITING] };
@@ -356,7 +356,7 @@ static int socket_secure(lua_State *L)
 static int socket_tls_facts(lua_State *L)
 {
 	struct socket *s = check_socket(L);
-	struct mm_tls_link *link = s != NULL ? mm_stream_tls(s->stream) : NULL;
+	struct mm_tls_connection *link = s != NULL ? mm_stream_tls(s->stream) : NULL;
 	if (link == NULL)
 		return 0;
 	lua_createtable(L, 0, 3);
@@ -501,10 +501,10 @@ static int socket_awaited(lua_State *L)
 
 /* ---- pools ---- */
 
-/* The place in the queue has become a connection, or leave to open one. Somebody else runs now: go on at the next turn. */
-static void place_granted(struct mm_place *place, struct mm_stream *stream, unsigned uses)
+/* The slot in the queue has become a connection, or leave to open one. Somebody else runs now: go on at the next turn. */
+static void slot_granted(struct mm_pool_slot *slot, struct mm_stream *stream, unsigned uses)
 {
-	struct socket *s = MM_OWNER_OF(place, struct socket, place);
+	struct socket *s = MM_OWNER_OF(slot, struct socket, slot);
 	struct wait *w = &s->waits[WRITING];
 	if (stream != NULL) {
 		mm_stream_free(s->stream);
@@ -519,18 +519,18 @@ static void queue_time_over(struct mm_timer *timer)
 {
 	struct socket *s = MM_OWNER_OF(timer, struct socket, queue_timer);
 	struct wait *w = &s->waits[WRITING];
-	if (s->place.is_queued) {
-		mm_place_leave(&s->place);
+	if (s->slot.is_queued) {
+		mm_pool_slot_leave(&s->slot);
 		w->end = MM_STREAM_TIMEOUT;
 	}
 	wait_over(w, w->end);
 }
 
-static struct mm_pools *pools_of(struct mm_script *script)
+static struct mm_pools *pools_of(struct mm_generation *generation)
 {
-	if (script->pools == NULL)
-		script->pools = mm_pools_new(script->settings.clock);
-	return script->pools;
+	if (generation->pools == NULL)
+		generation->pools = mm_pools_new(generation->settings.clock);
+	return generation->pools;
 }
 
 /* socket.take(handle, pool, limit, seconds to queue at most) ... socket.taken(handle) -> true: reused, false: open one |
@@ -548,14 +548,14 @@ static int socket_take(lua_State *L)
 		return 2;
 	if (s == NULL)
 		return refuse_closed(L);
-	if (s->place.pool != NULL || mm_stream_is_connected(s->stream))
+	if (s->slot.pool != NULL || mm_stream_is_connected(s->stream))
 		return refuse(L, "the socket is connected already", "busy");
-	if (pools_of(s->script) == NULL)
+	if (pools_of(s->generation) == NULL)
 		return refuse(L, "out of memory", "memory");
 	struct wait *w = &s->waits[WRITING];
 	w->end = MM_STREAM_DONE;
 	s->uses = 0;
-	switch (mm_pool_take(s->script->pools, name, limit > 0 ? (unsigned)limit : 0, &s->place, &stream, &uses)) {
+	switch (mm_pool_take(s->generation->pools, name, limit > 0 ? (unsigned)limit : 0, &s->slot, &stream, &uses)) {
 	case MM_POOL_REUSED:
 		mm_stream_free(s->stream);
 		s->stream = stream;
@@ -595,7 +595,7 @@ static int socket_give(lua_State *L)
 		return mm_push_failure(L, "closed", "closed");
 	if (mm_stream_is_reading(s->stream) || mm_stream_is_writing(s->stream))
 		return mm_push_failure(L, "busy: another task uses the connection", "busy");
-	bool is_kept = pools_of(s->script) != NULL && mm_pool_give(s->script->pools, name, &s->place, s->stream, s->uses, seconds,
+	bool is_kept = pools_of(s->generation) != NULL && mm_pool_give(s->generation->pools, name, &s->slot, s->stream, s->uses, seconds,
 		keep > 0 ? (unsigned)keep : 0);
 	bool has_unread = !is_kept && mm_stream_has_unread(s->stream);  /* the pool has looked for more */
 	if (is_kept)

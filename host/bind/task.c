@@ -27,7 +27,7 @@ static struct mm_task *check_owner(lua_State *L, const char *name)
 		luaL_error(L, "%s: nobody to own it: call it from a handler, a script's top level or on_load", name);
 	if (!t->is_cancelled)
 		return t;
-	lua_rawgeti(L, LUA_REGISTRYINDEX, t->script->cancel_token);
+	lua_rawgeti(L, LUA_REGISTRYINDEX, t->generation->cancel_token);
 	lua_pushstring(L, mm_cancel_name(t->why));
 	return NULL;
 }
@@ -38,7 +38,7 @@ static struct mm_task_group *group_of(struct mm_task *t)
 	if (t->group != NULL)
 		return t->group;
 	if (t->session == NULL)
-		return &t->script->tasks;
+		return &t->generation->tasks;
 	const uint32_t of_message = MM_VERDICT_MESSAGE_STAGES | MM_STAGE_BIT(abort) | MM_STAGE_BIT(done);
 	return t->session->has_event && of_message & 1u << t->session->event.stage
 		? &t->session->message_tasks : &t->session->client_tasks;
@@ -64,7 +64,7 @@ static int core_spawn(lua_State *L)
 		return 2;
 	bool is_timer = strcmp(owner, "timer") == 0;
 	bool is_detached = is_timer || strcmp(owner, "generation") == 0;
-	struct mm_task_group *group = is_timer ? &t->script->timers : is_detached ? &t->script->tasks : group_of(t);
+	struct mm_task_group *group = is_timer ? &t->generation->timers : is_detached ? &t->generation->tasks : group_of(t);
 	check_room(L, group, is_timer ? "timer" : "spawn");
 	int count = lua_gettop(L) - 2;
 
@@ -73,10 +73,10 @@ static int core_spawn(lua_State *L)
 	luaL_getmetatable(L, METATABLE);
 	lua_setmetatable(L, -2);
 	lua_insert(L, 1);               /* [task owner fn arg...] */
-	struct mm_spawned *sp = mm_spawned_new(t->script, is_detached ? NULL : t->session, group, box);
+	struct mm_spawned *sp = mm_spawned_new(t->generation, is_detached ? NULL : t->session, group, box);
 	if (sp == NULL || !lua_checkstack(sp->task.co, count + 8))
 		return luaL_error(L, "spawn: out of memory");
-	sp->task.filter = mm_task_filter(t);
+	sp->task.script = mm_task_script(t);
 	lua_xmove(L, sp->task.co, count + 1);
 	mm_spawned_start(sp, count);
 	lua_settop(L, 1);
@@ -129,7 +129,7 @@ static int core_task_wait(lua_State *L)
 	struct mm_waiting *w = mm_waiting_new(t, tasks, (unsigned)count);
 	if (w == NULL)
 		return luaL_error(L, "wait: out of memory");
-	mm_timer_init(&t->timer, t->script->settings.clock, wait_timed_out);
+	mm_timer_init(&t->timer, t->generation->settings.clock, wait_timed_out);
 	if (timeout >= 0)
 		mm_timer_start(&t->timer, timeout);
 	return mm_task_wait(L, t, "wait", undo_wait, w);
@@ -184,7 +184,7 @@ static int core_defer(lua_State *L)
 	check_room(L, group, "defer");
 	lua_settop(L, 1);
 	int ref = luaL_ref(L, LUA_REGISTRYINDEX);
-	if (mm_task_group_defer(group, ref, mm_task_filter(t)))
+	if (mm_task_group_defer(group, ref, mm_task_script(t)))
 		return 0;
 	luaL_unref(L, LUA_REGISTRYINDEX, ref);
 	return luaL_error(L, "defer: out of memory");
@@ -234,11 +234,11 @@ static int core_timer_sleep(lua_State *L)
 	struct mm_task *t = mm_task_may_wait(L, "timer");
 	if (t == NULL)
 		return 2;
-	if (t->script->timers.is_closed) {
+	if (t->generation->timers.is_closed) {
 		mm_task_cancel_soon(t, MM_CANCEL_SHUTDOWN);
 		return mm_task_may_wait(L, "timer") == NULL ? 2 : 0;
 	}
-	mm_timer_init(&t->timer, t->script->settings.clock, wake_timer);
+	mm_timer_init(&t->timer, t->generation->settings.clock, wake_timer);
 	mm_timer_start(&t->timer, seconds);
 	return mm_task_wait(L, t, "timer", undo_timer, NULL);
 }
@@ -253,7 +253,7 @@ void mm_bind_task(lua_State *L)
 		{ "limit_close", core_limit_close }, { "timer_sleep", core_timer_sleep }, { NULL, NULL },
 	};
 	luaL_setfuncs(L, functions, 0);
-	lua_pushinteger(L, (lua_Integer)mm_script_of(L)->settings.worker_index);
+	lua_pushinteger(L, (lua_Integer)mm_generation_of(L)->settings.worker_index);
 	lua_setfield(L, -2, "worker_index");
 	luaL_newmetatable(L, METATABLE);
 	lua_pushcfunction(L, task_gc);

@@ -1,4 +1,4 @@
-/* codec.c -- the hot byte work of the mail modules, as the Lua module "moonmilter.codec".
+/* codec/codec.c -- the hot byte work of the mail modules, as the Lua module "moonmilter.codec".
  * Transfer encodings (RFC 2045 6), the "Q" of encoded words (RFC 2047 4.2), uuencode as seen in old mail, charset
  * conversion to UTF-8 over iconv, IDNA2008 over libidn2.
  *

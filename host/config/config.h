@@ -1,4 +1,4 @@
-/* config.h -- moonmilter.conf and the command line, as plain typed fields.
+/* config/config.h -- moonmilter.conf and the command line, as plain typed fields.
  *
  * One table in config.c, the schema, has a row for each key: name, type, range, default, what it is for. The file, options of
  * the command line, --help and the manual all come from it. The file's language is in config/syntax.h.
@@ -13,8 +13,8 @@
  *
  * A config OWNS all it points to. Wrong keys, types and values are refused as `moonmilter.conf:12: key: …`; what only makes
  * sense over several keys is looked at by mm_config_check(), after the command line had its say. */
-#ifndef MM_CONFIG_H
-#define MM_CONFIG_H
+#ifndef MM_CONFIG_CONFIG_H
+#define MM_CONFIG_CONFIG_H
 
 #include "base/buffer.h"
 #include "config/key.h"
@@ -27,7 +27,7 @@ struct mm_config_milter {
 	char                     *name;         /* owned: "default", or NAME */
 	uint64_t                  given;        /* bit i: row i of the schema was set here, not inherited */
 	uint64_t                  commanded;    /* bit i: by mm_config_set() */
-	struct mm_config_strings  listen;       /* as mm_listen_spec_text() writes them */
+	struct mm_config_strings  listen;       /* as mm_endpoint_text() writes them */
 	struct mm_config_strings  scripts;      /* absolute paths of files and directories */
 	enum mm_verdict_kind      on_error;     /* tempfail, accept or reject */
 	unsigned                  socket_mode;  /* permission bits */

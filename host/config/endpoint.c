@@ -17,14 +17,14 @@ struct family_row {
 	const char *any;
 };
 
-static const struct family_row families[] = {   /* ORDER LISTEN_KIND, from MM_LISTEN_INET on */
+static const struct family_row families[] = {   /* ORDER LISTEN_KIND, from MM_ENDPOINT_INET on */
 	{ "inet",  AF_INET,  "127.0.0.1", "0.0.0.0" },
 	{ "inet6", AF_INET6, "::1",       "::" },
 };
 
-static const struct family_row *family_of(enum mm_listen_kind kind)
+static const struct family_row *family_of(enum mm_endpoint_kind kind)
 {
-	return &families[kind - MM_LISTEN_INET];
+	return &families[kind - MM_ENDPOINT_INET];
 }
 
 __attribute__((format(printf, 3, 4)))
@@ -65,7 +65,7 @@ static const char *unfit(const char *path)
 	return NULL;
 }
 
-static bool parse_path(const char *text, const char *path, struct mm_listen_spec *out, struct mm_fault *why)
+static bool parse_path(const char *text, const char *path, struct mm_endpoint *out, struct mm_fault *why)
 {
 	size_t size = strlen(path);
 	if (size == 0)
@@ -79,14 +79,14 @@ static bool parse_path(const char *text, const char *path, struct mm_listen_spec
 	if (bad != NULL)
 		return refuse(why, text, "the path holds %s, which cannot stand in main.cf or sendmail.mc; choose another path",
 			mm_quote(bad, 1).text);
-	out->kind = MM_LISTEN_UNIX;
+	out->kind = MM_ENDPOINT_UNIX;
 	memcpy(out->path, path, size + 1);
 	return true;
 }
 
 /* ---- inet, inet6 ---- */
 
-static bool parse_port(const char *text, const char *port, size_t size, struct mm_listen_spec *out, struct mm_fault *why)
+static bool parse_port(const char *text, const char *port, size_t size, struct mm_endpoint *out, struct mm_fault *why)
 {
 	if (size == 0)
 		return refuse(why, text, "the port is missing; write inet:10025");
@@ -98,22 +98,22 @@ static bool parse_port(const char *text, const char *port, size_t size, struct m
 }
 
 /* The address as inet_ntop() writes it, and the family that it has. */
-static bool parse_address(const char *host, struct mm_listen_spec *out)
+static bool parse_address(const char *host, struct mm_endpoint *out)
 {
 	unsigned char address[16];
-	for (int kind = MM_LISTEN_INET; kind <= MM_LISTEN_INET6; kind++) {
-		int family = family_of((enum mm_listen_kind)kind)->family;
+	for (int kind = MM_ENDPOINT_INET; kind <= MM_ENDPOINT_INET6; kind++) {
+		int family = family_of((enum mm_endpoint_kind)kind)->family;
 		if (inet_pton(family, host, address) != 1)
 			continue;
-		out->kind = (enum mm_listen_kind)kind;
+		out->kind = (enum mm_endpoint_kind)kind;
 		return inet_ntop(family, address, out->host, sizeof out->host) != NULL;
 	}
 	return false;
 }
 
-static bool parse_host(const char *text, const char *host, size_t size, struct mm_listen_spec *out, struct mm_fault *why)
+static bool parse_host(const char *text, const char *host, size_t size, struct mm_endpoint *out, struct mm_fault *why)
 {
-	enum mm_listen_kind asked = out->kind;
+	enum mm_endpoint_kind asked = out->kind;
 	bool in_brackets = size >= 2 && host[0] == '[' && host[size - 1] == ']';
 	struct mm_quoted shown = mm_quote(host, size);
 	if (in_brackets) {
@@ -122,7 +122,7 @@ static bool parse_host(const char *text, const char *host, size_t size, struct m
 	}
 	if (size == 0)
 		return refuse(why, text, "the host is missing; write @127.0.0.1, @[::1], or leave \"@\" out for this machine only");
-	char name[MM_LISTEN_HOST_SIZE] = "";
+	char name[MM_ENDPOINT_HOST_SIZE] = "";
 	if (size < sizeof name)
 		memcpy(name, host, size);
 	if (!in_brackets && strcmp(name, "localhost") == 0)
@@ -132,13 +132,13 @@ static bool parse_host(const char *text, const char *host, size_t size, struct m
 	if (!parse_address(name, out))
 		return refuse(why, text, "host %s is not a numeric address; write one such as 127.0.0.1 or [::1], \"localhost\" or "
 			"\"*\": other names are not looked up, because that could block", shown.text);
-	if (asked == MM_LISTEN_INET6 && out->kind == MM_LISTEN_INET)
+	if (asked == MM_ENDPOINT_INET6 && out->kind == MM_ENDPOINT_INET)
 		return refuse(why, text, "%s is an IPv4 address; write inet:%u@%s", shown.text, out->port, out->host);
 	return true;
 }
 
 /* HOST:PORT or [ADDR]:PORT, as Postfix writes it. Behind an IPv6 address without brackets nobody can tell the port. */
-static bool parse_postfix_order(const char *text, const char *rest, struct mm_listen_spec *out, struct mm_fault *why)
+static bool parse_postfix_order(const char *text, const char *rest, struct mm_endpoint *out, struct mm_fault *why)
 {
 	const char *colon = strrchr(rest, ':');
 	const char *bracket = strrchr(rest, ']');
@@ -153,7 +153,7 @@ static bool parse_postfix_order(const char *text, const char *rest, struct mm_li
 	return parse_port(text, colon + 1, strlen(colon + 1), out, why) && parse_host(text, rest, host_size, out, why);
 }
 
-static bool parse_inet(const char *text, const char *rest, enum mm_listen_kind kind, struct mm_listen_spec *out,
+static bool parse_inet(const char *text, const char *rest, enum mm_endpoint_kind kind, struct mm_endpoint *out,
 	struct mm_fault *why)
 {
 	out->kind = kind;
@@ -166,30 +166,30 @@ static bool parse_inet(const char *text, const char *rest, enum mm_listen_kind k
 	return parse_port(text, rest, strlen(rest), out, why);
 }
 
-static bool parse_inet4(const char *text, const char *rest, struct mm_listen_spec *out, struct mm_fault *why)
+static bool parse_inet4(const char *text, const char *rest, struct mm_endpoint *out, struct mm_fault *why)
 {
-	return parse_inet(text, rest, MM_LISTEN_INET, out, why);
+	return parse_inet(text, rest, MM_ENDPOINT_INET, out, why);
 }
 
-static bool parse_inet6(const char *text, const char *rest, struct mm_listen_spec *out, struct mm_fault *why)
+static bool parse_inet6(const char *text, const char *rest, struct mm_endpoint *out, struct mm_fault *why)
 {
-	return parse_inet(text, rest, MM_LISTEN_INET6, out, why);
+	return parse_inet(text, rest, MM_ENDPOINT_INET6, out, why);
 }
 
 /* ---- handed over ---- */
 
-static bool parse_fd(const char *text, const char *rest, struct mm_listen_spec *out, struct mm_fault *why)
+static bool parse_fd(const char *text, const char *rest, struct mm_endpoint *out, struct mm_fault *why)
 {
 	long fd = number_of(rest, strlen(rest), 1 << 20);
 	if (fd < 0 || fd == 1 || fd == 2)
 		return refuse(why, text, "%s is not a descriptor to listen on; write fd:3 for the first one handed over (1 and 2 are "
 			"for output)", mm_quote(rest, strlen(rest)).text);
-	out->kind = MM_LISTEN_FD;
+	out->kind = MM_ENDPOINT_FD;
 	out->fd = (int)fd;
 	return true;
 }
 
-static bool parse_systemd(const char *text, const char *rest, struct mm_listen_spec *out, struct mm_fault *why)
+static bool parse_systemd(const char *text, const char *rest, struct mm_endpoint *out, struct mm_fault *why)
 {
 	size_t size = strlen(rest);
 	if (size == 0)
@@ -201,7 +201,7 @@ static bool parse_systemd(const char *text, const char *rest, struct mm_listen_s
 		if ((unsigned char)*c < ' ' || (unsigned char)*c >= 0x7f || *c == ':')
 			return refuse(why, text, "the name holds %s; systemd allows ASCII without control bytes and \":\"",
 				mm_quote(c, 1).text);
-	out->kind = MM_LISTEN_SYSTEMD;
+	out->kind = MM_ENDPOINT_SYSTEMD;
 	memcpy(out->name, rest, size + 1);
 	return true;
 }
@@ -210,7 +210,7 @@ static bool parse_systemd(const char *text, const char *rest, struct mm_listen_s
 
 struct form_row {
 	const char *prefix;
-	bool      (*parse)(const char *text, const char *rest, struct mm_listen_spec *out, struct mm_fault *why);
+	bool      (*parse)(const char *text, const char *rest, struct mm_endpoint *out, struct mm_fault *why);
 };
 
 static const struct form_row forms[] = {
@@ -244,9 +244,9 @@ static bool refuse_form(const char *text, size_t prefix_size, bool has_colon, st
 	return refuse(why, text, "unknown kind of socket %s; " FORMS, mm_quote(text, prefix_size).text);
 }
 
-bool mm_listen_spec_parse(const char *text, struct mm_listen_spec *out, struct mm_fault *why)
+bool mm_endpoint_parse(const char *text, struct mm_endpoint *out, struct mm_fault *why)
 {
-	*out = (struct mm_listen_spec){ .fd = -1 };
+	*out = (struct mm_endpoint){ .fd = -1 };
 	if (text[0] == '\0')
 		return refuse(why, text, "no place to listen; " FORMS);
 	if (text[0] == '/')
@@ -254,7 +254,7 @@ bool mm_listen_spec_parse(const char *text, struct mm_listen_spec *out, struct m
 	size_t prefix_size = strcspn(text, ":");
 	bool has_colon = text[prefix_size] == ':';
 	if (strcmp(text, "systemd") == 0) {
-		out->kind = MM_LISTEN_SYSTEMD;
+		out->kind = MM_ENDPOINT_SYSTEMD;
 		return true;
 	}
 	for (size_t i = 0; i < FORM_COUNT; i++) {
@@ -267,83 +267,83 @@ bool mm_listen_spec_parse(const char *text, struct mm_listen_spec *out, struct m
 
 /* ---- printing ---- */
 
-static char *text_unix(const struct mm_listen_spec *s, char *to, size_t size)
+static char *text_unix(const struct mm_endpoint *s, char *to, size_t size)
 {
 	snprintf(to, size, "unix:%s", s->path);
 	return to;
 }
 
-static char *text_inet(const struct mm_listen_spec *s, char *to, size_t size)
+static char *text_inet(const struct mm_endpoint *s, char *to, size_t size)
 {
-	bool is_ipv6 = s->kind == MM_LISTEN_INET6;
+	bool is_ipv6 = s->kind == MM_ENDPOINT_INET6;
 	snprintf(to, size, "%s:%u@%s%s%s", family_of(s->kind)->prefix, s->port, is_ipv6 ? "[" : "", s->host, is_ipv6 ? "]" : "");
 	return to;
 }
 
-static char *text_fd(const struct mm_listen_spec *s, char *to, size_t size)
+static char *text_fd(const struct mm_endpoint *s, char *to, size_t size)
 {
 	snprintf(to, size, "fd:%d", s->fd);
 	return to;
 }
 
-static char *text_systemd(const struct mm_listen_spec *s, char *to, size_t size)
+static char *text_systemd(const struct mm_endpoint *s, char *to, size_t size)
 {
 	snprintf(to, size, "systemd%s%s", s->name[0] != '\0' ? ":" : "", s->name);
 	return to;
 }
 
-char *mm_listen_spec_text(const struct mm_listen_spec *s, char *to, size_t size)
+char *mm_endpoint_text(const struct mm_endpoint *s, char *to, size_t size)
 {
-	static char *(*const writers[])(const struct mm_listen_spec *, char *, size_t) = {      /* ORDER LISTEN_KIND */
+	static char *(*const writers[])(const struct mm_endpoint *, char *, size_t) = {      /* ORDER LISTEN_KIND */
 		text_unix, text_inet, text_inet, text_fd, text_systemd,
 	};
 	return writers[s->kind](s, to, size);
 }
 
-bool mm_listen_spec_has_address(const struct mm_listen_spec *s)
+bool mm_endpoint_has_address(const struct mm_endpoint *s)
 {
-	return s->kind <= MM_LISTEN_INET6;
+	return s->kind <= MM_ENDPOINT_INET6;
 }
 
 /* An MTA connects to an address; nobody can connect to "all of them". */
-static struct mm_listen_spec reachable(const struct mm_listen_spec *s)
+static struct mm_endpoint reachable(const struct mm_endpoint *s)
 {
-	struct mm_listen_spec r = *s;
-	if (s->kind != MM_LISTEN_UNIX && strcmp(s->host, family_of(s->kind)->any) == 0)
+	struct mm_endpoint r = *s;
+	if (s->kind != MM_ENDPOINT_UNIX && strcmp(s->host, family_of(s->kind)->any) == 0)
 		strcpy(r.host, family_of(s->kind)->loopback);
 	return r;
 }
 
-char *mm_listen_spec_postfix(const struct mm_listen_spec *s, char *to, size_t size)
+char *mm_endpoint_postfix(const struct mm_endpoint *s, char *to, size_t size)
 {
 	to[0] = '\0';
-	if (!mm_listen_spec_has_address(s))
+	if (!mm_endpoint_has_address(s))
 		return to;
-	struct mm_listen_spec r = reachable(s);
+	struct mm_endpoint r = reachable(s);
 	/* Below the queue directory a relative path is right for Postfix chrooted and not (Debian's master.cf). */
 	static const char queue[] = "/var/spool/postfix/";
-	if (r.kind == MM_LISTEN_UNIX && strncmp(r.path, queue, sizeof queue - 1) == 0) {
+	if (r.kind == MM_ENDPOINT_UNIX && strncmp(r.path, queue, sizeof queue - 1) == 0) {
 		snprintf(to, size, "unix:%s", r.path + sizeof queue - 1);
 		return to;
 	}
-	if (r.kind == MM_LISTEN_UNIX)
+	if (r.kind == MM_ENDPOINT_UNIX)
 		return text_unix(&r, to, size);
-	bool is_ipv6 = r.kind == MM_LISTEN_INET6;       /* Postfix says inet for both */
+	bool is_ipv6 = r.kind == MM_ENDPOINT_INET6;       /* Postfix says inet for both */
 	snprintf(to, size, "inet:%s%s%s:%u", is_ipv6 ? "[" : "", r.host, is_ipv6 ? "]" : "", r.port);
 	return to;
 }
 
-char *mm_listen_spec_sendmail(const struct mm_listen_spec *s, const char *name, double stage_deadline, double eom_deadline,
+char *mm_endpoint_sendmail(const struct mm_endpoint *s, const char *name, double stage_deadline, double eom_deadline,
 	char *to, size_t size)
 {
 	to[0] = '\0';
-	if (!mm_listen_spec_has_address(s))
+	if (!mm_endpoint_has_address(s))
 		return to;
-	struct mm_listen_spec r = reachable(s);
-	char where[MM_LISTEN_TEXT_SIZE];
+	struct mm_endpoint r = reachable(s);
+	char where[MM_ENDPOINT_TEXT_SIZE];
 	unsigned reply_seconds = stage_deadline > 8 ? (unsigned)stage_deadline + 3 : 10;
 	unsigned eom_minutes = eom_deadline > 240 ? ((unsigned)eom_deadline + 119) / 60 : 5;
 	snprintf(to, size, "INPUT_MAIL_FILTER(`%s', `S=%s, F=T, T=C:1m;S:10s;R:%us;E:%um')dnl", name,
-		mm_listen_spec_text(&r, where, sizeof where), reply_seconds, eom_minutes);
+		mm_endpoint_text(&r, where, sizeof where), reply_seconds, eom_minutes);
 	return to;
 }

@@ -120,9 +120,9 @@ static bool take_socket_path(const struct mm_config_key *key, const struct mm_va
 	*(char **)field = path;
 	if (path == NULL)
 		return mm_config_out_of_memory(s->why);
-	struct mm_listen_spec spec;
+	struct mm_endpoint spec;
 	struct mm_fault reason;
-	if (!mm_listen_spec_parse(path, &spec, &reason))
+	if (!mm_endpoint_parse(path, &spec, &reason))
 		return mm_config_refuse(s, "%s: %s", key->name, reason.text);
 	return true;
 }
@@ -293,24 +293,24 @@ static bool take_paths(const struct mm_config_key *key, const struct mm_value *v
 static bool take_one_listener(const struct mm_config_key *key, const struct mm_value *v, const struct mm_config_source *s, void *field)
 {
 	struct mm_config_strings *list = field;
-	struct mm_listen_spec spec;
+	struct mm_endpoint spec;
 	struct mm_fault reason;
-	char text[MM_LISTEN_TEXT_SIZE];
+	char text[MM_ENDPOINT_TEXT_SIZE];
 	if (!is_plain_text(v))
 		return refuse_value(s, key, v);
-	if (!mm_listen_spec_parse(v->string.bytes, &spec, &reason))
+	if (!mm_endpoint_parse(v->string.bytes, &spec, &reason))
 		return mm_config_refuse(s, "%s: %s", key->name, reason.text);
-	if (spec.kind == MM_LISTEN_UNIX && spec.path[0] != '/') {
+	if (spec.kind == MM_ENDPOINT_UNIX && spec.path[0] != '/') {
 		char *path = resolve(s, spec.path);
 		if (path == NULL)
 			return mm_config_out_of_memory(s->why);
-		bool good = mm_listen_spec_parse(path, &spec, &reason);
+		bool good = mm_endpoint_parse(path, &spec, &reason);
 		free(path);
 		if (!good)
 			return mm_config_refuse(s, "%s: %s", key->name, reason.text);
 	}
 	return has_room(key, s, list->count)
-		&& append_string(list, strdup(mm_listen_spec_text(&spec, text, sizeof text)), s->why);
+		&& append_string(list, strdup(mm_endpoint_text(&spec, text, sizeof text)), s->why);
 }
 
 static bool take_listeners(const struct mm_config_key *key, const struct mm_value *v, const struct mm_config_source *s, void *field)

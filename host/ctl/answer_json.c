@@ -27,7 +27,7 @@ void mm_answer_error(struct mm_answer_lines *a, const char *text)
 	a->failed |= a->error == NULL;
 }
 
-void mm_answer_paper(struct mm_answer_lines *a, int descriptor)
+void mm_answer_listing(struct mm_answer_lines *a, int descriptor)
 {
 	char *line = NULL;
 	size_t room = 0;

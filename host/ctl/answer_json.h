@@ -1,8 +1,8 @@
-/* answer_json.h -- what a host answers to `moonmilter ctl` in lines of key=value, as one JSON object.
+/* ctl/answer_json.h -- what a host answers to `moonmilter ctl` in lines of key=value, as one JSON object.
  * Lines of a session or a generation become objects in a list, with the worker they belong to; indented lines below one become
  * its "where"; what else is said becomes "notes", and what went wrong "error". Which values are numbers is known by their keys: a queue id never is. */
-#ifndef MM_ANSWER_JSON_H
-#define MM_ANSWER_JSON_H
+#ifndef MM_CTL_ANSWER_JSON_H
+#define MM_CTL_ANSWER_JSON_H
 
 #include <stdbool.h>
 #include <stdio.h>
@@ -16,7 +16,7 @@ struct mm_answer_lines {
 
 void mm_answer_line(struct mm_answer_lines *, const char *text);
 void mm_answer_error(struct mm_answer_lines *, const char *text);
-void mm_answer_paper(struct mm_answer_lines *, int descriptor);         /* its lines; BORROWED */
+void mm_answer_listing(struct mm_answer_lines *, int descriptor);         /* its lines; BORROWED */
 /* list: name of what the lines are, "sessions". False: memory ran out, nothing was printed. Frees the lines. */
 bool mm_answer_print(struct mm_answer_lines *, const char *list, FILE *to);
 

@@ -2,7 +2,7 @@
 
 #include "base/bounds.h"
 #include "config/config.h"
-#include "process/link.h"
+#include "process/channel.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 __attribute__((format(printf, 2, 3)))
-static void complain(const struct mm_control_client *c, const char *format, ...)
+static void complain(const struct mm_ctl_query *c, const char *format, ...)
 {
 	char text[sizeof ((struct mm_note *)0)->text + MM_UNIX_PATH_MAX];
 	va_list list;
@@ -30,7 +30,7 @@ static void complain(const struct mm_control_client *c, const char *format, ...)
 
 /* What the running host was told stands in its file, though the file may have been broken since: to be asked what is wrong is
  * what the socket is for. */
-static int find_in_broken(const struct mm_control_client *c, const char *file, const struct mm_fault *why, char *to, size_t size)
+static int find_in_broken(const struct mm_ctl_query *c, const char *file, const struct mm_fault *why, char *to, size_t size)
 {
 	char *control = mm_config_control_of(file);
 	if (control != NULL)
@@ -44,7 +44,7 @@ static int find_in_broken(const struct mm_control_client *c, const char *file, c
 }
 
 /* Fills to, or says why not. */
-static int find_socket(const struct mm_control_client *c, char *to, size_t size)
+static int find_socket(const struct mm_ctl_query *c, char *to, size_t size)
 {
 	struct mm_config config;
 	struct mm_fault why;
@@ -62,7 +62,7 @@ static int find_socket(const struct mm_control_client *c, char *to, size_t size)
 	return EX_CONFIG;
 }
 
-static int connect_to(const struct mm_control_client *c, const char *path)
+static int connect_to(const struct mm_ctl_query *c, const char *path)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -77,24 +77,24 @@ static int connect_to(const struct mm_control_client *c, const char *path)
 	return -1;
 }
 
-static int read_answer(const struct mm_control_client *c, int fd)
+static int read_answer(const struct mm_ctl_query *c, int fd)
 {
 	struct mm_note note;
-	int paper;
+	int listing_fd;
 	struct pollfd ready = { .fd = fd, .events = POLLIN };
 	for (;;) {
 		if (poll(&ready, 1, -1) < 0 && errno != EINTR)
 			return EX_OSERR;
-		enum mm_link got = mm_link_receive(fd, &note, &paper);
-		if (got == MM_LINK_GONE) {
+		enum mm_channel_state got = mm_channel_receive(fd, &note, &listing_fd);
+		if (got == MM_CHANNEL_GONE) {
 			complain(c, "the host has ended, or does not listen to this user");
 			return EX_UNAVAILABLE;
 		}
-		if (got == MM_LINK_NOTHING)
+		if (got == MM_CHANNEL_NOTHING)
 			continue;
-		if (paper >= 0) {
-			c->paper(c->self, paper);
-			close(paper);
+		if (listing_fd >= 0) {
+			c->listing(c->self, listing_fd);
+			close(listing_fd);
 		} else if (note.kind == MM_NOTE_ANSWER) {
 			c->line(c->self, note.text);
 		}
@@ -106,7 +106,7 @@ static int read_answer(const struct mm_control_client *c, int fd)
 	}
 }
 
-int mm_control_ask(const struct mm_control_client *c, const char *request)
+int mm_ctl_ask(const struct mm_ctl_query *c, const char *request)
 {
 	char path[MM_UNIX_PATH_MAX + 1];
 	struct mm_note note = { .kind = MM_NOTE_REQUEST };
@@ -117,7 +117,7 @@ int mm_control_ask(const struct mm_control_client *c, const char *request)
 	if (fd < 0)
 		return EX_UNAVAILABLE;
 	snprintf(note.text, sizeof note.text, "%s", request);
-	status = mm_link_send(fd, &note, -1) ? read_answer(c, fd) : EX_UNAVAILABLE;
+	status = mm_channel_send(fd, &note, -1) ? read_answer(c, fd) : EX_UNAVAILABLE;
 	close(fd);
 	return status;
 }

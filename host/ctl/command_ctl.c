@@ -50,7 +50,7 @@ static void print_line(void *self, const char *text)
 	puts(text);
 }
 
-static void print_paper(void *self, int descriptor)
+static void print_listing(void *self, int descriptor)
 {
 	char bytes[8192];
 	off_t at = 0;
@@ -64,9 +64,9 @@ static void keep_line(void *self, const char *text)
 	mm_answer_line(self, text);
 }
 
-static void keep_paper(void *self, int descriptor)
+static void keep_listing(void *self, int descriptor)
 {
-	mm_answer_paper(self, descriptor);
+	mm_answer_listing(self, descriptor);
 }
 
 static void keep_error(void *self, const char *why)
@@ -74,14 +74,14 @@ static void keep_error(void *self, const char *why)
 	mm_answer_error(self, why);
 }
 
-static int ask_for_json(struct mm_control_client *client, const char *request, const char *name)
+static int ask_for_json(struct mm_ctl_query *client, const char *request, const char *name)
 {
 	struct mm_answer_lines lines = { 0 };
 	client->line = keep_line;
-	client->paper = keep_paper;
+	client->listing = keep_listing;
 	client->failed = keep_error;
 	client->self = &lines;
-	int status = mm_control_ask(client, request);
+	int status = mm_ctl_ask(client, request);
 	return mm_answer_print(&lines, name, stdout) ? status : EX_OSERR;
 }
 
@@ -133,7 +133,7 @@ int mm_command_ctl(int argc, char **argv)
 		{ "json", no_argument, NULL, 'j' }, { "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 },
 	};
 	bool is_json = false;
-	struct mm_control_client client = { .name = "moonmilter ctl", .line = print_line, .paper = print_paper };
+	struct mm_ctl_query client = { .name = "moonmilter ctl", .line = print_line, .listing = print_listing };
 	char request[256];
 	optind = 1;
 	opterr = 0;                     /* what is wrong is said below, once */
@@ -161,5 +161,5 @@ int mm_command_ctl(int argc, char **argv)
 		return EX_USAGE;
 	}
 	snprintf(request, sizeof request, "%s%s%s", argv[optind], words == 2 ? " " : "", words == 2 ? argv[optind + 1] : "");
-	return is_json ? ask_for_json(&client, request, argv[optind]) : mm_control_ask(&client, request);
+	return is_json ? ask_for_json(&client, request, argv[optind]) : mm_ctl_ask(&client, request);
 }

@@ -15,11 +15,11 @@
 #define SAMPLES_SECONDS 10.0
 
 struct profile {
-	struct mm_profile_wish     wish;
+	struct mm_profile_request     request;
 	bool                       is_json, is_folded;
 	struct mm_profile_report  *handlers;    /* owned; NULL: samples are asked for */
 	struct mm_samples_report  *samples;     /* owned; NULL: handlers are */
-	int                        worker;      /* who wrote the next paper */
+	int                        worker;      /* who wrote the next listing */
 	unsigned                   papers;      /* that could be read */
 	bool                       has_failed;
 };
@@ -52,7 +52,7 @@ static void on_line(void *self, const char *text)
 		puts(text);
 }
 
-static void on_paper(void *self, int descriptor)
+static void on_listing(void *self, int descriptor)
 {
 	struct profile *p = self;
 	const char *why = "out of memory";
@@ -83,20 +83,20 @@ static void print(struct profile *p)
 		(p->is_json ? mm_profile_report_json : mm_profile_report_print)(p->handlers, stdout);
 }
 
-static int ask(struct profile *p, struct mm_control_client *client)
+static int ask(struct profile *p, struct mm_ctl_query *client)
 {
-	char wish[64], request[96];
-	if (p->wish.samples)
+	char argument[64], request[96];
+	if (p->request.samples)
 		p->samples = mm_samples_report_new();
 	else
 		p->handlers = mm_profile_report_new();
 	if (p->samples == NULL && p->handlers == NULL)
 		return EX_OSERR;
-	mm_profile_wish_write(&p->wish, wish, sizeof wish);
-	snprintf(request, sizeof request, "profile %s", wish);
-	if (p->wish.seconds > 0 && isatty(STDERR_FILENO))
-		fprintf(stderr, "looking for %.4g s\n", p->wish.seconds);
-	int status = mm_control_ask(client, request);
+	mm_profile_request_write(&p->request, argument, sizeof argument);
+	snprintf(request, sizeof request, "profile %s", argument);
+	if (p->request.seconds > 0 && isatty(STDERR_FILENO))
+		fprintf(stderr, "looking for %.4g s\n", p->request.seconds);
+	int status = mm_ctl_ask(client, request);
 	if (p->papers > 0)
 		print(p);
 	mm_profile_report_free(p->handlers);
@@ -130,26 +130,26 @@ int mm_command_profile(int argc, char **argv)
 		{ "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 },
 	};
 	struct profile p = { .is_json = false };
-	struct mm_control_client client = { .name = "moonmilter profile", .line = on_line, .paper = on_paper, .self = &p };
+	struct mm_ctl_query client = { .name = "moonmilter profile", .line = on_line, .listing = on_listing, .self = &p };
 	double pid;
 	optind = 0;
 	for (int c; (c = getopt_long(argc, argv, "c:h", options, NULL)) != -1;) {
 		switch (c) {
 		case 'c':     client.config = optarg; break;
 		case CONTROL: client.path = optarg; break;
-		case SAMPLES: p.wish.samples = true; break;
-		case FOLDED:  p.wish.samples = p.is_folded = true; break;
+		case SAMPLES: p.request.samples = true; break;
+		case FOLDED:  p.request.samples = p.is_folded = true; break;
 		case JSON:    p.is_json = true; break;
-		case RESET:   p.wish.begins_anew = true; break;
+		case RESET:   p.request.begins_anew = true; break;
 		case 'h':     print_help(stdout); return EX_OK;
 		case SECONDS:
-			if (!read_number(optarg, 0.01, MM_PROFILE_SECONDS_MAX, &p.wish.seconds))
+			if (!read_number(optarg, 0.01, MM_PROFILE_SECONDS_MAX, &p.request.seconds))
 				return complain("--seconds: a number from 0.01 to 3600");
 			break;
 		case WORKER:
 			if (!read_number(optarg, 1, 1 << 30, &pid))
 				return complain("--worker: a process id, as moonmilter ctl status shows it");
-			p.wish.worker = (unsigned)pid;
+			p.request.worker = (unsigned)pid;
 			break;
 		default:      print_help(stderr); return EX_USAGE;
 		}
@@ -158,7 +158,7 @@ int mm_command_profile(int argc, char **argv)
 		return complain("there is nothing but options; see moonmilter profile --help");
 	if (p.is_folded && p.is_json)
 		return complain("--folded and --json: one of them");
-	if (p.wish.samples && p.wish.seconds == 0)
-		p.wish.seconds = SAMPLES_SECONDS;
+	if (p.request.samples && p.request.seconds == 0)
+		p.request.seconds = SAMPLES_SECONDS;
 	return ask(&p, &client);
 }

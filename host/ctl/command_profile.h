@@ -1,6 +1,6 @@
-/* command_profile.h -- `moonmilter profile`, also `ctl profile`: what handlers cost, and on which lines, asked of a running host. */
-#ifndef MM_COMMAND_PROFILE_H
-#define MM_COMMAND_PROFILE_H
+/* ctl/command_profile.h -- `moonmilter profile`, also `ctl profile`: what handlers cost, and on which lines, asked of a running host. */
+#ifndef MM_CTL_COMMAND_PROFILE_H
+#define MM_CTL_COMMAND_PROFILE_H
 
 int mm_command_profile(int argc, char **argv);  /* argv[0] is "profile"; an exit code of sysexits.h */
 

@@ -1,7 +1,7 @@
 /* ctl/lines.h -- what a worker has written for a report (profile_report.h, samples_report.h), line by line. The lines stay, so
  * that what is read from them may point into them. */
-#ifndef MM_REPORT_LINES_H
-#define MM_REPORT_LINES_H
+#ifndef MM_CTL_LINES_H
+#define MM_CTL_LINES_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,6 +1,6 @@
-/* profile_report.h -- what the workers of a host have counted of their handlers (profile.h), added up, for people or as JSON. */
-#ifndef MM_PROFILE_REPORT_H
-#define MM_PROFILE_REPORT_H
+/* ctl/profile_report.h -- what the workers of a host have counted of their handlers (profile.h), added up, for people or as JSON. */
+#ifndef MM_CTL_PROFILE_REPORT_H
+#define MM_CTL_PROFILE_REPORT_H
 
 #include <stdbool.h>
 #include <stdio.h>

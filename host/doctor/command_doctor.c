@@ -1,4 +1,4 @@
-/* command_doctor.c -- see command_doctor.h. Looks and changes nothing; what it looks at is in doctor_*.c. */
+/* doctor/command_doctor.c -- see command_doctor.h. Looks and changes nothing; what it looks at is in doctor_*.c. */
 #include "doctor/command_doctor.h"
 
 #include "doctor/doctor.h"

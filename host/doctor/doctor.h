@@ -1,7 +1,7 @@
-/* doctor.h -- what the parts of `moonmilter doctor` share: our configuration as it would be served, what the scripts ask for,
+/* doctor/doctor.h -- what the parts of `moonmilter doctor` share: our configuration as it would be served, what the scripts ask for,
  * and the questions that come up with every MTA. */
-#ifndef MM_DOCTOR_H
-#define MM_DOCTOR_H
+#ifndef MM_DOCTOR_DOCTOR_H
+#define MM_DOCTOR_DOCTOR_H
 
 #include "config/config.h"
 #include "doctor/finding.h"
@@ -9,7 +9,7 @@
 #include "milter/stage.h"
 
 struct mm_doctor_socket {
-	struct mm_listen_spec          spec;
+	struct mm_endpoint          spec;
 	const struct mm_config_milter *milter;  /* borrowed: whose */
 	bool                           is_named;        /* an MTA's configuration names it */
 };
@@ -28,7 +28,7 @@ void mm_doctor_close(struct mm_doctor *);
 
 /* Which of ours that is, and notes that it is named; NULL: none. */
 struct mm_doctor_socket *mm_doctor_unix(struct mm_doctor *, const char *path);
-struct mm_doctor_socket *mm_doctor_inet(struct mm_doctor *, const struct mm_listen_spec *);
+struct mm_doctor_socket *mm_doctor_inet(struct mm_doctor *, const struct mm_endpoint *);
 
 /* An MTA's time for something must be longer than ours. False: it is not; then a remedy may follow. */
 bool mm_doctor_time(struct mm_doctor *, const char *theirs, double their_seconds, const char *key, double our_seconds);

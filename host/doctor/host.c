@@ -1,7 +1,7 @@
 /* doctor/host.c -- our own side: settings that endanger mail, scripts that do not load, the host that should be running. */
 #include "doctor/doctor.h"
 
-#include "process/link.h"
+#include "process/channel.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -13,16 +13,16 @@
 
 /* ---- settings ---- */
 
-static bool is_loopback(const struct mm_listen_spec *s)
+static bool is_loopback(const struct mm_endpoint *s)
 {
-	return s->kind == MM_LISTEN_INET ? strncmp(s->host, "127.", 4) == 0 : strcmp(s->host, "::1") == 0;
+	return s->kind == MM_ENDPOINT_INET ? strncmp(s->host, "127.", 4) == 0 : strcmp(s->host, "::1") == 0;
 }
 
 static void check_socket(struct mm_doctor *d, const struct mm_doctor_socket *s)
 {
-	char text[MM_LISTEN_TEXT_SIZE];
-	mm_listen_spec_text(&s->spec, text, sizeof text);
-	if (s->spec.kind == MM_LISTEN_UNIX) {
+	char text[MM_ENDPOINT_TEXT_SIZE];
+	mm_endpoint_text(&s->spec, text, sizeof text);
+	if (s->spec.kind == MM_ENDPOINT_UNIX) {
 		if (s->milter->socket_mode & 2) {
 			mm_find_note(&d->findings, "%s: socket_mode %04o lets every user of this machine talk to the filters", text,
 				s->milter->socket_mode);
@@ -129,16 +129,16 @@ static void ask_status(int fd, struct status *s)
 {
 	struct mm_note note = { .kind = MM_NOTE_REQUEST, .text = "status" };
 	struct pollfd p = { .fd = fd, .events = POLLIN };
-	int paper;
-	if (!mm_link_send(fd, &note, -1))
+	int listing_fd;
+	if (!mm_channel_send(fd, &note, -1))
 		return;
 	while (poll(&p, 1, ANSWER_MS) == 1) {
-		enum mm_link got = mm_link_receive(fd, &note, &paper);
-		if (got == MM_LINK_GONE || (got == MM_LINK_NOTE && note.kind == MM_NOTE_END))
+		enum mm_channel_state got = mm_channel_receive(fd, &note, &listing_fd);
+		if (got == MM_CHANNEL_GONE || (got == MM_CHANNEL_NOTE && note.kind == MM_NOTE_END))
 			return;
-		if (got == MM_LINK_NOTE && paper >= 0)
-			close(paper);
-		if (got == MM_LINK_NOTE && note.kind == MM_NOTE_ANSWER)
+		if (got == MM_CHANNEL_NOTE && listing_fd >= 0)
+			close(listing_fd);
+		if (got == MM_CHANNEL_NOTE && note.kind == MM_NOTE_ANSWER)
 			read_status_line(s, note.text);
 	}
 }
@@ -196,11 +196,11 @@ void mm_doctor_host(struct mm_doctor *d, char *const check_argv[])
 
 static void check_unnamed(struct mm_doctor *d, const struct mm_doctor_socket *s)
 {
-	const char *here = s->spec.kind == MM_LISTEN_INET ? "127.0.0.1" : "::1";
+	const char *here = s->spec.kind == MM_ENDPOINT_INET ? "127.0.0.1" : "::1";
 	bool is_everywhere = strcmp(s->spec.host, "0.0.0.0") == 0 || strcmp(s->spec.host, "::") == 0;
 	struct mm_caller caller = { .mta = "the MTA", .is_ours = true };
 	char port[8];
-	if (s->spec.kind != MM_LISTEN_UNIX) {
+	if (s->spec.kind != MM_ENDPOINT_UNIX) {
 		snprintf(port, sizeof port, "%u", s->spec.port);
 		mm_reach_inet(&d->findings, &caller, is_everywhere ? here : s->spec.host, port);
 		return;
@@ -221,14 +221,14 @@ static void check_unnamed(struct mm_doctor *d, const struct mm_doctor_socket *s)
 void mm_doctor_unnamed(struct mm_doctor *d)
 {
 	bool has_begun = false;
-	char text[MM_LISTEN_TEXT_SIZE];
+	char text[MM_ENDPOINT_TEXT_SIZE];
 	for (size_t i = 0; i < d->socket_count; i++) {
 		if (d->sockets[i].is_named)
 			continue;
 		if (!has_begun)
 			mm_findings_begin(&d->findings, "Sockets of ours that no MTA here names");
 		has_begun = true;
-		mm_find_note(&d->findings, "%s: nobody here asks it", mm_listen_spec_text(&d->sockets[i].spec, text, sizeof text));
+		mm_find_note(&d->findings, "%s: nobody here asks it", mm_endpoint_text(&d->sockets[i].spec, text, sizeof text));
 		mm_find_remedy(&d->findings, "nothing, if an MTA elsewhere does; else name it there, or take it out of listen");
 		check_unnamed(d, &d->sockets[i]);
 	}

@@ -370,7 +370,7 @@ static void check_unix(struct postfix *p, const struct service *s, const struct 
 
 static void check_inet(struct postfix *p, const struct service *s, const struct item *item)
 {
-	struct mm_listen_spec spec;
+	struct mm_endpoint spec;
 	struct mm_findings *f = &p->doctor->findings;
 	struct mm_caller caller = { "Postfix", p->values[MAIL_OWNER], "", false };
 	struct mm_doctor_socket *ours = NULL;
@@ -378,11 +378,11 @@ static void check_inet(struct postfix *p, const struct service *s, const struct 
 	const char *rest = item->endpoint + strlen("inet:"), *colon = strrchr(rest, ':');
 	if (strchr(rest, '@') != NULL || colon == NULL) {
 		mm_find_wrong(f, "%s: %s is no way to name a milter: Postfix writes inet:HOST:PORT", s->name, item->endpoint);
-		if (mm_listen_spec_parse(item->endpoint, &spec, NULL))
-			mm_find_remedy(f, "smtpd_milters = %s", mm_listen_spec_postfix(&spec, host, sizeof host));
+		if (mm_endpoint_parse(item->endpoint, &spec, NULL))
+			mm_find_remedy(f, "smtpd_milters = %s", mm_endpoint_postfix(&spec, host, sizeof host));
 		return;
 	}
-	if (mm_listen_spec_parse(item->endpoint, &spec, NULL))
+	if (mm_endpoint_parse(item->endpoint, &spec, NULL))
 		ours = mm_doctor_inet(p->doctor, &spec);
 	caller.is_ours = ours != NULL;
 	bool is_bracketed = rest[0] == '[' && colon > rest && colon[-1] == ']';
@@ -432,7 +432,7 @@ static void check_service(struct postfix *p, const struct service *s)
 static void check_named(struct postfix *p)
 {
 	struct mm_doctor *d = p->doctor;
-	char line[MM_LISTEN_TEXT_SIZE];
+	char line[MM_ENDPOINT_TEXT_SIZE];
 	if (p->values[MILTER_MAPS][0] != '\0') {
 		mm_find_note(&d->findings, "smtpd_milter_maps = %s: clients listed there meet other milters, or none", p->values[MILTER_MAPS]);
 		mm_find_remedy(&d->findings, "postmap -q ADDRESS %s", p->values[MILTER_MAPS]);
@@ -443,7 +443,7 @@ static void check_named(struct postfix *p)
 		return;
 	mm_find_wrong(&d->findings, "no service names a socket of ours: mail passes without our filters");
 	mm_find_remedy(&d->findings, "postconf -e 'smtpd_milters=%s', postfix reload",
-		mm_listen_spec_postfix(&d->sockets[0].spec, line, sizeof line));
+		mm_endpoint_postfix(&d->sockets[0].spec, line, sizeof line));
 }
 
 bool mm_doctor_postfix(struct mm_doctor *d, const char *directory)

@@ -131,12 +131,12 @@ static void check_times(struct sendmail *sm, const struct filter *x, const struc
 		{ 'R', 10, "progress_every", c->progress_every },
 		{ 'E', 300, "eom_deadline", c->eom_deadline },
 	};
-	char times[256], name[32], line[MM_LISTEN_LINE_SIZE];
+	char times[256], name[32], line[MM_ENDPOINT_LINE_SIZE];
 	field(x, 'T', times, sizeof times);
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		snprintf(name, sizeof name, "T=%c", rows[i].letter);
 		if (!mm_doctor_time(sm->doctor, name, time_of(times, rows[i].letter, rows[i].preset), rows[i].key, rows[i].ours))
-			mm_find_remedy(&sm->doctor->findings, "%s, in sendmail.mc; or a lower %s", mm_listen_spec_sendmail(&socket->spec, x->name,
+			mm_find_remedy(&sm->doctor->findings, "%s, in sendmail.mc; or a lower %s", mm_endpoint_sendmail(&socket->spec, x->name,
 				c->stage_deadline, c->eom_deadline, line, sizeof line), rows[i].key);
 	}
 }
@@ -207,8 +207,8 @@ static void check_unix(struct sendmail *sm, const struct filter *x, const char *
 /* "inet:10025@127.0.0.1" */
 static void check_inet(struct sendmail *sm, const struct filter *x, const char *socket)
 {
-	struct mm_listen_spec spec;
-	struct mm_doctor_socket *ours = mm_listen_spec_parse(socket, &spec, NULL) ? mm_doctor_inet(sm->doctor, &spec) : NULL;
+	struct mm_endpoint spec;
+	struct mm_doctor_socket *ours = mm_endpoint_parse(socket, &spec, NULL) ? mm_doctor_inet(sm->doctor, &spec) : NULL;
 	struct mm_caller caller = { "Sendmail", sm->user, "", ours != NULL };
 	const char *at = strchr(socket, '@'), *first = strchr(socket, ':') + 1;
 	char port[16];
@@ -248,11 +248,11 @@ static void check_filter(struct sendmail *sm, const struct filter *x)
 static void check_named(struct sendmail *sm)
 {
 	struct mm_doctor *d = sm->doctor;
-	char line[MM_LISTEN_LINE_SIZE];
+	char line[MM_ENDPOINT_LINE_SIZE];
 	if (sm->names_us || d->has_unknown || d->socket_count == 0)
 		return;
 	mm_find_wrong(&d->findings, "no X line names a socket of ours: mail passes without our filters");
-	mm_find_remedy(&d->findings, "%s, in sendmail.mc, then make and restart Sendmail", mm_listen_spec_sendmail(&d->sockets[0].spec,
+	mm_find_remedy(&d->findings, "%s, in sendmail.mc, then make and restart Sendmail", mm_endpoint_sendmail(&d->sockets[0].spec,
 		"moonmilter", d->config->stage_deadline, d->config->eom_deadline, line, sizeof line));
 }
 

@@ -1,4 +1,4 @@
-/* host.c -- the public face: configuration, listeners, rights, generations, stop and reload, around one worker. */
+/* embed/host.c -- the public face: configuration, listeners, rights, generations, stop and reload, around one worker. */
 #include "embed/host.h"
 
 #include "task/budget.h"
@@ -40,7 +40,7 @@ struct mm_host {
 	bool                   owns_loop;
 	bool                   is_virtual;      /* this thread's clock stands for us */
 	bool                   guards;          /* CPU budgets */
-	struct mm_host_place   place;           /* census NULL: we are the whole host; row: never NULL once raised */
+	struct mm_host_member  member;           /* census NULL: we are the whole host; row: never NULL once raised */
 	struct mm_census_row   own_row;
 	struct mm_worker      *worker;
 	const char           **milter_names;    /* owned array of borrowed names */
@@ -218,7 +218,7 @@ static struct mm_listener_options listener_options(const struct mm_host *h, unsi
 	return o;
 }
 
-static bool add_listener(struct mm_host *h, unsigned milter, const struct mm_listen_spec *spec, struct mm_fault *why)
+static bool add_listener(struct mm_host *h, unsigned milter, const struct mm_endpoint *spec, struct mm_fault *why)
 {
 	struct mm_listener_options o = listener_options(h, milter);
 	struct listening *grown = reallocarray(h->listeners, h->listener_count + 1, sizeof *grown);
@@ -233,14 +233,14 @@ static bool add_listener(struct mm_host *h, unsigned milter, const struct mm_lis
 }
 
 /* systemd:NAME is the sockets of that name; the names of the descriptors are gone once they are known. */
-static bool add_activated(struct mm_host *h, unsigned milter, const struct mm_listen_spec *spec, struct mm_fault *why)
+static bool add_activated(struct mm_host *h, unsigned milter, const struct mm_endpoint *spec, struct mm_fault *why)
 {
 	int fds[MM_ACTIVATED_MAX];
 	int count = mm_service_sockets(spec->name, fds, MM_ACTIVATED_MAX, why);
 	if (count > MM_ACTIVATED_MAX)
 		return mm_fault_set(why, MM_FAULT_CONFIG, "systemd: %d sockets; at most %d are served", count, MM_ACTIVATED_MAX);
 	for (int i = 0; i < count; i++) {
-		struct mm_listen_spec one = { .kind = MM_LISTEN_FD, .fd = fds[i] };
+		struct mm_endpoint one = { .kind = MM_ENDPOINT_FD, .fd = fds[i] };
 		if (!add_listener(h, milter, &one, why))
 			return false;
 	}
@@ -252,10 +252,10 @@ static bool open_listeners(struct mm_host *h, struct mm_fault *why)
 	for (unsigned i = 0; i < h->config.milter_count; i++) {
 		const struct mm_config_strings *listen = &h->config.milters[i].listen;
 		for (size_t j = 0; j < listen->count; j++) {
-			struct mm_listen_spec spec;
-			if (!mm_listen_spec_parse(listen->items[j], &spec, why))
+			struct mm_endpoint spec;
+			if (!mm_endpoint_parse(listen->items[j], &spec, why))
 				return false;
-			bool ok = spec.kind == MM_LISTEN_SYSTEMD ? add_activated(h, i, &spec, why) : add_listener(h, i, &spec, why);
+			bool ok = spec.kind == MM_ENDPOINT_SYSTEMD ? add_activated(h, i, &spec, why) : add_listener(h, i, &spec, why);
 			if (!ok)
 				return false;
 		}
@@ -274,19 +274,19 @@ static const char **paths_of(const struct mm_config_milter *m)
 	return paths;
 }
 
-static bool options_of(struct mm_host *h, const struct mm_config *c, unsigned i, struct mm_script_options *o)
+static bool options_of(struct mm_host *h, const struct mm_config *c, unsigned i, struct mm_generation_options *o)
 {
 	const struct mm_config_milter *m = &c->milters[i];
 	const char **paths = paths_of(m);
 	if (paths == NULL)
 		return false;
-	*o = (struct mm_script_options){
+	*o = (struct mm_generation_options){
 		.settings = {
 			.milter_name = h->milter_names[i], .milter_in_log = c->milter_count > 1 ? h->milter_names[i] : NULL,
 			.stage_deadline = c->stage_deadline, .eom_deadline = c->eom_deadline, .progress_every = c->progress_every,
 			.body_max = c->body_max, .on_error = m->on_error, .lockstep = m->lockstep,
-			.generation = h->next_generation, .row = h->place.row,
-			.worker_index = h->place.census != NULL ? (unsigned)(h->place.row - h->place.census->rows) : 0,
+			.number = h->next_generation, .row = h->member.row,
+			.worker_index = h->member.census != NULL ? (unsigned)(h->member.row - h->member.census->rows) : 0,
 			.memory_soft = c->memory_soft, .memory_hard = c->memory_hard,
 		},
 		.paths = paths,
@@ -328,8 +328,8 @@ static bool set_dns(struct mm_host *h, struct mm_fault *why)
 
 static void update_row(const struct mm_host *h, enum mm_census_state state)
 {
-	mm_census_set(h->place.row->generation, (uint32_t)h->generation);
-	mm_census_set(h->place.row->state, state);
+	mm_census_set(h->member.row->generation, (uint32_t)h->generation);
+	mm_census_set(h->member.row->state, state);
 }
 
 /* A session is a descriptor. Scripts, logs and a reload need some as well, so that none of them fails because we are full. */
@@ -394,7 +394,7 @@ static void take_next_config(struct mm_host *h)
 	h->has_next_config = false;
 	h->log.level = (enum mm_log_level)h->config.log_level;
 	h->log.is_json = h->config.log_format == MM_CONFIG_LOG_JSON;
-	bool speaks = h->worker == NULL || h->place.census == NULL;     /* for all workers */
+	bool speaks = h->worker == NULL || h->member.census == NULL;     /* for all workers */
 	const char *fixed = speaks ? mm_config_fixed_change(&before, &h->config) : NULL;
 	if (fixed != NULL)
 		mm_log_say(&h->log, MM_LOG_WARN, "reload", "%s has changed in the configuration; that takes a restart", fixed);
@@ -424,7 +424,7 @@ static void begin_load(struct mm_host *h, const struct mm_config *c)
 {
 	struct mm_fault why;
 	unsigned count = (unsigned)c->milter_count, made = 0;
-	struct mm_script_options *options = calloc(count, sizeof *options);
+	struct mm_generation_options *options = calloc(count, sizeof *options);
 	h->is_loading = true;
 	while (options != NULL && made < count && options_of(h, c, made, &options[made]))
 		made++;
@@ -631,7 +631,7 @@ void mm_host_retire(struct mm_host *h)
 static void begin_drain(struct mm_host *h)
 {
 	h->is_stopping = true;
-	if (h->options.handle_signals && h->place.census == NULL)
+	if (h->options.handle_signals && h->member.census == NULL)
 		mm_service_stopping();
 	mm_log_say(&h->log, MM_LOG_INFO, "stop", "no new connections; %u sessions may finish within %.0f s",
 		mm_worker_session_count(h->worker), h->config.drain_timeout);
@@ -687,7 +687,7 @@ static void on_signal(struct ev_loop *loop, ev_signal *s, int events)
 			mm_log_say(&h->log, MM_LOG_ERROR, "log", "%s", why.text);
 		break;
 	default:
-		if (h->place.census == NULL || !h->is_stopping)    /* a worker hears it from its master, too */
+		if (h->member.census == NULL || !h->is_stopping)    /* a worker hears it from its master, too */
 			mm_host_stop(h);
 	}
 }
@@ -695,7 +695,7 @@ static void on_signal(struct ev_loop *loop, ev_signal *s, int events)
 static void watch_signals(struct mm_host *h)
 {
 	static const int numbers[SIGNAL_COUNT] = { SIGTERM, SIGUSR1, SIGHUP, SIGINT };
-	h->signal_count = h->place.census == NULL ? SIGNAL_COUNT : 2;      /* follower.c ignores the others */
+	h->signal_count = h->member.census == NULL ? SIGNAL_COUNT : 2;      /* follower.c ignores the others */
 	for (int i = 0; i < h->signal_count; i++) {
 		ev_signal_init(&h->signals[i], on_signal, numbers[i]);
 		h->signals[i].data = h;
@@ -725,14 +725,14 @@ static bool name_milters(struct mm_host *h)
 static void on_retire(void *self, const char *text)
 {
 	struct mm_host *h = self;
-	if (h->place.retire != NULL)
-		h->place.retire(h->place.self, text);
+	if (h->member.retire != NULL)
+		h->member.retire(h->member.self, text);
 }
 
 static bool make_worker(struct mm_host *h, struct mm_fault *why)
 {
 	struct mm_worker_options o = {
-		.loop = h->loop, .log = &h->log, .census = h->place.census, .row = h->place.row,
+		.loop = h->loop, .log = &h->log, .census = h->member.census, .row = h->member.row,
 		.milter_count = (unsigned)h->config.milter_count, .milter_names = h->milter_names,
 		.drained = on_drained, .retire = on_retire, .self = h,
 	};
@@ -751,7 +751,7 @@ static bool make_worker(struct mm_host *h, struct mm_fault *why)
 
 static bool open_control(struct mm_host *h, struct mm_fault *why)
 {
-	struct mm_listen_spec spec = { .kind = MM_LISTEN_UNIX };
+	struct mm_endpoint spec = { .kind = MM_ENDPOINT_UNIX };
 	struct mm_listener_options o = { .mode = 0600 };
 	leave_to_user(h, &o);
 	snprintf(spec.path, sizeof spec.path, "%s", h->config.control);
@@ -809,26 +809,26 @@ static void on_beat(struct ev_loop *loop, ev_timer *t, int events)
 	struct mm_host *h = t->data;
 	(void)loop;
 	(void)events;
-	mm_census_add(h->place.row->beats, 1);
-	mm_census_set(h->place.row->lua_bytes, mm_worker_lua_bytes(h->worker));
-	mm_census_set(h->place.row->older_sessions, mm_worker_older_sessions(h->worker));
-	mm_census_set(h->place.row->log_lost, h->log.dropped_ever);
+	mm_census_add(h->member.row->beats, 1);
+	mm_census_set(h->member.row->lua_bytes, mm_worker_lua_bytes(h->worker));
+	mm_census_set(h->member.row->older_sessions, mm_worker_older_sessions(h->worker));
+	mm_census_set(h->member.row->log_lost, h->log.dropped_ever);
 }
 
 static void begin_beating(struct mm_host *h)
 {
-	mm_census_set(h->place.row->pid, (int32_t)getpid());
+	mm_census_set(h->member.row->pid, (int32_t)getpid());
 	ev_timer_init(&h->beat, on_beat, 0., MM_BEAT_EVERY);
 	h->beat.data = h;
 	ev_timer_start(h->loop, &h->beat);
 	ev_unref(h->loop);
 }
 
-bool mm_host_raise(struct mm_host *h, const struct mm_host_place *place, struct mm_fault *why)
+bool mm_host_raise(struct mm_host *h, const struct mm_host_member *member, struct mm_fault *why)
 {
-	h->place.row = &h->own_row;
-	if (place != NULL) {
-		h->place = *place;
+	h->member.row = &h->own_row;
+	if (member != NULL) {
+		h->member = *member;
 		for (unsigned i = 0; i < h->listener_count; i++)
 			h->listeners[i].listener.is_ours = false;
 		h->control.is_ours = false;
@@ -843,7 +843,7 @@ bool mm_host_raise(struct mm_host *h, const struct mm_host_place *place, struct 
 	if (h->loop == NULL || !name_milters(h))
 		return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for a host");
 	struct mm_budget_limits cpu = { h->config.cpu_slice, h->config.cpu_session };
-	if (h->options.guard_scripts && !mm_budget_open(&cpu, h->place.row, &h->log, why))
+	if (h->options.guard_scripts && !mm_budget_open(&cpu, h->member.row, &h->log, why))
 		return false;
 	h->guards = h->options.guard_scripts;
 	if (!make_worker(h, why))
@@ -927,17 +927,17 @@ unsigned mm_host_session_count(const struct mm_host *h)
 
 /* ---- for people, and for the rest of the process row ---- */
 
-static void describe_listener(const struct mm_host *h, const struct mm_listen_spec *spec,
+static void describe_listener(const struct mm_host *h, const struct mm_endpoint *spec,
 	void (*say)(void *self, const char *line), void *self)
 {
-	char line[MM_LISTEN_LINE_SIZE + 64], text[MM_LISTEN_LINE_SIZE];
-	snprintf(line, sizeof line, "listens on %s", mm_listen_spec_text(spec, text, sizeof text));
+	char line[MM_ENDPOINT_LINE_SIZE + 64], text[MM_ENDPOINT_LINE_SIZE];
+	snprintf(line, sizeof line, "listens on %s", mm_endpoint_text(spec, text, sizeof text));
 	say(self, line);
-	if (!mm_listen_spec_has_address(spec))
+	if (!mm_endpoint_has_address(spec))
 		return;
-	snprintf(line, sizeof line, "  Postfix, main.cf:  smtpd_milters = %s", mm_listen_spec_postfix(spec, text, sizeof text));
+	snprintf(line, sizeof line, "  Postfix, main.cf:  smtpd_milters = %s", mm_endpoint_postfix(spec, text, sizeof text));
 	say(self, line);
-	snprintf(line, sizeof line, "  Sendmail, .mc:     %s", mm_listen_spec_sendmail(spec, "moonmilter",
+	snprintf(line, sizeof line, "  Sendmail, .mc:     %s", mm_endpoint_sendmail(spec, "moonmilter",
 		h->config.stage_deadline, h->config.eom_deadline, text, sizeof text));
 	say(self, line);
 }
@@ -962,10 +962,10 @@ void mm_host_describe_listeners(const struct mm_host *h, void (*say)(void *self,
 void mm_host_describe(const struct mm_host *h, void (*say)(void *self, const char *line), void *self)
 {
 	for (unsigned i = 0; i < h->config.milter_count; i++) {
-		const struct mm_script *script = mm_worker_script(h->worker, i);
+		const struct mm_generation *g = mm_worker_generation(h->worker, i);
 		describe_milter(h, i, say, self);
-		if (script != NULL)
-			mm_script_describe(script, say, self);
+		if (g != NULL)
+			mm_generation_describe(g, say, self);
 	}
 }
 
@@ -984,8 +984,8 @@ bool mm_host_list(const struct mm_host *h, enum mm_listing what, int fd)
 		return false;
 	}
 	for (unsigned i = 0; what == MM_LIST_SCRIPTS && i < h->config.milter_count; i++)
-		if (mm_worker_script(h->worker, i) != NULL)
-			mm_script_describe(mm_worker_script(h->worker, i), say_to_file, f);
+		if (mm_worker_generation(h->worker, i) != NULL)
+			mm_generation_describe(mm_worker_generation(h->worker, i), say_to_file, f);
 	if (what == MM_LIST_SESSIONS)
 		mm_worker_list_sessions(h->worker, say_to_file, f);
 	if (what == MM_LIST_GENERATIONS)
@@ -1010,7 +1010,7 @@ struct mm_clock *mm_host_clock(struct mm_host *h)
 
 const struct mm_census_row *mm_host_row(const struct mm_host *h)
 {
-	return h->place.row;
+	return h->member.row;
 }
 
 struct mm_profile *mm_host_profile(struct mm_host *h)
@@ -1055,12 +1055,12 @@ bool mm_host_listener_is_lost(const struct mm_host *h, unsigned listener)
 
 void mm_host_describe_lost(const struct mm_host *h, void (*say)(void *self, const char *line), void *self)
 {
-	char line[MM_LISTEN_TEXT_SIZE + 128], text[MM_LISTEN_TEXT_SIZE];
+	char line[MM_ENDPOINT_TEXT_SIZE + 128], text[MM_ENDPOINT_TEXT_SIZE];
 	for (unsigned i = 0; i < h->listener_count; i++) {
 		if (!mm_host_listener_is_lost(h, i))
 			continue;
 		snprintf(line, sizeof line, "lost: %s: somebody removed the socket's file, and no MTA gets in",
-			mm_listen_spec_text(&h->listeners[i].listener.spec, text, sizeof text));
+			mm_endpoint_text(&h->listeners[i].listener.spec, text, sizeof text));
 		say(self, line);
 	}
 }
@@ -1191,8 +1191,8 @@ struct mm_session *mm_session_open(struct mm_host *h, const char *milter, struct
 	unsigned at = 0;
 	while (milter != NULL && at < h->config.milter_count && strcmp(h->milter_names[at], milter) != 0)
 		at++;
-	struct mm_script *script = at < h->config.milter_count ? mm_worker_script(h->worker, at) : NULL;
-	if (script == NULL) {
+	struct mm_generation *g = at < h->config.milter_count ? mm_worker_generation(h->worker, at) : NULL;
+	if (g == NULL) {
 		mm_fault_set(&why, MM_FAULT_CONFIG, at < h->config.milter_count ? "no scripts are loaded yet" : "there is no milter \"%s\"",
 			milter != NULL ? milter : "");
 		tell(error, &why);
@@ -1201,7 +1201,7 @@ struct mm_session *mm_session_open(struct mm_host *h, const char *milter, struct
 	struct feeder *f = calloc(1, sizeof *f);
 	if (f != NULL) {
 		struct mm_engine_owner owner = { f, on_feeder_wake, on_feeder_report, on_feeder_fault, on_feeder_aside };
-		f->engine = mm_engine_new(mm_worker_engines(h->worker), mm_script_runtime(script), owner, &f->out);
+		f->engine = mm_engine_new(mm_worker_engines(h->worker), mm_generation_runtime(g), owner, &f->out);
 	}
 	if (f == NULL || f->engine == NULL) {
 		free(f);

@@ -1,9 +1,9 @@
-/* host.h -- a host as its own process row sees it, beyond moonmilter.h.
+/* embed/host.h -- a host as its own process row sees it, beyond moonmilter.h.
  * A host begins in two halves, so that a process can be forked in between: mm_host_bind() has a configuration, a log, listeners
  * and no more rights than it needs; mm_host_raise() adds a loop and a worker. mm_host_new() does both.
  * A reload is prepared and then committed or discarded, so that several processes can do it together. */
-#ifndef MM_HOST_H
-#define MM_HOST_H
+#ifndef MM_EMBED_HOST_H
+#define MM_EMBED_HOST_H
 
 #include "base/census.h"
 #include "base/clock.h"
@@ -12,7 +12,7 @@
 #include "moonmilter.h"
 
 /* What a process of many gets from its master; all borrowed for the host's life. */
-struct mm_host_place {
+struct mm_host_member {
 	struct mm_census     *census;
 	struct mm_census_row *row;
 	/* The worker wants to be replaced: too many sessions, memory that does not come back. May be NULL. */
@@ -23,8 +23,8 @@ struct mm_host_place {
 /* with_control: opens the control socket of the configuration, too; whoever asked for it answers there (control.h).
  * NULL: why says why. */
 struct mm_host *mm_host_bind(const struct mm_host_options *, bool with_control, struct mm_fault *why);
-/* place NULL: this process is the whole host. Else the listeners' files belong to the master, who removes them. */
-bool mm_host_raise(struct mm_host *, const struct mm_host_place *, struct mm_fault *why);
+/* member NULL: this process is the whole host. Else the listeners' files belong to the master, who removes them. */
+bool mm_host_raise(struct mm_host *, const struct mm_host_member *, struct mm_fault *why);
 
 const struct mm_config *mm_host_config(const struct mm_host *);
 struct mm_log *mm_host_log(struct mm_host *);

@@ -1,7 +1,7 @@
-/* rights.h -- who we are: never root while mail is served.
+/* embed/rights.h -- who we are: never root while mail is served.
  * Listeners are bound first; then groups, group and user are dropped for good and the drop is verified. */
-#ifndef MM_RIGHTS_H
-#define MM_RIGHTS_H
+#ifndef MM_EMBED_RIGHTS_H
+#define MM_EMBED_RIGHTS_H
 
 #include "base/fault.h"
 

@@ -1,7 +1,7 @@
-/* service.h -- what a service manager is told, and the sockets it hands in. systemd's, through libsystemd; built without it,
+/* embed/service.h -- what a service manager is told, and the sockets it hands in. systemd's, through libsystemd; built without it,
  * or started by hand, nothing is told and no sockets come. */
-#ifndef MM_SERVICE_H
-#define MM_SERVICE_H
+#ifndef MM_EMBED_SERVICE_H
+#define MM_EMBED_SERVICE_H
 
 #include "base/fault.h"
 

@@ -1,5 +1,5 @@
-/* fuzz_control.c -- whoever may connect to the control socket says anything, whole notes and others, hangs up in between and
- * does not read: requests reach the owner with the arguments their table promises, each asker is ended once, and no
+/* fuzz/control.c -- whoever may connect to the control socket says anything, whole notes and others, hangs up in between and
+ * does not read: requests reach the owner with the arguments their table promises, each client is ended once, and no
  * descriptor is left behind.
  * Input: operations of two bytes, what and how; texts follow theirs. */
 #include "process/control.h"
@@ -21,11 +21,11 @@
 #define CLIENTS 4
 #define OPEN_MAX 40
 
-static struct mm_asker *open_askers[OPEN_MAX];
+static struct mm_control_client *open_askers[OPEN_MAX];
 static unsigned open_count;
 static unsigned answer_later;
 
-static void asked(void *self, struct mm_asker *a, enum mm_request request, const char *argument)
+static void asked(void *self, struct mm_control_client *a, enum mm_request request, const char *argument)
 {
 	static const char *const takes[] = {
 #define X(name, text, takes, about) takes,
@@ -36,11 +36,11 @@ static void asked(void *self, struct mm_asker *a, enum mm_request request, const
 	CHECK(request < MM_REQUEST_COUNT);
 	CHECK((takes[request] != NULL) == (argument[0] != '\0'));
 	CHECK(strlen(argument) < sizeof ((struct mm_note *)0)->text);
-	mm_asker_say(a, "%s", argument);
+	mm_control_client_say(a, "%s", argument);
 	if (answer_later++ % 2 == 0 && open_count < OPEN_MAX)
 		open_askers[open_count++] = a;
 	else
-		mm_asker_end(a, 0, argument);
+		mm_control_client_end(a, 0, argument);
 }
 
 static int listening(void)
@@ -71,7 +71,7 @@ static void say(int fd, uint8_t how, uint32_t kind, const uint8_t *text, size_t 
 	if (how % 8 == 3)
 		memset(packet.note.text, 'x', sizeof packet.note.text);
 	if (how % 8 == 4) {
-		mm_link_send(fd, &packet.note, STDERR_FILENO);
+		mm_channel_send(fd, &packet.note, STDERR_FILENO);
 		return;
 	}
 	send(fd, &packet, how % 8 == 1 ? size : how % 8 == 2 ? sizeof packet : sizeof packet.note, MSG_NOSIGNAL);
@@ -81,7 +81,7 @@ static void hear(int fd)
 {
 	struct mm_note note;
 	int descriptor;
-	while (mm_link_receive(fd, &note, &descriptor) == MM_LINK_NOTE) {
+	while (mm_channel_receive(fd, &note, &descriptor) == MM_CHANNEL_NOTE) {
 		CHECK(note.kind == MM_NOTE_ANSWER || note.kind == MM_NOTE_END);
 		if (descriptor >= 0)
 			close(descriptor);
@@ -122,7 +122,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			break;
 		case 5:
 			if (open_count > 0)
-				mm_asker_end(open_askers[--open_count], how, "late");
+				mm_control_client_end(open_askers[--open_count], how, "late");
 			break;
 		default:
 			for (unsigned i = 0; i < 8; i++)

@@ -1,4 +1,4 @@
-/* fuzz_edits.c -- any edits of any header, as scripts ask for them: every packet is one that both MTAs take, and what each
+/* fuzz/edits.c -- any edits of any header, as scripts ask for them: every packet is one that both MTAs take, and what each
  * MTA makes of the packets (mail_file.h) is the list of fields that the scripts saw.
  * Input: one byte for the MTA, then fields until 0xff, then edits. */
 #include "base/bounds.h"

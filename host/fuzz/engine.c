@@ -1,4 +1,4 @@
-/* fuzz_engine.c -- the whole engine between a made-up MTA and a stub of the script side, with a model of both that must
+/* fuzz/engine.c -- the whole engine between a made-up MTA and a stub of the script side, with a model of both that must
  * hold: one final reply for each command that waits for one and none for others, edits only behind end-of-message, every
  * packet one that Postfix and Sendmail take (mta.h), of every message one done or abort, of every client one close, last.
  * Input: 8 bytes of what is offered and wanted, then operations; answers of the stub come from the input's end.

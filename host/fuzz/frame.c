@@ -1,4 +1,4 @@
-/* fuzz_frame.c -- packets and commands out of bytes cut anywhere: the same as uncut. First byte: where the cuts are. */
+/* fuzz/frame.c -- packets and commands out of bytes cut anywhere: the same as uncut. First byte: where the cuts are. */
 #include "base/bounds.h"
 #include "milter/command.h"
 

@@ -1,4 +1,4 @@
-/* fuzz_log.c -- any bytes in a log line: it stays one line of printable text, and no value can pose as another key. */
+/* fuzz/log.c -- any bytes in a log line: it stays one line of printable text, and no value can pose as another key. */
 #include "base/log.h"
 
 #include <stdlib.h>

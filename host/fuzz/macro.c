@@ -1,4 +1,4 @@
-/* fuzz_macro.c -- macro packets of any kind between commands: what is found was sent, and belongs to this message. */
+/* fuzz/macro.c -- macro packets of any kind between commands: what is found was sent, and belongs to this message. */
 #include "milter/macro.h"
 
 #include <stdlib.h>

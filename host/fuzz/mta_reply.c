@@ -1,4 +1,4 @@
-/* fuzz_mta_reply.c -- replies as a filter may send them, well or badly, into the MTA's decoder and judge.
+/* fuzz/mta_reply.c -- replies as a filter may send them, well or badly, into the MTA's decoder and judge.
  * Input: one byte for the command answered, then a stream of packets. What is decoded and has a form is encoded again with
  * the engine's own encoder and must give the same bytes: the two sides of the tables agree. */
 #include "base/bounds.h"

@@ -1,4 +1,4 @@
-/* fuzz_negotiate.c -- any offer against any wish: refused with a reason, or an answer that every MTA takes. */
+/* fuzz/negotiate.c -- any offer against any wish: refused with a reason, or an answer that every MTA takes. */
 #include "base/bounds.h"
 #include "mta/mta.h"
 #include "milter/negotiate.h"

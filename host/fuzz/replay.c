@@ -1,4 +1,4 @@
-/* fuzz_replay.c -- any file as a record of a conversation. */
+/* fuzz/replay.c -- any file as a record of a conversation. */
 #include "trial/replay.h"
 
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-/* replay_corpus.c -- runs a fuzz target over files, without a fuzzer: a corpus as a unit test. */
+/* fuzz/replay_corpus.c -- runs a fuzz target over files, without a fuzzer: a corpus as a unit test. */
 #include <dirent.h>
 #include <stdint.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-/* fuzz_verdict.c -- any words of a refusal: turned down with a reason, or a reply both MTAs take and read the same. */
+/* fuzz/verdict.c -- any words of a refusal: turned down with a reason, or a reply both MTAs take and read the same. */
 #include "mta/mta.h"
 #include "milter/verdict.h"
 

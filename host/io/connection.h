@@ -1,8 +1,8 @@
-/* connection.h -- one socket to an MTA: bytes between it and an engine, and the times an MTA may take.
+/* io/connection.h -- one socket to an MTA: bytes between it and an engine, and the times an MTA may take.
  * One read and one write per wake-up. Reads go through the worker's one buffer, replies through another; only what a slow
  * MTA does not take is kept here. Owns the descriptor and the engine. */
-#ifndef MM_CONNECTION_H
-#define MM_CONNECTION_H
+#ifndef MM_IO_CONNECTION_H
+#define MM_IO_CONNECTION_H
 
 #include "base/census.h"
 #include "milter/engine.h"

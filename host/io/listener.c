@@ -138,8 +138,8 @@ static bool open_inet(struct mm_listener *l, struct mm_fault *why)
 {
 	struct sockaddr_storage address = { 0 };
 	socklen_t size;
-	char text[MM_LISTEN_TEXT_SIZE];
-	if (l->spec.kind == MM_LISTEN_INET) {
+	char text[MM_ENDPOINT_TEXT_SIZE];
+	if (l->spec.kind == MM_ENDPOINT_INET) {
 		struct sockaddr_in *in = (struct sockaddr_in *)&address;
 		in->sin_family = AF_INET;
 		in->sin_port = htons(l->spec.port);
@@ -157,11 +157,11 @@ static bool open_inet(struct mm_listener *l, struct mm_fault *why)
 		return mm_fault_set(why, MM_FAULT_RESOURCE, "socket: %s", strerror(errno));
 	int on = 1;
 	setsockopt(l->fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-	if (l->spec.kind == MM_LISTEN_INET6)
+	if (l->spec.kind == MM_ENDPOINT_INET6)
 		setsockopt(l->fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
 	if (bind(l->fd, (struct sockaddr *)&address, size) == 0)
 		return true;
-	return mm_fault_set(why, MM_FAULT_CONFIG, "%s cannot be bound: %s%s", mm_listen_spec_text(&l->spec, text, sizeof text),
+	return mm_fault_set(why, MM_FAULT_CONFIG, "%s cannot be bound: %s%s", mm_endpoint_text(&l->spec, text, sizeof text),
 		strerror(errno), errno == EADDRINUSE ? "; another instance is running, or the port is taken"
 		: errno == EACCES ? "; ports below 1024 need root at start" : "");
 }
@@ -178,25 +178,25 @@ static bool check_inherited(int fd, struct mm_fault *why)
 	return true;
 }
 
-bool mm_listener_open(struct mm_listener *l, const struct mm_listen_spec *spec, const struct mm_listener_options *o,
+bool mm_listener_open(struct mm_listener *l, const struct mm_endpoint *spec, const struct mm_listener_options *o,
 	struct mm_fault *why)
 {
 	*l = (struct mm_listener){ .spec = *spec, .fd = -1 };
 	bool ok = false;
 	switch (spec->kind) {
-	case MM_LISTEN_UNIX:
+	case MM_ENDPOINT_UNIX:
 		ok = open_unix(l, o, why);
 		break;
-	case MM_LISTEN_INET:
-	case MM_LISTEN_INET6:
+	case MM_ENDPOINT_INET:
+	case MM_ENDPOINT_INET6:
 		ok = open_inet(l, why);
 		break;
-	case MM_LISTEN_FD:
+	case MM_ENDPOINT_FD:
 		if (!check_inherited(spec->fd, why))
 			return false;
 		l->fd = spec->fd;
 		return true;
-	case MM_LISTEN_SYSTEMD:
+	case MM_ENDPOINT_SYSTEMD:
 		return mm_fault_set(why, MM_FAULT_BUG, "a systemd listener was not resolved");
 	}
 	if (ok && listen(l->fd, BACKLOG) != 0)

@@ -1,8 +1,8 @@
-/* listener.h -- sockets that MTAs connect to: opened by the host, watched by a worker.
+/* io/listener.h -- sockets that MTAs connect to: opened by the host, watched by a worker.
  * A unix socket that a dead process left behind is found by connecting to it and replaced; one that answers is left alone.
  * Only a socket of our own making is unlinked at the end. */
-#ifndef MM_LISTENER_H
-#define MM_LISTENER_H
+#ifndef MM_IO_LISTENER_H
+#define MM_IO_LISTENER_H
 
 #include "base/fault.h"
 #include "config/endpoint.h"
@@ -12,7 +12,7 @@
 #define MM_PEER_TEXT_SIZE 56            /* bytes of address and port, NUL included */
 
 struct mm_listener {
-	struct mm_listen_spec spec;
+	struct mm_endpoint spec;
 	int                   fd;               /* owned; -1: closed */
 	bool                  is_ours;          /* a unix socket we have made */
 	dev_t                 device;           /* of that socket's file */
@@ -35,7 +35,7 @@ struct mm_listener_options {
 };
 
 /* Binds and listens, or checks an inherited descriptor. systemd specs are resolved by the host. */
-bool mm_listener_open(struct mm_listener *, const struct mm_listen_spec *, const struct mm_listener_options *,
+bool mm_listener_open(struct mm_listener *, const struct mm_endpoint *, const struct mm_listener_options *,
 	struct mm_fault *why);
 /* Are there such an owner and group? Opens nothing. */
 bool mm_listener_check(const struct mm_listener_options *, struct mm_fault *why);

@@ -1,10 +1,10 @@
-/* recorder.h -- conversations with MTAs, kept as files for `moonmilter replay`.
+/* io/recorder.h -- conversations with MTAs, kept as files for `moonmilter replay`.
  * A record is one connection: a line of text, then every packet as on the wire behind one byte that says who spoke. It is
  * gathered in memory, masked packet by packet as it comes, and written by a thread when the connection has ended: the loop
  * never waits for a disk. What does not fit (bytes of a session, bytes on their way to the disk) is dropped and said so.
  * Knows no sockets and no scripts. Files are written under a name of their own and renamed: a reader sees whole ones. */
-#ifndef MM_RECORDER_H
-#define MM_RECORDER_H
+#ifndef MM_IO_RECORDER_H
+#define MM_IO_RECORDER_H
 
 #include "milter/frame.h"
 #include "base/log.h"

@@ -36,14 +36,14 @@ struct mm_worker {
 	struct mm_worker_limits  limits;
 	struct allowed          *allowed;       /* owned, one a milter */
 	struct mm_clock          clock;
-	struct mm_script        *scripts;       /* list of all in memory, linked by themselves */
+	struct mm_generation        *scripts;       /* list of all in memory, linked by themselves */
 	struct mm_dns           *dns;           /* owned: outlives every generation */
 	struct mm_children       children;      /* likewise */
-	struct mm_memory_of_worker memory;
+	struct mm_worker_memory memory;
 	struct mm_profile        profile;
 	struct mm_connections    connections;
-	struct mm_script       **current;       /* owned references, one a milter; NULL before the first commit */
-	struct mm_script       **prepared;      /* owned references */
+	struct mm_generation       **current;       /* owned references, one a milter; NULL before the first commit */
+	struct mm_generation       **prepared;      /* owned references */
 	unsigned                 loading;       /* milters of `prepared` that are loaded */
 	bool                     is_preparing;
 	void                   (*done)(void *self, bool ok, const struct mm_fault *why);
@@ -178,7 +178,7 @@ static void take_connection(void *self, int fd, const struct mm_peer *peer)
 		return;
 	}
 	if (!mm_connection_open(&w->connections, fd, peer != NULL ? peer->text : NULL, milter_in_log(w, watch->milter),
-	                        mm_script_runtime(w->current[watch->milter]))) {
+	                        mm_generation_runtime(w->current[watch->milter]))) {
 		mm_log_say(w->options.log, MM_LOG_ERROR, "sessions", "out of memory for a new session");
 		return;
 	}
@@ -209,20 +209,20 @@ static void on_sweep(struct ev_loop *loop, ev_timer *timer, int events)
 
 /* ---- garbage is collected while nothing else is to be done ---- */
 
-static struct mm_script *with_garbage(const struct mm_worker *w)
+static struct mm_generation *with_garbage(const struct mm_worker *w)
 {
-	for (struct mm_script *s = w->scripts; s != NULL; s = mm_script_next(s))
-		if (mm_memory_wants_rest(s))
-			return s;
+	for (struct mm_generation *g = w->scripts; g != NULL; g = mm_generation_next(g))
+		if (mm_memory_wants_rest(g))
+			return g;
 	return NULL;
 }
 
 static void on_rest(struct ev_loop *loop, ev_idle *rest, int events)
 {
 	struct mm_worker *w = rest->data;
-	struct mm_script *s = with_garbage(w);
+	struct mm_generation *g = with_garbage(w);
 	(void)events;
-	if (s == NULL || mm_memory_rest(s, REST_SLICE))
+	if (g == NULL || mm_memory_rest(g, REST_SLICE))
 		ev_idle_stop(loop, rest);
 }
 
@@ -303,12 +303,12 @@ bool mm_worker_set_dns(struct mm_worker *w, const struct mm_dns_settings *settin
 	return mm_dns_configure(w->dns, settings, why);
 }
 
-static void release_all(struct mm_worker *w, struct mm_script ***scripts)
+static void release_all(struct mm_worker *w, struct mm_generation ***scripts)
 {
 	if (*scripts == NULL)
 		return;
 	for (unsigned i = 0; i < w->options.milter_count; i++)
-		mm_script_release((*scripts)[i]);
+		mm_generation_release((*scripts)[i]);
 	free(*scripts);
 	*scripts = NULL;
 }
@@ -363,10 +363,10 @@ static void load_next(struct mm_worker *w)
 	if (w->loading == w->options.milter_count)
 		finish_preparing(w, true, &none);
 	else
-		mm_script_load(w->prepared[w->loading], on_loaded, w);
+		mm_generation_load(w->prepared[w->loading], on_loaded, w);
 }
 
-void mm_worker_prepare(struct mm_worker *w, const struct mm_script_options *options,
+void mm_worker_prepare(struct mm_worker *w, const struct mm_generation_options *options,
 	void (*done)(void *self, bool ok, const struct mm_fault *why), void *self)
 {
 	struct mm_fault why;
@@ -381,7 +381,7 @@ void mm_worker_prepare(struct mm_worker *w, const struct mm_script_options *opti
 		return;
 	}
 	for (unsigned i = 0; i < w->options.milter_count; i++) {
-		struct mm_script_options o = options[i];
+		struct mm_generation_options o = options[i];
 		o.settings.clock = &w->clock;
 		o.settings.dns = w->dns;
 		o.settings.children = &w->children;
@@ -389,7 +389,7 @@ void mm_worker_prepare(struct mm_worker *w, const struct mm_script_options *opti
 		o.settings.all = &w->scripts;
 		o.settings.memory = &w->memory;
 		o.settings.profile = &w->profile;
-		w->prepared[i] = mm_script_new(&o, &why);
+		w->prepared[i] = mm_generation_new(&o, &why);
 		if (w->prepared[i] == NULL) {
 			finish_preparing(w, false, &why);
 			return;
@@ -402,7 +402,7 @@ void mm_worker_prepare(struct mm_worker *w, const struct mm_script_options *opti
 static void retire_current(struct mm_worker *w)
 {
 	for (unsigned i = 0; w->current != NULL && i < w->options.milter_count; i++)
-		mm_script_retire(w->current[i]);
+		mm_generation_retire(w->current[i]);
 }
 
 void mm_worker_commit(struct mm_worker *w)
@@ -411,23 +411,23 @@ void mm_worker_commit(struct mm_worker *w)
 	release_all(w, &w->current);    /* sessions hold on to theirs */
 	w->current = w->prepared;
 	w->prepared = NULL;
-	mm_script_begin_serving(w->current[0]);
+	mm_generation_begin_serving(w->current[0]);
 }
 
 void mm_worker_discard(struct mm_worker *w)
 {
 	if (w->prepared != NULL && w->is_preparing && w->loading < w->options.milter_count)
-		mm_script_stop_loading(w->prepared[w->loading]);
+		mm_generation_stop_loading(w->prepared[w->loading]);
 	w->is_preparing = false;
 	release_all(w, &w->prepared);
 }
 
-struct mm_script *mm_worker_script(const struct mm_worker *w, unsigned milter)
+struct mm_generation *mm_worker_generation(const struct mm_worker *w, unsigned milter)
 {
 	return w->current != NULL ? w->current[milter] : NULL;
 }
 
-struct mm_script *mm_worker_prepared(const struct mm_worker *w, unsigned milter)
+struct mm_generation *mm_worker_prepared(const struct mm_worker *w, unsigned milter)
 {
 	return w->prepared != NULL ? w->prepared[milter] : NULL;
 }
@@ -505,34 +505,34 @@ unsigned mm_worker_session_count(const struct mm_worker *w)
 uint64_t mm_worker_lua_bytes(const struct mm_worker *w)
 {
 	uint64_t bytes = 0;
-	for (const struct mm_script *s = w->scripts; s != NULL; s = mm_script_next(s))
-		bytes += mm_script_bytes(s);
+	for (const struct mm_generation *g = w->scripts; g != NULL; g = mm_generation_next(g))
+		bytes += mm_generation_bytes(g);
 	return bytes;
 }
 
 unsigned mm_worker_older_sessions(const struct mm_worker *w)
 {
 	unsigned count = 0;
-	for (const struct mm_script *s = w->scripts; s != NULL; s = mm_script_next(s)) {
+	for (const struct mm_generation *g = w->scripts; g != NULL; g = mm_generation_next(g)) {
 		bool is_current = false;
 		for (unsigned i = 0; i < w->options.milter_count; i++)
-			is_current |= s == mm_worker_script(w, i) || s == mm_worker_prepared(w, i);
+			is_current |= g == mm_worker_generation(w, i) || g == mm_worker_prepared(w, i);
 		if (!is_current)
-			count += mm_script_session_count(s);
+			count += mm_generation_session_count(g);
 	}
 	return count;
 }
 
 void mm_worker_list_sessions(const struct mm_worker *w, void (*say)(void *self, const char *line), void *self)
 {
-	for (const struct mm_script *s = w->scripts; s != NULL; s = mm_script_next(s))
-		mm_script_list_sessions(s, say, self);
+	for (const struct mm_generation *g = w->scripts; g != NULL; g = mm_generation_next(g))
+		mm_generation_list_sessions(g, say, self);
 }
 
 void mm_worker_list_generations(const struct mm_worker *w, void (*say)(void *self, const char *line), void *self)
 {
-	for (const struct mm_script *s = w->scripts; s != NULL; s = mm_script_next(s))
-		mm_script_list(s, say, self);
+	for (const struct mm_generation *g = w->scripts; g != NULL; g = mm_generation_next(g))
+		mm_generation_list(g, say, self);
 }
 
 struct mm_profile *mm_worker_profile(struct mm_worker *w)

@@ -1,9 +1,9 @@
-/* worker.h -- one loop, its connections, and the generation of scripts that new ones get. Alone knows both io and script.
+/* io/worker.h -- one loop, its connections, and the generation of scripts that new ones get. Alone knows both io and script.
  * A reload is prepared (loaded, which may take its time, while the old generation serves on) and then committed or
  * discarded as a whole: several workers can prepare together and commit together or not at all. Sessions stay with the
  * generation they began with. */
-#ifndef MM_WORKER_H
-#define MM_WORKER_H
+#ifndef MM_IO_WORKER_H
+#define MM_IO_WORKER_H
 
 #include "base/census.h"
 #include "io/connection.h"
@@ -42,15 +42,15 @@ bool mm_worker_set_dns(struct mm_worker *, const struct mm_dns_settings *, struc
 /* Closes everything; sessions get no more events. */
 void mm_worker_free(struct mm_worker *);
 
-/* Loads a new generation, one mm_script_options a milter. done is called once, from inside or later. One at a time. */
-void mm_worker_prepare(struct mm_worker *, const struct mm_script_options *options,
+/* Loads a new generation, one mm_generation_options a milter. done is called once, from inside or later. One at a time. */
+void mm_worker_prepare(struct mm_worker *, const struct mm_generation_options *options,
 	void (*done)(void *self, bool ok, const struct mm_fault *why), void *self);
 /* What was prepared becomes current. */
 void mm_worker_commit(struct mm_worker *);
 void mm_worker_discard(struct mm_worker *);             /* also while it still loads; done is not called then */
 /* The current generation of a milter, or the prepared one when there is none yet; NULL: none. Borrowed. */
-struct mm_script *mm_worker_script(const struct mm_worker *, unsigned milter);
-struct mm_script *mm_worker_prepared(const struct mm_worker *, unsigned milter);
+struct mm_generation *mm_worker_generation(const struct mm_worker *, unsigned milter);
+struct mm_generation *mm_worker_prepared(const struct mm_worker *, unsigned milter);
 
 /* Serves connections of a listening descriptor (borrowed) with a milter's scripts. */
 bool mm_worker_watch(struct mm_worker *, unsigned milter, int fd, struct mm_fault *why);

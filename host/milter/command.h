@@ -1,8 +1,8 @@
-/* command.h -- what an MTA says: the table of commands and the decoder.
+/* milter/command.h -- what an MTA says: the table of commands and the decoder.
  * A decoded command BORROWS its texts from the packet; each is followed by a NUL that is not counted. Decoding checks
  * everything: a missing NUL, a short or an over-long payload is a fault that names the command and the bytes. */
-#ifndef MM_COMMAND_H
-#define MM_COMMAND_H
+#ifndef MM_MILTER_COMMAND_H
+#define MM_MILTER_COMMAND_H
 
 #include "base/cursor.h"
 #include "base/fault.h"

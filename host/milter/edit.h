@@ -1,8 +1,8 @@
 /* milter/edit.h -- edits: checked when a script asks, queued in the message, written in one burst behind end-of-message.
  * Every function returns false with a fault that a script author can act on when the edit is not granted, malformed, or
  * too much; then nothing is queued. Rules are the stricter of Postfix's and Sendmail's (protocol 3.7 to 3.13). */
-#ifndef MM_ACTION_H
-#define MM_ACTION_H
+#ifndef MM_MILTER_EDIT_H
+#define MM_MILTER_EDIT_H
 
 #include "milter/message.h"
 #include "milter/negotiate.h"

@@ -1,4 +1,4 @@
-/* engine.c -- see engine.h.
+/* milter/engine.c -- see engine.h.
  *
  * A packet may mean several events: MAIL with a message open is an abort and then a mail; the end-of-message packet with
  * bytes is a body and then an eom; a final verdict is followed by done. They wait in a short queue (`todo`); run() works

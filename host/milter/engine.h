@@ -1,4 +1,4 @@
-/* engine.h -- the milter protocol's filter side as a pure machine: bytes in, events to a runtime, bytes out.
+/* milter/engine.h -- the milter protocol's filter side as a pure machine: bytes in, events to a runtime, bytes out.
  * Knows no socket, no loop and no Lua. One engine is one milter connection.
  *
  * Promises: each command that wants an answer gets exactly one final reply, none other gets any; edits leave only behind
@@ -7,8 +7,8 @@
  *
  * While the runtime waits, further bytes are kept (bounded: mm_engine_wants_input()); an abort or quit among them ends
  * the wait at once. */
-#ifndef MM_ENGINE_H
-#define MM_ENGINE_H
+#ifndef MM_MILTER_ENGINE_H
+#define MM_MILTER_ENGINE_H
 
 #include "milter/frame.h"
 #include "milter/runtime.h"

@@ -1,11 +1,11 @@
-/* frame.h -- milter packets: bytes from the socket in, whole packets out.
+/* milter/frame.h -- milter packets: bytes from the socket in, whole packets out.
  * A packet is a 4-byte big-endian length N >= 1, then N bytes: one letter and N-1 bytes of data (protocol 1.1).
  * Knows no commands (command.h), no sockets (connection.h), no Lua.
  * Ownership: fed bytes are BORROWED until mm_frame_keep(), which copies what is not yet done; so a connection whose
  * packets arrive whole never copies. A packet BORROWS its data until the next feed, keep, done or free; a handler that
  * waits keeps its packet current, and mm_frame_current() hands it out again afterwards. */
-#ifndef MM_FRAME_H
-#define MM_FRAME_H
+#ifndef MM_MILTER_FRAME_H
+#define MM_MILTER_FRAME_H
 
 #include "base/buffer.h"
 #include "base/fault.h"

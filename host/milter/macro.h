@@ -1,8 +1,8 @@
-/* macro.h -- MTA variables, kept by stage (protocol 6).
+/* milter/macro.h -- MTA variables, kept by stage (protocol 6).
  * Each stage has one set; a macro packet replaces the set of its stage. A command clears the sets of later stages, so what
  * one message was told is never seen by the next. Lookup goes from the latest stage back. */
-#ifndef MM_MACRO_H
-#define MM_MACRO_H
+#ifndef MM_MILTER_MACRO_H
+#define MM_MILTER_MACRO_H
 
 #include "base/buffer.h"
 #include "base/cursor.h"

@@ -1,4 +1,4 @@
-/* message.h -- one message as the MTA tells it and as scripts have changed it so far: envelope, header fields, body edits.
+/* milter/message.h -- one message as the MTA tells it and as scripts have changed it so far: envelope, header fields, body edits.
  * All state with the lifetime of a message is here and is cleared by mm_message_reset(), nowhere else (design 2).
  * Texts handed out are BORROWED until the next call that adds to the message.
  *
@@ -6,8 +6,8 @@
  * list now, negative from its end; insert position k counts all fields from 0 and, as both MTAs do, the Received field
  * that the MTA itself has put on top and shows to nobody: 0 is above it, 1 below it. milter/edit.c turns the final list into
  * packets whose indexes mean the same on Postfix and Sendmail. */
-#ifndef MM_MESSAGE_H
-#define MM_MESSAGE_H
+#ifndef MM_MILTER_MESSAGE_H
+#define MM_MILTER_MESSAGE_H
 
 #include "base/buffer.h"
 #include "base/cursor.h"

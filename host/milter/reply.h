@@ -1,7 +1,7 @@
-/* reply.h -- what we say: the table of replies and their encoder (protocol 3.1).
+/* milter/reply.h -- what we say: the table of replies and their encoder (protocol 3.1).
  * Each function appends exactly one packet to out. Texts are trusted here: verdict.h and milter/edit.h have checked them. */
-#ifndef MM_REPLY_H
-#define MM_REPLY_H
+#ifndef MM_MILTER_REPLY_H
+#define MM_MILTER_REPLY_H
 
 #include "base/buffer.h"
 #include "base/cursor.h"

@@ -1,10 +1,10 @@
-/* runtime.h -- what the engine asks of whatever decides: Lua scripts, or a stub in a test.
+/* milter/runtime.h -- what the engine asks of whatever decides: Lua scripts, or a stub in a test.
  * The engine calls event() once per event and goes on when it has a verdict. A runtime that must wait returns MM_WAITING
  * and later calls mm_engine_decided() (engine.h) exactly once, unless the engine has called cancel() before: then it may
  * not call it for that event any more. Both sides run on one thread; event() and cancel() are never called from inside
  * each other for the same session. */
-#ifndef MM_RUNTIME_H
-#define MM_RUNTIME_H
+#ifndef MM_MILTER_RUNTIME_H
+#define MM_MILTER_RUNTIME_H
 
 #include "milter/session.h"
 #include "milter/verdict.h"

@@ -1,8 +1,8 @@
-/* session.h -- one SMTP connection as the MTA tells it, and the rules by which its facts end.
+/* milter/session.h -- one SMTP connection as the MTA tells it, and the rules by which its facts end.
  * Lifetimes, longest first: the milter connection (grants), one SMTP client (QUIT_NC begins the next), one message.
  * Owns its texts and macros; owns the message until mm_session_end_message(). */
-#ifndef MM_SESSION_H
-#define MM_SESSION_H
+#ifndef MM_MILTER_SESSION_H
+#define MM_MILTER_SESSION_H
 
 #include "milter/edit.h"
 #include "milter/command.h"

@@ -1,8 +1,8 @@
-/* stage.h -- stages, handler names and protocol bits, once, as data.
+/* milter/stage.h -- stages, handler names and protocol bits, once, as data.
  * Wire constants keep the names every milter text uses (SMFIC_ command, SMFIR_ reply, SMFIF_ action, SMFIP_ step).
  * Sections refer to the milter protocol reference: 4.2 actions, 4.3 steps. */
-#ifndef MM_STAGE_H
-#define MM_STAGE_H
+#ifndef MM_MILTER_STAGE_H
+#define MM_MILTER_STAGE_H
 
 #include <stdint.h>
 

@@ -1,8 +1,8 @@
-/* verdict.h -- a handler's decision and the SMTP text that goes with it.
+/* milter/verdict.h -- a handler's decision and the SMTP text that goes with it.
  * The text belongs to its verdict and is never stored anywhere else, so a reply cannot leak into a later message.
  * Which verdict may be given where is one table, mm_verdict_stages(). */
-#ifndef MM_VERDICT_H
-#define MM_VERDICT_H
+#ifndef MM_MILTER_VERDICT_H
+#define MM_MILTER_VERDICT_H
 
 #include "base/buffer.h"
 #include "base/cursor.h"

@@ -1,4 +1,4 @@
-/* dialogue.h -- one SMTP session as Postfix or Sendmail tells it to a milter, over any transport.
+/* mta/dialogue.h -- one SMTP session as Postfix or Sendmail tells it to a milter, over any transport.
  * Plays the MTA: which command when, with which macros, what ends a message and what the session (protocol 2.14, 3.3, 5.6,
  * 6.3). Many messages a session. Knows no socket and no loop: bytes go through the two functions of a transport.
  *
@@ -6,8 +6,8 @@
  * here, an edit that was not negotiated) is noted as a complaint and obeyed as the MTA of the plan would.
  * Not played: recipients the MTA refuses itself (RCPT_REJ), several filters on one message, QUIT_NC.
  * Ownership: plan, transport and mail are BORROWED while the dialogue lives; a result owns what it tells. */
-#ifndef MM_DIALOGUE_H
-#define MM_DIALOGUE_H
+#ifndef MM_MTA_DIALOGUE_H
+#define MM_MTA_DIALOGUE_H
 
 #include "mta/mail_file.h"
 #include "mta/mta.h"

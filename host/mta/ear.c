@@ -1,4 +1,4 @@
-/* ear.c -- see moonmilter.h: what a filter says, judged and obeyed, for moonmilter.testing. */
+/* mta/ear.c -- see moonmilter.h: what a filter says, judged and obeyed, for moonmilter.testing. */
 #include "moonmilter.h"
 
 #include "mta/mail_file.h"

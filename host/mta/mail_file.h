@@ -1,4 +1,4 @@
-/* mail_file.h -- a message as a file holds it, cut up as a milter is told it, and what an MTA makes of a filter's edits.
+/* mta/mail_file.h -- a message as a file holds it, cut up as a milter is told it, and what an MTA makes of a filter's edits.
  * Header fields keep their folds as LF, the body has CRLF, as on the wire (protocol 3.9). Knows no packets' order and no
  * file system: bytes in, bytes out.
  *
@@ -11,8 +11,8 @@
  *
  * Limits: the first message of an mbox only; "From " lines quoted as ">From " stay quoted.
  * Ownership: a mail file owns its bytes; texts are BORROWED until the next change of it. A zeroed struct is empty. */
-#ifndef MM_MAIL_FILE_H
-#define MM_MAIL_FILE_H
+#ifndef MM_MTA_MAIL_FILE_H
+#define MM_MTA_MAIL_FILE_H
 
 #include "milter/edit.h"
 #include "mta/mta.h"

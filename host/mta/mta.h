@@ -1,4 +1,4 @@
-/* mta.h -- the protocol from the other side: what an MTA sends, what it waits for, and which replies it takes.
+/* mta/mta.h -- the protocol from the other side: what an MTA sends, what it waits for, and which replies it takes.
  * Stands on the engine's own tables (command.h, reply.h, stage.h), so that the two sides cannot drift. Pure: knows no
  * socket, no Lua, no message file and no order of commands (dialogue.h).
  *
@@ -7,8 +7,8 @@
  * decode judges the shape, accepts the meaning; a client that wants to show what a lax filter says goes on after the
  * second has said no, not after the first.
  * Ownership: a reply BORROWS its texts from its packet. */
-#ifndef MM_MTA_H
-#define MM_MTA_H
+#ifndef MM_MTA_MTA_H
+#define MM_MTA_MTA_H
 
 #include "base/buffer.h"
 #include "milter/command.h"

@@ -11,14 +11,14 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-#define ASKERS_MAX 32           /* at a time; more are turned away */
+#define CLIENTS_MAX 32           /* at a time; more are turned away */
 #define PAUSE_NS   250000000L   /* between tries to accept when there is no descriptor for it */
 
-struct mm_asker {
+struct mm_control_client {
 	struct mm_control *control;             /* borrowed */
 	int                fd;                  /* owned; -1: has hung up */
 	bool               has_asked;
-	struct mm_asker   *next, *previous;
+	struct mm_control_client   *next, *previous;
 };
 
 struct mm_control {
@@ -26,8 +26,8 @@ struct mm_control {
 	int                     listening;      /* borrowed */
 	int                     epoll;          /* owned: makes one descriptor of many */
 	int                     pause;          /* owned: a timer's, that ends a pause in accepting */
-	struct mm_asker        *askers;         /* owned list */
-	unsigned                asker_count;
+	struct mm_control_client        *clients;         /* owned list */
+	unsigned                client_count;
 };
 
 struct request {
@@ -41,10 +41,10 @@ static const struct request requests[MM_REQUEST_COUNT] = {
 #undef X
 };
 
-bool mm_profile_wish_read(const char *text, struct mm_profile_wish *w)
+bool mm_profile_request_read(const char *text, struct mm_profile_request *w)
 {
 	unsigned samples, begins_anew;
-	*w = (struct mm_profile_wish){ 0 };
+	*w = (struct mm_profile_request){ 0 };
 	if (sscanf(text, "%u %lf %u %u", &samples, &w->seconds, &begins_anew, &w->worker) != 4)
 		return false;
 	w->samples = samples;
@@ -52,14 +52,14 @@ bool mm_profile_wish_read(const char *text, struct mm_profile_wish *w)
 	return w->seconds >= 0 && w->seconds <= MM_PROFILE_SECONDS_MAX && (w->seconds > 0 || !w->samples);
 }
 
-void mm_profile_wish_write(const struct mm_profile_wish *w, char *to, size_t size)
+void mm_profile_request_write(const struct mm_profile_request *w, char *to, size_t size)
 {
 	snprintf(to, size, "%u %.3f %u %u", w->samples, w->seconds, w->begins_anew, w->worker);
 }
 
 /* Closing would do, were it not for a worker that is being born: while it has a copy of the descriptor, the epoll set would
- * go on to tell of an asker that is gone. */
-static void hang_up(struct mm_asker *a)
+ * go on to tell of an client that is gone. */
+static void hang_up(struct mm_control_client *a)
 {
 	if (a->fd < 0)
 		return;
@@ -68,27 +68,27 @@ static void hang_up(struct mm_asker *a)
 	a->fd = -1;
 }
 
-static void asker_free(struct mm_asker *a)
+static void asker_free(struct mm_control_client *a)
 {
 	struct mm_control *c = a->control;
 	hang_up(a);
 	if (a->previous != NULL)
 		a->previous->next = a->next;
 	else
-		c->askers = a->next;
+		c->clients = a->next;
 	if (a->next != NULL)
 		a->next->previous = a->previous;
-	c->asker_count--;
+	c->client_count--;
 	free(a);
 }
 
-static void send_note(struct mm_asker *a, const struct mm_note *note, int descriptor)
+static void send_note(struct mm_control_client *a, const struct mm_note *note, int descriptor)
 {
-	if (a->fd >= 0 && !mm_link_send(a->fd, note, descriptor))
+	if (a->fd >= 0 && !mm_channel_send(a->fd, note, descriptor))
 		hang_up(a);
 }
 
-void mm_asker_say(struct mm_asker *a, const char *format, ...)
+void mm_control_client_say(struct mm_control_client *a, const char *format, ...)
 {
 	struct mm_note note = { .kind = MM_NOTE_ANSWER };
 	va_list args;
@@ -98,16 +98,16 @@ void mm_asker_say(struct mm_asker *a, const char *format, ...)
 	send_note(a, &note, -1);
 }
 
-void mm_asker_hear(void *self, const char *line)
+void mm_control_client_hear(void *self, const char *line)
 {
-	mm_asker_say(self, "%s", line);
+	mm_control_client_say(self, "%s", line);
 }
 
-void mm_asker_say_worker(struct mm_asker *a, int pid, const char *state, const struct mm_census_row *row)
+void mm_control_client_say_worker(struct mm_control_client *a, int pid, const char *state, const struct mm_census_row *row)
 {
 	if (state == NULL)
 		state = mm_census_state_name((enum mm_census_state)mm_census_get(row->state));
-	mm_asker_say(a, "worker pid=%d state=%s generation=%u sessions=%u older_sessions=%u begun=%llu messages=%llu "
+	mm_control_client_say(a, "worker pid=%d state=%s generation=%u sessions=%u older_sessions=%u begun=%llu messages=%llu "
 		"script_errors=%llu lua_bytes=%llu longest_collection_us=%u log_lost=%llu", pid, state, mm_census_get(row->generation), mm_census_get(row->sessions),
 		mm_census_get(row->older_sessions), (unsigned long long)mm_census_get(row->sessions_begun),
 		(unsigned long long)mm_census_get(row->messages), (unsigned long long)mm_census_get(row->script_errors),
@@ -115,13 +115,13 @@ void mm_asker_say_worker(struct mm_asker *a, int pid, const char *state, const s
 		(unsigned long long)mm_census_get(row->log_lost));
 }
 
-void mm_asker_give(struct mm_asker *a, int descriptor)
+void mm_control_client_give(struct mm_control_client *a, int descriptor)
 {
 	struct mm_note note = { .kind = MM_NOTE_ANSWER };
 	send_note(a, &note, descriptor);
 }
 
-void mm_asker_end(struct mm_asker *a, int status, const char *text)
+void mm_control_client_end(struct mm_control_client *a, int status, const char *text)
 {
 	struct mm_note note = { .kind = MM_NOTE_END, .number = (uint32_t)status };
 	snprintf(note.text, sizeof note.text, "%s", text != NULL ? text : "");
@@ -129,7 +129,7 @@ void mm_asker_end(struct mm_asker *a, int status, const char *text)
 	asker_free(a);
 }
 
-bool mm_asker_has_gone(const struct mm_asker *a)
+bool mm_control_client_has_gone(const struct mm_control_client *a)
 {
 	return a->fd < 0;
 }
@@ -169,7 +169,7 @@ static void accept_asker(struct mm_control *c)
 		pause_accepting(c);
 	if (fd < 0)
 		return;
-	struct mm_asker *a = c->asker_count < ASKERS_MAX && may_ask(fd) ? calloc(1, sizeof *a) : NULL;
+	struct mm_control_client *a = c->client_count < CLIENTS_MAX && may_ask(fd) ? calloc(1, sizeof *a) : NULL;
 	struct epoll_event event = { .events = EPOLLIN, .data = { .ptr = a } };
 	if (a == NULL || epoll_ctl(c->epoll, EPOLL_CTL_ADD, fd, &event) != 0) {
 		free(a);
@@ -178,15 +178,15 @@ static void accept_asker(struct mm_control *c)
 	}
 	a->control = c;
 	a->fd = fd;
-	a->next = c->askers;
+	a->next = c->clients;
 	if (a->next != NULL)
 		a->next->previous = a;
-	c->askers = a;
-	c->asker_count++;
+	c->clients = a;
+	c->client_count++;
 }
 
 /* "loglevel debug" */
-static void ask(struct mm_asker *a, char *line)
+static void ask(struct mm_control_client *a, char *line)
 {
 	char *space = strchr(line, ' ');
 	const char *argument = "";
@@ -200,19 +200,19 @@ static void ask(struct mm_asker *a, char *line)
 		a->control->owner.asked(a->control->owner.self, a, (enum mm_request)i, argument);
 		return;
 	}
-	mm_asker_end(a, EX_USAGE, "unknown request; is moonmilter ctl of the same version as the host?");
+	mm_control_client_end(a, EX_USAGE, "unknown request; is moonmilter ctl of the same version as the host?");
 }
 
-static void read_asker(struct mm_asker *a)
+static void read_asker(struct mm_control_client *a)
 {
 	struct mm_note note;
 	int descriptor;
-	enum mm_link got = mm_link_receive(a->fd, &note, &descriptor);
-	if (got == MM_LINK_NOTHING)
+	enum mm_channel_state got = mm_channel_receive(a->fd, &note, &descriptor);
+	if (got == MM_CHANNEL_NOTHING)
 		return;
 	if (descriptor >= 0)
 		close(descriptor);
-	if (got == MM_LINK_NOTE && note.kind == MM_NOTE_REQUEST && !a->has_asked) {
+	if (got == MM_CHANNEL_NOTE && note.kind == MM_NOTE_REQUEST && !a->has_asked) {
 		a->has_asked = true;
 		ask(a, note.text);
 		return;
@@ -231,8 +231,8 @@ static void control_close(struct mm_control *c)
 	if (c->pause >= 0)
 		close(c->pause);
 	c->epoll = c->pause = -1;
-	while (c->askers != NULL)       /* behind the set: in a worker it is the master's, too, and must stay as it is */
-		asker_free(c->askers);
+	while (c->clients != NULL)       /* behind the set: in a worker it is the master's, too, and must stay as it is */
+		asker_free(c->clients);
 	free(c);
 }
 
@@ -265,7 +265,7 @@ int mm_control_descriptor(const struct mm_control *c)
 	return c->epoll;
 }
 
-/* One event a turn: answering it may free any asker. */
+/* One event a turn: answering it may free any client. */
 void mm_control_turn(struct mm_control *c)
 {
 	struct epoll_event event;

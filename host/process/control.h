@@ -1,11 +1,11 @@
-/* control.h -- the unix socket that `moonmilter ctl` talks to: one request a connection, answered by notes (link.h).
+/* process/control.h -- the unix socket that `moonmilter ctl` talks to: one request a connection, answered by notes (channel.h).
  * Knows the requests by name; what they mean is the owner's: solo.c or master.c. Any loop can turn it: there is one
  * descriptor to watch. Only root and the user we run as are listened to. */
-#ifndef MM_CONTROL_H
-#define MM_CONTROL_H
+#ifndef MM_PROCESS_CONTROL_H
+#define MM_PROCESS_CONTROL_H
 
 #include "base/census.h"
-#include "process/link.h"
+#include "process/channel.h"
 
 /* letter-case name           takes      about */
 #define MM_REQUESTS(X) \
@@ -25,7 +25,7 @@ enum mm_request {
 };
 
 /* What somebody wants to know of a profile: the argument of its request, and the text of MM_NOTE_LIST for it. */
-struct mm_profile_wish {
+struct mm_profile_request {
 	bool     samples;               /* lines by how often they were found; else calls and times of handlers */
 	double   seconds;               /* look for so long from now on; 0: what was counted until now */
 	bool     begins_anew;           /* count from nought afterwards */
@@ -33,21 +33,21 @@ struct mm_profile_wish {
 };
 
 #define MM_PROFILE_SECONDS_MAX 3600.0
-#define MM_PROFILE_NO_WISH "profile: seconds are from 0 to 3600, and samples take some"
+#define MM_PROFILE_NO_REQUEST "profile: seconds are from 0 to 3600, and samples take some"
 #define MM_PROFILE_BUSY    "a profile is being taken already; ask again when it is over"
 
 /* False: the text is none, or its seconds are out of range. */
-bool mm_profile_wish_read(const char *text, struct mm_profile_wish *);
-void mm_profile_wish_write(const struct mm_profile_wish *, char *to, size_t size);
+bool mm_profile_request_read(const char *text, struct mm_profile_request *);
+void mm_profile_request_write(const struct mm_profile_request *, char *to, size_t size);
 
 struct mm_control;
-/* Somebody who waits for an answer. Lives until mm_asker_end(), also when the other end has hung up. */
-struct mm_asker;
+/* Somebody who waits for an answer. Lives until mm_control_client_end(), also when the other end has hung up. */
+struct mm_control_client;
 
 struct mm_control_owner {
 	void  *self;
 	/* argument is "" when none was given; borrowed. */
-	void (*asked)(void *self, struct mm_asker *, enum mm_request, const char *argument);
+	void (*asked)(void *self, struct mm_control_client *, enum mm_request, const char *argument);
 };
 
 /* listening is BORROWED. NULL: out of descriptors or memory. */
@@ -58,16 +58,16 @@ int mm_control_descriptor(const struct mm_control *);
 void mm_control_turn(struct mm_control *);
 
 /* A line for stdout; without its newline. */
-void mm_asker_say(struct mm_asker *, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* One line as it is, for those who say lines to a struct mm_asker * as self. */
-void mm_asker_hear(void *self, const char *line);
+void mm_control_client_say(struct mm_control_client *, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* One line as it is, for those who say lines to a struct mm_control_client * as self. */
+void mm_control_client_hear(void *self, const char *line);
 /* A line about a process that serves: what its row says. state NULL: as the row has it. */
-void mm_asker_say_worker(struct mm_asker *, int pid, const char *state, const struct mm_census_row *);
+void mm_control_client_say_worker(struct mm_control_client *, int pid, const char *state, const struct mm_census_row *);
 /* The contents of a file in memory for stdout; BORROWED. */
-void mm_asker_give(struct mm_asker *, int descriptor);
+void mm_control_client_give(struct mm_control_client *, int descriptor);
 /* Nobody waits any more: it has hung up. */
-bool mm_asker_has_gone(const struct mm_asker *);
-/* The exit status, and a line for stderr or NULL. Frees the asker. */
-void mm_asker_end(struct mm_asker *, int status, const char *text);
+bool mm_control_client_has_gone(const struct mm_control_client *);
+/* The exit status, and a line for stderr or NULL. Frees the client. */
+void mm_control_client_end(struct mm_control_client *, int status, const char *text);
 
 #endif

@@ -1,4 +1,4 @@
-/* follower.c -- see follower.h.
+/* process/follower.c -- see follower.h.
  *
  * (a) A master that dies closes its end of the link: then we drain as after SIGTERM. A worker whose loop hangs would not see
  *     that, so the kernel also sends SIGUSR2, whose handler sets an alarm that ends us whatever we do.
@@ -20,7 +20,7 @@
 
 struct follower {
 	struct mm_host *host;           /* borrowed */
-	int             link;           /* owned */
+	int             channel;           /* owned */
 	struct mm_watch notes;
 	struct mm_measure measure;
 	uint64_t        measure_ticket; /* who asked for it */
@@ -103,20 +103,20 @@ static void do_log_level(struct follower *f, const struct mm_note *note, int des
 		mm_host_set_log_level(f->host, (enum mm_log_level)note->number);
 }
 
-static void on_measured(void *self, int paper)
+static void on_measured(void *self, int listing_fd)
 {
 	struct follower *f = self;
 	struct mm_note answer = { .kind = MM_NOTE_LISTED, .number = MM_LIST_PROFILE, .ticket = f->measure_ticket };
-	mm_link_send(f->link, &answer, paper);
+	mm_channel_send(f->channel, &answer, listing_fd);
 }
 
 static void begin_measure(struct follower *f, const struct mm_note *note)
 {
-	struct mm_profile_wish wish;
-	if (!mm_profile_wish_read(note->text, &wish))
+	struct mm_profile_request request;
+	if (!mm_profile_request_read(note->text, &request))
 		return;
 	f->measure_ticket = note->ticket;
-	mm_measure_begin(&f->measure, &wish);
+	mm_measure_begin(&f->measure, &request);
 }
 
 static void do_forget(struct follower *f, const struct mm_note *note, int descriptor)
@@ -133,13 +133,13 @@ static void do_list(struct follower *f, const struct mm_note *note, int descript
 		return;
 	}
 	struct mm_note answer = { .kind = MM_NOTE_LISTED, .number = note->number, .ticket = note->ticket };
-	int paper = mm_link_paper();
+	int listing_fd = mm_listing_open();
 	(void)descriptor;
-	if (paper >= 0 && note->number < MM_LISTING_COUNT)
-		mm_host_list(f->host, (enum mm_listing)note->number, paper);
-	mm_link_send(f->link, &answer, paper);
-	if (paper >= 0)
-		close(paper);
+	if (listing_fd >= 0 && note->number < MM_LISTING_COUNT)
+		mm_host_list(f->host, (enum mm_listing)note->number, listing_fd);
+	mm_channel_send(f->channel, &answer, listing_fd);
+	if (listing_fd >= 0)
+		close(listing_fd);
 }
 
 static void do_listen(struct follower *f, const struct mm_note *note, int descriptor)
@@ -167,15 +167,15 @@ static void on_notes(struct mm_watch *watch, int ready)
 	struct follower *f = MM_OWNER_OF(watch, struct follower, notes);
 	struct mm_note note;
 	int descriptor;
-	enum mm_link got;
+	enum mm_channel_state got;
 	(void)ready;
-	while ((got = mm_link_receive(f->link, &note, &descriptor)) == MM_LINK_NOTE) {
+	while ((got = mm_channel_receive(f->channel, &note, &descriptor)) == MM_CHANNEL_NOTE) {
 		if (doings[note.kind] != NULL)
 			doings[note.kind](f, &note, descriptor);
 		if (descriptor >= 0)
 			close(descriptor);
 	}
-	if (got != MM_LINK_GONE)
+	if (got != MM_CHANNEL_GONE)
 		return;
 	mm_watch_stop(&f->notes);
 	if (!f->is_leaving)
@@ -190,13 +190,13 @@ static void on_prepared(void *self, bool ok, const struct mm_fault *why)
 {
 	struct follower *f = self;
 	uint32_t generation = (uint32_t)mm_host_preparing(f->host);
-	mm_link_tell(f->link, ok ? MM_NOTE_PREPARED : MM_NOTE_FAILED, generation, ok ? NULL : why->text);
+	mm_channel_post(f->channel, ok ? MM_NOTE_PREPARED : MM_NOTE_FAILED, generation, ok ? NULL : why->text);
 }
 
 static void on_retire(void *self, const char *why)
 {
 	struct follower *f = self;
-	mm_link_tell(f->link, MM_NOTE_RETIRE, 0, why);
+	mm_channel_post(f->channel, MM_NOTE_RETIRE, 0, why);
 }
 
 /* ---- life ---- */
@@ -216,23 +216,23 @@ static void take_signals(const struct mm_host *host, int master)
 		_exit(EX_OK);
 }
 
-int mm_follow(struct mm_host *host, struct mm_census *census, struct mm_census_row *row, int link, int master)
+int mm_follow(struct mm_host *host, struct mm_census *census, struct mm_census_row *row, int channel, int master)
 {
-	struct follower f = { .host = host, .link = link };
-	struct mm_host_place place = { census, row, on_retire, &f };
+	struct follower f = { .host = host, .channel = channel };
+	struct mm_host_member place = { census, row, on_retire, &f };
 	struct mm_fault why = { .class = MM_FAULT_NONE };
 	take_signals(host, master);
 	if (!mm_host_raise(host, &place, &why)) {
-		mm_link_tell(link, MM_NOTE_FAILED, 0, why.text);
+		mm_channel_post(channel, MM_NOTE_FAILED, 0, why.text);
 		return EX_OSERR;
 	}
 	mm_measure_init(&f.measure, host, on_measured, &f);
 	mm_watch_init(&f.notes, mm_host_clock(host), on_notes);
-	mm_watch_start(&f.notes, link, MM_READABLE);
+	mm_watch_start(&f.notes, channel, MM_READABLE);
 	mm_host_run(host);
 	mm_watch_stop(&f.notes);
 	mm_measure_drop(&f.measure);
 	mm_host_free(host);
-	close(link);
+	close(channel);
 	return EX_OK;
 }

@@ -1,4 +1,4 @@
-/* master.c -- see master.h.
+/* process/master.c -- see master.h.
  *
  * The loop is a poll(2) of few descriptors: a libev loop would be inherited by every child. Signals come through a
  * signalfd and stay blocked but for the children, so that none is lost between two lines.
@@ -39,17 +39,17 @@
 #define BACK_OFF_FIRST  0.1     /* seconds, doubled with each quick death */
 #define BACK_OFF_MAX    30.0
 #define BACK_OFF_ALONE  1.0     /* the most when no worker is left: a fork a second is cheap, mail that nobody filters is not */
-#define HANDS_MAX       (2 * (int)MM_WORKERS_MAX + 1)        /* serving, leaving, and one on trial */
+#define WORKERS_MAX       (2 * (int)MM_WORKERS_MAX + 1)        /* serving, leaving, and one on trial */
 #define QUESTIONS_MAX   16
-#define ASKERS_MAX      32
+#define CLIENTS_MAX      32
 
 enum role { NOBODY, LOADING, SERVING, LEAVING, ON_TRIAL };
 
 /* A worker process. */
-struct hand {
+struct worker_process {
 	enum role             role;
 	pid_t                 pid;
-	int                   link;             /* owned; -1: closed */
+	int                   channel;             /* owned; -1: closed */
 	struct mm_census_row *row;              /* owned through the census */
 	uint32_t              prepared;         /* generation that it has ready and not committed; 0: none */
 	double                served_at;        /* 0: never */
@@ -63,10 +63,10 @@ enum phase { AT_REST, TRYING, PREPARING, COMMITTING };
 
 /* A ctl that wants listings of all workers. */
 struct question {
-	struct mm_asker *asker;                 /* NULL: free */
+	struct mm_control_client *client;                 /* NULL: free */
 	uint64_t         ticket;
 	unsigned         owed;
-	bool             owes[HANDS_MAX];       /* by index of hand */
+	bool             owes[WORKERS_MAX];       /* by index of hand */
 	bool             is_profile;
 	bool             has_lost;              /* a worker died before it could answer */
 	double           until;
@@ -76,7 +76,7 @@ struct master {
 	struct mm_host    *host;                /* owned */
 	struct mm_log     *log;                 /* borrowed from it */
 	struct mm_census   census;
-	struct hand        hands[HANDS_MAX];
+	struct worker_process        workers[WORKERS_MAX];
 	unsigned           wanted;              /* workers */
 	struct mm_control *control;             /* owned; NULL: none */
 	int                signals;             /* owned signalfd */
@@ -92,10 +92,10 @@ struct master {
 	double             reload_at;           /* a SIGHUP came soon after it; 0: none */
 	char               last_failure[1024];  /* "": the last reload was good */
 	double             reloaded_at;         /* wall clock; 0: never */
-	struct mm_asker   *askers[ASKERS_MAX];  /* wait for the reload under way */
-	unsigned           asker_count;
-	struct mm_asker   *late_askers[ASKERS_MAX];     /* wait for the one after it */
-	unsigned           late_asker_count;
+	struct mm_control_client   *clients[CLIENTS_MAX];  /* wait for the reload under way */
+	unsigned           client_count;
+	struct mm_control_client   *late_clients[CLIENTS_MAX];     /* wait for the one after it */
+	unsigned           late_client_count;
 	uint64_t           fingerprint;
 
 	/* births and deaths */
@@ -123,65 +123,65 @@ static void stop(struct master *m);
 
 /* ---- notes to workers ---- */
 
-static void tell(struct hand *hand, enum mm_note_kind kind, uint32_t number)
+static void tell(struct worker_process *worker, enum mm_note_kind kind, uint32_t number)
 {
-	if (hand->link >= 0)
-		mm_link_tell(hand->link, kind, number, NULL);
+	if (worker->channel >= 0)
+		mm_channel_post(worker->channel, kind, number, NULL);
 }
 
 /* rereads: with the configuration as the file has it now. */
-static void tell_prepare(struct hand *hand, uint32_t generation, bool rereads)
+static void tell_prepare(struct worker_process *worker, uint32_t generation, bool rereads)
 {
 	struct mm_note note = { .kind = MM_NOTE_PREPARE, .number = generation, .ticket = rereads };
-	hand->prepared = 0;
-	if (hand->link >= 0)
-		mm_link_send(hand->link, &note, -1);
+	worker->prepared = 0;
+	if (worker->channel >= 0)
+		mm_channel_send(worker->channel, &note, -1);
 }
 
-static bool takes_part(const struct hand *hand)
+static bool takes_part(const struct worker_process *worker)
 {
-	return hand->role == LOADING || hand->role == SERVING;
+	return worker->role == LOADING || worker->role == SERVING;
 }
 
 static unsigned count_roles(const struct master *m, enum role a, enum role b)
 {
 	unsigned count = 0;
-	for (int i = 0; i < HANDS_MAX; i++)
-		count += m->hands[i].role == a || m->hands[i].role == b;
+	for (int i = 0; i < WORKERS_MAX; i++)
+		count += m->workers[i].role == a || m->workers[i].role == b;
 	return count;
 }
 
 /* ---- births ---- */
 
 /* In the child: what is the master's closes. Never returns. */
-static void be_worker(struct master *m, struct mm_census_row *row, int link, int master)
+static void be_worker(struct master *m, struct mm_census_row *row, int channel, int master)
 {
-	for (int i = 0; i < HANDS_MAX; i++)
-		if (m->hands[i].link >= 0)
-			close(m->hands[i].link);
+	for (int i = 0; i < WORKERS_MAX; i++)
+		if (m->workers[i].channel >= 0)
+			close(m->workers[i].channel);
 	mm_control_free(m->control);
 	close(m->signals);
-	exit(mm_follow(m->host, &m->census, row, link, master));
+	exit(mm_follow(m->host, &m->census, row, channel, master));
 }
 
-static struct hand *free_hand(struct master *m)
+static struct worker_process *free_worker(struct master *m)
 {
-	for (int i = 0; i < HANDS_MAX; i++)
-		if (m->hands[i].role == NOBODY)
-			return &m->hands[i];
+	for (int i = 0; i < WORKERS_MAX; i++)
+		if (m->workers[i].role == NOBODY)
+			return &m->workers[i];
 	return NULL;
 }
 
 /* NULL: it could not be made; that is logged. */
-static struct hand *bear(struct master *m, enum role role)
+static struct worker_process *spawn(struct master *m, enum role role)
 {
 	struct mm_fault why;
 	int ends[2], master = (int)getpid();
-	struct hand *hand = free_hand(m);
-	struct mm_census_row *row = hand != NULL ? mm_census_take(&m->census) : NULL;
+	struct worker_process *worker = free_worker(m);
+	struct mm_census_row *row = worker != NULL ? mm_census_take(&m->census) : NULL;
 	if (row == NULL)
 		return NULL;
-	if (!mm_link_make(ends, &why)) {
+	if (!mm_channel_make(ends, &why)) {
 		mm_log_say(m->log, MM_LOG_ERROR, "worker", "%s", why.text);
 		mm_census_give_back(row);
 		return NULL;
@@ -199,34 +199,34 @@ static struct hand *bear(struct master *m, enum role role)
 		mm_census_give_back(row);
 		return NULL;
 	}
-	*hand = (struct hand){ .role = role, .pid = pid, .link = ends[0], .row = row };
-	return hand;
+	*worker = (struct worker_process){ .role = role, .pid = pid, .channel = ends[0], .row = row };
+	return worker;
 }
 
 static void bear_missing(struct master *m, double now)
 {
 	while (!m->is_stopping && now >= m->birth_at && count_roles(m, LOADING, SERVING) < m->wanted) {
-		struct hand *hand = bear(m, LOADING);
-		if (hand == NULL) {
+		struct worker_process *worker = spawn(m, LOADING);
+		if (worker == NULL) {
 			m->birth_at = now + 1;
 			return;
 		}
 		if (m->phase == PREPARING)
-			tell_prepare(hand, m->generation + 1, m->generation > 0);
+			tell_prepare(worker, m->generation + 1, m->generation > 0);
 		else
-			tell_prepare(hand, m->generation, false);       /* the configuration is the one we hold */
+			tell_prepare(worker, m->generation, false);       /* the configuration is the one we hold */
 	}
 }
 
 /* ---- leaving ---- */
 
-static void send_away(struct hand *hand, enum mm_note_kind how, double grace)
+static void send_away(struct worker_process *worker, enum mm_note_kind how, double grace)
 {
-	if (hand->role == NOBODY)
+	if (worker->role == NOBODY)
 		return;
-	hand->role = LEAVING;
-	tell(hand, how, 0);
-	hand->kill_at = mm_clock_now() + grace;
+	worker->role = LEAVING;
+	tell(worker, how, 0);
+	worker->kill_at = mm_clock_now() + grace;
 }
 
 /* ---- generations ---- */
@@ -245,37 +245,37 @@ static void log_reload(struct master *m, bool ok)
 
 static void answer_reload(struct master *m, bool ok)
 {
-	unsigned count = m->asker_count;
-	m->asker_count = 0;
+	unsigned count = m->client_count;
+	m->client_count = 0;
 	for (unsigned i = 0; i < count; i++) {
 		if (ok)
-			mm_asker_say(m->askers[i], "generation %u serves", m->generation);
-		mm_asker_end(m->askers[i], ok ? EX_OK : EX_CONFIG, ok ? NULL : m->last_failure);
+			mm_control_client_say(m->clients[i], "generation %u serves", m->generation);
+		mm_control_client_end(m->clients[i], ok ? EX_OK : EX_CONFIG, ok ? NULL : m->last_failure);
 	}
 }
 
 static void answer_stopping(struct master *m)
 {
-	for (unsigned i = 0; i < m->asker_count; i++)
-		mm_asker_end(m->askers[i], EX_TEMPFAIL, "the host is stopping");
-	for (unsigned i = 0; i < m->late_asker_count; i++)
-		mm_asker_end(m->late_askers[i], EX_TEMPFAIL, "the host is stopping");
-	m->asker_count = m->late_asker_count = 0;
+	for (unsigned i = 0; i < m->client_count; i++)
+		mm_control_client_end(m->clients[i], EX_TEMPFAIL, "the host is stopping");
+	for (unsigned i = 0; i < m->late_client_count; i++)
+		mm_control_client_end(m->late_clients[i], EX_TEMPFAIL, "the host is stopping");
+	m->client_count = m->late_client_count = 0;
 }
 
 static void end_trial(struct master *m)
 {
-	for (int i = 0; i < HANDS_MAX; i++)
-		if (m->hands[i].role == ON_TRIAL)
-			send_away(&m->hands[i], MM_NOTE_HALT, HALT_GRACE);
+	for (int i = 0; i < WORKERS_MAX; i++)
+		if (m->workers[i].role == ON_TRIAL)
+			send_away(&m->workers[i], MM_NOTE_HALT, HALT_GRACE);
 }
 
 static void update_status(struct master *m)
 {
 	unsigned sessions = 0;
-	for (int i = 0; i < HANDS_MAX; i++)
-		if (m->hands[i].role != NOBODY)
-			sessions += mm_census_get(m->hands[i].row->sessions);
+	for (int i = 0; i < WORKERS_MAX; i++)
+		if (m->workers[i].role != NOBODY)
+			sessions += mm_census_get(m->workers[i].row->sessions);
 	mm_service_status("generation %u, %u workers, %u sessions%s%s", m->generation, count_roles(m, SERVING, SERVING), sessions,
 		m->last_failure[0] != '\0' ? ", last reload failed: " : "", m->last_failure);
 }
@@ -294,9 +294,9 @@ static void end_reload(struct master *m, bool ok, const char *failure)
 	if (!m->reload_again)
 		return;
 	m->reload_again = false;
-	memcpy(m->askers, m->late_askers, sizeof m->askers);
-	m->asker_count = m->late_asker_count;
-	m->late_asker_count = 0;
+	memcpy(m->clients, m->late_clients, sizeof m->clients);
+	m->client_count = m->late_client_count;
+	m->late_client_count = 0;
 	reload(m);
 }
 
@@ -315,24 +315,24 @@ static void fail_reload(struct master *m, const char *failure)
 		fail_start(m, failure);
 		return;
 	}
-	for (int i = 0; i < HANDS_MAX; i++) {
-		struct hand *hand = &m->hands[i];
-		if (hand->role == SERVING && m->phase == PREPARING)
-			tell(hand, MM_NOTE_DISCARD, m->generation + 1);
-		else if (hand->role == LOADING && m->phase == PREPARING)
-			tell_prepare(hand, m->generation, false);
-		hand->prepared = 0;
+	for (int i = 0; i < WORKERS_MAX; i++) {
+		struct worker_process *worker = &m->workers[i];
+		if (worker->role == SERVING && m->phase == PREPARING)
+			tell(worker, MM_NOTE_DISCARD, m->generation + 1);
+		else if (worker->role == LOADING && m->phase == PREPARING)
+			tell_prepare(worker, m->generation, false);
+		worker->prepared = 0;
 	}
 	end_reload(m, false, failure);
 }
 
-static void commit_hand(struct hand *hand, uint32_t generation)
+static void commit_worker(struct worker_process *worker, uint32_t generation)
 {
-	tell(hand, MM_NOTE_COMMIT, generation);
-	hand->prepared = 0;
-	if (hand->role == LOADING)
-		hand->served_at = mm_clock_now();
-	hand->role = SERVING;
+	tell(worker, MM_NOTE_COMMIT, generation);
+	worker->prepared = 0;
+	if (worker->role == LOADING)
+		worker->served_at = mm_clock_now();
+	worker->role = SERVING;
 }
 
 static void announce(struct master *m)
@@ -351,9 +351,9 @@ static void begin_announcing(struct master *m)
 	struct mm_note note = { .kind = MM_NOTE_LIST, .number = MM_LIST_SCRIPTS };
 	m->announce_by = mm_clock_now() + ANNOUNCE_WAIT;
 	mm_host_describe_listeners(m->host, m->say, m->say_self);
-	for (int i = 0; i < HANDS_MAX; i++)
-		if (m->hands[i].role == SERVING)
-			m->announce_owed += mm_link_send(m->hands[i].link, &note, -1);
+	for (int i = 0; i < WORKERS_MAX; i++)
+		if (m->workers[i].role == SERVING)
+			m->announce_owed += mm_channel_send(m->workers[i].channel, &note, -1);
 	if (m->announce_owed == 0)
 		announce(m);
 }
@@ -365,9 +365,9 @@ static void commit_all(struct master *m)
 	if (!is_first && !mm_host_reread(m->host, &why))
 		mm_log_say(m->log, MM_LOG_WARN, "reload", "the configuration changed again while it was loaded: %s", why.text);
 	m->generation++;
-	for (int i = 0; i < HANDS_MAX; i++)
-		if (takes_part(&m->hands[i]))
-			commit_hand(&m->hands[i], m->generation);
+	for (int i = 0; i < WORKERS_MAX; i++)
+		if (takes_part(&m->workers[i]))
+			commit_worker(&m->workers[i], m->generation);
 	if (!is_first) {
 		m->phase = COMMITTING;
 		m->phase_until = mm_clock_now() + COMMIT_WAIT;
@@ -380,10 +380,10 @@ static void commit_all(struct master *m)
 static void commit_when_all_are_ready(struct master *m)
 {
 	unsigned ready = 0;
-	for (int i = 0; i < HANDS_MAX; i++) {
-		if (!takes_part(&m->hands[i]))
+	for (int i = 0; i < WORKERS_MAX; i++) {
+		if (!takes_part(&m->workers[i]))
 			continue;
-		if (m->hands[i].prepared != m->generation + 1)
+		if (m->workers[i].prepared != m->generation + 1)
 			return;
 		ready++;
 	}
@@ -395,9 +395,9 @@ static void prepare_all(struct master *m)
 {
 	m->phase = PREPARING;
 	m->phase_until = mm_clock_now() + MM_LOAD_TIMEOUT;
-	for (int i = 0; i < HANDS_MAX; i++)
-		if (takes_part(&m->hands[i]))
-			tell_prepare(&m->hands[i], m->generation + 1, m->generation > 0);
+	for (int i = 0; i < WORKERS_MAX; i++)
+		if (takes_part(&m->workers[i]))
+			tell_prepare(&m->workers[i], m->generation + 1, m->generation > 0);
 }
 
 static void reload(struct master *m)
@@ -411,9 +411,9 @@ static void reload(struct master *m)
 	mm_service_reloading();
 	m->phase = TRYING;
 	m->phase_until = mm_clock_now() + MM_LOAD_TIMEOUT;
-	struct hand *hand = bear(m, ON_TRIAL);
-	if (hand != NULL)
-		tell_prepare(hand, m->generation + 1, true);
+	struct worker_process *worker = spawn(m, ON_TRIAL);
+	if (worker != NULL)
+		tell_prepare(worker, m->generation + 1, true);
 	else
 		fail_reload(m, "no process can be made to try the new scripts");
 }
@@ -429,35 +429,35 @@ static void reload_soon(struct master *m)
 		reload(m);
 }
 
-static void on_prepared(struct master *m, struct hand *hand, const struct mm_note *note)
+static void on_prepared(struct master *m, struct worker_process *worker, const struct mm_note *note)
 {
-	if (hand->role == ON_TRIAL && m->phase == TRYING && note->number == m->generation + 1) {
+	if (worker->role == ON_TRIAL && m->phase == TRYING && note->number == m->generation + 1) {
 		end_trial(m);
 		prepare_all(m);
 		return;
 	}
-	if (!takes_part(hand))
+	if (!takes_part(worker))
 		return;
-	if (hand->role == LOADING && note->number == m->generation) {
-		commit_hand(hand, m->generation);
+	if (worker->role == LOADING && note->number == m->generation) {
+		commit_worker(worker, m->generation);
 	} else if (m->phase == PREPARING && note->number == m->generation + 1) {
-		hand->prepared = note->number;
+		worker->prepared = note->number;
 		commit_when_all_are_ready(m);
 	}                               /* else: of a reload that is over */
 }
 
-static void on_failed(struct master *m, struct hand *hand, const struct mm_note *note)
+static void on_failed(struct master *m, struct worker_process *worker, const struct mm_note *note)
 {
 	bool is_of_reload = m->phase != AT_REST && note->number == m->generation + 1;
-	if (is_of_reload && (takes_part(hand) || hand->role == ON_TRIAL)) {
+	if (is_of_reload && (takes_part(worker) || worker->role == ON_TRIAL)) {
 		fail_reload(m, note->text);
 		return;
 	}
-	if (hand->role != LOADING)
+	if (worker->role != LOADING)
 		return;
 	mm_log_say(m->log, MM_LOG_ERROR, "worker", "pid %d cannot take a dead worker's place, the scripts do not load any more: %s",
-		(int)hand->pid, note->text);
-	send_away(hand, MM_NOTE_HALT, HALT_GRACE);
+		(int)worker->pid, note->text);
+	send_away(worker, MM_NOTE_HALT, HALT_GRACE);
 }
 
 /* ---- listings ---- */
@@ -466,33 +466,33 @@ static void end_question(struct question *q)
 {
 	const char *text = q->owed > 0 ? "a worker does not answer; it is busy, or hangs and will be replaced"
 		: q->has_lost ? "a worker has ended meanwhile; what it knew is missing" : NULL;
-	mm_asker_end(q->asker, text == NULL ? EX_OK : EX_TEMPFAIL, text);
-	q->asker = NULL;
+	mm_control_client_end(q->client, text == NULL ? EX_OK : EX_TEMPFAIL, text);
+	q->client = NULL;
 }
 
-static void settle(struct master *m, struct question *q, const struct hand *hand)
+static void settle(struct master *m, struct question *q, const struct worker_process *worker)
 {
-	q->owes[hand - m->hands] = false;
+	q->owes[worker - m->workers] = false;
 	if (--q->owed == 0)
 		end_question(q);
 }
 
 /* It is dead. */
-static void settle_all(struct master *m, const struct hand *hand)
+static void settle_all(struct master *m, const struct worker_process *worker)
 {
 	for (int i = 0; i < QUESTIONS_MAX; i++) {
 		struct question *q = &m->questions[i];
-		if (q->asker == NULL || !q->owes[hand - m->hands])
+		if (q->client == NULL || !q->owes[worker - m->workers])
 			continue;
 		q->has_lost = true;
-		settle(m, q, hand);
+		settle(m, q, worker);
 	}
 }
 
-static void say_lines_of(struct master *m, int paper)
+static void say_lines_of(struct master *m, int listing_fd)
 {
 	char line[1024];
-	FILE *f = fdopen(dup(paper), "r");
+	FILE *f = fdopen(dup(listing_fd), "r");
 	if (f == NULL)
 		return;
 	rewind(f);
@@ -503,11 +503,11 @@ static void say_lines_of(struct master *m, int paper)
 	fclose(f);
 }
 
-static void on_listed(struct master *m, const struct hand *hand, const struct mm_note *note, int paper)
+static void on_listed(struct master *m, const struct worker_process *worker, const struct mm_note *note, int listing_fd)
 {
 	if (note->ticket == 0) {
-		if (paper >= 0 && !m->has_said_scripts)
-			say_lines_of(m, paper);
+		if (listing_fd >= 0 && !m->has_said_scripts)
+			say_lines_of(m, listing_fd);
 		m->has_said_scripts = true;
 		if (m->announce_owed > 0 && --m->announce_owed == 0)
 			announce(m);
@@ -515,42 +515,42 @@ static void on_listed(struct master *m, const struct hand *hand, const struct mm
 	}
 	for (int i = 0; i < QUESTIONS_MAX; i++) {
 		struct question *q = &m->questions[i];
-		if (q->asker == NULL || q->ticket != note->ticket || !q->owes[hand - m->hands])
+		if (q->client == NULL || q->ticket != note->ticket || !q->owes[worker - m->workers])
 			continue;
-		mm_asker_say(q->asker, "worker pid=%d", (int)hand->pid);
-		if (paper >= 0)
-			mm_asker_give(q->asker, paper);
-		settle(m, q, hand);
+		mm_control_client_say(q->client, "worker pid=%d", (int)worker->pid);
+		if (listing_fd >= 0)
+			mm_control_client_give(q->client, listing_fd);
+		settle(m, q, worker);
 		return;
 	}
 }
 
-/* note: the question, without its ticket. worker: its process id; 0: all. */
-static void ask(struct master *m, struct mm_asker *a, struct mm_note *note, unsigned worker, double seconds)
+/* note: the question, without its ticket. pid: of the worker that is asked; 0: all. */
+static void ask(struct master *m, struct mm_control_client *a, struct mm_note *note, unsigned pid, double seconds)
 {
 	struct question *q = NULL;
 	for (int i = 0; i < QUESTIONS_MAX && q == NULL; i++)
-		if (m->questions[i].asker == NULL)
+		if (m->questions[i].client == NULL)
 			q = &m->questions[i];
 	if (q == NULL) {
-		mm_asker_end(a, EX_TEMPFAIL, "too many questions at a time");
+		mm_control_client_end(a, EX_TEMPFAIL, "too many questions at a time");
 		return;
 	}
-	*q = (struct question){ .asker = a, .ticket = ++m->tickets, .until = mm_clock_now() + LIST_TIMEOUT + seconds };
+	*q = (struct question){ .client = a, .ticket = ++m->tickets, .until = mm_clock_now() + LIST_TIMEOUT + seconds };
 	note->kind = MM_NOTE_LIST;
 	note->ticket = q->ticket;
 	q->is_profile = note->number == MM_LIST_PROFILE;
-	for (int i = 0; i < HANDS_MAX; i++) {
-		struct hand *hand = &m->hands[i];
-		bool is_meant = (hand->role == SERVING || hand->role == LEAVING) && (worker == 0 || worker == (unsigned)hand->pid);
-		q->owes[i] = is_meant && hand->link >= 0 && mm_link_send(hand->link, note, -1);
+	for (int i = 0; i < WORKERS_MAX; i++) {
+		struct worker_process *worker = &m->workers[i];
+		bool is_meant = (worker->role == SERVING || worker->role == LEAVING) && (pid == 0 || pid == (unsigned)worker->pid);
+		q->owes[i] = is_meant && worker->channel >= 0 && mm_channel_send(worker->channel, note, -1);
 		q->owed += q->owes[i];
 	}
 	if (q->owed == 0)
 		end_question(q);
 }
 
-static void ask_all(struct master *m, struct mm_asker *a, enum mm_listing what)
+static void ask_all(struct master *m, struct mm_control_client *a, enum mm_listing what)
 {
 	struct mm_note note = { .number = what };
 	ask(m, a, &note, 0, 0);
@@ -559,23 +559,23 @@ static void ask_all(struct master *m, struct mm_asker *a, enum mm_listing what)
 /* Who asked has hung up. */
 static void forget_profile(struct master *m, struct question *q)
 {
-	for (int i = 0; i < HANDS_MAX; i++)
+	for (int i = 0; i < WORKERS_MAX; i++)
 		if (q->owes[i])
-			tell(&m->hands[i], MM_NOTE_FORGET, 0);
-	mm_asker_end(q->asker, EX_TEMPFAIL, NULL);
-	q->asker = NULL;
+			tell(&m->workers[i], MM_NOTE_FORGET, 0);
+	mm_control_client_end(q->client, EX_TEMPFAIL, NULL);
+	q->client = NULL;
 }
 
 static void forget_unwanted_profiles(struct master *m)
 {
 	for (int i = 0; i < QUESTIONS_MAX; i++)
-		if (m->questions[i].asker != NULL && m->questions[i].is_profile && mm_asker_has_gone(m->questions[i].asker))
+		if (m->questions[i].client != NULL && m->questions[i].is_profile && mm_control_client_has_gone(m->questions[i].client))
 			forget_profile(m, &m->questions[i]);
 }
 
 /* ---- ctl ---- */
 
-static void answer_status(struct master *m, struct mm_asker *a, const char *argument)
+static void answer_status(struct master *m, struct mm_control_client *a, const char *argument)
 {
 	char when[32] = "never";
 	time_t at = (time_t)m->reloaded_at;
@@ -583,100 +583,100 @@ static void answer_status(struct master *m, struct mm_asker *a, const char *argu
 	(void)argument;
 	if (at != 0)
 		strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&at, &utc));
-	mm_asker_say(a, "version=%s pid=%d uptime=%.0f workers=%u worker_deaths=%lu", mm_version(), (int)getpid(),
+	mm_control_client_say(a, "version=%s pid=%d uptime=%.0f workers=%u worker_deaths=%lu", mm_version(), (int)getpid(),
 		mm_clock_now() - m->began_at, m->wanted, m->deaths);
-	mm_asker_say(a, "generation=%u reload=%s reloaded_at=%s", m->generation,
+	mm_control_client_say(a, "generation=%u reload=%s reloaded_at=%s", m->generation,
 		m->phase != AT_REST ? "running" : m->last_failure[0] == '\0' ? "ok" : "failed", when);
 	if (m->last_failure[0] != '\0')
-		mm_asker_say(a, "last failure: %s", m->last_failure);
-	mm_host_describe_lost(m->host, mm_asker_hear, a);
-	for (int i = 0; i < HANDS_MAX; i++)
-		if (m->hands[i].role != NOBODY)
-			mm_asker_say_worker(a, (int)m->hands[i].pid, m->hands[i].is_hung ? "hung" : NULL, m->hands[i].row);
-	mm_asker_end(a, EX_OK, NULL);
+		mm_control_client_say(a, "last failure: %s", m->last_failure);
+	mm_host_describe_lost(m->host, mm_control_client_hear, a);
+	for (int i = 0; i < WORKERS_MAX; i++)
+		if (m->workers[i].role != NOBODY)
+			mm_control_client_say_worker(a, (int)m->workers[i].pid, m->workers[i].is_hung ? "hung" : NULL, m->workers[i].row);
+	mm_control_client_end(a, EX_OK, NULL);
 }
 
-static void answer_with_reload(struct master *m, struct mm_asker *a, const char *argument)
+static void answer_with_reload(struct master *m, struct mm_control_client *a, const char *argument)
 {
 	(void)argument;
-	struct mm_asker **list = m->phase == AT_REST ? m->askers : m->late_askers;
-	unsigned *count = m->phase == AT_REST ? &m->asker_count : &m->late_asker_count;
-	if (m->is_stopping || m->generation == 0 || *count == ASKERS_MAX) {
-		mm_asker_end(a, EX_TEMPFAIL, m->is_stopping ? "the host is stopping" : "too many reloads wait already");
+	struct mm_control_client **list = m->phase == AT_REST ? m->clients : m->late_clients;
+	unsigned *count = m->phase == AT_REST ? &m->client_count : &m->late_client_count;
+	if (m->is_stopping || m->generation == 0 || *count == CLIENTS_MAX) {
+		mm_control_client_end(a, EX_TEMPFAIL, m->is_stopping ? "the host is stopping" : "too many reloads wait already");
 		return;
 	}
 	list[(*count)++] = a;           /* one that came during a reload may be about files changed since: it hears of the next */
 	reload(m);
 }
 
-static void answer_stop(struct master *m, struct mm_asker *a, const char *argument)
+static void answer_stop(struct master *m, struct mm_control_client *a, const char *argument)
 {
 	(void)argument;
-	mm_asker_end(a, EX_OK, NULL);
+	mm_control_client_end(a, EX_OK, NULL);
 	stop(m);
 }
 
-static void answer_sessions(struct master *m, struct mm_asker *a, const char *argument)
+static void answer_sessions(struct master *m, struct mm_control_client *a, const char *argument)
 {
 	(void)argument;
 	ask_all(m, a, MM_LIST_SESSIONS);
 }
 
-static void answer_generations(struct master *m, struct mm_asker *a, const char *argument)
+static void answer_generations(struct master *m, struct mm_control_client *a, const char *argument)
 {
 	(void)argument;
 	ask_all(m, a, MM_LIST_GENERATIONS);
 }
 
-static void answer_log_level(struct master *m, struct mm_asker *a, const char *argument)
+static void answer_log_level(struct master *m, struct mm_control_client *a, const char *argument)
 {
 	enum mm_log_level level;
 	if (!mm_log_level_of_name(argument, &level)) {
-		mm_asker_end(a, EX_USAGE, "loglevel: one of debug, info, warn, error");
+		mm_control_client_end(a, EX_USAGE, "loglevel: one of debug, info, warn, error");
 		return;
 	}
 	mm_host_set_log_level(m->host, level);
-	for (int i = 0; i < HANDS_MAX; i++)
-		tell(&m->hands[i], MM_NOTE_LOG_LEVEL, level);
-	mm_asker_end(a, EX_OK, NULL);
+	for (int i = 0; i < WORKERS_MAX; i++)
+		tell(&m->workers[i], MM_NOTE_LOG_LEVEL, level);
+	mm_control_client_end(a, EX_OK, NULL);
 }
 
 static bool is_taking_a_profile(const struct master *m)
 {
 	for (int i = 0; i < QUESTIONS_MAX; i++)
-		if (m->questions[i].asker != NULL && m->questions[i].is_profile)
+		if (m->questions[i].client != NULL && m->questions[i].is_profile)
 			return true;
 	return false;
 }
 
 static bool has_worker(const struct master *m, unsigned pid)
 {
-	for (int i = 0; i < HANDS_MAX; i++)
-		if ((m->hands[i].role == SERVING || m->hands[i].role == LEAVING) && (unsigned)m->hands[i].pid == pid)
+	for (int i = 0; i < WORKERS_MAX; i++)
+		if ((m->workers[i].role == SERVING || m->workers[i].role == LEAVING) && (unsigned)m->workers[i].pid == pid)
 			return true;
 	return false;
 }
 
-static void answer_profile(struct master *m, struct mm_asker *a, const char *argument)
+static void answer_profile(struct master *m, struct mm_control_client *a, const char *argument)
 {
-	struct mm_profile_wish wish;
+	struct mm_profile_request request;
 	struct mm_note note = { .number = MM_LIST_PROFILE };
 	forget_unwanted_profiles(m);
-	if (!mm_profile_wish_read(argument, &wish)) {
-		mm_asker_end(a, EX_USAGE, MM_PROFILE_NO_WISH);
-	} else if (wish.worker != 0 && !has_worker(m, wish.worker)) {
-		mm_asker_end(a, EX_USAGE, "there is no such worker; moonmilter ctl status names them");
+	if (!mm_profile_request_read(argument, &request)) {
+		mm_control_client_end(a, EX_USAGE, MM_PROFILE_NO_REQUEST);
+	} else if (request.worker != 0 && !has_worker(m, request.worker)) {
+		mm_control_client_end(a, EX_USAGE, "there is no such worker; moonmilter ctl status names them");
 	} else if (is_taking_a_profile(m)) {
-		mm_asker_end(a, EX_TEMPFAIL, MM_PROFILE_BUSY);
+		mm_control_client_end(a, EX_TEMPFAIL, MM_PROFILE_BUSY);
 	} else {
-		mm_profile_wish_write(&wish, note.text, sizeof note.text);
-		ask(m, a, &note, wish.worker, wish.seconds);
+		mm_profile_request_write(&request, note.text, sizeof note.text);
+		ask(m, a, &note, request.worker, request.seconds);
 	}
 }
 
-static void on_asked(void *self, struct mm_asker *a, enum mm_request request, const char *argument)
+static void on_asked(void *self, struct mm_control_client *a, enum mm_request request, const char *argument)
 {
-	static void (*const answers[MM_REQUEST_COUNT])(struct master *, struct mm_asker *, const char *) = {
+	static void (*const answers[MM_REQUEST_COUNT])(struct master *, struct mm_control_client *, const char *) = {
 		[MM_REQUEST_STATUS] = answer_status, [MM_REQUEST_RELOAD] = answer_with_reload, [MM_REQUEST_STOP] = answer_stop,
 		[MM_REQUEST_SESSIONS] = answer_sessions, [MM_REQUEST_GENERATIONS] = answer_generations,
 		[MM_REQUEST_LOG_LEVEL] = answer_log_level, [MM_REQUEST_PROFILE] = answer_profile,
@@ -686,74 +686,74 @@ static void on_asked(void *self, struct mm_asker *a, enum mm_request request, co
 
 /* ---- notes from workers ---- */
 
-static void on_retire(struct master *m, struct hand *hand, const struct mm_note *note)
+static void on_retire(struct master *m, struct worker_process *worker, const struct mm_note *note)
 {
-	if (hand->role != SERVING || m->is_stopping)
+	if (worker->role != SERVING || m->is_stopping)
 		return;
-	mm_log_say(m->log, MM_LOG_INFO, "worker", "pid %d makes room for a fresh one: %s", (int)hand->pid, note->text);
-	hand->role = LEAVING;
-	tell(hand, MM_NOTE_DRAIN, 1);   /* its sessions may take their time: we do not stop */
+	mm_log_say(m->log, MM_LOG_INFO, "worker", "pid %d makes room for a fresh one: %s", (int)worker->pid, note->text);
+	worker->role = LEAVING;
+	tell(worker, MM_NOTE_DRAIN, 1);   /* its sessions may take their time: we do not stop */
 	bear_missing(m, mm_clock_now());
 }
 
-static void on_note(struct master *m, struct hand *hand, const struct mm_note *note, int descriptor)
+static void on_note(struct master *m, struct worker_process *worker, const struct mm_note *note, int descriptor)
 {
 	switch ((enum mm_note_kind)note->kind) {
-	case MM_NOTE_PREPARED: on_prepared(m, hand, note); break;
-	case MM_NOTE_FAILED:   on_failed(m, hand, note); break;
-	case MM_NOTE_LISTED:   on_listed(m, hand, note, descriptor); break;
-	case MM_NOTE_RETIRE:   on_retire(m, hand, note); break;
+	case MM_NOTE_PREPARED: on_prepared(m, worker, note); break;
+	case MM_NOTE_FAILED:   on_failed(m, worker, note); break;
+	case MM_NOTE_LISTED:   on_listed(m, worker, note, descriptor); break;
+	case MM_NOTE_RETIRE:   on_retire(m, worker, note); break;
 	default:               break;   /* a worker has no say in anything else */
 	}
 }
 
-static void read_notes(struct master *m, struct hand *hand)
+static void read_notes(struct master *m, struct worker_process *worker)
 {
 	struct mm_note note;
 	int descriptor;
-	enum mm_link got = MM_LINK_NOTHING;
-	while (hand->link >= 0 && (got = mm_link_receive(hand->link, &note, &descriptor)) == MM_LINK_NOTE) {
-		on_note(m, hand, &note, descriptor);
+	enum mm_channel_state got = MM_CHANNEL_NOTHING;
+	while (worker->channel >= 0 && (got = mm_channel_receive(worker->channel, &note, &descriptor)) == MM_CHANNEL_NOTE) {
+		on_note(m, worker, &note, descriptor);
 		if (descriptor >= 0)
 			close(descriptor);
 	}
-	if (got != MM_LINK_GONE || hand->link < 0)
+	if (got != MM_CHANNEL_GONE || worker->channel < 0)
 		return;
-	close(hand->link);              /* it ends; waitpid will tell how */
-	hand->link = -1;
+	close(worker->channel);              /* it ends; waitpid will tell how */
+	worker->channel = -1;
 }
 
 /* ---- deaths ---- */
 
-static void log_death(struct master *m, const struct hand *hand, int status, bool is_expected)
+static void log_death(struct master *m, const struct worker_process *worker, int status, bool is_expected)
 {
 	struct mm_log_line line;
-	const struct mm_whereabouts *place = &hand->row->place;
-	unsigned lost = mm_census_get(hand->row->sessions);
+	const struct mm_whereabouts *at = &worker->row->whereabouts;
+	unsigned lost = mm_census_get(worker->row->sessions);
 	bool is_clean = WIFEXITED(status) && WEXITSTATUS(status) == EX_OK;
 	mm_log_begin(&line, m->log, is_expected && is_clean ? MM_LOG_DEBUG : MM_LOG_ERROR, "worker_ended");
-	mm_log_number(&line, "pid", hand->pid);
+	mm_log_number(&line, "pid", worker->pid);
 	if (WIFSIGNALED(status))
 		mm_log_string(&line, "signal", strsignal(WTERMSIG(status)));
 	else
 		mm_log_number(&line, "exit", WEXITSTATUS(status));
-	if (hand->is_hung)
+	if (worker->is_hung)
 		mm_log_string(&line, "cause", "its loop did not turn any more (hang_timeout)");
 	if (!is_clean)
 		mm_log_number(&line, "sessions_lost", lost);
-	if (!is_clean && mm_census_get(place->is_set)) {
-		mm_log_string(&line, "script", place->script);
-		mm_log_string(&line, "handler", place->handler);
-		mm_log_string(&line, "session", place->session[0] != '\0' ? place->session : NULL);
-		mm_log_string(&line, "queue_id", place->queue_id[0] != '\0' ? place->queue_id : NULL);
+	if (!is_clean && mm_census_get(at->is_set)) {
+		mm_log_string(&line, "script", at->script);
+		mm_log_string(&line, "handler", at->handler);
+		mm_log_string(&line, "session", at->session[0] != '\0' ? at->session : NULL);
+		mm_log_string(&line, "queue_id", at->queue_id[0] != '\0' ? at->queue_id : NULL);
 	}
 	mm_log_end(&line);
 }
 
 /* At once after a long life, else later and later. */
-static void plan_birth(struct master *m, const struct hand *hand, double now)
+static void plan_birth(struct master *m, const struct worker_process *worker, double now)
 {
-	bool was_steady = hand->served_at != 0 && now - hand->served_at >= STEADY_AFTER;
+	bool was_steady = worker->served_at != 0 && now - worker->served_at >= STEADY_AFTER;
 	m->deaths++;
 	if (was_steady || now - m->died_at > BACK_OFF_MAX)
 		m->quick_deaths = 0;
@@ -770,10 +770,10 @@ static void plan_birth(struct master *m, const struct hand *hand, double now)
 }
 
 /* Why a process died that loaded scripts, and of which one. */
-static void explain_load(const struct hand *hand, int status, char *to, size_t size)
+static void explain_load(const struct worker_process *worker, int status, char *to, size_t size)
 {
-	const char *script = mm_census_get(hand->row->place.is_set) ? hand->row->place.script : "a script";
-	if (hand->is_hung)
+	const char *script = mm_census_get(worker->row->whereabouts.is_set) ? worker->row->whereabouts.script : "a script";
+	if (worker->is_hung)
 		snprintf(to, size, "%s: hangs in a C function while it loads (hang_timeout); the process that tried it was killed", script);
 	else if (WIFSIGNALED(status))
 		snprintf(to, size, "%s: the process that loaded it died: %s", script, strsignal(WTERMSIG(status)));
@@ -781,21 +781,21 @@ static void explain_load(const struct hand *hand, int status, char *to, size_t s
 		snprintf(to, size, "%s: the process that loaded it ended with status %d", script, WEXITSTATUS(status));
 }
 
-static void bury(struct master *m, struct hand *hand, int status)
+static void reap(struct master *m, struct worker_process *worker, int status)
 {
-	struct hand dead = *hand;
+	struct worker_process dead = *worker;
 	double now = mm_clock_now();
-	if (hand->link >= 0)
-		read_notes(m, hand);            /* its last words may say why */
-	dead.role = hand->role;
+	if (worker->channel >= 0)
+		read_notes(m, worker);            /* its last words may say why */
+	dead.role = worker->role;
 	char why[512];
-	explain_load(hand, status, why, sizeof why);
+	explain_load(worker, status, why, sizeof why);
 	log_death(m, &dead, status, dead.role == LEAVING || dead.role == ON_TRIAL || m->is_stopping);
-	if (hand->link >= 0)
-		close(hand->link);
-	settle_all(m, hand);
-	mm_census_give_back(hand->row);
-	*hand = (struct hand){ .role = NOBODY, .link = -1 };
+	if (worker->channel >= 0)
+		close(worker->channel);
+	settle_all(m, worker);
+	mm_census_give_back(worker->row);
+	*worker = (struct worker_process){ .role = NOBODY, .channel = -1 };
 	if (m->is_stopping || dead.role == LEAVING)
 		return;
 	if (dead.role == ON_TRIAL) {
@@ -813,13 +813,13 @@ static void bury(struct master *m, struct hand *hand, int status)
 		commit_when_all_are_ready(m);
 }
 
-static void reap(struct master *m)
+static void reap_all(struct master *m)
 {
 	int status;
 	for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;)
-		for (int i = 0; i < HANDS_MAX; i++)
-			if (m->hands[i].role != NOBODY && m->hands[i].pid == pid)
-				bury(m, &m->hands[i], status);
+		for (int i = 0; i < WORKERS_MAX; i++)
+			if (m->workers[i].role != NOBODY && m->workers[i].pid == pid)
+				reap(m, &m->workers[i], status);
 }
 
 /* ---- hangs ---- */
@@ -838,28 +838,28 @@ static bool is_held(pid_t pid)
 	return behind != NULL && strlen(behind) > 2 && (behind[2] == 'T' || behind[2] == 't');
 }
 
-static void look_at_beats(struct master *m, struct hand *hand, double now)
+static void look_at_beats(struct master *m, struct worker_process *worker, double now)
 {
-	uint64_t beats = mm_census_get(hand->row->beats);
+	uint64_t beats = mm_census_get(worker->row->beats);
 	/* who loads may compute for cpu_session, which takes longer where others compute, too */
-	double hang_timeout = mm_host_config(m->host)->hang_timeout * (hand->role == SERVING ? 1 : 2);
-	if (beats != hand->beats || is_held(hand->pid)) {
-		hand->beats = beats;
-		hand->silent_ticks = 0;
+	double hang_timeout = mm_host_config(m->host)->hang_timeout * (worker->role == SERVING ? 1 : 2);
+	if (beats != worker->beats || is_held(worker->pid)) {
+		worker->beats = beats;
+		worker->silent_ticks = 0;
 		return;
 	}
 	/* ticks, not time: when we were stopped ourselves, or the machine was, nobody else is to blame */
-	if (++hand->silent_ticks * TICK < hang_timeout || hand->is_hung)
+	if (++worker->silent_ticks * TICK < hang_timeout || worker->is_hung)
 		return;
-	hand->is_hung = true;
-	hand->kill_at = now + ABORT_GRACE;
-	kill(hand->pid, SIGABRT);       /* a core, where cores are wanted */
+	worker->is_hung = true;
+	worker->kill_at = now + ABORT_GRACE;
+	kill(worker->pid, SIGABRT);       /* a core, where cores are wanted */
 }
 
 static bool all_beat(const struct master *m)
 {
-	for (int i = 0; i < HANDS_MAX; i++)
-		if (m->hands[i].role == SERVING && m->hands[i].silent_ticks * TICK > mm_host_config(m->host)->hang_timeout)
+	for (int i = 0; i < WORKERS_MAX; i++)
+		if (m->workers[i].role == SERVING && m->workers[i].silent_ticks * TICK > mm_host_config(m->host)->hang_timeout)
 			return false;
 	return true;
 }
@@ -868,13 +868,13 @@ static bool all_beat(const struct master *m)
 
 static void look_at_hands(struct master *m, double now)
 {
-	for (int i = 0; i < HANDS_MAX; i++) {
-		struct hand *hand = &m->hands[i];
-		if (hand->role == NOBODY)
+	for (int i = 0; i < WORKERS_MAX; i++) {
+		struct worker_process *worker = &m->workers[i];
+		if (worker->role == NOBODY)
 			continue;
-		look_at_beats(m, hand, now);
-		if ((hand->kill_at != 0 && now >= hand->kill_at) || (m->kill_all_at != 0 && now >= m->kill_all_at))
-			kill(hand->pid, SIGKILL);
+		look_at_beats(m, worker, now);
+		if ((worker->kill_at != 0 && now >= worker->kill_at) || (m->kill_all_at != 0 && now >= m->kill_all_at))
+			kill(worker->pid, SIGKILL);
 	}
 }
 
@@ -892,9 +892,9 @@ static void look_at_listeners(struct master *m)
 				"let the user that serves write there, or restart", why.text);
 		m->said_lost = !ok;
 		struct mm_note note = { .kind = MM_NOTE_LISTEN, .number = i };
-		for (int j = 0; ok && j < HANDS_MAX; j++)
-			if (takes_part(&m->hands[j]) && m->hands[j].link >= 0)
-				mm_link_send(m->hands[j].link, &note, mm_host_listener_descriptor(m->host, i));
+		for (int j = 0; ok && j < WORKERS_MAX; j++)
+			if (takes_part(&m->workers[j]) && m->workers[j].channel >= 0)
+				mm_channel_send(m->workers[j].channel, &note, mm_host_listener_descriptor(m->host, i));
 	}
 }
 
@@ -912,8 +912,8 @@ static void look_at_files(struct master *m)
 /* "ok" is said when it is true: when a worker has taken the new scripts, its row says so. */
 static bool all_have_committed(const struct master *m)
 {
-	for (int i = 0; i < HANDS_MAX; i++)
-		if (m->hands[i].role == SERVING && mm_census_get(m->hands[i].row->generation) < m->generation)
+	for (int i = 0; i < WORKERS_MAX; i++)
+		if (m->workers[i].role == SERVING && mm_census_get(m->workers[i].row->generation) < m->generation)
 			return false;
 	return true;
 }
@@ -932,7 +932,7 @@ static void look_at_phase(struct master *m, double now)
 		announce(m);
 	forget_unwanted_profiles(m);
 	for (int i = 0; i < QUESTIONS_MAX; i++)
-		if (m->questions[i].asker != NULL && now >= m->questions[i].until)
+		if (m->questions[i].client != NULL && now >= m->questions[i].until)
 			end_question(&m->questions[i]);
 }
 
@@ -980,8 +980,8 @@ static void stop(struct master *m)
 	}
 	m->is_stopping = true;
 	m->kill_all_at = now + (again ? HALT_GRACE : drain + STOP_GRACE);
-	for (int i = 0; i < HANDS_MAX; i++)
-		tell(&m->hands[i], again || m->hands[i].role == ON_TRIAL ? MM_NOTE_HALT : MM_NOTE_DRAIN, 0);
+	for (int i = 0; i < WORKERS_MAX; i++)
+		tell(&m->workers[i], again || m->workers[i].role == ON_TRIAL ? MM_NOTE_HALT : MM_NOTE_DRAIN, 0);
 }
 
 static void reopen_logs(struct master *m)
@@ -989,8 +989,8 @@ static void reopen_logs(struct master *m)
 	struct mm_fault why;
 	if (!mm_host_reopen_log(m->host, &why))
 		mm_log_say(m->log, MM_LOG_ERROR, "log", "%s", why.text);
-	for (int i = 0; i < HANDS_MAX; i++)
-		tell(&m->hands[i], MM_NOTE_REOPEN, 0);
+	for (int i = 0; i < WORKERS_MAX; i++)
+		tell(&m->workers[i], MM_NOTE_REOPEN, 0);
 }
 
 static void read_signals(struct master *m)
@@ -1022,27 +1022,27 @@ static double next_due(const struct master *m, double now)
 
 static void turn(struct master *m)
 {
-	struct pollfd fds[HANDS_MAX + 2];
-	struct hand *whose[HANDS_MAX];
+	struct pollfd fds[WORKERS_MAX + 2];
+	struct worker_process *whose[WORKERS_MAX];
 	unsigned count = 0;
-	for (int i = 0; i < HANDS_MAX; i++) {
-		if (m->hands[i].role == NOBODY || m->hands[i].link < 0)
+	for (int i = 0; i < WORKERS_MAX; i++) {
+		if (m->workers[i].role == NOBODY || m->workers[i].channel < 0)
 			continue;
-		whose[count] = &m->hands[i];
-		fds[count++] = (struct pollfd){ .fd = m->hands[i].link, .events = POLLIN };
+		whose[count] = &m->workers[i];
+		fds[count++] = (struct pollfd){ .fd = m->workers[i].channel, .events = POLLIN };
 	}
 	fds[count] = (struct pollfd){ .fd = m->signals, .events = POLLIN };
 	fds[count + 1] = (struct pollfd){ .fd = m->control != NULL ? mm_control_descriptor(m->control) : -1, .events = POLLIN };
 	if (poll(fds, count + 2, (int)(next_due(m, mm_clock_now()) * 1000) + 1) < 0 && errno != EINTR)
 		usleep(10000);          /* out of memory in the kernel: not a spin */
 	for (unsigned i = 0; i < count; i++)
-		if (fds[i].revents != 0 && whose[i]->link == fds[i].fd)
+		if (fds[i].revents != 0 && whose[i]->channel == fds[i].fd)
 			read_notes(m, whose[i]);
 	if (fds[count + 1].revents != 0)
 		mm_control_turn(m->control);
 	if (fds[count].revents != 0)
 		read_signals(m);
-	reap(m);
+	reap_all(m);
 	tick(m);
 	m->is_over = m->is_stopping && count_roles(m, LOADING, SERVING) + count_roles(m, LEAVING, ON_TRIAL) == 0;
 }
@@ -1074,9 +1074,9 @@ static bool make(struct master *m, struct mm_host *host)
 	m->log = mm_host_log(host);
 	m->wanted = worker_count(mm_host_config(host));
 	m->began_at = mm_clock_now();
-	for (int i = 0; i < HANDS_MAX; i++)
-		m->hands[i].link = -1;
-	if (!mm_census_make(&m->census, HANDS_MAX) || !take_signals(m))
+	for (int i = 0; i < WORKERS_MAX; i++)
+		m->workers[i].channel = -1;
+	if (!mm_census_make(&m->census, WORKERS_MAX) || !take_signals(m))
 		return false;
 	if (mm_host_control(host) >= 0)
 		m->control = mm_control_new(mm_host_control(host), owner);

@@ -1,8 +1,8 @@
-/* master.h -- a process that keeps worker processes: starts them, reloads them together, replaces those that die or hang,
+/* process/master.h -- a process that keeps worker processes: starts them, reloads them together, replaces those that die or hang,
  * stops them. It reads no byte from an MTA and runs no script; what workers and `moonmilter ctl` tell it are notes of one
- * size (link.h). Owns the listening sockets' files. */
-#ifndef MM_MASTER_H
-#define MM_MASTER_H
+ * size (channel.h). Owns the listening sockets' files. */
+#ifndef MM_PROCESS_MASTER_H
+#define MM_PROCESS_MASTER_H
 
 #include "embed/host.h"
 

@@ -1,6 +1,6 @@
-/* solo.h -- a host in one process, with what a service needs around it: control socket, service manager, file watch. */
-#ifndef MM_SOLO_H
-#define MM_SOLO_H
+/* process/solo.h -- a host in one process, with what a service needs around it: control socket, service manager, file watch. */
+#ifndef MM_PROCESS_SOLO_H
+#define MM_PROCESS_SOLO_H
 
 #include "embed/host.h"
 

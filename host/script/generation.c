@@ -2,7 +2,7 @@
  *
  * One event may have handlers in several scripts. They run one after another on the session's coroutine, in file-name
  * order; the first reject, tempfail or discard decides, accept ends that script's part and the others go on (design 2).
- * When one waits, the session's event, filter_at and coroutine hold the place. */
+ * When one waits, the session's event, script_at and coroutine hold the place. */
 #include "script/generation.h"
 
 #include "bind/bind.h"
@@ -72,7 +72,7 @@ static void add_word_set(lua_State *L, const char *key, char *words)
 static int open_core(lua_State *L)
 {
 	char words[1024];
-	mm_bind_host(L);
+	mm_bind_core(L);
 	mm_bind_socket(L);
 	mm_bind_datagram(L);
 	mm_bind_http(L);
@@ -137,7 +137,7 @@ static void set_search_path(lua_State *L, const struct mm_script_files *list)
 /* ctx.deadline: by when the handler must have ended, in milter.now() time. */
 static double stage_limit(const struct mm_script_session *ss)
 {
-	const struct mm_script_settings *settings = &ss->script->settings;
+	const struct mm_generation_settings *settings = &ss->generation->settings;
 	return ss->event.stage == MM_STAGE_eom || (ss->event.command != NULL && ss->event.command->row->letter == 'E')
 		? settings->eom_deadline : settings->stage_deadline;
 }
@@ -160,7 +160,7 @@ static int get_deadline(lua_State *L, struct mm_script_session *ss)
 static const struct mm_ctx_fact own_facts[] = { { "deadline", get_deadline }, { NULL, NULL } };
 
 /* [] -> [kept]: ctx.message and ctx.session, each a table by ctx */
-static void push_kept_tables(lua_State *L, struct mm_script *s)
+static void push_kept_tables(lua_State *L, struct mm_generation *g)
 {
 	static const char *const names[] = {    /* ORDER KEPT */
 		"session", "message",
@@ -169,19 +169,19 @@ static void push_kept_tables(lua_State *L, struct mm_script *s)
 	for (int i = 0; i < MM_KEPT_COUNT; i++) {
 		lua_newtable(L);
 		lua_pushvalue(L, -1);
-		s->kept_tables[i] = luaL_ref(L, LUA_REGISTRYINDEX);
+		g->kept_tables[i] = luaL_ref(L, LUA_REGISTRYINDEX);
 		lua_setfield(L, -2, names[i]);
 	}
 }
 
 /* [metatable members] with the host's __index in the metatable: the one of lua/moonmilter/runtime/members.lua goes before it */
-static void put_index_before(lua_State *L, struct mm_script *s)
+static void put_index_before(lua_State *L, struct mm_generation *g)
 {
 	lua_getglobal(L, "require");
 	lua_pushliteral(L, "moonmilter.runtime.members");
 	lua_call(L, 1, 1);
 	lua_getfield(L, -1, "index");
-	push_kept_tables(L, s);
+	push_kept_tables(L, g);
 	lua_pushvalue(L, -4);
 	lua_getfield(L, -6, "__index");
 	lua_call(L, 3, 1);              /* [metatable members module index] */
@@ -190,13 +190,13 @@ static void put_index_before(lua_State *L, struct mm_script *s)
 }
 
 /* Builds metatable and members of ctx; Lua parts are added from lua/moonmilter/runtime/edits.lua. */
-static void make_ctx_class(lua_State *L, struct mm_script *s)
+static void make_ctx_class(lua_State *L, struct mm_generation *g)
 {
 	lua_newtable(L);                /* [metatable] */
 	lua_newtable(L);                /* [metatable members] */
-	mm_bind_session(L);
-	mm_bind_message(L);
-	mm_bind_action(L);
+	mm_bind_ctx(L);
+	mm_bind_headers(L);
+	mm_bind_edits(L);
 	mm_bind_facts(L, own_facts);
 	lua_getglobal(L, "require");
 	lua_pushliteral(L, "moonmilter.runtime.edits");
@@ -207,30 +207,30 @@ static void make_ctx_class(lua_State *L, struct mm_script *s)
 		lua_rawset(L, -6);      /* [metatable members edits key value key value] */
 	}
 	lua_pop(L, 1);
-	put_index_before(L, s);
+	put_index_before(L, g);
 	lua_pop(L, 1);
-	s->ctx_metatable = luaL_ref(L, LUA_REGISTRYINDEX);
+	g->ctx_metatable = luaL_ref(L, LUA_REGISTRYINDEX);
 }
 
-static void make_host_object(lua_State *L, struct mm_script *s, const struct mm_script_options *o)
+static void make_host_object(lua_State *L, struct mm_generation *g, const struct mm_generation_options *o)
 {
 	lua_newtable(L);
-	lua_pushstring(L, s->settings.milter_name);
+	lua_pushstring(L, g->settings.milter_name);
 	lua_setfield(L, -2, "name");
 	lua_pushliteral(L, VERSION_TEXT);
 	lua_setfield(L, -2, "version");
-	lua_pushnumber(L, (lua_Number)s->settings.generation);
+	lua_pushnumber(L, (lua_Number)g->settings.number);
 	lua_setfield(L, -2, "generation");
 	lua_pushinteger(L, (lua_Integer)getpid());
 	lua_setfield(L, -2, "pid");
 	mm_push_settings(L, o->host_settings);
 	lua_setfield(L, -2, "settings");
-	s->host_object = luaL_ref(L, LUA_REGISTRYINDEX);
+	g->host_object = luaL_ref(L, LUA_REGISTRYINDEX);
 }
 
 struct making {
-	struct mm_script               *script;
-	const struct mm_script_options *options;
+	struct mm_generation               *generation;
+	const struct mm_generation_options *options;
 	const struct mm_script_files   *paths;
 };
 
@@ -238,17 +238,17 @@ struct making {
 static int make_state(lua_State *L)
 {
 	struct making *m = lua_touserdata(L, 1);
-	struct mm_script *s = m->script;
+	struct mm_generation *g = m->generation;
 	lua_pushboolean(L, 1);
 	lua_setfield(L, LUA_REGISTRYINDEX, "LUA_NOENV");
 	luaL_openlibs(L);
 	mm_budget_admit(L);             /* behind openlibs, which turns the compiler on */
-	mm_script_mark(L, s);
+	mm_generation_mark(L, g);
 	lua_newtable(L);
-	s->cancel_token = luaL_ref(L, LUA_REGISTRYINDEX);
+	g->cancel_token = luaL_ref(L, LUA_REGISTRYINDEX);
 	lua_newtable(L);
-	s->host_token = luaL_ref(L, LUA_REGISTRYINDEX);
-	mm_task_keep_words(L, s);
+	g->host_token = luaL_ref(L, LUA_REGISTRYINDEX);
+	mm_task_keep_words(L, g);
 
 	set_search_path(L, m->paths);
 	lua_getglobal(L, "package");
@@ -270,25 +270,25 @@ static int make_state(lua_State *L)
 		lua_setfield(L, -2, "jit.profile");
 	}
 	lua_pop(L, 2);
-	make_ctx_class(L, s);
-	make_host_object(L, s, m->options);
+	make_ctx_class(L, g);
+	make_host_object(L, g, m->options);
 	lua_getglobal(L, "require");
 	lua_pushliteral(L, "moonmilter.runtime.entry");
 	lua_call(L, 1, 1);
 	lua_getfield(L, -1, "by");
-	lua_pushcfunction(L, mm_script_push);
+	lua_pushcfunction(L, mm_call_push);
 	lua_call(L, 1, 1);
-	s->entry = luaL_ref(L, LUA_REGISTRYINDEX);
+	g->entry = luaL_ref(L, LUA_REGISTRYINDEX);
 	lua_pop(L, 1);
 	lua_getglobal(L, "require");
 	lua_pushliteral(L, "moonmilter.mail.fields");
 	lua_call(L, 1, 1);
-	s->field_factory = luaL_ref(L, LUA_REGISTRYINDEX);
+	g->field_factory = luaL_ref(L, LUA_REGISTRYINDEX);
 	lua_getglobal(L, "require");
 	lua_pushliteral(L, "moonmilter.runtime.kept_body");
 	lua_call(L, 1, 1);
 	lua_getfield(L, -1, "feed");
-	s->feed_kept_body = luaL_ref(L, LUA_REGISTRYINDEX);
+	g->feed_kept_body = luaL_ref(L, LUA_REGISTRYINDEX);
 	lua_pop(L, 1);
 	return 0;
 }
@@ -334,128 +334,128 @@ static int panic(lua_State *L)
 	return 0;
 }
 
-static void free_filters(struct mm_script *s)
+static void free_scripts(struct mm_generation *g)
 {
-	for (unsigned i = 0; i < s->filter_count; i++) {
-		mm_profile_leave(s->settings.profile, s->filters[i].profile);
-		free(s->filters[i].name);
-		free(s->filters[i].path);
-		for (unsigned j = 0; j < s->filters[i].field_count; j++)
-			free(s->filters[i].fields[j].name);
-		free(s->filters[i].fields);
+	for (unsigned i = 0; i < g->script_count; i++) {
+		mm_profile_leave(g->settings.profile, g->scripts[i].profile);
+		free(g->scripts[i].name);
+		free(g->scripts[i].path);
+		for (unsigned j = 0; j < g->scripts[i].field_count; j++)
+			free(g->scripts[i].fields[j].name);
+		free(g->scripts[i].fields);
 	}
-	free(s->filters);
+	free(g->scripts);
 	for (int set = 0; set < MM_MACRO_SET_COUNT; set++)
-		free(s->macro_lists[set]);
+		free(g->macro_lists[set]);
 }
 
-static void join_all(struct mm_script *s)
+static void join_all(struct mm_generation *g)
 {
-	struct mm_script **all = s->settings.all;
+	struct mm_generation **all = g->settings.all;
 	if (all == NULL)
 		return;
-	s->next = *all;
-	if (s->next != NULL)
-		s->next->previous = s;
-	*all = s;
+	g->next = *all;
+	if (g->next != NULL)
+		g->next->previous = g;
+	*all = g;
 }
 
-static void leave_all(struct mm_script *s)
+static void leave_all(struct mm_generation *g)
 {
-	if (s->previous != NULL)
-		s->previous->next = s->next;
-	else if (s->settings.all != NULL && *s->settings.all == s)
-		*s->settings.all = s->next;
-	if (s->next != NULL)
-		s->next->previous = s->previous;
+	if (g->previous != NULL)
+		g->previous->next = g->next;
+	else if (g->settings.all != NULL && *g->settings.all == g)
+		*g->settings.all = g->next;
+	if (g->next != NULL)
+		g->next->previous = g->previous;
 }
 
-static void script_free(struct mm_script *s)
+static void script_free(struct mm_generation *g)
 {
-	leave_all(s);
-	if (s->L != NULL) {
-		mm_task_group_end(&s->timers, s, NULL, MM_CANCEL_SHUTDOWN);
-		mm_task_group_end(&s->tasks, s, NULL, MM_CANCEL_SHUTDOWN);
-		mm_holder_end(&s->holder);
-		mm_budget_dismiss(s->L);
-		mm_memory_unwatch(s);
-		lua_close(s->L);
+	leave_all(g);
+	if (g->L != NULL) {
+		mm_task_group_end(&g->timers, g, NULL, MM_CANCEL_SHUTDOWN);
+		mm_task_group_end(&g->tasks, g, NULL, MM_CANCEL_SHUTDOWN);
+		mm_holder_end(&g->holder);
+		mm_budget_dismiss(g->L);
+		mm_memory_unwatch(g);
+		lua_close(g->L);
 	}
-	mm_holder_end(&s->holder);      /* finalizers may have opened more */
-	mm_pools_free(s->pools);
-	mm_tls_cache_free(s->tls);
-	mm_http_free(s->http);
-	mm_timer_stop(&s->runner);
-	free_filters(s);
-	free(s->pool);
-	free(s->load_paths);
-	free(s);
+	mm_holder_end(&g->holder);      /* finalizers may have opened more */
+	mm_pools_free(g->pools);
+	mm_tls_cache_free(g->tls);
+	mm_http_free(g->http);
+	mm_timer_stop(&g->runner);
+	free_scripts(g);
+	free(g->pool);
+	free(g->load_paths);
+	free(g);
 }
 
-static bool join_paths(struct mm_script *s, const struct mm_script_files *list)
+static bool join_paths(struct mm_generation *g, const struct mm_script_files *list)
 {
 	size_t size = 1;
 	for (size_t i = 0; i < list->count; i++)
 		size += strlen(list->items[i]) + 1;
-	s->load_paths = malloc(size);
-	if (s->load_paths == NULL)
+	g->load_paths = malloc(size);
+	if (g->load_paths == NULL)
 		return false;
-	char *to = s->load_paths;
+	char *to = g->load_paths;
 	for (size_t i = 0; i < list->count; i++)
 		to = stpcpy(to, list->items[i]) + 1;
 	*to = '\0';
 	return true;
 }
 
-static bool script_make(struct mm_script *s, const struct mm_script_options *o, const struct mm_script_files *list,
+static bool script_make(struct mm_generation *g, const struct mm_generation_options *o, const struct mm_script_files *list,
 	struct mm_fault *why)
 {
-	s->L = new_state();
-	if (s->L == NULL || !join_paths(s, list))
+	g->L = new_state();
+	if (g->L == NULL || !join_paths(g, list))
 		return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for a Lua state");
-	mm_memory_watch(s);
-	lua_atpanic(s->L, panic);
-	struct making m = { s, o, list };
-	if (lua_cpcall(s->L, make_state, &m) == 0) {
-		begin_hunt(s->L);
+	mm_memory_watch(g);
+	lua_atpanic(g->L, panic);
+	struct making m = { g, o, list };
+	if (lua_cpcall(g->L, make_state, &m) == 0) {
+		begin_hunt(g->L);
 		return true;
 	}
-	return mm_fault_set(why, MM_FAULT_BUG, "the Lua runtime does not start: %s", lua_tostring(s->L, -1));
+	return mm_fault_set(why, MM_FAULT_BUG, "the Lua runtime does not start: %s", lua_tostring(g->L, -1));
 }
 
 /* What is ready now; what becomes ready meanwhile has its turn when the loop comes by again. */
 static void run_ready(struct mm_timer *timer)
 {
-	struct mm_script *s = MM_OWNER_OF(timer, struct mm_script, runner);
-	mm_script_retain(s);            /* the last session may end in here */
-	for (unsigned n = s->ready_count; n > 0 && s->ready_count > 0; n--)
-		mm_task_run_ready(s);
-	if (s->ready_count > 0)
-		mm_timer_soon(&s->runner);
-	mm_script_release(s);
+	struct mm_generation *g = MM_OWNER_OF(timer, struct mm_generation, runner);
+	mm_generation_retain(g);            /* the last session may end in here */
+	for (unsigned n = g->ready_count; n > 0 && g->ready_count > 0; n--)
+		mm_task_run_ready(g);
+	if (g->ready_count > 0)
+		mm_timer_soon(&g->runner);
+	mm_generation_release(g);
 }
 
-struct mm_script *mm_script_new(const struct mm_script_options *o, struct mm_fault *why)
+struct mm_generation *mm_generation_new(const struct mm_generation_options *o, struct mm_fault *why)
 {
 	struct mm_script_files list;
-	struct mm_script *s = calloc(1, sizeof *s);
-	if (s == NULL) {
+	struct mm_generation *g = calloc(1, sizeof *g);
+	if (g == NULL) {
 		mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for a generation of scripts");
 		return NULL;
 	}
-	s->settings = o->settings;
-	s->references = 1;
-	mm_timer_init(&s->runner, s->settings.clock, run_ready);
-	s->ctx_metatable = s->host_object = s->cancel_token = s->host_token = s->field_factory = MM_NO_REF;
-	s->feed_kept_body = MM_NO_REF;
-	if (!mm_script_files_find(&list, o->paths, why) || !script_make(s, o, &list, why)) {
+	g->settings = o->settings;
+	g->references = 1;
+	mm_timer_init(&g->runner, g->settings.clock, run_ready);
+	g->ctx_metatable = g->host_object = g->cancel_token = g->host_token = g->field_factory = MM_NO_REF;
+	g->feed_kept_body = MM_NO_REF;
+	if (!mm_script_files_find(&list, o->paths, why) || !script_make(g, o, &list, why)) {
 		mm_script_files_free(&list);
-		script_free(s);
+		script_free(g);
 		return NULL;
 	}
 	mm_script_files_free(&list);
-	join_all(s);
-	return s;
+	join_all(g);
+	return g;
 }
 
 /* ---- loading ---- */
@@ -490,7 +490,7 @@ static uint32_t stages_of(lua_State *L, const char *key)
 }
 
 /* [fields] */
-static void take_fields(lua_State *L, struct mm_filter *f)
+static void take_fields(lua_State *L, struct mm_script *f)
 {
 	unsigned count = 0;
 	for (lua_pushnil(L); lua_next(L, -2) != 0; lua_pop(L, 1))
@@ -510,18 +510,18 @@ static void take_fields(lua_State *L, struct mm_filter *f)
 }
 
 /* [script] */
-static void take_filter(lua_State *L, struct mm_script *s, unsigned at)
+static void take_script(lua_State *L, struct mm_generation *g, unsigned at)
 {
-	struct mm_filter *f = &s->filters[at];
+	struct mm_script *f = &g->scripts[at];
 	for (int stage = 0; stage < MM_STAGE_COUNT; stage++)
 		f->handlers[stage] = MM_NO_REF;
-	s->filter_count = at + 1;
+	g->script_count = at + 1;
 	f->name = string_of(L, "name");
 	f->path = string_of(L, "path");
 	if (f->name == NULL || f->path == NULL)
 		luaL_error(L, "out of memory for the list of scripts");
-	if (s->settings.profile != NULL)
-		f->profile = mm_profile_join(s->settings.profile, s->settings.milter_name, f->path);
+	if (g->settings.profile != NULL)
+		f->profile = mm_profile_join(g->settings.profile, g->settings.milter_name, f->path);
 	lua_getfield(L, -1, "handlers");
 	lua_getfield(L, -2, "seen");
 	for (int stage = 0; stage < MM_STAGE_COUNT; stage++) {
@@ -535,18 +535,18 @@ static void take_filter(lua_State *L, struct mm_script *s, unsigned at)
 			continue;
 		}
 		f->handlers[stage] = luaL_ref(L, LUA_REGISTRYINDEX);
-		s->stage_filters[stage] |= UINT64_C(1) << at;
+		g->stage_scripts[stage] |= UINT64_C(1) << at;
 	}
 	lua_pop(L, 2);
 	lua_getfield(L, -1, "fields");
 	if (lua_istable(L, -1)) {
 		take_fields(L, f);
-		s->stage_filters[MM_STAGE_header] |= UINT64_C(1) << at;
+		g->stage_scripts[MM_STAGE_header] |= UINT64_C(1) << at;
 	}
 	lua_pop(L, 1);
 }
 
-static void take_macro_lists(lua_State *L, struct mm_script *s)
+static void take_macro_lists(lua_State *L, struct mm_generation *g)
 {
 	static const char *const names[] = {    /* ORDER MACRO_SET */
 #define X(name, letter, number) #name,
@@ -555,21 +555,21 @@ static void take_macro_lists(lua_State *L, struct mm_script *s)
 	};
 	lua_getfield(L, -1, "macro_lists");
 	for (int set = 0; lua_istable(L, -1) && set < MM_MACRO_SET_COUNT; set++) {
-		s->macro_lists[set] = string_of(L, names[set]);
-		s->wanted.macro_lists[set] = s->macro_lists[set];
+		g->macro_lists[set] = string_of(L, names[set]);
+		g->wanted.macro_lists[set] = g->macro_lists[set];
 	}
 	lua_pop(L, 1);
 }
 
-static void take_needs(lua_State *L, struct mm_script *s)
+static void take_needs(lua_State *L, struct mm_generation *g)
 {
 	lua_getfield(L, -1, "needs");
 	for (int i = 1;; i++) {
 		lua_rawgeti(L, -1, i);
 		const char *word = lua_tostring(L, -1);
 		if (word != NULL) {
-			s->wanted.needs_actions |= mm_action_bit(word);
-			s->wanted.needs_steps |= mm_step_bit(word);
+			g->wanted.needs_actions |= mm_action_bit(word);
+			g->wanted.needs_steps |= mm_step_bit(word);
 		}
 		lua_pop(L, 1);
 		if (word == NULL)
@@ -580,7 +580,7 @@ static void take_needs(lua_State *L, struct mm_script *s)
 
 /* What handlers exist decides what is asked of the MTA (design 3). A stage that is told for its facts only is quiet; so
  * are headers, whose verdict is held until the end of headers, which is asked for then. */
-static void derive_wanted(struct mm_script *s, uint32_t stages, uint32_t handled, bool lockstep)
+static void derive_wanted(struct mm_generation *g, uint32_t stages, uint32_t handled, bool lockstep)
 {
 	bool quiet_headers = stages & MM_STAGE_BIT(header) && !lockstep;
 	uint32_t quiet = stages & ~handled;
@@ -591,69 +591,69 @@ static void derive_wanted(struct mm_script *s, uint32_t stages, uint32_t handled
 			quiet &= ~MM_STAGE_BIT(eoh);
 		}
 	}
-	s->wanted.stages = stages;
-	s->wanted.quiet = lockstep ? quiet & ~MM_STAGE_BIT(header) : quiet;
-	s->wanted.actions = SMFIF_ADDHDRS | SMFIF_CHGBODY | SMFIF_ADDRCPT | SMFIF_DELRCPT | SMFIF_CHGHDRS | SMFIF_QUARANTINE
+	g->wanted.stages = stages;
+	g->wanted.quiet = lockstep ? quiet & ~MM_STAGE_BIT(header) : quiet;
+	g->wanted.actions = SMFIF_ADDHDRS | SMFIF_CHGBODY | SMFIF_ADDRCPT | SMFIF_DELRCPT | SMFIF_CHGHDRS | SMFIF_QUARANTINE
 		| SMFIF_CHGFROM | SMFIF_ADDRCPT_PAR;
 }
 
 static int take_plan(lua_State *L)
 {
-	struct mm_script *s = lua_touserdata(L, 1);
-	lua_State *co = s->load_task.co;
+	struct mm_generation *g = lua_touserdata(L, 1);
+	lua_State *co = g->load_task.co;
 	lua_xmove(co, L, lua_gettop(co));
 	if (!lua_istable(L, 2))
 		return luaL_error(L, "the loader returned no plan");
 	lua_settop(L, 2);
 	lua_getfield(L, -1, "scripts");
 	unsigned count = (unsigned)lua_objlen(L, -1);
-	s->filters = calloc(count ? count : 1, sizeof *s->filters);
-	if (s->filters == NULL)
+	g->scripts = calloc(count ? count : 1, sizeof *g->scripts);
+	if (g->scripts == NULL)
 		return luaL_error(L, "out of memory for the list of scripts");
 	for (unsigned i = 0; i < count; i++) {
 		lua_rawgeti(L, -1, (int)i + 1);
-		take_filter(L, s, i);
+		take_script(L, g, i);
 		lua_pop(L, 1);
 	}
 	lua_pop(L, 1);
-	take_macro_lists(L, s);
-	take_needs(L, s);
-	s->wanted.rejected_recipients = flag_of(L, "rejected_recipients");
-	s->counts_body = flag_of(L, "counts_body");
-	derive_wanted(s, stages_of(L, "stages"), stages_of(L, "handled"), flag_of(L, "lockstep") || s->settings.lockstep);
+	take_macro_lists(L, g);
+	take_needs(L, g);
+	g->wanted.rejected_recipients = flag_of(L, "rejected_recipients");
+	g->counts_body = flag_of(L, "counts_body");
+	derive_wanted(g, stages_of(L, "stages"), stages_of(L, "handled"), flag_of(L, "lockstep") || g->settings.lockstep);
 
 	const uint32_t message_stages = MM_VERDICT_MESSAGE_STAGES;
 	for (int stage = MM_STAGE_negotiate; stage < MM_STAGE_abort; stage++) {
-		s->client_filters |= s->stage_filters[stage];
+		g->client_scripts |= g->stage_scripts[stage];
 		if (message_stages & 1u << stage)
-			s->message_filters |= s->stage_filters[stage];
+			g->message_scripts |= g->stage_scripts[stage];
 	}
 	return 0;
 }
 
 static void load_ended(struct mm_task *t, enum mm_run run, struct mm_fault *why)
 {
-	struct mm_script *s = t->script;
+	struct mm_generation *g = t->generation;
 	if (run == MM_RUN_WAITING)
 		return;
 	bool ok = run == MM_RUN_DONE;
 	if (run == MM_RUN_EXITED)
 		mm_fault_set(why, MM_FAULT_CONFIG, "a script gave a verdict while loading");
-	if (ok && lua_cpcall(s->L, take_plan, s) != 0) {
-		ok = mm_fault_set(why, MM_FAULT_CONFIG, "%s", lua_tostring(s->L, -1));
-		lua_pop(s->L, 1);
+	if (ok && lua_cpcall(g->L, take_plan, g) != 0) {
+		ok = mm_fault_set(why, MM_FAULT_CONFIG, "%s", lua_tostring(g->L, -1));
+		lua_pop(g->L, 1);
 	}
 	why->class = ok ? MM_FAULT_NONE : MM_FAULT_CONFIG;
 	mm_task_release(t);
-	s->is_loaded = ok;
-	s->loaded(s->loaded_self, ok, why);
+	g->is_loaded = ok;
+	g->loaded(g->loaded_self, ok, why);
 }
 
 /* [] -> [load paths host] */
 static int push_load(lua_State *L)
 {
-	struct mm_script *s = lua_touserdata(L, 1);
-	lua_State *co = mm_task_coroutine(&s->load_task);
+	struct mm_generation *g = lua_touserdata(L, 1);
+	lua_State *co = mm_task_coroutine(&g->load_task);
 	if (co == NULL)
 		return luaL_error(L, "out of memory for a coroutine");
 	lua_getglobal(L, "require");
@@ -662,89 +662,89 @@ static int push_load(lua_State *L)
 	lua_getfield(L, -1, "load");
 	lua_newtable(L);
 	int n = 0;
-	for (const char *path = s->load_paths; *path != '\0'; path += strlen(path) + 1) {
+	for (const char *path = g->load_paths; *path != '\0'; path += strlen(path) + 1) {
 		lua_pushstring(L, path);
 		lua_rawseti(L, -2, ++n);
 	}
-	lua_rawgeti(L, LUA_REGISTRYINDEX, s->host_object);
+	lua_rawgeti(L, LUA_REGISTRYINDEX, g->host_object);
 	lua_xmove(L, co, 3);
 	return 0;
 }
 
-void mm_script_load(struct mm_script *s, void (*done)(void *self, bool ok, const struct mm_fault *why), void *self)
+void mm_generation_load(struct mm_generation *g, void (*done)(void *self, bool ok, const struct mm_fault *why), void *self)
 {
 	struct mm_fault why = { .class = MM_FAULT_NONE };
-	s->loaded = done;
-	s->loaded_self = self;
-	mm_task_init(&s->load_task, s, NULL, load_ended);
-	if (lua_cpcall(s->L, push_load, s) != 0) {
-		mm_fault_set(&why, MM_FAULT_CONFIG, "%s", lua_tostring(s->L, -1));
-		lua_pop(s->L, 1);
+	g->loaded = done;
+	g->loaded_self = self;
+	mm_task_init(&g->load_task, g, NULL, load_ended);
+	if (lua_cpcall(g->L, push_load, g) != 0) {
+		mm_fault_set(&why, MM_FAULT_CONFIG, "%s", lua_tostring(g->L, -1));
+		lua_pop(g->L, 1);
 		done(self, false, &why);
 		return;
 	}
-	load_ended(&s->load_task, mm_script_call(&s->load_task, 2, &why), &why);
+	load_ended(&g->load_task, mm_call_resume(&g->load_task, 2, &why), &why);
 }
 
-void mm_script_begin_serving(struct mm_script *s)
+void mm_generation_begin_serving(struct mm_generation *g)
 {
-	mm_budget_prefer(s->L);
+	mm_budget_prefer(g->L);
 }
 
-void mm_script_stop_loading(struct mm_script *s)
+void mm_generation_stop_loading(struct mm_generation *g)
 {
-	mm_task_cancel(&s->load_task, MM_CANCEL_SHUTDOWN);
+	mm_task_cancel(&g->load_task, MM_CANCEL_SHUTDOWN);
 }
 
 /* ---- ending ---- */
 
-void mm_script_retire(struct mm_script *s)
+void mm_generation_retire(struct mm_generation *g)
 {
-	if (s == NULL)
+	if (g == NULL)
 		return;
-	mm_task_group_close(&s->timers, "timer", MM_CANCEL_SHUTDOWN);
+	mm_task_group_close(&g->timers, "timer", MM_CANCEL_SHUTDOWN);
 }
 
 static void push_host(lua_State *co, void *self)
 {
-	const struct mm_script *s = self;
-	lua_rawgeti(co, LUA_REGISTRYINDEX, s->host_object);
+	const struct mm_generation *g = self;
+	lua_rawgeti(co, LUA_REGISTRYINDEX, g->host_object);
 }
 
 static void unload_ended(struct mm_task *t, enum mm_run run, struct mm_fault *why)
 {
 	if (run == MM_RUN_FAILED)
-		mm_log_say(t->script->settings.log, MM_LOG_ERROR, "script_error", "on_unload: %s", why->text);
+		mm_log_say(t->generation->settings.log, MM_LOG_ERROR, "script_error", "on_unload: %s", why->text);
 }
 
 /* on_unload cannot wait: the state closes right behind it. */
-static void run_unloaders(struct mm_script *s)
+static void run_unloaders(struct mm_generation *g)
 {
-	for (unsigned i = 0; i < s->filter_count; i++) {
+	for (unsigned i = 0; i < g->script_count; i++) {
 		struct mm_fault why;
 		struct mm_task task;
-		int ref = s->filters[i].handlers[MM_STAGE_unload];
+		int ref = g->scripts[i].handlers[MM_STAGE_unload];
 		if (ref == MM_NO_REF)
 			continue;
-		mm_task_init(&task, s, NULL, unload_ended);
-		unload_ended(&task, mm_script_run(&task, ref, push_host, s, &why), &why);
+		mm_task_init(&task, g, NULL, unload_ended);
+		unload_ended(&task, mm_call_function(&task, ref, push_host, g, &why), &why);
 		mm_task_cancel(&task, MM_CANCEL_SHUTDOWN);
 		mm_task_release(&task);
 	}
 }
 
-void mm_script_retain(struct mm_script *s)
+void mm_generation_retain(struct mm_generation *g)
 {
-	s->references++;
+	g->references++;
 }
 
-void mm_script_release(struct mm_script *s)
+void mm_generation_release(struct mm_generation *g)
 {
-	if (s == NULL || --s->references > 0)
+	if (g == NULL || --g->references > 0)
 		return;
-	if (s->is_loaded)
-		run_unloaders(s);
-	script_free(s);
+	if (g->is_loaded)
+		run_unloaders(g);
+	script_free(g);
 }
 
 /* ---- sessions ---- */
@@ -754,36 +754,36 @@ static void alarm_fired(struct mm_timer *);
 
 static void *session_open(void *runtime, struct mm_session *facts, void *engine)
 {
-	struct mm_script *s = runtime;
+	struct mm_generation *g = runtime;
 	struct mm_script_session *ss = calloc(1, sizeof *ss);
 	if (ss == NULL)
 		return NULL;
-	ss->script = s;
-	mm_script_retain(s);
+	ss->generation = g;
+	mm_generation_retain(g);
 	ss->facts = facts;
 	ss->engine = engine;
 	ss->began_at = mm_clock_now();
 	ss->ctx = ss->client_table = MM_NO_REF;
 	ss->recipients_table = ss->headers_table = ss->kept_bodies = MM_NO_REF;
 	ss->ending = MM_CANCEL_ENDED;
-	mm_task_init(&ss->task, s, ss, main_resumed);
-	mm_timer_init(&ss->alarm, s->settings.clock, alarm_fired);
-	ss->next = s->sessions;
+	mm_task_init(&ss->task, g, ss, main_resumed);
+	mm_timer_init(&ss->alarm, g->settings.clock, alarm_fired);
+	ss->next = g->sessions;
 	if (ss->next != NULL)
 		ss->next->previous = ss;
-	s->sessions = ss;
+	g->sessions = ss;
 	return ss;
 }
 
 static const struct mm_wanted *session_wanted(void *self)
 {
-	return &((struct mm_script_session *)self)->script->wanted;
+	return &((struct mm_script_session *)self)->generation->wanted;
 }
 
 static void session_end_message(void *self)
 {
 	struct mm_script_session *ss = self;
-	mm_task_group_end(&ss->message_tasks, ss->script, ss, ss->ending);
+	mm_task_group_end(&ss->message_tasks, ss->generation, ss, ss->ending);
 	mm_kept_bodies_close(ss);
 	mm_holder_end(&ss->message_holder);
 	mm_ctx_end_message(ss);
@@ -796,7 +796,7 @@ static void session_end_client(void *self)
 {
 	struct mm_script_session *ss = self;
 	session_end_message(ss);
-	mm_task_group_end(&ss->client_tasks, ss->script, ss, ss->ending);
+	mm_task_group_end(&ss->client_tasks, ss->generation, ss, ss->ending);
 	mm_holder_end(&ss->client_holder);
 	mm_ctx_end(ss);
 	ss->accepted_client = 0;
@@ -805,7 +805,7 @@ static void session_end_client(void *self)
 static void session_close(void *self)
 {
 	struct mm_script_session *ss = self;
-	struct mm_script *s = ss->script;
+	struct mm_generation *g = ss->generation;
 	session_end_client(ss);
 	mm_timer_stop(&ss->alarm);
 	mm_task_release(&ss->task);
@@ -814,11 +814,11 @@ static void session_close(void *self)
 	if (ss->previous != NULL)
 		ss->previous->next = ss->next;
 	else
-		s->sessions = ss->next;
+		g->sessions = ss->next;
 	if (ss->next != NULL)
 		ss->next->previous = ss->previous;
 	free(ss);
-	mm_script_release(s);
+	mm_generation_release(g);
 }
 
 /* ---- what a handler said ---- */
@@ -830,33 +830,33 @@ static bool is_afterwards(enum mm_stage stage)
 
 static void log_script_error(struct mm_script_session *ss, const char *text)
 {
-	struct mm_script *s = ss->script;
+	struct mm_generation *g = ss->generation;
 	struct mm_log_line line;
 	struct mm_text queue_id = mm_session_macro(ss->facts, "i");
-	mm_census_add(s->settings.row->script_errors, 1);
+	mm_census_add(g->settings.row->script_errors, 1);
 	mm_task_count_error(&ss->task);
-	mm_log_begin(&line, s->settings.log, MM_LOG_ERROR, "script_error");
-	mm_log_string(&line, "milter", s->settings.milter_in_log);
+	mm_log_begin(&line, g->settings.log, MM_LOG_ERROR, "script_error");
+	mm_log_string(&line, "milter", g->settings.milter_in_log);
 	mm_log_string(&line, "session", ss->facts->id);
 	if (queue_id.size > 0)
 		mm_log_text(&line, "queue_id", queue_id);
-	mm_log_string(&line, "script", s->filters[ss->filter_at].path);
+	mm_log_string(&line, "script", g->scripts[ss->script_at].path);
 	mm_log_string(&line, "handler", mm_stage_handler(ss->event.stage));
 	if (!is_afterwards(ss->event.stage) && ss->event.stage != MM_STAGE_negotiate)
-		mm_log_string(&line, "verdict", mm_verdict_name(s->settings.on_error));
+		mm_log_string(&line, "verdict", mm_verdict_name(g->settings.on_error));
 	mm_log_string(&line, "error", text);
-	mm_log_alike(&line, s->filters[ss->filter_at].path, strlen(s->filters[ss->filter_at].path));
+	mm_log_alike(&line, g->scripts[ss->script_at].path, strlen(g->scripts[ss->script_at].path));
 	mm_log_alike(&line, text, strcspn(text, " "));          /* file:line: */
 	mm_log_end(&line);
 }
 
-static void on_error_verdict(const struct mm_script *s, struct mm_verdict *out)
+static void on_error_verdict(const struct mm_generation *g, struct mm_verdict *out)
 {
 	struct mm_fault why;
 	struct mm_text text = mm_text_of("Mail filter failed, please try again later");
-	if (s->settings.on_error != MM_VERDICT_tempfail
+	if (g->settings.on_error != MM_VERDICT_tempfail
 	    || !mm_verdict_worded(out, MM_VERDICT_tempfail, 451, mm_text_of("4.3.0"), &text, 1, &why))
-		mm_verdict_plain(out, s->settings.on_error);
+		mm_verdict_plain(out, g->settings.on_error);
 }
 
 /* A recipient or an unknown command that is refused leaves the message open (protocol 3.3). */
@@ -873,7 +873,7 @@ static void fail_event(struct mm_script_session *ss, const char *text, struct mm
 	mm_verdict_reset(out);
 	if (is_afterwards(stage) || stage == MM_STAGE_negotiate)
 		return;
-	on_error_verdict(ss->script, out);
+	on_error_verdict(ss->generation, out);
 	if (ss->facts->message != NULL) {
 		if (ends_message(stage, out->kind))
 			mm_edits_drop(ss->facts->message);
@@ -883,7 +883,7 @@ static void fail_event(struct mm_script_session *ss, const char *text, struct mm
 	}
 	if (!(mm_verdict_stages(out->kind) & 1u << stage))
 		mm_verdict_reset(out);
-	snprintf(out->decided_by, sizeof out->decided_by, "on_error (%.30s)", ss->script->filters[ss->filter_at].name);
+	snprintf(out->decided_by, sizeof out->decided_by, "on_error (%.30s)", ss->generation->scripts[ss->script_at].name);
 }
 
 /* Reads [result...] of the finished handler; true when it is a verdict, else why says what is wrong with it. */
@@ -910,7 +910,7 @@ static bool verdict_of_results(struct mm_script_session *ss, struct mm_verdict *
 			"return ctx:%s(text)", mm_verdict_name(kind), mm_verdict_name(kind));
 	mm_verdict_plain(out, kind);
 	if (kind != MM_VERDICT_continue)
-		snprintf(out->decided_by, sizeof out->decided_by, "%.30s %s", ss->script->filters[ss->filter_at].name,
+		snprintf(out->decided_by, sizeof out->decided_by, "%.30s %s", ss->generation->scripts[ss->script_at].name,
 			mm_stage_handler(ss->event.stage));
 	return true;
 }
@@ -918,7 +918,7 @@ static bool verdict_of_results(struct mm_script_session *ss, struct mm_verdict *
 /* The function that called back is known only while it runs: say file and line of the handler instead. */
 static void name_handler(struct mm_script_session *ss, int ref, struct mm_fault *why)
 {
-	lua_State *L = ss->script->L;
+	lua_State *L = ss->generation->L;
 	lua_Debug where;
 	char text[sizeof why->text];
 	lua_rawgeti(L, LUA_REGISTRYINDEX, ref);
@@ -930,13 +930,13 @@ static void name_handler(struct mm_script_session *ss, int ref, struct mm_fault 
 
 static bool names_script(const struct mm_script_session *ss, const char *text)
 {
-	const char *path = ss->script->filters[ss->filter_at].path, *slash = strrchr(path, '/');
+	const char *path = ss->generation->scripts[ss->script_at].path, *slash = strrchr(path, '/');
 	return strstr(text, slash != NULL ? slash + 1 : path) != NULL;
 }
 
 /* ---- the handlers of one event ---- */
 
-static int handler_of(const struct mm_filter *f, const struct mm_event *event)
+static int handler_of(const struct mm_script *f, const struct mm_event *event)
 {
 	if (event->stage != MM_STAGE_header || f->fields == NULL)
 		return f->handlers[event->stage];
@@ -1002,7 +1002,7 @@ static int push_field(lua_State *co, const struct mm_command *c, bool both)
 #define SEES_ALL 3      /* ctx and two more: no handler gets more */
 
 /* Pushes the arguments behind ctx, as far as the function can see them; design 2 names them. */
-static int push_arguments(lua_State *co, const struct mm_script_session *ss, const struct mm_filter *f, unsigned seen)
+static int push_arguments(lua_State *co, const struct mm_script_session *ss, const struct mm_script *f, unsigned seen)
 {
 	const struct mm_event *event = &ss->event;
 	const struct mm_command *c = event->command;
@@ -1020,7 +1020,7 @@ static int push_arguments(lua_State *co, const struct mm_script_session *ss, con
 		lua_pushlstring(co, c->value.bytes, c->value.size);
 		return 1;
 	case MM_STAGE_body:
-		mm_memory_pay(ss->script, c->text.size);
+		mm_memory_pay(ss->generation, c->text.size);
 		/* fall through */
 	case MM_STAGE_helo:
 	case MM_STAGE_unknown:
@@ -1045,7 +1045,7 @@ static bool takes_part(const struct mm_script_session *ss, unsigned at)
 /* Folds one handler's verdict into the event's. True: the event is decided. */
 static bool fold(struct mm_script_session *ss, struct mm_verdict *v, struct mm_verdict *out)
 {
-	uint64_t bit = UINT64_C(1) << ss->filter_at;
+	uint64_t bit = UINT64_C(1) << ss->script_at;
 	switch (v->kind) {
 	case MM_VERDICT_accept:
 		if (MM_VERDICT_CLIENT_STAGES & 1u << ss->event.stage)
@@ -1071,9 +1071,9 @@ static bool fold(struct mm_script_session *ss, struct mm_verdict *v, struct mm_v
 /* Does no script want more of this body? Some ask for it on the chance that they keep it, and do so for few messages. */
 static bool body_is_over(const struct mm_script_session *ss, uint64_t accepted)
 {
-	const struct mm_script *s = ss->script;
-	uint64_t wanting = (s->stage_filters[MM_STAGE_body] & ~ss->skipped) | ss->keeps_body;
-	return !s->counts_body && !(s->wanted.quiet & MM_STAGE_BIT(body)) && (wanting & ~accepted) == 0;
+	const struct mm_generation *g = ss->generation;
+	uint64_t wanting = (g->stage_scripts[MM_STAGE_body] & ~ss->skipped) | ss->keeps_body;
+	return !g->counts_body && !(g->wanted.quiet & MM_STAGE_BIT(body)) && (wanting & ~accepted) == 0;
 }
 
 /* The last script that wanted to see more has accepted; its name is in out. */
@@ -1088,13 +1088,13 @@ static void accept_for_all(struct mm_verdict *out)
 /* Nobody has decided: accept when no script is left that wants to see more, skip when none wants more of this kind. */
 static void conclude(struct mm_script_session *ss, struct mm_verdict *out)
 {
-	const struct mm_script *s = ss->script;
+	const struct mm_generation *g = ss->generation;
 	enum mm_stage stage = ss->event.stage;
 	uint64_t accepted = ss->accepted_client | ss->accepted_message;
 	bool is_client = MM_VERDICT_CLIENT_STAGES & 1u << stage;
 	bool can_decide = !is_afterwards(stage) && stage != MM_STAGE_negotiate && stage != MM_STAGE_unknown;
-	bool all_accept = is_client ? ss->accepted_client != 0 && (s->client_filters & ~ss->accepted_client) == 0
-		: accepted != 0 && (s->message_filters & ~accepted) == 0;
+	bool all_accept = is_client ? ss->accepted_client != 0 && (g->client_scripts & ~ss->accepted_client) == 0
+		: accepted != 0 && (g->message_scripts & ~accepted) == 0;
 	if (can_decide && all_accept) {
 		accept_for_all(out);
 		return;
@@ -1103,7 +1103,7 @@ static void conclude(struct mm_script_session *ss, struct mm_verdict *out)
 	if (!can_decide || is_client)
 		return;
 	if (stage == MM_STAGE_body ? body_is_over(ss, accepted)
-		: ss->skipped != 0 && (s->stage_filters[stage] & ~(ss->skipped | accepted)) == 0)
+		: ss->skipped != 0 && (g->stage_scripts[stage] & ~(ss->skipped | accepted)) == 0)
 		mm_verdict_plain(out, MM_VERDICT_skip);
 }
 
@@ -1125,7 +1125,7 @@ static void arm_alarm(struct mm_script_session *ss)
 	double now = mm_clock_now();
 	ensure_deadline(ss);
 	if (!mm_timer_is_running(&ss->alarm) || ss->progress_at <= now)
-		ss->progress_at = now + ss->script->settings.progress_every;
+		ss->progress_at = now + ss->generation->settings.progress_every;
 	double next = ss->progress_at < ss->deadline_at ? ss->progress_at : ss->deadline_at;
 	mm_timer_start(&ss->alarm, next - now);
 }
@@ -1164,16 +1164,16 @@ static void push_feed(lua_State *co, void *self)
 	struct mm_script_session *ss = self;
 	mm_ctx_push(co, ss);
 	lua_rawgeti(co, LUA_REGISTRYINDEX, ss->kept_bodies);
-	lua_rawgeti(co, -1, (int)ss->filter_at + 1);
+	lua_rawgeti(co, -1, (int)ss->script_at + 1);
 	lua_remove(co, -2);
 	if (ss->event.stage == MM_STAGE_body)
-		push_arguments(co, ss, &ss->script->filters[ss->filter_at], SEES_ALL);
+		push_arguments(co, ss, &ss->generation->scripts[ss->script_at], SEES_ALL);
 }
 
 static void push_handler(lua_State *co, void *self)
 {
 	struct mm_script_session *ss = self;
-	const struct mm_filter *f = &ss->script->filters[ss->filter_at];
+	const struct mm_script *f = &ss->generation->scripts[ss->script_at];
 	mm_ctx_push(co, ss);
 	bool has_fields = f->fields != NULL && ss->event.stage == MM_STAGE_header;
 	push_arguments(co, ss, f, has_fields ? SEES_ALL : f->seen[ss->event.stage]);
@@ -1185,22 +1185,22 @@ static bool feed_kept_body(struct mm_script_session *ss, struct mm_verdict *out)
 {
 	struct mm_fault why;
 	ss->feeds_body = true;
-	enum mm_run run = mm_script_run(&ss->task, ss->script->feed_kept_body, push_feed, ss, &why);        /* never waits */
-	bool is_decided = handler_ended(ss, ss->script->feed_kept_body, run, &why, out);
+	enum mm_run run = mm_call_function(&ss->task, ss->generation->feed_kept_body, push_feed, ss, &why);        /* never waits */
+	bool is_decided = handler_ended(ss, ss->generation->feed_kept_body, run, &why, out);
 	ss->feeds_body = false;
 	return is_decided;
 }
 
-/* Runs handlers from filter_at on. MM_DECIDED: out is the event's verdict. */
+/* Runs handlers from script_at on. MM_DECIDED: out is the event's verdict. */
 static enum mm_outcome run_handlers(struct mm_script_session *ss, struct mm_verdict *out)
 {
-	struct mm_script *s = ss->script;
+	struct mm_generation *g = ss->generation;
 	bool may_keep = ss->event.stage == MM_STAGE_body || ss->event.stage == MM_STAGE_eom;
-	for (; ss->filter_at < s->filter_count; ss->filter_at++) {
-		struct mm_filter *f = &s->filters[ss->filter_at];
-		uint64_t bit = UINT64_C(1) << ss->filter_at;
+	for (; ss->script_at < g->script_count; ss->script_at++) {
+		struct mm_script *f = &g->scripts[ss->script_at];
+		uint64_t bit = UINT64_C(1) << ss->script_at;
 		int ref = handler_of(f, &ss->event);
-		if (may_keep && ss->keeps_body & bit && takes_part(ss, ss->filter_at)) {
+		if (may_keep && ss->keeps_body & bit && takes_part(ss, ss->script_at)) {
 			if (feed_kept_body(ss, out)) {
 				event_over(ss);
 				return MM_DECIDED;
@@ -1208,10 +1208,10 @@ static enum mm_outcome run_handlers(struct mm_script_session *ss, struct mm_verd
 			if (ss->event.stage == MM_STAGE_body && ss->skips_body & bit)
 				continue;
 		}
-		if (ref == MM_NO_REF || !takes_part(ss, ss->filter_at))
+		if (ref == MM_NO_REF || !takes_part(ss, ss->script_at))
 			continue;
 		struct mm_fault why;
-		enum mm_run run = mm_script_run(&ss->task, ref, push_handler, ss, &why);
+		enum mm_run run = mm_call_function(&ss->task, ref, push_handler, ss, &why);
 		if (run == MM_RUN_WAITING) {
 			arm_alarm(ss);
 			return MM_WAITING;
@@ -1245,8 +1245,8 @@ static enum mm_outcome session_event(void *self, const struct mm_event *event, s
 	}
 	ss->event = *event;
 	ss->has_event = true;
-	ss->filter_at = 0;
-	if (ss->script->stage_filters[event->stage] == 0 && ss->keeps_body == 0) {
+	ss->script_at = 0;
+	if (ss->generation->stage_scripts[event->stage] == 0 && ss->keeps_body == 0) {
 		conclude(ss, out);
 		ss->has_event = false;
 		return MM_DECIDED;
@@ -1269,11 +1269,11 @@ static void main_resumed(struct mm_task *t, enum mm_run run, struct mm_fault *wh
 		arm_alarm(ss);
 		return;
 	}
-	int ref = handler_of(&ss->script->filters[ss->filter_at], &ss->event);
+	int ref = handler_of(&ss->generation->scripts[ss->script_at], &ss->event);
 	if (handler_ended(ss, ref, run, why, &out)) {
 		event_over(ss);
 	} else {
-		ss->filter_at++;
+		ss->script_at++;
 		if (run_handlers(ss, &out) == MM_WAITING)
 			return;
 	}
@@ -1291,7 +1291,7 @@ static void session_cancel(void *self, enum mm_cancel why)
 		mm_task_cancel(&ss->task, why);
 		mm_verdict_reset(&ss->verdict);
 		ss->has_verdict = false;
-		ss->filter_at++;
+		ss->script_at++;
 	} while (is_afterwards(ss->event.stage) && run_handlers(ss, &ignored) == MM_WAITING);   /* the others are still told */
 	event_over(ss);
 }
@@ -1308,7 +1308,7 @@ static void deadline_passed(struct mm_script_session *ss)
 	fail_event(ss, text, &out);
 	if (is_afterwards(ss->event.stage) || ss->event.stage == MM_STAGE_negotiate) {
 		ss->deadline_at = 0;            /* the other scripts are still told, in their own time */
-		ss->filter_at++;
+		ss->script_at++;
 		if (run_handlers(ss, &out) == MM_WAITING)
 			return;
 	} else {
@@ -1331,11 +1331,11 @@ static void alarm_fired(struct mm_timer *timer)
 	arm_alarm(ss);
 }
 
-struct mm_runtime mm_script_runtime(struct mm_script *s)
+struct mm_runtime mm_generation_runtime(struct mm_generation *g)
 {
 	static const struct mm_runtime_ops ops = {
 		.open = session_open, .wanted = session_wanted, .event = session_event, .cancel = session_cancel,
 		.end_message = session_end_message, .end_client = session_end_client, .close = session_close,
 	};
-	return (struct mm_runtime){ &ops, s };
+	return (struct mm_runtime){ &ops, g };
 }

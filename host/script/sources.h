@@ -1,6 +1,6 @@
 /* script/sources.h -- the files of lua/moonmilter/, compiled into the library by the Makefile. */
-#ifndef MM_LUA_SOURCES_H
-#define MM_LUA_SOURCES_H
+#ifndef MM_SCRIPT_SOURCES_H
+#define MM_SCRIPT_SOURCES_H
 
 #include <stddef.h>
 

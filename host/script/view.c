@@ -12,7 +12,7 @@
 typedef void (*say_function)(void *self, const char *line);
 
 /* "a file without handlers" is how a misspelt On_eom or a script that was saved empty comes to light. */
-static void describe_filter(const struct mm_filter *f, say_function say, void *self)
+static void describe_script(const struct mm_script *f, say_function say, void *self)
 {
 	char line[1024];
 	int head = snprintf(line, sizeof line, "script %s:", f->path), at = head;
@@ -26,70 +26,70 @@ static void describe_filter(const struct mm_filter *f, say_function say, void *s
 	say(self, line);
 }
 
-static void describe_steps(const struct mm_script *s, say_function say, void *self)
+static void describe_steps(const struct mm_generation *g, say_function say, void *self)
 {
 	char line[1024];
 	int head = snprintf(line, sizeof line, "asks the MTA for:"), at = head;
 	for (int stage = MM_STAGE_connect; stage < MM_STAGE_abort && at < (int)sizeof line; stage++) {
-		bool is_quiet = s->wanted.quiet & 1u << stage && stage != MM_STAGE_eom; /* an end of message always has its reply */
-		if (s->wanted.stages & 1u << stage)
+		bool is_quiet = g->wanted.quiet & 1u << stage && stage != MM_STAGE_eom; /* an end of message always has its reply */
+		if (g->wanted.stages & 1u << stage)
 			at += snprintf(line + at, sizeof line - (size_t)at, " %s%s", mm_stage_name((enum mm_stage)stage),
 				is_quiet ? "(no reply)" : "");
 	}
 	say(self, at == head ? "asks the MTA for nothing" : line);
 }
 
-void mm_script_describe(const struct mm_script *s, say_function say, void *self)
+void mm_generation_describe(const struct mm_generation *g, say_function say, void *self)
 {
 	char line[1024];
-	if (s->filter_count == 0)
+	if (g->script_count == 0)
 		say(self, "no scripts: no directory of `scripts` holds a file named *.lua");
-	for (unsigned i = 0; i < s->filter_count; i++)
-		describe_filter(&s->filters[i], say, self);
-	describe_steps(s, say, self);
+	for (unsigned i = 0; i < g->script_count; i++)
+		describe_script(&g->scripts[i], say, self);
+	describe_steps(g, say, self);
 	for (int set = 0; set < MM_MACRO_SET_COUNT; set++) {
 		static const char *const names[] = {    /* ORDER MACRO_SET */
 #define X(name, letter, number) #name,
 			MM_MACRO_SETS(X)
 #undef X
 		};
-		if (s->macro_lists[set] == NULL)
+		if (g->macro_lists[set] == NULL)
 			continue;
-		snprintf(line, sizeof line, "macros at %s: %s", names[set], s->macro_lists[set]);
+		snprintf(line, sizeof line, "macros at %s: %s", names[set], g->macro_lists[set]);
 		say(self, line);
 	}
 }
 
-unsigned long mm_script_generation(const struct mm_script *s)
+unsigned long mm_generation_number(const struct mm_generation *g)
 {
-	return s->settings.generation;
+	return g->settings.number;
 }
 
-unsigned mm_script_session_count(const struct mm_script *s)
+unsigned mm_generation_session_count(const struct mm_generation *g)
 {
 	unsigned count = 0;
-	for (const struct mm_script_session *ss = s->sessions; ss != NULL; ss = ss->next)
+	for (const struct mm_script_session *ss = g->sessions; ss != NULL; ss = ss->next)
 		count++;
 	return count;
 }
 
-uint64_t mm_script_bytes(const struct mm_script *s)
+uint64_t mm_generation_bytes(const struct mm_generation *g)
 {
-	return (uint64_t)lua_gc(s->L, LUA_GCCOUNT, 0) * 1024 + (uint64_t)lua_gc(s->L, LUA_GCCOUNTB, 0);
+	return (uint64_t)lua_gc(g->L, LUA_GCCOUNT, 0) * 1024 + (uint64_t)lua_gc(g->L, LUA_GCCOUNTB, 0);
 }
 
-struct mm_script *mm_script_next(const struct mm_script *s)
+struct mm_generation *mm_generation_next(const struct mm_generation *g)
 {
-	return s->next;
+	return g->next;
 }
 
-void mm_script_list(const struct mm_script *s, void (*say)(void *self, const char *line), void *self)
+void mm_generation_list(const struct mm_generation *g, void (*say)(void *self, const char *line), void *self)
 {
 	char line[256];
-	unsigned long serving = mm_census_get(s->settings.row->generation);
-	snprintf(line, sizeof line, "generation=%lu milter=%s scripts=%u sessions=%u lua_bytes=%llu state=%s", s->settings.generation,
-		s->settings.milter_name, s->filter_count, mm_script_session_count(s), (unsigned long long)mm_script_bytes(s),
-		s->settings.generation == serving ? "serving" : s->settings.generation > serving ? "loading" : "leaving");
+	unsigned long serving = mm_census_get(g->settings.row->generation);
+	snprintf(line, sizeof line, "generation=%lu milter=%s scripts=%u sessions=%u lua_bytes=%llu state=%s", g->settings.number,
+		g->settings.milter_name, g->script_count, mm_generation_session_count(g), (unsigned long long)mm_generation_bytes(g),
+		g->settings.number == serving ? "serving" : g->settings.number > serving ? "loading" : "leaving");
 	say(self, line);
 }
 
@@ -133,7 +133,7 @@ static void add_wait(char *line, size_t size, const struct mm_task *t)
 	char number[32];
 	if (t->began_at == 0)           /* nobody counts */
 		return;
-	snprintf(number, sizeof number, "%.1f", mm_profile_seconds_since(t->script->settings.profile, t->began_at));
+	snprintf(number, sizeof number, "%.1f", mm_profile_seconds_since(t->generation->settings.profile, t->began_at));
 	add_fact(line, size, "waiting", number);
 }
 
@@ -151,7 +151,7 @@ static void list_session(const struct mm_script_session *ss, void (*say)(void *s
 	struct mm_text queue_id = mm_session_macro(facts, "i");
 	double now = mm_clock_now();
 	line[0] = '\0';
-	snprintf(line, sizeof line, "session=%s generation=%lu", facts->id, ss->script->settings.generation);
+	snprintf(line, sizeof line, "session=%s generation=%lu", facts->id, ss->generation->settings.number);
 	add_fact(line, sizeof line, "mta", facts->peer);
 	add_fact(line, sizeof line, "client", facts->client_host);
 	add_fact(line, sizeof line, "address", facts->client_address);
@@ -161,7 +161,7 @@ static void list_session(const struct mm_script_session *ss, void (*say)(void *s
 	snprintf(number, sizeof number, "%.1f", now - ss->began_at);
 	add_fact(line, sizeof line, "age", number);
 	if (ss->task.is_waiting) {
-		add_fact(line, sizeof line, "script", ss->script->filters[ss->filter_at].name);
+		add_fact(line, sizeof line, "script", ss->generation->scripts[ss->script_at].name);
 		add_fact(line, sizeof line, "waits_for", ss->task.wait_name);
 		add_wait(line, sizeof line, &ss->task);
 		snprintf(number, sizeof number, "%.1f", ss->deadline_at - now);
@@ -178,7 +178,7 @@ static void list_tasks(const struct mm_task_group *group, void (*say)(void *self
 		if (!t->is_waiting || t->is_ready || t->co == NULL)
 			continue;
 		snprintf(line, sizeof line, "    task");
-		add_fact(line, sizeof line, "script", t->filter != NULL ? t->filter->name : NULL);
+		add_fact(line, sizeof line, "script", t->script != NULL ? t->script->name : NULL);
 		add_fact(line, sizeof line, "waits_for", t->wait_name);
 		add_wait(line, sizeof line, t);
 		say(self, line);
@@ -186,9 +186,9 @@ static void list_tasks(const struct mm_task_group *group, void (*say)(void *self
 	}
 }
 
-void mm_script_list_sessions(const struct mm_script *s, void (*say)(void *self, const char *line), void *self)
+void mm_generation_list_sessions(const struct mm_generation *g, void (*say)(void *self, const char *line), void *self)
 {
-	for (const struct mm_script_session *ss = s->sessions; ss != NULL; ss = ss->next) {
+	for (const struct mm_script_session *ss = g->sessions; ss != NULL; ss = ss->next) {
 		list_session(ss, say, self);
 		if (ss->task.is_waiting && ss->task.co != NULL)
 			say_place(ss->task.co, "    ", mm_stage_handler(ss->event.stage), say, self);

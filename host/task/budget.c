@@ -1,4 +1,4 @@
-/* budget.c -- see budget.h.
+/* task/budget.c -- see budget.h.
  *
  * (a) The timer ticks while slices run and stops by itself when a tick finds none, so a resume costs no system call: it
  *     counts a sequence number up, and ticks that see the same number see the same slice. CPU time is charged a tick at a
@@ -91,26 +91,26 @@ static void copy_text(char *to, size_t size, const char *from, size_t n)
 /* From signal handlers: memory is read that nobody changes while Lua runs, and nothing is allocated. */
 static void note_place(const struct mm_task *t)
 {
-	struct mm_whereabouts *place = &budget.row->place;
+	struct mm_whereabouts *at = &budget.row->whereabouts;
 	const struct mm_script_session *ss = t->session;
-	const char *handler = "load", *script = t->script->settings.milter_name;
+	const char *handler = "load", *script = t->generation->settings.milter_name;
 	struct mm_text queue_id = { "", 0 };
-	place->session[0] = '\0';
-	if (ss != NULL && ss->has_event && ss->filter_at < t->script->filter_count) {
+	at->session[0] = '\0';
+	if (ss != NULL && ss->has_event && ss->script_at < t->generation->script_count) {
 		handler = mm_stage_handler(ss->event.stage);
-		script = t->script->filters[ss->filter_at].path;
+		script = t->generation->scripts[ss->script_at].path;
 		queue_id = mm_session_macro(ss->facts, "i");
-		copy_text(place->session, sizeof place->session, ss->facts->id, strlen(ss->facts->id));
-	} else if (t == &t->script->load_task && t->script->loading != NULL) {
-		script = t->script->loading;
-	} else if (t->filter != NULL) {
+		copy_text(at->session, sizeof at->session, ss->facts->id, strlen(ss->facts->id));
+	} else if (t == &t->generation->load_task && t->generation->loading != NULL) {
+		script = t->generation->loading;
+	} else if (t->script != NULL) {
 		handler = "task";
-		script = t->filter->path;
+		script = t->script->path;
 	}
-	copy_text(place->queue_id, sizeof place->queue_id, queue_id.bytes, queue_id.size);
-	copy_text(place->handler, sizeof place->handler, handler, strlen(handler));
-	copy_text(place->script, sizeof place->script, script, strlen(script));
-	mm_census_set(place->is_set, 1);
+	copy_text(at->queue_id, sizeof at->queue_id, queue_id.bytes, queue_id.size);
+	copy_text(at->handler, sizeof at->handler, handler, strlen(handler));
+	copy_text(at->script, sizeof at->script, script, strlen(script));
+	mm_census_set(at->is_set, 1);
 	budget.has_place = 1;
 }
 
@@ -131,7 +131,7 @@ static void report(lua_State *L)
 	const struct mm_script_session *ss = t->session;
 	luaL_traceback(L, L, NULL, 0);
 	mm_log_begin(&line, budget.log, MM_LOG_WARN, "loop_blocked");
-	mm_log_string(&line, "milter", t->script->settings.milter_in_log);
+	mm_log_string(&line, "milter", t->generation->settings.milter_in_log);
 	if (ss != NULL) {
 		struct mm_text queue_id = mm_session_macro(ss->facts, "i");
 		mm_log_string(&line, "session", ss->facts->id);
@@ -168,7 +168,7 @@ static void on_hook(lua_State *L, lua_Debug *where)
 	}
 	sample(L, 'I');
 	if (budget.is_over) {
-		mm_push_place(L, 0);
+		mm_push_location(L, 0);
 		lua_pushfstring(L, budget.over_text, budget.over_text == slice_text ? budget.limits.slice : budget.limits.session);
 		lua_concat(L, 2);
 		lua_error(L);
@@ -191,7 +191,7 @@ bool mm_budget_strike(const char *text)
 		return false;
 	budget.over_text = text;
 	budget.is_over = 1;
-	strike(budget.running->script->L);
+	strike(budget.running->generation->L);
 	return true;
 }
 
@@ -248,7 +248,7 @@ static void look_at_slice(struct mm_task *t)
 			budget.reported_at = now;
 	}
 	if (budget.is_over || budget.shall_report)
-		strike(t->script->L);
+		strike(t->generation->L);
 }
 
 static void on_tick(int number)
@@ -278,10 +278,10 @@ static void on_sample(int number)
 			budget.shall_sample = 0;
 		budget.sample_sequence = budget.sequence;
 		budget.shall_sample++;
-		if (t->script->L == budget.preferred)
+		if (t->generation->L == budget.preferred)
 			raise(SIGPROF);
 		else
-			strike(t->script->L);
+			strike(t->generation->L);
 	}
 	errno = saved;
 }
@@ -309,7 +309,7 @@ static void end_slice(lua_State *L)
 		lua_sethook(L, NULL, 0, 0);
 	budget.is_struck = budget.is_over = budget.shall_report = 0;
 	if (budget.has_place) {
-		mm_census_set(budget.row->place.is_set, 0);
+		mm_census_set(budget.row->whereabouts.is_set, 0);
 		budget.has_place = 0;
 		/* many long slices at one turn of the loop are slow, not stuck */
 		mm_census_add(budget.row->beats, 1);
@@ -323,7 +323,7 @@ void mm_budget_end(struct mm_task *before)
 	struct mm_task *t = budget.running;
 	budget.running = before;                /* first: from here on no tick sets the hook */
 	if (before == NULL && (budget.is_struck || budget.has_place))
-		end_slice(t->script->L);
+		end_slice(t->generation->L);
 }
 
 /* ---- Lua states ---- */

@@ -1,4 +1,4 @@
-/* budget.h -- how long Lua may compute: CPU time a slice (from a resume to the next wait) and CPU time a message, measured and
+/* task/budget.h -- how long Lua may compute: CPU time a slice (from a resume to the next wait) and CPU time a message, measured and
  * ended from outside, because a script cannot be asked to.
  *
  * Process-wide: it takes SIGVTALRM, SIGPROF, SIGRTMIN + 1 and the signals of a crash, and a timer aimed at the thread that opens it. So it is
@@ -7,8 +7,8 @@
  * A slice over budget gets an error at the next instruction, and at every one after that, until the coroutine is dead: no
  * pcall swallows it. What runs inside a C function (a pattern match, a blocking call) cannot be ended so; whoever watches the
  * beats (census.h) ends the process then, and the place in the census says what it was. */
-#ifndef MM_BUDGET_H
-#define MM_BUDGET_H
+#ifndef MM_TASK_BUDGET_H
+#define MM_TASK_BUDGET_H
 
 #include "task/task.h"
 

@@ -83,7 +83,7 @@ static const char *push_located(lua_State *L, const struct describing *d, const 
 {
 	if (!d->is_load || has_place(message))
 		return message;
-	mm_push_place_of(L, d->co);
+	mm_push_location_of(L, d->co);
 	lua_pushstring(L, message);
 	lua_concat(L, 2);
 	return lua_tostring(L, -1);
@@ -114,9 +114,9 @@ static int describe_error(lua_State *L)
 
 static void explain(struct mm_task *t, int status, struct mm_fault *why)
 {
-	lua_State *L = t->script->L;
+	lua_State *L = t->generation->L;
 	int top = lua_gettop(L);
-	struct describing d = { t->co, why, t == &t->script->load_task };
+	struct describing d = { t->co, why, t == &t->generation->load_task };
 	mm_fault_set(why, MM_FAULT_SCRIPT, "%s", status == LUA_ERRMEM ? "out of memory" : "the handler failed");
 	struct mm_task *ran = mm_budget_begin(t);       /* __tostring is the script's, too */
 	lua_cpcall(L, describe_error, &d);              /* when even this fails, the sentence above has to do */
@@ -132,7 +132,7 @@ static struct mm_profile_row *row_of(const struct mm_task *t)
 {
 	const struct mm_script_session *ss = t->session;
 	bool is_handler = ss != NULL && t == &ss->task;
-	const struct mm_filter *f = is_handler ? &t->script->filters[ss->filter_at] : t->filter;
+	const struct mm_script *f = is_handler ? &t->generation->scripts[ss->script_at] : t->script;
 	if (f == NULL || f->profile == NULL)
 		return NULL;
 	return &f->profile->rows[!is_handler ? MM_PROFILE_TASK : ss->feeds_body ? MM_PROFILE_KEPT_BODY : (int)ss->event.stage];
@@ -146,7 +146,7 @@ static void name_call(const struct mm_task *t, struct mm_profile_row *row, uint6
 		snprintf(call.session, sizeof call.session, "%s", t->session->facts->id);
 		snprintf(call.queue_id, sizeof call.queue_id, "%.*s", (int)queue_id.size, queue_id.bytes);
 	}
-	mm_profile_name(t->script->settings.profile, row, &call);
+	mm_profile_name(t->generation->settings.profile, row, &call);
 }
 
 /* Most calls are one slice; only those that wait leave a trace in the task. */
@@ -160,14 +160,14 @@ static void count_wait(struct mm_task *t, struct mm_profile_row *row, bool waits
 	t->began_at = waits ? began : 0;
 	t->busy = (float)busy;
 	uint64_t ticks = ended > began + busy ? ended - began : busy;
-	if (!waits && mm_profile_ended(t->script->settings.profile, row, ticks, busy))
+	if (!waits && mm_profile_ended(t->generation->settings.profile, row, ticks, busy))
 		name_call(t, row, ticks, busy);
 }
 
 /* cpu: the thread's CPU time when it began; 0: nobody has asked. */
 static void count_slice(struct mm_task *t, struct mm_profile_row *row, bool waits, double cpu, uint64_t began, uint64_t ended)
 {
-	const struct mm_profile *p = t->script->settings.profile;
+	const struct mm_profile *p = t->generation->settings.profile;
 	if (ended < began)              /* another processor's counter */
 		ended = began;
 	mm_profile_ran(p, row, ended - began);
@@ -185,7 +185,7 @@ void mm_task_count_error(const struct mm_task *t)
 {
 	struct mm_profile_row *row = row_of(t);
 	if (row != NULL)
-		mm_profile_failed(t->script->settings.profile, row);
+		mm_profile_failed(t->generation->settings.profile, row);
 }
 
 /* ---- the doorway ---- */
@@ -214,21 +214,21 @@ static enum mm_run outcome(struct mm_task *t, int status, struct mm_fault *why)
 	return MM_RUN_FAILED;
 }
 
-enum mm_run mm_script_call(struct mm_task *t, int argument_count, struct mm_fault *why)
+enum mm_run mm_call_resume(struct mm_task *t, int argument_count, struct mm_fault *why)
 {
-	struct mm_script *s = t->script;
-	struct mm_task *before = s->current;
-	s->current = t;
+	struct mm_generation *g = t->generation;
+	struct mm_task *before = g->current;
+	g->current = t;
 	struct mm_task *ran = mm_budget_begin(t);
 	struct mm_profile_row *row = row_of(t);
-	bool enforced = mm_memory_begin(s);
+	bool enforced = mm_memory_begin(g);
 	double cpu = row != NULL && row->measures > 0 ? mm_clock_cpu() : 0;
 	uint64_t began = mm_clock_ticks();
 	int status = lua_resume(t->co, argument_count);
 	uint64_t ended = mm_clock_ticks();
-	mm_memory_end(s, enforced);
+	mm_memory_end(g, enforced);
 	mm_budget_end(ran);
-	s->current = before;
+	g->current = before;
 	enum mm_run run = outcome(t, status, why);
 	if (row != NULL)
 		count_slice(t, row, run == MM_RUN_WAITING, cpu, began, ended);
@@ -241,7 +241,7 @@ struct mm_pushing {
 	void  *self;
 };
 
-int mm_script_push(lua_State *co)
+int mm_call_push(lua_State *co)
 {
 	const struct mm_pushing *p = lua_touserdata(co, 1);
 	lua_settop(co, 0);
@@ -250,7 +250,7 @@ int mm_script_push(lua_State *co)
 	return lua_gettop(co);
 }
 
-enum mm_run mm_script_run(struct mm_task *t, int called, void (*push)(lua_State *, void *), void *self, struct mm_fault *why)
+enum mm_run mm_call_function(struct mm_task *t, int called, void (*push)(lua_State *, void *), void *self, struct mm_fault *why)
 {
 	struct mm_pushing p = { push, self };
 	lua_State *co = mm_task_coroutine(t);
@@ -259,10 +259,10 @@ enum mm_run mm_script_run(struct mm_task *t, int called, void (*push)(lua_State 
 		return MM_RUN_FAILED;
 	}
 	/* At rest a coroutine's stack has room for these three; a closure of its own would cost an allocation each time. */
-	lua_rawgeti(co, LUA_REGISTRYINDEX, t->script->entry);
+	lua_rawgeti(co, LUA_REGISTRYINDEX, t->generation->entry);
 	lua_rawgeti(co, LUA_REGISTRYINDEX, called);
 	lua_pushlightuserdata(co, &p);
-	return mm_script_call(t, 2, why);
+	return mm_call_resume(t, 2, why);
 }
 
 /* ---- the end of a wait ---- */
@@ -271,12 +271,12 @@ void mm_task_go_on(struct mm_task *t, int count)
 {
 	struct mm_fault why;
 	mm_task_wait_is_over(t);
-	t->resumed(t, mm_script_call(t, count, &why), &why);
+	t->resumed(t, mm_call_resume(t, count, &why), &why);
 }
 
-void mm_task_run_ready(struct mm_script *s)
+void mm_task_run_ready(struct mm_generation *g)
 {
-	struct mm_task *t = s->ready_first;
+	struct mm_task *t = g->ready_first;
 	mm_task_unready(t);
 	mm_task_go_on(t, t->ready_count);
 }
@@ -291,7 +291,7 @@ void mm_task_cancel(struct mm_task *t, enum mm_cancel why)
 	t->why = why;
 	mm_task_push_cancel(t, t->co);
 	struct mm_fault ignored;        /* the cancellation itself coming back out */
-	mm_script_call(t, 2, &ignored);
+	mm_call_resume(t, 2, &ignored);
 	mm_task_release(t);
 	t->is_cancelled = false;
 }
@@ -319,7 +319,7 @@ unsigned mm_limit_open(struct mm_task *t, double seconds)
 	limit->outer = t->limits;
 	limit->depth = t->limits != NULL ? t->limits->depth + 1 : 1;
 	t->limits = limit;
-	mm_timer_init(&limit->timer, t->script->settings.clock, limit_passed);
+	mm_timer_init(&limit->timer, t->generation->settings.clock, limit_passed);
 	mm_timer_start(&limit->timer, seconds);
 	return limit->depth;
 }

@@ -9,7 +9,7 @@
 
 struct mm_deferred {
 	int                 ref;        /* registry reference, owned */
-	const struct mm_filter *filter; /* borrowed: the script that has deferred it; may be NULL */
+	const struct mm_script *script; /* borrowed: the script that has deferred it; may be NULL */
 	struct mm_deferred *next;
 };
 
@@ -125,12 +125,12 @@ static void log_failure(struct mm_task *t, const char *what, const char *text)
 	mm_fault_set(&shown, MM_FAULT_SCRIPT, "%s", text);
 	mm_hide_runtime(shown.text);
 	mm_task_count_error(t);
-	mm_log_begin(&line, t->script->settings.log, MM_LOG_ERROR, "script_error");
-	mm_log_string(&line, "milter", t->script->settings.milter_in_log);
+	mm_log_begin(&line, t->generation->settings.log, MM_LOG_ERROR, "script_error");
+	mm_log_string(&line, "milter", t->generation->settings.milter_in_log);
 	if (ss != NULL)
 		mm_log_string(&line, "session", ss->facts->id);
-	if (t->filter != NULL)
-		mm_log_string(&line, "script", t->filter->path);
+	if (t->script != NULL)
+		mm_log_string(&line, "script", t->script->path);
 	mm_log_string(&line, "handler", what);
 	mm_log_string(&line, "error", shown.text);
 	mm_log_alike(&line, what, strlen(what));
@@ -165,13 +165,13 @@ static void spawned_resumed(struct mm_task *t, enum mm_run run, struct mm_fault 
 	}
 }
 
-struct mm_spawned *mm_spawned_new(struct mm_script *s, struct mm_script_session *ss, struct mm_task_group *group,
+struct mm_spawned *mm_spawned_new(struct mm_generation *g, struct mm_script_session *ss, struct mm_task_group *group,
 	struct mm_spawned **box)
 {
 	struct mm_spawned *sp = calloc(1, sizeof *sp);
 	if (sp == NULL)
 		return NULL;
-	mm_task_init(&sp->task, s, ss, spawned_resumed);
+	mm_task_init(&sp->task, g, ss, spawned_resumed);
 	sp->references = 1;
 	sp->state = MM_SPAWNED_CANCELLED;       /* until it stands in its group */
 	*box = sp;
@@ -227,13 +227,13 @@ static void cancel_now(struct mm_spawned *sp, enum mm_cancel why)
 
 /* ---- groups ---- */
 
-bool mm_task_group_defer(struct mm_task_group *group, int ref, const struct mm_filter *filter)
+bool mm_task_group_defer(struct mm_task_group *group, int ref, const struct mm_script *script)
 {
 	struct mm_deferred *d = malloc(sizeof *d);
 	if (d == NULL)
 		return false;
 	d->ref = ref;
-	d->filter = filter;
+	d->script = script;
 	d->next = group->deferred;
 	group->deferred = d;
 	group->count++;
@@ -246,20 +246,20 @@ static void deferred_resumed(struct mm_task *t, enum mm_run run, struct mm_fault
 		log_failure(t, "defer", why->text);
 }
 
-static void run_deferred(struct mm_script *s, struct mm_script_session *ss, const struct mm_deferred *d, enum mm_cancel why)
+static void run_deferred(struct mm_generation *g, struct mm_script_session *ss, const struct mm_deferred *d, enum mm_cancel why)
 {
 	struct mm_task task;
 	struct mm_fault fault;
-	mm_task_init(&task, s, ss, deferred_resumed);
-	task.filter = d->filter;
+	mm_task_init(&task, g, ss, deferred_resumed);
+	task.script = d->script;
 	task.is_cancelled = true;               /* its owner is over: waits raise */
 	task.why = why;
-	deferred_resumed(&task, mm_script_run(&task, d->ref, NULL, NULL, &fault), &fault);
-	luaL_unref(s->L, LUA_REGISTRYINDEX, d->ref);
+	deferred_resumed(&task, mm_call_function(&task, d->ref, NULL, NULL, &fault), &fault);
+	luaL_unref(g->L, LUA_REGISTRYINDEX, d->ref);
 	mm_task_release(&task);
 }
 
-void mm_task_group_end(struct mm_task_group *group, struct mm_script *s, struct mm_script_session *ss, enum mm_cancel why)
+void mm_task_group_end(struct mm_task_group *group, struct mm_generation *g, struct mm_script_session *ss, enum mm_cancel why)
 {
 	bool was_closed = group->is_closed;
 	if (group->count == 0)
@@ -271,7 +271,7 @@ void mm_task_group_end(struct mm_task_group *group, struct mm_script *s, struct 
 		struct mm_deferred *d = group->deferred;
 		group->deferred = d->next;
 		group->count--;
-		run_deferred(s, ss, d, why);
+		run_deferred(g, ss, d, why);
 		free(d);
 	}
 	group->is_closed = was_closed;

@@ -40,7 +40,7 @@ struct mm_waiting {
 
 /* A task of the group, with its coroutine, not started; the caller has one reference. May raise in L when memory is short
  * for the coroutine: *box is set before, so that an object can own it. NULL: out of memory. */
-struct mm_spawned *mm_spawned_new(struct mm_script *, struct mm_script_session *, struct mm_task_group *, struct mm_spawned **box);
+struct mm_spawned *mm_spawned_new(struct mm_generation *, struct mm_script_session *, struct mm_task_group *, struct mm_spawned **box);
 /* Function and count arguments have been pushed on task.co: runs from the loop, soon. */
 void mm_spawned_start(struct mm_spawned *, int count);
 void mm_spawned_release(struct mm_spawned *);
@@ -53,9 +53,9 @@ struct mm_waiting *mm_waiting_new(struct mm_task *waiter, struct mm_spawned *con
 void mm_waiting_free(struct mm_waiting *);
 
 /* Adds a function by its registry reference, which it takes; script: whose it is, borrowed, or NULL. False: out of memory. */
-bool mm_task_group_defer(struct mm_task_group *, int ref, const struct mm_filter *script);
+bool mm_task_group_defer(struct mm_task_group *, int ref, const struct mm_script *script);
 /* Ends all, then runs what was deferred. session: whose; NULL: the generation's. */
-void mm_task_group_end(struct mm_task_group *, struct mm_script *, struct mm_script_session *session, enum mm_cancel why);
+void mm_task_group_end(struct mm_task_group *, struct mm_generation *, struct mm_script_session *session, enum mm_cancel why);
 /* Takes no more, and ends those that wait under this name; others may finish. */
 void mm_task_group_close(struct mm_task_group *, const char *wait_name, enum mm_cancel why);
 

@@ -1,4 +1,4 @@
-/* profile.h -- what handlers have cost: a row a script and handler, counted at every call, kept over reloads.
+/* task/profile.h -- what handlers have cost: a row a script and handler, counted at every call, kept over reloads.
  * busy is the time a call ran and nobody else could: its CPU time, system calls that block, and what the machine gave to others
  * meanwhile. waited is the rest of it. Both are counted in ticks (clock.h), because two looks at a real clock would be a good part
  * of a short handler. CPU time, which costs a system call, is measured as long as a handler was heavy lately; else busy
@@ -7,8 +7,8 @@
  * A row counts since the worker began or was told to begin anew, and beside that since a window was opened.
  * Rows belong to the worker; generations share them by milter and path. Written as lines of fields between tabs, which
  * profile_report.c reads. Knows no Lua and no sessions. */
-#ifndef MM_PROFILE_H
-#define MM_PROFILE_H
+#ifndef MM_TASK_PROFILE_H
+#define MM_TASK_PROFILE_H
 
 #include "milter/stage.h"
 

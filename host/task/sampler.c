@@ -63,9 +63,9 @@ static void add_owner(struct writer *w, const struct mm_task *t)
 	char milter[NAME_SIZE], path[PATH_SIZE];
 	const struct mm_script_session *ss = t->session;
 	bool is_handler = ss != NULL && t == &ss->task;
-	const struct mm_filter *f = is_handler ? &t->script->filters[ss->filter_at] : t->filter;
-	const char *handler = is_handler ? mm_stage_handler(ss->event.stage) : t == &t->script->load_task ? "load" : "task";
-	plain(t->script->settings.milter_name, milter, sizeof milter);
+	const struct mm_script *f = is_handler ? &t->generation->scripts[ss->script_at] : t->script;
+	const char *handler = is_handler ? mm_stage_handler(ss->event.stage) : t == &t->generation->load_task ? "load" : "task";
+	plain(t->generation->settings.milter_name, milter, sizeof milter);
 	plain(f != NULL ? f->path : "", path, sizeof path);
 	w->size += (size_t)snprintf(w->bytes + w->size, FRAME_SIZE, "%s|%s|%s", milter, path, handler);
 }

@@ -16,50 +16,50 @@ const char *mm_cancel_name(enum mm_cancel why)
 
 static char script_key;         /* its address is the registry key of the generation */
 
-struct mm_script *mm_script_of(lua_State *L)
+struct mm_generation *mm_generation_of(lua_State *L)
 {
 	lua_pushlightuserdata(L, &script_key);
 	lua_rawget(L, LUA_REGISTRYINDEX);
-	struct mm_script *s = lua_touserdata(L, -1);
+	struct mm_generation *g = lua_touserdata(L, -1);
 	lua_pop(L, 1);
-	return s;
+	return g;
 }
 
-void mm_script_mark(lua_State *L, struct mm_script *s)
+void mm_generation_mark(lua_State *L, struct mm_generation *g)
 {
 	lua_pushlightuserdata(L, &script_key);
-	lua_pushlightuserdata(L, s);
+	lua_pushlightuserdata(L, g);
 	lua_rawset(L, LUA_REGISTRYINDEX);
 }
 
 struct mm_task *mm_task_current(lua_State *L)
 {
-	return mm_script_of(L)->current;
+	return mm_generation_of(L)->current;
 }
 
-const struct mm_filter *mm_task_filter(const struct mm_task *t)
+const struct mm_script *mm_task_script(const struct mm_task *t)
 {
 	const struct mm_script_session *ss = t->session;
 	if (ss == NULL || t != &ss->task)
-		return t->filter;
-	return ss->has_event && ss->filter_at < t->script->filter_count ? &t->script->filters[ss->filter_at] : NULL;
+		return t->script;
+	return ss->has_event && ss->script_at < t->generation->script_count ? &t->generation->scripts[ss->script_at] : NULL;
 }
 
-struct mm_holder *mm_task_holder(struct mm_script *s)
+struct mm_holder *mm_task_holder(struct mm_generation *g)
 {
-	const struct mm_task *t = s->current;
+	const struct mm_task *t = g->current;
 	struct mm_script_session *ss = t != NULL ? t->session : NULL;
 	if (ss == NULL)
-		return &s->holder;
+		return &g->holder;
 	if (t->group != NULL)           /* a spawned task's things end with the task's owner */
 		return t->group == &ss->message_tasks ? &ss->message_holder : &ss->client_holder;
 	return ss->facts->message != NULL ? &ss->message_holder : &ss->client_holder;
 }
 
-void mm_task_init(struct mm_task *t, struct mm_script *s, struct mm_script_session *session,
+void mm_task_init(struct mm_task *t, struct mm_generation *g, struct mm_script_session *session,
 	void (*resumed)(struct mm_task *, enum mm_run, struct mm_fault *))
 {
-	*t = (struct mm_task){ .script = s, .session = session, .anchor = MM_NO_REF, .resumed = resumed };
+	*t = (struct mm_task){ .generation = g, .session = session, .anchor = MM_NO_REF, .resumed = resumed };
 }
 
 /* Protected: memory may be gone, and a finalizer of the script's that fails in the collector's turn raises here. */
@@ -76,31 +76,31 @@ lua_State *mm_task_coroutine(struct mm_task *t)
 {
 	if (t->co != NULL)
 		return t->co;
-	struct mm_script *s = t->script;
-	if (s->pool_count > 0) {
-		struct mm_parked *p = &s->pool[--s->pool_count];
+	struct mm_generation *g = t->generation;
+	if (g->pool_count > 0) {
+		struct mm_parked *p = &g->pool[--g->pool_count];
 		t->co = p->co;
 		t->anchor = p->anchor;
 		return t->co;
 	}
-	if (lua_cpcall(s->L, make_coroutine, t) != 0)
-		lua_pop(s->L, 1);
+	if (lua_cpcall(g->L, make_coroutine, t) != 0)
+		lua_pop(g->L, 1);
 	return t->co;
 }
 
-static bool park(struct mm_script *s, lua_State *co, int anchor)
+static bool park(struct mm_generation *g, lua_State *co, int anchor)
 {
-	if (s->pool_count == s->pool_capacity) {
-		unsigned wanted = s->pool_capacity ? s->pool_capacity * 2 : 16;
+	if (g->pool_count == g->pool_capacity) {
+		unsigned wanted = g->pool_capacity ? g->pool_capacity * 2 : 16;
 		if (wanted > MM_COROUTINE_POOL_MAX)
 			return false;
-		struct mm_parked *grown = realloc(s->pool, wanted * sizeof *grown);
+		struct mm_parked *grown = realloc(g->pool, wanted * sizeof *grown);
 		if (grown == NULL)
 			return false;
-		s->pool = grown;
-		s->pool_capacity = wanted;
+		g->pool = grown;
+		g->pool_capacity = wanted;
 	}
-	s->pool[s->pool_count++] = (struct mm_parked){ co, anchor };
+	g->pool[g->pool_count++] = (struct mm_parked){ co, anchor };
 	return true;
 }
 
@@ -113,31 +113,31 @@ void mm_task_release(struct mm_task *t)
 	bool is_at_rest = lua_status(t->co) == 0;
 	if (is_at_rest)
 		lua_settop(t->co, 0);
-	if (!is_at_rest || !park(t->script, t->co, t->anchor))
-		luaL_unref(t->script->L, LUA_REGISTRYINDEX, t->anchor);
+	if (!is_at_rest || !park(t->generation, t->co, t->anchor))
+		luaL_unref(t->generation->L, LUA_REGISTRYINDEX, t->anchor);
 	t->co = NULL;
 	t->anchor = MM_NO_REF;
 }
 
 /* ---- waiting ---- */
 
-void mm_task_keep_words(lua_State *L, struct mm_script *s)
+void mm_task_keep_words(lua_State *L, struct mm_generation *g)
 {
 	static const char *const words[] = { "out of memory for the answer", "memory" };
 	for (int why = 0; why < MM_CANCEL_COUNT; why++) {
 		lua_pushstring(L, mm_cancel_name((enum mm_cancel)why));
-		s->cancel_names[why] = luaL_ref(L, LUA_REGISTRYINDEX);
+		g->cancel_names[why] = luaL_ref(L, LUA_REGISTRYINDEX);
 	}
 	for (int i = 0; i < 2; i++) {
 		lua_pushstring(L, words[i]);
-		s->memory_words[i] = luaL_ref(L, LUA_REGISTRYINDEX);
+		g->memory_words[i] = luaL_ref(L, LUA_REGISTRYINDEX);
 	}
 }
 
 void mm_task_push_cancel(struct mm_task *t, lua_State *L)
 {
-	lua_rawgeti(L, LUA_REGISTRYINDEX, t->script->cancel_token);
-	lua_rawgeti(L, LUA_REGISTRYINDEX, t->script->cancel_names[t->why]);
+	lua_rawgeti(L, LUA_REGISTRYINDEX, t->generation->cancel_token);
+	lua_rawgeti(L, LUA_REGISTRYINDEX, t->generation->cancel_names[t->why]);
 }
 
 const struct mm_limit *mm_limit_over(const struct mm_task *t)
@@ -152,7 +152,7 @@ const struct mm_limit *mm_limit_over(const struct mm_task *t)
 /* The reason is the limit's depth: only the milter.timeout that has opened it takes the error for its own. */
 void mm_limit_push(struct mm_task *t, lua_State *L)
 {
-	lua_rawgeti(L, LUA_REGISTRYINDEX, t->script->cancel_token);
+	lua_rawgeti(L, LUA_REGISTRYINDEX, t->generation->cancel_token);
 	lua_pushinteger(L, (lua_Integer)mm_limit_over(t)->depth);
 }
 
@@ -185,19 +185,19 @@ static void push_place(lua_State *L, lua_State *co, int level)
 		lua_pushliteral(L, "");
 }
 
-void mm_push_place(lua_State *L, int level)
+void mm_push_location(lua_State *L, int level)
 {
 	push_place(L, L, level);
 }
 
-void mm_push_place_of(lua_State *L, lua_State *co)
+void mm_push_location_of(lua_State *L, lua_State *co)
 {
 	push_place(L, co, 0);
 }
 
 int mm_raise_at_script(lua_State *L, const char *format, ...)
 {
-	mm_push_place(L, 1);
+	mm_push_location(L, 1);
 	va_list args;
 	va_start(args, format);
 	lua_pushvfstring(L, format, args);
@@ -302,7 +302,7 @@ int mm_task_wait(lua_State *L, struct mm_task *t, const char *name, void (*undo)
 	t->wait_name = name;
 	lua_settop(L, 0);
 	/* user coroutines between here and the host recognise the token and pass it outward (lua/moonmilter/runtime/coroutines.lua) */
-	lua_rawgeti(L, LUA_REGISTRYINDEX, t->script->host_token);
+	lua_rawgeti(L, LUA_REGISTRYINDEX, t->generation->host_token);
 	return lua_yield(L, 1);
 }
 
@@ -310,18 +310,18 @@ int mm_task_wait(lua_State *L, struct mm_task *t, const char *name, void (*undo)
 
 void mm_task_unready(struct mm_task *t)
 {
-	struct mm_script *s = t->script;
+	struct mm_generation *g = t->generation;
 	if (t->previous_ready != NULL)
 		t->previous_ready->next_ready = t->next_ready;
 	else
-		s->ready_first = t->next_ready;
+		g->ready_first = t->next_ready;
 	if (t->next_ready != NULL)
 		t->next_ready->previous_ready = t->previous_ready;
 	else
-		s->ready_last = t->previous_ready;
+		g->ready_last = t->previous_ready;
 	t->next_ready = t->previous_ready = NULL;
 	t->is_ready = false;
-	s->ready_count--;
+	g->ready_count--;
 }
 
 static void undo_ready(struct mm_task *t)
@@ -332,21 +332,21 @@ static void undo_ready(struct mm_task *t)
 
 void mm_task_ready(struct mm_task *t, int count)
 {
-	struct mm_script *s = t->script;
+	struct mm_generation *g = t->generation;
 	t->is_waiting = true;
 	t->undo = undo_ready;
 	t->waits_for = NULL;
 	t->is_ready = true;
 	t->ready_count = count;
-	t->previous_ready = s->ready_last;
-	if (s->ready_last != NULL)
-		s->ready_last->next_ready = t;
+	t->previous_ready = g->ready_last;
+	if (g->ready_last != NULL)
+		g->ready_last->next_ready = t;
 	else
-		s->ready_first = t;
-	s->ready_last = t;
-	s->ready_count++;
-	if (!mm_timer_is_running(&s->runner))
-		mm_timer_soon(&s->runner);
+		g->ready_first = t;
+	g->ready_last = t;
+	g->ready_count++;
+	if (!mm_timer_is_running(&g->runner))
+		mm_timer_soon(&g->runner);
 }
 
 void mm_task_cancel_soon(struct mm_task *t, enum mm_cancel why)
@@ -385,12 +385,12 @@ static int push_protected(lua_State *L)
 int mm_task_push(struct mm_task *t, int (*build)(lua_State *, void *), void *arg)
 {
 	struct pushing p = { build, arg, t->co, 0 };
-	if (lua_cpcall(t->script->L, push_protected, &p) == 0)
+	if (lua_cpcall(t->generation->L, push_protected, &p) == 0)
 		return p.count;
-	lua_pop(t->script->L, 1);
+	lua_pop(t->generation->L, 1);
 	lua_pushnil(t->co);
 	for (int i = 0; i < 2; i++)
-		lua_rawgeti(t->co, LUA_REGISTRYINDEX, t->script->memory_words[i]);
+		lua_rawgeti(t->co, LUA_REGISTRYINDEX, t->generation->memory_words[i]);
 	return 3;
 }
 

@@ -1,11 +1,11 @@
 /* task/task.h -- coroutines parked between events, and the state they share.
- * A generation (struct mm_script) is one Lua state. A session takes a coroutine from the pool for each event and gives it
+ * A generation (struct mm_generation) is one Lua state. A session takes a coroutine from the pool for each event and gives it
  * back when the event is decided; further tasks of a session are coroutines of their own. A task waits for at most one thing at a time and knows how to undo that wait: the
  * session may be gone when the answer comes, so whoever ends the session calls undo and no answer comes at all.
  *
  * Inner structs are open to the script row only; the rows above see script/generation.h. No lua.h here: a lua_State is a name. */
-#ifndef MM_SCRIPT_TASK_H
-#define MM_SCRIPT_TASK_H
+#ifndef MM_TASK_TASK_H
+#define MM_TASK_TASK_H
 
 #include "base/bounds.h"
 #include "base/census.h"
@@ -16,7 +16,7 @@
 
 struct lua_State;
 struct lua_Debug;
-struct mm_script;
+struct mm_generation;
 struct mm_script_session;
 struct mm_pools;
 struct mm_tls_cache;
@@ -55,7 +55,7 @@ struct mm_limit {
 };
 
 struct mm_task {
-	struct mm_script         *script;       /* borrowed */
+	struct mm_generation         *generation;       /* borrowed */
 	struct mm_script_session *session;      /* borrowed; NULL while scripts load or unload */
 	struct lua_State         *co;           /* borrowed from the Lua state through anchor; NULL: none yet */
 	int                       anchor;       /* registry reference */
@@ -72,7 +72,7 @@ struct mm_task {
 	struct mm_timer           timer;        /* of the wait */
 	struct mm_limit          *limits;       /* owned: innermost first */
 	struct mm_task_group     *group;        /* borrowed: what a spawned task belongs to; NULL: a handler's own task */
-	const struct mm_filter   *filter;       /* borrowed: script of a spawned task or deferred function; may be NULL */
+	const struct mm_script   *script;       /* borrowed: script of a spawned task or deferred function; may be NULL */
 	struct mm_task           *next_ready, *previous_ready;
 	/* Called when a wait is over and the coroutine has run on. */
 	void                    (*resumed)(struct mm_task *, enum mm_run, struct mm_fault *);
@@ -82,7 +82,7 @@ struct mm_task {
 enum mm_kept { MM_KEPT_SESSION, MM_KEPT_MESSAGE, MM_KEPT_COUNT };
 
 /* One script file. */
-struct mm_filter {
+struct mm_script {
 	char *name;                             /* owned: file name without directory and .lua */
 	char *path;                             /* owned */
 	int   handlers[MM_STAGE_COUNT];         /* registry references, MM_NO_REF */
@@ -97,14 +97,14 @@ struct mm_filter {
 };
 
 /* What all Lua states of a worker take; owned by the worker. */
-struct mm_memory_of_worker {
+struct mm_worker_memory {
 	size_t   used;          /* bytes, of the states that count */
 	unsigned strikes;       /* full collections in a row that left more than memory_soft */
 };
 
 /* task/memory.c */
-struct mm_script_memory {
-	struct mm_memory_of_worker *worker;     /* borrowed */
+struct mm_memory {
+	struct mm_worker_memory *worker;     /* borrowed */
 	void  *(*allocate)(void *, void *, size_t, size_t);     /* the state's own; NULL: it does not count */
 	void    *allocate_self;
 	size_t   used, soft, hard;
@@ -115,7 +115,7 @@ struct mm_script_memory {
 	bool     is_resting;                    /* a cycle has been begun while there was time */
 };
 
-struct mm_script_settings {
+struct mm_generation_settings {
 	struct mm_clock  *clock;                /* borrowed */
 	struct mm_dns    *dns;                  /* borrowed */
 	struct mm_children *children;           /* borrowed */
@@ -129,25 +129,25 @@ struct mm_script_settings {
 	size_t            body_max;             /* bytes of a replacement body */
 	enum mm_verdict_kind on_error;          /* tempfail, accept or reject */
 	bool              lockstep;             /* answer every header event */
-	unsigned long     generation;
-	struct mm_memory_of_worker *memory;     /* borrowed; NULL: no limits */
+	unsigned long     number;      /* counts from 1; grows with each reload */
+	struct mm_worker_memory *memory;     /* borrowed; NULL: no limits */
 	uint64_t          memory_soft, memory_hard;     /* bytes; 0: no limit */
 	struct mm_census_row *row;              /* borrowed: where errors are counted, and what runs is noted */
 	struct mm_profile *profile;             /* borrowed; NULL: nobody counts what handlers cost */
-	struct mm_script **all;                 /* borrowed: list that the generation is in as long as it is in memory; or NULL */
+	struct mm_generation **all;                 /* borrowed: list that the generation is in as long as it is in memory; or NULL */
 };
 
-struct mm_script {
+struct mm_generation {
 	struct lua_State *L;                    /* owned */
-	struct mm_script *next, *previous;      /* of settings.all */
-	struct mm_script_settings settings;
-	struct mm_script_memory memory;
+	struct mm_generation *next, *previous;      /* of settings.all */
+	struct mm_generation_settings settings;
+	struct mm_memory memory;
 	unsigned          references;           /* sessions and the worker */
-	struct mm_filter *filters;              /* owned, in the order they run */
-	unsigned          filter_count;
-	uint64_t          client_filters;       /* filters with a handler for any event of a session */
-	uint64_t          message_filters;      /* filters with a handler for any event of a message */
-	uint64_t          stage_filters[MM_STAGE_COUNT];        /* filters with a handler for the stage */
+	struct mm_script *scripts;              /* owned, in the order they run */
+	unsigned          script_count;
+	uint64_t          client_scripts;       /* scripts with a handler for any event of a session */
+	uint64_t          message_scripts;      /* scripts with a handler for any event of a message */
+	uint64_t          stage_scripts[MM_STAGE_COUNT];        /* scripts with a handler for the stage */
 	bool              counts_body;          /* a script reads ctx.body_size: no piece may be skipped */
 	struct mm_wanted  wanted;
 	char             *macro_lists[MM_MACRO_SET_COUNT];      /* owned, borrowed by wanted */
@@ -171,7 +171,7 @@ struct mm_script {
 	int               cancel_token;         /* what a cancelled wait returns to its wrapper */
 	int               cancel_names[MM_CANCEL_COUNT];        /* ORDER CANCEL: there when memory is gone */
 	int               memory_words[2];      /* text and code of an answer there is no memory for */
-	int               entry;                /* lua/moonmilter/runtime/entry.lua: calls with what mm_script_push() pushes */
+	int               entry;                /* lua/moonmilter/runtime/entry.lua: calls with what mm_call_push() pushes */
 	int               host_token;           /* what a wait yields, so that user coroutines pass it on */
 	int               field_factory;        /* moonmilter.mail.fields: makes ctx.headers */
 	int               feed_kept_body;       /* of moonmilter.runtime.kept_body */
@@ -191,7 +191,7 @@ struct mm_script {
 
 /* A session as its scripts see it. */
 struct mm_script_session {
-	struct mm_script         *script;       /* holds a reference */
+	struct mm_generation         *generation;       /* holds a reference */
 	struct mm_session        *facts;        /* borrowed from the engine */
 	struct mm_engine         *engine;       /* borrowed */
 	struct mm_script_session *next, *previous;
@@ -208,23 +208,23 @@ struct mm_script_session {
 	uint32_t                  recipients_synced;
 	int                       headers_table;
 	uint32_t                  headers_stamp;
-	int                       kept_bodies;  /* table by filter: what ctx:body{} keeps of this message */
+	int                       kept_bodies;  /* table by script: what ctx:body{} keeps of this message */
 	float                     cpu_used;     /* seconds, since the message before ended; budget.c */
-	uint64_t                  keeps_body;   /* filters that keep it */
-	uint64_t                  skips_body;   /* of these: filters whose on_body wants no more of it */
+	uint64_t                  keeps_body;   /* scripts that keep it */
+	uint64_t                  skips_body;   /* of these: scripts whose on_body wants no more of it */
 
 	struct mm_event           event;        /* being handled */
 	bool                      has_event;
 	bool                      has_verdict;  /* verdict is set */
 	bool                      feeds_body;   /* what runs is the host's part of ctx:body{}, not the handler */
-	uint8_t                   body_replaced_by;     /* filter whose replace_body came last, when the message replaces_body */
+	uint8_t                   body_replaced_by;     /* script whose replace_body came last, when the message replaces_body */
 	uint8_t                   body_marked_by;       /* the same when mark was made */
-	unsigned                  filter_at;    /* filter whose handler runs or runs next */
+	unsigned                  script_at;    /* script whose handler runs or runs next */
 	struct mm_edit_mark      *mark;         /* owned: edits asked for before a recipient's or an unknown command's handlers */
 	struct mm_verdict         verdict;      /* said by a verdict method */
-	uint64_t                  accepted_client;      /* filters that are done with the client */
-	uint64_t                  accepted_message;     /* filters that are done with the message */
-	uint64_t                  skipped;              /* filters that want no more of this kind of event */
+	uint64_t                  accepted_client;      /* scripts that are done with the client */
+	uint64_t                  accepted_message;     /* scripts that are done with the message */
+	uint64_t                  skipped;              /* scripts that want no more of this kind of event */
 	enum mm_stage             skipped_stage;
 	enum mm_cancel            ending;       /* what its tasks will be told when they are ended */
 
@@ -236,7 +236,7 @@ struct mm_script_session {
 
 /* ---- coroutines ---- */
 
-void mm_task_init(struct mm_task *, struct mm_script *, struct mm_script_session *,
+void mm_task_init(struct mm_task *, struct mm_generation *, struct mm_script_session *,
 	void (*resumed)(struct mm_task *, enum mm_run, struct mm_fault *));
 /* Makes sure the task has a coroutine; from the pool, or new. NULL: out of memory. */
 struct lua_State *mm_task_coroutine(struct mm_task *);
@@ -244,15 +244,15 @@ struct lua_State *mm_task_coroutine(struct mm_task *);
 void mm_task_release(struct mm_task *);
 /* The task that runs now, found from any Lua state of the generation. NULL: none. */
 struct mm_task *mm_task_current(struct lua_State *);
-struct mm_script *mm_script_of(struct lua_State *);
+struct mm_generation *mm_generation_of(struct lua_State *);
 /* The script whose function it runs; NULL: not known, as while loading. */
-const struct mm_filter *mm_task_filter(const struct mm_task *);
-void mm_script_mark(struct lua_State *, struct mm_script *);    /* once, when the state is made */
+const struct mm_script *mm_task_script(const struct mm_task *);
+void mm_generation_mark(struct lua_State *, struct mm_generation *);    /* once, when the state is made */
 /* Keeps what is pushed when memory is gone: the words of a cancellation and of a wait whose answer found no room. Once,
  * when the state is made; may raise. */
-void mm_task_keep_words(struct lua_State *, struct mm_script *);
+void mm_task_keep_words(struct lua_State *, struct mm_generation *);
 /* Who holds what is opened now: the message or the client of the current task, or the generation. */
-struct mm_holder *mm_task_holder(struct mm_script *);
+struct mm_holder *mm_task_holder(struct mm_generation *);
 
 /* ---- waiting ----
  * A primitive checks its arguments (it may raise), calls mm_task_may_wait(), starts its operation, then returns
@@ -263,8 +263,8 @@ bool mm_frame_is_ours(const struct lua_Debug *);
 /* luaL_error() with the script's file and line, whatever of the runtime's Lua stands between. */
 int mm_raise_at_script(struct lua_State *, const char *format, ...);
 /* Pushes "file:line: " of the innermost frame of a script from a level on, or "". */
-void mm_push_place(struct lua_State *, int level);
-void mm_push_place_of(struct lua_State *, struct lua_State *co);        /* the same of a coroutine that is dead now */
+void mm_push_location(struct lua_State *, int level);
+void mm_push_location_of(struct lua_State *, struct lua_State *co);        /* the same of a coroutine that is dead now */
 /* An error that was raised in the runtime's own Lua, on the stack of co, which is dead now: the same with the script's line and
  * the name of the function that the script has called. Others come back as they are. May push values onto L, which hold it. */
 const char *mm_push_blame(struct lua_State *, struct lua_State *co, const char *message);

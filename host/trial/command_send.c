@@ -89,38 +89,38 @@ static bool read_some(void *self, double timeout_s, const void **bytes, size_t *
 	}
 }
 
-static bool address_of(const struct mm_listen_spec *spec, struct sockaddr_storage *out, socklen_t *size, struct mm_fault *why)
+static bool address_of(const struct mm_endpoint *spec, struct sockaddr_storage *out, socklen_t *size, struct mm_fault *why)
 {
 	struct sockaddr_un *un = (struct sockaddr_un *)out;
 	struct sockaddr_in *in = (struct sockaddr_in *)out;
 	struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)out;
 	memset(out, 0, sizeof *out);
 	switch (spec->kind) {
-	case MM_LISTEN_UNIX:
+	case MM_ENDPOINT_UNIX:
 		un->sun_family = AF_UNIX;
 		snprintf(un->sun_path, sizeof un->sun_path, "%s", spec->path);
 		*size = sizeof *un;
 		return true;
-	case MM_LISTEN_INET:
+	case MM_ENDPOINT_INET:
 		in->sin_family = AF_INET;
 		in->sin_port = htons(spec->port);
 		*size = sizeof *in;
 		return inet_pton(AF_INET, spec->host, &in->sin_addr) == 1
 			|| mm_fault_set(why, MM_FAULT_CONFIG, "%s is not an IPv4 address", spec->host);
-	case MM_LISTEN_INET6:
+	case MM_ENDPOINT_INET6:
 		in6->sin6_family = AF_INET6;
 		in6->sin6_port = htons(spec->port);
 		*size = sizeof *in6;
 		return inet_pton(AF_INET6, spec->host, &in6->sin6_addr) == 1
 			|| mm_fault_set(why, MM_FAULT_CONFIG, "%s is not an IPv6 address", spec->host);
-	case MM_LISTEN_FD:
-	case MM_LISTEN_SYSTEMD:
+	case MM_ENDPOINT_FD:
+	case MM_ENDPOINT_SYSTEMD:
 		break;
 	}
 	return mm_fault_set(why, MM_FAULT_CONFIG, "--to takes unix:PATH or inet:PORT@HOST: a socket one can connect to");
 }
 
-static bool connect_to(const struct mm_listen_spec *spec, int *fd, struct mm_fault *why)
+static bool connect_to(const struct mm_endpoint *spec, int *fd, struct mm_fault *why)
 {
 	struct sockaddr_storage address;
 	socklen_t size = 0;
@@ -177,15 +177,15 @@ static int help(void)
 
 static int run(struct mm_trial *t, const char *to, char **files, size_t count)
 {
-	struct mm_listen_spec spec;
+	struct mm_endpoint spec;
 	struct mm_fault why;
-	char peer[MM_LISTEN_TEXT_SIZE], text[sizeof why.text + MM_LISTEN_TEXT_SIZE + 8];
-	if (!mm_listen_spec_parse(to, &spec, &why))
+	char peer[MM_ENDPOINT_TEXT_SIZE], text[sizeof why.text + MM_ENDPOINT_TEXT_SIZE + 8];
+	if (!mm_endpoint_parse(to, &spec, &why))
 		return mm_trial_fail(t, EX_USAGE, why.text);
 	struct link *l = malloc(sizeof *l);
 	if (l == NULL)
 		return mm_trial_fail(t, EX_OSERR, "out of memory");
-	mm_listen_spec_text(&spec, peer, sizeof peer);
+	mm_endpoint_text(&spec, peer, sizeof peer);
 	l->write_timeout_s = t->plan.command_timeout_s > 0 ? t->plan.command_timeout_s : 30;
 	int code;
 	if (connect_to(&spec, &l->fd, &why)) {

@@ -1,9 +1,9 @@
-/* replay.h -- a record taken apart: the MTA's commands, and what the filter answered to each.
+/* trial/replay.h -- a record taken apart: the MTA's commands, and what the filter answered to each.
  * Replies are given to the commands they belong to by the rules of what was negotiated then (mta.h), so it does not matter
  * how bytes of both directions crossed. Knows no host: what to do with the commands is the caller's matter.
  * Ownership: a replay owns a copy of the file; packets are BORROWED from it. */
-#ifndef MM_REPLAY_H
-#define MM_REPLAY_H
+#ifndef MM_TRIAL_REPLAY_H
+#define MM_TRIAL_REPLAY_H
 
 #include "mta/mta.h"
 #include "io/recorder.h"

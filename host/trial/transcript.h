@@ -1,8 +1,8 @@
-/* transcript.h -- a dialogue as people and programs read it: packets, replies, edits, the verdict; text and JSON.
+/* trial/transcript.h -- a dialogue as people and programs read it: packets, replies, edits, the verdict; text and JSON.
  * Edits have the names scripts know them by. Control bytes are shown as \r \n \t \xNN, so that nothing from the wire
  * reaches a terminal as it is. Every function appends to out; its `failed` says when memory ran out. */
-#ifndef MM_TRANSCRIPT_H
-#define MM_TRANSCRIPT_H
+#ifndef MM_TRIAL_TRANSCRIPT_H
+#define MM_TRIAL_TRANSCRIPT_H
 
 #include "mta/dialogue.h"
 #include "base/json.h"

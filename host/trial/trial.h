@@ -1,8 +1,8 @@
-/* trial.h -- message files put before a milter, and what came of it: the part that `try` and `send` share.
+/* trial/trial.h -- message files put before a milter, and what came of it: the part that `try` and `send` share.
  * Options of envelope, client and MTA; one dialogue over a given transport; the outcome as text, diff or JSON; the exit code.
  * Knows no socket and no host: the commands bring the transport. Writes to stdout, faults to stderr. */
-#ifndef MM_TRIAL_H
-#define MM_TRIAL_H
+#ifndef MM_TRIAL_TRIAL_H
+#define MM_TRIAL_TRIAL_H
 
 #include "mta/dialogue.h"
 

@@ -4,8 +4,8 @@ local testlib = require "spec.support.testlib"
 local C = testlib.load "config/endpoint.h"
 
 local function parse(text)
-  local spec, why = ffi.new "struct mm_listen_spec", ffi.new "struct mm_fault"
-  if C.mm_listen_spec_parse(text, spec, why) then return spec end
+  local spec, why = ffi.new "struct mm_endpoint", ffi.new "struct mm_fault"
+  if C.mm_endpoint_parse(text, spec, why) then return spec end
   return nil, ffi.string(why.text)
 end
 
@@ -13,7 +13,7 @@ local function canonical(text)
   local spec, why = parse(text)
   assert.is_nil(why)
   local to = ffi.new "char[320]"
-  return ffi.string(C.mm_listen_spec_text(spec, to, 320))
+  return ffi.string(C.mm_endpoint_text(spec, to, 320))
 end
 
 local function fault(text)
@@ -24,12 +24,12 @@ end
 
 local function postfix(text)
   local to = ffi.new "char[320]"
-  return ffi.string(C.mm_listen_spec_postfix(parse(text), to, 320))
+  return ffi.string(C.mm_endpoint_postfix(parse(text), to, 320))
 end
 
 local function sendmail(text, stage, eom)
   local to = ffi.new "char[512]"
-  return ffi.string(C.mm_listen_spec_sendmail(parse(text), "moonmilter", stage or 8, eom or 240, to, 512))
+  return ffi.string(C.mm_endpoint_sendmail(parse(text), "moonmilter", stage or 8, eom or 240, to, 512))
 end
 
 describe("every form of a listener", function()
@@ -72,7 +72,7 @@ describe("every form of a listener", function()
 
   it("fills the fields of its kind", function()
     local spec = parse "inet:10025"
-    assert.equal(C.MM_LISTEN_INET, tonumber(spec.kind))
+    assert.equal(C.MM_ENDPOINT_INET, tonumber(spec.kind))
     assert.equal("127.0.0.1", ffi.string(spec.host))
     assert.equal(10025, spec.port)
     assert.equal(-1, spec.fd)

@@ -1,4 +1,4 @@
-#include "process/link.h"
+#include "process/channel.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -7,7 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-bool mm_link_make(int ends[2], struct mm_fault *why)
+bool mm_channel_make(int ends[2], struct mm_fault *why)
 {
 	/* SEQPACKET: a note arrives whole or not at all */
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) != 0)
@@ -15,7 +15,7 @@ bool mm_link_make(int ends[2], struct mm_fault *why)
 	return true;
 }
 
-bool mm_link_send(int fd, const struct mm_note *note, int descriptor)
+bool mm_channel_send(int fd, const struct mm_note *note, int descriptor)
 {
 	union {
 		struct cmsghdr header;
@@ -39,12 +39,12 @@ bool mm_link_send(int fd, const struct mm_note *note, int descriptor)
 	return n == (ssize_t)sizeof *note;
 }
 
-bool mm_link_tell(int fd, enum mm_note_kind kind, uint32_t number, const char *text)
+bool mm_channel_post(int fd, enum mm_note_kind kind, uint32_t number, const char *text)
 {
 	struct mm_note note = { .kind = kind, .number = number };
 	if (text != NULL)
 		snprintf(note.text, sizeof note.text, "%s", text);
-	return mm_link_send(fd, &note, -1);
+	return mm_channel_send(fd, &note, -1);
 }
 
 /* Several descriptors are not ours to take: the kernel has room for one and drops the rest. */
@@ -57,7 +57,7 @@ static int descriptor_of(struct msghdr *message)
 	return fd;
 }
 
-enum mm_link mm_link_receive(int fd, struct mm_note *note, int *descriptor)
+enum mm_channel_state mm_channel_receive(int fd, struct mm_note *note, int *descriptor)
 {
 	union {
 		struct cmsghdr header;
@@ -69,19 +69,19 @@ enum mm_link mm_link_receive(int fd, struct mm_note *note, int *descriptor)
 	*descriptor = -1;
 	ssize_t n = recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return MM_LINK_NOTHING;
+		return MM_CHANNEL_NOTHING;
 	if (n >= 0)
 		*descriptor = descriptor_of(&message);
 	if (n == (ssize_t)sizeof *note && !(message.msg_flags & MSG_TRUNC) && note->kind < MM_NOTE_KIND_COUNT
 	    && memchr(note->text, '\0', sizeof note->text) != NULL)
-		return MM_LINK_NOTE;
+		return MM_CHANNEL_NOTE;
 	if (*descriptor >= 0)
 		close(*descriptor);
 	*descriptor = -1;
-	return MM_LINK_GONE;
+	return MM_CHANNEL_GONE;
 }
 
-int mm_link_paper(void)
+int mm_listing_open(void)
 {
 	return memfd_create("moonmilter listing", MFD_CLOEXEC);
 }

@@ -1,9 +1,9 @@
-/* link.h -- notes of one size between processes of a host: master and worker, `moonmilter ctl` and host.
+/* process/channel.h -- notes of one size between processes of a host: master and worker, `moonmilter ctl` and host.
  * A note may carry a descriptor with it: listings travel as files in memory, so a long one blocks nobody. Nothing waits: a
  * reader that does not keep up is treated as gone. What arrives is checked for size, kind and its closing NUL; what the
  * text says is for people, nothing acts on it but the table of requests in control.c. */
-#ifndef MM_LINK_H
-#define MM_LINK_H
+#ifndef MM_PROCESS_CHANNEL_H
+#define MM_PROCESS_CHANNEL_H
 
 #include "base/fault.h"
 
@@ -43,17 +43,17 @@ struct mm_note {
 };
 
 /* Both ends non-blocking and closed on exec. False: out of descriptors. */
-bool mm_link_make(int ends[2], struct mm_fault *why);
+bool mm_channel_make(int ends[2], struct mm_fault *why);
 /* descriptor, -1 for none, is BORROWED. False: the other end is gone or does not read. */
-bool mm_link_send(int fd, const struct mm_note *, int descriptor);
+bool mm_channel_send(int fd, const struct mm_note *, int descriptor);
 /* Fills a note and sends it. text may be NULL. */
-bool mm_link_tell(int fd, enum mm_note_kind, uint32_t number, const char *text);
+bool mm_channel_post(int fd, enum mm_note_kind, uint32_t number, const char *text);
 
-enum mm_link { MM_LINK_NOTE, MM_LINK_NOTHING, MM_LINK_GONE };
+enum mm_channel_state { MM_CHANNEL_NOTE, MM_CHANNEL_NOTHING, MM_CHANNEL_GONE };
 /* GIVES the descriptor that came along, or -1. GONE also when what came is no note. */
-enum mm_link mm_link_receive(int fd, struct mm_note *, int *descriptor);
+enum mm_channel_state mm_channel_receive(int fd, struct mm_note *, int *descriptor);
 
 /* An empty file in memory to write a listing to; -1: none to be had. */
-int mm_link_paper(void);
+int mm_listing_open(void);
 
 #endif
