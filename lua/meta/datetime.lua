@@ -24,7 +24,7 @@ local datetime = {}
 ---@param text string  value of Date, or what follows the last ";" of Received
 ---@return moonmilter.Date? date
 ---@return string? text
----@return integer? position  of the word that does not fit
+---@return integer? position  of the word that does not fit; of the first word when the month has no such day
 function datetime.parse(text) end
 
 --- Writes a date as RFC 5322 3.3 wants it: "Fri, 21 Nov 1997 09:55:06 -0600". Raises at the caller's line when an

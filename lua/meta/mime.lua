@@ -8,8 +8,9 @@ local mime = {}
 
 --- What bytes are, by their first kilobyte.
 ---@alias moonmilter.mime.Kind
----| "exe"|"elf"|"macho"|"class"|"lnk"|"script"|"ole"|"ooxml"|"odf"|"jar"|"apk"|"zip"|"rar"|"7z"|"gzip"|"bzip2"|"xz"
----| "zstd"|"cab"|"chm"|"ace"|"arj"|"tar"|"pdf"|"rtf"|"tnef"|"png"|"gif"|"jpeg"|"bmp"|"webp"|"tiff"|"wav"|"mp3"|"mp4"|"ogg"
+---| "exe"|"elf"|"macho"|"class"|"lnk"|"script"|"ole"|"ooxml"|"odf"|"jar"|"apk"|"zip"|"rar"
+---| "7z"|"gzip"|"bzip2"|"xz"|"zstd"|"cab"|"chm"|"ace"|"arj"|"tar"|"pdf"|"rtf"|"tnef"
+---| "png"|"gif"|"jpeg"|"bmp"|"webp"|"tiff"|"wav"|"mp3"|"mp4"|"ogg"
 ---| "html"|"svg"|"xml"
 
 --- What is wrong with a part; docs/mail-mime.md says how each is read.
