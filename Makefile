@@ -21,7 +21,7 @@ LISTEN   ?= inet:10025@127.0.0.1
 
 WARNINGS := -Wall -Wextra -Werror
 CFLAGS   ?= -O2 -g
-ALL_CFLAGS = -std=c11 -D_GNU_SOURCE $(WARNINGS) $(CFLAGS) $(SANITIZE) -fPIC -fvisibility=hidden -fno-strict-aliasing \
+ALL_CFLAGS = -std=c11 -D_GNU_SOURCE $(WARNINGS) $(CFLAGS) $(SANITIZE) -fPIC -fvisibility=hidden -fno-strict-aliasing -Ihost \
 	-DMM_VERSION_TEXT='"$(VERSION)"' -DMM_LUA_MULTIARCH_CPATH='"$(MULTIARCH_CPATH)"' $(LUA_CFLAGS)
 
 LUA_CFLAGS = $(shell pkg-config --cflags luajit)
@@ -39,12 +39,19 @@ endif
 LIBS      = $(LUA_LIBS) $(IDN_LIBS) -lcurl -lssl -lcrypto -lm -ldl -pthread $(EXTRA_LIBS)
 LINK      = -Wl,--exclude-libs,ALL -Wl,-z,relro,-z,now
 
-COMMANDS := main $(patsubst host/%.c,%,$(wildcard host/command_*.c host/bench_*.c host/doctor.c host/doctor_*.c))
-SOURCES  := $(filter-out $(COMMANDS:%=host/%.c),$(wildcard host/*.c))
-OBJECTS   = $(SOURCES:host/%.c=$(BUILD)/obj/%.o) $(BUILD)/obj/lua_sources.o
-MAIN_OBJECTS = $(COMMANDS:%=$(BUILD)/obj/%.o)
+# The folders of host/ are the rows of docs/ARCHITECTURE.md. The library ends at embed/; the program is built on it.
+LIBRARY_FOLDERS := base milter mta async codec config task bind script io embed
+PROGRAM_FOLDERS := process ctl trial bench doctor program
+LIBRARY_SOURCES := $(wildcard $(LIBRARY_FOLDERS:%=host/%/*.c))
+PROGRAM_SOURCES := $(wildcard $(PROGRAM_FOLDERS:%=host/%/*.c))
+LIBRARY_OBJECTS := $(LIBRARY_SOURCES:host/%.c=$(BUILD)/obj/%.o) $(BUILD)/obj/lua_sources.o
+PROGRAM_OBJECTS := $(PROGRAM_SOURCES:host/%.c=$(BUILD)/obj/%.o)
+PARTS_OBJECTS   := $(filter-out $(BUILD)/obj/program/%,$(PROGRAM_OBJECTS))
+# The same with every function visible, without main: for specs of single parts.
+TEST_OBJECTS    := $(patsubst host/%.c,$(BUILD)/test/obj/%.o,$(LIBRARY_SOURCES) \
+	$(filter-out host/program/%,$(PROGRAM_SOURCES))) $(BUILD)/obj/lua_sources.o
 # lua/moonmilter/testing/ runs in busted, outside of the host: it is not part of the library
-LUA_SOURCES := $(wildcard lua/moonmilter/*.lua)
+LUA_SOURCES := $(wildcard lua/moonmilter/*.lua $(patsubst %,lua/moonmilter/%/*.lua,runtime mail net))
 
 PACKAGES_BUILD := gcc make pkg-config libc6-dev libluajit-5.1-dev luajit libev-dev libc-ares-dev libcurl4-openssl-dev \
 	libidn2-dev libssl-dev libsystemd-dev lua-lpeg
@@ -53,7 +60,7 @@ PACKAGES_TEST  := libmilter-dev lua-busted lua-check luarocks lua-cjson lua-file
 
 .PHONY: all run test test-all check lint objects asan one-byte gc valgrind install uninstall clean help packages-build packages-test
 
-all: $(BUILD)/moonmilter $(BUILD)/libmoonmilter.a $(BUILD)/libmoonmilter.so $(BUILD)/test/libmoonmilter_test.so \
+all: $(BUILD)/moonmilter $(BUILD)/libmoonmilter.a $(BUILD)/libmoonmilter.so $(BUILD)/test/libmoonmilter_test.so $(BUILD)/test/program.a \
 	$(BUILD)/lua/moonmilter/codec.so
 
 help:
@@ -85,31 +92,37 @@ $(BUILD)/obj/%.o: host/%.c Makefile
 	@mkdir -p $(@D)
 	$(call quiet,CC)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
--include $(wildcard $(BUILD)/obj/*.d)
+$(BUILD)/test/obj/%.o: host/%.c Makefile
+	@mkdir -p $(@D)
+	$(call quiet,CC)$(CC) $(ALL_CFLAGS) -fvisibility=default -MMD -MP -c -o $@ $<
 
-# The runtime's Lua files as C arrays: program and runtime cannot be of two versions.
+-include $(wildcard $(BUILD)/obj/*/*.d $(BUILD)/test/obj/*/*.d)
+
+# The Lua files below lua/moonmilter/ as C arrays: program and runtime cannot be of two versions.
+# runtime/wait.lua is the array runtime_wait_source and the module "moonmilter.runtime.wait".
 $(BUILD)/lua_sources.c: $(LUA_SOURCES) Makefile
 	@mkdir -p $(@D)
-	@{ echo '#include "lua_sources.h"'; \
-	for f in $(LUA_SOURCES); do \
-		echo "static const unsigned char $$(basename $$f .lua)_source[] = {"; \
-		od -v -An -tu1 $$f | sed 's/\([0-9][0-9]*\)/\1,/g'; \
+	@{ echo '#include "script/sources.h"'; \
+	for f in $(LUA_SOURCES:lua/moonmilter/%.lua=%); do \
+		echo "static const unsigned char $$(echo $$f | tr / _)_source[] = {"; \
+		od -v -An -tu1 lua/moonmilter/$$f.lua | sed 's/\([0-9][0-9]*\)/\1,/g'; \
 		echo '};'; \
 	done; \
 	echo 'const struct mm_lua_source mm_lua_sources[] = {'; \
-	for f in $(LUA_SOURCES); do b=$$(basename $$f .lua); \
-		n=moonmilter.$$b; [ $$b = init ] && n=moonmilter; \
-		echo "{ \"$$n\", $${b}_source, sizeof $${b}_source },"; \
+	for f in $(LUA_SOURCES:lua/moonmilter/%.lua=%); do \
+		n=moonmilter.$$(echo $$f | tr / .); [ $$f = init ] && n=moonmilter; \
+		b=$$(echo $$f | tr / _)_source; \
+		echo "{ \"$$n\", $$b, sizeof $$b },"; \
 	done; \
 	echo '{ NULL, NULL, 0 } };'; } > $@.tmp && mv $@.tmp $@
 
-$(BUILD)/obj/lua_sources.o: $(BUILD)/lua_sources.c host/lua_sources.h
+$(BUILD)/obj/lua_sources.o: $(BUILD)/lua_sources.c host/script/sources.h
 	@mkdir -p $(@D)
-	$(call quiet,CC)$(CC) $(ALL_CFLAGS) -Ihost -c -o $@ $<
+	$(call quiet,CC)$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
 # libev goes in statically and hidden: the shared one exports libevent's names, which breaks modules that use libevent.
 # Debian builds its static libev for programs only; the one thing in ev.o that a shared library cannot hold is its use of
-# the variable stderr, so that becomes one of ours (host/ev_stderr.c). Its clock and its wait go through host/clock.c, so
+# the variable stderr, so that becomes one of ours (host/base/ev_stderr.c). Its clock and its wait go through host/base/clock.c, so
 # that a test can move the time.
 $(BUILD)/ev.o: Makefile
 	@mkdir -p $(BUILD)/ev
@@ -117,27 +130,34 @@ $(BUILD)/ev.o: Makefile
 	$(call quiet,EV)objcopy --redefine-sym stderr=mm_ev_stderr --redefine-sym clock_gettime=mm_ev_clock_gettime \
 		--redefine-sym epoll_wait=mm_ev_epoll_wait $(BUILD)/ev/ev.o $@
 
-$(BUILD)/libmoonmilter.a: $(OBJECTS)
+# "q", not "r": files of two folders may have one name.
+$(BUILD)/libmoonmilter.a: $(LIBRARY_OBJECTS)
 	@rm -f $@
-	$(call quiet,AR)ar rcs $@ $(OBJECTS)
+	$(call quiet,AR)ar qcs $@ $(LIBRARY_OBJECTS)
 
-$(BUILD)/libmoonmilter.so: $(OBJECTS) $(BUILD)/ev.o host/libmoonmilter.map
+$(BUILD)/libmoonmilter.so: $(LIBRARY_OBJECTS) $(BUILD)/ev.o host/libmoonmilter.map
 	$(call quiet,LD)$(CC) -shared $(SANITIZE) -Wl,-soname,libmoonmilter.so.0 -Wl,--version-script,host/libmoonmilter.map $(LINK) -o $@ \
-		$(OBJECTS) $(BUILD)/ev.o $(LIBS)
+		$(LIBRARY_OBJECTS) $(BUILD)/ev.o $(LIBS)
+
+# What the program is made of besides the library and its main, for fuzz targets.
+$(BUILD)/test/program.a: $(PARTS_OBJECTS)
+	@mkdir -p $(@D)
+	@rm -f $@
+	$(call quiet,AR)ar qcs $@ $(PARTS_OBJECTS)
 
 # Every host function, for specs of single parts through LuaJIT's ffi.
-$(BUILD)/test/libmoonmilter_test.so: $(SOURCES) $(BUILD)/lua_sources.c $(BUILD)/ev.o $(wildcard host/*.h)
+$(BUILD)/test/libmoonmilter_test.so: $(TEST_OBJECTS) $(BUILD)/ev.o host/libmoonmilter_test.map
 	@mkdir -p $(@D)
-	$(call quiet,LD)$(CC) $(ALL_CFLAGS) -fvisibility=default -Ihost -shared -Wl,--version-script,host/libmoonmilter_test.map -o $@ $(SOURCES) $(BUILD)/lua_sources.c $(BUILD)/ev.o $(LIBS)
+	$(call quiet,LD)$(CC) -shared $(SANITIZE) -Wl,--version-script,host/libmoonmilter_test.map -o $@ $(TEST_OBJECTS) $(BUILD)/ev.o $(LIBS)
 
 # The C half of the mail modules once more, as a plain Lua module: they work outside of the host too (docs/mail-codec.md).
-$(BUILD)/lua/moonmilter/codec.so: host/codec.c Makefile
+$(BUILD)/lua/moonmilter/codec.so: host/codec/codec.c Makefile
 	@mkdir -p $(@D)
 	$(call quiet,LD)$(CC) $(ALL_CFLAGS) -shared -o $@ $< $(IDN_LIBS)
 
 # C modules of scripts take lua_* from the process: LuaJIT is linked as a shared library.
-$(BUILD)/moonmilter: $(MAIN_OBJECTS) $(BUILD)/libmoonmilter.a $(BUILD)/ev.o
-	$(call quiet,LD)$(CC) $(SANITIZE) $(LINK) -o $@ $(MAIN_OBJECTS) $(BUILD)/ev.o $(BUILD)/libmoonmilter.a $(LIBS)
+$(BUILD)/moonmilter: $(PROGRAM_OBJECTS) $(BUILD)/libmoonmilter.a $(BUILD)/ev.o
+	$(call quiet,LD)$(CC) $(SANITIZE) $(LINK) -o $@ $(PROGRAM_OBJECTS) $(BUILD)/ev.o $(BUILD)/libmoonmilter.a $(LIBS)
 
 # ---- serve, test ----
 
@@ -166,20 +186,22 @@ test-all: test
 
 # The whole tree by both compilers' strictest eyes, the include rule, luacheck, documentation coverage.
 lint: packages-build packages-test
-	@luajit spec/lint/layers.lua
-	@luajit spec/lint/map.lua
+	@luajit spec/lint/rooms.lua
 	@luajit spec/lint/documentation.lua
 	@luacheck -q --no-color lua spec examples scripts
 	@if command -v clang >/dev/null; then $(MAKE) --no-print-directory CC=clang BUILD=build/clang objects; fi
 
-objects: $(OBJECTS) $(MAIN_OBJECTS)
+objects: $(LIBRARY_OBJECTS) $(PROGRAM_OBJECTS)
 
 # In-process specs again with AddressSanitizer and UndefinedBehaviorSanitizer; Lua's memory comes from malloc then, so that
 # a use after free in the Lua row is seen too.
+# the MTA's side in process, without a real one
+PURE_MTA_SPECS := spec/mta/dialogue_spec.lua spec/mta/mail_file_spec.lua spec/mta/mta_spec.lua
 with_sanitizers = MOONMILTER_BUILD=$(1) MOONMILTER_TESTLIB=$(1)/test/libmoonmilter_test.so MOONMILTER=$(1)/moonmilter \
 	MOONMILTER_LIBRARY=$(abspath $(1)/libmoonmilter.so) ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 \
 	LD_PRELOAD=$$($(CC) -print-file-name=libasan.so)
-ASAN_SPECS ?= spec/host spec/engine spec/script spec/examples spec/regress spec/waiting spec/mail spec/fault
+ASAN_SPECS ?= spec/base spec/config spec/trial spec/bench spec/milter spec/script spec/examples spec/regress spec/async spec/mail \
+	spec/fault $(PURE_MTA_SPECS)
 asan: packages-build packages-test
 	@$(MAKE) --no-print-directory BUILD=build/asan CFLAGS="-O1 -g -fno-omit-frame-pointer" \
 		SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined" all
@@ -188,8 +210,8 @@ asan: packages-build packages-test
 # Everything that speaks over sockets once more, one byte at a time and nothing every other time (spec/fault/one_byte.c): the
 # host, what it talks to, and the specs themselves.
 # miltertest is left out: it reads a packet in one go itself.
-ONE_BYTE_SPECS ?= spec/waiting spec/process spec/host/send_spec.lua spec/testing spec/regress spec/examples spec/docs \
-	$(filter-out spec/mta/miltertest_spec.lua,$(wildcard spec/mta/*_spec.lua))
+ONE_BYTE_SPECS ?= spec/async spec/process spec/ctl spec/trial/send_spec.lua spec/testing spec/regress spec/examples spec/docs \
+	$(filter-out spec/mta/miltertest_spec.lua $(PURE_MTA_SPECS),$(wildcard spec/mta/*_spec.lua))
 $(BUILD)/one_byte.so: spec/fault/one_byte.c
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 $(WARNINGS) -D_GNU_SOURCE -O1 -shared -fPIC -o $@ $< -ldl
@@ -200,7 +222,7 @@ one-byte: packages-build packages-test all $(BUILD)/one_byte.so
 
 # In-process specs again with a full collection at every line of Lua: what is used and held by nobody is found. With the
 # sanitizers' allocator, else the memory is often still there.
-GC_SPECS ?= spec/engine/lifetimes_spec.lua spec/script/verdicts_spec.lua spec/script/facts_spec.lua spec/script/edits_spec.lua \
+GC_SPECS ?= spec/milter/lifetimes_spec.lua spec/script/verdicts_spec.lua spec/script/facts_spec.lua spec/script/edits_spec.lua \
 	spec/script/coroutines_spec.lua spec/script/body_spec.lua spec/examples spec/regress
 gc: packages-build packages-test
 	@$(MAKE) --no-print-directory BUILD=build/asan-gc CFLAGS="-O1 -g -fno-omit-frame-pointer -DMM_COLLECT_AT_EVERY_LINE" \
@@ -208,7 +230,7 @@ gc: packages-build packages-test
 	@$(call with_sanitizers,build/asan-gc) spec/run $(wildcard $(GC_SPECS))
 
 # The session specs under valgrind, without the JIT, whose code valgrind cannot follow.
-VALGRIND_SPECS ?= spec/engine/lifetimes_spec.lua spec/engine/splits_spec.lua spec/script/edits_spec.lua \
+VALGRIND_SPECS ?= spec/milter/lifetimes_spec.lua spec/milter/splits_spec.lua spec/script/edits_spec.lua \
 	spec/script/coroutines_spec.lua spec/script/reload_spec.lua spec/regress
 valgrind: packages-build packages-test all
 	$(call install_packages,valgrind)
@@ -223,7 +245,7 @@ valgrind: packages-build packages-test all
 # fuzz-quick is what CI does: FUZZ_TOTAL seconds in all, two targets at a time.
 FUZZ_SECONDS ?= 60
 FUZZ_TOTAL   ?= 300
-FUZZ ?= $(patsubst host/fuzz/fuzz_%.c,%,$(wildcard host/fuzz/fuzz_*.c))
+FUZZ ?= $(filter-out replay_corpus,$(patsubst host/fuzz/%.c,%,$(wildcard host/fuzz/*.c)))
 FUZZ_FLAGS := -std=c11 -D_GNU_SOURCE -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -Ihost -Wno-missing-prototypes
 
 .PHONY: fuzz fuzz-quick fuzz-build corpus libs
@@ -241,11 +263,11 @@ fuzz-build: packages-build
 	$(call install_packages,clang libclang-rt-14-dev)
 	@$(MAKE) --no-print-directory -s -j2 BUILD=build/fuzz CC=clang CFLAGS="-O1 -g" \
 		SANITIZE="-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined" \
-		build/fuzz/libmoonmilter.a build/fuzz/ev.o
+		build/fuzz/libmoonmilter.a build/fuzz/test/program.a build/fuzz/ev.o
 	@$(MAKE) --no-print-directory -s -j2 $(FUZZ:%=build/fuzz/fuzz_%)
 
-build/fuzz/fuzz_%: host/fuzz/fuzz_%.c build/fuzz/libmoonmilter.a
-	clang $(FUZZ_FLAGS) $(LUA_CFLAGS) -o $@ -no-pie $< build/fuzz/ev.o build/fuzz/libmoonmilter.a $(LIBS)
+build/fuzz/fuzz_%: host/fuzz/%.c build/fuzz/libmoonmilter.a build/fuzz/test/program.a
+	clang $(FUZZ_FLAGS) $(LUA_CFLAGS) -o $@ -no-pie $< build/fuzz/test/program.a build/fuzz/ev.o build/fuzz/libmoonmilter.a $(LIBS)
 
 # The new inputs that matter go into the tree.
 corpus:
@@ -286,9 +308,6 @@ install: all $(BUILD)/moonmilter.pc install-systemd
 	install -m 644 $(BUILD)/moonmilter.pc $(DESTDIR)$(LIBDIR)/pkgconfig/moonmilter.pc
 	cd lua/moonmilter && find . -name '*.lua' -exec install -D -m 644 {} $(abspath $(DESTDIR)$(LUADIR)/moonmilter)/{} \;
 	install -m 644 lua/meta/*.lua $(DESTDIR)$(DOCDIR)/meta/
-	install -d $(DESTDIR)$(LUADIR)/moonmilter/testing/fake
-	install -m 644 lua/moonmilter/testing/*.lua $(DESTDIR)$(LUADIR)/moonmilter/testing/
-	install -m 644 lua/moonmilter/testing/fake/*.lua $(DESTDIR)$(LUADIR)/moonmilter/testing/fake/
 	install -m 644 docs/moonmilter.8 $(DESTDIR)$(MANDIR)/moonmilter.8
 	install -m 644 docs/*.md $(DESTDIR)$(DOCDIR)/
 	install -m 644 examples/* $(DESTDIR)$(DOCDIR)/examples/

@@ -29,7 +29,7 @@ build = {
     ["moonmilter.body"] = "lua/moonmilter/body.lua",
     ["moonmilter.charset"] = "lua/moonmilter/charset.lua",
     ["moonmilter.codec"] = {
-      sources = { "host/codec.c" },
+      sources = { "host/codec/codec.c" },
       defines = { "_GNU_SOURCE" },
       libraries = { "idn2" },
       incdirs = { "$(IDN2_INCDIR)" },
@@ -37,10 +37,10 @@ build = {
     },
     ["moonmilter.datetime"] = "lua/moonmilter/datetime.lua",
     ["moonmilter.encoded_word"] = "lua/moonmilter/encoded_word.lua",
-    ["moonmilter.fields"] = "lua/moonmilter/fields.lua",
+    ["moonmilter.mail.fields"] = "lua/moonmilter/mail/fields.lua",
     ["moonmilter.header"] = "lua/moonmilter/header.lua",
     ["moonmilter.mime"] = "lua/moonmilter/mime.lua",
     ["moonmilter.scan"] = "lua/moonmilter/scan.lua",
-    ["moonmilter.token"] = "lua/moonmilter/token.lua",
+    ["moonmilter.mail.token"] = "lua/moonmilter/mail/token.lua",
   },
 }

@@ -1,5 +1,5 @@
 ---@meta moonmilter.codec
--- require "moonmilter.codec" (host/codec.c), for editors (LuaLS). Never loaded. Manual: docs/mail-codec.md.
+-- require "moonmilter.codec" (host/codec/codec.c), for editors (LuaLS). Never loaded. Manual: docs/mail-codec.md.
 
 --- Encodings and charsets. Decoders never refuse: they skip what does not fit and count it. Arguments `first` and
 --- `last` are a slice, as string.sub counts for positive numbers: no string is made of it.

@@ -12,7 +12,7 @@
 ---   unquoted dots and "@" in a display name (`J. Doe <j@x>`, `j@x <j@x>`: then `has_address_in_name` is set);
 ---   a missing ">" at the end of the text; doubled angle brackets; source routes, which are dropped (RFC 5322 4.4);
 ---   a name in a comment after a bare address (`j@x (John)`); encoded words inside quotes.
-local token = require "moonmilter.token"
+local token = require "moonmilter.mail.token"
 local encoded_word = require "moonmilter.encoded_word"
 local charset = require "moonmilter.charset"
 local codec = require "moonmilter.codec"

@@ -4,7 +4,7 @@
 --- before it adds one (RFC 8601 5). `strip` errs on the safe side: a field whose authserv-id cannot be read for certain, but
 --- could be read as ours by somebody, counts as ours.
 local address = require "moonmilter.address"
-local token = require "moonmilter.token"
+local token = require "moonmilter.mail.token"
 
 local authres = {}
 

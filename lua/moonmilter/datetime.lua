@@ -1,6 +1,6 @@
 --- Dates of mail (RFC 5322 3.3 and, for reading, its obsolete forms in 4.3).
 --- Knows no local time and no time zone data: a date in a message carries its own offset.
-local token = require "moonmilter.token"
+local token = require "moonmilter.mail.token"
 
 local datetime = {}
 

@@ -12,8 +12,8 @@
 --   "busy"         too many questions are under way   "memory"
 -- nxdomain and nodata are answers ("there is none"); all others mean that nobody knows.
 local core = require "moonmilter.core"
-local tasks = require "moonmilter.tasks"
-local wait = require "moonmilter.wait"
+local tasks = require "moonmilter.runtime.tasks"
+local wait = require "moonmilter.runtime.wait"
 
 local dns = {}
 

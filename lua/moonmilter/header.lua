@@ -8,8 +8,8 @@ local authres = require "moonmilter.authres"
 local charset = require "moonmilter.charset"
 local datetime = require "moonmilter.datetime"
 local encoded_word = require "moonmilter.encoded_word"
-local fields = require "moonmilter.fields"
-local token = require "moonmilter.token"
+local fields = require "moonmilter.mail.fields"
+local token = require "moonmilter.mail.token"
 
 local header = {}
 
@@ -645,7 +645,7 @@ end
 -- ---------------------------------------------------------------------------------------------------------------
 -- Fields that parse and edit themselves
 
--- How a field is read: `self` is anything with name and value, so the host's fields (moonmilter.fields) use these too.
+-- How a field is read: `self` is anything with name and value, so the host's fields (moonmilter.mail.fields) use these too.
 local reading = {}
 header.reading = reading
 

@@ -1,8 +1,8 @@
 --- HTTP and HTTPS requests that do not block: libcurl below, names resolved by the host's own resolver first.
 local core = require "moonmilter.core"
-local host_name = require "moonmilter.host_name"
-local options_of = require "moonmilter.options"
-local wait = require "moonmilter.wait"
+local host_name = require "moonmilter.net.host_name"
+local options_of = require "moonmilter.runtime.options"
+local wait = require "moonmilter.runtime.wait"
 
 local http = {}
 

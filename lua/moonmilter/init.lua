@@ -1,8 +1,8 @@
 --- require "moonmilter": what every script may use beside ctx.
 local core = require "moonmilter.core"
 local log = require "moonmilter.log"
-local tasks = require "moonmilter.tasks"
-local wait = require "moonmilter.wait"
+local tasks = require "moonmilter.runtime.tasks"
+local wait = require "moonmilter.runtime.wait"
 
 ---@class moonmilter
 local moonmilter = {}
@@ -18,7 +18,7 @@ moonmilter.log = log
 --- Raises a cancelled error when the MTA aborts or goes away, the deadline passes or the host stops.
 moonmilter.sleep = wait.wrap(core.sleep)
 
---- Tasks: see moonmilter.tasks.
+--- Tasks: see moonmilter.runtime.tasks.
 moonmilter.spawn = tasks.spawn
 moonmilter.all = tasks.all
 moonmilter.any = tasks.any

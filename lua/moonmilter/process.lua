@@ -4,7 +4,7 @@
 --   local result, text, code = process.run { argv = { "clamdscan", "--no-summary", "-" }, stdin = message, timeout = 20 }
 --   if result and result.status == 1 then … end
 local core = require "moonmilter.core"
-local wait = require "moonmilter.wait"
+local wait = require "moonmilter.runtime.wait"
 
 local process = {}
 

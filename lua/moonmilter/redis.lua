@@ -6,8 +6,8 @@
 --
 -- A server that refuses or hangs is left alone for a while, 0.1 s at first and up to 5 s, and calls fail at once with "down".
 local core = require "moonmilter.core"
-local options_of = require "moonmilter.options"
-local resp = require "moonmilter.resp"
+local options_of = require "moonmilter.runtime.options"
+local resp = require "moonmilter.net.resp"
 local socket = require "moonmilter.socket"
 
 local redis = {}

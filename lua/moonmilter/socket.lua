@@ -6,9 +6,9 @@
 -- A socket belongs to the message in which it was made, before the first MAIL to the connection, while scripts load to the
 -- generation; it is closed with it at once. To keep a connection longer give it to a pool: sock:setkeepalive().
 local core = require "moonmilter.core"
-local datagram = require "moonmilter.datagram"
-local host_name = require "moonmilter.host_name"
-local wait = require "moonmilter.wait"
+local datagram = require "moonmilter.net.datagram"
+local host_name = require "moonmilter.net.host_name"
+local wait = require "moonmilter.runtime.wait"
 
 local socket = {}
 

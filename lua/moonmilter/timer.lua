@@ -6,8 +6,8 @@
 --   end
 local core = require "moonmilter.core"
 local log = require "moonmilter.log"
-local tasks = require "moonmilter.tasks"
-local wait = require "moonmilter.wait"
+local tasks = require "moonmilter.runtime.tasks"
+local wait = require "moonmilter.runtime.wait"
 
 local timer = {}
 

@@ -254,7 +254,7 @@ end)
 describe("docs/logs.md", function()
   it("describes every event that the host logs", function()
     local document = read "docs/logs.md"
-    local pipe = io.popen "cat host/*.c"
+    local pipe = io.popen "cat host/*/*.c"
     local source = pipe:read("*a"):gsub("%s+", " ")
     pipe:close()
     local count = 0

@@ -1,5 +1,5 @@
 --- The ten minutes of docs/TESTING.md, done as a newcomer would: the files as printed, in an empty directory.
-local process = require "spec.mta.process"
+local process = require "spec.support.process"
 
 local program = os.getenv "MOONMILTER" or "build/moonmilter"
 program = program:match "^/" and program or "$PWD/" .. program

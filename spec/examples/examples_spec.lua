@@ -1,8 +1,8 @@
 -- Every example does what its first line says.
 local fake_mta = require "spec.support.fake_mta"
-local process = require "spec.mta.process"
+local process = require "spec.support.process"
 local socket = require "socket"
-local support = require "spec.waiting.support"
+local support = require "spec.async.support"
 
 local function with(name, options)
   options = options or {}

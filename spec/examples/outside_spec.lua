@@ -1,6 +1,6 @@
 -- Examples that ask somebody else, each against a server that behaves and one that does not.
 local fake_mta = require "spec.support.fake_mta"
-local world = require "spec.waiting.world"
+local world = require "spec.async.world"
 
 local function with(name, settings)
   local mta = fake_mta.start { paths = { "examples/" .. name }, set = { "settings=" .. settings } }

@@ -1,7 +1,7 @@
 -- Faults on purpose: memory that runs out, sockets that give a byte, a collector that never rests, many at once.
 local testing = require "moonmilter.testing"
 
-local process = require "spec.mta.process"
+local process = require "spec.support.process"
 
 local moonmilter = os.getenv "MOONMILTER" or "build/moonmilter"
 local build = moonmilter:match "^(.*)/moonmilter$"
@@ -41,7 +41,7 @@ local EDITS = [[
 
 -- The same with everything that waits and holds something while it does.
 local WAITS = [[
-  jit.off() -- LuaJIT 2.1 itself crashes now and then when memory is gone in compiled code (host/script_memory.c, b)
+  jit.off() -- LuaJIT 2.1 itself crashes now and then when memory is gone in compiled code (host/task/memory.c, b)
   local milter = require "moonmilter"
   local process = require "moonmilter.process"
   function on_connect(ctx, host, address)

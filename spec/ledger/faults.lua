@@ -21,7 +21,7 @@ local posix_signal = require "posix.signal"
 local socket = require "socket"
 
 local mta_client = require "spec.support.mta_client"
-local process = require "spec.mta.process"
+local process = require "spec.support.process"
 
 local EVERY_KIND = "keep,refuse,keep,rcpt,keep,discard,keep,later"
 local STAGES = { "connect", "helo", "mail", "rcpt", "data", "header", "eoh", "body", "eom" }

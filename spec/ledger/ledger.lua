@@ -6,7 +6,7 @@
 local json = require "cjson"
 
 local message = require "spec.ledger.message"
-local process = require "spec.mta.process"
+local process = require "spec.support.process"
 
 local ledger = {}
 

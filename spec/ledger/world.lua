@@ -6,7 +6,7 @@ local posix_unistd = require "posix.unistd"
 local filter = require "spec.mta.filter"
 local ledger = require "spec.ledger.ledger"
 local message = require "spec.ledger.message"
-local process = require "spec.mta.process"
+local process = require "spec.support.process"
 
 local world = {}
 local methods = {}

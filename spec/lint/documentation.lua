@@ -22,7 +22,7 @@ end
 
 local function members()
   local names = {}
-  for _, path in ipairs { "host/bind_session.c", "host/bind_message.c", "host/bind_action.c", "host/script.c" } do
+  for _, path in ipairs { "host/bind/ctx.c", "host/bind/headers.c", "host/bind/edits.c", "host/script/generation.c" } do
     local text = read(path)
     for kind, block in text:gmatch "static const (%S+ ?%S*) [%w_]+%[%] = (%b{});" do
       if kind:find "luaL_Reg" or kind:find "mm_ctx_fact" then
@@ -34,7 +34,7 @@ local function members()
       end
     end
   end
-  for name in read("lua/moonmilter/edits.lua"):gmatch "\nfunction edits%.([%w_]+)" do
+  for name in read("lua/moonmilter/runtime/edits.lua"):gmatch "\nfunction edits%.([%w_]+)" do
     names[name] = "method"
   end
   return names
@@ -53,14 +53,14 @@ for name, kind in pairs(members()) do
   end
 end
 
-for handler in read("host/stage.h"):gmatch '"(on_[%w_]+)"' do
+for handler in read("host/milter/stage.h"):gmatch '"(on_[%w_]+)"' do
   if not scripting:find("`" .. handler, 1, true) then
     fault("docs/scripting.md: %s is not described", handler)
   end
 end
 
 local manual = read "docs/moonmilter.8"
-for key in read("host/config.c"):gmatch '\n%s*{ %.?n?a?m?e?%s*=?%s*"([%l_]+)",' do
+for key in read("host/config/config.c"):gmatch '\n%s*{ %.?n?a?m?e?%s*=?%s*"([%l_]+)",' do
   if not manual:find(key, 1, true) then
     fault("docs/moonmilter.8: key %s is not described", key)
   end
@@ -102,12 +102,6 @@ end
 
 package.loaded["moonmilter.core"], package.loaded["moonmilter.codec"] = anything(), anything()
 
-local INTERNAL = {} -- until internals move: then every file at the top is public
-for name in ("entry wait tasks coroutines modules loader chunk macros options members edits kept_body suggest token "
-  .. "fields host_name resp datagram luasocket luasec"):gmatch "%S+" do
-  INTERNAL[name] = true
-end
-
 local function lines_of(command)
   local pipe = io.popen(command)
   local text = pipe:read "*a"
@@ -123,15 +117,13 @@ local function names_of(loaded)
   return names
 end
 
--- module -> its names
+-- module -> its names; every file at the top of lua/moonmilter/ is public, folders are not
 local modules = { codec = {}, testing = {} }
 
 for path in lines_of "ls lua/moonmilter/*.lua" do
   local name = path:match "([%w_]+)%.lua$"
-  if not INTERNAL[name] then
-    local whole = name == "init" and "moonmilter" or "moonmilter." .. name
-    modules[name == "init" and "moonmilter" or name] = names_of(require(whole))
-  end
+  local whole = name == "init" and "moonmilter" or "moonmilter." .. name
+  modules[name == "init" and "moonmilter" or name] = names_of(require(whole))
 end
 
 -- The kit needs the host's library, which need not be built: its source says what it has.
@@ -171,17 +163,15 @@ local source_classes = {}
 for path in lines_of "find lua/moonmilter -name '*.lua'" do
   collect_classes(read(path), source_classes)
 end
-for path in lines_of "find host -name codec.c" do
-  for kind, block in read(path):gmatch "static const luaL_Reg ([%w_]+)%[%] = (%b{});" do
-    local methods = modules.codec
-    if kind ~= "functions" then
-      local class = kind:match("^(%l+)_methods$"):gsub("^%l", string.upper)
-      methods = {}
-      source_classes["moonmilter." .. class] = { methods = methods, fields = {} }
-    end
-    for name in block:gmatch '{ "(%l[%w_]*)"' do
-      methods[name] = true
-    end
+for kind, block in read("host/codec/codec.c"):gmatch "static const luaL_Reg ([%w_]+)%[%] = (%b{});" do
+  local methods = modules.codec
+  if kind ~= "functions" then
+    local class = kind:match("^(%l+)_methods$"):gsub("^%l", string.upper)
+    methods = {}
+    source_classes["moonmilter." .. class] = { methods = methods, fields = {} }
+  end
+  for name in block:gmatch '{ "(%l[%w_]*)"' do
+    methods[name] = true
   end
 end
 

@@ -16,7 +16,7 @@ describe("rockspec/moonmilter-scm-1.rockspec", function()
     local directory = os.tmpname()
     os.remove(directory)
     finally(function() os.execute("rm -rf " .. directory) end)
-    assert(run(("mkdir -p %s/source/host %s/work && cp -r lua rockspec LICENSE %s/source && cp host/codec.c %s/source/host")
+    assert(run(("mkdir -p %s/source/host/codec %s/work && cp -r lua rockspec LICENSE %s/source && cp host/codec/codec.c %s/source/host/codec")
       :format(directory, directory, directory, directory)))
     local made, output = run(("cd %s/source && env -u LD_PRELOAD -u LUA_PATH -u LUA_CPATH HOME=%s luarocks --lua-version=5.1 "
       .. "make --deps-mode=none --tree=%s/tree rockspec/moonmilter-scm-1.rockspec"):format(directory, directory, directory))
@@ -24,8 +24,8 @@ describe("rockspec/moonmilter-scm-1.rockspec", function()
     -- only the tree's modules; LPeg where the distribution puts it
     local script = assert(io.open(directory .. "/work/all.lua", "w"))
     script:write [[
-      for _, name in ipairs { "address", "authres", "body", "charset", "codec", "datetime", "encoded_word", "fields",
-        "header", "mime", "scan", "token" } do
+      for _, name in ipairs { "address", "authres", "body", "charset", "codec", "datetime", "encoded_word", "mail.fields",
+        "header", "mime", "scan", "mail.token" } do
         require("moonmilter." .. name)
       end
       for i = 1, #arg do
@@ -52,14 +52,14 @@ describe("rockspec/moonmilter-scm-1.rockspec", function()
   it("names every module that these modules require", function()
     local listed = {}
     local file = assert(io.open "rockspec/moonmilter-scm-1.rockspec")
-    for name, path in file:read("*a"):gmatch '%["(moonmilter%.[%w_]+)"%] = "?([%w_/.]*)' do
+    for name, path in file:read("*a"):gmatch '%["(moonmilter%.[%w_.]+)"%] = "?([%w_/.]*)' do
       listed[name] = path
     end
     file:close()
     for _, path in pairs(listed) do
       if path ~= "" then
         for line in io.lines(path) do
-          local name = line:match 'require%s*%(?"(moonmilter%.[%w_]+)"'
+          local name = line:match 'require%s*%(?"(moonmilter%.[%w_.]+)"'
           assert.is_true(name == nil or listed[name] ~= nil, path .. " requires " .. tostring(name))
         end
       end

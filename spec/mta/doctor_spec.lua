@@ -1,7 +1,7 @@
 -- What moonmilter doctor says is what happens to mail: the same configuration, looked at and then used by the real MTA.
 local host = require "spec.support.host"
 local postfix = require "spec.mta.postfix"
-local process = require "spec.mta.process"
+local process = require "spec.support.process"
 local sendmail = require "spec.mta.sendmail"
 local smtp = require "spec.mta.smtp"
 

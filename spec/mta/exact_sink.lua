@@ -2,7 +2,7 @@
 --- start(), port, :take(), :stop(). A message has sender, sender_params, recipients (each with its parameters) and data.
 local lfs = require "lfs"
 
-local process = require "spec.mta.process"
+local process = require "spec.support.process"
 
 local exact_sink = {}
 local methods = {}

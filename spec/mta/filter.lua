@@ -1,7 +1,7 @@
 --- Filters for the specs: the stand-in on libmilter, and moonmilter with scripts.
 local lfs = require "lfs"
 
-local process = require "spec.mta.process"
+local process = require "spec.support.process"
 
 local filter = {}
 local methods = {}

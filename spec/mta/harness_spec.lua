@@ -3,7 +3,7 @@
 local cases = require "spec.mta.cases"
 local filter = require "spec.mta.filter"
 local postfix = require "spec.mta.postfix"
-local process = require "spec.mta.process"
+local process = require "spec.support.process"
 local sendmail = require "spec.mta.sendmail"
 local smtp = require "spec.mta.smtp"
 

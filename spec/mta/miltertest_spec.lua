@@ -2,7 +2,7 @@
 local lfs = require "lfs"
 
 local filter = require "spec.mta.filter"
-local process = require "spec.mta.process"
+local process = require "spec.support.process"
 
 local SCRIPTS = "spec/mta/miltertest/"
 local TIME = 30 -- seconds for a script

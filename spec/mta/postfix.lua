@@ -8,7 +8,7 @@
 ---   pf:stop()
 local lfs = require "lfs"
 
-local process = require "spec.mta.process"
+local process = require "spec.support.process"
 local sink = require "spec.mta.sink"
 
 local postfix = { kind = "postfix", accepts = "250 2.0.0" }

@@ -6,7 +6,7 @@
 --- below /run.
 local lfs = require "lfs"
 
-local process = require "spec.mta.process"
+local process = require "spec.support.process"
 local sink = require "spec.mta.sink"
 
 local sendmail = { kind = "sendmail", accepts = "250 2.0.0" }

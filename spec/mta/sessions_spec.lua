@@ -8,7 +8,7 @@ local exact_sink = require "spec.mta.exact_sink"
 local filter = require "spec.mta.filter"
 local passage = require "spec.mta.passage"
 local postfix = require "spec.mta.postfix"
-local process = require "spec.mta.process"
+local process = require "spec.support.process"
 local sendmail = require "spec.mta.sendmail"
 local smtp = require "spec.mta.smtp"
 

@@ -5,7 +5,7 @@
 --- drops any other CR, and adds an empty line at the end.
 local lfs = require "lfs"
 
-local process = require "spec.mta.process"
+local process = require "spec.support.process"
 
 local sink = {}
 local methods = {}

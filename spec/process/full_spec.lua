@@ -1,7 +1,7 @@
 -- Full and poor: too many sessions, no descriptors, slow readers, a log that nobody takes.
 local host = require "spec.support.host"
 local mta_client = require "spec.support.mta_client"
-local process = require "spec.mta.process"
+local process = require "spec.support.process"
 
 local PASS = { ["10-pass.lua"] = "function on_eom(ctx) ctx:add_header('X', 'y') end" }
 

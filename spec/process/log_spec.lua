@@ -5,7 +5,7 @@ local posix_poll = require "posix.poll"
 local posix_unistd = require "posix.unistd"
 
 local host = require "spec.support.host"
-local process = require "spec.mta.process"
+local process = require "spec.support.process"
 
 local IS_ROOT = posix_unistd.geteuid() == 0
 local PASS = { ["10-pass.lua"] = "function on_eom() end" }

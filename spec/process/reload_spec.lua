@@ -2,7 +2,7 @@
 local socket = require "socket"
 
 local host = require "spec.support.host"
-local process = require "spec.mta.process"
+local process = require "spec.support.process"
 local mta_client = require "spec.support.mta_client"
 
 local function marked(mark)

@@ -1,6 +1,6 @@
 -- Who we are once mail is served, and whose the sockets are.
 local host = require "spec.support.host"
-local process = require "spec.mta.process"
+local process = require "spec.support.process"
 
 local PASS = { ["10-pass.lua"] = "function on_eom() end" }
 

@@ -116,7 +116,7 @@ describe("a handler that never ends", function()
   end)
 
   it("is named with file, line and the right limit while loading", function()
-    local process = require "spec.mta.process"
+    local process = require "spec.support.process"
     local directory = process.directory()
     local path = process.write_file(directory .. "/10-loop.lua", "\nwhile true do end")
     local pipe = io.popen(("%s check --cpu_slice=0.1 --cpu_session=0.3 %s 2>&1"):format(host.program(), path))

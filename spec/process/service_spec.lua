@@ -5,7 +5,7 @@ local posix_unistd = require "posix.unistd"
 
 local host = require "spec.support.host"
 local mta_client = require "spec.support.mta_client"
-local process = require "spec.mta.process"
+local process = require "spec.support.process"
 
 local PASS = { ["10-pass.lua"] = "function on_eom() end" }
 

@@ -3,7 +3,7 @@ local lfs = require "lfs"
 
 local host = require "spec.support.host"
 local mta_client = require "spec.support.mta_client"
-local process = require "spec.mta.process"
+local process = require "spec.support.process"
 
 local PASS = { ["10-pass.lua"] = "function on_eom(ctx) ctx:add_header('X-Seen', 'yes') end" }
 

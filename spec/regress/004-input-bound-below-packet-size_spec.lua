@@ -1,9 +1,9 @@
 -- With packets of up to 1 MiB negotiated (MDS_1M), reading stopped at 1 MiB of kept bytes, a few bytes before such a packet was
 -- whole: nothing waited, nothing read, the MTA ran into its timeout. Since 0.1.0.
 local ffi = require "ffi"
-local testlib = require "spec.host.testlib"
+local testlib = require "spec.support.testlib"
 
-local lib = testlib.load "engine.h"
+local lib = testlib.load "milter/engine.h"
 jit.off() -- the runtime below is made of callbacks
 
 local closed = 0

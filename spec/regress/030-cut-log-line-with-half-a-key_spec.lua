@@ -1,10 +1,10 @@
 -- A log line that was too long was cut where it was full: in the middle of a key, or behind a value without quotes, and then
 -- closed with a quote all the same. Such a JSON line could not be read, and in a text line the rest of a value could pose as
--- more. Found by host/fuzz/fuzz_log.c. Now a pair stands with at least its key, and only an open quote is closed. Since 0.1.0.
+-- more. Found by host/fuzz/log.c. Now a pair stands with at least its key, and only an open quote is closed. Since 0.1.0.
 local ffi = require "ffi"
-local testlib = require "spec.host.testlib"
+local testlib = require "spec.support.testlib"
 
-local lib = testlib.load "log.h"
+local lib = testlib.load "base/log.h"
 
 local function line_of(is_json, first_size, second)
   local log, line, got = ffi.new "struct mm_log", ffi.new "struct mm_log_line", nil

@@ -2,7 +2,7 @@
 -- called x.lua did not load, `check` passed what `run` refused, a misspelt command was taken for a script, and a script
 -- without handlers looked like any other. Since 0.1.0.
 local host = require "spec.support.host"
-local process = require "spec.mta.process"
+local process = require "spec.support.process"
 
 local program = io.popen('realpath ' .. host.program()):read '*l'
 

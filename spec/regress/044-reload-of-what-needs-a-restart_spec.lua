@@ -1,6 +1,6 @@
 -- A new listener in the configuration and SIGHUP: "result=ok", and nothing listened there; nothing said why. Since 0.1.0.
 local host = require "spec.support.host"
-local process = require "spec.mta.process"
+local process = require "spec.support.process"
 
 for _, workers in ipairs { 0, 2 } do
   it("a key that only a restart takes over is named, once, workers=" .. workers, function()

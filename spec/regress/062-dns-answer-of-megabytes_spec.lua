@@ -1,9 +1,9 @@
 -- Names in records that nobody had asked for were kept with the answer, each up to a thousand bytes for two of the response: an
 -- answer of 64 KB was cached as one of 5 MB. Since 0.1.0.
 local ffi = require "ffi"
-local testlib = require "spec.host.testlib"
+local testlib = require "spec.support.testlib"
 
-local C = testlib.load "dns_answer.h"
+local C = testlib.load "async/dns_answer.h"
 
 local TXT, NS = 16, 2
 

@@ -6,9 +6,9 @@ local poll = require "posix.poll"
 local resource = require "posix.sys.resource"
 local unistd = require "posix.unistd"
 
-local testlib = require "spec.host.testlib"
+local testlib = require "spec.support.testlib"
 
-local C = testlib.load "control.h"
+local C = testlib.load "process/control.h"
 
 local function is_readable(fd, milliseconds)
   return poll.rpoll(fd, milliseconds) == 1

@@ -1,9 +1,9 @@
 -- U+0080 to U+009F are control characters, and stood in log lines as they had come: U+009B begins a command to a terminal that shows
 -- the log, U+0085 ends a line to some that read it. So do characters that turn the direction of what follows. Since 0.1.0.
 local ffi = require "ffi"
-local testlib = require "spec.host.testlib"
+local testlib = require "spec.support.testlib"
 
-local lib = testlib.load "log.h"
+local lib = testlib.load "base/log.h"
 
 local function shown(value, is_json)
   local log, line, got = ffi.new "struct mm_log", ffi.new "struct mm_log_line", nil

@@ -1,8 +1,8 @@
 -- record_redact = "all" left ESMTP parameters as they were, and ORCPT= and AUTH= are addresses, too. Since 0.1.0.
 local ffi = require "ffi"
-local testlib = require "spec.host.testlib"
+local testlib = require "spec.support.testlib"
 
-local lib = testlib.load "recorder.h"
+local lib = testlib.load "io/recorder.h"
 
 local function masked(letter, data)
   local bytes = ffi.new("uint8_t[?]", #data)

@@ -1,5 +1,5 @@
 -- A wrong argument to what waits, caught by the script's own pcall, began with a line of the runtime's own Lua
--- ("moonmilter.wait.lua:41"); milter.timeout put a traceback into errors that it handed on. Since 0.1.0.
+-- ("moonmilter.runtime.wait.lua:41"); milter.timeout put a traceback into errors that it handed on. Since 0.1.0.
 local testing = require "moonmilter.testing"
 
 local function caught(call)

@@ -1,5 +1,5 @@
 --- Helper modules from LuaRocks: a small rock, built here, used by scripts from a user's tree and from a system-like one.
-local process = require "spec.mta.process"
+local process = require "spec.support.process"
 local fake_mta = require "spec.support.fake_mta"
 
 local has_luarocks = os.execute "command -v luarocks >/dev/null 2>&1" == 0

@@ -9,7 +9,7 @@ local socket = require "socket"
 
 local host = require "spec.support.host"
 local load = require "spec.soak.load"
-local process = require "spec.mta.process"
+local process = require "spec.support.process"
 
 local SECONDS = tonumber(os.getenv "SOAK_SECONDS") or 600
 local SESSIONS = 40

@@ -9,7 +9,7 @@
 -- switched off), letter, text (of a reply code), edits (end of message only) and `raw`.
 local ffi = require "ffi"
 local oracle = require "spec.support.oracle"
-local testlib = require "spec.host.testlib"
+local testlib = require "spec.support.testlib"
 
 local fake_mta = {}
 

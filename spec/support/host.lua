@@ -4,7 +4,7 @@ local socket = require "socket"
 local posix_signal = require "posix.signal"
 
 local mta_client = require "spec.support.mta_client"
-local process = require "spec.mta.process"
+local process = require "spec.support.process"
 
 local host = {}
 local methods = {}

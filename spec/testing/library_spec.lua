@@ -1,7 +1,7 @@
 -- moonmilter.testing declares the library by itself; it must be what moonmilter.h says.
 local ffi = require "ffi"
 local library = require "moonmilter.testing.library"
-local testlib = require "spec.host.testlib"
+local testlib = require "spec.support.testlib"
 
 testlib.load "moonmilter.h"
 

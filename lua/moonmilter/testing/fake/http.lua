@@ -37,9 +37,9 @@ function fake.result(order)
 end
 
 -- No name is looked up: the test answers for the URL.
-local host_name = package.loaded["moonmilter.host_name"]
-package.loaded["moonmilter.host_name"] = { addresses = function(host) return { host:match "^%[(.*)%]$" or host } end }
+local host_name = package.loaded["moonmilter.net.host_name"]
+package.loaded["moonmilter.net.host_name"] = { addresses = function(host) return { host:match "^%[(.*)%]$" or host } end }
 local http = require "host:moonmilter.http"
-package.loaded["moonmilter.host_name"] = host_name
+package.loaded["moonmilter.net.host_name"] = host_name
 core.http = real
 return http

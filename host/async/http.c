@@ -1,0 +1,492 @@
+/* libcurl asks for watches and one timer by callbacks; events go back in by curl_multi_socket_action(), after which finished
+ * transfers are collected. A finished request is not told at once: the request's own timer does it at the next turn of the
+ * loop. So done is never below a libcurl function, and it may free all of this. */
+#include "async/http.h"
+
+#include "base/bounds.h"
+#include "base/buffer.h"
+#include "base/watch.h"
+
+#include <curl/curl.h>
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct socket_watch {
+	struct mm_watch      watch;
+	struct mm_http      *http;
+	curl_socket_t        fd;
+	struct socket_watch *next, *previous;
+};
+
+struct mm_http {
+	struct mm_clock     *clock;             /* borrowed */
+	CURLM               *multi;             /* owned */
+	struct mm_timer      timer;
+	struct socket_watch *watches;           /* owned list */
+};
+
+struct mm_http_request {
+	struct mm_http    *http;                /* borrowed */
+	CURL              *easy;                /* owned */
+	struct curl_slist *fields, *resolve;    /* owned */
+	struct mm_buffer   head, body;          /* owned */
+	size_t             body_max;
+	bool               is_over;             /* more came than may be kept */
+	bool               is_running;          /* in the multi handle */
+	CURLcode           result;
+	struct mm_timer    finish;
+	void             (*done)(void *self);
+	void              *self;
+	char               text[CURL_ERROR_SIZE];
+};
+
+/* ---- libcurl's events ---- */
+
+static void collect(struct mm_http *http)
+{
+	int left;
+	for (CURLMsg *message; (message = curl_multi_info_read(http->multi, &left)) != NULL;) {
+		struct mm_http_request *r;
+		if (message->msg != CURLMSG_DONE)
+			continue;
+		curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &r);
+		r->result = message->data.result;
+		r->is_running = false;
+		curl_multi_remove_handle(http->multi, r->easy);
+		mm_timer_soon(&r->finish);
+	}
+}
+
+static void on_ready(struct mm_watch *watch, int ready)
+{
+	struct socket_watch *w = MM_OWNER_OF(watch, struct socket_watch, watch);
+	struct mm_http *http = w->http;         /* w may go in the call */
+	int events = (ready & MM_READABLE ? CURL_CSELECT_IN : 0) | (ready & MM_WRITABLE ? CURL_CSELECT_OUT : 0), running;
+	curl_multi_socket_action(http->multi, w->fd, events, &running);
+	collect(http);
+}
+
+static void on_timer(struct mm_timer *timer)
+{
+	struct mm_http *http = MM_OWNER_OF(timer, struct mm_http, timer);
+	int running;
+	curl_multi_socket_action(http->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+	collect(http);
+}
+
+static int want_timer(CURLM *multi, long milliseconds, void *self)
+{
+	struct mm_http *http = self;
+	(void)multi;
+	if (milliseconds < 0)
+		mm_timer_stop(&http->timer);
+	else if (milliseconds == 0)
+		mm_timer_soon(&http->timer);    /* never the multi handle from inside its callback */
+	else
+		mm_timer_start(&http->timer, (double)milliseconds / 1000);
+	return 0;
+}
+
+static void drop_watch(struct socket_watch *w)
+{
+	mm_watch_stop(&w->watch);
+	if (w->previous != NULL)
+		w->previous->next = w->next;
+	else
+		w->http->watches = w->next;
+	if (w->next != NULL)
+		w->next->previous = w->previous;
+	free(w);
+}
+
+static struct socket_watch *add_watch(struct mm_http *http, curl_socket_t fd)
+{
+	struct socket_watch *w = calloc(1, sizeof *w);
+	if (w == NULL)
+		return NULL;
+	mm_watch_init(&w->watch, http->clock, on_ready);
+	w->http = http;
+	w->fd = fd;
+	w->next = http->watches;
+	if (w->next != NULL)
+		w->next->previous = w;
+	http->watches = w;
+	curl_multi_assign(http->multi, fd, w);
+	return w;
+}
+
+static int want_socket(CURL *easy, curl_socket_t fd, int what, void *self, void *assigned)
+{
+	struct socket_watch *w = assigned;
+	(void)easy;
+	if (what == CURL_POLL_REMOVE) {
+		if (w != NULL)
+			drop_watch(w);
+		return 0;
+	}
+	if (w == NULL && (w = add_watch(self, fd)) == NULL)
+		return -1;
+	mm_watch_start(&w->watch, fd, (what & CURL_POLL_IN ? MM_READABLE : 0) | (what & CURL_POLL_OUT ? MM_WRITABLE : 0));
+	return 0;
+}
+
+static curl_socket_t open_socket(void *self, curlsocktype purpose, struct curl_sockaddr *address)
+{
+	(void)self;
+	(void)purpose;
+	return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+}
+
+/* ---- life ---- */
+
+static void init_curl(void)
+{
+	curl_global_init(CURL_GLOBAL_DEFAULT);
+}
+
+struct mm_http *mm_http_new(struct mm_clock *clock)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	pthread_once(&once, init_curl);
+	struct mm_http *http = calloc(1, sizeof *http);
+	if (http == NULL || (http->multi = curl_multi_init()) == NULL) {
+		free(http);
+		return NULL;
+	}
+	http->clock = clock;
+	mm_timer_init(&http->timer, clock, on_timer);
+	curl_multi_setopt(http->multi, CURLMOPT_SOCKETFUNCTION, want_socket);
+	curl_multi_setopt(http->multi, CURLMOPT_SOCKETDATA, http);
+	curl_multi_setopt(http->multi, CURLMOPT_TIMERFUNCTION, want_timer);
+	curl_multi_setopt(http->multi, CURLMOPT_TIMERDATA, http);
+	curl_multi_setopt(http->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, (long)MM_HTTP_CONNECTIONS_MAX);
+	curl_multi_setopt(http->multi, CURLMOPT_MAXCONNECTS, (long)MM_HTTP_IDLE_MAX);
+	return http;
+}
+
+void mm_http_free(struct mm_http *http)
+{
+	if (http == NULL)
+		return;
+	curl_multi_cleanup(http->multi);
+	while (http->watches != NULL)
+		drop_watch(http->watches);
+	mm_timer_stop(&http->timer);
+	free(http);
+}
+
+/* ---- a request ---- */
+
+static bool append(struct mm_buffer *to, const char *bytes, size_t size, size_t max)
+{
+	if (size > max || to->size > max - size)
+		return false;
+	mm_buffer_append(to, bytes, size);
+	return !to->failed;
+}
+
+static size_t take_head(char *bytes, size_t one, size_t size, void *self)
+{
+	struct mm_http_request *r = self;
+	(void)one;
+	if (size >= 5 && memcmp(bytes, "HTTP/", 5) == 0) {      /* also behind a 100 Continue: only the last head counts */
+		mm_buffer_clear(&r->head);
+		return size;
+	}
+	if (append(&r->head, bytes, size, MM_HTTP_FIELDS_MAX))
+		return size;
+	r->is_over = true;
+	return 0;
+}
+
+static size_t take_body(char *bytes, size_t one, size_t size, void *self)
+{
+	struct mm_http_request *r = self;
+	(void)one;
+	if (append(&r->body, bytes, size, r->body_max))
+		return size;
+	r->is_over = true;
+	return 0;
+}
+
+static void on_finish(struct mm_timer *timer)
+{
+	struct mm_http_request *r = MM_OWNER_OF(timer, struct mm_http_request, finish);
+	r->done(r->self);
+}
+
+static bool add(struct curl_slist **list, const char *text)
+{
+	struct curl_slist *longer = curl_slist_append(*list, text);
+	if (longer != NULL)
+		*list = longer;
+	return longer != NULL;
+}
+
+static bool has_field(const char *const *fields, const char *name)
+{
+	size_t size = strlen(name);
+	for (; *fields != NULL; fields++)
+		if (strncasecmp(*fields, name, size) == 0 && (*fields)[size] == ':')
+			return true;
+	return false;
+}
+
+/* curl adds fields of its own; an empty one takes them away again. */
+static bool set_fields(struct mm_http_request *r, const struct mm_http_options *o)
+{
+	bool ok = add(&r->fields, "Expect:");   /* servers that do not know it cost a second */
+	if (!has_field(o->fields, "Content-Type"))
+		ok = ok && add(&r->fields, "Content-Type:");
+	if (!has_field(o->fields, "User-Agent"))
+		ok = ok && add(&r->fields, "User-Agent: moonmilter/" MM_VERSION_TEXT);
+	for (const char *const *field = o->fields; ok && *field != NULL; field++)
+		ok = add(&r->fields, *field);
+	return ok && curl_easy_setopt(r->easy, CURLOPT_HTTPHEADER, r->fields) == CURLE_OK;
+}
+
+static void set_body(struct mm_http_request *r, const struct mm_http_options *o)
+{
+	bool is_head = strcmp(o->method, "HEAD") == 0;
+	if (o->body.bytes != NULL) {
+		curl_easy_setopt(r->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)o->body.size);
+		curl_easy_setopt(r->easy, CURLOPT_COPYPOSTFIELDS, o->body.bytes);
+	}
+	if (is_head)
+		curl_easy_setopt(r->easy, CURLOPT_NOBODY, 1L);
+	else
+		curl_easy_setopt(r->easy, CURLOPT_CUSTOMREQUEST, o->method);
+}
+
+static void set_tls(struct mm_http_request *r, const struct mm_http_options *o)
+{
+	struct stat status;
+	curl_easy_setopt(r->easy, CURLOPT_SSL_VERIFYPEER, o->no_verify ? 0L : 1L);
+	curl_easy_setopt(r->easy, CURLOPT_SSL_VERIFYHOST, o->no_verify ? 0L : 2L);
+	curl_easy_setopt(r->easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+	if (o->ca != NULL && stat(o->ca, &status) == 0 && S_ISDIR(status.st_mode)) {
+		curl_easy_setopt(r->easy, CURLOPT_CAPATH, o->ca);
+		curl_easy_setopt(r->easy, CURLOPT_CAINFO, NULL);
+	} else if (o->ca != NULL) {
+		curl_easy_setopt(r->easy, CURLOPT_CAINFO, o->ca);
+		curl_easy_setopt(r->easy, CURLOPT_CAPATH, NULL);
+	}
+	if (o->certificate != NULL) {
+		curl_easy_setopt(r->easy, CURLOPT_SSLCERT, o->certificate);
+		curl_easy_setopt(r->easy, CURLOPT_SSLKEY, o->key != NULL ? o->key : o->certificate);
+	}
+}
+
+static long milliseconds(double seconds)
+{
+	return seconds < 0.001 ? 1 : seconds > 86400 ? 86400000 : (long)(seconds * 1000);
+}
+
+static void set_limits(struct mm_http_request *r, const struct mm_http_options *o)
+{
+	curl_easy_setopt(r->easy, CURLOPT_TIMEOUT_MS, milliseconds(o->timeout));
+	curl_easy_setopt(r->easy, CURLOPT_CONNECTTIMEOUT_MS, milliseconds(o->connect_timeout));
+	curl_easy_setopt(r->easy, CURLOPT_NOSIGNAL, 1L);
+	curl_easy_setopt(r->easy, CURLOPT_QUICK_EXIT, 1L);
+	curl_easy_setopt(r->easy, CURLOPT_PROTOCOLS_STR, "http,https");
+	curl_easy_setopt(r->easy, CURLOPT_FOLLOWLOCATION, 0L);
+	curl_easy_setopt(r->easy, CURLOPT_PROXY, "");           /* http_proxy of whoever started us means nothing */
+	curl_easy_setopt(r->easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+	curl_easy_setopt(r->easy, CURLOPT_HTTP09_ALLOWED, 0L);
+	r->body_max = o->body_max;
+}
+
+static void set_callbacks(struct mm_http_request *r)
+{
+	curl_easy_setopt(r->easy, CURLOPT_PRIVATE, r);
+	curl_easy_setopt(r->easy, CURLOPT_ERRORBUFFER, r->text);
+	curl_easy_setopt(r->easy, CURLOPT_HEADERFUNCTION, take_head);
+	curl_easy_setopt(r->easy, CURLOPT_HEADERDATA, r);
+	curl_easy_setopt(r->easy, CURLOPT_WRITEFUNCTION, take_body);
+	curl_easy_setopt(r->easy, CURLOPT_WRITEDATA, r);
+	curl_easy_setopt(r->easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
+}
+
+static bool set_address(struct mm_http_request *r, const struct mm_http_options *o)
+{
+	if (o->unix_socket != NULL)
+		curl_easy_setopt(r->easy, CURLOPT_UNIX_SOCKET_PATH, o->unix_socket);
+	if (o->resolve != NULL) {
+		if (!add(&r->resolve, o->resolve))
+			return false;
+		curl_easy_setopt(r->easy, CURLOPT_RESOLVE, r->resolve);
+	}
+	return curl_easy_setopt(r->easy, CURLOPT_URL, o->url) == CURLE_OK;
+}
+
+struct mm_http_request *mm_http_request_new(struct mm_http *http, const struct mm_http_options *o, struct mm_fault *why)
+{
+	struct mm_http_request *r = calloc(1, sizeof *r);
+	if (r != NULL) {
+		r->http = http;
+		mm_timer_init(&r->finish, http->clock, on_finish);
+		r->easy = curl_easy_init();
+	}
+	if (r == NULL || r->easy == NULL || !set_fields(r, o) || !set_address(r, o)) {
+		mm_http_request_free(r);
+		mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for an HTTP request");
+		return NULL;
+	}
+	set_body(r, o);
+	set_tls(r, o);
+	set_limits(r, o);
+	set_callbacks(r);
+	return r;
+}
+
+void mm_http_start(struct mm_http_request *r, void (*done)(void *self), void *self)
+{
+	r->done = done;
+	r->self = self;
+	CURLMcode code = curl_multi_add_handle(r->http->multi, r->easy);
+	r->is_running = code == CURLM_OK;
+	if (!r->is_running) {
+		r->result = CURLE_OUT_OF_MEMORY;
+		mm_timer_soon(&r->finish);
+	}
+}
+
+void mm_http_request_free(struct mm_http_request *r)
+{
+	if (r == NULL)
+		return;
+	if (r->is_running)
+		curl_multi_remove_handle(r->http->multi, r->easy);
+	if (r->easy != NULL)
+		curl_easy_cleanup(r->easy);
+	mm_timer_stop(&r->finish);
+	curl_slist_free_all(r->fields);
+	curl_slist_free_all(r->resolve);
+	mm_buffer_free(&r->head);
+	mm_buffer_free(&r->body);
+	free(r);
+}
+
+/* ---- the answer ---- */
+
+static const char *code_of(const struct mm_http_request *r)
+{
+	long error = 0;
+	switch (r->result) {
+	case CURLE_OPERATION_TIMEDOUT:
+		return "timeout";
+	case CURLE_COULDNT_CONNECT:
+		curl_easy_getinfo(r->easy, CURLINFO_OS_ERRNO, &error);
+		return error == EHOSTUNREACH || error == ENETUNREACH ? "unreachable" : "refused";
+	case CURLE_SSL_CONNECT_ERROR:
+	case CURLE_SSL_CERTPROBLEM:
+	case CURLE_SSL_CIPHER:
+	case CURLE_PEER_FAILED_VERIFICATION:
+	case CURLE_SSL_CACERT_BADFILE:
+	case CURLE_SSL_ISSUER_ERROR:
+		return "tls";
+	case CURLE_GOT_NOTHING:
+	case CURLE_PARTIAL_FILE:
+	case CURLE_SEND_ERROR:
+	case CURLE_RECV_ERROR:
+		return "closed";
+	case CURLE_WEIRD_SERVER_REPLY:
+	case CURLE_UNSUPPORTED_PROTOCOL:
+	case CURLE_BAD_CONTENT_ENCODING:
+		return "protocol";
+	case CURLE_OUT_OF_MEMORY:
+		return "memory";
+	default:
+		return "io";
+	}
+}
+
+const char *mm_http_error(const struct mm_http_request *r, const char **code)
+{
+	if (r->result == CURLE_OK)
+		return NULL;
+	if (r->is_over) {
+		*code = "limit";
+		return "the answer is larger than max_body, or its header than it may be";
+	}
+	*code = code_of(r);
+	return r->text[0] != '\0' ? r->text : curl_easy_strerror(r->result);
+}
+
+int mm_http_status(const struct mm_http_request *r)
+{
+	long status = 0;
+	curl_easy_getinfo(r->easy, CURLINFO_RESPONSE_CODE, &status);
+	return (int)status;
+}
+
+struct mm_text mm_http_fields(const struct mm_http_request *r)
+{
+	return (struct mm_text){ (const char *)r->head.bytes, r->head.size };
+}
+
+struct mm_text mm_http_body(const struct mm_http_request *r)
+{
+	return (struct mm_text){ (const char *)r->body.bytes, r->body.size };
+}
+
+/* ---- URLs ---- */
+
+static bool take_part(CURLU *u, CURLUPart part, unsigned flags, char **to)
+{
+	char *text = NULL;
+	if (curl_url_get(u, part, &text, flags) != CURLUE_OK)
+		return false;
+	*to = strdup(text);
+	curl_free(text);
+	return *to != NULL;
+}
+
+static bool read_url(CURLU *u, const char *url, const char *base, struct mm_http_url *out, struct mm_fault *why)
+{
+	char *port = NULL;
+	CURLUcode code = base != NULL ? curl_url_set(u, CURLUPART_URL, base, 0) : CURLUE_OK;
+	if (code == CURLUE_OK)
+		code = curl_url_set(u, CURLUPART_URL, url, CURLU_NON_SUPPORT_SCHEME);
+	if (code != CURLUE_OK)
+		return mm_fault_set(why, MM_FAULT_SCRIPT, "url \"%.200s\": %s", url, curl_url_strerror(code));
+	if (!take_part(u, CURLUPART_SCHEME, 0, &out->scheme)
+	    || (strcmp(out->scheme, "http") != 0 && strcmp(out->scheme, "https") != 0))
+		return mm_fault_set(why, MM_FAULT_SCRIPT, "url \"%.200s\": give http or https", url);
+	curl_url_set(u, CURLUPART_FRAGMENT, NULL, 0);
+	if (!take_part(u, CURLUPART_HOST, CURLU_PUNYCODE, &out->host) || curl_url_set(u, CURLUPART_HOST, out->host, 0) != CURLUE_OK)
+		return mm_fault_set(why, MM_FAULT_SCRIPT, "url \"%.200s\": its host cannot be used", url);
+	if (!take_part(u, CURLUPART_PORT, CURLU_DEFAULT_PORT, &port) || !take_part(u, CURLUPART_URL, 0, &out->text)) {
+		free(port);
+		return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for a URL");
+	}
+	out->port = (unsigned)strtoul(port, NULL, 10);
+	free(port);
+	return true;
+}
+
+bool mm_http_url(const char *url, const char *base, struct mm_http_url *out, struct mm_fault *why)
+{
+	*out = (struct mm_http_url){ 0 };
+	CURLU *u = curl_url();
+	if (u == NULL)
+		return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for a URL");
+	bool ok = read_url(u, url, base, out, why);
+	curl_url_cleanup(u);
+	if (!ok)
+		mm_http_url_free(out);
+	return ok;
+}
+
+void mm_http_url_free(struct mm_http_url *url)
+{
+	free(url->text);
+	free(url->scheme);
+	free(url->host);
+	*url = (struct mm_http_url){ 0 };
+}

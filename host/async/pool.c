@@ -1,0 +1,244 @@
+#include "async/pool.h"
+
+#include <stdlib.h>
+
+struct idle {
+	struct idle      *next, *previous;      /* the most recently used first */
+	struct mm_pool   *pool;
+	struct mm_stream *stream;               /* owned */
+	unsigned          uses;
+};
+
+struct mm_pool {
+	struct mm_pools *pools;
+	struct mm_pool  *next, *previous;
+	struct idle     *idle;                  /* owned list */
+	unsigned         idle_count;
+	unsigned         used_count;            /* places in use */
+	unsigned         limit;                 /* 0: none */
+	struct mm_place *queue, *queue_end;
+	char             name[];
+};
+
+struct mm_pools {
+	struct mm_clock *clock;                 /* borrowed */
+	struct mm_pool  *first;                 /* owned list */
+};
+
+struct mm_pools *mm_pools_new(struct mm_clock *clock)
+{
+	struct mm_pools *pools = calloc(1, sizeof *pools);
+	if (pools != NULL)
+		pools->clock = clock;
+	return pools;
+}
+
+static struct mm_pool *find(struct mm_pools *pools, const char *name)
+{
+	struct mm_pool *pool = pools->first;
+	while (pool != NULL && strcmp(pool->name, name) != 0)
+		pool = pool->next;
+	return pool;
+}
+
+static struct mm_pool *find_or_make(struct mm_pools *pools, const char *name)
+{
+	struct mm_pool *pool = find(pools, name);
+	if (pool != NULL)
+		return pool;
+	pool = calloc(1, sizeof *pool + strlen(name) + 1);
+	if (pool == NULL)
+		return NULL;
+	strcpy(pool->name, name);
+	pool->pools = pools;
+	pool->next = pools->first;
+	if (pool->next != NULL)
+		pool->next->previous = pool;
+	pools->first = pool;
+	return pool;
+}
+
+/* A pool that stands for nothing goes. */
+static void forget_if_empty(struct mm_pool *pool)
+{
+	if (pool->idle != NULL || pool->used_count > 0 || pool->queue != NULL)
+		return;
+	if (pool->previous != NULL)
+		pool->previous->next = pool->next;
+	else
+		pool->pools->first = pool->next;
+	if (pool->next != NULL)
+		pool->next->previous = pool->previous;
+	free(pool);
+}
+
+/* ---- idle connections ---- */
+
+static struct mm_stream *wake(struct idle *idle)
+{
+	struct mm_pool *pool = idle->pool;
+	struct mm_stream *stream = idle->stream;
+	if (idle->previous != NULL)
+		idle->previous->next = idle->next;
+	else
+		pool->idle = idle->next;
+	if (idle->next != NULL)
+		idle->next->previous = idle->previous;
+	pool->idle_count--;
+	mm_stream_stop_reading(stream);
+	free(idle);
+	return stream;
+}
+
+/* It spoke, closed, or its time is over. */
+static void on_idle_ended(void *self, enum mm_stream_end end)
+{
+	struct idle *idle = self;
+	struct mm_pool *pool = idle->pool;
+	(void)end;
+	mm_stream_free(wake(idle));
+	forget_if_empty(pool);
+}
+
+void mm_pools_free(struct mm_pools *pools)
+{
+	if (pools == NULL)
+		return;
+	while (pools->first != NULL) {
+		struct mm_pool *pool = pools->first;
+		pools->first = pool->next;
+		while (pool->idle != NULL)
+			mm_stream_free(wake(pool->idle));
+		free(pool);
+	}
+	free(pools);
+}
+
+static struct mm_stream *take_idle(struct mm_pool *pool, unsigned *uses)
+{
+	while (pool->idle != NULL) {
+		*uses = pool->idle->uses;
+		struct mm_stream *stream = wake(pool->idle);
+		if (mm_stream_is_quiet(stream))
+			return stream;
+		mm_stream_free(stream);
+	}
+	return NULL;
+}
+
+/* ---- places ---- */
+
+static void enqueue(struct mm_pool *pool, struct mm_place *place)
+{
+	place->is_queued = true;
+	place->next = NULL;
+	place->previous = pool->queue_end;
+	if (pool->queue_end != NULL)
+		pool->queue_end->next = place;
+	else
+		pool->queue = place;
+	pool->queue_end = place;
+}
+
+static void dequeue(struct mm_place *place)
+{
+	struct mm_pool *pool = place->pool;
+	if (place->previous != NULL)
+		place->previous->next = place->next;
+	else
+		pool->queue = place->next;
+	if (place->next != NULL)
+		place->next->previous = place->previous;
+	else
+		pool->queue_end = place->previous;
+	place->next = place->previous = NULL;
+	place->is_queued = false;
+}
+
+static bool has_room(const struct mm_pool *pool)
+{
+	return pool->limit == 0 || pool->used_count + pool->idle_count < pool->limit;
+}
+
+/* Hands on what there is to those who queue. */
+static void serve_queue(struct mm_pool *pool)
+{
+	while (pool->queue != NULL) {
+		unsigned uses = 0;
+		struct mm_stream *stream = take_idle(pool, &uses);
+		if (stream == NULL && !has_room(pool))
+			return;
+		struct mm_place *place = pool->queue;
+		dequeue(place);
+		pool->used_count++;
+		place->granted(place, stream, uses);
+	}
+}
+
+enum mm_pool_answer mm_pool_take(struct mm_pools *pools, const char *name, unsigned limit, struct mm_place *place,
+	struct mm_stream **stream, unsigned *uses)
+{
+	struct mm_pool *pool = find_or_make(pools, name);
+	*stream = NULL;
+	*uses = 0;
+	if (pool == NULL)
+		return MM_POOL_NO_MEMORY;
+	pool->limit = limit;
+	place->pool = pool;
+	if (pool->queue == NULL)
+		*stream = take_idle(pool, uses);
+	if (*stream == NULL && (pool->queue != NULL || !has_room(pool))) {
+		enqueue(pool, place);
+		return MM_POOL_QUEUED;
+	}
+	pool->used_count++;
+	return *stream != NULL ? MM_POOL_REUSED : MM_POOL_OPEN;
+}
+
+void mm_place_leave(struct mm_place *place)
+{
+	struct mm_pool *pool = place->pool;
+	if (pool == NULL)
+		return;
+	if (place->is_queued)
+		dequeue(place);
+	else
+		pool->used_count--;
+	place->pool = NULL;
+	serve_queue(pool);
+	forget_if_empty(pool);
+}
+
+bool mm_pool_give(struct mm_pools *pools, const char *name, struct mm_place *place, struct mm_stream *stream, unsigned uses,
+	double seconds, unsigned keep)
+{
+	struct mm_pool *pool = place->pool != NULL ? place->pool : find_or_make(pools, name);
+	struct idle *idle = calloc(1, sizeof *idle);
+	struct mm_stream_waiter waiter = { on_idle_ended, idle };
+	struct mm_stream_times times = { -1, seconds };
+	bool fits = pool != NULL && idle != NULL && mm_stream_is_quiet(stream) && (keep == 0 || pool->idle_count < keep);
+	if (!fits || mm_stream_await_readable(stream, times, waiter) != MM_STREAM_WAITING) {
+		free(idle);
+		if (pool != NULL)
+			forget_if_empty(pool);
+		return false;
+	}
+	idle->pool = pool;
+	idle->stream = stream;
+	idle->uses = uses + 1;
+	idle->next = pool->idle;
+	if (idle->next != NULL)
+		idle->next->previous = idle;
+	pool->idle = idle;
+	pool->idle_count++;
+	mm_place_leave(place);          /* its place is the idle one's now */
+	return true;
+}
+
+unsigned mm_pools_idle_count(const struct mm_pools *pools)
+{
+	unsigned count = 0;
+	for (const struct mm_pool *pool = pools != NULL ? pools->first : NULL; pool != NULL; pool = pool->next)
+		count += pool->idle_count;
+	return count;
+}

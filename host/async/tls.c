@@ -1,0 +1,403 @@
+/* A. OpenSSL writes with write(2), which raises SIGPIPE when the peer is gone, and an embedder may not ignore that: so
+ *    bytes go through a BIO of our own that uses send(2) with MSG_NOSIGNAL.
+ * B. The error queue is one a thread and is never emptied by success: what another library left there would be read as
+ *    ours. It is cleared before each call.
+ * C. A TLS 1.3 server sends its session tickets after the handshake, in front of the first answer: sessions are caught by
+ *    callback, not asked for. A ticket is for one use (RFC 8446 C.4), so it leaves the store when it is used. */
+#include "async/tls.h"
+
+#include "base/bounds.h"
+
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct kept_session {
+	char        *peer;      /* owned */
+	SSL_SESSION *session;   /* owned */
+};
+
+struct mm_tls {
+	struct mm_tls *next;
+	SSL_CTX       *context;                 /* owned */
+	char          *ca, *certificate, *key;  /* owned; NULL as in the settings */
+	bool           no_verify;
+	struct kept_session kept[MM_TLS_SESSIONS_MAX];
+	unsigned       kept_at;                 /* the next to be overwritten */
+};
+
+struct mm_tls_cache {
+	struct mm_tls *first;   /* owned list */
+};
+
+struct mm_tls_link {
+	struct mm_tls *tls;     /* borrowed */
+	SSL           *ssl;     /* owned */
+	char          *peer;    /* owned; NULL: sessions are not kept */
+	bool           is_up;   /* the handshake is over */
+	bool           is_broken;
+};
+
+/* ---- the descriptor (note A) ---- */
+
+static int fd_of(BIO *bio)
+{
+	return (int)(intptr_t)BIO_get_data(bio);
+}
+
+static int moved(BIO *bio, ssize_t n, int retry_flag)
+{
+	BIO_clear_retry_flags(bio);
+	if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))
+		BIO_set_flags(bio, retry_flag | BIO_FLAGS_SHOULD_RETRY);
+	return (int)n;
+}
+
+static int bio_write(BIO *bio, const char *bytes, int size)
+{
+	return moved(bio, send(fd_of(bio), bytes, (size_t)size, MSG_NOSIGNAL), BIO_FLAGS_WRITE);
+}
+
+static int bio_read(BIO *bio, char *to, int size)
+{
+	ssize_t n = recv(fd_of(bio), to, (size_t)size, 0);
+	int result = moved(bio, n, BIO_FLAGS_READ);
+	if (n == 0)
+		BIO_set_flags(bio, BIO_FLAGS_IN_EOF);
+	return result;
+}
+
+static long bio_control(BIO *bio, int command, long number, void *pointer)
+{
+	(void)number;
+	(void)pointer;
+	if (command == BIO_CTRL_EOF)
+		return BIO_test_flags(bio, BIO_FLAGS_IN_EOF) != 0;
+	return command == BIO_CTRL_FLUSH;
+}
+
+/* ---- sessions (note C) ---- */
+
+static void forget(struct kept_session *kept)
+{
+	free(kept->peer);
+	SSL_SESSION_free(kept->session);
+	*kept = (struct kept_session){ 0 };
+}
+
+/* Returns 1 when it keeps the session. */
+static int keep_session(SSL *ssl, SSL_SESSION *session)
+{
+	struct mm_tls_link *link = SSL_get_app_data(ssl);
+	if (link->peer == NULL)
+		return 0;
+	char *peer = strdup(link->peer);
+	if (peer == NULL)
+		return 0;
+	struct kept_session *kept = &link->tls->kept[link->tls->kept_at];
+	link->tls->kept_at = (link->tls->kept_at + 1) % MM_TLS_SESSIONS_MAX;
+	forget(kept);
+	kept->peer = peer;
+	kept->session = session;
+	return 1;
+}
+
+static void use_kept_session(struct mm_tls_link *link)
+{
+	for (unsigned i = 0; i < MM_TLS_SESSIONS_MAX; i++) {
+		struct kept_session *kept = &link->tls->kept[i];
+		if (kept->peer == NULL || strcmp(kept->peer, link->peer) != 0)
+			continue;
+		if (SSL_SESSION_is_resumable(kept->session))
+			SSL_set_session(link->ssl, kept->session);
+		forget(kept);
+		return;
+	}
+}
+
+/* ---- contexts ---- */
+
+/* The newest reason OpenSSL gives, in words. */
+static const char *reason(void)
+{
+	unsigned long code = ERR_peek_last_error();
+	const char *text = ERR_reason_error_string(code);
+	return text != NULL ? text : code != 0 ? "unknown OpenSSL error" : "no reason given";
+}
+
+static bool load_ca(SSL_CTX *context, const char *ca, struct mm_fault *why)
+{
+	struct stat status;
+	if (ca == NULL)
+		return SSL_CTX_set_default_verify_paths(context) == 1
+			|| mm_fault_set(why, MM_FAULT_CONFIG, "the system's CA certificates cannot be used: %s", reason());
+	if (stat(ca, &status) != 0)
+		return mm_fault_set(why, MM_FAULT_CONFIG, "ca \"%s\": %s", ca, strerror(errno));
+	bool ok = S_ISDIR(status.st_mode) ? SSL_CTX_load_verify_dir(context, ca) == 1 : SSL_CTX_load_verify_file(context, ca) == 1;
+	return ok || mm_fault_set(why, MM_FAULT_CONFIG, "ca \"%s\": holds no usable certificate: %s", ca, reason());
+}
+
+static bool load_identity(SSL_CTX *context, const struct mm_tls_settings *s, struct mm_fault *why)
+{
+	if (s->certificate == NULL)
+		return true;
+	const char *key = s->key != NULL ? s->key : s->certificate;
+	if (SSL_CTX_use_certificate_chain_file(context, s->certificate) != 1)
+		return mm_fault_set(why, MM_FAULT_CONFIG, "certificate \"%s\": %s", s->certificate, reason());
+	if (SSL_CTX_use_PrivateKey_file(context, key, SSL_FILETYPE_PEM) != 1)
+		return mm_fault_set(why, MM_FAULT_CONFIG, "key \"%s\": %s", key, reason());
+	if (SSL_CTX_check_private_key(context) != 1)
+		return mm_fault_set(why, MM_FAULT_CONFIG, "key \"%s\" does not belong to certificate \"%s\"", key, s->certificate);
+	return true;
+}
+
+static bool set_up(SSL_CTX *context, const struct mm_tls_settings *s, struct mm_fault *why)
+{
+	SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
+	SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
+	SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+	SSL_CTX_sess_set_new_cb(context, keep_session);
+	SSL_CTX_set_verify(context, s->no_verify ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, NULL);
+	return (s->no_verify || load_ca(context, s->ca, why)) && load_identity(context, s, why);
+}
+
+static bool same(const char *a, const char *b)
+{
+	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
+static bool copy(char **to, const char *from)
+{
+	*to = from != NULL ? strdup(from) : NULL;
+	return from == NULL || *to != NULL;
+}
+
+static void context_free(struct mm_tls *tls)
+{
+	for (unsigned i = 0; i < MM_TLS_SESSIONS_MAX; i++)
+		forget(&tls->kept[i]);
+	SSL_CTX_free(tls->context);
+	free(tls->ca);
+	free(tls->certificate);
+	free(tls->key);
+	free(tls);
+}
+
+struct mm_tls *mm_tls_of(struct mm_tls_cache *cache, const struct mm_tls_settings *s, struct mm_fault *why)
+{
+	for (struct mm_tls *tls = cache->first; tls != NULL; tls = tls->next)
+		if (tls->no_verify == s->no_verify && same(tls->ca, s->ca) && same(tls->certificate, s->certificate)
+		    && same(tls->key, s->key))
+			return tls;
+	struct mm_tls *tls = calloc(1, sizeof *tls);
+	if (tls == NULL) {
+		mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for a TLS context");
+		return NULL;
+	}
+	ERR_clear_error();
+	tls->no_verify = s->no_verify;
+	tls->context = SSL_CTX_new(TLS_client_method());
+	if (tls->context == NULL || !copy(&tls->ca, s->ca) || !copy(&tls->certificate, s->certificate) || !copy(&tls->key, s->key)) {
+		mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for a TLS context");
+		context_free(tls);
+		return NULL;
+	}
+	if (!set_up(tls->context, s, why)) {
+		context_free(tls);
+		return NULL;
+	}
+	tls->next = cache->first;
+	cache->first = tls;
+	return tls;
+}
+
+struct mm_tls_cache *mm_tls_cache_new(void)
+{
+	return calloc(1, sizeof(struct mm_tls_cache));
+}
+
+void mm_tls_cache_free(struct mm_tls_cache *cache)
+{
+	if (cache == NULL)
+		return;
+	while (cache->first != NULL) {
+		struct mm_tls *tls = cache->first;
+		cache->first = tls->next;
+		context_free(tls);
+	}
+	free(cache);
+}
+
+/* ---- a connection ---- */
+
+static bool is_address(const char *name)
+{
+	unsigned char bytes[16];
+	return inet_pton(AF_INET, name, bytes) == 1 || inet_pton(AF_INET6, name, bytes) == 1;
+}
+
+static bool expect_name(SSL *ssl, const char *name)
+{
+	if (is_address(name))
+		return X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), name) == 1;
+	SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+	return SSL_set1_host(ssl, name) == 1 && SSL_set_tlsext_host_name(ssl, name) == 1;
+}
+
+/* One method serves every cache of the process; it is constant once made. */
+static BIO *new_bio(int fd)
+{
+	static BIO_METHOD *method;
+	if (method == NULL) {
+		BIO_METHOD *made = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "moonmilter descriptor");
+		if (made == NULL)
+			return NULL;
+		BIO_meth_set_write(made, bio_write);
+		BIO_meth_set_read(made, bio_read);
+		BIO_meth_set_ctrl(made, bio_control);
+		BIO_METHOD *none = NULL;
+		if (!__atomic_compare_exchange_n(&method, &none, made, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+			BIO_meth_free(made);    /* a host on another thread was first */
+	}
+	BIO *bio = BIO_new(method);
+	if (bio != NULL) {
+		BIO_set_data(bio, (void *)(intptr_t)fd);
+		BIO_set_init(bio, 1);
+	}
+	return bio;
+}
+
+struct mm_tls_link *mm_tls_link_new(struct mm_tls *tls, int fd, const char *name, const char *peer, struct mm_fault *why)
+{
+	struct mm_tls_link *link = calloc(1, sizeof *link);
+	BIO *bio = NULL;
+	ERR_clear_error();
+	if (link != NULL) {
+		link->tls = tls;
+		link->ssl = SSL_new(tls->context);
+		bio = new_bio(fd);
+	}
+	if (link == NULL || link->ssl == NULL || bio == NULL || !copy(&link->peer, peer)) {
+		BIO_free(bio);
+		mm_tls_link_free(link);
+		mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for a TLS connection");
+		return NULL;
+	}
+	SSL_set_app_data(link->ssl, link);
+	SSL_set_bio(link->ssl, bio, bio);
+	SSL_set_connect_state(link->ssl);
+	if (name == NULL && !tls->no_verify) {
+		mm_fault_set(why, MM_FAULT_SCRIPT, "TLS needs the name that the peer's certificate must be for");
+	} else if (name != NULL && !expect_name(link->ssl, name)) {
+		mm_fault_set(why, MM_FAULT_SCRIPT, "\"%s\" is no name that a certificate can be for", name);
+	} else {
+		if (link->peer != NULL)
+			use_kept_session(link);
+		return link;
+	}
+	mm_tls_link_free(link);
+	return NULL;
+}
+
+static enum mm_tls_step failed(struct mm_tls_link *link, const char *text, struct mm_fault *why)
+{
+	link->is_broken = true;
+	mm_fault_set(why, MM_FAULT_PEER, "%s", text);
+	return MM_TLS_FAILED;
+}
+
+/* What a result of OpenSSL <= 0 means. */
+static enum mm_tls_step explain(struct mm_tls_link *link, int result, int error, struct mm_fault *why)
+{
+	long verified = SSL_get_verify_result(link->ssl);
+	switch (SSL_get_error(link->ssl, result)) {
+	case SSL_ERROR_WANT_READ:
+		return MM_TLS_WANTS_READ;
+	case SSL_ERROR_WANT_WRITE:
+		return MM_TLS_WANTS_WRITE;
+	case SSL_ERROR_ZERO_RETURN:
+		return MM_TLS_CLOSED;
+	case SSL_ERROR_SYSCALL:
+		return failed(link, error != 0 ? strerror(error) : "the peer has cut the connection", why);
+	}
+	if (ERR_GET_REASON(ERR_peek_last_error()) == SSL_R_UNEXPECTED_EOF_WHILE_READING)
+		return failed(link, link->is_up ? "the peer has cut the connection without a TLS goodbye: what came may be incomplete"
+			: "the peer has cut the connection in the TLS handshake; does it speak TLS there?", why);
+	if (!link->is_up && verified != X509_V_OK && !link->tls->no_verify) {
+		char text[256];
+		snprintf(text, sizeof text, "certificate refused: %s", X509_verify_cert_error_string(verified));
+		return failed(link, text, why);
+	}
+	return failed(link, reason(), why);
+}
+
+enum mm_tls_step mm_tls_handshake(struct mm_tls_link *link, struct mm_fault *why)
+{
+	ERR_clear_error();
+	errno = 0;
+	int result = SSL_do_handshake(link->ssl);
+	if (result == 1) {
+		link->is_up = true;
+		return MM_TLS_DONE;
+	}
+	return explain(link, result, errno, why);
+}
+
+enum mm_tls_step mm_tls_read(struct mm_tls_link *link, void *to, size_t size, size_t *got, struct mm_fault *why)
+{
+	ERR_clear_error();
+	errno = 0;
+	int result = SSL_read_ex(link->ssl, to, size, got);
+	return result == 1 ? MM_TLS_DONE : explain(link, result, errno, why);
+}
+
+enum mm_tls_step mm_tls_write(struct mm_tls_link *link, const void *from, size_t size, size_t *written, struct mm_fault *why)
+{
+	ERR_clear_error();
+	errno = 0;
+	int result = SSL_write_ex(link->ssl, from, size, written);
+	return result == 1 ? MM_TLS_DONE : explain(link, result, errno, why);
+}
+
+bool mm_tls_has_pending(const struct mm_tls_link *link)
+{
+	return SSL_has_pending(link->ssl) == 1;
+}
+
+bool mm_tls_was_resumed(const struct mm_tls_link *link)
+{
+	return SSL_session_reused(link->ssl) == 1;
+}
+
+const char *mm_tls_version(const struct mm_tls_link *link)
+{
+	return SSL_get_version(link->ssl);
+}
+
+const char *mm_tls_cipher(const struct mm_tls_link *link)
+{
+	return SSL_get_cipher_name(link->ssl);
+}
+
+void mm_tls_link_free(struct mm_tls_link *link)
+{
+	if (link == NULL)
+		return;
+	if (link->ssl != NULL) {
+		ERR_clear_error();
+		if (link->is_up && !link->is_broken)
+			SSL_shutdown(link->ssl);
+		SSL_free(link->ssl);
+		ERR_clear_error();
+	}
+	free(link->peer);
+	free(link);
+}

@@ -1,0 +1,104 @@
+#include "base/buffer.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static uint8_t *memory_of(const struct mm_buffer *b)
+{
+	return b->bytes != NULL ? b->bytes - b->head : NULL;
+}
+
+uint8_t *mm_buffer_reserve(struct mm_buffer *b, size_t n)
+{
+	if (b->failed)
+		return NULL;
+	if (b->capacity - b->size >= n)
+		return b->bytes + b->size;
+
+	size_t wanted = b->capacity ? b->capacity : 64;
+	while (wanted - b->size < n) {
+		if (wanted > UINT32_MAX / 2) {
+			b->failed = true;
+			return NULL;
+		}
+		wanted *= 2;
+	}
+	uint8_t *grown = realloc(memory_of(b), b->head + wanted);
+	if (grown == NULL) {
+		b->failed = true;
+		return NULL;
+	}
+	b->bytes = grown + b->head;
+	b->capacity = (uint32_t)wanted;
+	return b->bytes + b->size;
+}
+
+void mm_buffer_append(struct mm_buffer *b, const void *bytes, size_t n)
+{
+	if (n == 0)
+		return;
+	uint8_t *to = mm_buffer_reserve(b, n);
+	if (to == NULL)
+		return;
+	memcpy(to, bytes, n);
+	b->size += n;
+}
+
+void mm_buffer_prepend(struct mm_buffer *b, const void *bytes, size_t n)
+{
+	if (n == 0)
+		return;
+	if (n <= b->head && b->bytes != NULL) {
+		b->bytes -= n;
+		b->head = (uint16_t)(b->head - n);
+		b->capacity += (uint32_t)n;
+	} else if (mm_buffer_reserve(b, n) != NULL) {
+		memmove(b->bytes + n, b->bytes, b->size);
+	} else {
+		return;
+	}
+	memcpy(b->bytes, bytes, n);
+	b->size += n;
+}
+
+void mm_buffer_append_u8(struct mm_buffer *b, uint8_t value)
+{
+	mm_buffer_append(b, &value, 1);
+}
+
+void mm_buffer_append_u32(struct mm_buffer *b, uint32_t value)
+{
+	const uint8_t wire[4] = { (uint8_t)(value >> 24), (uint8_t)(value >> 16), (uint8_t)(value >> 8), (uint8_t)value };
+	mm_buffer_append(b, wire, sizeof wire);
+}
+
+void mm_buffer_append_text(struct mm_buffer *b, const void *bytes, size_t n)
+{
+	uint8_t *to = mm_buffer_reserve(b, n + 1);
+	if (to == NULL)
+		return;
+	if (n > 0)
+		memcpy(to, bytes, n);
+	to[n] = '\0';
+	b->size += n + 1;
+}
+
+void mm_buffer_consume(struct mm_buffer *b, size_t n)
+{
+	if (n == 0)
+		return;
+	memmove(b->bytes, b->bytes + n, b->size - n);
+	b->size -= n;
+}
+
+void mm_buffer_trim(struct mm_buffer *b, size_t keep)
+{
+	if (b->size == 0 && b->capacity > keep)
+		mm_buffer_free(b);
+}
+
+void mm_buffer_free(struct mm_buffer *b)
+{
+	free(memory_of(b));
+	*b = (struct mm_buffer){ 0 };
+}

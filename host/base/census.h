@@ -1,0 +1,65 @@
+/* census.h -- what the processes of a host know of each other without talking: a row a worker, in shared memory.
+ * The master makes the table before it forks, gives rows out and clears them; a worker writes its own row only, others
+ * read. Each field is seen whole, the fields of a row not at one moment. Knows no sockets, no loop and no Lua.
+ *
+ * `mm_whereabouts` say what a worker is busy with. It is written when that has taken a while (budget.h) or ends the process, so
+ * that whoever finds the worker silent or dead can name script, handler, session and queue id. */
+#ifndef MM_CENSUS_H
+#define MM_CENSUS_H
+
+#include "base/bounds.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* ORDER CENSUS_STATE */
+enum mm_census_state { MM_CENSUS_FREE, MM_CENSUS_LOADING, MM_CENSUS_SERVING, MM_CENSUS_DRAINING };
+
+struct mm_whereabouts {
+	uint32_t is_set;
+	char     session[32];           /* all texts NUL-terminated, "" when there is none */
+	char     queue_id[32];
+	char     handler[16];
+	char     script[160];
+};
+
+struct mm_census_row {
+	uint32_t state;                 /* enum mm_census_state */
+	int32_t  pid;
+	uint64_t beats;                 /* grows as long as the loop turns and long slices end */
+	uint32_t generation;            /* that new sessions get */
+	uint32_t sessions;              /* open now */
+	uint64_t sessions_begun;
+	uint64_t messages;              /* that got a verdict */
+	uint64_t script_errors;
+	uint64_t log_lost;              /* lines that nobody took */
+	uint64_t lua_bytes;
+	uint32_t longest_collection_us; /* microseconds that collecting Lua's garbage has kept the loop waiting at most */
+	uint32_t older_sessions;        /* open ones that keep an older generation */
+	struct mm_whereabouts place;
+};
+
+struct mm_census {
+	unsigned              row_count;
+	struct mm_census_row *rows;     /* shared; owned */
+};
+
+/* False: out of memory. */
+bool mm_census_make(struct mm_census *, unsigned row_count);
+void mm_census_free(struct mm_census *);
+/* A free row, cleared and LOADING; NULL: none left. BORROWED. */
+struct mm_census_row *mm_census_take(struct mm_census *);
+/* The worker of the row is dead. */
+void mm_census_give_back(struct mm_census_row *);
+
+const char *mm_census_state_name(enum mm_census_state);         /* "serving". Static. */
+/* May a worker with so many sessions take one more, for all to have about the same? Only workers that serve count. */
+bool mm_census_is_my_turn(const struct mm_census *, const struct mm_census_row *mine);
+
+/* Whole fields, from any process and from signal handlers. */
+#define mm_census_set(field, value) __atomic_store_n(&(field), value, __ATOMIC_RELAXED)
+#define mm_census_get(field)        __atomic_load_n(&(field), __ATOMIC_RELAXED)
+#define mm_census_add(field, n)     ((void)__atomic_fetch_add(&(field), n, __ATOMIC_RELAXED))
+
+#endif

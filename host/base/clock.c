@@ -1,0 +1,160 @@
+#include "base/clock.h"
+
+#include <ev.h>
+#include <stdint.h>
+#include <math.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <time.h>
+
+_Static_assert(sizeof(ev_timer) <= sizeof(((struct mm_timer *)0)->watcher), "an ev_timer must fit");
+
+static struct ev_loop *loop_of(struct mm_clock *c)
+{
+	return c->loop;
+}
+
+static ev_timer *watcher_of(const struct mm_timer *t)
+{
+	return (ev_timer *)(void *)(uintptr_t)&t->watcher;
+}
+
+static void on_timer(struct ev_loop *loop, ev_timer *w, int events)
+{
+	(void)loop;
+	(void)events;
+	struct mm_timer *t = w->data;
+	t->fire(t);
+}
+
+void mm_timer_init(struct mm_timer *t, struct mm_clock *clock, void (*fire)(struct mm_timer *))
+{
+	memset(t, 0, sizeof *t);
+	t->clock = clock;
+	t->fire = fire;
+	ev_timer *w = watcher_of(t);
+	ev_init(w, on_timer);
+	w->data = t;
+}
+
+void mm_timer_start(struct mm_timer *t, double after)
+{
+	struct ev_loop *loop = loop_of(t->clock);
+	ev_now_update(loop);
+	ev_timer_stop(loop, watcher_of(t));
+	ev_timer_set(watcher_of(t), after > 0 ? after : 0, 0.);
+	ev_timer_start(loop, watcher_of(t));
+}
+
+void mm_timer_soon(struct mm_timer *t)
+{
+	struct ev_loop *loop = loop_of(t->clock);
+	ev_timer_stop(loop, watcher_of(t));
+	ev_timer_set(watcher_of(t), 0., 0.);
+	ev_timer_start(loop, watcher_of(t));
+}
+
+void mm_timer_stop(struct mm_timer *t)
+{
+	if (t->clock != NULL)
+		ev_timer_stop(loop_of(t->clock), watcher_of(t));
+}
+
+bool mm_timer_is_running(const struct mm_timer *t)
+{
+	return t->clock != NULL && ev_is_active(watcher_of(t));
+}
+
+/* ---- the time ---- */
+
+/* Times of the virtual clock in nanoseconds: doubles would lose the last digits that libev compares. */
+static _Thread_local struct {
+	unsigned users;
+	int64_t  monotonic, wall;
+} virtual;
+
+/* Seen a call of libev: it is ours and follows. */
+static _Thread_local bool libev_follows;
+
+#define NS_PER_S 1000000000LL
+
+static int64_t real_ns(clockid_t id)
+{
+	struct timespec now;
+	clock_gettime(id, &now);
+	return now.tv_sec * NS_PER_S + now.tv_nsec;
+}
+
+static double seconds_of(clockid_t id)
+{
+	int64_t ns = virtual.users == 0 ? real_ns(id) : id == CLOCK_REALTIME ? virtual.wall : virtual.monotonic;
+	return (double)ns / 1e9;
+}
+
+double mm_clock_now(void)
+{
+	return seconds_of(CLOCK_MONOTONIC);
+}
+
+double mm_clock_wall(void)
+{
+	return seconds_of(CLOCK_REALTIME);
+}
+
+double mm_clock_cpu(void)
+{
+	return (double)real_ns(CLOCK_THREAD_CPUTIME_ID) / 1e9;
+}
+
+bool mm_clock_make_virtual(double wall)
+{
+	libev_follows = false;
+	ev_loop_destroy(ev_loop_new(EVFLAG_AUTO | EVFLAG_NOENV));
+	if (!libev_follows)
+		return false;
+	if (virtual.users++ == 0) {
+		virtual.monotonic = real_ns(CLOCK_MONOTONIC);
+		virtual.wall = real_ns(CLOCK_REALTIME);
+	}
+	if (wall > 0)
+		virtual.wall = llround(wall * 1e9);
+	return true;
+}
+
+void mm_clock_make_real(void)
+{
+	virtual.users -= virtual.users > 0;
+}
+
+bool mm_clock_is_virtual(void)
+{
+	return virtual.users > 0;
+}
+
+/* What libev calls for clock_gettime() and epoll_wait(). */
+int mm_ev_clock_gettime(clockid_t, struct timespec *);
+int mm_ev_epoll_wait(int, struct epoll_event *, int, int);
+
+int mm_ev_clock_gettime(clockid_t id, struct timespec *out)
+{
+	libev_follows = true;
+	if (virtual.users == 0 || (id != CLOCK_MONOTONIC && id != CLOCK_REALTIME))
+		return clock_gettime(id, out);
+	int64_t ns = id == CLOCK_REALTIME ? virtual.wall : virtual.monotonic;
+	*out = (struct timespec){ ns / NS_PER_S, ns % NS_PER_S };
+	return 0;
+}
+
+int mm_ev_epoll_wait(int fd, struct epoll_event *events, int max, int timeout_ms)
+{
+	if (virtual.users == 0)
+		return epoll_wait(fd, events, max, timeout_ms);
+	int n = epoll_wait(fd, events, max, 0);
+	if (n == 0 && timeout_ms >= 0) {        /* nothing happens until then */
+		/* and a moment more: to libev a timer is due when its time is over, not when it has come */
+		int64_t ns = timeout_ms * 1000000LL + 1000;
+		virtual.monotonic += ns;
+		virtual.wall += ns;
+	}
+	return n;
+}

@@ -1,0 +1,25 @@
+#include "base/fault.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+bool mm_fault_set(struct mm_fault *why, enum mm_fault_class class, const char *format, ...)
+{
+	if (why == NULL)
+		return false;
+	why->class = class;
+	va_list args;
+	va_start(args, format);
+	vsnprintf(why->text, sizeof why->text, format, args);
+	va_end(args);
+	return false;
+}
+
+const char *mm_fault_class_name(enum mm_fault_class class)
+{
+	static const char *const names[] = {
+		[MM_FAULT_NONE] = "none", [MM_FAULT_BUG] = "bug", [MM_FAULT_CONFIG] = "config",
+		[MM_FAULT_PEER] = "peer", [MM_FAULT_SCRIPT] = "script", [MM_FAULT_RESOURCE] = "resource",
+	};
+	return names[class];
+}

@@ -1,0 +1,26 @@
+/* json.h -- writes JSON text (RFC 8259) into a buffer, piece by piece; commas come by themselves.
+ * Strings are bytes: UTF-8 passes, any byte that is none becomes U+FFFD, so that every reader takes the result. */
+#ifndef MM_JSON_H
+#define MM_JSON_H
+
+#include "base/buffer.h"
+#include "base/cursor.h"
+
+struct mm_json {
+	struct mm_buffer *out;          /* borrowed; its `failed` says when memory ran out */
+	bool              needs_comma;  /* a value stands before on this level */
+};
+
+void mm_json_open(struct mm_json *, char bracket);      /* '{' or '[' */
+void mm_json_close(struct mm_json *, char bracket);     /* '}' or ']' */
+void mm_json_key(struct mm_json *, const char *name);
+void mm_json_text(struct mm_json *, struct mm_text);    /* bytes NULL: null */
+void mm_json_string(struct mm_json *, const char *);    /* NULL: null */
+void mm_json_integer(struct mm_json *, int64_t);
+void mm_json_number(struct mm_json *, double);          /* six digits behind the point */
+void mm_json_boolean(struct mm_json *, bool);
+
+/* Bytes of the UTF-8 sequence at the start of t, 0 when there is none (RFC 3629 4). t is not empty. */
+size_t mm_utf8_size(struct mm_text t);
+
+#endif

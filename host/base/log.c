@@ -1,0 +1,409 @@
+#include "base/log.h"
+
+#include "base/bounds.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <syslog.h>
+#include <time.h>
+#include <unistd.h>
+
+static const char *const level_names[] = { "debug", "info", "warn", "error" };  /* ORDER LOG_LEVEL */
+
+#define TAIL_SIZE 64    /* bytes kept free for the end of a cut line */
+
+void mm_log_init(struct mm_log *log, int fd)
+{
+	*log = (struct mm_log){ .level = MM_LOG_INFO, .output = { .fd = -1, .given = -1 } };
+	mm_log_to_descriptor(log, fd);
+}
+
+void mm_log_to_descriptor(struct mm_log *log, int fd)
+{
+	log->sink = NULL;
+	if (fd >= 0 && log->output.given == fd)         /* what was opened then may be out of reach now */
+		return;
+	mm_log_output_open(&log->output, fd);
+	log->is_terminal = fd >= 0 && isatty(fd);
+}
+
+void mm_log_to_file(struct mm_log *log, int fd)
+{
+	log->sink = NULL;
+	mm_log_output_file(&log->output, fd);
+	log->is_terminal = false;
+}
+
+void mm_log_to_syslog(struct mm_log *log)
+{
+	log->sink = NULL;
+	mm_log_output_syslog(&log->output);
+	log->is_terminal = false;
+}
+
+void mm_log_close(struct mm_log *log)
+{
+	mm_log_output_close(&log->output);
+}
+
+bool mm_log_level_of_name(const char *name, enum mm_log_level *out)
+{
+	for (int level = MM_LOG_DEBUG; level <= MM_LOG_ERROR; level++) {
+		if (strcmp(level_names[level], name) != 0)
+			continue;
+		*out = (enum mm_log_level)level;
+		return true;
+	}
+	return false;
+}
+
+const char *mm_log_level_name(enum mm_log_level level)
+{
+	return level_names[level];
+}
+
+static void put(struct mm_log_line *l, const char *bytes, size_t n)
+{
+	if (l->is_cut || n > sizeof l->bytes - TAIL_SIZE - l->size) {
+		l->is_cut = true;
+		return;
+	}
+	memcpy(l->bytes + l->size, bytes, n);
+	l->size += n;
+}
+
+static void put_string(struct mm_log_line *l, const char *text)
+{
+	put(l, text, strlen(text));
+}
+
+/* Length of a valid UTF-8 sequence at p that shows something, 0 when there is none. What ends a line, commands a terminal
+ * (U+0080 to U+009F) or turns the direction of what follows is shown by its bytes. */
+static size_t utf8_length(const unsigned char *p, size_t left)
+{
+	size_t n = p[0] >= 0xc2 && p[0] <= 0xdf ? 2 : (p[0] & 0xf0) == 0xe0 ? 3 : p[0] >= 0xf0 && p[0] <= 0xf4 ? 4 : 0;
+	if (n == 0 || n > left)
+		return 0;
+	for (size_t i = 1; i < n; i++)
+		if ((p[i] & 0xc0) != 0x80)
+			return 0;
+	bool overlong = (p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xf0 && p[1] < 0x90);
+	bool surrogate = (p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf4 && p[1] > 0x8f);
+	bool control = p[0] == 0xc2 && p[1] < 0xa0;
+	bool separator = p[0] == 0xe2 && p[1] == 0x80 && p[2] >= 0xa8 && p[2] <= 0xae;          /* U+2028 to U+202E */
+	bool isolate = p[0] == 0xe2 && p[1] == 0x81 && p[2] >= 0xa6 && p[2] <= 0xa9;            /* U+2066 to U+2069 */
+	return overlong || surrogate || control || separator || isolate ? 0 : n;
+}
+
+static void put_escaped(struct mm_log_line *l, struct mm_text t)
+{
+	const unsigned char *p = (const unsigned char *)t.bytes;
+	for (size_t i = 0; i < t.size && !l->is_cut;) {
+		char escape[8];
+		if (p[i] == '"' || p[i] == '\\') {
+			put(l, (char[]){ '\\', (char)p[i] }, 2);
+		} else if (p[i] == '\n') {
+			if (l->log->is_terminal && !l->log->is_json)
+				put_string(l, "\n      ");
+			else
+				put_string(l, "\\n");
+		} else if (p[i] >= 0x20 && p[i] < 0x7f) {
+			put(l, (const char *)p + i, 1);
+		} else if (p[i] >= 0x80 && utf8_length(p + i, t.size - i) > 0) {
+			size_t n = utf8_length(p + i, t.size - i);
+			put(l, (const char *)p + i, n);
+			i += n;
+			continue;
+		} else {
+			/* JSON knows \u only; a lone byte is shown as the code point of the same number */
+			snprintf(escape, sizeof escape, l->log->is_json ? "\\u%04x" : "\\x%02x", p[i]);
+			put_string(l, escape);
+		}
+		i++;
+	}
+}
+
+static void put_key(struct mm_log_line *l, const char *key)
+{
+	if (!l->log->is_json) {
+		put_string(l, " ");
+		put_string(l, key);
+		put_string(l, "=");
+		return;
+	}
+	put_string(l, ",\"");
+	put_string(l, key);
+	put_string(l, "\":");
+}
+
+static void put_time(struct mm_log_line *l)
+{
+	struct timespec now;
+	struct tm utc;
+	char text[32], line[48];
+	clock_gettime(CLOCK_REALTIME, &now);
+	gmtime_r(&now.tv_sec, &utc);
+	strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &utc);
+	snprintf(line, sizeof line, "%s.%03ldZ", text, now.tv_nsec / 1000000);
+	put_string(l, line);
+}
+
+void mm_log_begin(struct mm_log_line *l, struct mm_log *log, enum mm_log_level level, const char *event)
+{
+	l->log = log;
+	l->level = level;
+	l->is_on = mm_log_wants(log, level);
+	l->is_cut = l->is_partial = l->is_open = false;
+	l->size = 0;
+	l->kind = 0;
+	l->event = event;
+	if (!l->is_on)
+		return;
+	if (log->is_json) {
+		put_string(l, "{\"time\":\"");
+		put_time(l);
+		put_string(l, "\",\"level\":\"");
+		put_string(l, level_names[level]);
+		put_string(l, "\",\"event\":\"");
+		put_string(l, event);
+		put_string(l, "\"");
+		return;
+	}
+	if (!log->is_terminal) {
+		put_time(l);
+		put_string(l, " ");
+	}
+	put_string(l, level_names[level]);
+	put_string(l, " ");
+	put_string(l, event);
+}
+
+static bool needs_quotes(struct mm_text t)
+{
+	if (t.size == 0)
+		return true;
+	for (size_t i = 0; i < t.size; i++) {
+		unsigned char c = (unsigned char)t.bytes[i];
+		if (c <= ' ' || c >= 0x7f || c == '"' || c == '\\' || c == '=')
+			return true;
+	}
+	return false;
+}
+
+void mm_log_text(struct mm_log_line *l, const char *key, struct mm_text value)
+{
+	if (!l->is_on || l->is_cut)
+		return;
+	size_t before = l->size;
+	bool quotes = l->log->is_json || needs_quotes(value);
+	put_key(l, key);
+	if (quotes)
+		put_string(l, "\"");
+	if (l->is_cut) {                        /* no half a key */
+		l->size = before;
+		return;
+	}
+	put_escaped(l, value);
+	if (quotes)
+		put_string(l, "\"");
+	l->is_partial = l->is_cut;
+	l->is_open = l->is_cut && quotes;
+}
+
+/* A value that stands as it is, whole or not at all. */
+static void put_bare(struct mm_log_line *l, const char *key, const char *text)
+{
+	if (!l->is_on || l->is_cut)
+		return;
+	size_t before = l->size;
+	put_key(l, key);
+	put_string(l, text);
+	if (l->is_cut)
+		l->size = before;
+}
+
+void mm_log_string(struct mm_log_line *l, const char *key, const char *value)
+{
+	if (l->is_on && value != NULL)
+		mm_log_text(l, key, (struct mm_text){ value, strlen(value) });
+}
+
+void mm_log_number(struct mm_log_line *l, const char *key, long long value)
+{
+	char text[24];
+	snprintf(text, sizeof text, "%lld", value);
+	put_bare(l, key, text);
+}
+
+void mm_log_seconds(struct mm_log_line *l, const char *key, double seconds)
+{
+	char text[40];
+	snprintf(text, sizeof text, "%.3f", seconds);
+	put_bare(l, key, text);
+}
+
+/* ---- lines that are alike ---- */
+
+#define FNV_START 2166136261u
+#define FNV_PRIME 16777619u
+
+void mm_log_alike(struct mm_log_line *l, const char *text, size_t size)
+{
+	if (!l->is_on || l->level < MM_LOG_WARN)
+		return;
+	uint32_t kind = l->kind != 0 ? l->kind : FNV_START;
+	for (size_t i = 0; i < size; i++)
+		kind = (kind ^ (unsigned char)text[i]) * FNV_PRIME;
+	l->kind = kind != 0 ? kind : 1;
+}
+
+static double seconds_now(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+/* The text of a line without what is different in each: no time, no session. */
+static void note_what(struct mm_log_repeats *r, const struct mm_log_line *l)
+{
+	static const char *const keys[] = { "text=", "error=", "\"text\":", "\"error\":" };
+	const char *found = NULL;
+	size_t size = 0;
+	for (size_t i = 0; i < sizeof keys / sizeof *keys && found == NULL; i++)
+		if ((found = memmem(l->bytes, l->size, keys[i], strlen(keys[i]))) != NULL)
+			found += strlen(keys[i]);
+	while (found != NULL && found + size < l->bytes + l->size && found[size] != '\n' && size < sizeof r->what)
+		size++;
+	snprintf(r->what, sizeof r->what, "%s %.*s", l->event, (int)size, found != NULL ? found : "");
+}
+
+static void say_repeats(struct mm_log *log, struct mm_log_repeats *r)
+{
+	struct mm_log_line line;
+	uint32_t held_back = r->held_back;
+	r->kind = 0;
+	if (held_back == 0)
+		return;
+	mm_log_begin(&line, log, r->level, "log");
+	mm_log_number(&line, "held_back", held_back);
+	mm_log_string(&line, "like", r->what);
+	mm_log_end(&line);
+}
+
+/* Its place: the one it has, a free one, or that of the oldest. */
+static struct mm_log_repeats *place_of(struct mm_log *log, uint32_t kind)
+{
+	struct mm_log_repeats *best = &log->repeats[0];
+	for (int i = 0; i < MM_LOG_KINDS; i++) {
+		struct mm_log_repeats *r = &log->repeats[i];
+		if (r->kind == kind)
+			return r;
+		if (best->kind != 0 && (r->kind == 0 || r->since < best->since))
+			best = r;
+	}
+	return best;
+}
+
+static bool is_held_back(const struct mm_log_line *l)
+{
+	if (l->kind == 0 || l->level < MM_LOG_WARN)
+		return false;
+	double now = seconds_now();
+	struct mm_log_repeats *r = place_of(l->log, l->kind);
+	if (r->kind != l->kind || now - r->since >= MM_LOG_REPEATS_EVERY) {
+		if (r->kind != 0)
+			say_repeats(l->log, r);
+		*r = (struct mm_log_repeats){ .kind = l->kind, .since = now, .level = l->level };
+	}
+	if (++r->count <= MM_LOG_REPEATS_MAX)
+		return false;
+	if (r->held_back++ == 0)
+		note_what(r, l);
+	return true;
+}
+
+void mm_log_sweep(struct mm_log *log)
+{
+	double now = 0;
+	for (int i = 0; i < MM_LOG_KINDS; i++) {
+		struct mm_log_repeats *r = &log->repeats[i];
+		if (r->kind == 0)
+			continue;
+		if (now == 0)
+			now = seconds_now();
+		if (now - r->since >= MM_LOG_REPEATS_EVERY)
+			say_repeats(log, r);
+	}
+}
+
+/* ---- out ---- */
+
+static bool write_out(struct mm_log *log, enum mm_log_level level, const char *line, size_t size)
+{
+	static const int priorities[] = { LOG_DEBUG, LOG_INFO, LOG_WARNING, LOG_ERR };  /* ORDER LOG_LEVEL */
+	if (mm_log_output_write(&log->output, priorities[level], line, size))
+		return true;
+	log->dropped++;
+	log->dropped_ever++;
+	return false;
+}
+
+static void close_line(struct mm_log_line *l)
+{
+	if (l->is_cut) {
+		l->is_cut = false;
+		/* TAIL_SIZE bytes are kept free for it */
+		l->size += (size_t)snprintf(l->bytes + l->size, TAIL_SIZE, "%s%s%s", l->is_partial ? "..." : "", l->is_open ? "\"" : "",
+			l->log->is_json ? ",\"is_cut\":true" : " is_cut=true");
+	}
+	if (l->log->is_json)
+		l->bytes[l->size++] = '}';
+}
+
+/* Lines were lost, and now one goes out again: it says how many. */
+static bool say_dropped(struct mm_log *log)
+{
+	struct mm_log_line line;
+	unsigned long dropped = log->dropped;
+	mm_log_begin(&line, log, MM_LOG_WARN, "log");
+	mm_log_number(&line, "dropped", (long long)dropped);
+	close_line(&line);
+	if (!mm_log_output_write(&log->output, LOG_WARNING, line.bytes, line.size))
+		return false;
+	log->dropped -= dropped;
+	return true;
+}
+
+void mm_log_end(struct mm_log_line *l)
+{
+	struct mm_log *log = l->log;
+	if (!l->is_on || is_held_back(l))
+		return;
+	close_line(l);
+	if (log->sink != NULL) {
+		log->sink(log->sink_self, l->level, l->bytes, l->size);
+	} else if (log->dropped > 0 && !say_dropped(log)) {
+		log->dropped++;
+		log->dropped_ever++;
+	} else {
+		write_out(log, l->level, l->bytes, l->size);
+	}
+}
+
+void mm_log_say(struct mm_log *log, enum mm_log_level level, const char *event, const char *format, ...)
+{
+	if (!mm_log_wants(log, level))
+		return;
+	char text[2048];
+	va_list args;
+	va_start(args, format);
+	vsnprintf(text, sizeof text, format, args);
+	va_end(args);
+	struct mm_log_line line;
+	mm_log_begin(&line, log, level, event);
+	mm_log_string(&line, "text", text);
+	mm_log_alike(&line, event, strlen(event));
+	mm_log_alike(&line, format, strlen(format));
+	mm_log_end(&line);
+}

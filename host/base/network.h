@@ -1,0 +1,26 @@
+/* network.h -- an IP address or a block of them ("192.0.2.7", "10.0.0.0/8", "2001:db8::/32"), and who belongs to it.
+ * Numbers only; knows no names and no sockets. IPv4 in IPv6 clothing (::ffff:192.0.2.7) is IPv4 here, both ways, because a
+ * listener on [::] sees IPv4 clients so. */
+#ifndef MM_NETWORK_H
+#define MM_NETWORK_H
+
+#include "base/fault.h"
+
+#include <stdint.h>
+
+#define MM_NETWORK_TEXT_SIZE 52         /* bytes of a block as text, NUL included */
+
+struct mm_network {
+	bool    is_ipv6;
+	uint8_t address[16];            /* network order; the first 4 for IPv4 */
+	uint8_t prefix;                 /* bits, 0..32 or 0..128 */
+};
+
+/* False: not an address, a prefix out of range, or bits set behind the prefix. */
+bool mm_network_parse(const char *text, struct mm_network *out, struct mm_fault *why);
+/* Is the address, 4 or 16 bytes in network order, inside? */
+bool mm_network_contains(const struct mm_network *, const uint8_t *address, size_t size);
+/* "10.0.0.0/8"; a single address without its prefix. Returns to. */
+char *mm_network_text(const struct mm_network *, char *to, size_t size);
+
+#endif

@@ -1,0 +1,71 @@
+#include "bind/bind.h"
+
+#include <ctype.h>
+#include <lauxlib.h>
+#include <lua.h>
+
+bool mm_handle_is(lua_State *L, const char *class_key)
+{
+	if (lua_touserdata(L, 1) == NULL || !lua_getmetatable(L, 1))
+		return false;
+	lua_pushlightuserdata(L, (void *)(uintptr_t)class_key);
+	lua_rawget(L, LUA_REGISTRYINDEX);
+	bool is_ours = lua_rawequal(L, -1, -2);
+	lua_pop(L, 2);
+	return is_ours;
+}
+
+int mm_push_failure(lua_State *L, const char *text, const char *code)
+{
+	lua_pushnil(L);
+	lua_pushstring(L, text);
+	lua_pushstring(L, code);
+	return 3;
+}
+
+void mm_unref(lua_State *L, int *ref)
+{
+	luaL_unref(L, LUA_REGISTRYINDEX, *ref);
+	*ref = MM_NO_REF;
+}
+
+void mm_push_text(lua_State *L, struct mm_text t)
+{
+	lua_pushlstring(L, t.bytes, t.size);
+}
+
+void mm_set_text(lua_State *L, const char *key, struct mm_text t)
+{
+	mm_push_text(L, t);
+	lua_setfield(L, -2, key);
+}
+
+void mm_push_params(lua_State *L, struct mm_text strings, struct mm_text raw)
+{
+	lua_newtable(L);
+	struct mm_cursor c = mm_cursor_over(strings.bytes, strings.size);
+	for (int n = 1; c.left > 0; n++) {
+		struct mm_text param = mm_cursor_text(&c);
+		if (c.failed)
+			break;
+		mm_push_text(L, param);
+		lua_rawseti(L, -2, n);
+		const char *equals = memchr(param.bytes, '=', param.size);
+		size_t key_size = equals != NULL ? (size_t)(equals - param.bytes) : param.size;
+		char key[64];
+		if (key_size == 0 || key_size > sizeof key)
+			continue;
+		for (size_t i = 0; i < key_size; i++)
+			key[i] = (char)toupper((unsigned char)param.bytes[i]);
+		lua_pushlstring(L, key, key_size);
+		if (equals != NULL)
+			lua_pushlstring(L, equals + 1, param.size - key_size - 1);
+		else
+			lua_pushboolean(L, 1);
+		lua_rawset(L, -3);
+	}
+	if (raw.bytes != NULL) {
+		mm_push_text(L, raw);
+		lua_setfield(L, -2, "raw");
+	}
+}

@@ -1,0 +1,144 @@
+/* bind/core.c -- moonmilter.core: what lua/moonmilter/ is built on. Scripts use the modules above it, not this one. */
+#include "bind/bind.h"
+
+#include <lauxlib.h>
+#include <lua.h>
+
+/* ---- sleep ---- */
+
+static void undo_sleep(struct mm_task *t)
+{
+	mm_timer_stop(&t->timer);
+}
+
+static void wake(struct mm_timer *timer)
+{
+	mm_task_go_on(MM_OWNER_OF(timer, struct mm_task, timer), 0);
+}
+
+/* core.sleep(seconds) waits; a cancelled wait returns the cancel token and its reason. */
+static int core_sleep(lua_State *L)
+{
+	lua_Number seconds = luaL_checknumber(L, 1);
+	if (!(seconds >= 0 && seconds <= 1e9))
+		return mm_raise_at_script(L, "sleep: %f seconds; give 0 or more", seconds);
+	struct mm_task *t = mm_task_may_wait(L, "sleep");
+	if (t == NULL)
+		return 2;
+	mm_timer_init(&t->timer, t->script->settings.clock, wake);
+	mm_timer_start(&t->timer, seconds);
+	return mm_task_wait(L, t, "sleep", undo_sleep, NULL);
+}
+
+/* core.now() seconds since 1970 with fractions. */
+static int core_now(lua_State *L)
+{
+	lua_pushnumber(L, mm_clock_wall());
+	return 1;
+}
+
+/* ---- log ---- */
+
+/* core.log(level, text): one line, with the script, session, queue id and stage it comes from. */
+static int core_log(lua_State *L)
+{
+	struct mm_script *s = mm_script_of(L);
+	enum mm_log_level level;
+	size_t size;
+	const char *name = luaL_checkstring(L, 1);
+	const char *text = luaL_checklstring(L, 2, &size);
+	if (!mm_log_level_of_name(name, &level))
+		return luaL_error(L, "log: level \"%s\" is none of debug info warn error", name);
+	if (!mm_log_wants(s->settings.log, level))
+		return 0;
+	struct mm_log_line line;
+	mm_log_begin(&line, s->settings.log, level, "script");
+	const struct mm_script_session *ss = s->current != NULL ? s->current->session : NULL;
+	const struct mm_filter *f = s->current != NULL ? mm_task_filter(s->current) : NULL;
+	mm_log_string(&line, "milter", s->settings.milter_in_log);
+	if (ss != NULL) {
+		mm_log_string(&line, "session", ss->facts->id);
+		struct mm_text id = mm_session_macro(ss->facts, "i");
+		if (id.size > 0)
+			mm_log_text(&line, "queue_id", id);
+	}
+	if (ss != NULL || f != NULL)
+		mm_log_string(&line, "script", f != NULL ? f->name : NULL);
+	if (ss != NULL && ss->has_event && s->current == &ss->task)
+		mm_log_string(&line, "stage", mm_stage_name(ss->event.stage));
+	mm_log_text(&line, "text", (struct mm_text){ text, size });
+	mm_log_alike(&line, text, size);
+	mm_log_end(&line);
+	return 0;
+}
+
+/* core.log_wants(level) -> boolean: spares formatting what nobody reads. */
+static int core_log_wants(lua_State *L)
+{
+	enum mm_log_level level;
+	bool known = mm_log_level_of_name(luaL_checkstring(L, 1), &level);
+	lua_pushboolean(L, known && mm_log_wants(mm_script_of(L)->settings.log, level));
+	return 1;
+}
+
+/* core.blame(error) -> error: what a primitive has raised under pcall, with the script's line and the name it has called. */
+static int core_blame(lua_State *L)
+{
+	lua_settop(L, 1);
+	if (lua_type(L, 1) == LUA_TSTRING)
+		mm_blame_caller(L, lua_tostring(L, 1));
+	return 1;
+}
+
+/* core.in_handler() -> boolean: a session's handler runs, not a load. */
+static int core_in_handler(lua_State *L)
+{
+	struct mm_task *t = mm_task_current(L);
+	lua_pushboolean(L, t != NULL && t->session != NULL);
+	return 1;
+}
+
+/* core.deadline(ctx session) see get_deadline in script/generation.c. */
+
+/* core.task() -> what tells the running task from others, nil outside of any. */
+static int core_task(lua_State *L)
+{
+	struct mm_task *t = mm_task_current(L);
+	if (t == NULL)
+		return 0;
+	lua_pushlightuserdata(L, t);
+	return 1;
+}
+
+/* core.loading(n): the n-th file is being loaded, in case it never comes back. */
+static int core_loading(lua_State *L)
+{
+	struct mm_script *s = mm_script_of(L);
+	const char *path = s->load_paths;
+	for (int n = (int)luaL_checkinteger(L, 1); n > 1 && *path != '\0'; n--)
+		path += strlen(path) + 1;
+	s->loading = path;
+	return 0;
+}
+
+int mm_bind_host(lua_State *L)
+{
+	static const luaL_Reg functions[] = {
+		{ "sleep", core_sleep }, { "now", core_now }, { "log", core_log }, { "log_wants", core_log_wants },
+		{ "in_handler", core_in_handler }, { "task", core_task }, { "blame", core_blame },
+		{ "loading", core_loading }, { NULL, NULL },
+	};
+	lua_newtable(L);
+	luaL_setfuncs(L, functions, 0);
+	lua_newtable(L);                        /* core.handlers: stage by handler name */
+	for (int stage = 0; stage < MM_STAGE_COUNT; stage++) {
+		lua_pushstring(L, mm_stage_name((enum mm_stage)stage));
+		lua_setfield(L, -2, mm_stage_handler((enum mm_stage)stage));
+	}
+	lua_setfield(L, -2, "handlers");
+	lua_rawgeti(L, LUA_REGISTRYINDEX, mm_script_of(L)->cancel_token);
+	lua_setfield(L, -2, "cancel_token");
+	lua_rawgeti(L, LUA_REGISTRYINDEX, mm_script_of(L)->host_token);
+	lua_setfield(L, -2, "host_token");
+	return 1;
+}

@@ -1,0 +1,228 @@
+/* bind/http.c -- core.http: what lua/moonmilter/http.lua is built on. Handles, ownership and the two parts of an operation
+ * are as in bind/socket.c. */
+#include "bind/bind.h"
+
+#include "base/holding.h"
+#include "async/http.h"
+
+#include <lauxlib.h>
+#include <lua.h>
+
+#include <stdlib.h>
+
+struct box;
+
+struct handle {
+	struct box *box;                /* NULL: over */
+};
+
+struct box {
+	struct mm_holding       holding;
+	struct handle          *handle; /* borrowed: the userdata */
+	struct mm_http_request *request;        /* owned */
+	struct mm_task         *task;   /* borrowed: who waits; NULL: nobody */
+	bool                    is_done;
+};
+
+static char class_key;          /* registry key of the metatable */
+
+static void box_close(struct box *b)
+{
+	if (b->task != NULL)
+		mm_task_ready(b->task, 0);      /* from the loop: it may be another that runs now */
+	b->handle->box = NULL;
+	mm_holding_leave(&b->holding);
+	mm_http_request_free(b->request);
+	free(b);
+}
+
+static void drop_box(struct mm_holding *h)
+{
+	box_close(MM_OWNER_OF(h, struct box, holding));
+}
+
+static struct box *check_box(lua_State *L)
+{
+	struct handle *h = lua_touserdata(L, 1);
+	if (mm_handle_is(L, &class_key))
+		return h->box;
+	luaL_error(L, "a request is expected, not a %s", luaL_typename(L, 1));
+	return NULL;
+}
+
+/* ---- making ---- */
+
+/* The options table is at index 1 and keeps its strings alive for the call. */
+
+static const char *string_field(lua_State *L, const char *name)
+{
+	lua_getfield(L, 1, name);
+	const char *text = lua_tostring(L, -1);
+	lua_pop(L, 1);
+	return text;
+}
+
+static double number_field(lua_State *L, const char *name)
+{
+	lua_getfield(L, 1, name);
+	double number = lua_tonumber(L, -1);
+	lua_pop(L, 1);
+	return number;
+}
+
+static struct mm_text body_field(lua_State *L)
+{
+	struct mm_text body;
+	lua_getfield(L, 1, "body");
+	body.bytes = lua_tolstring(L, -1, &body.size);
+	lua_pop(L, 1);
+	return body;
+}
+
+/* As a userdata of pointers, left on the stack. */
+static const char *const *fields_field(lua_State *L)
+{
+	lua_getfield(L, 1, "fields");
+	luaL_checktype(L, -1, LUA_TTABLE);
+	size_t count = lua_objlen(L, -1);
+	const char **fields = lua_newuserdata(L, (count + 1) * sizeof *fields);
+	for (size_t i = 0; i < count; i++) {
+		lua_rawgeti(L, -2, (int)i + 1);
+		fields[i] = lua_tostring(L, -1);
+		lua_pop(L, 1);
+	}
+	fields[count] = NULL;
+	return fields;
+}
+
+static struct mm_http *engine_of(struct mm_script *script)
+{
+	if (script->http == NULL)
+		script->http = mm_http_new(script->settings.clock);
+	return script->http;
+}
+
+/* http.new{ method, url, fields, resolve, unix_socket, body, verify, ca, certificate, key, timeout, connect_timeout, max_body }
+ * -> handle | nil, text, code. Checked by http.lua. */
+static int http_new(lua_State *L)
+{
+	struct mm_fault why;
+	struct mm_script *script = mm_script_of(L);
+	luaL_checktype(L, 1, LUA_TTABLE);
+	lua_getfield(L, 1, "verify");
+	struct mm_http_options o = {
+		.method = string_field(L, "method"), .url = string_field(L, "url"), .fields = fields_field(L),
+		.resolve = string_field(L, "resolve"), .unix_socket = string_field(L, "unix_socket"), .body = body_field(L),
+		.no_verify = lua_isboolean(L, 2) && !lua_toboolean(L, 2), .ca = string_field(L, "ca"),
+		.certificate = string_field(L, "certificate"), .key = string_field(L, "key"), .timeout = number_field(L, "timeout"),
+		.connect_timeout = number_field(L, "connect_timeout"), .body_max = (size_t)number_field(L, "max_body"),
+	};
+	struct handle *h = lua_newuserdata(L, sizeof *h);
+	h->box = NULL;
+	lua_pushlightuserdata(L, &class_key);
+	lua_rawget(L, LUA_REGISTRYINDEX);
+	lua_setmetatable(L, -2);
+	struct box *b = calloc(1, sizeof *b);
+	if (b == NULL || engine_of(script) == NULL) {
+		free(b);
+		return mm_push_failure(L, "out of memory", "memory");
+	}
+	b->request = mm_http_request_new(script->http, &o, &why);
+	if (b->request == NULL) {
+		free(b);
+		return mm_push_failure(L, why.text, "memory");
+	}
+	b->handle = h;
+	mm_holder_add(mm_task_holder(script), &b->holding, drop_box);
+	h->box = b;
+	return 1;
+}
+
+/* http.close(handle): also __gc. */
+static int http_close(lua_State *L)
+{
+	struct box *b = check_box(L);
+	if (b != NULL)
+		box_close(b);
+	return 0;
+}
+
+/* ---- waiting ---- */
+
+static void request_done(void *self)
+{
+	struct box *b = self;
+	struct mm_task *t = b->task;
+	b->is_done = true;
+	b->task = NULL;
+	mm_task_go_on(t, 0);
+}
+
+static void undo_request(struct mm_task *t)
+{
+	struct box *b = t->waits_for;
+	b->task = NULL;
+	box_close(b);
+}
+
+/* http.perform(handle) ... http.result */
+static int http_perform(lua_State *L)
+{
+	struct box *b = check_box(L);
+	struct mm_task *t = mm_task_may_wait(L, "http");
+	if (t == NULL)
+		return 2;
+	if (b == NULL || b->is_done || b->task != NULL)
+		return 0;
+	b->task = t;
+	mm_http_start(b->request, request_done, b);
+	return mm_task_wait(L, t, "http", undo_request, b);
+}
+
+/* http.result(handle) -> status, header lines, body | nil, text, code */
+static int http_result(lua_State *L)
+{
+	const char *code = "closed";
+	struct box *b = check_box(L);
+	const char *text = b == NULL || !b->is_done ? "closed" : mm_http_error(b->request, &code);
+	if (text != NULL)
+		return mm_push_failure(L, text, code);
+	struct mm_text fields = mm_http_fields(b->request), body = mm_http_body(b->request);
+	lua_pushinteger(L, mm_http_status(b->request));
+	lua_pushlstring(L, fields.size > 0 ? fields.bytes : "", fields.size);
+	lua_pushlstring(L, body.size > 0 ? body.bytes : "", body.size);
+	return 3;
+}
+
+/* http.url(text[, base]) -> whole, scheme, host, port | nil, text, code */
+static int http_url(lua_State *L)
+{
+	struct mm_fault why;
+	struct mm_http_url url;
+	const char *text = luaL_checkstring(L, 1), *base = luaL_optstring(L, 2, NULL);
+	if (!mm_http_url(text, base, &url, &why))
+		return mm_push_failure(L, why.text, "url");
+	lua_pushstring(L, url.text);
+	lua_pushstring(L, url.scheme);
+	lua_pushstring(L, url.host);
+	lua_pushinteger(L, (lua_Integer)url.port);
+	mm_http_url_free(&url);
+	return 4;
+}
+
+void mm_bind_http(lua_State *L)
+{
+	static const luaL_Reg functions[] = {
+		{ "new", http_new }, { "close", http_close }, { "perform", http_perform }, { "result", http_result },
+		{ "url", http_url }, { NULL, NULL },
+	};
+	lua_newtable(L);
+	luaL_setfuncs(L, functions, 0);
+	lua_newtable(L);                /* the metatable: scripts never see a handle */
+	lua_pushcfunction(L, http_close);
+	lua_setfield(L, -2, "__gc");
+	lua_pushlightuserdata(L, &class_key);
+	lua_insert(L, -2);
+	lua_rawset(L, LUA_REGISTRYINDEX);
+	lua_setfield(L, -2, "http");
+}

@@ -1,0 +1,756 @@
+/* bind/socket.c -- core.socket: what lua/moonmilter/socket.lua is built on.
+ * A handle is a userdata that holds a pointer, cleared when the socket is closed: by the script, by the end of what owns it
+ * (message, session or generation), by a cancelled wait (the connection stands in the middle of something then), or by the
+ * garbage collector as a last net.
+ *
+ * An operation is called in two parts: the first starts it and waits if need be, the second fetches what it came to. So
+ * nothing is pushed on a coroutine from outside of it, where a lack of memory could not be caught. The first part returns
+ * nothing when there is something to fetch, or false, text, code when nothing was started. */
+#include "bind/bind.h"
+
+#include "base/holding.h"
+#include "async/pool.h"
+#include "async/stream.h"
+
+#include <lauxlib.h>
+#include <lua.h>
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <math.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <sys/un.h>
+
+enum { READING, WRITING };      /* the two sides that may wait */
+
+struct socket;
+
+struct handle {
+	struct socket *socket;          /* NULL: closed */
+};
+
+/* One side's operation. */
+struct wait {
+	struct socket     *socket;
+	struct mm_task    *task;        /* borrowed; NULL: nobody waits */
+	enum mm_stream_end end;         /* of the latest operation */
+};
+
+struct socket {
+	struct mm_holding       holding;
+	struct handle          *handle; /* borrowed: the userdata, whose end closes the socket */
+	struct mm_script       *script; /* borrowed */
+	struct mm_stream       *stream; /* owned */
+	struct mm_place         place;
+	struct mm_timer         queue_timer;
+	struct mm_stream_times  times;
+	struct wait             waits[2];
+	unsigned                uses;   /* times this connection was used before */
+	bool                    no_delay, keep_alive;
+	struct sockaddr_storage from;   /* local address to connect from */
+	size_t                  from_size;
+	double                  opened_at;
+};
+
+static char class_key;          /* registry key of the metatable */
+
+/* ---- closing ---- */
+
+static void socket_close(struct socket *s)
+{
+	for (int side = READING; side <= WRITING; side++)
+		if (s->waits[side].task != NULL)
+			mm_task_ready(s->waits[side].task, 0);  /* from the loop: it may be another that runs now */
+	s->handle->socket = NULL;
+	mm_holding_leave(&s->holding);
+	mm_timer_stop(&s->queue_timer);
+	mm_stream_free(s->stream);
+	mm_place_leave(&s->place);
+	free(s);
+}
+
+static void drop_socket(struct mm_holding *h)
+{
+	socket_close(MM_OWNER_OF(h, struct socket, holding));
+}
+
+/* ---- the handle ---- */
+
+static struct handle *check_handle(lua_State *L)
+{
+	struct handle *h = lua_touserdata(L, 1);
+	if (mm_handle_is(L, &class_key))
+		return h;
+	luaL_error(L, "a socket is expected in front of \":\", not a %s; say socket:method(...)", luaL_typename(L, 1));
+	return NULL;
+}
+
+static struct socket *check_socket(lua_State *L)
+{
+	return check_handle(L)->socket;
+}
+
+static int refuse(lua_State *L, const char *text, const char *code)
+{
+	lua_pushboolean(L, 0);
+	lua_pushstring(L, text);
+	lua_pushstring(L, code);
+	return 3;
+}
+
+static int refuse_closed(lua_State *L)
+{
+	return refuse(L, "closed", "closed");
+}
+
+static void queue_time_over(struct mm_timer *);
+static void place_granted(struct mm_place *, struct mm_stream *, unsigned);
+
+/* socket.new() -> handle */
+static int socket_new(lua_State *L)
+{
+	struct mm_script *script = mm_script_of(L);
+	struct handle *h = lua_newuserdata(L, sizeof *h);
+	h->socket = NULL;
+	lua_pushlightuserdata(L, &class_key);
+	lua_rawget(L, LUA_REGISTRYINDEX);
+	lua_setmetatable(L, -2);
+	struct socket *s = calloc(1, sizeof *s);
+	struct mm_stream *stream = mm_stream_new(script->settings.clock);
+	if (s == NULL || stream == NULL) {
+		free(s);
+		mm_stream_free(stream);
+		return luaL_error(L, "socket: out of memory");
+	}
+	s->handle = h;
+	s->script = script;
+	s->stream = stream;
+	s->times = (struct mm_stream_times){ -1, -1 };
+	s->no_delay = true;
+	s->opened_at = mm_clock_now();
+	s->place.granted = place_granted;
+	s->waits[READING].socket = s->waits[WRITING].socket = s;
+	mm_timer_init(&s->queue_timer, script->settings.clock, queue_time_over);
+	mm_holder_add(mm_task_holder(script), &s->holding, drop_socket);
+	h->socket = s;
+	return 1;
+}
+
+/* socket.close(handle): also __gc. */
+static int socket_close_handle(lua_State *L)
+{
+	struct socket *s = check_socket(L);
+	if (s != NULL)
+		socket_close(s);
+	return 0;
+}
+
+/* ---- waiting ---- */
+
+static void wait_over(void *self, enum mm_stream_end end)
+{
+	struct wait *w = self;
+	struct mm_task *t = w->task;
+	w->end = end;
+	w->task = NULL;
+	mm_task_go_on(t, 0);
+}
+
+static void undo_wait(struct mm_task *t)
+{
+	struct wait *w = t->waits_for;
+	w->task = NULL;
+	socket_close(w->socket);
+}
+
+/* Nothing was moved: the connection stays what it was. */
+static void undo_await(struct mm_task *t)
+{
+	struct wait *w = t->waits_for;
+	w->task = NULL;
+	if (w == &w->socket->waits[READING])
+		mm_stream_stop_reading(w->socket->stream);
+	else
+		mm_stream_stop_writing(w->socket->stream);
+}
+
+static int wait_or_go(lua_State *L, struct mm_task *t, struct wait *w, enum mm_stream_end end, const char *name)
+{
+	if (end == MM_STREAM_BUSY) {
+		const char *code, *text = mm_stream_error(w->socket->stream, &code);
+		return refuse(L, text, code);
+	}
+	w->end = end;
+	if (end != MM_STREAM_WAITING)
+		return 0;
+	w->task = t;
+	return mm_task_wait(L, t, name, strcmp(name, "select") == 0 ? undo_await : undo_wait, w);
+}
+
+/* Pushes nil, text, code of the latest operation. */
+static int push_failure(lua_State *L, struct socket *s)
+{
+	const char *code, *text = mm_stream_error(s->stream, &code);
+	return mm_push_failure(L, text, code);
+}
+
+/* ---- connecting ---- */
+
+struct address {
+	union {
+		struct sockaddr     any;
+		struct sockaddr_in  inet;
+		struct sockaddr_in6 inet6;
+		struct sockaddr_un  local;
+	};
+	size_t size;
+};
+
+static bool parse_address(const char *ip, unsigned port, struct address *out)
+{
+	memset(out, 0, sizeof *out);
+	if (inet_pton(AF_INET, ip, &out->inet.sin_addr) == 1) {
+		out->inet.sin_family = AF_INET;
+		out->inet.sin_port = htons((uint16_t)port);
+		out->size = sizeof out->inet;
+		return true;
+	}
+	if (inet_pton(AF_INET6, ip, &out->inet6.sin6_addr) == 1) {
+		out->inet6.sin6_family = AF_INET6;
+		out->inet6.sin6_port = htons((uint16_t)port);
+		out->size = sizeof out->inet6;
+		return true;
+	}
+	return false;
+}
+
+static void check_address(lua_State *L, int at, const char *what, struct address *out)
+{
+	const char *ip = luaL_checkstring(L, at);
+	lua_Number port = luaL_checknumber(L, at + 1);
+	if (!(port >= 0 && port <= 65535 && port == floor(port)))
+		luaL_error(L, "%s: port %f; give 1 to 65535", what, port);
+	if (!parse_address(ip, (unsigned)port, out))
+		luaL_error(L, "%s: \"%s\" is no IP address", what, ip);
+}
+
+/* A leading "@" stands for the NUL of Linux's abstract names. */
+static bool local_address(const char *path, size_t size, struct address *out)
+{
+	memset(out, 0, sizeof *out);
+	if (size == 0 || size > MM_UNIX_PATH_MAX)
+		return false;
+	out->local.sun_family = AF_UNIX;
+	memcpy(out->local.sun_path, path, size);
+	if (path[0] == '@')
+		out->local.sun_path[0] = '\0';
+	out->size = offsetof(struct sockaddr_un, sun_path) + size + (path[0] != '@');
+	return true;
+}
+
+static int start_connect(lua_State *L, struct socket *s, const struct address *to)
+{
+	struct mm_task *t = mm_task_may_wait(L, "connect");
+	if (t == NULL)
+		return 2;
+	if (s == NULL)
+		return refuse_closed(L);
+	struct mm_stream_waiter waiter = { wait_over, &s->waits[WRITING] };
+	enum mm_stream_end end = mm_stream_connect(s->stream, &to->any, to->size,
+		s->from_size > 0 ? (struct sockaddr *)&s->from : NULL, s->from_size, s->times, waiter);
+	return wait_or_go(L, t, &s->waits[WRITING], end, "connect");
+}
+
+/* socket.connect(handle, ip, port) ... socket.ended */
+static int socket_connect(lua_State *L)
+{
+	struct address to;
+	struct socket *s = check_socket(L);
+	check_address(L, 2, "connect", &to);
+	return start_connect(L, s, &to);
+}
+
+/* socket.connect_unix(handle, path) ... socket.ended */
+static int socket_connect_unix(lua_State *L)
+{
+	size_t size;
+	struct address to;
+	struct socket *s = check_socket(L);
+	const char *path = luaL_checklstring(L, 2, &size);
+	if (!local_address(path, size, &to))
+		return luaL_error(L, "connect: a unix socket's path has 1 to %d bytes, not %d", (int)MM_UNIX_PATH_MAX, (int)size);
+	return start_connect(L, s, &to);
+}
+
+/* socket.bind(handle, ip, port): the address to connect from. */
+static int socket_bind(lua_State *L)
+{
+	struct address from;
+	struct socket *s = check_socket(L);
+	check_address(L, 2, "bind", &from);
+	if (s == NULL)
+		return mm_push_failure(L, "closed", "closed");
+	memcpy(&s->from, &from.any, from.size);
+	s->from_size = from.size;
+	lua_pushboolean(L, 1);
+	return 1;
+}
+
+static void apply_options(struct socket *s)
+{
+	int fd = mm_stream_descriptor(s->stream), no_delay = s->no_delay, keep_alive = s->keep_alive;
+	if (fd < 0)
+		return;
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &no_delay, sizeof no_delay);   /* a unix socket has none: no matter */
+	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &keep_alive, sizeof keep_alive);
+}
+
+/* socket.ended(handle) -> true | nil, text, code: of connect and secure. A connection that did not come about is closed. */
+static int socket_ended(lua_State *L)
+{
+	struct socket *s = check_socket(L);
+	if (s == NULL)
+		return mm_push_failure(L, "closed", "closed");
+	if (s->waits[WRITING].end != MM_STREAM_DONE) {
+		push_failure(L, s);
+		mm_stream_disconnect(s->stream);
+		return 3;
+	}
+	apply_options(s);
+	lua_pushboolean(L, 1);
+	return 1;
+}
+
+/* ---- TLS ---- */
+
+/* socket.secure(handle, name, peer, verify, ca, certificate, key) ... socket.ended */
+static int socket_secure(lua_State *L)
+{
+	struct mm_fault why;
+	struct socket *s = check_socket(L);
+	const char *name = luaL_optstring(L, 2, NULL);
+	const char *peer = luaL_optstring(L, 3, NULL);
+	struct mm_tls_settings settings = {
+		.no_verify = !lua_toboolean(L, 4), .ca = luaL_optstring(L, 5, NULL), .certificate = luaL_optstring(L, 6, NULL),
+		.key = luaL_optstring(L, 7, NULL),
+	};
+	struct mm_task *t = mm_task_may_wait(L, "starttls");
+	if (t == NULL)
+		return 2;
+	if (s == NULL)
+		return refuse_closed(L);
+	if (s->script->tls == NULL)
+		s->script->tls = mm_tls_cache_new();
+	if (s->script->tls == NULL)
+		return refuse(L, "out of memory", "memory");
+	struct mm_tls *tls = mm_tls_of(s->script->tls, &settings, &why);
+	if (tls == NULL)
+		return refuse(L, why.text, "tls");
+	struct mm_stream_waiter waiter = { wait_over, &s->waits[WRITING] };
+	enum mm_stream_end end = mm_stream_secure(s->stream, tls, name, peer, s->times, waiter);
+	return wait_or_go(L, t, &s->waits[WRITING], end, "starttls");
+}
+
+/* socket.tls_facts(handle) -> nil | { version, cipher, resumed } */
+static int socket_tls_facts(lua_State *L)
+{
+	struct socket *s = check_socket(L);
+	struct mm_tls_link *link = s != NULL ? mm_stream_tls(s->stream) : NULL;
+	if (link == NULL)
+		return 0;
+	lua_createtable(L, 0, 3);
+	lua_pushstring(L, mm_tls_version(link));
+	lua_setfield(L, -2, "version");
+	lua_pushstring(L, mm_tls_cipher(link));
+	lua_setfield(L, -2, "cipher");
+	lua_pushboolean(L, mm_tls_was_resumed(link));
+	lua_setfield(L, -2, "resumed");
+	return 1;
+}
+
+/* ---- sending and receiving ---- */
+
+/* socket.send(handle, bytes, first, last) ... socket.sent */
+static int socket_send(lua_State *L)
+{
+	size_t size;
+	struct socket *s = check_socket(L);
+	const char *bytes = luaL_checklstring(L, 2, &size);
+	size_t first = (size_t)luaL_checkinteger(L, 3), last = (size_t)luaL_checkinteger(L, 4);
+	struct mm_task *t = mm_task_may_wait(L, "send");
+	if (t == NULL)
+		return 2;
+	if (s == NULL)
+		return refuse_closed(L);
+	if (first < 1 || last > size || first > last + 1)
+		return luaL_error(L, "send: bytes %d to %d of %d", (int)first, (int)last, (int)size);
+	struct mm_stream_waiter waiter = { wait_over, &s->waits[WRITING] };
+	enum mm_stream_end end = mm_stream_send(s->stream, bytes + first - 1, last + 1 - first, s->times, waiter);
+	return wait_or_go(L, t, &s->waits[WRITING], end, "send");
+}
+
+/* socket.sent(handle) -> count | nil, text, count, code */
+static int socket_sent(lua_State *L)
+{
+	struct socket *s = check_socket(L);
+	size_t count = s != NULL ? mm_stream_sent(s->stream) : 0;
+	if (s != NULL && s->waits[WRITING].end == MM_STREAM_DONE) {
+		lua_pushnumber(L, (lua_Number)count);
+		return 1;
+	}
+	if (s != NULL)
+		push_failure(L, s);
+	else
+		mm_push_failure(L, "closed", "closed");
+	lua_pushnumber(L, (lua_Number)count);
+	lua_insert(L, -2);
+	return 4;
+}
+
+/* socket.receive(handle, "line" | "all" | "any" | "exact", count) ... socket.received */
+static int socket_receive(lua_State *L)
+{
+	static const char *const names[] = { "line", "all", "exact", "any", NULL };     /* ORDER STREAM_PATTERN */
+	struct socket *s = check_socket(L);
+	enum mm_stream_pattern pattern = (enum mm_stream_pattern)luaL_checkoption(L, 2, NULL, names);
+	lua_Number count = luaL_optnumber(L, 3, 0);
+	if (pattern >= MM_STREAM_EXACT && !(count >= 1 && count <= MM_STREAM_RECEIVE_MAX && count == floor(count)))
+		return luaL_error(L, "receive: %f bytes; give 1 to %d", count, (int)MM_STREAM_RECEIVE_MAX);
+	struct mm_task *t = mm_task_may_wait(L, "receive");
+	if (t == NULL)
+		return 2;
+	if (s == NULL)
+		return refuse_closed(L);
+	struct mm_stream_waiter waiter = { wait_over, &s->waits[READING] };
+	enum mm_stream_end end = mm_stream_receive(s->stream, pattern, (size_t)count, s->times, waiter);
+	return wait_or_go(L, t, &s->waits[READING], end, "receive");
+}
+
+/* A line without its CRs, as LuaSocket gives it. */
+static void push_line(lua_State *L, struct mm_text line)
+{
+	const char *cr = line.size > 0 ? memchr(line.bytes, '\r', line.size) : NULL;
+	if (cr == NULL || cr == line.bytes + line.size - 1) {
+		lua_pushlstring(L, line.bytes, cr == NULL ? line.size : line.size - 1);
+		return;
+	}
+	luaL_Buffer b;
+	luaL_buffinit(L, &b);
+	for (size_t i = 0; i < line.size; i++)
+		if (line.bytes[i] != '\r')
+			luaL_addchar(&b, line.bytes[i]);
+	luaL_pushresult(&b);
+}
+
+/* socket.received(handle, is_line) -> string | nil, text, partial, code */
+static int socket_received(lua_State *L)
+{
+	struct socket *s = check_socket(L);
+	bool is_line = lua_toboolean(L, 2);
+	if (s == NULL) {
+		mm_push_failure(L, "closed", "closed");
+		lua_pushliteral(L, "");
+		lua_insert(L, -2);
+		return 4;
+	}
+	struct mm_text got = mm_stream_received(s->stream);
+	bool is_done = s->waits[READING].end == MM_STREAM_DONE;
+	if (!is_done)
+		push_failure(L, s);
+	if (is_line)
+		push_line(L, got);
+	else
+		lua_pushlstring(L, got.size > 0 ? got.bytes : "", got.size);
+	if (is_done)
+		return 1;
+	lua_insert(L, -2);
+	return 4;
+}
+
+/* socket.await(handle, "read" | "write", seconds; below 0: no limit) ... socket.awaited(handle, same) -> true | nil, text, code */
+static int socket_await(lua_State *L)
+{
+	static const char *const names[] = { "read", "write", NULL };   /* READING, WRITING */
+	struct socket *s = check_socket(L);
+	int side = luaL_checkoption(L, 2, NULL, names);
+	struct mm_stream_times times = { -1, luaL_optnumber(L, 3, -1) };
+	struct mm_task *t = mm_task_may_wait(L, "select");
+	if (t == NULL)
+		return 2;
+	if (s == NULL)
+		return refuse_closed(L);
+	struct mm_stream_waiter waiter = { wait_over, &s->waits[side] };
+	enum mm_stream_end end = side == READING ? mm_stream_await_readable(s->stream, times, waiter)
+		: mm_stream_await_writable(s->stream, times, waiter);
+	return wait_or_go(L, t, &s->waits[side], end, "select");
+}
+
+static int socket_awaited(lua_State *L)
+{
+	static const char *const names[] = { "read", "write", NULL };   /* READING, WRITING */
+	struct socket *s = check_socket(L);
+	int side = luaL_checkoption(L, 2, NULL, names);
+	if (s == NULL)
+		return mm_push_failure(L, "closed", "closed");
+	if (s->waits[side].end != MM_STREAM_DONE)
+		return push_failure(L, s);
+	lua_pushboolean(L, 1);
+	return 1;
+}
+
+/* ---- pools ---- */
+
+/* The place in the queue has become a connection, or leave to open one. Somebody else runs now: go on at the next turn. */
+static void place_granted(struct mm_place *place, struct mm_stream *stream, unsigned uses)
+{
+	struct socket *s = MM_OWNER_OF(place, struct socket, place);
+	struct wait *w = &s->waits[WRITING];
+	if (stream != NULL) {
+		mm_stream_free(s->stream);
+		s->stream = stream;
+	}
+	s->uses = uses;
+	w->end = MM_STREAM_DONE;
+	mm_timer_start(&s->queue_timer, 0);
+}
+
+static void queue_time_over(struct mm_timer *timer)
+{
+	struct socket *s = MM_OWNER_OF(timer, struct socket, queue_timer);
+	struct wait *w = &s->waits[WRITING];
+	if (s->place.is_queued) {
+		mm_place_leave(&s->place);
+		w->end = MM_STREAM_TIMEOUT;
+	}
+	wait_over(w, w->end);
+}
+
+static struct mm_pools *pools_of(struct mm_script *script)
+{
+	if (script->pools == NULL)
+		script->pools = mm_pools_new(script->settings.clock);
+	return script->pools;
+}
+
+/* socket.take(handle, pool, limit, seconds to queue at most) ... socket.taken(handle) -> true: reused, false: open one |
+ * nil, text, code */
+static int socket_take(lua_State *L)
+{
+	struct mm_stream *stream;
+	unsigned uses;
+	struct socket *s = check_socket(L);
+	const char *name = luaL_checkstring(L, 2);
+	lua_Integer limit = luaL_optinteger(L, 3, 0);
+	lua_Number seconds = luaL_checknumber(L, 4);
+	struct mm_task *t = mm_task_may_wait(L, "pool");
+	if (t == NULL)
+		return 2;
+	if (s == NULL)
+		return refuse_closed(L);
+	if (s->place.pool != NULL || mm_stream_is_connected(s->stream))
+		return refuse(L, "the socket is connected already", "busy");
+	if (pools_of(s->script) == NULL)
+		return refuse(L, "out of memory", "memory");
+	struct wait *w = &s->waits[WRITING];
+	w->end = MM_STREAM_DONE;
+	s->uses = 0;
+	switch (mm_pool_take(s->script->pools, name, limit > 0 ? (unsigned)limit : 0, &s->place, &stream, &uses)) {
+	case MM_POOL_REUSED:
+		mm_stream_free(s->stream);
+		s->stream = stream;
+		s->uses = uses;
+		return 0;
+	case MM_POOL_OPEN:
+		return 0;
+	case MM_POOL_NO_MEMORY:
+		return refuse(L, "out of memory", "memory");
+	default:
+		w->task = t;
+		if (seconds >= 0)
+			mm_timer_start(&s->queue_timer, seconds);
+		return mm_task_wait(L, t, "pool", undo_wait, w);
+	}
+}
+
+static int socket_taken(lua_State *L)
+{
+	struct socket *s = check_socket(L);
+	if (s == NULL)
+		return mm_push_failure(L, "closed", "closed");
+	if (s->waits[WRITING].end != MM_STREAM_DONE)
+		return mm_push_failure(L, "all connections of the pool are in use", "busy");
+	lua_pushboolean(L, s->uses > 0);
+	return 1;
+}
+
+/* socket.give(handle, pool, idle seconds, keep) -> true | nil, text, code. The handle is closed either way. */
+static int socket_give(lua_State *L)
+{
+	struct socket *s = check_socket(L);
+	const char *name = luaL_checkstring(L, 2);
+	lua_Number seconds = luaL_checknumber(L, 3);
+	lua_Integer keep = luaL_optinteger(L, 4, 0);
+	if (s == NULL)
+		return mm_push_failure(L, "closed", "closed");
+	if (mm_stream_is_reading(s->stream) || mm_stream_is_writing(s->stream))
+		return mm_push_failure(L, "busy: another task uses the connection", "busy");
+	bool is_kept = pools_of(s->script) != NULL && mm_pool_give(s->script->pools, name, &s->place, s->stream, s->uses, seconds,
+		keep > 0 ? (unsigned)keep : 0);
+	bool has_unread = !is_kept && mm_stream_has_unread(s->stream);  /* the pool has looked for more */
+	if (is_kept)
+		s->stream = NULL;
+	socket_close(s);
+	if (!is_kept)
+		return has_unread ? mm_push_failure(L, "unread data: the connection is not at a clean point", "unread")
+			: mm_push_failure(L, "the connection was closed, or the pool is full", "closed");
+	lua_pushboolean(L, 1);
+	return 1;
+}
+
+/* socket.uses(handle) -> how often the connection was used before, by anybody */
+static int socket_uses(lua_State *L)
+{
+	struct socket *s = check_socket(L);
+	lua_pushnumber(L, s != NULL ? s->uses : 0);
+	return 1;
+}
+
+/* ---- facts and settings ---- */
+
+/* socket.set_times(handle, pause, total): seconds, below 0 for never. */
+static int socket_set_times(lua_State *L)
+{
+	struct socket *s = check_socket(L);
+	struct mm_stream_times times = { luaL_checknumber(L, 2), luaL_checknumber(L, 3) };
+	if (s != NULL)
+		s->times = times;
+	return 0;
+}
+
+/* socket.set_option(handle, "tcp-nodelay" | "keepalive", boolean) -> known */
+static int socket_set_option(lua_State *L)
+{
+	struct socket *s = check_socket(L);
+	const char *name = luaL_checkstring(L, 2);
+	bool on = lua_toboolean(L, 3), is_known = true;
+	if (s == NULL)
+		return mm_push_failure(L, "closed", "closed");
+	if (strcmp(name, "tcp-nodelay") == 0)
+		s->no_delay = on;
+	else if (strcmp(name, "keepalive") == 0)
+		s->keep_alive = on;
+	else
+		is_known = false;
+	apply_options(s);
+	lua_pushboolean(L, is_known);
+	return 1;
+}
+
+static int push_name(lua_State *L, const struct sockaddr_storage *name, socklen_t size)
+{
+	char text[INET6_ADDRSTRLEN];
+	if (name->ss_family == AF_UNIX) {
+		const struct sockaddr_un *local = (const struct sockaddr_un *)name;
+		size_t length = size > offsetof(struct sockaddr_un, sun_path) ? size - offsetof(struct sockaddr_un, sun_path) : 0;
+		bool is_abstract = length > 0 && local->sun_path[0] == '\0';
+		lua_pushlstring(L, local->sun_path, is_abstract ? length : strnlen(local->sun_path, length));
+		return 1;
+	}
+	const struct sockaddr_in *inet = (const struct sockaddr_in *)name;
+	const struct sockaddr_in6 *inet6 = (const struct sockaddr_in6 *)name;
+	bool is_inet6 = name->ss_family == AF_INET6;
+	lua_pushstring(L, is_inet6 ? inet_ntop(AF_INET6, &inet6->sin6_addr, text, sizeof text)
+		: inet_ntop(AF_INET, &inet->sin_addr, text, sizeof text));
+	lua_pushnumber(L, ntohs(is_inet6 ? inet6->sin6_port : inet->sin_port));
+	lua_pushstring(L, is_inet6 ? "inet6" : "inet");
+	return 3;
+}
+
+static int push_end_name(lua_State *L, int (*ask)(int, struct sockaddr *, socklen_t *))
+{
+	struct sockaddr_storage name;
+	socklen_t size = sizeof name;
+	struct socket *s = check_socket(L);
+	if (s == NULL || !mm_stream_is_connected(s->stream))
+		return mm_push_failure(L, "closed", "closed");
+	if (ask(mm_stream_descriptor(s->stream), (struct sockaddr *)&name, &size) != 0)
+		return mm_push_failure(L, strerror(errno), "io");
+	return push_name(L, &name, size);
+}
+
+/* socket.peer_name(handle) -> ip, port, family | path | nil, text, code */
+static int socket_peer_name(lua_State *L)
+{
+	return push_end_name(L, getpeername);
+}
+
+static int socket_own_name(lua_State *L)
+{
+	return push_end_name(L, getsockname);
+}
+
+/* socket.shut_down(handle, reading, writing) -> true | nil, text, code */
+static int socket_shut_down(lua_State *L)
+{
+	struct socket *s = check_socket(L);
+	if (s == NULL || !mm_stream_shut_down(s->stream, lua_toboolean(L, 2), lua_toboolean(L, 3)))
+		return mm_push_failure(L, "closed", "closed");
+	lua_pushboolean(L, 1);
+	return 1;
+}
+
+/* socket.facts(handle) -> descriptor, has unread bytes, received, sent, seconds since it was made */
+static int socket_facts(lua_State *L)
+{
+	struct socket *s = check_socket(L);
+	if (s == NULL)
+		return 0;
+	lua_pushinteger(L, mm_stream_descriptor(s->stream));
+	lua_pushboolean(L, mm_stream_has_unread(s->stream));
+	lua_pushnumber(L, (lua_Number)mm_stream_received_bytes(s->stream));
+	lua_pushnumber(L, (lua_Number)mm_stream_sent_bytes(s->stream));
+	lua_pushnumber(L, mm_clock_now() - s->opened_at);
+	return 5;
+}
+
+/* socket.is_address(text) -> boolean */
+static int socket_is_address(lua_State *L)
+{
+	struct address ignored;
+	lua_pushboolean(L, parse_address(luaL_checkstring(L, 1), 0, &ignored));
+	return 1;
+}
+
+static int socket_text(lua_State *L)
+{
+	struct handle *h = check_handle(L);
+	lua_pushfstring(L, h->socket != NULL ? "tcp{client}: %p" : "tcp{closed}: %p", h);
+	return 1;
+}
+
+void mm_bind_socket(lua_State *L)
+{
+	static const luaL_Reg functions[] = {
+		{ "new", socket_new }, { "close", socket_close_handle }, { "connect", socket_connect },
+		{ "connect_unix", socket_connect_unix }, { "bind", socket_bind }, { "ended", socket_ended },
+		{ "secure", socket_secure }, { "tls_facts", socket_tls_facts }, { "send", socket_send }, { "sent", socket_sent },
+		{ "receive", socket_receive }, { "received", socket_received }, { "await", socket_await },
+		{ "awaited", socket_awaited }, { "take", socket_take }, { "taken", socket_taken }, { "give", socket_give },
+		{ "uses", socket_uses }, { "set_times", socket_set_times }, { "set_option", socket_set_option },
+		{ "peer_name", socket_peer_name }, { "own_name", socket_own_name }, { "shut_down", socket_shut_down },
+		{ "facts", socket_facts }, { "is_address", socket_is_address }, { NULL, NULL },
+	};
+	lua_newtable(L);
+	luaL_setfuncs(L, functions, 0);
+	lua_newtable(L);                /* socket.class: the metatable; Lua adds __index */
+	lua_pushcfunction(L, socket_close_handle);
+	lua_setfield(L, -2, "__gc");
+	lua_pushcfunction(L, socket_text);
+	lua_setfield(L, -2, "__tostring");
+	lua_pushlightuserdata(L, &class_key);
+	lua_pushvalue(L, -2);
+	lua_rawset(L, LUA_REGISTRYINDEX);
+	lua_setfield(L, -2, "class");
+	lua_setfield(L, -2, "socket");
+}

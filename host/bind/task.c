@@ -1,0 +1,268 @@
+/* bind/task.c -- moonmilter.core: tasks, time limits, deferred functions. lua/moonmilter/runtime/tasks.lua is their face. */
+#include "bind/bind.h"
+
+#include "task/call.h"
+#include "task/group.h"
+
+#include <lauxlib.h>
+#include <lua.h>
+
+#define METATABLE "moonmilter.task"
+#define WAIT_MAX  64            /* tasks that one wait may name */
+
+/* ---- check ---- */
+
+static struct mm_spawned *check_task(lua_State *L, int at)
+{
+	struct mm_spawned **box = luaL_checkudata(L, at, METATABLE);
+	return *box;
+}
+
+/* An owner must run: a task, a handler, a load. Raises with the name of what was called; pushes token and reason and
+ * returns NULL when that owner is cancelled. */
+static struct mm_task *check_owner(lua_State *L, const char *name)
+{
+	struct mm_task *t = mm_task_current(L);
+	if (t == NULL)
+		luaL_error(L, "%s: nobody to own it: call it from a handler, a script's top level or on_load", name);
+	if (!t->is_cancelled)
+		return t;
+	lua_rawgeti(L, LUA_REGISTRYINDEX, t->script->cancel_token);
+	lua_pushstring(L, mm_cancel_name(t->why));
+	return NULL;
+}
+
+/* A task's children live as long as itself; a handler's as long as the message or, before MAIL, the client. */
+static struct mm_task_group *group_of(struct mm_task *t)
+{
+	if (t->group != NULL)
+		return t->group;
+	if (t->session == NULL)
+		return &t->script->tasks;
+	const uint32_t of_message = MM_VERDICT_MESSAGE_STAGES | MM_STAGE_BIT(abort) | MM_STAGE_BIT(done);
+	return t->session->has_event && of_message & 1u << t->session->event.stage
+		? &t->session->message_tasks : &t->session->client_tasks;
+}
+
+static void check_room(lua_State *L, const struct mm_task_group *group, const char *name)
+{
+	if (group->is_closed)
+		luaL_error(L, "%s: too late, its owner is over", name);
+	if (group->count >= MM_TASKS_MAX)
+		luaL_error(L, "%s: %d are under way already; wait for some of them first", name, (int)MM_TASKS_MAX);
+}
+
+/* ---- new ---- */
+
+/* [owner fn arg...] -> [task]. owner "timer": the generation, until the next one takes over; "generation"; else whoever calls. */
+static int core_spawn(lua_State *L)
+{
+	const char *owner = luaL_checkstring(L, 1);
+	luaL_checktype(L, 2, LUA_TFUNCTION);
+	struct mm_task *t = check_owner(L, "spawn");
+	if (t == NULL)
+		return 2;
+	bool is_timer = strcmp(owner, "timer") == 0;
+	bool is_detached = is_timer || strcmp(owner, "generation") == 0;
+	struct mm_task_group *group = is_timer ? &t->script->timers : is_detached ? &t->script->tasks : group_of(t);
+	check_room(L, group, is_timer ? "timer" : "spawn");
+	int count = lua_gettop(L) - 2;
+
+	struct mm_spawned **box = lua_newuserdata(L, sizeof *box);
+	*box = NULL;
+	luaL_getmetatable(L, METATABLE);
+	lua_setmetatable(L, -2);
+	lua_insert(L, 1);               /* [task owner fn arg...] */
+	struct mm_spawned *sp = mm_spawned_new(t->script, is_detached ? NULL : t->session, group, box);
+	if (sp == NULL || !lua_checkstack(sp->task.co, count + 8))
+		return luaL_error(L, "spawn: out of memory");
+	sp->task.filter = mm_task_filter(t);
+	lua_xmove(L, sp->task.co, count + 1);
+	mm_spawned_start(sp, count);
+	lua_settop(L, 1);
+	return 1;
+}
+
+/* ---- methods ---- */
+
+static void undo_wait(struct mm_task *t)
+{
+	mm_timer_stop(&t->timer);
+	mm_waiting_free(t->waits_for);
+}
+
+static void wait_timed_out(struct mm_timer *timer)
+{
+	struct mm_task *t = MM_OWNER_OF(timer, struct mm_task, timer);
+	undo_wait(t);
+	mm_task_go_on(t, 0);
+}
+
+static void check_reach(lua_State *L, const struct mm_task *t, const struct mm_spawned *sp)
+{
+	if (&sp->task == t)
+		luaL_error(L, "wait: a task cannot wait for itself");
+	if (sp->task.session != NULL && sp->task.session != t->session)
+		luaL_error(L, "wait: the task belongs to another session");
+}
+
+/* core.task_wait(timeout or nil, task...): until one of them is over, or the time is. */
+static int core_task_wait(lua_State *L)
+{
+	struct mm_spawned *tasks[WAIT_MAX];
+	int count = lua_gettop(L) - 1;
+	lua_Number timeout = luaL_optnumber(L, 1, -1);
+	if (!lua_isnoneornil(L, 1) && !(timeout >= 0 && timeout <= 1e9))
+		return mm_raise_at_script(L, "wait: %f seconds; give 0 or more", timeout);
+	if (count < 1 || count > WAIT_MAX)
+		return luaL_error(L, "wait: for 1 to %d tasks, not %d", WAIT_MAX, count);
+	for (int i = 0; i < count; i++)
+		tasks[i] = check_task(L, i + 2);
+	struct mm_task *t = mm_task_may_wait(L, "wait");
+	if (t == NULL)
+		return 2;
+	for (int i = 0; i < count; i++) {
+		check_reach(L, t, tasks[i]);
+		if (mm_spawned_is_over(tasks[i]))
+			return 0;
+	}
+	struct mm_waiting *w = mm_waiting_new(t, tasks, (unsigned)count);
+	if (w == NULL)
+		return luaL_error(L, "wait: out of memory");
+	mm_timer_init(&t->timer, t->script->settings.clock, wait_timed_out);
+	if (timeout >= 0)
+		mm_timer_start(&t->timer, timeout);
+	return mm_task_wait(L, t, "wait", undo_wait, w);
+}
+
+/* core.task_result(task) -> state, then what its function returned ("ended") or why the host ended it ("failed"). */
+static int core_task_result(lua_State *L)
+{
+	static const char *const names[] = { "queued", "running", "ended", "failed", "cancelled" };
+	struct mm_spawned *sp = check_task(L, 1);
+	lua_pushstring(L, names[sp->state]);
+	if (sp->state == MM_SPAWNED_FAILED) {
+		lua_pushstring(L, sp->failure);
+		return 2;
+	}
+	if (sp->state != MM_SPAWNED_ENDED)
+		return 1;
+	lua_State *co = sp->task.co;
+	int count = lua_gettop(co);
+	luaL_checkstack(L, count + 1, "results of a task");
+	for (int i = 1; i <= count; i++) {
+		lua_pushvalue(co, i);
+		lua_xmove(co, L, 1);
+	}
+	return 1 + count;
+}
+
+/* core.task_cancel(task) -> boolean: it was still under way. */
+static int core_task_cancel(lua_State *L)
+{
+	lua_pushboolean(L, mm_spawned_cancel(check_task(L, 1)));
+	return 1;
+}
+
+static int task_gc(lua_State *L)
+{
+	struct mm_spawned **box = lua_touserdata(L, 1);
+	if (*box != NULL)
+		mm_spawned_release(*box);
+	*box = NULL;
+	return 0;
+}
+
+/* core.defer(fn): for the end of what owns the caller. */
+static int core_defer(lua_State *L)
+{
+	luaL_checktype(L, 1, LUA_TFUNCTION);
+	struct mm_task *t = check_owner(L, "defer");
+	if (t == NULL)
+		return 2;
+	struct mm_task_group *group = group_of(t);
+	check_room(L, group, "defer");
+	lua_settop(L, 1);
+	int ref = luaL_ref(L, LUA_REGISTRYINDEX);
+	if (mm_task_group_defer(group, ref, mm_task_filter(t)))
+		return 0;
+	luaL_unref(L, LUA_REGISTRYINDEX, ref);
+	return luaL_error(L, "defer: out of memory");
+}
+
+/* core.limit_open(seconds) -> depth, or nil inside a coroutine of the script's own: one that is left and never ended would
+ * leave its limit behind. */
+static int core_limit_open(lua_State *L)
+{
+	lua_Number seconds = luaL_checknumber(L, 1);
+	if (!(seconds >= 0 && seconds <= 1e9))
+		return luaL_error(L, "timeout: %f seconds; give 0 or more", seconds);
+	struct mm_task *t = check_owner(L, "timeout");
+	if (t == NULL)
+		return 2;
+	if (L != t->co)
+		return 0;
+	unsigned depth = mm_limit_open(t, seconds);
+	if (depth == 0)
+		return luaL_error(L, "timeout: out of memory");
+	lua_pushinteger(L, (lua_Integer)depth);
+	return 1;
+}
+
+/* core.limit_close(depth) -> boolean: its time was over. */
+static int core_limit_close(lua_State *L)
+{
+	struct mm_task *t = mm_task_current(L);
+	lua_pushboolean(L, t != NULL && mm_limit_close(t, (unsigned)luaL_checkinteger(L, 1)));
+	return 1;
+}
+
+/* core.timer_sleep(seconds): as sleep, but ends when the next generation takes over. */
+static void wake_timer(struct mm_timer *timer)
+{
+	mm_task_go_on(MM_OWNER_OF(timer, struct mm_task, timer), 0);
+}
+
+static void undo_timer(struct mm_task *t)
+{
+	mm_timer_stop(&t->timer);
+}
+
+static int core_timer_sleep(lua_State *L)
+{
+	lua_Number seconds = luaL_checknumber(L, 1);
+	struct mm_task *t = mm_task_may_wait(L, "timer");
+	if (t == NULL)
+		return 2;
+	if (t->script->timers.is_closed) {
+		mm_task_cancel_soon(t, MM_CANCEL_SHUTDOWN);
+		return mm_task_may_wait(L, "timer") == NULL ? 2 : 0;
+	}
+	mm_timer_init(&t->timer, t->script->settings.clock, wake_timer);
+	mm_timer_start(&t->timer, seconds);
+	return mm_task_wait(L, t, "timer", undo_timer, NULL);
+}
+
+/* ---- register ---- */
+
+void mm_bind_task(lua_State *L)
+{
+	static const luaL_Reg functions[] = {
+		{ "spawn", core_spawn }, { "task_wait", core_task_wait }, { "task_result", core_task_result },
+		{ "task_cancel", core_task_cancel }, { "defer", core_defer }, { "limit_open", core_limit_open },
+		{ "limit_close", core_limit_close }, { "timer_sleep", core_timer_sleep }, { NULL, NULL },
+	};
+	luaL_setfuncs(L, functions, 0);
+	lua_pushinteger(L, (lua_Integer)mm_script_of(L)->settings.worker_index);
+	lua_setfield(L, -2, "worker_index");
+	luaL_newmetatable(L, METATABLE);
+	lua_pushcfunction(L, task_gc);
+	lua_setfield(L, -2, "__gc");
+	lua_newtable(L);                        /* filled by lua/moonmilter/runtime/tasks.lua */
+	lua_pushvalue(L, -1);
+	lua_setfield(L, -3, "__index");
+	lua_setfield(L, -3, "task_methods");
+	lua_pushliteral(L, "task");
+	lua_setfield(L, -2, "__metatable");
+	lua_pop(L, 1);
+}

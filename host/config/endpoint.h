@@ -1,0 +1,56 @@
+/* config/endpoint.h -- where a milter listens, as people write it, and what to paste into the MTA's configuration.
+ *
+ *     unix:PATH  local:PATH  /PATH     a unix socket
+ *     inet:PORT                        IPv4, this machine only: 127.0.0.1. inet:PORT@0.0.0.0 opens it to others
+ *     inet:PORT@HOST  inet:PORT@[ADDR] Sendmail's order; an IPv6 ADDR makes it IPv6
+ *     inet6:PORT  inet6:PORT@HOST      IPv6; without HOST ::1
+ *     inet:HOST:PORT  inet:[ADDR]:PORT Postfix' order
+ *     fd:N                             an open, listening descriptor
+ *     systemd  systemd:NAME            sockets from socket activation: all, or those of FileDescriptorName=NAME
+ *
+ * HOST is a numeric address, "localhost" (the loopback address of that family) or "*" (all addresses of that family): a
+ * name would have to be looked up, and nothing here may wait for a resolver. IPv6 zones (fe80::1%eth0) are not understood.
+ *
+ * Reads and prints text; makes no socket and looks at no file (listener.h does). */
+#ifndef MM_LISTEN_SPEC_H
+#define MM_LISTEN_SPEC_H
+
+#include "base/bounds.h"
+#include "base/fault.h"
+
+#include <stdint.h>
+
+#define MM_LISTEN_HOST_SIZE 46          /* bytes of a numeric address, NUL included */
+#define MM_LISTEN_NAME_SIZE 256         /* bytes of a FileDescriptorName, NUL included (sd_listen_fds_with_names) */
+#define MM_LISTEN_TEXT_SIZE 320         /* bytes enough for what mm_listen_spec_text() writes, NUL included */
+#define MM_LISTEN_LINE_SIZE 512         /* bytes enough for mm_listen_spec_sendmail() with a name of up to 64 bytes */
+
+/* ORDER LISTEN_KIND */
+enum mm_listen_kind { MM_LISTEN_UNIX, MM_LISTEN_INET, MM_LISTEN_INET6, MM_LISTEN_FD, MM_LISTEN_SYSTEMD };
+
+struct mm_listen_spec {
+	enum mm_listen_kind kind;
+	char                path[MM_UNIX_PATH_MAX + 1]; /* unix; may be relative */
+	char                host[MM_LISTEN_HOST_SIZE];  /* inet, inet6: numeric, as inet_ntop() writes it */
+	uint16_t            port;                       /* inet, inet6: 1..65535 */
+	int                 fd;                         /* fd */
+	char                name[MM_LISTEN_NAME_SIZE];  /* systemd; "" means all */
+};
+
+/* False: the fault names the value, the rule and what to write. */
+bool mm_listen_spec_parse(const char *text, struct mm_listen_spec *out, struct mm_fault *why);
+/* The one canonical form, which parses to the same: "unix:/run/m.sock", "inet:10025@127.0.0.1", "inet6:10025@[::1]". Returns to. */
+char *mm_listen_spec_text(const struct mm_listen_spec *, char *to, size_t size);
+/* True when an MTA can be told where this is: not for fd and systemd, whose address only the open socket knows. */
+bool mm_listen_spec_has_address(const struct mm_listen_spec *);
+/* For smtpd_milters in main.cf: "inet:127.0.0.1:10025", "unix:/run/m.sock". All addresses become the loopback address, for an
+ * MTA on this machine. A chrooted smtpd (Debian's master.cf) looks for PATH below
+ * /var/spool/postfix; a path there is printed relative to it, which is right for both. Returns to, which is
+ * empty when has_address is false. */
+char *mm_listen_spec_postfix(const struct mm_listen_spec *, char *to, size_t size);
+/* The line for sendmail.mc. F=T: no mail passes unfiltered when we are away. The T= times leave room for our deadlines (seconds),
+ * so that Sendmail never gives up on a handler before we do. Returns to, empty when has_address is false. */
+char *mm_listen_spec_sendmail(const struct mm_listen_spec *, const char *name, double stage_deadline, double eom_deadline,
+	char *to, size_t size);
+
+#endif

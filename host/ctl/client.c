@@ -1,0 +1,123 @@
+#include "ctl/client.h"
+
+#include "base/bounds.h"
+#include "config/config.h"
+#include "process/link.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+__attribute__((format(printf, 2, 3)))
+static void complain(const struct mm_control_client *c, const char *format, ...)
+{
+	char text[sizeof ((struct mm_note *)0)->text + MM_UNIX_PATH_MAX];
+	va_list list;
+	va_start(list, format);
+	vsnprintf(text, sizeof text, format, list);
+	va_end(list);
+	fprintf(stderr, "%s: %s\n", c->name, text);
+	if (c->failed != NULL)
+		c->failed(c->self, text);
+}
+
+/* What the running host was told stands in its file, though the file may have been broken since: to be asked what is wrong is
+ * what the socket is for. */
+static int find_in_broken(const struct mm_control_client *c, const char *file, const struct mm_fault *why, char *to, size_t size)
+{
+	char *control = mm_config_control_of(file);
+	if (control != NULL)
+		snprintf(to, size, "%s", control);
+	bool is_found = control != NULL || (c->config == NULL && access(MM_CONTROL_DEFAULT_PATH, F_OK) == 0);
+	free(control);
+	if (is_found)
+		return EX_OK;
+	complain(c, "%s; to ask the running host all the same name its socket: --control PATH", why->text);
+	return EX_CONFIG;
+}
+
+/* Fills to, or says why not. */
+static int find_socket(const struct mm_control_client *c, char *to, size_t size)
+{
+	struct mm_config config;
+	struct mm_fault why;
+	const char *file = c->config != NULL ? c->config : MM_CONFIG_DEFAULT_PATH;
+	snprintf(to, size, "%s", c->path != NULL ? c->path : MM_CONTROL_DEFAULT_PATH);
+	if (c->path != NULL || (c->config == NULL && access(file, R_OK) != 0))
+		return EX_OK;
+	if (!mm_config_load(&config, file, &why))
+		return find_in_broken(c, file, &why, to, size);
+	snprintf(to, size, "%s", config.control != NULL ? config.control : "");
+	mm_config_free(&config);
+	if (to[0] != '\0')
+		return EX_OK;
+	complain(c, "%s sets no control socket; set control = \"%s\" there, or give --control PATH", file, MM_CONTROL_DEFAULT_PATH);
+	return EX_CONFIG;
+}
+
+static int connect_to(const struct mm_control_client *c, const char *path)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	snprintf(address.sun_path, sizeof address.sun_path, "%.*s", (int)MM_UNIX_PATH_MAX, path);
+	if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof address) == 0)
+		return fd;
+	complain(c, "%s: %s; %s", path, strerror(errno), errno == EACCES || errno == EPERM
+		? "ask as root or as the user that the host runs as"
+		: "no host with this control socket is running (set control in its configuration, or name the socket: --control PATH)");
+	if (fd >= 0)
+		close(fd);
+	return -1;
+}
+
+static int read_answer(const struct mm_control_client *c, int fd)
+{
+	struct mm_note note;
+	int paper;
+	struct pollfd ready = { .fd = fd, .events = POLLIN };
+	for (;;) {
+		if (poll(&ready, 1, -1) < 0 && errno != EINTR)
+			return EX_OSERR;
+		enum mm_link got = mm_link_receive(fd, &note, &paper);
+		if (got == MM_LINK_GONE) {
+			complain(c, "the host has ended, or does not listen to this user");
+			return EX_UNAVAILABLE;
+		}
+		if (got == MM_LINK_NOTHING)
+			continue;
+		if (paper >= 0) {
+			c->paper(c->self, paper);
+			close(paper);
+		} else if (note.kind == MM_NOTE_ANSWER) {
+			c->line(c->self, note.text);
+		}
+		if (note.kind != MM_NOTE_END)
+			continue;
+		if (note.text[0] != '\0')
+			complain(c, "%s", note.text);
+		return (int)(note.number & 0x7f);
+	}
+}
+
+int mm_control_ask(const struct mm_control_client *c, const char *request)
+{
+	char path[MM_UNIX_PATH_MAX + 1];
+	struct mm_note note = { .kind = MM_NOTE_REQUEST };
+	int status = find_socket(c, path, sizeof path);
+	if (status != EX_OK)
+		return status;
+	int fd = connect_to(c, path);
+	if (fd < 0)
+		return EX_UNAVAILABLE;
+	snprintf(note.text, sizeof note.text, "%s", request);
+	status = mm_link_send(fd, &note, -1) ? read_answer(c, fd) : EX_UNAVAILABLE;
+	close(fd);
+	return status;
+}

@@ -1,0 +1,22 @@
+/* ctl/client.h -- the other end of control.h: finds the control socket of a running host, asks, hands on what it answers. */
+#ifndef MM_CONTROL_CLIENT_H
+#define MM_CONTROL_CLIENT_H
+
+struct mm_control_client {
+	const char *name;               /* "moonmilter ctl", before error texts; static */
+	const char *config;             /* file that says where the socket is; NULL: the default one */
+	const char *path;               /* of the socket; NULL: as the configuration says */
+	/* What comes: a line without its newline, or a file in memory, BORROWED. */
+	void      (*line)(void *self, const char *text);
+	void      (*paper)(void *self, int descriptor);
+	void      (*failed)(void *self, const char *why);       /* hears what standard error says; NULL: nobody */
+	void       *self;
+};
+
+/* Where the socket is when no configuration says so. */
+#define MM_CONTROL_DEFAULT_PATH   "/run/moonmilter/control.sock"
+
+/* request is one line of control.c. What goes wrong stands on standard error; returns an exit code of sysexits.h. */
+int mm_control_ask(const struct mm_control_client *, const char *request);
+
+#endif

@@ -1,0 +1,165 @@
+#include "ctl/command_ctl.h"
+
+#include "ctl/answer_json.h"
+#include "ctl/command_profile.h"
+#include "config/config.h"
+#include "process/control.h"
+#include "ctl/client.h"
+#include "base/quote.h"
+#include "base/suggest.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+struct request_help {
+	const char *name, *argument, *about;
+};
+
+static const struct request_help requests[] = {
+#define X(name, text, takes, about) { text, takes, about },
+	MM_REQUESTS(X)
+#undef X
+};
+
+static bool is_profile(const char *name)
+{
+	return strcmp(name, requests[MM_REQUEST_PROFILE].name) == 0;
+}
+
+static void print_help(FILE *to)
+{
+	fprintf(to, "Usage: moonmilter ctl [-c FILE] [--control PATH] [--json] REQUEST\n\nAsks the host that listens on the control socket: "
+		"PATH, or what FILE (default: %s)\nsays, or %s.\n\n", MM_CONFIG_DEFAULT_PATH, MM_CONTROL_DEFAULT_PATH);
+	for (int i = 0; i < MM_REQUEST_COUNT; i++) {
+		char words[32];
+		const char *argument = is_profile(requests[i].name) ? NULL : requests[i].argument;
+		snprintf(words, sizeof words, "%s%s%s", requests[i].name, argument != NULL ? " " : "", argument != NULL ? argument : "");
+		fprintf(to, "  %-16s %s\n", words, requests[i].about);
+	}
+	fprintf(to, "\n--json gives one JSON object instead of lines. moonmilter ctl profile --help tells its options.\n"
+		"Exit status: 0 done, 64 no such request, 69 no host answers, 75 it cannot now, 78 the scripts do not load.\n");
+}
+
+static void print_line(void *self, const char *text)
+{
+	(void)self;
+	puts(text);
+}
+
+static void print_paper(void *self, int descriptor)
+{
+	char bytes[8192];
+	off_t at = 0;
+	(void)self;
+	for (ssize_t n; (n = pread(descriptor, bytes, sizeof bytes, at)) > 0; at += n)
+		fwrite(bytes, 1, (size_t)n, stdout);
+}
+
+static void keep_line(void *self, const char *text)
+{
+	mm_answer_line(self, text);
+}
+
+static void keep_paper(void *self, int descriptor)
+{
+	mm_answer_paper(self, descriptor);
+}
+
+static void keep_error(void *self, const char *why)
+{
+	mm_answer_error(self, why);
+}
+
+static int ask_for_json(struct mm_control_client *client, const char *request, const char *name)
+{
+	struct mm_answer_lines lines = { 0 };
+	client->line = keep_line;
+	client->paper = keep_paper;
+	client->failed = keep_error;
+	client->self = &lines;
+	int status = mm_control_ask(client, request);
+	return mm_answer_print(&lines, name, stdout) ? status : EX_OSERR;
+}
+
+static void complain_of(const char *name)
+{
+	const char *names[MM_REQUEST_COUNT + 1] = { NULL };
+	for (int i = 0; i < MM_REQUEST_COUNT; i++)
+		names[i] = requests[i].name;
+	const char *meant = mm_suggest(name, names);
+	fprintf(stderr, "moonmilter ctl: there is no request %s%s%s%s\n", mm_quote(name, strlen(name)).text,
+		meant != NULL ? "; did you mean \"" : "", meant != NULL ? meant : "", meant != NULL ? "\"?" : "");
+}
+
+/* Else it says what is wrong. */
+static bool is_request(int count, char *const *words)
+{
+	if (count == 0) {
+		fprintf(stderr, "moonmilter ctl: what is asked?\n");
+		return false;
+	}
+	for (int i = 0; i < MM_REQUEST_COUNT; i++) {
+		int takes = requests[i].argument != NULL;
+		if (strcmp(requests[i].name, words[0]) != 0)
+			continue;
+		if (count == 1 + takes)
+			return true;
+		fprintf(stderr, "moonmilter ctl: %s takes %s%s\n", words[0], takes ? "one argument, " : "no argument",
+			takes ? requests[i].argument : "");
+		return false;
+	}
+	complain_of(words[0]);
+	return false;
+}
+
+/* `ctl … profile …` is `profile … …`: at is where its name stands. */
+static int ask_profile(int argc, char **argv, int at)
+{
+	static char name[] = "moonmilter profile";
+	memmove(argv + 1, argv, (size_t)at * sizeof *argv);
+	argv[1] = name;
+	opterr = 1;
+	return mm_command_profile(argc - 1, argv + 1);
+}
+
+int mm_command_ctl(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "config", required_argument, NULL, 'c' }, { "control", required_argument, NULL, 's' },
+		{ "json", no_argument, NULL, 'j' }, { "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 },
+	};
+	bool is_json = false;
+	struct mm_control_client client = { .name = "moonmilter ctl", .line = print_line, .paper = print_paper };
+	char request[256];
+	optind = 1;
+	opterr = 0;                     /* what is wrong is said below, once */
+	/* "+": the options behind "profile" are its own */
+	for (int c; (c = getopt_long(argc, argv, "+c:h", options, NULL)) != -1 || optind < argc;) {
+		if (c == -1 && is_profile(argv[optind]))
+			return ask_profile(argc, argv, optind);
+		if (c == -1)
+			break;
+	}
+	opterr = 1;
+	optind = 0;                     /* from the start: options may stand behind the other requests, too */
+	for (int c; (c = getopt_long(argc, argv, "c:h", options, NULL)) != -1;) {
+		switch (c) {
+		case 'c': client.config = optarg; break;
+		case 's': client.path = optarg; break;
+		case 'j': is_json = true; break;
+		case 'h': print_help(stdout); return EX_OK;
+		default:  print_help(stderr); return EX_USAGE;
+		}
+	}
+	int words = argc - optind;
+	if (!is_request(words, argv + optind)) {
+		print_help(stderr);
+		return EX_USAGE;
+	}
+	snprintf(request, sizeof request, "%s%s%s", argv[optind], words == 2 ? " " : "", words == 2 ? argv[optind + 1] : "");
+	return is_json ? ask_for_json(&client, request, argv[optind]) : mm_control_ask(&client, request);
+}

@@ -1,0 +1,164 @@
+#include "ctl/command_profile.h"
+
+#include "process/control.h"
+#include "ctl/client.h"
+#include "ctl/profile_report.h"
+#include "ctl/samples_report.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#define SAMPLES_SECONDS 10.0
+
+struct profile {
+	struct mm_profile_wish     wish;
+	bool                       is_json, is_folded;
+	struct mm_profile_report  *handlers;    /* owned; NULL: samples are asked for */
+	struct mm_samples_report  *samples;     /* owned; NULL: handlers are */
+	int                        worker;      /* who wrote the next paper */
+	unsigned                   papers;      /* that could be read */
+	bool                       has_failed;
+};
+
+static void print_help(FILE *to)
+{
+	fprintf(to, "Usage: moonmilter profile [-c FILE] [--control PATH] [OPTIONS]\n"
+		"       moonmilter ctl [-c FILE] [--control PATH] profile [OPTIONS]\n\n"
+		"Prints what each handler of each script has cost, over all workers: calls, errors, CPU time, time it was\n"
+		"busy (it ran and nobody else could), time it waited, its slowest call. With --samples: which lines and\n"
+		"functions Lua's time goes to. Nothing has to be switched on before, and nothing stays behind.\n\n"
+		"  --seconds N    what happens in the next N seconds, instead of all since the start; 10 with --samples\n"
+		"  --samples      look a thousand times a second where the workers are\n"
+		"  --folded       samples as one line a stack, for flamegraph.pl and the like\n"
+		"  --worker PID   one worker only; moonmilter ctl status names them\n"
+		"  --json         one JSON object\n"
+		"  --reset        then count from nought\n"
+		"  -c, --config FILE, --control PATH\n"
+		"                 which host: its control socket, or the configuration that names it\n\n"
+		"cpu, busy and waiting are sums; mean and max are of a call; now: calls that wait at this moment.\n"
+		"Exit status: 0 done, 64 wrong usage, 69 no host answers, 75 it cannot now or a worker's part is missing.\n");
+}
+
+/* ---- what comes back ---- */
+
+static void on_line(void *self, const char *text)
+{
+	struct profile *p = self;
+	if (sscanf(text, "worker pid=%d", &p->worker) != 1)
+		puts(text);
+}
+
+static void on_paper(void *self, int descriptor)
+{
+	struct profile *p = self;
+	const char *why = "out of memory";
+	int copy = dup(descriptor);
+	FILE *from = copy >= 0 ? fdopen(copy, "r") : NULL;
+	if (from == NULL) {
+		if (copy >= 0)
+			close(copy);
+		return;
+	}
+	rewind(from);
+	bool ok = p->samples != NULL ? mm_samples_report_take(p->samples, from, &why)
+		: mm_profile_report_take(p->handlers, p->worker, from, &why);
+	p->papers += ok;
+	p->has_failed |= !ok;
+	if (!ok)
+		fprintf(stderr, "moonmilter profile: worker %d: %s\n", p->worker, why);
+	fclose(from);
+}
+
+static void print(struct profile *p)
+{
+	if (p->is_folded)
+		mm_samples_report_folded(p->samples, stdout);
+	else if (p->samples != NULL)
+		(p->is_json ? mm_samples_report_json : mm_samples_report_print)(p->samples, stdout);
+	else
+		(p->is_json ? mm_profile_report_json : mm_profile_report_print)(p->handlers, stdout);
+}
+
+static int ask(struct profile *p, struct mm_control_client *client)
+{
+	char wish[64], request[96];
+	if (p->wish.samples)
+		p->samples = mm_samples_report_new();
+	else
+		p->handlers = mm_profile_report_new();
+	if (p->samples == NULL && p->handlers == NULL)
+		return EX_OSERR;
+	mm_profile_wish_write(&p->wish, wish, sizeof wish);
+	snprintf(request, sizeof request, "profile %s", wish);
+	if (p->wish.seconds > 0 && isatty(STDERR_FILENO))
+		fprintf(stderr, "looking for %.4g s\n", p->wish.seconds);
+	int status = mm_control_ask(client, request);
+	if (p->papers > 0)
+		print(p);
+	mm_profile_report_free(p->handlers);
+	mm_samples_report_free(p->samples);
+	return status == EX_OK && p->has_failed ? EX_TEMPFAIL : status;
+}
+
+/* ---- options ---- */
+
+static bool read_number(const char *text, double least, double most, double *to)
+{
+	char *end;
+	*to = strtod(text, &end);
+	return end != text && *end == '\0' && *to >= least && *to <= most;
+}
+
+static int complain(const char *text)
+{
+	fprintf(stderr, "moonmilter profile: %s\n", text);
+	return EX_USAGE;
+}
+
+int mm_command_profile(int argc, char **argv)
+{
+	enum { CONTROL = 256, SECONDS, SAMPLES, FOLDED, WORKER, JSON, RESET };
+	static const struct option options[] = {
+		{ "config", required_argument, NULL, 'c' }, { "control", required_argument, NULL, CONTROL },
+		{ "seconds", required_argument, NULL, SECONDS }, { "samples", no_argument, NULL, SAMPLES },
+		{ "folded", no_argument, NULL, FOLDED }, { "worker", required_argument, NULL, WORKER },
+		{ "json", no_argument, NULL, JSON }, { "reset", no_argument, NULL, RESET },
+		{ "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 },
+	};
+	struct profile p = { .is_json = false };
+	struct mm_control_client client = { .name = "moonmilter profile", .line = on_line, .paper = on_paper, .self = &p };
+	double pid;
+	optind = 0;
+	for (int c; (c = getopt_long(argc, argv, "c:h", options, NULL)) != -1;) {
+		switch (c) {
+		case 'c':     client.config = optarg; break;
+		case CONTROL: client.path = optarg; break;
+		case SAMPLES: p.wish.samples = true; break;
+		case FOLDED:  p.wish.samples = p.is_folded = true; break;
+		case JSON:    p.is_json = true; break;
+		case RESET:   p.wish.begins_anew = true; break;
+		case 'h':     print_help(stdout); return EX_OK;
+		case SECONDS:
+			if (!read_number(optarg, 0.01, MM_PROFILE_SECONDS_MAX, &p.wish.seconds))
+				return complain("--seconds: a number from 0.01 to 3600");
+			break;
+		case WORKER:
+			if (!read_number(optarg, 1, 1 << 30, &pid))
+				return complain("--worker: a process id, as moonmilter ctl status shows it");
+			p.wish.worker = (unsigned)pid;
+			break;
+		default:      print_help(stderr); return EX_USAGE;
+		}
+	}
+	if (optind < argc)
+		return complain("there is nothing but options; see moonmilter profile --help");
+	if (p.is_folded && p.is_json)
+		return complain("--folded and --json: one of them");
+	if (p.wish.samples && p.wish.seconds == 0)
+		p.wish.seconds = SAMPLES_SECONDS;
+	return ask(&p, &client);
+}

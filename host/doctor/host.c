@@ -1,0 +1,235 @@
+/* doctor/host.c -- our own side: settings that endanger mail, scripts that do not load, the host that should be running. */
+#include "doctor/doctor.h"
+
+#include "process/link.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define ANSWER_MS 3000
+
+/* ---- settings ---- */
+
+static bool is_loopback(const struct mm_listen_spec *s)
+{
+	return s->kind == MM_LISTEN_INET ? strncmp(s->host, "127.", 4) == 0 : strcmp(s->host, "::1") == 0;
+}
+
+static void check_socket(struct mm_doctor *d, const struct mm_doctor_socket *s)
+{
+	char text[MM_LISTEN_TEXT_SIZE];
+	mm_listen_spec_text(&s->spec, text, sizeof text);
+	if (s->spec.kind == MM_LISTEN_UNIX) {
+		if (s->milter->socket_mode & 2) {
+			mm_find_note(&d->findings, "%s: socket_mode %04o lets every user of this machine talk to the filters", text,
+				s->milter->socket_mode);
+			mm_find_remedy(&d->findings, "socket_mode = \"0660\", and the MTA's user in the socket's group");
+		}
+		return;
+	}
+	if (is_loopback(&s->spec) || s->milter->allow.count > 0)
+		return;
+	mm_find_wrong(&d->findings, "%s: whoever reaches this port may use the filters, and learns what they say of mail: milters know "
+		"no passwords", text);
+	mm_find_remedy(&d->findings, "allow = { \"192.0.2.7\" }, with the addresses of your MTAs");
+}
+
+static void check_settings(struct mm_doctor *d)
+{
+	const struct mm_config *c = d->config;
+	for (size_t i = 0; i < d->socket_count; i++)
+		check_socket(d, &d->sockets[i]);
+	if (d->has_unknown) {
+		mm_find_note(&d->findings, "the address of a socket handed in (systemd, fd) stands in its socket unit, not here");
+		mm_find_remedy(&d->findings, "name it, to have it looked at: moonmilter doctor -s unix:/run/moonmilter/milter.sock");
+	}
+	for (size_t i = 0; i < c->milter_count; i++) {
+		if (c->milters[i].on_error != MM_VERDICT_accept)
+			continue;
+		mm_find_note(&d->findings, "milter %s: on_error is \"accept\": mail passes unfiltered when a script fails",
+			c->milters[i].name);
+		mm_find_remedy(&d->findings, "on_error = \"tempfail\", unless filtering matters less than delay");
+	}
+	if (c->workers == 0) {
+		mm_find_note(&d->findings, "workers is 0: nobody replaces the process when it crashes or a script blocks it");
+		mm_find_remedy(&d->findings, "workers = \"auto\"");
+	}
+}
+
+/* ---- scripts ---- */
+
+struct reading {
+	struct mm_doctor *doctor;
+	bool              all_load;
+};
+
+/* "moonmilter: macros at rcpt: {rcpt_mailer} i" */
+static void read_check_line(void *self, char *line)
+{
+	static const char *const names[] = {    /* ORDER MACRO_SET */
+#define X(name, letter, number) #name,
+		MM_MACRO_SETS(X)
+#undef X
+	};
+	struct reading *r = self;
+	char stage[16];
+	int at = 0;
+	if (strcmp(line, "moonmilter: all scripts load") == 0)
+		r->all_load = true;
+	if (sscanf(line, "moonmilter: macros at %15[a-z]: %n", stage, &at) != 1 || at == 0)
+		return;
+	for (int set = 0; set < MM_MACRO_SET_COUNT; set++) {
+		if (strcmp(stage, names[set]) != 0)
+			continue;
+		char *before = r->doctor->macros[set], *both;
+		if (asprintf(&both, "%s%s%s", before != NULL ? before : "", before != NULL ? " " : "", line + at) < 0)
+			continue;
+		free(before);
+		r->doctor->macros[set] = both;
+	}
+}
+
+static void check_scripts(struct mm_doctor *d, char *const argv[])
+{
+	struct reading r = { .doctor = d };
+	if (argv == NULL)
+		return;
+	mm_doctor_run(argv, read_check_line, &r);
+	if (r.all_load) {
+		mm_find_ok(&d->findings, "all scripts load");
+		return;
+	}
+	mm_find_wrong(&d->findings, "the scripts do not load: a restart would fail, a reload changes nothing");
+	mm_find_remedy(&d->findings, "moonmilter check%s%s", argv[2] != NULL ? " -c " : "", argv[2] != NULL ? argv[3] : "");
+}
+
+/* ---- the running host ---- */
+
+/* What `ctl status` says. */
+struct status {
+	char first[sizeof ((struct mm_note *)0)->text];         /* "" when nothing came */
+	char failure[sizeof ((struct mm_note *)0)->text];       /* of the last reload; "" when it went well */
+	bool is_hung;                                           /* a worker is */
+};
+
+static void read_status_line(struct status *s, const char *line)
+{
+	if (s->first[0] == '\0')
+		snprintf(s->first, sizeof s->first, "%s", line);
+	if (strncmp(line, "last failure: ", 14) == 0)
+		snprintf(s->failure, sizeof s->failure, "%.*s", (int)strcspn(line + 14, "\n"), line + 14);
+	if (strstr(line, " state=hung ") != NULL)
+		s->is_hung = true;
+}
+
+static void ask_status(int fd, struct status *s)
+{
+	struct mm_note note = { .kind = MM_NOTE_REQUEST, .text = "status" };
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	int paper;
+	if (!mm_link_send(fd, &note, -1))
+		return;
+	while (poll(&p, 1, ANSWER_MS) == 1) {
+		enum mm_link got = mm_link_receive(fd, &note, &paper);
+		if (got == MM_LINK_GONE || (got == MM_LINK_NOTE && note.kind == MM_NOTE_END))
+			return;
+		if (got == MM_LINK_NOTE && paper >= 0)
+			close(paper);
+		if (got == MM_LINK_NOTE && note.kind == MM_NOTE_ANSWER)
+			read_status_line(s, note.text);
+	}
+}
+
+static void check_answer(struct mm_doctor *d, int fd)
+{
+	struct status s = { .first = "" };
+	ask_status(fd, &s);
+	if (s.first[0] == '\0') {
+		mm_find_wrong(&d->findings, "%s: the host does not answer", d->config->control);
+		mm_find_remedy(&d->findings, "ask as root or as the user that it runs as; else look into its log");
+		return;
+	}
+	mm_find_ok(&d->findings, "it runs: %s", s.first);
+	if (s.failure[0] != '\0') {
+		mm_find_wrong(&d->findings, "the last reload failed, older scripts serve: %s", s.failure);
+		mm_find_remedy(&d->findings, "mend that, then moonmilter ctl reload");
+	}
+	if (s.is_hung) {
+		mm_find_wrong(&d->findings, "a worker's loop does not turn: a script blocks it");
+		mm_find_remedy(&d->findings, "look for worker_ended and loop_blocked in the log: they name script and handler");
+	}
+}
+
+static void check_running(struct mm_doctor *d)
+{
+	const char *path = d->config->control;
+	if (path == NULL) {
+		mm_find_note(&d->findings, "no control socket: moonmilter ctl cannot ask this host, and systemctl reload fails");
+		mm_find_remedy(&d->findings, "control = \"/run/moonmilter/control.sock\"");
+		return;
+	}
+	int fd = mm_reach_connect_unix(path);
+	if (fd >= 0) {
+		check_answer(d, fd);
+		close(fd);
+	} else if (errno == EACCES) {
+		mm_find_note(&d->findings, "%s: %s", path, strerror(errno));
+		mm_find_remedy(&d->findings, "run moonmilter doctor as root, or as the user that the host runs as");
+	} else {
+		mm_find_wrong(&d->findings, "it does not run: %s: %s", path, strerror(errno));
+		mm_find_remedy(&d->findings, "systemctl start moonmilter, or moonmilter run -c FILE; then journalctl -u moonmilter");
+	}
+}
+
+void mm_doctor_host(struct mm_doctor *d, char *const check_argv[])
+{
+	mm_findings_begin(&d->findings, "moonmilter");
+	check_settings(d);
+	check_scripts(d, check_argv);
+	check_running(d);
+}
+
+/* ---- sockets that no MTA of this machine names ---- */
+
+static void check_unnamed(struct mm_doctor *d, const struct mm_doctor_socket *s)
+{
+	const char *here = s->spec.kind == MM_LISTEN_INET ? "127.0.0.1" : "::1";
+	bool is_everywhere = strcmp(s->spec.host, "0.0.0.0") == 0 || strcmp(s->spec.host, "::") == 0;
+	struct mm_caller caller = { .mta = "the MTA", .is_ours = true };
+	char port[8];
+	if (s->spec.kind != MM_LISTEN_UNIX) {
+		snprintf(port, sizeof port, "%u", s->spec.port);
+		mm_reach_inet(&d->findings, &caller, is_everywhere ? here : s->spec.host, port);
+		return;
+	}
+	int fd = mm_reach_connect_unix(s->spec.path);
+	if (fd >= 0) {
+		close(fd);
+		mm_find_ok(&d->findings, "%s: somebody listens", s->spec.path);
+	} else if (errno == EACCES) {
+		mm_find_note(&d->findings, "%s: %s", s->spec.path, strerror(errno));
+		mm_find_remedy(&d->findings, "run moonmilter doctor as root");
+	} else {
+		mm_find_wrong(&d->findings, "%s: nobody answers: %s", s->spec.path, strerror(errno));
+		mm_find_remedy(&d->findings, "start moonmilter (systemctl start moonmilter), or look into its log");
+	}
+}
+
+void mm_doctor_unnamed(struct mm_doctor *d)
+{
+	bool has_begun = false;
+	char text[MM_LISTEN_TEXT_SIZE];
+	for (size_t i = 0; i < d->socket_count; i++) {
+		if (d->sockets[i].is_named)
+			continue;
+		if (!has_begun)
+			mm_findings_begin(&d->findings, "Sockets of ours that no MTA here names");
+		has_begun = true;
+		mm_find_note(&d->findings, "%s: nobody here asks it", mm_listen_spec_text(&d->sockets[i].spec, text, sizeof text));
+		mm_find_remedy(&d->findings, "nothing, if an MTA elsewhere does; else name it there, or take it out of listen");
+		check_unnamed(d, &d->sockets[i]);
+	}
+}

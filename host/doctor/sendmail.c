@@ -1,0 +1,276 @@
+/* doctor/sendmail.c -- Sendmail as its sendmail.cf tells it. A milter is an X line that O InputMailFilters names. It is the daemon
+ * that connects, as root unless RunAsUser says otherwise, in no chroot. It refuses sockets below directories that others may write
+ * to: at its start it ends, later it goes on without the filter. What to ask for we tell it ourselves, so Milter.macros.* do not
+ * count. */
+#include "doctor/doctor.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+
+#define LINE_SIZE   4096
+#define FILTERS_MAX 32
+
+struct filter {
+	char line[LINE_SIZE];           /* "Xname, S=local:/path, F=T, T=R:10s" */
+	char name[64];
+};
+
+struct sendmail {
+	struct mm_doctor *doctor;
+	const char       *file;
+	struct filter     filters[FILTERS_MAX];
+	size_t            filter_count;
+	char              used[LINE_SIZE];      /* InputMailFilters */
+	char              user[64];             /* RunAsUser */
+	bool              names_us;
+};
+
+/* ---- reading ---- */
+
+static const char *option_value(const char *line, const char *name)
+{
+	if (line[0] != 'O' || !isspace((unsigned char)line[1]))
+		return NULL;
+	line += 1 + strspn(line + 1, " \t");
+	size_t n = strlen(name);
+	if (strncasecmp(line, name, n) != 0)
+		return NULL;
+	line += n + strspn(line + n, " \t");
+	return *line == '=' ? line + 1 + strspn(line + 1, " \t") : NULL;
+}
+
+static void take_line(struct sendmail *sm, const char *line)
+{
+	const char *value;
+	if ((value = option_value(line, "InputMailFilters")) != NULL)
+		snprintf(sm->used, sizeof sm->used, "%s", value);
+	if ((value = option_value(line, "RunAsUser")) != NULL)
+		snprintf(sm->user, sizeof sm->user, "%.*s", (int)strcspn(value, ":. \t"), value);
+	if (line[0] != 'X' || sm->filter_count == FILTERS_MAX)
+		return;
+	struct filter *x = &sm->filters[sm->filter_count++];
+	snprintf(x->line, sizeof x->line, "%s", line);
+	snprintf(x->name, sizeof x->name, "%.*s", (int)strcspn(line + 1, ", \t"), line + 1);
+}
+
+/* A line that begins with a blank goes on with the one before. */
+static void read_lines(struct sendmail *sm, FILE *f)
+{
+	char line[LINE_SIZE], whole[LINE_SIZE] = "";
+	while (fgets(line, sizeof line, f) != NULL) {
+		line[strcspn(line, "\n")] = '\0';
+		if (line[0] == ' ' || line[0] == '\t') {
+			size_t size = strlen(whole);
+			snprintf(whole + size, sizeof whole - size, "%s", line);
+			continue;
+		}
+		take_line(sm, whole);
+		snprintf(whole, sizeof whole, "%s", line);
+	}
+	take_line(sm, whole);
+}
+
+/* The field of a letter, as "F=T" in an X line; "" when it is not there. */
+static const char *field(const struct filter *x, char letter, char *to, size_t size)
+{
+	to[0] = '\0';
+	for (const char *at = strchr(x->line, ','); at != NULL; at = strchr(at, ',')) {
+		at += 1 + strspn(at + 1, " \t");
+		const char *equals = at + 1 + strspn(at + (at[0] != '\0'), " \t");
+		if (toupper((unsigned char)at[0]) != letter || *equals != '=')
+			continue;
+		equals += 1 + strspn(equals + 1, " \t");
+		snprintf(to, size, "%.*s", (int)strcspn(equals, ", \t"), equals);
+		return to;
+	}
+	return to;
+}
+
+/* ---- judging a milter of ours ---- */
+
+static void check_flag(struct sendmail *sm, const struct filter *x, const struct mm_config_milter *ours)
+{
+	char flag[8], quoted[64];
+	enum mm_verdict_kind theirs = MM_VERDICT_accept;
+	field(x, 'F', flag, sizeof flag);
+	if (flag[0] == 'T' || flag[0] == '4')
+		theirs = MM_VERDICT_tempfail;
+	else if (flag[0] == 'R')
+		theirs = MM_VERDICT_reject;
+	snprintf(quoted, sizeof quoted, flag[0] != '\0' ? "filter %s, F=%s" : "filter %s without F=", x->name, flag);
+	if (!mm_doctor_away(sm->doctor, ours, theirs, quoted))
+		mm_find_remedy(&sm->doctor->findings, "F=T in the INPUT_MAIL_FILTER line, make, restart Sendmail");
+}
+
+/* Times of an X line: "C:1m;S:10s;R:10s;E:5m" */
+static double time_of(const char *times, char letter, double otherwise)
+{
+	for (const char *at = times; *at != '\0'; at += *at != '\0') {
+		if (toupper((unsigned char)at[0]) == letter && at[1] == ':')
+			return mm_doctor_seconds(at + 2);
+		at += strcspn(at, ";");
+	}
+	return otherwise;
+}
+
+static void check_times(struct sendmail *sm, const struct filter *x, const struct mm_doctor_socket *socket)
+{
+	const struct mm_config *c = sm->doctor->config;
+	const struct {
+		char        letter;
+		double      preset;
+		const char *key;
+		double      ours;
+	} rows[] = {
+		{ 'C', 300, "cpu_slice", c->cpu_slice },
+		{ 'S', 10, "cpu_slice", c->cpu_slice },
+		{ 'R', 10, "stage_deadline", c->stage_deadline },
+		{ 'R', 10, "progress_every", c->progress_every },
+		{ 'E', 300, "eom_deadline", c->eom_deadline },
+	};
+	char times[256], name[32], line[MM_LISTEN_LINE_SIZE];
+	field(x, 'T', times, sizeof times);
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		snprintf(name, sizeof name, "T=%c", rows[i].letter);
+		if (!mm_doctor_time(sm->doctor, name, time_of(times, rows[i].letter, rows[i].preset), rows[i].key, rows[i].ours))
+			mm_find_remedy(&sm->doctor->findings, "%s, in sendmail.mc; or a lower %s", mm_listen_spec_sendmail(&socket->spec, x->name,
+				c->stage_deadline, c->eom_deadline, line, sizeof line), rows[i].key);
+	}
+}
+
+static void check_use(struct sendmail *sm, const struct filter *x)
+{
+	char list[LINE_SIZE], *rest = list;
+	snprintf(list, sizeof list, "%s", sm->used);
+	for (char *name; (name = strsep(&rest, ", \t")) != NULL;)
+		if (strcmp(name, x->name) == 0)
+			return;
+	mm_find_wrong(&sm->doctor->findings, "filter %s is defined but not used: O InputMailFilters does not name it", x->name);
+	mm_find_remedy(&sm->doctor->findings, "INPUT_MAIL_FILTER in place of MAIL_FILTER, or define(`confINPUT_MAIL_FILTERS', `%s')",
+		x->name);
+}
+
+static void check_ours(struct sendmail *sm, const struct filter *x, const struct mm_doctor_socket *socket)
+{
+	sm->names_us = true;
+	check_use(sm, x);
+	check_flag(sm, x, socket->milter);
+	check_times(sm, x, socket);
+}
+
+/* ---- the socket ---- */
+
+static void check_safety(struct sendmail *sm, const char *path)
+{
+	char part[MM_UNIX_PATH_MAX + 1];
+	struct stat s;
+	for (const char *slash = path; (slash = strchr(slash + 1, '/')) != NULL;) {
+		snprintf(part, sizeof part, "%.*s", (int)(slash - path), path);
+		if (stat(part, &s) != 0 || !(s.st_mode & 022))
+			continue;
+		mm_find_wrong(&sm->doctor->findings, "%s: %s may write here, so Sendmail refuses %s: it does not start, or runs without "
+			"the filter", part, s.st_mode & 02 ? "everybody" : "its group", path);
+		if (s.st_mode & S_ISVTX)
+			mm_find_remedy(&sm->doctor->findings, "let moonmilter listen below a directory of its own, as /run/moonmilter");
+		else
+			mm_find_remedy(&sm->doctor->findings, "chmod go-w %s", part);
+	}
+	if (lstat(path, &s) == 0 && S_ISLNK(s.st_mode)) {
+		mm_find_wrong(&sm->doctor->findings, "%s is a symbolic link: Sendmail refuses it", path);
+		mm_find_remedy(&sm->doctor->findings, "name the socket itself in S=");
+	}
+}
+
+static void say_other(struct sendmail *sm, const struct filter *x, const char *socket, bool answers)
+{
+	if (answers)
+		mm_find_ok(&sm->doctor->findings, "filter %s is %s, which is none of ours", x->name, socket);
+	else
+		mm_find_note(&sm->doctor->findings, "filter %s is %s: it is none that we listen on", x->name, socket);
+}
+
+static void check_unix(struct sendmail *sm, const struct filter *x, const char *path)
+{
+	struct mm_doctor_socket *ours = mm_doctor_unix(sm->doctor, path);
+	struct mm_caller caller = { "Sendmail", sm->user, "", ours != NULL };
+	check_safety(sm, path);
+	bool answers = mm_reach_unix(&sm->doctor->findings, &caller, path);
+	if (ours != NULL)
+		check_ours(sm, x, ours);
+	else
+		say_other(sm, x, path, answers);
+}
+
+/* "inet:10025@127.0.0.1" */
+static void check_inet(struct sendmail *sm, const struct filter *x, const char *socket)
+{
+	struct mm_listen_spec spec;
+	struct mm_doctor_socket *ours = mm_listen_spec_parse(socket, &spec, NULL) ? mm_doctor_inet(sm->doctor, &spec) : NULL;
+	struct mm_caller caller = { "Sendmail", sm->user, "", ours != NULL };
+	const char *at = strchr(socket, '@'), *first = strchr(socket, ':') + 1;
+	char port[16];
+	if (at == NULL) {
+		mm_find_wrong(&sm->doctor->findings, "filter %s: S=%s is no way to name a milter: Sendmail writes inet:PORT@HOST", x->name,
+			socket);
+		mm_find_remedy(&sm->doctor->findings, "S=inet:10025@127.0.0.1");
+		return;
+	}
+	snprintf(port, sizeof port, "%.*s", (int)(at - first), first);
+	char host[256];
+	size_t brackets = at[1] == '[';
+	snprintf(host, sizeof host, "%.*s", (int)strcspn(at + 1 + brackets, "]"), at + 1 + brackets);
+	bool answers = mm_reach_inet(&sm->doctor->findings, &caller, host, port);
+	if (ours != NULL)
+		check_ours(sm, x, ours);
+	else
+		say_other(sm, x, socket, answers);
+}
+
+static void check_filter(struct sendmail *sm, const struct filter *x)
+{
+	char socket[512];
+	field(x, 'S', socket, sizeof socket);
+	if (strncasecmp(socket, "unix:", 5) == 0)
+		check_unix(sm, x, socket + 5);
+	else if (strncasecmp(socket, "local:", 6) == 0)
+		check_unix(sm, x, socket + 6);
+	else if (strncasecmp(socket, "inet:", 5) == 0 || strncasecmp(socket, "inet6:", 6) == 0)
+		check_inet(sm, x, socket);
+	else {
+		mm_find_wrong(&sm->doctor->findings, "filter %s: S=%s is no way to name a milter", x->name, socket);
+		mm_find_remedy(&sm->doctor->findings, "S=unix:PATH or S=inet:PORT@HOST");
+	}
+}
+
+static void check_named(struct sendmail *sm)
+{
+	struct mm_doctor *d = sm->doctor;
+	char line[MM_LISTEN_LINE_SIZE];
+	if (sm->names_us || d->has_unknown || d->socket_count == 0)
+		return;
+	mm_find_wrong(&d->findings, "no X line names a socket of ours: mail passes without our filters");
+	mm_find_remedy(&d->findings, "%s, in sendmail.mc, then make and restart Sendmail", mm_listen_spec_sendmail(&d->sockets[0].spec,
+		"moonmilter", d->config->stage_deadline, d->config->eom_deadline, line, sizeof line));
+}
+
+bool mm_doctor_sendmail(struct mm_doctor *d, const char *file)
+{
+	FILE *f = fopen(file, "re");
+	struct sendmail *sm = calloc(1, sizeof *sm);
+	bool ok = f != NULL && sm != NULL;
+	if (ok) {
+		*sm = (struct sendmail){ .doctor = d, .file = file, .user = "root" };
+		read_lines(sm, f);
+		mm_findings_begin(&d->findings, "Sendmail, %s", file);
+		for (size_t i = 0; i < sm->filter_count; i++)
+			check_filter(sm, &sm->filters[i]);
+		check_named(sm);
+	}
+	free(sm);
+	if (f != NULL)
+		fclose(f);
+	return ok;
+}

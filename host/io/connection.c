@@ -1,0 +1,439 @@
+#include "io/connection.h"
+
+#include "base/bounds.h"
+
+#include <errno.h>
+#include <ev.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+struct mm_connection {
+	ev_io                  readable, writable;
+	struct mm_connections *all;             /* borrowed */
+	struct mm_connection  *next, *previous;
+	struct mm_engine      *engine;          /* owned */
+	struct mm_record      *record;          /* owned; NULL: not recorded */
+	int                    fd;              /* owned; -1 when the MTA is gone and a last handler still runs */
+	bool                   is_tcp : 1;
+	bool                   is_wide : 1;     /* its socket takes MM_SEND_WIDE bytes */
+	bool                   is_feeding : 1;
+	bool                   is_broken : 1;   /* no more bytes can go out */
+	bool                   is_closing : 1;  /* close when all is written */
+	struct mm_buffer       unsent;          /* what the MTA has not taken at once */
+	size_t                 unsent_at;       /* how much of it has been taken since */
+	ev_tstamp              active_at;       /* loop time of the last byte in or out */
+};
+
+static struct ev_loop *loop_of(const struct mm_connections *all)
+{
+	return all->loop;
+}
+
+bool mm_connections_init(struct mm_connections *all, void *loop, struct mm_log *log)
+{
+	*all = (struct mm_connections){ .loop = loop, .log = log, .logs_messages = true };
+	all->read_buffer = malloc(MM_READ_SIZE);
+	return all->read_buffer != NULL;
+}
+
+/* ---- the end of one ---- */
+
+static void close_socket(struct mm_connection *c)
+{
+	if (c->fd < 0)
+		return;
+	ev_io_stop(loop_of(c->all), &c->readable);
+	ev_io_stop(loop_of(c->all), &c->writable);
+	close(c->fd);
+	c->fd = -1;
+}
+
+static void connection_free(struct mm_connection *c)
+{
+	struct mm_connections *all = c->all;
+	close_socket(c);
+	if (c->previous != NULL)
+		c->previous->next = c->next;
+	else
+		all->first = c->next;
+	if (c->next != NULL)
+		c->next->previous = c->previous;
+	all->count--;
+	mm_record_end(c->record);
+	mm_engine_free(c->engine);
+	mm_buffer_free(&c->unsent);
+	free(c);
+	if (all->on_close != NULL)
+		all->on_close(all->self);
+}
+
+void mm_connections_free(struct mm_connections *all)
+{
+	all->on_close = NULL;
+	while (all->first != NULL)
+		connection_free(all->first);
+	mm_message_pool_free(&all->engines.message_pool);
+	mm_buffer_free(&all->out);
+	mm_recorder_free(all->recorder);
+	all->recorder = NULL;
+	free(all->read_buffer);
+	all->read_buffer = NULL;
+}
+
+/* ---- writing ---- */
+
+static size_t unsent_size(const struct mm_connection *c)
+{
+	return c->unsent.size - c->unsent_at;
+}
+
+/* A new body of megabytes wakes the MTA and us less often when the kernel takes more of it at a time, as far as
+ * net.core.wmem_max allows. The kernel widens TCP by itself, and no more once it is told a size. */
+static void widen(struct mm_connection *c)
+{
+	if (c->is_tcp || c->is_wide)
+		return;
+	setsockopt(c->fd, SOL_SOCKET, SO_SNDBUF, &(int){ MM_SEND_WIDE }, sizeof(int));
+	c->is_wide = true;
+}
+
+/* Keeps the shared buffer's bytes from `from` on. Many, a new body of megabytes say, are not copied: the connection takes
+ * the buffer, and the next to write something gets a new one. */
+static void keep_unsent(struct mm_connection *c, size_t from)
+{
+	struct mm_buffer *out = &c->all->out;
+	if (c->unsent.size == 0 && out->size - from > MM_OUTPUT_KEEP) {
+		mm_buffer_free(&c->unsent);
+		c->unsent = *out;
+		c->unsent_at = from;
+		*out = (struct mm_buffer){ 0 };
+		widen(c);
+	} else {
+		mm_buffer_append(&c->unsent, out->bytes + from, out->size - from);
+	}
+	if (c->unsent.failed)
+		c->is_broken = true;            /* half a reply would be worse than none: the MTA tempfails */
+	else if (!ev_is_active(&c->writable))
+		ev_io_start(loop_of(c->all), &c->writable);
+}
+
+/* Sends what the engine has appended to the shared buffer, or keeps it. The buffer is empty afterwards. */
+static void flush(struct mm_connection *c)
+{
+	struct mm_buffer *out = &c->all->out;
+	if (out->failed) {
+		c->is_broken = true;
+		mm_buffer_free(out);
+	}
+	if (out->size == 0)
+		return;
+	mm_record_bytes(c->record, MM_RECORD_FROM_US, out->bytes, out->size);
+	if (c->fd >= 0 && !c->is_broken) {
+		ssize_t n = 0;
+		if (c->unsent.size == 0) {
+			n = send(c->fd, out->bytes, out->size, MSG_NOSIGNAL);
+			if (n < 0 && errno != EAGAIN && errno != EINTR)
+				c->is_broken = true;
+			if (n < 0)
+				n = 0;
+		}
+		if (!c->is_broken && (size_t)n < out->size)
+			keep_unsent(c, (size_t)n);
+		c->active_at = ev_now(loop_of(c->all));
+	}
+	mm_buffer_clear(out);
+	mm_buffer_trim(out, MM_OUTPUT_KEEP);
+}
+
+/* Reads as long as there is room for more. */
+static void watch_input(struct mm_connection *c)
+{
+	bool wants = mm_engine_wants_input(c->engine) && unsent_size(c) < MM_PENDING_MAX;
+	if (c->fd < 0 || wants == ev_is_active(&c->readable))
+		return;
+	if (wants)
+		ev_io_start(loop_of(c->all), &c->readable);
+	else
+		ev_io_stop(loop_of(c->all), &c->readable);
+}
+
+/* After anything happened: write, then see whether this is the end. The connection may be gone afterwards. */
+static void settle(struct mm_connection *c)
+{
+	flush(c);
+	if (c->is_broken && !mm_engine_is_finished(c->engine)) {
+		c->is_broken = false;           /* once */
+		close_socket(c);
+		mm_engine_end(c->engine, MM_CANCEL_DISCONNECT);
+		mm_buffer_clear(&c->all->out);
+	}
+	if (!mm_engine_is_finished(c->engine)) {
+		watch_input(c);
+		return;
+	}
+	if (c->fd >= 0 && c->unsent.size > 0 && !c->is_broken) {
+		c->is_closing = true;
+		ev_io_stop(loop_of(c->all), &c->readable);
+		return;
+	}
+	connection_free(c);
+}
+
+static void on_writable(struct ev_loop *loop, ev_io *w, int events)
+{
+	struct mm_connection *c = w->data;
+	(void)events;
+	ssize_t n = send(c->fd, c->unsent.bytes + c->unsent_at, unsent_size(c), MSG_NOSIGNAL);
+	if (n < 0) {
+		if (errno == EAGAIN || errno == EINTR)
+			return;
+		c->is_broken = true;
+		mm_buffer_clear(&c->unsent);
+		c->unsent_at = 0;
+		settle(c);
+		return;
+	}
+	c->active_at = ev_now(loop);
+	c->unsent_at += (size_t)n;
+	if (unsent_size(c) > 0)
+		return;
+	mm_buffer_free(&c->unsent);
+	c->unsent_at = 0;
+	ev_io_stop(loop, w);
+	settle(c);
+}
+
+/* ---- reading ---- */
+
+static void on_readable(struct ev_loop *loop, ev_io *w, int events)
+{
+	struct mm_connection *c = w->data;
+	struct mm_fault why;
+	(void)events;
+	ssize_t n = recv(c->fd, c->all->read_buffer, MM_READ_SIZE, 0);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	c->is_feeding = true;
+	if (n <= 0) {
+		/* An MTA that has closed takes no replies; one that has only shut down its side is none. */
+		close_socket(c);
+		mm_engine_end(c->engine, MM_CANCEL_DISCONNECT);
+		mm_buffer_clear(&c->all->out);
+	} else {
+		c->active_at = ev_now(loop);
+		mm_record_bytes(c->record, MM_RECORD_FROM_MTA, c->all->read_buffer, (size_t)n);
+		mm_engine_feed(c->engine, c->all->read_buffer, (size_t)n, &why);
+	}
+	c->is_feeding = false;
+	/* Sendmail writes macros and command as two packets and its kernel holds the second back until the first is
+	 * acknowledged, which ours would delay by 40 ms when there is nothing to answer. */
+	if (c->is_tcp && c->fd >= 0 && c->all->out.size == 0)
+		setsockopt(c->fd, IPPROTO_TCP, TCP_QUICKACK, &(int){ 1 }, sizeof(int));
+	settle(c);
+}
+
+/* ---- what the engine tells ---- */
+
+static void on_wake(void *self)
+{
+	struct mm_connection *c = self;
+	if (c->is_feeding) {
+		flush(c);               /* progress from inside a handler; feed settles the rest */
+	} else if (mm_engine_is_waiting(c->engine)) {
+		/* Progress, perhaps from inside a handler that runs on: its session must not end under it. */
+		flush(c);
+		if (c->is_broken && c->fd >= 0)
+			ev_feed_event(loop_of(c->all), &c->readable, EV_READ);
+		else
+			watch_input(c);
+	} else {
+		settle(c);
+	}
+}
+
+/* The head of a line about a verdict. */
+static void begin_verdict(struct mm_log_line *line, struct mm_log *log, const char *event, const struct mm_outcome_report *r)
+{
+	const struct mm_session *s = r->session;
+	struct mm_text queue_id = mm_session_macro(s, "i");
+	mm_log_begin(line, log, MM_LOG_INFO, event);
+	mm_log_string(line, "milter", s->milter);
+	mm_log_string(line, "session", s->id);
+	if (s->message != NULL)
+		mm_log_number(line, "message", (long long)s->message->number);
+	if (s->message != NULL && queue_id.size > 0)
+		mm_log_text(line, "queue_id", queue_id);
+	mm_log_string(line, "verdict", r->is_aborted ? "none" : mm_verdict_name(r->verdict));
+	mm_log_string(line, "stage", mm_stage_name(r->stage));
+	if (r->is_aborted)
+		mm_log_string(line, "aborted", "yes");
+	if (r->reply.size > 0)
+		mm_log_text(line, "reply", r->reply);
+	mm_log_string(line, "decided_by", r->decided_by);
+	mm_log_string(line, "client", s->client_address);
+}
+
+static void say_part(struct mm_log_line *line, const char *key, double seconds)
+{
+	if (seconds >= 0.0005)                  /* else it would read 0.000 */
+		mm_log_seconds(line, key, seconds);
+}
+
+void mm_log_outcome(struct mm_log *log, const struct mm_profile *profile, const struct mm_outcome_report *r)
+{
+	struct mm_log_line line;
+	const struct mm_message *m = r->session->message;
+	if (!mm_log_wants(log, MM_LOG_INFO))
+		return;
+	begin_verdict(&line, log, "message", r);
+	mm_log_text(&line, "from", mm_message_text(m, m->sender));
+	if (m->recipient_count > 0)
+		mm_log_number(&line, "recipients", m->recipient_count);
+	if (m->refused_count > 0)
+		mm_log_number(&line, "refused", m->refused_count);
+	if (r->edits > 0)
+		mm_log_number(&line, "edits", r->edits);
+	mm_log_seconds(&line, "seconds", r->seconds);
+	say_part(&line, "waited", r->waited);
+	if (m->busy > 0)
+		say_part(&line, "computed", mm_profile_seconds(profile, m->busy));
+	mm_log_end(&line);
+}
+
+void mm_log_aside(struct mm_log *log, const struct mm_outcome_report *r)
+{
+	struct mm_log_line line;
+	const struct mm_message *m = r->session->message;
+	bool is_recipient = r->stage == MM_STAGE_rcpt && m != NULL && m->recipient_count > 0;
+	if (!mm_log_wants(log, MM_LOG_INFO))
+		return;
+	begin_verdict(&line, log, r->stage == MM_STAGE_rcpt ? "recipient" : "client", r);
+	mm_log_string(&line, "helo", r->session->helo);
+	if (m != NULL)
+		mm_log_text(&line, "from", mm_message_text(m, m->sender));
+	if (is_recipient && !m->is_overfull)
+		mm_log_text(&line, "to", mm_message_text(m, m->recipients[m->recipient_count - 1].address));
+	say_part(&line, "waited", r->waited);
+	mm_log_end(&line);
+}
+
+static void on_report(void *self, const struct mm_outcome_report *r)
+{
+	struct mm_connection *c = self;
+	if (!r->is_aborted)
+		mm_census_add(c->all->row->messages, 1);
+	if (c->all->logs_messages)
+		mm_log_outcome(c->all->log, c->all->profile, r);
+}
+
+static void on_aside(void *self, const struct mm_outcome_report *r)
+{
+	struct mm_connection *c = self;
+	if (c->all->logs_messages)
+		mm_log_aside(c->all->log, r);
+}
+
+void mm_log_fault(struct mm_log *log, const struct mm_session *s, const struct mm_fault *why)
+{
+	struct mm_log_line line;
+	mm_log_begin(&line, log, MM_LOG_WARN, "connection_closed");
+	mm_log_string(&line, "milter", s->milter);
+	mm_log_string(&line, "session", s->id);
+	mm_log_string(&line, "mta", s->peer);
+	mm_log_string(&line, "cause", mm_fault_class_name(why->class));
+	mm_log_string(&line, "error", why->text);
+	if (s->peer != NULL)
+		mm_log_alike(&line, s->peer, strcspn(s->peer, ":"));    /* its port is another each time */
+	mm_log_alike(&line, why->text, strcspn(why->text, "0123456789"));
+	mm_log_end(&line);
+}
+
+static void on_fault(void *self, const struct mm_fault *why)
+{
+	struct mm_connection *c = self;
+	mm_log_fault(c->all->log, mm_engine_session(c->engine), why);
+}
+
+/* ---- the beginning ---- */
+
+bool mm_connection_open(struct mm_connections *all, int fd, const char *peer, const char *milter, struct mm_runtime runtime)
+{
+	struct mm_connection *c = calloc(1, sizeof *c);
+	if (c == NULL) {
+		close(fd);
+		return false;
+	}
+	struct mm_engine_owner owner = { c, on_wake, on_report, on_fault, on_aside };
+	c->engine = mm_engine_new(&all->engines, runtime, owner, &all->out);
+	if (c->engine == NULL) {
+		free(c);
+		close(fd);
+		return false;
+	}
+	if (peer != NULL)
+		mm_engine_session(c->engine)->peer = strdup(peer);
+	mm_engine_session(c->engine)->milter = milter;
+	c->all = all;
+	c->fd = fd;
+	c->is_tcp = peer != NULL;
+	c->record = mm_record_begin(all->recorder, mm_engine_session(c->engine)->id);
+	c->active_at = ev_now(loop_of(all));
+	c->next = all->first;
+	if (c->next != NULL)
+		c->next->previous = c;
+	all->first = c;
+	all->count++;
+	ev_io_init(&c->readable, on_readable, fd, EV_READ);
+	ev_io_init(&c->writable, on_writable, fd, EV_WRITE);
+	c->readable.data = c->writable.data = c;
+	ev_io_start(loop_of(all), &c->readable);
+	return true;
+}
+
+/* ---- times ---- */
+
+static const char *time_is_over(const struct mm_connection *c, ev_tstamp now)
+{
+	const struct mm_connection_times *t = &c->all->times;
+	double quiet = now - c->active_at;
+	if (c->fd < 0)
+		return NULL;
+	if (c->unsent.size > 0)
+		return quiet > t->write ? "the MTA does not read its replies (write_timeout)" : NULL;
+	if (mm_engine_is_waiting(c->engine))
+		return NULL;                    /* its deadline is the handler's */
+	if (!mm_engine_session(c->engine)->is_negotiated)
+		return quiet > t->negotiate ? "no offer came (negotiate_timeout)" : NULL;
+	return quiet > t->idle ? "nothing came (idle_timeout)" : NULL;
+}
+
+void mm_connections_sweep(struct mm_connections *all)
+{
+	ev_tstamp now = ev_now(loop_of(all));
+	for (struct mm_connection *c = all->first, *next; c != NULL; c = next) {
+		next = c->next;
+		const char *over = time_is_over(c, now);
+		if (over == NULL)
+			continue;
+		struct mm_fault why;
+		mm_fault_set(&why, MM_FAULT_PEER, "%s", over);
+		on_fault(c, &why);
+		close_socket(c);
+		mm_engine_end(c->engine, MM_CANCEL_DISCONNECT);
+		mm_buffer_clear(&all->out);
+		settle(c);
+	}
+}
+
+void mm_connections_shut_down(struct mm_connections *all)
+{
+	for (struct mm_connection *c = all->first, *next; c != NULL; c = next) {
+		next = c->next;
+		mm_engine_shut_down(c->engine);
+		settle(c);
+	}
+}

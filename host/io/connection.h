@@ -1,0 +1,54 @@
+/* connection.h -- one socket to an MTA: bytes between it and an engine, and the times an MTA may take.
+ * One read and one write per wake-up. Reads go through the worker's one buffer, replies through another; only what a slow
+ * MTA does not take is kept here. Owns the descriptor and the engine. */
+#ifndef MM_CONNECTION_H
+#define MM_CONNECTION_H
+
+#include "base/census.h"
+#include "milter/engine.h"
+#include "task/profile.h"
+#include "io/recorder.h"
+
+struct mm_connection;
+
+struct mm_connection_times {
+	double negotiate;       /* seconds to the offer */
+	double idle;            /* seconds between packets */
+	double write;           /* seconds an MTA may leave a reply unread */
+};
+
+/* What the connections of a worker share; owned by the worker. */
+struct mm_connections {
+	void                   *loop;           /* struct ev_loop, borrowed */
+	struct mm_log          *log;            /* borrowed */
+	struct mm_engine_shared engines;
+	struct mm_buffer        out;            /* replies of the connection that is being served */
+	uint8_t                *read_buffer;    /* MM_READ_SIZE bytes */
+	struct mm_connection_times times;
+	struct mm_connection   *first;          /* list of all */
+	unsigned                count;
+	struct mm_recorder     *recorder;       /* owned; NULL: nothing is recorded */
+	bool                    logs_messages;  /* one line a message */
+	struct mm_census_row   *row;            /* borrowed: where messages are counted */
+	const struct mm_profile *profile;       /* borrowed: knows how long a tick is */
+	void                  (*on_close)(void *self);  /* a connection has gone */
+	void                   *self;
+};
+
+bool mm_connections_init(struct mm_connections *, void *loop, struct mm_log *);
+void mm_connections_free(struct mm_connections *);
+/* Takes fd, a connected non-blocking socket; peer is the MTA's address, borrowed, or NULL; milter is for log lines, borrowed as
+ * long as the connection lasts, or NULL. False: out of memory, fd is closed. */
+bool mm_connection_open(struct mm_connections *, int fd, const char *peer, const char *milter, struct mm_runtime runtime);
+/* Closes those whose time is over; called every few seconds. */
+void mm_connections_sweep(struct mm_connections *);
+/* Ends every connection: what waits is answered with a temporary failure. */
+void mm_connections_shut_down(struct mm_connections *);
+/* Writes the line of a message that ended. */
+void mm_log_outcome(struct mm_log *, const struct mm_profile *, const struct mm_outcome_report *);
+/* The line of a verdict that decides no message. */
+void mm_log_aside(struct mm_log *, const struct mm_outcome_report *);
+/* The line about a connection that closes because of what came over it. */
+void mm_log_fault(struct mm_log *, const struct mm_session *, const struct mm_fault *);
+
+#endif

@@ -1,0 +1,47 @@
+/* recorder.h -- conversations with MTAs, kept as files for `moonmilter replay`.
+ * A record is one connection: a line of text, then every packet as on the wire behind one byte that says who spoke. It is
+ * gathered in memory, masked packet by packet as it comes, and written by a thread when the connection has ended: the loop
+ * never waits for a disk. What does not fit (bytes of a session, bytes on their way to the disk) is dropped and said so.
+ * Knows no sockets and no scripts. Files are written under a name of their own and renamed: a reader sees whole ones. */
+#ifndef MM_RECORDER_H
+#define MM_RECORDER_H
+
+#include "milter/frame.h"
+#include "base/log.h"
+
+#define MM_RECORD_MAGIC     "moonmilter-record 1"
+#define MM_RECORD_FROM_MTA  '>'
+#define MM_RECORD_FROM_US   '<'
+#define MM_RECORD_CUT       '!'         /* last byte of the file: the session went on */
+
+/* What is made unreadable. ORDER REDACT */
+enum mm_redact { MM_REDACT_NOTHING, MM_REDACT_BODY, MM_REDACT_ALL };
+
+struct mm_recorder_options {
+	const char     *directory;      /* absolute; borrowed for the call */
+	unsigned        sample;         /* one connection in so many, chosen by chance */
+	size_t          session_max;    /* bytes of one record */
+	enum mm_redact  redact;
+};
+
+struct mm_recorder;
+struct mm_record;
+
+/* False when the directory is no place to write. NULL on failure, why says it. log is BORROWED. */
+struct mm_recorder *mm_recorder_new(const struct mm_recorder_options *, struct mm_log *, struct mm_fault *why);
+/* Writes what is still waiting. NULL is fine. */
+void mm_recorder_free(struct mm_recorder *);
+
+/* NULL: this one is not recorded. recorder may be NULL, as record below. id is copied. */
+struct mm_record *mm_record_begin(struct mm_recorder *, const char *id);
+/* Bytes in either direction, split anywhere. */
+void mm_record_bytes(struct mm_record *, char from, const void *bytes, size_t n);
+/* Hands the record to the writer. */
+void mm_record_end(struct mm_record *);
+
+/* Makes a packet unreadable as far as asked, in place: body bytes, and with ALL everything personal, keep their number and
+ * kind but not their value. Lengths, names of fields and macros, and line ends stay. */
+void mm_record_mask(enum mm_redact, char from, uint8_t letter, uint8_t *data, size_t size);
+const char *mm_redact_name(enum mm_redact);             /* "nothing" "body" "all". Static. */
+
+#endif

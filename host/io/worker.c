@@ -1,0 +1,551 @@
+#include "io/worker.h"
+
+#include "base/bounds.h"
+#include "async/child.h"
+#include "base/heap.h"
+#include "task/memory.h"
+
+#include <ev.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define REST_SLICE          0.0002      /* seconds of collecting garbage between two looks at the sockets */
+#define SWEEP_EVERY         2.0         /* seconds between looks for connections whose time is over */
+#define MEMORY_STRIKES      3           /* full collections in vain until a worker asks for a successor */
+#define REFUSALS_SAID_EVERY 10.0        /* seconds between log lines about peers that may not connect */
+
+struct watch {
+	struct mm_worker   *worker;     /* borrowed */
+	unsigned            milter;
+	struct mm_acceptor *acceptor;   /* owned */
+	struct watch       *next;
+};
+
+/* Who may connect. */
+struct allowed {
+	const struct mm_network *networks;      /* borrowed */
+	size_t                   count;
+	double                   said_at;       /* a refusal was logged; mm_clock_now() */
+	unsigned long            unsaid;        /* refusals since */
+};
+
+struct mm_worker {
+	struct mm_worker_options options;
+	struct mm_worker_limits  limits;
+	struct allowed          *allowed;       /* owned, one a milter */
+	struct mm_clock          clock;
+	struct mm_script        *scripts;       /* list of all in memory, linked by themselves */
+	struct mm_dns           *dns;           /* owned: outlives every generation */
+	struct mm_children       children;      /* likewise */
+	struct mm_memory_of_worker memory;
+	struct mm_profile        profile;
+	struct mm_connections    connections;
+	struct mm_script       **current;       /* owned references, one a milter; NULL before the first commit */
+	struct mm_script       **prepared;      /* owned references */
+	unsigned                 loading;       /* milters of `prepared` that are loaded */
+	bool                     is_preparing;
+	void                   (*done)(void *self, bool ok, const struct mm_fault *why);
+	void                    *done_self;
+	struct watch            *watches;       /* owned list */
+	bool                     is_full;
+	bool                     has_said_full;
+	bool                     is_draining;
+	bool                     is_retiring;   /* has asked for a successor */
+	ev_timer                 sweep;
+	uint64_t                 messages_at_sweep;
+	ev_prepare               before_wait;   /* looks whether there is garbage */
+	ev_idle                  rest;          /* active while there is: the loop has nothing else to do */
+};
+
+static struct ev_loop *loop_of(const struct mm_worker *w)
+{
+	return w->options.loop;
+}
+
+/* ---- full, and room again; who may come in ---- */
+
+static void pause_all(struct mm_worker *w)
+{
+	for (struct watch *watch = w->watches; watch != NULL; watch = watch->next)
+		mm_acceptor_pause(watch->acceptor);
+}
+
+/* Who is full and has more waiting is full again as soon as a session ends. The log hears of it once, and of the end at a sweep. */
+static void say_full(struct mm_worker *w)
+{
+	if (!w->has_said_full)
+		mm_log_say(w->options.log, MM_LOG_WARN, "sessions", "%u sessions are open (max_sessions): further MTAs wait in the "
+			"kernel's queue until one ends", w->connections.count);
+	w->has_said_full = true;
+}
+
+static void say_room(struct mm_worker *w)
+{
+	if (w->has_said_full && !w->is_full)
+		mm_log_say(w->options.log, MM_LOG_INFO, "sessions", "room again: connections are accepted");
+	w->has_said_full &= w->is_full;
+}
+
+static void count_sessions(const struct mm_worker *w)
+{
+	mm_census_set(w->options.row->sessions, w->connections.count);
+	mm_census_set(w->options.row->sessions_begun, w->connections.engines.sessions_begun);
+}
+
+static void on_connection_closed(void *self)
+{
+	struct mm_worker *w = self;
+	count_sessions(w);
+	if (w->is_draining) {
+		if (w->connections.count == 0 && w->options.drained != NULL)
+			w->options.drained(w->options.self);
+		return;
+	}
+	for (struct watch *watch = w->watches; watch != NULL; watch = watch->next)
+		mm_acceptor_look(watch->acceptor);
+	if (!w->is_full || w->connections.count >= w->limits.max_sessions)
+		return;
+	w->is_full = false;
+	for (struct watch *watch = w->watches; watch != NULL; watch = watch->next)
+		mm_acceptor_resume(watch->acceptor);
+}
+
+static void look_at_limits(struct mm_worker *w)
+{
+	if (w->connections.count >= w->limits.max_sessions && !w->is_full) {
+		w->is_full = true;
+		say_full(w);
+		pause_all(w);
+	}
+	if (w->limits.recycle_sessions > 0 && w->connections.engines.sessions_begun >= w->limits.recycle_sessions)
+		mm_worker_retire(w, "recycle_sessions is reached");
+}
+
+/* Which of several milters; the only one needs no name. */
+static const char *milter_in_log(const struct mm_worker *w, unsigned milter)
+{
+	return w->options.milter_count > 1 ? w->options.milter_names[milter] : NULL;
+}
+
+/* A scanner on the network must not fill the log. */
+static void log_refusal(struct mm_worker *w, unsigned milter, const struct mm_peer *peer)
+{
+	struct allowed *a = &w->allowed[milter];
+	double now = mm_clock_now();
+	if (a->said_at != 0 && now - a->said_at < REFUSALS_SAID_EVERY) {
+		a->unsaid++;
+		return;
+	}
+	struct mm_log_line line;
+	mm_log_begin(&line, w->options.log, MM_LOG_WARN, "refused");
+	mm_log_string(&line, "milter", milter_in_log(w, milter));
+	mm_log_string(&line, "mta", peer->text);
+	mm_log_string(&line, "text", "may not connect; add it to allow if it is an MTA of yours");
+	if (a->unsaid > 0)
+		mm_log_number(&line, "unsaid", (long long)a->unsaid);
+	mm_log_end(&line);
+	a->said_at = now;
+	a->unsaid = 0;
+}
+
+static bool is_allowed(const struct allowed *a, const struct mm_peer *peer)
+{
+	if (peer == NULL || a->count == 0 || peer->is_loopback)
+		return true;
+	for (size_t i = 0; i < a->count; i++)
+		if (mm_network_contains(&a->networks[i], peer->address, peer->size))
+			return true;
+	return false;
+}
+
+static bool is_my_turn(void *self)
+{
+	const struct watch *watch = self;
+	const struct mm_worker_options *o = &watch->worker->options;
+	return o->census == NULL || mm_census_is_my_turn(o->census, o->row);
+}
+
+static void take_connection(void *self, int fd, const struct mm_peer *peer)
+{
+	struct watch *watch = self;
+	struct mm_worker *w = watch->worker;
+	struct allowed *a = &w->allowed[watch->milter];
+	if (!is_allowed(a, peer)) {
+		close(fd);
+		log_refusal(w, watch->milter, peer);
+		return;
+	}
+	if (!mm_connection_open(&w->connections, fd, peer != NULL ? peer->text : NULL, milter_in_log(w, watch->milter),
+	                        mm_script_runtime(w->current[watch->milter]))) {
+		mm_log_say(w->options.log, MM_LOG_ERROR, "sessions", "out of memory for a new session");
+		return;
+	}
+	count_sessions(w);
+	look_at_limits(w);
+}
+
+static void accept_trouble(void *self, const char *what, int error)
+{
+	struct watch *watch = self;
+	mm_log_say(watch->worker->options.log, MM_LOG_ERROR, "sessions", "%s: %s", what, strerror(error));
+}
+
+static void on_sweep(struct ev_loop *loop, ev_timer *timer, int events)
+{
+	struct mm_worker *w = timer->data;
+	(void)loop;
+	(void)events;
+	mm_connections_sweep(&w->connections);
+	mm_log_sweep(w->options.log);
+	uint64_t messages = mm_census_get(w->options.row->messages);
+	mm_heap_sweep(messages == w->messages_at_sweep);
+	w->messages_at_sweep = messages;
+	say_room(w);
+	if (w->memory.strikes >= MEMORY_STRIKES)
+		mm_worker_retire(w, "its memory stays above memory_soft after full collections");
+}
+
+/* ---- garbage is collected while nothing else is to be done ---- */
+
+static struct mm_script *with_garbage(const struct mm_worker *w)
+{
+	for (struct mm_script *s = w->scripts; s != NULL; s = mm_script_next(s))
+		if (mm_memory_wants_rest(s))
+			return s;
+	return NULL;
+}
+
+static void on_rest(struct ev_loop *loop, ev_idle *rest, int events)
+{
+	struct mm_worker *w = rest->data;
+	struct mm_script *s = with_garbage(w);
+	(void)events;
+	if (s == NULL || mm_memory_rest(s, REST_SLICE))
+		ev_idle_stop(loop, rest);
+}
+
+static void on_before_wait(struct ev_loop *loop, ev_prepare *before, int events)
+{
+	struct mm_worker *w = before->data;
+	(void)events;
+	if (!ev_is_active(&w->rest) && with_garbage(w) != NULL)
+		ev_idle_start(loop, &w->rest);
+}
+
+/* ---- life ---- */
+
+/* Time and process tell hosts apart; several of one process, which may be of one second, by digits behind these eight. */
+static void name_sessions(struct mm_worker *w)
+{
+	static unsigned made;
+	char *prefix = w->connections.engines.id_prefix;
+	unsigned before = __atomic_fetch_add(&made, 1, __ATOMIC_RELAXED);
+	int n = snprintf(prefix, sizeof w->connections.engines.id_prefix, "%08llx",
+		(unsigned long long)((unsigned long)mm_clock_wall() ^ (unsigned long)getpid() << 16) & 0xffffffffULL);
+	if (before > 0)
+		snprintf(prefix + n, sizeof w->connections.engines.id_prefix - (size_t)n, "%x", before);
+}
+
+struct mm_worker *mm_worker_new(const struct mm_worker_options *o, struct mm_fault *why)
+{
+	static const struct mm_dns_settings dns = { .timeout = MM_DNS_TIMEOUT, .cache_max = MM_DNS_CACHE_MAX };
+	struct mm_worker *w = calloc(1, sizeof *w);
+	if (w != NULL)
+		w->allowed = calloc(o->milter_count, sizeof *w->allowed);
+	if (w == NULL || w->allowed == NULL || !mm_connections_init(&w->connections, o->loop, o->log)) {
+		if (w != NULL)
+			free(w->allowed);
+		free(w);
+		mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for a worker");
+		return NULL;
+	}
+	if (o->record != NULL && (w->connections.recorder = mm_recorder_new(o->record, o->log, why)) == NULL) {
+		mm_connections_free(&w->connections);
+		free(w->allowed);
+		free(w);
+		return NULL;
+	}
+	w->options = *o;
+	w->options.record = NULL;
+	w->clock.loop = o->loop;
+	w->limits.max_sessions = ~0u;
+	w->connections.row = o->row;
+	w->connections.profile = &w->profile;
+	mm_children_init(&w->children, &w->clock);
+	mm_profile_init(&w->profile);
+	w->dns = mm_dns_new(&w->clock, &dns, why);
+	if (w->dns == NULL) {
+		mm_connections_free(&w->connections);
+		free(w->allowed);
+		free(w);
+		return NULL;
+	}
+	w->connections.on_close = on_connection_closed;
+	w->connections.self = w;
+	name_sessions(w);
+	ev_timer_init(&w->sweep, on_sweep, SWEEP_EVERY, SWEEP_EVERY);
+	w->sweep.data = w;
+	ev_timer_start(loop_of(w), &w->sweep);
+	ev_prepare_init(&w->before_wait, on_before_wait);
+	w->before_wait.data = w;
+	ev_prepare_start(loop_of(w), &w->before_wait);
+	ev_idle_init(&w->rest, on_rest);
+	w->rest.data = w;
+	ev_unref(loop_of(w));           /* sweep and before_wait alone keep no loop running */
+	ev_unref(loop_of(w));
+	return w;
+}
+
+bool mm_worker_set_dns(struct mm_worker *w, const struct mm_dns_settings *settings, struct mm_fault *why)
+{
+	return mm_dns_configure(w->dns, settings, why);
+}
+
+static void release_all(struct mm_worker *w, struct mm_script ***scripts)
+{
+	if (*scripts == NULL)
+		return;
+	for (unsigned i = 0; i < w->options.milter_count; i++)
+		mm_script_release((*scripts)[i]);
+	free(*scripts);
+	*scripts = NULL;
+}
+
+void mm_worker_free(struct mm_worker *w)
+{
+	if (w == NULL)
+		return;
+	ev_ref(loop_of(w));
+	ev_ref(loop_of(w));
+	ev_timer_stop(loop_of(w), &w->sweep);
+	ev_prepare_stop(loop_of(w), &w->before_wait);
+	ev_idle_stop(loop_of(w), &w->rest);
+	mm_worker_unwatch(w);
+	mm_connections_free(&w->connections);
+	mm_worker_discard(w);
+	release_all(w, &w->current);
+	mm_dns_free(w->dns);
+	mm_children_end(&w->children);
+	mm_profile_free(&w->profile);
+	free(w->allowed);
+	free(w);
+}
+
+/* ---- generations ---- */
+
+static void load_next(struct mm_worker *w);
+
+static void finish_preparing(struct mm_worker *w, bool ok, const struct mm_fault *why)
+{
+	w->is_preparing = false;
+	if (!ok)
+		release_all(w, &w->prepared);
+	w->done(w->done_self, ok, why);
+}
+
+static void on_loaded(void *self, bool ok, const struct mm_fault *why)
+{
+	struct mm_worker *w = self;
+	if (!ok) {
+		struct mm_fault copy = *why;    /* it may live in what is released */
+		finish_preparing(w, false, &copy);
+		return;
+	}
+	w->loading++;
+	load_next(w);
+}
+
+static void load_next(struct mm_worker *w)
+{
+	static const struct mm_fault none = { .class = MM_FAULT_NONE };
+	if (w->loading == w->options.milter_count)
+		finish_preparing(w, true, &none);
+	else
+		mm_script_load(w->prepared[w->loading], on_loaded, w);
+}
+
+void mm_worker_prepare(struct mm_worker *w, const struct mm_script_options *options,
+	void (*done)(void *self, bool ok, const struct mm_fault *why), void *self)
+{
+	struct mm_fault why;
+	w->done = done;
+	w->done_self = self;
+	w->loading = 0;
+	w->is_preparing = true;
+	w->prepared = calloc(w->options.milter_count, sizeof *w->prepared);
+	if (w->prepared == NULL) {
+		mm_fault_set(&why, MM_FAULT_RESOURCE, "out of memory for a generation of scripts");
+		finish_preparing(w, false, &why);
+		return;
+	}
+	for (unsigned i = 0; i < w->options.milter_count; i++) {
+		struct mm_script_options o = options[i];
+		o.settings.clock = &w->clock;
+		o.settings.dns = w->dns;
+		o.settings.children = &w->children;
+		o.settings.log = w->options.log;
+		o.settings.all = &w->scripts;
+		o.settings.memory = &w->memory;
+		o.settings.profile = &w->profile;
+		w->prepared[i] = mm_script_new(&o, &why);
+		if (w->prepared[i] == NULL) {
+			finish_preparing(w, false, &why);
+			return;
+		}
+	}
+	load_next(w);
+}
+
+/* Timers stop; sessions go on. */
+static void retire_current(struct mm_worker *w)
+{
+	for (unsigned i = 0; w->current != NULL && i < w->options.milter_count; i++)
+		mm_script_retire(w->current[i]);
+}
+
+void mm_worker_commit(struct mm_worker *w)
+{
+	retire_current(w);
+	release_all(w, &w->current);    /* sessions hold on to theirs */
+	w->current = w->prepared;
+	w->prepared = NULL;
+	mm_script_begin_serving(w->current[0]);
+}
+
+void mm_worker_discard(struct mm_worker *w)
+{
+	if (w->prepared != NULL && w->is_preparing && w->loading < w->options.milter_count)
+		mm_script_stop_loading(w->prepared[w->loading]);
+	w->is_preparing = false;
+	release_all(w, &w->prepared);
+}
+
+struct mm_script *mm_worker_script(const struct mm_worker *w, unsigned milter)
+{
+	return w->current != NULL ? w->current[milter] : NULL;
+}
+
+struct mm_script *mm_worker_prepared(const struct mm_worker *w, unsigned milter)
+{
+	return w->prepared != NULL ? w->prepared[milter] : NULL;
+}
+
+/* ---- serving ---- */
+
+bool mm_worker_watch(struct mm_worker *w, unsigned milter, int fd, struct mm_fault *why)
+{
+	struct watch *watch = calloc(1, sizeof *watch);
+	if (watch != NULL) {
+		struct mm_acceptor_owner owner = { watch, is_my_turn, take_connection, accept_trouble };
+		watch->worker = w;
+		watch->milter = milter;
+		watch->acceptor = mm_acceptor_new(w->options.loop, fd, owner);
+	}
+	if (watch == NULL || watch->acceptor == NULL) {
+		free(watch);
+		return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for a listener");
+	}
+	watch->next = w->watches;
+	w->watches = watch;
+	return true;
+}
+
+void mm_worker_unwatch(struct mm_worker *w)
+{
+	while (w->watches != NULL) {
+		struct watch *watch = w->watches;
+		w->watches = watch->next;
+		mm_acceptor_free(watch->acceptor);
+		free(watch);
+	}
+}
+
+void mm_worker_tune(struct mm_worker *w, const struct mm_worker_limits *limits)
+{
+	w->limits = *limits;
+	w->connections.times = limits->times;
+}
+
+void mm_worker_allow(struct mm_worker *w, unsigned milter, const struct mm_network *networks, size_t count)
+{
+	w->allowed[milter].networks = networks;
+	w->allowed[milter].count = count;
+}
+
+void mm_worker_retire(struct mm_worker *w, const char *why)
+{
+	if (w->is_retiring || w->is_draining)
+		return;
+	w->is_retiring = true;
+	if (w->options.retire != NULL)
+		w->options.retire(w->options.self, why);
+}
+
+void mm_worker_drain(struct mm_worker *w)
+{
+	w->is_draining = true;
+	pause_all(w);
+	retire_current(w);
+	if (w->connections.count == 0 && w->options.drained != NULL)
+		w->options.drained(w->options.self);
+}
+
+void mm_worker_shut_down(struct mm_worker *w)
+{
+	mm_connections_shut_down(&w->connections);
+}
+
+unsigned mm_worker_session_count(const struct mm_worker *w)
+{
+	return w->connections.count;
+}
+
+uint64_t mm_worker_lua_bytes(const struct mm_worker *w)
+{
+	uint64_t bytes = 0;
+	for (const struct mm_script *s = w->scripts; s != NULL; s = mm_script_next(s))
+		bytes += mm_script_bytes(s);
+	return bytes;
+}
+
+unsigned mm_worker_older_sessions(const struct mm_worker *w)
+{
+	unsigned count = 0;
+	for (const struct mm_script *s = w->scripts; s != NULL; s = mm_script_next(s)) {
+		bool is_current = false;
+		for (unsigned i = 0; i < w->options.milter_count; i++)
+			is_current |= s == mm_worker_script(w, i) || s == mm_worker_prepared(w, i);
+		if (!is_current)
+			count += mm_script_session_count(s);
+	}
+	return count;
+}
+
+void mm_worker_list_sessions(const struct mm_worker *w, void (*say)(void *self, const char *line), void *self)
+{
+	for (const struct mm_script *s = w->scripts; s != NULL; s = mm_script_next(s))
+		mm_script_list_sessions(s, say, self);
+}
+
+void mm_worker_list_generations(const struct mm_worker *w, void (*say)(void *self, const char *line), void *self)
+{
+	for (const struct mm_script *s = w->scripts; s != NULL; s = mm_script_next(s))
+		mm_script_list(s, say, self);
+}
+
+struct mm_profile *mm_worker_profile(struct mm_worker *w)
+{
+	return &w->profile;
+}
+
+struct mm_engine_shared *mm_worker_engines(struct mm_worker *w)
+{
+	return &w->connections.engines;
+}
+
+struct mm_clock *mm_worker_clock(struct mm_worker *w)
+{
+	return &w->clock;
+}

@@ -1,0 +1,80 @@
+/* worker.h -- one loop, its connections, and the generation of scripts that new ones get. Alone knows both io and script.
+ * A reload is prepared (loaded, which may take its time, while the old generation serves on) and then committed or
+ * discarded as a whole: several workers can prepare together and commit together or not at all. Sessions stay with the
+ * generation they began with. */
+#ifndef MM_WORKER_H
+#define MM_WORKER_H
+
+#include "base/census.h"
+#include "io/connection.h"
+#include "async/dns.h"
+#include "io/listener.h"
+#include "base/network.h"
+#include "task/profile.h"
+#include "script/generation.h"
+
+struct mm_worker;
+
+struct mm_worker_options {
+	void                      *loop;                /* struct ev_loop, borrowed */
+	struct mm_log             *log;                 /* borrowed */
+	struct mm_census          *census;              /* borrowed; NULL: nobody to share connections with */
+	struct mm_census_row      *row;                 /* ours; borrowed */
+	unsigned                   milter_count;
+	const struct mm_recorder_options *record;       /* borrowed for the call; NULL: nothing is recorded */
+	const char *const         *milter_names;        /* borrowed for the worker's life */
+	/* The last session of a draining worker has ended; may be NULL. */
+	void                     (*drained)(void *self);
+	/* Time for a fresh worker in our place; called once; may be NULL. */
+	void                     (*retire)(void *self, const char *why);
+	void                      *self;
+};
+
+struct mm_worker_limits {
+	unsigned                   max_sessions;
+	unsigned                   recycle_sessions;    /* 0: never */
+	struct mm_connection_times times;
+};
+
+struct mm_worker *mm_worker_new(const struct mm_worker_options *, struct mm_fault *why);
+/* How names are looked up from now on, for all generations. False: why says what is wrong, the old way stays. */
+bool mm_worker_set_dns(struct mm_worker *, const struct mm_dns_settings *, struct mm_fault *why);
+/* Closes everything; sessions get no more events. */
+void mm_worker_free(struct mm_worker *);
+
+/* Loads a new generation, one mm_script_options a milter. done is called once, from inside or later. One at a time. */
+void mm_worker_prepare(struct mm_worker *, const struct mm_script_options *options,
+	void (*done)(void *self, bool ok, const struct mm_fault *why), void *self);
+/* What was prepared becomes current. */
+void mm_worker_commit(struct mm_worker *);
+void mm_worker_discard(struct mm_worker *);             /* also while it still loads; done is not called then */
+/* The current generation of a milter, or the prepared one when there is none yet; NULL: none. Borrowed. */
+struct mm_script *mm_worker_script(const struct mm_worker *, unsigned milter);
+struct mm_script *mm_worker_prepared(const struct mm_worker *, unsigned milter);
+
+/* Serves connections of a listening descriptor (borrowed) with a milter's scripts. */
+bool mm_worker_watch(struct mm_worker *, unsigned milter, int fd, struct mm_fault *why);
+/* Looks at no listening descriptor any more: they may be closed. */
+void mm_worker_unwatch(struct mm_worker *);
+/* Both may change while the worker serves; times count for sessions that are open, too. */
+void mm_worker_tune(struct mm_worker *, const struct mm_worker_limits *);
+/* Who may connect to a milter over TCP, besides this machine; borrowed until the next call. count 0: everybody. */
+void mm_worker_allow(struct mm_worker *, unsigned milter, const struct mm_network *networks, size_t count);
+/* Asks for a successor, once. */
+void mm_worker_retire(struct mm_worker *, const char *why);
+/* No new connections; drained is called when the last one has gone, from the loop. */
+void mm_worker_drain(struct mm_worker *);
+/* Ends all sessions: what waits is answered with a temporary failure. */
+void mm_worker_shut_down(struct mm_worker *);
+unsigned mm_worker_session_count(const struct mm_worker *);
+uint64_t mm_worker_lua_bytes(const struct mm_worker *);
+unsigned mm_worker_older_sessions(const struct mm_worker *);    /* that keep an older generation */
+/* For people: a line a session and the traceback of what it waits in; a line a generation that is in memory. */
+void mm_worker_list_sessions(const struct mm_worker *, void (*say)(void *self, const char *line), void *self);
+void mm_worker_list_generations(const struct mm_worker *, void (*say)(void *self, const char *line), void *self);
+/* Shared by engines that feed bytes without a socket. */
+struct mm_profile *mm_worker_profile(struct mm_worker *);               /* BORROWED */
+struct mm_engine_shared *mm_worker_engines(struct mm_worker *);
+struct mm_clock *mm_worker_clock(struct mm_worker *);
+
+#endif

@@ -1,0 +1,65 @@
+/* milter/edit.h -- edits: checked when a script asks, queued in the message, written in one burst behind end-of-message.
+ * Every function returns false with a fault that a script author can act on when the edit is not granted, malformed, or
+ * too much; then nothing is queued. Rules are the stricter of Postfix's and Sendmail's (protocol 3.7 to 3.13). */
+#ifndef MM_ACTION_H
+#define MM_ACTION_H
+
+#include "milter/message.h"
+#include "milter/negotiate.h"
+
+/* Who is at the other end; the two count header positions differently (protocol 3.7). */
+enum mm_mta_kind { MM_MTA_UNKNOWN, MM_MTA_POSTFIX, MM_MTA_SENDMAIL };
+const char *mm_mta_kind_name(enum mm_mta_kind);         /* "unknown" "postfix" "sendmail". Static. */
+
+/* At the end of the header, SMFIR_ADDHEADER. */
+bool mm_edit_add_header(struct mm_message *, const struct mm_grants *, struct mm_text name, struct mm_text value,
+	struct mm_fault *why);
+/* position 0: above everything; see the index rule in message.h. */
+bool mm_edit_insert_header(struct mm_message *, const struct mm_grants *, int64_t position, struct mm_text name,
+	struct mm_text value, struct mm_fault *why);
+/* Field n of a name, from 1, negative from the end; n 0 means 1. No such field: added at the end, as both MTAs do.
+ * An empty value deletes. */
+bool mm_edit_change_header(struct mm_message *, const struct mm_grants *, struct mm_text name, int64_t n,
+	struct mm_text value, struct mm_fault *why);
+/* No such field: nothing happens. */
+bool mm_edit_delete_header(struct mm_message *, const struct mm_grants *, struct mm_text name, int64_t n,
+	struct mm_fault *why);
+bool mm_edit_delete_headers(struct mm_message *, const struct mm_grants *, struct mm_text name, struct mm_fault *why);
+/* The field at an index of message.fields. */
+bool mm_edit_field(struct mm_message *, const struct mm_grants *, uint32_t index, struct mm_text value, bool deletes,
+	struct mm_fault *why);
+/* A new field before the one at an index of message.fields. */
+bool mm_edit_insert_before(struct mm_message *, const struct mm_grants *, uint32_t index, struct mm_text name,
+	struct mm_text value, struct mm_fault *why);
+/* Addresses come with or without angle brackets; "" or "<>" is the null sender. params is "KEY=value KEY=value" or empty. */
+bool mm_edit_change_from(struct mm_message *, const struct mm_grants *, struct mm_text address, struct mm_text params,
+	struct mm_fault *why);
+bool mm_edit_add_recipient(struct mm_message *, const struct mm_grants *, struct mm_text address, struct mm_text params,
+	struct mm_fault *why);
+bool mm_edit_delete_recipient(struct mm_message *, const struct mm_grants *, struct mm_text address, struct mm_fault *why);
+/* Drops the pieces so far; the next one begins a new body. What a mark stands for goes into its keeping; NULL: none. */
+struct mm_edit_mark;
+void mm_edit_restart_body(struct mm_message *, struct mm_edit_mark *);
+/* The first piece drops the old body; further ones append. Bare LF and bare CR become CRLF, so that no MTA sees a line
+ * end where another sees none. An empty piece is an empty body. body_max: bytes in all. */
+bool mm_edit_replace_body(struct mm_message *, const struct mm_grants *, struct mm_text piece, size_t body_max,
+	struct mm_fault *why);
+/* The next piece of the new body so far; false: there is no more. at: 0 at first. */
+bool mm_edit_next_of_body(const struct mm_message *, size_t *at, struct mm_text *piece);
+bool mm_edit_quarantine(struct mm_message *, const struct mm_grants *, struct mm_text reason, struct mm_fault *why);
+/* Forgets every edit of the message. */
+void mm_edits_drop(struct mm_message *);
+
+/* What has been asked for up to now: a failed handler whose message goes on (a recipient's) takes back what it has asked for
+ * itself, and nothing else. NULL stands for nothing, which is the usual case. */
+/* Gives a mark to *mark, where none may be. False: out of memory. */
+bool mm_edits_mark(const struct mm_message *, struct mm_edit_mark **mark);
+/* Once a mark: it hands back the body that it keeps. */
+void mm_edits_back_to(struct mm_message *, struct mm_edit_mark *);
+void mm_edit_mark_free(struct mm_edit_mark *);          /* NULL is fine */
+
+/* Appends the packets of all edits: sender, recipients, header changes, deletions, insertions, body, quarantine
+ * (protocol 3.10: Postfix refuses body packets mixed with others). The caller appends the final reply right behind. */
+void mm_edits_write(struct mm_message *, const struct mm_grants *, enum mm_mta_kind, struct mm_buffer *out);
+
+#endif

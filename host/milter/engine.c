@@ -1,0 +1,883 @@
+/* engine.c -- see engine.h.
+ *
+ * A packet may mean several events: MAIL with a message open is an abort and then a mail; the end-of-message packet with
+ * bytes is a body and then an eom; a final verdict is followed by done. They wait in a short queue (`todo`); run() works
+ * it off until it is empty or the runtime waits, then takes the next packet. */
+#include "milter/engine.h"
+
+#include "base/bounds.h"
+#include "base/clock.h"
+#include "milter/reply.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define TODO_MAX 8
+
+struct mm_engine {
+	struct mm_session        session;       /* first: the public face hands out &session */
+	struct mm_engine_shared *shared;        /* borrowed */
+	struct mm_runtime        runtime;
+	void                    *runtime_session;       /* owned through runtime.ops->close; NULL before the first byte */
+	struct mm_engine_owner   owner;
+	struct mm_buffer        *out;           /* borrowed */
+	struct mm_frame          frame;
+
+	uint8_t                  when;          /* one MM_WHEN_ bit: where in the dialogue we are */
+	struct mm_command        command;       /* of the packet being handled */
+	uint8_t                  todo[TODO_MAX];        /* enum mm_stage, events still to run */
+	uint8_t                  todo_count;
+	bool                     is_waiting;    /* todo[0] is with the runtime */
+	bool                     has_packet;    /* a packet is being handled */
+	bool                     skips_body;    /* skip was said where the MTA cannot be told */
+	bool                     rcpt_is_refused;       /* the MTA itself refused this recipient */
+	bool                     is_ending;     /* no more packets are taken */
+	bool                     is_finished;
+	bool                     has_last_answer;       /* result is what the MTA was told when we stopped */
+	struct mm_fault         *why;           /* borrowed during run() */
+	struct mm_verdict        held;          /* given where no reply may be sent, waits for the next that may */
+	struct mm_verdict        result;        /* final verdict, for done */
+	enum mm_stage            result_stage;
+	uint32_t                 result_edits;
+	double                   waiting_since; /* mm_clock_now() */
+};
+
+/* ---- life ---- */
+
+static bool begin_client(struct mm_engine *e)
+{
+	snprintf(e->session.id, sizeof e->session.id, "%s-%llx", e->shared->id_prefix,
+		(unsigned long long)++e->shared->sessions_begun);
+	return true;
+}
+
+struct mm_engine *mm_engine_new(struct mm_engine_shared *shared, struct mm_runtime runtime, struct mm_engine_owner owner,
+	struct mm_buffer *out)
+{
+	struct mm_engine *e = calloc(1, sizeof *e);
+	if (e == NULL)
+		return NULL;
+	e->shared = shared;
+	e->runtime = runtime;
+	e->owner = owner;
+	e->out = out;
+	e->when = MM_WHEN_START;
+	mm_frame_init(&e->frame, MM_PACKET_DATA_MAX);
+	begin_client(e);
+	e->runtime_session = runtime.ops->open(runtime.self, &e->session, e);
+	if (e->runtime_session == NULL) {
+		free(e);
+		return NULL;
+	}
+	return e;
+}
+
+static void end_at_once(struct mm_engine *e);
+
+void mm_engine_free(struct mm_engine *e)
+{
+	if (e == NULL)
+		return;
+	end_at_once(e);
+	e->runtime.ops->close(e->runtime_session);
+	mm_verdict_reset(&e->held);
+	mm_verdict_reset(&e->result);
+	mm_session_clear(&e->session, &e->shared->message_pool);
+	mm_frame_free(&e->frame);
+	free(e);
+}
+
+/* ---- the queue of events ---- */
+
+static void push(struct mm_engine *e, enum mm_stage stage)
+{
+	if (e->todo_count < TODO_MAX)
+		e->todo[e->todo_count++] = (uint8_t)stage;
+}
+
+static void pop(struct mm_engine *e)
+{
+	e->todo_count--;
+	for (int i = 0; i < e->todo_count; i++)
+		e->todo[i] = e->todo[i + 1];
+}
+
+/* ---- replies ---- */
+
+/* Ends the message's own time; whatever comes next starts a new one. */
+static void forget_message(struct mm_engine *e)
+{
+	mm_verdict_reset(&e->held);
+	mm_verdict_reset(&e->result);
+	e->skips_body = false;
+	if (e->session.message == NULL)
+		return;
+	e->runtime.ops->end_message(e->runtime_session);
+	mm_session_end_message(&e->session, &e->shared->message_pool,
+		e->has_packet && e->command.row->letter == 'M');
+}
+
+static void write_verdict(struct mm_engine *e, const struct mm_verdict *v)
+{
+	if (v->kind == MM_VERDICT_skip && !(e->session.grants.steps & SMFIP_SKIP)) {
+		mm_reply_bare(e->out, SMFIR_CONTINUE);  /* the handlers skip, the MTA need not know */
+		return;
+	}
+	if (v->reply.size > 0)
+		mm_reply_text(e->out, SMFIR_REPLYCODE, (struct mm_text){ (const char *)v->reply.bytes, v->reply.size });
+	else
+		mm_reply_bare(e->out, (enum mm_reply_letter)mm_verdict_letter(v->kind));
+}
+
+/* Decides the message as a whole, at this stage? Then the MTA sends no more of it (protocol 3.3). */
+static bool is_final(enum mm_stage stage, const struct mm_verdict *v)
+{
+	if (v->kind == MM_VERDICT_continue || v->kind == MM_VERDICT_skip)
+		return stage == MM_STAGE_eom;
+	if (stage == MM_STAGE_rcpt)
+		return v->kind == MM_VERDICT_accept || v->kind == MM_VERDICT_discard;
+	return (MM_STAGE_BIT(mail) | MM_STAGE_BIT(data) | MM_STAGE_BIT(header) | MM_STAGE_BIT(eoh) | MM_STAGE_BIT(body)
+		| MM_STAGE_BIT(eom)) & 1u << stage;
+}
+
+static bool lets_through(const struct mm_verdict *v)
+{
+	return v->kind == MM_VERDICT_continue || v->kind == MM_VERDICT_accept || v->kind == MM_VERDICT_skip;
+}
+
+/* An accept before end-of-message would leave the edits that are queued behind: the MTA takes them only there. So the
+ * message goes on, without handlers, until it can take them. */
+static bool must_wait_for_eom(const struct mm_engine *e, enum mm_stage stage, const struct mm_verdict *v)
+{
+	return v->kind == MM_VERDICT_accept && stage != MM_STAGE_eom
+		&& e->session.message != NULL && e->session.message->edit_count > 0;
+}
+
+static void decide_message(struct mm_engine *e, enum mm_stage stage, struct mm_verdict *v)
+{
+	e->when = MM_WHEN_DECIDED;
+	e->result_stage = stage;
+	mm_verdict_move(&e->result, v);
+	if (e->session.message == NULL)
+		return;
+	e->session.message->decided_at = mm_clock_now();
+	push(e, MM_STAGE_done);
+}
+
+/* All that leaves for an end-of-message: the edits and the verdict in one piece, or the verdict alone. */
+static void write_end_of_message(struct mm_engine *e, struct mm_verdict *v)
+{
+	struct mm_message *m = e->session.message;
+	size_t start = e->out->size;
+	e->result_edits = 0;
+	if (m != NULL && m->edit_count > 0 && lets_through(v)) {
+		mm_edits_write(m, &e->session.grants, mm_session_mta(&e->session), e->out);
+		e->result_edits = m->edit_count;
+	}
+	if (e->out->failed) {                   /* half an edit must not leave: take all of it back */
+		e->out->size = start;
+		e->out->failed = false;
+		e->result_edits = 0;
+		mm_verdict_plain(v, MM_VERDICT_tempfail);
+	}
+	if (v->kind == MM_VERDICT_skip)
+		v->kind = MM_VERDICT_continue;  /* Sendmail drops us for a skip here */
+	write_verdict(e, v);
+}
+
+/* A verdict that decides no message, but somebody will ask for: a refused recipient, a refused or accepted client. */
+static void tell_aside(struct mm_engine *e, enum mm_stage stage, const struct mm_verdict *v)
+{
+	if (e->owner.aside == NULL || v->kind == MM_VERDICT_continue || v->kind == MM_VERDICT_skip || is_final(stage, v))
+		return;
+	e->owner.aside(e->owner.self, &(struct mm_outcome_report){
+		.session = &e->session, .verdict = v->kind, .stage = stage,
+		.reply = { (const char *)v->reply.bytes, v->reply.size },
+		.decided_by = v->decided_by[0] != '\0' ? v->decided_by : NULL, .waited = e->shared->waited,
+	});
+}
+
+/* Answers the packet for an event's verdict, when it wants an answer. */
+static void answer(struct mm_engine *e, enum mm_stage stage, struct mm_verdict *v)
+{
+	bool is_quiet = e->session.grants.quiet & 1u << stage;
+	if (stage == MM_STAGE_eom) {
+		write_end_of_message(e, v);
+		decide_message(e, stage, v);
+		return;
+	}
+	tell_aside(e, stage, v);
+	if (must_wait_for_eom(e, stage, v)) {
+		mm_verdict_move(&e->held, v);
+		if (!is_quiet)
+			mm_reply_bare(e->out, SMFIR_CONTINUE);
+		return;
+	}
+	if (is_quiet) {
+		if (is_final(stage, v))
+			mm_verdict_move(&e->held, v);
+		return;
+	}
+	if (v->kind == MM_VERDICT_skip && stage == MM_STAGE_header)
+		v->kind = MM_VERDICT_continue;  /* to Sendmail a skip of headers would skip the body */
+	if (v->kind == MM_VERDICT_skip)
+		e->skips_body = true;
+	if (stage == MM_STAGE_rcpt && (v->kind == MM_VERDICT_reject || v->kind == MM_VERDICT_tempfail)
+	    && e->session.message != NULL && e->session.message->recipient_count > 0) {
+		struct mm_message *m = e->session.message;
+		m->refused_count += !m->recipients[m->recipient_count - 1].is_refused;
+		m->recipients[m->recipient_count - 1].is_refused = true;
+	}
+	write_verdict(e, v);
+	if (is_final(stage, v) && e->session.message != NULL)
+		decide_message(e, stage, v);
+}
+
+/* ---- events that end something ---- */
+
+static void report(struct mm_engine *e, bool is_aborted, enum mm_stage stage)
+{
+	const struct mm_message *m = e->session.message;
+	if (e->owner.report == NULL || m == NULL)
+		return;
+	e->owner.report(e->owner.self, &(struct mm_outcome_report){
+		.session = &e->session, .verdict = e->result.kind, .is_aborted = is_aborted, .stage = stage,
+		.reply = { (const char *)e->result.reply.bytes, e->result.reply.size },
+		.decided_by = e->result.decided_by[0] != '\0' ? e->result.decided_by : NULL,
+		.edits = is_aborted ? 0 : e->result_edits,
+		.seconds = (m->decided_at != 0 ? m->decided_at : mm_clock_now()) - m->began_at, .waited = m->waited,
+	});
+}
+
+static enum mm_stage stage_now(const struct mm_engine *e)
+{
+	switch (e->when) {
+	case MM_WHEN_ENVELOPE: return e->session.message != NULL && e->session.message->recipient_count > 0
+		? MM_STAGE_rcpt : MM_STAGE_mail;
+	case MM_WHEN_DATA:    return MM_STAGE_data;
+	case MM_WHEN_HEADERS: return MM_STAGE_header;
+	case MM_WHEN_BODY:    return MM_STAGE_body;
+	default:              return MM_STAGE_helo;
+	}
+}
+
+static void end_message(struct mm_engine *e, bool is_aborted)
+{
+	bool has_no_answer = is_aborted && !e->has_last_answer;
+	report(e, has_no_answer, has_no_answer ? stage_now(e) : e->result_stage);
+	e->result_edits = 0;
+	forget_message(e);
+	if (e->when & (MM_WHEN_MESSAGE | MM_WHEN_DECIDED))
+		e->when = is_aborted ? MM_WHEN_IDLE : MM_WHEN_DECIDED;
+}
+
+static void end_client(struct mm_engine *e)
+{
+	e->runtime.ops->end_client(e->runtime_session);
+	if (e->is_ending) {
+		e->is_finished = true;
+		return;
+	}
+	mm_session_next_client(&e->session, &e->shared->message_pool);
+	begin_client(e);
+	e->when = MM_WHEN_IDLE;
+}
+
+/* ---- running one event ---- */
+
+static bool event_of(struct mm_engine *e, enum mm_stage stage, struct mm_event *event)
+{
+	*event = (struct mm_event){ .stage = stage, .command = e->has_packet ? &e->command : NULL };
+	switch (stage) {
+	case MM_STAGE_abort:
+		event->command = NULL;
+		return e->session.message != NULL;
+	case MM_STAGE_done:
+		event->command = NULL;
+		event->result = e->result.kind;
+		event->result_reply = (struct mm_text){ (const char *)e->result.reply.bytes, e->result.reply.size };
+		return e->session.message != NULL;
+	case MM_STAGE_close:
+		event->command = NULL;
+		return true;
+	case MM_STAGE_body:
+		return !e->skips_body && e->held.kind == MM_VERDICT_continue;
+	case MM_STAGE_rcpt:
+		event->is_refused = e->rcpt_is_refused;
+		return e->session.message != NULL && e->held.kind == MM_VERDICT_continue;
+	case MM_STAGE_eom:
+	case MM_STAGE_data:
+	case MM_STAGE_header:
+	case MM_STAGE_eoh:
+		return e->session.message != NULL && e->held.kind == MM_VERDICT_continue;
+	default:
+		return true;
+	}
+}
+
+/* No later byte can be trusted. What is open is told to the runtime, then the connection closes. */
+static void fail(struct mm_engine *e)
+{
+	e->is_ending = true;
+	e->todo_count = 0;
+	e->has_packet = false;
+	if (e->session.message != NULL)
+		push(e, MM_STAGE_abort);
+	push(e, MM_STAGE_close);
+}
+
+static bool negotiate(struct mm_engine *e, struct mm_fault *why)
+{
+	const struct mm_wanted *w = e->runtime.ops->wanted(e->runtime_session);
+	if (!mm_negotiate(&e->command.offer, w, &e->session.grants, e->out, why))
+		return false;
+	e->frame.data_max = e->session.grants.data_max;
+	e->session.is_negotiated = true;
+	e->when = MM_WHEN_IDLE;
+	return true;
+}
+
+/* todo[0] has its verdict. */
+static void finish_event(struct mm_engine *e, struct mm_verdict *v)
+{
+	enum mm_stage stage = (enum mm_stage)e->todo[0];
+	pop(e);
+	switch (stage) {
+	case MM_STAGE_abort:
+		end_message(e, true);
+		break;
+	case MM_STAGE_done:
+		end_message(e, false);
+		break;
+	case MM_STAGE_close:
+		end_client(e);
+		break;
+	case MM_STAGE_negotiate:
+		if (v->kind != MM_VERDICT_continue) {   /* closing is the protocol's way to say so */
+			mm_fault_set(e->why, MM_FAULT_SCRIPT, "on_negotiate refuses this MTA (%s)", v->decided_by);
+			fail(e);
+		} else if (!negotiate(e, e->why))
+			fail(e);
+		break;
+	case MM_STAGE_rcpt:
+		if (e->rcpt_is_refused)                 /* our answer is ignored (protocol 4.3) */
+			mm_verdict_reset(v);
+		answer(e, stage, v);
+		break;
+	default:
+		answer(e, stage, v);
+	}
+	mm_verdict_reset(v);
+}
+
+/* The body chunk inside an end-of-message packet has no reply of its own: a final verdict becomes that of the packet. */
+static void finish_chunk_of_eom(struct mm_engine *e, struct mm_verdict *v)
+{
+	pop(e);
+	if (v->kind == MM_VERDICT_continue || v->kind == MM_VERDICT_skip)
+		mm_verdict_reset(v);
+	else
+		mm_verdict_move(&e->held, v);
+}
+
+static void event_decided(struct mm_engine *e, struct mm_verdict *v)
+{
+	if (e->todo[0] == MM_STAGE_body && e->command.row->letter == 'E')
+		finish_chunk_of_eom(e, v);
+	else
+		finish_event(e, v);
+}
+
+/* A verdict that could not be sent where it was given goes out at the first stage that answers. */
+static void take_held(struct mm_engine *e, enum mm_stage stage, struct mm_verdict *v)
+{
+	if (e->held.kind == MM_VERDICT_continue || !(MM_VERDICT_MESSAGE_STAGES & 1u << stage))
+		return;
+	if (stage == MM_STAGE_body && e->command.row->letter == 'E')
+		return;                         /* the eom behind it takes it */
+	mm_verdict_move(v, &e->held);
+}
+
+/* The runtime has come back to us, or has been told not to. */
+static void end_wait(struct mm_engine *e)
+{
+	e->is_waiting = false;
+	e->shared->waited = mm_clock_now() - e->waiting_since;
+	if (e->session.message != NULL && e->session.message->decided_at == 0)
+		e->session.message->waited += e->shared->waited;
+}
+
+static void run_event(struct mm_engine *e)
+{
+	enum mm_stage stage = (enum mm_stage)e->todo[0];
+	struct mm_event event;
+	struct mm_verdict v = { 0 };
+	e->shared->waited = 0;
+	if (event_of(e, stage, &event)) {
+		e->is_waiting = true;
+		if (e->runtime.ops->event(e->runtime_session, &event, &v) == MM_WAITING) {
+			e->waiting_since = mm_clock_now();
+			return;
+		}
+		e->is_waiting = false;
+	} else {
+		take_held(e, stage, &v);
+	}
+	event_decided(e, &v);
+}
+
+/* ---- one packet ---- */
+
+static bool out_of_memory(struct mm_fault *why)
+{
+	return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for what the MTA told");
+}
+
+/* With NO_MAIL not offered by us there is always a MAIL; a recipient refused by the MTA is told by its mailer "error". */
+static bool is_refused_by_mta(const struct mm_engine *e)
+{
+	if (!(e->session.grants.steps & SMFIP_RCPT_REJ))
+		return false;
+	struct mm_text mailer = mm_session_macro(&e->session, "{rcpt_mailer}");
+	return mailer.size == 5 && memcmp(mailer.bytes, "error", 5) == 0;
+}
+
+static bool note_mail(struct mm_engine *e, struct mm_fault *why)
+{
+	struct mm_session *s = &e->session;
+	const struct mm_wanted *w = e->runtime.ops->wanted(e->runtime_session);
+	if (!mm_session_begin_message(s, &e->shared->message_pool))
+		return out_of_memory(why);
+	s->message->knows_fields = w->stages & MM_STAGE_BIT(header) && !(s->grants.steps & SMFIP_NOHDRS);
+	s->message->began_at = mm_clock_now();
+	e->when = MM_WHEN_ENVELOPE;
+	if (!mm_message_set_sender(s->message, e->command.text, e->command.strings))
+		return out_of_memory(why);
+	return true;
+}
+
+static bool note_header(struct mm_engine *e, struct mm_fault *why)
+{
+	/* One space behind the colon belongs to the writing, not to the value; it comes along with HDR_LEADSPC only. */
+	struct mm_text *value = &e->command.value;
+	bool has_space = !(e->session.grants.steps & SMFIP_HDR_LEADSPC);
+	if (!has_space && value->size > 0 && value->bytes[0] == ' ') {
+		has_space = true;
+		value->bytes++;
+		value->size--;
+	}
+	e->when = MM_WHEN_HEADERS;
+	if (e->session.message->knows_fields
+	    && !mm_message_add_field(e->session.message, e->command.text, *value, has_space))
+		return out_of_memory(why);
+	return true;
+}
+
+/* Writes down what a command tells, before any handler sees it. */
+static bool note_facts(struct mm_engine *e, struct mm_fault *why)
+{
+	struct mm_session *s = &e->session;
+	mm_session_age_macros(s, e->command.row->letter);
+	switch (e->command.row->letter) {
+	case 'C': return mm_session_set_client(s, &e->command) || out_of_memory(why);
+	case 'H': return mm_session_set_helo(s, e->command.text) || out_of_memory(why);
+	case 'M': return note_mail(e, why);
+	case 'R':
+		e->rcpt_is_refused = is_refused_by_mta(e);
+		if (s->message == NULL)
+			return true;
+		return mm_message_add_recipient(s->message, e->command.text, e->command.strings, e->rcpt_is_refused)
+			|| out_of_memory(why);
+	case 'T': e->when = MM_WHEN_DATA; return true;
+	case 'L': return s->message == NULL || note_header(e, why);
+	case 'N': e->when = MM_WHEN_BODY; return true;
+	case 'B':
+	case 'E':
+		if (s->message != NULL) {
+			e->when = MM_WHEN_BODY;
+			s->message->body_size += e->command.text.size;
+		}
+		return true;
+	}
+	return true;
+}
+
+/* Queues the events of a command. An open message that the command silently ends is aborted first. */
+static void queue_events(struct mm_engine *e)
+{
+	const struct mm_command_row *row = e->command.row;
+	bool has_message = e->session.message != NULL;
+	switch (row->letter) {
+	case 'A':
+		if (has_message)
+			push(e, MM_STAGE_abort);
+		else if (e->when == MM_WHEN_DECIDED)
+			e->when = MM_WHEN_IDLE;         /* Postfix sends one behind every message */
+		return;
+	case 'Q':
+		e->is_ending = true;
+		/* fall through */
+	case 'K':
+		if (has_message)
+			push(e, MM_STAGE_abort);
+		push(e, MM_STAGE_close);
+		return;
+	case 'H':
+	case 'M':
+		if (has_message)
+			push(e, MM_STAGE_abort);
+		break;
+	case 'E':
+		if (e->command.text.size > 0)
+			push(e, MM_STAGE_body);
+		break;
+	}
+	push(e, row->stage);
+}
+
+/* Content behind our final verdict, or an end-of-message that belongs to no message: answered, never shown. */
+static bool is_for_nobody(const struct mm_engine *e)
+{
+	return e->session.message == NULL && strchr("RTLNBE", e->command.row->letter) != NULL;
+}
+
+static void answer_nobody(struct mm_engine *e)
+{
+	if (!(e->session.grants.quiet & 1u << e->command.row->stage))
+		mm_reply_bare(e->out, SMFIR_CONTINUE);
+	if (e->command.row->letter == 'E')
+		e->when = MM_WHEN_IDLE;
+}
+
+/* An MTA that knows no way to switch a step off sends it although the filter takes no messages at all (protocol 4.4). */
+static bool is_untold(const struct mm_engine *e)
+{
+	return e->when == MM_WHEN_IDLE && e->session.grants.steps & SMFIP_NOMAIL
+		&& strchr("RTLNB", e->command.row->letter) != NULL;
+}
+
+static const char *where_text(uint8_t when)
+{
+	switch (when) {
+	case MM_WHEN_START:    return "nothing is negotiated yet";
+	case MM_WHEN_IDLE:     return "no message is open";
+	case MM_WHEN_ENVELOPE: return "a message is in its envelope";
+	case MM_WHEN_DATA:     return "DATA has come";
+	case MM_WHEN_HEADERS:  return "headers have come";
+	case MM_WHEN_BODY:     return "the body has begun";
+	default:               return "the message is decided";
+	}
+}
+
+/* Decodes the current packet again after its bytes have moved: the facts are noted already. */
+static void decode_again(struct mm_engine *e)
+{
+	struct mm_packet packet;
+	struct mm_fault ignored;
+	mm_frame_current(&e->frame, &packet);
+	mm_command_decode(&packet, &e->command, &ignored);
+	if (e->command.row->letter == 'L' && e->session.grants.steps & SMFIP_HDR_LEADSPC
+	    && e->command.value.size > 0 && e->command.value.bytes[0] == ' ') {
+		e->command.value.bytes++;
+		e->command.value.size--;
+	}
+}
+
+/* Macros of the next MAIL end an open message as the MAIL itself would: else its on_abort and its log line would carry the
+ * queue id of its successor. The packet is taken again afterwards. */
+static void abort_first(struct mm_engine *e)
+{
+	push(e, MM_STAGE_abort);
+	e->frame.packet_size = 0;
+	e->has_packet = false;
+}
+
+static bool begin_packet(struct mm_engine *e, const struct mm_packet *packet, struct mm_fault *why)
+{
+	struct mm_command *c = &e->command;
+	if (!mm_command_decode(packet, c, why))
+		return false;
+	if (is_untold(e)) {
+		answer_nobody(e);
+		return true;
+	}
+	if (!(c->row->when & e->when) || (c->row->letter == 'C' && e->session.knows_client))
+		return mm_fault_set(why, MM_FAULT_PEER, "%s is out of order: %s", c->row->name,
+			c->row->letter == 'C' && e->session.knows_client ? "the client is known already" : where_text(e->when));
+	if (c->row->letter == 'D') {
+		if (c->macros_of == 'M' && e->session.message != NULL) {
+			abort_first(e);
+			return true;
+		}
+		return mm_macros_set(&e->session.macros, c->macros_of, c->strings) || out_of_memory(why);
+	}
+	if (c->row->letter == 'O') {
+		push(e, MM_STAGE_negotiate);
+		return true;
+	}
+	if (is_for_nobody(e)) {
+		answer_nobody(e);
+		return true;
+	}
+	queue_events(e);
+	return true;
+}
+
+/* ---- the machine ---- */
+
+/* Facts of a command count from the moment its own event runs: an abort queued before it still sees the old message. */
+static bool note_before(struct mm_engine *e, struct mm_fault *why)
+{
+	enum mm_stage stage = (enum mm_stage)e->todo[0];
+	if (stage == MM_STAGE_negotiate) {
+		e->session.grants.offer = e->command.offer;     /* on_negotiate sees it; the answer follows */
+		return true;
+	}
+	if (!e->has_packet || e->command.row->stage != stage)
+		return e->has_packet && stage == MM_STAGE_body ? note_facts(e, why) : true;
+	if (e->command.row->letter == 'E' && e->command.text.size > 0)
+		return true;                    /* noted with its chunk */
+	return note_facts(e, why);
+}
+
+static bool take_packet(struct mm_engine *e, struct mm_fault *why)
+{
+	struct mm_packet packet;
+	if (e->has_packet) {
+		e->has_packet = false;
+		mm_frame_done(&e->frame);
+	}
+	if (e->is_ending)
+		return false;
+	switch (mm_frame_next(&e->frame, &packet, why)) {
+	case MM_FRAME_MORE:
+		return false;
+	case MM_FRAME_BAD:
+		fail(e);
+		return true;
+	case MM_FRAME_PACKET:
+		break;
+	}
+	e->has_packet = true;
+	if (!begin_packet(e, &packet, why)) {
+		mm_frame_done(&e->frame);
+		fail(e);
+	}
+	return true;
+}
+
+static void run(struct mm_engine *e, struct mm_fault *why)
+{
+	e->why = why;
+	while (!e->is_waiting && !e->is_finished) {
+		if (e->todo_count == 0 && !take_packet(e, why)) {
+			if (!e->is_ending)
+				break;
+			push(e, MM_STAGE_close);
+		}
+		if (e->todo_count == 0)
+			continue;
+		if (!note_before(e, why)) {
+			if (e->has_packet)
+				mm_frame_done(&e->frame);
+			fail(e);
+			continue;
+		}
+		run_event(e);
+	}
+	if (why->class != MM_FAULT_NONE && e->owner.fault != NULL)
+		e->owner.fault(e->owner.self, why);
+	e->why = NULL;
+}
+
+/* A handler that belongs to no reply: what the MTA does cannot end it. */
+static bool is_afterwards(enum mm_stage stage)
+{
+	return stage == MM_STAGE_done || stage == MM_STAGE_abort || stage == MM_STAGE_close;
+}
+
+/* What the MTA may say that ends the wait of a stage. An abort ends a message, not the client: at other stages the reply is
+ * still wanted. */
+static const char *letters_that_end(enum mm_stage stage)
+{
+	if (is_afterwards(stage))
+		return "";
+	return MM_VERDICT_MESSAGE_STAGES & 1u << stage ? "AQK" : "QK";
+}
+
+/* The MTA has given up the message or the session while a handler waits: what is kept in front of that is void too. */
+static void stop_waiting(struct mm_engine *e, enum mm_cancel why)
+{
+	const char *letters = letters_that_end((enum mm_stage)e->todo[0]);
+	e->runtime.ops->cancel(e->runtime_session, why);
+	end_wait(e);
+	e->todo_count = 0;
+	struct mm_packet packet;
+	struct mm_fault ignored;
+	while (e->has_packet) {                 /* drop up to the abort or quit */
+		mm_frame_done(&e->frame);
+		if (mm_frame_next(&e->frame, &packet, &ignored) != MM_FRAME_PACKET)
+			e->has_packet = false;
+		else if (packet.letter != '\0' && strchr(letters, packet.letter) != NULL)
+			break;
+	}
+	if (e->has_packet) {                    /* handled by run() as any other */
+		e->frame.packet_size = 0;
+		e->has_packet = false;
+	}
+}
+
+/* Works off what is there, up to a handler that waits and is still wanted. */
+static void go_on(struct mm_engine *e, struct mm_fault *why)
+{
+	uint8_t letter;
+	if (!e->is_waiting)
+		run(e, why);
+	while (e->is_waiting && mm_frame_find(&e->frame, letters_that_end((enum mm_stage)e->todo[0]), &letter)) {
+		stop_waiting(e, letter == 'A' ? MM_CANCEL_ABORT : MM_CANCEL_DISCONNECT);
+		run(e, why);
+	}
+}
+
+bool mm_engine_feed(struct mm_engine *e, const void *bytes, size_t n, struct mm_fault *why)
+{
+	mm_fault_clear(why);
+	if (e->is_ending)
+		return true;
+	if (!mm_frame_feed(&e->frame, bytes, n, why)) {
+		mm_engine_end(e, MM_CANCEL_DISCONNECT);
+		return false;
+	}
+	go_on(e, why);
+	struct mm_fault keep;
+	bool has_command = e->has_packet;
+	mm_fault_clear(&keep);
+	if (!mm_frame_keep(&e->frame, &keep)) {
+		mm_engine_end(e, MM_CANCEL_DISCONNECT);
+		*why = keep;
+		return false;
+	}
+	if (has_command && e->is_waiting)
+		decode_again(e);
+	return why->class == MM_FAULT_NONE;
+}
+
+void mm_engine_end(struct mm_engine *e, enum mm_cancel why)
+{
+	struct mm_fault ignored = { .class = MM_FAULT_NONE };
+	if (e->is_finished)
+		return;
+	if (e->is_waiting) {
+		if (is_afterwards((enum mm_stage)e->todo[0])) {
+			e->is_ending = true;            /* it may end by itself; only close is left then */
+			e->todo_count = 1;
+			if (e->todo[0] != MM_STAGE_close)
+				push(e, MM_STAGE_close);
+			return;
+		}
+		e->runtime.ops->cancel(e->runtime_session, why);
+		end_wait(e);
+	}
+	if (e->has_packet)
+		mm_frame_done(&e->frame);
+	fail(e);
+	run(e, &ignored);
+}
+
+/* What still waits is cancelled, what is still owed (abort or done, then close) is told: nobody comes back later. */
+static void end_at_once(struct mm_engine *e)
+{
+	mm_engine_end(e, MM_CANCEL_SHUTDOWN);
+	while (!e->is_finished && e->is_waiting) {
+		struct mm_verdict v = { 0 };
+		struct mm_fault ignored = { .class = MM_FAULT_NONE };
+		e->runtime.ops->cancel(e->runtime_session, MM_CANCEL_SHUTDOWN);
+		e->is_waiting = false;
+		event_decided(e, &v);
+		run(e, &ignored);
+	}
+}
+
+/* To the script the message is aborted, but the MTA has an answer: the log says which. */
+static void note_last_answer(struct mm_engine *e, enum mm_stage stage, struct mm_verdict *v)
+{
+	snprintf(v->decided_by, sizeof v->decided_by, "stop");
+	tell_aside(e, stage, v);
+	if (!is_final(stage, v) || e->session.message == NULL)
+		return;
+	e->has_last_answer = true;
+	e->result_stage = stage;
+	mm_verdict_move(&e->result, v);
+}
+
+void mm_engine_shut_down(struct mm_engine *e)
+{
+	if (e->is_waiting && e->has_packet && !is_afterwards((enum mm_stage)e->todo[0])) {
+		enum mm_stage stage = (enum mm_stage)e->todo[0];
+		struct mm_verdict v = { 0 };
+		e->runtime.ops->cancel(e->runtime_session, MM_CANCEL_SHUTDOWN);
+		e->is_waiting = false;
+		mm_verdict_plain(&v, MM_VERDICT_tempfail);
+		if (e->command.row->letter == 'E')
+			stage = MM_STAGE_eom;
+		if (stage != MM_STAGE_negotiate && !(e->session.grants.quiet & 1u << stage)) {
+			write_verdict(e, &v);
+			note_last_answer(e, stage, &v);
+		}
+	}
+	mm_engine_end(e, MM_CANCEL_SHUTDOWN);
+}
+
+void mm_engine_decided(struct mm_engine *e, struct mm_verdict *v)
+{
+	struct mm_fault why;
+	mm_fault_clear(&why);
+	end_wait(e);
+	e->why = &why;
+	event_decided(e, v);
+	go_on(e, &why);
+	mm_frame_keep(&e->frame, &why);
+	if (e->is_waiting && e->has_packet)
+		decode_again(e);
+	e->owner.wake(e->owner.self);
+}
+
+bool mm_engine_progress(struct mm_engine *e)
+{
+	if (!e->is_waiting || !e->has_packet || e->command.row->letter != 'E' || is_afterwards((enum mm_stage)e->todo[0]))
+		return false;
+	mm_reply_bare(e->out, SMFIR_PROGRESS);
+	e->owner.wake(e->owner.self);
+	return true;
+}
+
+bool mm_engine_wants_input(const struct mm_engine *e)
+{
+	/* without a waiting handler what is kept is one unfinished packet, which has its own bound */
+	return !e->is_ending && (!e->is_waiting || mm_frame_pending(&e->frame) < MM_PENDING_MAX);
+}
+
+bool mm_engine_is_finished(const struct mm_engine *e)
+{
+	return e->is_finished;
+}
+
+bool mm_engine_is_waiting(const struct mm_engine *e)
+{
+	return e->is_waiting;
+}
+
+struct mm_session *mm_engine_session(struct mm_engine *e)
+{
+	return &e->session;
+}
+
+struct mm_engine *mm_engine_of(struct mm_session *s)
+{
+	return (struct mm_engine *)(void *)s;   /* its first member */
+}
+
+void *mm_engine_owner_self(const struct mm_engine *e)
+{
+	return e->owner.self;
+}

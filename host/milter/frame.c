@@ -1,0 +1,151 @@
+#include "milter/frame.h"
+
+#include <string.h>
+
+#define LENGTH_SIZE 4u
+
+void mm_frame_init(struct mm_frame *f, uint32_t data_max)
+{
+	*f = (struct mm_frame){ .data_max = data_max };
+}
+
+void mm_frame_free(struct mm_frame *f)
+{
+	mm_buffer_free(&f->held);
+	f->fresh = NULL;
+	f->fresh_size = f->at = f->packet_size = f->scanned = 0;
+}
+
+static size_t size_of(const struct mm_frame *f)
+{
+	return f->fresh != NULL ? f->fresh_size : f->held.size;
+}
+
+/* Only with at < size_of(f): both may be NULL on an empty frame. */
+static const uint8_t *byte_at(const struct mm_frame *f, size_t at)
+{
+	return (f->fresh != NULL ? f->fresh : f->held.bytes) + at;
+}
+
+size_t mm_frame_pending(const struct mm_frame *f)
+{
+	return size_of(f) - f->at;
+}
+
+bool mm_frame_feed(struct mm_frame *f, const void *bytes, size_t n, struct mm_fault *why)
+{
+	if (n == 0)
+		return true;
+	if (f->fresh == NULL && f->held.size == 0) {
+		f->fresh = bytes;
+		f->fresh_size = n;
+		f->at = f->scanned = 0;
+		return true;
+	}
+	if (!mm_frame_keep(f, why))
+		return false;
+	mm_buffer_append(&f->held, bytes, n);
+	if (f->held.failed)
+		return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for %zu bytes from the MTA", n);
+	return true;
+}
+
+/* Precondition: LENGTH_SIZE bytes are there; the letter may still be on its way. */
+static bool length_is_good(const struct mm_frame *f, const uint8_t *p, size_t left, uint32_t *length)
+{
+	*length = (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+	uint32_t data_max = f->data_max + (left == LENGTH_SIZE || p[LENGTH_SIZE] == 'B');
+	return *length > 0 && *length - 1 <= data_max;
+}
+
+enum mm_frame_next mm_frame_next(struct mm_frame *f, struct mm_packet *out, struct mm_fault *why)
+{
+	size_t left = mm_frame_pending(f);
+	if (left < LENGTH_SIZE)
+		return MM_FRAME_MORE;
+
+	uint32_t length;
+	if (!length_is_good(f, byte_at(f, f->at), left, &length)) {
+		if (length == 0)
+			mm_fault_set(why, MM_FAULT_PEER, "packet length 0: a packet has at least its command letter");
+		else
+			mm_fault_set(why, MM_FAULT_PEER, "packet length %u (0x%08x) is over the limit of %u: not a milter "
+				"client, or larger packets than negotiated", length, length, f->data_max + 1);
+		return MM_FRAME_BAD;
+	}
+	if (left - LENGTH_SIZE < length)
+		return MM_FRAME_MORE;
+
+	f->packet_size = LENGTH_SIZE + length;
+	mm_frame_current(f, out);
+	return MM_FRAME_PACKET;
+}
+
+void mm_frame_current(const struct mm_frame *f, struct mm_packet *out)
+{
+	const uint8_t *p = byte_at(f, f->at);
+	*out = (struct mm_packet){
+		.letter = p[LENGTH_SIZE], .data = p + LENGTH_SIZE + 1, .size = f->packet_size - LENGTH_SIZE - 1,
+	};
+}
+
+void mm_frame_done(struct mm_frame *f)
+{
+	f->at += f->packet_size;
+	f->packet_size = 0;
+}
+
+bool mm_frame_keep(struct mm_frame *f, struct mm_fault *why)
+{
+	size_t left = mm_frame_pending(f);
+	if (f->fresh != NULL) {
+		mm_buffer_clear(&f->held);
+		if (left > 0)
+			mm_buffer_append(&f->held, byte_at(f, f->at), left);
+		f->fresh = NULL;
+	} else {
+		mm_buffer_consume(&f->held, f->at);
+	}
+	f->scanned = f->scanned > f->at ? f->scanned - f->at : 0;
+	f->at = 0;
+	if (f->held.failed)
+		return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for %zu bytes from the MTA", left);
+	if (left == 0)
+		mm_buffer_free(&f->held);       /* an idle session keeps no buffer */
+	return true;
+}
+
+bool mm_frame_find(struct mm_frame *f, const char *letters, uint8_t *found)
+{
+	if (f->scanned < f->at + f->packet_size || f->scanned_for != letters)
+		f->scanned = f->at + f->packet_size;
+	f->scanned_for = letters;
+	for (size_t size = size_of(f); size - f->scanned > LENGTH_SIZE;) {
+		const uint8_t *p = byte_at(f, f->scanned);
+		uint32_t length;
+		if (!length_is_good(f, p, size - f->scanned, &length) || size - f->scanned - LENGTH_SIZE < length)
+			return false;
+		if (p[LENGTH_SIZE] != '\0' && strchr(letters, p[LENGTH_SIZE]) != NULL) {
+			*found = p[LENGTH_SIZE];
+			return true;
+		}
+		f->scanned += LENGTH_SIZE + length;
+	}
+	return false;
+}
+
+void mm_frame_write(struct mm_buffer *out, uint8_t letter, const void *data, size_t size)
+{
+	uint8_t *to = mm_buffer_reserve(out, LENGTH_SIZE + 1 + size);
+	if (to == NULL)
+		return;
+	uint32_t length = (uint32_t)size + 1;
+	to[0] = (uint8_t)(length >> 24);
+	to[1] = (uint8_t)(length >> 16);
+	to[2] = (uint8_t)(length >> 8);
+	to[3] = (uint8_t)length;
+	to[4] = letter;
+	if (size > 0)
+		memcpy(to + LENGTH_SIZE + 1, data, size);
+	out->size += LENGTH_SIZE + 1 + size;
+}

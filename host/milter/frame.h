@@ -1,0 +1,54 @@
+/* frame.h -- milter packets: bytes from the socket in, whole packets out.
+ * A packet is a 4-byte big-endian length N >= 1, then N bytes: one letter and N-1 bytes of data (protocol 1.1).
+ * Knows no commands (command.h), no sockets (connection.h), no Lua.
+ * Ownership: fed bytes are BORROWED until mm_frame_keep(), which copies what is not yet done; so a connection whose
+ * packets arrive whole never copies. A packet BORROWS its data until the next feed, keep, done or free; a handler that
+ * waits keeps its packet current, and mm_frame_current() hands it out again afterwards. */
+#ifndef MM_FRAME_H
+#define MM_FRAME_H
+
+#include "base/buffer.h"
+#include "base/fault.h"
+
+struct mm_packet {
+	uint8_t        letter;          /* see the table in command.h */
+	const uint8_t *data;            /* borrowed, not NUL-terminated */
+	size_t         size;            /* bytes in data, may be 0 */
+};
+
+struct mm_frame {
+	struct mm_buffer held;          /* owned: bytes that outlived their feed */
+	const uint8_t   *fresh;         /* borrowed bytes of the last feed; NULL when held is read instead */
+	size_t           fresh_size;
+	size_t           at;            /* start of the packet being handled, or of the next one */
+	size_t           packet_size;   /* bytes of the packet being handled, 0 when none is */
+	size_t           scanned;       /* mm_frame_find() has looked at all packets before this byte … */
+	const char      *scanned_for;   /* … for these letters; borrowed, static */
+	uint32_t         data_max;      /* largest data size accepted */
+};
+
+void mm_frame_init(struct mm_frame *, uint32_t data_max);
+void mm_frame_free(struct mm_frame *);
+/* Adds n bytes. False: out of memory. */
+bool mm_frame_feed(struct mm_frame *, const void *bytes, size_t n, struct mm_fault *why);
+enum mm_frame_next { MM_FRAME_PACKET, MM_FRAME_MORE, MM_FRAME_BAD };
+/* The next whole packet, which becomes the current one; MORE when there is none yet, BAD when a length is 0 or too
+ * large: then no later byte can be trusted and the caller closes the connection. The length is judged before any
+ * memory is asked for it. Body packets may be one byte over the limit: OpenDKIM's miltertest cuts files at 65536. */
+enum mm_frame_next mm_frame_next(struct mm_frame *, struct mm_packet *out, struct mm_fault *why);
+/* The packet mm_frame_next() gave last, wherever its bytes are now. Only between next and done. */
+void mm_frame_current(const struct mm_frame *, struct mm_packet *out);
+/* The current packet has been handled. */
+void mm_frame_done(struct mm_frame *);
+/* Ends the borrowing of fed bytes. False: out of memory. */
+bool mm_frame_keep(struct mm_frame *, struct mm_fault *why);
+/* True when a whole packet behind the current one has one of the letters (static); packets looked at once for the same
+ * letters are not looked at again. */
+bool mm_frame_find(struct mm_frame *, const char *letters, uint8_t *found);
+/* Bytes fed and not yet done. */
+size_t mm_frame_pending(const struct mm_frame *);
+
+/* Appends one packet to out. */
+void mm_frame_write(struct mm_buffer *out, uint8_t letter, const void *data, size_t size);
+
+#endif

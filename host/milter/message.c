@@ -1,0 +1,200 @@
+#include "milter/message.h"
+
+#include "base/bounds.h"
+
+#include <stdlib.h>
+#include <strings.h>
+
+#define STORE_KEEP  (16u << 10)         /* bytes of store a pooled message keeps */
+#define FIELDS_KEEP 128u                /* elements of an array a pooled message keeps */
+#define POOL_KEEP   64u                 /* messages in the pool */
+
+bool mm_array_grow(void *array, uint32_t count, uint32_t *capacity, size_t element_size)
+{
+	if (count < *capacity)
+		return true;
+	uint32_t wanted = *capacity ? *capacity * 2 : 8;
+	void *old;
+	memcpy(&old, array, sizeof old);
+	void *grown = reallocarray(old, wanted, element_size);
+	if (grown == NULL)
+		return false;
+	memcpy(array, &grown, sizeof grown);
+	*capacity = wanted;
+	return true;
+}
+
+static void array_trim(void *array, uint32_t *capacity)
+{
+	if (*capacity <= FIELDS_KEEP)
+		return;
+	void *old;
+	memcpy(&old, array, sizeof old);
+	free(old);
+	memset(array, 0, sizeof old);
+	*capacity = 0;
+}
+
+/* The one place where a message's facts end. */
+static void message_reset(struct mm_message *m)
+{
+	mm_buffer_clear(&m->store);
+	mm_buffer_trim(&m->store, STORE_KEEP);
+	if (m->store.failed)
+		mm_buffer_free(&m->store);
+	array_trim(&m->recipients, &m->recipient_capacity);
+	array_trim(&m->fields, &m->field_capacity);
+	array_trim(&m->envelope_edits, &m->envelope_edit_capacity);
+	array_trim(&m->blind_edits, &m->blind_edit_capacity);
+	mm_buffer_free(&m->new_body);
+	*m = (struct mm_message){
+		.store = m->store,
+		.recipients = m->recipients, .recipient_capacity = m->recipient_capacity,
+		.fields = m->fields, .field_capacity = m->field_capacity,
+		.envelope_edits = m->envelope_edits, .envelope_edit_capacity = m->envelope_edit_capacity,
+		.blind_edits = m->blind_edits, .blind_edit_capacity = m->blind_edit_capacity,
+	};
+}
+
+static void message_free(struct mm_message *m)
+{
+	mm_buffer_free(&m->store);
+	mm_buffer_free(&m->new_body);
+	free(m->recipients);
+	free(m->fields);
+	free(m->envelope_edits);
+	free(m->blind_edits);
+	free(m);
+}
+
+struct mm_message *mm_message_take(struct mm_message **pool)
+{
+	struct mm_message *m = *pool;
+	if (m == NULL)
+		return calloc(1, sizeof *m);
+	*pool = m->next_free;
+	m->next_free = NULL;
+	m->number = 0;
+	return m;
+}
+
+void mm_message_put(struct mm_message **pool, struct mm_message *m)
+{
+	if (m == NULL)
+		return;
+	message_reset(m);
+	/* number counts what is in the pool below this one, so that the pool knows its depth */
+	uint64_t depth = *pool != NULL ? (*pool)->number + 1 : 0;
+	if (depth >= POOL_KEEP) {
+		message_free(m);
+		return;
+	}
+	m->number = depth;
+	m->next_free = *pool;
+	*pool = m;
+}
+
+void mm_message_pool_free(struct mm_message **pool)
+{
+	while (*pool != NULL) {
+		struct mm_message *m = *pool;
+		*pool = m->next_free;
+		message_free(m);
+	}
+}
+
+struct mm_span mm_message_keep(struct mm_message *m, struct mm_text text)
+{
+	if (text.size == 0 || m->store.size + text.size > UINT32_MAX)
+		return (struct mm_span){ 0, 0 };
+	struct mm_span span = { (uint32_t)m->store.size, (uint32_t)text.size };
+	mm_buffer_append(&m->store, text.bytes, text.size);
+	return m->store.failed ? (struct mm_span){ 0, 0 } : span;
+}
+
+bool mm_message_set_sender(struct mm_message *m, struct mm_text address, struct mm_text params)
+{
+	m->sender = mm_message_keep(m, address);
+	m->sender_params = mm_message_keep(m, params);
+	m->knows_sender = true;
+	return !m->store.failed;
+}
+
+bool mm_message_add_recipient(struct mm_message *m, struct mm_text address, struct mm_text params, bool refused)
+{
+	if (m->recipient_count >= MM_RECIPIENTS_MAX) {
+		m->is_overfull = true;
+		return true;
+	}
+	if (!mm_array_grow(&m->recipients, m->recipient_count, &m->recipient_capacity, sizeof *m->recipients))
+		return false;
+	m->recipients[m->recipient_count++] = (struct mm_recipient){
+		.address = mm_message_keep(m, address), .params = mm_message_keep(m, params), .is_refused = refused,
+	};
+	m->refused_count += refused;
+	return !m->store.failed;
+}
+
+bool mm_text_equal_blind(struct mm_text a, struct mm_text b)
+{
+	return a.size == b.size && strncasecmp(a.bytes, b.bytes, a.size) == 0;
+}
+
+bool mm_message_add_field(struct mm_message *m, struct mm_text name, struct mm_text value, bool has_space)
+{
+	if (m->store.size + name.size + value.size > MM_HEADERS_KEPT_MAX || m->field_count >= MM_FIELDS_KEPT_MAX) {
+		m->is_overfull = true;
+		return true;
+	}
+	if (!mm_array_grow(&m->fields, m->field_count, &m->field_capacity, sizeof *m->fields))
+		return false;
+	struct mm_field *f = &m->fields[m->field_count++];
+	*f = (struct mm_field){
+		.name = mm_message_keep(m, name), .value = mm_message_keep(m, value),
+		.is_received = true, .has_space = has_space, .id = ++m->fields_ever,
+	};
+	m->received_count++;
+	m->fields_changed++;
+	return !m->store.failed;
+}
+
+int64_t mm_message_find_field(const struct mm_message *m, struct mm_text name, int64_t n)
+{
+	if (n > 0) {
+		for (uint32_t i = 0; i < m->field_count; i++)
+			if (!m->fields[i].is_deleted && mm_text_equal_blind(mm_message_text(m, m->fields[i].name), name) && --n == 0)
+				return i;
+		return -1;
+	}
+	for (uint32_t i = m->field_count; n < 0 && i-- > 0;)
+		if (!m->fields[i].is_deleted && mm_text_equal_blind(mm_message_text(m, m->fields[i].name), name) && ++n == 0)
+			return i;
+	return -1;
+}
+
+int64_t mm_message_field_of_id(const struct mm_message *m, uint32_t id)
+{
+	for (uint32_t i = 0; i < m->field_count; i++)
+		if (m->fields[i].id == id && !m->fields[i].is_deleted)
+			return i;
+	return -1;
+}
+
+uint32_t mm_message_count_fields(const struct mm_message *m, struct mm_text name)
+{
+	uint32_t count = 0;
+	for (uint32_t i = 0; i < m->field_count; i++)
+		count += !m->fields[i].is_deleted && mm_text_equal_blind(mm_message_text(m, m->fields[i].name), name);
+	return count;
+}
+
+struct mm_text mm_address_bare(struct mm_text raw)
+{
+	while (raw.size > 0 && (raw.bytes[0] == ' ' || raw.bytes[0] == '\t')) {
+		raw.bytes++;
+		raw.size--;
+	}
+	if (raw.size >= 2 && raw.bytes[0] == '<' && raw.bytes[raw.size - 1] == '>')
+		return (struct mm_text){ raw.bytes + 1, raw.size - 2 };
+	return raw;
+}

@@ -1,0 +1,128 @@
+/* message.h -- one message as the MTA tells it and as scripts have changed it so far: envelope, header fields, body edits.
+ * All state with the lifetime of a message is here and is cleared by mm_message_reset(), nowhere else (design 2).
+ * Texts handed out are BORROWED until the next call that adds to the message.
+ *
+ * The index rule. Scripts see one ordered list of fields, edits applied: field n of a name, from 1, counts what is in that
+ * list now, negative from its end; insert position k counts all fields from 0 and, as both MTAs do, the Received field
+ * that the MTA itself has put on top and shows to nobody: 0 is above it, 1 below it. milter/edit.c turns the final list into
+ * packets whose indexes mean the same on Postfix and Sendmail. */
+#ifndef MM_MESSAGE_H
+#define MM_MESSAGE_H
+
+#include "base/buffer.h"
+#include "base/cursor.h"
+#include "base/fault.h"
+
+/* A piece of message.store. Offsets, because the store moves when it grows. */
+struct mm_span {
+	uint32_t at;
+	uint32_t size;
+};
+
+struct mm_recipient {
+	struct mm_span address;         /* as given, angle brackets included */
+	struct mm_span params;          /* strings ended by NUL each */
+	bool           is_refused;      /* by the MTA or by a verdict */
+};
+
+struct mm_field {
+	struct mm_span name;
+	struct mm_span value;           /* without the space behind the colon */
+	struct mm_span original;        /* the value before it was changed */
+	uint32_t       id;              /* of this message, from 1; scripts hold on to it while indexes move */
+	uint32_t       asked;           /* added: which edit asked for it, from 1, for the order on the wire */
+	uint32_t       blind_at;        /* added while fields are unknown: insert position, UINT32_MAX for the end */
+	bool           is_received : 1; /* the MTA told it; else a script added it */
+	bool           has_space : 1;   /* received: a space stood behind the colon */
+	bool           is_changed : 1;  /* received, value is a script's */
+	bool           is_deleted : 1;  /* received, to be deleted; an added one just leaves the list */
+	bool           fills : 1;       /* added: Sendmail has put it into a field of its own, above the client's */
+};
+
+/* An envelope edit (protocol 3.11). */
+struct mm_envelope_edit {
+	char           letter;          /* '+' '2' '-' */
+	struct mm_span address;         /* with angle brackets */
+	struct mm_span params;          /* text, '2' only */
+};
+
+/* A header edit by number while the fields are unknown: passed on as it is. */
+struct mm_blind_edit {
+	struct mm_span name;
+	struct mm_span value;           /* empty: delete */
+	uint32_t       nth;
+};
+
+struct mm_message {
+	struct mm_message *next_free;   /* link in the pool */
+	uint64_t           number;      /* of this session, from 1 */
+
+	struct mm_buffer   store;       /* owned: bytes of all spans */
+	struct mm_span     sender;      /* as given, angle brackets included */
+	struct mm_span     sender_params;
+	bool               knows_sender;
+	struct mm_recipient *recipients;        /* owned */
+	uint32_t           recipient_count, recipient_capacity;
+	uint32_t           refused_count;
+	struct mm_field   *fields;      /* owned, in the order scripts see */
+	uint32_t           field_count, field_capacity;
+	uint32_t           fields_ever;         /* ids given out */
+	uint32_t           hidden_at;   /* fields before this index stand above the MTA's own Received */
+	uint32_t           received_count;
+	uint32_t           fields_changed;      /* counts every change of the list: whoever shows it knows when to look again */
+	bool               knows_fields;        /* header events come, so numbers can be resolved */
+	bool               is_overfull;         /* more header bytes or recipients than we keep: lists are cut */
+	uint64_t           body_size;   /* bytes of body seen */
+
+	/* Its times, for the log: seconds, on mm_clock_now()'s clock where they are points. */
+	double             began_at, decided_at;        /* MAIL came; the verdict left, 0: none has */
+	double             waited;      /* for what handlers waited for */
+	uint64_t           busy;        /* ticks (clock.h) in which its handlers ran and nobody else could */
+
+	/* Edits; the body's packets are kept ready to send. */
+	uint32_t           edit_count;
+	struct mm_envelope_edit *envelope_edits;        /* owned */
+	uint32_t           envelope_edit_count, envelope_edit_capacity;
+	struct mm_blind_edit *blind_edits;              /* owned */
+	uint32_t           blind_edit_count, blind_edit_capacity;
+	bool               changes_sender;
+	struct mm_span     new_sender, new_sender_params;
+	bool               replaces_body;
+	bool               body_ends_in_cr;     /* a CR whose LF may come with the next piece */
+	struct mm_buffer   new_body;            /* owned: CRLF lines in packets, as they leave; milter/edit.c knows how */
+	bool               quarantines;
+	struct mm_span     quarantine_reason;
+};
+
+/* A cleared message from the pool or new; NULL: out of memory. */
+struct mm_message *mm_message_take(struct mm_message **pool);
+/* Clears it and puts it back; large memory is freed. message may be NULL. */
+void mm_message_put(struct mm_message **pool, struct mm_message *);
+void mm_message_pool_free(struct mm_message **pool);
+
+static inline struct mm_text mm_message_text(const struct mm_message *m, struct mm_span span)
+{
+	return (struct mm_text){ span.size > 0 ? (const char *)m->store.bytes + span.at : "", span.size };
+}
+
+/* Copies bytes into the store; on failure store.failed is set and the span is empty. */
+struct mm_span mm_message_keep(struct mm_message *, struct mm_text);
+
+/* These return false when out of memory. Past bounds they set is_overfull and keep nothing. */
+bool mm_message_set_sender(struct mm_message *, struct mm_text address, struct mm_text params);
+bool mm_message_add_recipient(struct mm_message *, struct mm_text address, struct mm_text params, bool refused);
+bool mm_message_add_field(struct mm_message *, struct mm_text name, struct mm_text value, bool has_space);
+
+/* Index into fields of field n of a name (case-blind), as scripts count: 1 first, -1 last. -1: there is none. */
+int64_t mm_message_find_field(const struct mm_message *, struct mm_text name, int64_t n);
+/* Index into fields of the field with an id, -1 when it is gone. */
+int64_t mm_message_field_of_id(const struct mm_message *, uint32_t id);
+/* How many fields of a name are in the list. */
+uint32_t mm_message_count_fields(const struct mm_message *, struct mm_text name);
+/* "<a@b>" without the brackets and blanks around; what is not bracketed comes back as it is. */
+struct mm_text mm_address_bare(struct mm_text raw);
+bool mm_text_equal_blind(struct mm_text a, struct mm_text b);   /* ASCII case-blind */
+/* Makes room for one more element of *array; false: out of memory. */
+bool mm_array_grow(void *array, uint32_t count, uint32_t *capacity, size_t element_size);
+
+#endif

@@ -1,0 +1,46 @@
+/* negotiate.h -- what is offered AND wanted (protocol 4).
+ * The answer never holds a bit that was not offered. What a filter wants and does not get degrades, and the engine fills
+ * the gap: a step that cannot be switched off is answered "continue" without a handler, one that must be answered although
+ * we wanted silence is answered, SKIP becomes "continue". */
+#ifndef MM_NEGOTIATE_H
+#define MM_NEGOTIATE_H
+
+#include "base/buffer.h"
+#include "milter/command.h"
+#include "base/fault.h"
+
+/* Derived from the scripts' handlers and options. */
+struct mm_wanted {
+	uint32_t stages;                /* MM_STAGE_BIT()s whose command must come */
+	uint32_t quiet;                 /* MM_STAGE_BIT()s that need no answer when the MTA agrees */
+	uint32_t actions;               /* SMFIF_ bits, taken when offered */
+	uint32_t needs_actions;         /* SMFIF_ bits without which we refuse the MTA */
+	uint32_t needs_steps;           /* SMFIP_ bits without which we refuse the MTA */
+	bool     rejected_recipients;   /* SMFIP_RCPT_REJ */
+	/* Names separated by one space, ORDER MACRO_SET; NULL: the MTA's own list. Borrowed. */
+	const char *macro_lists[MM_MACRO_SET_COUNT];
+};
+
+/* What holds for one connection. */
+struct mm_grants {
+	uint32_t version;               /* 2..6 */
+	uint32_t actions;               /* SMFIF_ bits we may use */
+	uint32_t steps;                 /* SMFIP_ bits as answered */
+	uint32_t quiet;                 /* MM_STAGE_BIT()s answered with silence */
+	uint32_t data_max;              /* bytes a packet may carry after its letter */
+	struct mm_offer offer;          /* what the MTA offered, for ctx.mta */
+};
+
+/* Fills grants and appends the O packet to out. False: the MTA cannot serve this filter; nothing is appended. */
+bool mm_negotiate(const struct mm_offer *, const struct mm_wanted *, struct mm_grants *, struct mm_buffer *out,
+	struct mm_fault *why);
+
+/* "add_header quarantine" for the bits of an actions mask, "" for none; cut at size. Returns to. */
+char *mm_actions_text(uint32_t actions, char *to, size_t size);
+char *mm_steps_text(uint32_t steps, char *to, size_t size);
+/* The SMFIF_ bit of a word of MM_ACTIONS, 0 when there is none. insert_header and delete_header are known too. */
+uint32_t mm_action_bit(const char *word);
+/* The SMFIP_ bit of a word of MM_STEPS, 0 when there is none. */
+uint32_t mm_step_bit(const char *word);
+
+#endif

@@ -1,0 +1,104 @@
+#include "milter/session.h"
+
+#include <stdlib.h>
+
+static bool set_text(char **owned, struct mm_text text)
+{
+	free(*owned);
+	*owned = malloc(text.size + 1);
+	if (*owned == NULL)
+		return false;
+	memcpy(*owned, text.bytes, text.size);
+	(*owned)[text.size] = '\0';
+	return true;
+}
+
+bool mm_session_set_client(struct mm_session *s, const struct mm_command *c)
+{
+	s->knows_client = true;
+	s->client_family = c->family;
+	s->client_port = c->port;
+	if (!set_text(&s->client_host, c->text))
+		return false;
+	return c->family == MM_FAMILY_UNKNOWN || set_text(&s->client_address, c->value);
+}
+
+bool mm_session_set_helo(struct mm_session *s, struct mm_text name)
+{
+	return set_text(&s->helo, name);
+}
+
+bool mm_session_begin_message(struct mm_session *s, struct mm_message **pool)
+{
+	s->message = mm_message_take(pool);
+	if (s->message == NULL)
+		return false;
+	s->message->number = ++s->message_count;
+	return true;
+}
+
+void mm_session_end_message(struct mm_session *s, struct mm_message **pool, bool by_next_mail)
+{
+	if (s->message == NULL)
+		return;
+	mm_message_put(pool, s->message);
+	s->message = NULL;
+	mm_macros_clear_from(&s->macros, by_next_mail ? MM_MACRO_SET_rcpt : MM_MACRO_SET_mail);
+}
+
+static void forget_client(struct mm_session *s)
+{
+	free(s->client_host);
+	free(s->client_address);
+	free(s->helo);
+	s->client_host = s->client_address = s->helo = NULL;
+	s->knows_client = false;
+	s->client_family = MM_FAMILY_UNKNOWN;
+	s->client_port = 0;
+	s->message_count = 0;
+}
+
+void mm_session_next_client(struct mm_session *s, struct mm_message **pool)
+{
+	mm_session_end_message(s, pool, false);
+	forget_client(s);
+	mm_macros_clear_from(&s->macros, MM_MACRO_SET_connect);
+}
+
+void mm_session_clear(struct mm_session *s, struct mm_message **pool)
+{
+	mm_session_end_message(s, pool, false);
+	forget_client(s);
+	mm_macros_free(&s->macros);
+	free(s->peer);
+	s->peer = NULL;
+}
+
+void mm_session_age_macros(struct mm_session *s, uint8_t letter)
+{
+	switch (letter) {
+	case 'C': mm_macros_clear_from(&s->macros, MM_MACRO_SET_helo); break;
+	case 'H': mm_macros_clear_from(&s->macros, MM_MACRO_SET_mail); break;
+	case 'M': mm_macros_clear_from(&s->macros, MM_MACRO_SET_rcpt); break;
+	case 'R': mm_macros_clear_from(&s->macros, MM_MACRO_SET_data); break;
+	}
+}
+
+struct mm_text mm_session_macro(const struct mm_session *s, const char *name)
+{
+	struct mm_text value;
+	if (!mm_macros_lookup(&s->macros, (struct mm_text){ name, strlen(name) }, &value))
+		return (struct mm_text){ "", 0 };
+	return value;
+}
+
+enum mm_mta_kind mm_session_mta(const struct mm_session *s)
+{
+	struct mm_text version = mm_session_macro(s, "v");
+	if (version.size >= 7 && memcmp(version.bytes, "Postfix", 7) == 0)
+		return MM_MTA_POSTFIX;
+	/* Sendmail sends no v unless asked, but always names the daemon that took the connection (protocol 6.3). */
+	if (mm_session_macro(s, "{daemon_name}").size > 0)
+		return MM_MTA_SENDMAIL;
+	return MM_MTA_UNKNOWN;
+}

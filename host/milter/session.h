@@ -1,0 +1,56 @@
+/* session.h -- one SMTP connection as the MTA tells it, and the rules by which its facts end.
+ * Lifetimes, longest first: the milter connection (grants), one SMTP client (QUIT_NC begins the next), one message.
+ * Owns its texts and macros; owns the message until mm_session_end_message(). */
+#ifndef MM_SESSION_H
+#define MM_SESSION_H
+
+#include "milter/edit.h"
+#include "milter/command.h"
+#include "milter/macro.h"
+#include "milter/message.h"
+#include "milter/negotiate.h"
+
+#define MM_SESSION_ID_SIZE 28   /* bytes of an id, NUL included */
+
+struct mm_session {
+	char               id[MM_SESSION_ID_SIZE];      /* unique over restarts; in every log line */
+
+	/* the connection to the MTA: outlives a client */
+	struct mm_grants   grants;
+	bool               is_negotiated;
+	char              *peer;                /* owned: address of the MTA as text; NULL when it has none */
+	const char        *milter;              /* borrowed: for log lines; NULL: there is only one */
+
+	/* one SMTP client: cleared by mm_session_next_client() */
+	bool               knows_client;
+	enum mm_family     client_family;
+	uint16_t           client_port;
+	char              *client_host;         /* owned, NUL-terminated; NULL before connect */
+	char              *client_address;      /* owned, NUL-terminated; NULL when unknown */
+	char              *helo;                /* owned, may hold no NUL; NULL before HELO */
+	struct mm_macros   macros;              /* sets from mail on belong to the message */
+	uint64_t           message_count;       /* messages opened */
+
+	/* one message: cleared by mm_session_end_message() */
+	struct mm_message *message;             /* owned; NULL when none is open */
+};
+
+/* Each returns false when out of memory. */
+bool mm_session_set_client(struct mm_session *, const struct mm_command *);
+bool mm_session_set_helo(struct mm_session *, struct mm_text name);
+/* Opens a message; none may be open. */
+bool mm_session_begin_message(struct mm_session *, struct mm_message **pool);
+/* The facts of the message and its macros are gone; those of a MAIL that is already on its way stay when the caller says
+ * that it is the next MAIL that ends the message. Nothing open: nothing happens. */
+void mm_session_end_message(struct mm_session *, struct mm_message **pool, bool by_next_mail);
+/* QUIT_NC: all but the negotiation is gone. */
+void mm_session_next_client(struct mm_session *, struct mm_message **pool);
+void mm_session_clear(struct mm_session *, struct mm_message **pool);
+/* The macros of later stages than a command's end when the command comes (protocol 6.2). */
+void mm_session_age_macros(struct mm_session *, uint8_t letter);
+
+struct mm_text mm_session_macro(const struct mm_session *, const char *name);   /* "" when not known */
+/* By what it says of itself: Postfix sends its version in macro v, Sendmail does not. */
+enum mm_mta_kind mm_session_mta(const struct mm_session *);
+
+#endif

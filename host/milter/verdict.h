@@ -1,0 +1,61 @@
+/* verdict.h -- a handler's decision and the SMTP text that goes with it.
+ * The text belongs to its verdict and is never stored anywhere else, so a reply cannot leak into a later message.
+ * Which verdict may be given where is one table, mm_verdict_stages(). */
+#ifndef MM_VERDICT_H
+#define MM_VERDICT_H
+
+#include "base/buffer.h"
+#include "base/cursor.h"
+#include "base/fault.h"
+#include "milter/stage.h"
+
+/* Protocol 3.3. At negotiate a refusal closes the connection, which is the protocol's way to say it. At connect and helo the whole SMTP session is meant, at rcpt reject and tempfail only the recipient.
+ * skip: no more of this kind of event for the message. ORDER VERDICT
+ *        name          letter  may be given at */
+#define MM_VERDICT_MESSAGE_STAGES (MM_STAGE_BIT(mail) | MM_STAGE_BIT(rcpt) | MM_STAGE_BIT(data) | MM_STAGE_BIT(header) \
+	| MM_STAGE_BIT(eoh) | MM_STAGE_BIT(body) | MM_STAGE_BIT(eom))
+#define MM_VERDICT_CLIENT_STAGES (MM_STAGE_BIT(connect) | MM_STAGE_BIT(helo))
+#define MM_VERDICTS(X) \
+	X(continue, 'c', ~0u) \
+	X(accept,   'a', MM_VERDICT_CLIENT_STAGES | MM_VERDICT_MESSAGE_STAGES) \
+	X(reject,   'r', MM_STAGE_BIT(negotiate) | MM_VERDICT_CLIENT_STAGES | MM_VERDICT_MESSAGE_STAGES | MM_STAGE_BIT(unknown)) \
+	X(tempfail, 't', MM_STAGE_BIT(negotiate) | MM_VERDICT_CLIENT_STAGES | MM_VERDICT_MESSAGE_STAGES | MM_STAGE_BIT(unknown)) \
+	X(discard,  'd', MM_VERDICT_MESSAGE_STAGES) \
+	X(skip,     's', MM_STAGE_BIT(header) | MM_STAGE_BIT(body))
+
+enum mm_verdict_kind {
+#define X(name, letter, stages) MM_VERDICT_##name,
+	MM_VERDICTS(X)
+#undef X
+	MM_VERDICT_COUNT
+};
+
+struct mm_verdict {
+	enum mm_verdict_kind kind;
+	bool                 hangs_up;  /* reply code 421: the MTA ends the SMTP session */
+	char                 decided_by[43];    /* script and line, for the log: "10-auth.lua:12"; may be empty */
+	struct mm_buffer     reply;     /* owned: text as SMFIR_REPLYCODE carries it, empty for the MTA's own text */
+};
+
+const char *mm_verdict_name(enum mm_verdict_kind);      /* "reject". Static. */
+uint8_t mm_verdict_letter(enum mm_verdict_kind);
+/* The kind of a name, MM_VERDICT_COUNT when there is none. */
+enum mm_verdict_kind mm_verdict_of_name(struct mm_text name);
+/* MM_STAGE_BIT()s at which it may be given. */
+uint32_t mm_verdict_stages(enum mm_verdict_kind);
+
+/* Back to "continue" without text; memory of the text is freed. */
+void mm_verdict_reset(struct mm_verdict *);
+/* Without text: the MTA words it. */
+void mm_verdict_plain(struct mm_verdict *, enum mm_verdict_kind);
+/* With text (RFC 5321 4.2, RFC 3463, protocol 3.4): code 400..499 for tempfail, 500..599 for reject; enhanced is
+ * "5.7.1"-like with the code's first digit, empty for the default of the code's class; 1..32 lines of at most 980 bytes,
+ * no CR, LF, NUL. "%" is doubled here, because both MTAs read it as an escape. False: the fault says which rule. */
+bool mm_verdict_worded(struct mm_verdict *, enum mm_verdict_kind, unsigned code, struct mm_text enhanced,
+	const struct mm_text *lines, size_t line_count, struct mm_fault *why);
+/* Moves from into to; from is "continue" afterwards. */
+void mm_verdict_move(struct mm_verdict *to, struct mm_verdict *from);
+/* True when the string is "4.x.y"-like: [245].d{1,3}.d{1,3}. */
+bool mm_enhanced_is_good(struct mm_text);
+
+#endif

@@ -1,0 +1,78 @@
+/* mail_file.h -- a message as a file holds it, cut up as a milter is told it, and what an MTA makes of a filter's edits.
+ * Header fields keep their folds as LF, the body has CRLF, as on the wire (protocol 3.9). Knows no packets' order and no
+ * file system: bytes in, bytes out.
+ *
+ * Editing follows one MTA (protocol 3.7, Postfix 3.7 to 3.12, Sendmail 8.17 with Debian's default fields):
+ *   Postfix   puts its Received on top, hidden from filters; insert counts all fields with it, change and delete count what
+ *             the filter saw; a deleted field is gone at once.
+ *   Sendmail  keeps nine fields of its own before the client's, most of them unset; insert counts all of them; a deleted
+ *             field still counts; an added one goes before the first of its name.
+ * The MTA's own fields are counted here, and left out when the message is written.
+ *
+ * Limits: the first message of an mbox only; "From " lines quoted as ">From " stay quoted.
+ * Ownership: a mail file owns its bytes; texts are BORROWED until the next change of it. A zeroed struct is empty. */
+#ifndef MM_MAIL_FILE_H
+#define MM_MAIL_FILE_H
+
+#include "milter/edit.h"
+#include "mta/mta.h"
+
+struct mm_mail_field {
+	struct mm_span name;            /* without blanks before the colon */
+	struct mm_span value;           /* all behind the colon, no line end at the end */
+	uint32_t       blanks;          /* bytes of blanks before the colon, behind name in the store */
+	bool           is_own;          /* put there by the MTA itself: no filter sees it */
+	bool           is_trace;        /* own, and never replaced: Received, Return-Path */
+	bool           is_gone;         /* unset or deleted: not written */
+};
+
+struct mm_mail_recipient {
+	struct mm_span address;         /* as in the command, angle brackets included */
+	struct mm_span params;          /* ESMTP parameters, each ended by NUL */
+};
+
+struct mm_mail_file {
+	struct mm_buffer      store;            /* owned: bytes of all spans */
+	struct mm_mail_field *fields;           /* owned */
+	uint32_t              field_count, field_capacity;
+	struct mm_buffer      body;             /* owned, CRLF */
+	bool                  has_lf_lines;     /* the file's lines end with LF; written the same way */
+	struct mm_span        sender, sender_params;            /* as in the command */
+	struct mm_mail_recipient *recipients;   /* owned */
+	uint32_t              recipient_count, recipient_capacity;
+	bool                  is_quarantined;
+	struct mm_span        reason;
+	bool                  replaces_body;    /* an edit has begun a new body */
+};
+
+static inline struct mm_text mm_mail_text(const struct mm_mail_file *m, struct mm_span span)
+{
+	return (struct mm_text){ span.size > 0 ? (const char *)m->store.bytes + span.at : "", span.size };
+}
+
+/* Reads a message: LF or CRLF, perhaps an mbox "From " line first. As in an MTA the header ends at an empty line or at the
+ * first line that is no field. False: not a message (its first line is neither), a NUL in the header, or a field too
+ * long to send. The struct must be empty before; it must be freed also after a failure. */
+bool mm_mail_file_parse(struct mm_mail_file *, const void *bytes, size_t n, struct mm_fault *why);
+bool mm_mail_file_copy(struct mm_mail_file *to, const struct mm_mail_file *from, struct mm_fault *why);
+void mm_mail_file_free(struct mm_mail_file *);
+
+/* "ann@example.org SIZE=100", with or without angle brackets; "" or "<>" is the null sender. False: out of memory. */
+bool mm_mail_file_set_sender(struct mm_mail_file *, struct mm_text);
+bool mm_mail_file_add_recipient(struct mm_mail_file *, struct mm_text);
+/* What the envelope lacks, from the header: Return-Path or From; Delivered-To, or To and Cc. */
+bool mm_mail_file_guess_envelope(struct mm_mail_file *);
+/* The value of the first field of a name that a filter sees; bytes NULL: there is none. */
+struct mm_text mm_mail_file_value(const struct mm_mail_file *, const char *name);
+
+/* Puts the MTA's own fields on top, before the first edit. */
+bool mm_mail_file_take_in(struct mm_mail_file *, enum mm_mta_kind, struct mm_fault *why);
+/* Does what one edit says. leading_space: HDR_LEADSPC was agreed, the value brings the space behind the colon. */
+bool mm_mail_file_edit(struct mm_mail_file *, enum mm_mta_kind, bool leading_space, const struct mm_mta_reply *,
+	struct mm_fault *why);
+/* Appends the message as a file: the MTA's own fields only when an edit has set them. */
+void mm_mail_file_write(const struct mm_mail_file *, struct mm_buffer *out);
+/* Appends one field with its line end. */
+void mm_mail_file_write_field(const struct mm_mail_file *, const struct mm_mail_field *, struct mm_buffer *out);
+
+#endif

@@ -1,0 +1,82 @@
+/* mta.h -- the protocol from the other side: what an MTA sends, what it waits for, and which replies it takes.
+ * Stands on the engine's own tables (command.h, reply.h, stage.h), so that the two sides cannot drift. Pure: knows no
+ * socket, no Lua, no message file and no order of commands (dialogue.h).
+ *
+ * Doubles as the oracle for our own replies: what mm_mta_decode() and mm_mta_accepts() let pass is taken, and means the
+ * same, on Postfix 3.7 to 3.12 and Sendmail 8.17. Where the two differ the stricter rule holds (protocol 3.1 to 3.14).
+ * decode judges the shape, accepts the meaning; a client that wants to show what a lax filter says goes on after the
+ * second has said no, not after the first.
+ * Ownership: a reply BORROWS its texts from its packet. */
+#ifndef MM_MTA_H
+#define MM_MTA_H
+
+#include "base/buffer.h"
+#include "milter/command.h"
+#include "milter/reply.h"
+
+/* One MTA's end of one milter connection. Zeroed: nothing offered. */
+struct mm_mta {
+	struct mm_offer  offer;         /* what this MTA offers */
+	struct mm_offer  agreed;        /* the filter's answer; all 0 before it */
+	bool             is_negotiated;
+	bool             has_list[MM_MACRO_SET_COUNT];          /* the filter asked for its own macros here */
+	struct mm_buffer lists[MM_MACRO_SET_COUNT];             /* owned: their names, blanks between, no NUL */
+	bool             replaces_body; /* body packets came since the last end-of-message */
+	bool             body_is_whole; /* and then another request: no more of them may come */
+};
+
+struct mm_reply_row {
+	uint8_t     letter;
+	const char *name;               /* "REPLYCODE" */
+	bool        is_final;           /* answers the command; else an edit or progress, and more follows */
+	const char *carries;            /* "index, name, value" */
+};
+
+struct mm_mta_reply {
+	const struct mm_reply_row *row;
+	uint32_t        index;          /* i m */
+	struct mm_text  first;          /* name, address, reason, reply text, chunk */
+	struct mm_text  second;         /* value, parameters; bytes NULL when absent */
+	struct mm_offer offer;          /* O */
+	struct mm_text  lists;          /* O: the macro lists behind it, as on the wire */
+};
+
+/* Copies the offer. Frees nothing: for a fresh struct. */
+void mm_mta_init(struct mm_mta *, const struct mm_offer *);
+void mm_mta_free(struct mm_mta *);
+
+/* ---- what it sends; each appends exactly one packet ---- */
+
+void mm_mta_write_offer(struct mm_buffer *out, const struct mm_offer *);
+/* pairs: name, value, name, value … ; count of texts, so even. */
+void mm_mta_write_macros(struct mm_buffer *out, uint8_t letter, const struct mm_text *pairs, size_t count);
+/* address is written as given: Sendmail puts "IPv6:" before one, Postfix does not (protocol 2.3). */
+void mm_mta_write_connect(struct mm_buffer *out, struct mm_text host, enum mm_family, uint16_t port, struct mm_text address);
+void mm_mta_write_text(struct mm_buffer *out, uint8_t letter, struct mm_text);          /* H U */
+/* strings: further parameters, each ended by NUL. */
+void mm_mta_write_address(struct mm_buffer *out, uint8_t letter, struct mm_text address, struct mm_text strings); /* M R */
+/* value: all that stands behind the colon; its one leading space stays only when HDR_LEADSPC was agreed (protocol 3.8). */
+void mm_mta_write_field(const struct mm_mta *, struct mm_buffer *out, struct mm_text name, struct mm_text value);  /* L */
+void mm_mta_write_bytes(struct mm_buffer *out, uint8_t letter, const void *, size_t n); /* B E, and n 0: T N A Q K */
+
+/* ---- what it knows from the negotiation ---- */
+
+/* Takes the filter's answer: version, actions, steps, macro lists. False: Postfix or Sendmail would close (protocol 4.4). */
+bool mm_mta_agree(struct mm_mta *, const struct mm_mta_reply *, struct mm_fault *why);
+bool mm_mta_sends(const struct mm_mta *, uint8_t letter);       /* not switched off, and known to the version */
+bool mm_mta_waits(const struct mm_mta *, uint8_t letter);       /* exactly one final reply is due */
+
+/* ---- what it takes ---- */
+
+/* The row of a letter, NULL for a letter no filter sends. */
+const struct mm_reply_row *mm_reply_row(uint8_t letter);
+/* The SMFIF_ bit an edit needs, 0 for what is no edit. */
+uint32_t mm_mta_action_of(uint8_t letter);
+/* Shape: a known letter, every string ended, none too many, nothing behind. */
+bool mm_mta_decode(const struct mm_packet *, struct mm_mta_reply *out, struct mm_fault *why);
+/* Meaning: legal in answer to this command, negotiated, well-formed texts. Remembers where body packets stand. */
+bool mm_mta_accepts(struct mm_mta *, uint8_t command, const struct mm_mta_reply *, struct mm_fault *why);
+/* The text of a reply code: 4xx or 5xx throughout, CRLF between lines, "%" doubled (protocol 3.4). */
+bool mm_mta_code_is_good(struct mm_text, struct mm_fault *why);
+
+#endif

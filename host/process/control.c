@@ -1,0 +1,280 @@
+#include "process/control.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/timerfd.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#define ASKERS_MAX 32           /* at a time; more are turned away */
+#define PAUSE_NS   250000000L   /* between tries to accept when there is no descriptor for it */
+
+struct mm_asker {
+	struct mm_control *control;             /* borrowed */
+	int                fd;                  /* owned; -1: has hung up */
+	bool               has_asked;
+	struct mm_asker   *next, *previous;
+};
+
+struct mm_control {
+	struct mm_control_owner owner;
+	int                     listening;      /* borrowed */
+	int                     epoll;          /* owned: makes one descriptor of many */
+	int                     pause;          /* owned: a timer's, that ends a pause in accepting */
+	struct mm_asker        *askers;         /* owned list */
+	unsigned                asker_count;
+};
+
+struct request {
+	const char *name;
+	bool        takes_argument;
+};
+
+static const struct request requests[MM_REQUEST_COUNT] = {
+#define X(name, text, takes, about) { text, takes != NULL },
+	MM_REQUESTS(X)
+#undef X
+};
+
+bool mm_profile_wish_read(const char *text, struct mm_profile_wish *w)
+{
+	unsigned samples, begins_anew;
+	*w = (struct mm_profile_wish){ 0 };
+	if (sscanf(text, "%u %lf %u %u", &samples, &w->seconds, &begins_anew, &w->worker) != 4)
+		return false;
+	w->samples = samples;
+	w->begins_anew = begins_anew;
+	return w->seconds >= 0 && w->seconds <= MM_PROFILE_SECONDS_MAX && (w->seconds > 0 || !w->samples);
+}
+
+void mm_profile_wish_write(const struct mm_profile_wish *w, char *to, size_t size)
+{
+	snprintf(to, size, "%u %.3f %u %u", w->samples, w->seconds, w->begins_anew, w->worker);
+}
+
+/* Closing would do, were it not for a worker that is being born: while it has a copy of the descriptor, the epoll set would
+ * go on to tell of an asker that is gone. */
+static void hang_up(struct mm_asker *a)
+{
+	if (a->fd < 0)
+		return;
+	epoll_ctl(a->control->epoll, EPOLL_CTL_DEL, a->fd, NULL);
+	close(a->fd);
+	a->fd = -1;
+}
+
+static void asker_free(struct mm_asker *a)
+{
+	struct mm_control *c = a->control;
+	hang_up(a);
+	if (a->previous != NULL)
+		a->previous->next = a->next;
+	else
+		c->askers = a->next;
+	if (a->next != NULL)
+		a->next->previous = a->previous;
+	c->asker_count--;
+	free(a);
+}
+
+static void send_note(struct mm_asker *a, const struct mm_note *note, int descriptor)
+{
+	if (a->fd >= 0 && !mm_link_send(a->fd, note, descriptor))
+		hang_up(a);
+}
+
+void mm_asker_say(struct mm_asker *a, const char *format, ...)
+{
+	struct mm_note note = { .kind = MM_NOTE_ANSWER };
+	va_list args;
+	va_start(args, format);
+	vsnprintf(note.text, sizeof note.text, format, args);
+	va_end(args);
+	send_note(a, &note, -1);
+}
+
+void mm_asker_hear(void *self, const char *line)
+{
+	mm_asker_say(self, "%s", line);
+}
+
+void mm_asker_say_worker(struct mm_asker *a, int pid, const char *state, const struct mm_census_row *row)
+{
+	if (state == NULL)
+		state = mm_census_state_name((enum mm_census_state)mm_census_get(row->state));
+	mm_asker_say(a, "worker pid=%d state=%s generation=%u sessions=%u older_sessions=%u begun=%llu messages=%llu "
+		"script_errors=%llu lua_bytes=%llu longest_collection_us=%u log_lost=%llu", pid, state, mm_census_get(row->generation), mm_census_get(row->sessions),
+		mm_census_get(row->older_sessions), (unsigned long long)mm_census_get(row->sessions_begun),
+		(unsigned long long)mm_census_get(row->messages), (unsigned long long)mm_census_get(row->script_errors),
+		(unsigned long long)mm_census_get(row->lua_bytes), mm_census_get(row->longest_collection_us),
+		(unsigned long long)mm_census_get(row->log_lost));
+}
+
+void mm_asker_give(struct mm_asker *a, int descriptor)
+{
+	struct mm_note note = { .kind = MM_NOTE_ANSWER };
+	send_note(a, &note, descriptor);
+}
+
+void mm_asker_end(struct mm_asker *a, int status, const char *text)
+{
+	struct mm_note note = { .kind = MM_NOTE_END, .number = (uint32_t)status };
+	snprintf(note.text, sizeof note.text, "%s", text != NULL ? text : "");
+	send_note(a, &note, -1);
+	asker_free(a);
+}
+
+bool mm_asker_has_gone(const struct mm_asker *a)
+{
+	return a->fd < 0;
+}
+
+static bool may_ask(int fd)
+{
+	struct ucred who;
+	socklen_t size = sizeof who;
+	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size) == 0 && (who.uid == 0 || who.uid == geteuid());
+}
+
+static void listen_for(struct mm_control *c, uint32_t events)
+{
+	struct epoll_event event = { .events = events, .data = { .ptr = NULL } };
+	epoll_ctl(c->epoll, EPOLL_CTL_MOD, c->listening, &event);
+}
+
+/* Who knocks stays in the queue of the socket, which is ready all the while. */
+static void pause_accepting(struct mm_control *c)
+{
+	struct itimerspec when = { .it_value.tv_nsec = PAUSE_NS };
+	if (timerfd_settime(c->pause, 0, &when, NULL) == 0)
+		listen_for(c, 0);
+}
+
+static void accept_again(struct mm_control *c)
+{
+	uint64_t times;
+	if (read(c->pause, &times, sizeof times) == (ssize_t)sizeof times)
+		listen_for(c, EPOLLIN);
+}
+
+static void accept_asker(struct mm_control *c)
+{
+	int fd = accept4(c->listening, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS))
+		pause_accepting(c);
+	if (fd < 0)
+		return;
+	struct mm_asker *a = c->asker_count < ASKERS_MAX && may_ask(fd) ? calloc(1, sizeof *a) : NULL;
+	struct epoll_event event = { .events = EPOLLIN, .data = { .ptr = a } };
+	if (a == NULL || epoll_ctl(c->epoll, EPOLL_CTL_ADD, fd, &event) != 0) {
+		free(a);
+		close(fd);
+		return;
+	}
+	a->control = c;
+	a->fd = fd;
+	a->next = c->askers;
+	if (a->next != NULL)
+		a->next->previous = a;
+	c->askers = a;
+	c->asker_count++;
+}
+
+/* "loglevel debug" */
+static void ask(struct mm_asker *a, char *line)
+{
+	char *space = strchr(line, ' ');
+	const char *argument = "";
+	if (space != NULL) {
+		*space = '\0';
+		argument = space + 1;
+	}
+	for (int i = 0; i < MM_REQUEST_COUNT; i++) {
+		if (strcmp(requests[i].name, line) != 0 || requests[i].takes_argument != (argument[0] != '\0'))
+			continue;
+		a->control->owner.asked(a->control->owner.self, a, (enum mm_request)i, argument);
+		return;
+	}
+	mm_asker_end(a, EX_USAGE, "unknown request; is moonmilter ctl of the same version as the host?");
+}
+
+static void read_asker(struct mm_asker *a)
+{
+	struct mm_note note;
+	int descriptor;
+	enum mm_link got = mm_link_receive(a->fd, &note, &descriptor);
+	if (got == MM_LINK_NOTHING)
+		return;
+	if (descriptor >= 0)
+		close(descriptor);
+	if (got == MM_LINK_NOTE && note.kind == MM_NOTE_REQUEST && !a->has_asked) {
+		a->has_asked = true;
+		ask(a, note.text);
+		return;
+	}
+	if (!a->has_asked) {
+		asker_free(a);
+		return;
+	}
+	hang_up(a);                     /* the answer still comes, to nobody */
+}
+
+static void control_close(struct mm_control *c)
+{
+	if (c->epoll >= 0)
+		close(c->epoll);
+	if (c->pause >= 0)
+		close(c->pause);
+	c->epoll = c->pause = -1;
+	while (c->askers != NULL)       /* behind the set: in a worker it is the master's, too, and must stay as it is */
+		asker_free(c->askers);
+	free(c);
+}
+
+struct mm_control *mm_control_new(int listening, struct mm_control_owner owner)
+{
+	struct mm_control *c = calloc(1, sizeof *c);
+	if (c == NULL)
+		return NULL;
+	struct epoll_event asked = { .events = EPOLLIN, .data = { .ptr = NULL } };
+	struct epoll_event paused = { .events = EPOLLIN, .data = { .ptr = c } };
+	c->owner = owner;
+	c->listening = listening;
+	c->epoll = epoll_create1(EPOLL_CLOEXEC);
+	c->pause = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+	if (c->epoll >= 0 && c->pause >= 0 && epoll_ctl(c->epoll, EPOLL_CTL_ADD, listening, &asked) == 0
+	    && epoll_ctl(c->epoll, EPOLL_CTL_ADD, c->pause, &paused) == 0)
+		return c;
+	control_close(c);
+	return NULL;
+}
+
+void mm_control_free(struct mm_control *c)
+{
+	if (c != NULL)
+		control_close(c);
+}
+
+int mm_control_descriptor(const struct mm_control *c)
+{
+	return c->epoll;
+}
+
+/* One event a turn: answering it may free any asker. */
+void mm_control_turn(struct mm_control *c)
+{
+	struct epoll_event event;
+	if (epoll_wait(c->epoll, &event, 1, 0) != 1)
+		return;
+	if (event.data.ptr == NULL)
+		accept_asker(c);
+	else if (event.data.ptr == c)
+		accept_again(c);
+	else
+		read_asker(event.data.ptr);
+}

@@ -1,0 +1,238 @@
+/* follower.c -- see follower.h.
+ *
+ * (a) A master that dies closes its end of the link: then we drain as after SIGTERM. A worker whose loop hangs would not see
+ *     that, so the kernel also sends SIGUSR2, whose handler sets an alarm that ends us whatever we do.
+ * (b) A terminal's SIGINT and a SIGHUP for the group reach workers too; both are the master's to handle. */
+#include "process/follower.h"
+
+#include "process/measure.h"
+#include "base/watch.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#define GRACE_WITHOUT_MASTER 10         /* seconds beyond drain_timeout */
+
+struct follower {
+	struct mm_host *host;           /* borrowed */
+	int             link;           /* owned */
+	struct mm_watch notes;
+	struct mm_measure measure;
+	uint64_t        measure_ticket; /* who asked for it */
+	bool            is_leaving;
+};
+
+static unsigned alarm_seconds = GRACE_WITHOUT_MASTER;
+
+static void on_orphaned(int number)
+{
+	(void)number;
+	alarm(alarm_seconds);           /* SIGALRM's default ends the process */
+}
+
+static void leave(struct follower *f)
+{
+	if (f->is_leaving)
+		return;
+	f->is_leaving = true;
+	mm_host_stop(f->host);
+}
+
+/* ---- what the master says ---- */
+
+static void on_prepared(void *self, bool ok, const struct mm_fault *why);
+
+static void do_prepare(struct follower *f, const struct mm_note *note, int descriptor)
+{
+	(void)descriptor;
+	if (!f->is_leaving)
+		mm_host_prepare(f->host, note->number, note->ticket != 0, on_prepared, f);
+}
+
+static void do_commit(struct follower *f, const struct mm_note *note, int descriptor)
+{
+	struct mm_fault why;
+	(void)note;
+	(void)descriptor;
+	if (!mm_host_commit(f->host, &why))
+		mm_log_say(mm_host_log(f->host), MM_LOG_ERROR, "worker", "%s", why.text);
+}
+
+static void do_discard(struct follower *f, const struct mm_note *note, int descriptor)
+{
+	(void)note;
+	(void)descriptor;
+	mm_host_discard(f->host);
+}
+
+static void do_drain(struct follower *f, const struct mm_note *note, int descriptor)
+{
+	(void)descriptor;
+	if (note->number == 0)
+		leave(f);
+	else
+		mm_host_retire(f->host);
+}
+
+static void do_halt(struct follower *f, const struct mm_note *note, int descriptor)
+{
+	(void)note;
+	(void)descriptor;
+	f->is_leaving = true;
+	mm_host_halt(f->host);
+}
+
+static void do_reopen(struct follower *f, const struct mm_note *note, int descriptor)
+{
+	struct mm_fault why;
+	(void)note;
+	(void)descriptor;
+	if (!mm_host_reopen_log(f->host, &why))
+		mm_log_say(mm_host_log(f->host), MM_LOG_ERROR, "log", "%s", why.text);
+}
+
+static void do_log_level(struct follower *f, const struct mm_note *note, int descriptor)
+{
+	(void)descriptor;
+	if (note->number <= MM_LOG_ERROR)
+		mm_host_set_log_level(f->host, (enum mm_log_level)note->number);
+}
+
+static void on_measured(void *self, int paper)
+{
+	struct follower *f = self;
+	struct mm_note answer = { .kind = MM_NOTE_LISTED, .number = MM_LIST_PROFILE, .ticket = f->measure_ticket };
+	mm_link_send(f->link, &answer, paper);
+}
+
+static void begin_measure(struct follower *f, const struct mm_note *note)
+{
+	struct mm_profile_wish wish;
+	if (!mm_profile_wish_read(note->text, &wish))
+		return;
+	f->measure_ticket = note->ticket;
+	mm_measure_begin(&f->measure, &wish);
+}
+
+static void do_forget(struct follower *f, const struct mm_note *note, int descriptor)
+{
+	(void)note;
+	(void)descriptor;
+	mm_measure_drop(&f->measure);
+}
+
+static void do_list(struct follower *f, const struct mm_note *note, int descriptor)
+{
+	if (note->number == MM_LIST_PROFILE) {
+		begin_measure(f, note);
+		return;
+	}
+	struct mm_note answer = { .kind = MM_NOTE_LISTED, .number = note->number, .ticket = note->ticket };
+	int paper = mm_link_paper();
+	(void)descriptor;
+	if (paper >= 0 && note->number < MM_LISTING_COUNT)
+		mm_host_list(f->host, (enum mm_listing)note->number, paper);
+	mm_link_send(f->link, &answer, paper);
+	if (paper >= 0)
+		close(paper);
+}
+
+static void do_listen(struct follower *f, const struct mm_note *note, int descriptor)
+{
+	struct mm_fault why;
+	int fd = dup(descriptor);       /* the note's own is closed behind us */
+	if (fd < 0 || note->number >= mm_host_listener_count(f->host) || f->is_leaving) {
+		if (fd >= 0)
+			close(fd);
+	} else if (!mm_host_listener_replace(f->host, note->number, fd, &why)) {
+		mm_log_say(mm_host_log(f->host), MM_LOG_ERROR, "listener", "%s", why.text);
+	}
+}
+
+typedef void (*doing)(struct follower *, const struct mm_note *, int descriptor);
+
+static const doing doings[MM_NOTE_KIND_COUNT] = {
+	[MM_NOTE_PREPARE] = do_prepare, [MM_NOTE_COMMIT] = do_commit, [MM_NOTE_DISCARD] = do_discard,
+	[MM_NOTE_DRAIN] = do_drain, [MM_NOTE_HALT] = do_halt, [MM_NOTE_REOPEN] = do_reopen,
+	[MM_NOTE_LOG_LEVEL] = do_log_level, [MM_NOTE_LIST] = do_list, [MM_NOTE_LISTEN] = do_listen, [MM_NOTE_FORGET] = do_forget,
+};
+
+static void on_notes(struct mm_watch *watch, int ready)
+{
+	struct follower *f = MM_OWNER_OF(watch, struct follower, notes);
+	struct mm_note note;
+	int descriptor;
+	enum mm_link got;
+	(void)ready;
+	while ((got = mm_link_receive(f->link, &note, &descriptor)) == MM_LINK_NOTE) {
+		if (doings[note.kind] != NULL)
+			doings[note.kind](f, &note, descriptor);
+		if (descriptor >= 0)
+			close(descriptor);
+	}
+	if (got != MM_LINK_GONE)
+		return;
+	mm_watch_stop(&f->notes);
+	if (!f->is_leaving)
+		mm_log_say(mm_host_log(f->host), MM_LOG_WARN, "worker", "the master is gone; sessions may finish, then worker %d ends",
+			(int)getpid());
+	leave(f);
+}
+
+/* ---- what we say ---- */
+
+static void on_prepared(void *self, bool ok, const struct mm_fault *why)
+{
+	struct follower *f = self;
+	uint32_t generation = (uint32_t)mm_host_preparing(f->host);
+	mm_link_tell(f->link, ok ? MM_NOTE_PREPARED : MM_NOTE_FAILED, generation, ok ? NULL : why->text);
+}
+
+static void on_retire(void *self, const char *why)
+{
+	struct follower *f = self;
+	mm_link_tell(f->link, MM_NOTE_RETIRE, 0, why);
+}
+
+/* ---- life ---- */
+
+static void take_signals(const struct mm_host *host, int master)
+{
+	struct sigaction orphaned = { .sa_handler = on_orphaned, .sa_flags = SA_RESTART };
+	sigset_t none;
+	alarm_seconds = (unsigned)mm_host_config(host)->drain_timeout + GRACE_WITHOUT_MASTER;
+	sigaction(SIGUSR2, &orphaned, NULL);
+	signal(SIGINT, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	prctl(PR_SET_PDEATHSIG, SIGUSR2, 0, 0, 0);
+	if (getppid() != master)        /* it died before we could ask to be told */
+		_exit(EX_OK);
+}
+
+int mm_follow(struct mm_host *host, struct mm_census *census, struct mm_census_row *row, int link, int master)
+{
+	struct follower f = { .host = host, .link = link };
+	struct mm_host_place place = { census, row, on_retire, &f };
+	struct mm_fault why = { .class = MM_FAULT_NONE };
+	take_signals(host, master);
+	if (!mm_host_raise(host, &place, &why)) {
+		mm_link_tell(link, MM_NOTE_FAILED, 0, why.text);
+		return EX_OSERR;
+	}
+	mm_measure_init(&f.measure, host, on_measured, &f);
+	mm_watch_init(&f.notes, mm_host_clock(host), on_notes);
+	mm_watch_start(&f.notes, link, MM_READABLE);
+	mm_host_run(host);
+	mm_watch_stop(&f.notes);
+	mm_measure_drop(&f.measure);
+	mm_host_free(host);
+	close(link);
+	return EX_OK;
+}

@@ -1,0 +1,12 @@
+/* follower.h -- the life of a worker process: a host that does what its master's notes say (link.h), and nothing when the
+ * master is gone but let its sessions finish. */
+#ifndef MM_FOLLOWER_H
+#define MM_FOLLOWER_H
+
+#include "embed/host.h"
+
+/* In the child, right after the fork. The host is bound and not raised; link is the worker's end, TAKEN. master is the
+ * process that we must not outlive. Returns the exit status when all is over. */
+int mm_follow(struct mm_host *, struct mm_census *, struct mm_census_row *, int link, int master);
+
+#endif

@@ -1,0 +1,59 @@
+/* link.h -- notes of one size between processes of a host: master and worker, `moonmilter ctl` and host.
+ * A note may carry a descriptor with it: listings travel as files in memory, so a long one blocks nobody. Nothing waits: a
+ * reader that does not keep up is treated as gone. What arrives is checked for size, kind and its closing NUL; what the
+ * text says is for people, nothing acts on it but the table of requests in control.c. */
+#ifndef MM_LINK_H
+#define MM_LINK_H
+
+#include "base/fault.h"
+
+#include <stdint.h>
+
+/* ORDER NOTE */
+enum mm_note_kind {
+	/* master to worker. number: the generation, or the level */
+	MM_NOTE_PREPARE,        /* load a generation beside the serving one */
+	MM_NOTE_COMMIT,         /* it serves */
+	MM_NOTE_DISCARD,        /* it is dropped */
+	MM_NOTE_DRAIN,          /* no new connections; end when the last one has gone or, number 0, drain_timeout is over */
+	MM_NOTE_HALT,           /* end now */
+	MM_NOTE_REOPEN,         /* the log */
+	MM_NOTE_LOG_LEVEL,
+	MM_NOTE_LIST,           /* number: enum mm_listing; answered by LISTED with the same number and ticket, at once or, for
+	                         * MM_LIST_PROFILE, when the time is over that text asks for (control.h) */
+	MM_NOTE_FORGET,         /* the profile that is being taken is not wanted any more */
+	MM_NOTE_LISTEN,         /* number: index of a listener, with its new descriptor */
+	/* worker to master */
+	MM_NOTE_PREPARED,       /* number: the generation */
+	MM_NOTE_FAILED,         /* likewise; text says why */
+	MM_NOTE_LISTED,         /* with the descriptor of the listing */
+	MM_NOTE_RETIRE,         /* wants to be replaced; text says why */
+	/* ctl to host and back */
+	MM_NOTE_REQUEST,        /* text: one line, as in control.c */
+	MM_NOTE_ANSWER,         /* text: for stdout; or a descriptor with more of it */
+	MM_NOTE_END,            /* number: exit status; text: for stderr */
+	MM_NOTE_KIND_COUNT
+};
+
+struct mm_note {
+	uint32_t kind;          /* enum mm_note_kind */
+	uint32_t number;
+	uint64_t ticket;        /* of a question; its answer has the same */
+	char     text[1008];    /* NUL-terminated, cut when longer */
+};
+
+/* Both ends non-blocking and closed on exec. False: out of descriptors. */
+bool mm_link_make(int ends[2], struct mm_fault *why);
+/* descriptor, -1 for none, is BORROWED. False: the other end is gone or does not read. */
+bool mm_link_send(int fd, const struct mm_note *, int descriptor);
+/* Fills a note and sends it. text may be NULL. */
+bool mm_link_tell(int fd, enum mm_note_kind, uint32_t number, const char *text);
+
+enum mm_link { MM_LINK_NOTE, MM_LINK_NOTHING, MM_LINK_GONE };
+/* GIVES the descriptor that came along, or -1. GONE also when what came is no note. */
+enum mm_link mm_link_receive(int fd, struct mm_note *, int *descriptor);
+
+/* An empty file in memory to write a listing to; -1: none to be had. */
+int mm_link_paper(void);
+
+#endif

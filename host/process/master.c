@@ -1,0 +1,1107 @@
+/* master.c -- see master.h.
+ *
+ * The loop is a poll(2) of few descriptors: a libev loop would be inherited by every child. Signals come through a
+ * signalfd and stay blocked but for the children, so that none is lost between two lines.
+ *
+ * A reload goes through three phases. A throw-away process tries the new generation first: what crashes or hangs while it
+ * loads takes no session with it. Then every worker prepares it, and when all have, all commit; one failure, and all
+ * discard. A worker that is born meanwhile joins in. */
+#include "process/master.h"
+
+#include "process/control.h"
+#include "process/fingerprint.h"
+#include "process/follower.h"
+#include "embed/service.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <sysexits.h>
+#include <time.h>
+#include <unistd.h>
+
+#define TICK            0.5     /* seconds between looks at the workers */
+#define LISTENERS_EVERY 1.0     /* seconds between looks at sockets' files: as long no MTA gets in when one is gone */
+#define STATUS_EVERY    5.0     /* seconds between lines for `systemctl status` */
+#define LIST_TIMEOUT    2.0     /* seconds a worker has to write a listing */
+#define ANNOUNCE_WAIT   2.0     /* seconds for the list of scripts at start */
+#define COMMIT_WAIT     2.0     /* seconds for workers to take over what they have loaded */
+#define COMMIT_POLL     0.005   /* between looks at whether they have */
+#define STOP_GRACE      5.0     /* seconds beyond drain_timeout until a worker is killed */
+#define HALT_GRACE      3.0     /* seconds from "now" to a kill */
+#define ABORT_GRACE     2.0     /* seconds for a core to be written */
+#define STEADY_AFTER    10.0    /* seconds after which a worker's death is not counted as a failed start */
+#define BACK_OFF_FIRST  0.1     /* seconds, doubled with each quick death */
+#define BACK_OFF_MAX    30.0
+#define BACK_OFF_ALONE  1.0     /* the most when no worker is left: a fork a second is cheap, mail that nobody filters is not */
+#define HANDS_MAX       (2 * (int)MM_WORKERS_MAX + 1)        /* serving, leaving, and one on trial */
+#define QUESTIONS_MAX   16
+#define ASKERS_MAX      32
+
+enum role { NOBODY, LOADING, SERVING, LEAVING, ON_TRIAL };
+
+/* A worker process. */
+struct hand {
+	enum role             role;
+	pid_t                 pid;
+	int                   link;             /* owned; -1: closed */
+	struct mm_census_row *row;              /* owned through the census */
+	uint32_t              prepared;         /* generation that it has ready and not committed; 0: none */
+	double                served_at;        /* 0: never */
+	uint64_t              beats;            /* seen last */
+	unsigned              silent_ticks;
+	bool                  is_hung;          /* has been told to abort */
+	double                kill_at;          /* 0: not to be killed */
+};
+
+enum phase { AT_REST, TRYING, PREPARING, COMMITTING };
+
+/* A ctl that wants listings of all workers. */
+struct question {
+	struct mm_asker *asker;                 /* NULL: free */
+	uint64_t         ticket;
+	unsigned         owed;
+	bool             owes[HANDS_MAX];       /* by index of hand */
+	bool             is_profile;
+	bool             has_lost;              /* a worker died before it could answer */
+	double           until;
+};
+
+struct master {
+	struct mm_host    *host;                /* owned */
+	struct mm_log     *log;                 /* borrowed from it */
+	struct mm_census   census;
+	struct hand        hands[HANDS_MAX];
+	unsigned           wanted;              /* workers */
+	struct mm_control *control;             /* owned; NULL: none */
+	int                signals;             /* owned signalfd */
+	void             (*say)(void *self, const char *line);
+	void              *say_self;
+
+	/* generations */
+	uint32_t           generation;          /* that serves; 0: none yet */
+	enum phase         phase;
+	double             phase_until;
+	bool               reload_again;
+	double             ended_at;            /* the last reload did */
+	double             reload_at;           /* a SIGHUP came soon after it; 0: none */
+	char               last_failure[1024];  /* "": the last reload was good */
+	double             reloaded_at;         /* wall clock; 0: never */
+	struct mm_asker   *askers[ASKERS_MAX];  /* wait for the reload under way */
+	unsigned           asker_count;
+	struct mm_asker   *late_askers[ASKERS_MAX];     /* wait for the one after it */
+	unsigned           late_asker_count;
+	uint64_t           fingerprint;
+
+	/* births and deaths */
+	unsigned           quick_deaths;        /* in a row */
+	double             died_at;
+	double             birth_at;            /* the next may be born */
+	unsigned long      deaths;
+
+	/* the start, the end, questions */
+	bool               is_announced, has_said_scripts;
+	unsigned           announce_owed;       /* workers that have not said yet that they serve */
+	double             announce_by;         /* 0: not serving yet */
+	bool               is_stopping;
+	double             kill_all_at;
+	int                status;
+	bool               is_over;
+	struct question    questions[QUESTIONS_MAX];
+	uint64_t           tickets;
+	double             tick_at, listeners_at, status_at, alive_at, began_at;
+	bool               said_lost;
+};
+
+static void reload(struct master *m);
+static void stop(struct master *m);
+
+/* ---- notes to workers ---- */
+
+static void tell(struct hand *hand, enum mm_note_kind kind, uint32_t number)
+{
+	if (hand->link >= 0)
+		mm_link_tell(hand->link, kind, number, NULL);
+}
+
+/* rereads: with the configuration as the file has it now. */
+static void tell_prepare(struct hand *hand, uint32_t generation, bool rereads)
+{
+	struct mm_note note = { .kind = MM_NOTE_PREPARE, .number = generation, .ticket = rereads };
+	hand->prepared = 0;
+	if (hand->link >= 0)
+		mm_link_send(hand->link, &note, -1);
+}
+
+static bool takes_part(const struct hand *hand)
+{
+	return hand->role == LOADING || hand->role == SERVING;
+}
+
+static unsigned count_roles(const struct master *m, enum role a, enum role b)
+{
+	unsigned count = 0;
+	for (int i = 0; i < HANDS_MAX; i++)
+		count += m->hands[i].role == a || m->hands[i].role == b;
+	return count;
+}
+
+/* ---- births ---- */
+
+/* In the child: what is the master's closes. Never returns. */
+static void be_worker(struct master *m, struct mm_census_row *row, int link, int master)
+{
+	for (int i = 0; i < HANDS_MAX; i++)
+		if (m->hands[i].link >= 0)
+			close(m->hands[i].link);
+	mm_control_free(m->control);
+	close(m->signals);
+	exit(mm_follow(m->host, &m->census, row, link, master));
+}
+
+static struct hand *free_hand(struct master *m)
+{
+	for (int i = 0; i < HANDS_MAX; i++)
+		if (m->hands[i].role == NOBODY)
+			return &m->hands[i];
+	return NULL;
+}
+
+/* NULL: it could not be made; that is logged. */
+static struct hand *bear(struct master *m, enum role role)
+{
+	struct mm_fault why;
+	int ends[2], master = (int)getpid();
+	struct hand *hand = free_hand(m);
+	struct mm_census_row *row = hand != NULL ? mm_census_take(&m->census) : NULL;
+	if (row == NULL)
+		return NULL;
+	if (!mm_link_make(ends, &why)) {
+		mm_log_say(m->log, MM_LOG_ERROR, "worker", "%s", why.text);
+		mm_census_give_back(row);
+		return NULL;
+	}
+	fflush(NULL);
+	pid_t pid = fork();
+	if (pid == 0) {
+		close(ends[0]);
+		be_worker(m, row, ends[1], master);
+	}
+	close(ends[1]);
+	if (pid < 0) {
+		mm_log_say(m->log, MM_LOG_ERROR, "worker", "fork: %s", strerror(errno));
+		close(ends[0]);
+		mm_census_give_back(row);
+		return NULL;
+	}
+	*hand = (struct hand){ .role = role, .pid = pid, .link = ends[0], .row = row };
+	return hand;
+}
+
+static void bear_missing(struct master *m, double now)
+{
+	while (!m->is_stopping && now >= m->birth_at && count_roles(m, LOADING, SERVING) < m->wanted) {
+		struct hand *hand = bear(m, LOADING);
+		if (hand == NULL) {
+			m->birth_at = now + 1;
+			return;
+		}
+		if (m->phase == PREPARING)
+			tell_prepare(hand, m->generation + 1, m->generation > 0);
+		else
+			tell_prepare(hand, m->generation, false);       /* the configuration is the one we hold */
+	}
+}
+
+/* ---- leaving ---- */
+
+static void send_away(struct hand *hand, enum mm_note_kind how, double grace)
+{
+	if (hand->role == NOBODY)
+		return;
+	hand->role = LEAVING;
+	tell(hand, how, 0);
+	hand->kill_at = mm_clock_now() + grace;
+}
+
+/* ---- generations ---- */
+
+static void log_reload(struct master *m, bool ok)
+{
+	struct mm_log_line line;
+	mm_log_begin(&line, m->log, ok ? MM_LOG_INFO : MM_LOG_ERROR, "reload");
+	mm_log_string(&line, "result", ok ? "ok" : "failed");
+	mm_log_number(&line, "generation", m->generation);
+	mm_log_number(&line, "workers", count_roles(m, LOADING, SERVING));
+	if (!ok)
+		mm_log_string(&line, "error", m->last_failure);
+	mm_log_end(&line);
+}
+
+static void answer_reload(struct master *m, bool ok)
+{
+	unsigned count = m->asker_count;
+	m->asker_count = 0;
+	for (unsigned i = 0; i < count; i++) {
+		if (ok)
+			mm_asker_say(m->askers[i], "generation %u serves", m->generation);
+		mm_asker_end(m->askers[i], ok ? EX_OK : EX_CONFIG, ok ? NULL : m->last_failure);
+	}
+}
+
+static void answer_stopping(struct master *m)
+{
+	for (unsigned i = 0; i < m->asker_count; i++)
+		mm_asker_end(m->askers[i], EX_TEMPFAIL, "the host is stopping");
+	for (unsigned i = 0; i < m->late_asker_count; i++)
+		mm_asker_end(m->late_askers[i], EX_TEMPFAIL, "the host is stopping");
+	m->asker_count = m->late_asker_count = 0;
+}
+
+static void end_trial(struct master *m)
+{
+	for (int i = 0; i < HANDS_MAX; i++)
+		if (m->hands[i].role == ON_TRIAL)
+			send_away(&m->hands[i], MM_NOTE_HALT, HALT_GRACE);
+}
+
+static void update_status(struct master *m)
+{
+	unsigned sessions = 0;
+	for (int i = 0; i < HANDS_MAX; i++)
+		if (m->hands[i].role != NOBODY)
+			sessions += mm_census_get(m->hands[i].row->sessions);
+	mm_service_status("generation %u, %u workers, %u sessions%s%s", m->generation, count_roles(m, SERVING, SERVING), sessions,
+		m->last_failure[0] != '\0' ? ", last reload failed: " : "", m->last_failure);
+}
+
+static void end_reload(struct master *m, bool ok, const char *failure)
+{
+	end_trial(m);
+	m->phase = AT_REST;
+	m->reloaded_at = mm_clock_wall();
+	m->ended_at = mm_clock_now();
+	snprintf(m->last_failure, sizeof m->last_failure, "%s", ok ? "" : failure);
+	log_reload(m, ok);
+	answer_reload(m, ok);
+	update_status(m);
+	mm_service_ready();
+	if (!m->reload_again)
+		return;
+	m->reload_again = false;
+	memcpy(m->askers, m->late_askers, sizeof m->askers);
+	m->asker_count = m->late_asker_count;
+	m->late_asker_count = 0;
+	reload(m);
+}
+
+/* Nothing serves yet: a start that fails ends the host. */
+static void fail_start(struct master *m, const char *failure)
+{
+	fprintf(stderr, "moonmilter: %s\n", failure);
+	m->status = EX_CONFIG;
+	stop(m);
+	stop(m);
+}
+
+static void fail_reload(struct master *m, const char *failure)
+{
+	if (m->generation == 0) {
+		fail_start(m, failure);
+		return;
+	}
+	for (int i = 0; i < HANDS_MAX; i++) {
+		struct hand *hand = &m->hands[i];
+		if (hand->role == SERVING && m->phase == PREPARING)
+			tell(hand, MM_NOTE_DISCARD, m->generation + 1);
+		else if (hand->role == LOADING && m->phase == PREPARING)
+			tell_prepare(hand, m->generation, false);
+		hand->prepared = 0;
+	}
+	end_reload(m, false, failure);
+}
+
+static void commit_hand(struct hand *hand, uint32_t generation)
+{
+	tell(hand, MM_NOTE_COMMIT, generation);
+	hand->prepared = 0;
+	if (hand->role == LOADING)
+		hand->served_at = mm_clock_now();
+	hand->role = SERVING;
+}
+
+static void announce(struct master *m)
+{
+	if (m->is_announced)
+		return;
+	m->is_announced = true;
+	m->say(m->say_self, "ready");
+	update_status(m);
+	mm_service_ready();
+}
+
+/* One tells what the scripts are; when all have answered they all accept, and on_listed() says "ready", or the clock does. */
+static void begin_announcing(struct master *m)
+{
+	struct mm_note note = { .kind = MM_NOTE_LIST, .number = MM_LIST_SCRIPTS };
+	m->announce_by = mm_clock_now() + ANNOUNCE_WAIT;
+	mm_host_describe_listeners(m->host, m->say, m->say_self);
+	for (int i = 0; i < HANDS_MAX; i++)
+		if (m->hands[i].role == SERVING)
+			m->announce_owed += mm_link_send(m->hands[i].link, &note, -1);
+	if (m->announce_owed == 0)
+		announce(m);
+}
+
+static void commit_all(struct master *m)
+{
+	struct mm_fault why;
+	bool is_first = m->generation == 0;
+	if (!is_first && !mm_host_reread(m->host, &why))
+		mm_log_say(m->log, MM_LOG_WARN, "reload", "the configuration changed again while it was loaded: %s", why.text);
+	m->generation++;
+	for (int i = 0; i < HANDS_MAX; i++)
+		if (takes_part(&m->hands[i]))
+			commit_hand(&m->hands[i], m->generation);
+	if (!is_first) {
+		m->phase = COMMITTING;
+		m->phase_until = mm_clock_now() + COMMIT_WAIT;
+		return;
+	}
+	m->phase = AT_REST;
+	begin_announcing(m);
+}
+
+static void commit_when_all_are_ready(struct master *m)
+{
+	unsigned ready = 0;
+	for (int i = 0; i < HANDS_MAX; i++) {
+		if (!takes_part(&m->hands[i]))
+			continue;
+		if (m->hands[i].prepared != m->generation + 1)
+			return;
+		ready++;
+	}
+	if (ready > 0 && m->phase == PREPARING && !m->is_stopping)
+		commit_all(m);
+}
+
+static void prepare_all(struct master *m)
+{
+	m->phase = PREPARING;
+	m->phase_until = mm_clock_now() + MM_LOAD_TIMEOUT;
+	for (int i = 0; i < HANDS_MAX; i++)
+		if (takes_part(&m->hands[i]))
+			tell_prepare(&m->hands[i], m->generation + 1, m->generation > 0);
+}
+
+static void reload(struct master *m)
+{
+	if (m->is_stopping)
+		return;
+	if (m->phase != AT_REST) {
+		m->reload_again = true;         /* a storm of reloads becomes two: this one and one more */
+		return;
+	}
+	mm_service_reloading();
+	m->phase = TRYING;
+	m->phase_until = mm_clock_now() + MM_LOAD_TIMEOUT;
+	struct hand *hand = bear(m, ON_TRIAL);
+	if (hand != NULL)
+		tell_prepare(hand, m->generation + 1, true);
+	else
+		fail_reload(m, "no process can be made to try the new scripts");
+}
+
+static void reload_soon(struct master *m)
+{
+	double now = mm_clock_now(), at = m->ended_at + MM_RELOAD_EVERY;
+	if (m->phase != AT_REST)
+		m->reload_at = now + MM_RELOAD_EVERY;   /* looked at again then */
+	else if (now < at)
+		m->reload_at = at;
+	else
+		reload(m);
+}
+
+static void on_prepared(struct master *m, struct hand *hand, const struct mm_note *note)
+{
+	if (hand->role == ON_TRIAL && m->phase == TRYING && note->number == m->generation + 1) {
+		end_trial(m);
+		prepare_all(m);
+		return;
+	}
+	if (!takes_part(hand))
+		return;
+	if (hand->role == LOADING && note->number == m->generation) {
+		commit_hand(hand, m->generation);
+	} else if (m->phase == PREPARING && note->number == m->generation + 1) {
+		hand->prepared = note->number;
+		commit_when_all_are_ready(m);
+	}                               /* else: of a reload that is over */
+}
+
+static void on_failed(struct master *m, struct hand *hand, const struct mm_note *note)
+{
+	bool is_of_reload = m->phase != AT_REST && note->number == m->generation + 1;
+	if (is_of_reload && (takes_part(hand) || hand->role == ON_TRIAL)) {
+		fail_reload(m, note->text);
+		return;
+	}
+	if (hand->role != LOADING)
+		return;
+	mm_log_say(m->log, MM_LOG_ERROR, "worker", "pid %d cannot take a dead worker's place, the scripts do not load any more: %s",
+		(int)hand->pid, note->text);
+	send_away(hand, MM_NOTE_HALT, HALT_GRACE);
+}
+
+/* ---- listings ---- */
+
+static void end_question(struct question *q)
+{
+	const char *text = q->owed > 0 ? "a worker does not answer; it is busy, or hangs and will be replaced"
+		: q->has_lost ? "a worker has ended meanwhile; what it knew is missing" : NULL;
+	mm_asker_end(q->asker, text == NULL ? EX_OK : EX_TEMPFAIL, text);
+	q->asker = NULL;
+}
+
+static void settle(struct master *m, struct question *q, const struct hand *hand)
+{
+	q->owes[hand - m->hands] = false;
+	if (--q->owed == 0)
+		end_question(q);
+}
+
+/* It is dead. */
+static void settle_all(struct master *m, const struct hand *hand)
+{
+	for (int i = 0; i < QUESTIONS_MAX; i++) {
+		struct question *q = &m->questions[i];
+		if (q->asker == NULL || !q->owes[hand - m->hands])
+			continue;
+		q->has_lost = true;
+		settle(m, q, hand);
+	}
+}
+
+static void say_lines_of(struct master *m, int paper)
+{
+	char line[1024];
+	FILE *f = fdopen(dup(paper), "r");
+	if (f == NULL)
+		return;
+	rewind(f);
+	while (fgets(line, sizeof line, f) != NULL) {
+		line[strcspn(line, "\n")] = '\0';
+		m->say(m->say_self, line);
+	}
+	fclose(f);
+}
+
+static void on_listed(struct master *m, const struct hand *hand, const struct mm_note *note, int paper)
+{
+	if (note->ticket == 0) {
+		if (paper >= 0 && !m->has_said_scripts)
+			say_lines_of(m, paper);
+		m->has_said_scripts = true;
+		if (m->announce_owed > 0 && --m->announce_owed == 0)
+			announce(m);
+		return;
+	}
+	for (int i = 0; i < QUESTIONS_MAX; i++) {
+		struct question *q = &m->questions[i];
+		if (q->asker == NULL || q->ticket != note->ticket || !q->owes[hand - m->hands])
+			continue;
+		mm_asker_say(q->asker, "worker pid=%d", (int)hand->pid);
+		if (paper >= 0)
+			mm_asker_give(q->asker, paper);
+		settle(m, q, hand);
+		return;
+	}
+}
+
+/* note: the question, without its ticket. worker: its process id; 0: all. */
+static void ask(struct master *m, struct mm_asker *a, struct mm_note *note, unsigned worker, double seconds)
+{
+	struct question *q = NULL;
+	for (int i = 0; i < QUESTIONS_MAX && q == NULL; i++)
+		if (m->questions[i].asker == NULL)
+			q = &m->questions[i];
+	if (q == NULL) {
+		mm_asker_end(a, EX_TEMPFAIL, "too many questions at a time");
+		return;
+	}
+	*q = (struct question){ .asker = a, .ticket = ++m->tickets, .until = mm_clock_now() + LIST_TIMEOUT + seconds };
+	note->kind = MM_NOTE_LIST;
+	note->ticket = q->ticket;
+	q->is_profile = note->number == MM_LIST_PROFILE;
+	for (int i = 0; i < HANDS_MAX; i++) {
+		struct hand *hand = &m->hands[i];
+		bool is_meant = (hand->role == SERVING || hand->role == LEAVING) && (worker == 0 || worker == (unsigned)hand->pid);
+		q->owes[i] = is_meant && hand->link >= 0 && mm_link_send(hand->link, note, -1);
+		q->owed += q->owes[i];
+	}
+	if (q->owed == 0)
+		end_question(q);
+}
+
+static void ask_all(struct master *m, struct mm_asker *a, enum mm_listing what)
+{
+	struct mm_note note = { .number = what };
+	ask(m, a, &note, 0, 0);
+}
+
+/* Who asked has hung up. */
+static void forget_profile(struct master *m, struct question *q)
+{
+	for (int i = 0; i < HANDS_MAX; i++)
+		if (q->owes[i])
+			tell(&m->hands[i], MM_NOTE_FORGET, 0);
+	mm_asker_end(q->asker, EX_TEMPFAIL, NULL);
+	q->asker = NULL;
+}
+
+static void forget_unwanted_profiles(struct master *m)
+{
+	for (int i = 0; i < QUESTIONS_MAX; i++)
+		if (m->questions[i].asker != NULL && m->questions[i].is_profile && mm_asker_has_gone(m->questions[i].asker))
+			forget_profile(m, &m->questions[i]);
+}
+
+/* ---- ctl ---- */
+
+static void answer_status(struct master *m, struct mm_asker *a, const char *argument)
+{
+	char when[32] = "never";
+	time_t at = (time_t)m->reloaded_at;
+	struct tm utc;
+	(void)argument;
+	if (at != 0)
+		strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&at, &utc));
+	mm_asker_say(a, "version=%s pid=%d uptime=%.0f workers=%u worker_deaths=%lu", mm_version(), (int)getpid(),
+		mm_clock_now() - m->began_at, m->wanted, m->deaths);
+	mm_asker_say(a, "generation=%u reload=%s reloaded_at=%s", m->generation,
+		m->phase != AT_REST ? "running" : m->last_failure[0] == '\0' ? "ok" : "failed", when);
+	if (m->last_failure[0] != '\0')
+		mm_asker_say(a, "last failure: %s", m->last_failure);
+	mm_host_describe_lost(m->host, mm_asker_hear, a);
+	for (int i = 0; i < HANDS_MAX; i++)
+		if (m->hands[i].role != NOBODY)
+			mm_asker_say_worker(a, (int)m->hands[i].pid, m->hands[i].is_hung ? "hung" : NULL, m->hands[i].row);
+	mm_asker_end(a, EX_OK, NULL);
+}
+
+static void answer_with_reload(struct master *m, struct mm_asker *a, const char *argument)
+{
+	(void)argument;
+	struct mm_asker **list = m->phase == AT_REST ? m->askers : m->late_askers;
+	unsigned *count = m->phase == AT_REST ? &m->asker_count : &m->late_asker_count;
+	if (m->is_stopping || m->generation == 0 || *count == ASKERS_MAX) {
+		mm_asker_end(a, EX_TEMPFAIL, m->is_stopping ? "the host is stopping" : "too many reloads wait already");
+		return;
+	}
+	list[(*count)++] = a;           /* one that came during a reload may be about files changed since: it hears of the next */
+	reload(m);
+}
+
+static void answer_stop(struct master *m, struct mm_asker *a, const char *argument)
+{
+	(void)argument;
+	mm_asker_end(a, EX_OK, NULL);
+	stop(m);
+}
+
+static void answer_sessions(struct master *m, struct mm_asker *a, const char *argument)
+{
+	(void)argument;
+	ask_all(m, a, MM_LIST_SESSIONS);
+}
+
+static void answer_generations(struct master *m, struct mm_asker *a, const char *argument)
+{
+	(void)argument;
+	ask_all(m, a, MM_LIST_GENERATIONS);
+}
+
+static void answer_log_level(struct master *m, struct mm_asker *a, const char *argument)
+{
+	enum mm_log_level level;
+	if (!mm_log_level_of_name(argument, &level)) {
+		mm_asker_end(a, EX_USAGE, "loglevel: one of debug, info, warn, error");
+		return;
+	}
+	mm_host_set_log_level(m->host, level);
+	for (int i = 0; i < HANDS_MAX; i++)
+		tell(&m->hands[i], MM_NOTE_LOG_LEVEL, level);
+	mm_asker_end(a, EX_OK, NULL);
+}
+
+static bool is_taking_a_profile(const struct master *m)
+{
+	for (int i = 0; i < QUESTIONS_MAX; i++)
+		if (m->questions[i].asker != NULL && m->questions[i].is_profile)
+			return true;
+	return false;
+}
+
+static bool has_worker(const struct master *m, unsigned pid)
+{
+	for (int i = 0; i < HANDS_MAX; i++)
+		if ((m->hands[i].role == SERVING || m->hands[i].role == LEAVING) && (unsigned)m->hands[i].pid == pid)
+			return true;
+	return false;
+}
+
+static void answer_profile(struct master *m, struct mm_asker *a, const char *argument)
+{
+	struct mm_profile_wish wish;
+	struct mm_note note = { .number = MM_LIST_PROFILE };
+	forget_unwanted_profiles(m);
+	if (!mm_profile_wish_read(argument, &wish)) {
+		mm_asker_end(a, EX_USAGE, MM_PROFILE_NO_WISH);
+	} else if (wish.worker != 0 && !has_worker(m, wish.worker)) {
+		mm_asker_end(a, EX_USAGE, "there is no such worker; moonmilter ctl status names them");
+	} else if (is_taking_a_profile(m)) {
+		mm_asker_end(a, EX_TEMPFAIL, MM_PROFILE_BUSY);
+	} else {
+		mm_profile_wish_write(&wish, note.text, sizeof note.text);
+		ask(m, a, &note, wish.worker, wish.seconds);
+	}
+}
+
+static void on_asked(void *self, struct mm_asker *a, enum mm_request request, const char *argument)
+{
+	static void (*const answers[MM_REQUEST_COUNT])(struct master *, struct mm_asker *, const char *) = {
+		[MM_REQUEST_STATUS] = answer_status, [MM_REQUEST_RELOAD] = answer_with_reload, [MM_REQUEST_STOP] = answer_stop,
+		[MM_REQUEST_SESSIONS] = answer_sessions, [MM_REQUEST_GENERATIONS] = answer_generations,
+		[MM_REQUEST_LOG_LEVEL] = answer_log_level, [MM_REQUEST_PROFILE] = answer_profile,
+	};
+	answers[request](self, a, argument);
+}
+
+/* ---- notes from workers ---- */
+
+static void on_retire(struct master *m, struct hand *hand, const struct mm_note *note)
+{
+	if (hand->role != SERVING || m->is_stopping)
+		return;
+	mm_log_say(m->log, MM_LOG_INFO, "worker", "pid %d makes room for a fresh one: %s", (int)hand->pid, note->text);
+	hand->role = LEAVING;
+	tell(hand, MM_NOTE_DRAIN, 1);   /* its sessions may take their time: we do not stop */
+	bear_missing(m, mm_clock_now());
+}
+
+static void on_note(struct master *m, struct hand *hand, const struct mm_note *note, int descriptor)
+{
+	switch ((enum mm_note_kind)note->kind) {
+	case MM_NOTE_PREPARED: on_prepared(m, hand, note); break;
+	case MM_NOTE_FAILED:   on_failed(m, hand, note); break;
+	case MM_NOTE_LISTED:   on_listed(m, hand, note, descriptor); break;
+	case MM_NOTE_RETIRE:   on_retire(m, hand, note); break;
+	default:               break;   /* a worker has no say in anything else */
+	}
+}
+
+static void read_notes(struct master *m, struct hand *hand)
+{
+	struct mm_note note;
+	int descriptor;
+	enum mm_link got = MM_LINK_NOTHING;
+	while (hand->link >= 0 && (got = mm_link_receive(hand->link, &note, &descriptor)) == MM_LINK_NOTE) {
+		on_note(m, hand, &note, descriptor);
+		if (descriptor >= 0)
+			close(descriptor);
+	}
+	if (got != MM_LINK_GONE || hand->link < 0)
+		return;
+	close(hand->link);              /* it ends; waitpid will tell how */
+	hand->link = -1;
+}
+
+/* ---- deaths ---- */
+
+static void log_death(struct master *m, const struct hand *hand, int status, bool is_expected)
+{
+	struct mm_log_line line;
+	const struct mm_whereabouts *place = &hand->row->place;
+	unsigned lost = mm_census_get(hand->row->sessions);
+	bool is_clean = WIFEXITED(status) && WEXITSTATUS(status) == EX_OK;
+	mm_log_begin(&line, m->log, is_expected && is_clean ? MM_LOG_DEBUG : MM_LOG_ERROR, "worker_ended");
+	mm_log_number(&line, "pid", hand->pid);
+	if (WIFSIGNALED(status))
+		mm_log_string(&line, "signal", strsignal(WTERMSIG(status)));
+	else
+		mm_log_number(&line, "exit", WEXITSTATUS(status));
+	if (hand->is_hung)
+		mm_log_string(&line, "cause", "its loop did not turn any more (hang_timeout)");
+	if (!is_clean)
+		mm_log_number(&line, "sessions_lost", lost);
+	if (!is_clean && mm_census_get(place->is_set)) {
+		mm_log_string(&line, "script", place->script);
+		mm_log_string(&line, "handler", place->handler);
+		mm_log_string(&line, "session", place->session[0] != '\0' ? place->session : NULL);
+		mm_log_string(&line, "queue_id", place->queue_id[0] != '\0' ? place->queue_id : NULL);
+	}
+	mm_log_end(&line);
+}
+
+/* At once after a long life, else later and later. */
+static void plan_birth(struct master *m, const struct hand *hand, double now)
+{
+	bool was_steady = hand->served_at != 0 && now - hand->served_at >= STEADY_AFTER;
+	m->deaths++;
+	if (was_steady || now - m->died_at > BACK_OFF_MAX)
+		m->quick_deaths = 0;
+	m->died_at = now;
+	double wait = m->quick_deaths == 0 ? 0 : BACK_OFF_FIRST * (double)(1u << (m->quick_deaths < 10 ? m->quick_deaths - 1 : 9));
+	double most = count_roles(m, LOADING, SERVING) > 0 ? BACK_OFF_MAX : BACK_OFF_ALONE;
+	if (wait > most)
+		wait = most;
+	if (!was_steady)
+		m->quick_deaths++;
+	if (wait >= 1)
+		mm_log_say(m->log, MM_LOG_WARN, "worker", "workers die as soon as they serve; the next one starts in %.1f s", wait);
+	m->birth_at = now + wait;
+}
+
+/* Why a process died that loaded scripts, and of which one. */
+static void explain_load(const struct hand *hand, int status, char *to, size_t size)
+{
+	const char *script = mm_census_get(hand->row->place.is_set) ? hand->row->place.script : "a script";
+	if (hand->is_hung)
+		snprintf(to, size, "%s: hangs in a C function while it loads (hang_timeout); the process that tried it was killed", script);
+	else if (WIFSIGNALED(status))
+		snprintf(to, size, "%s: the process that loaded it died: %s", script, strsignal(WTERMSIG(status)));
+	else
+		snprintf(to, size, "%s: the process that loaded it ended with status %d", script, WEXITSTATUS(status));
+}
+
+static void bury(struct master *m, struct hand *hand, int status)
+{
+	struct hand dead = *hand;
+	double now = mm_clock_now();
+	if (hand->link >= 0)
+		read_notes(m, hand);            /* its last words may say why */
+	dead.role = hand->role;
+	char why[512];
+	explain_load(hand, status, why, sizeof why);
+	log_death(m, &dead, status, dead.role == LEAVING || dead.role == ON_TRIAL || m->is_stopping);
+	if (hand->link >= 0)
+		close(hand->link);
+	settle_all(m, hand);
+	mm_census_give_back(hand->row);
+	*hand = (struct hand){ .role = NOBODY, .link = -1 };
+	if (m->is_stopping || dead.role == LEAVING)
+		return;
+	if (dead.role == ON_TRIAL) {
+		if (m->phase == TRYING)
+			fail_reload(m, why);
+		return;
+	}
+	if (m->generation == 0) {
+		fail_start(m, why);
+		return;
+	}
+	plan_birth(m, &dead, now);
+	bear_missing(m, now);
+	if (m->phase == PREPARING)
+		commit_when_all_are_ready(m);
+}
+
+static void reap(struct master *m)
+{
+	int status;
+	for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;)
+		for (int i = 0; i < HANDS_MAX; i++)
+			if (m->hands[i].role != NOBODY && m->hands[i].pid == pid)
+				bury(m, &m->hands[i], status);
+}
+
+/* ---- hangs ---- */
+
+/* A worker that somebody stopped (SIGSTOP, a debugger) is silent and well. */
+static bool is_held(pid_t pid)
+{
+	char path[64], text[512];
+	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+	FILE *f = fopen(path, "re");
+	size_t n = f != NULL ? fread(text, 1, sizeof text - 1, f) : 0;
+	if (f != NULL)
+		fclose(f);
+	text[n] = '\0';
+	const char *behind = strrchr(text, ')');        /* the name may hold anything */
+	return behind != NULL && strlen(behind) > 2 && (behind[2] == 'T' || behind[2] == 't');
+}
+
+static void look_at_beats(struct master *m, struct hand *hand, double now)
+{
+	uint64_t beats = mm_census_get(hand->row->beats);
+	/* who loads may compute for cpu_session, which takes longer where others compute, too */
+	double hang_timeout = mm_host_config(m->host)->hang_timeout * (hand->role == SERVING ? 1 : 2);
+	if (beats != hand->beats || is_held(hand->pid)) {
+		hand->beats = beats;
+		hand->silent_ticks = 0;
+		return;
+	}
+	/* ticks, not time: when we were stopped ourselves, or the machine was, nobody else is to blame */
+	if (++hand->silent_ticks * TICK < hang_timeout || hand->is_hung)
+		return;
+	hand->is_hung = true;
+	hand->kill_at = now + ABORT_GRACE;
+	kill(hand->pid, SIGABRT);       /* a core, where cores are wanted */
+}
+
+static bool all_beat(const struct master *m)
+{
+	for (int i = 0; i < HANDS_MAX; i++)
+		if (m->hands[i].role == SERVING && m->hands[i].silent_ticks * TICK > mm_host_config(m->host)->hang_timeout)
+			return false;
+	return true;
+}
+
+/* ---- what has to be looked at again and again ---- */
+
+static void look_at_hands(struct master *m, double now)
+{
+	for (int i = 0; i < HANDS_MAX; i++) {
+		struct hand *hand = &m->hands[i];
+		if (hand->role == NOBODY)
+			continue;
+		look_at_beats(m, hand, now);
+		if ((hand->kill_at != 0 && now >= hand->kill_at) || (m->kill_all_at != 0 && now >= m->kill_all_at))
+			kill(hand->pid, SIGKILL);
+	}
+}
+
+static void look_at_listeners(struct master *m)
+{
+	struct mm_fault why = { .class = MM_FAULT_NONE };
+	for (unsigned i = 0; i < mm_host_listener_count(m->host); i++) {
+		if (!mm_host_listener_is_lost(m->host, i))
+			continue;
+		bool ok = mm_host_listener_renew(m->host, i, &why);
+		if (ok)
+			mm_log_say(m->log, MM_LOG_WARN, "listener", "somebody removed the socket's file; it is back");
+		else if (!m->said_lost)
+			mm_log_say(m->log, MM_LOG_ERROR, "listener", "somebody removed the socket's file; %s; no MTA gets in meanwhile: "
+				"let the user that serves write there, or restart", why.text);
+		m->said_lost = !ok;
+		struct mm_note note = { .kind = MM_NOTE_LISTEN, .number = i };
+		for (int j = 0; ok && j < HANDS_MAX; j++)
+			if (takes_part(&m->hands[j]) && m->hands[j].link >= 0)
+				mm_link_send(m->hands[j].link, &note, mm_host_listener_descriptor(m->host, i));
+	}
+}
+
+static void look_at_files(struct master *m)
+{
+	const struct mm_config *c = mm_host_config(m->host);
+	if (!c->watch || m->generation == 0)
+		return;
+	uint64_t now = mm_fingerprint(c, mm_host_config_file(m->host));
+	if (now != m->fingerprint && m->fingerprint != 0)
+		reload(m);
+	m->fingerprint = now;
+}
+
+/* "ok" is said when it is true: when a worker has taken the new scripts, its row says so. */
+static bool all_have_committed(const struct master *m)
+{
+	for (int i = 0; i < HANDS_MAX; i++)
+		if (m->hands[i].role == SERVING && mm_census_get(m->hands[i].row->generation) < m->generation)
+			return false;
+	return true;
+}
+
+static void look_at_phase(struct master *m, double now)
+{
+	if (m->phase == COMMITTING && !m->is_stopping && (all_have_committed(m) || now >= m->phase_until))
+		end_reload(m, true, NULL);      /* who takes longer hangs, and is replaced by one that has them */
+	else if (m->phase != AT_REST && now >= m->phase_until && !m->is_stopping)
+		fail_reload(m, "the scripts still load after 60 s; on_load or a script's top level waits for something that does not come");
+	if (m->reload_at != 0 && now >= m->reload_at) {
+		m->reload_at = 0;
+		reload_soon(m);
+	}
+	if (m->announce_by != 0 && now >= m->announce_by)
+		announce(m);
+	forget_unwanted_profiles(m);
+	for (int i = 0; i < QUESTIONS_MAX; i++)
+		if (m->questions[i].asker != NULL && now >= m->questions[i].until)
+			end_question(&m->questions[i]);
+}
+
+static bool is_due(double *at, double now, double every)
+{
+	if (now < *at)
+		return false;
+	*at = now + every;
+	return true;
+}
+
+static void tick(struct master *m)
+{
+	double now = mm_clock_now(), alive_every = mm_service_alive_every();
+	bear_missing(m, now);
+	look_at_phase(m, now);
+	if (!is_due(&m->tick_at, now, TICK))
+		return;
+	look_at_hands(m, now);
+	mm_log_sweep(m->log);
+	if (alive_every > 0 && all_beat(m) && is_due(&m->alive_at, now, alive_every - TICK))
+		mm_service_alive();
+	if (m->is_stopping)
+		return;
+	look_at_files(m);
+	if (is_due(&m->listeners_at, now, LISTENERS_EVERY))
+		look_at_listeners(m);
+	if (m->is_announced && is_due(&m->status_at, now, STATUS_EVERY))
+		update_status(m);
+}
+
+/* ---- signals, the end ---- */
+
+static void stop(struct master *m)
+{
+	double now = mm_clock_now(), drain = mm_host_config(m->host)->drain_timeout;
+	bool again = m->is_stopping;
+	if (!again) {
+		mm_log_say(m->log, MM_LOG_INFO, "stop", "no new connections; sessions may finish within %.0f s", drain);
+		mm_service_stopping();
+		mm_host_close_listeners(m->host);
+		answer_stopping(m);
+	} else {
+		mm_log_say(m->log, MM_LOG_WARN, "stop", "asked again: stopping at once");
+	}
+	m->is_stopping = true;
+	m->kill_all_at = now + (again ? HALT_GRACE : drain + STOP_GRACE);
+	for (int i = 0; i < HANDS_MAX; i++)
+		tell(&m->hands[i], again || m->hands[i].role == ON_TRIAL ? MM_NOTE_HALT : MM_NOTE_DRAIN, 0);
+}
+
+static void reopen_logs(struct master *m)
+{
+	struct mm_fault why;
+	if (!mm_host_reopen_log(m->host, &why))
+		mm_log_say(m->log, MM_LOG_ERROR, "log", "%s", why.text);
+	for (int i = 0; i < HANDS_MAX; i++)
+		tell(&m->hands[i], MM_NOTE_REOPEN, 0);
+}
+
+static void read_signals(struct master *m)
+{
+	struct signalfd_siginfo info;
+	while (read(m->signals, &info, sizeof info) == (ssize_t)sizeof info) {
+		switch (info.ssi_signo) {
+		case SIGCHLD: break;            /* reap() runs at every turn: several deaths may be one signal */
+		case SIGHUP:  reload_soon(m); break;
+		case SIGUSR1: reopen_logs(m); break;
+		default:      stop(m);
+		}
+	}
+}
+
+/* ---- life ---- */
+
+static double next_due(const struct master *m, double now)
+{
+	double wait = TICK;
+	if (!m->is_stopping && m->birth_at > now && m->birth_at - now < wait)
+		wait = m->birth_at - now;
+	if (m->phase == COMMITTING && wait > COMMIT_POLL)
+		wait = COMMIT_POLL;
+	if (m->reload_at != 0 && m->reload_at - now < wait)
+		wait = m->reload_at > now ? m->reload_at - now : 0;
+	return wait;
+}
+
+static void turn(struct master *m)
+{
+	struct pollfd fds[HANDS_MAX + 2];
+	struct hand *whose[HANDS_MAX];
+	unsigned count = 0;
+	for (int i = 0; i < HANDS_MAX; i++) {
+		if (m->hands[i].role == NOBODY || m->hands[i].link < 0)
+			continue;
+		whose[count] = &m->hands[i];
+		fds[count++] = (struct pollfd){ .fd = m->hands[i].link, .events = POLLIN };
+	}
+	fds[count] = (struct pollfd){ .fd = m->signals, .events = POLLIN };
+	fds[count + 1] = (struct pollfd){ .fd = m->control != NULL ? mm_control_descriptor(m->control) : -1, .events = POLLIN };
+	if (poll(fds, count + 2, (int)(next_due(m, mm_clock_now()) * 1000) + 1) < 0 && errno != EINTR)
+		usleep(10000);          /* out of memory in the kernel: not a spin */
+	for (unsigned i = 0; i < count; i++)
+		if (fds[i].revents != 0 && whose[i]->link == fds[i].fd)
+			read_notes(m, whose[i]);
+	if (fds[count + 1].revents != 0)
+		mm_control_turn(m->control);
+	if (fds[count].revents != 0)
+		read_signals(m);
+	reap(m);
+	tick(m);
+	m->is_over = m->is_stopping && count_roles(m, LOADING, SERVING) + count_roles(m, LEAVING, ON_TRIAL) == 0;
+}
+
+static bool take_signals(struct master *m)
+{
+	static const int numbers[] = { SIGHUP, SIGTERM, SIGINT, SIGUSR1, SIGCHLD };
+	sigset_t mask;
+	sigemptyset(&mask);
+	for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+		sigaddset(&mask, numbers[i]);
+	signal(SIGPIPE, SIG_IGN);
+	sigprocmask(SIG_BLOCK, &mask, NULL);
+	m->signals = signalfd(-1, &mask, SFD_NONBLOCK | SFD_CLOEXEC);
+	return m->signals >= 0;
+}
+
+static unsigned worker_count(const struct mm_config *c)
+{
+	long processors = sysconf(_SC_NPROCESSORS_ONLN);
+	unsigned count = c->workers == MM_WORKERS_AUTO ? (unsigned)(processors > 0 ? processors : 1) : (unsigned)c->workers;
+	return count < MM_WORKERS_MAX ? count : MM_WORKERS_MAX;
+}
+
+static bool make(struct master *m, struct mm_host *host)
+{
+	struct mm_control_owner owner = { m, on_asked };
+	m->host = host;
+	m->log = mm_host_log(host);
+	m->wanted = worker_count(mm_host_config(host));
+	m->began_at = mm_clock_now();
+	for (int i = 0; i < HANDS_MAX; i++)
+		m->hands[i].link = -1;
+	if (!mm_census_make(&m->census, HANDS_MAX) || !take_signals(m))
+		return false;
+	if (mm_host_control(host) >= 0)
+		m->control = mm_control_new(mm_host_control(host), owner);
+	return mm_host_control(host) < 0 || m->control != NULL;
+}
+
+int mm_master_serve(struct mm_host *host, void (*say)(void *self, const char *line), void *self)
+{
+	struct master *m = calloc(1, sizeof *m);
+	if (m == NULL || !make(m, host)) {
+		fprintf(stderr, "moonmilter: out of memory or descriptors\n");
+		return EX_OSERR;
+	}
+	m->say = say;
+	m->say_self = self;
+	m->phase = PREPARING;           /* the first generation needs no trial: nothing serves yet */
+	m->phase_until = mm_clock_now() + MM_LOAD_TIMEOUT;
+	tick(m);
+	while (!m->is_over)
+		turn(m);
+	int status = m->status;
+	mm_control_free(m->control);
+	close(m->signals);
+	mm_census_free(&m->census);
+	mm_host_free(host);
+	free(m);
+	return status;
+}

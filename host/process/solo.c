@@ -1,0 +1,267 @@
+#include "process/solo.h"
+
+#include "process/control.h"
+#include "process/fingerprint.h"
+#include "process/measure.h"
+#include "embed/service.h"
+#include "base/watch.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#define LOOK_EVERY 0.5          /* seconds: files, sockets, the manager's watchdog */
+
+struct solo {
+	struct mm_host    *host;                /* owned */
+	struct mm_control *control;             /* owned; NULL: none */
+	struct mm_watch    asked;
+	struct mm_timer    look;
+	struct mm_measure  measure;
+	struct mm_asker   *measurer;            /* waits for it; NULL: nobody */
+	uint64_t           fingerprint;
+	double             alive_at;            /* the watchdog was fed */
+	double             began_at;
+	bool               said_lost;
+	char               last_failure[sizeof((struct mm_fault *)0)->text];    /* of a reload; "": the last one was good */
+};
+
+/* ---- ctl ---- */
+
+static void on_any_reload(void *self, bool ok, const struct mm_fault *why)
+{
+	struct solo *s = self;
+	snprintf(s->last_failure, sizeof s->last_failure, "%s", ok ? "" : why->text);
+	mm_service_status("generation %lu%s%s", mm_host_generation(s->host), ok ? "" : ", last reload failed: ", s->last_failure);
+}
+
+struct reload_asker {
+	struct solo     *solo;
+	struct mm_asker *asker;
+};
+
+static void on_reloaded(void *self, bool ok, const struct mm_error *error)
+{
+	struct reload_asker *r = self;
+	if (ok)
+		mm_asker_say(r->asker, "generation %lu serves", mm_host_generation(r->solo->host));
+	mm_asker_end(r->asker, ok ? EX_OK : EX_CONFIG, ok ? NULL : error->text);
+	free(r);
+}
+
+static void answer_reload(struct solo *s, struct mm_asker *a, const char *argument)
+{
+	struct reload_asker *r = malloc(sizeof *r);
+	(void)argument;
+	if (r == NULL || mm_host_is_stopping(s->host)) {
+		free(r);
+		mm_asker_end(a, EX_TEMPFAIL, "the host is stopping");
+		return;
+	}
+	*r = (struct reload_asker){ s, a };
+	mm_host_reload(s->host, on_reloaded, r);
+}
+
+static void answer_status(struct solo *s, struct mm_asker *a, const char *argument)
+{
+	(void)argument;
+	mm_asker_say(a, "version=%s pid=%d uptime=%.0f workers=0", mm_version(), (int)getpid(), mm_clock_now() - s->began_at);
+	mm_asker_say(a, "generation=%lu sessions=%u reload=%s", mm_host_generation(s->host), mm_host_session_count(s->host),
+		s->last_failure[0] == '\0' ? "ok" : "failed");
+	if (s->last_failure[0] != '\0')
+		mm_asker_say(a, "last failure: %s", s->last_failure);
+	mm_host_describe_lost(s->host, mm_asker_hear, a);
+	mm_asker_say_worker(a, (int)getpid(), NULL, mm_host_row(s->host));
+	mm_asker_end(a, EX_OK, NULL);
+}
+
+static void answer_stop(struct solo *s, struct mm_asker *a, const char *argument)
+{
+	(void)argument;
+	mm_asker_end(a, EX_OK, NULL);
+	mm_host_stop(s->host);
+}
+
+static void answer_listing(struct solo *s, struct mm_asker *a, enum mm_listing what)
+{
+	int paper = mm_link_paper();
+	bool ok = paper >= 0 && mm_host_list(s->host, what, paper);
+	if (ok)
+		mm_asker_give(a, paper);
+	if (paper >= 0)
+		close(paper);
+	mm_asker_end(a, ok ? EX_OK : EX_OSERR, ok ? NULL : "out of memory or descriptors for the listing");
+}
+
+static void answer_sessions(struct solo *s, struct mm_asker *a, const char *argument)
+{
+	(void)argument;
+	answer_listing(s, a, MM_LIST_SESSIONS);
+}
+
+static void answer_generations(struct solo *s, struct mm_asker *a, const char *argument)
+{
+	(void)argument;
+	answer_listing(s, a, MM_LIST_GENERATIONS);
+}
+
+static void answer_log_level(struct solo *s, struct mm_asker *a, const char *argument)
+{
+	enum mm_log_level level;
+	if (!mm_log_level_of_name(argument, &level)) {
+		mm_asker_end(a, EX_USAGE, "loglevel: one of debug, info, warn, error");
+		return;
+	}
+	mm_host_set_log_level(s->host, level);
+	mm_asker_end(a, EX_OK, NULL);
+}
+
+/* The lines that a master says for each worker: profiles are read by a program. */
+static void on_measured(void *self, int paper)
+{
+	struct solo *s = self;
+	struct mm_asker *a = s->measurer;
+	s->measurer = NULL;
+	mm_asker_say(a, "worker pid=%d", (int)getpid());
+	if (paper >= 0)
+		mm_asker_give(a, paper);
+	mm_asker_end(a, paper >= 0 ? EX_OK : EX_OSERR, paper >= 0 ? NULL : "out of memory or descriptors for the profile");
+}
+
+static void drop_measure(struct solo *s)
+{
+	mm_measure_drop(&s->measure);
+	mm_asker_end(s->measurer, EX_TEMPFAIL, "the host is stopping");
+	s->measurer = NULL;
+}
+
+static void answer_profile(struct solo *s, struct mm_asker *a, const char *argument)
+{
+	struct mm_profile_wish wish;
+	if (s->measurer != NULL && mm_asker_has_gone(s->measurer))
+		drop_measure(s);
+	if (!mm_profile_wish_read(argument, &wish)) {
+		mm_asker_end(a, EX_USAGE, MM_PROFILE_NO_WISH);
+	} else if (wish.worker != 0 && wish.worker != (unsigned)getpid()) {
+		mm_asker_end(a, EX_USAGE, "there is no such worker; moonmilter ctl status names them");
+	} else if (s->measurer != NULL) {
+		mm_asker_end(a, EX_TEMPFAIL, MM_PROFILE_BUSY);
+	} else {
+		s->measurer = a;
+		mm_measure_begin(&s->measure, &wish);
+	}
+}
+
+static void on_asked(void *self, struct mm_asker *a, enum mm_request request, const char *argument)
+{
+	static void (*const answers[MM_REQUEST_COUNT])(struct solo *, struct mm_asker *, const char *) = {
+		[MM_REQUEST_STATUS] = answer_status, [MM_REQUEST_RELOAD] = answer_reload, [MM_REQUEST_STOP] = answer_stop,
+		[MM_REQUEST_SESSIONS] = answer_sessions, [MM_REQUEST_GENERATIONS] = answer_generations,
+		[MM_REQUEST_LOG_LEVEL] = answer_log_level, [MM_REQUEST_PROFILE] = answer_profile,
+	};
+	answers[request](self, a, argument);
+}
+
+static void on_control(struct mm_watch *watch, int ready)
+{
+	struct solo *s = MM_OWNER_OF(watch, struct solo, asked);
+	(void)ready;
+	mm_control_turn(s->control);
+}
+
+/* ---- a look around, twice a second ---- */
+
+static void look_at_files(struct solo *s)
+{
+	const struct mm_config *c = mm_host_config(s->host);
+	if (!c->watch)
+		return;
+	uint64_t now = mm_fingerprint(c, mm_host_config_file(s->host));
+	if (now != s->fingerprint && s->fingerprint != 0)
+		mm_host_reload(s->host, NULL, NULL);
+	s->fingerprint = now;
+}
+
+static void look_at_sockets(struct solo *s)
+{
+	struct mm_fault why = { .class = MM_FAULT_NONE };
+	for (unsigned i = 0; i < mm_host_listener_count(s->host); i++) {
+		if (!mm_host_listener_is_lost(s->host, i))
+			continue;
+		bool ok = mm_host_listener_renew(s->host, i, &why);
+		if (ok)
+			mm_log_say(mm_host_log(s->host), MM_LOG_WARN, "listener", "somebody removed the socket's file; it is back");
+		else if (!s->said_lost)
+			mm_log_say(mm_host_log(s->host), MM_LOG_ERROR, "listener", "somebody removed the socket's file; %s; no MTA gets in "
+				"meanwhile: let the user that serves write there, or restart", why.text);
+		s->said_lost = !ok;
+	}
+}
+
+static void on_look(struct mm_timer *timer)
+{
+	struct solo *s = MM_OWNER_OF(timer, struct solo, look);
+	double every = mm_service_alive_every();
+	if (!mm_host_is_stopping(s->host)) {
+		look_at_files(s);
+		look_at_sockets(s);
+	}
+	if (s->measurer != NULL && mm_asker_has_gone(s->measurer))
+		drop_measure(s);
+	if (every > 0 && mm_clock_now() - s->alive_at >= every - LOOK_EVERY) {
+		s->alive_at = mm_clock_now();
+		mm_service_alive();
+	}
+	mm_timer_start(&s->look, LOOK_EVERY);
+}
+
+/* ---- life ---- */
+
+static void begin_looking(struct solo *s)
+{
+	struct mm_control_owner owner = { s, on_asked };
+	if (mm_host_control(s->host) >= 0)
+		s->control = mm_control_new(mm_host_control(s->host), owner);
+	if (s->control != NULL) {
+		mm_watch_init(&s->asked, mm_host_clock(s->host), on_control);
+		mm_watch_start(&s->asked, mm_control_descriptor(s->control), MM_READABLE);
+	}
+	mm_measure_init(&s->measure, s->host, on_measured, s);
+	mm_timer_init(&s->look, mm_host_clock(s->host), on_look);
+	mm_timer_start(&s->look, LOOK_EVERY);
+}
+
+static int fail(struct solo *s, const char *text)
+{
+	fprintf(stderr, "moonmilter: %s\n", text);
+	mm_host_free(s->host);
+	return EX_CONFIG;
+}
+
+int mm_solo_serve(struct mm_host *host, void (*say)(void *self, const char *line), void *self)
+{
+	struct solo s = { .host = host, .began_at = mm_clock_now() };
+	struct mm_fault why = { .class = MM_FAULT_NONE };
+	struct mm_error error;
+	if (!mm_host_raise(host, NULL, &why))
+		return fail(&s, why.text);
+	if (!mm_host_start(host, &error))
+		return fail(&s, error.text);
+	mm_host_on_reload(host, on_any_reload, &s);
+	begin_looking(&s);
+	mm_host_describe(host, say, self);
+	say(self, "ready");
+	mm_service_status("generation 1");
+	mm_service_ready();
+	mm_host_run(host);
+	if (s.measurer != NULL)
+		drop_measure(&s);
+	if (s.control != NULL)
+		mm_watch_stop(&s.asked);
+	mm_control_free(s.control);
+	mm_timer_stop(&s.look);
+	mm_host_free(host);
+	return EX_OK;
+}

@@ -1,0 +1,124 @@
+/* main.c -- argv only: which command, which options. Everything else is behind moonmilter.h and the command files. */
+#include "moonmilter.h"
+
+#include "bench/command_bench.h"
+#include "program/run.h"
+#include "ctl/command_ctl.h"
+#include "doctor/command_doctor.h"
+#include "ctl/command_profile.h"
+#include "trial/command_replay.h"
+#include "trial/command_send.h"
+#include "program/test.h"
+#include "trial/command_try.h"
+#include "base/quote.h"
+#include "base/suggest.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+static int command_help(int argc, char **argv);
+
+struct command {
+	const char *name;
+	int       (*run)(int argc, char **argv);
+	const char *about;
+};
+
+static const struct command commands[] = {
+	{ "run",   mm_command_run,   "serve milters, in the foreground (the default)" },
+	{ "check", mm_command_check, "load scripts and say what would be served and negotiated" },
+	{ "ctl",   mm_command_ctl,   "ask a running host: status, reload, stop, sessions, generations, loglevel" },
+	{ "profile", mm_command_profile, "ask a running host what its handlers cost, or on which lines" },
+	{ "doctor", mm_command_doctor, "can the MTA open the sockets, and do its settings go with ours?" },
+	{ "try",   mm_command_try,   "run a message file through scripts and show verdict and edited message" },
+	{ "send",  mm_command_send,  "act as an MTA towards any milter" },
+	{ "replay", mm_command_replay, "run recorded conversations through scripts and show what differs" },
+	{ "test",  mm_command_test,  "run specs for filters, without an MTA" },
+	{ "bench", mm_command_bench, "put load on any milter and measure it" },
+	{ "help",  command_help,     "this text; help config lists every key of moonmilter.conf" },
+	{ NULL, NULL, NULL },
+};
+
+static void print_help(FILE *to)
+{
+	fprintf(to, "moonmilter %s: milters for Postfix and Sendmail, written in Lua\n\nUsage:\n", mm_version());
+	fprintf(to, "  moonmilter [run] [-c FILE] [-s SPEC]... [SCRIPT|DIR]...\n  moonmilter COMMAND [OPTIONS]\n\nCommands:\n");
+	for (const struct command *c = commands; c->name != NULL; c++)
+		fprintf(to, "  %-7s %s\n", c->name, c->about);
+	fprintf(to, "\nmoonmilter COMMAND --help tells more. Manual page: moonmilter(8).\n");
+}
+
+static int command_help(int argc, char **argv)
+{
+	if (argc > 1 && strcmp(argv[1], "config") == 0)
+		return mm_command_help_config();
+	for (const struct command *c = commands; argc > 1 && c->name != NULL; c++) {
+		char *help[] = { (char *)c->name, (char *)"--help", NULL };
+		if (c->run != command_help && strcmp(argv[1], c->name) == 0)
+			return c->run(2, help);
+	}
+	print_help(stdout);
+	return EX_OK;
+}
+
+/* `moonmilter chek scripts/` is no script named chek: a first word that names neither a command nor a file is a slip. */
+static bool is_slip(const char *word)
+{
+	return word[0] != '-' && strpbrk(word, "/.") == NULL && access(word, F_OK) != 0;
+}
+
+static int refuse_command(const char *word)
+{
+	const char *names[sizeof commands / sizeof *commands];
+	size_t count = 0;
+	for (const struct command *c = commands; c->name != NULL; c++)
+		names[count++] = c->name;
+	names[count] = NULL;
+	const char *meant = mm_suggest(word, names);
+	if (meant != NULL)
+		fprintf(stderr, "moonmilter: there is no command %s; did you mean \"%s\"?\n", mm_quote(word, strlen(word)).text, meant);
+	else
+		fprintf(stderr, "moonmilter: %s is neither a command nor a script; see moonmilter --help\n",
+			mm_quote(word, strlen(word)).text);
+	return EX_USAGE;
+}
+
+/* A program started with one of them closed would get a socket as its standard error, and write its log to an MTA. */
+static void keep_standard_descriptors(void)
+{
+	int fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO)
+		fd = dup(fd);
+	if (fd >= 0)
+		close(fd);
+}
+
+/* getopt says who complains by argv[0]. */
+static int run_command(const struct command *c, int argc, char **argv)
+{
+	static char name[64];
+	snprintf(name, sizeof name, "moonmilter %s", c->name);
+	argv[0] = name;
+	return c->run(argc, argv);
+}
+
+int main(int argc, char **argv)
+{
+	keep_standard_descriptors();
+	if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0))
+		return command_help(argc - 1, argv + 1);
+	if (argc > 1 && (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0)) {
+		printf("moonmilter %s\n", mm_version());
+		return EX_OK;
+	}
+	for (const struct command *c = commands; argc > 1 && c->name != NULL; c++)
+		if (strcmp(argv[1], c->name) == 0)
+			return run_command(c, argc - 1, argv + 1);
+	if (argc > 1 && is_slip(argv[1]))
+		return refuse_command(argv[1]);
+	return mm_command_run(argc, argv);
+}

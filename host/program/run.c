@@ -1,0 +1,305 @@
+/* program/run.c -- run, check and help config: options into struct mm_host_options, then the host. */
+#include "program/run.h"
+
+#include "config/config.h"
+#include "base/heap.h"
+#include "io/listener.h"
+#include "process/master.h"
+#include "moonmilter.h"
+#include "embed/rights.h"
+#include "process/solo.h"
+#include "base/suggest.h"
+
+#include <getopt.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+/* A growing NULL-ended list of borrowed strings. */
+struct words {
+	const char **items;     /* owned */
+	size_t       count;
+};
+
+static void add_word(struct words *w, const char *word)
+{
+	const char **grown = realloc(w->items, (w->count + 2) * sizeof *grown);
+	if (grown == NULL) {
+		perror("moonmilter");
+		exit(EX_OSERR);
+	}
+	w->items = grown;
+	w->items[w->count++] = word;
+	w->items[w->count] = NULL;
+}
+
+struct arguments {
+	const char  *config_file;
+	struct words listen, scripts;
+	struct words set;       /* its strings are owned */
+	bool         quiet;
+};
+
+enum { OPTION_KEY = 0x100 };    /* + row of the configuration's schema */
+
+static void print_run_help(FILE *to, const char *command)
+{
+	fprintf(to, "Usage: moonmilter %s [-c FILE] [-s SPEC]... [--KEY=VALUE]... [SCRIPT|DIR]...\n\n", command);
+	if (strcmp(command, "check") == 0)
+		fprintf(to, "Loads the configuration and the scripts as run would, without opening a socket, and says which handlers "
+			"there\nare and what would be asked of the MTA. Exit status 0: all loads. 78: something does not, the text says "
+			"what and where.\n\n");
+	else
+		fprintf(to, "Serves milters in the foreground until SIGTERM or SIGINT. SIGHUP loads the scripts anew, SIGUSR1 reopens "
+			"the log.\nScripts are files or directories of *.lua, run in file-name order. Started as root it binds, then "
+			"becomes the\nconfigured user (default: moonmilter, or nobody).\n\n");
+	fprintf(to, "  -c, --config FILE   configuration (default: %s when it exists and neither -s nor\n"
+		"                      scripts are given)\n"
+		"  -s, --listen SPEC   unix:PATH, inet:PORT[@HOST], inet6:PORT[@HOST], fd:N; may be repeated\n"
+		"  -h, --help          this text\n\nEvery key of the configuration is an option too and overrides the file, also after a "
+		"reload:\n\n", MM_CONFIG_DEFAULT_PATH);
+	size_t count;
+	const struct mm_config_key *keys = mm_config_keys(&count);
+	for (size_t i = 0; i < count; i++)
+		fprintf(to, "  --%-18s %s\n", keys[i].name, keys[i].about);
+	fprintf(to, "\n(Write - or _ between words.) moonmilter help config tells ranges and defaults.\n");
+}
+
+static char *key_with_dashes(const char *name)
+{
+	char *copy = strdup(name);
+	for (char *p = copy; p != NULL && *p != '\0'; p++)
+		if (*p == '_')
+			*p = '-';
+	return copy;
+}
+
+/* --log-level and --log_level for every key, besides our own. GIVES; free_long_options(). */
+static struct option *long_options(size_t *key_count)
+{
+	const struct mm_config_key *keys = mm_config_keys(key_count);
+	struct option *options = calloc(2 * *key_count + 4, sizeof *options);
+	if (options == NULL)
+		exit(EX_OSERR);
+	size_t at = 0;
+	options[at++] = (struct option){ "config", required_argument, NULL, 'c' };
+	options[at++] = (struct option){ "help", no_argument, NULL, 'h' };
+	for (size_t i = 0; i < *key_count; i++) {
+		int value = strcmp(keys[i].name, "listen") == 0 ? 's' : OPTION_KEY + (int)i;
+		int takes = keys[i].type == MM_CONFIG_BOOLEAN ? optional_argument : required_argument;
+		options[at++] = (struct option){ keys[i].name, takes, NULL, value };
+		char *spelling = strchr(keys[i].name, '_') != NULL ? key_with_dashes(keys[i].name) : NULL;
+		if (spelling != NULL)
+			options[at++] = (struct option){ spelling, takes, NULL, value };
+	}
+	return options;
+}
+
+static void free_long_options(struct option *options)
+{
+	for (struct option *o = options; o->name != NULL; o++)
+		if (strchr(o->name, '-') != NULL)       /* those that key_with_dashes() has made */
+			free((char *)(uintptr_t)o->name);
+	free(options);
+}
+
+static void add_pair(struct words *set, const char *key, const char *value)
+{
+	char *pair;
+	if (asprintf(&pair, "%s=%s", key, value != NULL ? value : "true") < 0)
+		exit(EX_OSERR);
+	add_word(set, pair);
+}
+
+/* What getopt_long() has stumbled over; `taken` is the word that it has just read. */
+static void refuse_option(const struct option *options, const char *taken, bool lacks_value)
+{
+	char word[MM_SUGGEST_LENGTH_MAX + 1];
+	const char *names[2 * 64 + 4], *meant = NULL;
+	size_t count = 0;
+	snprintf(word, sizeof word, "%.*s", (int)strcspn(taken, "="), taken);
+	for (const struct option *o = options; o->name != NULL && count + 1 < sizeof names / sizeof *names; o++)
+		names[count++] = o->name;
+	names[count] = NULL;
+	if (strncmp(word, "--", 2) == 0)
+		meant = mm_suggest(word + 2, names);
+	if (lacks_value)
+		fprintf(stderr, "moonmilter: option %s needs a value; see moonmilter run --help\n", word);
+	else if (meant != NULL && strcmp(meant, word + 2) != 0)
+		fprintf(stderr, "moonmilter: there is no option %s; did you mean --%s?\n", word, meant);
+	else
+		fprintf(stderr, "moonmilter: option %s does not fit; see moonmilter run --help\n", word);
+}
+
+static void free_arguments(struct arguments *a)
+{
+	for (size_t i = 0; i < a->set.count; i++)
+		free((char *)(uintptr_t)a->set.items[i]);
+	free(a->set.items);
+	free(a->listen.items);
+	free(a->scripts.items);
+}
+
+/* False: usage has been printed, *status says how to exit. */
+static bool parse_options(int argc, char **argv, const struct option *options, struct arguments *a, int *status)
+{
+	size_t key_count;
+	const struct mm_config_key *keys = mm_config_keys(&key_count);
+	optind = 1;
+	opterr = 0;
+	for (int c; (c = getopt_long(argc, argv, ":c:s:h", options, NULL)) != -1;) {
+		switch (c) {
+		case 'c': a->config_file = optarg; break;
+		case 's': add_word(&a->listen, optarg); break;
+		case 'h':
+			print_run_help(stdout, strcmp(argv[0], "moonmilter check") == 0 ? "check" : "run");
+			*status = EX_OK;
+			return false;
+		case '?':
+		case ':':
+			refuse_option(options, argv[optind - 1], c == ':');
+			*status = EX_USAGE;
+			return false;
+		default:
+			add_pair(&a->set, keys[c - OPTION_KEY].name, optarg);
+		}
+	}
+	for (int i = optind; i < argc; i++)
+		add_word(&a->scripts, argv[i]);
+	return true;
+}
+
+static bool parse(int argc, char **argv, struct arguments *a, int *status)
+{
+	size_t key_count;
+	struct option *options = long_options(&key_count);
+	*a = (struct arguments){ 0 };
+	bool goes_on = parse_options(argc, argv, options, a, status);
+	free_long_options(options);
+	if (!goes_on)
+		free_arguments(a);
+	else if (a->config_file == NULL && a->scripts.count == 0 && a->listen.count == 0 && access(MM_CONFIG_DEFAULT_PATH, R_OK) == 0)
+		a->config_file = MM_CONFIG_DEFAULT_PATH;
+	return goes_on;
+}
+
+static struct mm_host_options host_options(const struct arguments *a)
+{
+	return (struct mm_host_options){
+		.size = sizeof(struct mm_host_options), .config_file = a->config_file, .listen = a->listen.items,
+		.scripts = a->scripts.items, .set = a->set.items, .drop_rights = true,
+	};
+}
+
+static int fail(struct mm_host *host, const struct mm_error *error)
+{
+	fprintf(stderr, "moonmilter: %s\n", error->text);
+	mm_host_free(host);
+	return EX_CONFIG;
+}
+
+static void say_line(void *self, const char *line)
+{
+	fprintf(self, "moonmilter: %s\n", line);
+}
+
+static int run(const struct arguments *a)
+{
+	struct mm_fault why = { .class = MM_FAULT_NONE };
+	struct mm_host_options o = host_options(a);
+	o.handle_signals = true;
+	o.guard_scripts = true;
+	mm_heap_keep();
+	if (a->scripts.count == 0 && a->listen.count == 0 && a->config_file == NULL) {
+		fprintf(stderr, "moonmilter: nothing to serve: give scripts and a socket (moonmilter -s inet:10025 scripts/), or a "
+			"configuration (-c); see moonmilter --help\n");
+		return EX_USAGE;
+	}
+	struct mm_host *host = mm_host_bind(&o, true, &why);
+	if (host == NULL) {
+		fprintf(stderr, "moonmilter: %s\n", why.text);
+		return EX_CONFIG;
+	}
+	fprintf(stderr, "moonmilter: version %s, pid %d\n", mm_version(), (int)getpid());
+	bool is_solo = mm_host_config(host)->workers == 0;
+	int status = is_solo ? mm_solo_serve(host, say_line, stderr) : mm_master_serve(host, say_line, stderr);
+	if (status == EX_OK)
+		fprintf(stderr, "moonmilter: stopped\n");
+	return status;
+}
+
+int mm_command_run(int argc, char **argv)
+{
+	struct arguments a;
+	int status;
+	if (!parse(argc, argv, &a, &status))
+		return status;
+	status = run(&a);
+	free_arguments(&a);
+	return status;
+}
+
+/* Names that only root needs are looked up all the same: it is root who will run this. */
+static bool check_names(const struct mm_config *c, struct mm_fault *why)
+{
+	for (size_t i = 0; i < c->milter_count; i++) {
+		const struct mm_config_milter *m = &c->milters[i];
+		if (!mm_listener_check(&(struct mm_listener_options){ .owner = m->socket_owner, .group = m->socket_group }, why))
+			return false;
+	}
+	return mm_rights_check(c->user, c->group, why);
+}
+
+static int check(const struct arguments *a)
+{
+	struct mm_error error;
+	struct mm_fault why;
+	if (a->scripts.count == 0 && a->config_file == NULL) {
+		fprintf(stderr, "moonmilter check: give scripts, directories or a configuration (-c FILE)\n");
+		return EX_USAGE;
+	}
+	struct mm_host_options o = host_options(a);
+	o.no_sockets = true;
+	o.guard_scripts = true;
+	struct mm_host *host = mm_host_new(&o, &error);
+	if (host == NULL)
+		return fail(host, &error);
+	/* without sockets the host did not look; a file is to be served, scripts alone need no listener */
+	if ((a->config_file != NULL && !mm_config_check(mm_host_config(host), &why)) || !check_names(mm_host_config(host), &why)) {
+		fprintf(stderr, "moonmilter: %s\n", why.text);
+		mm_host_free(host);
+		return EX_CONFIG;
+	}
+	if (!mm_host_start(host, &error))
+		return fail(host, &error);
+	mm_host_describe(host, say_line, stdout);
+	printf("moonmilter: all scripts load\n");
+	mm_host_free(host);
+	return EX_OK;
+}
+
+int mm_command_check(int argc, char **argv)
+{
+	struct arguments a;
+	int status;
+	if (!parse(argc, argv, &a, &status))
+		return status;
+	status = check(&a);
+	free_arguments(&a);
+	return status;
+}
+
+int mm_command_help_config(void)
+{
+	struct mm_buffer text = { 0 };
+	if (!mm_config_describe(&text)) {
+		fprintf(stderr, "moonmilter: out of memory\n");
+		return EX_OSERR;
+	}
+	fwrite(text.bytes, 1, text.size, stdout);
+	mm_buffer_free(&text);
+	return EX_OK;
+}

@@ -1,0 +1,8 @@
+/* program/test.h -- `moonmilter test`: specs for filters under busted, without any set-up. */
+#ifndef MM_COMMAND_TEST_H
+#define MM_COMMAND_TEST_H
+
+/* argv[0] is the command's name. Returns an exit code; on success it does not return, busted takes over. */
+int mm_command_test(int argc, char **argv);
+
+#endif

@@ -1,0 +1,50 @@
+/* script/generation.h -- one generation of a milter's scripts: a Lua state that decides for sessions.
+ * Made, loaded (which may wait), then given to engines as their runtime. Counted: the worker holds one reference while the
+ * generation is current, each session one while it lasts; the last one closes the state. */
+#ifndef MM_SCRIPT_H
+#define MM_SCRIPT_H
+
+#include "task/task.h"
+#include "base/value.h"
+
+/* A C module for scripts: require "name" calls open, a lua_CFunction (int (*)(lua_State *)). */
+struct mm_script_module {
+	const char *name;
+	int       (*open)(struct lua_State *);
+};
+
+struct mm_script_options {
+	struct mm_script_settings settings;
+	const char *const        *paths;        /* script files and directories, NULL-ended; borrowed for the call */
+	const struct mm_script_module *modules; /* ended by name NULL; may be NULL; borrowed for the call */
+	const struct mm_value    *host_settings; /* what scripts find as host.settings; NULL: an empty table; borrowed for the call */
+};
+
+/* A state with nothing loaded; the caller holds its one reference. NULL: why says what is wrong with a path, or memory. */
+struct mm_script *mm_script_new(const struct mm_script_options *, struct mm_fault *why);
+/* Starts loading. done is called once, from inside the call or later; after ok == false only release is left to do. */
+void mm_script_load(struct mm_script *, void (*done)(void *self, bool ok, const struct mm_fault *why), void *self);
+/* Stops a load that waits; done is not called. */
+void mm_script_stop_loading(struct mm_script *);
+/* The next generation takes over: timers stop, sessions go on. */
+void mm_script_retire(struct mm_script *);
+void mm_script_retain(struct mm_script *);
+void mm_script_release(struct mm_script *);
+/* New sessions get this generation from now on, so the compiler is for it (budget.h), until it is for another. */
+void mm_script_begin_serving(struct mm_script *);
+/* What engines of new sessions get. */
+struct mm_runtime mm_script_runtime(struct mm_script *);
+
+/* For people: one line a script, "rcpt-count: on_rcpt on_eom", then what will be asked of the MTA. Calls say once a line. */
+void mm_script_describe(const struct mm_script *, void (*say)(void *self, const char *line), void *self);
+unsigned long mm_script_generation(const struct mm_script *);
+unsigned mm_script_session_count(const struct mm_script *);
+/* Bytes the Lua state uses. */
+uint64_t mm_script_bytes(const struct mm_script *);
+/* The next of settings.all; NULL: none. */
+struct mm_script *mm_script_next(const struct mm_script *);
+/* For people: a line about the generation; a line a session, and indented below it where a waiting one stands. */
+void mm_script_list(const struct mm_script *, void (*say)(void *self, const char *line), void *self);
+void mm_script_list_sessions(const struct mm_script *, void (*say)(void *self, const char *line), void *self);
+
+#endif

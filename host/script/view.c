@@ -1,0 +1,198 @@
+/* script/view.c -- what a generation of scripts is and does, for people: the last part of script/generation.h. */
+#include "script/generation.h"
+
+#include "task/profile.h"
+#include "task/group.h"
+
+#include <lauxlib.h>
+#include <lua.h>
+
+#include <stdio.h>
+
+typedef void (*say_function)(void *self, const char *line);
+
+/* "a file without handlers" is how a misspelt On_eom or a script that was saved empty comes to light. */
+static void describe_filter(const struct mm_filter *f, say_function say, void *self)
+{
+	char line[1024];
+	int head = snprintf(line, sizeof line, "script %s:", f->path), at = head;
+	for (int stage = 0; stage < MM_STAGE_COUNT && at < (int)sizeof line; stage++)
+		if (f->handlers[stage] != MM_NO_REF)
+			at += snprintf(line + at, sizeof line - (size_t)at, " %s", mm_stage_handler((enum mm_stage)stage));
+	for (unsigned j = 0; j < f->field_count && at < (int)sizeof line; j++)
+		at += snprintf(line + at, sizeof line - (size_t)at, " on_header.%s", f->fields[j].name);
+	if (at == head && at < (int)sizeof line)
+		snprintf(line + at, sizeof line - (size_t)at, " no handlers; they are global functions named on_eom, on_rcpt and so on");
+	say(self, line);
+}
+
+static void describe_steps(const struct mm_script *s, say_function say, void *self)
+{
+	char line[1024];
+	int head = snprintf(line, sizeof line, "asks the MTA for:"), at = head;
+	for (int stage = MM_STAGE_connect; stage < MM_STAGE_abort && at < (int)sizeof line; stage++) {
+		bool is_quiet = s->wanted.quiet & 1u << stage && stage != MM_STAGE_eom; /* an end of message always has its reply */
+		if (s->wanted.stages & 1u << stage)
+			at += snprintf(line + at, sizeof line - (size_t)at, " %s%s", mm_stage_name((enum mm_stage)stage),
+				is_quiet ? "(no reply)" : "");
+	}
+	say(self, at == head ? "asks the MTA for nothing" : line);
+}
+
+void mm_script_describe(const struct mm_script *s, say_function say, void *self)
+{
+	char line[1024];
+	if (s->filter_count == 0)
+		say(self, "no scripts: no directory of `scripts` holds a file named *.lua");
+	for (unsigned i = 0; i < s->filter_count; i++)
+		describe_filter(&s->filters[i], say, self);
+	describe_steps(s, say, self);
+	for (int set = 0; set < MM_MACRO_SET_COUNT; set++) {
+		static const char *const names[] = {    /* ORDER MACRO_SET */
+#define X(name, letter, number) #name,
+			MM_MACRO_SETS(X)
+#undef X
+		};
+		if (s->macro_lists[set] == NULL)
+			continue;
+		snprintf(line, sizeof line, "macros at %s: %s", names[set], s->macro_lists[set]);
+		say(self, line);
+	}
+}
+
+unsigned long mm_script_generation(const struct mm_script *s)
+{
+	return s->settings.generation;
+}
+
+unsigned mm_script_session_count(const struct mm_script *s)
+{
+	unsigned count = 0;
+	for (const struct mm_script_session *ss = s->sessions; ss != NULL; ss = ss->next)
+		count++;
+	return count;
+}
+
+uint64_t mm_script_bytes(const struct mm_script *s)
+{
+	return (uint64_t)lua_gc(s->L, LUA_GCCOUNT, 0) * 1024 + (uint64_t)lua_gc(s->L, LUA_GCCOUNTB, 0);
+}
+
+struct mm_script *mm_script_next(const struct mm_script *s)
+{
+	return s->next;
+}
+
+void mm_script_list(const struct mm_script *s, void (*say)(void *self, const char *line), void *self)
+{
+	char line[256];
+	unsigned long serving = mm_census_get(s->settings.row->generation);
+	snprintf(line, sizeof line, "generation=%lu milter=%s scripts=%u sessions=%u lua_bytes=%llu state=%s", s->settings.generation,
+		s->settings.milter_name, s->filter_count, mm_script_session_count(s), (unsigned long long)mm_script_bytes(s),
+		s->settings.generation == serving ? "serving" : s->settings.generation > serving ? "loading" : "leaving");
+	say(self, line);
+}
+
+/* ---- sessions ---- */
+
+/* Where a coroutine stands: a traceback of the script's own lines. Looks only: nothing here raises. */
+static void say_place(lua_State *co, const char *margin, const char *outermost, void (*say)(void *self, const char *line), void *self)
+{
+	char line[512];
+	lua_Debug frame, above;
+	for (int level = 0; lua_getstack(co, level, &frame); level++) {
+		if (!lua_getinfo(co, "Sln", &frame) || mm_frame_is_ours(&frame))
+			continue;
+		const char *source = frame.source + (frame.source[0] == '@');
+		const char *name = frame.name != NULL ? frame.name : lua_getstack(co, level + 1, &above) ? NULL : outermost;
+		int size = snprintf(line, sizeof line, "%s%s:%d: in function ", margin, source, frame.currentline);
+		if (size > 0 && (size_t)size < sizeof line && name != NULL)
+			snprintf(line + size, sizeof line - (size_t)size, "'%s'", name);
+		else if (size > 0 && (size_t)size < sizeof line)
+			snprintf(line + size, sizeof line - (size_t)size, "<%s:%d>", source, frame.linedefined);
+		for (char *c = line; *c != '\0'; c++)
+			*c = (unsigned char)*c < ' ' ? '?' : *c;
+		say(self, line);
+	}
+}
+
+/* Values come from mail: what could pose as another key or another line becomes a question mark. */
+static void add_fact(char *line, size_t size, const char *key, const char *value)
+{
+	size_t at = strlen(line);
+	if (value == NULL || value[0] == '\0' || at >= size)
+		return;
+	snprintf(line + at, size - at, " %s=%s", key, value);
+	for (char *c = line + at + 1 + strlen(key) + 1; c < line + size && *c != '\0'; c++)
+		if ((unsigned char)*c <= ' ' || (unsigned char)*c >= 0x7f)
+			*c = '?';
+}
+
+static void add_wait(char *line, size_t size, const struct mm_task *t)
+{
+	char number[32];
+	if (t->began_at == 0)           /* nobody counts */
+		return;
+	snprintf(number, sizeof number, "%.1f", mm_profile_seconds_since(t->script->settings.profile, t->began_at));
+	add_fact(line, size, "waiting", number);
+}
+
+static const char *stage_of(const struct mm_script_session *ss)
+{
+	if (ss->has_event)
+		return mm_stage_name(ss->event.stage);
+	return !ss->facts->is_negotiated ? "negotiate" : ss->facts->message != NULL ? "message" : "idle";
+}
+
+static void list_session(const struct mm_script_session *ss, void (*say)(void *self, const char *line), void *self)
+{
+	char line[1024], number[32];
+	const struct mm_session *facts = ss->facts;
+	struct mm_text queue_id = mm_session_macro(facts, "i");
+	double now = mm_clock_now();
+	line[0] = '\0';
+	snprintf(line, sizeof line, "session=%s generation=%lu", facts->id, ss->script->settings.generation);
+	add_fact(line, sizeof line, "mta", facts->peer);
+	add_fact(line, sizeof line, "client", facts->client_host);
+	add_fact(line, sizeof line, "address", facts->client_address);
+	snprintf(number, sizeof number, "%.*s", (int)(queue_id.size < 24 ? queue_id.size : 24), queue_id.bytes);
+	add_fact(line, sizeof line, "queue_id", number);
+	add_fact(line, sizeof line, "stage", stage_of(ss));
+	snprintf(number, sizeof number, "%.1f", now - ss->began_at);
+	add_fact(line, sizeof line, "age", number);
+	if (ss->task.is_waiting) {
+		add_fact(line, sizeof line, "script", ss->script->filters[ss->filter_at].name);
+		add_fact(line, sizeof line, "waits_for", ss->task.wait_name);
+		add_wait(line, sizeof line, &ss->task);
+		snprintf(number, sizeof number, "%.1f", ss->deadline_at - now);
+		add_fact(line, sizeof line, "deadline_in", number);
+	}
+	say(self, line);
+}
+
+static void list_tasks(const struct mm_task_group *group, void (*say)(void *self, const char *line), void *self)
+{
+	char line[256];
+	for (const struct mm_spawned *sp = group->first; sp != NULL; sp = sp->next) {
+		const struct mm_task *t = &sp->task;
+		if (!t->is_waiting || t->is_ready || t->co == NULL)
+			continue;
+		snprintf(line, sizeof line, "    task");
+		add_fact(line, sizeof line, "script", t->filter != NULL ? t->filter->name : NULL);
+		add_fact(line, sizeof line, "waits_for", t->wait_name);
+		add_wait(line, sizeof line, t);
+		say(self, line);
+		say_place(t->co, "        ", NULL, say, self);
+	}
+}
+
+void mm_script_list_sessions(const struct mm_script *s, void (*say)(void *self, const char *line), void *self)
+{
+	for (const struct mm_script_session *ss = s->sessions; ss != NULL; ss = ss->next) {
+		list_session(ss, say, self);
+		if (ss->task.is_waiting && ss->task.co != NULL)
+			say_place(ss->task.co, "    ", mm_stage_handler(ss->event.stage), say, self);
+		list_tasks(&ss->message_tasks, say, self);
+		list_tasks(&ss->client_tasks, say, self);
+	}
+}

@@ -1,0 +1,457 @@
+/* budget.c -- see budget.h.
+ *
+ * (a) The timer ticks while slices run and stops by itself when a tick finds none, so a resume costs no system call: it
+ *     counts a sequence number up, and ticks that see the same number see the same slice. CPU time is charged a tick at a
+ *     time to the session that runs then; short slices are charged by chance and right on average.
+ * (b) lua_sethook() may be called from a signal handler, as LuaJIT's own lua does for SIGINT. It does not reach compiled
+ *     code. SIGPROF is LuaJIT's profiler tick: in traces recorded with the profiler on it leaves the compiled code, and the
+ *     interpreter then meets the hook. The profiler's own interval is so long that it stays quiet. SIGPROF without a running
+ *     profiler would end the process, therefore it is ignored before and after.
+ * (c) The hook stays until the outermost resume has returned. A hook that takes itself off after one error is swallowed by
+ *     `while true do pcall(f) end`. A script that sets a hook of its own takes ours off; the next tick sets it again.
+ * (d) All of this runs on the loop's thread: the timer is aimed at it, so threads of libraries never see the signal.
+ * (e) Samples (sampler.c) come from a timer and a signal of their own, so that a tick is never merged into one. In the preferred
+ *     state they go through the profiler that (b) keeps running: what is compiled stays compiled, and the profiler tells what it
+ *     was busy with. In the others, which are interpreted, they go through the hook. A sample that arrives when its slice is over
+ *     is dropped. */
+#include "task/budget.h"
+
+#include <lauxlib.h>
+#include <lua.h>
+#include <luajit.h>
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifndef sigev_notify_thread_id
+#define sigev_notify_thread_id _sigev_un._tid
+#endif
+
+#define TICK_NS        20000000L        /* between looks at a running slice */
+#define SAMPLE_NS      997000L          /* between samples; no divisor of a tick, nor of anything round */
+#define SAMPLE_SIGNAL  (SIGRTMIN + 1)
+#define BLOCKED_AFTER  0.1              /* seconds of wall time in one slice that are worth a line */
+#define BLOCKED_EVERY  1.0              /* seconds between two such lines */
+#define CRASH_STACK    (64u << 10)      /* bytes for the handler of a crash: the stack may be what overflowed */
+
+static struct {
+	bool                    is_open;
+	struct mm_budget_limits limits;
+	struct mm_census_row   *row;            /* borrowed */
+	struct mm_log          *log;            /* borrowed */
+	timer_t                 timer;
+	lua_State              *preferred;      /* borrowed; NULL: none */
+
+	/* shared with signal handlers of the same thread */
+	struct mm_task *volatile running;       /* NULL: no Lua runs */
+	volatile unsigned long  sequence;       /* of slices */
+	volatile sig_atomic_t   is_ticking;
+	volatile sig_atomic_t   is_struck;      /* the hook is set */
+	volatile sig_atomic_t   is_over;        /* and ends the slice */
+	volatile sig_atomic_t   shall_report;   /* and logs where the slice is */
+	volatile sig_atomic_t   has_place;
+
+	/* of ticks only */
+	unsigned long           tick_sequence;
+	double                  tick_cpu;       /* at the last tick; 0: the first since a rest */
+	double                  slice_cpu, slice_wall;          /* at the slice's first tick */
+	const char             *over_text;      /* static */
+	bool                    has_reported;
+	double                  reported_at;
+
+	/* of samples; NULL: none are taken */
+	mm_budget_sampler       take;
+	timer_t                 sample_timer;
+	struct mm_budget_looks  looks;
+	unsigned long           sample_sequence;        /* of the slice that is to be sampled */
+	volatile sig_atomic_t   shall_sample;           /* so many times */
+} budget;
+
+static const char slice_text[] = "cpu_slice: computed for %.1f s of CPU time without waiting; an endless loop? Else do it in pieces with "
+	"a wait in between, or raise cpu_slice";
+static const char session_text[] = "cpu_session: the handlers of this message have computed for %.1f s of CPU time in all; do less, or "
+	"raise cpu_session";
+static const char aside_text[] = "cpu_session: computed for %.1f s of CPU time without waiting, while loading or in a task of the "
+	"scripts; an endless loop? Else do it in pieces with a wait in between, or raise cpu_session";
+
+/* ---- what runs, for whoever finds us dead ---- */
+
+static void copy_text(char *to, size_t size, const char *from, size_t n)
+{
+	if (n > size - 1)
+		n = size - 1;
+	memcpy(to, from, n);
+	to[n] = '\0';
+}
+
+/* From signal handlers: memory is read that nobody changes while Lua runs, and nothing is allocated. */
+static void note_place(const struct mm_task *t)
+{
+	struct mm_whereabouts *place = &budget.row->place;
+	const struct mm_script_session *ss = t->session;
+	const char *handler = "load", *script = t->script->settings.milter_name;
+	struct mm_text queue_id = { "", 0 };
+	place->session[0] = '\0';
+	if (ss != NULL && ss->has_event && ss->filter_at < t->script->filter_count) {
+		handler = mm_stage_handler(ss->event.stage);
+		script = t->script->filters[ss->filter_at].path;
+		queue_id = mm_session_macro(ss->facts, "i");
+		copy_text(place->session, sizeof place->session, ss->facts->id, strlen(ss->facts->id));
+	} else if (t == &t->script->load_task && t->script->loading != NULL) {
+		script = t->script->loading;
+	} else if (t->filter != NULL) {
+		handler = "task";
+		script = t->filter->path;
+	}
+	copy_text(place->queue_id, sizeof place->queue_id, queue_id.bytes, queue_id.size);
+	copy_text(place->handler, sizeof place->handler, handler, strlen(handler));
+	copy_text(place->script, sizeof place->script, script, strlen(script));
+	mm_census_set(place->is_set, 1);
+	budget.has_place = 1;
+}
+
+static void on_crash(int number)
+{
+	if (budget.running != NULL)
+		note_place(budget.running);
+	signal(number, SIG_DFL);
+	raise(number);
+}
+
+/* ---- the hook ---- */
+
+static void report(lua_State *L)
+{
+	struct mm_log_line line;
+	const struct mm_task *t = budget.running;
+	const struct mm_script_session *ss = t->session;
+	luaL_traceback(L, L, NULL, 0);
+	mm_log_begin(&line, budget.log, MM_LOG_WARN, "loop_blocked");
+	mm_log_string(&line, "milter", t->script->settings.milter_in_log);
+	if (ss != NULL) {
+		struct mm_text queue_id = mm_session_macro(ss->facts, "i");
+		mm_log_string(&line, "session", ss->facts->id);
+		if (queue_id.size > 0)
+			mm_log_text(&line, "queue_id", queue_id);
+		if (ss->has_event)
+			mm_log_string(&line, "handler", mm_stage_handler(ss->event.stage));
+	}
+	mm_log_seconds(&line, "seconds", mm_clock_now() - budget.slice_wall);
+	mm_log_string(&line, "text", "nobody else was served meanwhile");
+	mm_log_string(&line, "where", lua_tostring(L, -1));
+	mm_log_end(&line);
+	lua_pop(L, 1);
+}
+
+static void sample(lua_State *L, char state)
+{
+	unsigned count = (unsigned)budget.shall_sample;
+	budget.shall_sample = 0;
+	if (count > 0 && budget.take != NULL && budget.running != NULL && budget.sample_sequence == budget.sequence)
+		budget.take(L, budget.running, count, state);
+}
+
+static void on_hook(lua_State *L, lua_Debug *where)
+{
+	(void)where;
+	if (budget.running == NULL) {           /* a hook of a slice that is over: cannot be, and must not hurt */
+		lua_sethook(L, NULL, 0, 0);
+		return;
+	}
+	if (budget.shall_report) {
+		budget.shall_report = 0;
+		report(L);
+	}
+	sample(L, 'I');
+	if (budget.is_over) {
+		mm_push_place(L, 0);
+		lua_pushfstring(L, budget.over_text, budget.over_text == slice_text ? budget.limits.slice : budget.limits.session);
+		lua_concat(L, 2);
+		lua_error(L);
+	}
+	lua_sethook(L, NULL, 0, 0);
+	budget.is_struck = 0;
+}
+
+static void strike(lua_State *L)
+{
+	budget.is_struck = 1;
+	lua_sethook(L, on_hook, LUA_MASKCOUNT, 1);
+	if (L == budget.preferred)
+		raise(SIGPROF);
+}
+
+bool mm_budget_strike(const char *text)
+{
+	if (!budget.is_open || budget.running == NULL)
+		return false;
+	budget.over_text = text;
+	budget.is_over = 1;
+	strike(budget.running->script->L);
+	return true;
+}
+
+/* ---- ticks ---- */
+
+static void set_timer(timer_t timer, long ns)
+{
+	struct itimerspec when = { .it_interval.tv_nsec = ns, .it_value.tv_nsec = ns };
+	timer_settime(timer, 0, &when, NULL);
+}
+
+/* Loading a list takes longer than looking something up in it: outside of sessions a slice may take cpu_session. */
+static const char *over_slice(const struct mm_task *t, double seconds)
+{
+	bool is_aside = t->session == NULL && budget.limits.session >= budget.limits.slice;
+	if (seconds < (is_aside ? budget.limits.session : budget.limits.slice))
+		return NULL;
+	return is_aside ? aside_text : slice_text;
+}
+
+static void judge(struct mm_task *t, double cpu)
+{
+	struct mm_script_session *ss = t->session;
+	if (ss != NULL && budget.tick_cpu != 0)
+		ss->cpu_used += cpu - budget.tick_cpu;
+	const char *over = over_slice(t, cpu - budget.slice_cpu);
+	if (over != NULL)
+		budget.over_text = over;
+	else if (ss != NULL && ss->cpu_used >= budget.limits.session)
+		budget.over_text = session_text;
+	else
+		return;
+	budget.is_over = 1;
+}
+
+static void look_at_slice(struct mm_task *t)
+{
+	double cpu = mm_clock_cpu();
+	if (budget.tick_sequence != budget.sequence) {
+		budget.tick_sequence = budget.sequence;
+		budget.slice_cpu = cpu;
+		budget.slice_wall = mm_clock_now();
+		budget.has_reported = false;
+	} else if (!budget.has_place) {
+		note_place(t);
+	}
+	judge(t, cpu);
+	budget.tick_cpu = cpu;
+	double now = mm_clock_now();
+	if (!budget.has_reported && now - budget.slice_wall >= BLOCKED_AFTER) {
+		budget.has_reported = true;
+		budget.shall_report = now - budget.reported_at >= BLOCKED_EVERY;
+		if (budget.shall_report)
+			budget.reported_at = now;
+	}
+	if (budget.is_over || budget.shall_report)
+		strike(t->script->L);
+}
+
+static void on_tick(int number)
+{
+	int saved = errno;
+	struct mm_task *t = budget.running;
+	(void)number;
+	if (t != NULL) {
+		look_at_slice(t);
+	} else {
+		set_timer(budget.timer, 0);
+		budget.is_ticking = 0;
+		budget.tick_cpu = 0;
+	}
+	errno = saved;
+}
+
+static void on_sample(int number)
+{
+	int saved = errno;
+	struct mm_task *t = budget.running;
+	(void)number;
+	budget.looks.all++;
+	budget.looks.in_lua += t != NULL;
+	if (t != NULL && budget.take != NULL) {
+		if (budget.sample_sequence != budget.sequence)
+			budget.shall_sample = 0;
+		budget.sample_sequence = budget.sequence;
+		budget.shall_sample++;
+		if (t->script->L == budget.preferred)
+			raise(SIGPROF);
+		else
+			strike(t->script->L);
+	}
+	errno = saved;
+}
+
+/* ---- around a resume ---- */
+
+struct mm_task *mm_budget_begin(struct mm_task *t)
+{
+	struct mm_task *before = budget.running;
+	if (!budget.is_open)
+		return NULL;
+	if (before == NULL)
+		budget.sequence++;
+	budget.running = t;
+	if (!budget.is_ticking) {
+		budget.is_ticking = 1;
+		set_timer(budget.timer, TICK_NS);
+	}
+	return before;
+}
+
+static void end_slice(lua_State *L)
+{
+	if (budget.is_struck)
+		lua_sethook(L, NULL, 0, 0);
+	budget.is_struck = budget.is_over = budget.shall_report = 0;
+	if (budget.has_place) {
+		mm_census_set(budget.row->place.is_set, 0);
+		budget.has_place = 0;
+		/* many long slices at one turn of the loop are slow, not stuck */
+		mm_census_add(budget.row->beats, 1);
+	}
+}
+
+void mm_budget_end(struct mm_task *before)
+{
+	if (!budget.is_open)
+		return;
+	struct mm_task *t = budget.running;
+	budget.running = before;                /* first: from here on no tick sets the hook */
+	if (before == NULL && (budget.is_struck || budget.has_place))
+		end_slice(t->script->L);
+}
+
+/* ---- Lua states ---- */
+
+static void on_profile(void *data, lua_State *L, int samples, int vm_state)
+{
+	(void)data;
+	(void)samples;
+	sample(L, (char)vm_state);
+}
+
+void mm_budget_admit(lua_State *L)
+{
+	if (budget.is_open)
+		luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF);
+}
+
+void mm_budget_dismiss(lua_State *L)
+{
+	if (budget.preferred != L)
+		return;
+	luaJIT_profile_stop(L);
+	budget.preferred = NULL;
+	luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF);
+	luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_FLUSH);
+}
+
+void mm_budget_prefer(lua_State *L)
+{
+	if (!budget.is_open || budget.preferred == L)
+		return;
+	if (budget.preferred != NULL)
+		mm_budget_dismiss(budget.preferred);
+	luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_ON);
+	luaJIT_profile_start(L, "li1000000", on_profile, NULL);
+	budget.preferred = L;
+}
+
+/* ---- open, close ---- */
+
+static void take_signals(void)
+{
+	static const int crashes[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT };
+	static char stack[CRASH_STACK];
+	stack_t alternate = { .ss_sp = stack, .ss_size = sizeof stack };
+	struct sigaction tick = { .sa_handler = on_tick, .sa_flags = SA_RESTART };
+	struct sigaction look = { .sa_handler = on_sample, .sa_flags = SA_RESTART };
+	struct sigaction crash = { .sa_handler = on_crash, .sa_flags = SA_ONSTACK | SA_NODEFER };
+	sigaltstack(&alternate, NULL);
+	sigaddset(&tick.sa_mask, SAMPLE_SIGNAL);        /* neither inside the other: both set hooks */
+	sigaddset(&look.sa_mask, SIGVTALRM);
+	sigaction(SIGVTALRM, &tick, NULL);
+	sigaction(SAMPLE_SIGNAL, &look, NULL);
+	for (size_t i = 0; i < sizeof crashes / sizeof *crashes; i++)
+		sigaction(crashes[i], &crash, NULL);
+	signal(SIGPROF, SIG_IGN);
+}
+
+/* Aimed at this thread. */
+static bool make_timer(timer_t *timer, int number, struct mm_fault *why)
+{
+	struct sigevent event = { .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = number };
+	event.sigev_notify_thread_id = (int)syscall(SYS_gettid);
+	return timer_create(CLOCK_MONOTONIC, &event, timer) == 0
+		|| mm_fault_set(why, MM_FAULT_RESOURCE, "timer_create: %s", strerror(errno));
+}
+
+bool mm_budget_open(const struct mm_budget_limits *limits, struct mm_census_row *row, struct mm_log *log, struct mm_fault *why)
+{
+	if (budget.is_open)
+		return mm_fault_set(why, MM_FAULT_CONFIG, "CPU budgets are watched by one host a process");
+	take_signals();
+	if (!make_timer(&budget.timer, SIGVTALRM, why))
+		return false;
+	budget.limits = *limits;
+	budget.row = row;
+	budget.log = log;
+	budget.is_open = true;
+	return true;
+}
+
+void mm_budget_set(const struct mm_budget_limits *limits)
+{
+	budget.limits = *limits;
+}
+
+void mm_budget_close(void)
+{
+	if (!budget.is_open)
+		return;
+	if (budget.preferred != NULL)
+		mm_budget_dismiss(budget.preferred);
+	mm_budget_sample_no_more();
+	timer_delete(budget.timer);
+	budget.is_open = false;
+	budget.is_ticking = 0;
+}
+
+bool mm_budget_is_open(void)
+{
+	return budget.is_open;
+}
+
+/* ---- samples ---- */
+
+bool mm_budget_sample(mm_budget_sampler take, struct mm_fault *why)
+{
+	if (!budget.is_open)
+		return mm_fault_set(why, MM_FAULT_CONFIG, "this host does not watch what its scripts compute, so it cannot sample it");
+	mm_budget_sample_no_more();
+	if (!make_timer(&budget.sample_timer, SAMPLE_SIGNAL, why))
+		return false;
+	budget.looks = (struct mm_budget_looks){ 0 };
+	budget.take = take;
+	set_timer(budget.sample_timer, SAMPLE_NS);
+	return true;
+}
+
+void mm_budget_sample_no_more(void)
+{
+	if (budget.take == NULL)
+		return;
+	timer_delete(budget.sample_timer);      /* a signal that is under way still finds its handler */
+	budget.take = NULL;
+	budget.shall_sample = 0;
+}
+
+struct mm_budget_looks mm_budget_looks(void)
+{
+	return budget.looks;
+}

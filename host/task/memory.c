@@ -1,0 +1,193 @@
+/* task/memory.c -- see task/memory.h.
+ *
+ * (a) LuaJIT gives up at the first allocation that fails, without a collection: garbage counts. Therefore the collection
+ *     after every failure, and the soft limit well below the hard one.
+ * (b) LuaJIT 2.1.0-beta3 crashes now and then when an allocation fails in compiled code (a string that is doubled in a loop,
+ *     in the fourth coroutine). So the allocation that passes the limit is granted, and the slice is ended the way an
+ *     endless loop is (budget.h), at the next instruction. Only what no script can mean is refused: twice the limit.
+ * (c) Its own allocator is wrapped, not replaced: realloc() in its place costs up to 40 % on allocation-heavy code. */
+#include "task/memory.h"
+
+#include "task/budget.h"
+
+#include <lauxlib.h>
+#include <lua.h>
+
+#define GROWTH_TO_COLLECT 1.25          /* of what a full collection left, until the soft limit brings the next */
+#define GROWTH_TO_REST    1.5           /* likewise, until idle time goes to a cycle; LuaJIT begins one itself at 2 */
+#define REST_FLOOR        256           /* KiB of growth below which no cycle is worth it */
+#define STEP_SIZE         10            /* KiB of LUA_GCSTEP: some 15 us */
+#define PAY_FROM          (16u << 10)   /* bytes of a string that pays for itself */
+
+static const char over_text[] = "not enough memory: Lua has all that memory_hard gives this worker";
+
+/* False: it is not given. */
+static bool is_given(struct mm_script_memory *m, size_t more)
+{
+	size_t wanted = m->worker->used + more;
+	if (wanted <= m->hard)
+		return true;
+	m->was_refused = true;
+	return wanted <= 2 * m->hard && mm_budget_strike(over_text);
+}
+
+static void *allocate(void *self, void *block, size_t old_size, size_t new_size)
+{
+	struct mm_script_memory *m = self;
+	struct mm_memory_of_worker *w = m->worker;
+	if (new_size > old_size && m->is_enforced && !is_given(m, new_size - old_size))
+		return NULL;
+	void *fresh = m->allocate(m->allocate_self, block, old_size, new_size);
+	if (fresh != NULL || new_size == 0) {
+		w->used += new_size - old_size;
+		m->used += new_size - old_size;
+	}
+	return fresh;
+}
+
+void mm_memory_watch(struct mm_script *s)
+{
+	struct mm_script_memory *m = &s->memory;
+	const struct mm_script_settings *settings = &s->settings;
+	if (settings->memory == NULL || (settings->memory_soft == 0 && settings->memory_hard == 0))
+		return;
+	m->worker = settings->memory;
+	m->hard = settings->memory_hard != 0 ? settings->memory_hard : SIZE_MAX / 2;
+	m->soft = settings->memory_soft != 0 ? settings->memory_soft : settings->memory_hard / 2;
+	m->allocate = lua_getallocf(s->L, &m->allocate_self);
+	m->used = (size_t)lua_gc(s->L, LUA_GCCOUNT, 0) * 1024 + (size_t)lua_gc(s->L, LUA_GCCOUNTB, 0);
+	m->worker->used += m->used;
+	lua_setallocf(s->L, allocate, m);
+}
+
+void mm_memory_unwatch(struct mm_script *s)
+{
+	if (s->memory.allocate == NULL)
+		return;
+	lua_setallocf(s->L, s->memory.allocate, s->memory.allocate_self);       /* it frees its arena at once */
+	s->memory.worker->used -= s->memory.used;
+	s->memory.allocate = NULL;
+}
+
+bool mm_memory_begin(struct mm_script *s)
+{
+	bool before = s->memory.is_enforced;
+	s->memory.is_enforced = s->memory.allocate != NULL;
+	return before;
+}
+
+/* The longest time that collecting has kept the loop from its work, for `moonmilter ctl status`. */
+static void note_pause(const struct mm_script *s, double seconds)
+{
+	struct mm_census_row *row = s->settings.row;
+	uint32_t us = (uint32_t)(seconds * 1e6);
+	if (row != NULL && us > mm_census_get(row->longest_collection_us))
+		mm_census_set(row->longest_collection_us, us);
+}
+
+/* Collects in a protected call: finalizers are the script's, and the collector hands on what they raise. */
+static void collect_with(struct mm_script *s, lua_CFunction how, void *self)
+{
+	if (lua_cpcall(s->L, how, self) == 0)
+		return;
+	mm_log_say(s->settings.log, MM_LOG_ERROR, "script_error", "a finalizer (__gc) failed: %s",
+		lua_type(s->L, -1) == LUA_TSTRING ? lua_tostring(s->L, -1) : "(no text)");
+	lua_pop(s->L, 1);
+}
+
+static int collect_all(lua_State *L)
+{
+	lua_gc(L, LUA_GCCOLLECT, 0);
+	return 0;
+}
+
+/* All states of the worker share the limit, each collects when it has just run. */
+static void collect(struct mm_script *s)
+{
+	struct mm_script_memory *m = &s->memory;
+	size_t before = m->worker->used;
+	bool was_refused = m->was_refused;
+	m->was_refused = false;
+	double began = mm_clock_now();
+	collect_with(s, collect_all, NULL);
+	m->collect_at = (size_t)((double)m->worker->used * GROWTH_TO_COLLECT);
+	m->worker->strikes = m->worker->used > m->soft ? m->worker->strikes + 1 : 0;
+	struct mm_log_line line;
+	mm_log_begin(&line, s->settings.log, was_refused ? MM_LOG_ERROR : MM_LOG_WARN, "memory");
+	mm_log_string(&line, "limit", was_refused ? "memory_hard" : "memory_soft");
+	mm_log_number(&line, "bytes_before", (long long)before);
+	mm_log_number(&line, "bytes", (long long)m->worker->used);
+	mm_log_seconds(&line, "seconds", mm_clock_now() - began);
+	mm_log_end(&line);
+	note_pause(s, mm_clock_now() - began);
+}
+
+void mm_memory_end(struct mm_script *s, bool before)
+{
+	s->memory.is_enforced = before;
+}
+
+void mm_memory_settle(struct mm_task *t)
+{
+	struct mm_script_memory *m = &t->script->memory;
+	if (m->allocate == NULL || m->is_enforced)
+		return;
+	if (!m->was_refused && (m->worker->used <= m->soft || m->worker->used <= m->collect_at))
+		return;
+	struct mm_task *ran = mm_budget_begin(t);       /* finalizers are the script's */
+	collect(t->script);
+	mm_budget_end(ran);
+}
+
+/* ---- garbage ---- */
+
+static bool has_grown(const struct mm_script *s)
+{
+	return s->is_loaded && lua_gc(s->L, LUA_GCCOUNT, 0) > REST_FLOOR + (int)(s->memory.left * GROWTH_TO_REST);
+}
+
+bool mm_memory_wants_rest(const struct mm_script *s)
+{
+	return s->memory.is_resting || has_grown(s);
+}
+
+struct step {
+	double until;           /* mm_clock_now(); 0: one step */
+	int    size;
+	bool   is_complete;
+};
+
+static int run_steps(lua_State *L)
+{
+	struct step *step = lua_touserdata(L, 1);
+	do
+		step->is_complete = lua_gc(L, LUA_GCSTEP, step->size) != 0;
+	while (!step->is_complete && mm_clock_now() < step->until);
+	return 0;
+}
+
+static bool collect_some(struct mm_script *s, struct step step)
+{
+	struct mm_task *before = mm_budget_begin(&s->load_task);        /* finalizers are the script's, too */
+	collect_with(s, run_steps, &step);
+	mm_budget_end(before);
+	int now = lua_gc(s->L, LUA_GCCOUNT, 0);
+	if (step.is_complete || now < s->memory.left)
+		s->memory.left = now;
+	return step.is_complete;
+}
+
+bool mm_memory_rest(struct mm_script *s, double seconds)
+{
+	double began = mm_clock_now();
+	bool is_complete = collect_some(s, (struct step){ began + seconds, STEP_SIZE, false });
+	s->memory.is_resting = !is_complete;
+	note_pause(s, mm_clock_now() - began);
+	return is_complete;
+}
+
+void mm_memory_pay(struct mm_script *s, size_t bytes)
+{
+	if (bytes >= PAY_FROM && has_grown(s))
+		collect_some(s, (struct step){ 0, (int)(bytes >> 9), false });
+}

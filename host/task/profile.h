@@ -1,0 +1,117 @@
+/* profile.h -- what handlers have cost: a row a script and handler, counted at every call, kept over reloads.
+ * busy is the time a call ran and nobody else could: its CPU time, system calls that block, and what the machine gave to others
+ * meanwhile. waited is the rest of it. Both are counted in ticks (clock.h), because two looks at a real clock would be a good part
+ * of a short handler. CPU time, which costs a system call, is measured as long as a handler was heavy lately; else busy
+ * stands for it.
+ *
+ * A row counts since the worker began or was told to begin anew, and beside that since a window was opened.
+ * Rows belong to the worker; generations share them by milter and path. Written as lines of fields between tabs, which
+ * profile_report.c reads. Knows no Lua and no sessions. */
+#ifndef MM_PROFILE_H
+#define MM_PROFILE_H
+
+#include "milter/stage.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+/* Handlers by their stage, then what else runs in a script's name. */
+enum { MM_PROFILE_TASK = MM_STAGE_COUNT, MM_PROFILE_KEPT_BODY, MM_PROFILE_ROW_COUNT };
+
+/* A call, for whoever looks for it in a log. */
+struct mm_profile_call {
+	uint64_t ticks, busy;           /* all of it; of that busy */
+	double   at;                    /* its end; seconds since 1970 */
+	char     session[32];           /* "": none */
+	char     queue_id[32];          /* likewise */
+};
+
+struct mm_profile_figures {
+	uint64_t calls;                 /* that have ended */
+	uint64_t busy, busy_max;        /* ticks; max: of one call */
+	uint64_t slowest_ticks;         /* of slowest, here for the processor's cache */
+	uint64_t waited, waited_max;
+	uint64_t errors;
+	uint64_t measured_busy;         /* ticks of the slices whose CPU time was measured */
+	double   measured_cpu;          /* and that, seconds */
+	struct mm_profile_call slowest;
+};
+
+struct mm_profile_row {
+	struct mm_profile_figures all, window;
+	uint32_t                  waiting;      /* calls that wait now */
+	uint8_t                   measures;     /* that many more calls are worth a system call for their CPU time */
+};
+
+struct mm_profile_script {
+	char                     *milter, *path;        /* owned */
+	unsigned                  users;                /* generations that have it */
+	struct mm_profile_script *next;
+	struct mm_profile_row     rows[MM_PROFILE_ROW_COUNT];
+};
+
+struct mm_profile {
+	struct mm_profile_script *scripts;      /* owned list */
+	bool                      has_window;
+	struct mm_profile_span {
+		double   at;                    /* seconds since 1970 */
+		double   cpu;                   /* of the thread */
+		double   clock;                 /* mm_clock_now() */
+		uint64_t ticks;
+	}                         all, window;  /* since when */
+};
+
+void mm_profile_init(struct mm_profile *);
+void mm_profile_free(struct mm_profile *);
+
+/* The rows of a script. BORROWED until left. NULL: out of memory; then it is not counted. */
+struct mm_profile_script *mm_profile_join(struct mm_profile *, const char *milter, const char *path);
+void mm_profile_leave(struct mm_profile *, struct mm_profile_script *);         /* NULL is fine */
+
+#define MM_PROFILE_HEAVY_TICKS (UINT64_C(1) << 18)      /* about 0.1 ms where a tick is a cycle of the processor */
+#define MM_PROFILE_MEASURES    16                       /* behind a slice that was heavy, and at the start */
+
+/* A slice whose CPU time was measured, because measures are left. */
+void mm_profile_measured(const struct mm_profile *, struct mm_profile_row *, uint64_t busy, double cpu);
+/* Of mm_profile_ended(): what is rare. */
+bool mm_profile_ended_slowly(const struct mm_profile *, struct mm_profile_row *, uint64_t ticks, uint64_t busy);
+
+/* A call has run for so many ticks, and ends or waits. */
+static inline void mm_profile_ran(const struct mm_profile *p, struct mm_profile_row *row, uint64_t busy)
+{
+	row->all.busy += busy;
+	if (p->has_window)
+		row->window.busy += busy;
+	if (busy > MM_PROFILE_HEAVY_TICKS)
+		row->measures = MM_PROFILE_MEASURES;
+}
+
+/* A call has ended. True: no other took as long; it wants to be named. */
+static inline bool mm_profile_ended(const struct mm_profile *p, struct mm_profile_row *row, uint64_t ticks, uint64_t busy)
+{
+	struct mm_profile_figures *f = &row->all;
+	f->calls++;
+	if (busy > f->busy_max)
+		f->busy_max = busy;
+	if (ticks == busy && !p->has_window && ticks <= f->slowest_ticks)
+		return false;           /* nearly always */
+	return mm_profile_ended_slowly(p, row, ticks, busy);
+}
+
+void mm_profile_name(const struct mm_profile *, struct mm_profile_row *, const struct mm_profile_call *);
+void mm_profile_failed(const struct mm_profile *, struct mm_profile_row *);
+
+/* Everything counts from nought, except who waits. */
+void mm_profile_begin_anew(struct mm_profile *);
+/* From now on the window counts, too, from nought. */
+void mm_profile_open_window(struct mm_profile *);
+void mm_profile_close_window(struct mm_profile *);
+/* So many of them in seconds. */
+double mm_profile_seconds(const struct mm_profile *, uint64_t ticks);
+/* How long ago the counter stood there. */
+double mm_profile_seconds_since(const struct mm_profile *, uint64_t ticks);
+/* "since", then "row" lines. */
+void mm_profile_write(const struct mm_profile *, bool window, FILE *to);
+
+#endif

@@ -1,0 +1,410 @@
+#include "task/task.h"
+
+#include <lauxlib.h>
+#include <lua.h>
+
+#include <stdarg.h>
+#include <stdlib.h>
+
+const char *mm_cancel_name(enum mm_cancel why)
+{
+	static const char *const names[] = {    /* ORDER CANCEL */
+		"abort", "disconnect", "deadline", "shutdown", "ended", "cancelled", "timeout",
+	};
+	return names[why];
+}
+
+static char script_key;         /* its address is the registry key of the generation */
+
+struct mm_script *mm_script_of(lua_State *L)
+{
+	lua_pushlightuserdata(L, &script_key);
+	lua_rawget(L, LUA_REGISTRYINDEX);
+	struct mm_script *s = lua_touserdata(L, -1);
+	lua_pop(L, 1);
+	return s;
+}
+
+void mm_script_mark(lua_State *L, struct mm_script *s)
+{
+	lua_pushlightuserdata(L, &script_key);
+	lua_pushlightuserdata(L, s);
+	lua_rawset(L, LUA_REGISTRYINDEX);
+}
+
+struct mm_task *mm_task_current(lua_State *L)
+{
+	return mm_script_of(L)->current;
+}
+
+const struct mm_filter *mm_task_filter(const struct mm_task *t)
+{
+	const struct mm_script_session *ss = t->session;
+	if (ss == NULL || t != &ss->task)
+		return t->filter;
+	return ss->has_event && ss->filter_at < t->script->filter_count ? &t->script->filters[ss->filter_at] : NULL;
+}
+
+struct mm_holder *mm_task_holder(struct mm_script *s)
+{
+	const struct mm_task *t = s->current;
+	struct mm_script_session *ss = t != NULL ? t->session : NULL;
+	if (ss == NULL)
+		return &s->holder;
+	if (t->group != NULL)           /* a spawned task's things end with the task's owner */
+		return t->group == &ss->message_tasks ? &ss->message_holder : &ss->client_holder;
+	return ss->facts->message != NULL ? &ss->message_holder : &ss->client_holder;
+}
+
+void mm_task_init(struct mm_task *t, struct mm_script *s, struct mm_script_session *session,
+	void (*resumed)(struct mm_task *, enum mm_run, struct mm_fault *))
+{
+	*t = (struct mm_task){ .script = s, .session = session, .anchor = MM_NO_REF, .resumed = resumed };
+}
+
+/* Protected: memory may be gone, and a finalizer of the script's that fails in the collector's turn raises here. */
+static int make_coroutine(lua_State *L)
+{
+	struct mm_task *t = lua_touserdata(L, 1);
+	lua_State *co = lua_newthread(L);
+	t->anchor = luaL_ref(L, LUA_REGISTRYINDEX);
+	t->co = co;
+	return 0;
+}
+
+lua_State *mm_task_coroutine(struct mm_task *t)
+{
+	if (t->co != NULL)
+		return t->co;
+	struct mm_script *s = t->script;
+	if (s->pool_count > 0) {
+		struct mm_parked *p = &s->pool[--s->pool_count];
+		t->co = p->co;
+		t->anchor = p->anchor;
+		return t->co;
+	}
+	if (lua_cpcall(s->L, make_coroutine, t) != 0)
+		lua_pop(s->L, 1);
+	return t->co;
+}
+
+static bool park(struct mm_script *s, lua_State *co, int anchor)
+{
+	if (s->pool_count == s->pool_capacity) {
+		unsigned wanted = s->pool_capacity ? s->pool_capacity * 2 : 16;
+		if (wanted > MM_COROUTINE_POOL_MAX)
+			return false;
+		struct mm_parked *grown = realloc(s->pool, wanted * sizeof *grown);
+		if (grown == NULL)
+			return false;
+		s->pool = grown;
+		s->pool_capacity = wanted;
+	}
+	s->pool[s->pool_count++] = (struct mm_parked){ co, anchor };
+	return true;
+}
+
+void mm_task_release(struct mm_task *t)
+{
+	mm_limit_close(t, 1);
+	if (t->co == NULL)
+		return;
+	/* LuaJIT cannot resume a coroutine that has failed, nor one that still hangs in a yield. */
+	bool is_at_rest = lua_status(t->co) == 0;
+	if (is_at_rest)
+		lua_settop(t->co, 0);
+	if (!is_at_rest || !park(t->script, t->co, t->anchor))
+		luaL_unref(t->script->L, LUA_REGISTRYINDEX, t->anchor);
+	t->co = NULL;
+	t->anchor = MM_NO_REF;
+}
+
+/* ---- waiting ---- */
+
+void mm_task_keep_words(lua_State *L, struct mm_script *s)
+{
+	static const char *const words[] = { "out of memory for the answer", "memory" };
+	for (int why = 0; why < MM_CANCEL_COUNT; why++) {
+		lua_pushstring(L, mm_cancel_name((enum mm_cancel)why));
+		s->cancel_names[why] = luaL_ref(L, LUA_REGISTRYINDEX);
+	}
+	for (int i = 0; i < 2; i++) {
+		lua_pushstring(L, words[i]);
+		s->memory_words[i] = luaL_ref(L, LUA_REGISTRYINDEX);
+	}
+}
+
+void mm_task_push_cancel(struct mm_task *t, lua_State *L)
+{
+	lua_rawgeti(L, LUA_REGISTRYINDEX, t->script->cancel_token);
+	lua_rawgeti(L, LUA_REGISTRYINDEX, t->script->cancel_names[t->why]);
+}
+
+const struct mm_limit *mm_limit_over(const struct mm_task *t)
+{
+	const struct mm_limit *found = NULL;
+	for (const struct mm_limit *limit = t->limits; limit != NULL; limit = limit->outer)
+		if (limit->is_over)
+			found = limit;
+	return found;
+}
+
+/* The reason is the limit's depth: only the milter.timeout that has opened it takes the error for its own. */
+void mm_limit_push(struct mm_task *t, lua_State *L)
+{
+	lua_rawgeti(L, LUA_REGISTRYINDEX, t->script->cancel_token);
+	lua_pushinteger(L, (lua_Integer)mm_limit_over(t)->depth);
+}
+
+/* The runtime's own Lua between a primitive and the script is of no interest to whoever reads the error. */
+bool mm_frame_is_ours(const struct lua_Debug *frame)
+{
+	return frame->what[0] == 'C' || strncmp(frame->short_src, "moonmilter.", 11) == 0;
+}
+
+/* Innermost frame of the script, from a level on; name: of the runtime's function that it has called, or "". */
+static bool find_script(lua_State *co, int level, lua_Debug *frame, const char **name)
+{
+	*name = "";
+	for (; lua_getstack(co, level, frame) && lua_getinfo(co, "Sln", frame); level++) {
+		if (!mm_frame_is_ours(frame))
+			return true;
+		if (frame->what[0] != 'C')
+			*name = frame->name != NULL ? frame->name : "";
+	}
+	return false;
+}
+
+static void push_place(lua_State *L, lua_State *co, int level)
+{
+	lua_Debug frame;
+	const char *name;
+	if (find_script(co, level, &frame, &name))
+		lua_pushfstring(L, "%s:%d: ", frame.short_src, frame.currentline);
+	else
+		lua_pushliteral(L, "");
+}
+
+void mm_push_place(lua_State *L, int level)
+{
+	push_place(L, L, level);
+}
+
+void mm_push_place_of(lua_State *L, lua_State *co)
+{
+	push_place(L, co, 0);
+}
+
+int mm_raise_at_script(lua_State *L, const char *format, ...)
+{
+	mm_push_place(L, 1);
+	va_list args;
+	va_start(args, format);
+	lua_pushvfstring(L, format, args);
+	va_end(args);
+	lua_concat(L, 2);
+	return lua_error(L);
+}
+
+/* "bad argument #1 to 'raw' (string expected, got nil)" without the name, which is ours. */
+static const char *push_complaint(lua_State *L, const char *complaint)
+{
+	const char *rest = strncmp(complaint, "bad argument #", 14) == 0 ? strstr(complaint, " to '") : NULL;
+	const char *after = rest != NULL ? strstr(rest, "' (") : NULL;
+	if (after == NULL)
+		return complaint;
+	lua_pushlstring(L, complaint, (size_t)(rest - complaint));
+	lua_pushstring(L, after + 1);
+	lua_concat(L, 2);
+	return lua_tostring(L, -1);
+}
+
+static const char *push_blamed(lua_State *L, const lua_Debug *frame, const char *name, const char *complaint)
+{
+	complaint = push_complaint(L, complaint);
+	bool is_named = name[0] == '\0' || strncmp(complaint, name, strlen(name)) == 0;
+	return lua_pushfstring(L, "%s:%d: %s%s%s", frame->short_src, frame->currentline, is_named ? "" : name,
+		is_named ? "" : ": ", complaint);
+}
+
+const char *mm_push_blame(lua_State *L, lua_State *co, const char *message)
+{
+	lua_Debug frame;
+	const char *name;
+	size_t name_size = strncmp(message, "moonmilter.", 11) == 0 ? strcspn(message, ":") : 0;
+	if (name_size == 0 || message[name_size] == '\0')
+		return message;
+	const char *complaint = strstr(message + name_size + 1, ": ");
+	if (complaint == NULL || !find_script(co, 0, &frame, &name))
+		return message;
+	return push_blamed(L, &frame, name, complaint + 2);
+}
+
+/* A C function that is called by pcall knows no place, unless it has looked for the script's itself. */
+void mm_blame_caller(lua_State *L, const char *message)
+{
+	lua_Debug frame;
+	const char *name;
+	if (!find_script(L, 1, &frame, &name))
+		return;
+	const char *place = lua_pushfstring(L, "%s:%d: ", frame.short_src, frame.currentline);
+	if (strncmp(message, place, strlen(place)) == 0)
+		lua_pop(L, 1);
+	else
+		push_blamed(L, &frame, name, message);
+}
+
+void mm_task_wait_is_over(struct mm_task *t)
+{
+	t->is_waiting = false;
+	t->undo = NULL;
+	t->waits_for = NULL;
+	t->wait_name = NULL;
+}
+
+void mm_task_forget_wait(struct mm_task *t)
+{
+	if (!t->is_waiting)
+		return;
+	t->undo(t);
+	mm_task_wait_is_over(t);
+}
+
+struct mm_task *mm_task_may_wait(lua_State *L, const char *name)
+{
+	struct mm_task *t = mm_task_current(L);
+	if (t == NULL) {
+		mm_raise_at_script(L, "%s: nobody to wait for: call it from a handler, a script's top level or on_load", name);
+		return NULL;
+	}
+	mm_task_forget_wait(t);
+	if (t->is_cancelled) {
+		mm_task_push_cancel(t, L);
+		return NULL;
+	}
+	if (mm_limit_over(t) != NULL) {
+		mm_limit_push(t, L);
+		return NULL;
+	}
+	if (!lua_isyieldable(L)) {
+		mm_raise_at_script(L, "%s: cannot wait inside a function that C code calls back (table.sort comparator, string.gsub "
+			"replacement, __gc, load reader); collect the inputs there and wait afterwards", name);
+		return NULL;
+	}
+	return t;
+}
+
+int mm_task_wait(lua_State *L, struct mm_task *t, const char *name, void (*undo)(struct mm_task *), void *waits_for)
+{
+	t->is_waiting = true;
+	t->undo = undo;
+	t->waits_for = waits_for;
+	t->wait_name = name;
+	lua_settop(L, 0);
+	/* user coroutines between here and the host recognise the token and pass it outward (lua/moonmilter/runtime/coroutines.lua) */
+	lua_rawgeti(L, LUA_REGISTRYINDEX, t->script->host_token);
+	return lua_yield(L, 1);
+}
+
+/* ---- the run queue ---- */
+
+void mm_task_unready(struct mm_task *t)
+{
+	struct mm_script *s = t->script;
+	if (t->previous_ready != NULL)
+		t->previous_ready->next_ready = t->next_ready;
+	else
+		s->ready_first = t->next_ready;
+	if (t->next_ready != NULL)
+		t->next_ready->previous_ready = t->previous_ready;
+	else
+		s->ready_last = t->previous_ready;
+	t->next_ready = t->previous_ready = NULL;
+	t->is_ready = false;
+	s->ready_count--;
+}
+
+static void undo_ready(struct mm_task *t)
+{
+	mm_task_unready(t);
+	lua_settop(t->co, 0);
+}
+
+void mm_task_ready(struct mm_task *t, int count)
+{
+	struct mm_script *s = t->script;
+	t->is_waiting = true;
+	t->undo = undo_ready;
+	t->waits_for = NULL;
+	t->is_ready = true;
+	t->ready_count = count;
+	t->previous_ready = s->ready_last;
+	if (s->ready_last != NULL)
+		s->ready_last->next_ready = t;
+	else
+		s->ready_first = t;
+	s->ready_last = t;
+	s->ready_count++;
+	if (!mm_timer_is_running(&s->runner))
+		mm_timer_soon(&s->runner);
+}
+
+void mm_task_cancel_soon(struct mm_task *t, enum mm_cancel why)
+{
+	if (t->is_cancelled)
+		return;
+	t->is_cancelled = true;
+	t->why = why;
+	if (!t->is_waiting)
+		return;
+	t->undo(t);
+	mm_task_push_cancel(t, t->co);
+	mm_task_ready(t, 2);
+}
+
+struct pushing {
+	int        (*build)(lua_State *, void *);
+	void        *arg;
+	lua_State   *co;
+	int          count;
+};
+
+static int push_protected(lua_State *L)
+{
+	struct pushing *p = lua_touserdata(L, 1);
+	lua_settop(L, 0);
+	luaL_checkstack(L, 32, "results of a wait");
+	int count = p->build(L, p->arg);
+	if (!lua_checkstack(p->co, count))
+		return luaL_error(L, "no room");
+	lua_xmove(L, p->co, count);
+	p->count = count;
+	return 0;
+}
+
+int mm_task_push(struct mm_task *t, int (*build)(lua_State *, void *), void *arg)
+{
+	struct pushing p = { build, arg, t->co, 0 };
+	if (lua_cpcall(t->script->L, push_protected, &p) == 0)
+		return p.count;
+	lua_pop(t->script->L, 1);
+	lua_pushnil(t->co);
+	for (int i = 0; i < 2; i++)
+		lua_rawgeti(t->co, LUA_REGISTRYINDEX, t->script->memory_words[i]);
+	return 3;
+}
+
+/* ---- time limits ---- */
+
+bool mm_limit_close(struct mm_task *t, unsigned depth)
+{
+	bool was_over = false;
+	while (t->limits != NULL && t->limits->depth >= depth) {
+		struct mm_limit *limit = t->limits;
+		t->limits = limit->outer;
+		was_over = limit->is_over && limit->depth == depth;
+		mm_timer_stop(&limit->timer);
+		free(limit);
+	}
+	return was_over;
+}

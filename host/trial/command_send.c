@@ -1,0 +1,224 @@
+#include "trial/command_send.h"
+
+#include "config/endpoint.h"
+#include "trial/trial.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sysexits.h>
+#include <time.h>
+#include <unistd.h>
+
+#define CONNECT_TIMEOUT 30.0            /* seconds; milter_connect_timeout of Postfix */
+
+/* ---- a blocking socket with time limits ---- */
+
+struct link {
+	int     fd;
+	double  write_timeout_s;
+	uint8_t bytes[65536];
+};
+
+static double now(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* True when the socket is ready; false: the time is over, or broken. */
+static bool wait_for(int fd, short events, double deadline, const char *what, struct mm_fault *why)
+{
+	for (;;) {
+		double left = deadline - now();
+		struct pollfd p = { .fd = fd, .events = events };
+		int n = poll(&p, 1, left <= 0 ? 0 : left > 2e6 ? 2000000000 : (int)(left * 1000) + 1);
+		if (n > 0)
+			return true;
+		if (n < 0 && errno != EINTR)
+			return mm_fault_set(why, MM_FAULT_RESOURCE, "poll: %s", strerror(errno));
+		if (n == 0 && left <= 0)
+			return mm_fault_set(why, MM_FAULT_PEER, "the filter did not %s in time", what);
+	}
+}
+
+static bool write_all(void *self, const void *bytes, size_t n, struct mm_fault *why)
+{
+	struct link *l = self;
+	const uint8_t *at = bytes;
+	double deadline = now() + l->write_timeout_s;
+	while (n > 0) {
+		ssize_t written = send(l->fd, at, n, MSG_NOSIGNAL | MSG_DONTWAIT);
+		if (written >= 0) {
+			at += written;
+			n -= (size_t)written;
+		} else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+			if (!wait_for(l->fd, POLLOUT, deadline, "take what we wrote", why))
+				return false;
+		} else if (errno == EPIPE || errno == ECONNRESET) {
+			/* what it said before closing is still to be read, and the reader tells of the end */
+			return true;
+		} else if (errno != EINTR) {
+			return mm_fault_set(why, MM_FAULT_PEER, "writing to the filter: %s", strerror(errno));
+		}
+	}
+	return true;
+}
+
+static bool read_some(void *self, double timeout_s, const void **bytes, size_t *n, struct mm_fault *why)
+{
+	struct link *l = self;
+	double deadline = now() + timeout_s;
+	for (;;) {
+		ssize_t got;
+		if (!wait_for(l->fd, POLLIN, deadline, "answer", why))
+			return false;
+		got = recv(l->fd, l->bytes, sizeof l->bytes, MSG_DONTWAIT);
+		if (got >= 0 || errno == ECONNRESET) {
+			*bytes = l->bytes;
+			*n = got > 0 ? (size_t)got : 0;
+			return true;
+		}
+		if (errno != EINTR && errno != EAGAIN && errno != EWOULDBLOCK)
+			return mm_fault_set(why, MM_FAULT_PEER, "reading from the filter: %s", strerror(errno));
+	}
+}
+
+static bool address_of(const struct mm_listen_spec *spec, struct sockaddr_storage *out, socklen_t *size, struct mm_fault *why)
+{
+	struct sockaddr_un *un = (struct sockaddr_un *)out;
+	struct sockaddr_in *in = (struct sockaddr_in *)out;
+	struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)out;
+	memset(out, 0, sizeof *out);
+	switch (spec->kind) {
+	case MM_LISTEN_UNIX:
+		un->sun_family = AF_UNIX;
+		snprintf(un->sun_path, sizeof un->sun_path, "%s", spec->path);
+		*size = sizeof *un;
+		return true;
+	case MM_LISTEN_INET:
+		in->sin_family = AF_INET;
+		in->sin_port = htons(spec->port);
+		*size = sizeof *in;
+		return inet_pton(AF_INET, spec->host, &in->sin_addr) == 1
+			|| mm_fault_set(why, MM_FAULT_CONFIG, "%s is not an IPv4 address", spec->host);
+	case MM_LISTEN_INET6:
+		in6->sin6_family = AF_INET6;
+		in6->sin6_port = htons(spec->port);
+		*size = sizeof *in6;
+		return inet_pton(AF_INET6, spec->host, &in6->sin6_addr) == 1
+			|| mm_fault_set(why, MM_FAULT_CONFIG, "%s is not an IPv6 address", spec->host);
+	case MM_LISTEN_FD:
+	case MM_LISTEN_SYSTEMD:
+		break;
+	}
+	return mm_fault_set(why, MM_FAULT_CONFIG, "--to takes unix:PATH or inet:PORT@HOST: a socket one can connect to");
+}
+
+static bool connect_to(const struct mm_listen_spec *spec, int *fd, struct mm_fault *why)
+{
+	struct sockaddr_storage address;
+	socklen_t size = 0;
+	if (!address_of(spec, &address, &size, why))
+		return false;
+	*fd = socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (*fd < 0)
+		return mm_fault_set(why, MM_FAULT_RESOURCE, "socket: %s", strerror(errno));
+	int error = connect(*fd, (struct sockaddr *)&address, size) == 0 ? 0 : errno;
+	if (error == EINPROGRESS) {
+		socklen_t error_size = sizeof error;
+		if (!wait_for(*fd, POLLOUT, now() + CONNECT_TIMEOUT, "accept the connection", why)) {
+			close(*fd);
+			return false;
+		}
+		getsockopt(*fd, SOL_SOCKET, SO_ERROR, &error, &error_size);
+	}
+	if (error == 0)
+		return true;
+	close(*fd);
+	return mm_fault_set(why, MM_FAULT_PEER, "%s%s", strerror(error),
+		error == ECONNREFUSED || error == ENOENT ? ": is the milter running, and does it listen there?" : "");
+}
+
+/* ---- the command ---- */
+
+enum { OPTION_TO = MM_TRIAL_END };
+
+static bool take(void *self, int option, const char *argument, struct mm_fault *why)
+{
+	(void)option, (void)why;
+	*(const char **)self = argument;
+	return true;
+}
+
+static int help(void)
+{
+	printf("Usage: moonmilter send --to SPEC [OPTION]... MESSAGE.eml...\n"
+		"\n"
+		"Connects to a milter, any milter, and speaks to it as an MTA would for each message file (\"-\": standard input),\n"
+		"all over one connection. Shows every reply, every edit, the verdict and the message as the MTA would pass it on.\n"
+		"A reply that Postfix or Sendmail would not take, or would take differently, is shown with a complaint.\n"
+		"\n"
+		"  --to SPEC\n"
+		"        Where the milter listens: unix:PATH, inet:PORT[@HOST], inet6:PORT[@HOST], inet:HOST:PORT.\n"
+		"        HOST is a numeric address or localhost.\n");
+	mm_trial_help_options();
+	printf("\n"
+		"The exit status is 0 when the milter answered, whatever the verdict; 1 when --expect is given and not met; 64 for a\n"
+		"usage error, 65 when a file holds no message, 66 when it cannot be read, 69 when the milter cannot be reached, 73\n"
+		"when --output cannot be written, and 76 when the milter broke the protocol, closed or did not answer in time.\n");
+	return 0;
+}
+
+static int run(struct mm_trial *t, const char *to, char **files, size_t count)
+{
+	struct mm_listen_spec spec;
+	struct mm_fault why;
+	char peer[MM_LISTEN_TEXT_SIZE], text[sizeof why.text + MM_LISTEN_TEXT_SIZE + 8];
+	if (!mm_listen_spec_parse(to, &spec, &why))
+		return mm_trial_fail(t, EX_USAGE, why.text);
+	struct link *l = malloc(sizeof *l);
+	if (l == NULL)
+		return mm_trial_fail(t, EX_OSERR, "out of memory");
+	mm_listen_spec_text(&spec, peer, sizeof peer);
+	l->write_timeout_s = t->plan.command_timeout_s > 0 ? t->plan.command_timeout_s : 30;
+	int code;
+	if (connect_to(&spec, &l->fd, &why)) {
+		struct mm_dialogue_transport transport = { .self = l, .write = write_all, .read = read_some };
+		code = mm_trial_run(t, transport, peer, files, count);
+		close(l->fd);
+	} else {
+		snprintf(text, sizeof text, "%s: %s", peer, why.text);
+		code = mm_trial_fail(t, why.class == MM_FAULT_CONFIG ? EX_USAGE : EX_UNAVAILABLE, text);
+	}
+	free(l);
+	return code;
+}
+
+int mm_command_send(int argc, char **argv)
+{
+	static const struct option own[] = { { "to", required_argument, NULL, OPTION_TO }, { NULL, 0, NULL, 0 } };
+	struct mm_trial t;
+	struct mm_fault why;
+	const char *to = NULL;
+	int first, code;
+	mm_trial_init(&t, "send");
+	t.shows_replies = true;
+	if (!mm_trial_options(&t, argc, argv, own, take, &to, &first, &why))
+		code = mm_trial_fail(&t, EX_USAGE, why.text);
+	else if (t.wants_help)
+		code = help();
+	else if (to == NULL)
+		code = mm_trial_fail(&t, EX_USAGE, "--to SPEC is missing: where does the milter listen? See --help");
+	else if (first == argc)
+		code = mm_trial_fail(&t, EX_USAGE, "no message file is given; \"-\" reads standard input");
+	else
+		code = run(&t, to, argv + first, (size_t)(argc - first));
+	mm_trial_free(&t);
+	return code;
+}

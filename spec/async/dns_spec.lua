@@ -1,0 +1,347 @@
+local fake_mta = require "spec.support.fake_mta"
+local process = require "spec.support.process"
+
+local HEAD = 'local milter = require "moonmilter"\nlocal dns = require "moonmilter.dns"\n'
+
+local start_server = require("spec.async.support").name_server
+
+-- What a script's function returns, as text; `name` etc. are what it needs.
+local function shows(host, body)
+  host:write("10-ask.lua", HEAD .. [[
+    local function show(value, text, code)
+      if value == nil then return "nil " .. tostring(code) end
+      if type(value) ~= "table" then return tostring(value) end
+      local out = {}
+      for _, item in ipairs(value) do
+        if type(item) == "table" then
+          local keys = {}
+          for key in pairs(item) do keys[#keys + 1] = key end
+          table.sort(keys)
+          for i, key in ipairs(keys) do keys[i] = key .. "=" .. tostring(item[key]) end
+          item = "{" .. table.concat(keys, " ") .. "}"
+        end
+        out[#out + 1] = item
+      end
+      return table.concat(out, ",") .. (value.ttl and " ttl=" .. value.ttl or "")
+    end
+    function on_mail(ctx)
+      local said = (function() ]] .. body .. [[ end)()
+      return ctx:reject((tostring(said):gsub("[^ -~]", "?")))
+    end
+  ]])
+  host:reload()
+  local mta = fake_mta.start { host = host }
+  mta:begin()
+  local reply = mta:mail()
+  mta:close()
+  local text = reply.text and reply.text:gsub("^550 5.7.1 ", "") or reply.kind
+  if not reply.text or reply.text:find "^451" then
+    error(host:log())
+  end
+  return text
+end
+
+describe("moonmilter.dns", function()
+  local server, port, host
+
+  setup(function()
+    port = process.free_port()
+    server = start_server(port)
+    host = assert(fake_mta.host { files = { ["10-ask.lua"] = "" },
+      set = { "dns_servers=127.0.0.1:" .. port, "dns_timeout=2" } })
+  end)
+
+  teardown(function()
+    host:close()
+    server:stop()
+  end)
+
+  local function check(expected, body)
+    assert.equal(expected, shows(host, body))
+  end
+
+  it("finds addresses, with the time they may be kept", function()
+    check("192.0.2.1,192.0.2.2 ttl=200", 'return show(dns.a("OK.example."))')
+    check("::1 ttl=300", 'return show(dns.aaaa("ok.example"))')
+  end)
+
+  it("finds mail exchangers, best first, and the null one", function()
+    check("{host=a.example preference=10},{host=b.example preference=20} ttl=300", 'return show(dns.mx("ok.example"))')
+    check("{host= preference=0} ttl=300", 'return show(dns.mx("null-mx.example"))')
+  end)
+
+  it("joins the strings of a text, whatever bytes they hold", function()
+    check("v=spf1 -all,a?b ttl=300", 'return show(dns.txt("ok.example"))')
+  end)
+
+  it("finds services, and the types that have no function of their own", function()
+    check("{host=x.example port=25 priority=1 weight=2},{host=late.example port=389 priority=5 weight=1} ttl=300",
+      'return show(dns.srv("ok.example"))')
+    check("{flags=0 tag=issue value=ca.example} ttl=300", 'return show(dns.query("ok.example", "CAA"))')
+    check("{data=?? matching=1 selector=1 usage=3} ttl=300",
+      'local l = dns.query("ok.example", "tlsa") l[1].data = l[1].data:gsub(".", "?") return show(l)')
+    check("{contact=hostmaster.example expire=86400 minimum=60 primary=ns.example refresh=3600 retry=600 serial=2026} ttl=300",
+      'return show(dns.query("ok.example", "soa"))')
+    check("ns.example ttl=300", 'return show(dns.query("ok.example", "ns"))')
+    check("ns.example ttl=300", 'local l = dns.query("ok.example", "type2") l[1] = "ns.example" return show(l)')
+  end)
+
+  it("finds names of addresses", function()
+    check("host\\032one.example,mail.example ttl=300", 'return show(dns.ptr("192.0.2.1"))')
+    check("six.example ttl=300", 'return show(dns.ptr("2001:db8::1"))')
+    check("1.2.0.192.in-addr.arpa 1.2.0.192.bl.example",
+      'return dns.reverse("192.0.2.1") .. " " .. dns.reverse("192.0.2.1", "bl.example")')
+  end)
+
+  it("follows aliases, and names the end of them", function()
+    check("192.0.2.1,192.0.2.2 ttl=40 ok.example", 'local l = dns.a("cname.example") return show(l) .. " " .. l.name')
+    check("other.example ttl=50", 'return show(dns.query("cname.example", "cname"))')
+    check("nil nodata", 'return show(dns.a("loop.example"))')
+  end)
+
+  it("tells failures apart", function()
+    check("nil nxdomain", 'return show(dns.a("nx.example"))')
+    check("nil nodata", 'return show(dns.a("nodata.example"))')
+    check("nil servfail", 'return show(dns.a("servfail.example"))')
+    check("nil refused", 'return show(dns.a("refused.example"))')
+    check("nil badanswer", 'return show(dns.a("garbage.example"))')
+    check("nil timeout", 'return show(dns.a("silent.example", { timeout = 0.1 }))')
+    check("nil badname", 'return show(dns.a(("x"):rep(70) .. ".example"))')
+    check("nil badname", 'return show(dns.a("a..example"))')
+    check("nil badname", 'return show(dns.a(""))')
+    check("nil badname", 'return show(dns.a("a\\0b.example"))')
+    check("nil badname", 'return show(dns.a(("abcdefg."):rep(40)))')
+  end)
+
+  it("takes an answer that does not fit a datagram over TCP", function()
+    check("60 203 060", 'local l = dns.txt("big.example") return #l .. " " .. #l[60] .. " " .. l[60]:sub(1, 3)')
+  end)
+
+  it("gives up after dns_timeout by itself", function()
+    check("timeout true", [[
+      local began = milter.now()
+      local _, _, code = dns.a("silent-too.example")
+      local took = milter.now() - began
+      return code .. " " .. tostring(took > 1.9 and took < 2.3)
+    ]])
+  end)
+
+  it("asks identical questions that are under way once", function()
+    check("8 1", [[
+      local function ask() return dns.a("slow-once.example")[1] end
+      local found = milter.all { ask, ask, ask, ask, ask, ask, ask, function() return dns.a("SLOW-once.Example.")[1] end }
+      return #found .. " " .. dns.txt("count.slow-once.example")[1]
+    ]])
+  end)
+
+  it("keeps answers and their absence as long as the zone allows", function()
+    check("1 1 1", [[
+      for _ = 1, 5 do dns.a("ok.example") dns.a("nx-kept.example") dns.a("nodata-kept.example") end
+      local function count(name) return dns.txt("count." .. name)[1] end
+      return "1 " .. count("nx-kept.example") .. " " .. count("nodata-kept.example")
+    ]])
+    check("3 2", [[
+      for _ = 1, 3 do dns.a("zero.example") end
+      dns.a("short.example")
+      dns.a("short.example")
+      milter.sleep(1.1)
+      dns.a("short.example")
+      return dns.txt("count.zero.example")[1] .. " " .. dns.txt("count.short.example")[1]
+    ]])
+  end)
+
+  it("keeps no answer that is large: a zone's owner must not choose how much memory we give", function()
+    check("100 2 4", [[ -- each is asked over UDP and again over TCP
+      local list
+      for _ = 1, 2 do
+        dns.txt("big-kept.example")
+        list = dns.txt("bigger.example")
+      end
+      return #list .. " " .. dns.txt("count.big-kept.example")[1] .. " " .. dns.txt("count.bigger.example")[1]
+    ]])
+  end)
+
+  it("keeps no failures", function()
+    check("3", [[
+      for _ = 1, 3 do dns.a("servfail-thrice.example") end
+      local count = tonumber(dns.txt("count.servfail-thrice.example")[1])
+      return count % 3 == 0 and "3" or count
+    ]])
+  end)
+
+  it("says how long a kept answer may still be used", function()
+    check("true", [[
+      local first = dns.a("a.bulk").ttl
+      milter.sleep(1.1)
+      local second = dns.a("a.bulk").ttl
+      return tostring(first == 60 and second == 59)
+    ]])
+  end)
+
+  it("lets each waiter have its own deadline", function()
+    check("timeout 192.0.2.77 true", [[
+      local hasty = milter.spawn(dns.a, "slow-two.example", { timeout = 0.05 })
+      local patient = milter.spawn(dns.a, "slow-two.example", { timeout = 1 })
+      local _, _, code = hasty:wait()
+      local was_first = not patient:is_over()
+      return code .. " " .. patient:wait()[1] .. " " .. tostring(was_first)
+    ]])
+  end)
+
+  it("gives up one waiter alone when it is cancelled", function()
+    check("cancelled 192.0.2.77", [[
+      local one = milter.spawn(dns.a, "slow-three.example")
+      local two = milter.spawn(dns.a, "slow-three.example")
+      milter.sleep(0.01)
+      one:cancel()
+      return select(3, one:wait()) .. " " .. two:wait()[1]
+    ]])
+  end)
+
+  it("forgets the longest unused when the cache is full", function()
+    check("10 2 1", ([[
+      dns.configure { servers = { "127.0.0.1:%d" }, cache = 10 }
+      for i = 1, 9 do dns.a("n" .. i .. ".bulk") end
+      dns.a("kept.bulk")
+      for i = 10, 18 do dns.a("kept.bulk") dns.a("n" .. i .. ".bulk") end
+      local cached = dns.count().cached
+      dns.a("n1.bulk")
+      return cached .. " " .. dns.txt("count.n1.bulk")[1] .. " " .. dns.txt("count.kept.bulk")[1]
+    ]]):format(port))
+  end)
+
+  it("answers thousands of questions at once", function()
+    check("900 true", [[
+      local list = {}
+      for i = 1, 900 do list[i] = function() return dns.a("q" .. i .. ".bulk", { timeout = 5 }) end end
+      local found, failures = milter.all(list)
+      return #found .. " " .. tostring(next(failures) == nil)
+    ]])
+  end)
+
+  it("looks an address up in several block lists at once", function()
+    check("127.0.0.2,127.0.0.4 ttl=300 127.0.0.3 nil servfail nil", [[
+      local listed, failures = dns.dnsbl("127.0.0.2", { "bl.example", "other-bl.example", "nx-bl.example", "servfail.example" })
+      return show(listed["bl.example"]) .. " " .. listed["other-bl.example"][1] .. " " .. tostring(listed["nx-bl.example"])
+        .. " " .. failures["servfail.example"].code .. " " .. tostring(failures["nx-bl.example"])
+    ]])
+  end)
+
+  it("tells the caller's mistakes at the caller's line", function()
+    check("unknown type", 'return select(2, pcall(dns.query, "ok.example", "nonsense")):match "unknown type"')
+    check("is no IP address", 'return select(2, pcall(dns.ptr, "ok.example")):match "is no IP address"')
+    check("unknown option", 'return select(2, pcall(dns.a, "ok.example", { time = 1 })):match "unknown option"')
+    check("servers \"nonsense\"", 'return select(2, pcall(dns.configure, { servers = { "nonsense" } })):match "servers %S+\\""')
+  end)
+
+  it("works at the top level of a script and in on_load", function()
+    host:write("20-load.lua", HEAD .. [[
+      local first = dns.a("slow-load.example")[1]
+      local second
+      function on_load() second = dns.a("slow-again.example")[1] end
+      function on_mail(ctx) return ctx:reject(first .. " " .. second) end
+    ]])
+    host:write("10-ask.lua", "")
+    local generation = host:reload()
+    assert(process.wait_until(3, function() host:turn(0.05) return host:reload() > generation end))
+    local mta = fake_mta.start { host = host }
+    mta:begin()
+    assert.equal("550 5.7.1 192.0.2.77 192.0.2.77", mta:mail().text)
+    mta:close()
+    os.remove(host.directory .. "/20-load.lua")
+  end)
+end)
+
+describe("a name server", function()
+  local host, server, port
+
+  before_each(function()
+    port = process.free_port()
+    host = assert(fake_mta.host { files = { ["10-ask.lua"] = "" }, set = { "dns_servers=127.0.0.1:" .. port, "dns_timeout=0.7" } })
+  end)
+
+  after_each(function()
+    host:close()
+    if server then
+      server:stop()
+      server = nil
+    end
+  end)
+
+  it("that is not there is unreachable, and is used again when it is back", function()
+    assert.equal("nil unreachable", shows(host, 'return show(dns.a("ok.example"))'))
+    server = start_server(port)
+    assert.equal("192.0.2.1,192.0.2.2 ttl=200", shows(host, 'return show(dns.a("ok.example"))'))
+    server:stop()
+    assert.equal("nil unreachable", shows(host, 'return show(dns.a("nx.example"))'))
+    server = start_server(port)
+    assert.equal("nil nxdomain", shows(host, 'return show(dns.a("nx.example"))'))
+  end)
+
+  it("that is dead is passed over for the next", function()
+    server = start_server(port)
+    local dead = process.free_port()
+    assert.equal("192.0.2.1,192.0.2.2 ttl=200 nil servfail", shows(host, ([[
+      dns.configure { servers = { "127.0.0.1:%d", "127.0.0.1:%d" } }
+      return show(dns.a("ok.example")) .. " " .. show(dns.a("servfail.example"))
+    ]]):format(dead, port)))
+  end)
+
+  it("is taken from resolv.conf, which is read again when it changes", function()
+    server = start_server(port)
+    local path = os.tmpname()
+    process.write_file(path, "# nobody\nnameserver 127.0.0.77\n")
+    assert.equal("unreachable 127.0.0.78 unreachable", shows(host, ([[
+      dns.configure { resolv_conf = %q, timeout = 0.3 }
+      local _, _, first = dns.a("ok.example")
+      milter.sleep(1.05)
+      local file = io.open(%q, "w")
+      file:write("nameserver 127.0.0.78\n")
+      file:close()
+      local _, _, second = dns.a("ok.example")
+      return first .. " 127.0.0.78 " .. second
+    ]]):format(path, path)))
+    os.remove(path)
+  end)
+
+  it("of the world's own making (dnsmasq) is understood", function()
+    local dnsmasq = process.which "dnsmasq"
+    if not dnsmasq then
+      pending "dnsmasq is not installed"
+    end
+    local output = os.tmpname()
+    server = process.start({ dnsmasq, "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts",
+      "--listen-address=127.0.0.1", "--bind-interfaces", "--port=" .. port, "--pid-file=", "--local=/test/",
+      "--address=/a.test/192.0.2.5", "--address=/a.test/2001:db8::5", "--mx-host=a.test,mx.a.test,10",
+      "--txt-record=t.test,v=spf1 -all", "--srv-host=_smtp._tcp.test,mx.a.test,25,1,2", "--ptr-record=5.2.0.192.in-addr.arpa,a.test",
+      "--caa-record=c.test,0,issue,ca.test", "--local-ttl=77", "--user=root" }, { output = output, life = 60 })
+    local function ask() return shows(host, 'return show(dns.a("a.test"))') end
+    assert(process.wait_until(5, function() return ask() ~= "nil unreachable" end, "dnsmasq"))
+    assert.equal("192.0.2.5 ttl=77", ask())
+    assert.equal("2001:db8::5 ttl=77", shows(host, 'return show(dns.aaaa("a.test"))'))
+    assert.equal("{host=mx.a.test preference=10} ttl=77", shows(host, 'return show(dns.mx("a.test"))'))
+    assert.equal("v=spf1 -all ttl=77", shows(host, 'return show(dns.txt("t.test"))'))
+    assert.equal("a.test ttl=77", shows(host, 'return show(dns.ptr("192.0.2.5"))'))
+    assert.equal("{flags=0 tag=issue value=ca.test} ttl=77", shows(host, 'return show(dns.query("c.test", "caa"))'))
+    assert.equal("nil nxdomain", shows(host, 'return show(dns.a("nothing.test"))'))
+    assert.equal("nil refused", shows(host, 'return show(dns.a("elsewhere.example"))'))
+    os.remove(output)
+  end)
+end)
+
+describe("the configuration of name servers", function()
+  it("is refused with the rule it breaks", function()
+    for _, wrong in ipairs { "localhost", "192.0.2.1:0", "192.0.2.1:70000", "[::1", "192.0.2.1:x", "::1:53:" } do
+      local host, err = fake_mta.host { files = {}, set = { "dns_servers=" .. wrong } }
+      assert.is_nil(host, wrong)
+      assert.matches("dns_servers", err)
+    end
+  end)
+
+  it("takes addresses with and without ports", function()
+    for _, good in ipairs { "192.0.2.1", "192.0.2.1:5353", "::1", "[::1]", "[2001:db8::1]:5353" } do
+      local host = assert(fake_mta.host { files = {}, set = { "dns_servers=" .. good } })
+      host:close()
+    end
+  end)
+end)

@@ -1,0 +1,28 @@
+-- What the specs of waiting share.
+local process = require "spec.support.process"
+
+local stdlib = require "posix.stdlib"
+
+local support = {}
+
+-- What a sanitizer's run has put in front of us is not for the programs that specs start: ps hangs under it.
+stdlib.setenv("LD_PRELOAD", "")
+
+--- The scripted name server of dns_server.lua, on this port of 127.0.0.1. Stop it with :stop().
+function support.name_server(port)
+  local output = os.tmpname()
+  local server = process.start({ "luajit", "spec/async/dns_server.lua", tostring(port) }, { output = output, life = 120 })
+  assert(process.wait_until(5, function() return process.read_file(output):find "ready" end, "the name server"))
+  os.remove(output)
+  return server
+end
+
+--- Open descriptors of this process.
+function support.descriptors()
+  local list = io.popen "ls /proc/$PPID/fd | wc -l"
+  local count = tonumber(list:read "*a")
+  list:close()
+  return count
+end
+
+return support
