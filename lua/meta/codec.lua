@@ -1,21 +1,29 @@
 ---@meta moonmilter.codec
--- What host/codec/codec.c gives to Lua, for language servers. Never loaded.
--- luacheck: ignore 212 241
+-- require "moonmilter.codec" (host/codec/codec.c), for editors (LuaLS). Never loaded. Manual: docs/mail-codec.md.
 
+--- Encodings and charsets. Decoders never refuse: they skip what does not fit and count it. Arguments `first` and
+--- `last` are a slice, as string.sub counts for positive numbers: no string is made of it.
 ---@class moonmilter.codec
 local codec = {}
 
 ---@class moonmilter.Decoder
 local Decoder = {}
+
+--- Some of the encoded bytes, cut anywhere.
 ---@param bytes string
----@param first? integer  a slice, as string.sub for positive numbers: no string is made of it
----@param last? integer
+---@param first integer?
+---@param last integer?
 ---@return string decoded
 function Decoder:feed(bytes, first, last) end
---- As feed, but only how many bytes it was.
+
+--- As feed, but tells only how many bytes it was.
+---@param bytes string
+---@param first integer?
+---@param last integer?
 ---@return integer
 function Decoder:count(bytes, first, last) end
---- The decoder is as new after it.
+
+--- The end. The decoder is as new after it.
 ---@return string rest
 ---@return integer bad  bytes that did not fit the encoding
 ---@return boolean is_truncated  base64 ended inside a group
@@ -24,35 +32,54 @@ function Decoder:finish() end
 
 ---@class moonmilter.Encoder
 local Encoder = {}
+
+--- Some of the bytes, cut anywhere. Lines have at most 76 characters.
+---@param bytes string
+---@param first integer?
+---@param last integer?
 ---@return string
 function Encoder:feed(bytes, first, last) end
+
+--- The end.
 ---@return string rest
 function Encoder:finish() end
 
+--- feed and finish raise after close.
 ---@class moonmilter.Converter
 local Converter = {}
+
+--- Some of the bytes, cut anywhere.
+---@param bytes string
+---@param first integer?
+---@param last integer?
 ---@return string text  UTF-8
 function Converter:feed(bytes, first, last) end
+
+--- The end. The converter is as new after it.
 ---@return string rest
 ---@return integer replaced  characters that became U+FFFD
 function Converter:finish() end
+
 --- Gives the iconv handle back; the collector does so too.
 function Converter:close() end
 
 --- RFC 2045 6.8; what is outside the alphabet is skipped and counted, and data after padding is decoded.
 ---@param text string
----@param first? integer
----@param last? integer
+---@param first integer?
+---@param last integer?
 ---@return string bytes
 ---@return integer bad
 function codec.base64_decode(text, first, last) end
 
 ---@param bytes string
----@param width? integer  longest line, 8..998, CRLF between lines; 0 (default): one line
+---@param width integer?  longest line, 8..998, CRLF between lines; 0 (default): one line. Raises on another
 ---@return string
 function codec.base64_encode(bytes, width) end
 
 --- RFC 2045 6.7; broken escapes stay as written, blanks at line ends go.
+---@param text string
+---@param first integer?
+---@param last integer?
 ---@return string bytes
 ---@return integer bad
 function codec.qp_decode(text, first, last) end
@@ -63,18 +90,27 @@ function codec.qp_decode(text, first, last) end
 function codec.qp_encode(bytes) end
 
 --- The "Q" of RFC 2047 4.2.
+---@param text string
+---@param first integer?
+---@param last integer?
 ---@return string bytes
 ---@return integer bad
 function codec.q_decode(text, first, last) end
 
+--- What stands between "begin" and "end" of uuencode.
+---@param text string
+---@param first integer?
+---@param last integer?
 ---@return string bytes
 ---@return integer bad
 function codec.uu_decode(text, first, last) end
 
+--- Raises on another kind.
 ---@param kind "base64"|"quoted-printable"|"x-uuencode"
 ---@return moonmilter.Decoder
 function codec.decoder(kind) end
 
+--- Raises on another kind.
 ---@param kind "base64"|"quoted-printable"
 ---@return moonmilter.Encoder
 function codec.encoder(kind) end
@@ -82,7 +118,7 @@ function codec.encoder(kind) end
 --- RFC 3629 4.
 ---@param text string
 ---@return boolean
----@return integer|nil position  of the first byte that does not fit
+---@return integer? position  of the first byte that does not fit
 function codec.is_utf8(text) end
 
 ---@param text string
@@ -92,27 +128,27 @@ function codec.clean_utf8(text) end
 
 ---@param bytes string
 ---@param charset string  iconv's name; labels from mail go through moonmilter.charset
----@return string|nil text
----@return integer|string replaced  or why not
----@return "charset"|nil code
+---@return string? text
+---@return integer|string replaced  characters that became U+FFFD; or why not
+---@return "charset"? code
 function codec.to_utf8(bytes, charset) end
 
----@param charset string
----@return moonmilter.Converter|nil
----@return string|nil text
----@return "charset"|nil code
+---@param charset string  iconv's name
+---@return moonmilter.Converter? converter
+---@return string? text
+---@return "charset"? code
 function codec.converter(charset) end
 
 ---@param domain string  UTF-8 or ASCII
----@return string|nil domain  A-labels (RFC 5890 2.3.2.1)
----@return string|nil text
----@return "idna"|nil code
+---@return string? domain  A-labels (RFC 5890 2.3.2.1)
+---@return string? text
+---@return "idna"? code
 function codec.idna_to_ascii(domain) end
 
 ---@param domain string
----@return string|nil domain  U-labels
----@return string|nil text
----@return "idna"|nil code
+---@return string? domain  U-labels
+---@return string? text
+---@return "idna"? code
 function codec.idna_to_unicode(domain) end
 
 return codec

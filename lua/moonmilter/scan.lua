@@ -16,7 +16,6 @@ local CELLS_MAX = 16 * 1024 * 1024 -- of the automaton: bytes of literals times 
 local MAX_MATCHES = 10000
 
 ---@class moonmilter.Scanner
----@field names any[]
 local Scanner = {}
 Scanner.__index = Scanner
 

@@ -343,9 +343,9 @@ function socket.host_of(self)
   return hosts[self]
 end
 
---- A connected socket in one step. options: host and port, or unix; tls (true or a table as for starttls); timeout (seconds
---- without progress, default 30); connect_timeout (seconds, handshake included, default timeout); pool (true or { name, size,
---- queue_timeout }): takes a resting connection of that name when there is one, and is limited to size.
+--- A connected socket in one step. options: host and port, or unix; tls (true or a table as for starttls); timeout
+--- (seconds without progress, default 30); connect_timeout (seconds, handshake included; default: 30 without progress);
+--- pool (true or { name, size, queue_timeout }): takes a resting connection of that name when there is one, and is limited to size.
 ---@return moonmilter.Socket?, string? text, string? code
 function socket.connect(options)
   if type(options) ~= "table" then

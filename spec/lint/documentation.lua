@@ -1,5 +1,6 @@
---- Nothing that a script can use is undocumented: every member of ctx and every handler stands in docs/scripting.md and in
--- lua/meta/, every configuration key in the manual page, and links between documents lead somewhere.
+--- Nothing that a script can use is undocumented: every member of ctx and every handler stands in docs/scripting.md and
+-- in lua/meta/, every public module has a page in docs/ and a stub in lua/meta/, every configuration key stands in the
+-- manual page, and links between documents lead somewhere.
 -- Usage: luajit spec/lint/documentation.lua; exit status 1 when something is missing.
 
 local faults = {}
@@ -80,6 +81,178 @@ for path in list:lines() do
   end
 end
 list:close()
+
+-- ---- public modules ----
+
+-- Each module that scripts may require has a page and a stub, and stub and module have the same names. The modules are
+-- loaded here, on a core that is nothing but names, so that functions count however they came into the table.
+
+package.path = "./lua/?.lua;./lua/?/init.lua;" .. package.path
+
+-- Every member of it is another one, and so is every result.
+local function anything()
+  return setmetatable({}, {
+    __index = function(self, key)
+      self[key] = anything()
+      return self[key]
+    end,
+    __call = function() return anything() end,
+  })
+end
+
+package.loaded["moonmilter.core"], package.loaded["moonmilter.codec"] = anything(), anything()
+
+local function lines_of(command)
+  local pipe = io.popen(command)
+  local text = pipe:read "*a"
+  pipe:close()
+  return text:gmatch "[^\n]+"
+end
+
+local function names_of(loaded)
+  local names = {}
+  for name in pairs(loaded) do
+    names[name] = true
+  end
+  return names
+end
+
+-- module -> its names; every file at the top of lua/moonmilter/ is public, folders are not
+local modules = { codec = {}, testing = {} }
+
+for path in lines_of "ls lua/moonmilter/*.lua" do
+  local name = path:match "([%w_]+)%.lua$"
+  local whole = name == "init" and "moonmilter" or "moonmilter." .. name
+  modules[name == "init" and "moonmilter" or name] = names_of(require(whole))
+end
+
+-- The kit needs the host's library, which need not be built: its source says what it has.
+for _, pattern in ipairs { "\nfunction testing%.([%w_]+)%(", "\ntesting%.([%w_]+) = " } do
+  for name in read("lua/moonmilter/testing/init.lua"):gmatch(pattern) do
+    modules.testing[name] = true
+  end
+end
+
+-- Methods by class: of `---@class x`, then `local y = …`, the functions `y:name` and the fields `y.name`; and fields that
+-- are declared. Both sources and stubs are written so.
+local function collect_classes(text, classes)
+  local class_of, class = {}, nil
+  for line in (text .. "\n"):gmatch "(.-)\n" do
+    local declared, owner = line:match "^%-%-%-@class ([%w_.]+)", line:match "^local ([%w_]+) = "
+    local name, member = line:match "^function ([%w_]+)[.:]([%w_]+)"
+    if not name then
+      name, member = line:match "^([%w_]+)%.([%w_]+) = "
+    end
+    if declared then
+      class = classes[declared] or { methods = {}, fields = {} }
+      classes[declared] = class
+    elseif owner then
+      class_of[owner], class = class, nil
+    elseif class and line:match "^%-%-%-@field [%w_]+" then
+      class.fields[line:match "^%-%-%-@field ([%w_]+)"] = true
+    elseif not line:match "^%-%-%-" then
+      class = nil
+    end
+    if class_of[name] and not member:match "^__" then
+      class_of[name].methods[member] = true
+    end
+  end
+end
+
+local source_classes = {}
+for path in lines_of "find lua/moonmilter -name '*.lua'" do
+  collect_classes(read(path), source_classes)
+end
+for kind, block in read("host/codec/codec.c"):gmatch "static const luaL_Reg ([%w_]+)%[%] = (%b{});" do
+  local methods = modules.codec
+  if kind ~= "functions" then
+    local class = kind:match("^(%l+)_methods$"):gsub("^%l", string.upper)
+    methods = {}
+    source_classes["moonmilter." .. class] = { methods = methods, fields = {} }
+  end
+  for name in block:gmatch '{ "(%l[%w_]*)"' do
+    methods[name] = true
+  end
+end
+
+local function missing_in(there, here, text)
+  for name in pairs(here) do
+    if not there[name] then
+      fault(text, name)
+    end
+  end
+end
+
+local function joined(class)
+  local names = {}
+  for _, set in ipairs { class.methods, class.fields } do
+    for name in pairs(set) do
+      names[name] = true
+    end
+  end
+  return names
+end
+
+local NOTHING = { methods = {}, fields = {} }
+local stub_classes, stub_types = {}, {}
+
+for path in lines_of "ls lua/meta/*.lua" do
+  local name, text = path:match "([%w_]+)%.lua$", read(path)
+  collect_classes(text, stub_classes)
+  for type in text:gmatch "\n%-%-%-@alias ([%w_.]+)" do
+    stub_types[type] = true
+  end
+  if name ~= "ctx" and not modules[name] then
+    fault("%s: is the stub of no public module", path)
+  end
+end
+
+-- Types are written with a capital: those that stubs name are declared in one of them.
+for path in lines_of "ls lua/meta/*.lua" do
+  local text = read(path)
+  for type in text:gmatch "moonmilter%.[%w_.]*%u[%w_]*" do
+    if not stub_classes[type] and not stub_types[type] then
+      fault("%s: type %s is declared nowhere", path, type)
+    end
+  end
+end
+
+for name, names in pairs(modules) do
+  local whole = name == "moonmilter" and name or "moonmilter." .. name
+  local stub, stub_path = stub_classes[whole] or NOTHING, ("lua/meta/%s.lua"):format(name)
+  if not read(stub_path):find("^%-%-%-@meta " .. whole:gsub("%.", "%%.") .. "\n") then
+    fault("%s: does not begin with ---@meta %s", stub_path, whole)
+  end
+  missing_in(joined(stub), names, stub_path .. ": " .. whole .. ".%s is not declared")
+  missing_in(names, joined(stub), stub_path .. ": " .. whole .. ".%s does not exist")
+  local is_told = false
+  for _, page in ipairs { name, "mail-" .. name, name:upper() } do
+    local file = io.open("docs/" .. page .. ".md", "rb")
+    is_told = is_told or file ~= nil and file:read("*a"):find(('require "%s"'):format(whole), 1, true) ~= nil
+    if file then
+      file:close()
+    end
+  end
+  if not is_told then
+    fault('docs/%s.md or docs/mail-%s.md: no page says require "%s"', name, name, whole)
+  end
+end
+
+-- What modules return: objects with methods.
+for class, source in pairs(source_classes) do
+  local is_module = class == "moonmilter" or modules[class:match "^moonmilter%.([%w_]+)$"]
+  if next(source.methods) and not is_module then
+    missing_in(joined(stub_classes[class] or NOTHING), source.methods, "lua/meta/: " .. class .. " has no %s")
+  end
+end
+-- moonmilter.ctx is compared above; the methods of a field that read it come into being in a loop.
+local COMPARED = { ["moonmilter.ctx"] = true, ["moonmilter.Field"] = true }
+for class, stub in pairs(stub_classes) do
+  local is_module = class == "moonmilter" or modules[class:match "^moonmilter%.([%w_]+)$"]
+  if not is_module and not COMPARED[class] then
+    missing_in((source_classes[class] or NOTHING).methods, stub.methods, "lua/meta/: " .. class .. ".%s does not exist")
+  end
+end
 
 table.sort(faults)
 for _, text in ipairs(faults) do

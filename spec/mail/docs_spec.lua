@@ -2,7 +2,8 @@
 local portrait = dofile "spec/mail/portrait.lua"
 
 describe("the examples in the manual", function()
-  for _, page in ipairs { "address", "header", "mime", "body", "authres", "scan", "codec" } do
+  for _, page in ipairs { "address", "header", "mime", "body", "authres", "scan", "codec", "charset", "datetime",
+    "encoded_word" } do
     local path = "docs/mail-" .. page .. ".md"
     local number = 0
     for code in portrait.read_file(path):gmatch "```lua\n(.-)```" do

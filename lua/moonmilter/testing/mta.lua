@@ -17,6 +17,7 @@ local wire = require "moonmilter.testing.wire"
 
 local mta = {}
 
+---@class moonmilter.testing.MTA
 local MTA = {}
 MTA.__index = MTA
 

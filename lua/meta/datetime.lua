@@ -1,0 +1,37 @@
+---@meta moonmilter.datetime
+-- require "moonmilter.datetime", for editors (LuaLS). Never loaded. Manual: docs/mail-datetime.md.
+
+--- Dates of mail (RFC 5322 3.3; reading also takes the obsolete forms of 4.3). Knows no local time and no time zone
+--- data.
+---@class moonmilter.datetime
+local datetime = {}
+
+---@class moonmilter.Date
+---@field epoch integer    seconds since 1970-01-01 00:00:00 UTC
+---@field offset integer   minutes east of UTC that the writer was at
+---@field is_unknown_zone true?  "-0000", a military letter, an unknown name or none (RFC 5322 3.3, 4.3)
+---@field year integer     from 1900, in the writer's zone, as the following
+---@field month integer    1..12
+---@field day integer      1..31, checked against the month
+---@field hour integer     0..23
+---@field min integer      0..59
+---@field sec integer      0..60
+---@field weekday integer  1 Sunday .. 7 Saturday, computed, as os.date's wday
+---@field raw string?      of header.parse only
+
+--- Reads a date. Accepts comments, a wrong or missing day of the week, missing seconds, years of two digits, zone
+--- names.
+---@param text string  value of Date, or what follows the last ";" of Received
+---@return moonmilter.Date? date
+---@return string? text
+---@return integer? position  of the word that does not fit; of the first word when the month has no such day
+function datetime.parse(text) end
+
+--- Writes a date as RFC 5322 3.3 wants it: "Fri, 21 Nov 1997 09:55:06 -0600". Raises at the caller's line when an
+--- argument is out of range.
+---@param when integer|moonmilter.Date  epoch seconds of the years 1900 to 9999, or what parse gave
+---@param offset integer?  minutes east of UTC, -5999..5999; default 0, or the date's own
+---@return string
+function datetime.format(when, offset) end
+
+return datetime

@@ -1,0 +1,159 @@
+---@meta moonmilter.dns
+-- require "moonmilter.dns", for editors (LuaLS). Never loaded. Manual: docs/dns.md.
+
+--- Questions to name servers. Functions that ask wait, and raise a moonmilter.Cancelled as every wait does. They raise
+--- at the caller's line when an option is unknown, a timeout is not above 0, or a type or an address is none.
+---@class moonmilter.dns
+local dns = {}
+
+--- Why there is no answer. "nxdomain" and "nodata" are answers: there is none. Every other code: not known.
+---@alias moonmilter.dns.Code
+---| "nxdomain"     # no such name
+---| "nodata"       # the name has no record of this type
+---| "servfail"     # the servers could not find out
+---| "refused"      # the server does not answer us
+---| "timeout"      # nothing came in time
+---| "unreachable"  # no name server listens there
+---| "badname"      # no such name can exist
+---| "badanswer"    # a response that cannot be read
+---| "busy"         # 4096 different questions are under way
+---| "memory"
+
+---@class moonmilter.dns.Options
+---@field timeout number?  seconds, above 0; default: dns_timeout of the configuration (5)
+
+--- A list of records, with what is known of all of them.
+---@class moonmilter.dns.Answer
+---@field ttl number       seconds for which it may still be used
+---@field name string      the name after all CNAMEs, lower case, without the last dot
+---@field authentic true?  the server says that DNSSEC vouches for it
+---@field [integer] any    by type: a string, or one of the tables below; of an unknown type the raw bytes
+
+---@class moonmilter.dns.Strings : moonmilter.dns.Answer
+---@field [integer] string
+
+---@class moonmilter.dns.Mx
+---@field preference integer  0..65535, the lowest first
+---@field host string         "" for a null MX (RFC 7505)
+
+---@class moonmilter.dns.MxAnswer : moonmilter.dns.Answer
+---@field [integer] moonmilter.dns.Mx
+
+---@class moonmilter.dns.Srv
+---@field priority integer  0..65535, the lowest first
+---@field weight integer    0..65535
+---@field port integer      0..65535
+---@field host string
+
+---@class moonmilter.dns.SrvAnswer : moonmilter.dns.Answer
+---@field [integer] moonmilter.dns.Srv
+
+---@class moonmilter.dns.Soa
+---@field primary string
+---@field contact string
+---@field serial integer
+---@field refresh integer  seconds
+---@field retry integer    seconds
+---@field expire integer   seconds
+---@field minimum integer  seconds
+
+---@class moonmilter.dns.Caa
+---@field flags integer
+---@field tag string
+---@field value string
+
+---@class moonmilter.dns.Tlsa
+---@field usage integer
+---@field selector integer
+---@field matching integer
+---@field data string  bytes
+
+--- The records of a name, of any type.
+---@param name string  whole, with or without the last dot; no search domain is tried
+---@param kind string  "a", "aaaa", "mx", "txt", "ptr", "srv", "ns", "cname", "soa", "caa", "tlsa", "type65"; any case
+---@param options moonmilter.dns.Options?
+---@return moonmilter.dns.Answer? list
+---@return string? text
+---@return moonmilter.dns.Code? code
+function dns.query(name, kind, options) end
+
+--- IPv4 addresses of a name.
+---@param name string
+---@param options moonmilter.dns.Options?
+---@return moonmilter.dns.Strings? addresses
+---@return string? text
+---@return moonmilter.dns.Code? code
+function dns.a(name, options) end
+
+--- IPv6 addresses of a name.
+---@param name string
+---@param options moonmilter.dns.Options?
+---@return moonmilter.dns.Strings? addresses
+---@return string? text
+---@return moonmilter.dns.Code? code
+function dns.aaaa(name, options) end
+
+--- Mail exchangers, best first.
+---@param name string
+---@param options moonmilter.dns.Options?
+---@return moonmilter.dns.MxAnswer? list
+---@return string? text
+---@return moonmilter.dns.Code? code
+function dns.mx(name, options) end
+
+--- Texts; the strings of one record are joined (RFC 7208 3.3).
+---@param name string
+---@param options moonmilter.dns.Options?
+---@return moonmilter.dns.Strings? texts
+---@return string? text
+---@return moonmilter.dns.Code? code
+function dns.txt(name, options) end
+
+--- Services (RFC 2782), best priority first.
+---@param name string  "_imap._tcp.example.org"
+---@param options moonmilter.dns.Options?
+---@return moonmilter.dns.SrvAnswer? list
+---@return string? text
+---@return moonmilter.dns.Code? code
+function dns.srv(name, options) end
+
+--- Names of an address, as its own network tells them: the network may claim any name.
+---@param ip string  IPv4 or IPv6; raises on anything else
+---@param options moonmilter.dns.Options?
+---@return moonmilter.dns.Strings? names
+---@return string? text
+---@return moonmilter.dns.Code? code
+function dns.ptr(ip, options) end
+
+--- The name under which facts about an address are kept: "1.2.0.192.in-addr.arpa". Asks nothing.
+---@param ip string     IPv4 or IPv6; raises on anything else
+---@param zone string?  default "in-addr.arpa" or "ip6.arpa"
+---@return string
+function dns.reverse(ip, zone) end
+
+--- Looks an address up in several block lists at once (RFC 5782). A list that does not know the address is in neither
+--- table.
+---@param ip string       IPv4 or IPv6; raises on anything else
+---@param zones string[]  "zen.example.org", …
+---@param options moonmilter.dns.Options?
+---@return table<string, moonmilter.dns.Strings> listed  by zone: the addresses it answers with, 127.0.0.2 and so on
+---@return table<string, { text: string, code: moonmilter.dns.Code }> failures  by zone that did not answer
+function dns.dnsbl(ip, zones, options) end
+
+---@class moonmilter.dns.Settings
+---@field servers string[]?    addresses, with or without ":port"; default: those of resolv_conf
+---@field resolv_conf string?  a path
+---@field timeout number?      seconds, above 0, at most 3600; default 5
+---@field cache integer?       answers to keep, 0..10000000; default 10000
+
+--- Replaces the resolver's settings for all scripts of this worker until the next reload, and empties its cache. What
+--- is not given has its default. Does not wait; raises when a setting is unknown, of another type or out of range.
+---@param options moonmilter.dns.Settings
+function dns.configure(options) end
+
+--- Since the worker has started: how often scripts asked, how many questions were sent; and how many are under way and
+--- known now. Does not wait.
+---@return { asked: integer, sent: integer, in_flight: integer, cached: integer }
+function dns.count() end
+
+return dns

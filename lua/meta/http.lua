@@ -1,0 +1,75 @@
+---@meta moonmilter.http
+-- require "moonmilter.http", for editors (LuaLS). Never loaded. Manual: docs/http.md.
+
+--- HTTP and HTTPS requests (HTTP/1.1). Each waits, and raises a moonmilter.Cancelled as every wait does. Any status is
+--- an answer, not a failure. Proxies and the environment play no part.
+---@class moonmilter.http
+local http = {}
+
+---@alias moonmilter.http.Code
+---| "timeout"      # of a name server too
+---| "refused"      # nothing listens there, or the name server refuses
+---| "unreachable"
+---| "closed"       # before the answer was complete
+---| "tls"          # handshake or certificate
+---| "limit"        # more than max_body, or more than 256 KiB of header
+---| "protocol"     # an answer that is none
+---| "redirect"     # too many, to another scheme or to no URL
+---| "url"          # not a URL with http or https
+---| "io"
+---| "memory"
+---| "nxdomain"     # this and the following: the host's name has no address (moonmilter.dns)
+---| "nodata"
+---| "servfail"
+---| "badname"
+---| "badanswer"
+---| "busy"
+
+---@class moonmilter.http.Options
+---@field url string               http or https
+---@field method string?           capital letters; default "GET", with a body "POST"
+---@field headers table<string, string|number|(string|number)[]>?  name = value, or name = list of values (RFC 9110 5.5)
+---@field body string?
+---@field timeout number?          seconds in all: name, connection, redirects, answer; default 10
+---@field connect_timeout number?  seconds, TLS handshake included; default 5
+---@field max_body integer?        bytes of answer; default 1048576
+---@field verify boolean?          the server's certificate; default true
+---@field ca string?               file or directory of authorities; default: the system's
+---@field certificate string?      PEM file to show to the server
+---@field key string?              PEM file; default: inside certificate
+---@field unix_socket string?      path of a socket to speak to instead of the URL's host
+---@field redirects integer?       how many to follow; default 0
+
+---@class moonmilter.Response
+---@field status integer
+---@field headers table<string, string>  by name in any case; several of one name are joined with ", " (RFC 9110 5.3)
+---@field header_list { name: string, value: string }[]  as they came
+---@field body string
+---@field url string  of the last request, when redirects were followed
+
+--- One request. Raises at the caller's line when an option is unknown or of another type, there is no url, the method
+--- has other than capital letters, or a header's name is no token or its value has a line break or NUL.
+---@param options moonmilter.http.Options|string  a string is the url
+---@return moonmilter.Response? response
+---@return string? text
+---@return moonmilter.http.Code? code
+function http.request(options) end
+
+--- request in short. Its options, without url; raises as request does.
+---@param url string
+---@param options table?
+---@return moonmilter.Response? response
+---@return string? text
+---@return moonmilter.http.Code? code
+function http.get(url, options) end
+
+--- request in short. Its options, without url and body; raises as request does.
+---@param url string
+---@param body string
+---@param options table?
+---@return moonmilter.Response? response
+---@return string? text
+---@return moonmilter.http.Code? code
+function http.post(url, body, options) end
+
+return http

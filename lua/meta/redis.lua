@@ -1,0 +1,132 @@
+---@meta moonmilter.redis
+-- require "moonmilter.redis", for editors (LuaLS). Never loaded. Manual: docs/redis.md.
+
+--- Redis and Valkey. Every command waits, and raises a moonmilter.Cancelled as every wait does.
+---@class moonmilter.redis
+local redis = {}
+
+---@alias moonmilter.redis.Code
+---| "reply"        # the server's own error, in text
+---| "timeout"      # no reply within `timeout`: the command may or may not have taken effect
+---| "down"         # the server has failed lately and is left alone for 0.1 to 5 seconds
+---| "busy"         # all connections were in use for `queue_timeout`
+---| "refused"
+---| "unreachable"
+---| "closed"       # by the server: the command may or may not have taken effect
+---| "tls"
+---| "protocol"     # the server does not speak RESP
+---| "aborted"      # a watched key was changed: try again
+---| "limit"
+---| "io"
+---| "memory"
+---| "nxdomain"     # this and the following: the host's name has no address (moonmilter.dns)
+---| "nodata"
+---| "servfail"
+---| "badname"
+---| "badanswer"
+
+---@class moonmilter.redis.Options
+---@field host string?             default "127.0.0.1"
+---@field port integer?            default 6379
+---@field unix string?             path of a socket, instead of both
+---@field username string?
+---@field password string?
+---@field db integer?              default 0
+---@field tls boolean|moonmilter.socket.Tls|nil  default: none
+---@field timeout number?          seconds for the reply of a command; default 1. A blocking command's own time is added
+---@field connect_timeout number?  seconds; default 1
+---@field pool_size integer?       connections of one worker to this server; default 16
+---@field queue_timeout number?    seconds to wait for one of them; default 1
+---@field idle number?             seconds an unused connection is kept; default 60
+
+--- A command: its words in order, strings and numbers. Anything else raises.
+---@alias moonmilter.redis.Command (string|number)[]
+
+--- What the server said: a string, a number or a list; nil for Redis's nil, which inside a list is false.
+---@alias moonmilter.redis.Reply any
+
+--- Any command is a method: client:set(key, value) is client:call("SET", key, value). SUBSCRIBE, PSUBSCRIBE, SSUBSCRIBE
+--- and MONITOR raise: replies that come unasked are not supported. So do commands that mean one connection (SELECT,
+--- AUTH, MULTI, WATCH, HELLO, RESET, QUIT, READONLY, READWRITE, ASKING) outside of with() and watch().
+---@class moonmilter.Redis
+---@field [string] fun(self: moonmilter.Redis, ...: string|number): any, string?, moonmilter.redis.Code?
+local Client = {}
+
+--- One command. nil without a text: Redis says nil.
+---@param command string
+---@param ... string|number
+---@return moonmilter.redis.Reply reply
+---@return string? text
+---@return moonmilter.redis.Code? code
+function Client:call(command, ...) end
+
+--- Several commands in one round trip, their replies by number: an error is a table { err = text } (is_error), Redis's
+--- nil is nil, so do not take the length of the table.
+---@param commands moonmilter.redis.Command[]
+---@return table<integer, moonmilter.redis.Reply>? replies
+---@return string? text
+---@return moonmilter.redis.Code? code
+function Client:pipeline(commands) end
+
+--- Several commands that take effect together or not at all (MULTI, EXEC). In the list of replies Redis's nil is false.
+---@param commands moonmilter.redis.Command[]
+---@return moonmilter.redis.Reply[]? replies
+---@return string? text
+---@return moonmilter.redis.Code? code
+function Client:transaction(commands) end
+
+--- A check and what depends on it: watches the keys, calls fn(conn), which reads and returns the commands, and executes
+--- them unless a key was changed meanwhile (code "aborted"). fn may return nil to do nothing; what it raises, watch
+--- raises.
+---@param keys string[]
+---@param fn fun(conn: moonmilter.redis.Connection): moonmilter.redis.Command[]?
+---@return moonmilter.redis.Reply[]? replies
+---@return string? text
+---@return moonmilter.redis.Code? code
+function Client:watch(keys, fn) end
+
+--- One connection for as long as fn(conn) runs. Raises what fn raises.
+---@param fn fun(conn: moonmilter.redis.Connection): ...
+---@return any ...  what fn returns; or nil, text, code when there is no connection
+function Client:with(fn) end
+
+--- A Lua script on the server, sent once and then called by its hash.
+---@param source string
+---@param keys (string|number)[]?
+---@param arguments (string|number)[]?
+---@return moonmilter.redis.Reply reply
+---@return string? text
+---@return moonmilter.redis.Code? code
+function Client:script(source, keys, arguments) end
+
+--- One connection, inside with() and watch() only.
+---@class moonmilter.redis.Connection
+local Connection = {}
+
+--- One command on this connection.
+---@param command string
+---@param ... string|number
+---@return moonmilter.redis.Reply reply
+---@return string? text
+---@return moonmilter.redis.Code? code
+function Connection:call(command, ...) end
+
+--- Several commands in one round trip, on this connection.
+---@param commands moonmilter.redis.Command[]
+---@return table<integer, moonmilter.redis.Reply>? replies
+---@return string? text
+---@return moonmilter.redis.Code? code
+function Connection:pipeline(commands) end
+
+--- A client. Connects to nothing yet and does not wait: make it at a script's top level. Raises at the caller's line
+--- when an option is unknown or of another type.
+---@param options moonmilter.redis.Options?
+---@return moonmilter.Redis
+function redis.new(options) end
+
+--- Is this reply of a pipeline an error of the server?
+---@param reply any
+---@return boolean
+function redis.is_error(reply) end
+
+return redis

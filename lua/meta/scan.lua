@@ -1,0 +1,58 @@
+---@meta moonmilter.scan
+-- require "moonmilter.scan", for editors (LuaLS). Never loaded. Manual: docs/mail-scan.md.
+
+--- Many patterns over a stream: matches are found wherever chunks are cut, and the work is bounded.
+---@class moonmilter.scan
+local scan = {}
+
+---@class moonmilter.ScanOptions
+---@field ignore_case boolean?  ASCII letters of literals only; default false
+---@field window integer?       bytes an LPeg match may have, 1..32768; default 1024
+---@field max_bytes integer?    of one stream; past it code "bytes"; default: no limit
+---@field max_matches integer?  of one stream; past it code "matches"; default 10000
+
+--- A limit was passed; the stream is not scanned any further.
+---@alias moonmilter.scan.Code
+---| "bytes"    # max_bytes
+---| "matches"  # max_matches
+
+---@class moonmilter.Scanner
+local Scanner = {}
+
+--- Begins a stream. Raises when on_match is no function.
+---@param on_match fun(name: any, first: integer, last: integer): boolean?  bytes of the stream, from 1; true: enough
+---@return moonmilter.ScanStream
+function Scanner:stream(on_match) end
+
+--- All matches in one string.
+---@param text string
+---@return { name: any, first: integer, last: integer }[]? matches
+---@return string? text
+---@return moonmilter.scan.Code? code
+function Scanner:find_all(text) end
+
+---@class moonmilter.ScanStream
+local Stream = {}
+
+--- More of the stream.
+---@param chunk string
+---@return true? ok
+---@return string? text
+---@return moonmilter.scan.Code? code
+function Stream:feed(chunk) end
+
+--- The end of the stream: LPeg matches that were waiting for more come out now.
+---@return true? ok
+---@return string? text
+---@return moonmilter.scan.Code? code
+function Stream:finish() end
+
+--- A scanner for patterns, whose keys name the matches. Raises at the caller's line when a pattern is neither a literal
+--- of at least one byte nor an LPeg pattern, and when an option is unknown, of another type or out of range.
+---@param patterns table<any, string|userdata>  { eicar = "X5O!P%@AP", card = lpeg.P… }, or a list
+---@param options moonmilter.ScanOptions?
+---@return moonmilter.Scanner? scanner
+---@return string? text  the literals are too many: their bytes times the distinct bytes among them, at most 16777216
+function scan.new(patterns, options) end
+
+return scan
