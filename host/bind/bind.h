@@ -1,7 +1,7 @@
 /* bind.h -- the bindings, file by file: what Lua sees of the host.
  * Every function that a script calls is a lua_CFunction registered here; each checks its arguments first and raises at
- * the caller's line. ctx is a userdata that holds a pointer, cleared when the session ends. Userdata methods get two
- * upvalues: 1 the metatable of ctx (the type check), 2 the member table. */
+ * the caller's line. ctx is a userdata that holds a pointer, cleared when the session ends. Methods of
+ * ctx get one upvalue, its metatable (the type check); its metamethods get a second, the member table. */
 #ifndef MM_BIND_H
 #define MM_BIND_H
 

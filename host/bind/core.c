@@ -98,8 +98,6 @@ static int core_in_handler(lua_State *L)
 	return 1;
 }
 
-/* core.deadline(ctx session) see get_deadline in script/generation.c. */
-
 /* core.task() -> what tells the running task from others, nil outside of any. */
 static int core_task(lua_State *L)
 {

@@ -72,9 +72,9 @@ unsigned mm_worker_older_sessions(const struct mm_worker *);    /* that keep an 
 /* For people: a line a session and the traceback of what it waits in; a line a generation that is in memory. */
 void mm_worker_list_sessions(const struct mm_worker *, void (*say)(void *self, const char *line), void *self);
 void mm_worker_list_generations(const struct mm_worker *, void (*say)(void *self, const char *line), void *self);
-/* Shared by engines that feed bytes without a socket. */
-struct mm_profile *mm_worker_profile(struct mm_worker *);               /* BORROWED */
+/* All three are BORROWED. What all engines of the worker share, those too that are fed bytes without a socket: */
 struct mm_engine_shared *mm_worker_engines(struct mm_worker *);
+struct mm_profile *mm_worker_profile(struct mm_worker *);
 struct mm_clock *mm_worker_clock(struct mm_worker *);
 
 #endif

@@ -1,5 +1,6 @@
 /* message.h -- one message as the MTA tells it and as scripts have changed it so far: envelope, header fields, body edits.
- * All state with the lifetime of a message is here and is cleared by mm_message_reset(), nowhere else (design 2).
+ * All state with the lifetime of a message is here and is cleared by mm_message_put(), nowhere else: a fact of one message
+ * can never reach the next.
  * Texts handed out are BORROWED until the next call that adds to the message.
  *
  * The index rule. Scripts see one ordered list of fields, edits applied: field n of a name, from 1, counts what is in that
