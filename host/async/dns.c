@@ -531,11 +531,6 @@ struct mm_dns_counts mm_dns_count(const struct mm_dns *d)
 	return d->counts;
 }
 
-double mm_dns_timeout(const struct mm_dns *d)
-{
-	return d->timeout;
-}
-
 /* ---- life ---- */
 
 /* GIVES "a,b,c", or NULL for an empty list. */

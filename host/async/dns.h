@@ -53,6 +53,5 @@ const struct mm_dns_answer *mm_dns_ask(struct mm_dns *, struct mm_dns_query *, c
 /* done will not be called; others who wait for the same answer get it. Not under way: nothing happens. */
 void mm_dns_cancel(struct mm_dns_query *);
 struct mm_dns_counts mm_dns_count(const struct mm_dns *);
-double mm_dns_timeout(const struct mm_dns *);
 
 #endif

@@ -234,11 +234,3 @@ bool mm_pool_give(struct mm_pools *pools, const char *name, struct mm_place *pla
 	mm_place_leave(place);          /* its place is the idle one's now */
 	return true;
 }
-
-unsigned mm_pools_idle_count(const struct mm_pools *pools)
-{
-	unsigned count = 0;
-	for (const struct mm_pool *pool = pools != NULL ? pools->first : NULL; pool != NULL; pool = pool->next)
-		count += pool->idle_count;
-	return count;
-}

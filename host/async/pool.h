@@ -39,6 +39,5 @@ void mm_place_leave(struct mm_place *);
  * if it has one, stays with it; the name is that of the place then. False: it is not fit to be reused. */
 bool mm_pool_give(struct mm_pools *, const char *name, struct mm_place *, struct mm_stream *stream, unsigned uses,
 	double seconds, unsigned keep);
-unsigned mm_pools_idle_count(const struct mm_pools *);
 
 #endif

@@ -367,11 +367,6 @@ enum mm_tls_step mm_tls_write(struct mm_tls_link *link, const void *from, size_t
 	return result == 1 ? MM_TLS_DONE : explain(link, result, errno, why);
 }
 
-bool mm_tls_has_pending(const struct mm_tls_link *link)
-{
-	return SSL_has_pending(link->ssl) == 1;
-}
-
 bool mm_tls_was_resumed(const struct mm_tls_link *link)
 {
 	return SSL_session_reused(link->ssl) == 1;

@@ -40,8 +40,6 @@ enum mm_tls_step mm_tls_handshake(struct mm_tls_link *, struct mm_fault *why);
 /* *moved: bytes read or written. DONE means at least one. */
 enum mm_tls_step mm_tls_read(struct mm_tls_link *, void *to, size_t size, size_t *moved, struct mm_fault *why);
 enum mm_tls_step mm_tls_write(struct mm_tls_link *, const void *from, size_t size, size_t *moved, struct mm_fault *why);
-/* Decrypted bytes are there though the descriptor may be quiet. */
-bool mm_tls_has_pending(const struct mm_tls_link *);
 bool mm_tls_was_resumed(const struct mm_tls_link *);            /* the handshake reused a session */
 /* "TLSv1.3", "TLS_AES_256_GCM_SHA384". Static. */
 const char *mm_tls_version(const struct mm_tls_link *);

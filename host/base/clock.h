@@ -57,7 +57,6 @@ static inline uint64_t mm_clock_ticks(void)
  * is. False: libev is not the one this library brings, whose clock cannot be moved. Counted: real after as many calls of the other. */
 bool mm_clock_make_virtual(double wall);
 void mm_clock_make_real(void);
-bool mm_clock_is_virtual(void);
 
 #define MM_OWNER_OF(pointer, type, member) ((type *)(void *)((char *)(pointer) - offsetof(type, member)))
 

@@ -57,11 +57,6 @@ bool mm_log_level_of_name(const char *name, enum mm_log_level *out)
 	return false;
 }
 
-const char *mm_log_level_name(enum mm_log_level level)
-{
-	return level_names[level];
-}
-
 static void put(struct mm_log_line *l, const char *bytes, size_t n)
 {
 	if (l->is_cut || n > sizeof l->bytes - TAIL_SIZE - l->size) {

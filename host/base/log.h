@@ -60,7 +60,6 @@ void mm_log_to_syslog(struct mm_log *);
 void mm_log_close(struct mm_log *);
 /* "debug" "info" "warn" "error"; false when it is none of them. */
 bool mm_log_level_of_name(const char *name, enum mm_log_level *out);
-const char *mm_log_level_name(enum mm_log_level);
 static inline bool mm_log_wants(const struct mm_log *log, enum mm_log_level level) { return level >= log->level; }
 
 void mm_log_begin(struct mm_log_line *, struct mm_log *, enum mm_log_level, const char *event);

@@ -2,14 +2,6 @@
 
 #include <stdlib.h>
 
-const char *mm_value_kind_name(enum mm_value_kind kind)
-{
-	static const char *const names[] = {    /* ORDER VALUE_KIND */
-		"nil", "boolean", "number", "string", "table",
-	};
-	return names[kind];
-}
-
 static char *text_copy(struct mm_text text)
 {
 	char *copy = malloc(text.size + 1);

@@ -7,7 +7,6 @@
 
 #include "base/cursor.h"
 
-/* ORDER VALUE_KIND */
 enum mm_value_kind { MM_VALUE_NIL, MM_VALUE_BOOLEAN, MM_VALUE_NUMBER, MM_VALUE_STRING, MM_VALUE_TABLE };
 
 struct mm_value_entry;
@@ -35,7 +34,6 @@ struct mm_value_entry {
 	struct mm_value value;
 };
 
-const char *mm_value_kind_name(enum mm_value_kind);     /* "string". Static. */
 /* Makes *v, which must be nil, a copy of the text. False: out of memory. */
 bool mm_value_set_string(struct mm_value *v, struct mm_text);
 /* A new nil in the table, BORROWED until the next add to the same table; name.bytes NULL for a list item.

@@ -28,6 +28,5 @@ void mm_watch_init(struct mm_watch *, struct mm_clock *, void (*fire)(struct mm_
  * watches already costs nothing. readiness 0 stops it. */
 void mm_watch_start(struct mm_watch *, int descriptor, int readiness);
 void mm_watch_stop(struct mm_watch *);                  /* not running: nothing happens */
-bool mm_watch_is_running(const struct mm_watch *);
 
 #endif

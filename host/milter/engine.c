@@ -44,11 +44,10 @@ struct mm_engine {
 
 /* ---- life ---- */
 
-static bool begin_client(struct mm_engine *e)
+static void begin_client(struct mm_engine *e)
 {
 	snprintf(e->session.id, sizeof e->session.id, "%s-%llx", e->shared->id_prefix,
 		(unsigned long long)++e->shared->sessions_begun);
-	return true;
 }
 
 struct mm_engine *mm_engine_new(struct mm_engine_shared *shared, struct mm_runtime runtime, struct mm_engine_owner owner,

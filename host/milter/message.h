@@ -118,8 +118,6 @@ bool mm_message_add_field(struct mm_message *, struct mm_text name, struct mm_te
 int64_t mm_message_find_field(const struct mm_message *, struct mm_text name, int64_t n);
 /* Index into fields of the field with an id, -1 when it is gone. */
 int64_t mm_message_field_of_id(const struct mm_message *, uint32_t id);
-/* How many fields of a name are in the list. */
-uint32_t mm_message_count_fields(const struct mm_message *, struct mm_text name);
 /* "<a@b>" without the brackets and blanks around; what is not bracketed comes back as it is. */
 struct mm_text mm_address_bare(struct mm_text raw);
 bool mm_text_equal_blind(struct mm_text a, struct mm_text b);   /* ASCII case-blind */

@@ -37,7 +37,6 @@ struct mm_runtime mm_script_runtime(struct mm_script *);
 
 /* For people: one line a script, "rcpt-count: on_rcpt on_eom", then what will be asked of the MTA. Calls say once a line. */
 void mm_script_describe(const struct mm_script *, void (*say)(void *self, const char *line), void *self);
-unsigned long mm_script_generation(const struct mm_script *);
 unsigned mm_script_session_count(const struct mm_script *);
 /* Bytes the Lua state uses. */
 uint64_t mm_script_bytes(const struct mm_script *);

@@ -60,11 +60,6 @@ void mm_script_describe(const struct mm_script *s, say_function say, void *self)
 	}
 }
 
-unsigned long mm_script_generation(const struct mm_script *s)
-{
-	return s->settings.generation;
-}
-
 unsigned mm_script_session_count(const struct mm_script *s)
 {
 	unsigned count = 0;

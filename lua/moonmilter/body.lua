@@ -499,7 +499,7 @@ local function change_header(self, part, values)
     return function() end
   end
   local bytes = self.body:read(part.header_start, part.body_start - part.header_start)
-  local block, after = header.block(bytes)
+  local block = header.block(bytes)
   for _, name in ipairs(names) do
     local list = block:all(name)
     for i = #list, 2, -1 do
@@ -513,11 +513,7 @@ local function change_header(self, part, values)
       block:add(name, values[name])
     end
   end
-  local rest = bytes:sub(after)
-  if rest ~= "" then -- a header that ended without an empty line
-    rest = ""
-  end
-  return one(block:bytes() .. "\r\n" .. rest)
+  return one(block:bytes() .. "\r\n")
 end
 
 local function put(self, first, part, make)

@@ -7,7 +7,7 @@ local core = require "moonmilter.core"
 local coroutines = {}
 
 local HOST = core.host_token
-local resume, yield, running, status = coroutine.resume, coroutine.yield, coroutine.running, coroutine.status
+local resume, yield = coroutine.resume, coroutine.yield
 local create, isyieldable = coroutine.create, coroutine.isyieldable
 
 local pass
@@ -52,7 +52,5 @@ function coroutines.install()
   library.resume = coroutines.resume
   library.wrap = coroutines.wrap
 end
-
-coroutines.running, coroutines.status = running, status
 
 return coroutines

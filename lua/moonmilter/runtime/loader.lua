@@ -382,14 +382,4 @@ function loader.load(paths, host)
   return plan(scripts, module_strings, module_methods)
 end
 
---- Runs on_unload of every script, as a task.
-function loader.unload(unloaders, host)
-  for _, fn in ipairs(unloaders) do
-    local ok, err = xpcall(function() fn(host) end, debug.traceback)
-    if not ok then
-      log.error("on_unload: %s", tostring(err))
-    end
-  end
-end
-
 return loader
