@@ -246,7 +246,8 @@ valgrind: packages-build packages-test all
 FUZZ_SECONDS ?= 60
 FUZZ_TOTAL   ?= 300
 FUZZ ?= $(filter-out replay_corpus,$(patsubst host/fuzz/%.c,%,$(wildcard host/fuzz/*.c)))
-FUZZ_FLAGS := -std=c11 -D_GNU_SOURCE -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -Ihost -Wno-missing-prototypes
+FUZZ_FLAGS := -std=c11 -D_GNU_SOURCE $(WARNINGS) -O1 -g -fsanitize=fuzzer,address,undefined \
+	-fno-sanitize-recover=undefined -Ihost
 
 .PHONY: fuzz fuzz-quick fuzz-build corpus libs
 # what a program linked with the static library needs besides

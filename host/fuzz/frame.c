@@ -16,8 +16,8 @@ static uint64_t walk(const uint8_t *data, size_t size, uint8_t cuts)
 	for (bool is_good = true; at < size && is_good;) {
 		size_t n = size - at;
 		dice = dice * 1103515245u + 12345u;
-		if (cuts != 0 && n > dice >> 16 % 24)
-			n = dice >> 16 & 15;
+		if (cuts != 0 && n > (dice >> 16) % 24)
+			n = (dice >> 16) & 15;
 		n = n > size - at ? size - at : n == 0 ? 1 : n;
 		if (!mm_frame_feed(&f, data + at, n, &why))
 			abort();
