@@ -1,4 +1,4 @@
-/* bind/ctx.c -- ctx and the facts it tells: the client, the envelope, macros (design 2). Read only. */
+/* bind/ctx.c -- ctx and the facts it tells: the client, the envelope, macros. Read only. */
 #include "bind/bind.h"
 
 #include "base/suggest.h"

@@ -1,4 +1,5 @@
-/* bind/edits.c -- what scripts ask for: verdicts and edits (design 2). Everything is checked here, at the call. */
+/* bind/edits.c -- what scripts ask for: verdicts and edits. Everything is checked here, at the call, so that an error
+ * names the script's line. Edits are only queued: they leave in one burst with the final reply, or not at all. */
 #include "bind/bind.h"
 
 #include <lauxlib.h>

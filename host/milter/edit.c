@@ -876,7 +876,7 @@ static void write_additions(struct mm_message *m, enum mm_mta_kind mta, bool spa
 				write_added(m, i, mta, space, out);
 }
 
-/* An empty body is one empty chunk: none at all would keep the old one (protocol 3.10). */
+/* An empty body is one empty chunk: with no chunk at all the MTA keeps the old one (protocol 3.10). */
 static void complete_body(struct mm_message *m)
 {
 	struct mm_buffer *b = &m->new_body;

@@ -59,7 +59,8 @@ void mm_edits_back_to(struct mm_message *, struct mm_edit_mark *);
 void mm_edit_mark_free(struct mm_edit_mark *);          /* NULL is fine */
 
 /* Appends the packets of all edits: sender, recipients, header changes, deletions, insertions, body, quarantine
- * (protocol 3.10: Postfix refuses body packets mixed with others). The caller appends the final reply right behind. */
+ * (protocol 3.10: Postfix refuses body packets mixed with others). The caller appends the final reply right
+ * after them. */
 void mm_edits_write(struct mm_message *, const struct mm_grants *, enum mm_mta_kind, struct mm_buffer *out);
 
 #endif

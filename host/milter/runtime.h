@@ -40,7 +40,7 @@ struct mm_runtime_ops {
 	enum mm_outcome (*event)(void *runtime_session, const struct mm_event *, struct mm_verdict *out);
 	/* Ends the waiting handler; its verdict is void. */
 	void (*cancel)(void *runtime_session, enum mm_cancel why);
-	/* A message's or a client's state tables end (design 2: ctx.message, ctx.session). */
+	/* A message's or a client's state table ends: ctx.message, ctx.session. */
 	void (*end_message)(void *runtime_session);
 	void (*end_client)(void *runtime_session);
 	void (*close)(void *runtime_session);

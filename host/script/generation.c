@@ -1,7 +1,7 @@
 /* script/generation.c -- see script/generation.h. First the making of a Lua state, then loading, then the runtime that engines ask.
  *
  * One event may have handlers in several scripts. They run one after another on the session's coroutine, in file-name
- * order; the first reject, tempfail or discard decides, accept ends that script's part and the others go on (design 2).
+ * order; the first reject, tempfail or discard decides, accept ends that script's part and the others go on.
  * When one waits, the session's event, filter_at and coroutine hold the place. */
 #include "script/generation.h"
 
@@ -578,8 +578,9 @@ static void take_needs(lua_State *L, struct mm_script *s)
 	lua_pop(L, 1);
 }
 
-/* What handlers exist decides what is asked of the MTA (design 3). A stage that is told for its facts only is quiet; so
- * are headers, whose verdict is held until the end of headers, which is asked for then. */
+/* The handlers that exist turn steps on; every other step is switched off, so that the MTA sends nothing in vain. A stage
+ * that is told for its facts only is quiet; so are headers, whose verdict is held until the end of headers, which is asked
+ * for then. */
 static void derive_wanted(struct mm_script *s, uint32_t stages, uint32_t handled, bool lockstep)
 {
 	bool quiet_headers = stages & MM_STAGE_BIT(header) && !lockstep;
@@ -1001,7 +1002,7 @@ static int push_field(lua_State *co, const struct mm_command *c, bool both)
 
 #define SEES_ALL 3      /* ctx and two more: no handler gets more */
 
-/* Pushes the arguments behind ctx, as far as the function can see them; design 2 names them. */
+/* Pushes the arguments after ctx, as far as the function can see them; docs/scripting.md names them. */
 static int push_arguments(lua_State *co, const struct mm_script_session *ss, const struct mm_filter *f, unsigned seen)
 {
 	const struct mm_event *event = &ss->event;

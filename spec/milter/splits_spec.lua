@@ -1,5 +1,6 @@
 --- Packets come as the network likes: whole, in pieces, many at once. What the filter says must not depend on it. And a
---- random MTA against random handlers: whatever happens, every promise of design 2 is kept.
+--- random MTA against random handlers: whatever happens, each message opened gets exactly one of on_done
+--- and on_abort, on_close comes exactly once and last, and each command that wants a reply gets exactly one final one.
 local fake_mta = require "spec.support.fake_mta"
 
 local packet = fake_mta.packet

@@ -14,7 +14,7 @@ local loader = {}
 
 local handlers = core.handlers
 
--- What a script mentions, and the steps of the protocol that bring it (design 3). Asking for a step too many costs a
+-- What a script mentions, and the steps of the protocol that bring it. Asking for a step too many costs a
 -- little time; one too few would make a fact empty.
 local facts = {
   client = { "connect" }, helo = { "helo" },
