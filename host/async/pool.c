@@ -209,14 +209,15 @@ void mm_place_leave(struct mm_place *place)
 	forget_if_empty(pool);
 }
 
-bool mm_pool_give(struct mm_pools *pools, const char *name, struct mm_place *place, struct mm_stream *stream, unsigned uses,
-	double seconds, unsigned keep)
+bool mm_pool_give(struct mm_pools *pools, const char *name, struct mm_place *place, struct mm_stream *stream,
+	unsigned uses, double seconds, unsigned keep)
 {
 	struct mm_pool *pool = place->pool != NULL ? place->pool : find_or_make(pools, name);
 	struct idle *idle = calloc(1, sizeof *idle);
 	struct mm_stream_waiter waiter = { on_idle_ended, idle };
 	struct mm_stream_times times = { -1, seconds };
-	bool fits = pool != NULL && idle != NULL && mm_stream_is_quiet(stream) && (keep == 0 || pool->idle_count < keep);
+	bool fits = pool != NULL && idle != NULL && mm_stream_is_quiet(stream)
+		&& (keep == 0 || pool->idle_count < keep);
 	if (!fits || mm_stream_await_readable(stream, times, waiter) != MM_STREAM_WAITING) {
 		free(idle);
 		if (pool != NULL)

@@ -1,6 +1,6 @@
 /* cursor.h -- the one way to read wire bytes: forward, inside bounds, failure is sticky.
- * A cursor BORROWS its bytes. A read past the end gives zero, or no text, and sets `failed`, which stays true: one check
- * after the last read is enough. */
+ * A cursor BORROWS its bytes. A read past the end gives zero, or no text, and sets `failed`, which stays true: one
+ * check after the last read is enough. */
 #ifndef MM_CURSOR_H
 #define MM_CURSOR_H
 

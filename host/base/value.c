@@ -87,7 +87,8 @@ static int by_name_and_place(const void *a, const void *b)
 }
 
 /* Sorted, not compared pair by pair: a file may hold a hundred thousand names. */
-const struct mm_value_entry *mm_value_repeated(const struct mm_value *table, const struct mm_value_entry **first, bool *failed)
+const struct mm_value_entry *mm_value_repeated(const struct mm_value *table,
+	const struct mm_value_entry **first, bool *failed)
 {
 	*failed = false;
 	const struct mm_value_entry **named = malloc((table->table.count + 1) * sizeof(struct mm_value_entry *));

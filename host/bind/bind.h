@@ -18,8 +18,8 @@ void mm_ctx_end_message(struct mm_script_session *);
 /* The session has ended: its ctx raises from now on, its tables go. */
 void mm_ctx_end(struct mm_script_session *);
 
-/* Each adds its members to the table on top of the stack, below which stands the metatable of ctx: bind_session facts, bind_message headers and parameters,
- * bind_action verdicts and edits. */
+/* Each adds its members to the table on top of the stack, below which stands the metatable of ctx: bind_session facts,
+ * bind_message headers and parameters, bind_action verdicts and edits. */
 void mm_bind_session(struct lua_State *);
 void mm_bind_message(struct lua_State *);
 void mm_bind_action(struct lua_State *);

@@ -81,7 +81,8 @@ static int core_log_wants(lua_State *L)
 	return 1;
 }
 
-/* core.blame(error) -> error: what a primitive has raised under pcall, with the script's line and the name it has called. */
+/* core.blame(error) -> error: what a primitive has raised under pcall, with the script's line and
+ * the name it has called. */
 static int core_blame(lua_State *L)
 {
 	lua_settop(L, 1);

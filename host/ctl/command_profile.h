@@ -1,4 +1,5 @@
-/* command_profile.h -- `moonmilter profile`, also `ctl profile`: what handlers cost, and on which lines, asked of a running host. */
+/* command_profile.h -- `moonmilter profile`, also `ctl profile`: what handlers cost, and on which lines,
+ * asked of a running host. */
 #ifndef MM_COMMAND_PROFILE_H
 #define MM_COMMAND_PROFILE_H
 

@@ -1,4 +1,5 @@
-/* profile_report.h -- what the workers of a host have counted of their handlers (profile.h), added up, for people or as JSON. */
+/* profile_report.h -- what the workers of a host have counted of their handlers (profile.h), added up,
+ * for people or as JSON. */
 #ifndef MM_PROFILE_REPORT_H
 #define MM_PROFILE_REPORT_H
 

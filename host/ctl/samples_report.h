@@ -1,5 +1,5 @@
-/* samples_report.h -- where the workers of a host were found computing (sampler.h), added up: lines, functions and handlers with
- * their shares, whole stacks for flame graphs, or JSON. */
+/* samples_report.h -- where the workers of a host were found computing (sampler.h), added up: lines, functions and
+ * handlers with their shares, whole stacks for flame graphs, or JSON. */
 #ifndef MM_SAMPLES_REPORT_H
 #define MM_SAMPLES_REPORT_H
 

@@ -1,7 +1,7 @@
-/* worker.h -- one loop, its connections, and the generation of scripts that new ones get. Alone knows both io and script.
- * A reload is prepared (loaded, which may take its time, while the old generation serves on) and then committed or
- * discarded as a whole: several workers can prepare together and commit together or not at all. Sessions stay with the
- * generation they began with. */
+/* worker.h -- one loop, its connections, and the generation of scripts that new ones get. Alone knows both io and
+ * script. A reload is prepared (loaded, which may take its time, while the old generation serves on) and then committed
+ * or discarded as a whole: several workers can prepare together and commit together or not at all. Sessions stay with
+ * the generation they began with. */
 #ifndef MM_WORKER_H
 #define MM_WORKER_H
 

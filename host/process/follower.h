@@ -1,5 +1,5 @@
-/* follower.h -- the life of a worker process: a host that does what its master's notes say (link.h), and nothing when the
- * master is gone but let its sessions finish. */
+/* follower.h -- the life of a worker process: a host that does what its master's notes say (link.h), and nothing when
+ * the master is gone but let its sessions finish. */
 #ifndef MM_FOLLOWER_H
 #define MM_FOLLOWER_H
 

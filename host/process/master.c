@@ -3,8 +3,8 @@
  * The loop is a poll(2) of few descriptors: a libev loop would be inherited by every child. Signals come through a
  * signalfd and stay blocked but for the children, so that none is lost between two lines.
  *
- * A reload goes through three phases. A throw-away process tries the new generation first: what crashes or hangs while it
- * loads takes no session with it. Then every worker prepares it, and when all have, all commit; one failure, and all
+ * A reload goes through three phases. A throw-away process tries the new generation first: what crashes or hangs while
+ * it loads takes no session with it. Then every worker prepares it, and when all have, all commit; one failure, and all
  * discard. A worker that is born meanwhile joins in. */
 #include "process/master.h"
 
@@ -38,7 +38,8 @@
 #define STEADY_AFTER    10.0    /* seconds after which a worker's death is not counted as a failed start */
 #define BACK_OFF_FIRST  0.1     /* seconds, doubled with each quick death */
 #define BACK_OFF_MAX    30.0
-#define BACK_OFF_ALONE  1.0     /* the most when no worker is left: a fork a second is cheap, mail that nobody filters is not */
+/* the most when no worker is left: a fork a second is cheap, mail that nobody filters is not */
+#define BACK_OFF_ALONE  1.0
 #define HANDS_MAX       (2 * (int)MM_WORKERS_MAX + 1)        /* serving, leaving, and one on trial */
 #define QUESTIONS_MAX   16
 #define ASKERS_MAX      32
@@ -276,8 +277,9 @@ static void update_status(struct master *m)
 	for (int i = 0; i < HANDS_MAX; i++)
 		if (m->hands[i].role != NOBODY)
 			sessions += mm_census_get(m->hands[i].row->sessions);
-	mm_service_status("generation %u, %u workers, %u sessions%s%s", m->generation, count_roles(m, SERVING, SERVING), sessions,
-		m->last_failure[0] != '\0' ? ", last reload failed: " : "", m->last_failure);
+	mm_service_status("generation %u, %u workers, %u sessions%s%s", m->generation,
+		count_roles(m, SERVING, SERVING), sessions, m->last_failure[0] != '\0' ? ", last reload failed: " : "",
+		m->last_failure);
 }
 
 static void end_reload(struct master *m, bool ok, const char *failure)
@@ -345,7 +347,8 @@ static void announce(struct master *m)
 	mm_service_ready();
 }
 
-/* One tells what the scripts are; when all have answered they all accept, and on_listed() says "ready", or the clock does. */
+/* One tells what the scripts are; when all have answered they all accept, and on_listed() says
+ * "ready", or the clock does. */
 static void begin_announcing(struct master *m)
 {
 	struct mm_note note = { .kind = MM_NOTE_LIST, .number = MM_LIST_SCRIPTS };
@@ -363,7 +366,8 @@ static void commit_all(struct master *m)
 	struct mm_fault why;
 	bool is_first = m->generation == 0;
 	if (!is_first && !mm_host_reread(m->host, &why))
-		mm_log_say(m->log, MM_LOG_WARN, "reload", "the configuration changed again while it was loaded: %s", why.text);
+		mm_log_say(m->log, MM_LOG_WARN, "reload", "the configuration changed again while it was "
+			"loaded: %s", why.text);
 	m->generation++;
 	for (int i = 0; i < HANDS_MAX; i++)
 		if (takes_part(&m->hands[i]))
@@ -455,8 +459,8 @@ static void on_failed(struct master *m, struct hand *hand, const struct mm_note 
 	}
 	if (hand->role != LOADING)
 		return;
-	mm_log_say(m->log, MM_LOG_ERROR, "worker", "pid %d cannot take a dead worker's place, the scripts do not load any more: %s",
-		(int)hand->pid, note->text);
+	mm_log_say(m->log, MM_LOG_ERROR, "worker", "pid %d cannot take a dead worker's place, the scripts do not load "
+		"any more: %s", (int)hand->pid, note->text);
 	send_away(hand, MM_NOTE_HALT, HALT_GRACE);
 }
 
@@ -542,7 +546,8 @@ static void ask(struct master *m, struct mm_asker *a, struct mm_note *note, unsi
 	q->is_profile = note->number == MM_LIST_PROFILE;
 	for (int i = 0; i < HANDS_MAX; i++) {
 		struct hand *hand = &m->hands[i];
-		bool is_meant = (hand->role == SERVING || hand->role == LEAVING) && (worker == 0 || worker == (unsigned)hand->pid);
+		bool is_meant = (hand->role == SERVING || hand->role == LEAVING)
+			&& (worker == 0 || worker == (unsigned)hand->pid);
 		q->owes[i] = is_meant && hand->link >= 0 && mm_link_send(hand->link, note, -1);
 		q->owed += q->owes[i];
 	}
@@ -569,7 +574,8 @@ static void forget_profile(struct master *m, struct question *q)
 static void forget_unwanted_profiles(struct master *m)
 {
 	for (int i = 0; i < QUESTIONS_MAX; i++)
-		if (m->questions[i].asker != NULL && m->questions[i].is_profile && mm_asker_has_gone(m->questions[i].asker))
+		if (m->questions[i].asker != NULL && m->questions[i].is_profile
+		    && mm_asker_has_gone(m->questions[i].asker))
 			forget_profile(m, &m->questions[i]);
 }
 
@@ -592,7 +598,8 @@ static void answer_status(struct master *m, struct mm_asker *a, const char *argu
 	mm_host_describe_lost(m->host, mm_asker_hear, a);
 	for (int i = 0; i < HANDS_MAX; i++)
 		if (m->hands[i].role != NOBODY)
-			mm_asker_say_worker(a, (int)m->hands[i].pid, m->hands[i].is_hung ? "hung" : NULL, m->hands[i].row);
+			mm_asker_say_worker(a, (int)m->hands[i].pid, m->hands[i].is_hung ? "hung" : NULL,
+				m->hands[i].row);
 	mm_asker_end(a, EX_OK, NULL);
 }
 
@@ -605,7 +612,8 @@ static void answer_with_reload(struct master *m, struct mm_asker *a, const char 
 		mm_asker_end(a, EX_TEMPFAIL, m->is_stopping ? "the host is stopping" : "too many reloads wait already");
 		return;
 	}
-	list[(*count)++] = a;           /* one that came during a reload may be about files changed since: it hears of the next */
+	list[(*count)++] = a;           /* one that came during a reload may be about files changed
+	                                 * since: it hears of the next */
 	reload(m);
 }
 
@@ -677,7 +685,8 @@ static void answer_profile(struct master *m, struct mm_asker *a, const char *arg
 static void on_asked(void *self, struct mm_asker *a, enum mm_request request, const char *argument)
 {
 	static void (*const answers[MM_REQUEST_COUNT])(struct master *, struct mm_asker *, const char *) = {
-		[MM_REQUEST_STATUS] = answer_status, [MM_REQUEST_RELOAD] = answer_with_reload, [MM_REQUEST_STOP] = answer_stop,
+		[MM_REQUEST_STATUS] = answer_status, [MM_REQUEST_RELOAD] = answer_with_reload,
+			[MM_REQUEST_STOP] = answer_stop,
 		[MM_REQUEST_SESSIONS] = answer_sessions, [MM_REQUEST_GENERATIONS] = answer_generations,
 		[MM_REQUEST_LOG_LEVEL] = answer_log_level, [MM_REQUEST_PROFILE] = answer_profile,
 	};
@@ -758,14 +767,16 @@ static void plan_birth(struct master *m, const struct hand *hand, double now)
 	if (was_steady || now - m->died_at > BACK_OFF_MAX)
 		m->quick_deaths = 0;
 	m->died_at = now;
-	double wait = m->quick_deaths == 0 ? 0 : BACK_OFF_FIRST * (double)(1u << (m->quick_deaths < 10 ? m->quick_deaths - 1 : 9));
+	double wait = m->quick_deaths == 0
+		? 0 : BACK_OFF_FIRST * (double)(1u << (m->quick_deaths < 10 ? m->quick_deaths - 1 : 9));
 	double most = count_roles(m, LOADING, SERVING) > 0 ? BACK_OFF_MAX : BACK_OFF_ALONE;
 	if (wait > most)
 		wait = most;
 	if (!was_steady)
 		m->quick_deaths++;
 	if (wait >= 1)
-		mm_log_say(m->log, MM_LOG_WARN, "worker", "workers die as soon as they serve; the next one starts in %.1f s", wait);
+		mm_log_say(m->log, MM_LOG_WARN, "worker", "workers die as soon as they serve; the next one starts "
+			"in %.1f s", wait);
 	m->birth_at = now + wait;
 }
 
@@ -774,7 +785,8 @@ static void explain_load(const struct hand *hand, int status, char *to, size_t s
 {
 	const char *script = mm_census_get(hand->row->place.is_set) ? hand->row->place.script : "a script";
 	if (hand->is_hung)
-		snprintf(to, size, "%s: hangs in a C function while it loads (hang_timeout); the process that tried it was killed", script);
+		snprintf(to, size, "%s: hangs in a C function while it loads (hang_timeout); the process that tried it "
+			"was killed", script);
 	else if (WIFSIGNALED(status))
 		snprintf(to, size, "%s: the process that loaded it died: %s", script, strsignal(WTERMSIG(status)));
 	else
@@ -859,7 +871,8 @@ static void look_at_beats(struct master *m, struct hand *hand, double now)
 static bool all_beat(const struct master *m)
 {
 	for (int i = 0; i < HANDS_MAX; i++)
-		if (m->hands[i].role == SERVING && m->hands[i].silent_ticks * TICK > mm_host_config(m->host)->hang_timeout)
+		if (m->hands[i].role == SERVING
+		    && m->hands[i].silent_ticks * TICK > mm_host_config(m->host)->hang_timeout)
 			return false;
 	return true;
 }
@@ -888,8 +901,8 @@ static void look_at_listeners(struct master *m)
 		if (ok)
 			mm_log_say(m->log, MM_LOG_WARN, "listener", "somebody removed the socket's file; it is back");
 		else if (!m->said_lost)
-			mm_log_say(m->log, MM_LOG_ERROR, "listener", "somebody removed the socket's file; %s; no MTA gets in meanwhile: "
-				"let the user that serves write there, or restart", why.text);
+			mm_log_say(m->log, MM_LOG_ERROR, "listener", "somebody removed the socket's file; %s; no MTA "
+				"gets in meanwhile: let the user that serves write there, or restart", why.text);
 		m->said_lost = !ok;
 		struct mm_note note = { .kind = MM_NOTE_LISTEN, .number = i };
 		for (int j = 0; ok && j < HANDS_MAX; j++)
@@ -923,7 +936,8 @@ static void look_at_phase(struct master *m, double now)
 	if (m->phase == COMMITTING && !m->is_stopping && (all_have_committed(m) || now >= m->phase_until))
 		end_reload(m, true, NULL);      /* who takes longer hangs, and is replaced by one that has them */
 	else if (m->phase != AT_REST && now >= m->phase_until && !m->is_stopping)
-		fail_reload(m, "the scripts still load after 60 s; on_load or a script's top level waits for something that does not come");
+		fail_reload(m, "the scripts still load after 60 s; on_load or a script's top level waits for something "
+			"that does not come");
 	if (m->reload_at != 0 && now >= m->reload_at) {
 		m->reload_at = 0;
 		reload_soon(m);
@@ -1032,7 +1046,8 @@ static void turn(struct master *m)
 		fds[count++] = (struct pollfd){ .fd = m->hands[i].link, .events = POLLIN };
 	}
 	fds[count] = (struct pollfd){ .fd = m->signals, .events = POLLIN };
-	fds[count + 1] = (struct pollfd){ .fd = m->control != NULL ? mm_control_descriptor(m->control) : -1, .events = POLLIN };
+	fds[count + 1] = (struct pollfd){ .fd = m->control != NULL ? mm_control_descriptor(m->control) : -1,
+		.events = POLLIN };
 	if (poll(fds, count + 2, (int)(next_due(m, mm_clock_now()) * 1000) + 1) < 0 && errno != EINTR)
 		usleep(10000);          /* out of memory in the kernel: not a spin */
 	for (unsigned i = 0; i < count; i++)
@@ -1063,7 +1078,8 @@ static bool take_signals(struct master *m)
 static unsigned worker_count(const struct mm_config *c)
 {
 	long processors = sysconf(_SC_NPROCESSORS_ONLN);
-	unsigned count = c->workers == MM_WORKERS_AUTO ? (unsigned)(processors > 0 ? processors : 1) : (unsigned)c->workers;
+	unsigned count = c->workers == MM_WORKERS_AUTO ? (unsigned)(processors > 0 ? processors : 1)
+		: (unsigned)c->workers;
 	return count < MM_WORKERS_MAX ? count : MM_WORKERS_MAX;
 }
 

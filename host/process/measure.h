@@ -1,5 +1,5 @@
-/* measure.h -- a profile of this process as somebody has asked for it: begun now, written to a paper (link.h) when its time is
- * over. One at a time; whoever asks sees to that. */
+/* measure.h -- a profile of this process as somebody has asked for it: begun now, written to a paper (link.h) when its
+ * time is over. One at a time; whoever asks sees to that. */
 #ifndef MM_MEASURE_H
 #define MM_MEASURE_H
 
