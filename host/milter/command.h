@@ -35,7 +35,7 @@ enum mm_layout {
 
 /* MAIL may come with a message open: Sendmail sends no abort after RSET when MAIL needs no answer (protocol 5.6).
  * BODY may come without end of headers, which is a step one can switch off.
- * In a row: letter, name, stage, layout, when it may come, the bit that switches it off, the bit that promises silence. */
+ * In a row: letter, name, stage, layout, when it may come, bit that switches it off, bit that promises silence. */
 #define MM_COMMANDS(X) \
 	X('O', negotiate, MM_STAGE_negotiate, OFFER,   MM_WHEN_START,   0,               0) \
 	X('D', macros,    MM_STAGE_COUNT,     MACROS,  MM_WHEN_OPEN,    0,               0) \
@@ -46,9 +46,11 @@ enum mm_layout {
 	                                                                SMFIP_NORCPT,    SMFIP_NR_RCPT) \
 	X('T', data,      MM_STAGE_data,      NONE,    MM_WHEN_ENVELOPE | MM_WHEN_DECIDED, \
 	                                                                SMFIP_NODATA,    SMFIP_NR_DATA) \
-	X('L', header,    MM_STAGE_header,    FIELD,   MM_WHEN_ENVELOPE | MM_WHEN_DATA | MM_WHEN_HEADERS | MM_WHEN_DECIDED, \
+	X('L', header,    MM_STAGE_header,    FIELD,   MM_WHEN_ENVELOPE | MM_WHEN_DATA | MM_WHEN_HEADERS \
+	                                             | MM_WHEN_DECIDED, \
 	                                                                SMFIP_NOHDRS,    SMFIP_NR_HDR) \
-	X('N', eoh,       MM_STAGE_eoh,       NONE,    MM_WHEN_ENVELOPE | MM_WHEN_DATA | MM_WHEN_HEADERS | MM_WHEN_DECIDED, \
+	X('N', eoh,       MM_STAGE_eoh,       NONE,    MM_WHEN_ENVELOPE | MM_WHEN_DATA | MM_WHEN_HEADERS \
+	                                             | MM_WHEN_DECIDED, \
 	                                                                SMFIP_NOEOH,     SMFIP_NR_EOH) \
 	X('B', body,      MM_STAGE_body,      BYTES,   MM_WHEN_MESSAGE | MM_WHEN_DECIDED, \
 	                                                                SMFIP_NOBODY,    SMFIP_NR_BODY) \

@@ -41,7 +41,8 @@
 	X(HANG_UP_AFTER, "hang-up-after",  "STAGE",    "The same, and the connection is simply closed.") \
 	X(REPEAT,        "repeat",         "N",        "Send the messages N times over the one connection.") \
 	X(TIMEOUT,       "timeout",        "SECONDS", \
-		"How long to wait for a reply. Default: as the MTA, Postfix 30 and from the header on 300, Sendmail 10.") \
+		"How long to wait for a reply. Default: as the MTA, Postfix 30 and from the header on 300, " \
+		"Sendmail 10.") \
 	X(EXPECT,        "expect",         "VERDICT[:CODE]", \
 		"Exit with status 1 unless every message ends so: accept reject tempfail discard\n" \
 		"quarantine abort failed, or with the reply code: reject:550.") \
