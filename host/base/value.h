@@ -41,8 +41,6 @@ bool mm_value_set_string(struct mm_value *v, struct mm_text);
 struct mm_value *mm_value_add(struct mm_value *table, struct mm_text name);
 /* The field of that name, BORROWED, or NULL. v may be NULL or of any kind. */
 const struct mm_value *mm_value_field(const struct mm_value *v, const char *name);
-/* List item n, from 1, BORROWED, or NULL. v may be NULL or of any kind. */
-const struct mm_value *mm_value_item(const struct mm_value *v, uint32_t n);
 /* The second of two fields of one name, BORROWED, or NULL when each name stands once. NULL and
  * *failed: out of memory. */
 const struct mm_value_entry *mm_value_repeated(const struct mm_value *table, const struct mm_value_entry **first,
@@ -53,5 +51,9 @@ void mm_value_drop_nils(struct mm_value *table);
  * which its reader bounds (MM_CONFIG_DEPTH_MAX). */
 bool mm_value_copy(struct mm_value *to, const struct mm_value *from);
 void mm_value_free(struct mm_value *);                  /* back to nil */
+
+/* for specs */
+/* List item n, from 1, BORROWED, or NULL. v may be NULL or of any kind. */
+const struct mm_value *mm_value_item(const struct mm_value *v, uint32_t n);
 
 #endif
