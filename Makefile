@@ -1,13 +1,15 @@
 # moonmilter: GNU make, pkg-config, Debian's libraries.
 #   make run         install what is missing, build, serve scripts/ on inet:10025@127.0.0.1 (LISTEN=)
 #   make test        the same, then every spec
-#   make test-all    what belongs before a release: the slow specs, then asan gc valgrind one-byte fuzz soak bench-quick; hours
+#   make test-all    what belongs before a release: the slow specs, then asan gc valgrind one-byte fuzz soak
+#                    bench-quick; hours
 #   make             build only; V=1 shows the commands
 #   make install     DESTDIR, PREFIX; make uninstall takes it away
 #   make lint        gcc and clang, luacheck, which file may include which
 #   make asan        specs in a host built with ASan and UBSan; make valgrind: specs of the pure rows
 #   make gc          specs with a collection at every line of Lua; make one-byte: with reads and writes of one byte
-#   make fuzz        a minute for each target: FUZZ="engine edits" only these, FUZZ_SECONDS=3600; make fuzz-quick: five minutes in all
+#   make fuzz        a minute for each target: FUZZ="engine edits" only these, FUZZ_SECONDS=3600
+#   make fuzz-quick  five minutes in all
 #   make soak        ten minutes of load and faults: memory and descriptors stay
 #   make bench       a quarter of an hour beside libmilter and others; make bench-quick: two minutes
 #   make clean
@@ -21,7 +23,8 @@ LISTEN   ?= inet:10025@127.0.0.1
 
 WARNINGS := -Wall -Wextra -Werror
 CFLAGS   ?= -O2 -g
-ALL_CFLAGS = -std=c11 -D_GNU_SOURCE $(WARNINGS) $(CFLAGS) $(SANITIZE) -fPIC -fvisibility=hidden -fno-strict-aliasing -Ihost \
+ALL_CFLAGS = -std=c11 -D_GNU_SOURCE $(WARNINGS) $(CFLAGS) $(SANITIZE) -fPIC -fvisibility=hidden -fno-strict-aliasing \
+	-Ihost \
 	-DMM_VERSION_TEXT='"$(VERSION)"' -DMM_LUA_MULTIARCH_CPATH='"$(MULTIARCH_CPATH)"' $(LUA_CFLAGS)
 
 LUA_CFLAGS = $(shell pkg-config --cflags luajit)
@@ -55,12 +58,14 @@ LUA_SOURCES := $(wildcard lua/moonmilter/*.lua $(patsubst %,lua/moonmilter/%/*.l
 
 PACKAGES_BUILD := gcc make pkg-config libc6-dev libluajit-5.1-dev luajit libev-dev libc-ares-dev libcurl4-openssl-dev \
 	libidn2-dev libssl-dev libsystemd-dev lua-lpeg
-PACKAGES_TEST  := libmilter-dev lua-busted lua-check luarocks lua-cjson lua-filesystem lua-posix lua-socket lua-sec lua-redis \
-	miltertest redis-server redis-tools dnsmasq-base openssl python3
+PACKAGES_TEST  := libmilter-dev lua-busted lua-check luarocks lua-cjson lua-filesystem lua-posix lua-socket lua-sec \
+	lua-redis miltertest redis-server redis-tools dnsmasq-base openssl python3
 
-.PHONY: all run test test-all check lint objects asan one-byte gc valgrind install uninstall clean help packages-build packages-test
+.PHONY: all run test test-all check lint objects asan one-byte gc valgrind install uninstall clean help \
+	packages-build packages-test
 
-all: $(BUILD)/moonmilter $(BUILD)/libmoonmilter.a $(BUILD)/libmoonmilter.so $(BUILD)/test/libmoonmilter_test.so $(BUILD)/test/program.a \
+all: $(BUILD)/moonmilter $(BUILD)/libmoonmilter.a $(BUILD)/libmoonmilter.so $(BUILD)/test/libmoonmilter_test.so \
+	$(BUILD)/test/program.a \
 	$(BUILD)/lua/moonmilter/codec.so
 
 help:
@@ -69,12 +74,15 @@ help:
 # ---- packages: installed only when missing, asking nothing ----
 
 define install_packages
-	@missing=""; for p in $(1); do dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q "ok installed" || missing="$$missing $$p"; done; \
+	@missing=""; for p in $(1); do \
+		dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q "ok installed" || missing="$$missing $$p"; \
+	done; \
 	if [ -n "$$missing" ]; then \
 		sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo; \
 		echo "installing:$$missing"; \
 		$$sudo apt-get update -qq && \
-		$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+		$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+			$$missing >/dev/null; \
 	fi
 endef
 
@@ -121,9 +129,9 @@ $(BUILD)/obj/lua_sources.o: $(BUILD)/lua_sources.c host/script/sources.h
 	$(call quiet,CC)$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
 # libev goes in statically and hidden: the shared one exports libevent's names, which breaks modules that use libevent.
-# Debian builds its static libev for programs only; the one thing in ev.o that a shared library cannot hold is its use of
-# the variable stderr, so that becomes one of ours (host/base/ev_stderr.c). Its clock and its wait go through host/base/clock.c, so
-# that a test can move the time.
+# Debian builds its static libev for programs only; the one thing in ev.o that a shared library cannot hold is its use
+# of the variable stderr, so that becomes one of ours (host/base/ev_stderr.c). Its clock and its wait go through
+# host/base/clock.c, so that a test can move the time.
 $(BUILD)/ev.o: Makefile
 	@mkdir -p $(BUILD)/ev
 	@cd $(BUILD)/ev && ar x $$($(CC) -print-file-name=libev.a) ev.o
@@ -136,7 +144,8 @@ $(BUILD)/libmoonmilter.a: $(LIBRARY_OBJECTS)
 	$(call quiet,AR)ar qcs $@ $(LIBRARY_OBJECTS)
 
 $(BUILD)/libmoonmilter.so: $(LIBRARY_OBJECTS) $(BUILD)/ev.o host/libmoonmilter.map
-	$(call quiet,LD)$(CC) -shared $(SANITIZE) -Wl,-soname,libmoonmilter.so.0 -Wl,--version-script,host/libmoonmilter.map $(LINK) -o $@ \
+	$(call quiet,LD)$(CC) -shared $(SANITIZE) -Wl,-soname,libmoonmilter.so.0 \
+		-Wl,--version-script,host/libmoonmilter.map $(LINK) -o $@ \
 		$(LIBRARY_OBJECTS) $(BUILD)/ev.o $(LIBS)
 
 # What the program is made of besides the library and its main, for fuzz targets.
@@ -148,16 +157,19 @@ $(BUILD)/test/program.a: $(PARTS_OBJECTS)
 # Every host function, for specs of single parts through LuaJIT's ffi.
 $(BUILD)/test/libmoonmilter_test.so: $(TEST_OBJECTS) $(BUILD)/ev.o host/libmoonmilter_test.map
 	@mkdir -p $(@D)
-	$(call quiet,LD)$(CC) -shared $(SANITIZE) -Wl,--version-script,host/libmoonmilter_test.map -o $@ $(TEST_OBJECTS) $(BUILD)/ev.o $(LIBS)
+	$(call quiet,LD)$(CC) -shared $(SANITIZE) -Wl,--version-script,host/libmoonmilter_test.map -o $@ \
+		$(TEST_OBJECTS) $(BUILD)/ev.o $(LIBS)
 
-# The C half of the mail modules once more, as a plain Lua module: they work outside of the host too (docs/mail-codec.md).
+# The C half of the mail modules once more, as a plain Lua module: they work outside of the host too
+# (docs/mail-codec.md).
 $(BUILD)/lua/moonmilter/codec.so: host/codec/codec.c Makefile
 	@mkdir -p $(@D)
 	$(call quiet,LD)$(CC) $(ALL_CFLAGS) -shared -o $@ $< $(IDN_LIBS)
 
 # C modules of scripts take lua_* from the process: LuaJIT is linked as a shared library.
 $(BUILD)/moonmilter: $(PROGRAM_OBJECTS) $(BUILD)/libmoonmilter.a $(BUILD)/ev.o
-	$(call quiet,LD)$(CC) $(SANITIZE) $(LINK) -o $@ $(PROGRAM_OBJECTS) $(BUILD)/ev.o $(BUILD)/libmoonmilter.a $(LIBS)
+	$(call quiet,LD)$(CC) $(SANITIZE) $(LINK) -o $@ $(PROGRAM_OBJECTS) $(BUILD)/ev.o $(BUILD)/libmoonmilter.a \
+		$(LIBS)
 
 # ---- serve, test ----
 
@@ -193,24 +205,25 @@ lint: packages-build packages-test
 
 objects: $(LIBRARY_OBJECTS) $(PROGRAM_OBJECTS)
 
-# In-process specs again with AddressSanitizer and UndefinedBehaviorSanitizer; Lua's memory comes from malloc then, so that
-# a use after free in the Lua row is seen too.
+# In-process specs again with AddressSanitizer and UndefinedBehaviorSanitizer; Lua's memory comes from malloc then, so
+# that a use after free in the Lua row is seen too.
 # the MTA's side in process, without a real one
 PURE_MTA_SPECS := spec/mta/dialogue_spec.lua spec/mta/mail_file_spec.lua spec/mta/mta_spec.lua
 with_sanitizers = MOONMILTER_BUILD=$(1) MOONMILTER_TESTLIB=$(1)/test/libmoonmilter_test.so MOONMILTER=$(1)/moonmilter \
 	MOONMILTER_LIBRARY=$(abspath $(1)/libmoonmilter.so) ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 \
 	LD_PRELOAD=$$($(CC) -print-file-name=libasan.so)
-ASAN_SPECS ?= spec/base spec/config spec/trial spec/bench spec/milter spec/script spec/examples spec/regress spec/async spec/mail \
-	spec/fault $(PURE_MTA_SPECS)
+ASAN_SPECS ?= spec/base spec/config spec/trial spec/bench spec/milter spec/script spec/examples spec/regress \
+	spec/async spec/mail spec/fault $(PURE_MTA_SPECS)
 asan: packages-build packages-test
 	@$(MAKE) --no-print-directory BUILD=build/asan CFLAGS="-O1 -g -fno-omit-frame-pointer" \
 		SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined" all
 	@$(call with_sanitizers,build/asan) spec/run $(wildcard $(ASAN_SPECS))
 
-# Everything that speaks over sockets once more, one byte at a time and nothing every other time (spec/fault/one_byte.c): the
-# host, what it talks to, and the specs themselves.
+# Everything that speaks over sockets once more, one byte at a time and nothing every other time
+# (spec/fault/one_byte.c): the host, what it talks to, and the specs themselves.
 # miltertest is left out: it reads a packet in one go itself.
-ONE_BYTE_SPECS ?= spec/async spec/process spec/ctl spec/trial/send_spec.lua spec/testing spec/regress spec/examples spec/docs \
+ONE_BYTE_SPECS ?= spec/async spec/process spec/ctl spec/trial/send_spec.lua spec/testing spec/regress \
+	spec/examples spec/docs \
 	$(filter-out spec/mta/miltertest_spec.lua $(PURE_MTA_SPECS),$(wildcard spec/mta/*_spec.lua))
 $(BUILD)/one_byte.so: spec/fault/one_byte.c
 	@mkdir -p $(@D)
@@ -222,10 +235,11 @@ one-byte: packages-build packages-test all $(BUILD)/one_byte.so
 
 # In-process specs again with a full collection at every line of Lua: what is used and held by nobody is found. With the
 # sanitizers' allocator, else the memory is often still there.
-GC_SPECS ?= spec/milter/lifetimes_spec.lua spec/script/verdicts_spec.lua spec/script/facts_spec.lua spec/script/edits_spec.lua \
-	spec/script/coroutines_spec.lua spec/script/body_spec.lua spec/examples spec/regress
+GC_SPECS ?= spec/milter/lifetimes_spec.lua spec/script/verdicts_spec.lua spec/script/facts_spec.lua \
+	spec/script/edits_spec.lua spec/script/coroutines_spec.lua spec/script/body_spec.lua spec/examples spec/regress
 gc: packages-build packages-test
-	@$(MAKE) --no-print-directory BUILD=build/asan-gc CFLAGS="-O1 -g -fno-omit-frame-pointer -DMM_COLLECT_AT_EVERY_LINE" \
+	@$(MAKE) --no-print-directory BUILD=build/asan-gc \
+		CFLAGS="-O1 -g -fno-omit-frame-pointer -DMM_COLLECT_AT_EVERY_LINE" \
 		SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined" all
 	@$(call with_sanitizers,build/asan-gc) spec/run $(wildcard $(GC_SPECS))
 
@@ -246,7 +260,8 @@ valgrind: packages-build packages-test all
 FUZZ_SECONDS ?= 60
 FUZZ_TOTAL   ?= 300
 FUZZ ?= $(filter-out replay_corpus,$(patsubst host/fuzz/%.c,%,$(wildcard host/fuzz/*.c)))
-FUZZ_FLAGS := -std=c11 -D_GNU_SOURCE -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -Ihost -Wno-missing-prototypes
+FUZZ_FLAGS := -std=c11 -D_GNU_SOURCE $(WARNINGS) -O1 -g -fsanitize=fuzzer,address,undefined \
+	-fno-sanitize-recover=undefined -Ihost
 
 .PHONY: fuzz fuzz-quick fuzz-build corpus libs
 # what a program linked with the static library needs besides
@@ -267,7 +282,8 @@ fuzz-build: packages-build
 	@$(MAKE) --no-print-directory -s -j2 $(FUZZ:%=build/fuzz/fuzz_%)
 
 build/fuzz/fuzz_%: host/fuzz/%.c build/fuzz/libmoonmilter.a build/fuzz/test/program.a
-	clang $(FUZZ_FLAGS) $(LUA_CFLAGS) -o $@ -no-pie $< build/fuzz/test/program.a build/fuzz/ev.o build/fuzz/libmoonmilter.a $(LIBS)
+	clang $(FUZZ_FLAGS) $(LUA_CFLAGS) -o $@ -no-pie $< build/fuzz/test/program.a build/fuzz/ev.o \
+		build/fuzz/libmoonmilter.a $(LIBS)
 
 # The new inputs that matter go into the tree.
 corpus:
@@ -293,29 +309,35 @@ DOCDIR     = $(PREFIX)/share/doc/moonmilter
 .PHONY: $(BUILD)/moonmilter.pc
 $(BUILD)/moonmilter.pc:
 	@mkdir -p $(@D)
-	@printf 'prefix=%s\nincludedir=%s\nlibdir=%s\n\nName: moonmilter\nDescription: host for milters written in Lua\nVersion: %s\nRequires.private: luajit\nLibs: -L$${libdir} -lmoonmilter\nLibs.private: -l:libev.a -lidn2 -lcurl -lssl -lcrypto -lm -ldl -pthread %s\nCflags: -I$${includedir}\n' \
-		"$(PREFIX)" '$(patsubst $(PREFIX)/%,$${prefix}/%,$(INCLUDEDIR))' '$(patsubst $(PREFIX)/%,$${prefix}/%,$(LIBDIR))' \
-		"$(VERSION)" "$(EXTRA_LIBS)" > $@
+	@{ printf 'prefix=%s\n' "$(PREFIX)"; \
+	printf 'includedir=%s\n' '$(patsubst $(PREFIX)/%,$${prefix}/%,$(INCLUDEDIR))'; \
+	printf 'libdir=%s\n\n' '$(patsubst $(PREFIX)/%,$${prefix}/%,$(LIBDIR))'; \
+	printf 'Name: moonmilter\nDescription: host for milters written in Lua\nVersion: %s\n' "$(VERSION)"; \
+	printf 'Requires.private: luajit\nLibs: -L$${libdir} -lmoonmilter\n'; \
+	printf 'Libs.private: -l:libev.a -lidn2 -lcurl -lssl -lcrypto -lm -ldl -pthread %s\n' "$(EXTRA_LIBS)"; \
+	printf 'Cflags: -I$${includedir}\n'; } > $@
 
 install: all $(BUILD)/moonmilter.pc install-systemd
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(INCLUDEDIR) $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(LUADIR)/moonmilter \
-		$(DESTDIR)$(MANDIR) $(DESTDIR)$(DOCDIR)/examples $(DESTDIR)$(DOCDIR)/meta
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(INCLUDEDIR) $(DESTDIR)$(LIBDIR)/pkgconfig \
+		$(DESTDIR)$(LUADIR)/moonmilter $(DESTDIR)$(MANDIR) $(DESTDIR)$(DOCDIR)/examples $(DESTDIR)$(DOCDIR)/meta
 	install -m 755 $(BUILD)/moonmilter $(DESTDIR)$(PREFIX)/bin/moonmilter
 	install -m 644 host/moonmilter.h $(DESTDIR)$(INCLUDEDIR)/moonmilter.h
 	install -m 644 $(BUILD)/libmoonmilter.a $(DESTDIR)$(LIBDIR)/libmoonmilter.a
 	install -m 755 $(BUILD)/libmoonmilter.so $(DESTDIR)$(LIBDIR)/libmoonmilter.so.0
 	ln -sf libmoonmilter.so.0 $(DESTDIR)$(LIBDIR)/libmoonmilter.so
 	install -m 644 $(BUILD)/moonmilter.pc $(DESTDIR)$(LIBDIR)/pkgconfig/moonmilter.pc
-	cd lua/moonmilter && find . -name '*.lua' -exec install -D -m 644 {} $(abspath $(DESTDIR)$(LUADIR)/moonmilter)/{} \;
+	cd lua/moonmilter && \
+		find . -name '*.lua' -exec install -D -m 644 {} $(abspath $(DESTDIR)$(LUADIR)/moonmilter)/{} \;
 	install -m 644 lua/meta/*.lua $(DESTDIR)$(DOCDIR)/meta/
 	install -m 644 docs/moonmilter.8 $(DESTDIR)$(MANDIR)/moonmilter.8
 	install -m 644 docs/*.md $(DESTDIR)$(DOCDIR)/
 	install -m 644 examples/* $(DESTDIR)$(DOCDIR)/examples/
 
 uninstall: uninstall-systemd
-	rm -f $(DESTDIR)$(PREFIX)/bin/moonmilter $(DESTDIR)$(INCLUDEDIR)/moonmilter.h $(DESTDIR)$(LIBDIR)/libmoonmilter.a \
-		$(DESTDIR)$(LIBDIR)/libmoonmilter.so $(DESTDIR)$(LIBDIR)/libmoonmilter.so.0 \
-		$(DESTDIR)$(LIBDIR)/pkgconfig/moonmilter.pc $(DESTDIR)$(MANDIR)/moonmilter.8
+	rm -f $(DESTDIR)$(PREFIX)/bin/moonmilter $(DESTDIR)$(INCLUDEDIR)/moonmilter.h \
+		$(DESTDIR)$(LIBDIR)/libmoonmilter.a $(DESTDIR)$(LIBDIR)/libmoonmilter.so \
+		$(DESTDIR)$(LIBDIR)/libmoonmilter.so.0 $(DESTDIR)$(LIBDIR)/pkgconfig/moonmilter.pc \
+		$(DESTDIR)$(MANDIR)/moonmilter.8
 	rm -rf $(DESTDIR)$(LUADIR)/moonmilter $(DESTDIR)$(DOCDIR)
 
 clean:

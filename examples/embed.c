@@ -1,5 +1,5 @@
 /* embed.c -- a milter host inside a program of one's own: two hosts in one process, a C module for scripts, bytes without
- * a socket, a loop that belongs to somebody else. Uses nothing but moonmilter.h (and lua.h for its module).
+ * a socket. Uses nothing but moonmilter.h (and lua.h for its module).
  *
  *     cc embed.c $(pkg-config --cflags --libs moonmilter luajit) -o embed && ./embed script.lua
  *

@@ -1,11 +1,11 @@
 /* moonmilter.h -- the whole face of libmoonmilter: a host that runs milters written in Lua.
  *
- * A host owns its milters, their scripts and sockets. Several hosts may live in one process; each belongs to one thread at
- * a time. It runs on a libev loop of its own or on one that is handed in, or on no socket at all: mm_session_feed() takes
- * the bytes an MTA would send and gives back what the filter answers.
+ * A host owns its milters, their scripts and sockets. Several hosts may live in one process; each belongs to one thread
+ * at a time. It runs on a libev loop of its own or on one that is handed in, or on no socket at all: mm_session_feed()
+ * takes the bytes an MTA would send and gives back what the filter answers.
  *
- * Functions that can fail return false or NULL and fill a struct mm_error with a sentence for people. Strings and arrays
- * given to a function are borrowed for the call unless said otherwise. Times are seconds.
+ * Functions that can fail return false or NULL and fill a struct mm_error with a sentence for people. Strings and
+ * arrays given to a function are borrowed for the call unless said otherwise. Times are seconds.
  *
  *     struct mm_error error;
  *     struct mm_host_options options = { .size = sizeof options };
@@ -43,8 +43,8 @@ struct mm_error {
 /* "0.1.0". Static. */
 MM_API const char *mm_version(void);
 
-/* A C module for scripts: require "name" calls open, a lua_CFunction. One of the host's own modules that is replaced by its
- * name is still there as "host:name". */
+/* A C module for scripts: require "name" calls open, a lua_CFunction. One of the host's own modules that is replaced by
+ * its name is still there as "host:name". */
 struct mm_module {
 	const char *name;
 	int       (*open)(struct lua_State *);
@@ -58,20 +58,24 @@ struct mm_host_options {
 	const char        *config_file;         /* moonmilter.conf; NULL: none */
 	const char *const *listen;              /* listen specs, NULL-ended; NULL: those of the file */
 	const char *const *scripts;             /* files and directories, NULL-ended; NULL: those of the file */
-	const char *const *set;                 /* further keys of the file as "key=value", NULL-ended; kept over reloads */
+	const char *const *set;                 /* further keys of the file as "key=value",
+	                                         * NULL-ended; kept over reloads */
 	bool               no_sockets;          /* open no listener: bytes come through mm_session_feed() */
 	bool               drop_rights;         /* when root: become the configured user after binding, or fail */
-	bool               handle_signals;      /* SIGTERM SIGINT drain, SIGHUP reload, SIGUSR1 reopen logs; SIGPIPE ignored */
-	bool               guard_scripts;       /* end scripts that compute beyond cpu_slice and cpu_session. Takes SIGVTALRM, SIGPROF,
-	                                         * the signals of a crash, and a timer for the calling thread; one host a process */
+	bool               handle_signals;      /* SIGTERM SIGINT drain, SIGHUP reload, SIGUSR1 reopen
+	                                         * logs; SIGPIPE ignored */
+	bool               guard_scripts;       /* end scripts that compute beyond cpu_slice and cpu_session. Takes
+	                                         * SIGVTALRM, SIGPROF,
+	                                         * the signals of a crash, and a timer for the calling thread; one host
+	                                         * a process */
 	struct ev_loop    *loop;                /* NULL: a loop of its own. Borrowed for the host's life */
 	const struct mm_module *modules;        /* ended by name NULL; borrowed for the host's life; NULL: none */
 	/* Gets each log line (no newline, borrowed for the call) instead of what the configuration says. */
 	void             (*log)(void *self, enum mm_level level, const char *line, size_t size);
 	void              *log_self;
-	/* For tests: the time, in seconds since 1970, at which this thread's clock begins to stand. It moves only where a loop
-	 * waits for time to pass, and then jumps: mm_host_turn(host, 60) lets 60 seconds go by at once. 0: real time.
-	 * Fails with a loop of the embedder's, and with another libev than the shared library's. */
+	/* For tests: the time, in seconds since 1970, at which this thread's clock begins to stand. It moves only where
+	 * a loop waits for time to pass, and then jumps: mm_host_turn(host, 60) lets 60 seconds go by at once. 0: real
+	 * time. Fails with a loop of the embedder's, and with another libev than the shared library's. */
 	double             virtual_time;
 };
 
@@ -87,8 +91,8 @@ MM_API void mm_host_turn(struct mm_host *, double seconds);
 MM_API void mm_host_stop(struct mm_host *);
 /* True when a stop is complete. */
 MM_API bool mm_host_is_stopped(const struct mm_host *);
-/* Loads a new generation of scripts beside the serving one. done, if given, is called from the loop, or from inside, when
- * it serves (ok) or has failed and the old one serves on (error). A reload that is under way is joined. */
+/* Loads a new generation of scripts beside the serving one. done, if given, is called from the loop, or from inside,
+ * when it serves (ok) or has failed and the old one serves on (error). A reload that is under way is joined. */
 MM_API void mm_host_reload(struct mm_host *, void (*done)(void *self, bool ok, const struct mm_error *), void *self);
 /* Counts from 1; grows with each reload that succeeds. 0: nothing loaded. */
 MM_API unsigned long mm_host_generation(const struct mm_host *);
@@ -118,13 +122,14 @@ MM_API void mm_session_end(struct mm_session *);
 MM_API void mm_session_close(struct mm_session *);
 
 /* ---- an MTA's ear, for tests (lua/moonmilter/testing/ stands on it) ----
- * Judges what a filter says as Postfix and Sendmail would, by the stricter of both where they differ, and does to a message
- * what the edits say, as the one of its kind would. */
+ * Judges what a filter says as Postfix and Sendmail would, by the stricter of both where they differ, and does to a
+ * message what the edits say, as the one of its kind would. */
 
 struct mm_ear;
 
 /* kind: "postfix" or "sendmail"; version, actions, steps: what it offers, as milter bits. NULL: error says why. */
-MM_API struct mm_ear *mm_ear_open(const char *kind, unsigned version, unsigned actions, unsigned steps, struct mm_error *);
+MM_API struct mm_ear *mm_ear_open(const char *kind, unsigned version, unsigned actions, unsigned steps,
+	struct mm_error *);
 /* One packet of the filter, in answer to the command of that letter. False: an MTA would not take it. */
 MM_API bool mm_ear_hear(struct mm_ear *, char command, char letter, const void *data, size_t size, struct mm_error *);
 /* The message that edits are done to from now on, as a file. False: it is none. */

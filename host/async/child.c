@@ -237,7 +237,8 @@ static bool open_pipes(struct pipes *p)
 	return false;
 }
 
-/* 0, or what went wrong. Descriptors above 2 are closed in the child: files that scripts have opened carry no close-on-exec. */
+/* 0, or what went wrong. Descriptors above 2 are closed in the child: files that scripts have opened
+ * carry no close-on-exec. */
 static int spawn(const struct mm_child_order *o, const struct pipes *p, pid_t *pid)
 {
 	posix_spawn_file_actions_t files;
@@ -267,7 +268,8 @@ static int spawn(const struct mm_child_order *o, const struct pipes *p, pid_t *p
 	return error;
 }
 
-static void watch_stream(struct mm_child *c, struct stream *s, int fd, int readiness, void (*fire)(struct mm_watch *, int))
+static void watch_stream(struct mm_child *c, struct stream *s, int fd, int readiness,
+	void (*fire)(struct mm_watch *, int))
 {
 	s->child = c;
 	s->fd = fd;

@@ -98,7 +98,8 @@ int mm_datagram_connect(struct mm_datagram *d, const struct sockaddr *peer, size
 	int error = d->fd < 0 && peer != NULL ? ensure_open(d, peer->sa_family) : 0;
 	if (error != 0 || d->fd < 0)
 		return error;
-	return connect(d->fd, peer != NULL ? peer : &nobody, peer != NULL ? (socklen_t)size : sizeof nobody) == 0 ? 0 : errno;
+	return connect(d->fd, peer != NULL ? peer : &nobody, peer != NULL ? (socklen_t)size : sizeof nobody)
+		== 0 ? 0 : errno;
 }
 
 int mm_datagram_bind(struct mm_datagram *d, const struct sockaddr *own, size_t size)

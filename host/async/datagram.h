@@ -1,6 +1,6 @@
 /* async/datagram.h -- a UDP socket that never blocks: one packet out, one packet in.
- * Sending never waits: a packet that the kernel has no room for is lost, as it may be anywhere on its way. Receiving waits,
- * one at a time; done is called from the loop, once, unless it was stopped or the socket freed.
+ * Sending never waits: a packet that the kernel has no room for is lost, as it may be anywhere on its way. Receiving
+ * waits, one at a time; done is called from the loop, once, unless it was stopped or the socket freed.
  * Ownership: owns its descriptor, and the last packet received until the next receive. Numeric addresses only. */
 #ifndef MM_ASYNC_DATAGRAM_H
 #define MM_ASYNC_DATAGRAM_H

@@ -210,7 +210,8 @@ static enum mm_dns_code code_of_status(int status, bool has_choice)
 	case ARES_EBADRESP:     return MM_DNS_badanswer;
 	case ARES_EBADNAME:
 	case ARES_EBADQUERY:    return MM_DNS_badname;
-	case ARES_ECONNREFUSED: return has_choice ? MM_DNS_servfail : MM_DNS_unreachable; /* also "each said SERVFAIL" */
+	/* also "each said SERVFAIL" */
+	case ARES_ECONNREFUSED: return has_choice ? MM_DNS_servfail : MM_DNS_unreachable;
 	case ARES_ETIMEOUT:     return MM_DNS_timeout;
 	case ARES_ENOMEM:       return MM_DNS_memory;
 	default:                return MM_DNS_servfail;
@@ -280,7 +281,8 @@ static void socket_ready(struct mm_watch *watch, int ready)
 	struct socket *s = MM_OWNER_OF(watch, struct socket, watch);
 	struct channel *c = s->channel;
 	int fd = s->fd;                 /* c-ares may close it: then s is gone */
-	ares_process_fd(c->ares, ready & MM_READABLE ? fd : ARES_SOCKET_BAD, ready & MM_WRITABLE ? fd : ARES_SOCKET_BAD);
+	ares_process_fd(c->ares, ready & MM_READABLE ? fd : ARES_SOCKET_BAD, ready & MM_WRITABLE
+		? fd : ARES_SOCKET_BAD);
 	settle(c);
 }
 
@@ -315,25 +317,28 @@ static void on_socket(void *data, ares_socket_t fd, int readable, int writable)
 static bool open_ares(struct channel *c, const struct mm_dns *d, int flags, struct mm_fault *why)
 {
 	struct ares_options o = {
-		.flags = ARES_FLAG_EDNS | ARES_FLAG_NOSEARCH | flags, .timeout = (int)(d->timeout * 1000 / ROUNDS) + 1, .tries = TRIES,
+		.flags = ARES_FLAG_EDNS | ARES_FLAG_NOSEARCH | flags, .timeout = (int)(d->timeout * 1000 / ROUNDS) + 1,
+			.tries = TRIES,
 		.ednspsz = EDNS_SIZE, .sock_state_cb = on_socket, .sock_state_cb_data = c,
 		.resolvconf_path = d->resolv_conf,
 	};
-	int mask = ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_EDNSPSZ | ARES_OPT_SOCK_STATE_CB | ARES_OPT_DOMAINS;
+	int mask = ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_EDNSPSZ | ARES_OPT_SOCK_STATE_CB
+		| ARES_OPT_DOMAINS;
 	if (d->resolv_conf != NULL)
 		mask |= ARES_OPT_RESOLVCONF;
 	int status = ares_init_options(&c->ares, &o, mask);
 	if (status != ARES_SUCCESS) {
 		c->ares = NULL;
-		return mm_fault_set(why, MM_FAULT_RESOURCE, "dns: the resolver does not start: %s", ares_strerror(status));
+		return mm_fault_set(why, MM_FAULT_RESOURCE, "dns: the resolver does not start: %s",
+			ares_strerror(status));
 	}
 	if (d->servers == NULL)
 		return true;
 	status = ares_set_servers_ports_csv(c->ares, d->servers);
 	if (status == ARES_SUCCESS)
 		return true;
-	return mm_fault_set(why, MM_FAULT_CONFIG, "dns: servers \"%s\": %s; write addresses with or without a port: \"192.0.2.53\", "
-		"\"192.0.2.53:5353\", \"[2001:db8::53]:53\"", d->servers, ares_strerror(status));
+	return mm_fault_set(why, MM_FAULT_CONFIG, "dns: servers \"%s\": %s; write addresses with or without a port: "
+		"\"192.0.2.53\", \"192.0.2.53:5353\", \"[2001:db8::53]:53\"", d->servers, ares_strerror(status));
 }
 
 static unsigned server_count(const struct channel *c)
@@ -347,8 +352,8 @@ static unsigned server_count(const struct channel *c)
 	return count;
 }
 
-/* c-ares passes over a server that answers SERVFAIL or REFUSED and in the end says "connection refused". That is what is
- * wanted of several servers; of a lone one the truth is. */
+/* c-ares passes over a server that answers SERVFAIL or REFUSED and in the end says "connection refused". That is what
+ * is wanted of several servers; of a lone one the truth is. */
 static bool open_channel(struct channel *c, const struct mm_dns *d, struct mm_fault *why)
 {
 	if (!open_ares(c, d, 0, why))
@@ -531,11 +536,6 @@ struct mm_dns_counts mm_dns_count(const struct mm_dns *d)
 	return d->counts;
 }
 
-double mm_dns_timeout(const struct mm_dns *d)
-{
-	return d->timeout;
-}
-
 /* ---- life ---- */
 
 /* GIVES "a,b,c", or NULL for an empty list. */
@@ -550,7 +550,8 @@ static bool join_servers(const char *const *list, char **out)
 	char *to = *out = malloc(size);
 	for (size_t i = 0; to != NULL && list[i] != NULL; i++) {
 		size_t length = strlen(list[i]);
-		bool is_bracketed = list[i][0] == '[' && list[i][length - 1] == ']';    /* c-ares wants a port behind those */
+		/* c-ares wants a port behind those */
+		bool is_bracketed = list[i][0] == '[' && list[i][length - 1] == ']';
 		if (i > 0)
 			*to++ = ',';
 		to = stpcpy(to, list[i] + is_bracketed) - is_bracketed;

@@ -1,10 +1,10 @@
-/* async/dns.h -- questions to name servers, on c-ares: each asked once at a time, its answer kept for as long as the zone allows.
- * Identical questions that are under way are joined; whoever asks has a deadline of its own, and gives up alone. Servers
- * come from the settings or from resolv.conf, which is looked at again when it changes: the old channel answers what it was
- * asked and goes. One of these a worker, over all generations of scripts.
- * Knows no Lua. Nothing is asked of /etc/hosts, and no search domain is tried: mail deals in whole names. c-ares asks from one
- * port a server, so answers are as hard to forge as that allows: use a resolver on the same host, as MTAs do anyway.
- * Memory: at most cache_max answers, the longest unused go first. */
+/* async/dns.h -- questions to name servers, on c-ares: each asked once at a time, its answer kept for as long as the zone
+ * allows. Identical questions that are under way are joined; whoever asks has a deadline of its own, and gives up
+ * alone. Servers come from the settings or from resolv.conf, which is looked at again when it changes: the old channel
+ * answers what it was asked and goes. One of these a worker, over all generations of scripts.
+ * Knows no Lua. Nothing is asked of /etc/hosts, and no search domain is tried: mail deals in whole names. c-ares asks
+ * from one port a server, so answers are as hard to forge as that allows: use a resolver on the same host, as MTAs do
+ * anyway. Memory: at most cache_max answers, the longest unused go first. */
 #ifndef MM_ASYNC_DNS_H
 #define MM_ASYNC_DNS_H
 
@@ -16,8 +16,8 @@ struct mm_dns;
 struct mm_dns_question;
 
 struct mm_dns_settings {
-	const char *const *servers;             /* "192.0.2.53", "192.0.2.53:5353", "[2001:db8::53]:53"; NULL-ended; NULL or
-	                                         * empty: those of resolv_conf. Borrowed for the call */
+	const char *const *servers;             /* "192.0.2.53", "192.0.2.53:5353", "[2001:db8::53]:53"; NULL-ended;
+	                                         * NULL or empty: those of resolv_conf. Borrowed for the call */
 	const char        *resolv_conf;         /* NULL: /etc/resolv.conf. Borrowed for the call */
 	double             timeout;             /* seconds a question may take, all tries together */
 	unsigned           cache_max;           /* answers kept; 0: none */
@@ -45,14 +45,14 @@ void mm_dns_free(struct mm_dns *);
 /* New settings for what is asked from now on; what is known is forgotten. False: the old ones stay. */
 bool mm_dns_configure(struct mm_dns *, const struct mm_dns_settings *, struct mm_fault *why);
 
-/* Asks for a name's records of a type. What is known already, or cannot be asked, is returned at once, borrowed until the
- * next call of any function here, and done is not called. NULL: done will be called from the loop, once, with an answer
- * borrowed for the call; it may free the query and must not enter this file again. timeout: seconds, or 0 for the default. */
-const struct mm_dns_answer *mm_dns_ask(struct mm_dns *, struct mm_dns_query *, const char *name, uint16_t type, double timeout,
-	void (*done)(struct mm_dns_query *, const struct mm_dns_answer *));
+/* Asks for a name's records of a type. What is known already, or cannot be asked, is returned at once, borrowed until
+ * the next call of any function here, and done is not called. NULL: done will be called from the loop, once, with an
+ * answer borrowed for the call; it may free the query and must not enter this file again. timeout: seconds, or 0 for
+ * the default. */
+const struct mm_dns_answer *mm_dns_ask(struct mm_dns *, struct mm_dns_query *, const char *name, uint16_t type,
+	double timeout, void (*done)(struct mm_dns_query *, const struct mm_dns_answer *));
 /* done will not be called; others who wait for the same answer get it. Not under way: nothing happens. */
 void mm_dns_cancel(struct mm_dns_query *);
 struct mm_dns_counts mm_dns_count(const struct mm_dns *);
-double mm_dns_timeout(const struct mm_dns *);
 
 #endif

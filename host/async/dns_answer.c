@@ -27,7 +27,8 @@ static const struct type_row {
 const char *mm_dns_code_name(enum mm_dns_code code)
 {
 	static const char *const names[] = {    /* ORDER DNS_CODE */
-		"ok", "nxdomain", "nodata", "servfail", "refused", "timeout", "unreachable", "badname", "badanswer", "busy", "memory",
+		"ok", "nxdomain", "nodata", "servfail", "refused", "timeout", "unreachable", "badname", "badanswer",
+		"busy", "memory",
 	};
 	_Static_assert(sizeof names / sizeof *names == MM_DNS_CODE_COUNT, "ORDER DNS_CODE");
 	return names[code];
@@ -63,7 +64,8 @@ struct reader {
 
 static bool is_plain(uint8_t c)
 {
-	return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '/' || c == '+' || c == '=' || c == '*';
+	return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '/' || c == '+'
+		|| c == '=' || c == '*';
 }
 
 static size_t put_label(char *to, const uint8_t *label, size_t size)
@@ -79,8 +81,8 @@ static size_t put_label(char *to, const uint8_t *label, size_t size)
 	return n;
 }
 
-/* A name at the cursor, as text. RFC 1035 4.1.4: a pointer goes back in the message; every one is counted, so that a loop
- * ends. False: cut, too long, or a loop. */
+/* A name at the cursor, as text. RFC 1035 4.1.4: a pointer goes back in the message; every one is counted, so that a
+ * loop ends. False: cut, too long, or a loop. */
 static bool read_name(struct reader *r, char to[MM_DNS_NAME_SIZE], size_t *size)
 {
 	struct mm_cursor c = r->at;
@@ -154,7 +156,8 @@ static void keep_strings(struct reader *r, struct mm_cursor data, struct mm_dns_
 static bool keep_address(struct reader *r, struct mm_cursor data, uint16_t type, struct mm_dns_piece *piece)
 {
 	char text[INET6_ADDRSTRLEN];
-	if (data.left != (type == 1 ? 4 : 16) || inet_ntop(type == 1 ? AF_INET : AF_INET6, data.at, text, sizeof text) == NULL)
+	if (data.left != (type == 1 ? 4 : 16)
+	    || inet_ntop(type == 1 ? AF_INET : AF_INET6, data.at, text, sizeof text) == NULL)
 		return false;
 	*piece = keep(r->answer, text, strlen(text));
 	return true;
@@ -260,7 +263,8 @@ static enum mm_dns_code fail(struct mm_dns_answer *a, enum mm_dns_code code)
 	return code;
 }
 
-/* The records asked for: those of the name at the end of the chain. Servers send the chain in order (RFC 1034 4.3.2). */
+/* The records asked for: those of the name at the end of the chain. Servers send the chain in
+ * order (RFC 1034 4.3.2). */
 static bool read_answers(struct reader *r, unsigned count, char name[MM_DNS_NAME_SIZE])
 {
 	struct mm_dns_answer *a = r->answer;
@@ -322,7 +326,8 @@ static enum mm_dns_code read_response(struct reader *r)
 	size_t size;
 	mm_cursor_u16(&r->at);                          /* id: the resolver has matched it */
 	uint16_t flags = mm_cursor_u16(&r->at);
-	unsigned questions = mm_cursor_u16(&r->at), answers = mm_cursor_u16(&r->at), authorities = mm_cursor_u16(&r->at);
+	unsigned questions = mm_cursor_u16(&r->at), answers = mm_cursor_u16(&r->at),
+		authorities = mm_cursor_u16(&r->at);
 	mm_cursor_u16(&r->at);
 	if (r->at.failed || questions != 1 || !read_name(r, name, &size))
 		return MM_DNS_badanswer;

@@ -1,6 +1,6 @@
 /* async/dns_answer.h -- a DNS response as records: types, names, the chain of CNAMEs (RFC 1035 4, RFC 2308).
- * Names come out in lower case, without the last dot, bytes that are no plain letter as \DDD. Knows no sockets, no cache.
- * An answer OWNS its records. */
+ * Names come out in lower case, without the last dot, bytes that are no plain letter as \DDD. Knows no sockets, no
+ * cache. An answer OWNS its records. */
 #ifndef MM_ASYNC_DNS_ANSWER_H
 #define MM_ASYNC_DNS_ANSWER_H
 

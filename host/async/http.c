@@ -1,6 +1,6 @@
-/* libcurl asks for watches and one timer by callbacks; events go back in by curl_multi_socket_action(), after which finished
- * transfers are collected. A finished request is not told at once: the request's own timer does it at the next turn of the
- * loop. So done is never below a libcurl function, and it may free all of this. */
+/* libcurl asks for watches and one timer by callbacks; events go back in by curl_multi_socket_action(), after which
+ * finished transfers are collected. A finished request is not told at once: the request's own timer does it at the next
+ * turn of the loop. So done is never below a libcurl function, and it may free all of this. */
 #include "async/http.h"
 
 #include "base/bounds.h"
@@ -66,7 +66,8 @@ static void on_ready(struct mm_watch *watch, int ready)
 {
 	struct socket_watch *w = MM_OWNER_OF(watch, struct socket_watch, watch);
 	struct mm_http *http = w->http;         /* w may go in the call */
-	int events = (ready & MM_READABLE ? CURL_CSELECT_IN : 0) | (ready & MM_WRITABLE ? CURL_CSELECT_OUT : 0), running;
+	int events = (ready & MM_READABLE ? CURL_CSELECT_IN : 0) | (ready & MM_WRITABLE ? CURL_CSELECT_OUT : 0),
+		running;
 	curl_multi_socket_action(http->multi, w->fd, events, &running);
 	collect(http);
 }
@@ -131,7 +132,8 @@ static int want_socket(CURL *easy, curl_socket_t fd, int what, void *self, void 
 	}
 	if (w == NULL && (w = add_watch(self, fd)) == NULL)
 		return -1;
-	mm_watch_start(&w->watch, fd, (what & CURL_POLL_IN ? MM_READABLE : 0) | (what & CURL_POLL_OUT ? MM_WRITABLE : 0));
+	mm_watch_start(&w->watch, fd, (what & CURL_POLL_IN ? MM_READABLE : 0)
+		| (what & CURL_POLL_OUT ? MM_WRITABLE : 0));
 	return 0;
 }
 
@@ -194,7 +196,8 @@ static size_t take_head(char *bytes, size_t one, size_t size, void *self)
 {
 	struct mm_http_request *r = self;
 	(void)one;
-	if (size >= 5 && memcmp(bytes, "HTTP/", 5) == 0) {      /* also behind a 100 Continue: only the last head counts */
+	if (size >= 5 && memcmp(bytes, "HTTP/", 5) == 0) {      /* also behind a 100 Continue:
+	                                                         * only the last head counts */
 		mm_buffer_clear(&r->head);
 		return size;
 	}
@@ -459,7 +462,8 @@ static bool read_url(CURLU *u, const char *url, const char *base, struct mm_http
 	    || (strcmp(out->scheme, "http") != 0 && strcmp(out->scheme, "https") != 0))
 		return mm_fault_set(why, MM_FAULT_SCRIPT, "url \"%.200s\": give http or https", url);
 	curl_url_set(u, CURLUPART_FRAGMENT, NULL, 0);
-	if (!take_part(u, CURLUPART_HOST, CURLU_PUNYCODE, &out->host) || curl_url_set(u, CURLUPART_HOST, out->host, 0) != CURLUE_OK)
+	if (!take_part(u, CURLUPART_HOST, CURLU_PUNYCODE, &out->host)
+	    || curl_url_set(u, CURLUPART_HOST, out->host, 0) != CURLUE_OK)
 		return mm_fault_set(why, MM_FAULT_SCRIPT, "url \"%.200s\": its host cannot be used", url);
 	if (!take_part(u, CURLUPART_PORT, CURLU_DEFAULT_PORT, &port) || !take_part(u, CURLUPART_URL, 0, &out->text)) {
 		free(port);

@@ -1,10 +1,10 @@
 /* async/http.h -- HTTP and HTTPS requests, many at once, over libcurl's multi interface. libcurl appears in http.c only.
- * One mm_http keeps the connections of a generation for reuse. A request is made, started, and ends with done, called from
- * the loop and never from inside a libcurl callback, unless it was freed before: then not at all. done may free the request,
- * or the last of everything.
- * Resolves no names: Debian's libcurl would do that in a thread it then waits for, which stops the loop for seconds. The
- * caller resolves and says so in `resolve`. Follows no redirect, uses no proxy, reads no environment and no .netrc; http and
- * https only. Ownership: a request owns its answer. */
+ * One mm_http keeps the connections of a generation for reuse. A request is made, started, and ends with done, called
+ * from the loop and never from inside a libcurl callback, unless it was freed before: then not at all. done may free
+ * the request, or the last of everything.
+ * Resolves no names: Debian's libcurl would do that in a thread it then waits for, which stops the loop for seconds.
+ * The caller resolves and says so in `resolve`. Follows no redirect, uses no proxy, reads no environment and no .netrc;
+ * http and https only. Ownership: a request owns its answer. */
 #ifndef MM_ASYNC_HTTP_H
 #define MM_ASYNC_HTTP_H
 
@@ -52,10 +52,12 @@ void mm_http_start(struct mm_http_request *, void (*done)(void *self), void *sel
 /* Ends it at once when it runs. NULL is fine. */
 void mm_http_request_free(struct mm_http_request *);
 
-/* When done: NULL, or why there is no answer. code: "timeout" "refused" "unreachable" "tls" "closed" "limit" "protocol" "io". */
+/* When done: NULL, or why there is no answer. code: "timeout" "refused" "unreachable" "tls" "closed"
+ * "limit" "protocol" "io". */
 const char *mm_http_error(const struct mm_http_request *, const char **code);
 int mm_http_status(const struct mm_http_request *);
-struct mm_text mm_http_fields(const struct mm_http_request *);  /* lines as they came, without the status line. BORROWED */
+struct mm_text mm_http_fields(const struct mm_http_request *);  /* lines as they came, without the
+                                                                 * status line. BORROWED */
 struct mm_text mm_http_body(const struct mm_http_request *);    /* BORROWED */
 
 #endif

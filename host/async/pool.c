@@ -209,14 +209,15 @@ void mm_pool_slot_leave(struct mm_pool_slot *slot)
 	forget_if_empty(pool);
 }
 
-bool mm_pool_give(struct mm_pools *pools, const char *name, struct mm_pool_slot *slot, struct mm_stream *stream, unsigned uses,
-	double seconds, unsigned keep)
+bool mm_pool_give(struct mm_pools *pools, const char *name, struct mm_pool_slot *slot, struct mm_stream *stream,
+	unsigned uses, double seconds, unsigned keep)
 {
 	struct mm_pool *pool = slot->pool != NULL ? slot->pool : find_or_make(pools, name);
 	struct idle *idle = calloc(1, sizeof *idle);
 	struct mm_stream_waiter waiter = { on_idle_ended, idle };
 	struct mm_stream_times times = { -1, seconds };
-	bool fits = pool != NULL && idle != NULL && mm_stream_is_quiet(stream) && (keep == 0 || pool->idle_count < keep);
+	bool fits = pool != NULL && idle != NULL && mm_stream_is_quiet(stream)
+		&& (keep == 0 || pool->idle_count < keep);
 	if (!fits || mm_stream_await_readable(stream, times, waiter) != MM_STREAM_WAITING) {
 		free(idle);
 		if (pool != NULL)
@@ -233,12 +234,4 @@ bool mm_pool_give(struct mm_pools *pools, const char *name, struct mm_pool_slot 
 	pool->idle_count++;
 	mm_pool_slot_leave(slot);          /* its slot is the idle one's now */
 	return true;
-}
-
-unsigned mm_pools_idle_count(const struct mm_pools *pools)
-{
-	unsigned count = 0;
-	for (const struct mm_pool *pool = pools != NULL ? pools->first : NULL; pool != NULL; pool = pool->next)
-		count += pool->idle_count;
-	return count;
 }

@@ -1,7 +1,7 @@
 /* async/pool.h -- connections that rest between uses, by name, and how many a name may have.
- * A slot stands for one connection of a pool, in use or idle; a pool with a limit has only so many, and who comes later
- * queues. An idle connection on which anything happens (the peer closes, or speaks out of turn) is dropped, as is one that
- * has idled too long. The most recently used goes out first: what is not needed grows old and goes.
+ * A slot stands for one connection of a pool, in use or idle; a pool with a limit has only so many, and who comes
+ * later queues. An idle connection on which anything happens (the peer closes, or speaks out of turn) is dropped, as is
+ * one that has idled too long. The most recently used goes out first: what is not needed grows old and goes.
  * Ownership: pools own the idle streams. Knows no protocol: who gives a connection back says it is at a clean point. */
 #ifndef MM_ASYNC_POOL_H
 #define MM_ASYNC_POOL_H
@@ -16,7 +16,8 @@ struct mm_pool_slot {
 	struct mm_pool  *pool;          /* NULL: none */
 	struct mm_pool_slot *next, *previous;       /* in the queue */
 	bool             is_queued;
-	/* From the queue to a slot: stream is TAKEN, or NULL: open one. Called while somebody else gives a slot back. */
+	/* From the queue to a slot: stream is TAKEN, or NULL: open one. Called while somebody
+	 * else gives a slot back. */
 	void           (*granted)(struct mm_pool_slot *, struct mm_stream *stream, unsigned uses);
 };
 
@@ -35,10 +36,9 @@ enum mm_pool_answer mm_pool_take(struct mm_pools *, const char *name, unsigned l
 	struct mm_stream **stream, unsigned *uses);
 /* Gives the slot up, or the turn in the queue; the next in the queue gets it. No slot: nothing happens. */
 void mm_pool_slot_leave(struct mm_pool_slot *);
-/* TAKES the stream when it returns true: it is idle for seconds at most, one of `keep` (0: no limit) of this name. Its slot,
- * if it has one, stays with it; the name is that of the slot then. False: it is not fit to be reused. */
+/* TAKES the stream when it returns true: it is idle for seconds at most, one of `keep` (0: no limit) of this name. Its
+ * slot, if it has one, stays with it; the name is that of the slot then. False: it is not fit to be reused. */
 bool mm_pool_give(struct mm_pools *, const char *name, struct mm_pool_slot *, struct mm_stream *stream, unsigned uses,
 	double seconds, unsigned keep);
-unsigned mm_pools_idle_count(const struct mm_pools *);
 
 #endif

@@ -155,8 +155,8 @@ static void arm(struct side *side)
 	listen_for_needs(side->stream);
 }
 
-static enum mm_stream_end begin(struct side *side, enum mm_stream_end (*step)(struct mm_stream *), struct mm_stream_times times,
-	struct mm_stream_waiter waiter)
+static enum mm_stream_end begin(struct side *side, enum mm_stream_end (*step)(struct mm_stream *),
+	struct mm_stream_times times, struct mm_stream_waiter waiter)
 {
 	struct mm_stream *s = side->stream;
 	side->step = step;
@@ -305,8 +305,8 @@ static enum mm_stream_end step_connect(struct mm_stream *s)
 	return MM_STREAM_WAITING;
 }
 
-enum mm_stream_end mm_stream_connect(struct mm_stream *s, const struct sockaddr *to, size_t to_size, const struct sockaddr *from,
-	size_t from_size, struct mm_stream_times times, struct mm_stream_waiter waiter)
+enum mm_stream_end mm_stream_connect(struct mm_stream *s, const struct sockaddr *to, size_t to_size,
+	const struct sockaddr *from, size_t from_size, struct mm_stream_times times, struct mm_stream_waiter waiter)
 {
 	const int on = 1;
 	if (s->reading.step != NULL || s->writing.step != NULL)
@@ -379,7 +379,8 @@ static enum mm_stream_end write_some(struct mm_stream *s, size_t *moved)
 	if (n < 0 && errno == EINTR)
 		return MM_STREAM_DONE;
 	if (n < 0)
-		return errno == EAGAIN || errno == EWOULDBLOCK ? wait_for(&s->writing, MM_WRITABLE) : fail_errno(s, errno);
+		return errno == EAGAIN || errno == EWOULDBLOCK ? wait_for(&s->writing, MM_WRITABLE)
+			: fail_errno(s, errno);
 	*moved = (size_t)n;
 	return MM_STREAM_DONE;
 }
@@ -477,7 +478,8 @@ static enum mm_stream_end read_some(struct mm_stream *s)
 			n = recv(s->fd, to, READ_SIZE, 0);
 		} while (n < 0 && errno == EINTR);
 		if (n < 0)
-			return errno == EAGAIN || errno == EWOULDBLOCK ? wait_for(&s->reading, MM_READABLE) : fail_errno(s, errno);
+			return errno == EAGAIN || errno == EWOULDBLOCK ? wait_for(&s->reading, MM_READABLE)
+				: fail_errno(s, errno);
 		if (n == 0)
 			return closed(s);
 		moved = (size_t)n;
@@ -560,7 +562,8 @@ static enum mm_stream_end step_readable(struct mm_stream *s)
 	return unread(s) > 0 ? MM_STREAM_DONE : read_some(s);
 }
 
-enum mm_stream_end mm_stream_await_readable(struct mm_stream *s, struct mm_stream_times times, struct mm_stream_waiter waiter)
+enum mm_stream_end mm_stream_await_readable(struct mm_stream *s, struct mm_stream_times times,
+	struct mm_stream_waiter waiter)
 {
 	if (s->reading.step != NULL)
 		return busy(s, "busy reading");
@@ -576,7 +579,8 @@ static enum mm_stream_end step_writable(struct mm_stream *s)
 	return poll(&look, 1, 0) > 0 ? MM_STREAM_DONE : wait_for(&s->writing, MM_WRITABLE);
 }
 
-enum mm_stream_end mm_stream_await_writable(struct mm_stream *s, struct mm_stream_times times, struct mm_stream_waiter waiter)
+enum mm_stream_end mm_stream_await_writable(struct mm_stream *s, struct mm_stream_times times,
+	struct mm_stream_waiter waiter)
 {
 	if (s->writing.step != NULL)
 		return busy(s, "busy writing");
@@ -614,7 +618,8 @@ bool mm_stream_has_unread(const struct mm_stream *s)
 
 bool mm_stream_is_quiet(struct mm_stream *s)
 {
-	if (!s->is_connected || s->is_at_end || s->reading.step != NULL || s->writing.step != NULL || mm_stream_has_unread(s))
+	if (!s->is_connected || s->is_at_end || s->reading.step != NULL || s->writing.step != NULL
+	    || mm_stream_has_unread(s))
 		return false;
 	settle(s);
 	return read_some(s) == MM_STREAM_WAITING;       /* TLS tickets are read here and mean nothing */

@@ -1,7 +1,7 @@
 /* async/stream.h -- a client connection over TCP or a unix socket, plain or TLS, that never blocks.
- * Two sides, reading and writing, one operation each at a time. An operation is tried at once; when it must wait it answers
- * WAITING and done is called later, from the loop, exactly once, unless it was stopped or the stream was closed: then not at
- * all. Nothing of the stream is touched after done: done may free it.
+ * Two sides, reading and writing, one operation each at a time. An operation is tried at once; when it must wait it
+ * answers WAITING and done is called later, from the loop, exactly once, unless it was stopped or the stream was
+ * closed: then not at all. Nothing of the stream is touched after done: done may free it.
  * Connecting and the TLS handshake are operations of the writing side and want the reading side to be idle.
  * Ownership: a stream owns its descriptor, its TLS link and the bytes that came and were not taken yet.
  * Knows no names (the caller resolves), no pools (pool.h), no Lua. */
@@ -44,8 +44,8 @@ void mm_stream_free(struct mm_stream *);
 /* Closes the connection and drops unread bytes; no operation's done is called. A stream may connect again. */
 void mm_stream_disconnect(struct mm_stream *);
 /* Closes what was connected before. from: the local address to use, NULL: any; both borrowed for the call. */
-enum mm_stream_end mm_stream_connect(struct mm_stream *, const struct sockaddr *to, size_t to_size, const struct sockaddr *from,
-	size_t from_size, struct mm_stream_times, struct mm_stream_waiter);
+enum mm_stream_end mm_stream_connect(struct mm_stream *, const struct sockaddr *to, size_t to_size,
+	const struct sockaddr *from, size_t from_size, struct mm_stream_times, struct mm_stream_waiter);
 /* From here on all is TLS, or the end is FAILED and the connection of no use. See tls.h for name and peer. */
 enum mm_stream_end mm_stream_secure(struct mm_stream *, struct mm_tls *, const char *name, const char *peer,
 	struct mm_stream_times, struct mm_stream_waiter);
@@ -61,10 +61,12 @@ enum mm_stream_pattern {
 	MM_STREAM_EXACT,        /* count bytes */
 	MM_STREAM_ANY,          /* what there is, at least one byte, at most count */
 };
-/* ALL is DONE when the peer closes after at least one byte. At most MM_STREAM_RECEIVE_MAX bytes, else FAILED "limit". */
+/* ALL is DONE when the peer closes after at least one byte. At most MM_STREAM_RECEIVE_MAX
+ * bytes, else FAILED "limit". */
 enum mm_stream_end mm_stream_receive(struct mm_stream *, enum mm_stream_pattern, size_t count, struct mm_stream_times,
 	struct mm_stream_waiter);
-/* What the latest receive has got, in part when it did not end DONE. BORROWED until the next call, and not given again. */
+/* What the latest receive has got, in part when it did not end DONE. BORROWED until the next
+ * call, and not given again. */
 struct mm_text mm_stream_received(struct mm_stream *);
 
 /* DONE or any other end once there is something to read, or room to write; nothing is taken. */
@@ -87,8 +89,8 @@ struct mm_tls_connection *mm_stream_tls(const struct mm_stream *);    /* NULL: p
 unsigned long long mm_stream_received_bytes(const struct mm_stream *);
 unsigned long long mm_stream_sent_bytes(const struct mm_stream *);
 
-/* Why the latest operation did not end DONE. code: "timeout" "closed" "refused" "unreachable" "tls" "limit" "busy" "memory"
- * "io"; text as LuaSocket says it where LuaSocket has a word for it. BORROWED until the next operation. */
+/* Why the latest operation did not end DONE. code: "timeout" "closed" "refused" "unreachable" "tls" "limit" "busy"
+ * "memory" "io"; text as LuaSocket says it where LuaSocket has a word for it. BORROWED until the next operation. */
 const char *mm_stream_error(const struct mm_stream *, const char **code);
 
 #endif

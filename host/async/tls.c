@@ -2,8 +2,8 @@
  *    bytes go through a BIO of our own that uses send(2) with MSG_NOSIGNAL.
  * B. The error queue is one a thread and is never emptied by success: what another library left there would be read as
  *    ours. It is cleared before each call.
- * C. A TLS 1.3 server sends its session tickets after the handshake, in front of the first answer: sessions are caught by
- *    callback, not asked for. A ticket is for one use (RFC 8446 C.4), so it leaves the store when it is used. */
+ * C. A TLS 1.3 server sends its session tickets after the handshake, in front of the first answer: sessions are caught
+ * by callback, not asked for. A ticket is for one use (RFC 8446 C.4), so it leaves the store when it is used. */
 #include "async/tls.h"
 
 #include "base/bounds.h"
@@ -138,10 +138,12 @@ static bool load_ca(SSL_CTX *context, const char *ca, struct mm_fault *why)
 	struct stat status;
 	if (ca == NULL)
 		return SSL_CTX_set_default_verify_paths(context) == 1
-			|| mm_fault_set(why, MM_FAULT_CONFIG, "the system's CA certificates cannot be used: %s", reason());
+			|| mm_fault_set(why, MM_FAULT_CONFIG, "the system's CA certificates cannot be "
+			"used: %s", reason());
 	if (stat(ca, &status) != 0)
 		return mm_fault_set(why, MM_FAULT_CONFIG, "ca \"%s\": %s", ca, strerror(errno));
-	bool ok = S_ISDIR(status.st_mode) ? SSL_CTX_load_verify_dir(context, ca) == 1 : SSL_CTX_load_verify_file(context, ca) == 1;
+	bool ok = S_ISDIR(status.st_mode) ? SSL_CTX_load_verify_dir(context, ca) == 1
+		: SSL_CTX_load_verify_file(context, ca) == 1;
 	return ok || mm_fault_set(why, MM_FAULT_CONFIG, "ca \"%s\": holds no usable certificate: %s", ca, reason());
 }
 
@@ -155,14 +157,16 @@ static bool load_identity(SSL_CTX *context, const struct mm_tls_settings *s, str
 	if (SSL_CTX_use_PrivateKey_file(context, key, SSL_FILETYPE_PEM) != 1)
 		return mm_fault_set(why, MM_FAULT_CONFIG, "key \"%s\": %s", key, reason());
 	if (SSL_CTX_check_private_key(context) != 1)
-		return mm_fault_set(why, MM_FAULT_CONFIG, "key \"%s\" does not belong to certificate \"%s\"", key, s->certificate);
+		return mm_fault_set(why, MM_FAULT_CONFIG, "key \"%s\" does not belong to certificate \"%s\"", key,
+			s->certificate);
 	return true;
 }
 
 static bool set_up(SSL_CTX *context, const struct mm_tls_settings *s, struct mm_fault *why)
 {
 	SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
-	SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
+	SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER
+		| SSL_MODE_RELEASE_BUFFERS);
 	SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
 	SSL_CTX_sess_set_new_cb(context, keep_session);
 	SSL_CTX_set_verify(context, s->no_verify ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, NULL);
@@ -205,7 +209,8 @@ struct mm_tls *mm_tls_of(struct mm_tls_cache *cache, const struct mm_tls_setting
 	ERR_clear_error();
 	tls->no_verify = s->no_verify;
 	tls->context = SSL_CTX_new(TLS_client_method());
-	if (tls->context == NULL || !copy(&tls->ca, s->ca) || !copy(&tls->certificate, s->certificate) || !copy(&tls->key, s->key)) {
+	if (tls->context == NULL || !copy(&tls->ca, s->ca) || !copy(&tls->certificate, s->certificate)
+	    || !copy(&tls->key, s->key)) {
 		mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for a TLS context");
 		context_free(tls);
 		return NULL;
@@ -275,7 +280,8 @@ static BIO *new_bio(int fd)
 	return bio;
 }
 
-struct mm_tls_connection *mm_tls_connection_new(struct mm_tls *tls, int fd, const char *name, const char *peer, struct mm_fault *why)
+struct mm_tls_connection *mm_tls_connection_new(struct mm_tls *tls, int fd, const char *name, const char *peer,
+	struct mm_fault *why)
 {
 	struct mm_tls_connection *connection = calloc(1, sizeof *connection);
 	BIO *bio = NULL;
@@ -329,8 +335,9 @@ static enum mm_tls_step explain(struct mm_tls_connection *connection, int result
 		return failed(connection, error != 0 ? strerror(error) : "the peer has cut the connection", why);
 	}
 	if (ERR_GET_REASON(ERR_peek_last_error()) == SSL_R_UNEXPECTED_EOF_WHILE_READING)
-		return failed(connection, connection->is_up ? "the peer has cut the connection without a TLS goodbye: what came may be incomplete"
-			: "the peer has cut the connection in the TLS handshake; does it speak TLS there?", why);
+		return failed(connection, connection->is_up ? "the peer has cut the connection without a TLS goodbye: what came "
+			"may be incomplete" : "the peer has cut the connection in the TLS handshake; does it speak "
+			"TLS there?", why);
 	if (!connection->is_up && verified != X509_V_OK && !connection->tls->no_verify) {
 		char text[256];
 		snprintf(text, sizeof text, "certificate refused: %s", X509_verify_cert_error_string(verified));
@@ -359,17 +366,13 @@ enum mm_tls_step mm_tls_read(struct mm_tls_connection *connection, void *to, siz
 	return result == 1 ? MM_TLS_DONE : explain(connection, result, errno, why);
 }
 
-enum mm_tls_step mm_tls_write(struct mm_tls_connection *connection, const void *from, size_t size, size_t *written, struct mm_fault *why)
+enum mm_tls_step mm_tls_write(struct mm_tls_connection *connection, const void *from, size_t size, size_t *written,
+	struct mm_fault *why)
 {
 	ERR_clear_error();
 	errno = 0;
 	int result = SSL_write_ex(connection->ssl, from, size, written);
 	return result == 1 ? MM_TLS_DONE : explain(connection, result, errno, why);
-}
-
-bool mm_tls_has_pending(const struct mm_tls_connection *connection)
-{
-	return SSL_has_pending(connection->ssl) == 1;
 }
 
 bool mm_tls_was_resumed(const struct mm_tls_connection *connection)

@@ -1,9 +1,10 @@
 /* async/tls.h -- TLS as a client, over a connected non-blocking descriptor: OpenSSL 3, which appears in tls.c only.
- * A cache keeps one context for each way to verify and to identify (reading the CA bundle takes milliseconds, so once) and,
- * in it, the last sessions by peer, so that a second connection costs no full handshake. Files are read when a context is
- * made: a new generation of scripts has a new cache and so sees new files.
- * Verification is on unless the settings say otherwise: chain, dates, and the name or address of the peer. At least TLS 1.2.
- * Limits: client only, no ALPN, no OCSP, no CRL. Knows no sockets, no waiting: it says what it wants to wait for. */
+ * A cache keeps one context for each way to verify and to identify (reading the CA bundle takes milliseconds, so once)
+ * and, in it, the last sessions by peer, so that a second connection costs no full handshake. Files are read when a
+ * context is made: a new generation of scripts has a new cache and so sees new files.
+ * Verification is on unless the settings say otherwise: chain, dates, and the name or address of the peer. At least TLS
+ * 1.2. Limits: client only, no ALPN, no OCSP, no CRL. Knows no sockets, no waiting: it says what it wants to wait
+ * for. */
 #ifndef MM_ASYNC_TLS_H
 #define MM_ASYNC_TLS_H
 
@@ -33,15 +34,13 @@ void mm_tls_cache_free(struct mm_tls_cache *);                  /* after the las
 /* The context for these settings, BORROWED from the cache. NULL: a file cannot be used. */
 struct mm_tls *mm_tls_of(struct mm_tls_cache *, const struct mm_tls_settings *, struct mm_fault *why);
 
-/* name: what the peer's certificate must be for, DNS name or numeric address; NULL only when the context does not verify.
- * peer: under what its session is kept, "name:port"; NULL: no reuse. The descriptor is borrowed. NULL: why. */
+/* name: what the peer's certificate must be for, DNS name or numeric address; NULL only when the context does not
+ * verify. peer: under what its session is kept, "name:port"; NULL: no reuse. The descriptor is borrowed. NULL: why. */
 struct mm_tls_connection *mm_tls_connection_new(struct mm_tls *, int fd, const char *name, const char *peer, struct mm_fault *why);
 enum mm_tls_step mm_tls_handshake(struct mm_tls_connection *, struct mm_fault *why);
 /* *moved: bytes read or written. DONE means at least one. */
 enum mm_tls_step mm_tls_read(struct mm_tls_connection *, void *to, size_t size, size_t *moved, struct mm_fault *why);
 enum mm_tls_step mm_tls_write(struct mm_tls_connection *, const void *from, size_t size, size_t *moved, struct mm_fault *why);
-/* Decrypted bytes are there though the descriptor may be quiet. */
-bool mm_tls_has_pending(const struct mm_tls_connection *);
 bool mm_tls_was_resumed(const struct mm_tls_connection *);            /* the handshake reused a session */
 /* "TLSv1.3", "TLS_AES_256_GCM_SHA384". Static. */
 const char *mm_tls_version(const struct mm_tls_connection *);

@@ -29,7 +29,8 @@
 
 /* What a message may make us keep */
 #define MM_HEADERS_KEPT_MAX     (1u << 20)      /* bytes of header fields kept for ctx.headers */
-#define MM_FIELDS_KEPT_MAX      16384u          /* of them: each costs 48 bytes, and an edit of one looks at all before it */
+/* of them: each costs 48 bytes, and an edit of one looks at all before it */
+#define MM_FIELDS_KEPT_MAX      16384u
 #define MM_RECIPIENTS_MAX       100000u         /* recipients of one message kept for ctx.recipients */
 #define MM_MACRO_SET_MAX        MM_PACKET_DATA_MAX      /* bytes of macros of one stage */
 
@@ -44,7 +45,8 @@
 #define MM_RECORD_QUEUE_MAX     (64u << 20)     /* bytes of records on their way to the disk */
 #define MM_OUTPUT_KEEP          (128u << 10)    /* bytes of output buffer a quiet worker keeps: one large body packet */
 #define MM_HEAP_BLOCK_MAX       (32 << 20)      /* bytes; larger blocks go back to the kernel when they are freed */
-#define MM_HEAP_KEEP            (64 << 20)      /* bytes of freed memory that a busy worker keeps for the next messages */
+/* bytes of freed memory that a busy worker keeps for the next messages */
+#define MM_HEAP_KEEP            (64 << 20)
 #define MM_HEAP_KEEP_QUIET      (4 << 20)       /* the same without messages */
 #define MM_SEND_WIDE            (1 << 20)       /* bytes that a unix socket is to take at a time of a long answer */
 
@@ -53,7 +55,8 @@
 #define MM_EOM_DEADLINE         240.0           /* below Sendmail's T=E:5m and Postfix' milter_content_timeout 300s */
 #define MM_PROGRESS_EVERY       5.0             /* below Sendmail's T=R:10s; end of message only */
 #define MM_NEGOTIATE_TIMEOUT    30.0            /* an MTA offers at once; a port scanner never does */
-#define MM_IDLE_TIMEOUT         7210.0          /* libmilter's smfi_settimeout default: an SMTP client may think for long */
+/* libmilter's smfi_settimeout default: an SMTP client may think for long */
+#define MM_IDLE_TIMEOUT         7210.0
 #define MM_WRITE_TIMEOUT        60.0            /* an MTA that does not read for so long is gone */
 #define MM_LAST_WORDS           1.0             /* for the rest of the last replies, when the kernel took a part only */
 #define MM_DRAIN_TIMEOUT        30.0            /* from SIGTERM to closing what is left */
@@ -80,9 +83,11 @@
 #define MM_LOG_REPEATS_EVERY    10.0            /* ... in so many seconds; more are counted */
 
 /* DNS */
-#define MM_DNS_TIMEOUT          5.0             /* seconds, all tries; below the stage deadline, so that a handler can go on */
+/* seconds, all tries; below the stage deadline, so that a handler can go on */
+#define MM_DNS_TIMEOUT          5.0
 #define MM_DNS_CACHE_MAX        10000u          /* answers a worker, default of dns_cache; some 300 bytes each */
-#define MM_DNS_KEPT_SIZE_MAX    (16u << 10)     /* bytes of an answer that is kept; larger ones are asked for each time */
+/* bytes of an answer that is kept; larger ones are asked for each time */
+#define MM_DNS_KEPT_SIZE_MAX    (16u << 10)
 #define MM_DNS_IN_FLIGHT_MAX    4096u           /* different questions under way; c-ares has 65536 ids */
 
 /* Programs */

@@ -68,7 +68,8 @@ void mm_buffer_append_u8(struct mm_buffer *b, uint8_t value)
 
 void mm_buffer_append_u32(struct mm_buffer *b, uint32_t value)
 {
-	const uint8_t wire[4] = { (uint8_t)(value >> 24), (uint8_t)(value >> 16), (uint8_t)(value >> 8), (uint8_t)value };
+	const uint8_t wire[4] = { (uint8_t)(value >> 24), (uint8_t)(value >> 16), (uint8_t)(value >> 8),
+		(uint8_t)value };
 	mm_buffer_append(b, wire, sizeof wire);
 }
 

@@ -126,11 +126,6 @@ void mm_clock_make_real(void)
 	virtual.users -= virtual.users > 0;
 }
 
-bool mm_clock_is_virtual(void)
-{
-	return virtual.users > 0;
-}
-
 /* What libev calls for clock_gettime() and epoll_wait(). */
 int mm_ev_clock_gettime(clockid_t, struct timespec *);
 int mm_ev_epoll_wait(int, struct epoll_event *, int, int);

@@ -2,9 +2,9 @@
  * A timer is embedded in what it belongs to and must be stopped before that is freed. All times are seconds. The clock
  * is monotonic; after a long run of Lua its cached time is stale, so starting a timer refreshes it.
  *
- * For tests a thread's clock can be made virtual: it stands still while code runs, and where a loop would wait for time to
- * pass it jumps to the next timer instead. libev's own calls for the time and for events come through here (Makefile, ev.o),
- * so every loop of the thread follows; files and sockets that are ready are still seen first. */
+ * For tests a thread's clock can be made virtual: it stands still while code runs, and where a loop would wait for time
+ * to pass it jumps to the next timer instead. libev's own calls for the time and for events come through here
+ * (Makefile, ev.o), so every loop of the thread follows; files and sockets that are ready are still seen first. */
 #ifndef MM_BASE_CLOCK_H
 #define MM_BASE_CLOCK_H
 
@@ -38,8 +38,8 @@ double mm_clock_now(void);                              /* monotonic */
 double mm_clock_wall(void);                             /* since 1970 */
 double mm_clock_cpu(void);                              /* CPU time of this thread */
 
-/* A count that grows steadily, for what happens too often to ask the system for the time. How much of it is a second is for
- * the caller to find out: it has a look at both clocks twice. Another processor may be a little behind. */
+/* A count that grows steadily, for what happens too often to ask the system for the time. How much of it is a second is
+ * for the caller to find out: it has a look at both clocks twice. Another processor may be a little behind. */
 static inline uint64_t mm_clock_ticks(void)
 {
 #if defined __x86_64__
@@ -53,11 +53,11 @@ static inline uint64_t mm_clock_ticks(void)
 #endif
 }
 
-/* From now on this thread's clock stands, and moves only where a loop waits. wall: seconds since 1970; 0: go on from what it
- * is. False: libev is not the one this library brings, whose clock cannot be moved. Counted: real after as many calls of the other. */
+/* From now on this thread's clock stands, and moves only where a loop waits. wall: seconds since 1970; 0: go on from
+ * what it is. False: libev is not the one this library brings, whose clock cannot be moved. Counted: real after as many
+ * calls of the other. */
 bool mm_clock_make_virtual(double wall);
 void mm_clock_make_real(void);
-bool mm_clock_is_virtual(void);
 
 #define MM_OWNER_OF(pointer, type, member) ((type *)(void *)((char *)(pointer) - offsetof(type, member)))
 

@@ -1,6 +1,6 @@
 /* base/cursor.h -- the one way to read wire bytes: forward, inside bounds, failure is sticky.
- * A cursor BORROWS its bytes. After the first read past the end every further read gives zero and `failed` stays true,
- * with `wanted` and `had` saying what was missing for the log line. */
+ * A cursor BORROWS its bytes. A read past the end gives zero, or no text, and sets `failed`, which stays true: one
+ * check after the last read is enough. */
 #ifndef MM_BASE_CURSOR_H
 #define MM_BASE_CURSOR_H
 

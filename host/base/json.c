@@ -109,9 +109,3 @@ void mm_json_number(struct mm_json *j, double value)
 	before_value(j);
 	mm_buffer_append(j->out, text, (size_t)snprintf(text, sizeof text, "%.6f", value));
 }
-
-void mm_json_boolean(struct mm_json *j, bool value)
-{
-	before_value(j);
-	append(j, value ? "true" : "false");
-}

@@ -18,7 +18,6 @@ void mm_json_text(struct mm_json *, struct mm_text);    /* bytes NULL: null */
 void mm_json_string(struct mm_json *, const char *);    /* NULL: null */
 void mm_json_integer(struct mm_json *, int64_t);
 void mm_json_number(struct mm_json *, double);          /* six digits behind the point */
-void mm_json_boolean(struct mm_json *, bool);
 
 /* Bytes of the UTF-8 sequence at the start of t, 0 when there is none (RFC 3629 4). t is not empty. */
 size_t mm_utf8_size(struct mm_text t);

@@ -57,11 +57,6 @@ bool mm_log_level_of_name(const char *name, enum mm_log_level *out)
 	return false;
 }
 
-const char *mm_log_level_name(enum mm_log_level level)
-{
-	return level_names[level];
-}
-
 static void put(struct mm_log_line *l, const char *bytes, size_t n)
 {
 	if (l->is_cut || n > sizeof l->bytes - TAIL_SIZE - l->size) {
@@ -77,8 +72,8 @@ static void put_string(struct mm_log_line *l, const char *text)
 	put(l, text, strlen(text));
 }
 
-/* Length of a valid UTF-8 sequence at p that shows something, 0 when there is none. What ends a line, commands a terminal
- * (U+0080 to U+009F) or turns the direction of what follows is shown by its bytes. */
+/* Length of a valid UTF-8 sequence at p that shows something, 0 when there is none. What ends a line, commands a
+ * terminal (U+0080 to U+009F) or turns the direction of what follows is shown by its bytes. */
 static size_t utf8_length(const unsigned char *p, size_t left)
 {
 	size_t n = p[0] >= 0xc2 && p[0] <= 0xdf ? 2 : (p[0] & 0xf0) == 0xe0 ? 3 : p[0] >= 0xf0 && p[0] <= 0xf4 ? 4 : 0;
@@ -354,8 +349,8 @@ static void close_line(struct mm_log_line *l)
 	if (l->is_cut) {
 		l->is_cut = false;
 		/* TAIL_SIZE bytes are kept free for it */
-		l->size += (size_t)snprintf(l->bytes + l->size, TAIL_SIZE, "%s%s%s", l->is_partial ? "..." : "", l->is_open ? "\"" : "",
-			l->log->is_json ? ",\"is_cut\":true" : " is_cut=true");
+		l->size += (size_t)snprintf(l->bytes + l->size, TAIL_SIZE, "%s%s%s", l->is_partial ? "..." : "",
+			l->is_open ? "\"" : "", l->log->is_json ? ",\"is_cut\":true" : " is_cut=true");
 	}
 	if (l->log->is_json)
 		l->bytes[l->size++] = '}';

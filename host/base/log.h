@@ -1,7 +1,7 @@
 /* base/log.h -- one line per outcome: time, level, event, then key=value pairs, or the same as a JSON object.
  * Values from mail are escaped so that a line stays one line and a value cannot pose as another key. A line is built on
- * the stack and written at once; what nobody takes is lost and counted, never waited for (log_output.h). Warnings and errors
- * that say the same again and again are held back and counted, too; outcomes of mail never are.
+ * the stack and written at once; what nobody takes is lost and counted, never waited for (log_output.h). Warnings and
+ * errors that say the same again and again are held back and counted, too; outcomes of mail never are.
  * Not thread-safe: one log belongs to one loop. */
 #ifndef MM_BASE_LOG_H
 #define MM_BASE_LOG_H
@@ -52,15 +52,14 @@ struct mm_log_line {
 
 /* fd is BORROWED; -1: sink only. */
 void mm_log_init(struct mm_log *, int fd);
-/* Where lines go from now on; counts and level stay. fd is BORROWED by the first, TAKEN by the second; the third is syslog's
- * socket, facility mail. */
+/* Where lines go from now on; counts and level stay. fd is BORROWED by the first, TAKEN by the second; the third is
+ * syslog's socket, facility mail. */
 void mm_log_to_descriptor(struct mm_log *, int fd);
 void mm_log_to_file(struct mm_log *, int fd);
 void mm_log_to_syslog(struct mm_log *);
 void mm_log_close(struct mm_log *);
 /* "debug" "info" "warn" "error"; false when it is none of them. */
 bool mm_log_level_of_name(const char *name, enum mm_log_level *out);
-const char *mm_log_level_name(enum mm_log_level);
 static inline bool mm_log_wants(const struct mm_log *log, enum mm_log_level level) { return level >= log->level; }
 
 void mm_log_begin(struct mm_log_line *, struct mm_log *, enum mm_log_level, const char *event);
@@ -68,8 +67,8 @@ void mm_log_text(struct mm_log_line *, const char *key, struct mm_text value);
 void mm_log_string(struct mm_log_line *, const char *key, const char *value);   /* NULL: the pair is left out */
 void mm_log_number(struct mm_log_line *, const char *key, long long value);
 void mm_log_seconds(struct mm_log_line *, const char *key, double seconds);
-/* This line is like others of its event with the same text: only so many of them in a while. Text is a location, a path, the
- * beginning of a sentence; may be called again for more of them. */
+/* This line is like others of its event with the same text: only so many of them in a while. Text is a location, a
+ * path, the beginning of a sentence; may be called again for more of them. */
 void mm_log_alike(struct mm_log_line *, const char *text, size_t size);
 void mm_log_end(struct mm_log_line *);
 /* Says how many lines were held back when their time is over; called every few seconds. */

@@ -114,12 +114,14 @@ static bool takes_a_line(int fd)
 /* The newline that ends a torn line goes first, so that the next one is whole. */
 static bool write_line(struct mm_log_output *o, const char *line, size_t size)
 {
-	struct iovec parts[] = { { (void *)(size_t)"\n", o->is_torn }, { (void *)(size_t)line, size }, { (void *)(size_t)"\n", 1 } };
+	struct iovec parts[] = { { (void *)(size_t)"\n", o->is_torn }, { (void *)(size_t)line, size },
+		{ (void *)(size_t)"\n", 1 } };
 	struct msghdr message = { .msg_iov = parts, .msg_iovlen = 3 };
 	size_t all = o->is_torn + size + 1;
 	if (o->kind == MM_LOG_ASKED && !takes_a_line(o->fd))
 		return false;
-	ssize_t n = o->kind == MM_LOG_SOCKET ? sendmsg(o->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) : writev(o->fd, parts, 3);
+	ssize_t n = o->kind == MM_LOG_SOCKET ? sendmsg(o->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL)
+		: writev(o->fd, parts, 3);
 	if (n <= 0)
 		return false;
 	o->is_torn = (size_t)n < all;

@@ -1,8 +1,10 @@
 /* base/log_output.h -- where log lines go, without ever waiting: what nobody takes is lost, and the caller counts it.
- * (a) A socket (the journal's, when stderr is one) is sent to with MSG_DONTWAIT. (b) A pipe or a terminal gets a descriptor of our
- * own that does not block: O_NONBLOCK on the one we were given would reach everybody who shares it. Where that cannot be had it is
- * asked first whether it takes a line; two processes that ask at once may then wait for a slow reader. (c) A regular file
- * waits for the kernel's memory only. (d) syslog(3) would block in a full socket, so /dev/log is spoken to from here. */
+ * (a) A socket (the journal's, when stderr is one) is sent to with MSG_DONTWAIT. (b) A pipe or a terminal gets a
+ *     descriptor of our
+ * own that does not block: O_NONBLOCK on the one we were given would reach everybody who shares it. Where that cannot
+ * be had it is asked first whether it takes a line; two processes that ask at once may then wait for a slow reader. (c)
+ * A regular file waits for the kernel's memory only. (d) syslog(3) would block in a full socket, so /dev/log is spoken
+ * to from here. */
 #ifndef MM_BASE_LOG_OUTPUT_H
 #define MM_BASE_LOG_OUTPUT_H
 

@@ -51,8 +51,9 @@ bool mm_network_parse(const char *text, struct mm_network *out, struct mm_fault 
 		n.is_ipv6 = strchr(address, ':') != NULL;
 	}
 	if (!fits || inet_pton(n.is_ipv6 ? AF_INET6 : AF_INET, address, n.address) != 1)
-		return mm_fault_set(why, MM_FAULT_CONFIG, "%s is not an address; write numbers such as \"192.0.2.7\", \"10.0.0.0/8\" "
-			"or \"2001:db8::/32\" (names are not looked up)", mm_quote(text, strlen(text)).text);
+		return mm_fault_set(why, MM_FAULT_CONFIG, "%s is not an address; write numbers such as \"192.0.2.7\", "
+			"\"10.0.0.0/8\" or \"2001:db8::/32\" (names are not looked up)",
+			mm_quote(text, strlen(text)).text);
 	unsigned prefix = width_of(&n);
 	if (text[size] == '/' && !parse_prefix(text + size + 1, width_of(&n), &prefix))
 		return mm_fault_set(why, MM_FAULT_CONFIG, "%s: the prefix is a number of bits from 0 to %u",
@@ -63,8 +64,8 @@ bool mm_network_parse(const char *text, struct mm_network *out, struct mm_fault 
 	clear_host_bits(&whole);
 	if (memcmp(whole.address, n.address, sizeof n.address) != 0) {
 		char block[MM_NETWORK_TEXT_SIZE];
-		return mm_fault_set(why, MM_FAULT_CONFIG, "%s has bits set behind its prefix; write \"%s\" for the block or \"%s\" "
-			"for the one address", mm_quote(text, strlen(text)).text,
+		return mm_fault_set(why, MM_FAULT_CONFIG, "%s has bits set behind its prefix; write \"%s\" for the "
+			"block or \"%s\" for the one address", mm_quote(text, strlen(text)).text,
 			mm_network_text(&whole, block, sizeof block), address);
 	}
 	unmap(&n);

@@ -1,12 +1,13 @@
 /* base/suggest.h -- the word that was probably meant: "did you mean …?".
- * Nearness is edit distance (insert, delete, replace, swap of neighbours), ASCII case-blind; a word is near when at most one
- * letter in three differs. */
+ * Nearness is edit distance (insert, delete, replace, swap of neighbours), ASCII case-blind; a word is near when at
+ * most one letter in three differs. */
 #ifndef MM_BASE_SUGGEST_H
 #define MM_BASE_SUGGEST_H
 
 #define MM_SUGGEST_LENGTH_MAX 64        /* longer words are never near to anything */
 
-/* The nearest of words, which end with NULL, or NULL when none is near. Borrowed from words; the first of equals wins. */
+/* The nearest of words, which end with NULL, or NULL when none is near. Borrowed from words; the
+ * first of equals wins. */
 const char *mm_suggest(const char *word, const char *const *words);
 
 #endif

@@ -2,14 +2,6 @@
 
 #include <stdlib.h>
 
-const char *mm_value_kind_name(enum mm_value_kind kind)
-{
-	static const char *const names[] = {    /* ORDER VALUE_KIND */
-		"nil", "boolean", "number", "string", "table",
-	};
-	return names[kind];
-}
-
 static char *text_copy(struct mm_text text)
 {
 	char *copy = malloc(text.size + 1);
@@ -95,7 +87,8 @@ static int by_name_and_place(const void *a, const void *b)
 }
 
 /* Sorted, not compared pair by pair: a file may hold a hundred thousand names. */
-const struct mm_value_entry *mm_value_repeated(const struct mm_value *table, const struct mm_value_entry **first, bool *failed)
+const struct mm_value_entry *mm_value_repeated(const struct mm_value *table,
+	const struct mm_value_entry **first, bool *failed)
 {
 	*failed = false;
 	const struct mm_value_entry **named = malloc((table->table.count + 1) * sizeof(struct mm_value_entry *));

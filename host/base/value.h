@@ -1,13 +1,12 @@
 /* base/value.h -- a tree of plain values: what a configuration file says and scripts read as host.settings.
- * Lua's shapes without Lua: nil, booleans, numbers, strings, tables of list items and named fields. A value OWNS all below
- * it. Fields are open to readers; only the functions here change a table. A zeroed struct is nil.
+ * Lua's shapes without Lua: nil, booleans, numbers, strings, tables of list items and named fields. A value OWNS all
+ * below it. Fields are open to readers; only the functions here change a table. A zeroed struct is nil.
  * Names in a table are found by walking it: meant for tens of names, not for a database. */
 #ifndef MM_BASE_VALUE_H
 #define MM_BASE_VALUE_H
 
 #include "base/cursor.h"
 
-/* ORDER VALUE_KIND */
 enum mm_value_kind { MM_VALUE_NIL, MM_VALUE_BOOLEAN, MM_VALUE_NUMBER, MM_VALUE_STRING, MM_VALUE_TABLE };
 
 struct mm_value_entry;
@@ -35,7 +34,6 @@ struct mm_value_entry {
 	struct mm_value value;
 };
 
-const char *mm_value_kind_name(enum mm_value_kind);     /* "string". Static. */
 /* Makes *v, which must be nil, a copy of the text. False: out of memory. */
 bool mm_value_set_string(struct mm_value *v, struct mm_text);
 /* A new nil in the table, BORROWED until the next add to the same table; name.bytes NULL for a list item.
@@ -43,15 +41,19 @@ bool mm_value_set_string(struct mm_value *v, struct mm_text);
 struct mm_value *mm_value_add(struct mm_value *table, struct mm_text name);
 /* The field of that name, BORROWED, or NULL. v may be NULL or of any kind. */
 const struct mm_value *mm_value_field(const struct mm_value *v, const char *name);
-/* List item n, from 1, BORROWED, or NULL. v may be NULL or of any kind. */
-const struct mm_value *mm_value_item(const struct mm_value *v, uint32_t n);
-/* The second of two fields of one name, BORROWED, or NULL when each name stands once. NULL and *failed: out of memory. */
-const struct mm_value_entry *mm_value_repeated(const struct mm_value *table, const struct mm_value_entry **first, bool *failed);
+/* The second of two fields of one name, BORROWED, or NULL when each name stands once. NULL and
+ * *failed: out of memory. */
+const struct mm_value_entry *mm_value_repeated(const struct mm_value *table, const struct mm_value_entry **first,
+	bool *failed);
 /* Takes fields and items that are nil out of the table itself; not of tables in it. */
 void mm_value_drop_nils(struct mm_value *table);
-/* A deep copy into *to, which is overwritten. False: out of memory, *to is nil. Recursive: as deep as the tree is, which
- * its reader bounds (MM_CONFIG_DEPTH_MAX). */
+/* A deep copy into *to, which is overwritten. False: out of memory, *to is nil. Recursive: as deep as the tree is,
+ * which its reader bounds (MM_CONFIG_DEPTH_MAX). */
 bool mm_value_copy(struct mm_value *to, const struct mm_value *from);
 void mm_value_free(struct mm_value *);                  /* back to nil */
+
+/* for specs */
+/* List item n, from 1, BORROWED, or NULL. v may be NULL or of any kind. */
+const struct mm_value *mm_value_item(const struct mm_value *v, uint32_t n);
 
 #endif

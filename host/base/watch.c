@@ -52,8 +52,3 @@ void mm_watch_stop(struct mm_watch *w)
 	if (w->clock != NULL)
 		ev_io_stop(loop_of(w), watcher_of(w));
 }
-
-bool mm_watch_is_running(const struct mm_watch *w)
-{
-	return w->clock != NULL && ev_is_active(watcher_of(w));
-}

@@ -54,7 +54,8 @@ struct option_row {
 #define AT(field) offsetof(struct bench, field)
 static const struct option_row rows[] = {
 	{ "to", "SPEC", TEXT, AT(to), 0, 0,
-		"The filter's socket: unix:PATH, inet:PORT@HOST, inet6:PORT@HOST, or as Postfix writes it, inet:HOST:PORT." },
+		"The filter's socket: unix:PATH, inet:PORT@HOST, inet6:PORT@HOST, or as Postfix writes it, "
+		"inet:HOST:PORT." },
 	{ "connections", "N", COUNT, AT(connections), 0, 100000,
 		"Keeps N sessions busy at a time. The default is 10." },
 	{ "messages-per-connection", "N", COUNT, AT(messages_per_connection), 0, 1e9,
@@ -70,7 +71,8 @@ static const struct option_row rows[] = {
 		"begins one as soon as the one before it is answered." },
 	{ "recipients", "N", COUNT, AT(recipients), 1, 100000, "Recipients of each message. The default is 1." },
 	{ "headers", "N", COUNT, AT(headers), 0, 100000, "Header fields of each message. The default is 20." },
-	{ "header-size", "BYTES", BYTES, AT(header_size), 1, 500, "Length of a header field's value. The default is 60." },
+	{ "header-size", "BYTES", BYTES, AT(header_size), 1, 500, "Length of a header field's value. The "
+		"default is 60." },
 	{ "body", "BYTES", BYTES, AT(body_size), 0, 1 << 30,
 		"Size of the body; K and M are understood. The default is 4K." },
 	{ "chunk", "BYTES", BYTES, AT(chunk_size), 1, MM_CHUNK_SIZE,
@@ -78,28 +80,33 @@ static const struct option_row rows[] = {
 	{ "abort", "PERCENT", NUMBER, AT(abort_percent), 0, 100,
 		"Aborts this share of the messages, each at another command." },
 	{ "mta", "NAME", TEXT, AT(mta), 0, 0,
-		"Behaves as postfix, the default: macros before each header and body packet, an abort after each message; or as "
-		"sendmail, which does neither." },
-	{ "protocol", "N", COUNT, AT(protocol), MM_VERSION_MIN, MM_VERSION_MAX, "Offers milter protocol version N, 2 to 6." },
+		"Behaves as postfix, the default: macros before each header and body packet, an abort after each "
+		"message; or as sendmail, which does neither." },
+	{ "protocol", "N", COUNT, AT(protocol), MM_VERSION_MIN, MM_VERSION_MAX, "Offers milter protocol version "
+		"N, 2 to 6." },
 	{ "lockstep", NULL, FLAG, AT(is_lockstep), 0, 0,
 		"Offers no step without reply (SMFIP_NR_…), so that every command waits for its answer." },
 	{ "idle", "N", COUNT, AT(idle), 0, 1000000,
 		"Opens N more sessions first, which stay silent after HELO. --connections 0 measures nothing else." },
 	{ "asleep", "N", COUNT, AT(asleep), 0, 1000000,
-		"Opens N more sessions first, each with a message whose end is not answered because the filter sleeps." },
+		"Opens N more sessions first, each with a message whose end is not answered because the "
+		"filter sleeps." },
 	{ "asleep-sender", "ADDRESS", TEXT, AT(asleep_sender), 0, 0,
 		"By this sender the filter knows which messages shall sleep. The default is asleep@example.org." },
 	{ "expect", "STAGE=VERDICT,…", EXPECT, AT(options), 0, 0,
-		"What the filter is to answer, such as rcpt=reject,eom=accept/tempfail; \"any\" accepts everything. Without it "
-		"each stage expects continue/accept. Other answers are counted as wrong." },
+		"What the filter is to answer, such as rcpt=reject,eom=accept/tempfail; \"any\" accepts "
+		"everything. Without it each stage expects continue/accept. Other answers are counted as wrong." },
 	{ "edits", "N", EDITS, AT(edits), 0, 1e6,
-		"How many changes each message is to get at its end; a new body is one. Any other number is counted as wrong." },
+		"How many changes each message is to get at its end; a new body is one. Any other number is "
+		"counted as wrong." },
 	{ "timeout", "S", NUMBER, AT(timeout), 0.1, 86400, "Waits S seconds for an answer. The default is 30." },
 	{ "pause", "S", NUMBER, AT(pause), 0, 3600,
-		"Lets the filter rest for S seconds when the --idle and --asleep sessions are open, before memory is read." },
+		"Lets the filter rest for S seconds when the --idle and --asleep sessions are open, before "
+		"memory is read." },
 	{ "pid", "PID", COUNT, AT(pid), 1, 4194304,
 		"Reports CPU time for each message, and memory, of this process and all below it." },
-	{ "json", NULL, FLAG, AT(is_json), 0, 0, "Prints one JSON object instead of a table. Times in it are microseconds." },
+	{ "json", NULL, FLAG, AT(is_json), 0, 0, "Prints one JSON object instead of a table. Times in it are "
+		"microseconds." },
 	{ "help", NULL, FLAG, AT(wants_help), 0, 0, "Prints this." },
 };
 #define ROW_COUNT (sizeof rows / sizeof *rows)
@@ -130,7 +137,8 @@ static void print_help(void)
 		"Puts load on a milter, any milter, as an MTA does, and prints how many messages a second it\n"
 		"served, how long messages and their stages took, and which answers were wrong.\n");
 	for (size_t i = 0; i < ROW_COUNT; i++) {
-		printf("  --%s%s%s\n", rows[i].name, rows[i].argument ? " " : "", rows[i].argument ? rows[i].argument : "");
+		printf("  --%s%s%s\n", rows[i].name, rows[i].argument ? " " : "", rows[i].argument
+			? rows[i].argument : "");
 		print_wrapped(rows[i].help, 6, 92);
 	}
 	puts("\nExit status: 0 when every answer was as expected, 64 for a wrong option, 69 when the filter could\n"
@@ -162,8 +170,9 @@ static bool parse_expect(struct bench *b, const char *text, struct mm_fault *why
 				|| memcmp(mm_stage_name(stage), at, name_size) != 0))
 			stage++;
 		if (stage > MM_STAGE_eom || at[name_size] != '=')
-			return mm_fault_set(why, MM_FAULT_CONFIG, "--expect %s: \"%.*s\" is no stage; write STAGE=VERDICT, the "
-				"stages are connect helo mail rcpt data header eoh body eom", text, (int)name_size, at);
+			return mm_fault_set(why, MM_FAULT_CONFIG, "--expect %s: \"%.*s\" is no stage; write "
+				"STAGE=VERDICT, the stages are connect helo mail rcpt data header eoh body eom", text,
+				(int)name_size, at);
 		at += name_size;
 		b->options.expect[stage] = 0;
 		do {
@@ -171,8 +180,8 @@ static bool parse_expect(struct bench *b, const char *text, struct mm_fault *why
 			size_t size = strcspn(at, "/,");
 			uint8_t bits = verdict_bits(at, size);
 			if (bits == 0)
-				return mm_fault_set(why, MM_FAULT_CONFIG, "--expect %s: \"%.*s\" is no verdict; use continue accept "
-					"reject tempfail discard skip or any", text, (int)size, at);
+				return mm_fault_set(why, MM_FAULT_CONFIG, "--expect %s: \"%.*s\" is no verdict; use "
+					"continue accept reject tempfail discard skip or any", text, (int)size, at);
 			b->options.expect[stage] |= bits;
 			at += size;
 		} while (*at == '/');
@@ -192,8 +201,8 @@ static bool parse_number(const struct option_row *row, const char *text, double 
 		*out *= 1048576, end++;
 	bool is_whole = row->kind == NUMBER || *out == (double)(long long)*out;
 	if (end == text || *end != '\0' || errno != 0 || !is_whole || !(*out >= row->min && *out <= row->max))
-		return mm_fault_set(why, MM_FAULT_CONFIG, "--%s %s: give a %snumber from %.12g to %.12g", row->name, text,
-			row->kind == NUMBER ? "" : "whole ", row->min, row->max);
+		return mm_fault_set(why, MM_FAULT_CONFIG, "--%s %s: give a %snumber from %.12g to %.12g",
+			row->name, text, row->kind == NUMBER ? "" : "whole ", row->min, row->max);
 	return true;
 }
 
@@ -220,7 +229,8 @@ static bool parse_options(struct bench *b, int argc, char **argv, struct mm_faul
 {
 	struct option options[ROW_COUNT + 1] = { { 0 } };
 	for (size_t i = 0; i < ROW_COUNT; i++)
-		options[i] = (struct option){ rows[i].name, rows[i].argument ? required_argument : no_argument, NULL, (int)i + 1 };
+		options[i] = (struct option){ rows[i].name, rows[i].argument ? required_argument : no_argument,
+			NULL, (int)i + 1 };
 	optind = 1;
 	opterr = 0;
 	for (int chosen; (chosen = getopt_long(argc, argv, ":", options, NULL)) != -1;) {
@@ -236,9 +246,11 @@ static bool parse_options(struct bench *b, int argc, char **argv, struct mm_faul
 	if (b->wants_help)
 		return true;
 	if (optind < argc)
-		return mm_fault_set(why, MM_FAULT_CONFIG, "%s: unexpected; the filter's socket is given with --to", argv[optind]);
+		return mm_fault_set(why, MM_FAULT_CONFIG, "%s: unexpected; the filter's socket is given with --to",
+			argv[optind]);
 	if (b->to == NULL)
-		return mm_fault_set(why, MM_FAULT_CONFIG, "which filter? give --to SPEC, say --to inet:10025@127.0.0.1");
+		return mm_fault_set(why, MM_FAULT_CONFIG, "which filter? give --to SPEC, say --to "
+			"inet:10025@127.0.0.1");
 	if (strcmp(b->mta, "postfix") != 0 && strcmp(b->mta, "sendmail") != 0)
 		return mm_fault_set(why, MM_FAULT_CONFIG, "--mta %s: use postfix or sendmail", b->mta);
 	return true;
@@ -267,7 +279,8 @@ static void fill_options(struct bench *b, void (*tick)(const struct mm_bench_opt
 	struct mm_bench_options *o = &b->options;
 	o->shape = (struct mm_bench_shape){
 		.is_sendmail = strcmp(b->mta, "sendmail") == 0, .version = b->protocol, .actions = ALL_ACTIONS,
-		.steps = steps_offered(b), .recipients = b->recipients, .headers = b->headers, .header_size = b->header_size,
+		.steps = steps_offered(b), .recipients = b->recipients, .headers = b->headers,
+		.header_size = b->header_size,
 		.body_size = b->body_size, .chunk_size = b->chunk_size,
 	};
 	o->connections = b->connections;
@@ -311,8 +324,8 @@ static bool find_filter(struct bench *b, struct mm_fault *why)
 	case MM_ENDPOINT_SYSTEMD:
 		break;
 	}
-	return mm_fault_set(why, MM_FAULT_CONFIG, "--to %s: nobody can connect to that; use unix:PATH, inet:PORT@HOST or "
-		"inet6:PORT@HOST", b->to);
+	return mm_fault_set(why, MM_FAULT_CONFIG, "--to %s: nobody can connect to that; use unix:PATH, "
+		"inet:PORT@HOST or inet6:PORT@HOST", b->to);
 }
 
 /* ---- the report ---- */
@@ -368,8 +381,9 @@ static void print_process(const struct bench *b, const struct mm_bench_result *r
 	if (b->pid == 0)
 		return;
 	if (r->messages > 0)
-		printf("process %u (%u in its tree): CPU %.1f us a message, %.0f %% of it system; %.0f %% of one core\n", b->pid,
-			k->after.processes, cpu_us(&k->before, &k->after, r->messages), system_share(k) * 100,
+		printf("process %u (%u in its tree): CPU %.1f us a message, %.0f %% of it system; %.0f %% of "
+			"one core\n", b->pid, k->after.processes, cpu_us(&k->before, &k->after, r->messages),
+			system_share(k) * 100,
 			(double)(k->after.cpu_ns - k->before.cpu_ns) / 1e7 / r->seconds);
 	printf("memory: RSS %.1f MiB, PSS %.1f MiB; before it all RSS %.1f MiB\n", (double)k->after.rss_bytes / 1048576,
 		(double)k->after.pss_bytes / 1048576, (double)k->first.rss_bytes / 1048576);
@@ -379,10 +393,12 @@ static void print_table(const struct bench *b, const struct mm_bench_result *r, 
 {
 	char steps[512], actions[256];
 	printf("%s: version %u, actions: %s, steps: %s\n", b->to, r->answer.version,
-		mm_actions_text(r->answer.actions, actions, sizeof actions), mm_steps_text(r->answer.steps, steps, sizeof steps));
+		mm_actions_text(r->answer.actions, actions, sizeof actions),
+		mm_steps_text(r->answer.steps, steps, sizeof steps));
 	if (b->connections > 0)
-		printf("%llu messages in %.2f s: %.0f messages/s; %llu sessions, %llu aborted, %llu edits, %llu bytes of new "
-			"bodies\n", (unsigned long long)r->messages, r->seconds, (double)r->messages / r->seconds,
+		printf("%llu messages in %.2f s: %.0f messages/s; %llu sessions, %llu aborted, %llu edits, %llu "
+			"bytes of new bodies\n", (unsigned long long)r->messages, r->seconds,
+			(double)r->messages / r->seconds,
 			(unsigned long long)r->sessions, (unsigned long long)r->aborted, (unsigned long long)r->edits,
 			(unsigned long long)r->body_bytes);
 	printf("wrong answers: %llu; lost connections: %llu%s\n", (unsigned long long)(r->wrong + k->wrong),
@@ -406,21 +422,24 @@ static void print_json_histogram(const char *name, const struct mm_bench_histogr
 {
 	printf("\"%s\":{\"count\":%llu,\"mean\":%.3f,\"p50\":%.3f,\"p90\":%.3f,\"p99\":%.3f,\"max\":%.3f}%s", name,
 		(unsigned long long)h->count, h->count > 0 ? (double)h->sum / 1e3 / (double)h->count : 0,
-		(double)mm_bench_histogram_percentile(h, 0.5) / 1e3, (double)mm_bench_histogram_percentile(h, 0.9) / 1e3,
+		(double)mm_bench_histogram_percentile(h, 0.5) / 1e3,
+		(double)mm_bench_histogram_percentile(h, 0.9) / 1e3,
 		(double)mm_bench_histogram_percentile(h, 0.99) / 1e3, (double)h->max / 1e3, after);
 }
 
 static void print_json_process(const struct bench *b, const struct mm_bench_result *r, const struct looks *k)
 {
 	unsigned held = b->idle + b->asleep;
-	printf("\"process\":{\"pid\":%u,\"processes\":%u,\"threads\":%u,\"cpu_us_per_message\":%.3f,\"system_share\":%.3f,"
-		"\"cpu_us\":%.0f,\"rss_bytes\":%llu,\"pss_bytes\":%llu,\"rss_bytes_first\":%llu,\"pss_bytes_first\":%llu,"
+	printf("\"process\":{\"pid\":%u,\"processes\":%u,\"threads\":%u,\"cpu_us_per_message\":%.3f,"
+		"\"system_share\":%.3f,\"cpu_us\":%.0f,\"rss_bytes\":%llu,\"pss_bytes\":%llu,"
+		"\"rss_bytes_first\":%llu,\"pss_bytes_first\":%llu,"
 		"\"held_cpu_us_each\":%.3f,\"held_rss_bytes_each\":%.1f,\"held_pss_bytes_each\":%.1f},", b->pid,
 		k->after.processes, k->after.threads, cpu_us(&k->before, &k->after, r->messages), system_share(k),
 		(double)(k->after.cpu_ns - k->before.cpu_ns) / 1e3, (unsigned long long)k->after.rss_bytes,
 		(unsigned long long)k->after.pss_bytes, (unsigned long long)k->first.rss_bytes,
 		(unsigned long long)k->first.pss_bytes, cpu_us(&k->first, &k->held, held),
-		memory_each(k->first.rss_bytes, k->held.rss_bytes, held), memory_each(k->first.pss_bytes, k->held.pss_bytes, held));
+		memory_each(k->first.rss_bytes, k->held.rss_bytes, held),
+		memory_each(k->first.pss_bytes, k->held.pss_bytes, held));
 }
 
 /* A text as the inside of a JSON string; bytes that are not printable ASCII become "?". */
@@ -435,13 +454,17 @@ static void print_json_text(const char *text)
 
 static void print_json(const struct bench *b, const struct mm_bench_result *r, const struct looks *k)
 {
-	printf("{\"version\":%u,\"actions\":%u,\"steps\":%u,\"seconds\":%.6f,\"messages\":%llu,\"messages_per_second\":%.3f,"
-		"\"sessions\":%llu,\"aborted\":%llu,\"edits\":%llu,\"body_bytes\":%llu,\"wrong\":%llu,\"lost\":%llu,\"woken\":%llu,"
-		"\"held\":%u,\"held_seconds\":%.6f,\"own_cpu_us_per_message\":%.3f,", r->answer.version, r->answer.actions,
+	printf("{\"version\":%u,\"actions\":%u,\"steps\":%u,\"seconds\":%.6f,\"messages\":%llu,"
+		"\"messages_per_second\":%.3f,"
+		"\"sessions\":%llu,\"aborted\":%llu,\"edits\":%llu,\"body_bytes\":%llu,\"wrong\":%llu,\"lost\":%llu,"
+		"\"woken\":%llu,"
+		"\"held\":%u,\"held_seconds\":%.6f,\"own_cpu_us_per_message\":%.3f,", r->answer.version,
+		r->answer.actions,
 		r->answer.steps, r->seconds, (unsigned long long)r->messages,
 		r->seconds > 0 ? (double)r->messages / r->seconds : 0, (unsigned long long)r->sessions,
 		(unsigned long long)r->aborted, (unsigned long long)r->edits, (unsigned long long)r->body_bytes,
-		(unsigned long long)(r->wrong + k->wrong), (unsigned long long)(r->lost + k->lost), (unsigned long long)r->woken,
+		(unsigned long long)(r->wrong + k->wrong), (unsigned long long)(r->lost + k->lost),
+		(unsigned long long)r->woken,
 		b->idle + b->asleep, k->held_seconds, r->messages > 0 ? k->own_cpu * 1e6 / (double)r->messages : 0);
 	if (b->pid > 0)
 		print_json_process(b, r, k);
@@ -463,7 +486,8 @@ static void print_json(const struct bench *b, const struct mm_bench_result *r, c
 static void show_progress(const struct mm_bench_options *o, uint64_t messages, double seconds)
 {
 	(void)o;
-	fprintf(stderr, "\r%5.0f s  %llu messages  %.0f/s ", seconds, (unsigned long long)messages, (double)messages / seconds);
+	fprintf(stderr, "\r%5.0f s  %llu messages  %.0f/s ", seconds, (unsigned long long)messages,
+		(double)messages / seconds);
 }
 
 static double own_cpu(void)

@@ -1,6 +1,6 @@
 /* bench/histogram.h -- how long things took: counts by duration, from which percentiles are read.
- * Buckets are log-linear: 64 to each power of two, so a percentile is at most 1.6 % above the truth; the largest value is
- * kept exactly. Adding costs a few instructions and never allocates. A zeroed struct is empty. */
+ * Buckets are log-linear: 64 to each power of two, so a percentile is at most 1.6 % above the truth; the largest value
+ * is kept exactly. Adding costs a few instructions and never allocates. A zeroed struct is empty. */
 #ifndef MM_BENCH_HISTOGRAM_H
 #define MM_BENCH_HISTOGRAM_H
 

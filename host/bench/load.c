@@ -61,7 +61,8 @@ struct mm_bench_load {
 	struct connection             *connections;     /* options->connections of them */
 	struct connection            **held;            /* each owned */
 	unsigned                       held_count;
-	struct mm_bench_traffic      **traffic;         /* owned; by the steps a filter answered, and whose message it is */
+	struct mm_bench_traffic      **traffic;         /* owned; by the steps a filter answered,
+	                                                 * and whose message it is */
 	bool                          *traffic_sleeps;
 	unsigned                       traffic_count;
 	struct mm_buffer               offer;
@@ -460,8 +461,8 @@ static void judge(struct mm_bench_load *l, const struct connection *c, const str
 	bool is_skip = verdict == MM_VERDICT_skip && stage == MM_STAGE_body && c->traffic->steps & SMFIP_SKIP;
 	if (!(l->options->expect[stage] & 1u << verdict) && !is_skip) {
 		l->result.wrong++;
-		complain(l, "%s: answered '%c' %.*s", mm_stage_name(stage), p->letter, (int)(p->size < 80 ? p->size : 80),
-			(const char *)p->data);
+		complain(l, "%s: answered '%c' %.*s", mm_stage_name(stage), p->letter,
+			(int)(p->size < 80 ? p->size : 80), (const char *)p->data);
 		return;
 	}
 	if (stage == MM_STAGE_eom && l->options->edits >= 0 && c->edits != l->options->edits) {
@@ -475,7 +476,8 @@ static void take_edit(struct mm_bench_load *l, struct connection *c, const struc
 	bool is_edit = memchr("+-2behimq", p->letter, 9) != NULL;
 	if (c->write->stage != MM_STAGE_eom || (!is_edit && p->letter != SMFIR_PROGRESS)) {
 		l->result.wrong++;
-		complain(l, "%s: unexpected packet '%c' of %zu bytes", mm_stage_name(c->write->stage), p->letter, p->size);
+		complain(l, "%s: unexpected packet '%c' of %zu bytes", mm_stage_name(c->write->stage),
+			p->letter, p->size);
 		return;
 	}
 	if (!is_edit)
@@ -628,7 +630,8 @@ static void check_timeouts(struct mm_bench_load *l, uint64_t now)
 {
 	for (unsigned i = 0; i < l->options->connections; i++) {
 		struct connection *c = &l->connections[i];
-		if (!is_busy(c->state) || c->state == RETRYING || (double)(now - c->write_ns) < l->options->timeout * 1e9)
+		if (!is_busy(c->state) || c->state == RETRYING
+		    || (double)(now - c->write_ns) < l->options->timeout * 1e9)
 			continue;
 		l->result.wrong++;
 		l->failures += FAILURES_MAX / 5;        /* each has cost its time */
@@ -706,8 +709,9 @@ bool mm_bench_load_hold(struct mm_bench_load *l, enum mm_bench_hold kind, unsign
 			progress_ns = now;
 		were_missing = left + l->opening;
 		if ((double)(now - progress_ns) > l->options->timeout * 1e9)
-			return mm_fault_set(why, MM_FAULT_PEER, "%u of %u sessions are open and no more come: the filter, its "
-				"backlog or its descriptors are at their limit", count - were_missing, count);
+			return mm_fault_set(why, MM_FAULT_PEER, "%u of %u sessions are open and no more come: "
+				"the filter, its backlog or its descriptors are at their limit",
+				count - were_missing, count);
 	}
 	l->result.seconds = (double)(now_ns() - begun) / 1e9;
 	return true;

@@ -1,7 +1,7 @@
 /* bench/load.h -- the MTA side of many milter connections at once, on one thread and one epoll.
- * A connection offers, greets, then sends messages one after the other as bench/traffic.h cut them: a write, its answer,
- * the next write. Between phases connections stay open and wait; mm_bench_load_run() is one phase, so that a warm-up and
- * what is measured do not mix. Idle and sleeping sessions are opened before by mm_bench_load_hold().
+ * A connection offers, greets, then sends messages one after the other as bench/traffic.h cut them: a write, its
+ * answer, the next write. Between phases connections stay open and wait; mm_bench_load_run() is one phase, so that a
+ * warm-up and what is measured do not mix. Idle and sleeping sessions are opened before by mm_bench_load_hold().
  * Latency is the time from handing a write to the kernel to reading its final reply; with a rate, a message's time
  * begins when it was due, so a filter that falls behind shows it.
  * Known limit: replies are judged by their letters; what an edit says is only counted. */
@@ -24,7 +24,8 @@ struct mm_bench_options {
 	struct mm_bench_shape shape;
 	unsigned              connections;
 	unsigned              messages_per_connection;  /* 0: no end */
-	double                rate;             /* messages a second, all connections together; 0: as fast as answered */
+	double                rate;             /* messages a second, all connections together;
+	                                         * 0: as fast as answered */
 	double                abort_share;      /* 0..1 of the messages */
 	double                timeout;          /* seconds one answer may take */
 	uint8_t               expect[MM_STAGE_COUNT];   /* MM_BENCH_VERDICT_BIT()s */
@@ -60,8 +61,8 @@ void mm_bench_load_free(struct mm_bench_load *);        /* says goodbye to every
 enum mm_bench_hold { MM_BENCH_IDLE, MM_BENCH_ASLEEP };
 /* Opens count sessions and leaves them after HELO, or with a message whose end has been sent. */
 bool mm_bench_load_hold(struct mm_bench_load *, enum mm_bench_hold, unsigned count, struct mm_fault *why);
-/* Sends messages for so many seconds, or that many when messages > 0, and returns when all have their answer. Empties the
- * result first. False: the filter cannot be reached. */
+/* Sends messages for so many seconds, or that many when messages > 0, and returns when all have their answer. Empties
+ * the result first. False: the filter cannot be reached. */
 bool mm_bench_load_run(struct mm_bench_load *, double seconds, uint64_t messages, struct mm_fault *why);
 /* Borrowed; of the last phase. */
 const struct mm_bench_result *mm_bench_load_result(const struct mm_bench_load *);

@@ -147,7 +147,8 @@ static void build_envelope(struct builder *b, unsigned variant)
 		snprintf(sender, sizeof sender, "sender.%u@example.org", variant * 7919u);
 
 	if (b->shape->is_sendmail)
-		packet(b, 'D', "Mi|%08X12345|{mail_mailer}|esmtp|{mail_host}|example.org.|{mail_addr}|%s|", variant, sender);
+		packet(b, 'D', "Mi|%08X12345|{mail_mailer}|esmtp|{mail_host}|example.org.|{mail_addr}|%s|",
+			variant, sender);
 	else
 		packet(b, 'D', "M{mail_addr}|%s|{mail_host}|example.org|{mail_mailer}|smtp|", sender);
 	if (is_sent(b, 'M')) {
@@ -157,7 +158,8 @@ static void build_envelope(struct builder *b, unsigned variant)
 	for (unsigned i = 0; i < b->shape->recipients; i++) {
 		unsigned name = variant * 104729u + i;
 		char queue_id[32] = "";
-		if (!b->shape->is_sendmail && i > 0)    /* Postfix opens the queue file at the first recipient it accepts */
+		/* Postfix opens the queue file at the first recipient it accepts */
+		if (!b->shape->is_sendmail && i > 0)
 			snprintf(queue_id, sizeof queue_id, "i|%08X42|", variant);
 		packet(b, 'D', "R%s{rcpt_addr}|rcpt.%u@example.net|{rcpt_host}|example.net|{rcpt_mailer}|smtp|",
 			queue_id, name);

@@ -2,9 +2,9 @@
  * A write holds everything up to and with one command that wants an answer; macros and commands whose answer the filter
  * declined (SMFIP_NR_…) travel in front of it, steps it declined (SMFIP_NO…) are left out (protocol 2.2, 4.3). Which is
  * which follows from the filter's answer to the offer, so there is one traffic for each answer seen.
- * Messages come in variants that differ in addresses, queue ids and header values: a filter shall not profit from seeing
- * the same strings again and again. All variants share the body, and all have the same writes at the same stages.
- * Knows no sockets. The traffic owns its bytes; the iovecs of its writes point into them. */
+ * Messages come in variants that differ in addresses, queue ids and header values: a filter shall not profit from
+ * seeing the same strings again and again. All variants share the body, and all have the same writes at the same
+ * stages. Knows no sockets. The traffic owns its bytes; the iovecs of its writes point into them. */
 #ifndef MM_BENCH_TRAFFIC_H
 #define MM_BENCH_TRAFFIC_H
 
@@ -18,7 +18,8 @@
 
 /* What the SMTP client at the far end does, and which MTA is played. */
 struct mm_bench_shape {
-	bool        is_sendmail;        /* else Postfix: macros before every header and chunk, an abort after each message */
+	bool        is_sendmail;        /* else Postfix: macros before every header and chunk, an
+	                                 * abort after each message */
 	uint32_t    version;            /* offered */
 	uint32_t    actions;
 	uint32_t    steps;

@@ -1,7 +1,7 @@
 /* bind/bind.h -- the bindings, file by file: what Lua sees of the host.
  * Every function that a script calls is a lua_CFunction registered here; each checks its arguments first and raises at
- * the caller's line. ctx is a userdata that holds a pointer, cleared when the session ends. Userdata methods get two
- * upvalues: 1 the metatable of ctx (the type check), 2 the member table. */
+ * the caller's line. ctx is a userdata that holds a pointer, cleared when the session ends. Methods of
+ * ctx get one upvalue, its metatable (the type check); its metamethods get a second, the member table. */
 #ifndef MM_BIND_BIND_H
 #define MM_BIND_BIND_H
 
@@ -18,8 +18,8 @@ void mm_ctx_end_message(struct mm_script_session *);
 /* The session has ended: its ctx raises from now on, its tables go. */
 void mm_ctx_end(struct mm_script_session *);
 
-/* Each adds its members to the table on top of the stack, below which stands the metatable of ctx: bind_session facts, bind_message headers and parameters,
- * bind_action verdicts and edits. */
+/* Each adds its members to the table on top of the stack, below which stands the metatable of ctx: bind_session facts,
+ * bind_message headers and parameters, bind_action verdicts and edits. */
 void mm_bind_ctx(struct lua_State *);
 void mm_bind_headers(struct lua_State *);
 void mm_bind_edits(struct lua_State *);

@@ -81,7 +81,8 @@ static int core_log_wants(lua_State *L)
 	return 1;
 }
 
-/* core.blame(error) -> error: what a primitive has raised under pcall, with the script's line and the name it has called. */
+/* core.blame(error) -> error: what a primitive has raised under pcall, with the script's line and
+ * the name it has called. */
 static int core_blame(lua_State *L)
 {
 	lua_settop(L, 1);
@@ -97,8 +98,6 @@ static int core_in_handler(lua_State *L)
 	lua_pushboolean(L, t != NULL && t->session != NULL);
 	return 1;
 }
-
-/* core.deadline(ctx session) see get_deadline in script/generation.c. */
 
 /* core.task() -> what tells the running task from others, nil outside of any. */
 static int core_task(lua_State *L)

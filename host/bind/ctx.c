@@ -1,4 +1,4 @@
-/* bind/ctx.c -- ctx and the facts it tells: the client, the envelope, macros (design 2). Read only. */
+/* bind/ctx.c -- ctx and the facts it tells: the client, the envelope, macros. Read only. */
 #include "bind/bind.h"
 
 #include "base/suggest.h"
@@ -46,8 +46,8 @@ static int refuse_member(lua_State *L)
 	const char *meant = mm_suggest(wanted, words);
 	if (meant != NULL)
 		return luaL_error(L, "ctx has no member \"%s\"; did you mean \"%s\"?", wanted, meant);
-	return luaL_error(L, "ctx has no member \"%s\"; facts and methods are listed in the scripting reference, your own values "
-		"belong in ctx.session or ctx.message", wanted);
+	return luaL_error(L, "ctx has no member \"%s\"; facts and methods are listed in the scripting reference, "
+		"your own values belong in ctx.session or ctx.message", wanted);
 }
 
 /* [ctx key] -> [value] */
@@ -59,7 +59,8 @@ static int ctx_index(lua_State *L)
 	if (lua_isuserdata(L, -1)) {            /* the row of a fact */
 		const struct mm_ctx_fact *fact = lua_touserdata(L, -1);
 		if (*box == NULL)
-			return luaL_error(L, "ctx.%s: the session has ended; a ctx is not to be kept beyond on_close", fact->name);
+			return luaL_error(L, "ctx.%s: the session has ended; a ctx is not to be kept beyond "
+				"on_close", fact->name);
 		return fact->get(L, *box);
 	}
 	if (!lua_isnil(L, -1))
@@ -69,8 +70,8 @@ static int ctx_index(lua_State *L)
 
 static int ctx_newindex(lua_State *L)
 {
-	return luaL_error(L, "ctx.%s: ctx is read only; keep your own values in ctx.session (the connection) or ctx.message "
-		"(this message)", lua_tostring(L, 2));
+	return luaL_error(L, "ctx.%s: ctx is read only; keep your own values in ctx.session (the connection) "
+		"or ctx.message (this message)", lua_tostring(L, 2));
 }
 
 static int ctx_tostring(lua_State *L)
@@ -184,8 +185,8 @@ static void require_step(lua_State *L, struct mm_script_session *ss, enum mm_sta
 			"options = { facts = { \"%s\" } } to this script", fact, fact);
 }
 
-/* [client key]: what a client has not (a unix one has no ip) is nil; what no client can have (client.address) is a slip that
- * would go unseen. */
+/* [client key]: what a client has not (a unix one has no ip) is nil; what no client can have (client.address) is a slip
+ * that would go unseen. */
 static int client_index(lua_State *L)
 {
 	static const char *const known[] = { "family", "host", "ip", "path", "port", NULL };
@@ -279,7 +280,8 @@ static int get_recipients(lua_State *L, struct mm_script_session *ss)
 		ss->recipients_synced = 0;
 	}
 	lua_rawgeti(L, LUA_REGISTRYINDEX, ss->recipients_table);
-	uint32_t first = ss->recipients_synced > 0 ? ss->recipients_synced - 1 : 0;     /* the last one's verdict may be new */
+	/* the last one's verdict may be new */
+	uint32_t first = ss->recipients_synced > 0 ? ss->recipients_synced - 1 : 0;
 	for (uint32_t i = first; i < m->recipient_count; i++) {
 		const struct mm_recipient *r = &m->recipients[i];
 		if (i < ss->recipients_synced) {
@@ -368,8 +370,10 @@ static int get_mta(lua_State *L, struct mm_script_session *ss)
 	lua_setfield(L, -2, "kind");
 	lua_pushinteger(L, f->is_negotiated ? f->grants.version : f->grants.offer.version);
 	lua_setfield(L, -2, "version");
-	set_words(L, "actions", mm_actions_text(f->is_negotiated ? f->grants.actions : f->grants.offer.actions, words, sizeof words));
-	set_words(L, "steps", mm_steps_text(f->is_negotiated ? f->grants.steps : f->grants.offer.steps, words, sizeof words));
+	set_words(L, "actions", mm_actions_text(f->is_negotiated ? f->grants.actions : f->grants.offer.actions, words,
+		sizeof words));
+	set_words(L, "steps", mm_steps_text(f->is_negotiated ? f->grants.steps : f->grants.offer.steps, words,
+		sizeof words));
 	if (f->peer != NULL)
 		mm_set_text(L, "address", mm_text_of(f->peer));
 	struct mm_text software = mm_session_macro(f, "v"), host = mm_session_macro(f, "j");
@@ -401,7 +405,8 @@ static int get_message(lua_State *L, struct mm_script_session *ss)
 {
 	if (!ss->has_kept[MM_KEPT_MESSAGE] && ss->facts->message == NULL)
 		return luaL_error(L, "ctx.message: no message is open at %s; what belongs to the connection goes in "
-			"ctx.session, ctx.in_message tells", ss->has_event ? mm_stage_name(ss->event.stage) : "this point");
+			"ctx.session, ctx.in_message tells", ss->has_event ? mm_stage_name(ss->event.stage)
+			: "this point");
 	return push_kept(L, ss, MM_KEPT_MESSAGE);
 }
 
@@ -412,9 +417,11 @@ static int get_body_size(lua_State *L, struct mm_script_session *ss)
 }
 
 static const struct mm_ctx_fact facts[] = {
-	{ "id", get_id }, { "stage", get_stage }, { "client", get_client }, { "helo", get_helo }, { "sender", get_sender },
+	{ "id", get_id }, { "stage", get_stage }, { "client", get_client }, { "helo", get_helo },
+		{ "sender", get_sender },
 	{ "sender_raw", get_sender_raw }, { "sender_params", get_sender_params }, { "recipients", get_recipients },
-	{ "queue_id", get_queue_id }, { "auth", get_auth }, { "tls", get_tls }, { "mta", get_mta }, { "host", get_host },
+	{ "queue_id", get_queue_id }, { "auth", get_auth }, { "tls", get_tls }, { "mta", get_mta },
+	{ "host", get_host },
 	{ "in_message", get_in_message }, { "session", get_session }, { "message", get_message },
 	{ "body_size", get_body_size }, { NULL, NULL },
 };
@@ -441,8 +448,9 @@ static int ctx_can(lua_State *L)
 	const char *word = luaL_checkstring(L, 2);
 	uint32_t action = mm_action_bit(word), step = mm_step_bit(word);
 	if (action == 0 && step == 0)
-		return luaL_error(L, "can: \"%s\" is no action; actions are add_header insert_header change_header delete_header "
-			"replace_body add_recipient add_recipient_params delete_recipient change_from quarantine", word);
+		return luaL_error(L, "can: \"%s\" is no action; actions are add_header insert_header change_header "
+			"delete_header replace_body add_recipient add_recipient_params delete_recipient change_from "
+			"quarantine", word);
 	lua_pushboolean(L, (ss->facts->grants.actions & action) != 0 || (ss->facts->grants.steps & step) != 0);
 	return 1;
 }
@@ -452,7 +460,8 @@ void mm_bind_ctx(lua_State *L)
 	/* [members] with the metatable of ctx below it: built by script/generation.c */
 	static const luaL_Reg methods[] = { { "macro", ctx_macro }, { "can", ctx_can }, { NULL, NULL } };
 	static const luaL_Reg meta[] = {
-		{ "__index", ctx_index }, { "__newindex", ctx_newindex }, { "__tostring", ctx_tostring }, { NULL, NULL },
+		{ "__index", ctx_index }, { "__newindex", ctx_newindex }, { "__tostring", ctx_tostring },
+			{ NULL, NULL },
 	};
 	luaL_newmetatable(L, CLIENT_CLASS);
 	lua_pushcfunction(L, client_index);

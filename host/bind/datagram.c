@@ -1,5 +1,5 @@
-/* bind/datagram.c -- core.datagram: what lua/moonmilter/net/datagram.lua is built on. Handles, ownership and the two parts of an
- * operation are as in bind/socket.c. */
+/* bind/datagram.c -- core.datagram: what lua/moonmilter/net/datagram.lua is built on. Handles, ownership and the two
+ * parts of an operation are as in bind/socket.c. */
 #include "bind/bind.h"
 
 #include "async/datagram.h"
@@ -49,14 +49,15 @@ static struct box *check_box(lua_State *L)
 	struct handle *h = lua_touserdata(L, 1);
 	if (mm_handle_is(L, &class_key))
 		return h->box;
-	luaL_error(L, "a UDP socket is expected in front of \":\", not a %s; say socket:method(...)", luaL_typename(L, 1));
+	luaL_error(L, "a UDP socket is expected in front of \":\", not a %s; say socket:method(...)",
+		luaL_typename(L, 1));
 	return NULL;
 }
 
 static int fail(lua_State *L, int error)
 {
-	const char *code = error == ECONNREFUSED ? "refused" : error == ENETUNREACH || error == EHOSTUNREACH ? "unreachable"
-		: error == ETIMEDOUT ? "timeout" : error == EBADF ? "closed" : "io";
+	const char *code = error == ECONNREFUSED ? "refused" : error == ENETUNREACH || error == EHOSTUNREACH
+		? "unreachable" : error == ETIMEDOUT ? "timeout" : error == EBADF ? "closed" : "io";
 	const char *text = error == ECONNREFUSED ? "connection refused" : error == ETIMEDOUT ? "timeout"
 		: error == EBADF ? "closed" : strerror(error);
 	return mm_push_failure(L, text, code);
@@ -130,7 +131,8 @@ static int datagram_connect(lua_State *L)
 	struct box *b = check_box(L);
 	bool has_peer = !lua_isnoneornil(L, 2);
 	size_t size = has_peer ? check_address(L, 2, &to) : 0;
-	return answer(L, b == NULL ? EBADF : mm_datagram_connect(b->datagram, has_peer ? (struct sockaddr *)&to : NULL, size));
+	return answer(L, b == NULL ? EBADF : mm_datagram_connect(b->datagram, has_peer ? (struct sockaddr *)&to
+		: NULL, size));
 }
 
 static int datagram_bind(lua_State *L)
@@ -253,9 +255,11 @@ static int datagram_own_name(lua_State *L)
 void mm_bind_datagram(lua_State *L)
 {
 	static const luaL_Reg functions[] = {
-		{ "new", datagram_new }, { "close", datagram_close }, { "connect", datagram_connect }, { "bind", datagram_bind },
+		{ "new", datagram_new }, { "close", datagram_close }, { "connect", datagram_connect },
+			{ "bind", datagram_bind },
 		{ "send", datagram_send }, { "receive", datagram_receive }, { "received", datagram_received },
-		{ "set_timeout", datagram_set_timeout }, { "peer_name", datagram_peer_name }, { "own_name", datagram_own_name },
+		{ "set_timeout", datagram_set_timeout }, { "peer_name", datagram_peer_name },
+		{ "own_name", datagram_own_name },
 		{ NULL, NULL },
 	};
 	lua_newtable(L);

@@ -11,8 +11,10 @@
 /* ---- answers ---- */
 
 static const char *const code_texts[] = {       /* ORDER DNS_CODE */
-	"ok", "no such name", "the name has no such record", "the name server could not find out", "the name server refuses to answer",
-	"no answer in time", "no name server is listening", "no such name can exist", "the name server's response makes no sense",
+	"ok", "no such name", "the name has no such record", "the name server could not find out",
+	"the name server refuses to answer",
+	"no answer in time", "no name server is listening", "no such name can exist",
+	"the name server's response makes no sense",
 	"too many questions are under way", "out of memory",
 };
 
@@ -22,8 +24,8 @@ static void push_piece(lua_State *L, const struct mm_dns_answer *a, struct mm_dn
 	lua_pushlstring(L, text.bytes, text.size);
 }
 
-static void push_fields(lua_State *L, const struct mm_dns_answer *a, const struct mm_dns_record *r, const char *const *numbers,
-	const char *text, const char *other)
+static void push_fields(lua_State *L, const struct mm_dns_answer *a, const struct mm_dns_record *r,
+	const char *const *numbers, const char *text, const char *other)
 {
 	lua_createtable(L, 0, 6);
 	for (int i = 0; numbers[i] != NULL; i++) {
@@ -113,8 +115,8 @@ static int core_dns_query(lua_State *L)
 	lua_Number timeout = luaL_optnumber(L, 3, 0);
 	uint16_t type = mm_dns_type_of_name(type_name);
 	if (type == 0)
-		return mm_raise_at_script(L, "dns: unknown type \"%s\"; a type is \"a\", \"mx\", \"txt\" and so on, or \"type65\" by its number",
-			type_name);
+		return mm_raise_at_script(L, "dns: unknown type \"%s\"; a type is \"a\", \"mx\", \"txt\" and so on, or "
+			"\"type65\" by its number", type_name);
 	if (!lua_isnoneornil(L, 3) && !(timeout > 0 && timeout <= 1e6))
 		return mm_raise_at_script(L, "dns: timeout of %f seconds; give more than 0", timeout);
 	struct mm_task *t = mm_task_may_wait(L, "dns");
@@ -125,7 +127,8 @@ static int core_dns_query(lua_State *L)
 	if (a == NULL)
 		return push_answer(L, &bad);
 	a->task = t;
-	const struct mm_dns_answer *known = mm_dns_ask(t->generation->settings.dns, &a->query, name, type, timeout, answered);
+	const struct mm_dns_answer *known = mm_dns_ask(t->generation->settings.dns, &a->query, name, type,
+		timeout, answered);
 	if (known == NULL)
 		return mm_task_wait(L, t, "dns", undo_query, a);
 	free(a);
@@ -141,7 +144,8 @@ static const char **strings_of(lua_State *L, int at)
 	for (size_t i = 1; i <= count; i++) {
 		lua_rawgeti(L, at, (int)i);
 		if (lua_type(L, -1) != LUA_TSTRING)
-			mm_raise_at_script(L, "dns: servers is a list of addresses, but item %d is a %s", (int)i, luaL_typename(L, -1));
+			mm_raise_at_script(L, "dns: servers is a list of addresses, but item %d is a %s", (int)i,
+				luaL_typename(L, -1));
 		lua_pop(L, 1);
 	}
 	const char **list = calloc(count + 1, sizeof *list);
@@ -162,7 +166,8 @@ static int core_dns_configure(lua_State *L)
 	};
 	lua_Number cache = luaL_checknumber(L, 4);
 	if (!(settings.timeout > 0 && settings.timeout <= 3600 && cache >= 0 && cache <= 1e7))
-		return mm_raise_at_script(L, "dns: timeout is more than 0 and at most 3600 seconds, cache from 0 to 10000000 answers");
+		return mm_raise_at_script(L, "dns: timeout is more than 0 and at most 3600 seconds, cache from 0 to "
+			"10000000 answers");
 	settings.cache_max = (unsigned)cache;
 	const char **servers = lua_istable(L, 1) ? strings_of(L, 1) : NULL;
 	settings.servers = servers;
@@ -188,7 +193,8 @@ static int core_dns_count(lua_State *L)
 	return 1;
 }
 
-/* core.dns_reverse(ip) -> "2.0.0.192" or the nibbles of an IPv6 address, "inet" | "inet6"; nil when it is no address. */
+/* core.dns_reverse(ip) -> "2.0.0.192" or the nibbles of an IPv6 address, "inet" | "inet6"; nil
+ * when it is no address. */
 static int core_dns_reverse(lua_State *L)
 {
 	const char *ip = luaL_checkstring(L, 1);
@@ -217,7 +223,8 @@ static int core_dns_reverse(lua_State *L)
 void mm_bind_dns(lua_State *L)
 {
 	static const luaL_Reg functions[] = {
-		{ "dns_query", core_dns_query }, { "dns_configure", core_dns_configure }, { "dns_count", core_dns_count },
+		{ "dns_query", core_dns_query }, { "dns_configure", core_dns_configure },
+			{ "dns_count", core_dns_count },
 		{ "dns_reverse", core_dns_reverse }, { NULL, NULL },
 	};
 	_Static_assert(sizeof code_texts / sizeof *code_texts == MM_DNS_CODE_COUNT, "ORDER DNS_CODE");

@@ -1,4 +1,5 @@
-/* bind/edits.c -- what scripts ask for: verdicts and edits (design 2). Everything is checked here, at the call. */
+/* bind/edits.c -- what scripts ask for: verdicts and edits. Everything is checked here, at the call, so that an error
+ * names the script's line. Edits are only queued: they leave in one burst with the final reply, or not at all. */
 #include "bind/bind.h"
 
 #include <lauxlib.h>
@@ -18,7 +19,8 @@ static void note_place(lua_State *L, const struct mm_script_session *ss, struct 
 		return;
 	}
 	const char *slash = strrchr(where.short_src, '/');
-	snprintf(v->decided_by, sizeof v->decided_by, "%.30s:%d", slash != NULL ? slash + 1 : where.short_src, where.currentline);
+	snprintf(v->decided_by, sizeof v->decided_by, "%.30s:%d", slash != NULL ? slash + 1 : where.short_src,
+		where.currentline);
 }
 
 /* Ends the handler: a yield crosses every pcall, so nothing between here and the host can swallow it. Where Lua cannot
@@ -38,17 +40,18 @@ static struct mm_script_session *check_verdict(lua_State *L, const char *name, e
 	struct mm_script_session *ss = mm_ctx_check(L, name);
 	struct mm_task *t = mm_task_current(L);
 	if (t != &ss->task)
-		luaL_error(L, "%s: a verdict is given by the handler itself, not by a task it has started; let the task return "
-			"its finding and decide there", name);
+		luaL_error(L, "%s: a verdict is given by the handler itself, not by a task it has started; let "
+			"the task return its finding and decide there", name);
 	if (t->is_cancelled)
 		luaL_error(L, "%s: too late, the handler has been cancelled (%s)", name, mm_cancel_name(t->why));
 	if (!ss->has_event || !(mm_verdict_stages(kind) & 1u << ss->event.stage))
-		luaL_error(L, "%s: not possible at %s", name, ss->has_event ? mm_stage_name(ss->event.stage) : "this point");
+		luaL_error(L, "%s: not possible at %s", name, ss->has_event ? mm_stage_name(ss->event.stage)
+			: "this point");
 	return ss;
 }
 
-/* Code and enhanced status may be left out: numbers and "5.7.1"-like strings are recognised by their form. A string of digits
- * at the end is the text: what a script looked up and hands on must not become a code. */
+/* Code and enhanced status may be left out: numbers and "5.7.1"-like strings are recognised by their form. A string of
+ * digits at the end is the text: what a script looked up and hands on must not become a code. */
 static bool is_code(lua_State *L, int at, unsigned *code)
 {
 	size_t size;
@@ -66,8 +69,8 @@ static bool is_code(lua_State *L, int at, unsigned *code)
 	return true;
 }
 
-/* "550 5.7.1 text" in one string, as an access table of Postfix has it: the codes would be sent twice. Whoever quotes somebody
- * else's reply gives a status of his own before it. */
+/* "550 5.7.1 text" in one string, as an access table of Postfix has it: the codes would be sent twice. Whoever quotes
+ * somebody else's reply gives a status of his own before it. */
 static void refuse_codes_in_text(lua_State *L, const char *name, bool takes_code, struct mm_text line)
 {
 	if (line.size < 4 || strspn(line.bytes, "0123456789") != 3 || (line.bytes[3] != ' ' && line.bytes[3] != '-'))
@@ -77,12 +80,13 @@ static void refuse_codes_in_text(lua_State *L, const char *name, bool takes_code
 		return;
 	lua_pushlstring(L, line.bytes, 3);
 	lua_pushlstring(L, status.bytes, status.size);
-	luaL_error(L, "%s: the text begins with codes, which would be sent twice; say %s(%s%s\"%s\", \"text\")", name, name,
-		takes_code ? lua_tostring(L, -2) : "", takes_code ? ", " : "", lua_tostring(L, -1));
+	luaL_error(L, "%s: the text begins with codes, which would be sent twice; say %s(%s%s\"%s\", "
+		"\"text\")", name, name, takes_code ? lua_tostring(L, -2) : "", takes_code ? ", " : "",
+		lua_tostring(L, -1));
 }
 
-static int worded_verdict(lua_State *L, const char *name, enum mm_verdict_kind kind, unsigned code, struct mm_text enhanced,
-	int at)
+static int worded_verdict(lua_State *L, const char *name, enum mm_verdict_kind kind, unsigned code,
+	struct mm_text enhanced, int at)
 {
 	struct mm_script_session *ss = check_verdict(L, name, kind);
 	int top = lua_gettop(L);
@@ -177,7 +181,8 @@ static struct mm_message *check_message(lua_State *L, struct mm_script_session *
 	if (ss->facts->message == NULL)
 		luaL_error(L, "%s: no message is open at %s; edits can be asked for from on_mail to on_eom", name,
 			ss->has_event ? mm_stage_name(ss->event.stage) : "this point");
-	if (ss->has_event && !(MM_VERDICT_MESSAGE_STAGES & 1u << ss->event.stage) && ss->event.stage != MM_STAGE_unknown)
+	if (ss->has_event && !(MM_VERDICT_MESSAGE_STAGES & 1u << ss->event.stage)
+	    && ss->event.stage != MM_STAGE_unknown)
 		luaL_error(L, "%s: the message is over at %s; edits can be asked for from on_mail to on_eom", name,
 			mm_stage_name(ss->event.stage));
 	return ss->facts->message;
@@ -216,7 +221,8 @@ static int ctx_insert_header(lua_State *L)
 	if (!(position >= 0))
 		return luaL_error(L, "insert_header: position %f; 0 is the top, large numbers the end", position);
 	position = position > 1e9 ? 1e9 : position;
-	return done(L, "insert_header", mm_edit_insert_header(m, &ss->facts->grants, (int64_t)position, name, value, &why), &why);
+	return done(L, "insert_header", mm_edit_insert_header(m, &ss->facts->grants, (int64_t)position, name,
+		value, &why), &why);
 }
 
 /* ctx:change_header(name, n, value) the n-th of its name, from 1, negative from the end; nil or "" deletes. */
@@ -228,9 +234,11 @@ static int ctx_change_header(lua_State *L)
 	struct mm_text name = check_text(L, 2);
 	lua_Number n = luaL_checknumber(L, 3);
 	if (!(n >= -1e6 && n <= 1e6))
-		return luaL_error(L, "change_header: n is %f; count the fields of the name from 1, or from the end with -1", n);
+		return luaL_error(L, "change_header: n is %f; count the fields of the name from 1, or from the "
+			"end with -1", n);
 	struct mm_text value = lua_isnoneornil(L, 4) ? mm_text_of("") : check_text(L, 4);
-	return done(L, "change_header", mm_edit_change_header(m, &ss->facts->grants, name, (int64_t)n, value, &why), &why);
+	return done(L, "change_header", mm_edit_change_header(m, &ss->facts->grants, name, (int64_t)n, value, &why),
+		&why);
 }
 
 /* ctx:delete_header(name[, n]) without n: all of the name. */
@@ -244,7 +252,8 @@ static int ctx_delete_header(lua_State *L)
 		return done(L, "delete_header", mm_edit_delete_headers(m, &ss->facts->grants, name, &why), &why);
 	lua_Number n = luaL_checknumber(L, 3);
 	if (!(n >= -1e6 && n <= 1e6))
-		return luaL_error(L, "delete_header: n is %f; count the fields of the name from 1, or from the end with -1", n);
+		return luaL_error(L, "delete_header: n is %f; count the fields of the name from 1, or from the "
+			"end with -1", n);
 	return done(L, "delete_header", mm_edit_delete_header(m, &ss->facts->grants, name, (int64_t)n, &why), &why);
 }
 
@@ -262,7 +271,8 @@ static struct mm_text push_param_text(lua_State *L, int at)
 				lua_pushvalue(L, -1);
 			} else if (lua_type(L, -2) == LUA_TSTRING && lua_isboolean(L, -1) && lua_toboolean(L, -1)) {
 				lua_pushvalue(L, -2);
-			} else if (lua_type(L, -2) == LUA_TSTRING && (lua_type(L, -1) == LUA_TSTRING || lua_type(L, -1) == LUA_TNUMBER)) {
+			} else if (lua_type(L, -2) == LUA_TSTRING
+			    && (lua_type(L, -1) == LUA_TSTRING || lua_type(L, -1) == LUA_TNUMBER)) {
 				if (strcmp(lua_tostring(L, -2), "raw") == 0)
 					continue;
 				lua_pushvalue(L, -2);
@@ -326,7 +336,8 @@ static int ctx_replace_body_piece(lua_State *L)
 	struct mm_script_session *ss = mm_ctx_check(L, "replace_body");
 	struct mm_message *m = check_message(L, ss, "replace_body");
 	if (m->replaces_body && ss->body_replaced_by != ss->script_at)
-		mm_edit_restart_body(m, ss->mark);      /* a whole body behind another script's whole body is nobody's wish */
+		mm_edit_restart_body(m, ss->mark);      /* a whole body behind another script's whole
+		                                         * body is nobody's wish */
 	ss->body_replaced_by = (uint8_t)ss->script_at;
 	if (mm_edit_replace_body(m, &ss->facts->grants, check_text(L, 2), ss->generation->settings.body_max, &why))
 		return 0;
@@ -350,17 +361,21 @@ static int ctx_progress(lua_State *L)
 	struct mm_script_session *ss = mm_ctx_check(L, "progress");
 	check_session(L, ss, "progress");
 	if (!mm_engine_progress(ss->engine))
-		return luaL_error(L, "progress: only at end of message; Sendmail drops a filter that says it elsewhere (protocol 3.5)");
+		return luaL_error(L, "progress: only at end of message; Sendmail drops a filter that says it elsewhere "
+			"(protocol 3.5)");
 	return 0;
 }
 
 void mm_bind_edits(lua_State *L)
 {
 	static const luaL_Reg methods[] = {
-		{ "reject", ctx_reject }, { "tempfail", ctx_tempfail }, { "disconnect", ctx_disconnect }, { "accept", ctx_accept },
+		{ "reject", ctx_reject }, { "tempfail", ctx_tempfail }, { "disconnect", ctx_disconnect },
+			{ "accept", ctx_accept },
 		{ "discard", ctx_discard }, { "skip", ctx_skip }, { "continue", ctx_continue },
-		{ "add_header", ctx_add_header }, { "insert_header", ctx_insert_header }, { "change_header", ctx_change_header },
-		{ "delete_header", ctx_delete_header }, { "change_from", ctx_change_from }, { "add_recipient", ctx_add_recipient },
+		{ "add_header", ctx_add_header }, { "insert_header", ctx_insert_header },
+		{ "change_header", ctx_change_header },
+		{ "delete_header", ctx_delete_header }, { "change_from", ctx_change_from },
+		{ "add_recipient", ctx_add_recipient },
 		{ "delete_recipient", ctx_delete_recipient }, { "_replace_body_piece", ctx_replace_body_piece },
 		{ "quarantine", ctx_quarantine }, { "progress", ctx_progress }, { NULL, NULL },
 	};

@@ -1,4 +1,4 @@
-/* bind/headers.c -- ctx.headers and ESMTP parameters (design 2).
+/* bind/headers.c -- ctx.headers and ESMTP parameters.
  * ctx.headers is a plain list of plain tables, made when a script asks for it and again when edits have changed it, so
  * that ipairs, # and indexing work; lua/moonmilter/mail/fields.lua gives list and fields their methods. */
 #include "bind/bind.h"
@@ -32,8 +32,8 @@ static int get_headers(lua_State *L, struct mm_script_session *ss)
 {
 	struct mm_message *m = ss->facts->message;
 	if (m != NULL && !m->knows_fields)
-		return luaL_error(L, "ctx.headers: the MTA was not asked for the header, because no script seemed to need it; add "
-			"options = { facts = { \"headers\" } } to this script");
+		return luaL_error(L, "ctx.headers: the MTA was not asked for the header, because no script seemed to "
+			"need it; add options = { facts = { \"headers\" } } to this script");
 	uint32_t stamp = m != NULL ? m->fields_changed : 0;
 	if (ss->headers_table != MM_NO_REF && ss->headers_stamp == stamp) {
 		lua_rawgeti(L, LUA_REGISTRYINDEX, ss->headers_table);
@@ -82,7 +82,8 @@ static int field_set(lua_State *L)
 	uint32_t index = check_field(L, ss, "set");
 	struct mm_text value;
 	value.bytes = luaL_checklstring(L, 3, &value.size);
-	return report(L, mm_edit_field(ss->facts->message, &ss->facts->grants, index, value, value.size == 0, &why), &why);
+	return report(L, mm_edit_field(ss->facts->message, &ss->facts->grants, index, value, value.size == 0, &why),
+		&why);
 }
 
 static int field_delete(lua_State *L)
@@ -90,7 +91,8 @@ static int field_delete(lua_State *L)
 	struct mm_fault why;
 	struct mm_script_session *ss = mm_ctx_check(L, "delete");
 	uint32_t index = check_field(L, ss, "delete");
-	return report(L, mm_edit_field(ss->facts->message, &ss->facts->grants, index, mm_text_of(""), true, &why), &why);
+	return report(L, mm_edit_field(ss->facts->message, &ss->facts->grants, index, mm_text_of(""), true, &why),
+		&why);
 }
 
 static int field_insert_before(lua_State *L)
@@ -104,12 +106,14 @@ static int field_insert_before(lua_State *L)
 	return report(L, mm_edit_insert_before(ss->facts->message, &ss->facts->grants, index, name, value, &why), &why);
 }
 
-/* ---- ctx:body{...}: a body that is kept belongs to the script that asked for it; lua/moonmilter/runtime/edits.lua has the rest ---- */
+/* ---- ctx:body{...} ----
+ * A body that is kept belongs to the script that asked for it; lua/moonmilter/edits.lua has the rest. */
 
 static void check_handler_task(lua_State *L, struct mm_script_session *ss)
 {
 	if (mm_task_current(L) != &ss->task || !ss->has_event)
-		luaL_error(L, "body: ask for it in the handler itself, not in a task it has started; hand the task the result");
+		luaL_error(L, "body: ask for it in the handler itself, not in a task it has started; hand the "
+			"task the result");
 }
 
 /* ctx:_kept_body() -> the body kept for the running script, or nil */
@@ -147,7 +151,8 @@ static int keep_body(lua_State *L)
 	check_handler_task(L, ss);
 	const char *at = mm_stage_name(ss->event.stage);
 	if (ss->facts->message == NULL || ss->event.stage >= MM_STAGE_body) {
-		lua_pushfstring(L, "too early or too late at %s; ask for it in on_mail, on_rcpt, on_data, on_header or on_eoh", at);
+		lua_pushfstring(L, "too early or too late at %s; ask for it in on_mail, on_rcpt, on_data, on_header "
+			"or on_eoh", at);
 		return 1;
 	}
 	if (!(ss->generation->wanted.stages & MM_STAGE_BIT(body))) {
@@ -204,7 +209,8 @@ void mm_bind_headers(lua_State *L)
 {
 	static const struct mm_ctx_fact facts[] = { { "headers", get_headers }, { NULL, NULL } };
 	static const luaL_Reg methods[] = {
-		{ "_field_set", field_set }, { "_field_delete", field_delete }, { "_field_insert_before", field_insert_before },
+		{ "_field_set", field_set }, { "_field_delete", field_delete },
+			{ "_field_insert_before", field_insert_before },
 		{ "_kept_body", kept_body }, { "_new_body", new_body }, { "_keep_body", keep_body },
 		{ NULL, NULL },
 	};

@@ -1,5 +1,5 @@
-/* bind/http.c -- core.http: what lua/moonmilter/http.lua is built on. Handles, ownership and the two parts of an operation
- * are as in bind/socket.c. */
+/* bind/http.c -- core.http: what lua/moonmilter/http.lua is built on. Handles, ownership and the two parts of an
+ * operation are as in bind/socket.c. */
 #include "bind/bind.h"
 
 #include "base/holding.h"
@@ -102,7 +102,8 @@ static struct mm_http *engine_of(struct mm_generation *generation)
 	return generation->http;
 }
 
-/* http.new{ method, url, fields, resolve, unix_socket, body, verify, ca, certificate, key, timeout, connect_timeout, max_body }
+/* http.new{ method, url, fields, resolve, unix_socket, body, verify, ca, certificate, key, timeout, connect_timeout,
+ * max_body }
  * -> handle | nil, text, code. Checked by http.lua. */
 static int http_new(lua_State *L)
 {
@@ -112,9 +113,11 @@ static int http_new(lua_State *L)
 	lua_getfield(L, 1, "verify");
 	struct mm_http_options o = {
 		.method = string_field(L, "method"), .url = string_field(L, "url"), .fields = fields_field(L),
-		.resolve = string_field(L, "resolve"), .unix_socket = string_field(L, "unix_socket"), .body = body_field(L),
+		.resolve = string_field(L, "resolve"), .unix_socket = string_field(L, "unix_socket"),
+		.body = body_field(L),
 		.no_verify = lua_isboolean(L, 2) && !lua_toboolean(L, 2), .ca = string_field(L, "ca"),
-		.certificate = string_field(L, "certificate"), .key = string_field(L, "key"), .timeout = number_field(L, "timeout"),
+		.certificate = string_field(L, "certificate"), .key = string_field(L, "key"),
+		.timeout = number_field(L, "timeout"),
 		.connect_timeout = number_field(L, "connect_timeout"), .body_max = (size_t)number_field(L, "max_body"),
 	};
 	struct handle *h = lua_newuserdata(L, sizeof *h);

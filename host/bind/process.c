@@ -25,9 +25,12 @@ static int push_result(lua_State *L, void *arg)
 {
 	const struct mm_child_result *r = arg;
 	switch (r->end) {
-	case MM_CHILD_TIMEOUT:  return mm_push_failure(L, "the program was not done in time and has been ended", "timeout");
-	case MM_CHILD_TOO_MUCH: return mm_push_failure(L, "the program wrote more than max_output and has been ended", "too_much");
-	case MM_CHILD_LOST:     return mm_push_failure(L, "somebody else has waited for the program: its status is lost", "lost");
+	case MM_CHILD_TIMEOUT:  return mm_push_failure(L, "the program was not done in time and has "
+		"been ended", "timeout");
+	case MM_CHILD_TOO_MUCH: return mm_push_failure(L, "the program wrote more than max_output and has "
+		"been ended", "too_much");
+	case MM_CHILD_LOST:     return mm_push_failure(L, "somebody else has waited for the program: its "
+		"status is lost", "lost");
 	default:                break;
 	}
 	lua_createtable(L, 0, 4);
@@ -48,7 +51,8 @@ static void ended(void *self, struct mm_child_result *result)
 	mm_task_ready(t, mm_task_push(t, push_result, result));
 }
 
-/* The strings of a list, borrowed while it stands at this index; GIVES the array, inside a userdata on top of the stack. */
+/* The strings of a list, borrowed while it stands at this index; GIVES the array, inside a
+ * userdata on top of the stack. */
 static const char *const *push_strings(lua_State *L, int at, const char *what)
 {
 	size_t count = lua_objlen(L, at);
@@ -57,10 +61,12 @@ static const char *const *push_strings(lua_State *L, int at, const char *what)
 		size_t size;
 		lua_rawgeti(L, at, (int)i + 1);
 		if (lua_type(L, -1) != LUA_TSTRING)
-			mm_raise_at_script(L, "process: %s[%d] is a %s; it must be a string", what, (int)i + 1, luaL_typename(L, -1));
+			mm_raise_at_script(L, "process: %s[%d] is a %s; it must be a string", what, (int)i + 1,
+				luaL_typename(L, -1));
 		list[i] = lua_tolstring(L, -1, &size);
 		if (strlen(list[i]) != size)
-			mm_raise_at_script(L, "process: %s[%d] has a NUL byte, where the program's would end", what, (int)i + 1);
+			mm_raise_at_script(L, "process: %s[%d] has a NUL byte, where the program's would end",
+				what, (int)i + 1);
 		lua_pop(L, 1);
 	}
 	list[count] = NULL;
@@ -78,7 +84,8 @@ static const char *code_of(int error)
 	}
 }
 
-/* core.process_run(argv, env or nil, directory or nil, input or nil, timeout, output_max) -> result, or nil, text, code */
+/* core.process_run(argv, env or nil, directory or nil, input or nil, timeout, output_max) ->
+ * result, or nil, text, code */
 static int core_process_run(lua_State *L)
 {
 	struct mm_child_order o = {

@@ -1,11 +1,11 @@
 /* bind/socket.c -- core.socket: what lua/moonmilter/socket.lua is built on.
- * A handle is a userdata that holds a pointer, cleared when the socket is closed: by the script, by the end of what owns it
- * (message, session or generation), by a cancelled wait (the connection stands in the middle of something then), or by the
- * garbage collector as a last net.
+ * A handle is a userdata that holds a pointer, cleared when the socket is closed: by the script, by the end of what
+ * owns it (message, session or generation), by a cancelled wait (the connection stands in the middle of something
+ * then), or by the garbage collector as a last net.
  *
  * An operation is called in two parts: the first starts it and waits if need be, the second fetches what it came to. So
- * nothing is pushed on a coroutine from outside of it, where a lack of memory could not be caught. The first part returns
- * nothing when there is something to fetch, or false, text, code when nothing was started. */
+ * nothing is pushed on a coroutine from outside of it, where a lack of memory could not be caught. The first part
+ * returns nothing when there is something to fetch, or false, text, code when nothing was started. */
 #include "bind/bind.h"
 
 #include "base/holding.h"
@@ -279,7 +279,8 @@ static int socket_connect_unix(lua_State *L)
 	struct socket *s = check_socket(L);
 	const char *path = luaL_checklstring(L, 2, &size);
 	if (!local_address(path, size, &to))
-		return luaL_error(L, "connect: a unix socket's path has 1 to %d bytes, not %d", (int)MM_UNIX_PATH_MAX, (int)size);
+		return luaL_error(L, "connect: a unix socket's path has 1 to %d bytes, not %d",
+			(int)MM_UNIX_PATH_MAX, (int)size);
 	return start_connect(L, s, &to);
 }
 
@@ -306,7 +307,8 @@ static void apply_options(struct socket *s)
 	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &keep_alive, sizeof keep_alive);
 }
 
-/* socket.ended(handle) -> true | nil, text, code: of connect and secure. A connection that did not come about is closed. */
+/* socket.ended(handle) -> true | nil, text, code: of connect and secure. A connection that did not
+ * come about is closed. */
 static int socket_ended(lua_State *L)
 {
 	struct socket *s = check_socket(L);
@@ -332,7 +334,8 @@ static int socket_secure(lua_State *L)
 	const char *name = luaL_optstring(L, 2, NULL);
 	const char *peer = luaL_optstring(L, 3, NULL);
 	struct mm_tls_settings settings = {
-		.no_verify = !lua_toboolean(L, 4), .ca = luaL_optstring(L, 5, NULL), .certificate = luaL_optstring(L, 6, NULL),
+		.no_verify = !lua_toboolean(L, 4), .ca = luaL_optstring(L, 5, NULL),
+			.certificate = luaL_optstring(L, 6, NULL),
 		.key = luaL_optstring(L, 7, NULL),
 	};
 	struct mm_task *t = mm_task_may_wait(L, "starttls");
@@ -468,7 +471,8 @@ static int socket_received(lua_State *L)
 	return 4;
 }
 
-/* socket.await(handle, "read" | "write", seconds; below 0: no limit) ... socket.awaited(handle, same) -> true | nil, text, code */
+/* socket.await(handle, "read" | "write", seconds; below 0: no limit) ... socket.awaited(handle, same) ->
+ * true | nil, text, code */
 static int socket_await(lua_State *L)
 {
 	static const char *const names[] = { "read", "write", NULL };   /* READING, WRITING */
@@ -501,7 +505,8 @@ static int socket_awaited(lua_State *L)
 
 /* ---- pools ---- */
 
-/* The slot in the queue has become a connection, or leave to open one. Somebody else runs now: go on at the next turn. */
+/* The slot in the queue has become a connection, or leave to open one. Somebody else runs now:
+ * go on at the next turn. */
 static void slot_granted(struct mm_pool_slot *slot, struct mm_stream *stream, unsigned uses)
 {
 	struct socket *s = MM_OWNER_OF(slot, struct socket, slot);
@@ -533,8 +538,8 @@ static struct mm_pools *pools_of(struct mm_generation *generation)
 	return generation->pools;
 }
 
-/* socket.take(handle, pool, limit, seconds to queue at most) ... socket.taken(handle) -> true: reused, false: open one |
- * nil, text, code */
+/* socket.take(handle, pool, limit, seconds to queue at most) ... socket.taken(handle) -> true: reused, false: open one
+ * | nil, text, code */
 static int socket_take(lua_State *L)
 {
 	struct mm_stream *stream;
@@ -595,7 +600,8 @@ static int socket_give(lua_State *L)
 		return mm_push_failure(L, "closed", "closed");
 	if (mm_stream_is_reading(s->stream) || mm_stream_is_writing(s->stream))
 		return mm_push_failure(L, "busy: another task uses the connection", "busy");
-	bool is_kept = pools_of(s->generation) != NULL && mm_pool_give(s->generation->pools, name, &s->slot, s->stream, s->uses, seconds,
+	bool is_kept = pools_of(s->generation) != NULL
+		&& mm_pool_give(s->generation->pools, name, &s->slot, s->stream, s->uses, seconds,
 		keep > 0 ? (unsigned)keep : 0);
 	bool has_unread = !is_kept && mm_stream_has_unread(s->stream);  /* the pool has looked for more */
 	if (is_kept)
@@ -652,7 +658,8 @@ static int push_name(lua_State *L, const struct sockaddr_storage *name, socklen_
 	char text[INET6_ADDRSTRLEN];
 	if (name->ss_family == AF_UNIX) {
 		const struct sockaddr_un *local = (const struct sockaddr_un *)name;
-		size_t length = size > offsetof(struct sockaddr_un, sun_path) ? size - offsetof(struct sockaddr_un, sun_path) : 0;
+		size_t length = size > offsetof(struct sockaddr_un, sun_path)
+			? size - offsetof(struct sockaddr_un, sun_path) : 0;
 		bool is_abstract = length > 0 && local->sun_path[0] == '\0';
 		lua_pushlstring(L, local->sun_path, is_abstract ? length : strnlen(local->sun_path, length));
 		return 1;
@@ -734,9 +741,11 @@ void mm_bind_socket(lua_State *L)
 	static const luaL_Reg functions[] = {
 		{ "new", socket_new }, { "close", socket_close_handle }, { "connect", socket_connect },
 		{ "connect_unix", socket_connect_unix }, { "bind", socket_bind }, { "ended", socket_ended },
-		{ "secure", socket_secure }, { "tls_facts", socket_tls_facts }, { "send", socket_send }, { "sent", socket_sent },
+		{ "secure", socket_secure }, { "tls_facts", socket_tls_facts }, { "send", socket_send },
+		{ "sent", socket_sent },
 		{ "receive", socket_receive }, { "received", socket_received }, { "await", socket_await },
-		{ "awaited", socket_awaited }, { "take", socket_take }, { "taken", socket_taken }, { "give", socket_give },
+		{ "awaited", socket_awaited }, { "take", socket_take }, { "taken", socket_taken },
+		{ "give", socket_give },
 		{ "uses", socket_uses }, { "set_times", socket_set_times }, { "set_option", socket_set_option },
 		{ "peer_name", socket_peer_name }, { "own_name", socket_own_name }, { "shut_down", socket_shut_down },
 		{ "facts", socket_facts }, { "is_address", socket_is_address }, { NULL, NULL },

@@ -1,4 +1,5 @@
-/* bind/task.c -- moonmilter.core: tasks, time limits, deferred functions. lua/moonmilter/runtime/tasks.lua is their face. */
+/* bind/task.c -- moonmilter.core: tasks, time limits, deferred functions.
+ * lua/moonmilter/runtime/tasks.lua is their face. */
 #include "bind/bind.h"
 
 #include "task/call.h"
@@ -54,7 +55,8 @@ static void check_room(lua_State *L, const struct mm_task_group *group, const ch
 
 /* ---- new ---- */
 
-/* [owner fn arg...] -> [task]. owner "timer": the generation, until the next one takes over; "generation"; else whoever calls. */
+/* [owner fn arg...] -> [task]. owner "timer": the generation, until the next one takes over;
+ * "generation"; else whoever calls. */
 static int core_spawn(lua_State *L)
 {
 	const char *owner = luaL_checkstring(L, 1);
@@ -190,8 +192,8 @@ static int core_defer(lua_State *L)
 	return luaL_error(L, "defer: out of memory");
 }
 
-/* core.limit_open(seconds) -> depth, or nil inside a coroutine of the script's own: one that is left and never ended would
- * leave its limit behind. */
+/* core.limit_open(seconds) -> depth, or nil inside a coroutine of the script's own: one that is left and never ended
+ * would leave its limit behind. */
 static int core_limit_open(lua_State *L)
 {
 	lua_Number seconds = luaL_checknumber(L, 1);

@@ -6,12 +6,12 @@
  * plain Lua C module (build/lua/moonmilter/codec.so, luarocks), so it may include no header of the host.
  *
  * Ownership: input strings are BORROWED for one call. A decoder, encoder or converter is a full userdata; what it holds
- * besides itself (an iconv_t) goes in __gc or :close(). One `struct pad` of working memory per Lua state is OWNED by the
- * module and reused, so nothing allocated by malloc is ever live across a call that may raise.
+ * besides itself (an iconv_t) goes in __gc or :close(). One `struct pad` of working memory per Lua state is OWNED by
+ * the module and reused, so nothing allocated by malloc is ever live across a call that may raise.
  *
- * Every loop here looks at each input byte a bounded number of times; output is at most 3 bytes for one (plus line ends).
- * Decoders never refuse input: they skip what cannot be decoded and count it, because a filter must see what a mail
- * reader will make of broken mail. Each deviation from strict RFC 2045 is commented where it happens. */
+ * Every loop here looks at each input byte a bounded number of times; output is at most 3 bytes for one (plus line
+ * ends). Decoders never refuse input: they skip what cannot be decoded and count it, because a filter must see what a
+ * mail reader will make of broken mail. Each deviation from strict RFC 2045 is commented where it happens. */
 #include <errno.h>
 #include <iconv.h>
 #include <idn2.h>
@@ -248,8 +248,8 @@ static unsigned char *qp_bad_escape(struct decoder *d, unsigned char *out)
 	return out;
 }
 
-/* Behind "=". True: c is part of the escape; else the escape is over, and c is text. Bad escapes stay as written (RFC 2045 6.7,
- * advice to decoders). */
+/* Behind "=". True: c is part of the escape; else the escape is over, and c is text. Bad escapes stay as written (RFC
+ * 2045 6.7, advice to decoders). */
 static bool qp_escape(struct decoder *d, unsigned char c, unsigned char **out)
 {
 	bool is_blank = c == ' ' || c == '\t';
@@ -333,7 +333,8 @@ static size_t qp_finish(struct decoder *d, unsigned char *out)
 		*out++ = '=';
 		*out++ = d->hex;
 	}
-	/* "=" as the very last byte is a soft break with nothing after it; blanks at the end are padding: both vanish. */
+	/* "=" as the very last byte is a soft break with nothing after it; blanks at the end are
+	 * padding: both vanish. */
 	d->held_size = 0;
 	d->state = QP_TEXT;
 	return (size_t)(out - start);
@@ -356,7 +357,7 @@ static size_t q_word_decode(struct decoder *d, const unsigned char *in, size_t n
 	return (size_t)(out - start);
 }
 
-/* ---- uuencode (never a MIME standard; "x-uuencode" is in old mail and in mail that wants not to be scanned) ------- */
+/* ---- uuencode (never a MIME standard; "x-uuencode" is in old mail and in mail that wants not to be scanned) ---- */
 
 static size_t uu_line(struct decoder *d, unsigned char *out)
 {
@@ -538,8 +539,8 @@ static unsigned char *base64_group(struct encoder *e, unsigned char *out)
 }
 
 /* Writes one byte, as itself or as =XX, with a soft break before it when the line would pass 76 (RFC 2045 6.7 (5)).
- * Lines that begin with ".", "F" of "From " or "-" are escaped too: dot-stuffing and mbox writers have spoiled the first
- * two (RFC 2049 3), and a line that begins with "-" could be a delimiter of the multipart around it. */
+ * Lines that begin with ".", "F" of "From " or "-" are escaped too: dot-stuffing and mbox writers have spoiled the
+ * first two (RFC 2049 3), and a line that begins with "-" could be a delimiter of the multipart around it. */
 static unsigned char *qp_put(unsigned char c, bool must_escape, struct encoder *e, unsigned char *out)
 {
 	static const char hex[] = "0123456789ABCDEF";
@@ -968,7 +969,7 @@ static int converter_close(lua_State *L)
 	return 0;
 }
 
-/* ---- domain names (RFC 5890, IDNA2008; libidn2 maps as UTS 46, non-transitional) ---------------------------------- */
+/* ---- domain names (RFC 5890, IDNA2008; libidn2 maps as UTS 46, non-transitional) ---- */
 
 static int idna_result(lua_State *L, int rc, char *made)
 {

@@ -22,7 +22,8 @@ _Static_assert(sizeof(enum mm_config_log_format) == sizeof(unsigned), "an enum i
 /* ---- schema ---- */
 
 static const struct mm_config_word error_words[] = {
-	{ "tempfail", MM_VERDICT_tempfail }, { "accept", MM_VERDICT_accept }, { "reject", MM_VERDICT_reject }, { NULL, 0 },
+	{ "tempfail", MM_VERDICT_tempfail }, { "accept", MM_VERDICT_accept },
+		{ "reject", MM_VERDICT_reject }, { NULL, 0 },
 };
 static const struct mm_config_word level_words[] = {    /* ORDER LOG_LEVEL */
 	{ "debug", 0 }, { "info", 1 }, { "warn", 2 }, { "error", 3 }, { NULL, 0 },
@@ -80,17 +81,24 @@ static const struct mm_config_key keys[] = {
 	  "Unix socket that `moonmilter ctl` talks to" },
 	{ "watch",             MM_CONFIG_BOOLEAN,     HOST(watch), ANY, NUMBER(0),
 	  "Reload by itself when a script changes; for development" },
-	{ "stage_deadline",    MM_CONFIG_SECONDS,     HOST(stage_deadline), BETWEEN(ABOVE_ZERO, 7200), NUMBER(MM_STAGE_DEADLINE),
-	  "Time for the handlers of a stage; keep it below Sendmail's T=R: (10) and Postfix' milter_command_timeout (30)" },
-	{ "eom_deadline",      MM_CONFIG_SECONDS,     HOST(eom_deadline), BETWEEN(ABOVE_ZERO, 7200), NUMBER(MM_EOM_DEADLINE),
+	{ "stage_deadline",    MM_CONFIG_SECONDS,     HOST(stage_deadline), BETWEEN(ABOVE_ZERO, 7200),
+		NUMBER(MM_STAGE_DEADLINE),
+	  "Time for the handlers of a stage; keep it below Sendmail's T=R: (10) and Postfix' "
+	  "milter_command_timeout (30)" },
+	{ "eom_deadline",      MM_CONFIG_SECONDS,     HOST(eom_deadline), BETWEEN(ABOVE_ZERO, 7200),
+		NUMBER(MM_EOM_DEADLINE),
 	  "Time for end of message; keep it below Sendmail's T=E: and Postfix' milter_content_timeout (300)" },
-	{ "progress_every",    MM_CONFIG_SECONDS,     HOST(progress_every), BETWEEN(ABOVE_ZERO, 300), NUMBER(MM_PROGRESS_EVERY),
+	{ "progress_every",    MM_CONFIG_SECONDS,     HOST(progress_every), BETWEEN(ABOVE_ZERO, 300),
+		NUMBER(MM_PROGRESS_EVERY),
 	  "How often the MTA hears that a handler still works at end of message" },
-	{ "idle_timeout",      MM_CONFIG_SECONDS,     HOST(idle_timeout), BETWEEN(ABOVE_ZERO, 604800), NUMBER(MM_IDLE_TIMEOUT),
+	{ "idle_timeout",      MM_CONFIG_SECONDS,     HOST(idle_timeout), BETWEEN(ABOVE_ZERO, 604800),
+		NUMBER(MM_IDLE_TIMEOUT),
 	  "How long an MTA may be silent between two commands" },
-	{ "negotiate_timeout", MM_CONFIG_SECONDS,     HOST(negotiate_timeout), BETWEEN(ABOVE_ZERO, 3600), NUMBER(MM_NEGOTIATE_TIMEOUT),
+	{ "negotiate_timeout", MM_CONFIG_SECONDS,     HOST(negotiate_timeout), BETWEEN(ABOVE_ZERO, 3600),
+		NUMBER(MM_NEGOTIATE_TIMEOUT),
 	  "How long a new connection may be silent" },
-	{ "write_timeout",     MM_CONFIG_SECONDS,     HOST(write_timeout), BETWEEN(ABOVE_ZERO, 3600), NUMBER(MM_WRITE_TIMEOUT),
+	{ "write_timeout",     MM_CONFIG_SECONDS,     HOST(write_timeout), BETWEEN(ABOVE_ZERO, 3600),
+		NUMBER(MM_WRITE_TIMEOUT),
 	  "How long an MTA may leave our answer unread" },
 	{ "drain_timeout",     MM_CONFIG_SECONDS,     HOST(drain_timeout), BETWEEN(0, 3600), NUMBER(MM_DRAIN_TIMEOUT),
 	  "How long messages may take to finish after SIGTERM" },
@@ -100,7 +108,8 @@ static const struct mm_config_key keys[] = {
 	  "Largest body a script may put in place of a message's own" },
 	{ "dns_servers",       MM_CONFIG_SERVERS,     HOST(dns_servers), ANY, NONE,
 	  "Name servers to ask; without it those of /etc/resolv.conf, which is read again when it changes" },
-	{ "dns_timeout",       MM_CONFIG_SECONDS,     HOST(dns_timeout), BETWEEN(ABOVE_ZERO, 3600), NUMBER(MM_DNS_TIMEOUT),
+	{ "dns_timeout",       MM_CONFIG_SECONDS,     HOST(dns_timeout), BETWEEN(ABOVE_ZERO, 3600),
+		NUMBER(MM_DNS_TIMEOUT),
 	  "How long a question may take, all tries together; keep it below stage_deadline" },
 	{ "dns_cache",         MM_CONFIG_INTEGER,     HOST(dns_cache), BETWEEN(0, 10000000), NUMBER(MM_DNS_CACHE_MAX),
 	  "DNS answers a worker keeps" },
@@ -119,7 +128,8 @@ static const struct mm_config_key keys[] = {
 	{ "recycle_sessions",  MM_CONFIG_INTEGER,     HOST(recycle_sessions), BETWEEN(0, 1000000000), NUMBER(0),
 	  "Sessions after which a worker makes room for a fresh one; 0 for never" },
 	{ "record",            MM_CONFIG_STRING,      HOST(record), ANY, NONE,
-	  "Directory for records of what MTAs and scripts said, for `moonmilter replay`; they hold mail, keep them closed" },
+	  "Directory for records of what MTAs and scripts said, for `moonmilter replay`; they hold mail, keep "
+	  "them closed" },
 	{ "record_sample",     MM_CONFIG_INTEGER,     HOST(record_sample), BETWEEN(1, 1000000), NUMBER(1),
 	  "Record one connection in so many" },
 	{ "record_max",        MM_CONFIG_BYTES,       HOST(record_max), BETWEEN(1024, GiB), NUMBER(1 << 20),
@@ -172,7 +182,8 @@ static bool copy_milter(struct mm_config_milter *to, const struct mm_config_milt
 	bool good = to->name != NULL;
 	for (size_t i = 0; good && i < KEY_COUNT; i++)
 		if (keys[i].per_milter)
-			good = mm_config_key_copy(&keys[i], (char *)to + keys[i].field, (const char *)from + keys[i].field);
+			good = mm_config_key_copy(&keys[i], (char *)to + keys[i].field,
+				(const char *)from + keys[i].field);
 	if (!good)
 		free_milter(to);
 	return good;
@@ -252,25 +263,28 @@ static bool refuse_key(const struct mm_config_source *s, const char *name, size_
 	const char *meant = mm_suggest(name, words);
 	if (meant != NULL)
 		return mm_config_refuse(s, "unknown key %s; did you mean \"%s\"?", mm_quote(name, size).text, meant);
-	return mm_config_refuse(s, "unknown key %s; `moonmilter --help config` lists them, and values for your scripts belong "
-		"in settings = { ... }",
+	return mm_config_refuse(s, "unknown key %s; `moonmilter --help config` lists them, and values for your "
+		"scripts belong in settings = { ... }",
 		mm_quote(name, size).text);
 }
 
 /* m is &c->top for the file's own names. */
-static bool apply_table(struct mm_config *c, struct mm_config_milter *m, const struct mm_value *table, struct mm_config_source s)
+static bool apply_table(struct mm_config *c, struct mm_config_milter *m, const struct mm_value *table,
+	struct mm_config_source s)
 {
 	bool in_milter = m != &c->top;
 	for (uint32_t i = 0; i < table->table.count; i++) {
 		const struct mm_value_entry *e = &table->table.entries[i];
 		s.line = e->value.line;
 		if (e->name == NULL)
-			return mm_config_refuse(&s, "%s has no name; write name = value", mm_config_shown(&e->value).text);
+			return mm_config_refuse(&s, "%s has no name; write name = value",
+				mm_config_shown(&e->value).text);
 		const struct mm_config_key *key = key_of(e->name);
 		if (key == NULL || strlen(e->name) != e->name_size)
 			return refuse_key(&s, e->name, e->name_size, in_milter);
 		if (in_milter && !key->per_milter)
-			return mm_config_refuse(&s, "\"%s\" is for the whole host; set it outside of milter.%s", key->name, m->name);
+			return mm_config_refuse(&s, "\"%s\" is for the whole host; set it outside of milter.%s",
+				key->name, m->name);
 		if (!mm_config_key_set(key, &e->value, &s, field_of(c, m, key), false))
 			return false;
 		m->given |= bit_of(key);
@@ -284,7 +298,8 @@ static bool is_milter_name(const char *name, size_t size)
 		return false;
 	for (size_t i = 0; i < size; i++) {
 		char c = name[i];
-		bool is_letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
+		bool is_letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9')
+			|| c == '_' || c == '-';
 		if (!is_letter)
 			return false;
 	}
@@ -298,13 +313,14 @@ static bool apply_milter(struct mm_config *c, const struct mm_value_entry *e, st
 		return mm_config_refuse(&s, "milter %s: a milter's name has 1 to %d letters, digits, \"_\" and \"-\"",
 			mm_quote(e->name, e->name_size).text, NAME_MAX_BYTES);
 	if (strcmp(e->name, "default") == 0)
-		return mm_config_refuse(&s, "milter.default is what the top level of the file describes; set its keys there, or choose "
-			"another name");
+		return mm_config_refuse(&s, "milter.default is what the top level of the file describes; set its keys "
+			"there, or choose another name");
 	if (e->value.kind != MM_VALUE_TABLE)
-		return mm_config_refuse(&s, "milter.%s: %s does not fit; write milter.%s = { listen = ..., scripts = ... }", e->name,
-			mm_config_shown(&e->value).text, e->name);
+		return mm_config_refuse(&s, "milter.%s: %s does not fit; write milter.%s = { listen = ..., "
+			"scripts = ... }", e->name, mm_config_shown(&e->value).text, e->name);
 	if (c->milter_count >= MM_CONFIG_MILTERS_MAX)
-		return mm_config_refuse(&s, "milter.%s: more than %u milters in one host", e->name, MM_CONFIG_MILTERS_MAX);
+		return mm_config_refuse(&s, "milter.%s: more than %u milters in one host", e->name,
+			MM_CONFIG_MILTERS_MAX);
 	struct mm_config_milter *grown = realloc(c->milters, (c->milter_count + 1) * sizeof *grown);
 	if (grown == NULL)
 		return mm_config_out_of_memory(s.why);
@@ -316,7 +332,8 @@ static bool apply_milter(struct mm_config *c, const struct mm_value_entry *e, st
 	return apply_table(c, m, &e->value, s);
 }
 
-static bool apply_file(struct mm_config *c, const struct mm_value *top, const struct mm_value *milters, const struct mm_config_source *s)
+static bool apply_file(struct mm_config *c, const struct mm_value *top, const struct mm_value *milters,
+	const struct mm_config_source *s)
 {
 	if (!apply_table(c, &c->top, top, *s))
 		return false;
@@ -356,7 +373,8 @@ bool mm_config_init(struct mm_config *c, struct mm_fault *why)
 	return false;
 }
 
-bool mm_config_read(struct mm_config *c, struct mm_text text, const char *name, const char *directory, struct mm_fault *why)
+bool mm_config_read(struct mm_config *c, struct mm_text text, const char *name, const char *directory,
+	struct mm_fault *why)
 {
 	struct mm_value top = { 0 }, milters = { 0 };
 	const struct mm_config_source s = { .file = name, .directory = directory, .why = why };
@@ -387,7 +405,8 @@ static char *directory_of(const char *path)
 	}
 	if (size == 0)
 		return strdup(here);
-	return asprintf(&directory, "%s%s%.*s", here, strcmp(here, "/") == 0 ? "" : "/", (int)size - 1, path) < 0 ? NULL : directory;
+	return asprintf(&directory, "%s%s%.*s", here, strcmp(here, "/") == 0 ? "" : "/", (int)size - 1, path) < 0
+		? NULL : directory;
 }
 
 /* One byte more than may be, so that the reader can tell a file that is too long. */
@@ -415,7 +434,8 @@ bool mm_config_load(struct mm_config *c, const char *path, struct mm_fault *why)
 	char *directory = directory_of(path);
 	bool good = directory != NULL && read_file(path, &text);
 	if (!good)
-		mm_fault_set(why, MM_FAULT_CONFIG, "%.300s cannot be read: %s; name the file with -c FILE", path, strerror(errno));
+		mm_fault_set(why, MM_FAULT_CONFIG, "%.300s cannot be read: %s; name the file with -c FILE", path,
+			strerror(errno));
 	else
 		good = mm_config_read(c, (struct mm_text){ (const char *)text.bytes, text.size }, path, directory, why);
 	mm_buffer_free(&text);
@@ -433,7 +453,8 @@ char *mm_config_control_of(const char *path)
 	const struct mm_config_source s = { .file = path, .directory = directory, .why = &why };
 	const struct mm_config_key *key = key_of("control");
 	bool is_read = directory != NULL && read_file(path, &text)
-		&& mm_config_syntax_read((struct mm_text){ (const char *)text.bytes, text.size }, path, &top, &milters, &why);
+		&& mm_config_syntax_read((struct mm_text){ (const char *)text.bytes, text.size }, path, &top,
+		&milters, &why);
 	const struct mm_value *v = is_read ? mm_value_field(&top, "control") : NULL;
 	if (v != NULL && mm_config_key_set(key, v, &s, field_of(&c, &c.top, key), false)) {
 		control = c.control;
@@ -457,10 +478,12 @@ static bool set_in_milter(struct mm_config *c, struct mm_config_milter *m, const
 	if (key == NULL)
 		return refuse_key(s, name, strlen(name), in_milter);
 	if (in_milter && !key->per_milter)
-		return mm_config_refuse(s, "\"%s\" is for the whole host; set it without \"milter.%s.\"", name, m->name);
+		return mm_config_refuse(s, "\"%s\" is for the whole host; set it without \"milter.%s.\"",
+			name, m->name);
 	struct mm_value v = { 0 };
 	bool appends = mm_config_key_is_list(key) && m->commanded & bit_of(key);
-	bool good = mm_config_key_value_of_text(key, text, &v, s->why) && mm_config_key_set(key, &v, s, field_of(c, m, key), appends);
+	bool good = mm_config_key_value_of_text(key, text, &v, s->why)
+		&& mm_config_key_set(key, &v, s, field_of(c, m, key), appends);
 	mm_value_free(&v);
 	if (!good)
 		return false;
@@ -478,8 +501,10 @@ static bool refuse_milter(const struct mm_config *c, const struct mm_config_sour
 	words[count] = NULL;
 	const char *meant = mm_suggest(name, words);
 	if (meant != NULL)
-		return mm_config_refuse(s, "no milter is called %s; did you mean \"%s\"?", mm_quote(name, strlen(name)).text, meant);
-	return mm_config_refuse(s, "no milter is called %s; add milter.NAME = { ... } to the file", mm_quote(name, strlen(name)).text);
+		return mm_config_refuse(s, "no milter is called %s; did you mean \"%s\"?",
+			mm_quote(name, strlen(name)).text, meant);
+	return mm_config_refuse(s, "no milter is called %s; add milter.NAME = { ... } to the file",
+		mm_quote(name, strlen(name)).text);
 }
 
 /* Splits `milter.NAME.KEY`; a plain key is the top level's. */
@@ -508,7 +533,8 @@ bool mm_config_set(struct mm_config *c, const char *key, const char *text, struc
 {
 	char here[PATH_MAX];
 	if (getcwd(here, sizeof here) == NULL)
-		return mm_fault_set(why, MM_FAULT_RESOURCE, "the working directory cannot be told: %s", strerror(errno));
+		return mm_fault_set(why, MM_FAULT_RESOURCE, "the working directory cannot be told: %s",
+			strerror(errno));
 	const struct mm_config_source s = { .directory = here, .why = why };
 	char *copy = strdup(key);
 	if (copy == NULL)
@@ -542,13 +568,14 @@ static bool check_milter(const struct mm_config *c, size_t milter, struct mm_fau
 			"\"unix:/run/moonmilter/%s.sock\"%s",
 			m->name, m->name, strcmp(m->name, "default") == 0 ? ", or use -s SPEC" : "");
 	if (m->scripts.count == 0)
-		return mm_fault_set(why, MM_FAULT_CONFIG, "milter \"%s\" has no scripts; set scripts = \"scripts\", or name files and "
-			"directories on the command line", m->name);
+		return mm_fault_set(why, MM_FAULT_CONFIG, "milter \"%s\" has no scripts; set scripts = \"scripts\", or "
+			"name files and directories on the command line", m->name);
 	for (size_t i = 0; i < m->listen.count; i++) {
 		size_t other;
 		if (shares_listener(c, milter, i, &other))
-			return mm_fault_set(why, MM_FAULT_CONFIG, "%s is listened on twice, by milter \"%s\" and milter \"%s\"; "
-				"each listener belongs to one", mm_quote(m->listen.items[i], strlen(m->listen.items[i])).text,
+			return mm_fault_set(why, MM_FAULT_CONFIG, "%s is listened on twice, by milter \"%s\" and "
+				"milter \"%s\"; each listener belongs to one",
+				mm_quote(m->listen.items[i], strlen(m->listen.items[i])).text,
 				c->milters[other].name, m->name);
 	}
 	return true;
@@ -557,11 +584,11 @@ static bool check_milter(const struct mm_config *c, size_t milter, struct mm_fau
 bool mm_config_check(const struct mm_config *c, struct mm_fault *why)
 {
 	if (c->memory_soft != 0 && c->memory_hard != 0 && c->memory_soft > c->memory_hard)
-		return mm_fault_set(why, MM_FAULT_CONFIG, "memory_soft %llu is over memory_hard %llu; the soft limit comes first",
-			(unsigned long long)c->memory_soft, (unsigned long long)c->memory_hard);
+		return mm_fault_set(why, MM_FAULT_CONFIG, "memory_soft %llu is over memory_hard %llu; the soft "
+			"limit comes first", (unsigned long long)c->memory_soft, (unsigned long long)c->memory_hard);
 	if (c->cpu_slice > c->cpu_session)
-		return mm_fault_set(why, MM_FAULT_CONFIG, "cpu_slice %g is over cpu_session %g; a slice is a part of a session",
-			c->cpu_slice, c->cpu_session);
+		return mm_fault_set(why, MM_FAULT_CONFIG, "cpu_slice %g is over cpu_session %g; a slice is a part "
+			"of a session", c->cpu_slice, c->cpu_session);
 	if (c->group != NULL && c->user == NULL)
 		return mm_fault_set(why, MM_FAULT_CONFIG, "group \"%s\" is set without user; set user too", c->group);
 	for (size_t i = 0; i < c->milter_count; i++)
@@ -595,9 +622,11 @@ static const char *fixed_change_of_milter(const struct mm_config_milter *a, cons
 const char *mm_config_fixed_change(const struct mm_config *a, const struct mm_config *b)
 {
 	const char *key = a->workers != b->workers ? "workers" : !same_text(a->control, b->control) ? "control"
-		: !same_text(a->record, b->record) || a->record_sample != b->record_sample || a->record_max != b->record_max
+		: !same_text(a->record, b->record) || a->record_sample != b->record_sample
+		|| a->record_max != b->record_max
 			|| a->record_redact != b->record_redact ? "record"
-		: a->user != NULL && b->user != NULL && strcmp(a->user, b->user) != 0 ? "user"      /* a default is not in the file */
+		: a->user != NULL && b->user != NULL && strcmp(a->user, b->user) != 0
+		? "user"      /* a default is not in the file */
 		: !same_text(a->group, b->group) ? "group" : NULL;
 	for (size_t i = 0; key == NULL && i < a->milter_count && i < b->milter_count; i++)
 		key = fixed_change_of_milter(&a->milters[i], &b->milters[i]);
@@ -612,7 +641,8 @@ bool mm_config_copy(struct mm_config *to, const struct mm_config *from, struct m
 	bool good = copy_milter(&to->top, &from->top);
 	for (size_t i = 0; good && i < KEY_COUNT; i++)
 		if (!keys[i].per_milter)
-			good = mm_config_key_copy(&keys[i], (char *)to + keys[i].field, (const char *)from + keys[i].field);
+			good = mm_config_key_copy(&keys[i], (char *)to + keys[i].field,
+				(const char *)from + keys[i].field);
 	if (good)
 		good = (to->milters = calloc(from->milter_count, sizeof *to->milters)) != NULL;
 	for (; good && to->milter_count < from->milter_count; to->milter_count += good)

@@ -1,18 +1,18 @@
 /* config/config.h -- moonmilter.conf and the command line, as plain typed fields.
  *
- * One table in config.c, the schema, has a row for each key: name, type, range, default, what it is for. The file, options of
- * the command line, --help and the manual all come from it. The file's language is in config/syntax.h.
+ * One table in config.c, the schema, has a row for each key: name, type, range, default, what it is for. The file,
+ * options of the command line, --help and the manual all come from it. The file's language is in config/syntax.h.
  *
- * Two levels. Keys at the top of the file are for the host, and for the milter called "default". milter.NAME = { … } adds
- * milters; the keys marked `per_milter` may stand in there and replace the top-level value as a whole (a list is not appended
- * to, settings are not merged); a key that is not there comes from the top level, except `listen`: no two milters share one.
- * "default" is served when `listen` is set at the top level, or when there is no other milter.
+ * Two levels. Keys at the top of the file are for the host, and for the milter called "default". milter.NAME = { … }
+ * adds milters; the keys marked `per_milter` may stand in there and replace the top-level value as a whole (a list is
+ * not appended to, settings are not merged); a key that is not there comes from the top level, except `listen`: no two
+ * milters share one. "default" is served when `listen` is set at the top level, or when there is no other milter.
  *
- * Paths in the file are relative to the file's directory, paths given to mm_config_set() to the working directory; the fields
- * hold absolute ones. Nothing here looks whether users, scripts or directories exist.
+ * Paths in the file are relative to the file's directory, paths given to mm_config_set() to the working directory; the
+ * fields hold absolute ones. Nothing here looks whether users, scripts or directories exist.
  *
- * A config OWNS all it points to. Wrong keys, types and values are refused as `moonmilter.conf:12: key: …`; what only makes
- * sense over several keys is looked at by mm_config_check(), after the command line had its say. */
+ * A config OWNS all it points to. Wrong keys, types and values are refused as `moonmilter.conf:12: key: …`; what only
+ * makes sense over several keys is looked at by mm_config_check(), after the command line had its say. */
 #ifndef MM_CONFIG_CONFIG_H
 #define MM_CONFIG_CONFIG_H
 
@@ -70,16 +70,19 @@ struct mm_config {
 
 /* Defaults only: one milter, "default", that listens nowhere. False: out of memory. */
 bool mm_config_init(struct mm_config *, struct mm_fault *why);
-/* Defaults, then the text of a file called name; directory is absolute and resolves relative paths. False: *c is zeroed. */
-bool mm_config_read(struct mm_config *c, struct mm_text text, const char *name, const char *directory, struct mm_fault *why);
+/* Defaults, then the text of a file called name; directory is absolute and resolves relative
+ * paths. False: *c is zeroed. */
+bool mm_config_read(struct mm_config *c, struct mm_text text, const char *name, const char *directory,
+	struct mm_fault *why);
 /* The same from a file. */
 bool mm_config_load(struct mm_config *c, const char *path, struct mm_fault *why);
-/* GIVES the control socket that a file names, however wrong the rest of it is; NULL: it names none, or cannot be read. */
+/* GIVES the control socket that a file names, however wrong the rest of it is; NULL: it names
+ * none, or cannot be read. */
 char *mm_config_control_of(const char *path);
-/* Overrides a key from the command line: "workers", "log-level" ("-" reads as "_"), "milter.outbound.on_error". Text is the bare
- * value (tempfail, 8, 64M, true), settings a table in the file's language. The first call for a list replaces what the file
- * has, later ones append. A top-level key does not touch a milter that sets it itself. False: *c is as it was, or,
- * out of memory (MM_FAULT_RESOURCE), only good for mm_config_free(). */
+/* Overrides a key from the command line: "workers", "log-level" ("-" reads as "_"), "milter.outbound.on_error". Text is
+ * the bare value (tempfail, 8, 64M, true), settings a table in the file's language. The first call for a list replaces
+ * what the file has, later ones append. A top-level key does not touch a milter that sets it itself. False: *c is as it
+ * was, or, out of memory (MM_FAULT_RESOURCE), only good for mm_config_free(). */
 bool mm_config_set(struct mm_config *c, const char *key, const char *text, struct mm_fault *why);
 /* Rules over several keys: each milter listens and has scripts, none shares a listener, limits agree. */
 bool mm_config_check(const struct mm_config *, struct mm_fault *why);

@@ -71,14 +71,14 @@ static bool parse_path(const char *text, const char *path, struct mm_endpoint *o
 	if (size == 0)
 		return refuse(why, text, "the path is missing; write unix:/run/moonmilter/milter.sock");
 	if (size > MM_UNIX_PATH_MAX)
-		return refuse(why, text, "the path has %zu bytes; a unix socket's has at most %u, choose a shorter one", size,
-			MM_UNIX_PATH_MAX);
+		return refuse(why, text, "the path has %zu bytes; a unix socket's has at most %u, choose a "
+			"shorter one", size, MM_UNIX_PATH_MAX);
 	if (path[size - 1] == '/')
 		return refuse(why, text, "this names a directory; add the name of the socket: %.100smilter.sock", path);
 	const char *bad = unfit(path);
 	if (bad != NULL)
-		return refuse(why, text, "the path holds %s, which cannot stand in main.cf or sendmail.mc; choose another path",
-			mm_quote(bad, 1).text);
+		return refuse(why, text, "the path holds %s, which cannot stand in main.cf or sendmail.mc; choose "
+			"another path", mm_quote(bad, 1).text);
 	out->kind = MM_ENDPOINT_UNIX;
 	memcpy(out->path, path, size + 1);
 	return true;
@@ -86,7 +86,8 @@ static bool parse_path(const char *text, const char *path, struct mm_endpoint *o
 
 /* ---- inet, inet6 ---- */
 
-static bool parse_port(const char *text, const char *port, size_t size, struct mm_endpoint *out, struct mm_fault *why)
+static bool parse_port(const char *text, const char *port, size_t size, struct mm_endpoint *out,
+	struct mm_fault *why)
 {
 	if (size == 0)
 		return refuse(why, text, "the port is missing; write inet:10025");
@@ -111,7 +112,8 @@ static bool parse_address(const char *host, struct mm_endpoint *out)
 	return false;
 }
 
-static bool parse_host(const char *text, const char *host, size_t size, struct mm_endpoint *out, struct mm_fault *why)
+static bool parse_host(const char *text, const char *host, size_t size, struct mm_endpoint *out,
+	struct mm_fault *why)
 {
 	enum mm_endpoint_kind asked = out->kind;
 	bool in_brackets = size >= 2 && host[0] == '[' && host[size - 1] == ']';
@@ -121,7 +123,8 @@ static bool parse_host(const char *text, const char *host, size_t size, struct m
 		size -= 2;
 	}
 	if (size == 0)
-		return refuse(why, text, "the host is missing; write @127.0.0.1, @[::1], or leave \"@\" out for this machine only");
+		return refuse(why, text, "the host is missing; write @127.0.0.1, @[::1], or leave \"@\" out for this "
+			"machine only");
 	char name[MM_ENDPOINT_HOST_SIZE] = "";
 	if (size < sizeof name)
 		memcpy(name, host, size);
@@ -130,8 +133,8 @@ static bool parse_host(const char *text, const char *host, size_t size, struct m
 	if (!in_brackets && strcmp(name, "*") == 0)
 		strcpy(name, family_of(asked)->any);
 	if (!parse_address(name, out))
-		return refuse(why, text, "host %s is not a numeric address; write one such as 127.0.0.1 or [::1], \"localhost\" or "
-			"\"*\": other names are not looked up, because that could block", shown.text);
+		return refuse(why, text, "host %s is not a numeric address; write one such as 127.0.0.1 or [::1], "
+			"\"localhost\" or \"*\": other names are not looked up, because that could block", shown.text);
 	if (asked == MM_ENDPOINT_INET6 && out->kind == MM_ENDPOINT_INET)
 		return refuse(why, text, "%s is an IPv4 address; write inet:%u@%s", shown.text, out->port, out->host);
 	return true;
@@ -146,7 +149,8 @@ static bool parse_postfix_order(const char *text, const char *rest, struct mm_en
 		return refuse(why, text, "the port is missing; write inet:[ADDR]:PORT");
 	size_t host_size = (size_t)(colon - rest);
 	if (rest[0] != '[' && memchr(rest, ':', host_size) != NULL)
-		return refuse(why, text, "an IPv6 address before a port stands in brackets; write inet:[::1]:10025 or inet6:10025@::1");
+		return refuse(why, text, "an IPv6 address before a port stands in brackets; write inet:[::1]:10025 or "
+			"inet6:10025@::1");
 	if (number_of(rest, host_size, 65535) > 0)
 		return refuse(why, text, "the port comes first only before \"@\"; write %.*s@%.60s",
 			(int)(colon - text), text, colon + 1);
@@ -159,7 +163,8 @@ static bool parse_inet(const char *text, const char *rest, enum mm_endpoint_kind
 	out->kind = kind;
 	const char *at = strchr(rest, '@');
 	if (at != NULL)
-		return parse_port(text, rest, (size_t)(at - rest), out, why) && parse_host(text, at + 1, strlen(at + 1), out, why);
+		return parse_port(text, rest, (size_t)(at - rest), out, why)
+			&& parse_host(text, at + 1, strlen(at + 1), out, why);
 	if (strchr(rest, ':') != NULL || rest[0] == '[')
 		return parse_postfix_order(text, rest, out, why);
 	strcpy(out->host, family_of(kind)->loopback);
@@ -182,8 +187,8 @@ static bool parse_fd(const char *text, const char *rest, struct mm_endpoint *out
 {
 	long fd = number_of(rest, strlen(rest), 1 << 20);
 	if (fd < 0 || fd == 1 || fd == 2)
-		return refuse(why, text, "%s is not a descriptor to listen on; write fd:3 for the first one handed over (1 and 2 are "
-			"for output)", mm_quote(rest, strlen(rest)).text);
+		return refuse(why, text, "%s is not a descriptor to listen on; write fd:3 for the first one handed "
+			"over (1 and 2 are for output)", mm_quote(rest, strlen(rest)).text);
 	out->kind = MM_ENDPOINT_FD;
 	out->fd = (int)fd;
 	return true;
@@ -193,14 +198,14 @@ static bool parse_systemd(const char *text, const char *rest, struct mm_endpoint
 {
 	size_t size = strlen(rest);
 	if (size == 0)
-		return refuse(why, text, "the name is missing; write systemd:NAME with the NAME of FileDescriptorName=, or systemd for "
-			"all sockets of the unit");
+		return refuse(why, text, "the name is missing; write systemd:NAME with the NAME of "
+			"FileDescriptorName=, or systemd for all sockets of the unit");
 	if (size >= sizeof out->name)
 		return refuse(why, text, "the name has %zu bytes; systemd allows %zu", size, sizeof out->name - 1);
 	for (const char *c = rest; *c != '\0'; c++)
 		if ((unsigned char)*c < ' ' || (unsigned char)*c >= 0x7f || *c == ':')
-			return refuse(why, text, "the name holds %s; systemd allows ASCII without control bytes and \":\"",
-				mm_quote(c, 1).text);
+			return refuse(why, text, "the name holds %s; systemd allows ASCII without control "
+				"bytes and \":\"", mm_quote(c, 1).text);
 	out->kind = MM_ENDPOINT_SYSTEMD;
 	memcpy(out->name, rest, size + 1);
 	return true;
@@ -235,12 +240,14 @@ static bool refuse_form(const char *text, size_t prefix_size, bool has_colon, st
 	if (has_colon && inet_pton(AF_INET, prefix, address) == 1)
 		return refuse(why, text, "the kind of socket is missing; did you mean inet:%.60s?", text);
 	if (!has_colon && strchr(text, '/') != NULL)
-		return refuse(why, text, "a path that does not begin with \"/\" needs its kind; did you mean unix:%.100s?", text);
+		return refuse(why, text, "a path that does not begin with \"/\" needs its kind; did you mean "
+			"unix:%.100s?", text);
 	const char *meant = mm_suggest(prefix, prefixes);
 	if (meant != NULL && strcmp(meant, "tcp") == 0)
 		meant = "inet";
 	if (meant != NULL)
-		return refuse(why, text, "unknown kind of socket %s; did you mean \"%s\"?", mm_quote(text, prefix_size).text, meant);
+		return refuse(why, text, "unknown kind of socket %s; did you mean \"%s\"?",
+			mm_quote(text, prefix_size).text, meant);
 	return refuse(why, text, "unknown kind of socket %s; " FORMS, mm_quote(text, prefix_size).text);
 }
 
@@ -276,7 +283,8 @@ static char *text_unix(const struct mm_endpoint *s, char *to, size_t size)
 static char *text_inet(const struct mm_endpoint *s, char *to, size_t size)
 {
 	bool is_ipv6 = s->kind == MM_ENDPOINT_INET6;
-	snprintf(to, size, "%s:%u@%s%s%s", family_of(s->kind)->prefix, s->port, is_ipv6 ? "[" : "", s->host, is_ipv6 ? "]" : "");
+	snprintf(to, size, "%s:%u@%s%s%s", family_of(s->kind)->prefix, s->port, is_ipv6 ? "[" : "", s->host,
+		is_ipv6 ? "]" : "");
 	return to;
 }
 
@@ -333,8 +341,8 @@ char *mm_endpoint_postfix(const struct mm_endpoint *s, char *to, size_t size)
 	return to;
 }
 
-char *mm_endpoint_sendmail(const struct mm_endpoint *s, const char *name, double stage_deadline, double eom_deadline,
-	char *to, size_t size)
+char *mm_endpoint_sendmail(const struct mm_endpoint *s, const char *name, double stage_deadline,
+	double eom_deadline, char *to, size_t size)
 {
 	to[0] = '\0';
 	if (!mm_endpoint_has_address(s))

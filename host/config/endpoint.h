@@ -9,7 +9,8 @@
  *     systemd  systemd:NAME            sockets from socket activation: all, or those of FileDescriptorName=NAME
  *
  * HOST is a numeric address, "localhost" (the loopback address of that family) or "*" (all addresses of that family): a
- * name would have to be looked up, and nothing here may wait for a resolver. IPv6 zones (fe80::1%eth0) are not understood.
+ * name would have to be looked up, and nothing here may wait for a resolver. IPv6 zones (fe80::1%eth0) are not
+ * understood.
  *
  * Reads and prints text; makes no socket and looks at no file (listener.h does). */
 #ifndef MM_CONFIG_ENDPOINT_H
@@ -39,18 +40,19 @@ struct mm_endpoint {
 
 /* False: the fault names the value, the rule and what to write. */
 bool mm_endpoint_parse(const char *text, struct mm_endpoint *out, struct mm_fault *why);
-/* The one canonical form, which parses to the same: "unix:/run/m.sock", "inet:10025@127.0.0.1", "inet6:10025@[::1]". Returns to. */
+/* The one canonical form, which parses to the same: "unix:/run/m.sock", "inet:10025@127.0.0.1",
+ * "inet6:10025@[::1]". Returns to. */
 char *mm_endpoint_text(const struct mm_endpoint *, char *to, size_t size);
 /* True when an MTA can be told where this is: not for fd and systemd, whose address only the open socket knows. */
 bool mm_endpoint_has_address(const struct mm_endpoint *);
-/* For smtpd_milters in main.cf: "inet:127.0.0.1:10025", "unix:/run/m.sock". All addresses become the loopback address, for an
- * MTA on this machine. A chrooted smtpd (Debian's master.cf) looks for PATH below
+/* For smtpd_milters in main.cf: "inet:127.0.0.1:10025", "unix:/run/m.sock". All addresses become the loopback address,
+ * for an MTA on this machine. A chrooted smtpd (Debian's master.cf) looks for PATH below
  * /var/spool/postfix; a path there is printed relative to it, which is right for both. Returns to, which is
  * empty when has_address is false. */
 char *mm_endpoint_postfix(const struct mm_endpoint *, char *to, size_t size);
-/* The line for sendmail.mc. F=T: no mail passes unfiltered when we are away. The T= times leave room for our deadlines (seconds),
- * so that Sendmail never gives up on a handler before we do. Returns to, empty when has_address is false. */
-char *mm_endpoint_sendmail(const struct mm_endpoint *, const char *name, double stage_deadline, double eom_deadline,
-	char *to, size_t size);
+/* The line for sendmail.mc. F=T: no mail passes unfiltered when we are away. The T= times leave room for our deadlines
+ * (seconds), so that Sendmail never gives up on a handler before we do. Returns to, empty when has_address is false. */
+char *mm_endpoint_sendmail(const struct mm_endpoint *, const char *name, double stage_deadline,
+	double eom_deadline, char *to, size_t size);
 
 #endif

@@ -51,9 +51,11 @@ static bool refuse_value(const struct mm_config_source *s, const struct mm_confi
 		mm_config_key_rule(key, rule, sizeof rule));
 }
 
-static bool refuse_word(const struct mm_config_source *s, const struct mm_config_key *key, const struct mm_value *v, const char *meant)
+static bool refuse_word(const struct mm_config_source *s, const struct mm_config_key *key, const struct mm_value *v,
+	const char *meant)
 {
-	return mm_config_refuse(s, "%s: unknown word %s; did you mean \"%s\"?", key->name, mm_config_shown(v).text, meant);
+	return mm_config_refuse(s, "%s: unknown word %s; did you mean \"%s\"?", key->name,
+		mm_config_shown(v).text, meant);
 }
 
 /* A text without control bytes, NUL among them, and not empty: what may become a C string. */
@@ -67,9 +69,11 @@ static bool is_plain_text(const struct mm_value *v)
 	return true;
 }
 
-/* ---- values into fields, a function for each type. A field is zeroed before, and is cleared by the caller on failure ---- */
+/* ---- values into fields, a function for each type ----
+ * A field is zeroed before, and is cleared by the caller on failure. */
 
-static bool take_word(const struct mm_config_key *key, const struct mm_value *v, const struct mm_config_source *s, void *field)
+static bool take_word(const struct mm_config_key *key, const struct mm_value *v,
+	const struct mm_config_source *s, void *field)
 {
 	const char *names[8];
 	size_t count = 0;
@@ -87,7 +91,8 @@ static bool take_word(const struct mm_config_key *key, const struct mm_value *v,
 	return refuse_value(s, key, v);
 }
 
-static bool take_string(const struct mm_config_key *key, const struct mm_value *v, const struct mm_config_source *s, void *field)
+static bool take_string(const struct mm_config_key *key, const struct mm_value *v,
+	const struct mm_config_source *s, void *field)
 {
 	if (!is_plain_text(v))
 		return refuse_value(s, key, v);
@@ -111,7 +116,8 @@ static char *resolve(const struct mm_config_source *s, const char *path)
 	return asprintf(&absolute, "%s%s%s", s->directory, between, path) < 0 ? NULL : absolute;
 }
 
-static bool take_socket_path(const struct mm_config_key *key, const struct mm_value *v, const struct mm_config_source *s, void *field)
+static bool take_socket_path(const struct mm_config_key *key, const struct mm_value *v,
+	const struct mm_config_source *s, void *field)
 {
 	if (!is_plain_text(v))
 		return refuse_value(s, key, v);
@@ -127,7 +133,8 @@ static bool take_socket_path(const struct mm_config_key *key, const struct mm_va
 	return true;
 }
 
-static bool take_log_target(const struct mm_config_key *key, const struct mm_value *v, const struct mm_config_source *s, void *field)
+static bool take_log_target(const struct mm_config_key *key, const struct mm_value *v,
+	const struct mm_config_source *s, void *field)
 {
 	static const char *const words[] = { "stderr", "syslog", NULL };
 	if (!is_plain_text(v))
@@ -147,7 +154,8 @@ static bool is_integer_between(double n, double min, double max)
 	return n >= min && n <= max && n == (double)(int64_t)n;
 }
 
-static bool take_integer(const struct mm_config_key *key, const struct mm_value *v, const struct mm_config_source *s, void *field)
+static bool take_integer(const struct mm_config_key *key, const struct mm_value *v,
+	const struct mm_config_source *s, void *field)
 {
 	if (v->kind != MM_VALUE_NUMBER || !is_integer_between(v->number, key->min, key->max))
 		return refuse_value(s, key, v);
@@ -155,7 +163,8 @@ static bool take_integer(const struct mm_config_key *key, const struct mm_value 
 	return true;
 }
 
-static bool take_workers(const struct mm_config_key *key, const struct mm_value *v, const struct mm_config_source *s, void *field)
+static bool take_workers(const struct mm_config_key *key, const struct mm_value *v,
+	const struct mm_config_source *s, void *field)
 {
 	if (is_plain_text(v) && strcmp(v->string.bytes, "auto") == 0) {
 		*(int *)field = MM_WORKERS_AUTO;
@@ -167,7 +176,8 @@ static bool take_workers(const struct mm_config_key *key, const struct mm_value 
 	return true;
 }
 
-static bool take_seconds(const struct mm_config_key *key, const struct mm_value *v, const struct mm_config_source *s, void *field)
+static bool take_seconds(const struct mm_config_key *key, const struct mm_value *v,
+	const struct mm_config_source *s, void *field)
 {
 	if (v->kind != MM_VALUE_NUMBER || !(v->number >= key->min && v->number <= key->max))
 		return refuse_value(s, key, v);
@@ -195,7 +205,8 @@ static bool bytes_of_text(const char *text, double *out)
 	return true;
 }
 
-static bool take_bytes(const struct mm_config_key *key, const struct mm_value *v, const struct mm_config_source *s, void *field)
+static bool take_bytes(const struct mm_config_key *key, const struct mm_value *v,
+	const struct mm_config_source *s, void *field)
 {
 	double n = -1;
 	if (v->kind == MM_VALUE_NUMBER)
@@ -209,7 +220,8 @@ static bool take_bytes(const struct mm_config_key *key, const struct mm_value *v
 }
 
 /* Octal, as chmod has it, in quotes or not: nobody who writes socket_mode = 0660 means Lua's decimal 660. */
-static bool take_mode(const struct mm_config_key *key, const struct mm_value *v, const struct mm_config_source *s, void *field)
+static bool take_mode(const struct mm_config_key *key, const struct mm_value *v,
+	const struct mm_config_source *s, void *field)
 {
 	char digits[8] = "";
 	if (v->kind == MM_VALUE_NUMBER && is_integer_between(v->number, 0, 7777))
@@ -225,7 +237,8 @@ static bool take_mode(const struct mm_config_key *key, const struct mm_value *v,
 	return true;
 }
 
-static bool take_boolean(const struct mm_config_key *key, const struct mm_value *v, const struct mm_config_source *s, void *field)
+static bool take_boolean(const struct mm_config_key *key, const struct mm_value *v,
+	const struct mm_config_source *s, void *field)
 {
 	if (v->kind != MM_VALUE_BOOLEAN)
 		return refuse_value(s, key, v);
@@ -233,7 +246,8 @@ static bool take_boolean(const struct mm_config_key *key, const struct mm_value 
 	return true;
 }
 
-static bool take_settings(const struct mm_config_key *key, const struct mm_value *v, const struct mm_config_source *s, void *field)
+static bool take_settings(const struct mm_config_key *key, const struct mm_value *v,
+	const struct mm_config_source *s, void *field)
 {
 	if (v->kind != MM_VALUE_TABLE)
 		return refuse_value(s, key, v);
@@ -241,7 +255,8 @@ static bool take_settings(const struct mm_config_key *key, const struct mm_value
 }
 
 /* A list's items one by one, or the lone string that stands for a list of one. */
-static bool take_list(const struct mm_config_key *key, const struct mm_value *v, const struct mm_config_source *s, void *field,
+static bool take_list(const struct mm_config_key *key, const struct mm_value *v,
+	const struct mm_config_source *s, void *field,
 	bool (*take)(const struct mm_config_key *, const struct mm_value *, const struct mm_config_source *, void *))
 {
 	if (v->kind != MM_VALUE_TABLE)
@@ -251,8 +266,8 @@ static bool take_list(const struct mm_config_key *key, const struct mm_value *v,
 		struct mm_config_source at = *s;
 		at.line = e->value.line;
 		if (e->name != NULL)
-			return mm_config_refuse(&at, "%s: a list has no names, but here is %s = ...; write { \"...\", \"...\" }",
-				key->name, mm_quote(e->name, e->name_size).text);
+			return mm_config_refuse(&at, "%s: a list has no names, but here is %s = ...; write { "
+				"\"...\", \"...\" }", key->name, mm_quote(e->name, e->name_size).text);
 		if (!take(key, &e->value, &at, field))
 			return false;
 	}
@@ -261,7 +276,8 @@ static bool take_list(const struct mm_config_key *key, const struct mm_value *v,
 
 static bool has_room(const struct mm_config_key *key, const struct mm_config_source *s, size_t count)
 {
-	return count < MM_CONFIG_LIST_MAX || mm_config_refuse(s, "%s: more than %u items", key->name, MM_CONFIG_LIST_MAX);
+	return count < MM_CONFIG_LIST_MAX
+		|| mm_config_refuse(s, "%s: more than %u items", key->name, MM_CONFIG_LIST_MAX);
 }
 
 /* TAKES the item, which may be NULL for out of memory. */
@@ -277,7 +293,8 @@ static bool append_string(struct mm_config_strings *list, char *item, struct mm_
 	return true;
 }
 
-static bool take_one_path(const struct mm_config_key *key, const struct mm_value *v, const struct mm_config_source *s, void *field)
+static bool take_one_path(const struct mm_config_key *key, const struct mm_value *v,
+	const struct mm_config_source *s, void *field)
 {
 	struct mm_config_strings *list = field;
 	if (!is_plain_text(v))
@@ -285,12 +302,14 @@ static bool take_one_path(const struct mm_config_key *key, const struct mm_value
 	return has_room(key, s, list->count) && append_string(list, resolve(s, v->string.bytes), s->why);
 }
 
-static bool take_paths(const struct mm_config_key *key, const struct mm_value *v, const struct mm_config_source *s, void *field)
+static bool take_paths(const struct mm_config_key *key, const struct mm_value *v,
+	const struct mm_config_source *s, void *field)
 {
 	return take_list(key, v, s, field, take_one_path);
 }
 
-static bool take_one_listener(const struct mm_config_key *key, const struct mm_value *v, const struct mm_config_source *s, void *field)
+static bool take_one_listener(const struct mm_config_key *key, const struct mm_value *v,
+	const struct mm_config_source *s, void *field)
 {
 	struct mm_config_strings *list = field;
 	struct mm_endpoint spec;
@@ -313,7 +332,8 @@ static bool take_one_listener(const struct mm_config_key *key, const struct mm_v
 		&& append_string(list, strdup(mm_endpoint_text(&spec, text, sizeof text)), s->why);
 }
 
-static bool take_listeners(const struct mm_config_key *key, const struct mm_value *v, const struct mm_config_source *s, void *field)
+static bool take_listeners(const struct mm_config_key *key, const struct mm_value *v,
+	const struct mm_config_source *s, void *field)
 {
 	return take_list(key, v, s, field, take_one_listener);
 }
@@ -325,7 +345,8 @@ static bool is_server(const char *text)
 	uint8_t bytes[16];
 	bool has_brackets = text[0] == '[';
 	const char *colon = strrchr(text, ':');
-	const char *end = has_brackets ? strchr(text, ']') : colon != NULL && strchr(text, ':') == colon ? colon : text + strlen(text);
+	const char *end = has_brackets ? strchr(text, ']') : colon != NULL && strchr(text, ':') == colon ? colon
+		: text + strlen(text);
 	const char *start = text + has_brackets;
 	if (end == NULL || (size_t)(end - start) >= sizeof address)
 		return false;
@@ -341,7 +362,8 @@ static bool is_server(const char *text)
 	return *end == ':' && digits > 0 && digits <= 5 && end[1 + digits] == '\0' && port >= 1 && port <= 65535;
 }
 
-static bool take_one_server(const struct mm_config_key *key, const struct mm_value *v, const struct mm_config_source *s, void *field)
+static bool take_one_server(const struct mm_config_key *key, const struct mm_value *v,
+	const struct mm_config_source *s, void *field)
 {
 	struct mm_config_strings *list = field;
 	if (!is_plain_text(v) || !is_server(v->string.bytes))
@@ -349,12 +371,14 @@ static bool take_one_server(const struct mm_config_key *key, const struct mm_val
 	return has_room(key, s, list->count) && append_string(list, strdup(v->string.bytes), s->why);
 }
 
-static bool take_servers(const struct mm_config_key *key, const struct mm_value *v, const struct mm_config_source *s, void *field)
+static bool take_servers(const struct mm_config_key *key, const struct mm_value *v,
+	const struct mm_config_source *s, void *field)
 {
 	return take_list(key, v, s, field, take_one_server);
 }
 
-static bool take_one_network(const struct mm_config_key *key, const struct mm_value *v, const struct mm_config_source *s, void *field)
+static bool take_one_network(const struct mm_config_key *key, const struct mm_value *v,
+	const struct mm_config_source *s, void *field)
 {
 	struct mm_config_networks *list = field;
 	struct mm_network network;
@@ -373,11 +397,12 @@ static bool take_one_network(const struct mm_config_key *key, const struct mm_va
 	return true;
 }
 
-static bool take_networks(const struct mm_config_key *key, const struct mm_value *v, const struct mm_config_source *s, void *field)
+static bool take_networks(const struct mm_config_key *key, const struct mm_value *v,
+	const struct mm_config_source *s, void *field)
 {
 	if (v->kind == MM_VALUE_TABLE && v->table.count == 0)   /* meant as "nobody", it would be "everybody" */
-		return mm_config_refuse(s, "%s: an empty list allows nobody, and a milter without clients is of no use; leave the key "
-			"out to allow everybody, or name who may connect", key->name);
+		return mm_config_refuse(s, "%s: an empty list allows nobody, and a milter without clients is of no "
+			"use; leave the key out to allow everybody, or name who may connect", key->name);
 	return take_list(key, v, s, field, take_one_network);
 }
 
@@ -449,7 +474,8 @@ static char *rule_words(const struct mm_config_key *key, char *to, size_t size)
 {
 	size_t at = 0;
 	for (const struct mm_config_word *w = key->words; w->word != NULL && at < size; w++)
-		at += (size_t)snprintf(to + at, size - at, "%s\"%s\"", at == 0 ? "" : w[1].word != NULL ? ", " : " or ", w->word);
+		at += (size_t)snprintf(to + at, size - at, "%s\"%s\"", at == 0 ? "" : w[1].word != NULL
+			? ", " : " or ", w->word);
 	return to;
 }
 
@@ -483,17 +509,19 @@ static char *bytes_text(double bytes, char *to, size_t size)
 static char *rule_bytes(const struct mm_config_key *key, char *to, size_t size)
 {
 	char min[32], max[32];
-	snprintf(to, size, "bytes from %s to %s: a number, or \"64M\" with K, M or G", bytes_text(key->min, min, sizeof min),
-		bytes_text(key->max, max, sizeof max));
+	snprintf(to, size, "bytes from %s to %s: a number, or \"64M\" with K, M or G",
+		bytes_text(key->min, min, sizeof min), bytes_text(key->max, max, sizeof max));
 	return to;
 }
 
 /* ORDER CONFIG_TYPE */
 struct type_row {
 	size_t              size;       /* bytes of the field */
-	enum mm_value_kind  spelling;   /* how a command line spells it: STRING as it is, NUMBER if it reads as one, … */
+	enum mm_value_kind  spelling;   /* how a command line spells it: STRING as it is, NUMBER
+	                                 * if it reads as one, … */
 	bool                is_list;
-	bool              (*take)(const struct mm_config_key *, const struct mm_value *, const struct mm_config_source *, void *field);
+	bool              (*take)(const struct mm_config_key *, const struct mm_value *,
+		const struct mm_config_source *, void *field);
 	bool              (*copy)(void *to, const void *from);          /* NULL: bytes */
 	void              (*clear)(void *field);                        /* NULL: nothing is owned */
 	char             *(*rule)(const struct mm_config_key *, char *to, size_t size);
@@ -503,7 +531,8 @@ struct type_row {
 static const struct type_row types[MM_CONFIG_TYPE_COUNT] = {
 	[MM_CONFIG_LISTENERS] = { sizeof(struct mm_config_strings), MM_VALUE_STRING, true,
 		take_listeners, copy_strings, clear_strings, rule_fixed,
-		"a listener or a list of them: \"unix:/run/moonmilter/milter.sock\", \"inet:10025\", \"inet:10025@192.0.2.7\"" },
+		"a listener or a list of them: \"unix:/run/moonmilter/milter.sock\", \"inet:10025\", "
+		"\"inet:10025@192.0.2.7\"" },
 	[MM_CONFIG_PATHS] = { sizeof(struct mm_config_strings), MM_VALUE_STRING, true,
 		take_paths, copy_strings, clear_strings, rule_fixed, "a path or a list of paths, in quotes" },
 	[MM_CONFIG_NETWORKS] = { sizeof(struct mm_config_networks), MM_VALUE_STRING, true,
@@ -511,7 +540,8 @@ static const struct type_row types[MM_CONFIG_TYPE_COUNT] = {
 		"an address, a block, or a list of them: \"192.0.2.7\", \"10.0.0.0/8\", \"2001:db8::/32\"" },
 	[MM_CONFIG_SERVERS] = { sizeof(struct mm_config_strings), MM_VALUE_STRING, true,
 		take_servers, copy_strings, clear_strings, rule_fixed,
-		"an address or a list of them, each with or without a port: \"192.0.2.53\", \"192.0.2.53:5353\", \"[2001:db8::53]:53\"" },
+		"an address or a list of them, each with or without a port: \"192.0.2.53\", \"192.0.2.53:5353\", "
+		"\"[2001:db8::53]:53\"" },
 	[MM_CONFIG_SETTINGS] = { sizeof(struct mm_value), MM_VALUE_TABLE, false,
 		take_settings, copy_settings, clear_settings, rule_fixed,
 		"a table of strings, numbers, booleans and tables: { threshold = 5 }" },
@@ -523,13 +553,15 @@ static const struct type_row types[MM_CONFIG_TYPE_COUNT] = {
 	[MM_CONFIG_LOG_TARGET] = { sizeof(char *), MM_VALUE_STRING, false,
 		take_log_target, copy_string, clear_string, rule_fixed,
 		"\"stderr\", \"syslog\", or a file's path that begins with \"/\"" },
-	[MM_CONFIG_INTEGER] = { sizeof(uint32_t), MM_VALUE_NUMBER, false, take_integer, NULL, NULL, rule_integer, NULL },
+	[MM_CONFIG_INTEGER] = { sizeof(uint32_t), MM_VALUE_NUMBER, false, take_integer, NULL, NULL,
+		rule_integer, NULL },
 	[MM_CONFIG_WORKERS] = { sizeof(int), MM_VALUE_NUMBER, false, take_workers, NULL, NULL, rule_integer, NULL },
 	[MM_CONFIG_SECONDS] = { sizeof(double), MM_VALUE_NUMBER, false, take_seconds, NULL, NULL, rule_seconds, NULL },
 	[MM_CONFIG_BYTES] = { sizeof(uint64_t), MM_VALUE_NUMBER, false, take_bytes, NULL, NULL, rule_bytes, NULL },
 	[MM_CONFIG_MODE] = { sizeof(unsigned), MM_VALUE_STRING, false,
 		take_mode, NULL, NULL, rule_fixed, "octal digits up to \"0777\", as chmod takes them" },
-	[MM_CONFIG_BOOLEAN] = { sizeof(bool), MM_VALUE_BOOLEAN, false, take_boolean, NULL, NULL, rule_fixed, "true or false" },
+	[MM_CONFIG_BOOLEAN] = { sizeof(bool), MM_VALUE_BOOLEAN, false, take_boolean, NULL, NULL, rule_fixed,
+		"true or false" },
 };
 
 static char *rule_fixed(const struct mm_config_key *key, char *to, size_t size)
@@ -595,8 +627,8 @@ bool mm_config_key_copy(const struct mm_config_key *key, void *to, const void *f
 }
 
 /* The value goes into the field, behind what a list has when it appends; on failure the field stays as it was. */
-bool mm_config_key_set(const struct mm_config_key *key, const struct mm_value *v, const struct mm_config_source *s, void *field,
-	bool appends)
+bool mm_config_key_set(const struct mm_config_key *key, const struct mm_value *v,
+	const struct mm_config_source *s, void *field, bool appends)
 {
 	union field fresh;
 	memset(&fresh, 0, sizeof fresh);
@@ -611,9 +643,10 @@ bool mm_config_key_set(const struct mm_config_key *key, const struct mm_value *v
 	return true;
 }
 
-/* The text as the file would have spelled it: what does not read as the type's own kind stays a string, and the type says no
- * or knows it ("64M", "auto"). */
-bool mm_config_key_value_of_text(const struct mm_config_key *key, const char *text, struct mm_value *out, struct mm_fault *why)
+/* The text as the file would have spelled it: what does not read as the type's own kind stays a string, and the type
+ * says no or knows it ("64M", "auto"). */
+bool mm_config_key_value_of_text(const struct mm_config_key *key, const char *text, struct mm_value *out,
+	struct mm_fault *why)
 {
 	struct mm_text all = { text, strlen(text) };
 	enum mm_value_kind wanted = types[key->type].spelling;
@@ -630,7 +663,8 @@ bool mm_config_key_value_of_text(const struct mm_config_key *key, const char *te
 bool mm_config_key_value_of_preset(const struct mm_config_key *key, struct mm_value *out, struct mm_fault *why)
 {
 	if (key->preset != NULL)
-		return mm_value_set_string(out, (struct mm_text){ key->preset, strlen(key->preset) }) || mm_config_out_of_memory(why);
+		return mm_value_set_string(out, (struct mm_text){ key->preset, strlen(key->preset) })
+			|| mm_config_out_of_memory(why);
 	enum mm_value_kind kind = types[key->type].spelling;
 	if (kind == MM_VALUE_BOOLEAN)
 		out->boolean = key->number != 0;

@@ -1,7 +1,8 @@
 /* config/key.h -- one key of the configuration: its row in the schema, and what the type of its value means.
- * A type knows how a value is read and checked, copied, freed, and how its rule is worded; the rule that a refusal repeats is
- * the one that --help shows. Knows no rows (config.c has the schema) and no levels.
- * A field is the place in struct mm_config or struct mm_config_milter that a row points to; it owns what it points to. */
+ * A type knows how a value is read and checked, copied, freed, and how its rule is worded; the rule that a refusal
+ * repeats is the one that --help shows. Knows no rows (config.c has the schema) and no levels.
+ * A field is the place in struct mm_config or struct mm_config_milter that a row points to; it owns what it points
+ * to. */
 #ifndef MM_CONFIG_KEY_H
 #define MM_CONFIG_KEY_H
 
@@ -24,8 +25,10 @@ struct mm_config_networks {
 
 /* ORDER CONFIG_TYPE */
 enum mm_config_type {
-	MM_CONFIG_LISTENERS, MM_CONFIG_PATHS, MM_CONFIG_NETWORKS, MM_CONFIG_SERVERS, MM_CONFIG_SETTINGS, MM_CONFIG_WORD, MM_CONFIG_STRING,
-	MM_CONFIG_SOCKET_PATH, MM_CONFIG_LOG_TARGET, MM_CONFIG_INTEGER, MM_CONFIG_WORKERS, MM_CONFIG_SECONDS, MM_CONFIG_BYTES,
+	MM_CONFIG_LISTENERS, MM_CONFIG_PATHS, MM_CONFIG_NETWORKS, MM_CONFIG_SERVERS, MM_CONFIG_SETTINGS, MM_CONFIG_WORD,
+		MM_CONFIG_STRING,
+	MM_CONFIG_SOCKET_PATH, MM_CONFIG_LOG_TARGET, MM_CONFIG_INTEGER, MM_CONFIG_WORKERS, MM_CONFIG_SECONDS,
+	MM_CONFIG_BYTES,
 	MM_CONFIG_MODE, MM_CONFIG_BOOLEAN, MM_CONFIG_TYPE_COUNT
 };
 
@@ -56,14 +59,16 @@ struct mm_config_source {
 };
 
 /* Reads the value into the field, behind what a list has when it appends. False: the field is as it was. */
-bool mm_config_key_set(const struct mm_config_key *, const struct mm_value *, const struct mm_config_source *, void *field,
-	bool appends);
+bool mm_config_key_set(const struct mm_config_key *, const struct mm_value *,
+	const struct mm_config_source *, void *field, bool appends);
 /* *to is zeroed before. False: out of memory, and *to is zeroed again. */
 bool mm_config_key_copy(const struct mm_config_key *, void *to, const void *from);
 void mm_config_key_clear(const struct mm_config_key *, void *field);            /* to zero */
 bool mm_config_key_is_list(const struct mm_config_key *);
-/* The value of bare text from a command line. *out is nil before. False: out of memory, or settings that are no table. */
-bool mm_config_key_value_of_text(const struct mm_config_key *, const char *text, struct mm_value *out, struct mm_fault *why);
+/* The value of bare text from a command line. *out is nil before. False: out of memory, or
+ * settings that are no table. */
+bool mm_config_key_value_of_text(const struct mm_config_key *, const char *text, struct mm_value *out,
+	struct mm_fault *why);
 /* The default; nil when there is none. *out is nil before. False: out of memory. */
 bool mm_config_key_value_of_preset(const struct mm_config_key *, struct mm_value *out, struct mm_fault *why);
 /* What a value may be, in words: "seconds, more than 0 and at most 7200". Returns to. */

@@ -350,7 +350,8 @@ static bool read_escape(struct reader *r)
 				r->at++;
 		return true;
 	}
-	return refuse_here(r, "%s behind \"\\\" means nothing; write \"\\\\\" for a backslash", mm_quote(&c, left(r) > 0).text);
+	return refuse_here(r, "%s behind \"\\\" means nothing; write \"\\\\\" for a backslash",
+		mm_quote(&c, left(r) > 0).text);
 }
 
 static bool read_string(struct reader *r)
@@ -374,8 +375,9 @@ static bool read_string(struct reader *r)
 	return true;
 }
 
-/* Not strtod(): that reads "1,5" or "1.5" as the process's locale says, and an embedder may have set one. A mantissa below
- * 2^53 times or by a power of ten up to 22 is one correctly rounded operation, so this is exact within what it accepts. */
+/* Not strtod(): that reads "1,5" or "1.5" as the process's locale says, and an embedder may have set one. A mantissa
+ * below 2^53 times or by a power of ten up to 22 is one correctly rounded operation, so this is exact within what it
+ * accepts. */
 #define DIGITS_MAX   15
 #define EXPONENT_MAX 22
 
@@ -451,8 +453,9 @@ static bool read_number(struct reader *r)
 	bool is_hex = r->at - start > 1 && start[0] == '0' && (start[1] | 0x20) == 'x';
 	if (is_hex ? hex_number(start + 2, r->at, &r->number) : decimal_number(start, r->at, &r->number))
 		return true;
-	return refuse_token(r, "%s is not a number as it stands; write digits (at most %d, or 13 behind 0x), and put sizes "
-		"such as \"64M\", modes and all else in quotes", mm_quote(start, (size_t)(r->at - start)).text, DIGITS_MAX);
+	return refuse_token(r, "%s is not a number as it stands; write digits (at most %d, or 13 behind 0x), "
+		"and put sizes such as \"64M\", modes and all else in quotes",
+		mm_quote(start, (size_t)(r->at - start)).text, DIGITS_MAX);
 }
 
 static void read_symbol(struct reader *r)
@@ -534,8 +537,8 @@ static bool refuse_name_as_value(struct reader *r, struct mm_text name, uint32_t
 {
 	struct mm_quoted shown = mm_quote(name.bytes, name.size);
 	if (is_symbol(r, '(') || is_symbol(r, '.') || is_symbol(r, ':') || r->token == TOKEN_STRING)
-		return refuse_at(r, line, column, "%s: nothing is called or looked up here; write out the value, and give what "
-			"differs between machines on the command line", shown.text);
+		return refuse_at(r, line, column, "%s: nothing is called or looked up here; write out the value, "
+			"and give what differs between machines on the command line", shown.text);
 	return refuse_at(r, line, column, "%s is a name, and names have no values here; put it in quotes: \"%.*s\"",
 		shown.text, (int)(name.size < 60 ? name.size : 60), name.bytes);
 }
@@ -624,8 +627,8 @@ static bool read_bracket_field(struct reader *r, struct mm_value *table)
 	if (!next(r))
 		return false;
 	if (r->token != TOKEN_STRING)
-		return refuse_token(r, "%s cannot stand in brackets; a name is a string, [\"name\"] = value, and list items are "
-			"written without numbers", token_text(r).text);
+		return refuse_token(r, "%s cannot stand in brackets; a name is a string, [\"name\"] = value, and "
+			"list items are written without numbers", token_text(r).text);
 	struct mm_value name = { 0 };
 	if (!mm_value_set_string(&name, string_text(r)))
 		return out_of_memory(r);
@@ -675,8 +678,9 @@ static bool settle(struct reader *r, struct mm_value *table, const char *what)
 	if (failed)
 		return out_of_memory(r);
 	if (second != NULL)
-		return mm_fault_set(r->why, MM_FAULT_CONFIG, "%.300s:%u: %s%s is set a second time, the first is in line %u; keep one",
-			r->name, second->value.line, what, mm_quote(second->name, second->name_size).text, first->value.line);
+		return mm_fault_set(r->why, MM_FAULT_CONFIG, "%.300s:%u: %s%s is set a second time, the first is in "
+			"line %u; keep one", r->name, second->value.line, what,
+			mm_quote(second->name, second->name_size).text, first->value.line);
 	mm_value_drop_nils(table);
 	return true;
 }
@@ -693,7 +697,8 @@ static bool read_table(struct reader *r, struct mm_value *out)
 		return false;
 	while (!is_symbol(r, '}')) {
 		if (r->token == TOKEN_END)
-			return refuse_token(r, "the file ends inside the table that line %u begins; close it with \"}\"", line);
+			return refuse_token(r, "the file ends inside the table that line %u begins; close it "
+				"with \"}\"", line);
 		if (!read_item(r, out))
 			return false;
 		if (is_separator(r)) {
@@ -702,8 +707,8 @@ static bool read_table(struct reader *r, struct mm_value *out)
 		} else if (!is_symbol(r, '}') && r->token != TOKEN_END) {
 			if (r->token == TOKEN_SYMBOL)
 				return refuse_unexpected(r, "behind an item of a table");
-			return refuse_token(r, "%s follows an item directly; put a comma between them, or close the table of line %u "
-				"with \"}\"", token_text(r).text, line);
+			return refuse_token(r, "%s follows an item directly; put a comma between them, or close the "
+				"table of line %u with \"}\"", token_text(r).text, line);
 		}
 	}
 	r->depth--;
@@ -716,14 +721,16 @@ static bool read_milter(struct reader *r, struct mm_value *milters, uint32_t lin
 	if (is_symbol(r, '['))
 		return read_bracket_field(r, milters);
 	if (!is_symbol(r, '.'))
-		return refuse_token(r, "%s behind \"milter\"; each milter has a name: milter.NAME = { ... }", token_text(r).text);
+		return refuse_token(r, "%s behind \"milter\"; each milter has a name: milter.NAME = { ... }",
+			token_text(r).text);
 	if (!next(r))
 		return false;
-	bool is_keyword = r->token == TOKEN_NAME && (hint_for(words_of_code, r) != NULL || is_word(r, "true") || is_word(r, "false")
+	bool is_keyword = r->token == TOKEN_NAME
+		&& (hint_for(words_of_code, r) != NULL || is_word(r, "true") || is_word(r, "false")
 		|| is_word(r, "nil"));
 	if (r->token != TOKEN_NAME || is_keyword)
-		return refuse_token(r, "%s cannot be a milter's name; write milter.NAME = { ... } with letters, digits and \"_\", "
-			"or milter[\"NAME\"] = { ... }", token_text(r).text);
+		return refuse_token(r, "%s cannot be a milter's name; write milter.NAME = { ... } with letters, "
+			"digits and \"_\", or milter[\"NAME\"] = { ... }", token_text(r).text);
 	struct mm_text name = { r->token_at, r->token_size };
 	return next(r) && read_field(r, milters, name, line);
 }
@@ -762,8 +769,8 @@ static bool begin(struct reader *r, struct mm_text text, const char *name, struc
 	static const char byte_order_mark[] = "\xef\xbb\xbf";
 	*r = (struct reader){ .name = name, .line = 1, .why = why };
 	if (text.size > MM_CONFIG_SIZE_MAX)
-		return mm_fault_set(why, MM_FAULT_CONFIG, "%.300s: over %u bytes; a configuration is shorter, look whether this is "
-			"the right file", name, MM_CONFIG_SIZE_MAX);
+		return mm_fault_set(why, MM_FAULT_CONFIG, "%.300s: over %u bytes; a configuration is shorter, look "
+			"whether this is the right file", name, MM_CONFIG_SIZE_MAX);
 	if (text.size == 0)
 		text.bytes = "";
 	r->at = text.bytes;

@@ -1,6 +1,7 @@
 /* ctl/answer_json.h -- what a host answers to `moonmilter ctl` in lines of key=value, as one JSON object.
- * Lines of a session or a generation become objects in a list, with the worker they belong to; indented lines below one become
- * its "where"; what else is said becomes "notes", and what went wrong "error". Which values are numbers is known by their keys: a queue id never is. */
+ * Lines of a session or a generation become objects in a list, with the worker they belong to; indented lines below one
+ * become its "where"; what else is said becomes "notes", and what went wrong "error". Which values are numbers is known
+ * by their keys: a queue id never is. */
 #ifndef MM_CTL_ANSWER_JSON_H
 #define MM_CTL_ANSWER_JSON_H
 

@@ -28,9 +28,10 @@ static void complain(const struct mm_ctl_query *c, const char *format, ...)
 		c->failed(c->self, text);
 }
 
-/* What the running host was told stands in its file, though the file may have been broken since: to be asked what is wrong is
- * what the socket is for. */
-static int find_in_broken(const struct mm_ctl_query *c, const char *file, const struct mm_fault *why, char *to, size_t size)
+/* What the running host was told stands in its file, though the file may have been broken since: to be asked what is
+ * wrong is what the socket is for. */
+static int find_in_broken(const struct mm_ctl_query *c, const char *file, const struct mm_fault *why,
+	char *to, size_t size)
 {
 	char *control = mm_config_control_of(file);
 	if (control != NULL)
@@ -58,7 +59,8 @@ static int find_socket(const struct mm_ctl_query *c, char *to, size_t size)
 	mm_config_free(&config);
 	if (to[0] != '\0')
 		return EX_OK;
-	complain(c, "%s sets no control socket; set control = \"%s\" there, or give --control PATH", file, MM_CONTROL_DEFAULT_PATH);
+	complain(c, "%s sets no control socket; set control = \"%s\" there, or give --control PATH", file,
+		MM_CONTROL_DEFAULT_PATH);
 	return EX_CONFIG;
 }
 
@@ -71,7 +73,8 @@ static int connect_to(const struct mm_ctl_query *c, const char *path)
 		return fd;
 	complain(c, "%s: %s; %s", path, strerror(errno), errno == EACCES || errno == EPERM
 		? "ask as root or as the user that the host runs as"
-		: "no host with this control socket is running (set control in its configuration, or name the socket: --control PATH)");
+		: "no host with this control socket is running (set control in its configuration, or name the socket: "
+		"--control PATH)");
 	if (fd >= 0)
 		close(fd);
 	return -1;

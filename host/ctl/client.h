@@ -1,4 +1,5 @@
-/* ctl/client.h -- the other end of control.h: finds the control socket of a running host, asks, hands on what it answers. */
+/* ctl/client.h -- the other end of control.h: finds the control socket of a running host, asks,
+ * hands on what it answers. */
 #ifndef MM_CTL_CLIENT_H
 #define MM_CTL_CLIENT_H
 

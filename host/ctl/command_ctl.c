@@ -32,16 +32,19 @@ static bool is_profile(const char *name)
 
 static void print_help(FILE *to)
 {
-	fprintf(to, "Usage: moonmilter ctl [-c FILE] [--control PATH] [--json] REQUEST\n\nAsks the host that listens on the control socket: "
-		"PATH, or what FILE (default: %s)\nsays, or %s.\n\n", MM_CONFIG_DEFAULT_PATH, MM_CONTROL_DEFAULT_PATH);
+	fprintf(to, "Usage: moonmilter ctl [-c FILE] [--control PATH] [--json] REQUEST\n\nAsks the host that listens "
+		"on the control socket: PATH, or what FILE (default: %s)\nsays, or %s.\n\n", MM_CONFIG_DEFAULT_PATH,
+		MM_CONTROL_DEFAULT_PATH);
 	for (int i = 0; i < MM_REQUEST_COUNT; i++) {
 		char words[32];
 		const char *argument = is_profile(requests[i].name) ? NULL : requests[i].argument;
-		snprintf(words, sizeof words, "%s%s%s", requests[i].name, argument != NULL ? " " : "", argument != NULL ? argument : "");
+		snprintf(words, sizeof words, "%s%s%s", requests[i].name, argument != NULL ? " " : "", argument != NULL
+			? argument : "");
 		fprintf(to, "  %-16s %s\n", words, requests[i].about);
 	}
-	fprintf(to, "\n--json gives one JSON object instead of lines. moonmilter ctl profile --help tells its options.\n"
-		"Exit status: 0 done, 64 no such request, 69 no host answers, 75 it cannot now, 78 the scripts do not load.\n");
+	fprintf(to, "\n--json gives one JSON object instead of lines. moonmilter ctl profile --help tells "
+		"its options.\nExit status: 0 done, 64 no such request, 69 no host answers, 75 it cannot now, 78 the "
+		"scripts do not load.\n");
 }
 
 static void print_line(void *self, const char *text)
@@ -160,6 +163,7 @@ int mm_command_ctl(int argc, char **argv)
 		print_help(stderr);
 		return EX_USAGE;
 	}
-	snprintf(request, sizeof request, "%s%s%s", argv[optind], words == 2 ? " " : "", words == 2 ? argv[optind + 1] : "");
+	snprintf(request, sizeof request, "%s%s%s", argv[optind], words == 2 ? " " : "",
+		words == 2 ? argv[optind + 1] : "");
 	return is_json ? ask_for_json(&client, request, argv[optind]) : mm_ctl_ask(&client, request);
 }

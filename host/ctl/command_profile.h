@@ -1,4 +1,5 @@
-/* ctl/command_profile.h -- `moonmilter profile`, also `ctl profile`: what handlers cost, and on which lines, asked of a running host. */
+/* ctl/command_profile.h -- `moonmilter profile`, also `ctl profile`: what handlers cost, and on which lines,
+ * asked of a running host. */
 #ifndef MM_CTL_COMMAND_PROFILE_H
 #define MM_CTL_COMMAND_PROFILE_H
 

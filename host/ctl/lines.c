@@ -16,8 +16,8 @@ static bool keep(struct mm_report_lines *l, char *line)
 	return true;
 }
 
-bool mm_report_lines_read(struct mm_report_lines *l, FILE *from, bool (*take)(void *self, char *line, const char **why), void *self,
-	const char **why)
+bool mm_report_lines_read(struct mm_report_lines *l, FILE *from, bool (*take)(void *self, char *line, const char **why),
+	void *self, const char **why)
 {
 	for (;;) {
 		char *line = NULL;

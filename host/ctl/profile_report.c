@@ -65,7 +65,8 @@ static struct row *row_of(struct mm_profile_report *r, char *milter, char *scrip
 	if (!mm_array_grow(&r->rows, r->row_count, &r->row_capacity, sizeof *r->rows))
 		return NULL;
 	char *none = milter + strlen(milter);
-	r->rows[r->row_count] = (struct row){ .milter = milter, .script = script, .handler = handler, .session = none, .queue_id = none };
+	r->rows[r->row_count] = (struct row){ .milter = milter, .script = script, .handler = handler, .session = none,
+		.queue_id = none };
 	return &r->rows[r->row_count++];
 }
 
@@ -103,7 +104,8 @@ static bool add_worker(struct mm_profile_report *r, int pid, char *f[FIELDS_MAX]
 {
 	if (!mm_array_grow(&r->workers, r->worker_count, &r->worker_capacity, sizeof *r->workers))
 		return false;
-	r->workers[r->worker_count++] = (struct worker){ pid, strtod(f[1], NULL), strtod(f[2], NULL), strtod(f[3], NULL) };
+	r->workers[r->worker_count++] = (struct worker){ pid, strtod(f[1], NULL), strtod(f[2], NULL),
+		strtod(f[3], NULL) };
 	return true;
 }
 
@@ -203,7 +205,8 @@ static bool has_several_milters(const struct mm_profile_report *r)
 static void script_text(const struct row *row, bool with_milter, char *to, size_t size)
 {
 	const char *slash = strrchr(row->script, '/');
-	snprintf(to, size, "%s%s%s", with_milter ? row->milter : "", with_milter ? "/" : "", slash != NULL ? slash + 1 : row->script);
+	snprintf(to, size, "%s%s%s", with_milter ? row->milter : "", with_milter ? "/" : "", slash != NULL ? slash + 1
+		: row->script);
 }
 
 static void print_head(const struct mm_profile_report *r, FILE *to)
@@ -213,21 +216,25 @@ static void print_head(const struct mm_profile_report *r, FILE *to)
 	double handlers = 0;
 	for (size_t i = 0; i < r->row_count; i++)
 		handlers += r->rows[i].cpu;
-	fprintf(to, "%u worker%s, counted for %.1f s, since %s\n", r->worker_count, r->worker_count == 1 ? "" : "s", sum.seconds,
-		moment_text(sum.since, moment));
+	fprintf(to, "%u worker%s, counted for %.1f s, since %s\n", r->worker_count, r->worker_count == 1
+		? "" : "s", sum.seconds, moment_text(sum.since, moment));
 	for (size_t i = 0; i < r->worker_count; i++)
 		if (r->workers[i].seconds < sum.seconds - 2)
-			fprintf(to, "  pid %d only since %s\n", r->workers[i].pid, moment_text(r->workers[i].since, moment));
-	fprintf(to, "CPU time of the workers %s, of that handlers %s\n", time_text(sum.cpu, cpu), time_text(handlers, of_handlers));
+			fprintf(to, "  pid %d only since %s\n", r->workers[i].pid,
+				moment_text(r->workers[i].since, moment));
+	fprintf(to, "CPU time of the workers %s, of that handlers %s\n", time_text(sum.cpu, cpu),
+		time_text(handlers, of_handlers));
 }
 
 static void print_row(const struct row *row, const char *script, int width, FILE *to)
 {
 	char cpu[16], busy[16], mean[16], most[16], waited[16], waited_mean[16], waited_most[16];
 	double calls = row->calls > 0 ? (double)row->calls : 1;
-	fprintf(to, "%-*s %-12s %9llu %6llu  %9s  %9s %9s %9s  %9s %9s %9s", width, script, row->handler, row->calls, row->errors,
-		time_text(row->cpu, cpu), time_text(row->busy, busy), time_text(row->busy / calls, mean), time_text(row->busy_max, most),
-		time_text(row->waited, waited), time_text(row->waited / calls, waited_mean), time_text(row->waited_max, waited_most));
+	fprintf(to, "%-*s %-12s %9llu %6llu  %9s  %9s %9s %9s  %9s %9s %9s", width, script, row->handler,
+		row->calls, row->errors, time_text(row->cpu, cpu), time_text(row->busy, busy),
+		time_text(row->busy / calls, mean), time_text(row->busy_max, most),
+		time_text(row->waited, waited), time_text(row->waited / calls, waited_mean),
+		time_text(row->waited_max, waited_most));
 	if (row->waiting_now > 0)
 		fprintf(to, " %5llu\n", row->waiting_now);
 	else
@@ -247,8 +254,9 @@ static void print_slowest(struct mm_profile_report *r, bool with_milter, int wid
 	for (size_t i = 0; i < r->row_count && i < SLOWEST_SHOWN && order[i]->slowest > 0; i++) {
 		const struct row *row = order[i];
 		script_text(row, with_milter, script, sizeof script);
-		fprintf(to, "%-*s %-12s %9s, busy %9s  ended %s%s%s%s%s\n", width, script, row->handler, time_text(row->slowest, all),
-			time_text(row->slowest_busy, busy), moment_text(row->slowest_at, moment), row->session[0] ? "  session=" : "",
+		fprintf(to, "%-*s %-12s %9s, busy %9s  ended %s%s%s%s%s\n", width, script, row->handler,
+			time_text(row->slowest, all), time_text(row->slowest_busy, busy),
+			moment_text(row->slowest_at, moment), row->session[0] ? "  session=" : "",
 			row->session, row->queue_id[0] ? "  queue_id=" : "", row->queue_id);
 	}
 	free(order);
@@ -269,8 +277,8 @@ void mm_profile_report_print(struct mm_profile_report *r, FILE *to)
 		script_text(&r->rows[i], with_milter, script, sizeof script);
 		width = (int)strlen(script) > width ? (int)strlen(script) : width;
 	}
-	fprintf(to, "\n%-*s %-12s %9s %6s  %9s  %9s %9s %9s  %9s %9s %9s %5s\n", width, "script", "handler", "calls", "errors", "cpu", "busy", "mean",
-		"max", "waiting", "mean", "max", "now");
+	fprintf(to, "\n%-*s %-12s %9s %6s  %9s  %9s %9s %9s  %9s %9s %9s %5s\n", width, "script", "handler", "calls",
+		"errors", "cpu", "busy", "mean", "max", "waiting", "mean", "max", "now");
 	for (size_t i = 0; i < r->row_count; i++) {
 		script_text(&r->rows[i], with_milter, script, sizeof script);
 		print_row(&r->rows[i], script, width, to);

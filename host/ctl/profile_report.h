@@ -1,4 +1,5 @@
-/* ctl/profile_report.h -- what the workers of a host have counted of their handlers (profile.h), added up, for people or as JSON. */
+/* ctl/profile_report.h -- what the workers of a host have counted of their handlers (profile.h), added up,
+ * for people or as JSON. */
 #ifndef MM_CTL_PROFILE_REPORT_H
 #define MM_CTL_PROFILE_REPORT_H
 

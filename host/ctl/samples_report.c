@@ -184,7 +184,8 @@ static int by_key(const void *a, const void *b)
 static int by_count(const void *a, const void *b)
 {
 	const struct tally *x = a, *y = b;
-	return x->self != y->self ? (y->self > x->self ? 1 : -1) : x->all != y->all ? (y->all > x->all ? 1 : -1) : strcmp(x->key, y->key);
+	return x->self != y->self ? (y->self > x->self ? 1 : -1) : x->all != y->all ? (y->all > x->all ? 1 : -1)
+		: strcmp(x->key, y->key);
 }
 
 /* The same key becomes one; the most frequent comes first. */
@@ -271,7 +272,8 @@ static char *folded_key(const struct stack *s)
 	}
 	if (s->depth > 0 && !is_c(&s->frames[0])) {
 		char line[320];
-		mm_buffer_append(&b, line, (size_t)snprintf(line, sizeof line, ";%.280s:%d", s->frames[0].file, s->frames[0].line));
+		mm_buffer_append(&b, line, (size_t)snprintf(line, sizeof line, ";%.280s:%d", s->frames[0].file,
+			s->frames[0].line));
 	}
 	mm_buffer_append_u8(&b, 0);
 	if (!b.failed)
@@ -311,7 +313,8 @@ static void print_part(const struct mm_samples_report *r, enum what what, const 
 	fprintf(to, "\n%s\n", head);
 	for (size_t i = 0; i < t.count && i < SHOWN; i++) {
 		if (what == FUNCTIONS)
-			fprintf(to, "%6.1f %% %6.1f %%  %s\n", percent(t.items[i].self, r->samples), percent(t.items[i].all, r->samples), t.items[i].key);
+			fprintf(to, "%6.1f %% %6.1f %%  %s\n", percent(t.items[i].self, r->samples),
+				percent(t.items[i].all, r->samples), t.items[i].key);
 		else
 			fprintf(to, "%6.1f %%  %s\n", percent(t.items[i].self, r->samples), t.items[i].key);
 	}
@@ -322,7 +325,8 @@ static void print_part(const struct mm_samples_report *r, enum what what, const 
 
 void mm_samples_report_print(struct mm_samples_report *r, FILE *to)
 {
-	fprintf(to, "looked %lu times; Lua ran in %lu of them (%.1f %%)\n", r->looks, r->in_lua, percent(r->in_lua, r->looks));
+	fprintf(to, "looked %lu times; Lua ran in %lu of them (%.1f %%)\n", r->looks, r->in_lua,
+		percent(r->in_lua, r->looks));
 	if (r->samples == 0)
 		return;
 	for (int i = 0; i < STATES; i++)
@@ -351,7 +355,8 @@ static void key_integer(struct mm_json *j, const char *key, unsigned long value)
 	mm_json_integer(j, (int64_t)value);
 }
 
-static void part_json(struct mm_json *j, const struct mm_samples_report *r, enum what what, const char *list, const char *name)
+static void part_json(struct mm_json *j, const struct mm_samples_report *r, enum what what, const char *list,
+	const char *name)
 {
 	struct tallies t = tallies_of(r, what);
 	mm_json_key(j, list);

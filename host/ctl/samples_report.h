@@ -1,5 +1,5 @@
-/* ctl/samples_report.h -- where the workers of a host were found computing (sampler.h), added up: lines, functions and handlers with
- * their shares, whole stacks for flame graphs, or JSON. */
+/* ctl/samples_report.h -- where the workers of a host were found computing (sampler.h), added up: lines, functions and
+ * handlers with their shares, whole stacks for flame graphs, or JSON. */
 #ifndef MM_CTL_SAMPLES_REPORT_H
 #define MM_CTL_SAMPLES_REPORT_H
 

@@ -23,9 +23,9 @@ struct arguments {
 static void print_help(FILE *to)
 {
 	fprintf(to, "Usage: moonmilter doctor [OPTION]...\n\n"
-		"Looks whether the MTA of this machine can open the sockets of the configuration, whether its settings go\n"
-		"with ours, and whether the host runs. Says what to do about what it finds; changes nothing. Best run as\n"
-		"root, while moonmilter runs.\n\n"
+		"Looks whether the MTA of this machine can open the sockets of the configuration, whether its "
+		"settings go\nwith ours, and whether the host runs. Says what to do about what it finds; changes "
+		"nothing. Best run as\nroot, while moonmilter runs.\n\n"
 		"  -c, --config FILE        our configuration (default: %s)\n"
 		"  -s, --listen SPEC        where we listen, instead of what the configuration says; may be repeated\n"
 		"      --control PATH       our control socket, instead of what the configuration says\n"
@@ -93,19 +93,21 @@ static bool look_at_mtas(struct mm_doctor *d, const struct arguments *a)
 	bool has_sendmail = (!is_named || a->sendmail != NULL)
 		&& mm_doctor_sendmail(d, a->sendmail != NULL ? a->sendmail : SENDMAIL_CF);
 	if (a->postfix != NULL && !has_postfix) {
-		fprintf(stderr, "moonmilter doctor: postconf -c %s says nothing; name the directory of main.cf, where Postfix is installed\n",
-			a->postfix);
+		fprintf(stderr, "moonmilter doctor: postconf -c %s says nothing; name the directory of main.cf, where "
+			"Postfix is installed\n", a->postfix);
 		return false;
 	}
 	if (a->sendmail != NULL && !has_sendmail) {
-		fprintf(stderr, "moonmilter doctor: %s cannot be read; name the sendmail.cf that is made of your .mc\n", a->sendmail);
+		fprintf(stderr, "moonmilter doctor: %s cannot be read; name the sendmail.cf that is made of "
+			"your .mc\n", a->sendmail);
 		return false;
 	}
 	if (has_postfix || has_sendmail)
 		return true;
 	mm_findings_begin(&d->findings, "MTA");
 	mm_find_note(&d->findings, "no configuration of Postfix (postconf) or of Sendmail (%s) is here", SENDMAIL_CF);
-	mm_find_remedy(&d->findings, "run moonmilter doctor where the MTA is, or name its files: --postfix-config, --sendmail-cf");
+	mm_find_remedy(&d->findings, "run moonmilter doctor where the MTA is, or name its files: --postfix-config, "
+		"--sendmail-cf");
 	return true;
 }
 

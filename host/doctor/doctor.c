@@ -95,24 +95,27 @@ double mm_doctor_seconds(const char *text)
 bool mm_doctor_time(struct mm_doctor *d, const char *theirs, double their_seconds, const char *key, double our_seconds)
 {
 	if (their_seconds > our_seconds) {
-		mm_find_ok(&d->findings, "%s of %g s is longer than our %s of %g s", theirs, their_seconds, key, our_seconds);
+		mm_find_ok(&d->findings, "%s of %g s is longer than our %s of %g s", theirs, their_seconds,
+			key, our_seconds);
 		return true;
 	}
-	mm_find_wrong(&d->findings, "%s of %g s is not longer than our %s of %g s: the MTA gives up on us first", theirs,
-		their_seconds, key, our_seconds);
+	mm_find_wrong(&d->findings, "%s of %g s is not longer than our %s of %g s: the MTA gives up on "
+		"us first", theirs, their_seconds, key, our_seconds);
 	return false;
 }
 
-bool mm_doctor_away(struct mm_doctor *d, const struct mm_config_milter *m, enum mm_verdict_kind theirs, const char *quoted)
+bool mm_doctor_away(struct mm_doctor *d, const struct mm_config_milter *m, enum mm_verdict_kind theirs,
+	const char *quoted)
 {
 	bool goes_through = theirs == MM_VERDICT_accept, bounces = theirs == MM_VERDICT_reject;
 	if (theirs == m->on_error && goes_through) {
-		mm_find_note(&d->findings, "%s: mail passes unfiltered when we are away, as it does when a script fails (on_error)",
-			quoted);
+		mm_find_note(&d->findings, "%s: mail passes unfiltered when we are away, as it does when a script "
+			"fails (on_error)", quoted);
 		return false;
 	}
 	if (theirs == m->on_error || (!goes_through && !bounces)) {
-		mm_find_ok(&d->findings, "%s: %s when we are away", quoted, bounces ? "mail bounces" : "mail waits at its sender or here");
+		mm_find_ok(&d->findings, "%s: %s when we are away", quoted, bounces ? "mail bounces" : "mail waits at "
+			"its sender or here");
 		return true;
 	}
 	mm_find_wrong(&d->findings, "%s: mail %s when we are away, but our on_error is \"%s\"", quoted,

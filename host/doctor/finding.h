@@ -1,6 +1,6 @@
 /* doctor/finding.h -- what the doctor has found: collected part by part, said once, printed for people or as JSON.
- * WRONG is what stops or endangers mail, or contradicts itself; a note is a choice whose price should be known. Every one of both
- * is followed by what to do. */
+ * WRONG is what stops or endangers mail, or contradicts itself; a note is a choice whose price should be known. Every
+ * one of both is followed by what to do. */
 #ifndef MM_DOCTOR_FINDING_H
 #define MM_DOCTOR_FINDING_H
 

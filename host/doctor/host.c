@@ -1,4 +1,5 @@
-/* doctor/host.c -- our own side: settings that endanger mail, scripts that do not load, the host that should be running. */
+/* doctor/host.c -- our own side: settings that endanger mail, scripts that do not load, the host
+ * that should be running. */
 #include "doctor/doctor.h"
 
 #include "process/channel.h"
@@ -24,16 +25,17 @@ static void check_socket(struct mm_doctor *d, const struct mm_doctor_socket *s)
 	mm_endpoint_text(&s->spec, text, sizeof text);
 	if (s->spec.kind == MM_ENDPOINT_UNIX) {
 		if (s->milter->socket_mode & 2) {
-			mm_find_note(&d->findings, "%s: socket_mode %04o lets every user of this machine talk to the filters", text,
-				s->milter->socket_mode);
-			mm_find_remedy(&d->findings, "socket_mode = \"0660\", and the MTA's user in the socket's group");
+			mm_find_note(&d->findings, "%s: socket_mode %04o lets every user of this machine talk to "
+				"the filters", text, s->milter->socket_mode);
+			mm_find_remedy(&d->findings, "socket_mode = \"0660\", and the MTA's user in the "
+				"socket's group");
 		}
 		return;
 	}
 	if (is_loopback(&s->spec) || s->milter->allow.count > 0)
 		return;
-	mm_find_wrong(&d->findings, "%s: whoever reaches this port may use the filters, and learns what they say of mail: milters know "
-		"no passwords", text);
+	mm_find_wrong(&d->findings, "%s: whoever reaches this port may use the filters, and learns what they say of "
+		"mail: milters know no passwords", text);
 	mm_find_remedy(&d->findings, "allow = { \"192.0.2.7\" }, with the addresses of your MTAs");
 }
 
@@ -43,18 +45,21 @@ static void check_settings(struct mm_doctor *d)
 	for (size_t i = 0; i < d->socket_count; i++)
 		check_socket(d, &d->sockets[i]);
 	if (d->has_unknown) {
-		mm_find_note(&d->findings, "the address of a socket handed in (systemd, fd) stands in its socket unit, not here");
-		mm_find_remedy(&d->findings, "name it, to have it looked at: moonmilter doctor -s unix:/run/moonmilter/milter.sock");
+		mm_find_note(&d->findings, "the address of a socket handed in (systemd, fd) stands in its socket "
+			"unit, not here");
+		mm_find_remedy(&d->findings, "name it, to have it looked at: moonmilter doctor -s "
+			"unix:/run/moonmilter/milter.sock");
 	}
 	for (size_t i = 0; i < c->milter_count; i++) {
 		if (c->milters[i].on_error != MM_VERDICT_accept)
 			continue;
-		mm_find_note(&d->findings, "milter %s: on_error is \"accept\": mail passes unfiltered when a script fails",
-			c->milters[i].name);
+		mm_find_note(&d->findings, "milter %s: on_error is \"accept\": mail passes unfiltered when a "
+			"script fails", c->milters[i].name);
 		mm_find_remedy(&d->findings, "on_error = \"tempfail\", unless filtering matters less than delay");
 	}
 	if (c->workers == 0) {
-		mm_find_note(&d->findings, "workers is 0: nobody replaces the process when it crashes or a script blocks it");
+		mm_find_note(&d->findings, "workers is 0: nobody replaces the process when it crashes or a "
+			"script blocks it");
 		mm_find_remedy(&d->findings, "workers = \"auto\"");
 	}
 }
@@ -103,7 +108,8 @@ static void check_scripts(struct mm_doctor *d, char *const argv[])
 		return;
 	}
 	mm_find_wrong(&d->findings, "the scripts do not load: a restart would fail, a reload changes nothing");
-	mm_find_remedy(&d->findings, "moonmilter check%s%s", argv[2] != NULL ? " -c " : "", argv[2] != NULL ? argv[3] : "");
+	mm_find_remedy(&d->findings, "moonmilter check%s%s", argv[2] != NULL ? " -c " : "", argv[2] != NULL
+		? argv[3] : "");
 }
 
 /* ---- the running host ---- */
@@ -159,7 +165,8 @@ static void check_answer(struct mm_doctor *d, int fd)
 	}
 	if (s.is_hung) {
 		mm_find_wrong(&d->findings, "a worker's loop does not turn: a script blocks it");
-		mm_find_remedy(&d->findings, "look for worker_ended and loop_blocked in the log: they name script and handler");
+		mm_find_remedy(&d->findings, "look for worker_ended and loop_blocked in the log: they name script "
+			"and handler");
 	}
 }
 
@@ -167,7 +174,8 @@ static void check_running(struct mm_doctor *d)
 {
 	const char *path = d->config->control;
 	if (path == NULL) {
-		mm_find_note(&d->findings, "no control socket: moonmilter ctl cannot ask this host, and systemctl reload fails");
+		mm_find_note(&d->findings, "no control socket: moonmilter ctl cannot ask this host, and systemctl "
+			"reload fails");
 		mm_find_remedy(&d->findings, "control = \"/run/moonmilter/control.sock\"");
 		return;
 	}
@@ -180,7 +188,8 @@ static void check_running(struct mm_doctor *d)
 		mm_find_remedy(&d->findings, "run moonmilter doctor as root, or as the user that the host runs as");
 	} else {
 		mm_find_wrong(&d->findings, "it does not run: %s: %s", path, strerror(errno));
-		mm_find_remedy(&d->findings, "systemctl start moonmilter, or moonmilter run -c FILE; then journalctl -u moonmilter");
+		mm_find_remedy(&d->findings, "systemctl start moonmilter, or moonmilter run -c FILE; then journalctl "
+			"-u moonmilter");
 	}
 }
 
@@ -228,8 +237,10 @@ void mm_doctor_unnamed(struct mm_doctor *d)
 		if (!has_begun)
 			mm_findings_begin(&d->findings, "Sockets of ours that no MTA here names");
 		has_begun = true;
-		mm_find_note(&d->findings, "%s: nobody here asks it", mm_endpoint_text(&d->sockets[i].spec, text, sizeof text));
-		mm_find_remedy(&d->findings, "nothing, if an MTA elsewhere does; else name it there, or take it out of listen");
+		mm_find_note(&d->findings, "%s: nobody here asks it",
+			mm_endpoint_text(&d->sockets[i].spec, text, sizeof text));
+		mm_find_remedy(&d->findings, "nothing, if an MTA elsewhere does; else name it there, or take it "
+			"out of listen");
 		check_unnamed(d, &d->sockets[i]);
 	}
 }

@@ -1,6 +1,7 @@
 /* doctor/postfix.c -- Postfix as postconf tells it: main.cf, and what each service of master.cf sets otherwise.
- * A milter is named by smtpd_milters of each smtpd, and by non_smtpd_milters, which cleanup serves. Each of these services may
- * run in a chroot, and then takes paths from there. A relative path starts at the queue directory in both cases. */
+ * A milter is named by smtpd_milters of each smtpd, and by non_smtpd_milters, which cleanup serves. Each of these
+ * services may run in a chroot, and then takes paths from there. A relative path starts at the queue directory in both
+ * cases. */
 #include "doctor/doctor.h"
 
 #include <ctype.h>
@@ -13,7 +14,8 @@
 #define OVERRIDES_MAX 256
 
 enum setting {
-	VERSION, CONFIG_DIRECTORY, QUEUE_DIRECTORY, MAIL_OWNER, COMPATIBILITY, SMTPD_MILTERS, NON_SMTPD_MILTERS, MILTER_MAPS,
+	VERSION, CONFIG_DIRECTORY, QUEUE_DIRECTORY, MAIL_OWNER, COMPATIBILITY, SMTPD_MILTERS,
+		NON_SMTPD_MILTERS, MILTER_MAPS,
 	DEFAULT_ACTION, PROTOCOL, CONNECT_TIMEOUT, COMMAND_TIMEOUT, CONTENT_TIMEOUT, MACRO_V, MACRO_DEFAULTS, MACROS_OF,
 	SETTING_COUNT = MACROS_OF + MM_MACRO_SET_COUNT
 };
@@ -24,17 +26,22 @@ static const char *const setting_names[SETTING_COUNT] = {
 	[NON_SMTPD_MILTERS] = "non_smtpd_milters", [MILTER_MAPS] = "smtpd_milter_maps",
 	[DEFAULT_ACTION] = "milter_default_action", [PROTOCOL] = "milter_protocol",
 	[CONNECT_TIMEOUT] = "milter_connect_timeout", [COMMAND_TIMEOUT] = "milter_command_timeout",
-	[CONTENT_TIMEOUT] = "milter_content_timeout", [MACRO_V] = "milter_macro_v", [MACRO_DEFAULTS] = "milter_macro_defaults",
-	[MACROS_OF + MM_MACRO_SET_connect] = "milter_connect_macros", [MACROS_OF + MM_MACRO_SET_helo] = "milter_helo_macros",
+	[CONTENT_TIMEOUT] = "milter_content_timeout", [MACRO_V] = "milter_macro_v",
+	[MACRO_DEFAULTS] = "milter_macro_defaults",
+	[MACROS_OF + MM_MACRO_SET_connect] = "milter_connect_macros",
+	[MACROS_OF + MM_MACRO_SET_helo] = "milter_helo_macros",
 	[MACROS_OF + MM_MACRO_SET_mail] = "milter_mail_macros", [MACROS_OF + MM_MACRO_SET_rcpt] = "milter_rcpt_macros",
-	[MACROS_OF + MM_MACRO_SET_data] = "milter_data_macros", [MACROS_OF + MM_MACRO_SET_eoh] = "milter_end_of_header_macros",
+	[MACROS_OF + MM_MACRO_SET_data] = "milter_data_macros",
+	[MACROS_OF + MM_MACRO_SET_eoh] = "milter_end_of_header_macros",
 	[MACROS_OF + MM_MACRO_SET_eom] = "milter_end_of_data_macros",
 };
 
 /* What Postfix can tell (milter_macros.c, smtpd_milter.c, cleanup_milter.c of 3.7 to 3.12). */
 static const char *const macros_known[] = {
-	"_", "i", "j", "v", "auth_authen", "auth_author", "auth_type", "cert_issuer", "cert_subject", "cipher", "cipher_bits",
-	"client_addr", "client_connections", "client_name", "client_port", "client_ptr", "client_resolve", "daemon_addr",
+	"_", "i", "j", "v", "auth_authen", "auth_author", "auth_type", "cert_issuer", "cert_subject", "cipher",
+	"cipher_bits",
+	"client_addr", "client_connections", "client_name", "client_port", "client_ptr", "client_resolve",
+	"daemon_addr",
 	"daemon_name", "daemon_port", "mail_addr", "mail_host", "mail_mailer", "rcpt_addr", "rcpt_host", "rcpt_mailer",
 	"tls_version", NULL
 };
@@ -148,7 +155,8 @@ static int postconf(const char *directory, const char *option, const char *const
 static bool read_all(struct postfix *p, const char *directory)
 {
 	return postconf(directory, NULL, setting_names, take_setting, p) == 0 && p->values[VERSION][0] != '\0'
-		&& postconf(directory, "-M", NULL, take_service, p) == 0 && postconf(directory, "-P", NULL, take_override, p) == 0;
+		&& postconf(directory, "-M", NULL, take_service, p) == 0
+		&& postconf(directory, "-P", NULL, take_override, p) == 0;
 }
 
 static const char *value_of(const struct postfix *p, const struct service *s, enum setting setting)
@@ -182,8 +190,8 @@ static const char *next_item(const char *at, struct item *item)
 }
 
 /* "default_action=accept" of an item, or what holds for its service. */
-static const char *option_of(const struct postfix *p, const struct service *s, const struct item *item, enum setting setting,
-	char *to, size_t size)
+static const char *option_of(const struct postfix *p, const struct service *s, const struct item *item,
+	enum setting setting, char *to, size_t size)
 {
 	const char *name = setting_names[setting] + strlen("milter_"), *at = item->options;
 	size_t length = strlen(name);
@@ -212,7 +220,8 @@ static void set_remedy(const struct postfix *p, const struct service *s, const s
 	struct mm_findings *f = &p->doctor->findings;
 	const char *name = setting_names[setting];
 	if (strstr(item->options, name + strlen("milter_")) != NULL)
-		mm_find_remedy(f, "%s=%s behind %s in smtpd_milters%s", name + strlen("milter_"), value, item->endpoint, or_else);
+		mm_find_remedy(f, "%s=%s behind %s in smtpd_milters%s", name + strlen("milter_"), value,
+			item->endpoint, or_else);
 	else if (value_of(p, s, setting) != p->values[setting])
 		mm_find_remedy(f, "postconf -P '%s/%s=%s'%s", s->name, name, value, or_else);
 	else
@@ -282,10 +291,11 @@ static void check_macro(const struct postfix *p, const struct service *s, int se
 	const char *setting = setting_names[MACROS_OF + set];
 	if (!is_known(p, name)) {
 		mm_find_note(f, "macro %s, which scripts ask for, is none of Postfix's: it is nil there", name);
-		mm_find_remedy(f, "let the script do without it, or postconf -e 'milter_macro_defaults={%s}=VALUE'", name);
+		mm_find_remedy(f, "let the script do without it, or postconf -e 'milter_macro_defaults={%s}=VALUE'",
+			name);
 	} else if (!asks && !has_word(value_of(p, s, (enum setting)(MACROS_OF + set)), name)) {
-		mm_find_wrong(f, "macro %s, which scripts ask for, is not in %s, and with this milter_protocol we cannot ask for it",
-			name, setting);
+		mm_find_wrong(f, "macro %s, which scripts ask for, is not in %s, and with this milter_protocol we "
+			"cannot ask for it", name, setting);
 		mm_find_remedy(f, "postconf -e milter_protocol=6, or add {%s} to %s", name, setting);
 	}
 }
@@ -306,18 +316,20 @@ static void check_protocol(const struct postfix *p, const struct service *s, con
 	char text[64];
 	int protocol = atoi(option_of(p, s, item, PROTOCOL, text, sizeof text));
 	if (protocol < 6) {
-		mm_find_wrong(&p->doctor->findings, "milter_protocol is %d: no macro lists, no replies left out, edits are missing", protocol);
+		mm_find_wrong(&p->doctor->findings, "milter_protocol is %d: no macro lists, no replies left out, edits "
+			"are missing", protocol);
 		set_remedy(p, s, item, PROTOCOL, "6", "");
 	}
 	if (strncmp(value_of(p, s, MACRO_V), "Postfix", 7) != 0) {
-		mm_find_wrong(&p->doctor->findings, "milter_macro_v is \"%s\": we know Postfix by it, and take this for Sendmail",
-			value_of(p, s, MACRO_V));
+		mm_find_wrong(&p->doctor->findings, "milter_macro_v is \"%s\": we know Postfix by it, and take this "
+			"for Sendmail", value_of(p, s, MACRO_V));
 		mm_find_remedy(&p->doctor->findings, "postconf -X milter_macro_v");
 	}
 	check_macros(p, s, protocol >= 6);
 }
 
-static void check_ours(struct postfix *p, const struct service *s, const struct item *item, const struct mm_doctor_socket *socket)
+static void check_ours(struct postfix *p, const struct service *s, const struct item *item,
+	const struct mm_doctor_socket *socket)
 {
 	p->names_us = true;
 	check_action(p, s, item, socket->milter);
@@ -342,10 +354,12 @@ static bool is_beyond_chroot(struct postfix *p, const struct service *s, const c
 	bool is_inside = strncmp(path, queue, size) == 0 && path[size] == '/';
 	mm_find_wrong(&p->doctor->findings, "%s runs in the chroot %s and cannot see %s", s->name, queue, path);
 	if (is_inside)
-		mm_find_remedy(&p->doctor->findings, "smtpd_milters = unix:%s, without a slash in front", path + size + 1);
+		mm_find_remedy(&p->doctor->findings, "smtpd_milters = unix:%s, without a slash in front",
+			path + size + 1);
 	else
-		mm_find_remedy(&p->doctor->findings, "listen = \"unix:%s/moonmilter/milter.sock\" in moonmilter.conf and smtpd_milters = "
-			"unix:moonmilter/milter.sock; or no chroot: postconf -F %s/chroot=n", queue, s->name);
+		mm_find_remedy(&p->doctor->findings, "listen = \"unix:%s/moonmilter/milter.sock\" in moonmilter.conf "
+			"and smtpd_milters = unix:moonmilter/milter.sock; or no chroot: postconf -F %s/chroot=n",
+			queue, s->name);
 	p->names_us = true;
 	return true;
 }
@@ -361,7 +375,8 @@ static void check_unix(struct postfix *p, const struct service *s, const struct 
 	if (ours == NULL && is_beyond_chroot(p, s, path))
 		return;
 	if (!mm_reach_unix(&p->doctor->findings, &caller, full) && ours == NULL)
-		mm_find_note(&p->doctor->findings, "%s names %s, that is %s: it is none that we listen on", s->name, item->endpoint, full);
+		mm_find_note(&p->doctor->findings, "%s names %s, that is %s: it is none that we listen on", s->name,
+			item->endpoint, full);
 	else if (ours == NULL)
 		say_foreign(p->doctor, s, item);
 	if (ours != NULL)
@@ -377,7 +392,8 @@ static void check_inet(struct postfix *p, const struct service *s, const struct 
 	char host[256];
 	const char *rest = item->endpoint + strlen("inet:"), *colon = strrchr(rest, ':');
 	if (strchr(rest, '@') != NULL || colon == NULL) {
-		mm_find_wrong(f, "%s: %s is no way to name a milter: Postfix writes inet:HOST:PORT", s->name, item->endpoint);
+		mm_find_wrong(f, "%s: %s is no way to name a milter: Postfix writes inet:HOST:PORT", s->name,
+			item->endpoint);
 		if (mm_endpoint_parse(item->endpoint, &spec, NULL))
 			mm_find_remedy(f, "smtpd_milters = %s", mm_endpoint_postfix(&spec, host, sizeof host));
 		return;
@@ -423,8 +439,10 @@ static void check_service(struct postfix *p, const struct service *s)
 		mm_find_note(&p->doctor->findings, "%s uses no milter: smtpd_milters is empty", s->name);
 		mm_find_remedy(&p->doctor->findings, "nothing, if its mail is not to be filtered");
 	} else {
-		mm_find_note(&p->doctor->findings, "%s uses no milter: master.cf has -o smtpd_milters= for it", s->name);
-		mm_find_remedy(&p->doctor->findings, "nothing, if mail comes here that has been filtered before (content filters)");
+		mm_find_note(&p->doctor->findings, "%s uses no milter: master.cf has -o smtpd_milters= for it",
+			s->name);
+		mm_find_remedy(&p->doctor->findings, "nothing, if mail comes here that has been filtered before "
+			"(content filters)");
 	}
 }
 
@@ -434,7 +452,8 @@ static void check_named(struct postfix *p)
 	struct mm_doctor *d = p->doctor;
 	char line[MM_ENDPOINT_TEXT_SIZE];
 	if (p->values[MILTER_MAPS][0] != '\0') {
-		mm_find_note(&d->findings, "smtpd_milter_maps = %s: clients listed there meet other milters, or none", p->values[MILTER_MAPS]);
+		mm_find_note(&d->findings, "smtpd_milter_maps = %s: clients listed there meet other milters, or none",
+			p->values[MILTER_MAPS]);
 		mm_find_remedy(&d->findings, "postmap -q ADDRESS %s", p->values[MILTER_MAPS]);
 	}
 	if (p->names_us || d->has_unknown)

@@ -109,14 +109,15 @@ static bool explain_refusal(struct mm_findings *f, const struct who *w, const st
 	}
 	if (stat(path, &s) != 0 || may(w, &s, WRITE))
 		return false;
-	mm_find_wrong(f, "%s: user %s may not connect (mode %04o, group %s)", path, w->name, (unsigned)s.st_mode & 07777,
-		group_name(s.st_gid));
+	mm_find_wrong(f, "%s: user %s may not connect (mode %04o, group %s)", path, w->name,
+		(unsigned)s.st_mode & 07777, group_name(s.st_gid));
 	if (s.st_gid == 0)
-		mm_find_remedy(f, "socket_group = \"%s\", socket_mode = \"0660\" in moonmilter.conf, then restart moonmilter",
-			group_name(w->group));
+		mm_find_remedy(f, "socket_group = \"%s\", socket_mode = \"0660\" in moonmilter.conf, then "
+			"restart moonmilter", group_name(w->group));
 	else
 		mm_find_remedy(f, "%susermod -aG %s %s, then restart %s", s.st_mode & WRITE << 3 ? ""
-			: "socket_mode = \"0660\" in moonmilter.conf, restart moonmilter; ", group_name(s.st_gid), w->name, c->mta);
+			: "socket_mode = \"0660\" in moonmilter.conf, restart moonmilter; ", group_name(s.st_gid),
+			w->name, c->mta);
 	return true;
 }
 
@@ -170,18 +171,20 @@ bool mm_reach_unix(struct mm_findings *f, const struct mm_caller *c, const char 
 		return false;
 	int why = is_root ? try_as(&w, c, path) : try_as_we_are(path);
 	if (why == 0) {
-		mm_find_ok(f, "%s: user %s can connect%s%s", path, w.name, c->root[0] != '\0' ? ", in the chroot " : "", c->root);
+		mm_find_ok(f, "%s: user %s can connect%s%s", path, w.name, c->root[0] != '\0' ? ", in the chroot "
+			: "", c->root);
 		return true;
 	}
 	if (why == EACCES && !is_root) {
-		mm_find_note(f, "%s: somebody else must look whether anybody listens there; for user %s the modes are right", path,
-			w.name);
+		mm_find_note(f, "%s: somebody else must look whether anybody listens there; for user %s the modes "
+			"are right", path, w.name);
 		mm_find_remedy(f, "run moonmilter doctor as root");
 	} else if (why == EACCES && explain_refusal(f, &w, c, path)) {
 		return false;
 	} else if (why == EACCES) {
 		mm_find_wrong(f, "%s: user %s may not connect, although modes and groups allow it", path, w.name);
-		mm_find_remedy(f, "look for an access control list (getfacl %s) or a refusal by AppArmor or SELinux (dmesg)", path);
+		mm_find_remedy(f, "look for an access control list (getfacl %s) or a refusal by AppArmor or "
+			"SELinux (dmesg)", path);
 	} else {
 		mm_find_wrong(f, "%s: nobody answers: %s", path, strerror(why));
 		nobody_answers(f, c);

@@ -1,6 +1,6 @@
 /* doctor/reach.h -- can a user of this machine connect to a socket, and if not, what is in the way?
- * As root it is tried out: a child becomes that user, in the chroot of the MTA, and connects. Otherwise modes and groups are
- * computed. The host sees a connection that says nothing, as of any health probe. */
+ * As root it is tried out: a child becomes that user, in the chroot of the MTA, and connects. Otherwise modes and
+ * groups are computed. The host sees a connection that says nothing, as of any health probe. */
 #ifndef MM_DOCTOR_REACH_H
 #define MM_DOCTOR_REACH_H
 

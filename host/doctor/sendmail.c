@@ -1,7 +1,7 @@
-/* doctor/sendmail.c -- Sendmail as its sendmail.cf tells it. A milter is an X line that O InputMailFilters names. It is the daemon
- * that connects, as root unless RunAsUser says otherwise, in no chroot. It refuses sockets below directories that others may write
- * to: at its start it ends, later it goes on without the filter. What to ask for we tell it ourselves, so Milter.macros.* do not
- * count. */
+/* doctor/sendmail.c -- Sendmail as its sendmail.cf tells it. A milter is an X line that O InputMailFilters names. It is
+ * the daemon that connects, as root unless RunAsUser says otherwise, in no chroot. It refuses sockets below directories
+ * that others may write to: at its start it ends, later it goes on without the filter. What to ask for we tell it
+ * ourselves, so Milter.macros.* do not count. */
 #include "doctor/doctor.h"
 
 #include <ctype.h>
@@ -135,8 +135,10 @@ static void check_times(struct sendmail *sm, const struct filter *x, const struc
 	field(x, 'T', times, sizeof times);
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		snprintf(name, sizeof name, "T=%c", rows[i].letter);
-		if (!mm_doctor_time(sm->doctor, name, time_of(times, rows[i].letter, rows[i].preset), rows[i].key, rows[i].ours))
-			mm_find_remedy(&sm->doctor->findings, "%s, in sendmail.mc; or a lower %s", mm_endpoint_sendmail(&socket->spec, x->name,
+		if (!mm_doctor_time(sm->doctor, name, time_of(times, rows[i].letter, rows[i].preset), rows[i].key,
+		    rows[i].ours))
+			mm_find_remedy(&sm->doctor->findings, "%s, in sendmail.mc; or a lower %s",
+			mm_endpoint_sendmail(&socket->spec, x->name,
 				c->stage_deadline, c->eom_deadline, line, sizeof line), rows[i].key);
 	}
 }
@@ -148,9 +150,10 @@ static void check_use(struct sendmail *sm, const struct filter *x)
 	for (char *name; (name = strsep(&rest, ", \t")) != NULL;)
 		if (strcmp(name, x->name) == 0)
 			return;
-	mm_find_wrong(&sm->doctor->findings, "filter %s is defined but not used: O InputMailFilters does not name it", x->name);
-	mm_find_remedy(&sm->doctor->findings, "INPUT_MAIL_FILTER in place of MAIL_FILTER, or define(`confINPUT_MAIL_FILTERS', `%s')",
-		x->name);
+	mm_find_wrong(&sm->doctor->findings, "filter %s is defined but not used: O InputMailFilters does "
+		"not name it", x->name);
+	mm_find_remedy(&sm->doctor->findings, "INPUT_MAIL_FILTER in place of MAIL_FILTER, or "
+		"define(`confINPUT_MAIL_FILTERS', `%s')", x->name);
 }
 
 static void check_ours(struct sendmail *sm, const struct filter *x, const struct mm_doctor_socket *socket)
@@ -171,10 +174,11 @@ static void check_safety(struct sendmail *sm, const char *path)
 		snprintf(part, sizeof part, "%.*s", (int)(slash - path), path);
 		if (stat(part, &s) != 0 || !(s.st_mode & 022))
 			continue;
-		mm_find_wrong(&sm->doctor->findings, "%s: %s may write here, so Sendmail refuses %s: it does not start, or runs without "
-			"the filter", part, s.st_mode & 02 ? "everybody" : "its group", path);
+		mm_find_wrong(&sm->doctor->findings, "%s: %s may write here, so Sendmail refuses %s: it does not "
+			"start, or runs without the filter", part, s.st_mode & 02 ? "everybody" : "its group", path);
 		if (s.st_mode & S_ISVTX)
-			mm_find_remedy(&sm->doctor->findings, "let moonmilter listen below a directory of its own, as /run/moonmilter");
+			mm_find_remedy(&sm->doctor->findings, "let moonmilter listen below a directory of its own, as "
+				"/run/moonmilter");
 		else
 			mm_find_remedy(&sm->doctor->findings, "chmod go-w %s", part);
 	}
@@ -208,13 +212,14 @@ static void check_unix(struct sendmail *sm, const struct filter *x, const char *
 static void check_inet(struct sendmail *sm, const struct filter *x, const char *socket)
 {
 	struct mm_endpoint spec;
-	struct mm_doctor_socket *ours = mm_endpoint_parse(socket, &spec, NULL) ? mm_doctor_inet(sm->doctor, &spec) : NULL;
+	struct mm_doctor_socket *ours = mm_endpoint_parse(socket, &spec, NULL)
+		? mm_doctor_inet(sm->doctor, &spec) : NULL;
 	struct mm_caller caller = { "Sendmail", sm->user, "", ours != NULL };
 	const char *at = strchr(socket, '@'), *first = strchr(socket, ':') + 1;
 	char port[16];
 	if (at == NULL) {
-		mm_find_wrong(&sm->doctor->findings, "filter %s: S=%s is no way to name a milter: Sendmail writes inet:PORT@HOST", x->name,
-			socket);
+		mm_find_wrong(&sm->doctor->findings, "filter %s: S=%s is no way to name a milter: Sendmail writes "
+			"inet:PORT@HOST", x->name, socket);
 		mm_find_remedy(&sm->doctor->findings, "S=inet:10025@127.0.0.1");
 		return;
 	}
@@ -252,8 +257,9 @@ static void check_named(struct sendmail *sm)
 	if (sm->names_us || d->has_unknown || d->socket_count == 0)
 		return;
 	mm_find_wrong(&d->findings, "no X line names a socket of ours: mail passes without our filters");
-	mm_find_remedy(&d->findings, "%s, in sendmail.mc, then make and restart Sendmail", mm_endpoint_sendmail(&d->sockets[0].spec,
-		"moonmilter", d->config->stage_deadline, d->config->eom_deadline, line, sizeof line));
+	mm_find_remedy(&d->findings, "%s, in sendmail.mc, then make and restart Sendmail",
+		mm_endpoint_sendmail(&d->sockets[0].spec, "moonmilter", d->config->stage_deadline,
+		d->config->eom_deadline, line, sizeof line));
 }
 
 bool mm_doctor_sendmail(struct mm_doctor *d, const char *file)

@@ -63,7 +63,8 @@ struct mm_host {
 	void                 (*reload_ended)(void *self, bool ok, const struct mm_fault *);
 	void                  *reload_ended_self;
 	bool                   is_stopping;
-	bool                   is_halting;      /* every session is over; some of their last bytes may still be unsent */
+	bool                   is_halting;      /* every session is over; some of their last
+	                                         * bytes may still be unsent */
 	bool                   is_stopped;
 	ev_timer               drain_timer;
 	ev_timer               beat;            /* running when there is a census */
@@ -160,8 +161,8 @@ static void sink_to_embedder(void *self, enum mm_log_level level, const char *li
 	h->options.log(h->options.log_self, (enum mm_level)level, line, size);
 }
 
-/* The log's directory is often our later user's. While we are root, a link that somebody else has put there must not have us
- * write into another file, nor give it away; a link of root's (/dev/stdout) is meant. */
+/* The log's directory is often our later user's. While we are root, a link that somebody else has put there must not
+ * have us write into another file, nor give it away; a link of root's (/dev/stdout) is meant. */
 static int open_log(const char *path, const char *user)
 {
 	struct stat at;
@@ -186,7 +187,8 @@ bool mm_host_reopen_log(struct mm_host *h, struct mm_fault *why)
 	} else if (where[0] == '/') {
 		int fd = open_log(where, h->config.user);
 		if (fd < 0)
-			return mm_fault_set(why, MM_FAULT_CONFIG, "log: %s cannot be opened: %s", where, strerror(errno));
+			return mm_fault_set(why, MM_FAULT_CONFIG, "log: %s cannot be opened: %s", where,
+				strerror(errno));
 		mm_log_to_file(&h->log, fd);
 	} else if (strcmp(where, "syslog") == 0) {
 		mm_log_to_syslog(&h->log);
@@ -238,7 +240,8 @@ static bool add_activated(struct mm_host *h, unsigned milter, const struct mm_en
 	int fds[MM_ACTIVATED_MAX];
 	int count = mm_service_sockets(spec->name, fds, MM_ACTIVATED_MAX, why);
 	if (count > MM_ACTIVATED_MAX)
-		return mm_fault_set(why, MM_FAULT_CONFIG, "systemd: %d sockets; at most %d are served", count, MM_ACTIVATED_MAX);
+		return mm_fault_set(why, MM_FAULT_CONFIG, "systemd: %d sockets; at most %d are served", count,
+			MM_ACTIVATED_MAX);
 	for (int i = 0; i < count; i++) {
 		struct mm_endpoint one = { .kind = MM_ENDPOINT_FD, .fd = fds[i] };
 		if (!add_listener(h, milter, &one, why))
@@ -255,7 +258,8 @@ static bool open_listeners(struct mm_host *h, struct mm_fault *why)
 			struct mm_endpoint spec;
 			if (!mm_endpoint_parse(listen->items[j], &spec, why))
 				return false;
-			bool ok = spec.kind == MM_ENDPOINT_SYSTEMD ? add_activated(h, i, &spec, why) : add_listener(h, i, &spec, why);
+			bool ok = spec.kind == MM_ENDPOINT_SYSTEMD ? add_activated(h, i, &spec, why)
+				: add_listener(h, i, &spec, why);
 			if (!ok)
 				return false;
 		}
@@ -282,8 +286,10 @@ static bool options_of(struct mm_host *h, const struct mm_config *c, unsigned i,
 		return false;
 	*o = (struct mm_generation_options){
 		.settings = {
-			.milter_name = h->milter_names[i], .milter_in_log = c->milter_count > 1 ? h->milter_names[i] : NULL,
-			.stage_deadline = c->stage_deadline, .eom_deadline = c->eom_deadline, .progress_every = c->progress_every,
+			.milter_name = h->milter_names[i], .milter_in_log = c->milter_count > 1
+				? h->milter_names[i] : NULL,
+			.stage_deadline = c->stage_deadline, .eom_deadline = c->eom_deadline,
+			.progress_every = c->progress_every,
 			.body_max = c->body_max, .on_error = m->on_error, .lockstep = m->lockstep,
 			.number = h->next_generation, .row = h->member.row,
 			.worker_index = h->member.census != NULL ? (unsigned)(h->member.row - h->member.census->rows) : 0,
@@ -332,7 +338,8 @@ static void update_row(const struct mm_host *h, enum mm_census_state state)
 	mm_census_set(h->member.row->state, state);
 }
 
-/* A session is a descriptor. Scripts, logs and a reload need some as well, so that none of them fails because we are full. */
+/* A session is a descriptor. Scripts, logs and a reload need some as well, so that none of them
+ * fails because we are full. */
 static unsigned sessions_that_fit(struct mm_host *h)
 {
 	struct rlimit files;
@@ -342,8 +349,9 @@ static unsigned sessions_that_fit(struct mm_host *h)
 	rlim_t spare = files.rlim_cur / 4 < MM_DESCRIPTORS_SPARE ? files.rlim_cur / 4 : MM_DESCRIPTORS_SPARE;
 	if (wanted <= files.rlim_cur - spare)
 		return wanted;
-	mm_log_say(&h->log, MM_LOG_WARN, "sessions", "max_sessions %u is more than the %llu descriptors we may have can carry: %llu "
-		"are served at a time; raise the limit (LimitNOFILE=, ulimit -n)", wanted, (unsigned long long)files.rlim_cur,
+	mm_log_say(&h->log, MM_LOG_WARN, "sessions", "max_sessions %u is more than the %llu descriptors we may have "
+		"can carry: %llu are served at a time; raise the limit (LimitNOFILE=, ulimit -n)", wanted,
+		(unsigned long long)files.rlim_cur,
 		(unsigned long long)(files.rlim_cur - spare));
 	return (unsigned)(files.rlim_cur - spare);
 }
@@ -378,8 +386,9 @@ static void warn_of_no_scripts(struct mm_host *h)
 		struct mm_script_files list = { 0 };
 		const char **paths = paths_of(&h->config.milters[i]);
 		if (paths != NULL && mm_script_files_find(&list, paths, &why) && list.count == 0)
-			mm_log_say(&h->log, MM_LOG_WARN, "reload", "milter %s has no scripts: no directory of `scripts` holds a file named "
-				"*.lua; mail passes unfiltered", h->config.milters[i].name);
+			mm_log_say(&h->log, MM_LOG_WARN, "reload", "milter %s has no scripts: no directory of "
+				"`scripts` holds a file named *.lua; mail passes unfiltered",
+				h->config.milters[i].name);
 		mm_script_files_free(&list);
 		free((void *)(uintptr_t)paths);
 	}
@@ -397,7 +406,8 @@ static void take_next_config(struct mm_host *h)
 	bool speaks = h->worker == NULL || h->member.census == NULL;     /* for all workers */
 	const char *fixed = speaks ? mm_config_fixed_change(&before, &h->config) : NULL;
 	if (fixed != NULL)
-		mm_log_say(&h->log, MM_LOG_WARN, "reload", "%s has changed in the configuration; that takes a restart", fixed);
+		mm_log_say(&h->log, MM_LOG_WARN, "reload", "%s has changed in the configuration; that takes "
+			"a restart", fixed);
 	if (speaks)
 		warn_of_no_scripts(h);
 	bool same_log = before.log == h->config.log
@@ -445,7 +455,8 @@ static bool same_milters(const struct mm_host *h, const struct mm_config *c, str
 	bool same = c->milter_count == h->config.milter_count;
 	for (unsigned i = 0; same && i < c->milter_count; i++)
 		same = strcmp(c->milters[i].name, h->config.milters[i].name) == 0;
-	return same || mm_fault_set(why, MM_FAULT_CONFIG, "milters were added or removed in the configuration; that needs a restart");
+	return same || mm_fault_set(why, MM_FAULT_CONFIG, "milters were added or removed in the configuration; that "
+		"needs a restart");
 }
 
 static bool read_next_config(struct mm_host *h, struct mm_fault *why)
@@ -803,7 +814,8 @@ struct mm_host *mm_host_bind(const struct mm_host_options *o, bool with_control,
 	return NULL;
 }
 
-/* A worker beats while its loop turns (and when a long slice has ended: budget.c); who reads the census draws the conclusions. */
+/* A worker beats while its loop turns (and when a long slice has ended: budget.c); who reads the census
+ * draws the conclusions. */
 static void on_beat(struct ev_loop *loop, ev_timer *t, int events)
 {
 	struct mm_host *h = t->data;
@@ -834,7 +846,8 @@ bool mm_host_raise(struct mm_host *h, const struct mm_host_member *member, struc
 		h->control.is_ours = false;
 		mm_listener_close(&h->control);
 	}
-	h->is_virtual = h->options.virtual_time > 0 && h->options.loop == NULL && mm_clock_make_virtual(h->options.virtual_time);
+	h->is_virtual = h->options.virtual_time > 0 && h->options.loop == NULL
+		&& mm_clock_make_virtual(h->options.virtual_time);
 	if (h->options.virtual_time > 0 && !h->is_virtual)
 		return mm_fault_set(why, MM_FAULT_CONFIG, "virtual_time: the clock of %s cannot be moved",
 			h->options.loop != NULL ? "a loop that was handed in" : "this libev");
@@ -935,14 +948,16 @@ static void describe_listener(const struct mm_host *h, const struct mm_endpoint 
 	say(self, line);
 	if (!mm_endpoint_has_address(spec))
 		return;
-	snprintf(line, sizeof line, "  Postfix, main.cf:  smtpd_milters = %s", mm_endpoint_postfix(spec, text, sizeof text));
+	snprintf(line, sizeof line, "  Postfix, main.cf:  smtpd_milters = %s",
+		mm_endpoint_postfix(spec, text, sizeof text));
 	say(self, line);
 	snprintf(line, sizeof line, "  Sendmail, .mc:     %s", mm_endpoint_sendmail(spec, "moonmilter",
 		h->config.stage_deadline, h->config.eom_deadline, text, sizeof text));
 	say(self, line);
 }
 
-static void describe_milter(const struct mm_host *h, unsigned milter, void (*say)(void *self, const char *line), void *self)
+static void describe_milter(const struct mm_host *h, unsigned milter,
+	void (*say)(void *self, const char *line), void *self)
 {
 	char line[128];
 	snprintf(line, sizeof line, "milter %s:", h->config.milters[milter].name);
@@ -1193,14 +1208,15 @@ struct mm_session *mm_session_open(struct mm_host *h, const char *milter, struct
 		at++;
 	struct mm_generation *g = at < h->config.milter_count ? mm_worker_generation(h->worker, at) : NULL;
 	if (g == NULL) {
-		mm_fault_set(&why, MM_FAULT_CONFIG, at < h->config.milter_count ? "no scripts are loaded yet" : "there is no milter \"%s\"",
-			milter != NULL ? milter : "");
+		mm_fault_set(&why, MM_FAULT_CONFIG, at < h->config.milter_count ? "no scripts are loaded yet"
+			: "there is no milter \"%s\"", milter != NULL ? milter : "");
 		tell(error, &why);
 		return NULL;
 	}
 	struct feeder *f = calloc(1, sizeof *f);
 	if (f != NULL) {
-		struct mm_engine_owner owner = { f, on_feeder_wake, on_feeder_report, on_feeder_fault, on_feeder_aside };
+		struct mm_engine_owner owner = { f, on_feeder_wake, on_feeder_report, on_feeder_fault,
+			on_feeder_aside };
 		f->engine = mm_engine_new(mm_worker_engines(h->worker), mm_generation_runtime(g), owner, &f->out);
 	}
 	if (f == NULL || f->engine == NULL) {

@@ -1,6 +1,6 @@
 /* embed/host.h -- a host as its own process row sees it, beyond moonmilter.h.
- * A host begins in two halves, so that a process can be forked in between: mm_host_bind() has a configuration, a log, listeners
- * and no more rights than it needs; mm_host_raise() adds a loop and a worker. mm_host_new() does both.
+ * A host begins in two halves, so that a process can be forked in between: mm_host_bind() has a configuration, a log,
+ * listeners and no more rights than it needs; mm_host_raise() adds a loop and a worker. mm_host_new() does both.
  * A reload is prepared and then committed or discarded, so that several processes can do it together. */
 #ifndef MM_EMBED_HOST_H
 #define MM_EMBED_HOST_H
@@ -39,8 +39,8 @@ bool mm_host_reread(struct mm_host *, struct mm_fault *why);
 bool mm_host_reopen_log(struct mm_host *, struct mm_fault *why);
 void mm_host_set_log_level(struct mm_host *, enum mm_log_level);
 
-/* Loads generation number `generation`, with the configuration read anew or the one that we have; done once, from inside or
- * later. What was prepared before is discarded. */
+/* Loads generation number `generation`, with the configuration read anew or the one that we have; done once, from
+ * inside or later. What was prepared before is discarded. */
 void mm_host_prepare(struct mm_host *, unsigned long generation, bool rereads,
 	void (*done)(void *self, bool ok, const struct mm_fault *), void *self);
 /* ended hears of every reload of mm_host_reload() and SIGHUP as it ends. */

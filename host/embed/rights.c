@@ -56,14 +56,17 @@ void mm_rights_raise_limits(void)
 static bool become(const struct passwd *p, gid_t group, struct mm_fault *why)
 {
 	if (initgroups(p->pw_name, group) != 0 || setgid(group) != 0 || setuid(p->pw_uid) != 0)
-		return mm_fault_set(why, MM_FAULT_CONFIG, "user %s: rights cannot be dropped: %s", p->pw_name, strerror(errno));
+		return mm_fault_set(why, MM_FAULT_CONFIG, "user %s: rights cannot be dropped: %s", p->pw_name,
+			strerror(errno));
 	uid_t users[3] = { 0 };
 	gid_t groups[3] = { 0 };
-	bool is_kept = getresuid(&users[0], &users[1], &users[2]) != 0 || getresgid(&groups[0], &groups[1], &groups[2]) != 0;
+	bool is_kept = getresuid(&users[0], &users[1], &users[2]) != 0
+		|| getresgid(&groups[0], &groups[1], &groups[2]) != 0;
 	for (int i = 0; i < 3; i++)
 		is_kept |= users[i] != p->pw_uid || groups[i] != group;
 	if (is_kept || setuid(0) == 0 || setgid(0) == 0)
-		return mm_fault_set(why, MM_FAULT_BUG, "user %s: root's rights came back after they were dropped", p->pw_name);
+		return mm_fault_set(why, MM_FAULT_BUG, "user %s: root's rights came back after they "
+			"were dropped", p->pw_name);
 	if (setenv("HOME", p->pw_dir, 1) != 0)
 		return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory");
 	return true;
@@ -74,8 +77,8 @@ static bool find(const char *user, const char *group, const struct passwd **p, g
 {
 	*p = getpwnam(user);
 	if (*p == NULL)
-		return mm_fault_set(why, MM_FAULT_CONFIG, "user: there is no user \"%s\"; create it (adduser --system --group %s)",
-			user, user);
+		return mm_fault_set(why, MM_FAULT_CONFIG, "user: there is no user \"%s\"; create it (adduser "
+			"--system --group %s)", user, user);
 	if ((*p)->pw_uid == 0)
 		return mm_fault_set(why, MM_FAULT_CONFIG, "user: mail is not served as root; name another user");
 	*gid = (*p)->pw_gid;
@@ -84,7 +87,8 @@ static bool find(const char *user, const char *group, const struct passwd **p, g
 		return mm_fault_set(why, MM_FAULT_CONFIG, "group: there is no group \"%s\"", group);
 	if (g != NULL)
 		*gid = g->gr_gid;
-	return *gid != 0 || mm_fault_set(why, MM_FAULT_CONFIG, "group: mail is not served with root's group; name another group");
+	return *gid != 0 || mm_fault_set(why, MM_FAULT_CONFIG, "group: mail is not served with root's group; name "
+		"another group");
 }
 
 bool mm_rights_check(const char *user, const char *group, struct mm_fault *why)

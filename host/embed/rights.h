@@ -9,7 +9,8 @@
 bool mm_rights_need_a_user(char **user, struct mm_fault *why);
 /* While we are root: the file belongs to the user that we will become, who must be able to open it again. */
 void mm_rights_hand_over(int fd, const char *user);
-/* As many descriptors as the system lets us have, and a stack on which Lua says "stack overflow" before the kernel does. */
+/* As many descriptors as the system lets us have, and a stack on which Lua says "stack overflow"
+ * before the kernel does. */
 void mm_rights_raise_limits(void);
 /* Are there such a user and group, and are they not root's? NULL: not named. */
 bool mm_rights_check(const char *user, const char *group, struct mm_fault *why);

@@ -83,8 +83,8 @@ int mm_service_sockets(const char *name, int *fds, int max, struct mm_fault *why
 	if (count < 0)
 		count = sd_listen_fds_with_names(1, &names);
 	if (count <= 0) {
-		mm_fault_set(why, MM_FAULT_CONFIG, "systemd: no sockets were handed in; start moonmilter.socket (systemctl enable --now "
-			"moonmilter.socket) or listen on unix:PATH or inet:PORT");
+		mm_fault_set(why, MM_FAULT_CONFIG, "systemd: no sockets were handed in; start moonmilter.socket "
+			"(systemctl enable --now moonmilter.socket) or listen on unix:PATH or inet:PORT");
 		return -1;
 	}
 	int found = 0;

@@ -17,8 +17,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 /* Laws in Lua: a law that breaks raises, and the run stops there. */
 static const char laws[] =
 	"local codec, which, cut, text = ...\n"
-	"local charsets = { 'UTF-8', 'UTF-7', 'ISO-2022-JP', 'GB18030', 'BIG5-HKSCS', 'CP949', 'EUC-JP', 'CP932', 'UTF-16', 'ISO-2022-KR' }\n"
-	"local function in_chunks(filter)\n"
+	"local charsets = { 'UTF-8', 'UTF-7', 'ISO-2022-JP', 'GB18030', 'BIG5-HKSCS', 'CP949', 'EUC-JP', 'CP932', "
+	"'UTF-16', 'ISO-2022-KR' }\nlocal function in_chunks(filter)\n"
 	"  local out, at = {}, 1\n"
 	"  while at <= #text do\n"
 	"    out[#out + 1] = filter:feed(text, at, at + cut)\n"

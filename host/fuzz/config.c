@@ -1,5 +1,5 @@
-/* Any bytes as moonmilter.conf: refused with a sentence, or a config whose paths are absolute and which survives copying and
- * being overridden. */
+/* Any bytes as moonmilter.conf: refused with a sentence, or a config whose paths are absolute and which survives
+ * copying and being overridden. */
 #include "config/config.h"
 
 #include <stdlib.h>
@@ -18,7 +18,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct mm_config c, copy;
 	struct mm_fault why = { 0 };
-	if (!mm_config_read(&c, (struct mm_text){ (const char *)data, size }, "moonmilter.conf", "/etc/moonmilter", &why)) {
+	if (!mm_config_read(&c, (struct mm_text){ (const char *)data, size }, "moonmilter.conf",
+	    "/etc/moonmilter", &why)) {
 		HOLDS(why.class == MM_FAULT_CONFIG && why.text[0] != '\0');
 		return 0;
 	}

@@ -1,5 +1,5 @@
-/* fuzz/edits.c -- any edits of any header, as scripts ask for them: every packet is one that both MTAs take, and what each
- * MTA makes of the packets (mail_file.h) is the list of fields that the scripts saw.
+/* fuzz/edits.c -- any edits of any header, as scripts ask for them: every packet is one that both MTAs take, and what
+ * each MTA makes of the packets (mail_file.h) is the list of fields that the scripts saw.
  * Input: one byte for the MTA, then fields until 0xff, then edits. */
 #include "base/bounds.h"
 #include "mta/mail_file.h"
@@ -35,7 +35,8 @@ static void edit(struct mm_message *m, const struct mm_grants *g, struct input *
 {
 	struct mm_fault why = { .text = "" };
 	uint8_t what = next(in), n = next(in);
-	struct mm_text name = what & 0x40 ? take(in, n % 8) : name_of(n), value = take(in, next(in) % 24), none = { "", 0 };
+	struct mm_text name = what & 0x40 ? take(in, n % 8) : name_of(n), value = take(in, next(in) % 24),
+		none = { "", 0 };
 	int64_t nth = (int8_t)next(in) % 8;
 	bool ok = true;
 	switch (what % 12) {
@@ -49,8 +50,10 @@ static void edit(struct mm_message *m, const struct mm_grants *g, struct input *
 	case 7: ok = mm_edit_delete_recipient(m, g, value, &why); break;
 	case 8: ok = mm_edit_replace_body(m, g, value, 1 << 20, &why); break;
 	case 9: ok = mm_edit_quarantine(m, g, value, &why); break;
-	case 10: if (m->field_count > 0) ok = mm_edit_field(m, g, n % m->field_count, value, value.size == 0, &why); break;
-	case 11: if (m->field_count > 0) ok = mm_edit_insert_before(m, g, n % m->field_count, name_of(n), value, &why); break;
+	case 10: if (m->field_count > 0) ok = mm_edit_field(m, g, n % m->field_count, value, value.size == 0, &why);
+		break;
+	case 11: if (m->field_count > 0) ok = mm_edit_insert_before(m, g, n % m->field_count, name_of(n), value, &why);
+		break;
 	}
 	if (!ok && why.text[0] == '\0')
 		abort();
@@ -62,7 +65,8 @@ static void fail(const char *what)
 	abort();
 }
 
-/* Is it the added field of its name that was asked for first? Only that one is sent while there is no other of the name. */
+/* Is it the added field of its name that was asked for first? Only that one is sent while there is
+ * no other of the name. */
 static bool is_first_asked(const struct mm_message *m, const struct mm_field *f)
 {
 	for (uint32_t i = 0; i < m->field_count; i++) {
@@ -74,14 +78,16 @@ static bool is_first_asked(const struct mm_message *m, const struct mm_field *f)
 	return !f->is_received;
 }
 
-/* Sendmail sets a field that its list has without a value (From, Date) where it stands, above the client's (protocol 3.7). */
+/* Sendmail sets a field that its list has without a value (From, Date) where it stands, above the
+ * client's (protocol 3.7). */
 static bool stands_above(const struct mm_message *m, const struct mm_field *f, const struct mm_mail_file *mail)
 {
 	if (!is_first_asked(m, f))
 		return false;
 	for (uint32_t i = 0; i < mail->field_count; i++) {
 		const struct mm_mail_field *own = &mail->fields[i];
-		if (own->is_own && !own->is_gone && mm_text_equal_blind(mm_mail_text(mail, own->name), mm_message_text(m, f->name)))
+		if (own->is_own && !own->is_gone
+		    && mm_text_equal_blind(mm_mail_text(mail, own->name), mm_message_text(m, f->name)))
 			return true;
 	}
 	return false;
@@ -100,7 +106,8 @@ static void compare(const struct mm_message *m, struct mm_mail_file *mail)
 		if (at == mail->field_count)
 			fail("the MTA has fewer fields");
 		struct mm_text name = mm_message_text(m, f->name), value = mm_message_text(m, f->value);
-		struct mm_text their_name = mm_mail_text(mail, mail->fields[at].name), theirs = mm_mail_text(mail, mail->fields[at].value);
+		struct mm_text their_name = mm_mail_text(mail, mail->fields[at].name),
+			theirs = mm_mail_text(mail, mail->fields[at].value);
 		if (!mm_text_equal_blind(name, their_name))
 			fail("another field stands there");
 		if (theirs.size > 0 && theirs.bytes[0] == ' ') {
@@ -163,7 +170,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	mm_frame_feed(&f, out.bytes, out.size, &why);
 	while (mm_frame_next(&f, &p, &why) == MM_FRAME_PACKET) {
 		struct mm_mta_reply r;
-		if (!mm_mta_decode(&p, &r, &why) || !mm_mta_accepts(&mta, 'E', &r, &why) || !mm_mail_file_edit(&mail, kind, space, &r, &why))
+		if (!mm_mta_decode(&p, &r, &why) || !mm_mta_accepts(&mta, 'E', &r, &why)
+		    || !mm_mail_file_edit(&mail, kind, space, &r, &why))
 			fail(why.text);
 		mm_frame_done(&f);
 	}

@@ -1,9 +1,9 @@
 /* fuzz/engine.c -- the whole engine between a made-up MTA and a stub of the script side, with a model of both that must
- * hold: one final reply for each command that waits for one and none for others, edits only behind end-of-message, every
- * packet one that Postfix and Sendmail take (mta.h), of every message one done or abort, of every client one close, last.
- * Input: 8 bytes of what is offered and wanted, then operations; answers of the stub come from the input's end.
- * Operations: commands well-formed, commands with any payload, bare bytes, split anywhere; verdicts that come late;
- * progress; the end. */
+ * hold: one final reply for each command that waits for one and none for others, edits only behind end-of-message,
+ * every packet one that Postfix and Sendmail take (mta.h), of every message one done or abort, of every client one
+ * close, last. Input: 8 bytes of what is offered and wanted, then operations; answers of the stub come from the input's
+ * end. Operations: commands well-formed, commands with any payload, bare bytes, split anywhere; verdicts that come
+ * late; progress; the end. */
 #include "base/bounds.h"
 #include "milter/engine.h"
 #include "mta/mta.h"
@@ -59,7 +59,8 @@ struct edge {
 	uint8_t           open[OPEN_MAX];       /* letters of commands without their final reply */
 	size_t            open_first, open_count;
 	bool              has_fault, is_ended;
-	bool              is_vague;     /* bare bytes made several packets at once, an abort among them: who waits is unknown */
+	bool              is_vague;     /* bare bytes made several packets at once, an abort among
+	                                 * them: who waits is unknown */
 };
 
 static struct mm_text piece(struct input *in, uint8_t size)
@@ -113,7 +114,8 @@ static void decide(struct stub *s, enum mm_stage stage, struct mm_verdict *out)
 	mm_verdict_plain(out, kind);
 	if (what & 0x40 && (kind == MM_VERDICT_reject || kind == MM_VERDICT_tempfail)) {
 		struct mm_text line = piece(s->in, last(s->in));
-		mm_verdict_worded(out, kind, (kind == MM_VERDICT_reject ? 500 : 400) + last(s->in) % 100u, (struct mm_text){ "", 0 }, &line, 1, &why);
+		mm_verdict_worded(out, kind, (kind == MM_VERDICT_reject ? 500 : 400) + last(s->in) % 100u,
+			(struct mm_text){ "", 0 }, &line, 1, &why);
 	}
 }
 
@@ -219,8 +221,8 @@ static void hear(struct edge *e)
 		CHECK(mm_mta_decode(&p, &r, &why));
 		bool taken = e->open_count > 0 && mm_mta_accepts(&e->mta, e->open[e->open_first], &r, &why);
 		if (!taken && !e->is_vague)
-			fprintf(stderr, "'%c' in answer to '%c': %s\n", p.letter, e->open_count > 0 ? e->open[e->open_first] : '-',
-				e->open_count > 0 ? why.text : "nothing was asked");
+			fprintf(stderr, "'%c' in answer to '%c': %s\n", p.letter, e->open_count > 0
+				? e->open[e->open_first] : '-', e->open_count > 0 ? why.text : "nothing was asked");
 		CHECK(taken || e->is_vague);
 		if (taken && r.row->is_final) {
 			e->open_first++;
@@ -238,7 +240,8 @@ static void hear(struct edge *e)
 /* Nothing waits and nothing is wrong: everything has its answer. */
 static void check_rest(struct edge *e)
 {
-	if (e->has_fault || e->is_ended || e->is_vague || mm_engine_is_waiting(e->stub->engine) || mm_engine_is_finished(e->stub->engine))
+	if (e->has_fault || e->is_ended || e->is_vague || mm_engine_is_waiting(e->stub->engine)
+	    || mm_engine_is_finished(e->stub->engine))
 		return;
 	if (e->open_count > 0)
 		fprintf(stderr, "'%c' has no answer\n", e->open[e->open_first]);
@@ -280,7 +283,8 @@ static void feed(struct edge *e, const void *bytes, size_t n)
 
 static void tell(struct edge *e, struct input *in, struct mm_buffer *packet)
 {
-	/* one command at a time, as an MTA does: what the negotiation says about replies must be known before the next */
+	/* one command at a time, as an MTA does: what the negotiation says about replies must be
+	 * known before the next */
 	size_t cut = next(in), size = packet->size;
 	cut = cut > size ? size : cut;
 	feed(e, packet->bytes, cut);
@@ -299,21 +303,26 @@ static void tell_command(struct edge *e, struct input *in)
 	struct mm_text text = { bytes, size }, tag = { "X-Tag", 5 };
 	switch (letter) {
 	case 'O': mm_mta_write_offer(&packet, &e->mta.offer); break;
-	case 'C': mm_mta_write_connect(&packet, (struct mm_text){ "host", 4 }, MM_FAMILY_INET, 25, (struct mm_text){ "192.0.2.1", 9 }); break;
-	case 'M': case 'R': mm_mta_write_address(&packet, letter, (struct mm_text){ "<a@b>", 5 }, (struct mm_text){ "SIZE=1", 7 }); break;
+	case 'C': mm_mta_write_connect(&packet, (struct mm_text){ "host", 4 }, MM_FAMILY_INET, 25,
+		(struct mm_text){ "192.0.2.1", 9 }); break;
+	case 'M': case 'R': mm_mta_write_address(&packet, letter, (struct mm_text){ "<a@b>", 5 },
+		(struct mm_text){ "SIZE=1", 7 }); break;
 	case 'H': case 'U': mm_mta_write_text(&packet, letter, (struct mm_text){ bytes, strnlen(bytes, size) }); break;
 	case 'L': mm_mta_write_field(&e->mta, &packet, tag, (struct mm_text){ bytes, strnlen(bytes, size) }); break;
 	case 'B': case 'E': mm_mta_write_bytes(&packet, letter, bytes, size); break;
-	case 'D': mm_mta_write_macros(&packet, (uint8_t)bytes[0], (struct mm_text[]){ { "i", 1 }, { "QID", 3 } }, 2); break;
+	case 'D': mm_mta_write_macros(&packet, (uint8_t)bytes[0], (struct mm_text[]){ { "i", 1 }, { "QID", 3 } }, 2);
+		break;
 	default: mm_mta_write_bytes(&packet, letter, NULL, 0); break;
 	}
 	(void)text;
-	/* An MTA waits for its answer before it says anything else; it may give up. Not tried: giving up a command that has not
-	 * begun because a handler of one before still waits (on_done, or one that promised silence); the engine answers it all the
-	 * same, and no MTA gives up so. */
+	/* An MTA waits for its answer before it says anything else; it may give up. Not tried: giving up a command that
+	 * has not begun because a handler of one before still waits (on_done, or one that promised silence); the engine
+	 * answers it all the same, and no MTA gives up so. */
 	enum mm_stage asked = e->open_count > 0 ? mm_command_row(e->open[e->open_first])->stage : MM_STAGE_COUNT;
-	bool is_behind = e->stub->is_waiting && e->stub->stage != asked && !(asked == MM_STAGE_eom && e->stub->stage == MM_STAGE_body);
-	bool gives_up = (letter == 'A' && e->open_count > 0 && is_of_message(e->open[e->open_first])) || letter == 'Q' || letter == 'K';
+	bool is_behind = e->stub->is_waiting && e->stub->stage != asked
+		&& !(asked == MM_STAGE_eom && e->stub->stage == MM_STAGE_body);
+	bool gives_up = (letter == 'A' && e->open_count > 0 && is_of_message(e->open[e->open_first])) || letter == 'Q'
+		|| letter == 'K';
 	if (e->open_count > 0 && (is_behind || !gives_up)) {
 		mm_buffer_free(&packet);
 		return;
@@ -346,7 +355,8 @@ static void late_verdict(struct edge *e)
 	if (!s->is_waiting)
 		return;
 	s->is_waiting = false;
-	if (s->session->message != NULL && s->stage != MM_STAGE_done && s->stage != MM_STAGE_abort && s->stage != MM_STAGE_close)
+	if (s->session->message != NULL && s->stage != MM_STAGE_done && s->stage != MM_STAGE_abort
+	    && s->stage != MM_STAGE_close)
 		edit(s);
 	decide(s, s->stage, &v);
 	mm_engine_decided(s->engine, &v);
@@ -403,7 +413,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const struct mm_runtime_ops ops = {
-		.open = stub_open, .wanted = stub_wanted, .event = stub_event, .cancel = stub_cancel, .end_message = stub_end_message,
+		.open = stub_open, .wanted = stub_wanted, .event = stub_event, .cancel = stub_cancel,
+			.end_message = stub_end_message,
 		.end_client = stub_end_client, .close = stub_close,
 	};
 	static const uint8_t versions[] = { 6, 6, 6, 6, 2, 3, 4, 5 };

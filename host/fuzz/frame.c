@@ -16,8 +16,8 @@ static uint64_t walk(const uint8_t *data, size_t size, uint8_t cuts)
 	for (bool is_good = true; at < size && is_good;) {
 		size_t n = size - at;
 		dice = dice * 1103515245u + 12345u;
-		if (cuts != 0 && n > dice >> 16 % 24)
-			n = dice >> 16 & 15;
+		if (cuts != 0 && n > (dice >> 16) % 24)
+			n = (dice >> 16) & 15;
 		n = n > size - at ? size - at : n == 0 ? 1 : n;
 		if (!mm_frame_feed(&f, data + at, n, &why))
 			abort();
@@ -32,7 +32,8 @@ static uint64_t walk(const uint8_t *data, size_t size, uint8_t cuts)
 			hash = (hash ^ ok) * 1099511628211u;
 			for (size_t i = 0; i < p.size; i++)
 				hash = (hash ^ p.data[i]) * 1099511628211u;
-			if (ok && c.text.size > 0 && c.row->layout != MM_LAYOUT_BYTES && c.text.bytes[c.text.size] != '\0')
+			if (ok && c.text.size > 0 && c.row->layout != MM_LAYOUT_BYTES
+			    && c.text.bytes[c.text.size] != '\0')
 				abort();
 			mm_frame_done(&f);
 		}

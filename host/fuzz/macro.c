@@ -27,14 +27,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			bool is_ours = value.size == 0;
 			for (int set = 0; set < MM_MACRO_SET_COUNT && !is_ours; set++)
 				is_ours |= m.sets[set].size > 0 && (const uint8_t *)value.bytes >= m.sets[set].bytes
-					&& (const uint8_t *)value.bytes + value.size <= m.sets[set].bytes + m.sets[set].size;
+					&& (const uint8_t *)value.bytes + value.size <= m.sets[set].bytes
+					+ m.sets[set].size;
 			if (!is_ours)
 				abort();
 		}
 		for (int set = 0; set < MM_MACRO_SET_COUNT; set++) {
 			struct mm_text name;
 			size_t at = 0;
-			for (size_t before = 0; mm_macros_next(&m, (enum mm_macro_set)set, &at, &name, &value); before = at)
+			for (size_t before = 0; mm_macros_next(&m, (enum mm_macro_set)set, &at, &name, &value);
+			    before = at)
 				if (at <= before || at > m.sets[set].size)
 					abort();
 		}

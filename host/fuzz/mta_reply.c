@@ -1,6 +1,6 @@
 /* fuzz/mta_reply.c -- replies as a filter may send them, well or badly, into the MTA's decoder and judge.
- * Input: one byte for the command answered, then a stream of packets. What is decoded and has a form is encoded again with
- * the engine's own encoder and must give the same bytes: the two sides of the tables agree. */
+ * Input: one byte for the command answered, then a stream of packets. What is decoded and has a form is encoded again
+ * with the engine's own encoder and must give the same bytes: the two sides of the tables agree. */
 #include "base/bounds.h"
 #include "mta/mta.h"
 
@@ -53,7 +53,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 				mm_mta_agree(&mta, &r, &why);
 			mm_mta_accepts(&mta, data[0], &r, &why);
 			encode(&again, &r);
-			if (again.size > 0 && (again.size != p.size + 5 || memcmp(again.bytes + 5, p.data, p.size) != 0))
+			if (again.size > 0 && (again.size != p.size + 5
+			    || memcmp(again.bytes + 5, p.data, p.size) != 0))
 				abort();
 		} else if (why.text[0] == '\0') {
 			abort();                /* refused without a word */

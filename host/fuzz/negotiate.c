@@ -23,7 +23,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct mm_offer offer = { data[0] & 128 ? u32(data) : data[0] & 7, u32(data + 4), u32(data + 8) };
 	struct mm_wanted w = {
 		.stages = u32(data + 12), .quiet = u32(data + 16), .actions = u32(data + 20) & 0x1ff,
-		.needs_actions = data[24] & 1 ? u32(data + 25) & 0x1ff : 0, .needs_steps = data[24] & 2 ? u32(data + 29) : 0,
+		.needs_actions = data[24] & 1 ? u32(data + 25) & 0x1ff : 0, .needs_steps = data[24] & 2
+		? u32(data + 29) : 0,
 		.rejected_recipients = data[24] & 4,
 	};
 	for (int i = 0; i < MM_MACRO_SET_COUNT; i++)
@@ -36,7 +37,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		mm_mta_init(&mta, &offer);
 		mm_frame_init(&f, MM_PACKET_DATA_MAX_1M);
 		mm_frame_feed(&f, out.bytes, out.size, &why);
-		if (mm_frame_next(&f, &p, &why) != MM_FRAME_PACKET || !mm_mta_decode(&p, &r, &why) || !mm_mta_agree(&mta, &r, &why)) {
+		if (mm_frame_next(&f, &p, &why) != MM_FRAME_PACKET || !mm_mta_decode(&p, &r, &why)
+		    || !mm_mta_agree(&mta, &r, &why)) {
 			fprintf(stderr, "%s\n", why.text);
 			abort();
 		}
@@ -45,7 +47,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			abort();
 		/* whoever waits must be answered, and whoever does not must not be (engine.c walks grants.quiet) */
 		for (const char *letter = "CHMRTLNBU"; *letter != '\0'; letter++)
-			if (mm_mta_waits(&mta, (uint8_t)*letter) != !(g.quiet & 1u << mm_command_row((uint8_t)*letter)->stage))
+			if (mm_mta_waits(&mta, (uint8_t)*letter)
+			    != !(g.quiet & 1u << mm_command_row((uint8_t)*letter)->stage))
 				abort();
 		mm_frame_free(&f);
 		mm_mta_free(&mta);

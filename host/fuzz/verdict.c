@@ -20,7 +20,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	data += 3;
 	size -= 3;
 	enhanced_size = enhanced_size > size ? size : enhanced_size;
-	struct mm_text enhanced = { (const char *)data, enhanced_size }, rest = { (const char *)data + enhanced_size, size - enhanced_size };
+	struct mm_text enhanced = { (const char *)data, enhanced_size },
+		rest = { (const char *)data + enhanced_size, size - enhanced_size };
 	while (count < 40 && rest.size > 0) {           /* 0xff ends a line; all else is text */
 		const char *end = memchr(rest.bytes, 0xff, rest.size);
 		size_t n = end != NULL ? (size_t)(end - rest.bytes) : rest.size;

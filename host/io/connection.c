@@ -101,8 +101,8 @@ static void widen(struct mm_connection *c)
 	c->is_wide = true;
 }
 
-/* Keeps the shared buffer's bytes from `from` on. Many, a new body of megabytes say, are not copied: the connection takes
- * the buffer, and the next to write something gets a new one. */
+/* Keeps the shared buffer's bytes from `from` on. Many, a new body of megabytes say, are not copied: the connection
+ * takes the buffer, and the next to write something gets a new one. */
 static void keep_unsent(struct mm_connection *c, size_t from)
 {
 	struct mm_buffer *out = &c->all->out;
@@ -256,7 +256,8 @@ static void on_wake(void *self)
 }
 
 /* The head of a line about a verdict. */
-static void begin_verdict(struct mm_log_line *line, struct mm_log *log, const char *event, const struct mm_outcome_report *r)
+static void begin_verdict(struct mm_log_line *line, struct mm_log *log, const char *event,
+	const struct mm_outcome_report *r)
 {
 	const struct mm_session *s = r->session;
 	struct mm_text queue_id = mm_session_macro(s, "i");
@@ -360,7 +361,8 @@ static void on_fault(void *self, const struct mm_fault *why)
 
 /* ---- the beginning ---- */
 
-bool mm_connection_open(struct mm_connections *all, int fd, const char *peer, const char *milter, struct mm_runtime runtime)
+bool mm_connection_open(struct mm_connections *all, int fd, const char *peer, const char *milter,
+	struct mm_runtime runtime)
 {
 	struct mm_connection *c = calloc(1, sizeof *c);
 	if (c == NULL) {

@@ -1,6 +1,6 @@
 /* io/connection.h -- one socket to an MTA: bytes between it and an engine, and the times an MTA may take.
- * One read and one write per wake-up. Reads go through the worker's one buffer, replies through another; only what a slow
- * MTA does not take is kept here. Owns the descriptor and the engine. */
+ * One read and one write per wake-up. Reads go through the worker's one buffer, replies through another; only what a
+ * slow MTA does not take is kept here. Owns the descriptor and the engine. */
 #ifndef MM_IO_CONNECTION_H
 #define MM_IO_CONNECTION_H
 
@@ -37,9 +37,10 @@ struct mm_connections {
 
 bool mm_connections_init(struct mm_connections *, void *loop, struct mm_log *);
 void mm_connections_free(struct mm_connections *);
-/* Takes fd, a connected non-blocking socket; peer is the MTA's address, borrowed, or NULL; milter is for log lines, borrowed as
- * long as the connection lasts, or NULL. False: out of memory, fd is closed. */
-bool mm_connection_open(struct mm_connections *, int fd, const char *peer, const char *milter, struct mm_runtime runtime);
+/* Takes fd, a connected non-blocking socket; peer is the MTA's address, borrowed, or NULL; milter is for log lines,
+ * borrowed as long as the connection lasts, or NULL. False: out of memory, fd is closed. */
+bool mm_connection_open(struct mm_connections *, int fd, const char *peer, const char *milter,
+	struct mm_runtime runtime);
 /* Closes those whose time is over; called every few seconds. */
 void mm_connections_sweep(struct mm_connections *);
 /* Ends every connection: what waits is answered with a temporary failure. */

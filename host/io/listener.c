@@ -38,9 +38,11 @@ static bool clear_stale(const char *path, struct mm_fault *why)
 {
 	struct stat status;
 	if (lstat(path, &status) != 0)
-		return errno == ENOENT || mm_fault_set(why, MM_FAULT_CONFIG, "unix:%s cannot be bound: %s", path, strerror(errno));
+		return errno == ENOENT || mm_fault_set(why, MM_FAULT_CONFIG, "unix:%s cannot be bound: %s", path,
+			strerror(errno));
 	if (!S_ISSOCK(status.st_mode))
-		return mm_fault_set(why, MM_FAULT_CONFIG, "%s: exists and is no socket; remove it or choose another path", path);
+		return mm_fault_set(why, MM_FAULT_CONFIG, "%s: exists and is no socket; remove it or choose "
+			"another path", path);
 	struct sockaddr_un address;
 	unix_address(path, &address);
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -50,11 +52,11 @@ static bool clear_stale(const char *path, struct mm_fault *why)
 	int error = errno;
 	close(fd);
 	if (rc == 0 || error != ECONNREFUSED)
-		return mm_fault_set(why, MM_FAULT_CONFIG, "unix:%s is in use: %s; stop the other instance or choose another path",
-			path, rc == 0 ? "somebody answers there" : strerror(error));
+		return mm_fault_set(why, MM_FAULT_CONFIG, "unix:%s is in use: %s; stop the other instance or choose "
+			"another path", path, rc == 0 ? "somebody answers there" : strerror(error));
 	if (unlink(path) != 0)
-		return mm_fault_set(why, MM_FAULT_CONFIG, "%s: a dead process left this socket and it cannot be removed: %s", path,
-			strerror(errno));
+		return mm_fault_set(why, MM_FAULT_CONFIG, "%s: a dead process left this socket and it cannot be "
+			"removed: %s", path, strerror(errno));
 	return true;
 }
 
@@ -98,12 +100,14 @@ static bool set_owner(const char *path, const struct mm_listener_options *o, str
 	gid_t group;
 	if (!find_owner(o, &user, &group, why))
 		return false;
-	/* lchown: the directory is often our later user's, who must not have root give him another file by way of a link */
+	/* lchown: the directory is often our later user's, who must not have root give him another
+	 * file by way of a link */
 	if ((user == (uid_t)-1 && group == (gid_t)-1) || lchown(path, user, group) == 0)
 		return true;
 	return mm_fault_set(why, MM_FAULT_CONFIG, "%s: %s%s cannot be set: %s%s", path,
 		o->owner != NULL ? "socket_owner " : o->group != NULL ? "socket_group " : "owner ",
-		o->owner != NULL ? o->owner : o->group != NULL ? o->group : o->user, strerror(errno), errno != EPERM ? "" : "; that takes root, or membership in the "
+		o->owner != NULL ? o->owner : o->group != NULL ? o->group : o->user, strerror(errno), errno != EPERM
+		? "" : "; that takes root, or membership in the "
 		"group. Without socket_group, let the MTA's user join ours: usermod -aG moonmilter postfix");
 }
 
@@ -161,8 +165,9 @@ static bool open_inet(struct mm_listener *l, struct mm_fault *why)
 		setsockopt(l->fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
 	if (bind(l->fd, (struct sockaddr *)&address, size) == 0)
 		return true;
-	return mm_fault_set(why, MM_FAULT_CONFIG, "%s cannot be bound: %s%s", mm_endpoint_text(&l->spec, text, sizeof text),
-		strerror(errno), errno == EADDRINUSE ? "; another instance is running, or the port is taken"
+	return mm_fault_set(why, MM_FAULT_CONFIG, "%s cannot be bound: %s%s",
+		mm_endpoint_text(&l->spec, text, sizeof text), strerror(errno), errno == EADDRINUSE
+		? "; another instance is running, or the port is taken"
 		: errno == EACCES ? "; ports below 1024 need root at start" : "");
 }
 
@@ -220,14 +225,15 @@ void mm_listener_close(struct mm_listener *l)
 bool mm_listener_is_lost(const struct mm_listener *l)
 {
 	struct stat status;
-	return l->is_ours && (lstat(l->spec.path, &status) != 0 || status.st_dev != l->device || status.st_ino != l->inode);
+	return l->is_ours && (lstat(l->spec.path, &status) != 0 || status.st_dev != l->device
+		|| status.st_ino != l->inode);
 }
 
 /* ---- accepting ----
  * (a) Workers share one listening descriptor. Every worker that watches it wakes for a connection; those that have more
  *     sessions than the others look away (census.h), so that about the right ones wake.
- * (b) SO_REUSEPORT would spread by itself, but a worker that ends takes the connections in its own queue with it, and unix
- *     sockets do not have it. EPOLLEXCLUSIVE gives nearly all to the worker that waited last. */
+ * (b) SO_REUSEPORT would spread by itself, but a worker that ends takes the connections in its own queue with it, and
+ *     unix sockets do not have it. EPOLLEXCLUSIVE gives nearly all to the worker that waited last. */
 
 struct mm_acceptor {
 	ev_io                    readable;
@@ -337,8 +343,8 @@ static bool one_waits(const struct mm_acceptor *a)
 	return poll(&p, 1, 0) == 1;
 }
 
-/* Where one waits at so many looks in a row the others do not take it: they are busy, hang or are full. It is some looks,
- * because on a busy machine the others need some milliseconds to wake. */
+/* Where one waits at so many looks in a row the others do not take it: they are busy, hang or are full. It is some
+ * looks, because on a busy machine the others need some milliseconds to wake. */
 static void look_for_others(struct mm_acceptor *a)
 {
 	bool waits = one_waits(a);

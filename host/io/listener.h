@@ -1,6 +1,6 @@
 /* io/listener.h -- sockets that MTAs connect to: opened by the host, watched by a worker.
- * A unix socket that a dead process left behind is found by connecting to it and replaced; one that answers is left alone.
- * Only a socket of our own making is unlinked at the end. */
+ * A unix socket that a dead process left behind is found by connecting to it and replaced; one that answers is left
+ * alone. Only a socket of our own making is unlinked at the end. */
 #ifndef MM_IO_LISTENER_H
 #define MM_IO_LISTENER_H
 
@@ -47,8 +47,8 @@ bool mm_listener_is_lost(const struct mm_listener *);
 struct mm_acceptor;
 struct mm_acceptor_owner {
 	void  *self;
-	/* False: another worker should take the next connection; asked before each and soon again. NULL: always. A connection
-	 * that nobody else takes is taken nevertheless. */
+	/* False: another worker should take the next connection; asked before each and soon again. NULL: always. A
+	 * connection that nobody else takes is taken nevertheless. */
 	bool (*is_my_turn)(void *self);
 	/* Takes fd. peer is the MTA's address, NULL for unix sockets, borrowed for the call. */
 	void (*take)(void *self, int fd, const struct mm_peer *peer);

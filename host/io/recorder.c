@@ -80,8 +80,9 @@ static size_t behind_text(const uint8_t *data, size_t size, size_t at)
 /* The values, not the names, but for those that say what the MTA is. */
 static void mask_macros(uint8_t *data, size_t size)
 {
-	static const char *const open[] = { "j", "v", "i", "{daemon_name}", "{daemon_port}", "{tls_version}", "{cipher}",
-		"{cipher_bits}", "{auth_type}", "{mail_mailer}", "{rcpt_mailer}", "{client_resolve}", NULL };
+	static const char *const open[] = { "j", "v", "i", "{daemon_name}", "{daemon_port}",
+		"{tls_version}", "{cipher}", "{cipher_bits}", "{auth_type}", "{mail_mailer}", "{rcpt_mailer}",
+		"{client_resolve}", NULL };
 	for (size_t at = 1; at < size;) {
 		size_t value = behind_text(data, size, at), end = behind_text(data, size, value);
 		bool is_open = false;
@@ -93,7 +94,8 @@ static void mask_macros(uint8_t *data, size_t size)
 	}
 }
 
-/* ESMTP parameters behind an address: those that say how, not who (ORCPT=, AUTH=, ENVID= and whatever else comes), stay. */
+/* ESMTP parameters behind an address: those that say how, not who (ORCPT=, AUTH=, ENVID= and
+ * whatever else comes), stay. */
 static void mask_params(uint8_t *data, size_t size, size_t at)
 {
 	static const char *const open[] = { "SIZE=", "BODY=", "RET=", "NOTIFY=", NULL };
@@ -103,7 +105,8 @@ static void mask_params(uint8_t *data, size_t size, size_t at)
 		bool is_open = false;
 		end = behind_text(data, size, at);
 		for (const char *const *key = open; *key != NULL; key++)
-			is_open |= value - at == strlen(*key) && strncasecmp((const char *)data + at, *key, value - at) == 0;
+			is_open |= value - at == strlen(*key)
+				&& strncasecmp((const char *)data + at, *key, value - at) == 0;
 		if (!is_open && value < end)
 			mask_words(data + value, end - value);
 	}
@@ -117,7 +120,8 @@ static void mask_command(uint8_t letter, uint8_t *data, size_t size)
 	case 'D':
 		mask_macros(data, size);
 		break;
-	case 'C': {                             /* host, family, port, address: the family letter must stay (protocol 2.3) */
+	case 'C': {                             /* host, family, port, address: the family letter
+	                                         * must stay (protocol 2.3) */
 		size_t family = behind_text(data, size, 0);
 		mask_words(data, family);
 		if (family + 3 < size)
@@ -259,8 +263,9 @@ struct mm_recorder *mm_recorder_new(const struct mm_recorder_options *o, struct 
 		return NULL;
 	}
 	if (stat(o->directory, &st) != 0 || !S_ISDIR(st.st_mode) || access(o->directory, W_OK | X_OK) != 0) {
-		mm_fault_set(why, MM_FAULT_CONFIG, "record: %.200s: no directory that user %u can write to%s%s", o->directory,
-			(unsigned)geteuid(), errno != 0 ? ": " : "", errno != 0 ? strerror(errno) : "");
+		mm_fault_set(why, MM_FAULT_CONFIG, "record: %.200s: no directory that user %u can "
+			"write to%s%s", o->directory, (unsigned)geteuid(), errno != 0 ? ": " : "",
+			errno != 0 ? strerror(errno) : "");
 		return NULL;
 	}
 	struct mm_recorder *r = calloc(1, sizeof *r);
@@ -337,7 +342,8 @@ struct mm_record *mm_record_begin(struct mm_recorder *r, const char *id)
 	snprintf(record->name, sizeof record->name, "%s", id);
 	mm_frame_init(&record->frames[0], MM_PACKET_DATA_MAX_1M);
 	mm_frame_init(&record->frames[1], MM_PACKET_DATA_MAX_1M);
-	int size = snprintf(line, sizeof line, MM_RECORD_MAGIC " redact=%s session=%.60s\n", mm_redact_name(r->options.redact), id);
+	int size = snprintf(line, sizeof line, MM_RECORD_MAGIC " redact=%s session=%.60s\n",
+		mm_redact_name(r->options.redact), id);
 	mm_buffer_append(&record->bytes, line, (size_t)size);
 	return record;
 }

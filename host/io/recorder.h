@@ -1,8 +1,9 @@
 /* io/recorder.h -- conversations with MTAs, kept as files for `moonmilter replay`.
- * A record is one connection: a line of text, then every packet as on the wire behind one byte that says who spoke. It is
- * gathered in memory, masked packet by packet as it comes, and written by a thread when the connection has ended: the loop
- * never waits for a disk. What does not fit (bytes of a session, bytes on their way to the disk) is dropped and said so.
- * Knows no sockets and no scripts. Files are written under a name of their own and renamed: a reader sees whole ones. */
+ * A record is one connection: a line of text, then every packet as on the wire behind one byte that says who spoke. It
+ * is gathered in memory, masked packet by packet as it comes, and written by a thread when the connection has ended:
+ * the loop never waits for a disk. What does not fit (bytes of a session, bytes on their way to the disk) is dropped
+ * and said so. Knows no sockets and no scripts. Files are written under a name of their own and renamed: a reader sees
+ * whole ones. */
 #ifndef MM_IO_RECORDER_H
 #define MM_IO_RECORDER_H
 
@@ -39,8 +40,8 @@ void mm_record_bytes(struct mm_record *, char from, const void *bytes, size_t n)
 /* Hands the record to the writer. */
 void mm_record_end(struct mm_record *);
 
-/* Makes a packet unreadable as far as asked, in place: body bytes, and with ALL everything personal, keep their number and
- * kind but not their value. Lengths, names of fields and macros, and line ends stay. */
+/* Makes a packet unreadable as far as asked, in place: body bytes, and with ALL everything personal, keep their number
+ * and kind but not their value. Lengths, names of fields and macros, and line ends stay. */
 void mm_record_mask(enum mm_redact, char from, uint8_t letter, uint8_t *data, size_t size);
 const char *mm_redact_name(enum mm_redact);             /* "nothing" "body" "all". Static. */
 

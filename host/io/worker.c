@@ -72,12 +72,13 @@ static void pause_all(struct mm_worker *w)
 		mm_acceptor_pause(watch->acceptor);
 }
 
-/* Who is full and has more waiting is full again as soon as a session ends. The log hears of it once, and of the end at a sweep. */
+/* Who is full and has more waiting is full again as soon as a session ends. The log hears of it once, and
+ * of the end at a sweep. */
 static void say_full(struct mm_worker *w)
 {
 	if (!w->has_said_full)
-		mm_log_say(w->options.log, MM_LOG_WARN, "sessions", "%u sessions are open (max_sessions): further MTAs wait in the "
-			"kernel's queue until one ends", w->connections.count);
+		mm_log_say(w->options.log, MM_LOG_WARN, "sessions", "%u sessions are open (max_sessions): further "
+			"MTAs wait in the kernel's queue until one ends", w->connections.count);
 	w->has_said_full = true;
 }
 
@@ -236,7 +237,8 @@ static void on_before_wait(struct ev_loop *loop, ev_prepare *before, int events)
 
 /* ---- life ---- */
 
-/* Time and process tell hosts apart; several of one process, which may be of one second, by digits behind these eight. */
+/* Time and process tell hosts apart; several of one process, which may be of one second, by
+ * digits behind these eight. */
 static void name_sessions(struct mm_worker *w)
 {
 	static unsigned made;

@@ -1,7 +1,7 @@
-/* io/worker.h -- one loop, its connections, and the generation of scripts that new ones get. Alone knows both io and script.
- * A reload is prepared (loaded, which may take its time, while the old generation serves on) and then committed or
- * discarded as a whole: several workers can prepare together and commit together or not at all. Sessions stay with the
- * generation they began with. */
+/* io/worker.h -- one loop, its connections, and the generation of scripts that new ones get. Alone knows both io and
+ * script. A reload is prepared (loaded, which may take its time, while the old generation serves on) and then committed
+ * or discarded as a whole: several workers can prepare together and commit together or not at all. Sessions stay with
+ * the generation they began with. */
 #ifndef MM_IO_WORKER_H
 #define MM_IO_WORKER_H
 
@@ -72,9 +72,9 @@ unsigned mm_worker_older_sessions(const struct mm_worker *);    /* that keep an 
 /* For people: a line a session and the traceback of what it waits in; a line a generation that is in memory. */
 void mm_worker_list_sessions(const struct mm_worker *, void (*say)(void *self, const char *line), void *self);
 void mm_worker_list_generations(const struct mm_worker *, void (*say)(void *self, const char *line), void *self);
-/* Shared by engines that feed bytes without a socket. */
-struct mm_profile *mm_worker_profile(struct mm_worker *);               /* BORROWED */
+/* All three are BORROWED. What all engines of the worker share, those too that are fed bytes without a socket: */
 struct mm_engine_shared *mm_worker_engines(struct mm_worker *);
+struct mm_profile *mm_worker_profile(struct mm_worker *);
 struct mm_clock *mm_worker_clock(struct mm_worker *);
 
 #endif

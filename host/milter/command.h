@@ -35,25 +35,30 @@ enum mm_layout {
 
 /* MAIL may come with a message open: Sendmail sends no abort after RSET when MAIL needs no answer (protocol 5.6).
  * BODY may come without end of headers, which is a step one can switch off.
- *        letter name      stage        layout   may come                                  step off         no answer */
+ * In a row: letter, name, stage, layout, when it may come, bit that switches it off, bit that promises silence. */
 #define MM_COMMANDS(X) \
-	X('O', negotiate, MM_STAGE_negotiate, OFFER,   MM_WHEN_START,                          0,               0) \
-	X('D', macros,    MM_STAGE_COUNT,     MACROS,  MM_WHEN_OPEN,                           0,               0) \
-	X('C', connect,   MM_STAGE_connect,   CONNECT, MM_WHEN_IDLE,                           SMFIP_NOCONNECT, SMFIP_NR_CONN) \
-	X('H', helo,      MM_STAGE_helo,      TEXT,    MM_WHEN_OPEN,                           SMFIP_NOHELO,    SMFIP_NR_HELO) \
-	X('M', mail,      MM_STAGE_mail,      ADDRESS, MM_WHEN_OPEN,                           SMFIP_NOMAIL,    SMFIP_NR_MAIL) \
-	X('R', rcpt,      MM_STAGE_rcpt,      ADDRESS, MM_WHEN_ENVELOPE | MM_WHEN_DECIDED,     SMFIP_NORCPT,    SMFIP_NR_RCPT) \
-	X('T', data,      MM_STAGE_data,      NONE,    MM_WHEN_ENVELOPE | MM_WHEN_DECIDED,     SMFIP_NODATA,    SMFIP_NR_DATA) \
-	X('L', header,    MM_STAGE_header,    FIELD,   MM_WHEN_ENVELOPE | MM_WHEN_DATA | MM_WHEN_HEADERS | MM_WHEN_DECIDED, \
-	                                                                                       SMFIP_NOHDRS,    SMFIP_NR_HDR) \
-	X('N', eoh,       MM_STAGE_eoh,       NONE,    MM_WHEN_ENVELOPE | MM_WHEN_DATA | MM_WHEN_HEADERS | MM_WHEN_DECIDED, \
-	                                                                                       SMFIP_NOEOH,     SMFIP_NR_EOH) \
-	X('B', body,      MM_STAGE_body,      BYTES,   MM_WHEN_MESSAGE | MM_WHEN_DECIDED,      SMFIP_NOBODY,    SMFIP_NR_BODY) \
-	X('E', eom,       MM_STAGE_eom,       BYTES,   MM_WHEN_OPEN,                           0,               0) \
-	X('U', unknown,   MM_STAGE_unknown,   TEXT,    MM_WHEN_OPEN,                           SMFIP_NOUNKNOWN, SMFIP_NR_UNKN) \
-	X('A', abort,     MM_STAGE_abort,     NONE,    MM_WHEN_OPEN,                           0,               0) \
-	X('Q', quit,      MM_STAGE_close,     NONE,    MM_WHEN_ALWAYS,                         0,               0) \
-	X('K', quit_nc,   MM_STAGE_close,     NONE,    MM_WHEN_OPEN,                           0,               0)
+	X('O', negotiate, MM_STAGE_negotiate, OFFER,   MM_WHEN_START,   0,               0) \
+	X('D', macros,    MM_STAGE_COUNT,     MACROS,  MM_WHEN_OPEN,    0,               0) \
+	X('C', connect,   MM_STAGE_connect,   CONNECT, MM_WHEN_IDLE,    SMFIP_NOCONNECT, SMFIP_NR_CONN) \
+	X('H', helo,      MM_STAGE_helo,      TEXT,    MM_WHEN_OPEN,    SMFIP_NOHELO,    SMFIP_NR_HELO) \
+	X('M', mail,      MM_STAGE_mail,      ADDRESS, MM_WHEN_OPEN,    SMFIP_NOMAIL,    SMFIP_NR_MAIL) \
+	X('R', rcpt,      MM_STAGE_rcpt,      ADDRESS, MM_WHEN_ENVELOPE | MM_WHEN_DECIDED, \
+	                                                                SMFIP_NORCPT,    SMFIP_NR_RCPT) \
+	X('T', data,      MM_STAGE_data,      NONE,    MM_WHEN_ENVELOPE | MM_WHEN_DECIDED, \
+	                                                                SMFIP_NODATA,    SMFIP_NR_DATA) \
+	X('L', header,    MM_STAGE_header,    FIELD,   MM_WHEN_ENVELOPE | MM_WHEN_DATA | MM_WHEN_HEADERS \
+	                                             | MM_WHEN_DECIDED, \
+	                                                                SMFIP_NOHDRS,    SMFIP_NR_HDR) \
+	X('N', eoh,       MM_STAGE_eoh,       NONE,    MM_WHEN_ENVELOPE | MM_WHEN_DATA | MM_WHEN_HEADERS \
+	                                             | MM_WHEN_DECIDED, \
+	                                                                SMFIP_NOEOH,     SMFIP_NR_EOH) \
+	X('B', body,      MM_STAGE_body,      BYTES,   MM_WHEN_MESSAGE | MM_WHEN_DECIDED, \
+	                                                                SMFIP_NOBODY,    SMFIP_NR_BODY) \
+	X('E', eom,       MM_STAGE_eom,       BYTES,   MM_WHEN_OPEN,    0,               0) \
+	X('U', unknown,   MM_STAGE_unknown,   TEXT,    MM_WHEN_OPEN,    SMFIP_NOUNKNOWN, SMFIP_NR_UNKN) \
+	X('A', abort,     MM_STAGE_abort,     NONE,    MM_WHEN_OPEN,    0,               0) \
+	X('Q', quit,      MM_STAGE_close,     NONE,    MM_WHEN_ALWAYS,  0,               0) \
+	X('K', quit_nc,   MM_STAGE_close,     NONE,    MM_WHEN_OPEN,    0,               0)
 
 struct mm_command_row {
 	const char     *name;           /* as in logs: "rcpt" */
@@ -83,9 +88,11 @@ struct mm_offer {
 
 struct mm_command {
 	const struct mm_command_row *row;
-	struct mm_text text;            /* helo argument, address as given, unknown line, header name, client host, body */
+	struct mm_text text;            /* helo argument, address as given, unknown line, header
+	                                 * name, client host, body */
 	struct mm_text value;           /* header value as sent, client address without "IPv6:" */
-	struct mm_text strings;         /* further strings, each ended by NUL: ESMTP parameters, macro names and values */
+	struct mm_text strings;         /* further strings, each ended by NUL: ESMTP parameters,
+	                                 * macro names and values */
 	struct mm_offer offer;          /* negotiate */
 	uint8_t        macros_of;       /* macros: letter of the command they belong to */
 	enum mm_family family;          /* connect */

@@ -8,9 +8,9 @@
 #include <stdlib.h>
 #include <strings.h>
 
-/* Sendmail keeps its own Return-Path, Received and unset default fields in the list that an insert position counts. With
- * Debian's configuration the first field of the client stands behind 8 of them, one of which is the Received that we
- * count as hidden too (protocol 3.7). */
+/* Sendmail keeps its own Return-Path, Received and unset default fields in the list that an insert position counts.
+ * With Debian's configuration the first field of the client stands behind 8 of them, one of which is the Received that
+ * we count as hidden too (protocol 3.7). */
 #define SENDMAIL_OWN_FIELDS 7u
 #define INSERT_AT_END       0x7fffffffu /* both MTAs append when the index is beyond the end */
 
@@ -29,8 +29,9 @@ static bool granted(const struct mm_grants *g, uint32_t action, struct mm_messag
 	char word[64];
 	if (!(g->actions & action)) {
 		bool offered = g->offer.actions & action;
-		return mm_fault_set(why, MM_FAULT_SCRIPT, "not negotiated: %s %s", mm_actions_text(action, word, sizeof word),
-			offered ? "was not asked for" : "was not offered by this MTA");
+		return mm_fault_set(why, MM_FAULT_SCRIPT, "not negotiated: %s %s",
+			mm_actions_text(action, word, sizeof word), offered ? "was not asked for" : "was not offered "
+			"by this MTA");
 	}
 	if (m->edit_count >= MM_EDITS_MAX)
 		return mm_fault_set(why, MM_FAULT_SCRIPT, "more than %u edits for one message", MM_EDITS_MAX);
@@ -42,12 +43,14 @@ static bool name_is_good(struct mm_text name, struct mm_fault *why)
 	if (name.size == 0)
 		return mm_fault_set(why, MM_FAULT_SCRIPT, "the header name is empty");
 	if (name.size > MM_HEADER_NAME_MAX)
-		return mm_fault_set(why, MM_FAULT_SCRIPT, "the header name has %zu bytes; at most %u", name.size, MM_HEADER_NAME_MAX);
+		return mm_fault_set(why, MM_FAULT_SCRIPT, "the header name has %zu bytes; at most %u", name.size,
+			MM_HEADER_NAME_MAX);
 	for (size_t i = 0; i < name.size; i++) {
 		unsigned char c = (unsigned char)name.bytes[i];
 		if (c < 33 || c > 126 || c == ':')
-			return mm_fault_set(why, MM_FAULT_SCRIPT, "header name %s has byte 0x%02x at %zu; use printable ASCII "
-				"without space or \":\" (RFC 5322 2.2)", mm_quote(name.bytes, name.size).text, c, i + 1);
+			return mm_fault_set(why, MM_FAULT_SCRIPT, "header name %s has byte 0x%02x at %zu; use "
+				"printable ASCII without space or \":\" (RFC 5322 2.2)",
+				mm_quote(name.bytes, name.size).text, c, i + 1);
 	}
 	return true;
 }
@@ -55,27 +58,29 @@ static bool name_is_good(struct mm_text name, struct mm_fault *why)
 static bool value_is_good(struct mm_text name, struct mm_text value, struct mm_fault *why)
 {
 	if (value.size > MM_HEADER_VALUE_MAX)
-		return mm_fault_set(why, MM_FAULT_SCRIPT, "the value of %.*s has %zu bytes; at most %u, or Postfix cuts it",
-			(int)name.size, name.bytes, value.size, MM_HEADER_VALUE_MAX);
+		return mm_fault_set(why, MM_FAULT_SCRIPT, "the value of %.*s has %zu bytes; at most %u, or "
+			"Postfix cuts it", (int)name.size, name.bytes, value.size, MM_HEADER_VALUE_MAX);
 	size_t line = name.size + 2;
 	for (size_t i = 0; i < value.size; i++, line++) {
 		char c = value.bytes[i];
 		if (c == '\0' || c == '\r')
-			return mm_fault_set(why, MM_FAULT_SCRIPT, "the value of %.*s holds %s at byte %zu%s", (int)name.size, name.bytes,
-				c == '\r' ? "CR" : "NUL", i + 1, c == '\r' ? "; fold with LF and a space" : "");
+			return mm_fault_set(why, MM_FAULT_SCRIPT, "the value of %.*s holds %s at byte %zu%s",
+				(int)name.size, name.bytes, c == '\r' ? "CR" : "NUL", i + 1,
+				c == '\r' ? "; fold with LF and a space" : "");
 		if (c == '\n') {
 			bool folds = i + 1 < value.size && (value.bytes[i + 1] == ' ' || value.bytes[i + 1] == '\t');
 			size_t next = i + 1;
 			while (next < value.size && (value.bytes[next] == ' ' || value.bytes[next] == '\t'))
 				next++;
 			if (!folds || next == value.size || value.bytes[next] == '\n')
-				return mm_fault_set(why, MM_FAULT_SCRIPT, "the value of %.*s holds LF at byte %zu; a fold is LF, then space "
-					"or tab, then text (RFC 5322 2.2.3)", (int)name.size, name.bytes, i + 1);
+				return mm_fault_set(why, MM_FAULT_SCRIPT, "the value of %.*s holds LF at byte %zu; a "
+					"fold is LF, then space or tab, then text (RFC 5322 2.2.3)", (int)name.size,
+					name.bytes, i + 1);
 			line = 0;
 		}
 		if (line > MM_HEADER_LINE_MAX)
-			return mm_fault_set(why, MM_FAULT_SCRIPT, "a line of %.*s is longer than %u bytes; fold it with LF and a space",
-				(int)name.size, name.bytes, MM_HEADER_LINE_MAX);
+			return mm_fault_set(why, MM_FAULT_SCRIPT, "a line of %.*s is longer than %u bytes; fold it "
+				"with LF and a space", (int)name.size, name.bytes, MM_HEADER_LINE_MAX);
 	}
 	return true;
 }
@@ -84,27 +89,31 @@ static bool value_is_good(struct mm_text name, struct mm_text value, struct mm_f
 static bool address_is_good(struct mm_text a, struct mm_fault *why)
 {
 	if (a.size > MM_ADDRESS_MAX)
-		return mm_fault_set(why, MM_FAULT_SCRIPT, "the address has %zu bytes; at most %u", a.size, MM_ADDRESS_MAX);
+		return mm_fault_set(why, MM_FAULT_SCRIPT, "the address has %zu bytes; at most %u", a.size,
+			MM_ADDRESS_MAX);
 	bool quoted = false;
 	for (size_t i = 0; i < a.size; i++) {
 		unsigned char c = (unsigned char)a.bytes[i];
 		if (c < ' ' || c == 0x7f)
-			return mm_fault_set(why, MM_FAULT_SCRIPT, "the address holds byte 0x%02x at %zu; no control bytes in an address "
-				"(RFC 5321 4.1.2)", c, i + 1);
+			return mm_fault_set(why, MM_FAULT_SCRIPT, "the address holds byte 0x%02x at %zu; no control "
+				"bytes in an address (RFC 5321 4.1.2)", c, i + 1);
 		if (c == '\\' && quoted) {
 			i++;
 			if (i < a.size && ((unsigned char)a.bytes[i] < ' ' || a.bytes[i] == 0x7f))
-				return mm_fault_set(why, MM_FAULT_SCRIPT, "the address holds a control byte at %zu (RFC 5321 4.1.2)", i + 1);
+				return mm_fault_set(why, MM_FAULT_SCRIPT, "the address holds a control byte at %zu "
+					"(RFC 5321 4.1.2)", i + 1);
 			continue;
 		}
 		if (c == '"')
 			quoted = !quoted;
 		else if (!quoted && strchr(" <>,;()", c) != NULL)
-			return mm_fault_set(why, MM_FAULT_SCRIPT, "address \"%.*s\" has \"%c\" outside quotes; give one address as it "
-				"stands in the envelope (RFC 5321 4.1.2)", (int)(a.size < 80 ? a.size : 80), a.bytes, c);
+			return mm_fault_set(why, MM_FAULT_SCRIPT, "address \"%.*s\" has \"%c\" outside quotes; give "
+				"one address as it stands in the envelope (RFC 5321 4.1.2)",
+				(int)(a.size < 80 ? a.size : 80), a.bytes, c);
 	}
 	if (quoted)
-		return mm_fault_set(why, MM_FAULT_SCRIPT, "address \"%.*s\" has an open quote", (int)(a.size < 80 ? a.size : 80), a.bytes);
+		return mm_fault_set(why, MM_FAULT_SCRIPT, "address \"%.*s\" has an open quote",
+			(int)(a.size < 80 ? a.size : 80), a.bytes);
 	return true;
 }
 
@@ -116,8 +125,8 @@ struct param_row {
 	char             letter;        /* of the edit that may carry it: '2' or 'e' */
 };
 
-/* What the MTAs honour. Sendmail 8.17 drops the recipient and writes debug text into the SMTP dialogue at a parameter it
- * cannot read (protocol 3.11), so nothing else may leave. */
+/* What the MTAs honour. Sendmail 8.17 drops the recipient and writes debug text into the SMTP dialogue at a parameter
+ * it cannot read (protocol 3.11), so nothing else may leave. */
 static const struct param_row params_known[] = {
 	{ "NOTIFY", VALUE_NOTIFY, '2' },    /* RFC 3461 4.1 */
 	{ "ORCPT",  VALUE_ORCPT,  '2' },    /* RFC 3461 4.2 */
@@ -174,7 +183,8 @@ static bool is_notify(struct mm_text t)
 
 static bool param_value_is_good(enum param_value kind, struct mm_text t)
 {
-	static const char *const ret[] = { "FULL", "HDRS", NULL }, *const body[] = { "7BIT", "8BITMIME", "BINARYMIME", NULL };
+	static const char *const ret[] = { "FULL", "HDRS", NULL },
+		*const body[] = { "7BIT", "8BITMIME", "BINARYMIME", NULL };
 	const char *semicolon;
 	switch (kind) {
 	case VALUE_NONE:   return t.bytes == NULL;
@@ -208,14 +218,16 @@ static bool param_is_good(char letter, struct mm_text param, struct mm_fault *wh
 		return mm_fault_set(why, MM_FAULT_SCRIPT, "parameter \"%.*s\" has a value no MTA takes (RFC 3461)",
 			(int)(param.size < 80 ? param.size : 80), param.bytes);
 	}
-	return mm_fault_set(why, MM_FAULT_SCRIPT, "parameter \"%.*s\" is none of %s", (int)(param.size < 80 ? param.size : 80),
-		param.bytes, letter == '2' ? "NOTIFY= ORCPT=" : "RET= ENVID= AUTH= SIZE= BODY= SMTPUTF8");
+	return mm_fault_set(why, MM_FAULT_SCRIPT, "parameter \"%.*s\" is none of %s",
+		(int)(param.size < 80 ? param.size : 80), param.bytes, letter == '2' ? "NOTIFY= ORCPT=" : "RET= ENVID= "
+		"AUTH= SIZE= BODY= SMTPUTF8");
 }
 
 static bool params_are_good(char letter, struct mm_text params, struct mm_fault *why)
 {
 	if (params.size > MM_PARAMS_MAX)
-		return mm_fault_set(why, MM_FAULT_SCRIPT, "%zu bytes of parameters; at most %u", params.size, MM_PARAMS_MAX);
+		return mm_fault_set(why, MM_FAULT_SCRIPT, "%zu bytes of parameters; at most %u", params.size,
+			MM_PARAMS_MAX);
 	while (params.size > 0) {
 		const char *space = memchr(params.bytes, ' ', params.size);
 		size_t size = space != NULL ? (size_t)(space - params.bytes) : params.size;
@@ -283,7 +295,8 @@ bool mm_edit_insert_header(struct mm_message *m, const struct mm_grants *g, int6
 	struct mm_text value, struct mm_fault *why)
 {
 	if (position < 0)
-		return mm_fault_set(why, MM_FAULT_SCRIPT, "position %lld; 0 is the top, large numbers the end", (long long)position);
+		return mm_fault_set(why, MM_FAULT_SCRIPT, "position %lld; 0 is the top, large numbers the end",
+			(long long)position);
 	if (!granted(g, SMFIF_ADDHDRS, m, why) || !name_is_good(name, why) || !value_is_good(name, value, why))
 		return false;
 	if (position > INSERT_AT_END)
@@ -312,11 +325,13 @@ bool mm_edit_insert_header(struct mm_message *m, const struct mm_grants *g, int6
 	return true;
 }
 
-static bool queue_blind(struct mm_message *m, struct mm_text name, int64_t n, struct mm_text value, struct mm_fault *why)
+static bool queue_blind(struct mm_message *m, struct mm_text name, int64_t n, struct mm_text value,
+	struct mm_fault *why)
 {
 	if (n < 0)
-		return mm_fault_set(why, MM_FAULT_SCRIPT, "field %lld from the end needs the header, which this milter did not ask "
-			"for; add options = { facts = { \"headers\" } } to the script", (long long)n);
+		return mm_fault_set(why, MM_FAULT_SCRIPT, "field %lld from the end needs the header, which this "
+			"milter did not ask for; add options = { facts = { \"headers\" } } to the script",
+			(long long)n);
 	if (!mm_array_grow(&m->blind_edits, m->blind_edit_count, &m->blind_edit_capacity, sizeof *m->blind_edits))
 		return no_memory(why);
 	m->blind_edits[m->blind_edit_count] = (struct mm_blind_edit){
@@ -331,8 +346,8 @@ static bool queue_blind(struct mm_message *m, struct mm_text name, int64_t n, st
 static bool header_is_whole(const struct mm_message *m, struct mm_fault *why)
 {
 	if (m->is_overfull)
-		return mm_fault_set(why, MM_FAULT_SCRIPT, "the header is larger than the %u bytes or %u fields that are kept; its "
-			"fields cannot be counted", MM_HEADERS_KEPT_MAX, MM_FIELDS_KEPT_MAX);
+		return mm_fault_set(why, MM_FAULT_SCRIPT, "the header is larger than the %u bytes or %u fields that "
+			"are kept; its fields cannot be counted", MM_HEADERS_KEPT_MAX, MM_FIELDS_KEPT_MAX);
 	return true;
 }
 
@@ -403,8 +418,8 @@ bool mm_edit_delete_headers(struct mm_message *m, const struct mm_grants *g, str
 	if (!granted(g, SMFIF_CHGHDRS, m, why) || !name_is_good(name, why))
 		return false;
 	if (!m->knows_fields)
-		return mm_fault_set(why, MM_FAULT_SCRIPT, "deleting all fields of a name needs the header, which this milter did not "
-			"ask for; add options = { facts = { \"headers\" } } to the script");
+		return mm_fault_set(why, MM_FAULT_SCRIPT, "deleting all fields of a name needs the header, which this "
+			"milter did not ask for; add options = { facts = { \"headers\" } } to the script");
 	if (!header_is_whole(m, why))
 		return false;
 	for (uint32_t i = m->field_count; i-- > 0;) {
@@ -442,9 +457,11 @@ bool mm_edit_change_from(struct mm_message *m, const struct mm_grants *g, struct
 	return true;
 }
 
-static bool queue_envelope(struct mm_message *m, char letter, struct mm_text bare, struct mm_text params, struct mm_fault *why)
+static bool queue_envelope(struct mm_message *m, char letter, struct mm_text bare, struct mm_text params,
+	struct mm_fault *why)
 {
-	if (!mm_array_grow(&m->envelope_edits, m->envelope_edit_count, &m->envelope_edit_capacity, sizeof *m->envelope_edits))
+	if (!mm_array_grow(&m->envelope_edits, m->envelope_edit_count, &m->envelope_edit_capacity,
+	    sizeof *m->envelope_edits))
 		return no_memory(why);
 	m->envelope_edits[m->envelope_edit_count] = (struct mm_envelope_edit){
 		.letter = letter, .address = keep_bracketed(m, bare), .params = mm_message_keep(m, params),
@@ -463,8 +480,8 @@ static bool recipient_is_good(struct mm_text bare, struct mm_fault *why)
 	return address_is_good(bare, why);
 }
 
-bool mm_edit_add_recipient(struct mm_message *m, const struct mm_grants *g, struct mm_text address, struct mm_text params,
-	struct mm_fault *why)
+bool mm_edit_add_recipient(struct mm_message *m, const struct mm_grants *g, struct mm_text address,
+	struct mm_text params, struct mm_fault *why)
 {
 	struct mm_text bare = mm_address_bare(address);
 	bool has_params = params.size > 0;
@@ -479,7 +496,8 @@ static bool same_mailbox(struct mm_text a, struct mm_text b)
 		return false;
 	const char *at = memrchr(a.bytes, '@', a.size);
 	size_t local = at != NULL ? (size_t)(at - a.bytes) : a.size;
-	return memcmp(a.bytes, b.bytes, local) == 0 && strncasecmp(a.bytes + local, b.bytes + local, a.size - local) == 0;
+	return memcmp(a.bytes, b.bytes, local) == 0
+		&& strncasecmp(a.bytes + local, b.bytes + local, a.size - local) == 0;
 }
 
 static bool is_spelt_before(const struct mm_message *m, uint32_t index, struct mm_text bare)
@@ -492,13 +510,14 @@ static bool is_spelt_before(const struct mm_message *m, uint32_t index, struct m
 	return false;
 }
 
-bool mm_edit_delete_recipient(struct mm_message *m, const struct mm_grants *g, struct mm_text address, struct mm_fault *why)
+bool mm_edit_delete_recipient(struct mm_message *m, const struct mm_grants *g, struct mm_text address,
+	struct mm_fault *why)
 {
 	struct mm_text bare = mm_address_bare(address);
 	if (!granted(g, SMFIF_DELRCPT, m, why) || !recipient_is_good(bare, why))
 		return false;
-	/* Postfix compares byte by byte with what the client sent, Sendmail parses: so every spelling in which the client has
-	 * given the mailbox goes out. */
+	/* Postfix compares byte by byte with what the client sent, Sendmail parses: so every spelling in which the
+	 * client has given the mailbox goes out. */
 	bool is_known = false;
 	char spelling[MM_ADDRESS_MAX + 2];
 	for (uint32_t i = 0; i < m->recipient_count; i++) {
@@ -507,7 +526,8 @@ bool mm_edit_delete_recipient(struct mm_message *m, const struct mm_grants *g, s
 			continue;
 		memcpy(spelling, known.bytes, known.size);      /* the store may move below */
 		known.bytes = spelling;
-		if (!granted(g, SMFIF_DELRCPT, m, why) || !queue_envelope(m, '-', known, (struct mm_text){ "", 0 }, why))
+		if (!granted(g, SMFIF_DELRCPT, m, why)
+		    || !queue_envelope(m, '-', known, (struct mm_text){ "", 0 }, why))
 			return false;
 		is_known = true;
 	}
@@ -522,8 +542,8 @@ static const char *next_of(const char *p, const char *end, char wanted)
 	return found != NULL ? found : end;
 }
 
-/* A new body is kept as the packets that will carry it, so that its megabytes are copied once. All are full but the last,
- * whose length is written when the body is complete. */
+/* A new body is kept as the packets that will carry it, so that its megabytes are copied once. All are full but the
+ * last, whose length is written when the body is complete. */
 #define PACKET_HEAD 5u          /* length and letter */
 #define FULL_PACKET (PACKET_HEAD + MM_CHUNK_SIZE)
 #define FRONT_SIZE  4096u       /* bytes kept free in front: for the edits that leave before the body */
@@ -623,7 +643,8 @@ bool mm_edit_replace_body(struct mm_message *m, const struct mm_grants *g, struc
 		return false;
 	size_t size = body_size(&m->new_body) + piece.size;
 	if (size > body_max)
-		return mm_fault_set(why, MM_FAULT_SCRIPT, "the new body would have %zu bytes; body_max is %zu", size, body_max);
+		return mm_fault_set(why, MM_FAULT_SCRIPT, "the new body would have %zu bytes; body_max is %zu",
+			size, body_max);
 	append_piece(m, piece);
 	if (m->new_body.failed)
 		return no_memory(why);
@@ -637,7 +658,8 @@ bool mm_edit_quarantine(struct mm_message *m, const struct mm_grants *g, struct 
 	if (!granted(g, SMFIF_QUARANTINE, m, why))
 		return false;
 	if (reason.size == 0 || reason.size > MM_QUARANTINE_MAX)
-		return mm_fault_set(why, MM_FAULT_SCRIPT, "the reason has %zu bytes; give 1 to %u", reason.size, MM_QUARANTINE_MAX);
+		return mm_fault_set(why, MM_FAULT_SCRIPT, "the reason has %zu bytes; give 1 to %u", reason.size,
+			MM_QUARANTINE_MAX);
 	for (size_t i = 0; i < reason.size; i++)
 		if ((unsigned char)reason.bytes[i] < ' ' || reason.bytes[i] == 0x7f)
 			return mm_fault_set(why, MM_FAULT_SCRIPT, "the reason holds a control byte at %zu", i + 1);
@@ -693,9 +715,12 @@ bool mm_edits_mark(const struct mm_message *m, struct mm_edit_mark **mark)
 		return false;
 	*now = (struct mm_edit_mark){
 		.body_size = m->new_body.size, .edit_count = m->edit_count, .field_count = m->field_count,
-		.hidden_at = m->hidden_at, .envelope_edit_count = m->envelope_edit_count, .blind_edit_count = m->blind_edit_count,
-		.new_sender = m->new_sender, .new_sender_params = m->new_sender_params, .quarantine_reason = m->quarantine_reason,
-		.changes_sender = m->changes_sender, .replaces_body = m->replaces_body, .body_ends_in_cr = m->body_ends_in_cr,
+		.hidden_at = m->hidden_at, .envelope_edit_count = m->envelope_edit_count,
+		.blind_edit_count = m->blind_edit_count,
+		.new_sender = m->new_sender, .new_sender_params = m->new_sender_params,
+		.quarantine_reason = m->quarantine_reason,
+		.changes_sender = m->changes_sender, .replaces_body = m->replaces_body,
+		.body_ends_in_cr = m->body_ends_in_cr,
 		.quarantines = m->quarantines,
 	};
 	*mark = now;
@@ -798,7 +823,8 @@ static void write_changes(struct mm_message *m, bool space, struct mm_buffer *ou
 	struct mm_text none = { "", 0 };
 	for (uint32_t i = 0; i < m->blind_edit_count; i++) {
 		const struct mm_blind_edit *e = &m->blind_edits[i];
-		mm_reply_indexed_header(out, SMFIR_CHGHEADER, e->nth, mm_message_text(m, e->name), mm_message_text(m, e->value), space);
+		mm_reply_indexed_header(out, SMFIR_CHGHEADER, e->nth, mm_message_text(m, e->name),
+			mm_message_text(m, e->value), space);
 	}
 	for (uint32_t i = 0; i < m->field_count; i++) {
 		const struct mm_field *f = &m->fields[i];
@@ -809,17 +835,18 @@ static void write_changes(struct mm_message *m, bool space, struct mm_buffer *ou
 	for (uint32_t i = m->field_count; i-- > 0;) {
 		const struct mm_field *f = &m->fields[i];
 		if (f->is_deleted)
-			mm_reply_indexed_header(out, SMFIR_CHGHEADER, wire_index(m, i), mm_message_text(m, f->name), none, space);
+			mm_reply_indexed_header(out, SMFIR_CHGHEADER, wire_index(m, i),
+				mm_message_text(m, f->name), none, space);
 	}
 }
 
 /* Sendmail makes these up when the client gives none: an added one takes the place of that. */
 static const char *const made_up[] = { "Date", "From", "Message-Id", NULL };
-/* The MTA has these, too, and shows them to no filter: Sendmail would put an added one above its own Received, or into a field
- * of its own, and later positions would be off by one. They are inserted at the end. (All but Received then reach nobody:
- * Sendmail gives them to few mailers, however they are added.) */
-static const char *const hidden[] = { "Received", "Return-Path", "Full-Name", "Resent-Date", "Resent-From", "Resent-Message-Id",
-	NULL };
+/* The MTA has these, too, and shows them to no filter: Sendmail would put an added one above its own Received, or into
+ * a field of its own, and later positions would be off by one. They are inserted at the end. (All but Received then
+ * reach nobody: Sendmail gives them to few mailers, however they are added.) */
+static const char *const hidden[] = { "Received", "Return-Path", "Full-Name", "Resent-Date", "Resent-From",
+	"Resent-Message-Id", NULL };
 
 static bool is_one_of(struct mm_text name, const char *const *names)
 {
@@ -849,8 +876,8 @@ static void write_added(struct mm_message *m, uint32_t index, enum mm_mta_kind m
 			before += !other->is_deleted || mta == MM_MTA_SENDMAIL;
 	}
 	if (f->blind_at == UINT32_MAX || (is_last && m->knows_fields)) {
-		/* Sendmail puts an added field before the first of its name, Postfix at the end; an insert far beyond the end
-		 * means the end to both (protocol 3.7). */
+		/* Sendmail puts an added field before the first of its name, Postfix at the end; an insert far beyond
+		 * the end means the end to both (protocol 3.7). */
 		f->fills = !has_namesake && mta == MM_MTA_SENDMAIL && is_one_of(name, made_up);
 		if (!has_namesake)
 			mm_reply_header(out, name, value, space);
@@ -876,7 +903,7 @@ static void write_additions(struct mm_message *m, enum mm_mta_kind mta, bool spa
 				write_added(m, i, mta, space, out);
 }
 
-/* An empty body is one empty chunk: none at all would keep the old one (protocol 3.10). */
+/* An empty body is one empty chunk: with no chunk at all the MTA keeps the old one (protocol 3.10). */
 static void complete_body(struct mm_message *m)
 {
 	struct mm_buffer *b = &m->new_body;

@@ -1,6 +1,7 @@
-/* milter/edit.h -- edits: checked when a script asks, queued in the message, written in one burst behind end-of-message.
- * Every function returns false with a fault that a script author can act on when the edit is not granted, malformed, or
- * too much; then nothing is queued. Rules are the stricter of Postfix's and Sendmail's (protocol 3.7 to 3.13). */
+/* milter/edit.h -- edits: checked when a script asks, queued in the message, written in one burst behind
+ * end-of-message. Every function returns false with a fault that a script author can act on when the edit is not
+ * granted, malformed, or too much; then nothing is queued. Rules are the stricter of Postfix's and Sendmail's (protocol
+ * 3.7 to 3.13). */
 #ifndef MM_MILTER_EDIT_H
 #define MM_MILTER_EDIT_H
 
@@ -31,12 +32,14 @@ bool mm_edit_field(struct mm_message *, const struct mm_grants *, uint32_t index
 /* A new field before the one at an index of message.fields. */
 bool mm_edit_insert_before(struct mm_message *, const struct mm_grants *, uint32_t index, struct mm_text name,
 	struct mm_text value, struct mm_fault *why);
-/* Addresses come with or without angle brackets; "" or "<>" is the null sender. params is "KEY=value KEY=value" or empty. */
+/* Addresses come with or without angle brackets; "" or "<>" is the null sender. params is
+ * "KEY=value KEY=value" or empty. */
 bool mm_edit_change_from(struct mm_message *, const struct mm_grants *, struct mm_text address, struct mm_text params,
 	struct mm_fault *why);
 bool mm_edit_add_recipient(struct mm_message *, const struct mm_grants *, struct mm_text address, struct mm_text params,
 	struct mm_fault *why);
-bool mm_edit_delete_recipient(struct mm_message *, const struct mm_grants *, struct mm_text address, struct mm_fault *why);
+bool mm_edit_delete_recipient(struct mm_message *, const struct mm_grants *, struct mm_text address,
+	struct mm_fault *why);
 /* Drops the pieces so far; the next one begins a new body. What a mark stands for goes into its keeping; NULL: none. */
 struct mm_edit_mark;
 void mm_edit_restart_body(struct mm_message *, struct mm_edit_mark *);
@@ -50,8 +53,8 @@ bool mm_edit_quarantine(struct mm_message *, const struct mm_grants *, struct mm
 /* Forgets every edit of the message. */
 void mm_edits_drop(struct mm_message *);
 
-/* What has been asked for up to now: a failed handler whose message goes on (a recipient's) takes back what it has asked for
- * itself, and nothing else. NULL stands for nothing, which is the usual case. */
+/* What has been asked for up to now: a failed handler whose message goes on (a recipient's) takes back what it has
+ * asked for itself, and nothing else. NULL stands for nothing, which is the usual case. */
 /* Gives a mark to *mark, where none may be. False: out of memory. */
 bool mm_edits_mark(const struct mm_message *, struct mm_edit_mark **mark);
 /* Once a mark: it hands back the body that it keeps. */
@@ -59,7 +62,8 @@ void mm_edits_back_to(struct mm_message *, struct mm_edit_mark *);
 void mm_edit_mark_free(struct mm_edit_mark *);          /* NULL is fine */
 
 /* Appends the packets of all edits: sender, recipients, header changes, deletions, insertions, body, quarantine
- * (protocol 3.10: Postfix refuses body packets mixed with others). The caller appends the final reply right behind. */
+ * (protocol 3.10: Postfix refuses body packets mixed with others). The caller appends the final reply right
+ * after them. */
 void mm_edits_write(struct mm_message *, const struct mm_grants *, enum mm_mta_kind, struct mm_buffer *out);
 
 #endif

@@ -1,8 +1,8 @@
 /* milter/engine.c -- see engine.h.
  *
- * A packet may mean several events: MAIL with a message open is an abort and then a mail; the end-of-message packet with
- * bytes is a body and then an eom; a final verdict is followed by done. They wait in a short queue (`todo`); run() works
- * it off until it is empty or the runtime waits, then takes the next packet. */
+ * A packet may mean several events: MAIL with a message open is an abort and then a mail; the end-of-message packet
+ * with bytes is a body and then an eom; a final verdict is followed by done. They wait in a short queue (`todo`); run()
+ * works it off until it is empty or the runtime waits, then takes the next packet. */
 #include "milter/engine.h"
 
 #include "base/bounds.h"
@@ -18,7 +18,8 @@ struct mm_engine {
 	struct mm_session        session;       /* first: the public face hands out &session */
 	struct mm_engine_shared *shared;        /* borrowed */
 	struct mm_runtime        runtime;
-	void                    *runtime_session;       /* owned through runtime.ops->close; NULL before the first byte */
+	void                    *runtime_session;       /* owned through runtime.ops->close; NULL
+	                                                 * before the first byte */
 	struct mm_engine_owner   owner;
 	struct mm_buffer        *out;           /* borrowed */
 	struct mm_frame          frame;
@@ -44,15 +45,14 @@ struct mm_engine {
 
 /* ---- life ---- */
 
-static bool begin_client(struct mm_engine *e)
+static void begin_client(struct mm_engine *e)
 {
 	snprintf(e->session.id, sizeof e->session.id, "%s-%llx", e->shared->id_prefix,
 		(unsigned long long)++e->shared->sessions_begun);
-	return true;
 }
 
-struct mm_engine *mm_engine_new(struct mm_engine_shared *shared, struct mm_runtime runtime, struct mm_engine_owner owner,
-	struct mm_buffer *out)
+struct mm_engine *mm_engine_new(struct mm_engine_shared *shared, struct mm_runtime runtime,
+	struct mm_engine_owner owner, struct mm_buffer *out)
 {
 	struct mm_engine *e = calloc(1, sizeof *e);
 	if (e == NULL)
@@ -188,7 +188,8 @@ static void write_end_of_message(struct mm_engine *e, struct mm_verdict *v)
 /* A verdict that decides no message, but somebody will ask for: a refused recipient, a refused or accepted client. */
 static void tell_aside(struct mm_engine *e, enum mm_stage stage, const struct mm_verdict *v)
 {
-	if (e->owner.aside == NULL || v->kind == MM_VERDICT_continue || v->kind == MM_VERDICT_skip || is_final(stage, v))
+	if (e->owner.aside == NULL || v->kind == MM_VERDICT_continue || v->kind == MM_VERDICT_skip
+	    || is_final(stage, v))
 		return;
 	e->owner.aside(e->owner.self, &(struct mm_outcome_report){
 		.session = &e->session, .verdict = v->kind, .stage = stage,
@@ -370,7 +371,8 @@ static void finish_event(struct mm_engine *e, struct mm_verdict *v)
 	mm_verdict_reset(v);
 }
 
-/* The body chunk inside an end-of-message packet has no reply of its own: a final verdict becomes that of the packet. */
+/* The body chunk inside an end-of-message packet has no reply of its own: a final verdict
+ * becomes that of the packet. */
 static void finish_chunk_of_eom(struct mm_engine *e, struct mm_verdict *v)
 {
 	pop(e);
@@ -433,7 +435,8 @@ static bool out_of_memory(struct mm_fault *why)
 	return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for what the MTA told");
 }
 
-/* With NO_MAIL not offered by us there is always a MAIL; a recipient refused by the MTA is told by its mailer "error". */
+/* With NO_MAIL not offered by us there is always a MAIL; a recipient refused by the MTA is told
+ * by its mailer "error". */
 static bool is_refused_by_mta(const struct mm_engine *e)
 {
 	if (!(e->session.grants.steps & SMFIP_RCPT_REJ))
@@ -549,7 +552,8 @@ static void answer_nobody(struct mm_engine *e)
 		e->when = MM_WHEN_IDLE;
 }
 
-/* An MTA that knows no way to switch a step off sends it although the filter takes no messages at all (protocol 4.4). */
+/* An MTA that knows no way to switch a step off sends it although the filter takes no messages
+ * at all (protocol 4.4). */
 static bool is_untold(const struct mm_engine *e)
 {
 	return e->when == MM_WHEN_IDLE && e->session.grants.steps & SMFIP_NOMAIL
@@ -583,8 +587,8 @@ static void decode_again(struct mm_engine *e)
 	}
 }
 
-/* Macros of the next MAIL end an open message as the MAIL itself would: else its on_abort and its log line would carry the
- * queue id of its successor. The packet is taken again afterwards. */
+/* Macros of the next MAIL end an open message as the MAIL itself would: else its on_abort and its log line would carry
+ * the queue id of its successor. The packet is taken again afterwards. */
 static void abort_first(struct mm_engine *e)
 {
 	push(e, MM_STAGE_abort);
@@ -603,7 +607,8 @@ static bool begin_packet(struct mm_engine *e, const struct mm_packet *packet, st
 	}
 	if (!(c->row->when & e->when) || (c->row->letter == 'C' && e->session.knows_client))
 		return mm_fault_set(why, MM_FAULT_PEER, "%s is out of order: %s", c->row->name,
-			c->row->letter == 'C' && e->session.knows_client ? "the client is known already" : where_text(e->when));
+			c->row->letter == 'C' && e->session.knows_client ? "the client is known already"
+			: where_text(e->when));
 	if (c->row->letter == 'D') {
 		if (c->macros_of == 'M' && e->session.message != NULL) {
 			abort_first(e);
@@ -696,8 +701,8 @@ static bool is_afterwards(enum mm_stage stage)
 	return stage == MM_STAGE_done || stage == MM_STAGE_abort || stage == MM_STAGE_close;
 }
 
-/* What the MTA may say that ends the wait of a stage. An abort ends a message, not the client: at other stages the reply is
- * still wanted. */
+/* What the MTA may say that ends the wait of a stage. An abort ends a message, not the client: at other stages the
+ * reply is still wanted. */
 static const char *letters_that_end(enum mm_stage stage)
 {
 	if (is_afterwards(stage))
@@ -844,7 +849,8 @@ void mm_engine_decided(struct mm_engine *e, struct mm_verdict *v)
 
 bool mm_engine_progress(struct mm_engine *e)
 {
-	if (!e->is_waiting || !e->has_packet || e->command.row->letter != 'E' || is_afterwards((enum mm_stage)e->todo[0]))
+	if (!e->is_waiting || !e->has_packet || e->command.row->letter != 'E'
+	    || is_afterwards((enum mm_stage)e->todo[0]))
 		return false;
 	mm_reply_bare(e->out, SMFIR_PROGRESS);
 	e->owner.wake(e->owner.self);

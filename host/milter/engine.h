@@ -1,9 +1,9 @@
 /* milter/engine.h -- the milter protocol's filter side as a pure machine: bytes in, events to a runtime, bytes out.
  * Knows no socket, no loop and no Lua. One engine is one milter connection.
  *
- * Promises: each command that wants an answer gets exactly one final reply, none other gets any; edits leave only behind
- * end-of-message, in front of the final reply of a message that is let through, all in one append to `out`; of every
- * message opened the runtime sees exactly one of done and abort; of every client exactly one close, last.
+ * Promises: each command that wants an answer gets exactly one final reply, none other gets any; edits leave only
+ * behind end-of-message, in front of the final reply of a message that is let through, all in one append to `out`; of
+ * every message opened the runtime sees exactly one of done and abort; of every client exactly one close, last.
  *
  * While the runtime waits, further bytes are kept (bounded: mm_engine_wants_input()); an abort or quit among them ends
  * the wait at once. */
@@ -23,14 +23,16 @@ struct mm_engine_shared {
 	double             waited;              /* seconds, by the event that is being decided */
 };
 
-/* What happened to a message, for the one log line it gets; or a verdict on something else. Texts are borrowed for the call. */
+/* What happened to a message, for the one log line it gets; or a verdict on something else. Texts are
+ * borrowed for the call. */
 struct mm_outcome_report {
 	const struct mm_session *session;
 	enum mm_verdict_kind     verdict;
 	bool                     is_aborted;    /* no final reply: the MTA aborted or went away */
 	enum mm_stage            stage;         /* where it ended */
 	struct mm_text           reply;
-	const char              *decided_by;    /* script file and handler, "stop", NULL when nobody but the defaults did */
+	const char              *decided_by;    /* script file and handler, "stop", NULL when
+	                                         * nobody but the defaults did */
 	uint32_t                 edits;         /* edits that left */
 	double                   seconds;       /* from MAIL to the verdict, or to the abort */
 	double                   waited;        /* in which the MTA waited for a handler that itself waited */
@@ -42,13 +44,16 @@ struct mm_engine_owner {
 	/* Bytes were appended to out, or the engine is finished, outside of feed and end. */
 	void (*wake)(void *self);
 	void (*report)(void *self, const struct mm_outcome_report *);   /* a message ended; may be NULL */
-	void (*fault)(void *self, const struct mm_fault *);     /* the one line about a connection that must close; may be NULL */
-	/* A verdict that decides no message: on a client (connect, helo), a recipient, an unknown command; may be NULL */
+	void (*fault)(void *self, const struct mm_fault *);     /* the one line about a connection that
+	                                                         * must close; may be NULL */
+	/* A verdict that decides no message: on a client (connect, helo), a recipient, an
+	 * unknown command; may be NULL */
 	void (*aside)(void *self, const struct mm_outcome_report *);
 };
 
 /* out is BORROWED: where replies are appended. The engine takes nothing else. NULL: out of memory. */
-struct mm_engine *mm_engine_new(struct mm_engine_shared *, struct mm_runtime, struct mm_engine_owner, struct mm_buffer *out);
+struct mm_engine *mm_engine_new(struct mm_engine_shared *, struct mm_runtime, struct mm_engine_owner,
+	struct mm_buffer *out);
 /* Cancels what waits, tells what is still owed (abort or done, then close) without waiting for it, and frees. */
 void mm_engine_free(struct mm_engine *);
 
@@ -57,7 +62,8 @@ void mm_engine_free(struct mm_engine *);
 bool mm_engine_feed(struct mm_engine *, const void *bytes, size_t n, struct mm_fault *why);
 /* No more bytes will come. */
 void mm_engine_end(struct mm_engine *, enum mm_cancel why);
-/* The host stops: a command that waits for its verdict is answered with a temporary failure, then as mm_engine_end(). */
+/* The host stops: a command that waits for its verdict is answered with a temporary failure,
+ * then as mm_engine_end(). */
 void mm_engine_shut_down(struct mm_engine *);
 /* From the runtime, after MM_WAITING. Takes the text of the verdict. */
 void mm_engine_decided(struct mm_engine *, struct mm_verdict *);

@@ -39,7 +39,8 @@ static struct mm_text without_braces(struct mm_text name)
 	return name;
 }
 
-bool mm_macros_next(const struct mm_macros *m, enum mm_macro_set set, size_t *at, struct mm_text *name, struct mm_text *value)
+bool mm_macros_next(const struct mm_macros *m, enum mm_macro_set set, size_t *at, struct mm_text *name,
+	struct mm_text *value)
 {
 	const struct mm_buffer *b = &m->sets[set];
 	if (*at >= b->size)

@@ -162,12 +162,14 @@ int64_t mm_message_find_field(const struct mm_message *m, struct mm_text name, i
 {
 	if (n > 0) {
 		for (uint32_t i = 0; i < m->field_count; i++)
-			if (!m->fields[i].is_deleted && mm_text_equal_blind(mm_message_text(m, m->fields[i].name), name) && --n == 0)
+			if (!m->fields[i].is_deleted && mm_text_equal_blind(mm_message_text(m, m->fields[i].name), name)
+			    && --n == 0)
 				return i;
 		return -1;
 	}
 	for (uint32_t i = m->field_count; n < 0 && i-- > 0;)
-		if (!m->fields[i].is_deleted && mm_text_equal_blind(mm_message_text(m, m->fields[i].name), name) && ++n == 0)
+		if (!m->fields[i].is_deleted && mm_text_equal_blind(mm_message_text(m, m->fields[i].name), name)
+		    && ++n == 0)
 			return i;
 	return -1;
 }
@@ -178,14 +180,6 @@ int64_t mm_message_field_of_id(const struct mm_message *m, uint32_t id)
 		if (m->fields[i].id == id && !m->fields[i].is_deleted)
 			return i;
 	return -1;
-}
-
-uint32_t mm_message_count_fields(const struct mm_message *m, struct mm_text name)
-{
-	uint32_t count = 0;
-	for (uint32_t i = 0; i < m->field_count; i++)
-		count += !m->fields[i].is_deleted && mm_text_equal_blind(mm_message_text(m, m->fields[i].name), name);
-	return count;
 }
 
 struct mm_text mm_address_bare(struct mm_text raw)

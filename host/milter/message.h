@@ -1,11 +1,12 @@
-/* milter/message.h -- one message as the MTA tells it and as scripts have changed it so far: envelope, header fields, body edits.
- * All state with the lifetime of a message is here and is cleared by mm_message_reset(), nowhere else (design 2).
+/* milter/message.h -- one message as the MTA tells it and as scripts have changed it so far: envelope, header fields, body
+ * edits. All state with the lifetime of a message is here and is cleared by mm_message_put(), nowhere else: a fact of
+ * one message can never reach the next.
  * Texts handed out are BORROWED until the next call that adds to the message.
  *
- * The index rule. Scripts see one ordered list of fields, edits applied: field n of a name, from 1, counts what is in that
- * list now, negative from its end; insert position k counts all fields from 0 and, as both MTAs do, the Received field
- * that the MTA itself has put on top and shows to nobody: 0 is above it, 1 below it. milter/edit.c turns the final list into
- * packets whose indexes mean the same on Postfix and Sendmail. */
+ * The index rule. Scripts see one ordered list of fields, edits applied: field n of a name, from 1, counts what is in
+ * that list now, negative from its end; insert position k counts all fields from 0 and, as both MTAs do, the Received
+ * field that the MTA itself has put on top and shows to nobody: 0 is above it, 1 below it. milter/edit.c turns the
+ * final list into packets whose indexes mean the same on Postfix and Sendmail. */
 #ifndef MM_MILTER_MESSAGE_H
 #define MM_MILTER_MESSAGE_H
 
@@ -69,7 +70,8 @@ struct mm_message {
 	uint32_t           fields_ever;         /* ids given out */
 	uint32_t           hidden_at;   /* fields before this index stand above the MTA's own Received */
 	uint32_t           received_count;
-	uint32_t           fields_changed;      /* counts every change of the list: whoever shows it knows when to look again */
+	uint32_t           fields_changed;      /* counts every change of the list: whoever shows it
+	                                         * knows when to look again */
 	bool               knows_fields;        /* header events come, so numbers can be resolved */
 	bool               is_overfull;         /* more header bytes or recipients than we keep: lists are cut */
 	uint64_t           body_size;   /* bytes of body seen */
@@ -89,7 +91,8 @@ struct mm_message {
 	struct mm_span     new_sender, new_sender_params;
 	bool               replaces_body;
 	bool               body_ends_in_cr;     /* a CR whose LF may come with the next piece */
-	struct mm_buffer   new_body;            /* owned: CRLF lines in packets, as they leave; milter/edit.c knows how */
+	struct mm_buffer   new_body;            /* owned: CRLF lines in packets, as they leave;
+	                                         * milter/edit.c knows how */
 	bool               quarantines;
 	struct mm_span     quarantine_reason;
 };
@@ -117,8 +120,6 @@ bool mm_message_add_field(struct mm_message *, struct mm_text name, struct mm_te
 int64_t mm_message_find_field(const struct mm_message *, struct mm_text name, int64_t n);
 /* Index into fields of the field with an id, -1 when it is gone. */
 int64_t mm_message_field_of_id(const struct mm_message *, uint32_t id);
-/* How many fields of a name are in the list. */
-uint32_t mm_message_count_fields(const struct mm_message *, struct mm_text name);
 /* "<a@b>" without the brackets and blanks around; what is not bracketed comes back as it is. */
 struct mm_text mm_address_bare(struct mm_text raw);
 bool mm_text_equal_blind(struct mm_text a, struct mm_text b);   /* ASCII case-blind */

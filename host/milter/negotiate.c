@@ -94,12 +94,14 @@ static bool check_needs(const struct mm_offer *o, const struct mm_wanted *w, str
 	char text[256];
 	uint32_t missing = w->needs_actions & ~o->actions;
 	if (missing != 0)
-		return mm_fault_set(why, MM_FAULT_PEER, "the MTA does not offer what a script needs: %s (options.needs); "
-			"it offered version %u, actions 0x%x", mm_actions_text(missing, text, sizeof text), o->version, o->actions);
+		return mm_fault_set(why, MM_FAULT_PEER, "the MTA does not offer what a script needs: %s "
+			"(options.needs); it offered version %u, actions 0x%x",
+			mm_actions_text(missing, text, sizeof text), o->version, o->actions);
 	missing = w->needs_steps & ~o->steps;
 	if (missing != 0)
-		return mm_fault_set(why, MM_FAULT_PEER, "the MTA does not offer what a script needs: %s (options.needs); "
-			"it offered version %u, steps 0x%x", mm_steps_text(missing, text, sizeof text), o->version, o->steps);
+		return mm_fault_set(why, MM_FAULT_PEER, "the MTA does not offer what a script needs: %s "
+			"(options.needs); it offered version %u, steps 0x%x", mm_steps_text(missing, text, sizeof text),
+			o->version, o->steps);
 	return true;
 }
 

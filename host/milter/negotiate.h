@@ -1,7 +1,7 @@
 /* milter/negotiate.h -- what is offered AND wanted (protocol 4).
- * The answer never holds a bit that was not offered. What a filter wants and does not get degrades, and the engine fills
- * the gap: a step that cannot be switched off is answered "continue" without a handler, one that must be answered although
- * we wanted silence is answered, SKIP becomes "continue". */
+ * The answer never holds a bit that was not offered. What a filter wants and does not get degrades, and the engine
+ * fills the gap: a step that cannot be switched off is answered "continue" without a handler, one that must be answered
+ * although we wanted silence is answered, SKIP becomes "continue". */
 #ifndef MM_MILTER_NEGOTIATE_H
 #define MM_MILTER_NEGOTIATE_H
 

@@ -1,5 +1,6 @@
 /* milter/reply.h -- what we say: the table of replies and their encoder (protocol 3.1).
- * Each function appends exactly one packet to out. Texts are trusted here: verdict.h and milter/edit.h have checked them. */
+ * Each function appends exactly one packet to out. Texts are trusted here: verdict.h and milter/edit.h have checked
+ * them. */
 #ifndef MM_MILTER_REPLY_H
 #define MM_MILTER_REPLY_H
 

@@ -1,8 +1,8 @@
 /* milter/runtime.h -- what the engine asks of whatever decides: Lua scripts, or a stub in a test.
- * The engine calls event() once per event and goes on when it has a verdict. A runtime that must wait returns MM_WAITING
- * and later calls mm_engine_decided() (engine.h) exactly once, unless the engine has called cancel() before: then it may
- * not call it for that event any more. Both sides run on one thread; event() and cancel() are never called from inside
- * each other for the same session. */
+ * The engine calls event() once per event and goes on when it has a verdict. A runtime that must wait returns
+ * MM_WAITING and later calls mm_engine_decided() (engine.h) exactly once, unless the engine has called cancel() before:
+ * then it may not call it for that event any more. Both sides run on one thread; event() and cancel() are never called
+ * from inside each other for the same session. */
 #ifndef MM_MILTER_RUNTIME_H
 #define MM_MILTER_RUNTIME_H
 
@@ -11,8 +11,8 @@
 
 enum mm_outcome { MM_DECIDED, MM_WAITING };
 
-/* Why something that waits ends early: the first four end a handler and come from the engine or its deadline, the others
- * end what a script has started itself. ORDER CANCEL */
+/* Why something that waits ends early: the first four end a handler and come from the engine or its deadline, the
+ * others end what a script has started itself. ORDER CANCEL */
 enum mm_cancel {
 	MM_CANCEL_ABORT, MM_CANCEL_DISCONNECT, MM_CANCEL_DEADLINE, MM_CANCEL_SHUTDOWN,
 	MM_CANCEL_ENDED,                /* the message or the client that owned it is over */
@@ -40,7 +40,7 @@ struct mm_runtime_ops {
 	enum mm_outcome (*event)(void *runtime_session, const struct mm_event *, struct mm_verdict *out);
 	/* Ends the waiting handler; its verdict is void. */
 	void (*cancel)(void *runtime_session, enum mm_cancel why);
-	/* A message's or a client's state tables end (design 2: ctx.message, ctx.session). */
+	/* A message's or a client's state table ends: ctx.message, ctx.session. */
 	void (*end_message)(void *runtime_session);
 	void (*end_client)(void *runtime_session);
 	void (*close)(void *runtime_session);

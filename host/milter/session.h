@@ -40,8 +40,8 @@ bool mm_session_set_client(struct mm_session *, const struct mm_command *);
 bool mm_session_set_helo(struct mm_session *, struct mm_text name);
 /* Opens a message; none may be open. */
 bool mm_session_begin_message(struct mm_session *, struct mm_message **pool);
-/* The facts of the message and its macros are gone; those of a MAIL that is already on its way stay when the caller says
- * that it is the next MAIL that ends the message. Nothing open: nothing happens. */
+/* The facts of the message and its macros are gone; those of a MAIL that is already on its way stay when the caller
+ * says that it is the next MAIL that ends the message. Nothing open: nothing happens. */
 void mm_session_end_message(struct mm_session *, struct mm_message **pool, bool by_next_mail);
 /* QUIT_NC: all but the negotiation is gone. */
 void mm_session_next_client(struct mm_session *, struct mm_message **pool);

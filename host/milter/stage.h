@@ -1,12 +1,12 @@
 /* milter/stage.h -- stages, handler names and protocol bits, once, as data.
  * Wire constants keep the names every milter text uses (SMFIC_ command, SMFIR_ reply, SMFIF_ action, SMFIP_ step).
- * Sections refer to the milter protocol reference: 4.2 actions, 4.3 steps. */
+ * Sections are those of docs/protocol.md: 4.2 actions, 4.3 steps. */
 #ifndef MM_MILTER_STAGE_H
 #define MM_MILTER_STAGE_H
 
 #include <stdint.h>
 
-/* ORDER STAGE: as a session meets them; enum mm_stage, the rows of MM_COMMANDS and lua/moonmilter/stage.lua agree.
+/* ORDER STAGE: as a session meets them. enum mm_stage, names and handlers are made from these rows.
  *        name        handler          what it is for, in a log or a help text */
 #define MM_STAGES(X) \
 	X(negotiate,  "on_negotiate",  "the MTA offers versions, actions and steps") \
@@ -108,7 +108,7 @@ enum mm_step_bit {
 };
 
 /* Macro sets, in the order an MTA fills them, and their numbers inside an O answer (protocol 4.5, SMFIM_*).
- * ORDER MACRO_SET: mm_macro_lookup() goes from the last to the first. */
+ * ORDER MACRO_SET: mm_macros_lookup() goes from the last to the first. */
 #define MM_MACRO_SETS(X) \
 	X(connect, 'C', 0) \
 	X(helo,    'H', 1) \

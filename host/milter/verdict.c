@@ -86,8 +86,8 @@ bool mm_enhanced_is_good(struct mm_text t)
 static bool line_is_good(struct mm_text line, size_t number, struct mm_fault *why)
 {
 	if (line.size > MM_REPLY_LINE_MAX)
-		return mm_fault_set(why, MM_FAULT_SCRIPT, "line %zu of the reply has %zu bytes; at most %u (RFC 5321 4.5.3.1)",
-			number, line.size, MM_REPLY_LINE_MAX);
+		return mm_fault_set(why, MM_FAULT_SCRIPT, "line %zu of the reply has %zu bytes; at most %u (RFC "
+			"5321 4.5.3.1)", number, line.size, MM_REPLY_LINE_MAX);
 	for (size_t i = 0; i < line.size; i++) {
 		unsigned char c = (unsigned char)line.bytes[i];
 		if (c == '\r' || c == '\n' || c == '\0')
@@ -100,8 +100,8 @@ static bool line_is_good(struct mm_text line, size_t number, struct mm_fault *wh
 
 static void append_doubled(struct mm_buffer *to, struct mm_text line)
 {
-	/* Sendmail takes our text as a format and drops all of it at a lone "%"; Postfix turns "%%" into "%" and drops a
-	 * lone one (protocol 3.4). */
+	/* Sendmail takes our text as a format and drops all of it at a lone "%"; Postfix turns "%%" into "%" and drops
+	 * a lone one (protocol 3.4). */
 	for (size_t i = 0; i < line.size; i++) {
 		if (line.bytes[i] == '%')
 			mm_buffer_append_u8(to, '%');
@@ -114,25 +114,27 @@ bool mm_verdict_worded(struct mm_verdict *v, enum mm_verdict_kind kind, unsigned
 {
 	unsigned class = kind == MM_VERDICT_tempfail ? 4 : 5;
 	if (code / 100 != class)
-		return mm_fault_set(why, MM_FAULT_SCRIPT, "code %u does not fit: %s takes %u00 to %u99 (RFC 5321 4.2.1)",
-			code, mm_verdict_name(kind), class, class);
+		return mm_fault_set(why, MM_FAULT_SCRIPT, "code %u does not fit: %s takes %u00 to %u99 "
+			"(RFC 5321 4.2.1)", code, mm_verdict_name(kind), class, class);
 	if (enhanced.size == 0)
 		enhanced = class == 4 ? (struct mm_text){ "4.7.1", 5 } : (struct mm_text){ "5.7.1", 5 };
 	if (!mm_enhanced_is_good(enhanced))
-		return mm_fault_set(why, MM_FAULT_SCRIPT, "enhanced status \"%.*s\" is not of the form %u.x.y (RFC 3463 2)",
-			(int)(enhanced.size < 40 ? enhanced.size : 40), enhanced.bytes, class);
+		return mm_fault_set(why, MM_FAULT_SCRIPT, "enhanced status \"%.*s\" is not of the form %u.x.y "
+			"(RFC 3463 2)", (int)(enhanced.size < 40 ? enhanced.size : 40), enhanced.bytes, class);
 	if ((unsigned)(enhanced.bytes[0] - '0') != class)
-		return mm_fault_set(why, MM_FAULT_SCRIPT, "code %u and enhanced status \"%.*s\" disagree; both must start with "
-			"%u (RFC 2034 4)", code, (int)enhanced.size, enhanced.bytes, class);
+		return mm_fault_set(why, MM_FAULT_SCRIPT, "code %u and enhanced status \"%.*s\" disagree; both "
+			"must start with %u (RFC 2034 4)", code, (int)enhanced.size, enhanced.bytes, class);
 	if (line_count > MM_REPLY_LINES_MAX)
-		return mm_fault_set(why, MM_FAULT_SCRIPT, "%zu lines; a reply has at most %u", line_count, MM_REPLY_LINES_MAX);
+		return mm_fault_set(why, MM_FAULT_SCRIPT, "%zu lines; a reply has at most %u", line_count,
+			MM_REPLY_LINES_MAX);
 	for (size_t i = 0; i < line_count; i++)
 		if (!line_is_good(lines[i], i + 1, why))
 			return false;
 
 	mm_verdict_plain(v, kind);
 	v->hangs_up = code == 421;
-	static const struct mm_text refused = { "Command rejected", 16 }, later = { "Service unavailable - try again later", 37 };
+	static const struct mm_text refused = { "Command rejected", 16 },
+		later = { "Service unavailable - try again later", 37 };
 	if (line_count == 0) {
 		lines = class == 4 ? &later : &refused;
 		line_count = 1;
@@ -140,7 +142,8 @@ bool mm_verdict_worded(struct mm_verdict *v, enum mm_verdict_kind kind, unsigned
 	for (size_t i = 0; i < line_count; i++) {
 		char head[8];
 		bool last = i + 1 == line_count;
-		mm_buffer_append(&v->reply, head, (size_t)snprintf(head, sizeof head, "%03u%c", code, last ? ' ' : '-'));
+		mm_buffer_append(&v->reply, head,
+			(size_t)snprintf(head, sizeof head, "%03u%c", code, last ? ' ' : '-'));
 		mm_buffer_append(&v->reply, enhanced.bytes, enhanced.size);
 		mm_buffer_append_u8(&v->reply, ' ');
 		append_doubled(&v->reply, lines[i]);

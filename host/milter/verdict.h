@@ -9,8 +9,9 @@
 #include "base/fault.h"
 #include "milter/stage.h"
 
-/* Protocol 3.3. At negotiate a refusal closes the connection, which is the protocol's way to say it. At connect and helo the whole SMTP session is meant, at rcpt reject and tempfail only the recipient.
- * skip: no more of this kind of event for the message. ORDER VERDICT
+/* Protocol 3.3. At negotiate a refusal closes the connection, which is the protocol's way to say it. At connect and
+ * helo the whole SMTP session is meant, at rcpt reject and tempfail only the recipient. skip: no more of this kind of
+ * event for the message. ORDER VERDICT
  *        name          letter  may be given at */
 #define MM_VERDICT_MESSAGE_STAGES (MM_STAGE_BIT(mail) | MM_STAGE_BIT(rcpt) | MM_STAGE_BIT(data) | MM_STAGE_BIT(header) \
 	| MM_STAGE_BIT(eoh) | MM_STAGE_BIT(body) | MM_STAGE_BIT(eom))
@@ -18,8 +19,10 @@
 #define MM_VERDICTS(X) \
 	X(continue, 'c', ~0u) \
 	X(accept,   'a', MM_VERDICT_CLIENT_STAGES | MM_VERDICT_MESSAGE_STAGES) \
-	X(reject,   'r', MM_STAGE_BIT(negotiate) | MM_VERDICT_CLIENT_STAGES | MM_VERDICT_MESSAGE_STAGES | MM_STAGE_BIT(unknown)) \
-	X(tempfail, 't', MM_STAGE_BIT(negotiate) | MM_VERDICT_CLIENT_STAGES | MM_VERDICT_MESSAGE_STAGES | MM_STAGE_BIT(unknown)) \
+	X(reject,   'r', MM_STAGE_BIT(negotiate) | MM_VERDICT_CLIENT_STAGES | MM_VERDICT_MESSAGE_STAGES \
+		| MM_STAGE_BIT(unknown)) \
+	X(tempfail, 't', MM_STAGE_BIT(negotiate) | MM_VERDICT_CLIENT_STAGES | MM_VERDICT_MESSAGE_STAGES \
+		| MM_STAGE_BIT(unknown)) \
 	X(discard,  'd', MM_VERDICT_MESSAGE_STAGES) \
 	X(skip,     's', MM_STAGE_BIT(header) | MM_STAGE_BIT(body))
 
@@ -49,8 +52,9 @@ void mm_verdict_reset(struct mm_verdict *);
 /* Without text: the MTA words it. */
 void mm_verdict_plain(struct mm_verdict *, enum mm_verdict_kind);
 /* With text (RFC 5321 4.2, RFC 3463, protocol 3.4): code 400..499 for tempfail, 500..599 for reject; enhanced is
- * "5.7.1"-like with the code's first digit, empty for the default of the code's class; 1..32 lines of at most 980 bytes,
- * no CR, LF, NUL. "%" is doubled here, because both MTAs read it as an escape. False: the fault says which rule. */
+ * "5.7.1"-like with the code's first digit, empty for the default of the code's class; 1..32 lines of at most 980
+ * bytes, no CR, LF, NUL. "%" is doubled here, because both MTAs read it as an escape. False: the fault says which
+ * rule. */
 bool mm_verdict_worded(struct mm_verdict *, enum mm_verdict_kind, unsigned code, struct mm_text enhanced,
 	const struct mm_text *lines, size_t line_count, struct mm_fault *why);
 /* Moves from into to; from is "continue" afterwards. */

@@ -32,7 +32,8 @@ struct mm_dialogue {
 	uint32_t                       recipient;       /* the one being told */
 	uint32_t                       recipients_taken;
 	bool                           in_envelope;     /* MAIL has come */
-	bool                           is_begun;        /* Sendmail: the filter has said continue to MAIL, or content has come */
+	bool                           is_begun;        /* Sendmail: the filter has said continue to
+	                                                 * MAIL, or content has come */
 	char                           scratch[1100];   /* value of the macro asked for last */
 };
 
@@ -95,7 +96,8 @@ struct mm_dialogue *mm_dialogue_new(const struct mm_dialogue_plan *plan, struct 
 	d->plan = plan;
 	d->transport = transport;
 	mm_mta_init(&d->mta, &plan->offer);
-	mm_frame_init(&d->frame, MM_PACKET_DATA_MAX_1M);        /* more than a filter may send, so that it can be shown */
+	mm_frame_init(&d->frame, MM_PACKET_DATA_MAX_1M);        /* more than a filter may send,
+	                                                         * so that it can be shown */
 	return d;
 }
 
@@ -158,7 +160,8 @@ static bool flush(struct mm_dialogue *d, struct mm_fault *why)
 }
 
 /* True and a packet, which the caller ends with mm_frame_done(). *closed: the filter said no more. */
-static bool next_packet(struct mm_dialogue *d, double timeout, struct mm_packet *out, bool *closed, struct mm_fault *why)
+static bool next_packet(struct mm_dialogue *d, double timeout, struct mm_packet *out, bool *closed,
+	struct mm_fault *why)
 {
 	*closed = false;
 	for (;;) {
@@ -179,8 +182,8 @@ static bool next_packet(struct mm_dialogue *d, double timeout, struct mm_packet 
 		if (n == 0) {
 			*closed = true;
 			size_t left = mm_frame_pending(&d->frame);
-			return mm_fault_set(why, MM_FAULT_PEER, left > 0 ? "the filter closed the connection %zu bytes into a packet"
-				: "the filter closed the connection", left);
+			return mm_fault_set(why, MM_FAULT_PEER, left > 0 ? "the filter closed the connection %zu bytes "
+				"into a packet" : "the filter closed the connection", left);
 		}
 		if (!mm_frame_feed(&d->frame, bytes, n, why))
 			return false;
@@ -193,7 +196,8 @@ static bool is_content(uint8_t command)
 }
 
 /* Takes replies until the final one. */
-static bool wait_reply(struct mm_dialogue *d, uint8_t command, uint32_t nth, struct mm_mta_reply *out, struct mm_fault *why)
+static bool wait_reply(struct mm_dialogue *d, uint8_t command, uint32_t nth, struct mm_mta_reply *out,
+	struct mm_fault *why)
 {
 	const struct mm_command_row *row = mm_command_row(command);
 	double timeout = is_content(command) ? d->plan->content_timeout_s : d->plan->command_timeout_s;
@@ -211,14 +215,16 @@ static bool wait_reply(struct mm_dialogue *d, uint8_t command, uint32_t nth, str
 			return no_memory(d, why);
 		if (!mm_dialogue_reply_at(d->result, d->result->reply_count - 1, out)) {
 			struct mm_text data = mm_dialogue_text(d->result, e->data);
-			mm_mta_decode(&(struct mm_packet){ e->letter, (const uint8_t *)data.bytes, data.size }, out, &text);
+			mm_mta_decode(&(struct mm_packet){ e->letter, (const uint8_t *)data.bytes, data.size }, out,
+				&text);
 			complain(d, e, &text);
 			mm_fault_set(why, MM_FAULT_PEER, "in answer to %s: %s", row->name, text.text);
 			return failed(d);
 		}
 		if (!mm_mta_accepts(&d->mta, command, out, &text)) {
 			complain(d, e, &text);
-			mm_dialogue_reply_at(d->result, d->result->reply_count - 1, out);       /* the store has moved */
+			/* the store has moved */
+			mm_dialogue_reply_at(d->result, d->result->reply_count - 1, out);
 		}
 		d->result->is_quarantined |= out->row->letter == SMFIR_QUARANTINE;
 	} while (!out->row->is_final);
@@ -291,7 +297,8 @@ static struct mm_text queue_id(struct mm_dialogue *d)
 static struct mm_text host_of(struct mm_text bare)
 {
 	const char *at = bare.size > 0 ? memrchr(bare.bytes, '@', bare.size) : NULL;
-	return at != NULL ? (struct mm_text){ at + 1, bare.size - (size_t)(at + 1 - bare.bytes) } : (struct mm_text){ "", 0 };
+	return at != NULL ? (struct mm_text){ at + 1, bare.size - (size_t)(at + 1 - bare.bytes) }
+		: (struct mm_text){ "", 0 };
 }
 
 static struct mm_text sender(struct mm_dialogue *d)
@@ -325,7 +332,8 @@ static struct mm_text v_ptr(struct mm_dialogue *d) { return text_of(d->plan->cli
 static struct mm_text v_resolve(struct mm_dialogue *d) { return text_of(d->plan->client_host != NULL ? "OK" : "FAIL"); }
 static struct mm_text v_connections(struct mm_dialogue *d) { (void)d; return text_of("1"); }
 static struct mm_text v_auth(struct mm_dialogue *d) { return text_of(d->plan->auth_user); }
-static struct mm_text v_auth_type(struct mm_dialogue *d) { return text_of(d->plan->auth_user != NULL ? "PLAIN" : NULL); }
+static struct mm_text v_auth_type(struct mm_dialogue *d) {
+	return text_of(d->plan->auth_user != NULL ? "PLAIN" : NULL); }
 static struct mm_text v_mail_host(struct mm_dialogue *d) { return host_of(sender(d)); }
 static struct mm_text v_mail_mailer(struct mm_dialogue *d) { return mailer(d, sender(d)); }
 static struct mm_text v_rcpt_host(struct mm_dialogue *d) { return host_of(recipient(d)); }
@@ -350,7 +358,8 @@ static const struct {
 	{ "j", v_j }, { "_", client_both }, { "v", v_v }, { "i", queue_id },
 	{ "daemon_name", v_daemon }, { "daemon_addr", v_daemon_addr }, { "daemon_port", v_daemon_port },
 	{ "if_name", v_if_name }, { "if_addr", v_if_addr },
-	{ "client_name", client_name }, { "client_addr", v_address }, { "client_port", client_port }, { "client_ptr", v_ptr },
+	{ "client_name", client_name }, { "client_addr", v_address }, { "client_port", client_port },
+	{ "client_ptr", v_ptr },
 	{ "client_resolve", v_resolve }, { "client_connections", v_connections },
 	{ "auth_type", v_auth_type }, { "auth_authen", v_auth },
 	{ "mail_addr", sender }, { "mail_host", v_mail_host }, { "mail_mailer", v_mail_mailer },
@@ -364,12 +373,14 @@ static const struct {
 static const char *const postfix_lists[MM_MACRO_SET_COUNT] = {
 	[MM_MACRO_SET_connect] = "j {daemon_name} {daemon_addr} v _", [MM_MACRO_SET_helo] = TLS_MACROS,
 	[MM_MACRO_SET_mail] = "i {auth_type} {auth_authen} {auth_author} {mail_addr} {mail_host} {mail_mailer}",
-	[MM_MACRO_SET_rcpt] = "i {rcpt_addr} {rcpt_host} {rcpt_mailer}", [MM_MACRO_SET_data] = "i", [MM_MACRO_SET_eoh] = "i",
+	[MM_MACRO_SET_rcpt] = "i {rcpt_addr} {rcpt_host} {rcpt_mailer}", [MM_MACRO_SET_data] = "i",
+	[MM_MACRO_SET_eoh] = "i",
 	[MM_MACRO_SET_eom] = "i",
 };
 static const char *const sendmail_lists[MM_MACRO_SET_COUNT] = {
 	[MM_MACRO_SET_connect] = "j _ {daemon_name} {if_name} {if_addr}", [MM_MACRO_SET_helo] = TLS_MACROS,
-	[MM_MACRO_SET_mail] = "i {auth_type} {auth_authen} {auth_ssf} {auth_author} {mail_mailer} {mail_host} {mail_addr}",
+	[MM_MACRO_SET_mail] = "i {auth_type} {auth_authen} {auth_ssf} {auth_author} {mail_mailer} "
+		"{mail_host} {mail_addr}",
 	[MM_MACRO_SET_rcpt] = "{rcpt_mailer} {rcpt_host} {rcpt_addr}", [MM_MACRO_SET_eom] = "{msg_id}",
 };
 
@@ -503,11 +514,13 @@ static void write_macros_before(struct mm_dialogue *d, uint8_t letter)
 /* What the SMTP client hears for r and t without words (protocol 3.3). */
 static const char *own_words(const struct mm_dialogue *d, enum mm_stage stage, enum mm_verdict_kind kind)
 {
-	bool in_content = (MM_STAGE_BIT(header) | MM_STAGE_BIT(eoh) | MM_STAGE_BIT(body) | MM_STAGE_BIT(eom)) & 1u << stage;
+	bool in_content = (MM_STAGE_BIT(header) | MM_STAGE_BIT(eoh) | MM_STAGE_BIT(body)
+		| MM_STAGE_BIT(eom)) & 1u << stage;
 	if (kind == MM_VERDICT_accept || kind == MM_VERDICT_discard)
 		return "250 2.0.0 Ok";
 	if (kind == MM_VERDICT_tempfail)
-		return is_postfix(d) ? "451 4.7.1 Service unavailable - try again later" : "451 4.3.2 Please try again later";
+		return is_postfix(d) ? "451 4.7.1 Service unavailable - try again later" : "451 4.3.2 Please "
+			"try again later";
 	if (stage == MM_STAGE_connect)
 		return is_postfix(d) ? "554 ESMTP not accepting connections" : "554 ESMTP not accepting messages";
 	if (stage == MM_STAGE_helo && !is_postfix(d))
@@ -537,12 +550,14 @@ static enum mm_verdict_kind kind_of(const struct mm_mta_reply *r)
 	case SMFIR_TEMPFAIL:  return MM_VERDICT_tempfail;
 	case SMFIR_DISCARD:   return MM_VERDICT_discard;
 	case SMFIR_SKIP:      return MM_VERDICT_skip;
-	case SMFIR_REPLYCODE: return r->first.size > 0 && r->first.bytes[0] == '4' ? MM_VERDICT_tempfail : MM_VERDICT_reject;
+	case SMFIR_REPLYCODE: return r->first.size > 0 && r->first.bytes[0] == '4' ? MM_VERDICT_tempfail
+		: MM_VERDICT_reject;
 	default:              return MM_VERDICT_continue;
 	}
 }
 
-static bool decide(struct mm_dialogue *d, enum mm_stage stage, enum mm_verdict_kind kind, const struct mm_mta_reply *reply)
+static bool decide(struct mm_dialogue *d, enum mm_stage stage, enum mm_verdict_kind kind,
+	const struct mm_mta_reply *reply)
 {
 	struct mm_dialogue_result *r = d->result;
 	if (kind == MM_VERDICT_continue || kind == MM_VERDICT_skip)
@@ -590,8 +605,8 @@ static bool finish_command(struct mm_dialogue *d, uint8_t letter, uint32_t nth, 
 }
 
 /* Writes macros and, when it is sent, lets write() append the command. Packets are traced as they are written. */
-static bool tell(struct mm_dialogue *d, uint8_t letter, uint32_t nth, void (*write)(struct mm_dialogue *, uint8_t, uint32_t),
-	struct answer *a, struct mm_fault *why)
+static bool tell(struct mm_dialogue *d, uint8_t letter, uint32_t nth,
+	void (*write)(struct mm_dialogue *, uint8_t, uint32_t), struct answer *a, struct mm_fault *why)
 {
 	size_t from = d->out.size;
 	write_macros_before(d, letter);
@@ -619,7 +634,8 @@ static void write_line(struct mm_dialogue *d, uint8_t letter, uint32_t nth)
 static void write_sender(struct mm_dialogue *d, uint8_t letter, uint32_t nth)
 {
 	(void)nth;
-	mm_mta_write_address(&d->out, letter, mm_mail_text(d->mail, d->mail->sender), mm_mail_text(d->mail, d->mail->sender_params));
+	mm_mta_write_address(&d->out, letter, mm_mail_text(d->mail, d->mail->sender),
+		mm_mail_text(d->mail, d->mail->sender_params));
 }
 
 static void write_recipient(struct mm_dialogue *d, uint8_t letter, uint32_t nth)
@@ -647,8 +663,8 @@ static void write_bare(struct mm_dialogue *d, uint8_t letter, uint32_t nth)
 	mm_mta_write_bytes(&d->out, letter, NULL, 0);
 }
 
-/* Abort and quit. Sendmail sends no abort to a filter it does not count as in a message: one that promised silence at MAIL
- * and has seen no content (protocol 5.6). */
+/* Abort and quit. Sendmail sends no abort to a filter it does not count as in a message: one that promised silence at
+ * MAIL and has seen no content (protocol 5.6). */
 static void say(struct mm_dialogue *d, uint8_t letter)
 {
 	if (letter == 'A' && !is_postfix(d) && !d->is_begun)
@@ -678,7 +694,8 @@ static bool negotiate(struct mm_dialogue *d, struct mm_fault *why)
 static bool decide_session(struct mm_dialogue *d, enum mm_stage stage, const struct answer *a, struct mm_fault *why)
 {
 	bool unfiltered = a->kind == MM_VERDICT_discard && stage == MM_STAGE_connect && !is_postfix(d);
-	if (!unfiltered && (a->kind == MM_VERDICT_continue || a->kind == MM_VERDICT_skip || a->kind == MM_VERDICT_discard))
+	if (!unfiltered && (a->kind == MM_VERDICT_continue || a->kind == MM_VERDICT_skip
+	    || a->kind == MM_VERDICT_discard))
 		return true;
 	if (!decide(d, stage, unfiltered ? MM_VERDICT_accept : a->kind, &a->reply))
 		return no_memory(d, why);
@@ -697,7 +714,8 @@ bool mm_dialogue_open(struct mm_dialogue *d, struct mm_dialogue_result *result, 
 {
 	struct answer a;
 	d->result = result;
-	if (!negotiate(d, why) || !tell(d, 'C', 0, write_connect, &a, why) || !decide_session(d, MM_STAGE_connect, &a, why))
+	if (!negotiate(d, why) || !tell(d, 'C', 0, write_connect, &a, why)
+	    || !decide_session(d, MM_STAGE_connect, &a, why))
 		return false;
 	if (!d->is_over && d->plan->helo != NULL) {
 		d->said_helo = true;
@@ -761,7 +779,8 @@ static enum step tell_recipients(struct mm_dialogue *d, struct mm_fault *why)
 		enum step step = after(d, MM_STAGE_rcpt, &a, why);
 		if (step != STEP_ON) {
 			if (step == STEP_OVER && a.kind == MM_VERDICT_discard && !is_postfix(d))
-				say(d, 'A');                    /* protocol 3.3: to Sendmail the message is over at once */
+				say(d, 'A');                    /* protocol 3.3: to Sendmail the
+				                                 * message is over at once */
 			return step;
 		}
 	}
@@ -786,7 +805,8 @@ static enum step tell_header(struct mm_dialogue *d, struct mm_fault *why)
 		if (step != STEP_ON)
 			return step;
 		if (a.kind == MM_VERDICT_skip && is_postfix(d))
-			break;                          /* Postfix: no more of this kind. Sendmail sends them all the same */
+			break;                          /* Postfix: no more of this kind. Sendmail
+			                                 * sends them all the same */
 	}
 	return STEP_ON;
 }
@@ -827,7 +847,8 @@ static const struct {
 	enum step   (*tell)(struct mm_dialogue *, struct mm_fault *);
 } steps[] = {
 	{ MM_STAGE_mail, tell_sender }, { MM_STAGE_rcpt, tell_recipients }, { MM_STAGE_data, tell_data },
-	{ MM_STAGE_header, tell_header }, { MM_STAGE_eoh, tell_eoh }, { MM_STAGE_body, tell_body }, { MM_STAGE_eom, tell_eom },
+	{ MM_STAGE_header, tell_header }, { MM_STAGE_eoh, tell_eoh }, { MM_STAGE_body, tell_body },
+	{ MM_STAGE_eom, tell_eom },
 };
 
 static void begin_message(struct mm_dialogue *d, const struct mm_mail_file *mail)
@@ -846,7 +867,8 @@ static bool share_verdict(struct mm_dialogue *d, struct mm_fault *why)
 	struct mm_text text = mm_dialogue_text(&d->shared, d->shared.text);
 	struct mm_dialogue_result *r = d->result;
 	if (d->has_failed)
-		return mm_fault_set(why, MM_FAULT_PEER, "the filter has failed before: no MTA talks to it again in this session");
+		return mm_fault_set(why, MM_FAULT_PEER, "the filter has failed before: no MTA talks to it again in "
+			"this session");
 	r->is_decided = d->shared.is_decided;
 	r->verdict = d->shared.verdict;
 	r->stage = d->shared.stage;
@@ -855,8 +877,8 @@ static bool share_verdict(struct mm_dialogue *d, struct mm_fault *why)
 	return !r->store.failed || no_memory(d, why);
 }
 
-bool mm_dialogue_message(struct mm_dialogue *d, const struct mm_mail_file *mail, enum mm_stage stop_after, bool hangs_up,
-	struct mm_dialogue_result *result, struct mm_fault *why)
+bool mm_dialogue_message(struct mm_dialogue *d, const struct mm_mail_file *mail, enum mm_stage stop_after,
+	bool hangs_up, struct mm_dialogue_result *result, struct mm_fault *why)
 {
 	d->result = result;
 	if (d->is_over)
@@ -910,7 +932,8 @@ bool mm_dialogue_quit(struct mm_dialogue *d, struct mm_dialogue_result *result, 
 		mm_frame_done(&d->frame);
 		if (e == NULL)
 			return no_memory(d, why);
-		mm_fault_set(&text, MM_FAULT_PEER, "a reply that no command asked for: it would have answered the next one");
+		mm_fault_set(&text, MM_FAULT_PEER, "a reply that no command asked for: it would have answered "
+			"the next one");
 		complain(d, e, &text);
 	}
 	d->is_over = true;

@@ -1,9 +1,9 @@
 /* mta/dialogue.h -- one SMTP session as Postfix or Sendmail tells it to a milter, over any transport.
- * Plays the MTA: which command when, with which macros, what ends a message and what the session (protocol 2.14, 3.3, 5.6,
- * 6.3). Many messages a session. Knows no socket and no loop: bytes go through the two functions of a transport.
+ * Plays the MTA: which command when, with which macros, what ends a message and what the session (protocol 2.14, 3.3,
+ * 5.6, 6.3). Many messages a session. Knows no socket and no loop: bytes go through the two functions of a transport.
  *
- * Differs from the MTAs where that helps to find faults: a reply both would take with a shrug (a letter that is not legal
- * here, an edit that was not negotiated) is noted as a complaint and obeyed as the MTA of the plan would.
+ * Differs from the MTAs where that helps to find faults: a reply both would take with a shrug (a letter that is not
+ * legal here, an edit that was not negotiated) is noted as a complaint and obeyed as the MTA of the plan would.
  * Not played: recipients the MTA refuses itself (RCPT_REJ), several filters on one message, QUIT_NC.
  * Ownership: plan, transport and mail are BORROWED while the dialogue lives; a result owns what it tells. */
 #ifndef MM_MTA_DIALOGUE_H
@@ -16,8 +16,8 @@
 struct mm_dialogue_transport {
 	void *self;
 	bool (*write)(void *self, const void *bytes, size_t n, struct mm_fault *why);
-	/* Waits for bytes of the filter and lends them until the next call; *n 0: the filter has closed. False: too late or
-	 * broken, the fault says which. */
+	/* Waits for bytes of the filter and lends them until the next call; *n 0: the filter has closed. False: too
+	 * late or broken, the fault says which. */
 	bool (*read)(void *self, double timeout_s, const void **bytes, size_t *n, struct mm_fault *why);
 	/* Every packet, commands as they are written and replies as they come; may be NULL. */
 	void (*trace)(void *trace_self, bool is_command, const struct mm_packet *);
@@ -44,7 +44,8 @@ struct mm_dialogue_plan {
 	const char       *unknown;      /* a command line the MTA does not know, sent after HELO; NULL: none */
 	const struct mm_dialogue_macro *macros;
 	size_t            macro_count;
-	double            command_timeout_s, content_timeout_s;        /* a reply; content is header to end of message */
+	double            command_timeout_s, content_timeout_s;        /* a reply; content is header to end of
+	                                                                * message */
 };
 
 /* What one command brought, in order: edits and progress stand before the final reply of their command. */
@@ -79,11 +80,11 @@ struct mm_dialogue;
 struct mm_dialogue *mm_dialogue_new(const struct mm_dialogue_plan *, struct mm_dialogue_transport);
 void mm_dialogue_free(struct mm_dialogue *);
 
-/* Offer, connect, HELO. False: the filter failed as a filter (closed, too late, broke the protocol). Decided: the session
- * is refused or needs no filter, and every message shares that. */
+/* Offer, connect, HELO. False: the filter failed as a filter (closed, too late, broke the protocol). Decided: the
+ * session is refused or needs no filter, and every message shares that. */
 bool mm_dialogue_open(struct mm_dialogue *, struct mm_dialogue_result *, struct mm_fault *why);
-/* One message. stop_after: MM_STAGE_mail … MM_STAGE_body, the client gives up behind that stage, with RSET or (hangs_up)
- * by going away; MM_STAGE_COUNT: it does not. */
+/* One message. stop_after: MM_STAGE_mail … MM_STAGE_body, the client gives up behind that stage, with RSET or
+ * (hangs_up) by going away; MM_STAGE_COUNT: it does not. */
 bool mm_dialogue_message(struct mm_dialogue *, const struct mm_mail_file *, enum mm_stage stop_after, bool hangs_up,
 	struct mm_dialogue_result *, struct mm_fault *why);
 /* Quit. What the filter still says is one more complaint. False: it does not close. */

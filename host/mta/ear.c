@@ -54,7 +54,8 @@ bool mm_ear_message(struct mm_ear *e, const void *bytes, size_t size, struct mm_
 {
 	struct mm_fault why;
 	mm_mail_file_free(&e->mail);
-	e->has_message = mm_mail_file_parse(&e->mail, bytes, size, &why) && mm_mail_file_take_in(&e->mail, e->kind, &why);
+	e->has_message = mm_mail_file_parse(&e->mail, bytes, size, &why)
+		&& mm_mail_file_take_in(&e->mail, e->kind, &why);
 	return e->has_message || tell(error, &why);
 }
 
@@ -67,7 +68,8 @@ bool mm_ear_edit(struct mm_ear *e, char letter, const void *data, size_t size, s
 		mm_fault_set(&why, MM_FAULT_CONFIG, "there is no message to edit");
 		return tell(error, &why);
 	}
-	return (decode(letter, data, size, &r, &why) && mm_mail_file_edit(&e->mail, e->kind, space, &r, &why)) || tell(error, &why);
+	return (decode(letter, data, size, &r, &why) && mm_mail_file_edit(&e->mail, e->kind, space, &r, &why))
+		|| tell(error, &why);
 }
 
 const void *mm_ear_result(struct mm_ear *e, size_t *size)

@@ -95,8 +95,8 @@ static bool is_blank(char c)
 	return c == ' ' || c == '\t';
 }
 
-/* Bytes of the field name at the start of a line, 0 when the line is no field (RFC 5322 2.2; blanks before the colon are
- * obsolete, and still come). */
+/* Bytes of the field name at the start of a line, 0 when the line is no field (RFC 5322 2.2; blanks before the colon
+ * are obsolete, and still come). */
 static size_t name_size(struct mm_text line, uint32_t *blanks)
 {
 	size_t size = 0, colon;
@@ -124,10 +124,11 @@ static bool check_field(const struct mm_mail_file *m, const struct mm_mail_field
 {
 	struct mm_text value = mm_mail_text(m, f->value);
 	if (memchr(value.bytes, '\0', value.size) != NULL)
-		return mm_fault_set(why, MM_FAULT_CONFIG, "line %zu: a NUL in the header; no milter packet can carry it", line);
+		return mm_fault_set(why, MM_FAULT_CONFIG, "line %zu: a NUL in the header; no milter packet can "
+			"carry it", line);
 	if (f->name.size + value.size + 2 > MM_PACKET_DATA_MAX)
-		return mm_fault_set(why, MM_FAULT_CONFIG, "line %zu: a header field of %zu bytes; a milter packet holds %u", line,
-			f->name.size + value.size, MM_PACKET_DATA_MAX);
+		return mm_fault_set(why, MM_FAULT_CONFIG, "line %zu: a header field of %zu bytes; a milter packet "
+			"holds %u", line, f->name.size + value.size, MM_PACKET_DATA_MAX);
 	return true;
 }
 
@@ -192,8 +193,9 @@ bool mm_mail_file_parse(struct mm_mail_file *m, const void *bytes, size_t n, str
 		}
 		if (line.size > 0) {
 			if (m->field_count == 0)
-				return mm_fault_set(why, MM_FAULT_CONFIG, "line %zu is neither a header field nor empty: \"%.*s\"; this is no message",
-					line_number, (int)(line.size < 60 ? line.size : 60), line.bytes);
+				return mm_fault_set(why, MM_FAULT_CONFIG, "line %zu is neither a header field nor "
+					"empty: \"%.*s\"; this is no message", line_number,
+					(int)(line.size < 60 ? line.size : 60), line.bytes);
 			left = peek;            /* it belongs to the body already */
 		}
 		break;
@@ -305,15 +307,16 @@ bool mm_mail_file_add_recipient(struct mm_mail_file *m, struct mm_text given)
 	return !m->store.failed;
 }
 
-/* The next address of a list like `Ann <ann@x>, bob@y (Bob)`: good enough to fill an envelope, no grammar (the grammar is
- * moonmilter.address). bytes NULL: no more. */
+/* The next address of a list like `Ann <ann@x>, bob@y (Bob)`: good enough to fill an envelope, no grammar (the grammar
+ * is moonmilter.address). bytes NULL: no more. */
 static struct mm_text next_address(struct mm_text *list)
 {
 	while (list->size > 0) {
 		size_t i = 0, from = 0, to = 0;
 		int depth = 0;
 		bool quoted = false, bracketed = false;
-		for (; i < list->size && (quoted || depth > 0 || (list->bytes[i] != ',' && list->bytes[i] != ';')); i++) {
+		for (; i < list->size && (quoted || depth > 0 || (list->bytes[i] != ',' && list->bytes[i] != ';'));
+		    i++) {
 			char c = list->bytes[i];
 			if (c == '\\' && i + 1 < list->size)
 				i++;
@@ -334,7 +337,8 @@ static struct mm_text next_address(struct mm_text *list)
 		if (bracketed && to >= from && from > 0) {
 			found = trimmed((struct mm_text){ item.bytes + from, to - from });
 		} else {
-			while ((item = trimmed(item)).size > 0 && found.bytes == NULL) {        /* a word with "@", `group:` apart */
+			/* a word with "@", `group:` apart */
+			while ((item = trimmed(item)).size > 0 && found.bytes == NULL) {
 				size_t size = 0;
 				while (size < item.size && strchr(" \t\n", item.bytes[size]) == NULL)
 					size++;
@@ -399,7 +403,8 @@ static const struct {
 	const char *name;
 	bool        is_trace;
 } sendmail_own[] = {
-	{ "Return-Path", true }, { "Received", true }, { "Resent-Date", false }, { "Date", false }, { "Resent-From", false },
+	{ "Return-Path", true }, { "Received", true }, { "Resent-Date", false }, { "Date", false },
+		{ "Resent-From", false },
 	{ "From", false }, { "Full-Name", false }, { "Resent-Message-Id", false }, { "Message-Id", false },
 };
 
@@ -444,7 +449,8 @@ static bool put_new(struct mm_mail_file *m, uint32_t at, bool space, struct mm_t
 }
 
 /* SMFIR_ADDHEADER */
-static bool add_header(struct mm_mail_file *m, enum mm_mta_kind kind, bool space, struct mm_text name, struct mm_text value)
+static bool add_header(struct mm_mail_file *m, enum mm_mta_kind kind, bool space, struct mm_text name,
+	struct mm_text value)
 {
 	for (uint32_t i = 0; kind == MM_MTA_SENDMAIL && i < m->field_count; i++) {
 		if (!is_named(m, &m->fields[i], name))

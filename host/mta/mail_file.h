@@ -1,12 +1,12 @@
-/* mta/mail_file.h -- a message as a file holds it, cut up as a milter is told it, and what an MTA makes of a filter's edits.
- * Header fields keep their folds as LF, the body has CRLF, as on the wire (protocol 3.9). Knows no packets' order and no
- * file system: bytes in, bytes out.
+/* mta/mail_file.h -- a message as a file holds it, cut up as a milter is told it, and what an MTA makes of a filter's
+ * edits. Header fields keep their folds as LF, the body has CRLF, as on the wire (protocol 3.9). Knows no packets'
+ * order and no file system: bytes in, bytes out.
  *
  * Editing follows one MTA (protocol 3.7, Postfix 3.7 to 3.12, Sendmail 8.17 with Debian's default fields):
- *   Postfix   puts its Received on top, hidden from filters; insert counts all fields with it, change and delete count what
- *             the filter saw; a deleted field is gone at once.
- *   Sendmail  keeps nine fields of its own before the client's, most of them unset; insert counts all of them; a deleted
- *             field still counts; an added one goes before the first of its name.
+ *   Postfix   puts its Received on top, hidden from filters; insert counts all fields with it, change and delete count
+ *             what the filter saw; a deleted field is gone at once.
+ *   Sendmail  keeps nine fields of its own before the client's, most of them unset; insert counts all of them; a
+ *             deleted field still counts; an added one goes before the first of its name.
  * The MTA's own fields are counted here, and left out when the message is written.
  *
  * Limits: the first message of an mbox only; "From " lines quoted as ">From " stay quoted.
@@ -50,9 +50,9 @@ static inline struct mm_text mm_mail_text(const struct mm_mail_file *m, struct m
 	return (struct mm_text){ span.size > 0 ? (const char *)m->store.bytes + span.at : "", span.size };
 }
 
-/* Reads a message: LF or CRLF, perhaps an mbox "From " line first. As in an MTA the header ends at an empty line or at the
- * first line that is no field. False: not a message (its first line is neither), a NUL in the header, or a field too
- * long to send. The struct must be empty before; it must be freed also after a failure. */
+/* Reads a message: LF or CRLF, perhaps an mbox "From " line first. As in an MTA the header ends at an empty line or at
+ * the first line that is no field. False: not a message (its first line is neither), a NUL in the header, or a field
+ * too long to send. The struct must be empty before; it must be freed also after a failure. */
 bool mm_mail_file_parse(struct mm_mail_file *, const void *bytes, size_t n, struct mm_fault *why);
 bool mm_mail_file_copy(struct mm_mail_file *to, const struct mm_mail_file *from, struct mm_fault *why);
 void mm_mail_file_free(struct mm_mail_file *);

@@ -165,13 +165,15 @@ static bool agree_on_lists(struct mm_mta *m, struct mm_text lists, struct mm_fau
 		uint32_t number = mm_cursor_u32(&c);
 		struct mm_text names = mm_cursor_text(&c);
 		if (c.failed)
-			return mm_fault_set(why, MM_FAULT_PEER, "OPTNEG: a macro list is cut short; Postfix closes the connection");
+			return mm_fault_set(why, MM_FAULT_PEER, "OPTNEG: a macro list is cut short; Postfix closes "
+				"the connection");
 		int set = set_of_number(number);
 		if (set < 0)
-			return mm_fault_set(why, MM_FAULT_PEER, "OPTNEG: macro list for stage %u; stages are 0 to 6", number);
+			return mm_fault_set(why, MM_FAULT_PEER, "OPTNEG: macro list for stage %u; stages "
+				"are 0 to 6", number);
 		if (count_names(names) > MM_MACRO_LIST_MAX)
-			return mm_fault_set(why, MM_FAULT_PEER, "OPTNEG: %u macros for stage %u; Sendmail takes %u", count_names(names),
-				number, MM_MACRO_LIST_MAX);
+			return mm_fault_set(why, MM_FAULT_PEER, "OPTNEG: %u macros for stage %u; Sendmail takes %u",
+				count_names(names), number, MM_MACRO_LIST_MAX);
 		m->has_list[set] = true;
 		mm_buffer_clear(&m->lists[set]);
 		mm_buffer_append(&m->lists[set], names.bytes, names.size);
@@ -187,11 +189,11 @@ bool mm_mta_agree(struct mm_mta *m, const struct mm_mta_reply *r, struct mm_faul
 	if (r->row->letter != SMFIR_OPTNEG)
 		return mm_fault_set(why, MM_FAULT_PEER, "%s: an offer is answered with OPTNEG", r->row->name);
 	if (o->version < MM_VERSION_MIN || o->version > m->offer.version)
-		return mm_fault_set(why, MM_FAULT_PEER, "OPTNEG: version %u was answered, %u to %u can be", o->version, MM_VERSION_MIN,
-			m->offer.version);
+		return mm_fault_set(why, MM_FAULT_PEER, "OPTNEG: version %u was answered, %u to %u can be", o->version,
+			MM_VERSION_MIN, m->offer.version);
 	if (o->actions & ~m->offer.actions)
-		return mm_fault_set(why, MM_FAULT_PEER, "OPTNEG: actions 0x%x were not offered; Postfix and Sendmail close",
-			o->actions & ~m->offer.actions);
+		return mm_fault_set(why, MM_FAULT_PEER, "OPTNEG: actions 0x%x were not offered; Postfix and "
+			"Sendmail close", o->actions & ~m->offer.actions);
 	if (o->steps & ~m->offer.steps)
 		return mm_fault_set(why, MM_FAULT_PEER, "OPTNEG: steps 0x%x were not offered; Sendmail closes",
 			o->steps & ~m->offer.steps);
@@ -266,8 +268,8 @@ static bool decode_chunk(struct mm_cursor *c, struct mm_mta_reply *r, struct mm_
 {
 	r->first = mm_cursor_rest(c);
 	if (r->first.size > MM_CHUNK_SIZE)
-		return mm_fault_set(why, MM_FAULT_PEER, "%s: %zu bytes; a body packet holds at most %u", r->row->name, r->first.size,
-			MM_CHUNK_SIZE);
+		return mm_fault_set(why, MM_FAULT_PEER, "%s: %zu bytes; a body packet holds at most %u", r->row->name,
+			r->first.size, MM_CHUNK_SIZE);
 	return true;
 }
 
@@ -302,7 +304,8 @@ bool mm_mta_decode(const struct mm_packet *p, struct mm_mta_reply *out, struct m
 	*out = (struct mm_mta_reply){ .row = mm_reply_row(p->letter) };
 	if (out->row == NULL)
 		return mm_fault_set(why, MM_FAULT_PEER, p->letter > ' ' && p->letter < 0x7f
-			? "reply '%c': no filter may send this letter" : "reply 0x%02x: no filter may send this letter", p->letter);
+			? "reply '%c': no filter may send this letter" : "reply 0x%02x: no filter may send "
+			"this letter", p->letter);
 	struct mm_cursor c = mm_cursor_over(p->data, p->size);
 	for (size_t i = 0; i < sizeof decoders / sizeof *decoders; i++) {
 		if (strcmp(decoders[i].carries, out->row->carries) != 0)
@@ -310,11 +313,11 @@ bool mm_mta_decode(const struct mm_packet *p, struct mm_mta_reply *out, struct m
 		if (!decoders[i].decode(&c, out, why))
 			return false;
 		if (c.failed)
-			return mm_fault_set(why, MM_FAULT_PEER, "%s: %zu bytes are too few or lack a NUL; it carries %s", out->row->name,
-				p->size, out->row->carries);
+			return mm_fault_set(why, MM_FAULT_PEER, "%s: %zu bytes are too few or lack a NUL; it "
+				"carries %s", out->row->name, p->size, out->row->carries);
 		if (c.left > 0)
-			return mm_fault_set(why, MM_FAULT_PEER, "%s: %zu bytes behind what it carries%s%s", out->row->name, c.left,
-				out->row->carries[0] != '\0' ? ": " : "", out->row->carries);
+			return mm_fault_set(why, MM_FAULT_PEER, "%s: %zu bytes behind what it carries%s%s",
+				out->row->name, c.left, out->row->carries[0] != '\0' ? ": " : "", out->row->carries);
 		return true;
 	}
 	return mm_fault_set(why, MM_FAULT_BUG, "%s: nothing decodes \"%s\"", out->row->name, out->row->carries);
@@ -330,32 +333,39 @@ static bool is_digit(char c)
 /* One line, without its CRLF. code: three digits all lines share. */
 static bool line_is_good(struct mm_text line, const char *code, bool is_last, struct mm_fault *why)
 {
-	if (line.size < 4 || (line.bytes[0] != '4' && line.bytes[0] != '5') || !is_digit(line.bytes[1]) || !is_digit(line.bytes[2]))
-		return mm_fault_set(why, MM_FAULT_PEER, "REPLYCODE: a line is \"4dd text\" or \"5dd text\", not \"%.*s\"",
+	if (line.size < 4 || (line.bytes[0] != '4' && line.bytes[0] != '5') || !is_digit(line.bytes[1])
+	    || !is_digit(line.bytes[2]))
+		return mm_fault_set(why, MM_FAULT_PEER, "REPLYCODE: a line is \"4dd text\" or \"5dd text\", "
+		"not \"%.*s\"",
 			(int)(line.size < 40 ? line.size : 40), line.bytes);
 	if (memcmp(line.bytes, code, 3) != 0)
-		return mm_fault_set(why, MM_FAULT_PEER, "REPLYCODE: code %.3s on one line and %.3s on another; Postfix refuses that",
-			code, line.bytes);
+		return mm_fault_set(why, MM_FAULT_PEER, "REPLYCODE: code %.3s on one line and %.3s on another; Postfix "
+			"refuses that", code, line.bytes);
 	if (line.bytes[3] != (is_last ? ' ' : '-'))
-		return mm_fault_set(why, MM_FAULT_PEER, "REPLYCODE: \"%c\" behind the code of %s line; the SMTP client would %s",
-			line.bytes[3], is_last ? "the last" : "a middle", is_last ? "wait for more" : "take it for the last");
+		return mm_fault_set(why, MM_FAULT_PEER, "REPLYCODE: \"%c\" behind the code of %s line; the SMTP "
+			"client would %s", line.bytes[3], is_last ? "the last" : "a middle", is_last ? "wait for more"
+			: "take it for the last");
 	if (line.size > 4 && is_digit(line.bytes[4]) && line.bytes[4] != line.bytes[0])
-		return mm_fault_set(why, MM_FAULT_PEER, "REPLYCODE: \"%.*s\": Postfix takes a digit behind the code for an enhanced "
-			"status, which must be of the same class", (int)(line.size < 40 ? line.size : 40), line.bytes);
+		return mm_fault_set(why, MM_FAULT_PEER, "REPLYCODE: \"%.*s\": Postfix takes a digit behind the code "
+			"for an enhanced status, which must be of the same class",
+			(int)(line.size < 40 ? line.size : 40), line.bytes);
 	size_t size = line.size;
 	for (size_t i = 0; i < line.size; i++) {
 		if (line.bytes[i] == '\r' || line.bytes[i] == '\n')
-			return mm_fault_set(why, MM_FAULT_PEER, "REPLYCODE: a bare %s; lines end with CRLF", line.bytes[i] == '\r' ? "CR" : "LF");
+			return mm_fault_set(why, MM_FAULT_PEER, "REPLYCODE: a bare %s; lines end with CRLF",
+				line.bytes[i] == '\r' ? "CR" : "LF");
 		if (line.bytes[i] != '%')
 			continue;
 		if (i + 1 == line.size || line.bytes[i + 1] != '%')
-			return mm_fault_set(why, MM_FAULT_PEER, "REPLYCODE: a single %%; Sendmail drops all of the text, Postfix the %%; double it");
+			return mm_fault_set(why, MM_FAULT_PEER, "REPLYCODE: a single %%; Sendmail drops all of the "
+				"text, Postfix the %%; double it");
 		i++;
 		size--;
 	}
 	/* code, blank, "5.123.123" and a blank may stand before the text */
 	if (size > MM_REPLY_LINE_MAX + 14)
-		return mm_fault_set(why, MM_FAULT_PEER, "REPLYCODE: a line of %zu bytes; libmilter takes %u of text", size, MM_REPLY_LINE_MAX);
+		return mm_fault_set(why, MM_FAULT_PEER, "REPLYCODE: a line of %zu bytes; libmilter takes %u of text",
+			size, MM_REPLY_LINE_MAX);
 	return true;
 }
 
@@ -363,7 +373,8 @@ bool mm_mta_code_is_good(struct mm_text text, struct mm_fault *why)
 {
 	const char *code = text.bytes;
 	if (text.size < 4)
-		return mm_fault_set(why, MM_FAULT_PEER, "REPLYCODE: %zu bytes; Sendmail reads the fourth without asking", text.size);
+		return mm_fault_set(why, MM_FAULT_PEER, "REPLYCODE: %zu bytes; Sendmail reads the fourth "
+			"without asking", text.size);
 	for (uint32_t lines = 1;; lines++) {
 		const char *end = memmem(text.bytes, text.size, "\r\n", 2);
 		struct mm_text line = { text.bytes, end != NULL ? (size_t)(end - text.bytes) : text.size };
@@ -381,12 +392,13 @@ bool mm_mta_code_is_good(struct mm_text text, struct mm_fault *why)
 static bool name_is_good(const struct mm_mta_reply *r, struct mm_fault *why)
 {
 	if (r->first.size == 0)
-		return bad(why, r, "the name is empty: Sendmail ignores it, Postfix writes \": value\" or stops the filter");
+		return bad(why, r, "the name is empty: Sendmail ignores it, Postfix writes \": value\" or "
+			"stops the filter");
 	for (size_t i = 0; i < r->first.size; i++) {
 		unsigned char c = (unsigned char)r->first.bytes[i];
 		if (c < 33 || c > 126 || c == ':')
-			return mm_fault_set(why, MM_FAULT_PEER, "%s: byte 0x%02x in the name; no MTA checks it, the message would be broken "
-				"(RFC 5322 2.2)", r->row->name, c);
+			return mm_fault_set(why, MM_FAULT_PEER, "%s: byte 0x%02x in the name; no MTA checks it, the "
+				"message would be broken (RFC 5322 2.2)", r->row->name, c);
 	}
 	return true;
 }
@@ -398,7 +410,8 @@ static bool value_is_good(const struct mm_mta_reply *r, struct mm_fault *why)
 		if (v.bytes[i] == '\r')
 			return bad(why, r, "CR in the value: Sendmail writes CR CR LF");
 		if (v.bytes[i] == '\n' && (i + 1 == v.size || (v.bytes[i + 1] != ' ' && v.bytes[i + 1] != '\t')))
-			return bad(why, r, "LF in the value without a blank behind: Postfix and Sendmail repair it differently");
+			return bad(why, r, "LF in the value without a blank behind: Postfix and Sendmail repair it "
+				"differently");
 	}
 	return true;
 }
@@ -433,8 +446,8 @@ static bool one_address(const struct mm_mta_reply *r, struct mm_fault *why)
 		else if (c == '"')
 			quoted = !quoted;
 		else if (!quoted && memchr(" <>,;()", c, 7) != NULL)
-			return mm_fault_set(why, MM_FAULT_PEER, "%s: \"%c\" in \"%.*s\": Sendmail would see more than one address or a "
-				"comment", r->row->name, c, (int)(a.size < 80 ? a.size : 80), a.bytes);
+			return mm_fault_set(why, MM_FAULT_PEER, "%s: \"%c\" in \"%.*s\": Sendmail would see more than "
+				"one address or a comment", r->row->name, c, (int)(a.size < 80 ? a.size : 80), a.bytes);
 	}
 	return !quoted || bad(why, r, "an open quote in the address");
 }
@@ -456,8 +469,9 @@ static bool parameters_are_good(const struct mm_mta_reply *r, struct mm_fault *w
 		const char *space = memchr(left.bytes, ' ', left.size);
 		struct mm_text p = { left.bytes, space != NULL ? (size_t)(space - left.bytes) : left.size };
 		if (p.size > 0 && !parameter_is_known(r->row->letter, p))
-			return mm_fault_set(why, MM_FAULT_PEER, "%s: parameter \"%.*s\": Postfix ignores it, Sendmail writes debug text to its "
-				"SMTP client", r->row->name, (int)(p.size < 80 ? p.size : 80), p.bytes);
+			return mm_fault_set(why, MM_FAULT_PEER, "%s: parameter \"%.*s\": Postfix ignores it, Sendmail "
+				"writes debug text to its SMTP client", r->row->name,
+				(int)(p.size < 80 ? p.size : 80), p.bytes);
 		for (size_t i = 0; i < p.size; i++)
 			if (p.bytes[i] < '!' || p.bytes[i] > '~')
 				return bad(why, r, "a parameter holds a byte that is not printable ASCII");
@@ -515,7 +529,8 @@ bool mm_mta_accepts(struct mm_mta *m, uint8_t command, const struct mm_mta_reply
 {
 	const struct mm_command_row *row = mm_command_row(command);
 	if (row == NULL || strchr(commands_for(r->row->letter), command) == NULL || command == '\0')
-		return mm_fault_set(why, MM_FAULT_PEER, "%s: may not answer %s", r->row->name, row != NULL ? row->name : "nothing");
+		return mm_fault_set(why, MM_FAULT_PEER, "%s: may not answer %s", r->row->name, row != NULL
+			? row->name : "nothing");
 	uint32_t action = mm_mta_action_of(r->row->letter);
 	char word[64];
 	if (action & ~m->agreed.actions) {

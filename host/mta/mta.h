@@ -51,17 +51,22 @@ void mm_mta_write_offer(struct mm_buffer *out, const struct mm_offer *);
 /* pairs: name, value, name, value … ; count of texts, so even. */
 void mm_mta_write_macros(struct mm_buffer *out, uint8_t letter, const struct mm_text *pairs, size_t count);
 /* address is written as given: Sendmail puts "IPv6:" before one, Postfix does not (protocol 2.3). */
-void mm_mta_write_connect(struct mm_buffer *out, struct mm_text host, enum mm_family, uint16_t port, struct mm_text address);
+void mm_mta_write_connect(struct mm_buffer *out, struct mm_text host, enum mm_family, uint16_t port,
+	struct mm_text address);
 void mm_mta_write_text(struct mm_buffer *out, uint8_t letter, struct mm_text);          /* H U */
 /* strings: further parameters, each ended by NUL. */
-void mm_mta_write_address(struct mm_buffer *out, uint8_t letter, struct mm_text address, struct mm_text strings); /* M R */
-/* value: all that stands behind the colon; its one leading space stays only when HDR_LEADSPC was agreed (protocol 3.8). */
-void mm_mta_write_field(const struct mm_mta *, struct mm_buffer *out, struct mm_text name, struct mm_text value);  /* L */
+/* Commands M and R. */
+void mm_mta_write_address(struct mm_buffer *out, uint8_t letter, struct mm_text address, struct mm_text strings);
+/* value: all that stands behind the colon; its one leading space stays only when HDR_LEADSPC was
+ * agreed (protocol 3.8). */
+/* Command L. */
+void mm_mta_write_field(const struct mm_mta *, struct mm_buffer *out, struct mm_text name, struct mm_text value);
 void mm_mta_write_bytes(struct mm_buffer *out, uint8_t letter, const void *, size_t n); /* B E, and n 0: T N A Q K */
 
 /* ---- what it knows from the negotiation ---- */
 
-/* Takes the filter's answer: version, actions, steps, macro lists. False: Postfix or Sendmail would close (protocol 4.4). */
+/* Takes the filter's answer: version, actions, steps, macro lists. False: Postfix or Sendmail would
+ * close (protocol 4.4). */
 bool mm_mta_agree(struct mm_mta *, const struct mm_mta_reply *, struct mm_fault *why);
 bool mm_mta_sends(const struct mm_mta *, uint8_t letter);       /* not switched off, and known to the version */
 bool mm_mta_waits(const struct mm_mta *, uint8_t letter);       /* exactly one final reply is due */

@@ -52,7 +52,8 @@ static int descriptor_of(struct msghdr *message)
 {
 	int fd = -1;
 	struct cmsghdr *c = CMSG_FIRSTHDR(message);
-	if (c != NULL && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS && c->cmsg_len == CMSG_LEN(sizeof(int)))
+	if (c != NULL && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS
+	    && c->cmsg_len == CMSG_LEN(sizeof(int)))
 		memcpy(&fd, CMSG_DATA(c), sizeof fd);
 	return fd;
 }

@@ -1,7 +1,7 @@
 /* process/channel.h -- notes of one size between processes of a host: master and worker, `moonmilter ctl` and host.
- * A note may carry a descriptor with it: listings travel as files in memory, so a long one blocks nobody. Nothing waits: a
- * reader that does not keep up is treated as gone. What arrives is checked for size, kind and its closing NUL; what the
- * text says is for people, nothing acts on it but the table of requests in control.c. */
+ * A note may carry a descriptor with it: listings travel as files in memory, so a long one blocks nobody. Nothing
+ * waits: a reader that does not keep up is treated as gone. What arrives is checked for size, kind and its closing NUL;
+ * what the text says is for people, nothing acts on it but the table of requests in control.c. */
 #ifndef MM_PROCESS_CHANNEL_H
 #define MM_PROCESS_CHANNEL_H
 
@@ -15,12 +15,13 @@ enum mm_note_kind {
 	MM_NOTE_PREPARE,        /* load a generation beside the serving one */
 	MM_NOTE_COMMIT,         /* it serves */
 	MM_NOTE_DISCARD,        /* it is dropped */
-	MM_NOTE_DRAIN,          /* no new connections; end when the last one has gone or, number 0, drain_timeout is over */
+	MM_NOTE_DRAIN,          /* no new connections; end when the last one has gone or, number 0,
+	                         * drain_timeout is over */
 	MM_NOTE_HALT,           /* end now */
 	MM_NOTE_REOPEN,         /* the log */
 	MM_NOTE_LOG_LEVEL,
-	MM_NOTE_LIST,           /* number: enum mm_listing; answered by LISTED with the same number and ticket, at once or, for
-	                         * MM_LIST_PROFILE, when the time is over that text asks for (control.h) */
+	MM_NOTE_LIST,           /* number: enum mm_listing; answered by LISTED with the same number and ticket, at once
+	                         * or, for MM_LIST_PROFILE, when the time is over that text asks for (control.h) */
 	MM_NOTE_FORGET,         /* the profile that is being taken is not wanted any more */
 	MM_NOTE_LISTEN,         /* number: index of a listener, with its new descriptor */
 	/* worker to master */

@@ -10,7 +10,8 @@
 /* letter-case name           takes      about */
 #define MM_REQUESTS(X) \
 	X(STATUS,      "status",      NULL,      "version, generation, last reload, a line a worker") \
-	X(RELOAD,      "reload",      NULL,      "load the scripts anew; exit status 78 when they do not load and the old ones serve on") \
+	X(RELOAD,      "reload",      NULL,      "load the scripts anew; exit status 78 when they do not load and " \
+		"the old ones serve on") \
 	X(STOP,        "stop",        NULL,      "no new connections, let messages finish, end") \
 	X(SESSIONS,    "sessions",    NULL,      "a line a session: client, stage, age, what it waits for and where") \
 	X(GENERATIONS, "generations", NULL,      "a line for each generation of scripts in memory") \

@@ -1,6 +1,6 @@
 /* process/fingerprint.h -- have the files changed that a generation is made of? For watch = true.
- * Looks at names, sizes and times of the configuration file and of every *.lua below the directories of the scripts; reads
- * none. */
+ * Looks at names, sizes and times of the configuration file and of every *.lua below the directories of the scripts;
+ * reads none. */
 #ifndef MM_PROCESS_FINGERPRINT_H
 #define MM_PROCESS_FINGERPRINT_H
 

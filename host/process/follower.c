@@ -1,7 +1,7 @@
 /* process/follower.c -- see follower.h.
  *
- * (a) A master that dies closes its end of the link: then we drain as after SIGTERM. A worker whose loop hangs would not see
- *     that, so the kernel also sends SIGUSR2, whose handler sets an alarm that ends us whatever we do.
+ * (a) A master that dies closes its end of the link: then we drain as after SIGTERM. A worker whose loop hangs would
+ *     not see that, so the kernel also sends SIGUSR2, whose handler sets an alarm that ends us whatever we do.
  * (b) A terminal's SIGINT and a SIGHUP for the group reach workers too; both are the master's to handle. */
 #include "process/follower.h"
 
@@ -159,7 +159,8 @@ typedef void (*doing)(struct follower *, const struct mm_note *, int descriptor)
 static const doing doings[MM_NOTE_KIND_COUNT] = {
 	[MM_NOTE_PREPARE] = do_prepare, [MM_NOTE_COMMIT] = do_commit, [MM_NOTE_DISCARD] = do_discard,
 	[MM_NOTE_DRAIN] = do_drain, [MM_NOTE_HALT] = do_halt, [MM_NOTE_REOPEN] = do_reopen,
-	[MM_NOTE_LOG_LEVEL] = do_log_level, [MM_NOTE_LIST] = do_list, [MM_NOTE_LISTEN] = do_listen, [MM_NOTE_FORGET] = do_forget,
+	[MM_NOTE_LOG_LEVEL] = do_log_level, [MM_NOTE_LIST] = do_list, [MM_NOTE_LISTEN] = do_listen,
+	[MM_NOTE_FORGET] = do_forget,
 };
 
 static void on_notes(struct mm_watch *watch, int ready)
@@ -179,8 +180,8 @@ static void on_notes(struct mm_watch *watch, int ready)
 		return;
 	mm_watch_stop(&f->notes);
 	if (!f->is_leaving)
-		mm_log_say(mm_host_log(f->host), MM_LOG_WARN, "worker", "the master is gone; sessions may finish, then worker %d ends",
-			(int)getpid());
+		mm_log_say(mm_host_log(f->host), MM_LOG_WARN, "worker", "the master is gone; sessions may finish, then "
+			"worker %d ends", (int)getpid());
 	leave(f);
 }
 

@@ -1,13 +1,13 @@
-/* process/master.h -- a process that keeps worker processes: starts them, reloads them together, replaces those that die or hang,
- * stops them. It reads no byte from an MTA and runs no script; what workers and `moonmilter ctl` tell it are notes of one
- * size (channel.h). Owns the listening sockets' files. */
+/* process/master.h -- a process that keeps worker processes: starts them, reloads them together, replaces those that die or
+ * hang, stops them. It reads no byte from an MTA and runs no script; what workers and `moonmilter ctl` tell it are
+ * notes of one size (channel.h). Owns the listening sockets' files. */
 #ifndef MM_PROCESS_MASTER_H
 #define MM_PROCESS_MASTER_H
 
 #include "embed/host.h"
 
-/* Serves with the configured number of workers until SIGTERM, SIGINT or `ctl stop`; returns the exit status. The host is
- * bound and not raised, and TAKEN. say gets lines for people about the start, "ready" last. */
+/* Serves with the configured number of workers until SIGTERM, SIGINT or `ctl stop`; returns the exit status. The host
+ * is bound and not raised, and TAKEN. say gets lines for people about the start, "ready" last. */
 int mm_master_serve(struct mm_host *, void (*say)(void *self, const char *line), void *self);
 
 #endif

@@ -25,7 +25,8 @@ struct solo {
 	double             alive_at;            /* the watchdog was fed */
 	double             began_at;
 	bool               said_lost;
-	char               last_failure[sizeof((struct mm_fault *)0)->text];    /* of a reload; "": the last one was good */
+	char               last_failure[sizeof((struct mm_fault *)0)->text];    /* of a reload; "": the last one was
+	                                                                         * good */
 };
 
 /* ---- ctl ---- */
@@ -34,7 +35,8 @@ static void on_any_reload(void *self, bool ok, const struct mm_fault *why)
 {
 	struct solo *s = self;
 	snprintf(s->last_failure, sizeof s->last_failure, "%s", ok ? "" : why->text);
-	mm_service_status("generation %lu%s%s", mm_host_generation(s->host), ok ? "" : ", last reload failed: ", s->last_failure);
+	mm_service_status("generation %lu%s%s", mm_host_generation(s->host), ok ? "" : ", last reload failed: ",
+		s->last_failure);
 }
 
 struct reload_asker {
@@ -67,9 +69,10 @@ static void answer_reload(struct solo *s, struct mm_control_client *a, const cha
 static void answer_status(struct solo *s, struct mm_control_client *a, const char *argument)
 {
 	(void)argument;
-	mm_control_client_say(a, "version=%s pid=%d uptime=%.0f workers=0", mm_version(), (int)getpid(), mm_clock_now() - s->began_at);
-	mm_control_client_say(a, "generation=%lu sessions=%u reload=%s", mm_host_generation(s->host), mm_host_session_count(s->host),
-		s->last_failure[0] == '\0' ? "ok" : "failed");
+	mm_control_client_say(a, "version=%s pid=%d uptime=%.0f workers=0", mm_version(), (int)getpid(),
+		mm_clock_now() - s->began_at);
+	mm_control_client_say(a, "generation=%lu sessions=%u reload=%s", mm_host_generation(s->host),
+		mm_host_session_count(s->host), s->last_failure[0] == '\0' ? "ok" : "failed");
 	if (s->last_failure[0] != '\0')
 		mm_control_client_say(a, "last failure: %s", s->last_failure);
 	mm_host_describe_lost(s->host, mm_control_client_hear, a);
@@ -127,7 +130,8 @@ static void on_measured(void *self, int listing_fd)
 	mm_control_client_say(a, "worker pid=%d", (int)getpid());
 	if (listing_fd >= 0)
 		mm_control_client_give(a, listing_fd);
-	mm_control_client_end(a, listing_fd >= 0 ? EX_OK : EX_OSERR, listing_fd >= 0 ? NULL : "out of memory or descriptors for the profile");
+	mm_control_client_end(a, listing_fd >= 0 ? EX_OK : EX_OSERR, listing_fd >= 0 ? NULL : "out of memory or descriptors for "
+		"the profile");
 }
 
 static void drop_measure(struct solo *s)
@@ -157,7 +161,8 @@ static void answer_profile(struct solo *s, struct mm_control_client *a, const ch
 static void on_asked(void *self, struct mm_control_client *a, enum mm_request request, const char *argument)
 {
 	static void (*const answers[MM_REQUEST_COUNT])(struct solo *, struct mm_control_client *, const char *) = {
-		[MM_REQUEST_STATUS] = answer_status, [MM_REQUEST_RELOAD] = answer_reload, [MM_REQUEST_STOP] = answer_stop,
+		[MM_REQUEST_STATUS] = answer_status, [MM_REQUEST_RELOAD] = answer_reload,
+			[MM_REQUEST_STOP] = answer_stop,
 		[MM_REQUEST_SESSIONS] = answer_sessions, [MM_REQUEST_GENERATIONS] = answer_generations,
 		[MM_REQUEST_LOG_LEVEL] = answer_log_level, [MM_REQUEST_PROFILE] = answer_profile,
 	};
@@ -192,10 +197,12 @@ static void look_at_sockets(struct solo *s)
 			continue;
 		bool ok = mm_host_listener_renew(s->host, i, &why);
 		if (ok)
-			mm_log_say(mm_host_log(s->host), MM_LOG_WARN, "listener", "somebody removed the socket's file; it is back");
+			mm_log_say(mm_host_log(s->host), MM_LOG_WARN, "listener",
+				"somebody removed the socket's file; it is back");
 		else if (!s->said_lost)
-			mm_log_say(mm_host_log(s->host), MM_LOG_ERROR, "listener", "somebody removed the socket's file; %s; no MTA gets in "
-				"meanwhile: let the user that serves write there, or restart", why.text);
+			mm_log_say(mm_host_log(s->host), MM_LOG_ERROR, "listener",
+				"somebody removed the socket's file; %s; no MTA gets in meanwhile: let the user that "
+				"serves write there, or restart", why.text);
 		s->said_lost = !ok;
 	}
 }

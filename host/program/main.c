@@ -46,7 +46,8 @@ static const struct command commands[] = {
 static void print_help(FILE *to)
 {
 	fprintf(to, "moonmilter %s: milters for Postfix and Sendmail, written in Lua\n\nUsage:\n", mm_version());
-	fprintf(to, "  moonmilter [run] [-c FILE] [-s SPEC]... [SCRIPT|DIR]...\n  moonmilter COMMAND [OPTIONS]\n\nCommands:\n");
+	fprintf(to, "  moonmilter [run] [-c FILE] [-s SPEC]... [SCRIPT|DIR]...\n  moonmilter COMMAND "
+		"[OPTIONS]\n\nCommands:\n");
 	for (const struct command *c = commands; c->name != NULL; c++)
 		fprintf(to, "  %-7s %s\n", c->name, c->about);
 	fprintf(to, "\nmoonmilter COMMAND --help tells more. Manual page: moonmilter(8).\n");
@@ -65,7 +66,8 @@ static int command_help(int argc, char **argv)
 	return EX_OK;
 }
 
-/* `moonmilter chek scripts/` is no script named chek: a first word that names neither a command nor a file is a slip. */
+/* `moonmilter chek scripts/` is no script named chek: a first word that names neither a command
+ * nor a file is a slip. */
 static bool is_slip(const char *word)
 {
 	return word[0] != '-' && strpbrk(word, "/.") == NULL && access(word, F_OK) != 0;
@@ -80,7 +82,8 @@ static int refuse_command(const char *word)
 	names[count] = NULL;
 	const char *meant = mm_suggest(word, names);
 	if (meant != NULL)
-		fprintf(stderr, "moonmilter: there is no command %s; did you mean \"%s\"?\n", mm_quote(word, strlen(word)).text, meant);
+		fprintf(stderr, "moonmilter: there is no command %s; did you mean \"%s\"?\n",
+			mm_quote(word, strlen(word)).text, meant);
 	else
 		fprintf(stderr, "moonmilter: %s is neither a command nor a script; see moonmilter --help\n",
 			mm_quote(word, strlen(word)).text);

@@ -49,18 +49,19 @@ static void print_run_help(FILE *to, const char *command)
 {
 	fprintf(to, "Usage: moonmilter %s [-c FILE] [-s SPEC]... [--KEY=VALUE]... [SCRIPT|DIR]...\n\n", command);
 	if (strcmp(command, "check") == 0)
-		fprintf(to, "Loads the configuration and the scripts as run would, without opening a socket, and says which handlers "
-			"there\nare and what would be asked of the MTA. Exit status 0: all loads. 78: something does not, the text says "
-			"what and where.\n\n");
+		fprintf(to, "Loads the configuration and the scripts as run would, without opening a socket, and says "
+			"which handlers there\nare and what would be asked of the MTA. Exit status 0: all loads. 78: "
+			"something does not, the text says what and where.\n\n");
 	else
-		fprintf(to, "Serves milters in the foreground until SIGTERM or SIGINT. SIGHUP loads the scripts anew, SIGUSR1 reopens "
-			"the log.\nScripts are files or directories of *.lua, run in file-name order. Started as root it binds, then "
-			"becomes the\nconfigured user (default: moonmilter, or nobody).\n\n");
+		fprintf(to, "Serves milters in the foreground until SIGTERM or SIGINT. SIGHUP loads the scripts anew, "
+			"SIGUSR1 reopens the log.\nScripts are files or directories of *.lua, run in file-name order. "
+			"Started as root it binds, then becomes the\nconfigured user (default: moonmilter, or "
+			"nobody).\n\n");
 	fprintf(to, "  -c, --config FILE   configuration (default: %s when it exists and neither -s nor\n"
 		"                      scripts are given)\n"
 		"  -s, --listen SPEC   unix:PATH, inet:PORT[@HOST], inet6:PORT[@HOST], fd:N; may be repeated\n"
-		"  -h, --help          this text\n\nEvery key of the configuration is an option too and overrides the file, also after a "
-		"reload:\n\n", MM_CONFIG_DEFAULT_PATH);
+		"  -h, --help          this text\n\nEvery key of the configuration is an option too and overrides the "
+		"file, also after a reload:\n\n", MM_CONFIG_DEFAULT_PATH);
 	size_t count;
 	const struct mm_config_key *keys = mm_config_keys(&count);
 	for (size_t i = 0; i < count; i++)
@@ -181,7 +182,8 @@ static bool parse(int argc, char **argv, struct arguments *a, int *status)
 	free_long_options(options);
 	if (!goes_on)
 		free_arguments(a);
-	else if (a->config_file == NULL && a->scripts.count == 0 && a->listen.count == 0 && access(MM_CONFIG_DEFAULT_PATH, R_OK) == 0)
+	else if (a->config_file == NULL && a->scripts.count == 0 && a->listen.count == 0
+	    && access(MM_CONFIG_DEFAULT_PATH, R_OK) == 0)
 		a->config_file = MM_CONFIG_DEFAULT_PATH;
 	return goes_on;
 }
@@ -214,8 +216,8 @@ static int run(const struct arguments *a)
 	o.guard_scripts = true;
 	mm_heap_keep();
 	if (a->scripts.count == 0 && a->listen.count == 0 && a->config_file == NULL) {
-		fprintf(stderr, "moonmilter: nothing to serve: give scripts and a socket (moonmilter -s inet:10025 scripts/), or a "
-			"configuration (-c); see moonmilter --help\n");
+		fprintf(stderr, "moonmilter: nothing to serve: give scripts and a socket (moonmilter -s inet:10025 "
+			"scripts/), or a configuration (-c); see moonmilter --help\n");
 		return EX_USAGE;
 	}
 	struct mm_host *host = mm_host_bind(&o, true, &why);
@@ -247,7 +249,8 @@ static bool check_names(const struct mm_config *c, struct mm_fault *why)
 {
 	for (size_t i = 0; i < c->milter_count; i++) {
 		const struct mm_config_milter *m = &c->milters[i];
-		if (!mm_listener_check(&(struct mm_listener_options){ .owner = m->socket_owner, .group = m->socket_group }, why))
+		if (!mm_listener_check(&(struct mm_listener_options){ .owner = m->socket_owner,
+		    .group = m->socket_group }, why))
 			return false;
 	}
 	return mm_rights_check(c->user, c->group, why);
@@ -268,7 +271,8 @@ static int check(const struct arguments *a)
 	if (host == NULL)
 		return fail(host, &error);
 	/* without sockets the host did not look; a file is to be served, scripts alone need no listener */
-	if ((a->config_file != NULL && !mm_config_check(mm_host_config(host), &why)) || !check_names(mm_host_config(host), &why)) {
+	if ((a->config_file != NULL && !mm_config_check(mm_host_config(host), &why))
+	    || !check_names(mm_host_config(host), &why)) {
 		fprintf(stderr, "moonmilter: %s\n", why.text);
 		mm_host_free(host);
 		return EX_CONFIG;

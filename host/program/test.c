@@ -20,14 +20,14 @@ static int help(void)
 {
 	printf("Usage: moonmilter test [FILE|DIR]... [-- BUSTED-OPTION...]\n"
 		"\n"
-		"Runs specs for filters: files named ..._spec.lua or ..._test.lua, which say require \"moonmilter.testing\" and need no\n"
-		"MTA, no network and no set-up. Without FILE or DIR: the directory spec, else this one. The specs are busted's\n"
-		"(https://lunarmodules.github.io/busted/); what stands behind -- is handed to it, as in\n"
-		"\n"
+		"Runs specs for filters: files named ..._spec.lua or ..._test.lua, which say require "
+		"\"moonmilter.testing\" and need no\nMTA, no network and no set-up. Without FILE or DIR: the directory "
+		"spec, else this one. The specs are busted's\n(https://lunarmodules.github.io/busted/); what stands "
+		"behind -- is handed to it, as in\n\n"
 		"  moonmilter test spec -- --output=TAP --filter=\"no bobs\"\n"
 		"\n"
-		"The tutorial is TESTING.md. Exit status: 0 when all passed, 1 when not (busted's own), 64 for a usage error, 66 when\n"
-		"there is no such file or no spec, 69 when busted or LuaJIT is missing.\n");
+		"The tutorial is TESTING.md. Exit status: 0 when all passed, 1 when not (busted's own), 64 for a usage "
+		"error, 66 when\nthere is no such file or no spec, 69 when busted or LuaJIT is missing.\n");
 	return 0;
 }
 
@@ -77,8 +77,8 @@ static bool set_paths(void)
 		snprintf(file, sizeof file, "%s/%s/moonmilter/testing/init.lua", own, places[i].lua);
 		if (access(file, R_OK) != 0)
 			continue;
-		snprintf(lua, sizeof lua, "%s/%s/?.lua;%s/%s/?/init.lua;./?.lua;./?/init.lua;%.4096s", own, places[i].lua, own, places[i].lua,
-			before != NULL ? before : ";");
+		snprintf(lua, sizeof lua, "%s/%s/?.lua;%s/%s/?/init.lua;./?.lua;./?/init.lua;%.4096s", own,
+			places[i].lua, own, places[i].lua, before != NULL ? before : ";");
 		setenv("LUA_PATH", lua, 1);
 		snprintf(file, sizeof file, "%s/%s", own, places[i].library);
 		if (access(file, R_OK) == 0)
@@ -136,9 +136,11 @@ static int run(int count, char **operands)
 	if (!find_program("luajit", luajit, sizeof luajit))
 		return fail(EX_UNAVAILABLE, "luajit is not installed: apt install luajit");
 	if (!find_program("busted", busted, sizeof busted))
-		return fail(EX_UNAVAILABLE, "busted is not installed: apt install lua-busted, or luarocks --lua-version=5.1 install busted");
+		return fail(EX_UNAVAILABLE, "busted is not installed: apt install lua-busted, or luarocks "
+			"--lua-version=5.1 install busted");
 	if (!set_paths())
-		return fail(EX_UNAVAILABLE, "moonmilter.testing is not where this program was built or installed: run make install again");
+		return fail(EX_UNAVAILABLE, "moonmilter.testing is not where this program was built or installed: run "
+			"make install again");
 	char **argv = calloc((size_t)count + 8, sizeof *argv);
 	if (argv == NULL)
 		return fail(EX_OSERR, "out of memory");
@@ -168,7 +170,8 @@ static int run(int count, char **operands)
 	}
 	if (!has_file && !has_pattern && !has_specs(default_file)) {
 		free(argv);
-		return fail_without_specs(strcmp(default_file, ".") == 0 ? "this directory; the tutorial is TESTING.md" : default_file);
+		return fail_without_specs(strcmp(default_file, ".") == 0 ? "this directory; the tutorial is TESTING.md"
+			: default_file);
 	}
 	if (!has_file)
 		argv[n++] = default_file;
@@ -182,7 +185,8 @@ int mm_command_test(int argc, char **argv)
 	if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0))
 		return help();
 	if (argc > 1 && argv[1][0] == '-' && strcmp(argv[1], "--") != 0) {
-		fprintf(stderr, "moonmilter test: there is no option %s; options for busted stand behind --\n", argv[1]);
+		fprintf(stderr, "moonmilter test: there is no option %s; options for busted stand "
+			"behind --\n", argv[1]);
 		return EX_USAGE;
 	}
 	return run(argc - 1, argv + 1);

@@ -78,12 +78,14 @@ static bool refuse(const char *path, int error, struct mm_fault *why)
 {
 	char directory[PATH_MAX];
 	if (error == EACCES && barrier(path, directory, sizeof directory))
-		return mm_fault_set(why, MM_FAULT_CONFIG, "%s: %s may not enter %s; scripts are read by the user that serves mail: "
-			"put them where it may read, or let it in (chmod o+x %s)", path, who(), directory, directory);
+		return mm_fault_set(why, MM_FAULT_CONFIG, "%s: %s may not enter %s; scripts are read by the user that "
+			"serves mail: put them where it may read, or let it in (chmod o+x %s)", path, who(),
+			directory, directory);
 	if (error == EACCES)
-		return mm_fault_set(why, MM_FAULT_CONFIG, "%s: %s may not read it; scripts are read by the user that serves mail "
-			"(chmod o+rX %s)", path, who(), path);
-	return mm_fault_set(why, MM_FAULT_CONFIG, "%s: %s", path, error == ENOENT ? "no such script or directory" : strerror(error));
+		return mm_fault_set(why, MM_FAULT_CONFIG, "%s: %s may not read it; scripts are read by the user "
+			"that serves mail (chmod o+rX %s)", path, who(), path);
+	return mm_fault_set(why, MM_FAULT_CONFIG, "%s: %s", path, error == ENOENT ? "no such script or directory"
+		: strerror(error));
 }
 
 const char *mm_script_files_reach(const char *path)
@@ -152,7 +154,7 @@ bool mm_script_files_find(struct mm_script_files *list, const char *const *paths
 		if (!add_path(list, *paths, why))
 			return false;
 	if (list->count > MM_FILTERS_MAX)
-		return mm_fault_set(why, MM_FAULT_CONFIG, "%zu scripts; a milter runs at most %d, spread them over several milters",
-			list->count, MM_FILTERS_MAX);
+		return mm_fault_set(why, MM_FAULT_CONFIG, "%zu scripts; a milter runs at most %d, spread them over "
+			"several milters", list->count, MM_FILTERS_MAX);
 	return true;
 }

@@ -1,7 +1,8 @@
-/* script/generation.c -- see script/generation.h. First the making of a Lua state, then loading, then the runtime that engines ask.
+/* script/generation.c -- see script/generation.h. First the making of a Lua state, then loading, then the runtime that
+ * engines ask.
  *
  * One event may have handlers in several scripts. They run one after another on the session's coroutine, in file-name
- * order; the first reject, tempfail or discard decides, accept ends that script's part and the others go on (design 2).
+ * order; the first reject, tempfail or discard decides, accept ends that script's part and the others go on.
  * When one waits, the session's event, script_at and coroutine hold the place. */
 #include "script/generation.h"
 
@@ -104,7 +105,8 @@ static void set_search_path(lua_State *L, const struct mm_script_files *list)
 		if (i > 0) {
 			const char *before = strrchr(list->items[i - 1], '/');
 			size_t before_size = before != NULL ? (size_t)(before - list->items[i - 1]) : 1;
-			if (before_size == size && strncmp(before != NULL ? list->items[i - 1] : ".", directory, size) == 0)
+			if (before_size == size && strncmp(before != NULL ? list->items[i - 1] : ".",
+			    directory, size) == 0)
 				continue;
 		}
 		luaL_addlstring(&b, directory, size);
@@ -174,7 +176,8 @@ static void push_kept_tables(lua_State *L, struct mm_generation *g)
 	}
 }
 
-/* [metatable members] with the host's __index in the metatable: the one of lua/moonmilter/runtime/members.lua goes before it */
+/* [metatable members] with the host's __index in the metatable: the one of
+ * lua/moonmilter/runtime/members.lua goes before it */
 static void put_index_before(lua_State *L, struct mm_generation *g)
 {
 	lua_getglobal(L, "require");
@@ -258,8 +261,10 @@ static int make_state(lua_State *L)
 	lua_setfield(L, -2, "moonmilter.core");
 	lua_pushcfunction(L, luaopen_moonmilter_codec);
 	lua_setfield(L, -2, "moonmilter.codec");
-	for (const struct mm_script_module *module = m->options->modules; module != NULL && module->name != NULL; module++) {
-		lua_pushfstring(L, "host:%s", module->name);    /* one of ours that is replaced stays within reach: for fakes */
+	for (const struct mm_script_module *module = m->options->modules; module != NULL
+	    && module->name != NULL; module++) {
+		lua_pushfstring(L, "host:%s", module->name);    /* one of ours that is replaced stays
+		                                                 * within reach: for fakes */
 		lua_getfield(L, -2, module->name);
 		lua_rawset(L, -3);
 		lua_pushcfunction(L, module->open);
@@ -578,8 +583,9 @@ static void take_needs(lua_State *L, struct mm_generation *g)
 	lua_pop(L, 1);
 }
 
-/* What handlers exist decides what is asked of the MTA (design 3). A stage that is told for its facts only is quiet; so
- * are headers, whose verdict is held until the end of headers, which is asked for then. */
+/* The handlers that exist turn steps on; every other step is switched off, so that the MTA sends nothing in vain. A
+ * stage that is told for its facts only is quiet; so are headers, whose verdict is held until the end of headers, which
+ * is asked for then. */
 static void derive_wanted(struct mm_generation *g, uint32_t stages, uint32_t handled, bool lockstep)
 {
 	bool quiet_headers = stages & MM_STAGE_BIT(header) && !lockstep;
@@ -593,7 +599,8 @@ static void derive_wanted(struct mm_generation *g, uint32_t stages, uint32_t han
 	}
 	g->wanted.stages = stages;
 	g->wanted.quiet = lockstep ? quiet & ~MM_STAGE_BIT(header) : quiet;
-	g->wanted.actions = SMFIF_ADDHDRS | SMFIF_CHGBODY | SMFIF_ADDRCPT | SMFIF_DELRCPT | SMFIF_CHGHDRS | SMFIF_QUARANTINE
+	g->wanted.actions = SMFIF_ADDHDRS | SMFIF_CHGBODY | SMFIF_ADDRCPT | SMFIF_DELRCPT | SMFIF_CHGHDRS
+		| SMFIF_QUARANTINE
 		| SMFIF_CHGFROM | SMFIF_ADDRCPT_PAR;
 }
 
@@ -620,7 +627,8 @@ static int take_plan(lua_State *L)
 	take_needs(L, g);
 	g->wanted.rejected_recipients = flag_of(L, "rejected_recipients");
 	g->counts_body = flag_of(L, "counts_body");
-	derive_wanted(g, stages_of(L, "stages"), stages_of(L, "handled"), flag_of(L, "lockstep") || g->settings.lockstep);
+	derive_wanted(g, stages_of(L, "stages"), stages_of(L, "handled"), flag_of(L, "lockstep")
+		|| g->settings.lockstep);
 
 	const uint32_t message_stages = MM_VERDICT_MESSAGE_STAGES;
 	for (int stage = MM_STAGE_negotiate; stage < MM_STAGE_abort; stage++) {
@@ -894,14 +902,16 @@ static bool verdict_of_results(struct mm_script_session *ss, struct mm_verdict *
 	if (lua_gettop(co) == 0 || lua_isnil(co, 1))
 		return true;
 	if (lua_type(co, 1) != LUA_TSTRING)
-		return mm_fault_set(why, MM_FAULT_SCRIPT, "the handler returned a %s; a verdict is \"continue\", \"accept\", "
-			"\"reject\", \"tempfail\", \"discard\", \"skip\" or nothing", luaL_typename(co, 1));
+		return mm_fault_set(why, MM_FAULT_SCRIPT, "the handler returned a %s; a verdict is "
+			"\"continue\", \"accept\", \"reject\", \"tempfail\", \"discard\", \"skip\" or nothing",
+			luaL_typename(co, 1));
 	struct mm_text name;
 	name.bytes = lua_tolstring(co, 1, &name.size);
 	enum mm_verdict_kind kind = mm_verdict_of_name(name);
 	if (kind == MM_VERDICT_COUNT)
-		return mm_fault_set(why, MM_FAULT_SCRIPT, "the handler returned \"%.*s\"; a verdict is \"continue\", \"accept\", "
-			"\"reject\", \"tempfail\", \"discard\", \"skip\" or nothing", (int)(name.size < 60 ? name.size : 60), name.bytes);
+		return mm_fault_set(why, MM_FAULT_SCRIPT, "the handler returned \"%.*s\"; a verdict is "
+			"\"continue\", \"accept\", \"reject\", \"tempfail\", \"discard\", \"skip\" or nothing",
+			(int)(name.size < 60 ? name.size : 60), name.bytes);
 	if (!(mm_verdict_stages(kind) & 1u << ss->event.stage))
 		return mm_fault_set(why, MM_FAULT_SCRIPT, "the handler returned \"%s\", which is not possible at %s",
 			mm_verdict_name(kind), mm_stage_name(ss->event.stage));
@@ -942,7 +952,8 @@ static int handler_of(const struct mm_script *f, const struct mm_event *event)
 		return f->handlers[event->stage];
 	struct mm_text name = event->command->text;
 	for (unsigned i = 0; i < f->field_count; i++)
-		if (f->fields[i].size == name.size && mm_text_equal_blind(name, (struct mm_text){ f->fields[i].name, name.size }))
+		if (f->fields[i].size == name.size
+		    && mm_text_equal_blind(name, (struct mm_text){ f->fields[i].name, name.size }))
 			return f->fields[i].ref;
 	return MM_NO_REF;
 }
@@ -1001,7 +1012,7 @@ static int push_field(lua_State *co, const struct mm_command *c, bool both)
 
 #define SEES_ALL 3      /* ctx and two more: no handler gets more */
 
-/* Pushes the arguments behind ctx, as far as the function can see them; design 2 names them. */
+/* Pushes the arguments after ctx, as far as the function can see them; docs/scripting.md names them. */
 static int push_arguments(lua_State *co, const struct mm_script_session *ss, const struct mm_script *f, unsigned seen)
 {
 	const struct mm_event *event = &ss->event;
@@ -1052,7 +1063,8 @@ static bool fold(struct mm_script_session *ss, struct mm_verdict *v, struct mm_v
 			ss->accepted_client |= bit;
 		else
 			ss->accepted_message |= bit;
-		memcpy(out->decided_by, v->decided_by, sizeof out->decided_by);         /* if it comes to that: conclude() */
+		/* if it comes to that: conclude() */
+		memcpy(out->decided_by, v->decided_by, sizeof out->decided_by);
 		return false;
 	case MM_VERDICT_skip:
 		if (ss->event.stage == MM_STAGE_body && ss->keeps_body & bit)
@@ -1068,7 +1080,8 @@ static bool fold(struct mm_script_session *ss, struct mm_verdict *v, struct mm_v
 	}
 }
 
-/* Does no script want more of this body? Some ask for it on the chance that they keep it, and do so for few messages. */
+/* Does no script want more of this body? Some ask for it on the chance that they keep it, and
+ * do so for few messages. */
 static bool body_is_over(const struct mm_script_session *ss, uint64_t accepted)
 {
 	const struct mm_generation *g = ss->generation;
@@ -1107,8 +1120,8 @@ static void conclude(struct mm_script_session *ss, struct mm_verdict *out)
 		mm_verdict_plain(out, MM_VERDICT_skip);
 }
 
-/* The coroutine goes back to the pool between events: a session that is idle holds none, and those that are busy share a
- * few whose stacks are still in the processor's cache. */
+/* The coroutine goes back to the pool between events: a session that is idle holds none, and those that are busy share
+ * a few whose stacks are still in the processor's cache. */
 static void event_over(struct mm_script_session *ss)
 {
 	mm_task_release(&ss->task);
@@ -1131,7 +1144,8 @@ static void arm_alarm(struct mm_script_session *ss)
 }
 
 /* One handler has run. Returns true when the event is over, with its verdict in out. */
-static bool handler_ended(struct mm_script_session *ss, int ref, enum mm_run run, struct mm_fault *why, struct mm_verdict *out)
+static bool handler_ended(struct mm_script_session *ss, int ref, enum mm_run run, struct mm_fault *why,
+	struct mm_verdict *out)
 {
 	if (run == MM_RUN_DONE && !ss->has_verdict && lua_gettop(ss->task.co) == 0)
 		return false;                   /* nothing: what most handlers say most of the time */
@@ -1142,7 +1156,8 @@ static bool handler_ended(struct mm_script_session *ss, int ref, enum mm_run run
 		mm_verdict_move(&said, &ss->verdict);
 	} else if (run == MM_RUN_FAILED) {
 		ok = false;
-		if (!names_script(ss, why->text))       /* after `return ctx:reject(…)`, a tail call, Lua knows no line */
+		/* after `return ctx:reject(…)`, a tail call, Lua knows no line */
+		if (!names_script(ss, why->text))
 			name_handler(ss, ref, why);
 	} else if (!verdict_of_results(ss, &said, why)) {
 		ok = false;
@@ -1185,7 +1200,8 @@ static bool feed_kept_body(struct mm_script_session *ss, struct mm_verdict *out)
 {
 	struct mm_fault why;
 	ss->feeds_body = true;
-	enum mm_run run = mm_call_function(&ss->task, ss->generation->feed_kept_body, push_feed, ss, &why);        /* never waits */
+	/* never waits */
+	enum mm_run run = mm_call_function(&ss->task, ss->generation->feed_kept_body, push_feed, ss, &why);
 	bool is_decided = handler_ended(ss, ss->generation->feed_kept_body, run, &why, out);
 	ss->feeds_body = false;
 	return is_decided;
@@ -1287,12 +1303,13 @@ static void session_cancel(void *self, enum mm_cancel why)
 	struct mm_script_session *ss = self;
 	struct mm_verdict ignored = { 0 };
 	ss->ending = why;
+	/* The other scripts are still told. */
 	do {
 		mm_task_cancel(&ss->task, why);
 		mm_verdict_reset(&ss->verdict);
 		ss->has_verdict = false;
 		ss->script_at++;
-	} while (is_afterwards(ss->event.stage) && run_handlers(ss, &ignored) == MM_WAITING);   /* the others are still told */
+	} while (is_afterwards(ss->event.stage) && run_handlers(ss, &ignored) == MM_WAITING);
 	event_over(ss);
 }
 

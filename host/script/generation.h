@@ -1,6 +1,6 @@
 /* script/generation.h -- one generation of a milter's scripts: a Lua state that decides for sessions.
- * Made, loaded (which may wait), then given to engines as their runtime. Counted: the worker holds one reference while the
- * generation is current, each session one while it lasts; the last one closes the state. */
+ * Made, loaded (which may wait), then given to engines as their runtime. Counted: the worker holds one reference while
+ * the generation is current, each session one while it lasts; the last one closes the state. */
 #ifndef MM_SCRIPT_GENERATION_H
 #define MM_SCRIPT_GENERATION_H
 
@@ -17,10 +17,12 @@ struct mm_generation_options {
 	struct mm_generation_settings settings;
 	const char *const        *paths;        /* script files and directories, NULL-ended; borrowed for the call */
 	const struct mm_script_module *modules; /* ended by name NULL; may be NULL; borrowed for the call */
-	const struct mm_value    *host_settings; /* what scripts find as host.settings; NULL: an empty table; borrowed for the call */
+	const struct mm_value    *host_settings; /* what scripts find as host.settings; NULL: an empty table;
+	                                          * borrowed for the call */
 };
 
-/* A state with nothing loaded; the caller holds its one reference. NULL: why says what is wrong with a path, or memory. */
+/* A state with nothing loaded; the caller holds its one reference. NULL: why says what is wrong
+ * with a path, or memory. */
 struct mm_generation *mm_generation_new(const struct mm_generation_options *, struct mm_fault *why);
 /* Starts loading. done is called once, from inside the call or later; after ok == false only release is left to do. */
 void mm_generation_load(struct mm_generation *, void (*done)(void *self, bool ok, const struct mm_fault *why), void *self);
@@ -35,9 +37,9 @@ void mm_generation_begin_serving(struct mm_generation *);
 /* What engines of new sessions get. */
 struct mm_runtime mm_generation_runtime(struct mm_generation *);
 
-/* For people: one line a script, "rcpt-count: on_rcpt on_eom", then what will be asked of the MTA. Calls say once a line. */
+/* For people: one line a script, "rcpt-count: on_rcpt on_eom", then what will be asked of the MTA.
+ * Calls say once a line. */
 void mm_generation_describe(const struct mm_generation *, void (*say)(void *self, const char *line), void *self);
-unsigned long mm_generation_number(const struct mm_generation *);
 unsigned mm_generation_session_count(const struct mm_generation *);
 /* Bytes the Lua state uses. */
 uint64_t mm_generation_bytes(const struct mm_generation *);

@@ -18,11 +18,13 @@ static void describe_script(const struct mm_script *f, say_function say, void *s
 	int head = snprintf(line, sizeof line, "script %s:", f->path), at = head;
 	for (int stage = 0; stage < MM_STAGE_COUNT && at < (int)sizeof line; stage++)
 		if (f->handlers[stage] != MM_NO_REF)
-			at += snprintf(line + at, sizeof line - (size_t)at, " %s", mm_stage_handler((enum mm_stage)stage));
+			at += snprintf(line + at, sizeof line - (size_t)at, " %s",
+				mm_stage_handler((enum mm_stage)stage));
 	for (unsigned j = 0; j < f->field_count && at < (int)sizeof line; j++)
 		at += snprintf(line + at, sizeof line - (size_t)at, " on_header.%s", f->fields[j].name);
 	if (at == head && at < (int)sizeof line)
-		snprintf(line + at, sizeof line - (size_t)at, " no handlers; they are global functions named on_eom, on_rcpt and so on");
+		snprintf(line + at, sizeof line - (size_t)at, " no handlers; they are global functions named on_eom, "
+			"on_rcpt and so on");
 	say(self, line);
 }
 
@@ -31,10 +33,11 @@ static void describe_steps(const struct mm_generation *g, say_function say, void
 	char line[1024];
 	int head = snprintf(line, sizeof line, "asks the MTA for:"), at = head;
 	for (int stage = MM_STAGE_connect; stage < MM_STAGE_abort && at < (int)sizeof line; stage++) {
-		bool is_quiet = g->wanted.quiet & 1u << stage && stage != MM_STAGE_eom; /* an end of message always has its reply */
+		/* an end of message always has its reply */
+		bool is_quiet = g->wanted.quiet & 1u << stage && stage != MM_STAGE_eom;
 		if (g->wanted.stages & 1u << stage)
-			at += snprintf(line + at, sizeof line - (size_t)at, " %s%s", mm_stage_name((enum mm_stage)stage),
-				is_quiet ? "(no reply)" : "");
+			at += snprintf(line + at, sizeof line - (size_t)at, " %s%s",
+				mm_stage_name((enum mm_stage)stage), is_quiet ? "(no reply)" : "");
 	}
 	say(self, at == head ? "asks the MTA for nothing" : line);
 }
@@ -60,11 +63,6 @@ void mm_generation_describe(const struct mm_generation *g, say_function say, voi
 	}
 }
 
-unsigned long mm_generation_number(const struct mm_generation *g)
-{
-	return g->settings.number;
-}
-
 unsigned mm_generation_session_count(const struct mm_generation *g)
 {
 	unsigned count = 0;
@@ -87,16 +85,19 @@ void mm_generation_list(const struct mm_generation *g, void (*say)(void *self, c
 {
 	char line[256];
 	unsigned long serving = mm_census_get(g->settings.row->generation);
-	snprintf(line, sizeof line, "generation=%lu milter=%s scripts=%u sessions=%u lua_bytes=%llu state=%s", g->settings.number,
-		g->settings.milter_name, g->script_count, mm_generation_session_count(g), (unsigned long long)mm_generation_bytes(g),
-		g->settings.number == serving ? "serving" : g->settings.number > serving ? "loading" : "leaving");
+	snprintf(line, sizeof line, "generation=%lu milter=%s scripts=%u sessions=%u lua_bytes=%llu state=%s",
+		g->settings.number, g->settings.milter_name, g->script_count, mm_generation_session_count(g),
+		(unsigned long long)mm_generation_bytes(g),
+		g->settings.number == serving ? "serving" : g->settings.number > serving
+		? "loading" : "leaving");
 	say(self, line);
 }
 
 /* ---- sessions ---- */
 
 /* Where a coroutine stands: a traceback of the script's own lines. Looks only: nothing here raises. */
-static void say_place(lua_State *co, const char *margin, const char *outermost, void (*say)(void *self, const char *line), void *self)
+static void say_place(lua_State *co, const char *margin, const char *outermost,
+	void (*say)(void *self, const char *line), void *self)
 {
 	char line[512];
 	lua_Debug frame, above;
@@ -104,7 +105,8 @@ static void say_place(lua_State *co, const char *margin, const char *outermost, 
 		if (!lua_getinfo(co, "Sln", &frame) || mm_frame_is_ours(&frame))
 			continue;
 		const char *source = frame.source + (frame.source[0] == '@');
-		const char *name = frame.name != NULL ? frame.name : lua_getstack(co, level + 1, &above) ? NULL : outermost;
+		const char *name = frame.name != NULL ? frame.name : lua_getstack(co, level + 1, &above)
+			? NULL : outermost;
 		int size = snprintf(line, sizeof line, "%s%s:%d: in function ", margin, source, frame.currentline);
 		if (size > 0 && (size_t)size < sizeof line && name != NULL)
 			snprintf(line + size, sizeof line - (size_t)size, "'%s'", name);

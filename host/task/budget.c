@@ -1,19 +1,20 @@
 /* task/budget.c -- see budget.h.
  *
  * (a) The timer ticks while slices run and stops by itself when a tick finds none, so a resume costs no system call: it
- *     counts a sequence number up, and ticks that see the same number see the same slice. CPU time is charged a tick at a
- *     time to the session that runs then; short slices are charged by chance and right on average.
- * (b) lua_sethook() may be called from a signal handler, as LuaJIT's own lua does for SIGINT. It does not reach compiled
- *     code. SIGPROF is LuaJIT's profiler tick: in traces recorded with the profiler on it leaves the compiled code, and the
- *     interpreter then meets the hook. The profiler's own interval is so long that it stays quiet. SIGPROF without a running
- *     profiler would end the process, therefore it is ignored before and after.
- * (c) The hook stays until the outermost resume has returned. A hook that takes itself off after one error is swallowed by
- *     `while true do pcall(f) end`. A script that sets a hook of its own takes ours off; the next tick sets it again.
+ *     counts a sequence number up, and ticks that see the same number see the same slice. CPU time is charged a tick at
+ *     a time to the session that runs then; short slices are charged by chance and right on average.
+ * (b) lua_sethook() may be called from a signal handler, as LuaJIT's own lua does for SIGINT. It does not reach
+ *     compiled code. SIGPROF is LuaJIT's profiler tick: in traces recorded with the profiler on it leaves the compiled
+ *     code, and the interpreter then meets the hook. The profiler's own interval is so long that it stays quiet.
+ *     SIGPROF without a running profiler would end the process, therefore it is ignored before and after.
+ * (c) The hook stays until the outermost resume has returned. A hook that takes itself off after one error is swallowed
+ *     by `while true do pcall(f) end`. A script that sets a hook of its own takes ours off; the next tick sets it
+ *     again.
  * (d) All of this runs on the loop's thread: the timer is aimed at it, so threads of libraries never see the signal.
- * (e) Samples (sampler.c) come from a timer and a signal of their own, so that a tick is never merged into one. In the preferred
- *     state they go through the profiler that (b) keeps running: what is compiled stays compiled, and the profiler tells what it
- *     was busy with. In the others, which are interpreted, they go through the hook. A sample that arrives when its slice is over
- *     is dropped. */
+ * (e) Samples (sampler.c) come from a timer and a signal of their own, so that a tick is never merged into one. In the
+ *     preferred state they go through the profiler that (b) keeps running: what is compiled stays compiled, and the
+ *     profiler tells what it was busy with. In the others, which are interpreted, they go through the hook. A sample
+ *     that arrives when its slice is over is dropped. */
 #include "task/budget.h"
 
 #include <lauxlib.h>
@@ -71,12 +72,12 @@ static struct {
 	volatile sig_atomic_t   shall_sample;           /* so many times */
 } budget;
 
-static const char slice_text[] = "cpu_slice: computed for %.1f s of CPU time without waiting; an endless loop? Else do it in pieces with "
-	"a wait in between, or raise cpu_slice";
-static const char session_text[] = "cpu_session: the handlers of this message have computed for %.1f s of CPU time in all; do less, or "
-	"raise cpu_session";
-static const char aside_text[] = "cpu_session: computed for %.1f s of CPU time without waiting, while loading or in a task of the "
-	"scripts; an endless loop? Else do it in pieces with a wait in between, or raise cpu_session";
+static const char slice_text[] = "cpu_slice: computed for %.1f s of CPU time without waiting; an endless loop? Else do "
+	"it in pieces with a wait in between, or raise cpu_slice";
+static const char session_text[] = "cpu_session: the handlers of this message have computed for %.1f s of CPU time in "
+	"all; do less, or raise cpu_session";
+static const char aside_text[] = "cpu_session: computed for %.1f s of CPU time without waiting, while loading or in "
+	"a task of the scripts; an endless loop? Else do it in pieces with a wait in between, or raise cpu_session";
 
 /* ---- what runs, for whoever finds us dead ---- */
 
@@ -169,7 +170,8 @@ static void on_hook(lua_State *L, lua_Debug *where)
 	sample(L, 'I');
 	if (budget.is_over) {
 		mm_push_location(L, 0);
-		lua_pushfstring(L, budget.over_text, budget.over_text == slice_text ? budget.limits.slice : budget.limits.session);
+		lua_pushfstring(L, budget.over_text, budget.over_text == slice_text ? budget.limits.slice
+			: budget.limits.session);
 		lua_concat(L, 2);
 		lua_error(L);
 	}
@@ -391,7 +393,8 @@ static bool make_timer(timer_t *timer, int number, struct mm_fault *why)
 		|| mm_fault_set(why, MM_FAULT_RESOURCE, "timer_create: %s", strerror(errno));
 }
 
-bool mm_budget_open(const struct mm_budget_limits *limits, struct mm_census_row *row, struct mm_log *log, struct mm_fault *why)
+bool mm_budget_open(const struct mm_budget_limits *limits, struct mm_census_row *row, struct mm_log *log,
+	struct mm_fault *why)
 {
 	if (budget.is_open)
 		return mm_fault_set(why, MM_FAULT_CONFIG, "CPU budgets are watched by one host a process");
@@ -432,7 +435,8 @@ bool mm_budget_is_open(void)
 bool mm_budget_sample(mm_budget_sampler take, struct mm_fault *why)
 {
 	if (!budget.is_open)
-		return mm_fault_set(why, MM_FAULT_CONFIG, "this host does not watch what its scripts compute, so it cannot sample it");
+		return mm_fault_set(why, MM_FAULT_CONFIG, "this host does not watch what its scripts compute, so it "
+			"cannot sample it");
 	mm_budget_sample_no_more();
 	if (!make_timer(&budget.sample_timer, SAMPLE_SIGNAL, why))
 		return false;

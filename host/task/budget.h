@@ -1,12 +1,13 @@
-/* task/budget.h -- how long Lua may compute: CPU time a slice (from a resume to the next wait) and CPU time a message, measured and
- * ended from outside, because a script cannot be asked to.
+/* task/budget.h -- how long Lua may compute: CPU time a slice (from a resume to the next wait) and CPU time a message,
+ * measured and ended from outside, because a script cannot be asked to.
  *
- * Process-wide: it takes SIGVTALRM, SIGPROF, SIGRTMIN + 1 and the signals of a crash, and a timer aimed at the thread that opens it. So it is
- * opened by the program's serving processes and by embedders who ask for it; where it is not open nothing is enforced.
+ * Process-wide: it takes SIGVTALRM, SIGPROF, SIGRTMIN + 1 and the signals of a crash, and a timer aimed at the thread
+ * that opens it. So it is opened by the program's serving processes and by embedders who ask for it; where it is not
+ * open nothing is enforced.
  *
- * A slice over budget gets an error at the next instruction, and at every one after that, until the coroutine is dead: no
- * pcall swallows it. What runs inside a C function (a pattern match, a blocking call) cannot be ended so; whoever watches the
- * beats (census.h) ends the process then, and the place in the census says what it was. */
+ * A slice over budget gets an error at the next instruction, and at every one after that, until the coroutine is dead:
+ * no pcall swallows it. What runs inside a C function (a pattern match, a blocking call) cannot be ended so; whoever
+ * watches the beats (census.h) ends the process then, and the place in the census says what it was. */
 #ifndef MM_TASK_BUDGET_H
 #define MM_TASK_BUDGET_H
 
@@ -24,8 +25,9 @@ void mm_budget_close(void);
 bool mm_budget_is_open(void);
 
 /* ---- for the script row ----
- * Compiled code never looks for hooks, but it looks for LuaJIT's profiler where it was compiled with one, and that profiler
- * serves one Lua state of a process. So one state runs with the JIT compiler, and all others without it, interpreted. */
+ * Compiled code never looks for hooks, but it looks for LuaJIT's profiler where it was compiled with one, and that
+ * profiler serves one Lua state of a process. So one state runs with the JIT compiler, and all others without it,
+ * interpreted. */
 
 /* A new state: interpreted as long as it is not preferred. */
 void mm_budget_admit(struct lua_State *);
@@ -33,14 +35,14 @@ void mm_budget_admit(struct lua_State *);
 void mm_budget_prefer(struct lua_State *);
 void mm_budget_dismiss(struct lua_State *);             /* it will be closed */
 
-/* Ends the slice that runs, as if it had computed too long; text is static. From inside Lua's allocator, too. False: nobody
- * watches. */
+/* Ends the slice that runs, as if it had computed too long; text is static. From inside Lua's allocator, too. False:
+ * nobody watches. */
 bool mm_budget_strike(const char *text);
 
 /* ---- samples, for sampler.c: LuaJIT has one profiler, and it is taken here ----
- * take is called from inside Lua, about a thousand times a second of what it computes: count looks have found it where it
- * is. It may look at the stack and must not raise. state: 'N' compiled code, 'I' interpreted, 'C' a C function, 'G' collecting
- * garbage, 'J' compiling. A state without the compiler tells only 'I'. */
+ * take is called from inside Lua, about a thousand times a second of what it computes: count looks have found it where
+ * it is. It may look at the stack and must not raise. state: 'N' compiled code, 'I' interpreted, 'C' a C function, 'G'
+ * collecting garbage, 'J' compiling. A state without the compiler tells only 'I'. */
 typedef void (*mm_budget_sampler)(struct lua_State *, const struct mm_task *, unsigned count, char state);
 
 struct mm_budget_looks {

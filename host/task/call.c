@@ -23,11 +23,12 @@ static bool starts(const char *line, const char *with)
 	return strncmp(line, with, strlen(with)) == 0;
 }
 
-/* In place, line by line: the runtime's own frames go, with those of the C functions that it has called, and a title behind
- * which no frame of a script is left. */
+/* In place, line by line: the runtime's own frames go, with those of the C functions that it has called, and a title
+ * behind which no frame of a script is left. */
 void mm_hide_runtime(char *text)
 {
-	char *to = text, *calls = NULL, *title = NULL;  /* where in the output C frames, and a title without frames, begin */
+	char *to = text, *calls = NULL, *title = NULL;  /* where in the output C frames, and a title
+	                                                 * without frames, begin */
 	for (char *line = text, *next; *line != '\0'; line = next) {
 		next = line + strcspn(line, "\n");
 		next += *next == '\n';
@@ -107,8 +108,8 @@ static int describe_error(lua_State *L)
 	if (has_script_frame(co))
 		luaL_traceback(L, co, "", 0);
 	bool no_memory = strcmp(message, "not enough memory") == 0;
-	mm_fault_set(d->why, MM_FAULT_SCRIPT, "%s%s%s", message, no_memory ? ": Lua has all that memory_hard gives this worker" : "",
-		lua_tostring(L, -1));
+	mm_fault_set(d->why, MM_FAULT_SCRIPT, "%s%s%s", message, no_memory ? ": Lua has all that memory_hard gives "
+		"this worker" : "", lua_tostring(L, -1));
 	return 0;
 }
 
@@ -135,7 +136,8 @@ static struct mm_profile_row *row_of(const struct mm_task *t)
 	const struct mm_script *f = is_handler ? &t->generation->scripts[ss->script_at] : t->script;
 	if (f == NULL || f->profile == NULL)
 		return NULL;
-	return &f->profile->rows[!is_handler ? MM_PROFILE_TASK : ss->feeds_body ? MM_PROFILE_KEPT_BODY : (int)ss->event.stage];
+	return &f->profile->rows[!is_handler ? MM_PROFILE_TASK : ss->feeds_body ? MM_PROFILE_KEPT_BODY
+		: (int)ss->event.stage];
 }
 
 static void name_call(const struct mm_task *t, struct mm_profile_row *row, uint64_t ticks, uint64_t busy)
@@ -165,7 +167,8 @@ static void count_wait(struct mm_task *t, struct mm_profile_row *row, bool waits
 }
 
 /* cpu: the thread's CPU time when it began; 0: nobody has asked. */
-static void count_slice(struct mm_task *t, struct mm_profile_row *row, bool waits, double cpu, uint64_t began, uint64_t ended)
+static void count_slice(struct mm_task *t, struct mm_profile_row *row, bool waits, double cpu, uint64_t began,
+	uint64_t ended)
 {
 	const struct mm_profile *p = t->generation->settings.profile;
 	if (ended < began)              /* another processor's counter */
@@ -250,7 +253,8 @@ int mm_call_push(lua_State *co)
 	return lua_gettop(co);
 }
 
-enum mm_run mm_call_function(struct mm_task *t, int called, void (*push)(lua_State *, void *), void *self, struct mm_fault *why)
+enum mm_run mm_call_function(struct mm_task *t, int called, void (*push)(lua_State *, void *), void *self,
+	struct mm_fault *why)
 {
 	struct mm_pushing p = { push, self };
 	lua_State *co = mm_task_coroutine(t);
@@ -258,7 +262,8 @@ enum mm_run mm_call_function(struct mm_task *t, int called, void (*push)(lua_Sta
 		mm_fault_set(why, MM_FAULT_SCRIPT, "out of memory for a coroutine");
 		return MM_RUN_FAILED;
 	}
-	/* At rest a coroutine's stack has room for these three; a closure of its own would cost an allocation each time. */
+	/* At rest a coroutine's stack has room for these three; a closure of its own would cost an
+	 * allocation each time. */
 	lua_rawgeti(co, LUA_REGISTRYINDEX, t->generation->entry);
 	lua_rawgeti(co, LUA_REGISTRYINDEX, called);
 	lua_pushlightuserdata(co, &p);

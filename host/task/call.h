@@ -6,15 +6,15 @@
 #include "task/task.h"
 
 /* Runs the task's coroutine. before: [function arg1..argN] or, after a wait, [result1..resultN]; after DONE:
- * [result1..resultM], after WAITING: nothing of ours. FAILED fills why with message and traceback; a coroutine that failed
- * or exited is dropped, the next call gets a new one. */
+ * [result1..resultM], after WAITING: nothing of ours. FAILED fills why with message and traceback; a coroutine that
+ * failed or exited is dropped, the next call gets a new one. */
 enum mm_run mm_call_resume(struct mm_task *, int argument_count, struct mm_fault *why);
 /* What the task ran has failed: for the profile, which the doorway keeps (profile.h). */
 void mm_task_count_error(const struct mm_task *);
 
 /* Calls the function of a reference with what push(co, self) leaves: [arg1..argN]; no push: with nothing. It may raise:
- * memory may be gone, and whoever pushes may meet the collector and, through it, a finalizer that fails. Then FAILED, and
- * nothing was called. */
+ * memory may be gone, and whoever pushes may meet the collector and, through it, a finalizer that fails. Then FAILED,
+ * and nothing was called. */
 int mm_call_push(struct lua_State *);         /* the lua_CFunction behind it, for script->entry */
 enum mm_run mm_call_function(struct mm_task *, int called, void (*push)(struct lua_State *co, void *self), void *self,
 	struct mm_fault *why);

@@ -246,7 +246,8 @@ static void deferred_resumed(struct mm_task *t, enum mm_run run, struct mm_fault
 		log_failure(t, "defer", why->text);
 }
 
-static void run_deferred(struct mm_generation *g, struct mm_script_session *ss, const struct mm_deferred *d, enum mm_cancel why)
+static void run_deferred(struct mm_generation *g, struct mm_script_session *ss, const struct mm_deferred *d,
+	enum mm_cancel why)
 {
 	struct mm_task task;
 	struct mm_fault fault;
@@ -259,7 +260,8 @@ static void run_deferred(struct mm_generation *g, struct mm_script_session *ss, 
 	mm_task_release(&task);
 }
 
-void mm_task_group_end(struct mm_task_group *group, struct mm_generation *g, struct mm_script_session *ss, enum mm_cancel why)
+void mm_task_group_end(struct mm_task_group *group, struct mm_generation *g, struct mm_script_session *ss,
+	enum mm_cancel why)
 {
 	bool was_closed = group->is_closed;
 	if (group->count == 0)

@@ -1,10 +1,11 @@
 /* task/memory.c -- see task/memory.h.
  *
- * (a) LuaJIT gives up at the first allocation that fails, without a collection: garbage counts. Therefore the collection
- *     after every failure, and the soft limit well below the hard one.
- * (b) LuaJIT 2.1.0-beta3 crashes now and then when an allocation fails in compiled code (a string that is doubled in a loop,
- *     in the fourth coroutine). So the allocation that passes the limit is granted, and the slice is ended the way an
- *     endless loop is (budget.h), at the next instruction. Only what no script can mean is refused: twice the limit.
+ * (a) LuaJIT gives up at the first allocation that fails, without a collection: garbage counts. Therefore the
+ *     collection after every failure, and the soft limit well below the hard one.
+ * (b) LuaJIT 2.1.0-beta3 crashes now and then when an allocation fails in compiled code (a string that is doubled in a
+ *     loop, in the fourth coroutine). So the allocation that passes the limit is granted, and the slice is ended the
+ *     way an endless loop is (budget.h), at the next instruction. Only what no script can mean is refused: twice the
+ *     limit.
  * (c) Its own allocator is wrapped, not replaced: realloc() in its place costs up to 40 % on allocation-heavy code. */
 #include "task/memory.h"
 

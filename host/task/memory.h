@@ -1,7 +1,7 @@
 /* task/memory.h -- how much memory Lua may take, over all Lua states of a worker.
  * Above the soft limit: a full collection between two events. At the hard limit: the running handler gets "not enough
- * memory", which fails its message, and a full collection follows; a handler that eats memory fails alone. Only what Lua
- * itself allocates is counted, not what C modules do.
+ * memory", which fails its message, and a full collection follows; a handler that eats memory fails alone. Only what
+ * Lua itself allocates is counted, not what C modules do.
  *
  * The limit holds while a handler runs and at no other time: the host's own work on a state never fails of it. */
 #ifndef MM_TASK_MEMORY_H
@@ -15,8 +15,8 @@ void mm_memory_watch(struct mm_generation *);
 void mm_memory_unwatch(struct mm_generation *);
 
 /* ---- garbage ----
- * LuaJIT collects a little at each allocation, however large it is, and a whole cycle falls to whoever is being served then.
- * So a cycle is begun earlier, while the loop has nothing else to do, and large strings pay for themselves. */
+ * LuaJIT collects a little at each allocation, however large it is, and a whole cycle falls to whoever is being served
+ * then. So a cycle is begun earlier, while the loop has nothing else to do, and large strings pay for themselves. */
 
 /* Has enough become garbage, perhaps, that a look is worth it when there is time? Costs next to nothing. */
 bool mm_memory_wants_rest(const struct mm_generation *);

@@ -156,7 +156,8 @@ void mm_profile_close_window(struct mm_profile *p)
 
 static const char *row_name(int i)
 {
-	return i == MM_PROFILE_TASK ? "task" : i == MM_PROFILE_KEPT_BODY ? "ctx:body" : mm_stage_handler((enum mm_stage)i);
+	return i == MM_PROFILE_TASK ? "task" : i == MM_PROFILE_KEPT_BODY ? "ctx:body"
+		: mm_stage_handler((enum mm_stage)i);
 }
 
 /* Paths and queue ids are somebody else's: what could pose as another field becomes a question mark. */
@@ -167,7 +168,8 @@ static void write_text(FILE *to, const char *text)
 		putc((unsigned char)*text < ' ' || *text == 0x7f ? '?' : *text, to);
 }
 
-static void write_row(FILE *to, const struct mm_profile_script *s, int i, const struct mm_profile_figures *f, double second)
+static void write_row(FILE *to, const struct mm_profile_script *s, int i, const struct mm_profile_figures *f,
+	double second)
 {
 	fputs("row", to);
 	write_text(to, s->milter);
@@ -175,7 +177,8 @@ static void write_row(FILE *to, const struct mm_profile_script *s, int i, const 
 	write_text(to, row_name(i));
 	double cpu = f->measured_cpu + (double)(f->busy - f->measured_busy) / second;
 	fprintf(to, "\t%llu\t%llu\t%u\t%.9f\t%.9f\t%.9f\t%.9f\t%.9f\t%.9f\t%.9f\t%.3f", (unsigned long long)f->calls,
-		(unsigned long long)f->errors, s->rows[i].waiting, cpu, (double)f->busy / second, (double)f->busy_max / second,
+		(unsigned long long)f->errors, s->rows[i].waiting, cpu, (double)f->busy / second,
+		(double)f->busy_max / second,
 		(double)f->waited / second, (double)f->waited_max / second, (double)f->slowest.ticks / second,
 		(double)f->slowest.busy / second, f->slowest.at);
 	write_text(to, f->slowest.session);

@@ -1,8 +1,8 @@
 /* task/profile.h -- what handlers have cost: a row a script and handler, counted at every call, kept over reloads.
- * busy is the time a call ran and nobody else could: its CPU time, system calls that block, and what the machine gave to others
- * meanwhile. waited is the rest of it. Both are counted in ticks (clock.h), because two looks at a real clock would be a good part
- * of a short handler. CPU time, which costs a system call, is measured as long as a handler was heavy lately; else busy
- * stands for it.
+ * busy is the time a call ran and nobody else could: its CPU time, system calls that block, and what the machine gave
+ * to others meanwhile. waited is the rest of it. Both are counted in ticks (clock.h), because two looks at a real clock
+ * would be a good part of a short handler. CPU time, which costs a system call, is measured as long as a handler was
+ * heavy lately; else busy stands for it.
  *
  * A row counts since the worker began or was told to begin anew, and beside that since a window was opened.
  * Rows belong to the worker; generations share them by milter and path. Written as lines of fields between tabs, which
@@ -88,7 +88,8 @@ static inline void mm_profile_ran(const struct mm_profile *p, struct mm_profile_
 }
 
 /* A call has ended. True: no other took as long; it wants to be named. */
-static inline bool mm_profile_ended(const struct mm_profile *p, struct mm_profile_row *row, uint64_t ticks, uint64_t busy)
+static inline bool mm_profile_ended(const struct mm_profile *p, struct mm_profile_row *row, uint64_t ticks,
+	uint64_t busy)
 {
 	struct mm_profile_figures *f = &row->all;
 	f->calls++;

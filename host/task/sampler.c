@@ -54,7 +54,8 @@ static void add_frame(struct writer *w, const lua_Debug *frame)
 	const char *source = frame->source[0] == '@' || frame->source[0] == '=' ? frame->source + 1 : frame->short_src;
 	plain(frame->name != NULL ? frame->name : frame->what[0] == 'm' ? "main chunk" : "", name, sizeof name);
 	plain(frame->what[0] == 'C' ? "[C]" : source, file, sizeof file);
-	w->size += (size_t)snprintf(w->bytes + w->size, FRAME_SIZE, "%s|%s|%d|%d;", name, file, frame->linedefined, frame->currentline);
+	w->size += (size_t)snprintf(w->bytes + w->size, FRAME_SIZE, "%s|%s|%d|%d;", name, file, frame->linedefined,
+		frame->currentline);
 }
 
 /* As budget.c notes the place: from facts that stand still while Lua runs. */
@@ -64,7 +65,8 @@ static void add_owner(struct writer *w, const struct mm_task *t)
 	const struct mm_script_session *ss = t->session;
 	bool is_handler = ss != NULL && t == &ss->task;
 	const struct mm_script *f = is_handler ? &t->generation->scripts[ss->script_at] : t->script;
-	const char *handler = is_handler ? mm_stage_handler(ss->event.stage) : t == &t->generation->load_task ? "load" : "task";
+	const char *handler = is_handler ? mm_stage_handler(ss->event.stage) : t == &t->generation->load_task
+		? "load" : "task";
 	plain(t->generation->settings.milter_name, milter, sizeof milter);
 	plain(f != NULL ? f->path : "", path, sizeof path);
 	w->size += (size_t)snprintf(w->bytes + w->size, FRAME_SIZE, "%s|%s|%s", milter, path, handler);

@@ -1,9 +1,9 @@
 /* task/sampler.h -- where Lua's time goes: stacks of what runs, by line, each with how often it was found (budget.h).
  * One a process, as the budget. It takes a fixed piece of memory; stacks that find no room there are counted, not kept.
  *
- * Written as lines of fields between tabs, which samples_report.c reads: "looks" all, in Lua; "state" letter, count; "lost" count;
- * "stack" count, frames. Frames are joined by ';', innermost first: name|file|line of its definition|line now. The last is
- * milter|script|handler, who all this is done for. */
+ * Written as lines of fields between tabs, which samples_report.c reads: "looks" all, in Lua; "state" letter, count;
+ * "lost" count; "stack" count, frames. Frames are joined by ';', innermost first: name|file|line of its definition|line
+ * now. The last is milter|script|handler, who all this is done for. */
 #ifndef MM_TASK_SAMPLER_H
 #define MM_TASK_SAMPLER_H
 

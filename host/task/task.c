@@ -274,7 +274,8 @@ struct mm_task *mm_task_may_wait(lua_State *L, const char *name)
 {
 	struct mm_task *t = mm_task_current(L);
 	if (t == NULL) {
-		mm_raise_at_script(L, "%s: nobody to wait for: call it from a handler, a script's top level or on_load", name);
+		mm_raise_at_script(L, "%s: nobody to wait for: call it from a handler, a script's top level "
+			"or on_load", name);
 		return NULL;
 	}
 	mm_task_forget_wait(t);
@@ -287,8 +288,9 @@ struct mm_task *mm_task_may_wait(lua_State *L, const char *name)
 		return NULL;
 	}
 	if (!lua_isyieldable(L)) {
-		mm_raise_at_script(L, "%s: cannot wait inside a function that C code calls back (table.sort comparator, string.gsub "
-			"replacement, __gc, load reader); collect the inputs there and wait afterwards", name);
+		mm_raise_at_script(L, "%s: cannot wait inside a function that C code calls back (table.sort "
+			"comparator, string.gsub replacement, __gc, load reader); collect the inputs there and wait "
+			"afterwards", name);
 		return NULL;
 	}
 	return t;
@@ -301,7 +303,8 @@ int mm_task_wait(lua_State *L, struct mm_task *t, const char *name, void (*undo)
 	t->waits_for = waits_for;
 	t->wait_name = name;
 	lua_settop(L, 0);
-	/* user coroutines between here and the host recognise the token and pass it outward (lua/moonmilter/runtime/coroutines.lua) */
+	/* user coroutines between here and the host recognise the token and pass it outward
+	 * (lua/moonmilter/runtime/coroutines.lua) */
 	lua_rawgeti(L, LUA_REGISTRYINDEX, t->generation->host_token);
 	return lua_yield(L, 1);
 }

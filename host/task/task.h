@@ -1,9 +1,11 @@
 /* task/task.h -- coroutines parked between events, and the state they share.
- * A generation (struct mm_generation) is one Lua state. A session takes a coroutine from the pool for each event and gives it
- * back when the event is decided; further tasks of a session are coroutines of their own. A task waits for at most one thing at a time and knows how to undo that wait: the
- * session may be gone when the answer comes, so whoever ends the session calls undo and no answer comes at all.
+ * A generation (struct mm_generation) is one Lua state. A session takes a coroutine from the pool for each event and gives
+ * it back when the event is decided; further tasks of a session are coroutines of their own. A task waits for at most
+ * one thing at a time and knows how to undo that wait: the session may be gone when the answer comes, so whoever ends
+ * the session calls undo and no answer comes at all.
  *
- * Inner structs are open to the script row only; the rows above see script/generation.h. No lua.h here: a lua_State is a name. */
+ * Inner structs are open to the script row only; the rows above see script/generation.h. No lua.h here: a lua_State is
+ * a name. */
 #ifndef MM_TASK_TASK_H
 #define MM_TASK_TASK_H
 
@@ -62,7 +64,8 @@ struct mm_task {
 	float                     busy;         /* ticks the call has run before its last wait (profile.h) */
 	bool                      is_cancelled; /* every further wait raises at once */
 	bool                      is_waiting;
-	bool                      is_ready;     /* stands in the run queue: still waiting, and undo takes it out again */
+	bool                      is_ready;     /* stands in the run queue: still waiting, and
+	                                         * undo takes it out again */
 	uint8_t                   why;          /* enum mm_cancel, of is_cancelled */
 	int                       ready_count;  /* then: results on co, or arguments of a function that has not begun */
 	void                    (*undo)(struct mm_task *);      /* frees what is waited for; set while waiting */
@@ -71,8 +74,10 @@ struct mm_task {
 	uint64_t                  began_at;     /* ticks when the call began, if it has waited; 0: it has not */
 	struct mm_timer           timer;        /* of the wait */
 	struct mm_limit          *limits;       /* owned: innermost first */
-	struct mm_task_group     *group;        /* borrowed: what a spawned task belongs to; NULL: a handler's own task */
-	const struct mm_script   *script;       /* borrowed: script of a spawned task or deferred function; may be NULL */
+	struct mm_task_group     *group;        /* borrowed: what a spawned task belongs to;
+	                                         * NULL: a handler's own task */
+	const struct mm_script   *script;       /* borrowed: script of a spawned task or deferred
+	                                         * function; may be NULL */
 	struct mm_task           *next_ready, *previous_ready;
 	/* Called when a wait is over and the coroutine has run on. */
 	void                    (*resumed)(struct mm_task *, enum mm_run, struct mm_fault *);
@@ -86,7 +91,8 @@ struct mm_script {
 	char *name;                             /* owned: file name without directory and .lua */
 	char *path;                             /* owned */
 	int   handlers[MM_STAGE_COUNT];         /* registry references, MM_NO_REF */
-	uint8_t seen[MM_STAGE_COUNT];           /* arguments that the function declares, ctx included: more are not made */
+	uint8_t seen[MM_STAGE_COUNT];           /* arguments that the function declares, ctx
+	                                         * included: more are not made */
 	struct mm_field_handler {
 		char  *name;                    /* owned, lower case */
 		size_t size;
@@ -134,7 +140,8 @@ struct mm_generation_settings {
 	uint64_t          memory_soft, memory_hard;     /* bytes; 0: no limit */
 	struct mm_census_row *row;              /* borrowed: where errors are counted, and what runs is noted */
 	struct mm_profile *profile;             /* borrowed; NULL: nobody counts what handlers cost */
-	struct mm_generation **all;                 /* borrowed: list that the generation is in as long as it is in memory; or NULL */
+	struct mm_generation **all;                 /* borrowed: list that the generation is in as long as it
+	                                         * is in memory; or NULL */
 };
 
 struct mm_generation {
@@ -171,7 +178,8 @@ struct mm_generation {
 	int               cancel_token;         /* what a cancelled wait returns to its wrapper */
 	int               cancel_names[MM_CANCEL_COUNT];        /* ORDER CANCEL: there when memory is gone */
 	int               memory_words[2];      /* text and code of an answer there is no memory for */
-	int               entry;                /* lua/moonmilter/runtime/entry.lua: calls with what mm_call_push() pushes */
+	int               entry;                /* lua/moonmilter/runtime/entry.lua: calls with what
+	                                         * mm_call_push() pushes */
 	int               host_token;           /* what a wait yields, so that user coroutines pass it on */
 	int               field_factory;        /* moonmilter.mail.fields: makes ctx.headers */
 	int               feed_kept_body;       /* of moonmilter.runtime.kept_body */
@@ -217,10 +225,12 @@ struct mm_script_session {
 	bool                      has_event;
 	bool                      has_verdict;  /* verdict is set */
 	bool                      feeds_body;   /* what runs is the host's part of ctx:body{}, not the handler */
-	uint8_t                   body_replaced_by;     /* script whose replace_body came last, when the message replaces_body */
+	uint8_t                   body_replaced_by;     /* script whose replace_body came last, when the
+	                                                 * message replaces_body */
 	uint8_t                   body_marked_by;       /* the same when mark was made */
 	unsigned                  script_at;    /* script whose handler runs or runs next */
-	struct mm_edit_mark      *mark;         /* owned: edits asked for before a recipient's or an unknown command's handlers */
+	struct mm_edit_mark      *mark;         /* owned: edits asked for before a recipient's or an
+	                                         * unknown command's handlers */
 	struct mm_verdict         verdict;      /* said by a verdict method */
 	uint64_t                  accepted_client;      /* scripts that are done with the client */
 	uint64_t                  accepted_message;     /* scripts that are done with the message */
@@ -265,19 +275,21 @@ int mm_raise_at_script(struct lua_State *, const char *format, ...);
 /* Pushes "file:line: " of the innermost frame of a script from a level on, or "". */
 void mm_push_location(struct lua_State *, int level);
 void mm_push_location_of(struct lua_State *, struct lua_State *co);        /* the same of a coroutine that is dead now */
-/* An error that was raised in the runtime's own Lua, on the stack of co, which is dead now: the same with the script's line and
- * the name of the function that the script has called. Others come back as they are. May push values onto L, which hold it. */
+/* An error that was raised in the runtime's own Lua, on the stack of co, which is dead now: the same with the script's
+ * line and the name of the function that the script has called. Others come back as they are. May push values onto L,
+ * which hold it. */
 const char *mm_push_blame(struct lua_State *, struct lua_State *co, const char *message);
-/* The same for one that pcall has caught from a primitive, on the stack that runs. Pushes the text, unless message, which is
- * on top, is right as it is. */
+/* The same for one that pcall has caught from a primitive, on the stack that runs. Pushes the text, unless message,
+ * which is on top, is right as it is. */
 void mm_blame_caller(struct lua_State *, const char *message);
 /* The current task, ready to wait. Raises when Lua cannot yield here and says why; when the task is cancelled it pushes
  * token and reason and returns NULL: the primitive then returns 2. */
 struct mm_task *mm_task_may_wait(struct lua_State *, const char *name);
-int mm_task_wait(struct lua_State *, struct mm_task *, const char *name, void (*undo)(struct mm_task *), void *waits_for);
-/* As mm_task_go_on (task/call.h), but from the loop, soon, behind what is ready already: for completions that come several
- * at once or from inside a library that cannot be entered again. Also starts a coroutine whose function and count arguments
- * have been pushed. */
+int mm_task_wait(struct lua_State *, struct mm_task *, const char *name, void (*undo)(struct mm_task *),
+	void *waits_for);
+/* As mm_task_go_on (task/call.h), but from the loop, soon, behind what is ready already: for completions that come
+ * several at once or from inside a library that cannot be entered again. Also starts a coroutine whose function and
+ * count arguments have been pushed. */
 void mm_task_ready(struct mm_task *, int count);
 /* Takes the task out of the run queue; it waits no more. */
 void mm_task_unready(struct mm_task *);
@@ -289,8 +301,8 @@ int mm_task_push(struct mm_task *, int (*build)(struct lua_State *, void *arg), 
 void mm_task_cancel_soon(struct mm_task *, enum mm_cancel why);
 /* Pushes what a cancelled wait returns to its wrapper: token and reason. */
 void mm_task_push_cancel(struct mm_task *, struct lua_State *);
-/* A wait that never reached the host, because C code stood in the way (a user coroutine that waits inside table.sort), is
- * undone. Only while the task runs. */
+/* A wait that never reached the host, because C code stood in the way (a user coroutine that waits inside table.sort),
+ * is undone. Only while the task runs. */
 void mm_task_forget_wait(struct mm_task *);
 /* The wait has its answer or was undone: the task is no longer waiting for anything. */
 void mm_task_wait_is_over(struct mm_task *);

@@ -66,8 +66,8 @@ static bool wait_for_output(const struct replaying *re, struct run *run, struct 
 			return ok;
 		}
 		if (mm_session_is_finished(run->session) || !mm_session_is_waiting(run->session))
-			return mm_fault_set(why, MM_FAULT_PEER, "the filter %s", mm_session_is_finished(run->session) ? "closes"
-				: "gives no answer");
+			return mm_fault_set(why, MM_FAULT_PEER, "the filter %s",
+				mm_session_is_finished(run->session) ? "closes" : "gives no answer");
 		if (now() > deadline)
 			return mm_fault_set(why, MM_FAULT_PEER, "the filter gives no answer in time");
 		mm_host_turn(re->host, TURN_S);
@@ -110,7 +110,8 @@ static bool take_replies(const struct replaying *re, struct run *run, struct mm_
 }
 
 /* The space behind the colon comes along as it was negotiated now. */
-static bool write_field(const struct run *run, const struct mm_replay *record, const struct mm_packet *p, struct mm_buffer *out)
+static bool write_field(const struct run *run, const struct mm_replay *record, const struct mm_packet *p,
+	struct mm_buffer *out)
 {
 	struct mm_command c;
 	struct mm_fault ignored;
@@ -129,8 +130,8 @@ static bool write_field(const struct run *run, const struct mm_replay *record, c
 }
 
 /* One recorded command, sent as the MTA would send it now. Its replies are in run. */
-static bool send_command(const struct replaying *re, struct run *run, const struct mm_replay *record, const struct mm_packet *p,
-	struct mm_fault *why)
+static bool send_command(const struct replaying *re, struct run *run, const struct mm_replay *record,
+	const struct mm_packet *p, struct mm_fault *why)
 {
 	struct mm_buffer out = { .size = 0 };
 	struct mm_error error;
@@ -146,7 +147,8 @@ static bool send_command(const struct replaying *re, struct run *run, const stru
 	mm_buffer_free(&out);
 	if (ok && p->letter == 'O') {
 		struct mm_mta_reply r;
-		ok = take_replies(re, run, why) && mm_mta_decode(&run->replies[0], &r, why) && mm_mta_agree(&run->mta, &r, why);
+		ok = take_replies(re, run, why) && mm_mta_decode(&run->replies[0], &r, why)
+			&& mm_mta_agree(&run->mta, &r, why);
 	} else if (ok && mm_mta_waits(&run->mta, p->letter)) {
 		ok = take_replies(re, run, why);
 	}
@@ -180,8 +182,8 @@ static bool decides(uint8_t command, uint8_t letter)
 	return command != 'R' && (letter == SMFIR_REJECT || letter == SMFIR_TEMPFAIL || letter == SMFIR_REPLYCODE);
 }
 
-static void note(struct mm_buffer *lines, bool *decided, const struct mm_packet *command, const struct mm_packet *replies,
-	uint32_t count)
+static void note(struct mm_buffer *lines, bool *decided, const struct mm_packet *command,
+	const struct mm_packet *replies, uint32_t count)
 {
 	uint8_t last = count > 0 ? replies[count - 1].letter : 0;
 	if (count == 0 || (command->letter != 'E' && (last == SMFIR_CONTINUE || last == SMFIR_SKIP)))
@@ -230,7 +232,8 @@ static void end_part(struct replaying *re, const char *file, struct part *p)
 		mm_buffer_append(&p->after, words, sizeof words - 1);
 		re->shortened++;
 	}
-	bool is_unknown = p->is_cut && p->decided_after && !p->decided_before;  /* what was answered then stands behind the cut */
+	bool is_unknown = p->is_cut && p->decided_after && !p->decided_before;  /* what was answered then
+	                                                                         * stands behind the cut */
 	if (!is_unknown && !same(&p->before, &p->after)) {
 		re->different++;
 		if (!re->is_quiet) {
@@ -247,14 +250,15 @@ static void end_part(struct replaying *re, const char *file, struct part *p)
 static void say_missing(const struct mm_replay *record, const struct run *run, const char *file)
 {
 	static const struct { uint8_t letter; const char *what; } steps[] = {
-		{ 'C', "connect" }, { 'H', "helo" }, { 'M', "mail" }, { 'R', "rcpt" }, { 'T', "data" }, { 'L', "headers" },
+		{ 'C', "connect" }, { 'H', "helo" }, { 'M', "mail" }, { 'R', "rcpt" }, { 'T', "data" },
+			{ 'L', "headers" },
 		{ 'N', "end of headers" }, { 'B', "bodies" }, { 'U', "unknown commands" },
 	};
 	struct mm_mta then = { .agreed = record->agreed };
 	for (size_t i = 0; i < sizeof steps / sizeof *steps; i++)
 		if (mm_mta_sends(&run->mta, steps[i].letter) && !mm_mta_sends(&then, steps[i].letter))
-			fprintf(stderr, "moonmilter replay: %s: the scripts want %s, which those of then did not: the record has none\n", file,
-				steps[i].what);
+			fprintf(stderr, "moonmilter replay: %s: the scripts want %s, which those of then did not: the "
+				"record has none\n", file, steps[i].what);
 }
 
 /* The record was cut before the answer to this command. */
@@ -264,7 +268,8 @@ static bool is_cut_at(const struct mm_replay *record, const struct mm_replay_com
 	return record->is_cut && !c->is_answered && mm_mta_waits(&then, c->packet.letter);
 }
 
-static bool play(struct replaying *re, struct run *run, const struct mm_replay *record, const char *file, struct mm_fault *why)
+static bool play(struct replaying *re, struct run *run, const struct mm_replay *record, const char *file,
+	struct mm_fault *why)
 {
 	struct part part = { .number = 0 };
 	unsigned number = 0;
@@ -282,8 +287,8 @@ static bool play(struct replaying *re, struct run *run, const struct mm_replay *
 		if (is_cut_at(record, c))
 			break;
 		if (letter != 'O')
-			note(&part.before, &part.decided_before, &c->packet, c->reply_count > 0 ? record->replies + c->first_reply : NULL,
-				c->reply_count);
+			note(&part.before, &part.decided_before, &c->packet, c->reply_count > 0
+				? record->replies + c->first_reply : NULL, c->reply_count);
 		run->count = 0;
 		bool is_for_nobody = (part.decided_after || is_refused) && strchr("AQKM", letter) == NULL;
 		if (!is_for_nobody && !(is_refused && letter != 'Q'))
@@ -401,9 +406,9 @@ static int help(void)
 {
 	printf("Usage: moonmilter replay [OPTION]... RECORD|DIR [SCRIPT|DIR]...\n"
 		"\n"
-		"Runs recorded conversations (record = in the configuration) through scripts in this process and shows what would be\n"
-		"different: \"-\" is what was answered then, \"+\" what would be now. Nothing is sent anywhere by moonmilter itself.\n"
-		"Without SCRIPT or DIR the scripts of the configuration file are run.\n"
+		"Runs recorded conversations (record = in the configuration) through scripts in this process and shows "
+		"what would be\ndifferent: \"-\" is what was answered then, \"+\" what would be now. Nothing is sent "
+		"anywhere by moonmilter itself.\nWithout SCRIPT or DIR the scripts of the configuration file are run.\n"
 		"\n"
 		"  -c, --config FILE\n"
 		"        Read this configuration file.\n"
@@ -418,8 +423,9 @@ static int help(void)
 		"  -h, --help\n"
 		"        Show this text.\n"
 		"\n"
-		"The exit status is 0 when nothing differs, 1 when something does; 64 for a usage error, 65 when a file is no record,\n"
-		"66 when there is none, 76 when a handler did not answer, and 78 when the configuration or a script does not load.\n");
+		"The exit status is 0 when nothing differs, 1 when something does; 64 for a usage error, 65 when a "
+		"file is no record,\n66 when there is none, 76 when a handler did not answer, and 78 when the "
+		"configuration or a script does not load.\n");
 	return 0;
 }
 
@@ -458,7 +464,8 @@ static int parse(struct replaying *re, int argc, char **argv)
 	if (optind == argc)
 		return fail(EX_USAGE, NULL, "no record is given; see --help");
 	if (argc - optind == 1 && re->config_file == NULL && re->set_count == 0)
-		return fail(EX_USAGE, NULL, "no scripts are given; name them behind the record, or a configuration (-c); see --help");
+		return fail(EX_USAGE, NULL, "no scripts are given; name them behind the record, or a configuration "
+			"(-c); see --help");
 	return -1;
 }
 
@@ -473,7 +480,8 @@ int mm_command_replay(int argc, char **argv)
 	int count = argc - optind;
 	struct mm_host_options o = {
 		.size = sizeof o, .config_file = re.config_file, .no_sockets = true, .log = show_log, .log_self = &re,
-		.scripts = count > 1 ? (const char *const *)operands + 1 : NULL, .set = re.set_count > 0 ? re.sets : NULL,
+		.scripts = count > 1 ? (const char *const *)operands + 1 : NULL, .set = re.set_count > 0
+		? re.sets : NULL,
 	};
 	re.host = mm_host_new(&o, &error);
 	if (re.host == NULL || !mm_host_start(re.host, &error)) {
@@ -485,6 +493,7 @@ int mm_command_replay(int argc, char **argv)
 	if (re.files == 0)              /* nothing was tried: the complaint is all there is to say */
 		return re.code;
 	printf("%u record%s, %u message%s: %u differ%s\n", re.files, re.files == 1 ? "" : "s", re.messages,
-		re.messages == 1 ? "" : "s", re.different, re.shortened > 0 ? "; some go on where the record ends" : "");
+		re.messages == 1 ? "" : "s", re.different, re.shortened > 0 ? "; some go on where the "
+		"record ends" : "");
 	return re.code != 0 ? re.code : re.different > 0;
 }

@@ -89,7 +89,8 @@ static bool read_some(void *self, double timeout_s, const void **bytes, size_t *
 	}
 }
 
-static bool address_of(const struct mm_endpoint *spec, struct sockaddr_storage *out, socklen_t *size, struct mm_fault *why)
+static bool address_of(const struct mm_endpoint *spec, struct sockaddr_storage *out, socklen_t *size,
+	struct mm_fault *why)
 {
 	struct sockaddr_un *un = (struct sockaddr_un *)out;
 	struct sockaddr_in *in = (struct sockaddr_in *)out;
@@ -117,7 +118,8 @@ static bool address_of(const struct mm_endpoint *spec, struct sockaddr_storage *
 	case MM_ENDPOINT_SYSTEMD:
 		break;
 	}
-	return mm_fault_set(why, MM_FAULT_CONFIG, "--to takes unix:PATH or inet:PORT@HOST: a socket one can connect to");
+	return mm_fault_set(why, MM_FAULT_CONFIG, "--to takes unix:PATH or inet:PORT@HOST: a socket one "
+		"can connect to");
 }
 
 static bool connect_to(const struct mm_endpoint *spec, int *fd, struct mm_fault *why)
@@ -160,18 +162,19 @@ static int help(void)
 {
 	printf("Usage: moonmilter send --to SPEC [OPTION]... MESSAGE.eml...\n"
 		"\n"
-		"Connects to a milter, any milter, and speaks to it as an MTA would for each message file (\"-\": standard input),\n"
-		"all over one connection. Shows every reply, every edit, the verdict and the message as the MTA would pass it on.\n"
-		"A reply that Postfix or Sendmail would not take, or would take differently, is shown with a complaint.\n"
-		"\n"
+		"Connects to a milter, any milter, and speaks to it as an MTA would for each message file (\"-\": "
+		"standard input),\nall over one connection. Shows every reply, every edit, the verdict and the message "
+		"as the MTA would pass it on.\nA reply that Postfix or Sendmail would not take, or would take "
+		"differently, is shown with a complaint.\n\n"
 		"  --to SPEC\n"
 		"        Where the milter listens: unix:PATH, inet:PORT[@HOST], inet6:PORT[@HOST], inet:HOST:PORT.\n"
 		"        HOST is a numeric address or localhost.\n");
 	mm_trial_help_options();
 	printf("\n"
-		"The exit status is 0 when the milter answered, whatever the verdict; 1 when --expect is given and not met; 64 for a\n"
-		"usage error, 65 when a file holds no message, 66 when it cannot be read, 69 when the milter cannot be reached, 73\n"
-		"when --output cannot be written, and 76 when the milter broke the protocol, closed or did not answer in time.\n");
+		"The exit status is 0 when the milter answered, whatever the verdict; 1 when --expect is given and not "
+		"met; 64 for a\nusage error, 65 when a file holds no message, 66 when it cannot be read, 69 when the "
+		"milter cannot be reached, 73\nwhen --output cannot be written, and 76 when the milter broke the "
+		"protocol, closed or did not answer in time.\n");
 	return 0;
 }
 

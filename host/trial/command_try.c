@@ -103,10 +103,10 @@ static int help(void)
 {
 	printf("Usage: moonmilter try [OPTION]... MESSAGE.eml [SCRIPT|DIR]...\n"
 		"\n"
-		"Runs a message file (\"-\": standard input) through Lua scripts in this process, as if an MTA had received it, and shows\n"
-		"the verdict, what the SMTP client is told, the edits, and the message as the MTA would pass it on. Nothing is sent\n"
-		"anywhere by moonmilter itself; a script that looks up DNS or writes a file does so. Without SCRIPT or DIR, the\n"
-		"scripts of the configuration file are run.\n"
+		"Runs a message file (\"-\": standard input) through Lua scripts in this process, as if an MTA had "
+		"received it, and shows\nthe verdict, what the SMTP client is told, the edits, and the message as the "
+		"MTA would pass it on. Nothing is sent\nanywhere by moonmilter itself; a script that looks up DNS or "
+		"writes a file does so. Without SCRIPT or DIR, the\nscripts of the configuration file are run.\n"
 		"\n"
 		"  -t, --to ADDRESS\n"
 		"        The same as --rcpt.\n"
@@ -120,9 +120,10 @@ static int help(void)
 		"        Show every log line, not only warnings and errors.\n");
 	mm_trial_help_options();
 	printf("\n"
-		"The exit status is 0 when there is a verdict, whatever it is; 1 when --expect is given and not met; 64 for a usage\n"
-		"error, 65 when the file holds no message, 66 when it cannot be read, 73 when --output cannot be written, 76 when a\n"
-		"handler did not answer in time, and 78 when the configuration or a script does not load.\n");
+		"The exit status is 0 when there is a verdict, whatever it is; 1 when --expect is given and not met; "
+		"64 for a usage\nerror, 65 when the file holds no message, 66 when it cannot be read, 73 when --output "
+		"cannot be written, 76 when a\nhandler did not answer in time, and 78 when the configuration or a "
+		"script does not load.\n");
 	return 0;
 }
 
@@ -152,14 +153,17 @@ static int run(struct try *t, char **operands, int count)
 {
 	struct mm_error error;
 	struct mm_host_options options = {
-		.size = sizeof options, .config_file = t->config_file, .no_sockets = true, .guard_scripts = true, .log = show_log,
+		.size = sizeof options, .config_file = t->config_file, .no_sockets = true, .guard_scripts = true,
+			.log = show_log,
 		.log_self = t,
-		.scripts = count > 1 ? (const char *const *)operands + 1 : NULL, .set = t->set_count > 0 ? t->sets : NULL,
+		.scripts = count > 1 ? (const char *const *)operands + 1 : NULL, .set = t->set_count > 0
+		? t->sets : NULL,
 	};
 	struct mm_host *host = mm_host_new(&options, &error);
 	if (host == NULL)
 		return mm_trial_fail(&t->trial, EX_CONFIG, error.text);
-	int code = mm_host_start(host, &error) ? run_session(t, host, operands) : mm_trial_fail(&t->trial, EX_CONFIG, error.text);
+	int code = mm_host_start(host, &error) ? run_session(t, host, operands)
+		: mm_trial_fail(&t->trial, EX_CONFIG, error.text);
 	mm_host_free(host);
 	return code;
 }
@@ -180,10 +184,11 @@ int mm_command_try(int argc, char **argv)
 	else if (t.trial.wants_help)
 		code = help();
 	else if (first == argc)
-		code = mm_trial_fail(&t.trial, EX_USAGE, "no message file is given; \"-\" reads standard input. See --help");
+		code = mm_trial_fail(&t.trial, EX_USAGE, "no message file is given; \"-\" reads standard "
+			"input. See --help");
 	else if (argc - first == 1 && t.config_file == NULL && t.set_count == 0)
-		code = mm_trial_fail(&t.trial, EX_USAGE, "no scripts are given; name them behind the message, or a configuration (-c). "
-			"See --help");
+		code = mm_trial_fail(&t.trial, EX_USAGE, "no scripts are given; name them behind the message, or a "
+			"configuration (-c). See --help");
 	else
 		code = run(&t, argv + first, argc - first);
 	mm_trial_free(&t.trial);

@@ -180,7 +180,8 @@ static void append_hunks(struct mm_buffer *out, const struct diff *d)
 		size_t i_start = i - before, j_start = j - before, after;
 		for (;;) {
 			step_over(d, &i, &j);
-			for (after = 0; i + after < d->a.count && after <= 2 * CONTEXT && !differs(d, i + after, j + after);)
+			for (after = 0; i + after < d->a.count && after <= 2 * CONTEXT
+			    && !differs(d, i + after, j + after);)
 				after++;
 			if (!differs(d, i + after, j + after) || after > 2 * CONTEXT)
 				break;          /* the next change is far enough for a hunk of its own */
@@ -203,7 +204,8 @@ static void append_name(struct mm_buffer *out, const char *mark_text, const char
 	mm_buffer_append_u8(out, '\n');
 }
 
-bool mm_diff_unified(struct mm_buffer *out, const char *old_name, struct mm_text old, const char *new_name, struct mm_text new)
+bool mm_diff_unified(struct mm_buffer *out, const char *old_name, struct mm_text old, const char *new_name,
+	struct mm_text new)
 {
 	struct diff d = { .gone = NULL };
 	bool ok = cut(old, &d.a) && cut(new, &d.b);

@@ -26,7 +26,8 @@ static bool read_line(struct mm_replay *r, size_t *at, struct mm_fault *why)
 	const char *end = r->bytes.size > 0 ? memchr(text, '\n', r->bytes.size) : NULL;
 	size_t size = end != NULL ? (size_t)(end - text) : 0;
 	if (size < strlen(MM_RECORD_MAGIC) || memcmp(text, MM_RECORD_MAGIC, strlen(MM_RECORD_MAGIC)) != 0)
-		return mm_fault_set(why, MM_FAULT_CONFIG, "not a record: its first line does not begin with \"" MM_RECORD_MAGIC "\"");
+		return mm_fault_set(why, MM_FAULT_CONFIG, "not a record: its first line does not begin with \""
+			MM_RECORD_MAGIC "\"");
 	const char *word = memmem(text, size, "redact=", 7);
 	r->redact = MM_REDACT_NOTHING;
 	for (int i = MM_REDACT_NOTHING; word != NULL && i <= MM_REDACT_ALL; i++) {
@@ -60,7 +61,8 @@ static bool add_command(struct mm_replay *r, const struct mm_packet *p, struct m
 }
 
 /* The replies of a command stand together: they come in order, and only one command waits at a time for its own. */
-static bool add_reply(struct mm_replay *r, uint32_t *waiting, struct mm_mta *mta, const struct mm_packet *p, struct mm_fault *why)
+static bool add_reply(struct mm_replay *r, uint32_t *waiting, struct mm_mta *mta, const struct mm_packet *p,
+	struct mm_fault *why)
 {
 	struct mm_mta_reply reply;
 	if (!mm_array_grow(&r->replies, r->reply_count, &r->reply_capacity, sizeof *r->replies))
@@ -69,7 +71,8 @@ static bool add_reply(struct mm_replay *r, uint32_t *waiting, struct mm_mta *mta
 	    || !(r->commands[*waiting].packet.letter == 'O' || mm_mta_waits(mta, r->commands[*waiting].packet.letter))))
 		++*waiting;
 	if (*waiting == r->command_count)
-		return mm_fault_set(why, MM_FAULT_CONFIG, "reply '%c' answers no command; the file is damaged", p->letter);
+		return mm_fault_set(why, MM_FAULT_CONFIG, "reply '%c' answers no command; the file "
+			"is damaged", p->letter);
 	struct mm_replay_command *c = &r->commands[*waiting];
 	if (!mm_mta_decode(p, &reply, why))
 		return false;
@@ -103,7 +106,8 @@ bool mm_replay_parse(struct mm_replay *r, const void *bytes, size_t n, struct mm
 			break;
 		}
 		if (from != MM_RECORD_FROM_MTA && from != MM_RECORD_FROM_US) {
-			ok = mm_fault_set(why, MM_FAULT_CONFIG, "byte %zu: neither '>' nor '<'; the file is damaged", at - 1);
+			ok = mm_fault_set(why, MM_FAULT_CONFIG, "byte %zu: neither '>' nor '<'; the file "
+				"is damaged", at - 1);
 			break;
 		}
 		ok = read_packet(r, &at, &p, why);
@@ -129,7 +133,8 @@ void mm_replay_outcome(struct mm_buffer *out, uint8_t command, const struct mm_p
 		struct mm_fault ignored;
 		if (replies[i].letter == SMFIR_PROGRESS || !mm_mta_decode(&replies[i], &r, &ignored))
 			continue;
-		if (r.row->is_final && command == 'E' && (r.row->letter == SMFIR_CONTINUE || r.row->letter == SMFIR_ACCEPT)) {
+		if (r.row->is_final && command == 'E'
+		    && (r.row->letter == SMFIR_CONTINUE || r.row->letter == SMFIR_ACCEPT)) {
 			mm_buffer_append(out, "accept", 6);             /* the same to an MTA */
 		} else {
 			mm_transcript_reply(out, &r);

@@ -1,6 +1,6 @@
 /* trial/replay.h -- a record taken apart: the MTA's commands, and what the filter answered to each.
- * Replies are given to the commands they belong to by the rules of what was negotiated then (mta.h), so it does not matter
- * how bytes of both directions crossed. Knows no host: what to do with the commands is the caller's matter.
+ * Replies are given to the commands they belong to by the rules of what was negotiated then (mta.h), so it does not
+ * matter how bytes of both directions crossed. Knows no host: what to do with the commands is the caller's matter.
  * Ownership: a replay owns a copy of the file; packets are BORROWED from it. */
 #ifndef MM_TRIAL_REPLAY_H
 #define MM_TRIAL_REPLAY_H
@@ -29,7 +29,8 @@ struct mm_replay {
 bool mm_replay_parse(struct mm_replay *, const void *bytes, size_t n, struct mm_fault *why);
 void mm_replay_free(struct mm_replay *);
 
-/* What became of one message, as lines of text: the verdict, then the edits. Appends. agreed: of the side that answered. */
+/* What became of one message, as lines of text: the verdict, then the edits. Appends. agreed: of
+ * the side that answered. */
 void mm_replay_outcome(struct mm_buffer *out, uint8_t command, const struct mm_packet *replies, uint32_t count);
 
 #endif

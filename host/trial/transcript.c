@@ -231,7 +231,8 @@ void mm_transcript_replies(struct mm_buffer *out, const struct mm_mail_file *m, 
 		uint32_t run = 1;
 		if (e->letter == SMFIR_OPTNEG && e->complaint.size == 0)
 			continue;               /* shown by who opened the dialogue, once for all messages */
-		while (is_plain(e) && i + run < r->reply_count && is_plain(&r->replies[i + run]) && r->replies[i + run].stage == e->stage)
+		while (is_plain(e) && i + run < r->reply_count && is_plain(&r->replies[i + run])
+		    && r->replies[i + run].stage == e->stage)
 			run++;
 		append(out, "  ");
 		if (run > 1) {
@@ -266,7 +267,8 @@ void mm_transcript_edits(struct mm_buffer *out, const struct mm_dialogue_result 
 			continue;
 		}
 		body += reply.first.size;
-		if (i + 1 < r->reply_count && mm_dialogue_reply_at(r, i + 1, &next) && next.row->letter == SMFIR_REPLBODY)
+		if (i + 1 < r->reply_count && mm_dialogue_reply_at(r, i + 1, &next)
+		    && next.row->letter == SMFIR_REPLBODY)
 			continue;
 		appendf(out, "  replace_body %zu bytes\n", body);
 		body = 0;

@@ -19,8 +19,8 @@ void mm_transcript_edits(struct mm_buffer *out, const struct mm_dialogue_result 
 void mm_transcript_verdict(struct mm_buffer *out, const struct mm_dialogue_result *);
 /* "version 6; actions: add_header; steps: no_helo skip" */
 void mm_transcript_offer(struct mm_buffer *out, const struct mm_offer *);
-/* One object: verdict, stage, code, reply, edits, replies, envelope, message (null unless it was accepted). edited: as the
- * MTA would pass it on; why: the fault that ended it, or NULL. */
+/* One object: verdict, stage, code, reply, edits, replies, envelope, message (null unless it was accepted). edited: as
+ * the MTA would pass it on; why: the fault that ended it, or NULL. */
 void mm_transcript_json(struct mm_json *, const char *file, enum mm_mta_kind, const struct mm_dialogue_result *,
 	const struct mm_mail_file *edited, const struct mm_fault *why);
 /* Bytes with control bytes and everything that is no UTF-8 made visible. */

@@ -91,7 +91,8 @@ static bool take_client(struct mm_trial *t, const char *value, struct mm_fault *
 		return no_memory(why);
 	p->family = strchr(ip, ':') != NULL ? MM_FAMILY_INET6 : MM_FAMILY_INET;
 	if (inet_pton(p->family == MM_FAMILY_INET6 ? AF_INET6 : AF_INET, ip, address) != 1)
-		return bad(why, "client", value, "an IP address, perhaps with a host name behind a comma, a path, or \"unknown\"");
+		return bad(why, "client", value, "an IP address, perhaps with a host name behind a comma, a path, or "
+			"\"unknown\"");
 	p->client_address = ip;
 	p->client_port = 40212;
 	if (value[size] == ',' && value[size + 1] != '\0')
@@ -152,8 +153,8 @@ static bool take_protocol(struct mm_trial *t, const char *value, struct mm_fault
 	return true;
 }
 
-static bool take_bits(const char *option, const char *value, uint32_t all, uint32_t (*bit_of)(const char *), uint32_t *out,
-	struct mm_fault *why)
+static bool take_bits(const char *option, const char *value, uint32_t all, uint32_t (*bit_of)(const char *),
+	uint32_t *out, struct mm_fault *why)
 {
 	char word[64], *end;
 	if (value[0] >= '0' && value[0] <= '9') {
@@ -170,7 +171,8 @@ static bool take_bits(const char *option, const char *value, uint32_t all, uint3
 		snprintf(word, sizeof word, "%.*s", (int)(size < 60 ? size : 60), at);
 		uint32_t bit = strcmp(word, "all") == 0 ? all : bit_of(word);
 		if (bit == 0 && size > 0 && strcmp(word, "none") != 0)
-			return bad(why, option, word, "not a word of the protocol; a connection shown with --trace names them");
+			return bad(why, option, word, "not a word of the protocol; a connection shown with "
+				"--trace names them");
 		*out |= bit;
 		at += size + (at[size] != '\0');
 	}
@@ -189,18 +191,21 @@ static bool take_stop(struct mm_trial *t, const char *option, const char *value,
 	return bad(why, option, value, "the stage is one of mail rcpt data header eoh body");
 }
 
-static bool take_number(const char *option, const char *value, double least, double most, double *out, struct mm_fault *why)
+static bool take_number(const char *option, const char *value, double least, double most, double *out,
+	struct mm_fault *why)
 {
 	char *end;
 	*out = strtod(value, &end);
 	if (end == value || *end != '\0' || !(*out >= least && *out <= most))
-		return mm_fault_set(why, MM_FAULT_CONFIG, "--%s \"%.100s\": a number from %g to %g", option, value, least, most);
+		return mm_fault_set(why, MM_FAULT_CONFIG, "--%s \"%.100s\": a number from %g to %g", option,
+			value, least, most);
 	return true;
 }
 
 static bool take_expect(struct mm_trial *t, const char *value, struct mm_fault *why)
 {
-	static const char *const words[] = { "accept", "continue", "reject", "tempfail", "discard", "quarantine", "abort", "failed", NULL };
+	static const char *const words[] = { "accept", "continue", "reject", "tempfail", "discard", "quarantine",
+		"abort", "failed", NULL };
 	size_t size = strcspn(value, ":");
 	for (size_t i = 0; words[i] != NULL; i++) {
 		if (strlen(words[i]) != size || memcmp(words[i], value, size) != 0)
@@ -212,7 +217,8 @@ static bool take_expect(struct mm_trial *t, const char *value, struct mm_fault *
 		t->expect_code = (unsigned)code;
 		return true;
 	}
-	return bad(why, "expect", value, "one of accept reject tempfail discard quarantine abort failed, perhaps with a code: reject:550");
+	return bad(why, "expect", value, "one of accept reject tempfail discard quarantine abort failed, perhaps with "
+		"a code: reject:550");
 }
 
 static bool take_mta(struct mm_trial *t, const char *value, struct mm_fault *why)
@@ -248,7 +254,8 @@ static bool take_option(struct mm_trial *t, int option, const char *value, struc
 	case MM_TRIAL_MTA:           return take_mta(t, value, why);
 	case MM_TRIAL_MTA_NAME:      p->mta_name = value; return true;
 	case MM_TRIAL_PROTOCOL:      return take_protocol(t, value, why);
-	case MM_TRIAL_ACTIONS:       return take_bits("actions", value, ACTIONS_ALL, mm_action_bit, &p->offer.actions, why);
+	case MM_TRIAL_ACTIONS:       return take_bits("actions", value, ACTIONS_ALL, mm_action_bit,
+		&p->offer.actions, why);
 	case MM_TRIAL_STEPS:         return take_bits("steps", value, STEPS_V6, mm_step_bit, &p->offer.steps, why);
 	case MM_TRIAL_UNKNOWN:       p->unknown = value; return true;
 	case MM_TRIAL_ABORT_AFTER:   return take_stop(t, "abort-after", value, why);
@@ -279,7 +286,8 @@ static bool take_option(struct mm_trial *t, int option, const char *value, struc
 }
 
 static const struct option shared[] = {
-#define X(name, word, argument, about) { word, (argument) != NULL ? required_argument : no_argument, NULL, MM_TRIAL_##name },
+#define X(name, word, argument, about) \
+	{ word, (argument) != NULL ? required_argument : no_argument, NULL, MM_TRIAL_##name },
 	MM_TRIAL_OPTIONS(X)
 #undef X
 };
@@ -314,7 +322,8 @@ bool mm_trial_options(struct mm_trial *t, int argc, char **argv, const struct op
 		size_t at = strlen(letters);
 		all[SHARED_COUNT + i] = *o;
 		if (o->val < MM_TRIAL_NONE)
-			snprintf(letters + at, sizeof letters - at, o->has_arg == required_argument ? "%c:" : "%c", o->val);
+			snprintf(letters + at, sizeof letters - at, o->has_arg == required_argument ? "%c:"
+				: "%c", o->val);
 	}
 	opterr = 0;
 	optind = 0;                             /* both commands may run in one process, in a test */
@@ -322,7 +331,8 @@ bool mm_trial_options(struct mm_trial *t, int argc, char **argv, const struct op
 		if (c == '?' || c == ':')
 			return bad_option(c, argv, all, why);
 		c = c == 'o' ? MM_TRIAL_OUTPUT : c == 'q' ? MM_TRIAL_QUIET : c == 'h' ? MM_TRIAL_HELP : c;
-		if (c >= MM_TRIAL_END || c < MM_TRIAL_NONE ? !take(self, c, optarg, why) : !take_option(t, c, optarg, why))
+		if (c >= MM_TRIAL_END || c < MM_TRIAL_NONE ? !take(self, c, optarg, why)
+		    : !take_option(t, c, optarg, why))
 			return false;
 	}
 	*first = optind;
@@ -339,7 +349,8 @@ void mm_trial_help_options(void)
 #undef X
 	};
 	for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
-		printf("  --%s%s%s\n", lines[i].word, lines[i].argument != NULL ? " " : "", lines[i].argument != NULL ? lines[i].argument : "");
+		printf("  --%s%s%s\n", lines[i].word, lines[i].argument != NULL ? " " : "", lines[i].argument != NULL
+			? lines[i].argument : "");
 		for (const char *at = lines[i].about; at != NULL;) {
 			size_t size = strcspn(at, "\n");
 			printf("        %.*s\n", (int)size, at);
@@ -419,14 +430,16 @@ static void append_changes(const char *file, const struct outcome *o, struct mm_
 	snprintf(new_name, sizeof new_name, "%.280s (edited)", file);
 	mm_mail_file_write(&o->sent, &before);
 	mm_mail_file_write(&o->edited, &after);
-	if (before.failed || after.failed || !mm_diff_unified(out, file, (struct mm_text){ (const char *)before.bytes, before.size },
-	    new_name, (struct mm_text){ (const char *)after.bytes, after.size }))
+	if (before.failed || after.failed
+	    || !mm_diff_unified(out, file, (struct mm_text){ (const char *)before.bytes, before.size }, new_name,
+	    (struct mm_text){ (const char *)after.bytes, after.size }))
 		out->failed = true;
 	mm_buffer_free(&before);
 	mm_buffer_free(&after);
 }
 
-static void append_summary(const struct mm_trial *t, const char *file, const struct outcome *o, bool is_one, struct mm_buffer *out)
+static void append_summary(const struct mm_trial *t, const char *file, const struct outcome *o, bool is_one,
+	struct mm_buffer *out)
 {
 	if (!is_one) {
 		mm_buffer_append(out, file, strlen(file));
@@ -493,7 +506,8 @@ static bool is_expected(const struct mm_trial *t, const char *file, const struct
 		snprintf(wanted, sizeof wanted, ":%u", t->expect_code % 1000);
 	if (o->result.is_decided)
 		snprintf(got, sizeof got, ":%u", o->result.code % 1000);
-	snprintf(text, sizeof text, "%.256s%sexpected %s%s, got %s%s", is_one ? "" : file, is_one ? "" : ": ", t->expect, wanted, word, got);
+	snprintf(text, sizeof text, "%.256s%sexpected %s%s, got %s%s", is_one ? "" : file, is_one ? "" : ": ",
+		t->expect, wanted, word, got);
 	mm_trial_fail(t, 1, text);
 	return false;
 }
@@ -567,7 +581,8 @@ static void open_dialogue(struct run *r, const char *peer)
 {
 	const struct mm_trial *t = r->trial;
 	bool ok = mm_dialogue_open(r->dialogue, &r->opening, &r->why);
-	if (t->is_quiet || r->is_stdout_taken || t->shows_json || (!t->shows_replies && r->opening.complaint_count == 0))
+	if (t->is_quiet || r->is_stdout_taken || t->shows_json
+	    || (!t->shows_replies && r->opening.complaint_count == 0))
 		return;
 	struct mm_buffer out = { .size = 0 };
 	if (ok) {
@@ -595,7 +610,8 @@ static void quit(struct run *r)
 	mm_dialogue_result_free(&end);
 }
 
-int mm_trial_run(struct mm_trial *t, struct mm_dialogue_transport transport, const char *peer, char **files, size_t count)
+int mm_trial_run(struct mm_trial *t, struct mm_dialogue_transport transport, const char *peer,
+	char **files, size_t count)
 {
 	bool as_sendmail = t->plan.kind == MM_MTA_SENDMAIL;
 	for (size_t i = 0; i < count; i++)              /* before the filter hears anything */

@@ -108,7 +108,8 @@ function field:params() end
 ---@return table|nil, string|nil text, integer|nil position, string|nil code
 function field:parsed() end
 
---- A new value, as it goes over the wire (header.encode makes it from text); a table of parsed() is written; "" deletes.
+--- A new value, as it goes over the wire (header.encode makes it from text); a table of
+--- parsed() is written; "" deletes.
 ---@param value string|table
 function field:set(value) end
 
@@ -248,12 +249,13 @@ function ctx:add_recipient(address, params) end
 ---@param address string
 function ctx:delete_recipient(address) end
 
---- A new body; several calls of a script append to one another, those of a later script begin anew. Line ends become CRLF.
+--- A new body; several calls of a script append to one another, those of a later script begin
+--- anew. Line ends become CRLF.
 ---@param body string|fun(): string?
 function ctx:replace_body(body) end
 
---- Keeps the body: begins in on_mail, on_rcpt, on_data, on_header or on_eoh, is read in on_eom and on_done. Each script has
---- its own. Without options it gives what is kept.
+--- Keeps the body: begins in on_mail, on_rcpt, on_data, on_header or on_eoh, is read in on_eom and on_done. Each script
+--- has its own. Without options it gives what is kept.
 ---@param options { max_memory: integer?, max_size: integer?, over: "truncate"|"accept"|"tempfail"|"reject"? }?
 ---@return moonmilter.Body
 function ctx:body(options) end

@@ -1,5 +1,5 @@
---- Addresses: header mailboxes and lists of them (RFC 5322 3.4, 4.4; groups in From: RFC 6854; UTF-8: RFC 6532) and envelope
---- paths (RFC 5321 4.1.2).
+--- Addresses: header mailboxes and lists of them (RFC 5322 3.4, 4.4; groups in From: RFC 6854; UTF-8: RFC 6532) and
+--- envelope paths (RFC 5321 4.1.2).
 ---
 --- Two modes. "strict": what the RFCs allow a writer to generate, no obsolete forms. "lenient" (the default): also the
 --- obsolete forms and what is seen in the wild, each listed at `lenient` below. In neither mode does one address come
@@ -110,7 +110,8 @@ end
 -- RFC 5321 4.1.2 Domain: letters, digits and inner hyphens, or U-labels (RFC 6531 3.3). "_" is not among them.
 local function is_host_name(text)
   for label in (text .. "."):gmatch("(.-)%.") do
-    if label == "" or #label > 63 * 4 or label:find("[^%w\128-\255-]") or label:sub(1, 1) == "-" or label:sub(-1) == "-" then
+    if label == "" or #label > 63 * 4 or label:find("[^%w\128-\255-]") or label:sub(1, 1) == "-"
+      or label:sub(-1) == "-" then
       return false
     end
   end
@@ -141,8 +142,8 @@ local function read_local_part(p)
     end
     if previous then
       if t.kind ~= "." and previous.kind ~= "." then
-        return fail(t.blank and "blank inside an address; two addresses, or a name without \"<\"?" or "quotes inside a word",
-          t.start, "syntax")
+        return fail(t.blank and "blank inside an address; two addresses, or a name without \"<\"?"
+          or "quotes inside a word", t.start, "syntax")
       end
       if p.is_strict and t.blank then
         return fail("blank or comment next to a dot (RFC 5322 4.4, obsolete)", t.start, "obsolete")
@@ -167,7 +168,8 @@ local function read_local_part(p)
       return fail(("dots at a wrong place in \"%s\" (RFC 5322 3.2.3)"):format(text), at, "syntax")
     end
     if #text > LOCAL_PART_MAX then
-      return fail(("local part of %d octets, at most %d (RFC 5321 4.5.3.1.1)"):format(#text, LOCAL_PART_MAX), at, "length")
+      return fail(("local part of %d octets, at most %d (RFC 5321 4.5.3.1.1)"):format(#text, LOCAL_PART_MAX), at,
+        "length")
     end
     if not codec.is_utf8(text) then
       return fail("local part is not UTF-8 (RFC 6532 3.1)", at, "charset")
@@ -196,7 +198,8 @@ local function read_domain(p)
   while t and (t.kind == "atom" or t.kind == ".") do
     if previous then
       if t.kind == previous.kind then
-        return fail(t.kind == "." and "empty label in the domain" or "text after the domain; two addresses?", t.start, "syntax")
+        return fail(t.kind == "." and "empty label in the domain" or "text after the domain; two addresses?",
+          t.start, "syntax")
       end
       if p.is_strict and t.blank then
         return fail("blank or comment inside the domain (RFC 5322 4.4, obsolete)", t.start, "obsolete")
@@ -399,7 +402,8 @@ local function read_mailbox(p)
   end
   t = p.tokens[p.i]
   if t and not ends_address[t.kind] then
-    return fail(("\"%s\" after an address; a comma missing, or two addresses where one is meant"):format(t.text), t.start, "syntax")
+    return fail(("\"%s\" after an address; a comma missing, or two addresses where one is meant"):format(t.text),
+      t.start, "syntax")
   end
   return finish_mailbox(p, mailbox, first)
 end
@@ -438,7 +442,8 @@ local function read_list(p, out, errors, closer, allow_groups)
       break
     elseif k == "," or k == ";" then
       if p.is_strict and (wants_element or k == ";") then
-        return fail(k == ";" and "\";\" outside a group" or "empty list element (RFC 5322 4.4, obsolete)", here(p), "obsolete")
+        return fail(k == ";" and "\";\" outside a group" or "empty list element (RFC 5322 4.4, obsolete)",
+          here(p), "obsolete")
       end
       wants_element = true
       p.i = p.i + 1
@@ -575,7 +580,8 @@ function address.mailboxes(text, options)
   return out
 end
 
--- The plain case, nearly all there is: the same answer as the parser's, in a tenth of the time (property_spec compares).
+-- The plain case, nearly all there is: the same answer as the parser's, in a tenth of the time
+-- (property_spec compares).
 local function plain_path(text)
   local local_part, domain = text:match("^([%w][%w.+_=-]*)@([%w][%w.-]*)$")
   if not local_part then
@@ -682,7 +688,8 @@ local function spell_phrase(name, is_utf8_allowed)
   if name:find("[\128-\255]") and not (is_utf8_allowed and codec.is_utf8(name)) or name:find("=?", 1, true) then
     return table.concat(encoded_word.words(name), " ")
   end
-  if name:find("[()<>%[%]:;@\\,.\"]") or name:find("^%s") or name:find("%s$") or name:find("%s%s") or name:find("\t") then
+  if name:find("[()<>%[%]:;@\\,.\"]") or name:find("^%s") or name:find("%s$") or name:find("%s%s")
+    or name:find("\t") then
     return quote(name)
   end
   return name
@@ -701,7 +708,8 @@ function address.format(item, options)
     for i, member in ipairs(item.members) do
       list[i] = address.format(member, options)
     end
-    return spell_phrase(item.group, is_utf8_allowed) .. ":" .. (list[1] and " " or "") .. table.concat(list, ", ") .. ";"
+    return spell_phrase(item.group, is_utf8_allowed) .. ":" .. (list[1] and " " or "")
+      .. table.concat(list, ", ") .. ";"
   end
   local local_part, domain = item.local_part, item.domain
   if not local_part then

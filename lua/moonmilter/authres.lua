@@ -1,8 +1,8 @@
 --- Authentication-Results (RFC 8601): what other hosts found out about a message, and what this one did.
 ---
 --- The field is trusted by whoever reads it further on, so a host must remove every instance that claims to be its own
---- before it adds one (RFC 8601 5). `strip` errs on the safe side: a field whose authserv-id cannot be read for certain, but
---- could be read as ours by somebody, counts as ours.
+--- before it adds one (RFC 8601 5). `strip` errs on the safe side: a field whose authserv-id cannot be read for
+--- certain, but could be read as ours by somebody, counts as ours.
 local address = require "moonmilter.address"
 local token = require "moonmilter.mail.token"
 
@@ -175,7 +175,8 @@ function authres.format(t)
   local out = { spell(t.authserv_id, "authserv-id") .. (t.version and t.version ~= 1 and " " .. t.version or "") }
   for _, r in ipairs(t.results) do
     if not tostring(r.method):find("^[%w-]+$") or not tostring(r.result):find("^[%w-]+$") then
-      error(("format: \"%s=%s\": method and result are keywords (RFC 8601 2.2)"):format(tostring(r.method), tostring(r.result)), 2)
+      error(("format: \"%s=%s\": method and result are keywords (RFC 8601 2.2)"):format(tostring(r.method),
+        tostring(r.result)), 2)
     end
     local words = { r.method .. (r.method_version and "/" .. r.method_version or "") .. "=" .. r.result }
     if r.comment then
@@ -205,8 +206,8 @@ local function same_id(a, b)
   return a:lower() == b:lower() or address.same_domain(a, b)
 end
 
---- Could a reader take this field for one of `authserv_id`'s? True also when it cannot be parsed and the id is somewhere
---- in its first words.
+--- Could a reader take this field for one of `authserv_id`'s? True also when it cannot be parsed and the id is
+--- somewhere in its first words.
 ---@param value string
 ---@param authserv_id string
 ---@return boolean
@@ -227,8 +228,8 @@ function authres.claims(value, authserv_id)
   return false
 end
 
---- Delete every Authentication-Results field that claims to come from this host (RFC 8601 5). Fields of other hosts stay,
---- and so do ARC-Authentication-Results: they are sealed, and deleting one breaks the chain (RFC 8617 5.2).
+--- Delete every Authentication-Results field that claims to come from this host (RFC 8601 5). Fields of other hosts
+--- stay, and so do ARC-Authentication-Results: they are sealed, and deleting one breaks the chain (RFC 8617 5.2).
 ---@param headers table  ctx.headers or a header.block: a list of fields
 ---@param authserv_id string|string[]  ours; several when a cluster uses several
 ---@return integer deleted

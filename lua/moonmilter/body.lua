@@ -1,8 +1,8 @@
---- A message body, kept: in memory up to a point, then in an unlinked temporary file; read as string, lines or parts, and
---- rewritten part by part. This is what stands behind `ctx:body{…}`; outside the host, feed it yourself.
+--- A message body, kept: in memory up to a point, then in an unlinked temporary file; read as string, lines or parts,
+--- and rewritten part by part. This is what stands behind `ctx:body{…}`; outside the host, feed it yourself.
 ---
---- Bytes are the milter's: CRLF line ends (LF is understood). Offsets count from 0. What a rewrite does not touch comes out
---- byte for byte; rewriting never holds more than a chunk in memory.
+--- Bytes are the milter's: CRLF line ends (LF is understood). Offsets count from 0. What a rewrite does not touch comes
+--- out byte for byte; rewriting never holds more than a chunk in memory.
 local codec = require "moonmilter.codec"
 local charset = require "moonmilter.charset"
 local header = require "moonmilter.header"
@@ -39,8 +39,9 @@ function body.check_options(options)
   end
   for name, value in pairs(options) do
     if known_options[name] ~= type(value) then
-      return known_options[name] and ("option %s is a %s; a %s is expected"):format(name, type(value), known_options[name])
-        or ("there is no option %s; there are max_memory, max_size, over and headers"):format(tostring(name))
+      return known_options[name] and ("option %s is a %s; a %s is expected"):format(name, type(value),
+        known_options[name]) or ("there is no option %s; there are max_memory, max_size, over "
+          .. "and headers"):format(tostring(name))
     elseif known_options[name] == "number" and (value < 0 or value ~= value) then
       return ("option %s = %s; bytes, 0 or more"):format(name, tostring(value))
     end
@@ -65,8 +66,8 @@ function body.new(options)
   }, Body)
 end
 
--- A file without a name, which nobody else can open: made with mode 0600 where TMPDIR says or in /tmp, unlinked at once. "e"
--- is O_CLOEXEC, which io.tmpfile lacks: programs that a script starts must not inherit other people's mail.
+-- A file without a name, which nobody else can open: made with mode 0600 where TMPDIR says or in /tmp, unlinked at
+-- once. "e" is O_CLOEXEC, which io.tmpfile lacks: programs that a script starts must not inherit other people's mail.
 local function temporary_file()
   local name = ffi.new("char[?]", #TEMPORARY + 1, TEMPORARY)
   local fd = ffi.C.mkstemp(name)
@@ -429,7 +430,8 @@ local function check_part(self, part, what)
     error(what .. ": that is no part of this body", 3)
   end
   if not part.body_start then
-    return nil, ("%s: part %s is inside an encoded message and cannot be changed on its own"):format(what, part.path), "encoded"
+    return nil, ("%s: part %s is inside an encoded message and cannot be changed on its own"):format(what, part.path),
+      "encoded"
   end
   local first = part.header_start
   if not part.parent then
@@ -499,7 +501,7 @@ local function change_header(self, part, values)
     return function() end
   end
   local bytes = self.body:read(part.header_start, part.body_start - part.header_start)
-  local block, after = header.block(bytes)
+  local block = header.block(bytes)
   for _, name in ipairs(names) do
     local list = block:all(name)
     for i = #list, 2, -1 do
@@ -513,11 +515,7 @@ local function change_header(self, part, values)
       block:add(name, values[name])
     end
   end
-  local rest = bytes:sub(after)
-  if rest ~= "" then -- a header that ended without an empty line
-    rest = ""
-  end
-  return one(block:bytes() .. "\r\n" .. rest)
+  return one(block:bytes() .. "\r\n")
 end
 
 local function put(self, first, part, make)

@@ -11,7 +11,8 @@ local charset = {}
 local labels = {
   ["UTF-8"] = "utf-8 utf8 unicode-1-1-utf-8 utf-8-mac x-utf8 cp65001",
   ["US-ASCII"] = "us-ascii ascii ansi_x3.4-1968 ansi_x3.4-1986 iso646-us iso_646.irv:1991 cp367 us 7bit 8bit",
-  ["WINDOWS-1252"] = "iso-8859-1 iso8859-1 iso_8859-1 latin1 latin-1 l1 cp819 iso88591 windows-1252 cp1252 cp-1252 x-cp1252",
+  ["WINDOWS-1252"] = "iso-8859-1 iso8859-1 iso_8859-1 latin1 latin-1 l1 cp819 iso88591 windows-1252 cp1252 "
+    .. "cp-1252 x-cp1252",
   ["ISO-8859-2"] = "iso-8859-2 iso8859-2 iso_8859-2 latin2 l2",
   ["ISO-8859-3"] = "iso-8859-3 iso8859-3 latin3",
   ["ISO-8859-4"] = "iso-8859-4 iso8859-4 latin4",

@@ -46,7 +46,8 @@ local function civil_from_days(days)
   days = days + 719468
   local era = math.floor(days / 146097)
   local of_era = days - era * 146097
-  local year_of_era = math.floor((of_era - math.floor(of_era / 1460) + math.floor(of_era / 36524) - math.floor(of_era / 146096)) / 365)
+  local year_of_era = math.floor((of_era - math.floor(of_era / 1460) + math.floor(of_era / 36524)
+    - math.floor(of_era / 146096)) / 365)
   local of_year = of_era - (365 * year_of_era + math.floor(year_of_era / 4) - math.floor(year_of_era / 100))
   local shifted = math.floor((5 * of_year + 2) / 153)
   local month = shifted < 10 and shifted + 3 or shifted - 9
@@ -73,7 +74,8 @@ local function zone_offset(text)
   return sign == "-" and -offset or offset, sign == "-" and offset == 0
 end
 
---- Read a date. Comments, a wrong or missing day of the week, missing seconds, two-digit years, zone names are accepted.
+--- Read a date. Comments, a wrong or missing day of the week, missing seconds, two-digit years,
+--- zone names are accepted.
 ---@param text string  value of Date, or what follows the last ";" of Received
 ---@return moonmilter.Date|nil date
 ---@return string|nil text
@@ -194,8 +196,8 @@ function datetime.format(when, offset)
   local year, month, day = civil_from_days(days)
   local second = there - days * 86400
   local east = math.abs(offset)
-  return ("%s, %02d %s %04d %02d:%02d:%02d %s%02d%02d"):format(weekday_names[(days + 4) % 7 + 1], day, month_names[month], year,
-    math.floor(second / 3600), math.floor(second / 60) % 60, second % 60,
+  return ("%s, %02d %s %04d %02d:%02d:%02d %s%02d%02d"):format(weekday_names[(days + 4) % 7 + 1], day,
+    month_names[month], year, math.floor(second / 3600), math.floor(second / 60) % 60, second % 60,
     (offset < 0 or is_unknown) and "-" or "+", math.floor(east / 60), east % 60)
 end
 

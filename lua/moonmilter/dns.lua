@@ -140,17 +140,18 @@ end
 
 local settings = { servers = "table", resolv_conf = "string", timeout = "number", cache = "number" }
 
---- Replaces the resolver's settings for all scripts of this worker, until the next reload: for tests and for scripts that
---- must ask servers of their own. What is not given has its default. What is known is forgotten.
+--- Replaces the resolver's settings for all scripts of this worker, until the next reload: for tests and for scripts
+--- that must ask servers of their own. What is not given has its default. What is known is forgotten.
 ---@param options { servers: string[]?, resolv_conf: string?, timeout: number?, cache: integer? }
 function dns.configure(options)
   for key, value in pairs(options) do
     if type(value) ~= settings[key] then
-      error(("dns.configure: %s = a %s; there are servers (a list of addresses with or without :port), resolv_conf (a path), "
-        .. "timeout (seconds) and cache (answers)"):format(tostring(key), type(value)), 2)
+      error(("dns.configure: %s = a %s; there are servers (a list of addresses with or without :port), "
+        .. "resolv_conf (a path), timeout (seconds) and cache (answers)"):format(tostring(key), type(value)), 2)
     end
   end
-  core.dns_configure(options.servers, options.resolv_conf, options.timeout or core.dns_timeout, options.cache or core.dns_cache)
+  core.dns_configure(options.servers, options.resolv_conf, options.timeout or core.dns_timeout, options.cache
+    or core.dns_cache)
 end
 
 --- How often it was asked, how many questions were sent, and how many are under way and known now.

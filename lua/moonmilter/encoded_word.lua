@@ -90,7 +90,8 @@ function encoded_word.words(text, used)
   local words, piece, size = {}, {}, 0
   local function flush()
     local bytes = table.concat(piece)
-    words[#words + 1] = is_q and "=?UTF-8?Q?" .. q_encode(bytes) .. "?=" or "=?UTF-8?B?" .. codec.base64_encode(bytes) .. "?="
+    words[#words + 1] = is_q and "=?UTF-8?Q?" .. q_encode(bytes) .. "?=" or "=?UTF-8?B?"
+      .. codec.base64_encode(bytes) .. "?="
     piece, size, room = {}, 0, WORD_MAX - overhead
   end
   for _, c in ipairs(lpeg.match(characters, text)) do

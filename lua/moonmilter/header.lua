@@ -1,7 +1,8 @@
 --- Header fields: values to text and tables, and back.
 ---
---- A value is what the MTA hands a milter: no name, no leading blank, folds as LF (CRLF is understood too). Every parser
---- keeps `raw`, and `header.format` gives `raw` back, byte for byte, as long as the table still means what `raw` says.
+--- A value is what the MTA hands a milter: no name, no leading blank, folds as LF (CRLF is understood too). Every
+--- parser keeps `raw`, and `header.format` gives `raw` back, byte for byte, as long as the table
+--- still means what `raw` says.
 local lpeg = require "lpeg"
 local address = require "moonmilter.address"
 local authres = require "moonmilter.authres"
@@ -46,9 +47,9 @@ local blank = lpeg.S " \t"
 local fold_pieces = lpeg.Ct((lpeg.C(blank ^ 0 * (1 - blank) ^ 1) + lpeg.C(blank ^ 1)) ^ 0)
 
 --- Fold a value so that no line passes 78 characters where that is possible. Breaks stand only before blanks that are
---- there anyway, never where a line of nothing but blanks would come out (RFC 5322 3.2.2; some MTAs take such a line for
---- the end of the headers), never right after "Name:" (Exchange and old Sendmails lose the value), and are LF alone, as
---- both MTAs want it from a milter. So `unfold(fold(name, value)) == value`.
+--- there anyway, never where a line of nothing but blanks would come out (RFC 5322 3.2.2; some MTAs take such a line
+--- for the end of the headers), never right after "Name:" (Exchange and old Sendmails lose the value), and are LF
+--- alone, as both MTAs want it from a milter. So `unfold(fold(name, value)) == value`.
 ---@param name string
 ---@param value string  one line
 ---@return string value
@@ -205,7 +206,8 @@ function header.params(text)
   end
   local params = {}
   for name, text_value in pairs(plain) do
-    params[name] = encoded_word.decode(text_value) -- RFC 2047 5 forbids encoded words here; senders use them all the same
+    -- RFC 2047 5 forbids encoded words here; senders use them all the same
+    params[name] = encoded_word.decode(text_value)
   end
   for name, segments in pairs(extended) do
     params[name] = join_segments(segments, defects):gsub("[%z\r\n]", " ")
@@ -426,7 +428,8 @@ function header.message_id(text)
     elseif t.kind == ">" and out and out[1] then
       return table.concat(out)
     elseif out then
-      out[#out + 1] = t.kind == "quoted" and '"' .. t.text .. '"' or t.kind == "literal" and "[" .. t.text .. "]" or t.text
+      out[#out + 1] = t.kind == "quoted" and '"' .. t.text .. '"' or t.kind == "literal" and "[" .. t.text
+        .. "]" or t.text
     end
   end
   local bare = trim(text)
@@ -576,13 +579,15 @@ local kinds = {
     names = "from sender reply-to to cc bcc resent-from resent-sender resent-to resent-cc resent-bcc errors-to "
       .. "return-receipt-to disposition-notification-to" },
   { parse = parse_date, format = function(t) return datetime.format(t) end, names = "date resent-date" },
-  { parse = parse_one_id, format = function(t) return "<" .. t.id .. ">" end, names = "message-id resent-message-id content-id" },
+  { parse = parse_one_id, format = function(t) return "<" .. t.id .. ">" end, names = "message-id resent-message-id "
+    .. "content-id" },
   { parse = parse_ids, format = format_ids, names = "references in-reply-to" },
   { parse = header.list_urls, format = format_list_urls,
     names = "list-unsubscribe list-subscribe list-post list-help list-owner list-archive" },
   { parse = header.list_id, format = format_list_id, names = "list-id" },
   { parse = header.received, format = format_received, names = "received" },
-  { parse = authres.parse, format = function(t, name) return header.fold(name, authres.format(t)) end, names = "authentication-results" },
+  { parse = authres.parse, format = function(t, name) return header.fold(name, authres.format(t)) end,
+    names = "authentication-results" },
 }
 local kind_of = {}
 for _, kind in ipairs(kinds) do
@@ -623,8 +628,8 @@ local function same(a, b)
   return true
 end
 
---- Write a structured field. An untouched table gives its `raw` back, byte for byte; otherwise the value is written anew
---- and folded (unchanged parameters of Content-Type and Content-Disposition keep their spelling).
+--- Write a structured field. An untouched table gives its `raw` back, byte for byte; otherwise the value is written
+--- anew and folded (unchanged parameters of Content-Type and Content-Disposition keep their spelling).
 ---@param name string
 ---@param parsed table
 ---@return string value
@@ -645,7 +650,8 @@ end
 -- ---------------------------------------------------------------------------------------------------------------
 -- Fields that parse and edit themselves
 
--- How a field is read: `self` is anything with name and value, so the host's fields (moonmilter.mail.fields) use these too.
+-- How a field is read: `self` is anything with name and value, so the host's fields
+-- (moonmilter.mail.fields) use these too.
 local reading = {}
 header.reading = reading
 
@@ -710,7 +716,8 @@ end
 
 local function check_name(what, name)
   if type(name) ~= "string" or not name:find("^[\33-\57\59-\126]+$") then
-    error(("%s: name \"%s\"; use printable ASCII without space or \":\" (RFC 5322 2.2)"):format(what, tostring(name)), 3)
+    error(("%s: name \"%s\"; use printable ASCII without space or \":\" (RFC 5322 2.2)"):format(what, tostring(name)),
+      3)
   end
   return name
 end

@@ -120,7 +120,8 @@ local function resolve(options, host, port, seconds)
 end
 
 local function exchange(options, url, host, port, fields, deadline)
-  local ok, entry, code = resolve(options, host, port, math.min(options.connect_timeout, math.max(deadline - core.now(), 0.001)))
+  local ok, entry, code = resolve(options, host, port,
+    math.min(options.connect_timeout, math.max(deadline - core.now(), 0.001)))
   if not ok then
     return nil, entry, code
   end
@@ -129,7 +130,8 @@ local function exchange(options, url, host, port, fields, deadline)
     return nil, "timeout", "timeout"
   end
   local handle, text, why = raw.new {
-    url = url, method = options.method, fields = field_lines(fields), resolve = entry, unix_socket = options.unix_socket,
+    url = url, method = options.method, fields = field_lines(fields), resolve = entry,
+    unix_socket = options.unix_socket,
     body = options.body, verify = options.verify, ca = options.ca, certificate = options.certificate, key = options.key,
     timeout = left, connect_timeout = math.min(options.connect_timeout, left), max_body = options.max_body,
   }
@@ -163,7 +165,8 @@ local SECRET_FIELDS = { authorization = true, cookie = true, ["proxy-authorizati
 
 -- A POST that was moved becomes a GET, except where the status says that the method stays.
 local function change_method(options, status, fields)
-  local becomes_get = status == 303 and options.method ~= "HEAD" or (status == 301 or status == 302) and options.method == "POST"
+  local becomes_get = status == 303 and options.method ~= "HEAD" or (status == 301 or status == 302)
+    and options.method == "POST"
   if not becomes_get then
     return fields
   end
@@ -178,8 +181,8 @@ end
 ---@field body string
 ---@field url string  of the last request, when redirects were followed
 
---- One request. options: url, method, headers, body, timeout (10), connect_timeout (5), max_body (1 MB), verify (true), ca,
---- certificate, key, unix_socket, redirects (0). A string is a url. Any status is an answer, not a failure.
+--- One request. options: url, method, headers, body, timeout (10), connect_timeout (5), max_body (1 MB), verify (true),
+--- ca, certificate, key, unix_socket, redirects (0). A string is a url. Any status is an answer, not a failure.
 ---@param options table|string
 ---@return moonmilter.Response?, string? text, string? code
 --- code: "timeout" "refused" "unreachable" "nxdomain" "tls" "closed" "limit" "protocol" "redirect" "url" …

@@ -1,4 +1,5 @@
---- Log lines from scripts: milter.log.info("%s is new", name). Script, session, queue id and stage are added by the host.
+--- Log lines from scripts: milter.log.info("%s is new", name). Script, session, queue id and
+--- stage are added by the host.
 local core = require "moonmilter.core"
 
 local log = {}

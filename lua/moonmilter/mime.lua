@@ -3,13 +3,13 @@
 --- The walker keeps no content: memory is the open parts' headers, one possible delimiter line and one chunk, whatever
 --- the size of the message. Every chunking of the same bytes gives the same calls, except for where `on_data` is cut.
 ---
---- Broken mail is walked the way mail readers show it, and what is wrong is named in `part.defects`; only the limits end a
---- walk with an error. A delimiter line is "--" boundary ["--"] and blanks (RFC 2046 5.1.1); the innermost open
+--- Broken mail is walked the way mail readers show it, and what is wrong is named in `part.defects`; only the limits
+--- end a walk with an error. A delimiter line is "--" boundary ["--"] and blanks (RFC 2046 5.1.1); the innermost open
 --- multipart with that boundary takes it, and parts opened since are closed.
 ---
 --- Defects: bad-type, no-boundary, bad-boundary, start-missing (no delimiter in the multipart), close-missing,
---- no-separator (text where headers should be), continuation-first, unknown-encoding, encoded-multipart, bad-encoding (bytes
---- that do not fit the transfer encoding), truncated (base64 cut short), data-after-padding, repeated-field,
+--- no-separator (text where headers should be), continuation-first, unknown-encoding, encoded-multipart, bad-encoding
+--- (bytes that do not fit the transfer encoding), truncated (base64 cut short), data-after-padding, repeated-field,
 --- encoded-message (it is decoded and walked all the same), and those of header.params.
 local codec = require "moonmilter.codec"
 local charset = require "moonmilter.charset"
@@ -75,10 +75,11 @@ local zip_kinds = {
   { "mimetypeapplication/vnd.oasis", "odf" }, { "AndroidManifest.xml", "apk" },
 }
 --- Kinds a mail reader's user can start with a click.
-mime.executable_kinds = { exe = true, elf = true, macho = true, class = true, lnk = true, script = true, jar = true, apk = true }
+mime.executable_kinds = { exe = true, elf = true, macho = true, class = true, lnk = true, script = true,
+  jar = true, apk = true }
 
---- What bytes are, by their first kilobyte: "exe", "elf", "zip", "ooxml", "ole", "pdf", "png", "html", … (the whole list is
---- in docs/mail-mime.md); nil when nothing fits.
+--- What bytes are, by their first kilobyte: "exe", "elf", "zip", "ooxml", "ole", "pdf", "png", "html", … (the whole
+--- list is in docs/mail-mime.md); nil when nothing fits.
 ---@param bytes string
 ---@return string|nil kind
 function mime.kind(bytes)
@@ -149,7 +150,8 @@ end
 local function new_part(parent, block, path, depth)
   local part = {
     path = path, depth = depth, parent = parent, headers = block, size = 0, defects = {},
-    is_sealed = parent ~= nil and (parent.is_sealed or parent.type == "multipart/signed" or parent.type == "multipart/encrypted"),
+    is_sealed = parent ~= nil and (parent.is_sealed or parent.type == "multipart/signed"
+      or parent.type == "multipart/encrypted"),
   }
   for _, name in ipairs { "Content-Type", "Content-Transfer-Encoding", "Content-Disposition" } do
     if block:field(name, 2) then
@@ -409,7 +411,8 @@ local function delimiter_level(walker, line)
 end
 
 -- A delimiter line: the part before it ended at offset `data_stop`, the line itself begins at `start`.
--- -> how many bytes of it are done with. The line end after a close delimiter is not: it may belong to an outer delimiter.
+-- -> how many bytes of it are done with. The line end after a close delimiter is not: it may
+-- belong to an outer delimiter.
 local function on_delimiter(walker, level, is_close, data_stop, start, line)
   close_down_to(walker, level, data_stop)
   walker.frames[level].mode = is_close and "epilogue" or "children"
@@ -462,7 +465,8 @@ local function header_line(walker, line, at)
   end
   walker.header_size = walker.header_size + #line
   if walker.header_size > walker.max_header_bytes then
-    return stop(walker, ("header of a part is over max_header_bytes %d"):format(walker.max_header_bytes), "header_bytes")
+    return stop(walker, ("header of a part is over max_header_bytes %d"):format(walker.max_header_bytes),
+      "header_bytes")
   end
   walker.lines[#walker.lines + 1] = line
   return #line
@@ -545,7 +549,8 @@ local function walk(walker, buffer, is_last)
       local line_end = buffer:find("\n", at, true) or (is_last and size) or nil
       if not line_end then
         if walker.header_size + size - at + 1 > walker.max_header_bytes then
-          return stop(walker, ("header of a part is over max_header_bytes %d"):format(walker.max_header_bytes), "header_bytes")
+          return stop(walker, ("header of a part is over max_header_bytes %d"):format(walker.max_header_bytes),
+            "header_bytes")
         end
         break
       end
@@ -678,8 +683,9 @@ function mime.walker(options)
   }
   for name, value in pairs(options or {}) do
     if known_options[name] ~= type(value) then
-      error(known_options[name] and ("walker: option %s is a %s; a %s is expected"):format(name, type(value), known_options[name])
-        or ("walker: there is no option %s; there are on_part, on_data, on_text, on_end, max_depth, max_parts, max_header_bytes "
+      error(known_options[name] and ("walker: option %s is a %s; a %s is expected"):format(name, type(value),
+        known_options[name]) or ("walker: there is no option %s; there are on_part, on_data, on_text, on_end, "
+          .. "max_depth, max_parts, max_header_bytes "
         .. "and with_header"):format(tostring(name)), 2)
     end
     walker[name] = value

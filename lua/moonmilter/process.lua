@@ -1,7 +1,8 @@
---- Other programs, run beside the loop. Never through a shell: an argument is an argument, whatever bytes a message has put
--- into it.
+--- Other programs, run beside the loop. Never through a shell: an argument is an argument, whatever bytes a message has
+-- put into it.
 --
---   local result, text, code = process.run { argv = { "clamdscan", "--no-summary", "-" }, stdin = message, timeout = 20 }
+--   local result, text, code = process.run { argv = { "clamdscan", "--no-summary", "-" }, stdin
+--   = message, timeout = 20 }
 --   if result and result.status == 1 then … end
 local core = require "moonmilter.core"
 local wait = require "moonmilter.runtime.wait"
@@ -24,7 +25,8 @@ local raw_run = wait.wrap(core.process_run)
 ---@field stdout string
 ---@field stderr string
 
-local known = { argv = "table", stdin = "string", timeout = "number", max_output = "number", env = "table", cwd = "string" }
+local known = { argv = "table", stdin = "string", timeout = "number", max_output = "number", env = "table",
+  cwd = "string" }
 
 local function check(order)
   if type(order) ~= "table" then
@@ -32,7 +34,8 @@ local function check(order)
   end
   for key, value in pairs(order) do
     if not known[key] then
-      error(("process.run: unknown key %q; there are argv, stdin, timeout, max_output, env and cwd"):format(tostring(key)), 3)
+      error(("process.run: unknown key %q; there are argv, stdin, timeout, max_output, "
+        .. "env and cwd"):format(tostring(key)), 3)
     end
     if type(value) ~= known[key] then
       error(("process.run: %s is a %s; it must be a %s"):format(key, type(value), known[key]), 3)
@@ -61,8 +64,8 @@ local function environment(env)
   return list
 end
 
---- Runs a program to its end. A cancelled wait, a time-out and too much output end it and all it has started: SIGTERM to its
---- process group, SIGKILL two seconds later.
+--- Runs a program to its end. A cancelled wait, a time-out and too much output end it and all it has started: SIGTERM
+--- to its process group, SIGKILL two seconds later.
 ---@param order moonmilter.process.Order
 ---@return moonmilter.process.Result? result
 ---@return string? text

@@ -1,10 +1,12 @@
 --- Redis and Valkey, without blocking.
--- A command takes a connection of the server's pool for itself and gives it back after its reply. So a command that timed
--- out closes its connection and cannot hand its reply to another, a slow command holds nobody up, WATCH and MULTI are
--- safe, and TLS, time-outs, pools and cancellation are those of every socket. (hiredis 0.14, which Debian has, knows no
--- time-outs in its asynchronous half, resolves names by blocking, and puts everybody's commands on one connection.)
+-- A command takes a connection of the server's pool for itself and gives it back after its reply. So a command that
+-- timed out closes its connection and cannot hand its reply to another, a slow command holds nobody up, WATCH and MULTI
+-- are safe, and TLS, time-outs, pools and cancellation are those of every socket. (hiredis 0.14, which Debian has,
+-- knows no time-outs in its asynchronous half, resolves names by blocking, and puts everybody's
+-- commands on one connection.)
 --
--- A server that refuses or hangs is left alone for a while, 0.1 s at first and up to 5 s, and calls fail at once with "down".
+-- A server that refuses or hangs is left alone for a while, 0.1 s at first and up to 5 s, and calls
+-- fail at once with "down".
 local core = require "moonmilter.core"
 local options_of = require "moonmilter.runtime.options"
 local resp = require "moonmilter.net.resp"
@@ -35,8 +37,10 @@ local TIMEOUTS_TO_DOWN = 3 -- in a row
 
 -- Commands that wait on purpose: where their own time-out stands (from the end when negative), and its unit in seconds.
 local BLOCKING = {
-  BLPOP = { -1, 1 }, BRPOP = { -1, 1 }, BLMOVE = { -1, 1 }, BRPOPLPUSH = { -1, 1 }, BZPOPMIN = { -1, 1 }, BZPOPMAX = { -1, 1 },
-  BLMPOP = { 2, 1 }, BZMPOP = { 2, 1 }, WAIT = { -1, 0.001 }, XREAD = { "BLOCK", 0.001 }, XREADGROUP = { "BLOCK", 0.001 },
+  BLPOP = { -1, 1 }, BRPOP = { -1, 1 }, BLMOVE = { -1, 1 }, BRPOPLPUSH = { -1, 1 }, BZPOPMIN = { -1, 1 },
+  BZPOPMAX = { -1, 1 },
+  BLMPOP = { 2, 1 }, BZMPOP = { 2, 1 }, WAIT = { -1, 0.001 }, XREAD = { "BLOCK", 0.001 },
+  XREADGROUP = { "BLOCK", 0.001 },
 }
 -- Commands that leave a connection in a state of its own: it is not given to others afterwards.
 local STATEFUL = {
@@ -302,8 +306,8 @@ end
 
 --- One command: client:call("SET", key, value). nil without text: Redis says nil. Inside lists nil is false.
 ---@return any reply, string? text, string? code
---- code: "reply" (the server's error, in text), "timeout", "down", "refused", "busy" (all connections in use), "closed", …
---- Any command is a method as well: client:set(key, value).
+--- code: "reply" (the server's error, in text), "timeout", "down", "refused", "busy" (all connections in use),
+--- "closed", … Any command is a method as well: client:set(key, value).
 function Client:call(...)
   local replies, text, code = once(self, { { n = select("#", ...), ... } }, 2)
   if not replies then
@@ -312,7 +316,8 @@ function Client:call(...)
   return answer(replies[1])
 end
 
---- Several commands at once, each a list of words. The replies in order; one that is an error is a table { err = text }.
+--- Several commands at once, each a list of words. The replies in order; one that is an error
+--- is a table { err = text }.
 ---@return any[]?, string? text, string? code
 function Client:pipeline(commands)
   if #commands == 0 then
@@ -446,8 +451,8 @@ local function check_options(options)
   return options_of.check("redis.new", options, OPTIONS, 3)
 end
 
---- A client. Connects to nothing yet: make it at a script's top level and use it in handlers. options: host, port, unix,
---- username, password, db, tls, timeout (1), connect_timeout (1), pool_size (16), queue_timeout (1), idle (60).
+--- A client. Connects to nothing yet: make it at a script's top level and use it in handlers. options: host, port,
+--- unix, username, password, db, tls, timeout (1), connect_timeout (1), pool_size (16), queue_timeout (1), idle (60).
 ---@return moonmilter.Redis
 function redis.new(options)
   local o = check_options(options or {})

@@ -1,8 +1,9 @@
 --- Many patterns over a stream: matches are found wherever chunks are cut, and the work is bounded.
 ---
---- Literals become one automaton (Aho and Corasick 1975): one table step per byte, however many there are. LPeg patterns
---- are tried at every byte over a window: a match longer than its window is not found, which is what bounds memory and
---- time. Matches are reported in stream order of where they end (literals) or begin (LPeg); overlapping literals all.
+--- Literals become one automaton (Aho and Corasick 1975): one table step per byte, however many there are. LPeg
+--- patterns are tried at every byte over a window: a match longer than its window is not found, which is what bounds
+--- memory and time. Matches are reported in stream order of where they end (literals) or begin (LPeg);
+--- overlapping literals all.
 local ffi = require "ffi"
 local lpeg = require "lpeg"
 
@@ -10,7 +11,8 @@ local scan = {}
 
 local WINDOW = 1024 -- bytes an LPeg match may have
 local WINDOW_MAX = 32 * 1024
-local BLOCK_MIN = 4096 -- LPeg runs over blocks, so that results do not depend on chunks; a block is four windows: no try
+-- LPeg runs over blocks, so that results do not depend on chunks; a block is four windows: no try
+local BLOCK_MIN = 4096
 -- at one byte can read more than five
 local CELLS_MAX = 16 * 1024 * 1024 -- of the automaton: bytes of literals times distinct bytes in them; 4 bytes each
 local MAX_MATCHES = 10000
@@ -138,7 +140,8 @@ function scan.new(patterns, options)
       local one = lpeg.Cp() * lpeg.Cc(name) * (pattern / 0) * lpeg.Cp()
       grammar = grammar and grammar + one or one
     else
-      error(("scan: pattern %s is neither a literal of at least one byte nor an LPeg pattern"):format(tostring(name)), 2)
+      error(("scan: pattern %s is neither a literal of at least one byte nor an LPeg pattern"):format(tostring(name)),
+        2)
     end
   end
   local scanner = setmetatable({
@@ -318,7 +321,8 @@ end
 ---@return "bytes"|"matches"|nil code
 function Scanner:find_all(text)
   local out = {}
-  local stream = self:stream(function(name, first, last) out[#out + 1] = { name = name, first = first, last = last } end)
+  local stream = self:stream(function(name, first, last) out[#out + 1] = { name = name, first = first,
+    last = last } end)
   local ok, why, code = stream:feed(text)
   if ok then
     ok, why, code = stream:finish()

@@ -1,5 +1,5 @@
---- Work that belongs to no session: later, or again and again. Timers belong to the scripts that started them and stop when
--- the next generation takes over or the host stops; what runs then may finish until its last session has ended.
+--- Work that belongs to no session: later, or again and again. Timers belong to the scripts that started them and stop
+-- when the next generation takes over or the host stops; what runs then may finish until its last session has ended.
 --
 --   function on_load()
 --     timer.every(60, refresh_list, { jitter = 10 })
@@ -67,8 +67,8 @@ local function check_options(options)
   end
 end
 
---- Calls fn() again and again: so many seconds after it has returned, so calls never overlap. An error is logged and the
---- timer goes on.
+--- Calls fn() again and again: so many seconds after it has returned, so calls never overlap. An error is logged and
+--- the timer goes on.
 ---@param seconds number  0.001 or more
 ---@param fn function
 ---@param options moonmilter.timer.Options?

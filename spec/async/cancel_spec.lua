@@ -1,5 +1,5 @@
--- What waits ends at once when the MTA aborts, goes away, or the host stops: first what it waits for, then one error inside,
--- so that cleanup runs; after that nothing can wait any more.
+-- What waits ends at once when the MTA aborts, goes away, or the host stops: first what it waits for, then one error
+-- inside, so that cleanup runs; after that nothing can wait any more.
 local fake_mta = require "spec.support.fake_mta"
 local process = require "spec.support.process"
 local support = require "spec.async.support"

@@ -18,7 +18,8 @@ assert(tcp:listen(16))
 udp:settimeout(0)
 tcp:settimeout(0)
 
-local TYPES = { A = 1, NS = 2, CNAME = 5, SOA = 6, PTR = 12, MX = 15, TXT = 16, AAAA = 28, SRV = 33, TLSA = 52, CAA = 257 }
+local TYPES = { A = 1, NS = 2, CNAME = 5, SOA = 6, PTR = 12, MX = 15, TXT = 16, AAAA = 28, SRV = 33,
+  TLSA = 52, CAA = 257 }
 
 local function u16(n)
   return string.char(math.floor(n / 256) % 256, n % 256)
@@ -49,16 +50,19 @@ local function v4(ip)
   return string.char(a, b, c, d)
 end
 
-local SOA = name "ns.example" .. name "hostmaster.example" .. u32(2026) .. u32(3600) .. u32(600) .. u32(86400) .. u32(60)
+local SOA = name "ns.example" .. name "hostmaster.example" .. u32(2026) .. u32(3600) .. u32(600)
+  .. u32(86400) .. u32(60)
 
 -- owner -> list of { type, ttl, data }
 local zone = {
   ["here.example"] = { { "A", 300, v4 "127.0.0.1" } },
   ["ok.example"] = { { "A", 300, v4 "192.0.2.1" }, { "A", 200, v4 "192.0.2.2" },
-    { "AAAA", 300, ("\0"):rep(15) .. "\1" }, { "MX", 300, u16(20) .. name "b.example" }, { "MX", 300, u16(10) .. name "A.Example" },
+    { "AAAA", 300, ("\0"):rep(15) .. "\1" }, { "MX", 300, u16(20) .. name "b.example" },
+    { "MX", 300, u16(10) .. name "A.Example" },
     { "TXT", 300, text("v=spf1 ", "-all") }, { "TXT", 300, text "a\0b" },
     { "CAA", 300, "\0" .. text "issue" .. "ca.example" }, { "TLSA", 300, "\3\1\1\255\0" },
-    { "SRV", 300, u16(5) .. u16(1) .. u16(389) .. name "late.example" }, { "SRV", 300, u16(1) .. u16(2) .. u16(25) .. name "x.example" },
+    { "SRV", 300, u16(5) .. u16(1) .. u16(389) .. name "late.example" },
+    { "SRV", 300, u16(1) .. u16(2) .. u16(25) .. name "x.example" },
     { "SOA", 300, SOA }, { "NS", 300, name "ns.example" } },
   ["zero.example"] = { { "A", 0, v4 "192.0.2.9" } },
   ["short.example"] = { { "A", 1, v4 "192.0.2.9" } },

@@ -80,8 +80,8 @@ describe("moonmilter.dns", function()
     check("{flags=0 tag=issue value=ca.example} ttl=300", 'return show(dns.query("ok.example", "CAA"))')
     check("{data=?? matching=1 selector=1 usage=3} ttl=300",
       'local l = dns.query("ok.example", "tlsa") l[1].data = l[1].data:gsub(".", "?") return show(l)')
-    check("{contact=hostmaster.example expire=86400 minimum=60 primary=ns.example refresh=3600 retry=600 serial=2026} ttl=300",
-      'return show(dns.query("ok.example", "soa"))')
+    check("{contact=hostmaster.example expire=86400 minimum=60 primary=ns.example refresh=3600 retry=600 "
+      .. "serial=2026} ttl=300", 'return show(dns.query("ok.example", "soa"))')
     check("ns.example ttl=300", 'return show(dns.query("ok.example", "ns"))')
     check("ns.example ttl=300", 'local l = dns.query("ok.example", "type2") l[1] = "ns.example" return show(l)')
   end)
@@ -231,7 +231,8 @@ describe("moonmilter.dns", function()
     check("unknown type", 'return select(2, pcall(dns.query, "ok.example", "nonsense")):match "unknown type"')
     check("is no IP address", 'return select(2, pcall(dns.ptr, "ok.example")):match "is no IP address"')
     check("unknown option", 'return select(2, pcall(dns.a, "ok.example", { time = 1 })):match "unknown option"')
-    check("servers \"nonsense\"", 'return select(2, pcall(dns.configure, { servers = { "nonsense" } })):match "servers %S+\\""')
+    check("servers \"nonsense\"", 'return select(2, pcall(dns.configure, { servers = { "nonsense" } })):match '
+      .. '"servers %S+\\""')
   end)
 
   it("works at the top level of a script and in on_load", function()
@@ -257,7 +258,8 @@ describe("a name server", function()
 
   before_each(function()
     port = process.free_port()
-    host = assert(fake_mta.host { files = { ["10-ask.lua"] = "" }, set = { "dns_servers=127.0.0.1:" .. port, "dns_timeout=0.7" } })
+    host = assert(fake_mta.host { files = { ["10-ask.lua"] = "" },
+      set = { "dns_servers=127.0.0.1:" .. port, "dns_timeout=0.7" } })
   end)
 
   after_each(function()
@@ -313,7 +315,8 @@ describe("a name server", function()
     server = process.start({ dnsmasq, "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts",
       "--listen-address=127.0.0.1", "--bind-interfaces", "--port=" .. port, "--pid-file=", "--local=/test/",
       "--address=/a.test/192.0.2.5", "--address=/a.test/2001:db8::5", "--mx-host=a.test,mx.a.test,10",
-      "--txt-record=t.test,v=spf1 -all", "--srv-host=_smtp._tcp.test,mx.a.test,25,1,2", "--ptr-record=5.2.0.192.in-addr.arpa,a.test",
+      "--txt-record=t.test,v=spf1 -all", "--srv-host=_smtp._tcp.test,mx.a.test,25,1,2",
+      "--ptr-record=5.2.0.192.in-addr.arpa,a.test",
       "--caa-record=c.test,0,issue,ca.test", "--local-ttl=77", "--user=root" }, { output = output, life = 60 })
     local function ask() return shows(host, 'return show(dns.a("a.test"))') end
     assert(process.wait_until(5, function() return ask() ~= "nil unreachable" end, "dnsmasq"))

@@ -43,8 +43,8 @@ describe("a wait", function()
     for _, line in ipairs(mta:log_lines "script") do
       seen[line:match "text=(%a+)"] = true
     end
-    for _, name in ipairs { "negotiate", "connect", "helo", "mail", "rcpt", "data", "header", "eoh", "body", "eom", "unknown",
-      "done", "abort", "close" } do
+    for _, name in ipairs { "negotiate", "connect", "helo", "mail", "rcpt", "data", "header", "eoh", "body",
+      "eom", "unknown", "done", "abort", "close" } do
       assert.is_true(seen[name], name)
     end
   end)

@@ -122,7 +122,8 @@ describe("moonmilter.http", function()
   end)
 
   it("verifies the server's certificate", function()
-    -- OpenSSL forgets why it gave up when the kernel does not take its alert at once (make one-byte): refused late, not passed
+    -- OpenSSL forgets why it gave up when the kernel does not take its alert at once (make one-byte):
+    -- refused late, not passed
     local refused = os.getenv "ONE_BYTE" and "^nil|.*|t%l+$" or "|tls$"
     assert.equal("200|hello", run [[
       return answer(http.get("https://127.0.0.1:" .. P.https .. "/hello", { ca = DIR .. "/ca.pem" }))
@@ -140,7 +141,8 @@ describe("moonmilter.http", function()
 
   it("refuses what would split a header, and options nobody knows", function()
     assert.matches("line break", run [[return (select(2, pcall(http.get, base, { headers = { A = "x\r\nB: y" } })))]])
-    assert.matches('unknown option "timout".*timeout', run [[return (select(2, pcall(http.get, base, { timout = 1 })))]])
+    assert.matches('unknown option "timout".*timeout',
+      run [[return (select(2, pcall(http.get, base, { timout = 1 })))]])
     assert.matches("method", run [[return (select(2, pcall(http.request, { url = base, method = "GET / HTTP" })))]])
   end)
 
@@ -178,7 +180,8 @@ describe("moonmilter.http", function()
       probe:cancel()
       return ("%.4f"):format(longest)
     ]])
-    assert.is_true(longest < 0.05, "the loop stood for " .. longest .. " s") -- below 5 ms on a machine that is not loaded
+    -- below 5 ms on a machine that is not loaded
+    assert.is_true(longest < 0.05, "the loop stood for " .. longest .. " s")
   end)
 
   it("ends a request at once when the MTA goes", function()

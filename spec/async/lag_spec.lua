@@ -1,5 +1,6 @@
--- No wait blocks the loop: a probe sleeps for a millisecond again and again while everything else stalls, and measures how
--- late it wakes: in processor time, which neighbours on the machine do not disturb, and on the clock, with room for those.
+-- No wait blocks the loop: a probe sleeps for a millisecond again and again while everything else stalls, and measures
+-- how late it wakes: in processor time, which neighbours on the machine do not disturb, and on the
+-- clock, with room for those.
 local fake_mta = require "spec.support.fake_mta"
 local process = require "spec.support.process"
 local support = require "spec.async.support"
@@ -8,8 +9,8 @@ local support = require "spec.async.support"
 local LIMIT = tonumber(os.getenv "LAG_MS") or 40
 
 describe("the loop", function()
-  it(("is never held up for more than %d ms of its own work by name servers that stall or programs that hang"):format(LIMIT),
-    function()
+  it(("is never held up for more than %d ms of its own work by name servers that stall or programs "
+    .. "that hang"):format(LIMIT), function()
       local port = process.free_port()
       local server = support.name_server(port)
       local mta = fake_mta.start { set = { "dns_servers=127.0.0.1:" .. port, "dns_timeout=0.3" }, script = [[

@@ -28,7 +28,8 @@ describe("a name that only our name server knows", function()
   end
 
   it("is found by moonmilter.http", function()
-    assert.equal("550 5.7.1 hello", text_of [[return assert(http.get("http://here.example:" .. PORT .. "/hello")).body]])
+    assert.equal("550 5.7.1 hello",
+      text_of [[return assert(http.get("http://here.example:" .. PORT .. "/hello")).body]])
   end)
 
   it("is found by moonmilter.socket", function()

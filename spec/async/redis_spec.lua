@@ -198,8 +198,9 @@ describe("a Redis that speaks TLS only in part", function()
   setup(function()
     servers = world.servers()
     port = world.free_port()
-    redis = world.redis(("--tls-port %d --tls-cert-file %s/good.pem --tls-key-file %s/good.key --tls-ca-cert-file %s/ca.pem "
-      .. "--tls-auth-clients no"):format(port, servers.directory, servers.directory, servers.directory))
+    redis = world.redis(("--tls-port %d --tls-cert-file %s/good.pem --tls-key-file %s/good.key "
+      .. "--tls-ca-cert-file %s/ca.pem --tls-auth-clients no"):format(port, servers.directory, servers.directory,
+      servers.directory))
   end)
   teardown(function()
     redis.close()
@@ -237,7 +238,8 @@ describe("the loop while Redis hangs", function()
       return ("%.4f"):format(longest)
     ]])
     redis.go_on()
-    assert.is_true(longest < 0.05, "the loop stood for " .. longest .. " s") -- below 5 ms on a machine that is not loaded
+    -- below 5 ms on a machine that is not loaded
+    assert.is_true(longest < 0.05, "the loop stood for " .. longest .. " s")
   end)
 end)
 

@@ -198,7 +198,8 @@ describe("TLS in a script", function()
   end)
 
   it("shows a client certificate where one is asked for", function()
-    assert.equal("secret|TLSv1.3|false", tls("mutual", [[certificate = DIR .. "/client.pem", key = DIR .. "/client.key"]]))
+    assert.equal("secret|TLSv1.3|false",
+      tls("mutual", [[certificate = DIR .. "/client.pem", key = DIR .. "/client.key"]]))
     assert.matches("^nil|", tls("mutual", "", [[
       s:send "echo\n"
       return show(s:receive())

@@ -1,5 +1,5 @@
---- The outside world of the specs of waiting: misbehaving servers, Redis, temporary directories. Everything is started by
--- its own process id, bound to loopback, and ended by it.
+--- The outside world of the specs of waiting: misbehaving servers, Redis, temporary directories. Everything is started
+-- by its own process id, bound to loopback, and ended by it.
 local lfs = require "lfs"
 
 local world = {}
@@ -35,8 +35,8 @@ end
 function world.servers()
   local directory = world.temporary()
   assert(os.execute("spec/async/certificates " .. directory) == 0)
-  local pid = run(("sh -c 'python3 spec/async/servers.py %s </dev/null >%s/ports 2>%s/errors & echo $!'"):format(directory,
-    directory, directory))
+  local pid = run(("sh -c 'python3 spec/async/servers.py %s </dev/null >%s/ports 2>%s/errors & "
+    .. "echo $!'"):format(directory, directory, directory))
   local servers = { directory = directory }
   for name, port in wait_for(directory .. "/ports"):gmatch "(%S+)=(%d+)" do
     servers[name] = tonumber(port)
@@ -62,8 +62,9 @@ function world.redis(options)
     os.execute(("kill -%s %s 2>/dev/null"):format(name, redis.pid))
   end
   function redis.start()
-    redis.pid = run(("sh -c 'redis-server --port %d --bind 127.0.0.1 --unixsocket %s --save \"\" --appendonly no --dir %s "
-      .. "--enable-debug-command yes %s </dev/null >%s/log 2>&1 & echo $!'"):format(port, redis.unix, directory, options or "",
+    redis.pid = run(("sh -c 'redis-server --port %d --bind 127.0.0.1 --unixsocket %s --save \"\" "
+      .. "--appendonly no --dir %s --enable-debug-command yes %s </dev/null >%s/log 2>&1 & echo $!'"):format(port,
+      redis.unix, directory, options or "",
       directory))
     for _ = 1, 300 do
       if run(("redis-cli -p %d %s ping 2>/dev/null"):format(port, password)) == "PONG" then

@@ -11,7 +11,8 @@ local function suggest(word, words)
 end
 
 describe("the word that was probably meant", function()
-  local handlers = { "on_connect", "on_helo", "on_mail", "on_rcpt", "on_data", "on_header", "on_eoh", "on_body", "on_eom" }
+  local handlers = { "on_connect", "on_helo", "on_mail", "on_rcpt", "on_data", "on_header", "on_eoh",
+    "on_body", "on_eom" }
 
   it("is one letter more, less, other or swapped", function()
     assert.equal("on_rcpt", suggest("on_rcp", handlers))

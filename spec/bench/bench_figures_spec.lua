@@ -32,7 +32,8 @@ describe("moonmilter bench", function()
     file:write(SCRIPT)
     file:close()
     to = "unix:" .. directory .. "/milter.sock"
-    pid = io.popen(("%s run --workers=1 -s %s %s/filter.lua >%s/log 2>&1 & echo $!"):format(program, to, directory, directory)):read "*n"
+    pid = io.popen(("%s run --workers=1 -s %s %s/filter.lua >%s/log 2>&1 & echo $!"):format(program, to, directory,
+      directory)):read "*n"
     shell(("for i in $(seq 100); do test -S %s/milter.sock && break; sleep 0.05; done"):format(directory))
   end)
 

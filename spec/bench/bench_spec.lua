@@ -38,7 +38,8 @@ local bit = require "bit"
 local function watch(arguments, steps, answer)
   local listener = assert(socket.bind("127.0.0.1", 0))
   local _, port = listener:getsockname()
-  local pipe = assert(io.popen(("%s bench --to inet:%d@127.0.0.1 --warmup 0 --connections 1 %s 2>&1; echo \"status $?\"")
+  local pipe = assert(io.popen(("%s bench --to inet:%d@127.0.0.1 --warmup 0 --connections 1 %s 2>&1; echo "
+    .. "\"status $?\"")
     :format(program, port, arguments)))
   listener:settimeout(5)
   local client = assert(listener:accept())
@@ -114,7 +115,8 @@ describe("moonmilter bench", function()
   end)
 
   it("ends the message at a verdict, and asks for the next", function()
-    local reads, output, status = watch("--messages 2 --messages-per-connection 2", 0, { M = packet("y", "550 5.7.1 no\0") })
+    local reads, output, status = watch("--messages 2 --messages-per-connection 2", 0,
+      { M = packet("y", "550 5.7.1 no\0") })
     assert.same({ "O", "DC", "DH", "DM", "ADM", "AQ" }, reads)
     assert.equal(76, status)
     assert.matches("mail: answered 'y' 550 5.7.1 no", output, 1, true)
@@ -142,7 +144,8 @@ describe("moonmilter bench", function()
   end)
 
   it("aborts the share it is told to", function()
-    local reads, output = watch("--messages 40 --messages-per-connection 40 --abort 50 --headers 0 --mta sendmail --json", 0)
+    local reads, output = watch("--messages 40 --messages-per-connection 40 --abort 50 --headers 0 --mta "
+      .. "sendmail --json", 0)
     local aborted = tonumber(output:match '"aborted":(%d+)')
     assert.is_true(aborted > 8 and aborted < 32)
     assert.equal(40 - aborted, tonumber(output:match '"messages":(%d+)'))

@@ -1,5 +1,5 @@
--- Figures for the mail modules, beside Python's email package and, where gmime is at hand, GMime (spec/bench/mail_gmime.c).
--- Run from the top: luajit spec/bench/mail_bench.lua [seconds per figure]
+-- Figures for the mail modules, beside Python's email package and, where gmime is at hand, GMime
+-- (spec/bench/mail_gmime.c). Run from the top: luajit spec/bench/mail_bench.lua [seconds per figure]
 package.path = "lua/?.lua;spec/mail/?.lua;spec/mail/corpus/?.lua;" .. package.path
 package.cpath = "build/lua/?.so;" .. package.cpath
 local address = require "moonmilter.address"
@@ -13,10 +13,12 @@ local SECONDS = tonumber(arg and arg[1]) or 1
 -- One header block as a delivered message has it, and a message of 8 MiB: text, HTML, and base64 attachments.
 local block = table.concat({
   "Received: from mail.example.net (mail.example.net [192.0.2.1])", "\tby mx.example.org (Postfix) with ESMTPS id 4XyZ",
-  "\tfor <bob@example.org>; Fri, 21 Nov 1997 09:55:06 -0600 (CST)", "From: =?utf-8?Q?J=C3=B6rg_M=C3=BCller?= <joerg@example.net>",
+  "\tfor <bob@example.org>; Fri, 21 Nov 1997 09:55:06 -0600 (CST)", "From: =?utf-8?Q?J=C3=B6rg_M=C3=BCller?= "
+    .. "<joerg@example.net>",
   "To: \"Doe, John\" <john@example.org>, Team: ann@example.org, Bob <bob@example.org>;, carol@example.com (Carol)",
   "Subject: =?iso-8859-1?Q?Gr=FC=DFe_aus?= =?utf-8?B?S8O2bG4=?= und mehr", "Date: Fri, 21 Nov 1997 09:55:06 -0600",
-  "Message-ID: <1234@local.machine.example>", "MIME-Version: 1.0", "Content-Type: multipart/mixed; boundary=\"=_b1\"", "", "",
+  "Message-ID: <1234@local.machine.example>", "MIME-Version: 1.0", "Content-Type: multipart/mixed; "
+    .. "boundary=\"=_b1\"", "", "",
 }, "\r\n")
 
 local function large_message()
@@ -80,7 +82,8 @@ show("fields decoded and parsed (From To Subject Date Received CT)", rate(functi
   header.received(parsed:get("Received").value)
   parsed:get("Content-Type"):params()
 end) * 6, "fields/s")
-show("address.path, strict", rate(function() address.path("<john.doe@mail.example.org>", { mode = "strict" }) end), "paths/s")
+show("address.path, strict", rate(function() address.path("<john.doe@mail.example.org>", { mode = "strict" }) end),
+  "paths/s")
 show("MIME walked: structure, sizes, kinds", rate(function() walk {} end) * megabytes, "MB/s")
 show("MIME walked: all content decoded", rate(function() walk { on_data = function() end } end) * megabytes, "MB/s")
 show("MIME walked: text as UTF-8 too", rate(function() walk { on_text = function() end } end) * megabytes, "MB/s")

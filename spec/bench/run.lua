@@ -8,7 +8,8 @@
 ---   --only    workloads whose name has WORD in it
 ---   --save    where the tables go as well; default build/bench/tables.md
 ---   --docs    a file whose part between "bench: begin" and "bench: end" becomes the tables
----   --host    another moonmilter to compare with, such as one built before a change; default moonmilter=build/moonmilter
+---   --host    another moonmilter to compare with, such as one built before a change; default
+---   moonmilter=build/moonmilter
 ---   --bench   the program that makes the load; default "build/moonmilter bench"
 ---   --inet    TCP on 127.0.0.1 instead of unix sockets
 local fcntl = require "posix.fcntl"
@@ -158,8 +159,8 @@ end
 
 --- Runs the load. Gives its JSON object as text, or nothing.
 local function bench(subject, load, timing)
-  local command = ("%s --json --timeout 10 --to %s --pid %d %s %s"):format(options.bench, subject.socket.spec, subject.pid,
-    timing, load)
+  local command = ("%s --json --timeout 10 --to %s --pid %d %s %s"):format(options.bench,
+    subject.socket.spec, subject.pid, timing, load)
   local json = output_of(command .. " 2>>" .. directory .. "/bench.log")
   return json:match "^{" and json or nil
 end
@@ -364,7 +365,8 @@ local WORKERS = {
   { name = "every handler", script = "every_handler", load = "--edits 1 --connections 50" },
 }
 
---- Messages a second and CPU a message with one worker and with two, in turns. More than that takes more cores than two.
+--- Messages a second and CPU a message with one worker and with two, in turns. More than that
+--- takes more cores than two.
 local function measure_workers(host)
   local result = {}
   for _, look in ipairs(WORKERS) do
@@ -378,7 +380,8 @@ local function measure_workers(host)
     end
     for _ = 1, rounds() do
       for count, subject in pairs(subjects) do
-        local json = bench(subject, look.load, options.quick and "--seconds 2 --warmup 0.5" or "--seconds 4 --warmup 0.5")
+        local json = bench(subject, look.load, options.quick and "--seconds 2 --warmup 0.5"
+          or "--seconds 4 --warmup 0.5")
         if json then
           table.insert(samples[count].rate, number(json, "messages_per_second"))
           table.insert(samples[count].cpu, number(json, "cpu_us_per_message", "process"))
@@ -405,7 +408,8 @@ local function columns()
   local names = {}
   for _, host in ipairs(options.hosts) do names[#names + 1] = host.name end
   for _, name in ipairs(SUBJECT_NAMES) do
-    if available[name] and not (options.quick and (name == "pymilter" or name == "PMilter")) then names[#names + 1] = name end
+    if available[name] and not (options.quick and (name == "pymilter" or name == "PMilter")) then names[#names
+      + 1] = name end
   end
   return names
 end
@@ -455,8 +459,9 @@ local function ratio_table(results, host)
         local limit = workload.targets[key]
         return limit and (" (≤ %.2f)"):format(limit) or ""
       end
-      say("| %s | %s%s | %s%s | %s | %s |", workload.name, cell(ratio(mine.cpu, bare.cpu), "%.2f"), promised "responder",
-        cell(ratio(mine.cpu, c.cpu), "%.2f"), promised "libmilter", cell(ratio(mine.rate, c.rate), "%.2f"),
+      say("| %s | %s%s | %s%s | %s | %s |", workload.name, cell(ratio(mine.cpu, bare.cpu), "%.2f"),
+        promised "responder", cell(ratio(mine.cpu, c.cpu), "%.2f"), promised "libmilter",
+        cell(ratio(mine.rate, c.rate), "%.2f"),
         cell(ratio(mine.p99, c.p99), "%.2f"))
     end
   end
@@ -515,7 +520,8 @@ local function describe_machine()
   say("Machine: %s, %s cores, %s; %s; %s.", model, cores, kernel, jit.version,
     options.inet and "TCP over the loopback interface" or "unix sockets")
   say("Run: %s, %s; medians. Load unless said otherwise: 10 connections, 10 messages each, 1 recipient, 20 headers, "
-    .. "4 KB of body, as Postfix sends them.", os.date "!%Y-%m-%d", rounds() == 1 and "1 round" or rounds() .. " rounds")
+    .. "4 KB of body, as Postfix sends them.", os.date "!%Y-%m-%d", rounds() == 1 and "1 round"
+    or rounds() .. " rounds")
 end
 
 -- ---- all of it ----

@@ -21,7 +21,8 @@ end
 --- The config of a file's text, or nil and the fault.
 local function read(source)
   local config, why = ffi.new "struct mm_config", ffi.new "struct mm_fault"
-  if C.mm_config_read(config, { source, #source }, "moonmilter.conf", "/etc/moonmilter", why) then return owned(config) end
+  if C.mm_config_read(config, { source, #source }, "moonmilter.conf", "/etc/moonmilter",
+    why) then return owned(config) end
   return nil, ffi.string(why.text)
 end
 
@@ -92,7 +93,8 @@ describe("a configuration without any setting", function()
       { config.idle_timeout, config.negotiate_timeout, config.write_timeout, config.drain_timeout })
     assert.equal(256 * 1024 * 1024, tonumber(config.body_max))
     assert.same({ 1, 5 }, { config.cpu_slice, config.cpu_session })
-    assert.same({ 0, 2 ^ 30, 0 }, { tonumber(config.memory_soft), tonumber(config.memory_hard), config.recycle_sessions })
+    assert.same({ 0, 2 ^ 30, 0 }, { tonumber(config.memory_soft), tonumber(config.memory_hard),
+      config.recycle_sessions })
     assert.is_false(config.watch)
     assert.is_false(config.top.lockstep)
     assert.is_nil(text(config.user))
@@ -104,7 +106,8 @@ describe("a configuration without any setting", function()
     assert.equal("default", text(config.milters[0].name))
     local ok, why = check(config)
     assert.is_false(ok)
-    assert.equal('milter "default" listens nowhere; set listen = "unix:/run/moonmilter/default.sock", or use -s SPEC', why)
+    assert.equal('milter "default" listens nowhere; set listen = "unix:/run/moonmilter/default.sock", or '
+      .. 'use -s SPEC', why)
   end)
 end)
 
@@ -135,14 +138,15 @@ end)
 describe("paths", function()
   it("are relative to the file's directory unless they begin with a slash", function()
     local config = good 'scripts = { "./a.lua", "b", "/srv/c", "." } control = "run/ctl.sock" listen = "unix:run/m.sock"'
-    assert.same({ "/etc/moonmilter/a.lua", "/etc/moonmilter/b", "/srv/c", "/etc/moonmilter" }, strings(config.top.scripts))
+    assert.same({ "/etc/moonmilter/a.lua", "/etc/moonmilter/b", "/srv/c", "/etc/moonmilter" },
+      strings(config.top.scripts))
     assert.equal("/etc/moonmilter/run/ctl.sock", text(config.control))
     assert.same({ "unix:/etc/moonmilter/run/m.sock" }, strings(config.top.listen))
   end)
 
   it("of sockets fit into a socket's address once they are absolute", function()
-    assert.matches('^moonmilter.conf:1: control: "/etc/moonmilter/x+%.%.%.": the path has 116 bytes; a unix socket\'s has at most 107',
-      fault('control = "' .. ("x"):rep(100) .. '"'))
+    assert.matches('^moonmilter.conf:1: control: "/etc/moonmilter/x+%.%.%.": the path has 116 bytes; a unix socket\'s '
+      .. 'has at most 107', fault('control = "' .. ("x"):rep(100) .. '"'))
   end)
 end)
 
@@ -209,13 +213,16 @@ end)
 
 describe("an unknown key", function()
   it("is refused with its line and what was probably meant", function()
-    assert.equal('moonmilter.conf:12: unknown key "lisen"; did you mean "listen"?', fault(("\n"):rep(11) .. 'lisen = "/a"'))
-    assert.equal('moonmilter.conf:1: unknown key "onerror"; did you mean "on_error"?', fault 'milter.a = { onerror = "accept" }')
+    assert.equal('moonmilter.conf:12: unknown key "lisen"; did you mean "listen"?',
+      fault(("\n"):rep(11) .. 'lisen = "/a"'))
+    assert.equal('moonmilter.conf:1: unknown key "onerror"; did you mean "on_error"?',
+      fault 'milter.a = { onerror = "accept" }')
     assert.equal('moonmilter.conf:1: unknown key "Workers"; did you mean "workers"?', fault "Workers = 1")
   end)
 
   it("without a likeness says where the list is", function()
-    assert.equal('moonmilter.conf:1: unknown key "zebra"; `moonmilter --help config` lists them, and values for your scripts '
+    assert.equal('moonmilter.conf:1: unknown key "zebra"; `moonmilter --help config` lists them, and values for '
+      .. 'your scripts '
       .. "belong in settings = { ... }", fault "zebra = 1")
   end)
 
@@ -238,27 +245,35 @@ describe("a wrong value", function()
     { 'on_error = "temp-fail"', 'on_error: unknown word "temp-fail"; did you mean "tempfail"?' },
     { 'log_level = "warning"', 'log_level: unknown word "warning"; did you mean "warn"?' },
     { "log_level = 3", 'log_level: 3 does not fit; write "debug", "info", "warn" or "error"' },
-    { 'log = "moon.log"', 'log: "moon.log" does not fit; write "stderr", "syslog", or a file\'s path that begins with "/"' },
+    { 'log = "moon.log"', 'log: "moon.log" does not fit; write "stderr", "syslog", or a file\'s path that '
+      .. 'begins with "/"' },
     { 'log = "sylog"', 'log: unknown word "sylog"; did you mean "syslog"?' },
-    { 'socket_mode = "0668"', 'socket_mode: "0668" does not fit; write octal digits up to "0777", as chmod takes them' },
-    { 'socket_mode = "01777"', 'socket_mode: "01777" does not fit; write octal digits up to "0777", as chmod takes them' },
+    { 'socket_mode = "0668"', 'socket_mode: "0668" does not fit; write octal digits up to "0777", as chmod '
+      .. 'takes them' },
+    { 'socket_mode = "01777"', 'socket_mode: "01777" does not fit; write octal digits up to "0777", as chmod '
+      .. 'takes them' },
     { "watch = 1", "watch: 1 does not fit; write true or false" },
     { 'watch = "yes"', 'watch: "yes" does not fit; write true or false' },
     { "user = 1000", "user: 1000 does not fit; write a name in quotes" },
     { 'user = ""', 'user: "" does not fit; write a name in quotes' },
     { 'user = "a\\0b"', 'user: "a\\x00b" does not fit; write a name in quotes' },
-    { 'body_max = "64Q"', 'body_max: "64Q" does not fit; write bytes from 1K to 1G: a number, or "64M" with K, M or G' },
+    { 'body_max = "64Q"', 'body_max: "64Q" does not fit; write bytes from 1K to 1G: a number, or "64M" '
+      .. 'with K, M or G' },
     { "body_max = 100", 'body_max: 100 does not fit; write bytes from 1K to 1G: a number, or "64M" with K, M or G' },
-    { "settings = 1", "settings: 1 does not fit; write a table of strings, numbers, booleans and tables: { threshold = 5 }" },
-    { "listen = 10025", 'listen: 10025 does not fit; write a listener or a list of them: "unix:/run/moonmilter/milter.sock", '
+    { "settings = 1", "settings: 1 does not fit; write a table of strings, numbers, booleans and tables: { "
+      .. "threshold = 5 }" },
+    { "listen = 10025", 'listen: 10025 does not fit; write a listener or a list of them: '
+      .. '"unix:/run/moonmilter/milter.sock", '
       .. '"inet:10025", "inet:10025@192.0.2.7"' },
     { 'listen = "inet:70000"', 'listen: "inet:70000": port "70000" is not a number from 1 to 65535' },
     { 'listen = { path = "/a" }', 'listen: a list has no names, but here is "path" = ...; write { "...", "..." }' },
-    { 'allow = "10.1.2.3/8"', 'allow: "10.1.2.3/8" has bits set behind its prefix; write "10.0.0.0/8" for the block or "10.1.2.3" '
+    { 'allow = "10.1.2.3/8"', 'allow: "10.1.2.3/8" has bits set behind its prefix; write "10.0.0.0/8" for the block '
+      .. 'or "10.1.2.3" '
       .. "for the one address" },
-    { "allow = {}", "allow: an empty list allows nobody, and a milter without clients is of no use; leave the key out to allow "
-      .. "everybody, or name who may connect" },
-    { 'allow = "mail.example.org"', 'allow: "mail.example.org" is not an address; write numbers such as "192.0.2.7", "10.0.0.0/8" '
+    { "allow = {}", "allow: an empty list allows nobody, and a milter without clients is of no use; leave the key "
+      .. "out to allow everybody, or name who may connect" },
+    { 'allow = "mail.example.org"', 'allow: "mail.example.org" is not an address; write numbers such as "192.0.2.7", '
+      .. '"10.0.0.0/8" '
       .. 'or "2001:db8::/32" (names are not looked up)' },
     { 'allow = "10.0.0.0/33"', 'allow: "10.0.0.0/33": the prefix is a number of bits from 0 to 32' },
   }
@@ -323,8 +338,10 @@ describe("the language of the file", function()
   it("is Lua's tables: what is accepted means the same to Lua", function()
     local sources = {
       "{ 1, 2; 3, }", "{}", "{ a = 1, 'x', ['b c'] = true, { n = false } }", "{ 0x1F, 1e3, .5, 3., -7, 2.5e-3, 0xff }",
-      [==[{ "a\tb\\\"\'\65\x42\u{20ac}", 'it''s' }]==], "{ [[\nlong\nstring]], [=[ ]] ]=] }", "{ 'a\\\nb', 'a\\z   \n  b' }",
-      "{ -- one\n 1, --[[ two\n ]] 2 --[==[ three ]] ]==]\n}", "{ 0.1, 123456789012345, 1e22, 5e-10 }", "{ a = nil, b = 1 }",
+      [==[{ "a\tb\\\"\'\65\x42\u{20ac}", 'it''s' }]==], "{ [[\nlong\nstring]], [=[ ]] ]=] }",
+      "{ 'a\\\nb', 'a\\z   \n  b' }",
+      "{ -- one\n 1, --[[ two\n ]] 2 --[==[ three ]] ]==]\n}", "{ 0.1, 123456789012345, 1e22, 5e-10 }",
+      "{ a = nil, b = 1 }",
       "{ '\\0', 'a\\0b', '\\255' }", "{\r\n 'a',\r\n [[x\r\ny]] }",
     }
     sources[5] = [==[{ "a\tb\\\"\'\65\x42\u{20ac}", 'it\'s' }]==]
@@ -339,7 +356,8 @@ describe("the language of the file", function()
   end)
 
   local refused = {
-    { "workers = os.getenv('N')", '1:11: "os": nothing is called or looked up here; write out the value, and give what differs '
+    { "workers = os.getenv('N')", '1:11: "os": nothing is called or looked up here; write out the value, and give '
+      .. 'what differs '
       .. "between machines on the command line" },
     { 'print "x"', '1:7: "x" behind the name "print", where "=" belongs; write print = value' },
     { "dofile('x')", '1:7: "(" cannot stand behind a name; nothing is called here; write out the value' },
@@ -347,13 +365,17 @@ describe("the language of the file", function()
     { "listen = { unix }", '1:12: "unix" is a name, and names have no values here; put it in quotes: "unix"' },
     { "watch = yes", '1:9: "yes" is a name, and names have no values here; write true, or put it in quotes' },
     { "local workers = 1", '1:1: "local" is code, and a configuration holds none; write the key alone: name = value' },
-    { "return { workers = 1 }", '1:1: "return" is code, and a configuration holds none; leave it out: the file itself is a list of '
+    { "return { workers = 1 }", '1:1: "return" is code, and a configuration holds none; leave it out: the file itself '
+      .. 'is a list of '
       .. "name = value" },
-    { "settings = { f = function() end }", '1:18: "function" is code, and a configuration holds none; put handlers into a script and '
+    { "settings = { f = function() end }", '1:18: "function" is code, and a configuration holds none; put handlers '
+      .. 'into a script and '
       .. "name it in scripts" },
-    { "if x then", '1:1: "if" is code, and a configuration holds none; write out the value; what differs between machines goes on '
+    { "if x then", '1:1: "if" is code, and a configuration holds none; write out the value; what differs between '
+      .. 'machines goes on '
       .. "the command line" },
-    { "body_max = 64 * 1024", '1:15: "*" cannot stand at the beginning of a setting; write the product as one number, bytes as '
+    { "body_max = 64 * 1024", '1:15: "*" cannot stand at the beginning of a setting; write the product as one '
+      .. 'number, bytes as '
       .. '"64M"' },
     { 'user = "a" .. "b"', '1:12: ".." cannot stand at the beginning of a setting; write the string in one piece' },
     { 'settings = { "a" .. "b" }', '1:18: ".." cannot stand behind an item of a table; write the string in one piece' },
@@ -364,23 +386,28 @@ describe("the language of the file", function()
     { "workers == 4", '1:9: "==" behind the name "workers", where "=" belongs; write workers = value' },
     { "# comment", '1:1: "#" cannot stand at the beginning of a setting; begin a comment with "--"' },
     { "// comment", '1:1: "//" cannot stand at the beginning of a setting; begin a comment with "--"' },
-    { "body_max = 64M", '1:12: "64M" is not a number as it stands; write digits (at most 15, or 13 behind 0x), and put sizes such as '
+    { "body_max = 64M", '1:12: "64M" is not a number as it stands; write digits (at most 15, or 13 behind 0x), and put '
+      .. 'sizes such as '
       .. '"64M", modes and all else in quotes' },
     { "workers = ", "1:11: the end of the file cannot stand where a value belongs" },
     { "listen = /run/x", '1:10: "/" cannot stand where a value belongs; write the result; put a path in quotes' },
-    { 'user = "abc\n"', "1:8: the string that begins here has no closing \" on its line; write text of several lines as [[ ... ]]" },
+    { 'user = "abc\n"', "1:8: the string that begins here has no closing \" on its line; write text of several lines "
+      .. "as [[ ... ]]" },
     { "settings = [==[ abc", '1:12: the string that begins here never ends; close it with "]==]"' },
     { "--[[ abc", '1:3: the comment that begins here never ends; close it with "]]"' },
     { 'user = "\\q"', '1:10: "q" behind "\\" means nothing; write "\\\\" for a backslash' },
     { 'user = "\\300"', '1:13: "\\300" is no byte; a number behind "\\" is at most 255' },
     { "listen = {\n 'inet:1',\n", '3:1: the file ends inside the table that line 1 begins; close it with "}"' },
-    { "listen = { 'a' 'b' }", '1:16: "b" follows an item directly; put a comma between them, or close the table of line 1 with "}"' },
-    { "settings = { [1] = 2 }", '1:15: "1" cannot stand in brackets; a name is a string, ["name"] = value, and list items are written '
+    { "listen = { 'a' 'b' }", '1:16: "b" follows an item directly; put a comma between them, or close the table of '
+      .. 'line 1 with "}"' },
+    { "settings = { [1] = 2 }", '1:15: "1" cannot stand in brackets; a name is a string, ["name"] = value, and list '
+      .. 'items are written '
       .. "without numbers" },
     { "settings = { 'a', nil }", "1:19: nil in a list would leave a hole; leave it out" },
     { "log.level = 'info'", '1:4: "." cannot stand behind a name; only milter.NAME has a dot' },
     { "}", '1:1: "}" cannot stand at the beginning of a setting; leave it out: no table is open here' },
-    { "workers = 1234567890123456", '1:11: "1234567890123456" is not a number as it stands; write digits (at most 15, or 13 behind 0x), '
+    { "workers = 1234567890123456", '1:11: "1234567890123456" is not a number as it stands; write digits (at most 15, '
+      .. 'or 13 behind 0x), '
       .. 'and put sizes such as "64M", modes and all else in quotes' },
     { "workers = 1e999", '1:11: "1e999" is not a number as it stands; write digits (at most 15, or 13 behind 0x), '
       .. 'and put sizes such as "64M", modes and all else in quotes' },
@@ -411,8 +438,8 @@ string ]], { x = { y = true, n = nil }, ["p q"] = .5e1 }, 0x1F; -3 } --[[ c ]]
 workers = 2; watch = true
 milter.out = { listen = "inet:10025", scripts = { "a", "b" } }
 ]==]
-    local alphabet = { "", "=", "{", "}", '"', "'", "[", "]", "[[", "]]", "--", ".", "a", "1", ";", "\n", "\\", "\0", "\255", "0x",
-      "e", "-" }
+    local alphabet = { "", "=", "{", "}", '"', "'", "[", "]", "[[", "]]", "--", ".", "a", "1", ";", "\n", "\\",
+      "\0", "\255", "0x", "e", "-" }
     math.randomseed(7)
     local taken = 0
     for _ = 1, 20000 do
@@ -452,7 +479,8 @@ describe("settings", function()
 end)
 
 describe("the command line", function()
-  local source = 'listen = "inet:10001" scripts = "a" on_error = "accept" workers = 3 milter.out = { listen = "inet:10002" }'
+  local source = 'listen = "inet:10001" scripts = "a" on_error = "accept" workers = 3 milter.out = { listen = '
+    .. '"inet:10002" }'
 
   it("overrides what the file says", function()
     local config = good(source)
@@ -587,8 +615,8 @@ describe("the description of all keys", function()
     C.mm_config_keys(count)
     assert.equal(tonumber(count[0]), #all)
     local said, plain = good(table.concat(all, "\n")), good ""
-    for _, field in ipairs { "workers", "stage_deadline", "eom_deadline", "body_max", "max_sessions", "log_level", "watch",
-      "memory_hard" } do
+    for _, field in ipairs { "workers", "stage_deadline", "eom_deadline", "body_max", "max_sessions",
+      "log_level", "watch", "memory_hard" } do
       assert.equal(plain[field], said[field], field)
     end
     assert.equal(plain.top.socket_mode, said.top.socket_mode)
@@ -598,7 +626,8 @@ describe("the description of all keys", function()
     local description = described()
     assert.truthy(description:find('\n-- What the message gets when a script fails; accept lets unfiltered mail pass.\n'
       .. '-- "tempfail", "accept" or "reject"; also in milter.NAME.\n-- on_error = "tempfail"\n', 1, true))
-    assert.truthy(description:find('-- bytes from 1K to 1G: a number, or "64M" with K, M or G.\n-- body_max = "256M"\n', 1, true))
+    assert.truthy(description:find('-- bytes from 1K to 1G: a number, or "64M" with K, M or G.\n-- body_max = '
+      .. '"256M"\n', 1, true))
     assert.is_nil(description:match "[^\n]*  \n")
   end)
 end)

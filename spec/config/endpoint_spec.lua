@@ -84,7 +84,8 @@ end)
 
 describe("a listener that is wrong", function()
   local forms = "write unix:PATH, inet:PORT, inet:PORT@HOST, inet6:PORT@HOST, fd:N or systemd"
-  local numeric = 'is not a numeric address; write one such as 127.0.0.1 or [::1], "localhost" or "*": other names are not '
+  local numeric = 'is not a numeric address; write one such as 127.0.0.1 or [::1], "localhost" or "*": other '
+    .. 'names are not '
     .. "looked up, because that could block"
   local cases = {
     [""] = '"": no place to listen; ' .. forms,
@@ -94,9 +95,11 @@ describe("a listener that is wrong", function()
     ["inet:65536"] = '"inet:65536": port "65536" is not a number from 1 to 65535',
     ["inet:+25"] = '"inet:+25": port "+25" is not a number from 1 to 65535',
     ["inet:smtp"] = '"inet:smtp": port "smtp" is not a number from 1 to 65535',
-    ["inet:99999999999999999999"] = '"inet:99999999999999999999": port "99999999999999999999" is not a number from 1 to 65535',
+    ["inet:99999999999999999999"] = '"inet:99999999999999999999": port "99999999999999999999" is not a number '
+      .. 'from 1 to 65535',
     ["inet:25@"] = '"inet:25@": the host is missing; write @127.0.0.1, @[::1], or leave "@" out for this machine only',
-    ["inet:25@[]"] = '"inet:25@[]": the host is missing; write @127.0.0.1, @[::1], or leave "@" out for this machine only',
+    ["inet:25@[]"] = '"inet:25@[]": the host is missing; write @127.0.0.1, @[::1], or leave "@" out for this '
+      .. 'machine only',
     ["inet:@127.0.0.1"] = '"inet:@127.0.0.1": the port is missing; write inet:10025',
     ["inet:25@mail.example.org"] = '"inet:25@mail.example.org": host "mail.example.org" ' .. numeric,
     ["inet:mail:25"] = '"inet:mail:25": host "mail" ' .. numeric,
@@ -104,11 +107,13 @@ describe("a listener that is wrong", function()
     ["inet:25@127.0.0.1:25"] = '"inet:25@127.0.0.1:25": host "127.0.0.1:25" ' .. numeric,
     ["inet6:25@fe80::1%eth0"] = '"inet6:25@fe80::1%eth0": host "fe80::1%eth0" ' .. numeric,
     ["inet6:25@127.0.0.1"] = '"inet6:25@127.0.0.1": "127.0.0.1" is an IPv4 address; write inet:25@127.0.0.1',
-    ["inet:::1:25"] = '"inet:::1:25": an IPv6 address before a port stands in brackets; write inet:[::1]:10025 or inet6:10025@::1',
+    ["inet:::1:25"] = '"inet:::1:25": an IPv6 address before a port stands in brackets; write inet:[::1]:10025 or '
+      .. 'inet6:10025@::1',
     ["inet:[::1]"] = '"inet:[::1]": the port is missing; write inet:[ADDR]:PORT',
     ["inet:["] = '"inet:[": the port is missing; write inet:[ADDR]:PORT',
     ["inet:[::1]:"] = '"inet:[::1]:": the port is missing; write inet:10025',
-    ["inet:10025:127.0.0.1"] = '"inet:10025:127.0.0.1": the port comes first only before "@"; write inet:10025@127.0.0.1',
+    ["inet:10025:127.0.0.1"] = '"inet:10025:127.0.0.1": the port comes first only before "@"; write '
+      .. 'inet:10025@127.0.0.1',
     ["10025"] = '"10025": the kind of socket is missing; did you mean inet:10025?',
     ["127.0.0.1:10025"] = '"127.0.0.1:10025": the kind of socket is missing; did you mean inet:127.0.0.1:10025?',
     ["run/m.sock"] = '"run/m.sock": a path that does not begin with "/" needs its kind; did you mean unix:run/m.sock?',
@@ -120,10 +125,14 @@ describe("a listener that is wrong", function()
     ["unix:/run/"] = '"unix:/run/": this names a directory; add the name of the socket: /run/milter.sock',
     ["/run/a b"] = '"/run/a b": the path holds " ", which cannot stand in main.cf or sendmail.mc; choose another path',
     ["/run/a,b"] = '"/run/a,b": the path holds ",", which cannot stand in main.cf or sendmail.mc; choose another path',
-    ["fd:"] = '"fd:": "" is not a descriptor to listen on; write fd:3 for the first one handed over (1 and 2 are for output)',
-    ["fd:-1"] = '"fd:-1": "-1" is not a descriptor to listen on; write fd:3 for the first one handed over (1 and 2 are for output)',
-    ["fd:2"] = '"fd:2": "2" is not a descriptor to listen on; write fd:3 for the first one handed over (1 and 2 are for output)',
-    ["systemd:"] = '"systemd:": the name is missing; write systemd:NAME with the NAME of FileDescriptorName=, or systemd for all '
+    ["fd:"] = '"fd:": "" is not a descriptor to listen on; write fd:3 for the first one handed over (1 and 2 '
+      .. 'are for output)',
+    ["fd:-1"] = '"fd:-1": "-1" is not a descriptor to listen on; write fd:3 for the first one handed over (1 and 2 '
+      .. 'are for output)',
+    ["fd:2"] = '"fd:2": "2" is not a descriptor to listen on; write fd:3 for the first one handed over (1 and 2 '
+      .. 'are for output)',
+    ["systemd:"] = '"systemd:": the name is missing; write systemd:NAME with the NAME of FileDescriptorName=, or '
+      .. 'systemd for all '
       .. "sockets of the unit",
     ["systemd:a:b"] = '"systemd:a:b": the name holds ":"; systemd allows ASCII without control bytes and ":"',
   }
@@ -145,9 +154,12 @@ describe("what to paste into the MTA's configuration", function()
   end)
 
   it("is a line of sendmail.mc that fails safe", function()
-    assert.equal("INPUT_MAIL_FILTER(`moonmilter', `S=inet:10025@127.0.0.1, F=T, T=C:1m;S:10s;R:10s;E:5m')dnl", sendmail "inet:10025")
-    assert.equal("INPUT_MAIL_FILTER(`moonmilter', `S=inet6:10025@[::1], F=T, T=C:1m;S:10s;R:10s;E:5m')dnl", sendmail "inet6:10025")
-    assert.equal("INPUT_MAIL_FILTER(`moonmilter', `S=unix:/run/m.sock, F=T, T=C:1m;S:10s;R:10s;E:5m')dnl", sendmail "/run/m.sock")
+    assert.equal("INPUT_MAIL_FILTER(`moonmilter', `S=inet:10025@127.0.0.1, F=T, T=C:1m;S:10s;R:10s;E:5m')dnl",
+      sendmail "inet:10025")
+    assert.equal("INPUT_MAIL_FILTER(`moonmilter', `S=inet6:10025@[::1], F=T, T=C:1m;S:10s;R:10s;E:5m')dnl",
+      sendmail "inet6:10025")
+    assert.equal("INPUT_MAIL_FILTER(`moonmilter', `S=unix:/run/m.sock, F=T, T=C:1m;S:10s;R:10s;E:5m')dnl",
+      sendmail "/run/m.sock")
   end)
 
   it("lets Sendmail wait longer than our deadlines", function()

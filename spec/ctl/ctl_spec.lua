@@ -40,14 +40,15 @@ for _, workers in ipairs { 0, 2 } do
       local output, status = h:ctl "sessions"
       assert.equal(0, status)
       local line, place = output:match "(session=[^\n]+)\n(.*)"
-      for _, pattern in ipairs { "client=client%.example", "address=192%.0%.2%.1", "queue_id=4Qnight", "stage=eom", "age=%d+%.%d",
-        "script=10%-slow", "waits_for=sleep", "waiting=%d+%.%d", "deadline_in=2%d%d%.%d" } do
+      for _, pattern in ipairs { "client=client%.example", "address=192%.0%.2%.1", "queue_id=4Qnight", "stage=eom",
+        "age=%d+%.%d", "script=10%-slow", "waits_for=sleep", "waiting=%d+%.%d", "deadline_in=2%d%d%.%d" } do
         assert.matches(pattern, line)
       end
       local path = "%S+/10%-slow%.lua:"
       assert.matches("^    " .. path .. "2: in function 'ask'\n    " .. path .. "7: in function 'on_eom'\n"
         .. "    task script=10%-slow waits_for=sleep waiting=%d+%.%d\n"
-        .. "        " .. path .. "2: in function 'ask'\n        " .. path .. "4: in function <" .. path .. "4>\n", place)
+        .. "        " .. path .. "2: in function 'ask'\n        " .. path .. "4: in function <" .. path
+        .. "4>\n", place)
     end)
 
     it("says it as JSON", function()

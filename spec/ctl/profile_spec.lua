@@ -27,8 +27,8 @@ local HEAVY_LINE = "10%-heavy%.lua:4 in burn"
 
 --- `moonmilter profile` beside what the test does; the function returns what it printed, and its exit status.
 local function begin(h, options)
-  local pipe = assert(io.popen(("exec 2>&1; %s profile --control %s %s; echo \"status $?\""):format(host.program(), h.control,
-    options or "")))
+  local pipe = assert(io.popen(("exec 2>&1; %s profile --control %s %s; echo \"status $?\""):format(host.program(),
+    h.control, options or "")))
   host.sleep(0.3) -- the host has to hear of it
   return function()
     local output, status = pipe:read("*a"):match "^(.*)status (%d+)\n$"
@@ -110,7 +110,8 @@ for _, workers in ipairs { 0, 2 } do
       assert.matches("\nscript +handler +calls +errors +cpu +busy +mean +max +waiting +mean +max +now\n", output)
       assert.matches("\n10%-heavy%.lua +on_rcpt +%d+ +0 +[%d.]+ m?s +[%d.]+ m?s", output)
       assert.matches("\nslowest call of a handler\n", output)
-      assert.matches("20%-wait%.lua +on_data +[%d.]+ m?s, busy +[%d.]+ .s +ended 20%d%d%-%d%d%-%d%dT[%d:]+Z  session=%S+  queue_id=4Q", output)
+      assert.matches("20%-wait%.lua +on_data +[%d.]+ m?s, busy +[%d.]+ .s +ended 20%d%d%-%d%d%-%d%dT[%d:]+Z  "
+        .. "session=%S+  queue_id=4Q", output)
     end)
 
     it("counts from nought after --reset, which prints what was before", function()
@@ -177,13 +178,15 @@ for _, workers in ipairs { 0, 2 } do
       send(h, 8)
       local report = cjson.decode((finish()))
       assert.matches(HEAVY_LINE, report.lines[1].line)
-      assert.is_true(report.samples > 0 and report.samples <= report.looks_in_lua and report.looks_in_lua <= report.looks)
+      assert.is_true(report.samples > 0 and report.samples <= report.looks_in_lua
+        and report.looks_in_lua <= report.looks)
       finish = begin(h, "--folded --seconds 2")
       send(h, 8)
       local output, status = finish()
       assert.equal(0, status)
       for line in output:gmatch "[^\n]+" do assert.matches("^[^;]+;.+ %d+$", line) end
-      assert.matches("10%-heavy%.lua on_rcpt;on_rcpt %S+10%-heavy%.lua:8;burn %S+10%-heavy%.lua:1;%S+10%-heavy%.lua:4 %d+\n", output)
+      assert.matches("10%-heavy%.lua on_rcpt;on_rcpt %S+10%-heavy%.lua:8;burn "
+        .. "%S+10%-heavy%.lua:1;%S+10%-heavy%.lua:4 %d+\n", output)
     end)
 
     it("goes on over a reload, with the calls before and behind it", function()
@@ -204,7 +207,8 @@ for _, workers in ipairs { 0, 2 } do
       finish()
       assert.equal(before, timers(pid))
 
-      local child = process.start({ host.program(), "profile", "--control", h.control, "--samples", "--seconds", "600" },
+      local child = process.start({ host.program(), "profile", "--control", h.control, "--samples",
+        "--seconds", "600" },
         { output = os.tmpname() })
       host.wait_until(3, function() return timers(pid) == before + 1 end, "sampling")
       local output, status = h:ctl("profile", "--seconds", "1")
@@ -219,7 +223,8 @@ for _, workers in ipairs { 0, 2 } do
     it("says what is wrong with the question", function()
       for _, case in ipairs {
         { "--seconds 0", "%-%-seconds: a number from" }, { "--seconds 4000", "%-%-seconds: a number from" },
-        { "--worker x", "%-%-worker: a process id" }, { "--folded --json", "one of them" }, { "now", "nothing but options" },
+        { "--worker x", "%-%-worker: a process id" }, { "--folded --json", "one of them" },
+        { "now", "nothing but options" },
         { "--sample-rate", "Usage: moonmilter profile" }, { "--worker 1", "there is no such worker" },
       } do
         local output, status = h:ctl("profile", case[1])
@@ -266,7 +271,8 @@ describe("a profile", function()
 
   it("leaves the CPU budget in force", function()
     for _, loop in ipairs {
-      "while true do end", "while true do pcall(function() while true do end end) end", "local t while true do t = { t and #t } end",
+      "while true do end", "while true do pcall(function() while true do end end) end",
+      "local t while true do t = { t and #t } end",
     } do
       h = host.start { workers = 1, arguments = { "--cpu_slice=0.2" },
         scripts = { ["10-loop.lua"] = "function on_rcpt(ctx, r) if r:find 'loop' then " .. loop .. " end end" } }

@@ -1,4 +1,5 @@
--- What the documentation shows is true: its filters load, its errors are raised word for word, its commands say what it says.
+-- What the documentation shows is true: its filters load, its errors are raised word for word, its
+-- commands say what it says.
 local fake_mta = require "spec.support.fake_mta"
 
 local function read(path)
@@ -119,15 +120,17 @@ end)
 
 -- The rest: code, and the sentence that stands in the document. FILE is the script's own path and line.
 local cases = {
-  { code = "return ctx.foo", text = 'ctx has no member "foo"; facts and methods are listed in the scripting reference, your own '
+  { code = "return ctx.foo", text = 'ctx has no member "foo"; facts and methods are listed in the scripting '
+    .. 'reference, your own '
     .. "values belong in ctx.session or ctx.message" },
-  { code = "ctx.foo = 1", text = "ctx.foo: ctx is read only; keep your own values in ctx.session (the connection) or ctx.message "
-    .. "(this message)" },
-  { stage = "connect", code = "local x = ctx.message x.y = 1", text = "ctx.message: no message is open at connect; what belongs to "
-    .. "the connection goes in ctx.session, ctx.in_message tells" },
+  { code = "ctx.foo = 1", text = "ctx.foo: ctx is read only; keep your own values in ctx.session (the connection) "
+    .. "or ctx.message (this message)" },
+  { stage = "connect", code = "local x = ctx.message x.y = 1", text = "ctx.message: no message is open at connect; "
+    .. "what belongs to the connection goes in ctx.session, ctx.in_message tells" },
   { code = "local f = ctx.headers:field 'Subject' f:delete() f:set 'x'",
     text = "set: the field is gone, deleted or of another message" },
-  { code = "ctx:insert_header(-1, 'X-A', 'b')", text = "insert_header: position -1; 0 is the top, large numbers the end" },
+  { code = "ctx:insert_header(-1, 'X-A', 'b')", text = "insert_header: position -1; 0 is the top, large "
+    .. "numbers the end" },
   { code = "ctx:quarantine('')", text = "quarantine: the reason has 0 bytes; give 1 to 100" },
   { code = "ctx:replace_body(('x'):rep(5000))", set = { "body_max=2K" },
     text = "replace_body: the new body would have 5000 bytes; body_max is 2048" },
@@ -137,15 +140,17 @@ local cases = {
     text = "ctx.client: the MTA was not asked for it, because no script seemed to need it; "
       .. 'add options = { facts = { "client" } } to this script' },
   { code = "table.sort({ 3, 2, 1 }, function(a, b) milter.sleep(0.01) return a < b end)",
-    text = "sleep: cannot wait inside a function that C code calls back (table.sort comparator, string.gsub replacement, __gc, load "
-      .. "reader); collect the inputs there and wait afterwards" },
-  { code = "coroutine.yield()", text = "coroutine.yield outside of a coroutine of the script's own; to wait, use milter.sleep and "
-    .. "its kin" },
+    text = "sleep: cannot wait inside a function that C code calls back (table.sort comparator, string.gsub "
+      .. "replacement, __gc, load reader); collect the inputs there and wait afterwards" },
+  { code = "coroutine.yield()", text = "coroutine.yield outside of a coroutine of the script's own; to wait, use "
+    .. "milter.sleep and its kin" },
   { code = "error { code = 1 }", text = "(error object is a table value)" },
-  { code = "milter.sleep(20)", set = { "eom_deadline=0.2" }, text = "deadline: the handler still waits (sleep) after 0 s; the MTA would "
-    .. "give up soon", shown = "deadline: the handler still waits (sleep) after 8 s; the MTA would give up soon" },
-  { stage = "body", code = "local ok, err = pcall(milter.sleep, 20) ctx:add_header('X', 'y')", set = { "stage_deadline=0.2" },
-    unlogged = true, shown = "add_header: too late, the handler has been cancelled (abort)" },
+  { code = "milter.sleep(20)", set = { "eom_deadline=0.2" }, text = "deadline: the handler still waits (sleep) after 0 "
+    .. "s; the MTA would give up soon", shown = "deadline: the handler still waits (sleep) after 8 s; the MTA would "
+    .. "give up soon" },
+  { stage = "body", code = "local ok, err = pcall(milter.sleep, 20) ctx:add_header('X', 'y')",
+    set = { "stage_deadline=0.2" }, unlogged = true, shown = "add_header: too late, the handler has been "
+      .. "cancelled (abort)" },
 }
 
 describe("an error that docs/scripting.md quotes", function()
@@ -172,7 +177,8 @@ describe("an error that docs/scripting.md quotes", function()
     mta:rcpt()
     mta:feed(fake_mta.packet "E")
     mta:abort()
-    assert.truthy(mta:log_lines("script")[1]:find("add_header: too late, the handler has been cancelled (abort)", 1, true))
+    assert.truthy(mta:log_lines("script")[1]:find("add_header: too late, the handler has been cancelled (abort)", 1,
+      true))
   end)
 end)
 
@@ -191,7 +197,8 @@ describe("what docs/scripting.md says of loading", function()
   end)
 
   it("globals set in functions and undefined ones are reported", function()
-    local host = fake_mta.host { files = { ["10.lua"] = "\n\n\nfunction on_mail() count = 1\n\n\n\n\n return recipent end" } }
+    local host = fake_mta.host { files = { ["10.lua"] = "\n\n\nfunction on_mail() count = 1\n\n\n\n\n return "
+      .. "recipent end" } }
     finally(function() host:close() end)
     local log = host:log():gsub('\\"', '"')
     for _, text in ipairs {
@@ -205,7 +212,8 @@ describe("what docs/scripting.md says of loading", function()
   end)
 
   it("modules that require each other are an error", function()
-    local host, err = fake_mta.host { files = { ["10.lua"] = 'require "a" function on_mail() end', ["lib/a.lua"] = 'require "b"',
+    local host, err = fake_mta.host { files = { ["10.lua"] = 'require "a" function on_mail() end',
+      ["lib/a.lua"] = 'require "b"',
       ["lib/b.lua"] = 'require "a"' } }
     assert.is_nil(host)
     assert.truthy(err:find("module cycle: a -> b -> a", 1, true), err)
@@ -239,7 +247,8 @@ describe("the manual page", function()
     for line in pipe:lines() do
       local key, preset = line:match "^%-%- ([%l_]+) = (.+)$"
       if key then
-        local entry = page:match("%.It [^\n]-Va " .. key .. "%f[^%w_](.-)%.It ") or page:match("%.It [^\n]-Va " .. key .. "%f[^%w_](.*)")
+        local entry = page:match("%.It [^\n]-Va " .. key .. "%f[^%w_](.-)%.It ")
+          or page:match("%.It [^\n]-Va " .. key .. "%f[^%w_](.*)")
         assert.truthy(entry, key)
         local value = preset:gsub('"', "")
         if value ~= "nil" then

@@ -33,12 +33,14 @@ describe("the tutorial of docs/TESTING.md", function()
     finally(function() os.execute("rm -rf " .. directory) end)
     assert.equal(0, os.execute(("mkdir -p %s/scripts %s/spec"):format(directory, directory)))
     process.write_file(directory .. "/scripts/20-partners.lua", script)
-    process.write_file(directory .. "/spec/partners_spec.lua", (spec:gsub("end%)%s*$", function() return more .. "end)\n" end)))
+    process.write_file(directory .. "/spec/partners_spec.lua",
+      (spec:gsub("end%)%s*$", function() return more .. "end)\n" end)))
     local pipe = io.popen(("program=%s; cd %s && $program test 2>&1; echo \"status $?\""):format(program, directory))
     local output = pipe:read "*a"
     pipe:close()
     assert.truthy(output:find("4 successes / 0 failures / 0 errors", 1, true), output)
     assert.truthy(output:find("status 0", 1, true), output)
-    assert.truthy(session:find("$ moonmilter test\n+++\n3 successes / 0 failures / 0 errors / 0 pending", 1, true), session)
+    assert.truthy(session:find("$ moonmilter test\n+++\n3 successes / 0 failures / 0 errors / 0 pending", 1, true),
+      session)
   end)
 end)

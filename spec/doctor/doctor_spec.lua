@@ -1,5 +1,5 @@
--- moonmilter doctor: each thing that goes wrong between an MTA and a milter, provoked once. Postfix's side is a configuration
--- directory that postconf reads, Sendmail's a sendmail.cf; only the host runs.
+-- moonmilter doctor: each thing that goes wrong between an MTA and a milter, provoked once. Postfix's side is a
+-- configuration directory that postconf reads, Sendmail's a sendmail.cf; only the host runs.
 local cjson = require "cjson"
 local lfs = require "lfs"
 
@@ -39,7 +39,8 @@ describe("moonmilter doctor", function()
 
   -- Its findings: the whole text, and the exit status.
   local function ask(arguments, through)
-    local pipe = assert(io.popen(("%s %s doctor %s 2>&1; echo \"status $?\""):format(through or "", host.program(), arguments)))
+    local pipe = assert(io.popen(("%s %s doctor %s 2>&1; echo \"status $?\""):format(through or "",
+      host.program(), arguments)))
     local text = pipe:read "*a"
     pipe:close()
     local output, status = text:match "^(.*)status (%d+)\n$"
@@ -99,11 +100,13 @@ describe("moonmilter doctor", function()
     it("sockets that no MTA names, ours all the same", function()
       local own = host.start { workers = 0, scripts = PASS }
       local text = ask(("-c %s -s inet:%d -s unix:%s %s"):format(configure(), own.port, path, EMPTY))
-      assert_finds(text, "note", ("inet:%d@127.0.0.1: nobody here asks it"):format(own.port), "if an MTA elsewhere does")
+      assert_finds(text, "note", ("inet:%d@127.0.0.1: nobody here asks it"):format(own.port),
+        "if an MTA elsewhere does")
       assert_finds(text, "ok", ("127.0.0.1 port %d: somebody listens"):format(own.port))
       assert_finds(text, "ok", path .. ": somebody listens")
       own:stop()
-      text = ask(("-c %s -s inet:%d@0.0.0.0 -s unix:%s/none %s"):format(configure 'allow = "192.0.2.7"\n', own.port, directory, EMPTY))
+      text = ask(("-c %s -s inet:%d@0.0.0.0 -s unix:%s/none %s"):format(configure 'allow = "192.0.2.7"\n', own.port,
+        directory, EMPTY))
       assert_finds(text, "WRONG", ("127.0.0.1 port %d: nobody answers"):format(own.port), "start moonmilter")
       assert_finds(text, "WRONG", directory .. "/none: nobody answers", "start moonmilter")
     end)
@@ -184,7 +187,8 @@ describe("moonmilter doctor", function()
       process.run(("chmod 660 %s; chgrp nogroup %s"):format(path, path))
       for _, through in ipairs { "", "setpriv --reuid=nobody --regid=nogroup --clear-groups" } do
         local text = look(ours(), nil, nil, nil, through)
-        assert_finds(text, "WRONG", "user postfix may not connect (mode 0660, group nogroup)", "usermod -aG nogroup postfix")
+        assert_finds(text, "WRONG", "user postfix may not connect (mode 0660, group nogroup)",
+          "usermod -aG nogroup postfix")
       end
       process.run(("chgrp postfix %s"):format(path))
       local text = look(ours())
@@ -197,7 +201,8 @@ describe("moonmilter doctor", function()
       process.run(("chmod 700 %s/run"):format(directory))
       local text = look(ours())
       process.run(("chmod 755 %s/run"):format(directory))
-      assert_finds(text, "WRONG", "user postfix may not pass through this directory (mode 0700", "chmod o+x " .. directory .. "/run")
+      assert_finds(text, "WRONG", "user postfix may not pass through this directory (mode 0700", "chmod o+x "
+        .. directory .. "/run")
     end)
 
     it("a chroot that the socket is outside of", function()
@@ -248,7 +253,8 @@ describe("moonmilter doctor", function()
     end)
 
     it("times that end before ours", function()
-      local text = look(ours { milter_command_timeout = "8s", milter_content_timeout = "4s", milter_connect_timeout = "1s" })
+      local text = look(ours { milter_command_timeout = "8s", milter_content_timeout = "4s",
+        milter_connect_timeout = "1s" })
       assert_finds(text, "WRONG", "milter_command_timeout of 8 s is not longer than our stage_deadline",
         "postconf -e 'milter_command_timeout=28s'")
       assert_finds(text, "WRONG", "milter_content_timeout of 4 s is not longer than our progress_every")
@@ -288,7 +294,8 @@ describe("moonmilter doctor", function()
       assert_finds(text, "note", "macro auth_ssf, which scripts ask for, is none of Postfix's")
       assert.is_nil(text:find("macro client_port", 1, true))
       text = check { milter_protocol = "4", milter_mail_macros = "i {mail_addr}", milter_connect_macros = "j" }
-      assert_finds(text, "WRONG", "macro client_port, which scripts ask for, is not in milter_", "postconf -e milter_protocol=6")
+      assert_finds(text, "WRONG", "macro client_port, which scripts ask for, is not in milter_",
+        "postconf -e milter_protocol=6")
     end)
 
     it("mail that does not come by SMTP", function()
@@ -309,7 +316,8 @@ describe("moonmilter doctor", function()
       return ask(("-c %s --sendmail-cf %s %s"):format(configure(ours), file, arguments or ""))
     end
     local function line(more, used)
-      return ("O InputMailFilters=%s\nXfirst, S=unix:%s%s\n"):format(used or "first", path, more or ", F=T, T=C:1m;S:10s;R:10s;E:5m")
+      return ("O InputMailFilters=%s\nXfirst, S=unix:%s%s\n"):format(used or "first", path, more
+        or ", F=T, T=C:1m;S:10s;R:10s;E:5m")
     end
 
     it("nothing is wrong", function()
@@ -322,7 +330,8 @@ describe("moonmilter doctor", function()
     end)
 
     it("no filter, one that is not used, one that is not ours", function()
-      assert_finds(look "O QueueDirectory=/tmp\n", "WRONG", "no X line names a socket of ours", "INPUT_MAIL_FILTER(`moonmilter'")
+      assert_finds(look "O QueueDirectory=/tmp\n", "WRONG", "no X line names a socket of ours",
+        "INPUT_MAIL_FILTER(`moonmilter'")
       assert_finds(look(line(nil, "other")), "WRONG", "O InputMailFilters does not name it", "confINPUT_MAIL_FILTERS")
       local text = look(("Xother, S=local:%s/other\n"):format(directory))
       assert_finds(text, "note", "it is none that we listen on")
@@ -335,8 +344,9 @@ describe("moonmilter doctor", function()
 
     it("times that end before ours", function()
       local text = look(line ",\n\tF=T, T=C:1s;S:1s;R:4s;E:2m")
-      for _, what in ipairs { "T=C of 1 s is not longer than our cpu_slice", "T=S of 1 s is not longer than our cpu_slice",
-        "T=R of 4 s is not longer than our stage_deadline", "T=R of 4 s is not longer than our progress_every",
+      for _, what in ipairs { "T=C of 1 s is not longer than our cpu_slice",
+        "T=S of 1 s is not longer than our cpu_slice", "T=R of 4 s is not longer than our stage_deadline",
+        "T=R of 4 s is not longer than our progress_every",
         "T=E of 120 s is not longer than our eom_deadline" } do
         assert_finds(text, "WRONG", what, "INPUT_MAIL_FILTER(`first'")
       end
@@ -346,7 +356,8 @@ describe("moonmilter doctor", function()
       process.run(("chmod 775 %s/run"):format(directory))
       local text = look(line())
       process.run(("chmod 755 %s/run"):format(directory))
-      assert_finds(text, "WRONG", directory .. "/run: its group may write here, so Sendmail refuses", "chmod go-w " .. directory .. "/run")
+      assert_finds(text, "WRONG", directory .. "/run: its group may write here, so Sendmail refuses", "chmod go-w "
+        .. directory .. "/run")
       process.run(("ln -sf %s %s/link"):format(path, directory))
       text = look(("O InputMailFilters=first\nXfirst, S=unix:%s/link, F=T\n"):format(directory))
       assert_finds(text, "WRONG", "is a symbolic link: Sendmail refuses it")

@@ -58,8 +58,8 @@ describe("examples", function()
   it("multi-line-reply.lua says it in three lines, with the per cent sign doubled for the MTA", function()
     local mta = with "multi-line-reply.lua"
     local text = mta:mail("<x@Spammer.example>").text
-    assert.equal("550-5.7.1 Mail from this domain is refused.\r\n550-5.7.1 100%% of what we got from it was unwanted.\r\n"
-      .. "550 5.7.1 Questions: https://example.com/postmaster", text)
+    assert.equal("550-5.7.1 Mail from this domain is refused.\r\n550-5.7.1 100%% of what we got from it was "
+      .. "unwanted.\r\n550 5.7.1 Questions: https://example.com/postmaster", text)
     assert.equal("continue", mta:mail("<x@other.example>").kind)
   end)
 
@@ -84,22 +84,26 @@ describe("examples", function()
     mta:abort()
     mta:quit()
     local log = mta.owner:log()
-    for _, word in ipairs { "negotiate: version 6", "connect: client.example [192.0.2.1]", "helo:", "mail:", "rcpt:", "data,",
-      "header: Subject: hello", "end of headers", "body: 7 bytes", "end of message, 2 headers", "unknown command: WIZ",
+    for _, word in ipairs { "negotiate: version 6", "connect: client.example [192.0.2.1]", "helo:", "mail:",
+      "rcpt:", "data,", "header: Subject: hello", "end of headers", "body: 7 bytes", "end of message, 2 headers",
+      "unknown command: WIZ",
       "abort", "done: continue", "close" } do
       assert.truthy(log:find(word, 1, true), word .. " is in the log:\n" .. log)
     end
   end)
 
-  it("embed.c is built with nothing but the public header, and runs two hosts, a C module and bytes without a socket", function()
+  it("embed.c is built with nothing but the public header, and runs two hosts, a C module and bytes without "
+    .. "a socket", function()
     local directory = os.tmpname()
     os.remove(directory)
     assert.equal(0, os.execute("mkdir -p " .. directory))
     finally(function() os.execute("rm -rf " .. directory) end)
-    local sanitizer = (os.getenv "MOONMILTER_TESTLIB" or ""):find("asan", 1, true) and "-fsanitize=address,undefined" or ""
+    local sanitizer = (os.getenv "MOONMILTER_TESTLIB" or ""):find("asan", 1, true)
+      and "-fsanitize=address,undefined" or ""
     local build = (os.getenv "MOONMILTER_TESTLIB" or "build/test/x"):match "^(.-)/test/"
-    local compile = ("cc -std=c11 -Wall -Wextra -Werror %s -Ihost $(pkg-config --cflags luajit) -o %s/embed examples/embed.c "
-      .. "-L%s -lmoonmilter $(pkg-config --libs luajit) -Wl,-rpath,$PWD/%s 2>&1"):format(sanitizer, directory, build, build)
+    local compile = ("cc -std=c11 -Wall -Wextra -Werror %s -Ihost $(pkg-config --cflags luajit) -o %s/embed "
+      .. "examples/embed.c -L%s -lmoonmilter $(pkg-config --libs luajit) -Wl,-rpath,$PWD/%s 2>&1"):format(sanitizer,
+      directory, build, build)
     assert.equal(0, os.execute(("ln -sf libmoonmilter.so %s/libmoonmilter.so.0"):format(build)))
     local pipe = io.popen(compile .. (" && env -u LD_PRELOAD %s/embed spec/examples/rate.lua 2>&1"):format(directory))
     local output = pipe:read "*a"

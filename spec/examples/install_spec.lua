@@ -19,7 +19,8 @@ describe("an installed moonmilter", function()
 
   -- The directory is where DESTDIR has put it, and the file says so itself: pkg-config works it out from where it lies.
   local function libraries(words)
-    return run(("PKG_CONFIG_PATH=%s/opt/mm/lib/pkgconfig pkg-config --define-prefix %s moonmilter"):format(root, words)):gsub("\n", " ")
+    return run(("PKG_CONFIG_PATH=%s/opt/mm/lib/pkgconfig pkg-config --define-prefix %s moonmilter"):format(root,
+      words)):gsub("\n", " ")
   end
 
   local function embed(name, flags)
@@ -68,14 +69,16 @@ describe("an installed moonmilter", function()
       end)
     ]]
     file:close()
-    local output = run(("cd / && env -u LUA_PATH -u LUA_CPATH -u MOONMILTER_LIBRARY %s/opt/mm/bin/moonmilter test %s"):format(root, root))
+    local output = run(("cd / && env -u LUA_PATH -u LUA_CPATH -u MOONMILTER_LIBRARY "
+      .. "%s/opt/mm/bin/moonmilter test %s"):format(root, root))
     assert.matches("1 success / 0 failures / 0 errors", output)
   end)
 
   it("has a header that needs nothing before it, in C and in C++", function()
     for _, compiler in ipairs { "cc -std=c11 -pedantic -x c", "c++ -std=c++17 -pedantic -x c++" } do
       if run("command -v " .. compiler:match "%S+") ~= "" then
-        assert.equal("", run(("echo '#include <moonmilter.h>' | %s -Wall -Wextra -Werror -I%s/opt/mm/include -fsyntax-only -"):format(
+        assert.equal("", run(("echo '#include <moonmilter.h>' | %s -Wall -Wextra -Werror -I%s/opt/mm/include "
+          .. "-fsyntax-only -"):format(
           compiler, root)))
       end
     end

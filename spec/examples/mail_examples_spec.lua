@@ -59,7 +59,8 @@ describe("examples/block-executables.lua", function()
   it("refuses a program that calls itself a picture, and takes the picture", function()
     local mta = start "block-executables.lua"
     assert.equal("continue", send(mta, mixed("image/png", "bild.png", PNG)).kind)
-    assert.equal("554 5.7.1 programs are not accepted by mail: bild.png", send(mta, mixed("image/png", "bild.png", PROGRAM)).text)
+    assert.equal("554 5.7.1 programs are not accepted by mail: bild.png",
+      send(mta, mixed("image/png", "bild.png", PROGRAM)).text)
     mta:abort()
     assert.equal("554 5.7.1 programs are not accepted by mail: l??ben.png",
       send(mta, mixed("image/png", "l%C3%B6ben.png", PROGRAM)).text)
@@ -68,8 +69,10 @@ describe("examples/block-executables.lua", function()
   end)
 
   it("sees it at every size of chunk, and inside an attached message in base64", function()
-    local inner = "Subject: x\r\nContent-Type: application/pdf; name=a.pdf\r\nContent-Transfer-Encoding: base64\r\n\r\n" .. PROGRAM
-    local message = "Content-Type: message/rfc822\r\nContent-Transfer-Encoding: base64\r\n\r\n" .. codec.base64_encode(inner)
+    local inner = "Subject: x\r\nContent-Type: application/pdf; name=a.pdf\r\nContent-Transfer-Encoding: "
+      .. "base64\r\n\r\n" .. PROGRAM
+    local message = "Content-Type: message/rfc822\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+      .. codec.base64_encode(inner)
     local mta = start "block-executables.lua"
     local block, after = header.block(message)
     local body = message:sub(after)
@@ -114,7 +117,8 @@ describe("examples/tag-subject-utf8.lua", function()
   it("tags a long one with folds, and gives one to mail without", function()
     local mta = start "tag-subject-utf8.lua"
     local long = ("日本語の件名"):rep(20)
-    local edit = edit_of(send(mta, "Subject: " .. header.encode(long):gsub("\n", "\r\n") .. "\r\n\r\nx"), "change_header")
+    local edit = edit_of(send(mta, "Subject: " .. header.encode(long):gsub("\n", "\r\n") .. "\r\n\r\nx"),
+      "change_header")
     assert.equal("[außen] " .. long, header.decode(edit[4]))
     for line in edit[4]:gmatch "[^\n]+" do
       assert.is_true(#line <= 78)
@@ -154,7 +158,8 @@ describe("examples/footer-text-html.lua", function()
     assert.equal("Schöne Grüße\r\n\r\n-- \r\nBeispiel GmbH · Musterstraße 1 · 12345 Köln\r\n", plain.content)
     assert.equal("base64", plain.encoding)
     assert.truthy(html.content:find("<p>Beispiel GmbH &#183; Musterstra&#223;e 1", 1, true), html.content)
-    assert.truthy(html.content:find "Köln</p>\r\n</body></html>" or html.content:find("K&#246;ln</p>\r\n</body></html>", 1, true))
+    assert.truthy(html.content:find "Köln</p>\r\n</body></html>"
+      or html.content:find("K&#246;ln</p>\r\n</body></html>", 1, true))
     local tail = message:sub((message:find("--m\r\nContent-Type: image/png", 1, true)))
     assert.equal(tail, text:sub(-#tail))
   end)
@@ -162,8 +167,8 @@ describe("examples/footer-text-html.lua", function()
   it("puts it into a message of one text, whose header then says so", function()
     local mta = start "footer-text-html.lua"
     local reply = send(mta, "Subject: x\r\n\r\nhello\r\n")
-    assert.same({ "replace_body", "hello\r\n\r\n=2D-=20\r\nBeispiel GmbH =C2=B7 Musterstra=C3=9Fe 1 =C2=B7 12345 K=C3=B6ln\r\n" },
-      edit_of(reply, "replace_body"))
+    assert.same({ "replace_body", "hello\r\n\r\n=2D-=20\r\nBeispiel GmbH =C2=B7 Musterstra=C3=9Fe 1 =C2=B7 12345 "
+      .. "K=C3=B6ln\r\n" }, edit_of(reply, "replace_body"))
     local added = {}
     for _, edit in ipairs(reply.edits) do
       if edit[1] == "add_header" then
@@ -202,7 +207,8 @@ describe("examples/from-spoofing.lua", function()
     assert.equal("550 5.6.0 exactly one From field is required (RFC 5322 3.6)",
       mta:message({ headers = { { "From", "a@x" }, { "From", "b@x" } } }).text)
     mta:abort()
-    assert.equal("550 5.6.0 exactly one From field is required (RFC 5322 3.6)", mta:message({ headers = { { "To", "a@x" } } }).text)
+    assert.equal("550 5.6.0 exactly one From field is required (RFC 5322 3.6)",
+      mta:message({ headers = { { "To", "a@x" } } }).text)
   end)
 end)
 

@@ -79,11 +79,12 @@ describe("memory that runs out at the n-th allocation", function()
     os.execute("mkdir " .. where)
     program = where .. "/allocation"
     local wraps = ""
-    for _, name in ipairs { "malloc", "calloc", "realloc", "reallocarray", "strdup", "strndup", "luaL_newstate", "lua_newstate" } do
+    for _, name in ipairs { "malloc", "calloc", "realloc", "reallocarray", "strdup", "strndup", "luaL_newstate",
+      "lua_newstate" } do
       wraps = wraps .. " -Wl,--wrap=" .. name
     end
-    local status, output = run(("cc -std=c11 -D_GNU_SOURCE -O1 -g -no-pie %s %s -Ihost $(pkg-config --cflags luajit) -o %s "
-      .. "spec/fault/allocation.c %s/ev.o %s/libmoonmilter.a $(make -s libs)"):format(
+    local status, output = run(("cc -std=c11 -D_GNU_SOURCE -O1 -g -no-pie %s %s -Ihost $(pkg-config --cflags "
+      .. "luajit) -o %s spec/fault/allocation.c %s/ev.o %s/libmoonmilter.a $(make -s libs)"):format(
       sanitized and "-fsanitize=address,undefined" or "", wraps, program, build, build))
     assert.equal(0, status, output)
   end)
@@ -91,7 +92,8 @@ describe("memory that runs out at the n-th allocation", function()
 
   for _, whose in ipairs { "host", "lua" } do
     for _, case in ipairs { { "edits", "jit.off() " .. EDITS, "e+mhbqc", 5 }, { "waits", WAITS, "emhbc", 20 } } do
-      it(("is a temporary failure or a closed connection, never half an edit: %s, %s"):format(whose, case[1]), function()
+      it(("is a temporary failure or a closed connection, never half an edit: %s, %s"):format(whose, case[1]),
+        function()
         local script = process.write_file(("%s/%s.lua"):format(where, case[1]), case[2])
         local status, output = run(("env -u LD_PRELOAD %s %s %s %s"):format(program, whose, script, case[3]))
         assert.equal(0, status, output)
@@ -106,13 +108,16 @@ describe("sockets that give and take one byte", function()
   it("change nothing but the time it takes", function()
     local already = os.getenv "LD_PRELOAD" or ""        -- a sanitizer
     local where = directory()
-    assert.equal(0, (run(("cc -shared -fPIC -O1 -D_GNU_SOURCE -o %s/one_byte.so spec/fault/one_byte.c -ldl"):format(where))))
+    assert.equal(0, (run(("cc -shared -fPIC -O1 -D_GNU_SOURCE -o %s/one_byte.so "
+      .. "spec/fault/one_byte.c -ldl"):format(where))))
     local script = process.write_file(where .. "/edits.lua", EDITS)
-    local eml = process.write_file(where .. "/m.eml", "From: a@example.org\nTo: b@example.com\nSubject: x\n\n" .. ("body line\n"):rep(200))
+    local eml = process.write_file(where .. "/m.eml", "From: a@example.org\nTo: b@example.com\nSubject: x\n\n"
+      .. ("body line\n"):rep(200))
     local outputs = {}
     for _, preload in ipairs { "", ("LD_PRELOAD=%s:%s/one_byte.so"):format(already, where) } do
       local socket = ("%s/%d.sock"):format(where, #outputs)
-      local pid = io.popen(("%s %s run -s unix:%s %s >%s/log 2>&1 & echo $!"):format(preload, moonmilter, socket, script, where)):read "*n"
+      local pid = io.popen(("%s %s run -s unix:%s %s >%s/log 2>&1 & echo $!"):format(preload, moonmilter, socket,
+        script, where)):read "*n"
       for _ = 1, 100 do
         if os.execute("test -S " .. socket) == 0 then
           break
@@ -147,8 +152,8 @@ describe("a collection at every line of Lua", function()
     return text, complaints
   end
 
-  for _, path in ipairs { "examples/tag-subject.lua", "examples/footer.lua", "examples/rcpt-count.lua", "examples/quarantine.lua",
-    "examples/reject-header.lua", "examples/log-everything.lua", "scripts/10-hello.lua" } do
+  for _, path in ipairs { "examples/tag-subject.lua", "examples/footer.lua", "examples/rcpt-count.lua",
+    "examples/quarantine.lua", "examples/reject-header.lua", "examples/log-everything.lua", "scripts/10-hello.lua" } do
     it("finds nothing that is used and not held: " .. path, function()
       local text, complaints = outcome(path, GC)
       assert.equal((outcome(path, "")), text)
@@ -217,9 +222,11 @@ describe("a thousand sessions at once", function()
             mta:rcpt()
             mta:abort()
           end
-          local result = mta:message { from = mark .. "@example.org", to = mark .. "@example.com", headers = { Subject = "s" .. mark } }
+          local result = mta:message { from = mark .. "@example.org", to = mark .. "@example.com",
+            headers = { Subject = "s" .. mark } }
           assert(result.verdict == "accept", tostring(result))
-          local expected = table.concat({ id, id, mark .. "@example.org", mark .. "@example.com", "s" .. mark, "tag" .. i }, " ")
+          local expected = table.concat({ id, id, mark .. "@example.org", mark .. "@example.com", "s" .. mark,
+            "tag" .. i }, " ")
           assert(result.message:get "X-Id" == expected, tostring(result) .. " instead of " .. expected)
           done = done + 1
         end

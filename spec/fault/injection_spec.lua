@@ -1,6 +1,6 @@
 -- What scripts hand on comes from mail: every hostile string through every edit and every word of a reply, towards both
--- MTAs. Either the call raises, and the message is put off without an edit, or what leaves is one well-formed packet for it:
--- the oracle behind fake_mta judges every byte, and the string comes back whole or not at all.
+-- MTAs. Either the call raises, and the message is put off without an edit, or what leaves is one well-formed packet
+-- for it: the oracle behind fake_mta judges every byte, and the string comes back whole or not at all.
 local fake_mta = require "spec.support.fake_mta"
 
 local STRINGS = [[
@@ -16,15 +16,22 @@ local STRINGS = [[
   ("%"):rep(500), ("y"):rep(70000), ("y "):rep(40000), ("a\r\n b"):rep(300), "<" .. ("a"):rep(300) .. "@example.org>", ("\0"):rep(100),
 ]]
 
--- s is the string. What a call adds to the list of edits is its own packet, or for recipients and headers more of one kind.
+-- s is the string. What a call adds to the list of edits is its own packet, or for recipients and
+-- headers more of one kind.
 local CALLS = {
-  "ctx:add_header(s, 'value')", "ctx:add_header('X-A', s)", "ctx:insert_header(1, s, 'value')", "ctx:insert_header(2, 'X-A', s)",
-  "ctx:change_header(s, 1, 'value')", "ctx:change_header('Subject', 1, s)", "ctx:change_header('X-New', 3, s)", "ctx:delete_header(s)",
+  "ctx:add_header(s, 'value')", "ctx:add_header('X-A', s)", "ctx:insert_header(1, s, 'value')",
+  "ctx:insert_header(2, 'X-A', s)",
+  "ctx:change_header(s, 1, 'value')", "ctx:change_header('Subject', 1, s)", "ctx:change_header('X-New', 3, s)",
+  "ctx:delete_header(s)",
   "ctx:delete_header(s, 1)", "ctx.headers[1]:set(s)", "ctx:change_from(s)", "ctx:change_from('a@example.org', s)",
-  "ctx:change_from('a@example.org', { SIZE = s })", "ctx:change_from('a@example.org', { [s] = true })", "ctx:add_recipient(s)",
-  "ctx:add_recipient('e@example.org', s)", "ctx:add_recipient('e@example.org', { NOTIFY = s })", "ctx:delete_recipient(s)",
-  "ctx:replace_body(s)", "local n = 0 ctx:replace_body(function() n = n + 1 return n < 4 and s or nil end)", "ctx:quarantine(s)",
-  "ctx:reject(s)", "ctx:reject(550, s)", "ctx:reject(550, '5.7.1', s)", "ctx:reject(s, s)", "ctx:reject(s, s, s)", "ctx:reject('a', s, 'b')",
+  "ctx:change_from('a@example.org', { SIZE = s })", "ctx:change_from('a@example.org', { [s] = true })",
+  "ctx:add_recipient(s)",
+  "ctx:add_recipient('e@example.org', s)", "ctx:add_recipient('e@example.org', { NOTIFY = s })",
+  "ctx:delete_recipient(s)",
+  "ctx:replace_body(s)", "local n = 0 ctx:replace_body(function() n = n + 1 return n < 4 and s or nil end)",
+  "ctx:quarantine(s)",
+  "ctx:reject(s)", "ctx:reject(550, s)", "ctx:reject(550, '5.7.1', s)", "ctx:reject(s, s)", "ctx:reject(s, s, s)",
+  "ctx:reject('a', s, 'b')",
   "ctx:tempfail(s)", "ctx:tempfail(451, s, s)", "ctx:disconnect(s)", "return s", "error(s)", "error { s }",
 }
 

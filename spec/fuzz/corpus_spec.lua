@@ -23,8 +23,9 @@ describe("fuzz corpus", function()
     it("of " .. target .. " holds", function()
       local program = os.tmpname()
       finally(function() os.remove(program) end)
-      local status, output = run(("cc -std=c11 -D_GNU_SOURCE -O1 -g -no-pie %s -Ihost $(pkg-config --cflags luajit) -o %s host/fuzz/%s.c "
-        .. "host/fuzz/replay_corpus.c %s/test/program.a %s/ev.o %s/libmoonmilter.a $(make -s libs)"):format(sanitizer, program, target, build,
+      local status, output = run(("cc -std=c11 -D_GNU_SOURCE -O1 -g -no-pie %s -Ihost $(pkg-config --cflags luajit) -o "
+        .. "%s host/fuzz/%s.c host/fuzz/replay_corpus.c %s/test/program.a %s/ev.o %s/libmoonmilter.a $(make "
+        .. "-s libs)"):format(sanitizer, program, target, build,
         build, build))
       assert.equal(0, status, output)
       status, output = run(("env -u LD_PRELOAD %s host/fuzz/corpus/%s"):format(program, target))

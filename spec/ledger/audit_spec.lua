@@ -49,7 +49,8 @@ local DOCTORED = {
   ["a message that comes twice"] = { "doubled: ", function(s)
     s.delivered[#s.delivered + 1] = copy_of((delivered_of(s, "keep")))
   end },
-  ["a message that the client was refused and that is delivered"] = { "delivered, but the client was told 550", function(s)
+  ["a message that the client was refused and that is delivered"] = { "delivered, but the client was "
+    .. "told 550", function(s)
     local copy = copy_of((delivered_of(s, "keep")))
     copy.sender = attempt_of(s, "refuse").id.name .. "@one.example"
     header_of(copy, "Message-Id").value = ("<%s@one.example>"):format(attempt_of(s, "refuse").id.token)
@@ -80,7 +81,8 @@ local DOCTORED = {
   end },
   ["a message without any edit"] = { "delivered unfiltered", function(s)
     local copy = delivered_of(s, "keep")
-    for _, name in ipairs { "X-First", "X-Echo", "X-Last" } do table.remove(copy.headers, select(2, header_of(copy, name))) end
+    for _, name in ipairs { "X-First", "X-Echo", "X-Last" } do table.remove(copy.headers,
+      select(2, header_of(copy, name))) end
     header_of(copy, "Subject").value = "as sent"
     local id = require("spec.ledger.message").parse(copy.sender)
     copy.body = require("spec.ledger.message").compose(id).data:match "\n\n(.*)$"
@@ -113,7 +115,8 @@ local DOCTORED = {
   ["another queue id at the MTA"] = { "the MTA's log has", function(s)
     s.mta[attempt_of(s, "keep").id.name].queue_id = "4Qother"
   end },
-  ["a delivery that the MTA's log does not know"] = { "the MTA's log says delivered 0 times, the sink has 1", function(s)
+  ["a delivery that the MTA's log does not know"] = { "the MTA's log says delivered 0 times, the "
+    .. "sink has 1", function(s)
     s.mta[attempt_of(s, "keep").id.name].sent = 0
   end },
   ["a refusal that the MTA's log does not know"] = { "the MTA's log says nil", function(s)
@@ -174,7 +177,8 @@ for _, mta_module in ipairs { postfix, sendmail } do
       assert.is_true(#ledger.audit(doctored) > 0)
     end)
 
-    it("a verdict whose worker died before it was told, when the MTA lets mail pass, as often as sessions were lost", function()
+    it("a verdict whose worker died before it was told, when the MTA lets mail pass, as often as sessions "
+      .. "were lost", function()
       local doctored = copy_of(sources)
       DOCTORED["a message without any edit"][2](doctored) -- its line is still there
       local wrong, sums = ledger.audit(doctored, { may_pass = true, lost = 1 })

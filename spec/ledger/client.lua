@@ -1,10 +1,10 @@
--- One SMTP client of the ledger, in a process of its own: sends messages one after another, again and again each until it has
--- a final answer, and writes down every attempt.
+-- One SMTP client of the ledger, in a process of its own: sends messages one after another, again and again each until
+-- it has a final answer, and writes down every attempt.
 --
 --   luajit spec/ledger/client.lua PORT NAME FILE KIND,... STAGE,...
 --
--- It ends when there is a file FILE.stop. A line of FILE: the attempt's name, the reply's code or "-" when there was none, its
--- text. "end" is the last line.
+-- It ends when there is a file FILE.stop. A line of FILE: the attempt's name, the reply's code or "-" when there was
+-- none, its text. "end" is the last line.
 package.path = "./?.lua;" .. package.path
 local lfs = require "lfs"
 local socket = require "socket"
@@ -29,7 +29,8 @@ local function drop(hard)
   session = nil
 end
 
--- A session with the MTA; nil and the code of its refusal, if it said one. The filter stands where address or name say so.
+-- A session with the MTA; nil and the code of its refusal, if it said one. The filter stands
+-- where address or name say so.
 local function connect(stage)
   local options = { timeout = 20, address = stage == "connect" and "127.0.0.9" or nil,
     helo = stage == "helo" and "wait.example" or nil }

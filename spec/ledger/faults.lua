@@ -1,5 +1,5 @@
---- The faults of the ledger: what is done to the filter, its host or the MTA while mail flows, and how one sees that it was
---- done. A fault's fields:
+--- The faults of the ledger: what is done to the filter, its host or the MTA while mail flows, and how one sees that it
+--- was done. A fault's fields:
 ---
 ---   name      ends the sentence "nothing is lost, doubled, half edited or judged wrongly …"
 ---   seconds   how long it goes on at least; long: with SLOW=1 (default 15)
@@ -143,7 +143,8 @@ local function remove_the_socket(w)
   w.removed = (w.removed or 0) + 1
 end
 
-local LETTERS = { greet = "C", helo = "H", mail = "M", rcpt = "R", data = "T", header = "L", eoh = "N", body = "B", eom = "E" }
+local LETTERS = { greet = "C", helo = "H", mail = "M", rcpt = "R", data = "T", header = "L", eoh = "N",
+  body = "B", eom = "E" }
 local BYTES = { greet = "c.example\0004\0\001192.0.2.1\0", helo = "c\0", mail = "<a@b>\0", rcpt = "<c@d>\0",
   header = "A\0b\0", body = "x" }
 
@@ -209,33 +210,36 @@ local AWAY = { -- the MTA lets mail pass while the filter is away
 }
 
 return {
-  { name = "while workers are killed", seconds = 3, kinds = EVERY_KIND, stages = "eom", every = 0.3, strike = kill_a_worker,
-    enough = has_deaths(2) },
+  { name = "while workers are killed", seconds = 3, kinds = EVERY_KIND, stages = "eom", every = 0.3,
+    strike = kill_a_worker, enough = has_deaths(2) },
   { name = "while workers are killed at each stage of a message", seconds = 1, kinds = EVERY_KIND, stages = EVERY_STAGE,
     stay = 0.2, arguments = { "--workers=8" }, every = 0.1, strike = kill_at_a_stage,
     enough = function(w) return w.struck and w.struck.count >= #STAGES and w:deaths() >= 1 end },
-  { name = "while workers are killed in the middle of large edits", seconds = 1, kinds = "large", stages = "none", unix = true,
-    arguments = { "--workers=4" }, every = 0.1, strike = kill_in_a_burst,
+  { name = "while workers are killed in the middle of large edits", seconds = 1, kinds = "large",
+    stages = "none", unix = true, arguments = { "--workers=4" }, every = 0.1, strike = kill_in_a_burst,
     enough = has_deaths(8),
     check = function(_, sums) at_least(1, "verdicts that were cut off", sums.untaken) end },
-  { name = "while workers are killed and the MTA lets mail pass meanwhile", seconds = 3, kinds = EVERY_KIND, stages = "eom",
-    every = 0.2, strike = kill_a_worker, mta = AWAY, rules = { may_pass = true }, enough = has_deaths(5),
+  { name = "while workers are killed and the MTA lets mail pass meanwhile", seconds = 3, kinds = EVERY_KIND,
+    stages = "eom", every = 0.2, strike = kill_a_worker, mta = AWAY, rules = { may_pass = true },
+    enough = has_deaths(5),
     check = function(_, sums) at_least(1, "messages that passed unfiltered", sums.unfiltered) end },
-  { name = "while scripts are reloaded twenty times a second", is_free = true, seconds = 3, long = 60, kinds = EVERY_KIND,
-    stages = "eom",
+  { name = "while scripts are reloaded twenty times a second", is_free = true, seconds = 3, long = 60,
+    kinds = EVERY_KIND, stages = "eom",
     every = 0.05, strike = write_generation,
     enough = function(w) return w:count '"event":"reload"[^\n]*"ok"' >= 3 end },
-  { name = "while broken scripts are loaded", is_free = true, seconds = 1, kinds = EVERY_KIND, stages = "eom", every = 0.05,
-    arguments = { "--cpu_session=0.5", "--hang_timeout=1" }, strike = reload_broken,
+  { name = "while broken scripts are loaded", is_free = true, seconds = 1, kinds = EVERY_KIND,
+    stages = "eom", every = 0.05, arguments = { "--cpu_session=0.5", "--hang_timeout=1" }, strike = reload_broken,
     enough = function(w) return (w.refused or 0) >= #BROKEN end },
-  { name = "while the host is ended and started again", seconds = 3, kinds = EVERY_KIND, stages = EVERY_STAGE, every = 0.6,
-    arguments = { "--drain_timeout=0.5" }, strike = restart,
+  { name = "while the host is ended and started again", seconds = 3, kinds = EVERY_KIND,
+    stages = EVERY_STAGE, every = 0.6, arguments = { "--drain_timeout=0.5" }, strike = restart,
     enough = has_hosts(3) },
-  { name = "while the host is ended and started again behind a socket that stays", is_free = true, seconds = 3, kept = true,
-    kinds = EVERY_KIND, stages = EVERY_STAGE, every = 0.6, arguments = { "--drain_timeout=20" }, strike = restart,
+  { name = "while the host is ended and started again behind a socket that stays", is_free = true,
+    seconds = 3, kept = true, kinds = EVERY_KIND, stages = EVERY_STAGE, every = 0.6,
+    arguments = { "--drain_timeout=20" }, strike = restart,
     enough = has_hosts(3) },
-  { name = "while the host is ended and started again and the MTA lets mail pass meanwhile", seconds = 2, kinds = EVERY_KIND,
-    stages = "eom", every = 0.6, arguments = { "--drain_timeout=0.2" }, strike = restart, mta = AWAY, rules = { may_pass = true },
+  { name = "while the host is ended and started again and the MTA lets mail pass meanwhile", seconds = 2,
+    kinds = EVERY_KIND, stages = "eom", every = 0.6, arguments = { "--drain_timeout=0.2" }, strike = restart,
+    mta = AWAY, rules = { may_pass = true },
     enough = has_hosts(2) },
   { name = "while the master is killed", seconds = 3, kinds = EVERY_KIND, stages = EVERY_STAGE, every = 0.7,
     arguments = { "--drain_timeout=1" }, strike = kill_the_master, masters_die = true, enough = has_hosts(3),
@@ -259,13 +263,14 @@ return {
   { name = "while scripts are stuck in C", seconds = 1, stages = STAGES_OF_A_MESSAGE, every = 0.3, messages = 15,
     kinds = "keep,refuse,keep,rcpt,keep,stuck,discard,keep,keep,later", strike = function() end,
     enough = function(w) return w:count "hang_timeout" >= 2 end },
-  { name = "while a second instance is started", is_free = true, seconds = 2, kinds = EVERY_KIND, stages = "eom", every = 0.2,
-    strike = start_a_second_one,
+  { name = "while a second instance is started", is_free = true, seconds = 2, kinds = EVERY_KIND,
+    stages = "eom", every = 0.2, strike = start_a_second_one,
     enough = function(w) return w.seconds >= 3 end },
-  { name = "while the socket's file is removed", seconds = 1, kinds = EVERY_KIND, stages = "eom", every = 1.7, unix = true,
-    strike = remove_the_socket, enough = function(w) return (w.removed or 0) >= 3 and w:count "it is back" >= 1 end },
-  { name = "while MTAs go away at every step", is_free = true, seconds = 2, kinds = EVERY_KIND, stages = "eom", every = 0.01,
-    strike = leave_at_a_step },
+  { name = "while the socket's file is removed", seconds = 1, kinds = EVERY_KIND, stages = "eom",
+    every = 1.7, unix = true, strike = remove_the_socket, enough = function(w) return (w.removed or 0) >= 3
+      and w:count "it is back" >= 1 end },
+  { name = "while MTAs go away at every step", is_free = true, seconds = 2, kinds = EVERY_KIND,
+    stages = "eom", every = 0.01, strike = leave_at_a_step },
   { name = "while clients hang up at every stage", is_free = true, seconds = 2,
     kinds = "keep,drop,refuse,drop,keep,drop,discard,drop",
     stages = EVERY_STAGE, every = 0.5, strike = function() end,

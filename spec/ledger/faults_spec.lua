@@ -1,8 +1,9 @@
--- Nothing is lost, doubled, half edited or judged wrongly, whatever dies, hangs or is broken, on real MTAs: every message is
--- accounted for by what its client was told, what the filter logged, what the MTA logged and what was delivered.
+-- Nothing is lost, doubled, half edited or judged wrongly, whatever dies, hangs or is broken, on real MTAs: every
+-- message is accounted for by what its client was told, what the filter logged, what the MTA
+-- logged and what was delivered.
 --
--- SLOW=1 strikes for longer, a minute of the storm of reloads. LEDGER_FIGURES=FILE appends a row of figures for each fault.
--- LEDGER_ONLY=TEXT: only faults whose name has that text.
+-- SLOW=1 strikes for longer, a minute of the storm of reloads. LEDGER_FIGURES=FILE appends a row of figures for each
+-- fault. LEDGER_ONLY=TEXT: only faults whose name has that text.
 local socket = require "socket"
 
 local FAULTS = require "spec.ledger.faults"
@@ -36,7 +37,8 @@ local function play(w, fault)
   local till = began + (SLOW and (fault.long or 15) or fault.seconds)
   local needed = fault.messages or 20
   local function is_over()
-    return socket.gettime() >= till and w:count '"event":"message"' >= 2 * needed and (not fault.enough or fault.enough(w))
+    return socket.gettime() >= till and w:count '"event":"message"' >= 2 * needed
+      and (not fault.enough or fault.enough(w))
   end
   while not is_over() do
     assert(socket.gettime() < till + PATIENCE, "the fault did not come about")
@@ -72,7 +74,8 @@ for _, mta_module in ipairs { postfix, sendmail } do
     local function world_for(fault)
       local unix = fault.unix or mta_module.kind == "sendmail"
       if fault.mta or fault.kept then
-        return world.start(mta_module, { unix = unix, kept = fault.kept, mta = fault.mta and fault.mta[mta_module.kind] })
+        return world.start(mta_module,
+          { unix = unix, kept = fault.kept, mta = fault.mta and fault.mta[mta_module.kind] })
       end
       shared[unix] = shared[unix] or world.start(mta_module, { unix = unix })
       return shared[unix]

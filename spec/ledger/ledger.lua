@@ -1,5 +1,5 @@
---- The ledger: joins what the client was told, what the filter logged, what the MTA logged and what was delivered, message by
---- message and attempt by attempt, and says what does not fit.
+--- The ledger: joins what the client was told, what the filter logged, what the MTA logged and what was delivered,
+--- message by message and attempt by attempt, and says what does not fit.
 ---
 ---   local wrong, sums = ledger.audit { attempts = …, lines = …, mta = …, delivered = …, policy = "tempfail" }
 ---   assert.same({}, wrong)
@@ -70,7 +70,8 @@ function ledger.read_mta.postfix(text)
   return list
 end
 
--- There is no syslog where the specs run; Sendmail's own transcript of both its sides tells as much. "<<<" is what it read.
+-- There is no syslog where the specs run; Sendmail's own transcript of both its sides tells as
+-- much. "<<<" is what it read.
 function ledger.read_mta.sendmail(text)
   local list, now = {}, {}
   for pid, arrow, rest in text:gmatch "(%d+) ([<>][<>][<>]) ([^\n]*)" do
@@ -174,7 +175,8 @@ local function judge_attempt(attempt, rules, sums, say)
   if is_taken then
     local queue_id = attempt.text:match "queued as (%w+)" or attempt.text:match "2%.0%.0 (%w+) Message"
     if queue_id ~= attempt.mta.queue_id then
-      say("%s: the client was told queue id %s, the MTA's log has %s", name, tostring(queue_id), tostring(attempt.mta.queue_id))
+      say("%s: the client was told queue id %s, the MTA's log has %s", name, tostring(queue_id),
+        tostring(attempt.mta.queue_id))
     elseif line and line.queue_id ~= queue_id then
       say("%s: the client was told queue id %s, our log has %s", name, queue_id, tostring(line.queue_id))
     end
@@ -197,7 +199,8 @@ local function judge_attempt(attempt, rules, sums, say)
     sums.tempfail = sums.tempfail + 1
     -- as ordered; a recipient's refusal has no outcome line
     local is_ordered = kind.first == code and attempt.id.attempt == 1
-    if is_ordered and (attempt.id.kind ~= "later" or line and line.verdict == "tempfail") then sums.put_off = sums.put_off + 1 end
+    if is_ordered and (attempt.id.kind ~= "later" or line and line.verdict == "tempfail") then sums.put_off =
+      sums.put_off + 1 end
     -- what the filter had decided did not reach the MTA: that takes a fault
     if line and line.verdict ~= "tempfail" then sums.untaken = sums.untaken + 1 end
   elseif attempt.id.kind ~= "drop" then
@@ -241,23 +244,25 @@ local function judge_message(m, rules, sums, say)
 end
 
 --- sources: attempts, lines, mta (as the readers give them), delivered (messages of the sink).
---- rules: may_pass (mail may go through untouched while the filter is away), may_break (sessions of clients may break, so a
---- message may be delivered without the client having heard of it), lost (sessions that ended with a worker: so many messages
---- may lack a line, or have a verdict that the MTA did not take).
+--- rules: may_pass (mail may go through untouched while the filter is away), may_break (sessions of clients may break,
+--- so a message may be delivered without the client having heard of it), lost (sessions that ended with a worker: so
+--- many messages may lack a line, or have a verdict that the MTA did not take).
 ---@return string[] wrong, table sums
 function ledger.audit(sources, rules)
   rules = rules or {}
   local wrong = {}
-  local sums = { messages = 0, attempts = 0, delivered = 0, refused = 0, discarded = 0, dropped = 0, tempfail = 0, put_off = 0,
-    unanswered = 0, unfiltered = 0, unlogged = 0, untaken = 0 }
+  local sums = { messages = 0, attempts = 0, delivered = 0, refused = 0, discarded = 0, dropped = 0,
+    tempfail = 0, put_off = 0, unanswered = 0, unfiltered = 0, unlogged = 0, untaken = 0 }
   local function say(...) wrong[#wrong + 1] = (...):format(select(2, ...)) end
   for _, m in ipairs(join(sources, say)) do
     for _, attempt in ipairs(m.attempts) do judge_attempt(attempt, rules, sums, say) end
     judge_message(m, rules, sums, say)
   end
   local lost = rules.lost or 0
-  if sums.unlogged > lost then say("%d outcomes without a line, %d is the most that faults explain", sums.unlogged, lost) end
-  if sums.untaken > lost then say("%d verdicts did not reach the MTA, %d is the most that faults explain", sums.untaken, lost) end
+  if sums.unlogged > lost then say("%d outcomes without a line, %d is the most that faults explain",
+    sums.unlogged, lost) end
+  if sums.untaken > lost then say("%d verdicts did not reach the MTA, %d is the most that faults explain",
+    sums.untaken, lost) end
   return wrong, sums
 end
 

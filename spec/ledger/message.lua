@@ -1,8 +1,9 @@
---- The messages of the ledger: what is sent, what the filter is to do with it, and what must come out of that. Everything is
---- a function of the message's name, so that client, filter and audit agree without talking to each other.
+--- The messages of the ledger: what is sent, what the filter is to do with it, and what must come out of that.
+--- Everything is a function of the message's name, so that client, filter and audit agree
+--- without talking to each other.
 ---
---- A name is the local part of the sender: token, kind, stage and attempt, "ledger-ab12-3-17.keep.rcpt.1". The token stays
---- over all attempts of a message, and is its Message-Id.
+--- A name is the local part of the sender: token, kind, stage and attempt, "ledger-ab12-3-17.keep.rcpt.1". The token
+--- stays over all attempts of a message, and is its Message-Id.
 local message = {}
 
 --- What the client is told in the end, and how many copies are delivered, by kind of message.
@@ -46,8 +47,9 @@ function message.compose(id)
   return {
     from = id.name .. "@one.example",
     to = { (id.kind == "rcpt" and "refuse-" or "") .. id.token .. "@two.example" },
-    data = table.concat({ "From: Ann <ann@one.example>", "To: Bob <bob@two.example>", "Date: Thu, 1 Jan 2026 00:00:00 +0000",
-      ("Message-Id: <%s@one.example>"):format(id.token), "Subject: as sent", "", body(id.token) }, "\n"),
+    data = table.concat({ "From: Ann <ann@one.example>", "To: Bob <bob@two.example>",
+      "Date: Thu, 1 Jan 2026 00:00:00 +0000", ("Message-Id: <%s@one.example>"):format(id.token), "Subject: as sent", "",
+      body(id.token) }, "\n"),
   }
 end
 
@@ -74,7 +76,8 @@ function message.state(id, delivered)
   if delivered:get "X-Echo" and delivered:get "X-Echo" ~= echo then
     return nil, ("the filter saw %q, sent was %q"):format(delivered:get "X-Echo", echo)
   end
-  if count ~= #EDITS or delivered:get "X-Last" ~= "2" then return nil, ("%d of %d added fields"):format(count, #EDITS) end
+  if count ~= #EDITS or delivered:get "X-Last" ~= "2" then return nil,
+  ("%d of %d added fields"):format(count, #EDITS) end
   if not subject:match "^kept by " then return nil, "the subject was not changed" end
   local new_body = ("new body of %s\n"):format(id.token):rep(new_lines(id.kind, bytes))
   if delivered.body ~= new_body then return nil, "the body is not the new one" end

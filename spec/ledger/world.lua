@@ -16,7 +16,8 @@ local CLIENTS = 4
 local FILTER = assert(process.read_file "spec/ledger/filter.lua")
 local runs = 0
 
--- The filter's socket, held by the spec. The filter gets it at a number that guards leave open, as from a service manager.
+-- The filter's socket, held by the spec. The filter gets it at a number that guards leave open,
+-- as from a service manager.
 local KEPT = 300
 local function keep_socket(self)
   local address = self.path and { family = posix_socket.AF_UNIX, path = self.path }
@@ -30,8 +31,8 @@ local function keep_socket(self)
   self.spec = "fd:" .. KEPT
 end
 
---- mta: the module (postfix, sendmail); options: unix (the filter's socket is one), mta (options for its start), kept (the
---- socket stays open between filters; one world at a time)
+--- mta: the module (postfix, sendmail); options: unix (the filter's socket is one), mta (options for its start), kept
+--- (the socket stays open between filters; one world at a time)
 function world.start(mta_module, options)
   local self = setmetatable({ kind = mta_module.kind, directory = process.directory(), mark = 0 }, methods)
   self.path = options.unix and self.directory .. "/filter.sock" or nil
@@ -146,8 +147,8 @@ local function delivered_in(self)
   return list
 end
 
---- No new messages; waits until every message has come to its end, and gives the four sources. settle(w), if given, is called
---- when the clients have ended.
+--- No new messages; waits until every message has come to its end, and gives the four sources. settle(w), if given, is
+--- called when the clients have ended.
 function methods:finish(settle)
   local attempts
   for _, file in ipairs(self.files) do process.write_file(file .. ".stop", "") end

@@ -9,7 +9,8 @@ describe("Authentication-Results", function()
       { "example.com;\n auth=pass (cram-md5) smtp.auth=sender@example.net;\n spf=pass smtp.mailfrom=example.net", 2 },
       { "example.com;\n sender-id=fail header.from=example.com;\n dkim=pass (good signature) header.d=example.com", 2 },
       { "foo.example.net (foobar) 1 (baz);\n dkim (Because I like it) / 1 (One yay) = (wait for it) fail\n "
-        .. "policy (A dot can go here) . (like that) expired\n (this surprised me) = (as I wasn't expecting it) 1362471462", 1 },
+        .. "policy (A dot can go here) . (like that) expired\n (this surprised me) = (as I wasn't expecting it) "
+        .. "1362471462", 1 },
     }
     for _, case in ipairs(cases) do
       local t, why = authres.parse(case[1])
@@ -38,7 +39,8 @@ describe("Authentication-Results", function()
   end)
 
   it("refuses to write what would be read as more than was meant", function()
-    for _, r in ipairs { { method = "spf", result = "pass; dkim=pass" }, { method = "spf", result = "pass", comment = "a\nb" },
+    for _, r in ipairs { { method = "spf", result = "pass; dkim=pass" },
+      { method = "spf", result = "pass", comment = "a\nb" },
       { method = "s p", result = "x" }, { method = "spf", result = "pass", properties = { { type = "smtp",
         property = "a=b", value = "" } } } } do
       assert.has_error(function() authres.format { authserv_id = "x", results = { r } } end)

@@ -93,14 +93,17 @@ describe("parts of a kept body", function()
     end
   end)
   it("are readable inside an encoded message too", function()
-    local inner = lines("Content-Type: multipart/mixed; boundary=c", "", "--c", "", "one", "--c", "", "two", "--c--", "")
-    local b = stored(lines("Content-Type: message/rfc822", "Content-Transfer-Encoding: base64", "", codec.base64_encode(inner, 76), ""))
+    local inner = lines("Content-Type: multipart/mixed; boundary=c", "", "--c", "", "one", "--c", "",
+      "two", "--c--", "")
+    local b = stored(lines("Content-Type: message/rfc822", "Content-Transfer-Encoding: base64", "",
+      codec.base64_encode(inner, 76), ""))
     local parts = b:parts()
     assert.equal("two", parts[4]:content())
     assert.equal("encoded", select(3, b:edit():remove(parts[4], "x")))
   end)
   it("read as UTF-8", function()
-    local b = stored(lines("Content-Type: text/plain; charset=iso-8859-15", "Content-Transfer-Encoding: quoted-printable", "", "=A4 5"))
+    local b = stored(lines("Content-Type: text/plain; charset=iso-8859-15",
+      "Content-Transfer-Encoding: quoted-printable", "", "=A4 5"))
     assert.equal("€ 5", b:parts()[1]:text())
   end)
 end)
@@ -157,12 +160,14 @@ describe("rewriting", function()
     local parts = mime.parse(message:match("^.-\r\n\r\n") .. edit:string()).parts
     assert.equal("Grüße\r\n— die Fußzeile <1>", parts[1].content)
     assert.equal("me", parts[1].headers:field("X-Keep").value)
-    assert.equal("<html><body>Gr\252\223e<b>x</b><p>&#8212; die Fu&#223;zeile &lt;1&gt;</p>\r\n</BODY></html>", parts[2].content)
+    assert.equal("<html><body>Gr\252\223e<b>x</b><p>&#8212; die Fu&#223;zeile &lt;1&gt;</p>\r\n</BODY></html>",
+      parts[2].content)
     assert.equal("iso-8859-1", parts[2].charset)
   end)
 
   it("turns a part into UTF-8 when its charset cannot hold the footer, and the message's own header follows", function()
-    local b, head = stored(lines("Subject: x", "Content-Type: text/plain; charset=iso-8859-1; format=flowed", "", "caf\233", ""))
+    local b, head = stored(lines("Subject: x", "Content-Type: text/plain; charset=iso-8859-1; format=flowed", "",
+      "caf\233", ""))
     local edit = b:edit()
     assert.equal(1, (edit:footer { text = "€" }))
     local root = mime.parse(result(edit, head))
@@ -172,7 +177,8 @@ describe("rewriting", function()
 
   it("handles each way a text can be encoded", function()
     for _, encoding in ipairs { "7bit", "base64", "quoted-printable", "x-uuencode" } do
-      local content = encoding == "base64" and "aGVsbG8=" or encoding == "x-uuencode" and "begin 6 x\r\n%:&5L;&\\\r\nend" or "hello"
+      local content = encoding == "base64" and "aGVsbG8=" or encoding == "x-uuencode"
+        and "begin 6 x\r\n%:&5L;&\\\r\nend" or "hello"
       for _, charset in ipairs { "us-ascii", "utf-8", "utf-7", "utf-16" } do
         if charset ~= "utf-16" or encoding == "base64" then
           local text = charset == "utf-16" and codec.base64_encode "\254\255\0h\0e\0l\0l\0o" or content

@@ -32,7 +32,8 @@ end)
 
 describe("examples/tag-subject-utf8.lua", function()
   it("tags once, keeping the text", function()
-    local first = fake_ctx.run("examples/tag-subject-utf8.lua", "Subject: =?iso-8859-1?Q?Gr=FC=DFe?= an alle\r\n\r\nx").message
+    local first = fake_ctx.run("examples/tag-subject-utf8.lua", "Subject: =?iso-8859-1?Q?Gr=FC=DFe?= an "
+      .. "alle\r\n\r\nx").message
     local second = fake_ctx.run("examples/tag-subject-utf8.lua", first).message
     assert.equal("[außen] Grüße an alle", header.block(second):field("Subject"):text())
     assert.equal(first, second)
@@ -41,7 +42,8 @@ end)
 
 describe("examples/footer-text-html.lua", function()
   it("reaches both alternatives and leaves the attachment alone", function()
-    local attachment = "--m\r\nContent-Type: image/png\r\nContent-Transfer-Encoding: base64\r\n\r\niVBORw0KGgo=\r\n--m--\r\n"
+    local attachment = "--m\r\nContent-Type: image/png\r\nContent-Transfer-Encoding: "
+      .. "base64\r\n\r\niVBORw0KGgo=\r\n--m--\r\n"
     local message = lines("Subject: x", "Content-Type: multipart/mixed; boundary=m", "", "--m",
       "Content-Type: multipart/alternative; boundary=a", "",
       "--a", "Content-Type: text/plain; charset=iso-8859-1", "Content-Transfer-Encoding: 8bit", "", "caf\233", "--a",

@@ -60,7 +60,8 @@ describe("structured fields", function()
   local untouched = {
     ["Content-Type"] = "TEXT/Plain;\n\tCharset = \"utf-8\" ; format=flowed",
     ["Content-Disposition"] = "attachment; filename*0=a; filename*1=b",
-    To = "Ann  <ann@x.example>,\n\tbob@y.example (Bob)", Date = "Fri,  21 Nov 97 09:55:06 GMT", ["Message-ID"] = " <a@b> (x)",
+    To = "Ann  <ann@x.example>,\n\tbob@y.example (Bob)", Date = "Fri,  21 Nov 97 09:55:06 GMT",
+    ["Message-ID"] = " <a@b> (x)",
     References = "<a@b>\n\t<c@d>", ["List-Unsubscribe"] = "<mailto:a@b>,\n <https://x.example/u>",
       ["List-Id"] = "\"My  list\" <l.x.example>",
     Received = "from a (b [192.0.2.1])\n\tby c with SMTP id 1; Fri, 21 Nov 1997 09:55:06 -0600",
@@ -83,12 +84,13 @@ describe("structured fields", function()
     assert.equal("Möbel, alt", header.parse("List-Id", header.format("List-Id", id)).name)
   end)
   it("read Received as both MTAs write it", function()
-    local r = header.received("from mail.x.example (mail.x.example [192.0.2.1])\n\t(using TLSv1.3)\n\tby mx.y.example (Postfix) "
-      .. "with ESMTPS id 4A\n\tfor <u@y.example>; Fri, 21 Nov 1997 09:55:06 -0600 (CST)")
+    local r = header.received("from mail.x.example (mail.x.example [192.0.2.1])\n\t(using TLSv1.3)\n\tby "
+      .. "mx.y.example (Postfix) with ESMTPS id 4A\n\tfor <u@y.example>; Fri, 21 Nov 1997 09:55:06 -0600 (CST)")
     assert.same({ "mail.x.example", "mx.y.example", "ESMTPS", "4A", "<u@y.example>", 880127706 }, { r.from, r.by,
       r.with, r.id, r.for_, r.date.epoch })
     assert.equal("mail.x.example [192.0.2.1]", r.comments.from)
-    r = header.received("(from root@localhost)\n\tby x.example (8.17.1/8.17.1/Submit) id 0A;\n\tFri, 21 Nov 1997 09:55:06 GMT")
+    r = header.received("(from root@localhost)\n\tby x.example (8.17.1/8.17.1/Submit) id 0A;\n\tFri, 21 Nov 1997 "
+      .. "09:55:06 GMT")
     assert.same({ "x.example", "0A" }, { r.by, r.id })
   end)
   it("say which fields have no structure", function()
@@ -137,7 +139,8 @@ describe("a field", function()
     f:set "y"
     f:insert_before("X-Before", "1")
     f:delete()
-    assert.same({ { "set", "Subject", "y" }, { "insert_before", "Subject", "X-Before", "1" }, { "delete", "Subject" } }, calls)
+    assert.same({ { "set", "Subject", "y" }, { "insert_before", "Subject", "X-Before", "1" }, { "delete", "Subject" } },
+      calls)
     assert.has_error(function() f:set "z" end, "set: Subject was deleted before")
   end)
   it("refuses values that are not one header", function()
@@ -170,6 +173,7 @@ describe("a header block", function()
     assert.equal("", block:field("X-Empty").value)
     block:field("RECEIVED", 2):set "three"
     block:field("Received"):insert_before("X-New", "1")
-    assert.equal("From: a@x.example\r\nX-New: 1\r\nReceived: one\r\n\tfolded\r\nreceived: three\r\nX-Empty:\r\n", block:bytes())
+    assert.equal("From: a@x.example\r\nX-New: 1\r\nReceived: one\r\n\tfolded\r\nreceived: three\r\nX-Empty:\r\n",
+      block:bytes())
   end)
 end)

@@ -7,8 +7,8 @@ local header = require "moonmilter.header"
 local mime = require "moonmilter.mime"
 local scan = require "moonmilter.scan"
 
--- The same shape at two sizes, 16 times apart: linear work takes about 16 times as long, quadratic 256 times. The bound is
--- 80, and the best of several runs counts, so that a busy machine cannot fail it and a quadratic parser cannot pass.
+-- The same shape at two sizes, 16 times apart: linear work takes about 16 times as long, quadratic 256 times. The bound
+-- is 80, and the best of several runs counts, so that a busy machine cannot fail it and a quadratic parser cannot pass.
 local SMALL, FACTOR, BOUND = 2000, 16, 80
 
 local function time(run, text)

@@ -23,7 +23,8 @@ describe("the walker's limits", function()
     local many = lines("Content-Type: multipart/mixed; boundary=b", "", ("--b\r\n\r\n\r\n"):rep(1100))
     assert.equal("parts", select(3, mime.parse(many)))
     local inner = "Content-Type: multipart/mixed; boundary=c\r\n\r\n" .. ("--c\r\n\r\n\r\n"):rep(12)
-    local outer = lines("Content-Type: message/rfc822", "Content-Transfer-Encoding: base64", "", codec.base64_encode(inner, 76))
+    local outer = lines("Content-Type: message/rfc822", "Content-Transfer-Encoding: base64", "",
+      codec.base64_encode(inner, 76))
     assert.equal("parts", select(3, mime.parse(outer, { max_parts = 10 })))
     assert.is_table(mime.parse(outer, { max_parts = 20 }))
   end)
@@ -57,13 +58,15 @@ describe("the walker driven by handlers", function()
       assert.is_true(walker:body(chunk))
     end
     assert.equal("multipart/alternative", walker:eom().type)
-    assert.equal("1 multipart/alternative,1.1 text/plain,café,1.2 text/html,<p>", table.concat(seen, ","):gsub("caf,é", "café"):gsub(
+    assert.equal("1 multipart/alternative,1.1 text/plain,café,1.2 text/html,<p>",
+      table.concat(seen, ","):gsub("caf,é", "café"):gsub(
       "c,a,f,é", "café"):gsub("<,p,>", "<p>"))
   end)
   it("gives no content of a part that on_part refuses, but its size and kind", function()
     local got, last = 0, nil
     local walker = mime.walker {
-      on_part = function() return false end, on_data = function() got = got + 1 end, on_end = function(part) last = part end,
+      on_part = function() return false end, on_data = function() got = got + 1 end,
+      on_end = function(part) last = part end,
     }
     walker:header("Content-Transfer-Encoding", "base64")
     walker:body(codec.base64_encode("%PDF-1.4" .. ("x"):rep(5000), 76))
@@ -99,8 +102,10 @@ describe("type by content", function()
   local cases = {
     { "MZ\144\0\3\0\0\0", "exe" }, { "MZ is how this text begins, and it has no zero byte in it at all", nil },
       { "\127ELF\2\1\1", "elf" },
-    { "PK\3\4" .. ("\0"):rep(26) .. "[Content_Types].xml", "ooxml" }, { "PK\3\4" .. ("\0"):rep(26) .. "META-INF/MANIFEST.MF", "jar" },
-    { "PK\3\4" .. ("\0"):rep(26) .. "readme.txt", "zip" }, { "\208\207\17\224\161\177\26\225", "ole" }, { "%PDF-1.7", "pdf" },
+    { "PK\3\4" .. ("\0"):rep(26) .. "[Content_Types].xml", "ooxml" },
+    { "PK\3\4" .. ("\0"):rep(26) .. "META-INF/MANIFEST.MF", "jar" },
+    { "PK\3\4" .. ("\0"):rep(26) .. "readme.txt", "zip" }, { "\208\207\17\224\161\177\26\225", "ole" },
+    { "%PDF-1.7", "pdf" },
     { "#!/bin/sh\n", "script" }, { "L\0\0\0\1\20\2\0", "lnk" }, { "Rar!\26\7\0", "rar" }, { "7z\188\175\39\28",
       "7z" }, { "\31\139\8\0", "gzip" },
     { ("\0"):rep(257) .. "ustar\0", "tar" }, { "  <!DOCTYPE html>", "html" }, { "<?xml version='1.0'?><svg >",

@@ -21,7 +21,8 @@ end
 function portrait.mailboxes(list)
   local out = {}
   for i, m in ipairs(list) do
-    out[i] = (m.name and m.name ~= "" and m.name .. " " or "") .. "<" .. m.address .. ">" .. (m.group and " in " .. m.group or "")
+    out[i] = (m.name and m.name ~= "" and m.name .. " " or "") .. "<" .. m.address .. ">"
+      .. (m.group and " in " .. m.group or "")
   end
   for _, e in ipairs(list.errors or {}) do
     out[#out + 1] = "!" .. e.code .. "@" .. e.position
@@ -65,7 +66,8 @@ function portrait.header(block)
   end
   if date then
     local when, why = date:date()
-    out[#out + 1] = "date: " .. (when and when.epoch .. (when.offset < 0 and "-" or "+") .. math.abs(when.offset) or "!" .. why)
+    out[#out + 1] = "date: " .. (when and when.epoch .. (when.offset < 0 and "-" or "+") .. math.abs(when.offset)
+      or "!" .. why)
   end
   if id then
     out[#out + 1] = "id: " .. (header.message_id(id.value) or "!")
@@ -114,7 +116,8 @@ function portrait.streamed(message, size)
     return "!" .. code
   end
   for i, part in ipairs(seen) do
-    out[i] = portrait.part(part) .. (" %s %s %s"):format(tostring(part.header_start), tostring(part.body_start), tostring(part.body_stop))
+    out[i] = portrait.part(part) .. (" %s %s %s"):format(tostring(part.header_start), tostring(part.body_start),
+      tostring(part.body_stop))
   end
   return table.concat(out, "\n")
 end

@@ -16,7 +16,8 @@ end
 
 local any_text = texts({ "a", "B", "z ", " ", "  ", "\t", "é", "日", "=?", "?=", "=", "_", "\"", "\\", "(", ")", ",",
   ";", ":", "@", "<", ">", ".", "1" }, 14)
-local name_text = texts({ "a", "B", " ", "é", "日", "=?", "\"", "\\", "(", ")", ",", ";", ":", "@", "<", ">", ".", "[" }, 10)
+local name_text = texts({ "a", "B", " ", "é", "日", "=?", "\"", "\\", "(", ")", ",", ";", ":", "@", "<", ">", ".", "[" },
+  10)
 
 describe("for every text", function()
   before_each(function() math.randomseed(42) end)
@@ -49,7 +50,8 @@ describe("for every text", function()
         for _, mode in ipairs { "lenient", "strict" } do
           local again, why = address.parse(written, { mode = mode })
           assert.is_table(again, written .. ": " .. tostring(why))
-          assert.same({ mailbox.name, mailbox.local_part, mailbox.domain }, { again.name or "", again.local_part, again.domain }, written)
+          assert.same({ mailbox.name, mailbox.local_part, mailbox.domain },
+            { again.name or "", again.local_part, again.domain }, written)
         end
       end
     end
@@ -60,7 +62,8 @@ describe("for every text", function()
     for _ = 1, 20000 do
       local text = part() .. "@" .. part()
       for _, mode in ipairs { "lenient", "strict" } do
-        local plain, slow = address.path(text, { mode = mode }), address.path("<@r.example:" .. text .. ">", { mode = mode })
+        local plain, slow = address.path(text, { mode = mode }),
+          address.path("<@r.example:" .. text .. ">", { mode = mode })
         assert.equal(plain ~= nil, slow ~= nil, text)
         if plain then
           slow.route = nil
@@ -75,7 +78,8 @@ describe("for every text", function()
     for _ = 1, 3000 do
       local list = {}
       for i = 1, math.random(1, 6) do
-        list[i] = { name = name_text():gsub("^ +", ""):gsub(" +$", ""):gsub("  +", " "), local_part = "u" .. i, domain = "x.example" }
+        list[i] = { name = name_text():gsub("^ +", ""):gsub(" +$", ""):gsub("  +", " "), local_part = "u" .. i,
+          domain = "x.example" }
       end
       local again = address.mailboxes((header.fold("To", address.format_list(list))))
       assert.equal(#list, #again)

@@ -87,7 +87,8 @@ describe("Python's email package", function()
               tostring(theirs[name][facet]))
           end
         elseif reason and not reason:find("^varies") then
-          problems[#problems + 1] = ("%s %s: listed as a disagreement, but both say %s"):format(name, facet, tostring(mine[facet]))
+          problems[#problems + 1] = ("%s %s: listed as a disagreement, but both say %s"):format(name, facet,
+            tostring(mine[facet]))
         end
       end
     end

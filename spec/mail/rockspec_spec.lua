@@ -1,5 +1,5 @@
--- The modules come without the host too: luarocks make builds and installs them from rockspec/, and plain LuaJIT runs them.
--- In a copy of what the package needs, so that building leaves nothing in the source tree.
+-- The modules come without the host too: luarocks make builds and installs them from rockspec/, and plain LuaJIT runs
+-- them. In a copy of what the package needs, so that building leaves nothing in the source tree.
 local function run(command)
   local pipe = io.popen("(" .. command .. ") 2>&1; echo \"status $?\"")
   local output = pipe:read "*a"
@@ -16,10 +16,12 @@ describe("rockspec/moonmilter-scm-1.rockspec", function()
     local directory = os.tmpname()
     os.remove(directory)
     finally(function() os.execute("rm -rf " .. directory) end)
-    assert(run(("mkdir -p %s/source/host/codec %s/work && cp -r lua rockspec LICENSE %s/source && cp host/codec/codec.c %s/source/host/codec")
+    assert(run(("mkdir -p %s/source/host/codec %s/work && cp -r lua rockspec LICENSE %s/source && cp "
+      .. "host/codec/codec.c %s/source/host/codec")
       :format(directory, directory, directory, directory)))
-    local made, output = run(("cd %s/source && env -u LD_PRELOAD -u LUA_PATH -u LUA_CPATH HOME=%s luarocks --lua-version=5.1 "
-      .. "make --deps-mode=none --tree=%s/tree rockspec/moonmilter-scm-1.rockspec"):format(directory, directory, directory))
+    local made, output = run(("cd %s/source && env -u LD_PRELOAD -u LUA_PATH -u LUA_CPATH HOME=%s luarocks "
+      .. "--lua-version=5.1 make --deps-mode=none --tree=%s/tree rockspec/moonmilter-scm-1.rockspec"):format(directory,
+      directory, directory))
     assert.is_true(made, output)
     -- only the tree's modules; LPeg where the distribution puts it
     local script = assert(io.open(directory .. "/work/all.lua", "w"))

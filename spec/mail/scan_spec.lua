@@ -39,7 +39,8 @@ describe("a scanner", function()
     local text = {}
     for i = 1, 30000 do text[i] = piece[math.random(#piece)] end
     text = table.concat(text)
-    local s = scan.new({ he = "he", she = "she", hers = "hers", num = lpeg.R "09" ^ 3 }, { window = 64, max_matches = 1e6 })
+    local s = scan.new({ he = "he", she = "she", hers = "hers", num = lpeg.R "09" ^ 3 },
+      { window = 64, max_matches = 1e6 })
     local function run(size)
       local out = {}
       local stream = s:stream(function(name, first, last) out[#out + 1] = name .. first .. "-" .. last end)

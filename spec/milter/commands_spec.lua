@@ -1,5 +1,5 @@
---- Each command of the milter protocol as an MTA may and may not send it. What no MTA may send closes the connection, with
---- one line in the log; everything else has exactly one answer (the oracle of fake_mta counts).
+--- Each command of the milter protocol as an MTA may and may not send it. What no MTA may send closes the connection,
+--- with one line in the log; everything else has exactly one answer (the oracle of fake_mta counts).
 local fake_mta = require "spec.support.fake_mta"
 
 local packet, u32 = fake_mta.packet, fake_mta.u32
@@ -24,12 +24,14 @@ local SCRIPT = [[
 local before = {
   O = {}, D = { "O" }, C = { "O" }, H = { "O", "C" }, M = { "O", "C", "H" }, R = { "O", "C", "H", "M" },
   T = { "O", "C", "H", "M", "R" }, L = { "O", "C", "H", "M", "R", "T" }, N = { "O", "C", "H", "M", "R", "T", "L" },
-  B = { "O", "C", "H", "M", "R", "T", "L", "N" }, E = { "O", "C", "H", "M", "R", "T", "L", "N", "B" }, A = { "O", "C", "H", "M" },
+  B = { "O", "C", "H", "M", "R", "T", "L", "N" }, E = { "O", "C", "H", "M", "R", "T", "L", "N", "B" },
+  A = { "O", "C", "H", "M" },
   Q = { "O", "C", "H", "M" }, K = { "O", "C" }, U = { "O", "C" },
 }
 local good = {
   O = u32(6) .. u32(0x1ff) .. u32(0x1fffff), C = "mail.example\0" .. "4\0\25" .. "192.0.2.1\0", H = "mail.example\0",
-  M = "<ann@one.example>\0SIZE=100\0", R = "<bob@two.example>\0", T = "", L = "Subject\0 hello\0", N = "", B = "text\r\n",
+  M = "<ann@one.example>\0SIZE=100\0", R = "<bob@two.example>\0", T = "", L = "Subject\0 hello\0", N = "",
+  B = "text\r\n",
   E = "", A = "", Q = "", K = "", U = "BOGUS command\0", D = "Mi\0ABC123\0",
 }
 
@@ -64,7 +66,8 @@ local function answers(mta, wanted)
 end
 
 describe("a command as it should be", function()
-  local one_reply = { C = "c", H = "c", M = "c", R = "c", T = "c", L = "c", N = "c", B = "c", E = "c", U = "c", O = "O" }
+  local one_reply = { C = "c", H = "c", M = "c", R = "c", T = "c", L = "c", N = "c", B = "c", E = "c",
+    U = "c", O = "O" }
   for letter, payload in pairs(good) do
     it(letter .. " is taken and has " .. (one_reply[letter] and "one answer" or "no answer"), function()
       local mta = open(letter)
@@ -86,10 +89,12 @@ describe("a command as it should be", function()
     { "C", "x\0" .. "6\0\0ipv6:::1\0", "the prefix in small letters" },
     { "C", "x\0" .. "6\0\0" .. "2001:db8::1\0", "an address as Postfix writes it" },
     { "H", "\0", "an empty HELO argument" },
-    { "M", "<>\0", "the null sender" }, { "M", "\0", "an empty address" }, { "M", "<a@b>\0\0X\0", "an empty parameter" },
+    { "M", "<>\0", "the null sender" }, { "M", "\0", "an empty address" },
+    { "M", "<a@b>\0\0X\0", "an empty parameter" },
     { "R", "bob\0", "a recipient without brackets" }, { "L", "X\0\0", "an empty value" },
     { "L", "X\0 a\n\tb\0", "a folded value" }, { "U", "\0", "an empty line" },
-    { "B", ("x"):rep(65535), "a full chunk" }, { "B", ("x"):rep(65536), "the chunk of 65536 bytes that miltertest cuts" },
+    { "B", ("x"):rep(65535), "a full chunk" },
+    { "B", ("x"):rep(65536), "the chunk of 65536 bytes that miltertest cuts" },
     { "B", "\0\0\0", "NULs in the body" }, { "E", "the last piece\r\n", "body bytes in the end-of-message packet" },
   }
   for _, case in ipairs(odd_but_legal) do
@@ -118,14 +123,17 @@ describe("a malformed command closes the connection and leaves one line in the l
     { "C", "", "NUL" }, { "C", "host", "NUL" }, { "C", "host\0", "family" }, { "C", "host\0X", "family" },
     { "C", "host\0" .. "4", "port" }, { "C", "host\0" .. "4\0", "port" }, { "C", "host\0" .. "4\0\25", "address" },
     { "C", "host\0" .. "4\0\25" .. "1.2.3.4", "NUL" }, { "C", "host\0" .. "4\0\25" .. "1.2.3.4\0x", "after" },
-    { "C", "host\0" .. "4\0\25unknown\0", "does not fit" }, { "C", "host\0" .. "6\0\25" .. "1.2.3.4\0", "does not fit" },
+    { "C", "host\0" .. "4\0\25unknown\0", "does not fit" },
+    { "C", "host\0" .. "6\0\25" .. "1.2.3.4\0", "does not fit" },
     { "C", "host\0" .. "4\0\25" .. "::1\0", "does not fit" }, { "C", "host\0" .. "4\0\25\0", "does not fit" },
     { "C", "host\0Ux", "after" },
     { "H", "", "NUL" }, { "H", "name", "NUL" }, { "H", "name\0x", "after" }, { "H", "a\0b\0", "after" },
     { "M", "", "NUL" }, { "M", "<a@b>", "NUL" }, { "M", "<a@b>\0SIZE=1", "NUL" },
     { "R", "", "NUL" }, { "R", "<a@b>", "NUL" }, { "R", "<a@b>\0X", "NUL" },
-    { "T", "x", "no data" }, { "N", "x", "no data" }, { "A", "x", "no data" }, { "Q", "x", "no data" }, { "K", "x", "no data" },
-    { "L", "", "NUL" }, { "L", "X", "NUL" }, { "L", "X\0", "value" }, { "L", "X\0y", "NUL" }, { "L", "X\0y\0z", "after" },
+    { "T", "x", "no data" }, { "N", "x", "no data" }, { "A", "x", "no data" }, { "Q", "x", "no data" },
+    { "K", "x", "no data" },
+    { "L", "", "NUL" }, { "L", "X", "NUL" }, { "L", "X\0", "value" }, { "L", "X\0y", "NUL" },
+    { "L", "X\0y\0z", "after" },
     { "L", "X\0y\0z\0", "after" }, { "L", "\0y\0", "empty" },
     { "B", "", "empty" }, { "U", "", "NUL" }, { "U", "line", "NUL" }, { "U", "a\0b\0", "after" },
   }
@@ -171,8 +179,9 @@ describe("a command out of order closes the connection", function()
     end
     return mta, ok
   end
-  local wrong = { "C", "D", "H", "M", "R", "T", "L", "N", "B", "E", "A", "K", "U", "OO", "OCC", "OCHC", "OCMC", "OCR", "OCT", "OCL",
-    "OCN", "OCB", "OCMRTT", "OCMRTR", "OCMRLT", "OCMRNL", "OCMRNN", "OCMRBN", "OCMRBL", "OCMRBR", "OCMRTLNBER" .. "EO", "OCMO" }
+  local wrong = { "C", "D", "H", "M", "R", "T", "L", "N", "B", "E", "A", "K", "U", "OO", "OCC", "OCHC", "OCMC",
+    "OCR", "OCT", "OCL", "OCN", "OCB", "OCMRTT", "OCMRTR", "OCMRLT", "OCMRNL", "OCMRNN", "OCMRBN", "OCMRBL", "OCMRBR",
+    "OCMRTLNBER" .. "EO", "OCMO" }
   for _, letters in ipairs(wrong) do
     it(letters, function()
       local mta, ok = sequence(letters)
@@ -183,8 +192,9 @@ describe("a command out of order closes the connection", function()
   end
 
   -- what real MTAs do (protocol 2.14, 5.6), and what answering with "continue" makes harmless
-  local right = { "Q", "OQ", "OCQ", "OM", "OCM", "OCHH", "OCMH", "OCMM", "OCMRM", "OCMRTLM", "OCA", "OCAA", "OCMAA", "OCMRTLNBEA",
-    "OCMRTLNBEAA", "OCHMRTLNBEM", "OCE", "OCMEE", "OCME", "OCMRNBE", "OCMRBE", "OCMRTLNEMRTLNE", "OUCUHUMURUTLNE", "OCKCMREK", "OCMAE",
+  local right = { "Q", "OQ", "OCQ", "OM", "OCM", "OCHH", "OCMH", "OCMM", "OCMRM", "OCMRTLM", "OCA", "OCAA",
+    "OCMAA", "OCMRTLNBEA", "OCMRTLNBEAA", "OCHMRTLNBEM", "OCE", "OCMEE", "OCME", "OCMRNBE", "OCMRBE", "OCMRTLNEMRTLNE",
+    "OUCUHUMURUTLNE", "OCKCMREK", "OCMAE",
     "OCMRAMRTLNE", "OCMRTLNERTLNBE" }
   for _, letters in ipairs(right) do
     it(letters .. " is in order", function()
@@ -205,9 +215,12 @@ describe("a packet length", function()
   end
   for name, bytes in pairs {
     ["of 0 closes at once, before any letter"] = "\0\0\0\0", ["of 0 with a byte behind it closes"] = "\0\0\0\0A",
-    ["of 0x10002 closes without waiting for so many bytes"] = "\0\1\0\2", ["of 0x10001 closes unless it is a body"] = "\0\1\0\1H",
-    ["of 0x7fffffff closes"] = "\127\255\255\255", ["of 0x80000001 closes"] = "\128\0\0\1A", ["of 0xffffffff closes"] = "\255\255\255\255",
-    ["of a port scanner's GET closes"] = "GET / HTTP/1.0\r\n\r\n", ["of a TLS hello closes"] = "\22\3\1\2\0\1\0\1\252\3\3",
+    ["of 0x10002 closes without waiting for so many bytes"] = "\0\1\0\2",
+    ["of 0x10001 closes unless it is a body"] = "\0\1\0\1H",
+    ["of 0x7fffffff closes"] = "\127\255\255\255", ["of 0x80000001 closes"] = "\128\0\0\1A",
+    ["of 0xffffffff closes"] = "\255\255\255\255",
+    ["of a port scanner's GET closes"] = "GET / HTTP/1.0\r\n\r\n",
+    ["of a TLS hello closes"] = "\22\3\1\2\0\1\0\1\252\3\3",
     ["of SMTP spoken by mistake closes"] = "EHLO me\r\n",
   } do
     it(name, function()

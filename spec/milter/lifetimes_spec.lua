@@ -1,5 +1,5 @@
---- What lives how long: a client's facts, a message's facts, macros, handlers that wait. And what every session may rely on:
---- exactly one of on_done and on_abort a message, on_close once and last.
+--- What lives how long: a client's facts, a message's facts, macros, handlers that wait. And what every session may
+--- rely on: exactly one of on_done and on_abort a message, on_close once and last.
 local fake_mta = require "spec.support.fake_mta"
 
 local packet = fake_mta.packet
@@ -84,7 +84,8 @@ describe("several messages on one connection", function()
       end
     ]] }
     mta:begin()
-    local first = mta:message { from = "<one@x>", to = { "<a@x>", "<b@x>" }, headers = { { "A", "1" }, { "B", "2" } }, body = "12345" }
+    local first = mta:message { from = "<one@x>", to = { "<a@x>", "<b@x>" }, headers = { { "A", "1" }, { "B", "2" } },
+      body = "12345" }
     assert.equal("550 5.7.1 one@x 2 2 5", first.text)
     local second = mta:message { from = "<two@x>", to = { "<a@x>" }, headers = {}, body = "1" }
     assert.equal("550 5.7.1 two@x 1 0 1", second.text)
@@ -136,9 +137,11 @@ describe("a message that ends without a final reply", function()
     { "an abort (RSET)", function(mta) mta:abort() end, { "abort sender@example.org" } },
     { "two aborts, as Postfix likes", function(mta) mta:abort() mta:abort() end, { "abort sender@example.org" } },
     { "a new HELO", function(mta) mta:helo "again" end, { "abort sender@example.org", "helo again" } },
-    { "the next MAIL without an abort", function(mta) mta:mail "<next@x>" end, { "abort sender@example.org", "mail next@x" } },
+    { "the next MAIL without an abort", function(mta) mta:mail "<next@x>" end,
+      { "abort sender@example.org", "mail next@x" } },
     { "a quit", function(mta) mta:quit() end, { "abort sender@example.org", "close" } },
-    { "the next client on the same connection", function(mta) mta:feed(packet "K") end, { "abort sender@example.org", "close" } },
+    { "the next client on the same connection", function(mta) mta:feed(packet "K") end,
+      { "abort sender@example.org", "close" } },
     { "the MTA's disappearance", function(mta) mta:vanish() end, { "abort sender@example.org", "close" } },
     { "rubbish", function(mta) mta:feed(packet("?", "x")) end, { "abort sender@example.org", "close" } },
   }
@@ -375,7 +378,8 @@ describe("a handler that waits", function()
   local order = { "connect", "helo", "mail", "rcpt", "data", "header", "eoh", "body", "eom" }
   local send = {
     connect = function(mta) mta:feed(packet("C", "h\0U")) end, helo = function(mta) mta:feed(packet("H", "h\0")) end,
-    mail = function(mta) mta:feed(packet("M", "<a@b>\0")) end, rcpt = function(mta) mta:feed(packet("R", "<c@d>\0")) end,
+    mail = function(mta) mta:feed(packet("M", "<a@b>\0")) end,
+    rcpt = function(mta) mta:feed(packet("R", "<c@d>\0")) end,
     data = function(mta) mta:feed(packet "T") end, header = function(mta) mta:feed(packet("L", "A\0 b\0")) end,
     eoh = function(mta) mta:feed(packet "N") end, body = function(mta) mta:feed(packet("B", "x")) end,
     eom = function(mta) mta:feed(packet("E", "")) end, unknown = function(mta) mta:feed(packet("U", "x\0")) end,
@@ -542,7 +546,8 @@ describe("a handler that waits", function()
 
   it("in on_abort when the host drops the session still sees on_close", function()
     for _, handler in ipairs { "on_abort", "on_done" } do
-      local host = assert(fake_mta.host { script = TELLS .. handler .. " = function() tell 'waits' milter.sleep(30) end" })
+      local host = assert(fake_mta.host { script = TELLS .. handler .. " = function() tell 'waits' "
+        .. "milter.sleep(30) end" })
       local mta = fake_mta.start { host = host }
       mta:begin()
       if handler == "on_done" then

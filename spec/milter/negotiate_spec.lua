@@ -3,10 +3,10 @@ local fake_mta = require "spec.support.fake_mta"
 
 local band, bor = bit.band, bit.bor
 
-local NO = { connect = 0x01, helo = 0x02, mail = 0x04, rcpt = 0x08, body = 0x10, header = 0x20, eoh = 0x40, unknown = 0x100,
-  data = 0x200 }
-local QUIET = { connect = 0x1000, helo = 0x2000, mail = 0x4000, rcpt = 0x8000, data = 0x10000, header = 0x80, eoh = 0x40000,
-  body = 0x80000, unknown = 0x20000 }
+local NO = { connect = 0x01, helo = 0x02, mail = 0x04, rcpt = 0x08, body = 0x10, header = 0x20, eoh = 0x40,
+  unknown = 0x100, data = 0x200 }
+local QUIET = { connect = 0x1000, helo = 0x2000, mail = 0x4000, rcpt = 0x8000, data = 0x10000, header = 0x80,
+  eoh = 0x40000, body = 0x80000, unknown = 0x20000 }
 local SKIP, RCPT_REJ, LEADING_SPACE, MDS_256K, MDS_1M = 0x400, 0x800, 0x100000, 0x10000000, 0x20000000
 
 local function answer(script, offer)
@@ -44,10 +44,12 @@ describe("the steps asked for", function()
     { "function on_eom() end", "mail(quiet)" },
     { "function on_unknown() end", "mail unknown" },
     { "function on_abort() end", "mail" }, { "function on_done() end", "mail(quiet)" },
-    { "function on_close() end", "" }, { "function on_load() end", "" }, { "function on_negotiate() end", "" }, { "", "" },
+    { "function on_close() end", "" }, { "function on_load() end", "" },
+    { "function on_negotiate() end", "" }, { "", "" },
     { "function on_eom(ctx) return ctx.sender and ctx.recipients[1] end", "mail(quiet) rcpt(quiet)" },
     { "function on_eom(ctx) return ctx.client.ip == ctx.helo end", "connect(quiet) helo(quiet) mail(quiet)" },
-    { "function on_eom(ctx) if ctx.headers:get 'X' then ctx:add_header('X', 'y') end end", "mail(quiet) header(quiet)" },
+    { "function on_eom(ctx) if ctx.headers:get 'X' then ctx:add_header('X', 'y') end end",
+      "mail(quiet) header(quiet)" },
     { "function on_eom(ctx) if ctx.body_size > 10 then return 'reject' end end", "mail(quiet) body(quiet)" },
     { "function on_eom(ctx) ctx:delete_recipient 'x@y' end", "mail(quiet) rcpt(quiet)" },
     { "function on_eom() end options = { facts = { 'client' } }", "connect(quiet) mail(quiet)" },
@@ -63,7 +65,8 @@ describe("the steps asked for", function()
   end
 
   it("of several scripts add up", function()
-    local mta = fake_mta.start { files = { ["a.lua"] = "function on_helo() end", ["b.lua"] = "function on_data() end" } }
+    local mta = fake_mta.start { files = { ["a.lua"] = "function on_helo() end",
+      ["b.lua"] = "function on_data() end" } }
     assert.equal("helo mail(quiet) data", told(mta))
     mta:close()
   end)
@@ -98,12 +101,14 @@ end)
 
 describe("a larger packet", function()
   local function helo_of(size, steps)
-    local mta = answer("function on_helo(ctx, name) return ctx:reject('%d', #name) end", { steps = bor(0x1fffff, steps) })
+    local mta = answer("function on_helo(ctx, name) return ctx:reject('%d', #name) end",
+      { steps = bor(0x1fffff, steps) })
     local reply = mta:helo(("x"):rep(size - 1))
     mta:close()
     return reply.kind
   end
-  for name, case in pairs { ["64 KiB"] = { 0, 0xffff }, ["256 KiB"] = { MDS_256K, 0x3ffff }, ["1 MiB"] = { MDS_1M, 0xfffff } } do
+  for name, case in pairs { ["64 KiB"] = { 0, 0xffff }, ["256 KiB"] = { MDS_256K, 0x3ffff },
+    ["1 MiB"] = { MDS_1M, 0xfffff } } do
     it(("of up to %s is taken when that was negotiated, no byte more"):format(name), function()
       assert.equal("reject", helo_of(case[2], case[1]))
       assert.equal("fault", helo_of(case[2] + 1, case[1]))
@@ -142,11 +147,13 @@ describe("an old MTA", function()
     { version = 6, actions = 0x1ff, steps = 0 }, { version = 6, actions = 0, steps = 0x1fffff },
   }
   local scripts = {
-    EVERYTHING, "function on_eom(ctx) if ctx:can 'add_header' then ctx:add_header('X-A', 'b') end end", "function on_connect() end",
+    EVERYTHING, "function on_eom(ctx) if ctx:can 'add_header' then ctx:add_header('X-A', 'b') end end",
+    "function on_connect() end",
     "function on_header(ctx, n, v) if v == 'bad' then return 'reject' end end", "",
   }
   for _, offer in ipairs(offers) do
-    it(("(version %d, actions 0x%x, steps 0x%x) is served whole messages"):format(offer.version, offer.actions, offer.steps), function()
+    it(("(version %d, actions 0x%x, steps 0x%x) is served whole messages"):format(offer.version, offer.actions,
+      offer.steps), function()
       for _, script in ipairs(scripts) do
         local mta = answer(script, offer)
         assert.truthy(mta.answer)
@@ -340,7 +347,8 @@ describe("macro lists", function()
     for i = 1, 48 do
       names[i] = ("'own_macro_%d'"):format(i)
     end
-    local _, err = fake_mta.host { script = "options = { macros = { " .. table.concat(names, ", ") .. " } } function on_eom() end" }
+    local _, err = fake_mta.host { script = "options = { macros = { " .. table.concat(names, ", ")
+      .. " } } function on_eom() end" }
     assert.truthy(err and err:find("at most 50", 1, true), err)
   end)
   it("with a name that is none do not load", function()

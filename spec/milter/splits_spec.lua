@@ -1,5 +1,6 @@
 --- Packets come as the network likes: whole, in pieces, many at once. What the filter says must not depend on it. And a
---- random MTA against random handlers: whatever happens, every promise of design 2 is kept.
+--- random MTA against random handlers: whatever happens, each message opened gets exactly one of on_done
+--- and on_abort, on_close comes exactly once and last, and each command that wants a reply gets exactly one final one.
 local fake_mta = require "spec.support.fake_mta"
 
 local packet = fake_mta.packet
@@ -209,12 +210,14 @@ local RANDOM = [[
 local function random_session(mta, random)
   local state = "idle"
   local steps = {
-    rcpt = function() return mta:rcpt() end, data = function() return mta:data() end, eoh = function() return mta:eoh() end,
+    rcpt = function() return mta:rcpt() end, data = function() return mta:data() end,
+    eoh = function() return mta:eoh() end,
     header = function() return mta:header("A", tostring(random(100))) end,
     body = function() return mta:body(("x\r\n"):rep(random(1, 400))) end,
   }
   local after = {
-    envelope = { "rcpt", "rcpt", "rcpt", "data", "header", "eoh", "body", "eom" }, data = { "header", "header", "eoh", "body", "eom" },
+    envelope = { "rcpt", "rcpt", "rcpt", "data", "header", "eoh", "body", "eom" },
+    data = { "header", "header", "eoh", "body", "eom" },
     headers = { "header", "header", "eoh", "eom" }, body = { "body", "body", "eom" },
   }
   local leads = { rcpt = "envelope", data = "data", header = "headers", eoh = "body", body = "body" }
@@ -249,7 +252,8 @@ local function random_session(mta, random)
       give_up("M", "<a@b>\0")
     elseif dice == 6 and state ~= "idle" then
       give_up("E", "x")
-    elseif dice == 7 and state ~= "idle" and mta.steps and bit.band(mta.steps, 0x80000) == 0 and bit.band(mta.steps, 0x10) == 0 then
+    elseif dice == 7 and state ~= "idle" and mta.steps and bit.band(mta.steps, 0x80000) == 0
+      and bit.band(mta.steps, 0x10) == 0 then
       give_up("B", "given up")
     elseif state == "idle" or dice == 8 then
       mta:macros("M", { { "i", "Q" .. random(1000) } })
@@ -278,7 +282,8 @@ local function random_session(mta, random)
   mta:settle()
 end
 
--- Of what the handlers of one client told: every mail has one done or abort behind it before the next, close comes once, last.
+-- Of what the handlers of one client told: every mail has one done or abort behind it before the
+-- next, close comes once, last.
 local function check_promises(log)
   local sessions, order = {}, {}
   for id, what in log:gmatch ' text="(%S+) (%S+)"' do
@@ -309,13 +314,16 @@ describe("a random MTA against random handlers", function()
   for seed = 1, tonumber(os.getenv "MOONMILTER_SEEDS") or 60 do
     it(("(seed %d) finds every promise kept"):format(seed), function()
       math.randomseed(seed)
-      local offers = { {}, { steps = 0x10077f }, { steps = 0x1fffff, actions = 0x1 }, { version = 2, steps = 0x7f, actions = 0x3f },
+      local offers = { {}, { steps = 0x10077f }, { steps = 0x1fffff, actions = 0x1 },
+        { version = 2, steps = 0x7f, actions = 0x3f },
         { steps = math.random(0, 0x1fffff) } }
       local host = assert(fake_mta.host {
-        script = ("local SEED, EAGER, STRESS = %d, %d, %s\n"):format(seed, seed % 3 == 0 and 12 or 60, seed % 5 == 0) .. RANDOM,
+        script = ("local SEED, EAGER, STRESS = %d, %d, %s\n"):format(seed, seed % 3 == 0 and 12 or 60, seed % 5 == 0)
+          .. RANDOM,
       })
       for i = 1, 12 do
-        local mta = fake_mta.start { host = host, offer = offers[i % #offers + 1], split = i % 4 == 0 and math.random(1, 20) or nil }
+        local mta = fake_mta.start { host = host, offer = offers[i % #offers + 1], split = i % 4 == 0
+          and math.random(1, 20) or nil }
         if mta.answer then
           random_session(mta, math.random)
         end

@@ -1,6 +1,6 @@
--- What a client sees and what is delivered when moonmilter is away: not there, there but silent, and killed while it works on
--- something, at each stage, under each setting of both MTAs. Whatever the setting, no message is half edited, doubled or lost
--- without a word; and once a worker is back, new sessions are filtered.
+-- What a client sees and what is delivered when moonmilter is away: not there, there but silent, and killed while it
+-- works on something, at each stage, under each setting of both MTAs. Whatever the setting, no message is half edited,
+-- doubled or lost without a word; and once a worker is back, new sessions are filtered.
 -- Without SLOW=1 the settings that refuse or hold are tried at end of message only, and silence at the start only.
 local cases = require "spec.mta.cases"
 local filter = require "spec.mta.filter"
@@ -13,7 +13,8 @@ local compose = cases.compose
 
 local STAGES = { "connect", "helo", "mail", "rcpt", "data", "header", "eoh", "body", "eom" }
 
--- Waits at one stage of a message from wait.STAGE.example (or at connect, from 127.0.0.9), with edits queued that must not show.
+-- Waits at one stage of a message from wait.STAGE.example (or at connect, from 127.0.0.9), with edits
+-- queued that must not show.
 local SCRIPT = [[
   local milter = require "moonmilter"
   local function at(ctx, stage)
@@ -35,7 +36,8 @@ local SCRIPT = [[
   return table.concat(handlers, "\n")
 end)()
 
--- What a setting makes of mail while the filter is away. `closes`: the MTA ends the session. `is_usual`: tried at each stage.
+-- What a setting makes of mail while the filter is away. `closes`: the MTA ends the session.
+-- `is_usual`: tried at each stage.
 local SETTINGS = {
   { postfix, "milter_default_action = tempfail", { default_action = "tempfail" }, code = 4, is_usual = true },
   { postfix, "milter_default_action = accept", { default_action = "accept" }, passes = true, is_usual = true },

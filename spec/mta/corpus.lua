@@ -1,10 +1,11 @@
---- The messages that go through every filter and both MTAs unchanged: shapes made by hand, letters made by dice (own random
---- numbers, no clock: the same in every run), and the messages of spec/mail/corpus.
+--- The messages that go through every filter and both MTAs unchanged: shapes made by hand, letters made by dice (own
+--- random numbers, no clock: the same in every run), and the messages of spec/mail/corpus.
 ---
 ---   for _, message in ipairs(corpus.all()) do … message.kind, message.name, message.data, message.is_quick
 ---
---- `data` is what stands between DATA and the final dot before dots are doubled, with the line ends as they go over the wire.
---- `from`, `mail_params` and `to` (a function of the message's own address) are set where the envelope is the point.
+--- `data` is what stands between DATA and the final dot before dots are doubled, with the line ends as they go over the
+--- wire. `from`, `mail_params` and `to` (a function of the message's own address) are set where
+--- the envelope is the point.
 local generate = require "spec.mail.corpus.generate"
 local hand = require "spec.mail.corpus.hand"
 
@@ -83,19 +84,23 @@ local function header_shapes()
   field("Bcc", "Bcc: eve@two.example", QUICK)
   field("an empty Bcc", "Bcc:")
   field("Return-Path", "Return-Path: <other@one.example>", QUICK)
-  field("Resent fields", "Resent-From: eve@two.example\r\nResent-To: bob@two.example\r\nResent-Date: Fri, 2 Jan 2026 00:00:00 +0000")
+  field("Resent fields", "Resent-From: eve@two.example\r\nResent-To: bob@two.example\r\nResent-Date: Fri, 2 Jan 2026 "
+    .. "00:00:00 +0000")
   field("Content-Length that lies", "Content-Length: 7")
   field("Delivered-To and Errors-To", "Delivered-To: bob@two.example\r\nErrors-To: ann@one.example")
   field("Return-Receipt-To and Precedence", "Return-Receipt-To: ann@one.example\r\nPrecedence: bulk")
   field("Apparently-To and Full-Name", "Apparently-To: bob@two.example\r\nFull-Name: Ann")
-  field("two From, two Subject, two Date", "From: eve@two.example\r\nSubject: a\r\nSubject: b\r\nDate: Fri, 2 Jan 2026 00:00:00 +0000")
-  field("a DKIM signature", "DKIM-Signature: v=1; a=rsa-sha256; c=relaxed/simple; d=one.example;\r\n\ts=sel; t=1;\r\n\tbh="
+  field("two From, two Subject, two Date", "From: eve@two.example\r\nSubject: a\r\nSubject: b\r\nDate: Fri, 2 Jan 2026 "
+    .. "00:00:00 +0000")
+  field("a DKIM signature", "DKIM-Signature: v=1; a=rsa-sha256; c=relaxed/simple; d=one.example;\r\n\ts=sel; "
+    .. "t=1;\r\n\tbh="
     .. ("A"):rep(43) .. "=;\r\n\th=From:To:Subject;\r\n\tb=" .. ("Zm9v"):rep(18) .. "\r\n\t " .. ("YmFy"):rep(18))
-  field("an ARC set", "ARC-Seal: i=1; a=rsa-sha256; t=1; cv=none; d=one.example; s=s; b=Zm9v\r\nARC-Message-Signature: i=1; b=Zm9v\r\n"
-    .. "ARC-Authentication-Results: i=1; one.example; spf=pass smtp.mailfrom=a@one.example")
-  field("a list's fields", "List-Id: <l.one.example>\r\nList-Unsubscribe: <mailto:u@one.example>,\r\n <https://one.example/u>\r\n"
-    .. "List-Unsubscribe-Post: List-Unsubscribe=One-Click")
-  field("Authentication-Results", "Authentication-Results: one.example (a comment);\r\n spf=fail smtp.mailfrom=a;\r\n dkim=none")
+  field("an ARC set", "ARC-Seal: i=1; a=rsa-sha256; t=1; cv=none; d=one.example; s=s; b=Zm9v\r\nARC-Message-Signature: "
+    .. "i=1; b=Zm9v\r\nARC-Authentication-Results: i=1; one.example; spf=pass smtp.mailfrom=a@one.example")
+  field("a list's fields", "List-Id: <l.one.example>\r\nList-Unsubscribe: <mailto:u@one.example>,\r\n "
+    .. "<https://one.example/u>\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click")
+  field("Authentication-Results", "Authentication-Results: one.example (a comment);\r\n spf=fail "
+    .. "smtp.mailfrom=a;\r\n dkim=none")
   field("To with 100 addresses", "Cc: " .. (function()
     local addresses = {}
     for i = 1, 100 do addresses[i] = ("Person Number %d <p%d@two.example>"):format(i, i) end
@@ -104,7 +109,8 @@ local function header_shapes()
   field("To with 60 addresses on one line", "Cc: " .. (("p@two.example, "):rep(60)):sub(1, -3))
 
   for _, size in ipairs { 76, 78, 79, 989, 990, 991, 997, 998, 999, 1000, 2046, 2048, 2050, 4000 } do
-    field(("a value of %d bytes on one line"):format(size), "X-Long: " .. ("x"):rep(size), { is_quick = size == 998 or size == 2048 })
+    field(("a value of %d bytes on one line"):format(size), "X-Long: " .. ("x"):rep(size),
+      { is_quick = size == 998 or size == 2048 })
   end
   for _, lines in ipairs { 40, 200, 600, 750, 900, 1400 } do
     field(("a folded value of %d bytes"):format(lines * 78), "X-Long: begin" .. ("\r\n " .. ("y"):rep(75)):rep(lines),
@@ -128,8 +134,9 @@ local function header_shapes()
   for _, count in ipairs { 10, 20, 24, 30, 60 } do
     local lines = {}
     for i = 1, count do
-      lines[i] = ("Received: from h%d.example (h%d.example [192.0.2.%d])\r\n\tby g%d.example (Postfix) with ESMTP id %06X\r\n"
-        .. "\tfor <bob@two.example>; Thu,  1 Jan 2026 00:00:%02d +0000 (UTC)\r\n"):format(i, i, i, i, i * 7919, i % 60)
+      lines[i] = ("Received: from h%d.example (h%d.example [192.0.2.%d])\r\n\tby g%d.example (Postfix) with "
+        .. "ESMTP id %06X\r\n\tfor <bob@two.example>; Thu,  1 Jan 2026 00:00:%02d +0000 (UTC)\r\n"):format(i, i, i, i,
+        i * 7919, i % 60)
     end
     block(("%d Received"):format(count), table.concat(lines) .. DATED, { is_quick = count == 20 or count == 60 })
   end
@@ -174,12 +181,13 @@ local function body_shapes()
   body("lines", "empty lines at both ends", "\r\n\r\ntext\r\n\r\n\r\n")
   body("lines", "blanks at line ends", "a \r\nb\t\r\n \r\n\t\t\r\nc  \t \r\n")
   body("lines", "no line end", "text without end")
-  body("lines", "lines that begin with From", "From here to there\r\n\r\nFrom ann@one.example Thu Jan  1 00:00:00 2026\r\n>From\r\n")
+  body("lines", "lines that begin with From", "From here to there\r\n\r\nFrom ann@one.example Thu Jan  1 00:00:00 "
+    .. "2026\r\n>From\r\n")
   body("lines", "lines like fields", "Subject: not one\r\nX-Do: eom reject\r\n\r\nBcc: nobody\r\n")
   body("lines", "form feeds and tabs", "one\12\r\n\ttwo\11three\8\8\8\r\n\27[31mred\27[0m\r\n")
   for _, size in ipairs { 998, 999, 1000, 2047, 2048, 2049, 4096, 10000, 65534, 65535, 65536, 131072 } do
-    body("long line", ("of %d bytes"):format(size), ("l"):rep(size) .. "\r\n" .. TEXT, { is_quick = size == 998 or size == 2048
-      or size == 65535 })
+    body("long line", ("of %d bytes"):format(size), ("l"):rep(size) .. "\r\n" .. TEXT,
+      { is_quick = size == 998 or size == 2048 or size == 65535 })
   end
   body("long line", "of 300000 bytes without end", ("l"):rep(300000))
 
@@ -190,7 +198,8 @@ local function body_shapes()
       local size = 65535 * pieces + more
       local text = line:rep(math.floor((size - 3) / #line))
       text = text .. ("e"):rep(size - #text - 2) .. "\r\n"
-      body("size", ("%d pieces and %d bytes"):format(pieces, more), text, { is_quick = pieces == 1 and math.abs(more) < 2 })
+      body("size", ("%d pieces and %d bytes"):format(pieces, more), text,
+        { is_quick = pieces == 1 and math.abs(more) < 2 })
     end
   end
   body("size", "a line end across two pieces", ("c"):rep(65534) .. "\r\n" .. ("d"):rep(65533) .. "\r\n" .. TEXT)
@@ -201,7 +210,8 @@ local function body_shapes()
   body("size", "5 MB of 8-bit bytes", (("\228\246\252\223"):rep(18) .. "\r\n"):rep(70850), SLOW)
 
   body("8-bit", "Latin-1", "Gr\252\223e aus K\246ln\r\n")
-  body("8-bit", "UTF-8", "Gr\195\188\195\159e \226\130\172 \240\159\166\134\r\n", { mail_params = "BODY=8BITMIME", is_quick = true })
+  body("8-bit", "UTF-8", "Gr\195\188\195\159e \226\130\172 \240\159\166\134\r\n",
+    { mail_params = "BODY=8BITMIME", is_quick = true })
   local high = {}
   for byte = 0, 255 do
     if byte ~= 0 and byte ~= 10 and byte ~= 13 then high[#high + 1] = string.char(byte) end
@@ -211,7 +221,8 @@ local function body_shapes()
   body("8-bit", "Shift JIS and KOI8-R", "\130\177\130\241\130\201\130\191\130\205\r\n\240\210\201\215\197\212\r\n")
   body("8-bit", "announced as 7bit", "Gr\252\223e\r\n", { mail_params = "BODY=7BIT" })
   body("8-bit", "with an encoding named", "", nil)
-  list[#list].data = DATED .. "MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n"
+  list[#list].data = DATED .. "MIME-Version: 1.0\r\nContent-Type: text/plain; "
+    .. "charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n"
     .. ("Gr\195\188\195\159e\r\n"):rep(300)
 
   body("control", "NUL", "nul\0nul\r\n\0\r\n")
@@ -241,7 +252,8 @@ local function mime_shapes()
     local open, close = {}, {}
     for i = 1, depth do
       open[i] = ("Content-Type: multipart/mixed; boundary=\"b%d\"\r\n\r\npreamble %d\r\n--b%d\r\n"):format(i, i, i)
-      close[depth - i + 1] = ("\r\n--b%d\r\nContent-Type: text/html\r\n\r\n<p>%d</p>\r\n--b%d--\r\nepilogue\r\n"):format(i, i, i)
+      close[depth - i + 1] = ("\r\n--b%d\r\nContent-Type: "
+        .. "text/html\r\n\r\n<p>%d</p>\r\n--b%d--\r\nepilogue\r\n"):format(i, i, i)
     end
     return MIME .. table.concat(open) .. "Content-Type: text/plain\r\n\r\ninnermost\r\n" .. table.concat(close)
   end
@@ -249,33 +261,44 @@ local function mime_shapes()
     add("mime", ("multipart %d deep"):format(depth), nested(depth), { is_quick = depth == 5 })
   end
   local function two(name, content, more)
-    add("mime", name, MIME .. "Content-Type: multipart/mixed; boundary=xx\r\n\r\n--xx\r\nContent-Type: text/plain\r\n\r\nsee below\r\n"
-      .. "--xx\r\n" .. content .. "\r\n--xx--\r\n", more)
+    add("mime", name, MIME .. "Content-Type: multipart/mixed; boundary=xx\r\n\r\n--xx\r\nContent-Type: "
+      .. "text/plain\r\n\r\nsee below\r\n--xx\r\n" .. content .. "\r\n--xx--\r\n", more)
   end
-  two("a base64 attachment of 200 KB", "Content-Type: application/pdf; name=\"a b.pdf\"\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+  two("a base64 attachment of 200 KB", "Content-Type: application/pdf; name=\"a b.pdf\"\r\nContent-Transfer-Encoding: "
+    .. "base64\r\n\r\n"
     .. base64_line:rep(2600), SLOW)
-  two("a base64 attachment", "Content-Type: image/png\r\nContent-Transfer-Encoding: base64\r\nContent-Disposition: attachment;\r\n"
-    .. " filename*=utf-8''Gr%C3%BC%C3%9Fe.png\r\n\r\n" .. base64_line:rep(30), QUICK)
-  two("quoted-printable", "Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n"
-    .. "Gr=C3=BC=C3=9Fe=\r\n soft\r\n=2E\r\n=\r\n", QUICK)
-  two("uuencode", "Content-Type: text/plain\r\n\r\nbegin 644 a.txt\r\n#86)C\r\n`\r\nend\r\n" .. ("M" .. ("5"):rep(60) .. "\r\n"):rep(50), QUICK)
-  two("yEnc", "Content-Type: text/plain\r\n\r\n=ybegin line=128 size=3 name=a\r\n\139\140\141=J=M=@..\r\n=yend size=3\r\n")
-  two("BinHex", "Content-Type: application/mac-binhex40\r\n\r\n(This file must be converted with BinHex 4.0)\r\n\r\n:#8P[\r\n:\r\n")
-  two("a message inside", "Content-Type: message/rfc822\r\n\r\nReceived: from x by y; now\r\nSubject: inner\r\n\r\ninner text\r\n.\r\n", QUICK)
-  two("a delivery report", "Content-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; one.example\r\n\r\nFinal-Recipient: rfc822; x@y\r\n"
-    .. "Action: failed\r\nStatus: 5.1.1\r\n")
-  two("a signature", "Content-Type: application/pgp-signature\r\n\r\n-----BEGIN PGP SIGNATURE-----\r\n\r\n" .. base64_line
+  two("a base64 attachment", "Content-Type: image/png\r\nContent-Transfer-Encoding: base64\r\nContent-Disposition: "
+    .. "attachment;\r\n filename*=utf-8''Gr%C3%BC%C3%9Fe.png\r\n\r\n" .. base64_line:rep(30), QUICK)
+  two("quoted-printable", "Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: "
+    .. "quoted-printable\r\n\r\nGr=C3=BC=C3=9Fe=\r\n soft\r\n=2E\r\n=\r\n", QUICK)
+  two("uuencode", "Content-Type: text/plain\r\n\r\nbegin 644 a.txt\r\n#86)C\r\n`\r\nend\r\n"
+    .. ("M" .. ("5"):rep(60) .. "\r\n"):rep(50), QUICK)
+  two("yEnc", "Content-Type: text/plain\r\n\r\n=ybegin line=128 size=3 "
+    .. "name=a\r\n\139\140\141=J=M=@..\r\n=yend size=3\r\n")
+  two("BinHex", "Content-Type: application/mac-binhex40\r\n\r\n(This file must be converted with BinHex "
+    .. "4.0)\r\n\r\n:#8P[\r\n:\r\n")
+  two("a message inside", "Content-Type: message/rfc822\r\n\r\nReceived: from x by y; now\r\nSubject: "
+    .. "inner\r\n\r\ninner text\r\n.\r\n", QUICK)
+  two("a delivery report", "Content-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; "
+    .. "one.example\r\n\r\nFinal-Recipient: rfc822; x@y\r\nAction: failed\r\nStatus: 5.1.1\r\n")
+  two("a signature", "Content-Type: application/pgp-signature\r\n\r\n-----BEGIN PGP SIGNATURE-----\r\n\r\n"
+    .. base64_line
     .. "=abcd\r\n-----END PGP SIGNATURE-----")
-  two("a calendar", "Content-Type: text/calendar; method=REQUEST\r\n\r\nBEGIN:VCALENDAR\r\nDESCRIPTION:a\\n\r\n folded\r\nEND:VCALENDAR")
-  two("a part of binary bytes", "Content-Type: application/octet-stream\r\nContent-Transfer-Encoding: binary\r\n\r\n\137PNG\26\0\1\2\255\254")
-  add("mime", "format=flowed", MIME .. "Content-Type: text/plain; format=flowed; delsp=yes\r\n\r\n> quoted \r\n> text \r\n-- \r\nAnn\r\n")
-  add("mime", "alternative with html of one line", MIME .. "Content-Type: multipart/alternative; boundary=\"=_a/b+c\"\r\n\r\n"
-    .. "--=_a/b+c\r\n\r\nplain\r\n--=_a/b+c\r\nContent-Type: text/html\r\n\r\n<html>" .. ("<td>cell</td>"):rep(900) .. "</html>\r\n--=_a/b+c--\r\n")
+  two("a calendar", "Content-Type: text/calendar; method=REQUEST\r\n\r\nBEGIN:VCALENDAR\r\nDESCRIPTION:a\\n\r\n "
+    .. "folded\r\nEND:VCALENDAR")
+  two("a part of binary bytes", "Content-Type: application/octet-stream\r\nContent-Transfer-Encoding: "
+    .. "binary\r\n\r\n\137PNG\26\0\1\2\255\254")
+  add("mime", "format=flowed", MIME .. "Content-Type: text/plain; format=flowed; delsp=yes\r\n\r\n> quoted \r\n> text "
+    .. "\r\n-- \r\nAnn\r\n")
+  add("mime", "alternative with html of one line", MIME .. "Content-Type: multipart/alternative; "
+    .. "boundary=\"=_a/b+c\"\r\n\r\n--=_a/b+c\r\n\r\nplain\r\n--=_a/b+c\r\nContent-Type: text/html\r\n\r\n<html>"
+    .. ("<td>cell</td>"):rep(900) .. "</html>\r\n--=_a/b+c--\r\n")
   add("mime", "a boundary that never comes", MIME .. "Content-Type: multipart/mixed; boundary=never\r\n\r\n" .. TEXT)
-  add("mime", "an encoding on a multipart", MIME .. "Content-Type: multipart/mixed; boundary=x\r\nContent-Transfer-Encoding: base64\r\n\r\n"
-    .. "--x\r\n\r\ntext\r\n--x--\r\n")
-  add("mime", "8-bit bytes below 7bit", MIME .. "Content-Type: multipart/mixed; boundary=x\r\nContent-Transfer-Encoding: 7bit\r\n\r\n"
-    .. "--x\r\nContent-Transfer-Encoding: 7bit\r\n\r\n\228\246\252\r\n--x--\r\n", QUICK)
+  add("mime", "an encoding on a multipart", MIME .. "Content-Type: multipart/mixed; "
+    .. "boundary=x\r\nContent-Transfer-Encoding: base64\r\n\r\n--x\r\n\r\ntext\r\n--x--\r\n")
+  add("mime", "8-bit bytes below 7bit", MIME .. "Content-Type: multipart/mixed; "
+    .. "boundary=x\r\nContent-Transfer-Encoding: 7bit\r\n\r\n--x\r\nContent-Transfer-Encoding: "
+    .. "7bit\r\n\r\n\228\246\252\r\n--x--\r\n", QUICK)
 end
 
 -- ---- envelope ----
@@ -299,7 +322,8 @@ local function envelopes()
   way("the same recipient twice", { to = function(own) return { own, own } end })
   way("a recipient in capitals", { to = function(own) return { own, "BOB." .. own:upper() } end })
   way("plus addressing", { from = "ann+tag=a-b@one.example", to = function(own) return { own, "bob+x." .. own } end })
-  way("a quoted local part", { from = '"a b\\"c"@one.example', to = function(own) return { own, '"b o@b".' .. own } end })
+  way("a quoted local part", { from = '"a b\\"c"@one.example',
+    to = function(own) return { own, '"b o@b".' .. own } end })
   way("a local part of 64 bytes", { from = ("a"):rep(64) .. "@one.example" })
   way("an address literal", { from = "ann@[192.0.2.1]" })
   way("a source route", { from = "@one.example,@two.example:ann@three.example" })
@@ -308,12 +332,15 @@ local function envelopes()
   way("SIZE that is true", { mail_params = "SIZE=1000" })
   way("SIZE that is too small", { mail_params = "SIZE=1" })
   way("SIZE that is too large", { mail_params = "SIZE=999999999999" })
-  way("8BITMIME and SIZE", { mail_params = "BODY=8BITMIME SIZE=1000" }, DATED .. "Subject: caf\195\169\r\n\r\ncaf\195\169\r\n")
+  way("8BITMIME and SIZE", { mail_params = "BODY=8BITMIME SIZE=1000" },
+    DATED .. "Subject: caf\195\169\r\n\r\ncaf\195\169\r\n")
   way("parameters in small letters", { mail_params = "body=8bitmime size=1000" })
-  way("DSN parameters", { mail_params = "RET=HDRS ENVID=abc+2Bdef", rcpt_params = "NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;bob@two.example" })
+  way("DSN parameters", { mail_params = "RET=HDRS ENVID=abc+2Bdef", rcpt_params = "NOTIFY=SUCCESS,FAILURE "
+    .. "ORCPT=rfc822;bob@two.example" })
   way("NOTIFY=NEVER", { rcpt_params = "NOTIFY=NEVER" })
   way("SMTPUTF8", { mail_params = "SMTPUTF8", from = "\195\164nn@one.example" })
-  way("SMTPUTF8 with ASCII addresses", { mail_params = "SMTPUTF8 BODY=8BITMIME" }, DATED .. "Subject: \195\164\r\n\r\n\195\164\r\n")
+  way("SMTPUTF8 with ASCII addresses", { mail_params = "SMTPUTF8 BODY=8BITMIME" },
+    DATED .. "Subject: \195\164\r\n\r\n\195\164\r\n")
   way("AUTH of nobody", { mail_params = "AUTH=<>" })
   way("a parameter that nobody knows", { mail_params = "X-UNKNOWN=1" })
 end
@@ -321,7 +348,8 @@ end
 -- ---- letters made by dice ----
 
 local WORDS = {}
-for word in ([[the meeting tomorrow invoice attached please find regards Gr]] .. "\252\223" .. [[e Sch]] .. "\195\182" .. [[nen
+for word in ([[the meeting tomorrow invoice attached please find regards Gr]] .. "\252\223" .. [[e Sch]]
+  .. "\195\182" .. [[nen
  report quarter budget caf]] .. "\195\169" .. [[ lunch http://one.example/?a=1&b=2 50% .. . ... -- > >> From $100 "quoted" (see) [1] =3D
  <b>bold</b> verylongwordwithoutanyblankinit1234567890 ]]):gmatch "%S+" do WORDS[#WORDS + 1] = word end
 
@@ -336,11 +364,12 @@ local function letters(count)
     for i = 1, n do out[i] = WORDS[roll(#WORDS)] end
     return table.concat(out, " ")
   end
-  local NAMES = { "X-Mailer", "X-Spam-Status", "In-Reply-To", "References", "Reply-To", "Organization", "X-Priority", "Keywords",
-    "Comments", "User-Agent", "Sender", "Thread-Topic", "x-lower", "Content-Language" }
+  local NAMES = { "X-Mailer", "X-Spam-Status", "In-Reply-To", "References", "Reply-To", "Organization",
+    "X-Priority", "Keywords", "Comments", "User-Agent", "Sender", "Thread-Topic", "x-lower", "Content-Language" }
   local COLONS = { ": ", ": ", ": ", ": ", ":", ":\t", ":  " }
   for i = 1, count do
-    local lines = { FROM:sub(1, -3), ("Message-Id: <letter-%d@one.example>"):format(i), "Date: Thu, 1 Jan 2026 00:00:00 +0000" }
+    local lines = { FROM:sub(1, -3), ("Message-Id: <letter-%d@one.example>"):format(i),
+      "Date: Thu, 1 Jan 2026 00:00:00 +0000" }
     for _ = 1, roll(12) do
       local folds = { words(roll(8)) }
       for _ = 2, roll(4) do folds[#folds + 1] = (roll(2) == 1 and " " or "\t") .. words(roll(10)) end

@@ -1,7 +1,7 @@
--- Hundreds of messages of every shape (corpus.lua) through both MTAs: without a milter, through a filter on libmilter that
--- changes nothing, through the same filter on moonmilter under each setting of the MTA for milters that fail, and through one
--- that sets everything to what it is already. What arrives is the same, byte by byte, the client sees the same replies, and both
--- filters are told the same. SLOW=1 takes all messages, otherwise the first of each kind.
+-- Hundreds of messages of every shape (corpus.lua) through both MTAs: without a milter, through a filter on libmilter
+-- that changes nothing, through the same filter on moonmilter under each setting of the MTA for milters that fail, and
+-- through one that sets everything to what it is already. What arrives is the same, byte by byte, the client sees the
+-- same replies, and both filters are told the same. SLOW=1 takes all messages, otherwise the first of each kind.
 local corpus = require "spec.mta.corpus"
 local exact_sink = require "spec.mta.exact_sink"
 local filter = require "spec.mta.filter"

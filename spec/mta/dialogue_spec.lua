@@ -64,7 +64,8 @@ local message = "From: ann@example.org\nTo: bob@example.org, eve@example.net\nSu
 local function play(options)
   local f = options.filter
   local plan = ffi.new("struct mm_dialogue_plan", {
-    kind = options.kind or C.MM_MTA_POSTFIX, offer = { 6, 0x1ff, 0x1fffff }, mta_name = "mx.example.org", family = C.MM_FAMILY_INET,
+    kind = options.kind or C.MM_MTA_POSTFIX, offer = { 6, 0x1ff, 0x1fffff }, mta_name = "mx.example.org",
+    family = C.MM_FAMILY_INET,
     client_host = "client.example.org", client_address = "192.0.2.1", client_port = 4711, helo = "client.example.org",
     command_timeout_s = 1, content_timeout_s = 1,
   })
@@ -79,7 +80,8 @@ local function play(options)
   local ok = C.mm_dialogue_open(d, opening, why)
   for _ = 1, options.messages or 1 do
     local r = ffi.gc(ffi.new "struct mm_dialogue_result", C.mm_dialogue_result_free)
-    if ok then ok = C.mm_dialogue_message(d, mail, options.stop_after or C.MM_STAGE_COUNT, options.hangs_up or false, r, why) end
+    if ok then ok = C.mm_dialogue_message(d, mail, options.stop_after or C.MM_STAGE_COUNT, options.hangs_up
+      or false, r, why) end
     results[#results + 1] = r
     if ok and options.apply then
       ok = C.mm_dialogue_apply(d, r, mail, why)
@@ -125,7 +127,8 @@ describe("a session of Postfix", function()
   end)
 
   it("keeps to what was switched off: macros of the envelope come all the same", function()
-    local all = bits.no_connect + bits.no_helo + bits.no_mail + bits.no_rcpt + bits.no_body + bits.no_header + bits.no_eoh + bits.no_data
+    local all = bits.no_connect + bits.no_helo + bits.no_mail + bits.no_rcpt + bits.no_body + bits.no_header
+      + bits.no_eoh + bits.no_data
     assert.equal("O DC DH DM DR DR DT DE E A A Q ", play({ filter = filter({}, all) }).log)
   end)
 
@@ -248,7 +251,8 @@ describe("a client that gives up", function()
   end)
 
   it("resets without a word to a filter that Sendmail does not count as in the message", function()
-    local f = play { filter = filter({}, bits.quiet_mail), stop_after = C.MM_STAGE_rcpt, messages = 2, kind = C.MM_MTA_SENDMAIL }
+    local f = play { filter = filter({}, bits.quiet_mail), stop_after = C.MM_STAGE_rcpt, messages = 2,
+      kind = C.MM_MTA_SENDMAIL }
     assert.equal("O DC C DH H DM M DR R DR R DM M DR R DR R Q ", f.log)
   end)
 
@@ -305,13 +309,16 @@ end)
 
 describe("the edits of an accepted message", function()
   it("are what the MTA does", function()
-    local answer = frame("h", "X-Tag\0yes\0") .. frame("m", u32(1) .. "Subject\0new\0") .. frame("b", "other\r\n") .. frame "a"
+    local answer = frame("h", "X-Tag\0yes\0") .. frame("m", u32(1) .. "Subject\0new\0")
+      .. frame("b", "other\r\n") .. frame "a"
     local f = play { filter = filter { E = answer }, apply = true }
-    assert.equal("From: ann@example.org\nTo: bob@example.org, eve@example.net\nSubject: new\nX-Tag: yes\n\nother\n", f.result)
+    assert.equal("From: ann@example.org\nTo: bob@example.org, eve@example.net\nSubject: new\nX-Tag: "
+      .. "yes\n\nother\n", f.result)
   end)
 
   it("bring their own space when that was agreed", function()
-    local f = play { filter = filter({ E = frame("h", "X-Tag\0 yes\0") .. frame "a" }, bits.leading_space), apply = true }
+    local f = play { filter = filter({ E = frame("h", "X-Tag\0 yes\0") .. frame "a" }, bits.leading_space),
+      apply = true }
     assert.matches("\nX%-Tag: yes\n", f.result)
   end)
 

@@ -8,8 +8,8 @@ local smtp = require "spec.mta.smtp"
 local PASS = { ["10-pass.lua"] = "function on_eom(ctx) ctx:add_header('X-Seen', 'yes') end" }
 
 local function ask(h, arguments)
-  local pipe = assert(io.popen(("%s doctor -s unix:%s --control %s %s 2>&1; echo \"status $?\""):format(host.program(), h.path,
-    h.control, arguments)))
+  local pipe = assert(io.popen(("%s doctor -s unix:%s --control %s %s 2>&1; echo \"status $?\""):format(host.program(),
+    h.path, h.control, arguments)))
   local text = pipe:read "*a"
   pipe:close()
   local output, status = text:match "^(.*)status (%d+)\n$"

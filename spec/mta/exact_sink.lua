@@ -1,5 +1,6 @@
 --- A next hop that keeps every byte: unlike smtp-sink it leaves line ends, lone CR and NUL as they come over the wire.
---- start(), port, :take(), :stop(). A message has sender, sender_params, recipients (each with its parameters) and data.
+--- start(), port, :take(), :stop(). A message has sender, sender_params, recipients (each with
+--- its parameters) and data.
 local lfs = require "lfs"
 
 local process = require "spec.support.process"
@@ -14,7 +15,8 @@ local SERVER = (debug.getinfo(1, "S").source:match "^@(.*/)" or "./") .. "exact_
 function exact_sink.start(directory)
   local self = setmetatable({ directory = directory .. "/sink", port = process.free_port() }, methods)
   assert(lfs.mkdir(self.directory))
-  self.child = process.start({ "env", "-u", "LD_PRELOAD", "luajit", SERVER, tostring(self.port), self.directory }, { output = directory .. "/sink.log" })
+  self.child = process.start({ "env", "-u", "LD_PRELOAD", "luajit", SERVER, tostring(self.port), self.directory },
+    { output = directory .. "/sink.log" })
   assert(process.wait_port(self.port, 5, true))
   return self
 end

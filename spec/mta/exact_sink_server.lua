@@ -1,5 +1,5 @@
--- The server of exact_sink.lua: an SMTP server that writes each message to DIRECTORY/m.N, envelope lines first, then an empty
--- line, then all that came behind DATA as it came, the final dot included.
+-- The server of exact_sink.lua: an SMTP server that writes each message to DIRECTORY/m.N, envelope lines first, then an
+-- empty line, then all that came behind DATA as it came, the final dot included.
 --
 --   luajit spec/mta/exact_sink_server.lua PORT DIRECTORY
 local socket = require "socket"
@@ -31,7 +31,8 @@ local function keep(client)
 end
 
 -- PIPELINING is not offered: nothing follows the final dot before it is answered.
-local GREETING = "250-sink.example\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-SIZE 104857600\r\n250-DSN\r\n250 ENHANCEDSTATUSCODES"
+local GREETING = "250-sink.example\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-SIZE 104857600\r\n250-DSN\r\n250 "
+  .. "ENHANCEDSTATUSCODES"
 
 local function command(connection, client, line)
   local verb = line:sub(1, 4):upper()

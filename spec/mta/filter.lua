@@ -26,7 +26,8 @@ end
 local function on_libmilter(name, options)
   local program, source = "build/mta/" .. name, HERE .. name .. ".c"
   if (lfs.attributes(program, "modification") or 0) < lfs.attributes(source, "modification") then
-    process.run(("mkdir -p build/mta && cc -std=gnu11 -O1 -Wall -Wextra -o %s %s -lmilter -lpthread"):format(program, source))
+    process.run(("mkdir -p build/mta && cc -std=gnu11 -O1 -Wall -Wextra -o %s %s -lmilter -lpthread"):format(program,
+      source))
   end
   local self = setmetatable(listen_at(options or {}), methods)
   self.kind = "libmilter"

@@ -102,10 +102,11 @@ describe("an envelope", function()
   end)
 
   it("is guessed from the header where it is not given", function()
-    local m = assert(parse("From: Ann <ann@example.org>\nTo: \"Bob, the builder\" <bob@example.org>,\n eve@example.net (Eve, too)\n"
-      .. "Cc: group: dan@example.net;\n\n"))
+    local m = assert(parse("From: Ann <ann@example.org>\nTo: \"Bob, the builder\" <bob@example.org>,\n "
+      .. "eve@example.net (Eve, too)\nCc: group: dan@example.net;\n\n"))
     assert.is_true(C.mm_mail_file_guess_envelope(m))
-    assert.same({ "<ann@example.org>", { "<bob@example.org>", "<eve@example.net>", "<dan@example.net>" } }, { envelope(m) })
+    assert.same({ "<ann@example.org>", { "<bob@example.org>", "<eve@example.net>", "<dan@example.net>" } },
+      { envelope(m) })
   end)
 
   it("prefers what a delivery has noted", function()
@@ -147,7 +148,8 @@ local three = "A: 1\nB: x\nA: 2\nA: 3\n\nbody\n"
 
 describe("header edits", function()
   it("add at the end on both, when the name is new", function()
-    for _, kind in pairs(both) do assert.equal("A: 1 | B: x | A: 2 | A: 3 | N: v", header_of(kind, three, { "h", "N\0v\0" })) end
+    for _, kind in pairs(both) do assert.equal("A: 1 | B: x | A: 2 | A: 3 | N: v",
+      header_of(kind, three, { "h", "N\0v\0" })) end
   end)
 
   it("add a known name at the end on Postfix, before the first of it on Sendmail", function()
@@ -197,8 +199,10 @@ describe("header edits", function()
   end)
 
   it("do not reach the MTA's own Received", function()
-    assert.equal("A: 1 | B: x | A: 2 | A: 3 | Received: v", header_of(POSTFIX, three, { "m", u32(1) .. "Received\0v\0" }))
-    assert.equal("Received: v | A: 1 | B: x | A: 2 | A: 3", header_of(SENDMAIL, three, { "m", u32(1) .. "Received\0v\0" }))
+    assert.equal("A: 1 | B: x | A: 2 | A: 3 | Received: v",
+      header_of(POSTFIX, three, { "m", u32(1) .. "Received\0v\0" }))
+    assert.equal("Received: v | A: 1 | B: x | A: 2 | A: 3",
+      header_of(SENDMAIL, three, { "m", u32(1) .. "Received\0v\0" }))
   end)
 
   it("set a field Sendmail would have made itself, where it stands", function()
@@ -221,7 +225,8 @@ describe("other edits", function()
   end)
 
   it("change the envelope", function()
-    local m = edited(POSTFIX, "From: a@x\nTo: Bob@X, eve@x\n\n", { "e", "<c@x>\0RET=HDRS\0" }, { "+", "dan@x\0" }, { "+", "<dan@x>\0" },
+    local m = edited(POSTFIX, "From: a@x\nTo: Bob@X, eve@x\n\n", { "e", "<c@x>\0RET=HDRS\0" }, { "+", "dan@x\0" },
+      { "+", "<dan@x>\0" },
       { "-", "<eve@x>\0" }, { "-", "bob@x\0" })
     assert.equal("<c@x>", from_span(m, m.sender))
     assert.equal("RET=HDRS\0", from_span(m, m.sender_params))

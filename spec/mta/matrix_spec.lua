@@ -761,9 +761,11 @@ describe("a script with on_abort and no other handler of messages", function()
   for _, mta_module in ipairs(cases.mtas) do
     -- Postfix writes an abort together with its next command, to every milter.
     local is_at_once = mta_module.kind == "sendmail"
-    it("hears of a RSET " .. (is_at_once and "when it comes, behind Sendmail" or "at the next MAIL, behind Postfix"), function()
+    it("hears of a RSET " .. (is_at_once and "when it comes, behind Sendmail" or "at the next MAIL, behind Postfix"),
+      function()
       if unavailable() then return pending(unavailable()) end
-      local host = filter.host({ ["abort.lua"] = 'function on_abort(ctx) io.stderr:write("GIVEN UP ", ctx.sender, "\\n") end' },
+      local host = filter.host({ ["abort.lua"] = 'function on_abort(ctx) io.stderr:write("GIVEN UP ", ctx.sender, '
+        .. '"\\n") end' },
         { unix = mta_module.kind == "sendmail" })
       local world = cases.world(mta_module, host)
       finally(function()
@@ -774,7 +776,8 @@ describe("a script with on_abort and no other handler of messages", function()
       client:cmd(MAIL)
       client:reset()
       if not is_at_once then client:cmd(MAIL) end
-      assert.truthy(process.wait_until(5, function() return host:log():match "GIVEN UP <?ann@one.example" end, host:log()))
+      assert.truthy(process.wait_until(5, function() return host:log():match "GIVEN UP <?ann@one.example" end,
+        host:log()))
       client:quit()
     end)
   end

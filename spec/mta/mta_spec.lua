@@ -71,7 +71,8 @@ describe("what an MTA sends, as the protocol's test vectors have it", function()
   it("connects", function()
     assert.equal("00 00 00 0E 43 61 00 34 00 19 31 2E 32 2E 33 2E 34 00",
       hex(bytes(C.mm_mta_write_connect, text "a", C.MM_FAMILY_INET, 25, text "1.2.3.4")))
-    assert.equal("00 00 00 04 43 61 00 55", hex(bytes(C.mm_mta_write_connect, text "a", C.MM_FAMILY_UNKNOWN, 0, text "")))
+    assert.equal("00 00 00 04 43 61 00 55",
+      hex(bytes(C.mm_mta_write_connect, text "a", C.MM_FAMILY_UNKNOWN, 0, text "")))
   end)
 
   it("tells a sender with parameters", function()
@@ -92,7 +93,8 @@ describe("what an MTA sends, as the protocol's test vectors have it", function()
   end)
 
   it("is what the engine's own decoder reads", function()
-    local wire = bytes(C.mm_mta_write_connect, text "mail.example.org", C.MM_FAMILY_INET6, 4711, text "IPv6:2001:db8::1")
+    local wire = bytes(C.mm_mta_write_connect, text "mail.example.org", C.MM_FAMILY_INET6, 4711,
+      text "IPv6:2001:db8::1")
     local command, why = ffi.new "struct mm_command", ffi.new "struct mm_fault"
     assert.is_true(C.mm_command_decode(packet("C", wire:sub(6)), command, why))
     assert.equal("2001:db8::1", ffi.string(command.value.bytes, command.value.size))
@@ -134,7 +136,8 @@ describe("the filter's answer to the offer", function()
   local function u32(...)
     local out = {}
     for _, n in ipairs { ... } do
-      out[#out + 1] = string.char(math.floor(n / 2 ^ 24) % 256, math.floor(n / 2 ^ 16) % 256, math.floor(n / 256) % 256, n % 256)
+      out[#out + 1] = string.char(math.floor(n / 2 ^ 24) % 256, math.floor(n / 2 ^ 16) % 256,
+        math.floor(n / 256) % 256, n % 256)
     end
     return table.concat(out)
   end
@@ -175,11 +178,12 @@ end)
 
 describe("the shape of a reply", function()
   it("is strict about strings: all there, all ended, none too many", function()
-    for letter, good in pairs { ["+"] = "<a@b>\0", ["-"] = "<a@b>\0", q = "why\0", y = "550 no\0", h = "X\0y\0", i = "\0\0\0\1X\0y\0",
-      m = "\0\0\0\1X\0\0", e = "<>\0", ["2"] = "<a@b>\0NOTIFY=NEVER\0" } do
+    for letter, good in pairs { ["+"] = "<a@b>\0", ["-"] = "<a@b>\0", q = "why\0", y = "550 no\0", h = "X\0y\0",
+      i = "\0\0\0\1X\0y\0", m = "\0\0\0\1X\0\0", e = "<>\0", ["2"] = "<a@b>\0NOTIFY=NEVER\0" } do
       assert.is_truthy(decode(letter, good), letter)
       assert.is_nil((decode(letter, good:sub(1, -2))), letter .. " without its last NUL")
-      assert.is_nil((decode(letter, good .. (letter == "e" and "a\0b\0" or "z\0"))), letter .. " with a string too many")
+      assert.is_nil((decode(letter, good .. (letter == "e" and "a\0b\0" or "z\0"))),
+        letter .. " with a string too many")
       assert.is_nil((decode(letter, "")), letter .. " empty")
     end
   end)
@@ -279,8 +283,8 @@ describe("a reply code", function()
 end)
 
 describe("an edit", function()
-  local edits = { h = "X\0y\0", i = "\0\0\0\0X\0y\0", m = "\0\0\0\1X\0y\0", ["+"] = "<a@b>\0", ["-"] = "<a@b>\0", ["2"] = "<a@b>\0",
-    e = "<>\0", b = "x", q = "why\0" }
+  local edits = { h = "X\0y\0", i = "\0\0\0\0X\0y\0", m = "\0\0\0\1X\0y\0", ["+"] = "<a@b>\0", ["-"] = "<a@b>\0",
+    ["2"] = "<a@b>\0", e = "<>\0", b = "x", q = "why\0" }
 
   it("is legal at end of message, when its action was agreed", function()
     for letter, data in pairs(edits) do

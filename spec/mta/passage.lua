@@ -1,5 +1,5 @@
---- Sends many messages through an MTA and gathers what became of each: every reply the client saw, and what came out at the
---- other end, byte by byte but for what an MTA has to make anew for each message.
+--- Sends many messages through an MTA and gathers what became of each: every reply the client saw, and what came out at
+--- the other end, byte by byte but for what an MTA has to make anew for each message.
 local process = require "spec.support.process"
 local smtp = require "spec.mta.smtp"
 

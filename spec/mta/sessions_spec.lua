@@ -1,7 +1,7 @@
--- Sessions of every course on both MTAs: several messages, RSET and HELO anywhere, commands nobody knows, STARTTLS, pipelining,
--- BDAT, XCLIENT, clients that vanish. With an echo on moonmilter the client sees and the next hop gets what they do without a
--- milter and with the same echo on libmilter, and both echoes are told the same; with filters that edit and refuse
--- (stand_in.c, stand_in.lua) both give the same again. Without SLOW=1 these filters do two things only.
+-- Sessions of every course on both MTAs: several messages, RSET and HELO anywhere, commands nobody knows, STARTTLS,
+-- pipelining, BDAT, XCLIENT, clients that vanish. With an echo on moonmilter the client sees and the next hop gets what
+-- they do without a milter and with the same echo on libmilter, and both echoes are told the same; with filters that
+-- edit and refuse (stand_in.c, stand_in.lua) both give the same again. Without SLOW=1 these filters do two things only.
 local ssl = require "ssl"
 
 local exact_sink = require "spec.mta.exact_sink"
@@ -19,7 +19,8 @@ talk.__index = talk
 
 -- `number` tells this session's recipients from those of others; `orders` are X-Do fields for the stand-ins.
 local function begin(mta, name, number, orders)
-  local self = setmetatable({ mta = mta, name = name, number = number * 10, orders = orders or {}, heard = {}, sent = {} }, talk)
+  local self = setmetatable({ mta = mta, name = name, number = number * 10, orders = orders or {}, heard = {},
+    sent = {} }, talk)
   self.client = smtp.connect(mta.port, { helo = false, timeout = 15 })
   self.heard[1] = tostring(self.client.greeting and self.client.greeting.code)
   return self
@@ -88,7 +89,8 @@ end
 function talk:starttls()
   local reply = self:say "STARTTLS"
   if not reply or reply.code ~= 220 then return end
-  local wrapped = assert(ssl.wrap(self.client.socket, { mode = "client", protocol = "any", verify = "none", options = "all" }))
+  local wrapped = assert(ssl.wrap(self.client.socket,
+    { mode = "client", protocol = "any", verify = "none", options = "all" }))
   wrapped:settimeout(15)
   assert(wrapped:dohandshake())
   self.client.socket = wrapped
@@ -135,7 +137,8 @@ for _, point in ipairs(POINTS) do
   for _, command in ipairs { "NOOP", "VRFY bob", "EXPN all", "NONSENSE", "NONSENSE with some words", "BADARG:<" } do
     course(command .. " " .. where, function(t) go(t) t:say(command) finish_message(t, where) end)
   end
-  course("ETRN and an empty line " .. where, function(t) go(t) t:say "ETRN one.example" t:say "" finish_message(t, where) end)
+  course("ETRN and an empty line " .. where,
+    function(t) go(t) t:say "ETRN one.example" t:say "" finish_message(t, where) end)
   course("RCPT, DATA and MAIL out of order " .. where, function(t)
     if where == "after MAIL" then t:say "DATA" end
     if where == "before HELO" or where == "after HELO" or where == "after a message" then
@@ -149,8 +152,10 @@ for _, point in ipairs(POINTS) do
     finish_message(t, where)
   end)
 end
-course("a MAIL that is none", function(t) t:ehlo() t:say "MAIL FROM:<ann@one.example" t:say "MAIL ann" t:say "RSET" t:message() t:quit() end)
-course("a RCPT that is none", function(t) t:ehlo() t:mail() t:say "RCPT TO:<>" t:say "RCPT bob" t:message "rcpt" t:quit() end)
+course("a MAIL that is none", function(t) t:ehlo(
+  ) t:say "MAIL FROM:<ann@one.example" t:say "MAIL ann" t:say "RSET" t:message() t:quit() end)
+course("a RCPT that is none", function(t) t:ehlo() t:mail() t:say "RCPT TO:<>" t:say "RCPT bob" t:message "rcpt" t:quit(
+  ) end)
 course("a recipient with parameters nobody knows", function(t)
   t:ehlo() t:mail() t:say "RCPT TO:<bob@two.example> X-WHAT=1" t:message "rcpt" t:quit()
 end)
@@ -158,8 +163,10 @@ course("a line of 5000 bytes", function(t) t:ehlo() t:say("NOOP " .. ("x"):rep(5
 course("binary bytes for a command", function(t) t:ehlo() t:say "\1\2\255\254 \200" t:message() t:quit() end)
 
 for where, bytes in pairs {
-  ["after DATA"] = "", ["in the header"] = "Subject: cut short\r\nX-A: ", ["behind the header"] = "Subject: cut short\r\n\r\n",
-  ["in the body"] = "Subject: cut short\r\n\r\nsome text\r\nand", ["before the last dot"] = "Subject: cut short\r\n\r\nsome text\r\n",
+  ["after DATA"] = "", ["in the header"] = "Subject: cut short\r\nX-A: ", ["behind the header"] = "Subject: cut "
+    .. "short\r\n\r\n",
+  ["in the body"] = "Subject: cut short\r\n\r\nsome text\r\nand", ["before the last dot"] = "Subject: cut "
+    .. "short\r\n\r\nsome text\r\n",
   ["in a large body"] = "Subject: cut short\r\n\r\n" .. ("some text\r\n"):rep(20000),
 } do
   for _, hard in ipairs { false, true } do
@@ -210,7 +217,8 @@ course("STARTTLS without a second EHLO", function(t) t:ehlo() t:starttls() t:mes
 course("STARTTLS behind a message", function(t) t:ehlo() t:message() t:starttls() t:ehlo() t:message() t:quit() end)
 course("STARTTLS in an envelope", function(t) t:ehlo() t:mail() t:starttls() t:ehlo() t:message() t:quit() end)
 course("STARTTLS twice", function(t) t:ehlo() t:starttls() t:ehlo() t:say "STARTTLS" t:message() t:quit() end)
-course("STARTTLS and a client that vanishes", function(t) t:ehlo() t:starttls() t:ehlo() t:mail() t:rcpt() t.client:drop() end)
+course("STARTTLS and a client that vanishes",
+  function(t) t:ehlo() t:starttls() t:ehlo() t:mail() t:rcpt() t.client:drop() end)
 course("STARTTLS with words behind it", function(t) t:ehlo() t:say "STARTTLS now" t:message() t:quit() end)
 
 -- One message by BDAT, cut as told.
@@ -428,8 +436,9 @@ for _, mta_module in ipairs { postfix, sendmail } do
     end)
 
     local MODES = {
-      { "edit everything", "eom add X-New v", "eom change 1 Subject changed", "eom delete 1 Date", "eom insert 0 X-Top v",
-        "eom from <new@one.example>", "eom addrcpt <x.OWN>", "eom body new first\\n.new second\\n" },
+      { "edit everything", "eom add X-New v", "eom change 1 Subject changed", "eom delete 1 Date",
+        "eom insert 0 X-Top v", "eom from <new@one.example>", "eom addrcpt <x.OWN>",
+        "eom body new first\\n.new second\\n" },
       { "reject at end of header", "eoh reply 554 5.7.1 not this|nor that" },
       -- with SLOW=1:
       { "delete the recipient and add another", "eom delrcpt <OWN>", "eom addrcpt <x.OWN>" },

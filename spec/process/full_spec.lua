@@ -117,7 +117,8 @@ describe("a full host", function()
       "the memory back"))
   end)
 
-  it("keeps the memory of large bodies for the next ones while messages come, and gives it back when it is quiet", function()
+  it("keeps the memory of large bodies for the next ones while messages come, and gives it back when it "
+    .. "is quiet", function()
     h = host.start { scripts = { ["10-large.lua"] = [[
       local body = ("0123456789abcdef"):rep(65536 * 5)
       function on_eom(ctx) ctx:replace_body(body) end]] } }
@@ -158,10 +159,12 @@ describe("a full host", function()
       local read = 0
       while read < 3000000 do read = read + #assert(gone.socket:receive(100000)) end
       gone:close()
-      assert.truthy(host.wait_until(5, function() return h:log_file():find("gone", 1, true) end, "the end of the session"))
+      assert.truthy(host.wait_until(5, function() return h:log_file():find("gone", 1, true) end,
+        "the end of the session"))
       assert.equal("continue", other:eom().kind)
       other:quit()
-      assert.truthy(host.wait_until(8, function() return host.memory(h:pid()) - base < 30 * 1024 end, "the memory back"))
+      assert.truthy(host.wait_until(8, function() return host.memory(h:pid()) - base < 30 * 1024 end,
+        "the memory back"))
       if on_unix then h:stop() end
     end
   end)
@@ -258,7 +261,8 @@ describe("a log that cannot be written", function()
     local directory = process.directory()
     local port = process.free_port()
     local script = process.write_file(directory .. "/10-pass.lua", PASS["10-pass.lua"])
-    local child = process.start({ "sh", "-c", ("exec %s run -s inet:%d@127.0.0.1 --workers=1 %s 2>&1 | sleep 60"):format(
+    local child = process.start({ "sh", "-c",
+      ("exec %s run -s inet:%d@127.0.0.1 --workers=1 %s 2>&1 | sleep 60"):format(
       host.program(), port, script) }, { output = directory .. "/output", remove = directory, grace = 3 })
     local mta = assert(host.wait_until(5, function() return mta_client.connect(port) end, "a connection"))
     local began = host.now()

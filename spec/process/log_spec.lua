@@ -101,7 +101,8 @@ describe("the log", function()
 
   for stage, step in pairs { connect = "greet", helo = "helo" } do
     it("has a line for a verdict on a client at " .. stage, function()
-      h = host.start { scripts = { ["10-client.lua"] = ("function on_%s(ctx) return ctx:reject(550, '5.7.1', 'go away') end")
+      h = host.start { scripts = { ["10-client.lua"] = ("function on_%s(ctx) return ctx:reject(550, '5.7.1', "
+        .. "'go away') end")
         :format(stage) } }
       local mta = assert(h:connect())
       mta:envelope(step)
@@ -171,7 +172,8 @@ describe("a log that nobody takes", function()
     local disk = process.directory()
     local h = host.start { workers = 1, scripts = PASS, arguments = { "--log=" .. disk .. "/log" },
       through = { "unshare", "-m", "sh", "-c",
-        ('mount -t tmpfs -o size=64k,mode=777 tmpfs %s && head -c 49152 /dev/zero >%s/filler && exec "$0" "$@"'):format(disk, disk) } }
+        ('mount -t tmpfs -o size=64k,mode=777 tmpfs %s && head -c 49152 /dev/zero >%s/filler && exec '
+          .. '"$0" "$@"'):format(disk, disk) } }
     finally(function()
       h:stop()
       os.execute("rm -r " .. disk)
@@ -208,7 +210,8 @@ describe("a log that nobody takes", function()
     local fd = assert(posix_socket.socket(posix_socket.AF_UNIX, posix_socket.SOCK_STREAM, 0))
     assert(posix_socket.bind(fd, { family = posix_socket.AF_UNIX, path = directory .. "/journal" }))
     assert(posix_socket.listen(fd, 5))
-    local h = with_stderr(("import socket, os; s = socket.socket(socket.AF_UNIX); s.connect(%q); os.dup2(s.fileno(), 2)")
+    local h = with_stderr(("import socket, os; s = socket.socket(socket.AF_UNIX); s.connect(%q); "
+      .. "os.dup2(s.fileno(), 2)")
       :format(directory .. "/journal"), 2)
     local journal = posix_socket.accept(fd)
     assert_serves(h, 3000)
@@ -261,7 +264,8 @@ describe("syslog", function()
     if not IS_ROOT then pending "wants root" return end
     directory = process.directory()
     fd = assert(posix_socket.socket(posix_socket.AF_UNIX, posix_socket.SOCK_DGRAM, 0))
-    process.run(("mkdir %s/dev && cp -a /dev/null /dev/zero /dev/urandom /dev/random %s/dev"):format(directory, directory))
+    process.run(("mkdir %s/dev && cp -a /dev/null /dev/zero /dev/urandom /dev/random %s/dev"):format(directory,
+      directory))
     assert(posix_socket.bind(fd, { family = posix_socket.AF_UNIX, path = directory .. "/dev/log" }))
     os.execute("chmod 666 " .. directory .. "/dev/log")
     h = host.start { workers = 1, scripts = PASS, arguments = { "--log=syslog" },
@@ -284,7 +288,8 @@ describe("syslog", function()
     mta:message "4Qsys"
     mta:quit()
     local text = table.concat(read_all(), "\n")
-    assert.matches("<22>%u%l%l [ %d]%d %d%d:%d%d:%d%d moonmilter%[%d+%]: %S+ info message session=%S+ message=1 queue_id=4Qsys", text)
+    assert.matches("<22>%u%l%l [ %d]%d %d%d:%d%d:%d%d moonmilter%[%d+%]: %S+ info message session=%S+ message=1 "
+      .. "queue_id=4Qsys", text)
   end)
 
   it("that does not read holds nobody up, and hears how much it has missed", function()

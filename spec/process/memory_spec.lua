@@ -5,7 +5,8 @@ local EATERS = {
   ["a table that grows"] = "local t = {} while true do t[#t + 1] = {} end",
   ["a string that doubles"] = "local s = 'x' while true do s = s .. s end",
   ["string.rep"] = "return ('x'):rep(2^30)",
-  ["a table that grows, caught again and again"] = "local t = {} for _ = 1, 50 do pcall(function() while true do t[#t + 1] = {} end end) end",
+  ["a table that grows, caught again and again"] = "local t = {} for _ = 1, 50 do pcall(function() while true do t[#t "
+    .. "+ 1] = {} end end) end",
   ["headers without end"] = "while true do ctx:add_header('X', ('x'):rep(50000)) end",
 }
 
@@ -38,7 +39,8 @@ describe("a handler that eats memory", function()
   end
 
   it("costs nobody else anything, nor its worker", function()
-    h = host.start { workers = 1, arguments = { "--memory_hard=32M", "--memory_soft=24M" }, scripts = { ["10-eat.lua"] = [[
+    h = host.start { workers = 1, arguments = { "--memory_hard=32M", "--memory_soft=24M" },
+      scripts = { ["10-eat.lua"] = [[
       function on_rcpt(ctx, r)
         local t = {}
         if r:find "eat" then while true do t[#t + 1] = {} end end
@@ -63,7 +65,8 @@ describe("a handler that eats memory", function()
 
   it("that keeps it gets a fresh worker in the end", function()
     h = host.start { workers = 1, arguments = { "--memory_hard=32M", "--memory_soft=24M" }, scripts = {
-      ["10-keep.lua"] = "local kept = {} function on_rcpt(ctx) for _ = 1, 10000 do kept[#kept + 1] = { {}, {}, {} } end end" } }
+      ["10-keep.lua"] = "local kept = {} function on_rcpt(ctx) for _ = 1, 10000 do kept[#kept + 1] = { {}, {}, {} "
+        .. "} end end" } }
     local worker = h:workers()[1]
     for _ = 1, 30 do
       local mta = assert(h:connect())

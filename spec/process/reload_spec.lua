@@ -18,7 +18,8 @@ for _, workers in ipairs { 0, 2 } do
   describe(("a reload, workers=%d,"):format(workers), function()
     local h
 
-    before_each(function() h = host.start { workers = workers, scripts = marked "one", arguments = { "--cpu_session=1.5" } } end)
+    before_each(function() h = host.start { workers = workers, scripts = marked "one",
+      arguments = { "--cpu_session=1.5" } } end)
     after_each(function() h:stop() end)
 
     local function new_mark()
@@ -39,7 +40,8 @@ for _, workers in ipairs { 0, 2 } do
       local output = h:ctl "generations"
       assert.matches("generation=1 milter=default scripts=1 sessions=1", output)
       old:quit()
-      assert.truthy(host.wait_until(2, function() return not h:ctl("generations"):find "generation=1 " end, "the old one's end"))
+      assert.truthy(host.wait_until(2, function() return not h:ctl("generations"):find "generation=1 " end,
+        "the old one's end"))
     end)
 
     it("is answered by ctl when it is done", function()
@@ -53,15 +55,17 @@ for _, workers in ipairs { 0, 2 } do
     local broken = {
       ["a syntax error"] = { source = "function on_rcpt(", names = "20%-broken%.lua:1" },
       ["an error at the top level"] = { source = "local x = nil\nx.y = 1", names = "20%-broken%.lua:2" },
-      ["an error in on_load"] = { source = "function on_load()\n  error 'no list'\nend", names = "20%-broken%.lua:2.*no list" },
+      ["an error in on_load"] = { source = "function on_load()\n  error 'no list'\nend",
+        names = "20%-broken%.lua:2.*no list" },
       ["an endless loop"] = { source = "while true do end", names = "20%-broken%.lua:1: cpu_" },
       ["an endless loop in on_load"] = { source = "function on_load()\n  while true do pcall(error) end end",
         names = "20%-broken%.lua:2: cpu_" },
-      ["an endless loop that catches its end"] = { source = "local function f() while true do end end\nwhile true do pcall(f) end",
-        names = "20%-broken%.lua:%d: cpu_" },
+      ["an endless loop that catches its end"] = { source = "local function f() while true do end end\nwhile true do "
+        .. "pcall(f) end", names = "20%-broken%.lua:%d: cpu_" },
       ["an unknown handler"] = { source = "function on_rctp() end", names = "20%-broken%.lua:1.*on_rctp.*on_rcpt" },
       ["a module that is missing"] = { source = "\nrequire 'not_there'", names = "20%-broken%.lua:2: .*not_there" },
-      ["a table as its error"] = { source = "\nerror {}", names = "20%-broken%.lua:2: %(error object is a table value%)" },
+      ["a table as its error"] = { source = "\nerror {}", names = "20%-broken%.lua:2: %(error object is a "
+        .. "table value%)" },
       ["an error without a place"] = { source = "function on_load()\n  error('no list', 0)\nend",
         names = "20%-broken%.lua:2: no list" },
     }
@@ -82,7 +86,8 @@ for _, workers in ipairs { 0, 2 } do
 
     it("is refused for a module cycle and for files that are gone or unreadable", function()
       assert(os.execute("mkdir " .. h.scripts .. "/lib"))
-      h:write { ["lib/a.lua"] = "return require 'b'", ["lib/b.lua"] = "return require 'a'", ["20-broken.lua"] = "require 'a'" }
+      h:write { ["lib/a.lua"] = "return require 'b'", ["lib/b.lua"] = "return require 'a'",
+        ["20-broken.lua"] = "require 'a'" }
       local output, status = h:ctl "reload"
       assert.equal(78, status)
       assert.matches("%.lua:1: module cycle: a %-> b %-> a", output)
@@ -113,10 +118,13 @@ for _, workers in ipairs { 0, 2 } do
         h:signal "SIGHUP"
         host.sleep(0.01)
       end
-      local seconds = socket.gettime() - began -- a machine under load takes longer, and may then have reloaded more often
+      -- a machine under load takes longer, and may then have reloaded more often
+      local seconds = socket.gettime() - began
       assert.truthy(h:wait_log "generation=2")
       host.sleep(1)
-      assert.is_true(h:generation() <= 4 + seconds / 0.5, ("generation %d after %.1f s"):format(h:generation(), seconds)) -- MM_RELOAD_EVERY
+      -- MM_RELOAD_EVERY
+      assert.is_true(h:generation() <= 4 + seconds / 0.5,
+        ("generation %d after %.1f s"):format(h:generation(), seconds))
       assert.equal("two", new_mark())
     end)
 
@@ -176,7 +184,8 @@ end)
 describe("a start with scripts that do not load", function()
   for _, workers in ipairs { 0, 2 } do
     it("fails with status 78 and leaves no socket, workers=" .. workers, function()
-      local h = host.start { workers = workers, unix = true, unready = true, scripts = { ["10-bad.lua"] = "function on_rcpt(" } }
+      local h = host.start { workers = workers, unix = true, unready = true,
+        scripts = { ["10-bad.lua"] = "function on_rcpt(" } }
       assert.truthy(host.wait_until(5, function() return not h.child:running() end, "the end"))
       assert.matches("10%-bad%.lua:1", h:log())
       assert.is_nil(io.open(h.path))

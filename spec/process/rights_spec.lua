@@ -24,7 +24,8 @@ describe("started by root, a host", function()
   after_each(function() if h then h:stop() end end)
 
   for _, workers in ipairs { 0, 2 } do
-    it("is the configured user in each process, without groups, capabilities and the way to new ones, workers=" .. workers, function()
+    it("is the configured user in each process, without groups, capabilities and the way to new ones, workers="
+      .. workers, function()
       h = host.start { workers = workers, scripts = PASS, arguments = { "--user=daemon" } }
       local user, group = identity "u", identity "g"
       local pids = h:workers()
@@ -53,7 +54,8 @@ describe("started by root, a host", function()
       arguments = { "--user=daemon", "--group=mail", "--socket_owner=nobody", "--socket_mode=0666" } }
     assert.equal("nobody:mail 666", owner_of(h.path))
     h:stop()
-    h = host.start { unix = true, scripts = PASS, arguments = { "--user=daemon", "--group=mail", "--socket_group=daemon" } }
+    h = host.start { unix = true, scripts = PASS,
+      arguments = { "--user=daemon", "--group=mail", "--socket_group=daemon" } }
     assert.equal("daemon:daemon 660", owner_of(h.path))
   end)
 

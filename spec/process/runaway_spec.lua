@@ -53,7 +53,8 @@ describe("a handler that never ends", function()
       if h then h:stop() end
       local handlers = {}
       for _, stage in ipairs(STAGES) do
-        handlers[#handlers + 1] = ("function on_%s(ctx) if ctx.host.settings.at == %q then %s end end"):format(stage, stage, loop)
+        handlers[#handlers + 1] = ("function on_%s(ctx) if ctx.host.settings.at == %q then %s end end"):format(stage,
+          stage, loop)
       end
       for _, stage in ipairs(STAGES) do
         if h then h:stop() end
@@ -69,7 +70,8 @@ describe("a handler that never ends", function()
 
     it("is ended where nobody waits for its verdict, " .. how, function()
       if h then h:stop() end
-      h = host.start { workers = 1, arguments = { "--cpu_slice=0.1", "--cpu_session=0.3" }, scripts = { ["10-loop.lua"] = ([[
+      h = host.start { workers = 1, arguments = { "--cpu_slice=0.1", "--cpu_session=0.3" },
+        scripts = { ["10-loop.lua"] = ([[
         local milter = require "moonmilter"
         local function endless() %s end
         on_negotiate = endless

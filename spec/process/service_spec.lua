@@ -138,13 +138,16 @@ describe("make install", function()
   teardown(function() os.execute("rm -r " .. directory) end)
 
   it("puts everything in place, and nothing outside of PREFIX but the configuration", function()
-    for _, path in ipairs { "/usr/bin/moonmilter", "/usr/include/moonmilter.h", "/usr/lib/libmoonmilter.so", "/usr/share/man/man8/moonmilter.8",
-      "/usr/share/doc/moonmilter/operating.md", "/usr/share/lua/5.1/moonmilter/header.lua", "/usr/lib/systemd/system/moonmilter.service",
-      "/usr/lib/systemd/system/moonmilter.socket", "/usr/lib/sysusers.d/moonmilter.conf", "/usr/lib/tmpfiles.d/moonmilter.conf",
+    for _, path in ipairs { "/usr/bin/moonmilter", "/usr/include/moonmilter.h", "/usr/lib/libmoonmilter.so",
+      "/usr/share/man/man8/moonmilter.8", "/usr/share/doc/moonmilter/operating.md",
+      "/usr/share/lua/5.1/moonmilter/header.lua", "/usr/lib/systemd/system/moonmilter.service",
+      "/usr/lib/systemd/system/moonmilter.socket", "/usr/lib/sysusers.d/moonmilter.conf",
+      "/usr/lib/tmpfiles.d/moonmilter.conf",
       "/etc/moonmilter/moonmilter.conf" } do
       assert.truthy(process.read_file(root .. path), path)
     end
-    local strangers = process.run(("find %s -type f ! -path '%s/usr/*' ! -path '%s/etc/moonmilter/*'"):format(root, root, root))
+    local strangers = process.run(("find %s -type f ! -path '%s/usr/*' ! -path '%s/etc/moonmilter/*'"):format(root,
+      root, root))
     assert.equal("", strangers)
     assert.is_nil(process.read_file(root .. "/usr/lib/systemd/system/moonmilter.service"):find("@PREFIX@", 1, true))
     assert.matches("moonmilter 0", process.run(root .. "/usr/bin/moonmilter --version"))
@@ -157,15 +160,18 @@ describe("make install", function()
   end)
 
   it("brings a configuration that loads", function()
-    process.run(("rm %s/etc/moonmilter/moonmilter.conf && make -s install-systemd DESTDIR=%s PREFIX=/usr"):format(root, root))
+    process.run(("rm %s/etc/moonmilter/moonmilter.conf && make -s install-systemd DESTDIR=%s PREFIX=/usr"):format(root,
+      root))
     process.run(("cp scripts/*.lua %s/etc/moonmilter/scripts"):format(root))
     local text = process.read_file(root .. "/etc/moonmilter/moonmilter.conf"):gsub('"/etc/', ('"%s/etc/'):format(root))
     process.write_file(directory .. "/moonmilter.conf", text)
-    assert.matches("all scripts load", process.run(("%s/usr/bin/moonmilter check -c %s/moonmilter.conf"):format(root, directory)))
+    assert.matches("all scripts load",
+      process.run(("%s/usr/bin/moonmilter check -c %s/moonmilter.conf"):format(root, directory)))
   end)
 
   it("brings a user and directories that systemd makes", function()
-    if not process.which "systemd-sysusers" or require "posix.unistd".geteuid() ~= 0 then pending "no systemd-sysusers, or not root" return end
+    if not process.which "systemd-sysusers"
+      or require "posix.unistd".geteuid() ~= 0 then pending "no systemd-sysusers, or not root" return end
     process.run(("systemd-sysusers --root=%s moonmilter.conf"):format(root))
     assert.matches("moonmilter:", process.read_file(root .. "/etc/passwd"))
     process.run(("systemd-tmpfiles --root=%s --create moonmilter.conf"):format(root))
@@ -190,8 +196,8 @@ describe("the units", function()
       local text = process.read_file("docs/systemd/" .. name):gsub("@PREFIX@", directory)
       process.write_file(directory .. "/" .. name, text)
     end
-    assert.equal("", process.run(("systemd-analyze verify --man=no %s/moonmilter.service %s/moonmilter.socket"):format(directory,
-      directory)))
+    assert.equal("", process.run(("systemd-analyze verify --man=no %s/moonmilter.service "
+      .. "%s/moonmilter.socket"):format(directory, directory)))
     local score = process.run(("systemd-analyze security --offline=true %s/moonmilter.service"):format(directory))
     score = tonumber(score:match "exposure level for moonmilter.service: ([%d.]+)")
     assert.is_true(score <= 1.5, score)

@@ -88,7 +88,8 @@ describe("SIGUSR1", function()
       local h = host.start { workers = workers, scripts = SLOW, log = true }
       local mta = assert(h:connect())
       mta:message()
-      assert.truthy(host.wait_until(2, function() return h:log_file():find "event=message" or h:log_file():find "message" end))
+      assert.truthy(host.wait_until(2, function() return h:log_file():find "event=message"
+        or h:log_file():find "message" end))
       assert(os.rename(h.log_path, h.log_path .. ".1"))
       h:signal "SIGUSR1"
       assert.truthy(host.wait_until(2, function() return io.open(h.log_path) end, "a new log"))
@@ -113,8 +114,8 @@ describe("ctl", function()
       mta:send("R", "<a@b>\0")
       host.sleep(0.3)
       local output = h:ctl "sessions"
-      assert.matches("client=client%.example address=192%.0%.2%.1 queue_id=4Qwait stage=rcpt age=%S+ script=10%-wait waits_for=sleep",
-        output)
+      assert.matches("client=client%.example address=192%.0%.2%.1 queue_id=4Qwait stage=rcpt age=%S+ script=10%-wait "
+        .. "waits_for=sleep", output)
       assert.matches("10%-wait%.lua:2: in function 'lookup'", output)
       assert.matches("10%-wait%.lua:3", output)
       mta:close()

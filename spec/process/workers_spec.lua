@@ -45,8 +45,8 @@ describe("a host with workers", function()
       local stuck, others = assert(h:connect()), {}
       for i = 1, 5 do others[i] = assert(h:connect()) end
       local letter = { connect = "C", helo = "H", mail = "M", rcpt = "R", data = "T", eoh = "N", body = "B", eom = "E" }
-      local steps = { connect = nil, helo = "greet", mail = "helo", rcpt = "mail", data = "rcpt", eoh = "header", body = "eoh",
-        eom = "body" }
+      local steps = { connect = nil, helo = "greet", mail = "helo", rcpt = "mail", data = "rcpt",
+        eoh = "header", body = "eoh", eom = "body" }
       local data = { C = "c.example\0" .. "4\0\1" .. "192.0.2.1\0", H = "c\0", M = "<a@b>\0", R = "<c@d>\0", B = "x" }
       if steps[stage] then stuck:envelope(steps[stage]) end
       stuck:send(letter[stage], data[letter[stage]])
@@ -256,9 +256,11 @@ describe("a unix socket", function()
   it("left by a dead process is replaced", function()
     local directory = process.directory()
     process.run("chown nobody " .. directory .. " 2>/dev/null || true")
-    local path, script = directory .. "/milter.sock", process.write_file(directory .. "/10-pass.lua", PASS["10-pass.lua"])
+    local path, script = directory .. "/milter.sock",
+      process.write_file(directory .. "/10-pass.lua", PASS["10-pass.lua"])
     local function start(name)
-      local child = process.start({ host.program(), "run", "-s", "unix:" .. path, script }, { output = directory .. "/" .. name })
+      local child = process.start({ host.program(), "run", "-s", "unix:" .. path, script },
+        { output = directory .. "/" .. name })
       assert(child:wait_text("moonmilter: ready", 10))
       return child
     end

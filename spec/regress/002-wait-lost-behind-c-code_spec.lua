@@ -1,6 +1,6 @@
--- A user coroutine that waited inside a table.sort comparator or a gsub replacement could not pass its wait on to the host.
--- The error came as it should, but the wait stayed armed: its timer later resumed a coroutine that had ended, and the worker
--- died of a segmentation fault. Since 0.1.0.
+-- A user coroutine that waited inside a table.sort comparator or a gsub replacement could not pass its wait on to the
+-- host. The error came as it should, but the wait stayed armed: its timer later resumed a coroutine that had ended, and
+-- the worker died of a segmentation fault. Since 0.1.0.
 local fake_mta = require "spec.support.fake_mta"
 
 local COMMON = [[

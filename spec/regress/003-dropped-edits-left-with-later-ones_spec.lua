@@ -1,6 +1,6 @@
--- A failing on_rcpt refuses its recipient and the message goes on. The header edits asked for so far were counted as dropped
--- but stayed in the list, so one later edit took all of them along; and the edits of other handlers were lost. Now a failed
--- handler takes back what it has asked for itself. Since 0.1.0.
+-- A failing on_rcpt refuses its recipient and the message goes on. The header edits asked for so far were counted as
+-- dropped but stayed in the list, so one later edit took all of them along; and the edits of other handlers were lost.
+-- Now a failed handler takes back what it has asked for itself. Since 0.1.0.
 local fake_mta = require "spec.support.fake_mta"
 
 describe("a handler that fails for one recipient", function()

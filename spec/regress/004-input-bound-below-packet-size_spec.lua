@@ -1,5 +1,5 @@
--- With packets of up to 1 MiB negotiated (MDS_1M), reading stopped at 1 MiB of kept bytes, a few bytes before such a packet was
--- whole: nothing waited, nothing read, the MTA ran into its timeout. Since 0.1.0.
+-- With packets of up to 1 MiB negotiated (MDS_1M), reading stopped at 1 MiB of kept bytes, a few bytes before such a
+-- packet was whole: nothing waited, nothing read, the MTA ran into its timeout. Since 0.1.0.
 local ffi = require "ffi"
 local testlib = require "spec.support.testlib"
 
@@ -13,12 +13,14 @@ local verdict = lib.MM_DECIDED
 local ops = ffi.new("struct mm_runtime_ops", {
   open = function() return ffi.cast("void *", 1) end, wanted = function() return wanted end,
   event = function(_, event) return event.stage == lib.MM_STAGE_helo and verdict or lib.MM_DECIDED end,
-  cancel = function() end, end_message = function() end, end_client = function() end, close = function() closed = closed + 1 end,
+  cancel = function() end, end_message = function() end, end_client = function() end,
+  close = function() closed = closed + 1 end,
 })
 local owner = ffi.new("struct mm_engine_owner", { wake = function() end })
 
 local function u32(n)
-  return string.char(bit.rshift(n, 24), bit.band(bit.rshift(n, 16), 255), bit.band(bit.rshift(n, 8), 255), bit.band(n, 255))
+  return string.char(bit.rshift(n, 24), bit.band(bit.rshift(n, 16), 255), bit.band(bit.rshift(n, 8), 255),
+    bit.band(n, 255))
 end
 
 local function engine()

@@ -1,6 +1,7 @@
--- A log line that was too long was cut where it was full: in the middle of a key, or behind a value without quotes, and then
--- closed with a quote all the same. Such a JSON line could not be read, and in a text line the rest of a value could pose as
--- more. Found by host/fuzz/log.c. Now a pair stands with at least its key, and only an open quote is closed. Since 0.1.0.
+-- A log line that was too long was cut where it was full: in the middle of a key, or behind a value without quotes, and
+-- then closed with a quote all the same. Such a JSON line could not be read, and in a text line the rest of a value
+-- could pose as more. Found by host/fuzz/log.c. Now a pair stands with at least its key, and only an open
+-- quote is closed. Since 0.1.0.
 local ffi = require "ffi"
 local testlib = require "spec.support.testlib"
 

@@ -1,5 +1,5 @@
--- Errors were shown with the runtime's own frames, load errors with nothing else; coroutine.wrap put a traceback into the
--- error itself, so that a script that compares texts never found its own. Since 0.1.0.
+-- Errors were shown with the runtime's own frames, load errors with nothing else; coroutine.wrap put a traceback into
+-- the error itself, so that a script that compares texts never found its own. Since 0.1.0.
 local testing = require "moonmilter.testing"
 
 describe("an error of a script", function()

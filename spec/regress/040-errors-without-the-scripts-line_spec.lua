@@ -1,5 +1,6 @@
--- A wrong argument to what waits (milter.sleep "x", dns.a()), to ctx.headers and to the modules was reported with a line of
--- the runtime's own Lua and under the name of its variable: "moonmilter.runtime.wait.lua:41: bad argument #1 to 'raw'". Since 0.1.0.
+-- A wrong argument to what waits (milter.sleep "x", dns.a()), to ctx.headers and to the modules was reported with a
+-- line of the runtime's own Lua and under the name of its variable: "moonmilter.runtime.wait.lua:41: bad argument
+-- #1 to 'raw'". Since 0.1.0.
 local fake_mta = require "spec.support.fake_mta"
 
 local calls = {

@@ -1,6 +1,6 @@
--- What a newcomer met: a checkout below a directory that the mail user may not enter could not be served at all, a directory
--- called x.lua did not load, `check` passed what `run` refused, a misspelt command was taken for a script, and a script
--- without handlers looked like any other. Since 0.1.0.
+-- What a newcomer met: a checkout below a directory that the mail user may not enter could not be served at all, a
+-- directory called x.lua did not load, `check` passed what `run` refused, a misspelt command was taken for a script,
+-- and a script without handlers looked like any other. Since 0.1.0.
 local host = require "spec.support.host"
 local process = require "spec.support.process"
 
@@ -20,7 +20,8 @@ end
 
 -- Standard output and error together, and the exit status.
 local function run(arguments, where)
-  local pipe = io.popen(("cd '%s' && timeout 10 '%s' %s 2>&1; echo \"exit $?\""):format(where or directory, program, arguments))
+  local pipe = io.popen(("cd '%s' && timeout 10 '%s' %s 2>&1; echo \"exit $?\""):format(where or directory,
+    program, arguments))
   local text = pipe:read "*a"
   pipe:close()
   return text, tonumber(text:match "exit (%d+)\n$")
@@ -33,7 +34,8 @@ describe("first steps", function()
   before_each(function() directory = process.directory() end)
   after_each(function() os.execute("rm -rf '" .. directory .. "'") end)
 
-  it("a checkout below a closed directory is served from within, and the closed directory is named elsewhere", function()
+  it("a checkout below a closed directory is served from within, and the closed directory is named "
+    .. "elsewhere", function()
     if not is_root then pending "needs root" return end
     write("closed/checkout/scripts/10.lua", "function on_eom() end")
     os.execute("chmod 755 " .. directory .. "; chmod 700 " .. directory .. "/closed")
@@ -123,7 +125,8 @@ describe("first steps", function()
     if not is_root then pending "needs root" return end
     write("10.lua", "function on_eom() end")
     write("log/victim", "theirs\n")
-    os.execute(("ln -s victim '%s/log/log'; chown -h nobody '%s/log/log'; chmod 755 '%s'"):format(directory, directory, directory))
+    os.execute(("ln -s victim '%s/log/log'; chown -h nobody '%s/log/log'; chmod 755 '%s'"):format(directory,
+      directory, directory))
     local text, status = run(("run -s 'unix:%s/s' --log='%s/log/log' 10.lua"):format(directory, directory))
     assert.equal(78, status)
     assert.matches("log: .*/log/log cannot be opened: Too many levels of symbolic links", text)

@@ -1,5 +1,5 @@
--- A misspelt method of ctx was answered without the right word; a script that took entries out of ctx.recipients made the
--- next look at it raise an error that named nothing. Since 0.1.0.
+-- A misspelt method of ctx was answered without the right word; a script that took entries out of ctx.recipients made
+-- the next look at it raise an error that named nothing. Since 0.1.0.
 local fake_mta = require "spec.support.fake_mta"
 
 describe("ctx", function()
@@ -7,7 +7,8 @@ describe("ctx", function()
     local mta = fake_mta.start 'function on_eom(ctx)\n  ctx:add_heder("X-A", "b")\nend'
     finally(function() mta:close() end)
     mta:message()
-    assert.truthy(mta.owner:log():find([[script.lua:2: ctx has no member \"add_heder\"; did you mean \"add_header\"?]], 1, true))
+    assert.truthy(mta.owner:log():find([[script.lua:2: ctx has no member \"add_heder\"; did you mean \"add_header\"?]],
+      1, true))
   end)
 
   it("names the slip in ctx.headers.Subject and ctx.client.address, which were nil in silence", function()
@@ -25,7 +26,8 @@ describe("ctx", function()
     mta:connect()
     mta:message()
     local log = mta.owner:log()
-    assert.truthy(log:find([[ctx.client has no member \"address\"; there are family, host, ip, path and port]], 1, true), log)
+    assert.truthy(log:find([[ctx.client has no member \"address\"; there are family, host, ip, path and port]],
+      1, true), log)
     assert.truthy(log:find([[headers have no member \"Subject\"; say headers:get \"Subject\"]], 1, true), log)
   end)
 

@@ -1,4 +1,5 @@
--- A new listener in the configuration and SIGHUP: "result=ok", and nothing listened there; nothing said why. Since 0.1.0.
+-- A new listener in the configuration and SIGHUP: "result=ok", and nothing listened there;
+-- nothing said why. Since 0.1.0.
 local host = require "spec.support.host"
 local process = require "spec.support.process"
 
@@ -8,7 +9,8 @@ for _, workers in ipairs { 0, 2 } do
     local config = directory .. "/moonmilter.conf"
     os.execute("chmod 755 " .. directory)
     assert(os.rename(process.write_file(directory .. "/new", 'socket_mode = "0660"\nstage_deadline = 8\n'), config))
-    local h = host.start { workers = workers, scripts = { ["10.lua"] = "function on_eom() end" }, arguments = { "-c", config } }
+    local h = host.start { workers = workers, scripts = { ["10.lua"] = "function on_eom() end" },
+      arguments = { "-c", config } }
     finally(function() h:stop() os.execute("rm -r " .. directory) end)
     os.execute("chmod 644 " .. config)
     h:signal "SIGHUP"

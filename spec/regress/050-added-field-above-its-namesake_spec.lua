@@ -1,6 +1,6 @@
--- A script that adds a field and looks at no header was not told the header, and its field went out as a plain add: Sendmail
--- puts such a one before the first of its name, Postfix at the end. Now Sendmail is asked to insert it at the end, but for the
--- names that Sendmail makes up itself, where a plain add replaces the made up one. Since 0.1.0.
+-- A script that adds a field and looks at no header was not told the header, and its field went out as a plain add:
+-- Sendmail puts such a one before the first of its name, Postfix at the end. Now Sendmail is asked to insert it at the
+-- end, but for the names that Sendmail makes up itself, where a plain add replaces the made up one. Since 0.1.0.
 local fake_mta = require "spec.support.fake_mta"
 
 local END = 0x7fffffff

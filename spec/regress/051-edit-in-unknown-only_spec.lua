@@ -1,5 +1,5 @@
--- A script with no handler but on_unknown was not told of messages: ctx.message was nil and an edit raised "no message is open"
--- in the middle of one. Now such a script is told where messages begin and end. Since 0.1.0.
+-- A script with no handler but on_unknown was not told of messages: ctx.message was nil and an edit raised "no message
+-- is open" in the middle of one. Now such a script is told where messages begin and end. Since 0.1.0.
 local fake_mta = require "spec.support.fake_mta"
 
 describe("a script with on_unknown only", function()

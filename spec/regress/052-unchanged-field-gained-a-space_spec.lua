@@ -1,5 +1,6 @@
--- A field whose value was set to what it is was sent as a change, and the MTA wrote it anew with a space behind the colon: what
--- came as "Subject:text" left as "Subject: text", and a signature over it was void. Found by spec/mta/corpus_spec.lua. Since 0.1.0.
+-- A field whose value was set to what it is was sent as a change, and the MTA wrote it anew with a space behind the
+-- colon: what came as "Subject:text" left as "Subject: text", and a signature over it was void. Found by
+-- spec/mta/corpus_spec.lua. Since 0.1.0.
 local fake_mta = require "spec.support.fake_mta"
 
 describe("a field that is set to the value it has", function()

@@ -1,5 +1,5 @@
--- A script whose on_rcpt failed behind its ctx:replace_body had begun a new body in the place of another script's: the bytes of
--- both left mixed. Since 0.1.0.
+-- A script whose on_rcpt failed behind its ctx:replace_body had begun a new body in the place of another script's: the
+-- bytes of both left mixed. Since 0.1.0.
 local fake_mta = require "spec.support.fake_mta"
 
 local WHOLE = ("long and whole\r\n"):rep(3)

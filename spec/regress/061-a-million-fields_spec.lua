@@ -1,5 +1,5 @@
--- A header of a million fields of one byte each was kept whole, in 48 MB, and what a script changed in it was counted through from
--- its first field for every edit: some ten seconds in which a worker served nobody else. Since 0.1.0.
+-- A header of a million fields of one byte each was kept whole, in 48 MB, and what a script changed in it was counted
+-- through from its first field for every edit: some ten seconds in which a worker served nobody else. Since 0.1.0.
 local fake_mta = require "spec.support.fake_mta"
 
 it("a header of more fields than are kept ends there, and its fields cannot be edited by number", function()

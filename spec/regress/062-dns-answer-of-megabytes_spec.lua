@@ -1,5 +1,5 @@
--- Names in records that nobody had asked for were kept with the answer, each up to a thousand bytes for two of the response: an
--- answer of 64 KB was cached as one of 5 MB. Since 0.1.0.
+-- Names in records that nobody had asked for were kept with the answer, each up to a thousand bytes for two of the
+-- response: an answer of 64 KB was cached as one of 5 MB. Since 0.1.0.
 local ffi = require "ffi"
 local testlib = require "spec.support.testlib"
 

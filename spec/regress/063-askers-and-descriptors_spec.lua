@@ -1,5 +1,5 @@
--- Without a descriptor for who knocks at the control socket, accept() failed, the socket stayed ready, and the loop turned as fast
--- as it could. Since 0.1.0.
+-- Without a descriptor for who knocks at the control socket, accept() failed, the socket stayed ready, and the loop
+-- turned as fast as it could. Since 0.1.0.
 local ffi = require "ffi"
 local posix_socket = require "posix.sys.socket"
 local poll = require "posix.poll"
@@ -68,8 +68,8 @@ lacks_descriptors("who asks when there is no descriptor waits, and so do we", fu
   assert.equal("", posix_socket.recv(client, 10) or "")
 end)
 
--- While a worker that had just been forked had a copy of an asker's descriptor, the master was still told of what came there, and
--- looked for the asker, whose memory was free. Since 0.1.0.
+-- While a worker that had just been forked had a copy of an asker's descriptor, the master was still told of what came
+-- there, and looked for the asker, whose memory was free. Since 0.1.0.
 it("nobody is told of an asker that is gone, whoever else has its descriptor", function()
   local control, ready, client = knocked_at()
   local asker = next_descriptor()

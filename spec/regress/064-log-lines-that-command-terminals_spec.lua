@@ -1,5 +1,6 @@
--- U+0080 to U+009F are control characters, and stood in log lines as they had come: U+009B begins a command to a terminal that shows
--- the log, U+0085 ends a line to some that read it. So do characters that turn the direction of what follows. Since 0.1.0.
+-- U+0080 to U+009F are control characters, and stood in log lines as they had come: U+009B begins a command to a
+-- terminal that shows the log, U+0085 ends a line to some that read it. So do characters that turn the direction of
+-- what follows. Since 0.1.0.
 local ffi = require "ffi"
 local testlib = require "spec.support.testlib"
 
@@ -30,7 +31,8 @@ describe("a log line", function()
   end)
 
   it("shows letters as they are", function()
-    for _, text in ipairs { "\194\160", "\194\174", "gr\195\188n", "\226\128\166", "\226\130\172", "\240\159\152\128" } do
+    for _, text in ipairs { "\194\160", "\194\174", "gr\195\188n", "\226\128\166", "\226\130\172",
+      "\240\159\152\128" } do
       assert.equal('"' .. text .. '"', shown(text))
     end
   end)

@@ -1,5 +1,5 @@
--- A field that Sendmail makes up itself (Date, From, Message-Id) and a script adds fills Sendmail's own, above the client's fields. What
--- was inserted behind it was counted one too far, and stood behind its neighbour. Since 0.1.0.
+-- A field that Sendmail makes up itself (Date, From, Message-Id) and a script adds fills Sendmail's own, above the
+-- client's fields. What was inserted behind it was counted one too far, and stood behind its neighbour. Since 0.1.0.
 local fake_mta = require "spec.support.fake_mta"
 
 it("a field inserted behind one that fills Sendmail's own does not count it", function()
@@ -22,9 +22,11 @@ it("a field inserted behind one that fills Sendmail's own does not count it", fu
 end)
 
 it("a field that Sendmail has of its own and shows to nobody is inserted: it fills nothing", function()
-  local mta = fake_mta.start { script = "function on_eom(ctx) ctx:add_header('Resent-Date', 'x') return ctx.headers:get 'A' end" }
+  local mta = fake_mta.start { script = "function on_eom(ctx) ctx:add_header('Resent-Date', 'x') return "
+    .. "ctx.headers:get 'A' end" }
   mta:introduce "sendmail"
   mta:connect()
-  assert.same({ { "insert_header", 0x7fffffff, "Resent-Date", "x" } }, mta:message { headers = { { "X-A", "1" } } }.edits)
+  assert.same({ { "insert_header", 0x7fffffff, "Resent-Date", "x" } },
+    mta:message { headers = { { "X-A", "1" } } }.edits)
   mta:close()
 end)

@@ -1,5 +1,5 @@
--- ctx:body{…}: the body kept for a script, and given back when its message ends. A file descriptor too many is mail that
--- lies about on the disk.
+-- ctx:body{…}: the body kept for a script, and given back when its message ends. A file descriptor too many is mail
+-- that lies about on the disk.
 local fake_mta = require "spec.support.fake_mta"
 
 local function start(script, options)
@@ -93,8 +93,8 @@ describe("ctx:body", function()
     ]]
     local reply = mta:message {
       headers = { { "Content-Type", 'multipart/mixed;\n\tboundary="b"' } },
-      body = "--b\r\nContent-Type: text/plain; charset=iso-8859-1\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n"
-        .. "Gr=FC=DFe\r\n--b\r\n\r\ntwo\r\n--b--\r\n",
+      body = "--b\r\nContent-Type: text/plain; charset=iso-8859-1\r\nContent-Transfer-Encoding: "
+        .. "quoted-printable\r\n\r\nGr=FC=DFe\r\n--b\r\n\r\ntwo\r\n--b--\r\n",
     }
     local parts = {}
     for i, edit in ipairs(reply.edits) do
@@ -146,7 +146,8 @@ describe("ctx:body", function()
     end)
   end)
 
-  it("spills to one file without a name past max_memory, and closes it when the message ends, however it ends", function()
+  it("spills to one file without a name past max_memory, and closes it when the message ends, "
+    .. "however it ends", function()
     local mta = start [[
       function on_mail(ctx, sender) ctx:body { max_memory = 1000 } end
       function on_eom(ctx)
@@ -306,12 +307,16 @@ describe("ctx:body", function()
       [ [[function on_eom(ctx) ctx:body { max_size = 1 } end]] ] =
         "script.lua:1: body: too early or too late at eom; ask for it in on_mail, on_rcpt, on_data, on_header or on_eoh",
       [ [[function on_body(ctx) ctx:body() end]] ] = "script.lua:1: body: too early or too late at body",
-      [ [[function on_mail(ctx) ctx:body { max = 1 } end]] ] = "script.lua:1: body: there is no option max; there are max_memory, max_size, over and headers",
+      [ [[function on_mail(ctx) ctx:body { max = 1 } end]] ] = "script.lua:1: body: there is no option max; there are "
+        .. "max_memory, max_size, over and headers",
       [ [[function on_mail(ctx) ctx:body { over = "skip" } end]] ] = 'script.lua:1: body: over = "skip"; use truncate',
-      [ [[function on_mail(ctx) ctx:body { max_size = -1 } end]] ] = "script.lua:1: body: option max_size = -1; bytes, 0 or more",
+      [ [[function on_mail(ctx) ctx:body { max_size = -1 } end]] ] = "script.lua:1: body: option max_size = -1; "
+        .. "bytes, 0 or more",
       [ [[function on_mail(ctx) ctx:body { headers = {} } end]] ] = "script.lua:1: body: headers come from the message",
-      [ [[function on_mail(ctx) ctx:body() ctx:body {} end]] ] = "script.lua:1: body: the body of this message is being kept already",
-      [ [[function on_eoh(ctx) ctx:body():string() end]] ] = "string: the body is not finished; read it at end of message",
+      [ [[function on_mail(ctx) ctx:body() ctx:body {} end]] ] = "script.lua:1: body: the body of this message is "
+        .. "being kept already",
+      [ [[function on_eoh(ctx) ctx:body():string() end]] ] = "string: the body is not finished; read it at "
+        .. "end of message",
       [ [[function on_mail(ctx) ctx["bo" .. "dy"](ctx) end]] ] = 'add options = { facts = { "body" } } to this script',
     } do
       local mta = start(script)
@@ -435,7 +440,8 @@ describe("a body that cannot be kept", function()
     file = assert(io.open(message, "w"))
     file:write "From: a@example.org\nTo: b@example.org\n\nhello\n"
     file:close()
-    local pipe = io.popen(("TMPDIR=/nowhere '%s' try '%s' '%s' 2>&1; TMPDIR=/tmp '%s' try --quiet --expect accept '%s' '%s' && echo kept")
+    local pipe = io.popen(("TMPDIR=/nowhere '%s' try '%s' '%s' 2>&1; TMPDIR=/tmp '%s' try --quiet --expect accept '%s' "
+      .. "'%s' && echo kept")
       :format(host.program(), message, script, host.program(), message, script))
     local text = pipe:read "*a"
     pipe:close()

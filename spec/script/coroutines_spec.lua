@@ -18,23 +18,27 @@ describe("a wait", function()
     ["of no time"] = "for _ = 1, 20 do milter.sleep(0) end return 'ok'",
     ["inside pcall"] = "local ok = pcall(milter.sleep, 0) return ok and 'ok'",
     ["inside xpcall"] = "return select(2, xpcall(function() milter.sleep(0) return 'ok' end, print))",
-    ["that an error follows inside pcall"] = "local ok, err = pcall(function() milter.sleep(0) error 'ok' end) return err:match 'ok$'",
+    ["that an error follows inside pcall"] = "local ok, err = pcall(function() milter.sleep(0) error 'ok' end) return "
+      .. "err:match 'ok$'",
     ["inside a metamethod"] = "return setmetatable({}, { __index = function() milter.sleep(0) return 'ok' end }).x",
     ["inside __add, __call and __concat"] = [[
       local t = setmetatable({}, { __add = function() milter.sleep(0) return 'o' end, __call = function() milter.sleep(0) return 'k' end })
       return (t + 1) .. t()]],
-    ["inside a for iterator"] = "local s = '' for v in coroutine.wrap(function() for i = 1, 3 do milter.sleep(0) coroutine.yield(i) end end) do "
-      .. "s = s .. v end return s == '123' and 'ok'",
+    ["inside a for iterator"] = "local s = '' for v in coroutine.wrap(function() for i = 1, 3 do milter.sleep(0) "
+      .. "coroutine.yield(i) end end) do s = s .. v end return s == '123' and 'ok'",
     ["inside coroutine.wrap"] = "return coroutine.wrap(function() milter.sleep(0) return 'ok' end)()",
-    ["inside coroutine.resume"] = "return select(2, coroutine.resume(coroutine.create(function() milter.sleep(0) return 'ok' end)))",
+    ["inside coroutine.resume"] = "return select(2, coroutine.resume(coroutine.create(function() milter.sleep(0) "
+      .. "return 'ok' end)))",
     ["inside coroutines inside coroutines"] = [[
       local function deep(n) if n == 0 then milter.sleep(0) return 'ok' end return coroutine.wrap(function() return deep(n - 1) end)() end
       return deep(8)]],
     ["inside a generator that yields values around it"] = [[
       local gen = coroutine.wrap(function(a) milter.sleep(0) local b = coroutine.yield(a + 1) milter.sleep(0) local c = coroutine.yield(b + 1) return c end)
       return gen(1) == 2 and gen(5) == 6 and gen('ok')]],
-    ["inside __tostring comes back or raises, and"] = "pcall(tostring, setmetatable({}, { __tostring = function() milter.sleep(0) end })) return 'ok'",
-    ["inside xpcall's handler comes back or raises, and"] = "xpcall(error, function() pcall(milter.sleep, 0) end) return 'ok'",
+    ["inside __tostring comes back or raises, and"] = "pcall(tostring, setmetatable({}, { __tostring = function() "
+      .. "milter.sleep(0) end })) return 'ok'",
+    ["inside xpcall's handler comes back or raises, and"] = "xpcall(error, function() pcall(milter.sleep, 0) "
+      .. "end) return 'ok'",
   }
   for where, body in pairs(ways) do
     it(where .. " comes back", function()
@@ -69,7 +73,8 @@ describe("a wait", function()
   for name, body in pairs {
     ["a table.sort comparator"] = "table.sort({ 3, 1, 2 }, function(a, b) milter.sleep(0) return a < b end)",
     ["a gsub replacement"] = "string.gsub('abc', '%w', function() milter.sleep(0) end)",
-    ["a coroutine inside a gsub replacement"] = "string.gsub('abc', '%w', function() coroutine.wrap(function() milter.sleep(0) end)() end)",
+    ["a coroutine inside a gsub replacement"] = "string.gsub('abc', '%w', function() coroutine.wrap(function() "
+      .. "milter.sleep(0) end)() end)",
   } do
     it(("in %s says what to do instead"):format(name), function()
       local text = value(("local ok, err = pcall(function() %s end) return err"):format(body))

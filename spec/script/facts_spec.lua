@@ -27,8 +27,8 @@ local function at_eom(expression, message, options)
 end
 
 describe("ctx.client", function()
-  local all = "table.concat({ ctx.client.family, tostring(ctx.client.host), tostring(ctx.client.ip), tostring(ctx.client.port), "
-    .. "tostring(ctx.client.path) }, ' ')"
+  local all = "table.concat({ ctx.client.family, tostring(ctx.client.host), tostring(ctx.client.ip), "
+    .. "tostring(ctx.client.port), tostring(ctx.client.path) }, ' ')"
   it("has address, port and name of an IPv4 client", function()
     assert.equal("inet mail.example 192.0.2.1 25000 nil", at_connect(all, "mail.example", "192.0.2.1", 25000))
   end)
@@ -61,14 +61,17 @@ describe("the envelope", function()
     assert.equal("[] <>", at_eom("'[' .. ctx.sender .. '] ' .. ctx.sender_raw", { from = "<>" }))
   end)
   it("takes local submissions of Postfix, which come without brackets", function()
-    assert.equal("root root", at_eom("ctx.sender .. ' ' .. ctx.recipients[1].address", { from = "root", to = { "root" } }))
+    assert.equal("root root", at_eom("ctx.sender .. ' ' .. ctx.recipients[1].address",
+      { from = "root", to = { "root" } }))
   end)
   it("has ESMTP parameters by upper-case name and as a list", function()
     local function mail(mta) return mta:mail("<a@b>", "SIZE=100", "body=8BITMIME", "SMTPUTF8", "X=1=2") end
-    assert.equal("100 8BITMIME true 1=2", at("mail", "('%s %s %s %s'):format(args[2].SIZE, args[2].BODY, tostring(args[2].SMTPUTF8), args[2].X)", mail))
+    assert.equal("100 8BITMIME true 1=2",
+      at("mail", "('%s %s %s %s'):format(args[2].SIZE, args[2].BODY, tostring(args[2].SMTPUTF8), args[2].X)", mail))
     assert.equal("4 body=8BITMIME <a@b>", at("mail", "#args[2] .. ' ' .. args[2][2] .. ' ' .. args[2].raw", mail))
     assert.equal("100", at("mail", "ctx.sender_params.SIZE", mail))
-    assert.equal("NEVER", at("rcpt", "args[2].NOTIFY", function(mta) mta:mail() return mta:rcpt("<a@b>", "NOTIFY=NEVER") end))
+    assert.equal("NEVER", at("rcpt", "args[2].NOTIFY",
+      function(mta) mta:mail() return mta:rcpt("<a@b>", "NOTIFY=NEVER") end))
   end)
   it("marks recipients that were refused", function()
     local mta = fake_mta.start [[
@@ -100,12 +103,16 @@ describe("the envelope", function()
 end)
 
 describe("ctx.headers", function()
-  local message = { headers = { { "Subject", "hello" }, { "X-A", "1" }, { "x-a", "2" }, { "Folded", "a\n b" }, { "Empty", "" } } }
+  local message = { headers = { { "Subject", "hello" }, { "X-A", "1" }, { "x-a", "2" }, { "Folded", "a\n b" },
+    { "Empty", "" } } }
   local cases = {
     ["ctx.headers:get 'subject'"] = "hello", ["ctx.headers:get('X-A', 2)"] = "2", ["ctx.headers:get('X-A', -1)"] = "2",
-    ["ctx.headers:get('X-A', 3)"] = "nil", ["ctx.headers:get('X-A', 0)"] = "nil", ["ctx.headers:get('X-A', -3)"] = "nil",
-    ["ctx.headers:get 'nothing'"] = "nil", ["#ctx.headers"] = "5", ["ctx.headers[3].name .. ctx.headers[3].value"] = "x-a2",
-    ["ctx.headers:count 'X-a'"] = "2", ["#ctx.headers:all 'X-a'"] = "2", ["ctx.headers:field('Subject').raw"] = "Subject: hello",
+    ["ctx.headers:get('X-A', 3)"] = "nil", ["ctx.headers:get('X-A', 0)"] = "nil",
+    ["ctx.headers:get('X-A', -3)"] = "nil",
+    ["ctx.headers:get 'nothing'"] = "nil", ["#ctx.headers"] = "5",
+    ["ctx.headers[3].name .. ctx.headers[3].value"] = "x-a2",
+    ["ctx.headers:count 'X-a'"] = "2", ["#ctx.headers:all 'X-a'"] = "2",
+    ["ctx.headers:field('Subject').raw"] = "Subject: hello",
     ["'[' .. ctx.headers:get 'Empty' .. ']'"] = "[]", ["(ctx.headers:get 'Folded'):gsub('\\n', '|')"] = "a| b",
     ["(function() local n = 0 for _ in ctx.headers:each() do n = n + 1 end return n end)()"] = "5",
     ["(function() ctx:add_header('X-A', '3') return ctx.headers:get('X-A', -1) .. #ctx.headers end)()"] = "36",
@@ -131,7 +138,8 @@ describe("ctx.headers", function()
     assert.equal("1 2", at("eom", "ctx.message.seen", function(mta)
       mta:connect()
       return mta:message()
-    end, { more = "function on_header(ctx) ctx.message.seen = (ctx.message.seen and ctx.message.seen .. ' ' or '') .. #ctx.headers end" }))
+    end, { more = "function on_header(ctx) ctx.message.seen = (ctx.message.seen and ctx.message.seen .. ' ' or '') .. "
+      .. "#ctx.headers end" }))
   end)
   it("of a field of an earlier message is gone", function()
     local mta = fake_mta.start [[
@@ -168,21 +176,29 @@ describe("other facts", function()
   local function session(mta)
     mta:introduce "postfix"
     mta:connect()
-    mta:macros("H", { { "{tls_version}", "TLSv1.3" }, { "{cipher}", "AES" }, { "{cipher_bits}", "256" }, { "{cert_subject}", "" } })
+    mta:macros("H", { { "{tls_version}", "TLSv1.3" }, { "{cipher}", "AES" }, { "{cipher_bits}", "256" },
+      { "{cert_subject}", "" } })
     mta:helo "helo.example"
-    mta:macros("M", { { "i", "4ABC" }, { "{auth_type}", "PLAIN" }, { "{auth_authen}", "ann" }, { "{auth_author}", "bob" } })
+    mta:macros("M", { { "i", "4ABC" }, { "{auth_type}", "PLAIN" }, { "{auth_authen}", "ann" },
+      { "{auth_author}", "bob" } })
     return mta:message()
   end
   for expression, wanted in pairs {
     ["ctx.stage"] = "eom", ["ctx.helo"] = "helo.example", ["ctx.queue_id"] = "4ABC", ["ctx.in_message"] = "true",
-    ["ctx.auth.type .. ctx.auth.authen .. ctx.auth.author"] = "PLAINannbob", ["ctx.tls.version .. ctx.tls.cipher .. ctx.tls.bits"] = "TLSv1.3AES256",
-    ["ctx.tls.subject"] = "nil", ["ctx.mta.kind .. ctx.mta.version .. ctx.mta.software"] = "postfix6Postfix 3.7.11", ["ctx.mta.host"] = "mx.example",
+    ["ctx.auth.type .. ctx.auth.authen .. ctx.auth.author"] = "PLAINannbob",
+    ["ctx.tls.version .. ctx.tls.cipher .. ctx.tls.bits"] = "TLSv1.3AES256",
+    ["ctx.tls.subject"] = "nil", ["ctx.mta.kind .. ctx.mta.version .. ctx.mta.software"] = "postfix6Postfix 3.7.11",
+    ["ctx.mta.host"] = "mx.example",
     ["ctx.mta.actions.add_header"] = "true", ["ctx.mta.steps.skip"] = "true", ["ctx.mta.steps.rejected_rcpt"] = "nil",
-    ["ctx:can 'add_header'"] = "true", ["ctx:can 'insert_header'"] = "true", ["ctx:can 'skip'"] = "true", ["ctx:can 'rejected_rcpt'"] = "false",
-    ["pcall(ctx.can, ctx, 'fly')"] = "false", ["ctx.body_size"] = "7", ["ctx.deadline > require 'moonmilter'.now() + 200"] = "true",
-    ["ctx.host.name .. ctx.host.generation"] = "default1", ["type(ctx.host.settings)"] = "table", ["#ctx.id > 5"] = "true",
+    ["ctx:can 'add_header'"] = "true", ["ctx:can 'insert_header'"] = "true", ["ctx:can 'skip'"] = "true",
+    ["ctx:can 'rejected_rcpt'"] = "false",
+    ["pcall(ctx.can, ctx, 'fly')"] = "false", ["ctx.body_size"] = "7",
+    ["ctx.deadline > require 'moonmilter'.now() + 200"] = "true",
+    ["ctx.host.name .. ctx.host.generation"] = "default1", ["type(ctx.host.settings)"] = "table",
+    ["#ctx.id > 5"] = "true",
     ["tostring(ctx):match '^ctx '"] = "ctx ", ["getmetatable(ctx)"] = "false", ["ctx.session == ctx.session"] = "true",
-    ["pcall(function() ctx.sender = 1 end)"] = "false", ["select(2, pcall(function() return ctx.sendr end))"] = "script.lua",
+    ["pcall(function() ctx.sender = 1 end)"] = "false",
+    ["select(2, pcall(function() return ctx.sendr end))"] = "script.lua",
   } do
     it(("%s is %s"):format(expression, wanted), function()
       local value = at("eom", expression, session)
@@ -190,14 +206,17 @@ describe("other facts", function()
     end)
   end
   it("auth, tls and queue_id are nil when the MTA does not tell", function()
-    assert.equal("nil nil nil", at_eom("('%s %s %s'):format(tostring(ctx.auth), tostring(ctx.tls), tostring(ctx.queue_id))"))
+    assert.equal("nil nil nil", at_eom("('%s %s %s'):format(tostring(ctx.auth), tostring(ctx.tls), "
+      .. "tostring(ctx.queue_id))"))
   end)
   it("Sendmail is told by the daemon it names, an MTA that names nothing is unknown", function()
-    assert.equal("sendmail", at("connect", "ctx.mta.kind", function(mta) mta:introduce "sendmail" return mta:connect() end))
+    assert.equal("sendmail", at("connect", "ctx.mta.kind",
+      function(mta) mta:introduce "sendmail" return mta:connect() end))
     assert.equal("unknown", at("connect", "ctx.mta.kind", function(mta) return mta:connect() end))
   end)
   it("that nobody asked the MTA for raise and say what to do", function()
-    for fact, stage in pairs { client = "helo", helo = "connect", headers = "helo", recipients = "helo", sender = "helo" } do
+    for fact, stage in pairs { client = "helo", helo = "connect", headers = "helo", recipients = "helo",
+      sender = "helo" } do
       local mta = fake_mta.start(([[
         function on_%s(ctx) return ctx:reject(tostring(select(2, pcall(function() return ctx["%s" .. "%s"] end)))) end
       ]]):format(stage, fact:sub(1, 2), fact:sub(3)))

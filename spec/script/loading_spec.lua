@@ -33,7 +33,8 @@ describe("the scripts of a directory", function()
     local h = host { files = {
       ["20-b.lua"] = TELL .. "tell 'load b' function on_load() tell 'on_load b' end function on_helo() tell 'b' end",
       ["10-a.lua"] = TELL .. "tell 'load a' function on_load() tell 'on_load a' end function on_helo() tell 'a' end",
-      ["9-z.lua"] = TELL .. "tell 'load z' function on_helo() tell 'z' end", ["README"] = "not Lua", [".hidden.lua"] = "not Lua",
+      ["9-z.lua"] = TELL .. "tell 'load z' function on_helo() tell 'z' end", ["README"] = "not Lua",
+      [".hidden.lua"] = "not Lua",
       ["x.lua.bak"] = "not Lua", ["lib/module.lua"] = "error 'not a script'",
     } }
     local mta = fake_mta.start { host = h }
@@ -52,7 +53,8 @@ describe("the scripts of a directory", function()
   end)
 
   it("that is not there is named", function()
-    assert.truthy(refused { paths = { "/nowhere/at/all" } }:find("/nowhere/at/all: no such script or directory", 1, true))
+    assert.truthy(refused { paths = { "/nowhere/at/all" } }:find("/nowhere/at/all: no such script or "
+      .. "directory", 1, true))
   end)
 
   it("are at most 64", function()
@@ -69,8 +71,10 @@ end)
 describe("a script's globals", function()
   it("are its own; modules are shared and see none of them", function()
     local h = host { files = {
-      ["a.lua"] = "x = 'a' function helper() return x end " .. TELL .. "function on_helo() tell(helper() .. tostring(_G.y)) end",
-      ["b.lua"] = "x = 'b' y = 1 function helper() return x end " .. TELL .. "function on_helo() tell(helper() .. require 'seen'()) end",
+      ["a.lua"] = "x = 'a' function helper() return x end " .. TELL .. "function on_helo() tell(helper() .. "
+        .. "tostring(_G.y)) end",
+      ["b.lua"] = "x = 'b' y = 1 function helper() return x end " .. TELL .. "function on_helo() tell(helper() .. "
+        .. "require 'seen'()) end",
       ["lib/seen.lua"] = "return function() return tostring(x) .. tostring(helper) end",
     } }
     local mta = fake_mta.start { host = h }
@@ -123,22 +127,33 @@ end)
 
 describe("a script that does not load", function()
   local cases = {
-    { "function on_helo(", "script.lua:1:" }, { "\n\nx = = 1", "script.lua:3:" }, { "\nerror 'oops'", "script.lua:2: oops" },
-    { "local x = nil\nlocal y = x.z", "script.lua:2:" }, { "error { 1 }", "error object is a table" }, { "error()", "script" },
-    { "function on_hello() end", 'unknown handler on_hello; did you mean "on_helo"?' }, { "\n\nfunction on_hdr() end", "script.lua:3: unknown handler" },
-    { "function on_end_of_message() end", "unknown handler on_end_of_message" }, { "on_rcpt = 5", "on_rcpt is a number; it must be a function" },
-    { "on_rcpt = {}", "on_rcpt is a table; it must be a function" }, { "on_header = 'x'", "or a table of functions by header name" },
-    { "on_header = { Subject = 1 }", "on_header.Subject is a number" }, { "on_header = { ['a b'] = print }", "is no header name" },
+    { "function on_helo(", "script.lua:1:" }, { "\n\nx = = 1", "script.lua:3:" },
+    { "\nerror 'oops'", "script.lua:2: oops" },
+    { "local x = nil\nlocal y = x.z", "script.lua:2:" }, { "error { 1 }", "error object is a table" },
+    { "error()", "script" },
+    { "function on_hello() end", 'unknown handler on_hello; did you mean "on_helo"?' },
+    { "\n\nfunction on_hdr() end", "script.lua:3: unknown handler" },
+    { "function on_end_of_message() end", "unknown handler on_end_of_message" },
+    { "on_rcpt = 5", "on_rcpt is a number; it must be a function" },
+    { "on_rcpt = {}", "on_rcpt is a table; it must be a function" },
+    { "on_header = 'x'", "or a table of functions by header name" },
+    { "on_header = { Subject = 1 }", "on_header.Subject is a number" },
+    { "on_header = { ['a b'] = print }", "is no header name" },
     { "on_header = { [1] = print }", "is no header name" },
     { "on_header = {\nSubject = function() end,\nSUBJECT = function() end }",
       "script.lua:3: on_header: SUBJECT and Subject are the same header; names are case-blind. Keep one (the other function begins "
         .. "in line 2)" }, { "return 5", "returns a number" }, { "return 'x'", "returns a string" },
     { "return { on_hello = print }", 'did you mean "on_helo"?' }, { "return { helo = print }", "has a key" },
-    { "options = 1", "options is a number" }, { "options = { lockstp = true }", 'unknown option "lockstp"; did you mean "lockstep"?' },
-    { "options = { lockstep = 1 }", "options.lockstep is a number; it must be a boolean" }, { "options = { needs = { 1 } }", "list of words" },
-    { "options = { facts = { 'haeders' } }", 'did you mean "headers"?' }, { "require 'no.such.module'", "module 'no.such.module' not found" },
-    { "require 'no.such.module'", "luarocks --lua-version=5.1 install" }, { "function on_load() error 'in on_load' end", "in on_load" },
-    { "coroutine.yield()", "coroutine.yield outside" }, { "function on_load() coroutine.yield() end", "coroutine.yield outside" },
+    { "options = 1", "options is a number" },
+    { "options = { lockstp = true }", 'unknown option "lockstp"; did you mean "lockstep"?' },
+    { "options = { lockstep = 1 }", "options.lockstep is a number; it must be a boolean" },
+    { "options = { needs = { 1 } }", "list of words" },
+    { "options = { facts = { 'haeders' } }", 'did you mean "headers"?' },
+    { "require 'no.such.module'", "module 'no.such.module' not found" },
+    { "require 'no.such.module'", "luarocks --lua-version=5.1 install" },
+    { "function on_load() error 'in on_load' end", "in on_load" },
+    { "coroutine.yield()", "coroutine.yield outside" },
+    { "function on_load() coroutine.yield() end", "coroutine.yield outside" },
   }
   for _, case in ipairs(cases) do
     it(("(%s) says: %s"):format(case[1]:gsub("\n", " "), case[2]), function()
@@ -167,7 +182,8 @@ describe("a script that does not load", function()
   end)
 
   it("takes the others with it", function()
-    assert.truthy(refused { files = { ["a.lua"] = "function on_helo() end", ["b.lua"] = "x = = 1" } }:find("b.lua:1:", 1, true))
+    assert.truthy(refused { files = { ["a.lua"] = "function on_helo() end", ["b.lua"] = "x = = 1" } }:find("b.lua:1:",
+      1, true))
   end)
 end)
 
@@ -194,7 +210,8 @@ describe("on_header as a table", function()
   local function values(script)
     local mta = fake_mta.start(script)
     mta:connect()
-    mta:message { headers = { { "Subject", "one" }, { "X-Other", "two" }, { "SUBJECT", "three" }, { "Message-Id", "four" } } }
+    mta:message { headers = { { "Subject", "one" }, { "X-Other", "two" }, { "SUBJECT", "three" },
+      { "Message-Id", "four" } } }
     local list = told(mta.owner)
     mta:close()
     return list
@@ -212,7 +229,8 @@ describe("on_header as a table", function()
       end } }
     ]]
     mta:connect()
-    assert.equal("550 5.7.1 bad subject", mta:message({ headers = { { "Subject", "good" }, { "Subject", "bad" } } }).text)
+    assert.equal("550 5.7.1 bad subject",
+      mta:message({ headers = { { "Subject", "good" }, { "Subject", "bad" } } }).text)
     mta:close()
   end)
 end)
@@ -221,19 +239,21 @@ describe("modules", function()
   it("lie in lib/ beside the scripts, single or with init.lua, and are loaded once", function()
     local h = host { files = {
       ["a.lua"] = TELL .. "tell(require 'one' .. require 'two' .. require 'deep.three' .. require 'one')",
-      ["lib/one.lua"] = "n = (n or 0) + 1 return '1' .. n", ["lib/two/init.lua"] = "return '2'", ["lib/deep/three.lua"] = "return '3'",
+      ["lib/one.lua"] = "n = (n or 0) + 1 return '1' .. n", ["lib/two/init.lua"] = "return '2'",
+      ["lib/deep/three.lua"] = "return '3'",
     } }
     assert.same({ "112311" }, told(h))
     h:close()
   end)
   it("that need one another are told so", function()
-    local err = refused { files = { ["a.lua"] = "require 'x'", ["lib/x.lua"] = "require 'y'", ["lib/y.lua"] = "require 'z'", ["lib/z.lua"] = "require 'x'" } }
+    local err = refused { files = { ["a.lua"] = "require 'x'", ["lib/x.lua"] = "require 'y'",
+      ["lib/y.lua"] = "require 'z'", ["lib/z.lua"] = "require 'x'" } }
     assert.truthy(err:find("module cycle: x -> y -> z -> x", 1, true), err)
   end)
   it("may wait while they are loaded, and so may a script's top level and on_load", function()
     local h = host { files = {
-      ["a.lua"] = TELL .. "local milter = require 'moonmilter' milter.sleep(0.01) tell 'top' local m = require 'waits' tell(m) "
-        .. "function on_load() milter.sleep(0.01) tell 'on_load' end",
+      ["a.lua"] = TELL .. "local milter = require 'moonmilter' milter.sleep(0.01) tell 'top' local m = require "
+        .. "'waits' tell(m) function on_load() milter.sleep(0.01) tell 'on_load' end",
       ["lib/waits.lua"] = "require 'moonmilter'.sleep(0.01) return 'module'",
     } }
     assert.same({ "top", "module", "on_load" }, told(h))
@@ -301,8 +321,8 @@ end)
 
 describe("on_load and on_unload", function()
   it("get the host: its name, generation and settings", function()
-    local h = host(TELL .. "function on_load(host) tell(host.name .. host.generation .. type(host.settings) .. host.version) end "
-      .. "function on_unload(host) tell('unload ' .. host.generation) end")
+    local h = host(TELL .. "function on_load(host) tell(host.name .. host.generation .. type(host.settings) .. "
+      .. "host.version) end function on_unload(host) tell('unload ' .. host.generation) end")
     assert.truthy(told(h)[1]:find "^default1table%d")
     local log = h.log_path
     local copy = os.tmpname()

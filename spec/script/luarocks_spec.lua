@@ -1,4 +1,5 @@
---- Helper modules from LuaRocks: a small rock, built here, used by scripts from a user's tree and from a system-like one.
+--- Helper modules from LuaRocks: a small rock, built here, used by scripts from a user's tree
+--- and from a system-like one.
 local process = require "spec.support.process"
 local fake_mta = require "spec.support.fake_mta"
 
@@ -44,8 +45,9 @@ describe("a rock", function()
         greeting = "greeting/init.lua", ["greeting.inner"] = "greeting/inner.lua", ["greeting.c"] = { sources = { "greeting/c.c" } },
       } }
     ]])
-    shell("cd %s/rock && HOME=%s luarocks --lua-version=5.1 make --tree=%s/home/.luarocks LUA_INCDIR=$(pkg-config --variable=includedir luajit) "
-      .. "CFLAGS=\"$(pkg-config --cflags luajit) -O1 -fPIC\" greeting-1.0-1.rockspec", work, work, work)
+    shell("cd %s/rock && HOME=%s luarocks --lua-version=5.1 make --tree=%s/home/.luarocks LUA_INCDIR=$(pkg-config "
+      .. "--variable=includedir luajit) CFLAGS=\"$(pkg-config --cflags luajit) -O1 -fPIC\" greeting-1.0-1.rockspec",
+      work, work, work)
   end)
   teardown(function()
     ffi.C.setenv("HOME", home or "/", 1)

@@ -28,7 +28,8 @@ describe("a reload", function()
   end)
 
   it("leaves open sessions theirs, waiting handlers and later messages included", function()
-    host:write("a.lua", "function on_helo(ctx) require 'moonmilter'.sleep(0.05) return ctx:reject('waited ' .. ctx.host.generation) end")
+    host:write("a.lua", "function on_helo(ctx) require 'moonmilter'.sleep(0.05) return ctx:reject('waited ' .. "
+      .. "ctx.host.generation) end")
     host:reload()
     local mta = fake_mta.start { host = host }
     mta:feed(fake_mta.packet("H", "x\0"))
@@ -41,8 +42,10 @@ describe("a reload", function()
     mta:close()
   end)
 
-  for name, source in pairs { ["a syntax error"] = "x = = 1", ["an error at the top level"] = "error 'no'", ["an unknown handler"] = "function on_foo() end",
-    ["an error in on_load"] = "function on_load() error 'no' end", ["an error after a wait"] = "require 'moonmilter'.sleep(0) error 'no'" } do
+  for name, source in pairs { ["a syntax error"] = "x = = 1", ["an error at the top level"] = "error 'no'",
+    ["an unknown handler"] = "function on_foo() end",
+    ["an error in on_load"] = "function on_load() error 'no' end",
+    ["an error after a wait"] = "require 'moonmilter'.sleep(0) error 'no'" } do
     it(("with %s in one of two scripts changes nothing and says why"):format(name), function()
       host:write("a.lua", script "new")
       host:write("b.lua", source)
@@ -80,7 +83,8 @@ describe("a reload", function()
   end)
 
   it("runs on_unload of a generation when its last session is over", function()
-    host:write("a.lua", "function on_helo() end function on_unload(h) require 'moonmilter'.log.info('unload %d', h.generation) end")
+    host:write("a.lua", "function on_helo() end function on_unload(h) require 'moonmilter'.log.info('unload %d', "
+      .. "h.generation) end")
     host:reload()
     local mta = fake_mta.start { host = host }
     mta:helo()

@@ -29,7 +29,8 @@ end
 -- The reply to a handler with `body` at a stage; lockstep, so that every stage answers.
 local function reply_at(stage, body, options)
   options = options or {}
-  options.script = ("local milter = require 'moonmilter'\nfunction on_%s(ctx, ...)\n%s\nend\noptions = { lockstep = true }\n%s")
+  options.script = ("local milter = require 'moonmilter'\nfunction on_%s(ctx, ...)\n%s\nend\noptions = { lockstep "
+    .. "= true }\n%s")
     :format(stage, body, options.more or "")
   local mta = fake_mta.start(options)
   local reply = reach(mta, stage)
@@ -64,7 +65,8 @@ describe("a verdict", function()
             reply.mta:close()
           end)
         else
-          it(("%s, %s, is a script error at %s that names handler, file and line"):format(verdict, how, stage), function()
+          it(("%s, %s, is a script error at %s that names handler, file and line"):format(verdict, how, stage),
+            function()
             local reply = reply_at(stage, body)
             assert.equal("451 4.3.0 Mail filter failed, please try again later", reply.text)
             assert.equal(1, #reply.errors)
@@ -81,10 +83,12 @@ describe("a verdict", function()
 
   local depths = {
     ["inside pcall"] = "pcall(function() VERDICT end) error 'went on'",
-    ["inside xpcall and its message handler"] = "xpcall(function() error 'x' end, function() VERDICT end) error 'went on'",
+    ["inside xpcall and its message handler"] = "xpcall(function() error 'x' end, function() VERDICT end) "
+      .. "error 'went on'",
     ["inside nested pcalls"] = "pcall(pcall, pcall, function() VERDICT end) error 'went on'",
     ["inside coroutine.wrap"] = "coroutine.wrap(function() VERDICT end)() error 'went on'",
-    ["inside coroutine.resume"] = "coroutine.resume(coroutine.create(function() pcall(function() VERDICT end) end)) error 'went on'",
+    ["inside coroutine.resume"] = "coroutine.resume(coroutine.create(function() pcall(function() VERDICT end) end)) "
+      .. "error 'went on'",
     ["inside coroutines in coroutines"] =
       "coroutine.wrap(function() coroutine.wrap(function() coroutine.wrap(function() VERDICT end)() end)() end)() error 'went on'",
     ["inside an iterator"] = "for _ in coroutine.wrap(function() VERDICT end) do end error 'went on'",
@@ -92,7 +96,8 @@ describe("a verdict", function()
     ["after a wait"] = "milter.sleep(0) VERDICT error 'went on'",
     ["after a wait inside pcall"] = "pcall(function() milter.sleep(0) VERDICT end) error 'went on'",
     ["deep down"] = "local function f(n) if n == 0 then VERDICT end f(n - 1) return 1 end f(150) error 'went on'",
-    ["inside a table.sort comparator"] = "table.sort({ 3, 1, 2 }, function(a, b) VERDICT return a < b end) error 'went on'",
+    ["inside a table.sort comparator"] = "table.sort({ 3, 1, 2 }, function(a, b) VERDICT return a < b end) "
+      .. "error 'went on'",
     ["inside a gsub replacement"] = "string.gsub('abc', '%w', function() VERDICT end) error 'went on'",
     ["inside a caught gsub replacement"] = "pcall(string.gsub, 'abc', '%w', function() VERDICT end) return 'accept'",
     ["inside a comparator in a coroutine"] =
@@ -112,7 +117,8 @@ describe("a verdict", function()
   end
 
   it("stands at its place in the log of the message", function()
-    for body, wanted in pairs { ["ctx:reject()"] = "decided_by=script.lua:3", ["return ctx:reject()"] = 'decided_by="script on_mail"',
+    for body, wanted in pairs { ["ctx:reject()"] = "decided_by=script.lua:3",
+      ["return ctx:reject()"] = 'decided_by="script on_mail"',
       ["return 'reject'"] = 'decided_by="script on_mail"' } do
       local reply = reply_at("mail", body)
       local line = reply.mta:log_lines("message")[1]
@@ -141,7 +147,8 @@ end)
 
 describe("reply texts", function()
   local good = {
-    { "ctx:reject('no')", "550 5.7.1 no" }, { "ctx:reject(554, 'no')", "554 5.7.1 no" }, { "ctx:reject('5.1.1', 'no')", "550 5.1.1 no" },
+    { "ctx:reject('no')", "550 5.7.1 no" }, { "ctx:reject(554, 'no')", "554 5.7.1 no" },
+    { "ctx:reject('5.1.1', 'no')", "550 5.1.1 no" },
     { "ctx:reject(552, '5.2.2', 'no')", "552 5.2.2 no" }, { "ctx:reject('552', '5.2.2', 'no')", "552 5.2.2 no" },
     { "ctx:reject(552)", "552 5.7.1 Command rejected" }, { "ctx:reject(550, '5.1.1')", "550 5.1.1 Command rejected" },
     { "ctx:tempfail('later')", "451 4.7.1 later" }, { "ctx:tempfail(450, '4.2.0', 'later')", "450 4.2.0 later" },
@@ -150,14 +157,20 @@ describe("reply texts", function()
     { "ctx:reject('a', 'b', 'c')", "550-5.7.1 a\r\n550-5.7.1 b\r\n550 5.7.1 c" },
     { "ctx:reject('100% %s %%')", "550 5.7.1 100%% %%s %%%%" }, { "ctx:reject('')", "550 5.7.1 " },
       { "ctx:reject('', '')", "550-5.7.1 \r\n550 5.7.1 " },
-    { "ctx:reject('100')", "550 5.7.1 100" }, { "ctx:reject('550')", "550 5.7.1 550" }, { "ctx:reject('5.1.1', '552')", "550 5.1.1 552" },
+    { "ctx:reject('100')", "550 5.7.1 100" }, { "ctx:reject('550')", "550 5.7.1 550" },
+    { "ctx:reject('5.1.1', '552')", "550 5.1.1 552" },
     { "ctx:reject('552', '100')", "552 5.7.1 100" }, { "ctx:reject('552', '5.2.2')", "552 5.2.2 Command rejected" },
-    { "ctx:reject(550, '4 lines')", "550 5.7.1 4 lines" }, { "ctx:reject('5.7.1 is no status here')", "550 5.7.1 5.7.1 is no status here" },
+    { "ctx:reject(550, '4 lines')", "550 5.7.1 4 lines" },
+    { "ctx:reject('5.7.1 is no status here')", "550 5.7.1 5.7.1 is no status here" },
     { "ctx:reject('gr\195\188n')", "550 5.7.1 gr\195\188n" }, { "ctx:reject(12345 .. '')", "550 5.7.1 12345" },
-    { "ctx:reject(('x'):rep(980))", "550 5.7.1 " .. ("x"):rep(980) }, { "ctx:reject(('%'):rep(980))", "550 5.7.1 " .. ("%"):rep(1960) },
-    { "local t = {} for i = 1, 32 do t[i] = 'l' end ctx:reject(unpack(t))", ("550-5.7.1 l\r\n"):rep(31) .. "550 5.7.1 l" },
-    { "ctx:reject('5.1.1', '550 5.7.1 they say')", "550 5.1.1 550 5.7.1 they say" }, { "ctx:reject('550 5 boxes')", "550 5.7.1 550 5 boxes" },
-    { "ctx:reject('550 4.7.1 no')", "550 5.7.1 550 4.7.1 no" }, { "ctx:reject('5505.7.1 no')", "550 5.7.1 5505.7.1 no" },
+    { "ctx:reject(('x'):rep(980))", "550 5.7.1 " .. ("x"):rep(980) },
+    { "ctx:reject(('%'):rep(980))", "550 5.7.1 " .. ("%"):rep(1960) },
+    { "local t = {} for i = 1, 32 do t[i] = 'l' end ctx:reject(unpack(t))", ("550-5.7.1 l\r\n"):rep(31)
+      .. "550 5.7.1 l" },
+    { "ctx:reject('5.1.1', '550 5.7.1 they say')", "550 5.1.1 550 5.7.1 they say" },
+    { "ctx:reject('550 5 boxes')", "550 5.7.1 550 5 boxes" },
+    { "ctx:reject('550 4.7.1 no')", "550 5.7.1 550 4.7.1 no" },
+    { "ctx:reject('5505.7.1 no')", "550 5.7.1 5505.7.1 no" },
     { "ctx:reject(('550 5.1.1 no'):match '^(%d%d%d) (%d%.%d+%.%d+) (.*)')", "550 5.1.1 no" },
     { "ctx:reject('5.123.123', 'x')", "550 5.123.123 x" },
   }
@@ -173,11 +186,15 @@ describe("reply texts", function()
 
   local bad = {
     { "ctx:reject(450, 'x')", "reject takes 500 to 599" }, { "ctx:tempfail(550, 'x')", "tempfail takes 400 to 499" },
-    { "ctx:reject(250, 'x')", "500 to 599" }, { "ctx:reject(421, 'x')", "500 to 599" }, { "ctx:reject(0, 'x')", "500 to 599" },
+    { "ctx:reject(250, 'x')", "500 to 599" }, { "ctx:reject(421, 'x')", "500 to 599" },
+    { "ctx:reject(0, 'x')", "500 to 599" },
     { "ctx:reject(-1)", "500 to 599" }, { "ctx:reject(5500)", "500 to 599" }, { "ctx:reject(1e300)", "500 to 599" },
-    { "ctx:reject(0/0)", "500 to 599" }, { "ctx:reject('4.7.1', 'x')", "disagree" }, { "ctx:tempfail('5.7.1', 'x')", "disagree" },
-    { "ctx:reject('2.0.0', 'x')", "disagree" }, { "ctx:reject('a\\nb')", "holds LF at byte 2" }, { "ctx:reject('a\\r\\nb')", "holds CR" },
-    { "ctx:reject('a\\0b')", "holds NUL" }, { "ctx:reject('ok', 'b\\n')", "line 2" }, { "ctx:reject(('x'):rep(981))", "at most 980" },
+    { "ctx:reject(0/0)", "500 to 599" }, { "ctx:reject('4.7.1', 'x')", "disagree" },
+    { "ctx:tempfail('5.7.1', 'x')", "disagree" },
+    { "ctx:reject('2.0.0', 'x')", "disagree" }, { "ctx:reject('a\\nb')", "holds LF at byte 2" },
+    { "ctx:reject('a\\r\\nb')", "holds CR" },
+    { "ctx:reject('a\\0b')", "holds NUL" }, { "ctx:reject('ok', 'b\\n')", "line 2" },
+    { "ctx:reject(('x'):rep(981))", "at most 980" },
     { "local t = {} for i = 1, 33 do t[i] = 'l' end ctx:reject(unpack(t))", "at most 32" },
     { "local t = {} for i = 1, 200 do t[i] = 'l' end ctx:reject(unpack(t))", "at most 32" },
     { "ctx:reject('550 5.7.1 no')", [[say reject(550, \"5.7.1\", \"text\")]] },
@@ -208,7 +225,8 @@ describe("reply texts", function()
     ]], set = { "log_level=error" } })
     local mta = fake_mta.start { host = host }
     mta:connect()
-    local alphabet = { "%", "%%", "5", "4", "5.7.1", "4.0.0", " ", "-", "\\r", "\\n", "\\0", "\\r\\n", "x", "\\200", "550", "." }
+    local alphabet = { "%", "%%", "5", "4", "5.7.1", "4.0.0", " ", "-", "\\r", "\\n", "\\0", "\\r\\n", "x",
+      "\\200", "550", "." }
     for _ = 1, 1500 do
       local parts = { math.random(2) == 1 and "later = true" or nil }
       for _ = 1, math.random(0, 4) do
@@ -227,8 +245,8 @@ describe("reply texts", function()
 end)
 
 describe("wrong return values", function()
-  for _, value in ipairs { "true", "false", "42", "{}", "function() end", "'REJECT'", "'rejct'", "''", "ctx", "'reject', 'no text here'",
-    "550, 'no'" } do
+  for _, value in ipairs { "true", "false", "42", "{}", "function() end", "'REJECT'", "'rejct'", "''", "ctx",
+    "'reject', 'no text here'", "550, 'no'" } do
     it(("such as %s get the on_error verdict and a line that says what may be returned"):format(value), function()
       local reply = reply_at("mail", "return " .. value)
       assert.equal("tempfail", reply.kind)
@@ -247,10 +265,11 @@ describe("wrong return values", function()
 end)
 
 describe("a handler that fails", function()
-  local ways = { "error 'oops'", "error { code = 7 }", "error(nil)", "error()", "assert(false)", "local x = nil + 1", "ctx.nothing()",
-    "milter.sleep(0) error 'oops'", "string.rep()", "coroutine.yield()", "coroutine.yield(1)",
+  local ways = { "error 'oops'", "error { code = 7 }", "error(nil)", "error()", "assert(false)", "local x = nil + 1",
+    "ctx.nothing()", "milter.sleep(0) error 'oops'", "string.rep()", "coroutine.yield()", "coroutine.yield(1)",
       "error(setmetatable({}, { __tostring = function() error 'twice' end }))",
-    "local function f() return f() + 1 end f()", "ctx.foo = 1", "local _ = ctx.foo", "coroutine.wrap(function() error 'inner' end)()",
+    "local function f() return f() + 1 end f()", "ctx.foo = 1", "local _ = ctx.foo", "coroutine.wrap(function() error "
+      .. "'inner' end)()",
     "pcall(coroutine.yield) error 'then'" }
   for _, way in ipairs(ways) do
     it(("(%s) costs that message a temporary failure, and the next is served"):format(way:sub(1, 50)), function()
@@ -268,7 +287,8 @@ describe("a handler that fails", function()
 
   for _, stage in ipairs(all) do
     it(("at %s is answered once by each on_error verdict"):format(stage), function()
-      local wanted = { tempfail = "tempfail", reject = "reject", accept = stage == "unknown" and "continue" or "accept" }
+      local wanted = { tempfail = "tempfail", reject = "reject", accept = stage == "unknown"
+        and "continue" or "accept" }
       for verdict, kind in pairs(wanted) do
         local reply = reply_at(stage, "error 'oops'", { set = { "on_error=" .. verdict } })
         assert.equal(kind, reply.kind)
@@ -316,7 +336,8 @@ describe("a verdict in on_header, where headers are not answered", function()
   end
   for body, text in pairs {
     ["ctx:reject(550, '5.6.0', 'bad header')"] = "550 5.6.0 bad header", ["ctx:tempfail('later')"] = "451 4.7.1 later",
-    ["error 'oops'"] = "451 4.3.0 Mail filter failed, please try again later", ["ctx:disconnect('go')"] = "421 4.7.0 go" } do
+    ["error 'oops'"] = "451 4.3.0 Mail filter failed, please try again later",
+    ["ctx:disconnect('go')"] = "421 4.7.0 go" } do
     it(("(%s) is heard at the end of headers"):format(body), function()
       local reply = at_end_of_headers(body)
       assert.equal(text, reply.text)
@@ -324,7 +345,8 @@ describe("a verdict in on_header, where headers are not answered", function()
       reply.mta:close()
     end)
   end
-  for body, kind in pairs { ["return 'reject'"] = "reject", ["return 'discard'"] = "discard", ["return 'accept'"] = "accept",
+  for body, kind in pairs { ["return 'reject'"] = "reject", ["return 'discard'"] = "discard",
+    ["return 'accept'"] = "accept",
     ["return 'skip'"] = "continue", ["return 'continue'"] = "continue" } do
     it(("(%s) is %s at the end of headers"):format(body, kind), function()
       local reply = at_end_of_headers(body)
@@ -374,7 +396,8 @@ describe("body bytes in the end-of-message packet", function()
   end)
   for _, verdict in ipairs { "reject", "tempfail", "discard", "accept" } do
     it(("%s in on_body is the one answer"):format(verdict), function()
-      local mta = fake_mta.start(("function on_body() return %q end function on_eom() error 'never' end"):format(verdict))
+      local mta = fake_mta.start(("function on_body() return %q end function on_eom() error "
+        .. "'never' end"):format(verdict))
       mta:connect()
       mta:mail()
       assert.equal(verdict, mta:eom("x").kind)
@@ -408,8 +431,9 @@ describe("several scripts", function()
 
   for _, verdict in ipairs { "reject", "tempfail", "discard" } do
     it(("the first %s decides and the rest is not asked"):format(verdict), function()
-      local mta = start { "function on_mail() tell 'm' end", ("function on_mail() tell 'm' return %q end"):format(verdict),
-        "function on_mail() tell 'm' return 'accept' end" }
+      local mta = start { "function on_mail() tell 'm' end",
+        ("function on_mail() tell 'm' return %q end"):format(verdict), "function on_mail() tell 'm' return "
+          .. "'accept' end" }
       assert.equal(verdict, mta:mail().kind)
       assert.equal("1m 2m", mta.heard())
       mta:close()
@@ -417,8 +441,9 @@ describe("several scripts", function()
   end
 
   it("accept ends one script's part of the message, and the others go on", function()
-    local mta = start { "function on_mail() tell 'm' return 'accept' end function on_eom() tell 'e' end function on_done() tell 'd' end",
-      "function on_mail() tell 'm' end function on_eom() tell 'e' return 'reject' end function on_done() tell 'd' end" }
+    local mta = start { "function on_mail() tell 'm' return 'accept' end function on_eom() tell 'e' end function "
+      .. "on_done() tell 'd' end", "function on_mail() tell 'm' end function on_eom() tell 'e' return 'reject' end "
+      .. "function on_done() tell 'd' end" }
     assert.equal("reject", mta:message().kind)
     assert.equal("1m 2m 2e 1d 2d", mta.heard())
     assert.equal("reject", mta:message().kind)
@@ -427,8 +452,8 @@ describe("several scripts", function()
   end)
 
   it("accept of all that have a part in it is told to the MTA at once", function()
-    local mta = start { "function on_mail() return 'accept' end function on_eom() tell 'e' end", "function on_connect() end",
-      "function on_rcpt() return 'accept' end" }
+    local mta = start { "function on_mail() return 'accept' end function on_eom() tell 'e' end",
+      "function on_connect() end", "function on_rcpt() return 'accept' end" }
     assert.equal("continue", mta:mail().kind)
     assert.equal("accept", mta:rcpt().kind)
     assert.equal("", mta.heard())
@@ -436,8 +461,8 @@ describe("several scripts", function()
   end)
 
   it("accept at connect or helo is for the whole client", function()
-    local mta = start { "function on_helo() return 'accept' end function on_mail() tell 'm' end function on_done() tell 'd' end",
-      "function on_mail() tell 'm' end function on_done() tell 'd' end" }
+    local mta = start { "function on_helo() return 'accept' end function on_mail() tell 'm' end function on_done() "
+      .. "tell 'd' end", "function on_mail() tell 'm' end function on_done() tell 'd' end" }
     assert.equal("continue", mta:helo().kind)
     mta:message()
     mta:message()
@@ -494,8 +519,8 @@ describe("several scripts", function()
   end)
 
   it("share ctx.message and ctx.session, and one waits while the other's verdict is pending", function()
-    local mta = start { "function on_mail(ctx) require 'moonmilter'.sleep(0.01) ctx.message.x = 1 ctx.session.y = 2 end",
-      "function on_mail(ctx) tell(ctx.message.x .. ctx.session.y) end" }
+    local mta = start { "function on_mail(ctx) require 'moonmilter'.sleep(0.01) ctx.message.x = 1 "
+      .. "ctx.session.y = 2 end", "function on_mail(ctx) tell(ctx.message.x .. ctx.session.y) end" }
     assert.equal("continue", mta:mail().kind)
     assert.equal("212", mta.heard())
     mta:close()
@@ -505,7 +530,8 @@ end)
 describe("accept with edits queued", function()
   for _, stage in ipairs { "mail", "rcpt", "data", "header", "eoh", "body" } do
     it(("at %s waits for the end of message, where both leave together"):format(stage), function()
-      local reply = reply_at(stage, "ctx:add_header('X-A', '1') return 'accept'", { more = "function on_eom() error 'never' end" })
+      local reply = reply_at(stage, "ctx:add_header('X-A', '1') return 'accept'",
+        { more = "function on_eom() error 'never' end" })
       assert.equal("continue", reply.kind)
       local mta = reply.mta
       if stage == "mail" then

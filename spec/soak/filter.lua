@@ -1,5 +1,5 @@
--- The filter of the soak: what it does to a message is said by the sender's local part. Each kind uses another part of the
--- host; load.lua knows what must come of it.
+-- The filter of the soak: what it does to a message is said by the sender's local part. Each kind uses another part of
+-- the host; load.lua knows what must come of it.
 -- luacheck: allow defined top, ignore 131
 local milter = require "moonmilter"
 local process = require "moonmilter.process"

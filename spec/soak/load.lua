@@ -1,5 +1,5 @@
---- Load for the soak: many milter sessions at once from one process, each a coroutine that talks as spec/support/mta_client.lua
---- does, and an echo server for filters that ask the world. Every answer is judged.
+--- Load for the soak: many milter sessions at once from one process, each a coroutine that talks as
+--- spec/support/mta_client.lua does, and an echo server for filters that ask the world. Every answer is judged.
 local socket = require "socket"
 
 local mta_client = require "spec.support.mta_client"

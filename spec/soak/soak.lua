@@ -1,5 +1,5 @@
--- A bounded soak: mixed sessions through a host with workers, scripts reloaded every few seconds, and at the end as much memory
--- and as many descriptors as after the beginning. Fails when there is more, or an answer was wrong.
+-- A bounded soak: mixed sessions through a host with workers, scripts reloaded every few seconds, and at the end as
+-- much memory and as many descriptors as after the beginning. Fails when there is more, or an answer was wrong.
 --
 --   SOAK_SECONDS=600 luajit spec/soak/soak.lua
 --
@@ -67,7 +67,8 @@ local reloads = 0
 local function reload()
   reloads = reloads + 1
   h:write { ["10-soak.lua"] = source("generation" .. reloads) }
-  if reloads % 4 == 0 then h:write { ["20-broken.lua"] = "function on_rcpt(" } else os.remove(h.scripts .. "/20-broken.lua") end
+  if reloads % 4 == 0 then h:write { ["20-broken.lua"] = "function on_rcpt(" } else os.remove(h.scripts
+    .. "/20-broken.lua") end
   h:signal "SIGHUP"
 end
 
@@ -95,8 +96,9 @@ while counts.running > 0 and elapsed() < SECONDS + 60 do
   if now >= say_at then
     say_at = now + SAY_EVERY
     local last = samples[#samples]
-    print(("%4.0f s: %d messages, %d odd, %d wrong, %d reloads; KiB %s; descriptors %s"):format(now, counts.messages, counts.odd,
-      counts.wrong, reloads, table.concat(last.kb, " "), table.concat(last.descriptors, " ")))
+    print(("%4.0f s: %d messages, %d odd, %d wrong, %d reloads; KiB %s; descriptors %s"):format(now,
+      counts.messages, counts.odd, counts.wrong, reloads, table.concat(last.kb, " "),
+      table.concat(last.descriptors, " ")))
     io.stdout:flush()
   end
 end
@@ -131,20 +133,22 @@ local settled = host.wait_until(6, function()
   for i = 1, #before.pids do
     if after.descriptors[i] > before.descriptors[i] then return false end
   end
-  return open_sessions() == 0 and not generations:find("generation=%d+ [^\n]*\n[^\n]*generation=%d+ [^\n]*\n.*generation=%d")
+  return open_sessions() == 0 and not generations:find("generation=%d+ [^\n]*\n[^\n]*generation=%d+ "
+    .. "[^\n]*\n.*generation=%d")
 end)
 local after = look()
 if open_sessions() > 0 then fail("%d sessions are left", open_sessions()) end
-if not settled then fail("something is left: descriptors %s, before %s; generations:\n%s", table.concat(after.descriptors, " "),
-  table.concat(before.descriptors, " "), generations) end
-if table.concat(before.pids, " ") ~= table.concat(after.pids, " ") then fail("processes have changed: a worker died") end
+if not settled then fail("something is left: descriptors %s, before %s; generations:\n%s",
+  table.concat(after.descriptors, " "), table.concat(before.descriptors, " "), generations) end
+if table.concat(before.pids, " ") ~= table.concat(after.pids, " ") then fail("processes have changed: a "
+  .. "worker died") end
 
 local third = (SECONDS - WARM_UP) / 3
 for i = 1, #before.pids do
   local name = i == 1 and "master" or "worker " .. i - 1
   local earlier, later = memory_between(i, WARM_UP, WARM_UP + third), memory_between(i, SECONDS - third, SECONDS)
-  print(("%s: %d KiB at the start, %d after warming up, %d in the end; descriptors %d, %d"):format(name, before.kb[i], earlier,
-    later, before.descriptors[i], after.descriptors[i]))
+  print(("%s: %d KiB at the start, %d after warming up, %d in the end; descriptors %d, %d"):format(name,
+    before.kb[i], earlier, later, before.descriptors[i], after.descriptors[i]))
   if later - earlier > math.max(GROWTH_KB, earlier * GROWTH_SHARE) then
     fail("%s: memory grew from %d to %d KiB", name, earlier, later)
   end

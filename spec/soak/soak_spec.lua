@@ -1,6 +1,8 @@
--- A short soak: flat memory and descriptors under mixed load and reloads. `make soak` is the long one (SOAK_SECONDS, 600).
+-- A short soak: flat memory and descriptors under mixed load and reloads. `make soak` is the long
+-- one (SOAK_SECONDS, 600).
 local function soak(seconds, environment)
-  local pipe = io.popen(("SOAK_SECONDS=%d %s luajit spec/soak/soak.lua 2>&1; echo \"status $?\""):format(seconds, environment or ""))
+  local pipe = io.popen(("SOAK_SECONDS=%d %s luajit spec/soak/soak.lua 2>&1; echo \"status $?\""):format(seconds,
+    environment or ""))
   local text = pipe:read "*a"
   pipe:close()
   return tonumber(text:match "status (%d+)\n$"), text

@@ -27,8 +27,8 @@ local ALL_ACTIONS, ALL_STEPS = 0x1ff, 0x1fffff
 fake_mta.ALL_ACTIONS, fake_mta.ALL_STEPS = ALL_ACTIONS, ALL_STEPS
 
 local function u32(n)
-  return string.char(bit.band(bit.rshift(n, 24), 255), bit.band(bit.rshift(n, 16), 255), bit.band(bit.rshift(n, 8), 255),
-    bit.band(n, 255))
+  return string.char(bit.band(bit.rshift(n, 24), 255), bit.band(bit.rshift(n, 16), 255),
+    bit.band(bit.rshift(n, 8), 255), bit.band(n, 255))
 end
 
 local function read_u32(s, at)

@@ -1,5 +1,5 @@
---- What Postfix and Sendmail make of header edits (protocol 3.7): each keeps a list of fields of its own, with fields that the
---- filter never sees, and counts in its own way. Written from the protocol reference alone.
+--- What Postfix and Sendmail make of header edits (protocol 3.7): each keeps a list of fields of its own, with fields
+--- that the filter never sees, and counts in its own way. Written from the protocol reference alone.
 local header_list = {}
 
 local function field(name, value, more)
@@ -10,7 +10,8 @@ local function field(name, value, more)
   return f
 end
 
--- ---- Postfix: its Received on top, hidden from the filter; positions count it, numbers do not; deleted fields are gone ----
+-- ---- Postfix ----
+-- Its Received on top, hidden from the filter; positions count it, numbers do not; deleted fields are gone.
 
 local Postfix = {}
 Postfix.__index = Postfix
@@ -93,7 +94,8 @@ end
 
 function header_list.sendmail(fields)
   local list = { field("Return-Path", nil, { own = true }), field("Received", "(mta)", { own = true, trace = true }) }
-  for _, name in ipairs { "Resent-Date", "Date", "Resent-From", "From", "Full-Name", "Resent-Message-Id", "Message-Id" } do
+  for _, name in ipairs { "Resent-Date", "Date", "Resent-From", "From", "Full-Name", "Resent-Message-Id",
+    "Message-Id" } do
     list[#list + 1] = field(name, nil, { own = true })
   end
   for _, pair in ipairs(fields) do

@@ -24,8 +24,9 @@ function host.start(options)
   self.port = process.free_port()
   self.path = directory .. "/milter.sock"
   self.where = options.unix and self.path or self.port
-  local argv = { host.program(), "run", "-s", options.unix and "unix:" .. self.path or ("inet:%d@127.0.0.1"):format(self.port),
-    "--workers=" .. (options.workers or 0), options.no_control and "--log-level=info" or "--control=" .. self.control }
+  local argv = { host.program(), "run", "-s", options.unix and "unix:" .. self.path
+    or ("inet:%d@127.0.0.1"):format(self.port), "--workers=" .. (options.workers or 0), options.no_control
+    and "--log-level=info" or "--control=" .. self.control }
   if options.log then
     self.log_path = directory .. "/log"
     argv[#argv + 1] = "--log=" .. self.log_path
@@ -77,7 +78,8 @@ end
 --- moonmilter ctl: what it printed, and its exit status.
 function methods:ctl(...)
   local words = table.concat({ ... }, " ")
-  local pipe = assert(io.popen(("%s ctl --control %s %s 2>&1; echo \"status $?\""):format(host.program(), self.control, words)))
+  local pipe = assert(io.popen(("%s ctl --control %s %s 2>&1; echo \"status $?\""):format(host.program(),
+    self.control, words)))
   local text = pipe:read "*a"
   pipe:close()
   local output, status = text:match "^(.*)status (%d+)\n$"

@@ -24,7 +24,8 @@ end
 
 -- letter -> bit that promises silence (protocol 4.3); E and O are always answered
 local ANSWERED = {
-  C = 0x1000, H = 0x2000, M = 0x4000, R = 0x8000, T = 0x10000, L = 0x80, N = 0x40000, B = 0x80000, U = 0x20000, E = 0, O = 0,
+  C = 0x1000, H = 0x2000, M = 0x4000, R = 0x8000, T = 0x10000, L = 0x80, N = 0x40000, B = 0x80000,
+  U = 0x20000, E = 0, O = 0,
 }
 local MESSAGE = { M = true, R = true, T = true, L = true, N = true, B = true, E = true }
 
@@ -54,7 +55,8 @@ end
 
 local function note_command(self, letter, data)
   if letter == "O" then
-    self.offered = #data >= 12 and { version = read_u32(data, 1), actions = read_u32(data, 5), steps = read_u32(data, 9) } or nil
+    self.offered = #data >= 12 and { version = read_u32(data, 1), actions = read_u32(data, 5),
+      steps = read_u32(data, 9) } or nil
   elseif letter == "A" or letter == "Q" or letter == "K" then
     -- what was still open may have been given up; whether it was answered before is a matter of time
     for _, command in ipairs(self.open) do
@@ -66,7 +68,8 @@ local function note_command(self, letter, data)
   end
 end
 
--- The oldest command that wants an answer. Which are silent is known once the offer is answered, which comes first of all.
+-- The oldest command that wants an answer. Which are silent is known once the offer is answered,
+-- which comes first of all.
 local function first_open(self)
   local open = self.open
   while open[1] and open[1].letter ~= "O" and has(self.steps, ANSWERED[open[1].letter]) do
@@ -75,8 +78,8 @@ local function first_open(self)
   return open[1]
 end
 
--- Drops what is in front of a command of those letters, as long as it may have been given up. `spare` answers were counted for
--- commands that had been given up; they belong to later ones.
+-- Drops what is in front of a command of those letters, as long as it may have been given up. `spare` answers were
+-- counted for commands that had been given up; they belong to later ones.
 local function give_up(self, letters)
   local first = first_open(self)
   while first and not letters:find(first.letter, 1, true) and (first.optional or self.spare > 0) do
@@ -189,7 +192,8 @@ local function check_params(letter, params)
   if params == "" or params:find("[%c\127]") then
     fail("%s: parameters %q", letter, params)
   end
-  local known = letter == "e" and { RET = 1, ENVID = 1, AUTH = 1, SIZE = 1, BODY = 1, SMTPUTF8 = 1 } or { NOTIFY = 1, ORCPT = 1 }
+  local known = letter == "e" and { RET = 1, ENVID = 1, AUTH = 1, SIZE = 1, BODY = 1, SMTPUTF8 = 1 }
+    or { NOTIFY = 1, ORCPT = 1 }
   for word in params:gmatch("%S+") do
     if not known[word:match("^[^=]*"):upper()] then
       fail("%s: parameter %q", letter, word)

@@ -3,8 +3,8 @@ local moonmilter = os.getenv "MOONMILTER" or "build/moonmilter"
 
 local function run(arguments, environment)
   local output = os.tmpname()
-  local status = os.execute(("env -u LUA_PATH -u MOONMILTER_LIBRARY %s %s test %s >%s 2>&1"):format(environment or "", moonmilter,
-    arguments, output))
+  local status = os.execute(("env -u LUA_PATH -u MOONMILTER_LIBRARY %s %s test %s >%s 2>&1"):format(environment
+    or "", moonmilter, arguments, output))
   local file = io.open(output)
   local text = file:read "*a"
   file:close()

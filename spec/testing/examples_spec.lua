@@ -1,5 +1,5 @@
--- Every example does its deed with moonmilter.testing alone: as Postfix and as Sendmail, at every split, behind every message
--- given up, and message after message.
+-- Every example does its deed with moonmilter.testing alone: as Postfix and as Sendmail, at every split, behind every
+-- message given up, and message after message.
 local testing = require "moonmilter.testing"
 
 local TEXT = { { "From", "Ann <ann@example.org>" }, { "To", "bob@example.com" }, { "Subject", "hello" },
@@ -31,7 +31,8 @@ local CLAMD = [[
 -- What an example is told (message; the rest is plain), in which world (options), and what stands in the outcome then.
 local DEEDS = {
   ["block-executables"] = { { message = { body = "\127ELF\2\1\1" .. ("\0"):rep(60) .. "\r\n",
-    headers = { { "Content-Type", "application/octet-stream" } } }, outcome = "reject at eom: 554 5%.7%.1 programs are not accepted" } },
+    headers = { { "Content-Type", "application/octet-stream" } } }, outcome = "reject at eom: 554 5%.7%.1 programs are "
+      .. "not accepted" } },
   clamd = {
     { options = { modules = { ["moonmilter.socket"] = CLAMD } }, message = {}, outcome = "accept at eom" },
     { options = { modules = { ["moonmilter.socket"] = CLAMD } }, message = { body = "a virus\r\n" },
@@ -49,12 +50,13 @@ local DEEDS = {
     outcome = "reject at eom: 550 5%.7%.1 From shows bank%.example but is x@elsewhere%.example" } },
   ["greylist-redis"] = {
     { options = { settings = { delay = 60 } }, message = {}, wait = 61, outcome = "accept at eom" },
-    { options = { settings = { delay = 60 }, redis = { ["grey:192.0.2:ann@example.org:bob@example.com"] = "99999999999" } },
-      message = { to = "bob@example.com" }, outcome = "tempfail at rcpt: 451 4%.7%.1 Greylisted" },
+    { options = { settings = { delay = 60 },
+      redis = { ["grey:192.0.2:ann@example.org:bob@example.com"] = "99999999999" } },
+        message = { to = "bob@example.com" }, outcome = "tempfail at rcpt: 451 4%.7%.1 Greylisted" },
   },
   ["http-policy"] = {
-    { options = { settings = { policy_url = "http://policy.example/" }, http = function() return { body = "action=DUNNO\n\n" } end },
-      message = {}, outcome = "accept at eom" },
+    { options = { settings = { policy_url = "http://policy.example/" },
+      http = function() return { body = "action=DUNNO\n\n" } end }, message = {}, outcome = "accept at eom" },
     { options = { settings = { policy_url = "http://policy.example/" },
       http = { ["POST http://policy.example/"] = { body = "action=REJECT no bobs\n\n", delay = 2 } } },
       message = {}, outcome = "reject at rcpt: 550 5%.7%.1 no bobs" },
@@ -65,7 +67,8 @@ local DEEDS = {
   quarantine = { { message = { body = 'Content-Disposition: attachment; filename="a.exe"\r\n' },
     outcome = "X%-Quarantine executable name", quarantined = true } },
   ["rcpt-count"] = { { message = {}, outcome = "X%-Rcpt%-Count: 2" } },
-  ["recipient-policy"] = { { message = { to = { "ceo@example.com", "eve@example.com" } }, outcome = "\n<eve@example%.com>$" } },
+  ["recipient-policy"] = { { message = { to = { "ceo@example.com", "eve@example.com" } },
+    outcome = "\n<eve@example%.com>$" } },
   ["reject-header"] = { { message = { headers = headers { "X-Mailer", "MassBlaster 7" } },
     outcome = "reject at %l+: 554 5%.7%.1 Mail sent with MassBlaster" } },
   ["strip-authres"] = { { message = { headers = headers { "Authentication-Results", "mx.example.net; spf=pass" } },
@@ -76,7 +79,8 @@ local DEEDS = {
 }
 
 local function portrait(result)
-  return table.concat({ tostring(result), result.message and result.message.text or "", table.concat(result.recipients, " ") }, "\n")
+  return table.concat({ tostring(result), result.message and result.message.text or "",
+    table.concat(result.recipients, " ") }, "\n")
 end
 
 local function whole_message(changes)

@@ -36,8 +36,8 @@ describe("exploration", function()
   it("goes through sessions that are refused, at once or at HELO", function()
     for _, handler in ipairs { "on_connect", "on_helo" } do
       for _, code in ipairs { 554, 421 } do
-        local script = ("function %s(ctx) return ctx:%s(%d, '%s.7.1', 'no') end"):format(handler, code == 421 and "tempfail" or "reject",
-          code, code == 421 and 4 or 5)
+        local script = ("function %s(ctx) return ctx:%s(%d, '%s.7.1', 'no') end"):format(handler, code == 421
+          and "tempfail" or "reject", code, code == 421 and 4 or 5)
         local runs = testing.explore(script, function(mta) assert.equal("no", mta:message().text) end, 3)
         assert.is_true(runs > 17)
       end
@@ -52,7 +52,7 @@ describe("exploration", function()
       helper(mta)
       mta:message()
     end, 1)
-    assert.matches("^explored: whole packets: [^\n]-explore_spec.lua:%d+: rcpt: there is no message; begin one with mta:mail%(%)"
-      .. "\n  called at [^\n]-explore_spec.lua:%d+$", err)
+    assert.matches("^explored: whole packets: [^\n]-explore_spec.lua:%d+: rcpt: there is no message; begin one "
+      .. "with mta:mail%(%)\n  called at [^\n]-explore_spec.lua:%d+$", err)
   end)
 end)

@@ -10,9 +10,10 @@ describe("moonmilter.testing.library", function()
     assert.equal(ffi.sizeof "struct mm_error", ffi.sizeof "struct moonmilter_test_error")
     assert.equal(ffi.sizeof "struct mm_module", ffi.sizeof "struct moonmilter_test_module")
     assert.equal(ffi.sizeof "struct mm_host_options", ffi.sizeof "struct moonmilter_test_options")
-    for _, field in ipairs { "config_file", "listen", "scripts", "set", "no_sockets", "drop_rights", "handle_signals", "loop",
-      "modules", "log", "log_self", "virtual_time" } do
-      assert.equal(ffi.offsetof("struct mm_host_options", field), ffi.offsetof("struct moonmilter_test_options", field), field)
+    for _, field in ipairs { "config_file", "listen", "scripts", "set", "no_sockets", "drop_rights",
+      "handle_signals", "loop", "modules", "log", "log_self", "virtual_time" } do
+      assert.equal(ffi.offsetof("struct mm_host_options", field), ffi.offsetof("struct moonmilter_test_options", field),
+        field)
     end
   end)
 

@@ -120,7 +120,8 @@ describe("moonmilter.testing", function()
     local refused = mta:connect { host = "bad.example" }
     assert.equal("554 5.7.1 go away", refused.smtp)
     assert.equal("go away", mta:message().text)
-    assert.matches("the session is over since reject at connect: 554 5.7.1 go away", error_of(function() mta:mail() end))
+    assert.matches("the session is over since reject at connect: 554 5.7.1 go away",
+      error_of(function() mta:mail() end))
     mta:connect { host = "good.example" }
     assert.equal(nil, mta:message().message:get "X-Seen")
     mta:connect()
@@ -138,13 +139,16 @@ describe("moonmilter.testing", function()
     assert.matches("it was decided: reject at mail: 550 5.7.1 Command rejected", error_of(function() mta:rcpt() end))
     assert.matches("mta_spec.lua:%d+: message: there is no form", error_of(function() mta:message { form = "x" } end))
     assert.matches("there is no option scirpt", error_of(function() testing.start { scirpt = "x" } end))
-    assert.matches("mta_spec.lua:%d+: there is no option dsn; did you mean dns", error_of(function() testing.start { script = "", dsn = {} } end))
+    assert.matches("mta_spec.lua:%d+: there is no option dsn; did you mean dns",
+      error_of(function() testing.start { script = "", dsn = {} } end))
     assert.matches("mta_spec.lua:%d+: there is nothing to test", error_of(function() testing.start {} end))
-    assert.matches("mta_spec.lua:%d+: connect: ip \"1.2.3\" is no address", error_of(function() mta:connect { ip = "1.2.3" } end))
+    assert.matches("mta_spec.lua:%d+: connect: ip \"1.2.3\" is no address",
+      error_of(function() mta:connect { ip = "1.2.3" } end))
     assert.matches("mta_spec.lua:%d+: the scripts do not load: .*on_rcpt",
       error_of(function() testing.start "function on_rctp() end" end))
     local asks = start "function on_mail() require 'moonmilter.http'.get 'http://nobody.example/' end"
-    assert.matches("mta_spec.lua:%d+: http: this test has no answer for GET http://nobody.example/", error_of(function() asks:message() end))
+    assert.matches("mta_spec.lua:%d+: http: this test has no answer for GET http://nobody.example/",
+      error_of(function() asks:message() end))
     assert.matches("on_rcpt", testing.load_error "function on_rctp() end")
     assert.equal(nil, testing.load_error "function on_rcpt() end")
   end)

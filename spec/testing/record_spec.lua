@@ -28,9 +28,10 @@ local SCRIPT = [[
 local function record(set, ...)
   local socket = directory .. "/milter.sock"
   local script = write("filter.lua", SCRIPT)
-  os.execute(("mkdir -p %s/records; chmod 777 %s %s/records"):format(directory, directory, directory)) -- root becomes nobody
-  local pid = io.popen(("%s run -s unix:%s %s --record=%s/records %s >%s/log 2>&1 & echo $!"):format(moonmilter, socket, script,
-    directory, set, directory)):read "*n"
+  -- root becomes nobody
+  os.execute(("mkdir -p %s/records; chmod 777 %s %s/records"):format(directory, directory, directory))
+  local pid = io.popen(("%s run -s unix:%s %s --record=%s/records %s >%s/log 2>&1 & echo $!"):format(moonmilter,
+    socket, script, directory, set, directory)):read "*n"
   for _ = 1, 100 do
     if os.execute(("test -S %s"):format(socket)) == 0 then
       break
@@ -39,8 +40,8 @@ local function record(set, ...)
   end
   for _, from in ipairs { ... } do
     local eml = write("m.eml", ("From: %s\nTo: eve@example.com\nSubject: secret subject\n\nsecret body\n"):format(from))
-    local status, text = run(("%s send --to unix:%s --quiet --rcpt eve@example.com --rcpt bob@example.com --from %s %s"):format(moonmilter,
-      socket, from, eml))
+    local status, text = run(("%s send --to unix:%s --quiet --rcpt eve@example.com --rcpt bob@example.com "
+      .. "--from %s %s"):format(moonmilter, socket, from, eml))
     assert.equal(0, status, text)
   end
   os.execute(("kill %d; while kill -0 %d 2>/dev/null; do sleep 0.02; done"):format(pid, pid))
@@ -70,7 +71,8 @@ describe("records", function()
 
   it("show what other scripts would have done", function()
     record("", "ann@example.org", "bad@example.org")
-    local other = write("other.lua", [[ function on_eom(ctx) ctx:add_header("X-Tag", "new") end function on_helo() end ]])
+    local other = write("other.lua",
+      [[ function on_eom(ctx) ctx:add_header("X-Tag", "new") end function on_helo() end ]])
     local status, output = run(("%s replay %s/records %s"):format(moonmilter, directory, other))
     assert.equal(1, status)
     assert.truthy(output:find("- add_header X-Tag: old", 1, true), output)
@@ -120,21 +122,25 @@ describe("records", function()
     pipe:close()
     assert.is_true(size > 200 and size <= 1025, size)
     local status, output = run(("%s replay %s/records %s"):format(moonmilter, directory, directory .. "/filter.lua"))
-    assert.matches("record: cut at record_max; what came behind is not compared\n1 record, 1 message: 0 differ\n$", output)
+    assert.matches("record: cut at record_max; what came behind is not compared\n1 record, 1 message: 0 "
+      .. "differ\n$", output)
     assert.equal(0, status)
     local early = write("early.lua", [[ function on_mail(ctx) return ctx:tempfail("later") end ]])
-    assert.matches("1 record, 1 message: 0 differ\n$", (select(2, run(("%s replay %s/records %s"):format(moonmilter, directory, early)))))
+    assert.matches("1 record, 1 message: 0 differ\n$",
+      (select(2, run(("%s replay %s/records %s"):format(moonmilter, directory, early)))))
   end)
 
   it("are refused where they cannot be written, and told apart from other files", function()
     local script = write("filter.lua", SCRIPT)
-    local status, output = run(("%s run -s unix:%s/s.sock --record=/nowhere/at/all %s"):format(moonmilter, directory, script))
+    local status, output = run(("%s run -s unix:%s/s.sock --record=/nowhere/at/all %s"):format(moonmilter,
+      directory, script))
     assert.equal(78, status)
     assert.truthy(output:find("record: /nowhere/at/all: no directory", 1, true), output)
     status, output = run(("%s replay %s %s"):format(moonmilter, script, script))
     assert.equal(65, status)
     assert.matches('filter.lua: not a record: its first line does not begin with "moonmilter%-record 1"\n$', output)
-    local cut = write("x.record", "moonmilter-record 1 redact=body\n>\0\0\0\13O\0\0\0\6\0\0\1\255\0\31\255\255>\0\0\9\9")
+    local cut = write("x.record", "moonmilter-record 1 "
+      .. "redact=body\n>\0\0\0\13O\0\0\0\6\0\0\1\255\0\31\255\255>\0\0\9\9")
     status, output = run(("%s replay %s %s"):format(moonmilter, cut, script))
     assert.equal(65, status)
     assert.truthy(output:find("no whole packet", 1, true), output)

@@ -40,7 +40,8 @@ describe("the virtual clock", function()
     local a, b = start "function on_mail() end", start "function on_mail() end"
     a:pass(1000)
     assert.equal("accept", b:message().verdict)
-    local real = start { clock = "real", script = "local m = require 'moonmilter' function on_mail() m.sleep(0.01) end" }
+    local real = start { clock = "real", script = "local m = require 'moonmilter' function on_mail() "
+      .. "m.sleep(0.01) end" }
     a:close()
     b:close()
     assert.equal("accept", real:message().verdict)
@@ -60,7 +61,8 @@ describe("fake DNS", function()
   ]]
 
   it("answers from the test's table and says what was asked", function()
-    local mta = start { script = SCRIPT, dns = { ["example.org"] = { MX = { { 10, "mx.example.org" } } }, ["bad.example"] = "servfail" } }
+    local mta = start { script = SCRIPT,
+      dns = { ["example.org"] = { MX = { { 10, "mx.example.org" } } }, ["bad.example"] = "servfail" } }
     assert.equal("accept", mta:message { from = "a@example.org" }.verdict)
     assert.equal("no such domain", mta:message { from = "a@nowhere.example" }.text)
     assert.equal("servfail", mta:message { from = "a@bad.example" }.text)
@@ -124,7 +126,8 @@ describe("fake HTTP, Redis and processes", function()
     local mta = start { script = [[ local process, lists = require "moonmilter.process", require "my.lists"
       function on_eom(ctx) local r = process.run { argv = { "/usr/bin/check", "-x" }, stdin = "mail" }
         ctx:add_header("X", r.status .. " " .. r.stdout .. " " .. lists.good[1]) end ]],
-      process = { ["/usr/bin/check -x"] = { status = 3, stdout = "spam" } }, modules = { ["my.lists"] = { good = { "a" } } } }
+      process = { ["/usr/bin/check -x"] = { status = 3, stdout = "spam" } },
+      modules = { ["my.lists"] = { good = { "a" } } } }
     assert.equal("3 spam a", mta:message().message:get "X")
     assert.same({ argv = { "/usr/bin/check", "-x" }, stdin = "mail" }, mta:asked "process"[1])
   end)
@@ -137,7 +140,8 @@ describe("what else docs/TESTING.md lists", function()
         function on_eom(ctx)
           ctx:add_header("X", dns.ptr(ctx.client.ip)[1] .. " " .. select(3, dns.mx "only-a.example") .. " " .. select(3, dns.a "slow.example"))
         end ]],
-      dns = { ["192.0.2.1"] = { PTR = { "client.example.org" } }, ["only-a.example"] = { A = { "192.0.2.7" } }, ["slow.example"] = "timeout" },
+      dns = { ["192.0.2.1"] = { PTR = { "client.example.org" } }, ["only-a.example"] = { A = { "192.0.2.7" } },
+        ["slow.example"] = "timeout" },
     }
     assert.equal("client.example.org nodata timeout", mta:message().message:get "X")
   end)
@@ -150,13 +154,15 @@ describe("what else docs/TESTING.md lists", function()
           local _, _, code = process.run { argv = { "/bin/slow" }, timeout = 2 }
           ctx:add_header("X", r.status .. " " .. r.headers["x-kind"] .. " " .. code)
         end ]],
-      http = function(request) return { status = request.url:match "x=1" and 202 or 500, headers = { ["X-Kind"] = request.method } } end,
+      http = function(request) return { status = request.url:match "x=1" and 202 or 500,
+        headers = { ["X-Kind"] = request.method } } end,
       process = { ["/bin/slow"] = { delay = 3 } },
     }
     assert.equal("202 GET timeout", mta:message().message:get "X")
   end)
 
-  it("a configuration and which milter of it, keys set over it, settings, the MTA's name and what it does not know", function()
+  it("a configuration and which milter of it, keys set over it, settings, the MTA's name and what it does "
+    .. "not know", function()
     local path = os.tmpname()
     finally(function() os.remove(path) os.remove(path .. ".lua") end)
     local file = io.open(path .. ".lua", "w")
@@ -168,7 +174,8 @@ describe("what else docs/TESTING.md lists", function()
     file:write(([[milter.first = { listen = "inet:1@127.0.0.1", scripts = "%s.lua", settings = { word = "one" } }
       milter.second = { listen = "inet:2@127.0.0.1", scripts = "%s.lua", settings = { word = "two" } } ]]):format(path, path))
     file:close()
-    local mta = start { config = path, milter = "second", name = "mx7.example", macros = { mail_host = false }, set = { on_error = "reject" } }
+    local mta = start { config = path, milter = "second", name = "mx7.example", macros = { mail_host = false },
+      set = { on_error = "reject" } }
     assert.equal("two mx7.example nil", mta:message().message:get "X")
     assert.equal("reject", mta:message { from = "bad@x" }.verdict)
   end)

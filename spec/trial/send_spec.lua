@@ -30,7 +30,8 @@ local function build_fixture()
   return os.execute(command:format(os.getenv "CC" or "cc", fixture)) == 0
 end
 
-local message = "From: Ann <ann@example.org>\nTo: bob@example.org, eve@example.net\nSubject: hello\nX-Remove: 1\nX-Remove: 2\n\nHello.\n"
+local message = "From: Ann <ann@example.org>\nTo: bob@example.org, eve@example.net\nSubject: hello\nX-Remove: "
+  .. "1\nX-Remove: 2\n\nHello.\n"
 
 describe("moonmilter send", function()
   if not exists(program) then
@@ -102,7 +103,8 @@ describe("moonmilter send", function()
   end)
 
   it("goes on with the recipients that are left", function()
-    assert.matches("accept at eom: 250 2.0.0 Ok %(1 recipient refused%)", (send "--rcpt refuse@example.org --rcpt bob@example.org"))
+    assert.matches("accept at eom: 250 2.0.0 Ok %(1 recipient refused%)",
+      (send "--rcpt refuse@example.org --rcpt bob@example.org"))
     assert.matches("reject at rcpt", (send "--rcpt refuse@example.org"))
   end)
 
@@ -128,7 +130,8 @@ describe("moonmilter send", function()
     local text, status = send "--repeat 3 --auth ann"
     assert.equal(0, status)
     assert.equal(3, select(2, text:gsub("accept at eom", "")))
-    for n = 1, 3 do assert.matches(("X%%-Macros: 4MoonM00000%dz mail.example.org eve@example.net ann"):format(n), text) end
+    for n = 1, 3 do assert.matches(("X%%-Macros: 4MoonM00000%dz mail.example.org eve@example.net ann"):format(n),
+      text) end
   end)
 
   it("behaves as Sendmail when told to", function()

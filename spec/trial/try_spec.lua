@@ -40,7 +40,8 @@ describe("moonmilter try", function()
   --- Runs a script given as text; arguments before the message.
   local function try(script, arguments, quiet_errors)
     local path = write("script.lua", script)
-    return run(("%s try %s %s %s %s"):format(program, arguments or "", file, path, quiet_errors and "2>/dev/null" or "2>&1"))
+    return run(("%s try %s %s %s %s"):format(program, arguments or "", file, path, quiet_errors
+      and "2>/dev/null" or "2>&1"))
   end
 
   it("shows the verdict, the edits and the edited message", function()
@@ -76,7 +77,8 @@ describe("moonmilter try", function()
   end)
 
   it("gives up on handlers that wait too long for the MTA", function()
-    local text, status = try([[local milter = require "moonmilter" function on_eom(ctx) milter.sleep(20) end]], "--timeout 0.2")
+    local text, status = try([[local milter = require "moonmilter" function on_eom(ctx) milter.sleep(20) end]],
+      "--timeout 0.2")
     assert.equal(76, status)
     assert.matches("in answer to eom: no answer within 0.2 seconds", text)
   end)
@@ -96,7 +98,8 @@ describe("moonmilter try", function()
   end)
 
   it("shows differences", function()
-    local text = try([[function on_eom(ctx) ctx:change_header("Subject", 1, "bye") ctx:replace_body("Bye.\n") end]], "--diff")
+    local text = try([[function on_eom(ctx) ctx:change_header("Subject", 1, "bye") ctx:replace_body("Bye.\n") end]],
+      "--diff")
     assert.matches("\n%-Subject: hello\n%- folded\n%+Subject: bye\n", text)
     assert.matches("\n%-Hello.\n%+Bye.\n$", text)
   end)
@@ -114,8 +117,10 @@ describe("moonmilter try", function()
     for n = 1, 3 do assert.matches("X%-N: " .. n, text) end
     for _, stage in ipairs { "mail", "rcpt", "data", "header", "eoh", "body" } do
       for _, mta in ipairs { "postfix", "sendmail" } do
-        assert.equal(0, (select(2, try(counting, ("--mta %s --abort-after %s --repeat 2 -q --expect abort"):format(mta, stage)))))
-        assert.equal(0, (select(2, try(counting, ("--mta %s --hang-up-after %s -q --expect abort"):format(mta, stage)))))
+        assert.equal(0, (select(2, try(counting,
+          ("--mta %s --abort-after %s --repeat 2 -q --expect abort"):format(mta, stage)))))
+        assert.equal(0, (select(2, try(counting,
+          ("--mta %s --hang-up-after %s -q --expect abort"):format(mta, stage)))))
       end
     end
   end)
@@ -126,8 +131,8 @@ describe("moonmilter try", function()
       function on_body(ctx) return "skip" end
       function on_eom(ctx) ctx:add_header("X-Tag", "yes") end
     ]]
-    for _, options in ipairs { "--protocol 2", "--protocol 3", "--protocol 4", "--steps no_data", "--steps quiet_header",
-      "--steps leading_space", "--steps skip", "--actions add_header" } do
+    for _, options in ipairs { "--protocol 2", "--protocol 3", "--protocol 4", "--steps no_data",
+      "--steps quiet_header", "--steps leading_space", "--steps skip", "--actions add_header" } do
       assert.matches("\nX%-Tag: yes\n\nHello", (try(script, options)), options)
     end
   end)

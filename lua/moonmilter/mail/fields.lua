@@ -69,7 +69,8 @@ Headers.__index = Headers
 -- headers.Subject would be nil in silence, as if the message had none.
 setmetatable(Headers, { __index = function(_, key)
   if type(key) == "string" then
-    error(('headers have no member %q; say headers:get "%s" for a value, headers:field "%s" for the field'):format(key, key, key), 2)
+    error(('headers have no member %q; say headers:get "%s" for a value, headers:field "%s" for the field'):format(key,
+      key, key), 2)
   end
 end })
 

@@ -48,7 +48,8 @@ end
 
 local quoted = P '"' * ((P(1) - S '"\\') ^ 1 + P "\\" * P(1)) ^ 0 * (P '"' * Cc "closed" + P "\\" ^ -1 * Cc "unclosed")
 local literal = P "[" * ((P(1) - S "[]\\") ^ 1 + P "\\" * P(1)) ^ 0 * (P "]" * Cc "closed" + P(true) * Cc "unclosed")
-local encoded = P "=?" * (P(1) - S '?= \t\r\n()<>@,;:"/[]') ^ 1 * "?" * S "bBqQ" * "?" * (P(1) - S "? \t\r\n") ^ 0 * "?="
+local encoded = P "=?" * (P(1) - S '?= \t\r\n()<>@,;:"/[]') ^ 1 * "?" * S "bBqQ" * "?" * (P(1)
+  - S "? \t\r\n") ^ 0 * "?="
 
 -- One value only: LPeg holds few (32,767) values of match-time captures.
 local function after_comment(text, at)
@@ -101,7 +102,8 @@ function token.lex(text, dialect)
       if after > #text and select(2, comment_end(text, start + 1)) then
         state, inner = "unclosed", stop
       end
-      tokens.comments[#tokens.comments + 1] = { text = unescape(text:sub(start + 1, inner)), before = n + 1, start = start }
+      tokens.comments[#tokens.comments + 1] = { text = unescape(text:sub(start + 1, inner)), before = n + 1,
+        start = start }
     else
       local meaning
       if kind == "quoted" then

@@ -1,5 +1,5 @@
---- Host names to addresses, for those who connect: sockets and HTTP. A numeric address is itself; localhost is never asked
--- of anybody; then /etc/hosts; then DNS: IPv4, and IPv6 when there is none. No search domain is tried.
+--- Host names to addresses, for those who connect: sockets and HTTP. A numeric address is itself; localhost is never
+-- asked of anybody; then /etc/hosts; then DNS: IPv4, and IPv6 when there is none. No search domain is tried.
 local core = require "moonmilter.core"
 local dns = require "moonmilter.dns"
 

@@ -1,6 +1,6 @@
---- `require "ssl"` inside a script: LuaSec's face on the host's TLS, as a client. `ssl.https` of LuaSec runs on top of it.
--- Unlike LuaSec it verifies the certificate, and the name it is for, unless the parameters say verify = "none" (which
--- ssl.https does by itself: give verify = "peer" there). Protocol, options and ciphers are the host's.
+--- `require "ssl"` inside a script: LuaSec's face on the host's TLS, as a client. `ssl.https` of LuaSec runs on top of
+-- it. Unlike LuaSec it verifies the certificate, and the name it is for, unless the parameters say verify = "none"
+-- (which ssl.https does by itself: give verify = "peer" there). Protocol, options and ciphers are the host's.
 local core = require "moonmilter.core"
 local socket = require "moonmilter.socket"
 

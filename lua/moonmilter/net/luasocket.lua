@@ -1,7 +1,7 @@
---- `require "socket"` inside a script: LuaSocket's face on the host's sockets, so that rocks written for it do not block.
--- What LuaSocket writes in C is here (socket.core, socket.unix). What it writes in Lua (socket.lua, socket.http, socket.smtp,
--- ltn12, mime, …) is taken from where it is installed and runs on top unchanged; without it `require "socket"` still gives
--- sockets, without sources and sinks.
+--- `require "socket"` inside a script: LuaSocket's face on the host's sockets, so that rocks written for it do not
+-- block. What LuaSocket writes in C is here (socket.core, socket.unix). What it writes in Lua (socket.lua, socket.http,
+-- socket.smtp, ltn12, mime, …) is taken from where it is installed and runs on top unchanged; without it `require
+-- "socket"` still gives sockets, without sources and sinks.
 local core = require "moonmilter.core"
 local host_name = require "moonmilter.net.host_name"
 local socket = require "moonmilter.socket"

@@ -1,4 +1,5 @@
---- RESP2, the protocol of Redis and Valkey: commands to bytes, bytes to replies. Knows no connection: a reader is given.
+--- RESP2, the protocol of Redis and Valkey: commands to bytes, bytes to replies. Knows no
+--- connection: a reader is given.
 local resp = {}
 
 local REPLY_DEPTH_MAX = 16 -- arrays in arrays; Redis nests at most a few

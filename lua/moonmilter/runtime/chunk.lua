@@ -1,6 +1,6 @@
 --- What a compiled chunk mentions: the strings in it and the globals it sets and reads, with lines.
--- LuaJIT shows its bytecode through jit.util; the numbers of the two instructions that matter are learnt from probes, so
--- nothing here depends on a build. Nested functions are followed.
+-- LuaJIT shows its bytecode through jit.util; the numbers of the two instructions that matter are learnt from probes,
+-- so nothing here depends on a build. Nested functions are followed.
 local util = require "jit.util"
 local bit = require "bit"
 
@@ -28,8 +28,8 @@ end
 
 local GSET, GGET = probe("zz = 1", "zz"), probe("return zz", "zz")
 
--- x:zz(…) is MOV x, then TGETS x "zz", where a field read has no such MOV. Behind 256 constants it is MOV, KSTR "zz", TGETV;
--- there a field read counts as a call too.
+-- x:zz(…) is MOV x, then TGETS x "zz", where a field read has no such MOV. Behind 256 constants it is MOV, KSTR "zz",
+-- TGETV; there a field read counts as a call too.
 local METHOD, LONG_METHOD
 do
   local short, long = assert(loadstring "local x = ... x:zz()"), { "local x = ..." }

@@ -1,13 +1,13 @@
 --- Coroutines of a script's own, inside which waiting still reaches the host.
--- A wait yields the host's token. A plain coroutine.resume would take that for a value of the generator it drives; these
--- replacements pass it outward instead until the host is reached, and pass the host's answer back in. Everything else a
--- coroutine yields stays what it was.
+-- A wait yields the host's token. A plain coroutine.resume would take that for a value of the generator it drives;
+-- these replacements pass it outward instead until the host is reached, and pass the host's answer back in. Everything
+-- else a coroutine yields stays what it was.
 local core = require "moonmilter.core"
 
 local coroutines = {}
 
 local HOST = core.host_token
-local resume, yield, running, status = coroutine.resume, coroutine.yield, coroutine.running, coroutine.status
+local resume, yield = coroutine.resume, coroutine.yield
 local create, isyieldable = coroutine.create, coroutine.isyieldable
 
 local pass
@@ -20,8 +20,8 @@ end
 function pass(co, ok, first, ...)
   if ok and first == HOST then
     if not isyieldable() then
-      error("cannot wait inside a function that C code calls back (table.sort comparator, string.gsub replacement, __gc); "
-        .. "collect the inputs there and wait afterwards", 0)
+      error("cannot wait inside a function that C code calls back (table.sort comparator, string.gsub "
+        .. "replacement, __gc); collect the inputs there and wait afterwards", 0)
     end
     return answer(co, yield(HOST))
   end
@@ -52,7 +52,5 @@ function coroutines.install()
   library.resume = coroutines.resume
   library.wrap = coroutines.wrap
 end
-
-coroutines.running, coroutines.status = running, status
 
 return coroutines

@@ -5,12 +5,13 @@ local edits = {}
 
 local function check_piece(piece)
   if type(piece) ~= "string" then
-    error(("replace_body: got a %s; give a string, or a function that returns one string after another"):format(type(piece)), 3)
+    error(("replace_body: got a %s; give a string, or a function that returns one string "
+      .. "after another"):format(type(piece)), 3)
   end
 end
 
---- Replaces the body. Several calls of one script append to one another; those of a later script replace what an earlier one
---- has made. Line ends become CRLF.
+--- Replaces the body. Several calls of one script append to one another; those of a later script replace what an
+--- earlier one has made. Line ends become CRLF.
 ---@param ctx table
 ---@param body string|fun():string?  whole, or an iterator of pieces that may wait
 function edits.replace_body(ctx, body)

@@ -1,5 +1,5 @@
--- The way from the host into a script's function (host/task/call.c). The host pushes arguments from inside the coroutine,
--- so that resuming it is the one protected call: pushing may raise when memory is gone or a finalizer fails.
+-- The way from the host into a script's function (host/task/call.c). The host pushes arguments from inside the
+-- coroutine, so that resuming it is the one protected call: pushing may raise when memory is gone or a finalizer fails.
 local entry = {}
 
 --- Gives the function that a coroutine of the host begins with.

@@ -1,5 +1,5 @@
---- Loads the scripts of one generation: compiles, runs each in an environment of its own, finds its handlers, and tells the
--- host what to negotiate. Runs as a task, so a script's top level and on_load may wait.
+--- Loads the scripts of one generation: compiles, runs each in an environment of its own, finds its handlers, and tells
+-- the host what to negotiate. Runs as a task, so a script's top level and on_load may wait.
 local core = require "moonmilter.core"
 local chunk = require "moonmilter.runtime.chunk"
 local coroutines = require "moonmilter.runtime.coroutines"
@@ -14,7 +14,7 @@ local loader = {}
 
 local handlers = core.handlers
 
--- What a script mentions, and the steps of the protocol that bring it (design 3). Asking for a step too many costs a
+-- What a script mentions, and the steps of the protocol that bring it. Asking for a step too many costs a
 -- little time; one too few would make a fact empty.
 local facts = {
   client = { "connect" }, helo = { "helo" },
@@ -116,8 +116,8 @@ local function check_fields(path, fields)
     if other then
       local first, second = math.min(line_of(fn), line_of(fields[other])), math.max(line_of(fn), line_of(fields[other]))
       local names = name < other and { name, other } or { other, name }
-      file_error(path, second, ("on_header: %s and %s are the same header; names are case-blind. Keep one (the other function "
-        .. "begins in line %d)"):format(names[1], names[2], first))
+      file_error(path, second, ("on_header: %s and %s are the same header; names are case-blind. Keep one (the "
+        .. "other function begins in line %d)"):format(names[1], names[2], first))
     end
     spelt[name:lower()] = name
   end
@@ -165,7 +165,8 @@ local function collect_handlers(path, env, returned)
     source = returned
     for key, value in pairs(returned) do
       if key ~= "options" and not (type(key) == "string" and key:match("^on_")) then
-        file_error(path, line_of(value), ("the table that the script returns has a key %q; it may hold on_… handlers and "
+        file_error(path, line_of(value),
+          ("the table that the script returns has a key %q; it may hold on_… handlers and "
           .. "options"):format(tostring(key)))
       end
     end
@@ -193,7 +194,8 @@ local function report_globals(path, fn, env, returned)
   for _, use in ipairs(chunk.globals(fn)) do
     local text
     if use.sets and use.nested then
-      text = ('global "%s" is set inside a function; every session shares it. Say "local %s", or keep it in ctx.message or '
+      text = ('global "%s" is set inside a function; every session shares it. Say "local %s", or keep it in '
+        .. 'ctx.message or '
         .. 'ctx.session'):format(use.name, use.name)
     elseif not use.sets and rawget(env, use.name) == nil and _G[use.name] == nil then
       text = ('global "%s" is not defined%s'):format(use.name, suggest.hint(use.name, env))
@@ -299,15 +301,16 @@ local function complete_stages(result)
       result.stages.mail, result.stages.eom = true, true
     end
   end
-  -- Of a RSET Sendmail tells only those that have answered MAIL: on_abort would run at the next MAIL or QUIT, and on_unknown
-  -- would see a message that is gone.
+  -- Of a RSET Sendmail tells only those that have answered MAIL: on_abort would run at the next MAIL or QUIT, and
+  -- on_unknown would see a message that is gone.
   if result.stages.unknown or result.handled.abort then
     result.handled.mail = true
   end
 end
 
 local function plan(scripts, module_strings, module_methods)
-  local result = { scripts = scripts, stages = {}, handled = {}, needs = {}, lockstep = false, rejected_recipients = false }
+  local result = { scripts = scripts, stages = {}, handled = {}, needs = {}, lockstep = false,
+    rejected_recipients = false }
   local wanted_macros = macros.wanted(module_strings)
   note_facts(result, module_strings)
   note_methods(result, module_methods)
@@ -380,16 +383,6 @@ function loader.load(paths, host)
     end
   end
   return plan(scripts, module_strings, module_methods)
-end
-
---- Runs on_unload of every script, as a task.
-function loader.unload(unloaders, host)
-  for _, fn in ipairs(unloaders) do
-    local ok, err = xpcall(function() fn(host) end, debug.traceback)
-    if not ok then
-      log.error("on_unload: %s", tostring(err))
-    end
-  end
 end
 
 return loader

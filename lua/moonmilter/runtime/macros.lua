@@ -1,5 +1,6 @@
 --- Which macros to ask the MTA for. Sendmail and Postfix each send a default list for every stage; a list of ours
--- replaces it, so lists are sent only when a script wants a macro that is in neither, and then they hold the defaults too.
+-- replaces it, so lists are sent only when a script wants a macro that is in neither, and then
+-- they hold the defaults too.
 local macros = {}
 
 -- ORDER MACRO_SET; protocol 6.3. Both lists for headers' end and message's end go together: Sendmail drops one alone
@@ -16,10 +17,13 @@ local defaults = {
 
 -- Where a macro that is in no default list is first known.
 local first_known = {
-  ["{client_addr}"] = "connect", ["{client_name}"] = "connect", ["{client_port}"] = "connect", ["{client_ptr}"] = "connect",
+  ["{client_addr}"] = "connect", ["{client_name}"] = "connect", ["{client_port}"] = "connect",
+  ["{client_ptr}"] = "connect",
   ["{client_resolve}"] = "connect", ["{client_connections}"] = "connect", ["{client_rate}"] = "connect",
-  ["{daemon_port}"] = "connect", ["{server_addr}"] = "connect", ["{server_name}"] = "connect", ["{daemon_flags}"] = "connect",
-  ["{tls_sni}"] = "helo", ["{verify}"] = "helo", ["{cn_subject}"] = "helo", ["{cn_issuer}"] = "helo", ["{alg_bits}"] = "helo",
+  ["{daemon_port}"] = "connect", ["{server_addr}"] = "connect", ["{server_name}"] = "connect",
+  ["{daemon_flags}"] = "connect",
+  ["{tls_sni}"] = "helo", ["{verify}"] = "helo", ["{cn_subject}"] = "helo", ["{cn_issuer}"] = "helo",
+  ["{alg_bits}"] = "helo",
   ["{ntries}"] = "mail", ["{nbadrcpts}"] = "rcpt", ["{nrcpts}"] = "data",
 }
 

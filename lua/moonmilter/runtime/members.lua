@@ -1,5 +1,5 @@
---- How a script reads a member of ctx. In Lua, so that what every handler does most, ctx.message and the methods, stays in
--- compiled code; a fact is asked of the host.
+--- How a script reads a member of ctx. In Lua, so that what every handler does most, ctx.message and the methods, stays
+-- in compiled code; a fact is asked of the host.
 local members = {}
 
 --- Gives the __index of ctx.

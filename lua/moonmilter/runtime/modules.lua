@@ -1,7 +1,8 @@
 --- require, in Lua, so that a module may wait while it is being loaded.
--- LuaJIT's own require is a C function, across which nothing can yield. This one walks the same package.loaders. It also
--- names module cycles, which the original answers with a half-made module, and notes what loaded modules mention, so that
--- negotiation knows what a script needs through its helpers. A module that another session is still loading is waited for.
+-- LuaJIT's own require is a C function, across which nothing can yield. This one walks the same package.loaders. It
+-- also names module cycles, which the original answers with a half-made module, and notes what loaded modules mention,
+-- so that negotiation knows what a script needs through its helpers. A module that another session is
+-- still loading is waited for.
 local core = require "moonmilter.core"
 local wait = require "moonmilter.runtime.wait"
 
@@ -68,8 +69,8 @@ local function find_loader(name)
       tried[#tried + 1] = loader
     end
   end
-  error(("module '%s' not found (luarocks --lua-version=5.1 install puts modules where they are found; so does the directory "
-    .. "lib/ beside the scripts):%s"):format(name, table.concat(tried)), 3)
+  error(("module '%s' not found (luarocks --lua-version=5.1 install puts modules where they are found; so does "
+    .. "the directory lib/ beside the scripts):%s"):format(name, table.concat(tried)), 3)
 end
 
 ---@type fun(name: string, loader: function)?  called for every module that Lua source was found for

@@ -56,8 +56,9 @@ local function check_function(name, fn)
 end
 
 --- Starts fn(...) as a task of its own. It begins when whoever called spawn waits or returns, not at once.
--- Started at mail or later it belongs to the message, before that to the client, while loading to the scripts, in a task to
--- that task's owner; when its owner is over it is cancelled. It gives no verdict (let it return its finding) but may use ctx.
+-- Started at mail or later it belongs to the message, before that to the client, while loading to the scripts, in a
+-- task to that task's owner; when its owner is over it is cancelled. It gives no verdict (let it return its
+-- finding) but may use ctx.
 ---@param fn function
 ---@return moonmilter.Task
 function tasks.spawn(fn, ...)
@@ -94,8 +95,8 @@ local function is_over(task)
   return state ~= "queued" and state ~= "running"
 end
 
---- Waits until the task is over and returns what its function returned; raises what it raised. May be called again, and by
---- several.
+--- Waits until the task is over and returns what its function returned; raises what it raised. May be called again, and
+--- by several.
 ---@param timeout? number  seconds; the task goes on when they are over
 ---@return any ...  or nil, text, "timeout" | "cancelled"
 function Task:wait(timeout)
@@ -108,8 +109,8 @@ function Task:wait(timeout)
   return read(task_result(self))
 end
 
---- Ends the task: what it waits for is given up at once, then a `cancelled` error is raised inside, so that its cleanup runs.
---- A task that has not begun does not begin.
+--- Ends the task: what it waits for is given up at once, then a `cancelled` error is raised inside, so that its cleanup
+--- runs. A task that has not begun does not begin.
 ---@return boolean  false: it was over already
 function Task:cancel()
   return core.task_cancel(self)
@@ -173,7 +174,8 @@ local function wait_for_one(pending)
   task_wait(nil, unpack(list))
 end
 
--- Calls each(key, task) as they end, until it returns true or none is left. When anything raises, what was started here ends.
+-- Calls each(key, task) as they end, until it returns true or none is left. When anything raises,
+-- what was started here ends.
 local function collect(own, pending, each)
   local ok, err = xpcall(function()
     while next(pending) ~= nil do
@@ -214,8 +216,9 @@ function tasks.all(list)
   return found, failures
 end
 
---- Runs functions side by side and returns what the first that succeeds returns: it has not raised, and its first result, if
---- it has any, is not nil. The functions that have not ended are then cancelled; tasks that were given go on.
+--- Runs functions side by side and returns what the first that succeeds returns: it has not raised, and its first
+--- result, if it has any, is not nil. The functions that have not ended are then cancelled;
+--- tasks that were given go on.
 ---@param list table  functions and tasks, by any keys
 ---@return any ...  when none succeeds: what the last one has returned (nil, text, code); or what it has raised, raised
 function tasks.any(list)
@@ -281,8 +284,8 @@ end
 
 -- ---- the end ----
 
---- Calls fn() when the message is over (called at mail or later), the client (before), or the scripts are unloaded (while
---- loading): after every handler and task, last one first, whatever the outcome was. It cannot wait.
+--- Calls fn() when the message is over (called at mail or later), the client (before), or the scripts are unloaded
+--- (while loading): after every handler and task, last one first, whatever the outcome was. It cannot wait.
 ---@param fn function
 function tasks.defer(fn)
   check_function("defer", fn)

@@ -1,4 +1,5 @@
---- Whose line an error is: the test's, however deep in the kit it comes up; and what scripts complained about meanwhile.
+--- Whose line an error is: the test's, however deep in the kit it comes up; and what scripts
+--- complained about meanwhile.
 local blame = {}
 
 local OWN = debug.getinfo(1, "S").source:match "^(.*/)" or "@"

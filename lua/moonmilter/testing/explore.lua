@@ -86,8 +86,8 @@ local function run(start, options, changes, what, fn, before)
   error(err, 0)
 end
 
---- Runs fn(mta) with packets whole, byte by byte, cut in two at every byte, behind a message given up at every stage and
---- beside a session that goes away at every stage; each time with a host of its own.
+--- Runs fn(mta) with packets whole, byte by byte, cut in two at every byte, behind a message given up at every stage
+--- and beside a session that goes away at every stage; each time with a host of its own.
 ---@param limit integer  cuts at most
 ---@return integer  how often fn was run
 function explore.run(start, options, fn, limit)

@@ -1,6 +1,6 @@
 --- What scripts meet instead of the world: DNS, HTTP, Redis and processes answer from tables or functions of the test.
--- The modules that scripts require are replaced inside the scripts' own Lua (fake/*.lua); what they are asked comes here, as
--- text, is noted, and answered.
+-- The modules that scripts require are replaced inside the scripts' own Lua (fake/*.lua); what they are asked comes
+-- here, as text, is noted, and answered.
 local value = require "moonmilter.testing.value"
 
 local fakes = {}
@@ -9,7 +9,8 @@ local Fakes = {}
 Fakes.__index = Fakes
 
 -- option -> the module it stands for
-local KINDS = { dns = "moonmilter.dns", http = "moonmilter.http", redis = "moonmilter.redis", process = "moonmilter.process" }
+local KINDS = { dns = "moonmilter.dns", http = "moonmilter.http", redis = "moonmilter.redis",
+  process = "moonmilter.process" }
 
 local answers = {}
 
@@ -35,7 +36,8 @@ function answers.dns(world, name, kind)
   return records, nil, nil, delay
 end
 
--- http = { ["GET https://example.org/x"] = { status = 200, body = "…", headers = {…}, delay = 1 }, ["POST …"] = "timeout" }
+-- http = { ["GET https://example.org/x"] = { status = 200, body = "…", headers = {…}, delay = 1 },
+-- ["POST …"] = "timeout" }
 function answers.http(world, request)
   local entry = world[request.method .. " " .. request.url] or world[request.url]
   if entry == nil then
@@ -76,7 +78,8 @@ function fakes.new(options)
     local world = options[kind]
     if world ~= "real" then
       self.worlds[kind] = world == nil and {} or world
-      self.sources[module] = ("local ask_test, wait = (function(...) %s end)(...); return (function(...) %s end)(ask_test, wait)"):format(
+      self.sources[module] = ("local ask_test, wait = (function(...) %s end)(...); return (function(...) %s "
+        .. "end)(ask_test, wait)"):format(
         read_source "write", read_source(kind))
     end
     self.asked[kind] = {}

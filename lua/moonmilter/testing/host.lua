@@ -12,8 +12,8 @@ Host.__index = Host
 
 local WARN = 2 -- level of the log
 
--- Callbacks from C are few and never freed, and busted loads modules anew for every spec file: so there is one set of them
--- for the whole process, which finds its way through this table.
+-- Callbacks from C are few and never freed, and busted loads modules anew for every spec file: so there is one set of
+-- them for the whole process, which finds its way through this table.
 local shared = debug.getregistry()["moonmilter.testing"]
 if not shared then
   shared = { hosts = setmetatable({}, { __mode = "v" }), count = 0 }
@@ -143,7 +143,8 @@ end
 --- Options see testing.start(). Returns nil and the error when the scripts do not load.
 function host.new(options)
   shared.count = shared.count + 1
-  local self = setmetatable({ id = shared.count, lines = {}, fakes = fakes.new(options), is_virtual = options.clock ~= "real" }, Host)
+  local self = setmetatable({ id = shared.count, lines = {}, fakes = fakes.new(options),
+    is_virtual = options.clock ~= "real" }, Host)
   shared.hosts[self.id] = self
   local paths, set = script_paths(self, options), pairs_of(options)
   local modules, names = module_array(self)

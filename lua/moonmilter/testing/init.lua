@@ -12,8 +12,8 @@
 --     end)
 --   end)
 --
--- The scripts run in this process, in a Lua of their own; the packets are real; DNS, HTTP, Redis, processes and the time
--- are the test's. docs/TESTING.md tells it all.
+-- The scripts run in this process, in a Lua of their own; the packets are real; DNS, HTTP, Redis, processes and the
+-- time are the test's. docs/TESTING.md tells it all.
 local blame = require "moonmilter.testing.blame"
 local explore = require "moonmilter.testing.explore"
 local host = require "moonmilter.testing.host"
@@ -65,10 +65,11 @@ end
 --- Starts scripts, and an MTA that talks to them.
 ---@param options table|string  a string is a script's source
 --- script: source · scripts: files and directories · files: { ["a.lua"] = source, … } as a directory · config: a
---- moonmilter.conf · milter: which of it · set: { on_error = "reject" } keys of the configuration · settings: host.settings ·
---- mta: "postfix" or "sendmail" · name: its name · version, actions, steps: what it offers · macros: { auth_authen = "ann" },
---- false: does not know it · split: "random" (default), "whole", or bytes a piece · seed: of the random pieces ·
---- clock: "virtual" (default) or "real" · now: seconds since 1970 · dns, http, redis, process: fakes · modules: { name = source }
+--- moonmilter.conf · milter: which of it · set: { on_error = "reject" } keys of the configuration · settings:
+--- host.settings · mta: "postfix" or "sendmail" · name: its name · version, actions, steps: what it offers · macros: {
+--- auth_authen = "ann" }, false: does not know it · split: "random" (default), "whole", or bytes a piece · seed: of the
+--- random pieces · clock: "virtual" (default) or "real" · now: seconds since 1970 · dns, http, redis, process: fakes ·
+--- modules: { name = source }
 ---@return table  the MTA
 function testing.start(options)
   if type(options) == "string" then
@@ -102,8 +103,8 @@ function testing.load_error(options)
   return why
 end
 
---- Runs fn(mta) again and again: whole packets, byte by byte, cut at every byte, after a message given up at every stage,
---- beside a session that went away at every stage. Each time scripts start anew. Returns how often.
+--- Runs fn(mta) again and again: whole packets, byte by byte, cut at every byte, after a message given up at every
+--- stage, beside a session that went away at every stage. Each time scripts start anew. Returns how often.
 ---@param options table|string   as for testing.start()
 ---@param fn fun(mta: table)
 ---@param limit? integer  cuts at most, default 200; more bytes than that are cut at evenly spread places

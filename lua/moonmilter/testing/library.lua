@@ -1,6 +1,6 @@
 --- libmoonmilter through LuaJIT's ffi: the part of moonmilter.h that tests need.
--- The declarations have names of their own (moonmilter_test_…), tied to the library's symbols by __asm__: a process that
--- has declared moonmilter.h itself is not disturbed. spec/testing/library_spec.lua compares them with the header.
+-- The declarations have names of their own (moonmilter_test_…), tied to the library's symbols by __asm__: a process
+-- that has declared moonmilter.h itself is not disturbed. spec/testing/library_spec.lua compares them with the header.
 local ffi = require "ffi"
 
 local library = {}

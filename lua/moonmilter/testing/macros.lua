@@ -11,7 +11,8 @@ local LISTS = {
   },
   sendmail = {
     C = { "j", "_", "{daemon_name}", "{if_name}", "{if_addr}" }, H = TLS,
-    M = { "i", "{auth_type}", "{auth_authen}", "{auth_ssf}", "{auth_author}", "{mail_mailer}", "{mail_host}", "{mail_addr}" },
+    M = { "i", "{auth_type}", "{auth_authen}", "{auth_ssf}", "{auth_author}", "{mail_mailer}", "{mail_host}",
+      "{mail_addr}" },
     R = { "{rcpt_mailer}", "{rcpt_host}", "{rcpt_addr}" }, E = { "{msg_id}" },
   },
 }

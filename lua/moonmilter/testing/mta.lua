@@ -6,8 +6,9 @@
 --   local reply = mta:rcpt "<bob@example.com>"
 --
 -- What a sentence leaves out is filled in: connect and helo before the first mail, data before the first header, end of
--- headers before the body. What an SMTP client could not do (a recipient before MAIL, DATA without a recipient) is an error
--- of the test, raised at its line. So is a reply that Postfix or Sendmail would not take: that is a bug of moonmilter.
+-- headers before the body. What an SMTP client could not do (a recipient before MAIL, DATA without a recipient) is an
+-- error of the test, raised at its line. So is a reply that Postfix or Sendmail would not take:
+-- that is a bug of moonmilter.
 local ffi = require "ffi"
 local blame = require "moonmilter.testing.blame"
 local library = require "moonmilter.testing.library"
@@ -246,8 +247,8 @@ local function wait_reply(self, letter)
   while true do
     local answer, data = receive(self)
     if not answer then
-      blame.raise(("the filter %s in answer to %s"):format(library.session_is_finished(self.session) and "hung up" or "said nothing",
-        reply.stage))
+      blame.raise(("the filter %s in answer to %s"):format(library.session_is_finished(self.session) and "hung up"
+        or "said nothing", reply.stage))
     end
     judge(self, letter, answer, data)
     local verdict = wire.verdicts[answer]
@@ -319,7 +320,8 @@ end
 
 -- accept and refusals at connect and helo are for the whole session; discard there means nothing to Postfix.
 local function decide_session(self, reply)
-  local unfiltered = reply.verdict == "accept" or reply.verdict == "discard" and reply.stage == "connect" and self.kind == "sendmail"
+  local unfiltered = reply.verdict == "accept" or reply.verdict == "discard" and reply.stage == "connect"
+    and self.kind == "sendmail"
   if unfiltered then
     self.unfiltered = reply
   elseif reply.verdict == "reject" or reply.verdict == "tempfail" then
@@ -346,7 +348,8 @@ local function client_of(given)
   if client.ip == false then
     client.ip, client.family = nil, client.family or "unknown"
   end
-  client.family = client.family or client.ip:sub(1, 1) == "/" and "unix" or client.ip:find(":", 1, true) and "inet6" or "inet"
+  client.family = client.family or client.ip:sub(1, 1) == "/" and "unix" or client.ip:find(":", 1, true)
+    and "inet6" or "inet"
   if client.family == "inet" and not client.ip:match "^%d+%.%d+%.%d+%.%d+$" then
     blame.raise(("connect: ip %q is no address; IPv4, IPv6 or a socket's path"):format(client.ip))
   end
@@ -734,9 +737,10 @@ local function read_message(given)
   return given, fields, given.body or "hello\r\n"
 end
 
---- A whole message: the name of a file, its text (with line ends), or a table with any of from, to (one or a list), params,
---- headers ({ { name, value }, … } or { Name = value }), body, eml (a file for what is not given).
---- Returns the reply that ended it: with every recipient refused the last refusal, and that of a client that is not let in.
+--- A whole message: the name of a file, its text (with line ends), or a table with any of from, to (one or a list),
+--- params, headers ({ { name, value }, … } or { Name = value }), body, eml (a file for what is not given).
+--- Returns the reply that ended it: with every recipient refused the last refusal, and that of a
+--- client that is not let in.
 ---@return moonmilter.testing.Reply
 function MTA:message(message)
   local given, fields, body = read_message(message)

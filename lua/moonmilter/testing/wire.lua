@@ -30,8 +30,8 @@ function wire.has(mask, flag)
 end
 
 function wire.u32(n)
-  return string.char(bit.band(bit.rshift(n, 24), 255), bit.band(bit.rshift(n, 16), 255), bit.band(bit.rshift(n, 8), 255),
-    bit.band(n, 255))
+  return string.char(bit.band(bit.rshift(n, 24), 255), bit.band(bit.rshift(n, 16), 255),
+    bit.band(bit.rshift(n, 8), 255), bit.band(n, 255))
 end
 
 function wire.read_u32(s, at)
@@ -52,7 +52,8 @@ function wire.texts(data)
   return list
 end
 
-local ADDRESS_EDITS = { ["+"] = "add_recipient", ["2"] = "add_recipient", ["-"] = "delete_recipient", e = "change_from" }
+local ADDRESS_EDITS = { ["+"] = "add_recipient", ["2"] = "add_recipient", ["-"] = "delete_recipient",
+  e = "change_from" }
 
 --- An edit as a list: its name as scripts know it, then its arguments as a script would write them.
 function wire.edit(letter, data, leading_space)

@@ -1,8 +1,8 @@
 --- Generated messages: each is written from a known meaning, so its expected portrait comes from that meaning and not
 --- from the parsers. Deterministic: own random numbers, no clock. Encoders here are written anew on purpose.
 ---
---- Shapes: addresses RFC 5322 3.4 and 4.4; encoded words RFC 2047 4, 5; dates RFC 5322 3.3; trees RFC 2046 5.1 and 5.2.1;
---- transfer encodings RFC 2045 6; names RFC 2183 2.3 and RFC 2231 3, 4; trees cut off before a close delimiter
+--- Shapes: addresses RFC 5322 3.4 and 4.4; encoded words RFC 2047 4, 5; dates RFC 5322 3.3; trees RFC 2046 5.1 and
+--- 5.2.1; transfer encodings RFC 2045 6; names RFC 2183 2.3 and RFC 2231 3, 4; trees cut off before a close delimiter
 --- (RFC 2046 5.1.2, and what truncating MTAs leave behind).
 local generate = {}
 
@@ -40,7 +40,8 @@ local function quoted_printable(bytes)
     if bytes:sub(i, i + 1) == "\r\n" then
       out[#out + 1], column, i = "\r\n", 0, i + 2
     else
-      local piece = c:find("[%w ,;]") and bytes:sub(i + 1, i + 1) ~= "\r" and i < #bytes and c or ("=%02X"):format(c:byte())
+      local piece = c:find("[%w ,;]") and bytes:sub(i + 1, i + 1) ~= "\r" and i < #bytes and c
+        or ("=%02X"):format(c:byte())
       if column + #piece > 75 then
         out[#out + 1], column = "=\r\n", 0
       end
@@ -51,7 +52,8 @@ local function quoted_printable(bytes)
 end
 
 local function q_word(bytes, label)
-  return "=?" .. label .. "?Q?" .. bytes:gsub("[^%w ]", function(c) return ("=%02X"):format(c:byte()) end):gsub(" ", "_") .. "?="
+  return "=?" .. label .. "?Q?" .. bytes:gsub("[^%w ]", function(c) return ("=%02X"):format(c:byte()) end):gsub(" ",
+    "_") .. "?="
 end
 
 local function b_word(bytes, label)
@@ -66,7 +68,8 @@ local names = {
 }
 local locals = { { "ann" }, { "john.doe" }, { "x+tag" }, { "UPPER" }, { "a b", '"a b"' }, { "we@ird", '"we@ird"' },
   { "jörg" }, { "o'b" } }
-local domains = { "example.org", "mail.example.net", "[192.0.2.7]", "[IPv6:2001:db8::7]", "bücher.example", "xn--bcher-kva.example" }
+local domains = { "example.org", "mail.example.net", "[192.0.2.7]", "[IPv6:2001:db8::7]", "bücher.example",
+  "xn--bcher-kva.example" }
 
 local function a_mailbox(pick)
   local name, mailbox, domain = names[pick(#names)], locals[pick(#locals)], domains[pick(#domains)]
@@ -106,7 +109,8 @@ local function an_address_message(pick, i)
   return {
     name = ("address-%03d"):format(i), source = "RFC 5322 3.4, RFC 2047 5",
     message = "From: " .. from .. "\r\nTo: " .. table.concat(to, separators[pick(4)]) .. "\r\n\r\nx\r\n",
-    expect = "from: " .. from_shown .. "\nto: " .. table.concat(to_shown, " | ") .. "\npart 1 text/plain size=3 begins=x\\013\\010",
+    expect = "from: " .. from_shown .. "\nto: " .. table.concat(to_shown, " | ") .. "\npart 1 text/plain size=3 "
+      .. "begins=x\\013\\010",
   }
 end
 
@@ -142,7 +146,8 @@ local function a_subject_message(pick, i)
   return {
     name = ("subject-%03d"):format(i), source = "RFC 2047 4, 6.2",
     message = "From: a@example.org\r\nSubject: " .. table.concat(pieces) .. "\r\n\r\nx\r\n",
-    expect = "from: <a@example.org>\nsubject: " .. table.concat(text) .. "\npart 1 text/plain size=3 begins=x\\013\\010",
+    expect = "from: <a@example.org>\nsubject: " .. table.concat(text) .. "\npart 1 text/plain size=3 "
+      .. "begins=x\\013\\010",
   }
 end
 
@@ -186,8 +191,10 @@ local function a_date_message(pick, i)
 end
 
 local contents = {
-  { "some text\r\nin two lines", nil, "text/plain" }, { "<p>h\195\169llo</p>\r\n", nil, "text/html" }, { "", nil, "text/plain" },
-  { "%PDF-1.4 and so on", "pdf", "application/pdf" }, { "MZ\144\0\3\0\0\0\4 program", "exe", "application/octet-stream" },
+  { "some text\r\nin two lines", nil, "text/plain" }, { "<p>h\195\169llo</p>\r\n", nil, "text/html" },
+  { "", nil, "text/plain" },
+  { "%PDF-1.4 and so on", "pdf", "application/pdf" },
+  { "MZ\144\0\3\0\0\0\4 program", "exe", "application/octet-stream" },
   { "\137PNG\r\n\26\n....", "png", "image/png" }, { ("long line of text, "):rep(20), nil, "text/plain" },
 }
 local file_names = { "a.txt", "b c.pdf", "für dich.exe", "日本.doc" }
@@ -235,8 +242,8 @@ local function a_leaf(pick, path, lines)
     body, encoding = content[1], "8bit"
   end
   local begins = content[1]:sub(1, 24):gsub("[%z\1-\31\127-\255\\]", function(c) return ("\\%03d"):format(c:byte()) end)
-  lines[#lines + 1] = ("part %s %s%s size=%d%s begins=%s"):format(path, content[3], name and " name=" .. name or "", #content[1],
-    content[2] and " kind=" .. content[2] or "", begins)
+  lines[#lines + 1] = ("part %s %s%s size=%d%s begins=%s"):format(path, content[3], name and " name=" .. name
+    or "", #content[1], content[2] and " kind=" .. content[2] or "", begins)
   return ("Content-Type: %s%s\r\nContent-Transfer-Encoding: %s\r\n%s\r\n%s"):format(content[3], type_parameter,
     encoding, disposition, body)
 end
@@ -255,7 +262,8 @@ local function a_multipart(pick, path, depth, lines, counter, cut)
     out[#out + 1] = "a preamble\r\n--not the boundary\r\n"
   end
   for i = 1, pick(3) do
-    out[#out + 1] = "--" .. boundary .. "\r\n" .. a_part(pick, path .. "." .. i, depth + 1, lines, counter, cut) .. "\r\n"
+    out[#out + 1] = "--" .. boundary .. "\r\n" .. a_part(pick, path .. "." .. i, depth + 1, lines, counter, cut)
+      .. "\r\n"
   end
   if cut then
     lines[at] = lines[at] .. " defects=close-missing"

@@ -120,7 +120,8 @@ part 1 text/plain size=3 begins=x\013\010]==] },
 from: <a@example.org>
 subject: ïü
 part 1 text/plain size=3 begins=x\013\010]==] },
-  { name = "rfc2047-no-space-between", source = "seen in the wild: words without white space between them", expect = [==[
+  { name = "rfc2047-no-space-between", source = "seen in the wild: words without white space "
+    .. "between them", expect = [==[
 from: <a@example.org>
 subject: aébx
 part 1 text/plain size=3 begins=x\013\010]==] },
@@ -128,7 +129,8 @@ part 1 text/plain size=3 begins=x\013\010]==] },
 from: Jörg <j@example.org>
 subject: x
 part 1 text/plain size=3 begins=x\013\010]==] },
-  { name = "rfc2047-comma-in-phrase", source = "seen in the wild: raw comma in a Q word of a display name", expect = [==[
+  { name = "rfc2047-comma-in-phrase", source = "seen in the wild: raw comma in a Q word of a "
+    .. "display name", expect = [==[
 from: Doe, Jörg <j@example.org>
 subject: x
 part 1 text/plain size=3 begins=x\013\010]==] },
@@ -358,7 +360,8 @@ part 1 multipart/mixed
 part 1.1 multipart/mixed
 part 1.1.1 text/plain size=3 begins=one
 part 1.2 text/plain size=3 begins=two]==] },
-  { name = "mime-boundary-outer-ends-inner", source = "RFC 2046 5.1.2: an outer delimiter ends inner parts", expect = [==[
+  { name = "mime-boundary-outer-ends-inner", source = "RFC 2046 5.1.2: an outer delimiter ends "
+    .. "inner parts", expect = [==[
 from: Ann <ann@example.org>
 to: <bob@example.net>
 subject: test

@@ -38,7 +38,8 @@ end
 
 -- No name is looked up: the test answers for the URL.
 local host_name = package.loaded["moonmilter.net.host_name"]
-package.loaded["moonmilter.net.host_name"] = { addresses = function(host) return { host:match "^%[(.*)%]$" or host } end }
+package.loaded["moonmilter.net.host_name"] = { addresses = function(host) return { host:match "^%[(.*)%]$"
+  or host } end }
 local http = require "host:moonmilter.http"
 package.loaded["moonmilter.net.host_name"] = host_name
 core.http = real

@@ -1,5 +1,5 @@
--- moonmilter.redis as a test sees it: one database in memory with the commands that filters use. Keys expire by the host's
--- clock. Every command is told to the test; when the test gave a function, that answers instead.
+-- moonmilter.redis as a test sees it: one database in memory with the commands that filters use. Keys expire by the
+-- host's clock. Every command is told to the test; when the test gave a function, that answers instead.
 local ask_test, wait = ...
 local milter = require "moonmilter"
 

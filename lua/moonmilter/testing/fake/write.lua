@@ -1,4 +1,5 @@
--- Plain values as Lua source, inside the scripts' state: the text in which fakes ask the test. Put before each fake's source.
+-- Plain values as Lua source, inside the scripts' state: the text in which fakes ask the test. Put
+-- before each fake's source.
 local function write(v)
   if type(v) == "table" then
     local out = {}
