@@ -1,6 +1,7 @@
 #include "async/child.h"
 
 #include "base/bounds.h"
+#include "base/list.h"
 #include "base/watch.h"
 
 #include <errno.h>
@@ -74,12 +75,7 @@ static void child_free(struct mm_child *c)
 	mm_watch_stop(&c->exit_watch);
 	mm_timer_stop(&c->timer);
 	close(c->pidfd);
-	if (c->previous != NULL)
-		c->previous->next = c->next;
-	else
-		all->first = c->next;
-	if (c->next != NULL)
-		c->next->previous = c->previous;
+	MM_LIST_REMOVE(all->first, c);
 	all->count--;
 	mm_buffer_free(&c->input);
 	mm_buffer_free(&c->result.output);
@@ -352,10 +348,7 @@ struct mm_child *mm_child_start(struct mm_children *all, const struct mm_child_o
 		errno = error;
 		return NULL;
 	}
-	c->next = all->first;
-	if (c->next != NULL)
-		c->next->previous = c;
-	all->first = c;
+	MM_LIST_PUSH(all->first, c);
 	all->count++;
 	return c;
 }

@@ -1,6 +1,7 @@
 #include "async/dns.h"
 
 #include "base/bounds.h"
+#include "base/list.h"
 #include "base/watch.h"
 
 #include <ares.h>
@@ -146,12 +147,7 @@ static void forget_all(struct mm_dns *d)
 
 static void unlink_query(struct mm_dns_query *query)
 {
-	if (query->previous != NULL)
-		query->previous->next = query->next;
-	else
-		query->question->waiters = query->next;
-	if (query->next != NULL)
-		query->next->previous = query->previous;
+	MM_LIST_REMOVE(query->question->waiters, query);
 	query->question = NULL;
 	mm_timer_stop(&query->timer);
 }
@@ -522,10 +518,7 @@ const struct mm_dns_answer *mm_dns_ask(struct mm_dns *d, struct mm_dns_query *qu
 			return answer;
 	}
 	query->question = q;
-	query->next = q->waiters;
-	if (query->next != NULL)
-		query->next->previous = query;
-	q->waiters = query;
+	MM_LIST_PUSH(q->waiters, query);
 	mm_timer_init(&query->timer, d->clock, query_timed_out);
 	mm_timer_start(&query->timer, timeout > 0 ? timeout : d->timeout);
 	return NULL;

@@ -5,6 +5,7 @@
 
 #include "base/bounds.h"
 #include "base/buffer.h"
+#include "base/list.h"
 #include "base/watch.h"
 
 #include <curl/curl.h>
@@ -96,12 +97,7 @@ static int want_timer(CURLM *multi, long milliseconds, void *self)
 static void drop_watch(struct socket_watch *w)
 {
 	mm_watch_stop(&w->watch);
-	if (w->previous != NULL)
-		w->previous->next = w->next;
-	else
-		w->http->watches = w->next;
-	if (w->next != NULL)
-		w->next->previous = w->previous;
+	MM_LIST_REMOVE(w->http->watches, w);
 	free(w);
 }
 
@@ -113,10 +109,7 @@ static struct socket_watch *add_watch(struct mm_http *http, curl_socket_t fd)
 	mm_watch_init(&w->watch, http->clock, on_ready);
 	w->http = http;
 	w->fd = fd;
-	w->next = http->watches;
-	if (w->next != NULL)
-		w->next->previous = w;
-	http->watches = w;
+	MM_LIST_PUSH(http->watches, w);
 	curl_multi_assign(http->multi, fd, w);
 	return w;
 }

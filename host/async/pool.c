@@ -1,5 +1,7 @@
 #include "async/pool.h"
 
+#include "base/list.h"
+
 #include <stdlib.h>
 
 struct idle {
@@ -51,10 +53,7 @@ static struct mm_pool *find_or_make(struct mm_pools *pools, const char *name)
 		return NULL;
 	strcpy(pool->name, name);
 	pool->pools = pools;
-	pool->next = pools->first;
-	if (pool->next != NULL)
-		pool->next->previous = pool;
-	pools->first = pool;
+	MM_LIST_PUSH(pools->first, pool);
 	return pool;
 }
 
@@ -63,12 +62,7 @@ static void forget_if_empty(struct mm_pool *pool)
 {
 	if (pool->idle != NULL || pool->used_count > 0 || pool->queue != NULL)
 		return;
-	if (pool->previous != NULL)
-		pool->previous->next = pool->next;
-	else
-		pool->pools->first = pool->next;
-	if (pool->next != NULL)
-		pool->next->previous = pool->previous;
+	MM_LIST_REMOVE(pool->pools->first, pool);
 	free(pool);
 }
 
@@ -78,12 +72,7 @@ static struct mm_stream *wake(struct idle *idle)
 {
 	struct mm_pool *pool = idle->pool;
 	struct mm_stream *stream = idle->stream;
-	if (idle->previous != NULL)
-		idle->previous->next = idle->next;
-	else
-		pool->idle = idle->next;
-	if (idle->next != NULL)
-		idle->next->previous = idle->previous;
+	MM_LIST_REMOVE(pool->idle, idle);
 	pool->idle_count--;
 	mm_stream_stop_reading(stream);
 	free(idle);
@@ -143,14 +132,9 @@ static void enqueue(struct mm_pool *pool, struct mm_pool_slot *slot)
 static void dequeue(struct mm_pool_slot *slot)
 {
 	struct mm_pool *pool = slot->pool;
-	if (slot->previous != NULL)
-		slot->previous->next = slot->next;
-	else
-		pool->queue = slot->next;
-	if (slot->next != NULL)
-		slot->next->previous = slot->previous;
-	else
+	if (slot->next == NULL)
 		pool->queue_end = slot->previous;
+	MM_LIST_REMOVE(pool->queue, slot);
 	slot->next = slot->previous = NULL;
 	slot->is_queued = false;
 }
@@ -227,10 +211,7 @@ bool mm_pool_give(struct mm_pools *pools, const char *name, struct mm_pool_slot 
 	idle->pool = pool;
 	idle->stream = stream;
 	idle->uses = uses + 1;
-	idle->next = pool->idle;
-	if (idle->next != NULL)
-		idle->next->previous = idle;
-	pool->idle = idle;
+	MM_LIST_PUSH(pool->idle, idle);
 	pool->idle_count++;
 	mm_pool_slot_leave(slot);          /* its slot is the idle one's now */
 	return true;

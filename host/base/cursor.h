@@ -4,16 +4,12 @@
 #ifndef MM_BASE_CURSOR_H
 #define MM_BASE_CURSOR_H
 
+#include "base/text.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
-
-/* Bytes with a length. From the wire they are followed by a NUL that is not counted. */
-struct mm_text {
-	const char *bytes;      /* borrowed; NULL when absent */
-	size_t      size;
-};
 
 struct mm_cursor {
 	const uint8_t *at;

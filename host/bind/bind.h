@@ -43,10 +43,6 @@ void mm_push_text(struct lua_State *, struct mm_text);
 void mm_set_text(struct lua_State *, const char *key, struct mm_text);
 /* Pushes { [1] = "SIZE=100", SIZE = "100" } for a list of NUL-ended strings; raw, when given, becomes .raw. */
 void mm_push_params(struct lua_State *, struct mm_text strings, struct mm_text raw);
-static inline struct mm_text mm_text_of(const char *string)
-{
-	return (struct mm_text){ string != NULL ? string : "", string != NULL ? strlen(string) : 0 };
-}
 /* Is the userdata at index 1 of this class, whose metatable is in the registry under the address class_key? */
 bool mm_handle_is(struct lua_State *, const char *class_key);
 /* Pushes nil, text, code: what the world's failures are to scripts. Returns 3. */

@@ -1,4 +1,5 @@
 /* bind/ctx.c -- ctx and the facts it tells: the client, the envelope, macros. Read only. */
+#include "base/text.h"
 #include "bind/bind.h"
 
 #include "base/suggest.h"

@@ -1,5 +1,6 @@
 /* bind/edits.c -- what scripts ask for: verdicts and edits. Everything is checked here, at the call, so that an error
  * names the script's line. Edits are only queued: they leave in one burst with the final reply, or not at all. */
+#include "base/text.h"
 #include "bind/bind.h"
 
 #include <lauxlib.h>

@@ -1,6 +1,7 @@
 /* bind/headers.c -- ctx.headers and ESMTP parameters.
  * ctx.headers is a plain list of plain tables, made when a script asks for it and again when edits have changed it, so
  * that ipairs, # and indexing work; lua/moonmilter/mail/fields.lua gives list and fields their methods. */
+#include "base/text.h"
 #include "bind/bind.h"
 
 #include <lauxlib.h>

@@ -1,5 +1,6 @@
 #include "ctl/lines.h"
 
+#include "base/array.h"
 #include "milter/message.h"
 
 #include <stdlib.h>

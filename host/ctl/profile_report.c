@@ -1,5 +1,6 @@
 #include "ctl/profile_report.h"
 
+#include "base/array.h"
 #include "base/json.h"
 #include "milter/message.h"
 #include "ctl/lines.h"

@@ -1,6 +1,8 @@
 /* embed/host.c -- the public face: configuration, listeners, rights, generations, stop and reload, around one worker. */
 #include "embed/host.h"
 
+#include "base/list.h"
+#include "base/say.h"
 #include "task/budget.h"
 #include "embed/rights.h"
 #include "script/files.h"
@@ -941,46 +943,47 @@ unsigned mm_host_session_count(const struct mm_host *h)
 /* ---- for people, and for the rest of the process row ---- */
 
 static void describe_listener(const struct mm_host *h, const struct mm_endpoint *spec,
-	void (*say)(void *self, const char *line), void *self)
+	struct mm_say say)
 {
 	char line[MM_ENDPOINT_LINE_SIZE + 64], text[MM_ENDPOINT_LINE_SIZE];
 	snprintf(line, sizeof line, "listens on %s", mm_endpoint_text(spec, text, sizeof text));
-	say(self, line);
+	say.line(say.self, line);
 	if (!mm_endpoint_has_address(spec))
 		return;
 	snprintf(line, sizeof line, "  Postfix, main.cf:  smtpd_milters = %s",
 		mm_endpoint_postfix(spec, text, sizeof text));
-	say(self, line);
+	say.line(say.self, line);
 	snprintf(line, sizeof line, "  Sendmail, .mc:     %s", mm_endpoint_sendmail(spec, "moonmilter",
 		h->config.stage_deadline, h->config.eom_deadline, text, sizeof text));
-	say(self, line);
+	say.line(say.self, line);
 }
 
 static void describe_milter(const struct mm_host *h, unsigned milter,
-	void (*say)(void *self, const char *line), void *self)
+	struct mm_say say)
 {
 	char line[128];
 	snprintf(line, sizeof line, "milter %s:", h->config.milters[milter].name);
 	if (h->config.milter_count > 1)
-		say(self, line);
+		say.line(say.self, line);
 	for (unsigned i = 0; i < h->listener_count; i++)
 		if (h->listeners[i].milter == milter)
-			describe_listener(h, &h->listeners[i].listener.spec, say, self);
+			describe_listener(h, &h->listeners[i].listener.spec, say);
 }
 
-void mm_host_describe_listeners(const struct mm_host *h, void (*say)(void *self, const char *line), void *self)
+void mm_host_describe_listeners(const struct mm_host *h, struct mm_say say)
 {
 	for (unsigned i = 0; i < h->config.milter_count; i++)
-		describe_milter(h, i, say, self);
+		describe_milter(h, i, say);
 }
 
 void mm_host_describe(const struct mm_host *h, void (*say)(void *self, const char *line), void *self)
 {
+	struct mm_say to = { say, self };
 	for (unsigned i = 0; i < h->config.milter_count; i++) {
 		const struct mm_generation *g = mm_worker_generation(h->worker, i);
-		describe_milter(h, i, say, self);
+		describe_milter(h, i, to);
 		if (g != NULL)
-			mm_generation_describe(g, say, self);
+			mm_generation_describe(g, to);
 	}
 }
 
@@ -1000,11 +1003,11 @@ bool mm_host_list(const struct mm_host *h, enum mm_listing what, int fd)
 	}
 	for (unsigned i = 0; what == MM_LIST_SCRIPTS && i < h->config.milter_count; i++)
 		if (mm_worker_generation(h->worker, i) != NULL)
-			mm_generation_describe(mm_worker_generation(h->worker, i), say_to_file, f);
+			mm_generation_describe(mm_worker_generation(h->worker, i), (struct mm_say){ say_to_file, f });
 	if (what == MM_LIST_SESSIONS)
-		mm_worker_list_sessions(h->worker, say_to_file, f);
+		mm_worker_list_sessions(h->worker, (struct mm_say){ say_to_file, f });
 	if (what == MM_LIST_GENERATIONS)
-		mm_worker_list_generations(h->worker, say_to_file, f);
+		mm_worker_list_generations(h->worker, (struct mm_say){ say_to_file, f });
 	return fclose(f) == 0;
 }
 
@@ -1068,7 +1071,7 @@ bool mm_host_listener_is_lost(const struct mm_host *h, unsigned listener)
 	return mm_listener_is_lost(&h->listeners[listener].listener);
 }
 
-void mm_host_describe_lost(const struct mm_host *h, void (*say)(void *self, const char *line), void *self)
+void mm_host_describe_lost(const struct mm_host *h, struct mm_say say)
 {
 	char line[MM_ENDPOINT_TEXT_SIZE + 128], text[MM_ENDPOINT_TEXT_SIZE];
 	for (unsigned i = 0; i < h->listener_count; i++) {
@@ -1076,7 +1079,7 @@ void mm_host_describe_lost(const struct mm_host *h, void (*say)(void *self, cons
 			continue;
 		snprintf(line, sizeof line, "lost: %s: somebody removed the socket's file, and no MTA gets in",
 			mm_endpoint_text(&h->listeners[i].listener.spec, text, sizeof text));
-		say(self, line);
+		say.line(say.self, line);
 	}
 }
 
@@ -1227,10 +1230,7 @@ struct mm_session *mm_session_open(struct mm_host *h, const char *milter, struct
 	}
 	mm_engine_session(f->engine)->milter = h->config.milter_count > 1 ? h->milter_names[at] : NULL;
 	f->host = h;
-	f->next = h->feeders;
-	if (f->next != NULL)
-		f->next->previous = f;
-	h->feeders = f;
+	MM_LIST_PUSH(h->feeders, f);
 	return mm_engine_session(f->engine);
 }
 
@@ -1272,12 +1272,7 @@ void mm_session_close(struct mm_session *s)
 {
 	struct feeder *f = feeder_of(s);
 	mm_engine_end(f->engine, MM_CANCEL_DISCONNECT);
-	if (f->previous != NULL)
-		f->previous->next = f->next;
-	else
-		f->host->feeders = f->next;
-	if (f->next != NULL)
-		f->next->previous = f->previous;
+	MM_LIST_REMOVE(f->host->feeders, f);
 	mm_engine_free(f->engine);
 	mm_buffer_free(&f->out);
 	free(f);

@@ -7,6 +7,7 @@
 
 #include "base/census.h"
 #include "base/clock.h"
+#include "base/say.h"
 #include "config/config.h"
 #include "base/log.h"
 #include "moonmilter.h"
@@ -59,7 +60,7 @@ unsigned mm_host_listener_count(const struct mm_host *);
 /* Has somebody removed or replaced the file of this unix socket? */
 bool mm_host_listener_is_lost(const struct mm_host *, unsigned listener);
 /* A line for each listener that is lost. */
-void mm_host_describe_lost(const struct mm_host *, void (*say)(void *self, const char *line), void *self);
+void mm_host_describe_lost(const struct mm_host *, struct mm_say say);
 /* Binds a lost socket anew. False: why says why. */
 bool mm_host_listener_renew(struct mm_host *, unsigned listener, struct mm_fault *why);
 int mm_host_listener_descriptor(const struct mm_host *, unsigned listener);     /* borrowed */
@@ -68,7 +69,7 @@ bool mm_host_listener_replace(struct mm_host *, unsigned listener, int fd, struc
 void mm_host_close_listeners(struct mm_host *);
 
 /* "listens on …" and what to paste into the MTA; the scripts are in a listing. */
-void mm_host_describe_listeners(const struct mm_host *, void (*say)(void *self, const char *line), void *self);
+void mm_host_describe_listeners(const struct mm_host *, struct mm_say say);
 /* What can be listed. ORDER LISTING */
 enum mm_listing { MM_LIST_SCRIPTS, MM_LIST_SESSIONS, MM_LIST_GENERATIONS, MM_LIST_PROFILE, MM_LISTING_COUNT };
 

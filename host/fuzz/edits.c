@@ -2,6 +2,7 @@
  * each MTA makes of the packets (mail_file.h) is the list of fields that the scripts saw.
  * Input: one byte for the MTA, then fields until 0xff, then edits. */
 #include "base/bounds.h"
+#include "base/text.h"
 #include "mta/mail_file.h"
 
 #include <stdio.h>

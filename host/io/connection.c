@@ -1,6 +1,7 @@
 #include "io/connection.h"
 
 #include "base/bounds.h"
+#include "base/list.h"
 
 #include <errno.h>
 #include <ev.h>
@@ -56,12 +57,7 @@ static void connection_free(struct mm_connection *c)
 {
 	struct mm_connections *all = c->all;
 	close_socket(c);
-	if (c->previous != NULL)
-		c->previous->next = c->next;
-	else
-		all->first = c->next;
-	if (c->next != NULL)
-		c->next->previous = c->previous;
+	MM_LIST_REMOVE(all->first, c);
 	all->count--;
 	mm_record_end(c->record);
 	mm_engine_free(c->engine);
@@ -384,10 +380,7 @@ bool mm_connection_open(struct mm_connections *all, int fd, const char *peer, co
 	c->is_tcp = peer != NULL;
 	c->record = mm_record_begin(all->recorder, mm_engine_session(c->engine)->id);
 	c->active_at = ev_now(loop_of(all));
-	c->next = all->first;
-	if (c->next != NULL)
-		c->next->previous = c;
-	all->first = c;
+	MM_LIST_PUSH(all->first, c);
 	all->count++;
 	ev_io_init(&c->readable, on_readable, fd, EV_READ);
 	ev_io_init(&c->writable, on_writable, fd, EV_WRITE);

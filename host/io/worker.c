@@ -3,6 +3,7 @@
 #include "base/bounds.h"
 #include "async/child.h"
 #include "base/heap.h"
+#include "base/say.h"
 #include "task/memory.h"
 
 #include <ev.h>
@@ -525,16 +526,16 @@ unsigned mm_worker_older_sessions(const struct mm_worker *w)
 	return count;
 }
 
-void mm_worker_list_sessions(const struct mm_worker *w, void (*say)(void *self, const char *line), void *self)
+void mm_worker_list_sessions(const struct mm_worker *w, struct mm_say say)
 {
 	for (const struct mm_generation *g = w->scripts; g != NULL; g = mm_generation_next(g))
-		mm_generation_list_sessions(g, say, self);
+		mm_generation_list_sessions(g, say);
 }
 
-void mm_worker_list_generations(const struct mm_worker *w, void (*say)(void *self, const char *line), void *self)
+void mm_worker_list_generations(const struct mm_worker *w, struct mm_say say)
 {
 	for (const struct mm_generation *g = w->scripts; g != NULL; g = mm_generation_next(g))
-		mm_generation_list(g, say, self);
+		mm_generation_list(g, say);
 }
 
 struct mm_profile *mm_worker_profile(struct mm_worker *w)

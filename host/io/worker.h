@@ -6,6 +6,7 @@
 #define MM_IO_WORKER_H
 
 #include "base/census.h"
+#include "base/say.h"
 #include "io/connection.h"
 #include "async/dns.h"
 #include "io/listener.h"
@@ -70,8 +71,8 @@ unsigned mm_worker_session_count(const struct mm_worker *);
 uint64_t mm_worker_lua_bytes(const struct mm_worker *);
 unsigned mm_worker_older_sessions(const struct mm_worker *);    /* that keep an older generation */
 /* For people: a line a session and the traceback of what it waits in; a line a generation that is in memory. */
-void mm_worker_list_sessions(const struct mm_worker *, void (*say)(void *self, const char *line), void *self);
-void mm_worker_list_generations(const struct mm_worker *, void (*say)(void *self, const char *line), void *self);
+void mm_worker_list_sessions(const struct mm_worker *, struct mm_say say);
+void mm_worker_list_generations(const struct mm_worker *, struct mm_say say);
 /* All three are BORROWED. What all engines of the worker share, those too that are fed bytes without a socket: */
 struct mm_engine_shared *mm_worker_engines(struct mm_worker *);
 struct mm_profile *mm_worker_profile(struct mm_worker *);

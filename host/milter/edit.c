@@ -1,7 +1,9 @@
 #include "milter/edit.h"
 
+#include "base/array.h"
 #include "base/bounds.h"
 #include "base/quote.h"
+#include "base/text.h"
 #include "milter/reply.h"
 
 #include <stdio.h>

@@ -1,6 +1,8 @@
 #include "milter/message.h"
 
+#include "base/array.h"
 #include "base/bounds.h"
+#include "base/text.h"
 
 #include <stdlib.h>
 #include <strings.h>
@@ -8,21 +10,6 @@
 #define STORE_KEEP  (16u << 10)         /* bytes of store a pooled message keeps */
 #define FIELDS_KEEP 128u                /* elements of an array a pooled message keeps */
 #define POOL_KEEP   64u                 /* messages in the pool */
-
-bool mm_array_grow(void *array, uint32_t count, uint32_t *capacity, size_t element_size)
-{
-	if (count < *capacity)
-		return true;
-	uint32_t wanted = *capacity ? *capacity * 2 : 8;
-	void *old;
-	memcpy(&old, array, sizeof old);
-	void *grown = reallocarray(old, wanted, element_size);
-	if (grown == NULL)
-		return false;
-	memcpy(array, &grown, sizeof grown);
-	*capacity = wanted;
-	return true;
-}
 
 static void array_trim(void *array, uint32_t *capacity)
 {
@@ -133,11 +120,6 @@ bool mm_message_add_recipient(struct mm_message *m, struct mm_text address, stru
 	};
 	m->refused_count += refused;
 	return !m->store.failed;
-}
-
-bool mm_text_equal_blind(struct mm_text a, struct mm_text b)
-{
-	return a.size == b.size && strncasecmp(a.bytes, b.bytes, a.size) == 0;
 }
 
 bool mm_message_add_field(struct mm_message *m, struct mm_text name, struct mm_text value, bool has_space)

@@ -122,8 +122,5 @@ int64_t mm_message_find_field(const struct mm_message *, struct mm_text name, in
 int64_t mm_message_field_of_id(const struct mm_message *, uint32_t id);
 /* "<a@b>" without the brackets and blanks around; what is not bracketed comes back as it is. */
 struct mm_text mm_address_bare(struct mm_text raw);
-bool mm_text_equal_blind(struct mm_text a, struct mm_text b);   /* ASCII case-blind */
-/* Makes room for one more element of *array; false: out of memory. */
-bool mm_array_grow(void *array, uint32_t count, uint32_t *capacity, size_t element_size);
 
 #endif

@@ -1,5 +1,6 @@
 #include "mta/dialogue.h"
 
+#include "base/array.h"
 #include "base/bounds.h"
 
 #include <stdio.h>

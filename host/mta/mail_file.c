@@ -1,6 +1,8 @@
 #include "mta/mail_file.h"
 
+#include "base/array.h"
 #include "base/bounds.h"
+#include "base/text.h"
 
 #include <stdlib.h>
 #include <strings.h>

@@ -1,5 +1,7 @@
 #include "process/control.h"
 
+#include "base/list.h"
+
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -72,12 +74,7 @@ static void asker_free(struct mm_control_client *a)
 {
 	struct mm_control *c = a->control;
 	hang_up(a);
-	if (a->previous != NULL)
-		a->previous->next = a->next;
-	else
-		c->clients = a->next;
-	if (a->next != NULL)
-		a->next->previous = a->previous;
+	MM_LIST_REMOVE(c->clients, a);
 	c->client_count--;
 	free(a);
 }
@@ -178,10 +175,7 @@ static void accept_asker(struct mm_control *c)
 	}
 	a->control = c;
 	a->fd = fd;
-	a->next = c->clients;
-	if (a->next != NULL)
-		a->next->previous = a;
-	c->clients = a;
+	MM_LIST_PUSH(c->clients, a);
 	c->client_count++;
 }
 

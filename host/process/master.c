@@ -8,6 +8,8 @@
  * discard. A worker that is born meanwhile joins in. */
 #include "process/master.h"
 
+#include "base/list.h"
+#include "base/say.h"
 #include "process/control.h"
 #include "process/fingerprint.h"
 #include "process/follower.h"
@@ -80,8 +82,7 @@ struct master {
 	unsigned           wanted;              /* workers */
 	struct mm_control *control;             /* owned; NULL: none */
 	int                signals;             /* owned signalfd */
-	void             (*say)(void *self, const char *line);
-	void              *say_self;
+	struct mm_say      say;
 
 	/* generations */
 	uint32_t           generation;          /* that serves; 0: none yet */
@@ -340,7 +341,7 @@ static void announce(struct master *m)
 	if (m->is_announced)
 		return;
 	m->is_announced = true;
-	m->say(m->say_self, "ready");
+	m->say.line(m->say.self, "ready");
 	update_status(m);
 	mm_service_ready();
 }
@@ -350,7 +351,7 @@ static void begin_announcing(struct master *m)
 {
 	struct mm_note note = { .kind = MM_NOTE_LIST, .number = MM_LIST_SCRIPTS };
 	m->announce_by = mm_clock_now() + ANNOUNCE_WAIT;
-	mm_host_describe_listeners(m->host, m->say, m->say_self);
+	mm_host_describe_listeners(m->host, m->say);
 	for (int i = 0; i < WORKERS_MAX; i++)
 		if (m->workers[i].role == SERVING)
 			m->announce_owed += mm_channel_send(m->workers[i].channel, &note, -1);
@@ -498,7 +499,7 @@ static void say_lines_of(struct master *m, int listing_fd)
 	rewind(f);
 	while (fgets(line, sizeof line, f) != NULL) {
 		line[strcspn(line, "\n")] = '\0';
-		m->say(m->say_self, line);
+		m->say.line(m->say.self, line);
 	}
 	fclose(f);
 }
@@ -589,7 +590,7 @@ static void answer_status(struct master *m, struct mm_control_client *a, const c
 		m->phase != AT_REST ? "running" : m->last_failure[0] == '\0' ? "ok" : "failed", when);
 	if (m->last_failure[0] != '\0')
 		mm_control_client_say(a, "last failure: %s", m->last_failure);
-	mm_host_describe_lost(m->host, mm_control_client_hear, a);
+	mm_host_describe_lost(m->host, (struct mm_say){ mm_control_client_hear, a });
 	for (int i = 0; i < WORKERS_MAX; i++)
 		if (m->workers[i].role != NOBODY)
 			mm_control_client_say_worker(a, (int)m->workers[i].pid, m->workers[i].is_hung ? "hung" : NULL, m->workers[i].row);
@@ -1083,7 +1084,7 @@ static bool make(struct master *m, struct mm_host *host)
 	return mm_host_control(host) < 0 || m->control != NULL;
 }
 
-int mm_master_serve(struct mm_host *host, void (*say)(void *self, const char *line), void *self)
+int mm_master_serve(struct mm_host *host, struct mm_say say)
 {
 	struct master *m = calloc(1, sizeof *m);
 	if (m == NULL || !make(m, host)) {
@@ -1091,7 +1092,6 @@ int mm_master_serve(struct mm_host *host, void (*say)(void *self, const char *li
 		return EX_OSERR;
 	}
 	m->say = say;
-	m->say_self = self;
 	m->phase = PREPARING;           /* the first generation needs no trial: nothing serves yet */
 	m->phase_until = mm_clock_now() + MM_LOAD_TIMEOUT;
 	tick(m);

@@ -4,10 +4,11 @@
 #ifndef MM_PROCESS_MASTER_H
 #define MM_PROCESS_MASTER_H
 
+#include "base/say.h"
 #include "embed/host.h"
 
 /* Serves with the configured number of workers until SIGTERM, SIGINT or `ctl stop`; returns the exit status. The host
  * is bound and not raised, and TAKEN. say gets lines for people about the start, "ready" last. */
-int mm_master_serve(struct mm_host *, void (*say)(void *self, const char *line), void *self);
+int mm_master_serve(struct mm_host *, struct mm_say say);
 
 #endif

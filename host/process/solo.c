@@ -1,5 +1,7 @@
 #include "process/solo.h"
 
+#include "base/list.h"
+#include "base/say.h"
 #include "process/control.h"
 #include "process/fingerprint.h"
 #include "process/measure.h"
@@ -75,7 +77,7 @@ static void answer_status(struct solo *s, struct mm_control_client *a, const cha
 		mm_host_session_count(s->host), s->last_failure[0] == '\0' ? "ok" : "failed");
 	if (s->last_failure[0] != '\0')
 		mm_control_client_say(a, "last failure: %s", s->last_failure);
-	mm_host_describe_lost(s->host, mm_control_client_hear, a);
+	mm_host_describe_lost(s->host, (struct mm_say){ mm_control_client_hear, a });
 	mm_control_client_say_worker(a, (int)getpid(), NULL, mm_host_row(s->host));
 	mm_control_client_end(a, EX_OK, NULL);
 }
@@ -247,7 +249,7 @@ static int fail(struct solo *s, const char *text)
 	return EX_CONFIG;
 }
 
-int mm_solo_serve(struct mm_host *host, void (*say)(void *self, const char *line), void *self)
+int mm_solo_serve(struct mm_host *host, struct mm_say say)
 {
 	struct solo s = { .host = host, .began_at = mm_clock_now() };
 	struct mm_fault why = { .class = MM_FAULT_NONE };
@@ -258,8 +260,8 @@ int mm_solo_serve(struct mm_host *host, void (*say)(void *self, const char *line
 		return fail(&s, error.text);
 	mm_host_on_reload(host, on_any_reload, &s);
 	begin_looking(&s);
-	mm_host_describe(host, say, self);
-	say(self, "ready");
+	mm_host_describe(host, say.line, say.self);
+	say.line(say.self, "ready");
 	mm_service_status("generation 1");
 	mm_service_ready();
 	mm_host_run(host);

@@ -2,10 +2,11 @@
 #ifndef MM_PROCESS_SOLO_H
 #define MM_PROCESS_SOLO_H
 
+#include "base/say.h"
 #include "embed/host.h"
 
 /* Serves until SIGTERM, SIGINT or `ctl stop`; returns the exit status. The host is bound and not raised, and TAKEN. say
  * gets lines for people about the start, "ready" last. */
-int mm_solo_serve(struct mm_host *, void (*say)(void *self, const char *line), void *self);
+int mm_solo_serve(struct mm_host *, struct mm_say say);
 
 #endif

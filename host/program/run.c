@@ -227,7 +227,8 @@ static int run(const struct arguments *a)
 	}
 	fprintf(stderr, "moonmilter: version %s, pid %d\n", mm_version(), (int)getpid());
 	bool is_solo = mm_host_config(host)->workers == 0;
-	int status = is_solo ? mm_solo_serve(host, say_line, stderr) : mm_master_serve(host, say_line, stderr);
+	struct mm_say say = { say_line, stderr };
+	int status = is_solo ? mm_solo_serve(host, say) : mm_master_serve(host, say);
 	if (status == EX_OK)
 		fprintf(stderr, "moonmilter: stopped\n");
 	return status;

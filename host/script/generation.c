@@ -6,6 +6,8 @@
  * When one waits, the session's event, script_at and coroutine hold the place. */
 #include "script/generation.h"
 
+#include "base/list.h"
+#include "base/text.h"
 #include "bind/bind.h"
 #include "bind/settings.h"
 #include "task/budget.h"
@@ -359,20 +361,15 @@ static void join_all(struct mm_generation *g)
 	struct mm_generation **all = g->settings.all;
 	if (all == NULL)
 		return;
-	g->next = *all;
-	if (g->next != NULL)
-		g->next->previous = g;
-	*all = g;
+	MM_LIST_PUSH(*all, g);
 }
 
 static void leave_all(struct mm_generation *g)
 {
-	if (g->previous != NULL)
-		g->previous->next = g->next;
-	else if (g->settings.all != NULL && *g->settings.all == g)
-		*g->settings.all = g->next;
-	if (g->next != NULL)
-		g->next->previous = g->previous;
+	struct mm_generation **all = g->settings.all;
+	bool is_in = g->previous != NULL || (all != NULL && *all == g);        /* not when making it has failed early */
+	if (is_in)
+		MM_LIST_REMOVE(*all, g);
 }
 
 static void script_free(struct mm_generation *g)
@@ -776,10 +773,7 @@ static void *session_open(void *runtime, struct mm_session *facts, void *engine)
 	ss->ending = MM_CANCEL_ENDED;
 	mm_task_init(&ss->task, g, ss, main_resumed);
 	mm_timer_init(&ss->alarm, g->settings.clock, alarm_fired);
-	ss->next = g->sessions;
-	if (ss->next != NULL)
-		ss->next->previous = ss;
-	g->sessions = ss;
+	MM_LIST_PUSH(g->sessions, ss);
 	return ss;
 }
 
@@ -819,12 +813,7 @@ static void session_close(void *self)
 	mm_task_release(&ss->task);
 	mm_verdict_reset(&ss->verdict);
 	mm_edit_mark_free(ss->mark);
-	if (ss->previous != NULL)
-		ss->previous->next = ss->next;
-	else
-		g->sessions = ss->next;
-	if (ss->next != NULL)
-		ss->next->previous = ss->previous;
+	MM_LIST_REMOVE(g->sessions, ss);
 	free(ss);
 	mm_generation_release(g);
 }

@@ -4,6 +4,7 @@
 #ifndef MM_SCRIPT_GENERATION_H
 #define MM_SCRIPT_GENERATION_H
 
+#include "base/say.h"
 #include "task/task.h"
 #include "base/value.h"
 
@@ -39,14 +40,14 @@ struct mm_runtime mm_generation_runtime(struct mm_generation *);
 
 /* For people: one line a script, "rcpt-count: on_rcpt on_eom", then what will be asked of the MTA.
  * Calls say once a line. */
-void mm_generation_describe(const struct mm_generation *, void (*say)(void *self, const char *line), void *self);
+void mm_generation_describe(const struct mm_generation *, struct mm_say say);
 unsigned mm_generation_session_count(const struct mm_generation *);
 /* Bytes the Lua state uses. */
 uint64_t mm_generation_bytes(const struct mm_generation *);
 /* The next of settings.all; NULL: none. */
 struct mm_generation *mm_generation_next(const struct mm_generation *);
 /* For people: a line about the generation; a line a session, and indented below it where a waiting one stands. */
-void mm_generation_list(const struct mm_generation *, void (*say)(void *self, const char *line), void *self);
-void mm_generation_list_sessions(const struct mm_generation *, void (*say)(void *self, const char *line), void *self);
+void mm_generation_list(const struct mm_generation *, struct mm_say say);
+void mm_generation_list_sessions(const struct mm_generation *, struct mm_say say);
 
 #endif

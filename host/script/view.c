@@ -1,4 +1,5 @@
 /* script/view.c -- what a generation of scripts is and does, for people: the last part of script/generation.h. */
+#include "base/say.h"
 #include "script/generation.h"
 
 #include "task/profile.h"
@@ -9,10 +10,8 @@
 
 #include <stdio.h>
 
-typedef void (*say_function)(void *self, const char *line);
-
 /* "a file without handlers" is how a misspelt On_eom or a script that was saved empty comes to light. */
-static void describe_script(const struct mm_script *f, say_function say, void *self)
+static void describe_script(const struct mm_script *f, struct mm_say say)
 {
 	char line[1024];
 	int head = snprintf(line, sizeof line, "script %s:", f->path), at = head;
@@ -25,10 +24,10 @@ static void describe_script(const struct mm_script *f, say_function say, void *s
 	if (at == head && at < (int)sizeof line)
 		snprintf(line + at, sizeof line - (size_t)at, " no handlers; they are global functions named on_eom, "
 			"on_rcpt and so on");
-	say(self, line);
+	say.line(say.self, line);
 }
 
-static void describe_steps(const struct mm_generation *g, say_function say, void *self)
+static void describe_steps(const struct mm_generation *g, struct mm_say say)
 {
 	char line[1024];
 	int head = snprintf(line, sizeof line, "asks the MTA for:"), at = head;
@@ -39,17 +38,17 @@ static void describe_steps(const struct mm_generation *g, say_function say, void
 			at += snprintf(line + at, sizeof line - (size_t)at, " %s%s",
 				mm_stage_name((enum mm_stage)stage), is_quiet ? "(no reply)" : "");
 	}
-	say(self, at == head ? "asks the MTA for nothing" : line);
+	say.line(say.self, at == head ? "asks the MTA for nothing" : line);
 }
 
-void mm_generation_describe(const struct mm_generation *g, say_function say, void *self)
+void mm_generation_describe(const struct mm_generation *g, struct mm_say say)
 {
 	char line[1024];
 	if (g->script_count == 0)
-		say(self, "no scripts: no directory of `scripts` holds a file named *.lua");
+		say.line(say.self, "no scripts: no directory of `scripts` holds a file named *.lua");
 	for (unsigned i = 0; i < g->script_count; i++)
-		describe_script(&g->scripts[i], say, self);
-	describe_steps(g, say, self);
+		describe_script(&g->scripts[i], say);
+	describe_steps(g, say);
 	for (int set = 0; set < MM_MACRO_SET_COUNT; set++) {
 		static const char *const names[] = {    /* ORDER MACRO_SET */
 #define X(name, letter, number) #name,
@@ -59,7 +58,7 @@ void mm_generation_describe(const struct mm_generation *g, say_function say, voi
 		if (g->macro_lists[set] == NULL)
 			continue;
 		snprintf(line, sizeof line, "macros at %s: %s", names[set], g->macro_lists[set]);
-		say(self, line);
+		say.line(say.self, line);
 	}
 }
 
@@ -81,7 +80,7 @@ struct mm_generation *mm_generation_next(const struct mm_generation *g)
 	return g->next;
 }
 
-void mm_generation_list(const struct mm_generation *g, void (*say)(void *self, const char *line), void *self)
+void mm_generation_list(const struct mm_generation *g, struct mm_say say)
 {
 	char line[256];
 	unsigned long serving = mm_census_get(g->settings.row->generation);
@@ -90,14 +89,14 @@ void mm_generation_list(const struct mm_generation *g, void (*say)(void *self, c
 		(unsigned long long)mm_generation_bytes(g),
 		g->settings.number == serving ? "serving" : g->settings.number > serving
 		? "loading" : "leaving");
-	say(self, line);
+	say.line(say.self, line);
 }
 
 /* ---- sessions ---- */
 
 /* Where a coroutine stands: a traceback of the script's own lines. Looks only: nothing here raises. */
 static void say_place(lua_State *co, const char *margin, const char *outermost,
-	void (*say)(void *self, const char *line), void *self)
+	struct mm_say say)
 {
 	char line[512];
 	lua_Debug frame, above;
@@ -114,7 +113,7 @@ static void say_place(lua_State *co, const char *margin, const char *outermost,
 			snprintf(line + size, sizeof line - (size_t)size, "<%s:%d>", source, frame.linedefined);
 		for (char *c = line; *c != '\0'; c++)
 			*c = (unsigned char)*c < ' ' ? '?' : *c;
-		say(self, line);
+		say.line(say.self, line);
 	}
 }
 
@@ -146,7 +145,7 @@ static const char *stage_of(const struct mm_script_session *ss)
 	return !ss->facts->is_negotiated ? "negotiate" : ss->facts->message != NULL ? "message" : "idle";
 }
 
-static void list_session(const struct mm_script_session *ss, void (*say)(void *self, const char *line), void *self)
+static void list_session(const struct mm_script_session *ss, struct mm_say say)
 {
 	char line[1024], number[32];
 	const struct mm_session *facts = ss->facts;
@@ -169,10 +168,10 @@ static void list_session(const struct mm_script_session *ss, void (*say)(void *s
 		snprintf(number, sizeof number, "%.1f", ss->deadline_at - now);
 		add_fact(line, sizeof line, "deadline_in", number);
 	}
-	say(self, line);
+	say.line(say.self, line);
 }
 
-static void list_tasks(const struct mm_task_group *group, void (*say)(void *self, const char *line), void *self)
+static void list_tasks(const struct mm_task_group *group, struct mm_say say)
 {
 	char line[256];
 	for (const struct mm_spawned *sp = group->first; sp != NULL; sp = sp->next) {
@@ -183,18 +182,18 @@ static void list_tasks(const struct mm_task_group *group, void (*say)(void *self
 		add_fact(line, sizeof line, "script", t->script != NULL ? t->script->name : NULL);
 		add_fact(line, sizeof line, "waits_for", t->wait_name);
 		add_wait(line, sizeof line, t);
-		say(self, line);
-		say_place(t->co, "        ", NULL, say, self);
+		say.line(say.self, line);
+		say_place(t->co, "        ", NULL, say);
 	}
 }
 
-void mm_generation_list_sessions(const struct mm_generation *g, void (*say)(void *self, const char *line), void *self)
+void mm_generation_list_sessions(const struct mm_generation *g, struct mm_say say)
 {
 	for (const struct mm_script_session *ss = g->sessions; ss != NULL; ss = ss->next) {
-		list_session(ss, say, self);
+		list_session(ss, say);
 		if (ss->task.is_waiting && ss->task.co != NULL)
-			say_place(ss->task.co, "    ", mm_stage_handler(ss->event.stage), say, self);
-		list_tasks(&ss->message_tasks, say, self);
-		list_tasks(&ss->client_tasks, say, self);
+			say_place(ss->task.co, "    ", mm_stage_handler(ss->event.stage), say);
+		list_tasks(&ss->message_tasks, say);
+		list_tasks(&ss->client_tasks, say);
 	}
 }

@@ -1,5 +1,6 @@
 #include "task/group.h"
 
+#include "base/list.h"
 #include "task/call.h"
 
 #include <lauxlib.h>
@@ -17,12 +18,7 @@ struct mm_deferred {
 
 static void unlink_waiter(struct mm_waiting_link *link)
 {
-	if (link->previous != NULL)
-		link->previous->next = link->next;
-	else
-		link->on->waiters = link->next;
-	if (link->next != NULL)
-		link->next->previous = link->previous;
+	MM_LIST_REMOVE(link->on->waiters, link);
 }
 
 struct mm_waiting *mm_waiting_new(struct mm_task *waiter, struct mm_spawned *const *tasks, unsigned count)
@@ -37,10 +33,7 @@ struct mm_waiting *mm_waiting_new(struct mm_task *waiter, struct mm_spawned *con
 		link->owner = w;
 		link->on = tasks[i];
 		link->on->references++;
-		link->next = link->on->waiters;
-		if (link->next != NULL)
-			link->next->previous = link;
-		link->on->waiters = link;
+		MM_LIST_PUSH(link->on->waiters, link);
 	}
 	return w;
 }
@@ -69,22 +62,14 @@ static void wake_waiters(struct mm_spawned *sp)
 static void join(struct mm_spawned *sp, struct mm_task_group *group)
 {
 	sp->task.group = group;
-	sp->next = group->first;
-	if (sp->next != NULL)
-		sp->next->previous = sp;
-	group->first = sp;
+	MM_LIST_PUSH(group->first, sp);
 	group->count++;
 }
 
 static void leave(struct mm_spawned *sp)
 {
 	struct mm_task_group *group = sp->task.group;
-	if (sp->previous != NULL)
-		sp->previous->next = sp->next;
-	else
-		group->first = sp->next;
-	if (sp->next != NULL)
-		sp->next->previous = sp->previous;
+	MM_LIST_REMOVE(group->first, sp);
 	sp->next = sp->previous = NULL;
 	sp->task.group = NULL;
 	group->count--;

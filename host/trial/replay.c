@@ -1,5 +1,6 @@
 #include "trial/replay.h"
 
+#include "base/array.h"
 #include "base/bounds.h"
 #include "trial/transcript.h"
 

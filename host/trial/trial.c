@@ -1,5 +1,6 @@
 #include "trial/trial.h"
 
+#include "base/array.h"
 #include "trial/diff.h"
 #include "base/suggest.h"
 #include "trial/transcript.h"

@@ -1,0 +1,24 @@
+/* base/text.h -- bytes with a length. */
+#ifndef MM_BASE_TEXT_H
+#define MM_BASE_TEXT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <string.h>
+
+/* From the wire they are followed by a NUL that is not counted. */
+struct mm_text {
+	const char *bytes;      /* borrowed; NULL when absent */
+	size_t      size;
+};
+
+/* Of a NUL-terminated string, BORROWED; NULL becomes "". */
+static inline struct mm_text mm_text_of(const char *string)
+{
+	return (struct mm_text){ string != NULL ? string : "", string != NULL ? strlen(string) : 0 };
+}
+
+/* Equal but for the case of ASCII letters? */
+bool mm_text_equal_blind(struct mm_text a, struct mm_text b);
+
+#endif
