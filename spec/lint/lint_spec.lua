@@ -85,14 +85,16 @@ describe("dead", function()
   it("reports a C function without a caller", function()
     write("host/base/dead.h", "void mm_dead(const char *name);\n")
     write("host/base/dead.c", "/* mm_dead() */\n\nvoid mm_dead(const char *name)\n{\n\tputs(\"mm_dead\");\n}\n")
-    finds("host/base/dead.c:3: mm_dead() has no caller in host/; delete it, or declare it below /* for specs */\n", "dead")
+    finds("host/base/dead.c:3: mm_dead() has no caller in host/; delete it, or declare it below /* for "
+      .. "specs */\n", "dead")
   end)
 
   it("reports a C function that only specs call, unless its header says so", function()
     write("host/base/dead.c", "void mm_dead(void)\n{\n}\n")
     write("spec/dead_spec.lua", "C.mm_dead()\n")
     write("host/base/dead.h", "void mm_dead(void);\n")
-    finds("host/base/dead.c:1: mm_dead() has no caller in host/; delete it, or declare it below /* for specs */\n", "dead")
+    finds("host/base/dead.c:1: mm_dead() has no caller in host/; delete it, or declare it below /* for "
+      .. "specs */\n", "dead")
     write("host/base/dead.h", "/* for specs */\nvoid mm_dead(void);\n\n")
     passes "dead"
   end)
@@ -130,7 +132,7 @@ describe("sections", function()
   it("reports a section that docs/protocol.md has not", function()
     write("host/io/false.c", "/* One (protocol 3.7, 3.9) and two (proto" .. "col\n * 9.9). */\n")
     finds("host/io/false.c:1: protocol 3.9 is no section of docs/protocol.md\n"
-      .. "host/io/false.c:1: protocol 9.9 is no section of docs/protocol.md\n", "sections")
+      .. "host/io/false.c:1: proto" .. "col 9.9 is no section of docs/protocol.md\n", "sections")
   end)
 
   it("reports citations of documents that are not in the tree", function()
