@@ -196,10 +196,15 @@ test-all: test
 	@$(MAKE) --no-print-directory soak
 	@$(MAKE) --no-print-directory bench-quick
 
-# The whole tree by both compilers' strictest eyes, the include rule, luacheck, documentation coverage.
+# The whole tree by both compilers' strictest eyes, the include rule, documentation coverage, width, dead functions,
+# names and sections that comments cite, luacheck.
 lint: packages-build packages-test
 	@luajit spec/lint/rooms.lua
 	@luajit spec/lint/documentation.lua
+	@luajit spec/lint/width.lua
+	@luajit spec/lint/dead.lua
+	@luajit spec/lint/words.lua
+	@luajit spec/lint/sections.lua
 	@luacheck -q --no-color lua spec examples scripts
 	@if command -v clang >/dev/null; then $(MAKE) --no-print-directory CC=clang BUILD=build/clang objects; fi
 

@@ -1,5 +1,5 @@
-/* async/dns.h -- questions to name servers, on c-ares: each asked once at a time, its answer kept for as long as the zone
- * allows. Identical questions that are under way are joined; whoever asks has a deadline of its own, and gives up
+/* async/dns.h -- questions to name servers, on c-ares: each asked once at a time, its answer kept for as long as the
+ * zone allows. Identical questions that are under way are joined; whoever asks has a deadline of its own, and gives up
  * alone. Servers come from the settings or from resolv.conf, which is looked at again when it changes: the old channel
  * answers what it was asked and goes. One of these a worker, over all generations of scripts.
  * Knows no Lua. Nothing is asked of /etc/hosts, and no search domain is tried: mail deals in whole names. c-ares asks

@@ -1,7 +1,7 @@
-/* async/http.h -- HTTP and HTTPS requests, many at once, over libcurl's multi interface. libcurl appears in http.c only.
- * One mm_http keeps the connections of a generation for reuse. A request is made, started, and ends with done, called
- * from the loop and never from inside a libcurl callback, unless it was freed before: then not at all. done may free
- * the request, or the last of everything.
+/* async/http.h -- HTTP and HTTPS requests, many at once, over libcurl's multi interface. libcurl appears in http.c
+ * only. One mm_http keeps the connections of a generation for reuse. A request is made, started, and ends with done,
+ * called from the loop and never from inside a libcurl callback, unless it was freed before: then not at all. done may
+ * free the request, or the last of everything.
  * Resolves no names: Debian's libcurl would do that in a thread it then waits for, which stops the loop for seconds.
  * The caller resolves and says so in `resolve`. Follows no redirect, uses no proxy, reads no environment and no .netrc;
  * http and https only. Ownership: a request owns its answer. */

@@ -335,9 +335,9 @@ static enum mm_tls_step explain(struct mm_tls_connection *connection, int result
 		return failed(connection, error != 0 ? strerror(error) : "the peer has cut the connection", why);
 	}
 	if (ERR_GET_REASON(ERR_peek_last_error()) == SSL_R_UNEXPECTED_EOF_WHILE_READING)
-		return failed(connection, connection->is_up ? "the peer has cut the connection without a TLS goodbye: what came "
-			"may be incomplete" : "the peer has cut the connection in the TLS handshake; does it speak "
-			"TLS there?", why);
+		return failed(connection, connection->is_up ? "the peer has cut the connection without a TLS "
+			"goodbye: what came may be incomplete" : "the peer has cut the connection in the TLS "
+			"handshake; does it speak TLS there?", why);
 	if (!connection->is_up && verified != X509_V_OK && !connection->tls->no_verify) {
 		char text[256];
 		snprintf(text, sizeof text, "certificate refused: %s", X509_verify_cert_error_string(verified));
@@ -358,7 +358,8 @@ enum mm_tls_step mm_tls_handshake(struct mm_tls_connection *connection, struct m
 	return explain(connection, result, errno, why);
 }
 
-enum mm_tls_step mm_tls_read(struct mm_tls_connection *connection, void *to, size_t size, size_t *got, struct mm_fault *why)
+enum mm_tls_step mm_tls_read(struct mm_tls_connection *connection, void *to, size_t size, size_t *got,
+	struct mm_fault *why)
 {
 	ERR_clear_error();
 	errno = 0;

@@ -36,11 +36,13 @@ struct mm_tls *mm_tls_of(struct mm_tls_cache *, const struct mm_tls_settings *, 
 
 /* name: what the peer's certificate must be for, DNS name or numeric address; NULL only when the context does not
  * verify. peer: under what its session is kept, "name:port"; NULL: no reuse. The descriptor is borrowed. NULL: why. */
-struct mm_tls_connection *mm_tls_connection_new(struct mm_tls *, int fd, const char *name, const char *peer, struct mm_fault *why);
+struct mm_tls_connection *mm_tls_connection_new(struct mm_tls *, int fd, const char *name, const char *peer,
+	struct mm_fault *why);
 enum mm_tls_step mm_tls_handshake(struct mm_tls_connection *, struct mm_fault *why);
 /* *moved: bytes read or written. DONE means at least one. */
 enum mm_tls_step mm_tls_read(struct mm_tls_connection *, void *to, size_t size, size_t *moved, struct mm_fault *why);
-enum mm_tls_step mm_tls_write(struct mm_tls_connection *, const void *from, size_t size, size_t *moved, struct mm_fault *why);
+enum mm_tls_step mm_tls_write(struct mm_tls_connection *, const void *from, size_t size, size_t *moved,
+	struct mm_fault *why);
 bool mm_tls_was_resumed(const struct mm_tls_connection *);            /* the handshake reused a session */
 /* "TLSv1.3", "TLS_AES_256_GCM_SHA384". Static. */
 const char *mm_tls_version(const struct mm_tls_connection *);

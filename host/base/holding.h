@@ -1,5 +1,5 @@
-/* base/holding.h -- what a session, a message or a generation holds of the world outside: sockets, requests, places in a
- * queue. A holding is embedded in the thing itself. Its holder lists it, and when the holder ends, whatever is still
+/* base/holding.h -- what a session, a message or a generation holds of the world outside: sockets, requests, places in
+ * a queue. A holding is embedded in the thing itself. Its holder lists it, and when the holder ends, whatever is still
  * listed is dropped there and then: a descriptor never waits for a garbage collector. Knows nothing of what is held. */
 #ifndef MM_BASE_HOLDING_H
 #define MM_BASE_HOLDING_H

@@ -1,5 +1,5 @@
-/* base/network.h -- an IP address or a block of them ("192.0.2.7", "10.0.0.0/8", "2001:db8::/32"), and who belongs to it.
- * Numbers only; knows no names and no sockets. IPv4 in IPv6 clothing (::ffff:192.0.2.7) is IPv4 here, both ways,
+/* base/network.h -- an IP address or a block of them ("192.0.2.7", "10.0.0.0/8", "2001:db8::/32"), and who belongs to
+ * it. Numbers only; knows no names and no sockets. IPv4 in IPv6 clothing (::ffff:192.0.2.7) is IPv4 here, both ways,
  * because a listener on [::] sees IPv4 clients so. */
 #ifndef MM_BASE_NETWORK_H
 #define MM_BASE_NETWORK_H

@@ -1,6 +1,6 @@
-/* base/quote.h -- a value as a sentence for people shows it: in double quotes, on one line, not longer than a line bears.
- * Control bytes, quotes and backslashes are escaped as Lua would write them, what is too long ends in "...". Bytes from
- * 0x80 on pass as they are. For messages only: the result is not meant to be read back. */
+/* base/quote.h -- a value as a sentence for people shows it: in double quotes, on one line, not longer than a line
+ * bears. Control bytes, quotes and backslashes are escaped as Lua would write them, what is too long ends in "...".
+ * Bytes from 0x80 on pass as they are. For messages only: the result is not meant to be read back. */
 #ifndef MM_BASE_QUOTE_H
 #define MM_BASE_QUOTE_H
 

@@ -108,7 +108,7 @@ static int field_insert_before(lua_State *L)
 }
 
 /* ---- ctx:body{...} ----
- * A body that is kept belongs to the script that asked for it; lua/moonmilter/edits.lua has the rest. */
+ * A body that is kept belongs to the script that asked for it; lua/moonmilter/runtime/edits.lua has the rest. */
 
 static void check_handler_task(lua_State *L, struct mm_script_session *ss)
 {

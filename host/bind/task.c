@@ -66,7 +66,8 @@ static int core_spawn(lua_State *L)
 		return 2;
 	bool is_timer = strcmp(owner, "timer") == 0;
 	bool is_detached = is_timer || strcmp(owner, "generation") == 0;
-	struct mm_task_group *group = is_timer ? &t->generation->timers : is_detached ? &t->generation->tasks : group_of(t);
+	struct mm_task_group *group = is_timer ? &t->generation->timers : is_detached ? &t->generation->tasks
+		: group_of(t);
 	check_room(L, group, is_timer ? "timer" : "spawn");
 	int count = lua_gettop(L) - 2;
 

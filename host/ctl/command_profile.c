@@ -28,11 +28,11 @@ static void print_help(FILE *to)
 {
 	fprintf(to, "Usage: moonmilter profile [-c FILE] [--control PATH] [OPTIONS]\n"
 		"       moonmilter ctl [-c FILE] [--control PATH] profile [OPTIONS]\n\n"
-		"Prints what each handler of each script has cost, over all workers: calls, errors, CPU time, time it was\n"
-		"busy (it ran and nobody else could), time it waited, its slowest call. With --samples: which lines and\n"
-		"functions Lua's time goes to. Nothing has to be switched on before, and nothing stays behind.\n\n"
-		"  --seconds N    what happens in the next N seconds, instead of all since the start; 10 with --samples\n"
-		"  --samples      look a thousand times a second where the workers are\n"
+		"Prints what each handler of each script has cost, over all workers: calls, errors, CPU time, "
+		"time it was\nbusy (it ran and nobody else could), time it waited, its slowest call. With --samples: "
+		"which lines and\nfunctions Lua's time goes to. Nothing has to be switched on before, and nothing "
+		"stays behind.\n\n  --seconds N    what happens in the next N seconds, instead of all since the start; "
+		"10 with --samples\n  --samples      look a thousand times a second where the workers are\n"
 		"  --folded       samples as one line a stack, for flamegraph.pl and the like\n"
 		"  --worker PID   one worker only; moonmilter ctl status names them\n"
 		"  --json         one JSON object\n"
@@ -40,7 +40,8 @@ static void print_help(FILE *to)
 		"  -c, --config FILE, --control PATH\n"
 		"                 which host: its control socket, or the configuration that names it\n\n"
 		"cpu, busy and waiting are sums; mean and max are of a call; now: calls that wait at this moment.\n"
-		"Exit status: 0 done, 64 wrong usage, 69 no host answers, 75 it cannot now or a worker's part is missing.\n");
+		"Exit status: 0 done, 64 wrong usage, 69 no host answers, 75 it cannot now or a worker's part "
+		"is missing.\n");
 }
 
 /* ---- what comes back ---- */
@@ -130,7 +131,8 @@ int mm_command_profile(int argc, char **argv)
 		{ "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 },
 	};
 	struct profile p = { .is_json = false };
-	struct mm_ctl_query client = { .name = "moonmilter profile", .line = on_line, .listing = on_listing, .self = &p };
+	struct mm_ctl_query client = { .name = "moonmilter profile", .line = on_line,
+		.listing = on_listing, .self = &p };
 	double pid;
 	optind = 0;
 	for (int c; (c = getopt_long(argc, argv, "c:h", options, NULL)) != -1;) {

@@ -1,5 +1,5 @@
-/* doctor/doctor.h -- what the parts of `moonmilter doctor` share: our configuration as it would be served, what the scripts
- * ask for, and the questions that come up with every MTA. */
+/* doctor/doctor.h -- what the parts of `moonmilter doctor` share: our configuration as it would be served, what the
+ * scripts ask for, and the questions that come up with every MTA. */
 #ifndef MM_DOCTOR_DOCTOR_H
 #define MM_DOCTOR_DOCTOR_H
 

@@ -1,4 +1,5 @@
-/* embed/host.c -- the public face: configuration, listeners, rights, generations, stop and reload, around one worker. */
+/* embed/host.c -- the public face: configuration, listeners, rights, generations, stop and
+ * reload, around one worker. */
 #include "embed/host.h"
 
 #include "base/list.h"
@@ -294,7 +295,8 @@ static bool options_of(struct mm_host *h, const struct mm_config *c, unsigned i,
 			.progress_every = c->progress_every,
 			.body_max = c->body_max, .on_error = m->on_error, .lockstep = m->lockstep,
 			.number = h->next_generation, .row = h->member.row,
-			.worker_index = h->member.census != NULL ? (unsigned)(h->member.row - h->member.census->rows) : 0,
+			.worker_index = h->member.census != NULL
+			? (unsigned)(h->member.row - h->member.census->rows) : 0,
 			.memory_soft = c->memory_soft, .memory_hard = c->memory_hard,
 		},
 		.paths = paths,

@@ -1,6 +1,6 @@
-/* fuzz/control.c -- whoever may connect to the control socket says anything, whole notes and others, hangs up in between and
- * does not read: requests reach the owner with the arguments their table promises, each client is ended once, and no
- * descriptor is left behind.
+/* fuzz/control.c -- whoever may connect to the control socket says anything, whole notes and others, hangs up in
+ * between and does not read: requests reach the owner with the arguments their table promises, each client is ended
+ * once, and no descriptor is left behind.
  * Input: operations of two bytes, what and how; texts follow theirs. */
 #include "process/control.h"
 
@@ -61,7 +61,8 @@ static int join(int to)
 	return fd;
 }
 
-/* how: 0 a note with these words, 1 one cut short, 2 one that is too long, 3 one whose text has no end, 4 with a descriptor */
+/* how: 0 a note with these words, 1 one cut short, 2 one that is too long, 3 one whose text has no
+ * end, 4 with a descriptor */
 static void say(int fd, uint8_t how, uint32_t kind, const uint8_t *text, size_t size)
 {
 	static const char *const words[] = { "", "status", "reload", "stop", "loglevel ", "sessions" };

@@ -43,7 +43,8 @@ bool mm_worker_set_dns(struct mm_worker *, const struct mm_dns_settings *, struc
 /* Closes everything; sessions get no more events. */
 void mm_worker_free(struct mm_worker *);
 
-/* Loads a new generation, one mm_generation_options a milter. done is called once, from inside or later. One at a time. */
+/* Loads a new generation, one mm_generation_options a milter. done is called once, from inside or
+ * later. One at a time. */
 void mm_worker_prepare(struct mm_worker *, const struct mm_generation_options *options,
 	void (*done)(void *self, bool ok, const struct mm_fault *why), void *self);
 /* What was prepared becomes current. */

@@ -1,6 +1,6 @@
-/* milter/message.h -- one message as the MTA tells it and as scripts have changed it so far: envelope, header fields, body
- * edits. All state with the lifetime of a message is here and is cleared by mm_message_put(), nowhere else: a fact of
- * one message can never reach the next.
+/* milter/message.h -- one message as the MTA tells it and as scripts have changed it so far: envelope, header fields,
+ * body edits. All state with the lifetime of a message is here and is cleared by mm_message_put(), nowhere else: a fact
+ * of one message can never reach the next.
  * Texts handed out are BORROWED until the next call that adds to the message.
  *
  * The index rule. Scripts see one ordered list of fields, edits applied: field n of a name, from 1, counts what is in

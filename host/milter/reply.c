@@ -17,7 +17,7 @@ void mm_reply_bare(struct mm_buffer *out, enum mm_reply_letter letter)
 	mm_frame_write(out, (uint8_t)letter, NULL, 0);
 }
 
-/* Starts a packet whose length mm_end() fills in; nothing is left behind when memory runs out on the way. */
+/* Starts a packet whose length end() fills in; nothing is left behind when memory runs out on the way. */
 static size_t begin(struct mm_buffer *out, enum mm_reply_letter letter)
 {
 	size_t start = out->size;

@@ -59,8 +59,8 @@ void mm_profile_request_write(const struct mm_profile_request *w, char *to, size
 	snprintf(to, size, "%u %.3f %u %u", w->samples, w->seconds, w->begins_anew, w->worker);
 }
 
-/* Closing would do, were it not for a worker that is being born: while it has a copy of the descriptor, the epoll set would
- * go on to tell of an client that is gone. */
+/* Closing would do, were it not for a worker that is being born: while it has a copy of the descriptor, the epoll set
+ * would go on to tell of an client that is gone. */
 static void hang_up(struct mm_control_client *a)
 {
 	if (a->fd < 0)
@@ -100,12 +100,14 @@ void mm_control_client_hear(void *self, const char *line)
 	mm_control_client_say(self, "%s", line);
 }
 
-void mm_control_client_say_worker(struct mm_control_client *a, int pid, const char *state, const struct mm_census_row *row)
+void mm_control_client_say_worker(struct mm_control_client *a, int pid, const char *state,
+	const struct mm_census_row *row)
 {
 	if (state == NULL)
 		state = mm_census_state_name((enum mm_census_state)mm_census_get(row->state));
-	mm_control_client_say(a, "worker pid=%d state=%s generation=%u sessions=%u older_sessions=%u begun=%llu messages=%llu "
-		"script_errors=%llu lua_bytes=%llu longest_collection_us=%u log_lost=%llu", pid, state, mm_census_get(row->generation), mm_census_get(row->sessions),
+	mm_control_client_say(a, "worker pid=%d state=%s generation=%u sessions=%u older_sessions=%u begun=%llu "
+		"messages=%llu script_errors=%llu lua_bytes=%llu longest_collection_us=%u log_lost=%llu", pid, state,
+		mm_census_get(row->generation), mm_census_get(row->sessions),
 		mm_census_get(row->older_sessions), (unsigned long long)mm_census_get(row->sessions_begun),
 		(unsigned long long)mm_census_get(row->messages), (unsigned long long)mm_census_get(row->script_errors),
 		(unsigned long long)mm_census_get(row->lua_bytes), mm_census_get(row->longest_collection_us),
@@ -225,7 +227,8 @@ static void control_close(struct mm_control *c)
 	if (c->pause >= 0)
 		close(c->pause);
 	c->epoll = c->pause = -1;
-	while (c->clients != NULL)       /* behind the set: in a worker it is the master's, too, and must stay as it is */
+	/* behind the set: in a worker it is the master's, too, and must stay as it is */
+	while (c->clients != NULL)
 		asker_free(c->clients);
 	free(c);
 }

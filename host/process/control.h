@@ -1,6 +1,6 @@
-/* process/control.h -- the unix socket that `moonmilter ctl` talks to: one request a connection, answered by notes (channel.h).
- * Knows the requests by name; what they mean is the owner's: solo.c or master.c. Any loop can turn it: there is one
- * descriptor to watch. Only root and the user we run as are listened to. */
+/* process/control.h -- the unix socket that `moonmilter ctl` talks to: one request a connection, answered by notes
+ * (channel.h). Knows the requests by name; what they mean is the owner's: solo.c or master.c. Any loop can turn it:
+ * there is one descriptor to watch. Only root and the user we run as are listened to. */
 #ifndef MM_PROCESS_CONTROL_H
 #define MM_PROCESS_CONTROL_H
 

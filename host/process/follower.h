@@ -1,5 +1,5 @@
-/* process/follower.h -- the life of a worker process: a host that does what its master's notes say (channel.h), and nothing when
- * the master is gone but let its sessions finish. */
+/* process/follower.h -- the life of a worker process: a host that does what its master's notes say (channel.h), and
+ * nothing when the master is gone but let its sessions finish. */
 #ifndef MM_PROCESS_FOLLOWER_H
 #define MM_PROCESS_FOLLOWER_H
 

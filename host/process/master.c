@@ -3,8 +3,8 @@
  * The loop is a poll(2) of few descriptors: a libev loop would be inherited by every child. Signals come through a
  * signalfd and stay blocked but for the children, so that none is lost between two lines.
  *
- * A reload goes through three phases. A throw-away process tries the new generation first: what crashes or hangs while it
- * loads takes no session with it. Then every worker prepares it, and when all have, all commit; one failure, and all
+ * A reload goes through three phases. A throw-away process tries the new generation first: what crashes or hangs while
+ * it loads takes no session with it. Then every worker prepares it, and when all have, all commit; one failure, and all
  * discard. A worker that is born meanwhile joins in. */
 #include "process/master.h"
 
@@ -40,7 +40,8 @@
 #define STEADY_AFTER    10.0    /* seconds after which a worker's death is not counted as a failed start */
 #define BACK_OFF_FIRST  0.1     /* seconds, doubled with each quick death */
 #define BACK_OFF_MAX    30.0
-#define BACK_OFF_ALONE  1.0     /* the most when no worker is left: a fork a second is cheap, mail that nobody filters is not */
+/* the most when no worker is left: a fork a second is cheap, mail that nobody filters is not */
+#define BACK_OFF_ALONE  1.0
 #define WORKERS_MAX       (2 * (int)MM_WORKERS_MAX + 1)        /* serving, leaving, and one on trial */
 #define QUESTIONS_MAX   16
 #define CLIENTS_MAX      32
@@ -277,8 +278,9 @@ static void update_status(struct master *m)
 	for (int i = 0; i < WORKERS_MAX; i++)
 		if (m->workers[i].role != NOBODY)
 			sessions += mm_census_get(m->workers[i].row->sessions);
-	mm_service_status("generation %u, %u workers, %u sessions%s%s", m->generation, count_roles(m, SERVING, SERVING), sessions,
-		m->last_failure[0] != '\0' ? ", last reload failed: " : "", m->last_failure);
+	mm_service_status("generation %u, %u workers, %u sessions%s%s", m->generation,
+		count_roles(m, SERVING, SERVING), sessions, m->last_failure[0] != '\0' ? ", last reload failed: " : "",
+		m->last_failure);
 }
 
 static void end_reload(struct master *m, bool ok, const char *failure)
@@ -346,7 +348,8 @@ static void announce(struct master *m)
 	mm_service_ready();
 }
 
-/* One tells what the scripts are; when all have answered they all accept, and on_listed() says "ready", or the clock does. */
+/* One tells what the scripts are; when all have answered they all accept, and on_listed() says
+ * "ready", or the clock does. */
 static void begin_announcing(struct master *m)
 {
 	struct mm_note note = { .kind = MM_NOTE_LIST, .number = MM_LIST_SCRIPTS };
@@ -364,7 +367,8 @@ static void commit_all(struct master *m)
 	struct mm_fault why;
 	bool is_first = m->generation == 0;
 	if (!is_first && !mm_host_reread(m->host, &why))
-		mm_log_say(m->log, MM_LOG_WARN, "reload", "the configuration changed again while it was loaded: %s", why.text);
+		mm_log_say(m->log, MM_LOG_WARN, "reload", "the configuration changed again while it was "
+			"loaded: %s", why.text);
 	m->generation++;
 	for (int i = 0; i < WORKERS_MAX; i++)
 		if (takes_part(&m->workers[i]))
@@ -456,8 +460,8 @@ static void on_failed(struct master *m, struct worker_process *worker, const str
 	}
 	if (worker->role != LOADING)
 		return;
-	mm_log_say(m->log, MM_LOG_ERROR, "worker", "pid %d cannot take a dead worker's place, the scripts do not load any more: %s",
-		(int)worker->pid, note->text);
+	mm_log_say(m->log, MM_LOG_ERROR, "worker", "pid %d cannot take a dead worker's place, the scripts do not load "
+		"any more: %s", (int)worker->pid, note->text);
 	send_away(worker, MM_NOTE_HALT, HALT_GRACE);
 }
 
@@ -543,7 +547,8 @@ static void ask(struct master *m, struct mm_control_client *a, struct mm_note *n
 	q->is_profile = note->number == MM_LIST_PROFILE;
 	for (int i = 0; i < WORKERS_MAX; i++) {
 		struct worker_process *worker = &m->workers[i];
-		bool is_meant = (worker->role == SERVING || worker->role == LEAVING) && (pid == 0 || pid == (unsigned)worker->pid);
+		bool is_meant = (worker->role == SERVING || worker->role == LEAVING)
+			&& (pid == 0 || pid == (unsigned)worker->pid);
 		q->owes[i] = is_meant && worker->channel >= 0 && mm_channel_send(worker->channel, note, -1);
 		q->owed += q->owes[i];
 	}
@@ -570,7 +575,8 @@ static void forget_profile(struct master *m, struct question *q)
 static void forget_unwanted_profiles(struct master *m)
 {
 	for (int i = 0; i < QUESTIONS_MAX; i++)
-		if (m->questions[i].client != NULL && m->questions[i].is_profile && mm_control_client_has_gone(m->questions[i].client))
+		if (m->questions[i].client != NULL && m->questions[i].is_profile
+		    && mm_control_client_has_gone(m->questions[i].client))
 			forget_profile(m, &m->questions[i]);
 }
 
@@ -584,8 +590,8 @@ static void answer_status(struct master *m, struct mm_control_client *a, const c
 	(void)argument;
 	if (at != 0)
 		strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&at, &utc));
-	mm_control_client_say(a, "version=%s pid=%d uptime=%.0f workers=%u worker_deaths=%lu", mm_version(), (int)getpid(),
-		mm_clock_now() - m->began_at, m->wanted, m->deaths);
+	mm_control_client_say(a, "version=%s pid=%d uptime=%.0f workers=%u worker_deaths=%lu", mm_version(),
+		(int)getpid(), mm_clock_now() - m->began_at, m->wanted, m->deaths);
 	mm_control_client_say(a, "generation=%u reload=%s reloaded_at=%s", m->generation,
 		m->phase != AT_REST ? "running" : m->last_failure[0] == '\0' ? "ok" : "failed", when);
 	if (m->last_failure[0] != '\0')
@@ -593,7 +599,8 @@ static void answer_status(struct master *m, struct mm_control_client *a, const c
 	mm_host_describe_lost(m->host, (struct mm_say){ mm_control_client_hear, a });
 	for (int i = 0; i < WORKERS_MAX; i++)
 		if (m->workers[i].role != NOBODY)
-			mm_control_client_say_worker(a, (int)m->workers[i].pid, m->workers[i].is_hung ? "hung" : NULL, m->workers[i].row);
+			mm_control_client_say_worker(a, (int)m->workers[i].pid, m->workers[i].is_hung ? "hung" : NULL,
+				m->workers[i].row);
 	mm_control_client_end(a, EX_OK, NULL);
 }
 
@@ -603,10 +610,12 @@ static void answer_with_reload(struct master *m, struct mm_control_client *a, co
 	struct mm_control_client **list = m->phase == AT_REST ? m->clients : m->late_clients;
 	unsigned *count = m->phase == AT_REST ? &m->client_count : &m->late_client_count;
 	if (m->is_stopping || m->generation == 0 || *count == CLIENTS_MAX) {
-		mm_control_client_end(a, EX_TEMPFAIL, m->is_stopping ? "the host is stopping" : "too many reloads wait already");
+		mm_control_client_end(a, EX_TEMPFAIL, m->is_stopping ? "the host is stopping" : "too many reloads "
+			"wait already");
 		return;
 	}
-	list[(*count)++] = a;           /* one that came during a reload may be about files changed since: it hears of the next */
+	list[(*count)++] = a;           /* one that came during a reload may be about files changed
+	                                 * since: it hears of the next */
 	reload(m);
 }
 
@@ -653,7 +662,8 @@ static bool is_taking_a_profile(const struct master *m)
 static bool has_worker(const struct master *m, unsigned pid)
 {
 	for (int i = 0; i < WORKERS_MAX; i++)
-		if ((m->workers[i].role == SERVING || m->workers[i].role == LEAVING) && (unsigned)m->workers[i].pid == pid)
+		if ((m->workers[i].role == SERVING || m->workers[i].role == LEAVING)
+		    && (unsigned)m->workers[i].pid == pid)
 			return true;
 	return false;
 }
@@ -678,7 +688,8 @@ static void answer_profile(struct master *m, struct mm_control_client *a, const 
 static void on_asked(void *self, struct mm_control_client *a, enum mm_request request, const char *argument)
 {
 	static void (*const answers[MM_REQUEST_COUNT])(struct master *, struct mm_control_client *, const char *) = {
-		[MM_REQUEST_STATUS] = answer_status, [MM_REQUEST_RELOAD] = answer_with_reload, [MM_REQUEST_STOP] = answer_stop,
+		[MM_REQUEST_STATUS] = answer_status, [MM_REQUEST_RELOAD] = answer_with_reload,
+			[MM_REQUEST_STOP] = answer_stop,
 		[MM_REQUEST_SESSIONS] = answer_sessions, [MM_REQUEST_GENERATIONS] = answer_generations,
 		[MM_REQUEST_LOG_LEVEL] = answer_log_level, [MM_REQUEST_PROFILE] = answer_profile,
 	};
@@ -691,7 +702,8 @@ static void on_retire(struct master *m, struct worker_process *worker, const str
 {
 	if (worker->role != SERVING || m->is_stopping)
 		return;
-	mm_log_say(m->log, MM_LOG_INFO, "worker", "pid %d makes room for a fresh one: %s", (int)worker->pid, note->text);
+	mm_log_say(m->log, MM_LOG_INFO, "worker", "pid %d makes room for a fresh one: %s",
+		(int)worker->pid, note->text);
 	worker->role = LEAVING;
 	tell(worker, MM_NOTE_DRAIN, 1);   /* its sessions may take their time: we do not stop */
 	bear_missing(m, mm_clock_now());
@@ -713,7 +725,8 @@ static void read_notes(struct master *m, struct worker_process *worker)
 	struct mm_note note;
 	int descriptor;
 	enum mm_channel_state got = MM_CHANNEL_NOTHING;
-	while (worker->channel >= 0 && (got = mm_channel_receive(worker->channel, &note, &descriptor)) == MM_CHANNEL_NOTE) {
+	while (worker->channel >= 0 && (got = mm_channel_receive(worker->channel, &note, &descriptor))
+	    == MM_CHANNEL_NOTE) {
 		on_note(m, worker, &note, descriptor);
 		if (descriptor >= 0)
 			close(descriptor);
@@ -759,23 +772,27 @@ static void plan_birth(struct master *m, const struct worker_process *worker, do
 	if (was_steady || now - m->died_at > BACK_OFF_MAX)
 		m->quick_deaths = 0;
 	m->died_at = now;
-	double wait = m->quick_deaths == 0 ? 0 : BACK_OFF_FIRST * (double)(1u << (m->quick_deaths < 10 ? m->quick_deaths - 1 : 9));
+	double wait = m->quick_deaths == 0
+		? 0 : BACK_OFF_FIRST * (double)(1u << (m->quick_deaths < 10 ? m->quick_deaths - 1 : 9));
 	double most = count_roles(m, LOADING, SERVING) > 0 ? BACK_OFF_MAX : BACK_OFF_ALONE;
 	if (wait > most)
 		wait = most;
 	if (!was_steady)
 		m->quick_deaths++;
 	if (wait >= 1)
-		mm_log_say(m->log, MM_LOG_WARN, "worker", "workers die as soon as they serve; the next one starts in %.1f s", wait);
+		mm_log_say(m->log, MM_LOG_WARN, "worker", "workers die as soon as they serve; the next one starts "
+			"in %.1f s", wait);
 	m->birth_at = now + wait;
 }
 
 /* Why a process died that loaded scripts, and of which one. */
 static void explain_load(const struct worker_process *worker, int status, char *to, size_t size)
 {
-	const char *script = mm_census_get(worker->row->whereabouts.is_set) ? worker->row->whereabouts.script : "a script";
+	const char *script = mm_census_get(worker->row->whereabouts.is_set)
+		? worker->row->whereabouts.script : "a script";
 	if (worker->is_hung)
-		snprintf(to, size, "%s: hangs in a C function while it loads (hang_timeout); the process that tried it was killed", script);
+		snprintf(to, size, "%s: hangs in a C function while it loads (hang_timeout); the process that tried it "
+			"was killed", script);
 	else if (WIFSIGNALED(status))
 		snprintf(to, size, "%s: the process that loaded it died: %s", script, strsignal(WTERMSIG(status)));
 	else
@@ -860,7 +877,8 @@ static void look_at_beats(struct master *m, struct worker_process *worker, doubl
 static bool all_beat(const struct master *m)
 {
 	for (int i = 0; i < WORKERS_MAX; i++)
-		if (m->workers[i].role == SERVING && m->workers[i].silent_ticks * TICK > mm_host_config(m->host)->hang_timeout)
+		if (m->workers[i].role == SERVING
+		    && m->workers[i].silent_ticks * TICK > mm_host_config(m->host)->hang_timeout)
 			return false;
 	return true;
 }
@@ -889,8 +907,8 @@ static void look_at_listeners(struct master *m)
 		if (ok)
 			mm_log_say(m->log, MM_LOG_WARN, "listener", "somebody removed the socket's file; it is back");
 		else if (!m->said_lost)
-			mm_log_say(m->log, MM_LOG_ERROR, "listener", "somebody removed the socket's file; %s; no MTA gets in meanwhile: "
-				"let the user that serves write there, or restart", why.text);
+			mm_log_say(m->log, MM_LOG_ERROR, "listener", "somebody removed the socket's file; %s; no MTA "
+				"gets in meanwhile: let the user that serves write there, or restart", why.text);
 		m->said_lost = !ok;
 		struct mm_note note = { .kind = MM_NOTE_LISTEN, .number = i };
 		for (int j = 0; ok && j < WORKERS_MAX; j++)
@@ -924,7 +942,8 @@ static void look_at_phase(struct master *m, double now)
 	if (m->phase == COMMITTING && !m->is_stopping && (all_have_committed(m) || now >= m->phase_until))
 		end_reload(m, true, NULL);      /* who takes longer hangs, and is replaced by one that has them */
 	else if (m->phase != AT_REST && now >= m->phase_until && !m->is_stopping)
-		fail_reload(m, "the scripts still load after 60 s; on_load or a script's top level waits for something that does not come");
+		fail_reload(m, "the scripts still load after 60 s; on_load or a script's top level waits for something "
+			"that does not come");
 	if (m->reload_at != 0 && now >= m->reload_at) {
 		m->reload_at = 0;
 		reload_soon(m);
@@ -1033,7 +1052,8 @@ static void turn(struct master *m)
 		fds[count++] = (struct pollfd){ .fd = m->workers[i].channel, .events = POLLIN };
 	}
 	fds[count] = (struct pollfd){ .fd = m->signals, .events = POLLIN };
-	fds[count + 1] = (struct pollfd){ .fd = m->control != NULL ? mm_control_descriptor(m->control) : -1, .events = POLLIN };
+	fds[count + 1] = (struct pollfd){ .fd = m->control != NULL ? mm_control_descriptor(m->control) : -1,
+		.events = POLLIN };
 	if (poll(fds, count + 2, (int)(next_due(m, mm_clock_now()) * 1000) + 1) < 0 && errno != EINTR)
 		usleep(10000);          /* out of memory in the kernel: not a spin */
 	for (unsigned i = 0; i < count; i++)
@@ -1064,7 +1084,8 @@ static bool take_signals(struct master *m)
 static unsigned worker_count(const struct mm_config *c)
 {
 	long processors = sysconf(_SC_NPROCESSORS_ONLN);
-	unsigned count = c->workers == MM_WORKERS_AUTO ? (unsigned)(processors > 0 ? processors : 1) : (unsigned)c->workers;
+	unsigned count = c->workers == MM_WORKERS_AUTO ? (unsigned)(processors > 0 ? processors : 1)
+		: (unsigned)c->workers;
 	return count < MM_WORKERS_MAX ? count : MM_WORKERS_MAX;
 }
 

@@ -132,8 +132,8 @@ static void on_measured(void *self, int listing_fd)
 	mm_control_client_say(a, "worker pid=%d", (int)getpid());
 	if (listing_fd >= 0)
 		mm_control_client_give(a, listing_fd);
-	mm_control_client_end(a, listing_fd >= 0 ? EX_OK : EX_OSERR, listing_fd >= 0 ? NULL : "out of memory or descriptors for "
-		"the profile");
+	mm_control_client_end(a, listing_fd >= 0 ? EX_OK : EX_OSERR, listing_fd >= 0 ? NULL : "out of memory or "
+		"descriptors for the profile");
 }
 
 static void drop_measure(struct solo *s)

@@ -1,4 +1,5 @@
-/* process/solo.h -- a host in one process, with what a service needs around it: control socket, service manager, file watch. */
+/* process/solo.h -- a host in one process, with what a service needs around it: control socket,
+ * service manager, file watch. */
 #ifndef MM_PROCESS_SOLO_H
 #define MM_PROCESS_SOLO_H
 

@@ -1,4 +1,5 @@
-/* program/main.c -- argv only: which command, which options. Everything else is behind moonmilter.h and the command files. */
+/* program/main.c -- argv only: which command, which options. Everything else is behind moonmilter.h
+ * and the command files. */
 #include "moonmilter.h"
 
 #include "bench/command_bench.h"

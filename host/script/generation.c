@@ -409,8 +409,8 @@ static bool join_paths(struct mm_generation *g, const struct mm_script_files *li
 	return true;
 }
 
-static bool script_make(struct mm_generation *g, const struct mm_generation_options *o, const struct mm_script_files *list,
-	struct mm_fault *why)
+static bool script_make(struct mm_generation *g, const struct mm_generation_options *o,
+	const struct mm_script_files *list, struct mm_fault *why)
 {
 	g->L = new_state();
 	if (g->L == NULL || !join_paths(g, list))
@@ -676,7 +676,8 @@ static int push_load(lua_State *L)
 	return 0;
 }
 
-void mm_generation_load(struct mm_generation *g, void (*done)(void *self, bool ok, const struct mm_fault *why), void *self)
+void mm_generation_load(struct mm_generation *g, void (*done)(void *self, bool ok, const struct mm_fault *why),
+	void *self)
 {
 	struct mm_fault why = { .class = MM_FAULT_NONE };
 	g->loaded = done;
@@ -880,7 +881,8 @@ static void fail_event(struct mm_script_session *ss, const char *text, struct mm
 	}
 	if (!(mm_verdict_stages(out->kind) & 1u << stage))
 		mm_verdict_reset(out);
-	snprintf(out->decided_by, sizeof out->decided_by, "on_error (%.30s)", ss->generation->scripts[ss->script_at].name);
+	snprintf(out->decided_by, sizeof out->decided_by, "on_error (%.30s)",
+		ss->generation->scripts[ss->script_at].name);
 }
 
 /* Reads [result...] of the finished handler; true when it is a verdict, else why says what is wrong with it. */
@@ -909,8 +911,8 @@ static bool verdict_of_results(struct mm_script_session *ss, struct mm_verdict *
 			"return ctx:%s(text)", mm_verdict_name(kind), mm_verdict_name(kind));
 	mm_verdict_plain(out, kind);
 	if (kind != MM_VERDICT_continue)
-		snprintf(out->decided_by, sizeof out->decided_by, "%.30s %s", ss->generation->scripts[ss->script_at].name,
-			mm_stage_handler(ss->event.stage));
+		snprintf(out->decided_by, sizeof out->decided_by, "%.30s %s",
+			ss->generation->scripts[ss->script_at].name, mm_stage_handler(ss->event.stage));
 	return true;
 }
 

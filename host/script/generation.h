@@ -26,7 +26,8 @@ struct mm_generation_options {
  * with a path, or memory. */
 struct mm_generation *mm_generation_new(const struct mm_generation_options *, struct mm_fault *why);
 /* Starts loading. done is called once, from inside the call or later; after ok == false only release is left to do. */
-void mm_generation_load(struct mm_generation *, void (*done)(void *self, bool ok, const struct mm_fault *why), void *self);
+void mm_generation_load(struct mm_generation *, void (*done)(void *self, bool ok, const struct mm_fault *why),
+	void *self);
 /* Stops a load that waits; done is not called. */
 void mm_generation_stop_loading(struct mm_generation *);
 /* The next generation takes over: timers stop, sessions go on. */

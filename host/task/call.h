@@ -1,5 +1,5 @@
-/* task/call.h -- the doorway: every entry into Lua from the host goes through mm_call_function() or mm_call_resume(), and
- * so do the two ways in which a wait ends. */
+/* task/call.h -- the doorway: every entry into Lua from the host goes through mm_call_function() or mm_call_resume(),
+ * and so do the two ways in which a wait ends. */
 #ifndef MM_TASK_CALL_H
 #define MM_TASK_CALL_H
 

@@ -42,7 +42,8 @@ const struct mm_script *mm_task_script(const struct mm_task *t)
 	const struct mm_script_session *ss = t->session;
 	if (ss == NULL || t != &ss->task)
 		return t->script;
-	return ss->has_event && ss->script_at < t->generation->script_count ? &t->generation->scripts[ss->script_at] : NULL;
+	return ss->has_event && ss->script_at < t->generation->script_count
+		? &t->generation->scripts[ss->script_at] : NULL;
 }
 
 struct mm_holder *mm_task_holder(struct mm_generation *g)

@@ -1,8 +1,8 @@
 /* task/task.h -- coroutines parked between events, and the state they share.
- * A generation (struct mm_generation) is one Lua state. A session takes a coroutine from the pool for each event and gives
- * it back when the event is decided; further tasks of a session are coroutines of their own. A task waits for at most
- * one thing at a time and knows how to undo that wait: the session may be gone when the answer comes, so whoever ends
- * the session calls undo and no answer comes at all.
+ * A generation (struct mm_generation) is one Lua state. A session takes a coroutine from the pool for each event and
+ * gives it back when the event is decided; further tasks of a session are coroutines of their own. A task waits for at
+ * most one thing at a time and knows how to undo that wait: the session may be gone when the answer comes, so whoever
+ * ends the session calls undo and no answer comes at all.
  *
  * Inner structs are open to the script row only; the rows above see script/generation.h. No lua.h here: a lua_State is
  * a name. */
@@ -274,7 +274,8 @@ bool mm_frame_is_ours(const struct lua_Debug *);
 int mm_raise_at_script(struct lua_State *, const char *format, ...);
 /* Pushes "file:line: " of the innermost frame of a script from a level on, or "". */
 void mm_push_location(struct lua_State *, int level);
-void mm_push_location_of(struct lua_State *, struct lua_State *co);        /* the same of a coroutine that is dead now */
+void mm_push_location_of(struct lua_State *, struct lua_State *co);        /* the same of a coroutine that is dead
+                                                                            * now */
 /* An error that was raised in the runtime's own Lua, on the stack of co, which is dead now: the same with the script's
  * line and the name of the function that the script has called. Others come back as they are. May push values onto L,
  * which hold it. */

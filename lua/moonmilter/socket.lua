@@ -1,10 +1,10 @@
 --- Sockets that look as if they blocked, while the loop serves everyone else.
--- The objects have the shape of LuaSocket's, so that what was written for it works: `require "socket"` inside a script gives
--- these (luasocket.lua). Failures are `nil, text, code`; send and receive put what LuaSocket has in third place before the
--- code: `nil, text, last, code` and `nil, text, partial, code`. Match on the code.
+-- The objects have the shape of LuaSocket's, so that what was written for it works: `require "socket"` inside a script
+-- gives these (luasocket.lua). Failures are `nil, text, code`; send and receive put what LuaSocket has in third place
+-- before the code: `nil, text, last, code` and `nil, text, partial, code`. Match on the code.
 --
--- A socket belongs to the message in which it was made, before the first MAIL to the connection, while scripts load to the
--- generation; it is closed with it at once. To keep a connection longer give it to a pool: sock:setkeepalive().
+-- A socket belongs to the message in which it was made, before the first MAIL to the connection, while scripts load to
+-- the generation; it is closed with it at once. To keep a connection longer give it to a pool: sock:setkeepalive().
 local core = require "moonmilter.core"
 local datagram = require "moonmilter.net.datagram"
 local host_name = require "moonmilter.net.host_name"
@@ -91,8 +91,8 @@ end
 -- ---- TLS ----
 
 --- From here on all is TLS. options: name (what the certificate must be for; default the host connected to), verify
---- (default true), ca (file or directory; default the system's), certificate and key (PEM files), peer (under what its TLS
---- session is kept; default name).
+--- (default true), ca (file or directory; default the system's), certificate and key (PEM files), peer (under what its
+--- TLS session is kept; default name).
 ---@return true?, string? text, string? code  "tls" "timeout" "closed"
 function methods:starttls(options)
   options = options or {}
@@ -184,7 +184,8 @@ end
 
 -- ---- time ----
 
---- seconds: nil or below 0: until the handler's deadline. mode "b" (default): so long without progress; "t": so long a call.
+--- seconds: nil or below 0: until the handler's deadline. mode "b" (default): so long without
+--- progress; "t": so long a call.
 function methods:settimeout(seconds, mode)
   if seconds ~= nil and type(seconds) ~= "number" then
     error(("settimeout: a %s; give seconds, or nil for none"):format(type(seconds)), 2)
@@ -345,7 +346,8 @@ end
 
 --- A connected socket in one step. options: host and port, or unix; tls (true or a table as for starttls); timeout
 --- (seconds without progress, default 30); connect_timeout (seconds, handshake included; default: 30 without progress);
---- pool (true or { name, size, queue_timeout }): takes a resting connection of that name when there is one, and is limited to size.
+--- pool (true or { name, size, queue_timeout }): takes a resting connection of that name when there is
+--- one, and is limited to size.
 ---@return moonmilter.Socket?, string? text, string? code
 function socket.connect(options)
   if type(options) ~= "table" then

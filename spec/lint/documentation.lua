@@ -133,8 +133,8 @@ for _, pattern in ipairs { "\nfunction testing%.([%w_]+)%(", "\ntesting%.([%w_]+
   end
 end
 
--- Methods by class: of `---@class x`, then `local y = …`, the functions `y:name` and the fields `y.name`; and fields that
--- are declared. Both sources and stubs are written so.
+-- Methods by class: of `---@class x`, then `local y = …`, the functions `y:name` and the fields `y.name`; and fields
+-- that are declared. Both sources and stubs are written so.
 local function collect_classes(text, classes)
   local class_of, class = {}, nil
   for line in (text .. "\n"):gmatch "(.-)\n" do

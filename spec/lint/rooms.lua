@@ -1,14 +1,15 @@
---- Every file stands in the room that docs/ARCHITECTURE.md gives it, and includes go one way. The tables of that page are
--- read here: a row names a folder, its files in order, and what they may include. So a file includes only files before it
--- in its own folder and the folders that its row allows, which all stand above. libev only where the loop is, Lua only in
--- `task/`, `bind/`, `script/` and the module of `codec/`, neither in any header. What the linker sees goes one way, too.
+--- Every file stands in the room that docs/ARCHITECTURE.md gives it, and includes go one way. The tables of that page
+-- are read here: a row names a folder, its files in order, and what they may include. So a file includes only files
+-- before it in its own folder and the folders that its row allows, which all stand above. libev only where the loop is,
+-- Lua only in `task/`, `bind/`, `script/` and the module of `codec/`, neither in any header. What the linker sees goes
+-- one way, too.
 -- Usage: luajit spec/lint/rooms.lua [ROOT [OBJECTS]]; exit status 1 when a rule is broken.
 
 local root, objects = arg[1] or ".", arg[2] or "build/obj"
 
 local may_include_ev = {
-  ["base/clock"] = true, ["base/watch"] = true, ["io/connection"] = true, ["io/listener"] = true, ["io/acceptor"] = true,
-  ["io/worker"] = true, ["embed/host"] = true,
+  ["base/clock"] = true, ["base/watch"] = true, ["io/connection"] = true, ["io/listener"] = true,
+  ["io/acceptor"] = true, ["io/worker"] = true, ["embed/host"] = true,
 }
 local may_include_lua = { task = true, bind = true, script = true, codec = true }
 
