@@ -1,6 +1,6 @@
 /* fuzz/codec.c -- libFuzzer target for codec.c: any bytes through every function, and the laws that must hold.
  * Build: clang -fsanitize=fuzzer,address,undefined -D_GNU_SOURCE $(pkg-config --cflags luajit) \
- *          host/codec/codec.c host/fuzz/codec.c -o fuzz_codec -lluajit-5.1 -lidn2
+ *          host/codec/*.c host/fuzz/codec.c -o fuzz_codec -lluajit-5.1 -lidn2
  * The first byte chooses the function, the second where the rest is cut into chunks. */
 #include <stdint.h>
 #include <stdio.h>
