@@ -293,7 +293,7 @@ static size_t uu_decode(struct mm_decoder *d, const unsigned char *in, size_t n,
 
 void mm_decode_begin(struct mm_decoder *d, enum mm_encoding kind)
 {
-	memset(d, 0, sizeof *d);
+	memset(d, 0, offsetof(struct mm_decoder, held));
 	d->kind = kind;
 }
 

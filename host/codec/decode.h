@@ -34,10 +34,12 @@ struct mm_decoder {
 	enum mm_qp_state state;
 	unsigned char hex;          /* first digit of =XX, as written */
 	size_t        held_size;    /* blanks that vanish if a line end follows */
-	unsigned char held[MM_QP_HELD_BYTES];
 	/* uuencode */
 	bool          in_body;
 	size_t        line_size;
+	/* valid up to the sizes above; mm_decode_begin() leaves them as they are, because clearing them would cost a short
+	 * text more than decoding it */
+	unsigned char held[MM_QP_HELD_BYTES];
 	unsigned char line[MM_UU_LINE_BYTES];
 };
 
