@@ -23,7 +23,7 @@ struct mm_conversion {
 	size_t replaced;        /* input bytes that became U+FFFD */
 };
 
-/* A whole text through a handle of mm_pad_iconv(); the result is in the pad. False: no memory, see the pad's refused. */
+/* A whole text through a handle of mm_pad_iconv(); the result is in the pad. False: no memory (the pad's refused). */
 bool mm_charset_convert(struct mm_pad *, iconv_t, const unsigned char *in, size_t n, struct mm_conversion *out);
 
 /* A text in chunks. It begins with all zero but cd, which says that it is closed. */

@@ -177,7 +177,8 @@ static bool qp_escape(struct mm_decoder *d, unsigned char c, unsigned char **out
 	}
 }
 
-/* Blanks before a line end go (rule 3); a run of them longer than MM_QP_HELD_BYTES is no transport padding and stays. */
+/* Blanks before a line end go (rule 3); a longer run of them than MM_QP_HELD_BYTES is not transport padding and
+ * stays. */
 static unsigned char *qp_text(struct mm_decoder *d, unsigned char c, unsigned char *out)
 {
 	if (c == ' ' || c == '\t') {

@@ -1,5 +1,5 @@
-/* codec/decode.h -- transfer encodings back to bytes: base64 and quoted-printable (RFC 2045 6), the "Q" of encoded words
- * (RFC 2047 4.2), uuencode as seen in old mail.
+/* codec/decode.h -- transfer encodings back to bytes: base64 and quoted-printable (RFC 2045 6), the "Q" of encoded
+ * words (RFC 2047 4.2), uuencode as seen in old mail.
  *
  * Knows no Lua, no charsets and no MIME structure. A decoder allocates nothing and holds nothing to free; input and
  * output are BORROWED for one call. The chunks that a text is fed in make no difference to what comes out.
@@ -37,8 +37,8 @@ struct mm_decoder {
 	/* uuencode */
 	bool          in_body;
 	size_t        line_size;
-	/* valid up to the sizes above; mm_decode_begin() leaves them as they are, because clearing them would cost a short
-	 * text more than decoding it */
+	/* valid up to the sizes above; mm_decode_begin() leaves them as they are, because clearing them would cost a
+	 * short text more than decoding it */
 	unsigned char held[MM_QP_HELD_BYTES];
 	unsigned char line[MM_UU_LINE_BYTES];
 };

@@ -1,4 +1,5 @@
-/* codec/idna.h -- domain names between Unicode and ASCII (RFC 5890, IDNA2008; libidn2 maps as UTS 46, non-transitional).
+/* codec/idna.h -- domain names between Unicode and ASCII (RFC 5890, IDNA2008; libidn2 maps as UTS 46,
+ * non-transitional).
  *
  * Knows no Lua and no addresses. The domain is BORROWED for the call; what is made is the caller's. */
 #ifndef MM_CODEC_IDNA_H
