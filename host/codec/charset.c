@@ -82,7 +82,7 @@ bool mm_charset_is_name(const char *name, size_t n)
 	for (size_t i = 0; i < n; i++) {
 		unsigned char c = (unsigned char)name[i];
 		bool is_alnum = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
-		if (!is_alnum && !strchr("-_.:+", c))
+		if (c == '\0' || (!is_alnum && !strchr("-_.:+", c)))
 			return false;
 	}
 	return true;
@@ -158,6 +158,7 @@ bool mm_charset_convert(struct mm_pad *p, iconv_t cd, const unsigned char *in, s
 bool mm_charset_open(struct mm_converter *c, const char *charset)
 {
 	c->cd = iconv_open("UTF-8", charset);
+	strcpy(c->name, charset); /* the caller bounds it */
 	return mm_charset_is_open(c);
 }
 
@@ -207,7 +208,7 @@ const char *mm_charset_finish(struct mm_converter *c, size_t *replaced)
 	*replaced = c->replaced + is_cut;
 	c->held_size = 0;
 	c->replaced = 0;
-	iconv(c->cd, NULL, NULL, NULL, NULL); /* back to the initial shift state */
+	c->cd = mm_pad_iconv_again(c->cd, c->name);
 	return is_cut ? REPLACEMENT : "";
 }
 

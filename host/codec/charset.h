@@ -29,18 +29,19 @@ bool mm_charset_convert(struct mm_pad *, iconv_t, const unsigned char *in, size_
 /* A text in chunks. It begins with all zero but cd, which says that it is closed. */
 struct mm_converter {
 	iconv_t       cd;           /* owned; (iconv_t)-1 when closed */
+	char          name[MM_CHARSET_NAME_BYTES + 1];
 	unsigned char held[16];     /* an unfinished character; the longest (GB 18030, escapes of ISO 2022) are 4 */
 	size_t        held_size;
 	size_t        replaced;     /* since the text began */
 };
 
-/* Of a converter that is closed. False: iconv does not know the charset, and the converter stays closed. */
+/* Of a converter that is closed; mm_charset_is_name() holds of the name. False: iconv does not know the charset, and the converter stays closed. */
 bool mm_charset_open(struct mm_converter *, const char *charset);
 bool mm_charset_is_open(const struct mm_converter *);
 /* The next chunk; what it makes is in the pad, *made bytes. False: no memory, see the pad's refused. */
 bool mm_charset_feed(struct mm_converter *, struct mm_pad *, const unsigned char *in, size_t n, size_t *made);
 /* The text is over. What is still to be written, U+FFFD or "", is static; *replaced counts for the whole text. The
- * converter is then as new. */
+ * converter is then as new, or closed when memory is out. */
 const char *mm_charset_finish(struct mm_converter *, size_t *replaced);
 void mm_charset_close(struct mm_converter *);
 

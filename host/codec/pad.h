@@ -35,6 +35,9 @@ void mm_pad_relax(struct mm_pad *, size_t used);
 /* A handle from the charset to UTF-8, in its initial state. The name has at most MM_CHARSET_NAME_BYTES bytes.
  * (iconv_t)-1: iconv does not know it. */
 iconv_t mm_pad_iconv(struct mm_pad *, const char *charset);
+/* TAKES a handle from the charset and gives it back in its initial state, or gives another one in its place.
+ * (iconv_t)-1: it is closed, and opening another failed. */
+iconv_t mm_pad_iconv_again(iconv_t, const char *charset);
 /* Frees what it holds; it is then empty. */
 void mm_pad_free(struct mm_pad *);
 
