@@ -35,8 +35,8 @@ struct mm_converter {
 	size_t        replaced;     /* since the text began */
 };
 
-/* Of a converter that is closed; mm_charset_is_name() holds of the name. False: iconv does not know the charset, and the
- * converter stays closed. */
+/* Of a converter that is closed; mm_charset_is_name() holds of the name. False: iconv does not know the charset, and
+ * the converter stays closed. */
 bool mm_charset_open(struct mm_converter *, const char *charset);
 bool mm_charset_is_open(const struct mm_converter *);
 /* The next chunk; what it makes is in the pad, *made bytes. False: no memory, see the pad's refused. */
