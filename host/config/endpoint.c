@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/un.h>
 
 #define FORMS "write unix:PATH, inet:PORT, inet:PORT@HOST, inet6:PORT@HOST, fd:N or systemd"
 
@@ -17,7 +18,7 @@ struct family_row {
 	const char *any;
 };
 
-static const struct family_row families[] = {   /* ORDER LISTEN_KIND, from MM_ENDPOINT_INET on */
+static const struct family_row families[] = {   /* ORDER ENDPOINT_KIND, from MM_ENDPOINT_INET on */
 	{ "inet",  AF_INET,  "127.0.0.1", "0.0.0.0" },
 	{ "inet6", AF_INET6, "::1",       "::" },
 };
@@ -302,7 +303,7 @@ static char *text_systemd(const struct mm_endpoint *s, char *to, size_t size)
 
 char *mm_endpoint_text(const struct mm_endpoint *s, char *to, size_t size)
 {
-	static char *(*const writers[])(const struct mm_endpoint *, char *, size_t) = {      /* ORDER LISTEN_KIND */
+	static char *(*const writers[])(const struct mm_endpoint *, char *, size_t) = {      /* ORDER ENDPOINT_KIND */
 		text_unix, text_inet, text_inet, text_fd, text_systemd,
 	};
 	return writers[s->kind](s, to, size);
@@ -311,6 +312,33 @@ char *mm_endpoint_text(const struct mm_endpoint *s, char *to, size_t size)
 bool mm_endpoint_has_address(const struct mm_endpoint *s)
 {
 	return s->kind <= MM_ENDPOINT_INET6;
+}
+
+bool mm_endpoint_address(const struct mm_endpoint *s, struct sockaddr_storage *out, socklen_t *size)
+{
+	struct sockaddr_un *un = (struct sockaddr_un *)out;
+	struct sockaddr_in *in = (struct sockaddr_in *)out;
+	struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)out;
+	memset(out, 0, sizeof *out);
+	switch (s->kind) {
+	case MM_ENDPOINT_UNIX:
+		*un = (struct sockaddr_un){ .sun_family = AF_UNIX };
+		strcpy(un->sun_path, s->path);
+		*size = sizeof *un;
+		return true;
+	case MM_ENDPOINT_INET:
+		*in = (struct sockaddr_in){ .sin_family = AF_INET, .sin_port = htons(s->port) };
+		*size = sizeof *in;
+		return inet_pton(AF_INET, s->host, &in->sin_addr) == 1;
+	case MM_ENDPOINT_INET6:
+		*in6 = (struct sockaddr_in6){ .sin6_family = AF_INET6, .sin6_port = htons(s->port) };
+		*size = sizeof *in6;
+		return inet_pton(AF_INET6, s->host, &in6->sin6_addr) == 1;
+	case MM_ENDPOINT_FD:
+	case MM_ENDPOINT_SYSTEMD:
+		break;
+	}
+	return false;
 }
 
 /* An MTA connects to an address; nobody can connect to "all of them". */

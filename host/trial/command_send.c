@@ -4,13 +4,11 @@
 #include "config/endpoint.h"
 #include "trial/trial.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -82,45 +80,13 @@ static bool read_some(void *self, double timeout_s, const void **bytes, size_t *
 	}
 }
 
-static bool address_of(const struct mm_endpoint *spec, struct sockaddr_storage *out, socklen_t *size,
-	struct mm_fault *why)
-{
-	struct sockaddr_un *un = (struct sockaddr_un *)out;
-	struct sockaddr_in *in = (struct sockaddr_in *)out;
-	struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)out;
-	memset(out, 0, sizeof *out);
-	switch (spec->kind) {
-	case MM_ENDPOINT_UNIX:
-		un->sun_family = AF_UNIX;
-		snprintf(un->sun_path, sizeof un->sun_path, "%s", spec->path);
-		*size = sizeof *un;
-		return true;
-	case MM_ENDPOINT_INET:
-		in->sin_family = AF_INET;
-		in->sin_port = htons(spec->port);
-		*size = sizeof *in;
-		return inet_pton(AF_INET, spec->host, &in->sin_addr) == 1
-			|| mm_fault_set(why, MM_FAULT_CONFIG, "%s is not an IPv4 address", spec->host);
-	case MM_ENDPOINT_INET6:
-		in6->sin6_family = AF_INET6;
-		in6->sin6_port = htons(spec->port);
-		*size = sizeof *in6;
-		return inet_pton(AF_INET6, spec->host, &in6->sin6_addr) == 1
-			|| mm_fault_set(why, MM_FAULT_CONFIG, "%s is not an IPv6 address", spec->host);
-	case MM_ENDPOINT_FD:
-	case MM_ENDPOINT_SYSTEMD:
-		break;
-	}
-	return mm_fault_set(why, MM_FAULT_CONFIG, "--to takes unix:PATH or inet:PORT@HOST: a socket one "
-		"can connect to");
-}
-
 static bool connect_to(const struct mm_endpoint *spec, int *fd, struct mm_fault *why)
 {
 	struct sockaddr_storage address;
 	socklen_t size = 0;
-	if (!address_of(spec, &address, &size, why))
-		return false;
+	if (!mm_endpoint_address(spec, &address, &size))
+		return mm_fault_set(why, MM_FAULT_CONFIG, "--to takes unix:PATH or inet:PORT@HOST: a socket one "
+			"can connect to");
 	*fd = socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (*fd < 0)
 		return mm_fault_set(why, MM_FAULT_RESOURCE, "socket: %s", strerror(errno));
