@@ -341,11 +341,16 @@ bool mm_endpoint_address(const struct mm_endpoint *s, struct sockaddr_storage *o
 	return false;
 }
 
-/* An MTA connects to an address; nobody can connect to "all of them". */
-static struct mm_endpoint reachable(const struct mm_endpoint *s)
+bool mm_endpoint_is_everywhere(const struct mm_endpoint *s)
+{
+	return (s->kind == MM_ENDPOINT_INET || s->kind == MM_ENDPOINT_INET6)
+		&& strcmp(s->host, family_of(s->kind)->any) == 0;
+}
+
+struct mm_endpoint mm_endpoint_reachable(const struct mm_endpoint *s)
 {
 	struct mm_endpoint r = *s;
-	if (s->kind != MM_ENDPOINT_UNIX && strcmp(s->host, family_of(s->kind)->any) == 0)
+	if (mm_endpoint_is_everywhere(s))
 		strcpy(r.host, family_of(s->kind)->loopback);
 	return r;
 }
@@ -355,7 +360,7 @@ char *mm_endpoint_postfix(const struct mm_endpoint *s, char *to, size_t size)
 	to[0] = '\0';
 	if (!mm_endpoint_has_address(s))
 		return to;
-	struct mm_endpoint r = reachable(s);
+	struct mm_endpoint r = mm_endpoint_reachable(s);
 	/* Below the queue directory a relative path is right for Postfix chrooted and not (Debian's master.cf). */
 	static const char queue[] = "/var/spool/postfix/";
 	if (r.kind == MM_ENDPOINT_UNIX && strncmp(r.path, queue, sizeof queue - 1) == 0) {
@@ -375,7 +380,7 @@ char *mm_endpoint_sendmail(const struct mm_endpoint *s, const char *name, double
 	to[0] = '\0';
 	if (!mm_endpoint_has_address(s))
 		return to;
-	struct mm_endpoint r = reachable(s);
+	struct mm_endpoint r = mm_endpoint_reachable(s);
 	char where[MM_ENDPOINT_TEXT_SIZE];
 	unsigned reply_seconds = stage_deadline > 8 ? (unsigned)stage_deadline + 3 : 10;
 	unsigned eom_minutes = eom_deadline > 240 ? ((unsigned)eom_deadline + 119) / 60 : 5;

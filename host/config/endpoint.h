@@ -46,6 +46,10 @@ bool mm_endpoint_parse(const char *text, struct mm_endpoint *out, struct mm_faul
 char *mm_endpoint_text(const struct mm_endpoint *, char *to, size_t size);
 /* True when an MTA can be told where this is: not for fd and systemd, whose address only the open socket knows. */
 bool mm_endpoint_has_address(const struct mm_endpoint *);
+/* Does it listen on all addresses of its family? */
+bool mm_endpoint_is_everywhere(const struct mm_endpoint *);
+/* A copy that one on this machine can connect to: all addresses become the loopback address. */
+struct mm_endpoint mm_endpoint_reachable(const struct mm_endpoint *);
 /* What bind(2) and connect(2) take, *size bytes of it. False when has_address is false. */
 bool mm_endpoint_address(const struct mm_endpoint *, struct sockaddr_storage *out, socklen_t *size);
 /* For smtpd_milters in main.cf: "inet:127.0.0.1:10025", "unix:/run/m.sock". All addresses become the loopback address,
