@@ -20,7 +20,8 @@ struct process {
 	long          rss_pages;
 };
 
-/* proc(5): "pid (comm) state ppid …", and comm may hold anything, a ")" too; so fields are counted from the last one. */
+/* proc(5): "pid (comm) state ppid …", and comm may hold anything, a ")" too; so fields are counted from the last one of
+ * these. */
 static bool read_stat(pid_t pid, struct process *out)
 {
 	char path[64], text[1024];
@@ -36,7 +37,8 @@ static bool read_stat(pid_t pid, struct process *out)
 	long parent;
 	*out = (struct process){ .pid = pid };
 	if (rest == NULL || sscanf(rest,
-		") %*c %ld %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu %*d %*d %*d %*d %ld %*d %*u %*u %ld", &parent, &out->user_ticks, &out->system_ticks, &out->threads, &out->rss_pages) != 5)
+		") %*c %ld %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu %*d %*d %*d %*d %ld %*d %*u %*u %ld",
+		&parent, &out->user_ticks, &out->system_ticks, &out->threads, &out->rss_pages) != 5)
 		return false;
 	out->parent = (pid_t)parent;
 	return true;
