@@ -297,7 +297,8 @@ static bool find_filter(struct bench *b, struct mm_fault *why)
 	struct mm_endpoint endpoint;
 	if (!mm_endpoint_parse(b->to, &endpoint, why))
 		return false;
-	return mm_endpoint_address(&endpoint, &b->options.address, &b->options.address_size)
+	b->options.address_size = (socklen_t)mm_endpoint_address(&endpoint, &b->options.address);
+	return b->options.address_size > 0
 		|| mm_fault_set(why, MM_FAULT_CONFIG, "--to %s: nobody can connect to that; use unix:PATH, "
 			"inet:PORT@HOST or inet6:PORT@HOST", b->to);
 }

@@ -314,7 +314,7 @@ bool mm_endpoint_has_address(const struct mm_endpoint *s)
 	return s->kind <= MM_ENDPOINT_INET6;
 }
 
-bool mm_endpoint_address(const struct mm_endpoint *s, struct sockaddr_storage *out, socklen_t *size)
+size_t mm_endpoint_address(const struct mm_endpoint *s, struct sockaddr_storage *out)
 {
 	struct sockaddr_un *un = (struct sockaddr_un *)out;
 	struct sockaddr_in *in = (struct sockaddr_in *)out;
@@ -324,21 +324,18 @@ bool mm_endpoint_address(const struct mm_endpoint *s, struct sockaddr_storage *o
 	case MM_ENDPOINT_UNIX:
 		*un = (struct sockaddr_un){ .sun_family = AF_UNIX };
 		strcpy(un->sun_path, s->path);
-		*size = sizeof *un;
-		return true;
+		return sizeof *un;
 	case MM_ENDPOINT_INET:
 		*in = (struct sockaddr_in){ .sin_family = AF_INET, .sin_port = htons(s->port) };
-		*size = sizeof *in;
-		return inet_pton(AF_INET, s->host, &in->sin_addr) == 1;
+		return inet_pton(AF_INET, s->host, &in->sin_addr) == 1 ? sizeof *in : 0;
 	case MM_ENDPOINT_INET6:
 		*in6 = (struct sockaddr_in6){ .sin6_family = AF_INET6, .sin6_port = htons(s->port) };
-		*size = sizeof *in6;
-		return inet_pton(AF_INET6, s->host, &in6->sin6_addr) == 1;
+		return inet_pton(AF_INET6, s->host, &in6->sin6_addr) == 1 ? sizeof *in6 : 0;
 	case MM_ENDPOINT_FD:
 	case MM_ENDPOINT_SYSTEMD:
 		break;
 	}
-	return false;
+	return 0;
 }
 
 bool mm_endpoint_is_everywhere(const struct mm_endpoint *s)

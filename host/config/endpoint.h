@@ -20,7 +20,8 @@
 #include "base/fault.h"
 
 #include <stdint.h>
-#include <sys/socket.h>
+
+struct sockaddr_storage;
 
 #define MM_ENDPOINT_HOST_SIZE 46        /* bytes of a numeric address, NUL included */
 #define MM_ENDPOINT_NAME_SIZE 256       /* bytes of a FileDescriptorName, NUL included (sd_listen_fds_with_names) */
@@ -50,8 +51,8 @@ bool mm_endpoint_has_address(const struct mm_endpoint *);
 bool mm_endpoint_is_everywhere(const struct mm_endpoint *);
 /* A copy that one on this machine can connect to: all addresses become the loopback address. */
 struct mm_endpoint mm_endpoint_reachable(const struct mm_endpoint *);
-/* What bind(2) and connect(2) take, *size bytes of it. False when has_address is false. */
-bool mm_endpoint_address(const struct mm_endpoint *, struct sockaddr_storage *out, socklen_t *size);
+/* What bind(2) and connect(2) take. -> bytes of it; 0 when has_address is false. */
+size_t mm_endpoint_address(const struct mm_endpoint *, struct sockaddr_storage *out);
 /* For smtpd_milters in main.cf: "inet:127.0.0.1:10025", "unix:/run/m.sock". All addresses become the loopback address,
  * for an MTA on this machine. A chrooted smtpd (Debian's master.cf) looks for PATH below
  * /var/spool/postfix; a path there is printed relative to it, which is right for both. Returns to, which is

@@ -141,9 +141,8 @@ static bool open_unix(struct mm_listener *l, const struct mm_listener_options *o
 static bool open_inet(struct mm_listener *l, struct mm_fault *why)
 {
 	struct sockaddr_storage address;
-	socklen_t size = 0;
+	socklen_t size = (socklen_t)mm_endpoint_address(&l->spec, &address);
 	char text[MM_ENDPOINT_TEXT_SIZE];
-	mm_endpoint_address(&l->spec, &address, &size);
 	l->fd = socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (l->fd < 0)
 		return mm_fault_set(why, MM_FAULT_RESOURCE, "socket: %s", strerror(errno));

@@ -83,8 +83,8 @@ static bool read_some(void *self, double timeout_s, const void **bytes, size_t *
 static bool connect_to(const struct mm_endpoint *spec, int *fd, struct mm_fault *why)
 {
 	struct sockaddr_storage address;
-	socklen_t size = 0;
-	if (!mm_endpoint_address(spec, &address, &size))
+	socklen_t size = (socklen_t)mm_endpoint_address(spec, &address);
+	if (size == 0)
 		return mm_fault_set(why, MM_FAULT_CONFIG, "--to takes unix:PATH or inet:PORT@HOST: a socket one "
 			"can connect to");
 	*fd = socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
