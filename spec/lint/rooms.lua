@@ -1,8 +1,8 @@
---- Every file stands in the room that docs/ARCHITECTURE.md gives it, and includes go one way. The tables of that page are
--- read here: a row names a folder, its files in order, and the folders that they may include, which all stand above it. A
--- file includes only files before it in its own folder and files of those folders, and what the linker sees goes the same
--- way. libev is only where the loop is, Lua only in `task/`, `bind/`, `script/` and the module of `codec/`, neither in any
--- header. No Lua module requires itself through others.
+--- Every file stands in the room that docs/ARCHITECTURE.md gives it, and includes go one way. The tables of that page
+-- are read here: a row names a folder, its files in order, and the folders that they may include, which all stand above
+-- it. A file includes only files before it in its own folder and files of those folders, and what the linker sees goes
+-- the same way. libev is only where the loop is, Lua only in `task/`, `bind/`, `script/` and the module of `codec/`,
+-- neither in any header. No Lua module requires itself through others.
 -- Usage: luajit spec/lint/rooms.lua [ROOT]; exit status 1 when a rule is broken. What the linker sees is read from
 -- ROOT/build/obj, if it has been built.
 local tree = require "spec.lint.tree"
