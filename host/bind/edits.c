@@ -2,6 +2,7 @@
  * names the script's line. Edits are only queued: they leave in one burst with the final reply, or not at all. */
 #include "base/text.h"
 #include "bind/bind.h"
+#include "bind/ctx.h"
 
 #include <lauxlib.h>
 #include <lua.h>
@@ -380,6 +381,5 @@ void mm_bind_edits(lua_State *L)
 		{ "delete_recipient", ctx_delete_recipient }, { "_replace_body_piece", ctx_replace_body_piece },
 		{ "quarantine", ctx_quarantine }, { "progress", ctx_progress }, { NULL, NULL },
 	};
-	lua_pushvalue(L, -2);
-	luaL_setfuncs(L, methods, 1);
+	mm_ctx_add_methods(L, methods);
 }

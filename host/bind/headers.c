@@ -3,6 +3,7 @@
  * that ipairs, # and indexing work; lua/moonmilter/mail/fields.lua gives list and fields their methods. */
 #include "base/text.h"
 #include "bind/bind.h"
+#include "bind/ctx.h"
 
 #include <lauxlib.h>
 #include <lua.h>
@@ -215,7 +216,6 @@ void mm_bind_headers(lua_State *L)
 		{ "_kept_body", kept_body }, { "_new_body", new_body }, { "_keep_body", keep_body },
 		{ NULL, NULL },
 	};
-	mm_bind_facts(L, facts);
-	lua_pushvalue(L, -2);
-	luaL_setfuncs(L, methods, 1);
+	mm_ctx_add_facts(L, facts);
+	mm_ctx_add_methods(L, methods);
 }
