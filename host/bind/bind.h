@@ -13,6 +13,7 @@ void mm_bind_ctx(struct lua_State *);
 /* Each adds its members to that table, as the stack is then. */
 void mm_bind_facts(struct lua_State *);
 void mm_bind_headers(struct lua_State *);
+void mm_bind_kept_body(struct lua_State *);
 void mm_bind_edits(struct lua_State *);
 
 /* Pushes the module moonmilter.core with what core.c has: clock, log, sleep. */
@@ -28,9 +29,6 @@ void mm_bind_http(struct lua_State *);
 
 /* codec.c, the module moonmilter.codec: transfer encodings, charsets, IDNA. Also built alone, as a plain Lua module. */
 int luaopen_moonmilter_codec(struct lua_State *);
-
-/* The message has ended: memory and temporary files of kept bodies go now, not when the collector comes by. */
-void mm_kept_bodies_close(struct mm_script_session *);
 
 /* ---- pushing ---- */
 

@@ -10,6 +10,7 @@
 #include "base/text.h"
 #include "bind/bind.h"
 #include "bind/ctx.h"
+#include "bind/kept_body.h"
 #include "bind/settings.h"
 #include "task/budget.h"
 #include "async/http.h"
@@ -203,6 +204,7 @@ static void make_ctx_class(lua_State *L, struct mm_generation *g)
 	mm_bind_ctx(L);
 	mm_bind_facts(L);
 	mm_bind_headers(L);
+	mm_bind_kept_body(L);
 	mm_bind_edits(L);
 	mm_ctx_add_facts(L, own_facts);
 	lua_getglobal(L, "require");
