@@ -14,6 +14,7 @@ void mm_bind_ctx(struct lua_State *);
 void mm_bind_facts(struct lua_State *);
 void mm_bind_headers(struct lua_State *);
 void mm_bind_kept_body(struct lua_State *);
+void mm_bind_verdicts(struct lua_State *);
 void mm_bind_edits(struct lua_State *);
 
 /* Pushes the module moonmilter.core with what core.c has: clock, log, sleep. */

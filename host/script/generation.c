@@ -205,6 +205,7 @@ static void make_ctx_class(lua_State *L, struct mm_generation *g)
 	mm_bind_facts(L);
 	mm_bind_headers(L);
 	mm_bind_kept_body(L);
+	mm_bind_verdicts(L);
 	mm_bind_edits(L);
 	mm_ctx_add_facts(L, own_facts);
 	lua_getglobal(L, "require");
