@@ -43,7 +43,4 @@ int mm_push_failure(struct lua_State *, const char *text, const char *code);
 /* Drops a registry reference and marks it gone. */
 void mm_unref(struct lua_State *, int *ref);
 
-/* Is the userdata at index 1 of this class, whose metatable is in the registry under the address class_key? */
-bool mm_handle_is(struct lua_State *, const char *class_key);
-
 #endif

@@ -1,9 +1,9 @@
-/* bind/datagram.c -- core.datagram: what lua/moonmilter/net/datagram.lua is built on. Handles, ownership and the two
- * parts of an operation are as in bind/socket.c. */
+/* bind/datagram.c -- core.datagram: what lua/moonmilter/net/datagram.lua is built on. The two parts of an
+ * operation are as in bind/socket.c. */
 #include "bind/bind.h"
 
 #include "async/datagram.h"
-#include "base/holding.h"
+#include "bind/handle.h"
 
 #include <lauxlib.h>
 #include <lua.h>
@@ -12,46 +12,29 @@
 #include <errno.h>
 #include <stdlib.h>
 
-struct box;
-
-struct handle {
-	struct box *box;                /* NULL: closed */
-};
-
 struct box {
-	struct mm_holding      holding;
-	struct handle         *handle;  /* borrowed: the userdata */
 	struct mm_datagram    *datagram;        /* owned */
 	struct mm_task        *task;    /* borrowed: who receives; NULL: nobody */
 	enum mm_datagram_end   end;
 	double                 timeout; /* seconds; below 0: none */
 };
 
-static char class_key;          /* registry key of the metatable */
-
-static void box_close(struct box *b)
+static void box_end(void *thing)
 {
+	struct box *b = thing;
 	if (b->task != NULL)
 		mm_task_ready(b->task, 0);      /* from the loop: it may be another that runs now */
-	b->handle->box = NULL;
-	mm_holding_leave(&b->holding);
 	mm_datagram_free(b->datagram);
 	free(b);
 }
 
-static void drop_box(struct mm_holding *h)
-{
-	box_close(MM_OWNER_OF(h, struct box, holding));
-}
+static const struct mm_handle_class class = {
+	"a UDP socket is expected in front of \":\", not a %s; say socket:method(...)", box_end,
+};
 
 static struct box *check_box(lua_State *L)
 {
-	struct handle *h = lua_touserdata(L, 1);
-	if (mm_handle_is(L, &class_key))
-		return h->box;
-	luaL_error(L, "a UDP socket is expected in front of \":\", not a %s; say socket:method(...)",
-		luaL_typename(L, 1));
-	return NULL;
+	return mm_handle_check(L, &class);
 }
 
 static int fail(lua_State *L, int error)
@@ -74,11 +57,7 @@ static int answer(lua_State *L, int error)
 static int datagram_new(lua_State *L)
 {
 	struct mm_generation *generation = mm_generation_of(L);
-	struct handle *h = lua_newuserdata(L, sizeof *h);
-	h->box = NULL;
-	lua_pushlightuserdata(L, &class_key);
-	lua_rawget(L, LUA_REGISTRYINDEX);
-	lua_setmetatable(L, -2);
+	struct mm_handle *h = mm_handle_new(L, &class);
 	struct box *b = calloc(1, sizeof *b);
 	struct mm_datagram *d = mm_datagram_new(generation->settings.clock);
 	if (b == NULL || d == NULL) {
@@ -86,20 +65,10 @@ static int datagram_new(lua_State *L)
 		mm_datagram_free(d);
 		return luaL_error(L, "udp: out of memory");
 	}
-	b->handle = h;
 	b->datagram = d;
 	b->timeout = -1;
-	mm_holder_add(mm_task_holder(generation), &b->holding, drop_box);
-	h->box = b;
+	mm_handle_open(h, b, generation);
 	return 1;
-}
-
-static int datagram_close(lua_State *L)
-{
-	struct box *b = check_box(L);
-	if (b != NULL)
-		box_close(b);
-	return 0;
 }
 
 /* The address at index and index + 1. */
@@ -255,21 +224,14 @@ static int datagram_own_name(lua_State *L)
 void mm_bind_datagram(lua_State *L)
 {
 	static const luaL_Reg functions[] = {
-		{ "new", datagram_new }, { "close", datagram_close }, { "connect", datagram_connect },
-			{ "bind", datagram_bind },
+		{ "new", datagram_new }, { "connect", datagram_connect }, { "bind", datagram_bind },
 		{ "send", datagram_send }, { "receive", datagram_receive }, { "received", datagram_received },
 		{ "set_timeout", datagram_set_timeout }, { "peer_name", datagram_peer_name },
-		{ "own_name", datagram_own_name },
-		{ NULL, NULL },
+		{ "own_name", datagram_own_name }, { NULL, NULL },
 	};
 	lua_newtable(L);
 	luaL_setfuncs(L, functions, 0);
-	lua_newtable(L);                /* datagram.class: the metatable; Lua adds __index */
-	lua_pushcfunction(L, datagram_close);
-	lua_setfield(L, -2, "__gc");
-	lua_pushlightuserdata(L, &class_key);
-	lua_pushvalue(L, -2);
-	lua_rawset(L, LUA_REGISTRYINDEX);
+	mm_handle_push_class(L, &class);        /* datagram.class: Lua adds __index */
 	lua_setfield(L, -2, "class");
 	lua_setfield(L, -2, "datagram");
 }

@@ -1,16 +1,14 @@
 /* bind/socket.c -- core.socket: what lua/moonmilter/socket.lua is built on.
- * A handle is a userdata that holds a pointer, cleared when the socket is closed: by the script, by the end of what
- * owns it (message, session or generation), by a cancelled wait (the connection stands in the middle of something
- * then), or by the garbage collector as a last net.
+ * A script holds a handle. A wait that is cancelled closes it: the connection stands in the middle of something then.
  *
  * An operation is called in two parts: the first starts it and waits if need be, the second fetches what it came to. So
  * nothing is pushed on a coroutine from outside of it, where a lack of memory could not be caught. The first part
  * returns nothing when there is something to fetch, or false, text, code when nothing was started. */
 #include "bind/bind.h"
 
-#include "base/holding.h"
 #include "async/pool.h"
 #include "async/stream.h"
+#include "bind/handle.h"
 
 #include <lauxlib.h>
 #include <lua.h>
@@ -26,10 +24,6 @@ enum { READING, WRITING };      /* the two sides that may wait */
 
 struct socket;
 
-struct handle {
-	struct socket *socket;          /* NULL: closed */
-};
-
 /* One side's operation. */
 struct wait {
 	struct socket     *socket;
@@ -38,11 +32,10 @@ struct wait {
 };
 
 struct socket {
-	struct mm_holding       holding;
-	struct handle          *handle; /* borrowed: the userdata, whose end closes the socket */
-	struct mm_generation       *generation; /* borrowed */
+	struct mm_handle       *handle; /* borrowed: it owns the socket */
+	struct mm_generation   *generation;     /* borrowed */
 	struct mm_stream       *stream; /* owned */
-	struct mm_pool_slot         slot;
+	struct mm_pool_slot     slot;
 	struct mm_timer         queue_timer;
 	struct mm_stream_times  times;
 	struct wait             waits[2];
@@ -53,42 +46,25 @@ struct socket {
 	double                  opened_at;
 };
 
-static char class_key;          /* registry key of the metatable */
-
-/* ---- closing ---- */
-
-static void socket_close(struct socket *s)
+static void socket_end(void *thing)
 {
+	struct socket *s = thing;
 	for (int side = READING; side <= WRITING; side++)
 		if (s->waits[side].task != NULL)
 			mm_task_ready(s->waits[side].task, 0);  /* from the loop: it may be another that runs now */
-	s->handle->socket = NULL;
-	mm_holding_leave(&s->holding);
 	mm_timer_stop(&s->queue_timer);
 	mm_stream_free(s->stream);
 	mm_pool_slot_leave(&s->slot);
 	free(s);
 }
 
-static void drop_socket(struct mm_holding *h)
-{
-	socket_close(MM_OWNER_OF(h, struct socket, holding));
-}
-
-/* ---- the handle ---- */
-
-static struct handle *check_handle(lua_State *L)
-{
-	struct handle *h = lua_touserdata(L, 1);
-	if (mm_handle_is(L, &class_key))
-		return h;
-	luaL_error(L, "a socket is expected in front of \":\", not a %s; say socket:method(...)", luaL_typename(L, 1));
-	return NULL;
-}
+static const struct mm_handle_class class = {
+	"a socket is expected in front of \":\", not a %s; say socket:method(...)", socket_end,
+};
 
 static struct socket *check_socket(lua_State *L)
 {
-	return check_handle(L)->socket;
+	return mm_handle_check(L, &class);
 }
 
 static int refuse(lua_State *L, const char *text, const char *code)
@@ -111,11 +87,7 @@ static void slot_granted(struct mm_pool_slot *, struct mm_stream *, unsigned);
 static int socket_new(lua_State *L)
 {
 	struct mm_generation *generation = mm_generation_of(L);
-	struct handle *h = lua_newuserdata(L, sizeof *h);
-	h->socket = NULL;
-	lua_pushlightuserdata(L, &class_key);
-	lua_rawget(L, LUA_REGISTRYINDEX);
-	lua_setmetatable(L, -2);
+	struct mm_handle *h = mm_handle_new(L, &class);
 	struct socket *s = calloc(1, sizeof *s);
 	struct mm_stream *stream = mm_stream_new(generation->settings.clock);
 	if (s == NULL || stream == NULL) {
@@ -132,18 +104,8 @@ static int socket_new(lua_State *L)
 	s->slot.granted = slot_granted;
 	s->waits[READING].socket = s->waits[WRITING].socket = s;
 	mm_timer_init(&s->queue_timer, generation->settings.clock, queue_time_over);
-	mm_holder_add(mm_task_holder(generation), &s->holding, drop_socket);
-	h->socket = s;
+	mm_handle_open(h, s, generation);
 	return 1;
-}
-
-/* socket.close(handle): also __gc. */
-static int socket_close_handle(lua_State *L)
-{
-	struct socket *s = check_socket(L);
-	if (s != NULL)
-		socket_close(s);
-	return 0;
 }
 
 /* ---- waiting ---- */
@@ -161,7 +123,7 @@ static void undo_wait(struct mm_task *t)
 {
 	struct wait *w = t->waits_for;
 	w->task = NULL;
-	socket_close(w->socket);
+	mm_handle_close(w->socket->handle);
 }
 
 /* Nothing was moved: the connection stays what it was. */
@@ -606,7 +568,7 @@ static int socket_give(lua_State *L)
 	bool has_unread = !is_kept && mm_stream_has_unread(s->stream);  /* the pool has looked for more */
 	if (is_kept)
 		s->stream = NULL;
-	socket_close(s);
+	mm_handle_close(s->handle);
 	if (!is_kept)
 		return has_unread ? mm_push_failure(L, "unread data: the connection is not at a clean point", "unread")
 			: mm_push_failure(L, "the connection was closed, or the pool is full", "closed");
@@ -731,15 +693,15 @@ static int socket_is_address(lua_State *L)
 
 static int socket_text(lua_State *L)
 {
-	struct handle *h = check_handle(L);
-	lua_pushfstring(L, h->socket != NULL ? "tcp{client}: %p" : "tcp{closed}: %p", h);
+	const struct socket *s = check_socket(L);
+	lua_pushfstring(L, s != NULL ? "tcp{client}: %p" : "tcp{closed}: %p", lua_touserdata(L, 1));
 	return 1;
 }
 
 void mm_bind_socket(lua_State *L)
 {
 	static const luaL_Reg functions[] = {
-		{ "new", socket_new }, { "close", socket_close_handle }, { "connect", socket_connect },
+		{ "new", socket_new }, { "connect", socket_connect },
 		{ "connect_unix", socket_connect_unix }, { "bind", socket_bind }, { "ended", socket_ended },
 		{ "secure", socket_secure }, { "tls_facts", socket_tls_facts }, { "send", socket_send },
 		{ "sent", socket_sent },
@@ -752,14 +714,9 @@ void mm_bind_socket(lua_State *L)
 	};
 	lua_newtable(L);
 	luaL_setfuncs(L, functions, 0);
-	lua_newtable(L);                /* socket.class: the metatable; Lua adds __index */
-	lua_pushcfunction(L, socket_close_handle);
-	lua_setfield(L, -2, "__gc");
+	mm_handle_push_class(L, &class);        /* socket.class: Lua adds __index */
 	lua_pushcfunction(L, socket_text);
 	lua_setfield(L, -2, "__tostring");
-	lua_pushlightuserdata(L, &class_key);
-	lua_pushvalue(L, -2);
-	lua_rawset(L, LUA_REGISTRYINDEX);
 	lua_setfield(L, -2, "class");
 	lua_setfield(L, -2, "socket");
 }
