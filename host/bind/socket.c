@@ -9,16 +9,15 @@
 #include "async/pool.h"
 #include "async/stream.h"
 #include "bind/handle.h"
+#include "bind/socket_address.h"
 
 #include <lauxlib.h>
 #include <lua.h>
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <math.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
-#include <sys/un.h>
 
 enum { READING, WRITING };      /* the two sides that may wait */
 
@@ -41,8 +40,7 @@ struct socket {
 	struct wait             waits[2];
 	unsigned                uses;   /* times this connection was used before */
 	bool                    no_delay, keep_alive;
-	struct sockaddr_storage from;   /* local address to connect from */
-	size_t                  from_size;
+	struct mm_socket_address from;  /* local address to connect from; size 0: any */
 	double                  opened_at;
 };
 
@@ -159,59 +157,17 @@ static int push_failure(lua_State *L, struct socket *s)
 
 /* ---- connecting ---- */
 
-struct address {
-	union {
-		struct sockaddr     any;
-		struct sockaddr_in  inet;
-		struct sockaddr_in6 inet6;
-		struct sockaddr_un  local;
-	};
-	size_t size;
-};
-
-static bool parse_address(const char *ip, unsigned port, struct address *out)
-{
-	memset(out, 0, sizeof *out);
-	if (inet_pton(AF_INET, ip, &out->inet.sin_addr) == 1) {
-		out->inet.sin_family = AF_INET;
-		out->inet.sin_port = htons((uint16_t)port);
-		out->size = sizeof out->inet;
-		return true;
-	}
-	if (inet_pton(AF_INET6, ip, &out->inet6.sin6_addr) == 1) {
-		out->inet6.sin6_family = AF_INET6;
-		out->inet6.sin6_port = htons((uint16_t)port);
-		out->size = sizeof out->inet6;
-		return true;
-	}
-	return false;
-}
-
-static void check_address(lua_State *L, int at, const char *what, struct address *out)
+static void check_address(lua_State *L, int at, const char *what, struct mm_socket_address *out)
 {
 	const char *ip = luaL_checkstring(L, at);
 	lua_Number port = luaL_checknumber(L, at + 1);
 	if (!(port >= 0 && port <= 65535 && port == floor(port)))
 		luaL_error(L, "%s: port %f; give 1 to 65535", what, port);
-	if (!parse_address(ip, (unsigned)port, out))
+	if (!mm_socket_address_of_ip(ip, (unsigned)port, out))
 		luaL_error(L, "%s: \"%s\" is no IP address", what, ip);
 }
 
-/* A leading "@" stands for the NUL of Linux's abstract names. */
-static bool local_address(const char *path, size_t size, struct address *out)
-{
-	memset(out, 0, sizeof *out);
-	if (size == 0 || size > MM_UNIX_PATH_MAX)
-		return false;
-	out->local.sun_family = AF_UNIX;
-	memcpy(out->local.sun_path, path, size);
-	if (path[0] == '@')
-		out->local.sun_path[0] = '\0';
-	out->size = offsetof(struct sockaddr_un, sun_path) + size + (path[0] != '@');
-	return true;
-}
-
-static int start_connect(lua_State *L, struct socket *s, const struct address *to)
+static int start_connect(lua_State *L, struct socket *s, const struct mm_socket_address *to)
 {
 	struct mm_task *t = mm_task_may_wait(L, "connect");
 	if (t == NULL)
@@ -220,14 +176,14 @@ static int start_connect(lua_State *L, struct socket *s, const struct address *t
 		return refuse_closed(L);
 	struct mm_stream_waiter waiter = { wait_over, &s->waits[WRITING] };
 	enum mm_stream_end end = mm_stream_connect(s->stream, &to->any, to->size,
-		s->from_size > 0 ? (struct sockaddr *)&s->from : NULL, s->from_size, s->times, waiter);
+		s->from.size > 0 ? &s->from.any : NULL, s->from.size, s->times, waiter);
 	return wait_or_go(L, t, &s->waits[WRITING], end, "connect");
 }
 
 /* socket.connect(handle, ip, port) ... socket.ended */
 static int socket_connect(lua_State *L)
 {
-	struct address to;
+	struct mm_socket_address to;
 	struct socket *s = check_socket(L);
 	check_address(L, 2, "connect", &to);
 	return start_connect(L, s, &to);
@@ -237,10 +193,10 @@ static int socket_connect(lua_State *L)
 static int socket_connect_unix(lua_State *L)
 {
 	size_t size;
-	struct address to;
+	struct mm_socket_address to;
 	struct socket *s = check_socket(L);
 	const char *path = luaL_checklstring(L, 2, &size);
-	if (!local_address(path, size, &to))
+	if (!mm_socket_address_of_path(path, size, &to))
 		return luaL_error(L, "connect: a unix socket's path has 1 to %d bytes, not %d",
 			(int)MM_UNIX_PATH_MAX, (int)size);
 	return start_connect(L, s, &to);
@@ -249,13 +205,12 @@ static int socket_connect_unix(lua_State *L)
 /* socket.bind(handle, ip, port): the address to connect from. */
 static int socket_bind(lua_State *L)
 {
-	struct address from;
+	struct mm_socket_address from;
 	struct socket *s = check_socket(L);
 	check_address(L, 2, "bind", &from);
 	if (s == NULL)
 		return mm_push_failure(L, "closed", "closed");
-	memcpy(&s->from, &from.any, from.size);
-	s->from_size = from.size;
+	s->from = from;
 	lua_pushboolean(L, 1);
 	return 1;
 }
@@ -615,37 +570,29 @@ static int socket_set_option(lua_State *L)
 	return 1;
 }
 
-static int push_name(lua_State *L, const struct sockaddr_storage *name, socklen_t size)
+/* [] -> [ip port family] or [path] */
+static int push_name(lua_State *L, const struct mm_socket_address *name)
 {
-	char text[INET6_ADDRSTRLEN];
-	if (name->ss_family == AF_UNIX) {
-		const struct sockaddr_un *local = (const struct sockaddr_un *)name;
-		size_t length = size > offsetof(struct sockaddr_un, sun_path)
-			? size - offsetof(struct sockaddr_un, sun_path) : 0;
-		bool is_abstract = length > 0 && local->sun_path[0] == '\0';
-		lua_pushlstring(L, local->sun_path, is_abstract ? length : strnlen(local->sun_path, length));
+	if (name->any.sa_family == AF_UNIX) {
+		mm_push_text(L, mm_socket_address_path(name));
 		return 1;
 	}
-	const struct sockaddr_in *inet = (const struct sockaddr_in *)name;
-	const struct sockaddr_in6 *inet6 = (const struct sockaddr_in6 *)name;
-	bool is_inet6 = name->ss_family == AF_INET6;
-	lua_pushstring(L, is_inet6 ? inet_ntop(AF_INET6, &inet6->sin6_addr, text, sizeof text)
-		: inet_ntop(AF_INET, &inet->sin_addr, text, sizeof text));
-	lua_pushnumber(L, ntohs(is_inet6 ? inet6->sin6_port : inet->sin_port));
-	lua_pushstring(L, is_inet6 ? "inet6" : "inet");
+	mm_push_ip_and_port(L, &name->any);
+	lua_pushstring(L, name->any.sa_family == AF_INET6 ? "inet6" : "inet");
 	return 3;
 }
 
 static int push_end_name(lua_State *L, int (*ask)(int, struct sockaddr *, socklen_t *))
 {
-	struct sockaddr_storage name;
-	socklen_t size = sizeof name;
+	struct mm_socket_address name;
+	socklen_t size = sizeof name.room;
 	struct socket *s = check_socket(L);
 	if (s == NULL || !mm_stream_is_connected(s->stream))
 		return mm_push_failure(L, "closed", "closed");
-	if (ask(mm_stream_descriptor(s->stream), (struct sockaddr *)&name, &size) != 0)
+	if (ask(mm_stream_descriptor(s->stream), &name.any, &size) != 0)
 		return mm_push_failure(L, strerror(errno), "io");
-	return push_name(L, &name, size);
+	name.size = size;
+	return push_name(L, &name);
 }
 
 /* socket.peer_name(handle) -> ip, port, family | path | nil, text, code */
@@ -686,8 +633,8 @@ static int socket_facts(lua_State *L)
 /* socket.is_address(text) -> boolean */
 static int socket_is_address(lua_State *L)
 {
-	struct address ignored;
-	lua_pushboolean(L, parse_address(luaL_checkstring(L, 1), 0, &ignored));
+	struct mm_socket_address ignored;
+	lua_pushboolean(L, mm_socket_address_of_ip(luaL_checkstring(L, 1), 0, &ignored));
 	return 1;
 }
 
