@@ -4,6 +4,26 @@
 #include <lauxlib.h>
 #include <lua.h>
 
+struct mm_text mm_check_text(lua_State *L, int at)
+{
+	struct mm_text t;
+	t.bytes = luaL_checklstring(L, at, &t.size);
+	return t;
+}
+
+const char *const *mm_push_strings(lua_State *L, int at)
+{
+	size_t count = lua_objlen(L, at);
+	const char **list = lua_newuserdata(L, (count + 1) * sizeof *list);
+	for (size_t i = 0; i < count; i++) {
+		lua_rawgeti(L, at, (int)i + 1);
+		list[i] = lua_tostring(L, -1);
+		lua_pop(L, 1);
+	}
+	list[count] = NULL;
+	return list;
+}
+
 int mm_push_failure(lua_State *L, const char *text, const char *code)
 {
 	lua_pushnil(L);

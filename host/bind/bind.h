@@ -31,6 +31,14 @@ void mm_bind_http(struct lua_State *);
 /* codec.c, the module moonmilter.codec: transfer encodings, charsets, IDNA. Also built alone, as a plain Lua module. */
 int luaopen_moonmilter_codec(struct lua_State *);
 
+/* ---- arguments ---- */
+
+/* A string argument, BORROWED while it stands there; raises when it is none. */
+struct mm_text mm_check_text(struct lua_State *, int at);
+/* Pushes an array of the strings in the list at an index, NULL after the last; the strings are BORROWED from the list.
+ * It is a userdata, so that an error leaves nothing behind. The caller has checked that all items are strings. */
+const char *const *mm_push_strings(struct lua_State *, int at);
+
 /* ---- pushing ---- */
 
 /* Pushes a string; or sets it as a field of the table on top of the stack. */

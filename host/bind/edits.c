@@ -31,13 +31,6 @@ static struct mm_message *check_message(lua_State *L, struct mm_script_session *
 	return ss->facts->message;
 }
 
-static struct mm_text check_text(lua_State *L, int at)
-{
-	struct mm_text t;
-	t.bytes = luaL_checklstring(L, at, &t.size);
-	return t;
-}
-
 static int done(lua_State *L, const char *name, bool ok, const struct mm_fault *why)
 {
 	return ok ? 0 : luaL_error(L, "%s: %s", name, why->text);
@@ -49,7 +42,7 @@ static int ctx_add_header(lua_State *L)
 	struct mm_fault why;
 	struct mm_script_session *ss = mm_ctx_check(L, "add_header");
 	struct mm_message *m = check_message(L, ss, "add_header");
-	struct mm_text name = check_text(L, 2), value = check_text(L, 3);
+	struct mm_text name = mm_check_text(L, 2), value = mm_check_text(L, 3);
 	return done(L, "add_header", mm_edit_add_header(m, &ss->facts->grants, name, value, &why), &why);
 }
 
@@ -60,7 +53,7 @@ static int ctx_insert_header(lua_State *L)
 	struct mm_script_session *ss = mm_ctx_check(L, "insert_header");
 	struct mm_message *m = check_message(L, ss, "insert_header");
 	lua_Number position = luaL_checknumber(L, 2);
-	struct mm_text name = check_text(L, 3), value = check_text(L, 4);
+	struct mm_text name = mm_check_text(L, 3), value = mm_check_text(L, 4);
 	if (!(position >= 0))
 		return luaL_error(L, "insert_header: position %f; 0 is the top, large numbers the end", position);
 	position = position > 1e9 ? 1e9 : position;
@@ -74,12 +67,12 @@ static int ctx_change_header(lua_State *L)
 	struct mm_fault why;
 	struct mm_script_session *ss = mm_ctx_check(L, "change_header");
 	struct mm_message *m = check_message(L, ss, "change_header");
-	struct mm_text name = check_text(L, 2);
+	struct mm_text name = mm_check_text(L, 2);
 	lua_Number n = luaL_checknumber(L, 3);
 	if (!(n >= -1e6 && n <= 1e6))
 		return luaL_error(L, "change_header: n is %f; count the fields of the name from 1, or from the "
 			"end with -1", n);
-	struct mm_text value = lua_isnoneornil(L, 4) ? mm_text_of("") : check_text(L, 4);
+	struct mm_text value = lua_isnoneornil(L, 4) ? mm_text_of("") : mm_check_text(L, 4);
 	return done(L, "change_header", mm_edit_change_header(m, &ss->facts->grants, name, (int64_t)n, value, &why),
 		&why);
 }
@@ -90,7 +83,7 @@ static int ctx_delete_header(lua_State *L)
 	struct mm_fault why;
 	struct mm_script_session *ss = mm_ctx_check(L, "delete_header");
 	struct mm_message *m = check_message(L, ss, "delete_header");
-	struct mm_text name = check_text(L, 2);
+	struct mm_text name = mm_check_text(L, 2);
 	if (lua_isnoneornil(L, 3))
 		return done(L, "delete_header", mm_edit_delete_headers(m, &ss->facts->grants, name, &why), &why);
 	lua_Number n = luaL_checknumber(L, 3);
@@ -139,7 +132,7 @@ static struct mm_text push_param_text(lua_State *L, int at)
 	} else {
 		lua_pushvalue(L, at);
 	}
-	return check_text(L, -1);
+	return mm_check_text(L, -1);
 }
 
 /* ctx:change_from(address[, params]) "" or "<>" is the null sender; params RET= ENVID= ... (RFC 3461 4). */
@@ -148,7 +141,7 @@ static int ctx_change_from(lua_State *L)
 	struct mm_fault why;
 	struct mm_script_session *ss = mm_ctx_check(L, "change_from");
 	struct mm_message *m = check_message(L, ss, "change_from");
-	struct mm_text address = check_text(L, 2), params = push_param_text(L, 3);
+	struct mm_text address = mm_check_text(L, 2), params = push_param_text(L, 3);
 	return done(L, "change_from", mm_edit_change_from(m, &ss->facts->grants, address, params, &why), &why);
 }
 
@@ -158,7 +151,7 @@ static int ctx_add_recipient(lua_State *L)
 	struct mm_fault why;
 	struct mm_script_session *ss = mm_ctx_check(L, "add_recipient");
 	struct mm_message *m = check_message(L, ss, "add_recipient");
-	struct mm_text address = check_text(L, 2), params = push_param_text(L, 3);
+	struct mm_text address = mm_check_text(L, 2), params = push_param_text(L, 3);
 	return done(L, "add_recipient", mm_edit_add_recipient(m, &ss->facts->grants, address, params, &why), &why);
 }
 
@@ -168,7 +161,7 @@ static int ctx_delete_recipient(lua_State *L)
 	struct mm_fault why;
 	struct mm_script_session *ss = mm_ctx_check(L, "delete_recipient");
 	struct mm_message *m = check_message(L, ss, "delete_recipient");
-	struct mm_text address = check_text(L, 2);
+	struct mm_text address = mm_check_text(L, 2);
 	return done(L, "delete_recipient", mm_edit_delete_recipient(m, &ss->facts->grants, address, &why), &why);
 }
 
@@ -182,7 +175,7 @@ static int ctx_replace_body_piece(lua_State *L)
 		mm_edit_restart_body(m, ss->mark);      /* a whole body behind another script's whole
 		                                         * body is nobody's wish */
 	ss->body_replaced_by = (uint8_t)ss->script_at;
-	if (mm_edit_replace_body(m, &ss->facts->grants, check_text(L, 2), ss->generation->settings.body_max, &why))
+	if (mm_edit_replace_body(m, &ss->facts->grants, mm_check_text(L, 2), ss->generation->settings.body_max, &why))
 		return 0;
 	lua_pushstring(L, why.text);
 	return 1;
@@ -194,7 +187,7 @@ static int ctx_quarantine(lua_State *L)
 	struct mm_fault why;
 	struct mm_script_session *ss = mm_ctx_check(L, "quarantine");
 	struct mm_message *m = check_message(L, ss, "quarantine");
-	struct mm_text reason = check_text(L, 2);
+	struct mm_text reason = mm_check_text(L, 2);
 	return done(L, "quarantine", mm_edit_quarantine(m, &ss->facts->grants, reason, &why), &why);
 }
 

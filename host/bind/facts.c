@@ -266,8 +266,7 @@ static const struct mm_ctx_fact facts[] = {
 static int ctx_macro(lua_State *L)
 {
 	struct mm_script_session *ss = mm_ctx_check(L, "macro");
-	struct mm_text name, value;
-	name.bytes = luaL_checklstring(L, 2, &name.size);
+	struct mm_text name = mm_check_text(L, 2), value;
 	if (mm_macros_lookup(&ss->facts->macros, name, &value))
 		mm_push_text(L, value);
 	else

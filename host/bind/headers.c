@@ -82,8 +82,7 @@ static int field_set(lua_State *L)
 	struct mm_fault why;
 	struct mm_script_session *ss = mm_ctx_check(L, "set");
 	uint32_t index = check_field(L, ss, "set");
-	struct mm_text value;
-	value.bytes = luaL_checklstring(L, 3, &value.size);
+	struct mm_text value = mm_check_text(L, 3);
 	return report(L, mm_edit_field(ss->facts->message, &ss->facts->grants, index, value, value.size == 0, &why),
 		&why);
 }
@@ -102,9 +101,7 @@ static int field_insert_before(lua_State *L)
 	struct mm_fault why;
 	struct mm_script_session *ss = mm_ctx_check(L, "insert_before");
 	uint32_t index = check_field(L, ss, "insert_before");
-	struct mm_text name, value;
-	name.bytes = luaL_checklstring(L, 3, &name.size);
-	value.bytes = luaL_checklstring(L, 4, &value.size);
+	struct mm_text name = mm_check_text(L, 3), value = mm_check_text(L, 4);
 	return report(L, mm_edit_insert_before(ss->facts->message, &ss->facts->grants, index, name, value, &why), &why);
 }
 

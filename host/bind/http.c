@@ -62,20 +62,12 @@ static struct mm_text body_field(lua_State *L)
 	return body;
 }
 
-/* As a userdata of pointers, left on the stack. */
+/* In an array that is left on the stack. */
 static const char *const *fields_field(lua_State *L)
 {
 	lua_getfield(L, 1, "fields");
 	luaL_checktype(L, -1, LUA_TTABLE);
-	size_t count = lua_objlen(L, -1);
-	const char **fields = lua_newuserdata(L, (count + 1) * sizeof *fields);
-	for (size_t i = 0; i < count; i++) {
-		lua_rawgeti(L, -2, (int)i + 1);
-		fields[i] = lua_tostring(L, -1);
-		lua_pop(L, 1);
-	}
-	fields[count] = NULL;
-	return fields;
+	return mm_push_strings(L, lua_gettop(L));
 }
 
 static struct mm_http *engine_of(struct mm_generation *generation)

@@ -94,8 +94,7 @@ static int worded_verdict(lua_State *L, const char *name, enum mm_verdict_kind k
 	if (code != 421 && at <= top && is_code(L, at, &code))
 		at++;
 	if (at <= top && lua_type(L, at) == LUA_TSTRING) {
-		struct mm_text text;
-		text.bytes = lua_tolstring(L, at, &text.size);
+		struct mm_text text = mm_check_text(L, at);
 		if (mm_enhanced_is_good(text)) {
 			enhanced = text;
 			has_status = true;
@@ -105,7 +104,7 @@ static int worded_verdict(lua_State *L, const char *name, enum mm_verdict_kind k
 	struct mm_text lines[MM_REPLY_LINES_MAX + 1];
 	size_t count = 0;
 	for (; at <= top && count <= MM_REPLY_LINES_MAX; at++, count++)
-		lines[count].bytes = luaL_checklstring(L, at, &lines[count].size);
+		lines[count] = mm_check_text(L, at);
 	if (count > 0 && !has_status)
 		refuse_codes_in_text(L, name, code != 421, lines[0]);
 	if (!is_worded) {
