@@ -31,164 +31,189 @@ static struct mm_message *check_message(lua_State *L, struct mm_script_session *
 	return ss->facts->message;
 }
 
-static int done(lua_State *L, const char *name, bool ok, const struct mm_fault *why)
+/* One call of a method. */
+struct edit {
+	const char               *name;         /* of the method */
+	struct mm_script_session *ss;
+	struct mm_message        *message;
+	const struct mm_grants   *grants;
+	struct mm_fault           why;          /* set when the edit is refused */
+};
+
+/* Raises when no edit can be asked for here. */
+static void begin_edit(lua_State *L, struct edit *e, const char *name)
 {
-	return ok ? 0 : luaL_error(L, "%s: %s", name, why->text);
+	e->name = name;
+	e->ss = mm_ctx_check(L, name);
+	e->message = check_message(L, e->ss, name);
+	e->grants = &e->ss->facts->grants;
+}
+
+static int end_edit(lua_State *L, const struct edit *e, bool ok)
+{
+	return ok ? 0 : luaL_error(L, "%s: %s", e->name, e->why.text);
+}
+
+/* The argument that counts fields of one name. */
+static int64_t check_field_number(lua_State *L, int at, const char *name)
+{
+	lua_Number n = luaL_checknumber(L, at);
+	if (!(n >= -1e6 && n <= 1e6))
+		luaL_error(L, "%s: n is %f; count the fields of the name from 1, or from the end with -1", name, n);
+	return (int64_t)n;
 }
 
 /* ctx:add_header(name, value) behind the last field (protocol 3.7). */
 static int ctx_add_header(lua_State *L)
 {
-	struct mm_fault why;
-	struct mm_script_session *ss = mm_ctx_check(L, "add_header");
-	struct mm_message *m = check_message(L, ss, "add_header");
+	struct edit e;
+	begin_edit(L, &e, "add_header");
 	struct mm_text name = mm_check_text(L, 2), value = mm_check_text(L, 3);
-	return done(L, "add_header", mm_edit_add_header(m, &ss->facts->grants, name, value, &why), &why);
+	return end_edit(L, &e, mm_edit_add_header(e.message, e.grants, name, value, &e.why));
 }
 
 /* ctx:insert_header(position, name, value) 0 is above everything, 1 just below the MTA's own Received. */
 static int ctx_insert_header(lua_State *L)
 {
-	struct mm_fault why;
-	struct mm_script_session *ss = mm_ctx_check(L, "insert_header");
-	struct mm_message *m = check_message(L, ss, "insert_header");
+	struct edit e;
+	begin_edit(L, &e, "insert_header");
 	lua_Number position = luaL_checknumber(L, 2);
 	struct mm_text name = mm_check_text(L, 3), value = mm_check_text(L, 4);
 	if (!(position >= 0))
 		return luaL_error(L, "insert_header: position %f; 0 is the top, large numbers the end", position);
 	position = position > 1e9 ? 1e9 : position;
-	return done(L, "insert_header", mm_edit_insert_header(m, &ss->facts->grants, (int64_t)position, name,
-		value, &why), &why);
+	return end_edit(L, &e, mm_edit_insert_header(e.message, e.grants, (int64_t)position, name, value,
+		&e.why));
 }
 
 /* ctx:change_header(name, n, value) the n-th of its name, from 1, negative from the end; nil or "" deletes. */
 static int ctx_change_header(lua_State *L)
 {
-	struct mm_fault why;
-	struct mm_script_session *ss = mm_ctx_check(L, "change_header");
-	struct mm_message *m = check_message(L, ss, "change_header");
+	struct edit e;
+	begin_edit(L, &e, "change_header");
 	struct mm_text name = mm_check_text(L, 2);
-	lua_Number n = luaL_checknumber(L, 3);
-	if (!(n >= -1e6 && n <= 1e6))
-		return luaL_error(L, "change_header: n is %f; count the fields of the name from 1, or from the "
-			"end with -1", n);
+	int64_t n = check_field_number(L, 3, e.name);
 	struct mm_text value = lua_isnoneornil(L, 4) ? mm_text_of("") : mm_check_text(L, 4);
-	return done(L, "change_header", mm_edit_change_header(m, &ss->facts->grants, name, (int64_t)n, value, &why),
-		&why);
+	return end_edit(L, &e, mm_edit_change_header(e.message, e.grants, name, n, value, &e.why));
 }
 
 /* ctx:delete_header(name[, n]) without n: all of the name. */
 static int ctx_delete_header(lua_State *L)
 {
-	struct mm_fault why;
-	struct mm_script_session *ss = mm_ctx_check(L, "delete_header");
-	struct mm_message *m = check_message(L, ss, "delete_header");
+	struct edit e;
+	begin_edit(L, &e, "delete_header");
 	struct mm_text name = mm_check_text(L, 2);
 	if (lua_isnoneornil(L, 3))
-		return done(L, "delete_header", mm_edit_delete_headers(m, &ss->facts->grants, name, &why), &why);
-	lua_Number n = luaL_checknumber(L, 3);
-	if (!(n >= -1e6 && n <= 1e6))
-		return luaL_error(L, "delete_header: n is %f; count the fields of the name from 1, or from the "
-			"end with -1", n);
-	return done(L, "delete_header", mm_edit_delete_header(m, &ss->facts->grants, name, (int64_t)n, &why), &why);
+		return end_edit(L, &e, mm_edit_delete_headers(e.message, e.grants, name, &e.why));
+	int64_t n = check_field_number(L, 3, e.name);
+	return end_edit(L, &e, mm_edit_delete_header(e.message, e.grants, name, n, &e.why));
+}
+
+/* [key value] -> [key value param]; false: it is not a parameter, and nothing is pushed. */
+static bool push_param(lua_State *L, int at)
+{
+	int key = lua_type(L, -2), value = lua_type(L, -1);
+	if (key == LUA_TNUMBER && value == LUA_TSTRING) {
+		lua_pushvalue(L, -1);
+		return true;
+	}
+	if (key == LUA_TSTRING && value == LUA_TBOOLEAN && lua_toboolean(L, -1)) {
+		lua_pushvalue(L, -2);
+		return true;
+	}
+	if (key != LUA_TSTRING || (value != LUA_TSTRING && value != LUA_TNUMBER))
+		luaL_argerror(L, at, "parameters are { KEY = \"value\", KEY = true, \"KEY=value\" }");
+	if (strcmp(lua_tostring(L, -2), "raw") == 0)
+		return false;
+	lua_pushvalue(L, -2);
+	lua_pushliteral(L, "=");
+	lua_pushvalue(L, -3);
+	lua_concat(L, 3);
+	return true;
+}
+
+/* [] -> ["KEY=value KEY"] of the table at an index */
+static void push_joined_params(lua_State *L, int at)
+{
+	luaL_checkstack(L, 8, "parameters");
+	lua_newtable(L);
+	int list = lua_gettop(L), n = 0;
+	for (lua_pushnil(L); lua_next(L, at) != 0; lua_pop(L, 1))
+		if (push_param(L, at))
+			lua_rawseti(L, list, ++n);
+	luaL_Buffer b;
+	luaL_buffinit(L, &b);
+	for (int i = 1; i <= n; i++) {
+		if (i > 1)
+			luaL_addchar(&b, ' ');
+		lua_rawgeti(L, list, i);
+		luaL_addvalue(&b);
+	}
+	luaL_pushresult(&b);
 }
 
 /* Pushes "KEY=value KEY" for a string, or a table of strings and of keys with values; "" for nothing. */
 static struct mm_text push_param_text(lua_State *L, int at)
 {
-	if (lua_isnoneornil(L, at)) {
+	if (lua_isnoneornil(L, at))
 		lua_pushliteral(L, "");
-	} else if (lua_type(L, at) == LUA_TTABLE) {
-		luaL_checkstack(L, 8, "parameters");
-		lua_newtable(L);
-		int list = lua_gettop(L), n = 0;
-		for (lua_pushnil(L); lua_next(L, at) != 0; lua_pop(L, 1)) {
-			if (lua_type(L, -2) == LUA_TNUMBER && lua_type(L, -1) == LUA_TSTRING) {
-				lua_pushvalue(L, -1);
-			} else if (lua_type(L, -2) == LUA_TSTRING && lua_isboolean(L, -1) && lua_toboolean(L, -1)) {
-				lua_pushvalue(L, -2);
-			} else if (lua_type(L, -2) == LUA_TSTRING
-			    && (lua_type(L, -1) == LUA_TSTRING || lua_type(L, -1) == LUA_TNUMBER)) {
-				if (strcmp(lua_tostring(L, -2), "raw") == 0)
-					continue;
-				lua_pushvalue(L, -2);
-				lua_pushliteral(L, "=");
-				lua_pushvalue(L, -3);
-				lua_concat(L, 3);
-			} else {
-				luaL_argerror(L, at, "parameters are { KEY = \"value\", KEY = true, \"KEY=value\" }");
-			}
-			lua_rawseti(L, list, ++n);
-		}
-		luaL_Buffer b;
-		luaL_buffinit(L, &b);
-		for (int i = 1; i <= n; i++) {
-			if (i > 1)
-				luaL_addchar(&b, ' ');
-			lua_rawgeti(L, list, i);
-			luaL_addvalue(&b);
-		}
-		luaL_pushresult(&b);
-	} else {
+	else if (lua_type(L, at) == LUA_TTABLE)
+		push_joined_params(L, at);
+	else
 		lua_pushvalue(L, at);
-	}
 	return mm_check_text(L, -1);
 }
 
 /* ctx:change_from(address[, params]) "" or "<>" is the null sender; params RET= ENVID= ... (RFC 3461 4). */
 static int ctx_change_from(lua_State *L)
 {
-	struct mm_fault why;
-	struct mm_script_session *ss = mm_ctx_check(L, "change_from");
-	struct mm_message *m = check_message(L, ss, "change_from");
+	struct edit e;
+	begin_edit(L, &e, "change_from");
 	struct mm_text address = mm_check_text(L, 2), params = push_param_text(L, 3);
-	return done(L, "change_from", mm_edit_change_from(m, &ss->facts->grants, address, params, &why), &why);
+	return end_edit(L, &e, mm_edit_change_from(e.message, e.grants, address, params, &e.why));
 }
 
 /* ctx:add_recipient(address[, params]) params NOTIFY= ORCPT= (RFC 3461 4). */
 static int ctx_add_recipient(lua_State *L)
 {
-	struct mm_fault why;
-	struct mm_script_session *ss = mm_ctx_check(L, "add_recipient");
-	struct mm_message *m = check_message(L, ss, "add_recipient");
+	struct edit e;
+	begin_edit(L, &e, "add_recipient");
 	struct mm_text address = mm_check_text(L, 2), params = push_param_text(L, 3);
-	return done(L, "add_recipient", mm_edit_add_recipient(m, &ss->facts->grants, address, params, &why), &why);
+	return end_edit(L, &e, mm_edit_add_recipient(e.message, e.grants, address, params, &e.why));
 }
 
 /* ctx:delete_recipient(address) */
 static int ctx_delete_recipient(lua_State *L)
 {
-	struct mm_fault why;
-	struct mm_script_session *ss = mm_ctx_check(L, "delete_recipient");
-	struct mm_message *m = check_message(L, ss, "delete_recipient");
+	struct edit e;
+	begin_edit(L, &e, "delete_recipient");
 	struct mm_text address = mm_check_text(L, 2);
-	return done(L, "delete_recipient", mm_edit_delete_recipient(m, &ss->facts->grants, address, &why), &why);
+	return end_edit(L, &e, mm_edit_delete_recipient(e.message, e.grants, address, &e.why));
 }
 
 /* ctx:_replace_body_piece(string) -> error text or nothing; ctx:replace_body is in lua/moonmilter/runtime/edits.lua. */
 static int ctx_replace_body_piece(lua_State *L)
 {
-	struct mm_fault why;
-	struct mm_script_session *ss = mm_ctx_check(L, "replace_body");
-	struct mm_message *m = check_message(L, ss, "replace_body");
-	if (m->replaces_body && ss->body_replaced_by != ss->script_at)
-		mm_edit_restart_body(m, ss->mark);      /* a whole body behind another script's whole
-		                                         * body is nobody's wish */
+	struct edit e;
+	begin_edit(L, &e, "replace_body");
+	struct mm_script_session *ss = e.ss;
+	/* a second script's body replaces that of the first one and is not appended to it */
+	if (e.message->replaces_body && ss->body_replaced_by != ss->script_at)
+		mm_edit_restart_body(e.message, ss->mark);
 	ss->body_replaced_by = (uint8_t)ss->script_at;
-	if (mm_edit_replace_body(m, &ss->facts->grants, mm_check_text(L, 2), ss->generation->settings.body_max, &why))
+	if (mm_edit_replace_body(e.message, e.grants, mm_check_text(L, 2), ss->generation->settings.body_max, &e.why))
 		return 0;
-	lua_pushstring(L, why.text);
+	lua_pushstring(L, e.why.text);
 	return 1;
 }
 
 /* ctx:quarantine(reason) held for a person to look at; no verdict, the message still needs one (protocol 3.13). */
 static int ctx_quarantine(lua_State *L)
 {
-	struct mm_fault why;
-	struct mm_script_session *ss = mm_ctx_check(L, "quarantine");
-	struct mm_message *m = check_message(L, ss, "quarantine");
+	struct edit e;
+	begin_edit(L, &e, "quarantine");
 	struct mm_text reason = mm_check_text(L, 2);
-	return done(L, "quarantine", mm_edit_quarantine(m, &ss->facts->grants, reason, &why), &why);
+	return end_edit(L, &e, mm_edit_quarantine(e.message, e.grants, reason, &e.why));
 }
 
 /* ctx:progress() tells the MTA now that work goes on; the host does it by itself while a handler waits. */

@@ -84,10 +84,16 @@ static int get_helo(lua_State *L, struct mm_script_session *ss)
 	return 1;
 }
 
-static int get_sender(lua_State *L, struct mm_script_session *ss)
+/* NULL: no message is open. */
+static const struct mm_message *message_with_sender(lua_State *L, struct mm_script_session *ss)
 {
 	require_step(L, ss, MM_STAGE_mail, "sender");
-	const struct mm_message *m = ss->facts->message;
+	return ss->facts->message;
+}
+
+static int get_sender(lua_State *L, struct mm_script_session *ss)
+{
+	const struct mm_message *m = message_with_sender(L, ss);
 	if (m == NULL)
 		return 0;
 	mm_push_text(L, mm_address_bare(mm_message_text(m, m->sender)));
@@ -96,8 +102,7 @@ static int get_sender(lua_State *L, struct mm_script_session *ss)
 
 static int get_sender_raw(lua_State *L, struct mm_script_session *ss)
 {
-	require_step(L, ss, MM_STAGE_mail, "sender");
-	const struct mm_message *m = ss->facts->message;
+	const struct mm_message *m = message_with_sender(L, ss);
 	if (m == NULL)
 		return 0;
 	mm_push_text(L, mm_message_text(m, m->sender));
@@ -106,8 +111,7 @@ static int get_sender_raw(lua_State *L, struct mm_script_session *ss)
 
 static int get_sender_params(lua_State *L, struct mm_script_session *ss)
 {
-	require_step(L, ss, MM_STAGE_mail, "sender");
-	const struct mm_message *m = ss->facts->message;
+	const struct mm_message *m = message_with_sender(L, ss);
 	if (m == NULL)
 		return 0;
 	mm_push_params(L, mm_message_text(m, m->sender_params), mm_message_text(m, m->sender));
