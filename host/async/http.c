@@ -7,6 +7,7 @@
 #include "base/buffer.h"
 #include "base/list.h"
 #include "base/watch.h"
+#include "moonmilter.h"
 
 #include <curl/curl.h>
 
@@ -240,7 +241,7 @@ static bool set_fields(struct mm_http_request *r, const struct mm_http_options *
 	if (!has_field(o->fields, "Content-Type"))
 		ok = ok && add(&r->fields, "Content-Type:");
 	if (!has_field(o->fields, "User-Agent"))
-		ok = ok && add(&r->fields, "User-Agent: moonmilter/" MM_VERSION_TEXT);
+		ok = ok && add(&r->fields, "User-Agent: moonmilter/" MM_VERSION);
 	for (const char *const *field = o->fields; ok && *field != NULL; field++)
 		ok = add(&r->fields, *field);
 	return ok && curl_easy_setopt(r->easy, CURLOPT_HTTPHEADER, r->fields) == CURLE_OK;

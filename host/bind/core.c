@@ -62,7 +62,7 @@ static int core_now(lua_State *L)
 static int core_log(lua_State *L)
 {
 	struct mm_generation *g = mm_generation_of(L);
-	enum mm_log_level level;
+	enum mm_level level;
 	size_t size;
 	const char *name = luaL_checkstring(L, 1);
 	const char *text = luaL_checklstring(L, 2, &size);
@@ -94,7 +94,7 @@ static int core_log(lua_State *L)
 /* core.log_wants(level) -> boolean: spares formatting what nobody reads. */
 static int core_log_wants(lua_State *L)
 {
-	enum mm_log_level level;
+	enum mm_level level;
 	bool known = mm_log_level_of_name(luaL_checkstring(L, 1), &level);
 	lua_pushboolean(L, known && mm_log_wants(mm_generation_of(L)->settings.log, level));
 	return 1;
