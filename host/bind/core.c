@@ -91,7 +91,7 @@ static int core_log(lua_State *L)
 	return 0;
 }
 
-/* core.log_wants(level) -> boolean: spares formatting what nobody reads. */
+/* core.log_wants(level) -> boolean: spares formatting lines that no log takes. */
 static int core_log_wants(lua_State *L)
 {
 	enum mm_level level;

@@ -27,7 +27,7 @@ void mm_ctx_add_methods(struct lua_State *, const struct luaL_Reg *);
 
 /* ---- a session's ctx ---- */
 
-/* For methods: the session behind ctx at index 1. Raises, with the method's name, when it is no ctx or the session has
+/* For methods: the session of the ctx at index 1. Raises, with the method's name, when it is no ctx or the session has
  * ended. */
 struct mm_script_session *mm_ctx_check(struct lua_State *, const char *method);
 /* Pushes the session's ctx, making it at first. */

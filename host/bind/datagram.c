@@ -14,7 +14,7 @@
 
 struct box {
 	struct mm_datagram    *datagram;        /* owned */
-	struct mm_task        *task;    /* borrowed: who receives; NULL: nobody */
+	struct mm_task        *task;    /* borrowed: that receives; NULL: none */
 	enum mm_datagram_end   end;
 	double                 timeout; /* seconds; below 0: none */
 };

@@ -63,7 +63,7 @@ static int64_t check_field_number(lua_State *L, int at, const char *name)
 	return (int64_t)n;
 }
 
-/* ctx:add_header(name, value) behind the last field (protocol 3.7). */
+/* ctx:add_header(name, value) after the last field (protocol 3.7). */
 static int ctx_add_header(lua_State *L)
 {
 	struct edit e;

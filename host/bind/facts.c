@@ -26,7 +26,7 @@ static int get_stage(lua_State *L, struct mm_script_session *ss)
 	return 1;
 }
 
-/* A step that nobody asked for cannot be told; silence here would be a wrong fact. */
+/* What the MTA was not asked for is not known; nil would be a wrong fact. */
 static void require_step(lua_State *L, struct mm_script_session *ss, enum mm_stage stage, const char *fact)
 {
 	if (ss->facts->is_negotiated && !(ss->generation->wanted.stages & 1u << stage))

@@ -29,7 +29,7 @@ struct mm_handle *mm_handle_new(struct lua_State *, const struct mm_handle_class
 /* TAKES the thing: from now on the handle stands for it, and it ends with the message or the client of the current
  * task, or with the generation. Never fails. */
 void mm_handle_open(struct mm_handle *, void *thing, struct mm_generation *);
-/* The thing behind the handle at index 1, BORROWED; NULL: closed. Raises when there is no handle of the class. */
+/* The thing of the handle at index 1, BORROWED; NULL: closed. Raises when there is no handle of the class. */
 void *mm_handle_check(struct lua_State *, const struct mm_handle_class *);
 /* Closes the handle and ends its thing. Closed already: nothing happens. */
 void mm_handle_close(struct mm_handle *);

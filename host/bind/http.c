@@ -13,7 +13,7 @@
 struct box {
 	struct mm_handle       *handle; /* borrowed: it owns the box */
 	struct mm_http_request *request;        /* owned */
-	struct mm_task         *task;   /* borrowed: who waits; NULL: nobody */
+	struct mm_task         *task;   /* borrowed: that waits; NULL: none */
 	bool                    is_done;
 };
 

@@ -26,7 +26,7 @@ struct socket;
 /* One side's operation. */
 struct wait {
 	struct socket     *socket;
-	struct mm_task    *task;        /* borrowed; NULL: nobody waits */
+	struct mm_task    *task;        /* borrowed; NULL: none waits */
 	enum mm_stream_end end;         /* of the latest operation */
 };
 
@@ -422,7 +422,7 @@ static int socket_awaited(lua_State *L)
 
 /* ---- pools ---- */
 
-/* The slot in the queue has become a connection, or leave to open one. Somebody else runs now:
+/* The slot in the queue has become a connection, or leave to open one. Another task runs now:
  * go on at the next turn. */
 static void slot_granted(struct mm_pool_slot *slot, struct mm_stream *stream, unsigned uses)
 {

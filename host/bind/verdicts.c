@@ -69,8 +69,8 @@ static bool is_code(lua_State *L, int at, unsigned *code)
 	return true;
 }
 
-/* "550 5.7.1 text" in one string, as an access table of Postfix has it: the codes would be sent twice. Whoever quotes
- * somebody else's reply gives a status of his own before it. */
+/* "550 5.7.1 text" in one string, as an access table of Postfix has it: the codes would be sent twice. A script that
+ * quotes another server's reply gives a status of its own before it. */
 static void refuse_codes_in_text(lua_State *L, const char *name, bool takes_code, struct mm_text line)
 {
 	if (line.size < 4 || strspn(line.bytes, "0123456789") != 3 || (line.bytes[3] != ' ' && line.bytes[3] != '-'))
