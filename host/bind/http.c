@@ -158,20 +158,30 @@ static int http_result(lua_State *L)
 	return 3;
 }
 
+/* [url] -> [whole scheme host port] */
+static int push_url(lua_State *L)
+{
+	const struct mm_http_url *url = lua_touserdata(L, 1);
+	lua_pushstring(L, url->text);
+	lua_pushstring(L, url->scheme);
+	lua_pushstring(L, url->host);
+	lua_pushinteger(L, (lua_Integer)url->port);
+	return 4;
+}
+
 /* http.url(text[, base]) -> whole, scheme, host, port | nil, text, code */
 static int http_url(lua_State *L)
 {
 	struct mm_fault why;
 	struct mm_http_url url;
 	const char *text = luaL_checkstring(L, 1), *base = luaL_optstring(L, 2, NULL);
+	lua_pushcfunction(L, push_url);         /* protected: memory may be out while the parts are ours */
+	lua_pushlightuserdata(L, &url);
 	if (!mm_http_url(text, base, &url, &why))
 		return mm_push_failure(L, why.text, "url");
-	lua_pushstring(L, url.text);
-	lua_pushstring(L, url.scheme);
-	lua_pushstring(L, url.host);
-	lua_pushinteger(L, (lua_Integer)url.port);
+	int status = lua_pcall(L, 1, 4, 0);
 	mm_http_url_free(&url);
-	return 4;
+	return status == 0 ? 4 : lua_error(L);
 }
 
 void mm_bind_http(lua_State *L)
