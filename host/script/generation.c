@@ -12,6 +12,7 @@
 #include "bind/settings.h"
 #include "task/budget.h"
 #include "async/http.h"
+#include "script/arguments.h"
 #include "script/sources.h"
 #include "async/pool.h"
 #include "task/profile.h"
@@ -949,90 +950,6 @@ static int handler_of(const struct mm_script *f, const struct mm_event *event)
 	return MM_NO_REF;
 }
 
-static int push_connect(lua_State *co, const struct mm_session *facts, bool both)
-{
-	lua_pushstring(co, facts->client_host);
-	if (!both || facts->client_address == NULL)
-		return 1;
-	lua_pushstring(co, facts->client_address);
-	return 2;
-}
-
-static int push_address(lua_State *co, struct mm_text raw, struct mm_text params, bool both)
-{
-	struct mm_text bare = mm_address_bare(raw);
-	lua_pushlstring(co, bare.bytes, bare.size);
-	if (!both)
-		return 1;
-	mm_push_params(co, params, raw);
-	return 2;
-}
-
-static int push_offer(lua_State *co, const struct mm_offer *offer)
-{
-	lua_createtable(co, 0, 3);
-	lua_pushnumber(co, offer->version);
-	lua_setfield(co, -2, "version");
-	lua_pushnumber(co, offer->actions);
-	lua_setfield(co, -2, "actions");
-	lua_pushnumber(co, offer->steps);
-	lua_setfield(co, -2, "steps");
-	return 1;
-}
-
-static int push_result(lua_State *co, const struct mm_event *event)
-{
-	lua_createtable(co, 0, 2);
-	lua_pushstring(co, mm_verdict_name(event->result));
-	lua_setfield(co, -2, "verdict");
-	if (event->result_reply.size > 0) {
-		lua_pushlstring(co, event->result_reply.bytes, event->result_reply.size);
-		lua_setfield(co, -2, "reply");
-	}
-	return 1;
-}
-
-static int push_field(lua_State *co, const struct mm_command *c, bool both)
-{
-	lua_pushlstring(co, c->text.bytes, c->text.size);
-	if (!both)
-		return 1;
-	lua_pushlstring(co, c->value.bytes, c->value.size);
-	return 2;
-}
-
-#define SEES_ALL 3      /* ctx and two more: no handler gets more */
-
-/* Pushes the arguments after ctx, as far as the function can see them; docs/scripting.md names them. */
-static int push_arguments(lua_State *co, const struct mm_script_session *ss, const struct mm_script *f, unsigned seen)
-{
-	const struct mm_event *event = &ss->event;
-	const struct mm_command *c = event->command;
-	bool both = seen >= SEES_ALL;
-	if (seen < 2)
-		return 0;
-	switch (event->stage) {
-	case MM_STAGE_negotiate: return push_offer(co, &c->offer);
-	case MM_STAGE_connect:   return push_connect(co, ss->facts, both);
-	case MM_STAGE_mail:
-	case MM_STAGE_rcpt:      return push_address(co, c->text, c->strings, both);
-	case MM_STAGE_header:
-		if (f->fields == NULL)
-			return push_field(co, c, both);
-		lua_pushlstring(co, c->value.bytes, c->value.size);
-		return 1;
-	case MM_STAGE_body:
-		mm_memory_pay(ss->generation, c->text.size);
-		/* fall through */
-	case MM_STAGE_helo:
-	case MM_STAGE_unknown:
-		lua_pushlstring(co, c->text.bytes, c->text.size);
-		return 1;
-	case MM_STAGE_done:      return push_result(co, event);
-	default:                 return 0;
-	}
-}
-
 static bool takes_part(const struct mm_script_session *ss, unsigned at)
 {
 	uint64_t bit = UINT64_C(1) << at;
@@ -1173,7 +1090,7 @@ static void push_feed(lua_State *co, void *self)
 	lua_rawgeti(co, -1, (int)ss->script_at + 1);
 	lua_remove(co, -2);
 	if (ss->event.stage == MM_STAGE_body)
-		push_arguments(co, ss, &ss->generation->scripts[ss->script_at], SEES_ALL);
+		mm_arguments_push(co, ss, &ss->generation->scripts[ss->script_at], MM_ARGUMENTS_ALL);
 }
 
 static void push_handler(lua_State *co, void *self)
@@ -1182,7 +1099,7 @@ static void push_handler(lua_State *co, void *self)
 	const struct mm_script *f = &ss->generation->scripts[ss->script_at];
 	mm_ctx_push(co, ss);
 	bool has_fields = f->fields != NULL && ss->event.stage == MM_STAGE_header;
-	push_arguments(co, ss, f, has_fields ? SEES_ALL : f->seen[ss->event.stage]);
+	mm_arguments_push(co, ss, f, has_fields ? MM_ARGUMENTS_ALL : f->seen[ss->event.stage]);
 }
 
 /* A body that the script has asked for with ctx:body{}: each piece goes there before its on_body sees it, and before
