@@ -13,6 +13,7 @@
 #include "task/budget.h"
 #include "async/http.h"
 #include "script/arguments.h"
+#include "script/deadline.h"
 #include "script/sources.h"
 #include "async/pool.h"
 #include "task/profile.h"
@@ -139,31 +140,6 @@ static void set_search_path(lua_State *L, const struct mm_script_files *list)
 	lua_pop(L, 1);
 }
 
-/* ctx.deadline: by when the handler must have ended, in milter.now() time. */
-static double stage_limit(const struct mm_script_session *ss)
-{
-	const struct mm_generation_settings *settings = &ss->generation->settings;
-	return ss->event.stage == MM_STAGE_eom || (ss->event.command != NULL && ss->event.command->row->letter == 'E')
-		? settings->eom_deadline : settings->stage_deadline;
-}
-
-static void ensure_deadline(struct mm_script_session *ss)
-{
-	if (ss->deadline_at == 0)
-		ss->deadline_at = mm_clock_now() + stage_limit(ss);
-}
-
-static int get_deadline(lua_State *L, struct mm_script_session *ss)
-{
-	if (!ss->has_event)
-		return 0;
-	ensure_deadline(ss);
-	lua_pushnumber(L, ss->deadline_at - mm_clock_now() + mm_clock_wall());
-	return 1;
-}
-
-static const struct mm_ctx_fact own_facts[] = { { "deadline", get_deadline }, { NULL, NULL } };
-
 /* [] -> [kept]: ctx.message and ctx.session, each a table by ctx */
 static void push_kept_tables(lua_State *L, struct mm_generation *g)
 {
@@ -203,7 +179,7 @@ static void make_ctx_class(lua_State *L, struct mm_generation *g)
 	mm_bind_ctx(L);
 	mm_bind_headers(L);
 	mm_bind_edits(L);
-	mm_bind_facts(L, own_facts);
+	mm_deadline_bind(L);
 	lua_getglobal(L, "require");
 	lua_pushliteral(L, "moonmilter.runtime.edits");
 	lua_call(L, 1, 1);
@@ -1034,21 +1010,9 @@ static void event_over(struct mm_script_session *ss)
 {
 	mm_task_release(&ss->task);
 	ss->has_event = false;
-	ss->deadline_at = 0;
 	mm_edit_mark_free(ss->mark);
 	ss->mark = NULL;
-	if (mm_timer_is_running(&ss->alarm))
-		mm_timer_stop(&ss->alarm);
-}
-
-static void arm_alarm(struct mm_script_session *ss)
-{
-	double now = mm_clock_now();
-	ensure_deadline(ss);
-	if (!mm_timer_is_running(&ss->alarm) || ss->progress_at <= now)
-		ss->progress_at = now + ss->generation->settings.progress_every;
-	double next = ss->progress_at < ss->deadline_at ? ss->progress_at : ss->deadline_at;
-	mm_timer_start(&ss->alarm, next - now);
+	mm_deadline_disarm(ss);
 }
 
 /* One handler has run. Returns true when the event is over, with its verdict in out. */
@@ -1137,7 +1101,7 @@ static enum mm_outcome run_handlers(struct mm_script_session *ss, struct mm_verd
 		struct mm_fault why;
 		enum mm_run run = mm_call_function(&ss->task, ref, push_handler, ss, &why);
 		if (run == MM_RUN_WAITING) {
-			arm_alarm(ss);
+			mm_deadline_arm(ss);
 			return MM_WAITING;
 		}
 		if (handler_ended(ss, ref, run, &why, out)) {
@@ -1190,7 +1154,7 @@ static void main_resumed(struct mm_task *t, enum mm_run run, struct mm_fault *wh
 	struct mm_script_session *ss = t->session;
 	struct mm_verdict out = { 0 };
 	if (run == MM_RUN_WAITING) {
-		arm_alarm(ss);
+		mm_deadline_arm(ss);
 		return;
 	}
 	int ref = handler_of(&ss->generation->scripts[ss->script_at], &ss->event);
@@ -1226,7 +1190,7 @@ static void deadline_passed(struct mm_script_session *ss)
 	struct mm_verdict out = { 0 };
 	char text[160];
 	snprintf(text, sizeof text, "deadline: the handler still waits (%s) after %.0f s; the MTA would give up soon",
-		ss->task.wait_name != NULL ? ss->task.wait_name : "?", stage_limit(ss));
+		ss->task.wait_name != NULL ? ss->task.wait_name : "?", mm_deadline_seconds(ss));
 	mm_task_cancel(&ss->task, MM_CANCEL_DEADLINE);
 	mm_verdict_reset(&ss->verdict);
 	ss->has_verdict = false;
@@ -1253,7 +1217,7 @@ static void alarm_fired(struct mm_timer *timer)
 	}
 	mm_engine_progress(ss->engine);
 	ss->progress_at = 0;
-	arm_alarm(ss);
+	mm_deadline_arm(ss);
 }
 
 struct mm_runtime mm_generation_runtime(struct mm_generation *g)

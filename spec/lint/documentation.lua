@@ -22,7 +22,7 @@ end
 
 local function members()
   local names = {}
-  for _, path in ipairs { "host/bind/ctx.c", "host/bind/headers.c", "host/bind/edits.c", "host/script/generation.c" } do
+  for _, path in ipairs { "host/bind/ctx.c", "host/bind/headers.c", "host/bind/edits.c", "host/script/deadline.c" } do
     local text = read(path)
     for kind, block in text:gmatch "static const (%S+ ?%S*) [%w_]+%[%] = (%b{});" do
       if kind:find "luaL_Reg" or kind:find "mm_ctx_fact" then
