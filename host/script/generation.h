@@ -5,14 +5,9 @@
 #define MM_SCRIPT_GENERATION_H
 
 #include "base/say.h"
-#include "task/task.h"
 #include "base/value.h"
-
-/* A C module for scripts: require "name" calls open, a lua_CFunction (int (*)(lua_State *)). */
-struct mm_script_module {
-	const char *name;
-	int       (*open)(struct lua_State *);
-};
+#include "script/state.h"
+#include "task/task.h"
 
 struct mm_generation_options {
 	struct mm_generation_settings settings;
