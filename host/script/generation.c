@@ -13,6 +13,7 @@
 #include "async/http.h"
 #include "script/arguments.h"
 #include "script/deadline.h"
+#include "script/failure.h"
 #include "script/load.h"
 #include "script/state.h"
 #include "async/pool.h"
@@ -207,70 +208,6 @@ static void session_close(void *self)
 
 /* ---- what a handler said ---- */
 
-static bool is_afterwards(enum mm_stage stage)
-{
-	return stage == MM_STAGE_abort || stage == MM_STAGE_done || stage == MM_STAGE_close;
-}
-
-static void log_script_error(struct mm_script_session *ss, const char *text)
-{
-	struct mm_generation *g = ss->generation;
-	struct mm_log_line line;
-	struct mm_text queue_id = mm_session_macro(ss->facts, "i");
-	mm_census_add(g->settings.row->script_errors, 1);
-	mm_task_count_error(&ss->task);
-	mm_log_begin(&line, g->settings.log, MM_LOG_ERROR, "script_error");
-	mm_log_string(&line, "milter", g->settings.milter_in_log);
-	mm_log_string(&line, "session", ss->facts->id);
-	if (queue_id.size > 0)
-		mm_log_text(&line, "queue_id", queue_id);
-	mm_log_string(&line, "script", g->scripts[ss->script_at].path);
-	mm_log_string(&line, "handler", mm_stage_handler(ss->event.stage));
-	if (!is_afterwards(ss->event.stage) && ss->event.stage != MM_STAGE_negotiate)
-		mm_log_string(&line, "verdict", mm_verdict_name(g->settings.on_error));
-	mm_log_string(&line, "error", text);
-	mm_log_alike(&line, g->scripts[ss->script_at].path, strlen(g->scripts[ss->script_at].path));
-	mm_log_alike(&line, text, strcspn(text, " "));          /* file:line: */
-	mm_log_end(&line);
-}
-
-static void on_error_verdict(const struct mm_generation *g, struct mm_verdict *out)
-{
-	struct mm_fault why;
-	struct mm_text text = mm_text_of("Mail filter failed, please try again later");
-	if (g->settings.on_error != MM_VERDICT_tempfail
-	    || !mm_verdict_worded(out, MM_VERDICT_tempfail, 451, mm_text_of("4.3.0"), &text, 1, &why))
-		mm_verdict_plain(out, g->settings.on_error);
-}
-
-/* A recipient or an unknown command that is refused leaves the message open (protocol 3.3). */
-static bool ends_message(enum mm_stage stage, enum mm_verdict_kind kind)
-{
-	return stage != MM_STAGE_unknown && (stage != MM_STAGE_rcpt || kind == MM_VERDICT_accept);
-}
-
-/* A failed handler: nothing of what the message was going to be changed by it may leave. */
-static void fail_event(struct mm_script_session *ss, const char *text, struct mm_verdict *out)
-{
-	enum mm_stage stage = ss->event.stage;
-	log_script_error(ss, text);
-	mm_verdict_reset(out);
-	if (is_afterwards(stage) || stage == MM_STAGE_negotiate)
-		return;
-	on_error_verdict(ss->generation, out);
-	if (ss->facts->message != NULL) {
-		if (ends_message(stage, out->kind))
-			mm_edits_drop(ss->facts->message);
-		else
-			mm_edits_back_to(ss->facts->message, ss->mark);
-		ss->body_replaced_by = ss->body_marked_by;
-	}
-	if (!(mm_verdict_stages(out->kind) & 1u << stage))
-		mm_verdict_reset(out);
-	snprintf(out->decided_by, sizeof out->decided_by, "on_error (%.30s)",
-		ss->generation->scripts[ss->script_at].name);
-}
-
 /* Reads [result...] of the finished handler; true when it is a verdict, else why says what is wrong with it. */
 static bool verdict_of_results(struct mm_script_session *ss, struct mm_verdict *out, struct mm_fault *why)
 {
@@ -302,25 +239,6 @@ static bool verdict_of_results(struct mm_script_session *ss, struct mm_verdict *
 	return true;
 }
 
-/* The function that called back is known only while it runs: say file and line of the handler instead. */
-static void name_handler(struct mm_script_session *ss, int ref, struct mm_fault *why)
-{
-	lua_State *L = ss->generation->L;
-	lua_Debug where;
-	char text[sizeof why->text];
-	lua_rawgeti(L, LUA_REGISTRYINDEX, ref);
-	lua_getinfo(L, ">S", &where);
-	snprintf(text, sizeof text, "%s", why->text);
-	mm_fault_set(why, MM_FAULT_SCRIPT, "%s:%d: %s: %s", where.short_src, where.linedefined,
-		mm_stage_handler(ss->event.stage), text);
-}
-
-static bool names_script(const struct mm_script_session *ss, const char *text)
-{
-	const char *path = ss->generation->scripts[ss->script_at].path, *slash = strrchr(path, '/');
-	return strstr(text, slash != NULL ? slash + 1 : path) != NULL;
-}
-
 /* ---- the handlers of one event ---- */
 
 static int handler_of(const struct mm_script *f, const struct mm_event *event)
@@ -341,7 +259,7 @@ static bool takes_part(const struct mm_script_session *ss, unsigned at)
 	enum mm_stage stage = ss->event.stage;
 	if (stage == MM_STAGE_close || stage == MM_STAGE_negotiate)
 		return true;
-	if (is_afterwards(stage))       /* a script that has accepted the client has not seen its messages */
+	if (MM_STAGES_AFTERWARDS & 1u << stage)       /* a script that has accepted the client has not seen its messages */
 		return !(ss->accepted_client & bit);
 	return !((ss->accepted_client | ss->accepted_message | ss->skipped) & bit);
 }
@@ -398,7 +316,7 @@ static void conclude(struct mm_script_session *ss, struct mm_verdict *out)
 	enum mm_stage stage = ss->event.stage;
 	uint64_t accepted = ss->accepted_client | ss->accepted_message;
 	bool is_client = MM_VERDICT_CLIENT_STAGES & 1u << stage;
-	bool can_decide = !is_afterwards(stage) && stage != MM_STAGE_negotiate && stage != MM_STAGE_unknown;
+	bool can_decide = !(MM_STAGES_AFTERWARDS & 1u << stage) && stage != MM_STAGE_negotiate && stage != MM_STAGE_unknown;
 	bool all_accept = is_client ? ss->accepted_client != 0 && (g->client_scripts & ~ss->accepted_client) == 0
 		: accepted != 0 && (g->message_scripts & ~accepted) == 0;
 	if (can_decide && all_accept) {
@@ -438,17 +356,17 @@ static bool handler_ended(struct mm_script_session *ss, int ref, enum mm_run run
 	} else if (run == MM_RUN_FAILED) {
 		ok = false;
 		/* after `return ctx:reject(…)`, a tail call, Lua knows no line */
-		if (!names_script(ss, why->text))
-			name_handler(ss, ref, why);
+		if (!mm_failure_names_script(ss, why->text))
+			mm_failure_name_handler(ss, ref, why);
 	} else if (!verdict_of_results(ss, &said, why)) {
 		ok = false;
-		name_handler(ss, ref, why);
+		mm_failure_name_handler(ss, ref, why);
 	}
 	if (ss->task.co != NULL)
 		lua_settop(ss->task.co, 0);
 	if (!ok) {
-		fail_event(ss, why->text, out);
-		return !is_afterwards(ss->event.stage) && ss->event.stage != MM_STAGE_negotiate;
+		mm_failure_decide(ss, why->text, out);
+		return mm_failure_has_verdict(ss->event.stage);
 	}
 	bool decided = fold(ss, &said, out);
 	mm_verdict_reset(&said);
@@ -528,7 +446,7 @@ static void note_ending(struct mm_script_session *ss, enum mm_stage stage)
 {
 	if (stage == MM_STAGE_abort && ss->ending == MM_CANCEL_ENDED)
 		ss->ending = MM_CANCEL_ABORT;
-	else if (!is_afterwards(stage))
+	else if (!(MM_STAGES_AFTERWARDS & 1u << stage))
 		ss->ending = MM_CANCEL_ENDED;
 }
 
@@ -551,7 +469,7 @@ static enum mm_outcome session_event(void *self, const struct mm_event *event, s
 	ss->body_marked_by = ss->body_replaced_by;
 	if ((event->stage == MM_STAGE_rcpt || event->stage == MM_STAGE_unknown) && ss->facts->message != NULL
 	    && !mm_edits_mark(ss->facts->message, &ss->mark)) {
-		fail_event(ss, "out of memory for the edits of this message", out);
+		mm_failure_decide(ss, "out of memory for the edits of this message", out);
 		event_over(ss);
 		return MM_DECIDED;
 	}
@@ -590,7 +508,7 @@ static void session_cancel(void *self, enum mm_cancel why)
 		mm_verdict_reset(&ss->verdict);
 		ss->has_verdict = false;
 		ss->script_at++;
-	} while (is_afterwards(ss->event.stage) && run_handlers(ss, &ignored) == MM_WAITING);
+	} while (MM_STAGES_AFTERWARDS & 1u << ss->event.stage && run_handlers(ss, &ignored) == MM_WAITING);
 	event_over(ss);
 }
 
@@ -603,8 +521,8 @@ static void deadline_passed(struct mm_script_session *ss)
 	mm_task_cancel(&ss->task, MM_CANCEL_DEADLINE);
 	mm_verdict_reset(&ss->verdict);
 	ss->has_verdict = false;
-	fail_event(ss, text, &out);
-	if (is_afterwards(ss->event.stage) || ss->event.stage == MM_STAGE_negotiate) {
+	mm_failure_decide(ss, text, &out);
+	if (!mm_failure_has_verdict(ss->event.stage)) {
 		ss->deadline_at = 0;            /* the other scripts are still told, in their own time */
 		ss->script_at++;
 		if (run_handlers(ss, &out) == MM_WAITING)
