@@ -1,28 +1,18 @@
-/* script/generation.c -- see script/generation.h. */
 #include "script/generation.h"
 
-#include "base/list.h"
-#include "base/text.h"
-#include "bind/bind.h"
-#include "task/budget.h"
 #include "async/http.h"
-#include "script/deadline.h"
-#include "script/failure.h"
-#include "script/handlers.h"
+#include "async/pool.h"
+#include "async/tls.h"
+#include "base/list.h"
+#include "script/files.h"
 #include "script/load.h"
 #include "script/state.h"
-#include "async/pool.h"
-#include "task/profile.h"
+#include "task/budget.h"
 #include "task/call.h"
-#include "script/files.h"
-#include "task/memory.h"
 #include "task/group.h"
-#include "async/tls.h"
 
-#include <lauxlib.h>
 #include <lua.h>
 
-#include <stdio.h>
 #include <stdlib.h>
 
 static void join_all(struct mm_generation *g)
@@ -41,7 +31,7 @@ static void leave_all(struct mm_generation *g)
 		MM_LIST_REMOVE(*all, g);
 }
 
-static void script_free(struct mm_generation *g)
+static void free_generation(struct mm_generation *g)
 {
 	leave_all(g);
 	if (g->L != NULL) {
@@ -89,14 +79,12 @@ struct mm_generation *mm_generation_new(const struct mm_generation_options *o, s
 		&& mm_state_open(g, &list, o->modules, o->host_settings, why);
 	mm_script_files_free(&list);
 	if (!is_made) {
-		script_free(g);
+		free_generation(g);
 		return NULL;
 	}
 	join_all(g);
 	return g;
 }
-
-/* ---- life ---- */
 
 void mm_generation_load(struct mm_generation *g, void (*done)(void *self, bool ok, const struct mm_fault *why),
 	void *self)
@@ -132,171 +120,23 @@ void mm_generation_release(struct mm_generation *g)
 		return;
 	if (g->is_loaded)
 		mm_load_run_unloaders(g);
-	script_free(g);
+	free_generation(g);
 }
 
-static void main_resumed(struct mm_task *, enum mm_run, struct mm_fault *);
-static void alarm_fired(struct mm_timer *);
-
-static void *session_open(void *runtime, struct mm_session *facts, void *engine)
+unsigned mm_generation_session_count(const struct mm_generation *g)
 {
-	struct mm_generation *g = runtime;
-	struct mm_script_session *ss = calloc(1, sizeof *ss);
-	if (ss == NULL)
-		return NULL;
-	ss->generation = g;
-	mm_generation_retain(g);
-	ss->facts = facts;
-	ss->engine = engine;
-	ss->began_at = mm_clock_now();
-	ss->ctx = ss->client_table = MM_NO_REF;
-	ss->recipients_table = ss->headers_table = ss->kept_bodies = MM_NO_REF;
-	ss->ending = MM_CANCEL_ENDED;
-	mm_task_init(&ss->task, g, ss, main_resumed);
-	mm_timer_init(&ss->alarm, g->settings.clock, alarm_fired);
-	MM_LIST_PUSH(g->sessions, ss);
-	return ss;
+	unsigned count = 0;
+	for (const struct mm_script_session *ss = g->sessions; ss != NULL; ss = ss->next)
+		count++;
+	return count;
 }
 
-static const struct mm_wanted *session_wanted(void *self)
+uint64_t mm_generation_bytes(const struct mm_generation *g)
 {
-	return &((struct mm_script_session *)self)->generation->wanted;
+	return (uint64_t)lua_gc(g->L, LUA_GCCOUNT, 0) * 1024 + (uint64_t)lua_gc(g->L, LUA_GCCOUNTB, 0);
 }
 
-static void session_end_message(void *self)
+struct mm_generation *mm_generation_next(const struct mm_generation *g)
 {
-	struct mm_script_session *ss = self;
-	mm_task_group_end(&ss->message_tasks, ss->generation, ss, ss->ending);
-	mm_kept_bodies_close(ss);
-	mm_holder_end(&ss->message_holder);
-	mm_ctx_end_message(ss);
-	ss->cpu_used = 0;
-	ss->accepted_message = 0;
-	ss->skipped = 0;
-}
-
-static void session_end_client(void *self)
-{
-	struct mm_script_session *ss = self;
-	session_end_message(ss);
-	mm_task_group_end(&ss->client_tasks, ss->generation, ss, ss->ending);
-	mm_holder_end(&ss->client_holder);
-	mm_ctx_end(ss);
-	ss->accepted_client = 0;
-}
-
-static void session_close(void *self)
-{
-	struct mm_script_session *ss = self;
-	struct mm_generation *g = ss->generation;
-	session_end_client(ss);
-	mm_timer_stop(&ss->alarm);
-	mm_task_release(&ss->task);
-	mm_verdict_reset(&ss->verdict);
-	mm_edit_mark_free(ss->mark);
-	MM_LIST_REMOVE(g->sessions, ss);
-	free(ss);
-	mm_generation_release(g);
-}
-
-/* ---- events ---- */
-
-/* What tasks are told that the end of their message or client takes by surprise. */
-static void note_ending(struct mm_script_session *ss, enum mm_stage stage)
-{
-	if (stage == MM_STAGE_abort && ss->ending == MM_CANCEL_ENDED)
-		ss->ending = MM_CANCEL_ABORT;
-	else if (!(MM_STAGES_AFTERWARDS & 1u << stage))
-		ss->ending = MM_CANCEL_ENDED;
-}
-
-static enum mm_outcome session_event(void *self, const struct mm_event *event, struct mm_verdict *out)
-{
-	struct mm_script_session *ss = self;
-	note_ending(ss, event->stage);
-	if (ss->skipped_stage != event->stage) {        /* skip is for one kind of event */
-		ss->skipped_stage = event->stage;
-		ss->skipped = 0;
-	}
-	ss->event = *event;
-	ss->has_event = true;
-	ss->script_at = 0;
-	if (ss->generation->stage_scripts[event->stage] == 0 && ss->keeps_body == 0) {
-		mm_handlers_conclude(ss, out);
-		ss->has_event = false;
-		return MM_DECIDED;
-	}
-	ss->body_marked_by = ss->body_replaced_by;
-	if ((event->stage == MM_STAGE_rcpt || event->stage == MM_STAGE_unknown) && ss->facts->message != NULL
-	    && !mm_edits_mark(ss->facts->message, &ss->mark)) {
-		mm_failure_decide(ss, "out of memory for the edits of this message", out);
-		mm_handlers_end(ss);
-		return MM_DECIDED;
-	}
-	return mm_handlers_run(ss, out);
-}
-
-static void main_resumed(struct mm_task *t, enum mm_run run, struct mm_fault *why)
-{
-	struct mm_script_session *ss = t->session;
-	struct mm_verdict out = { 0 };
-	if (mm_handlers_go_on(ss, run, why, &out) == MM_DECIDED)
-		mm_engine_decided(ss->engine, &out);
-}
-
-/* ---- the end of a wait from outside ---- */
-
-static void session_cancel(void *self, enum mm_cancel why)
-{
-	struct mm_script_session *ss = self;
-	struct mm_verdict ignored = { 0 };
-	ss->ending = why;
-	/* The other scripts are still told. */
-	do {
-		mm_handlers_give_up(ss, why);
-		ss->script_at++;
-	} while (MM_STAGES_AFTERWARDS & 1u << ss->event.stage && mm_handlers_run(ss, &ignored) == MM_WAITING);
-	mm_handlers_end(ss);
-}
-
-static void deadline_passed(struct mm_script_session *ss)
-{
-	struct mm_verdict out = { 0 };
-	char text[160];
-	snprintf(text, sizeof text, "deadline: the handler still waits (%s) after %.0f s; the MTA would give up soon",
-		ss->task.wait_name != NULL ? ss->task.wait_name : "?", mm_deadline_seconds(ss));
-	mm_handlers_give_up(ss, MM_CANCEL_DEADLINE);
-	mm_failure_decide(ss, text, &out);
-	if (!mm_failure_has_verdict(ss->event.stage)) {
-		ss->deadline_at = 0;            /* the other scripts are still told, in their own time */
-		ss->script_at++;
-		if (mm_handlers_run(ss, &out) == MM_WAITING)
-			return;
-	} else {
-		mm_handlers_end(ss);
-	}
-	mm_engine_decided(ss->engine, &out);
-}
-
-static void alarm_fired(struct mm_timer *timer)
-{
-	struct mm_script_session *ss = MM_OWNER_OF(timer, struct mm_script_session, alarm);
-	if (!ss->task.is_waiting)
-		return;
-	if (mm_clock_now() >= ss->deadline_at - 0.001) {
-		deadline_passed(ss);
-		return;
-	}
-	mm_engine_progress(ss->engine);
-	ss->progress_at = 0;
-	mm_deadline_arm(ss);
-}
-
-struct mm_runtime mm_generation_runtime(struct mm_generation *g)
-{
-	static const struct mm_runtime_ops ops = {
-		.open = session_open, .wanted = session_wanted, .event = session_event, .cancel = session_cancel,
-		.end_message = session_end_message, .end_client = session_end_client, .close = session_close,
-	};
-	return (struct mm_runtime){ &ops, g };
+	return g->next;
 }

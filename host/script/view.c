@@ -62,24 +62,6 @@ void mm_generation_describe(const struct mm_generation *g, struct mm_say say)
 	}
 }
 
-unsigned mm_generation_session_count(const struct mm_generation *g)
-{
-	unsigned count = 0;
-	for (const struct mm_script_session *ss = g->sessions; ss != NULL; ss = ss->next)
-		count++;
-	return count;
-}
-
-uint64_t mm_generation_bytes(const struct mm_generation *g)
-{
-	return (uint64_t)lua_gc(g->L, LUA_GCCOUNT, 0) * 1024 + (uint64_t)lua_gc(g->L, LUA_GCCOUNTB, 0);
-}
-
-struct mm_generation *mm_generation_next(const struct mm_generation *g)
-{
-	return g->next;
-}
-
 void mm_generation_list(const struct mm_generation *g, struct mm_say say)
 {
 	char line[256];
