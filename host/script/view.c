@@ -83,7 +83,7 @@ static void say_place(lua_State *co, const char *margin, const char *outermost,
 	char line[512];
 	lua_Debug frame, above;
 	for (int level = 0; lua_getstack(co, level, &frame); level++) {
-		if (!lua_getinfo(co, "Sln", &frame) || mm_frame_is_ours(&frame))
+		if (!lua_getinfo(co, "Sln", &frame) || mm_blame_is_ours(&frame))
 			continue;
 		const char *source = frame.source + (frame.source[0] == '@');
 		const char *name = frame.name != NULL ? frame.name : lua_getstack(co, level + 1, &above)

@@ -169,7 +169,7 @@ static void on_hook(lua_State *L, lua_Debug *where)
 	}
 	sample(L, 'I');
 	if (budget.is_over) {
-		mm_push_location(L, 0);
+		mm_blame_push_location(L, 0);
 		lua_pushfstring(L, budget.over_text, budget.over_text == slice_text ? budget.limits.slice
 			: budget.limits.session);
 		lua_concat(L, 2);

@@ -108,7 +108,7 @@ static void log_failure(struct mm_task *t, const char *what, const char *text)
 	struct mm_fault shown;
 	const struct mm_script_session *ss = t->session;
 	mm_fault_set(&shown, MM_FAULT_SCRIPT, "%s", text);
-	mm_hide_runtime(shown.text);
+	mm_blame_hide_runtime(shown.text);
 	mm_task_count_error(t);
 	mm_log_begin(&line, t->generation->settings.log, MM_LOG_ERROR, "script_error");
 	mm_log_string(&line, "milter", t->generation->settings.milter_in_log);

@@ -15,9 +15,9 @@
 #include "milter/engine.h"
 #include "base/holding.h"
 #include "base/log.h"
+#include "task/blame.h"
 
 struct lua_State;
-struct lua_Debug;
 struct mm_generation;
 struct mm_script_session;
 struct mm_pools;
@@ -265,24 +265,9 @@ void mm_task_keep_words(struct lua_State *, struct mm_generation *);
 struct mm_holder *mm_task_holder(struct mm_generation *);
 
 /* ---- waiting ----
- * A primitive checks its arguments (it may raise), calls mm_task_may_wait(), starts its operation, then returns
- * mm_task_wait(): nothing may be acquired before the checks and nothing may raise after. */
+ * A primitive checks its arguments (it may raise, task/blame.h), calls mm_task_may_wait(), starts its operation, then
+ * returns mm_task_wait(): nothing may be acquired before the checks and nothing may raise after. */
 
-/* Does the frame, of which "S" is known, belong to the runtime or to C, and not to a script? */
-bool mm_frame_is_ours(const struct lua_Debug *);
-/* luaL_error() with the script's file and line, whatever of the runtime's Lua stands between. */
-int mm_raise_at_script(struct lua_State *, const char *format, ...);
-/* Pushes "file:line: " of the innermost frame of a script from a level on, or "". */
-void mm_push_location(struct lua_State *, int level);
-void mm_push_location_of(struct lua_State *, struct lua_State *co);        /* the same of a coroutine that is dead
-                                                                            * now */
-/* An error that was raised in the runtime's own Lua, on the stack of co, which is dead now: the same with the script's
- * line and the name of the function that the script has called. Others come back as they are. May push values onto L,
- * which hold it. */
-const char *mm_push_blame(struct lua_State *, struct lua_State *co, const char *message);
-/* The same for one that pcall has caught from a primitive, on the stack that runs. Pushes the text, unless message,
- * which is on top, is right as it is. */
-void mm_blame_caller(struct lua_State *, const char *message);
 /* The current task, ready to wait. Raises when Lua cannot yield here and says why; when the task is cancelled it pushes
  * token and reason and returns NULL: the primitive then returns 2. */
 struct mm_task *mm_task_may_wait(struct lua_State *, const char *name);
