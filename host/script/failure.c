@@ -2,6 +2,7 @@
 
 #include "base/text.h"
 #include "task/call.h"
+#include "task/whose.h"
 
 #include <lua.h>
 
@@ -16,20 +17,17 @@ static void log_script_error(struct mm_script_session *ss, const char *text)
 {
 	struct mm_generation *g = ss->generation;
 	struct mm_log_line line;
-	struct mm_text queue_id = mm_session_macro(ss->facts, "i");
+	struct mm_whose whose = mm_whose_of(&ss->task);
 	mm_census_add(g->settings.row->script_errors, 1);
 	mm_task_count_error(&ss->task);
 	mm_log_begin(&line, g->settings.log, MM_LOG_ERROR, "script_error");
-	mm_log_string(&line, "milter", g->settings.milter_in_log);
-	mm_log_string(&line, "session", ss->facts->id);
-	if (queue_id.size > 0)
-		mm_log_text(&line, "queue_id", queue_id);
-	mm_log_string(&line, "script", g->scripts[ss->script_at].path);
-	mm_log_string(&line, "handler", mm_stage_handler(ss->event.stage));
+	mm_whose_log(&whose, &line);
+	mm_log_string(&line, "script", whose.script->path);
+	mm_log_string(&line, "handler", mm_whose_handler(&whose));
 	if (mm_failure_has_verdict(ss->event.stage))
 		mm_log_string(&line, "verdict", mm_verdict_name(g->settings.on_error));
 	mm_log_string(&line, "error", text);
-	mm_log_alike(&line, g->scripts[ss->script_at].path, strlen(g->scripts[ss->script_at].path));
+	mm_log_alike(&line, whose.script->path, strlen(whose.script->path));
 	mm_log_alike(&line, text, strcspn(text, " "));          /* file:line: */
 	mm_log_end(&line);
 }

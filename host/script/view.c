@@ -2,8 +2,9 @@
 #include "base/say.h"
 #include "script/generation.h"
 
-#include "task/profile.h"
 #include "task/group.h"
+#include "task/profile.h"
+#include "task/whose.h"
 
 #include <lauxlib.h>
 #include <lua.h>
@@ -131,7 +132,8 @@ static void list_session(const struct mm_script_session *ss, struct mm_say say)
 {
 	char line[1024], number[32];
 	const struct mm_session *facts = ss->facts;
-	struct mm_text queue_id = mm_session_macro(facts, "i");
+	struct mm_whose whose = mm_whose_of(&ss->task);
+	struct mm_text queue_id = mm_whose_queue_id(&whose);
 	double now = mm_clock_now();
 	line[0] = '\0';
 	snprintf(line, sizeof line, "session=%s generation=%lu", facts->id, ss->generation->settings.number);
@@ -144,7 +146,7 @@ static void list_session(const struct mm_script_session *ss, struct mm_say say)
 	snprintf(number, sizeof number, "%.1f", now - ss->began_at);
 	add_fact(line, sizeof line, "age", number);
 	if (ss->task.is_waiting) {
-		add_fact(line, sizeof line, "script", ss->generation->scripts[ss->script_at].name);
+		add_fact(line, sizeof line, "script", whose.script->name);
 		add_fact(line, sizeof line, "waits_for", ss->task.wait_name);
 		add_wait(line, sizeof line, &ss->task);
 		snprintf(number, sizeof number, "%.1f", ss->deadline_at - now);
@@ -161,7 +163,8 @@ static void list_tasks(const struct mm_task_group *group, struct mm_say say)
 		if (!t->is_waiting || t->is_ready || t->co == NULL)
 			continue;
 		snprintf(line, sizeof line, "    task");
-		add_fact(line, sizeof line, "script", t->script != NULL ? t->script->name : NULL);
+		struct mm_whose whose = mm_whose_of(t);
+		add_fact(line, sizeof line, "script", whose.script != NULL ? whose.script->name : NULL);
 		add_fact(line, sizeof line, "waits_for", t->wait_name);
 		add_wait(line, sizeof line, t);
 		say.line(say.self, line);

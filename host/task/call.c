@@ -4,6 +4,7 @@
 #include "task/budget.h"
 #include "task/memory.h"
 #include "task/profile.h"
+#include "task/whose.h"
 
 #include <lauxlib.h>
 #include <lua.h>
@@ -45,21 +46,20 @@ static void explain(struct mm_task *t, int status, struct mm_fault *why)
 /* Whose figures are the task's? NULL: nobody's. */
 static struct mm_profile_row *row_of(const struct mm_task *t)
 {
-	const struct mm_script_session *ss = t->session;
-	bool is_handler = ss != NULL && t == &ss->task;
-	const struct mm_script *f = is_handler ? &t->generation->scripts[ss->script_at] : t->script;
-	if (f == NULL || f->profile == NULL)
+	struct mm_whose whose = mm_whose_of(t);
+	if (whose.script == NULL || whose.script->profile == NULL)
 		return NULL;
-	return &f->profile->rows[!is_handler ? MM_PROFILE_TASK : ss->feeds_body ? MM_PROFILE_KEPT_BODY
-		: (int)ss->event.stage];
+	return &whose.script->profile->rows[whose.work != MM_WHOSE_HANDLER ? MM_PROFILE_TASK
+		: whose.session->feeds_body ? MM_PROFILE_KEPT_BODY : (int)whose.session->event.stage];
 }
 
 static void name_call(const struct mm_task *t, struct mm_profile_row *row, uint64_t ticks, uint64_t busy)
 {
 	struct mm_profile_call call = { .ticks = ticks, .busy = busy, .at = mm_clock_wall() };
-	if (t->session != NULL) {
-		struct mm_text queue_id = mm_session_macro(t->session->facts, "i");
-		snprintf(call.session, sizeof call.session, "%s", t->session->facts->id);
+	struct mm_whose whose = mm_whose_of(t);
+	if (whose.session != NULL) {
+		struct mm_text queue_id = mm_whose_queue_id(&whose);
+		snprintf(call.session, sizeof call.session, "%s", whose.session->facts->id);
 		snprintf(call.queue_id, sizeof call.queue_id, "%.*s", (int)queue_id.size, queue_id.bytes);
 	}
 	mm_profile_name(t->generation->settings.profile, row, &call);

@@ -36,15 +36,6 @@ struct mm_task *mm_task_current(lua_State *L)
 	return mm_generation_of(L)->current;
 }
 
-const struct mm_script *mm_task_script(const struct mm_task *t)
-{
-	const struct mm_script_session *ss = t->session;
-	if (ss == NULL || t != &ss->task)
-		return t->script;
-	return ss->has_event && ss->script_at < t->generation->script_count
-		? &t->generation->scripts[ss->script_at] : NULL;
-}
-
 struct mm_holder *mm_task_holder(struct mm_generation *g)
 {
 	const struct mm_task *t = g->current;

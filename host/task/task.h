@@ -255,8 +255,6 @@ void mm_task_release(struct mm_task *);
 /* The task that runs now, found from any Lua state of the generation. NULL: none. */
 struct mm_task *mm_task_current(struct lua_State *);
 struct mm_generation *mm_generation_of(struct lua_State *);
-/* The script whose function it runs; NULL: not known, as while loading. */
-const struct mm_script *mm_task_script(const struct mm_task *);
 void mm_generation_mark(struct lua_State *, struct mm_generation *);    /* once, when the state is made */
 /* Keeps what is pushed when memory is gone: the words of a cancellation and of a wait whose answer found no room. Once,
  * when the state is made; may raise. */
