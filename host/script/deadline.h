@@ -1,6 +1,6 @@
 /* script/deadline.h -- by when a handler must have ended, so that the MTA does not give up first.
- * A time limit begins with the first handler of an event that waits or asks for it; the alarm of a session rings at
- * the limit, and before it whenever progress is due. Knows no verdicts: session.c says what a limit that is over means. */
+ * A time limit begins with the first handler of an event that waits or asks for it; the alarm of a session rings at the
+ * limit, and before it whenever progress is due. Knows no verdicts: session.c says what a limit that is over means. */
 #ifndef MM_SCRIPT_DEADLINE_H
 #define MM_SCRIPT_DEADLINE_H
 

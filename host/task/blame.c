@@ -77,8 +77,8 @@ static const char *push_blamed(lua_State *L, const lua_Debug *frame, const char 
 		is_named ? "" : ": ", complaint);
 }
 
-/* An error that was raised in the runtime's own Lua, on the stack of co: the same with the script's line and the name of
- * the function that the script has called. Others come back as they are. May push values onto L, which hold it. */
+/* An error that was raised in the runtime's own Lua, on the stack of co: the same with the script's line and the name
+ * of the function that the script has called. Others come back as they are. May push values onto L, which hold it. */
 static const char *push_blame(lua_State *L, lua_State *co, const char *message)
 {
 	lua_Debug frame;

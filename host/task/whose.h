@@ -1,5 +1,5 @@
-/* task/whose.h -- on whose behalf a task runs: milter, script, handler, session, queue id. Log lines, the census, samples
- * and the profile all ask here, so they name the same.
+/* task/whose.h -- on whose behalf a task runs: milter, script, handler, session, queue id. Log lines, the census,
+ * samples and the profile all ask here, so they name the same.
  * A handler is the session's own task while an event is under way. A load is the task that runs files and on_load. All
  * else is a task: spawned, deferred, on_unload; one of a session still names session and queue id, but no handler,
  * which may be another script's.
