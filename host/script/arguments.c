@@ -1,6 +1,7 @@
 #include "script/arguments.h"
 
 #include "bind/bind.h"
+#include "script/load.h"
 #include "task/memory.h"
 
 #include <lua.h>
@@ -57,7 +58,7 @@ static int push_field(lua_State *co, const struct mm_command *c, bool both)
 	return 2;
 }
 
-int mm_arguments_push(lua_State *co, const struct mm_script_session *ss, const struct mm_script *f, unsigned seen)
+int mm_arguments_push(lua_State *co, const struct mm_script_session *ss, unsigned seen)
 {
 	const struct mm_event *event = &ss->event;
 	const struct mm_command *c = event->command;
@@ -70,7 +71,7 @@ int mm_arguments_push(lua_State *co, const struct mm_script_session *ss, const s
 	case MM_STAGE_mail:
 	case MM_STAGE_rcpt:      return push_address(co, c->text, c->strings, both);
 	case MM_STAGE_header:
-		if (f->fields == NULL)
+		if (ss->generation->plan->handlers[ss->script_at].fields == NULL)
 			return push_field(co, c, both);
 		lua_pushlstring(co, c->value.bytes, c->value.size);
 		return 1;

@@ -8,7 +8,7 @@
 #define MM_ARGUMENTS_ALL 3      /* ctx and two more: no handler gets more */
 
 /* Pushes the arguments of the session's event, as far as the function can see them: seen counts the parameters that
- * it declares, ctx included. Returns how many. May raise. */
-int mm_arguments_push(struct lua_State *co, const struct mm_script_session *, const struct mm_script *, unsigned seen);
+ * it declares, ctx included. A handler of one header field sees no name. Returns how many. May raise. */
+int mm_arguments_push(struct lua_State *co, const struct mm_script_session *, unsigned seen);
 
 #endif

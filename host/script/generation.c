@@ -75,7 +75,7 @@ struct mm_generation *mm_generation_new(const struct mm_generation_options *o, s
 	mm_timer_init(&g->runner, g->settings.clock, run_ready);
 	g->ctx_metatable = g->host_object = g->cancel_token = g->host_token = g->field_factory = MM_NO_REF;
 	g->feed_kept_body = MM_NO_REF;
-	bool is_made = mm_script_files_find(&list, o->paths, why) && mm_load_keep_paths(g, &list, why)
+	bool is_made = mm_script_files_find(&list, o->paths, why) && mm_load_prepare(g, &list, why)
 		&& mm_state_open(g, &list, o->modules, o->host_settings, why);
 	mm_script_files_free(&list);
 	if (!is_made) {

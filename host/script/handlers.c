@@ -5,6 +5,7 @@
 #include "script/arguments.h"
 #include "script/deadline.h"
 #include "script/failure.h"
+#include "script/load.h"
 #include "task/call.h"
 
 #include <lauxlib.h>
@@ -43,15 +44,15 @@ static bool verdict_of_results(struct mm_script_session *ss, struct mm_verdict *
 	return true;
 }
 
-static int handler_of(const struct mm_script *f, const struct mm_event *event)
+static int handler_of(const struct mm_handlers *h, const struct mm_event *event)
 {
-	if (event->stage != MM_STAGE_header || f->fields == NULL)
-		return f->handlers[event->stage];
+	if (event->stage != MM_STAGE_header || h->fields == NULL)
+		return h->by_stage[event->stage];
 	struct mm_text name = event->command->text;
-	for (unsigned i = 0; i < f->field_count; i++)
-		if (f->fields[i].size == name.size
-		    && mm_text_equal_blind(name, (struct mm_text){ f->fields[i].name, name.size }))
-			return f->fields[i].ref;
+	for (unsigned i = 0; i < h->field_count; i++)
+		if (h->fields[i].size == name.size
+		    && mm_text_equal_blind(name, (struct mm_text){ h->fields[i].name, name.size }))
+			return h->fields[i].ref;
 	return MM_NO_REF;
 }
 
@@ -98,8 +99,8 @@ static bool fold(struct mm_script_session *ss, struct mm_verdict *v, struct mm_v
 static bool body_is_over(const struct mm_script_session *ss, uint64_t accepted)
 {
 	const struct mm_generation *g = ss->generation;
-	uint64_t wanting = (g->stage_scripts[MM_STAGE_body] & ~ss->skipped) | ss->keeps_body;
-	return !g->counts_body && !(g->wanted.quiet & MM_STAGE_BIT(body)) && (wanting & ~accepted) == 0;
+	uint64_t wanting = (g->plan->stage_scripts[MM_STAGE_body] & ~ss->skipped) | ss->keeps_body;
+	return !g->plan->counts_body && !(g->wanted.quiet & MM_STAGE_BIT(body)) && (wanting & ~accepted) == 0;
 }
 
 /* The last script that wanted to see more has accepted; its name is in out. */
@@ -113,14 +114,14 @@ static void accept_for_all(struct mm_verdict *out)
 
 void mm_handlers_conclude(struct mm_script_session *ss, struct mm_verdict *out)
 {
-	const struct mm_generation *g = ss->generation;
+	const struct mm_plan *plan = ss->generation->plan;
 	enum mm_stage stage = ss->event.stage;
 	uint64_t accepted = ss->accepted_client | ss->accepted_message;
 	bool is_client = MM_VERDICT_CLIENT_STAGES & 1u << stage;
 	const uint32_t undecided = MM_STAGES_AFTERWARDS | MM_STAGE_BIT(negotiate) | MM_STAGE_BIT(unknown);
 	bool can_decide = !(undecided & 1u << stage);
-	bool all_accept = is_client ? ss->accepted_client != 0 && (g->client_scripts & ~ss->accepted_client) == 0
-		: accepted != 0 && (g->message_scripts & ~accepted) == 0;
+	bool all_accept = is_client ? ss->accepted_client != 0 && (plan->client_scripts & ~ss->accepted_client) == 0
+		: accepted != 0 && (plan->message_scripts & ~accepted) == 0;
 	if (can_decide && all_accept) {
 		accept_for_all(out);
 		return;
@@ -129,7 +130,7 @@ void mm_handlers_conclude(struct mm_script_session *ss, struct mm_verdict *out)
 	if (!can_decide || is_client)
 		return;
 	if (stage == MM_STAGE_body ? body_is_over(ss, accepted)
-		: ss->skipped != 0 && (g->stage_scripts[stage] & ~(ss->skipped | accepted)) == 0)
+		: ss->skipped != 0 && (plan->stage_scripts[stage] & ~(ss->skipped | accepted)) == 0)
 		mm_verdict_plain(out, MM_VERDICT_skip);
 }
 
@@ -183,16 +184,16 @@ static void push_feed(lua_State *co, void *self)
 	lua_rawgeti(co, -1, (int)ss->script_at + 1);
 	lua_remove(co, -2);
 	if (ss->event.stage == MM_STAGE_body)
-		mm_arguments_push(co, ss, &ss->generation->scripts[ss->script_at], MM_ARGUMENTS_ALL);
+		mm_arguments_push(co, ss, MM_ARGUMENTS_ALL);
 }
 
 static void push_handler(lua_State *co, void *self)
 {
 	struct mm_script_session *ss = self;
-	const struct mm_script *f = &ss->generation->scripts[ss->script_at];
+	const struct mm_handlers *h = &ss->generation->plan->handlers[ss->script_at];
 	mm_ctx_push(co, ss);
-	bool has_fields = f->fields != NULL && ss->event.stage == MM_STAGE_header;
-	mm_arguments_push(co, ss, f, has_fields ? MM_ARGUMENTS_ALL : f->seen[ss->event.stage]);
+	bool has_fields = h->fields != NULL && ss->event.stage == MM_STAGE_header;
+	mm_arguments_push(co, ss, has_fields ? MM_ARGUMENTS_ALL : h->seen[ss->event.stage]);
 }
 
 /* A body that the script has asked for with ctx:body{}: each piece goes there before its on_body sees it, and before
@@ -213,9 +214,8 @@ enum mm_outcome mm_handlers_run(struct mm_script_session *ss, struct mm_verdict 
 	struct mm_generation *g = ss->generation;
 	bool may_keep = ss->event.stage == MM_STAGE_body || ss->event.stage == MM_STAGE_eom;
 	for (; ss->script_at < g->script_count; ss->script_at++) {
-		struct mm_script *f = &g->scripts[ss->script_at];
 		uint64_t bit = UINT64_C(1) << ss->script_at;
-		int ref = handler_of(f, &ss->event);
+		int ref = handler_of(&g->plan->handlers[ss->script_at], &ss->event);
 		if (may_keep && ss->keeps_body & bit && takes_part(ss, ss->script_at)) {
 			if (feed_kept_body(ss, out)) {
 				mm_handlers_end(ss);
@@ -249,7 +249,7 @@ enum mm_outcome mm_handlers_go_on(struct mm_script_session *ss, enum mm_run run,
 		mm_deadline_arm(ss);
 		return MM_WAITING;
 	}
-	int ref = handler_of(&ss->generation->scripts[ss->script_at], &ss->event);
+	int ref = handler_of(&ss->generation->plan->handlers[ss->script_at], &ss->event);
 	if (handler_ended(ss, ref, run, why, out)) {
 		mm_handlers_end(ss);
 		return MM_DECIDED;

@@ -8,13 +8,14 @@
 
 #include <stdlib.h>
 
-bool mm_load_keep_paths(struct mm_generation *g, const struct mm_script_files *list, struct mm_fault *why)
+bool mm_load_prepare(struct mm_generation *g, const struct mm_script_files *list, struct mm_fault *why)
 {
 	size_t size = 1;
 	for (size_t i = 0; i < list->count; i++)
 		size += strlen(list->items[i]) + 1;
+	g->plan = calloc(1, sizeof *g->plan);
 	g->load_paths = malloc(size);
-	if (g->load_paths == NULL)
+	if (g->plan == NULL || g->load_paths == NULL)
 		return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for a list of scripts");
 	char *to = g->load_paths;
 	for (size_t i = 0; i < list->count; i++)
@@ -54,58 +55,59 @@ static uint32_t stages_of(lua_State *L, const char *key)
 }
 
 /* [fields] */
-static void take_fields(lua_State *L, struct mm_script *f)
+static void take_fields(lua_State *L, struct mm_handlers *handlers, const char *path)
 {
 	unsigned count = 0;
 	for (lua_pushnil(L); lua_next(L, -2) != 0; lua_pop(L, 1))
 		count++;
-	f->fields = calloc(count ? count : 1, sizeof *f->fields);
-	if (f->fields == NULL)
-		luaL_error(L, "out of memory for handlers of %s", f->path);
+	handlers->fields = calloc(count ? count : 1, sizeof *handlers->fields);
+	if (handlers->fields == NULL)
+		luaL_error(L, "out of memory for handlers of %s", path);
 	for (lua_pushnil(L); lua_next(L, -2) != 0;) {
-		struct mm_field_handler *h = &f->fields[f->field_count];
+		struct mm_field_handler *h = &handlers->fields[handlers->field_count];
 		h->name = strdup(lua_tostring(L, -2));
 		if (h->name == NULL)
-			luaL_error(L, "out of memory for handlers of %s", f->path);
+			luaL_error(L, "out of memory for handlers of %s", path);
 		h->size = strlen(h->name);
 		h->ref = luaL_ref(L, LUA_REGISTRYINDEX);
-		f->field_count++;
+		handlers->field_count++;
 	}
 }
 
 /* [script] */
 static void take_script(lua_State *L, struct mm_generation *g, unsigned at)
 {
-	struct mm_script *f = &g->scripts[at];
+	struct mm_script *script = &g->scripts[at];
+	struct mm_handlers *h = &g->plan->handlers[at];
 	for (int stage = 0; stage < MM_STAGE_COUNT; stage++)
-		f->handlers[stage] = MM_NO_REF;
+		h->by_stage[stage] = MM_NO_REF;
 	g->script_count = at + 1;
-	f->name = string_of(L, "name");
-	f->path = string_of(L, "path");
-	if (f->name == NULL || f->path == NULL)
+	script->name = string_of(L, "name");
+	script->path = string_of(L, "path");
+	if (script->name == NULL || script->path == NULL)
 		luaL_error(L, "out of memory for the list of scripts");
 	if (g->settings.profile != NULL)
-		f->profile = mm_profile_join(g->settings.profile, g->settings.milter_name, f->path);
+		script->profile = mm_profile_join(g->settings.profile, g->settings.milter_name, script->path);
 	lua_getfield(L, -1, "handlers");
 	lua_getfield(L, -2, "seen");
 	for (int stage = 0; stage < MM_STAGE_COUNT; stage++) {
 		const char *name = mm_stage_name((enum mm_stage)stage);
 		lua_getfield(L, -1, name);
-		f->seen[stage] = (uint8_t)lua_tointeger(L, -1);
+		h->seen[stage] = (uint8_t)lua_tointeger(L, -1);
 		lua_pop(L, 1);
 		lua_getfield(L, -2, name);
 		if (!lua_isfunction(L, -1)) {
 			lua_pop(L, 1);
 			continue;
 		}
-		f->handlers[stage] = luaL_ref(L, LUA_REGISTRYINDEX);
-		g->stage_scripts[stage] |= UINT64_C(1) << at;
+		h->by_stage[stage] = luaL_ref(L, LUA_REGISTRYINDEX);
+		g->plan->stage_scripts[stage] |= UINT64_C(1) << at;
 	}
 	lua_pop(L, 2);
 	lua_getfield(L, -1, "fields");
 	if (lua_istable(L, -1)) {
-		take_fields(L, f);
-		g->stage_scripts[MM_STAGE_header] |= UINT64_C(1) << at;
+		take_fields(L, h, script->path);
+		g->plan->stage_scripts[MM_STAGE_header] |= UINT64_C(1) << at;
 	}
 	lua_pop(L, 1);
 }
@@ -119,8 +121,8 @@ static void take_macro_lists(lua_State *L, struct mm_generation *g)
 	};
 	lua_getfield(L, -1, "macro_lists");
 	for (int set = 0; lua_istable(L, -1) && set < MM_MACRO_SET_COUNT; set++) {
-		g->macro_lists[set] = string_of(L, names[set]);
-		g->wanted.macro_lists[set] = g->macro_lists[set];
+		g->plan->macro_lists[set] = string_of(L, names[set]);
+		g->wanted.macro_lists[set] = g->plan->macro_lists[set];
 	}
 	lua_pop(L, 1);
 }
@@ -174,7 +176,8 @@ static int take_plan(lua_State *L)
 	lua_getfield(L, -1, "scripts");
 	unsigned count = (unsigned)lua_objlen(L, -1);
 	g->scripts = calloc(count ? count : 1, sizeof *g->scripts);
-	if (g->scripts == NULL)
+	g->plan->handlers = calloc(count ? count : 1, sizeof *g->plan->handlers);
+	if (g->scripts == NULL || g->plan->handlers == NULL)
 		return luaL_error(L, "out of memory for the list of scripts");
 	for (unsigned i = 0; i < count; i++) {
 		lua_rawgeti(L, -1, (int)i + 1);
@@ -185,15 +188,15 @@ static int take_plan(lua_State *L)
 	take_macro_lists(L, g);
 	take_needs(L, g);
 	g->wanted.rejected_recipients = flag_of(L, "rejected_recipients");
-	g->counts_body = flag_of(L, "counts_body");
+	g->plan->counts_body = flag_of(L, "counts_body");
 	derive_wanted(g, stages_of(L, "stages"), stages_of(L, "handled"), flag_of(L, "lockstep")
 		|| g->settings.lockstep);
 
 	const uint32_t message_stages = MM_VERDICT_MESSAGE_STAGES;
 	for (int stage = MM_STAGE_negotiate; stage < MM_STAGE_abort; stage++) {
-		g->client_scripts |= g->stage_scripts[stage];
+		g->plan->client_scripts |= g->plan->stage_scripts[stage];
 		if (message_stages & 1u << stage)
-			g->message_scripts |= g->stage_scripts[stage];
+			g->plan->message_scripts |= g->plan->stage_scripts[stage];
 	}
 	return 0;
 }
@@ -215,7 +218,7 @@ static void load_ended(struct mm_task *t, enum mm_run run, struct mm_fault *why)
 	why->class = ok ? MM_FAULT_NONE : MM_FAULT_CONFIG;
 	mm_task_release(t);
 	g->is_loaded = ok;
-	g->loaded(g->loaded_self, ok, why);
+	g->plan->loaded(g->plan->loaded_self, ok, why);
 }
 
 /* [] -> [load paths host] */
@@ -243,8 +246,8 @@ static int push_load(lua_State *L)
 void mm_load_start(struct mm_generation *g, void (*done)(void *self, bool ok, const struct mm_fault *why), void *self)
 {
 	struct mm_fault why = { .class = MM_FAULT_NONE };
-	g->loaded = done;
-	g->loaded_self = self;
+	g->plan->loaded = done;
+	g->plan->loaded_self = self;
 	mm_task_init(&g->load_task, g, NULL, load_ended);
 	if (lua_cpcall(g->L, push_load, g) != 0) {
 		mm_fault_set(&why, MM_FAULT_CONFIG, "%s", lua_tostring(g->L, -1));
@@ -279,7 +282,7 @@ void mm_load_run_unloaders(struct mm_generation *g)
 	for (unsigned i = 0; i < g->script_count; i++) {
 		struct mm_fault why;
 		struct mm_task task;
-		int ref = g->scripts[i].handlers[MM_STAGE_unload];
+		int ref = g->plan->handlers[i].by_stage[MM_STAGE_unload];
 		if (ref == MM_NO_REF)
 			continue;
 		mm_task_init(&task, g, NULL, unload_ended);
@@ -289,18 +292,28 @@ void mm_load_run_unloaders(struct mm_generation *g)
 	}
 }
 
+static void free_plan(struct mm_plan *plan, unsigned script_count)
+{
+	for (unsigned i = 0; i < script_count; i++) {
+		for (unsigned j = 0; j < plan->handlers[i].field_count; j++)
+			free(plan->handlers[i].fields[j].name);
+		free(plan->handlers[i].fields);
+	}
+	free(plan->handlers);
+	for (int set = 0; set < MM_MACRO_SET_COUNT; set++)
+		free(plan->macro_lists[set]);
+	free(plan);
+}
+
 void mm_load_free(struct mm_generation *g)
 {
+	if (g->plan != NULL)
+		free_plan(g->plan, g->script_count);
 	for (unsigned i = 0; i < g->script_count; i++) {
 		mm_profile_leave(g->settings.profile, g->scripts[i].profile);
 		free(g->scripts[i].name);
 		free(g->scripts[i].path);
-		for (unsigned j = 0; j < g->scripts[i].field_count; j++)
-			free(g->scripts[i].fields[j].name);
-		free(g->scripts[i].fields);
 	}
 	free(g->scripts);
-	for (int set = 0; set < MM_MACRO_SET_COUNT; set++)
-		free(g->macro_lists[set]);
 	free(g->load_paths);
 }

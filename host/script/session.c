@@ -8,6 +8,7 @@
 #include "script/deadline.h"
 #include "script/failure.h"
 #include "script/handlers.h"
+#include "script/load.h"
 #include "task/call.h"
 #include "task/group.h"
 
@@ -100,7 +101,7 @@ static enum mm_outcome session_event(void *self, const struct mm_event *event, s
 	ss->event = *event;
 	ss->has_event = true;
 	ss->script_at = 0;
-	if (ss->generation->stage_scripts[event->stage] == 0 && ss->keeps_body == 0) {
+	if (ss->generation->plan->stage_scripts[event->stage] == 0 && ss->keeps_body == 0) {
 		mm_handlers_conclude(ss, out);
 		ss->has_event = false;
 		return MM_DECIDED;

@@ -1,6 +1,7 @@
 /* script/view.c -- what a generation of scripts is and does, for people: the last part of script/generation.h. */
 #include "base/say.h"
 #include "script/generation.h"
+#include "script/load.h"
 
 #include "task/group.h"
 #include "task/profile.h"
@@ -12,16 +13,16 @@
 #include <stdio.h>
 
 /* "a file without handlers" is how a misspelt On_eom or a script that was saved empty comes to light. */
-static void describe_script(const struct mm_script *f, struct mm_say say)
+static void describe_script(const struct mm_script *script, const struct mm_handlers *h, struct mm_say say)
 {
 	char line[1024];
-	int head = snprintf(line, sizeof line, "script %s:", f->path), at = head;
+	int head = snprintf(line, sizeof line, "script %s:", script->path), at = head;
 	for (int stage = 0; stage < MM_STAGE_COUNT && at < (int)sizeof line; stage++)
-		if (f->handlers[stage] != MM_NO_REF)
+		if (h->by_stage[stage] != MM_NO_REF)
 			at += snprintf(line + at, sizeof line - (size_t)at, " %s",
 				mm_stage_handler((enum mm_stage)stage));
-	for (unsigned j = 0; j < f->field_count && at < (int)sizeof line; j++)
-		at += snprintf(line + at, sizeof line - (size_t)at, " on_header.%s", f->fields[j].name);
+	for (unsigned j = 0; j < h->field_count && at < (int)sizeof line; j++)
+		at += snprintf(line + at, sizeof line - (size_t)at, " on_header.%s", h->fields[j].name);
 	if (at == head && at < (int)sizeof line)
 		snprintf(line + at, sizeof line - (size_t)at, " no handlers; they are global functions named on_eom, "
 			"on_rcpt and so on");
@@ -48,7 +49,7 @@ void mm_generation_describe(const struct mm_generation *g, struct mm_say say)
 	if (g->script_count == 0)
 		say.line(say.self, "no scripts: no directory of `scripts` holds a file named *.lua");
 	for (unsigned i = 0; i < g->script_count; i++)
-		describe_script(&g->scripts[i], say);
+		describe_script(&g->scripts[i], &g->plan->handlers[i], say);
 	describe_steps(g, say);
 	for (int set = 0; set < MM_MACRO_SET_COUNT; set++) {
 		static const char *const names[] = {    /* ORDER MACRO_SET */
@@ -56,9 +57,9 @@ void mm_generation_describe(const struct mm_generation *g, struct mm_say say)
 			MM_MACRO_SETS(X)
 #undef X
 		};
-		if (g->macro_lists[set] == NULL)
+		if (g->wanted.macro_lists[set] == NULL)
 			continue;
-		snprintf(line, sizeof line, "macros at %s: %s", names[set], g->macro_lists[set]);
+		snprintf(line, sizeof line, "macros at %s: %s", names[set], g->wanted.macro_lists[set]);
 		say.line(say.self, line);
 	}
 }

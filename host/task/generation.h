@@ -21,6 +21,7 @@ struct mm_deferred;
 struct mm_dns;
 struct mm_generation;
 struct mm_http;
+struct mm_plan;
 struct mm_pools;
 struct mm_profile;
 struct mm_profile_script;
@@ -82,19 +83,10 @@ struct mm_task {
 
 /* ---- scripts ---- */
 
-/* One script file. */
+/* One script file; its handlers are in the plan. */
 struct mm_script {
 	char                     *name;         /* owned: file name without directory and .lua */
 	char                     *path;         /* owned */
-	int                       handlers[MM_STAGE_COUNT];     /* registry references, MM_NO_REF */
-	uint8_t                   seen[MM_STAGE_COUNT]; /* arguments that the function declares, ctx included: more are
-	                                                 * not made */
-	struct mm_field_handler {
-		char   *name;                   /* owned, lower case */
-		size_t  size;                   /* of name */
-		int     ref;                    /* registry reference */
-	}                        *fields;       /* owned: on_header = { Name = function } */
-	unsigned                  field_count;
 	struct mm_profile_script *profile;      /* borrowed until left; NULL: nobody counts */
 };
 
@@ -163,18 +155,12 @@ struct mm_generation {
 	/* what loading has made of the scripts: script/load.h */
 	struct mm_script             *scripts;  /* owned, in the order they run */
 	unsigned                      script_count;
-	uint64_t                      client_scripts;   /* scripts with a handler for any event of a session */
-	uint64_t                      message_scripts;  /* scripts with a handler for any event of a message */
-	uint64_t                      stage_scripts[MM_STAGE_COUNT];    /* scripts with a handler for the stage */
-	bool                          counts_body;      /* a script reads ctx.body_size: no piece may be skipped */
+	struct mm_plan               *plan;     /* owned: their handlers */
+	struct mm_wanted              wanted;   /* borrows from the plan */
 	bool                          is_loaded;
-	struct mm_wanted              wanted;
-	char                         *macro_lists[MM_MACRO_SET_COUNT];  /* owned, borrowed by wanted */
 
 	/* while it loads */
 	struct mm_task                load_task;        /* idle time is charged to it later on, too */
-	void                        (*loaded)(void *self, bool ok, const struct mm_fault *why);
-	void                         *loaded_self;      /* borrowed */
 	char                         *load_paths;       /* owned: list of files, NUL after each */
 	const char                   *loading;          /* borrowed from it: whose top level or on_load runs; NULL:
 	                                                 * nobody's */
