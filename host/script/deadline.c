@@ -1,6 +1,6 @@
 #include "script/deadline.h"
 
-#include "bind/bind.h"
+#include "bind/ctx.h"
 
 #include <lua.h>
 
@@ -47,5 +47,5 @@ static int get_deadline(lua_State *L, struct mm_script_session *ss)
 void mm_deadline_bind(lua_State *L)
 {
 	static const struct mm_ctx_fact own_facts[] = { { "deadline", get_deadline }, { NULL, NULL } };
-	mm_bind_facts(L, own_facts);
+	mm_ctx_add_facts(L, own_facts);
 }

@@ -13,7 +13,7 @@ void mm_deadline_arm(struct mm_script_session *);
 /* The event is over, and so is its limit. */
 void mm_deadline_disarm(struct mm_script_session *);
 
-/* Adds ctx.deadline to the member table on top of the stack (bind/bind.h). */
+/* Adds ctx.deadline to the member table on top of the stack (bind/ctx.h). */
 void mm_deadline_bind(struct lua_State *);
 
 #endif

@@ -20,7 +20,7 @@ static void log_script_error(struct mm_script_session *ss, const char *text)
 	struct mm_whose whose = mm_whose_of(&ss->task);
 	mm_census_add(g->settings.row->script_errors, 1);
 	mm_task_count_error(&ss->task);
-	mm_log_begin(&line, g->settings.log, MM_LOG_ERROR, "script_error");
+	mm_log_begin(&line, g->settings.log, MM_LEVEL_ERROR, "script_error");
 	mm_whose_log(&whose, &line);
 	mm_log_string(&line, "script", whose.script->path);
 	mm_log_string(&line, "handler", mm_whose_handler(&whose));

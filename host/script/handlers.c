@@ -1,7 +1,7 @@
 #include "script/handlers.h"
 
 #include "base/text.h"
-#include "bind/bind.h"
+#include "bind/ctx.h"
 #include "script/arguments.h"
 #include "script/deadline.h"
 #include "script/failure.h"

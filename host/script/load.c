@@ -274,7 +274,7 @@ static void push_host(lua_State *co, void *self)
 static void unload_ended(struct mm_task *t, enum mm_run run, struct mm_fault *why)
 {
 	if (run == MM_RUN_FAILED)
-		mm_log_say(t->generation->settings.log, MM_LOG_ERROR, "script_error", "on_unload: %s", why->text);
+		mm_log_say(t->generation->settings.log, MM_LEVEL_ERROR, "script_error", "on_unload: %s", why->text);
 }
 
 void mm_load_run_unloaders(struct mm_generation *g)

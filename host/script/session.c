@@ -4,7 +4,8 @@
 #include "script/generation.h"
 
 #include "base/list.h"
-#include "bind/bind.h"
+#include "bind/ctx.h"
+#include "bind/kept_body.h"
 #include "script/deadline.h"
 #include "script/failure.h"
 #include "script/handlers.h"

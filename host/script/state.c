@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define VERSION_TEXT MM_VERSION_TEXT   /* from the Makefile */
+#define VERSION_TEXT MM_VERSION   /* from the Makefile */
 
 static int load_embedded(lua_State *L)
 {
@@ -159,7 +159,10 @@ static void make_ctx_class(lua_State *L, struct mm_generation *g)
 	lua_newtable(L);                /* [metatable] */
 	lua_newtable(L);                /* [metatable members] */
 	mm_bind_ctx(L);
+	mm_bind_facts(L);
 	mm_bind_headers(L);
+	mm_bind_kept_body(L);
+	mm_bind_verdicts(L);
 	mm_bind_edits(L);
 	mm_deadline_bind(L);
 	lua_getglobal(L, "require");
@@ -195,7 +198,7 @@ static void make_host_object(lua_State *L, struct mm_generation *g, const struct
 struct making {
 	struct mm_generation          *generation;
 	const struct mm_script_files  *paths;
-	const struct mm_script_module *modules;
+	const struct mm_module *modules;
 	const struct mm_value         *settings;
 };
 
@@ -223,7 +226,7 @@ static int make_state(lua_State *L)
 	lua_setfield(L, -2, "moonmilter.core");
 	lua_pushcfunction(L, luaopen_moonmilter_codec);
 	lua_setfield(L, -2, "moonmilter.codec");
-	for (const struct mm_script_module *module = m->modules; module != NULL
+	for (const struct mm_module *module = m->modules; module != NULL
 	    && module->name != NULL; module++) {
 		lua_pushfstring(L, "host:%s", module->name);    /* one of ours that is replaced stays
 		                                                 * within reach: for fakes */
@@ -301,7 +304,7 @@ static int panic(lua_State *L)
 	return 0;
 }
 
-bool mm_state_open(struct mm_generation *g, const struct mm_script_files *paths, const struct mm_script_module *modules,
+bool mm_state_open(struct mm_generation *g, const struct mm_script_files *paths, const struct mm_module *modules,
 	const struct mm_value *settings, struct mm_fault *why)
 {
 	g->L = new_state();

@@ -5,19 +5,14 @@
 #define MM_SCRIPT_STATE_H
 
 #include "base/value.h"
+#include "moonmilter.h"
 #include "script/files.h"
 #include "task/task.h"
-
-/* A C module for scripts: require "name" calls open, a lua_CFunction (int (*)(lua_State *)). */
-struct mm_script_module {
-	const char *name;
-	int       (*open)(struct lua_State *);
-};
 
 /* Makes g->L and what the generation keeps in its registry. Everything is borrowed for the call: the files say where
  * modules are looked for, modules (ended by name NULL) may be NULL, settings become host.settings (NULL: an empty
  * table). False: the caller closes what there is of it. */
-bool mm_state_open(struct mm_generation *, const struct mm_script_files *, const struct mm_script_module *modules,
+bool mm_state_open(struct mm_generation *, const struct mm_script_files *, const struct mm_module *modules,
 	const struct mm_value *settings, struct mm_fault *why);
 /* Finalizers run. NULL state: nothing happens. */
 void mm_state_close(struct mm_generation *);

@@ -124,7 +124,7 @@ static void report(lua_State *L)
 	struct mm_log_line line;
 	struct mm_whose whose = mm_whose_of(budget.running);
 	luaL_traceback(L, L, NULL, 0);
-	mm_log_begin(&line, budget.log, MM_LOG_WARN, "loop_blocked");
+	mm_log_begin(&line, budget.log, MM_LEVEL_WARN, "loop_blocked");
 	mm_whose_log(&whose, &line);
 	if (whose.session != NULL)
 		mm_log_string(&line, "handler", mm_whose_handler(&whose));
