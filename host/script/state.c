@@ -16,8 +16,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define VERSION_TEXT MM_VERSION   /* from the Makefile */
-
 static int load_embedded(lua_State *L)
 {
 	const struct mm_lua_source *source = lua_touserdata(L, lua_upvalueindex(1));
@@ -66,7 +64,7 @@ static int open_core(lua_State *L)
 	mm_bind_task(L);
 	mm_bind_dns(L);
 	mm_bind_process(L);
-	lua_pushliteral(L, VERSION_TEXT);
+	lua_pushliteral(L, MM_VERSION);
 	lua_setfield(L, -2, "version");
 	/* what options.needs may name */
 	add_word_set(L, "needs", mm_actions_text(~0u, words, sizeof words));
@@ -184,7 +182,7 @@ static void make_host_object(lua_State *L, struct mm_generation *g, const struct
 	lua_newtable(L);
 	lua_pushstring(L, g->settings.milter_name);
 	lua_setfield(L, -2, "name");
-	lua_pushliteral(L, VERSION_TEXT);
+	lua_pushliteral(L, MM_VERSION);
 	lua_setfield(L, -2, "version");
 	lua_pushnumber(L, (lua_Number)g->settings.number);
 	lua_setfield(L, -2, "generation");
@@ -193,6 +191,43 @@ static void make_host_object(lua_State *L, struct mm_generation *g, const struct
 	mm_push_settings(L, settings);
 	lua_setfield(L, -2, "settings");
 	g->host_object = luaL_ref(L, LUA_REGISTRYINDEX);
+}
+
+/* The host's own modules after ours, so that they may replace them. */
+static void preload_modules(lua_State *L, const struct mm_module *modules)
+{
+	lua_getglobal(L, "package");
+	lua_getfield(L, -1, "preload");
+	preload_sources(L);
+	lua_pushcfunction(L, open_core);
+	lua_setfield(L, -2, "moonmilter.core");
+	lua_pushcfunction(L, luaopen_moonmilter_codec);
+	lua_setfield(L, -2, "moonmilter.codec");
+	for (const struct mm_module *module = modules; module != NULL && module->name != NULL; module++) {
+		/* a module of ours that is replaced stays within reach: for fakes */
+		lua_pushfstring(L, "host:%s", module->name);
+		lua_getfield(L, -2, module->name);
+		lua_rawset(L, -3);
+		lua_pushcfunction(L, module->open);
+		lua_setfield(L, -2, module->name);
+	}
+	if (mm_budget_is_open()) {              /* LuaJIT's profiler is ours */
+		lua_pushnil(L);
+		lua_setfield(L, -2, "jit.profile");
+	}
+	lua_pop(L, 2);
+}
+
+/* [] -> [value]: a field of one of the runtime's modules; NULL: the module itself */
+static void push_of_module(lua_State *L, const char *module, const char *field)
+{
+	lua_getglobal(L, "require");
+	lua_pushstring(L, module);
+	lua_call(L, 1, 1);
+	if (field == NULL)
+		return;
+	lua_getfield(L, -1, field);
+	lua_remove(L, -2);
 }
 
 struct making {
@@ -210,7 +245,7 @@ static int make_state(lua_State *L)
 	lua_pushboolean(L, 1);
 	lua_setfield(L, LUA_REGISTRYINDEX, "LUA_NOENV");
 	luaL_openlibs(L);
-	mm_budget_admit(L);             /* behind openlibs, which turns the compiler on */
+	mm_budget_admit(L);             /* after openlibs, which turns the compiler on */
 	mm_generation_mark(L, g);
 	lua_newtable(L);
 	g->cancel_token = luaL_ref(L, LUA_REGISTRYINDEX);
@@ -219,47 +254,17 @@ static int make_state(lua_State *L)
 	mm_task_keep_words(L, g);
 
 	set_search_path(L, m->paths);
-	lua_getglobal(L, "package");
-	lua_getfield(L, -1, "preload");
-	preload_sources(L);
-	lua_pushcfunction(L, open_core);
-	lua_setfield(L, -2, "moonmilter.core");
-	lua_pushcfunction(L, luaopen_moonmilter_codec);
-	lua_setfield(L, -2, "moonmilter.codec");
-	for (const struct mm_module *module = m->modules; module != NULL
-	    && module->name != NULL; module++) {
-		lua_pushfstring(L, "host:%s", module->name);    /* one of ours that is replaced stays
-		                                                 * within reach: for fakes */
-		lua_getfield(L, -2, module->name);
-		lua_rawset(L, -3);
-		lua_pushcfunction(L, module->open);
-		lua_setfield(L, -2, module->name);
-	}
-	if (mm_budget_is_open()) {              /* LuaJIT's profiler is ours */
-		lua_pushnil(L);
-		lua_setfield(L, -2, "jit.profile");
-	}
-	lua_pop(L, 2);
+	preload_modules(L, m->modules);
 	make_ctx_class(L, g);
 	make_host_object(L, g, m->settings);
-	lua_getglobal(L, "require");
-	lua_pushliteral(L, "moonmilter.runtime.entry");
-	lua_call(L, 1, 1);
-	lua_getfield(L, -1, "by");
+	push_of_module(L, "moonmilter.runtime.entry", "by");
 	lua_pushcfunction(L, mm_call_push);
 	lua_call(L, 1, 1);
 	g->entry = luaL_ref(L, LUA_REGISTRYINDEX);
-	lua_pop(L, 1);
-	lua_getglobal(L, "require");
-	lua_pushliteral(L, "moonmilter.mail.fields");
-	lua_call(L, 1, 1);
+	push_of_module(L, "moonmilter.mail.fields", NULL);
 	g->field_factory = luaL_ref(L, LUA_REGISTRYINDEX);
-	lua_getglobal(L, "require");
-	lua_pushliteral(L, "moonmilter.runtime.kept_body");
-	lua_call(L, 1, 1);
-	lua_getfield(L, -1, "feed");
+	push_of_module(L, "moonmilter.runtime.kept_body", "feed");
 	g->feed_kept_body = luaL_ref(L, LUA_REGISTRYINDEX);
-	lua_pop(L, 1);
 	return 0;
 }
 
