@@ -233,7 +233,7 @@ static void push_of_module(lua_State *L, const char *module, const char *field)
 struct making {
 	struct mm_generation          *generation;
 	const struct mm_script_files  *paths;
-	const struct mm_module *modules;
+	const struct mm_module        *modules;
 	const struct mm_value         *settings;
 };
 
