@@ -1,5 +1,6 @@
 /* bind/core.c -- moonmilter.core: what lua/moonmilter/ is built on. Scripts use the modules above it, not this one. */
 #include "bind/bind.h"
+#include "task/whose.h"
 
 #include <lauxlib.h>
 #include <lua.h>
@@ -72,19 +73,13 @@ static int core_log(lua_State *L)
 		return 0;
 	struct mm_log_line line;
 	mm_log_begin(&line, g->settings.log, level, "script");
-	const struct mm_script_session *ss = g->current != NULL ? g->current->session : NULL;
-	const struct mm_script *f = g->current != NULL ? mm_task_script(g->current) : NULL;
-	mm_log_string(&line, "milter", g->settings.milter_in_log);
-	if (ss != NULL) {
-		mm_log_string(&line, "session", ss->facts->id);
-		struct mm_text id = mm_session_macro(ss->facts, "i");
-		if (id.size > 0)
-			mm_log_text(&line, "queue_id", id);
-	}
-	if (ss != NULL || f != NULL)
-		mm_log_string(&line, "script", f != NULL ? f->name : NULL);
-	if (ss != NULL && ss->has_event && g->current == &ss->task)
-		mm_log_string(&line, "stage", mm_stage_name(ss->event.stage));
+	struct mm_whose whose = { g, NULL, NULL, MM_WHOSE_TASK };
+	if (g->current != NULL)
+		whose = mm_whose_of(g->current);
+	mm_whose_log(&whose, &line);
+	mm_log_string(&line, "script", whose.script != NULL ? whose.script->name : NULL);
+	if (whose.work == MM_WHOSE_HANDLER)
+		mm_log_string(&line, "stage", mm_stage_name(whose.session->event.stage));
 	mm_log_text(&line, "text", (struct mm_text){ text, size });
 	mm_log_alike(&line, text, size);
 	mm_log_end(&line);

@@ -3,6 +3,7 @@
 #include "bind/bind.h"
 
 #include "task/call.h"
+#include "task/whose.h"
 #include "task/group.h"
 
 #include <lauxlib.h>
@@ -79,7 +80,7 @@ static int core_spawn(lua_State *L)
 	struct mm_spawned *sp = mm_spawned_new(t->generation, is_detached ? NULL : t->session, group, box);
 	if (sp == NULL || !lua_checkstack(sp->task.co, count + 8))
 		return luaL_error(L, "spawn: out of memory");
-	sp->task.script = mm_task_script(t);
+	sp->task.script = mm_whose_of(t).script;
 	lua_xmove(L, sp->task.co, count + 1);
 	mm_spawned_start(sp, count);
 	lua_settop(L, 1);
@@ -187,7 +188,7 @@ static int core_defer(lua_State *L)
 	check_room(L, group, "defer");
 	lua_settop(L, 1);
 	int ref = luaL_ref(L, LUA_REGISTRYINDEX);
-	if (mm_task_group_defer(group, ref, mm_task_script(t)))
+	if (mm_task_group_defer(group, ref, mm_whose_of(t).script))
 		return 0;
 	luaL_unref(L, LUA_REGISTRYINDEX, ref);
 	return luaL_error(L, "defer: out of memory");

@@ -2,6 +2,7 @@
 
 #include "base/list.h"
 #include "task/call.h"
+#include "task/whose.h"
 
 #include <lauxlib.h>
 #include <lua.h>
@@ -106,16 +107,15 @@ static void log_failure(struct mm_task *t, const char *what, const char *text)
 {
 	struct mm_log_line line;
 	struct mm_fault shown;
-	const struct mm_script_session *ss = t->session;
+	struct mm_whose whose = mm_whose_of(t);
 	mm_fault_set(&shown, MM_FAULT_SCRIPT, "%s", text);
-	mm_hide_runtime(shown.text);
+	mm_blame_hide_runtime(shown.text);
 	mm_task_count_error(t);
 	mm_log_begin(&line, t->generation->settings.log, MM_LEVEL_ERROR, "script_error");
 	mm_log_string(&line, "milter", t->generation->settings.milter_in_log);
-	if (ss != NULL)
-		mm_log_string(&line, "session", ss->facts->id);
-	if (t->script != NULL)
-		mm_log_string(&line, "script", t->script->path);
+	if (whose.session != NULL)
+		mm_log_string(&line, "session", whose.session->facts->id);
+	mm_log_string(&line, "script", mm_whose_path(&whose));
 	mm_log_string(&line, "handler", what);
 	mm_log_string(&line, "error", shown.text);
 	mm_log_alike(&line, what, strlen(what));
