@@ -288,7 +288,7 @@ static int make_state(lua_State *L)
 	g->entry = luaL_ref(L, LUA_REGISTRYINDEX);
 	lua_pop(L, 1);
 	lua_getglobal(L, "require");
-	lua_pushliteral(L, "moonmilter.mail.fields");
+	lua_pushliteral(L, "moonmilter.runtime.headers");
 	lua_call(L, 1, 1);
 	g->field_factory = luaL_ref(L, LUA_REGISTRYINDEX);
 	lua_getglobal(L, "require");

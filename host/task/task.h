@@ -181,7 +181,7 @@ struct mm_generation {
 	int               entry;                /* lua/moonmilter/runtime/entry.lua: calls with what
 	                                         * mm_call_push() pushes */
 	int               host_token;           /* what a wait yields, so that user coroutines pass it on */
-	int               field_factory;        /* moonmilter.mail.fields: makes ctx.headers */
+	int               field_factory;        /* moonmilter.runtime.headers: makes ctx.headers */
 	int               feed_kept_body;       /* of moonmilter.runtime.kept_body */
 
 	struct mm_task    load_task;
