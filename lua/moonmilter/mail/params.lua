@@ -85,72 +85,81 @@ local function read_parameter(text, tokens, i, defects)
   return name, folding.unfold(text:sub(tokens[begin].start, tokens[i - 1].stop)), i
 end
 
+-- What stands before the first ";", and where that is: -> text, index of ";" or after the end
+local function read_value(tokens)
+  local value, i = "", 1
+  while tokens[i] and tokens[i].kind ~= ";" do
+    local is_apart = i > 1 and tokens[i].blank and tokens[i].kind == "atom" and tokens[i - 1].kind == "atom"
+    if #value <= LINE_MAX then -- no media type is that long, and adding up one by one must stay cheap
+      value = value .. (is_apart and " " or "") .. tokens[i].text
+    end
+    i = i + 1
+  end
+  return value, i
+end
+
+-- One parameter joins what was read: `into` is { plain, extended, order, defects }. An RFC 2231 form is kept by its
+-- base name and number.
+local function note_parameter(into, name, text)
+  local base, index, star = name:match("^([^*]+)%*(%d*)(%*?)$")
+  index = tonumber(index) or (base and star == "" and 0)
+  local is_numbered = base and index and index <= SEGMENTS_MAX
+  local key = is_numbered and base or name
+  local segments = is_numbered and (into.extended[base] or { count = 0 })
+  local is_known = into.plain[key] ~= nil or into.extended[key] ~= nil
+  if is_numbered and segments[index] or not is_numbered and into.plain[name] then
+    into.defects["duplicate-parameter"] = true
+    return
+  end
+  if not is_known then
+    into.order[#into.order + 1] = key
+  end
+  if not is_numbered then
+    into.plain[name] = text
+    return
+  end
+  segments[index] = { text, star == "*" or name:sub(-1) == "*" }
+  segments.count = segments.count + 1
+  into.extended[base] = segments
+end
+
+-- All parameters, `i` on the first ";".
+local function read_parameters(text, tokens, i, defects)
+  local into = { plain = {}, extended = {}, order = {}, defects = defects }
+  while tokens[i] do
+    i = i + 1 -- past ";"
+    if tokens[i] and tokens[i].kind ~= ";" then
+      local name, value
+      name, value, i = read_parameter(text, tokens, i, defects)
+      if name and not name:find("^[%w!#$&+%.^_`{|}~%%*'-]+$") then
+        defects["bad-parameter"] = true
+      elseif name then
+        note_parameter(into, name, value)
+      end
+    end
+  end
+  return into
+end
+
 --- Parse a value with parameters. Never fails: what cannot be read is left out and named in `defects`. Of a parameter
 --- given twice the first counts; an RFC 2231 form counts more than the plain one (RFC 6266 4.3 has the reason).
 ---@param text string
 ---@return moonmilter.Parameters
 function params.read(text)
   local tokens = token.lex(text, "mime")
-  local defects, plain, extended, order = {}, {}, {}, {}
-  if tokens.unclosed then
-    defects.unclosed = true
-  end
-  local i = 1
-  while tokens[i] and tokens[i].kind ~= ";" do
-    i = i + 1
-  end
-  local value = ""
-  for k = 1, i - 1 do
-    value = value .. (k > 1 and tokens[k].blank and tokens[k].kind == "atom" and tokens[k - 1].kind == "atom" and " "
-      or "") .. tokens[k].text
-    if #value > LINE_MAX then
-      break -- no media type is that long, and adding up one by one must stay cheap
-    end
-  end
-  while tokens[i] do
-    i = i + 1 -- past ";"
-    if tokens[i] and tokens[i].kind ~= ";" then
-      local name, text_value
-      name, text_value, i = read_parameter(text, tokens, i, defects)
-      if name and not name:find("^[%w!#$&+%.^_`{|}~%%*'-]+$") then
-        defects["bad-parameter"] = true
-      elseif name then
-        local base, index, star = name:match("^([^*]+)%*(%d*)(%*?)$")
-        index = tonumber(index) or (base and star == "" and 0)
-        if base and index and index <= SEGMENTS_MAX then
-          local is_extended = star == "*" or name:sub(-1) == "*"
-          local segments = extended[base] or { count = 0 }
-          if not extended[base] and not plain[base] then
-            order[#order + 1] = base
-          end
-          extended[base] = segments
-          if segments[index] then
-            defects["duplicate-parameter"] = true
-          else
-            segments[index] = { text_value, is_extended }
-            segments.count = segments.count + 1
-          end
-        elseif plain[name] then
-          defects["duplicate-parameter"] = true
-        else
-          if not extended[name] then
-            order[#order + 1] = name
-          end
-          plain[name] = text_value
-        end
-      end
-    end
-  end
+  local defects = { unclosed = tokens.unclosed and true or nil }
+  local value, i = read_value(tokens)
+  local found = read_parameters(text, tokens, i, defects)
   local decoded = {}
-  for name, text_value in pairs(plain) do
+  for name, text_value in pairs(found.plain) do
     -- RFC 2047 5 forbids encoded words here; senders use them all the same
     decoded[name] = encoded_word.decode(text_value)
   end
-  for name, segments in pairs(extended) do
+  for name, segments in pairs(found.extended) do
     decoded[name] = join_segments(segments, defects):gsub("[%z\r\n]", " ")
   end
   return {
-    value = value:lower(), params = decoded, order = order, raw = text,
+    value = value:lower(), params = decoded, order = found.order, raw = text,
     defects = next(defects) and defects or nil,
   }
 end
