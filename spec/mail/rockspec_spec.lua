@@ -27,7 +27,8 @@ describe("rockspec/moonmilter-scm-1.rockspec", function()
     local script = assert(io.open(directory .. "/work/all.lua", "w"))
     script:write [[
       for _, name in ipairs { "address", "authres", "body", "charset", "codec", "datetime", "encoded_word", "header",
-        "mime", "scan", "mail.token", "mail.folding", "mail.params", "mail.structured", "mail.fields", "mail.block" } do
+        "mime", "scan", "mail.token", "mail.folding", "mail.params", "mail.structured", "mail.fields", "mail.block", "mail.transfer",
+        "mail.kind", "mail.parts", "mail.rewrite" } do
         require("moonmilter." .. name)
       end
       for i = 1, #arg do
