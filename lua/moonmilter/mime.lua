@@ -51,8 +51,7 @@ local HEAD_BYTES = 1024 -- decoded bytes kept to tell the kind
 --- Kinds a mail reader's user can start with a click; what bytes are: moonmilter.mail.kind.
 mime.executable_kinds, mime.kind = kind.executable, kind.of
 
--- ---------------------------------------------------------------------------------------------------------------
--- Parts
+-- ---- parts ----
 
 local function add_defects(part, defects)
   for name in pairs(defects or {}) do
@@ -112,8 +111,7 @@ local function new_part(parent, block, path, depth)
   return part
 end
 
--- ---------------------------------------------------------------------------------------------------------------
--- The walker
+-- ---- the walker ----
 
 ---@class moonmilter.Walker
 local Walker = {}
@@ -249,28 +247,20 @@ function begin_header(walker, at)
   walker.lines, walker.header_size, walker.header_start = {}, 0, at
 end
 
--- The header of a part is complete; its body begins at offset `at`.
-function open_part(walker, block, defects, at)
-  local frames, counts = walker.frames, walker.counts
-  local above = frames[#frames]
-  counts.parts = counts.parts + 1
-  if counts.parts > walker.max_parts then
-    return stop(walker, ("more than max_parts %d parts"):format(walker.max_parts), "parts")
-  end
-  local depth = (above and above.part.depth or walker.depth) + 1
-  if depth > walker.max_depth then
-    return stop(walker, ("parts nested deeper than max_depth %d"):format(walker.max_depth), "depth")
-  end
-  local path = walker.path
-  if above then
-    above.children = above.children + 1
-    path = above.part.path .. "." .. above.children
-  end
-  local part = new_part(above and above.part or walker.parent, block, path, depth)
-  add_defects(part, defects)
-  if not walker.is_detached then
-    part.header_start, part.body_start = walker.header_start, at
-  end
+-- The walker of a message that stands encoded in a part: what it finds goes to the same functions and the same count.
+local function walker_inside(walker, part)
+  local inner = mime.walker {
+    on_part = walker.on_part, on_data = walker.on_data, on_text = walker.on_text, on_end = walker.on_end,
+    max_depth = walker.max_depth, max_parts = walker.max_parts, max_header_bytes = walker.max_header_bytes,
+    with_header = true,
+  }
+  inner.counts, inner.depth, inner.path = walker.counts, part.depth, part.path .. ".1"
+  inner.parent, inner.is_detached = part, true
+  return inner
+end
+
+-- How a part's body is read: split at a delimiter, begun with a header, or decoded.
+local function frame_of(walker, part)
   local frame = { part = part, mode = "leaf", head = "", children = 0, is_wanted = true }
   local is_plain = transfer.is_identity[part.encoding] or false
   local is_message = is_message_type[part.type] or false
@@ -292,15 +282,42 @@ function open_part(walker, block, defects, at)
     end
     if is_message and name then
       part.defects["encoded-message"] = true -- RFC 2046 5.2.1 forbids it, readers open it: look inside
-      frame.inner = mime.walker {
-        on_part = walker.on_part, on_data = walker.on_data, on_text = walker.on_text, on_end = walker.on_end,
-        max_depth = walker.max_depth, max_parts = walker.max_parts, max_header_bytes = walker.max_header_bytes,
-        with_header = true,
-      }
-      frame.inner.counts, frame.inner.depth, frame.inner.path = counts, depth, path .. ".1"
-      frame.inner.parent, frame.inner.is_detached = part, true
+      frame.inner = walker_inside(walker, part)
     end
   end
+  return frame
+end
+
+-- Where a new part stands: path and depth; or nil and the limit that it passes.
+local function place_of_part(walker, above)
+  walker.counts.parts = walker.counts.parts + 1
+  if walker.counts.parts > walker.max_parts then
+    return stop(walker, ("more than max_parts %d parts"):format(walker.max_parts), "parts")
+  end
+  local depth = (above and above.part.depth or walker.depth) + 1
+  if depth > walker.max_depth then
+    return stop(walker, ("parts nested deeper than max_depth %d"):format(walker.max_depth), "depth")
+  end
+  if not above then
+    return walker.path, depth
+  end
+  above.children = above.children + 1
+  return above.part.path .. "." .. above.children, depth
+end
+
+-- The header of a part is complete; its body begins at offset `at`.
+function open_part(walker, block, defects, at)
+  local above = walker.frames[#walker.frames]
+  local path, depth, code = place_of_part(walker, above)
+  if not path then
+    return nil, depth, code
+  end
+  local part = new_part(above and above.part or walker.parent, block, path, depth)
+  add_defects(part, defects)
+  if not walker.is_detached then
+    part.header_start, part.body_start = walker.header_start, at
+  end
+  local frame = frame_of(walker, part)
   push(walker, frame)
   walker.root = walker.root or part
   if walker.on_part and walker.on_part(part) == false then

@@ -227,54 +227,33 @@ local function guess_charset(part)
   return replaced > 0 and "windows-1252" or "utf-8"
 end
 
---- Add UTF-8 text to the end of a text part; in text/html, markup before "</body>". The part keeps its charset and
---- encoding when they can hold the addition; else it becomes UTF-8, quoted-printable.
----@param part moonmilter.StoredPart  a text/* leaf
----@param addition string  for text/html: HTML
----@return true|nil ok
----@return string|nil text
----@return "type"|"sealed"|"encoding"|"charset"|"encoded"|"boundary"|"changed"|nil code  "sealed": inside a signed or encrypted part
-function Edit:append(part, addition)
-  local first, why, code = check_part(self, part, "append")
-  if not first then
-    return nil, why, code
-  end
+-- Why a part takes no addition: text, code; nothing when it takes one.
+local function refusal(part)
   if part.type:sub(1, 5) ~= "text/" then
-    return nil, ("append: part %s is %s, no text"):format(part.path, part.type), "type"
+    return ("append: part %s is %s, no text"):format(part.path, part.type), "type"
   end
   if part.is_sealed then
-    return nil, ("append: part %s is signed or encrypted; a change would break that"):format(part.path), "sealed"
+    return ("append: part %s is signed or encrypted; a change would break that"):format(part.path), "sealed"
   end
   if part.defects["unknown-encoding"] then
-    return nil, ("append: part %s has unknown encoding \"%s\""):format(part.path, part.encoding), "encoding"
+    return ("append: part %s has unknown encoding \"%s\""):format(part.path, part.encoding), "encoding"
   end
-  local is_html = part.type == "text/html"
-  addition = crlf(codec.clean_utf8(addition))
-  local name = charset.name(part.charset or "us-ascii")
-  if is_html and name ~= "UTF-8" then
-    addition = number_characters(addition)
-  end
-  if delimits(part, addition) then
-    return nil, ("append: the text has a line that would end part %s"):format(part.path), "boundary"
-  end
-  local is_ascii = not addition:find("[\128-\255]")
-  local stays = name == "UTF-8" or (is_ascii and (name == nil or charset.is_ascii_superset(part.charset or "us-ascii")))
+end
+
+-- The transfer encoding that holds part and addition: the part's own where it can.
+local function encoding_with(part, addition, stays, is_ascii)
   local encoding = part.encoding
-  if encoding ~= "base64" and encoding ~= "quoted-printable" then
-    local has_long_line = ("\n" .. addition):find("\n" .. ("[^\n]"):rep(998)) ~= nil
-    local fits = transfer.decoder_of[encoding] == nil and stays and not has_long_line
-      and (is_ascii or encoding == "8bit" or encoding == "binary")
-    encoding = fits and encoding or "quoted-printable"
+  if encoding == "base64" or encoding == "quoted-printable" then
+    return encoding
   end
-  if not stays and name == nil then
-    return nil, ("append: part %s has unknown charset \"%s\""):format(part.path, part.charset), "charset"
-  end
-  local from = not stays and (name ~= "US-ASCII" and name or guess_charset(part)) or nil
-  local function source()
-    local chunks = part:chunks()
-    return from and parts.through(chunks, charset.converter(from)) or chunks
-  end
-  local offset = is_html and html_end(source()) or nil
+  local has_long_line = ("\n" .. addition):find("\n" .. ("[^\n]"):rep(998)) ~= nil
+  local fits = transfer.decoder_of[encoding] == nil and stays and not has_long_line
+    and (is_ascii or encoding == "8bit" or encoding == "binary")
+  return fits and encoding or "quoted-printable"
+end
+
+-- The fields of a part that becomes UTF-8 (unless it stays what it is) in an encoding.
+local function new_fields(part, stays, encoding)
   local values = {}
   if not stays then
     local parsed = header.content_type(part.headers:get "Content-Type" or "text/plain")
@@ -284,6 +263,16 @@ function Edit:append(part, addition)
   if encoding ~= part.encoding then
     values["Content-Transfer-Encoding"] = encoding
   end
+  return values
+end
+
+-- Puts the part with its addition in its place. from: the charset it is converted from, nil: none
+local function put_with(self, first, part, addition, from, encoding)
+  local function source()
+    local chunks = part:chunks()
+    return from and parts.through(chunks, charset.converter(from)) or chunks
+  end
+  local offset = part.type == "text/html" and html_end(source()) or nil
   local function content()
     local chunks = insert(source(), addition, offset)
     if encoding == "base64" or encoding == "quoted-printable" then
@@ -291,12 +280,46 @@ function Edit:append(part, addition)
     end
     return chunks
   end
-  if next(values) then
-    local head = change_header(self, part, values)
-    put(self, first, part, function() return chain { head, content() } end)
-  else
+  local values = new_fields(part, from == nil, encoding)
+  if not next(values) then
     put(self, part.body_start, part, content)
+    return
   end
+  local head = change_header(self, part, values)
+  put(self, first, part, function() return chain { head, content() } end)
+end
+
+--- Add UTF-8 text to the end of a text part; in text/html, markup before "</body>". The part keeps its charset and
+--- encoding when they can hold the addition; else it becomes UTF-8, quoted-printable.
+---@param part moonmilter.StoredPart  a text/* leaf
+---@param addition string  for text/html: HTML
+---@return true|nil ok
+---@return string|nil text
+---@return "type"|"sealed"|"encoding"|"charset"|"encoded"|"boundary"|"changed"|nil code  "sealed": inside a signed or encrypted part
+function Edit:append(part, addition)
+  local first, why, code = check_part(self, part, "append")
+  if first then
+    why, code = refusal(part)
+  end
+  if why then
+    return nil, why, code
+  end
+  addition = crlf(codec.clean_utf8(addition))
+  local name = charset.name(part.charset or "us-ascii")
+  if part.type == "text/html" and name ~= "UTF-8" then
+    addition = number_characters(addition)
+  end
+  if delimits(part, addition) then
+    return nil, ("append: the text has a line that would end part %s"):format(part.path), "boundary"
+  end
+  local is_ascii = not addition:find("[\128-\255]")
+  local stays = name == "UTF-8"
+    or (is_ascii and (name == nil or charset.is_ascii_superset(part.charset or "us-ascii")))
+  if not stays and name == nil then
+    return nil, ("append: part %s has unknown charset \"%s\""):format(part.path, part.charset), "charset"
+  end
+  local from = not stays and (name ~= "US-ASCII" and name or guess_charset(part)) or nil
+  put_with(self, first, part, addition, from, encoding_with(part, addition, stays, is_ascii))
   return true
 end
 
