@@ -462,7 +462,7 @@ struct mm_generation *mm_generation_new(const struct mm_generation_options *o, s
 
 /* ---- loading ---- */
 
-/* [plan] at the top of L: the table of loader.plan. Each helper leaves the stack as it was. */
+/* [plan] at the top of L: the table of plan.of. Each helper leaves the stack as it was. */
 
 static bool flag_of(lua_State *L, const char *key)
 {
