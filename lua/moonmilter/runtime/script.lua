@@ -3,7 +3,6 @@ local core = require "moonmilter.core"
 local chunk = require "moonmilter.runtime.chunk"
 local environment = require "moonmilter.runtime.environment"
 local plan = require "moonmilter.runtime.plan"
-local suggest = require "moonmilter.runtime.suggest"
 
 local script = {}
 
@@ -37,7 +36,7 @@ end
 local function check_handler(path, name, value)
   local stage = handlers[name]
   if not stage then
-    file_error(path, line_of(value), ("unknown handler %s%s"):format(name, suggest.hint(name, handlers)))
+    file_error(path, line_of(value), ("unknown handler %s%s"):format(name, core.suggest(name, handlers)))
   end
   if type(value) == "function" or (name == "on_header" and type(value) == "table") then
     return stage
@@ -72,7 +71,7 @@ local function check_list(path, key, list, known)
       file_error(path, 1, ("options.%s: a list of words, not a %s"):format(key, type(word)))
     end
     if known and not known[word] then
-      file_error(path, 1, ("options.%s: unknown word %q%s"):format(key, word, suggest.hint(word, known)))
+      file_error(path, 1, ("options.%s: unknown word %q%s"):format(key, word, core.suggest(word, known)))
     end
   end
 end
@@ -84,7 +83,7 @@ local function check_options(path, options)
   for key, value in pairs(options) do
     local wanted = options_known[key]
     if not wanted then
-      file_error(path, 1, ("unknown option %q%s"):format(tostring(key), suggest.hint(tostring(key), options_known)))
+      file_error(path, 1, ("unknown option %q%s"):format(tostring(key), core.suggest(tostring(key), options_known)))
     end
     if type(value) ~= wanted then
       file_error(path, 1, ("options.%s is a %s; it must be a %s"):format(key, type(value), wanted))
@@ -141,7 +140,7 @@ local function report_globals(path, fn, env, returned)
         .. 'ctx.message or '
         .. 'ctx.session'):format(use.name, use.name)
     elseif not use.sets and rawget(env, use.name) == nil and _G[use.name] == nil then
-      text = ('global "%s" is not defined%s'):format(use.name, suggest.hint(use.name, env))
+      text = ('global "%s" is not defined%s'):format(use.name, core.suggest(use.name, env))
     elseif use.sets and returned ~= nil and use.name:match("^on_") then
       text = ('"%s" is not used: the script returns a table, whose handlers count'):format(use.name)
     end
