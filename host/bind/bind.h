@@ -18,6 +18,10 @@ void mm_ctx_end_message(struct mm_script_session *);
 /* The session has ended: its ctx raises from now on, its tables go. */
 void mm_ctx_end(struct mm_script_session *);
 
+/* The metatable of ctx.message and ctx.session, by this name in the registry: script/ puts it there, out of
+ * lua/moonmilter/runtime/members.lua, when all members of ctx are known. */
+#define MM_KEPT_CLASS "moonmilter.kept"
+
 /* Each adds its members to the table on top of the stack, below which stands the metatable of ctx: bind_session facts,
  * bind_message headers and parameters, bind_action verdicts and edits. */
 void mm_bind_ctx(struct lua_State *);

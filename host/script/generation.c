@@ -191,6 +191,10 @@ static void put_index_before(lua_State *L, struct mm_generation *g)
 	lua_getfield(L, -6, "__index");
 	lua_call(L, 3, 1);              /* [metatable members module index] */
 	lua_setfield(L, -4, "__index");
+	lua_getfield(L, -1, "guard");
+	lua_pushvalue(L, -3);
+	lua_call(L, 1, 1);
+	lua_setfield(L, LUA_REGISTRYINDEX, MM_KEPT_CLASS);
 	lua_pop(L, 1);
 }
 

@@ -171,8 +171,8 @@ function headers:each() end
 ---@field host moonmilter.Host
 ---@field in_message boolean  a message is open
 ---@field deadline number  by when the handlers of this event must have ended, in milter.now() time
----@field session table<any, any>  yours, for the SMTP session; shared by the milter's scripts
----@field message table<any, any>  yours, for the message; an error outside one
+---@field session table<any, any>  yours, for the SMTP session; shared by the milter's scripts; names of ctx raise in it
+---@field message table<any, any>  yours, for the message; an error outside one; names of ctx raise in it
 local ctx = {}
 
 --- Value of a macro, nil when the MTA has not sent it. Braces are optional.
