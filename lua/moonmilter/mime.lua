@@ -292,11 +292,11 @@ end
 local function place_of_part(walker, above)
   walker.counts.parts = walker.counts.parts + 1
   if walker.counts.parts > walker.max_parts then
-    return stop(walker, ("more than max_parts %d parts"):format(walker.max_parts), "parts")
+    return stop(walker, ("more than max_parts %d parts"):format(walker.max_parts), "limit")
   end
   local depth = (above and above.part.depth or walker.depth) + 1
   if depth > walker.max_depth then
-    return stop(walker, ("parts nested deeper than max_depth %d"):format(walker.max_depth), "depth")
+    return stop(walker, ("parts nested deeper than max_depth %d"):format(walker.max_depth), "limit")
   end
   if not above then
     return walker.path, depth
@@ -415,7 +415,7 @@ local function header_line(walker, line, at)
   walker.header_size = walker.header_size + #line
   if walker.header_size > walker.max_header_bytes then
     return stop(walker, ("header of a part is over max_header_bytes %d"):format(walker.max_header_bytes),
-      "header_bytes")
+      "limit")
   end
   walker.lines[#walker.lines + 1] = line
   return #line
@@ -499,7 +499,7 @@ local function walk(walker, buffer, is_last)
       if not line_end then
         if walker.header_size + size - at + 1 > walker.max_header_bytes then
           return stop(walker, ("header of a part is over max_header_bytes %d"):format(walker.max_header_bytes),
-            "header_bytes")
+            "limit")
         end
         break
       end
@@ -551,7 +551,7 @@ end
 ---@param chunk string
 ---@return true|nil ok
 ---@return string|nil text
----@return "depth"|"parts"|"header_bytes"|nil code  a limit was passed; the walk is over
+---@return "limit"|nil code  a limit was passed; the walk is over
 function Walker:body(chunk)
   if self.failure then
     return nil, self.failure[1], self.failure[2]

@@ -34,7 +34,7 @@ end
 ---@param limits? { max_depth: integer, max_parts: integer, max_header_bytes: integer }
 ---@return moonmilter.StoredPart[]|nil parts
 ---@return string|nil text
----@return "depth"|"parts"|"header_bytes"|nil code
+---@return "limit"|nil code
 function parts.of(self, limits)
   local list = {}
   local options = {
