@@ -218,7 +218,8 @@ function ctx:skip() end
 ---@param value string|number
 function ctx:add_header(name, value) end
 
---- The wire's form of field:insert_before. 0: above everything, 1: below the MTA's own Received, beyond the end: at the end.
+--- The wire's form of field:insert_before. 0: above everything, 1: below the MTA's own Received, beyond the end: at the
+--- end.
 ---@param position integer
 ---@param name string
 ---@param value string|number

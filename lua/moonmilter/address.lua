@@ -12,7 +12,7 @@
 ---   unquoted dots and "@" in a display name (`J. Doe <j@x>`, `j@x <j@x>`: then `has_address_in_name` is set);
 ---   a missing ">" at the end of the text; doubled angle brackets; source routes, which are dropped (RFC 5322 4.4);
 ---   a name in a comment after a bare address (`j@x (John)`); encoded words inside quotes.
-local addr_spec = require "moonmilter.mail.addr_spec"
+local addrspec = require "moonmilter.mail.addrspec"
 local charset = require "moonmilter.charset"
 local codec = require "moonmilter.codec"
 local encoded_word = require "moonmilter.encoded_word"
@@ -37,10 +37,10 @@ local address = {}
 ---@field group   string
 ---@field members moonmilter.Mailbox[]
 
-local fail, check_arguments, open = addr_spec.fail, addr_spec.check_arguments, addr_spec.open
-local here, kind, is_word = addr_spec.here, addr_spec.kind, addr_spec.is_word
-local read_addr_spec, read_route = addr_spec.read, addr_spec.read_route
-local quote, spell_local_part, has_control = addr_spec.quote, addr_spec.spell_local_part, addr_spec.has_control
+local fail, check_arguments, open = addrspec.fail, addrspec.check_arguments, addrspec.open
+local here, kind, is_word = addrspec.here, addrspec.kind, addrspec.is_word
+local read_addr_spec, read_route = addrspec.read, addrspec.read_route
+local quote, spell_local_part, has_control = addrspec.quote, addrspec.spell_local_part, addrspec.has_control
 
 -- ---- the parser ----
 

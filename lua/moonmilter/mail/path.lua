@@ -1,10 +1,10 @@
 --- Envelope paths (RFC 5321 4.1.2): what MAIL and RCPT say.
-local addr_spec = require "moonmilter.mail.addr_spec"
+local addrspec = require "moonmilter.mail.addrspec"
 
 local path = {}
 
-local fail, here, kind = addr_spec.fail, addr_spec.here, addr_spec.kind
-local LOCAL_PART_MAX, DOMAIN_MAX = addr_spec.LOCAL_PART_MAX, addr_spec.DOMAIN_MAX
+local fail, here, kind = addrspec.fail, addrspec.here, addrspec.kind
+local LOCAL_PART_MAX, DOMAIN_MAX = addrspec.LOCAL_PART_MAX, addrspec.DOMAIN_MAX
 
 -- RFC 5321 4.1.2 Domain: letters, digits and inner hyphens, or U-labels (RFC 6531 3.3). "_" is not among them.
 local function is_host_name(text)
@@ -52,11 +52,11 @@ end
 -- local-part "@" domain; or the local part alone: "postmaster", and lenient any. After a source route there is no such.
 local function read_address(p, route)
   local first = p.i
-  local found, why, position, code = addr_spec.read(p)
+  local found, why, position, code = addrspec.read(p)
   local alone = p.tokens[first]
   if not found and p.i == first + 1 and not route and alone.kind ~= "encoded" and (kind(p) == nil or kind(p) == ">")
     and (alone.text:lower() == "postmaster" or not p.is_strict) then
-    return { address = addr_spec.spell_local_part(alone.text), local_part = alone.text }
+    return { address = addrspec.spell_local_part(alone.text), local_part = alone.text }
   end
   if not found then
     return nil, why, position, code
@@ -72,7 +72,7 @@ end
 local function read_inner(p, has_brackets)
   local route, why, position, code
   if kind(p) == "@" then
-    route, why, position, code = addr_spec.read_route(p)
+    route, why, position, code = addrspec.read_route(p)
     if not route then
       return nil, why, position, code
     end
@@ -91,12 +91,12 @@ end
 ---@return integer|nil position
 ---@return string|nil code
 function path.parse(text, options)
-  local mode = addr_spec.check_arguments(text, options, "path")
+  local mode = addrspec.check_arguments(text, options, "path")
   local plain = plain_path(text)
   if plain then
     return plain
   end
-  local p, why, position, code = addr_spec.open(text, mode)
+  local p, why, position, code = addrspec.open(text, mode)
   if not p then
     return nil, why, position, code
   end

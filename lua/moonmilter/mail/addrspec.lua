@@ -4,15 +4,15 @@
 local codec = require "moonmilter.codec"
 local token = require "moonmilter.mail.token"
 
-local addr_spec = {}
+local addrspec = {}
 
 --- Octets, RFC 5321 4.5.3.1.1 and 4.5.3.1.2.
-addr_spec.LOCAL_PART_MAX, addr_spec.DOMAIN_MAX = 64, 255
-local LOCAL_PART_MAX, DOMAIN_MAX = addr_spec.LOCAL_PART_MAX, addr_spec.DOMAIN_MAX
+addrspec.LOCAL_PART_MAX, addrspec.DOMAIN_MAX = 64, 255
+local LOCAL_PART_MAX, DOMAIN_MAX = addrspec.LOCAL_PART_MAX, addrspec.DOMAIN_MAX
 
 --- Kinds of tokens that words are made of.
-addr_spec.is_word = { atom = true, quoted = true, encoded = true }
-local is_word = addr_spec.is_word
+addrspec.is_word = { atom = true, quoted = true, encoded = true }
+local is_word = addrspec.is_word
 
 local function fail(text, position, code)
   return nil, "address: " .. text, position, code
@@ -261,9 +261,9 @@ local function open(text, mode)
   return p
 end
 
-addr_spec.fail, addr_spec.check_arguments, addr_spec.open = fail, check_arguments, open
-addr_spec.here, addr_spec.kind = here, kind
-addr_spec.read, addr_spec.read_route = read_addr_spec, read_route
-addr_spec.quote, addr_spec.spell_local_part, addr_spec.has_control = quote, spell_local_part, has_control
+addrspec.fail, addrspec.check_arguments, addrspec.open = fail, check_arguments, open
+addrspec.here, addrspec.kind = here, kind
+addrspec.read, addrspec.read_route = read_addr_spec, read_route
+addrspec.quote, addrspec.spell_local_part, addrspec.has_control = quote, spell_local_part, has_control
 
-return addr_spec
+return addrspec
