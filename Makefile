@@ -10,11 +10,13 @@
 #   make gc          specs with a collection at every line of Lua; make one-byte: with reads and writes of one byte
 #   make fuzz        a minute for each target: FUZZ="engine edits" only these, FUZZ_SECONDS=3600
 #   make fuzz-quick  five minutes in all
+#   make corpus      take the new inputs that fuzzing found worth keeping into the tree
 #   make soak        ten minutes of load and faults: memory and descriptors stay
 #   make bench       a quarter of an hour beside libmilter and others; make bench-quick: two minutes
+#   make libs        what a program links with besides libmoonmilter.a
 #   make clean
 
-VERSION  := 0.1.0
+VERSION  := $(shell sed -n 's/^\#define MM_VERSION *"\(.*\)"/\1/p' host/moonmilter.h)
 PREFIX   ?= /usr/local
 DESTDIR  ?=
 CC       ?= gcc
@@ -25,7 +27,7 @@ WARNINGS := -Wall -Wextra -Werror
 CFLAGS   ?= -O2 -g
 ALL_CFLAGS = -std=c11 -D_GNU_SOURCE $(WARNINGS) $(CFLAGS) $(SANITIZE) -fPIC -fvisibility=hidden -fno-strict-aliasing \
 	-Ihost \
-	-DMM_VERSION_TEXT='"$(VERSION)"' -DMM_LUA_MULTIARCH_CPATH='"$(MULTIARCH_CPATH)"' $(LUA_CFLAGS)
+	-DMM_LUA_MULTIARCH_CPATH='"$(MULTIARCH_CPATH)"' $(LUA_CFLAGS)
 
 LUA_CFLAGS = $(shell pkg-config --cflags luajit)
 LUA_LIBS   = $(shell pkg-config --libs luajit)
@@ -326,7 +328,7 @@ install: all $(BUILD)/moonmilter.pc install-systemd
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(INCLUDEDIR) $(DESTDIR)$(LIBDIR)/pkgconfig \
 		$(DESTDIR)$(LUADIR)/moonmilter $(DESTDIR)$(MANDIR) $(DESTDIR)$(DOCDIR)/examples $(DESTDIR)$(DOCDIR)/meta
 	install -m 755 $(BUILD)/moonmilter $(DESTDIR)$(PREFIX)/bin/moonmilter
-	install -m 644 host/moonmilter.h $(DESTDIR)$(INCLUDEDIR)/moonmilter.h
+	install -m 644 host/moonmilter.h host/moonmilter_testing.h $(DESTDIR)$(INCLUDEDIR)/
 	install -m 644 $(BUILD)/libmoonmilter.a $(DESTDIR)$(LIBDIR)/libmoonmilter.a
 	install -m 755 $(BUILD)/libmoonmilter.so $(DESTDIR)$(LIBDIR)/libmoonmilter.so.0
 	ln -sf libmoonmilter.so.0 $(DESTDIR)$(LIBDIR)/libmoonmilter.so
@@ -339,7 +341,8 @@ install: all $(BUILD)/moonmilter.pc install-systemd
 	install -m 644 examples/* $(DESTDIR)$(DOCDIR)/examples/
 
 uninstall: uninstall-systemd
-	rm -f $(DESTDIR)$(PREFIX)/bin/moonmilter $(DESTDIR)$(INCLUDEDIR)/moonmilter.h \
+	rm -f $(DESTDIR)$(PREFIX)/bin/moonmilter \
+		$(DESTDIR)$(INCLUDEDIR)/moonmilter.h $(DESTDIR)$(INCLUDEDIR)/moonmilter_testing.h \
 		$(DESTDIR)$(LIBDIR)/libmoonmilter.a $(DESTDIR)$(LIBDIR)/libmoonmilter.so \
 		$(DESTDIR)$(LIBDIR)/libmoonmilter.so.0 $(DESTDIR)$(LIBDIR)/pkgconfig/moonmilter.pc \
 		$(DESTDIR)$(MANDIR)/moonmilter.8

@@ -45,9 +45,11 @@ static struct mm_host *start(const char *name, const char *script)
 {
 	static const struct mm_module modules[] = { { "rating", open_rating }, { NULL, NULL } };
 	const char *scripts[] = { script, NULL };
-	struct mm_host_options options = {
-		.size = sizeof options, .scripts = scripts, .no_sockets = true, .modules = modules, .log = no_log,
-	};
+	struct mm_host_options options = MM_HOST_OPTIONS;
+	options.scripts = scripts;
+	options.modules = modules;
+	options.no_sockets = true;
+	options.log = no_log;
 	struct mm_error error;
 	struct mm_host *host = mm_host_new(&options, &error);
 	if (host == NULL || !mm_host_start(host, &error)) {
@@ -59,17 +61,17 @@ static struct mm_host *start(const char *name, const char *script)
 }
 
 /* One command as an MTA sends it; prints the letters of the answers. */
-static void tell(struct mm_host *host, struct mm_session *session, char letter, const void *data, size_t size)
+static void tell(struct mm_host *host, struct mm_feed *session, char letter, const void *data, size_t size)
 {
 	unsigned char packet[256] = { 0, 0, 0, (unsigned char)(size + 1), (unsigned char)letter };
 	struct mm_error error;
 	memcpy(packet + 5, data, size);
-	if (!mm_session_feed(session, packet, size + 5, &error))
+	if (!mm_feed_bytes(session, packet, size + 5, &error))
 		printf("fault: %s\n", error.text);
-	while (mm_session_is_waiting(session))
+	while (mm_feed_is_waiting(session))
 		mm_host_turn(host, 1.0);
 	size_t n;
-	const unsigned char *out = mm_session_output(session, &n);
+	const unsigned char *out = mm_feed_output(session, &n);
 	for (size_t at = 0; at + 4 < n;) {
 		size_t length = (size_t)out[at] << 24 | (size_t)out[at + 1] << 16 | (size_t)out[at + 2] << 8 | out[at + 3];
 		printf("%c -> %c", letter, out[at + 4]);
@@ -78,7 +80,7 @@ static void tell(struct mm_host *host, struct mm_session *session, char letter, 
 		printf("\n");
 		at += 4 + length;
 	}
-	mm_session_consume(session, n);
+	mm_feed_consume(session, n);
 }
 
 int main(int argc, char **argv)
@@ -88,14 +90,14 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	struct mm_host *first = start("first", argv[1]), *second = start("second", argv[1]);
-	struct mm_session *session = mm_session_open(second, NULL, NULL);
+	struct mm_feed *session = mm_feed_open(second, NULL, NULL);
 	tell(second, session, 'O', "\0\0\0\6\0\0\1\377\0\37\377\377", 12);
 	tell(second, session, 'M', "<a@example.org>", 16);
 	tell(second, session, 'E', "", 0);
 	tell(second, session, 'M', "<lottery@example.org>", 22);
 	tell(second, session, 'Q', "", 0);
-	printf("finished: %s\n", mm_session_is_finished(session) ? "yes" : "no");
-	mm_session_close(session);
+	printf("finished: %s\n", mm_feed_is_finished(session) ? "yes" : "no");
+	mm_feed_close(session);
 	mm_host_free(first);
 	mm_host_free(second);
 	return 0;

@@ -1,14 +1,15 @@
 /* moonmilter.h -- the whole face of libmoonmilter: a host that runs milters written in Lua.
  *
  * A host owns its milters, their scripts and sockets. Several hosts may live in one process; each belongs to one thread
- * at a time. It runs on a libev loop of its own or on one that is handed in, or on no socket at all: mm_session_feed()
+ * at a time. It runs on a libev loop of its own or on one that is handed in, or on no socket at all: mm_feed_bytes()
  * takes the bytes an MTA would send and gives back what the filter answers.
  *
- * Functions that can fail return false or NULL and fill a struct mm_error with a sentence for people. Strings and
- * arrays given to a function are borrowed for the call unless said otherwise. Times are seconds.
+ * Functions that can fail return false or NULL and fill a struct mm_error (NULL is fine) with a code for programs and a
+ * sentence for people. Strings and arrays given to a function are borrowed for the call unless said otherwise. Times
+ * are seconds.
  *
  *     struct mm_error error;
- *     struct mm_host_options options = { .size = sizeof options };
+ *     struct mm_host_options options = MM_HOST_OPTIONS;
  *     options.listen = (const char *[]){ "inet:10025@127.0.0.1", NULL };
  *     options.scripts = (const char *[]){ "scripts", NULL };
  *     struct mm_host *host = mm_host_new(&options, &error);
@@ -34,13 +35,30 @@ extern "C" {
 struct ev_loop;
 struct lua_State;
 struct mm_host;
-struct mm_session;
+struct mm_feed;
 
-struct mm_error {
-	char text[1024];                        /* NUL-terminated */
+/* What this header is of; mm_version() says what the library is of. */
+#define MM_VERSION_MAJOR 0
+#define MM_VERSION_MINOR 1
+#define MM_VERSION_PATCH 0
+#define MM_VERSION       "0.1.0"
+
+/* Match on the code; the text is for people. ORDER FAULT_CLASS */
+enum mm_error_code {
+	MM_ERROR_NONE,
+	MM_ERROR_BUG,                           /* an impossible state inside the library: please report it */
+	MM_ERROR_CONFIG,                        /* options, configuration, or scripts that do not load */
+	MM_ERROR_PEER,                          /* bytes that no MTA may send */
+	MM_ERROR_SCRIPT,                        /* a script raised or misused the API */
+	MM_ERROR_RESOURCE,                      /* memory, descriptors, threads: may succeed later */
 };
 
-/* "0.1.0". Static. */
+struct mm_error {
+	enum mm_error_code code;
+	char               text[1024];         /* NUL-terminated, cut when longer */
+};
+
+/* The version of the library that runs, "0.1.0". Static. */
 MM_API const char *mm_version(void);
 
 /* A C module for scripts: require "name" calls open, a lua_CFunction. One of the host's own modules that is replaced by
@@ -60,7 +78,7 @@ struct mm_host_options {
 	const char *const *scripts;             /* files and directories, NULL-ended; NULL: those of the file */
 	const char *const *set;                 /* further keys of the file as "key=value",
 	                                         * NULL-ended; kept over reloads */
-	bool               no_sockets;          /* open no listener: bytes come through mm_session_feed() */
+	bool               no_sockets;          /* open no listener: bytes come through mm_feed_bytes() */
 	bool               drop_rights;         /* when root: become the configured user after binding, or fail */
 	bool               handle_signals;      /* SIGTERM SIGINT drain, SIGHUP reload, SIGUSR1 reopen
 	                                         * logs; SIGPIPE ignored */
@@ -73,11 +91,10 @@ struct mm_host_options {
 	/* Gets each log line (no newline, borrowed for the call) instead of what the configuration says. */
 	void             (*log)(void *self, enum mm_level level, const char *line, size_t size);
 	void              *log_self;
-	/* For tests: the time, in seconds since 1970, at which this thread's clock begins to stand. It moves only where
-	 * a loop waits for time to pass, and then jumps: mm_host_turn(host, 60) lets 60 seconds go by at once. 0: real
-	 * time. Fails with a loop of the embedder's, and with another libev than the shared library's. */
-	double             virtual_time;
 };
+
+/* Options with their size set and everything else absent: struct mm_host_options options = MM_HOST_OPTIONS; */
+#define MM_HOST_OPTIONS { .size = sizeof(struct mm_host_options) }
 
 /* Reads the configuration, opens the listeners, drops rights. Nothing is served yet. NULL: error says why. */
 MM_API struct mm_host *mm_host_new(const struct mm_host_options *, struct mm_error *);
@@ -87,8 +104,11 @@ MM_API bool mm_host_start(struct mm_host *, struct mm_error *);
 MM_API void mm_host_run(struct mm_host *);
 /* Turns the loop once, waiting at most so long for something to happen; 0: not at all. */
 MM_API void mm_host_turn(struct mm_host *, double seconds);
-/* Stops accepting; messages get their verdict until drain_timeout. Called again: at once. */
-MM_API void mm_host_stop(struct mm_host *);
+enum mm_stop {
+	MM_STOP_DRAIN,                          /* accept no more; messages get their verdict until drain_timeout */
+	MM_STOP_NOW,                            /* end open sessions with a temporary failure; also during a drain */
+};
+MM_API void mm_host_stop(struct mm_host *, enum mm_stop how);
 /* True when a stop is complete. */
 MM_API bool mm_host_is_stopped(const struct mm_host *);
 /* Loads a new generation of scripts beside the serving one. done, if given, is called from the loop, or from inside,
@@ -105,40 +125,22 @@ MM_API void mm_host_free(struct mm_host *);
 /* ---- a milter connection without a socket ---- */
 
 /* milter: a name of the configuration; NULL: the first. NULL: unknown milter or out of memory. */
-MM_API struct mm_session *mm_session_open(struct mm_host *, const char *milter, struct mm_error *);
+MM_API struct mm_feed *mm_feed_open(struct mm_host *, const char *milter, struct mm_error *);
 /* Bytes as an MTA sends them, split anywhere. False: they break the protocol, error says how; what output there is may
  * still be read. Handlers that wait go on in mm_host_turn(). */
-MM_API bool mm_session_feed(struct mm_session *, const void *bytes, size_t size, struct mm_error *);
-/* What the filter has answered and nobody consumed yet: BORROWED until the next call for this session or host. */
-MM_API const void *mm_session_output(const struct mm_session *, size_t *size);
-MM_API void mm_session_consume(struct mm_session *, size_t size);
-/* A handler of this session waits: turn the loop. */
-MM_API bool mm_session_is_waiting(const struct mm_session *);
-/* The filter has hung up, or quit was said: feed takes no more. */
-MM_API bool mm_session_is_finished(const struct mm_session *);
+MM_API bool mm_feed_bytes(struct mm_feed *, const void *bytes, size_t size, struct mm_error *);
+/* What the filter has answered and mm_feed_consume() has not taken: BORROWED until the next call for this feed or its
+ * host. */
+MM_API const void *mm_feed_output(const struct mm_feed *, size_t *size);
+MM_API void mm_feed_consume(struct mm_feed *, size_t size);
+/* A handler waits: turn the loop. */
+MM_API bool mm_feed_is_waiting(const struct mm_feed *);
+/* The filter has hung up, or the MTA has said quit: mm_feed_bytes() takes no more. */
+MM_API bool mm_feed_is_finished(const struct mm_feed *);
 /* The MTA goes away: on_abort and on_close run as after a lost connection. */
-MM_API void mm_session_end(struct mm_session *);
-/* Frees the session, ended or not. */
-MM_API void mm_session_close(struct mm_session *);
-
-/* ---- an MTA's ear, for tests (lua/moonmilter/testing/ stands on it) ----
- * Judges what a filter says as Postfix and Sendmail would, by the stricter of both where they differ, and does to a
- * message what the edits say, as the one of its kind would. */
-
-struct mm_ear;
-
-/* kind: "postfix" or "sendmail"; version, actions, steps: what it offers, as milter bits. NULL: error says why. */
-MM_API struct mm_ear *mm_ear_open(const char *kind, unsigned version, unsigned actions, unsigned steps,
-	struct mm_error *);
-/* One packet of the filter, in answer to the command of that letter. False: an MTA would not take it. */
-MM_API bool mm_ear_hear(struct mm_ear *, char command, char letter, const void *data, size_t size, struct mm_error *);
-/* The message that edits are done to from now on, as a file. False: it is none. */
-MM_API bool mm_ear_message(struct mm_ear *, const void *bytes, size_t size, struct mm_error *);
-/* Does what an edit says. */
-MM_API bool mm_ear_edit(struct mm_ear *, char letter, const void *data, size_t size, struct mm_error *);
-/* The message as it is now: BORROWED until the next call. NULL: there is none. */
-MM_API const void *mm_ear_result(struct mm_ear *, size_t *size);
-MM_API void mm_ear_close(struct mm_ear *);
+MM_API void mm_feed_hang_up(struct mm_feed *);
+/* Frees it; hangs up first if that has not happened. */
+MM_API void mm_feed_close(struct mm_feed *);
 
 #ifdef __cplusplus
 }

@@ -9,8 +9,8 @@
 #define MM_PACKET_DATA_MAX_1M   0xFFFFFu        /* bytes, MDS_1M negotiated */
 #define MM_CHUNK_SIZE           0xFFFFu         /* bytes of body a packet, both directions; MILTER_CHUNK_SIZE */
 #define MM_OFFER_SIZE           12u             /* bytes, MILTER_OPTLEN */
-#define MM_VERSION_MIN          2u              /* oldest milter protocol version served */
-#define MM_VERSION_MAX          6u              /* newest milter protocol version */
+#define MM_PROTOCOL_MIN          2u              /* oldest milter protocol version served */
+#define MM_PROTOCOL_MAX          6u              /* newest milter protocol version */
 #define MM_MACRO_LIST_MAX       50u             /* names a stage; Sendmail refuses the 51st (8.17, milter_getsymlist) */
 
 /* Replies (RFC 5321 4.2; libmilter MAXREPLYLEN, MAXREPLIES) */

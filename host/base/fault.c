@@ -1,5 +1,7 @@
 #include "base/fault.h"
 
+#include "moonmilter.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -22,4 +24,15 @@ const char *mm_fault_class_name(enum mm_fault_class class)
 		[MM_FAULT_PEER] = "peer", [MM_FAULT_SCRIPT] = "script", [MM_FAULT_RESOURCE] = "resource",
 	};
 	return names[class];
+}
+
+_Static_assert(MM_FAULT_RESOURCE == (int)MM_ERROR_RESOURCE, "ORDER FAULT_CLASS");
+
+bool mm_fault_tell(const struct mm_fault *f, struct mm_error *error)
+{
+	if (error == NULL)
+		return false;
+	error->code = (enum mm_error_code)f->class;
+	snprintf(error->text, sizeof error->text, "%s", f->text);
+	return false;
 }

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+/* ORDER FAULT_CLASS: enum mm_error_code of moonmilter.h */
 enum mm_fault_class {
 	MM_FAULT_NONE,
 	MM_FAULT_BUG,           /* an impossible state in our own code */
@@ -31,6 +32,10 @@ static inline void mm_fault_clear(struct mm_fault *f)
 /* Fills *why (NULL is fine) and returns false. */
 bool mm_fault_set(struct mm_fault *why, enum mm_fault_class class, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
+
+struct mm_error;
+/* Hands the fault to an embedder's error, NULL is fine. Returns false, as mm_fault_set() does. */
+bool mm_fault_tell(const struct mm_fault *, struct mm_error *);
 
 /* "bug", "config", "peer", "script", "resource". Static. */
 const char *mm_fault_class_name(enum mm_fault_class class);

@@ -14,7 +14,7 @@ static const char *const level_names[] = { "debug", "info", "warn", "error" };  
 
 void mm_log_init(struct mm_log *log, int fd)
 {
-	*log = (struct mm_log){ .level = MM_LOG_INFO, .output = { .fd = -1, .given = -1 } };
+	*log = (struct mm_log){ .level = MM_LEVEL_INFO, .output = { .fd = -1, .given = -1 } };
 	mm_log_to_descriptor(log, fd);
 }
 
@@ -46,12 +46,12 @@ void mm_log_close(struct mm_log *log)
 	mm_log_output_close(&log->output);
 }
 
-bool mm_log_level_of_name(const char *name, enum mm_log_level *out)
+bool mm_log_level_of_name(const char *name, enum mm_level *out)
 {
-	for (int level = MM_LOG_DEBUG; level <= MM_LOG_ERROR; level++) {
+	for (int level = MM_LEVEL_DEBUG; level <= MM_LEVEL_ERROR; level++) {
 		if (strcmp(level_names[level], name) != 0)
 			continue;
-		*out = (enum mm_log_level)level;
+		*out = (enum mm_level)level;
 		return true;
 	}
 	return false;
@@ -143,7 +143,7 @@ static void put_time(struct mm_log_line *l)
 	put_string(l, line);
 }
 
-void mm_log_begin(struct mm_log_line *l, struct mm_log *log, enum mm_log_level level, const char *event)
+void mm_log_begin(struct mm_log_line *l, struct mm_log *log, enum mm_level level, const char *event)
 {
 	l->log = log;
 	l->level = level;
@@ -244,7 +244,7 @@ void mm_log_seconds(struct mm_log_line *l, const char *key, double seconds)
 
 void mm_log_alike(struct mm_log_line *l, const char *text, size_t size)
 {
-	if (!l->is_on || l->level < MM_LOG_WARN)
+	if (!l->is_on || l->level < MM_LEVEL_WARN)
 		return;
 	uint32_t kind = l->kind != 0 ? l->kind : FNV_START;
 	for (size_t i = 0; i < size; i++)
@@ -302,7 +302,7 @@ static struct mm_log_repeats *place_of(struct mm_log *log, uint32_t kind)
 
 static bool is_held_back(const struct mm_log_line *l)
 {
-	if (l->kind == 0 || l->level < MM_LOG_WARN)
+	if (l->kind == 0 || l->level < MM_LEVEL_WARN)
 		return false;
 	double now = seconds_now();
 	struct mm_log_repeats *r = place_of(l->log, l->kind);
@@ -334,7 +334,7 @@ void mm_log_sweep(struct mm_log *log)
 
 /* ---- out ---- */
 
-static bool write_out(struct mm_log *log, enum mm_log_level level, const char *line, size_t size)
+static bool write_out(struct mm_log *log, enum mm_level level, const char *line, size_t size)
 {
 	static const int priorities[] = { LOG_DEBUG, LOG_INFO, LOG_WARNING, LOG_ERR };  /* ORDER LOG_LEVEL */
 	if (mm_log_output_write(&log->output, priorities[level], line, size))
@@ -361,7 +361,7 @@ static bool say_dropped(struct mm_log *log)
 {
 	struct mm_log_line line;
 	unsigned long dropped = log->dropped;
-	mm_log_begin(&line, log, MM_LOG_WARN, "log");
+	mm_log_begin(&line, log, MM_LEVEL_WARN, "log");
 	mm_log_number(&line, "dropped", (long long)dropped);
 	close_line(&line);
 	if (!mm_log_output_write(&log->output, LOG_WARNING, line.bytes, line.size))
@@ -386,7 +386,7 @@ void mm_log_end(struct mm_log_line *l)
 	}
 }
 
-void mm_log_say(struct mm_log *log, enum mm_log_level level, const char *event, const char *format, ...)
+void mm_log_say(struct mm_log *log, enum mm_level level, const char *event, const char *format, ...)
 {
 	if (!mm_log_wants(log, level))
 		return;

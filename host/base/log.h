@@ -8,9 +8,7 @@
 
 #include "base/cursor.h"
 #include "base/log_output.h"
-
-/* ORDER LOG_LEVEL */
-enum mm_log_level { MM_LOG_DEBUG, MM_LOG_INFO, MM_LOG_WARN, MM_LOG_ERROR };
+#include "moonmilter.h"
 
 #define MM_LOG_LINE_SIZE 4096   /* bytes; PIPE_BUF, so that a pipe takes a line whole or not at all */
 
@@ -21,17 +19,17 @@ struct mm_log_repeats {
 	uint32_t          kind;                 /* 0: free */
 	uint32_t          count, held_back;
 	double            since;
-	enum mm_log_level level;
+	enum mm_level level;
 	char              what[80];             /* event and some of the text */
 };
 
 struct mm_log {
-	enum mm_log_level level;                /* less important lines are not built */
+	enum mm_level level;                /* less important lines are not built */
 	bool              is_json;
 	bool              is_terminal;          /* tracebacks over several lines, no time stamp */
 	struct mm_log_output output;
 	/* When set, gets each line instead of the output. line has no newline and is borrowed. */
-	void            (*sink)(void *self, enum mm_log_level level, const char *line, size_t size);
+	void            (*sink)(void *self, enum mm_level level, const char *line, size_t size);
 	void             *sink_self;
 	unsigned long     dropped;              /* lines nobody took since the last one that went out */
 	unsigned long     dropped_ever;
@@ -40,7 +38,7 @@ struct mm_log {
 
 struct mm_log_line {
 	struct mm_log    *log;
-	enum mm_log_level level;
+	enum mm_level level;
 	bool              is_on;
 	uint32_t          kind;                 /* 0: never held back */
 	const char       *event;                /* borrowed */
@@ -59,10 +57,10 @@ void mm_log_to_file(struct mm_log *, int fd);
 void mm_log_to_syslog(struct mm_log *);
 void mm_log_close(struct mm_log *);
 /* "debug" "info" "warn" "error"; false when it is none of them. */
-bool mm_log_level_of_name(const char *name, enum mm_log_level *out);
-static inline bool mm_log_wants(const struct mm_log *log, enum mm_log_level level) { return level >= log->level; }
+bool mm_log_level_of_name(const char *name, enum mm_level *out);
+static inline bool mm_log_wants(const struct mm_log *log, enum mm_level level) { return level >= log->level; }
 
-void mm_log_begin(struct mm_log_line *, struct mm_log *, enum mm_log_level, const char *event);
+void mm_log_begin(struct mm_log_line *, struct mm_log *, enum mm_level, const char *event);
 void mm_log_text(struct mm_log_line *, const char *key, struct mm_text value);
 void mm_log_string(struct mm_log_line *, const char *key, const char *value);   /* NULL: the pair is left out */
 void mm_log_number(struct mm_log_line *, const char *key, long long value);
@@ -74,7 +72,7 @@ void mm_log_end(struct mm_log_line *);
 /* Says how many lines were held back when their time is over; called every few seconds. */
 void mm_log_sweep(struct mm_log *);
 /* A whole line: event and one text, formatted. Warnings and errors of one format are alike. */
-void mm_log_say(struct mm_log *, enum mm_log_level, const char *event, const char *format, ...)
+void mm_log_say(struct mm_log *, enum mm_level, const char *event, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));
 
 #endif

@@ -82,7 +82,7 @@ static const struct option_row rows[] = {
 	{ "mta", "NAME", TEXT, AT(mta), 0, 0,
 		"Behaves as postfix, the default: macros before each header and body packet, an abort after each "
 		"message; or as sendmail, which does neither." },
-	{ "protocol", "N", COUNT, AT(protocol), MM_VERSION_MIN, MM_VERSION_MAX, "Offers milter protocol version "
+	{ "protocol", "N", COUNT, AT(protocol), MM_PROTOCOL_MIN, MM_PROTOCOL_MAX, "Offers milter protocol version "
 		"N, 2 to 6." },
 	{ "lockstep", NULL, FLAG, AT(is_lockstep), 0, 0,
 		"Offers no step without reply (SMFIP_NR_…), so that every command waits for its answer." },
@@ -261,7 +261,7 @@ static void set_defaults(struct bench *b)
 	*b = (struct bench){
 		.mta = "postfix", .connections = 10, .messages_per_connection = 10, .recipients = 1, .headers = 20,
 		.header_size = 60, .body_size = 4096, .chunk_size = MM_CHUNK_SIZE, .seconds = 5, .warmup = 0.5,
-		.protocol = MM_VERSION_MAX, .timeout = 30, .edits = -1, .asleep_sender = "asleep@example.org",
+		.protocol = MM_PROTOCOL_MAX, .timeout = 30, .edits = -1, .asleep_sender = "asleep@example.org",
 	};
 	for (unsigned i = 0; i < MM_STAGE_COUNT; i++)
 		b->options.expect[i] = MM_BENCH_VERDICT_BIT(continue) | MM_BENCH_VERDICT_BIT(accept);

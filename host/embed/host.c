@@ -2,6 +2,7 @@
  * reload, around one worker. */
 #include "embed/host.h"
 
+#include "moonmilter_testing.h"
 #include "base/list.h"
 #include "base/say.h"
 #include "task/budget.h"
@@ -41,6 +42,7 @@ struct mm_host {
 	struct mm_log          log;
 	struct ev_loop        *loop;            /* NULL between bind and raise */
 	bool                   owns_loop;
+	double                 stands_at;       /* seconds since 1970, for tests; 0: real time */
 	bool                   is_virtual;      /* this thread's clock stands for us */
 	bool                   guards;          /* CPU budgets */
 	struct mm_host_member  member;           /* census NULL: we are the whole host; row: never NULL once raised */
@@ -73,27 +75,20 @@ struct mm_host {
 	ev_timer               beat;            /* running when there is a census */
 	ev_signal              signals[SIGNAL_COUNT];
 	int                    signal_count;    /* that we watch */
-	struct feeder         *feeders;         /* owned list of sessions without a socket */
+	struct mm_feed         *feeds;         /* owned list of sessions without a socket */
 };
 
 /* A session without a socket. */
-struct feeder {
+struct mm_feed {
 	struct mm_host   *host;                 /* borrowed */
 	struct mm_engine *engine;               /* owned */
 	struct mm_buffer  out;
-	struct feeder    *next, *previous;
+	struct mm_feed    *next, *previous;
 };
 
 const char *mm_version(void)
 {
-	return MM_VERSION_TEXT;
-}
-
-static bool tell(struct mm_error *error, const struct mm_fault *why)
-{
-	if (error != NULL)
-		snprintf(error->text, sizeof error->text, "%s", why->text);
-	return false;
+	return MM_VERSION;
 }
 
 /* ---- configuration ---- */
@@ -158,7 +153,7 @@ static bool read_config(const struct mm_host_options *o, struct mm_config *c, st
 
 /* ---- log ---- */
 
-static void sink_to_embedder(void *self, enum mm_log_level level, const char *line, size_t size)
+static void sink_to_embedder(void *self, enum mm_level level, const char *line, size_t size)
 {
 	struct mm_host *h = self;
 	h->options.log(h->options.log_self, (enum mm_level)level, line, size);
@@ -198,7 +193,7 @@ bool mm_host_reopen_log(struct mm_host *h, struct mm_fault *why)
 	} else {
 		mm_log_to_descriptor(&h->log, STDERR_FILENO);
 	}
-	h->log.level = (enum mm_log_level)h->config.log_level;
+	h->log.level = h->config.log_level;
 	h->log.is_json = h->config.log_format == MM_CONFIG_LOG_JSON;
 	return true;
 }
@@ -300,19 +295,17 @@ static bool options_of(struct mm_host *h, const struct mm_config *c, unsigned i,
 			.memory_soft = c->memory_soft, .memory_hard = c->memory_hard,
 		},
 		.paths = paths,
-		.modules = (const struct mm_script_module *)(const void *)h->options.modules,
+		.modules = h->options.modules,
 		.host_settings = &m->settings,
 	};
 	return true;
 }
 
-_Static_assert(sizeof(struct mm_module) == sizeof(struct mm_script_module), "the same struct under its public name");
-
 static void tell_waiters(struct mm_host *h, bool ok, const struct mm_fault *why)
 {
-	struct mm_error error = { .text = "" };
+	struct mm_error error = { .code = MM_ERROR_NONE };
 	if (!ok)
-		tell(&error, why);
+		mm_fault_tell(why, &error);
 	while (h->waiters != NULL) {
 		struct reload_waiter *w = h->waiters;
 		h->waiters = w->next;
@@ -353,7 +346,7 @@ static unsigned sessions_that_fit(struct mm_host *h)
 	rlim_t spare = files.rlim_cur / 4 < MM_DESCRIPTORS_SPARE ? files.rlim_cur / 4 : MM_DESCRIPTORS_SPARE;
 	if (wanted <= files.rlim_cur - spare)
 		return wanted;
-	mm_log_say(&h->log, MM_LOG_WARN, "sessions", "max_sessions %u is more than the %llu descriptors we may have "
+	mm_log_say(&h->log, MM_LEVEL_WARN, "sessions", "max_sessions %u is more than the %llu descriptors we may have "
 		"can carry: %llu are served at a time; raise the limit (LimitNOFILE=, ulimit -n)", wanted,
 		(unsigned long long)files.rlim_cur,
 		(unsigned long long)(files.rlim_cur - spare));
@@ -390,7 +383,7 @@ static void warn_of_no_scripts(struct mm_host *h)
 		struct mm_script_files list = { 0 };
 		const char **paths = paths_of(&h->config.milters[i]);
 		if (paths != NULL && mm_script_files_find(&list, paths, &why) && list.count == 0)
-			mm_log_say(&h->log, MM_LOG_WARN, "reload", "milter %s has no scripts: no directory of "
+			mm_log_say(&h->log, MM_LEVEL_WARN, "reload", "milter %s has no scripts: no directory of "
 				"`scripts` holds a file named *.lua; mail passes unfiltered",
 				h->config.milters[i].name);
 		mm_script_files_free(&list);
@@ -405,21 +398,21 @@ static void take_next_config(struct mm_host *h)
 	h->config = h->next_config;
 	h->next_config = (struct mm_config){ 0 };
 	h->has_next_config = false;
-	h->log.level = (enum mm_log_level)h->config.log_level;
+	h->log.level = h->config.log_level;
 	h->log.is_json = h->config.log_format == MM_CONFIG_LOG_JSON;
 	bool speaks = h->worker == NULL || h->member.census == NULL;     /* for all workers */
 	const char *fixed = speaks ? mm_config_fixed_change(&before, &h->config) : NULL;
 	if (fixed != NULL)
-		mm_log_say(&h->log, MM_LOG_WARN, "reload", "%s has changed in the configuration; that takes "
+		mm_log_say(&h->log, MM_LEVEL_WARN, "reload", "%s has changed in the configuration; that takes "
 			"a restart", fixed);
 	if (speaks)
 		warn_of_no_scripts(h);
 	bool same_log = before.log == h->config.log
 		|| (before.log != NULL && h->config.log != NULL && strcmp(before.log, h->config.log) == 0);
 	if (!same_log && !mm_host_reopen_log(h, &why))
-		mm_log_say(&h->log, MM_LOG_ERROR, "log", "%s", why.text);
+		mm_log_say(&h->log, MM_LEVEL_ERROR, "log", "%s", why.text);
 	if (h->worker != NULL && !set_dns(h, &why))
-		mm_log_say(&h->log, MM_LOG_ERROR, "reload", "%s; name servers stay as they were", why.text);
+		mm_log_say(&h->log, MM_LEVEL_ERROR, "reload", "%s; name servers stay as they were", why.text);
 	if (h->worker != NULL)
 		tune_worker(h);
 	mm_config_free(&before);
@@ -528,7 +521,7 @@ void mm_host_discard(struct mm_host *h)
 static void log_reload(struct mm_host *h, bool ok, const struct mm_fault *why)
 {
 	struct mm_log_line line;
-	mm_log_begin(&line, &h->log, ok ? MM_LOG_INFO : MM_LOG_ERROR, "reload");
+	mm_log_begin(&line, &h->log, ok ? MM_LEVEL_INFO : MM_LEVEL_ERROR, "reload");
 	mm_log_string(&line, "result", ok ? "ok" : "failed");
 	mm_log_number(&line, "generation", (long long)h->generation);
 	if (!ok)
@@ -605,7 +598,7 @@ static void on_last_words(struct ev_loop *loop, ev_timer *t, int events)
 }
 
 /* Every session has its last reply, but the kernel may have taken a part only: whoever reads it gets a moment more. */
-void mm_host_halt(struct mm_host *h)
+static void halt(struct mm_host *h)
 {
 	if (h->is_stopped)
 		return;
@@ -630,9 +623,9 @@ static void on_drain_timer(struct ev_loop *loop, ev_timer *t, int events)
 	struct mm_host *h = t->data;
 	(void)loop;
 	(void)events;
-	mm_log_say(&h->log, MM_LOG_WARN, "stop", "drain_timeout is over: %u sessions end with a temporary failure",
+	mm_log_say(&h->log, MM_LEVEL_WARN, "stop", "drain_timeout is over: %u sessions end with a temporary failure",
 		mm_worker_session_count(h->worker));
-	mm_host_halt(h);
+	halt(h);
 }
 
 void mm_host_retire(struct mm_host *h)
@@ -648,7 +641,7 @@ static void begin_drain(struct mm_host *h)
 	h->is_stopping = true;
 	if (h->options.handle_signals && h->member.census == NULL)
 		mm_service_stopping();
-	mm_log_say(&h->log, MM_LOG_INFO, "stop", "no new connections; %u sessions may finish within %.0f s",
+	mm_log_say(&h->log, MM_LEVEL_INFO, "stop", "no new connections; %u sessions may finish within %.0f s",
 		mm_worker_session_count(h->worker), h->config.drain_timeout);
 	ev_timer_init(&h->drain_timer, on_drain_timer, h->config.drain_timeout, 0.);
 	h->drain_timer.data = h;
@@ -656,16 +649,19 @@ static void begin_drain(struct mm_host *h)
 	mm_host_retire(h);
 }
 
-void mm_host_stop(struct mm_host *h)
+void mm_host_stop(struct mm_host *h, enum mm_stop how)
 {
-	if (h->is_stopped)
-		return;
-	if (!h->is_stopping) {
+	if (how == MM_STOP_NOW)
+		halt(h);
+	else if (!h->is_stopping)
 		begin_drain(h);
-		return;
-	}
-	mm_log_say(&h->log, MM_LOG_WARN, "stop", "asked again: stopping at once");
-	mm_host_halt(h);
+}
+
+void mm_host_stop_as_asked(struct mm_host *h)
+{
+	if (h->is_stopping && !h->is_stopped)
+		mm_log_say(&h->log, MM_LEVEL_WARN, "stop", "asked again: stopping at once");
+	mm_host_stop(h, h->is_stopping ? MM_STOP_NOW : MM_STOP_DRAIN);
 }
 
 static void on_reload_timer(struct ev_loop *loop, ev_timer *t, int events)
@@ -699,11 +695,11 @@ static void on_signal(struct ev_loop *loop, ev_signal *s, int events)
 		break;
 	case SIGUSR1:
 		if (!mm_host_reopen_log(h, &why))
-			mm_log_say(&h->log, MM_LOG_ERROR, "log", "%s", why.text);
+			mm_log_say(&h->log, MM_LEVEL_ERROR, "log", "%s", why.text);
 		break;
 	default:
 		if (h->member.census == NULL || !h->is_stopping)    /* a worker hears it from its master, too */
-			mm_host_stop(h);
+			mm_host_stop_as_asked(h);
 	}
 }
 
@@ -850,10 +846,10 @@ bool mm_host_raise(struct mm_host *h, const struct mm_host_member *member, struc
 		h->control.is_ours = false;
 		mm_listener_close(&h->control);
 	}
-	h->is_virtual = h->options.virtual_time > 0 && h->options.loop == NULL
-		&& mm_clock_make_virtual(h->options.virtual_time);
-	if (h->options.virtual_time > 0 && !h->is_virtual)
-		return mm_fault_set(why, MM_FAULT_CONFIG, "virtual_time: the clock of %s cannot be moved",
+	h->is_virtual = h->stands_at > 0 && h->options.loop == NULL
+		&& mm_clock_make_virtual(h->stands_at);
+	if (h->stands_at > 0 && !h->is_virtual)
+		return mm_fault_set(why, MM_FAULT_CONFIG, "the clock of %s cannot be made to stand",
 			h->options.loop != NULL ? "a loop that was handed in" : "this libev");
 	h->owns_loop = h->options.loop == NULL;
 	h->loop = h->owns_loop ? ev_loop_new(EVFLAG_AUTO | EVFLAG_NOENV) : h->options.loop;
@@ -871,15 +867,27 @@ bool mm_host_raise(struct mm_host *h, const struct mm_host_member *member, struc
 	return true;
 }
 
-struct mm_host *mm_host_new(const struct mm_host_options *o, struct mm_error *error)
+static struct mm_host *new_host(const struct mm_host_options *o, double stands_at, struct mm_error *error)
 {
 	struct mm_fault why = { .class = MM_FAULT_NONE };
 	struct mm_host *h = mm_host_bind(o, false, &why);
+	if (h != NULL)
+		h->stands_at = stands_at;
 	if (h != NULL && mm_host_raise(h, NULL, &why))
 		return h;
-	tell(error, &why);
+	mm_fault_tell(&why, error);
 	mm_host_free(h);
 	return NULL;
+}
+
+struct mm_host *mm_host_new(const struct mm_host_options *o, struct mm_error *error)
+{
+	return new_host(o, 0, error);
+}
+
+struct mm_host *mm_testing_host_new(const struct mm_host_options *o, double now, struct mm_error *error)
+{
+	return new_host(o, now, error);
 }
 
 static void on_first_load(void *self, bool ok, const struct mm_fault *why)
@@ -896,8 +904,8 @@ bool mm_host_start(struct mm_host *h, struct mm_error *error)
 	while (h->is_loading && !h->is_stopping)
 		ev_run(h->loop, EVRUN_ONCE);
 	if (!h->load_ok)
-		return tell(error, &h->load_fault);
-	return mm_host_commit(h, &why) || tell(error, &why);
+		return mm_fault_tell(&h->load_fault, error);
+	return mm_host_commit(h, &why) || mm_fault_tell(&why, error);
 }
 
 void mm_host_run(struct mm_host *h)
@@ -1058,7 +1066,7 @@ bool mm_host_is_stopping(const struct mm_host *h)
 	return h->is_stopping;
 }
 
-void mm_host_set_log_level(struct mm_host *h, enum mm_log_level level)
+void mm_host_set_log_level(struct mm_host *h, enum mm_level level)
 {
 	h->log.level = level;
 }
@@ -1128,8 +1136,8 @@ void mm_host_free(struct mm_host *h)
 {
 	if (h == NULL)
 		return;
-	while (h->feeders != NULL)
-		mm_session_close(mm_engine_session(h->feeders->engine));
+	while (h->feeds != NULL)
+		mm_feed_close(h->feeds);
 	if (h->worker != NULL) {
 		if (!h->is_stopped)
 			mm_worker_shut_down(h->worker);
@@ -1177,11 +1185,6 @@ void mm_host_free(struct mm_host *h)
 
 /* ---- sessions without a socket ---- */
 
-static struct feeder *feeder_of(const struct mm_session *s)
-{
-	return mm_engine_owner_self(mm_engine_of((struct mm_session *)(uintptr_t)s));
-}
-
 static void on_feeder_wake(void *self)
 {
 	(void)self;             /* output waits in out until it is asked for */
@@ -1189,23 +1192,23 @@ static void on_feeder_wake(void *self)
 
 static void on_feeder_report(void *self, const struct mm_outcome_report *r)
 {
-	struct feeder *f = self;
+	struct mm_feed *f = self;
 	mm_log_outcome(&f->host->log, mm_host_profile(f->host), r);
 }
 
 static void on_feeder_aside(void *self, const struct mm_outcome_report *r)
 {
-	struct feeder *f = self;
+	struct mm_feed *f = self;
 	mm_log_aside(&f->host->log, r);
 }
 
 static void on_feeder_fault(void *self, const struct mm_fault *why)
 {
-	struct feeder *f = self;
+	struct mm_feed *f = self;
 	mm_log_fault(&f->host->log, mm_engine_session(f->engine), why);
 }
 
-struct mm_session *mm_session_open(struct mm_host *h, const char *milter, struct mm_error *error)
+struct mm_feed *mm_feed_open(struct mm_host *h, const char *milter, struct mm_error *error)
 {
 	struct mm_fault why = { .class = MM_FAULT_NONE };
 	unsigned at = 0;
@@ -1215,10 +1218,10 @@ struct mm_session *mm_session_open(struct mm_host *h, const char *milter, struct
 	if (g == NULL) {
 		mm_fault_set(&why, MM_FAULT_CONFIG, at < h->config.milter_count ? "no scripts are loaded yet"
 			: "there is no milter \"%s\"", milter != NULL ? milter : "");
-		tell(error, &why);
+		mm_fault_tell(&why, error);
 		return NULL;
 	}
-	struct feeder *f = calloc(1, sizeof *f);
+	struct mm_feed *f = calloc(1, sizeof *f);
 	if (f != NULL) {
 		struct mm_engine_owner owner = { f, on_feeder_wake, on_feeder_report, on_feeder_fault,
 			on_feeder_aside };
@@ -1227,54 +1230,51 @@ struct mm_session *mm_session_open(struct mm_host *h, const char *milter, struct
 	if (f == NULL || f->engine == NULL) {
 		free(f);
 		mm_fault_set(&why, MM_FAULT_RESOURCE, "out of memory for a session");
-		tell(error, &why);
+		mm_fault_tell(&why, error);
 		return NULL;
 	}
 	mm_engine_session(f->engine)->milter = h->config.milter_count > 1 ? h->milter_names[at] : NULL;
 	f->host = h;
-	MM_LIST_PUSH(h->feeders, f);
-	return mm_engine_session(f->engine);
+	MM_LIST_PUSH(h->feeds, f);
+	return f;
 }
 
-bool mm_session_feed(struct mm_session *s, const void *bytes, size_t size, struct mm_error *error)
+bool mm_feed_bytes(struct mm_feed *f, const void *bytes, size_t size, struct mm_error *error)
 {
 	struct mm_fault why;
-	return mm_engine_feed(feeder_of(s)->engine, bytes, size, &why) || tell(error, &why);
+	return mm_engine_feed(f->engine, bytes, size, &why) || mm_fault_tell(&why, error);
 }
 
-const void *mm_session_output(const struct mm_session *s, size_t *size)
+const void *mm_feed_output(const struct mm_feed *f, size_t *size)
 {
-	const struct feeder *f = feeder_of(s);
 	*size = f->out.size;
 	return f->out.bytes;
 }
 
-void mm_session_consume(struct mm_session *s, size_t size)
+void mm_feed_consume(struct mm_feed *f, size_t size)
 {
-	struct feeder *f = feeder_of(s);
 	mm_buffer_consume(&f->out, size < f->out.size ? size : f->out.size);
 }
 
-bool mm_session_is_waiting(const struct mm_session *s)
+bool mm_feed_is_waiting(const struct mm_feed *f)
 {
-	return mm_engine_is_waiting(feeder_of(s)->engine);
+	return mm_engine_is_waiting(f->engine);
 }
 
-bool mm_session_is_finished(const struct mm_session *s)
+bool mm_feed_is_finished(const struct mm_feed *f)
 {
-	return mm_engine_is_finished(feeder_of(s)->engine);
+	return mm_engine_is_finished(f->engine);
 }
 
-void mm_session_end(struct mm_session *s)
+void mm_feed_hang_up(struct mm_feed *f)
 {
-	mm_engine_end(feeder_of(s)->engine, MM_CANCEL_DISCONNECT);
-}
-
-void mm_session_close(struct mm_session *s)
-{
-	struct feeder *f = feeder_of(s);
 	mm_engine_end(f->engine, MM_CANCEL_DISCONNECT);
-	MM_LIST_REMOVE(f->host->feeders, f);
+}
+
+void mm_feed_close(struct mm_feed *f)
+{
+	mm_engine_end(f->engine, MM_CANCEL_DISCONNECT);
+	MM_LIST_REMOVE(f->host->feeds, f);
 	mm_engine_free(f->engine);
 	mm_buffer_free(&f->out);
 	free(f);

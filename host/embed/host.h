@@ -38,7 +38,7 @@ int mm_host_control(const struct mm_host *);                    /* listening, bo
 /* Reads the configuration again, as a reload does, and takes over what needs no loop: log level and format, times. */
 bool mm_host_reread(struct mm_host *, struct mm_fault *why);
 bool mm_host_reopen_log(struct mm_host *, struct mm_fault *why);
-void mm_host_set_log_level(struct mm_host *, enum mm_log_level);
+void mm_host_set_log_level(struct mm_host *, enum mm_level);
 
 /* Loads generation number `generation`, with the configuration read anew or the one that we have; done once, from
  * inside or later. What was prepared before is discarded. */
@@ -52,8 +52,8 @@ bool mm_host_commit(struct mm_host *, struct mm_fault *why);
 void mm_host_discard(struct mm_host *);
 /* No new connections, and stopped when the last session has ended, however long that takes. */
 void mm_host_retire(struct mm_host *);
-/* Ends at once what mm_host_stop() lets finish. */
-void mm_host_halt(struct mm_host *);
+/* For signals and `moonmilter ctl stop`: the first time drains, asked again it stops at once. */
+void mm_host_stop_as_asked(struct mm_host *);
 bool mm_host_is_stopping(const struct mm_host *);
 
 unsigned mm_host_listener_count(const struct mm_host *);

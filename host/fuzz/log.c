@@ -10,7 +10,7 @@ struct seen {
 };
 
 /* In JSON a quote inside a string is escaped, so quotes come in pairs; in text a value with a blank is quoted. */
-static void look(void *self, enum mm_log_level level, const char *line, size_t size)
+static void look(void *self, enum mm_level level, const char *line, size_t size)
 {
 	struct seen *s = self;
 	bool quoted = false;
@@ -51,8 +51,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	log.sink_self = &seen;
 	log.is_terminal = false;
 	log.is_json = seen.is_json = data[1] & 1;
-	log.level = MM_LOG_DEBUG;
-	mm_log_begin(&line, &log, MM_LOG_INFO, "event");
+	log.level = MM_LEVEL_DEBUG;
+	mm_log_begin(&line, &log, MM_LEVEL_INFO, "event");
 	mm_log_text(&line, "first", (struct mm_text){ (const char *)data, half });
 	mm_log_text(&line, "second", (struct mm_text){ (const char *)data + half, size - half });
 	mm_log_number(&line, "third", (long long)size);

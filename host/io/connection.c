@@ -257,7 +257,7 @@ static void begin_verdict(struct mm_log_line *line, struct mm_log *log, const ch
 {
 	const struct mm_session *s = r->session;
 	struct mm_text queue_id = mm_session_macro(s, "i");
-	mm_log_begin(line, log, MM_LOG_INFO, event);
+	mm_log_begin(line, log, MM_LEVEL_INFO, event);
 	mm_log_string(line, "milter", s->milter);
 	mm_log_string(line, "session", s->id);
 	if (s->message != NULL)
@@ -284,7 +284,7 @@ void mm_log_outcome(struct mm_log *log, const struct mm_profile *profile, const 
 {
 	struct mm_log_line line;
 	const struct mm_message *m = r->session->message;
-	if (!mm_log_wants(log, MM_LOG_INFO))
+	if (!mm_log_wants(log, MM_LEVEL_INFO))
 		return;
 	begin_verdict(&line, log, "message", r);
 	mm_log_text(&line, "from", mm_message_text(m, m->sender));
@@ -306,7 +306,7 @@ void mm_log_aside(struct mm_log *log, const struct mm_outcome_report *r)
 	struct mm_log_line line;
 	const struct mm_message *m = r->session->message;
 	bool is_recipient = r->stage == MM_STAGE_rcpt && m != NULL && m->recipient_count > 0;
-	if (!mm_log_wants(log, MM_LOG_INFO))
+	if (!mm_log_wants(log, MM_LEVEL_INFO))
 		return;
 	begin_verdict(&line, log, r->stage == MM_STAGE_rcpt ? "recipient" : "client", r);
 	mm_log_string(&line, "helo", r->session->helo);
@@ -337,7 +337,7 @@ static void on_aside(void *self, const struct mm_outcome_report *r)
 void mm_log_fault(struct mm_log *log, const struct mm_session *s, const struct mm_fault *why)
 {
 	struct mm_log_line line;
-	mm_log_begin(&line, log, MM_LOG_WARN, "connection_closed");
+	mm_log_begin(&line, log, MM_LEVEL_WARN, "connection_closed");
 	mm_log_string(&line, "milter", s->milter);
 	mm_log_string(&line, "session", s->id);
 	mm_log_string(&line, "mta", s->peer);

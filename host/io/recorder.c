@@ -297,7 +297,7 @@ static void tell_losses(struct mm_recorder *r)
 	r->error = 0;
 	pthread_mutex_unlock(&r->lock);
 	if (lost > 0)
-		mm_log_say(r->log, MM_LOG_WARN, "record", "%lu records lost: %s", lost,
+		mm_log_say(r->log, MM_LEVEL_WARN, "record", "%lu records lost: %s", lost,
 			error != 0 ? strerror(error) : "the disk is slower than the mail");
 }
 

@@ -78,7 +78,7 @@ static void pause_all(struct mm_worker *w)
 static void say_full(struct mm_worker *w)
 {
 	if (!w->has_said_full)
-		mm_log_say(w->options.log, MM_LOG_WARN, "sessions", "%u sessions are open (max_sessions): further "
+		mm_log_say(w->options.log, MM_LEVEL_WARN, "sessions", "%u sessions are open (max_sessions): further "
 			"MTAs wait in the kernel's queue until one ends", w->connections.count);
 	w->has_said_full = true;
 }
@@ -86,7 +86,7 @@ static void say_full(struct mm_worker *w)
 static void say_room(struct mm_worker *w)
 {
 	if (w->has_said_full && !w->is_full)
-		mm_log_say(w->options.log, MM_LOG_INFO, "sessions", "room again: connections are accepted");
+		mm_log_say(w->options.log, MM_LEVEL_INFO, "sessions", "room again: connections are accepted");
 	w->has_said_full &= w->is_full;
 }
 
@@ -141,7 +141,7 @@ static void log_refusal(struct mm_worker *w, unsigned milter, const struct mm_pe
 		return;
 	}
 	struct mm_log_line line;
-	mm_log_begin(&line, w->options.log, MM_LOG_WARN, "refused");
+	mm_log_begin(&line, w->options.log, MM_LEVEL_WARN, "refused");
 	mm_log_string(&line, "milter", milter_in_log(w, milter));
 	mm_log_string(&line, "mta", peer->text);
 	mm_log_string(&line, "text", "may not connect; add it to allow if it is an MTA of yours");
@@ -181,7 +181,7 @@ static void take_connection(void *self, int fd, const struct mm_peer *peer)
 	}
 	if (!mm_connection_open(&w->connections, fd, peer != NULL ? peer->text : NULL, milter_in_log(w, watch->milter),
 	                        mm_generation_runtime(w->current[watch->milter]))) {
-		mm_log_say(w->options.log, MM_LOG_ERROR, "sessions", "out of memory for a new session");
+		mm_log_say(w->options.log, MM_LEVEL_ERROR, "sessions", "out of memory for a new session");
 		return;
 	}
 	count_sessions(w);
@@ -191,7 +191,7 @@ static void take_connection(void *self, int fd, const struct mm_peer *peer)
 static void accept_trouble(void *self, const char *what, int error)
 {
 	struct watch *watch = self;
-	mm_log_say(watch->worker->options.log, MM_LOG_ERROR, "sessions", "%s: %s", what, strerror(error));
+	mm_log_say(watch->worker->options.log, MM_LEVEL_ERROR, "sessions", "%s: %s", what, strerror(error));
 }
 
 static void on_sweep(struct ev_loop *loop, ev_timer *timer, int events)

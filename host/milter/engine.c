@@ -877,13 +877,3 @@ struct mm_session *mm_engine_session(struct mm_engine *e)
 {
 	return &e->session;
 }
-
-struct mm_engine *mm_engine_of(struct mm_session *s)
-{
-	return (struct mm_engine *)(void *)s;   /* its first member */
-}
-
-void *mm_engine_owner_self(const struct mm_engine *e)
-{
-	return e->owner.self;
-}

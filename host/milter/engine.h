@@ -76,7 +76,5 @@ bool mm_engine_wants_input(const struct mm_engine *);
 bool mm_engine_is_finished(const struct mm_engine *);
 bool mm_engine_is_waiting(const struct mm_engine *);            /* a handler is suspended */
 struct mm_session *mm_engine_session(struct mm_engine *);       /* borrowed */
-struct mm_engine *mm_engine_of(struct mm_session *);            /* the engine a session belongs to */
-void *mm_engine_owner_self(const struct mm_engine *);
 
 #endif

@@ -146,16 +146,16 @@ bool mm_negotiate(const struct mm_offer *offer, const struct mm_wanted *w, struc
 	struct mm_fault *why)
 {
 	struct mm_offer o = *offer;
-	if (o.version < MM_VERSION_MIN || o.version > 0x7fffffff)
+	if (o.version < MM_PROTOCOL_MIN || o.version > 0x7fffffff)
 		return mm_fault_set(why, MM_FAULT_PEER, "milter protocol version %u: versions %u to %u are served",
-			o.version, MM_VERSION_MIN, MM_VERSION_MAX);
+			o.version, MM_PROTOCOL_MIN, MM_PROTOCOL_MAX);
 	if (!check_needs(&o, w, why))
 		return false;
 
 	bool lists = o.actions & SMFIF_SETSYMLIST && o.version >= 6 && has_macro_lists(w);
 	uint32_t larger = o.steps & SMFIP_MDS_1M ? SMFIP_MDS_1M : o.steps & SMFIP_MDS_256K;
 	*g = (struct mm_grants){
-		.version = o.version < MM_VERSION_MAX ? o.version : MM_VERSION_MAX,
+		.version = o.version < MM_PROTOCOL_MAX ? o.version : MM_PROTOCOL_MAX,
 		.actions = (w->actions & ~SMFIF_SETSYMLIST & o.actions) | (lists ? SMFIF_SETSYMLIST : 0),
 		.steps = (steps_wanted(w) & o.steps) | larger,
 		.data_max = larger == SMFIP_MDS_1M ? MM_PACKET_DATA_MAX_1M

@@ -1,5 +1,5 @@
-/* mta/ear.c -- see moonmilter.h: what a filter says, judged and obeyed, for moonmilter.testing. */
-#include "moonmilter.h"
+/* mta/ear.c -- see moonmilter_testing.h: what a filter says, judged and obeyed, for moonmilter.testing. */
+#include "moonmilter_testing.h"
 
 #include "mta/mail_file.h"
 
@@ -14,13 +14,6 @@ struct mm_ear {
 	struct mm_buffer    result;     /* owned */
 };
 
-static bool tell(struct mm_error *error, const struct mm_fault *why)
-{
-	if (error != NULL)
-		snprintf(error->text, sizeof error->text, "%s", why->text);
-	return false;
-}
-
 struct mm_ear *mm_ear_open(const char *kind, unsigned version, unsigned actions, unsigned steps, struct mm_error *error)
 {
 	struct mm_fault why;
@@ -28,7 +21,7 @@ struct mm_ear *mm_ear_open(const char *kind, unsigned version, unsigned actions,
 	struct mm_ear *e = is_sendmail || strcmp(kind, "postfix") == 0 ? calloc(1, sizeof *e) : NULL;
 	if (e == NULL) {
 		mm_fault_set(&why, MM_FAULT_CONFIG, "there is no MTA \"%s\"; postfix and sendmail are", kind);
-		tell(error, &why);
+		mm_fault_tell(&why, error);
 		return NULL;
 	}
 	e->kind = is_sendmail ? MM_MTA_SENDMAIL : MM_MTA_POSTFIX;
@@ -47,7 +40,7 @@ bool mm_ear_hear(struct mm_ear *e, char command, char letter, const void *data, 
 	struct mm_fault why;
 	bool ok = decode(letter, data, size, &r, &why) && mm_mta_accepts(&e->mta, (uint8_t)command, &r, &why)
 		&& (letter != SMFIR_OPTNEG || mm_mta_agree(&e->mta, &r, &why));
-	return ok || tell(error, &why);
+	return ok || mm_fault_tell(&why, error);
 }
 
 bool mm_ear_message(struct mm_ear *e, const void *bytes, size_t size, struct mm_error *error)
@@ -56,7 +49,7 @@ bool mm_ear_message(struct mm_ear *e, const void *bytes, size_t size, struct mm_
 	mm_mail_file_free(&e->mail);
 	e->has_message = mm_mail_file_parse(&e->mail, bytes, size, &why)
 		&& mm_mail_file_take_in(&e->mail, e->kind, &why);
-	return e->has_message || tell(error, &why);
+	return e->has_message || mm_fault_tell(&why, error);
 }
 
 bool mm_ear_edit(struct mm_ear *e, char letter, const void *data, size_t size, struct mm_error *error)
@@ -66,10 +59,10 @@ bool mm_ear_edit(struct mm_ear *e, char letter, const void *data, size_t size, s
 	bool space = e->mta.agreed.steps & SMFIP_HDR_LEADSPC;
 	if (!e->has_message) {
 		mm_fault_set(&why, MM_FAULT_CONFIG, "there is no message to edit");
-		return tell(error, &why);
+		return mm_fault_tell(&why, error);
 	}
 	return (decode(letter, data, size, &r, &why) && mm_mail_file_edit(&e->mail, e->kind, space, &r, &why))
-		|| tell(error, &why);
+		|| mm_fault_tell(&why, error);
 }
 
 const void *mm_ear_result(struct mm_ear *e, size_t *size)

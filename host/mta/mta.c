@@ -188,9 +188,9 @@ bool mm_mta_agree(struct mm_mta *m, const struct mm_mta_reply *r, struct mm_faul
 	const struct mm_offer *o = &r->offer;
 	if (r->row->letter != SMFIR_OPTNEG)
 		return mm_fault_set(why, MM_FAULT_PEER, "%s: an offer is answered with OPTNEG", r->row->name);
-	if (o->version < MM_VERSION_MIN || o->version > m->offer.version)
+	if (o->version < MM_PROTOCOL_MIN || o->version > m->offer.version)
 		return mm_fault_set(why, MM_FAULT_PEER, "OPTNEG: version %u was answered, %u to %u can be", o->version,
-			MM_VERSION_MIN, m->offer.version);
+			MM_PROTOCOL_MIN, m->offer.version);
 	if (o->actions & ~m->offer.actions)
 		return mm_fault_set(why, MM_FAULT_PEER, "OPTNEG: actions 0x%x were not offered; Postfix and "
 			"Sendmail close", o->actions & ~m->offer.actions);

@@ -41,7 +41,7 @@ static void leave(struct follower *f)
 	if (f->is_leaving)
 		return;
 	f->is_leaving = true;
-	mm_host_stop(f->host);
+	mm_host_stop(f->host, MM_STOP_DRAIN);
 }
 
 /* ---- what the master says ---- */
@@ -61,7 +61,7 @@ static void do_commit(struct follower *f, const struct mm_note *note, int descri
 	(void)note;
 	(void)descriptor;
 	if (!mm_host_commit(f->host, &why))
-		mm_log_say(mm_host_log(f->host), MM_LOG_ERROR, "worker", "%s", why.text);
+		mm_log_say(mm_host_log(f->host), MM_LEVEL_ERROR, "worker", "%s", why.text);
 }
 
 static void do_discard(struct follower *f, const struct mm_note *note, int descriptor)
@@ -85,7 +85,7 @@ static void do_halt(struct follower *f, const struct mm_note *note, int descript
 	(void)note;
 	(void)descriptor;
 	f->is_leaving = true;
-	mm_host_halt(f->host);
+	mm_host_stop(f->host, MM_STOP_NOW);
 }
 
 static void do_reopen(struct follower *f, const struct mm_note *note, int descriptor)
@@ -94,14 +94,14 @@ static void do_reopen(struct follower *f, const struct mm_note *note, int descri
 	(void)note;
 	(void)descriptor;
 	if (!mm_host_reopen_log(f->host, &why))
-		mm_log_say(mm_host_log(f->host), MM_LOG_ERROR, "log", "%s", why.text);
+		mm_log_say(mm_host_log(f->host), MM_LEVEL_ERROR, "log", "%s", why.text);
 }
 
 static void do_log_level(struct follower *f, const struct mm_note *note, int descriptor)
 {
 	(void)descriptor;
-	if (note->number <= MM_LOG_ERROR)
-		mm_host_set_log_level(f->host, (enum mm_log_level)note->number);
+	if (note->number <= MM_LEVEL_ERROR)
+		mm_host_set_log_level(f->host, (enum mm_level)note->number);
 }
 
 static void on_measured(void *self, int listing_fd)
@@ -151,7 +151,7 @@ static void do_listen(struct follower *f, const struct mm_note *note, int descri
 		if (fd >= 0)
 			close(fd);
 	} else if (!mm_host_listener_replace(f->host, note->number, fd, &why)) {
-		mm_log_say(mm_host_log(f->host), MM_LOG_ERROR, "listener", "%s", why.text);
+		mm_log_say(mm_host_log(f->host), MM_LEVEL_ERROR, "listener", "%s", why.text);
 	}
 }
 
@@ -181,8 +181,8 @@ static void on_notes(struct mm_watch *watch, int ready)
 		return;
 	mm_watch_stop(&f->notes);
 	if (!f->is_leaving)
-		mm_log_say(mm_host_log(f->host), MM_LOG_WARN, "worker", "the master is gone; sessions may finish, then "
-			"worker %d ends", (int)getpid());
+		mm_log_say(mm_host_log(f->host), MM_LEVEL_WARN, "worker", "the master is gone; sessions may "
+			"finish, then worker %d ends", (int)getpid());
 	leave(f);
 }
 

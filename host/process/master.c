@@ -184,7 +184,7 @@ static struct worker_process *spawn(struct master *m, enum role role)
 	if (row == NULL)
 		return NULL;
 	if (!mm_channel_make(ends, &why)) {
-		mm_log_say(m->log, MM_LOG_ERROR, "worker", "%s", why.text);
+		mm_log_say(m->log, MM_LEVEL_ERROR, "worker", "%s", why.text);
 		mm_census_give_back(row);
 		return NULL;
 	}
@@ -196,7 +196,7 @@ static struct worker_process *spawn(struct master *m, enum role role)
 	}
 	close(ends[1]);
 	if (pid < 0) {
-		mm_log_say(m->log, MM_LOG_ERROR, "worker", "fork: %s", strerror(errno));
+		mm_log_say(m->log, MM_LEVEL_ERROR, "worker", "fork: %s", strerror(errno));
 		close(ends[0]);
 		mm_census_give_back(row);
 		return NULL;
@@ -236,7 +236,7 @@ static void send_away(struct worker_process *worker, enum mm_note_kind how, doub
 static void log_reload(struct master *m, bool ok)
 {
 	struct mm_log_line line;
-	mm_log_begin(&line, m->log, ok ? MM_LOG_INFO : MM_LOG_ERROR, "reload");
+	mm_log_begin(&line, m->log, ok ? MM_LEVEL_INFO : MM_LEVEL_ERROR, "reload");
 	mm_log_string(&line, "result", ok ? "ok" : "failed");
 	mm_log_number(&line, "generation", m->generation);
 	mm_log_number(&line, "workers", count_roles(m, LOADING, SERVING));
@@ -367,7 +367,7 @@ static void commit_all(struct master *m)
 	struct mm_fault why;
 	bool is_first = m->generation == 0;
 	if (!is_first && !mm_host_reread(m->host, &why))
-		mm_log_say(m->log, MM_LOG_WARN, "reload", "the configuration changed again while it was "
+		mm_log_say(m->log, MM_LEVEL_WARN, "reload", "the configuration changed again while it was "
 			"loaded: %s", why.text);
 	m->generation++;
 	for (int i = 0; i < WORKERS_MAX; i++)
@@ -460,8 +460,8 @@ static void on_failed(struct master *m, struct worker_process *worker, const str
 	}
 	if (worker->role != LOADING)
 		return;
-	mm_log_say(m->log, MM_LOG_ERROR, "worker", "pid %d cannot take a dead worker's place, the scripts do not load "
-		"any more: %s", (int)worker->pid, note->text);
+	mm_log_say(m->log, MM_LEVEL_ERROR, "worker", "pid %d cannot take a dead worker's place, the "
+		"scripts do not load any more: %s", (int)worker->pid, note->text);
 	send_away(worker, MM_NOTE_HALT, HALT_GRACE);
 }
 
@@ -640,7 +640,7 @@ static void answer_generations(struct master *m, struct mm_control_client *a, co
 
 static void answer_log_level(struct master *m, struct mm_control_client *a, const char *argument)
 {
-	enum mm_log_level level;
+	enum mm_level level;
 	if (!mm_log_level_of_name(argument, &level)) {
 		mm_control_client_end(a, EX_USAGE, "loglevel: one of debug, info, warn, error");
 		return;
@@ -702,7 +702,7 @@ static void on_retire(struct master *m, struct worker_process *worker, const str
 {
 	if (worker->role != SERVING || m->is_stopping)
 		return;
-	mm_log_say(m->log, MM_LOG_INFO, "worker", "pid %d makes room for a fresh one: %s",
+	mm_log_say(m->log, MM_LEVEL_INFO, "worker", "pid %d makes room for a fresh one: %s",
 		(int)worker->pid, note->text);
 	worker->role = LEAVING;
 	tell(worker, MM_NOTE_DRAIN, 1);   /* its sessions may take their time: we do not stop */
@@ -745,7 +745,7 @@ static void log_death(struct master *m, const struct worker_process *worker, int
 	const struct mm_whereabouts *at = &worker->row->whereabouts;
 	unsigned lost = mm_census_get(worker->row->sessions);
 	bool is_clean = WIFEXITED(status) && WEXITSTATUS(status) == EX_OK;
-	mm_log_begin(&line, m->log, is_expected && is_clean ? MM_LOG_DEBUG : MM_LOG_ERROR, "worker_ended");
+	mm_log_begin(&line, m->log, is_expected && is_clean ? MM_LEVEL_DEBUG : MM_LEVEL_ERROR, "worker_ended");
 	mm_log_number(&line, "pid", worker->pid);
 	if (WIFSIGNALED(status))
 		mm_log_string(&line, "signal", strsignal(WTERMSIG(status)));
@@ -780,7 +780,7 @@ static void plan_birth(struct master *m, const struct worker_process *worker, do
 	if (!was_steady)
 		m->quick_deaths++;
 	if (wait >= 1)
-		mm_log_say(m->log, MM_LOG_WARN, "worker", "workers die as soon as they serve; the next one starts "
+		mm_log_say(m->log, MM_LEVEL_WARN, "worker", "workers die as soon as they serve; the next one starts "
 			"in %.1f s", wait);
 	m->birth_at = now + wait;
 }
@@ -905,9 +905,9 @@ static void look_at_listeners(struct master *m)
 			continue;
 		bool ok = mm_host_listener_renew(m->host, i, &why);
 		if (ok)
-			mm_log_say(m->log, MM_LOG_WARN, "listener", "somebody removed the socket's file; it is back");
+			mm_log_say(m->log, MM_LEVEL_WARN, "listener", "somebody removed the socket's file; it is back");
 		else if (!m->said_lost)
-			mm_log_say(m->log, MM_LOG_ERROR, "listener", "somebody removed the socket's file; %s; no MTA "
+			mm_log_say(m->log, MM_LEVEL_ERROR, "listener", "somebody removed the socket's file; %s; no MTA "
 				"gets in meanwhile: let the user that serves write there, or restart", why.text);
 		m->said_lost = !ok;
 		struct mm_note note = { .kind = MM_NOTE_LISTEN, .number = i };
@@ -991,12 +991,13 @@ static void stop(struct master *m)
 	double now = mm_clock_now(), drain = mm_host_config(m->host)->drain_timeout;
 	bool again = m->is_stopping;
 	if (!again) {
-		mm_log_say(m->log, MM_LOG_INFO, "stop", "no new connections; sessions may finish within %.0f s", drain);
+		mm_log_say(m->log, MM_LEVEL_INFO, "stop", "no new connections; sessions may finish "
+			"within %.0f s", drain);
 		mm_service_stopping();
 		mm_host_close_listeners(m->host);
 		answer_stopping(m);
 	} else {
-		mm_log_say(m->log, MM_LOG_WARN, "stop", "asked again: stopping at once");
+		mm_log_say(m->log, MM_LEVEL_WARN, "stop", "asked again: stopping at once");
 	}
 	m->is_stopping = true;
 	m->kill_all_at = now + (again ? HALT_GRACE : drain + STOP_GRACE);
@@ -1008,7 +1009,7 @@ static void reopen_logs(struct master *m)
 {
 	struct mm_fault why;
 	if (!mm_host_reopen_log(m->host, &why))
-		mm_log_say(m->log, MM_LOG_ERROR, "log", "%s", why.text);
+		mm_log_say(m->log, MM_LEVEL_ERROR, "log", "%s", why.text);
 	for (int i = 0; i < WORKERS_MAX; i++)
 		tell(&m->workers[i], MM_NOTE_REOPEN, 0);
 }

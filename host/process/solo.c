@@ -86,7 +86,7 @@ static void answer_stop(struct solo *s, struct mm_control_client *a, const char 
 {
 	(void)argument;
 	mm_control_client_end(a, EX_OK, NULL);
-	mm_host_stop(s->host);
+	mm_host_stop_as_asked(s->host);
 }
 
 static void answer_listing(struct solo *s, struct mm_control_client *a, enum mm_listing what)
@@ -114,7 +114,7 @@ static void answer_generations(struct solo *s, struct mm_control_client *a, cons
 
 static void answer_log_level(struct solo *s, struct mm_control_client *a, const char *argument)
 {
-	enum mm_log_level level;
+	enum mm_level level;
 	if (!mm_log_level_of_name(argument, &level)) {
 		mm_control_client_end(a, EX_USAGE, "loglevel: one of debug, info, warn, error");
 		return;
@@ -199,10 +199,10 @@ static void look_at_sockets(struct solo *s)
 			continue;
 		bool ok = mm_host_listener_renew(s->host, i, &why);
 		if (ok)
-			mm_log_say(mm_host_log(s->host), MM_LOG_WARN, "listener",
+			mm_log_say(mm_host_log(s->host), MM_LEVEL_WARN, "listener",
 				"somebody removed the socket's file; it is back");
 		else if (!s->said_lost)
-			mm_log_say(mm_host_log(s->host), MM_LOG_ERROR, "listener",
+			mm_log_say(mm_host_log(s->host), MM_LEVEL_ERROR, "listener",
 				"somebody removed the socket's file; %s; no MTA gets in meanwhile: let the user that "
 				"serves write there, or restart", why.text);
 		s->said_lost = !ok;

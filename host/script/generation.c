@@ -9,6 +9,8 @@
 #include "base/list.h"
 #include "base/text.h"
 #include "bind/bind.h"
+#include "bind/ctx.h"
+#include "bind/kept_body.h"
 #include "bind/settings.h"
 #include "task/budget.h"
 #include "async/http.h"
@@ -30,7 +32,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define VERSION_TEXT MM_VERSION_TEXT   /* from the Makefile */
+#define VERSION_TEXT MM_VERSION   /* from the Makefile */
 
 /* ---- the Lua state ---- */
 
@@ -204,9 +206,12 @@ static void make_ctx_class(lua_State *L, struct mm_generation *g)
 	lua_newtable(L);                /* [metatable] */
 	lua_newtable(L);                /* [metatable members] */
 	mm_bind_ctx(L);
+	mm_bind_facts(L);
 	mm_bind_headers(L);
+	mm_bind_kept_body(L);
+	mm_bind_verdicts(L);
 	mm_bind_edits(L);
-	mm_bind_facts(L, own_facts);
+	mm_ctx_add_facts(L, own_facts);
 	lua_getglobal(L, "require");
 	lua_pushliteral(L, "moonmilter.runtime.edits");
 	lua_call(L, 1, 1);
@@ -267,7 +272,7 @@ static int make_state(lua_State *L)
 	lua_setfield(L, -2, "moonmilter.core");
 	lua_pushcfunction(L, luaopen_moonmilter_codec);
 	lua_setfield(L, -2, "moonmilter.codec");
-	for (const struct mm_script_module *module = m->options->modules; module != NULL
+	for (const struct mm_module *module = m->options->modules; module != NULL
 	    && module->name != NULL; module++) {
 		lua_pushfstring(L, "host:%s", module->name);    /* one of ours that is replaced stays
 		                                                 * within reach: for fakes */
@@ -724,7 +729,7 @@ static void push_host(lua_State *co, void *self)
 static void unload_ended(struct mm_task *t, enum mm_run run, struct mm_fault *why)
 {
 	if (run == MM_RUN_FAILED)
-		mm_log_say(t->generation->settings.log, MM_LOG_ERROR, "script_error", "on_unload: %s", why->text);
+		mm_log_say(t->generation->settings.log, MM_LEVEL_ERROR, "script_error", "on_unload: %s", why->text);
 }
 
 /* on_unload cannot wait: the state closes right behind it. */
@@ -837,7 +842,7 @@ static void log_script_error(struct mm_script_session *ss, const char *text)
 	struct mm_text queue_id = mm_session_macro(ss->facts, "i");
 	mm_census_add(g->settings.row->script_errors, 1);
 	mm_task_count_error(&ss->task);
-	mm_log_begin(&line, g->settings.log, MM_LOG_ERROR, "script_error");
+	mm_log_begin(&line, g->settings.log, MM_LEVEL_ERROR, "script_error");
 	mm_log_string(&line, "milter", g->settings.milter_in_log);
 	mm_log_string(&line, "session", ss->facts->id);
 	if (queue_id.size > 0)

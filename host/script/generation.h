@@ -8,16 +8,10 @@
 #include "task/task.h"
 #include "base/value.h"
 
-/* A C module for scripts: require "name" calls open, a lua_CFunction (int (*)(lua_State *)). */
-struct mm_script_module {
-	const char *name;
-	int       (*open)(struct lua_State *);
-};
-
 struct mm_generation_options {
 	struct mm_generation_settings settings;
 	const char *const        *paths;        /* script files and directories, NULL-ended; borrowed for the call */
-	const struct mm_script_module *modules; /* ended by name NULL; may be NULL; borrowed for the call */
+	const struct mm_module *modules; /* ended by name NULL; may be NULL; borrowed for the call */
 	const struct mm_value    *host_settings; /* what scripts find as host.settings; NULL: an empty table;
 	                                          * borrowed for the call */
 };

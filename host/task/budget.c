@@ -131,7 +131,7 @@ static void report(lua_State *L)
 	const struct mm_task *t = budget.running;
 	const struct mm_script_session *ss = t->session;
 	luaL_traceback(L, L, NULL, 0);
-	mm_log_begin(&line, budget.log, MM_LOG_WARN, "loop_blocked");
+	mm_log_begin(&line, budget.log, MM_LEVEL_WARN, "loop_blocked");
 	mm_log_string(&line, "milter", t->generation->settings.milter_in_log);
 	if (ss != NULL) {
 		struct mm_text queue_id = mm_session_macro(ss->facts, "i");

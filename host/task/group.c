@@ -110,7 +110,7 @@ static void log_failure(struct mm_task *t, const char *what, const char *text)
 	mm_fault_set(&shown, MM_FAULT_SCRIPT, "%s", text);
 	mm_hide_runtime(shown.text);
 	mm_task_count_error(t);
-	mm_log_begin(&line, t->generation->settings.log, MM_LOG_ERROR, "script_error");
+	mm_log_begin(&line, t->generation->settings.log, MM_LEVEL_ERROR, "script_error");
 	mm_log_string(&line, "milter", t->generation->settings.milter_in_log);
 	if (ss != NULL)
 		mm_log_string(&line, "session", ss->facts->id);

@@ -91,7 +91,7 @@ static void collect_with(struct mm_generation *g, lua_CFunction how, void *self)
 {
 	if (lua_cpcall(g->L, how, self) == 0)
 		return;
-	mm_log_say(g->settings.log, MM_LOG_ERROR, "script_error", "a finalizer (__gc) failed: %s",
+	mm_log_say(g->settings.log, MM_LEVEL_ERROR, "script_error", "a finalizer (__gc) failed: %s",
 		lua_type(g->L, -1) == LUA_TSTRING ? lua_tostring(g->L, -1) : "(no text)");
 	lua_pop(g->L, 1);
 }
@@ -114,7 +114,7 @@ static void collect(struct mm_generation *g)
 	m->collect_at = (size_t)((double)m->worker->used * GROWTH_TO_COLLECT);
 	m->worker->strikes = m->worker->used > m->soft ? m->worker->strikes + 1 : 0;
 	struct mm_log_line line;
-	mm_log_begin(&line, g->settings.log, was_refused ? MM_LOG_ERROR : MM_LOG_WARN, "memory");
+	mm_log_begin(&line, g->settings.log, was_refused ? MM_LEVEL_ERROR : MM_LEVEL_WARN, "memory");
 	mm_log_string(&line, "limit", was_refused ? "memory_hard" : "memory_soft");
 	mm_log_number(&line, "bytes_before", (long long)before);
 	mm_log_number(&line, "bytes", (long long)m->worker->used);

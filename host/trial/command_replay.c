@@ -37,7 +37,7 @@ static int fail(int code, const char *file, const char *text)
 /* ---- one session, through the scripts of now ---- */
 
 struct run {
-	struct mm_session *session;     /* borrowed */
+	struct mm_feed *session;     /* borrowed */
 	struct mm_mta      mta;         /* of now */
 	struct mm_frame    frame;       /* of the filter's bytes */
 	struct mm_buffer   store;       /* owned: payloads of the replies to one command */
@@ -59,15 +59,15 @@ static bool wait_for_output(const struct replaying *re, struct run *run, struct 
 	double deadline = now() + ANSWER_S;
 	for (;;) {
 		size_t size;
-		const void *bytes = mm_session_output(run->session, &size);
+		const void *bytes = mm_feed_output(run->session, &size);
 		if (size > 0) {
 			bool ok = mm_frame_feed(&run->frame, bytes, size, why) && mm_frame_keep(&run->frame, why);
-			mm_session_consume(run->session, size);
+			mm_feed_consume(run->session, size);
 			return ok;
 		}
-		if (mm_session_is_finished(run->session) || !mm_session_is_waiting(run->session))
+		if (mm_feed_is_finished(run->session) || !mm_feed_is_waiting(run->session))
 			return mm_fault_set(why, MM_FAULT_PEER, "the filter %s",
-				mm_session_is_finished(run->session) ? "closes" : "gives no answer");
+				mm_feed_is_finished(run->session) ? "closes" : "gives no answer");
 		if (now() > deadline)
 			return mm_fault_set(why, MM_FAULT_PEER, "the filter gives no answer in time");
 		mm_host_turn(re->host, TURN_S);
@@ -141,7 +141,7 @@ static bool send_command(const struct replaying *re, struct run *run, const stru
 		return true;
 	if (p->letter != 'L' || !write_field(run, record, p, &out))
 		mm_frame_write(&out, p->letter, p->data, p->size);
-	bool ok = !out.failed && mm_session_feed(run->session, out.bytes, out.size, &error);
+	bool ok = !out.failed && mm_feed_bytes(run->session, out.bytes, out.size, &error);
 	if (!ok)
 		mm_fault_set(why, MM_FAULT_PEER, "%s", out.failed ? "out of memory" : error.text);
 	mm_buffer_free(&out);
@@ -316,7 +316,7 @@ static bool replay(struct replaying *re, const char *file, const struct mm_repla
 	if (run == NULL)
 		return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory");
 	run->redact = record->redact;
-	run->session = mm_session_open(re->host, re->milter, &error);
+	run->session = mm_feed_open(re->host, re->milter, &error);
 	if (run->session == NULL) {
 		free(run);
 		return mm_fault_set(why, MM_FAULT_CONFIG, "%s", error.text);
@@ -324,10 +324,10 @@ static bool replay(struct replaying *re, const char *file, const struct mm_repla
 	mm_mta_init(&run->mta, &record->offer);
 	mm_frame_init(&run->frame, MM_PACKET_DATA_MAX_1M);
 	bool ok = play(re, run, record, file, why);
-	mm_session_end(run->session);
-	for (double deadline = now() + 5; mm_session_is_waiting(run->session) && now() < deadline;)
+	mm_feed_hang_up(run->session);
+	for (double deadline = now() + 5; mm_feed_is_waiting(run->session) && now() < deadline;)
 		mm_host_turn(re->host, TURN_S);
-	mm_session_close(run->session);
+	mm_feed_close(run->session);
 	mm_mta_free(&run->mta);
 	mm_frame_free(&run->frame);
 	mm_buffer_free(&run->store);

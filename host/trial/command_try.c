@@ -16,7 +16,7 @@
 
 struct inside {
 	struct mm_host    *host;        /* borrowed */
-	struct mm_session *session;     /* borrowed */
+	struct mm_feed *session;     /* borrowed */
 	size_t             lent;        /* bytes of output given out by the last read */
 };
 
@@ -31,9 +31,9 @@ static bool feed(void *self, const void *bytes, size_t n, struct mm_fault *why)
 {
 	struct inside *in = self;
 	struct mm_error error;
-	if (mm_session_is_finished(in->session))
+	if (mm_feed_is_finished(in->session))
 		return true;                    /* the reader tells of the end, as with a socket */
-	if (mm_session_feed(in->session, bytes, n, &error))
+	if (mm_feed_bytes(in->session, bytes, n, &error))
 		return true;
 	return mm_fault_set(why, MM_FAULT_PEER, "%s", error.text);
 }
@@ -42,13 +42,13 @@ static bool take_output(void *self, double timeout_s, const void **bytes, size_t
 {
 	struct inside *in = self;
 	double deadline = now() + timeout_s;
-	mm_session_consume(in->session, in->lent);
+	mm_feed_consume(in->session, in->lent);
 	for (in->lent = 0;;) {
-		*bytes = mm_session_output(in->session, n);
+		*bytes = mm_feed_output(in->session, n);
 		in->lent = *n;
-		if (*n > 0 || mm_session_is_finished(in->session))
+		if (*n > 0 || mm_feed_is_finished(in->session))
 			return true;
-		if (!mm_session_is_waiting(in->session))
+		if (!mm_feed_is_waiting(in->session))
 			return mm_fault_set(why, MM_FAULT_PEER, "no answer, and no handler waits for anything");
 		if (now() >= deadline)
 			return mm_fault_set(why, MM_FAULT_PEER, "no answer within %g seconds", timeout_s);
@@ -60,8 +60,8 @@ static bool take_output(void *self, double timeout_s, const void **bytes, size_t
 static void settle(struct inside *in)
 {
 	double deadline = now() + CLOSE_S;
-	mm_session_end(in->session);
-	while (mm_session_is_waiting(in->session) && now() < deadline)
+	mm_feed_hang_up(in->session);
+	while (mm_feed_is_waiting(in->session) && now() < deadline)
 		mm_host_turn(in->host, TURN_S);
 }
 
@@ -139,13 +139,13 @@ static void show_log(void *self, enum mm_level level, const char *line, size_t s
 static int run_session(struct try *t, struct mm_host *host, char **file)
 {
 	struct mm_error error;
-	struct inside in = { .host = host, .session = mm_session_open(host, t->milter, &error) };
+	struct inside in = { .host = host, .session = mm_feed_open(host, t->milter, &error) };
 	if (in.session == NULL)
 		return mm_trial_fail(&t->trial, EX_CONFIG, error.text);
 	struct mm_dialogue_transport transport = { .self = &in, .write = feed, .read = take_output };
 	int code = mm_trial_run(&t->trial, transport, "scripts", file, 1);
 	settle(&in);
-	mm_session_close(in.session);
+	mm_feed_close(in.session);
 	return code;
 }
 

@@ -176,7 +176,7 @@ describe("every session cancelled at a random wait", function()
     else
       return false
     end
-    lib.mm_session_consume(mta.session, 1e6)
+    lib.mm_feed_consume(mta.session, 1e6)
     return not mta:is_finished()
   end
 

@@ -3,7 +3,7 @@
  * here and nobody else's. lua: one of the Lua state, whose allocator is taken over when the state is made.
  * EDITS are the letters of the replies to an end of message that was let through: fewer would be half an edit.
  * Prints one line: sessions played, what broke the rule, and whether the host serves as before afterwards. */
-#include "moonmilter.h"
+#include "moonmilter_testing.h"
 
 #include <lauxlib.h>
 #include <lua.h>
@@ -100,10 +100,10 @@ struct heard {
 	size_t count;
 };
 
-static void hear(struct mm_session *s, struct heard *h)
+static void hear(struct mm_feed *s, struct heard *h)
 {
 	size_t size;
-	const unsigned char *bytes = mm_session_output(s, &size);
+	const unsigned char *bytes = mm_feed_output(s, &size);
 	h->count = 0;
 	for (size_t at = 0; at + 5 <= size;) {
 		size_t n = (size_t)bytes[at] << 24 | (size_t)bytes[at + 1] << 16 | (size_t)bytes[at + 2] << 8 | bytes[at + 3];
@@ -112,21 +112,21 @@ static void hear(struct mm_session *s, struct heard *h)
 		at += 4 + n;
 	}
 	h->letters[h->count] = '\0';
-	mm_session_consume(s, size);
+	mm_feed_consume(s, size);
 }
 
 static struct mm_host *host;
 static const char *edits;
 
-static bool say(struct mm_session *s, char letter, const void *data, size_t n, struct heard *h)
+static bool say(struct mm_feed *s, char letter, const void *data, size_t n, struct heard *h)
 {
 	unsigned char head[5] = { (n + 1) >> 24 & 255, (n + 1) >> 16 & 255, (n + 1) >> 8 & 255, (n + 1) & 255, (unsigned char)letter };
 	struct mm_error error;
-	bool ok = mm_session_feed(s, head, 5, &error) && (n == 0 || mm_session_feed(s, data, n, &error));
-	for (int turn = 0; ok && turn < 1000 && mm_session_is_waiting(s); turn++)
+	bool ok = mm_feed_bytes(s, head, 5, &error) && (n == 0 || mm_feed_bytes(s, data, n, &error));
+	for (int turn = 0; ok && turn < 1000 && mm_feed_is_waiting(s); turn++)
 		mm_host_turn(host, 1);
 	hear(s, h);
-	return ok && !mm_session_is_finished(s);
+	return ok && !mm_feed_is_finished(s);
 }
 
 #define SAY(letter, text) say(s, letter, text, sizeof text - 1, &h)
@@ -148,7 +148,7 @@ static void play(void)
 	static char body[70000];
 	struct mm_error error;
 	struct heard h;
-	struct mm_session *s = mm_session_open(host, NULL, &error);
+	struct mm_feed *s = mm_feed_open(host, NULL, &error);
 	sessions++;
 	if (s == NULL) {
 		closed++;
@@ -186,20 +186,20 @@ static void play(void)
 			judge(&h, ok);
 		}
 	}
-	mm_session_end(s);
-	mm_session_close(s);
+	mm_feed_hang_up(s);
+	mm_feed_close(s);
 }
 
 int main(int argc, char **argv)
 {
 	struct mm_error error;
-	struct mm_host_options o = { .size = sizeof o, .no_sockets = true, .log = quiet, .virtual_time = 1e9 };
+	struct mm_host_options o = { .size = sizeof o, .no_sockets = true, .log = quiet };
 	if (argc != 4)
 		return 2;
 	fails_in_lua = strcmp(argv[1], "lua") == 0;
 	o.scripts = (const char *[]){ argv[2], NULL };
 	edits = argv[3];
-	host = mm_host_new(&o, &error);
+	host = mm_testing_host_new(&o, 1e9, &error);
 	if (host == NULL || !mm_host_start(host, &error)) {
 		printf("%s\n", error.text);
 		return 2;

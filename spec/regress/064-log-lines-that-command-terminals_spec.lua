@@ -9,7 +9,7 @@ local lib = testlib.load "base/log.h"
 local function shown(value, is_json)
   local log, line, got = ffi.new "struct mm_log", ffi.new "struct mm_log_line", nil
   lib.mm_log_init(log, -1)
-  local sink = ffi.cast("void (*)(void *, enum mm_log_level, const char *, size_t)", function(_, _, bytes, size)
+  local sink = ffi.cast("void (*)(void *, enum mm_level, const char *, size_t)", function(_, _, bytes, size)
     got = ffi.string(bytes, size)
   end)
   log.sink, log.is_json, log.is_terminal = sink, is_json == true, false

@@ -200,7 +200,7 @@ function fake_mta.start(options)
     told = {}, -- all bytes fed, in pieces
   }, MTA)
   local err = ffi.new "struct mm_error"
-  self.session = lib.mm_session_open(host.host, options.milter, err)
+  self.session = lib.mm_feed_open(host.host, options.milter, err)
   if self.session == nil then
     error(ffi.string(err.text), 2)
   end
@@ -213,12 +213,12 @@ end
 
 local function pull(self)
   local size = ffi.new "size_t[1]"
-  local bytes = lib.mm_session_output(self.session, size)
+  local bytes = lib.mm_feed_output(self.session, size)
   if size[0] > 0 then
     local said = ffi.string(bytes, size[0])
     self.input = self.input .. said
     self.said[#self.said + 1] = said
-    lib.mm_session_consume(self.session, size[0])
+    lib.mm_feed_consume(self.session, size[0])
     self.oracle:from_filter(said)
   end
   if self:is_finished() then
@@ -236,7 +236,7 @@ function MTA:feed(bytes)
   for at = 1, #bytes, step do
     local piece = bytes:sub(at, at + step - 1)
     self.oracle:to_filter(piece)
-    local ok = lib.mm_session_feed(self.session, piece, #piece, err)
+    local ok = lib.mm_feed_bytes(self.session, piece, #piece, err)
     self.fault = not ok and ffi.string(err.text) or nil
     pull(self)
     if not ok then
@@ -267,11 +267,11 @@ function MTA:receive(seconds)
 end
 
 function MTA:is_waiting()
-  return lib.mm_session_is_waiting(self.session)
+  return lib.mm_feed_is_waiting(self.session)
 end
 
 function MTA:is_finished()
-  return lib.mm_session_is_finished(self.session)
+  return lib.mm_feed_is_finished(self.session)
 end
 
 --- Everything the filter has said and nobody read, as a list of { letter, data }.
@@ -508,7 +508,7 @@ end
 
 --- The MTA goes away without a word.
 function MTA:vanish()
-  lib.mm_session_end(self.session)
+  lib.mm_feed_hang_up(self.session)
 end
 
 function MTA:log_lines(event)
@@ -517,7 +517,7 @@ end
 
 function MTA:close()
   if self.session ~= nil then
-    lib.mm_session_close(self.session)
+    lib.mm_feed_close(self.session)
     self.session = nil
   end
   if self.owns then

@@ -115,7 +115,7 @@ function explore.run(start, options, fn, limit)
     end)
     run(start, options, {}, "beside a session that vanished behind " .. STEPS[n][1], fn, function(mta)
       local other = mta:another()
-      if play(other, n) or not library.session_is_finished(other.session) then
+      if play(other, n) or not library.feed_is_finished(other.session) then
         other:vanish()
       end
     end)

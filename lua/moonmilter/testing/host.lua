@@ -158,9 +158,9 @@ function host.new(options)
   o.set, o.modules = self.anchors[4], modules
   o.no_sockets = true
   o.log, o.log_self = shared.on_log, ffi.cast("void *", ffi.cast("intptr_t", self.id))
-  o.virtual_time = self.is_virtual and (options.now or os.time()) or 0
   local err = library.new_error()
-  self.pointer = self:call(library.host_new, o, err)
+  self.pointer = self.is_virtual and self:call(library.testing_host_new, o, options.now or os.time(), err)
+    or not self.is_virtual and self:call(library.host_new, o, err)
   local ok = self.pointer ~= nil and self:call(library.host_start, self.pointer, err)
   if ok then
     return self

@@ -7,7 +7,7 @@ local library = {}
 
 if not pcall(ffi.sizeof, "struct moonmilter_test_error") then
   ffi.cdef [[
-    struct moonmilter_test_error { char text[1024]; };
+    struct moonmilter_test_error { int code; char text[1024]; };
     struct moonmilter_test_module { const char *name; int (*open)(void *); };
     struct moonmilter_test_options {
       size_t size;
@@ -18,23 +18,24 @@ if not pcall(ffi.sizeof, "struct moonmilter_test_error") then
       const struct moonmilter_test_module *modules;
       void (*log)(void *self, int level, const char *line, size_t size);
       void *log_self;
-      double virtual_time;
     };
     const char *moonmilter_test_version(void) __asm__("mm_version");
     void *moonmilter_test_host_new(const struct moonmilter_test_options *, struct moonmilter_test_error *) __asm__("mm_host_new");
+    void *moonmilter_test_testing_host_new(const struct moonmilter_test_options *, double,
+      struct moonmilter_test_error *) __asm__("mm_testing_host_new");
     bool moonmilter_test_host_start(void *, struct moonmilter_test_error *) __asm__("mm_host_start");
     void moonmilter_test_host_turn(void *, double) __asm__("mm_host_turn");
     void moonmilter_test_host_reload(void *, void (*)(void *, bool, const void *), void *) __asm__("mm_host_reload");
     unsigned long moonmilter_test_host_generation(const void *) __asm__("mm_host_generation");
     void moonmilter_test_host_free(void *) __asm__("mm_host_free");
-    void *moonmilter_test_session_open(void *, const char *, struct moonmilter_test_error *) __asm__("mm_session_open");
-    bool moonmilter_test_session_feed(void *, const void *, size_t, struct moonmilter_test_error *) __asm__("mm_session_feed");
-    const void *moonmilter_test_session_output(const void *, size_t *) __asm__("mm_session_output");
-    void moonmilter_test_session_consume(void *, size_t) __asm__("mm_session_consume");
-    bool moonmilter_test_session_is_waiting(const void *) __asm__("mm_session_is_waiting");
-    bool moonmilter_test_session_is_finished(const void *) __asm__("mm_session_is_finished");
-    void moonmilter_test_session_end(void *) __asm__("mm_session_end");
-    void moonmilter_test_session_close(void *) __asm__("mm_session_close");
+    void *moonmilter_test_feed_open(void *, const char *, struct moonmilter_test_error *) __asm__("mm_feed_open");
+    bool moonmilter_test_feed_bytes(void *, const void *, size_t, struct moonmilter_test_error *) __asm__("mm_feed_bytes");
+    const void *moonmilter_test_feed_output(const void *, size_t *) __asm__("mm_feed_output");
+    void moonmilter_test_feed_consume(void *, size_t) __asm__("mm_feed_consume");
+    bool moonmilter_test_feed_is_waiting(const void *) __asm__("mm_feed_is_waiting");
+    bool moonmilter_test_feed_is_finished(const void *) __asm__("mm_feed_is_finished");
+    void moonmilter_test_feed_hang_up(void *) __asm__("mm_feed_hang_up");
+    void moonmilter_test_feed_close(void *) __asm__("mm_feed_close");
     void *moonmilter_test_ear_open(const char *, unsigned, unsigned, unsigned, struct moonmilter_test_error *) __asm__("mm_ear_open");
     bool moonmilter_test_ear_hear(void *, char, char, const void *, size_t, struct moonmilter_test_error *) __asm__("mm_ear_hear");
     bool moonmilter_test_ear_message(void *, const void *, size_t, struct moonmilter_test_error *) __asm__("mm_ear_message");
@@ -94,7 +95,7 @@ end
 
 local loaded = load()
 
---- library.host_new, library.session_feed, …: the functions by their names in moonmilter.h without "mm_".
+--- library.host_new, library.feed_bytes, …: the functions by their names in moonmilter.h without "mm_".
 setmetatable(library, {
   __index = function(self, name)
     local fn = loaded["moonmilter_test_" .. name]

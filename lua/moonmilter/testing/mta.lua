@@ -93,7 +93,7 @@ end
 
 local function open_session(self)
   local err = library.new_error()
-  self.session = self.owner:call(library.session_open, self.owner.pointer, self.options.milter, err)
+  self.session = self.owner:call(library.feed_open, self.owner.pointer, self.options.milter, err)
   if self.session == nil then
     blame.raise(library.text(err))
   end
@@ -149,7 +149,7 @@ function MTA:feed(bytes)
   local at = 1
   while at <= #bytes do
     local to = piece_end(self, bytes, at)
-    if not self.owner:call(library.session_feed, self.session, bytes:sub(at, to), to - at + 1, err) then
+    if not self.owner:call(library.feed_bytes, self.session, bytes:sub(at, to), to - at + 1, err) then
       blame.raise("moonmilter: " .. library.text(err))
     end
     at = to + 1
@@ -159,10 +159,10 @@ end
 
 local function pull(self)
   local size = ffi.new "size_t[1]"
-  local bytes = library.session_output(self.session, size)
+  local bytes = library.feed_output(self.session, size)
   if size[0] > 0 then
     self.input = self.input .. ffi.string(bytes, size[0])
-    library.session_consume(self.session, size[0])
+    library.feed_consume(self.session, size[0])
   end
 end
 
@@ -180,7 +180,7 @@ local function receive(self)
         return letter, data
       end
     end
-    if library.session_is_finished(self.session) or not library.session_is_waiting(self.session) then
+    if library.feed_is_finished(self.session) or not library.feed_is_waiting(self.session) then
       return nil
     end
     turns = turns + 1
@@ -247,7 +247,7 @@ local function wait_reply(self, letter)
   while true do
     local answer, data = receive(self)
     if not answer then
-      blame.raise(("the filter %s in answer to %s"):format(library.session_is_finished(self.session) and "hung up"
+      blame.raise(("the filter %s in answer to %s"):format(library.feed_is_finished(self.session) and "hung up"
         or "said nothing", reply.stage))
     end
     judge(self, letter, answer, data)
@@ -368,7 +368,7 @@ function MTA:connect(client)
   end
   if self.state ~= "fresh" then
     self:quit()
-    library.session_close(self.session)
+    library.feed_close(self.session)
     open_session(self)
     self:negotiate()
   end
@@ -797,7 +797,7 @@ function MTA:quit()
   if self.sender then
     self:abort()
   end
-  if not library.session_is_finished(self.session) then
+  if not library.feed_is_finished(self.session) then
     local goodbye = (self.kind == "postfix" and self.said_helo and wire.packet("A", "") or "") .. wire.packet("Q", "")
     self:feed(goodbye)
     local letter = receive(self)
@@ -811,7 +811,7 @@ end
 --- The MTA goes away without a word.
 function MTA:vanish()
   forget_message(self)
-  self.owner:call(library.session_end, self.session)
+  self.owner:call(library.feed_hang_up, self.session)
   receive(self)
   self.state, self.said_helo = "vanished", nil
 end
@@ -886,7 +886,7 @@ function MTA:close()
     other:close()
   end
   if self.session ~= nil then
-    self.owner:call(library.session_close, self.session)
+    self.owner:call(library.feed_close, self.session)
     self.session = nil
   end
   if self.ear ~= nil then
