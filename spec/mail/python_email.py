@@ -20,7 +20,7 @@ def mailboxes(message, name):
     out = []
     for address in field.addresses:
         name = address.display_name
-        out.append((name + " " if name else "") + "<" + address.addrspec + ">")
+        out.append((name + " " if name else "") + "<" + address.addr_spec + ">")
     return " | ".join(out)
 
 
