@@ -25,7 +25,7 @@ bool mm_load_prepare(struct mm_generation *g, const struct mm_script_files *list
 }
 
 /* ---- the plan ----
- * [plan] at the top of L: the table of loader.plan. Each helper leaves the stack as it was. */
+ * [plan] at the top of L: the table of plan.of. Each helper leaves the stack as it was. */
 
 static bool flag_of(lua_State *L, const char *key)
 {

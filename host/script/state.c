@@ -148,6 +148,10 @@ static void put_index_before(lua_State *L, struct mm_generation *g)
 	lua_getfield(L, -6, "__index");
 	lua_call(L, 3, 1);              /* [metatable members module index] */
 	lua_setfield(L, -4, "__index");
+	lua_getfield(L, -1, "guard");
+	lua_pushvalue(L, -3);
+	lua_call(L, 1, 1);
+	lua_setfield(L, LUA_REGISTRYINDEX, MM_KEPT_CLASS);
 	lua_pop(L, 1);
 }
 
@@ -261,7 +265,7 @@ static int make_state(lua_State *L)
 	lua_pushcfunction(L, mm_call_push);
 	lua_call(L, 1, 1);
 	g->entry = luaL_ref(L, LUA_REGISTRYINDEX);
-	push_of_module(L, "moonmilter.mail.fields", NULL);
+	push_of_module(L, "moonmilter.runtime.headers", NULL);
 	g->field_factory = luaL_ref(L, LUA_REGISTRYINDEX);
 	push_of_module(L, "moonmilter.runtime.kept_body", "feed");
 	g->feed_kept_body = luaL_ref(L, LUA_REGISTRYINDEX);

@@ -187,7 +187,7 @@ struct mm_generation {
 	int                           memory_words[2];  /* text and code of an answer there is no memory for */
 	int                           entry;            /* moonmilter.runtime.entry: calls what mm_call_push() pushes */
 	int                           host_token;       /* what a wait yields, so that user coroutines pass it on */
-	int                           field_factory;    /* moonmilter.mail.fields: makes ctx.headers */
+	int                           field_factory;    /* moonmilter.runtime.headers: makes ctx.headers */
 	int                           feed_kept_body;   /* of moonmilter.runtime.kept_body */
 };
 

@@ -102,7 +102,7 @@ static void end(struct mm_spawned *sp, enum mm_spawned_state state)
 		mm_spawned_release(sp);
 }
 
-/* what: "task", "defer". */
+/* what: "task", "at_end". */
 static void log_failure(struct mm_task *t, const char *what, const char *text)
 {
 	struct mm_log_line line;
@@ -228,7 +228,7 @@ bool mm_task_group_defer(struct mm_task_group *group, int ref, const struct mm_s
 static void deferred_resumed(struct mm_task *t, enum mm_run run, struct mm_fault *why)
 {
 	if (run == MM_RUN_FAILED)
-		log_failure(t, "defer", why->text);
+		log_failure(t, "at_end", why->text);
 }
 
 static void run_deferred(struct mm_generation *g, struct mm_script_session *ss, const struct mm_deferred *d,
