@@ -46,7 +46,10 @@ struct mm_host {
 	double                 stands_at;       /* seconds since 1970, for tests; 0: real time */
 	bool                   is_virtual;      /* this thread's clock stands for us */
 	bool                   guards;          /* CPU budgets */
-	struct mm_host_member  member;           /* census NULL: we are the whole host; row: never NULL once raised */
+	struct mm_census      *census;          /* borrowed; NULL: we are the whole host */
+	struct mm_census_row  *row;             /* borrowed, or own_row; never NULL once raised */
+	void                 (*retire)(void *self, const char *why);    /* asks the master for a successor; may be NULL */
+	void                  *retire_self;
 	struct mm_census_row   own_row;
 	struct mm_worker      *worker;
 	const char           **milter_names;    /* owned array of borrowed names */
@@ -61,7 +64,7 @@ struct mm_host {
 	void                 (*prepared)(void *self, bool ok, const struct mm_fault *);
 	void                  *prepared_self;
 	struct mm_pace         pace;            /* of reloads */
-	ev_timer               reload_timer;    /* a SIGHUP came soon after another */
+	struct mm_timer        reload_timer;    /* a SIGHUP came soon after another */
 	bool                   load_ok;
 	struct mm_fault        load_fault;
 	struct reload_waiter  *waiters;         /* owned */
@@ -71,10 +74,9 @@ struct mm_host {
 	bool                   is_halting;      /* every session is over; some of their last
 	                                         * bytes may still be unsent */
 	bool                   is_stopped;
-	ev_timer               drain_timer;
-	ev_timer               beat;            /* running when there is a census */
-	ev_signal              signals[SIGNAL_COUNT];
-	int                    signal_count;    /* that we watch */
+	struct mm_timer        drain_timer;
+	struct beat           *beat;            /* owned; NULL: not begun */
+	struct signal_watch   *signals;         /* owned; NULL: none */
 	struct mm_feed         *feeds;         /* owned list of sessions without a socket */
 };
 
@@ -289,9 +291,9 @@ static bool options_of(struct mm_host *h, const struct mm_config *c, unsigned i,
 			.stage_deadline = c->stage_deadline, .eom_deadline = c->eom_deadline,
 			.progress_every = c->progress_every,
 			.body_max = c->body_max, .on_error = m->on_error, .lockstep = m->lockstep,
-			.number = h->next_generation, .row = h->member.row,
-			.worker_index = h->member.census != NULL
-			? (unsigned)(h->member.row - h->member.census->rows) : 0,
+			.number = h->next_generation, .row = h->row,
+			.worker_index = h->census != NULL
+			? (unsigned)(h->row - h->census->rows) : 0,
 			.memory_soft = c->memory_soft, .memory_hard = c->memory_hard,
 		},
 		.paths = paths,
@@ -331,8 +333,8 @@ static bool set_dns(struct mm_host *h, struct mm_fault *why)
 
 static void update_row(const struct mm_host *h, enum mm_census_state state)
 {
-	mm_census_set(h->member.row->generation, (uint32_t)h->generation);
-	mm_census_set(h->member.row->state, state);
+	mm_census_set(h->row->generation, (uint32_t)h->generation);
+	mm_census_set(h->row->state, state);
 }
 
 /* A session is a descriptor. Scripts, logs and a reload need some as well, so that none of them
@@ -400,7 +402,7 @@ static void take_next_config(struct mm_host *h)
 	h->has_next_config = false;
 	h->log.level = h->config.log_level;
 	h->log.is_json = h->config.log_format == MM_CONFIG_LOG_JSON;
-	bool speaks = h->worker == NULL || h->member.census == NULL;     /* for all workers */
+	bool speaks = h->worker == NULL || h->census == NULL;     /* for all workers */
 	const char *fixed = speaks ? mm_config_fixed_change(&before, &h->config) : NULL;
 	if (fixed != NULL)
 		mm_log_say(&h->log, MM_LEVEL_WARN, "reload", "%s has changed in the configuration; that takes "
@@ -531,11 +533,9 @@ static void log_reload(struct mm_host *h, bool ok, const struct mm_fault *why)
 	mm_log_end(&line);
 }
 
-static void on_reload_timer(struct ev_loop *loop, ev_timer *t, int events)
+static void on_reload_timer(struct mm_timer *t)
 {
-	struct mm_host *h = t->data;
-	(void)loop;
-	(void)events;
+	struct mm_host *h = MM_OWNER_OF(t, struct mm_host, reload_timer);
 	if (mm_pace_is_due(&h->pace, mm_clock_now()))
 		mm_host_reload(h, NULL, NULL);
 	else
@@ -546,11 +546,10 @@ static void on_reload_timer(struct ev_loop *loop, ev_timer *t, int events)
 static void wait_for_pace(struct mm_host *h)
 {
 	double wait = mm_pace_wait(&h->pace, mm_clock_now());
-	if (wait < 0 || ev_is_active(&h->reload_timer))
+	if (wait < 0 || mm_timer_is_running(&h->reload_timer))
 		return;
-	ev_timer_init(&h->reload_timer, on_reload_timer, wait, 0.);
-	h->reload_timer.data = h;
-	ev_timer_start(h->loop, &h->reload_timer);
+	mm_timer_init(&h->reload_timer, mm_worker_clock(h->worker), on_reload_timer);
+	mm_timer_start(&h->reload_timer, wait);
 }
 
 static void end_pace(struct mm_host *h, bool goes_on)
@@ -605,7 +604,7 @@ void mm_host_reload(struct mm_host *h, void (*done)(void *self, bool ok, const s
 
 static void be_stopped(struct mm_host *h)
 {
-	ev_timer_stop(h->loop, &h->drain_timer);
+	mm_timer_stop(&h->drain_timer);
 	h->is_stopped = true;
 	ev_break(h->loop, EVBREAK_ALL);
 }
@@ -617,11 +616,16 @@ static void on_drained(void *self)
 		be_stopped(h);
 }
 
-static void on_last_words(struct ev_loop *loop, ev_timer *t, int events)
+static void on_last_words(struct mm_timer *t)
 {
-	(void)loop;
-	(void)events;
-	on_drained(t->data);
+	on_drained(MM_OWNER_OF(t, struct mm_host, drain_timer));
+}
+
+static void set_drain_timer(struct mm_host *h, void (*fire)(struct mm_timer *), double seconds)
+{
+	mm_timer_stop(&h->drain_timer);
+	mm_timer_init(&h->drain_timer, mm_worker_clock(h->worker), fire);
+	mm_timer_start(&h->drain_timer, seconds);
 }
 
 /* Every session has its last reply, but the kernel may have taken a part only: whoever reads it gets a moment more. */
@@ -638,18 +642,13 @@ static void halt(struct mm_host *h)
 		return;
 	}
 	h->is_halting = true;
-	ev_timer_stop(h->loop, &h->drain_timer);
-	ev_timer_init(&h->drain_timer, on_last_words, MM_LAST_WORDS, 0.);
-	h->drain_timer.data = h;
-	ev_timer_start(h->loop, &h->drain_timer);
+	set_drain_timer(h, on_last_words, MM_LAST_WORDS);
 	mm_worker_drain(h->worker);             /* says so when nothing is left */
 }
 
-static void on_drain_timer(struct ev_loop *loop, ev_timer *t, int events)
+static void on_drain_timer(struct mm_timer *t)
 {
-	struct mm_host *h = t->data;
-	(void)loop;
-	(void)events;
+	struct mm_host *h = MM_OWNER_OF(t, struct mm_host, drain_timer);
 	mm_log_say(&h->log, MM_LEVEL_WARN, "stop", "drain_timeout is over: %u sessions end with a temporary failure",
 		mm_worker_session_count(h->worker));
 	halt(h);
@@ -666,13 +665,11 @@ void mm_host_retire(struct mm_host *h)
 static void begin_drain(struct mm_host *h)
 {
 	h->is_stopping = true;
-	if (h->options.handle_signals && h->member.census == NULL)
+	if (h->options.handle_signals && h->census == NULL)
 		mm_service_stopping();
 	mm_log_say(&h->log, MM_LEVEL_INFO, "stop", "no new connections; %u sessions may finish within %.0f s",
 		mm_worker_session_count(h->worker), h->config.drain_timeout);
-	ev_timer_init(&h->drain_timer, on_drain_timer, h->config.drain_timeout, 0.);
-	h->drain_timer.data = h;
-	ev_timer_start(h->loop, &h->drain_timer);
+	set_drain_timer(h, on_drain_timer, h->config.drain_timeout);
 	mm_host_retire(h);
 }
 
@@ -714,22 +711,42 @@ static void on_signal(struct ev_loop *loop, ev_signal *s, int events)
 			mm_log_say(&h->log, MM_LEVEL_ERROR, "log", "%s", why.text);
 		break;
 	default:
-		if (h->member.census == NULL || !h->is_stopping)    /* a worker hears it from its master, too */
+		if (h->census == NULL || !h->is_stopping)    /* a worker hears it from its master, too */
 			mm_host_stop_as_asked(h);
 	}
 }
 
-static void watch_signals(struct mm_host *h)
+struct signal_watch {
+	ev_signal watchers[SIGNAL_COUNT];
+	int       count;
+};
+
+static bool watch_signals(struct mm_host *h)
 {
 	static const int numbers[SIGNAL_COUNT] = { SIGTERM, SIGUSR1, SIGHUP, SIGINT };
-	h->signal_count = h->member.census == NULL ? SIGNAL_COUNT : 2;      /* follower.c ignores the others */
-	for (int i = 0; i < h->signal_count; i++) {
-		ev_signal_init(&h->signals[i], on_signal, numbers[i]);
-		h->signals[i].data = h;
-		ev_signal_start(h->loop, &h->signals[i]);
+	h->signals = calloc(1, sizeof *h->signals);
+	if (h->signals == NULL)
+		return false;
+	h->signals->count = h->census == NULL ? SIGNAL_COUNT : 2;   /* follower.c ignores the others */
+	for (int i = 0; i < h->signals->count; i++) {
+		ev_signal *s = &h->signals->watchers[i];
+		ev_signal_init(s, on_signal, numbers[i]);
+		s->data = h;
+		ev_signal_start(h->loop, s);
 		ev_unref(h->loop);
 	}
 	signal(SIGPIPE, SIG_IGN);
+	return true;
+}
+
+static void ignore_signals(struct mm_host *h)
+{
+	for (int i = 0; h->signals != NULL && i < h->signals->count; i++) {
+		ev_ref(h->loop);
+		ev_signal_stop(h->loop, &h->signals->watchers[i]);
+	}
+	free(h->signals);
+	h->signals = NULL;
 }
 
 /* ---- life ---- */
@@ -752,14 +769,14 @@ static bool name_milters(struct mm_host *h)
 static void on_retire(void *self, const char *text)
 {
 	struct mm_host *h = self;
-	if (h->member.retire != NULL)
-		h->member.retire(h->member.self, text);
+	if (h->retire != NULL)
+		h->retire(h->retire_self, text);
 }
 
 static bool make_worker(struct mm_host *h, struct mm_fault *why)
 {
 	struct mm_worker_options o = {
-		.loop = h->loop, .log = &h->log, .census = h->member.census, .row = h->member.row,
+		.loop = h->loop, .log = &h->log, .census = h->census, .row = h->row,
 		.milter_count = (unsigned)h->config.milter_count, .milter_names = h->milter_names,
 		.drained = on_drained, .retire = on_retire, .self = h,
 	};
@@ -830,6 +847,10 @@ struct mm_host *mm_host_bind(const struct mm_host_options *o, bool with_control,
 	return NULL;
 }
 
+struct beat {
+	ev_timer timer;
+};
+
 /* A worker beats while its loop turns (and when a long slice has ended: budget.c); who reads the census
  * draws the conclusions. */
 static void on_beat(struct ev_loop *loop, ev_timer *t, int events)
@@ -837,26 +858,43 @@ static void on_beat(struct ev_loop *loop, ev_timer *t, int events)
 	struct mm_host *h = t->data;
 	(void)loop;
 	(void)events;
-	mm_census_add(h->member.row->beats, 1);
-	mm_census_set(h->member.row->lua_bytes, mm_worker_lua_bytes(h->worker));
-	mm_census_set(h->member.row->older_sessions, mm_worker_older_sessions(h->worker));
-	mm_census_set(h->member.row->log_lost, h->log.dropped_ever);
+	mm_census_add(h->row->beats, 1);
+	mm_census_set(h->row->lua_bytes, mm_worker_lua_bytes(h->worker));
+	mm_census_set(h->row->older_sessions, mm_worker_older_sessions(h->worker));
+	mm_census_set(h->row->log_lost, h->log.dropped_ever);
 }
 
-static void begin_beating(struct mm_host *h)
+static bool begin_beating(struct mm_host *h)
 {
-	mm_census_set(h->member.row->pid, (int32_t)getpid());
-	ev_timer_init(&h->beat, on_beat, 0., MM_BEAT_EVERY);
-	h->beat.data = h;
-	ev_timer_start(h->loop, &h->beat);
+	h->beat = calloc(1, sizeof *h->beat);
+	if (h->beat == NULL)
+		return false;
+	mm_census_set(h->row->pid, (int32_t)getpid());
+	ev_timer_init(&h->beat->timer, on_beat, 0., MM_BEAT_EVERY);
+	h->beat->timer.data = h;
+	ev_timer_start(h->loop, &h->beat->timer);
 	ev_unref(h->loop);
+	return true;
+}
+
+static void end_beating(struct mm_host *h)
+{
+	if (h->beat == NULL)
+		return;
+	ev_ref(h->loop);
+	ev_timer_stop(h->loop, &h->beat->timer);
+	free(h->beat);
+	h->beat = NULL;
 }
 
 bool mm_host_raise(struct mm_host *h, const struct mm_host_member *member, struct mm_fault *why)
 {
-	h->member.row = &h->own_row;
+	h->row = &h->own_row;
 	if (member != NULL) {
-		h->member = *member;
+		h->census = member->census;
+		h->row = member->row;
+		h->retire = member->retire;
+		h->retire_self = member->self;
 		for (unsigned i = 0; i < h->listener_count; i++)
 			h->listeners[i].listener.is_ours = false;
 		h->control.is_ours = false;
@@ -872,15 +910,13 @@ bool mm_host_raise(struct mm_host *h, const struct mm_host_member *member, struc
 	if (h->loop == NULL || !name_milters(h))
 		return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for a host");
 	struct mm_budget_limits cpu = { h->config.cpu_slice, h->config.cpu_session };
-	if (h->options.guard_scripts && !mm_budget_open(&cpu, h->member.row, &h->log, why))
+	if (h->options.guard_scripts && !mm_budget_open(&cpu, h->row, &h->log, why))
 		return false;
 	h->guards = h->options.guard_scripts;
 	if (!make_worker(h, why))
 		return false;
-	begin_beating(h);
-	if (h->options.handle_signals)
-		watch_signals(h);
-	return true;
+	return (begin_beating(h) && (!h->options.handle_signals || watch_signals(h)))
+		|| mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for a host");
 }
 
 static struct mm_host *new_host(const struct mm_host_options *o, double stands_at, struct mm_error *error)
@@ -1055,7 +1091,7 @@ struct mm_clock *mm_host_clock(struct mm_host *h)
 
 const struct mm_census_row *mm_host_row(const struct mm_host *h)
 {
-	return h->member.row;
+	return h->row;
 }
 
 struct mm_profile *mm_host_profile(struct mm_host *h)
@@ -1155,25 +1191,17 @@ void mm_host_free(struct mm_host *h)
 		return;
 	while (h->feeds != NULL)
 		mm_feed_close(h->feeds);
+	mm_timer_stop(&h->reload_timer);
 	if (h->worker != NULL) {
 		if (!h->is_stopped)
 			mm_worker_shut_down(h->worker);
+		mm_timer_stop(&h->drain_timer);
 		mm_worker_free(h->worker);
 	}
-	for (int i = 0; i < h->signal_count; i++) {
-		ev_ref(h->loop);
-		ev_signal_stop(h->loop, &h->signals[i]);
-	}
+	ignore_signals(h);
 	if (h->guards)
 		mm_budget_close();
-	if (h->loop != NULL) {
-		ev_timer_stop(h->loop, &h->drain_timer);
-		ev_timer_stop(h->loop, &h->reload_timer);
-	}
-	if (h->loop != NULL && ev_is_active(&h->beat)) {
-		ev_ref(h->loop);
-		ev_timer_stop(h->loop, &h->beat);
-	}
+	end_beating(h);
 	if (h->owns_loop && h->loop != NULL)
 		ev_loop_destroy(h->loop);
 	if (h->is_virtual)
