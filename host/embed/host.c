@@ -6,7 +6,7 @@
 #include "base/list.h"
 #include "base/say.h"
 #include "task/budget.h"
-#include "embed/pace.h"
+#include "embed/parts.h"
 #include "embed/rights.h"
 #include "script/files.h"
 #include "embed/service.h"
@@ -36,50 +36,6 @@ struct reload_waiter {
 	struct reload_waiter  *next;
 };
 
-struct mm_host {
-	struct mm_host_options options;         /* lists are owned copies */
-	struct mm_config       config;
-	struct mm_config       next_config;     /* of the reload under way */
-	struct mm_log          log;
-	struct ev_loop        *loop;            /* NULL between bind and raise */
-	bool                   owns_loop;
-	double                 stands_at;       /* seconds since 1970, for tests; 0: real time */
-	bool                   is_virtual;      /* this thread's clock stands for us */
-	bool                   guards;          /* CPU budgets */
-	struct mm_census      *census;          /* borrowed; NULL: we are the whole host */
-	struct mm_census_row  *row;             /* borrowed, or own_row; never NULL once raised */
-	void                 (*retire)(void *self, const char *why);    /* asks the master for a successor; may be NULL */
-	void                  *retire_self;
-	struct mm_census_row   own_row;
-	struct mm_worker      *worker;
-	const char           **milter_names;    /* owned array of borrowed names */
-	char                 **kept_names;      /* owned names */
-	struct listening      *listeners;       /* owned */
-	unsigned               listener_count;
-	struct mm_listener     control;         /* fd -1: none */
-	unsigned long          generation;
-	unsigned long          next_generation; /* being prepared, or prepared */
-	bool                   is_loading;
-	bool                   has_next_config; /* next_config is of what is prepared */
-	void                 (*prepared)(void *self, bool ok, const struct mm_fault *);
-	void                  *prepared_self;
-	struct mm_pace         pace;            /* of reloads */
-	struct mm_timer        reload_timer;    /* a SIGHUP came soon after another */
-	bool                   load_ok;
-	struct mm_fault        load_fault;
-	struct reload_waiter  *waiters;         /* owned */
-	void                 (*reload_ended)(void *self, bool ok, const struct mm_fault *);
-	void                  *reload_ended_self;
-	bool                   is_stopping;
-	bool                   is_halting;      /* every session is over; some of their last
-	                                         * bytes may still be unsent */
-	bool                   is_stopped;
-	struct mm_timer        drain_timer;
-	struct beat           *beat;            /* owned; NULL: not begun */
-	struct signal_watch   *signals;         /* owned; NULL: none */
-	struct mm_feed         *feeds;         /* owned list of sessions without a socket */
-};
-
 /* A session without a socket. */
 struct mm_feed {
 	struct mm_host   *host;                 /* borrowed */
@@ -91,66 +47,6 @@ struct mm_feed {
 const char *mm_version(void)
 {
 	return MM_VERSION;
-}
-
-/* ---- configuration ---- */
-
-static char **copy_list(const char *const *list)
-{
-	if (list == NULL)
-		return NULL;
-	size_t n = 0;
-	while (list[n] != NULL)
-		n++;
-	char **copy = calloc(n + 1, sizeof *copy);
-	for (size_t i = 0; copy != NULL && i < n; i++)
-		copy[i] = strdup(list[i]);
-	return copy;
-}
-
-static void free_list(const char *const *list)
-{
-	char **owned = (char **)(uintptr_t)list;
-	for (size_t i = 0; owned != NULL && owned[i] != NULL; i++)
-		free(owned[i]);
-	free(owned);
-}
-
-static bool set_all(struct mm_config *c, const char *key, const char *const *values, struct mm_fault *why)
-{
-	for (; values != NULL && *values != NULL; values++)
-		if (!mm_config_set(c, key, *values, why))
-			return false;
-	return true;
-}
-
-static bool set_pairs(struct mm_config *c, const char *const *pairs, struct mm_fault *why)
-{
-	for (; pairs != NULL && *pairs != NULL; pairs++) {
-		char key[128];
-		const char *equals = strchr(*pairs, '=');
-		size_t size = equals != NULL ? (size_t)(equals - *pairs) : sizeof key;
-		if (size >= sizeof key)
-			return mm_fault_set(why, MM_FAULT_CONFIG, "option \"%s\": write key=value", *pairs);
-		memcpy(key, *pairs, size);
-		key[size] = '\0';
-		if (!mm_config_set(c, key, equals + 1, why))
-			return false;
-	}
-	return true;
-}
-
-/* The file, then what the command line says: the same at start and at every reload. */
-static bool read_config(const struct mm_host_options *o, struct mm_config *c, struct mm_fault *why)
-{
-	bool ok = o->config_file != NULL ? mm_config_load(c, o->config_file, why) : mm_config_init(c, why);
-	if (!ok)
-		return false;
-	if (set_all(c, "listen", o->listen, why) && set_all(c, "scripts", o->scripts, why) && set_pairs(c, o->set, why)
-	    && (o->no_sockets || mm_config_check(c, why)))
-		return true;
-	mm_config_free(c);
-	return false;
 }
 
 /* ---- log ---- */
@@ -461,7 +357,7 @@ static bool same_milters(const struct mm_host *h, const struct mm_config *c, str
 static bool read_next_config(struct mm_host *h, struct mm_fault *why)
 {
 	drop_next_config(h);
-	if (!read_config(&h->options, &h->next_config, why))
+	if (!mm_host_read_config(&h->options, &h->next_config, why))
 		return false;
 	h->has_next_config = true;
 	if (same_milters(h, &h->next_config, why))
@@ -812,7 +708,7 @@ static bool choose_user(struct mm_host *h, struct mm_fault *why)
 
 static bool bind_all(struct mm_host *h, bool with_control, struct mm_fault *why)
 {
-	if (!read_config(&h->options, &h->config, why))
+	if (!mm_host_read_config(&h->options, &h->config, why))
 		return false;
 	if (h->options.drop_rights)
 		mm_rights_raise_limits();
@@ -834,11 +730,7 @@ struct mm_host *mm_host_bind(const struct mm_host_options *o, bool with_control,
 		mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for a host");
 		return NULL;
 	}
-	memcpy(&h->options, o, o->size < sizeof h->options ? o->size : sizeof h->options);
-	h->options.listen = (const char *const *)copy_list(o->listen);
-	h->options.scripts = (const char *const *)copy_list(o->scripts);
-	h->options.set = (const char *const *)copy_list(o->set);
-	h->options.config_file = h->options.config_file != NULL ? strdup(h->options.config_file) : NULL;
+	mm_host_copy_options(h, o);
 	h->control.fd = -1;
 	mm_log_init(&h->log, STDERR_FILENO);
 	if (bind_all(h, with_control, why))
@@ -1220,10 +1112,7 @@ void mm_host_free(struct mm_host *h)
 	free(h->milter_names);
 	mm_config_free(&h->config);
 	mm_config_free(&h->next_config);
-	free_list(h->options.listen);
-	free_list(h->options.scripts);
-	free_list(h->options.set);
-	free((char *)(uintptr_t)h->options.config_file);
+	mm_host_free_options(h);
 	mm_log_close(&h->log);
 	free(h);
 }

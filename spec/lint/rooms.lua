@@ -1,6 +1,7 @@
 --- Every file stands in the room that docs/ARCHITECTURE.md gives it, and includes go one way. The tables of that page
 -- are read here: a row names a folder, its files in order, and what they may include. So a file includes only files
--- before it in its own folder and the folders that its row allows, which all stand above. libev only where the loop is,
+-- before it in its own folder and the folders that its row allows, which all stand above, but for headers that are open
+-- to their own folder only. libev only where the loop is,
 -- Lua only in `task/`, `bind/`, `script/` and the module of `codec/`, neither in any header. What the linker sees goes
 -- one way, too.
 -- Usage: luajit spec/lint/rooms.lua [ROOT [OBJECTS]]; exit status 1 when a rule is broken.
@@ -11,6 +12,7 @@ local may_include_ev = {
   ["base/clock"] = true, ["base/watch"] = true, ["io/connection"] = true, ["io/listener"] = true,
   ["io/acceptor"] = true, ["io/worker"] = true, ["embed/host"] = true,
 }
+local open_only_inside = { ["embed/parts"] = true } -- what a host is made of
 local may_include_lua = { task = true, bind = true, script = true, codec = true }
 
 local faults = {}
@@ -95,6 +97,8 @@ local function check_own_include(path, line, stem, folder, target)
     if position[target] > position[stem] then
       fault(path, line, "includes %s.h, which stands after it in %s/", target, folder)
     end
+  elseif open_only_inside[target] then
+    fault(path, line, "includes %s.h, which is open to %s/ only", target, target_folder)
   elseif not rooms[folder].may[target_folder] then
     fault(path, line, "includes %s.h; %s/ may not include %s/ (docs/ARCHITECTURE.md)", target, folder, target_folder)
   end
