@@ -49,53 +49,6 @@ const char *mm_version(void)
 	return MM_VERSION;
 }
 
-/* ---- log ---- */
-
-static void sink_to_embedder(void *self, enum mm_level level, const char *line, size_t size)
-{
-	struct mm_host *h = self;
-	h->options.log(h->options.log_self, (enum mm_level)level, line, size);
-}
-
-/* The log's directory is often our later user's. While we are root, a link that somebody else has put there must not
- * have us write into another file, nor give it away; a link of root's (/dev/stdout) is meant. */
-static int open_log(const char *path, const char *user)
-{
-	struct stat at;
-	bool is_link = lstat(path, &at) == 0 && S_ISLNK(at.st_mode);
-	if (is_link && geteuid() == 0 && at.st_uid != 0) {
-		errno = ELOOP;
-		return -1;
-	}
-	int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NONBLOCK | (is_link ? 0 : O_NOFOLLOW), 0640);
-	if (fd >= 0 && !is_link)
-		mm_rights_hand_over(fd, user);
-	return fd;
-}
-
-bool mm_host_reopen_log(struct mm_host *h, struct mm_fault *why)
-{
-	const char *where = h->config.log != NULL ? h->config.log : "stderr";
-	if (h->options.log != NULL) {
-		mm_log_close(&h->log);
-		h->log.sink = sink_to_embedder;
-		h->log.sink_self = h;
-	} else if (where[0] == '/') {
-		int fd = open_log(where, h->config.user);
-		if (fd < 0)
-			return mm_fault_set(why, MM_FAULT_CONFIG, "log: %s cannot be opened: %s", where,
-				strerror(errno));
-		mm_log_to_file(&h->log, fd);
-	} else if (strcmp(where, "syslog") == 0) {
-		mm_log_to_syslog(&h->log);
-	} else {
-		mm_log_to_descriptor(&h->log, STDERR_FILENO);
-	}
-	h->log.level = h->config.log_level;
-	h->log.is_json = h->config.log_format == MM_CONFIG_LOG_JSON;
-	return true;
-}
-
 /* ---- listeners ---- */
 
 /* A socket that root makes belongs to whom we become, as if he had made it himself. */
@@ -296,8 +249,7 @@ static void take_next_config(struct mm_host *h)
 	h->config = h->next_config;
 	h->next_config = (struct mm_config){ 0 };
 	h->has_next_config = false;
-	h->log.level = h->config.log_level;
-	h->log.is_json = h->config.log_format == MM_CONFIG_LOG_JSON;
+	mm_host_tune_log(h);
 	bool speaks = h->worker == NULL || h->census == NULL;     /* for all workers */
 	const char *fixed = speaks ? mm_config_fixed_change(&before, &h->config) : NULL;
 	if (fixed != NULL)

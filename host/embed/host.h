@@ -10,6 +10,7 @@
 #include "base/say.h"
 #include "config/config.h"
 #include "base/log.h"
+#include "embed/log_target.h"
 #include "moonmilter.h"
 
 /* What a process of many gets from its master; all borrowed for the host's life. */
@@ -37,7 +38,6 @@ int mm_host_control(const struct mm_host *);                    /* listening, bo
 
 /* Reads the configuration again, as a reload does, and takes over what needs no loop: log level and format, times. */
 bool mm_host_reread(struct mm_host *, struct mm_fault *why);
-bool mm_host_reopen_log(struct mm_host *, struct mm_fault *why);
 void mm_host_set_log_level(struct mm_host *, enum mm_level);
 
 /* Loads generation number `generation`, with the configuration read anew or the one that we have; done once, from
