@@ -25,11 +25,6 @@
 
 #define SIGNAL_COUNT 4
 
-struct listening {
-	struct mm_listener listener;
-	unsigned           milter;
-};
-
 struct reload_waiter {
 	void                 (*done)(void *self, bool ok, const struct mm_error *);
 	void                  *self;
@@ -47,73 +42,6 @@ struct mm_feed {
 const char *mm_version(void)
 {
 	return MM_VERSION;
-}
-
-/* ---- listeners ---- */
-
-/* A socket that root makes belongs to whom we become, as if he had made it himself. */
-static void leave_to_user(const struct mm_host *h, struct mm_listener_options *o)
-{
-	if (!h->options.drop_rights || geteuid() != 0)
-		return;
-	o->user = h->config.user;
-	if (o->group == NULL)
-		o->group = h->config.group;
-}
-
-static struct mm_listener_options listener_options(const struct mm_host *h, unsigned milter)
-{
-	const struct mm_config_milter *m = &h->config.milters[milter];
-	struct mm_listener_options o = { .mode = m->socket_mode, .owner = m->socket_owner, .group = m->socket_group };
-	leave_to_user(h, &o);
-	return o;
-}
-
-static bool add_listener(struct mm_host *h, unsigned milter, const struct mm_endpoint *spec, struct mm_fault *why)
-{
-	struct mm_listener_options o = listener_options(h, milter);
-	struct listening *grown = reallocarray(h->listeners, h->listener_count + 1, sizeof *grown);
-	if (grown == NULL)
-		return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for a listener");
-	h->listeners = grown;
-	grown[h->listener_count].milter = milter;
-	if (!mm_listener_open(&grown[h->listener_count].listener, spec, &o, why))
-		return false;
-	h->listener_count++;
-	return true;
-}
-
-/* systemd:NAME is the sockets of that name; the names of the descriptors are gone once they are known. */
-static bool add_activated(struct mm_host *h, unsigned milter, const struct mm_endpoint *spec, struct mm_fault *why)
-{
-	int fds[MM_ACTIVATED_MAX];
-	int count = mm_service_sockets(spec->name, fds, MM_ACTIVATED_MAX, why);
-	if (count > MM_ACTIVATED_MAX)
-		return mm_fault_set(why, MM_FAULT_CONFIG, "systemd: %d sockets; at most %d are served", count,
-			MM_ACTIVATED_MAX);
-	for (int i = 0; i < count; i++) {
-		struct mm_endpoint one = { .kind = MM_ENDPOINT_FD, .fd = fds[i] };
-		if (!add_listener(h, milter, &one, why))
-			return false;
-	}
-	return count > 0;
-}
-
-static bool open_listeners(struct mm_host *h, struct mm_fault *why)
-{
-	for (unsigned i = 0; i < h->config.milter_count; i++) {
-		const struct mm_config_strings *listen = &h->config.milters[i].listen;
-		for (size_t j = 0; j < listen->count; j++) {
-			struct mm_endpoint spec;
-			if (!mm_endpoint_parse(listen->items[j], &spec, why))
-				return false;
-			bool ok = spec.kind == MM_ENDPOINT_SYSTEMD ? add_activated(h, i, &spec, why)
-				: add_listener(h, i, &spec, why);
-			if (!ok)
-				return false;
-		}
-	}
-	return true;
 }
 
 /* ---- generations ---- */
@@ -340,14 +268,6 @@ void mm_host_prepare(struct mm_host *h, unsigned long generation, bool rereads,
 		begin_load(h, rereads ? &h->next_config : &h->config);
 }
 
-static bool watch_listeners(struct mm_host *h, struct mm_fault *why)
-{
-	for (unsigned i = 0; i < h->listener_count; i++)
-		if (!mm_worker_watch(h->worker, h->listeners[i].milter, h->listeners[i].listener.fd, why))
-			return false;
-	return true;
-}
-
 bool mm_host_commit(struct mm_host *h, struct mm_fault *why)
 {
 	bool is_first = h->generation == 0;
@@ -356,7 +276,7 @@ bool mm_host_commit(struct mm_host *h, struct mm_fault *why)
 	if (h->has_next_config)
 		take_next_config(h);
 	update_row(h, h->is_stopping ? MM_CENSUS_DRAINING : MM_CENSUS_SERVING);
-	return !is_first || h->is_stopping || watch_listeners(h, why);
+	return !is_first || h->is_stopping || mm_host_watch_listeners(h, why);
 }
 
 void mm_host_discard(struct mm_host *h)
@@ -641,15 +561,6 @@ static bool make_worker(struct mm_host *h, struct mm_fault *why)
 	return true;
 }
 
-static bool open_control(struct mm_host *h, struct mm_fault *why)
-{
-	struct mm_endpoint spec = { .kind = MM_ENDPOINT_UNIX };
-	struct mm_listener_options o = { .mode = 0600 };
-	leave_to_user(h, &o);
-	snprintf(spec.path, sizeof spec.path, "%s", h->config.control);
-	return mm_listener_open(&h->control, &spec, &o, why);
-}
-
 /* Known to be good before anything is opened for him. */
 static bool choose_user(struct mm_host *h, struct mm_fault *why)
 {
@@ -668,9 +579,9 @@ static bool bind_all(struct mm_host *h, bool with_control, struct mm_fault *why)
 		return false;
 	if (!mm_host_reopen_log(h, why))
 		return false;
-	if (!h->options.no_sockets && !open_listeners(h, why))
+	if (!h->options.no_sockets && !mm_host_open_listeners(h, why))
 		return false;
-	if (with_control && h->config.control != NULL && !open_control(h, why))
+	if (with_control && h->config.control != NULL && !mm_host_open_control(h, why))
 		return false;
 	return !h->options.drop_rights || mm_rights_drop(h->config.user, h->config.group, why);
 }
@@ -739,10 +650,7 @@ bool mm_host_raise(struct mm_host *h, const struct mm_host_member *member, struc
 		h->row = member->row;
 		h->retire = member->retire;
 		h->retire_self = member->self;
-		for (unsigned i = 0; i < h->listener_count; i++)
-			h->listeners[i].listener.is_ours = false;
-		h->control.is_ours = false;
-		mm_listener_close(&h->control);
+		mm_host_lend_listeners(h);
 	}
 	h->is_virtual = h->stands_at > 0 && h->options.loop == NULL
 		&& mm_clock_make_virtual(h->stands_at);
@@ -849,46 +757,12 @@ unsigned mm_host_session_count(const struct mm_host *h)
 
 /* ---- for people, and for the rest of the process row ---- */
 
-static void describe_listener(const struct mm_host *h, const struct mm_endpoint *spec,
-	struct mm_say say)
-{
-	char line[MM_ENDPOINT_LINE_SIZE + 64], text[MM_ENDPOINT_LINE_SIZE];
-	snprintf(line, sizeof line, "listens on %s", mm_endpoint_text(spec, text, sizeof text));
-	say.line(say.self, line);
-	if (!mm_endpoint_has_address(spec))
-		return;
-	snprintf(line, sizeof line, "  Postfix, main.cf:  smtpd_milters = %s",
-		mm_endpoint_postfix(spec, text, sizeof text));
-	say.line(say.self, line);
-	snprintf(line, sizeof line, "  Sendmail, .mc:     %s", mm_endpoint_sendmail(spec, "moonmilter",
-		h->config.stage_deadline, h->config.eom_deadline, text, sizeof text));
-	say.line(say.self, line);
-}
-
-static void describe_milter(const struct mm_host *h, unsigned milter,
-	struct mm_say say)
-{
-	char line[128];
-	snprintf(line, sizeof line, "milter %s:", h->config.milters[milter].name);
-	if (h->config.milter_count > 1)
-		say.line(say.self, line);
-	for (unsigned i = 0; i < h->listener_count; i++)
-		if (h->listeners[i].milter == milter)
-			describe_listener(h, &h->listeners[i].listener.spec, say);
-}
-
-void mm_host_describe_listeners(const struct mm_host *h, struct mm_say say)
-{
-	for (unsigned i = 0; i < h->config.milter_count; i++)
-		describe_milter(h, i, say);
-}
-
 void mm_host_describe(const struct mm_host *h, void (*say)(void *self, const char *line), void *self)
 {
 	struct mm_say to = { say, self };
 	for (unsigned i = 0; i < h->config.milter_count; i++) {
 		const struct mm_generation *g = mm_worker_generation(h->worker, i);
-		describe_milter(h, i, to);
+		mm_host_describe_milter(h, i, to);
 		if (g != NULL)
 			mm_generation_describe(g, to);
 	}
@@ -948,11 +822,6 @@ const char *mm_host_config_file(const struct mm_host *h)
 	return h->options.config_file;
 }
 
-int mm_host_control(const struct mm_host *h)
-{
-	return h->control.fd;
-}
-
 unsigned long mm_host_preparing(const struct mm_host *h)
 {
 	return h->next_generation;
@@ -966,67 +835,6 @@ bool mm_host_is_stopping(const struct mm_host *h)
 void mm_host_set_log_level(struct mm_host *h, enum mm_level level)
 {
 	h->log.level = level;
-}
-
-unsigned mm_host_listener_count(const struct mm_host *h)
-{
-	return h->listener_count;
-}
-
-bool mm_host_listener_is_lost(const struct mm_host *h, unsigned listener)
-{
-	return mm_listener_is_lost(&h->listeners[listener].listener);
-}
-
-void mm_host_describe_lost(const struct mm_host *h, struct mm_say say)
-{
-	char line[MM_ENDPOINT_TEXT_SIZE + 128], text[MM_ENDPOINT_TEXT_SIZE];
-	for (unsigned i = 0; i < h->listener_count; i++) {
-		if (!mm_host_listener_is_lost(h, i))
-			continue;
-		snprintf(line, sizeof line, "lost: %s: somebody removed the socket's file, and no MTA gets in",
-			mm_endpoint_text(&h->listeners[i].listener.spec, text, sizeof text));
-		say.line(say.self, line);
-	}
-}
-
-bool mm_host_listener_renew(struct mm_host *h, unsigned listener, struct mm_fault *why)
-{
-	struct mm_listener fresh, *l = &h->listeners[listener].listener;
-	struct mm_listener_options o = listener_options(h, h->listeners[listener].milter);
-	if (!mm_listener_open(&fresh, &l->spec, &o, why))
-		return false;
-	int fd = fresh.fd;
-	if (h->worker == NULL) {
-		close(l->fd);
-		*l = fresh;
-		return true;
-	}
-	l->is_ours = false;             /* what is there now is the new one's */
-	if (!mm_host_listener_replace(h, listener, fd, why))
-		return false;
-	*l = fresh;
-	return true;
-}
-
-int mm_host_listener_descriptor(const struct mm_host *h, unsigned listener)
-{
-	return h->listeners[listener].listener.fd;
-}
-
-bool mm_host_listener_replace(struct mm_host *h, unsigned listener, int fd, struct mm_fault *why)
-{
-	struct mm_listener *l = &h->listeners[listener].listener;
-	mm_worker_unwatch(h->worker);
-	close(l->fd);
-	l->fd = fd;
-	return h->generation == 0 || h->is_stopping || watch_listeners(h, why);
-}
-
-void mm_host_close_listeners(struct mm_host *h)
-{
-	for (unsigned i = 0; i < h->listener_count; i++)
-		mm_listener_close(&h->listeners[i].listener);
 }
 
 void mm_host_free(struct mm_host *h)
@@ -1050,9 +858,7 @@ void mm_host_free(struct mm_host *h)
 		ev_loop_destroy(h->loop);
 	if (h->is_virtual)
 		mm_clock_make_real();
-	mm_host_close_listeners(h);
-	mm_listener_close(&h->control);
-	free(h->listeners);
+	mm_host_free_listeners(h);
 	while (h->waiters != NULL) {
 		struct reload_waiter *w = h->waiters;
 		h->waiters = w->next;

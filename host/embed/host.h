@@ -10,6 +10,7 @@
 #include "base/say.h"
 #include "config/config.h"
 #include "base/log.h"
+#include "embed/listeners.h"
 #include "embed/log_target.h"
 #include "moonmilter.h"
 
@@ -34,7 +35,6 @@ struct mm_clock *mm_host_clock(struct mm_host *);
 const struct mm_census_row *mm_host_row(const struct mm_host *);         /* what this process says of itself */
 struct mm_profile *mm_host_profile(struct mm_host *);
 const char *mm_host_config_file(const struct mm_host *);        /* NULL: none */
-int mm_host_control(const struct mm_host *);                    /* listening, borrowed; -1: none */
 
 /* Reads the configuration again, as a reload does, and takes over what needs no loop: log level and format, times. */
 bool mm_host_reread(struct mm_host *, struct mm_fault *why);
@@ -56,20 +56,6 @@ void mm_host_retire(struct mm_host *);
 void mm_host_stop_as_asked(struct mm_host *);
 bool mm_host_is_stopping(const struct mm_host *);
 
-unsigned mm_host_listener_count(const struct mm_host *);
-/* Has somebody removed or replaced the file of this unix socket? */
-bool mm_host_listener_is_lost(const struct mm_host *, unsigned listener);
-/* A line for each listener that is lost. */
-void mm_host_describe_lost(const struct mm_host *, struct mm_say say);
-/* Binds a lost socket anew. False: why says why. */
-bool mm_host_listener_renew(struct mm_host *, unsigned listener, struct mm_fault *why);
-int mm_host_listener_descriptor(const struct mm_host *, unsigned listener);     /* borrowed */
-/* TAKES the descriptor in place of the listener's own. */
-bool mm_host_listener_replace(struct mm_host *, unsigned listener, int fd, struct mm_fault *why);
-void mm_host_close_listeners(struct mm_host *);
-
-/* "listens on …" and what to paste into the MTA; the scripts are in a listing. */
-void mm_host_describe_listeners(const struct mm_host *, struct mm_say say);
 /* What can be listed. ORDER LISTING */
 enum mm_listing { MM_LIST_SCRIPTS, MM_LIST_SESSIONS, MM_LIST_GENERATIONS, MM_LIST_PROFILE, MM_LISTING_COUNT };
 
