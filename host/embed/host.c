@@ -6,6 +6,7 @@
 #include "base/list.h"
 #include "base/say.h"
 #include "task/budget.h"
+#include "embed/beat.h"
 #include "embed/parts.h"
 #include "embed/rights.h"
 #include "script/files.h"
@@ -106,12 +107,6 @@ static bool set_dns(struct mm_host *h, struct mm_fault *why)
 	bool ok = mm_worker_set_dns(h->worker, &settings, why);
 	free(servers);
 	return ok;
-}
-
-static void update_row(const struct mm_host *h, enum mm_census_state state)
-{
-	mm_census_set(h->row->generation, (uint32_t)h->generation);
-	mm_census_set(h->row->state, state);
 }
 
 /* A session is a descriptor. Scripts, logs and a reload need some as well, so that none of them
@@ -275,7 +270,7 @@ bool mm_host_commit(struct mm_host *h, struct mm_fault *why)
 	h->generation = h->next_generation;
 	if (h->has_next_config)
 		take_next_config(h);
-	update_row(h, h->is_stopping ? MM_CENSUS_DRAINING : MM_CENSUS_SERVING);
+	mm_host_show_state(h, h->is_stopping ? MM_CENSUS_DRAINING : MM_CENSUS_SERVING);
 	return !is_first || h->is_stopping || mm_host_watch_listeners(h, why);
 }
 
@@ -424,7 +419,7 @@ static void on_drain_timer(struct mm_timer *t)
 
 void mm_host_retire(struct mm_host *h)
 {
-	update_row(h, MM_CENSUS_DRAINING);
+	mm_host_show_state(h, MM_CENSUS_DRAINING);
 	mm_worker_unwatch(h->worker);           /* before the descriptors close: the kernel gives their numbers away */
 	mm_host_close_listeners(h);
 	mm_worker_drain(h->worker);
@@ -602,46 +597,6 @@ struct mm_host *mm_host_bind(const struct mm_host_options *o, bool with_control,
 	return NULL;
 }
 
-struct beat {
-	ev_timer timer;
-};
-
-/* A worker beats while its loop turns (and when a long slice has ended: budget.c); who reads the census
- * draws the conclusions. */
-static void on_beat(struct ev_loop *loop, ev_timer *t, int events)
-{
-	struct mm_host *h = t->data;
-	(void)loop;
-	(void)events;
-	mm_census_add(h->row->beats, 1);
-	mm_census_set(h->row->lua_bytes, mm_worker_lua_bytes(h->worker));
-	mm_census_set(h->row->older_sessions, mm_worker_older_sessions(h->worker));
-	mm_census_set(h->row->log_lost, h->log.dropped_ever);
-}
-
-static bool begin_beating(struct mm_host *h)
-{
-	h->beat = calloc(1, sizeof *h->beat);
-	if (h->beat == NULL)
-		return false;
-	mm_census_set(h->row->pid, (int32_t)getpid());
-	ev_timer_init(&h->beat->timer, on_beat, 0., MM_BEAT_EVERY);
-	h->beat->timer.data = h;
-	ev_timer_start(h->loop, &h->beat->timer);
-	ev_unref(h->loop);
-	return true;
-}
-
-static void end_beating(struct mm_host *h)
-{
-	if (h->beat == NULL)
-		return;
-	ev_ref(h->loop);
-	ev_timer_stop(h->loop, &h->beat->timer);
-	free(h->beat);
-	h->beat = NULL;
-}
-
 bool mm_host_raise(struct mm_host *h, const struct mm_host_member *member, struct mm_fault *why)
 {
 	h->row = &h->own_row;
@@ -667,7 +622,7 @@ bool mm_host_raise(struct mm_host *h, const struct mm_host_member *member, struc
 	h->guards = h->options.guard_scripts;
 	if (!make_worker(h, why))
 		return false;
-	return (begin_beating(h) && (!h->options.handle_signals || watch_signals(h)))
+	return (mm_host_begin_beating(h) && (!h->options.handle_signals || watch_signals(h)))
 		|| mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for a host");
 }
 
@@ -853,7 +808,7 @@ void mm_host_free(struct mm_host *h)
 	ignore_signals(h);
 	if (h->guards)
 		mm_budget_close();
-	end_beating(h);
+	mm_host_end_beating(h);
 	if (h->owns_loop && h->loop != NULL)
 		ev_loop_destroy(h->loop);
 	if (h->is_virtual)
