@@ -10,6 +10,7 @@
 #include "base/say.h"
 #include "config/config.h"
 #include "base/log.h"
+#include "embed/generations.h"
 #include "embed/listeners.h"
 #include "embed/log_target.h"
 #include "moonmilter.h"
@@ -36,20 +37,10 @@ const struct mm_census_row *mm_host_row(const struct mm_host *);         /* what
 struct mm_profile *mm_host_profile(struct mm_host *);
 const char *mm_host_config_file(const struct mm_host *);        /* NULL: none */
 
-/* Reads the configuration again, as a reload does, and takes over what needs no loop: log level and format, times. */
-bool mm_host_reread(struct mm_host *, struct mm_fault *why);
 void mm_host_set_log_level(struct mm_host *, enum mm_level);
 
-/* Loads generation number `generation`, with the configuration read anew or the one that we have; done once, from
- * inside or later. What was prepared before is discarded. */
-void mm_host_prepare(struct mm_host *, unsigned long generation, bool rereads,
-	void (*done)(void *self, bool ok, const struct mm_fault *), void *self);
 /* ended hears of every reload of mm_host_reload() and SIGHUP as it ends. */
 void mm_host_on_reload(struct mm_host *, void (*ended)(void *self, bool ok, const struct mm_fault *why), void *self);
-unsigned long mm_host_preparing(const struct mm_host *);        /* the number of the last prepare */
-/* What was prepared serves; the first commit begins to accept. */
-bool mm_host_commit(struct mm_host *, struct mm_fault *why);
-void mm_host_discard(struct mm_host *);
 /* No new connections, and stopped when the last session has ended, however long that takes. */
 void mm_host_retire(struct mm_host *);
 /* For signals and `moonmilter ctl stop`: the first time drains, asked again it stops at once. */
