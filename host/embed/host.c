@@ -24,12 +24,6 @@
 
 #define SIGNAL_COUNT 4
 
-struct reload_waiter {
-	void                 (*done)(void *self, bool ok, const struct mm_error *);
-	void                  *self;
-	struct reload_waiter  *next;
-};
-
 /* A session without a socket. */
 struct mm_feed {
 	struct mm_host   *host;                 /* borrowed */
@@ -41,101 +35,6 @@ struct mm_feed {
 const char *mm_version(void)
 {
 	return MM_VERSION;
-}
-
-static void tell_waiters(struct mm_host *h, bool ok, const struct mm_fault *why)
-{
-	struct mm_error error = { .code = MM_ERROR_NONE };
-	if (!ok)
-		mm_fault_tell(why, &error);
-	while (h->waiters != NULL) {
-		struct reload_waiter *w = h->waiters;
-		h->waiters = w->next;
-		w->done(w->self, ok, &error);
-		free(w);
-	}
-}
-
-/* ---- reload ---- */
-
-static void wait_for_pace(struct mm_host *h);
-
-static void log_reload(struct mm_host *h, bool ok, const struct mm_fault *why)
-{
-	struct mm_log_line line;
-	mm_log_begin(&line, &h->log, ok ? MM_LEVEL_INFO : MM_LEVEL_ERROR, "reload");
-	mm_log_string(&line, "result", ok ? "ok" : "failed");
-	mm_log_number(&line, "generation", (long long)h->generation);
-	if (!ok)
-		mm_log_string(&line, "error", why->text);
-	mm_log_end(&line);
-}
-
-static void on_reload_timer(struct mm_timer *t)
-{
-	struct mm_host *h = MM_OWNER_OF(t, struct mm_host, reload_timer);
-	if (mm_pace_is_due(&h->pace, mm_clock_now()))
-		mm_host_reload(h, NULL, NULL);
-	else
-		wait_for_pace(h);
-}
-
-/* A reload that was put off begins when its time has come. */
-static void wait_for_pace(struct mm_host *h)
-{
-	double wait = mm_pace_wait(&h->pace, mm_clock_now());
-	if (wait < 0 || mm_timer_is_running(&h->reload_timer))
-		return;
-	mm_timer_init(&h->reload_timer, mm_worker_clock(h->worker), on_reload_timer);
-	mm_timer_start(&h->reload_timer, wait);
-}
-
-static void end_pace(struct mm_host *h, bool goes_on)
-{
-	bool is_owed = mm_pace_end(&h->pace, mm_clock_now());
-	if (!goes_on)
-		return;
-	if (is_owed)
-		mm_host_reload(h, NULL, NULL);
-	else
-		wait_for_pace(h);
-}
-
-static void on_reloaded(void *self, bool ok, const struct mm_fault *why)
-{
-	struct mm_host *h = self;
-	struct mm_fault fault = *why;
-	if (ok)
-		ok = mm_host_commit(h, &fault);
-	log_reload(h, ok, &fault);
-	if (h->options.handle_signals)
-		mm_service_ready();
-	if (h->reload_ended != NULL)
-		h->reload_ended(h->reload_ended_self, ok, &fault);
-	tell_waiters(h, ok, &fault);
-	end_pace(h, true);
-}
-
-void mm_host_on_reload(struct mm_host *h, void (*ended)(void *self, bool ok, const struct mm_fault *), void *self)
-{
-	h->reload_ended = ended;
-	h->reload_ended_self = self;
-}
-
-void mm_host_reload(struct mm_host *h, void (*done)(void *self, bool ok, const struct mm_error *), void *self)
-{
-	if (done != NULL) {
-		struct reload_waiter *w = malloc(sizeof *w);
-		if (w != NULL) {
-			*w = (struct reload_waiter){ done, self, h->waiters };
-			h->waiters = w;
-		}
-	}
-	if (h->is_stopping || !mm_pace_ask(&h->pace))
-		return;
-	if (h->options.handle_signals)
-		mm_service_reloading();
-	mm_host_prepare(h, h->generation + 1, true, on_reloaded, h);
 }
 
 /* ---- signals, stop ---- */
@@ -226,14 +125,6 @@ void mm_host_stop_as_asked(struct mm_host *h)
 	mm_host_stop(h, h->is_stopping ? MM_STOP_NOW : MM_STOP_DRAIN);
 }
 
-static void reload_soon(struct mm_host *h)
-{
-	if (mm_pace_ask_soon(&h->pace, mm_clock_now()))
-		mm_host_reload(h, NULL, NULL);
-	else
-		wait_for_pace(h);
-}
-
 static void on_signal(struct ev_loop *loop, ev_signal *s, int events)
 {
 	struct mm_host *h = s->data;
@@ -242,7 +133,7 @@ static void on_signal(struct ev_loop *loop, ev_signal *s, int events)
 	(void)events;
 	switch (s->signum) {
 	case SIGHUP:
-		reload_soon(h);
+		mm_host_reload_soon(h);
 		break;
 	case SIGUSR1:
 		if (!mm_host_reopen_log(h, &why))
@@ -436,7 +327,7 @@ bool mm_host_start(struct mm_host *h, struct mm_error *error)
 	while (h->is_loading && !h->is_stopping)
 		ev_run(h->loop, EVRUN_ONCE);
 	bool ok = h->load_ok && mm_host_commit(h, &why);
-	end_pace(h, ok);
+	mm_host_end_pace(h, ok);
 	return ok || mm_fault_tell(h->load_ok ? &why : &h->load_fault, error);
 }
 
@@ -554,18 +445,13 @@ bool mm_host_is_stopping(const struct mm_host *h)
 	return h->is_stopping;
 }
 
-void mm_host_set_log_level(struct mm_host *h, enum mm_level level)
-{
-	h->log.level = level;
-}
-
 void mm_host_free(struct mm_host *h)
 {
 	if (h == NULL)
 		return;
 	while (h->feeds != NULL)
 		mm_feed_close(h->feeds);
-	mm_timer_stop(&h->reload_timer);
+	mm_host_forget_reload(h);
 	if (h->worker != NULL) {
 		if (!h->is_stopped)
 			mm_worker_shut_down(h->worker);
@@ -581,11 +467,6 @@ void mm_host_free(struct mm_host *h)
 	if (h->is_virtual)
 		mm_clock_make_real();
 	mm_host_free_listeners(h);
-	while (h->waiters != NULL) {
-		struct reload_waiter *w = h->waiters;
-		h->waiters = w->next;
-		free(w);
-	}
 	for (size_t i = 0; h->kept_names != NULL && h->kept_names[i] != NULL; i++)
 		free(h->kept_names[i]);
 	free(h->kept_names);

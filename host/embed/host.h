@@ -13,6 +13,7 @@
 #include "embed/generations.h"
 #include "embed/listeners.h"
 #include "embed/log_target.h"
+#include "embed/reload.h"
 #include "moonmilter.h"
 
 /* What a process of many gets from its master; all borrowed for the host's life. */
@@ -37,10 +38,6 @@ const struct mm_census_row *mm_host_row(const struct mm_host *);         /* what
 struct mm_profile *mm_host_profile(struct mm_host *);
 const char *mm_host_config_file(const struct mm_host *);        /* NULL: none */
 
-void mm_host_set_log_level(struct mm_host *, enum mm_level);
-
-/* ended hears of every reload of mm_host_reload() and SIGHUP as it ends. */
-void mm_host_on_reload(struct mm_host *, void (*ended)(void *self, bool ok, const struct mm_fault *why), void *self);
 /* No new connections, and stopped when the last session has ended, however long that takes. */
 void mm_host_retire(struct mm_host *);
 /* For signals and `moonmilter ctl stop`: the first time drains, asked again it stops at once. */

@@ -58,3 +58,8 @@ bool mm_host_reopen_log(struct mm_host *h, struct mm_fault *why)
 	mm_host_tune_log(h);
 	return true;
 }
+
+void mm_host_set_log_level(struct mm_host *h, enum mm_level level)
+{
+	h->log.level = level;
+}

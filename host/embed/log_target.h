@@ -11,5 +11,7 @@
 bool mm_host_reopen_log(struct mm_host *, struct mm_fault *why);
 /* Level and format as the configuration has them. */
 void mm_host_tune_log(struct mm_host *);
+/* This level until the configuration is read again. */
+void mm_host_set_log_level(struct mm_host *, enum mm_level);
 
 #endif
