@@ -39,92 +39,6 @@ const char *mm_version(void)
 
 /* ---- signals, stop ---- */
 
-static void be_stopped(struct mm_host *h)
-{
-	mm_timer_stop(&h->drain_timer);
-	h->is_stopped = true;
-	ev_break(h->loop, EVBREAK_ALL);
-}
-
-static void on_drained(void *self)
-{
-	struct mm_host *h = self;
-	if (!h->is_stopped)
-		be_stopped(h);
-}
-
-static void on_last_words(struct mm_timer *t)
-{
-	on_drained(MM_OWNER_OF(t, struct mm_host, drain_timer));
-}
-
-static void set_drain_timer(struct mm_host *h, void (*fire)(struct mm_timer *), double seconds)
-{
-	mm_timer_stop(&h->drain_timer);
-	mm_timer_init(&h->drain_timer, mm_worker_clock(h->worker), fire);
-	mm_timer_start(&h->drain_timer, seconds);
-}
-
-/* Every session has its last reply, but the kernel may have taken a part only: whoever reads it gets a moment more. */
-static void halt(struct mm_host *h)
-{
-	if (h->is_stopped)
-		return;
-	h->is_stopping = true;
-	mm_worker_shut_down(h->worker);
-	if (h->is_stopped)                      /* that was all */
-		return;
-	if (h->is_halting) {
-		be_stopped(h);
-		return;
-	}
-	h->is_halting = true;
-	set_drain_timer(h, on_last_words, MM_LAST_WORDS);
-	mm_worker_drain(h->worker);             /* says so when nothing is left */
-}
-
-static void on_drain_timer(struct mm_timer *t)
-{
-	struct mm_host *h = MM_OWNER_OF(t, struct mm_host, drain_timer);
-	mm_log_say(&h->log, MM_LEVEL_WARN, "stop", "drain_timeout is over: %u sessions end with a temporary failure",
-		mm_worker_session_count(h->worker));
-	halt(h);
-}
-
-void mm_host_retire(struct mm_host *h)
-{
-	mm_host_show_state(h, MM_CENSUS_DRAINING);
-	mm_worker_unwatch(h->worker);           /* before the descriptors close: the kernel gives their numbers away */
-	mm_host_close_listeners(h);
-	mm_worker_drain(h->worker);
-}
-
-static void begin_drain(struct mm_host *h)
-{
-	h->is_stopping = true;
-	if (h->options.handle_signals && h->census == NULL)
-		mm_service_stopping();
-	mm_log_say(&h->log, MM_LEVEL_INFO, "stop", "no new connections; %u sessions may finish within %.0f s",
-		mm_worker_session_count(h->worker), h->config.drain_timeout);
-	set_drain_timer(h, on_drain_timer, h->config.drain_timeout);
-	mm_host_retire(h);
-}
-
-void mm_host_stop(struct mm_host *h, enum mm_stop how)
-{
-	if (how == MM_STOP_NOW)
-		halt(h);
-	else if (!h->is_stopping)
-		begin_drain(h);
-}
-
-void mm_host_stop_as_asked(struct mm_host *h)
-{
-	if (h->is_stopping && !h->is_stopped)
-		mm_log_say(&h->log, MM_LEVEL_WARN, "stop", "asked again: stopping at once");
-	mm_host_stop(h, h->is_stopping ? MM_STOP_NOW : MM_STOP_DRAIN);
-}
-
 static void on_signal(struct ev_loop *loop, ev_signal *s, int events)
 {
 	struct mm_host *h = s->data;
@@ -207,7 +121,7 @@ static bool make_worker(struct mm_host *h, struct mm_fault *why)
 	struct mm_worker_options o = {
 		.loop = h->loop, .log = &h->log, .census = h->census, .row = h->row,
 		.milter_count = (unsigned)h->config.milter_count, .milter_names = h->milter_names,
-		.drained = on_drained, .retire = on_retire, .self = h,
+		.drained = mm_host_on_drained, .retire = on_retire, .self = h,
 	};
 	struct mm_recorder_options record = {
 		.directory = h->config.record, .sample = h->config.record_sample, .session_max = h->config.record_max,
@@ -358,11 +272,6 @@ void mm_host_turn(struct mm_host *h, double seconds)
 	ev_timer_stop(h->loop, &limit);
 }
 
-bool mm_host_is_stopped(const struct mm_host *h)
-{
-	return h->is_stopped;
-}
-
 unsigned long mm_host_generation(const struct mm_host *h)
 {
 	return h->generation;
@@ -438,11 +347,6 @@ struct mm_profile *mm_host_profile(struct mm_host *h)
 const char *mm_host_config_file(const struct mm_host *h)
 {
 	return h->options.config_file;
-}
-
-bool mm_host_is_stopping(const struct mm_host *h)
-{
-	return h->is_stopping;
 }
 
 void mm_host_free(struct mm_host *h)

@@ -14,6 +14,7 @@
 #include "embed/listeners.h"
 #include "embed/log_target.h"
 #include "embed/reload.h"
+#include "embed/stop.h"
 #include "moonmilter.h"
 
 /* What a process of many gets from its master; all borrowed for the host's life. */
@@ -37,12 +38,6 @@ struct mm_clock *mm_host_clock(struct mm_host *);
 const struct mm_census_row *mm_host_row(const struct mm_host *);         /* what this process says of itself */
 struct mm_profile *mm_host_profile(struct mm_host *);
 const char *mm_host_config_file(const struct mm_host *);        /* NULL: none */
-
-/* No new connections, and stopped when the last session has ended, however long that takes. */
-void mm_host_retire(struct mm_host *);
-/* For signals and `moonmilter ctl stop`: the first time drains, asked again it stops at once. */
-void mm_host_stop_as_asked(struct mm_host *);
-bool mm_host_is_stopping(const struct mm_host *);
 
 /* What can be listed. ORDER LISTING */
 enum mm_listing { MM_LIST_SCRIPTS, MM_LIST_SESSIONS, MM_LIST_GENERATIONS, MM_LIST_PROFILE, MM_LISTING_COUNT };
