@@ -8,6 +8,7 @@
 #include "task/budget.h"
 #include "embed/beat.h"
 #include "embed/parts.h"
+#include "embed/signals.h"
 #include "embed/rights.h"
 #include "embed/service.h"
 #include "io/worker.h"
@@ -15,14 +16,11 @@
 #include <errno.h>
 #include <ev.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#define SIGNAL_COUNT 4
 
 /* A session without a socket. */
 struct mm_feed {
@@ -35,61 +33,6 @@ struct mm_feed {
 const char *mm_version(void)
 {
 	return MM_VERSION;
-}
-
-/* ---- signals, stop ---- */
-
-static void on_signal(struct ev_loop *loop, ev_signal *s, int events)
-{
-	struct mm_host *h = s->data;
-	struct mm_fault why;
-	(void)loop;
-	(void)events;
-	switch (s->signum) {
-	case SIGHUP:
-		mm_host_reload_soon(h);
-		break;
-	case SIGUSR1:
-		if (!mm_host_reopen_log(h, &why))
-			mm_log_say(&h->log, MM_LEVEL_ERROR, "log", "%s", why.text);
-		break;
-	default:
-		if (h->census == NULL || !h->is_stopping)    /* a worker hears it from its master, too */
-			mm_host_stop_as_asked(h);
-	}
-}
-
-struct signal_watch {
-	ev_signal watchers[SIGNAL_COUNT];
-	int       count;
-};
-
-static bool watch_signals(struct mm_host *h)
-{
-	static const int numbers[SIGNAL_COUNT] = { SIGTERM, SIGUSR1, SIGHUP, SIGINT };
-	h->signals = calloc(1, sizeof *h->signals);
-	if (h->signals == NULL)
-		return false;
-	h->signals->count = h->census == NULL ? SIGNAL_COUNT : 2;   /* follower.c ignores the others */
-	for (int i = 0; i < h->signals->count; i++) {
-		ev_signal *s = &h->signals->watchers[i];
-		ev_signal_init(s, on_signal, numbers[i]);
-		s->data = h;
-		ev_signal_start(h->loop, s);
-		ev_unref(h->loop);
-	}
-	signal(SIGPIPE, SIG_IGN);
-	return true;
-}
-
-static void ignore_signals(struct mm_host *h)
-{
-	for (int i = 0; h->signals != NULL && i < h->signals->count; i++) {
-		ev_ref(h->loop);
-		ev_signal_stop(h->loop, &h->signals->watchers[i]);
-	}
-	free(h->signals);
-	h->signals = NULL;
 }
 
 /* ---- life ---- */
@@ -199,7 +142,7 @@ bool mm_host_raise(struct mm_host *h, const struct mm_host_member *member, struc
 	h->guards = h->options.guard_scripts;
 	if (!make_worker(h, why))
 		return false;
-	return (mm_host_begin_beating(h) && (!h->options.handle_signals || watch_signals(h)))
+	return (mm_host_begin_beating(h) && (!h->options.handle_signals || mm_host_watch_signals(h)))
 		|| mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for a host");
 }
 
@@ -362,7 +305,7 @@ void mm_host_free(struct mm_host *h)
 		mm_timer_stop(&h->drain_timer);
 		mm_worker_free(h->worker);
 	}
-	ignore_signals(h);
+	mm_host_ignore_signals(h);
 	if (h->guards)
 		mm_budget_close();
 	mm_host_end_beating(h);
