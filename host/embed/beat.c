@@ -17,8 +17,7 @@ struct beat {
 	ev_timer timer;
 };
 
-/* A worker beats while its loop turns (and when a long slice has ended: budget.c); who reads the census
- * draws the conclusions. */
+/* While the loop turns; task/budget.c beats, too, when a long slice has ended. */
 static void on_beat(struct ev_loop *loop, ev_timer *t, int events)
 {
 	struct mm_host *h = t->data;

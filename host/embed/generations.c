@@ -12,7 +12,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
-/* GIVES them with NULL behind; NULL: out of memory. */
+/* GIVES them, ended by NULL. NULL: out of memory. */
 static const char **paths_of(const struct mm_config_milter *m)
 {
 	const char **paths = calloc(m->scripts.count + 1, sizeof *paths);
@@ -61,8 +61,8 @@ static bool set_dns(struct mm_host *h, struct mm_fault *why)
 	return ok;
 }
 
-/* A session is a descriptor. Scripts, logs and a reload need some as well, so that none of them
- * fails because we are full. */
+/* A session is a descriptor. Scripts, logs and a reload need some, too; keep some back, so that none of them fails
+ * because we are full. */
 static unsigned sessions_that_fit(struct mm_host *h)
 {
 	struct rlimit files;
@@ -108,7 +108,7 @@ static void drop_next_config(struct mm_host *h)
 	h->has_next_config = false;
 }
 
-/* A directory without scripts is allowed, for a start; after a reload it may be a copy that went wrong. */
+/* At the start a directory may have no scripts yet; at a reload it may be a copy that went wrong. */
 static void warn_of_no_scripts(struct mm_host *h)
 {
 	for (unsigned i = 0; i < h->config.milter_count; i++) {
@@ -176,7 +176,7 @@ static void begin_load(struct mm_host *h, const struct mm_config *c)
 	free(options);
 }
 
-/* A milter more or less, or another listener, is another process: a reload changes scripts and their settings. */
+/* A reload changes scripts and settings. It can neither add a milter nor remove one. */
 static bool same_milters(const struct mm_host *h, const struct mm_config *c, struct mm_fault *why)
 {
 	bool same = c->milter_count == h->config.milter_count;

@@ -1,5 +1,5 @@
-/* embed/generations.h -- from a configuration to the generation of scripts that serves: prepare, then commit or discard.
- * A reload is prepared first (loaded, while the old generation serves on) and then committed or discarded as a whole, so
+/* embed/generations.h -- from a configuration to the scripts that serve: prepare, then commit or discard.
+ * A generation is prepared first (loaded, while the old one serves on) and then committed or discarded as a whole, so
  * that several processes can do it together. What a configuration changes besides scripts, it changes at the commit. */
 #ifndef MM_EMBED_GENERATIONS_H
 #define MM_EMBED_GENERATIONS_H

@@ -1,24 +1,18 @@
-/* embed/host.c -- the public face: configuration, listeners, rights, generations, stop and
- * reload, around one worker. */
+/* embed/host.c -- the life of a host: bind, raise, start, run, free; and what it tells of itself. */
 #include "embed/host.h"
 
-#include "moonmilter_testing.h"
-#include "base/say.h"
-#include "task/budget.h"
 #include "embed/beat.h"
 #include "embed/parts.h"
-#include "embed/signals.h"
 #include "embed/rights.h"
-#include "embed/service.h"
-#include "io/worker.h"
+#include "embed/signals.h"
+#include "moonmilter_testing.h"
+#include "task/budget.h"
 
-#include <errno.h>
 #include <ev.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 const char *mm_version(void)
@@ -26,7 +20,7 @@ const char *mm_version(void)
 	return MM_VERSION;
 }
 
-/* ---- life ---- */
+/* ---- bind and raise ---- */
 
 static bool name_milters(struct mm_host *h)
 {
@@ -67,7 +61,25 @@ static bool make_worker(struct mm_host *h, struct mm_fault *why)
 	return h->worker != NULL && mm_host_tune_worker(h, why);
 }
 
-/* Known to be good before anything is opened for him. */
+static void free_names(struct mm_host *h)
+{
+	for (size_t i = 0; h->kept_names != NULL && h->kept_names[i] != NULL; i++)
+		free(h->kept_names[i]);
+	free(h->kept_names);
+	free(h->milter_names);
+}
+
+static void free_worker(struct mm_host *h)
+{
+	if (h->worker == NULL)
+		return;
+	if (!h->is_stopped)
+		mm_worker_shut_down(h->worker);
+	mm_timer_stop(&h->drain_timer);         /* after the sessions, whose end stops it; its clock is the worker's */
+	mm_worker_free(h->worker);
+}
+
+/* Checks the user before anything is opened on his behalf. */
 static bool choose_user(struct mm_host *h, struct mm_fault *why)
 {
 	if (h->config.user == NULL && !mm_rights_need_a_user(&h->config.user, why))
@@ -118,8 +130,7 @@ bool mm_host_raise(struct mm_host *h, const struct mm_host_member *member, struc
 		h->retire_self = member->self;
 		mm_host_lend_listeners(h);
 	}
-	h->is_virtual = h->stands_at > 0 && h->options.loop == NULL
-		&& mm_clock_make_virtual(h->stands_at);
+	h->is_virtual = h->stands_at > 0 && h->options.loop == NULL && mm_clock_make_virtual(h->stands_at);
 	if (h->stands_at > 0 && !h->is_virtual)
 		return mm_fault_set(why, MM_FAULT_CONFIG, "the clock of %s cannot be made to stand",
 			h->options.loop != NULL ? "a loop that was handed in" : "this libev");
@@ -159,6 +170,8 @@ struct mm_host *mm_testing_host_new(const struct mm_host_options *o, double now,
 {
 	return new_host(o, now, error);
 }
+
+/* ---- start and run ---- */
 
 static void on_first_load(void *self, bool ok, const struct mm_fault *why)
 {
@@ -216,7 +229,7 @@ unsigned mm_host_session_count(const struct mm_host *h)
 	return mm_worker_session_count(h->worker);
 }
 
-/* ---- for people, and for the rest of the process row ---- */
+/* ---- what a host tells of itself ---- */
 
 void mm_host_describe(const struct mm_host *h, void (*say)(void *self, const char *line), void *self)
 {
@@ -283,6 +296,8 @@ const char *mm_host_config_file(const struct mm_host *h)
 	return h->options.config_file;
 }
 
+/* ---- the end ---- */
+
 void mm_host_free(struct mm_host *h)
 {
 	if (h == NULL)
@@ -290,12 +305,7 @@ void mm_host_free(struct mm_host *h)
 	while (h->feeds != NULL)
 		mm_feed_close(h->feeds);
 	mm_host_forget_reload(h);
-	if (h->worker != NULL) {
-		if (!h->is_stopped)
-			mm_worker_shut_down(h->worker);
-		mm_timer_stop(&h->drain_timer);
-		mm_worker_free(h->worker);
-	}
+	free_worker(h);
 	mm_host_ignore_signals(h);
 	if (h->guards)
 		mm_budget_close();
@@ -305,10 +315,7 @@ void mm_host_free(struct mm_host *h)
 	if (h->is_virtual)
 		mm_clock_make_real();
 	mm_host_free_listeners(h);
-	for (size_t i = 0; h->kept_names != NULL && h->kept_names[i] != NULL; i++)
-		free(h->kept_names[i]);
-	free(h->kept_names);
-	free(h->milter_names);
+	free_names(h);
 	mm_config_free(&h->config);
 	mm_config_free(&h->next_config);
 	mm_host_free_options(h);

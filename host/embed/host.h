@@ -1,15 +1,13 @@
-/* embed/host.h -- a host as its own process row sees it, beyond moonmilter.h.
+/* embed/host.h -- a host as process/ sees it, beyond moonmilter.h: its life here, its other nouns in the headers below.
  * A host begins in two halves, so that a process can be forked in between: mm_host_bind() has a configuration, a log,
- * listeners and no more rights than it needs; mm_host_raise() adds a loop and a worker. mm_host_new() does both.
- * A reload is prepared and then committed or discarded, so that several processes can do it together. */
+ * listeners and no more rights than it needs; mm_host_raise() adds a loop and a worker. mm_host_new() does both. */
 #ifndef MM_EMBED_HOST_H
 #define MM_EMBED_HOST_H
 
 #include "base/census.h"
 #include "base/clock.h"
-#include "base/say.h"
-#include "config/config.h"
 #include "base/log.h"
+#include "config/config.h"
 #include "embed/generations.h"
 #include "embed/listeners.h"
 #include "embed/log_target.h"
@@ -21,15 +19,15 @@
 struct mm_host_member {
 	struct mm_census     *census;
 	struct mm_census_row *row;
-	/* The worker wants to be replaced: too many sessions, memory that does not come back. May be NULL. */
+	/* The worker asks to be replaced: too many sessions, memory that does not come back. May be NULL. */
 	void                (*retire)(void *self, const char *why);
 	void                 *self;
 };
 
-/* with_control: opens the control socket of the configuration, too; whoever asked for it answers there (control.h).
+/* with_control: opens the control socket of the configuration, too; the caller answers there (process/control.h).
  * NULL: why says why. */
 struct mm_host *mm_host_bind(const struct mm_host_options *, bool with_control, struct mm_fault *why);
-/* member NULL: this process is the whole host. Else the listeners' files belong to the master, who removes them. */
+/* member NULL: this process is the whole host. Else the listeners' files belong to the master, which removes them. */
 bool mm_host_raise(struct mm_host *, const struct mm_host_member *, struct mm_fault *why);
 
 const struct mm_config *mm_host_config(const struct mm_host *);

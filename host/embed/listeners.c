@@ -12,7 +12,7 @@ struct listening {
 	unsigned           milter;
 };
 
-/* A socket that root makes belongs to whom we become, as if he had made it himself. */
+/* A socket that we create as root is owned by the user we are about to become. */
 static void leave_to_user(const struct mm_host *h, struct mm_listener_options *o)
 {
 	if (!h->options.drop_rights || geteuid() != 0)
@@ -44,7 +44,7 @@ static bool add_listener(struct mm_host *h, unsigned milter, const struct mm_end
 	return true;
 }
 
-/* systemd:NAME is the sockets of that name; the names of the descriptors are gone once they are known. */
+/* Every socket that systemd hands in under NAME. */
 static bool add_activated(struct mm_host *h, unsigned milter, const struct mm_endpoint *spec, struct mm_fault *why)
 {
 	int fds[MM_ACTIVATED_MAX];
@@ -94,8 +94,7 @@ bool mm_host_open_control(struct mm_host *h, struct mm_fault *why)
 	return mm_listener_open(&h->control, &spec, &o, why);
 }
 
-static void describe_listener(const struct mm_host *h, const struct mm_endpoint *spec,
-	struct mm_say say)
+static void describe_listener(const struct mm_host *h, const struct mm_endpoint *spec, struct mm_say say)
 {
 	char line[MM_ENDPOINT_LINE_SIZE + 64], text[MM_ENDPOINT_LINE_SIZE];
 	snprintf(line, sizeof line, "listens on %s", mm_endpoint_text(spec, text, sizeof text));
@@ -110,8 +109,7 @@ static void describe_listener(const struct mm_host *h, const struct mm_endpoint 
 	say.line(say.self, line);
 }
 
-void mm_host_describe_milter(const struct mm_host *h, unsigned milter,
-	struct mm_say say)
+void mm_host_describe_milter(const struct mm_host *h, unsigned milter, struct mm_say say)
 {
 	char line[128];
 	snprintf(line, sizeof line, "milter %s:", h->config.milters[milter].name);

@@ -1,6 +1,6 @@
 /* embed/listeners.h -- the sockets of a host: those MTAs connect to, and the control socket.
- * A host binds them before it gives up its rights; its workers share them. One whose file is lost can be bound anew. What
- * is read from a connection is io/'s. */
+ * A host binds them before it gives up its rights; its workers share them. One whose file is lost can be bound anew.
+ * Connections are io/'s. */
 #ifndef MM_EMBED_LISTENERS_H
 #define MM_EMBED_LISTENERS_H
 

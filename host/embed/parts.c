@@ -26,10 +26,11 @@ static void free_list(const char *const *list)
 
 void mm_host_copy_options(struct mm_host *h, const struct mm_host_options *o)
 {
+	/* o may be of an older, shorter struct: from here on read the copy */
 	memcpy(&h->options, o, o->size < sizeof h->options ? o->size : sizeof h->options);
-	h->options.listen = (const char *const *)copy_list(o->listen);
-	h->options.scripts = (const char *const *)copy_list(o->scripts);
-	h->options.set = (const char *const *)copy_list(o->set);
+	h->options.listen = (const char *const *)copy_list(h->options.listen);
+	h->options.scripts = (const char *const *)copy_list(h->options.scripts);
+	h->options.set = (const char *const *)copy_list(h->options.set);
 	h->options.config_file = h->options.config_file != NULL ? strdup(h->options.config_file) : NULL;
 }
 

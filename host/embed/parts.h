@@ -30,7 +30,7 @@ struct mm_host {
 	/* the census: host.c, beat.c */
 	struct mm_census      *census;          /* borrowed; NULL: we are the whole host */
 	struct mm_census_row  *row;             /* borrowed, or own_row; never NULL once raised */
-	void                 (*retire)(void *self, const char *why);    /* asks the master for a successor; may be NULL */
+	void                 (*retire)(void *self, const char *why);    /* asks for a successor; may be NULL */
 	void                  *retire_self;
 	struct mm_census_row   own_row;
 	struct beat           *beat;            /* owned; NULL: not begun */
@@ -60,14 +60,13 @@ struct mm_host {
 
 	/* stop.c, signals.c */
 	bool                   is_stopping;
-	bool                   is_halting;      /* every session is over; some of their last
-	                                         * bytes may still be unsent */
+	bool                   is_halting;      /* every session is over; some last bytes may still be unsent */
 	bool                   is_stopped;
 	struct mm_timer        drain_timer;
 	struct signal_watch   *signals;         /* owned; NULL: none */
 
 	/* feeder.c */
-	struct mm_feed         *feeds;          /* owned list of milter connections without a socket */
+	struct mm_feed        *feeds;           /* owned list of milter connections without a socket */
 };
 
 /* Copies options into the host, so that they may be read again at a reload. A list that memory is out for reads as

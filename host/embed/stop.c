@@ -34,7 +34,8 @@ static void set_drain_timer(struct mm_host *h, void (*fire)(struct mm_timer *), 
 	mm_timer_start(&h->drain_timer, seconds);
 }
 
-/* Every session has its last reply, but the kernel may have taken a part only: whoever reads it gets a moment more. */
+/* Every session gets its last reply. The kernel may have taken only a part of it, so the MTA gets a moment more to
+ * read. */
 static void halt(struct mm_host *h)
 {
 	if (h->is_stopped)

@@ -1,9 +1,8 @@
 --- Every file stands in the room that docs/ARCHITECTURE.md gives it, and includes go one way. The tables of that page
 -- are read here: a row names a folder, its files in order, and what they may include. So a file includes only files
 -- before it in its own folder and the folders that its row allows, which all stand above, but for headers that are open
--- to their own folder only. libev only where the loop is,
--- Lua only in `task/`, `bind/`, `script/` and the module of `codec/`, neither in any header. What the linker sees goes
--- one way, too.
+-- to their own folder only. libev only where the loop is, Lua only in `task/`, `bind/`, `script/` and the module of
+-- `codec/`, neither in any header. What the linker sees goes one way, too.
 -- Usage: luajit spec/lint/rooms.lua [ROOT [OBJECTS]]; exit status 1 when a rule is broken.
 
 local root, objects = arg[1] or ".", arg[2] or "build/obj"
@@ -107,7 +106,7 @@ end
 
 local function check_system_include(path, line, stem, folder, kind, header)
   if header == "ev.h" and (kind == "h" or not may_include_ev[stem]) then
-    fault(path, line, "includes ev.h; libev is for base/clock, base/watch and the sockets of io/, and for no header")
+    fault(path, line, "includes ev.h; libev is for the files that may_include_ev names, and for no header")
   end
   local is_lua = header:match "^lua" and header ~= "luajit.h" or header == "lauxlib.h"
   if is_lua and (kind == "h" or not may_include_lua[folder]) then
