@@ -4,6 +4,7 @@
 #include "async/child.h"
 #include "base/heap.h"
 #include "base/say.h"
+#include "io/acceptor.h"
 #include "task/memory.h"
 
 #include <ev.h>

@@ -9,7 +9,6 @@
 #include "base/say.h"
 #include "io/connection.h"
 #include "async/dns.h"
-#include "io/listener.h"
 #include "base/network.h"
 #include "task/profile.h"
 #include "script/generation.h"

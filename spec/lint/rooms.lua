@@ -8,7 +8,7 @@
 local root, objects = arg[1] or ".", arg[2] or "build/obj"
 
 local may_include_ev = {
-  ["base/clock"] = true, ["base/watch"] = true, ["io/connection"] = true, ["io/listener"] = true,
+  ["base/clock"] = true, ["base/watch"] = true, ["io/connection"] = true,
   ["io/acceptor"] = true, ["io/worker"] = true, ["embed/beat"] = true, ["embed/stop"] = true, ["embed/signals"] = true,
   ["embed/host"] = true,
 }
