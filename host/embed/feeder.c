@@ -3,6 +3,7 @@
 #include "base/buffer.h"
 #include "base/list.h"
 #include "embed/parts.h"
+#include "io/outcome.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -8,9 +8,8 @@
 local root, objects = arg[1] or ".", arg[2] or "build/obj"
 
 local may_include_ev = {
-  ["base/clock"] = true, ["base/watch"] = true, ["io/connection"] = true,
-  ["io/acceptor"] = true, ["io/worker"] = true, ["embed/beat"] = true, ["embed/stop"] = true, ["embed/signals"] = true,
-  ["embed/host"] = true,
+  ["base/clock"] = true, ["base/watch"] = true, ["io/connection"] = true, ["io/acceptor"] = true, ["io/worker"] = true,
+  ["embed/beat"] = true, ["embed/stop"] = true, ["embed/signals"] = true, ["embed/host"] = true,
 }
 local open_only_inside = { ["embed/parts"] = true } -- what a host is made of
 local may_include_lua = { task = true, bind = true, script = true, codec = true }
