@@ -1,5 +1,5 @@
 /* io/acceptor.h -- watches one listening descriptor for a worker and accepts what it should take.
- * Workers share the descriptor; an acceptor asks its owner whose turn it is. Does not know what a connection becomes. */
+ * Workers share the descriptor; an acceptor asks its owner whose turn it is. What a connection becomes is the owner's. */
 #ifndef MM_IO_ACCEPTOR_H
 #define MM_IO_ACCEPTOR_H
 
@@ -26,7 +26,7 @@ struct mm_acceptor_owner {
 	bool (*is_my_turn)(void *self);
 	/* Takes fd. peer is the MTA's address, NULL for unix sockets, borrowed for the call. */
 	void (*take)(void *self, int fd, const struct mm_peer *peer);
-	/* Accepting failed; how says what is done about it. Called once until it works again. */
+	/* Accepting failed; what says what is done about it. Called once until it works again. */
 	void (*trouble)(void *self, const char *what, int error);
 };
 /* fd is BORROWED. NULL: out of memory. */

@@ -216,7 +216,7 @@ static void on_readable(struct ev_loop *loop, ev_io *w, int events)
 		return;
 	c->is_feeding = true;
 	if (n <= 0) {
-		/* An MTA that has closed takes no replies; one that has only shut down its side is none. */
+		/* A closed peer reads nothing more. No MTA half-closes, so a shutdown is treated as a close. */
 		close_socket(c);
 		mm_engine_end(c->engine, MM_CANCEL_DISCONNECT);
 		mm_buffer_clear(&c->all->out);

@@ -11,10 +11,10 @@
 
 struct mm_listener {
 	struct mm_endpoint spec;
-	int                   fd;               /* owned; -1: closed */
-	bool                  is_ours;          /* a unix socket we have made */
-	dev_t                 device;           /* of that socket's file */
-	ino_t                 inode;
+	int                fd;                  /* owned; -1: closed */
+	bool               is_ours;             /* a unix socket we have made */
+	dev_t              device;              /* of that socket's file */
+	ino_t              inode;
 };
 
 struct mm_listener_options {

@@ -1,4 +1,4 @@
-/* io/outcome.h -- what the log says of milter connections: how a message ended, a verdict beside it, a broken connection.
+/* io/outcome.h -- what the log says of milter connections: the end of a message, a verdict beside it, a fault.
  * The same lines for connections with a socket and without one (embed/feeder.c). */
 #ifndef MM_IO_OUTCOME_H
 #define MM_IO_OUTCOME_H
