@@ -1,5 +1,5 @@
 /* io/acceptor.h -- watches one listening descriptor for a worker and accepts what it should take.
- * Workers share the descriptor; an acceptor asks its owner whose turn it is. What a connection becomes is the owner's. */
+ * Workers share the descriptor; an acceptor asks its owner whose turn it is. Connections are the owner's. */
 #ifndef MM_IO_ACCEPTOR_H
 #define MM_IO_ACCEPTOR_H
 
