@@ -17,9 +17,11 @@ static void tell_waiters(struct mm_host *h, bool ok, const struct mm_fault *why)
 	struct mm_error error = { .code = MM_ERROR_NONE };
 	if (!ok)
 		mm_fault_tell(why, &error);
-	while (h->waiters != NULL) {
-		struct reload_waiter *w = h->waiters;
-		h->waiters = w->next;
+	struct reload_waiter *told = h->waiters;
+	h->waiters = NULL;                      /* one that asks again from inside hears of the next */
+	while (told != NULL) {
+		struct reload_waiter *w = told;
+		told = w->next;
 		w->done(w->self, ok, &error);
 		free(w);
 	}
