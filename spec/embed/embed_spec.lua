@@ -89,6 +89,12 @@ describe("the public C API", function()
     assert.same({ "reloaded: yes NONE", "generation: 2", "reloaded: no CONFIG", "generation: 2" }, face "reload")
   end)
 
+  it("tells a caller that asks for another reload from inside of the next one", function()
+    assert.same({
+      "reloaded: yes, generation: 2", "reloaded: yes, generation: 3", "reloaded: yes, generation: 4",
+    }, face "reload_from_inside")
+  end)
+
   it("drains: accepts no more, serves the open session to its end, then is stopped", function()
     assert.same({
       "reply O",

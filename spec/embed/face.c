@@ -220,6 +220,24 @@ static void reload(void)
 	mm_host_free(host);
 }
 
+static void ask_again(void *self, bool ok, const struct mm_error *error)
+{
+	struct mm_host *host = self;
+	(void)error;
+	printf("reloaded: %s, generation: %lu\n", yes(ok), mm_host_generation(host));
+	if (mm_host_generation(host) < 4)
+		mm_host_reload(host, ask_again, host);
+}
+
+static void reload_from_inside(void)
+{
+	struct mm_host *host = start("quiet.lua", NULL, NULL);
+	mm_host_reload(host, ask_again, host);
+	for (int i = 0; i < TURNS && mm_host_generation(host) < 4; i++)
+		mm_host_turn(host, 0.01);
+	mm_host_free(host);
+}
+
 static void drain(void)
 {
 	int fd;
@@ -331,6 +349,7 @@ int main(int argc, char **argv)
 		void      (*run)(void);
 	} situations[] = {
 		{ "version", version }, { "options", options }, { "errors", errors }, { "reload", reload },
+		{ "reload_from_inside", reload_from_inside },
 		{ "drain", drain }, { "now", now }, { "now_during_a_drain", now_during_a_drain },
 		{ "hang_up", hang_up }, { "close", close_only }, { "two_hosts", two_hosts },
 	};
