@@ -23,7 +23,7 @@ void mm_host_free_listeners(struct mm_host *);
 int mm_host_control(const struct mm_host *);                    /* listening, borrowed; -1: none */
 unsigned mm_host_listener_count(const struct mm_host *);
 int mm_host_listener_descriptor(const struct mm_host *, unsigned listener);     /* borrowed */
-/* Has somebody removed or replaced the file of this unix socket? */
+/* Has the file of this unix socket been removed or replaced? */
 bool mm_host_listener_is_lost(const struct mm_host *, unsigned listener);
 /* Binds a lost socket anew. False: why says why. */
 bool mm_host_listener_renew(struct mm_host *, unsigned listener, struct mm_fault *why);

@@ -15,8 +15,8 @@ static void sink_to_embedder(void *self, enum mm_level level, const char *line, 
 	h->options.log(h->options.log_self, level, line, size);
 }
 
-/* The log's directory is often our later user's. While we are root, a link that somebody else has put there must not
- * have us write into another file, nor give it away; a link of root's (/dev/stdout) is meant. */
+/* The log's directory is often owned by the user we are about to become. While we are root, a link that another user
+ * has put there must not make us write to another file or give it away; a link that root owns (/dev/stdout) is meant. */
 static int open_log(const char *path, const char *user)
 {
 	struct stat at;

@@ -79,7 +79,7 @@ static void step_back(struct mm_acceptor *a, int error)
 	look_again_in(a, PAUSE_IN_TROUBLE);
 }
 
-/* False: there is none to be had now. */
+/* False: no connection can be accepted now. */
 static bool accept_one(struct mm_acceptor *a)
 {
 	struct sockaddr_storage address = { .ss_family = AF_UNSPEC };

@@ -9,7 +9,7 @@
 
 #define MM_PEER_TEXT_SIZE 56            /* bytes of address and port, NUL included */
 
-/* Who has connected over TCP. */
+/* The MTA that has connected over TCP. */
 struct mm_peer {
 	char    text[MM_PEER_TEXT_SIZE];        /* "192.0.2.7:40212", "[2001:db8::1]:40212" */
 	uint8_t address[16];                    /* network order */
@@ -22,7 +22,7 @@ struct mm_acceptor;
 struct mm_acceptor_owner {
 	void  *self;
 	/* False: another worker should take the next connection; asked before each and soon again. NULL: always. A
-	 * connection that nobody else takes is taken nevertheless. */
+	 * connection that no other worker takes is taken nevertheless. */
 	bool (*is_my_turn)(void *self);
 	/* Takes fd. peer is the MTA's address, NULL for unix sockets, borrowed for the call. */
 	void (*take)(void *self, int fd, const struct mm_peer *peer);

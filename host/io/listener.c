@@ -24,7 +24,7 @@ static void unix_address(const char *path, struct sockaddr_un *to)
 	snprintf(to->sun_path, sizeof to->sun_path, "%s", path);
 }
 
-/* Removes what a dead process left. False: somebody answers there, or it is no socket. */
+/* Removes what a dead process left. False: a process answers there, or it is not a socket. */
 static bool clear_stale(const char *path, struct mm_fault *why)
 {
 	struct stat status;
@@ -51,7 +51,7 @@ static bool clear_stale(const char *path, struct mm_fault *why)
 	return true;
 }
 
-/* Who is not named is who will serve; -1 without such a user: as it is. */
+/* An owner or group that is not named is that of the user who will serve; without such a user -1: leave it. */
 static bool find_owner(const struct mm_listener_options *o, uid_t *user, gid_t *group, struct mm_fault *why)
 {
 	*user = (uid_t)-1;
@@ -91,8 +91,8 @@ static bool set_owner(const char *path, const struct mm_listener_options *o, str
 	gid_t group;
 	if (!find_owner(o, &user, &group, why))
 		return false;
-	/* lchown: the directory is often our later user's, who must not have root give him another
-	 * file by way of a link */
+	/* lchown: the user we are about to become often owns the directory, and must not get another file from
+	 * root by way of a link */
 	if ((user == (uid_t)-1 && group == (gid_t)-1) || lchown(path, user, group) == 0)
 		return true;
 	return mm_fault_set(why, MM_FAULT_CONFIG, "%s: %s%s cannot be set: %s%s", path,

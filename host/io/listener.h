@@ -21,13 +21,13 @@ struct mm_listener_options {
 	unsigned    mode;       /* permission bits of a unix socket */
 	const char *owner;      /* borrowed; NULL: the user */
 	const char *group;      /* borrowed; NULL: the user's */
-	const char *user;       /* who will serve, borrowed; NULL: whoever makes the socket */
+	const char *user;       /* the user who will serve, borrowed; NULL: the one who makes the socket */
 };
 
 /* Binds and listens, or checks an inherited descriptor. systemd specs are resolved by the host. */
 bool mm_listener_open(struct mm_listener *, const struct mm_endpoint *, const struct mm_listener_options *,
 	struct mm_fault *why);
-/* Are there such an owner and group? Opens nothing. */
+/* Do the owner and the group exist? Opens nothing. */
 bool mm_listener_check(const struct mm_listener_options *, struct mm_fault *why);
 void mm_listener_close(struct mm_listener *);
 /* The file of a unix socket of ours has been removed or replaced: no MTA finds it any more. */

@@ -25,7 +25,7 @@ struct watch {
 	struct watch       *next;
 };
 
-/* Who may connect. */
+/* The networks that may connect. */
 struct allowed {
 	const struct mm_network *networks;      /* borrowed */
 	size_t                   count;
@@ -66,7 +66,7 @@ static struct ev_loop *loop_of(const struct mm_worker *w)
 	return w->options.loop;
 }
 
-/* ---- full, and room again; who may come in ---- */
+/* ---- full, and room again; which MTAs may connect ---- */
 
 static void pause_all(struct mm_worker *w)
 {
