@@ -16,7 +16,7 @@ static void sink_to_embedder(void *self, enum mm_level level, const char *line, 
 }
 
 /* The log's directory is often owned by the user we are about to become. While we are root, a link that another user
- * has put there must not make us write to another file or give it away; a link that root owns (/dev/stdout) is meant. */
+ * has put there must not make us write to another file or give it away. A link that root owns (/dev/stdout) is fine. */
 static int open_log(const char *path, const char *user)
 {
 	struct stat at;

@@ -2,8 +2,8 @@
  * A record is one connection: a line of text, then every packet as on the wire, after one byte that says which side
  * sent it. It is gathered in memory, masked packet by packet as it comes, and written by a thread when the connection
  * has ended: the loop never waits for a disk. What does not fit (bytes of a session, bytes on their way to the disk) is
- * dropped, and the log says so. Knows no sockets and no scripts. Files are written under a temporary name and renamed: a
- * reader sees whole ones. */
+ * dropped, and the log says so. Knows no sockets and no scripts. Files are written under a temporary name and renamed:
+ * a reader sees whole ones. */
 #ifndef MM_IO_RECORDER_H
 #define MM_IO_RECORDER_H
 
