@@ -1,12 +1,12 @@
-/* moonmilter.h -- the whole face of libmoonmilter: a host that runs milters written in Lua.
+/* moonmilter.h -- the public API of libmoonmilter: a host that runs milters written in Lua.
  *
- * A host owns its milters, their scripts and sockets. Several hosts may live in one process; each belongs to one thread
- * at a time. It runs on a libev loop of its own or on one that is handed in, or on no socket at all: mm_feed_bytes()
- * takes the bytes an MTA would send and gives back what the filter answers.
+ * A host owns its milters with their scripts and sockets. A process may have several hosts; only one thread at a time
+ * may use a host. A host runs on a libev loop of its own or on yours. It needs no sockets: you can pass the bytes that
+ * an MTA would send to mm_feed_bytes() and read the replies with mm_feed_output().
  *
- * Functions that can fail return false or NULL and fill a struct mm_error (NULL is fine) with a code for programs and a
- * sentence for people. Strings and arrays given to a function are borrowed for the call unless said otherwise. Times
- * are seconds.
+ * A function that can fail returns false or NULL and fills a struct mm_error, unless you pass NULL for it, with a code
+ * for programs and a sentence for people. Unless stated otherwise, functions borrow strings and arrays for the call
+ * only. Times are in seconds.
  *
  *     struct mm_error error;
  *     struct mm_host_options options = MM_HOST_OPTIONS;
@@ -37,32 +37,32 @@ struct lua_State;
 struct mm_host;
 struct mm_feed;
 
-/* What this header is of; mm_version() says what the library is of. */
+/* The version of this header. mm_version() returns that of the library. */
 #define MM_VERSION_MAJOR 0
 #define MM_VERSION_MINOR 1
 #define MM_VERSION_PATCH 0
 #define MM_VERSION       "0.1.0"
 
-/* Match on the code; the text is for people. ORDER FAULT_CLASS */
+/* Programs match on the code; the text is for people. ORDER FAULT_CLASS */
 enum mm_error_code {
 	MM_ERROR_NONE,
-	MM_ERROR_BUG,                           /* an impossible state inside the library: please report it */
+	MM_ERROR_BUG,                           /* the library is in an impossible state: please report it */
 	MM_ERROR_CONFIG,                        /* options, configuration, or scripts that do not load */
-	MM_ERROR_PEER,                          /* bytes that no MTA may send */
-	MM_ERROR_SCRIPT,                        /* a script raised or misused the API */
-	MM_ERROR_RESOURCE,                      /* memory, descriptors, threads: may succeed later */
+	MM_ERROR_PEER,                          /* the MTA's bytes break the milter protocol */
+	MM_ERROR_SCRIPT,                        /* a script raised an error or misused the API */
+	MM_ERROR_RESOURCE,                      /* out of memory, descriptors or threads: may succeed later */
 };
 
 struct mm_error {
 	enum mm_error_code code;
-	char               text[1024];         /* NUL-terminated, cut when longer */
+	char               text[1024];         /* NUL-terminated; cut off when too long */
 };
 
-/* The version of the library that runs, "0.1.0". Static. */
+/* Returns the version of the library, such as "0.1.0". The string is static. */
 MM_API const char *mm_version(void);
 
-/* A C module for scripts: require "name" calls open, a lua_CFunction. One of the host's own modules that is replaced by
- * its name is still there as "host:name". */
+/* A C module for scripts: require "name" calls open, a lua_CFunction. A built-in module that you replace stays
+ * available as "host:name". */
 struct mm_module {
 	const char *name;
 	int       (*open)(struct lua_State *);
@@ -72,74 +72,83 @@ struct mm_module {
 enum mm_level { MM_LEVEL_DEBUG, MM_LEVEL_INFO, MM_LEVEL_WARN, MM_LEVEL_ERROR };
 
 struct mm_host_options {
-	size_t             size;                /* sizeof(struct mm_host_options): lets the struct grow */
-	const char        *config_file;         /* moonmilter.conf; NULL: none */
-	const char *const *listen;              /* listen specs, NULL-ended; NULL: those of the file */
-	const char *const *scripts;             /* files and directories, NULL-ended; NULL: those of the file */
-	const char *const *set;                 /* further keys of the file as "key=value",
-	                                         * NULL-ended; kept over reloads */
-	bool               no_sockets;          /* open no listener: bytes come through mm_feed_bytes() */
-	bool               drop_rights;         /* when root: become the configured user after binding, or fail */
-	bool               handle_signals;      /* SIGTERM SIGINT drain, SIGHUP reload, SIGUSR1 reopen
-	                                         * logs; SIGPIPE ignored */
-	bool               guard_scripts;       /* end scripts that compute beyond cpu_slice and cpu_session. Takes
-	                                         * SIGVTALRM, SIGPROF,
-	                                         * the signals of a crash, and a timer for the calling thread; one host
-	                                         * a process */
-	struct ev_loop    *loop;                /* NULL: a loop of its own. Borrowed for the host's life */
-	const struct mm_module *modules;        /* ended by name NULL; borrowed for the host's life; NULL: none */
-	/* Gets each log line (no newline, borrowed for the call) instead of what the configuration says. */
+	size_t             size;                /* sizeof(struct mm_host_options); later versions may add fields */
+	const char        *config_file;         /* path of moonmilter.conf; NULL: none */
+	/* The three lists end with NULL. They override the configuration file, also when a reload reads it again. */
+	const char *const *listen;              /* sockets to listen on; NULL: as the file says */
+	const char *const *scripts;             /* files and directories; NULL: as the file says */
+	const char *const *set;                 /* other keys of the file, as "key=value" */
+	bool               no_sockets;          /* open no listeners: bytes come through mm_feed_bytes() */
+	bool               drop_rights;         /* if root: become the configured user after binding, or fail */
+	bool               handle_signals;      /* SIGTERM and SIGINT drain, SIGHUP reloads, SIGUSR1 reopens the log;
+	                                         * SIGPIPE is ignored */
+	/* End scripts that exceed cpu_slice or cpu_session. Takes SIGVTALRM, SIGPROF, the signals of a crash, and a
+	 * timer for the calling thread, so only one host of a process can have it. */
+	bool               guard_scripts;
+	/* The libev loop to run on, made by the libev version that the library was built with. Borrowed for the host's
+	 * life. NULL: the host makes its own. */
+	struct ev_loop    *loop;
+	const struct mm_module *modules;        /* the last has name NULL; borrowed for the host's life; NULL: none */
+	/* Receives every log line, instead of the log that the configuration names. The line has no newline and is
+	 * borrowed for the call. */
 	void             (*log)(void *self, enum mm_level level, const char *line, size_t size);
 	void              *log_self;
 };
 
-/* Options with their size set and everything else absent: struct mm_host_options options = MM_HOST_OPTIONS; */
+/* The defaults: size is set, everything else is absent. struct mm_host_options options = MM_HOST_OPTIONS; */
 #define MM_HOST_OPTIONS { .size = sizeof(struct mm_host_options) }
 
-/* Reads the configuration, opens the listeners, drops rights. Nothing is served yet. NULL: error says why. */
+/* Reads the configuration, opens the listeners and drops rights. The host does not serve yet. NULL: see error. */
 MM_API struct mm_host *mm_host_new(const struct mm_host_options *, struct mm_error *);
-/* Loads the scripts (turning the loop until they are loaded) and begins to accept. */
+/* Loads the scripts, turning the loop until they are loaded, and begins to accept connections. */
 MM_API bool mm_host_start(struct mm_host *, struct mm_error *);
-/* Turns the loop until mm_host_stop() or a signal has ended the host and the last session is over. */
+/* Turns the loop until the host is stopped: mm_host_stop() or a signal has ended it and its last session is over. */
 MM_API void mm_host_run(struct mm_host *);
-/* Turns the loop once, waiting at most so long for something to happen; 0: not at all. */
+/* Turns the loop once. Waits at most this long for something to happen; 0: does not wait. */
 MM_API void mm_host_turn(struct mm_host *, double seconds);
 enum mm_stop {
-	MM_STOP_DRAIN,                          /* accept no more; messages get their verdict until drain_timeout */
-	MM_STOP_NOW,                            /* end open sessions with a temporary failure; also during a drain */
+	MM_STOP_DRAIN,                          /* accept no more; open sessions may finish until drain_timeout */
+	MM_STOP_NOW,                            /* end open sessions with a temporary failure; also ends a drain */
 };
+/* Begins to stop the host and returns; turn the loop until mm_host_is_stopped(). Feeds stay open until you close
+ * them. */
 MM_API void mm_host_stop(struct mm_host *, enum mm_stop how);
-/* True when a stop is complete. */
 MM_API bool mm_host_is_stopped(const struct mm_host *);
-/* Loads a new generation of scripts beside the serving one. done, if given, is called from the loop, or from inside,
- * when it serves (ok) or has failed and the old one serves on (error). A reload that is under way is joined. */
+/* Loads a new generation of scripts while the old one serves. Calls done, if given, from the loop or before returning:
+ * with ok when the new generation serves, with an error when it failed and the old one serves on. A call during a
+ * reload joins that reload, and another reload follows it. A host that is stopping neither reloads nor calls done. */
 MM_API void mm_host_reload(struct mm_host *, void (*done)(void *self, bool ok, const struct mm_error *), void *self);
-/* Counts from 1; grows with each reload that succeeds. 0: nothing loaded. */
+/* The number of the generation that serves: 1 after the start, one more after each successful reload. 0: none yet. */
 MM_API unsigned long mm_host_generation(const struct mm_host *);
+/* How many MTA connections are open. Feeds do not count. */
 MM_API unsigned mm_host_session_count(const struct mm_host *);
-/* Lines for people: listeners, scripts and handlers, what is negotiated, what to paste into Postfix and Sendmail. */
+/* Calls say with lines for people: listeners, what to paste into Postfix and Sendmail, scripts and their handlers, what
+ * is negotiated. */
 MM_API void mm_host_describe(const struct mm_host *, void (*say)(void *self, const char *line), void *self);
-/* Ends everything; open sessions get a temporary failure. NULL is fine. */
+/* Ends open sessions with a temporary failure, closes the host's feeds and frees it. NULL is fine. */
 MM_API void mm_host_free(struct mm_host *);
 
-/* ---- a milter connection without a socket ---- */
+/* ---- feeds: milter connections without a socket ---- */
 
-/* milter: a name of the configuration; NULL: the first. NULL: unknown milter or out of memory. */
+/* Opens a connection to the named milter of the configuration; NULL: to the first. Fails when there is no such milter,
+ * before the scripts are loaded, and when memory is out. mm_host_free() frees feeds that are still open: do not use
+ * them afterwards. */
 MM_API struct mm_feed *mm_feed_open(struct mm_host *, const char *milter, struct mm_error *);
-/* Bytes as an MTA sends them, split anywhere. False: they break the protocol, error says how; what output there is may
- * still be read. Handlers that wait go on in mm_host_turn(). */
+/* Takes bytes as an MTA sends them, split anywhere. False: they break the protocol and the feed is finished; its output
+ * may still be read. A handler that waits continues in mm_host_turn(). */
 MM_API bool mm_feed_bytes(struct mm_feed *, const void *bytes, size_t size, struct mm_error *);
-/* What the filter has answered and mm_feed_consume() has not taken: BORROWED until the next call for this feed or its
+/* Returns the replies that mm_feed_consume() has not removed yet. BORROWED until the next call for this feed or its
  * host. */
 MM_API const void *mm_feed_output(const struct mm_feed *, size_t *size);
+/* Removes the first bytes of the output. */
 MM_API void mm_feed_consume(struct mm_feed *, size_t size);
-/* A handler waits: turn the loop. */
+/* True while a handler waits: turn the loop. */
 MM_API bool mm_feed_is_waiting(const struct mm_feed *);
-/* The filter has hung up, or the MTA has said quit: mm_feed_bytes() takes no more. */
+/* True when the filter has hung up or the MTA has sent QUIT: mm_feed_bytes() ignores further bytes. */
 MM_API bool mm_feed_is_finished(const struct mm_feed *);
-/* The MTA goes away: on_abort and on_close run as after a lost connection. */
+/* Ends the connection as if the MTA were lost: on_abort and on_close run. The feed is finished; it is not freed. */
 MM_API void mm_feed_hang_up(struct mm_feed *);
-/* Frees it; hangs up first if that has not happened. */
+/* Frees the feed. Hangs up first unless it is finished. */
 MM_API void mm_feed_close(struct mm_feed *);
 
 #ifdef __cplusplus

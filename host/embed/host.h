@@ -1,30 +1,33 @@
-/* embed/host.h -- a host as its own process row sees it, beyond moonmilter.h.
+/* embed/host.h -- a host as process/ sees it, beyond moonmilter.h: its life here, its other nouns in the headers below.
  * A host begins in two halves, so that a process can be forked in between: mm_host_bind() has a configuration, a log,
- * listeners and no more rights than it needs; mm_host_raise() adds a loop and a worker. mm_host_new() does both.
- * A reload is prepared and then committed or discarded, so that several processes can do it together. */
+ * listeners and no more rights than it needs; mm_host_raise() adds a loop and a worker. mm_host_new() does both. */
 #ifndef MM_EMBED_HOST_H
 #define MM_EMBED_HOST_H
 
 #include "base/census.h"
 #include "base/clock.h"
-#include "base/say.h"
-#include "config/config.h"
 #include "base/log.h"
+#include "config/config.h"
+#include "embed/generations.h"
+#include "embed/listeners.h"
+#include "embed/log_target.h"
+#include "embed/reload.h"
+#include "embed/stop.h"
 #include "moonmilter.h"
 
 /* What a process of many gets from its master; all borrowed for the host's life. */
 struct mm_host_member {
 	struct mm_census     *census;
 	struct mm_census_row *row;
-	/* The worker wants to be replaced: too many sessions, memory that does not come back. May be NULL. */
+	/* The worker asks to be replaced: too many sessions, memory that does not come back. May be NULL. */
 	void                (*retire)(void *self, const char *why);
 	void                 *self;
 };
 
-/* with_control: opens the control socket of the configuration, too; whoever asked for it answers there (control.h).
+/* with_control: opens the control socket of the configuration, too; the caller answers there (process/control.h).
  * NULL: why says why. */
 struct mm_host *mm_host_bind(const struct mm_host_options *, bool with_control, struct mm_fault *why);
-/* member NULL: this process is the whole host. Else the listeners' files belong to the master, who removes them. */
+/* member NULL: this process is the whole host. Else the listeners' files belong to the master, which removes them. */
 bool mm_host_raise(struct mm_host *, const struct mm_host_member *, struct mm_fault *why);
 
 const struct mm_config *mm_host_config(const struct mm_host *);
@@ -33,43 +36,7 @@ struct mm_clock *mm_host_clock(struct mm_host *);
 const struct mm_census_row *mm_host_row(const struct mm_host *);         /* what this process says of itself */
 struct mm_profile *mm_host_profile(struct mm_host *);
 const char *mm_host_config_file(const struct mm_host *);        /* NULL: none */
-int mm_host_control(const struct mm_host *);                    /* listening, borrowed; -1: none */
 
-/* Reads the configuration again, as a reload does, and takes over what needs no loop: log level and format, times. */
-bool mm_host_reread(struct mm_host *, struct mm_fault *why);
-bool mm_host_reopen_log(struct mm_host *, struct mm_fault *why);
-void mm_host_set_log_level(struct mm_host *, enum mm_level);
-
-/* Loads generation number `generation`, with the configuration read anew or the one that we have; done once, from
- * inside or later. What was prepared before is discarded. */
-void mm_host_prepare(struct mm_host *, unsigned long generation, bool rereads,
-	void (*done)(void *self, bool ok, const struct mm_fault *), void *self);
-/* ended hears of every reload of mm_host_reload() and SIGHUP as it ends. */
-void mm_host_on_reload(struct mm_host *, void (*ended)(void *self, bool ok, const struct mm_fault *why), void *self);
-unsigned long mm_host_preparing(const struct mm_host *);        /* the number of the last prepare */
-/* What was prepared serves; the first commit begins to accept. */
-bool mm_host_commit(struct mm_host *, struct mm_fault *why);
-void mm_host_discard(struct mm_host *);
-/* No new connections, and stopped when the last session has ended, however long that takes. */
-void mm_host_retire(struct mm_host *);
-/* For signals and `moonmilter ctl stop`: the first time drains, asked again it stops at once. */
-void mm_host_stop_as_asked(struct mm_host *);
-bool mm_host_is_stopping(const struct mm_host *);
-
-unsigned mm_host_listener_count(const struct mm_host *);
-/* Has somebody removed or replaced the file of this unix socket? */
-bool mm_host_listener_is_lost(const struct mm_host *, unsigned listener);
-/* A line for each listener that is lost. */
-void mm_host_describe_lost(const struct mm_host *, struct mm_say say);
-/* Binds a lost socket anew. False: why says why. */
-bool mm_host_listener_renew(struct mm_host *, unsigned listener, struct mm_fault *why);
-int mm_host_listener_descriptor(const struct mm_host *, unsigned listener);     /* borrowed */
-/* TAKES the descriptor in place of the listener's own. */
-bool mm_host_listener_replace(struct mm_host *, unsigned listener, int fd, struct mm_fault *why);
-void mm_host_close_listeners(struct mm_host *);
-
-/* "listens on …" and what to paste into the MTA; the scripts are in a listing. */
-void mm_host_describe_listeners(const struct mm_host *, struct mm_say say);
 /* What can be listed. ORDER LISTING */
 enum mm_listing { MM_LIST_SCRIPTS, MM_LIST_SESSIONS, MM_LIST_GENERATIONS, MM_LIST_PROFILE, MM_LISTING_COUNT };
 

@@ -105,6 +105,6 @@ bool mm_rights_drop(const char *user, const char *group, struct mm_fault *why)
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
 		return mm_fault_set(why, MM_FAULT_RESOURCE, "no_new_privs cannot be set: %s", strerror(errno));
 	if (geteuid() != 0)
-		return true;            /* nothing to drop; we cannot become somebody else either */
+		return true;            /* nothing to drop; we cannot become another user either */
 	return find(user, group, &p, &gid, why) && become(p, gid, why);
 }

@@ -1,4 +1,4 @@
-/* embed/rights.h -- who we are: never root while mail is served.
+/* embed/rights.h -- the user we run as: never root while mail is served.
  * Listeners are bound first; then groups, group and user are dropped for good and the drop is verified. */
 #ifndef MM_EMBED_RIGHTS_H
 #define MM_EMBED_RIGHTS_H
@@ -7,7 +7,7 @@
 
 /* When running as root, fills *user (owned by the caller) with the first of "moonmilter" and "nobody" that exists. */
 bool mm_rights_need_a_user(char **user, struct mm_fault *why);
-/* While we are root: the file belongs to the user that we will become, who must be able to open it again. */
+/* While we are root: gives the file to the user we are about to become, who must be able to open it again. */
 void mm_rights_hand_over(int fd, const char *user);
 /* As many descriptors as the system lets us have, and a stack on which Lua says "stack overflow"
  * before the kernel does. */

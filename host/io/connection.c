@@ -2,6 +2,7 @@
 
 #include "base/bounds.h"
 #include "base/list.h"
+#include "io/outcome.h"
 
 #include <errno.h>
 #include <ev.h>
@@ -215,7 +216,7 @@ static void on_readable(struct ev_loop *loop, ev_io *w, int events)
 		return;
 	c->is_feeding = true;
 	if (n <= 0) {
-		/* An MTA that has closed takes no replies; one that has only shut down its side is none. */
+		/* A closed peer reads nothing more. No MTA half-closes, so a shutdown is treated as a close. */
 		close_socket(c);
 		mm_engine_end(c->engine, MM_CANCEL_DISCONNECT);
 		mm_buffer_clear(&c->all->out);
@@ -251,73 +252,6 @@ static void on_wake(void *self)
 	}
 }
 
-/* The head of a line about a verdict. */
-static void begin_verdict(struct mm_log_line *line, struct mm_log *log, const char *event,
-	const struct mm_outcome_report *r)
-{
-	const struct mm_session *s = r->session;
-	struct mm_text queue_id = mm_session_macro(s, "i");
-	mm_log_begin(line, log, MM_LEVEL_INFO, event);
-	mm_log_string(line, "milter", s->milter);
-	mm_log_string(line, "session", s->id);
-	if (s->message != NULL)
-		mm_log_number(line, "message", (long long)s->message->number);
-	if (s->message != NULL && queue_id.size > 0)
-		mm_log_text(line, "queue_id", queue_id);
-	mm_log_string(line, "verdict", r->is_aborted ? "none" : mm_verdict_name(r->verdict));
-	mm_log_string(line, "stage", mm_stage_name(r->stage));
-	if (r->is_aborted)
-		mm_log_string(line, "aborted", "yes");
-	if (r->reply.size > 0)
-		mm_log_text(line, "reply", r->reply);
-	mm_log_string(line, "decided_by", r->decided_by);
-	mm_log_string(line, "client", s->client_address);
-}
-
-static void say_part(struct mm_log_line *line, const char *key, double seconds)
-{
-	if (seconds >= 0.0005)                  /* else it would read 0.000 */
-		mm_log_seconds(line, key, seconds);
-}
-
-void mm_log_outcome(struct mm_log *log, const struct mm_profile *profile, const struct mm_outcome_report *r)
-{
-	struct mm_log_line line;
-	const struct mm_message *m = r->session->message;
-	if (!mm_log_wants(log, MM_LEVEL_INFO))
-		return;
-	begin_verdict(&line, log, "message", r);
-	mm_log_text(&line, "from", mm_message_text(m, m->sender));
-	if (m->recipient_count > 0)
-		mm_log_number(&line, "recipients", m->recipient_count);
-	if (m->refused_count > 0)
-		mm_log_number(&line, "refused", m->refused_count);
-	if (r->edits > 0)
-		mm_log_number(&line, "edits", r->edits);
-	mm_log_seconds(&line, "seconds", r->seconds);
-	say_part(&line, "waited", r->waited);
-	if (m->busy > 0)
-		say_part(&line, "computed", mm_profile_seconds(profile, m->busy));
-	mm_log_end(&line);
-}
-
-void mm_log_aside(struct mm_log *log, const struct mm_outcome_report *r)
-{
-	struct mm_log_line line;
-	const struct mm_message *m = r->session->message;
-	bool is_recipient = r->stage == MM_STAGE_rcpt && m != NULL && m->recipient_count > 0;
-	if (!mm_log_wants(log, MM_LEVEL_INFO))
-		return;
-	begin_verdict(&line, log, r->stage == MM_STAGE_rcpt ? "recipient" : "client", r);
-	mm_log_string(&line, "helo", r->session->helo);
-	if (m != NULL)
-		mm_log_text(&line, "from", mm_message_text(m, m->sender));
-	if (is_recipient && !m->is_overfull)
-		mm_log_text(&line, "to", mm_message_text(m, m->recipients[m->recipient_count - 1].address));
-	say_part(&line, "waited", r->waited);
-	mm_log_end(&line);
-}
-
 static void on_report(void *self, const struct mm_outcome_report *r)
 {
 	struct mm_connection *c = self;
@@ -332,21 +266,6 @@ static void on_aside(void *self, const struct mm_outcome_report *r)
 	struct mm_connection *c = self;
 	if (c->all->logs_messages)
 		mm_log_aside(c->all->log, r);
-}
-
-void mm_log_fault(struct mm_log *log, const struct mm_session *s, const struct mm_fault *why)
-{
-	struct mm_log_line line;
-	mm_log_begin(&line, log, MM_LEVEL_WARN, "connection_closed");
-	mm_log_string(&line, "milter", s->milter);
-	mm_log_string(&line, "session", s->id);
-	mm_log_string(&line, "mta", s->peer);
-	mm_log_string(&line, "cause", mm_fault_class_name(why->class));
-	mm_log_string(&line, "error", why->text);
-	if (s->peer != NULL)
-		mm_log_alike(&line, s->peer, strcspn(s->peer, ":"));    /* its port is another each time */
-	mm_log_alike(&line, why->text, strcspn(why->text, "0123456789"));
-	mm_log_end(&line);
 }
 
 static void on_fault(void *self, const struct mm_fault *why)

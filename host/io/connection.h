@@ -45,11 +45,5 @@ bool mm_connection_open(struct mm_connections *, int fd, const char *peer, const
 void mm_connections_sweep(struct mm_connections *);
 /* Ends every connection: what waits is answered with a temporary failure. */
 void mm_connections_shut_down(struct mm_connections *);
-/* Writes the line of a message that ended. */
-void mm_log_outcome(struct mm_log *, const struct mm_profile *, const struct mm_outcome_report *);
-/* The line of a verdict that decides no message. */
-void mm_log_aside(struct mm_log *, const struct mm_outcome_report *);
-/* The line about a connection that closes because of what came over it. */
-void mm_log_fault(struct mm_log *, const struct mm_session *, const struct mm_fault *);
 
 #endif

@@ -69,7 +69,7 @@ static void mask_words(uint8_t *data, size_t size)
 	}
 }
 
-/* Behind the first string of a payload. */
+/* After the first string of a payload. */
 static size_t behind_text(const uint8_t *data, size_t size, size_t at)
 {
 	while (at < size && data[at] != '\0')
@@ -94,7 +94,7 @@ static void mask_macros(uint8_t *data, size_t size)
 	}
 }
 
-/* ESMTP parameters behind an address: those that say how, not who (ORCPT=, AUTH=, ENVID= and
+/* ESMTP parameters after an address: those that say how, not who (ORCPT=, AUTH=, ENVID= and
  * whatever else comes), stay. */
 static void mask_params(uint8_t *data, size_t size, size_t at)
 {

@@ -1,9 +1,9 @@
 /* io/recorder.h -- conversations with MTAs, kept as files for `moonmilter replay`.
- * A record is one connection: a line of text, then every packet as on the wire behind one byte that says who spoke. It
- * is gathered in memory, masked packet by packet as it comes, and written by a thread when the connection has ended:
- * the loop never waits for a disk. What does not fit (bytes of a session, bytes on their way to the disk) is dropped
- * and said so. Knows no sockets and no scripts. Files are written under a name of their own and renamed: a reader sees
- * whole ones. */
+ * A record is one connection: a line of text, then every packet as on the wire, after one byte that says which side
+ * sent it. It is gathered in memory, masked packet by packet as it comes, and written by a thread when the connection
+ * has ended: the loop never waits for a disk. What does not fit (bytes of a session, bytes on their way to the disk) is
+ * dropped, and the log says so. Knows no sockets and no scripts. Files are written under a temporary name and renamed:
+ * a reader sees whole ones. */
 #ifndef MM_IO_RECORDER_H
 #define MM_IO_RECORDER_H
 
@@ -28,7 +28,7 @@ struct mm_recorder_options {
 struct mm_recorder;
 struct mm_record;
 
-/* False when the directory is no place to write. NULL on failure, why says it. log is BORROWED. */
+/* NULL: the directory cannot be written to, or memory is out; why says which. log is BORROWED. */
 struct mm_recorder *mm_recorder_new(const struct mm_recorder_options *, struct mm_log *, struct mm_fault *why);
 /* Writes what is still waiting. NULL is fine. */
 void mm_recorder_free(struct mm_recorder *);

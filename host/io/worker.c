@@ -4,6 +4,7 @@
 #include "async/child.h"
 #include "base/heap.h"
 #include "base/say.h"
+#include "io/acceptor.h"
 #include "task/memory.h"
 
 #include <ev.h>
@@ -24,7 +25,7 @@ struct watch {
 	struct watch       *next;
 };
 
-/* Who may connect. */
+/* The networks that may connect. */
 struct allowed {
 	const struct mm_network *networks;      /* borrowed */
 	size_t                   count;
@@ -37,14 +38,14 @@ struct mm_worker {
 	struct mm_worker_limits  limits;
 	struct allowed          *allowed;       /* owned, one a milter */
 	struct mm_clock          clock;
-	struct mm_generation        *scripts;       /* list of all in memory, linked by themselves */
+	struct mm_generation    *scripts;       /* list of all in memory, linked by themselves */
 	struct mm_dns           *dns;           /* owned: outlives every generation */
 	struct mm_children       children;      /* likewise */
-	struct mm_worker_memory memory;
+	struct mm_worker_memory  memory;
 	struct mm_profile        profile;
 	struct mm_connections    connections;
-	struct mm_generation       **current;       /* owned references, one a milter; NULL before the first commit */
-	struct mm_generation       **prepared;      /* owned references */
+	struct mm_generation   **current;       /* owned references, one a milter; NULL before the first commit */
+	struct mm_generation   **prepared;      /* owned references */
 	unsigned                 loading;       /* milters of `prepared` that are loaded */
 	bool                     is_preparing;
 	void                   (*done)(void *self, bool ok, const struct mm_fault *why);
@@ -65,7 +66,7 @@ static struct ev_loop *loop_of(const struct mm_worker *w)
 	return w->options.loop;
 }
 
-/* ---- full, and room again; who may come in ---- */
+/* ---- full, and room again; which MTAs may connect ---- */
 
 static void pause_all(struct mm_worker *w)
 {
@@ -73,8 +74,8 @@ static void pause_all(struct mm_worker *w)
 		mm_acceptor_pause(watch->acceptor);
 }
 
-/* Who is full and has more waiting is full again as soon as a session ends. The log hears of it once, and
- * of the end at a sweep. */
+/* With connections queued, each freed slot is taken at once. So "full" is logged once, and "room again" only at the
+ * next sweep. */
 static void say_full(struct mm_worker *w)
 {
 	if (!w->has_said_full)
@@ -180,7 +181,7 @@ static void take_connection(void *self, int fd, const struct mm_peer *peer)
 		return;
 	}
 	if (!mm_connection_open(&w->connections, fd, peer != NULL ? peer->text : NULL, milter_in_log(w, watch->milter),
-	                        mm_generation_runtime(w->current[watch->milter]))) {
+		mm_generation_runtime(w->current[watch->milter]))) {
 		mm_log_say(w->options.log, MM_LEVEL_ERROR, "sessions", "out of memory for a new session");
 		return;
 	}
@@ -238,8 +239,8 @@ static void on_before_wait(struct ev_loop *loop, ev_prepare *before, int events)
 
 /* ---- life ---- */
 
-/* Time and process tell hosts apart; several of one process, which may be of one second, by
- * digits behind these eight. */
+/* Time and process distinguish hosts; several hosts of one process, which may begin in the same second, by digits after
+ * these eight. */
 static void name_sessions(struct mm_worker *w)
 {
 	static unsigned made;
@@ -249,61 +250,6 @@ static void name_sessions(struct mm_worker *w)
 		(unsigned long long)((unsigned long)mm_clock_wall() ^ (unsigned long)getpid() << 16) & 0xffffffffULL);
 	if (before > 0)
 		snprintf(prefix + n, sizeof w->connections.engines.id_prefix - (size_t)n, "%x", before);
-}
-
-struct mm_worker *mm_worker_new(const struct mm_worker_options *o, struct mm_fault *why)
-{
-	static const struct mm_dns_settings dns = { .timeout = MM_DNS_TIMEOUT, .cache_max = MM_DNS_CACHE_MAX };
-	struct mm_worker *w = calloc(1, sizeof *w);
-	if (w != NULL)
-		w->allowed = calloc(o->milter_count, sizeof *w->allowed);
-	if (w == NULL || w->allowed == NULL || !mm_connections_init(&w->connections, o->loop, o->log)) {
-		if (w != NULL)
-			free(w->allowed);
-		free(w);
-		mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for a worker");
-		return NULL;
-	}
-	if (o->record != NULL && (w->connections.recorder = mm_recorder_new(o->record, o->log, why)) == NULL) {
-		mm_connections_free(&w->connections);
-		free(w->allowed);
-		free(w);
-		return NULL;
-	}
-	w->options = *o;
-	w->options.record = NULL;
-	w->clock.loop = o->loop;
-	w->limits.max_sessions = ~0u;
-	w->connections.row = o->row;
-	w->connections.profile = &w->profile;
-	mm_children_init(&w->children, &w->clock);
-	mm_profile_init(&w->profile);
-	w->dns = mm_dns_new(&w->clock, &dns, why);
-	if (w->dns == NULL) {
-		mm_connections_free(&w->connections);
-		free(w->allowed);
-		free(w);
-		return NULL;
-	}
-	w->connections.on_close = on_connection_closed;
-	w->connections.self = w;
-	name_sessions(w);
-	ev_timer_init(&w->sweep, on_sweep, SWEEP_EVERY, SWEEP_EVERY);
-	w->sweep.data = w;
-	ev_timer_start(loop_of(w), &w->sweep);
-	ev_prepare_init(&w->before_wait, on_before_wait);
-	w->before_wait.data = w;
-	ev_prepare_start(loop_of(w), &w->before_wait);
-	ev_idle_init(&w->rest, on_rest);
-	w->rest.data = w;
-	ev_unref(loop_of(w));           /* sweep and before_wait alone keep no loop running */
-	ev_unref(loop_of(w));
-	return w;
-}
-
-bool mm_worker_set_dns(struct mm_worker *w, const struct mm_dns_settings *settings, struct mm_fault *why)
-{
-	return mm_dns_configure(w->dns, settings, why);
 }
 
 static void release_all(struct mm_worker *w, struct mm_generation ***scripts)
@@ -316,15 +262,9 @@ static void release_all(struct mm_worker *w, struct mm_generation ***scripts)
 	*scripts = NULL;
 }
 
-void mm_worker_free(struct mm_worker *w)
+/* Everything but the watchers; what was not made yet is NULL or empty. */
+static void free_parts(struct mm_worker *w)
 {
-	if (w == NULL)
-		return;
-	ev_ref(loop_of(w));
-	ev_ref(loop_of(w));
-	ev_timer_stop(loop_of(w), &w->sweep);
-	ev_prepare_stop(loop_of(w), &w->before_wait);
-	ev_idle_stop(loop_of(w), &w->rest);
 	mm_worker_unwatch(w);
 	mm_connections_free(&w->connections);
 	mm_worker_discard(w);
@@ -334,6 +274,75 @@ void mm_worker_free(struct mm_worker *w)
 	mm_profile_free(&w->profile);
 	free(w->allowed);
 	free(w);
+}
+
+static bool make_parts(struct mm_worker *w, const struct mm_worker_options *o, struct mm_fault *why)
+{
+	static const struct mm_dns_settings dns = { .timeout = MM_DNS_TIMEOUT, .cache_max = MM_DNS_CACHE_MAX };
+	w->options = *o;
+	w->options.record = NULL;
+	w->clock.loop = o->loop;
+	w->limits.max_sessions = ~0u;
+	mm_children_init(&w->children, &w->clock);
+	mm_profile_init(&w->profile);
+	w->allowed = calloc(o->milter_count, sizeof *w->allowed);
+	if (!mm_connections_init(&w->connections, o->loop, o->log) || w->allowed == NULL)
+		return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for a worker");
+	w->connections.row = o->row;
+	w->connections.profile = &w->profile;
+	w->connections.on_close = on_connection_closed;
+	w->connections.self = w;
+	if (o->record != NULL && (w->connections.recorder = mm_recorder_new(o->record, o->log, why)) == NULL)
+		return false;
+	w->dns = mm_dns_new(&w->clock, &dns, why);
+	return w->dns != NULL;
+}
+
+static void start_watchers(struct mm_worker *w)
+{
+	ev_timer_init(&w->sweep, on_sweep, SWEEP_EVERY, SWEEP_EVERY);
+	w->sweep.data = w;
+	ev_timer_start(loop_of(w), &w->sweep);
+	ev_prepare_init(&w->before_wait, on_before_wait);
+	w->before_wait.data = w;
+	ev_prepare_start(loop_of(w), &w->before_wait);
+	ev_idle_init(&w->rest, on_rest);
+	w->rest.data = w;
+	ev_unref(loop_of(w));           /* sweep and before_wait alone keep no loop running */
+	ev_unref(loop_of(w));
+}
+
+struct mm_worker *mm_worker_new(const struct mm_worker_options *o, struct mm_fault *why)
+{
+	struct mm_worker *w = calloc(1, sizeof *w);
+	if (w == NULL) {
+		mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for a worker");
+		return NULL;
+	}
+	if (!make_parts(w, o, why)) {
+		free_parts(w);
+		return NULL;
+	}
+	name_sessions(w);
+	start_watchers(w);
+	return w;
+}
+
+bool mm_worker_set_dns(struct mm_worker *w, const struct mm_dns_settings *settings, struct mm_fault *why)
+{
+	return mm_dns_configure(w->dns, settings, why);
+}
+
+void mm_worker_free(struct mm_worker *w)
+{
+	if (w == NULL)
+		return;
+	ev_ref(loop_of(w));
+	ev_ref(loop_of(w));
+	ev_timer_stop(loop_of(w), &w->sweep);
+	ev_prepare_stop(loop_of(w), &w->before_wait);
+	ev_idle_stop(loop_of(w), &w->rest);
+	free_parts(w);
 }
 
 /* ---- generations ---- */

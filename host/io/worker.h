@@ -9,7 +9,6 @@
 #include "base/say.h"
 #include "io/connection.h"
 #include "async/dns.h"
-#include "io/listener.h"
 #include "base/network.h"
 #include "task/profile.h"
 #include "script/generation.h"
@@ -19,7 +18,7 @@ struct mm_worker;
 struct mm_worker_options {
 	void                      *loop;                /* struct ev_loop, borrowed */
 	struct mm_log             *log;                 /* borrowed */
-	struct mm_census          *census;              /* borrowed; NULL: nobody to share connections with */
+	struct mm_census          *census;              /* borrowed; NULL: no other workers to share connections with */
 	struct mm_census_row      *row;                 /* ours; borrowed */
 	unsigned                   milter_count;
 	const struct mm_recorder_options *record;       /* borrowed for the call; NULL: nothing is recorded */
@@ -56,11 +55,12 @@ struct mm_generation *mm_worker_prepared(const struct mm_worker *, unsigned milt
 
 /* Serves connections of a listening descriptor (borrowed) with a milter's scripts. */
 bool mm_worker_watch(struct mm_worker *, unsigned milter, int fd, struct mm_fault *why);
-/* Looks at no listening descriptor any more: they may be closed. */
+/* Stops watching listening descriptors: they may be closed. */
 void mm_worker_unwatch(struct mm_worker *);
 /* Both may change while the worker serves; times count for sessions that are open, too. */
 void mm_worker_tune(struct mm_worker *, const struct mm_worker_limits *);
-/* Who may connect to a milter over TCP, besides this machine; borrowed until the next call. count 0: everybody. */
+/* The networks that may connect to a milter over TCP, besides this machine; borrowed until the next call. count 0:
+ * all. */
 void mm_worker_allow(struct mm_worker *, unsigned milter, const struct mm_network *networks, size_t count);
 /* Asks for a successor, once. */
 void mm_worker_retire(struct mm_worker *, const char *why);

@@ -2,15 +2,16 @@
 -- are read here: a row names a folder, its files in order, and the folders that they may include, which all stand above
 -- it. A file includes only files before it in its own folder and files of those folders, and what the linker sees goes
 -- the same way. libev is only where the loop is, Lua only in `task/`, `bind/`, `script/` and the file `codec/codec`,
--- neither in any header. No Lua module requires itself through others.
+-- neither in any header. A header may be open to its own folder only. No Lua module requires itself through others.
 -- Usage: luajit spec/lint/rooms.lua [ROOT]; exit status 1 when a rule is broken. What the linker sees is read from
 -- ROOT/build/obj, if it has been built.
 local tree = require "spec.lint.tree"
 
 local may_include_ev = {
-  ["base/clock"] = true, ["base/watch"] = true, ["io/connection"] = true, ["io/listener"] = true, ["io/worker"] = true,
-  ["embed/host"] = true,
+  ["base/clock"] = true, ["base/watch"] = true, ["io/connection"] = true, ["io/acceptor"] = true, ["io/worker"] = true,
+  ["embed/beat"] = true, ["embed/stop"] = true, ["embed/signals"] = true, ["embed/host"] = true,
 }
+local open_only_inside = { ["embed/parts"] = true } -- what a host is made of
 local may_include_lua = { task = true, bind = true, script = true, ["codec/codec"] = true }    -- folders, and a file
 local public = { moonmilter = true, moonmilter_testing = true }
 
@@ -73,6 +74,8 @@ local function check_own(path, line, stem, target)
   if public[target] or target == stem then return end
   if not position[target] then
     tree.fault(path, line, "includes %s.h, which has no room in %s", target, MAP)
+  elseif other ~= folder and open_only_inside[target] then
+    tree.fault(path, line, "includes %s.h, which is open to %s/ only", target, other)
   elseif other ~= folder and not rooms[folder].may[other] then
     tree.fault(path, line, "includes %s.h, but %s/ may not include %s/ (%s)", target, folder, other, MAP)
   elseif other == folder and position[target] > position[stem] then

@@ -1,0 +1,111 @@
+/* embed/feeder.c -- milter connections without a socket, mm_feed_* of moonmilter.h: the embedder brings the MTA's bytes
+ * and takes the replies. */
+#include "base/buffer.h"
+#include "base/list.h"
+#include "embed/parts.h"
+#include "io/outcome.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct mm_feed {
+	struct mm_host   *host;                 /* borrowed */
+	struct mm_engine *engine;               /* owned */
+	struct mm_buffer  out;
+	struct mm_feed    *next, *previous;
+};
+
+static void on_feeder_wake(void *self)
+{
+	(void)self;             /* output waits in out until it is asked for */
+}
+
+static void on_feeder_report(void *self, const struct mm_outcome_report *r)
+{
+	struct mm_feed *f = self;
+	mm_log_outcome(&f->host->log, mm_worker_profile(f->host->worker), r);
+}
+
+static void on_feeder_aside(void *self, const struct mm_outcome_report *r)
+{
+	struct mm_feed *f = self;
+	mm_log_aside(&f->host->log, r);
+}
+
+static void on_feeder_fault(void *self, const struct mm_fault *why)
+{
+	struct mm_feed *f = self;
+	mm_log_fault(&f->host->log, mm_engine_session(f->engine), why);
+}
+
+struct mm_feed *mm_feed_open(struct mm_host *h, const char *milter, struct mm_error *error)
+{
+	struct mm_fault why = { .class = MM_FAULT_NONE };
+	unsigned at = 0;
+	while (milter != NULL && at < h->config.milter_count && strcmp(h->milter_names[at], milter) != 0)
+		at++;
+	struct mm_generation *g = at < h->config.milter_count ? mm_worker_generation(h->worker, at) : NULL;
+	if (g == NULL) {
+		mm_fault_set(&why, MM_FAULT_CONFIG, at < h->config.milter_count ? "no scripts are loaded yet"
+			: "there is no milter \"%s\"", milter != NULL ? milter : "");
+		mm_fault_tell(&why, error);
+		return NULL;
+	}
+	struct mm_feed *f = calloc(1, sizeof *f);
+	if (f != NULL) {
+		struct mm_engine_owner owner = { f, on_feeder_wake, on_feeder_report, on_feeder_fault,
+			on_feeder_aside };
+		f->engine = mm_engine_new(mm_worker_engines(h->worker), mm_generation_runtime(g), owner, &f->out);
+	}
+	if (f == NULL || f->engine == NULL) {
+		free(f);
+		mm_fault_set(&why, MM_FAULT_RESOURCE, "out of memory for a session");
+		mm_fault_tell(&why, error);
+		return NULL;
+	}
+	mm_engine_session(f->engine)->milter = h->config.milter_count > 1 ? h->milter_names[at] : NULL;
+	f->host = h;
+	MM_LIST_PUSH(h->feeds, f);
+	return f;
+}
+
+bool mm_feed_bytes(struct mm_feed *f, const void *bytes, size_t size, struct mm_error *error)
+{
+	struct mm_fault why;
+	return mm_engine_feed(f->engine, bytes, size, &why) || mm_fault_tell(&why, error);
+}
+
+const void *mm_feed_output(const struct mm_feed *f, size_t *size)
+{
+	*size = f->out.size;
+	return f->out.bytes;
+}
+
+void mm_feed_consume(struct mm_feed *f, size_t size)
+{
+	mm_buffer_consume(&f->out, size < f->out.size ? size : f->out.size);
+}
+
+bool mm_feed_is_waiting(const struct mm_feed *f)
+{
+	return mm_engine_is_waiting(f->engine);
+}
+
+bool mm_feed_is_finished(const struct mm_feed *f)
+{
+	return mm_engine_is_finished(f->engine);
+}
+
+void mm_feed_hang_up(struct mm_feed *f)
+{
+	mm_engine_end(f->engine, MM_CANCEL_DISCONNECT);
+}
+
+void mm_feed_close(struct mm_feed *f)
+{
+	mm_engine_end(f->engine, MM_CANCEL_DISCONNECT);
+	MM_LIST_REMOVE(f->host->feeds, f);
+	mm_engine_free(f->engine);
+	mm_buffer_free(&f->out);
+	free(f);
+}

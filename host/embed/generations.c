@@ -1,0 +1,244 @@
+#include "embed/generations.h"
+
+#include "base/bounds.h"
+#include "embed/beat.h"
+#include "embed/listeners.h"
+#include "embed/log_target.h"
+#include "embed/parts.h"
+#include "script/files.h"
+#include "task/budget.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+/* GIVES them, ended by NULL. NULL: out of memory. */
+static const char **paths_of(const struct mm_config_milter *m)
+{
+	const char **paths = calloc(m->scripts.count + 1, sizeof *paths);
+	for (size_t i = 0; paths != NULL && i < m->scripts.count; i++)
+		paths[i] = m->scripts.items[i];
+	return paths;
+}
+
+static bool options_of(struct mm_host *h, const struct mm_config *c, unsigned i, struct mm_generation_options *o)
+{
+	const struct mm_config_milter *m = &c->milters[i];
+	const char **paths = paths_of(m);
+	if (paths == NULL)
+		return false;
+	*o = (struct mm_generation_options){
+		.settings = {
+			.milter_name = h->milter_names[i], .milter_in_log = c->milter_count > 1
+				? h->milter_names[i] : NULL,
+			.stage_deadline = c->stage_deadline, .eom_deadline = c->eom_deadline,
+			.progress_every = c->progress_every,
+			.body_max = c->body_max, .on_error = m->on_error, .lockstep = m->lockstep,
+			.number = h->next_generation, .row = h->row,
+			.worker_index = h->census != NULL
+			? (unsigned)(h->row - h->census->rows) : 0,
+			.memory_soft = c->memory_soft, .memory_hard = c->memory_hard,
+		},
+		.paths = paths,
+		.modules = h->options.modules,
+		.host_settings = &m->settings,
+	};
+	return true;
+}
+
+static bool set_dns(struct mm_host *h, struct mm_fault *why)
+{
+	const char **servers = calloc(h->config.dns_servers.count + 1, sizeof *servers);
+	if (servers == NULL)
+		return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for the list of name servers");
+	for (size_t i = 0; i < h->config.dns_servers.count; i++)
+		servers[i] = h->config.dns_servers.items[i];
+	struct mm_dns_settings settings = {
+		.servers = servers, .timeout = h->config.dns_timeout, .cache_max = h->config.dns_cache,
+	};
+	bool ok = mm_worker_set_dns(h->worker, &settings, why);
+	free(servers);
+	return ok;
+}
+
+/* A session is a descriptor. Scripts, logs and a reload need some, too; keep some back, so that none of them fails
+ * because we are full. */
+static unsigned sessions_that_fit(struct mm_host *h)
+{
+	struct rlimit files;
+	unsigned wanted = h->config.max_sessions;
+	if (getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur == RLIM_INFINITY)
+		return wanted;
+	rlim_t spare = files.rlim_cur / 4 < MM_DESCRIPTORS_SPARE ? files.rlim_cur / 4 : MM_DESCRIPTORS_SPARE;
+	if (wanted <= files.rlim_cur - spare)
+		return wanted;
+	mm_log_say(&h->log, MM_LEVEL_WARN, "sessions", "max_sessions %u is more than the %llu descriptors we may have "
+		"can carry: %llu are served at a time; raise the limit (LimitNOFILE=, ulimit -n)", wanted,
+		(unsigned long long)files.rlim_cur,
+		(unsigned long long)(files.rlim_cur - spare));
+	return (unsigned)(files.rlim_cur - spare);
+}
+
+/* What a worker takes from the configuration while it runs. */
+static void tune_worker(struct mm_host *h)
+{
+	const struct mm_config *c = &h->config;
+	struct mm_worker_limits limits = {
+		.max_sessions = sessions_that_fit(h), .recycle_sessions = c->recycle_sessions,
+		.times = { c->negotiate_timeout, c->idle_timeout, c->write_timeout },
+	};
+	mm_worker_tune(h->worker, &limits);
+	if (h->options.guard_scripts)
+		mm_budget_set(&(struct mm_budget_limits){ c->cpu_slice, c->cpu_session });
+	for (unsigned i = 0; i < c->milter_count; i++)
+		mm_worker_allow(h->worker, i, c->milters[i].allow.items, c->milters[i].allow.count);
+}
+
+bool mm_host_tune_worker(struct mm_host *h, struct mm_fault *why)
+{
+	bool ok = set_dns(h, why);
+	tune_worker(h);
+	return ok;
+}
+
+static void drop_next_config(struct mm_host *h)
+{
+	if (h->has_next_config)
+		mm_config_free(&h->next_config);
+	h->has_next_config = false;
+}
+
+/* At the start a directory may have no scripts yet; at a reload it may be a copy that went wrong. */
+static void warn_of_no_scripts(struct mm_host *h)
+{
+	for (unsigned i = 0; i < h->config.milter_count; i++) {
+		struct mm_fault why;
+		struct mm_script_files list = { 0 };
+		const char **paths = paths_of(&h->config.milters[i]);
+		if (paths != NULL && mm_script_files_find(&list, paths, &why) && list.count == 0)
+			mm_log_say(&h->log, MM_LEVEL_WARN, "reload", "milter %s has no scripts: no directory of "
+				"`scripts` holds a file named *.lua; mail passes unfiltered",
+				h->config.milters[i].name);
+		mm_script_files_free(&list);
+		free((void *)(uintptr_t)paths);
+	}
+}
+
+static void take_next_config(struct mm_host *h)
+{
+	struct mm_fault why;
+	struct mm_config before = h->config;
+	h->config = h->next_config;
+	h->next_config = (struct mm_config){ 0 };
+	h->has_next_config = false;
+	mm_host_tune_log(h);
+	bool speaks = h->worker == NULL || h->census == NULL;     /* for all workers */
+	const char *fixed = speaks ? mm_config_fixed_change(&before, &h->config) : NULL;
+	if (fixed != NULL)
+		mm_log_say(&h->log, MM_LEVEL_WARN, "reload", "%s has changed in the configuration; that takes "
+			"a restart", fixed);
+	if (speaks)
+		warn_of_no_scripts(h);
+	bool same_log = before.log == h->config.log
+		|| (before.log != NULL && h->config.log != NULL && strcmp(before.log, h->config.log) == 0);
+	if (!same_log && !mm_host_reopen_log(h, &why))
+		mm_log_say(&h->log, MM_LEVEL_ERROR, "log", "%s", why.text);
+	if (h->worker != NULL && !mm_host_tune_worker(h, &why))
+		mm_log_say(&h->log, MM_LEVEL_ERROR, "reload", "%s; name servers stay as they were", why.text);
+	mm_config_free(&before);
+}
+
+static void on_loaded(void *self, bool ok, const struct mm_fault *why)
+{
+	struct mm_host *h = self;
+	h->is_loading = false;
+	if (!ok)
+		drop_next_config(h);
+	h->prepared(h->prepared_self, ok, why);
+}
+
+static void begin_load(struct mm_host *h, const struct mm_config *c)
+{
+	struct mm_fault why;
+	unsigned count = (unsigned)c->milter_count, made = 0;
+	struct mm_generation_options *options = calloc(count, sizeof *options);
+	h->is_loading = true;
+	while (options != NULL && made < count && options_of(h, c, made, &options[made]))
+		made++;
+	if (made < count) {
+		mm_fault_set(&why, MM_FAULT_RESOURCE, "out of memory for a generation of scripts");
+		on_loaded(h, false, &why);
+	} else {
+		mm_worker_prepare(h->worker, options, on_loaded, h);
+	}
+	for (unsigned i = 0; i < made; i++)
+		free((void *)(uintptr_t)options[i].paths);
+	free(options);
+}
+
+/* A reload changes scripts and settings. It can neither add a milter nor remove one. */
+static bool same_milters(const struct mm_host *h, const struct mm_config *c, struct mm_fault *why)
+{
+	bool same = c->milter_count == h->config.milter_count;
+	for (unsigned i = 0; same && i < c->milter_count; i++)
+		same = strcmp(c->milters[i].name, h->config.milters[i].name) == 0;
+	return same || mm_fault_set(why, MM_FAULT_CONFIG, "milters were added or removed in the configuration; that "
+		"needs a restart");
+}
+
+static bool read_next_config(struct mm_host *h, struct mm_fault *why)
+{
+	drop_next_config(h);
+	if (!mm_host_read_config(&h->options, &h->next_config, why))
+		return false;
+	h->has_next_config = true;
+	if (same_milters(h, &h->next_config, why))
+		return true;
+	drop_next_config(h);
+	return false;
+}
+
+bool mm_host_reread(struct mm_host *h, struct mm_fault *why)
+{
+	if (!read_next_config(h, why))
+		return false;
+	take_next_config(h);
+	return true;
+}
+
+void mm_host_prepare(struct mm_host *h, unsigned long generation, bool rereads,
+	void (*done)(void *self, bool ok, const struct mm_fault *), void *self)
+{
+	struct mm_fault why = { .class = MM_FAULT_NONE };
+	mm_host_discard(h);
+	h->prepared = done;
+	h->prepared_self = self;
+	h->next_generation = generation;
+	if (rereads && !read_next_config(h, &why))
+		done(self, false, &why);
+	else
+		begin_load(h, rereads ? &h->next_config : &h->config);
+}
+
+bool mm_host_commit(struct mm_host *h, struct mm_fault *why)
+{
+	bool is_first = h->generation == 0;
+	mm_worker_commit(h->worker);
+	h->generation = h->next_generation;
+	if (h->has_next_config)
+		take_next_config(h);
+	mm_host_show_state(h, h->is_stopping ? MM_CENSUS_DRAINING : MM_CENSUS_SERVING);
+	return !is_first || h->is_stopping || mm_host_watch_listeners(h, why);
+}
+
+void mm_host_discard(struct mm_host *h)
+{
+	mm_worker_discard(h->worker);
+	h->is_loading = false;
+	drop_next_config(h);
+}
+
+unsigned long mm_host_preparing(const struct mm_host *h)
+{
+	return h->next_generation;
+}

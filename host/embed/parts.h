@@ -1,0 +1,79 @@
+/* embed/parts.h -- what a host is made of: open to the files of embed/, and to them only (spec/lint/rooms.lua). Every
+ * other folder sees struct mm_host closed, through embed/host.h. Each group of fields names the file that writes it. */
+#ifndef MM_EMBED_PARTS_H
+#define MM_EMBED_PARTS_H
+
+#include "base/census.h"
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/log.h"
+#include "config/config.h"
+#include "embed/pace.h"
+#include "io/listener.h"
+#include "io/worker.h"
+#include "moonmilter.h"
+
+struct mm_host {
+	/* host.c */
+	struct mm_host_options options;         /* lists are owned copies */
+	struct mm_config       config;
+	struct mm_log          log;
+	void                  *loop;            /* struct ev_loop; NULL between bind and raise */
+	bool                   owns_loop;
+	double                 stands_at;       /* seconds since 1970, for tests; 0: real time */
+	bool                   is_virtual;      /* this thread's clock stands for us */
+	bool                   guards;          /* CPU budgets */
+	struct mm_worker      *worker;          /* owned */
+	const char           **milter_names;    /* owned array of borrowed names */
+	char                 **kept_names;      /* owned names */
+
+	/* the census: host.c, beat.c */
+	struct mm_census      *census;          /* borrowed; NULL: we are the whole host */
+	struct mm_census_row  *row;             /* borrowed, or own_row; never NULL once raised */
+	void                 (*retire)(void *self, const char *why);    /* asks for a successor; may be NULL */
+	void                  *retire_self;
+	struct mm_census_row   own_row;
+	struct beat           *beat;            /* owned; NULL: not begun */
+
+	/* listeners.c */
+	struct listening      *listeners;       /* owned */
+	unsigned               listener_count;
+	struct mm_listener     control;         /* fd -1: none */
+
+	/* generations.c; host.c keeps how the first load ended */
+	unsigned long          generation;
+	unsigned long          next_generation; /* being prepared, or prepared */
+	bool                   is_loading;
+	bool                   has_next_config; /* next_config is of what is prepared */
+	struct mm_config       next_config;
+	void                 (*prepared)(void *self, bool ok, const struct mm_fault *);
+	void                  *prepared_self;
+	bool                   load_ok;
+	struct mm_fault        load_fault;
+
+	/* reload.c */
+	struct mm_pace         pace;
+	struct mm_timer        reload_timer;    /* a SIGHUP came soon after another */
+	struct reload_waiter  *waiters;         /* owned */
+	void                 (*reload_ended)(void *self, bool ok, const struct mm_fault *);
+	void                  *reload_ended_self;
+
+	/* stop.c, signals.c */
+	bool                   is_stopping;
+	bool                   is_halting;      /* every session is over; some last bytes may still be unsent */
+	bool                   is_stopped;
+	struct mm_timer        drain_timer;
+	struct signal_watch   *signals;         /* owned; NULL: none */
+
+	/* feeder.c */
+	struct mm_feed        *feeds;           /* owned list of milter connections without a socket */
+};
+
+/* Copies options into the host, so that they may be read again at a reload. A list that memory is out for reads as
+ * absent. */
+void mm_host_copy_options(struct mm_host *, const struct mm_host_options *);
+void mm_host_free_options(struct mm_host *);
+/* The file, then what the options say: the same at start and at every reload. False: nothing is left in the config. */
+bool mm_host_read_config(const struct mm_host_options *, struct mm_config *, struct mm_fault *why);
+
+#endif

@@ -1,0 +1,17 @@
+/* io/outcome.h -- what the log says of milter connections: the end of a message, a verdict beside it, a fault.
+ * The same lines for connections with a socket and without one (embed/feeder.c). */
+#ifndef MM_IO_OUTCOME_H
+#define MM_IO_OUTCOME_H
+
+#include "base/log.h"
+#include "milter/engine.h"
+#include "task/profile.h"
+
+/* Writes the line of a message that ended. */
+void mm_log_outcome(struct mm_log *, const struct mm_profile *, const struct mm_outcome_report *);
+/* Writes the line of a verdict that decides no message. */
+void mm_log_aside(struct mm_log *, const struct mm_outcome_report *);
+/* Writes the line about a connection that closes because of what came over it. */
+void mm_log_fault(struct mm_log *, const struct mm_session *, const struct mm_fault *);
+
+#endif
