@@ -182,7 +182,7 @@ static struct mm_message *check_message(lua_State *L, struct mm_script_session *
 	if (ss->facts->message == NULL)
 		luaL_error(L, "%s: no message is open at %s; edits can be asked for from on_mail to on_eom", name,
 			ss->has_event ? mm_stage_name(ss->event.stage) : "this point");
-	if (ss->has_event && !(MM_VERDICT_MESSAGE_STAGES & 1u << ss->event.stage)
+	if (ss->has_event && !(MM_STAGES_OF_MESSAGE & 1u << ss->event.stage)
 	    && ss->event.stage != MM_STAGE_unknown)
 		luaL_error(L, "%s: the message is over at %s; edits can be asked for from on_mail to on_eom", name,
 			mm_stage_name(ss->event.stage));

@@ -136,8 +136,7 @@ static bool is_final(enum mm_stage stage, const struct mm_verdict *v)
 		return stage == MM_STAGE_eom;
 	if (stage == MM_STAGE_rcpt)
 		return v->kind == MM_VERDICT_accept || v->kind == MM_VERDICT_discard;
-	return (MM_STAGE_BIT(mail) | MM_STAGE_BIT(data) | MM_STAGE_BIT(header) | MM_STAGE_BIT(eoh) | MM_STAGE_BIT(body)
-		| MM_STAGE_BIT(eom)) & 1u << stage;
+	return MM_STAGES_OF_MESSAGE & 1u << stage;
 }
 
 static bool lets_through(const struct mm_verdict *v)
@@ -393,7 +392,7 @@ static void event_decided(struct mm_engine *e, struct mm_verdict *v)
 /* A verdict that could not be sent where it was given goes out at the first stage that answers. */
 static void take_held(struct mm_engine *e, enum mm_stage stage, struct mm_verdict *v)
 {
-	if (e->held.kind == MM_VERDICT_continue || !(MM_VERDICT_MESSAGE_STAGES & 1u << stage))
+	if (e->held.kind == MM_VERDICT_continue || !(MM_STAGES_OF_MESSAGE & 1u << stage))
 		return;
 	if (stage == MM_STAGE_body && e->command.row->letter == 'E')
 		return;                         /* the eom behind it takes it */
@@ -695,10 +694,9 @@ static void run(struct mm_engine *e, struct mm_fault *why)
 	e->why = NULL;
 }
 
-/* A handler that belongs to no reply: what the MTA does cannot end it. */
 static bool is_afterwards(enum mm_stage stage)
 {
-	return stage == MM_STAGE_done || stage == MM_STAGE_abort || stage == MM_STAGE_close;
+	return MM_STAGES_AFTERWARDS & 1u << stage;
 }
 
 /* What the MTA may say that ends the wait of a stage. An abort ends a message, not the client: at other stages the
@@ -707,7 +705,7 @@ static const char *letters_that_end(enum mm_stage stage)
 {
 	if (is_afterwards(stage))
 		return "";
-	return MM_VERDICT_MESSAGE_STAGES & 1u << stage ? "AQK" : "QK";
+	return MM_STAGES_OF_MESSAGE & 1u << stage ? "AQK" : "QK";
 }
 
 /* The MTA has given up the message or the session while a handler waits: what is kept in front of that is void too. */

@@ -35,6 +35,13 @@ enum mm_stage {
 
 #define MM_STAGE_BIT(name) (1u << MM_STAGE_##name)
 
+/* Sets of stages: of an SMTP client before its first message, of a message, and those whose handlers belong to no reply,
+ * so that nothing the MTA does can end them. */
+#define MM_STAGES_OF_CLIENT  (MM_STAGE_BIT(connect) | MM_STAGE_BIT(helo))
+#define MM_STAGES_OF_MESSAGE (MM_STAGE_BIT(mail) | MM_STAGE_BIT(rcpt) | MM_STAGE_BIT(data) | MM_STAGE_BIT(header) \
+	| MM_STAGE_BIT(eoh) | MM_STAGE_BIT(body) | MM_STAGE_BIT(eom))
+#define MM_STAGES_AFTERWARDS (MM_STAGE_BIT(abort) | MM_STAGE_BIT(done) | MM_STAGE_BIT(close))
+
 /* "rcpt". Static. */
 static inline const char *mm_stage_name(enum mm_stage stage)
 {
@@ -124,5 +131,16 @@ enum mm_macro_set {
 #undef X
 	MM_MACRO_SET_COUNT
 };
+
+/* "rcpt". Static. */
+static inline const char *mm_macro_set_name(enum mm_macro_set set)
+{
+	static const char *const names[] = {
+#define X(name, letter, number) #name,
+		MM_MACRO_SETS(X)
+#undef X
+	};
+	return (unsigned)set < MM_MACRO_SET_COUNT ? names[set] : "?";
+}
 
 #endif

@@ -13,17 +13,14 @@
  * helo the whole SMTP session is meant, at rcpt reject and tempfail only the recipient. skip: no more of this kind of
  * event for the message. ORDER VERDICT
  *        name          letter  may be given at */
-#define MM_VERDICT_MESSAGE_STAGES (MM_STAGE_BIT(mail) | MM_STAGE_BIT(rcpt) | MM_STAGE_BIT(data) | MM_STAGE_BIT(header) \
-	| MM_STAGE_BIT(eoh) | MM_STAGE_BIT(body) | MM_STAGE_BIT(eom))
-#define MM_VERDICT_CLIENT_STAGES (MM_STAGE_BIT(connect) | MM_STAGE_BIT(helo))
 #define MM_VERDICTS(X) \
 	X(continue, 'c', ~0u) \
-	X(accept,   'a', MM_VERDICT_CLIENT_STAGES | MM_VERDICT_MESSAGE_STAGES) \
-	X(reject,   'r', MM_STAGE_BIT(negotiate) | MM_VERDICT_CLIENT_STAGES | MM_VERDICT_MESSAGE_STAGES \
+	X(accept,   'a', MM_STAGES_OF_CLIENT | MM_STAGES_OF_MESSAGE) \
+	X(reject,   'r', MM_STAGE_BIT(negotiate) | MM_STAGES_OF_CLIENT | MM_STAGES_OF_MESSAGE \
 		| MM_STAGE_BIT(unknown)) \
-	X(tempfail, 't', MM_STAGE_BIT(negotiate) | MM_VERDICT_CLIENT_STAGES | MM_VERDICT_MESSAGE_STAGES \
+	X(tempfail, 't', MM_STAGE_BIT(negotiate) | MM_STAGES_OF_CLIENT | MM_STAGES_OF_MESSAGE \
 		| MM_STAGE_BIT(unknown)) \
-	X(discard,  'd', MM_VERDICT_MESSAGE_STAGES) \
+	X(discard,  'd', MM_STAGES_OF_MESSAGE) \
 	X(skip,     's', MM_STAGE_BIT(header) | MM_STAGE_BIT(body))
 
 enum mm_verdict_kind {

@@ -550,14 +550,9 @@ static void take_script(lua_State *L, struct mm_generation *g, unsigned at)
 
 static void take_macro_lists(lua_State *L, struct mm_generation *g)
 {
-	static const char *const names[] = {    /* ORDER MACRO_SET */
-#define X(name, letter, number) #name,
-		MM_MACRO_SETS(X)
-#undef X
-	};
 	lua_getfield(L, -1, "macro_lists");
 	for (int set = 0; lua_istable(L, -1) && set < MM_MACRO_SET_COUNT; set++) {
-		g->macro_lists[set] = string_of(L, names[set]);
+		g->macro_lists[set] = string_of(L, mm_macro_set_name((enum mm_macro_set)set));
 		g->wanted.macro_lists[set] = g->macro_lists[set];
 	}
 	lua_pop(L, 1);
@@ -627,7 +622,7 @@ static int take_plan(lua_State *L)
 	derive_wanted(g, stages_of(L, "stages"), stages_of(L, "handled"), flag_of(L, "lockstep")
 		|| g->settings.lockstep);
 
-	const uint32_t message_stages = MM_VERDICT_MESSAGE_STAGES;
+	const uint32_t message_stages = MM_STAGES_OF_MESSAGE;
 	for (int stage = MM_STAGE_negotiate; stage < MM_STAGE_abort; stage++) {
 		g->client_scripts |= g->stage_scripts[stage];
 		if (message_stages & 1u << stage)
@@ -823,7 +818,7 @@ static void session_close(void *self)
 
 static bool is_afterwards(enum mm_stage stage)
 {
-	return stage == MM_STAGE_abort || stage == MM_STAGE_done || stage == MM_STAGE_close;
+	return MM_STAGES_AFTERWARDS & 1u << stage;
 }
 
 static void log_script_error(struct mm_script_session *ss, const char *text)
@@ -1050,7 +1045,7 @@ static bool fold(struct mm_script_session *ss, struct mm_verdict *v, struct mm_v
 	uint64_t bit = UINT64_C(1) << ss->script_at;
 	switch (v->kind) {
 	case MM_VERDICT_accept:
-		if (MM_VERDICT_CLIENT_STAGES & 1u << ss->event.stage)
+		if (MM_STAGES_OF_CLIENT & 1u << ss->event.stage)
 			ss->accepted_client |= bit;
 		else
 			ss->accepted_message |= bit;
@@ -1095,7 +1090,7 @@ static void conclude(struct mm_script_session *ss, struct mm_verdict *out)
 	const struct mm_generation *g = ss->generation;
 	enum mm_stage stage = ss->event.stage;
 	uint64_t accepted = ss->accepted_client | ss->accepted_message;
-	bool is_client = MM_VERDICT_CLIENT_STAGES & 1u << stage;
+	bool is_client = MM_STAGES_OF_CLIENT & 1u << stage;
 	bool can_decide = !is_afterwards(stage) && stage != MM_STAGE_negotiate && stage != MM_STAGE_unknown;
 	bool all_accept = is_client ? ss->accepted_client != 0 && (g->client_scripts & ~ss->accepted_client) == 0
 		: accepted != 0 && (g->message_scripts & ~accepted) == 0;
