@@ -5,19 +5,35 @@
 #include <strings.h>
 
 static const struct mm_command_row rows[] = {
-#define X(letter_, name_, stage_, layout_, when_, no_step_, no_reply_) \
-	{ .name = #name_, .letter = letter_, .stage = stage_, .layout = MM_LAYOUT_##layout_, .when = when_, \
-	  .is_answered = letter_ != 'D' && letter_ != 'A' && letter_ != 'Q' && letter_ != 'K', \
-	  .no_step = no_step_, .no_reply = no_reply_ },
+#define X(letter_, wire, name_, stage_, layout_, answered, content, when_, off, quiet, ends) \
+	{ .name = #name_, .letter = SMFIC_##wire, .stage = MM_STAGE_##stage_, .layout = MM_LAYOUT_##layout_, \
+	  .when = when_, .is_answered = answered, .is_content = content, .no_step = off, .no_reply = quiet },
+	MM_COMMANDS(X)
+#undef X
+};
+
+enum row_index {
+#define X(letter, wire, name, stage, layout, answered, content, when, off, quiet, ends) ROW_##wire,
 	MM_COMMANDS(X)
 #undef X
 };
 
 /* One more than the index into rows[], so that letters without a command are 0. */
 static const uint8_t row_of_letter[256] = {
-	['O'] = 1, ['D'] = 2, ['C'] = 3, ['H'] = 4, ['M'] = 5, ['R'] = 6, ['T'] = 7, ['L'] = 8,
-	['N'] = 9, ['B'] = 10, ['E'] = 11, ['U'] = 12, ['A'] = 13, ['Q'] = 14, ['K'] = 15,
+#define X(letter, wire, name, stage, layout, answered, content, when, off, quiet, ends) [SMFIC_##wire] = ROW_##wire + 1,
+	MM_COMMANDS(X)
+#undef X
 };
+
+uint32_t mm_commands_ending_wait(enum mm_stage at)
+{
+	uint32_t letters = 0;
+#define X(letter, wire, name, stage, layout, answered, content, when, off, quiet, ends) \
+	letters |= (ends) & 1u << at ? MM_LETTER_BIT(SMFIC_##wire) : 0;
+	MM_COMMANDS(X)
+#undef X
+	return letters;
+}
 
 const struct mm_command_row *mm_command_row(uint8_t letter)
 {
@@ -102,7 +118,7 @@ static bool decode_field(const struct mm_packet *p, struct mm_command *c, struct
 static bool decode_bytes(const struct mm_packet *p, struct mm_command *c, struct mm_fault *why)
 {
 	c->text = (struct mm_text){ (const char *)p->data, p->size };
-	if (p->size == 0 && c->row->letter == 'B')
+	if (p->size == 0 && c->row->letter == SMFIC_BODY)
 		return bad(why, p, c->row->name, "an empty chunk");
 	return true;
 }

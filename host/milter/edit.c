@@ -122,22 +122,22 @@ static bool address_is_good(struct mm_text a, struct mm_fault *why)
 enum param_value { VALUE_NONE, VALUE_XTEXT, VALUE_NOTIFY, VALUE_ORCPT, VALUE_RET, VALUE_BODY, VALUE_NUMBER };
 
 struct param_row {
-	const char      *key;
-	enum param_value value;
-	char             letter;        /* of the edit that may carry it: '2' or 'e' */
+	const char          *key;
+	enum param_value     value;
+	enum mm_reply_letter letter;    /* of the edit that may carry it */
 };
 
 /* What the MTAs honour. Sendmail 8.17 drops the recipient and writes debug text into the SMTP dialogue at a parameter
  * it cannot read (protocol 3.11), so nothing else may leave. */
 static const struct param_row params_known[] = {
-	{ "NOTIFY", VALUE_NOTIFY, '2' },    /* RFC 3461 4.1 */
-	{ "ORCPT",  VALUE_ORCPT,  '2' },    /* RFC 3461 4.2 */
-	{ "RET",    VALUE_RET,    'e' },    /* RFC 3461 4.3 */
-	{ "ENVID",  VALUE_XTEXT,  'e' },    /* RFC 3461 4.4 */
-	{ "AUTH",   VALUE_XTEXT,  'e' },    /* RFC 4954 5 */
-	{ "SIZE",   VALUE_NUMBER, 'e' },    /* RFC 1870 */
-	{ "BODY",   VALUE_BODY,   'e' },    /* RFC 6152 */
-	{ "SMTPUTF8", VALUE_NONE, 'e' },    /* RFC 6531 */
+	{ "NOTIFY",   VALUE_NOTIFY, SMFIR_ADDRCPT_PAR },    /* RFC 3461 4.1 */
+	{ "ORCPT",    VALUE_ORCPT,  SMFIR_ADDRCPT_PAR },    /* RFC 3461 4.2 */
+	{ "RET",      VALUE_RET,    SMFIR_CHGFROM     },    /* RFC 3461 4.3 */
+	{ "ENVID",    VALUE_XTEXT,  SMFIR_CHGFROM     },    /* RFC 3461 4.4 */
+	{ "AUTH",     VALUE_XTEXT,  SMFIR_CHGFROM     },    /* RFC 4954 5 */
+	{ "SIZE",     VALUE_NUMBER, SMFIR_CHGFROM     },    /* RFC 1870 */
+	{ "BODY",     VALUE_BODY,   SMFIR_CHGFROM     },    /* RFC 6152 */
+	{ "SMTPUTF8", VALUE_NONE,   SMFIR_CHGFROM     },    /* RFC 6531 */
 };
 
 static bool is_word_of(struct mm_text value, const char *const *words)
@@ -204,7 +204,7 @@ static bool param_value_is_good(enum param_value kind, struct mm_text t)
 	return false;
 }
 
-static bool param_is_good(char letter, struct mm_text param, struct mm_fault *why)
+static bool param_is_good(enum mm_reply_letter letter, struct mm_text param, struct mm_fault *why)
 {
 	const char *equals = memchr(param.bytes, '=', param.size);
 	struct mm_text key = { param.bytes, equals != NULL ? (size_t)(equals - param.bytes) : param.size };
@@ -221,11 +221,11 @@ static bool param_is_good(char letter, struct mm_text param, struct mm_fault *wh
 			(int)(param.size < 80 ? param.size : 80), param.bytes);
 	}
 	return mm_fault_set(why, MM_FAULT_SCRIPT, "parameter \"%.*s\" is none of %s",
-		(int)(param.size < 80 ? param.size : 80), param.bytes, letter == '2' ? "NOTIFY= ORCPT=" : "RET= ENVID= "
-		"AUTH= SIZE= BODY= SMTPUTF8");
+		(int)(param.size < 80 ? param.size : 80), param.bytes, letter == SMFIR_ADDRCPT_PAR ? "NOTIFY= ORCPT="
+		: "RET= ENVID= AUTH= SIZE= BODY= SMTPUTF8");
 }
 
-static bool params_are_good(char letter, struct mm_text params, struct mm_fault *why)
+static bool params_are_good(enum mm_reply_letter letter, struct mm_text params, struct mm_fault *why)
 {
 	if (params.size > MM_PARAMS_MAX)
 		return mm_fault_set(why, MM_FAULT_SCRIPT, "%zu bytes of parameters; at most %u", params.size,
@@ -448,7 +448,8 @@ bool mm_edit_change_from(struct mm_message *m, const struct mm_grants *g, struct
 	struct mm_fault *why)
 {
 	struct mm_text bare = mm_address_bare(address);
-	if (!granted(g, SMFIF_CHGFROM, m, why) || !address_is_good(bare, why) || !params_are_good('e', params, why))
+	if (!granted(g, SMFIF_CHGFROM, m, why) || !address_is_good(bare, why)
+	    || !params_are_good(SMFIR_CHGFROM, params, why))
 		return false;
 	struct mm_span sender = keep_bracketed(m, bare), kept_params = mm_message_keep(m, params);
 	if (!kept(m, why))
@@ -459,8 +460,8 @@ bool mm_edit_change_from(struct mm_message *m, const struct mm_grants *g, struct
 	return true;
 }
 
-static bool queue_envelope(struct mm_message *m, char letter, struct mm_text bare, struct mm_text params,
-	struct mm_fault *why)
+static bool queue_envelope(struct mm_message *m, enum mm_reply_letter letter, struct mm_text bare,
+	struct mm_text params, struct mm_fault *why)
 {
 	if (!mm_array_grow(&m->envelope_edits, m->envelope_edit_count, &m->envelope_edit_capacity,
 	    sizeof *m->envelope_edits))
@@ -488,7 +489,8 @@ bool mm_edit_add_recipient(struct mm_message *m, const struct mm_grants *g, stru
 	struct mm_text bare = mm_address_bare(address);
 	bool has_params = params.size > 0;
 	return granted(g, has_params ? SMFIF_ADDRCPT_PAR : SMFIF_ADDRCPT, m, why) && recipient_is_good(bare, why)
-		&& params_are_good('2', params, why) && queue_envelope(m, has_params ? '2' : '+', bare, params, why);
+		&& params_are_good(SMFIR_ADDRCPT_PAR, params, why)
+		&& queue_envelope(m, has_params ? SMFIR_ADDRCPT_PAR : SMFIR_ADDRCPT, bare, params, why);
 }
 
 /* The domain does not care for case, the mailbox does (RFC 5321 2.4). */
@@ -529,11 +531,11 @@ bool mm_edit_delete_recipient(struct mm_message *m, const struct mm_grants *g, s
 		memcpy(spelling, known.bytes, known.size);      /* the store may move below */
 		known.bytes = spelling;
 		if (!granted(g, SMFIF_DELRCPT, m, why)
-		    || !queue_envelope(m, '-', known, (struct mm_text){ "", 0 }, why))
+		    || !queue_envelope(m, SMFIR_DELRCPT, known, (struct mm_text){ "", 0 }, why))
 			return false;
 		is_known = true;
 	}
-	return is_known || queue_envelope(m, '-', bare, (struct mm_text){ "", 0 }, why);
+	return is_known || queue_envelope(m, SMFIR_DELRCPT, bare, (struct mm_text){ "", 0 }, why);
 }
 
 /* ---- body, quarantine ---- */
@@ -800,7 +802,7 @@ static void write_envelope(struct mm_message *m, struct mm_buffer *out)
 		struct mm_text params = mm_message_text(m, e->params);
 		if (params.size == 0)
 			params.bytes = NULL;
-		mm_reply_texts(out, (enum mm_reply_letter)e->letter, mm_message_text(m, e->address), params);
+		mm_reply_texts(out, e->letter, mm_message_text(m, e->address), params);
 	}
 }
 

@@ -114,7 +114,7 @@ static void forget_message(struct mm_engine *e)
 		return;
 	e->runtime.ops->end_message(e->runtime_session);
 	mm_session_end_message(&e->session, &e->shared->message_pool,
-		e->has_packet && e->command.row->letter == 'M');
+		e->has_packet && e->command.row->letter == SMFIC_MAIL);
 }
 
 static void write_verdict(struct mm_engine *e, const struct mm_verdict *v)
@@ -126,7 +126,7 @@ static void write_verdict(struct mm_engine *e, const struct mm_verdict *v)
 	if (v->reply.size > 0)
 		mm_reply_text(e->out, SMFIR_REPLYCODE, (struct mm_text){ (const char *)v->reply.bytes, v->reply.size });
 	else
-		mm_reply_bare(e->out, (enum mm_reply_letter)mm_verdict_letter(v->kind));
+		mm_reply_bare(e->out, mm_verdict_letter(v->kind));
 }
 
 /* Decides the message as a whole, at this stage? Then the MTA sends no more of it (protocol 3.3). */
@@ -383,7 +383,7 @@ static void finish_chunk_of_eom(struct mm_engine *e, struct mm_verdict *v)
 
 static void event_decided(struct mm_engine *e, struct mm_verdict *v)
 {
-	if (e->todo[0] == MM_STAGE_body && e->command.row->letter == 'E')
+	if (e->todo[0] == MM_STAGE_body && e->command.row->letter == SMFIC_BODYEOB)
 		finish_chunk_of_eom(e, v);
 	else
 		finish_event(e, v);
@@ -394,7 +394,7 @@ static void take_held(struct mm_engine *e, enum mm_stage stage, struct mm_verdic
 {
 	if (e->held.kind == MM_VERDICT_continue || !(MM_STAGES_OF_MESSAGE & 1u << stage))
 		return;
-	if (stage == MM_STAGE_body && e->command.row->letter == 'E')
+	if (stage == MM_STAGE_body && e->command.row->letter == SMFIC_BODYEOB)
 		return;                         /* the eom behind it takes it */
 	mm_verdict_move(v, &e->held);
 }
@@ -481,27 +481,28 @@ static bool note_facts(struct mm_engine *e, struct mm_fault *why)
 	struct mm_session *s = &e->session;
 	mm_session_age_macros(s, e->command.row->letter);
 	switch (e->command.row->letter) {
-	case 'C': return mm_session_set_client(s, &e->command) || out_of_memory(why);
-	case 'H': return mm_session_set_helo(s, e->command.text) || out_of_memory(why);
-	case 'M': return note_mail(e, why);
-	case 'R':
+	case SMFIC_CONNECT: return mm_session_set_client(s, &e->command) || out_of_memory(why);
+	case SMFIC_HELO: return mm_session_set_helo(s, e->command.text) || out_of_memory(why);
+	case SMFIC_MAIL: return note_mail(e, why);
+	case SMFIC_RCPT:
 		e->rcpt_is_refused = is_refused_by_mta(e);
 		if (s->message == NULL)
 			return true;
 		return mm_message_add_recipient(s->message, e->command.text, e->command.strings, e->rcpt_is_refused)
 			|| out_of_memory(why);
-	case 'T': e->when = MM_WHEN_DATA; return true;
-	case 'L': return s->message == NULL || note_header(e, why);
-	case 'N': e->when = MM_WHEN_BODY; return true;
-	case 'B':
-	case 'E':
+	case SMFIC_DATA: e->when = MM_WHEN_DATA; return true;
+	case SMFIC_HEADER: return s->message == NULL || note_header(e, why);
+	case SMFIC_EOH: e->when = MM_WHEN_BODY; return true;
+	case SMFIC_BODY:
+	case SMFIC_BODYEOB:
 		if (s->message != NULL) {
 			e->when = MM_WHEN_BODY;
 			s->message->body_size += e->command.text.size;
 		}
 		return true;
+	default:
+		return true;
 	}
-	return true;
 }
 
 /* Queues the events of a command. An open message that the command silently ends is aborted first. */
@@ -510,28 +511,30 @@ static void queue_events(struct mm_engine *e)
 	const struct mm_command_row *row = e->command.row;
 	bool has_message = e->session.message != NULL;
 	switch (row->letter) {
-	case 'A':
+	case SMFIC_ABORT:
 		if (has_message)
 			push(e, MM_STAGE_abort);
 		else if (e->when == MM_WHEN_DECIDED)
 			e->when = MM_WHEN_IDLE;         /* Postfix sends one behind every message */
 		return;
-	case 'Q':
+	case SMFIC_QUIT:
 		e->is_ending = true;
 		/* fall through */
-	case 'K':
+	case SMFIC_QUIT_NC:
 		if (has_message)
 			push(e, MM_STAGE_abort);
 		push(e, MM_STAGE_close);
 		return;
-	case 'H':
-	case 'M':
+	case SMFIC_HELO:
+	case SMFIC_MAIL:
 		if (has_message)
 			push(e, MM_STAGE_abort);
 		break;
-	case 'E':
+	case SMFIC_BODYEOB:
 		if (e->command.text.size > 0)
 			push(e, MM_STAGE_body);
+		break;
+	default:
 		break;
 	}
 	push(e, row->stage);
@@ -540,14 +543,14 @@ static void queue_events(struct mm_engine *e)
 /* Content behind our final verdict, or an end-of-message that belongs to no message: answered, never shown. */
 static bool is_for_nobody(const struct mm_engine *e)
 {
-	return e->session.message == NULL && strchr("RTLNBE", e->command.row->letter) != NULL;
+	return e->session.message == NULL && e->command.row->is_content;
 }
 
 static void answer_nobody(struct mm_engine *e)
 {
 	if (!(e->session.grants.quiet & 1u << e->command.row->stage))
 		mm_reply_bare(e->out, SMFIR_CONTINUE);
-	if (e->command.row->letter == 'E')
+	if (e->command.row->letter == SMFIC_BODYEOB)
 		e->when = MM_WHEN_IDLE;
 }
 
@@ -555,8 +558,7 @@ static void answer_nobody(struct mm_engine *e)
  * at all (protocol 4.4). */
 static bool is_untold(const struct mm_engine *e)
 {
-	return e->when == MM_WHEN_IDLE && e->session.grants.steps & SMFIP_NOMAIL
-		&& strchr("RTLNB", e->command.row->letter) != NULL;
+	return e->when == MM_WHEN_IDLE && e->session.grants.steps & SMFIP_NOMAIL && e->command.row->is_content;
 }
 
 static const char *where_text(uint8_t when)
@@ -579,7 +581,7 @@ static void decode_again(struct mm_engine *e)
 	struct mm_fault ignored;
 	mm_frame_current(&e->frame, &packet);
 	mm_command_decode(&packet, &e->command, &ignored);
-	if (e->command.row->letter == 'L' && e->session.grants.steps & SMFIP_HDR_LEADSPC
+	if (e->command.row->letter == SMFIC_HEADER && e->session.grants.steps & SMFIP_HDR_LEADSPC
 	    && e->command.value.size > 0 && e->command.value.bytes[0] == ' ') {
 		e->command.value.bytes++;
 		e->command.value.size--;
@@ -604,18 +606,18 @@ static bool begin_packet(struct mm_engine *e, const struct mm_packet *packet, st
 		answer_nobody(e);
 		return true;
 	}
-	if (!(c->row->when & e->when) || (c->row->letter == 'C' && e->session.knows_client))
+	if (!(c->row->when & e->when) || (c->row->letter == SMFIC_CONNECT && e->session.knows_client))
 		return mm_fault_set(why, MM_FAULT_PEER, "%s is out of order: %s", c->row->name,
-			c->row->letter == 'C' && e->session.knows_client ? "the client is known already"
+			c->row->letter == SMFIC_CONNECT && e->session.knows_client ? "the client is known already"
 			: where_text(e->when));
-	if (c->row->letter == 'D') {
-		if (c->macros_of == 'M' && e->session.message != NULL) {
+	if (c->row->letter == SMFIC_MACRO) {
+		if (c->macros_of == SMFIC_MAIL && e->session.message != NULL) {
 			abort_first(e);
 			return true;
 		}
 		return mm_macros_set(&e->session.macros, c->macros_of, c->strings) || out_of_memory(why);
 	}
-	if (c->row->letter == 'O') {
+	if (c->row->letter == SMFIC_OPTNEG) {
 		push(e, MM_STAGE_negotiate);
 		return true;
 	}
@@ -639,7 +641,7 @@ static bool note_before(struct mm_engine *e, struct mm_fault *why)
 	}
 	if (!e->has_packet || e->command.row->stage != stage)
 		return e->has_packet && stage == MM_STAGE_body ? note_facts(e, why) : true;
-	if (e->command.row->letter == 'E' && e->command.text.size > 0)
+	if (e->command.row->letter == SMFIC_BODYEOB && e->command.text.size > 0)
 		return true;                    /* noted with its chunk */
 	return note_facts(e, why);
 }
@@ -699,19 +701,10 @@ static bool is_afterwards(enum mm_stage stage)
 	return MM_STAGES_AFTERWARDS & 1u << stage;
 }
 
-/* What the MTA may say that ends the wait of a stage. An abort ends a message, not the client: at other stages the
- * reply is still wanted. */
-static const char *letters_that_end(enum mm_stage stage)
-{
-	if (is_afterwards(stage))
-		return "";
-	return MM_STAGES_OF_MESSAGE & 1u << stage ? "AQK" : "QK";
-}
-
 /* The MTA has given up the message or the session while a handler waits: what is kept in front of that is void too. */
 static void stop_waiting(struct mm_engine *e, enum mm_cancel why)
 {
-	const char *letters = letters_that_end((enum mm_stage)e->todo[0]);
+	uint32_t letters = mm_commands_ending_wait((enum mm_stage)e->todo[0]);
 	e->runtime.ops->cancel(e->runtime_session, why);
 	end_wait(e);
 	e->todo_count = 0;
@@ -721,7 +714,7 @@ static void stop_waiting(struct mm_engine *e, enum mm_cancel why)
 		mm_frame_done(&e->frame);
 		if (mm_frame_next(&e->frame, &packet, &ignored) != MM_FRAME_PACKET)
 			e->has_packet = false;
-		else if (packet.letter != '\0' && strchr(letters, packet.letter) != NULL)
+		else if (mm_letter_is_in(packet.letter, letters))
 			break;
 	}
 	if (e->has_packet) {                    /* handled by run() as any other */
@@ -736,8 +729,8 @@ static void go_on(struct mm_engine *e, struct mm_fault *why)
 	uint8_t letter;
 	if (!e->is_waiting)
 		run(e, why);
-	while (e->is_waiting && mm_frame_find(&e->frame, letters_that_end((enum mm_stage)e->todo[0]), &letter)) {
-		stop_waiting(e, letter == 'A' ? MM_CANCEL_ABORT : MM_CANCEL_DISCONNECT);
+	while (e->is_waiting && mm_frame_find(&e->frame, mm_commands_ending_wait((enum mm_stage)e->todo[0]), &letter)) {
+		stop_waiting(e, letter == SMFIC_ABORT ? MM_CANCEL_ABORT : MM_CANCEL_DISCONNECT);
 		run(e, why);
 	}
 }
@@ -821,7 +814,7 @@ void mm_engine_shut_down(struct mm_engine *e)
 		e->runtime.ops->cancel(e->runtime_session, MM_CANCEL_SHUTDOWN);
 		e->is_waiting = false;
 		mm_verdict_plain(&v, MM_VERDICT_tempfail);
-		if (e->command.row->letter == 'E')
+		if (e->command.row->letter == SMFIC_BODYEOB)
 			stage = MM_STAGE_eom;
 		if (stage != MM_STAGE_negotiate && !(e->session.grants.quiet & 1u << stage)) {
 			write_verdict(e, &v);

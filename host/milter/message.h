@@ -13,6 +13,7 @@
 #include "base/buffer.h"
 #include "base/cursor.h"
 #include "base/fault.h"
+#include "milter/reply.h"
 
 /* A piece of message.store. Offsets, because the store moves when it grows. */
 struct mm_span {
@@ -42,9 +43,9 @@ struct mm_field {
 
 /* An envelope edit (protocol 3.11). */
 struct mm_envelope_edit {
-	char           letter;          /* '+' '2' '-' */
+	enum mm_reply_letter letter;    /* ADDRCPT, ADDRCPT_PAR or DELRCPT */
 	struct mm_span address;         /* with angle brackets */
-	struct mm_span params;          /* text, '2' only */
+	struct mm_span params;          /* text, ADDRCPT_PAR only */
 };
 
 /* A header edit by number while the fields are unknown: passed on as it is. */

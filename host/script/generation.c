@@ -142,8 +142,9 @@ static void set_search_path(lua_State *L, const struct mm_script_files *list)
 static double stage_limit(const struct mm_script_session *ss)
 {
 	const struct mm_generation_settings *settings = &ss->generation->settings;
-	return ss->event.stage == MM_STAGE_eom || (ss->event.command != NULL && ss->event.command->row->letter == 'E')
-		? settings->eom_deadline : settings->stage_deadline;
+	bool is_eom = ss->event.stage == MM_STAGE_eom
+		|| (ss->event.command != NULL && ss->event.command->row->letter == SMFIC_BODYEOB);
+	return is_eom ? settings->eom_deadline : settings->stage_deadline;
 }
 
 static void ensure_deadline(struct mm_script_session *ss)
