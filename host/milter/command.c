@@ -51,9 +51,10 @@ const struct mm_command_row *mm_command_of_stage(enum mm_stage stage)
 
 const char *mm_family_name(enum mm_family family)
 {
-	static const char *const names[] = {    /* ORDER FAMILY */
-		[MM_FAMILY_UNKNOWN] = "unknown", [MM_FAMILY_UNIX] = "unix",
-		[MM_FAMILY_INET] = "inet", [MM_FAMILY_INET6] = "inet6",
+	static const char *const names[] = {
+#define X(name, letter, word) word,
+		MM_FAMILIES(X)
+#undef X
 	};
 	return names[family];
 }
@@ -141,14 +142,14 @@ static bool decode_connect(const struct mm_packet *p, struct mm_command *c, stru
 	if (cursor.failed)
 		return bad(why, p, c->row->name, "need 1 more byte for the family, have 0");
 	switch (family) {
-	case 'U':
+	case SMFIA_UNKNOWN:
 		c->family = MM_FAMILY_UNKNOWN;
 		if (cursor.left > 0)
 			return bad(why, p, c->row->name, "bytes after an unknown family");
 		return true;
-	case 'L': c->family = MM_FAMILY_UNIX; break;
-	case '4': c->family = MM_FAMILY_INET; break;
-	case '6': c->family = MM_FAMILY_INET6; break;
+	case SMFIA_UNIX:  c->family = MM_FAMILY_UNIX; break;
+	case SMFIA_INET:  c->family = MM_FAMILY_INET; break;
+	case SMFIA_INET6: c->family = MM_FAMILY_INET6; break;
 	default:
 		return bad(why, p, c->row->name, "the family is none of U L 4 6");
 	}

@@ -40,8 +40,25 @@ const struct mm_command_row *mm_command_row(uint8_t letter);
 /* The row whose events go to a stage's handler, NULL for stages without a command. */
 const struct mm_command_row *mm_command_of_stage(enum mm_stage stage);
 
-/* Protocol 2.3. ORDER FAMILY */
-enum mm_family { MM_FAMILY_UNKNOWN, MM_FAMILY_UNIX, MM_FAMILY_INET, MM_FAMILY_INET6 };
+/* Of a client's address (protocol 2.3): name, letter on the wire, word in logs. */
+#define MM_FAMILIES(X) \
+	X(UNKNOWN, 'U', "unknown") \
+	X(UNIX,    'L', "unix") \
+	X(INET,    '4', "inet") \
+	X(INET6,   '6', "inet6")
+
+enum mm_family {
+#define X(name, letter, word) MM_FAMILY_##name,
+	MM_FAMILIES(X)
+#undef X
+};
+
+enum mm_family_letter {
+#define X(name, letter, word) SMFIA_##name = letter,
+	MM_FAMILIES(X)
+#undef X
+};
+
 const char *mm_family_name(enum mm_family);     /* "unknown" "unix" "inet" "inet6". Static. */
 
 struct mm_offer {
