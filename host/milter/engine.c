@@ -29,7 +29,6 @@ struct mm_engine {
 	uint8_t                  todo[TODO_MAX];        /* enum mm_stage, events still to run */
 	uint8_t                  todo_count;
 	bool                     is_waiting;    /* todo[0] is with the runtime */
-	bool                     has_packet;    /* a packet is being handled */
 	bool                     skips_body;    /* skip was said where the MTA cannot be told */
 	bool                     rcpt_is_refused;       /* the MTA itself refused this recipient */
 	bool                     is_ending;     /* no more packets are taken */
@@ -114,7 +113,7 @@ static void forget_message(struct mm_engine *e)
 		return;
 	e->runtime.ops->end_message(e->runtime_session);
 	mm_session_end_message(&e->session, &e->shared->message_pool,
-		e->has_packet && e->command.row->letter == SMFIC_MAIL);
+		mm_frame_has_packet(&e->frame) && e->command.row->letter == SMFIC_MAIL);
 }
 
 static void write_verdict(struct mm_engine *e, const struct mm_verdict *v)
@@ -287,7 +286,7 @@ static void end_client(struct mm_engine *e)
 
 static bool event_of(struct mm_engine *e, enum mm_stage stage, struct mm_event *event)
 {
-	*event = (struct mm_event){ .stage = stage, .command = e->has_packet ? &e->command : NULL };
+	*event = (struct mm_event){ .stage = stage, .command = mm_frame_has_packet(&e->frame) ? &e->command : NULL };
 	switch (stage) {
 	case MM_STAGE_abort:
 		event->command = NULL;
@@ -320,7 +319,7 @@ static void fail(struct mm_engine *e)
 {
 	e->is_ending = true;
 	e->todo_count = 0;
-	e->has_packet = false;
+	mm_frame_done(&e->frame);
 	if (e->session.message != NULL)
 		push(e, MM_STAGE_abort);
 	push(e, MM_STAGE_close);
@@ -593,8 +592,7 @@ static void decode_again(struct mm_engine *e)
 static void abort_first(struct mm_engine *e)
 {
 	push(e, MM_STAGE_abort);
-	e->frame.packet_size = 0;
-	e->has_packet = false;
+	mm_frame_again(&e->frame);
 }
 
 static bool begin_packet(struct mm_engine *e, const struct mm_packet *packet, struct mm_fault *why)
@@ -639,8 +637,9 @@ static bool note_before(struct mm_engine *e, struct mm_fault *why)
 		e->session.grants.offer = e->command.offer;     /* on_negotiate sees it; the answer follows */
 		return true;
 	}
-	if (!e->has_packet || e->command.row->stage != stage)
-		return e->has_packet && stage == MM_STAGE_body ? note_facts(e, why) : true;
+	bool has_packet = mm_frame_has_packet(&e->frame);
+	if (!has_packet || e->command.row->stage != stage)
+		return has_packet && stage == MM_STAGE_body ? note_facts(e, why) : true;
 	if (e->command.row->letter == SMFIC_BODYEOB && e->command.text.size > 0)
 		return true;                    /* noted with its chunk */
 	return note_facts(e, why);
@@ -649,10 +648,7 @@ static bool note_before(struct mm_engine *e, struct mm_fault *why)
 static bool take_packet(struct mm_engine *e, struct mm_fault *why)
 {
 	struct mm_packet packet;
-	if (e->has_packet) {
-		e->has_packet = false;
-		mm_frame_done(&e->frame);
-	}
+	mm_frame_done(&e->frame);
 	if (e->is_ending)
 		return false;
 	switch (mm_frame_next(&e->frame, &packet, why)) {
@@ -664,11 +660,8 @@ static bool take_packet(struct mm_engine *e, struct mm_fault *why)
 	case MM_FRAME_PACKET:
 		break;
 	}
-	e->has_packet = true;
-	if (!begin_packet(e, &packet, why)) {
-		mm_frame_done(&e->frame);
+	if (!begin_packet(e, &packet, why))
 		fail(e);
-	}
 	return true;
 }
 
@@ -684,8 +677,6 @@ static void run(struct mm_engine *e, struct mm_fault *why)
 		if (e->todo_count == 0)
 			continue;
 		if (!note_before(e, why)) {
-			if (e->has_packet)
-				mm_frame_done(&e->frame);
 			fail(e);
 			continue;
 		}
@@ -710,17 +701,13 @@ static void stop_waiting(struct mm_engine *e, enum mm_cancel why)
 	e->todo_count = 0;
 	struct mm_packet packet;
 	struct mm_fault ignored;
-	while (e->has_packet) {                 /* drop up to the abort or quit */
+	while (mm_frame_has_packet(&e->frame)) {        /* drop up to the abort or quit … */
 		mm_frame_done(&e->frame);
-		if (mm_frame_next(&e->frame, &packet, &ignored) != MM_FRAME_PACKET)
-			e->has_packet = false;
-		else if (mm_letter_is_in(packet.letter, letters))
+		if (mm_frame_next(&e->frame, &packet, &ignored) == MM_FRAME_PACKET
+		    && mm_letter_is_in(packet.letter, letters))
 			break;
 	}
-	if (e->has_packet) {                    /* handled by run() as any other */
-		e->frame.packet_size = 0;
-		e->has_packet = false;
-	}
+	mm_frame_again(&e->frame);              /* … which run() handles as any other */
 }
 
 /* Works off what is there, up to a handler that waits and is still wanted. */
@@ -746,7 +733,7 @@ bool mm_engine_feed(struct mm_engine *e, const void *bytes, size_t n, struct mm_
 	}
 	go_on(e, why);
 	struct mm_fault keep;
-	bool has_command = e->has_packet;
+	bool has_command = mm_frame_has_packet(&e->frame);
 	mm_fault_clear(&keep);
 	if (!mm_frame_keep(&e->frame, &keep)) {
 		mm_engine_end(e, MM_CANCEL_DISCONNECT);
@@ -774,8 +761,6 @@ void mm_engine_end(struct mm_engine *e, enum mm_cancel why)
 		e->runtime.ops->cancel(e->runtime_session, why);
 		end_wait(e);
 	}
-	if (e->has_packet)
-		mm_frame_done(&e->frame);
 	fail(e);
 	run(e, &ignored);
 }
@@ -808,7 +793,7 @@ static void note_last_answer(struct mm_engine *e, enum mm_stage stage, struct mm
 
 void mm_engine_shut_down(struct mm_engine *e)
 {
-	if (e->is_waiting && e->has_packet && !is_afterwards((enum mm_stage)e->todo[0])) {
+	if (e->is_waiting && mm_frame_has_packet(&e->frame) && !is_afterwards((enum mm_stage)e->todo[0])) {
 		enum mm_stage stage = (enum mm_stage)e->todo[0];
 		struct mm_verdict v = { 0 };
 		e->runtime.ops->cancel(e->runtime_session, MM_CANCEL_SHUTDOWN);
@@ -833,14 +818,14 @@ void mm_engine_decided(struct mm_engine *e, struct mm_verdict *v)
 	event_decided(e, v);
 	go_on(e, &why);
 	mm_frame_keep(&e->frame, &why);
-	if (e->is_waiting && e->has_packet)
+	if (e->is_waiting && mm_frame_has_packet(&e->frame))
 		decode_again(e);
 	e->owner.wake(e->owner.self);
 }
 
 bool mm_engine_progress(struct mm_engine *e)
 {
-	if (!e->is_waiting || !e->has_packet || e->command.row->letter != 'E'
+	if (!e->is_waiting || !mm_frame_has_packet(&e->frame) || e->command.row->letter != SMFIC_BODYEOB
 	    || is_afterwards((enum mm_stage)e->todo[0]))
 		return false;
 	mm_reply_bare(e->out, SMFIR_PROGRESS);

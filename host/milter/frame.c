@@ -98,6 +98,11 @@ void mm_frame_done(struct mm_frame *f)
 	f->packet_size = 0;
 }
 
+void mm_frame_again(struct mm_frame *f)
+{
+	f->packet_size = 0;
+}
+
 bool mm_frame_keep(struct mm_frame *f, struct mm_fault *why)
 {
 	size_t left = mm_frame_pending(f);

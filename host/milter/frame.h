@@ -36,10 +36,17 @@ enum mm_frame_next { MM_FRAME_PACKET, MM_FRAME_MORE, MM_FRAME_BAD };
  * large: then no later byte can be trusted and the caller closes the connection. The length is judged before any
  * memory is asked for it. Body packets may be one byte over the limit: OpenDKIM's miltertest cuts files at 65536. */
 enum mm_frame_next mm_frame_next(struct mm_frame *, struct mm_packet *out, struct mm_fault *why);
-/* The packet mm_frame_next() gave last, wherever its bytes are now. Only between next and done. */
+/* A packet is being handled: mm_frame_next() has given one that is neither done nor to come again. */
+static inline bool mm_frame_has_packet(const struct mm_frame *f)
+{
+	return f->packet_size > 0;
+}
+/* The packet mm_frame_next() gave last, wherever its bytes are now. Only while there is one. */
 void mm_frame_current(const struct mm_frame *, struct mm_packet *out);
-/* The current packet has been handled. */
+/* The current packet, if any, has been handled. */
 void mm_frame_done(struct mm_frame *);
+/* mm_frame_next() gives the current packet, if any, once more. */
+void mm_frame_again(struct mm_frame *);
 /* Ends the borrowing of fed bytes. False: out of memory. */
 bool mm_frame_keep(struct mm_frame *, struct mm_fault *why);
 /* A set of letters is made of these; 'A' to 'Z' only, as commands have. */
