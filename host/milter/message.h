@@ -57,6 +57,7 @@ struct mm_blind_edit {
 
 struct mm_message {
 	struct mm_message *next_free;   /* link in the pool */
+	uint32_t           pool_depth;  /* messages in the pool below this one */
 	uint64_t           number;      /* of this session, from 1 */
 
 	struct mm_buffer   store;       /* owned: bytes of all spans */
