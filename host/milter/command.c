@@ -113,6 +113,11 @@ static bool decode_field(const struct mm_packet *p, struct mm_command *c, struct
 		return bad(why, p, c->row->name, "the value is missing or has no NUL at its end");
 	if (cursor.left > 0)
 		return bad(why, p, c->row->name, "bytes after name and value");
+	if (!c->has_space && c->value.size > 0 && c->value.bytes[0] == ' ') {
+		c->has_space = true;
+		c->value.bytes++;
+		c->value.size--;
+	}
 	return true;
 }
 
@@ -194,7 +199,7 @@ static bool decode_offer(const struct mm_packet *p, struct mm_command *c, struct
 	return true;            /* what follows is an extension we do not know: libmilter ignores it too */
 }
 
-bool mm_command_decode(const struct mm_packet *p, struct mm_command *out, struct mm_fault *why)
+bool mm_command_decode(const struct mm_packet *p, uint32_t steps, struct mm_command *out, struct mm_fault *why)
 {
 	static bool (*const decoders[])(const struct mm_packet *, struct mm_command *, struct mm_fault *) = {
 		[MM_LAYOUT_NONE] = decode_none,       [MM_LAYOUT_TEXT] = decode_text,
@@ -211,6 +216,7 @@ bool mm_command_decode(const struct mm_packet *p, struct mm_command *out, struct
 			snprintf(name, sizeof name, "command 0x%02x", p->letter);
 		return bad(why, p, name, "no milter command has this letter");
 	}
-	*out = (struct mm_command){ .row = row };
+	/* Without HDR_LEADSPC the MTA has taken the space away. */
+	*out = (struct mm_command){ .row = row, .has_space = !(steps & SMFIP_HDR_LEADSPC) };
 	return decoders[row->layout](p, out, why);
 }

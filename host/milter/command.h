@@ -71,15 +71,18 @@ struct mm_command {
 	const struct mm_command_row *row;
 	struct mm_text text;            /* helo argument, address as given, unknown line, header
 	                                 * name, client host, body */
-	struct mm_text value;           /* header value as sent, client address without "IPv6:" */
+	struct mm_text value;           /* header value, client address without "IPv6:" */
 	struct mm_text strings;         /* further strings, each ended by NUL: ESMTP parameters,
 	                                 * macro names and values */
 	struct mm_offer offer;          /* negotiate */
 	uint8_t        macros_of;       /* macros: letter of the command they belong to */
+	bool           has_space;       /* header: a space stands between colon and value */
 	enum mm_family family;          /* connect */
 	uint16_t       port;            /* connect; 0 unknown */
 };
 
-bool mm_command_decode(const struct mm_packet *, struct mm_command *out, struct mm_fault *why);
+/* steps: SMFIP_ bits agreed. One space after the colon of a header field belongs to the writing, not to the value; it
+ * comes along with HDR_LEADSPC only (protocol 3.8), and is not in the value then. */
+bool mm_command_decode(const struct mm_packet *, uint32_t steps, struct mm_command *out, struct mm_fault *why);
 
 #endif

@@ -459,17 +459,10 @@ static bool note_mail(struct mm_engine *e, struct mm_fault *why)
 
 static bool note_header(struct mm_engine *e, struct mm_fault *why)
 {
-	/* One space behind the colon belongs to the writing, not to the value; it comes along with HDR_LEADSPC only. */
-	struct mm_text *value = &e->command.value;
-	bool has_space = !(e->session.grants.steps & SMFIP_HDR_LEADSPC);
-	if (!has_space && value->size > 0 && value->bytes[0] == ' ') {
-		has_space = true;
-		value->bytes++;
-		value->size--;
-	}
+	const struct mm_command *c = &e->command;
 	e->when = MM_WHEN_HEADERS;
 	if (e->session.message->knows_fields
-	    && !mm_message_add_field(e->session.message, e->command.text, *value, has_space))
+	    && !mm_message_add_field(e->session.message, c->text, c->value, c->has_space))
 		return out_of_memory(why);
 	return true;
 }
@@ -579,12 +572,7 @@ static void decode_again(struct mm_engine *e)
 	struct mm_packet packet;
 	struct mm_fault ignored;
 	mm_frame_current(&e->frame, &packet);
-	mm_command_decode(&packet, &e->command, &ignored);
-	if (e->command.row->letter == SMFIC_HEADER && e->session.grants.steps & SMFIP_HDR_LEADSPC
-	    && e->command.value.size > 0 && e->command.value.bytes[0] == ' ') {
-		e->command.value.bytes++;
-		e->command.value.size--;
-	}
+	mm_command_decode(&packet, e->session.grants.steps, &e->command, &ignored);
 }
 
 /* Macros of the next MAIL end an open message as the MAIL itself would: else its on_abort and its log line would carry
@@ -598,7 +586,7 @@ static void abort_first(struct mm_engine *e)
 static bool begin_packet(struct mm_engine *e, const struct mm_packet *packet, struct mm_fault *why)
 {
 	struct mm_command *c = &e->command;
-	if (!mm_command_decode(packet, c, why))
+	if (!mm_command_decode(packet, e->session.grants.steps, c, why))
 		return false;
 	if (is_untold(e)) {
 		answer_nobody(e);
