@@ -88,10 +88,19 @@ void mm_engine_free(struct mm_engine *e)
 
 /* ---- the queue of events ---- */
 
+static void fail(struct mm_engine *e);
+
+/* A packet queues two events at most, and none is taken before they have run; a verdict may add one, the end of the
+ * connection another. So a full queue is a fault of ours; it ends the connection as the MTA's faults do. */
 static void push(struct mm_engine *e, enum mm_stage stage)
 {
-	if (e->todo_count < TODO_MAX)
-		e->todo[e->todo_count++] = (uint8_t)stage;
+	if (e->todo_count == TODO_MAX) {
+		mm_fault_set(e->why, MM_FAULT_BUG, "%s after %d events that have not run", mm_stage_name(stage),
+			TODO_MAX);
+		fail(e);
+		return;
+	}
+	e->todo[e->todo_count++] = (uint8_t)stage;
 }
 
 static void pop(struct mm_engine *e)
