@@ -2,8 +2,8 @@
 
 #include "base/array.h"
 #include "base/bounds.h"
-#include "base/quote.h"
 #include "base/text.h"
+#include "milter/edit_rules.h"
 #include "milter/reply.h"
 
 #include <stdio.h>
@@ -24,224 +24,6 @@ const char *mm_mta_kind_name(enum mm_mta_kind kind)
 	return names[kind];
 }
 
-/* ---- what may leave ---- */
-
-static bool granted(const struct mm_grants *g, uint32_t action, struct mm_message *m, struct mm_fault *why)
-{
-	char word[64];
-	if (!(g->actions & action)) {
-		bool offered = g->offer.actions & action;
-		return mm_fault_set(why, MM_FAULT_SCRIPT, "not negotiated: %s %s",
-			mm_actions_text(action, word, sizeof word), offered ? "was not asked for" : "was not offered "
-			"by this MTA");
-	}
-	if (m->edit_count >= MM_EDITS_MAX)
-		return mm_fault_set(why, MM_FAULT_SCRIPT, "more than %u edits for one message", MM_EDITS_MAX);
-	return true;
-}
-
-static bool name_is_good(struct mm_text name, struct mm_fault *why)
-{
-	if (name.size == 0)
-		return mm_fault_set(why, MM_FAULT_SCRIPT, "the header name is empty");
-	if (name.size > MM_HEADER_NAME_MAX)
-		return mm_fault_set(why, MM_FAULT_SCRIPT, "the header name has %zu bytes; at most %u", name.size,
-			MM_HEADER_NAME_MAX);
-	for (size_t i = 0; i < name.size; i++) {
-		unsigned char c = (unsigned char)name.bytes[i];
-		if (c < 33 || c > 126 || c == ':')
-			return mm_fault_set(why, MM_FAULT_SCRIPT, "header name %s has byte 0x%02x at %zu; use "
-				"printable ASCII without space or \":\" (RFC 5322 2.2)",
-				mm_quote(name.bytes, name.size).text, c, i + 1);
-	}
-	return true;
-}
-
-static bool value_is_good(struct mm_text name, struct mm_text value, struct mm_fault *why)
-{
-	if (value.size > MM_HEADER_VALUE_MAX)
-		return mm_fault_set(why, MM_FAULT_SCRIPT, "the value of %.*s has %zu bytes; at most %u, or "
-			"Postfix cuts it", (int)name.size, name.bytes, value.size, MM_HEADER_VALUE_MAX);
-	size_t line = name.size + 2;
-	for (size_t i = 0; i < value.size; i++, line++) {
-		char c = value.bytes[i];
-		if (c == '\0' || c == '\r')
-			return mm_fault_set(why, MM_FAULT_SCRIPT, "the value of %.*s holds %s at byte %zu%s",
-				(int)name.size, name.bytes, c == '\r' ? "CR" : "NUL", i + 1,
-				c == '\r' ? "; fold with LF and a space" : "");
-		if (c == '\n') {
-			bool folds = i + 1 < value.size && (value.bytes[i + 1] == ' ' || value.bytes[i + 1] == '\t');
-			size_t next = i + 1;
-			while (next < value.size && (value.bytes[next] == ' ' || value.bytes[next] == '\t'))
-				next++;
-			if (!folds || next == value.size || value.bytes[next] == '\n')
-				return mm_fault_set(why, MM_FAULT_SCRIPT, "the value of %.*s holds LF at byte %zu; a "
-					"fold is LF, then space or tab, then text (RFC 5322 2.2.3)", (int)name.size,
-					name.bytes, i + 1);
-			line = 0;
-		}
-		if (line > MM_HEADER_LINE_MAX)
-			return mm_fault_set(why, MM_FAULT_SCRIPT, "a line of %.*s is longer than %u bytes; fold it "
-				"with LF and a space", (int)name.size, name.bytes, MM_HEADER_LINE_MAX);
-	}
-	return true;
-}
-
-/* One address and nothing else: what a second one would be read as differs between MTAs. */
-static bool address_is_good(struct mm_text a, struct mm_fault *why)
-{
-	if (a.size > MM_ADDRESS_MAX)
-		return mm_fault_set(why, MM_FAULT_SCRIPT, "the address has %zu bytes; at most %u", a.size,
-			MM_ADDRESS_MAX);
-	bool quoted = false;
-	for (size_t i = 0; i < a.size; i++) {
-		unsigned char c = (unsigned char)a.bytes[i];
-		if (c < ' ' || c == 0x7f)
-			return mm_fault_set(why, MM_FAULT_SCRIPT, "the address holds byte 0x%02x at %zu; no control "
-				"bytes in an address (RFC 5321 4.1.2)", c, i + 1);
-		if (c == '\\' && quoted) {
-			i++;
-			if (i < a.size && ((unsigned char)a.bytes[i] < ' ' || a.bytes[i] == 0x7f))
-				return mm_fault_set(why, MM_FAULT_SCRIPT, "the address holds a control byte at %zu "
-					"(RFC 5321 4.1.2)", i + 1);
-			continue;
-		}
-		if (c == '"')
-			quoted = !quoted;
-		else if (!quoted && strchr(" <>,;()", c) != NULL)
-			return mm_fault_set(why, MM_FAULT_SCRIPT, "address \"%.*s\" has \"%c\" outside quotes; give "
-				"one address as it stands in the envelope (RFC 5321 4.1.2)",
-				(int)(a.size < 80 ? a.size : 80), a.bytes, c);
-	}
-	if (quoted)
-		return mm_fault_set(why, MM_FAULT_SCRIPT, "address \"%.*s\" has an open quote",
-			(int)(a.size < 80 ? a.size : 80), a.bytes);
-	return true;
-}
-
-enum param_value { VALUE_NONE, VALUE_XTEXT, VALUE_NOTIFY, VALUE_ORCPT, VALUE_RET, VALUE_BODY, VALUE_NUMBER };
-
-struct param_row {
-	const char          *key;
-	enum param_value     value;
-	enum mm_reply_letter letter;    /* of the edit that may carry it */
-};
-
-/* What the MTAs honour. Sendmail 8.17 drops the recipient and writes debug text into the SMTP dialogue at a parameter
- * it cannot read (protocol 3.11), so nothing else may leave. */
-static const struct param_row params_known[] = {
-	{ "NOTIFY",   VALUE_NOTIFY, SMFIR_ADDRCPT_PAR },    /* RFC 3461 4.1 */
-	{ "ORCPT",    VALUE_ORCPT,  SMFIR_ADDRCPT_PAR },    /* RFC 3461 4.2 */
-	{ "RET",      VALUE_RET,    SMFIR_CHGFROM     },    /* RFC 3461 4.3 */
-	{ "ENVID",    VALUE_XTEXT,  SMFIR_CHGFROM     },    /* RFC 3461 4.4 */
-	{ "AUTH",     VALUE_XTEXT,  SMFIR_CHGFROM     },    /* RFC 4954 5 */
-	{ "SIZE",     VALUE_NUMBER, SMFIR_CHGFROM     },    /* RFC 1870 */
-	{ "BODY",     VALUE_BODY,   SMFIR_CHGFROM     },    /* RFC 6152 */
-	{ "SMTPUTF8", VALUE_NONE,   SMFIR_CHGFROM     },    /* RFC 6531 */
-};
-
-static bool is_word_of(struct mm_text value, const char *const *words)
-{
-	for (; *words != NULL; words++)
-		if (mm_text_equal_blind(value, (struct mm_text){ *words, strlen(*words) }))
-			return true;
-	return false;
-}
-
-static bool is_hex(char c)
-{
-	return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'F');
-}
-
-static bool is_xtext(struct mm_text t)
-{
-	for (size_t i = 0; i < t.size; i++) {
-		unsigned char c = (unsigned char)t.bytes[i];
-		if (c < '!' || c > '~' || c == '=')
-			return false;
-		if (c == '+' && !(i + 2 < t.size && is_hex(t.bytes[i + 1]) && is_hex(t.bytes[i + 2])))
-			return false;
-	}
-	return t.size > 0;
-}
-
-static bool is_notify(struct mm_text t)
-{
-	static const char *const never[] = { "NEVER", NULL }, *const when[] = { "SUCCESS", "FAILURE", "DELAY", NULL };
-	if (is_word_of(t, never))
-		return true;
-	while (t.size > 0) {
-		const char *comma = memchr(t.bytes, ',', t.size);
-		size_t size = comma != NULL ? (size_t)(comma - t.bytes) : t.size;
-		if (!is_word_of((struct mm_text){ t.bytes, size }, when))
-			return false;
-		if (comma == NULL)
-			return true;
-		t.bytes += size + 1;
-		t.size -= size + 1;
-	}
-	return false;
-}
-
-static bool param_value_is_good(enum param_value kind, struct mm_text t)
-{
-	static const char *const ret[] = { "FULL", "HDRS", NULL },
-		*const body[] = { "7BIT", "8BITMIME", "BINARYMIME", NULL };
-	const char *semicolon;
-	switch (kind) {
-	case VALUE_NONE:   return t.bytes == NULL;
-	case VALUE_XTEXT:  return is_xtext(t);
-	case VALUE_NOTIFY: return is_notify(t);
-	case VALUE_RET:    return is_word_of(t, ret);
-	case VALUE_BODY:   return is_word_of(t, body);
-	case VALUE_NUMBER: return t.size > 0 && t.size < 20 && strspn(t.bytes, "0123456789") >= t.size;
-	case VALUE_ORCPT:
-		semicolon = t.size > 0 ? memchr(t.bytes, ';', t.size) : NULL;
-		return semicolon != NULL && semicolon > t.bytes
-			&& is_xtext((struct mm_text){ t.bytes, (size_t)(semicolon - t.bytes) })
-			&& is_xtext((struct mm_text){ semicolon + 1, t.size - (size_t)(semicolon + 1 - t.bytes) });
-	}
-	return false;
-}
-
-static bool param_is_good(enum mm_reply_letter letter, struct mm_text param, struct mm_fault *why)
-{
-	const char *equals = memchr(param.bytes, '=', param.size);
-	struct mm_text key = { param.bytes, equals != NULL ? (size_t)(equals - param.bytes) : param.size };
-	struct mm_text value = { NULL, 0 };
-	if (equals != NULL)
-		value = (struct mm_text){ equals + 1, param.size - key.size - 1 };
-	for (size_t i = 0; i < sizeof params_known / sizeof *params_known; i++) {
-		const struct param_row *row = &params_known[i];
-		if (row->letter != letter || !mm_text_equal_blind(key, (struct mm_text){ row->key, strlen(row->key) }))
-			continue;
-		if (param_value_is_good(row->value, value))
-			return true;
-		return mm_fault_set(why, MM_FAULT_SCRIPT, "parameter \"%.*s\" has a value no MTA takes (RFC 3461)",
-			(int)(param.size < 80 ? param.size : 80), param.bytes);
-	}
-	return mm_fault_set(why, MM_FAULT_SCRIPT, "parameter \"%.*s\" is none of %s",
-		(int)(param.size < 80 ? param.size : 80), param.bytes, letter == SMFIR_ADDRCPT_PAR ? "NOTIFY= ORCPT="
-		: "RET= ENVID= AUTH= SIZE= BODY= SMTPUTF8");
-}
-
-static bool params_are_good(enum mm_reply_letter letter, struct mm_text params, struct mm_fault *why)
-{
-	if (params.size > MM_PARAMS_MAX)
-		return mm_fault_set(why, MM_FAULT_SCRIPT, "%zu bytes of parameters; at most %u", params.size,
-			MM_PARAMS_MAX);
-	while (params.size > 0) {
-		const char *space = memchr(params.bytes, ' ', params.size);
-		size_t size = space != NULL ? (size_t)(space - params.bytes) : params.size;
-		if (size > 0 && !param_is_good(letter, (struct mm_text){ params.bytes, size }, why))
-			return false;
-		size += space != NULL;
-		params.bytes += size;
-		params.size -= size;
-	}
-	return true;
-}
-
 static bool kept(struct mm_message *m, struct mm_fault *why)
 {
 	if (m->store.failed || m->new_body.failed)
@@ -256,6 +38,13 @@ static bool no_memory(struct mm_fault *why)
 }
 
 /* ---- header ---- */
+
+static bool may_write(const struct mm_message *m, const struct mm_grants *g, uint32_t action, struct mm_text name,
+	struct mm_text value, struct mm_fault *why)
+{
+	return mm_edit_is_granted(g, action, m, why) && mm_edit_name_is_good(name, why)
+		&& mm_edit_value_is_good(name, value, why);
+}
 
 /* Puts a new field before index `at` of the list. */
 static bool put_field(struct mm_message *m, uint32_t at, uint32_t blind_at, struct mm_text name, struct mm_text value,
@@ -279,8 +68,7 @@ static bool put_field(struct mm_message *m, uint32_t at, uint32_t blind_at, stru
 bool mm_edit_insert_before(struct mm_message *m, const struct mm_grants *g, uint32_t index, struct mm_text name,
 	struct mm_text value, struct mm_fault *why)
 {
-	if (!granted(g, SMFIF_ADDHDRS, m, why) || !name_is_good(name, why) || !value_is_good(name, value, why)
-	    || !put_field(m, index, index, name, value, why))
+	if (!may_write(m, g, SMFIF_ADDHDRS, name, value, why) || !put_field(m, index, index, name, value, why))
 		return false;
 	m->hidden_at += index < m->hidden_at;
 	return true;
@@ -289,7 +77,7 @@ bool mm_edit_insert_before(struct mm_message *m, const struct mm_grants *g, uint
 bool mm_edit_add_header(struct mm_message *m, const struct mm_grants *g, struct mm_text name, struct mm_text value,
 	struct mm_fault *why)
 {
-	return granted(g, SMFIF_ADDHDRS, m, why) && name_is_good(name, why) && value_is_good(name, value, why)
+	return may_write(m, g, SMFIF_ADDHDRS, name, value, why)
 		&& put_field(m, m->field_count, UINT32_MAX, name, value, why);
 }
 
@@ -299,7 +87,7 @@ bool mm_edit_insert_header(struct mm_message *m, const struct mm_grants *g, int6
 	if (position < 0)
 		return mm_fault_set(why, MM_FAULT_SCRIPT, "position %lld; 0 is the top, large numbers the end",
 			(long long)position);
-	if (!granted(g, SMFIF_ADDHDRS, m, why) || !name_is_good(name, why) || !value_is_good(name, value, why))
+	if (!may_write(m, g, SMFIF_ADDHDRS, name, value, why))
 		return false;
 	if (position > INSERT_AT_END)
 		position = INSERT_AT_END;
@@ -358,7 +146,8 @@ bool mm_edit_field(struct mm_message *m, const struct mm_grants *g, uint32_t ind
 {
 	struct mm_field *f = &m->fields[index];
 	struct mm_text name = mm_message_text(m, f->name);
-	if (!granted(g, f->is_received ? SMFIF_CHGHDRS : SMFIF_ADDHDRS, m, why) || !value_is_good(name, value, why))
+	if (!mm_edit_is_granted(g, f->is_received ? SMFIF_CHGHDRS : SMFIF_ADDHDRS, m, why)
+	    || !mm_edit_value_is_good(name, value, why))
 		return false;
 	/* What it came with stays as it was written, whatever stands behind the colon. */
 	struct mm_text came = mm_message_text(m, f->is_changed ? f->original : f->value);
@@ -395,7 +184,7 @@ bool mm_edit_field(struct mm_message *m, const struct mm_grants *g, uint32_t ind
 bool mm_edit_change_header(struct mm_message *m, const struct mm_grants *g, struct mm_text name, int64_t n,
 	struct mm_text value, struct mm_fault *why)
 {
-	if (!granted(g, SMFIF_CHGHDRS, m, why) || !name_is_good(name, why) || !value_is_good(name, value, why))
+	if (!may_write(m, g, SMFIF_CHGHDRS, name, value, why))
 		return false;
 	if (!m->knows_fields)
 		return queue_blind(m, name, n, value, why);
@@ -417,7 +206,7 @@ bool mm_edit_delete_header(struct mm_message *m, const struct mm_grants *g, stru
 
 bool mm_edit_delete_headers(struct mm_message *m, const struct mm_grants *g, struct mm_text name, struct mm_fault *why)
 {
-	if (!granted(g, SMFIF_CHGHDRS, m, why) || !name_is_good(name, why))
+	if (!mm_edit_is_granted(g, SMFIF_CHGHDRS, m, why) || !mm_edit_name_is_good(name, why))
 		return false;
 	if (!m->knows_fields)
 		return mm_fault_set(why, MM_FAULT_SCRIPT, "deleting all fields of a name needs the header, which this "
@@ -448,8 +237,8 @@ bool mm_edit_change_from(struct mm_message *m, const struct mm_grants *g, struct
 	struct mm_fault *why)
 {
 	struct mm_text bare = mm_address_bare(address);
-	if (!granted(g, SMFIF_CHGFROM, m, why) || !address_is_good(bare, why)
-	    || !params_are_good(SMFIR_CHGFROM, params, why))
+	if (!mm_edit_is_granted(g, SMFIF_CHGFROM, m, why) || !mm_edit_address_is_good(bare, why)
+	    || !mm_edit_params_are_good(SMFIR_CHGFROM, params, why))
 		return false;
 	struct mm_span sender = keep_bracketed(m, bare), kept_params = mm_message_keep(m, params);
 	if (!kept(m, why))
@@ -475,21 +264,13 @@ static bool queue_envelope(struct mm_message *m, enum mm_reply_letter letter, st
 	return true;
 }
 
-static bool recipient_is_good(struct mm_text bare, struct mm_fault *why)
-{
-	/* Sendmail accepts a null recipient and then bounces the message to its sender (protocol 3.11). */
-	if (bare.size == 0)
-		return mm_fault_set(why, MM_FAULT_SCRIPT, "the recipient is empty");
-	return address_is_good(bare, why);
-}
-
 bool mm_edit_add_recipient(struct mm_message *m, const struct mm_grants *g, struct mm_text address,
 	struct mm_text params, struct mm_fault *why)
 {
 	struct mm_text bare = mm_address_bare(address);
 	bool has_params = params.size > 0;
-	return granted(g, has_params ? SMFIF_ADDRCPT_PAR : SMFIF_ADDRCPT, m, why) && recipient_is_good(bare, why)
-		&& params_are_good(SMFIR_ADDRCPT_PAR, params, why)
+	return mm_edit_is_granted(g, has_params ? SMFIF_ADDRCPT_PAR : SMFIF_ADDRCPT, m, why)
+		&& mm_edit_recipient_is_good(bare, why) && mm_edit_params_are_good(SMFIR_ADDRCPT_PAR, params, why)
 		&& queue_envelope(m, has_params ? SMFIR_ADDRCPT_PAR : SMFIR_ADDRCPT, bare, params, why);
 }
 
@@ -518,7 +299,7 @@ bool mm_edit_delete_recipient(struct mm_message *m, const struct mm_grants *g, s
 	struct mm_fault *why)
 {
 	struct mm_text bare = mm_address_bare(address);
-	if (!granted(g, SMFIF_DELRCPT, m, why) || !recipient_is_good(bare, why))
+	if (!mm_edit_is_granted(g, SMFIF_DELRCPT, m, why) || !mm_edit_recipient_is_good(bare, why))
 		return false;
 	/* Postfix compares byte by byte with what the client sent, Sendmail parses: so every spelling in which the
 	 * client has given the mailbox goes out. */
@@ -530,7 +311,7 @@ bool mm_edit_delete_recipient(struct mm_message *m, const struct mm_grants *g, s
 			continue;
 		memcpy(spelling, known.bytes, known.size);      /* the store may move below */
 		known.bytes = spelling;
-		if (!granted(g, SMFIF_DELRCPT, m, why)
+		if (!mm_edit_is_granted(g, SMFIF_DELRCPT, m, why)
 		    || !queue_envelope(m, SMFIR_DELRCPT, known, (struct mm_text){ "", 0 }, why))
 			return false;
 		is_known = true;
@@ -643,7 +424,7 @@ static void append_piece(struct mm_message *m, struct mm_text piece)
 bool mm_edit_replace_body(struct mm_message *m, const struct mm_grants *g, struct mm_text piece, size_t body_max,
 	struct mm_fault *why)
 {
-	if (!granted(g, SMFIF_CHGBODY, m, why))
+	if (!mm_edit_is_granted(g, SMFIF_CHGBODY, m, why))
 		return false;
 	size_t size = body_size(&m->new_body) + piece.size;
 	if (size > body_max)
@@ -659,14 +440,8 @@ bool mm_edit_replace_body(struct mm_message *m, const struct mm_grants *g, struc
 
 bool mm_edit_quarantine(struct mm_message *m, const struct mm_grants *g, struct mm_text reason, struct mm_fault *why)
 {
-	if (!granted(g, SMFIF_QUARANTINE, m, why))
+	if (!mm_edit_is_granted(g, SMFIF_QUARANTINE, m, why) || !mm_edit_reason_is_good(reason, why))
 		return false;
-	if (reason.size == 0 || reason.size > MM_QUARANTINE_MAX)
-		return mm_fault_set(why, MM_FAULT_SCRIPT, "the reason has %zu bytes; give 1 to %u", reason.size,
-			MM_QUARANTINE_MAX);
-	for (size_t i = 0; i < reason.size; i++)
-		if ((unsigned char)reason.bytes[i] < ' ' || reason.bytes[i] == 0x7f)
-			return mm_fault_set(why, MM_FAULT_SCRIPT, "the reason holds a control byte at %zu", i + 1);
 	m->quarantine_reason = mm_message_keep(m, reason);
 	if (!kept(m, why))
 		return false;
