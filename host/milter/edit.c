@@ -26,7 +26,7 @@ const char *mm_mta_kind_name(enum mm_mta_kind kind)
 
 static bool kept(struct mm_message *m, struct mm_fault *why)
 {
-	if (m->store.failed || m->new_body.failed)
+	if (m->store.failed || m->new_body.packets.failed)
 		return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for an edit");
 	m->edit_count++;
 	return true;
@@ -321,117 +321,16 @@ bool mm_edit_delete_recipient(struct mm_message *m, const struct mm_grants *g, s
 
 /* ---- body, quarantine ---- */
 
-static const char *next_of(const char *p, const char *end, char wanted)
-{
-	const char *found = p < end ? memchr(p, wanted, (size_t)(end - p)) : NULL;
-	return found != NULL ? found : end;
-}
-
-/* A new body is kept as the packets that will carry it, so that its megabytes are copied once. All are full but the
- * last, whose length is written when the body is complete. */
-#define PACKET_HEAD 5u          /* length and letter */
-#define FULL_PACKET (PACKET_HEAD + MM_CHUNK_SIZE)
-#define FRONT_SIZE  4096u       /* bytes kept free in front: for the edits that leave before the body */
-#define HANDED_OVER (32u << 10) /* bytes of a body that is no longer copied behind them */
-
-static void write_head(uint8_t *to, size_t chunk_size)
-{
-	uint32_t length = (uint32_t)chunk_size + 1;
-	to[0] = (uint8_t)(length >> 24);
-	to[1] = (uint8_t)(length >> 16);
-	to[2] = (uint8_t)(length >> 8);
-	to[3] = (uint8_t)length;
-	to[4] = SMFIR_REPLBODY;
-}
-
-static void begin_packet(struct mm_buffer *b)
-{
-	uint8_t head[PACKET_HEAD];
-	write_head(head, MM_CHUNK_SIZE);
-	mm_buffer_append(b, head, sizeof head);
-}
-
-static void append_body(struct mm_buffer *b, const char *bytes, size_t n)
-{
-	while (n > 0 && !b->failed) {
-		if (b->size % FULL_PACKET == 0)
-			begin_packet(b);
-		size_t room = FULL_PACKET - b->size % FULL_PACKET, part = n < room ? n : room;
-		mm_buffer_append(b, bytes, part);
-		bytes += part;
-		n -= part;
-	}
-}
-
-static size_t body_size(const struct mm_buffer *b)
-{
-	return b->size - (b->size + FULL_PACKET - 1) / FULL_PACKET * PACKET_HEAD;
-}
-
-bool mm_edit_next_of_body(const struct mm_message *m, size_t *at, struct mm_text *piece)
-{
-	const struct mm_buffer *b = &m->new_body;
-	if (*at >= b->size)
-		return false;
-	size_t size = b->size - *at < FULL_PACKET ? b->size - *at : FULL_PACKET;
-	*piece = (struct mm_text){ (const char *)b->bytes + *at + PACKET_HEAD, size - PACKET_HEAD };
-	*at += size;
-	return true;
-}
-
-/* Appends with every line end as CRLF. A CR at the end of one piece waits for the next. Most pieces are right as they
- * are: what needs no change is copied in one go, and memchr() looks at each byte once for either end. */
-static void append_lines(struct mm_message *m, const char *p, const char *end)
-{
-	struct mm_buffer *b = &m->new_body;
-	if (p == end)
-		return;
-	if (m->body_ends_in_cr) {
-		append_body(b, "\r\n", 2);
-		p += *p == '\n';
-	}
-	const char *copied = p, *cr = next_of(p, end, '\r'), *lf = next_of(p, end, '\n');
-	while (p < end && !b->failed) {
-		const char *stop = cr < lf ? cr : lf;
-		if (stop == end || (stop == cr && stop + 1 == end))
-			break;
-		bool is_right = stop == cr && lf == cr + 1;
-		p = stop + (is_right ? 2 : 1);
-		if (!is_right) {
-			append_body(b, copied, (size_t)(stop - copied));
-			append_body(b, "\r\n", 2);
-			copied = p;
-		}
-		if (cr < p)
-			cr = next_of(p, end, '\r');
-		if (lf < p)
-			lf = next_of(p, end, '\n');
-	}
-	m->body_ends_in_cr = cr < end && cr + 1 == end;
-	append_body(b, copied, (size_t)(end - copied) - m->body_ends_in_cr);
-}
-
-/* In blocks that stay in the processor's cache from looking at them to copying them. */
-static void append_piece(struct mm_message *m, struct mm_text piece)
-{
-	const size_t block = 16u << 10;
-	mm_buffer_plan_head(&m->new_body, FRONT_SIZE);
-	mm_buffer_reserve(&m->new_body, piece.size + (piece.size / MM_CHUNK_SIZE + 2) * PACKET_HEAD + 64);
-	for (size_t at = 0; at < piece.size; at += block)
-		append_lines(m, piece.bytes + at, piece.bytes + (piece.size - at < block ? piece.size : at + block));
-}
-
 bool mm_edit_replace_body(struct mm_message *m, const struct mm_grants *g, struct mm_text piece, size_t body_max,
 	struct mm_fault *why)
 {
 	if (!mm_edit_is_granted(g, SMFIF_CHGBODY, m, why))
 		return false;
-	size_t size = body_size(&m->new_body) + piece.size;
+	size_t size = mm_new_body_size(&m->new_body) + piece.size;
 	if (size > body_max)
 		return mm_fault_set(why, MM_FAULT_SCRIPT, "the new body would have %zu bytes; body_max is %zu",
 			size, body_max);
-	append_piece(m, piece);
-	if (m->new_body.failed)
+	if (!mm_new_body_append(&m->new_body, piece))
 		return no_memory(why);
 	m->edit_count += !m->replaces_body;     /* one edit, however many pieces */
 	m->replaces_body = true;
@@ -470,18 +369,19 @@ void mm_edits_drop(struct mm_message *m)
 {
 	drop_header_edits(m);
 	m->edit_count = m->envelope_edit_count = m->blind_edit_count = 0;
-	m->changes_sender = m->replaces_body = m->body_ends_in_cr = m->quarantines = false;
-	mm_buffer_free(&m->new_body);
+	m->changes_sender = m->replaces_body = m->quarantines = false;
+	mm_new_body_free(&m->new_body);
 }
 
 struct mm_edit_mark {
 	struct mm_field *fields;        /* owned copy */
-	struct mm_buffer body;          /* owned: new_body as it was, when another has been begun since */
+	struct mm_new_body body;        /* owned: the new body as it was, when another has been begun since */
 	bool             keeps_body;
-	size_t           body_size;     /* of new_body */
+	size_t           body_size;     /* bytes of packets */
+	bool             body_ends_in_cr;
 	uint32_t         edit_count, field_count, hidden_at, envelope_edit_count, blind_edit_count;
 	struct mm_span   new_sender, new_sender_params, quarantine_reason;
-	bool             changes_sender, replaces_body, body_ends_in_cr, quarantines;
+	bool             changes_sender, replaces_body, quarantines;
 };
 
 bool mm_edits_mark(const struct mm_message *m, struct mm_edit_mark **mark)
@@ -493,13 +393,13 @@ bool mm_edits_mark(const struct mm_message *m, struct mm_edit_mark **mark)
 	if (now == NULL)
 		return false;
 	*now = (struct mm_edit_mark){
-		.body_size = m->new_body.size, .edit_count = m->edit_count, .field_count = m->field_count,
+		.body_size = m->new_body.packets.size, .body_ends_in_cr = m->new_body.ends_in_cr,
+		.edit_count = m->edit_count, .field_count = m->field_count,
 		.hidden_at = m->hidden_at, .envelope_edit_count = m->envelope_edit_count,
 		.blind_edit_count = m->blind_edit_count,
 		.new_sender = m->new_sender, .new_sender_params = m->new_sender_params,
 		.quarantine_reason = m->quarantine_reason,
 		.changes_sender = m->changes_sender, .replaces_body = m->replaces_body,
-		.body_ends_in_cr = m->body_ends_in_cr,
 		.quarantines = m->quarantines,
 	};
 	*mark = now;
@@ -517,10 +417,9 @@ void mm_edit_restart_body(struct mm_message *m, struct mm_edit_mark *mark)
 	if (mark != NULL && mark->replaces_body && !mark->keeps_body) {
 		mark->body = m->new_body;
 		mark->keeps_body = true;
-		m->new_body = (struct mm_buffer){ 0 };
+		m->new_body = (struct mm_new_body){ .ends_in_cr = false };
 	}
-	mm_buffer_clear(&m->new_body);
-	m->body_ends_in_cr = false;
+	mm_new_body_clear(&m->new_body);
 }
 
 void mm_edits_back_to(struct mm_message *m, struct mm_edit_mark *then)
@@ -541,14 +440,14 @@ void mm_edits_back_to(struct mm_message *m, struct mm_edit_mark *then)
 	m->new_sender = then->new_sender;
 	m->new_sender_params = then->new_sender_params;
 	m->replaces_body = then->replaces_body;
-	m->body_ends_in_cr = then->body_ends_in_cr;
 	if (then->keeps_body) {
-		mm_buffer_free(&m->new_body);
+		mm_new_body_free(&m->new_body);
 		m->new_body = then->body;
-		then->body = (struct mm_buffer){ 0 };
+		then->body = (struct mm_new_body){ .ends_in_cr = false };
 		then->keeps_body = false;
 	}
-	m->new_body.size = then->body_size;
+	m->new_body.packets.size = then->body_size;
+	m->new_body.ends_in_cr = then->body_ends_in_cr;
 	m->quarantines = then->quarantines;
 	m->quarantine_reason = then->quarantine_reason;
 }
@@ -557,7 +456,7 @@ void mm_edit_mark_free(struct mm_edit_mark *mark)
 {
 	if (mark == NULL)
 		return;
-	mm_buffer_free(&mark->body);
+	mm_new_body_free(&mark->body);
 	free(mark->fields);
 	free(mark);
 }
@@ -682,40 +581,6 @@ static void write_additions(struct mm_message *m, enum mm_mta_kind mta, bool spa
 				write_added(m, i, mta, space, out);
 }
 
-/* An empty body is one empty chunk: with no chunk at all the MTA keeps the old one (protocol 3.10). */
-static void complete_body(struct mm_message *m)
-{
-	struct mm_buffer *b = &m->new_body;
-	if (m->body_ends_in_cr)
-		append_body(b, "\r\n", 2);
-	m->body_ends_in_cr = false;
-	if (b->size == 0)
-		begin_packet(b);
-	size_t last = (b->size - 1) / FULL_PACKET * FULL_PACKET;
-	if (!b->failed)
-		write_head(b->bytes + last, b->size - last - PACKET_HEAD);
-}
-
-/* A large body stays where it is: what leaves before it is put in front, and then it is the output. */
-static void write_body(struct mm_message *m, struct mm_buffer *out)
-{
-	struct mm_buffer *b = &m->new_body;
-	complete_body(m);
-	if (!b->failed && b->size < HANDED_OVER) {
-		mm_buffer_append(out, b->bytes, b->size);
-		return;
-	}
-	if (!b->failed && !out->failed)
-		mm_buffer_prepend(b, out->bytes, out->size);
-	if (b->failed || out->failed) {
-		out->failed = true;
-		return;
-	}
-	struct mm_buffer small = *out;
-	*out = *b;
-	*b = small;
-}
-
 void mm_edits_write(struct mm_message *m, const struct mm_grants *g, enum mm_mta_kind mta, struct mm_buffer *out)
 {
 	bool space = g->steps & SMFIP_HDR_LEADSPC;
@@ -723,7 +588,7 @@ void mm_edits_write(struct mm_message *m, const struct mm_grants *g, enum mm_mta
 	write_changes(m, space, out);
 	write_additions(m, mta, space, out);
 	if (m->replaces_body)
-		write_body(m, out);
+		mm_new_body_write(&m->new_body, out);
 	if (m->quarantines)
 		mm_reply_text(out, SMFIR_QUARANTINE, mm_message_text(m, m->quarantine_reason));
 }

@@ -43,12 +43,10 @@ bool mm_edit_delete_recipient(struct mm_message *, const struct mm_grants *, str
 /* Drops the pieces so far; the next one begins a new body. What a mark stands for goes into its keeping; NULL: none. */
 struct mm_edit_mark;
 void mm_edit_restart_body(struct mm_message *, struct mm_edit_mark *);
-/* The first piece drops the old body; further ones append. Bare LF and bare CR become CRLF, so that no MTA sees a line
- * end where another sees none. An empty piece is an empty body. body_max: bytes in all. */
+/* The first piece drops the old body; further ones append (new_body.h). An empty piece is an empty body.
+ * body_max: bytes in all. */
 bool mm_edit_replace_body(struct mm_message *, const struct mm_grants *, struct mm_text piece, size_t body_max,
 	struct mm_fault *why);
-/* The next piece of the new body so far; false: there is no more. at: 0 at first. */
-bool mm_edit_next_of_body(const struct mm_message *, size_t *at, struct mm_text *piece);
 bool mm_edit_quarantine(struct mm_message *, const struct mm_grants *, struct mm_text reason, struct mm_fault *why);
 /* Forgets every edit of the message. */
 void mm_edits_drop(struct mm_message *);

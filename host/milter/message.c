@@ -33,7 +33,7 @@ static void message_reset(struct mm_message *m)
 	array_trim(&m->fields, &m->field_capacity);
 	array_trim(&m->envelope_edits, &m->envelope_edit_capacity);
 	array_trim(&m->blind_edits, &m->blind_edit_capacity);
-	mm_buffer_free(&m->new_body);
+	mm_new_body_free(&m->new_body);
 	*m = (struct mm_message){
 		.store = m->store,
 		.recipients = m->recipients, .recipient_capacity = m->recipient_capacity,
@@ -46,7 +46,7 @@ static void message_reset(struct mm_message *m)
 static void message_free(struct mm_message *m)
 {
 	mm_buffer_free(&m->store);
-	mm_buffer_free(&m->new_body);
+	mm_new_body_free(&m->new_body);
 	free(m->recipients);
 	free(m->fields);
 	free(m->envelope_edits);

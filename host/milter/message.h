@@ -13,6 +13,7 @@
 #include "base/buffer.h"
 #include "base/cursor.h"
 #include "base/fault.h"
+#include "milter/new_body.h"
 #include "milter/reply.h"
 
 /* A piece of message.store. Offsets, because the store moves when it grows. */
@@ -92,9 +93,7 @@ struct mm_message {
 	bool               changes_sender;
 	struct mm_span     new_sender, new_sender_params;
 	bool               replaces_body;
-	bool               body_ends_in_cr;     /* a CR whose LF may come with the next piece */
-	struct mm_buffer   new_body;            /* owned: CRLF lines in packets, as they leave;
-	                                         * milter/edit.c knows how */
+	struct mm_new_body new_body;            /* owned */
 	bool               quarantines;
 	struct mm_span     quarantine_reason;
 };
