@@ -5,8 +5,8 @@
  *
  * The index rule. Scripts see one ordered list of fields, edits applied: field n of a name, from 1, counts what is in
  * that list now, negative from its end; insert position k counts all fields from 0 and, as both MTAs do, the Received
- * field that the MTA itself has put on top and shows to nobody: 0 is above it, 1 below it. milter/edit.c turns the
- * final list into packets whose indexes mean the same on Postfix and Sendmail. */
+ * field that the MTA itself has put on top and shows to nobody: 0 is above it, 1 below it. milter/edit_write.c turns
+ * the final list into packets whose indexes mean the same on Postfix and Sendmail. */
 #ifndef MM_MILTER_MESSAGE_H
 #define MM_MILTER_MESSAGE_H
 
@@ -27,6 +27,9 @@ struct mm_recipient {
 	struct mm_span params;          /* strings ended by NUL each */
 	bool           is_refused;      /* by the MTA or by a verdict */
 };
+
+/* An insert position that means the end: both MTAs append when the index is beyond it. */
+#define MM_INSERT_AT_END 0x7fffffffu
 
 struct mm_field {
 	struct mm_span name;
