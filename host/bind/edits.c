@@ -336,7 +336,7 @@ static int ctx_replace_body_piece(lua_State *L)
 	struct mm_fault why;
 	struct mm_script_session *ss = mm_ctx_check(L, "replace_body");
 	struct mm_message *m = check_message(L, ss, "replace_body");
-	if (m->replaces_body && ss->body_replaced_by != ss->script_at)
+	if (m->edits.replaces_body && ss->body_replaced_by != ss->script_at)
 		mm_edit_restart_body(m, ss->mark);      /* a whole body behind another script's whole
 		                                         * body is nobody's wish */
 	ss->body_replaced_by = (uint8_t)ss->script_at;

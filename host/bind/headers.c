@@ -134,7 +134,7 @@ static int new_body(lua_State *L)
 {
 	struct mm_script_session *ss = mm_ctx_check(L, "body");
 	const struct mm_message *m = ss->facts->message;
-	if (m == NULL || !m->replaces_body)
+	if (m == NULL || !m->edits.replaces_body)
 		return 0;
 	luaL_Buffer whole;
 	luaL_buffinit(L, &whole);

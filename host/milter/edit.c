@@ -12,7 +12,7 @@ static bool kept(struct mm_message *m, struct mm_fault *why)
 {
 	if (m->store.failed || m->new_body.packets.failed)
 		return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for an edit");
-	m->edit_count++;
+	m->edits.count++;
 	return true;
 }
 
@@ -38,7 +38,7 @@ static bool put_field(struct mm_message *m, uint32_t at, uint32_t blind_at, stru
 		return no_memory(why);
 	struct mm_field f = {
 		.name = mm_message_keep(m, name), .value = mm_message_keep(m, value),
-		.asked = m->edit_count + 1, .blind_at = blind_at, .id = ++m->fields_ever,
+		.asked = m->edits.count + 1, .blind_at = blind_at, .id = ++m->fields_ever,
 	};
 	if (!kept(m, why))
 		return false;
@@ -54,7 +54,7 @@ bool mm_edit_insert_before(struct mm_message *m, const struct mm_grants *g, uint
 {
 	if (!may_write(m, g, SMFIF_ADDHDRS, name, value, why) || !put_field(m, index, index, name, value, why))
 		return false;
-	m->hidden_at += index < m->hidden_at;
+	m->edits.hidden_at += index < m->edits.hidden_at;
 	return true;
 }
 
@@ -80,7 +80,7 @@ bool mm_edit_insert_header(struct mm_message *m, const struct mm_grants *g, int6
 	uint32_t at = 0;
 	bool above = false;
 	for (;; at++) {
-		if (at == m->hidden_at) {
+		if (at == m->edits.hidden_at) {
 			if (seen == position) {
 				above = true;
 				break;
@@ -91,11 +91,11 @@ bool mm_edit_insert_header(struct mm_message *m, const struct mm_grants *g, int6
 			break;
 		seen += !m->fields[at].is_deleted;
 	}
-	if (at < m->hidden_at)
+	if (at < m->edits.hidden_at)
 		above = true;
 	if (!put_field(m, at, (uint32_t)position, name, value, why))
 		return false;
-	m->hidden_at += above;
+	m->edits.hidden_at += above;
 	return true;
 }
 
@@ -106,14 +106,14 @@ static bool queue_blind(struct mm_message *m, struct mm_text name, int64_t n, st
 		return mm_fault_set(why, MM_FAULT_SCRIPT, "field %lld from the end needs the header, which this "
 			"milter did not ask for; add options = { facts = { \"headers\" } } to the script",
 			(long long)n);
-	if (!mm_array_grow(&m->blind_edits, m->blind_edit_count, &m->blind_edit_capacity, sizeof *m->blind_edits))
+	if (!mm_array_grow(&m->blind_edits, m->edits.blind_count, &m->blind_edit_capacity, sizeof *m->blind_edits))
 		return no_memory(why);
-	m->blind_edits[m->blind_edit_count] = (struct mm_blind_edit){
+	m->blind_edits[m->edits.blind_count] = (struct mm_blind_edit){
 		.name = mm_message_keep(m, name), .value = mm_message_keep(m, value), .nth = n < 1 ? 1 : (uint32_t)n,
 	};
 	if (!kept(m, why))
 		return false;
-	m->blind_edit_count++;
+	m->edits.blind_count++;
 	return true;
 }
 
@@ -153,13 +153,13 @@ bool mm_edit_field(struct mm_message *m, const struct mm_grants *g, uint32_t ind
 		m->fields_changed++;
 		return true;
 	}
-	m->edit_count++;
+	m->edits.count++;
 	m->fields_changed++;
 	if (f->is_received) {
 		f->is_deleted = true;
 		return true;
 	}
-	m->hidden_at -= index < m->hidden_at;
+	m->edits.hidden_at -= index < m->edits.hidden_at;
 	m->field_count--;
 	memmove(f, f + 1, (m->field_count - index) * sizeof *f);
 	return true;
@@ -227,24 +227,24 @@ bool mm_edit_change_from(struct mm_message *m, const struct mm_grants *g, struct
 	struct mm_span sender = keep_bracketed(m, bare), kept_params = mm_message_keep(m, params);
 	if (!kept(m, why))
 		return false;
-	m->changes_sender = true;
-	m->new_sender = sender;
-	m->new_sender_params = kept_params;
+	m->edits.changes_sender = true;
+	m->edits.new_sender = sender;
+	m->edits.new_sender_params = kept_params;
 	return true;
 }
 
 static bool queue_envelope(struct mm_message *m, enum mm_reply_letter letter, struct mm_text bare,
 	struct mm_text params, struct mm_fault *why)
 {
-	if (!mm_array_grow(&m->envelope_edits, m->envelope_edit_count, &m->envelope_edit_capacity,
+	if (!mm_array_grow(&m->envelope_edits, m->edits.envelope_count, &m->envelope_edit_capacity,
 	    sizeof *m->envelope_edits))
 		return no_memory(why);
-	m->envelope_edits[m->envelope_edit_count] = (struct mm_envelope_edit){
+	m->envelope_edits[m->edits.envelope_count] = (struct mm_envelope_edit){
 		.letter = letter, .address = keep_bracketed(m, bare), .params = mm_message_keep(m, params),
 	};
 	if (!kept(m, why))
 		return false;
-	m->envelope_edit_count++;
+	m->edits.envelope_count++;
 	return true;
 }
 
@@ -316,8 +316,8 @@ bool mm_edit_replace_body(struct mm_message *m, const struct mm_grants *g, struc
 			size, body_max);
 	if (!mm_new_body_append(&m->new_body, piece))
 		return no_memory(why);
-	m->edit_count += !m->replaces_body;     /* one edit, however many pieces */
-	m->replaces_body = true;
+	m->edits.count += !m->edits.replaces_body;     /* one edit, however many pieces */
+	m->edits.replaces_body = true;
 	return true;
 }
 
@@ -325,10 +325,10 @@ bool mm_edit_quarantine(struct mm_message *m, const struct mm_grants *g, struct 
 {
 	if (!mm_edit_is_granted(g, SMFIF_QUARANTINE, m, why) || !mm_edit_reason_is_good(reason, why))
 		return false;
-	m->quarantine_reason = mm_message_keep(m, reason);
+	m->edits.quarantine_reason = mm_message_keep(m, reason);
 	if (!kept(m, why))
 		return false;
-	m->quarantines = true;
+	m->edits.quarantines = true;
 	return true;
 }
 
@@ -345,46 +345,35 @@ static void drop_header_edits(struct mm_message *m)
 		m->fields[left++] = *f;
 	}
 	m->field_count = left;
-	m->hidden_at = 0;
 	m->fields_changed++;
 }
 
 void mm_edits_drop(struct mm_message *m)
 {
 	drop_header_edits(m);
-	m->edit_count = m->envelope_edit_count = m->blind_edit_count = 0;
-	m->changes_sender = m->replaces_body = m->quarantines = false;
+	m->edits = (struct mm_edits){ .count = 0 };
 	mm_new_body_free(&m->new_body);
 }
 
 struct mm_edit_mark {
-	struct mm_field *fields;        /* owned copy */
+	struct mm_edits    edits;
+	struct mm_field   *fields;      /* owned copy */
+	uint32_t           field_count;
+	struct mm_new_body_end body_end;
 	struct mm_new_body body;        /* owned: the new body as it was, when another has been begun since */
-	bool             keeps_body;
-	size_t           body_size;     /* bytes of packets */
-	bool             body_ends_in_cr;
-	uint32_t         edit_count, field_count, hidden_at, envelope_edit_count, blind_edit_count;
-	struct mm_span   new_sender, new_sender_params, quarantine_reason;
-	bool             changes_sender, replaces_body, quarantines;
+	bool               keeps_body;
 };
 
 bool mm_edits_mark(const struct mm_message *m, struct mm_edit_mark **mark)
 {
 	*mark = NULL;
-	if (m->edit_count == 0)
+	if (m->edits.count == 0)
 		return true;
 	struct mm_edit_mark *now = malloc(sizeof *now);
 	if (now == NULL)
 		return false;
 	*now = (struct mm_edit_mark){
-		.body_size = m->new_body.packets.size, .body_ends_in_cr = m->new_body.ends_in_cr,
-		.edit_count = m->edit_count, .field_count = m->field_count,
-		.hidden_at = m->hidden_at, .envelope_edit_count = m->envelope_edit_count,
-		.blind_edit_count = m->blind_edit_count,
-		.new_sender = m->new_sender, .new_sender_params = m->new_sender_params,
-		.quarantine_reason = m->quarantine_reason,
-		.changes_sender = m->changes_sender, .replaces_body = m->replaces_body,
-		.quarantines = m->quarantines,
+		.edits = m->edits, .field_count = m->field_count, .body_end = mm_new_body_end(&m->new_body),
 	};
 	*mark = now;
 	if (m->field_count == 0)
@@ -398,7 +387,7 @@ bool mm_edits_mark(const struct mm_message *m, struct mm_edit_mark **mark)
 
 void mm_edit_restart_body(struct mm_message *m, struct mm_edit_mark *mark)
 {
-	if (mark != NULL && mark->replaces_body && !mark->keeps_body) {
+	if (mark != NULL && mark->edits.replaces_body && !mark->keeps_body) {
 		mark->body = m->new_body;
 		mark->keeps_body = true;
 		m->new_body = (struct mm_new_body){ .ends_in_cr = false };
@@ -415,25 +404,15 @@ void mm_edits_back_to(struct mm_message *m, struct mm_edit_mark *then)
 	if (then->fields != NULL)
 		memcpy(m->fields, then->fields, then->field_count * sizeof *m->fields);
 	m->field_count = then->field_count;
-	m->hidden_at = then->hidden_at;
 	m->fields_changed++;
-	m->edit_count = then->edit_count;
-	m->envelope_edit_count = then->envelope_edit_count;
-	m->blind_edit_count = then->blind_edit_count;
-	m->changes_sender = then->changes_sender;
-	m->new_sender = then->new_sender;
-	m->new_sender_params = then->new_sender_params;
-	m->replaces_body = then->replaces_body;
+	m->edits = then->edits;
 	if (then->keeps_body) {
 		mm_new_body_free(&m->new_body);
 		m->new_body = then->body;
 		then->body = (struct mm_new_body){ .ends_in_cr = false };
 		then->keeps_body = false;
 	}
-	m->new_body.packets.size = then->body_size;
-	m->new_body.ends_in_cr = then->body_ends_in_cr;
-	m->quarantines = then->quarantines;
-	m->quarantine_reason = then->quarantine_reason;
+	mm_new_body_cut(&m->new_body, then->body_end);
 }
 
 void mm_edit_mark_free(struct mm_edit_mark *mark)

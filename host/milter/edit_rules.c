@@ -13,7 +13,7 @@ bool mm_edit_is_granted(const struct mm_grants *g, uint32_t action, const struct
 			mm_actions_text(action, word, sizeof word), offered ? "was not asked for" : "was not offered "
 			"by this MTA");
 	}
-	if (m->edit_count >= MM_EDITS_MAX)
+	if (m->edits.count >= MM_EDITS_MAX)
 		return mm_fault_set(why, MM_FAULT_SCRIPT, "more than %u edits for one message", MM_EDITS_MAX);
 	return true;
 }

@@ -18,13 +18,13 @@ const char *mm_mta_kind_name(enum mm_mta_kind kind)
 
 static void write_envelope(struct mm_message *m, struct mm_buffer *out)
 {
-	if (m->changes_sender) {
-		struct mm_text params = mm_message_text(m, m->new_sender_params);
+	if (m->edits.changes_sender) {
+		struct mm_text params = mm_message_text(m, m->edits.new_sender_params);
 		if (params.size == 0)
 			params.bytes = NULL;
-		mm_reply_texts(out, SMFIR_CHGFROM, mm_message_text(m, m->new_sender), params);
+		mm_reply_texts(out, SMFIR_CHGFROM, mm_message_text(m, m->edits.new_sender), params);
 	}
-	for (uint32_t i = 0; i < m->envelope_edit_count; i++) {
+	for (uint32_t i = 0; i < m->edits.envelope_count; i++) {
 		const struct mm_envelope_edit *e = &m->envelope_edits[i];
 		struct mm_text params = mm_message_text(m, e->params);
 		if (params.size == 0)
@@ -52,7 +52,7 @@ static uint32_t wire_index(const struct mm_message *m, uint32_t index)
 static void write_changes(struct mm_message *m, bool space, struct mm_buffer *out)
 {
 	struct mm_text none = { "", 0 };
-	for (uint32_t i = 0; i < m->blind_edit_count; i++) {
+	for (uint32_t i = 0; i < m->edits.blind_count; i++) {
 		const struct mm_blind_edit *e = &m->blind_edits[i];
 		mm_reply_indexed_header(out, SMFIR_CHGHEADER, e->nth, mm_message_text(m, e->name),
 			mm_message_text(m, e->value), space);
@@ -92,7 +92,7 @@ static void write_added(struct mm_message *m, uint32_t index, enum mm_mta_kind m
 	struct mm_field *f = &m->fields[index];
 	struct mm_text name = mm_message_text(m, f->name), value = mm_message_text(m, f->value);
 	uint32_t before = 0;
-	bool is_last = index >= m->hidden_at, has_namesake = is_one_of(name, hidden);
+	bool is_last = index >= m->edits.hidden_at, has_namesake = is_one_of(name, hidden);
 	/* Nobody has told what the client sent: there may be one. */
 	if (!m->knows_fields && mta == MM_MTA_SENDMAIL)
 		has_namesake |= !is_one_of(name, made_up);
@@ -116,10 +116,10 @@ static void write_added(struct mm_message *m, uint32_t index, enum mm_mta_kind m
 			mm_reply_indexed_header(out, SMFIR_INSHEADER, MM_INSERT_AT_END, name, value, space);
 		return;
 	}
-	uint32_t position = before + (index >= m->hidden_at);
+	uint32_t position = before + (index >= m->edits.hidden_at);
 	if (!m->knows_fields)
 		position = f->blind_at;
-	if (mta == MM_MTA_SENDMAIL && index >= m->hidden_at && position > 0)
+	if (mta == MM_MTA_SENDMAIL && index >= m->edits.hidden_at && position > 0)
 		position += SENDMAIL_OWN_FIELDS;
 	mm_reply_indexed_header(out, SMFIR_INSHEADER, position, name, value, space);
 }
@@ -128,7 +128,7 @@ static void write_additions(struct mm_message *m, enum mm_mta_kind mta, bool spa
 {
 	if (m->field_count == m->received_count)
 		return;
-	for (uint32_t asked = 1; asked <= m->edit_count; asked++)
+	for (uint32_t asked = 1; asked <= m->edits.count; asked++)
 		for (uint32_t i = 0; i < m->field_count; i++)
 			if (!m->fields[i].is_received && m->fields[i].asked == asked)
 				write_added(m, i, mta, space, out);
@@ -140,8 +140,8 @@ void mm_edits_write(struct mm_message *m, const struct mm_grants *g, enum mm_mta
 	write_envelope(m, out);
 	write_changes(m, space, out);
 	write_additions(m, mta, space, out);
-	if (m->replaces_body)
+	if (m->edits.replaces_body)
 		mm_new_body_write(&m->new_body, out);
-	if (m->quarantines)
-		mm_reply_text(out, SMFIR_QUARANTINE, mm_message_text(m, m->quarantine_reason));
+	if (m->edits.quarantines)
+		mm_reply_text(out, SMFIR_QUARANTINE, mm_message_text(m, m->edits.quarantine_reason));
 }

@@ -157,7 +157,7 @@ static bool lets_through(const struct mm_verdict *v)
 static bool must_wait_for_eom(const struct mm_engine *e, enum mm_stage stage, const struct mm_verdict *v)
 {
 	return v->kind == MM_VERDICT_accept && stage != MM_STAGE_eom
-		&& e->session.message != NULL && e->session.message->edit_count > 0;
+		&& e->session.message != NULL && e->session.message->edits.count > 0;
 }
 
 static void decide_message(struct mm_engine *e, enum mm_stage stage, struct mm_verdict *v)
@@ -177,9 +177,9 @@ static void write_end_of_message(struct mm_engine *e, struct mm_verdict *v)
 	struct mm_message *m = e->session.message;
 	size_t start = e->out->size;
 	e->result_edits = 0;
-	if (m != NULL && m->edit_count > 0 && lets_through(v)) {
+	if (m != NULL && m->edits.count > 0 && lets_through(v)) {
 		mm_edits_write(m, &e->session.grants, mm_session_mta(&e->session), e->out);
-		e->result_edits = m->edit_count;
+		e->result_edits = m->edits.count;
 	}
 	if (e->out->failed) {                   /* half an edit must not leave: take all of it back */
 		e->out->size = start;

@@ -59,6 +59,19 @@ struct mm_blind_edit {
 	uint32_t       nth;
 };
 
+/* What scripts have asked for, all zero when they have asked for nothing. It owns nothing: with a copy taken before a
+ * handler runs, all that the handler asks for can be taken back but for fields and new body, which are copied beside it
+ * (`mm_edits_mark`). A new kind of edit has its members here. */
+struct mm_edits {
+	uint32_t       count;           /* of all kinds */
+	uint32_t       envelope_count;  /* of message.envelope_edits */
+	uint32_t       blind_count;     /* of message.blind_edits */
+	uint32_t       hidden_at;       /* fields before this index stand above the MTA's own Received */
+	bool           changes_sender, replaces_body, quarantines;
+	struct mm_span new_sender, new_sender_params;
+	struct mm_span quarantine_reason;
+};
+
 struct mm_message {
 	struct mm_message *next_free;   /* link in the pool */
 	uint32_t           pool_depth;  /* messages in the pool below this one */
@@ -74,7 +87,6 @@ struct mm_message {
 	struct mm_field   *fields;      /* owned, in the order scripts see */
 	uint32_t           field_count, field_capacity;
 	uint32_t           fields_ever;         /* ids given out */
-	uint32_t           hidden_at;   /* fields before this index stand above the MTA's own Received */
 	uint32_t           received_count;
 	uint32_t           fields_changed;      /* counts every change of the list: whoever shows it
 	                                         * knows when to look again */
@@ -87,18 +99,13 @@ struct mm_message {
 	double             waited;      /* for what handlers waited for */
 	uint64_t           busy;        /* ticks (clock.h) in which its handlers ran and nobody else could */
 
-	/* Edits; the body's packets are kept ready to send. */
-	uint32_t           edit_count;
+	/* Edits, and what they own. */
+	struct mm_edits    edits;
 	struct mm_envelope_edit *envelope_edits;        /* owned */
-	uint32_t           envelope_edit_count, envelope_edit_capacity;
+	uint32_t           envelope_edit_capacity;
 	struct mm_blind_edit *blind_edits;              /* owned */
-	uint32_t           blind_edit_count, blind_edit_capacity;
-	bool               changes_sender;
-	struct mm_span     new_sender, new_sender_params;
-	bool               replaces_body;
+	uint32_t           blind_edit_capacity;
 	struct mm_new_body new_body;            /* owned */
-	bool               quarantines;
-	struct mm_span     quarantine_reason;
 };
 
 /* A cleared message from the pool or new; NULL: out of memory. */

@@ -141,6 +141,17 @@ void mm_new_body_write(struct mm_new_body *body, struct mm_buffer *out)
 	*b = small;
 }
 
+struct mm_new_body_end mm_new_body_end(const struct mm_new_body *body)
+{
+	return (struct mm_new_body_end){ body->packets.size, body->ends_in_cr };
+}
+
+void mm_new_body_cut(struct mm_new_body *body, struct mm_new_body_end end)
+{
+	body->packets.size = end.size;
+	body->ends_in_cr = end.ends_in_cr;
+}
+
 void mm_new_body_clear(struct mm_new_body *body)
 {
 	mm_buffer_clear(&body->packets);

@@ -20,6 +20,13 @@ size_t mm_new_body_size(const struct mm_new_body *);
 bool mm_new_body_next(const struct mm_new_body *, size_t *at, struct mm_text *piece);
 /* Completes the body and appends its packets to out. A large one is not copied: it and out change their memory. */
 void mm_new_body_write(struct mm_new_body *, struct mm_buffer *out);
+/* Where it ends now, and back to that: for what is appended in between. */
+struct mm_new_body_end {
+	size_t size;
+	bool   ends_in_cr;
+};
+struct mm_new_body_end mm_new_body_end(const struct mm_new_body *);
+void mm_new_body_cut(struct mm_new_body *, struct mm_new_body_end);
 /* Empties it; the memory stays. */
 void mm_new_body_clear(struct mm_new_body *);
 void mm_new_body_free(struct mm_new_body *);
