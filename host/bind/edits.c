@@ -24,7 +24,7 @@ static struct mm_message *check_message(lua_State *L, struct mm_script_session *
 	if (ss->facts->message == NULL)
 		luaL_error(L, "%s: no message is open at %s; edits can be asked for from on_mail to on_eom", name,
 			ss->has_event ? mm_stage_name(ss->event.stage) : "this point");
-	if (ss->has_event && !(MM_VERDICT_MESSAGE_STAGES & 1u << ss->event.stage)
+	if (ss->has_event && !(MM_STAGES_OF_MESSAGE & 1u << ss->event.stage)
 	    && ss->event.stage != MM_STAGE_unknown)
 		luaL_error(L, "%s: the message is over at %s; edits can be asked for from on_mail to on_eom", name,
 			mm_stage_name(ss->event.stage));
@@ -198,7 +198,7 @@ static int ctx_replace_body_piece(lua_State *L)
 	begin_edit(L, &e, "replace_body");
 	struct mm_script_session *ss = e.ss;
 	/* a second script's body replaces that of the first one and is not appended to it */
-	if (e.message->replaces_body && ss->body_replaced_by != ss->script_at)
+	if (e.message->edits.replaces_body && ss->body_replaced_by != ss->script_at)
 		mm_edit_restart_body(e.message, ss->mark);
 	ss->body_replaced_by = (uint8_t)ss->script_at;
 	if (mm_edit_replace_body(e.message, e.grants, mm_check_text(L, 2), ss->generation->settings.body_max, &e.why))

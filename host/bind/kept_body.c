@@ -30,12 +30,12 @@ static int new_body(lua_State *L)
 {
 	struct mm_script_session *ss = mm_ctx_check(L, "body");
 	const struct mm_message *m = ss->facts->message;
-	if (m == NULL || !m->replaces_body)
+	if (m == NULL || !m->edits.replaces_body)
 		return 0;
 	luaL_Buffer whole;
 	luaL_buffinit(L, &whole);
 	struct mm_text piece;
-	for (size_t at = 0; mm_edit_next_of_body(m, &at, &piece);)
+	for (size_t at = 0; mm_new_body_next(&m->new_body, &at, &piece);)
 		luaL_addlstring(&whole, piece.bytes, piece.size);
 	luaL_pushresult(&whole);
 	return 1;

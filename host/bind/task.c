@@ -41,7 +41,7 @@ static struct mm_task_group *group_of(struct mm_task *t)
 		return t->group;
 	if (t->session == NULL)
 		return &t->generation->tasks;
-	const uint32_t of_message = MM_VERDICT_MESSAGE_STAGES | MM_STAGE_BIT(abort) | MM_STAGE_BIT(done);
+	const uint32_t of_message = MM_STAGES_OF_MESSAGE | MM_STAGE_BIT(abort) | MM_STAGE_BIT(done);
 	return t->session->has_event && of_message & 1u << t->session->event.stage
 		? &t->session->message_tasks : &t->session->client_tasks;
 }

@@ -74,11 +74,6 @@ struct reading {
 /* "moonmilter: macros at rcpt: {rcpt_mailer} i" */
 static void read_check_line(void *self, char *line)
 {
-	static const char *const names[] = {    /* ORDER MACRO_SET */
-#define X(name, letter, number) #name,
-		MM_MACRO_SETS(X)
-#undef X
-	};
 	struct reading *r = self;
 	char stage[16];
 	int at = 0;
@@ -87,7 +82,7 @@ static void read_check_line(void *self, char *line)
 	if (sscanf(line, "moonmilter: macros at %15[a-z]: %n", stage, &at) != 1 || at == 0)
 		return;
 	for (int set = 0; set < MM_MACRO_SET_COUNT; set++) {
-		if (strcmp(stage, names[set]) != 0)
+		if (strcmp(stage, mm_macro_set_name((enum mm_macro_set)set)) != 0)
 			continue;
 		char *before = r->doctor->macros[set], *both;
 		if (asprintf(&both, "%s%s%s", before != NULL ? before : "", before != NULL ? " " : "", line + at) < 0)

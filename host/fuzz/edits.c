@@ -3,6 +3,7 @@
  * Input: one byte for the MTA, then fields until 0xff, then edits. */
 #include "base/bounds.h"
 #include "base/text.h"
+#include "milter/edit.h"
 #include "mta/mail_file.h"
 
 #include <stdio.h>

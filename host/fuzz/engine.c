@@ -263,7 +263,7 @@ static void feed(struct edge *e, const void *bytes, size_t n)
 	while (mm_frame_next(&e->told, &p, &why) == MM_FRAME_PACKET) {
 		struct mm_command c;
 		struct mm_fault bad;
-		if (mm_command_decode(&p, &c, &bad)) {
+		if (mm_command_decode(&p, 0, &c, &bad)) {
 			if (p.letter == 'O' && !e->mta.is_negotiated)
 				e->mta.offer = c.offer;
 			note_command(e, p.letter);

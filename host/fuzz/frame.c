@@ -25,7 +25,7 @@ static uint64_t walk(const uint8_t *data, size_t size, uint8_t cuts)
 		enum mm_frame_next got;
 		while ((got = mm_frame_next(&f, &p, &why)) == MM_FRAME_PACKET) {
 			struct mm_command c;
-			bool ok = mm_command_decode(&p, &c, &why);
+			bool ok = mm_command_decode(&p, cuts & 2 ? SMFIP_HDR_LEADSPC : 0, &c, &why);
 			if (!ok && why.text[0] == '\0')
 				abort();
 			hash = (hash ^ p.letter) * 1099511628211u;
@@ -34,6 +34,8 @@ static uint64_t walk(const uint8_t *data, size_t size, uint8_t cuts)
 				hash = (hash ^ p.data[i]) * 1099511628211u;
 			if (ok && c.text.size > 0 && c.row->layout != MM_LAYOUT_BYTES
 			    && c.text.bytes[c.text.size] != '\0')
+				abort();
+			if (ok && c.value.size > 0 && c.value.bytes[c.value.size] != '\0')
 				abort();
 			mm_frame_done(&f);
 		}

@@ -5,19 +5,35 @@
 #include <strings.h>
 
 static const struct mm_command_row rows[] = {
-#define X(letter_, name_, stage_, layout_, when_, no_step_, no_reply_) \
-	{ .name = #name_, .letter = letter_, .stage = stage_, .layout = MM_LAYOUT_##layout_, .when = when_, \
-	  .is_answered = letter_ != 'D' && letter_ != 'A' && letter_ != 'Q' && letter_ != 'K', \
-	  .no_step = no_step_, .no_reply = no_reply_ },
+#define X(letter_, wire, name_, stage_, layout_, answered, content, when_, off, quiet, ends) \
+	{ .name = #name_, .letter = SMFIC_##wire, .stage = MM_STAGE_##stage_, .layout = MM_LAYOUT_##layout_, \
+	  .when = when_, .is_answered = answered, .is_content = content, .no_step = off, .no_reply = quiet },
+	MM_COMMANDS(X)
+#undef X
+};
+
+enum row_index {
+#define X(letter, wire, name, stage, layout, answered, content, when, off, quiet, ends) ROW_##wire,
 	MM_COMMANDS(X)
 #undef X
 };
 
 /* One more than the index into rows[], so that letters without a command are 0. */
 static const uint8_t row_of_letter[256] = {
-	['O'] = 1, ['D'] = 2, ['C'] = 3, ['H'] = 4, ['M'] = 5, ['R'] = 6, ['T'] = 7, ['L'] = 8,
-	['N'] = 9, ['B'] = 10, ['E'] = 11, ['U'] = 12, ['A'] = 13, ['Q'] = 14, ['K'] = 15,
+#define X(letter, wire, name, stage, layout, answered, content, when, off, quiet, ends) [SMFIC_##wire] = ROW_##wire + 1,
+	MM_COMMANDS(X)
+#undef X
 };
+
+uint32_t mm_commands_ending_wait(enum mm_stage at)
+{
+	uint32_t letters = 0;
+#define X(letter, wire, name, stage, layout, answered, content, when, off, quiet, ends) \
+	letters |= (ends) & 1u << at ? MM_LETTER_BIT(SMFIC_##wire) : 0;
+	MM_COMMANDS(X)
+#undef X
+	return letters;
+}
 
 const struct mm_command_row *mm_command_row(uint8_t letter)
 {
@@ -35,9 +51,10 @@ const struct mm_command_row *mm_command_of_stage(enum mm_stage stage)
 
 const char *mm_family_name(enum mm_family family)
 {
-	static const char *const names[] = {    /* ORDER FAMILY */
-		[MM_FAMILY_UNKNOWN] = "unknown", [MM_FAMILY_UNIX] = "unix",
-		[MM_FAMILY_INET] = "inet", [MM_FAMILY_INET6] = "inet6",
+	static const char *const names[] = {
+#define X(name, letter, word) word,
+		MM_FAMILIES(X)
+#undef X
 	};
 	return names[family];
 }
@@ -96,13 +113,18 @@ static bool decode_field(const struct mm_packet *p, struct mm_command *c, struct
 		return bad(why, p, c->row->name, "the value is missing or has no NUL at its end");
 	if (cursor.left > 0)
 		return bad(why, p, c->row->name, "bytes after name and value");
+	if (!c->has_space && c->value.size > 0 && c->value.bytes[0] == ' ') {
+		c->has_space = true;
+		c->value.bytes++;
+		c->value.size--;
+	}
 	return true;
 }
 
 static bool decode_bytes(const struct mm_packet *p, struct mm_command *c, struct mm_fault *why)
 {
 	c->text = (struct mm_text){ (const char *)p->data, p->size };
-	if (p->size == 0 && c->row->letter == 'B')
+	if (p->size == 0 && c->row->letter == SMFIC_BODY)
 		return bad(why, p, c->row->name, "an empty chunk");
 	return true;
 }
@@ -125,14 +147,14 @@ static bool decode_connect(const struct mm_packet *p, struct mm_command *c, stru
 	if (cursor.failed)
 		return bad(why, p, c->row->name, "need 1 more byte for the family, have 0");
 	switch (family) {
-	case 'U':
+	case SMFIA_UNKNOWN:
 		c->family = MM_FAMILY_UNKNOWN;
 		if (cursor.left > 0)
 			return bad(why, p, c->row->name, "bytes after an unknown family");
 		return true;
-	case 'L': c->family = MM_FAMILY_UNIX; break;
-	case '4': c->family = MM_FAMILY_INET; break;
-	case '6': c->family = MM_FAMILY_INET6; break;
+	case SMFIA_UNIX:  c->family = MM_FAMILY_UNIX; break;
+	case SMFIA_INET:  c->family = MM_FAMILY_INET; break;
+	case SMFIA_INET6: c->family = MM_FAMILY_INET6; break;
 	default:
 		return bad(why, p, c->row->name, "the family is none of U L 4 6");
 	}
@@ -177,7 +199,7 @@ static bool decode_offer(const struct mm_packet *p, struct mm_command *c, struct
 	return true;            /* what follows is an extension we do not know: libmilter ignores it too */
 }
 
-bool mm_command_decode(const struct mm_packet *p, struct mm_command *out, struct mm_fault *why)
+bool mm_command_decode(const struct mm_packet *p, uint32_t steps, struct mm_command *out, struct mm_fault *why)
 {
 	static bool (*const decoders[])(const struct mm_packet *, struct mm_command *, struct mm_fault *) = {
 		[MM_LAYOUT_NONE] = decode_none,       [MM_LAYOUT_TEXT] = decode_text,
@@ -194,6 +216,7 @@ bool mm_command_decode(const struct mm_packet *p, struct mm_command *out, struct
 			snprintf(name, sizeof name, "command 0x%02x", p->letter);
 		return bad(why, p, name, "no milter command has this letter");
 	}
-	*out = (struct mm_command){ .row = row };
+	/* Without HDR_LEADSPC the MTA has taken the space away. */
+	*out = (struct mm_command){ .row = row, .has_space = !(steps & SMFIP_HDR_LEADSPC) };
 	return decoders[row->layout](p, out, why);
 }

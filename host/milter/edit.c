@@ -2,251 +2,17 @@
 
 #include "base/array.h"
 #include "base/bounds.h"
-#include "base/quote.h"
 #include "base/text.h"
-#include "milter/reply.h"
+#include "milter/edit_rules.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
 
-/* Sendmail keeps its own Return-Path, Received and unset default fields in the list that an insert position counts.
- * With Debian's configuration the first field of the client stands behind 8 of them, one of which is the Received that
- * we count as hidden too (protocol 3.7). */
-#define SENDMAIL_OWN_FIELDS 7u
-#define INSERT_AT_END       0x7fffffffu /* both MTAs append when the index is beyond the end */
-
-const char *mm_mta_kind_name(enum mm_mta_kind kind)
-{
-	static const char *const names[] = {
-		[MM_MTA_UNKNOWN] = "unknown", [MM_MTA_POSTFIX] = "postfix", [MM_MTA_SENDMAIL] = "sendmail",
-	};
-	return names[kind];
-}
-
-/* ---- what may leave ---- */
-
-static bool granted(const struct mm_grants *g, uint32_t action, struct mm_message *m, struct mm_fault *why)
-{
-	char word[64];
-	if (!(g->actions & action)) {
-		bool offered = g->offer.actions & action;
-		return mm_fault_set(why, MM_FAULT_SCRIPT, "not negotiated: %s %s",
-			mm_actions_text(action, word, sizeof word), offered ? "was not asked for" : "was not offered "
-			"by this MTA");
-	}
-	if (m->edit_count >= MM_EDITS_MAX)
-		return mm_fault_set(why, MM_FAULT_SCRIPT, "more than %u edits for one message", MM_EDITS_MAX);
-	return true;
-}
-
-static bool name_is_good(struct mm_text name, struct mm_fault *why)
-{
-	if (name.size == 0)
-		return mm_fault_set(why, MM_FAULT_SCRIPT, "the header name is empty");
-	if (name.size > MM_HEADER_NAME_MAX)
-		return mm_fault_set(why, MM_FAULT_SCRIPT, "the header name has %zu bytes; at most %u", name.size,
-			MM_HEADER_NAME_MAX);
-	for (size_t i = 0; i < name.size; i++) {
-		unsigned char c = (unsigned char)name.bytes[i];
-		if (c < 33 || c > 126 || c == ':')
-			return mm_fault_set(why, MM_FAULT_SCRIPT, "header name %s has byte 0x%02x at %zu; use "
-				"printable ASCII without space or \":\" (RFC 5322 2.2)",
-				mm_quote(name.bytes, name.size).text, c, i + 1);
-	}
-	return true;
-}
-
-static bool value_is_good(struct mm_text name, struct mm_text value, struct mm_fault *why)
-{
-	if (value.size > MM_HEADER_VALUE_MAX)
-		return mm_fault_set(why, MM_FAULT_SCRIPT, "the value of %.*s has %zu bytes; at most %u, or "
-			"Postfix cuts it", (int)name.size, name.bytes, value.size, MM_HEADER_VALUE_MAX);
-	size_t line = name.size + 2;
-	for (size_t i = 0; i < value.size; i++, line++) {
-		char c = value.bytes[i];
-		if (c == '\0' || c == '\r')
-			return mm_fault_set(why, MM_FAULT_SCRIPT, "the value of %.*s holds %s at byte %zu%s",
-				(int)name.size, name.bytes, c == '\r' ? "CR" : "NUL", i + 1,
-				c == '\r' ? "; fold with LF and a space" : "");
-		if (c == '\n') {
-			bool folds = i + 1 < value.size && (value.bytes[i + 1] == ' ' || value.bytes[i + 1] == '\t');
-			size_t next = i + 1;
-			while (next < value.size && (value.bytes[next] == ' ' || value.bytes[next] == '\t'))
-				next++;
-			if (!folds || next == value.size || value.bytes[next] == '\n')
-				return mm_fault_set(why, MM_FAULT_SCRIPT, "the value of %.*s holds LF at byte %zu; a "
-					"fold is LF, then space or tab, then text (RFC 5322 2.2.3)", (int)name.size,
-					name.bytes, i + 1);
-			line = 0;
-		}
-		if (line > MM_HEADER_LINE_MAX)
-			return mm_fault_set(why, MM_FAULT_SCRIPT, "a line of %.*s is longer than %u bytes; fold it "
-				"with LF and a space", (int)name.size, name.bytes, MM_HEADER_LINE_MAX);
-	}
-	return true;
-}
-
-/* One address and nothing else: what a second one would be read as differs between MTAs. */
-static bool address_is_good(struct mm_text a, struct mm_fault *why)
-{
-	if (a.size > MM_ADDRESS_MAX)
-		return mm_fault_set(why, MM_FAULT_SCRIPT, "the address has %zu bytes; at most %u", a.size,
-			MM_ADDRESS_MAX);
-	bool quoted = false;
-	for (size_t i = 0; i < a.size; i++) {
-		unsigned char c = (unsigned char)a.bytes[i];
-		if (c < ' ' || c == 0x7f)
-			return mm_fault_set(why, MM_FAULT_SCRIPT, "the address holds byte 0x%02x at %zu; no control "
-				"bytes in an address (RFC 5321 4.1.2)", c, i + 1);
-		if (c == '\\' && quoted) {
-			i++;
-			if (i < a.size && ((unsigned char)a.bytes[i] < ' ' || a.bytes[i] == 0x7f))
-				return mm_fault_set(why, MM_FAULT_SCRIPT, "the address holds a control byte at %zu "
-					"(RFC 5321 4.1.2)", i + 1);
-			continue;
-		}
-		if (c == '"')
-			quoted = !quoted;
-		else if (!quoted && strchr(" <>,;()", c) != NULL)
-			return mm_fault_set(why, MM_FAULT_SCRIPT, "address \"%.*s\" has \"%c\" outside quotes; give "
-				"one address as it stands in the envelope (RFC 5321 4.1.2)",
-				(int)(a.size < 80 ? a.size : 80), a.bytes, c);
-	}
-	if (quoted)
-		return mm_fault_set(why, MM_FAULT_SCRIPT, "address \"%.*s\" has an open quote",
-			(int)(a.size < 80 ? a.size : 80), a.bytes);
-	return true;
-}
-
-enum param_value { VALUE_NONE, VALUE_XTEXT, VALUE_NOTIFY, VALUE_ORCPT, VALUE_RET, VALUE_BODY, VALUE_NUMBER };
-
-struct param_row {
-	const char      *key;
-	enum param_value value;
-	char             letter;        /* of the edit that may carry it: '2' or 'e' */
-};
-
-/* What the MTAs honour. Sendmail 8.17 drops the recipient and writes debug text into the SMTP dialogue at a parameter
- * it cannot read (protocol 3.11), so nothing else may leave. */
-static const struct param_row params_known[] = {
-	{ "NOTIFY", VALUE_NOTIFY, '2' },    /* RFC 3461 4.1 */
-	{ "ORCPT",  VALUE_ORCPT,  '2' },    /* RFC 3461 4.2 */
-	{ "RET",    VALUE_RET,    'e' },    /* RFC 3461 4.3 */
-	{ "ENVID",  VALUE_XTEXT,  'e' },    /* RFC 3461 4.4 */
-	{ "AUTH",   VALUE_XTEXT,  'e' },    /* RFC 4954 5 */
-	{ "SIZE",   VALUE_NUMBER, 'e' },    /* RFC 1870 */
-	{ "BODY",   VALUE_BODY,   'e' },    /* RFC 6152 */
-	{ "SMTPUTF8", VALUE_NONE, 'e' },    /* RFC 6531 */
-};
-
-static bool is_word_of(struct mm_text value, const char *const *words)
-{
-	for (; *words != NULL; words++)
-		if (mm_text_equal_blind(value, (struct mm_text){ *words, strlen(*words) }))
-			return true;
-	return false;
-}
-
-static bool is_hex(char c)
-{
-	return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'F');
-}
-
-static bool is_xtext(struct mm_text t)
-{
-	for (size_t i = 0; i < t.size; i++) {
-		unsigned char c = (unsigned char)t.bytes[i];
-		if (c < '!' || c > '~' || c == '=')
-			return false;
-		if (c == '+' && !(i + 2 < t.size && is_hex(t.bytes[i + 1]) && is_hex(t.bytes[i + 2])))
-			return false;
-	}
-	return t.size > 0;
-}
-
-static bool is_notify(struct mm_text t)
-{
-	static const char *const never[] = { "NEVER", NULL }, *const when[] = { "SUCCESS", "FAILURE", "DELAY", NULL };
-	if (is_word_of(t, never))
-		return true;
-	while (t.size > 0) {
-		const char *comma = memchr(t.bytes, ',', t.size);
-		size_t size = comma != NULL ? (size_t)(comma - t.bytes) : t.size;
-		if (!is_word_of((struct mm_text){ t.bytes, size }, when))
-			return false;
-		if (comma == NULL)
-			return true;
-		t.bytes += size + 1;
-		t.size -= size + 1;
-	}
-	return false;
-}
-
-static bool param_value_is_good(enum param_value kind, struct mm_text t)
-{
-	static const char *const ret[] = { "FULL", "HDRS", NULL },
-		*const body[] = { "7BIT", "8BITMIME", "BINARYMIME", NULL };
-	const char *semicolon;
-	switch (kind) {
-	case VALUE_NONE:   return t.bytes == NULL;
-	case VALUE_XTEXT:  return is_xtext(t);
-	case VALUE_NOTIFY: return is_notify(t);
-	case VALUE_RET:    return is_word_of(t, ret);
-	case VALUE_BODY:   return is_word_of(t, body);
-	case VALUE_NUMBER: return t.size > 0 && t.size < 20 && strspn(t.bytes, "0123456789") >= t.size;
-	case VALUE_ORCPT:
-		semicolon = t.size > 0 ? memchr(t.bytes, ';', t.size) : NULL;
-		return semicolon != NULL && semicolon > t.bytes
-			&& is_xtext((struct mm_text){ t.bytes, (size_t)(semicolon - t.bytes) })
-			&& is_xtext((struct mm_text){ semicolon + 1, t.size - (size_t)(semicolon + 1 - t.bytes) });
-	}
-	return false;
-}
-
-static bool param_is_good(char letter, struct mm_text param, struct mm_fault *why)
-{
-	const char *equals = memchr(param.bytes, '=', param.size);
-	struct mm_text key = { param.bytes, equals != NULL ? (size_t)(equals - param.bytes) : param.size };
-	struct mm_text value = { NULL, 0 };
-	if (equals != NULL)
-		value = (struct mm_text){ equals + 1, param.size - key.size - 1 };
-	for (size_t i = 0; i < sizeof params_known / sizeof *params_known; i++) {
-		const struct param_row *row = &params_known[i];
-		if (row->letter != letter || !mm_text_equal_blind(key, (struct mm_text){ row->key, strlen(row->key) }))
-			continue;
-		if (param_value_is_good(row->value, value))
-			return true;
-		return mm_fault_set(why, MM_FAULT_SCRIPT, "parameter \"%.*s\" has a value no MTA takes (RFC 3461)",
-			(int)(param.size < 80 ? param.size : 80), param.bytes);
-	}
-	return mm_fault_set(why, MM_FAULT_SCRIPT, "parameter \"%.*s\" is none of %s",
-		(int)(param.size < 80 ? param.size : 80), param.bytes, letter == '2' ? "NOTIFY= ORCPT=" : "RET= ENVID= "
-		"AUTH= SIZE= BODY= SMTPUTF8");
-}
-
-static bool params_are_good(char letter, struct mm_text params, struct mm_fault *why)
-{
-	if (params.size > MM_PARAMS_MAX)
-		return mm_fault_set(why, MM_FAULT_SCRIPT, "%zu bytes of parameters; at most %u", params.size,
-			MM_PARAMS_MAX);
-	while (params.size > 0) {
-		const char *space = memchr(params.bytes, ' ', params.size);
-		size_t size = space != NULL ? (size_t)(space - params.bytes) : params.size;
-		if (size > 0 && !param_is_good(letter, (struct mm_text){ params.bytes, size }, why))
-			return false;
-		size += space != NULL;
-		params.bytes += size;
-		params.size -= size;
-	}
-	return true;
-}
-
 static bool kept(struct mm_message *m, struct mm_fault *why)
 {
-	if (m->store.failed || m->new_body.failed)
+	if (m->store.failed || m->new_body.packets.failed)
 		return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for an edit");
-	m->edit_count++;
+	m->edits.count++;
 	return true;
 }
 
@@ -257,6 +23,13 @@ static bool no_memory(struct mm_fault *why)
 
 /* ---- header ---- */
 
+static bool may_write(const struct mm_message *m, const struct mm_grants *g, uint32_t action, struct mm_text name,
+	struct mm_text value, struct mm_fault *why)
+{
+	return mm_edit_is_granted(g, action, m, why) && mm_edit_name_is_good(name, why)
+		&& mm_edit_value_is_good(name, value, why);
+}
+
 /* Puts a new field before index `at` of the list. */
 static bool put_field(struct mm_message *m, uint32_t at, uint32_t blind_at, struct mm_text name, struct mm_text value,
 	struct mm_fault *why)
@@ -265,7 +38,7 @@ static bool put_field(struct mm_message *m, uint32_t at, uint32_t blind_at, stru
 		return no_memory(why);
 	struct mm_field f = {
 		.name = mm_message_keep(m, name), .value = mm_message_keep(m, value),
-		.asked = m->edit_count + 1, .blind_at = blind_at, .id = ++m->fields_ever,
+		.asked = m->edits.count + 1, .blind_at = blind_at, .id = ++m->fields_ever,
 	};
 	if (!kept(m, why))
 		return false;
@@ -279,17 +52,16 @@ static bool put_field(struct mm_message *m, uint32_t at, uint32_t blind_at, stru
 bool mm_edit_insert_before(struct mm_message *m, const struct mm_grants *g, uint32_t index, struct mm_text name,
 	struct mm_text value, struct mm_fault *why)
 {
-	if (!granted(g, SMFIF_ADDHDRS, m, why) || !name_is_good(name, why) || !value_is_good(name, value, why)
-	    || !put_field(m, index, index, name, value, why))
+	if (!may_write(m, g, SMFIF_ADDHDRS, name, value, why) || !put_field(m, index, index, name, value, why))
 		return false;
-	m->hidden_at += index < m->hidden_at;
+	m->edits.hidden_at += index < m->edits.hidden_at;
 	return true;
 }
 
 bool mm_edit_add_header(struct mm_message *m, const struct mm_grants *g, struct mm_text name, struct mm_text value,
 	struct mm_fault *why)
 {
-	return granted(g, SMFIF_ADDHDRS, m, why) && name_is_good(name, why) && value_is_good(name, value, why)
+	return may_write(m, g, SMFIF_ADDHDRS, name, value, why)
 		&& put_field(m, m->field_count, UINT32_MAX, name, value, why);
 }
 
@@ -299,16 +71,16 @@ bool mm_edit_insert_header(struct mm_message *m, const struct mm_grants *g, int6
 	if (position < 0)
 		return mm_fault_set(why, MM_FAULT_SCRIPT, "position %lld; 0 is the top, large numbers the end",
 			(long long)position);
-	if (!granted(g, SMFIF_ADDHDRS, m, why) || !name_is_good(name, why) || !value_is_good(name, value, why))
+	if (!may_write(m, g, SMFIF_ADDHDRS, name, value, why))
 		return false;
-	if (position > INSERT_AT_END)
-		position = INSERT_AT_END;
+	if (position > MM_INSERT_AT_END)
+		position = MM_INSERT_AT_END;
 
 	int64_t seen = 0;
 	uint32_t at = 0;
 	bool above = false;
 	for (;; at++) {
-		if (at == m->hidden_at) {
+		if (at == m->edits.hidden_at) {
 			if (seen == position) {
 				above = true;
 				break;
@@ -319,11 +91,11 @@ bool mm_edit_insert_header(struct mm_message *m, const struct mm_grants *g, int6
 			break;
 		seen += !m->fields[at].is_deleted;
 	}
-	if (at < m->hidden_at)
+	if (at < m->edits.hidden_at)
 		above = true;
 	if (!put_field(m, at, (uint32_t)position, name, value, why))
 		return false;
-	m->hidden_at += above;
+	m->edits.hidden_at += above;
 	return true;
 }
 
@@ -334,14 +106,14 @@ static bool queue_blind(struct mm_message *m, struct mm_text name, int64_t n, st
 		return mm_fault_set(why, MM_FAULT_SCRIPT, "field %lld from the end needs the header, which this "
 			"milter did not ask for; add options = { facts = { \"headers\" } } to the script",
 			(long long)n);
-	if (!mm_array_grow(&m->blind_edits, m->blind_edit_count, &m->blind_edit_capacity, sizeof *m->blind_edits))
+	if (!mm_array_grow(&m->blind_edits, m->edits.blind_count, &m->blind_edit_capacity, sizeof *m->blind_edits))
 		return no_memory(why);
-	m->blind_edits[m->blind_edit_count] = (struct mm_blind_edit){
+	m->blind_edits[m->edits.blind_count] = (struct mm_blind_edit){
 		.name = mm_message_keep(m, name), .value = mm_message_keep(m, value), .nth = n < 1 ? 1 : (uint32_t)n,
 	};
 	if (!kept(m, why))
 		return false;
-	m->blind_edit_count++;
+	m->edits.blind_count++;
 	return true;
 }
 
@@ -358,7 +130,8 @@ bool mm_edit_field(struct mm_message *m, const struct mm_grants *g, uint32_t ind
 {
 	struct mm_field *f = &m->fields[index];
 	struct mm_text name = mm_message_text(m, f->name);
-	if (!granted(g, f->is_received ? SMFIF_CHGHDRS : SMFIF_ADDHDRS, m, why) || !value_is_good(name, value, why))
+	if (!mm_edit_is_granted(g, f->is_received ? SMFIF_CHGHDRS : SMFIF_ADDHDRS, m, why)
+	    || !mm_edit_value_is_good(name, value, why))
 		return false;
 	/* What it came with stays as it was written, whatever stands behind the colon. */
 	struct mm_text came = mm_message_text(m, f->is_changed ? f->original : f->value);
@@ -380,13 +153,13 @@ bool mm_edit_field(struct mm_message *m, const struct mm_grants *g, uint32_t ind
 		m->fields_changed++;
 		return true;
 	}
-	m->edit_count++;
+	m->edits.count++;
 	m->fields_changed++;
 	if (f->is_received) {
 		f->is_deleted = true;
 		return true;
 	}
-	m->hidden_at -= index < m->hidden_at;
+	m->edits.hidden_at -= index < m->edits.hidden_at;
 	m->field_count--;
 	memmove(f, f + 1, (m->field_count - index) * sizeof *f);
 	return true;
@@ -395,7 +168,7 @@ bool mm_edit_field(struct mm_message *m, const struct mm_grants *g, uint32_t ind
 bool mm_edit_change_header(struct mm_message *m, const struct mm_grants *g, struct mm_text name, int64_t n,
 	struct mm_text value, struct mm_fault *why)
 {
-	if (!granted(g, SMFIF_CHGHDRS, m, why) || !name_is_good(name, why) || !value_is_good(name, value, why))
+	if (!may_write(m, g, SMFIF_CHGHDRS, name, value, why))
 		return false;
 	if (!m->knows_fields)
 		return queue_blind(m, name, n, value, why);
@@ -417,7 +190,7 @@ bool mm_edit_delete_header(struct mm_message *m, const struct mm_grants *g, stru
 
 bool mm_edit_delete_headers(struct mm_message *m, const struct mm_grants *g, struct mm_text name, struct mm_fault *why)
 {
-	if (!granted(g, SMFIF_CHGHDRS, m, why) || !name_is_good(name, why))
+	if (!mm_edit_is_granted(g, SMFIF_CHGHDRS, m, why) || !mm_edit_name_is_good(name, why))
 		return false;
 	if (!m->knows_fields)
 		return mm_fault_set(why, MM_FAULT_SCRIPT, "deleting all fields of a name needs the header, which this "
@@ -448,38 +221,31 @@ bool mm_edit_change_from(struct mm_message *m, const struct mm_grants *g, struct
 	struct mm_fault *why)
 {
 	struct mm_text bare = mm_address_bare(address);
-	if (!granted(g, SMFIF_CHGFROM, m, why) || !address_is_good(bare, why) || !params_are_good('e', params, why))
+	if (!mm_edit_is_granted(g, SMFIF_CHGFROM, m, why) || !mm_edit_address_is_good(bare, why)
+	    || !mm_edit_params_are_good(SMFIR_CHGFROM, params, why))
 		return false;
 	struct mm_span sender = keep_bracketed(m, bare), kept_params = mm_message_keep(m, params);
 	if (!kept(m, why))
 		return false;
-	m->changes_sender = true;
-	m->new_sender = sender;
-	m->new_sender_params = kept_params;
+	m->edits.changes_sender = true;
+	m->edits.new_sender = sender;
+	m->edits.new_sender_params = kept_params;
 	return true;
 }
 
-static bool queue_envelope(struct mm_message *m, char letter, struct mm_text bare, struct mm_text params,
-	struct mm_fault *why)
+static bool queue_envelope(struct mm_message *m, enum mm_reply_letter letter, struct mm_text bare,
+	struct mm_text params, struct mm_fault *why)
 {
-	if (!mm_array_grow(&m->envelope_edits, m->envelope_edit_count, &m->envelope_edit_capacity,
+	if (!mm_array_grow(&m->envelope_edits, m->edits.envelope_count, &m->envelope_edit_capacity,
 	    sizeof *m->envelope_edits))
 		return no_memory(why);
-	m->envelope_edits[m->envelope_edit_count] = (struct mm_envelope_edit){
+	m->envelope_edits[m->edits.envelope_count] = (struct mm_envelope_edit){
 		.letter = letter, .address = keep_bracketed(m, bare), .params = mm_message_keep(m, params),
 	};
 	if (!kept(m, why))
 		return false;
-	m->envelope_edit_count++;
+	m->edits.envelope_count++;
 	return true;
-}
-
-static bool recipient_is_good(struct mm_text bare, struct mm_fault *why)
-{
-	/* Sendmail accepts a null recipient and then bounces the message to its sender (protocol 3.11). */
-	if (bare.size == 0)
-		return mm_fault_set(why, MM_FAULT_SCRIPT, "the recipient is empty");
-	return address_is_good(bare, why);
 }
 
 bool mm_edit_add_recipient(struct mm_message *m, const struct mm_grants *g, struct mm_text address,
@@ -487,8 +253,9 @@ bool mm_edit_add_recipient(struct mm_message *m, const struct mm_grants *g, stru
 {
 	struct mm_text bare = mm_address_bare(address);
 	bool has_params = params.size > 0;
-	return granted(g, has_params ? SMFIF_ADDRCPT_PAR : SMFIF_ADDRCPT, m, why) && recipient_is_good(bare, why)
-		&& params_are_good('2', params, why) && queue_envelope(m, has_params ? '2' : '+', bare, params, why);
+	return mm_edit_is_granted(g, has_params ? SMFIF_ADDRCPT_PAR : SMFIF_ADDRCPT, m, why)
+		&& mm_edit_recipient_is_good(bare, why) && mm_edit_params_are_good(SMFIR_ADDRCPT_PAR, params, why)
+		&& queue_envelope(m, has_params ? SMFIR_ADDRCPT_PAR : SMFIR_ADDRCPT, bare, params, why);
 }
 
 /* The domain does not care for case, the mailbox does (RFC 5321 2.4). */
@@ -516,7 +283,7 @@ bool mm_edit_delete_recipient(struct mm_message *m, const struct mm_grants *g, s
 	struct mm_fault *why)
 {
 	struct mm_text bare = mm_address_bare(address);
-	if (!granted(g, SMFIF_DELRCPT, m, why) || !recipient_is_good(bare, why))
+	if (!mm_edit_is_granted(g, SMFIF_DELRCPT, m, why) || !mm_edit_recipient_is_good(bare, why))
 		return false;
 	/* Postfix compares byte by byte with what the client sent, Sendmail parses: so every spelling in which the
 	 * client has given the mailbox goes out. */
@@ -528,147 +295,40 @@ bool mm_edit_delete_recipient(struct mm_message *m, const struct mm_grants *g, s
 			continue;
 		memcpy(spelling, known.bytes, known.size);      /* the store may move below */
 		known.bytes = spelling;
-		if (!granted(g, SMFIF_DELRCPT, m, why)
-		    || !queue_envelope(m, '-', known, (struct mm_text){ "", 0 }, why))
+		if (!mm_edit_is_granted(g, SMFIF_DELRCPT, m, why)
+		    || !queue_envelope(m, SMFIR_DELRCPT, known, (struct mm_text){ "", 0 }, why))
 			return false;
 		is_known = true;
 	}
-	return is_known || queue_envelope(m, '-', bare, (struct mm_text){ "", 0 }, why);
+	return is_known || queue_envelope(m, SMFIR_DELRCPT, bare, (struct mm_text){ "", 0 }, why);
 }
 
 /* ---- body, quarantine ---- */
 
-static const char *next_of(const char *p, const char *end, char wanted)
-{
-	const char *found = p < end ? memchr(p, wanted, (size_t)(end - p)) : NULL;
-	return found != NULL ? found : end;
-}
-
-/* A new body is kept as the packets that will carry it, so that its megabytes are copied once. All are full but the
- * last, whose length is written when the body is complete. */
-#define PACKET_HEAD 5u          /* length and letter */
-#define FULL_PACKET (PACKET_HEAD + MM_CHUNK_SIZE)
-#define FRONT_SIZE  4096u       /* bytes kept free in front: for the edits that leave before the body */
-#define HANDED_OVER (32u << 10) /* bytes of a body that is no longer copied behind them */
-
-static void write_head(uint8_t *to, size_t chunk_size)
-{
-	uint32_t length = (uint32_t)chunk_size + 1;
-	to[0] = (uint8_t)(length >> 24);
-	to[1] = (uint8_t)(length >> 16);
-	to[2] = (uint8_t)(length >> 8);
-	to[3] = (uint8_t)length;
-	to[4] = SMFIR_REPLBODY;
-}
-
-static void begin_packet(struct mm_buffer *b)
-{
-	uint8_t head[PACKET_HEAD];
-	write_head(head, MM_CHUNK_SIZE);
-	mm_buffer_append(b, head, sizeof head);
-}
-
-static void append_body(struct mm_buffer *b, const char *bytes, size_t n)
-{
-	while (n > 0 && !b->failed) {
-		if (b->size % FULL_PACKET == 0)
-			begin_packet(b);
-		size_t room = FULL_PACKET - b->size % FULL_PACKET, part = n < room ? n : room;
-		mm_buffer_append(b, bytes, part);
-		bytes += part;
-		n -= part;
-	}
-}
-
-static size_t body_size(const struct mm_buffer *b)
-{
-	return b->size - (b->size + FULL_PACKET - 1) / FULL_PACKET * PACKET_HEAD;
-}
-
-bool mm_edit_next_of_body(const struct mm_message *m, size_t *at, struct mm_text *piece)
-{
-	const struct mm_buffer *b = &m->new_body;
-	if (*at >= b->size)
-		return false;
-	size_t size = b->size - *at < FULL_PACKET ? b->size - *at : FULL_PACKET;
-	*piece = (struct mm_text){ (const char *)b->bytes + *at + PACKET_HEAD, size - PACKET_HEAD };
-	*at += size;
-	return true;
-}
-
-/* Appends with every line end as CRLF. A CR at the end of one piece waits for the next. Most pieces are right as they
- * are: what needs no change is copied in one go, and memchr() looks at each byte once for either end. */
-static void append_lines(struct mm_message *m, const char *p, const char *end)
-{
-	struct mm_buffer *b = &m->new_body;
-	if (p == end)
-		return;
-	if (m->body_ends_in_cr) {
-		append_body(b, "\r\n", 2);
-		p += *p == '\n';
-	}
-	const char *copied = p, *cr = next_of(p, end, '\r'), *lf = next_of(p, end, '\n');
-	while (p < end && !b->failed) {
-		const char *stop = cr < lf ? cr : lf;
-		if (stop == end || (stop == cr && stop + 1 == end))
-			break;
-		bool is_right = stop == cr && lf == cr + 1;
-		p = stop + (is_right ? 2 : 1);
-		if (!is_right) {
-			append_body(b, copied, (size_t)(stop - copied));
-			append_body(b, "\r\n", 2);
-			copied = p;
-		}
-		if (cr < p)
-			cr = next_of(p, end, '\r');
-		if (lf < p)
-			lf = next_of(p, end, '\n');
-	}
-	m->body_ends_in_cr = cr < end && cr + 1 == end;
-	append_body(b, copied, (size_t)(end - copied) - m->body_ends_in_cr);
-}
-
-/* In blocks that stay in the processor's cache from looking at them to copying them. */
-static void append_piece(struct mm_message *m, struct mm_text piece)
-{
-	const size_t block = 16u << 10;
-	mm_buffer_plan_head(&m->new_body, FRONT_SIZE);
-	mm_buffer_reserve(&m->new_body, piece.size + (piece.size / MM_CHUNK_SIZE + 2) * PACKET_HEAD + 64);
-	for (size_t at = 0; at < piece.size; at += block)
-		append_lines(m, piece.bytes + at, piece.bytes + (piece.size - at < block ? piece.size : at + block));
-}
-
 bool mm_edit_replace_body(struct mm_message *m, const struct mm_grants *g, struct mm_text piece, size_t body_max,
 	struct mm_fault *why)
 {
-	if (!granted(g, SMFIF_CHGBODY, m, why))
+	if (!mm_edit_is_granted(g, SMFIF_CHGBODY, m, why))
 		return false;
-	size_t size = body_size(&m->new_body) + piece.size;
+	size_t size = mm_new_body_size(&m->new_body) + piece.size;
 	if (size > body_max)
 		return mm_fault_set(why, MM_FAULT_SCRIPT, "the new body would have %zu bytes; body_max is %zu",
 			size, body_max);
-	append_piece(m, piece);
-	if (m->new_body.failed)
+	if (!mm_new_body_append(&m->new_body, piece))
 		return no_memory(why);
-	m->edit_count += !m->replaces_body;     /* one edit, however many pieces */
-	m->replaces_body = true;
+	m->edits.count += !m->edits.replaces_body;     /* one edit, however many pieces */
+	m->edits.replaces_body = true;
 	return true;
 }
 
 bool mm_edit_quarantine(struct mm_message *m, const struct mm_grants *g, struct mm_text reason, struct mm_fault *why)
 {
-	if (!granted(g, SMFIF_QUARANTINE, m, why))
+	if (!mm_edit_is_granted(g, SMFIF_QUARANTINE, m, why) || !mm_edit_reason_is_good(reason, why))
 		return false;
-	if (reason.size == 0 || reason.size > MM_QUARANTINE_MAX)
-		return mm_fault_set(why, MM_FAULT_SCRIPT, "the reason has %zu bytes; give 1 to %u", reason.size,
-			MM_QUARANTINE_MAX);
-	for (size_t i = 0; i < reason.size; i++)
-		if ((unsigned char)reason.bytes[i] < ' ' || reason.bytes[i] == 0x7f)
-			return mm_fault_set(why, MM_FAULT_SCRIPT, "the reason holds a control byte at %zu", i + 1);
-	m->quarantine_reason = mm_message_keep(m, reason);
+	m->edits.quarantine_reason = mm_message_keep(m, reason);
 	if (!kept(m, why))
 		return false;
-	m->quarantines = true;
+	m->edits.quarantines = true;
 	return true;
 }
 
@@ -685,45 +345,35 @@ static void drop_header_edits(struct mm_message *m)
 		m->fields[left++] = *f;
 	}
 	m->field_count = left;
-	m->hidden_at = 0;
 	m->fields_changed++;
 }
 
 void mm_edits_drop(struct mm_message *m)
 {
 	drop_header_edits(m);
-	m->edit_count = m->envelope_edit_count = m->blind_edit_count = 0;
-	m->changes_sender = m->replaces_body = m->body_ends_in_cr = m->quarantines = false;
-	mm_buffer_free(&m->new_body);
+	m->edits = (struct mm_edits){ .count = 0 };
+	mm_new_body_free(&m->new_body);
 }
 
 struct mm_edit_mark {
-	struct mm_field *fields;        /* owned copy */
-	struct mm_buffer body;          /* owned: new_body as it was, when another has been begun since */
-	bool             keeps_body;
-	size_t           body_size;     /* of new_body */
-	uint32_t         edit_count, field_count, hidden_at, envelope_edit_count, blind_edit_count;
-	struct mm_span   new_sender, new_sender_params, quarantine_reason;
-	bool             changes_sender, replaces_body, body_ends_in_cr, quarantines;
+	struct mm_edits    edits;
+	struct mm_field   *fields;      /* owned copy */
+	uint32_t           field_count;
+	struct mm_new_body_end body_end;
+	struct mm_new_body body;        /* owned: the new body as it was, when another has been begun since */
+	bool               keeps_body;
 };
 
 bool mm_edits_mark(const struct mm_message *m, struct mm_edit_mark **mark)
 {
 	*mark = NULL;
-	if (m->edit_count == 0)
+	if (m->edits.count == 0)
 		return true;
 	struct mm_edit_mark *now = malloc(sizeof *now);
 	if (now == NULL)
 		return false;
 	*now = (struct mm_edit_mark){
-		.body_size = m->new_body.size, .edit_count = m->edit_count, .field_count = m->field_count,
-		.hidden_at = m->hidden_at, .envelope_edit_count = m->envelope_edit_count,
-		.blind_edit_count = m->blind_edit_count,
-		.new_sender = m->new_sender, .new_sender_params = m->new_sender_params,
-		.quarantine_reason = m->quarantine_reason,
-		.changes_sender = m->changes_sender, .replaces_body = m->replaces_body,
-		.body_ends_in_cr = m->body_ends_in_cr,
-		.quarantines = m->quarantines,
+		.edits = m->edits, .field_count = m->field_count, .body_end = mm_new_body_end(&m->new_body),
 	};
 	*mark = now;
 	if (m->field_count == 0)
@@ -737,13 +387,12 @@ bool mm_edits_mark(const struct mm_message *m, struct mm_edit_mark **mark)
 
 void mm_edit_restart_body(struct mm_message *m, struct mm_edit_mark *mark)
 {
-	if (mark != NULL && mark->replaces_body && !mark->keeps_body) {
+	if (mark != NULL && mark->edits.replaces_body && !mark->keeps_body) {
 		mark->body = m->new_body;
 		mark->keeps_body = true;
-		m->new_body = (struct mm_buffer){ 0 };
+		m->new_body = (struct mm_new_body){ .ends_in_cr = false };
 	}
-	mm_buffer_clear(&m->new_body);
-	m->body_ends_in_cr = false;
+	mm_new_body_clear(&m->new_body);
 }
 
 void mm_edits_back_to(struct mm_message *m, struct mm_edit_mark *then)
@@ -755,198 +404,22 @@ void mm_edits_back_to(struct mm_message *m, struct mm_edit_mark *then)
 	if (then->fields != NULL)
 		memcpy(m->fields, then->fields, then->field_count * sizeof *m->fields);
 	m->field_count = then->field_count;
-	m->hidden_at = then->hidden_at;
 	m->fields_changed++;
-	m->edit_count = then->edit_count;
-	m->envelope_edit_count = then->envelope_edit_count;
-	m->blind_edit_count = then->blind_edit_count;
-	m->changes_sender = then->changes_sender;
-	m->new_sender = then->new_sender;
-	m->new_sender_params = then->new_sender_params;
-	m->replaces_body = then->replaces_body;
-	m->body_ends_in_cr = then->body_ends_in_cr;
+	m->edits = then->edits;
 	if (then->keeps_body) {
-		mm_buffer_free(&m->new_body);
+		mm_new_body_free(&m->new_body);
 		m->new_body = then->body;
-		then->body = (struct mm_buffer){ 0 };
+		then->body = (struct mm_new_body){ .ends_in_cr = false };
 		then->keeps_body = false;
 	}
-	m->new_body.size = then->body_size;
-	m->quarantines = then->quarantines;
-	m->quarantine_reason = then->quarantine_reason;
+	mm_new_body_cut(&m->new_body, then->body_end);
 }
 
 void mm_edit_mark_free(struct mm_edit_mark *mark)
 {
 	if (mark == NULL)
 		return;
-	mm_buffer_free(&mark->body);
+	mm_new_body_free(&mark->body);
 	free(mark->fields);
 	free(mark);
-}
-
-/* ---- the burst ---- */
-
-static void write_envelope(struct mm_message *m, struct mm_buffer *out)
-{
-	if (m->changes_sender) {
-		struct mm_text params = mm_message_text(m, m->new_sender_params);
-		if (params.size == 0)
-			params.bytes = NULL;
-		mm_reply_texts(out, SMFIR_CHGFROM, mm_message_text(m, m->new_sender), params);
-	}
-	for (uint32_t i = 0; i < m->envelope_edit_count; i++) {
-		const struct mm_envelope_edit *e = &m->envelope_edits[i];
-		struct mm_text params = mm_message_text(m, e->params);
-		if (params.size == 0)
-			params.bytes = NULL;
-		mm_reply_texts(out, (enum mm_reply_letter)e->letter, mm_message_text(m, e->address), params);
-	}
-}
-
-static bool same_name(const struct mm_message *m, const struct mm_field *a, const struct mm_field *b)
-{
-	return mm_text_equal_blind(mm_message_text(m, a->name), mm_message_text(m, b->name));
-}
-
-/* Which of its name a received field was, from 1: deleted ones count, added ones do not. */
-static uint32_t wire_index(const struct mm_message *m, uint32_t index)
-{
-	uint32_t nth = 1;
-	for (uint32_t i = 0; i < index; i++)
-		nth += m->fields[i].is_received && same_name(m, &m->fields[i], &m->fields[index]);
-	return nth;
-}
-
-/* Changes first, then deletions from the last field up: then no deletion moves an index that is still to come, which
- * Postfix would count and Sendmail would not (protocol 3.7). */
-static void write_changes(struct mm_message *m, bool space, struct mm_buffer *out)
-{
-	struct mm_text none = { "", 0 };
-	for (uint32_t i = 0; i < m->blind_edit_count; i++) {
-		const struct mm_blind_edit *e = &m->blind_edits[i];
-		mm_reply_indexed_header(out, SMFIR_CHGHEADER, e->nth, mm_message_text(m, e->name),
-			mm_message_text(m, e->value), space);
-	}
-	for (uint32_t i = 0; i < m->field_count; i++) {
-		const struct mm_field *f = &m->fields[i];
-		if (f->is_changed && !f->is_deleted)
-			mm_reply_indexed_header(out, SMFIR_CHGHEADER, wire_index(m, i), mm_message_text(m, f->name),
-				mm_message_text(m, f->value), space);
-	}
-	for (uint32_t i = m->field_count; i-- > 0;) {
-		const struct mm_field *f = &m->fields[i];
-		if (f->is_deleted)
-			mm_reply_indexed_header(out, SMFIR_CHGHEADER, wire_index(m, i),
-				mm_message_text(m, f->name), none, space);
-	}
-}
-
-/* Sendmail makes these up when the client gives none: an added one takes the place of that. */
-static const char *const made_up[] = { "Date", "From", "Message-Id", NULL };
-/* The MTA has these, too, and shows them to no filter: Sendmail would put an added one above its own Received, or into
- * a field of its own, and later positions would be off by one. They are inserted at the end. (All but Received then
- * reach nobody: Sendmail gives them to few mailers, however they are added.) */
-static const char *const hidden[] = { "Received", "Return-Path", "Full-Name", "Resent-Date", "Resent-From",
-	"Resent-Message-Id", NULL };
-
-static bool is_one_of(struct mm_text name, const char *const *names)
-{
-	while (*names != NULL && !mm_text_equal_blind(name, (struct mm_text){ *names, strlen(*names) }))
-		names++;
-	return *names != NULL;
-}
-
-/* One added field. Those asked for earlier are already on the MTA's side, later ones are not. */
-static void write_added(struct mm_message *m, uint32_t index, enum mm_mta_kind mta, bool space, struct mm_buffer *out)
-{
-	struct mm_field *f = &m->fields[index];
-	struct mm_text name = mm_message_text(m, f->name), value = mm_message_text(m, f->value);
-	uint32_t before = 0;
-	bool is_last = index >= m->hidden_at, has_namesake = is_one_of(name, hidden);
-	/* Nobody has told what the client sent: there may be one. */
-	if (!m->knows_fields && mta == MM_MTA_SENDMAIL)
-		has_namesake |= !is_one_of(name, made_up);
-	for (uint32_t i = 0; i < m->field_count; i++) {
-		const struct mm_field *other = &m->fields[i];
-		if (i == index || (!other->is_received && other->asked > f->asked))
-			continue;
-		has_namesake |= same_name(m, other, f);
-		if (i > index)
-			is_last = false;
-		else if (!other->fills)         /* Sendmail only marks what is deleted, Postfix removes it */
-			before += !other->is_deleted || mta == MM_MTA_SENDMAIL;
-	}
-	if (f->blind_at == UINT32_MAX || (is_last && m->knows_fields)) {
-		/* Sendmail puts an added field before the first of its name, Postfix at the end; an insert far beyond
-		 * the end means the end to both (protocol 3.7). */
-		f->fills = !has_namesake && mta == MM_MTA_SENDMAIL && is_one_of(name, made_up);
-		if (!has_namesake)
-			mm_reply_header(out, name, value, space);
-		else
-			mm_reply_indexed_header(out, SMFIR_INSHEADER, INSERT_AT_END, name, value, space);
-		return;
-	}
-	uint32_t position = before + (index >= m->hidden_at);
-	if (!m->knows_fields)
-		position = f->blind_at;
-	if (mta == MM_MTA_SENDMAIL && index >= m->hidden_at && position > 0)
-		position += SENDMAIL_OWN_FIELDS;
-	mm_reply_indexed_header(out, SMFIR_INSHEADER, position, name, value, space);
-}
-
-static void write_additions(struct mm_message *m, enum mm_mta_kind mta, bool space, struct mm_buffer *out)
-{
-	if (m->field_count == m->received_count)
-		return;
-	for (uint32_t asked = 1; asked <= m->edit_count; asked++)
-		for (uint32_t i = 0; i < m->field_count; i++)
-			if (!m->fields[i].is_received && m->fields[i].asked == asked)
-				write_added(m, i, mta, space, out);
-}
-
-/* An empty body is one empty chunk: with no chunk at all the MTA keeps the old one (protocol 3.10). */
-static void complete_body(struct mm_message *m)
-{
-	struct mm_buffer *b = &m->new_body;
-	if (m->body_ends_in_cr)
-		append_body(b, "\r\n", 2);
-	m->body_ends_in_cr = false;
-	if (b->size == 0)
-		begin_packet(b);
-	size_t last = (b->size - 1) / FULL_PACKET * FULL_PACKET;
-	if (!b->failed)
-		write_head(b->bytes + last, b->size - last - PACKET_HEAD);
-}
-
-/* A large body stays where it is: what leaves before it is put in front, and then it is the output. */
-static void write_body(struct mm_message *m, struct mm_buffer *out)
-{
-	struct mm_buffer *b = &m->new_body;
-	complete_body(m);
-	if (!b->failed && b->size < HANDED_OVER) {
-		mm_buffer_append(out, b->bytes, b->size);
-		return;
-	}
-	if (!b->failed && !out->failed)
-		mm_buffer_prepend(b, out->bytes, out->size);
-	if (b->failed || out->failed) {
-		out->failed = true;
-		return;
-	}
-	struct mm_buffer small = *out;
-	*out = *b;
-	*b = small;
-}
-
-void mm_edits_write(struct mm_message *m, const struct mm_grants *g, enum mm_mta_kind mta, struct mm_buffer *out)
-{
-	bool space = g->steps & SMFIP_HDR_LEADSPC;
-	write_envelope(m, out);
-	write_changes(m, space, out);
-	write_additions(m, mta, space, out);
-	if (m->replaces_body)
-		write_body(m, out);
-	if (m->quarantines)
-		mm_reply_text(out, SMFIR_QUARANTINE, mm_message_text(m, m->quarantine_reason));
 }

@@ -1,16 +1,11 @@
-/* milter/edit.h -- edits: checked when a script asks, queued in the message, written in one burst behind
- * end-of-message. Every function returns false with a fault that a script author can act on when the edit is not
- * granted, malformed, or too much; then nothing is queued. Rules are the stricter of Postfix's and Sendmail's (protocol
- * 3.7 to 3.13). */
+/* milter/edit.h -- edits: checked when a script asks (edit_rules.h), queued in the message, written in one burst after
+ * end-of-message (edit_write.h). Every function returns false with a fault that a script author can act on when the
+ * edit is not granted, malformed, or too much; then nothing is queued. */
 #ifndef MM_MILTER_EDIT_H
 #define MM_MILTER_EDIT_H
 
 #include "milter/message.h"
 #include "milter/negotiate.h"
-
-/* Who is at the other end; the two count header positions differently (protocol 3.7). */
-enum mm_mta_kind { MM_MTA_UNKNOWN, MM_MTA_POSTFIX, MM_MTA_SENDMAIL };
-const char *mm_mta_kind_name(enum mm_mta_kind);         /* "unknown" "postfix" "sendmail". Static. */
 
 /* At the end of the header, SMFIR_ADDHEADER. */
 bool mm_edit_add_header(struct mm_message *, const struct mm_grants *, struct mm_text name, struct mm_text value,
@@ -43,12 +38,10 @@ bool mm_edit_delete_recipient(struct mm_message *, const struct mm_grants *, str
 /* Drops the pieces so far; the next one begins a new body. What a mark stands for goes into its keeping; NULL: none. */
 struct mm_edit_mark;
 void mm_edit_restart_body(struct mm_message *, struct mm_edit_mark *);
-/* The first piece drops the old body; further ones append. Bare LF and bare CR become CRLF, so that no MTA sees a line
- * end where another sees none. An empty piece is an empty body. body_max: bytes in all. */
+/* The first piece drops the old body; further ones append (new_body.h). An empty piece is an empty body.
+ * body_max: bytes in all. */
 bool mm_edit_replace_body(struct mm_message *, const struct mm_grants *, struct mm_text piece, size_t body_max,
 	struct mm_fault *why);
-/* The next piece of the new body so far; false: there is no more. at: 0 at first. */
-bool mm_edit_next_of_body(const struct mm_message *, size_t *at, struct mm_text *piece);
 bool mm_edit_quarantine(struct mm_message *, const struct mm_grants *, struct mm_text reason, struct mm_fault *why);
 /* Forgets every edit of the message. */
 void mm_edits_drop(struct mm_message *);
@@ -60,10 +53,5 @@ bool mm_edits_mark(const struct mm_message *, struct mm_edit_mark **mark);
 /* Once a mark: it hands back the body that it keeps. */
 void mm_edits_back_to(struct mm_message *, struct mm_edit_mark *);
 void mm_edit_mark_free(struct mm_edit_mark *);          /* NULL is fine */
-
-/* Appends the packets of all edits: sender, recipients, header changes, deletions, insertions, body, quarantine
- * (protocol 3.10: Postfix refuses body packets mixed with others). The caller appends the final reply right
- * after them. */
-void mm_edits_write(struct mm_message *, const struct mm_grants *, enum mm_mta_kind, struct mm_buffer *out);
 
 #endif

@@ -29,7 +29,6 @@ struct mm_engine {
 	uint8_t                  todo[TODO_MAX];        /* enum mm_stage, events still to run */
 	uint8_t                  todo_count;
 	bool                     is_waiting;    /* todo[0] is with the runtime */
-	bool                     has_packet;    /* a packet is being handled */
 	bool                     skips_body;    /* skip was said where the MTA cannot be told */
 	bool                     rcpt_is_refused;       /* the MTA itself refused this recipient */
 	bool                     is_ending;     /* no more packets are taken */
@@ -89,10 +88,19 @@ void mm_engine_free(struct mm_engine *e)
 
 /* ---- the queue of events ---- */
 
+static void fail(struct mm_engine *e);
+
+/* A packet queues two events at most, and none is taken before they have run; a verdict may add one, the end of the
+ * connection another. So a full queue is a fault of ours; it ends the connection as the MTA's faults do. */
 static void push(struct mm_engine *e, enum mm_stage stage)
 {
-	if (e->todo_count < TODO_MAX)
-		e->todo[e->todo_count++] = (uint8_t)stage;
+	if (e->todo_count == TODO_MAX) {
+		mm_fault_set(e->why, MM_FAULT_BUG, "%s after %d events that have not run", mm_stage_name(stage),
+			TODO_MAX);
+		fail(e);
+		return;
+	}
+	e->todo[e->todo_count++] = (uint8_t)stage;
 }
 
 static void pop(struct mm_engine *e)
@@ -114,7 +122,7 @@ static void forget_message(struct mm_engine *e)
 		return;
 	e->runtime.ops->end_message(e->runtime_session);
 	mm_session_end_message(&e->session, &e->shared->message_pool,
-		e->has_packet && e->command.row->letter == 'M');
+		mm_frame_has_packet(&e->frame) && e->command.row->letter == SMFIC_MAIL);
 }
 
 static void write_verdict(struct mm_engine *e, const struct mm_verdict *v)
@@ -126,7 +134,7 @@ static void write_verdict(struct mm_engine *e, const struct mm_verdict *v)
 	if (v->reply.size > 0)
 		mm_reply_text(e->out, SMFIR_REPLYCODE, (struct mm_text){ (const char *)v->reply.bytes, v->reply.size });
 	else
-		mm_reply_bare(e->out, (enum mm_reply_letter)mm_verdict_letter(v->kind));
+		mm_reply_bare(e->out, mm_verdict_letter(v->kind));
 }
 
 /* Decides the message as a whole, at this stage? Then the MTA sends no more of it (protocol 3.3). */
@@ -136,8 +144,7 @@ static bool is_final(enum mm_stage stage, const struct mm_verdict *v)
 		return stage == MM_STAGE_eom;
 	if (stage == MM_STAGE_rcpt)
 		return v->kind == MM_VERDICT_accept || v->kind == MM_VERDICT_discard;
-	return (MM_STAGE_BIT(mail) | MM_STAGE_BIT(data) | MM_STAGE_BIT(header) | MM_STAGE_BIT(eoh) | MM_STAGE_BIT(body)
-		| MM_STAGE_BIT(eom)) & 1u << stage;
+	return MM_STAGES_OF_MESSAGE & 1u << stage;
 }
 
 static bool lets_through(const struct mm_verdict *v)
@@ -150,7 +157,7 @@ static bool lets_through(const struct mm_verdict *v)
 static bool must_wait_for_eom(const struct mm_engine *e, enum mm_stage stage, const struct mm_verdict *v)
 {
 	return v->kind == MM_VERDICT_accept && stage != MM_STAGE_eom
-		&& e->session.message != NULL && e->session.message->edit_count > 0;
+		&& e->session.message != NULL && e->session.message->edits.count > 0;
 }
 
 static void decide_message(struct mm_engine *e, enum mm_stage stage, struct mm_verdict *v)
@@ -170,9 +177,9 @@ static void write_end_of_message(struct mm_engine *e, struct mm_verdict *v)
 	struct mm_message *m = e->session.message;
 	size_t start = e->out->size;
 	e->result_edits = 0;
-	if (m != NULL && m->edit_count > 0 && lets_through(v)) {
+	if (m != NULL && m->edits.count > 0 && lets_through(v)) {
 		mm_edits_write(m, &e->session.grants, mm_session_mta(&e->session), e->out);
-		e->result_edits = m->edit_count;
+		e->result_edits = m->edits.count;
 	}
 	if (e->out->failed) {                   /* half an edit must not leave: take all of it back */
 		e->out->size = start;
@@ -288,7 +295,7 @@ static void end_client(struct mm_engine *e)
 
 static bool event_of(struct mm_engine *e, enum mm_stage stage, struct mm_event *event)
 {
-	*event = (struct mm_event){ .stage = stage, .command = e->has_packet ? &e->command : NULL };
+	*event = (struct mm_event){ .stage = stage, .command = mm_frame_has_packet(&e->frame) ? &e->command : NULL };
 	switch (stage) {
 	case MM_STAGE_abort:
 		event->command = NULL;
@@ -321,7 +328,7 @@ static void fail(struct mm_engine *e)
 {
 	e->is_ending = true;
 	e->todo_count = 0;
-	e->has_packet = false;
+	mm_frame_done(&e->frame);
 	if (e->session.message != NULL)
 		push(e, MM_STAGE_abort);
 	push(e, MM_STAGE_close);
@@ -384,7 +391,7 @@ static void finish_chunk_of_eom(struct mm_engine *e, struct mm_verdict *v)
 
 static void event_decided(struct mm_engine *e, struct mm_verdict *v)
 {
-	if (e->todo[0] == MM_STAGE_body && e->command.row->letter == 'E')
+	if (e->todo[0] == MM_STAGE_body && e->command.row->letter == SMFIC_BODYEOB)
 		finish_chunk_of_eom(e, v);
 	else
 		finish_event(e, v);
@@ -393,9 +400,9 @@ static void event_decided(struct mm_engine *e, struct mm_verdict *v)
 /* A verdict that could not be sent where it was given goes out at the first stage that answers. */
 static void take_held(struct mm_engine *e, enum mm_stage stage, struct mm_verdict *v)
 {
-	if (e->held.kind == MM_VERDICT_continue || !(MM_VERDICT_MESSAGE_STAGES & 1u << stage))
+	if (e->held.kind == MM_VERDICT_continue || !(MM_STAGES_OF_MESSAGE & 1u << stage))
 		return;
-	if (stage == MM_STAGE_body && e->command.row->letter == 'E')
+	if (stage == MM_STAGE_body && e->command.row->letter == SMFIC_BODYEOB)
 		return;                         /* the eom behind it takes it */
 	mm_verdict_move(v, &e->held);
 }
@@ -461,17 +468,10 @@ static bool note_mail(struct mm_engine *e, struct mm_fault *why)
 
 static bool note_header(struct mm_engine *e, struct mm_fault *why)
 {
-	/* One space behind the colon belongs to the writing, not to the value; it comes along with HDR_LEADSPC only. */
-	struct mm_text *value = &e->command.value;
-	bool has_space = !(e->session.grants.steps & SMFIP_HDR_LEADSPC);
-	if (!has_space && value->size > 0 && value->bytes[0] == ' ') {
-		has_space = true;
-		value->bytes++;
-		value->size--;
-	}
+	const struct mm_command *c = &e->command;
 	e->when = MM_WHEN_HEADERS;
 	if (e->session.message->knows_fields
-	    && !mm_message_add_field(e->session.message, e->command.text, *value, has_space))
+	    && !mm_message_add_field(e->session.message, c->text, c->value, c->has_space))
 		return out_of_memory(why);
 	return true;
 }
@@ -482,27 +482,28 @@ static bool note_facts(struct mm_engine *e, struct mm_fault *why)
 	struct mm_session *s = &e->session;
 	mm_session_age_macros(s, e->command.row->letter);
 	switch (e->command.row->letter) {
-	case 'C': return mm_session_set_client(s, &e->command) || out_of_memory(why);
-	case 'H': return mm_session_set_helo(s, e->command.text) || out_of_memory(why);
-	case 'M': return note_mail(e, why);
-	case 'R':
+	case SMFIC_CONNECT: return mm_session_set_client(s, &e->command) || out_of_memory(why);
+	case SMFIC_HELO: return mm_session_set_helo(s, e->command.text) || out_of_memory(why);
+	case SMFIC_MAIL: return note_mail(e, why);
+	case SMFIC_RCPT:
 		e->rcpt_is_refused = is_refused_by_mta(e);
 		if (s->message == NULL)
 			return true;
 		return mm_message_add_recipient(s->message, e->command.text, e->command.strings, e->rcpt_is_refused)
 			|| out_of_memory(why);
-	case 'T': e->when = MM_WHEN_DATA; return true;
-	case 'L': return s->message == NULL || note_header(e, why);
-	case 'N': e->when = MM_WHEN_BODY; return true;
-	case 'B':
-	case 'E':
+	case SMFIC_DATA: e->when = MM_WHEN_DATA; return true;
+	case SMFIC_HEADER: return s->message == NULL || note_header(e, why);
+	case SMFIC_EOH: e->when = MM_WHEN_BODY; return true;
+	case SMFIC_BODY:
+	case SMFIC_BODYEOB:
 		if (s->message != NULL) {
 			e->when = MM_WHEN_BODY;
 			s->message->body_size += e->command.text.size;
 		}
 		return true;
+	default:
+		return true;
 	}
-	return true;
 }
 
 /* Queues the events of a command. An open message that the command silently ends is aborted first. */
@@ -511,28 +512,30 @@ static void queue_events(struct mm_engine *e)
 	const struct mm_command_row *row = e->command.row;
 	bool has_message = e->session.message != NULL;
 	switch (row->letter) {
-	case 'A':
+	case SMFIC_ABORT:
 		if (has_message)
 			push(e, MM_STAGE_abort);
 		else if (e->when == MM_WHEN_DECIDED)
 			e->when = MM_WHEN_IDLE;         /* Postfix sends one behind every message */
 		return;
-	case 'Q':
+	case SMFIC_QUIT:
 		e->is_ending = true;
 		/* fall through */
-	case 'K':
+	case SMFIC_QUIT_NC:
 		if (has_message)
 			push(e, MM_STAGE_abort);
 		push(e, MM_STAGE_close);
 		return;
-	case 'H':
-	case 'M':
+	case SMFIC_HELO:
+	case SMFIC_MAIL:
 		if (has_message)
 			push(e, MM_STAGE_abort);
 		break;
-	case 'E':
+	case SMFIC_BODYEOB:
 		if (e->command.text.size > 0)
 			push(e, MM_STAGE_body);
+		break;
+	default:
 		break;
 	}
 	push(e, row->stage);
@@ -541,14 +544,14 @@ static void queue_events(struct mm_engine *e)
 /* Content behind our final verdict, or an end-of-message that belongs to no message: answered, never shown. */
 static bool is_for_nobody(const struct mm_engine *e)
 {
-	return e->session.message == NULL && strchr("RTLNBE", e->command.row->letter) != NULL;
+	return e->session.message == NULL && e->command.row->is_content;
 }
 
 static void answer_nobody(struct mm_engine *e)
 {
 	if (!(e->session.grants.quiet & 1u << e->command.row->stage))
 		mm_reply_bare(e->out, SMFIR_CONTINUE);
-	if (e->command.row->letter == 'E')
+	if (e->command.row->letter == SMFIC_BODYEOB)
 		e->when = MM_WHEN_IDLE;
 }
 
@@ -556,8 +559,7 @@ static void answer_nobody(struct mm_engine *e)
  * at all (protocol 4.4). */
 static bool is_untold(const struct mm_engine *e)
 {
-	return e->when == MM_WHEN_IDLE && e->session.grants.steps & SMFIP_NOMAIL
-		&& strchr("RTLNB", e->command.row->letter) != NULL;
+	return e->when == MM_WHEN_IDLE && e->session.grants.steps & SMFIP_NOMAIL && e->command.row->is_content;
 }
 
 static const char *where_text(uint8_t when)
@@ -579,12 +581,7 @@ static void decode_again(struct mm_engine *e)
 	struct mm_packet packet;
 	struct mm_fault ignored;
 	mm_frame_current(&e->frame, &packet);
-	mm_command_decode(&packet, &e->command, &ignored);
-	if (e->command.row->letter == 'L' && e->session.grants.steps & SMFIP_HDR_LEADSPC
-	    && e->command.value.size > 0 && e->command.value.bytes[0] == ' ') {
-		e->command.value.bytes++;
-		e->command.value.size--;
-	}
+	mm_command_decode(&packet, e->session.grants.steps, &e->command, &ignored);
 }
 
 /* Macros of the next MAIL end an open message as the MAIL itself would: else its on_abort and its log line would carry
@@ -592,31 +589,30 @@ static void decode_again(struct mm_engine *e)
 static void abort_first(struct mm_engine *e)
 {
 	push(e, MM_STAGE_abort);
-	e->frame.packet_size = 0;
-	e->has_packet = false;
+	mm_frame_again(&e->frame);
 }
 
 static bool begin_packet(struct mm_engine *e, const struct mm_packet *packet, struct mm_fault *why)
 {
 	struct mm_command *c = &e->command;
-	if (!mm_command_decode(packet, c, why))
+	if (!mm_command_decode(packet, e->session.grants.steps, c, why))
 		return false;
 	if (is_untold(e)) {
 		answer_nobody(e);
 		return true;
 	}
-	if (!(c->row->when & e->when) || (c->row->letter == 'C' && e->session.knows_client))
+	if (!(c->row->when & e->when) || (c->row->letter == SMFIC_CONNECT && e->session.knows_client))
 		return mm_fault_set(why, MM_FAULT_PEER, "%s is out of order: %s", c->row->name,
-			c->row->letter == 'C' && e->session.knows_client ? "the client is known already"
+			c->row->letter == SMFIC_CONNECT && e->session.knows_client ? "the client is known already"
 			: where_text(e->when));
-	if (c->row->letter == 'D') {
-		if (c->macros_of == 'M' && e->session.message != NULL) {
+	if (c->row->letter == SMFIC_MACRO) {
+		if (c->macros_of == SMFIC_MAIL && e->session.message != NULL) {
 			abort_first(e);
 			return true;
 		}
 		return mm_macros_set(&e->session.macros, c->macros_of, c->strings) || out_of_memory(why);
 	}
-	if (c->row->letter == 'O') {
+	if (c->row->letter == SMFIC_OPTNEG) {
 		push(e, MM_STAGE_negotiate);
 		return true;
 	}
@@ -638,9 +634,10 @@ static bool note_before(struct mm_engine *e, struct mm_fault *why)
 		e->session.grants.offer = e->command.offer;     /* on_negotiate sees it; the answer follows */
 		return true;
 	}
-	if (!e->has_packet || e->command.row->stage != stage)
-		return e->has_packet && stage == MM_STAGE_body ? note_facts(e, why) : true;
-	if (e->command.row->letter == 'E' && e->command.text.size > 0)
+	bool has_packet = mm_frame_has_packet(&e->frame);
+	if (!has_packet || e->command.row->stage != stage)
+		return has_packet && stage == MM_STAGE_body ? note_facts(e, why) : true;
+	if (e->command.row->letter == SMFIC_BODYEOB && e->command.text.size > 0)
 		return true;                    /* noted with its chunk */
 	return note_facts(e, why);
 }
@@ -648,10 +645,7 @@ static bool note_before(struct mm_engine *e, struct mm_fault *why)
 static bool take_packet(struct mm_engine *e, struct mm_fault *why)
 {
 	struct mm_packet packet;
-	if (e->has_packet) {
-		e->has_packet = false;
-		mm_frame_done(&e->frame);
-	}
+	mm_frame_done(&e->frame);
 	if (e->is_ending)
 		return false;
 	switch (mm_frame_next(&e->frame, &packet, why)) {
@@ -663,11 +657,8 @@ static bool take_packet(struct mm_engine *e, struct mm_fault *why)
 	case MM_FRAME_PACKET:
 		break;
 	}
-	e->has_packet = true;
-	if (!begin_packet(e, &packet, why)) {
-		mm_frame_done(&e->frame);
+	if (!begin_packet(e, &packet, why))
 		fail(e);
-	}
 	return true;
 }
 
@@ -683,8 +674,6 @@ static void run(struct mm_engine *e, struct mm_fault *why)
 		if (e->todo_count == 0)
 			continue;
 		if (!note_before(e, why)) {
-			if (e->has_packet)
-				mm_frame_done(&e->frame);
 			fail(e);
 			continue;
 		}
@@ -695,41 +684,27 @@ static void run(struct mm_engine *e, struct mm_fault *why)
 	e->why = NULL;
 }
 
-/* A handler that belongs to no reply: what the MTA does cannot end it. */
 static bool is_afterwards(enum mm_stage stage)
 {
-	return stage == MM_STAGE_done || stage == MM_STAGE_abort || stage == MM_STAGE_close;
-}
-
-/* What the MTA may say that ends the wait of a stage. An abort ends a message, not the client: at other stages the
- * reply is still wanted. */
-static const char *letters_that_end(enum mm_stage stage)
-{
-	if (is_afterwards(stage))
-		return "";
-	return MM_VERDICT_MESSAGE_STAGES & 1u << stage ? "AQK" : "QK";
+	return MM_STAGES_AFTERWARDS & 1u << stage;
 }
 
 /* The MTA has given up the message or the session while a handler waits: what is kept in front of that is void too. */
 static void stop_waiting(struct mm_engine *e, enum mm_cancel why)
 {
-	const char *letters = letters_that_end((enum mm_stage)e->todo[0]);
+	uint32_t letters = mm_commands_ending_wait((enum mm_stage)e->todo[0]);
 	e->runtime.ops->cancel(e->runtime_session, why);
 	end_wait(e);
 	e->todo_count = 0;
 	struct mm_packet packet;
 	struct mm_fault ignored;
-	while (e->has_packet) {                 /* drop up to the abort or quit */
+	while (mm_frame_has_packet(&e->frame)) {        /* drop up to the abort or quit … */
 		mm_frame_done(&e->frame);
-		if (mm_frame_next(&e->frame, &packet, &ignored) != MM_FRAME_PACKET)
-			e->has_packet = false;
-		else if (packet.letter != '\0' && strchr(letters, packet.letter) != NULL)
+		if (mm_frame_next(&e->frame, &packet, &ignored) == MM_FRAME_PACKET
+		    && mm_letter_is_in(packet.letter, letters))
 			break;
 	}
-	if (e->has_packet) {                    /* handled by run() as any other */
-		e->frame.packet_size = 0;
-		e->has_packet = false;
-	}
+	mm_frame_again(&e->frame);              /* … which run() handles as any other */
 }
 
 /* Works off what is there, up to a handler that waits and is still wanted. */
@@ -738,8 +713,8 @@ static void go_on(struct mm_engine *e, struct mm_fault *why)
 	uint8_t letter;
 	if (!e->is_waiting)
 		run(e, why);
-	while (e->is_waiting && mm_frame_find(&e->frame, letters_that_end((enum mm_stage)e->todo[0]), &letter)) {
-		stop_waiting(e, letter == 'A' ? MM_CANCEL_ABORT : MM_CANCEL_DISCONNECT);
+	while (e->is_waiting && mm_frame_find(&e->frame, mm_commands_ending_wait((enum mm_stage)e->todo[0]), &letter)) {
+		stop_waiting(e, letter == SMFIC_ABORT ? MM_CANCEL_ABORT : MM_CANCEL_DISCONNECT);
 		run(e, why);
 	}
 }
@@ -755,7 +730,7 @@ bool mm_engine_feed(struct mm_engine *e, const void *bytes, size_t n, struct mm_
 	}
 	go_on(e, why);
 	struct mm_fault keep;
-	bool has_command = e->has_packet;
+	bool has_command = mm_frame_has_packet(&e->frame);
 	mm_fault_clear(&keep);
 	if (!mm_frame_keep(&e->frame, &keep)) {
 		mm_engine_end(e, MM_CANCEL_DISCONNECT);
@@ -783,8 +758,6 @@ void mm_engine_end(struct mm_engine *e, enum mm_cancel why)
 		e->runtime.ops->cancel(e->runtime_session, why);
 		end_wait(e);
 	}
-	if (e->has_packet)
-		mm_frame_done(&e->frame);
 	fail(e);
 	run(e, &ignored);
 }
@@ -817,13 +790,13 @@ static void note_last_answer(struct mm_engine *e, enum mm_stage stage, struct mm
 
 void mm_engine_shut_down(struct mm_engine *e)
 {
-	if (e->is_waiting && e->has_packet && !is_afterwards((enum mm_stage)e->todo[0])) {
+	if (e->is_waiting && mm_frame_has_packet(&e->frame) && !is_afterwards((enum mm_stage)e->todo[0])) {
 		enum mm_stage stage = (enum mm_stage)e->todo[0];
 		struct mm_verdict v = { 0 };
 		e->runtime.ops->cancel(e->runtime_session, MM_CANCEL_SHUTDOWN);
 		e->is_waiting = false;
 		mm_verdict_plain(&v, MM_VERDICT_tempfail);
-		if (e->command.row->letter == 'E')
+		if (e->command.row->letter == SMFIC_BODYEOB)
 			stage = MM_STAGE_eom;
 		if (stage != MM_STAGE_negotiate && !(e->session.grants.quiet & 1u << stage)) {
 			write_verdict(e, &v);
@@ -842,14 +815,14 @@ void mm_engine_decided(struct mm_engine *e, struct mm_verdict *v)
 	event_decided(e, v);
 	go_on(e, &why);
 	mm_frame_keep(&e->frame, &why);
-	if (e->is_waiting && e->has_packet)
+	if (e->is_waiting && mm_frame_has_packet(&e->frame))
 		decode_again(e);
 	e->owner.wake(e->owner.self);
 }
 
 bool mm_engine_progress(struct mm_engine *e)
 {
-	if (!e->is_waiting || !e->has_packet || e->command.row->letter != 'E'
+	if (!e->is_waiting || !mm_frame_has_packet(&e->frame) || e->command.row->letter != SMFIC_BODYEOB
 	    || is_afterwards((enum mm_stage)e->todo[0]))
 		return false;
 	mm_reply_bare(e->out, SMFIR_PROGRESS);

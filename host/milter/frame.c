@@ -1,5 +1,7 @@
 #include "milter/frame.h"
 
+#include "milter/stage.h"
+
 #include <string.h>
 
 #define LENGTH_SIZE 4u
@@ -54,7 +56,7 @@ bool mm_frame_feed(struct mm_frame *f, const void *bytes, size_t n, struct mm_fa
 static bool length_is_good(const struct mm_frame *f, const uint8_t *p, size_t left, uint32_t *length)
 {
 	*length = (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
-	uint32_t data_max = f->data_max + (left == LENGTH_SIZE || p[LENGTH_SIZE] == 'B');
+	uint32_t data_max = f->data_max + (left == LENGTH_SIZE || p[LENGTH_SIZE] == SMFIC_BODY);
 	return *length > 0 && *length - 1 <= data_max;
 }
 
@@ -96,6 +98,11 @@ void mm_frame_done(struct mm_frame *f)
 	f->packet_size = 0;
 }
 
+void mm_frame_again(struct mm_frame *f)
+{
+	f->packet_size = 0;
+}
+
 bool mm_frame_keep(struct mm_frame *f, struct mm_fault *why)
 {
 	size_t left = mm_frame_pending(f);
@@ -116,7 +123,12 @@ bool mm_frame_keep(struct mm_frame *f, struct mm_fault *why)
 	return true;
 }
 
-bool mm_frame_find(struct mm_frame *f, const char *letters, uint8_t *found)
+bool mm_letter_is_in(uint8_t letter, uint32_t letters)
+{
+	return letter >= 'A' && letter <= 'Z' && letters & MM_LETTER_BIT(letter);
+}
+
+bool mm_frame_find(struct mm_frame *f, uint32_t letters, uint8_t *found)
 {
 	if (f->scanned < f->at + f->packet_size || f->scanned_for != letters)
 		f->scanned = f->at + f->packet_size;
@@ -126,7 +138,7 @@ bool mm_frame_find(struct mm_frame *f, const char *letters, uint8_t *found)
 		uint32_t length;
 		if (!length_is_good(f, p, size - f->scanned, &length) || size - f->scanned - LENGTH_SIZE < length)
 			return false;
-		if (p[LENGTH_SIZE] != '\0' && strchr(letters, p[LENGTH_SIZE]) != NULL) {
+		if (mm_letter_is_in(p[LENGTH_SIZE], letters)) {
 			*found = p[LENGTH_SIZE];
 			return true;
 		}

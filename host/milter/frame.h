@@ -11,7 +11,7 @@
 #include "base/fault.h"
 
 struct mm_packet {
-	uint8_t        letter;          /* see the table in command.h */
+	uint8_t        letter;          /* SMFIC_ or SMFIR_, or whatever came */
 	const uint8_t *data;            /* borrowed, not NUL-terminated */
 	size_t         size;            /* bytes in data, may be 0 */
 };
@@ -23,7 +23,7 @@ struct mm_frame {
 	size_t           at;            /* start of the packet being handled, or of the next one */
 	size_t           packet_size;   /* bytes of the packet being handled, 0 when none is */
 	size_t           scanned;       /* mm_frame_find() has looked at all packets before this byte … */
-	const char      *scanned_for;   /* … for these letters; borrowed, static */
+	uint32_t         scanned_for;   /* … for these letters */
 	uint32_t         data_max;      /* largest data size accepted */
 };
 
@@ -36,15 +36,25 @@ enum mm_frame_next { MM_FRAME_PACKET, MM_FRAME_MORE, MM_FRAME_BAD };
  * large: then no later byte can be trusted and the caller closes the connection. The length is judged before any
  * memory is asked for it. Body packets may be one byte over the limit: OpenDKIM's miltertest cuts files at 65536. */
 enum mm_frame_next mm_frame_next(struct mm_frame *, struct mm_packet *out, struct mm_fault *why);
-/* The packet mm_frame_next() gave last, wherever its bytes are now. Only between next and done. */
+/* A packet is being handled: mm_frame_next() has given one that is neither done nor to come again. */
+static inline bool mm_frame_has_packet(const struct mm_frame *f)
+{
+	return f->packet_size > 0;
+}
+/* The packet mm_frame_next() gave last, wherever its bytes are now. Only while there is one. */
 void mm_frame_current(const struct mm_frame *, struct mm_packet *out);
-/* The current packet has been handled. */
+/* The current packet, if any, has been handled. */
 void mm_frame_done(struct mm_frame *);
+/* mm_frame_next() gives the current packet, if any, once more. */
+void mm_frame_again(struct mm_frame *);
 /* Ends the borrowing of fed bytes. False: out of memory. */
 bool mm_frame_keep(struct mm_frame *, struct mm_fault *why);
-/* True when a whole packet behind the current one has one of the letters (static); packets looked at once for the same
- * letters are not looked at again. */
-bool mm_frame_find(struct mm_frame *, const char *letters, uint8_t *found);
+/* A set of letters is made of these; 'A' to 'Z' only, as commands have. */
+#define MM_LETTER_BIT(letter) (1u << ((letter) - 'A'))
+bool mm_letter_is_in(uint8_t letter, uint32_t letters);
+/* True when a whole packet after the current one has one of the letters; packets looked at once for the same letters
+ * are not looked at again. */
+bool mm_frame_find(struct mm_frame *, uint32_t letters, uint8_t *found);
 /* Bytes fed and not yet done. */
 size_t mm_frame_pending(const struct mm_frame *);
 

@@ -33,7 +33,7 @@ static void message_reset(struct mm_message *m)
 	array_trim(&m->fields, &m->field_capacity);
 	array_trim(&m->envelope_edits, &m->envelope_edit_capacity);
 	array_trim(&m->blind_edits, &m->blind_edit_capacity);
-	mm_buffer_free(&m->new_body);
+	mm_new_body_free(&m->new_body);
 	*m = (struct mm_message){
 		.store = m->store,
 		.recipients = m->recipients, .recipient_capacity = m->recipient_capacity,
@@ -46,7 +46,7 @@ static void message_reset(struct mm_message *m)
 static void message_free(struct mm_message *m)
 {
 	mm_buffer_free(&m->store);
-	mm_buffer_free(&m->new_body);
+	mm_new_body_free(&m->new_body);
 	free(m->recipients);
 	free(m->fields);
 	free(m->envelope_edits);
@@ -61,7 +61,7 @@ struct mm_message *mm_message_take(struct mm_message **pool)
 		return calloc(1, sizeof *m);
 	*pool = m->next_free;
 	m->next_free = NULL;
-	m->number = 0;
+	m->pool_depth = 0;
 	return m;
 }
 
@@ -70,13 +70,12 @@ void mm_message_put(struct mm_message **pool, struct mm_message *m)
 	if (m == NULL)
 		return;
 	message_reset(m);
-	/* number counts what is in the pool below this one, so that the pool knows its depth */
-	uint64_t depth = *pool != NULL ? (*pool)->number + 1 : 0;
+	uint32_t depth = *pool != NULL ? (*pool)->pool_depth + 1 : 0;
 	if (depth >= POOL_KEEP) {
 		message_free(m);
 		return;
 	}
-	m->number = depth;
+	m->pool_depth = depth;
 	m->next_free = *pool;
 	*pool = m;
 }

@@ -5,14 +5,16 @@
  *
  * The index rule. Scripts see one ordered list of fields, edits applied: field n of a name, from 1, counts what is in
  * that list now, negative from its end; insert position k counts all fields from 0 and, as both MTAs do, the Received
- * field that the MTA itself has put on top and shows to nobody: 0 is above it, 1 below it. milter/edit.c turns the
- * final list into packets whose indexes mean the same on Postfix and Sendmail. */
+ * field that the MTA itself has put on top and shows to nobody: 0 is above it, 1 below it. milter/edit_write.c turns
+ * the final list into packets whose indexes mean the same on Postfix and Sendmail. */
 #ifndef MM_MILTER_MESSAGE_H
 #define MM_MILTER_MESSAGE_H
 
 #include "base/buffer.h"
 #include "base/cursor.h"
 #include "base/fault.h"
+#include "milter/new_body.h"
+#include "milter/reply.h"
 
 /* A piece of message.store. Offsets, because the store moves when it grows. */
 struct mm_span {
@@ -25,6 +27,9 @@ struct mm_recipient {
 	struct mm_span params;          /* strings ended by NUL each */
 	bool           is_refused;      /* by the MTA or by a verdict */
 };
+
+/* An insert position that means the end: both MTAs append when the index is beyond it. */
+#define MM_INSERT_AT_END 0x7fffffffu
 
 struct mm_field {
 	struct mm_span name;
@@ -42,9 +47,9 @@ struct mm_field {
 
 /* An envelope edit (protocol 3.11). */
 struct mm_envelope_edit {
-	char           letter;          /* '+' '2' '-' */
+	enum mm_reply_letter letter;    /* ADDRCPT, ADDRCPT_PAR or DELRCPT */
 	struct mm_span address;         /* with angle brackets */
-	struct mm_span params;          /* text, '2' only */
+	struct mm_span params;          /* text, ADDRCPT_PAR only */
 };
 
 /* A header edit by number while the fields are unknown: passed on as it is. */
@@ -54,8 +59,22 @@ struct mm_blind_edit {
 	uint32_t       nth;
 };
 
+/* What scripts have asked for, all zero when they have asked for nothing. It owns nothing: with a copy taken before a
+ * handler runs, all that the handler asks for can be taken back but for fields and new body, which are copied beside it
+ * (`mm_edits_mark`). A new kind of edit has its members here. */
+struct mm_edits {
+	uint32_t       count;           /* of all kinds */
+	uint32_t       envelope_count;  /* of message.envelope_edits */
+	uint32_t       blind_count;     /* of message.blind_edits */
+	uint32_t       hidden_at;       /* fields before this index stand above the MTA's own Received */
+	bool           changes_sender, replaces_body, quarantines;
+	struct mm_span new_sender, new_sender_params;
+	struct mm_span quarantine_reason;
+};
+
 struct mm_message {
 	struct mm_message *next_free;   /* link in the pool */
+	uint32_t           pool_depth;  /* messages in the pool below this one */
 	uint64_t           number;      /* of this session, from 1 */
 
 	struct mm_buffer   store;       /* owned: bytes of all spans */
@@ -68,7 +87,6 @@ struct mm_message {
 	struct mm_field   *fields;      /* owned, in the order scripts see */
 	uint32_t           field_count, field_capacity;
 	uint32_t           fields_ever;         /* ids given out */
-	uint32_t           hidden_at;   /* fields before this index stand above the MTA's own Received */
 	uint32_t           received_count;
 	uint32_t           fields_changed;      /* counts every change of the list: whoever shows it
 	                                         * knows when to look again */
@@ -81,20 +99,13 @@ struct mm_message {
 	double             waited;      /* for what handlers waited for */
 	uint64_t           busy;        /* ticks (clock.h) in which its handlers ran and nobody else could */
 
-	/* Edits; the body's packets are kept ready to send. */
-	uint32_t           edit_count;
+	/* Edits, and what they own. */
+	struct mm_edits    edits;
 	struct mm_envelope_edit *envelope_edits;        /* owned */
-	uint32_t           envelope_edit_count, envelope_edit_capacity;
+	uint32_t           envelope_edit_capacity;
 	struct mm_blind_edit *blind_edits;              /* owned */
-	uint32_t           blind_edit_count, blind_edit_capacity;
-	bool               changes_sender;
-	struct mm_span     new_sender, new_sender_params;
-	bool               replaces_body;
-	bool               body_ends_in_cr;     /* a CR whose LF may come with the next piece */
-	struct mm_buffer   new_body;            /* owned: CRLF lines in packets, as they leave;
-	                                         * milter/edit.c knows how */
-	bool               quarantines;
-	struct mm_span     quarantine_reason;
+	uint32_t           blind_edit_capacity;
+	struct mm_new_body new_body;            /* owned */
 };
 
 /* A cleared message from the pool or new; NULL: out of memory. */

@@ -77,10 +77,10 @@ void mm_session_clear(struct mm_session *s, struct mm_message **pool)
 void mm_session_age_macros(struct mm_session *s, uint8_t letter)
 {
 	switch (letter) {
-	case 'C': mm_macros_clear_from(&s->macros, MM_MACRO_SET_helo); break;
-	case 'H': mm_macros_clear_from(&s->macros, MM_MACRO_SET_mail); break;
-	case 'M': mm_macros_clear_from(&s->macros, MM_MACRO_SET_rcpt); break;
-	case 'R': mm_macros_clear_from(&s->macros, MM_MACRO_SET_data); break;
+	case SMFIC_CONNECT: mm_macros_clear_from(&s->macros, MM_MACRO_SET_helo); break;
+	case SMFIC_HELO:    mm_macros_clear_from(&s->macros, MM_MACRO_SET_mail); break;
+	case SMFIC_MAIL:    mm_macros_clear_from(&s->macros, MM_MACRO_SET_rcpt); break;
+	case SMFIC_RCPT:    mm_macros_clear_from(&s->macros, MM_MACRO_SET_data); break;
 	}
 }
 

@@ -4,8 +4,9 @@
 #ifndef MM_MILTER_SESSION_H
 #define MM_MILTER_SESSION_H
 
-#include "milter/edit.h"
 #include "milter/command.h"
+#include "milter/edit.h"
+#include "milter/edit_write.h"
 #include "milter/macro.h"
 #include "milter/message.h"
 #include "milter/negotiate.h"

@@ -35,6 +35,13 @@ enum mm_stage {
 
 #define MM_STAGE_BIT(name) (1u << MM_STAGE_##name)
 
+/* Sets of stages: of an SMTP client before its first message, of a message, and those whose handlers belong to no
+ * reply, so that nothing the MTA does can end them. */
+#define MM_STAGES_OF_CLIENT  (MM_STAGE_BIT(connect) | MM_STAGE_BIT(helo))
+#define MM_STAGES_OF_MESSAGE (MM_STAGE_BIT(mail) | MM_STAGE_BIT(rcpt) | MM_STAGE_BIT(data) | MM_STAGE_BIT(header) \
+	| MM_STAGE_BIT(eoh) | MM_STAGE_BIT(body) | MM_STAGE_BIT(eom))
+#define MM_STAGES_AFTERWARDS (MM_STAGE_BIT(abort) | MM_STAGE_BIT(done) | MM_STAGE_BIT(close))
+
 /* "rcpt". Static. */
 static inline const char *mm_stage_name(enum mm_stage stage)
 {
@@ -107,16 +114,61 @@ enum mm_step_bit {
 #undef X
 };
 
+/* When a command may come. Anything else is out of order and ends the connection (protocol 5). */
+#define MM_WHEN_START    0x01u  /* nothing negotiated yet */
+#define MM_WHEN_IDLE     0x02u  /* negotiated, no message open */
+#define MM_WHEN_ENVELOPE 0x04u  /* message open, recipients may come */
+#define MM_WHEN_DATA     0x08u  /* DATA seen */
+#define MM_WHEN_HEADERS  0x10u  /* a header seen */
+#define MM_WHEN_BODY     0x20u  /* end of headers or a body chunk seen */
+#define MM_WHEN_DECIDED  0x40u  /* our final verdict is given; an MTA may not have noticed yet */
+#define MM_WHEN_RCPTS    (MM_WHEN_ENVELOPE | MM_WHEN_DECIDED)
+#define MM_WHEN_HEADER   (MM_WHEN_RCPTS | MM_WHEN_DATA | MM_WHEN_HEADERS)
+#define MM_WHEN_MESSAGE  (MM_WHEN_ENVELOPE | MM_WHEN_DATA | MM_WHEN_HEADERS | MM_WHEN_BODY)
+#define MM_WHEN_CONTENT  (MM_WHEN_MESSAGE | MM_WHEN_DECIDED)
+#define MM_WHEN_OPEN     (MM_WHEN_IDLE | MM_WHEN_CONTENT)
+#define MM_WHEN_ALWAYS   (MM_WHEN_START | MM_WHEN_OPEN)
+
+/* Commands: what an MTA says (protocol 2).
+ * MAIL may come with a message open: Sendmail sends no abort after RSET when MAIL needs no answer (protocol 5.6).
+ * BODY may come without end of headers, which is a step one can switch off.
+ * In a row: letter, SMFIC_ name, our name, MM_STAGE_ (COUNT: no handler belongs to it), MM_LAYOUT_ (command.h), is it
+ * answered with exactly one final reply, is it part of a message's recipients and content, when it may come, bit that
+ * switches it off, bit that promises silence, stages at which it ends the wait of a handler. An abort ends a message,
+ * not the client: at other stages the reply is still wanted. */
+#define MM_COMMANDS(X) \
+	X('O', OPTNEG,  negotiate, negotiate, OFFER,   1, 0, MM_WHEN_START,   0,               0, 0) \
+	X('D', MACRO,   macros,    COUNT,     MACROS,  0, 0, MM_WHEN_OPEN,    0,               0, 0) \
+	X('C', CONNECT, connect,   connect,   CONNECT, 1, 0, MM_WHEN_IDLE,    SMFIP_NOCONNECT, SMFIP_NR_CONN, 0) \
+	X('H', HELO,    helo,      helo,      TEXT,    1, 0, MM_WHEN_OPEN,    SMFIP_NOHELO,    SMFIP_NR_HELO, 0) \
+	X('M', MAIL,    mail,      mail,      ADDRESS, 1, 0, MM_WHEN_OPEN,    SMFIP_NOMAIL,    SMFIP_NR_MAIL, 0) \
+	X('R', RCPT,    rcpt,      rcpt,      ADDRESS, 1, 1, MM_WHEN_RCPTS,   SMFIP_NORCPT,    SMFIP_NR_RCPT, 0) \
+	X('T', DATA,    data,      data,      NONE,    1, 1, MM_WHEN_RCPTS,   SMFIP_NODATA,    SMFIP_NR_DATA, 0) \
+	X('L', HEADER,  header,    header,    FIELD,   1, 1, MM_WHEN_HEADER,  SMFIP_NOHDRS,    SMFIP_NR_HDR, 0) \
+	X('N', EOH,     eoh,       eoh,       NONE,    1, 1, MM_WHEN_HEADER,  SMFIP_NOEOH,     SMFIP_NR_EOH, 0) \
+	X('B', BODY,    body,      body,      BYTES,   1, 1, MM_WHEN_CONTENT, SMFIP_NOBODY,    SMFIP_NR_BODY, 0) \
+	X('E', BODYEOB, eom,       eom,       BYTES,   1, 1, MM_WHEN_OPEN,    0,               0, 0) \
+	X('U', UNKNOWN, unknown,   unknown,   TEXT,    1, 0, MM_WHEN_OPEN,    SMFIP_NOUNKNOWN, SMFIP_NR_UNKN, 0) \
+	X('A', ABORT,   abort,     abort,     NONE,    0, 0, MM_WHEN_OPEN,    0, 0, MM_STAGES_OF_MESSAGE) \
+	X('Q', QUIT,    quit,      close,     NONE,    0, 0, MM_WHEN_ALWAYS,  0, 0, ~MM_STAGES_AFTERWARDS) \
+	X('K', QUIT_NC, quit_nc,   close,     NONE,    0, 0, MM_WHEN_OPEN,    0, 0, ~MM_STAGES_AFTERWARDS)
+
+enum mm_command_letter {
+#define X(letter, wire, name, stage, layout, answered, content, when, off, quiet, ends) SMFIC_##wire = letter,
+	MM_COMMANDS(X)
+#undef X
+};
+
 /* Macro sets, in the order an MTA fills them, and their numbers inside an O answer (protocol 4.5, SMFIM_*).
  * ORDER MACRO_SET: mm_macros_lookup() goes from the last to the first. */
 #define MM_MACRO_SETS(X) \
-	X(connect, 'C', 0) \
-	X(helo,    'H', 1) \
-	X(mail,    'M', 2) \
-	X(rcpt,    'R', 3) \
-	X(data,    'T', 4) \
-	X(eoh,     'N', 6) \
-	X(eom,     'E', 5)
+	X(connect, SMFIC_CONNECT, 0) \
+	X(helo,    SMFIC_HELO,    1) \
+	X(mail,    SMFIC_MAIL,    2) \
+	X(rcpt,    SMFIC_RCPT,    3) \
+	X(data,    SMFIC_DATA,    4) \
+	X(eoh,     SMFIC_EOH,     6) \
+	X(eom,     SMFIC_BODYEOB, 5)
 
 enum mm_macro_set {
 #define X(name, letter, number) MM_MACRO_SET_##name,
@@ -124,5 +176,16 @@ enum mm_macro_set {
 #undef X
 	MM_MACRO_SET_COUNT
 };
+
+/* "rcpt". Static. */
+static inline const char *mm_macro_set_name(enum mm_macro_set set)
+{
+	static const char *const names[] = {
+#define X(name, letter, number) #name,
+		MM_MACRO_SETS(X)
+#undef X
+	};
+	return (unsigned)set < MM_MACRO_SET_COUNT ? names[set] : "?";
+}
 
 #endif

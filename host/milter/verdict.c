@@ -5,9 +5,9 @@
 #include <stdio.h>
 
 struct verdict_row {
-	const char *name;
-	uint8_t     letter;
-	uint32_t    stages;
+	const char          *name;
+	enum mm_reply_letter letter;
+	uint32_t             stages;
 };
 
 static const struct verdict_row rows[] = {      /* ORDER VERDICT */
@@ -21,7 +21,7 @@ const char *mm_verdict_name(enum mm_verdict_kind kind)
 	return rows[kind].name;
 }
 
-uint8_t mm_verdict_letter(enum mm_verdict_kind kind)
+enum mm_reply_letter mm_verdict_letter(enum mm_verdict_kind kind)
 {
 	return rows[kind].letter;
 }

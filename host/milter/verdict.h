@@ -7,24 +7,22 @@
 #include "base/buffer.h"
 #include "base/cursor.h"
 #include "base/fault.h"
+#include "milter/reply.h"
 #include "milter/stage.h"
 
 /* Protocol 3.3. At negotiate a refusal closes the connection, which is the protocol's way to say it. At connect and
  * helo the whole SMTP session is meant, at rcpt reject and tempfail only the recipient. skip: no more of this kind of
  * event for the message. ORDER VERDICT
- *        name          letter  may be given at */
-#define MM_VERDICT_MESSAGE_STAGES (MM_STAGE_BIT(mail) | MM_STAGE_BIT(rcpt) | MM_STAGE_BIT(data) | MM_STAGE_BIT(header) \
-	| MM_STAGE_BIT(eoh) | MM_STAGE_BIT(body) | MM_STAGE_BIT(eom))
-#define MM_VERDICT_CLIENT_STAGES (MM_STAGE_BIT(connect) | MM_STAGE_BIT(helo))
+ *        name      letter          may be given at */
 #define MM_VERDICTS(X) \
-	X(continue, 'c', ~0u) \
-	X(accept,   'a', MM_VERDICT_CLIENT_STAGES | MM_VERDICT_MESSAGE_STAGES) \
-	X(reject,   'r', MM_STAGE_BIT(negotiate) | MM_VERDICT_CLIENT_STAGES | MM_VERDICT_MESSAGE_STAGES \
+	X(continue, SMFIR_CONTINUE, ~0u) \
+	X(accept,   SMFIR_ACCEPT,   MM_STAGES_OF_CLIENT | MM_STAGES_OF_MESSAGE) \
+	X(reject,   SMFIR_REJECT,   MM_STAGE_BIT(negotiate) | MM_STAGES_OF_CLIENT | MM_STAGES_OF_MESSAGE \
 		| MM_STAGE_BIT(unknown)) \
-	X(tempfail, 't', MM_STAGE_BIT(negotiate) | MM_VERDICT_CLIENT_STAGES | MM_VERDICT_MESSAGE_STAGES \
+	X(tempfail, SMFIR_TEMPFAIL, MM_STAGE_BIT(negotiate) | MM_STAGES_OF_CLIENT | MM_STAGES_OF_MESSAGE \
 		| MM_STAGE_BIT(unknown)) \
-	X(discard,  'd', MM_VERDICT_MESSAGE_STAGES) \
-	X(skip,     's', MM_STAGE_BIT(header) | MM_STAGE_BIT(body))
+	X(discard,  SMFIR_DISCARD,  MM_STAGES_OF_MESSAGE) \
+	X(skip,     SMFIR_SKIP,     MM_STAGE_BIT(header) | MM_STAGE_BIT(body))
 
 enum mm_verdict_kind {
 #define X(name, letter, stages) MM_VERDICT_##name,
@@ -41,7 +39,7 @@ struct mm_verdict {
 };
 
 const char *mm_verdict_name(enum mm_verdict_kind);      /* "reject". Static. */
-uint8_t mm_verdict_letter(enum mm_verdict_kind);
+enum mm_reply_letter mm_verdict_letter(enum mm_verdict_kind);
 /* The kind of a name, MM_VERDICT_COUNT when there is none. */
 enum mm_verdict_kind mm_verdict_of_name(struct mm_text name);
 /* MM_STAGE_BIT()s at which it may be given. */

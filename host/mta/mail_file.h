@@ -14,7 +14,7 @@
 #ifndef MM_MTA_MAIL_FILE_H
 #define MM_MTA_MAIL_FILE_H
 
-#include "milter/edit.h"
+#include "milter/edit_write.h"
 #include "mta/mta.h"
 
 struct mm_mail_field {

@@ -7,8 +7,9 @@
 double mm_deadline_seconds(const struct mm_script_session *ss)
 {
 	const struct mm_generation_settings *settings = &ss->generation->settings;
-	return ss->event.stage == MM_STAGE_eom || (ss->event.command != NULL && ss->event.command->row->letter == 'E')
-		? settings->eom_deadline : settings->stage_deadline;
+	bool is_eom = ss->event.stage == MM_STAGE_eom
+		|| (ss->event.command != NULL && ss->event.command->row->letter == SMFIC_BODYEOB);
+	return is_eom ? settings->eom_deadline : settings->stage_deadline;
 }
 
 static void ensure_deadline(struct mm_script_session *ss)

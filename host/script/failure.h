@@ -4,9 +4,6 @@
 
 #include "task/task.h"
 
-/* Stages that come after the fact. */
-#define MM_STAGES_AFTERWARDS (MM_STAGE_BIT(abort) | MM_STAGE_BIT(done) | MM_STAGE_BIT(close))
-
 /* Does a failure at this stage decide anything? Not after the fact, and not while the MTA negotiates. */
 bool mm_failure_has_verdict(enum mm_stage);
 /* Logs the failure of the script at script_at and fills out with the verdict of on_error, where the stage takes one.

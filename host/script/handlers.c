@@ -73,7 +73,7 @@ static bool fold(struct mm_script_session *ss, struct mm_verdict *v, struct mm_v
 	uint64_t bit = UINT64_C(1) << ss->script_at;
 	switch (v->kind) {
 	case MM_VERDICT_accept:
-		if (MM_VERDICT_CLIENT_STAGES & 1u << ss->event.stage)
+		if (MM_STAGES_OF_CLIENT & 1u << ss->event.stage)
 			ss->accepted_client |= bit;
 		else
 			ss->accepted_message |= bit;
@@ -117,7 +117,7 @@ void mm_handlers_conclude(struct mm_script_session *ss, struct mm_verdict *out)
 	const struct mm_plan *plan = ss->generation->plan;
 	enum mm_stage stage = ss->event.stage;
 	uint64_t accepted = ss->accepted_client | ss->accepted_message;
-	bool is_client = MM_VERDICT_CLIENT_STAGES & 1u << stage;
+	bool is_client = MM_STAGES_OF_CLIENT & 1u << stage;
 	const uint32_t undecided = MM_STAGES_AFTERWARDS | MM_STAGE_BIT(negotiate) | MM_STAGE_BIT(unknown);
 	bool can_decide = !(undecided & 1u << stage);
 	bool all_accept = is_client ? ss->accepted_client != 0 && (plan->client_scripts & ~ss->accepted_client) == 0

@@ -114,14 +114,9 @@ static void take_script(lua_State *L, struct mm_generation *g, unsigned at)
 
 static void take_macro_lists(lua_State *L, struct mm_generation *g)
 {
-	static const char *const names[] = {    /* ORDER MACRO_SET */
-#define X(name, letter, number) #name,
-		MM_MACRO_SETS(X)
-#undef X
-	};
 	lua_getfield(L, -1, "macro_lists");
 	for (int set = 0; lua_istable(L, -1) && set < MM_MACRO_SET_COUNT; set++) {
-		g->plan->macro_lists[set] = string_of(L, names[set]);
+		g->plan->macro_lists[set] = string_of(L, mm_macro_set_name((enum mm_macro_set)set));
 		g->wanted.macro_lists[set] = g->plan->macro_lists[set];
 	}
 	lua_pop(L, 1);
@@ -192,7 +187,7 @@ static int take_plan(lua_State *L)
 	derive_wanted(g, stages_of(L, "stages"), stages_of(L, "handled"), flag_of(L, "lockstep")
 		|| g->settings.lockstep);
 
-	const uint32_t message_stages = MM_VERDICT_MESSAGE_STAGES;
+	const uint32_t message_stages = MM_STAGES_OF_MESSAGE;
 	for (int stage = MM_STAGE_negotiate; stage < MM_STAGE_abort; stage++) {
 		g->plan->client_scripts |= g->plan->stage_scripts[stage];
 		if (message_stages & 1u << stage)

@@ -52,14 +52,10 @@ void mm_generation_describe(const struct mm_generation *g, struct mm_say say)
 		describe_script(&g->scripts[i], &g->plan->handlers[i], say);
 	describe_steps(g, say);
 	for (int set = 0; set < MM_MACRO_SET_COUNT; set++) {
-		static const char *const names[] = {    /* ORDER MACRO_SET */
-#define X(name, letter, number) #name,
-			MM_MACRO_SETS(X)
-#undef X
-		};
 		if (g->wanted.macro_lists[set] == NULL)
 			continue;
-		snprintf(line, sizeof line, "macros at %s: %s", names[set], g->wanted.macro_lists[set]);
+		snprintf(line, sizeof line, "macros at %s: %s", mm_macro_set_name((enum mm_macro_set)set),
+			g->wanted.macro_lists[set]);
 		say.line(say.self, line);
 	}
 }

@@ -109,7 +109,7 @@ static bool write_field(const struct run *run, const struct mm_replay *record, c
 	struct mm_command c;
 	struct mm_fault ignored;
 	struct mm_buffer value = { .size = 0 };
-	if (!mm_command_decode(p, &c, &ignored))
+	if (!mm_command_decode(p, 0, &c, &ignored))
 		return false;
 	if (!(record->agreed.steps & SMFIP_HDR_LEADSPC))
 		mm_buffer_append_u8(&value, ' ');

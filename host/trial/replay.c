@@ -116,7 +116,7 @@ bool mm_replay_parse(struct mm_replay *r, const void *bytes, size_t n, struct mm
 			ok = add_reply(r, &waiting, &mta, &p, why);
 		else if (ok)
 			ok = add_command(r, &p, why);
-		if (ok && from == MM_RECORD_FROM_MTA && p.letter == 'O' && mm_command_decode(&p, &c, why)) {
+		if (ok && from == MM_RECORD_FROM_MTA && p.letter == 'O' && mm_command_decode(&p, 0, &c, why)) {
 			r->offer = c.offer;
 			mm_mta_free(&mta);
 			mm_mta_init(&mta, &c.offer);

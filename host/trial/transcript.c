@@ -93,7 +93,7 @@ static void append_command(struct mm_buffer *out, const struct mm_packet *p)
 {
 	struct mm_command c;
 	struct mm_fault why;
-	if (!mm_command_decode(p, &c, &why)) {
+	if (!mm_command_decode(p, 0, &c, &why)) {
 		append(out, why.text);
 		return;
 	}

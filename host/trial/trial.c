@@ -103,14 +103,11 @@ static bool take_client(struct mm_trial *t, const char *value, struct mm_fault *
 
 static int set_of_name(const char *name, size_t size)
 {
-	static const char *const names[] = {    /* ORDER MACRO_SET */
-#define X(name, letter, number) #name,
-		MM_MACRO_SETS(X)
-#undef X
-	};
-	for (int set = 0; set < MM_MACRO_SET_COUNT; set++)
-		if (strlen(names[set]) == size && memcmp(names[set], name, size) == 0)
+	for (int set = 0; set < MM_MACRO_SET_COUNT; set++) {
+		const char *known = mm_macro_set_name((enum mm_macro_set)set);
+		if (strlen(known) == size && memcmp(known, name, size) == 0)
 			return set;
+	}
 	return -1;
 }
 

@@ -96,7 +96,7 @@ describe("what an MTA sends, as the protocol's test vectors have it", function()
     local wire = bytes(C.mm_mta_write_connect, text "mail.example.org", C.MM_FAMILY_INET6, 4711,
       text "IPv6:2001:db8::1")
     local command, why = ffi.new "struct mm_command", ffi.new "struct mm_fault"
-    assert.is_true(C.mm_command_decode(packet("C", wire:sub(6)), command, why))
+    assert.is_true(C.mm_command_decode(packet("C", wire:sub(6)), 0, command, why))
     assert.equal("2001:db8::1", ffi.string(command.value.bytes, command.value.size))
     assert.equal(4711, command.port)
   end)

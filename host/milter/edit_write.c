@@ -1,0 +1,147 @@
+#include "milter/edit_write.h"
+
+#include "base/text.h"
+#include "milter/reply.h"
+
+/* Sendmail keeps its own Return-Path, Received and unset default fields in the list that an insert position counts.
+ * With Debian's configuration the first field of the client stands behind 8 of them, one of which is the Received that
+ * we count as hidden too (protocol 3.7). */
+#define SENDMAIL_OWN_FIELDS 7u
+
+const char *mm_mta_kind_name(enum mm_mta_kind kind)
+{
+	static const char *const names[] = {
+		[MM_MTA_UNKNOWN] = "unknown", [MM_MTA_POSTFIX] = "postfix", [MM_MTA_SENDMAIL] = "sendmail",
+	};
+	return names[kind];
+}
+
+static void write_envelope(struct mm_message *m, struct mm_buffer *out)
+{
+	if (m->edits.changes_sender) {
+		struct mm_text params = mm_message_text(m, m->edits.new_sender_params);
+		if (params.size == 0)
+			params.bytes = NULL;
+		mm_reply_texts(out, SMFIR_CHGFROM, mm_message_text(m, m->edits.new_sender), params);
+	}
+	for (uint32_t i = 0; i < m->edits.envelope_count; i++) {
+		const struct mm_envelope_edit *e = &m->envelope_edits[i];
+		struct mm_text params = mm_message_text(m, e->params);
+		if (params.size == 0)
+			params.bytes = NULL;
+		mm_reply_texts(out, e->letter, mm_message_text(m, e->address), params);
+	}
+}
+
+static bool same_name(const struct mm_message *m, const struct mm_field *a, const struct mm_field *b)
+{
+	return mm_text_equal_blind(mm_message_text(m, a->name), mm_message_text(m, b->name));
+}
+
+/* Which of its name a received field was, from 1: deleted ones count, added ones do not. */
+static uint32_t wire_index(const struct mm_message *m, uint32_t index)
+{
+	uint32_t nth = 1;
+	for (uint32_t i = 0; i < index; i++)
+		nth += m->fields[i].is_received && same_name(m, &m->fields[i], &m->fields[index]);
+	return nth;
+}
+
+/* Changes first, then deletions from the last field up: then no deletion moves an index that is still to come, which
+ * Postfix would count and Sendmail would not (protocol 3.7). */
+static void write_changes(struct mm_message *m, bool space, struct mm_buffer *out)
+{
+	struct mm_text none = { "", 0 };
+	for (uint32_t i = 0; i < m->edits.blind_count; i++) {
+		const struct mm_blind_edit *e = &m->blind_edits[i];
+		mm_reply_indexed_header(out, SMFIR_CHGHEADER, e->nth, mm_message_text(m, e->name),
+			mm_message_text(m, e->value), space);
+	}
+	for (uint32_t i = 0; i < m->field_count; i++) {
+		const struct mm_field *f = &m->fields[i];
+		if (f->is_changed && !f->is_deleted)
+			mm_reply_indexed_header(out, SMFIR_CHGHEADER, wire_index(m, i), mm_message_text(m, f->name),
+				mm_message_text(m, f->value), space);
+	}
+	for (uint32_t i = m->field_count; i-- > 0;) {
+		const struct mm_field *f = &m->fields[i];
+		if (f->is_deleted)
+			mm_reply_indexed_header(out, SMFIR_CHGHEADER, wire_index(m, i),
+				mm_message_text(m, f->name), none, space);
+	}
+}
+
+/* Sendmail makes these up when the client gives none: an added one takes the place of that. */
+static const char *const made_up[] = { "Date", "From", "Message-Id", NULL };
+/* The MTA has these, too, and shows them to no filter: Sendmail would put an added one above its own Received, or into
+ * a field of its own, and later positions would be off by one. They are inserted at the end. (All but Received then
+ * reach nobody: Sendmail gives them to few mailers, however they are added.) */
+static const char *const hidden[] = { "Received", "Return-Path", "Full-Name", "Resent-Date", "Resent-From",
+	"Resent-Message-Id", NULL };
+
+static bool is_one_of(struct mm_text name, const char *const *names)
+{
+	while (*names != NULL && !mm_text_equal_blind(name, (struct mm_text){ *names, strlen(*names) }))
+		names++;
+	return *names != NULL;
+}
+
+/* One added field. Those asked for earlier are already on the MTA's side, later ones are not. */
+static void write_added(struct mm_message *m, uint32_t index, enum mm_mta_kind mta, bool space, struct mm_buffer *out)
+{
+	struct mm_field *f = &m->fields[index];
+	struct mm_text name = mm_message_text(m, f->name), value = mm_message_text(m, f->value);
+	uint32_t before = 0;
+	bool is_last = index >= m->edits.hidden_at, has_namesake = is_one_of(name, hidden);
+	/* Nobody has told what the client sent: there may be one. */
+	if (!m->knows_fields && mta == MM_MTA_SENDMAIL)
+		has_namesake |= !is_one_of(name, made_up);
+	for (uint32_t i = 0; i < m->field_count; i++) {
+		const struct mm_field *other = &m->fields[i];
+		if (i == index || (!other->is_received && other->asked > f->asked))
+			continue;
+		has_namesake |= same_name(m, other, f);
+		if (i > index)
+			is_last = false;
+		else if (!other->fills)         /* Sendmail only marks what is deleted, Postfix removes it */
+			before += !other->is_deleted || mta == MM_MTA_SENDMAIL;
+	}
+	if (f->blind_at == UINT32_MAX || (is_last && m->knows_fields)) {
+		/* Sendmail puts an added field before the first of its name, Postfix at the end; an insert far beyond
+		 * the end means the end to both (protocol 3.7). */
+		f->fills = !has_namesake && mta == MM_MTA_SENDMAIL && is_one_of(name, made_up);
+		if (!has_namesake)
+			mm_reply_header(out, name, value, space);
+		else
+			mm_reply_indexed_header(out, SMFIR_INSHEADER, MM_INSERT_AT_END, name, value, space);
+		return;
+	}
+	uint32_t position = before + (index >= m->edits.hidden_at);
+	if (!m->knows_fields)
+		position = f->blind_at;
+	if (mta == MM_MTA_SENDMAIL && index >= m->edits.hidden_at && position > 0)
+		position += SENDMAIL_OWN_FIELDS;
+	mm_reply_indexed_header(out, SMFIR_INSHEADER, position, name, value, space);
+}
+
+static void write_additions(struct mm_message *m, enum mm_mta_kind mta, bool space, struct mm_buffer *out)
+{
+	if (m->field_count == m->received_count)
+		return;
+	for (uint32_t asked = 1; asked <= m->edits.count; asked++)
+		for (uint32_t i = 0; i < m->field_count; i++)
+			if (!m->fields[i].is_received && m->fields[i].asked == asked)
+				write_added(m, i, mta, space, out);
+}
+
+void mm_edits_write(struct mm_message *m, const struct mm_grants *g, enum mm_mta_kind mta, struct mm_buffer *out)
+{
+	bool space = g->steps & SMFIP_HDR_LEADSPC;
+	write_envelope(m, out);
+	write_changes(m, space, out);
+	write_additions(m, mta, space, out);
+	if (m->edits.replaces_body)
+		mm_new_body_write(&m->new_body, out);
+	if (m->edits.quarantines)
+		mm_reply_text(out, SMFIR_QUARANTINE, mm_message_text(m, m->edits.quarantine_reason));
+}

@@ -1,0 +1,18 @@
+/* milter/edit_write.h -- the packets of a message's edits: the final list of fields, envelope and body as each MTA must
+ * be told them, so that both make the same message of them. Knows no scripts and checks nothing: edit.h has. */
+#ifndef MM_MILTER_EDIT_WRITE_H
+#define MM_MILTER_EDIT_WRITE_H
+
+#include "milter/message.h"
+#include "milter/negotiate.h"
+
+/* Who is at the other end; the two count header positions differently (protocol 3.7). */
+enum mm_mta_kind { MM_MTA_UNKNOWN, MM_MTA_POSTFIX, MM_MTA_SENDMAIL };
+const char *mm_mta_kind_name(enum mm_mta_kind);         /* "unknown" "postfix" "sendmail". Static. */
+
+/* Appends the packets of all edits: sender, recipients, header changes, deletions, insertions, body, quarantine
+ * (protocol 3.10: Postfix refuses body packets mixed with others). The caller appends the final reply right
+ * after them. */
+void mm_edits_write(struct mm_message *, const struct mm_grants *, enum mm_mta_kind, struct mm_buffer *out);
+
+#endif
