@@ -5,7 +5,7 @@
  *
  * A reload goes through three phases. A throw-away process tries the new generation first: what crashes or hangs while
  * it loads takes no session with it. Then every worker prepares it, and when all have, all commit; one failure, and all
- * discard. A worker that is born meanwhile joins in. */
+ * discard. A worker that is started meanwhile joins in. */
 #include "process/master.h"
 
 #include "base/list.h"
@@ -42,17 +42,17 @@
 #define BACK_OFF_MAX    30.0
 /* the most when no worker is left: a fork a second is cheap, mail that nobody filters is not */
 #define BACK_OFF_ALONE  1.0
-#define WORKERS_MAX       (2 * (int)MM_WORKERS_MAX + 1)        /* serving, leaving, and one on trial */
+#define MM_WORKFORCE_MAX (2 * (int)MM_WORKERS_MAX + 1)        /* serving, leaving, and one on trial */
 #define QUESTIONS_MAX   16
-#define CLIENTS_MAX      32
+#define CLIENTS_MAX     32
 
-enum role { NOBODY, LOADING, SERVING, LEAVING, ON_TRIAL };
+enum mm_worker_state { MM_WORKER_FREE, MM_WORKER_LOADING, MM_WORKER_SERVING, MM_WORKER_LEAVING, MM_WORKER_TRIAL };
 
 /* A worker process. */
-struct worker_process {
-	enum role             role;
+struct mm_worker_process {
+	enum mm_worker_state  state;
 	pid_t                 pid;
-	int                   channel;             /* owned; -1: closed */
+	int                   channel;          /* owned; -1: closed */
 	struct mm_census_row *row;              /* owned through the census */
 	uint32_t              prepared;         /* generation that it has ready and not committed; 0: none */
 	double                served_at;        /* 0: never */
@@ -69,7 +69,7 @@ struct question {
 	struct mm_control_client *client;                 /* NULL: free */
 	uint64_t         ticket;
 	unsigned         owed;
-	bool             owes[WORKERS_MAX];       /* by index of hand */
+	bool             owes[MM_WORKFORCE_MAX];       /* by index of worker */
 	bool             is_profile;
 	bool             has_lost;              /* a worker died before it could answer */
 	double           until;
@@ -79,7 +79,7 @@ struct master {
 	struct mm_host    *host;                /* owned */
 	struct mm_log     *log;                 /* borrowed from it */
 	struct mm_census   census;
-	struct worker_process        workers[WORKERS_MAX];
+	struct mm_worker_process workers[MM_WORKFORCE_MAX];
 	unsigned           wanted;              /* workers */
 	struct mm_control *control;             /* owned; NULL: none */
 	int                signals;             /* owned signalfd */
@@ -103,7 +103,7 @@ struct master {
 	/* births and deaths */
 	unsigned           quick_deaths;        /* in a row */
 	double             died_at;
-	double             birth_at;            /* the next may be born */
+	double             spawn_at;            /* the next may be forked */
 	unsigned long      deaths;
 
 	/* the start, the end, questions */
@@ -125,14 +125,14 @@ static void stop(struct master *m);
 
 /* ---- notes to workers ---- */
 
-static void tell(struct worker_process *worker, enum mm_note_kind kind, uint32_t number)
+static void tell(struct mm_worker_process *worker, enum mm_note_kind kind, uint32_t number)
 {
 	if (worker->channel >= 0)
 		mm_channel_post(worker->channel, kind, number, NULL);
 }
 
 /* rereads: with the configuration as the file has it now. */
-static void tell_prepare(struct worker_process *worker, uint32_t generation, bool rereads)
+static void tell_prepare(struct mm_worker_process *worker, uint32_t generation, bool rereads)
 {
 	struct mm_note note = { .kind = MM_NOTE_PREPARE, .number = generation, .ticket = rereads };
 	worker->prepared = 0;
@@ -140,16 +140,16 @@ static void tell_prepare(struct worker_process *worker, uint32_t generation, boo
 		mm_channel_send(worker->channel, &note, -1);
 }
 
-static bool takes_part(const struct worker_process *worker)
+static bool takes_part(const struct mm_worker_process *worker)
 {
-	return worker->role == LOADING || worker->role == SERVING;
+	return worker->state == MM_WORKER_LOADING || worker->state == MM_WORKER_SERVING;
 }
 
-static unsigned count_roles(const struct master *m, enum role a, enum role b)
+static unsigned count_states(const struct master *m, enum mm_worker_state a, enum mm_worker_state b)
 {
 	unsigned count = 0;
-	for (int i = 0; i < WORKERS_MAX; i++)
-		count += m->workers[i].role == a || m->workers[i].role == b;
+	for (int i = 0; i < MM_WORKFORCE_MAX; i++)
+		count += m->workers[i].state == a || m->workers[i].state == b;
 	return count;
 }
 
@@ -158,7 +158,7 @@ static unsigned count_roles(const struct master *m, enum role a, enum role b)
 /* In the child: what is the master's closes. Never returns. */
 static void be_worker(struct master *m, struct mm_census_row *row, int channel, int master)
 {
-	for (int i = 0; i < WORKERS_MAX; i++)
+	for (int i = 0; i < MM_WORKFORCE_MAX; i++)
 		if (m->workers[i].channel >= 0)
 			close(m->workers[i].channel);
 	mm_control_free(m->control);
@@ -166,20 +166,20 @@ static void be_worker(struct master *m, struct mm_census_row *row, int channel, 
 	exit(mm_follow(m->host, &m->census, row, channel, master));
 }
 
-static struct worker_process *free_worker(struct master *m)
+static struct mm_worker_process *free_worker(struct master *m)
 {
-	for (int i = 0; i < WORKERS_MAX; i++)
-		if (m->workers[i].role == NOBODY)
+	for (int i = 0; i < MM_WORKFORCE_MAX; i++)
+		if (m->workers[i].state == MM_WORKER_FREE)
 			return &m->workers[i];
 	return NULL;
 }
 
 /* NULL: it could not be made; that is logged. */
-static struct worker_process *spawn(struct master *m, enum role role)
+static struct mm_worker_process *spawn(struct master *m, enum mm_worker_state state)
 {
 	struct mm_fault why;
 	int ends[2], master = (int)getpid();
-	struct worker_process *worker = free_worker(m);
+	struct mm_worker_process *worker = free_worker(m);
 	struct mm_census_row *row = worker != NULL ? mm_census_take(&m->census) : NULL;
 	if (row == NULL)
 		return NULL;
@@ -201,16 +201,17 @@ static struct worker_process *spawn(struct master *m, enum role role)
 		mm_census_give_back(row);
 		return NULL;
 	}
-	*worker = (struct worker_process){ .role = role, .pid = pid, .channel = ends[0], .row = row };
+	*worker = (struct mm_worker_process){ .state = state, .pid = pid, .channel = ends[0], .row = row };
 	return worker;
 }
 
-static void bear_missing(struct master *m, double now)
+static void spawn_missing(struct master *m, double now)
 {
-	while (!m->is_stopping && now >= m->birth_at && count_roles(m, LOADING, SERVING) < m->wanted) {
-		struct worker_process *worker = spawn(m, LOADING);
+	while (!m->is_stopping && now >= m->spawn_at
+	    && count_states(m, MM_WORKER_LOADING, MM_WORKER_SERVING) < m->wanted) {
+		struct mm_worker_process *worker = spawn(m, MM_WORKER_LOADING);
 		if (worker == NULL) {
-			m->birth_at = now + 1;
+			m->spawn_at = now + 1;
 			return;
 		}
 		if (m->phase == PREPARING)
@@ -222,11 +223,11 @@ static void bear_missing(struct master *m, double now)
 
 /* ---- leaving ---- */
 
-static void send_away(struct worker_process *worker, enum mm_note_kind how, double grace)
+static void stop_worker(struct mm_worker_process *worker, enum mm_note_kind how, double grace)
 {
-	if (worker->role == NOBODY)
+	if (worker->state == MM_WORKER_FREE)
 		return;
-	worker->role = LEAVING;
+	worker->state = MM_WORKER_LEAVING;
 	tell(worker, how, 0);
 	worker->kill_at = mm_clock_now() + grace;
 }
@@ -239,7 +240,7 @@ static void log_reload(struct master *m, bool ok)
 	mm_log_begin(&line, m->log, ok ? MM_LEVEL_INFO : MM_LEVEL_ERROR, "reload");
 	mm_log_string(&line, "result", ok ? "ok" : "failed");
 	mm_log_number(&line, "generation", m->generation);
-	mm_log_number(&line, "workers", count_roles(m, LOADING, SERVING));
+	mm_log_number(&line, "workers", count_states(m, MM_WORKER_LOADING, MM_WORKER_SERVING));
 	if (!ok)
 		mm_log_string(&line, "error", m->last_failure);
 	mm_log_end(&line);
@@ -267,20 +268,20 @@ static void answer_stopping(struct master *m)
 
 static void end_trial(struct master *m)
 {
-	for (int i = 0; i < WORKERS_MAX; i++)
-		if (m->workers[i].role == ON_TRIAL)
-			send_away(&m->workers[i], MM_NOTE_HALT, HALT_GRACE);
+	for (int i = 0; i < MM_WORKFORCE_MAX; i++)
+		if (m->workers[i].state == MM_WORKER_TRIAL)
+			stop_worker(&m->workers[i], MM_NOTE_HALT, HALT_GRACE);
 }
 
 static void update_status(struct master *m)
 {
 	unsigned sessions = 0;
-	for (int i = 0; i < WORKERS_MAX; i++)
-		if (m->workers[i].role != NOBODY)
+	for (int i = 0; i < MM_WORKFORCE_MAX; i++)
+		if (m->workers[i].state != MM_WORKER_FREE)
 			sessions += mm_census_get(m->workers[i].row->sessions);
 	mm_service_status("generation %u, %u workers, %u sessions%s%s", m->generation,
-		count_roles(m, SERVING, SERVING), sessions, m->last_failure[0] != '\0' ? ", last reload failed: " : "",
-		m->last_failure);
+		count_states(m, MM_WORKER_SERVING, MM_WORKER_SERVING), sessions,
+		m->last_failure[0] != '\0' ? ", last reload failed: " : "", m->last_failure);
 }
 
 static void end_reload(struct master *m, bool ok, const char *failure)
@@ -318,24 +319,24 @@ static void fail_reload(struct master *m, const char *failure)
 		fail_start(m, failure);
 		return;
 	}
-	for (int i = 0; i < WORKERS_MAX; i++) {
-		struct worker_process *worker = &m->workers[i];
-		if (worker->role == SERVING && m->phase == PREPARING)
+	for (int i = 0; i < MM_WORKFORCE_MAX; i++) {
+		struct mm_worker_process *worker = &m->workers[i];
+		if (worker->state == MM_WORKER_SERVING && m->phase == PREPARING)
 			tell(worker, MM_NOTE_DISCARD, m->generation + 1);
-		else if (worker->role == LOADING && m->phase == PREPARING)
+		else if (worker->state == MM_WORKER_LOADING && m->phase == PREPARING)
 			tell_prepare(worker, m->generation, false);
 		worker->prepared = 0;
 	}
 	end_reload(m, false, failure);
 }
 
-static void commit_worker(struct worker_process *worker, uint32_t generation)
+static void commit_worker(struct mm_worker_process *worker, uint32_t generation)
 {
 	tell(worker, MM_NOTE_COMMIT, generation);
 	worker->prepared = 0;
-	if (worker->role == LOADING)
+	if (worker->state == MM_WORKER_LOADING)
 		worker->served_at = mm_clock_now();
-	worker->role = SERVING;
+	worker->state = MM_WORKER_SERVING;
 }
 
 static void announce(struct master *m)
@@ -348,15 +349,15 @@ static void announce(struct master *m)
 	mm_service_ready();
 }
 
-/* One tells what the scripts are; when all have answered they all accept, and on_listed() says
- * "ready", or the clock does. */
+/* The first answer tells what the scripts are. When all workers have answered they all accept, and on_listed() says
+ * "ready"; after ANNOUNCE_WAIT it is said anyway. */
 static void begin_announcing(struct master *m)
 {
 	struct mm_note note = { .kind = MM_NOTE_LIST, .number = MM_LIST_SCRIPTS };
 	m->announce_by = mm_clock_now() + ANNOUNCE_WAIT;
 	mm_host_describe_listeners(m->host, m->say);
-	for (int i = 0; i < WORKERS_MAX; i++)
-		if (m->workers[i].role == SERVING)
+	for (int i = 0; i < MM_WORKFORCE_MAX; i++)
+		if (m->workers[i].state == MM_WORKER_SERVING)
 			m->announce_owed += mm_channel_send(m->workers[i].channel, &note, -1);
 	if (m->announce_owed == 0)
 		announce(m);
@@ -370,7 +371,7 @@ static void commit_all(struct master *m)
 		mm_log_say(m->log, MM_LEVEL_WARN, "reload", "the configuration changed again while it was "
 			"loaded: %s", why.text);
 	m->generation++;
-	for (int i = 0; i < WORKERS_MAX; i++)
+	for (int i = 0; i < MM_WORKFORCE_MAX; i++)
 		if (takes_part(&m->workers[i]))
 			commit_worker(&m->workers[i], m->generation);
 	if (!is_first) {
@@ -385,7 +386,7 @@ static void commit_all(struct master *m)
 static void commit_when_all_are_ready(struct master *m)
 {
 	unsigned ready = 0;
-	for (int i = 0; i < WORKERS_MAX; i++) {
+	for (int i = 0; i < MM_WORKFORCE_MAX; i++) {
 		if (!takes_part(&m->workers[i]))
 			continue;
 		if (m->workers[i].prepared != m->generation + 1)
@@ -400,7 +401,7 @@ static void prepare_all(struct master *m)
 {
 	m->phase = PREPARING;
 	m->phase_until = mm_clock_now() + MM_LOAD_TIMEOUT;
-	for (int i = 0; i < WORKERS_MAX; i++)
+	for (int i = 0; i < MM_WORKFORCE_MAX; i++)
 		if (takes_part(&m->workers[i]))
 			tell_prepare(&m->workers[i], m->generation + 1, m->generation > 0);
 }
@@ -416,7 +417,7 @@ static void reload(struct master *m)
 	mm_service_reloading();
 	m->phase = TRYING;
 	m->phase_until = mm_clock_now() + MM_LOAD_TIMEOUT;
-	struct worker_process *worker = spawn(m, ON_TRIAL);
+	struct mm_worker_process *worker = spawn(m, MM_WORKER_TRIAL);
 	if (worker != NULL)
 		tell_prepare(worker, m->generation + 1, true);
 	else
@@ -434,16 +435,16 @@ static void reload_soon(struct master *m)
 		reload(m);
 }
 
-static void on_prepared(struct master *m, struct worker_process *worker, const struct mm_note *note)
+static void on_prepared(struct master *m, struct mm_worker_process *worker, const struct mm_note *note)
 {
-	if (worker->role == ON_TRIAL && m->phase == TRYING && note->number == m->generation + 1) {
+	if (worker->state == MM_WORKER_TRIAL && m->phase == TRYING && note->number == m->generation + 1) {
 		end_trial(m);
 		prepare_all(m);
 		return;
 	}
 	if (!takes_part(worker))
 		return;
-	if (worker->role == LOADING && note->number == m->generation) {
+	if (worker->state == MM_WORKER_LOADING && note->number == m->generation) {
 		commit_worker(worker, m->generation);
 	} else if (m->phase == PREPARING && note->number == m->generation + 1) {
 		worker->prepared = note->number;
@@ -451,18 +452,18 @@ static void on_prepared(struct master *m, struct worker_process *worker, const s
 	}                               /* else: of a reload that is over */
 }
 
-static void on_failed(struct master *m, struct worker_process *worker, const struct mm_note *note)
+static void on_failed(struct master *m, struct mm_worker_process *worker, const struct mm_note *note)
 {
 	bool is_of_reload = m->phase != AT_REST && note->number == m->generation + 1;
-	if (is_of_reload && (takes_part(worker) || worker->role == ON_TRIAL)) {
+	if (is_of_reload && (takes_part(worker) || worker->state == MM_WORKER_TRIAL)) {
 		fail_reload(m, note->text);
 		return;
 	}
-	if (worker->role != LOADING)
+	if (worker->state != MM_WORKER_LOADING)
 		return;
 	mm_log_say(m->log, MM_LEVEL_ERROR, "worker", "pid %d cannot take a dead worker's place, the "
 		"scripts do not load any more: %s", (int)worker->pid, note->text);
-	send_away(worker, MM_NOTE_HALT, HALT_GRACE);
+	stop_worker(worker, MM_NOTE_HALT, HALT_GRACE);
 }
 
 /* ---- listings ---- */
@@ -475,15 +476,15 @@ static void end_question(struct question *q)
 	q->client = NULL;
 }
 
-static void settle(struct master *m, struct question *q, const struct worker_process *worker)
+static void settle(struct master *m, struct question *q, const struct mm_worker_process *worker)
 {
 	q->owes[worker - m->workers] = false;
 	if (--q->owed == 0)
 		end_question(q);
 }
 
-/* It is dead. */
-static void settle_all(struct master *m, const struct worker_process *worker)
+/* The worker has died. */
+static void settle_all(struct master *m, const struct mm_worker_process *worker)
 {
 	for (int i = 0; i < QUESTIONS_MAX; i++) {
 		struct question *q = &m->questions[i];
@@ -508,7 +509,8 @@ static void say_lines_of(struct master *m, int listing_fd)
 	fclose(f);
 }
 
-static void on_listed(struct master *m, const struct worker_process *worker, const struct mm_note *note, int listing_fd)
+static void on_listed(struct master *m, const struct mm_worker_process *worker, const struct mm_note *note,
+	int listing_fd)
 {
 	if (note->ticket == 0) {
 		if (listing_fd >= 0 && !m->has_said_scripts)
@@ -531,23 +533,24 @@ static void on_listed(struct master *m, const struct worker_process *worker, con
 }
 
 /* note: the question, without its ticket. pid: of the worker that is asked; 0: all. */
-static void ask(struct master *m, struct mm_control_client *a, struct mm_note *note, unsigned pid, double seconds)
+static void ask(struct master *m, struct mm_control_client *client, struct mm_note *note, unsigned pid, double seconds)
 {
 	struct question *q = NULL;
 	for (int i = 0; i < QUESTIONS_MAX && q == NULL; i++)
 		if (m->questions[i].client == NULL)
 			q = &m->questions[i];
 	if (q == NULL) {
-		mm_control_client_end(a, EX_TEMPFAIL, "too many questions at a time");
+		mm_control_client_end(client, EX_TEMPFAIL, "too many questions at a time");
 		return;
 	}
-	*q = (struct question){ .client = a, .ticket = ++m->tickets, .until = mm_clock_now() + LIST_TIMEOUT + seconds };
+	*q = (struct question){ .client = client, .ticket = ++m->tickets };
+	q->until = mm_clock_now() + LIST_TIMEOUT + seconds;
 	note->kind = MM_NOTE_LIST;
 	note->ticket = q->ticket;
 	q->is_profile = note->number == MM_LIST_PROFILE;
-	for (int i = 0; i < WORKERS_MAX; i++) {
-		struct worker_process *worker = &m->workers[i];
-		bool is_meant = (worker->role == SERVING || worker->role == LEAVING)
+	for (int i = 0; i < MM_WORKFORCE_MAX; i++) {
+		struct mm_worker_process *worker = &m->workers[i];
+		bool is_meant = (worker->state == MM_WORKER_SERVING || worker->state == MM_WORKER_LEAVING)
 			&& (pid == 0 || pid == (unsigned)worker->pid);
 		q->owes[i] = is_meant && worker->channel >= 0 && mm_channel_send(worker->channel, note, -1);
 		q->owed += q->owes[i];
@@ -556,16 +559,16 @@ static void ask(struct master *m, struct mm_control_client *a, struct mm_note *n
 		end_question(q);
 }
 
-static void ask_all(struct master *m, struct mm_control_client *a, enum mm_listing what)
+static void ask_all(struct master *m, struct mm_control_client *client, enum mm_listing what)
 {
 	struct mm_note note = { .number = what };
-	ask(m, a, &note, 0, 0);
+	ask(m, client, &note, 0, 0);
 }
 
-/* Who asked has hung up. */
+/* The client has hung up. */
 static void forget_profile(struct master *m, struct question *q)
 {
-	for (int i = 0; i < WORKERS_MAX; i++)
+	for (int i = 0; i < MM_WORKFORCE_MAX; i++)
 		if (q->owes[i])
 			tell(&m->workers[i], MM_NOTE_FORGET, 0);
 	mm_control_client_end(q->client, EX_TEMPFAIL, NULL);
@@ -582,7 +585,7 @@ static void forget_unwanted_profiles(struct master *m)
 
 /* ---- ctl ---- */
 
-static void answer_status(struct master *m, struct mm_control_client *a, const char *argument)
+static void answer_status(struct master *m, struct mm_control_client *client, const char *argument)
 {
 	char when[32] = "never";
 	time_t at = (time_t)m->reloaded_at;
@@ -590,65 +593,65 @@ static void answer_status(struct master *m, struct mm_control_client *a, const c
 	(void)argument;
 	if (at != 0)
 		strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&at, &utc));
-	mm_control_client_say(a, "version=%s pid=%d uptime=%.0f workers=%u worker_deaths=%lu", mm_version(),
+	mm_control_client_say(client, "version=%s pid=%d uptime=%.0f workers=%u worker_deaths=%lu", mm_version(),
 		(int)getpid(), mm_clock_now() - m->began_at, m->wanted, m->deaths);
-	mm_control_client_say(a, "generation=%u reload=%s reloaded_at=%s", m->generation,
+	mm_control_client_say(client, "generation=%u reload=%s reloaded_at=%s", m->generation,
 		m->phase != AT_REST ? "running" : m->last_failure[0] == '\0' ? "ok" : "failed", when);
 	if (m->last_failure[0] != '\0')
-		mm_control_client_say(a, "last failure: %s", m->last_failure);
-	mm_host_describe_lost(m->host, (struct mm_say){ mm_control_client_hear, a });
-	for (int i = 0; i < WORKERS_MAX; i++)
-		if (m->workers[i].role != NOBODY)
-			mm_control_client_say_worker(a, (int)m->workers[i].pid, m->workers[i].is_hung ? "hung" : NULL,
-				m->workers[i].row);
-	mm_control_client_end(a, EX_OK, NULL);
+		mm_control_client_say(client, "last failure: %s", m->last_failure);
+	mm_host_describe_lost(m->host, (struct mm_say){ mm_control_client_line, client });
+	for (int i = 0; i < MM_WORKFORCE_MAX; i++)
+		if (m->workers[i].state != MM_WORKER_FREE)
+			mm_control_client_say_worker(client, (int)m->workers[i].pid,
+				m->workers[i].is_hung ? "hung" : NULL, m->workers[i].row);
+	mm_control_client_end(client, EX_OK, NULL);
 }
 
-static void answer_with_reload(struct master *m, struct mm_control_client *a, const char *argument)
+static void answer_with_reload(struct master *m, struct mm_control_client *client, const char *argument)
 {
 	(void)argument;
 	struct mm_control_client **list = m->phase == AT_REST ? m->clients : m->late_clients;
 	unsigned *count = m->phase == AT_REST ? &m->client_count : &m->late_client_count;
 	if (m->is_stopping || m->generation == 0 || *count == CLIENTS_MAX) {
-		mm_control_client_end(a, EX_TEMPFAIL, m->is_stopping ? "the host is stopping" : "too many reloads "
+		mm_control_client_end(client, EX_TEMPFAIL, m->is_stopping ? "the host is stopping" : "too many reloads "
 			"wait already");
 		return;
 	}
-	list[(*count)++] = a;           /* one that came during a reload may be about files changed
+	list[(*count)++] = client;           /* one that came during a reload may be about files changed
 	                                 * since: it hears of the next */
 	reload(m);
 }
 
-static void answer_stop(struct master *m, struct mm_control_client *a, const char *argument)
+static void answer_stop(struct master *m, struct mm_control_client *client, const char *argument)
 {
 	(void)argument;
-	mm_control_client_end(a, EX_OK, NULL);
+	mm_control_client_end(client, EX_OK, NULL);
 	stop(m);
 }
 
-static void answer_sessions(struct master *m, struct mm_control_client *a, const char *argument)
+static void answer_sessions(struct master *m, struct mm_control_client *client, const char *argument)
 {
 	(void)argument;
-	ask_all(m, a, MM_LIST_SESSIONS);
+	ask_all(m, client, MM_LIST_SESSIONS);
 }
 
-static void answer_generations(struct master *m, struct mm_control_client *a, const char *argument)
+static void answer_generations(struct master *m, struct mm_control_client *client, const char *argument)
 {
 	(void)argument;
-	ask_all(m, a, MM_LIST_GENERATIONS);
+	ask_all(m, client, MM_LIST_GENERATIONS);
 }
 
-static void answer_log_level(struct master *m, struct mm_control_client *a, const char *argument)
+static void answer_log_level(struct master *m, struct mm_control_client *client, const char *argument)
 {
 	enum mm_level level;
 	if (!mm_log_level_of_name(argument, &level)) {
-		mm_control_client_end(a, EX_USAGE, "loglevel: one of debug, info, warn, error");
+		mm_control_client_end(client, EX_USAGE, "loglevel: one of debug, info, warn, error");
 		return;
 	}
 	mm_host_set_log_level(m->host, level);
-	for (int i = 0; i < WORKERS_MAX; i++)
+	for (int i = 0; i < MM_WORKFORCE_MAX; i++)
 		tell(&m->workers[i], MM_NOTE_LOG_LEVEL, level);
-	mm_control_client_end(a, EX_OK, NULL);
+	mm_control_client_end(client, EX_OK, NULL);
 }
 
 static bool is_taking_a_profile(const struct master *m)
@@ -661,31 +664,31 @@ static bool is_taking_a_profile(const struct master *m)
 
 static bool has_worker(const struct master *m, unsigned pid)
 {
-	for (int i = 0; i < WORKERS_MAX; i++)
-		if ((m->workers[i].role == SERVING || m->workers[i].role == LEAVING)
+	for (int i = 0; i < MM_WORKFORCE_MAX; i++)
+		if ((m->workers[i].state == MM_WORKER_SERVING || m->workers[i].state == MM_WORKER_LEAVING)
 		    && (unsigned)m->workers[i].pid == pid)
 			return true;
 	return false;
 }
 
-static void answer_profile(struct master *m, struct mm_control_client *a, const char *argument)
+static void answer_profile(struct master *m, struct mm_control_client *client, const char *argument)
 {
 	struct mm_profile_request request;
 	struct mm_note note = { .number = MM_LIST_PROFILE };
 	forget_unwanted_profiles(m);
 	if (!mm_profile_request_read(argument, &request)) {
-		mm_control_client_end(a, EX_USAGE, MM_PROFILE_NO_REQUEST);
+		mm_control_client_end(client, EX_USAGE, MM_PROFILE_BAD_REQUEST);
 	} else if (request.worker != 0 && !has_worker(m, request.worker)) {
-		mm_control_client_end(a, EX_USAGE, "there is no such worker; moonmilter ctl status names them");
+		mm_control_client_end(client, EX_USAGE, "there is no such worker; moonmilter ctl status names them");
 	} else if (is_taking_a_profile(m)) {
-		mm_control_client_end(a, EX_TEMPFAIL, MM_PROFILE_BUSY);
+		mm_control_client_end(client, EX_TEMPFAIL, MM_PROFILE_BUSY);
 	} else {
 		mm_profile_request_write(&request, note.text, sizeof note.text);
-		ask(m, a, &note, request.worker, request.seconds);
+		ask(m, client, &note, request.worker, request.seconds);
 	}
 }
 
-static void on_asked(void *self, struct mm_control_client *a, enum mm_request request, const char *argument)
+static void on_asked(void *self, struct mm_control_client *client, enum mm_request request, const char *argument)
 {
 	static void (*const answers[MM_REQUEST_COUNT])(struct master *, struct mm_control_client *, const char *) = {
 		[MM_REQUEST_STATUS] = answer_status, [MM_REQUEST_RELOAD] = answer_with_reload,
@@ -693,23 +696,23 @@ static void on_asked(void *self, struct mm_control_client *a, enum mm_request re
 		[MM_REQUEST_SESSIONS] = answer_sessions, [MM_REQUEST_GENERATIONS] = answer_generations,
 		[MM_REQUEST_LOG_LEVEL] = answer_log_level, [MM_REQUEST_PROFILE] = answer_profile,
 	};
-	answers[request](self, a, argument);
+	answers[request](self, client, argument);
 }
 
 /* ---- notes from workers ---- */
 
-static void on_retire(struct master *m, struct worker_process *worker, const struct mm_note *note)
+static void on_retire(struct master *m, struct mm_worker_process *worker, const struct mm_note *note)
 {
-	if (worker->role != SERVING || m->is_stopping)
+	if (worker->state != MM_WORKER_SERVING || m->is_stopping)
 		return;
 	mm_log_say(m->log, MM_LEVEL_INFO, "worker", "pid %d makes room for a fresh one: %s",
 		(int)worker->pid, note->text);
-	worker->role = LEAVING;
+	worker->state = MM_WORKER_LEAVING;
 	tell(worker, MM_NOTE_DRAIN, 1);   /* its sessions may take their time: we do not stop */
-	bear_missing(m, mm_clock_now());
+	spawn_missing(m, mm_clock_now());
 }
 
-static void on_note(struct master *m, struct worker_process *worker, const struct mm_note *note, int descriptor)
+static void on_note(struct master *m, struct mm_worker_process *worker, const struct mm_note *note, int descriptor)
 {
 	switch ((enum mm_note_kind)note->kind) {
 	case MM_NOTE_PREPARED: on_prepared(m, worker, note); break;
@@ -720,7 +723,7 @@ static void on_note(struct master *m, struct worker_process *worker, const struc
 	}
 }
 
-static void read_notes(struct master *m, struct worker_process *worker)
+static void read_notes(struct master *m, struct mm_worker_process *worker)
 {
 	struct mm_note note;
 	int descriptor;
@@ -739,7 +742,7 @@ static void read_notes(struct master *m, struct worker_process *worker)
 
 /* ---- deaths ---- */
 
-static void log_death(struct master *m, const struct worker_process *worker, int status, bool is_expected)
+static void log_death(struct master *m, const struct mm_worker_process *worker, int status, bool is_expected)
 {
 	struct mm_log_line line;
 	const struct mm_whereabouts *at = &worker->row->whereabouts;
@@ -765,7 +768,7 @@ static void log_death(struct master *m, const struct worker_process *worker, int
 }
 
 /* At once after a long life, else later and later. */
-static void plan_birth(struct master *m, const struct worker_process *worker, double now)
+static void plan_respawn(struct master *m, const struct mm_worker_process *worker, double now)
 {
 	bool was_steady = worker->served_at != 0 && now - worker->served_at >= STEADY_AFTER;
 	m->deaths++;
@@ -774,7 +777,7 @@ static void plan_birth(struct master *m, const struct worker_process *worker, do
 	m->died_at = now;
 	double wait = m->quick_deaths == 0
 		? 0 : BACK_OFF_FIRST * (double)(1u << (m->quick_deaths < 10 ? m->quick_deaths - 1 : 9));
-	double most = count_roles(m, LOADING, SERVING) > 0 ? BACK_OFF_MAX : BACK_OFF_ALONE;
+	double most = count_states(m, MM_WORKER_LOADING, MM_WORKER_SERVING) > 0 ? BACK_OFF_MAX : BACK_OFF_ALONE;
 	if (wait > most)
 		wait = most;
 	if (!was_steady)
@@ -782,11 +785,11 @@ static void plan_birth(struct master *m, const struct worker_process *worker, do
 	if (wait >= 1)
 		mm_log_say(m->log, MM_LEVEL_WARN, "worker", "workers die as soon as they serve; the next one starts "
 			"in %.1f s", wait);
-	m->birth_at = now + wait;
+	m->spawn_at = now + wait;
 }
 
 /* Why a process died that loaded scripts, and of which one. */
-static void explain_load(const struct worker_process *worker, int status, char *to, size_t size)
+static void explain_load(const struct mm_worker_process *worker, int status, char *to, size_t size)
 {
 	const char *script = mm_census_get(worker->row->whereabouts.is_set)
 		? worker->row->whereabouts.script : "a script";
@@ -799,24 +802,24 @@ static void explain_load(const struct worker_process *worker, int status, char *
 		snprintf(to, size, "%s: the process that loaded it ended with status %d", script, WEXITSTATUS(status));
 }
 
-static void reap(struct master *m, struct worker_process *worker, int status)
+static void reap(struct master *m, struct mm_worker_process *worker, int status)
 {
-	struct worker_process dead = *worker;
+	struct mm_worker_process dead = *worker;
 	double now = mm_clock_now();
 	if (worker->channel >= 0)
-		read_notes(m, worker);            /* its last words may say why */
-	dead.role = worker->role;
+		read_notes(m, worker);            /* its last note may say why */
+	dead.state = worker->state;
 	char why[512];
 	explain_load(worker, status, why, sizeof why);
-	log_death(m, &dead, status, dead.role == LEAVING || dead.role == ON_TRIAL || m->is_stopping);
+	log_death(m, &dead, status, dead.state == MM_WORKER_LEAVING || dead.state == MM_WORKER_TRIAL || m->is_stopping);
 	if (worker->channel >= 0)
 		close(worker->channel);
 	settle_all(m, worker);
 	mm_census_give_back(worker->row);
-	*worker = (struct worker_process){ .role = NOBODY, .channel = -1 };
-	if (m->is_stopping || dead.role == LEAVING)
+	*worker = (struct mm_worker_process){ .state = MM_WORKER_FREE, .channel = -1 };
+	if (m->is_stopping || dead.state == MM_WORKER_LEAVING)
 		return;
-	if (dead.role == ON_TRIAL) {
+	if (dead.state == MM_WORKER_TRIAL) {
 		if (m->phase == TRYING)
 			fail_reload(m, why);
 		return;
@@ -825,8 +828,8 @@ static void reap(struct master *m, struct worker_process *worker, int status)
 		fail_start(m, why);
 		return;
 	}
-	plan_birth(m, &dead, now);
-	bear_missing(m, now);
+	plan_respawn(m, &dead, now);
+	spawn_missing(m, now);
 	if (m->phase == PREPARING)
 		commit_when_all_are_ready(m);
 }
@@ -835,14 +838,14 @@ static void reap_all(struct master *m)
 {
 	int status;
 	for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;)
-		for (int i = 0; i < WORKERS_MAX; i++)
-			if (m->workers[i].role != NOBODY && m->workers[i].pid == pid)
+		for (int i = 0; i < MM_WORKFORCE_MAX; i++)
+			if (m->workers[i].state != MM_WORKER_FREE && m->workers[i].pid == pid)
 				reap(m, &m->workers[i], status);
 }
 
 /* ---- hangs ---- */
 
-/* A worker that somebody stopped (SIGSTOP, a debugger) is silent and well. */
+/* A stopped worker (SIGSTOP, a debugger) is silent and well. */
 static bool is_held(pid_t pid)
 {
 	char path[64], text[512];
@@ -852,21 +855,21 @@ static bool is_held(pid_t pid)
 	if (f != NULL)
 		fclose(f);
 	text[n] = '\0';
-	const char *behind = strrchr(text, ')');        /* the name may hold anything */
-	return behind != NULL && strlen(behind) > 2 && (behind[2] == 'T' || behind[2] == 't');
+	const char *end = strrchr(text, ')');   /* of the name, which may hold anything */
+	return end != NULL && strlen(end) > 2 && (end[2] == 'T' || end[2] == 't');
 }
 
-static void look_at_beats(struct master *m, struct worker_process *worker, double now)
+static void check_heartbeat(struct master *m, struct mm_worker_process *worker, double now)
 {
 	uint64_t beats = mm_census_get(worker->row->beats);
-	/* who loads may compute for cpu_session, which takes longer where others compute, too */
-	double hang_timeout = mm_host_config(m->host)->hang_timeout * (worker->role == SERVING ? 1 : 2);
+	/* a worker that loads may compute for cpu_session, which takes longer where others compute, too */
+	double hang_timeout = mm_host_config(m->host)->hang_timeout * (worker->state == MM_WORKER_SERVING ? 1 : 2);
 	if (beats != worker->beats || is_held(worker->pid)) {
 		worker->beats = beats;
 		worker->silent_ticks = 0;
 		return;
 	}
-	/* ticks, not time: when we were stopped ourselves, or the machine was, nobody else is to blame */
+	/* ticks, not time: when we were stopped ourselves, or the machine was, the worker is not to blame */
 	if (++worker->silent_ticks * TICK < hang_timeout || worker->is_hung)
 		return;
 	worker->is_hung = true;
@@ -876,8 +879,8 @@ static void look_at_beats(struct master *m, struct worker_process *worker, doubl
 
 static bool all_beat(const struct master *m)
 {
-	for (int i = 0; i < WORKERS_MAX; i++)
-		if (m->workers[i].role == SERVING
+	for (int i = 0; i < MM_WORKFORCE_MAX; i++)
+		if (m->workers[i].state == MM_WORKER_SERVING
 		    && m->workers[i].silent_ticks * TICK > mm_host_config(m->host)->hang_timeout)
 			return false;
 	return true;
@@ -885,13 +888,13 @@ static bool all_beat(const struct master *m)
 
 /* ---- what has to be looked at again and again ---- */
 
-static void look_at_hands(struct master *m, double now)
+static void look_at_workers(struct master *m, double now)
 {
-	for (int i = 0; i < WORKERS_MAX; i++) {
-		struct worker_process *worker = &m->workers[i];
-		if (worker->role == NOBODY)
+	for (int i = 0; i < MM_WORKFORCE_MAX; i++) {
+		struct mm_worker_process *worker = &m->workers[i];
+		if (worker->state == MM_WORKER_FREE)
 			continue;
-		look_at_beats(m, worker, now);
+		check_heartbeat(m, worker, now);
 		if ((worker->kill_at != 0 && now >= worker->kill_at) || (m->kill_all_at != 0 && now >= m->kill_all_at))
 			kill(worker->pid, SIGKILL);
 	}
@@ -911,7 +914,7 @@ static void look_at_listeners(struct master *m)
 				"gets in meanwhile: let the user that serves write there, or restart", why.text);
 		m->said_lost = !ok;
 		struct mm_note note = { .kind = MM_NOTE_LISTEN, .number = i };
-		for (int j = 0; ok && j < WORKERS_MAX; j++)
+		for (int j = 0; ok && j < MM_WORKFORCE_MAX; j++)
 			if (takes_part(&m->workers[j]) && m->workers[j].channel >= 0)
 				mm_channel_send(m->workers[j].channel, &note, mm_host_listener_descriptor(m->host, i));
 	}
@@ -931,8 +934,9 @@ static void look_at_files(struct master *m)
 /* "ok" is said when it is true: when a worker has taken the new scripts, its row says so. */
 static bool all_have_committed(const struct master *m)
 {
-	for (int i = 0; i < WORKERS_MAX; i++)
-		if (m->workers[i].role == SERVING && mm_census_get(m->workers[i].row->generation) < m->generation)
+	for (int i = 0; i < MM_WORKFORCE_MAX; i++)
+		if (m->workers[i].state == MM_WORKER_SERVING
+		    && mm_census_get(m->workers[i].row->generation) < m->generation)
 			return false;
 	return true;
 }
@@ -940,7 +944,7 @@ static bool all_have_committed(const struct master *m)
 static void look_at_phase(struct master *m, double now)
 {
 	if (m->phase == COMMITTING && !m->is_stopping && (all_have_committed(m) || now >= m->phase_until))
-		end_reload(m, true, NULL);      /* who takes longer hangs, and is replaced by one that has them */
+		end_reload(m, true, NULL);      /* a worker that takes longer hangs, and is replaced */
 	else if (m->phase != AT_REST && now >= m->phase_until && !m->is_stopping)
 		fail_reload(m, "the scripts still load after 60 s; on_load or a script's top level waits for something "
 			"that does not come");
@@ -967,11 +971,11 @@ static bool is_due(double *at, double now, double every)
 static void tick(struct master *m)
 {
 	double now = mm_clock_now(), alive_every = mm_service_alive_every();
-	bear_missing(m, now);
+	spawn_missing(m, now);
 	look_at_phase(m, now);
 	if (!is_due(&m->tick_at, now, TICK))
 		return;
-	look_at_hands(m, now);
+	look_at_workers(m, now);
 	mm_log_sweep(m->log);
 	if (alive_every > 0 && all_beat(m) && is_due(&m->alive_at, now, alive_every - TICK))
 		mm_service_alive();
@@ -1001,8 +1005,8 @@ static void stop(struct master *m)
 	}
 	m->is_stopping = true;
 	m->kill_all_at = now + (again ? HALT_GRACE : drain + STOP_GRACE);
-	for (int i = 0; i < WORKERS_MAX; i++)
-		tell(&m->workers[i], again || m->workers[i].role == ON_TRIAL ? MM_NOTE_HALT : MM_NOTE_DRAIN, 0);
+	for (int i = 0; i < MM_WORKFORCE_MAX; i++)
+		tell(&m->workers[i], again || m->workers[i].state == MM_WORKER_TRIAL ? MM_NOTE_HALT : MM_NOTE_DRAIN, 0);
 }
 
 static void reopen_logs(struct master *m)
@@ -1010,7 +1014,7 @@ static void reopen_logs(struct master *m)
 	struct mm_fault why;
 	if (!mm_host_reopen_log(m->host, &why))
 		mm_log_say(m->log, MM_LEVEL_ERROR, "log", "%s", why.text);
-	for (int i = 0; i < WORKERS_MAX; i++)
+	for (int i = 0; i < MM_WORKFORCE_MAX; i++)
 		tell(&m->workers[i], MM_NOTE_REOPEN, 0);
 }
 
@@ -1032,8 +1036,8 @@ static void read_signals(struct master *m)
 static double next_due(const struct master *m, double now)
 {
 	double wait = TICK;
-	if (!m->is_stopping && m->birth_at > now && m->birth_at - now < wait)
-		wait = m->birth_at - now;
+	if (!m->is_stopping && m->spawn_at > now && m->spawn_at - now < wait)
+		wait = m->spawn_at - now;
 	if (m->phase == COMMITTING && wait > COMMIT_POLL)
 		wait = COMMIT_POLL;
 	if (m->reload_at != 0 && m->reload_at - now < wait)
@@ -1043,11 +1047,11 @@ static double next_due(const struct master *m, double now)
 
 static void turn(struct master *m)
 {
-	struct pollfd fds[WORKERS_MAX + 2];
-	struct worker_process *whose[WORKERS_MAX];
+	struct pollfd fds[MM_WORKFORCE_MAX + 2];
+	struct mm_worker_process *whose[MM_WORKFORCE_MAX];
 	unsigned count = 0;
-	for (int i = 0; i < WORKERS_MAX; i++) {
-		if (m->workers[i].role == NOBODY || m->workers[i].channel < 0)
+	for (int i = 0; i < MM_WORKFORCE_MAX; i++) {
+		if (m->workers[i].state == MM_WORKER_FREE || m->workers[i].channel < 0)
 			continue;
 		whose[count] = &m->workers[i];
 		fds[count++] = (struct pollfd){ .fd = m->workers[i].channel, .events = POLLIN };
@@ -1066,7 +1070,8 @@ static void turn(struct master *m)
 		read_signals(m);
 	reap_all(m);
 	tick(m);
-	m->is_over = m->is_stopping && count_roles(m, LOADING, SERVING) + count_roles(m, LEAVING, ON_TRIAL) == 0;
+	m->is_over = m->is_stopping && count_states(m, MM_WORKER_LOADING, MM_WORKER_SERVING) 
+		+ count_states(m, MM_WORKER_LEAVING, MM_WORKER_TRIAL) == 0;
 }
 
 static bool take_signals(struct master *m)
@@ -1097,9 +1102,9 @@ static bool make(struct master *m, struct mm_host *host)
 	m->log = mm_host_log(host);
 	m->wanted = worker_count(mm_host_config(host));
 	m->began_at = mm_clock_now();
-	for (int i = 0; i < WORKERS_MAX; i++)
+	for (int i = 0; i < MM_WORKFORCE_MAX; i++)
 		m->workers[i].channel = -1;
-	if (!mm_census_make(&m->census, WORKERS_MAX) || !take_signals(m))
+	if (!mm_census_make(&m->census, MM_WORKFORCE_MAX) || !take_signals(m))
 		return false;
 	if (mm_host_control(host) >= 0)
 		m->control = mm_control_new(mm_host_control(host), owner);

@@ -22,7 +22,7 @@ struct solo {
 	struct mm_watch    asked;
 	struct mm_timer    look;
 	struct mm_measure  measure;
-	struct mm_control_client   *measurer;            /* waits for it; NULL: nobody */
+	struct mm_control_client *measurer;     /* waits for it; NULL: none is taken */
 	uint64_t           fingerprint;
 	double             alive_at;            /* the watchdog was fed */
 	double             began_at;
@@ -41,98 +41,98 @@ static void on_any_reload(void *self, bool ok, const struct mm_fault *why)
 		s->last_failure);
 }
 
-struct reload_asker {
+struct reload_client {
 	struct solo     *solo;
 	struct mm_control_client *client;
 };
 
 static void on_reloaded(void *self, bool ok, const struct mm_error *error)
 {
-	struct reload_asker *r = self;
+	struct reload_client *r = self;
 	if (ok)
 		mm_control_client_say(r->client, "generation %lu serves", mm_host_generation(r->solo->host));
 	mm_control_client_end(r->client, ok ? EX_OK : EX_CONFIG, ok ? NULL : error->text);
 	free(r);
 }
 
-static void answer_reload(struct solo *s, struct mm_control_client *a, const char *argument)
+static void answer_reload(struct solo *s, struct mm_control_client *client, const char *argument)
 {
-	struct reload_asker *r = malloc(sizeof *r);
+	struct reload_client *r = malloc(sizeof *r);
 	(void)argument;
 	if (r == NULL || mm_host_is_stopping(s->host)) {
 		free(r);
-		mm_control_client_end(a, EX_TEMPFAIL, "the host is stopping");
+		mm_control_client_end(client, EX_TEMPFAIL, "the host is stopping");
 		return;
 	}
-	*r = (struct reload_asker){ s, a };
+	*r = (struct reload_client){ s, client };
 	mm_host_reload(s->host, on_reloaded, r);
 }
 
-static void answer_status(struct solo *s, struct mm_control_client *a, const char *argument)
+static void answer_status(struct solo *s, struct mm_control_client *client, const char *argument)
 {
 	(void)argument;
-	mm_control_client_say(a, "version=%s pid=%d uptime=%.0f workers=0", mm_version(), (int)getpid(),
+	mm_control_client_say(client, "version=%s pid=%d uptime=%.0f workers=0", mm_version(), (int)getpid(),
 		mm_clock_now() - s->began_at);
-	mm_control_client_say(a, "generation=%lu sessions=%u reload=%s", mm_host_generation(s->host),
+	mm_control_client_say(client, "generation=%lu sessions=%u reload=%s", mm_host_generation(s->host),
 		mm_host_session_count(s->host), s->last_failure[0] == '\0' ? "ok" : "failed");
 	if (s->last_failure[0] != '\0')
-		mm_control_client_say(a, "last failure: %s", s->last_failure);
-	mm_host_describe_lost(s->host, (struct mm_say){ mm_control_client_hear, a });
-	mm_control_client_say_worker(a, (int)getpid(), NULL, mm_host_row(s->host));
-	mm_control_client_end(a, EX_OK, NULL);
+		mm_control_client_say(client, "last failure: %s", s->last_failure);
+	mm_host_describe_lost(s->host, (struct mm_say){ mm_control_client_line, client });
+	mm_control_client_say_worker(client, (int)getpid(), NULL, mm_host_row(s->host));
+	mm_control_client_end(client, EX_OK, NULL);
 }
 
-static void answer_stop(struct solo *s, struct mm_control_client *a, const char *argument)
+static void answer_stop(struct solo *s, struct mm_control_client *client, const char *argument)
 {
 	(void)argument;
-	mm_control_client_end(a, EX_OK, NULL);
+	mm_control_client_end(client, EX_OK, NULL);
 	mm_host_stop_as_asked(s->host);
 }
 
-static void answer_listing(struct solo *s, struct mm_control_client *a, enum mm_listing what)
+static void answer_listing(struct solo *s, struct mm_control_client *client, enum mm_listing what)
 {
 	int listing_fd = mm_listing_open();
 	bool ok = listing_fd >= 0 && mm_host_list(s->host, what, listing_fd);
 	if (ok)
-		mm_control_client_give(a, listing_fd);
+		mm_control_client_give(client, listing_fd);
 	if (listing_fd >= 0)
 		close(listing_fd);
-	mm_control_client_end(a, ok ? EX_OK : EX_OSERR, ok ? NULL : "out of memory or descriptors for the listing");
+	mm_control_client_end(client, ok ? EX_OK : EX_OSERR, ok ? NULL : "out of memory or descriptors for the listing");
 }
 
-static void answer_sessions(struct solo *s, struct mm_control_client *a, const char *argument)
+static void answer_sessions(struct solo *s, struct mm_control_client *client, const char *argument)
 {
 	(void)argument;
-	answer_listing(s, a, MM_LIST_SESSIONS);
+	answer_listing(s, client, MM_LIST_SESSIONS);
 }
 
-static void answer_generations(struct solo *s, struct mm_control_client *a, const char *argument)
+static void answer_generations(struct solo *s, struct mm_control_client *client, const char *argument)
 {
 	(void)argument;
-	answer_listing(s, a, MM_LIST_GENERATIONS);
+	answer_listing(s, client, MM_LIST_GENERATIONS);
 }
 
-static void answer_log_level(struct solo *s, struct mm_control_client *a, const char *argument)
+static void answer_log_level(struct solo *s, struct mm_control_client *client, const char *argument)
 {
 	enum mm_level level;
 	if (!mm_log_level_of_name(argument, &level)) {
-		mm_control_client_end(a, EX_USAGE, "loglevel: one of debug, info, warn, error");
+		mm_control_client_end(client, EX_USAGE, "loglevel: one of debug, info, warn, error");
 		return;
 	}
 	mm_host_set_log_level(s->host, level);
-	mm_control_client_end(a, EX_OK, NULL);
+	mm_control_client_end(client, EX_OK, NULL);
 }
 
 /* The lines that a master says for each worker: profiles are read by a program. */
 static void on_measured(void *self, int listing_fd)
 {
 	struct solo *s = self;
-	struct mm_control_client *a = s->measurer;
+	struct mm_control_client *client = s->measurer;
 	s->measurer = NULL;
-	mm_control_client_say(a, "worker pid=%d", (int)getpid());
+	mm_control_client_say(client, "worker pid=%d", (int)getpid());
 	if (listing_fd >= 0)
-		mm_control_client_give(a, listing_fd);
-	mm_control_client_end(a, listing_fd >= 0 ? EX_OK : EX_OSERR, listing_fd >= 0 ? NULL : "out of memory or "
+		mm_control_client_give(client, listing_fd);
+	mm_control_client_end(client, listing_fd >= 0 ? EX_OK : EX_OSERR, listing_fd >= 0 ? NULL : "out of memory or "
 		"descriptors for the profile");
 }
 
@@ -143,24 +143,24 @@ static void drop_measure(struct solo *s)
 	s->measurer = NULL;
 }
 
-static void answer_profile(struct solo *s, struct mm_control_client *a, const char *argument)
+static void answer_profile(struct solo *s, struct mm_control_client *client, const char *argument)
 {
 	struct mm_profile_request request;
 	if (s->measurer != NULL && mm_control_client_has_gone(s->measurer))
 		drop_measure(s);
 	if (!mm_profile_request_read(argument, &request)) {
-		mm_control_client_end(a, EX_USAGE, MM_PROFILE_NO_REQUEST);
+		mm_control_client_end(client, EX_USAGE, MM_PROFILE_BAD_REQUEST);
 	} else if (request.worker != 0 && request.worker != (unsigned)getpid()) {
-		mm_control_client_end(a, EX_USAGE, "there is no such worker; moonmilter ctl status names them");
+		mm_control_client_end(client, EX_USAGE, "there is no such worker; moonmilter ctl status names them");
 	} else if (s->measurer != NULL) {
-		mm_control_client_end(a, EX_TEMPFAIL, MM_PROFILE_BUSY);
+		mm_control_client_end(client, EX_TEMPFAIL, MM_PROFILE_BUSY);
 	} else {
-		s->measurer = a;
+		s->measurer = client;
 		mm_measure_begin(&s->measure, &request);
 	}
 }
 
-static void on_asked(void *self, struct mm_control_client *a, enum mm_request request, const char *argument)
+static void on_asked(void *self, struct mm_control_client *client, enum mm_request request, const char *argument)
 {
 	static void (*const answers[MM_REQUEST_COUNT])(struct solo *, struct mm_control_client *, const char *) = {
 		[MM_REQUEST_STATUS] = answer_status, [MM_REQUEST_RELOAD] = answer_reload,
@@ -168,7 +168,7 @@ static void on_asked(void *self, struct mm_control_client *a, enum mm_request re
 		[MM_REQUEST_SESSIONS] = answer_sessions, [MM_REQUEST_GENERATIONS] = answer_generations,
 		[MM_REQUEST_LOG_LEVEL] = answer_log_level, [MM_REQUEST_PROFILE] = answer_profile,
 	};
-	answers[request](self, a, argument);
+	answers[request](self, client, argument);
 }
 
 static void on_control(struct mm_watch *watch, int ready)
