@@ -11,8 +11,8 @@
 #include "base/list.h"
 #include "base/say.h"
 #include "process/control.h"
-#include "process/fingerprint.h"
 #include "process/follower.h"
+#include "process/look.h"
 #include "embed/service.h"
 
 #include <errno.h>
@@ -98,7 +98,7 @@ struct master {
 	unsigned           client_count;
 	struct mm_control_client   *late_clients[CLIENTS_MAX];     /* wait for the one after it */
 	unsigned           late_client_count;
-	uint64_t           fingerprint;
+	struct mm_look     look;
 
 	/* births and deaths */
 	unsigned           quick_deaths;        /* in a row */
@@ -117,7 +117,6 @@ struct master {
 	struct question    questions[QUESTIONS_MAX];
 	uint64_t           tickets;
 	double             tick_at, listeners_at, status_at, alive_at, began_at;
-	bool               said_lost;
 };
 
 static void reload(struct master *m);
@@ -900,35 +899,13 @@ static void look_at_workers(struct master *m, double now)
 	}
 }
 
-static void look_at_listeners(struct master *m)
+static void on_renewed(void *self, unsigned listener)
 {
-	struct mm_fault why = { .class = MM_FAULT_NONE };
-	for (unsigned i = 0; i < mm_host_listener_count(m->host); i++) {
-		if (!mm_host_listener_is_lost(m->host, i))
-			continue;
-		bool ok = mm_host_listener_renew(m->host, i, &why);
-		if (ok)
-			mm_log_say(m->log, MM_LEVEL_WARN, "listener", "somebody removed the socket's file; it is back");
-		else if (!m->said_lost)
-			mm_log_say(m->log, MM_LEVEL_ERROR, "listener", "somebody removed the socket's file; %s; no MTA "
-				"gets in meanwhile: let the user that serves write there, or restart", why.text);
-		m->said_lost = !ok;
-		struct mm_note note = { .kind = MM_NOTE_LISTEN, .number = i };
-		for (int j = 0; ok && j < MM_WORKFORCE_MAX; j++)
-			if (takes_part(&m->workers[j]) && m->workers[j].channel >= 0)
-				mm_channel_send(m->workers[j].channel, &note, mm_host_listener_descriptor(m->host, i));
-	}
-}
-
-static void look_at_files(struct master *m)
-{
-	const struct mm_config *c = mm_host_config(m->host);
-	if (!c->watch || m->generation == 0)
-		return;
-	uint64_t now = mm_fingerprint(c, mm_host_config_file(m->host));
-	if (now != m->fingerprint && m->fingerprint != 0)
-		reload(m);
-	m->fingerprint = now;
+	struct master *m = self;
+	struct mm_note note = { .kind = MM_NOTE_LISTEN, .number = listener };
+	for (int i = 0; i < MM_WORKFORCE_MAX; i++)
+		if (takes_part(&m->workers[i]) && m->workers[i].channel >= 0)
+			mm_channel_send(m->workers[i].channel, &note, mm_host_listener_descriptor(m->host, listener));
 }
 
 /* "ok" is said when it is true: when a worker has taken the new scripts, its row says so. */
@@ -981,9 +958,10 @@ static void tick(struct master *m)
 		mm_service_alive();
 	if (m->is_stopping)
 		return;
-	look_at_files(m);
+	if (m->generation > 0 && mm_look_at_files(&m->look))
+		reload(m);
 	if (is_due(&m->listeners_at, now, LISTENERS_EVERY))
-		look_at_listeners(m);
+		mm_look_at_sockets(&m->look, on_renewed, m);
 	if (m->is_announced && is_due(&m->status_at, now, STATUS_EVERY))
 		update_status(m);
 }
@@ -1099,6 +1077,7 @@ static bool make(struct master *m, struct mm_host *host)
 {
 	struct mm_control_owner owner = { m, on_asked };
 	m->host = host;
+	m->look.host = host;
 	m->log = mm_host_log(host);
 	m->wanted = worker_count(mm_host_config(host));
 	m->began_at = mm_clock_now();

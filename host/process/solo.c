@@ -3,7 +3,7 @@
 #include "base/list.h"
 #include "base/say.h"
 #include "process/control.h"
-#include "process/fingerprint.h"
+#include "process/look.h"
 #include "process/measure.h"
 #include "embed/service.h"
 #include "base/watch.h"
@@ -20,13 +20,12 @@ struct solo {
 	struct mm_host    *host;                /* owned */
 	struct mm_control *control;             /* owned; NULL: none */
 	struct mm_watch    asked;
-	struct mm_timer    look;
+	struct mm_look     look;
+	struct mm_timer    look_timer;
 	struct mm_measure  measure;
 	struct mm_control_client *measurer;     /* waits for it; NULL: none is taken */
-	uint64_t           fingerprint;
 	double             alive_at;            /* the watchdog was fed */
 	double             began_at;
-	bool               said_lost;
 	char               last_failure[sizeof((struct mm_fault *)0)->text];    /* of a reload; "": the last one was
 	                                                                         * good */
 };
@@ -97,7 +96,8 @@ static void answer_listing(struct solo *s, struct mm_control_client *client, enu
 		mm_control_client_give(client, listing_fd);
 	if (listing_fd >= 0)
 		close(listing_fd);
-	mm_control_client_end(client, ok ? EX_OK : EX_OSERR, ok ? NULL : "out of memory or descriptors for the listing");
+	mm_control_client_end(client, ok ? EX_OK : EX_OSERR, ok ? NULL
+		: "out of memory or descriptors for the listing");
 }
 
 static void answer_sessions(struct solo *s, struct mm_control_client *client, const char *argument)
@@ -180,42 +180,14 @@ static void on_control(struct mm_watch *watch, int ready)
 
 /* ---- a look around, twice a second ---- */
 
-static void look_at_files(struct solo *s)
-{
-	const struct mm_config *c = mm_host_config(s->host);
-	if (!c->watch)
-		return;
-	uint64_t now = mm_fingerprint(c, mm_host_config_file(s->host));
-	if (now != s->fingerprint && s->fingerprint != 0)
-		mm_host_reload(s->host, NULL, NULL);
-	s->fingerprint = now;
-}
-
-static void look_at_sockets(struct solo *s)
-{
-	struct mm_fault why = { .class = MM_FAULT_NONE };
-	for (unsigned i = 0; i < mm_host_listener_count(s->host); i++) {
-		if (!mm_host_listener_is_lost(s->host, i))
-			continue;
-		bool ok = mm_host_listener_renew(s->host, i, &why);
-		if (ok)
-			mm_log_say(mm_host_log(s->host), MM_LEVEL_WARN, "listener",
-				"somebody removed the socket's file; it is back");
-		else if (!s->said_lost)
-			mm_log_say(mm_host_log(s->host), MM_LEVEL_ERROR, "listener",
-				"somebody removed the socket's file; %s; no MTA gets in meanwhile: let the user that "
-				"serves write there, or restart", why.text);
-		s->said_lost = !ok;
-	}
-}
-
 static void on_look(struct mm_timer *timer)
 {
-	struct solo *s = MM_OWNER_OF(timer, struct solo, look);
+	struct solo *s = MM_OWNER_OF(timer, struct solo, look_timer);
 	double every = mm_service_alive_every();
 	if (!mm_host_is_stopping(s->host)) {
-		look_at_files(s);
-		look_at_sockets(s);
+		if (mm_look_at_files(&s->look))
+			mm_host_reload(s->host, NULL, NULL);
+		mm_look_at_sockets(&s->look, NULL, NULL);
 	}
 	if (s->measurer != NULL && mm_control_client_has_gone(s->measurer))
 		drop_measure(s);
@@ -223,7 +195,7 @@ static void on_look(struct mm_timer *timer)
 		s->alive_at = mm_clock_now();
 		mm_service_alive();
 	}
-	mm_timer_start(&s->look, LOOK_EVERY);
+	mm_timer_start(&s->look_timer, LOOK_EVERY);
 }
 
 /* ---- life ---- */
@@ -238,8 +210,8 @@ static void begin_looking(struct solo *s)
 		mm_watch_start(&s->asked, mm_control_descriptor(s->control), MM_READABLE);
 	}
 	mm_measure_init(&s->measure, s->host, on_measured, s);
-	mm_timer_init(&s->look, mm_host_clock(s->host), on_look);
-	mm_timer_start(&s->look, LOOK_EVERY);
+	mm_timer_init(&s->look_timer, mm_host_clock(s->host), on_look);
+	mm_timer_start(&s->look_timer, LOOK_EVERY);
 }
 
 static int fail(struct solo *s, const char *text)
@@ -251,7 +223,7 @@ static int fail(struct solo *s, const char *text)
 
 int mm_solo_serve(struct mm_host *host, struct mm_say say)
 {
-	struct solo s = { .host = host, .began_at = mm_clock_now() };
+	struct solo s = { .host = host, .look = { .host = host }, .began_at = mm_clock_now() };
 	struct mm_fault why = { .class = MM_FAULT_NONE };
 	struct mm_error error;
 	if (!mm_host_raise(host, NULL, &why))
@@ -270,7 +242,7 @@ int mm_solo_serve(struct mm_host *host, struct mm_say say)
 	if (s.control != NULL)
 		mm_watch_stop(&s.asked);
 	mm_control_free(s.control);
-	mm_timer_stop(&s.look);
+	mm_timer_stop(&s.look_timer);
 	mm_host_free(host);
 	return EX_OK;
 }
