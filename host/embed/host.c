@@ -6,6 +6,7 @@
 #include "base/list.h"
 #include "base/say.h"
 #include "task/budget.h"
+#include "embed/pace.h"
 #include "embed/rights.h"
 #include "script/files.h"
 #include "embed/service.h"
@@ -59,8 +60,7 @@ struct mm_host {
 	bool                   has_next_config; /* next_config is of what is prepared */
 	void                 (*prepared)(void *self, bool ok, const struct mm_fault *);
 	void                  *prepared_self;
-	bool                   reload_again;    /* asked for while one was under way */
-	double                 reloaded_at;     /* mm_clock_now() when the last one ended */
+	struct mm_pace         pace;            /* of reloads */
 	ev_timer               reload_timer;    /* a SIGHUP came soon after another */
 	bool                   load_ok;
 	struct mm_fault        load_fault;
@@ -518,6 +518,8 @@ void mm_host_discard(struct mm_host *h)
 
 /* ---- reload ---- */
 
+static void wait_for_pace(struct mm_host *h);
+
 static void log_reload(struct mm_host *h, bool ok, const struct mm_fault *why)
 {
 	struct mm_log_line line;
@@ -529,23 +531,52 @@ static void log_reload(struct mm_host *h, bool ok, const struct mm_fault *why)
 	mm_log_end(&line);
 }
 
+static void on_reload_timer(struct ev_loop *loop, ev_timer *t, int events)
+{
+	struct mm_host *h = t->data;
+	(void)loop;
+	(void)events;
+	if (mm_pace_is_due(&h->pace, mm_clock_now()))
+		mm_host_reload(h, NULL, NULL);
+	else
+		wait_for_pace(h);
+}
+
+/* A reload that was put off begins when its time has come. */
+static void wait_for_pace(struct mm_host *h)
+{
+	double wait = mm_pace_wait(&h->pace, mm_clock_now());
+	if (wait < 0 || ev_is_active(&h->reload_timer))
+		return;
+	ev_timer_init(&h->reload_timer, on_reload_timer, wait, 0.);
+	h->reload_timer.data = h;
+	ev_timer_start(h->loop, &h->reload_timer);
+}
+
+static void end_pace(struct mm_host *h, bool goes_on)
+{
+	bool is_owed = mm_pace_end(&h->pace, mm_clock_now());
+	if (!goes_on)
+		return;
+	if (is_owed)
+		mm_host_reload(h, NULL, NULL);
+	else
+		wait_for_pace(h);
+}
+
 static void on_reloaded(void *self, bool ok, const struct mm_fault *why)
 {
 	struct mm_host *h = self;
 	struct mm_fault fault = *why;
 	if (ok)
 		ok = mm_host_commit(h, &fault);
-	h->reloaded_at = mm_clock_now();
 	log_reload(h, ok, &fault);
 	if (h->options.handle_signals)
 		mm_service_ready();
 	if (h->reload_ended != NULL)
 		h->reload_ended(h->reload_ended_self, ok, &fault);
 	tell_waiters(h, ok, &fault);
-	if (!h->reload_again)
-		return;
-	h->reload_again = false;
-	mm_host_reload(h, NULL, NULL);
+	end_pace(h, true);
 }
 
 void mm_host_on_reload(struct mm_host *h, void (*ended)(void *self, bool ok, const struct mm_fault *), void *self)
@@ -563,12 +594,8 @@ void mm_host_reload(struct mm_host *h, void (*done)(void *self, bool ok, const s
 			h->waiters = w;
 		}
 	}
-	if (h->is_stopping)
+	if (h->is_stopping || !mm_pace_ask(&h->pace))
 		return;
-	if (h->is_loading) {
-		h->reload_again = true;         /* a storm of reloads becomes two: this one and one more */
-		return;
-	}
 	if (h->options.handle_signals)
 		mm_service_reloading();
 	mm_host_prepare(h, h->generation + 1, true, on_reloaded, h);
@@ -664,23 +691,12 @@ void mm_host_stop_as_asked(struct mm_host *h)
 	mm_host_stop(h, h->is_stopping ? MM_STOP_NOW : MM_STOP_DRAIN);
 }
 
-static void on_reload_timer(struct ev_loop *loop, ev_timer *t, int events)
-{
-	(void)loop;
-	(void)events;
-	mm_host_reload(t->data, NULL, NULL);
-}
-
 static void reload_soon(struct mm_host *h)
 {
-	double wait = h->reloaded_at + MM_RELOAD_EVERY - mm_clock_now();
-	if (wait <= 0) {
+	if (mm_pace_ask_soon(&h->pace, mm_clock_now()))
 		mm_host_reload(h, NULL, NULL);
-	} else if (!ev_is_active(&h->reload_timer)) {
-		ev_timer_init(&h->reload_timer, on_reload_timer, wait, 0.);
-		h->reload_timer.data = h;
-		ev_timer_start(h->loop, &h->reload_timer);
-	}
+	else
+		wait_for_pace(h);
 }
 
 static void on_signal(struct ev_loop *loop, ev_signal *s, int events)
@@ -900,12 +916,13 @@ static void on_first_load(void *self, bool ok, const struct mm_fault *why)
 bool mm_host_start(struct mm_host *h, struct mm_error *error)
 {
 	struct mm_fault why = { .class = MM_FAULT_NONE };
+	mm_pace_ask(&h->pace);
 	mm_host_prepare(h, 1, false, on_first_load, h);
 	while (h->is_loading && !h->is_stopping)
 		ev_run(h->loop, EVRUN_ONCE);
-	if (!h->load_ok)
-		return mm_fault_tell(&h->load_fault, error);
-	return mm_host_commit(h, &why) || mm_fault_tell(&why, error);
+	bool ok = h->load_ok && mm_host_commit(h, &why);
+	end_pace(h, ok);
+	return ok || mm_fault_tell(h->load_ok ? &why : &h->load_fault, error);
 }
 
 void mm_host_run(struct mm_host *h)

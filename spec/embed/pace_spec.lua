@@ -1,0 +1,68 @@
+-- How soon the next reload may begin: requests and signals in, decisions out.
+local ffi = require "ffi"
+local testlib = require "spec.support.testlib"
+
+local lib = testlib.load "embed/pace.h"
+
+local every = 0.5 -- MM_RELOAD_EVERY
+
+describe("the pace of reloads", function()
+  local pace
+  before_each(function() pace = ffi.new "struct mm_pace" end)
+
+  local function reload_until(to)
+    assert.is_true(lib.mm_pace_ask(pace))
+    lib.mm_pace_end(pace, to)
+  end
+
+  it("lets the first reload begin at once, asked for or by a signal", function()
+    assert.is_true(lib.mm_pace_ask_soon(pace, 100))
+    assert.is_true(lib.mm_pace_ask(pace))
+  end)
+
+  it("makes one more of many that are asked for during a reload", function()
+    assert.is_true(lib.mm_pace_ask(pace))
+    for _ = 1, 50 do assert.is_false(lib.mm_pace_ask(pace)) end
+    assert.is_true(lib.mm_pace_end(pace, 100))
+    assert.is_true(lib.mm_pace_ask(pace))
+    assert.is_false(lib.mm_pace_end(pace, 101))
+  end)
+
+  it("lets one that is asked for begin right after another", function()
+    reload_until(101)
+    assert.is_true(lib.mm_pace_ask(pace))
+  end)
+
+  it("puts a signal off until half a second after the last reload", function()
+    reload_until(101)
+    assert.is_false(lib.mm_pace_ask_soon(pace, 101.125))
+    assert.is_false(lib.mm_pace_ask_soon(pace, 101.25))
+    assert.equal(0.25, lib.mm_pace_wait(pace, 101.25))
+    assert.is_false(lib.mm_pace_is_due(pace, 101.25))
+    assert.is_true(lib.mm_pace_is_due(pace, 101 + every))
+    assert.is_false(lib.mm_pace_is_due(pace, 101 + every))
+    assert.equal(-1, lib.mm_pace_wait(pace, 102))
+  end)
+
+  it("lets a signal begin a reload when the last one ended long ago", function()
+    reload_until(101)
+    assert.is_true(lib.mm_pace_ask_soon(pace, 101 + every))
+  end)
+
+  it("puts a signal during a reload off until half a second after its end", function()
+    assert.is_true(lib.mm_pace_ask(pace))
+    assert.is_false(lib.mm_pace_ask_soon(pace, 100))
+    assert.equal(-1, lib.mm_pace_wait(pace, 100))
+    assert.is_false(lib.mm_pace_end(pace, 101))
+    assert.equal(every, lib.mm_pace_wait(pace, 101))
+    assert.is_true(lib.mm_pace_is_due(pace, 102))
+  end)
+
+  it("serves a signal that waits with a reload that is asked for", function()
+    reload_until(101)
+    assert.is_false(lib.mm_pace_ask_soon(pace, 101.25))
+    reload_until(101.5)
+    assert.equal(-1, lib.mm_pace_wait(pace, 102))
+    assert.is_false(lib.mm_pace_is_due(pace, 102))
+  end)
+end)
