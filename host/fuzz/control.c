@@ -27,14 +27,9 @@ static unsigned answer_later;
 
 static void asked(void *self, struct mm_control_client *a, enum mm_request request, const char *argument)
 {
-	static const char *const takes[] = {
-#define X(name, text, takes, about) takes,
-		MM_REQUESTS(X)
-#undef X
-	};
 	(void)self;
 	CHECK(request < MM_REQUEST_COUNT);
-	CHECK((takes[request] != NULL) == (argument[0] != '\0'));
+	CHECK((mm_request_rows[request].argument != NULL) == (argument[0] != '\0'));
 	CHECK(strlen(argument) < sizeof ((struct mm_note *)0)->text);
 	mm_control_client_say(a, "%s", argument);
 	if (answer_later++ % 2 == 0 && open_count < OPEN_MAX)

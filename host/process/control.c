@@ -32,13 +32,8 @@ struct mm_control {
 	unsigned                client_count;
 };
 
-struct request {
-	const char *name;
-	bool        takes_argument;
-};
-
-static const struct request requests[MM_REQUEST_COUNT] = {
-#define X(name, text, takes, about) { text, takes != NULL },
+const struct mm_request_row mm_request_rows[MM_REQUEST_COUNT] = {
+#define X(name, argument, answer, about) { #name, argument, MM_ANSWER_##answer, about },
 	MM_REQUESTS(X)
 #undef X
 };
@@ -192,7 +187,8 @@ static void take_request(struct mm_control_client *client, char *line)
 		argument = space + 1;
 	}
 	for (int i = 0; i < MM_REQUEST_COUNT; i++) {
-		if (strcmp(requests[i].name, line) != 0 || requests[i].takes_argument != (argument[0] != '\0'))
+		const struct mm_request_row *row = &mm_request_rows[i];
+		if (strcmp(row->name, line) != 0 || (row->argument != NULL) != (argument[0] != '\0'))
 			continue;
 		client->control->owner.asked(client->control->owner.self, client, (enum mm_request)i, argument);
 		return;

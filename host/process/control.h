@@ -1,29 +1,42 @@
 /* process/control.h -- the unix socket that `moonmilter ctl` talks to: one request a connection, answered by notes
- * (channel.h). Knows the requests by name; what they mean is the owner's: solo.c or master.c. Any loop can turn it:
- * there is one descriptor to watch. Only root and the user we run as may ask. */
+ * (channel.h). Knows the requests by name; what is answered is the owner's matter (answers.h). Any loop can turn
+ * it: there is one descriptor to watch. Only root and the user we run as may ask. */
 #ifndef MM_PROCESS_CONTROL_H
 #define MM_PROCESS_CONTROL_H
 
 #include "base/census.h"
 #include "process/channel.h"
 
-/* letter-case name           takes      about */
+/* What lines of key=value an answer has: about the host, about one item each, or none. `ctl --json` goes by it. */
+enum mm_answer_kind { MM_ANSWER_FIELDS, MM_ANSWER_ITEMS, MM_ANSWER_NOTES };
+
+/* What `moonmilter ctl` can ask. A request more is a row here, and the function answer_NAME() in answers.c.
+ * name            argument   answer   about */
 #define MM_REQUESTS(X) \
-	X(STATUS,      "status",      NULL,      "version, generation, last reload, a line a worker") \
-	X(RELOAD,      "reload",      NULL,      "load the scripts anew; exit status 78 when they do not load and " \
+	X(status,      NULL,      FIELDS,  "version, generation, last reload, a line a worker") \
+	X(reload,      NULL,      NOTES,   "load the scripts anew; exit status 78 when they do not load and " \
 		"the old ones serve on") \
-	X(STOP,        "stop",        NULL,      "no new connections, let messages finish, end") \
-	X(SESSIONS,    "sessions",    NULL,      "a line a session: client, stage, age, what it waits for and where") \
-	X(GENERATIONS, "generations", NULL,      "a line for each generation of scripts in memory") \
-	X(LOG_LEVEL,   "loglevel",    "LEVEL",   "debug, info, warn or error, until the next reload") \
-	X(PROFILE,     "profile",     "REQUEST", "what each handler costs, or which lines")
+	X(stop,        NULL,      NOTES,   "no new connections, let messages finish, end") \
+	X(sessions,    NULL,      ITEMS,   "a line a session: client, stage, age, what it waits for and where") \
+	X(generations, NULL,      ITEMS,   "a line for each generation of scripts in memory") \
+	X(loglevel,    "LEVEL",   NOTES,   "debug, info, warn or error, until the next reload") \
+	X(profile,     "REQUEST", NOTES,   "what each handler costs, or which lines")
 
 enum mm_request {
-#define X(name, text, takes, about) MM_REQUEST_##name,
+#define X(name, argument, answer, about) MM_REQUEST_##name,
 	MM_REQUESTS(X)
 #undef X
 	MM_REQUEST_COUNT
 };
+
+struct mm_request_row {
+	const char         *name;
+	const char         *argument;           /* what help calls it; NULL: it takes none */
+	enum mm_answer_kind answer;
+	const char         *about;              /* for people */
+};
+
+extern const struct mm_request_row mm_request_rows[MM_REQUEST_COUNT];
 
 /* Which profile is asked for: the argument of `profile`, and the text of MM_NOTE_LIST for it. */
 struct mm_profile_request {
@@ -34,8 +47,6 @@ struct mm_profile_request {
 };
 
 #define MM_PROFILE_SECONDS_MAX 3600.0
-#define MM_PROFILE_BAD_REQUEST "profile: seconds are from 0 to 3600, and samples take some"
-#define MM_PROFILE_BUSY    "a profile is being taken already; ask again when it is over"
 
 /* False: the text is none, or its seconds are out of range. */
 bool mm_profile_request_read(const char *text, struct mm_profile_request *);

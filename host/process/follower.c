@@ -5,7 +5,6 @@
  * (b) A terminal's SIGINT and a SIGHUP for the group reach workers too; both are the master's to handle. */
 #include "process/follower.h"
 
-#include "base/list.h"
 #include "process/measure.h"
 #include "base/watch.h"
 

@@ -8,9 +8,8 @@
  * discard. A worker that is started meanwhile joins in. */
 #include "process/master.h"
 
-#include "base/list.h"
 #include "base/say.h"
-#include "process/control.h"
+#include "process/answers.h"
 #include "process/follower.h"
 #include "process/look.h"
 #include "embed/service.h"
@@ -24,7 +23,6 @@
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <sysexits.h>
-#include <time.h>
 #include <unistd.h>
 
 #define TICK            0.5     /* seconds between looks at the workers */
@@ -81,7 +79,7 @@ struct master {
 	struct mm_census   census;
 	struct mm_worker_process workers[MM_WORKFORCE_MAX];
 	unsigned           wanted;              /* workers */
-	struct mm_control *control;             /* owned; NULL: none */
+	struct mm_answers  answers;
 	int                signals;             /* owned signalfd */
 	struct mm_say      say;
 
@@ -116,7 +114,7 @@ struct master {
 	bool               is_over;
 	struct question    questions[QUESTIONS_MAX];
 	uint64_t           tickets;
-	double             tick_at, listeners_at, status_at, alive_at, began_at;
+	double             tick_at, listeners_at, status_at, alive_at;
 };
 
 static void reload(struct master *m);
@@ -160,7 +158,7 @@ static void be_worker(struct master *m, struct mm_census_row *row, int channel, 
 	for (int i = 0; i < MM_WORKFORCE_MAX; i++)
 		if (m->workers[i].channel >= 0)
 			close(m->workers[i].channel);
-	mm_control_free(m->control);
+	mm_answers_end(&m->answers);
 	close(m->signals);
 	exit(mm_follow(m->host, &m->census, row, channel, master));
 }
@@ -249,19 +247,16 @@ static void answer_reload(struct master *m, bool ok)
 {
 	unsigned count = m->client_count;
 	m->client_count = 0;
-	for (unsigned i = 0; i < count; i++) {
-		if (ok)
-			mm_control_client_say(m->clients[i], "generation %u serves", m->generation);
-		mm_control_client_end(m->clients[i], ok ? EX_OK : EX_CONFIG, ok ? NULL : m->last_failure);
-	}
+	for (unsigned i = 0; i < count; i++)
+		mm_answers_end_reload(m->clients[i], m->generation, ok ? NULL : m->last_failure);
 }
 
 static void answer_stopping(struct master *m)
 {
 	for (unsigned i = 0; i < m->client_count; i++)
-		mm_control_client_end(m->clients[i], EX_TEMPFAIL, "the host is stopping");
+		mm_control_client_end(m->clients[i], EX_TEMPFAIL, MM_ANSWERS_STOPPING);
 	for (unsigned i = 0; i < m->late_client_count; i++)
-		mm_control_client_end(m->late_clients[i], EX_TEMPFAIL, "the host is stopping");
+		mm_control_client_end(m->late_clients[i], EX_TEMPFAIL, MM_ANSWERS_STOPPING);
 	m->client_count = m->late_client_count = 0;
 }
 
@@ -272,14 +267,19 @@ static void end_trial(struct master *m)
 			stop_worker(&m->workers[i], MM_NOTE_HALT, HALT_GRACE);
 }
 
-static void update_status(struct master *m)
+static unsigned count_sessions(const struct master *m)
 {
 	unsigned sessions = 0;
 	for (int i = 0; i < MM_WORKFORCE_MAX; i++)
 		if (m->workers[i].state != MM_WORKER_FREE)
 			sessions += mm_census_get(m->workers[i].row->sessions);
+	return sessions;
+}
+
+static void update_status(struct master *m)
+{
 	mm_service_status("generation %u, %u workers, %u sessions%s%s", m->generation,
-		count_states(m, MM_WORKER_SERVING, MM_WORKER_SERVING), sessions,
+		count_states(m, MM_WORKER_SERVING, MM_WORKER_SERVING), count_sessions(m),
 		m->last_failure[0] != '\0' ? ", last reload failed: " : "", m->last_failure);
 }
 
@@ -558,12 +558,6 @@ static void ask(struct master *m, struct mm_control_client *client, struct mm_no
 		end_question(q);
 }
 
-static void ask_all(struct master *m, struct mm_control_client *client, enum mm_listing what)
-{
-	struct mm_note note = { .number = what };
-	ask(m, client, &note, 0, 0);
-}
-
 /* The client has hung up. */
 static void forget_profile(struct master *m, struct question *q)
 {
@@ -584,85 +578,74 @@ static void forget_unwanted_profiles(struct master *m)
 
 /* ---- ctl ---- */
 
-static void answer_status(struct master *m, struct mm_control_client *client, const char *argument)
+static void report_status(void *self, struct mm_answers_status *out)
 {
-	char when[32] = "never";
-	time_t at = (time_t)m->reloaded_at;
-	struct tm utc;
-	(void)argument;
-	if (at != 0)
-		strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&at, &utc));
-	mm_control_client_say(client, "version=%s pid=%d uptime=%.0f workers=%u worker_deaths=%lu", mm_version(),
-		(int)getpid(), mm_clock_now() - m->began_at, m->wanted, m->deaths);
-	mm_control_client_say(client, "generation=%u reload=%s reloaded_at=%s", m->generation,
-		m->phase != AT_REST ? "running" : m->last_failure[0] == '\0' ? "ok" : "failed", when);
-	if (m->last_failure[0] != '\0')
-		mm_control_client_say(client, "last failure: %s", m->last_failure);
-	mm_host_describe_lost(m->host, (struct mm_say){ mm_control_client_line, client });
+	const struct master *m = self;
+	out->workers = m->wanted;
+	out->worker_deaths = m->deaths;
+	out->generation = m->generation;
+	out->sessions = count_sessions(m);
+	out->is_reloading = m->phase != AT_REST;
+	out->reloaded_at = m->reloaded_at;
+	out->last_failure = m->last_failure;
+}
+
+static void say_workers(void *self, struct mm_control_client *client)
+{
+	const struct master *m = self;
 	for (int i = 0; i < MM_WORKFORCE_MAX; i++)
 		if (m->workers[i].state != MM_WORKER_FREE)
 			mm_control_client_say_worker(client, (int)m->workers[i].pid,
 				m->workers[i].is_hung ? "hung" : NULL, m->workers[i].row);
-	mm_control_client_end(client, EX_OK, NULL);
 }
 
-static void answer_with_reload(struct master *m, struct mm_control_client *client, const char *argument)
+/* A client that comes during a reload may ask because of files changed since: it waits for the next one. */
+static void reload_for(void *self, struct mm_control_client *client)
 {
-	(void)argument;
-	struct mm_control_client **list = m->phase == AT_REST ? m->clients : m->late_clients;
+	struct master *m = self;
+	struct mm_control_client **clients = m->phase == AT_REST ? m->clients : m->late_clients;
 	unsigned *count = m->phase == AT_REST ? &m->client_count : &m->late_client_count;
 	if (m->is_stopping || m->generation == 0 || *count == CLIENTS_MAX) {
-		mm_control_client_end(client, EX_TEMPFAIL, m->is_stopping ? "the host is stopping" : "too many reloads "
-			"wait already");
+		mm_control_client_end(client, EX_TEMPFAIL, m->is_stopping ? MM_ANSWERS_STOPPING
+			: "too many reloads wait already");
 		return;
 	}
-	list[(*count)++] = client;           /* one that came during a reload may be about files changed
-	                                 * since: it hears of the next */
+	clients[(*count)++] = client;
 	reload(m);
 }
 
-static void answer_stop(struct master *m, struct mm_control_client *client, const char *argument)
+static void stop_as_asked(void *self)
 {
-	(void)argument;
-	mm_control_client_end(client, EX_OK, NULL);
-	stop(m);
+	stop(self);
 }
 
-static void answer_sessions(struct master *m, struct mm_control_client *client, const char *argument)
+static void list(void *self, struct mm_control_client *client, enum mm_listing what)
 {
-	(void)argument;
-	ask_all(m, client, MM_LIST_SESSIONS);
+	struct mm_note note = { .number = what };
+	ask(self, client, &note, 0, 0);
 }
 
-static void answer_generations(struct master *m, struct mm_control_client *client, const char *argument)
+static void set_log_level(void *self, enum mm_level level)
 {
-	(void)argument;
-	ask_all(m, client, MM_LIST_GENERATIONS);
-}
-
-static void answer_log_level(struct master *m, struct mm_control_client *client, const char *argument)
-{
-	enum mm_level level;
-	if (!mm_log_level_of_name(argument, &level)) {
-		mm_control_client_end(client, EX_USAGE, "loglevel: one of debug, info, warn, error");
-		return;
-	}
+	struct master *m = self;
 	mm_host_set_log_level(m->host, level);
 	for (int i = 0; i < MM_WORKFORCE_MAX; i++)
 		tell(&m->workers[i], MM_NOTE_LOG_LEVEL, level);
-	mm_control_client_end(client, EX_OK, NULL);
 }
 
-static bool is_taking_a_profile(const struct master *m)
+static bool is_profiling(void *self)
 {
+	struct master *m = self;
+	forget_unwanted_profiles(m);
 	for (int i = 0; i < QUESTIONS_MAX; i++)
 		if (m->questions[i].client != NULL && m->questions[i].is_profile)
 			return true;
 	return false;
 }
 
-static bool has_worker(const struct master *m, unsigned pid)
+static bool has_worker(void *self, unsigned pid)
 {
+	const struct master *m = self;
 	for (int i = 0; i < MM_WORKFORCE_MAX; i++)
 		if ((m->workers[i].state == MM_WORKER_SERVING || m->workers[i].state == MM_WORKER_LEAVING)
 		    && (unsigned)m->workers[i].pid == pid)
@@ -670,33 +653,17 @@ static bool has_worker(const struct master *m, unsigned pid)
 	return false;
 }
 
-static void answer_profile(struct master *m, struct mm_control_client *client, const char *argument)
+static void profile(void *self, struct mm_control_client *client, const struct mm_profile_request *request)
 {
-	struct mm_profile_request request;
 	struct mm_note note = { .number = MM_LIST_PROFILE };
-	forget_unwanted_profiles(m);
-	if (!mm_profile_request_read(argument, &request)) {
-		mm_control_client_end(client, EX_USAGE, MM_PROFILE_BAD_REQUEST);
-	} else if (request.worker != 0 && !has_worker(m, request.worker)) {
-		mm_control_client_end(client, EX_USAGE, "there is no such worker; moonmilter ctl status names them");
-	} else if (is_taking_a_profile(m)) {
-		mm_control_client_end(client, EX_TEMPFAIL, MM_PROFILE_BUSY);
-	} else {
-		mm_profile_request_write(&request, note.text, sizeof note.text);
-		ask(m, client, &note, request.worker, request.seconds);
-	}
+	mm_profile_request_write(request, note.text, sizeof note.text);
+	ask(self, client, &note, request->worker, request->seconds);
 }
 
-static void on_asked(void *self, struct mm_control_client *client, enum mm_request request, const char *argument)
-{
-	static void (*const answers[MM_REQUEST_COUNT])(struct master *, struct mm_control_client *, const char *) = {
-		[MM_REQUEST_STATUS] = answer_status, [MM_REQUEST_RELOAD] = answer_with_reload,
-			[MM_REQUEST_STOP] = answer_stop,
-		[MM_REQUEST_SESSIONS] = answer_sessions, [MM_REQUEST_GENERATIONS] = answer_generations,
-		[MM_REQUEST_LOG_LEVEL] = answer_log_level, [MM_REQUEST_PROFILE] = answer_profile,
-	};
-	answers[request](self, client, argument);
-}
+static const struct mm_answers_calls answers_calls = {
+	.status = report_status, .say_workers = say_workers, .has_worker = has_worker, .is_profiling = is_profiling,
+	.set_log_level = set_log_level, .stop = stop_as_asked, .reload = reload_for, .list = list, .profile = profile,
+};
 
 /* ---- notes from workers ---- */
 
@@ -1035,15 +1002,15 @@ static void turn(struct master *m)
 		fds[count++] = (struct pollfd){ .fd = m->workers[i].channel, .events = POLLIN };
 	}
 	fds[count] = (struct pollfd){ .fd = m->signals, .events = POLLIN };
-	fds[count + 1] = (struct pollfd){ .fd = m->control != NULL ? mm_control_descriptor(m->control) : -1,
-		.events = POLLIN };
+	fds[count + 1] = (struct pollfd){ .fd = m->answers.control != NULL
+		? mm_control_descriptor(m->answers.control) : -1, .events = POLLIN };
 	if (poll(fds, count + 2, (int)(next_due(m, mm_clock_now()) * 1000) + 1) < 0 && errno != EINTR)
 		usleep(10000);          /* out of memory in the kernel: not a spin */
 	for (unsigned i = 0; i < count; i++)
 		if (fds[i].revents != 0 && whose[i]->channel == fds[i].fd)
 			read_notes(m, whose[i]);
 	if (fds[count + 1].revents != 0)
-		mm_control_turn(m->control);
+		mm_control_turn(m->answers.control);
 	if (fds[count].revents != 0)
 		read_signals(m);
 	reap_all(m);
@@ -1075,19 +1042,14 @@ static unsigned worker_count(const struct mm_config *c)
 
 static bool make(struct master *m, struct mm_host *host)
 {
-	struct mm_control_owner owner = { m, on_asked };
 	m->host = host;
 	m->look.host = host;
 	m->log = mm_host_log(host);
 	m->wanted = worker_count(mm_host_config(host));
-	m->began_at = mm_clock_now();
 	for (int i = 0; i < MM_WORKFORCE_MAX; i++)
 		m->workers[i].channel = -1;
-	if (!mm_census_make(&m->census, MM_WORKFORCE_MAX) || !take_signals(m))
-		return false;
-	if (mm_host_control(host) >= 0)
-		m->control = mm_control_new(mm_host_control(host), owner);
-	return mm_host_control(host) < 0 || m->control != NULL;
+	return mm_census_make(&m->census, MM_WORKFORCE_MAX) && take_signals(m)
+		&& mm_answers_begin(&m->answers, host, &answers_calls, m);
 }
 
 int mm_master_serve(struct mm_host *host, struct mm_say say)
@@ -1104,7 +1066,7 @@ int mm_master_serve(struct mm_host *host, struct mm_say say)
 	while (!m->is_over)
 		turn(m);
 	int status = m->status;
-	mm_control_free(m->control);
+	mm_answers_end(&m->answers);
 	close(m->signals);
 	mm_census_free(&m->census);
 	mm_host_free(host);
