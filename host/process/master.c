@@ -12,6 +12,7 @@
 #include "process/answers.h"
 #include "process/follower.h"
 #include "process/look.h"
+#include "embed/pace.h"
 #include "embed/service.h"
 
 #include <errno.h>
@@ -87,9 +88,7 @@ struct master {
 	uint32_t           generation;          /* that serves; 0: none yet */
 	enum phase         phase;
 	double             phase_until;
-	bool               reload_again;
-	double             ended_at;            /* the last reload did */
-	double             reload_at;           /* a SIGHUP came soon after it; 0: none */
+	struct mm_pace     pace;                /* when the next reload may begin */
 	char               last_failure[1024];  /* "": the last reload was good */
 	double             reloaded_at;         /* wall clock; 0: never */
 	struct mm_control_client   *clients[CLIENTS_MAX];  /* wait for the reload under way */
@@ -288,15 +287,13 @@ static void end_reload(struct master *m, bool ok, const char *failure)
 	end_trial(m);
 	m->phase = AT_REST;
 	m->reloaded_at = mm_clock_wall();
-	m->ended_at = mm_clock_now();
 	snprintf(m->last_failure, sizeof m->last_failure, "%s", ok ? "" : failure);
 	log_reload(m, ok);
 	answer_reload(m, ok);
 	update_status(m);
 	mm_service_ready();
-	if (!m->reload_again)
+	if (!mm_pace_end(&m->pace, mm_clock_now()))
 		return;
-	m->reload_again = false;
 	memcpy(m->clients, m->late_clients, sizeof m->clients);
 	m->client_count = m->late_client_count;
 	m->late_client_count = 0;
@@ -380,6 +377,8 @@ static void commit_all(struct master *m)
 	}
 	m->phase = AT_REST;
 	begin_announcing(m);
+	if (mm_pace_end(&m->pace, mm_clock_now()))
+		reload(m);
 }
 
 static void commit_when_all_are_ready(struct master *m)
@@ -407,12 +406,8 @@ static void prepare_all(struct master *m)
 
 static void reload(struct master *m)
 {
-	if (m->is_stopping)
+	if (m->is_stopping || !mm_pace_ask(&m->pace))
 		return;
-	if (m->phase != AT_REST) {
-		m->reload_again = true;         /* a storm of reloads becomes two: this one and one more */
-		return;
-	}
 	mm_service_reloading();
 	m->phase = TRYING;
 	m->phase_until = mm_clock_now() + MM_LOAD_TIMEOUT;
@@ -421,17 +416,6 @@ static void reload(struct master *m)
 		tell_prepare(worker, m->generation + 1, true);
 	else
 		fail_reload(m, "no process can be made to try the new scripts");
-}
-
-static void reload_soon(struct master *m)
-{
-	double now = mm_clock_now(), at = m->ended_at + MM_RELOAD_EVERY;
-	if (m->phase != AT_REST)
-		m->reload_at = now + MM_RELOAD_EVERY;   /* looked at again then */
-	else if (now < at)
-		m->reload_at = at;
-	else
-		reload(m);
 }
 
 static void on_prepared(struct master *m, struct mm_worker_process *worker, const struct mm_note *note)
@@ -892,10 +876,8 @@ static void look_at_phase(struct master *m, double now)
 	else if (m->phase != AT_REST && now >= m->phase_until && !m->is_stopping)
 		fail_reload(m, "the scripts still load after 60 s; on_load or a script's top level waits for something "
 			"that does not come");
-	if (m->reload_at != 0 && now >= m->reload_at) {
-		m->reload_at = 0;
-		reload_soon(m);
-	}
+	if (mm_pace_is_due(&m->pace, now))
+		reload(m);
 	if (m->announce_by != 0 && now >= m->announce_by)
 		announce(m);
 	forget_unwanted_profiles(m);
@@ -969,7 +951,10 @@ static void read_signals(struct master *m)
 	while (read(m->signals, &info, sizeof info) == (ssize_t)sizeof info) {
 		switch (info.ssi_signo) {
 		case SIGCHLD: break;            /* reap() runs at every turn: several deaths may be one signal */
-		case SIGHUP:  reload_soon(m); break;
+		case SIGHUP:
+			if (mm_pace_ask_soon(&m->pace, mm_clock_now()))
+				reload(m);
+			break;
 		case SIGUSR1: reopen_logs(m); break;
 		default:      stop(m);
 		}
@@ -980,13 +965,13 @@ static void read_signals(struct master *m)
 
 static double next_due(const struct master *m, double now)
 {
-	double wait = TICK;
+	double wait = TICK, reload_in = mm_pace_wait(&m->pace, now);
 	if (!m->is_stopping && m->spawn_at > now && m->spawn_at - now < wait)
 		wait = m->spawn_at - now;
 	if (m->phase == COMMITTING && wait > COMMIT_POLL)
 		wait = COMMIT_POLL;
-	if (m->reload_at != 0 && m->reload_at - now < wait)
-		wait = m->reload_at > now ? m->reload_at - now : 0;
+	if (reload_in >= 0 && reload_in < wait)
+		wait = reload_in;
 	return wait;
 }
 
@@ -1062,6 +1047,7 @@ int mm_master_serve(struct mm_host *host, struct mm_say say)
 	m->say = say;
 	m->phase = PREPARING;           /* the first generation needs no trial: nothing serves yet */
 	m->phase_until = mm_clock_now() + MM_LOAD_TIMEOUT;
+	mm_pace_ask(&m->pace);
 	tick(m);
 	while (!m->is_over)
 		turn(m);
