@@ -98,7 +98,7 @@ static bool is_worker(const char *line)
 	return strncmp(line, "worker pid=", 11) == 0;
 }
 
-/* "worker pid=12", a head above what this worker says; with more behind it is about the worker itself. */
+/* "worker pid=12", a head above what this worker says; with more after it the line is about the worker itself. */
 static bool is_head(const char *line)
 {
 	return is_worker(line) && strchr(line + 11, ' ') == NULL;

@@ -131,7 +131,7 @@ int mm_command_ctl(int argc, char **argv)
 	char request[256];
 	optind = 1;
 	opterr = 0;                     /* what is wrong is said below, once */
-	/* "+": the options behind "profile" are its own */
+	/* "+": the options after "profile" are its own */
 	for (int c; (c = getopt_long(argc, argv, "+c:h", options, NULL)) != -1 || optind < argc;) {
 		if (c == -1 && is_profile(argv[optind]))
 			return ask_profile(argc, argv, optind);
@@ -139,7 +139,7 @@ int mm_command_ctl(int argc, char **argv)
 			break;
 	}
 	opterr = 1;
-	optind = 0;                     /* from the start: options may stand behind the other requests, too */
+	optind = 0;                     /* from the start: options may stand after the other requests, too */
 	for (int c; (c = getopt_long(argc, argv, "c:h", options, NULL)) != -1;) {
 		switch (c) {
 		case 'c': client.config = optarg; break;

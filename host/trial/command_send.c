@@ -1,5 +1,6 @@
 #include "trial/command_send.h"
 
+#include "base/clock.h"
 #include "config/endpoint.h"
 #include "trial/trial.h"
 
@@ -11,7 +12,6 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sysexits.h>
-#include <time.h>
 #include <unistd.h>
 
 #define CONNECT_TIMEOUT 30.0            /* seconds; milter_connect_timeout of Postfix */
@@ -24,18 +24,11 @@ struct link {
 	uint8_t bytes[65536];
 };
 
-static double now(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
 /* True when the socket is ready; false: the time is over, or broken. */
 static bool wait_for(int fd, short events, double deadline, const char *what, struct mm_fault *why)
 {
 	for (;;) {
-		double left = deadline - now();
+		double left = deadline - mm_clock_now();
 		struct pollfd p = { .fd = fd, .events = events };
 		int n = poll(&p, 1, left <= 0 ? 0 : left > 2e6 ? 2000000000 : (int)(left * 1000) + 1);
 		if (n > 0)
@@ -51,7 +44,7 @@ static bool write_all(void *self, const void *bytes, size_t n, struct mm_fault *
 {
 	struct link *l = self;
 	const uint8_t *at = bytes;
-	double deadline = now() + l->write_timeout_s;
+	double deadline = mm_clock_now() + l->write_timeout_s;
 	while (n > 0) {
 		ssize_t written = send(l->fd, at, n, MSG_NOSIGNAL | MSG_DONTWAIT);
 		if (written >= 0) {
@@ -73,7 +66,7 @@ static bool write_all(void *self, const void *bytes, size_t n, struct mm_fault *
 static bool read_some(void *self, double timeout_s, const void **bytes, size_t *n, struct mm_fault *why)
 {
 	struct link *l = self;
-	double deadline = now() + timeout_s;
+	double deadline = mm_clock_now() + timeout_s;
 	for (;;) {
 		ssize_t got;
 		if (!wait_for(l->fd, POLLIN, deadline, "answer", why))
@@ -134,7 +127,7 @@ static bool connect_to(const struct mm_endpoint *spec, int *fd, struct mm_fault 
 	int error = connect(*fd, (struct sockaddr *)&address, size) == 0 ? 0 : errno;
 	if (error == EINPROGRESS) {
 		socklen_t error_size = sizeof error;
-		if (!wait_for(*fd, POLLOUT, now() + CONNECT_TIMEOUT, "accept the connection", why)) {
+		if (!wait_for(*fd, POLLOUT, mm_clock_now() + CONNECT_TIMEOUT, "accept the connection", why)) {
 			close(*fd);
 			return false;
 		}

@@ -81,7 +81,7 @@ static bool take_client(struct mm_trial *t, const char *value, struct mm_fault *
 		return no_memory(why);
 	p->family = strchr(ip, ':') != NULL ? MM_FAMILY_INET6 : MM_FAMILY_INET;
 	if (inet_pton(p->family == MM_FAMILY_INET6 ? AF_INET6 : AF_INET, ip, address) != 1)
-		return bad(why, "client", value, "an IP address, perhaps with a host name behind a comma, a path, or "
+		return bad(why, "client", value, "an IP address, perhaps with a host name after a comma, a path, or "
 			"\"unknown\"");
 	p->client_address = ip;
 	p->client_port = 40212;

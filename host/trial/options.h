@@ -1,5 +1,5 @@
-/* trial/options.h -- what `try` and `send` are asked to do: the options that both know, one row each, and the struct
- * they fill. Help, getopt_long() and the words for "did you mean" go by the same rows. Knows no socket and no host; each
+/* trial/options.h -- what `try` and `send` are asked to do: the options that both know, one row each, and the
+ * struct they fill. Help, getopt_long() and "did you mean" go by the same rows. Knows no socket and no host; each
  * command brings options of its own.
  * Ownership: a trial owns what it makes of arguments and borrows the rest from argv. */
 #ifndef MM_TRIAL_OPTIONS_H
@@ -12,7 +12,7 @@
 /* Options both commands know. letter: value for getopt_long().     argument  what --help says */
 #define MM_TRIAL_OPTIONS(X) \
 	X(FROM,          "from",           "ADDRESS", \
-		"The envelope sender, with ESMTP parameters behind a blank: \"ann@example.org SIZE=100\".\n" \
+		"The envelope sender, with ESMTP parameters after a blank: \"ann@example.org SIZE=100\".\n" \
 		"Default: Return-Path or From of the message.") \
 	X(RCPT,          "rcpt",           "ADDRESS", \
 		"An envelope recipient, with parameters likewise; may be given again.\n" \
@@ -36,9 +36,9 @@
 	X(STEPS,         "steps",          "WORDS", \
 		"Offer only these protocol steps: words as in \"skip,no_helo\", a number, all or none.") \
 	X(UNKNOWN,       "unknown",        "COMMAND", \
-		"The client sends an SMTP command the MTA does not know, behind EHLO.") \
+		"The client sends an SMTP command the MTA does not know, after EHLO.") \
 	X(ABORT_AFTER,   "abort-after",    "STAGE", \
-		"The client gives each message up behind mail, rcpt, data, header, eoh or body.") \
+		"The client gives each message up after mail, rcpt, data, header, eoh or body.") \
 	X(HANG_UP_AFTER, "hang-up-after",  "STAGE",    "The same, and the connection is simply closed.") \
 	X(REPEAT,        "repeat",         "N",        "Send the messages N times over the one connection.") \
 	X(TIMEOUT,       "timeout",        "SECONDS", \
