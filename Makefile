@@ -10,8 +10,10 @@
 #   make gc          specs with a collection at every line of Lua; make one-byte: with reads and writes of one byte
 #   make fuzz        a minute for each target: FUZZ="engine edits" only these, FUZZ_SECONDS=3600
 #   make fuzz-quick  five minutes in all
+#   make corpus      take the new inputs that fuzzing found worth keeping into the tree
 #   make soak        ten minutes of load and faults: memory and descriptors stay
 #   make bench       a quarter of an hour beside libmilter and others; make bench-quick: two minutes
+#   make libs        what a program links with besides libmoonmilter.a
 #   make clean
 
 VERSION  := $(shell sed -n 's/^\#define MM_VERSION *"\(.*\)"/\1/p' host/moonmilter.h)
