@@ -10,16 +10,11 @@
 #include <sys/stat.h>
 #include <sysexits.h>
 
-#define SETS_MAX 64
-
 struct replaying {
-	struct mm_rerun rerun;                  /* owns the host */
-	const char     *config_file;            /* borrowed from argv, as all here */
-	const char     *sets[SETS_MAX + 1];
-	unsigned        set_count;
-	bool            is_verbose;
-	unsigned        files;
-	int             code;
+	struct mm_inside inside;
+	struct mm_rerun  rerun;
+	unsigned         files;
+	int              code;
 };
 
 static int fail(int code, const char *file, const char *text)
@@ -103,16 +98,9 @@ static int help(void)
 		"what would be\ndifferent: \"-\" is what was answered then, \"+\" what would be now. Nothing is sent "
 		"anywhere by moonmilter itself.\nWithout SCRIPT or DIR the scripts of the configuration file are run.\n"
 		"\n"
-		"  -c, --config FILE\n"
-		"        Read this configuration file.\n"
-		"  -m, --milter NAME\n"
-		"        Run the scripts of this milter of the configuration file. Default: the first.\n"
-		"  -s, --set KEY=VALUE\n"
-		"        Set a key of the configuration; may be given again.\n"
+		MM_INSIDE_HELP
 		"  -q, --quiet\n"
 		"        Show the last line only.\n"
-		"  -v, --verbose\n"
-		"        Show every log line, not only warnings and errors.\n"
 		"  -h, --help\n"
 		"        Show this text.\n"
 		"\n"
@@ -122,41 +110,28 @@ static int help(void)
 	return 0;
 }
 
-static void show_log(void *self, enum mm_level level, const char *line, size_t size)
-{
-	const struct replaying *re = self;
-	if (re->is_verbose || level >= MM_LEVEL_ERROR || (level >= MM_LEVEL_WARN && !re->rerun.is_quiet))
-		fprintf(stderr, "%.*s\n", (int)size, line);
-}
-
 /* -1: go on. */
 static int parse(struct replaying *re, int argc, char **argv)
 {
 	static const struct option options[] = {
-		{ "config", required_argument, NULL, 'c' }, { "milter", required_argument, NULL, 'm' },
-		{ "set", required_argument, NULL, 's' },    { "quiet", no_argument, NULL, 'q' },
-		{ "verbose", no_argument, NULL, 'v' },      { "help", no_argument, NULL, 'h' },
+		MM_INSIDE_OPTIONS, { "quiet", no_argument, NULL, 'q' }, { "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },
 	};
+	struct mm_fault why;
 	optind = 0;
 	for (int c; (c = getopt_long(argc, argv, "c:m:s:qvh", options, NULL)) != -1;) {
 		switch (c) {
-		case 'c': re->config_file = optarg; break;
-		case 'm': re->rerun.milter = optarg; break;
-		case 'q': re->rerun.is_quiet = true; break;
-		case 'v': re->is_verbose = true; break;
+		case 'q': re->inside.is_quiet = true; break;
 		case 'h': return help();
-		case 's':
-			if (re->set_count == SETS_MAX)
-				return fail(EX_USAGE, NULL, "too many --set");
-			re->sets[re->set_count++] = optarg;
-			break;
-		default: return EX_USAGE;
+		case '?': return EX_USAGE;
+		default:
+			if (!mm_inside_take(&re->inside, c, optarg, &why))
+				return fail(EX_USAGE, NULL, why.text);
 		}
 	}
 	if (optind == argc)
 		return fail(EX_USAGE, NULL, "no record is given; see --help");
-	if (argc - optind == 1 && re->config_file == NULL && re->set_count == 0)
+	if (!mm_inside_has_scripts(&re->inside, argc - optind))
 		return fail(EX_USAGE, NULL, "no scripts are given; name them after the record, or a configuration "
 			"(-c); see --help");
 	return -1;
@@ -170,19 +145,13 @@ int mm_command_replay(int argc, char **argv)
 	if (code >= 0)
 		return code;
 	char **operands = argv + optind;
-	int count = argc - optind;
-	struct mm_host_options o = {
-		.size = sizeof o, .config_file = re.config_file, .no_sockets = true, .log = show_log, .log_self = &re,
-		.scripts = count > 1 ? (const char *const *)operands + 1 : NULL, .set = re.set_count > 0
-		? re.sets : NULL,
-	};
-	re.rerun.host = mm_host_new(&o, &error);
-	if (re.rerun.host == NULL || !mm_host_start(re.rerun.host, &error)) {
-		mm_host_free(re.rerun.host);
+	re.rerun.inside = &re.inside;
+	if (!mm_inside_start(&re.inside, operands + 1, false, &error)) {
+		mm_inside_stop(&re.inside);
 		return fail(EX_CONFIG, NULL, error.text);
 	}
 	replay_path(&re, operands[0]);
-	mm_host_free(re.rerun.host);
+	mm_inside_stop(&re.inside);
 	if (re.files == 0)              /* nothing was tried: the complaint is all there is to say */
 		return re.code;
 	printf("%u record%s, %u message%s: %u differ%s\n", re.files, re.files == 1 ? "" : "s", re.rerun.messages,

@@ -7,9 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define TURN_S   0.05           /* seconds a turn of the loop may wait for something to happen */
 #define ANSWER_S 300.0          /* seconds a handler may take; its own deadline comes before */
-#define CLOSE_S  5.0            /* seconds on_done and on_close may take when all is over */
 
 /* ---- one session, through the scripts of now ---- */
 
@@ -40,7 +38,7 @@ static bool wait_for_output(const struct mm_rerun *re, struct run *run, struct m
 				mm_feed_is_finished(run->session) ? "closes" : "gives no answer");
 		if (mm_clock_now() > deadline)
 			return mm_fault_set(why, MM_FAULT_PEER, "the filter gives no answer in time");
-		mm_host_turn(re->host, TURN_S);
+		mm_host_turn(re->inside->host, MM_INSIDE_TURN_S);
 	}
 }
 
@@ -206,7 +204,7 @@ static void end_part(struct mm_rerun *re, const char *file, struct part *p)
 	                                                                         * stands behind the cut */
 	if (!is_unknown && !same(&p->before, &p->after)) {
 		re->different++;
-		if (!re->is_quiet) {
+		if (!re->inside->is_quiet) {
 			print_heading(file, p);
 			print_lines(&p->before, '-');
 			print_lines(&p->after, '+');
@@ -286,7 +284,7 @@ bool mm_rerun(struct mm_rerun *re, const char *file, const struct mm_replay *rec
 	if (run == NULL)
 		return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory");
 	run->redact = record->redact;
-	run->session = mm_feed_open(re->host, re->milter, &error);
+	run->session = mm_feed_open(re->inside->host, re->inside->milter, &error);
 	if (run->session == NULL) {
 		free(run);
 		return mm_fault_set(why, MM_FAULT_CONFIG, "%s", error.text);
@@ -294,10 +292,7 @@ bool mm_rerun(struct mm_rerun *re, const char *file, const struct mm_replay *rec
 	mm_mta_init(&run->mta, &record->offer);
 	mm_frame_init(&run->frame, MM_PACKET_DATA_MAX_1M);
 	bool ok = play(re, run, record, file, why);
-	mm_feed_hang_up(run->session);
-	for (double deadline = mm_clock_now() + CLOSE_S; mm_feed_is_waiting(run->session) && mm_clock_now() < deadline;)
-		mm_host_turn(re->host, TURN_S);
-	mm_feed_close(run->session);
+	mm_inside_end_session(re->inside, run->session);
 	mm_mta_free(&run->mta);
 	mm_frame_free(&run->frame);
 	mm_buffer_free(&run->store);

@@ -5,16 +5,14 @@
 #ifndef MM_TRIAL_RERUN_H
 #define MM_TRIAL_RERUN_H
 
-#include "moonmilter.h"
+#include "trial/inside.h"
 #include "trial/replay.h"
 
 struct mm_rerun {
-	struct mm_host *host;           /* borrowed: started, without sockets */
-	const char     *milter;         /* borrowed; NULL: the first */
-	bool            is_quiet;       /* differences are counted and not shown */
+	struct mm_inside *inside;       /* borrowed: started. is_quiet: differences are counted and not shown */
 	/* of all records so far */
-	unsigned        messages, different;
-	unsigned        shortened;      /* go on now where the record ends */
+	unsigned          messages, different;
+	unsigned          shortened;    /* go on now where the record ends */
 };
 
 /* file: what the record is called. False: why says why; class CONFIG when there is no such milter, else the scripts
