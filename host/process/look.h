@@ -1,6 +1,6 @@
 /* process/look.h -- a look around, every now and then: have the files changed that a generation is made of, and are the
  * listening sockets' files still there? Says what it finds; a reload, and handing new sockets to workers, is the
- * caller's. Lost sockets are bound anew, and the log hears of it.
+ * caller's. Lost sockets are bound anew, and logged.
  * Ownership: the host is BORROWED. */
 #ifndef MM_PROCESS_LOOK_H
 #define MM_PROCESS_LOOK_H
@@ -16,7 +16,7 @@ struct mm_look {
 /* True when files have changed since the last call. With watch = false in the configuration, and at the first call,
  * never. */
 bool mm_look_at_files(struct mm_look *);
-/* Binds lost sockets anew. renewed hears of each that is back; NULL: no need to. */
+/* Binds lost sockets anew. renewed is called for each that is back; may be NULL. */
 void mm_look_at_sockets(struct mm_look *, void (*renewed)(void *self, unsigned listener), void *self);
 
 #endif

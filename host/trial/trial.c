@@ -271,7 +271,7 @@ int mm_trial_run(struct mm_trial *t, struct mm_dialogue_transport transport, con
 	char **files, size_t count)
 {
 	bool as_sendmail = t->plan.kind == MM_MTA_SENDMAIL;
-	for (size_t i = 0; i < count; i++)              /* before the filter hears anything */
+	for (size_t i = 0; i < count; i++)              /* before anything is sent to the filter */
 		if (strcmp(files[i], "-") != 0 && access(files[i], R_OK) != 0) {
 			fprintf(stderr, "moonmilter %s: %s: %s\n", t->command, files[i], strerror(errno));
 			return EX_NOINPUT;
