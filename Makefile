@@ -164,9 +164,9 @@ $(BUILD)/test/libmoonmilter_test.so: $(TEST_OBJECTS) $(BUILD)/ev.o host/libmoonm
 
 # The C half of the mail modules once more, as a plain Lua module: they work outside of the host too
 # (docs/mail-codec.md).
-$(BUILD)/lua/moonmilter/codec.so: host/codec/codec.c Makefile
+$(BUILD)/lua/moonmilter/codec.so: $(filter $(BUILD)/obj/codec/%,$(LIBRARY_OBJECTS))
 	@mkdir -p $(@D)
-	$(call quiet,LD)$(CC) $(ALL_CFLAGS) -shared -o $@ $< $(IDN_LIBS)
+	$(call quiet,LD)$(CC) -shared $(SANITIZE) -o $@ $^ $(IDN_LIBS)
 
 # C modules of scripts take lua_* from the process: LuaJIT is linked as a shared library.
 $(BUILD)/moonmilter: $(PROGRAM_OBJECTS) $(BUILD)/libmoonmilter.a $(BUILD)/ev.o

@@ -30,7 +30,7 @@ static bool feed(void *self, const void *bytes, size_t n, struct mm_fault *why)
 static bool take_output(void *self, double timeout_s, const void **bytes, size_t *n, struct mm_fault *why)
 {
 	struct pipe *in = self;
-	double deadline = mm_clock_now() + timeout_s;
+	double deadline = mm_clock_real() + timeout_s;
 	mm_feed_consume(in->session, in->lent);
 	for (in->lent = 0;;) {
 		*bytes = mm_feed_output(in->session, n);
@@ -39,7 +39,7 @@ static bool take_output(void *self, double timeout_s, const void **bytes, size_t
 			return true;
 		if (!mm_feed_is_waiting(in->session))
 			return mm_fault_set(why, MM_FAULT_PEER, "no answer, and no handler waits for anything");
-		if (mm_clock_now() >= deadline)
+		if (mm_clock_real() >= deadline)
 			return mm_fault_set(why, MM_FAULT_PEER, "no answer within %g seconds", timeout_s);
 		mm_host_turn(in->host, MM_INSIDE_TURN_S);
 	}

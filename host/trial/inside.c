@@ -54,9 +54,9 @@ bool mm_inside_start(struct mm_inside *in, char **scripts, bool guard, struct mm
 
 void mm_inside_end_session(struct mm_inside *in, struct mm_feed *session)
 {
-	double deadline = mm_clock_now() + CLOSE_S;
+	double deadline = mm_clock_real() + CLOSE_S;
 	mm_feed_hang_up(session);
-	while (mm_feed_is_waiting(session) && mm_clock_now() < deadline)
+	while (mm_feed_is_waiting(session) && mm_clock_real() < deadline)
 		mm_host_turn(in->host, MM_INSIDE_TURN_S);
 	mm_feed_close(session);
 }

@@ -24,7 +24,7 @@ struct run {
 /* Takes what the filter says until it waits for us again. False: it said nothing in time. */
 static bool wait_for_output(const struct mm_rerun *re, struct run *run, struct mm_fault *why)
 {
-	double deadline = mm_clock_now() + ANSWER_S;
+	double deadline = mm_clock_real() + ANSWER_S;
 	for (;;) {
 		size_t size;
 		const void *bytes = mm_feed_output(run->session, &size);
@@ -36,7 +36,7 @@ static bool wait_for_output(const struct mm_rerun *re, struct run *run, struct m
 		if (mm_feed_is_finished(run->session) || !mm_feed_is_waiting(run->session))
 			return mm_fault_set(why, MM_FAULT_PEER, "the filter %s",
 				mm_feed_is_finished(run->session) ? "closes" : "gives no answer");
-		if (mm_clock_now() > deadline)
+		if (mm_clock_real() > deadline)
 			return mm_fault_set(why, MM_FAULT_PEER, "the filter gives no answer in time");
 		mm_host_turn(re->inside->host, MM_INSIDE_TURN_S);
 	}

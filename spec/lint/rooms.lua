@@ -1,7 +1,7 @@
 --- Every file stands in the room that docs/ARCHITECTURE.md gives it, and includes go one way. The tables of that page
 -- are read here: a row names a folder, its files in order, and the folders that they may include, which all stand above
 -- it. A file includes only files before it in its own folder and files of those folders, and what the linker sees goes
--- the same way. libev is only where the loop is, Lua only in `task/`, `bind/`, `script/` and the module of `codec/`,
+-- the same way. libev is only where the loop is, Lua only in `task/`, `bind/`, `script/` and the file `codec/codec`,
 -- neither in any header. No Lua module requires itself through others.
 -- Usage: luajit spec/lint/rooms.lua [ROOT]; exit status 1 when a rule is broken. What the linker sees is read from
 -- ROOT/build/obj, if it has been built.
@@ -11,7 +11,7 @@ local may_include_ev = {
   ["base/clock"] = true, ["base/watch"] = true, ["io/connection"] = true, ["io/listener"] = true, ["io/worker"] = true,
   ["embed/host"] = true,
 }
-local may_include_lua = { task = true, bind = true, script = true, codec = true }
+local may_include_lua = { task = true, bind = true, script = true, ["codec/codec"] = true }    -- folders, and a file
 local public = { moonmilter = true, moonmilter_testing = true }
 
 local MAP = "docs/ARCHITECTURE.md"
@@ -85,8 +85,8 @@ local function check_system(path, line, stem, header)
   local is_lua = header:match "^lua" and header ~= "luajit.h" or header == "lauxlib.h"
   if header == "ev.h" and (is_header or not may_include_ev[stem]) then
     tree.fault(path, line, "includes ev.h, which is for the loop and its sockets and for no header")
-  elseif is_lua and (is_header or not may_include_lua[stem:match "^[^/]+"]) then
-    tree.fault(path, line, "includes %s; Lua is for task/, bind/ and script/, and for no header", header)
+  elseif is_lua and (is_header or not (may_include_lua[stem] or may_include_lua[stem:match "^[^/]+"])) then
+    tree.fault(path, line, "includes %s; Lua is for task/, bind/, script/ and codec/codec, and for no header", header)
   end
 end
 

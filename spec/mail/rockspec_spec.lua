@@ -16,8 +16,8 @@ describe("rockspec/moonmilter-scm-1.rockspec", function()
     local directory = os.tmpname()
     os.remove(directory)
     finally(function() os.execute("rm -rf " .. directory) end)
-    assert(run(("mkdir -p %s/source/host/codec %s/work && cp -r lua rockspec LICENSE %s/source && cp "
-      .. "host/codec/codec.c %s/source/host/codec")
+    assert(run(("mkdir -p %s/source/host %s/work && cp -r lua rockspec LICENSE %s/source && cp -r "
+      .. "host/codec %s/source/host")
       :format(directory, directory, directory, directory)))
     local made, output = run(("cd %s/source && env -u LD_PRELOAD -u LUA_PATH -u LUA_CPATH HOME=%s luarocks "
       .. "--lua-version=5.1 make --deps-mode=none --tree=%s/tree rockspec/moonmilter-scm-1.rockspec"):format(directory,
@@ -26,8 +26,9 @@ describe("rockspec/moonmilter-scm-1.rockspec", function()
     -- only the tree's modules; LPeg where the distribution puts it
     local script = assert(io.open(directory .. "/work/all.lua", "w"))
     script:write [[
-      for _, name in ipairs { "address", "authres", "body", "charset", "codec", "datetime", "encoded_word", "mail.fields",
-        "header", "mime", "scan", "mail.token" } do
+      for _, name in ipairs { "address", "authres", "body", "charset", "codec", "datetime", "encoded_word", "header",
+        "mime", "scan", "mail.token", "mail.folding", "mail.params", "mail.structured", "mail.fields", "mail.block", "mail.transfer",
+        "mail.kind", "mail.parts", "mail.rewrite", "mail.addrspec", "mail.path" } do
         require("moonmilter." .. name)
       end
       for i = 1, #arg do
