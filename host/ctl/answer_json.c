@@ -98,7 +98,7 @@ static bool is_worker(const char *line)
 	return strncmp(line, "worker pid=", 11) == 0;
 }
 
-/* "worker pid=12", a head above what this worker says; with more behind it is about the worker itself. */
+/* "worker pid=12", a head above what this worker says; with more after it the line is about the worker itself. */
 static bool is_head(const char *line)
 {
 	return is_worker(line) && strchr(line + 11, ' ') == NULL;
@@ -155,12 +155,11 @@ static void add_list(struct mm_json *j, struct mm_answer_lines *a, const char *n
 	mm_json_close(j, ']');
 }
 
-bool mm_answer_print(struct mm_answer_lines *a, const char *list, FILE *to)
+bool mm_answer_print(struct mm_answer_lines *a, const struct mm_request_row *request, FILE *to)
 {
 	struct mm_buffer text = { 0 };
 	struct mm_json j = { .out = &text };
-	bool is_status = strcmp(list, "status") == 0;
-	bool is_listing = strcmp(list, "sessions") == 0 || strcmp(list, "generations") == 0;
+	bool is_status = request->answer == MM_ANSWER_FIELDS;
 	mm_json_open(&j, '{');
 	if (a->error != NULL) {
 		mm_json_key(&j, "error");
@@ -172,8 +171,8 @@ bool mm_answer_print(struct mm_answer_lines *a, const char *list, FILE *to)
 			add_fields(&j, a->lines[i]);
 	if (is_status)
 		add_list(&j, a, "processes", WORKERS, true);
-	if (is_listing)
-		add_list(&j, a, list, ITEMS, false);
+	if (request->answer == MM_ANSWER_ITEMS)
+		add_list(&j, a, request->name, ITEMS, false);
 	mm_json_close(&j, '}');
 	bool ok = !text.failed && !a->failed;
 	if (ok)

@@ -5,7 +5,8 @@
 #ifndef MM_CTL_ANSWER_JSON_H
 #define MM_CTL_ANSWER_JSON_H
 
-#include <stdbool.h>
+#include "process/control.h"
+
 #include <stdio.h>
 
 struct mm_answer_lines {
@@ -18,7 +19,8 @@ struct mm_answer_lines {
 void mm_answer_line(struct mm_answer_lines *, const char *text);
 void mm_answer_error(struct mm_answer_lines *, const char *text);
 void mm_answer_listing(struct mm_answer_lines *, int descriptor);         /* its lines; BORROWED */
-/* list: name of what the lines are, "sessions". False: memory ran out, nothing was printed. Frees the lines. */
-bool mm_answer_print(struct mm_answer_lines *, const char *list, FILE *to);
+/* The answer to this request; a list of items has the request's name. False: memory ran out, nothing was printed. Frees
+ * the lines. */
+bool mm_answer_print(struct mm_answer_lines *, const struct mm_request_row *, FILE *to);
 
 #endif

@@ -10,7 +10,7 @@ struct mm_ctl_query {
 	/* What comes: a line without its newline, or a file in memory, BORROWED. */
 	void      (*line)(void *self, const char *text);
 	void      (*listing)(void *self, int descriptor);
-	void      (*failed)(void *self, const char *why);       /* hears what standard error says; NULL: nobody */
+	void      (*failed)(void *self, const char *why);       /* gets what standard error says; may be NULL */
 	void       *self;
 };
 

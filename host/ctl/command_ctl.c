@@ -15,19 +15,9 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-struct request_help {
-	const char *name, *argument, *about;
-};
-
-static const struct request_help requests[] = {
-#define X(name, text, takes, about) { text, takes, about },
-	MM_REQUESTS(X)
-#undef X
-};
-
 static bool is_profile(const char *name)
 {
-	return strcmp(name, requests[MM_REQUEST_PROFILE].name) == 0;
+	return strcmp(name, mm_request_rows[MM_REQUEST_profile].name) == 0;
 }
 
 static void print_help(FILE *to)
@@ -37,10 +27,10 @@ static void print_help(FILE *to)
 		MM_CONTROL_DEFAULT_PATH);
 	for (int i = 0; i < MM_REQUEST_COUNT; i++) {
 		char words[32];
-		const char *argument = is_profile(requests[i].name) ? NULL : requests[i].argument;
-		snprintf(words, sizeof words, "%s%s%s", requests[i].name, argument != NULL ? " " : "", argument != NULL
-			? argument : "");
-		fprintf(to, "  %-16s %s\n", words, requests[i].about);
+		const struct mm_request_row *row = &mm_request_rows[i];
+		const char *argument = i == MM_REQUEST_profile || row->argument == NULL ? "" : row->argument;
+		snprintf(words, sizeof words, "%s%s%s", row->name, argument[0] != '\0' ? " " : "", argument);
+		fprintf(to, "  %-16s %s\n", words, row->about);
 	}
 	fprintf(to, "\n--json gives one JSON object instead of lines. moonmilter ctl profile --help tells "
 		"its options.\nExit status: 0 done, 64 no such request, 69 no host answers, 75 it cannot now, 78 the "
@@ -77,7 +67,7 @@ static void keep_error(void *self, const char *why)
 	mm_answer_error(self, why);
 }
 
-static int ask_for_json(struct mm_ctl_query *client, const char *request, const char *name)
+static int ask_for_json(struct mm_ctl_query *client, const char *request, const struct mm_request_row *row)
 {
 	struct mm_answer_lines lines = { 0 };
 	client->line = keep_line;
@@ -85,38 +75,39 @@ static int ask_for_json(struct mm_ctl_query *client, const char *request, const 
 	client->failed = keep_error;
 	client->self = &lines;
 	int status = mm_ctl_ask(client, request);
-	return mm_answer_print(&lines, name, stdout) ? status : EX_OSERR;
+	return mm_answer_print(&lines, row, stdout) ? status : EX_OSERR;
 }
 
 static void complain_of(const char *name)
 {
 	const char *names[MM_REQUEST_COUNT + 1] = { NULL };
 	for (int i = 0; i < MM_REQUEST_COUNT; i++)
-		names[i] = requests[i].name;
+		names[i] = mm_request_rows[i].name;
 	const char *meant = mm_suggest(name, names);
 	fprintf(stderr, "moonmilter ctl: there is no request %s%s%s%s\n", mm_quote(name, strlen(name)).text,
 		meant != NULL ? "; did you mean \"" : "", meant != NULL ? meant : "", meant != NULL ? "\"?" : "");
 }
 
-/* Else it says what is wrong. */
-static bool is_request(int count, char *const *words)
+/* NULL: the words are not a request, and standard error says why. */
+static const struct mm_request_row *request_of(int count, char *const *words)
 {
 	if (count == 0) {
 		fprintf(stderr, "moonmilter ctl: what is asked?\n");
-		return false;
+		return NULL;
 	}
 	for (int i = 0; i < MM_REQUEST_COUNT; i++) {
-		int takes = requests[i].argument != NULL;
-		if (strcmp(requests[i].name, words[0]) != 0)
+		const struct mm_request_row *row = &mm_request_rows[i];
+		bool takes = row->argument != NULL;
+		if (strcmp(row->name, words[0]) != 0)
 			continue;
 		if (count == 1 + takes)
-			return true;
+			return row;
 		fprintf(stderr, "moonmilter ctl: %s takes %s%s\n", words[0], takes ? "one argument, " : "no argument",
-			takes ? requests[i].argument : "");
-		return false;
+			takes ? row->argument : "");
+		return NULL;
 	}
 	complain_of(words[0]);
-	return false;
+	return NULL;
 }
 
 /* `ctl … profile …` is `profile … …`: at is where its name stands. */
@@ -140,7 +131,7 @@ int mm_command_ctl(int argc, char **argv)
 	char request[256];
 	optind = 1;
 	opterr = 0;                     /* what is wrong is said below, once */
-	/* "+": the options behind "profile" are its own */
+	/* "+": the options after "profile" are its own */
 	for (int c; (c = getopt_long(argc, argv, "+c:h", options, NULL)) != -1 || optind < argc;) {
 		if (c == -1 && is_profile(argv[optind]))
 			return ask_profile(argc, argv, optind);
@@ -148,7 +139,7 @@ int mm_command_ctl(int argc, char **argv)
 			break;
 	}
 	opterr = 1;
-	optind = 0;                     /* from the start: options may stand behind the other requests, too */
+	optind = 0;                     /* from the start: options may stand after the other requests, too */
 	for (int c; (c = getopt_long(argc, argv, "c:h", options, NULL)) != -1;) {
 		switch (c) {
 		case 'c': client.config = optarg; break;
@@ -159,11 +150,12 @@ int mm_command_ctl(int argc, char **argv)
 		}
 	}
 	int words = argc - optind;
-	if (!is_request(words, argv + optind)) {
+	const struct mm_request_row *row = request_of(words, argv + optind);
+	if (row == NULL) {
 		print_help(stderr);
 		return EX_USAGE;
 	}
 	snprintf(request, sizeof request, "%s%s%s", argv[optind], words == 2 ? " " : "",
 		words == 2 ? argv[optind + 1] : "");
-	return is_json ? ask_for_json(&client, request, argv[optind]) : mm_ctl_ask(&client, request);
+	return is_json ? ask_for_json(&client, request, row) : mm_ctl_ask(&client, request);
 }

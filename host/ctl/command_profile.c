@@ -20,7 +20,7 @@ struct profile {
 	struct mm_profile_report  *handlers;    /* owned; NULL: samples are asked for */
 	struct mm_samples_report  *samples;     /* owned; NULL: handlers are */
 	int                        worker;      /* who wrote the next listing */
-	unsigned                   papers;      /* that could be read */
+	unsigned                   reports;      /* that could be read */
 	bool                       has_failed;
 };
 
@@ -67,7 +67,7 @@ static void on_listing(void *self, int descriptor)
 	rewind(from);
 	bool ok = p->samples != NULL ? mm_samples_report_take(p->samples, from, &why)
 		: mm_profile_report_take(p->handlers, p->worker, from, &why);
-	p->papers += ok;
+	p->reports += ok;
 	p->has_failed |= !ok;
 	if (!ok)
 		fprintf(stderr, "moonmilter profile: worker %d: %s\n", p->worker, why);
@@ -98,7 +98,7 @@ static int ask(struct profile *p, struct mm_ctl_query *client)
 	if (p->request.seconds > 0 && isatty(STDERR_FILENO))
 		fprintf(stderr, "looking for %.4g s\n", p->request.seconds);
 	int status = mm_ctl_ask(client, request);
-	if (p->papers > 0)
+	if (p->reports > 0)
 		print(p);
 	mm_profile_report_free(p->handlers);
 	mm_samples_report_free(p->samples);

@@ -202,7 +202,7 @@ static bool has_several_milters(const struct mm_profile_report *r)
 	return false;
 }
 
-/* "outbound/20-tag.lua", or without the milter where there is one only. Written whole: a cut name names nobody. */
+/* "outbound/20-tag.lua", or without the milter where there is one only. Written whole: a cut name names no script. */
 static void script_text(const struct row *row, bool with_milter, char *to, size_t size)
 {
 	const char *slash = strrchr(row->script, '/');

@@ -100,7 +100,7 @@ static bool take_stack(struct mm_samples_report *r, char *count, char *text)
 			read_owner(piece, s);
 		else if (s->depth < FRAMES_MAX)
 			read_frame(piece, &s->frames[s->depth++]);
-	/* nobody in Lua has called it: it is the handler itself */
+	/* no Lua function has called it: it is the handler itself */
 	if (s->depth > 0 && s->frames[s->depth - 1].name[0] == '\0')
 		s->frames[s->depth - 1].name = s->handler;
 	return true;

@@ -21,24 +21,19 @@
 #define CLIENTS 4
 #define OPEN_MAX 40
 
-static struct mm_control_client *open_askers[OPEN_MAX];
+static struct mm_control_client *open_clients[OPEN_MAX];
 static unsigned open_count;
 static unsigned answer_later;
 
 static void asked(void *self, struct mm_control_client *a, enum mm_request request, const char *argument)
 {
-	static const char *const takes[] = {
-#define X(name, text, takes, about) takes,
-		MM_REQUESTS(X)
-#undef X
-	};
 	(void)self;
 	CHECK(request < MM_REQUEST_COUNT);
-	CHECK((takes[request] != NULL) == (argument[0] != '\0'));
+	CHECK((mm_request_rows[request].argument != NULL) == (argument[0] != '\0'));
 	CHECK(strlen(argument) < sizeof ((struct mm_note *)0)->text);
 	mm_control_client_say(a, "%s", argument);
 	if (answer_later++ % 2 == 0 && open_count < OPEN_MAX)
-		open_askers[open_count++] = a;
+		open_clients[open_count++] = a;
 	else
 		mm_control_client_end(a, 0, argument);
 }
@@ -123,7 +118,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			break;
 		case 5:
 			if (open_count > 0)
-				mm_control_client_end(open_askers[--open_count], how, "late");
+				mm_control_client_end(open_clients[--open_count], how, "late");
 			break;
 		default:
 			for (unsigned i = 0; i < 8; i++)

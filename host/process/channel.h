@@ -1,7 +1,7 @@
 /* process/channel.h -- notes of one size between processes of a host: master and worker, `moonmilter ctl` and host.
- * A note may carry a descriptor with it: listings travel as files in memory, so a long one blocks nobody. Nothing
- * waits: a reader that does not keep up is treated as gone. What arrives is checked for size, kind and its closing NUL;
- * what the text says is for people, nothing acts on it but the table of requests in control.c. */
+ * A note may carry a descriptor with it: listings travel as files in memory, so a long one blocks no process.
+ * Nothing waits: a reader that does not keep up is treated as gone. What arrives is checked for size, kind and its
+ * closing NUL. Texts are for people, but for the requests that control.c reads. */
 #ifndef MM_PROCESS_CHANNEL_H
 #define MM_PROCESS_CHANNEL_H
 

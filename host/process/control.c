@@ -13,14 +13,14 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-#define CLIENTS_MAX 32           /* at a time; more are turned away */
+#define CLIENTS_MAX 32          /* at a time; more are turned away */
 #define PAUSE_NS   250000000L   /* between tries to accept when there is no descriptor for it */
 
 struct mm_control_client {
 	struct mm_control *control;             /* borrowed */
 	int                fd;                  /* owned; -1: has hung up */
 	bool               has_asked;
-	struct mm_control_client   *next, *previous;
+	struct mm_control_client *next, *previous;
 };
 
 struct mm_control {
@@ -28,17 +28,12 @@ struct mm_control {
 	int                     listening;      /* borrowed */
 	int                     epoll;          /* owned: makes one descriptor of many */
 	int                     pause;          /* owned: a timer's, that ends a pause in accepting */
-	struct mm_control_client        *clients;         /* owned list */
+	struct mm_control_client *clients;      /* owned list */
 	unsigned                client_count;
 };
 
-struct request {
-	const char *name;
-	bool        takes_argument;
-};
-
-static const struct request requests[MM_REQUEST_COUNT] = {
-#define X(name, text, takes, about) { text, takes != NULL },
+const struct mm_request_row mm_request_rows[MM_REQUEST_COUNT] = {
+#define X(name, argument, answer, about) { #name, argument, MM_ANSWER_##answer, about },
 	MM_REQUESTS(X)
 #undef X
 };
@@ -59,53 +54,53 @@ void mm_profile_request_write(const struct mm_profile_request *w, char *to, size
 	snprintf(to, size, "%u %.3f %u %u", w->samples, w->seconds, w->begins_anew, w->worker);
 }
 
-/* Closing would do, were it not for a worker that is being born: while it has a copy of the descriptor, the epoll set
- * would go on to tell of an client that is gone. */
-static void hang_up(struct mm_control_client *a)
+/* Closing alone is not enough: while a worker that has just been forked holds a copy of the descriptor, the epoll set
+ * would go on to report a client that is gone. */
+static void hang_up(struct mm_control_client *client)
 {
-	if (a->fd < 0)
+	if (client->fd < 0)
 		return;
-	epoll_ctl(a->control->epoll, EPOLL_CTL_DEL, a->fd, NULL);
-	close(a->fd);
-	a->fd = -1;
+	epoll_ctl(client->control->epoll, EPOLL_CTL_DEL, client->fd, NULL);
+	close(client->fd);
+	client->fd = -1;
 }
 
-static void asker_free(struct mm_control_client *a)
+static void client_free(struct mm_control_client *client)
 {
-	struct mm_control *c = a->control;
-	hang_up(a);
-	MM_LIST_REMOVE(c->clients, a);
+	struct mm_control *c = client->control;
+	hang_up(client);
+	MM_LIST_REMOVE(c->clients, client);
 	c->client_count--;
-	free(a);
+	free(client);
 }
 
-static void send_note(struct mm_control_client *a, const struct mm_note *note, int descriptor)
+static void send_note(struct mm_control_client *client, const struct mm_note *note, int descriptor)
 {
-	if (a->fd >= 0 && !mm_channel_send(a->fd, note, descriptor))
-		hang_up(a);
+	if (client->fd >= 0 && !mm_channel_send(client->fd, note, descriptor))
+		hang_up(client);
 }
 
-void mm_control_client_say(struct mm_control_client *a, const char *format, ...)
+void mm_control_client_say(struct mm_control_client *client, const char *format, ...)
 {
 	struct mm_note note = { .kind = MM_NOTE_ANSWER };
 	va_list args;
 	va_start(args, format);
 	vsnprintf(note.text, sizeof note.text, format, args);
 	va_end(args);
-	send_note(a, &note, -1);
+	send_note(client, &note, -1);
 }
 
-void mm_control_client_hear(void *self, const char *line)
+void mm_control_client_line(void *self, const char *line)
 {
 	mm_control_client_say(self, "%s", line);
 }
 
-void mm_control_client_say_worker(struct mm_control_client *a, int pid, const char *state,
+void mm_control_client_say_worker(struct mm_control_client *client, int pid, const char *state,
 	const struct mm_census_row *row)
 {
 	if (state == NULL)
 		state = mm_census_state_name((enum mm_census_state)mm_census_get(row->state));
-	mm_control_client_say(a, "worker pid=%d state=%s generation=%u sessions=%u older_sessions=%u begun=%llu "
+	mm_control_client_say(client, "worker pid=%d state=%s generation=%u sessions=%u older_sessions=%u begun=%llu "
 		"messages=%llu script_errors=%llu lua_bytes=%llu longest_collection_us=%u log_lost=%llu", pid, state,
 		mm_census_get(row->generation), mm_census_get(row->sessions),
 		mm_census_get(row->older_sessions), (unsigned long long)mm_census_get(row->sessions_begun),
@@ -114,26 +109,26 @@ void mm_control_client_say_worker(struct mm_control_client *a, int pid, const ch
 		(unsigned long long)mm_census_get(row->log_lost));
 }
 
-void mm_control_client_give(struct mm_control_client *a, int descriptor)
+void mm_control_client_give(struct mm_control_client *client, int descriptor)
 {
 	struct mm_note note = { .kind = MM_NOTE_ANSWER };
-	send_note(a, &note, descriptor);
+	send_note(client, &note, descriptor);
 }
 
-void mm_control_client_end(struct mm_control_client *a, int status, const char *text)
+void mm_control_client_end(struct mm_control_client *client, int status, const char *text)
 {
 	struct mm_note note = { .kind = MM_NOTE_END, .number = (uint32_t)status };
 	snprintf(note.text, sizeof note.text, "%s", text != NULL ? text : "");
-	send_note(a, &note, -1);
-	asker_free(a);
+	send_note(client, &note, -1);
+	client_free(client);
 }
 
-bool mm_control_client_has_gone(const struct mm_control_client *a)
+bool mm_control_client_has_gone(const struct mm_control_client *client)
 {
-	return a->fd < 0;
+	return client->fd < 0;
 }
 
-static bool may_ask(int fd)
+static bool is_allowed(int fd)
 {
 	struct ucred who;
 	socklen_t size = sizeof who;
@@ -146,7 +141,7 @@ static void listen_for(struct mm_control *c, uint32_t events)
 	epoll_ctl(c->epoll, EPOLL_CTL_MOD, c->listening, &event);
 }
 
-/* Who knocks stays in the queue of the socket, which is ready all the while. */
+/* New clients stay in the queue of the socket, which is ready all the while. */
 static void pause_accepting(struct mm_control *c)
 {
 	struct itimerspec when = { .it_value.tv_nsec = PAUSE_NS };
@@ -161,28 +156,29 @@ static void accept_again(struct mm_control *c)
 		listen_for(c, EPOLLIN);
 }
 
-static void accept_asker(struct mm_control *c)
+static void accept_client(struct mm_control *c)
 {
 	int fd = accept4(c->listening, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS))
 		pause_accepting(c);
 	if (fd < 0)
 		return;
-	struct mm_control_client *a = c->client_count < CLIENTS_MAX && may_ask(fd) ? calloc(1, sizeof *a) : NULL;
-	struct epoll_event event = { .events = EPOLLIN, .data = { .ptr = a } };
-	if (a == NULL || epoll_ctl(c->epoll, EPOLL_CTL_ADD, fd, &event) != 0) {
-		free(a);
+	bool is_welcome = c->client_count < CLIENTS_MAX && is_allowed(fd);
+	struct mm_control_client *client = is_welcome ? calloc(1, sizeof *client) : NULL;
+	struct epoll_event event = { .events = EPOLLIN, .data = { .ptr = client } };
+	if (client == NULL || epoll_ctl(c->epoll, EPOLL_CTL_ADD, fd, &event) != 0) {
+		free(client);
 		close(fd);
 		return;
 	}
-	a->control = c;
-	a->fd = fd;
-	MM_LIST_PUSH(c->clients, a);
+	client->control = c;
+	client->fd = fd;
+	MM_LIST_PUSH(c->clients, client);
 	c->client_count++;
 }
 
 /* "loglevel debug" */
-static void ask(struct mm_control_client *a, char *line)
+static void take_request(struct mm_control_client *client, char *line)
 {
 	char *space = strchr(line, ' ');
 	const char *argument = "";
@@ -191,33 +187,34 @@ static void ask(struct mm_control_client *a, char *line)
 		argument = space + 1;
 	}
 	for (int i = 0; i < MM_REQUEST_COUNT; i++) {
-		if (strcmp(requests[i].name, line) != 0 || requests[i].takes_argument != (argument[0] != '\0'))
+		const struct mm_request_row *row = &mm_request_rows[i];
+		if (strcmp(row->name, line) != 0 || (row->argument != NULL) != (argument[0] != '\0'))
 			continue;
-		a->control->owner.asked(a->control->owner.self, a, (enum mm_request)i, argument);
+		client->control->owner.asked(client->control->owner.self, client, (enum mm_request)i, argument);
 		return;
 	}
-	mm_control_client_end(a, EX_USAGE, "unknown request; is moonmilter ctl of the same version as the host?");
+	mm_control_client_end(client, EX_USAGE, "unknown request; is moonmilter ctl of the same version as the host?");
 }
 
-static void read_asker(struct mm_control_client *a)
+static void read_client(struct mm_control_client *client)
 {
 	struct mm_note note;
 	int descriptor;
-	enum mm_channel_state got = mm_channel_receive(a->fd, &note, &descriptor);
+	enum mm_channel_state got = mm_channel_receive(client->fd, &note, &descriptor);
 	if (got == MM_CHANNEL_NOTHING)
 		return;
 	if (descriptor >= 0)
 		close(descriptor);
-	if (got == MM_CHANNEL_NOTE && note.kind == MM_NOTE_REQUEST && !a->has_asked) {
-		a->has_asked = true;
-		ask(a, note.text);
+	if (got == MM_CHANNEL_NOTE && note.kind == MM_NOTE_REQUEST && !client->has_asked) {
+		client->has_asked = true;
+		take_request(client, note.text);
 		return;
 	}
-	if (!a->has_asked) {
-		asker_free(a);
+	if (!client->has_asked) {
+		client_free(client);
 		return;
 	}
-	hang_up(a);                     /* the answer still comes, to nobody */
+	hang_up(client);                /* its answer is still made, and dropped */
 }
 
 static void control_close(struct mm_control *c)
@@ -227,9 +224,9 @@ static void control_close(struct mm_control *c)
 	if (c->pause >= 0)
 		close(c->pause);
 	c->epoll = c->pause = -1;
-	/* behind the set: in a worker it is the master's, too, and must stay as it is */
+	/* after the set is closed: in a worker the set is the master's, too, and must stay as it is */
 	while (c->clients != NULL)
-		asker_free(c->clients);
+		client_free(c->clients);
 	free(c);
 }
 
@@ -269,9 +266,9 @@ void mm_control_turn(struct mm_control *c)
 	if (epoll_wait(c->epoll, &event, 1, 0) != 1)
 		return;
 	if (event.data.ptr == NULL)
-		accept_asker(c);
+		accept_client(c);
 	else if (event.data.ptr == c)
 		accept_again(c);
 	else
-		read_asker(event.data.ptr);
+		read_client(event.data.ptr);
 }

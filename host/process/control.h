@@ -1,31 +1,44 @@
 /* process/control.h -- the unix socket that `moonmilter ctl` talks to: one request a connection, answered by notes
- * (channel.h). Knows the requests by name; what they mean is the owner's: solo.c or master.c. Any loop can turn it:
- * there is one descriptor to watch. Only root and the user we run as are listened to. */
+ * (channel.h). Knows the requests by name; what is answered is the owner's matter (answers.h). Any loop can turn
+ * it: there is one descriptor to watch. Only root and the user we run as may ask. */
 #ifndef MM_PROCESS_CONTROL_H
 #define MM_PROCESS_CONTROL_H
 
 #include "base/census.h"
 #include "process/channel.h"
 
-/* letter-case name           takes      about */
+/* What lines of key=value an answer has: about the host, about one item each, or none. `ctl --json` goes by it. */
+enum mm_answer_kind { MM_ANSWER_FIELDS, MM_ANSWER_ITEMS, MM_ANSWER_NOTES };
+
+/* What `moonmilter ctl` can ask. A request more is a row here, and the function answer_NAME() in answers.c.
+ * name            argument   answer   about */
 #define MM_REQUESTS(X) \
-	X(STATUS,      "status",      NULL,      "version, generation, last reload, a line a worker") \
-	X(RELOAD,      "reload",      NULL,      "load the scripts anew; exit status 78 when they do not load and " \
+	X(status,      NULL,      FIELDS,  "version, generation, last reload, a line a worker") \
+	X(reload,      NULL,      NOTES,   "load the scripts anew; exit status 78 when they do not load and " \
 		"the old ones serve on") \
-	X(STOP,        "stop",        NULL,      "no new connections, let messages finish, end") \
-	X(SESSIONS,    "sessions",    NULL,      "a line a session: client, stage, age, what it waits for and where") \
-	X(GENERATIONS, "generations", NULL,      "a line for each generation of scripts in memory") \
-	X(LOG_LEVEL,   "loglevel",    "LEVEL",   "debug, info, warn or error, until the next reload") \
-	X(PROFILE,     "profile",     "WISH",    "what each handler costs, or which lines")
+	X(stop,        NULL,      NOTES,   "no new connections, let messages finish, end") \
+	X(sessions,    NULL,      ITEMS,   "a line a session: client, stage, age, what it waits for and where") \
+	X(generations, NULL,      ITEMS,   "a line for each generation of scripts in memory") \
+	X(loglevel,    "LEVEL",   NOTES,   "debug, info, warn or error, until the next reload") \
+	X(profile,     "REQUEST", NOTES,   "what each handler costs, or which lines")
 
 enum mm_request {
-#define X(name, text, takes, about) MM_REQUEST_##name,
+#define X(name, argument, answer, about) MM_REQUEST_##name,
 	MM_REQUESTS(X)
 #undef X
 	MM_REQUEST_COUNT
 };
 
-/* What somebody wants to know of a profile: the argument of its request, and the text of MM_NOTE_LIST for it. */
+struct mm_request_row {
+	const char         *name;
+	const char         *argument;           /* what help calls it; NULL: it takes none */
+	enum mm_answer_kind answer;
+	const char         *about;              /* for people */
+};
+
+extern const struct mm_request_row mm_request_rows[MM_REQUEST_COUNT];
+
+/* Which profile is asked for: the argument of `profile`, and the text of MM_NOTE_LIST for it. */
 struct mm_profile_request {
 	bool     samples;               /* lines by how often they were found; else calls and times of handlers */
 	double   seconds;               /* look for so long from now on; 0: what was counted until now */
@@ -34,15 +47,13 @@ struct mm_profile_request {
 };
 
 #define MM_PROFILE_SECONDS_MAX 3600.0
-#define MM_PROFILE_NO_REQUEST "profile: seconds are from 0 to 3600, and samples take some"
-#define MM_PROFILE_BUSY    "a profile is being taken already; ask again when it is over"
 
 /* False: the text is none, or its seconds are out of range. */
 bool mm_profile_request_read(const char *text, struct mm_profile_request *);
 void mm_profile_request_write(const struct mm_profile_request *, char *to, size_t size);
 
 struct mm_control;
-/* Somebody who waits for an answer. Lives until mm_control_client_end(), also when the other end has hung up. */
+/* A client that waits for its answer. Lives until mm_control_client_end(), also when it has hung up. */
 struct mm_control_client;
 
 struct mm_control_owner {
@@ -60,13 +71,13 @@ void mm_control_turn(struct mm_control *);
 
 /* A line for stdout; without its newline. */
 void mm_control_client_say(struct mm_control_client *, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* One line as it is, for those who say lines to a struct mm_control_client * as self. */
-void mm_control_client_hear(void *self, const char *line);
+/* One line as it is: the `line` of a struct mm_say whose self is a struct mm_control_client. */
+void mm_control_client_line(void *self, const char *line);
 /* A line about a process that serves: what its row says. state NULL: as the row has it. */
 void mm_control_client_say_worker(struct mm_control_client *, int pid, const char *state, const struct mm_census_row *);
 /* The contents of a file in memory for stdout; BORROWED. */
 void mm_control_client_give(struct mm_control_client *, int descriptor);
-/* Nobody waits any more: it has hung up. */
+/* The client has hung up and reads no answer. */
 bool mm_control_client_has_gone(const struct mm_control_client *);
 /* The exit status, and a line for stderr or NULL. Frees the client. */
 void mm_control_client_end(struct mm_control_client *, int status, const char *text);

@@ -5,7 +5,6 @@
  * (b) A terminal's SIGINT and a SIGHUP for the group reach workers too; both are the master's to handle. */
 #include "process/follower.h"
 
-#include "base/list.h"
 #include "process/measure.h"
 #include "base/watch.h"
 
@@ -21,10 +20,10 @@
 
 struct follower {
 	struct mm_host *host;           /* borrowed */
-	int             channel;           /* owned */
+	int             channel;        /* owned */
 	struct mm_watch notes;
 	struct mm_measure measure;
-	uint64_t        measure_ticket; /* who asked for it */
+	uint64_t        measure_ticket; /* of the question */
 	bool            is_leaving;
 };
 
@@ -146,7 +145,7 @@ static void do_list(struct follower *f, const struct mm_note *note, int descript
 static void do_listen(struct follower *f, const struct mm_note *note, int descriptor)
 {
 	struct mm_fault why;
-	int fd = dup(descriptor);       /* the note's own is closed behind us */
+	int fd = dup(descriptor);       /* the note's own is closed after the call */
 	if (fd < 0 || note->number >= mm_host_listener_count(f->host) || f->is_leaving) {
 		if (fd >= 0)
 			close(fd);

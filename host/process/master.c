@@ -5,14 +5,15 @@
  *
  * A reload goes through three phases. A throw-away process tries the new generation first: what crashes or hangs while
  * it loads takes no session with it. Then every worker prepares it, and when all have, all commit; one failure, and all
- * discard. A worker that is born meanwhile joins in. */
+ * discard. A worker that is started meanwhile joins in. */
 #include "process/master.h"
 
-#include "base/list.h"
 #include "base/say.h"
-#include "process/control.h"
-#include "process/fingerprint.h"
-#include "process/follower.h"
+#include "process/answers.h"
+#include "process/listing.h"
+#include "process/look.h"
+#include "process/workforce.h"
+#include "embed/pace.h"
 #include "embed/service.h"
 
 #include <errno.h>
@@ -22,213 +23,67 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
-#include <sys/wait.h>
 #include <sysexits.h>
-#include <time.h>
 #include <unistd.h>
 
-#define TICK            0.5     /* seconds between looks at the workers */
 #define LISTENERS_EVERY 1.0     /* seconds between looks at sockets' files: as long no MTA gets in when one is gone */
 #define STATUS_EVERY    5.0     /* seconds between lines for `systemctl status` */
-#define LIST_TIMEOUT    2.0     /* seconds a worker has to write a listing */
 #define ANNOUNCE_WAIT   2.0     /* seconds for the list of scripts at start */
 #define COMMIT_WAIT     2.0     /* seconds for workers to take over what they have loaded */
 #define COMMIT_POLL     0.005   /* between looks at whether they have */
-#define STOP_GRACE      5.0     /* seconds beyond drain_timeout until a worker is killed */
-#define HALT_GRACE      3.0     /* seconds from "now" to a kill */
-#define ABORT_GRACE     2.0     /* seconds for a core to be written */
-#define STEADY_AFTER    10.0    /* seconds after which a worker's death is not counted as a failed start */
-#define BACK_OFF_FIRST  0.1     /* seconds, doubled with each quick death */
-#define BACK_OFF_MAX    30.0
-/* the most when no worker is left: a fork a second is cheap, mail that nobody filters is not */
-#define BACK_OFF_ALONE  1.0
-#define WORKERS_MAX       (2 * (int)MM_WORKERS_MAX + 1)        /* serving, leaving, and one on trial */
-#define QUESTIONS_MAX   16
-#define CLIENTS_MAX      32
-
-enum role { NOBODY, LOADING, SERVING, LEAVING, ON_TRIAL };
-
-/* A worker process. */
-struct worker_process {
-	enum role             role;
-	pid_t                 pid;
-	int                   channel;             /* owned; -1: closed */
-	struct mm_census_row *row;              /* owned through the census */
-	uint32_t              prepared;         /* generation that it has ready and not committed; 0: none */
-	double                served_at;        /* 0: never */
-	uint64_t              beats;            /* seen last */
-	unsigned              silent_ticks;
-	bool                  is_hung;          /* has been told to abort */
-	double                kill_at;          /* 0: not to be killed */
-};
+#define CLIENTS_MAX     32
 
 enum phase { AT_REST, TRYING, PREPARING, COMMITTING };
 
-/* A ctl that wants listings of all workers. */
-struct question {
-	struct mm_control_client *client;                 /* NULL: free */
-	uint64_t         ticket;
-	unsigned         owed;
-	bool             owes[WORKERS_MAX];       /* by index of hand */
-	bool             is_profile;
-	bool             has_lost;              /* a worker died before it could answer */
-	double           until;
-};
-
 struct master {
-	struct mm_host    *host;                /* owned */
-	struct mm_log     *log;                 /* borrowed from it */
-	struct mm_census   census;
-	struct worker_process        workers[WORKERS_MAX];
-	unsigned           wanted;              /* workers */
-	struct mm_control *control;             /* owned; NULL: none */
-	int                signals;             /* owned signalfd */
-	struct mm_say      say;
+	struct mm_host     *host;               /* owned */
+	struct mm_log      *log;                /* borrowed from it */
+	struct mm_workforce workforce;
+	struct mm_listings  listings;
+	struct mm_answers   answers;
+	struct mm_look      look;
+	int                 signals;            /* owned signalfd */
+	struct mm_say       say;
 
 	/* generations */
 	uint32_t           generation;          /* that serves; 0: none yet */
 	enum phase         phase;
 	double             phase_until;
-	bool               reload_again;
-	double             ended_at;            /* the last reload did */
-	double             reload_at;           /* a SIGHUP came soon after it; 0: none */
+	struct mm_pace     pace;                /* when the next reload may begin */
 	char               last_failure[1024];  /* "": the last reload was good */
 	double             reloaded_at;         /* wall clock; 0: never */
-	struct mm_control_client   *clients[CLIENTS_MAX];  /* wait for the reload under way */
+	struct mm_control_client *clients[CLIENTS_MAX];         /* wait for the reload under way */
 	unsigned           client_count;
-	struct mm_control_client   *late_clients[CLIENTS_MAX];     /* wait for the one after it */
+	struct mm_control_client *late_clients[CLIENTS_MAX];    /* wait for the one after it */
 	unsigned           late_client_count;
-	uint64_t           fingerprint;
 
-	/* births and deaths */
-	unsigned           quick_deaths;        /* in a row */
-	double             died_at;
-	double             birth_at;            /* the next may be born */
-	unsigned long      deaths;
-
-	/* the start, the end, questions */
+	/* the start, the end */
 	bool               is_announced, has_said_scripts;
 	unsigned           announce_owed;       /* workers that have not said yet that they serve */
 	double             announce_by;         /* 0: not serving yet */
-	bool               is_stopping;
-	double             kill_all_at;
 	int                status;
 	bool               is_over;
-	struct question    questions[QUESTIONS_MAX];
-	uint64_t           tickets;
-	double             tick_at, listeners_at, status_at, alive_at, began_at;
-	bool               said_lost;
+	double             tick_at, listeners_at, status_at, alive_at;
 };
 
 static void reload(struct master *m);
 static void stop(struct master *m);
 
-/* ---- notes to workers ---- */
-
-static void tell(struct worker_process *worker, enum mm_note_kind kind, uint32_t number)
+static bool is_stopping(const struct master *m)
 {
-	if (worker->channel >= 0)
-		mm_channel_post(worker->channel, kind, number, NULL);
+	return m->workforce.is_stopping;
 }
 
-/* rereads: with the configuration as the file has it now. */
-static void tell_prepare(struct worker_process *worker, uint32_t generation, bool rereads)
-{
-	struct mm_note note = { .kind = MM_NOTE_PREPARE, .number = generation, .ticket = rereads };
-	worker->prepared = 0;
-	if (worker->channel >= 0)
-		mm_channel_send(worker->channel, &note, -1);
-}
+/* ---- workers ---- */
 
-static bool takes_part(const struct worker_process *worker)
+static void spawn_missing(struct master *m, double now)
 {
-	return worker->role == LOADING || worker->role == SERVING;
-}
-
-static unsigned count_roles(const struct master *m, enum role a, enum role b)
-{
-	unsigned count = 0;
-	for (int i = 0; i < WORKERS_MAX; i++)
-		count += m->workers[i].role == a || m->workers[i].role == b;
-	return count;
-}
-
-/* ---- births ---- */
-
-/* In the child: what is the master's closes. Never returns. */
-static void be_worker(struct master *m, struct mm_census_row *row, int channel, int master)
-{
-	for (int i = 0; i < WORKERS_MAX; i++)
-		if (m->workers[i].channel >= 0)
-			close(m->workers[i].channel);
-	mm_control_free(m->control);
-	close(m->signals);
-	exit(mm_follow(m->host, &m->census, row, channel, master));
-}
-
-static struct worker_process *free_worker(struct master *m)
-{
-	for (int i = 0; i < WORKERS_MAX; i++)
-		if (m->workers[i].role == NOBODY)
-			return &m->workers[i];
-	return NULL;
-}
-
-/* NULL: it could not be made; that is logged. */
-static struct worker_process *spawn(struct master *m, enum role role)
-{
-	struct mm_fault why;
-	int ends[2], master = (int)getpid();
-	struct worker_process *worker = free_worker(m);
-	struct mm_census_row *row = worker != NULL ? mm_census_take(&m->census) : NULL;
-	if (row == NULL)
-		return NULL;
-	if (!mm_channel_make(ends, &why)) {
-		mm_log_say(m->log, MM_LEVEL_ERROR, "worker", "%s", why.text);
-		mm_census_give_back(row);
-		return NULL;
-	}
-	fflush(NULL);
-	pid_t pid = fork();
-	if (pid == 0) {
-		close(ends[0]);
-		be_worker(m, row, ends[1], master);
-	}
-	close(ends[1]);
-	if (pid < 0) {
-		mm_log_say(m->log, MM_LEVEL_ERROR, "worker", "fork: %s", strerror(errno));
-		close(ends[0]);
-		mm_census_give_back(row);
-		return NULL;
-	}
-	*worker = (struct worker_process){ .role = role, .pid = pid, .channel = ends[0], .row = row };
-	return worker;
-}
-
-static void bear_missing(struct master *m, double now)
-{
-	while (!m->is_stopping && now >= m->birth_at && count_roles(m, LOADING, SERVING) < m->wanted) {
-		struct worker_process *worker = spawn(m, LOADING);
-		if (worker == NULL) {
-			m->birth_at = now + 1;
-			return;
-		}
+	for (struct mm_worker_process *worker; (worker = mm_workforce_spawn_missing(&m->workforce, now)) != NULL;) {
 		if (m->phase == PREPARING)
-			tell_prepare(worker, m->generation + 1, m->generation > 0);
+			mm_worker_process_prepare(worker, m->generation + 1, m->generation > 0);
 		else
-			tell_prepare(worker, m->generation, false);       /* the configuration is the one we hold */
+			mm_worker_process_prepare(worker, m->generation, false); /* the configuration is what we hold */
 	}
-}
-
-/* ---- leaving ---- */
-
-static void send_away(struct worker_process *worker, enum mm_note_kind how, double grace)
-{
-	if (worker->role == NOBODY)
-		return;
-	worker->role = LEAVING;
-	tell(worker, how, 0);
-	worker->kill_at = mm_clock_now() + grace;
 }
 
 /* ---- generations ---- */
@@ -239,7 +94,7 @@ static void log_reload(struct master *m, bool ok)
 	mm_log_begin(&line, m->log, ok ? MM_LEVEL_INFO : MM_LEVEL_ERROR, "reload");
 	mm_log_string(&line, "result", ok ? "ok" : "failed");
 	mm_log_number(&line, "generation", m->generation);
-	mm_log_number(&line, "workers", count_roles(m, LOADING, SERVING));
+	mm_log_number(&line, "workers", mm_workforce_taking_part(&m->workforce));
 	if (!ok)
 		mm_log_string(&line, "error", m->last_failure);
 	mm_log_end(&line);
@@ -249,54 +104,38 @@ static void answer_reload(struct master *m, bool ok)
 {
 	unsigned count = m->client_count;
 	m->client_count = 0;
-	for (unsigned i = 0; i < count; i++) {
-		if (ok)
-			mm_control_client_say(m->clients[i], "generation %u serves", m->generation);
-		mm_control_client_end(m->clients[i], ok ? EX_OK : EX_CONFIG, ok ? NULL : m->last_failure);
-	}
+	for (unsigned i = 0; i < count; i++)
+		mm_answers_end_reload(m->clients[i], m->generation, ok ? NULL : m->last_failure);
 }
 
 static void answer_stopping(struct master *m)
 {
 	for (unsigned i = 0; i < m->client_count; i++)
-		mm_control_client_end(m->clients[i], EX_TEMPFAIL, "the host is stopping");
+		mm_control_client_end(m->clients[i], EX_TEMPFAIL, MM_ANSWERS_STOPPING);
 	for (unsigned i = 0; i < m->late_client_count; i++)
-		mm_control_client_end(m->late_clients[i], EX_TEMPFAIL, "the host is stopping");
+		mm_control_client_end(m->late_clients[i], EX_TEMPFAIL, MM_ANSWERS_STOPPING);
 	m->client_count = m->late_client_count = 0;
-}
-
-static void end_trial(struct master *m)
-{
-	for (int i = 0; i < WORKERS_MAX; i++)
-		if (m->workers[i].role == ON_TRIAL)
-			send_away(&m->workers[i], MM_NOTE_HALT, HALT_GRACE);
 }
 
 static void update_status(struct master *m)
 {
-	unsigned sessions = 0;
-	for (int i = 0; i < WORKERS_MAX; i++)
-		if (m->workers[i].role != NOBODY)
-			sessions += mm_census_get(m->workers[i].row->sessions);
 	mm_service_status("generation %u, %u workers, %u sessions%s%s", m->generation,
-		count_roles(m, SERVING, SERVING), sessions, m->last_failure[0] != '\0' ? ", last reload failed: " : "",
-		m->last_failure);
+		mm_workforce_count(&m->workforce, MM_WORKER_SERVING), mm_workforce_sessions(&m->workforce),
+		m->last_failure[0] != '\0' ? ", last reload failed: " : "", m->last_failure);
 }
 
 static void end_reload(struct master *m, bool ok, const char *failure)
 {
-	end_trial(m);
+	mm_workforce_end_trial(&m->workforce);
 	m->phase = AT_REST;
 	m->reloaded_at = mm_clock_wall();
-	m->ended_at = mm_clock_now();
 	snprintf(m->last_failure, sizeof m->last_failure, "%s", ok ? "" : failure);
 	log_reload(m, ok);
 	answer_reload(m, ok);
 	update_status(m);
 	mm_service_ready();
-	if (!m->reload_again)
+	if (!mm_pace_end(&m->pace, mm_clock_now()))
 		return;
-	m->reload_again = false;
 	memcpy(m->clients, m->late_clients, sizeof m->clients);
 	m->client_count = m->late_client_count;
 	m->late_client_count = 0;
@@ -318,24 +157,15 @@ static void fail_reload(struct master *m, const char *failure)
 		fail_start(m, failure);
 		return;
 	}
-	for (int i = 0; i < WORKERS_MAX; i++) {
-		struct worker_process *worker = &m->workers[i];
-		if (worker->role == SERVING && m->phase == PREPARING)
-			tell(worker, MM_NOTE_DISCARD, m->generation + 1);
-		else if (worker->role == LOADING && m->phase == PREPARING)
-			tell_prepare(worker, m->generation, false);
+	for (int i = 0; i < MM_WORKFORCE_MAX; i++) {
+		struct mm_worker_process *worker = &m->workforce.workers[i];
+		if (worker->state == MM_WORKER_SERVING && m->phase == PREPARING)
+			mm_worker_process_tell(worker, MM_NOTE_DISCARD, m->generation + 1);
+		else if (worker->state == MM_WORKER_LOADING && m->phase == PREPARING)
+			mm_worker_process_prepare(worker, m->generation, false);
 		worker->prepared = 0;
 	}
 	end_reload(m, false, failure);
-}
-
-static void commit_worker(struct worker_process *worker, uint32_t generation)
-{
-	tell(worker, MM_NOTE_COMMIT, generation);
-	worker->prepared = 0;
-	if (worker->role == LOADING)
-		worker->served_at = mm_clock_now();
-	worker->role = SERVING;
 }
 
 static void announce(struct master *m)
@@ -348,16 +178,14 @@ static void announce(struct master *m)
 	mm_service_ready();
 }
 
-/* One tells what the scripts are; when all have answered they all accept, and on_listed() says
- * "ready", or the clock does. */
+/* The first answer tells what the scripts are. When all workers have answered they all accept, and on_listed() says
+ * "ready"; after ANNOUNCE_WAIT it is said anyway. */
 static void begin_announcing(struct master *m)
 {
 	struct mm_note note = { .kind = MM_NOTE_LIST, .number = MM_LIST_SCRIPTS };
 	m->announce_by = mm_clock_now() + ANNOUNCE_WAIT;
 	mm_host_describe_listeners(m->host, m->say);
-	for (int i = 0; i < WORKERS_MAX; i++)
-		if (m->workers[i].role == SERVING)
-			m->announce_owed += mm_channel_send(m->workers[i].channel, &note, -1);
+	m->announce_owed = mm_workforce_send(&m->workforce, &note, -1);
 	if (m->announce_owed == 0)
 		announce(m);
 }
@@ -370,9 +198,7 @@ static void commit_all(struct master *m)
 		mm_log_say(m->log, MM_LEVEL_WARN, "reload", "the configuration changed again while it was "
 			"loaded: %s", why.text);
 	m->generation++;
-	for (int i = 0; i < WORKERS_MAX; i++)
-		if (takes_part(&m->workers[i]))
-			commit_worker(&m->workers[i], m->generation);
+	mm_workforce_commit(&m->workforce, m->generation);
 	if (!is_first) {
 		m->phase = COMMITTING;
 		m->phase_until = mm_clock_now() + COMMIT_WAIT;
@@ -380,19 +206,13 @@ static void commit_all(struct master *m)
 	}
 	m->phase = AT_REST;
 	begin_announcing(m);
+	if (mm_pace_end(&m->pace, mm_clock_now()))
+		reload(m);
 }
 
 static void commit_when_all_are_ready(struct master *m)
 {
-	unsigned ready = 0;
-	for (int i = 0; i < WORKERS_MAX; i++) {
-		if (!takes_part(&m->workers[i]))
-			continue;
-		if (m->workers[i].prepared != m->generation + 1)
-			return;
-		ready++;
-	}
-	if (ready > 0 && m->phase == PREPARING && !m->is_stopping)
+	if (m->phase == PREPARING && !is_stopping(m) && mm_workforce_is_ready(&m->workforce, m->generation + 1))
 		commit_all(m);
 }
 
@@ -400,99 +220,55 @@ static void prepare_all(struct master *m)
 {
 	m->phase = PREPARING;
 	m->phase_until = mm_clock_now() + MM_LOAD_TIMEOUT;
-	for (int i = 0; i < WORKERS_MAX; i++)
-		if (takes_part(&m->workers[i]))
-			tell_prepare(&m->workers[i], m->generation + 1, m->generation > 0);
+	mm_workforce_prepare(&m->workforce, m->generation + 1, m->generation > 0);
 }
 
 static void reload(struct master *m)
 {
-	if (m->is_stopping)
+	if (is_stopping(m) || !mm_pace_ask(&m->pace))
 		return;
-	if (m->phase != AT_REST) {
-		m->reload_again = true;         /* a storm of reloads becomes two: this one and one more */
-		return;
-	}
 	mm_service_reloading();
 	m->phase = TRYING;
 	m->phase_until = mm_clock_now() + MM_LOAD_TIMEOUT;
-	struct worker_process *worker = spawn(m, ON_TRIAL);
+	struct mm_worker_process *worker = mm_workforce_spawn(&m->workforce, MM_WORKER_TRIAL);
 	if (worker != NULL)
-		tell_prepare(worker, m->generation + 1, true);
+		mm_worker_process_prepare(worker, m->generation + 1, true);
 	else
 		fail_reload(m, "no process can be made to try the new scripts");
 }
 
-static void reload_soon(struct master *m)
+static void on_prepared(struct master *m, struct mm_worker_process *worker, const struct mm_note *note)
 {
-	double now = mm_clock_now(), at = m->ended_at + MM_RELOAD_EVERY;
-	if (m->phase != AT_REST)
-		m->reload_at = now + MM_RELOAD_EVERY;   /* looked at again then */
-	else if (now < at)
-		m->reload_at = at;
-	else
-		reload(m);
-}
-
-static void on_prepared(struct master *m, struct worker_process *worker, const struct mm_note *note)
-{
-	if (worker->role == ON_TRIAL && m->phase == TRYING && note->number == m->generation + 1) {
-		end_trial(m);
+	if (worker->state == MM_WORKER_TRIAL && m->phase == TRYING && note->number == m->generation + 1) {
+		mm_workforce_end_trial(&m->workforce);
 		prepare_all(m);
 		return;
 	}
-	if (!takes_part(worker))
+	if (!mm_worker_process_takes_part(worker))
 		return;
-	if (worker->role == LOADING && note->number == m->generation) {
-		commit_worker(worker, m->generation);
+	if (worker->state == MM_WORKER_LOADING && note->number == m->generation) {
+		mm_worker_process_commit(worker, m->generation);
 	} else if (m->phase == PREPARING && note->number == m->generation + 1) {
 		worker->prepared = note->number;
 		commit_when_all_are_ready(m);
 	}                               /* else: of a reload that is over */
 }
 
-static void on_failed(struct master *m, struct worker_process *worker, const struct mm_note *note)
+static void on_failed(struct master *m, struct mm_worker_process *worker, const struct mm_note *note)
 {
 	bool is_of_reload = m->phase != AT_REST && note->number == m->generation + 1;
-	if (is_of_reload && (takes_part(worker) || worker->role == ON_TRIAL)) {
+	if (is_of_reload && (mm_worker_process_takes_part(worker) || worker->state == MM_WORKER_TRIAL)) {
 		fail_reload(m, note->text);
 		return;
 	}
-	if (worker->role != LOADING)
+	if (worker->state != MM_WORKER_LOADING)
 		return;
 	mm_log_say(m->log, MM_LEVEL_ERROR, "worker", "pid %d cannot take a dead worker's place, the "
 		"scripts do not load any more: %s", (int)worker->pid, note->text);
-	send_away(worker, MM_NOTE_HALT, HALT_GRACE);
+	mm_worker_process_stop(worker);
 }
 
-/* ---- listings ---- */
-
-static void end_question(struct question *q)
-{
-	const char *text = q->owed > 0 ? "a worker does not answer; it is busy, or hangs and will be replaced"
-		: q->has_lost ? "a worker has ended meanwhile; what it knew is missing" : NULL;
-	mm_control_client_end(q->client, text == NULL ? EX_OK : EX_TEMPFAIL, text);
-	q->client = NULL;
-}
-
-static void settle(struct master *m, struct question *q, const struct worker_process *worker)
-{
-	q->owes[worker - m->workers] = false;
-	if (--q->owed == 0)
-		end_question(q);
-}
-
-/* It is dead. */
-static void settle_all(struct master *m, const struct worker_process *worker)
-{
-	for (int i = 0; i < QUESTIONS_MAX; i++) {
-		struct question *q = &m->questions[i];
-		if (q->client == NULL || !q->owes[worker - m->workers])
-			continue;
-		q->has_lost = true;
-		settle(m, q, worker);
-	}
-}
+/* ---- what workers list ---- */
 
 static void say_lines_of(struct master *m, int listing_fd)
 {
@@ -508,7 +284,8 @@ static void say_lines_of(struct master *m, int listing_fd)
 	fclose(f);
 }
 
-static void on_listed(struct master *m, const struct worker_process *worker, const struct mm_note *note, int listing_fd)
+static void on_listed(struct master *m, const struct mm_worker_process *worker, const struct mm_note *note,
+	int listing_fd)
 {
 	if (note->ticket == 0) {
 		if (listing_fd >= 0 && !m->has_said_scripts)
@@ -518,199 +295,106 @@ static void on_listed(struct master *m, const struct worker_process *worker, con
 			announce(m);
 		return;
 	}
-	for (int i = 0; i < QUESTIONS_MAX; i++) {
-		struct question *q = &m->questions[i];
-		if (q->client == NULL || q->ticket != note->ticket || !q->owes[worker - m->workers])
-			continue;
-		mm_control_client_say(q->client, "worker pid=%d", (int)worker->pid);
-		if (listing_fd >= 0)
-			mm_control_client_give(q->client, listing_fd);
-		settle(m, q, worker);
-		return;
-	}
-}
-
-/* note: the question, without its ticket. pid: of the worker that is asked; 0: all. */
-static void ask(struct master *m, struct mm_control_client *a, struct mm_note *note, unsigned pid, double seconds)
-{
-	struct question *q = NULL;
-	for (int i = 0; i < QUESTIONS_MAX && q == NULL; i++)
-		if (m->questions[i].client == NULL)
-			q = &m->questions[i];
-	if (q == NULL) {
-		mm_control_client_end(a, EX_TEMPFAIL, "too many questions at a time");
-		return;
-	}
-	*q = (struct question){ .client = a, .ticket = ++m->tickets, .until = mm_clock_now() + LIST_TIMEOUT + seconds };
-	note->kind = MM_NOTE_LIST;
-	note->ticket = q->ticket;
-	q->is_profile = note->number == MM_LIST_PROFILE;
-	for (int i = 0; i < WORKERS_MAX; i++) {
-		struct worker_process *worker = &m->workers[i];
-		bool is_meant = (worker->role == SERVING || worker->role == LEAVING)
-			&& (pid == 0 || pid == (unsigned)worker->pid);
-		q->owes[i] = is_meant && worker->channel >= 0 && mm_channel_send(worker->channel, note, -1);
-		q->owed += q->owes[i];
-	}
-	if (q->owed == 0)
-		end_question(q);
-}
-
-static void ask_all(struct master *m, struct mm_control_client *a, enum mm_listing what)
-{
-	struct mm_note note = { .number = what };
-	ask(m, a, &note, 0, 0);
-}
-
-/* Who asked has hung up. */
-static void forget_profile(struct master *m, struct question *q)
-{
-	for (int i = 0; i < WORKERS_MAX; i++)
-		if (q->owes[i])
-			tell(&m->workers[i], MM_NOTE_FORGET, 0);
-	mm_control_client_end(q->client, EX_TEMPFAIL, NULL);
-	q->client = NULL;
-}
-
-static void forget_unwanted_profiles(struct master *m)
-{
-	for (int i = 0; i < QUESTIONS_MAX; i++)
-		if (m->questions[i].client != NULL && m->questions[i].is_profile
-		    && mm_control_client_has_gone(m->questions[i].client))
-			forget_profile(m, &m->questions[i]);
+	mm_listings_answer(&m->listings, worker, note, listing_fd);
 }
 
 /* ---- ctl ---- */
 
-static void answer_status(struct master *m, struct mm_control_client *a, const char *argument)
+static void report_status(void *self, struct mm_answers_status *out)
 {
-	char when[32] = "never";
-	time_t at = (time_t)m->reloaded_at;
-	struct tm utc;
-	(void)argument;
-	if (at != 0)
-		strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&at, &utc));
-	mm_control_client_say(a, "version=%s pid=%d uptime=%.0f workers=%u worker_deaths=%lu", mm_version(),
-		(int)getpid(), mm_clock_now() - m->began_at, m->wanted, m->deaths);
-	mm_control_client_say(a, "generation=%u reload=%s reloaded_at=%s", m->generation,
-		m->phase != AT_REST ? "running" : m->last_failure[0] == '\0' ? "ok" : "failed", when);
-	if (m->last_failure[0] != '\0')
-		mm_control_client_say(a, "last failure: %s", m->last_failure);
-	mm_host_describe_lost(m->host, (struct mm_say){ mm_control_client_hear, a });
-	for (int i = 0; i < WORKERS_MAX; i++)
-		if (m->workers[i].role != NOBODY)
-			mm_control_client_say_worker(a, (int)m->workers[i].pid, m->workers[i].is_hung ? "hung" : NULL,
-				m->workers[i].row);
-	mm_control_client_end(a, EX_OK, NULL);
+	const struct master *m = self;
+	out->workers = m->workforce.wanted;
+	out->worker_deaths = m->workforce.deaths;
+	out->generation = m->generation;
+	out->sessions = mm_workforce_sessions(&m->workforce);
+	out->is_reloading = m->phase != AT_REST;
+	out->reloaded_at = m->reloaded_at;
+	out->last_failure = m->last_failure;
 }
 
-static void answer_with_reload(struct master *m, struct mm_control_client *a, const char *argument)
+static void say_workers(void *self, struct mm_control_client *client)
 {
-	(void)argument;
-	struct mm_control_client **list = m->phase == AT_REST ? m->clients : m->late_clients;
+	const struct master *m = self;
+	for (int i = 0; i < MM_WORKFORCE_MAX; i++) {
+		const struct mm_worker_process *worker = &m->workforce.workers[i];
+		if (worker->state != MM_WORKER_FREE)
+			mm_control_client_say_worker(client, (int)worker->pid, worker->is_hung ? "hung" : NULL,
+				worker->row);
+	}
+}
+
+/* A client that comes during a reload may ask because of files changed since: it waits for the next one. */
+static void reload_for(void *self, struct mm_control_client *client)
+{
+	struct master *m = self;
+	struct mm_control_client **clients = m->phase == AT_REST ? m->clients : m->late_clients;
 	unsigned *count = m->phase == AT_REST ? &m->client_count : &m->late_client_count;
-	if (m->is_stopping || m->generation == 0 || *count == CLIENTS_MAX) {
-		mm_control_client_end(a, EX_TEMPFAIL, m->is_stopping ? "the host is stopping" : "too many reloads "
-			"wait already");
+	if (is_stopping(m) || m->generation == 0 || *count == CLIENTS_MAX) {
+		mm_control_client_end(client, EX_TEMPFAIL, is_stopping(m) ? MM_ANSWERS_STOPPING
+			: "too many reloads wait already");
 		return;
 	}
-	list[(*count)++] = a;           /* one that came during a reload may be about files changed
-	                                 * since: it hears of the next */
+	clients[(*count)++] = client;
 	reload(m);
 }
 
-static void answer_stop(struct master *m, struct mm_control_client *a, const char *argument)
+static void stop_as_asked(void *self)
 {
-	(void)argument;
-	mm_control_client_end(a, EX_OK, NULL);
-	stop(m);
+	stop(self);
 }
 
-static void answer_sessions(struct master *m, struct mm_control_client *a, const char *argument)
+static void list(void *self, struct mm_control_client *client, enum mm_listing what)
 {
-	(void)argument;
-	ask_all(m, a, MM_LIST_SESSIONS);
+	struct master *m = self;
+	mm_listings_ask(&m->listings, client, what);
 }
 
-static void answer_generations(struct master *m, struct mm_control_client *a, const char *argument)
+static void set_log_level(void *self, enum mm_level level)
 {
-	(void)argument;
-	ask_all(m, a, MM_LIST_GENERATIONS);
-}
-
-static void answer_log_level(struct master *m, struct mm_control_client *a, const char *argument)
-{
-	enum mm_level level;
-	if (!mm_log_level_of_name(argument, &level)) {
-		mm_control_client_end(a, EX_USAGE, "loglevel: one of debug, info, warn, error");
-		return;
-	}
+	struct master *m = self;
 	mm_host_set_log_level(m->host, level);
-	for (int i = 0; i < WORKERS_MAX; i++)
-		tell(&m->workers[i], MM_NOTE_LOG_LEVEL, level);
-	mm_control_client_end(a, EX_OK, NULL);
+	mm_workforce_tell(&m->workforce, MM_NOTE_LOG_LEVEL, level);
 }
 
-static bool is_taking_a_profile(const struct master *m)
+static bool is_profiling(void *self)
 {
-	for (int i = 0; i < QUESTIONS_MAX; i++)
-		if (m->questions[i].client != NULL && m->questions[i].is_profile)
-			return true;
-	return false;
+	struct master *m = self;
+	return mm_listings_is_profiling(&m->listings);
 }
 
-static bool has_worker(const struct master *m, unsigned pid)
+static bool has_worker(void *self, unsigned pid)
 {
-	for (int i = 0; i < WORKERS_MAX; i++)
-		if ((m->workers[i].role == SERVING || m->workers[i].role == LEAVING)
-		    && (unsigned)m->workers[i].pid == pid)
-			return true;
-	return false;
+	const struct master *m = self;
+	return mm_workforce_has(&m->workforce, pid);
 }
 
-static void answer_profile(struct master *m, struct mm_control_client *a, const char *argument)
+static void profile(void *self, struct mm_control_client *client, const struct mm_profile_request *request)
 {
-	struct mm_profile_request request;
-	struct mm_note note = { .number = MM_LIST_PROFILE };
-	forget_unwanted_profiles(m);
-	if (!mm_profile_request_read(argument, &request)) {
-		mm_control_client_end(a, EX_USAGE, MM_PROFILE_NO_REQUEST);
-	} else if (request.worker != 0 && !has_worker(m, request.worker)) {
-		mm_control_client_end(a, EX_USAGE, "there is no such worker; moonmilter ctl status names them");
-	} else if (is_taking_a_profile(m)) {
-		mm_control_client_end(a, EX_TEMPFAIL, MM_PROFILE_BUSY);
-	} else {
-		mm_profile_request_write(&request, note.text, sizeof note.text);
-		ask(m, a, &note, request.worker, request.seconds);
-	}
+	struct master *m = self;
+	mm_listings_ask_profile(&m->listings, client, request);
 }
 
-static void on_asked(void *self, struct mm_control_client *a, enum mm_request request, const char *argument)
-{
-	static void (*const answers[MM_REQUEST_COUNT])(struct master *, struct mm_control_client *, const char *) = {
-		[MM_REQUEST_STATUS] = answer_status, [MM_REQUEST_RELOAD] = answer_with_reload,
-			[MM_REQUEST_STOP] = answer_stop,
-		[MM_REQUEST_SESSIONS] = answer_sessions, [MM_REQUEST_GENERATIONS] = answer_generations,
-		[MM_REQUEST_LOG_LEVEL] = answer_log_level, [MM_REQUEST_PROFILE] = answer_profile,
-	};
-	answers[request](self, a, argument);
-}
+static const struct mm_answers_calls answers_calls = {
+	.status = report_status, .say_workers = say_workers, .has_worker = has_worker, .is_profiling = is_profiling,
+	.set_log_level = set_log_level, .stop = stop_as_asked, .reload = reload_for, .list = list, .profile = profile,
+};
 
-/* ---- notes from workers ---- */
+/* ---- what workers say, and their end ---- */
 
-static void on_retire(struct master *m, struct worker_process *worker, const struct mm_note *note)
+static void on_retire(struct master *m, struct mm_worker_process *worker, const struct mm_note *note)
 {
-	if (worker->role != SERVING || m->is_stopping)
+	if (worker->state != MM_WORKER_SERVING || is_stopping(m))
 		return;
 	mm_log_say(m->log, MM_LEVEL_INFO, "worker", "pid %d makes room for a fresh one: %s",
 		(int)worker->pid, note->text);
-	worker->role = LEAVING;
-	tell(worker, MM_NOTE_DRAIN, 1);   /* its sessions may take their time: we do not stop */
-	bear_missing(m, mm_clock_now());
+	worker->state = MM_WORKER_LEAVING;
+	mm_worker_process_tell(worker, MM_NOTE_DRAIN, 1);       /* 1: sessions may take their time, we do not stop */
+	spawn_missing(m, mm_clock_now());
 }
 
-static void on_note(struct master *m, struct worker_process *worker, const struct mm_note *note, int descriptor)
+static void on_note(void *self, struct mm_worker_process *worker, const struct mm_note *note, int descriptor)
 {
+	struct master *m = self;
 	switch ((enum mm_note_kind)note->kind) {
 	case MM_NOTE_PREPARED: on_prepared(m, worker, note); break;
 	case MM_NOTE_FAILED:   on_failed(m, worker, note); break;
@@ -720,103 +404,13 @@ static void on_note(struct master *m, struct worker_process *worker, const struc
 	}
 }
 
-static void read_notes(struct master *m, struct worker_process *worker)
+static void on_ended(void *self, unsigned slot, const struct mm_worker_process *ended, const char *why)
 {
-	struct mm_note note;
-	int descriptor;
-	enum mm_channel_state got = MM_CHANNEL_NOTHING;
-	while (worker->channel >= 0 && (got = mm_channel_receive(worker->channel, &note, &descriptor))
-	    == MM_CHANNEL_NOTE) {
-		on_note(m, worker, &note, descriptor);
-		if (descriptor >= 0)
-			close(descriptor);
-	}
-	if (got != MM_CHANNEL_GONE || worker->channel < 0)
+	struct master *m = self;
+	mm_listings_forget_worker(&m->listings, slot);
+	if (is_stopping(m) || ended->state == MM_WORKER_LEAVING)
 		return;
-	close(worker->channel);              /* it ends; waitpid will tell how */
-	worker->channel = -1;
-}
-
-/* ---- deaths ---- */
-
-static void log_death(struct master *m, const struct worker_process *worker, int status, bool is_expected)
-{
-	struct mm_log_line line;
-	const struct mm_whereabouts *at = &worker->row->whereabouts;
-	unsigned lost = mm_census_get(worker->row->sessions);
-	bool is_clean = WIFEXITED(status) && WEXITSTATUS(status) == EX_OK;
-	mm_log_begin(&line, m->log, is_expected && is_clean ? MM_LEVEL_DEBUG : MM_LEVEL_ERROR, "worker_ended");
-	mm_log_number(&line, "pid", worker->pid);
-	if (WIFSIGNALED(status))
-		mm_log_string(&line, "signal", strsignal(WTERMSIG(status)));
-	else
-		mm_log_number(&line, "exit", WEXITSTATUS(status));
-	if (worker->is_hung)
-		mm_log_string(&line, "cause", "its loop did not turn any more (hang_timeout)");
-	if (!is_clean)
-		mm_log_number(&line, "sessions_lost", lost);
-	if (!is_clean && mm_census_get(at->is_set)) {
-		mm_log_string(&line, "script", at->script);
-		mm_log_string(&line, "handler", at->handler);
-		mm_log_string(&line, "session", at->session[0] != '\0' ? at->session : NULL);
-		mm_log_string(&line, "queue_id", at->queue_id[0] != '\0' ? at->queue_id : NULL);
-	}
-	mm_log_end(&line);
-}
-
-/* At once after a long life, else later and later. */
-static void plan_birth(struct master *m, const struct worker_process *worker, double now)
-{
-	bool was_steady = worker->served_at != 0 && now - worker->served_at >= STEADY_AFTER;
-	m->deaths++;
-	if (was_steady || now - m->died_at > BACK_OFF_MAX)
-		m->quick_deaths = 0;
-	m->died_at = now;
-	double wait = m->quick_deaths == 0
-		? 0 : BACK_OFF_FIRST * (double)(1u << (m->quick_deaths < 10 ? m->quick_deaths - 1 : 9));
-	double most = count_roles(m, LOADING, SERVING) > 0 ? BACK_OFF_MAX : BACK_OFF_ALONE;
-	if (wait > most)
-		wait = most;
-	if (!was_steady)
-		m->quick_deaths++;
-	if (wait >= 1)
-		mm_log_say(m->log, MM_LEVEL_WARN, "worker", "workers die as soon as they serve; the next one starts "
-			"in %.1f s", wait);
-	m->birth_at = now + wait;
-}
-
-/* Why a process died that loaded scripts, and of which one. */
-static void explain_load(const struct worker_process *worker, int status, char *to, size_t size)
-{
-	const char *script = mm_census_get(worker->row->whereabouts.is_set)
-		? worker->row->whereabouts.script : "a script";
-	if (worker->is_hung)
-		snprintf(to, size, "%s: hangs in a C function while it loads (hang_timeout); the process that tried it "
-			"was killed", script);
-	else if (WIFSIGNALED(status))
-		snprintf(to, size, "%s: the process that loaded it died: %s", script, strsignal(WTERMSIG(status)));
-	else
-		snprintf(to, size, "%s: the process that loaded it ended with status %d", script, WEXITSTATUS(status));
-}
-
-static void reap(struct master *m, struct worker_process *worker, int status)
-{
-	struct worker_process dead = *worker;
-	double now = mm_clock_now();
-	if (worker->channel >= 0)
-		read_notes(m, worker);            /* its last words may say why */
-	dead.role = worker->role;
-	char why[512];
-	explain_load(worker, status, why, sizeof why);
-	log_death(m, &dead, status, dead.role == LEAVING || dead.role == ON_TRIAL || m->is_stopping);
-	if (worker->channel >= 0)
-		close(worker->channel);
-	settle_all(m, worker);
-	mm_census_give_back(worker->row);
-	*worker = (struct worker_process){ .role = NOBODY, .channel = -1 };
-	if (m->is_stopping || dead.role == LEAVING)
-		return;
-	if (dead.role == ON_TRIAL) {
+	if (ended->state == MM_WORKER_TRIAL) {
 		if (m->phase == TRYING)
 			fail_reload(m, why);
 		return;
@@ -825,135 +419,34 @@ static void reap(struct master *m, struct worker_process *worker, int status)
 		fail_start(m, why);
 		return;
 	}
-	plan_birth(m, &dead, now);
-	bear_missing(m, now);
+	spawn_missing(m, mm_clock_now());
 	if (m->phase == PREPARING)
 		commit_when_all_are_ready(m);
 }
 
-static void reap_all(struct master *m)
-{
-	int status;
-	for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;)
-		for (int i = 0; i < WORKERS_MAX; i++)
-			if (m->workers[i].role != NOBODY && m->workers[i].pid == pid)
-				reap(m, &m->workers[i], status);
-}
-
-/* ---- hangs ---- */
-
-/* A worker that somebody stopped (SIGSTOP, a debugger) is silent and well. */
-static bool is_held(pid_t pid)
-{
-	char path[64], text[512];
-	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-	FILE *f = fopen(path, "re");
-	size_t n = f != NULL ? fread(text, 1, sizeof text - 1, f) : 0;
-	if (f != NULL)
-		fclose(f);
-	text[n] = '\0';
-	const char *behind = strrchr(text, ')');        /* the name may hold anything */
-	return behind != NULL && strlen(behind) > 2 && (behind[2] == 'T' || behind[2] == 't');
-}
-
-static void look_at_beats(struct master *m, struct worker_process *worker, double now)
-{
-	uint64_t beats = mm_census_get(worker->row->beats);
-	/* who loads may compute for cpu_session, which takes longer where others compute, too */
-	double hang_timeout = mm_host_config(m->host)->hang_timeout * (worker->role == SERVING ? 1 : 2);
-	if (beats != worker->beats || is_held(worker->pid)) {
-		worker->beats = beats;
-		worker->silent_ticks = 0;
-		return;
-	}
-	/* ticks, not time: when we were stopped ourselves, or the machine was, nobody else is to blame */
-	if (++worker->silent_ticks * TICK < hang_timeout || worker->is_hung)
-		return;
-	worker->is_hung = true;
-	worker->kill_at = now + ABORT_GRACE;
-	kill(worker->pid, SIGABRT);       /* a core, where cores are wanted */
-}
-
-static bool all_beat(const struct master *m)
-{
-	for (int i = 0; i < WORKERS_MAX; i++)
-		if (m->workers[i].role == SERVING
-		    && m->workers[i].silent_ticks * TICK > mm_host_config(m->host)->hang_timeout)
-			return false;
-	return true;
-}
-
 /* ---- what has to be looked at again and again ---- */
 
-static void look_at_hands(struct master *m, double now)
+static void on_renewed(void *self, unsigned listener)
 {
-	for (int i = 0; i < WORKERS_MAX; i++) {
-		struct worker_process *worker = &m->workers[i];
-		if (worker->role == NOBODY)
-			continue;
-		look_at_beats(m, worker, now);
-		if ((worker->kill_at != 0 && now >= worker->kill_at) || (m->kill_all_at != 0 && now >= m->kill_all_at))
-			kill(worker->pid, SIGKILL);
-	}
-}
-
-static void look_at_listeners(struct master *m)
-{
-	struct mm_fault why = { .class = MM_FAULT_NONE };
-	for (unsigned i = 0; i < mm_host_listener_count(m->host); i++) {
-		if (!mm_host_listener_is_lost(m->host, i))
-			continue;
-		bool ok = mm_host_listener_renew(m->host, i, &why);
-		if (ok)
-			mm_log_say(m->log, MM_LEVEL_WARN, "listener", "somebody removed the socket's file; it is back");
-		else if (!m->said_lost)
-			mm_log_say(m->log, MM_LEVEL_ERROR, "listener", "somebody removed the socket's file; %s; no MTA "
-				"gets in meanwhile: let the user that serves write there, or restart", why.text);
-		m->said_lost = !ok;
-		struct mm_note note = { .kind = MM_NOTE_LISTEN, .number = i };
-		for (int j = 0; ok && j < WORKERS_MAX; j++)
-			if (takes_part(&m->workers[j]) && m->workers[j].channel >= 0)
-				mm_channel_send(m->workers[j].channel, &note, mm_host_listener_descriptor(m->host, i));
-	}
-}
-
-static void look_at_files(struct master *m)
-{
-	const struct mm_config *c = mm_host_config(m->host);
-	if (!c->watch || m->generation == 0)
-		return;
-	uint64_t now = mm_fingerprint(c, mm_host_config_file(m->host));
-	if (now != m->fingerprint && m->fingerprint != 0)
-		reload(m);
-	m->fingerprint = now;
-}
-
-/* "ok" is said when it is true: when a worker has taken the new scripts, its row says so. */
-static bool all_have_committed(const struct master *m)
-{
-	for (int i = 0; i < WORKERS_MAX; i++)
-		if (m->workers[i].role == SERVING && mm_census_get(m->workers[i].row->generation) < m->generation)
-			return false;
-	return true;
+	struct master *m = self;
+	struct mm_note note = { .kind = MM_NOTE_LISTEN, .number = listener };
+	mm_workforce_send(&m->workforce, &note, mm_host_listener_descriptor(m->host, listener));
 }
 
 static void look_at_phase(struct master *m, double now)
 {
-	if (m->phase == COMMITTING && !m->is_stopping && (all_have_committed(m) || now >= m->phase_until))
-		end_reload(m, true, NULL);      /* who takes longer hangs, and is replaced by one that has them */
-	else if (m->phase != AT_REST && now >= m->phase_until && !m->is_stopping)
+	/* "ok" is said when it is true: when a worker has taken the new scripts, its row says so */
+	if (m->phase == COMMITTING && !is_stopping(m)
+	    && (mm_workforce_all_have(&m->workforce, m->generation) || now >= m->phase_until))
+		end_reload(m, true, NULL);      /* a worker that takes longer hangs, and is replaced */
+	else if (m->phase != AT_REST && now >= m->phase_until && !is_stopping(m))
 		fail_reload(m, "the scripts still load after 60 s; on_load or a script's top level waits for something "
 			"that does not come");
-	if (m->reload_at != 0 && now >= m->reload_at) {
-		m->reload_at = 0;
-		reload_soon(m);
-	}
+	if (mm_pace_is_due(&m->pace, now))
+		reload(m);
 	if (m->announce_by != 0 && now >= m->announce_by)
 		announce(m);
-	forget_unwanted_profiles(m);
-	for (int i = 0; i < QUESTIONS_MAX; i++)
-		if (m->questions[i].client != NULL && now >= m->questions[i].until)
-			end_question(&m->questions[i]);
+	mm_listings_sweep(&m->listings, now);
 }
 
 static bool is_due(double *at, double now, double every)
@@ -967,19 +460,21 @@ static bool is_due(double *at, double now, double every)
 static void tick(struct master *m)
 {
 	double now = mm_clock_now(), alive_every = mm_service_alive_every();
-	bear_missing(m, now);
+	spawn_missing(m, now);
 	look_at_phase(m, now);
-	if (!is_due(&m->tick_at, now, TICK))
+	if (!is_due(&m->tick_at, now, MM_WORKFORCE_TICK))
 		return;
-	look_at_hands(m, now);
+	mm_workforce_watch(&m->workforce, now);
 	mm_log_sweep(m->log);
-	if (alive_every > 0 && all_beat(m) && is_due(&m->alive_at, now, alive_every - TICK))
+	if (alive_every > 0 && mm_workforce_all_beat(&m->workforce)
+	    && is_due(&m->alive_at, now, alive_every - MM_WORKFORCE_TICK))
 		mm_service_alive();
-	if (m->is_stopping)
+	if (is_stopping(m))
 		return;
-	look_at_files(m);
+	if (m->generation > 0 && mm_look_at_files(&m->look))
+		reload(m);
 	if (is_due(&m->listeners_at, now, LISTENERS_EVERY))
-		look_at_listeners(m);
+		mm_look_at_sockets(&m->look, on_renewed, m);
 	if (m->is_announced && is_due(&m->status_at, now, STATUS_EVERY))
 		update_status(m);
 }
@@ -988,8 +483,8 @@ static void tick(struct master *m)
 
 static void stop(struct master *m)
 {
-	double now = mm_clock_now(), drain = mm_host_config(m->host)->drain_timeout;
-	bool again = m->is_stopping;
+	double drain = mm_host_config(m->host)->drain_timeout;
+	bool again = is_stopping(m);
 	if (!again) {
 		mm_log_say(m->log, MM_LEVEL_INFO, "stop", "no new connections; sessions may finish "
 			"within %.0f s", drain);
@@ -999,10 +494,7 @@ static void stop(struct master *m)
 	} else {
 		mm_log_say(m->log, MM_LEVEL_WARN, "stop", "asked again: stopping at once");
 	}
-	m->is_stopping = true;
-	m->kill_all_at = now + (again ? HALT_GRACE : drain + STOP_GRACE);
-	for (int i = 0; i < WORKERS_MAX; i++)
-		tell(&m->workers[i], again || m->workers[i].role == ON_TRIAL ? MM_NOTE_HALT : MM_NOTE_DRAIN, 0);
+	mm_workforce_stop(&m->workforce, again);
 }
 
 static void reopen_logs(struct master *m)
@@ -1010,8 +502,7 @@ static void reopen_logs(struct master *m)
 	struct mm_fault why;
 	if (!mm_host_reopen_log(m->host, &why))
 		mm_log_say(m->log, MM_LEVEL_ERROR, "log", "%s", why.text);
-	for (int i = 0; i < WORKERS_MAX; i++)
-		tell(&m->workers[i], MM_NOTE_REOPEN, 0);
+	mm_workforce_tell(&m->workforce, MM_NOTE_REOPEN, 0);
 }
 
 static void read_signals(struct master *m)
@@ -1019,8 +510,11 @@ static void read_signals(struct master *m)
 	struct signalfd_siginfo info;
 	while (read(m->signals, &info, sizeof info) == (ssize_t)sizeof info) {
 		switch (info.ssi_signo) {
-		case SIGCHLD: break;            /* reap() runs at every turn: several deaths may be one signal */
-		case SIGHUP:  reload_soon(m); break;
+		case SIGCHLD: break;    /* workers are reaped at every turn: several deaths may be one signal */
+		case SIGHUP:
+			if (mm_pace_ask_soon(&m->pace, mm_clock_now()))
+				reload(m);
+			break;
 		case SIGUSR1: reopen_logs(m); break;
 		default:      stop(m);
 		}
@@ -1031,42 +525,34 @@ static void read_signals(struct master *m)
 
 static double next_due(const struct master *m, double now)
 {
-	double wait = TICK;
-	if (!m->is_stopping && m->birth_at > now && m->birth_at - now < wait)
-		wait = m->birth_at - now;
+	double wait = MM_WORKFORCE_TICK, reload_in = mm_pace_wait(&m->pace, now);
+	double spawn_in = mm_workforce_spawn_wait(&m->workforce, now);
+	if (spawn_in > 0 && spawn_in < wait)
+		wait = spawn_in;
 	if (m->phase == COMMITTING && wait > COMMIT_POLL)
 		wait = COMMIT_POLL;
-	if (m->reload_at != 0 && m->reload_at - now < wait)
-		wait = m->reload_at > now ? m->reload_at - now : 0;
+	if (reload_in >= 0 && reload_in < wait)
+		wait = reload_in;
 	return wait;
 }
 
 static void turn(struct master *m)
 {
-	struct pollfd fds[WORKERS_MAX + 2];
-	struct worker_process *whose[WORKERS_MAX];
-	unsigned count = 0;
-	for (int i = 0; i < WORKERS_MAX; i++) {
-		if (m->workers[i].role == NOBODY || m->workers[i].channel < 0)
-			continue;
-		whose[count] = &m->workers[i];
-		fds[count++] = (struct pollfd){ .fd = m->workers[i].channel, .events = POLLIN };
-	}
+	struct pollfd fds[MM_WORKFORCE_MAX + 2];
+	unsigned count = mm_workforce_poll(&m->workforce, fds);
 	fds[count] = (struct pollfd){ .fd = m->signals, .events = POLLIN };
-	fds[count + 1] = (struct pollfd){ .fd = m->control != NULL ? mm_control_descriptor(m->control) : -1,
-		.events = POLLIN };
+	fds[count + 1] = (struct pollfd){ .fd = m->answers.control != NULL
+		? mm_control_descriptor(m->answers.control) : -1, .events = POLLIN };
 	if (poll(fds, count + 2, (int)(next_due(m, mm_clock_now()) * 1000) + 1) < 0 && errno != EINTR)
 		usleep(10000);          /* out of memory in the kernel: not a spin */
-	for (unsigned i = 0; i < count; i++)
-		if (fds[i].revents != 0 && whose[i]->channel == fds[i].fd)
-			read_notes(m, whose[i]);
+	mm_workforce_read(&m->workforce, fds, count);
 	if (fds[count + 1].revents != 0)
-		mm_control_turn(m->control);
+		mm_control_turn(m->answers.control);
 	if (fds[count].revents != 0)
 		read_signals(m);
-	reap_all(m);
+	mm_workforce_reap(&m->workforce);
 	tick(m);
-	m->is_over = m->is_stopping && count_roles(m, LOADING, SERVING) + count_roles(m, LEAVING, ON_TRIAL) == 0;
+	m->is_over = is_stopping(m) && mm_workforce_is_empty(&m->workforce);
 }
 
 static bool take_signals(struct master *m)
@@ -1082,28 +568,23 @@ static bool take_signals(struct master *m)
 	return m->signals >= 0;
 }
 
-static unsigned worker_count(const struct mm_config *c)
+/* In a worker: what is the master's alone is closed. */
+static void in_child(void *self)
 {
-	long processors = sysconf(_SC_NPROCESSORS_ONLN);
-	unsigned count = c->workers == MM_WORKERS_AUTO ? (unsigned)(processors > 0 ? processors : 1)
-		: (unsigned)c->workers;
-	return count < MM_WORKERS_MAX ? count : MM_WORKERS_MAX;
+	struct master *m = self;
+	mm_answers_end(&m->answers);
+	close(m->signals);
 }
 
 static bool make(struct master *m, struct mm_host *host)
 {
-	struct mm_control_owner owner = { m, on_asked };
+	struct mm_workforce_owner owner = { m, in_child, on_note, on_ended };
 	m->host = host;
+	m->look.host = host;
 	m->log = mm_host_log(host);
-	m->wanted = worker_count(mm_host_config(host));
-	m->began_at = mm_clock_now();
-	for (int i = 0; i < WORKERS_MAX; i++)
-		m->workers[i].channel = -1;
-	if (!mm_census_make(&m->census, WORKERS_MAX) || !take_signals(m))
-		return false;
-	if (mm_host_control(host) >= 0)
-		m->control = mm_control_new(mm_host_control(host), owner);
-	return mm_host_control(host) < 0 || m->control != NULL;
+	m->listings.workforce = &m->workforce;
+	return mm_workforce_init(&m->workforce, host, owner) && take_signals(m)
+		&& mm_answers_begin(&m->answers, host, &answers_calls, m);
 }
 
 int mm_master_serve(struct mm_host *host, struct mm_say say)
@@ -1116,13 +597,14 @@ int mm_master_serve(struct mm_host *host, struct mm_say say)
 	m->say = say;
 	m->phase = PREPARING;           /* the first generation needs no trial: nothing serves yet */
 	m->phase_until = mm_clock_now() + MM_LOAD_TIMEOUT;
+	mm_pace_ask(&m->pace);
 	tick(m);
 	while (!m->is_over)
 		turn(m);
 	int status = m->status;
-	mm_control_free(m->control);
+	mm_answers_end(&m->answers);
 	close(m->signals);
-	mm_census_free(&m->census);
+	mm_workforce_free(&m->workforce);
 	mm_host_free(host);
 	free(m);
 	return status;

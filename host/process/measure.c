@@ -15,7 +15,7 @@ static void stop(struct mm_measure *m)
 }
 
 /* why NULL: what was found. */
-static void hand_in(struct mm_measure *m, const char *why)
+static void deliver(struct mm_measure *m, const char *why)
 {
 	int listing_fd = mm_listing_open();
 	int copy = listing_fd >= 0 ? fcntl(listing_fd, F_DUPFD_CLOEXEC, 0) : -1;
@@ -38,7 +38,7 @@ static void hand_in(struct mm_measure *m, const char *why)
 static void finish(struct mm_measure *m)
 {
 	stop(m);
-	hand_in(m, NULL);
+	deliver(m, NULL);
 	mm_sampler_free();
 	if (m->request.begins_anew)
 		mm_profile_begin_anew(mm_host_profile(m->host));
@@ -61,7 +61,7 @@ void mm_measure_begin(struct mm_measure *m, const struct mm_profile_request *req
 	mm_measure_drop(m);
 	m->request = *request;
 	if (request->samples && !mm_sampler_begin(&why)) {
-		hand_in(m, why.text);
+		deliver(m, why.text);
 		return;
 	}
 	if (request->seconds == 0) {

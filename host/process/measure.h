@@ -1,5 +1,5 @@
-/* process/measure.h -- a profile of this process as somebody has asked for it: begun now, written to a listing
- * (channel.h) when its time is over. One at a time; whoever asks sees to that. */
+/* process/measure.h -- a profile of this process as a client has asked for it: begun now, written to a listing
+ * (channel.h) when its time is over. One at a time; the caller sees to that. */
 #ifndef MM_PROCESS_MEASURE_H
 #define MM_PROCESS_MEASURE_H
 

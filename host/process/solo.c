@@ -1,9 +1,8 @@
 #include "process/solo.h"
 
-#include "base/list.h"
 #include "base/say.h"
-#include "process/control.h"
-#include "process/fingerprint.h"
+#include "process/answers.h"
+#include "process/look.h"
 #include "process/measure.h"
 #include "embed/service.h"
 #include "base/watch.h"
@@ -18,17 +17,15 @@
 
 struct solo {
 	struct mm_host    *host;                /* owned */
-	struct mm_control *control;             /* owned; NULL: none */
+	struct mm_answers  answers;
 	struct mm_watch    asked;
-	struct mm_timer    look;
+	struct mm_look     look;
+	struct mm_timer    look_timer;
 	struct mm_measure  measure;
-	struct mm_control_client   *measurer;            /* waits for it; NULL: nobody */
-	uint64_t           fingerprint;
+	struct mm_control_client *profile_client;       /* waits for the profile; NULL: none is taken */
 	double             alive_at;            /* the watchdog was fed */
-	double             began_at;
-	bool               said_lost;
-	char               last_failure[sizeof((struct mm_fault *)0)->text];    /* of a reload; "": the last one was
-	                                                                         * good */
+	double             reloaded_at;         /* wall clock; 0: never */
+	char               last_failure[sizeof((struct mm_fault *)0)->text];    /* of a reload; "": it was good */
 };
 
 /* ---- ctl ---- */
@@ -36,228 +33,186 @@ struct solo {
 static void on_any_reload(void *self, bool ok, const struct mm_fault *why)
 {
 	struct solo *s = self;
+	s->reloaded_at = mm_clock_wall();
 	snprintf(s->last_failure, sizeof s->last_failure, "%s", ok ? "" : why->text);
 	mm_service_status("generation %lu%s%s", mm_host_generation(s->host), ok ? "" : ", last reload failed: ",
 		s->last_failure);
 }
 
-struct reload_asker {
-	struct solo     *solo;
+struct reload_client {
+	struct solo              *solo;
 	struct mm_control_client *client;
 };
 
 static void on_reloaded(void *self, bool ok, const struct mm_error *error)
 {
-	struct reload_asker *r = self;
-	if (ok)
-		mm_control_client_say(r->client, "generation %lu serves", mm_host_generation(r->solo->host));
-	mm_control_client_end(r->client, ok ? EX_OK : EX_CONFIG, ok ? NULL : error->text);
+	struct reload_client *r = self;
+	mm_answers_end_reload(r->client, mm_host_generation(r->solo->host), ok ? NULL : error->text);
 	free(r);
 }
 
-static void answer_reload(struct solo *s, struct mm_control_client *a, const char *argument)
+static void reload(void *self, struct mm_control_client *client)
 {
-	struct reload_asker *r = malloc(sizeof *r);
-	(void)argument;
+	struct solo *s = self;
+	struct reload_client *r = malloc(sizeof *r);
 	if (r == NULL || mm_host_is_stopping(s->host)) {
 		free(r);
-		mm_control_client_end(a, EX_TEMPFAIL, "the host is stopping");
+		mm_control_client_end(client, EX_TEMPFAIL, MM_ANSWERS_STOPPING);
 		return;
 	}
-	*r = (struct reload_asker){ s, a };
+	*r = (struct reload_client){ s, client };
 	mm_host_reload(s->host, on_reloaded, r);
 }
 
-static void answer_status(struct solo *s, struct mm_control_client *a, const char *argument)
+static void report_status(void *self, struct mm_answers_status *out)
 {
-	(void)argument;
-	mm_control_client_say(a, "version=%s pid=%d uptime=%.0f workers=0", mm_version(), (int)getpid(),
-		mm_clock_now() - s->began_at);
-	mm_control_client_say(a, "generation=%lu sessions=%u reload=%s", mm_host_generation(s->host),
-		mm_host_session_count(s->host), s->last_failure[0] == '\0' ? "ok" : "failed");
-	if (s->last_failure[0] != '\0')
-		mm_control_client_say(a, "last failure: %s", s->last_failure);
-	mm_host_describe_lost(s->host, (struct mm_say){ mm_control_client_hear, a });
-	mm_control_client_say_worker(a, (int)getpid(), NULL, mm_host_row(s->host));
-	mm_control_client_end(a, EX_OK, NULL);
+	const struct solo *s = self;
+	out->generation = mm_host_generation(s->host);
+	out->sessions = mm_host_session_count(s->host);
+	out->reloaded_at = s->reloaded_at;
+	out->last_failure = s->last_failure;
 }
 
-static void answer_stop(struct solo *s, struct mm_control_client *a, const char *argument)
+static void say_workers(void *self, struct mm_control_client *client)
 {
-	(void)argument;
-	mm_control_client_end(a, EX_OK, NULL);
+	const struct solo *s = self;
+	mm_control_client_say_worker(client, (int)getpid(), NULL, mm_host_row(s->host));
+}
+
+static void stop(void *self)
+{
+	struct solo *s = self;
 	mm_host_stop_as_asked(s->host);
 }
 
-static void answer_listing(struct solo *s, struct mm_control_client *a, enum mm_listing what)
+static void set_log_level(void *self, enum mm_level level)
 {
+	struct solo *s = self;
+	mm_host_set_log_level(s->host, level);
+}
+
+static void list(void *self, struct mm_control_client *client, enum mm_listing what)
+{
+	const struct solo *s = self;
 	int listing_fd = mm_listing_open();
 	bool ok = listing_fd >= 0 && mm_host_list(s->host, what, listing_fd);
 	if (ok)
-		mm_control_client_give(a, listing_fd);
+		mm_control_client_give(client, listing_fd);
 	if (listing_fd >= 0)
 		close(listing_fd);
-	mm_control_client_end(a, ok ? EX_OK : EX_OSERR, ok ? NULL : "out of memory or descriptors for the listing");
-}
-
-static void answer_sessions(struct solo *s, struct mm_control_client *a, const char *argument)
-{
-	(void)argument;
-	answer_listing(s, a, MM_LIST_SESSIONS);
-}
-
-static void answer_generations(struct solo *s, struct mm_control_client *a, const char *argument)
-{
-	(void)argument;
-	answer_listing(s, a, MM_LIST_GENERATIONS);
-}
-
-static void answer_log_level(struct solo *s, struct mm_control_client *a, const char *argument)
-{
-	enum mm_level level;
-	if (!mm_log_level_of_name(argument, &level)) {
-		mm_control_client_end(a, EX_USAGE, "loglevel: one of debug, info, warn, error");
-		return;
-	}
-	mm_host_set_log_level(s->host, level);
-	mm_control_client_end(a, EX_OK, NULL);
+	mm_control_client_end(client, ok ? EX_OK : EX_OSERR, ok ? NULL
+		: "out of memory or descriptors for the listing");
 }
 
 /* The lines that a master says for each worker: profiles are read by a program. */
 static void on_measured(void *self, int listing_fd)
 {
 	struct solo *s = self;
-	struct mm_control_client *a = s->measurer;
-	s->measurer = NULL;
-	mm_control_client_say(a, "worker pid=%d", (int)getpid());
+	struct mm_control_client *client = s->profile_client;
+	s->profile_client = NULL;
+	mm_control_client_say(client, "worker pid=%d", (int)getpid());
 	if (listing_fd >= 0)
-		mm_control_client_give(a, listing_fd);
-	mm_control_client_end(a, listing_fd >= 0 ? EX_OK : EX_OSERR, listing_fd >= 0 ? NULL : "out of memory or "
+		mm_control_client_give(client, listing_fd);
+	mm_control_client_end(client, listing_fd >= 0 ? EX_OK : EX_OSERR, listing_fd >= 0 ? NULL : "out of memory or "
 		"descriptors for the profile");
 }
 
-static void drop_measure(struct solo *s)
+static void drop_profile(struct solo *s)
 {
 	mm_measure_drop(&s->measure);
-	mm_control_client_end(s->measurer, EX_TEMPFAIL, "the host is stopping");
-	s->measurer = NULL;
+	mm_control_client_end(s->profile_client, EX_TEMPFAIL, MM_ANSWERS_STOPPING);
+	s->profile_client = NULL;
 }
 
-static void answer_profile(struct solo *s, struct mm_control_client *a, const char *argument)
+static void drop_unwanted_profile(struct solo *s)
 {
-	struct mm_profile_request request;
-	if (s->measurer != NULL && mm_control_client_has_gone(s->measurer))
-		drop_measure(s);
-	if (!mm_profile_request_read(argument, &request)) {
-		mm_control_client_end(a, EX_USAGE, MM_PROFILE_NO_REQUEST);
-	} else if (request.worker != 0 && request.worker != (unsigned)getpid()) {
-		mm_control_client_end(a, EX_USAGE, "there is no such worker; moonmilter ctl status names them");
-	} else if (s->measurer != NULL) {
-		mm_control_client_end(a, EX_TEMPFAIL, MM_PROFILE_BUSY);
-	} else {
-		s->measurer = a;
-		mm_measure_begin(&s->measure, &request);
-	}
+	if (s->profile_client != NULL && mm_control_client_has_gone(s->profile_client))
+		drop_profile(s);
 }
 
-static void on_asked(void *self, struct mm_control_client *a, enum mm_request request, const char *argument)
+static bool is_profiling(void *self)
 {
-	static void (*const answers[MM_REQUEST_COUNT])(struct solo *, struct mm_control_client *, const char *) = {
-		[MM_REQUEST_STATUS] = answer_status, [MM_REQUEST_RELOAD] = answer_reload,
-			[MM_REQUEST_STOP] = answer_stop,
-		[MM_REQUEST_SESSIONS] = answer_sessions, [MM_REQUEST_GENERATIONS] = answer_generations,
-		[MM_REQUEST_LOG_LEVEL] = answer_log_level, [MM_REQUEST_PROFILE] = answer_profile,
-	};
-	answers[request](self, a, argument);
+	struct solo *s = self;
+	drop_unwanted_profile(s);
+	return s->profile_client != NULL;
 }
+
+static bool has_worker(void *self, unsigned pid)
+{
+	(void)self;
+	return pid == (unsigned)getpid();
+}
+
+static void profile(void *self, struct mm_control_client *client, const struct mm_profile_request *request)
+{
+	struct solo *s = self;
+	s->profile_client = client;
+	mm_measure_begin(&s->measure, request);
+}
+
+static const struct mm_answers_calls answers_calls = {
+	.status = report_status, .say_workers = say_workers, .has_worker = has_worker, .is_profiling = is_profiling,
+	.set_log_level = set_log_level, .stop = stop, .reload = reload, .list = list, .profile = profile,
+};
 
 static void on_control(struct mm_watch *watch, int ready)
 {
 	struct solo *s = MM_OWNER_OF(watch, struct solo, asked);
 	(void)ready;
-	mm_control_turn(s->control);
+	mm_control_turn(s->answers.control);
 }
 
 /* ---- a look around, twice a second ---- */
 
-static void look_at_files(struct solo *s)
-{
-	const struct mm_config *c = mm_host_config(s->host);
-	if (!c->watch)
-		return;
-	uint64_t now = mm_fingerprint(c, mm_host_config_file(s->host));
-	if (now != s->fingerprint && s->fingerprint != 0)
-		mm_host_reload(s->host, NULL, NULL);
-	s->fingerprint = now;
-}
-
-static void look_at_sockets(struct solo *s)
-{
-	struct mm_fault why = { .class = MM_FAULT_NONE };
-	for (unsigned i = 0; i < mm_host_listener_count(s->host); i++) {
-		if (!mm_host_listener_is_lost(s->host, i))
-			continue;
-		bool ok = mm_host_listener_renew(s->host, i, &why);
-		if (ok)
-			mm_log_say(mm_host_log(s->host), MM_LEVEL_WARN, "listener",
-				"somebody removed the socket's file; it is back");
-		else if (!s->said_lost)
-			mm_log_say(mm_host_log(s->host), MM_LEVEL_ERROR, "listener",
-				"somebody removed the socket's file; %s; no MTA gets in meanwhile: let the user that "
-				"serves write there, or restart", why.text);
-		s->said_lost = !ok;
-	}
-}
-
 static void on_look(struct mm_timer *timer)
 {
-	struct solo *s = MM_OWNER_OF(timer, struct solo, look);
+	struct solo *s = MM_OWNER_OF(timer, struct solo, look_timer);
 	double every = mm_service_alive_every();
 	if (!mm_host_is_stopping(s->host)) {
-		look_at_files(s);
-		look_at_sockets(s);
+		if (mm_look_at_files(&s->look))
+			mm_host_reload(s->host, NULL, NULL);
+		mm_look_at_sockets(&s->look, NULL, NULL);
 	}
-	if (s->measurer != NULL && mm_control_client_has_gone(s->measurer))
-		drop_measure(s);
+	drop_unwanted_profile(s);
 	if (every > 0 && mm_clock_now() - s->alive_at >= every - LOOK_EVERY) {
 		s->alive_at = mm_clock_now();
 		mm_service_alive();
 	}
-	mm_timer_start(&s->look, LOOK_EVERY);
+	mm_timer_start(&s->look_timer, LOOK_EVERY);
 }
 
 /* ---- life ---- */
 
 static void begin_looking(struct solo *s)
 {
-	struct mm_control_owner owner = { s, on_asked };
-	if (mm_host_control(s->host) >= 0)
-		s->control = mm_control_new(mm_host_control(s->host), owner);
-	if (s->control != NULL) {
+	if (s->answers.control != NULL) {
 		mm_watch_init(&s->asked, mm_host_clock(s->host), on_control);
-		mm_watch_start(&s->asked, mm_control_descriptor(s->control), MM_READABLE);
+		mm_watch_start(&s->asked, mm_control_descriptor(s->answers.control), MM_READABLE);
 	}
 	mm_measure_init(&s->measure, s->host, on_measured, s);
-	mm_timer_init(&s->look, mm_host_clock(s->host), on_look);
-	mm_timer_start(&s->look, LOOK_EVERY);
+	mm_timer_init(&s->look_timer, mm_host_clock(s->host), on_look);
+	mm_timer_start(&s->look_timer, LOOK_EVERY);
 }
 
-static int fail(struct solo *s, const char *text)
+static int fail(struct solo *s, int status, const char *text)
 {
 	fprintf(stderr, "moonmilter: %s\n", text);
+	mm_answers_end(&s->answers);
 	mm_host_free(s->host);
-	return EX_CONFIG;
+	return status;
 }
 
 int mm_solo_serve(struct mm_host *host, struct mm_say say)
 {
-	struct solo s = { .host = host, .began_at = mm_clock_now() };
+	struct solo s = { .host = host, .look = { .host = host } };
 	struct mm_fault why = { .class = MM_FAULT_NONE };
 	struct mm_error error;
+	if (!mm_answers_begin(&s.answers, host, &answers_calls, &s))
+		return fail(&s, EX_OSERR, "out of memory or descriptors");
 	if (!mm_host_raise(host, NULL, &why))
-		return fail(&s, why.text);
+		return fail(&s, EX_CONFIG, why.text);
 	if (!mm_host_start(host, &error))
-		return fail(&s, error.text);
+		return fail(&s, EX_CONFIG, error.text);
 	mm_host_on_reload(host, on_any_reload, &s);
 	begin_looking(&s);
 	mm_host_describe(host, say.line, say.self);
@@ -265,12 +220,12 @@ int mm_solo_serve(struct mm_host *host, struct mm_say say)
 	mm_service_status("generation 1");
 	mm_service_ready();
 	mm_host_run(host);
-	if (s.measurer != NULL)
-		drop_measure(&s);
-	if (s.control != NULL)
+	if (s.profile_client != NULL)
+		drop_profile(&s);
+	if (s.answers.control != NULL)
 		mm_watch_stop(&s.asked);
-	mm_control_free(s.control);
-	mm_timer_stop(&s.look);
+	mm_answers_end(&s.answers);
+	mm_timer_stop(&s.look_timer);
 	mm_host_free(host);
 	return EX_OK;
 }

@@ -1,4 +1,4 @@
-/* program/main.c -- argv only: which command, which options. Everything else is behind moonmilter.h
+/* program/main.c -- argv only: which command, which options. Everything else is reached through moonmilter.h
  * and the command files. */
 #include "moonmilter.h"
 

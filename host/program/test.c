@@ -23,7 +23,7 @@ static int help(void)
 		"Runs specs for filters: files named ..._spec.lua or ..._test.lua, which say require "
 		"\"moonmilter.testing\" and need no\nMTA, no network and no set-up. Without FILE or DIR: the directory "
 		"spec, else this one. The specs are busted's\n(https://lunarmodules.github.io/busted/); what stands "
-		"behind -- is handed to it, as in\n\n"
+		"after -- is handed to it, as in\n\n"
 		"  moonmilter test spec -- --output=TAP --filter=\"no bobs\"\n"
 		"\n"
 		"The tutorial is TESTING.md. Exit status: 0 when all passed, 1 when not (busted's own), 64 for a usage "

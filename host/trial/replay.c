@@ -20,7 +20,7 @@ static bool no_memory(struct mm_fault *why)
 	return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for a record");
 }
 
-/* The first line; *at stands behind it afterwards. */
+/* The first line; *at stands after it afterwards. */
 static bool read_line(struct mm_replay *r, size_t *at, struct mm_fault *why)
 {
 	const char *text = (const char *)r->bytes.bytes;

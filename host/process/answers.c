@@ -1,0 +1,112 @@
+#include "process/answers.h"
+
+#include <stdio.h>
+#include <sysexits.h>
+#include <time.h>
+#include <unistd.h>
+
+static void answer_status(struct mm_answers *a, struct mm_control_client *client, const char *argument)
+{
+	struct mm_answers_status s = { .last_failure = "" };
+	char when[32] = "never";
+	struct tm utc;
+	(void)argument;
+	a->calls->status(a->self, &s);
+	bool has_failed = s.last_failure[0] != '\0';
+	time_t at = (time_t)s.reloaded_at;
+	if (at != 0)
+		strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&at, &utc));
+	mm_control_client_say(client, "version=%s pid=%d uptime=%.0f workers=%u worker_deaths=%lu", mm_version(),
+		(int)getpid(), mm_clock_now() - a->began_at, s.workers, s.worker_deaths);
+	mm_control_client_say(client, "generation=%lu sessions=%u reload=%s reloaded_at=%s", s.generation, s.sessions,
+		s.is_reloading ? "running" : has_failed ? "failed" : "ok", when);
+	if (has_failed)
+		mm_control_client_say(client, "last failure: %s", s.last_failure);
+	mm_host_describe_lost(a->host, (struct mm_say){ mm_control_client_line, client });
+	a->calls->say_workers(a->self, client);
+	mm_control_client_end(client, EX_OK, NULL);
+}
+
+static void answer_reload(struct mm_answers *a, struct mm_control_client *client, const char *argument)
+{
+	(void)argument;
+	a->calls->reload(a->self, client);
+}
+
+void mm_answers_end_reload(struct mm_control_client *client, unsigned long generation, const char *failure)
+{
+	if (failure == NULL)
+		mm_control_client_say(client, "generation %lu serves", generation);
+	mm_control_client_end(client, failure == NULL ? EX_OK : EX_CONFIG, failure);
+}
+
+static void answer_stop(struct mm_answers *a, struct mm_control_client *client, const char *argument)
+{
+	(void)argument;
+	mm_control_client_end(client, EX_OK, NULL);
+	a->calls->stop(a->self);
+}
+
+static void answer_sessions(struct mm_answers *a, struct mm_control_client *client, const char *argument)
+{
+	(void)argument;
+	a->calls->list(a->self, client, MM_LIST_SESSIONS);
+}
+
+static void answer_generations(struct mm_answers *a, struct mm_control_client *client, const char *argument)
+{
+	(void)argument;
+	a->calls->list(a->self, client, MM_LIST_GENERATIONS);
+}
+
+static void answer_loglevel(struct mm_answers *a, struct mm_control_client *client, const char *argument)
+{
+	enum mm_level level;
+	if (!mm_log_level_of_name(argument, &level)) {
+		mm_control_client_end(client, EX_USAGE, "loglevel: one of debug, info, warn, error");
+		return;
+	}
+	a->calls->set_log_level(a->self, level);
+	mm_control_client_end(client, EX_OK, NULL);
+}
+
+static void answer_profile(struct mm_answers *a, struct mm_control_client *client, const char *argument)
+{
+	struct mm_profile_request request;
+	if (!mm_profile_request_read(argument, &request))
+		mm_control_client_end(client, EX_USAGE, "profile: seconds are from 0 to 3600, and samples take some");
+	else if (request.worker != 0 && !a->calls->has_worker(a->self, request.worker))
+		mm_control_client_end(client, EX_USAGE, "there is no such worker; moonmilter ctl status names them");
+	else if (a->calls->is_profiling(a->self))
+		mm_control_client_end(client, EX_TEMPFAIL, "a profile is being taken already; ask again when it is "
+			"over");
+	else
+		a->calls->profile(a->self, client, &request);
+}
+
+static void on_asked(void *self, struct mm_control_client *client, enum mm_request request, const char *argument)
+{
+	typedef void answer(struct mm_answers *, struct mm_control_client *, const char *argument);
+	static answer *const answers[MM_REQUEST_COUNT] = {
+#define X(name, argument, answer, about) answer_##name,
+		MM_REQUESTS(X)
+#undef X
+	};
+	answers[request](self, client, argument);
+}
+
+bool mm_answers_begin(struct mm_answers *a, struct mm_host *host, const struct mm_answers_calls *calls, void *self)
+{
+	struct mm_control_owner owner = { a, on_asked };
+	*a = (struct mm_answers){ .host = host, .calls = calls, .self = self, .began_at = mm_clock_now() };
+	if (mm_host_control(host) < 0)
+		return true;
+	a->control = mm_control_new(mm_host_control(host), owner);
+	return a->control != NULL;
+}
+
+void mm_answers_end(struct mm_answers *a)
+{
+	mm_control_free(a->control);
+	a->control = NULL;
+}

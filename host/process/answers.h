@@ -1,0 +1,54 @@
+/* process/answers.h -- what `moonmilter ctl` is told: one answer for each request of MM_REQUESTS (control.h), the same
+ * for a host in one process (solo.c) and for one with workers (master.c). Owns the control socket. Knows texts and exit
+ * codes; what only the one or the other can do is behind struct mm_answers_calls. */
+#ifndef MM_PROCESS_ANSWERS_H
+#define MM_PROCESS_ANSWERS_H
+
+#include "process/control.h"
+#include "embed/host.h"
+
+/* Why a request comes too late. */
+#define MM_ANSWERS_STOPPING "the host is stopping"
+
+/* What `status` reports besides the worker lines. */
+struct mm_answers_status {
+	unsigned      workers;                  /* wanted; 0: one process serves alone */
+	unsigned long worker_deaths;
+	unsigned long generation;               /* that serves */
+	unsigned      sessions;                 /* open now, in all processes */
+	bool          is_reloading;
+	double        reloaded_at;              /* wall clock; 0: never */
+	const char   *last_failure;             /* BORROWED; "": the last reload was good */
+};
+
+struct mm_answers_calls {
+	void (*status)(void *self, struct mm_answers_status *out);              /* out is zeroed before */
+	void (*say_workers)(void *self, struct mm_control_client *);            /* a line for each process */
+	bool (*has_worker)(void *self, unsigned pid);
+	bool (*is_profiling)(void *self);                                       /* for a client that still waits */
+	void (*set_log_level)(void *self, enum mm_level);
+	void (*stop)(void *self);
+	/* These end the client, now or later. */
+	void (*reload)(void *self, struct mm_control_client *);
+	void (*list)(void *self, struct mm_control_client *, enum mm_listing);
+	void (*profile)(void *self, struct mm_control_client *, const struct mm_profile_request *);
+};
+
+struct mm_answers {
+	struct mm_host                *host;            /* borrowed */
+	struct mm_control             *control;         /* owned; NULL: the configuration sets none */
+	const struct mm_answers_calls *calls;           /* borrowed */
+	void                          *self;
+	double                         began_at;
+};
+
+/* Ends a client of reload(). failure NULL: the generation serves. */
+void mm_answers_end_reload(struct mm_control_client *, unsigned long generation, const char *failure);
+
+/* From now on the control socket of the configuration, if there is one, can be turned. False: out of memory or
+ * descriptors. */
+bool mm_answers_begin(struct mm_answers *, struct mm_host *, const struct mm_answers_calls *, void *self);
+/* Clients that still wait are hung up on. */
+void mm_answers_end(struct mm_answers *);
+
+#endif

@@ -1,0 +1,41 @@
+/* process/listing.h -- questions of ctl clients to all workers of a workforce, or to one: each writes a listing, the
+ * client gets them one after the other and is ended when all have answered, or the time is over. Profiles are such
+ * listings, too, and one at a time.
+ * Ownership: a client is TAKEN with its question; the workforce is BORROWED. */
+#ifndef MM_PROCESS_LISTING_H
+#define MM_PROCESS_LISTING_H
+
+#include "process/control.h"
+#include "process/workforce.h"
+
+#define MM_LISTINGS_MAX 16      /* questions under way */
+
+struct mm_listing_question {
+	struct mm_control_client *client;       /* owned; NULL: free */
+	uint64_t                  ticket;
+	unsigned                  owed;
+	bool                      owes[MM_WORKFORCE_MAX];       /* by slot of the worker */
+	bool                      is_profile;
+	bool                      has_lost;     /* a worker ended before it could answer */
+	double                    until;
+};
+
+struct mm_listings {
+	struct mm_workforce       *workforce;   /* borrowed */
+	struct mm_listing_question questions[MM_LISTINGS_MAX];
+	uint64_t                   tickets;     /* given so far; 0 is the ticket of no question */
+};
+
+void mm_listings_ask(struct mm_listings *, struct mm_control_client *, enum mm_listing);
+/* From the worker that the request names, or from all. */
+void mm_listings_ask_profile(struct mm_listings *, struct mm_control_client *, const struct mm_profile_request *);
+/* A worker's MM_NOTE_LISTED with a ticket. listing_fd: BORROWED; -1: none. */
+void mm_listings_answer(struct mm_listings *, const struct mm_worker_process *, const struct mm_note *, int listing_fd);
+/* The worker of this slot has ended and owes nothing more. */
+void mm_listings_forget_worker(struct mm_listings *, unsigned slot);
+/* Ends questions whose time is over, and profiles that no client waits for any more. */
+void mm_listings_sweep(struct mm_listings *, double now);
+/* A profile is being taken for a client that still waits. */
+bool mm_listings_is_profiling(struct mm_listings *);
+
+#endif

@@ -1,0 +1,439 @@
+#include "process/workforce.h"
+
+#include "process/follower.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#define STOP_GRACE      5.0     /* seconds beyond drain_timeout until a worker is killed */
+#define HALT_GRACE      3.0     /* seconds from "now" to a kill */
+#define ABORT_GRACE     2.0     /* seconds for a core to be written */
+#define STEADY_AFTER    10.0    /* seconds after which a worker's death is not counted as a failed start */
+#define BACK_OFF_FIRST  0.1     /* seconds, doubled with each quick death */
+#define BACK_OFF_MAX    30.0
+/* the most when no worker is left: a fork a second is cheap, unfiltered mail is not */
+#define BACK_OFF_ALONE  1.0
+
+static unsigned worker_count(const struct mm_config *c)
+{
+	long processors = sysconf(_SC_NPROCESSORS_ONLN);
+	unsigned count = c->workers == MM_WORKERS_AUTO ? (unsigned)(processors > 0 ? processors : 1)
+		: (unsigned)c->workers;
+	return count < MM_WORKERS_MAX ? count : MM_WORKERS_MAX;
+}
+
+bool mm_workforce_init(struct mm_workforce *w, struct mm_host *host, struct mm_workforce_owner owner)
+{
+	*w = (struct mm_workforce){ .host = host, .owner = owner, .wanted = worker_count(mm_host_config(host)) };
+	for (int i = 0; i < MM_WORKFORCE_MAX; i++)
+		w->workers[i].channel = -1;
+	return mm_census_make(&w->census, MM_WORKFORCE_MAX);
+}
+
+void mm_workforce_free(struct mm_workforce *w)
+{
+	mm_census_free(&w->census);
+}
+
+/* ---- notes to workers ---- */
+
+void mm_worker_process_tell(struct mm_worker_process *worker, enum mm_note_kind kind, uint32_t number)
+{
+	if (worker->channel >= 0)
+		mm_channel_post(worker->channel, kind, number, NULL);
+}
+
+void mm_worker_process_prepare(struct mm_worker_process *worker, uint32_t generation, bool rereads)
+{
+	struct mm_note note = { .kind = MM_NOTE_PREPARE, .number = generation, .ticket = rereads };
+	worker->prepared = 0;
+	if (worker->channel >= 0)
+		mm_channel_send(worker->channel, &note, -1);
+}
+
+void mm_worker_process_commit(struct mm_worker_process *worker, uint32_t generation)
+{
+	mm_worker_process_tell(worker, MM_NOTE_COMMIT, generation);
+	worker->prepared = 0;
+	if (worker->state == MM_WORKER_LOADING)
+		worker->served_at = mm_clock_now();
+	worker->state = MM_WORKER_SERVING;
+}
+
+void mm_worker_process_stop(struct mm_worker_process *worker)
+{
+	worker->state = MM_WORKER_LEAVING;
+	mm_worker_process_tell(worker, MM_NOTE_HALT, 0);
+	worker->kill_at = mm_clock_now() + HALT_GRACE;
+}
+
+void mm_workforce_tell(struct mm_workforce *w, enum mm_note_kind kind, uint32_t number)
+{
+	for (int i = 0; i < MM_WORKFORCE_MAX; i++)
+		mm_worker_process_tell(&w->workers[i], kind, number);
+}
+
+unsigned mm_workforce_send(struct mm_workforce *w, const struct mm_note *note, int descriptor)
+{
+	unsigned count = 0;
+	for (int i = 0; i < MM_WORKFORCE_MAX; i++)
+		if (mm_worker_process_takes_part(&w->workers[i]) && w->workers[i].channel >= 0)
+			count += mm_channel_send(w->workers[i].channel, note, descriptor);
+	return count;
+}
+
+void mm_workforce_prepare(struct mm_workforce *w, uint32_t generation, bool rereads)
+{
+	for (int i = 0; i < MM_WORKFORCE_MAX; i++)
+		if (mm_worker_process_takes_part(&w->workers[i]))
+			mm_worker_process_prepare(&w->workers[i], generation, rereads);
+}
+
+void mm_workforce_commit(struct mm_workforce *w, uint32_t generation)
+{
+	for (int i = 0; i < MM_WORKFORCE_MAX; i++)
+		if (mm_worker_process_takes_part(&w->workers[i]))
+			mm_worker_process_commit(&w->workers[i], generation);
+}
+
+void mm_workforce_end_trial(struct mm_workforce *w)
+{
+	for (int i = 0; i < MM_WORKFORCE_MAX; i++)
+		if (w->workers[i].state == MM_WORKER_TRIAL)
+			mm_worker_process_stop(&w->workers[i]);
+}
+
+void mm_workforce_stop(struct mm_workforce *w, bool at_once)
+{
+	w->is_stopping = true;
+	w->kill_all_at = mm_clock_now()
+		+ (at_once ? HALT_GRACE : mm_host_config(w->host)->drain_timeout + STOP_GRACE);
+	for (int i = 0; i < MM_WORKFORCE_MAX; i++) {
+		bool halts = at_once || w->workers[i].state == MM_WORKER_TRIAL;
+		mm_worker_process_tell(&w->workers[i], halts ? MM_NOTE_HALT : MM_NOTE_DRAIN, 0);
+	}
+}
+
+/* ---- counting ---- */
+
+bool mm_worker_process_takes_part(const struct mm_worker_process *worker)
+{
+	return worker->state == MM_WORKER_LOADING || worker->state == MM_WORKER_SERVING;
+}
+
+bool mm_worker_process_has_sessions(const struct mm_worker_process *worker)
+{
+	return worker->state == MM_WORKER_SERVING || worker->state == MM_WORKER_LEAVING;
+}
+
+unsigned mm_workforce_count(const struct mm_workforce *w, enum mm_worker_state state)
+{
+	unsigned count = 0;
+	for (int i = 0; i < MM_WORKFORCE_MAX; i++)
+		count += w->workers[i].state == state;
+	return count;
+}
+
+unsigned mm_workforce_taking_part(const struct mm_workforce *w)
+{
+	return mm_workforce_count(w, MM_WORKER_LOADING) + mm_workforce_count(w, MM_WORKER_SERVING);
+}
+
+bool mm_workforce_is_empty(const struct mm_workforce *w)
+{
+	return mm_workforce_count(w, MM_WORKER_FREE) == MM_WORKFORCE_MAX;
+}
+
+unsigned mm_workforce_sessions(const struct mm_workforce *w)
+{
+	unsigned sessions = 0;
+	for (int i = 0; i < MM_WORKFORCE_MAX; i++)
+		if (w->workers[i].state != MM_WORKER_FREE)
+			sessions += mm_census_get(w->workers[i].row->sessions);
+	return sessions;
+}
+
+bool mm_workforce_has(const struct mm_workforce *w, unsigned pid)
+{
+	for (int i = 0; i < MM_WORKFORCE_MAX; i++)
+		if (mm_worker_process_has_sessions(&w->workers[i]) && (unsigned)w->workers[i].pid == pid)
+			return true;
+	return false;
+}
+
+bool mm_workforce_is_ready(const struct mm_workforce *w, uint32_t generation)
+{
+	for (int i = 0; i < MM_WORKFORCE_MAX; i++)
+		if (mm_worker_process_takes_part(&w->workers[i]) && w->workers[i].prepared != generation)
+			return false;
+	return mm_workforce_taking_part(w) > 0;
+}
+
+bool mm_workforce_all_have(const struct mm_workforce *w, uint32_t generation)
+{
+	for (int i = 0; i < MM_WORKFORCE_MAX; i++)
+		if (w->workers[i].state == MM_WORKER_SERVING
+		    && mm_census_get(w->workers[i].row->generation) < generation)
+			return false;
+	return true;
+}
+
+/* ---- forking ---- */
+
+/* In the child: what is the master's closes. Never returns. */
+static void be_worker(struct mm_workforce *w, struct mm_census_row *row, int channel, int master)
+{
+	for (int i = 0; i < MM_WORKFORCE_MAX; i++)
+		if (w->workers[i].channel >= 0)
+			close(w->workers[i].channel);
+	w->owner.in_child(w->owner.self);
+	exit(mm_follow(w->host, &w->census, row, channel, master));
+}
+
+static struct mm_worker_process *free_slot(struct mm_workforce *w)
+{
+	for (int i = 0; i < MM_WORKFORCE_MAX; i++)
+		if (w->workers[i].state == MM_WORKER_FREE)
+			return &w->workers[i];
+	return NULL;
+}
+
+struct mm_worker_process *mm_workforce_spawn(struct mm_workforce *w, enum mm_worker_state state)
+{
+	struct mm_log *log = mm_host_log(w->host);
+	struct mm_fault why;
+	int ends[2], master = (int)getpid();
+	struct mm_worker_process *worker = free_slot(w);
+	struct mm_census_row *row = worker != NULL ? mm_census_take(&w->census) : NULL;
+	if (row == NULL)
+		return NULL;
+	if (!mm_channel_make(ends, &why)) {
+		mm_log_say(log, MM_LEVEL_ERROR, "worker", "%s", why.text);
+		mm_census_give_back(row);
+		return NULL;
+	}
+	fflush(NULL);
+	pid_t pid = fork();
+	if (pid == 0) {
+		close(ends[0]);
+		be_worker(w, row, ends[1], master);
+	}
+	close(ends[1]);
+	if (pid < 0) {
+		mm_log_say(log, MM_LEVEL_ERROR, "worker", "fork: %s", strerror(errno));
+		close(ends[0]);
+		mm_census_give_back(row);
+		return NULL;
+	}
+	*worker = (struct mm_worker_process){ .state = state, .pid = pid, .channel = ends[0], .row = row };
+	return worker;
+}
+
+struct mm_worker_process *mm_workforce_spawn_missing(struct mm_workforce *w, double now)
+{
+	if (w->is_stopping || now < w->spawn_at || mm_workforce_taking_part(w) >= w->wanted)
+		return NULL;
+	struct mm_worker_process *worker = mm_workforce_spawn(w, MM_WORKER_LOADING);
+	if (worker == NULL)
+		w->spawn_at = now + 1;
+	return worker;
+}
+
+double mm_workforce_spawn_wait(const struct mm_workforce *w, double now)
+{
+	return !w->is_stopping && w->spawn_at > now ? w->spawn_at - now : 0;
+}
+
+/* At once after a long life, else later and later. */
+static void plan_respawn(struct mm_workforce *w, const struct mm_worker_process *dead, double now)
+{
+	bool was_steady = dead->served_at != 0 && now - dead->served_at >= STEADY_AFTER;
+	w->deaths++;
+	if (was_steady || now - w->died_at > BACK_OFF_MAX)
+		w->quick_deaths = 0;
+	w->died_at = now;
+	double wait = w->quick_deaths == 0
+		? 0 : BACK_OFF_FIRST * (double)(1u << (w->quick_deaths < 10 ? w->quick_deaths - 1 : 9));
+	double most = mm_workforce_taking_part(w) > 0 ? BACK_OFF_MAX : BACK_OFF_ALONE;
+	if (wait > most)
+		wait = most;
+	if (!was_steady)
+		w->quick_deaths++;
+	if (wait >= 1)
+		mm_log_say(mm_host_log(w->host), MM_LEVEL_WARN, "worker", "workers die as soon as they serve; the next "
+			"one starts in %.1f s", wait);
+	w->spawn_at = now + wait;
+}
+
+/* ---- notes from workers ---- */
+
+static void read_notes(struct mm_workforce *w, struct mm_worker_process *worker)
+{
+	struct mm_note note;
+	int descriptor;
+	enum mm_channel_state got = MM_CHANNEL_NOTHING;
+	while (worker->channel >= 0 && (got = mm_channel_receive(worker->channel, &note, &descriptor))
+	    == MM_CHANNEL_NOTE) {
+		w->owner.note(w->owner.self, worker, &note, descriptor);
+		if (descriptor >= 0)
+			close(descriptor);
+	}
+	if (got != MM_CHANNEL_GONE || worker->channel < 0)
+		return;
+	close(worker->channel);         /* it ends; waitpid will tell how */
+	worker->channel = -1;
+}
+
+unsigned mm_workforce_poll(struct mm_workforce *w, struct pollfd *fds)
+{
+	unsigned count = 0;
+	for (int i = 0; i < MM_WORKFORCE_MAX; i++) {
+		if (w->workers[i].state == MM_WORKER_FREE || w->workers[i].channel < 0)
+			continue;
+		w->polled[count] = &w->workers[i];
+		fds[count++] = (struct pollfd){ .fd = w->workers[i].channel, .events = POLLIN };
+	}
+	return count;
+}
+
+void mm_workforce_read(struct mm_workforce *w, const struct pollfd *fds, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++)
+		if (fds[i].revents != 0 && w->polled[i]->channel == fds[i].fd)
+			read_notes(w, w->polled[i]);
+}
+
+/* ---- deaths ---- */
+
+static void log_death(struct mm_workforce *w, const struct mm_worker_process *worker, int status, bool is_expected)
+{
+	struct mm_log_line line;
+	const struct mm_whereabouts *at = &worker->row->whereabouts;
+	unsigned lost = mm_census_get(worker->row->sessions);
+	bool is_clean = WIFEXITED(status) && WEXITSTATUS(status) == EX_OK;
+	mm_log_begin(&line, mm_host_log(w->host), is_expected && is_clean ? MM_LEVEL_DEBUG : MM_LEVEL_ERROR,
+		"worker_ended");
+	mm_log_number(&line, "pid", worker->pid);
+	if (WIFSIGNALED(status))
+		mm_log_string(&line, "signal", strsignal(WTERMSIG(status)));
+	else
+		mm_log_number(&line, "exit", WEXITSTATUS(status));
+	if (worker->is_hung)
+		mm_log_string(&line, "cause", "its loop did not turn any more (hang_timeout)");
+	if (!is_clean)
+		mm_log_number(&line, "sessions_lost", lost);
+	if (!is_clean && mm_census_get(at->is_set)) {
+		mm_log_string(&line, "script", at->script);
+		mm_log_string(&line, "handler", at->handler);
+		mm_log_string(&line, "session", at->session[0] != '\0' ? at->session : NULL);
+		mm_log_string(&line, "queue_id", at->queue_id[0] != '\0' ? at->queue_id : NULL);
+	}
+	mm_log_end(&line);
+}
+
+/* Why a process died that loaded scripts, and of which one. */
+static void explain_load(const struct mm_worker_process *worker, int status, char *to, size_t size)
+{
+	const char *script = mm_census_get(worker->row->whereabouts.is_set)
+		? worker->row->whereabouts.script : "a script";
+	if (worker->is_hung)
+		snprintf(to, size, "%s: hangs in a C function while it loads (hang_timeout); the process that tried it "
+			"was killed", script);
+	else if (WIFSIGNALED(status))
+		snprintf(to, size, "%s: the process that loaded it died: %s", script, strsignal(WTERMSIG(status)));
+	else
+		snprintf(to, size, "%s: the process that loaded it ended with status %d", script, WEXITSTATUS(status));
+}
+
+static void reap(struct mm_workforce *w, struct mm_worker_process *worker, int status)
+{
+	char why[512];
+	if (worker->channel >= 0)
+		read_notes(w, worker);          /* its last note may say why */
+	struct mm_worker_process dead = *worker;
+	bool is_expected = w->is_stopping || !mm_worker_process_takes_part(&dead);
+	explain_load(worker, status, why, sizeof why);
+	log_death(w, worker, status, is_expected);
+	if (worker->channel >= 0)
+		close(worker->channel);
+	mm_census_give_back(worker->row);
+	*worker = (struct mm_worker_process){ .state = MM_WORKER_FREE, .channel = -1 };
+	if (!is_expected)
+		plan_respawn(w, &dead, mm_clock_now());
+	w->owner.ended(w->owner.self, (unsigned)(worker - w->workers), &dead, why);
+}
+
+void mm_workforce_reap(struct mm_workforce *w)
+{
+	int status;
+	for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;)
+		for (int i = 0; i < MM_WORKFORCE_MAX; i++)
+			if (w->workers[i].state != MM_WORKER_FREE && w->workers[i].pid == pid) {
+				reap(w, &w->workers[i], status);
+				break;
+			}
+}
+
+/* ---- hangs ---- */
+
+/* A stopped worker (SIGSTOP, a debugger) is silent and well. */
+static bool is_held(pid_t pid)
+{
+	char path[64], text[512];
+	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+	FILE *f = fopen(path, "re");
+	size_t n = f != NULL ? fread(text, 1, sizeof text - 1, f) : 0;
+	if (f != NULL)
+		fclose(f);
+	text[n] = '\0';
+	const char *end = strrchr(text, ')');   /* of the name, which may hold anything */
+	return end != NULL && strlen(end) > 2 && (end[2] == 'T' || end[2] == 't');
+}
+
+static void check_heartbeat(struct mm_workforce *w, struct mm_worker_process *worker, double now)
+{
+	uint64_t beats = mm_census_get(worker->row->beats);
+	/* a worker that loads may compute for cpu_session, which takes longer where others compute, too */
+	double hang_timeout = mm_host_config(w->host)->hang_timeout * (worker->state == MM_WORKER_SERVING ? 1 : 2);
+	if (beats != worker->beats || is_held(worker->pid)) {
+		worker->beats = beats;
+		worker->silent_ticks = 0;
+		return;
+	}
+	/* ticks, not time: when we were stopped ourselves, or the machine was, the worker is not to blame */
+	if (++worker->silent_ticks * MM_WORKFORCE_TICK < hang_timeout || worker->is_hung)
+		return;
+	worker->is_hung = true;
+	worker->kill_at = now + ABORT_GRACE;
+	kill(worker->pid, SIGABRT);     /* a core, where cores are wanted */
+}
+
+void mm_workforce_watch(struct mm_workforce *w, double now)
+{
+	bool is_over = w->kill_all_at != 0 && now >= w->kill_all_at;
+	for (int i = 0; i < MM_WORKFORCE_MAX; i++) {
+		struct mm_worker_process *worker = &w->workers[i];
+		if (worker->state == MM_WORKER_FREE)
+			continue;
+		check_heartbeat(w, worker, now);
+		if (is_over || (worker->kill_at != 0 && now >= worker->kill_at))
+			kill(worker->pid, SIGKILL);
+	}
+}
+
+bool mm_workforce_all_beat(const struct mm_workforce *w)
+{
+	double hang_timeout = mm_host_config(w->host)->hang_timeout;
+	for (int i = 0; i < MM_WORKFORCE_MAX; i++)
+		if (w->workers[i].state == MM_WORKER_SERVING
+		    && w->workers[i].silent_ticks * MM_WORKFORCE_TICK > hang_timeout)
+			return false;
+	return true;
+}

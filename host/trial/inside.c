@@ -1,0 +1,68 @@
+#include "trial/inside.h"
+
+#include "base/clock.h"
+
+#include <stdio.h>
+
+#define CLOSE_S 5.0             /* seconds on_done and on_close may take when all is over */
+
+bool mm_inside_take(struct mm_inside *in, int letter, const char *argument, struct mm_fault *why)
+{
+	switch (letter) {
+	case 'c':
+		in->config_file = argument;
+		return true;
+	case 'm':
+		in->milter = argument;
+		return true;
+	case 'v':
+		in->is_verbose = true;
+		return true;
+	default:
+		if (in->set_count == MM_INSIDE_SETS_MAX)
+			return mm_fault_set(why, MM_FAULT_CONFIG, "more than %d times --set", MM_INSIDE_SETS_MAX);
+		in->sets[in->set_count++] = argument;
+		return true;
+	}
+}
+
+bool mm_inside_has_scripts(const struct mm_inside *in, int operand_count)
+{
+	return operand_count > 1 || in->config_file != NULL || in->set_count > 0;
+}
+
+static void show_log(void *self, enum mm_level level, const char *line, size_t size)
+{
+	const struct mm_inside *in = self;
+	if (!in->is_verbose && level < MM_LEVEL_ERROR && (level < MM_LEVEL_WARN || in->is_quiet))
+		return;
+	fflush(stdout);
+	fprintf(stderr, "%.*s\n", (int)size, line);
+}
+
+bool mm_inside_start(struct mm_inside *in, char **scripts, bool guard, struct mm_error *error)
+{
+	struct mm_host_options options = {
+		.size = sizeof options, .config_file = in->config_file, .no_sockets = true, .guard_scripts = guard,
+		.log = show_log, .log_self = in,
+		.scripts = scripts[0] != NULL ? (const char *const *)scripts : NULL,
+		.set = in->set_count > 0 ? in->sets : NULL,
+	};
+	in->host = mm_host_new(&options, error);
+	return in->host != NULL && mm_host_start(in->host, error);
+}
+
+void mm_inside_end_session(struct mm_inside *in, struct mm_feed *session)
+{
+	double deadline = mm_clock_real() + CLOSE_S;
+	mm_feed_hang_up(session);
+	while (mm_feed_is_waiting(session) && mm_clock_real() < deadline)
+		mm_host_turn(in->host, MM_INSIDE_TURN_S);
+	mm_feed_close(session);
+}
+
+void mm_inside_stop(struct mm_inside *in)
+{
+	mm_host_free(in->host);
+	in->host = NULL;
+}

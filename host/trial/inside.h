@@ -1,0 +1,50 @@
+/* trial/inside.h -- a host without sockets in this process, for the commands that run scripts themselves, `try` and
+ * `replay`: which configuration and scripts, its log on standard error, the end of a session.
+ * Ownership: texts are BORROWED from argv. */
+#ifndef MM_TRIAL_INSIDE_H
+#define MM_TRIAL_INSIDE_H
+
+#include "base/fault.h"
+#include "moonmilter.h"
+
+#include <getopt.h>
+
+#define MM_INSIDE_SETS_MAX 64           /* --set */
+#define MM_INSIDE_TURN_S   0.05         /* seconds a turn of the loop may wait for something to happen */
+
+struct mm_inside {
+	const char     *config_file;    /* NULL: the default one, if no scripts are given */
+	const char     *milter;         /* NULL: the first */
+	const char     *sets[MM_INSIDE_SETS_MAX + 1];
+	unsigned        set_count;
+	bool            is_verbose;     /* shows every log line, not only warnings and errors */
+	bool            is_quiet;       /* shows errors only */
+	struct mm_host *host;           /* owned; NULL: not started */
+};
+
+/* Rows for getopt_long(); their values are for mm_inside_take(). */
+#define MM_INSIDE_OPTIONS \
+	{ "config", required_argument, NULL, 'c' }, { "milter", required_argument, NULL, 'm' }, \
+	{ "set", required_argument, NULL, 's' }, { "verbose", no_argument, NULL, 'v' }
+
+#define MM_INSIDE_HELP \
+	"  -c, --config FILE\n" \
+	"        Read this configuration file.\n" \
+	"  -m, --milter NAME\n" \
+	"        Run the scripts of this milter of the configuration file. Default: the first.\n" \
+	"  -s, --set KEY=VALUE\n" \
+	"        Set a key of the configuration; may be given again.\n" \
+	"  -v, --verbose\n" \
+	"        Show every log line, not only warnings and errors.\n"
+
+/* False: the option is given too often. */
+bool mm_inside_take(struct mm_inside *, int letter, const char *argument, struct mm_fault *why);
+/* An option or an operand after the first says which scripts to run. */
+bool mm_inside_has_scripts(const struct mm_inside *, int operand_count);
+/* scripts: ended by NULL; none: those of the configuration. guard: as guard_scripts in moonmilter.h. */
+bool mm_inside_start(struct mm_inside *, char **scripts, bool guard, struct mm_error *);
+/* Hangs up, gives on_done and on_close a while, which may wait for something, and frees the session. */
+void mm_inside_end_session(struct mm_inside *, struct mm_feed *);
+void mm_inside_stop(struct mm_inside *);
+
+#endif
