@@ -952,13 +952,13 @@ bool mm_dialogue_apply(const struct mm_dialogue *d, const struct mm_dialogue_res
 	bool space = d->mta.agreed.steps & SMFIP_HDR_LEADSPC;
 	if (!r->is_decided || r->verdict != MM_VERDICT_accept)
 		return true;
-	if (!mm_mail_file_take_in(to, d->plan->kind, why))
+	if (!mm_mail_edit_take_in(to, d->plan->kind, why))
 		return false;
 	for (uint32_t i = 0; i < r->reply_count; i++) {
 		struct mm_mta_reply reply;
 		if (r->replies[i].command != 'E' || !mm_dialogue_reply_at(r, i, &reply) || reply.row->is_final)
 			continue;
-		if (!mm_mail_file_edit(to, d->plan->kind, space, &reply, why))
+		if (!mm_mail_edit_apply(to, d->plan->kind, space, &reply, why))
 			return false;
 	}
 	return true;

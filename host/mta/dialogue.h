@@ -9,7 +9,7 @@
 #ifndef MM_MTA_DIALOGUE_H
 #define MM_MTA_DIALOGUE_H
 
-#include "mta/mail_file.h"
+#include "mta/mail_edit.h"
 #include "mta/mta.h"
 #include "milter/verdict.h"
 

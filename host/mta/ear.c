@@ -1,7 +1,7 @@
 /* mta/ear.c -- see moonmilter_testing.h: what a filter says, judged and obeyed, for moonmilter.testing. */
 #include "moonmilter_testing.h"
 
-#include "mta/mail_file.h"
+#include "mta/mail_edit.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,7 +48,7 @@ bool mm_ear_message(struct mm_ear *e, const void *bytes, size_t size, struct mm_
 	struct mm_fault why;
 	mm_mail_file_free(&e->mail);
 	e->has_message = mm_mail_file_parse(&e->mail, bytes, size, &why)
-		&& mm_mail_file_take_in(&e->mail, e->kind, &why);
+		&& mm_mail_edit_take_in(&e->mail, e->kind, &why);
 	return e->has_message || mm_fault_tell(&why, error);
 }
 
@@ -61,7 +61,7 @@ bool mm_ear_edit(struct mm_ear *e, char letter, const void *data, size_t size, s
 		mm_fault_set(&why, MM_FAULT_CONFIG, "there is no message to edit");
 		return mm_fault_tell(&why, error);
 	}
-	return (decode(letter, data, size, &r, &why) && mm_mail_file_edit(&e->mail, e->kind, space, &r, &why))
+	return (decode(letter, data, size, &r, &why) && mm_mail_edit_apply(&e->mail, e->kind, space, &r, &why))
 		|| mm_fault_tell(&why, error);
 }
 
