@@ -29,13 +29,9 @@ struct mm_dialogue {
 
 	/* one message */
 	const struct mm_mail_file     *mail;            /* borrowed */
-	uint32_t                       number;          /* of the session, from 1 */
-	uint32_t                       recipient;       /* the one being told */
-	uint32_t                       recipients_taken;
-	bool                           in_envelope;     /* MAIL has come */
 	bool                           is_begun;        /* Sendmail: the filter has said continue to
 	                                                 * MAIL, or content has come */
-	char                           scratch[1100];   /* value of the macro asked for last */
+	struct mm_mta_facts            facts;           /* what macros tell; of the session, too */
 };
 
 /* ---- results ---- */
@@ -96,6 +92,11 @@ struct mm_dialogue *mm_dialogue_new(const struct mm_dialogue_plan *plan, struct 
 		return NULL;
 	d->plan = plan;
 	d->transport = transport;
+	d->facts = (struct mm_mta_facts){
+		.kind = plan->kind, .mta_name = plan->mta_name, .mta = &d->mta,
+		.macros = plan->macros, .macro_count = plan->macro_count,
+		.client = { plan->family, plan->client_host, plan->client_address, plan->client_port, plan->auth_user },
+	};
 	mm_mta_init(&d->mta, &plan->offer);
 	mm_frame_init(&d->frame, MM_PACKET_DATA_MAX_1M);        /* more than a filter may send,
 	                                                         * so that it can be shown */
@@ -232,285 +233,12 @@ static bool wait_reply(struct mm_dialogue *d, uint8_t command, uint32_t nth, str
 	return true;
 }
 
-/* ---- macros ---- */
-
-typedef struct mm_text value_of(struct mm_dialogue *);
-
-static struct mm_text none(void)
-{
-	return (struct mm_text){ NULL, 0 };
-}
-
-static struct mm_text text_of(const char *s)
-{
-	return s != NULL ? (struct mm_text){ s, strlen(s) } : none();
-}
+/* ---- verdicts ---- */
 
 static bool is_postfix(const struct mm_dialogue *d)
 {
 	return d->plan->kind != MM_MTA_SENDMAIL;
 }
-
-static const char *address_prefix(const struct mm_dialogue *d)
-{
-	return d->plan->family == MM_FAMILY_INET6 && !is_postfix(d) ? "IPv6:" : "";
-}
-
-static struct mm_text client_name(struct mm_dialogue *d)
-{
-	if (d->plan->client_host != NULL)
-		return text_of(d->plan->client_host);
-	if (d->plan->family == MM_FAMILY_UNKNOWN)
-		return text_of("unknown");
-	if (d->plan->family == MM_FAMILY_UNIX)
-		return text_of("localhost");
-	snprintf(d->scratch, sizeof d->scratch, "[%s%s]", address_prefix(d), d->plan->client_address);
-	return text_of(d->scratch);
-}
-
-static struct mm_text client_both(struct mm_dialogue *d)
-{
-	char name[512];
-	struct mm_text host = client_name(d);
-	snprintf(name, sizeof name, "%.*s", (int)(host.size < 500 ? host.size : 500), host.bytes);
-	if (d->plan->client_address == NULL || d->plan->client_host == NULL)
-		snprintf(d->scratch, sizeof d->scratch, "%s", name);
-	else
-		snprintf(d->scratch, sizeof d->scratch, "%s [%s%s]", name, address_prefix(d), d->plan->client_address);
-	return text_of(d->scratch);
-}
-
-static struct mm_text client_port(struct mm_dialogue *d)
-{
-	snprintf(d->scratch, sizeof d->scratch, "%u", d->plan->client_port);
-	return text_of(d->scratch);
-}
-
-static struct mm_text queue_id(struct mm_dialogue *d)
-{
-	/* Postfix names a message when its queue file exists: behind the first recipient it takes (protocol 6.3) */
-	if (!d->in_envelope || (is_postfix(d) && d->recipients_taken == 0))
-		return none();
-	snprintf(d->scratch, sizeof d->scratch, is_postfix(d) ? "4MoonM%06uz" : "4BMoon%06u", d->number);
-	return text_of(d->scratch);
-}
-
-static struct mm_text host_of(struct mm_text bare)
-{
-	const char *at = bare.size > 0 ? memrchr(bare.bytes, '@', bare.size) : NULL;
-	return at != NULL ? (struct mm_text){ at + 1, bare.size - (size_t)(at + 1 - bare.bytes) }
-		: (struct mm_text){ "", 0 };
-}
-
-static struct mm_text sender(struct mm_dialogue *d)
-{
-	return d->in_envelope ? mm_address_bare(mm_mail_text(d->mail, d->mail->sender)) : none();
-}
-
-static struct mm_text recipient(struct mm_dialogue *d)
-{
-	if (!d->in_envelope || d->recipient >= d->mail->recipient_count)
-		return none();
-	return mm_address_bare(mm_mail_text(d->mail, d->mail->recipients[d->recipient].address));
-}
-
-static struct mm_text mailer(struct mm_dialogue *d, struct mm_text bare)
-{
-	if (bare.bytes == NULL)
-		return none();
-	return text_of(bare.size == 0 ? "local" : is_postfix(d) ? "smtp" : "esmtp");
-}
-
-static struct mm_text v_j(struct mm_dialogue *d) { return text_of(d->plan->mta_name); }
-static struct mm_text v_v(struct mm_dialogue *d) { return text_of(is_postfix(d) ? "Postfix 3.7.11" : "8.17.1.9"); }
-static struct mm_text v_daemon(struct mm_dialogue *d) { return text_of(is_postfix(d) ? d->plan->mta_name : "MTA"); }
-static struct mm_text v_daemon_addr(struct mm_dialogue *d) { (void)d; return text_of("192.0.2.25"); }
-static struct mm_text v_daemon_port(struct mm_dialogue *d) { (void)d; return text_of("25"); }
-static struct mm_text v_if_name(struct mm_dialogue *d) { return is_postfix(d) ? none() : text_of(d->plan->mta_name); }
-static struct mm_text v_if_addr(struct mm_dialogue *d) { return is_postfix(d) ? none() : text_of("192.0.2.25"); }
-static struct mm_text v_address(struct mm_dialogue *d) { return text_of(d->plan->client_address); }
-static struct mm_text v_ptr(struct mm_dialogue *d) { return text_of(d->plan->client_host); }
-static struct mm_text v_resolve(struct mm_dialogue *d) { return text_of(d->plan->client_host != NULL ? "OK" : "FAIL"); }
-static struct mm_text v_connections(struct mm_dialogue *d) { (void)d; return text_of("1"); }
-static struct mm_text v_auth(struct mm_dialogue *d) { return text_of(d->plan->auth_user); }
-static struct mm_text v_auth_type(struct mm_dialogue *d) {
-	return text_of(d->plan->auth_user != NULL ? "PLAIN" : NULL); }
-static struct mm_text v_mail_host(struct mm_dialogue *d) { return host_of(sender(d)); }
-static struct mm_text v_mail_mailer(struct mm_dialogue *d) { return mailer(d, sender(d)); }
-static struct mm_text v_rcpt_host(struct mm_dialogue *d) { return host_of(recipient(d)); }
-static struct mm_text v_rcpt_mailer(struct mm_dialogue *d) { return mailer(d, recipient(d)); }
-
-static struct mm_text v_msg_id(struct mm_dialogue *d)
-{
-	if (is_postfix(d) || !d->in_envelope)
-		return none();
-	struct mm_text id = mm_mail_file_value(d->mail, "Message-Id");
-	while (id.size > 0 && (id.bytes[0] == ' ' || id.bytes[0] == '\t' || id.bytes[0] == '\n')) {
-		id.bytes++;
-		id.size--;
-	}
-	return id;
-}
-
-static const struct {
-	const char *name;               /* without braces */
-	value_of   *value;
-} known_macros[] = {
-	{ "j", v_j }, { "_", client_both }, { "v", v_v }, { "i", queue_id },
-	{ "daemon_name", v_daemon }, { "daemon_addr", v_daemon_addr }, { "daemon_port", v_daemon_port },
-	{ "if_name", v_if_name }, { "if_addr", v_if_addr },
-	{ "client_name", client_name }, { "client_addr", v_address }, { "client_port", client_port },
-	{ "client_ptr", v_ptr },
-	{ "client_resolve", v_resolve }, { "client_connections", v_connections },
-	{ "auth_type", v_auth_type }, { "auth_authen", v_auth },
-	{ "mail_addr", sender }, { "mail_host", v_mail_host }, { "mail_mailer", v_mail_mailer },
-	{ "rcpt_addr", recipient }, { "rcpt_host", v_rcpt_host }, { "rcpt_mailer", v_rcpt_mailer },
-	{ "msg_id", v_msg_id },
-};
-
-#define TLS_MACROS "{tls_version} {cipher} {cipher_bits} {cert_subject} {cert_issuer}"
-
-/* Protocol 6.3. NULL: no list, so no packet. */
-static const char *const postfix_lists[MM_MACRO_SET_COUNT] = {
-	[MM_MACRO_SET_connect] = "j {daemon_name} {daemon_addr} v _", [MM_MACRO_SET_helo] = TLS_MACROS,
-	[MM_MACRO_SET_mail] = "i {auth_type} {auth_authen} {auth_author} {mail_addr} {mail_host} {mail_mailer}",
-	[MM_MACRO_SET_rcpt] = "i {rcpt_addr} {rcpt_host} {rcpt_mailer}", [MM_MACRO_SET_data] = "i",
-	[MM_MACRO_SET_eoh] = "i",
-	[MM_MACRO_SET_eom] = "i",
-};
-static const char *const sendmail_lists[MM_MACRO_SET_COUNT] = {
-	[MM_MACRO_SET_connect] = "j _ {daemon_name} {if_name} {if_addr}", [MM_MACRO_SET_helo] = TLS_MACROS,
-	[MM_MACRO_SET_mail] = "i {auth_type} {auth_authen} {auth_ssf} {auth_author} {mail_mailer} "
-		"{mail_host} {mail_addr}",
-	[MM_MACRO_SET_rcpt] = "{rcpt_mailer} {rcpt_host} {rcpt_addr}", [MM_MACRO_SET_eom] = "{msg_id}",
-};
-
-/* Sendmail 8.17 looks at the list for end-of-headers to decide whose list end-of-message gets (protocol 4.5). */
-static struct mm_text list_of(const struct mm_dialogue *d, enum mm_macro_set set)
-{
-	const struct mm_mta *m = &d->mta;
-	struct mm_text asked = { (const char *)m->lists[set].bytes, m->lists[set].size };
-	if (is_postfix(d))
-		return m->has_list[set] && asked.size > 0 ? asked : text_of(postfix_lists[set]);
-	bool is_asked = m->has_list[set == MM_MACRO_SET_eom ? MM_MACRO_SET_eoh : set];
-	if (!is_asked)
-		return text_of(sendmail_lists[set]);
-	return asked.size > 0 ? asked : none();
-}
-
-static struct mm_text bare_name(struct mm_text name)
-{
-	if (name.size >= 2 && name.bytes[0] == '{' && name.bytes[name.size - 1] == '}')
-		return (struct mm_text){ name.bytes + 1, name.size - 2 };
-	return name;
-}
-
-static bool same(struct mm_text a, struct mm_text b)
-{
-	a = bare_name(a);
-	b = bare_name(b);
-	return a.size == b.size && memcmp(a.bytes, b.bytes, a.size) == 0;
-}
-
-static struct mm_text next_name(struct mm_text *list)
-{
-	while (list->size > 0 && (*list->bytes == ' ' || *list->bytes == ',')) {
-		list->bytes++;
-		list->size--;
-	}
-	struct mm_text name = { list->bytes, 0 };
-	while (name.size < list->size && name.bytes[name.size] != ' ' && name.bytes[name.size] != ',')
-		name.size++;
-	list->bytes += name.size;
-	list->size -= name.size;
-	return name;
-}
-
-static bool is_listed(const struct mm_dialogue *d, enum mm_macro_set set, struct mm_text name)
-{
-	struct mm_text list = list_of(d, set), listed;
-	while (list.size > 0 && (listed = next_name(&list)).size > 0)
-		if (same(listed, name))
-			return true;
-	return false;
-}
-
-static struct mm_text macro_value(struct mm_dialogue *d, enum mm_macro_set set, struct mm_text name)
-{
-	for (size_t i = 0; i < d->plan->macro_count; i++) {
-		const struct mm_dialogue_macro *m = &d->plan->macros[i];
-		if (same(m->name, name) && (m->set < 0 || m->set == (int)set))
-			return m->value;
-	}
-	for (size_t i = 0; i < sizeof known_macros / sizeof *known_macros; i++)
-		if (same(text_of(known_macros[i].name), name))
-			return known_macros[i].value(d);
-	return none();
-}
-
-/* A macro of the plan that no list asks for: at its own stage, or at connect so that it is known throughout. */
-static bool is_extra(const struct mm_dialogue *d, const struct mm_dialogue_macro *m, enum mm_macro_set set)
-{
-	if (m->set >= 0)
-		return m->set == (int)set && !is_listed(d, set, m->name);
-	if (set != MM_MACRO_SET_connect)
-		return false;
-	for (int other = 0; other < MM_MACRO_SET_COUNT; other++)
-		if (is_listed(d, (enum mm_macro_set)other, m->name))
-			return false;
-	return true;
-}
-
-static void append_pair(struct mm_buffer *pairs, struct mm_text name, struct mm_text value)
-{
-	mm_buffer_append_text(pairs, name.bytes, name.size);
-	mm_buffer_append_text(pairs, value.bytes, value.size);
-}
-
-/* The macro packet in front of a command. letter: as it stands in the packet. */
-static void write_macros(struct mm_dialogue *d, uint8_t letter, enum mm_macro_set set)
-{
-	struct mm_text list = list_of(d, set), name;
-	struct mm_buffer pairs = { 0 };
-	bool is_due = list.bytes != NULL;
-	mm_buffer_append_u8(&pairs, letter);
-	while (list.size > 0 && (name = next_name(&list)).size > 0) {
-		struct mm_text value = macro_value(d, set, name);
-		if (value.bytes != NULL)
-			append_pair(&pairs, name, value);
-	}
-	for (size_t i = 0; i < d->plan->macro_count; i++) {
-		if (!is_extra(d, &d->plan->macros[i], set))
-			continue;
-		append_pair(&pairs, d->plan->macros[i].name, d->plan->macros[i].value);
-		is_due = true;
-	}
-	if (pairs.failed)
-		d->out.failed = true;
-	else if (is_due)
-		mm_frame_write(&d->out, 'D', pairs.bytes, pairs.size);
-	mm_buffer_free(&pairs);
-}
-
-/* Which macros go before which command, and whether also when the command itself is switched off (protocol 2.2). */
-static void write_macros_before(struct mm_dialogue *d, uint8_t letter)
-{
-	bool sends = mm_mta_sends(&d->mta, letter);
-	switch (letter) {
-	case 'C': write_macros(d, letter, MM_MACRO_SET_connect); break;
-	case 'H': write_macros(d, letter, MM_MACRO_SET_helo); break;
-	case 'M': write_macros(d, letter, MM_MACRO_SET_mail); break;
-	case 'R': write_macros(d, letter, MM_MACRO_SET_rcpt); break;
-	case 'T': write_macros(d, letter, MM_MACRO_SET_data); break;
-	case 'E': write_macros(d, letter, MM_MACRO_SET_eom); break;
-	case 'N': if (sends) write_macros(d, letter, MM_MACRO_SET_eoh); break;
-	case 'L': if (sends && is_postfix(d)) write_macros(d, letter, MM_MACRO_SET_eoh); break;
-	case 'B': if (sends && is_postfix(d)) write_macros(d, letter, MM_MACRO_SET_eom); break;
-	case 'U': if (sends && is_postfix(d)) mm_frame_write(&d->out, 'D', "U", 1); break;
-	}
-}
-
-/* ---- verdicts ---- */
 
 /* What the SMTP client hears for r and t without words (protocol 3.3). */
 static const char *own_words(const struct mm_dialogue *d, enum mm_stage stage, enum mm_verdict_kind kind)
@@ -563,7 +291,7 @@ static bool decide(struct mm_dialogue *d, enum mm_stage stage, enum mm_verdict_k
 	struct mm_dialogue_result *r = d->result;
 	if (kind == MM_VERDICT_continue || kind == MM_VERDICT_skip)
 		kind = MM_VERDICT_accept;       /* at end of message they are the same */
-	struct mm_text copy = text_of(own_words(d, stage, kind));
+	struct mm_text copy = mm_text_of(own_words(d, stage, kind));
 	struct mm_fault ignored;
 	bool is_told = reply != NULL && reply->row->letter == SMFIR_REPLYCODE
 		&& !(stage == MM_STAGE_connect && !is_postfix(d));      /* Sendmail words a refused connection itself */
@@ -610,7 +338,7 @@ static bool tell(struct mm_dialogue *d, uint8_t letter, uint32_t nth,
 	void (*write)(struct mm_dialogue *, uint8_t, uint32_t), struct answer *a, struct mm_fault *why)
 {
 	size_t from = d->out.size;
-	write_macros_before(d, letter);
+	mm_mta_write_macros_before(&d->facts, letter, &d->out);
 	if (mm_mta_sends(&d->mta, letter))
 		write(d, letter, nth);
 	trace_from(d, from);
@@ -622,14 +350,15 @@ static void write_connect(struct mm_dialogue *d, uint8_t letter, uint32_t nth)
 	char address[300] = "";
 	(void)letter, (void)nth;
 	if (d->plan->client_address != NULL)
-		snprintf(address, sizeof address, "%s%s", address_prefix(d), d->plan->client_address);
-	mm_mta_write_connect(&d->out, client_name(d), d->plan->family, d->plan->client_port, text_of(address));
+		snprintf(address, sizeof address, "%s%s", mm_mta_address_prefix(&d->facts), d->plan->client_address);
+	mm_mta_write_connect(&d->out, mm_mta_client_name(&d->facts), d->plan->family, d->plan->client_port,
+		mm_text_of(address));
 }
 
 static void write_line(struct mm_dialogue *d, uint8_t letter, uint32_t nth)
 {
 	(void)nth;
-	mm_mta_write_text(&d->out, letter, text_of(letter == 'H' ? d->plan->helo : d->plan->unknown));
+	mm_mta_write_text(&d->out, letter, mm_text_of(letter == 'H' ? d->plan->helo : d->plan->unknown));
 }
 
 static void write_sender(struct mm_dialogue *d, uint8_t letter, uint32_t nth)
@@ -755,7 +484,7 @@ static enum step tell_one(struct mm_dialogue *d, uint8_t letter, void (*write)(s
 
 static enum step tell_sender(struct mm_dialogue *d, struct mm_fault *why)
 {
-	d->in_envelope = true;
+	d->facts.in_envelope = true;
 	enum step step = tell_one(d, 'M', write_sender, why);
 	d->is_begun = step == STEP_ON && mm_mta_sends(&d->mta, 'M') && mm_mta_waits(&d->mta, 'M');
 	return step;
@@ -765,13 +494,13 @@ static enum step tell_recipients(struct mm_dialogue *d, struct mm_fault *why)
 {
 	struct answer a;
 	for (uint32_t i = 0; i < d->mail->recipient_count; i++) {
-		d->recipient = i;
+		d->facts.recipient = mm_mail_text(d->mail, d->mail->recipients[i].address);
 		if (!tell(d, 'R', i, write_recipient, &a, why))
 			return STEP_FAILED;
 		bool is_refused = a.kind == MM_VERDICT_reject || a.kind == MM_VERDICT_tempfail;
-		d->recipients_taken += !is_refused;
+		d->facts.recipients_taken += !is_refused;
 		d->result->recipients_refused += is_refused;
-		if (is_refused && i + 1 == d->mail->recipient_count && d->recipients_taken == 0) {
+		if (is_refused && i + 1 == d->mail->recipient_count && d->facts.recipients_taken == 0) {
 			d->owes_abort = !is_postfix(d);         /* the client has nobody left: RSET or QUIT */
 			return after(d, MM_STAGE_rcpt, &a, why);
 		}
@@ -854,10 +583,11 @@ static const struct {
 
 static void begin_message(struct mm_dialogue *d, const struct mm_mail_file *mail)
 {
-	d->mail = mail;
-	d->number++;
-	d->recipient = d->recipients_taken = 0;
-	d->in_envelope = false;
+	d->mail = d->facts.mail = mail;
+	d->facts.number++;
+	d->facts.recipients_taken = 0;
+	d->facts.recipient = (struct mm_text){ NULL, 0 };
+	d->facts.in_envelope = false;
 	if (d->owes_abort)
 		say(d, 'A');
 	d->owes_abort = d->is_begun = false;
@@ -897,7 +627,7 @@ bool mm_dialogue_message(struct mm_dialogue *d, const struct mm_mail_file *mail,
 			return flush(d, why);
 		}
 	}
-	d->in_envelope = false;
+	d->facts.in_envelope = false;
 	if (step == STEP_FAILED)
 		return false;
 	if (is_postfix(d))

@@ -10,7 +10,7 @@
 #define MM_MTA_DIALOGUE_H
 
 #include "mta/mail_edit.h"
-#include "mta/mta.h"
+#include "mta/mta_macros.h"
 #include "milter/verdict.h"
 
 struct mm_dialogue_transport {
@@ -24,13 +24,6 @@ struct mm_dialogue_transport {
 	void *trace_self;
 };
 
-/* Which macros, where (protocol 6). */
-struct mm_dialogue_macro {
-	int            set;             /* enum mm_macro_set; -1: where a list names it, else at connect */
-	struct mm_text name;            /* as on the wire: "i", "{auth_authen}" */
-	struct mm_text value;
-};
-
 struct mm_dialogue_plan {
 	enum mm_mta_kind  kind;         /* MM_MTA_POSTFIX or MM_MTA_SENDMAIL */
 	struct mm_offer   offer;
@@ -42,7 +35,7 @@ struct mm_dialogue_plan {
 	const char       *helo;         /* NULL: the client says none */
 	const char       *auth_user;    /* NULL: not authenticated */
 	const char       *unknown;      /* a command line the MTA does not know, sent after HELO; NULL: none */
-	const struct mm_dialogue_macro *macros;
+	const struct mm_mta_macro *macros;
 	size_t            macro_count;
 	double            command_timeout_s, content_timeout_s;        /* a reply; content is header to end of
 	                                                                * message */
