@@ -165,6 +165,16 @@ static void append_lines(struct mm_buffer *to, struct mm_text text)
 	}
 }
 
+bool mm_mail_file_end_body(struct mm_mail_file *m)
+{
+	struct mm_buffer pieces = m->body;
+	m->body = (struct mm_buffer){ .size = 0 };
+	append_lines(&m->body, (struct mm_text){ (const char *)pieces.bytes, pieces.size });
+	m->body.failed |= pieces.failed;
+	mm_buffer_free(&pieces);
+	return !m->body.failed;
+}
+
 bool mm_mail_file_parse(struct mm_mail_file *m, const void *bytes, size_t n, struct mm_fault *why)
 {
 	struct mm_text left = { bytes, n };
@@ -301,6 +311,17 @@ bool mm_mail_file_add_recipient(struct mm_mail_file *m, struct mm_text given)
 	r->params = mm_mail_file_keep_params(m, (struct mm_text){ text.bytes + size, text.size - size });
 	m->recipient_count += !m->store.failed;
 	free(copy);
+	return !m->store.failed;
+}
+
+bool mm_mail_file_put_recipient(struct mm_mail_file *m, struct mm_text address, struct mm_text params)
+{
+	if (!mm_array_grow(&m->recipients, m->recipient_count, &m->recipient_capacity, sizeof *m->recipients))
+		return false;
+	struct mm_mail_recipient *r = &m->recipients[m->recipient_count];
+	r->address = mm_mail_file_keep(m, address);
+	r->params = mm_mail_file_keep(m, params);
+	m->recipient_count += !m->store.failed;
 	return !m->store.failed;
 }
 

@@ -58,7 +58,7 @@ bool mm_mail_file_guess_envelope(struct mm_mail_file *);
 /* The value of the first field of a name that a filter sees; bytes NULL: there is none. */
 struct mm_text mm_mail_file_value(const struct mm_mail_file *, const char *name);
 
-/* ---- for those that build or change a message: mail_edit.h ----
+/* ---- for those that build or change a message: mail_edit.h, player.h ----
  * What does not fit into memory marks the store as failed. */
 
 /* Copies a text into the store. It may be a text of the store itself. */
@@ -69,6 +69,10 @@ struct mm_span mm_mail_file_keep_address(struct mm_mail_file *, struct mm_text);
 struct mm_span mm_mail_file_keep_params(struct mm_mail_file *, struct mm_text);
 /* An empty field before the one at `at`: BORROWED until the next change. NULL: out of memory. */
 struct mm_mail_field *mm_mail_file_put_field(struct mm_mail_file *, uint32_t at);
+/* A recipient as in the command: nothing is parsed. False: out of memory, as with the next. */
+bool mm_mail_file_put_recipient(struct mm_mail_file *, struct mm_text address, struct mm_text params);
+/* The body was put together from pieces: gives its lines their CRLF. */
+bool mm_mail_file_end_body(struct mm_mail_file *);
 
 /* Appends the message as a file: the MTA's own fields only when an edit has set them. */
 void mm_mail_file_write(const struct mm_mail_file *, struct mm_buffer *out);

@@ -101,6 +101,11 @@ static struct mm_text v_connections(struct mm_mta_facts *f) { (void)f; return te
 static struct mm_text v_auth(struct mm_mta_facts *f) { return text_of(f->client.auth_user); }
 static struct mm_text v_auth_type(struct mm_mta_facts *f) {
 	return text_of(f->client.auth_user != NULL ? "PLAIN" : NULL); }
+static struct mm_text v_tls_version(struct mm_mta_facts *f) { return text_of(f->client.tls_version); }
+static struct mm_text v_cipher(struct mm_mta_facts *f) { return text_of(f->client.cipher); }
+static struct mm_text v_cipher_bits(struct mm_mta_facts *f) { return text_of(f->client.cipher_bits); }
+static struct mm_text v_cert_subject(struct mm_mta_facts *f) { return text_of(f->client.cert_subject); }
+static struct mm_text v_cert_issuer(struct mm_mta_facts *f) { return text_of(f->client.cert_issuer); }
 static struct mm_text v_mail_host(struct mm_mta_facts *f) { return host_of(sender(f)); }
 static struct mm_text v_mail_mailer(struct mm_mta_facts *f) { return mailer(f, sender(f)); }
 static struct mm_text v_rcpt_host(struct mm_mta_facts *f) { return host_of(recipient(f)); }
@@ -115,6 +120,8 @@ static struct mm_text v_msg_id(struct mm_mta_facts *f)
 		id.bytes++;
 		id.size--;
 	}
+	while (id.size > 0 && (id.bytes[id.size - 1] == ' ' || id.bytes[id.size - 1] == '\t'))
+		id.size--;
 	return id;
 }
 
@@ -128,6 +135,8 @@ static const struct {
 	{ "client_name", mm_mta_client_name }, { "client_addr", v_address }, { "client_port", client_port },
 	{ "client_ptr", v_ptr },
 	{ "client_resolve", v_resolve }, { "client_connections", v_connections },
+	{ "tls_version", v_tls_version }, { "cipher", v_cipher }, { "cipher_bits", v_cipher_bits },
+	{ "cert_subject", v_cert_subject }, { "cert_issuer", v_cert_issuer },
 	{ "auth_type", v_auth_type }, { "auth_authen", v_auth },
 	{ "mail_addr", sender }, { "mail_host", v_mail_host }, { "mail_mailer", v_mail_mailer },
 	{ "rcpt_addr", recipient }, { "rcpt_host", v_rcpt_host }, { "rcpt_mailer", v_rcpt_mailer },
@@ -217,6 +226,8 @@ static struct mm_text macro_value(struct mm_mta_facts *f, enum mm_macro_set set,
 /* A macro of the plan that no list asks for: at its own stage, or at connect so that it is known throughout. */
 static bool is_extra(const struct mm_mta_facts *f, const struct mm_mta_macro *m, enum mm_macro_set set)
 {
+	if (m->value.bytes == NULL)
+		return false;
 	if (m->set >= 0)
 		return m->set == (int)set && !is_listed(f, set, m->name);
 	if (set != MM_MACRO_SET_connect)

@@ -11,7 +11,7 @@
 struct mm_mta_macro {
 	int            set;             /* enum mm_macro_set; -1: where a list names it, else at connect */
 	struct mm_text name;            /* as on the wire: "i", "{auth_authen}" */
-	struct mm_text value;
+	struct mm_text value;           /* bytes NULL: the MTA does not know it */
 };
 
 struct mm_mta_client {
@@ -20,6 +20,7 @@ struct mm_mta_client {
 	const char    *address;         /* without "IPv6:" */
 	uint16_t       port;
 	const char    *auth_user;       /* NULL: not authenticated */
+	const char    *tls_version, *cipher, *cipher_bits, *cert_subject, *cert_issuer;         /* NULL: no TLS */
 };
 
 /* What an MTA knows when it is about to send a command. */
