@@ -67,7 +67,7 @@ struct mm_player_edit {
 	const char *name;       /* as scripts call it: "insert_header", "delete_header", ... */
 	bool        has_index;
 	unsigned    index;
-	const char *first, *second;     /* name and value, address and parameters, reason, body; no NUL after them; NULL:
+	const char *first, *second;     /* name and value, address and parameters, reason, body; no NUL after; NULL:
 	                                 * absent. A value is without the space after the colon */
 	size_t      first_size, second_size;
 };
@@ -127,25 +127,6 @@ MM_API bool mm_player_waits(const struct mm_player *, char command);
 MM_API void mm_player_await(struct mm_player *, char command);
 /* What the filter has agreed to. */
 MM_API void mm_player_agreed(const struct mm_player *, unsigned *version, unsigned *actions, unsigned *steps);
-
-/* ---- an MTA's ear ----
- * Judges what a filter says as Postfix and Sendmail would, by the stricter of both where they differ, and does to a
- * message what the edits say, as the one of its kind would. */
-
-struct mm_ear;
-
-/* kind: "postfix" or "sendmail"; version, actions, steps: what it offers, as milter bits. NULL: error says why. */
-MM_API struct mm_ear *mm_ear_open(const char *kind, unsigned version, unsigned actions, unsigned steps,
-	struct mm_error *);
-/* One packet of the filter, in answer to the command of that letter. False: an MTA would not take it. */
-MM_API bool mm_ear_hear(struct mm_ear *, char command, char letter, const void *data, size_t size, struct mm_error *);
-/* The message that edits are done to from now on, as a file. False: it is none. */
-MM_API bool mm_ear_message(struct mm_ear *, const void *bytes, size_t size, struct mm_error *);
-/* Does what an edit says. */
-MM_API bool mm_ear_edit(struct mm_ear *, char letter, const void *data, size_t size, struct mm_error *);
-/* The message as it is now: BORROWED until the next call. NULL: there is none. */
-MM_API const void *mm_ear_result(struct mm_ear *, size_t *size);
-MM_API void mm_ear_close(struct mm_ear *);
 
 #ifdef __cplusplus
 }

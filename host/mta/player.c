@@ -525,10 +525,12 @@ static void take_surplus(struct mm_player *p, const struct mm_packet *packet)
 {
 	struct mm_fault why;
 	mm_fault_set(&why, MM_FAULT_PEER, "a reply that no command asked for: it would have answered the next one");
-	if (note(p, packet))
-		complain(p, &why);
-	else
+	if (!note(p, packet)) {
 		no_memory(p);
+		return;
+	}
+	complain(p, &why);
+	p->reply.complaint = stored(p, p->heard[p->heard_count - 1].complaint).bytes;
 }
 
 /* What came while no reply was due waits for the next command, as it does in an MTA. */
