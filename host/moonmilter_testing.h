@@ -36,6 +36,8 @@ struct mm_player_profile {
 	const char *name;                       /* of the MTA, macro j */
 	unsigned    version, actions, steps;    /* what it offers, as milter bits */
 	const struct mm_player_macro *macros;   /* set by hand; ended by a row without a name; NULL: none */
+	bool        is_bare;                    /* for tests of the protocol itself: sends no macros, and whatever the
+	                                         * filter answers, the caller says what comes next */
 };
 
 struct mm_player_client {
@@ -120,10 +122,7 @@ MM_API const char *mm_player_sender(struct mm_player *, size_t *size);          
 MM_API const char *mm_player_recipient(struct mm_player *, unsigned i, size_t *size);  /* NULL: not so many */
 MM_API const char *mm_player_quarantine(struct mm_player *, size_t *size);      /* the reason; NULL: none */
 
-/* For tests that write packets themselves. Does this MTA send the command, and wait for an answer to it, as far as is
- * negotiated? And: such a command was written, its reply is due. */
-MM_API bool mm_player_sends(const struct mm_player *, char command);
-MM_API bool mm_player_waits(const struct mm_player *, char command);
+/* The caller of a bare player has written such a command itself: its reply is due. */
 MM_API void mm_player_await(struct mm_player *, char command);
 /* What the filter has agreed to. */
 MM_API void mm_player_agreed(const struct mm_player *, unsigned *version, unsigned *actions, unsigned *steps);

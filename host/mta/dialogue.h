@@ -1,6 +1,6 @@
 /* mta/dialogue.h -- one SMTP session as Postfix or Sendmail tells it to a milter, over any transport.
- * Plays the MTA: which command when, with which macros, what ends a message and what the session (protocol 2.14, 3.3,
- * 5.6, 6.3). Many messages a session. Knows no socket and no loop: bytes go through the two functions of a transport.
+ * Takes a player (player.h) through plain messages, many a session, and keeps all that the filter answered. Knows no
+ * socket and no loop: bytes go through the two functions of a transport.
  *
  * Differs from the MTAs where that helps to find faults: a reply both would take with a shrug (a letter that is not
  * legal here, an edit that was not negotiated) is noted as a complaint and obeyed as the MTA of the plan would.

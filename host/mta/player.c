@@ -19,13 +19,13 @@ struct mm_player {
 	struct mm_buffer      out;              /* owned: what the filter has not been brought */
 	struct mm_mta_facts   facts;            /* what macros tell; of the SMTP session and the message, too */
 	struct mm_mta_macro  *macros;           /* owned */
+	bool                  is_bare;          /* no macros, and nothing follows from a reply */
 	bool                  has_failed, has_quit;
 	struct mm_error       error;
 
 	/* one command */
 	uint8_t               command;          /* its letter */
 	bool                  is_waiting;
-	bool                  is_foreign;       /* the caller wrote it: nothing follows from its reply */
 	struct mm_buffer      store;            /* owned: what the filter said, and complaints, each with a NUL */
 	struct heard         *heard;            /* owned */
 	uint32_t              heard_count, heard_capacity;
@@ -130,6 +130,7 @@ struct mm_player *mm_player_open(const struct mm_player_profile *profile, struct
 	                                                         * so that it can be shown */
 	p->facts.kind = is_sendmail ? MM_MTA_SENDMAIL : MM_MTA_POSTFIX;
 	p->facts.mta_name = profile->name;
+	p->is_bare = profile->is_bare;
 	p->facts.mta = &p->mta;
 	p->facts.mail = &p->mail;
 	p->reply = (struct mm_player_reply){ .stage = "negotiate", .verdict = "none" };
@@ -381,8 +382,8 @@ static void forget_message(struct mm_player *p)
  * Sendmail at connect. */
 static void after_client(struct mm_player *p)
 {
-	p->is_refused = is_refusal(p);
-	p->is_unfiltered = p->kind == MM_VERDICT_accept || (p->kind == MM_VERDICT_discard && p->command == 'C'
+	p->is_refused |= is_refusal(p);
+	p->is_unfiltered |= p->kind == MM_VERDICT_accept || (p->kind == MM_VERDICT_discard && p->command == 'C'
 		&& !is_postfix(p));
 	p->reply.ends_session = p->is_refused;
 }
@@ -479,19 +480,15 @@ static void (*consequence_of(uint8_t command))(struct mm_player *)
 static void settle(struct mm_player *p)
 {
 	p->is_waiting = false;
-	for (uint32_t i = 0; i < p->heard_count; i++) {
-		p->reply.edit_count += is_edit(&p->heard[i]);
-		p->reply.progress += p->heard[i].letter == SMFIR_PROGRESS;
-		if (p->reply.complaint == NULL && p->heard[i].complaint.size > 0)
+	for (uint32_t i = 0; i < p->heard_count && p->reply.complaint == NULL; i++)
+		if (p->heard[i].complaint.size > 0)
 			p->reply.complaint = stored(p, p->heard[i].complaint).bytes;
-	}
 	if (p->heard_count > 0)
 		p->reply.verdict = mm_verdict_name(p->kind);
 	if (is_refusal(p))
 		word(p);
-	if (p->is_foreign && p->command != 'O')
-		return;
-	consequence_of(p->command)(p);
+	if (!p->is_bare || p->command == 'O')
+		consequence_of(p->command)(p);
 }
 
 /* One packet of the filter in answer to the command. */
@@ -512,6 +509,8 @@ static void take(struct mm_player *p, const struct mm_packet *packet)
 	}
 	bool is_final = r.row->is_final;
 	p->kind = kind_of(&r);
+	p->reply.edit_count += is_edit(&p->heard[p->heard_count - 1]);
+	p->reply.progress += packet->letter == SMFIR_PROGRESS;
 	if (!mm_mta_accepts(&p->mta, p->command, &r, &text))
 		complain(p, &text);
 	if (p->store.failed)
@@ -578,7 +577,6 @@ bool mm_player_hear(struct mm_player *p, const void *bytes, size_t size)
 static void begin(struct mm_player *p, uint8_t command)
 {
 	p->command = command;
-	p->is_foreign = false;
 	p->heard_count = 0;
 	mm_buffer_clear(&p->store);
 	p->kind = MM_VERDICT_continue;
@@ -593,7 +591,8 @@ static bool begins(struct mm_player *p, uint8_t command)
 	if (p->has_failed || p->is_unfiltered || (command == 'L' && p->skips_headers)
 	    || (command == 'B' && p->skips_body))
 		return false;
-	mm_mta_write_macros_before(&p->facts, command, &p->out);
+	if (!p->is_bare)
+		mm_mta_write_macros_before(&p->facts, command, &p->out);
 	return mm_mta_sends(&p->mta, command);
 }
 
@@ -777,24 +776,12 @@ void mm_player_quit(struct mm_player *p)
 	listen(p);
 }
 
-/* ---- packets that the caller writes ---- */
-
-bool mm_player_sends(const struct mm_player *p, char command)
-{
-	return mm_mta_sends(&p->mta, (uint8_t)command);
-}
-
-bool mm_player_waits(const struct mm_player *p, char command)
-{
-	return mm_mta_waits(&p->mta, (uint8_t)command);
-}
-
 void mm_player_await(struct mm_player *p, char command)
 {
 	if (mm_command_row((uint8_t)command) == NULL)
 		return;
 	begin(p, (uint8_t)command);
-	p->is_foreign = p->is_waiting = true;
+	p->is_waiting = true;
 	listen(p);
 }
 

@@ -1,5 +1,7 @@
-/* mta/player.h -- an MTA at one milter connection, stage by stage: moonmilter_testing.h has its contract. Here is what
- * dialogue.h needs beside that: it plays for `try` and `send`, and shows every packet. */
+/* mta/player.h -- an MTA at one milter connection, stage by stage: which bytes a stage sends, with which macros, what
+ * ends a message and what the session (protocol 2.14, 3.3, 5.6, 6.3). moonmilter_testing.h has its contract. Here is
+ * what the dialogue of `try`, `send` and `replay` needs beside that: it shows every packet.
+ * Ownership: as there. */
 #ifndef MM_MTA_PLAYER_H
 #define MM_MTA_PLAYER_H
 

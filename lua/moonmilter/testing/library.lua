@@ -42,6 +42,7 @@ if not pcall(ffi.sizeof, "struct moonmilter_test_error") then
       const char *kind, *name;
       unsigned version, actions, steps;
       const struct moonmilter_test_player_macro *macros;
+      bool is_bare;
     };
     struct moonmilter_test_player_client {
       const char *family, *host, *address;
@@ -93,8 +94,6 @@ if not pcall(ffi.sizeof, "struct moonmilter_test_error") then
     const char *moonmilter_test_player_sender(void *, size_t *) __asm__("mm_player_sender");
     const char *moonmilter_test_player_recipient(void *, unsigned, size_t *) __asm__("mm_player_recipient");
     const char *moonmilter_test_player_quarantine(void *, size_t *) __asm__("mm_player_quarantine");
-    bool moonmilter_test_player_sends(const void *, char) __asm__("mm_player_sends");
-    bool moonmilter_test_player_waits(const void *, char) __asm__("mm_player_waits");
     void moonmilter_test_player_await(void *, char) __asm__("mm_player_await");
     void moonmilter_test_player_agreed(const void *, unsigned *, unsigned *, unsigned *) __asm__("mm_player_agreed");
 

@@ -32,13 +32,13 @@ local function macro_rows(macros)
   return rows, kept
 end
 
---- options: kind, name, version, actions, steps, macros { name = value, or false: the MTA does not know it }.
+--- options: kind, name, version, actions, steps, macros { name = value, or false: the MTA does not know it }, is_bare.
 function player.open(options)
   local rows, kept = macro_rows(options.macros or {})
   local err, profile = library.new_error(), ffi.new "struct moonmilter_test_player_profile"
   profile.kind, profile.name = options.kind, options.name
   profile.version, profile.actions, profile.steps = options.version, options.actions, options.steps
-  profile.macros = rows
+  profile.macros, profile.is_bare = rows, options.is_bare or false
   local pointer = library.player_open(profile, err)
   if pointer == nil then
     blame.raise(library.text(err))
@@ -93,6 +93,18 @@ function Player:hear(bytes, size)
     return true
   end
   return nil, ffi.string(library.player_error(self.pointer).text)
+end
+
+--- The caller of a bare player has written such a command itself.
+function Player:await(command)
+  library.player_await(self.pointer, command:byte())
+end
+
+--- Version, actions and steps that the filter has agreed to.
+function Player:agreed()
+  local n = ffi.new "unsigned[3]"
+  library.player_agreed(self.pointer, n, n + 1, n + 2)
+  return n[0], n[1], n[2]
 end
 
 function Player:is_waiting()
