@@ -1,6 +1,6 @@
 std = "luajit"
-max_line_length = 140
-files["spec"] = { std = "luajit+busted", max_line_length = 160 }
+max_line_length = false -- spec/lint/width.lua rules: it counts tabs, and knows which lines cannot be broken
+files["spec"] = { std = "luajit+busted" }
 files["examples"].globals = {
   "on_negotiate", "on_connect", "on_helo", "on_mail", "on_rcpt", "on_data", "on_header", "on_eoh", "on_body", "on_eom",
   "on_unknown", "on_abort", "on_done", "on_close", "on_load", "on_unload", "options",

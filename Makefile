@@ -10,8 +10,10 @@
 #   make gc          specs with a collection at every line of Lua; make one-byte: with reads and writes of one byte
 #   make fuzz        a minute for each target: FUZZ="engine edits" only these, FUZZ_SECONDS=3600
 #   make fuzz-quick  five minutes in all
+#   make corpus      take the new inputs that fuzzing found worth keeping into the tree
 #   make soak        ten minutes of load and faults: memory and descriptors stay
 #   make bench       a quarter of an hour beside libmilter and others; make bench-quick: two minutes
+#   make libs        what a program links with besides libmoonmilter.a
 #   make clean
 
 VERSION  := $(shell sed -n 's/^\#define MM_VERSION *"\(.*\)"/\1/p' host/moonmilter.h)
@@ -162,9 +164,9 @@ $(BUILD)/test/libmoonmilter_test.so: $(TEST_OBJECTS) $(BUILD)/ev.o host/libmoonm
 
 # The C half of the mail modules once more, as a plain Lua module: they work outside of the host too
 # (docs/mail-codec.md).
-$(BUILD)/lua/moonmilter/codec.so: host/codec/codec.c Makefile
+$(BUILD)/lua/moonmilter/codec.so: $(filter $(BUILD)/obj/codec/%,$(LIBRARY_OBJECTS))
 	@mkdir -p $(@D)
-	$(call quiet,LD)$(CC) $(ALL_CFLAGS) -shared -o $@ $< $(IDN_LIBS)
+	$(call quiet,LD)$(CC) -shared $(SANITIZE) -o $@ $^ $(IDN_LIBS)
 
 # C modules of scripts take lua_* from the process: LuaJIT is linked as a shared library.
 $(BUILD)/moonmilter: $(PROGRAM_OBJECTS) $(BUILD)/libmoonmilter.a $(BUILD)/ev.o

@@ -27,6 +27,7 @@ function on_eom(ctx)
     return ctx:reject(554, "5.6.0", "message structure refused: " .. why)
   end
   if ctx.message.program then
-    return ctx:reject(554, "5.7.1", "programs are not accepted by mail: " .. ctx.message.program:gsub("[^\32-\126]", "?"))
+    local shown = ctx.message.program:gsub("[^\32-\126]", "?")
+    return ctx:reject(554, "5.7.1", "programs are not accepted by mail: " .. shown)
   end
 end

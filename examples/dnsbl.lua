@@ -1,4 +1,5 @@
--- Block lists: the questions go out at connect and run beside the dialogue; the answer is needed at the first recipient.
+-- Block lists: the questions go out at connect and run beside the dialogue; the answer is needed at the first
+-- recipient.
 local milter = require "moonmilter"
 local dns = require "moonmilter.dns"
 

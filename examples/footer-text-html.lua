@@ -1,5 +1,5 @@
--- Add a footer to outgoing mail: to the plain text and to the HTML version, in each one's charset and encoding. Signed and
--- encrypted mail, and mail over 10 MiB, goes through unchanged. Attachments stay byte for byte as they are.
+-- Add a footer to outgoing mail: to the plain text and to the HTML version, in each one's charset and encoding. Signed
+-- and encrypted mail, and mail over 10 MiB, goes through unchanged. Attachments stay byte for byte as they are.
 local FOOTER = {
   text = "\n-- \nBeispiel GmbH · Musterstraße 1 · 12345 Köln\n",
   html = "<hr><p>Beispiel GmbH · Musterstraße 1 · 12345 Köln</p>\n",

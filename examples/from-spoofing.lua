@@ -14,7 +14,8 @@ function on_eom(ctx)
   if author.has_address_in_name then
     local shown = author.name:match "@([%w.-]+%w)"
     if shown and not address.same_domain(shown, author.domain) then
-      return ctx:reject(550, "5.7.1", ("From shows %s but is %s"):format(shown, author.address:gsub("[^\32-\126]", "?")))
+      local real = author.address:gsub("[^\32-\126]", "?")
+      return ctx:reject(550, "5.7.1", ("From shows %s but is %s"):format(shown, real))
     end
   end
 end

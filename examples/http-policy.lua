@@ -1,4 +1,5 @@
--- Asks a policy service over HTTP about every recipient, in the words of Postfix's policy protocol (SMTPD_POLICY_README).
+-- Asks a policy service over HTTP about every recipient, in the words of Postfix's policy protocol
+-- (SMTPD_POLICY_README).
 -- moonmilter.conf: settings = { policy_url = "http://policy.example/check" }
 local http = require "moonmilter.http"
 local log = require "moonmilter.log"
@@ -10,8 +11,8 @@ function on_load(host)
 end
 
 function on_rcpt(ctx, recipient)
-  local question = ("request=smtpd_access_policy\nprotocol_state=RCPT\nclient_address=%s\nhelo_name=%s\nsender=%s\nrecipient=%s\n\n")
-    :format(ctx.client.ip or "", ctx.helo or "", ctx.sender, recipient)
+  local question = ("request=smtpd_access_policy\nprotocol_state=RCPT\nclient_address=%s\nhelo_name=%s\nsender=%s\n"
+    .. "recipient=%s\n\n"):format(ctx.client.ip or "", ctx.helo or "", ctx.sender, recipient)
   local response, text = http.post(url, question, { timeout = 3, headers = { ["Content-Type"] = "text/plain" } })
   if not response or response.status ~= 200 then
     log.warn("policy: %s; mail goes through", text or response.status)

@@ -29,10 +29,13 @@ build = {
     ["moonmilter.body"] = "lua/moonmilter/body.lua",
     ["moonmilter.charset"] = "lua/moonmilter/charset.lua",
     ["moonmilter.codec"] = {
-      sources = { "host/codec/codec.c" },
+      sources = {
+        "host/codec/charset.c", "host/codec/codec.c", "host/codec/decode.c", "host/codec/encode.c", "host/codec/idna.c",
+        "host/codec/pad.c",
+      },
       defines = { "_GNU_SOURCE" },
       libraries = { "idn2" },
-      incdirs = { "$(IDN2_INCDIR)" },
+      incdirs = { "host", "$(IDN2_INCDIR)" },
       libdirs = { "$(IDN2_LIBDIR)" },
     },
     ["moonmilter.datetime"] = "lua/moonmilter/datetime.lua",

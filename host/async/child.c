@@ -93,7 +93,7 @@ static void grace_is_over(struct mm_timer *timer)
 	}
 }
 
-/* Nobody waits for the result any more; what is left of the group is ended. */
+/* No task waits for the result any more; what is left of the group is ended. */
 static void abandon(struct mm_child *c)
 {
 	c->is_over = true;

@@ -3,7 +3,7 @@
  * 1 and 2, no blocked or ignored signal, and is noticed through a pidfd, so it neither needs nor disturbs SIGCHLD.
  * Until its output is read to the end it stays unreaped: its id cannot be given to another process that we might then
  * kill. Whatever ends it early (timeout, too much output, cancelled) does the same: its pipes close, the group gets
- * SIGTERM, and SIGKILL after a grace; nobody waits for that.
+ * SIGTERM, and SIGKILL after a grace; no task waits for that.
  * A child started by the order is OWNED by mm_children from then on; the struct mm_child is borrowed until done. */
 #ifndef MM_ASYNC_CHILD_H
 #define MM_ASYNC_CHILD_H
@@ -38,7 +38,7 @@ enum mm_child_end {
 	MM_CHILD_KILLED,                        /* by a signal: status */
 	MM_CHILD_TIMEOUT,
 	MM_CHILD_TOO_MUCH,                      /* output */
-	MM_CHILD_LOST,                          /* somebody else has waited for it */
+	MM_CHILD_LOST,                          /* other code of the process has waited for it */
 };
 
 struct mm_child_result {

@@ -12,7 +12,7 @@ struct mm_datagram {
 	int                     fd;             /* owned; -1 until the family is known */
 	struct mm_watch         watch;
 	struct mm_timer         timer;
-	void                  (*done)(void *self, enum mm_datagram_end);        /* NULL: nobody receives */
+	void                  (*done)(void *self, enum mm_datagram_end);        /* NULL: none receives */
 	void                   *self;
 	int                     error;
 	uint8_t                *bytes;          /* owned: MM_DATAGRAM_MAX, from the first receive on */

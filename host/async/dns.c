@@ -166,7 +166,7 @@ static void query_timed_out(struct mm_timer *timer)
 	query->done(query, &late);
 }
 
-/* Whoever runs a zone chooses how much we would keep of it, and the cache is counted in answers. */
+/* The owner of a zone chooses how much we would keep of it, and the cache is counted in answers. */
 static bool is_small(const struct mm_dns_answer *a)
 {
 	return a->text.size + a->count * sizeof *a->records <= MM_DNS_KEPT_SIZE_MAX;
@@ -543,7 +543,7 @@ static bool join_servers(const char *const *list, char **out)
 	char *to = *out = malloc(size);
 	for (size_t i = 0; to != NULL && list[i] != NULL; i++) {
 		size_t length = strlen(list[i]);
-		/* c-ares wants a port behind those */
+		/* c-ares wants a port after those */
 		bool is_bracketed = list[i][0] == '[' && list[i][length - 1] == ']';
 		if (i > 0)
 			*to++ = ',';

@@ -1,5 +1,5 @@
 /* async/dns.h -- questions to name servers, on c-ares: each asked once at a time, its answer kept for as long as the
- * zone allows. Identical questions that are under way are joined; whoever asks has a deadline of its own, and gives up
+ * zone allows. Identical questions that are under way are joined; each query has a deadline of its own, and gives up
  * alone. Servers come from the settings or from resolv.conf, which is looked at again when it changes: the old channel
  * answers what it was asked and goes. One of these a worker, over all generations of scripts.
  * Knows no Lua. Nothing is asked of /etc/hosts, and no search domain is tried: mail deals in whole names. c-ares asks
@@ -23,7 +23,7 @@ struct mm_dns_settings {
 	unsigned           cache_max;           /* answers kept; 0: none */
 };
 
-/* Embedded in what belongs to whoever asks. */
+/* Embedded in what the asking task owns. */
 struct mm_dns_query {
 	struct mm_timer          timer;
 	struct mm_dns_question  *question;      /* borrowed; NULL: not under way */
@@ -40,7 +40,7 @@ struct mm_dns_counts {
 
 /* The settings are checked and copied; no socket is opened before the first question. NULL: why says what is wrong. */
 struct mm_dns *mm_dns_new(struct mm_clock *, const struct mm_dns_settings *, struct mm_fault *why);
-/* Nobody may ask any more, or wait. NULL is fine. */
+/* No query may be asked or under way any more. NULL is fine. */
 void mm_dns_free(struct mm_dns *);
 /* New settings for what is asked from now on; what is known is forgotten. False: the old ones stay. */
 bool mm_dns_configure(struct mm_dns *, const struct mm_dns_settings *, struct mm_fault *why);

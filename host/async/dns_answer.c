@@ -6,7 +6,7 @@
 #include <strings.h>
 
 #define POINTERS_MAX 64         /* compression pointers of one name */
-#define CHAIN_MAX    16         /* CNAMEs behind one another */
+#define CHAIN_MAX    16         /* CNAMEs in a row */
 #define TYPE_CNAME   5
 #define TYPE_SOA     6
 #define TYPE_ANY     255
@@ -215,7 +215,7 @@ struct owned_record {
 	struct mm_dns_record record;
 };
 
-/* One resource record. False: cut or unreadable; nothing behind it can be found. */
+/* One resource record. False: cut or unreadable; nothing after it can be found. */
 static bool read_record(struct reader *r, struct owned_record *out)
 {
 	size_t size;
@@ -231,11 +231,11 @@ static bool read_record(struct reader *r, struct owned_record *out)
 	if (r->at.failed || size > r->at.left)
 		return false;
 	struct mm_cursor data = mm_cursor_over(r->at.at, size);
-	const uint8_t *behind = r->at.at + size;
+	const uint8_t *after = r->at.at + size;
 	bool ok = class != 1 || read_data(r, data, &out->record);
 	if (class != 1)
 		out->record.type = 0;
-	r->at = mm_cursor_over(behind, (size_t)(r->start + r->size - behind));
+	r->at = mm_cursor_over(after, (size_t)(r->start + r->size - after));
 	return ok;
 }
 

@@ -69,7 +69,7 @@ struct mm_dns_answer {
 	uint16_t              type;
 	uint32_t              ttl;              /* seconds this may be kept, 0: not at all */
 	bool                  is_authentic;     /* the server says that DNSSEC vouches for it (AD) */
-	struct mm_dns_piece   name;             /* behind all CNAMEs */
+	struct mm_dns_piece   name;             /* after all CNAMEs */
 	struct mm_dns_record *records;          /* owned */
 	unsigned              count;
 	struct mm_buffer      text;             /* owned */

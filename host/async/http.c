@@ -190,7 +190,7 @@ static size_t take_head(char *bytes, size_t one, size_t size, void *self)
 {
 	struct mm_http_request *r = self;
 	(void)one;
-	if (size >= 5 && memcmp(bytes, "HTTP/", 5) == 0) {      /* also behind a 100 Continue:
+	if (size >= 5 && memcmp(bytes, "HTTP/", 5) == 0) {      /* also after a 100 Continue:
 	                                                         * only the last head counts */
 		mm_buffer_clear(&r->head);
 		return size;
@@ -292,7 +292,7 @@ static void set_limits(struct mm_http_request *r, const struct mm_http_options *
 	curl_easy_setopt(r->easy, CURLOPT_QUICK_EXIT, 1L);
 	curl_easy_setopt(r->easy, CURLOPT_PROTOCOLS_STR, "http,https");
 	curl_easy_setopt(r->easy, CURLOPT_FOLLOWLOCATION, 0L);
-	curl_easy_setopt(r->easy, CURLOPT_PROXY, "");           /* http_proxy of whoever started us means nothing */
+	curl_easy_setopt(r->easy, CURLOPT_PROXY, "");           /* http_proxy in the environment means nothing */
 	curl_easy_setopt(r->easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
 	curl_easy_setopt(r->easy, CURLOPT_HTTP09_ALLOWED, 0L);
 	r->body_max = o->body_max;

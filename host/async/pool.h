@@ -16,8 +16,8 @@ struct mm_pool_slot {
 	struct mm_pool  *pool;          /* NULL: none */
 	struct mm_pool_slot *next, *previous;       /* in the queue */
 	bool             is_queued;
-	/* From the queue to a slot: stream is TAKEN, or NULL: open one. Called while somebody
-	 * else gives a slot back. */
+	/* From the queue to a slot: stream is TAKEN, or NULL: open one. Called while another
+	 * user gives a slot back. */
 	void           (*granted)(struct mm_pool_slot *, struct mm_stream *stream, unsigned uses);
 };
 

@@ -79,7 +79,7 @@ void mm_stream_stop_writing(struct mm_stream *);
 bool mm_stream_is_reading(const struct mm_stream *);
 bool mm_stream_is_writing(const struct mm_stream *);
 
-/* No operation, no unread byte, not closed by the peer: fit to be used by somebody else. */
+/* No operation, no unread byte, not closed by the peer: fit for another user. */
 bool mm_stream_is_quiet(struct mm_stream *);
 bool mm_stream_has_unread(const struct mm_stream *);
 bool mm_stream_is_connected(const struct mm_stream *);

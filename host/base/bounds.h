@@ -1,5 +1,5 @@
 /* base/bounds.h -- every limit of the host, with its unit and where it comes from.
- * "protocol" is docs of the milter wire format as Sendmail 8.17 and Postfix 3.7 speak it. */
+ * What is said of MTAs holds for Sendmail 8.17 and Postfix 3.7 (docs/protocol.md). */
 #ifndef MM_BASE_BOUNDS_H
 #define MM_BASE_BOUNDS_H
 
@@ -27,15 +27,15 @@
 #define MM_EDITS_MAX            4096u           /* edits queued for one message, body not counted */
 #define MM_BODY_MAX             (256u << 20)    /* bytes of a replacement body, default of body_max */
 
-/* What a message may make us keep */
+/* What is kept of one message at most */
 #define MM_HEADERS_KEPT_MAX     (1u << 20)      /* bytes of header fields kept for ctx.headers */
-/* of them: each costs 48 bytes, and an edit of one looks at all before it */
+/* fields of them: each costs 48 bytes, and an edit of one looks at all before it */
 #define MM_FIELDS_KEPT_MAX      16384u
 #define MM_RECIPIENTS_MAX       100000u         /* recipients of one message kept for ctx.recipients */
 #define MM_MACRO_SET_MAX        MM_PACKET_DATA_MAX      /* bytes of macros of one stage */
 
 /* Scripts */
-#define MM_FILTERS_MAX          64              /* scripts of one milter: sets of them are bit masks */
+#define MM_SCRIPTS_MAX          64              /* scripts of one milter: sets of them are bit masks */
 
 /* While a handler waits: bytes of further packets kept before the socket is left unread */
 #define MM_PENDING_MAX          (1u << 20)
@@ -48,14 +48,14 @@
 /* bytes of freed memory that a busy worker keeps for the next messages */
 #define MM_HEAP_KEEP            (64 << 20)
 #define MM_HEAP_KEEP_QUIET      (4 << 20)       /* the same without messages */
-#define MM_SEND_WIDE            (1 << 20)       /* bytes that a unix socket is to take at a time of a long answer */
+#define MM_SEND_WIDE            (1 << 20)       /* bytes of a long answer that a unix socket takes at once */
 
 /* Times, seconds */
 #define MM_STAGE_DEADLINE       8.0             /* below Sendmail's T=R:10s */
 #define MM_EOM_DEADLINE         240.0           /* below Sendmail's T=E:5m and Postfix' milter_content_timeout 300s */
 #define MM_PROGRESS_EVERY       5.0             /* below Sendmail's T=R:10s; end of message only */
 #define MM_NEGOTIATE_TIMEOUT    30.0            /* an MTA offers at once; a port scanner never does */
-/* libmilter's smfi_settimeout default: an SMTP client may think for long */
+/* libmilter's smfi_settimeout default: an SMTP client may take long */
 #define MM_IDLE_TIMEOUT         7210.0
 #define MM_WRITE_TIMEOUT        60.0            /* an MTA that does not read for so long is gone */
 #define MM_LAST_WORDS           1.0             /* for the rest of the last replies, when the kernel took a part only */

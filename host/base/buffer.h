@@ -14,12 +14,12 @@ struct mm_buffer {
 	size_t   size;          /* bytes in use */
 	uint32_t capacity;      /* bytes allocated. Narrow, as an idle session holds ten buffers */
 	bool     failed;        /* an allocation failed since the last free */
-	uint16_t head;          /* bytes allocated in front of `bytes`, for mm_buffer_prepend() */
+	uint16_t head;          /* bytes allocated before `bytes`, for mm_buffer_prepend() */
 };
 
-/* So many bytes are going to be put in front; on a buffer without memory. */
+/* n bytes will be prepended later. Only for a buffer that has no memory yet; else nothing happens. */
 static inline void mm_buffer_plan_head(struct mm_buffer *b, uint16_t n) { if (b->bytes == NULL) b->head = n; }
-/* Puts bytes in front of what is there. Costs no more than their copy when the head has room for them. */
+/* Puts n bytes before what is there. Costs no more than their copy when the head has room for them. */
 void mm_buffer_prepend(struct mm_buffer *, const void *bytes, size_t n);
 
 /* Makes room for n more bytes and returns where they go, or NULL (then failed is set). Size is not changed. */

@@ -2,8 +2,8 @@
  * The master makes the table before it forks, gives rows out and clears them; a worker writes its own row only, others
  * read. Each field is seen whole, the fields of a row not at one moment. Knows no sockets, no loop and no Lua.
  *
- * `mm_whereabouts` say what a worker is busy with. It is written when that has taken a while (budget.h) or ends the
- * process, so that whoever finds the worker silent or dead can name script, handler, session and queue id. */
+ * `mm_whereabouts` records what a worker is doing. It is written when that has taken a while (budget.h) or ends the
+ * process, so that the process that finds the worker silent or dead can name script, handler, session and queue id. */
 #ifndef MM_BASE_CENSUS_H
 #define MM_BASE_CENSUS_H
 
@@ -33,10 +33,9 @@ struct mm_census_row {
 	uint64_t sessions_begun;
 	uint64_t messages;              /* that got a verdict */
 	uint64_t script_errors;
-	uint64_t log_lost;              /* lines that nobody took */
+	uint64_t log_lost;              /* lines of the log that found no room */
 	uint64_t lua_bytes;
-	uint32_t longest_collection_us; /* microseconds that collecting Lua's garbage has kept
-	                                 * the loop waiting at most */
+	uint32_t longest_collection_us; /* us that one collection of Lua's garbage has kept the loop waiting */
 	uint32_t older_sessions;        /* open ones that keep an older generation */
 	struct mm_whereabouts whereabouts;
 };

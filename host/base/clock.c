@@ -96,6 +96,11 @@ double mm_clock_now(void)
 	return seconds_of(CLOCK_MONOTONIC);
 }
 
+double mm_clock_real(void)
+{
+	return (double)real_ns(CLOCK_MONOTONIC) / 1e9;
+}
+
 double mm_clock_wall(void)
 {
 	return seconds_of(CLOCK_REALTIME);

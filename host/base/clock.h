@@ -35,11 +35,12 @@ bool mm_timer_is_running(const struct mm_timer *);
 void mm_timer_soon(struct mm_timer *);
 
 double mm_clock_now(void);                              /* monotonic */
+double mm_clock_real(void);                             /* monotonic; never the virtual one */
 double mm_clock_wall(void);                             /* since 1970 */
 double mm_clock_cpu(void);                              /* CPU time of this thread */
 
 /* A count that grows steadily, for what happens too often to ask the system for the time. How much of it is a second is
- * for the caller to find out: it has a look at both clocks twice. Another processor may be a little behind. */
+ * for the caller to find out, who looks at both clocks twice. Another processor's count may lag a little. */
 static inline uint64_t mm_clock_ticks(void)
 {
 #if defined __x86_64__

@@ -8,7 +8,7 @@
 
 struct mm_holding {
 	struct mm_holding  *next;
-	struct mm_holding **link;       /* what points at this one; NULL: held by nobody */
+	struct mm_holding **link;       /* what points at this one; NULL: in no list */
 	void              (*drop)(struct mm_holding *);
 };
 

@@ -1,10 +1,10 @@
 /* base/json.h -- writes JSON text (RFC 8259) into a buffer, piece by piece; commas come by themselves.
- * Strings are bytes: UTF-8 passes, any byte that is none becomes U+FFFD, so that every reader takes the result. */
+ * Strings are bytes: UTF-8 passes, any byte that is not becomes U+FFFD, so that every reader takes the result. */
 #ifndef MM_BASE_JSON_H
 #define MM_BASE_JSON_H
 
 #include "base/buffer.h"
-#include "base/cursor.h"
+#include "base/text.h"
 
 struct mm_json {
 	struct mm_buffer *out;          /* borrowed; its `failed` says when memory ran out */
@@ -17,9 +17,6 @@ void mm_json_key(struct mm_json *, const char *name);
 void mm_json_text(struct mm_json *, struct mm_text);    /* bytes NULL: null */
 void mm_json_string(struct mm_json *, const char *);    /* NULL: null */
 void mm_json_integer(struct mm_json *, int64_t);
-void mm_json_number(struct mm_json *, double);          /* six digits behind the point */
-
-/* Bytes of the UTF-8 sequence at the start of t, 0 when there is none (RFC 3629 4). t is not empty. */
-size_t mm_utf8_size(struct mm_text t);
+void mm_json_number(struct mm_json *, double);          /* six digits after the point */
 
 #endif

@@ -1,6 +1,6 @@
 /* base/list.h -- doubly linked lists whose items carry their own `next` and `previous`.
- * The list is a pointer to its first item, NULL when empty. An item is in at most one list at a time; the list does not
- * own it. The arguments are evaluated several times: give plain names and fields. */
+ * The list is a pointer to its first item, NULL when empty. An item is in at most one list at a time; the list BORROWS
+ * it. The arguments are evaluated several times: give plain names and fields. */
 #ifndef MM_BASE_LIST_H
 #define MM_BASE_LIST_H
 

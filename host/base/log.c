@@ -1,6 +1,7 @@
 #include "base/log.h"
 
 #include "base/bounds.h"
+#include "base/utf8.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -72,22 +73,18 @@ static void put_string(struct mm_log_line *l, const char *text)
 	put(l, text, strlen(text));
 }
 
-/* Length of a valid UTF-8 sequence at p that shows something, 0 when there is none. What ends a line, commands a
- * terminal (U+0080 to U+009F) or turns the direction of what follows is shown by its bytes. */
-static size_t utf8_length(const unsigned char *p, size_t left)
+/* Length of a UTF-8 sequence of several bytes at the start of t that shows something, 0 when there is none. What ends a
+ * line, commands a terminal (U+0080 to U+009F) or turns the direction of what follows is shown by its bytes. */
+static size_t shown_utf8(struct mm_text t)
 {
-	size_t n = p[0] >= 0xc2 && p[0] <= 0xdf ? 2 : (p[0] & 0xf0) == 0xe0 ? 3 : p[0] >= 0xf0 && p[0] <= 0xf4 ? 4 : 0;
-	if (n == 0 || n > left)
+	const unsigned char *p = (const unsigned char *)t.bytes;
+	size_t n = mm_utf8_size(t);
+	if (n < 2)
 		return 0;
-	for (size_t i = 1; i < n; i++)
-		if ((p[i] & 0xc0) != 0x80)
-			return 0;
-	bool overlong = (p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xf0 && p[1] < 0x90);
-	bool surrogate = (p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf4 && p[1] > 0x8f);
 	bool control = p[0] == 0xc2 && p[1] < 0xa0;
 	bool separator = p[0] == 0xe2 && p[1] == 0x80 && p[2] >= 0xa8 && p[2] <= 0xae;          /* U+2028 to U+202E */
 	bool isolate = p[0] == 0xe2 && p[1] == 0x81 && p[2] >= 0xa6 && p[2] <= 0xa9;            /* U+2066 to U+2069 */
-	return overlong || surrogate || control || separator || isolate ? 0 : n;
+	return control || separator || isolate ? 0 : n;
 }
 
 static void put_escaped(struct mm_log_line *l, struct mm_text t)
@@ -95,6 +92,7 @@ static void put_escaped(struct mm_log_line *l, struct mm_text t)
 	const unsigned char *p = (const unsigned char *)t.bytes;
 	for (size_t i = 0; i < t.size && !l->is_cut;) {
 		char escape[8];
+		size_t sequence;
 		if (p[i] == '"' || p[i] == '\\') {
 			put(l, (char[]){ '\\', (char)p[i] }, 2);
 		} else if (p[i] == '\n') {
@@ -104,10 +102,9 @@ static void put_escaped(struct mm_log_line *l, struct mm_text t)
 				put_string(l, "\\n");
 		} else if (p[i] >= 0x20 && p[i] < 0x7f) {
 			put(l, (const char *)p + i, 1);
-		} else if (p[i] >= 0x80 && utf8_length(p + i, t.size - i) > 0) {
-			size_t n = utf8_length(p + i, t.size - i);
-			put(l, (const char *)p + i, n);
-			i += n;
+		} else if (p[i] >= 0x80 && (sequence = shown_utf8((struct mm_text){ t.bytes + i, t.size - i })) > 0) {
+			put(l, (const char *)p + i, sequence);
+			i += sequence;
 			continue;
 		} else {
 			/* JSON knows \u only; a lone byte is shown as the code point of the same number */

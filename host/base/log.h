@@ -1,7 +1,7 @@
 /* base/log.h -- one line per outcome: time, level, event, then key=value pairs, or the same as a JSON object.
  * Values from mail are escaped so that a line stays one line and a value cannot pose as another key. A line is built on
- * the stack and written at once; what nobody takes is lost and counted, never waited for (log_output.h). Warnings and
- * errors that say the same again and again are held back and counted, too; outcomes of mail never are.
+ * the stack and written at once; one that finds no room is lost and counted, never waited for (log_output.h). Warnings
+ * and errors that say the same again and again are held back and counted, too; outcomes of mail never are.
  * Not thread-safe: one log belongs to one loop. */
 #ifndef MM_BASE_LOG_H
 #define MM_BASE_LOG_H
@@ -18,7 +18,7 @@
 struct mm_log_repeats {
 	uint32_t          kind;                 /* 0: free */
 	uint32_t          count, held_back;
-	double            since;
+	double            since;                /* seconds of the monotonic clock */
 	enum mm_level level;
 	char              what[80];             /* event and some of the text */
 };
@@ -31,7 +31,7 @@ struct mm_log {
 	/* When set, gets each line instead of the output. line has no newline and is borrowed. */
 	void            (*sink)(void *self, enum mm_level level, const char *line, size_t size);
 	void             *sink_self;
-	unsigned long     dropped;              /* lines nobody took since the last one that went out */
+	unsigned long     dropped;              /* lines lost since the last one that went out */
 	unsigned long     dropped_ever;
 	struct mm_log_repeats repeats[MM_LOG_KINDS];
 };

@@ -1,10 +1,11 @@
-/* base/log_output.h -- where log lines go, without ever waiting: what nobody takes is lost, and the caller counts it.
- * (a) A socket (the journal's, when stderr is one) is sent to with MSG_DONTWAIT. (b) A pipe or a terminal gets a
- *     descriptor of our
- * own that does not block: O_NONBLOCK on the one we were given would reach everybody who shares it. Where that cannot
- * be had it is asked first whether it takes a line; two processes that ask at once may then wait for a slow reader. (c)
- * A regular file waits for the kernel's memory only. (d) syslog(3) would block in a full socket, so /dev/log is spoken
- * to from here. */
+/* base/log_output.h -- where log lines go, without ever waiting: a line that finds no room is lost, and the caller
+ * counts it.
+ * (a) A socket (the journal's, when stderr is one) is sent to with MSG_DONTWAIT.
+ * (b) A pipe or a terminal gets a descriptor of our own that does not block: O_NONBLOCK on the one we were given would
+ *     reach every process that shares it. Where that cannot be had, poll(2) says first whether it takes a line; two
+ *     processes that ask at once may then wait for a slow reader.
+ * (c) A regular file waits for the kernel's memory only.
+ * (d) syslog(3) would block in a full socket, so lines go to /dev/log from here. */
 #ifndef MM_BASE_LOG_OUTPUT_H
 #define MM_BASE_LOG_OUTPUT_H
 
@@ -16,11 +17,11 @@ enum mm_log_output_kind { MM_LOG_NOWHERE, MM_LOG_FILE, MM_LOG_PIPE, MM_LOG_ASKED
 
 struct mm_log_output {
 	enum mm_log_output_kind kind;
-	int                     fd;
-	bool                    owns;           /* fd */
-	int                     given;          /* the descriptor that we were given; -1: none */
+	int                     fd;             /* OWNED or BORROWED, as owns says; -1: none */
+	bool                    owns;
+	int                     given;          /* BORROWED: the descriptor that we were given; -1: none */
 	bool                    is_torn;        /* the last line is there in part: a disk was full */
-	int64_t                 tried_at;       /* to connect to /dev/log */
+	int64_t                 tried_at;       /* to connect to /dev/log: seconds of the monotonic clock */
 };
 
 /* fd is BORROWED; -1: lines go nowhere. */

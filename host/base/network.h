@@ -1,6 +1,6 @@
-/* base/network.h -- an IP address or a block of them ("192.0.2.7", "10.0.0.0/8", "2001:db8::/32"), and who belongs to
- * it. Numbers only; knows no names and no sockets. IPv4 in IPv6 clothing (::ffff:192.0.2.7) is IPv4 here, both ways,
- * because a listener on [::] sees IPv4 clients so. */
+/* base/network.h -- an IP address or a block of them ("192.0.2.7", "10.0.0.0/8", "2001:db8::/32"), and which addresses
+ * are in it. Numbers only; knows no names and no sockets. IPv4 mapped into IPv6 (::ffff:192.0.2.7) is IPv4 here, both
+ * ways, because a listener on [::] sees IPv4 clients that way. */
 #ifndef MM_BASE_NETWORK_H
 #define MM_BASE_NETWORK_H
 
@@ -16,7 +16,7 @@ struct mm_network {
 	uint8_t prefix;                 /* bits, 0..32 or 0..128 */
 };
 
-/* False: not an address, a prefix out of range, or bits set behind the prefix. */
+/* False: not an address, a prefix out of range, or bits set after the prefix. */
 bool mm_network_parse(const char *text, struct mm_network *out, struct mm_fault *why);
 /* Is the address, 4 or 16 bytes in network order, inside? */
 bool mm_network_contains(const struct mm_network *, const uint8_t *address, size_t size);

@@ -41,8 +41,8 @@ bool mm_value_set_string(struct mm_value *v, struct mm_text);
 struct mm_value *mm_value_add(struct mm_value *table, struct mm_text name);
 /* The field of that name, BORROWED, or NULL. v may be NULL or of any kind. */
 const struct mm_value *mm_value_field(const struct mm_value *v, const char *name);
-/* The second of two fields of one name, BORROWED, or NULL when each name stands once. NULL and
- * *failed: out of memory. */
+/* The second of two fields of one name, *first the other; BORROWED both. NULL: each name stands once, or, with *failed,
+ * memory is out. */
 const struct mm_value_entry *mm_value_repeated(const struct mm_value *table, const struct mm_value_entry **first,
 	bool *failed);
 /* Takes fields and items that are nil out of the table itself; not of tables in it. */

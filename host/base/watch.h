@@ -1,6 +1,6 @@
 /* base/watch.h -- is this descriptor ready? Opaque over libev, as clock.h is for time.
  * A watch is embedded in what it belongs to and must be stopped before that is freed and BEFORE the descriptor is
- * closed: the kernel may give the number to somebody else at once. One watch a descriptor is usual; two (one reading,
+ * closed: the kernel may give its number to another one at once. One watch a descriptor is usual; two (one reading,
  * one writing) work as well. Knows no sockets: pipes and pidfds are watched the same way. */
 #ifndef MM_BASE_WATCH_H
 #define MM_BASE_WATCH_H
@@ -19,8 +19,7 @@ struct mm_watch {
 		char   space[48];       /* an ev_io; watch.c checks the size */
 	} watcher;
 	struct mm_clock *clock;         /* borrowed: names the loop */
-	/* ready: mm_readiness bits. A hang-up or an error on the descriptor counts as everything
-	 * that was watched for. */
+	/* ready: mm_readiness bits. A hang-up or an error on the descriptor counts as all that was watched for. */
 	void           (*fire)(struct mm_watch *, int ready);
 };
 

@@ -6,16 +6,13 @@
 #include "milter/negotiate.h"
 #include "bench/usage.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <getopt.h>
-#include <netinet/in.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/un.h>
 #include <sysexits.h>
 #include <time.h>
 #include <unistd.h>
@@ -297,35 +294,13 @@ static void fill_options(struct bench *b, void (*tick)(const struct mm_bench_opt
 
 static bool find_filter(struct bench *b, struct mm_fault *why)
 {
-	struct mm_endpoint spec;
-	struct mm_bench_options *o = &b->options;
-	struct sockaddr_un *path = (struct sockaddr_un *)&o->address;
-	struct sockaddr_in *inet = (struct sockaddr_in *)&o->address;
-	struct sockaddr_in6 *inet6 = (struct sockaddr_in6 *)&o->address;
-	if (!mm_endpoint_parse(b->to, &spec, why))
+	struct mm_endpoint endpoint;
+	if (!mm_endpoint_parse(b->to, &endpoint, why))
 		return false;
-	switch (spec.kind) {
-	case MM_ENDPOINT_UNIX:
-		*path = (struct sockaddr_un){ .sun_family = AF_UNIX };
-		memcpy(path->sun_path, spec.path, strlen(spec.path));
-		o->address_size = sizeof *path;
-		return true;
-	case MM_ENDPOINT_INET:
-		*inet = (struct sockaddr_in){ .sin_family = AF_INET, .sin_port = htons(spec.port) };
-		inet_pton(AF_INET, spec.host, &inet->sin_addr);
-		o->address_size = sizeof *inet;
-		return true;
-	case MM_ENDPOINT_INET6:
-		*inet6 = (struct sockaddr_in6){ .sin6_family = AF_INET6, .sin6_port = htons(spec.port) };
-		inet_pton(AF_INET6, spec.host, &inet6->sin6_addr);
-		o->address_size = sizeof *inet6;
-		return true;
-	case MM_ENDPOINT_FD:
-	case MM_ENDPOINT_SYSTEMD:
-		break;
-	}
-	return mm_fault_set(why, MM_FAULT_CONFIG, "--to %s: nobody can connect to that; use unix:PATH, "
-		"inet:PORT@HOST or inet6:PORT@HOST", b->to);
+	b->options.address_size = (socklen_t)mm_endpoint_address(&endpoint, &b->options.address);
+	return b->options.address_size > 0
+		|| mm_fault_set(why, MM_FAULT_CONFIG, "--to %s: nobody can connect to that; use unix:PATH, "
+			"inet:PORT@HOST or inet6:PORT@HOST", b->to);
 }
 
 /* ---- the report ---- */

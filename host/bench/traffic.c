@@ -1,5 +1,6 @@
 #include "bench/traffic.h"
 
+#include "base/array.h"
 #include "milter/command.h"
 #include "milter/frame.h"
 
@@ -18,7 +19,7 @@ struct builder {
 	struct mm_bench_write        open;      /* being filled: iov_base are offsets */
 	size_t                       open_at;   /* where its last part began */
 	struct mm_bench_write       *done;      /* owned until handed to a message */
-	size_t                       count, capacity;
+	uint32_t                     count, capacity;
 	bool                         failed;
 };
 
@@ -92,15 +93,9 @@ static struct mm_bench_write take_open(struct builder *b, enum mm_stage stage)
 
 static void end_write(struct builder *b, enum mm_stage stage)
 {
-	if (b->count == b->capacity) {
-		b->capacity = b->capacity ? b->capacity * 2 : 64;
-		struct mm_bench_write *grown = realloc(b->done, b->capacity * sizeof *grown);
-		if (grown == NULL) {
-			b->failed = true;
-			b->capacity = b->count;
-			return;
-		}
-		b->done = grown;
+	if (!mm_array_grow(&b->done, b->count, &b->capacity, sizeof *b->done)) {
+		b->failed = true;
+		return;
 	}
 	b->done[b->count++] = take_open(b, stage);
 }
@@ -279,7 +274,7 @@ static void build_variant(struct builder *b, unsigned variant, const size_t *end
 	build_envelope(b, variant);
 	build_content(b, variant, ends);
 	b->traffic->variant[variant].writes = b->done;
-	b->traffic->writes = (unsigned)b->count;        /* the same each time: only texts differ */
+	b->traffic->writes = b->count;        /* the same each time: only texts differ */
 	b->done = NULL;
 	b->count = b->capacity = 0;
 }

@@ -1,5 +1,7 @@
 #include "bench/usage.h"
 
+#include "base/array.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
@@ -18,8 +20,8 @@ struct process {
 	long          rss_pages;
 };
 
-/* proc(5): "pid (comm) state ppid …", and comm may hold anything, a ")" too; so fields are
- * counted from the last one. */
+/* proc(5): "pid (comm) state ppid …", and comm may hold anything, a ")" too; so fields are counted from the last one of
+ * these. */
 static bool read_stat(pid_t pid, struct process *out)
 {
 	char path[64], text[1024];
@@ -34,34 +36,29 @@ static bool read_stat(pid_t pid, struct process *out)
 	const char *rest = strrchr(text, ')');
 	long parent;
 	*out = (struct process){ .pid = pid };
-	if (rest == NULL || sscanf(rest, ") %*c %ld %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu %*d %*d %*d "
-	    "%*d %ld %*d %*u "
-			"%*u %ld", &parent, &out->user_ticks, &out->system_ticks, &out->threads, &out->rss_pages) != 5)
+	if (rest == NULL || sscanf(rest,
+		") %*c %ld %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu %*d %*d %*d %*d %ld %*d %*u %*u %ld",
+		&parent, &out->user_ticks, &out->system_ticks, &out->threads, &out->rss_pages) != 5)
 		return false;
 	out->parent = (pid_t)parent;
 	return true;
 }
 
 /* Gives the list, or NULL; *count processes. */
-static struct process *read_all(size_t *count)
+static struct process *read_all(uint32_t *count)
 {
 	DIR *proc = opendir("/proc");
 	if (proc == NULL)
 		return NULL;
 	struct process *list = NULL;
-	size_t capacity = 0;
+	uint32_t capacity = 0;
 	*count = 0;
 	for (struct dirent *entry; (entry = readdir(proc)) != NULL;) {
 		pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
 		if (pid <= 0)
 			continue;
-		if (*count == capacity) {
-			capacity = capacity ? capacity * 2 : 256;
-			struct process *grown = realloc(list, capacity * sizeof *list);
-			if (grown == NULL)
-				break;
-			list = grown;
-		}
+		if (!mm_array_grow(&list, *count, &capacity, sizeof *list))
+			break;
 		if (read_stat(pid, &list[*count]))
 			++*count;
 	}
@@ -129,7 +126,7 @@ static void add_process(const struct process *p, struct mm_bench_usage *out)
 bool mm_bench_usage(pid_t root, struct mm_bench_usage *out, struct mm_fault *why)
 {
 	*out = (struct mm_bench_usage){ 0 };
-	size_t count;
+	uint32_t count;
 	struct process *list = read_all(&count);
 	if (list == NULL)
 		return mm_fault_set(why, MM_FAULT_RESOURCE, "/proc: %s", strerror(errno));

@@ -4,15 +4,24 @@
 #include <lauxlib.h>
 #include <lua.h>
 
-bool mm_handle_is(lua_State *L, const char *class_key)
+struct mm_text mm_check_text(lua_State *L, int at)
 {
-	if (lua_touserdata(L, 1) == NULL || !lua_getmetatable(L, 1))
-		return false;
-	lua_pushlightuserdata(L, (void *)(uintptr_t)class_key);
-	lua_rawget(L, LUA_REGISTRYINDEX);
-	bool is_ours = lua_rawequal(L, -1, -2);
-	lua_pop(L, 2);
-	return is_ours;
+	struct mm_text t;
+	t.bytes = luaL_checklstring(L, at, &t.size);
+	return t;
+}
+
+const char *const *mm_push_strings(lua_State *L, int at)
+{
+	size_t count = lua_objlen(L, at);
+	const char **list = lua_newuserdata(L, (count + 1) * sizeof *list);
+	for (size_t i = 0; i < count; i++) {
+		lua_rawgeti(L, at, (int)i + 1);
+		list[i] = lua_tostring(L, -1);
+		lua_pop(L, 1);
+	}
+	list[count] = NULL;
+	return list;
 }
 
 int mm_push_failure(lua_State *L, const char *text, const char *code)

@@ -16,6 +16,13 @@ static void wake(struct mm_timer *timer)
 	mm_task_go_on(MM_OWNER_OF(timer, struct mm_task, timer), 0);
 }
 
+static int sleep_for(lua_State *L, struct mm_task *t, lua_Number seconds, const char *name)
+{
+	mm_timer_init(&t->timer, t->generation->settings.clock, wake);
+	mm_timer_start(&t->timer, seconds);
+	return mm_task_wait(L, t, name, undo_sleep, NULL);
+}
+
 /* core.sleep(seconds) waits; a cancelled wait returns the cancel token and its reason. */
 static int core_sleep(lua_State *L)
 {
@@ -25,9 +32,21 @@ static int core_sleep(lua_State *L)
 	struct mm_task *t = mm_task_may_wait(L, "sleep");
 	if (t == NULL)
 		return 2;
-	mm_timer_init(&t->timer, t->generation->settings.clock, wake);
-	mm_timer_start(&t->timer, seconds);
-	return mm_task_wait(L, t, "sleep", undo_sleep, NULL);
+	return sleep_for(L, t, seconds, "sleep");
+}
+
+/* core.timer_sleep(seconds): as sleep, but ends when the next generation takes over. */
+static int core_timer_sleep(lua_State *L)
+{
+	lua_Number seconds = luaL_checknumber(L, 1);
+	struct mm_task *t = mm_task_may_wait(L, "timer");
+	if (t == NULL)
+		return 2;
+	if (t->generation->timers.is_closed) {
+		mm_task_cancel_soon(t, MM_CANCEL_SHUTDOWN);
+		return mm_task_may_wait(L, "timer") == NULL ? 2 : 0;
+	}
+	return sleep_for(L, t, seconds, "timer");
 }
 
 /* core.now() seconds since 1970 with fractions. */
@@ -72,7 +91,7 @@ static int core_log(lua_State *L)
 	return 0;
 }
 
-/* core.log_wants(level) -> boolean: spares formatting what nobody reads. */
+/* core.log_wants(level) -> boolean: spares formatting lines that no log takes. */
 static int core_log_wants(lua_State *L)
 {
 	enum mm_level level;
@@ -123,9 +142,9 @@ static int core_loading(lua_State *L)
 int mm_bind_core(lua_State *L)
 {
 	static const luaL_Reg functions[] = {
-		{ "sleep", core_sleep }, { "now", core_now }, { "log", core_log }, { "log_wants", core_log_wants },
-		{ "in_handler", core_in_handler }, { "task", core_task }, { "blame", core_blame },
-		{ "loading", core_loading }, { NULL, NULL },
+		{ "sleep", core_sleep }, { "timer_sleep", core_timer_sleep }, { "now", core_now }, { "log", core_log },
+		{ "log_wants", core_log_wants }, { "in_handler", core_in_handler }, { "task", core_task },
+		{ "blame", core_blame }, { "loading", core_loading }, { NULL, NULL },
 	};
 	lua_newtable(L);
 	luaL_setfuncs(L, functions, 0);

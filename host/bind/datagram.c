@@ -1,57 +1,40 @@
-/* bind/datagram.c -- core.datagram: what lua/moonmilter/net/datagram.lua is built on. Handles, ownership and the two
- * parts of an operation are as in bind/socket.c. */
+/* bind/datagram.c -- core.datagram: what lua/moonmilter/net/datagram.lua is built on. The two parts of an
+ * operation are as in bind/socket.c. */
 #include "bind/bind.h"
 
 #include "async/datagram.h"
-#include "base/holding.h"
+#include "bind/handle.h"
+#include "bind/socket_address.h"
 
 #include <lauxlib.h>
 #include <lua.h>
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <stdlib.h>
 
-struct box;
-
-struct handle {
-	struct box *box;                /* NULL: closed */
-};
-
 struct box {
-	struct mm_holding      holding;
-	struct handle         *handle;  /* borrowed: the userdata */
 	struct mm_datagram    *datagram;        /* owned */
-	struct mm_task        *task;    /* borrowed: who receives; NULL: nobody */
+	struct mm_task        *task;    /* borrowed: that receives; NULL: none */
 	enum mm_datagram_end   end;
 	double                 timeout; /* seconds; below 0: none */
 };
 
-static char class_key;          /* registry key of the metatable */
-
-static void box_close(struct box *b)
+static void box_end(void *thing)
 {
+	struct box *b = thing;
 	if (b->task != NULL)
 		mm_task_ready(b->task, 0);      /* from the loop: it may be another that runs now */
-	b->handle->box = NULL;
-	mm_holding_leave(&b->holding);
 	mm_datagram_free(b->datagram);
 	free(b);
 }
 
-static void drop_box(struct mm_holding *h)
-{
-	box_close(MM_OWNER_OF(h, struct box, holding));
-}
+static const struct mm_handle_class class = {
+	"a UDP socket is expected in front of \":\", not a %s; say socket:method(...)", box_end,
+};
 
 static struct box *check_box(lua_State *L)
 {
-	struct handle *h = lua_touserdata(L, 1);
-	if (mm_handle_is(L, &class_key))
-		return h->box;
-	luaL_error(L, "a UDP socket is expected in front of \":\", not a %s; say socket:method(...)",
-		luaL_typename(L, 1));
-	return NULL;
+	return mm_handle_check(L, &class);
 }
 
 static int fail(lua_State *L, int error)
@@ -74,11 +57,7 @@ static int answer(lua_State *L, int error)
 static int datagram_new(lua_State *L)
 {
 	struct mm_generation *generation = mm_generation_of(L);
-	struct handle *h = lua_newuserdata(L, sizeof *h);
-	h->box = NULL;
-	lua_pushlightuserdata(L, &class_key);
-	lua_rawget(L, LUA_REGISTRYINDEX);
-	lua_setmetatable(L, -2);
+	struct mm_handle *h = mm_handle_new(L, &class);
 	struct box *b = calloc(1, sizeof *b);
 	struct mm_datagram *d = mm_datagram_new(generation->settings.clock);
 	if (b == NULL || d == NULL) {
@@ -86,74 +65,54 @@ static int datagram_new(lua_State *L)
 		mm_datagram_free(d);
 		return luaL_error(L, "udp: out of memory");
 	}
-	b->handle = h;
 	b->datagram = d;
 	b->timeout = -1;
-	mm_holder_add(mm_task_holder(generation), &b->holding, drop_box);
-	h->box = b;
+	mm_handle_open(h, b, generation);
 	return 1;
 }
 
-static int datagram_close(lua_State *L)
-{
-	struct box *b = check_box(L);
-	if (b != NULL)
-		box_close(b);
-	return 0;
-}
-
 /* The address at index and index + 1. */
-static size_t check_address(lua_State *L, int at, struct sockaddr_storage *out)
+static void check_address(lua_State *L, int at, struct mm_socket_address *out)
 {
 	const char *ip = luaL_checkstring(L, at);
 	lua_Integer port = luaL_checkinteger(L, at + 1);
-	struct sockaddr_in *inet = (struct sockaddr_in *)out;
-	struct sockaddr_in6 *inet6 = (struct sockaddr_in6 *)out;
-	memset(out, 0, sizeof *out);
 	if (port < 0 || port > 65535)
 		luaL_error(L, "udp: port %d; give 0 to 65535", (int)port);
-	if (inet_pton(AF_INET, ip, &inet->sin_addr) == 1) {
-		inet->sin_family = AF_INET;
-		inet->sin_port = htons((uint16_t)port);
-		return sizeof *inet;
-	}
-	if (inet_pton(AF_INET6, ip, &inet6->sin6_addr) != 1)
+	if (!mm_socket_address_of_ip(ip, (unsigned)port, out))
 		luaL_error(L, "udp: \"%s\" is no IP address", ip);
-	inet6->sin6_family = AF_INET6;
-	inet6->sin6_port = htons((uint16_t)port);
-	return sizeof *inet6;
 }
 
 /* datagram.connect(handle[, ip, port]): no ip: from and to anybody again */
 static int datagram_connect(lua_State *L)
 {
-	struct sockaddr_storage to;
+	struct mm_socket_address to = { .size = 0 };
 	struct box *b = check_box(L);
 	bool has_peer = !lua_isnoneornil(L, 2);
-	size_t size = has_peer ? check_address(L, 2, &to) : 0;
-	return answer(L, b == NULL ? EBADF : mm_datagram_connect(b->datagram, has_peer ? (struct sockaddr *)&to
-		: NULL, size));
+	if (has_peer)
+		check_address(L, 2, &to);
+	return answer(L, b == NULL ? EBADF : mm_datagram_connect(b->datagram, has_peer ? &to.any : NULL, to.size));
 }
 
 static int datagram_bind(lua_State *L)
 {
-	struct sockaddr_storage own;
+	struct mm_socket_address own;
 	struct box *b = check_box(L);
-	size_t size = check_address(L, 2, &own);
-	return answer(L, b == NULL ? EBADF : mm_datagram_bind(b->datagram, (struct sockaddr *)&own, size));
+	check_address(L, 2, &own);
+	return answer(L, b == NULL ? EBADF : mm_datagram_bind(b->datagram, &own.any, own.size));
 }
 
 /* datagram.send(handle, bytes[, ip, port]) */
 static int datagram_send(lua_State *L)
 {
 	size_t size;
-	struct sockaddr_storage to;
+	struct mm_socket_address to = { .size = 0 };
 	struct box *b = check_box(L);
 	const char *bytes = luaL_checklstring(L, 2, &size);
 	bool has_peer = !lua_isnoneornil(L, 3);
-	size_t to_size = has_peer ? check_address(L, 3, &to) : 0;
+	if (has_peer)
+		check_address(L, 3, &to);
 	return answer(L, b == NULL ? EBADF
-		: mm_datagram_send(b->datagram, bytes, size, has_peer ? (struct sockaddr *)&to : NULL, to_size));
+		: mm_datagram_send(b->datagram, bytes, size, has_peer ? &to.any : NULL, to.size));
 }
 
 static void receive_over(void *self, enum mm_datagram_end end)
@@ -192,18 +151,6 @@ static int datagram_receive(lua_State *L)
 	return mm_task_wait(L, t, "receive", undo_receive, b);
 }
 
-static int push_address(lua_State *L, const struct sockaddr *name)
-{
-	char text[INET6_ADDRSTRLEN];
-	const struct sockaddr_in *inet = (const struct sockaddr_in *)name;
-	const struct sockaddr_in6 *inet6 = (const struct sockaddr_in6 *)name;
-	bool is_inet6 = name->sa_family == AF_INET6;
-	lua_pushstring(L, is_inet6 ? inet_ntop(AF_INET6, &inet6->sin6_addr, text, sizeof text)
-		: inet_ntop(AF_INET, &inet->sin_addr, text, sizeof text));
-	lua_pushnumber(L, ntohs(is_inet6 ? inet6->sin6_port : inet->sin_port));
-	return 2;
-}
-
 /* datagram.received(handle) -> bytes, ip, port | nil, text, code */
 static int datagram_received(lua_State *L)
 {
@@ -216,7 +163,7 @@ static int datagram_received(lua_State *L)
 	size_t from_size;
 	struct mm_text packet = mm_datagram_received(b->datagram, &from, &from_size);
 	lua_pushlstring(L, packet.bytes, packet.size);
-	return from_size > 0 ? 1 + push_address(L, from) : 1;
+	return from_size > 0 ? 1 + mm_push_ip_and_port(L, from) : 1;
 }
 
 /* datagram.set_timeout(handle, seconds) */
@@ -239,7 +186,7 @@ static int push_end_name(lua_State *L, int (*ask)(int, struct sockaddr *, sockle
 		return fail(L, EBADF);
 	if (ask(fd, (struct sockaddr *)&name, &size) != 0)
 		return fail(L, errno);
-	return push_address(L, (struct sockaddr *)&name);
+	return mm_push_ip_and_port(L, (struct sockaddr *)&name);
 }
 
 static int datagram_peer_name(lua_State *L)
@@ -255,21 +202,14 @@ static int datagram_own_name(lua_State *L)
 void mm_bind_datagram(lua_State *L)
 {
 	static const luaL_Reg functions[] = {
-		{ "new", datagram_new }, { "close", datagram_close }, { "connect", datagram_connect },
-			{ "bind", datagram_bind },
+		{ "new", datagram_new }, { "connect", datagram_connect }, { "bind", datagram_bind },
 		{ "send", datagram_send }, { "receive", datagram_receive }, { "received", datagram_received },
 		{ "set_timeout", datagram_set_timeout }, { "peer_name", datagram_peer_name },
-		{ "own_name", datagram_own_name },
-		{ NULL, NULL },
+		{ "own_name", datagram_own_name }, { NULL, NULL },
 	};
 	lua_newtable(L);
 	luaL_setfuncs(L, functions, 0);
-	lua_newtable(L);                /* datagram.class: the metatable; Lua adds __index */
-	lua_pushcfunction(L, datagram_close);
-	lua_setfield(L, -2, "__gc");
-	lua_pushlightuserdata(L, &class_key);
-	lua_pushvalue(L, -2);
-	lua_rawset(L, LUA_REGISTRYINDEX);
+	mm_handle_push_class(L, &class);        /* datagram.class: Lua adds __index */
 	lua_setfield(L, -2, "class");
 	lua_setfield(L, -2, "datagram");
 }

@@ -20,8 +20,7 @@ static const char *const code_texts[] = {       /* ORDER DNS_CODE */
 
 static void push_piece(lua_State *L, const struct mm_dns_answer *a, struct mm_dns_piece piece)
 {
-	struct mm_text text = mm_dns_text(a, piece);
-	lua_pushlstring(L, text.bytes, text.size);
+	mm_push_text(L, mm_dns_text(a, piece));
 }
 
 static void push_fields(lua_State *L, const struct mm_dns_answer *a, const struct mm_dns_record *r,
@@ -62,12 +61,8 @@ static void push_record(lua_State *L, const struct mm_dns_answer *a, const struc
 static int push_answer(lua_State *L, void *arg)
 {
 	const struct mm_dns_answer *a = arg;
-	if (a->code != MM_DNS_ok) {
-		lua_pushnil(L);
-		lua_pushstring(L, code_texts[a->code]);
-		lua_pushstring(L, mm_dns_code_name(a->code));
-		return 3;
-	}
+	if (a->code != MM_DNS_ok)
+		return mm_push_failure(L, code_texts[a->code], mm_dns_code_name(a->code));
 	lua_createtable(L, (int)a->count, 3);
 	for (unsigned i = 0; i < a->count; i++) {
 		push_record(L, a, &a->records[i]);
@@ -137,8 +132,7 @@ static int core_dns_query(lua_State *L)
 
 /* ---- settings ---- */
 
-/* [list] -> the strings of it, borrowed while the list lives; GIVES the array. */
-static const char **strings_of(lua_State *L, int at)
+static void check_servers(lua_State *L, int at)
 {
 	size_t count = lua_objlen(L, at);
 	for (size_t i = 1; i <= count; i++) {
@@ -148,13 +142,6 @@ static const char **strings_of(lua_State *L, int at)
 				luaL_typename(L, -1));
 		lua_pop(L, 1);
 	}
-	const char **list = calloc(count + 1, sizeof *list);
-	for (size_t i = 0; list != NULL && i < count; i++) {
-		lua_rawgeti(L, at, (int)i + 1);
-		list[i] = lua_tostring(L, -1);
-		lua_pop(L, 1);
-	}
-	return list;
 }
 
 /* core.dns_configure(servers or nil, resolv_conf or nil, timeout, cache): for all scripts of the worker. */
@@ -169,11 +156,12 @@ static int core_dns_configure(lua_State *L)
 		return mm_raise_at_script(L, "dns: timeout is more than 0 and at most 3600 seconds, cache from 0 to "
 			"10000000 answers");
 	settings.cache_max = (unsigned)cache;
-	const char **servers = lua_istable(L, 1) ? strings_of(L, 1) : NULL;
-	settings.servers = servers;
+	if (lua_istable(L, 1)) {
+		check_servers(L, 1);
+		settings.servers = mm_push_strings(L, 1);
+	}
 	struct mm_fault why;
 	bool ok = mm_dns_configure(mm_generation_of(L)->settings.dns, &settings, &why);
-	free(servers);
 	return ok ? 0 : luaL_error(L, "%s", why.text);
 }
 

@@ -1,53 +1,36 @@
-/* bind/http.c -- core.http: what lua/moonmilter/http.lua is built on. Handles, ownership and the two parts of an
- * operation are as in bind/socket.c. */
+/* bind/http.c -- core.http: what lua/moonmilter/http.lua is built on. The two parts of an operation are as in
+ * bind/socket.c. */
 #include "bind/bind.h"
 
-#include "base/holding.h"
 #include "async/http.h"
+#include "bind/handle.h"
 
 #include <lauxlib.h>
 #include <lua.h>
 
 #include <stdlib.h>
 
-struct box;
-
-struct handle {
-	struct box *box;                /* NULL: over */
-};
-
 struct box {
-	struct mm_holding       holding;
-	struct handle          *handle; /* borrowed: the userdata */
+	struct mm_handle       *handle; /* borrowed: it owns the box */
 	struct mm_http_request *request;        /* owned */
-	struct mm_task         *task;   /* borrowed: who waits; NULL: nobody */
+	struct mm_task         *task;   /* borrowed: that waits; NULL: none */
 	bool                    is_done;
 };
 
-static char class_key;          /* registry key of the metatable */
-
-static void box_close(struct box *b)
+static void box_end(void *thing)
 {
+	struct box *b = thing;
 	if (b->task != NULL)
 		mm_task_ready(b->task, 0);      /* from the loop: it may be another that runs now */
-	b->handle->box = NULL;
-	mm_holding_leave(&b->holding);
 	mm_http_request_free(b->request);
 	free(b);
 }
 
-static void drop_box(struct mm_holding *h)
-{
-	box_close(MM_OWNER_OF(h, struct box, holding));
-}
+static const struct mm_handle_class class = { "a request is expected, not a %s", box_end };
 
 static struct box *check_box(lua_State *L)
 {
-	struct handle *h = lua_touserdata(L, 1);
-	if (mm_handle_is(L, &class_key))
-		return h->box;
-	luaL_error(L, "a request is expected, not a %s", luaL_typename(L, 1));
-	return NULL;
+	return mm_handle_check(L, &class);
 }
 
 /* ---- making ---- */
@@ -79,20 +62,12 @@ static struct mm_text body_field(lua_State *L)
 	return body;
 }
 
-/* As a userdata of pointers, left on the stack. */
+/* In an array that is left on the stack. */
 static const char *const *fields_field(lua_State *L)
 {
 	lua_getfield(L, 1, "fields");
 	luaL_checktype(L, -1, LUA_TTABLE);
-	size_t count = lua_objlen(L, -1);
-	const char **fields = lua_newuserdata(L, (count + 1) * sizeof *fields);
-	for (size_t i = 0; i < count; i++) {
-		lua_rawgeti(L, -2, (int)i + 1);
-		fields[i] = lua_tostring(L, -1);
-		lua_pop(L, 1);
-	}
-	fields[count] = NULL;
-	return fields;
+	return mm_push_strings(L, lua_gettop(L));
 }
 
 static struct mm_http *engine_of(struct mm_generation *generation)
@@ -120,11 +95,7 @@ static int http_new(lua_State *L)
 		.timeout = number_field(L, "timeout"),
 		.connect_timeout = number_field(L, "connect_timeout"), .body_max = (size_t)number_field(L, "max_body"),
 	};
-	struct handle *h = lua_newuserdata(L, sizeof *h);
-	h->box = NULL;
-	lua_pushlightuserdata(L, &class_key);
-	lua_rawget(L, LUA_REGISTRYINDEX);
-	lua_setmetatable(L, -2);
+	struct mm_handle *h = mm_handle_new(L, &class);
 	struct box *b = calloc(1, sizeof *b);
 	if (b == NULL || engine_of(generation) == NULL) {
 		free(b);
@@ -136,18 +107,8 @@ static int http_new(lua_State *L)
 		return mm_push_failure(L, why.text, "memory");
 	}
 	b->handle = h;
-	mm_holder_add(mm_task_holder(generation), &b->holding, drop_box);
-	h->box = b;
+	mm_handle_open(h, b, generation);
 	return 1;
-}
-
-/* http.close(handle): also __gc. */
-static int http_close(lua_State *L)
-{
-	struct box *b = check_box(L);
-	if (b != NULL)
-		box_close(b);
-	return 0;
 }
 
 /* ---- waiting ---- */
@@ -165,7 +126,7 @@ static void undo_request(struct mm_task *t)
 {
 	struct box *b = t->waits_for;
 	b->task = NULL;
-	box_close(b);
+	mm_handle_close(b->handle);
 }
 
 /* http.perform(handle) ... http.result */
@@ -197,35 +158,41 @@ static int http_result(lua_State *L)
 	return 3;
 }
 
+/* [url] -> [whole scheme host port] */
+static int push_url(lua_State *L)
+{
+	const struct mm_http_url *url = lua_touserdata(L, 1);
+	lua_pushstring(L, url->text);
+	lua_pushstring(L, url->scheme);
+	lua_pushstring(L, url->host);
+	lua_pushinteger(L, (lua_Integer)url->port);
+	return 4;
+}
+
 /* http.url(text[, base]) -> whole, scheme, host, port | nil, text, code */
 static int http_url(lua_State *L)
 {
 	struct mm_fault why;
 	struct mm_http_url url;
 	const char *text = luaL_checkstring(L, 1), *base = luaL_optstring(L, 2, NULL);
+	lua_pushcfunction(L, push_url);         /* protected: memory may be out while the parts are ours */
+	lua_pushlightuserdata(L, &url);
 	if (!mm_http_url(text, base, &url, &why))
 		return mm_push_failure(L, why.text, "url");
-	lua_pushstring(L, url.text);
-	lua_pushstring(L, url.scheme);
-	lua_pushstring(L, url.host);
-	lua_pushinteger(L, (lua_Integer)url.port);
+	int status = lua_pcall(L, 1, 4, 0);
 	mm_http_url_free(&url);
-	return 4;
+	return status == 0 ? 4 : lua_error(L);
 }
 
 void mm_bind_http(lua_State *L)
 {
 	static const luaL_Reg functions[] = {
-		{ "new", http_new }, { "close", http_close }, { "perform", http_perform }, { "result", http_result },
-		{ "url", http_url }, { NULL, NULL },
+		{ "new", http_new }, { "perform", http_perform }, { "result", http_result }, { "url", http_url },
+		{ NULL, NULL },
 	};
 	lua_newtable(L);
 	luaL_setfuncs(L, functions, 0);
-	lua_newtable(L);                /* the metatable: scripts never see a handle */
-	lua_pushcfunction(L, http_close);
-	lua_setfield(L, -2, "__gc");
-	lua_pushlightuserdata(L, &class_key);
-	lua_insert(L, -2);
-	lua_rawset(L, LUA_REGISTRYINDEX);
+	mm_handle_push_class(L, &class);
+	lua_pop(L, 1);                  /* scripts never see a handle */
 	lua_setfield(L, -2, "http");
 }

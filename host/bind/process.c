@@ -51,26 +51,20 @@ static void ended(void *self, struct mm_child_result *result)
 	mm_task_ready(t, mm_task_push(t, push_result, result));
 }
 
-/* The strings of a list, borrowed while it stands at this index; GIVES the array, inside a
- * userdata on top of the stack. */
-static const char *const *push_strings(lua_State *L, int at, const char *what)
+/* The list at an index is one that a program can be given. */
+static void check_strings(lua_State *L, int at, const char *what)
 {
-	size_t count = lua_objlen(L, at);
-	const char **list = lua_newuserdata(L, (count + 1) * sizeof *list);
-	for (size_t i = 0; i < count; i++) {
-		size_t size;
-		lua_rawgeti(L, at, (int)i + 1);
+	size_t size, count = lua_objlen(L, at);
+	for (size_t i = 1; i <= count; i++) {
+		lua_rawgeti(L, at, (int)i);
 		if (lua_type(L, -1) != LUA_TSTRING)
-			mm_raise_at_script(L, "process: %s[%d] is a %s; it must be a string", what, (int)i + 1,
+			mm_raise_at_script(L, "process: %s[%d] is a %s; it must be a string", what, (int)i,
 				luaL_typename(L, -1));
-		list[i] = lua_tolstring(L, -1, &size);
-		if (strlen(list[i]) != size)
+		if (strlen(lua_tolstring(L, -1, &size)) != size)
 			mm_raise_at_script(L, "process: %s[%d] has a NUL byte, where the program's would end",
-				what, (int)i + 1);
+				what, (int)i);
 		lua_pop(L, 1);
 	}
-	list[count] = NULL;
-	return list;
 }
 
 static const char *code_of(int error)
@@ -96,9 +90,12 @@ static int core_process_run(lua_State *L)
 	size_t input_size = 0;
 	o.input = luaL_optlstring(L, 4, "", &input_size);
 	o.input_size = input_size;
-	o.argv = push_strings(L, 1, "argv");
-	if (lua_istable(L, 2))
-		o.env = push_strings(L, 2, "env");
+	check_strings(L, 1, "argv");
+	o.argv = mm_push_strings(L, 1);
+	if (lua_istable(L, 2)) {
+		check_strings(L, 2, "env");
+		o.env = mm_push_strings(L, 2);
+	}
 	struct mm_task *t = mm_task_may_wait(L, "process");
 	if (t == NULL)
 		return 2;

@@ -1,94 +1,68 @@
 /* bind/socket.c -- core.socket: what lua/moonmilter/socket.lua is built on.
- * A handle is a userdata that holds a pointer, cleared when the socket is closed: by the script, by the end of what
- * owns it (message, session or generation), by a cancelled wait (the connection stands in the middle of something
- * then), or by the garbage collector as a last net.
+ * A script holds a handle. A wait that is cancelled closes it: the connection stands in the middle of something then.
  *
  * An operation is called in two parts: the first starts it and waits if need be, the second fetches what it came to. So
  * nothing is pushed on a coroutine from outside of it, where a lack of memory could not be caught. The first part
  * returns nothing when there is something to fetch, or false, text, code when nothing was started. */
 #include "bind/bind.h"
 
-#include "base/holding.h"
 #include "async/pool.h"
 #include "async/stream.h"
+#include "bind/handle.h"
+#include "bind/socket_address.h"
 
 #include <lauxlib.h>
 #include <lua.h>
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <math.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
-#include <sys/un.h>
 
 enum { READING, WRITING };      /* the two sides that may wait */
 
 struct socket;
 
-struct handle {
-	struct socket *socket;          /* NULL: closed */
-};
-
 /* One side's operation. */
 struct wait {
 	struct socket     *socket;
-	struct mm_task    *task;        /* borrowed; NULL: nobody waits */
+	struct mm_task    *task;        /* borrowed; NULL: none waits */
 	enum mm_stream_end end;         /* of the latest operation */
 };
 
 struct socket {
-	struct mm_holding       holding;
-	struct handle          *handle; /* borrowed: the userdata, whose end closes the socket */
-	struct mm_generation       *generation; /* borrowed */
+	struct mm_handle       *handle; /* borrowed: it owns the socket */
+	struct mm_generation   *generation;     /* borrowed */
 	struct mm_stream       *stream; /* owned */
-	struct mm_pool_slot         slot;
+	struct mm_pool_slot     slot;
 	struct mm_timer         queue_timer;
 	struct mm_stream_times  times;
 	struct wait             waits[2];
 	unsigned                uses;   /* times this connection was used before */
 	bool                    no_delay, keep_alive;
-	struct sockaddr_storage from;   /* local address to connect from */
-	size_t                  from_size;
+	struct mm_socket_address from;  /* local address to connect from; size 0: any */
 	double                  opened_at;
 };
 
-static char class_key;          /* registry key of the metatable */
-
-/* ---- closing ---- */
-
-static void socket_close(struct socket *s)
+static void socket_end(void *thing)
 {
+	struct socket *s = thing;
 	for (int side = READING; side <= WRITING; side++)
 		if (s->waits[side].task != NULL)
 			mm_task_ready(s->waits[side].task, 0);  /* from the loop: it may be another that runs now */
-	s->handle->socket = NULL;
-	mm_holding_leave(&s->holding);
 	mm_timer_stop(&s->queue_timer);
 	mm_stream_free(s->stream);
 	mm_pool_slot_leave(&s->slot);
 	free(s);
 }
 
-static void drop_socket(struct mm_holding *h)
-{
-	socket_close(MM_OWNER_OF(h, struct socket, holding));
-}
-
-/* ---- the handle ---- */
-
-static struct handle *check_handle(lua_State *L)
-{
-	struct handle *h = lua_touserdata(L, 1);
-	if (mm_handle_is(L, &class_key))
-		return h;
-	luaL_error(L, "a socket is expected in front of \":\", not a %s; say socket:method(...)", luaL_typename(L, 1));
-	return NULL;
-}
+static const struct mm_handle_class class = {
+	"a socket is expected in front of \":\", not a %s; say socket:method(...)", socket_end,
+};
 
 static struct socket *check_socket(lua_State *L)
 {
-	return check_handle(L)->socket;
+	return mm_handle_check(L, &class);
 }
 
 static int refuse(lua_State *L, const char *text, const char *code)
@@ -111,11 +85,7 @@ static void slot_granted(struct mm_pool_slot *, struct mm_stream *, unsigned);
 static int socket_new(lua_State *L)
 {
 	struct mm_generation *generation = mm_generation_of(L);
-	struct handle *h = lua_newuserdata(L, sizeof *h);
-	h->socket = NULL;
-	lua_pushlightuserdata(L, &class_key);
-	lua_rawget(L, LUA_REGISTRYINDEX);
-	lua_setmetatable(L, -2);
+	struct mm_handle *h = mm_handle_new(L, &class);
 	struct socket *s = calloc(1, sizeof *s);
 	struct mm_stream *stream = mm_stream_new(generation->settings.clock);
 	if (s == NULL || stream == NULL) {
@@ -132,18 +102,8 @@ static int socket_new(lua_State *L)
 	s->slot.granted = slot_granted;
 	s->waits[READING].socket = s->waits[WRITING].socket = s;
 	mm_timer_init(&s->queue_timer, generation->settings.clock, queue_time_over);
-	mm_holder_add(mm_task_holder(generation), &s->holding, drop_socket);
-	h->socket = s;
+	mm_handle_open(h, s, generation);
 	return 1;
-}
-
-/* socket.close(handle): also __gc. */
-static int socket_close_handle(lua_State *L)
-{
-	struct socket *s = check_socket(L);
-	if (s != NULL)
-		socket_close(s);
-	return 0;
 }
 
 /* ---- waiting ---- */
@@ -161,7 +121,7 @@ static void undo_wait(struct mm_task *t)
 {
 	struct wait *w = t->waits_for;
 	w->task = NULL;
-	socket_close(w->socket);
+	mm_handle_close(w->socket->handle);
 }
 
 /* Nothing was moved: the connection stays what it was. */
@@ -197,59 +157,17 @@ static int push_failure(lua_State *L, struct socket *s)
 
 /* ---- connecting ---- */
 
-struct address {
-	union {
-		struct sockaddr     any;
-		struct sockaddr_in  inet;
-		struct sockaddr_in6 inet6;
-		struct sockaddr_un  local;
-	};
-	size_t size;
-};
-
-static bool parse_address(const char *ip, unsigned port, struct address *out)
-{
-	memset(out, 0, sizeof *out);
-	if (inet_pton(AF_INET, ip, &out->inet.sin_addr) == 1) {
-		out->inet.sin_family = AF_INET;
-		out->inet.sin_port = htons((uint16_t)port);
-		out->size = sizeof out->inet;
-		return true;
-	}
-	if (inet_pton(AF_INET6, ip, &out->inet6.sin6_addr) == 1) {
-		out->inet6.sin6_family = AF_INET6;
-		out->inet6.sin6_port = htons((uint16_t)port);
-		out->size = sizeof out->inet6;
-		return true;
-	}
-	return false;
-}
-
-static void check_address(lua_State *L, int at, const char *what, struct address *out)
+static void check_address(lua_State *L, int at, const char *what, struct mm_socket_address *out)
 {
 	const char *ip = luaL_checkstring(L, at);
 	lua_Number port = luaL_checknumber(L, at + 1);
 	if (!(port >= 0 && port <= 65535 && port == floor(port)))
 		luaL_error(L, "%s: port %f; give 1 to 65535", what, port);
-	if (!parse_address(ip, (unsigned)port, out))
+	if (!mm_socket_address_of_ip(ip, (unsigned)port, out))
 		luaL_error(L, "%s: \"%s\" is no IP address", what, ip);
 }
 
-/* A leading "@" stands for the NUL of Linux's abstract names. */
-static bool local_address(const char *path, size_t size, struct address *out)
-{
-	memset(out, 0, sizeof *out);
-	if (size == 0 || size > MM_UNIX_PATH_MAX)
-		return false;
-	out->local.sun_family = AF_UNIX;
-	memcpy(out->local.sun_path, path, size);
-	if (path[0] == '@')
-		out->local.sun_path[0] = '\0';
-	out->size = offsetof(struct sockaddr_un, sun_path) + size + (path[0] != '@');
-	return true;
-}
-
-static int start_connect(lua_State *L, struct socket *s, const struct address *to)
+static int start_connect(lua_State *L, struct socket *s, const struct mm_socket_address *to)
 {
 	struct mm_task *t = mm_task_may_wait(L, "connect");
 	if (t == NULL)
@@ -258,14 +176,14 @@ static int start_connect(lua_State *L, struct socket *s, const struct address *t
 		return refuse_closed(L);
 	struct mm_stream_waiter waiter = { wait_over, &s->waits[WRITING] };
 	enum mm_stream_end end = mm_stream_connect(s->stream, &to->any, to->size,
-		s->from_size > 0 ? (struct sockaddr *)&s->from : NULL, s->from_size, s->times, waiter);
+		s->from.size > 0 ? &s->from.any : NULL, s->from.size, s->times, waiter);
 	return wait_or_go(L, t, &s->waits[WRITING], end, "connect");
 }
 
 /* socket.connect(handle, ip, port) ... socket.ended */
 static int socket_connect(lua_State *L)
 {
-	struct address to;
+	struct mm_socket_address to;
 	struct socket *s = check_socket(L);
 	check_address(L, 2, "connect", &to);
 	return start_connect(L, s, &to);
@@ -275,10 +193,10 @@ static int socket_connect(lua_State *L)
 static int socket_connect_unix(lua_State *L)
 {
 	size_t size;
-	struct address to;
+	struct mm_socket_address to;
 	struct socket *s = check_socket(L);
 	const char *path = luaL_checklstring(L, 2, &size);
-	if (!local_address(path, size, &to))
+	if (!mm_socket_address_of_path(path, size, &to))
 		return luaL_error(L, "connect: a unix socket's path has 1 to %d bytes, not %d",
 			(int)MM_UNIX_PATH_MAX, (int)size);
 	return start_connect(L, s, &to);
@@ -287,13 +205,12 @@ static int socket_connect_unix(lua_State *L)
 /* socket.bind(handle, ip, port): the address to connect from. */
 static int socket_bind(lua_State *L)
 {
-	struct address from;
+	struct mm_socket_address from;
 	struct socket *s = check_socket(L);
 	check_address(L, 2, "bind", &from);
 	if (s == NULL)
 		return mm_push_failure(L, "closed", "closed");
-	memcpy(&s->from, &from.any, from.size);
-	s->from_size = from.size;
+	s->from = from;
 	lua_pushboolean(L, 1);
 	return 1;
 }
@@ -505,7 +422,7 @@ static int socket_awaited(lua_State *L)
 
 /* ---- pools ---- */
 
-/* The slot in the queue has become a connection, or leave to open one. Somebody else runs now:
+/* The slot in the queue has become a connection, or leave to open one. Another task runs now:
  * go on at the next turn. */
 static void slot_granted(struct mm_pool_slot *slot, struct mm_stream *stream, unsigned uses)
 {
@@ -606,7 +523,7 @@ static int socket_give(lua_State *L)
 	bool has_unread = !is_kept && mm_stream_has_unread(s->stream);  /* the pool has looked for more */
 	if (is_kept)
 		s->stream = NULL;
-	socket_close(s);
+	mm_handle_close(s->handle);
 	if (!is_kept)
 		return has_unread ? mm_push_failure(L, "unread data: the connection is not at a clean point", "unread")
 			: mm_push_failure(L, "the connection was closed, or the pool is full", "closed");
@@ -653,37 +570,29 @@ static int socket_set_option(lua_State *L)
 	return 1;
 }
 
-static int push_name(lua_State *L, const struct sockaddr_storage *name, socklen_t size)
+/* [] -> [ip port family] or [path] */
+static int push_name(lua_State *L, const struct mm_socket_address *name)
 {
-	char text[INET6_ADDRSTRLEN];
-	if (name->ss_family == AF_UNIX) {
-		const struct sockaddr_un *local = (const struct sockaddr_un *)name;
-		size_t length = size > offsetof(struct sockaddr_un, sun_path)
-			? size - offsetof(struct sockaddr_un, sun_path) : 0;
-		bool is_abstract = length > 0 && local->sun_path[0] == '\0';
-		lua_pushlstring(L, local->sun_path, is_abstract ? length : strnlen(local->sun_path, length));
+	if (name->any.sa_family == AF_UNIX) {
+		mm_push_text(L, mm_socket_address_path(name));
 		return 1;
 	}
-	const struct sockaddr_in *inet = (const struct sockaddr_in *)name;
-	const struct sockaddr_in6 *inet6 = (const struct sockaddr_in6 *)name;
-	bool is_inet6 = name->ss_family == AF_INET6;
-	lua_pushstring(L, is_inet6 ? inet_ntop(AF_INET6, &inet6->sin6_addr, text, sizeof text)
-		: inet_ntop(AF_INET, &inet->sin_addr, text, sizeof text));
-	lua_pushnumber(L, ntohs(is_inet6 ? inet6->sin6_port : inet->sin_port));
-	lua_pushstring(L, is_inet6 ? "inet6" : "inet");
+	mm_push_ip_and_port(L, &name->any);
+	lua_pushstring(L, name->any.sa_family == AF_INET6 ? "inet6" : "inet");
 	return 3;
 }
 
 static int push_end_name(lua_State *L, int (*ask)(int, struct sockaddr *, socklen_t *))
 {
-	struct sockaddr_storage name;
-	socklen_t size = sizeof name;
+	struct mm_socket_address name;
+	socklen_t size = sizeof name.room;
 	struct socket *s = check_socket(L);
 	if (s == NULL || !mm_stream_is_connected(s->stream))
 		return mm_push_failure(L, "closed", "closed");
-	if (ask(mm_stream_descriptor(s->stream), (struct sockaddr *)&name, &size) != 0)
+	if (ask(mm_stream_descriptor(s->stream), &name.any, &size) != 0)
 		return mm_push_failure(L, strerror(errno), "io");
-	return push_name(L, &name, size);
+	name.size = size;
+	return push_name(L, &name);
 }
 
 /* socket.peer_name(handle) -> ip, port, family | path | nil, text, code */
@@ -724,22 +633,22 @@ static int socket_facts(lua_State *L)
 /* socket.is_address(text) -> boolean */
 static int socket_is_address(lua_State *L)
 {
-	struct address ignored;
-	lua_pushboolean(L, parse_address(luaL_checkstring(L, 1), 0, &ignored));
+	struct mm_socket_address ignored;
+	lua_pushboolean(L, mm_socket_address_of_ip(luaL_checkstring(L, 1), 0, &ignored));
 	return 1;
 }
 
 static int socket_text(lua_State *L)
 {
-	struct handle *h = check_handle(L);
-	lua_pushfstring(L, h->socket != NULL ? "tcp{client}: %p" : "tcp{closed}: %p", h);
+	const struct socket *s = check_socket(L);
+	lua_pushfstring(L, s != NULL ? "tcp{client}: %p" : "tcp{closed}: %p", lua_touserdata(L, 1));
 	return 1;
 }
 
 void mm_bind_socket(lua_State *L)
 {
 	static const luaL_Reg functions[] = {
-		{ "new", socket_new }, { "close", socket_close_handle }, { "connect", socket_connect },
+		{ "new", socket_new }, { "connect", socket_connect },
 		{ "connect_unix", socket_connect_unix }, { "bind", socket_bind }, { "ended", socket_ended },
 		{ "secure", socket_secure }, { "tls_facts", socket_tls_facts }, { "send", socket_send },
 		{ "sent", socket_sent },
@@ -752,14 +661,9 @@ void mm_bind_socket(lua_State *L)
 	};
 	lua_newtable(L);
 	luaL_setfuncs(L, functions, 0);
-	lua_newtable(L);                /* socket.class: the metatable; Lua adds __index */
-	lua_pushcfunction(L, socket_close_handle);
-	lua_setfield(L, -2, "__gc");
+	mm_handle_push_class(L, &class);        /* socket.class: Lua adds __index */
 	lua_pushcfunction(L, socket_text);
 	lua_setfield(L, -2, "__tostring");
-	lua_pushlightuserdata(L, &class_key);
-	lua_pushvalue(L, -2);
-	lua_rawset(L, LUA_REGISTRYINDEX);
 	lua_setfield(L, -2, "class");
 	lua_setfield(L, -2, "socket");
 }

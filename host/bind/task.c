@@ -220,32 +220,6 @@ static int core_limit_close(lua_State *L)
 	return 1;
 }
 
-/* core.timer_sleep(seconds): as sleep, but ends when the next generation takes over. */
-static void wake_timer(struct mm_timer *timer)
-{
-	mm_task_go_on(MM_OWNER_OF(timer, struct mm_task, timer), 0);
-}
-
-static void undo_timer(struct mm_task *t)
-{
-	mm_timer_stop(&t->timer);
-}
-
-static int core_timer_sleep(lua_State *L)
-{
-	lua_Number seconds = luaL_checknumber(L, 1);
-	struct mm_task *t = mm_task_may_wait(L, "timer");
-	if (t == NULL)
-		return 2;
-	if (t->generation->timers.is_closed) {
-		mm_task_cancel_soon(t, MM_CANCEL_SHUTDOWN);
-		return mm_task_may_wait(L, "timer") == NULL ? 2 : 0;
-	}
-	mm_timer_init(&t->timer, t->generation->settings.clock, wake_timer);
-	mm_timer_start(&t->timer, seconds);
-	return mm_task_wait(L, t, "timer", undo_timer, NULL);
-}
-
 /* ---- register ---- */
 
 void mm_bind_task(lua_State *L)
@@ -253,7 +227,7 @@ void mm_bind_task(lua_State *L)
 	static const luaL_Reg functions[] = {
 		{ "spawn", core_spawn }, { "task_wait", core_task_wait }, { "task_result", core_task_result },
 		{ "task_cancel", core_task_cancel }, { "defer", core_defer }, { "limit_open", core_limit_open },
-		{ "limit_close", core_limit_close }, { "timer_sleep", core_timer_sleep }, { NULL, NULL },
+		{ "limit_close", core_limit_close }, { NULL, NULL },
 	};
 	luaL_setfuncs(L, functions, 0);
 	lua_pushinteger(L, (lua_Integer)mm_generation_of(L)->settings.worker_index);

@@ -34,7 +34,7 @@ struct mm_config_milter {
 	char                     *socket_owner; /* owned; NULL: whoever we are */
 	char                     *socket_group; /* owned; NULL: likewise */
 	bool                      lockstep;
-	struct mm_config_networks allow;        /* empty: everybody who can connect */
+	struct mm_config_networks allow;        /* empty: any that can connect */
 	struct mm_value           settings;     /* a table, or nil when there are none */
 };
 

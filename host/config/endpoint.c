@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/un.h>
 
 #define FORMS "write unix:PATH, inet:PORT, inet:PORT@HOST, inet6:PORT@HOST, fd:N or systemd"
 
@@ -17,7 +18,7 @@ struct family_row {
 	const char *any;
 };
 
-static const struct family_row families[] = {   /* ORDER LISTEN_KIND, from MM_ENDPOINT_INET on */
+static const struct family_row families[] = {   /* ORDER ENDPOINT_KIND, from MM_ENDPOINT_INET on */
 	{ "inet",  AF_INET,  "127.0.0.1", "0.0.0.0" },
 	{ "inet6", AF_INET6, "::1",       "::" },
 };
@@ -302,7 +303,7 @@ static char *text_systemd(const struct mm_endpoint *s, char *to, size_t size)
 
 char *mm_endpoint_text(const struct mm_endpoint *s, char *to, size_t size)
 {
-	static char *(*const writers[])(const struct mm_endpoint *, char *, size_t) = {      /* ORDER LISTEN_KIND */
+	static char *(*const writers[])(const struct mm_endpoint *, char *, size_t) = {      /* ORDER ENDPOINT_KIND */
 		text_unix, text_inet, text_inet, text_fd, text_systemd,
 	};
 	return writers[s->kind](s, to, size);
@@ -313,11 +314,40 @@ bool mm_endpoint_has_address(const struct mm_endpoint *s)
 	return s->kind <= MM_ENDPOINT_INET6;
 }
 
-/* An MTA connects to an address; nobody can connect to "all of them". */
-static struct mm_endpoint reachable(const struct mm_endpoint *s)
+size_t mm_endpoint_address(const struct mm_endpoint *s, struct sockaddr_storage *out)
+{
+	struct sockaddr_un *un = (struct sockaddr_un *)out;
+	struct sockaddr_in *in = (struct sockaddr_in *)out;
+	struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)out;
+	memset(out, 0, sizeof *out);
+	switch (s->kind) {
+	case MM_ENDPOINT_UNIX:
+		*un = (struct sockaddr_un){ .sun_family = AF_UNIX };
+		strcpy(un->sun_path, s->path);
+		return sizeof *un;
+	case MM_ENDPOINT_INET:
+		*in = (struct sockaddr_in){ .sin_family = AF_INET, .sin_port = htons(s->port) };
+		return inet_pton(AF_INET, s->host, &in->sin_addr) == 1 ? sizeof *in : 0;
+	case MM_ENDPOINT_INET6:
+		*in6 = (struct sockaddr_in6){ .sin6_family = AF_INET6, .sin6_port = htons(s->port) };
+		return inet_pton(AF_INET6, s->host, &in6->sin6_addr) == 1 ? sizeof *in6 : 0;
+	case MM_ENDPOINT_FD:
+	case MM_ENDPOINT_SYSTEMD:
+		break;
+	}
+	return 0;
+}
+
+bool mm_endpoint_is_everywhere(const struct mm_endpoint *s)
+{
+	return (s->kind == MM_ENDPOINT_INET || s->kind == MM_ENDPOINT_INET6)
+		&& strcmp(s->host, family_of(s->kind)->any) == 0;
+}
+
+struct mm_endpoint mm_endpoint_reachable(const struct mm_endpoint *s)
 {
 	struct mm_endpoint r = *s;
-	if (s->kind != MM_ENDPOINT_UNIX && strcmp(s->host, family_of(s->kind)->any) == 0)
+	if (mm_endpoint_is_everywhere(s))
 		strcpy(r.host, family_of(s->kind)->loopback);
 	return r;
 }
@@ -327,7 +357,7 @@ char *mm_endpoint_postfix(const struct mm_endpoint *s, char *to, size_t size)
 	to[0] = '\0';
 	if (!mm_endpoint_has_address(s))
 		return to;
-	struct mm_endpoint r = reachable(s);
+	struct mm_endpoint r = mm_endpoint_reachable(s);
 	/* Below the queue directory a relative path is right for Postfix chrooted and not (Debian's master.cf). */
 	static const char queue[] = "/var/spool/postfix/";
 	if (r.kind == MM_ENDPOINT_UNIX && strncmp(r.path, queue, sizeof queue - 1) == 0) {
@@ -347,7 +377,7 @@ char *mm_endpoint_sendmail(const struct mm_endpoint *s, const char *name, double
 	to[0] = '\0';
 	if (!mm_endpoint_has_address(s))
 		return to;
-	struct mm_endpoint r = reachable(s);
+	struct mm_endpoint r = mm_endpoint_reachable(s);
 	char where[MM_ENDPOINT_TEXT_SIZE];
 	unsigned reply_seconds = stage_deadline > 8 ? (unsigned)stage_deadline + 3 : 10;
 	unsigned eom_minutes = eom_deadline > 240 ? ((unsigned)eom_deadline + 119) / 60 : 5;

@@ -21,21 +21,23 @@
 
 #include <stdint.h>
 
-#define MM_ENDPOINT_HOST_SIZE 46          /* bytes of a numeric address, NUL included */
-#define MM_ENDPOINT_NAME_SIZE 256         /* bytes of a FileDescriptorName, NUL included (sd_listen_fds_with_names) */
-#define MM_ENDPOINT_TEXT_SIZE 320         /* bytes enough for what mm_endpoint_text() writes, NUL included */
-#define MM_ENDPOINT_LINE_SIZE 512         /* bytes enough for mm_endpoint_sendmail() with a name of up to 64 bytes */
+struct sockaddr_storage;
 
-/* ORDER LISTEN_KIND */
+#define MM_ENDPOINT_HOST_SIZE 46        /* bytes of a numeric address, NUL included */
+#define MM_ENDPOINT_NAME_SIZE 256       /* bytes of a FileDescriptorName, NUL included (sd_listen_fds_with_names) */
+#define MM_ENDPOINT_TEXT_SIZE 320       /* bytes enough for what mm_endpoint_text() writes, NUL included */
+#define MM_ENDPOINT_LINE_SIZE 512       /* bytes enough for mm_endpoint_sendmail() with a name of up to 64 bytes */
+
+/* ORDER ENDPOINT_KIND */
 enum mm_endpoint_kind { MM_ENDPOINT_UNIX, MM_ENDPOINT_INET, MM_ENDPOINT_INET6, MM_ENDPOINT_FD, MM_ENDPOINT_SYSTEMD };
 
 struct mm_endpoint {
 	enum mm_endpoint_kind kind;
-	char                path[MM_UNIX_PATH_MAX + 1]; /* unix; may be relative */
-	char                host[MM_ENDPOINT_HOST_SIZE];  /* inet, inet6: numeric, as inet_ntop() writes it */
-	uint16_t            port;                       /* inet, inet6: 1..65535 */
-	int                 fd;                         /* fd */
-	char                name[MM_ENDPOINT_NAME_SIZE];  /* systemd; "" means all */
+	char                  path[MM_UNIX_PATH_MAX + 1];       /* unix; may be relative */
+	char                  host[MM_ENDPOINT_HOST_SIZE];      /* inet, inet6: numeric, as inet_ntop() writes it */
+	uint16_t              port;                             /* inet, inet6: 1..65535 */
+	int                   fd;                               /* fd. BORROWED */
+	char                  name[MM_ENDPOINT_NAME_SIZE];      /* systemd; "" means all */
 };
 
 /* False: the fault names the value, the rule and what to write. */
@@ -45,6 +47,12 @@ bool mm_endpoint_parse(const char *text, struct mm_endpoint *out, struct mm_faul
 char *mm_endpoint_text(const struct mm_endpoint *, char *to, size_t size);
 /* True when an MTA can be told where this is: not for fd and systemd, whose address only the open socket knows. */
 bool mm_endpoint_has_address(const struct mm_endpoint *);
+/* Does it listen on all addresses of its family? */
+bool mm_endpoint_is_everywhere(const struct mm_endpoint *);
+/* A copy that one on this machine can connect to: all addresses become the loopback address. */
+struct mm_endpoint mm_endpoint_reachable(const struct mm_endpoint *);
+/* What bind(2) and connect(2) take. -> bytes of it; 0 when has_address is false. */
+size_t mm_endpoint_address(const struct mm_endpoint *, struct sockaddr_storage *out);
 /* For smtpd_milters in main.cf: "inet:127.0.0.1:10025", "unix:/run/m.sock". All addresses become the loopback address,
  * for an MTA on this machine. A chrooted smtpd (Debian's master.cf) looks for PATH below
  * /var/spool/postfix; a path there is printed relative to it, which is right for both. Returns to, which is

@@ -58,7 +58,7 @@ struct mm_config_source {
 	struct mm_fault *why;
 };
 
-/* Reads the value into the field, behind what a list has when it appends. False: the field is as it was. */
+/* Reads the value into the field, after what a list has when it appends. False: the field is as it was. */
 bool mm_config_key_set(const struct mm_config_key *, const struct mm_value *,
 	const struct mm_config_source *, void *field, bool appends);
 /* *to is zeroed before. False: out of memory, and *to is zeroed again. */

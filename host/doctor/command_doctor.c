@@ -1,4 +1,5 @@
-/* doctor/command_doctor.c -- see command_doctor.h. Looks and changes nothing; what it looks at is in doctor_*.c. */
+/* doctor/command_doctor.c -- options and the order of the parts; what is looked at is in host.c, postfix.c and
+ * sendmail.c. Nothing here changes anything. */
 #include "doctor/command_doctor.h"
 
 #include "doctor/doctor.h"

@@ -25,8 +25,10 @@ bool mm_doctor_open(struct mm_doctor *d, const struct mm_config *c, struct mm_fa
 		const struct mm_config_milter *m = &c->milters[i];
 		for (size_t j = 0; j < m->listen.count; j++) {
 			struct mm_doctor_socket *s = &d->sockets[d->socket_count];
-			if (!mm_endpoint_parse(m->listen.items[j], &s->spec, why))
+			if (!mm_endpoint_parse(m->listen.items[j], &s->spec, why)) {
+				mm_doctor_close(d);
 				return false;
+			}
 			s->milter = m;
 			if (mm_endpoint_has_address(&s->spec))
 				d->socket_count++;
@@ -49,18 +51,12 @@ struct mm_doctor_socket *mm_doctor_unix(struct mm_doctor *d, const char *path)
 {
 	for (size_t i = 0; i < d->socket_count; i++) {
 		struct mm_doctor_socket *s = &d->sockets[i];
-		if (s->spec.kind != MM_ENDPOINT_UNIX || !mm_is_same_socket(s->spec.path, path))
+		if (s->spec.kind != MM_ENDPOINT_UNIX || !mm_reach_is_same_socket(s->spec.path, path))
 			continue;
 		s->is_named = true;
 		return s;
 	}
 	return NULL;
-}
-
-/* All addresses of this machine are served by one that listens on all. */
-static bool is_everywhere(const struct mm_endpoint *s)
-{
-	return strcmp(s->host, s->kind == MM_ENDPOINT_INET ? "0.0.0.0" : "::") == 0;
 }
 
 struct mm_doctor_socket *mm_doctor_inet(struct mm_doctor *d, const struct mm_endpoint *spec)
@@ -69,7 +65,8 @@ struct mm_doctor_socket *mm_doctor_inet(struct mm_doctor *d, const struct mm_end
 		struct mm_doctor_socket *s = &d->sockets[i];
 		if (s->spec.kind != spec->kind || s->spec.port != spec->port)
 			continue;
-		if (strcmp(s->spec.host, spec->host) != 0 && !is_everywhere(&s->spec))
+		/* all addresses of this machine are served by one that listens on all */
+		if (strcmp(s->spec.host, spec->host) != 0 && !mm_endpoint_is_everywhere(&s->spec))
 			continue;
 		s->is_named = true;
 		return s;

@@ -1,5 +1,5 @@
-/* doctor/host.c -- our own side: settings that endanger mail, scripts that do not load, the host
- * that should be running. */
+/* doctor/host.c -- our own side: settings that endanger mail, scripts that do not load, the host that should be
+ * running. */
 #include "doctor/doctor.h"
 
 #include "process/channel.h"
@@ -205,13 +205,12 @@ void mm_doctor_host(struct mm_doctor *d, char *const check_argv[])
 
 static void check_unnamed(struct mm_doctor *d, const struct mm_doctor_socket *s)
 {
-	const char *here = s->spec.kind == MM_ENDPOINT_INET ? "127.0.0.1" : "::1";
-	bool is_everywhere = strcmp(s->spec.host, "0.0.0.0") == 0 || strcmp(s->spec.host, "::") == 0;
+	struct mm_endpoint here = mm_endpoint_reachable(&s->spec);
 	struct mm_caller caller = { .mta = "the MTA", .is_ours = true };
 	char port[8];
 	if (s->spec.kind != MM_ENDPOINT_UNIX) {
 		snprintf(port, sizeof port, "%u", s->spec.port);
-		mm_reach_inet(&d->findings, &caller, is_everywhere ? here : s->spec.host, port);
+		mm_reach_inet(&d->findings, &caller, here.host, port);
 		return;
 	}
 	int fd = mm_reach_connect_unix(s->spec.path);

@@ -13,37 +13,55 @@
 #define SERVICES_MAX  64
 #define OVERRIDES_MAX 256
 
+/* Settings that are looked at, and postconf's names of them. The macro lists follow, in the order of MM_MACRO_SETS. */
+#define SETTINGS(X) \
+	X(VERSION,           "mail_version") \
+	X(CONFIG_DIRECTORY,  "config_directory") \
+	X(QUEUE_DIRECTORY,   "queue_directory") \
+	X(MAIL_OWNER,        "mail_owner") \
+	X(COMPATIBILITY,     "compatibility_level") \
+	X(SMTPD_MILTERS,     "smtpd_milters") \
+	X(NON_SMTPD_MILTERS, "non_smtpd_milters") \
+	X(MILTER_MAPS,       "smtpd_milter_maps") \
+	X(DEFAULT_ACTION,    "milter_default_action") \
+	X(PROTOCOL,          "milter_protocol") \
+	X(CONNECT_TIMEOUT,   "milter_connect_timeout") \
+	X(COMMAND_TIMEOUT,   "milter_command_timeout") \
+	X(CONTENT_TIMEOUT,   "milter_content_timeout") \
+	X(MACRO_V,           "milter_macro_v") \
+	X(MACRO_DEFAULTS,    "milter_macro_defaults")
+
 enum setting {
-	VERSION, CONFIG_DIRECTORY, QUEUE_DIRECTORY, MAIL_OWNER, COMPATIBILITY, SMTPD_MILTERS,
-		NON_SMTPD_MILTERS, MILTER_MAPS,
-	DEFAULT_ACTION, PROTOCOL, CONNECT_TIMEOUT, COMMAND_TIMEOUT, CONTENT_TIMEOUT, MACRO_V, MACRO_DEFAULTS, MACROS_OF,
+#define X(setting, name) setting,
+	SETTINGS(X)
+#undef X
+	MACROS_OF,
 	SETTING_COUNT = MACROS_OF + MM_MACRO_SET_COUNT
 };
 
 static const char *const setting_names[SETTING_COUNT] = {
-	[VERSION] = "mail_version", [CONFIG_DIRECTORY] = "config_directory", [QUEUE_DIRECTORY] = "queue_directory",
-	[MAIL_OWNER] = "mail_owner", [COMPATIBILITY] = "compatibility_level", [SMTPD_MILTERS] = "smtpd_milters",
-	[NON_SMTPD_MILTERS] = "non_smtpd_milters", [MILTER_MAPS] = "smtpd_milter_maps",
-	[DEFAULT_ACTION] = "milter_default_action", [PROTOCOL] = "milter_protocol",
-	[CONNECT_TIMEOUT] = "milter_connect_timeout", [COMMAND_TIMEOUT] = "milter_command_timeout",
-	[CONTENT_TIMEOUT] = "milter_content_timeout", [MACRO_V] = "milter_macro_v",
-	[MACRO_DEFAULTS] = "milter_macro_defaults",
+#define X(setting, name) [setting] = name,
+	SETTINGS(X)
+#undef X
 	[MACROS_OF + MM_MACRO_SET_connect] = "milter_connect_macros",
-	[MACROS_OF + MM_MACRO_SET_helo] = "milter_helo_macros",
-	[MACROS_OF + MM_MACRO_SET_mail] = "milter_mail_macros", [MACROS_OF + MM_MACRO_SET_rcpt] = "milter_rcpt_macros",
-	[MACROS_OF + MM_MACRO_SET_data] = "milter_data_macros",
-	[MACROS_OF + MM_MACRO_SET_eoh] = "milter_end_of_header_macros",
-	[MACROS_OF + MM_MACRO_SET_eom] = "milter_end_of_data_macros",
+	[MACROS_OF + MM_MACRO_SET_helo]    = "milter_helo_macros",
+	[MACROS_OF + MM_MACRO_SET_mail]    = "milter_mail_macros",
+	[MACROS_OF + MM_MACRO_SET_rcpt]    = "milter_rcpt_macros",
+	[MACROS_OF + MM_MACRO_SET_data]    = "milter_data_macros",
+	[MACROS_OF + MM_MACRO_SET_eoh]     = "milter_end_of_header_macros",
+	[MACROS_OF + MM_MACRO_SET_eom]     = "milter_end_of_data_macros",
 };
 
 /* What Postfix can tell (milter_macros.c, smtpd_milter.c, cleanup_milter.c of 3.7 to 3.12). */
 static const char *const macros_known[] = {
-	"_", "i", "j", "v", "auth_authen", "auth_author", "auth_type", "cert_issuer", "cert_subject", "cipher",
-	"cipher_bits",
+	"_", "i", "j", "v",
+	"auth_authen", "auth_author", "auth_type",
+	"cert_issuer", "cert_subject", "cipher", "cipher_bits", "tls_version",
 	"client_addr", "client_connections", "client_name", "client_port", "client_ptr", "client_resolve",
-	"daemon_addr",
-	"daemon_name", "daemon_port", "mail_addr", "mail_host", "mail_mailer", "rcpt_addr", "rcpt_host", "rcpt_mailer",
-	"tls_version", NULL
+	"daemon_addr", "daemon_name", "daemon_port",
+	"mail_addr", "mail_host", "mail_mailer",
+	"rcpt_addr", "rcpt_host", "rcpt_mailer",
+	NULL
 };
 
 struct override {
@@ -75,15 +93,21 @@ struct item {
 
 /* ---- reading ---- */
 
+/* "name = value": ends the name where it ends. -> value; NULL: the line is none. */
+static char *split(char *line)
+{
+	char *value = strstr(line, " =");
+	if (value == NULL)
+		return NULL;
+	*value = '\0';
+	return value + 2 + strspn(value + 2, " ");
+}
+
 static void take_setting(void *self, char *line)
 {
 	struct postfix *p = self;
-	char *value = strstr(line, " =");
-	if (value == NULL)
-		return;
-	*value = '\0';
-	value += 2 + strspn(value + 2, " ");
-	for (int s = 0; s < SETTING_COUNT; s++)
+	char *value = split(line);
+	for (int s = 0; value != NULL && s < SETTING_COUNT; s++)
 		if (strcmp(line, setting_names[s]) == 0)
 			snprintf(p->values[s], VALUE_SIZE, "%s", value);
 }
@@ -99,7 +123,7 @@ static void take_service(void *self, char *line)
 	struct postfix *p = self;
 	char name[40], type[16], chroot[8], command[64];
 	if (p->service_count == SERVICES_MAX
-	    || sscanf(line, "%39s %15s %*s %*s %7s %*s %*s %63s", name, type, chroot, command) != 4)
+		|| sscanf(line, "%39s %15s %*s %*s %7s %*s %*s %63s", name, type, chroot, command) != 4)
 		return;
 	struct service *s = &p->services[p->service_count];
 	*s = (struct service){ .is_smtpd = strcmp(command, "smtpd") == 0 };
@@ -114,13 +138,8 @@ static void take_service(void *self, char *line)
 static void take_override(void *self, char *line)
 {
 	struct postfix *p = self;
-	char *value = strstr(line, " ="), *slash;
-	if (value == NULL || p->override_count == OVERRIDES_MAX)
-		return;
-	*value = '\0';
-	value += 2 + strspn(value + 2, " ");
-	slash = strrchr(line, '/');
-	if (slash == NULL)
+	char *value = split(line), *slash = strrchr(line, '/');
+	if (value == NULL || slash == NULL || p->override_count == OVERRIDES_MAX)
 		return;
 	*slash = '\0';
 	for (int s = 0; s < SETTING_COUNT; s++) {
@@ -446,7 +465,7 @@ static void check_service(struct postfix *p, const struct service *s)
 	}
 }
 
-/* Whether anybody asks us at all. */
+/* Whether any service asks us at all. */
 static void check_named(struct postfix *p)
 {
 	struct mm_doctor *d = p->doctor;
@@ -456,9 +475,7 @@ static void check_named(struct postfix *p)
 			p->values[MILTER_MAPS]);
 		mm_find_remedy(&d->findings, "postmap -q ADDRESS %s", p->values[MILTER_MAPS]);
 	}
-	if (p->names_us || d->has_unknown)
-		return;
-	if (d->socket_count == 0)
+	if (p->names_us || d->has_unknown || d->socket_count == 0)
 		return;
 	mm_find_wrong(&d->findings, "no service names a socket of ours: mail passes without our filters");
 	mm_find_remedy(&d->findings, "postconf -e 'smtpd_milters=%s', postfix reload",

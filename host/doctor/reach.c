@@ -34,7 +34,7 @@ int mm_reach_connect_unix(const char *path)
 	return -1;
 }
 
-bool mm_is_same_socket(const char *path, const char *other)
+bool mm_reach_is_same_socket(const char *path, const char *other)
 {
 	struct stat a, b;
 	return strcmp(path, other) == 0

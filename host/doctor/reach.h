@@ -4,13 +4,13 @@
 #ifndef MM_DOCTOR_REACH_H
 #define MM_DOCTOR_REACH_H
 
-#include "doctor/finding.h"
 #include "config/endpoint.h"
+#include "doctor/finding.h"
 
-/* Whoever connects. */
+/* Who connects. */
 struct mm_caller {
 	const char *mta;        /* "Postfix"; for sentences */
-	const char *user;
+	const char *user;       /* all BORROWED */
 	const char *root;       /* its chroot, without a slash at the end; "" for none */
 	bool        is_ours;    /* the socket is one that we listen on, or should */
 };
@@ -20,8 +20,8 @@ bool mm_reach_unix(struct mm_findings *, const struct mm_caller *, const char *p
 /* The same over TCP, from here. */
 bool mm_reach_inet(struct mm_findings *, const struct mm_caller *, const char *host, const char *port);
 /* Both are the same socket: by their names, or by what lies there. */
-bool mm_is_same_socket(const char *path, const char *other);
-/* Does anybody listen? For our own questions; errno says why not. */
+bool mm_reach_is_same_socket(const char *path, const char *other);
+/* A connection as ourselves, GIVEN; -1: errno says why not. */
 int mm_reach_connect_unix(const char *path);
 
 #endif

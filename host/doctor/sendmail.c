@@ -121,25 +121,26 @@ static void check_times(struct sendmail *sm, const struct filter *x, const struc
 	const struct mm_config *c = sm->doctor->config;
 	const struct {
 		char        letter;
-		double      preset;
+		double      preset;             /* seconds, Sendmail's own */
 		const char *key;
 		double      ours;
 	} rows[] = {
-		{ 'C', 300, "cpu_slice", c->cpu_slice },
-		{ 'S', 10, "cpu_slice", c->cpu_slice },
-		{ 'R', 10, "stage_deadline", c->stage_deadline },
-		{ 'R', 10, "progress_every", c->progress_every },
-		{ 'E', 300, "eom_deadline", c->eom_deadline },
+		{ 'C', 300, "cpu_slice",      c->cpu_slice },
+		{ 'S',  10, "cpu_slice",      c->cpu_slice },
+		{ 'R',  10, "stage_deadline", c->stage_deadline },
+		{ 'R',  10, "progress_every", c->progress_every },
+		{ 'E', 300, "eom_deadline",   c->eom_deadline },
 	};
 	char times[256], name[32], line[MM_ENDPOINT_LINE_SIZE];
 	field(x, 'T', times, sizeof times);
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		snprintf(name, sizeof name, "T=%c", rows[i].letter);
-		if (!mm_doctor_time(sm->doctor, name, time_of(times, rows[i].letter, rows[i].preset), rows[i].key,
-		    rows[i].ours))
-			mm_find_remedy(&sm->doctor->findings, "%s, in sendmail.mc; or a lower %s",
-			mm_endpoint_sendmail(&socket->spec, x->name,
-				c->stage_deadline, c->eom_deadline, line, sizeof line), rows[i].key);
+		double theirs = time_of(times, rows[i].letter, rows[i].preset);
+		if (mm_doctor_time(sm->doctor, name, theirs, rows[i].key, rows[i].ours))
+			continue;
+		mm_find_remedy(&sm->doctor->findings, "%s, in sendmail.mc; or a lower %s",
+			mm_endpoint_sendmail(&socket->spec, x->name, c->stage_deadline, c->eom_deadline, line,
+				sizeof line), rows[i].key);
 	}
 }
 
@@ -259,7 +260,7 @@ static void check_named(struct sendmail *sm)
 	mm_find_wrong(&d->findings, "no X line names a socket of ours: mail passes without our filters");
 	mm_find_remedy(&d->findings, "%s, in sendmail.mc, then make and restart Sendmail",
 		mm_endpoint_sendmail(&d->sockets[0].spec, "moonmilter", d->config->stage_deadline,
-		d->config->eom_deadline, line, sizeof line));
+			d->config->eom_deadline, line, sizeof line));
 }
 
 bool mm_doctor_sendmail(struct mm_doctor *d, const char *file)

@@ -140,22 +140,9 @@ static bool open_unix(struct mm_listener *l, const struct mm_listener_options *o
 
 static bool open_inet(struct mm_listener *l, struct mm_fault *why)
 {
-	struct sockaddr_storage address = { 0 };
-	socklen_t size;
+	struct sockaddr_storage address;
+	socklen_t size = (socklen_t)mm_endpoint_address(&l->spec, &address);
 	char text[MM_ENDPOINT_TEXT_SIZE];
-	if (l->spec.kind == MM_ENDPOINT_INET) {
-		struct sockaddr_in *in = (struct sockaddr_in *)&address;
-		in->sin_family = AF_INET;
-		in->sin_port = htons(l->spec.port);
-		inet_pton(AF_INET, l->spec.host, &in->sin_addr);
-		size = sizeof *in;
-	} else {
-		struct sockaddr_in6 *in = (struct sockaddr_in6 *)&address;
-		in->sin6_family = AF_INET6;
-		in->sin6_port = htons(l->spec.port);
-		inet_pton(AF_INET6, l->spec.host, &in->sin6_addr);
-		size = sizeof *in;
-	}
 	l->fd = socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (l->fd < 0)
 		return mm_fault_set(why, MM_FAULT_RESOURCE, "socket: %s", strerror(errno));

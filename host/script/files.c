@@ -153,8 +153,8 @@ bool mm_script_files_find(struct mm_script_files *list, const char *const *paths
 	for (; *paths != NULL; paths++)
 		if (!add_path(list, *paths, why))
 			return false;
-	if (list->count > MM_FILTERS_MAX)
+	if (list->count > MM_SCRIPTS_MAX)
 		return mm_fault_set(why, MM_FAULT_CONFIG, "%zu scripts; a milter runs at most %d, spread them over "
-			"several milters", list->count, MM_FILTERS_MAX);
+			"several milters", list->count, MM_SCRIPTS_MAX);
 	return true;
 }

@@ -9,6 +9,8 @@
 #include "base/list.h"
 #include "base/text.h"
 #include "bind/bind.h"
+#include "bind/ctx.h"
+#include "bind/kept_body.h"
 #include "bind/settings.h"
 #include "task/budget.h"
 #include "async/http.h"
@@ -200,9 +202,12 @@ static void make_ctx_class(lua_State *L, struct mm_generation *g)
 	lua_newtable(L);                /* [metatable] */
 	lua_newtable(L);                /* [metatable members] */
 	mm_bind_ctx(L);
+	mm_bind_facts(L);
 	mm_bind_headers(L);
+	mm_bind_kept_body(L);
+	mm_bind_verdicts(L);
 	mm_bind_edits(L);
-	mm_bind_facts(L, own_facts);
+	mm_ctx_add_facts(L, own_facts);
 	lua_getglobal(L, "require");
 	lua_pushliteral(L, "moonmilter.runtime.edits");
 	lua_call(L, 1, 1);

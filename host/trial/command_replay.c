@@ -1,6 +1,7 @@
 #include "trial/command_replay.h"
 
 #include "base/bounds.h"
+#include "base/clock.h"
 #include "moonmilter.h"
 #include "trial/replay.h"
 #include "trial/transcript.h"
@@ -12,7 +13,6 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sysexits.h>
-#include <time.h>
 
 #define TURN_S   0.05           /* seconds a turn of the loop may wait for something to happen */
 #define ANSWER_S 300.0          /* seconds a handler may take; its own deadline comes before */
@@ -46,17 +46,10 @@ struct run {
 	enum mm_redact     redact;
 };
 
-static double now(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
 /* Takes what the filter says until it waits for us again. False: it said nothing in time. */
 static bool wait_for_output(const struct replaying *re, struct run *run, struct mm_fault *why)
 {
-	double deadline = now() + ANSWER_S;
+	double deadline = mm_clock_real() + ANSWER_S;
 	for (;;) {
 		size_t size;
 		const void *bytes = mm_feed_output(run->session, &size);
@@ -68,7 +61,7 @@ static bool wait_for_output(const struct replaying *re, struct run *run, struct 
 		if (mm_feed_is_finished(run->session) || !mm_feed_is_waiting(run->session))
 			return mm_fault_set(why, MM_FAULT_PEER, "the filter %s",
 				mm_feed_is_finished(run->session) ? "closes" : "gives no answer");
-		if (now() > deadline)
+		if (mm_clock_real() > deadline)
 			return mm_fault_set(why, MM_FAULT_PEER, "the filter gives no answer in time");
 		mm_host_turn(re->host, TURN_S);
 	}
@@ -325,7 +318,7 @@ static bool replay(struct replaying *re, const char *file, const struct mm_repla
 	mm_frame_init(&run->frame, MM_PACKET_DATA_MAX_1M);
 	bool ok = play(re, run, record, file, why);
 	mm_feed_hang_up(run->session);
-	for (double deadline = now() + 5; mm_feed_is_waiting(run->session) && now() < deadline;)
+	for (double deadline = mm_clock_real() + 5; mm_feed_is_waiting(run->session) && mm_clock_real() < deadline;)
 		mm_host_turn(re->host, TURN_S);
 	mm_feed_close(run->session);
 	mm_mta_free(&run->mta);

@@ -1,17 +1,15 @@
 #include "trial/command_send.h"
 
+#include "base/clock.h"
 #include "config/endpoint.h"
 #include "trial/trial.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <sysexits.h>
-#include <time.h>
 #include <unistd.h>
 
 #define CONNECT_TIMEOUT 30.0            /* seconds; milter_connect_timeout of Postfix */
@@ -24,18 +22,11 @@ struct link {
 	uint8_t bytes[65536];
 };
 
-static double now(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
 /* True when the socket is ready; false: the time is over, or broken. */
 static bool wait_for(int fd, short events, double deadline, const char *what, struct mm_fault *why)
 {
 	for (;;) {
-		double left = deadline - now();
+		double left = deadline - mm_clock_real();
 		struct pollfd p = { .fd = fd, .events = events };
 		int n = poll(&p, 1, left <= 0 ? 0 : left > 2e6 ? 2000000000 : (int)(left * 1000) + 1);
 		if (n > 0)
@@ -51,7 +42,7 @@ static bool write_all(void *self, const void *bytes, size_t n, struct mm_fault *
 {
 	struct link *l = self;
 	const uint8_t *at = bytes;
-	double deadline = now() + l->write_timeout_s;
+	double deadline = mm_clock_real() + l->write_timeout_s;
 	while (n > 0) {
 		ssize_t written = send(l->fd, at, n, MSG_NOSIGNAL | MSG_DONTWAIT);
 		if (written >= 0) {
@@ -73,7 +64,7 @@ static bool write_all(void *self, const void *bytes, size_t n, struct mm_fault *
 static bool read_some(void *self, double timeout_s, const void **bytes, size_t *n, struct mm_fault *why)
 {
 	struct link *l = self;
-	double deadline = now() + timeout_s;
+	double deadline = mm_clock_real() + timeout_s;
 	for (;;) {
 		ssize_t got;
 		if (!wait_for(l->fd, POLLIN, deadline, "answer", why))
@@ -89,52 +80,20 @@ static bool read_some(void *self, double timeout_s, const void **bytes, size_t *
 	}
 }
 
-static bool address_of(const struct mm_endpoint *spec, struct sockaddr_storage *out, socklen_t *size,
-	struct mm_fault *why)
-{
-	struct sockaddr_un *un = (struct sockaddr_un *)out;
-	struct sockaddr_in *in = (struct sockaddr_in *)out;
-	struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)out;
-	memset(out, 0, sizeof *out);
-	switch (spec->kind) {
-	case MM_ENDPOINT_UNIX:
-		un->sun_family = AF_UNIX;
-		snprintf(un->sun_path, sizeof un->sun_path, "%s", spec->path);
-		*size = sizeof *un;
-		return true;
-	case MM_ENDPOINT_INET:
-		in->sin_family = AF_INET;
-		in->sin_port = htons(spec->port);
-		*size = sizeof *in;
-		return inet_pton(AF_INET, spec->host, &in->sin_addr) == 1
-			|| mm_fault_set(why, MM_FAULT_CONFIG, "%s is not an IPv4 address", spec->host);
-	case MM_ENDPOINT_INET6:
-		in6->sin6_family = AF_INET6;
-		in6->sin6_port = htons(spec->port);
-		*size = sizeof *in6;
-		return inet_pton(AF_INET6, spec->host, &in6->sin6_addr) == 1
-			|| mm_fault_set(why, MM_FAULT_CONFIG, "%s is not an IPv6 address", spec->host);
-	case MM_ENDPOINT_FD:
-	case MM_ENDPOINT_SYSTEMD:
-		break;
-	}
-	return mm_fault_set(why, MM_FAULT_CONFIG, "--to takes unix:PATH or inet:PORT@HOST: a socket one "
-		"can connect to");
-}
-
 static bool connect_to(const struct mm_endpoint *spec, int *fd, struct mm_fault *why)
 {
 	struct sockaddr_storage address;
-	socklen_t size = 0;
-	if (!address_of(spec, &address, &size, why))
-		return false;
+	socklen_t size = (socklen_t)mm_endpoint_address(spec, &address);
+	if (size == 0)
+		return mm_fault_set(why, MM_FAULT_CONFIG, "--to takes unix:PATH or inet:PORT@HOST: a socket one "
+			"can connect to");
 	*fd = socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (*fd < 0)
 		return mm_fault_set(why, MM_FAULT_RESOURCE, "socket: %s", strerror(errno));
 	int error = connect(*fd, (struct sockaddr *)&address, size) == 0 ? 0 : errno;
 	if (error == EINPROGRESS) {
 		socklen_t error_size = sizeof error;
-		if (!wait_for(*fd, POLLOUT, now() + CONNECT_TIMEOUT, "accept the connection", why)) {
+		if (!wait_for(*fd, POLLOUT, mm_clock_real() + CONNECT_TIMEOUT, "accept the connection", why)) {
 			close(*fd);
 			return false;
 		}

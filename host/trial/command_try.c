@@ -1,12 +1,12 @@
 #include "trial/command_try.h"
 
+#include "base/clock.h"
 #include "moonmilter.h"
 #include "trial/trial.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <sysexits.h>
-#include <time.h>
 
 #define TURN_S   0.05           /* seconds a turn of the loop may wait for something to happen */
 #define CLOSE_S  5.0            /* seconds on_done and on_close may take when all is over */
@@ -19,13 +19,6 @@ struct inside {
 	struct mm_feed *session;     /* borrowed */
 	size_t             lent;        /* bytes of output given out by the last read */
 };
-
-static double now(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
 
 static bool feed(void *self, const void *bytes, size_t n, struct mm_fault *why)
 {
@@ -41,7 +34,7 @@ static bool feed(void *self, const void *bytes, size_t n, struct mm_fault *why)
 static bool take_output(void *self, double timeout_s, const void **bytes, size_t *n, struct mm_fault *why)
 {
 	struct inside *in = self;
-	double deadline = now() + timeout_s;
+	double deadline = mm_clock_real() + timeout_s;
 	mm_feed_consume(in->session, in->lent);
 	for (in->lent = 0;;) {
 		*bytes = mm_feed_output(in->session, n);
@@ -50,7 +43,7 @@ static bool take_output(void *self, double timeout_s, const void **bytes, size_t
 			return true;
 		if (!mm_feed_is_waiting(in->session))
 			return mm_fault_set(why, MM_FAULT_PEER, "no answer, and no handler waits for anything");
-		if (now() >= deadline)
+		if (mm_clock_real() >= deadline)
 			return mm_fault_set(why, MM_FAULT_PEER, "no answer within %g seconds", timeout_s);
 		mm_host_turn(in->host, TURN_S);
 	}
@@ -59,9 +52,9 @@ static bool take_output(void *self, double timeout_s, const void **bytes, size_t
 /* Handlers that run behind the last reply, on_done and on_close, may wait too. */
 static void settle(struct inside *in)
 {
-	double deadline = now() + CLOSE_S;
+	double deadline = mm_clock_real() + CLOSE_S;
 	mm_feed_hang_up(in->session);
-	while (mm_feed_is_waiting(in->session) && now() < deadline)
+	while (mm_feed_is_waiting(in->session) && mm_clock_real() < deadline)
 		mm_host_turn(in->host, TURN_S);
 }
 

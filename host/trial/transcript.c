@@ -1,5 +1,7 @@
 #include "trial/transcript.h"
 
+#include "base/utf8.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 

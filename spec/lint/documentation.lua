@@ -20,15 +20,24 @@ local function read(path)
   return text
 end
 
+local function lines_of(command)
+  local pipe = io.popen(command)
+  local text = pipe:read "*a"
+  pipe:close()
+  return text:gmatch "[^\n]+"
+end
+
+-- The rows by which host/bind/ and host/script/ add members to ctx: facts, and methods, which other tables of functions
+-- are not called.
 local function members()
   local names = {}
-  for _, path in ipairs { "host/bind/ctx.c", "host/bind/headers.c", "host/bind/edits.c", "host/script/generation.c" } do
-    local text = read(path)
-    for kind, block in text:gmatch "static const (%S+ ?%S*) [%w_]+%[%] = (%b{});" do
-      if kind:find "luaL_Reg" or kind:find "mm_ctx_fact" then
+  for path in lines_of "ls host/bind/*.c host/script/*.c" do
+    for kind, table_name, block in read(path):gmatch "static const (%S+ ?%S*) ([%w_]+)%[%] = (%b{});" do
+      local is_fact = kind:find "mm_ctx_fact"
+      if is_fact or (kind:find "luaL_Reg" and table_name == "methods") then
         for name in block:gmatch '{ "([%w_]+)"' do
           if not name:match "^_" then
-            names[name] = kind:find "luaL_Reg" and "method" or "fact"
+            names[name] = is_fact and "fact" or "method"
           end
         end
       end
@@ -101,13 +110,6 @@ local function anything()
 end
 
 package.loaded["moonmilter.core"], package.loaded["moonmilter.codec"] = anything(), anything()
-
-local function lines_of(command)
-  local pipe = io.popen(command)
-  local text = pipe:read "*a"
-  pipe:close()
-  return text:gmatch "[^\n]+"
-end
 
 local function names_of(loaded)
   local names = {}

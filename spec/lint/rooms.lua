@@ -1,78 +1,63 @@
 --- Every file stands in the room that docs/ARCHITECTURE.md gives it, and includes go one way. The tables of that page
--- are read here: a row names a folder, its files in order, and what they may include. So a file includes only files
--- before it in its own folder and the folders that its row allows, which all stand above. libev only where the loop is,
--- Lua only in `task/`, `bind/`, `script/` and the module of `codec/`, neither in any header. What the linker sees goes
--- one way, too.
--- Usage: luajit spec/lint/rooms.lua [ROOT [OBJECTS]]; exit status 1 when a rule is broken.
-
-local root, objects = arg[1] or ".", arg[2] or "build/obj"
+-- are read here: a row names a folder, its files in order, and the folders that they may include, which all stand above
+-- it. A file includes only files before it in its own folder and files of those folders, and what the linker sees goes
+-- the same way. libev is only where the loop is, Lua only in `task/`, `bind/`, `script/` and the file `codec/codec`,
+-- neither in any header. No Lua module requires itself through others.
+-- Usage: luajit spec/lint/rooms.lua [ROOT]; exit status 1 when a rule is broken. What the linker sees is read from
+-- ROOT/build/obj, if it has been built.
+local tree = require "spec.lint.tree"
 
 local may_include_ev = {
-  ["base/clock"] = true, ["base/watch"] = true, ["io/connection"] = true, ["io/listener"] = true,
-  ["io/acceptor"] = true, ["io/worker"] = true, ["embed/host"] = true,
+  ["base/clock"] = true, ["base/watch"] = true, ["io/connection"] = true, ["io/listener"] = true, ["io/worker"] = true,
+  ["embed/host"] = true,
 }
-local may_include_lua = { task = true, bind = true, script = true, codec = true }
+local may_include_lua = { task = true, bind = true, script = true, ["codec/codec"] = true }    -- folders, and a file
+local public = { moonmilter = true, moonmilter_testing = true }
 
-local faults = {}
-local function fault(path, line, ...)
-  faults[#faults + 1] = ("%s:%d: %s"):format(path, line, string.format(...))
-end
+local MAP = "docs/ARCHITECTURE.md"
 
-local function lines_of(command)
-  local pipe, list = assert(io.popen(command)), {}
-  for line in pipe:lines() do
-    list[#list + 1] = line
-  end
-  pipe:close()
-  return list
-end
-
---- The rows of the tables: { folder, files = { … }, may = { folder = true }, line }, in order.
-local function read_rooms(path)
-  local rooms, number = {}, 0
-  for line in io.lines(path) do
-    number = number + 1
-    local folder, _, files, may = line:match "^| `([%w_/]+)/` | ([^|]+) | ([^|]*) |([^|]*)|$"
-    if folder then
-      local room = { folder = folder, files = {}, may = {}, line = number }
-      for name in files:gmatch "`([%w_.]+)`" do
-        room.files[#room.files + 1] = name
-      end
-      for name in may:gmatch "`([%w_/]+)/`" do
-        room.may[name] = true
-      end
-      rooms[#rooms + 1], rooms[folder] = room, room
+--- The rows of the tables, by folder and in order: { folder, files = { … }, may = { folder = true }, line }.
+local function read_rooms()
+  local rooms = {}
+  tree.each_line(tree.read(MAP), function(line, number)
+    local folder, files, may = line:match "^| `([%w_/]+)/` |[^|]*|([^|]*)|([^|]*)|$"
+    if not folder then return end
+    local room = { folder = folder, files = {}, may = {}, line = number }
+    for name in files:gmatch "`([%w_]+)`" do
+      room.files[#room.files + 1] = name
     end
-  end
+    for name in may:gmatch "`([%w_/]+)/`" do
+      room.may[name] = true
+    end
+    rooms[#rooms + 1], rooms[folder] = room, room
+  end)
   return rooms
 end
 
-local map = root .. "/docs/ARCHITECTURE.md"
-local rooms = read_rooms(map)
+local rooms = read_rooms()
 
---- Checks that folder and row have the same files; returns their positions by "folder/name".
-local function check_files(prefix, is_ours, extensions)
+local function exists(stem, extensions)
+  for _, extension in ipairs(extensions) do
+    if tree.read(stem .. "." .. extension) ~= "" then return true end
+  end
+  return false
+end
+
+--- Reports what the rows of these folders name and the tree has not. Returns the position of each file by its stem.
+local function positions(prefix, is_ours, extensions)
   local position, count = {}, 0
-  for order, room in ipairs(rooms) do
-    if is_ours(room.folder) then
-      room.order = order
-      for _, name in ipairs(room.files) do
-        count = count + 1
-        position[room.folder .. "/" .. name] = count
-        local found = false
-        for _, extension in ipairs(extensions) do
-          local file = io.open(("%s/%s%s/%s.%s"):format(root, prefix, room.folder, name, extension))
-          found = found or file ~= nil
-          if file then file:close() end
-        end
-        if not found then
-          fault(map, room.line, "names %s/%s, which is not in the tree", room.folder, name)
-        end
+  for _, room in ipairs(rooms) do
+    for _, name in ipairs(is_ours(room.folder) and room.files or {}) do
+      local stem = room.folder .. "/" .. name
+      count = count + 1
+      position[stem] = count
+      if not exists(prefix .. stem, extensions) then
+        tree.fault(MAP, room.line, "names %s%s, which is not in the tree", prefix, stem)
       end
-      for name in pairs(room.may) do
-        if not rooms[name] or rooms[name].line > room.line then
-          fault(map, room.line, "%s/ may not include %s/, which does not stand above it", room.folder, name)
-        end
+    end
+    for name in pairs(is_ours(room.folder) and room.may or {}) do
+      if not rooms[name] or rooms[name].line > room.line then
+        tree.fault(MAP, room.line, "lets %s/ include %s/, which does not stand above it", room.folder, name)
       end
     end
   end
@@ -81,76 +66,60 @@ end
 
 -- ---- C ----
 
-local function is_host(folder)
-  return not folder:find "/" and folder ~= "fuzz"
-end
-local position = check_files("host/", is_host, { "c", "h" })
+local position = positions("host/", function(folder) return not folder:find "/" end, { "h", "c" })
 
-local function check_own_include(path, line, stem, folder, target)
-  local target_folder = target:match "^([%w_]+)/"
-  if target == "moonmilter" or target == "moonmilter_testing" or target == stem then return end
+local function check_own(path, line, stem, target)
+  local folder, other = stem:match "^[^/]+", target:match "^([^/]+)/"
+  if public[target] or target == stem then return end
   if not position[target] then
-    fault(path, line, "includes %s.h, which has no room in docs/ARCHITECTURE.md", target)
-  elseif target_folder == folder then
-    if position[target] > position[stem] then
-      fault(path, line, "includes %s.h, which stands after it in %s/", target, folder)
-    end
-  elseif not rooms[folder].may[target_folder] then
-    fault(path, line, "includes %s.h; %s/ may not include %s/ (docs/ARCHITECTURE.md)", target, folder, target_folder)
+    tree.fault(path, line, "includes %s.h, which has no room in %s", target, MAP)
+  elseif other ~= folder and not rooms[folder].may[other] then
+    tree.fault(path, line, "includes %s.h, but %s/ may not include %s/ (%s)", target, folder, other, MAP)
+  elseif other == folder and position[target] > position[stem] then
+    tree.fault(path, line, "includes %s.h, which stands after it in %s/ (%s)", target, folder, MAP)
   end
 end
 
-local function check_system_include(path, line, stem, folder, kind, header)
-  if header == "ev.h" and (kind == "h" or not may_include_ev[stem]) then
-    fault(path, line, "includes ev.h; libev is for base/clock, base/watch and the sockets of io/, and for no header")
-  end
+local function check_system(path, line, stem, header)
+  local is_header = path:match "%.h$" ~= nil
   local is_lua = header:match "^lua" and header ~= "luajit.h" or header == "lauxlib.h"
-  if is_lua and (kind == "h" or not may_include_lua[folder]) then
-    fault(path, line, "includes %s; Lua is for task/, bind/ and script/, and for no header", header)
+  if header == "ev.h" and (is_header or not may_include_ev[stem]) then
+    tree.fault(path, line, "includes ev.h, which is for the loop and its sockets and for no header")
+  elseif is_lua and (is_header or not (may_include_lua[stem] or may_include_lua[stem:match "^[^/]+"])) then
+    tree.fault(path, line, "includes %s; Lua is for task/, bind/, script/ and codec/codec, and for no header", header)
   end
 end
 
-local function check_source(path)
-  local stem, kind = path:match "host/([%w_]+/[%w_]+)%.([ch])$"
-  if not stem then
-    fault(path, 1, "stands in no folder of host/")
-    return
-  end
-  local folder = stem:match "^[%w_]+"
-  if not position[stem] then
-    fault(path, 1, "has no room in the table of docs/ARCHITECTURE.md; find its room")
-    return
-  end
-  local number = 0
-  for line in io.lines(path) do
-    number = number + 1
-    local own, system = line:match '^#include "([%w_/]+)%.h"', line:match "^#include <([%w_./-]+)>"
-    if own then check_own_include(path, number, stem, folder, own) end
-    if system then check_system_include(path, number, stem, folder, kind, system) end
+for _, path in ipairs(tree.files("host", "*.c", "*.h")) do
+  local stem = path:match "^host/(.*)%.[ch]$"
+  if position[stem] then
+    tree.each_line(tree.read(path), function(line, number)
+      local own, system = line:match '^#include "([^"]+)%.h"', line:match "^#include <([^>]+)>"
+      if own then check_own(path, number, stem, own) end
+      if system then check_system(path, number, stem, system) end
+    end)
+  elseif not public[stem] and not stem:find "^fuzz/" then
+    tree.fault(path, 1, "has no room in the table of %s: find its room", MAP)
   end
 end
 
-for _, path in ipairs(lines_of(("find %s/host -name '*.[ch]' -not -path '*/fuzz/*' | sort"):format(root))) do
-  if path ~= root .. "/host/moonmilter.h" and path ~= root .. "/host/moonmilter_testing.h" then
-    check_source(path)
-  end
-end
-
--- What a header shared by a folder hides: a call to a function that is defined in a later file.
+-- A header that several files share hides which of them defines a function: the linker knows.
 local function check_links()
-  local defined, wanted = {}, {}
-  for _, line in ipairs(lines_of(("nm -A %s/%s/*/*.o 2>/dev/null"):format(root, objects))) do
-    local stem, kind, symbol = line:match "/([%w_]+/[%w_]+)%.o:%x* +(%a) ([%w_]+)$"
+  local defined, used = {}, {}
+  local symbols = io.popen(("cd '%s' && nm -A build/obj/*/*.o 2>/dev/null"):format(tree.root))
+  for line in symbols:lines() do
+    local stem, kind, symbol = line:match "^build/obj/([%w_]+/[%w_]+)%.o:%x* +(%a) ([%w_]+)$"
     if kind == "U" then
-      wanted[#wanted + 1] = { stem, symbol }
+      used[#used + 1] = { stem, symbol }
     elseif kind and kind:match "[TDBRC]" then
       defined[symbol] = stem
     end
   end
-  for _, use in ipairs(wanted) do
+  symbols:close()
+  for _, use in ipairs(used) do
     local from, to = use[1], defined[use[2]]
-    if to and position[from] and position[to] and position[to] > position[from] then
-      fault(("%s/host/%s.c"):format(root, from), 1, "calls %s, which is in %s.c, after it", use[2], to)
+    if position[from] and position[to] and position[to] > position[from] then
+      tree.fault(("host/%s.c"):format(from), 1, "uses %s of %s.c, which stands after it (%s)", use[2], to, MAP)
     end
   end
 end
@@ -158,53 +127,42 @@ check_links()
 
 -- ---- Lua ----
 
-local function is_lua(folder)
-  return folder:match "^lua/" ~= nil
-end
-local lua_position = check_files("", is_lua, { "lua" })
-
---- The modules that a file requires, wherever it does so.
-local function requires_of(path)
-  local list = {}
-  for line in io.lines(path) do
+local lua_position = positions("", function(folder) return folder:find "^lua/" end, { "lua" })
+local requires = {}
+for _, path in ipairs(tree.files("lua/moonmilter", "*.lua")) do
+  local stem, list = path:gsub("%.lua$", ""), {}
+  if not lua_position[stem] then
+    tree.fault(path, 1, "has no room in the table of %s: find its room", MAP)
+  end
+  tree.each_line(tree.read(path), function(line)
     for name in line:gsub("^%s*%-%-.*", ""):gmatch 'require%s*%(?%s*"(moonmilter[%w_.]*)"' do
       list[#list + 1] = name
     end
-  end
-  return list
+  end)
+  requires[stem:gsub("^lua/", ""):gsub("/init$", ""):gsub("/", ".")] = list
 end
 
-local requires = {}
-for _, path in ipairs(lines_of(("find %s/lua/moonmilter -name '*.lua' | sort"):format(root))) do
-  local stem = path:sub(#root + 2):gsub("%.lua$", "")
-  if not lua_position[stem] then
-    fault(path, 1, "has no room in the table of docs/ARCHITECTURE.md; find its room")
-  end
-  local module = stem:gsub("^lua/", ""):gsub("/init$", ""):gsub("/", ".")
-  requires[module] = requires_of(path)
+local modules, state = {}, {}
+for module in pairs(requires) do
+  modules[#modules + 1] = module
 end
+table.sort(modules)
 
-local state = {}
 local function look_for_circle(module, trail)
   if state[module] == "done" or not requires[module] then return end
+  trail = trail and trail .. " > " .. module or module
   if state[module] == "open" then
-    fault("lua/" .. module:gsub("%.", "/") .. ".lua", 1, "requires itself: %s > %s", table.concat(trail, " > "), module)
+    tree.fault("lua/" .. module:gsub("%.", "/") .. ".lua", 1, "requires itself: %s", trail)
     return
   end
   state[module] = "open"
-  trail[#trail + 1] = module
   for _, name in ipairs(requires[module]) do
     look_for_circle(name, trail)
   end
-  trail[#trail] = nil
   state[module] = "done"
 end
-for module in pairs(requires) do
-  look_for_circle(module, {})
+for _, module in ipairs(modules) do
+  look_for_circle(module)
 end
 
-table.sort(faults)
-for _, text in ipairs(faults) do
-  print(text)
-end
-os.exit(#faults == 0 and 0 or 1)
+tree.finish()

@@ -70,7 +70,7 @@ end
 for _, path in ipairs(tree.files("host", "*.[ch]")) do
   check_all(path)
 end
-for _, path in ipairs(tree.files("lua spec", "*.lua")) do
+for _, path in ipairs(tree.files("lua spec examples scripts", "*.lua")) do
   check_lua(path)
 end
 for _, path in ipairs(tree.files("Makefile docs spec", "Makefile", "*.mk")) do

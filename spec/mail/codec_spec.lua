@@ -99,6 +99,23 @@ describe("codec: charsets", function()
     assert.is_nil((codec.to_utf8("x", "UTF-8//TRANSLIT")))
     assert.equal("charset", select(3, codec.to_utf8("x", "no-such-set")))
   end)
+  it("refuses a name with a NUL in it", function()
+    assert.equal("charset", select(3, codec.to_utf8("x", "UTF-8\0")))
+  end)
+  it("reads UTF-16 by its own mark of byte order, not by that of the text before", function()
+    for _, name in ipairs { "UTF-16", "UTF-32", "unicode" } do
+      local big, little = "\254\255\0a", "\255\254a\0"
+      if name == "UTF-32" then
+        big, little = "\0\0\254\255\0\0\0a", "\255\254\0\0a\0\0\0"
+      end
+      local converter = assert(codec.converter(name))
+      for _, text in ipairs { big, little, big, little } do
+        assert.same({ "a", 0 }, { codec.to_utf8(text, name) })
+        assert.equal("a", converter:feed(text))
+        assert.same({ "", 0 }, { converter:finish() })
+      end
+    end
+  end)
   it("keeps a character that chunks cut in two", function()
     local converter = assert(codec.converter "EUC-JP")
     assert.equal("", converter:feed "\198")

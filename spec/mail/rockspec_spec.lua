@@ -16,8 +16,8 @@ describe("rockspec/moonmilter-scm-1.rockspec", function()
     local directory = os.tmpname()
     os.remove(directory)
     finally(function() os.execute("rm -rf " .. directory) end)
-    assert(run(("mkdir -p %s/source/host/codec %s/work && cp -r lua rockspec LICENSE %s/source && cp "
-      .. "host/codec/codec.c %s/source/host/codec")
+    assert(run(("mkdir -p %s/source/host %s/work && cp -r lua rockspec LICENSE %s/source && cp -r "
+      .. "host/codec %s/source/host")
       :format(directory, directory, directory, directory)))
     local made, output = run(("cd %s/source && env -u LD_PRELOAD -u LUA_PATH -u LUA_CPATH HOME=%s luarocks "
       .. "--lua-version=5.1 make --deps-mode=none --tree=%s/tree rockspec/moonmilter-scm-1.rockspec"):format(directory,

@@ -1,5 +1,5 @@
 --- The body behind ctx:body{…} while it arrives. The host calls feed for each piece before the script's on_body, and
--- once more before its on_eom; it drops body and temporary file when the message ends (host/bind/headers.c).
+-- once more before its on_eom; it drops body and temporary file when the message ends (host/bind/kept_body.c).
 local log = require "moonmilter.log"
 
 local kept_body = {}

@@ -1,0 +1,17 @@
+#include "base/utf8.h"
+
+size_t mm_utf8_size(struct mm_text t)
+{
+	const unsigned char *p = (const unsigned char *)t.bytes;
+	size_t size = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : p[0] < 0xf5 ? 4 : 0;
+	if (size > t.size)
+		return 0;
+	for (size_t i = 1; i < size; i++)
+		if ((p[i] & 0xc0) != 0x80)
+			return 0;
+	/* over-long forms, surrogates, beyond U+10FFFF */
+	if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf0 && p[1] < 0x90)
+		|| (p[0] == 0xf4 && p[1] > 0x8f))
+		return 0;
+	return size;
+}

@@ -1,0 +1,11 @@
+/* base/utf8.h -- whether bytes are UTF-8 (RFC 3629 4): no over-long forms, no surrogates, nothing above U+10FFFF.
+ * codec/charset.c has the same rule of its own, because codec/ is also built without the host. */
+#ifndef MM_BASE_UTF8_H
+#define MM_BASE_UTF8_H
+
+#include "base/text.h"
+
+/* Bytes of the UTF-8 sequence at the start of t, 0 when there is none. t is not empty. */
+size_t mm_utf8_size(struct mm_text t);
+
+#endif

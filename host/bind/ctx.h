@@ -1,0 +1,40 @@
+/* bind/ctx.h -- ctx itself: the userdata that handlers get, with members that other files add.
+ * It holds a pointer to the session, cleared when the session ends: a ctx that a script has kept raises from then on.
+ * A member is a fact (struct mm_ctx_fact, read as a field) or a method (a lua_CFunction). A method has one upvalue, the
+ * metatable of ctx, by which mm_ctx_check() knows a ctx; the metamethods have a second one, the table of members. Knows
+ * none of the members but ctx.session and ctx.message. The session OWNS its ctx through a registry reference. */
+#ifndef MM_BIND_CTX_H
+#define MM_BIND_CTX_H
+
+#include "task/task.h"
+
+struct luaL_Reg;
+
+/* ---- members ---- */
+
+/* [ctx key nil] -> [... value]; returns how many values, 0 for nil. */
+typedef int (*mm_ctx_getter)(struct lua_State *, struct mm_script_session *);
+
+struct mm_ctx_fact {
+	const char   *name;
+	mm_ctx_getter get;
+};
+
+/* Both add to the table of members on top of the stack, below which stands the metatable of ctx; a row without a name
+ * is the last. The rows of facts must be static. */
+void mm_ctx_add_facts(struct lua_State *, const struct mm_ctx_fact *);
+void mm_ctx_add_methods(struct lua_State *, const struct luaL_Reg *);
+
+/* ---- a session's ctx ---- */
+
+/* For methods: the session of the ctx at index 1. Raises, with the method's name, when it is no ctx or the session has
+ * ended. */
+struct mm_script_session *mm_ctx_check(struct lua_State *, const char *method);
+/* Pushes the session's ctx, making it at first. */
+void mm_ctx_push(struct lua_State *, struct mm_script_session *);
+/* The message has ended: what ctx has shown of it goes. */
+void mm_ctx_end_message(struct mm_script_session *);
+/* The session has ended: its ctx raises from now on, its tables go. */
+void mm_ctx_end(struct mm_script_session *);
+
+#endif

@@ -1,0 +1,173 @@
+/* bind/verdicts.c -- what handlers answer, by methods of ctx. A verdict ends the handler then and there. Everything is
+ * checked here, at the call, so that an error names the script's line. */
+#include "base/text.h"
+#include "bind/bind.h"
+#include "bind/ctx.h"
+
+#include <lauxlib.h>
+#include <lua.h>
+
+#include <stdio.h>
+
+/* "10-auth.lua:12", for the log line of the message. After `return ctx:reject()`, a tail call, the line is gone. */
+static void note_place(lua_State *L, const struct mm_script_session *ss, struct mm_verdict *v)
+{
+	lua_Debug where;
+	if (!lua_getstack(L, 1, &where) || !lua_getinfo(L, "Sl", &where) || where.currentline < 0) {
+		snprintf(v->decided_by, sizeof v->decided_by, "%.30s %s", ss->generation->scripts[ss->script_at].name,
+			mm_stage_handler(ss->event.stage));
+		return;
+	}
+	const char *slash = strrchr(where.short_src, '/');
+	snprintf(v->decided_by, sizeof v->decided_by, "%.30s:%d", slash != NULL ? slash + 1 : where.short_src,
+		where.currentline);
+}
+
+/* Ends the handler: a yield crosses every pcall, so nothing between here and the host can swallow it. Where Lua cannot
+ * yield an error has to do; the verdict stands even if that one is caught. */
+static int leave_handler(lua_State *L, struct mm_script_session *ss)
+{
+	ss->has_verdict = true;
+	note_place(L, ss, &ss->verdict);
+	mm_task_forget_wait(&ss->task);
+	lua_settop(L, 0);
+	lua_rawgeti(L, LUA_REGISTRYINDEX, ss->generation->host_token);
+	return lua_isyieldable(L) ? lua_yield(L, 1) : lua_error(L);
+}
+
+static struct mm_script_session *check_verdict(lua_State *L, const char *name, enum mm_verdict_kind kind)
+{
+	struct mm_script_session *ss = mm_ctx_check(L, name);
+	struct mm_task *t = mm_task_current(L);
+	if (t != &ss->task)
+		luaL_error(L, "%s: a verdict is given by the handler itself, not by a task it has started; let "
+			"the task return its finding and decide there", name);
+	if (t->is_cancelled)
+		luaL_error(L, "%s: too late, the handler has been cancelled (%s)", name, mm_cancel_name(t->why));
+	if (!ss->has_event || !(mm_verdict_stages(kind) & 1u << ss->event.stage))
+		luaL_error(L, "%s: not possible at %s", name, ss->has_event ? mm_stage_name(ss->event.stage)
+			: "this point");
+	return ss;
+}
+
+/* Code and enhanced status may be left out: numbers and "5.7.1"-like strings are recognised by their form. A string of
+ * digits at the end is the text: what a script looked up and hands on must not become a code. */
+static bool is_code(lua_State *L, int at, unsigned *code)
+{
+	size_t size;
+	if (lua_type(L, at) == LUA_TNUMBER) {
+		lua_Number n = lua_tonumber(L, at);
+		*code = n >= 0 && n < 1000 ? (unsigned)n : 0;
+		return true;
+	}
+	if (lua_type(L, at) != LUA_TSTRING)
+		return false;
+	const char *s = lua_tolstring(L, at, &size);
+	if (size != 3 || strspn(s, "0123456789") != 3 || at == lua_gettop(L))
+		return false;
+	*code = (unsigned)(s[0] - '0') * 100 + (unsigned)(s[1] - '0') * 10 + (unsigned)(s[2] - '0');
+	return true;
+}
+
+/* "550 5.7.1 text" in one string, as an access table of Postfix has it: the codes would be sent twice. A script that
+ * quotes another server's reply gives a status of its own before it. */
+static void refuse_codes_in_text(lua_State *L, const char *name, bool takes_code, struct mm_text line)
+{
+	if (line.size < 4 || strspn(line.bytes, "0123456789") != 3 || (line.bytes[3] != ' ' && line.bytes[3] != '-'))
+		return;
+	struct mm_text status = { line.bytes + 4, strcspn(line.bytes + 4, " ") };       /* Lua's strings end with NUL */
+	if (!mm_enhanced_is_good(status) || status.bytes[0] != line.bytes[0])
+		return;
+	lua_pushlstring(L, line.bytes, 3);
+	lua_pushlstring(L, status.bytes, status.size);
+	luaL_error(L, "%s: the text begins with codes, which would be sent twice; say %s(%s%s\"%s\", "
+		"\"text\")", name, name, takes_code ? lua_tostring(L, -2) : "", takes_code ? ", " : "",
+		lua_tostring(L, -1));
+}
+
+static int worded_verdict(lua_State *L, const char *name, enum mm_verdict_kind kind, unsigned code,
+	struct mm_text enhanced, int at)
+{
+	struct mm_script_session *ss = check_verdict(L, name, kind);
+	int top = lua_gettop(L);
+	bool is_worded = at <= top || code == 421, has_status = false;
+	if (code != 421 && at <= top && is_code(L, at, &code))
+		at++;
+	if (at <= top && lua_type(L, at) == LUA_TSTRING) {
+		struct mm_text text = mm_check_text(L, at);
+		if (mm_enhanced_is_good(text)) {
+			enhanced = text;
+			has_status = true;
+			at++;
+		}
+	}
+	struct mm_text lines[MM_REPLY_LINES_MAX + 1];
+	size_t count = 0;
+	for (; at <= top && count <= MM_REPLY_LINES_MAX; at++, count++)
+		lines[count] = mm_check_text(L, at);
+	if (count > 0 && !has_status)
+		refuse_codes_in_text(L, name, code != 421, lines[0]);
+	if (!is_worded) {
+		mm_verdict_plain(&ss->verdict, kind);
+		return leave_handler(L, ss);
+	}
+	struct mm_fault why;
+	if (!mm_verdict_worded(&ss->verdict, kind, code, enhanced, lines, count, &why))
+		return luaL_error(L, "%s: %s", name, why.text);
+	return leave_handler(L, ss);
+}
+
+/* ctx:reject([code,] [enhanced,] text...) code 500..599, default 550; enhanced "5.x.y", default 5.7.1 (RFC 3463). */
+static int ctx_reject(lua_State *L)
+{
+	return worded_verdict(L, "reject", MM_VERDICT_reject, 550, mm_text_of("5.7.1"), 2);
+}
+
+/* ctx:tempfail([code,] [enhanced,] text...) code 400..499, default 451; enhanced "4.x.y", default 4.7.1. */
+static int ctx_tempfail(lua_State *L)
+{
+	return worded_verdict(L, "tempfail", MM_VERDICT_tempfail, 451, mm_text_of("4.7.1"), 2);
+}
+
+/* ctx:disconnect(text) 421: the MTA ends the SMTP session (RFC 5321 3.8). */
+static int ctx_disconnect(lua_State *L)
+{
+	return worded_verdict(L, "disconnect", MM_VERDICT_tempfail, 421, mm_text_of("4.7.0"), 2);
+}
+
+static int plain_verdict(lua_State *L, const char *name, enum mm_verdict_kind kind)
+{
+	struct mm_script_session *ss = check_verdict(L, name, kind);
+	mm_verdict_plain(&ss->verdict, kind);
+	return leave_handler(L, ss);
+}
+
+static int ctx_accept(lua_State *L)
+{
+	return plain_verdict(L, "accept", MM_VERDICT_accept);
+}
+
+static int ctx_discard(lua_State *L)
+{
+	return plain_verdict(L, "discard", MM_VERDICT_discard);
+}
+
+static int ctx_skip(lua_State *L)
+{
+	return plain_verdict(L, "skip", MM_VERDICT_skip);
+}
+
+static int ctx_continue(lua_State *L)
+{
+	return plain_verdict(L, "continue", MM_VERDICT_continue);
+}
+
+void mm_bind_verdicts(lua_State *L)
+{
+	static const luaL_Reg methods[] = {
+		{ "reject", ctx_reject }, { "tempfail", ctx_tempfail }, { "disconnect", ctx_disconnect },
+		{ "accept", ctx_accept }, { "discard", ctx_discard }, { "skip", ctx_skip },
+		{ "continue", ctx_continue }, { NULL, NULL },
+	};
+	mm_ctx_add_methods(L, methods);
+}
