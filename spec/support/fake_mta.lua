@@ -4,11 +4,14 @@
 --   mta:connect(); mta:helo(); mta:mail "<a@b>"
 --   assert.equal("reject", mta:rcpt("<bob@x>").kind)
 --
+-- Bytes are made and replies read by the player of moonmilter.testing, bare: it sends no macros and draws no
+-- consequences, so that a spec says every packet itself, or feeds bytes of its own.
 -- Every byte that the filter says passes spec/support/oracle.lua, which raises at what an MTA would not take.
 -- Every stage function returns the reply: kind ("continue", "reject", … or "none" when the step needs no answer or was
 -- switched off), letter, text (of a reply code), edits (end of message only) and `raw`.
 local ffi = require "ffi"
 local oracle = require "spec.support.oracle"
+local library = require "moonmilter.testing.library"
 local player = require "moonmilter.testing.player"
 local testlib = require "spec.support.testlib"
 
@@ -36,15 +39,6 @@ end
 fake_mta.u32 = u32
 
 -- ---- the library ----
-
-local function strings(list)
-  local array = ffi.new("const char *[?]", #list + 1)
-  for i, s in ipairs(list) do
-    array[i - 1] = s
-  end
-  array[#list] = nil
-  return array
-end
 
 local function temporary(text, name)
   local directory = os.tmpname()
@@ -95,7 +89,7 @@ function fake_mta.host(options)
   end
   local o = ffi.new "struct mm_host_options"
   local err = ffi.new "struct mm_error"
-  self.anchors = { strings(paths), strings(set), paths, set }
+  self.anchors = { library.strings(paths), library.strings(set), paths, set }
   o.size = ffi.sizeof(o)
   o.scripts, o.set = self.anchors[1], self.anchors[2]
   o.no_sockets = true
