@@ -4,7 +4,6 @@
 #include "base/bounds.h"
 #include "mta/player.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
