@@ -6,11 +6,11 @@ local FOOTER = {
 }
 
 function on_eoh(ctx)
-  ctx.message.body = ctx:body { max_size = 10 * 1024 * 1024, over = "accept" }
+  ctx.message.kept = ctx:body { max_size = 10 * 1024 * 1024, over = "accept" }
 end
 
 function on_eom(ctx)
-  local edit = ctx.message.body:edit()
+  local edit = ctx.message.kept:edit()
   edit:footer(FOOTER)
   edit:apply(ctx) -- does nothing when nothing was changed
 end

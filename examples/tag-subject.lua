@@ -6,10 +6,10 @@ function on_eom(ctx)
   if ctx.auth or (domain and OURS[domain:lower()]) then
     return
   end
-  local subject = ctx.headers:get("Subject")
+  local subject = ctx.headers:field("Subject")
   if not subject then
     ctx:add_header("Subject", "[external]")
-  elseif not subject:find("[external]", 1, true) then
-    ctx:change_header("Subject", 1, "[external] " .. subject)
+  elseif not subject.value:find("[external]", 1, true) then
+    subject:set("[external] " .. subject.value)
   end
 end

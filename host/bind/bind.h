@@ -8,6 +8,10 @@
 
 /* ---- opening: once for each Lua state ---- */
 
+/* The metatable of ctx.message and ctx.session, by this name in the registry: script/ puts it there, out of
+ * lua/moonmilter/runtime/members.lua, when all members of ctx are known. */
+#define MM_KEPT_CLASS "moonmilter.kept"
+
 /* Fills the metatable of ctx, which stands below the table of members on top of the stack (ctx.h). */
 void mm_bind_ctx(struct lua_State *);
 /* Each adds its members to that table, as the stack is then. */

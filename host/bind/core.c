@@ -1,8 +1,12 @@
 /* bind/core.c -- moonmilter.core: what lua/moonmilter/ is built on. Scripts use the modules above it, not this one. */
+#include "base/suggest.h"
 #include "bind/bind.h"
+#include "task/whose.h"
 
 #include <lauxlib.h>
 #include <lua.h>
+
+#include <stdlib.h>
 
 /* ---- sleep ---- */
 
@@ -72,19 +76,13 @@ static int core_log(lua_State *L)
 		return 0;
 	struct mm_log_line line;
 	mm_log_begin(&line, g->settings.log, level, "script");
-	const struct mm_script_session *ss = g->current != NULL ? g->current->session : NULL;
-	const struct mm_script *f = g->current != NULL ? mm_task_script(g->current) : NULL;
-	mm_log_string(&line, "milter", g->settings.milter_in_log);
-	if (ss != NULL) {
-		mm_log_string(&line, "session", ss->facts->id);
-		struct mm_text id = mm_session_macro(ss->facts, "i");
-		if (id.size > 0)
-			mm_log_text(&line, "queue_id", id);
-	}
-	if (ss != NULL || f != NULL)
-		mm_log_string(&line, "script", f != NULL ? f->name : NULL);
-	if (ss != NULL && ss->has_event && g->current == &ss->task)
-		mm_log_string(&line, "stage", mm_stage_name(ss->event.stage));
+	struct mm_whose whose = { g, NULL, NULL, MM_WHOSE_TASK };
+	if (g->current != NULL)
+		whose = mm_whose_of(g->current);
+	mm_whose_log(&whose, &line);
+	mm_log_string(&line, "script", whose.script != NULL ? whose.script->name : NULL);
+	if (whose.work == MM_WHOSE_HANDLER)
+		mm_log_string(&line, "stage", mm_stage_name(whose.session->event.stage));
 	mm_log_text(&line, "text", (struct mm_text){ text, size });
 	mm_log_alike(&line, text, size);
 	mm_log_end(&line);
@@ -139,12 +137,40 @@ static int core_loading(lua_State *L)
 	return 0;
 }
 
+static int by_letters(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* core.suggest(word, words) -> '; did you mean "x"?' or "": the nearest of the strings that are keys of words. They are
+ * sorted, because a table has no order and the first of equals wins. */
+static int core_suggest(lua_State *L)
+{
+	size_t count = 0, n = 0;
+	const char *word = luaL_checkstring(L, 1);
+	luaL_checktype(L, 2, LUA_TTABLE);
+	for (lua_pushnil(L); lua_next(L, 2) != 0; lua_pop(L, 1))
+		count++;
+	const char **names = lua_newuserdata(L, (count + 1) * sizeof *names);
+	for (lua_pushnil(L); lua_next(L, 2) != 0; lua_pop(L, 1))
+		if (lua_type(L, -2) == LUA_TSTRING)
+			names[n++] = lua_tostring(L, -2);       /* borrowed: the table holds it */
+	qsort(names, n, sizeof *names, by_letters);
+	names[n] = NULL;
+	const char *meant = mm_suggest(word, names);
+	if (meant != NULL)
+		lua_pushfstring(L, "; did you mean \"%s\"?", meant);
+	else
+		lua_pushliteral(L, "");
+	return 1;
+}
+
 int mm_bind_core(lua_State *L)
 {
 	static const luaL_Reg functions[] = {
 		{ "sleep", core_sleep }, { "timer_sleep", core_timer_sleep }, { "now", core_now }, { "log", core_log },
 		{ "log_wants", core_log_wants }, { "in_handler", core_in_handler }, { "task", core_task },
-		{ "blame", core_blame }, { "loading", core_loading }, { NULL, NULL },
+		{ "blame", core_blame }, { "loading", core_loading }, { "suggest", core_suggest }, { NULL, NULL },
 	};
 	lua_newtable(L);
 	luaL_setfuncs(L, functions, 0);

@@ -106,6 +106,8 @@ static int push_kept(lua_State *L, struct mm_script_session *ss, enum mm_kept wh
 		return 1;
 	}
 	lua_newtable(L);
+	luaL_getmetatable(L, MM_KEPT_CLASS);
+	lua_setmetatable(L, -2);
 	lua_pushvalue(L, 1);
 	lua_pushvalue(L, -2);
 	lua_rawset(L, -4);

@@ -1,6 +1,6 @@
 /* bind/headers.c -- ctx.headers, and edits through its fields.
  * ctx.headers is a plain list of plain tables, made when a script asks for it and again when edits have changed it, so
- * that ipairs, # and indexing work; lua/moonmilter/mail/fields.lua gives list and fields their methods. */
+ * that ipairs, # and indexing work; lua/moonmilter/runtime/headers.lua gives list and fields their methods. */
 #include "base/text.h"
 #include "bind/bind.h"
 #include "bind/ctx.h"
@@ -68,7 +68,7 @@ static uint32_t check_field(lua_State *L, struct mm_script_session *ss, const ch
 	return (uint32_t)index;
 }
 
-/* Errors come back as a string, so that fields.lua can raise them at the script's line. */
+/* Errors come back as a string, so that headers.lua can raise them at the script's line. */
 static int report(lua_State *L, bool ok, const struct mm_fault *why)
 {
 	if (ok)

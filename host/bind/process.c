@@ -28,7 +28,7 @@ static int push_result(lua_State *L, void *arg)
 	case MM_CHILD_TIMEOUT:  return mm_push_failure(L, "the program was not done in time and has "
 		"been ended", "timeout");
 	case MM_CHILD_TOO_MUCH: return mm_push_failure(L, "the program wrote more than max_output and has "
-		"been ended", "too_much");
+		"been ended", "limit");
 	case MM_CHILD_LOST:     return mm_push_failure(L, "somebody else has waited for the program: its "
 		"status is lost", "lost");
 	default:                break;

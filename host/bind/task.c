@@ -3,6 +3,7 @@
 #include "bind/bind.h"
 
 #include "task/call.h"
+#include "task/whose.h"
 #include "task/group.h"
 
 #include <lauxlib.h>
@@ -79,7 +80,7 @@ static int core_spawn(lua_State *L)
 	struct mm_spawned *sp = mm_spawned_new(t->generation, is_detached ? NULL : t->session, group, box);
 	if (sp == NULL || !lua_checkstack(sp->task.co, count + 8))
 		return luaL_error(L, "spawn: out of memory");
-	sp->task.script = mm_task_script(t);
+	sp->task.script = mm_whose_of(t).script;
 	lua_xmove(L, sp->task.co, count + 1);
 	mm_spawned_start(sp, count);
 	lua_settop(L, 1);
@@ -176,21 +177,21 @@ static int task_gc(lua_State *L)
 	return 0;
 }
 
-/* core.defer(fn): for the end of what owns the caller. */
-static int core_defer(lua_State *L)
+/* core.at_end(fn): for the end of what owns the caller. */
+static int core_at_end(lua_State *L)
 {
 	luaL_checktype(L, 1, LUA_TFUNCTION);
-	struct mm_task *t = check_owner(L, "defer");
+	struct mm_task *t = check_owner(L, "at_end");
 	if (t == NULL)
 		return 2;
 	struct mm_task_group *group = group_of(t);
-	check_room(L, group, "defer");
+	check_room(L, group, "at_end");
 	lua_settop(L, 1);
 	int ref = luaL_ref(L, LUA_REGISTRYINDEX);
-	if (mm_task_group_defer(group, ref, mm_task_script(t)))
+	if (mm_task_group_defer(group, ref, mm_whose_of(t).script))
 		return 0;
 	luaL_unref(L, LUA_REGISTRYINDEX, ref);
-	return luaL_error(L, "defer: out of memory");
+	return luaL_error(L, "at_end: out of memory");
 }
 
 /* core.limit_open(seconds) -> depth, or nil inside a coroutine of the script's own: one that is left and never ended
@@ -226,7 +227,7 @@ void mm_bind_task(lua_State *L)
 {
 	static const luaL_Reg functions[] = {
 		{ "spawn", core_spawn }, { "task_wait", core_task_wait }, { "task_result", core_task_result },
-		{ "task_cancel", core_task_cancel }, { "defer", core_defer }, { "limit_open", core_limit_open },
+		{ "task_cancel", core_task_cancel }, { "at_end", core_at_end }, { "limit_open", core_limit_open },
 		{ "limit_close", core_limit_close }, { NULL, NULL },
 	};
 	luaL_setfuncs(L, functions, 0);

@@ -1,19 +1,22 @@
 /* script/generation.h -- one generation of a milter's scripts: a Lua state that decides for sessions.
  * Made, loaded (which may wait), then given to engines as their runtime. Counted: the worker holds one reference while
- * the generation is current, each session one while it lasts; the last one closes the state. */
+ * the generation is current, each session one while it lasts; the last one closes the state.
+ *
+ * The face of script/ for the folders below it. Sessions are in session.c, what is shown to people is in view.c. */
 #ifndef MM_SCRIPT_GENERATION_H
 #define MM_SCRIPT_GENERATION_H
 
 #include "base/say.h"
-#include "task/task.h"
 #include "base/value.h"
+#include "script/state.h"
+#include "task/task.h"
 
 struct mm_generation_options {
-	struct mm_generation_settings settings;
-	const char *const        *paths;        /* script files and directories, NULL-ended; borrowed for the call */
-	const struct mm_module *modules; /* ended by name NULL; may be NULL; borrowed for the call */
-	const struct mm_value    *host_settings; /* what scripts find as host.settings; NULL: an empty table;
-	                                          * borrowed for the call */
+	struct mm_generation_settings  settings;
+	const char *const             *paths;   /* script files and directories, NULL-ended; borrowed for the call */
+	const struct mm_module        *modules; /* ended by name NULL; may be NULL; borrowed for the call */
+	const struct mm_value         *host_settings;   /* what scripts find as host.settings; NULL: an empty table;
+	                                                 * borrowed for the call */
 };
 
 /* A state with nothing loaded; the caller holds its one reference. NULL: why says what is wrong

@@ -1,9 +1,11 @@
 /* script/view.c -- what a generation of scripts is and does, for people: the last part of script/generation.h. */
 #include "base/say.h"
 #include "script/generation.h"
+#include "script/load.h"
 
-#include "task/profile.h"
 #include "task/group.h"
+#include "task/profile.h"
+#include "task/whose.h"
 
 #include <lauxlib.h>
 #include <lua.h>
@@ -11,16 +13,16 @@
 #include <stdio.h>
 
 /* "a file without handlers" is how a misspelt On_eom or a script that was saved empty comes to light. */
-static void describe_script(const struct mm_script *f, struct mm_say say)
+static void describe_script(const struct mm_script *script, const struct mm_handlers *h, struct mm_say say)
 {
 	char line[1024];
-	int head = snprintf(line, sizeof line, "script %s:", f->path), at = head;
+	int head = snprintf(line, sizeof line, "script %s:", script->path), at = head;
 	for (int stage = 0; stage < MM_STAGE_COUNT && at < (int)sizeof line; stage++)
-		if (f->handlers[stage] != MM_NO_REF)
+		if (h->by_stage[stage] != MM_NO_REF)
 			at += snprintf(line + at, sizeof line - (size_t)at, " %s",
 				mm_stage_handler((enum mm_stage)stage));
-	for (unsigned j = 0; j < f->field_count && at < (int)sizeof line; j++)
-		at += snprintf(line + at, sizeof line - (size_t)at, " on_header.%s", f->fields[j].name);
+	for (unsigned j = 0; j < h->field_count && at < (int)sizeof line; j++)
+		at += snprintf(line + at, sizeof line - (size_t)at, " on_header.%s", h->fields[j].name);
 	if (at == head && at < (int)sizeof line)
 		snprintf(line + at, sizeof line - (size_t)at, " no handlers; they are global functions named on_eom, "
 			"on_rcpt and so on");
@@ -47,7 +49,7 @@ void mm_generation_describe(const struct mm_generation *g, struct mm_say say)
 	if (g->script_count == 0)
 		say.line(say.self, "no scripts: no directory of `scripts` holds a file named *.lua");
 	for (unsigned i = 0; i < g->script_count; i++)
-		describe_script(&g->scripts[i], say);
+		describe_script(&g->scripts[i], &g->plan->handlers[i], say);
 	describe_steps(g, say);
 	for (int set = 0; set < MM_MACRO_SET_COUNT; set++) {
 		static const char *const names[] = {    /* ORDER MACRO_SET */
@@ -55,29 +57,11 @@ void mm_generation_describe(const struct mm_generation *g, struct mm_say say)
 			MM_MACRO_SETS(X)
 #undef X
 		};
-		if (g->macro_lists[set] == NULL)
+		if (g->wanted.macro_lists[set] == NULL)
 			continue;
-		snprintf(line, sizeof line, "macros at %s: %s", names[set], g->macro_lists[set]);
+		snprintf(line, sizeof line, "macros at %s: %s", names[set], g->wanted.macro_lists[set]);
 		say.line(say.self, line);
 	}
-}
-
-unsigned mm_generation_session_count(const struct mm_generation *g)
-{
-	unsigned count = 0;
-	for (const struct mm_script_session *ss = g->sessions; ss != NULL; ss = ss->next)
-		count++;
-	return count;
-}
-
-uint64_t mm_generation_bytes(const struct mm_generation *g)
-{
-	return (uint64_t)lua_gc(g->L, LUA_GCCOUNT, 0) * 1024 + (uint64_t)lua_gc(g->L, LUA_GCCOUNTB, 0);
-}
-
-struct mm_generation *mm_generation_next(const struct mm_generation *g)
-{
-	return g->next;
 }
 
 void mm_generation_list(const struct mm_generation *g, struct mm_say say)
@@ -101,7 +85,7 @@ static void say_place(lua_State *co, const char *margin, const char *outermost,
 	char line[512];
 	lua_Debug frame, above;
 	for (int level = 0; lua_getstack(co, level, &frame); level++) {
-		if (!lua_getinfo(co, "Sln", &frame) || mm_frame_is_ours(&frame))
+		if (!lua_getinfo(co, "Sln", &frame) || mm_blame_is_ours(&frame))
 			continue;
 		const char *source = frame.source + (frame.source[0] == '@');
 		const char *name = frame.name != NULL ? frame.name : lua_getstack(co, level + 1, &above)
@@ -149,7 +133,8 @@ static void list_session(const struct mm_script_session *ss, struct mm_say say)
 {
 	char line[1024], number[32];
 	const struct mm_session *facts = ss->facts;
-	struct mm_text queue_id = mm_session_macro(facts, "i");
+	struct mm_whose whose = mm_whose_of(&ss->task);
+	struct mm_text queue_id = mm_whose_queue_id(&whose);
 	double now = mm_clock_now();
 	line[0] = '\0';
 	snprintf(line, sizeof line, "session=%s generation=%lu", facts->id, ss->generation->settings.number);
@@ -162,7 +147,7 @@ static void list_session(const struct mm_script_session *ss, struct mm_say say)
 	snprintf(number, sizeof number, "%.1f", now - ss->began_at);
 	add_fact(line, sizeof line, "age", number);
 	if (ss->task.is_waiting) {
-		add_fact(line, sizeof line, "script", ss->generation->scripts[ss->script_at].name);
+		add_fact(line, sizeof line, "script", whose.script->name);
 		add_fact(line, sizeof line, "waits_for", ss->task.wait_name);
 		add_wait(line, sizeof line, &ss->task);
 		snprintf(number, sizeof number, "%.1f", ss->deadline_at - now);
@@ -179,7 +164,8 @@ static void list_tasks(const struct mm_task_group *group, struct mm_say say)
 		if (!t->is_waiting || t->is_ready || t->co == NULL)
 			continue;
 		snprintf(line, sizeof line, "    task");
-		add_fact(line, sizeof line, "script", t->script != NULL ? t->script->name : NULL);
+		struct mm_whose whose = mm_whose_of(t);
+		add_fact(line, sizeof line, "script", whose.script != NULL ? whose.script->name : NULL);
 		add_fact(line, sizeof line, "waits_for", t->wait_name);
 		add_wait(line, sizeof line, t);
 		say.line(say.self, line);

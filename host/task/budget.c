@@ -17,6 +17,8 @@
  *     that arrives when its slice is over is dropped. */
 #include "task/budget.h"
 
+#include "task/whose.h"
+
 #include <lauxlib.h>
 #include <lua.h>
 #include <luajit.h>
@@ -93,21 +95,13 @@ static void copy_text(char *to, size_t size, const char *from, size_t n)
 static void note_place(const struct mm_task *t)
 {
 	struct mm_whereabouts *at = &budget.row->whereabouts;
-	const struct mm_script_session *ss = t->session;
-	const char *handler = "load", *script = t->generation->settings.milter_name;
-	struct mm_text queue_id = { "", 0 };
-	at->session[0] = '\0';
-	if (ss != NULL && ss->has_event && ss->script_at < t->generation->script_count) {
-		handler = mm_stage_handler(ss->event.stage);
-		script = t->generation->scripts[ss->script_at].path;
-		queue_id = mm_session_macro(ss->facts, "i");
-		copy_text(at->session, sizeof at->session, ss->facts->id, strlen(ss->facts->id));
-	} else if (t == &t->generation->load_task && t->generation->loading != NULL) {
-		script = t->generation->loading;
-	} else if (t->script != NULL) {
-		handler = "task";
-		script = t->script->path;
-	}
+	struct mm_whose whose = mm_whose_of(t);
+	const char *handler = mm_whose_handler(&whose), *script = mm_whose_path(&whose);
+	const char *session = whose.session != NULL ? whose.session->facts->id : "";
+	struct mm_text queue_id = mm_whose_queue_id(&whose);
+	if (script == NULL)
+		script = t->generation->settings.milter_name;
+	copy_text(at->session, sizeof at->session, session, strlen(session));
 	copy_text(at->queue_id, sizeof at->queue_id, queue_id.bytes, queue_id.size);
 	copy_text(at->handler, sizeof at->handler, handler, strlen(handler));
 	copy_text(at->script, sizeof at->script, script, strlen(script));
@@ -128,19 +122,12 @@ static void on_crash(int number)
 static void report(lua_State *L)
 {
 	struct mm_log_line line;
-	const struct mm_task *t = budget.running;
-	const struct mm_script_session *ss = t->session;
+	struct mm_whose whose = mm_whose_of(budget.running);
 	luaL_traceback(L, L, NULL, 0);
 	mm_log_begin(&line, budget.log, MM_LEVEL_WARN, "loop_blocked");
-	mm_log_string(&line, "milter", t->generation->settings.milter_in_log);
-	if (ss != NULL) {
-		struct mm_text queue_id = mm_session_macro(ss->facts, "i");
-		mm_log_string(&line, "session", ss->facts->id);
-		if (queue_id.size > 0)
-			mm_log_text(&line, "queue_id", queue_id);
-		if (ss->has_event)
-			mm_log_string(&line, "handler", mm_stage_handler(ss->event.stage));
-	}
+	mm_whose_log(&whose, &line);
+	if (whose.session != NULL)
+		mm_log_string(&line, "handler", mm_whose_handler(&whose));
 	mm_log_seconds(&line, "seconds", mm_clock_now() - budget.slice_wall);
 	mm_log_string(&line, "text", "nobody else was served meanwhile");
 	mm_log_string(&line, "where", lua_tostring(L, -1));
@@ -169,7 +156,7 @@ static void on_hook(lua_State *L, lua_Debug *where)
 	}
 	sample(L, 'I');
 	if (budget.is_over) {
-		mm_push_location(L, 0);
+		mm_blame_push_location(L, 0);
 		lua_pushfstring(L, budget.over_text, budget.over_text == slice_text ? budget.limits.slice
 			: budget.limits.session);
 		lua_concat(L, 2);

@@ -1,8 +1,10 @@
 #include "task/call.h"
 
+#include "task/blame.h"
 #include "task/budget.h"
-#include "task/profile.h"
 #include "task/memory.h"
+#include "task/profile.h"
+#include "task/whose.h"
 
 #include <lauxlib.h>
 #include <lua.h>
@@ -12,104 +14,17 @@
 
 /* ---- what is said of an error ---- */
 
-static bool is_frame_of_runtime(const char *line)
-{
-	size_t name = strcspn(line, ":\n");
-	return strncmp(line, "\tmoonmilter.", 12) == 0 && name > 4 && strncmp(line + name - 4, ".lua", 4) == 0;
-}
-
-static bool starts(const char *line, const char *with)
-{
-	return strncmp(line, with, strlen(with)) == 0;
-}
-
-/* In place, line by line: the runtime's own frames go, with those of the C functions that it has called, and a title
- * behind which no frame of a script is left. */
-void mm_hide_runtime(char *text)
-{
-	char *to = text, *calls = NULL, *title = NULL;  /* where in the output C frames, and a title
-	                                                 * without frames, begin */
-	for (char *line = text, *next; *line != '\0'; line = next) {
-		next = line + strcspn(line, "\n");
-		next += *next == '\n';
-		bool is_title = starts(line, "stack traceback:\n"), is_c = starts(line, "\t[C]: ");
-		if (is_frame_of_runtime(line)) {
-			to = calls != NULL ? calls : to;
-			calls = NULL;
-			continue;
-		}
-		if (title != NULL && line[0] != '\t')
-			to = title;
-		calls = !is_c ? NULL : calls != NULL ? calls : to;
-		title = is_title ? to : is_c ? title : NULL;
-		memmove(to, line, (size_t)(next - line));
-		to += next - line;
-	}
-	to = title != NULL ? title : to;
-	if (to > text && to[-1] == '\n')
-		to--;
-	*to = '\0';
-}
-
 struct describing {
-	lua_State       *co;
+	struct mm_task  *task;
 	struct mm_fault *why;
-	bool             is_load;
 };
 
-/* What does not compile has none: the runtime's own loader is of no interest to whoever reads the error. */
-static bool has_script_frame(lua_State *co)
-{
-	lua_Debug frame;
-	for (int level = 0; lua_getstack(co, level, &frame); level++)
-		if (lua_getinfo(co, "S", &frame) && !mm_frame_is_ours(&frame))
-			return true;
-	return false;
-}
-
-/* "…: 12: …", in the first line. */
-static bool has_place(const char *message)
-{
-	for (const char *at = message; *at != '\0' && *at != '\n'; at++) {
-		size_t digits = *at == ':' ? strspn(at + 1, "0123456789") : 0;
-		if (digits > 0 && strncmp(at + 1 + digits, ": ", 2) == 0)
-			return true;
-	}
-	return false;
-}
-
-/* A handler's error stands beside script and handler. Of a load there is nothing but the text, whatever the script has
- * raised: a table, nil, error(text, 0). */
-static const char *push_located(lua_State *L, const struct describing *d, const char *message)
-{
-	if (!d->is_load || has_place(message))
-		return message;
-	mm_push_location_of(L, d->co);
-	lua_pushstring(L, message);
-	lua_concat(L, 2);
-	return lua_tostring(L, -1);
-}
-
-/* Traceback of a dead coroutine: its stack is still there. Runs protected: making strings may raise. */
+/* Protected. A load has nothing but the text, so that has to say where. */
 static int describe_error(lua_State *L)
 {
-	struct describing *d = lua_touserdata(L, 1);
-	lua_State *co = d->co;
-	const char *message = lua_tostring(co, -1);
-	if (message == NULL && luaL_callmeta(co, -1, "__tostring"))
-		message = lua_tostring(co, -1);
-	char shape[64];
-	if (message == NULL) {
-		snprintf(shape, sizeof shape, "(error object is a %s value)", luaL_typename(co, -1));
-		message = shape;
-	}
-	message = push_located(L, d, mm_push_blame(L, co, message));
-	lua_pushliteral(L, "");
-	if (has_script_frame(co))
-		luaL_traceback(L, co, "", 0);
-	bool no_memory = strcmp(message, "not enough memory") == 0;
-	mm_fault_set(d->why, MM_FAULT_SCRIPT, "%s%s%s", message, no_memory ? ": Lua has all that memory_hard gives "
-		"this worker" : "", lua_tostring(L, -1));
+	const struct describing *d = lua_touserdata(L, 1);
+	const struct mm_task *t = d->task;
+	mm_blame_describe(L, t->co, t == &t->generation->load_task, d->why);
 	return 0;
 }
 
@@ -117,13 +32,13 @@ static void explain(struct mm_task *t, int status, struct mm_fault *why)
 {
 	lua_State *L = t->generation->L;
 	int top = lua_gettop(L);
-	struct describing d = { t->co, why, t == &t->generation->load_task };
+	struct describing d = { t, why };
 	mm_fault_set(why, MM_FAULT_SCRIPT, "%s", status == LUA_ERRMEM ? "out of memory" : "the handler failed");
 	struct mm_task *ran = mm_budget_begin(t);       /* __tostring is the script's, too */
 	lua_cpcall(L, describe_error, &d);              /* when even this fails, the sentence above has to do */
 	mm_budget_end(ran);
 	lua_settop(L, top);
-	mm_hide_runtime(why->text);
+	mm_blame_hide_runtime(why->text);
 }
 
 /* ---- what it costs ---- */
@@ -131,21 +46,20 @@ static void explain(struct mm_task *t, int status, struct mm_fault *why)
 /* Whose figures are the task's? NULL: nobody's. */
 static struct mm_profile_row *row_of(const struct mm_task *t)
 {
-	const struct mm_script_session *ss = t->session;
-	bool is_handler = ss != NULL && t == &ss->task;
-	const struct mm_script *f = is_handler ? &t->generation->scripts[ss->script_at] : t->script;
-	if (f == NULL || f->profile == NULL)
+	struct mm_whose whose = mm_whose_of(t);
+	if (whose.script == NULL || whose.script->profile == NULL)
 		return NULL;
-	return &f->profile->rows[!is_handler ? MM_PROFILE_TASK : ss->feeds_body ? MM_PROFILE_KEPT_BODY
-		: (int)ss->event.stage];
+	return &whose.script->profile->rows[whose.work != MM_WHOSE_HANDLER ? MM_PROFILE_TASK
+		: whose.session->feeds_body ? MM_PROFILE_KEPT_BODY : (int)whose.session->event.stage];
 }
 
 static void name_call(const struct mm_task *t, struct mm_profile_row *row, uint64_t ticks, uint64_t busy)
 {
 	struct mm_profile_call call = { .ticks = ticks, .busy = busy, .at = mm_clock_wall() };
-	if (t->session != NULL) {
-		struct mm_text queue_id = mm_session_macro(t->session->facts, "i");
-		snprintf(call.session, sizeof call.session, "%s", t->session->facts->id);
+	struct mm_whose whose = mm_whose_of(t);
+	if (whose.session != NULL) {
+		struct mm_text queue_id = mm_whose_queue_id(&whose);
+		snprintf(call.session, sizeof call.session, "%s", whose.session->facts->id);
 		snprintf(call.queue_id, sizeof call.queue_id, "%.*s", (int)queue_id.size, queue_id.bytes);
 	}
 	mm_profile_name(t->generation->settings.profile, row, &call);

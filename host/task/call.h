@@ -19,9 +19,6 @@ int mm_call_push(struct lua_State *);         /* the lua_CFunction behind it, fo
 enum mm_run mm_call_function(struct mm_task *, int called, void (*push)(struct lua_State *co, void *self), void *self,
 	struct mm_fault *why);
 
-/* Takes what a script's author did not write out of a text with tracebacks, in place. */
-void mm_hide_runtime(char *text);
-
 /* The wait is over: count results have been pushed on task->co. Runs the coroutine on and calls resumed. Never from
  * inside the primitive that started the wait, nor from inside any handler. */
 void mm_task_go_on(struct mm_task *, int count);

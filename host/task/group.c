@@ -2,6 +2,7 @@
 
 #include "base/list.h"
 #include "task/call.h"
+#include "task/whose.h"
 
 #include <lauxlib.h>
 #include <lua.h>
@@ -101,21 +102,20 @@ static void end(struct mm_spawned *sp, enum mm_spawned_state state)
 		mm_spawned_release(sp);
 }
 
-/* what: "task", "defer". */
+/* what: "task", "at_end". */
 static void log_failure(struct mm_task *t, const char *what, const char *text)
 {
 	struct mm_log_line line;
 	struct mm_fault shown;
-	const struct mm_script_session *ss = t->session;
+	struct mm_whose whose = mm_whose_of(t);
 	mm_fault_set(&shown, MM_FAULT_SCRIPT, "%s", text);
-	mm_hide_runtime(shown.text);
+	mm_blame_hide_runtime(shown.text);
 	mm_task_count_error(t);
 	mm_log_begin(&line, t->generation->settings.log, MM_LEVEL_ERROR, "script_error");
 	mm_log_string(&line, "milter", t->generation->settings.milter_in_log);
-	if (ss != NULL)
-		mm_log_string(&line, "session", ss->facts->id);
-	if (t->script != NULL)
-		mm_log_string(&line, "script", t->script->path);
+	if (whose.session != NULL)
+		mm_log_string(&line, "session", whose.session->facts->id);
+	mm_log_string(&line, "script", mm_whose_path(&whose));
 	mm_log_string(&line, "handler", what);
 	mm_log_string(&line, "error", shown.text);
 	mm_log_alike(&line, what, strlen(what));
@@ -228,7 +228,7 @@ bool mm_task_group_defer(struct mm_task_group *group, int ref, const struct mm_s
 static void deferred_resumed(struct mm_task *t, enum mm_run run, struct mm_fault *why)
 {
 	if (run == MM_RUN_FAILED)
-		log_failure(t, "defer", why->text);
+		log_failure(t, "at_end", why->text);
 }
 
 static void run_deferred(struct mm_generation *g, struct mm_script_session *ss, const struct mm_deferred *d,

@@ -1,6 +1,7 @@
 #include "task/sampler.h"
 
 #include "task/budget.h"
+#include "task/whose.h"
 
 #include <lua.h>
 
@@ -58,18 +59,14 @@ static void add_frame(struct writer *w, const lua_Debug *frame)
 		frame->currentline);
 }
 
-/* As budget.c notes the place: from facts that stand still while Lua runs. */
 static void add_owner(struct writer *w, const struct mm_task *t)
 {
 	char milter[NAME_SIZE], path[PATH_SIZE];
-	const struct mm_script_session *ss = t->session;
-	bool is_handler = ss != NULL && t == &ss->task;
-	const struct mm_script *f = is_handler ? &t->generation->scripts[ss->script_at] : t->script;
-	const char *handler = is_handler ? mm_stage_handler(ss->event.stage) : t == &t->generation->load_task
-		? "load" : "task";
+	struct mm_whose whose = mm_whose_of(t);
 	plain(t->generation->settings.milter_name, milter, sizeof milter);
-	plain(f != NULL ? f->path : "", path, sizeof path);
-	w->size += (size_t)snprintf(w->bytes + w->size, FRAME_SIZE, "%s|%s|%s", milter, path, handler);
+	plain(whose.script != NULL ? whose.script->path : "", path, sizeof path);
+	w->size += (size_t)snprintf(w->bytes + w->size, FRAME_SIZE, "%s|%s|%s", milter, path,
+		mm_whose_handler(&whose));
 }
 
 /* ---- counting ---- */

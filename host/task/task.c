@@ -3,7 +3,6 @@
 #include <lauxlib.h>
 #include <lua.h>
 
-#include <stdarg.h>
 #include <stdlib.h>
 
 const char *mm_cancel_name(enum mm_cancel why)
@@ -35,15 +34,6 @@ void mm_generation_mark(lua_State *L, struct mm_generation *g)
 struct mm_task *mm_task_current(lua_State *L)
 {
 	return mm_generation_of(L)->current;
-}
-
-const struct mm_script *mm_task_script(const struct mm_task *t)
-{
-	const struct mm_script_session *ss = t->session;
-	if (ss == NULL || t != &ss->task)
-		return t->script;
-	return ss->has_event && ss->script_at < t->generation->script_count
-		? &t->generation->scripts[ss->script_at] : NULL;
 }
 
 struct mm_holder *mm_task_holder(struct mm_generation *g)
@@ -155,104 +145,6 @@ void mm_limit_push(struct mm_task *t, lua_State *L)
 {
 	lua_rawgeti(L, LUA_REGISTRYINDEX, t->generation->cancel_token);
 	lua_pushinteger(L, (lua_Integer)mm_limit_over(t)->depth);
-}
-
-/* The runtime's own Lua between a primitive and the script is of no interest to whoever reads the error. */
-bool mm_frame_is_ours(const struct lua_Debug *frame)
-{
-	return frame->what[0] == 'C' || strncmp(frame->short_src, "moonmilter.", 11) == 0;
-}
-
-/* Innermost frame of the script, from a level on; name: of the runtime's function that it has called, or "". */
-static bool find_script(lua_State *co, int level, lua_Debug *frame, const char **name)
-{
-	*name = "";
-	for (; lua_getstack(co, level, frame) && lua_getinfo(co, "Sln", frame); level++) {
-		if (!mm_frame_is_ours(frame))
-			return true;
-		if (frame->what[0] != 'C')
-			*name = frame->name != NULL ? frame->name : "";
-	}
-	return false;
-}
-
-static void push_place(lua_State *L, lua_State *co, int level)
-{
-	lua_Debug frame;
-	const char *name;
-	if (find_script(co, level, &frame, &name))
-		lua_pushfstring(L, "%s:%d: ", frame.short_src, frame.currentline);
-	else
-		lua_pushliteral(L, "");
-}
-
-void mm_push_location(lua_State *L, int level)
-{
-	push_place(L, L, level);
-}
-
-void mm_push_location_of(lua_State *L, lua_State *co)
-{
-	push_place(L, co, 0);
-}
-
-int mm_raise_at_script(lua_State *L, const char *format, ...)
-{
-	mm_push_location(L, 1);
-	va_list args;
-	va_start(args, format);
-	lua_pushvfstring(L, format, args);
-	va_end(args);
-	lua_concat(L, 2);
-	return lua_error(L);
-}
-
-/* "bad argument #1 to 'raw' (string expected, got nil)" without the name, which is ours. */
-static const char *push_complaint(lua_State *L, const char *complaint)
-{
-	const char *rest = strncmp(complaint, "bad argument #", 14) == 0 ? strstr(complaint, " to '") : NULL;
-	const char *after = rest != NULL ? strstr(rest, "' (") : NULL;
-	if (after == NULL)
-		return complaint;
-	lua_pushlstring(L, complaint, (size_t)(rest - complaint));
-	lua_pushstring(L, after + 1);
-	lua_concat(L, 2);
-	return lua_tostring(L, -1);
-}
-
-static const char *push_blamed(lua_State *L, const lua_Debug *frame, const char *name, const char *complaint)
-{
-	complaint = push_complaint(L, complaint);
-	bool is_named = name[0] == '\0' || strncmp(complaint, name, strlen(name)) == 0;
-	return lua_pushfstring(L, "%s:%d: %s%s%s", frame->short_src, frame->currentline, is_named ? "" : name,
-		is_named ? "" : ": ", complaint);
-}
-
-const char *mm_push_blame(lua_State *L, lua_State *co, const char *message)
-{
-	lua_Debug frame;
-	const char *name;
-	size_t name_size = strncmp(message, "moonmilter.", 11) == 0 ? strcspn(message, ":") : 0;
-	if (name_size == 0 || message[name_size] == '\0')
-		return message;
-	const char *complaint = strstr(message + name_size + 1, ": ");
-	if (complaint == NULL || !find_script(co, 0, &frame, &name))
-		return message;
-	return push_blamed(L, &frame, name, complaint + 2);
-}
-
-/* A C function that is called by pcall knows no place, unless it has looked for the script's itself. */
-void mm_blame_caller(lua_State *L, const char *message)
-{
-	lua_Debug frame;
-	const char *name;
-	if (!find_script(L, 1, &frame, &name))
-		return;
-	const char *place = lua_pushfstring(L, "%s:%d: ", frame.short_src, frame.currentline);
-	if (strncmp(message, place, strlen(place)) == 0)
-		lua_pop(L, 1);
-	else
-		push_blamed(L, &frame, name, message);
 }
 
 void mm_task_wait_is_over(struct mm_task *t)

@@ -171,8 +171,8 @@ function headers:each() end
 ---@field host moonmilter.Host
 ---@field in_message boolean  a message is open
 ---@field deadline number  by when the handlers of this event must have ended, in milter.now() time
----@field session table<any, any>  yours, for the SMTP session; shared by the milter's scripts
----@field message table<any, any>  yours, for the message; an error outside one
+---@field session table<any, any>  yours, for the SMTP session; shared by the milter's scripts; names of ctx raise in it
+---@field message table<any, any>  yours, for the message; an error outside one; names of ctx raise in it
 local ctx = {}
 
 --- Value of a macro, nil when the MTA has not sent it. Braces are optional.
@@ -218,19 +218,20 @@ function ctx:skip() end
 ---@param value string|number
 function ctx:add_header(name, value) end
 
---- 0: above everything, 1: below the MTA's own Received, beyond the end: at the end.
+--- The wire's form of field:insert_before. 0: above everything, 1: below the MTA's own Received, beyond the end: at the
+--- end.
 ---@param position integer
 ---@param name string
 ---@param value string|number
 function ctx:insert_header(position, name, value) end
 
---- The n-th field of a name; no such field: added. nil or "" deletes.
+--- The wire's form of field:set: the n-th field of a name; no such field: added. nil or "" deletes.
 ---@param name string
 ---@param n integer  from 1, negative from the end
 ---@param value string|number|nil
 function ctx:change_header(name, n, value) end
 
---- The n-th field of a name, without n all of them.
+--- The wire's form of field:delete: the n-th field of a name, without n all of them.
 ---@param name string
 ---@param n integer?  from 1, negative from the end
 function ctx:delete_header(name, n) end

@@ -4,7 +4,6 @@
 --- Header fields: values to text and tables, and back. A value is what the MTA hands a milter: no name, no leading
 --- blank, folds as LF (CRLF is understood too).
 ---@class moonmilter.header
----@field reading table<string, function>  how fields are read, for the host's own fields; call field:text() and its kin
 local header = {}
 
 --- A value with parameters: "text/plain; charset=utf-8".

@@ -21,9 +21,7 @@ local mime = {}
 
 --- A limit was passed; the walk is over, and every later call says so again.
 ---@alias moonmilter.mime.Code
----| "depth"         # max_depth
----| "parts"         # max_parts
----| "header_bytes"  # max_header_bytes
+---| "limit"  # max_depth, max_parts or max_header_bytes: the text says which
 
 ---@class moonmilter.Part
 ---@field path string     "1" the message, "1.2" its second part, "1.2.1" that part's first, or the message in it

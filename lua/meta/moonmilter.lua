@@ -70,9 +70,9 @@ function moonmilter.timeout(seconds, fn, ...) end
 
 --- Calls fn() when the message (from MAIL on), the client (before) or the generation of scripts (while loading) is
 --- over: after every handler and task, last one first, whatever the outcome was. fn cannot wait. Raises when fn is no
---- function, and when its owner has 1000 tasks and deferred functions.
+--- function, and when its owner has 1000 tasks and functions of at_end.
 ---@param fn function
-function moonmilter.defer(fn) end
+function moonmilter.at_end(fn) end
 
 --- Seconds since 1970, with fractions. Tests on a virtual clock move it (docs/TESTING.md).
 ---@return number

@@ -7,7 +7,7 @@ local process = {}
 
 ---@alias moonmilter.process.Code
 ---| "timeout"   # not done in time, and ended
----| "too_much"  # wrote more than max_output, and was ended
+---| "limit"     # wrote more than max_output, and was ended
 ---| "notfound"  # there is no such program or directory
 ---| "denied"    # it may not be run
 ---| "busy"      # 64 programs run in this worker already

@@ -8,13 +8,12 @@ local scan = {}
 ---@class moonmilter.ScanOptions
 ---@field ignore_case boolean?  ASCII letters of literals only; default false
 ---@field window integer?       bytes an LPeg match may have, 1..32768; default 1024
----@field max_bytes integer?    of one stream; past it code "bytes"; default: no limit
----@field max_matches integer?  of one stream; past it code "matches"; default 10000
+---@field max_bytes integer?    of one stream; past it code "limit"; default: no limit
+---@field max_matches integer?  of one stream; past it code "limit"; default 10000
 
 --- A limit was passed; the stream is not scanned any further.
 ---@alias moonmilter.scan.Code
----| "bytes"    # max_bytes
----| "matches"  # max_matches
+---| "limit"  # max_bytes or max_matches
 
 ---@class moonmilter.Scanner
 local Scanner = {}

@@ -74,20 +74,15 @@ local function zone_offset(text)
   return sign == "-" and -offset or offset, sign == "-" and offset == 0
 end
 
---- Read a date. Comments, a wrong or missing day of the week, missing seconds, two-digit years,
---- zone names are accepted.
----@param text string  value of Date, or what follows the last ";" of Received
----@return moonmilter.Date|nil date
----@return string|nil text
----@return integer|nil position  of the word that does not fit
-function datetime.parse(text)
+-- The words of a date: { text, start } each. "12:30:59" is one, blanks around ":" or not (obsolete, but seen).
+local function words_of(text)
   local words = {}
   for _, t in ipairs(token.lex(text, "mime")) do
     local last = words[#words]
     if last and #last.text > WORD_MAX then
       return nil, "date: a word is too long", last.start
     end
-    if t.kind == ":" and last then -- "12:30:59" is one word here, blanks around ":" or not (obsolete, but seen)
+    if t.kind == ":" and last then
       last.text, last.open = last.text .. ":", true
     elseif last and last.open and t.kind == "atom" then
       last.text, last.open = last.text .. t.text, nil
@@ -97,17 +92,36 @@ function datetime.parse(text)
       return nil, ("date: \"%s\" has no place in a date (RFC 5322 3.3)"):format(t.text), t.start
     end
   end
-  local i = 1
-  local function word()
-    local w = words[i]
-    i = i + 1
-    return w and w.text or "", w and w.start or #text + 1
-  end
-  local function bad(what, got, position)
-    return nil, ("date: %s expected, got \"%s\" (RFC 5322 3.3)"):format(what, got), position
-  end
+  return words
+end
 
+-- A cursor over words: the next one's text and position, "" at the end.
+local function reader(words, size)
+  local i = 0
+  return function()
+    i = i + 1
+    local w = words[i]
+    return w and w.text or "", w and w.start or size + 1
+  end
+end
+
+local function bad(what, got, position)
+  return nil, ("date: %s expected, got \"%s\" (RFC 5322 3.3)"):format(what, got), position
+end
+
+-- The year that two to five digits mean: RFC 5322 4.3.
+local function whole_year(digits)
+  local year = tonumber(digits)
+  if #digits == 2 then
+    return year + (year < 50 and 2000 or 1900)
+  end
+  return #digits == 3 and year + 1900 or year
+end
+
+-- [day of the week] day month year: -> { year, month, day }
+local function read_day(word)
   local got, position = word()
+  local first = position
   if weekdays[got:lower():sub(1, 3)] and not got:find("%d") then
     got, position = word()
   end
@@ -130,32 +144,33 @@ function datetime.parse(text)
   if not year:match("^%d%d%d?%d?%d?$") then
     return bad("year", year, position)
   end
-  local digits = #year
-  day, year = tonumber(day), tonumber(year)
-  if digits == 2 then -- RFC 5322 4.3
-    year = year + (year < 50 and 2000 or 1900)
-  elseif digits == 3 then
-    year = year + 1900
-  end
+  day, year = tonumber(day), whole_year(year)
   if year < 1900 then
     return bad("year from 1900", tostring(year), position)
   end
   if day < 1 or day > days_in(month, year) then
-    return bad(("day 1..%d"):format(days_in(month, year)), tostring(day), words[1].start)
+    return bad(("day 1..%d"):format(days_in(month, year)), tostring(day), first)
   end
+  return { year = year, month = month, day = day }
+end
 
-  got, position = word()
+-- hh:mm[:ss], into the date
+local function read_time(word, date)
+  local got, position = word()
   local hour, min, sec = got:match("^(%d%d?):(%d%d):?(%d?%d?)$")
   if not hour then
     return bad("time of day hh:mm[:ss]", got, position)
   end
-  hour, min, sec = tonumber(hour), tonumber(min), tonumber(sec) or 0
-  if hour > 23 or min > 59 or sec > 60 then
+  date.hour, date.min, date.sec = tonumber(hour), tonumber(min), tonumber(sec) or 0
+  if date.hour > 23 or date.min > 59 or date.sec > 60 then
     return bad("time of day up to 23:59:60", got, position)
   end
+  return true
+end
 
-  local zone
-  zone, position = word()
+-- The zone, into the date.
+local function read_zone(word, date)
+  local zone, position = word()
   local offset, is_unknown = zone_offset(zone)
   if not offset then
     if zone ~= "" and not zone:match("^%a+$") then
@@ -163,15 +178,40 @@ function datetime.parse(text)
     end
     offset = zones[zone:lower()]
     is_unknown = offset == nil
-    offset = offset or 0
   end
-  local days = days_from_civil(year, month, day)
-  return {
-    epoch = days * 86400 + hour * 3600 + min * 60 + sec - offset * 60,
-    offset = offset, is_unknown_zone = is_unknown or nil,
-    year = year, month = month, day = day, hour = hour, min = min, sec = sec,
-    weekday = (days + 4) % 7 + 1,
-  }
+  date.offset, date.is_unknown_zone = offset or 0, is_unknown or nil
+  return true
+end
+
+--- Read a date. Comments, a wrong or missing day of the week, missing seconds, two-digit years,
+--- zone names are accepted.
+---@param text string  value of Date, or what follows the last ";" of Received
+---@return moonmilter.Date|nil date
+---@return string|nil text
+---@return integer|nil position  of the word that does not fit
+function datetime.parse(text)
+  local words, why, position = words_of(text)
+  if not words then
+    return nil, why, position
+  end
+  local word = reader(words, #text)
+  local date, ok
+  date, why, position = read_day(word)
+  if not date then
+    return nil, why, position
+  end
+  ok, why, position = read_time(word, date)
+  if not ok then
+    return nil, why, position
+  end
+  ok, why, position = read_zone(word, date)
+  if not ok then
+    return nil, why, position
+  end
+  local days = days_from_civil(date.year, date.month, date.day)
+  date.epoch = days * 86400 + date.hour * 3600 + date.min * 60 + date.sec - date.offset * 60
+  date.weekday = (days + 4) % 7 + 1
+  return date
 end
 
 --- Write a date as RFC 5322 3.3 wants it: "Fri, 21 Nov 1997 09:55:06 -0600".

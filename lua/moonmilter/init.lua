@@ -23,7 +23,7 @@ moonmilter.spawn = tasks.spawn
 moonmilter.all = tasks.all
 moonmilter.any = tasks.any
 moonmilter.timeout = tasks.timeout
-moonmilter.defer = tasks.defer
+moonmilter.at_end = tasks.at_end
 
 --- Seconds since 1970, with fractions.
 ---@return number
@@ -32,4 +32,13 @@ moonmilter.now = core.now
 --- The cancellation when err comes from a cancelled wait, else nil.
 moonmilter.cancelled = wait.cancelled
 
-return moonmilter
+-- Names of before the first release.
+local renamed = { defer = "at_end" }
+
+return setmetatable(moonmilter, {
+  __index = function(_, name)
+    if renamed[name] then
+      error(("milter.%s is milter.%s"):format(name, renamed[name]), 2)
+    end
+  end,
+})

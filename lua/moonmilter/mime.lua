@@ -14,6 +14,8 @@
 local codec = require "moonmilter.codec"
 local charset = require "moonmilter.charset"
 local header = require "moonmilter.header"
+local kind = require "moonmilter.mail.kind"
+local transfer = require "moonmilter.mail.transfer"
 
 local mime = {}
 
@@ -46,81 +48,10 @@ local BOUNDARY_MAX = 998 -- characters; RFC 2046 5.1.1 says 70, writers do not
 local DELIMITER_MAX = BOUNDARY_MAX + 128 -- of a line worth looking at: "--", boundary, "--", blanks, line end
 local HEAD_BYTES = 1024 -- decoded bytes kept to tell the kind
 
--- ---------------------------------------------------------------------------------------------------------------
--- Type by content
+--- Kinds a mail reader's user can start with a click; what bytes are: moonmilter.mail.kind.
+mime.executable_kinds, mime.kind = kind.executable, kind.of
 
--- offset (from 0), bytes, kind; the first that fits. Sources: the formats' own specifications.
-local magic = {
-  { 0, "\127ELF", "elf" },
-  { 0, "\207\250\237\254", "macho" }, { 0, "\206\250\237\254", "macho" }, { 0, "\254\237\250\206", "macho" },
-  { 0, "\254\237\250\207", "macho" },
-  { 0, "\202\254\186\190", "class" }, -- also fat Mach-O; both run
-  { 0, "L\0\0\0\1\20\2\0", "lnk" },
-  { 0, "#!", "script" },
-  { 0, "\208\207\17\224\161\177\26\225", "ole" }, -- old Office, MSI
-  { 0, "PK\3\4", "zip" }, { 0, "PK\5\6", "zip" }, { 0, "PK\7\8", "zip" },
-  { 0, "Rar!\26\7", "rar" },
-  { 0, "7z\188\175\39\28", "7z" },
-  { 0, "\31\139\8", "gzip" }, { 0, "BZh", "bzip2" }, { 0, "\253" .. "7zXZ\0", "xz" }, { 0, "\40\181\47\253", "zstd" },
-  { 0, "MSCF", "cab" }, { 0, "ITSF", "chm" }, { 7, "**ACE**", "ace" }, { 0, "\96\234", "arj" },
-  { 257, "ustar", "tar" },
-  { 0, "%PDF-", "pdf" }, { 0, "{\\rtf", "rtf" }, { 0, "\120\159\62\34", "tnef" },
-  { 0, "\137PNG\r\n\26\n", "png" }, { 0, "GIF87a", "gif" }, { 0, "GIF89a", "gif" }, { 0, "\255\216\255", "jpeg" },
-  { 0, "BM", "bmp" }, { 8, "WEBP", "webp" }, { 8, "WAVE", "wav" }, { 0, "ID3", "mp3" }, { 4, "ftyp", "mp4" },
-  { 0, "OggS", "ogg" }, { 0, "II*\0", "tiff" }, { 0, "MM\0*", "tiff" },
-}
--- Names of a zip's first members tell what it is for.
-local zip_kinds = {
-  { "[Content_Types].xml", "ooxml" }, { "_rels/", "ooxml" }, { "META-INF/MANIFEST.MF", "jar" }, { "META-INF/", "jar" },
-  { "mimetypeapplication/vnd.oasis", "odf" }, { "AndroidManifest.xml", "apk" },
-}
---- Kinds a mail reader's user can start with a click.
-mime.executable_kinds = { exe = true, elf = true, macho = true, class = true, lnk = true, script = true,
-  jar = true, apk = true }
-
---- What bytes are, by their first kilobyte: "exe", "elf", "zip", "ooxml", "ole", "pdf", "png", "html", … (the whole
---- list is in docs/mail-mime.md); nil when nothing fits.
----@param bytes string
----@return string|nil kind
-function mime.kind(bytes)
-  if bytes:sub(1, 2) == "MZ" and bytes:sub(1, 64):find("\0", 1, true) then -- text may begin with "MZ" too
-    return "exe"
-  end
-  for _, row in ipairs(magic) do
-    if bytes:sub(row[1] + 1, row[1] + #row[2]) == row[2] then
-      if row[3] == "zip" then
-        for _, member in ipairs(zip_kinds) do
-          if bytes:find(member[1], 31, true) then
-            return member[2]
-          end
-        end
-      elseif row[3] == "bmp" and not bytes:sub(7, 10):find("\0\0\0\0", 1, true) then
-        break
-      end
-      return row[3]
-    end
-  end
-  local start = bytes:sub(1, 512):gsub("^\239\187\191", ""):gsub("^%s+", ""):lower()
-  if start:find("^<!doctype%s+html") or start:find("^<html[%s>]") or start:find("^<script[%s>]") then
-    return "html"
-  end
-  if start:find("^<svg[%s>]") or (start:find("^<%?xml") and start:find("<svg[%s>]")) then
-    return "svg"
-  end
-  if start:find("^<%?xml") then
-    return "xml"
-  end
-  return nil
-end
-
--- ---------------------------------------------------------------------------------------------------------------
--- Parts
-
-local identity = { [""] = true, ["7bit"] = true, ["8bit"] = true, ["binary"] = true }
-local decoder_names = {
-  base64 = "base64", ["quoted-printable"] = "quoted-printable",
-  ["x-uuencode"] = "x-uuencode", ["x-uue"] = "x-uuencode", uuencode = "x-uuencode", uue = "x-uuencode",
-}
+-- ---- parts ----
 
 local function add_defects(part, defects)
   for name in pairs(defects or {}) do
@@ -180,8 +111,7 @@ local function new_part(parent, block, path, depth)
   return part
 end
 
--- ---------------------------------------------------------------------------------------------------------------
--- The walker
+-- ---- the walker ----
 
 ---@class moonmilter.Walker
 local Walker = {}
@@ -288,7 +218,7 @@ local function pop(walker, at)
         walker.failure = walker.failure or { text, code }
       end
     end
-    part.kind = mime.kind(frame.head)
+    part.kind = kind.of(frame.head)
   elseif frame.mode == "preamble" then
     part.defects["start-missing"] = true
   elseif frame.mode == "children" then
@@ -317,30 +247,22 @@ function begin_header(walker, at)
   walker.lines, walker.header_size, walker.header_start = {}, 0, at
 end
 
--- The header of a part is complete; its body begins at offset `at`.
-function open_part(walker, block, defects, at)
-  local frames, counts = walker.frames, walker.counts
-  local above = frames[#frames]
-  counts.parts = counts.parts + 1
-  if counts.parts > walker.max_parts then
-    return stop(walker, ("more than max_parts %d parts"):format(walker.max_parts), "parts")
-  end
-  local depth = (above and above.part.depth or walker.depth) + 1
-  if depth > walker.max_depth then
-    return stop(walker, ("parts nested deeper than max_depth %d"):format(walker.max_depth), "depth")
-  end
-  local path = walker.path
-  if above then
-    above.children = above.children + 1
-    path = above.part.path .. "." .. above.children
-  end
-  local part = new_part(above and above.part or walker.parent, block, path, depth)
-  add_defects(part, defects)
-  if not walker.is_detached then
-    part.header_start, part.body_start = walker.header_start, at
-  end
+-- The walker of a message that stands encoded in a part: what it finds goes to the same functions and the same count.
+local function walker_inside(walker, part)
+  local inner = mime.walker {
+    on_part = walker.on_part, on_data = walker.on_data, on_text = walker.on_text, on_end = walker.on_end,
+    max_depth = walker.max_depth, max_parts = walker.max_parts, max_header_bytes = walker.max_header_bytes,
+    with_header = true,
+  }
+  inner.counts, inner.depth, inner.path = walker.counts, part.depth, part.path .. ".1"
+  inner.parent, inner.is_detached = part, true
+  return inner
+end
+
+-- How a part's body is read: split at a delimiter, begun with a header, or decoded.
+local function frame_of(walker, part)
   local frame = { part = part, mode = "leaf", head = "", children = 0, is_wanted = true }
-  local is_plain = identity[part.encoding] or false
+  local is_plain = transfer.is_identity[part.encoding] or false
   local is_message = is_message_type[part.type] or false
   if part.is_multipart then
     if not is_plain then
@@ -353,22 +275,49 @@ function open_part(walker, block, defects, at)
   elseif is_message and is_plain then
     frame.mode = "message"
   else
-    local name = decoder_names[part.encoding]
+    local name = transfer.decoder_of[part.encoding]
     frame.decoder = name and codec.decoder(name)
     if not name and not is_plain then
       part.defects["unknown-encoding"] = true
     end
     if is_message and name then
       part.defects["encoded-message"] = true -- RFC 2046 5.2.1 forbids it, readers open it: look inside
-      frame.inner = mime.walker {
-        on_part = walker.on_part, on_data = walker.on_data, on_text = walker.on_text, on_end = walker.on_end,
-        max_depth = walker.max_depth, max_parts = walker.max_parts, max_header_bytes = walker.max_header_bytes,
-        with_header = true,
-      }
-      frame.inner.counts, frame.inner.depth, frame.inner.path = counts, depth, path .. ".1"
-      frame.inner.parent, frame.inner.is_detached = part, true
+      frame.inner = walker_inside(walker, part)
     end
   end
+  return frame
+end
+
+-- Where a new part stands: path and depth; or nil and the limit that it passes.
+local function place_of_part(walker, above)
+  walker.counts.parts = walker.counts.parts + 1
+  if walker.counts.parts > walker.max_parts then
+    return stop(walker, ("more than max_parts %d parts"):format(walker.max_parts), "limit")
+  end
+  local depth = (above and above.part.depth or walker.depth) + 1
+  if depth > walker.max_depth then
+    return stop(walker, ("parts nested deeper than max_depth %d"):format(walker.max_depth), "limit")
+  end
+  if not above then
+    return walker.path, depth
+  end
+  above.children = above.children + 1
+  return above.part.path .. "." .. above.children, depth
+end
+
+-- The header of a part is complete; its body begins at offset `at`.
+function open_part(walker, block, defects, at)
+  local above = walker.frames[#walker.frames]
+  local path, depth, code = place_of_part(walker, above)
+  if not path then
+    return nil, depth, code
+  end
+  local part = new_part(above and above.part or walker.parent, block, path, depth)
+  add_defects(part, defects)
+  if not walker.is_detached then
+    part.header_start, part.body_start = walker.header_start, at
+  end
+  local frame = frame_of(walker, part)
   push(walker, frame)
   walker.root = walker.root or part
   if walker.on_part and walker.on_part(part) == false then
@@ -466,7 +415,7 @@ local function header_line(walker, line, at)
   walker.header_size = walker.header_size + #line
   if walker.header_size > walker.max_header_bytes then
     return stop(walker, ("header of a part is over max_header_bytes %d"):format(walker.max_header_bytes),
-      "header_bytes")
+      "limit")
   end
   walker.lines[#walker.lines + 1] = line
   return #line
@@ -550,7 +499,7 @@ local function walk(walker, buffer, is_last)
       if not line_end then
         if walker.header_size + size - at + 1 > walker.max_header_bytes then
           return stop(walker, ("header of a part is over max_header_bytes %d"):format(walker.max_header_bytes),
-            "header_bytes")
+            "limit")
         end
         break
       end
@@ -602,7 +551,7 @@ end
 ---@param chunk string
 ---@return true|nil ok
 ---@return string|nil text
----@return "depth"|"parts"|"header_bytes"|nil code  a limit was passed; the walk is over
+---@return "limit"|nil code  a limit was passed; the walk is over
 function Walker:body(chunk)
   if self.failure then
     return nil, self.failure[1], self.failure[2]

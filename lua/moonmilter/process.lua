@@ -69,7 +69,7 @@ end
 ---@param order moonmilter.process.Order
 ---@return moonmilter.process.Result? result
 ---@return string? text
----@return "timeout"|"too_much"|"notfound"|"denied"|"busy"|"lost"|"system"|"memory"? code
+---@return "timeout"|"limit"|"notfound"|"denied"|"busy"|"lost"|"system"|"memory"? code
 function process.run(order)
   check(order)
   return raw_run(order.argv, order.env and environment(order.env), order.cwd, order.stdin,

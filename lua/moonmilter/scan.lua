@@ -104,8 +104,8 @@ end
 ---@class moonmilter.ScanOptions
 ---@field ignore_case? boolean  ASCII letters of literals only
 ---@field window? integer       bytes an LPeg match may have, 1..32768; default 1024
----@field max_bytes? integer    of one stream; past it feed gives nil, text, "bytes"; default: no limit
----@field max_matches? integer  of one stream; past it nil, text, "matches"; default 10000
+---@field max_bytes? integer    of one stream; past it feed gives nil, text, "limit"; default: no limit
+---@field max_matches? integer  of one stream; past it nil, text, "limit"; default 10000
 
 --- Make a scanner from patterns: `{ eicar = "X5O!P%@AP", card = lpeg.P… }`; keys name the matches. A list works too.
 ---@param patterns table<any, string|userdata>  literals are not empty; raises on anything else
@@ -182,7 +182,7 @@ end
 local function report(stream, name, first, last)
   stream.matches = stream.matches + 1
   if stream.matches > stream.scanner.max_matches then
-    stream.failure = { ("scan: more than max_matches %d"):format(stream.scanner.max_matches), "matches" }
+    stream.failure = { ("scan: more than max_matches %d"):format(stream.scanner.max_matches), "limit" }
     return false
   end
   if stream.on_match(name, first, last) then
@@ -278,7 +278,7 @@ end
 ---@param chunk string
 ---@return true|nil ok
 ---@return string|nil text
----@return "bytes"|"matches"|nil code  a limit was passed; nothing more is scanned
+---@return "limit"|nil code  a limit was passed; nothing more is scanned
 function Stream:feed(chunk)
   if self.failure or self.is_over then
     return outcome(self)
@@ -297,7 +297,7 @@ function Stream:feed(chunk)
   self.bytes = self.bytes + #chunk
   if is_over_limit and not self.is_over and not self.failure then
     self:finish()
-    self.failure = self.failure or { ("scan: over max_bytes %d"):format(scanner.max_bytes), "bytes" }
+    self.failure = self.failure or { ("scan: over max_bytes %d"):format(scanner.max_bytes), "limit" }
   end
   return outcome(self)
 end
@@ -318,7 +318,7 @@ end
 ---@param text string
 ---@return { name: any, first: integer, last: integer }[]|nil matches
 ---@return string|nil text
----@return "bytes"|"matches"|nil code
+---@return "limit"|nil code
 function Scanner:find_all(text)
   local out = {}
   local stream = self:stream(function(name, first, last) out[#out + 1] = { name = name, first = first,

@@ -109,7 +109,7 @@ describe("every session cancelled at a random wait", function()
       function() milter.any { wait, function() milter.sleep(random() / 300) end } end,
       function() local t = milter.spawn(wait) milter.sleep(random() / 500) t:cancel() end,
       function() coroutine.wrap(function() wait() end)() end,
-      function() milter.defer(function() end) milter.sleep(0) end,
+      function() milter.at_end(function() end) milter.sleep(0) end,
       function() milter.spawn(wait) end,
       function() milter.sleep(1) end,   -- past every deadline
       function() dns.a("silent" .. random(50) .. ".example") end,

@@ -265,18 +265,18 @@ describe("the end of a task's owner", function()
     assert.equal("inner,cancelled: abort", notes())
   end)
 
-  it("runs deferred functions last one first, behind the tasks, where nothing can wait", function()
+  it("runs the functions of at_end last one first, behind the tasks, where nothing can wait", function()
     serve [[
       function on_connect(ctx)
-        milter.defer(function() milter.log.info("client") end)
+        milter.at_end(function() milter.log.info("client") end)
       end
       function on_mail(ctx)
-        milter.defer(function()
+        milter.at_end(function()
           milter.log.info("first %s", tostring(ctx.message.kept))
           local ok, err = pcall(milter.sleep, 0)
           milter.log.info("%s", err.reason)
         end)
-        milter.defer(function() milter.log.info("second") error("in defer") end)
+        milter.at_end(function() milter.log.info("second") error("in defer") end)
         milter.spawn(function() pcall(milter.sleep, 60) milter.log.info("task") end)
         ctx.message.kept = "here"
       end
@@ -286,20 +286,27 @@ describe("the end of a task's owner", function()
     mta.owner:turn(0)
     mta:abort()
     assert.equal("task,second,first here,abort", notes())
-    assert.matches("script=%S+ handler=defer error=\".-in defer", errors())
+    assert.matches("script=%S+ handler=at_end error=\".-in defer", errors())
     for _, line in ipairs(mta:log_lines "script") do assert.matches(" script=%S+", line) end
     mta:quit()
     assert.equal("task,second,first here,abort,client", notes())
   end)
 
-  it("runs deferred functions of a message that is accepted, too", function()
+  it("runs those of a message that is accepted, too", function()
     serve [[
-      function on_mail(ctx) milter.defer(function() milter.log.info("deferred") end) end
+      function on_mail(ctx) milter.at_end(function() milter.log.info("deferred") end) end
       function on_eom(ctx) return "accept" end
     ]]
     mta:begin()
     assert.equal("accept", mta:message().kind)
     assert.equal("deferred", notes())
+  end)
+
+  it("answers to the name of before", function()
+    serve "function on_mail(ctx)\n  milter.defer(print)\nend"
+    mta:begin()
+    mta:mail()
+    assert.matches("script.lua:3: milter.defer is milter.at_end", errors())
   end)
 end)
 

@@ -50,7 +50,7 @@ local WAITS = [[
   function on_helo(ctx, name) milter.sleep(0.5) end
   function on_mail(ctx, sender, params)
     ctx:body { max_size = 200000, max_memory = 1000 }
-    milter.defer(function() ctx.session.ended = (ctx.session.ended or 0) + 1 end)
+    milter.at_end(function() ctx.session.ended = (ctx.session.ended or 0) + 1 end)
     ctx.message.size = params.SIZE
   end
   function on_rcpt(ctx, recipient) ctx.message[recipient] = ctx.session.lookup:wait(10) end
@@ -180,14 +180,14 @@ describe("a thousand sessions at once", function()
   local SCRIPT = [[
     local milter = require "moonmilter"
     local function check(ctx, what)
-      if ctx.session.id ~= ctx.helo then error(what .. ": session " .. tostring(ctx.session.id) .. " is not " .. tostring(ctx.helo)) end
+      if ctx.session.name ~= ctx.helo then error(what .. ": session " .. tostring(ctx.session.name) .. " is not " .. tostring(ctx.helo)) end
     end
-    function on_helo(ctx, name) ctx.session.id = name milter.sleep(math.random() * 3) check(ctx, "helo") end
+    function on_helo(ctx, name) ctx.session.name = name milter.sleep(math.random() * 3) check(ctx, "helo") end
     function on_mail(ctx, sender)
-      ctx.message.sender = sender
+      ctx.message.from = sender
       milter.sleep(math.random() * 3)
       check(ctx, "mail")
-      assert(ctx.sender == sender and ctx.message.sender == sender)
+      assert(ctx.sender == sender and ctx.message.from == sender)
     end
     function on_rcpt(ctx, recipient)
       local mine = recipient
@@ -196,7 +196,7 @@ describe("a thousand sessions at once", function()
     end
     function on_header(ctx, name, value) local v = value milter.sleep(math.random()) assert(ctx.headers:get(name) == v) end
     function on_eom(ctx)
-      local id = ctx.session.id
+      local id = ctx.session.name
       milter.sleep(math.random() * 20)
       check(ctx, "eom")
       ctx:add_header("X-Id", table.concat({ id, ctx.helo, ctx.sender, ctx.recipients[1].address, ctx.headers:get "Subject", ctx:macro "tag" }, " "))

@@ -20,8 +20,8 @@ local TROUBLES = {
 -- The message is at its stage for the first time: wait, or make trouble.
 local function stand(ctx, stage)
   local m = ctx.message
-  if m.stage ~= stage or m.attempt ~= "1" then return end
-  m.stage = nil
+  if m.at ~= stage or m.attempt ~= "1" then return end
+  m.at = nil
   if TROUBLES[m.kind] then return TROUBLES[m.kind]() end
   milter.sleep(STAY)
 end
@@ -37,7 +37,7 @@ end
 
 function on_mail(ctx, sender)
   local m = ctx.message
-  m.token, m.kind, m.stage, m.attempt = sender:match "^(ledger%-[%w-]+)%.(%l+)%.(%l+)%.(%d+)@"
+  m.token, m.kind, m.at, m.attempt = sender:match "^(ledger%-[%w-]+)%.(%l+)%.(%l+)%.(%d+)@"
   m.bytes = 0
   stand(ctx, "mail")
 end

@@ -14,28 +14,33 @@ describe("the walker's limits", function()
     local walker = mime.walker { with_header = true }
     local ok, text, code = walker:body(table.concat(deep, "\r\n") .. "\r\n\r\n")
     assert.is_nil(ok)
-    assert.equal("depth", code)
+    assert.equal("limit", code)
     assert.is_truthy(text:find("max_depth 32", 1, true))
-    assert.equal("depth", select(3, walker:body "more"))
-    assert.equal("depth", select(3, walker:eom()))
+    assert.equal("limit", select(3, walker:body "more"))
+    assert.equal("limit", select(3, walker:eom()))
   end)
   it("bound the number of parts, those in encoded messages included", function()
     local many = lines("Content-Type: multipart/mixed; boundary=b", "", ("--b\r\n\r\n\r\n"):rep(1100))
-    assert.equal("parts", select(3, mime.parse(many)))
+    local function refused(_, text, code)
+      assert.matches("^mime: more than max_parts ", text)
+      assert.equal("limit", code)
+    end
+    refused(mime.parse(many))
     local inner = "Content-Type: multipart/mixed; boundary=c\r\n\r\n" .. ("--c\r\n\r\n\r\n"):rep(12)
     local outer = lines("Content-Type: message/rfc822", "Content-Transfer-Encoding: base64", "",
       codec.base64_encode(inner, 76))
-    assert.equal("parts", select(3, mime.parse(outer, { max_parts = 10 })))
+    refused(mime.parse(outer, { max_parts = 10 }))
     assert.is_table(mime.parse(outer, { max_parts = 20 }))
   end)
   it("bound a header, its lines in small pieces too", function()
     local walker = mime.walker { with_header = true, max_header_bytes = 1000 }
-    local code
+    local text, code
     for _ = 1, 2000 do
-      local ok, _, why = walker:body "x"
-      code = code or (not ok and why)
+      local ok, said, why = walker:body "x"
+      text, code = text or (not ok and said), code or (not ok and why)
     end
-    assert.equal("header_bytes", code)
+    assert.matches("max_header_bytes 1000", text)
+    assert.equal("limit", code)
   end)
   it("refuse options that do not exist", function()
     assert.has_error(function() mime.walker { max_dept = 3 } end)

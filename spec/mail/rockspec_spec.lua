@@ -26,8 +26,9 @@ describe("rockspec/moonmilter-scm-1.rockspec", function()
     -- only the tree's modules; LPeg where the distribution puts it
     local script = assert(io.open(directory .. "/work/all.lua", "w"))
     script:write [[
-      for _, name in ipairs { "address", "authres", "body", "charset", "codec", "datetime", "encoded_word", "mail.fields",
-        "header", "mime", "scan", "mail.token" } do
+      for _, name in ipairs { "address", "authres", "body", "charset", "codec", "datetime", "encoded_word", "header",
+        "mime", "scan", "mail.token", "mail.folding", "mail.params", "mail.structured", "mail.fields", "mail.block", "mail.transfer",
+        "mail.kind", "mail.parts", "mail.rewrite", "mail.addrspec", "mail.path" } do
         require("moonmilter." .. name)
       end
       for i = 1, #arg do

@@ -85,10 +85,10 @@ local EDITS = {
     end
     fact("Client", ctx.client.host .. " " .. ctx.client.ip)
     fact("Helo", ctx.helo)
-    fact("Sender", ctx.message.sender)
-    fact("Recipients", table.concat(ctx.message.recipients, " "))
-    fact("Headers", ctx.message.headers)
-    fact("Body", ctx.message.body)
+    fact("Sender", ctx.message.from)
+    fact("Recipients", table.concat(ctx.message.to, " "))
+    fact("Headers", ctx.message.fields)
+    fact("Body", ctx.message.bytes)
     fact("Queue-Id", ctx.queue_id)
   end,
 }
@@ -117,16 +117,16 @@ function on_helo(ctx, name)
 end
 
 function on_mail(ctx, sender, params)
-  ctx.message.sender = raw(sender, params)
-  ctx.message.recipients = {}
+  ctx.message.from = raw(sender, params)
+  ctx.message.to = {}
   ctx.message.orders = {}
-  ctx.message.headers = 0
-  ctx.message.body = 0
+  ctx.message.fields = 0
+  ctx.message.bytes = 0
   return verdict_in(ctx, sender, "mail")
 end
 
 function on_rcpt(ctx, recipient, params)
-  table.insert(ctx.message.recipients, raw(recipient, params))
+  table.insert(ctx.message.to, raw(recipient, params))
   if recipient:match "^data%." then ctx.message.at_data = recipient end
   return verdict_in(ctx, recipient, "rcpt")
 end
@@ -136,7 +136,7 @@ function on_data(ctx)
 end
 
 function on_header(ctx, name, value)
-  ctx.message.headers = ctx.message.headers + 1
+  ctx.message.fields = ctx.message.fields + 1
   if name:lower() == "x-do" then
     table.insert(ctx.message.orders, value)
     return carry_out(ctx, { value }, "header")
@@ -148,7 +148,7 @@ function on_eoh(ctx)
 end
 
 function on_body(ctx, chunk)
-  ctx.message.body = ctx.message.body + #chunk
+  ctx.message.bytes = ctx.message.bytes + #chunk
   return carry_out(ctx, ctx.message.orders, "body")
 end
 

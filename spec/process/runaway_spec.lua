@@ -76,7 +76,7 @@ describe("a handler that never ends", function()
         local function endless() %s end
         on_negotiate = endless
         function on_mail() milter.spawn(endless) end
-        function on_eom() milter.defer(endless) end
+        function on_eom() milter.at_end(endless) end
         on_done, on_abort, on_close, on_unload = endless, endless, endless, endless]]):format(loop) } }
       local worker = h:workers()[1]
       local mta = assert(h:connect())
@@ -84,7 +84,7 @@ describe("a handler that never ends", function()
       assert.equal("continue", mta:envelope("rcpt").kind)
       mta:abort()
       mta:quit()
-      for _, handler in ipairs { "on_negotiate", "task", "defer", "on_done", "on_abort", "on_close" } do
+      for _, handler in ipairs { "on_negotiate", "task", "at_end", "on_done", "on_abort", "on_close" } do
         assert.truthy(h:wait_log(("handler=%s error="):format(handler), 5))
       end
       assert.equal(0, select(2, h:ctl "reload"))

@@ -270,6 +270,46 @@ describe("arguments", function()
 end)
 
 describe("ctx.message and ctx.session", function()
+  local function said(expression)
+    local mta = fake_mta.start(([[
+      function on_mail(ctx)
+        ctx.message.mine, ctx.session.mine = 1, 2
+        local ok, why = pcall(function() %s end)
+        return ctx:reject(tostring(why))
+      end
+    ]]):format(expression))
+    finally(function() mta:close() end)
+    mta:connect "client.example"
+    mta:helo "helo.example"
+    return mta:mail().text
+  end
+
+  for expression, form in pairs {
+    ["return ctx.message.sender"] = "ctx.sender;", ["ctx.message.sender = 1"] = "ctx.sender;",
+    ["return ctx.session.client"] = "ctx.client;", ["ctx.session.headers = {}"] = "ctx.headers;",
+    ["return ctx.message.deadline"] = "ctx.deadline;", ["return ctx.session.reject"] = "ctx:reject(...);",
+    ["ctx.message.body = 'x'"] = "ctx:body(...);", ["return ctx.session.message"] = "ctx.message;",
+  } do
+    it(("have no name of ctx: %s"):format(expression), function()
+      local reply = said(expression)
+      assert.truthy(reply:find("script.lua:3: ", 1, true), reply)
+      assert.truthy(reply:find("is a member of ctx: say " .. form, 1, true), reply)
+    end)
+  end
+
+  for expression, wanted in pairs {
+    ["return ctx.message.other"] = "nil", ["return ctx.session[1]"] = "nil", ["return ctx.message._field_set"] = "nil",
+    ["return ctx.message.mine + ctx.session.mine"] = "3", ["return (next(ctx.session))"] = "mine",
+    ["local n = 0 for _ in pairs(ctx.message) do n = n + 1 end return n"] = "1",
+    ["table.insert(ctx.message, 'x') return #ctx.message .. ctx.message[1]"] = "1x",
+    ["ctx.message.mine = nil return next(ctx.message)"] = "nil",
+    ["rawset(ctx.message, 'sender', 'raw') return ctx.message.sender"] = "raw",
+  } do
+    it(("are plain tables: %s"):format(expression), function()
+      assert.equal("550 5.7.1 " .. wanted, said(expression))
+    end)
+  end
+
   it("cannot be replaced, and go with what they belong to", function()
     local mta = fake_mta.start [[
       local kept, old

@@ -80,7 +80,7 @@ function on_mail(ctx, sender)
 end
 
 function on_rcpt(ctx, recipient)
-  ctx.session.recipients = (ctx.session.recipients or 0) + 1
+  ctx.session.rcpts = (ctx.session.rcpts or 0) + 1
   if recipient:match "^refused" then return ctx:reject(550, "5.1.1", "no such user") end
   if ctx.message.kind == "spin" then milter.sleep(30) end -- until the MTA goes away
 end

@@ -1,66 +1,6 @@
---- ctx.headers: the list of header fields and its fields. The host makes the tables, this module gives them methods.
--- Indexes never have to be computed: a field knows itself, whatever has been inserted or deleted around it.
--- moonmilter.header makes the same list and the same fields from text (header.block), with edits of its own.
+--- A list of header fields: ctx.headers, and moonmilter.mail.block outside a session. A field is a table with name and
+-- value here; its methods come from the module that makes it.
 local fields = {}
-
----@class moonmilter.Field
----@field name string   as written
----@field value string  folds as LF, without the space behind the colon
----@field raw string    name, colon and value as they stand in the message
-local Field = {}
-
--- Reading is moonmilter.header's; that is loaded when first asked for, because most scripts never need its grammars.
-for _, method in ipairs { "text", "addresses", "date", "params", "parsed" } do
-  Field[method] = function(self, ...)
-    return require("moonmilter.header").reading[method](self, ...)
-  end
-end
-
-local function edit(name, method, self, ...)
-  local err = self.ctx[method](self.ctx, self.id, ...)
-  if err then
-    error(name .. ": " .. err, 3)
-  end
-end
-
---- Gives the field a new value.
----@param value string|table  wire text, ASCII with folds as LF (header.encode makes it); a table goes through header.format
-function Field:set(value)
-  if type(value) == "table" then
-    value = require("moonmilter.header").format(self.name, value)
-  elseif type(value) ~= "string" then
-    error(("set: a value is a string or a table, not a %s"):format(type(value)), 2)
-  end
-  edit("set", "_field_set", self, value)
-  self.value = value
-end
-
---- Deletes the field.
-function Field:delete()
-  edit("delete", "_field_delete", self)
-end
-
---- Puts a new field before this one.
----@param name string
----@param value string
-function Field:insert_before(name, value)
-  if type(name) ~= "string" or type(value) ~= "string" then
-    error(("insert_before: name and value are strings, not a %s and a %s"):format(type(name), type(value)), 2)
-  end
-  edit("insert_before", "_field_insert_before", self, name, value)
-end
-
-fields.field_metatable = {
-  __index = function(self, key)
-    if key == "raw" then
-      return self.name .. (self.space == false and ":" or ": ") .. self.value
-    end
-    return Field[key]
-  end,
-  __tostring = function(self)
-    return self.value
-  end,
-}
 
 ---@class moonmilter.Headers
 local Headers = {}
@@ -137,6 +77,5 @@ function Headers:each()
 end
 
 fields.list_metatable = Headers
-fields.Field = Field
 
 return fields

@@ -21,4 +21,34 @@ function members.index(kept, known, fact)
   end
 end
 
+--- Gives the metatable of ctx.message and ctx.session, which are a script's own: a name of ctx in one of them is a slip
+-- that would go unseen as nil (ctx.message.sender), or would hide the fact once it is written.
+---@param known table<string, any>  as above
+---@return table
+function members.guard(known)
+  local hints = {}
+  for name, member in pairs(known) do
+    if name:sub(1, 1) ~= "_" then
+      local form = type(member) == "function" and "ctx:%s(...)" or "ctx.%s"
+      hints[name] = ("%s is a member of ctx: say " .. form .. "; ctx.message and ctx.session are for names of "
+        .. "your own"):format(name, name)
+    end
+  end
+  return {
+    __index = function(_, name)
+      local hint = hints[name]
+      if hint then
+        error(hint, 2)
+      end
+    end,
+    __newindex = function(kept, name, value)
+      local hint = hints[name]
+      if hint then
+        error(hint, 2)
+      end
+      rawset(kept, name, value)
+    end,
+  }
+end
+
 return members

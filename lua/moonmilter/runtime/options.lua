@@ -1,5 +1,5 @@
 --- Options of a call: known, of the right type, defaults put in.
-local suggest = require "moonmilter.runtime.suggest"
+local core = require "moonmilter.core"
 
 local options = {}
 
@@ -23,7 +23,7 @@ function options.check(call, given, rows, level)
   for name, value in pairs(given) do
     local row = rows[name]
     if not row then
-      error(("%s: unknown option %q%s"):format(call, tostring(name), suggest.hint(tostring(name), rows)), level + 1)
+      error(("%s: unknown option %q%s"):format(call, tostring(name), core.suggest(tostring(name), rows)), level + 1)
     end
     if not is_of(value, row) then
       error(("%s: %s is a %s; it must be a %s"):format(call, name, type(value), row[1]), level + 1)

@@ -12,7 +12,7 @@ local wait = require "moonmilter.runtime.wait"
 local tasks = {}
 
 local raw_spawn, task_wait = wait.wrap(core.spawn), wait.wrap(core.task_wait)
-local limit_open, raw_defer = wait.wrap(core.limit_open), wait.wrap(core.defer)
+local limit_open, raw_at_end = wait.wrap(core.limit_open), wait.wrap(core.at_end)
 local task_result = core.task_result
 local unpack, select, type, error, pcall, xpcall = unpack, select, type, error, pcall, xpcall
 local traceback = debug.traceback
@@ -287,9 +287,9 @@ end
 --- Calls fn() when the message is over (called at mail or later), the client (before), or the scripts are unloaded
 --- (while loading): after every handler and task, last one first, whatever the outcome was. It cannot wait.
 ---@param fn function
-function tasks.defer(fn)
-  check_function("defer", fn)
-  raw_defer(fn)
+function tasks.at_end(fn)
+  check_function("at_end", fn)
+  raw_at_end(fn)
 end
 
 return tasks

@@ -11,7 +11,7 @@ function core.process_run(argv, env, cwd, stdin, timeout, max_output)
   local out = { status = result.status or not result.signal and 0 or nil, signal = result.signal,
     stdout = result.stdout or "", stderr = result.stderr or "" }
   if #out.stdout > max_output or #out.stderr > max_output then
-    return nil, ("%s: more than %d bytes of output"):format(argv[1], max_output), "too_much"
+    return nil, ("%s: more than %d bytes of output"):format(argv[1], max_output), "limit"
   end
   return out
 end

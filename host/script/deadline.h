@@ -1,0 +1,19 @@
+/* script/deadline.h -- by when a handler must have ended, so that the MTA does not give up first.
+ * A time limit begins with the first handler of an event that waits or asks for it; the alarm of a session rings at the
+ * limit, and before it whenever progress is due. Knows no verdicts: session.c says what a limit that is over means. */
+#ifndef MM_SCRIPT_DEADLINE_H
+#define MM_SCRIPT_DEADLINE_H
+
+#include "task/task.h"
+
+/* Seconds that the handlers of the session's event may wait. */
+double mm_deadline_seconds(const struct mm_script_session *);
+/* A handler waits: the alarm rings at the deadline or when progress is due, whichever comes first. */
+void mm_deadline_arm(struct mm_script_session *);
+/* The event is over, and so is its limit. */
+void mm_deadline_disarm(struct mm_script_session *);
+
+/* Adds ctx.deadline to the member table on top of the stack (bind/ctx.h). */
+void mm_deadline_bind(struct lua_State *);
+
+#endif

@@ -1,0 +1,88 @@
+#include "script/failure.h"
+
+#include "base/text.h"
+#include "task/call.h"
+#include "task/whose.h"
+
+#include <lua.h>
+
+#include <stdio.h>
+
+bool mm_failure_has_verdict(enum mm_stage stage)
+{
+	return !(MM_STAGES_AFTERWARDS & 1u << stage) && stage != MM_STAGE_negotiate;
+}
+
+static void log_script_error(struct mm_script_session *ss, const char *text)
+{
+	struct mm_generation *g = ss->generation;
+	struct mm_log_line line;
+	struct mm_whose whose = mm_whose_of(&ss->task);
+	mm_census_add(g->settings.row->script_errors, 1);
+	mm_task_count_error(&ss->task);
+	mm_log_begin(&line, g->settings.log, MM_LEVEL_ERROR, "script_error");
+	mm_whose_log(&whose, &line);
+	mm_log_string(&line, "script", whose.script->path);
+	mm_log_string(&line, "handler", mm_whose_handler(&whose));
+	if (mm_failure_has_verdict(ss->event.stage))
+		mm_log_string(&line, "verdict", mm_verdict_name(g->settings.on_error));
+	mm_log_string(&line, "error", text);
+	mm_log_alike(&line, whose.script->path, strlen(whose.script->path));
+	mm_log_alike(&line, text, strcspn(text, " "));          /* file:line: */
+	mm_log_end(&line);
+}
+
+static void on_error_verdict(const struct mm_generation *g, struct mm_verdict *out)
+{
+	struct mm_fault why;
+	struct mm_text text = mm_text_of("Mail filter failed, please try again later");
+	if (g->settings.on_error != MM_VERDICT_tempfail
+	    || !mm_verdict_worded(out, MM_VERDICT_tempfail, 451, mm_text_of("4.3.0"), &text, 1, &why))
+		mm_verdict_plain(out, g->settings.on_error);
+}
+
+/* A recipient or an unknown command that is refused leaves the message open (protocol 3.3). */
+static bool ends_message(enum mm_stage stage, enum mm_verdict_kind kind)
+{
+	return stage != MM_STAGE_unknown && (stage != MM_STAGE_rcpt || kind == MM_VERDICT_accept);
+}
+
+void mm_failure_decide(struct mm_script_session *ss, const char *text, struct mm_verdict *out)
+{
+	enum mm_stage stage = ss->event.stage;
+	log_script_error(ss, text);
+	mm_verdict_reset(out);
+	if (!mm_failure_has_verdict(stage))
+		return;
+	on_error_verdict(ss->generation, out);
+	if (ss->facts->message != NULL) {
+		if (ends_message(stage, out->kind))
+			mm_edits_drop(ss->facts->message);
+		else
+			mm_edits_back_to(ss->facts->message, ss->mark);
+		ss->body_replaced_by = ss->body_marked_by;
+	}
+	if (!(mm_verdict_stages(out->kind) & 1u << stage))
+		mm_verdict_reset(out);
+	snprintf(out->decided_by, sizeof out->decided_by, "on_error (%.30s)",
+		ss->generation->scripts[ss->script_at].name);
+}
+
+bool mm_failure_names_script(const struct mm_script_session *ss, const char *text)
+{
+	const char *path = ss->generation->scripts[ss->script_at].path, *slash = strrchr(path, '/');
+	return strstr(text, slash != NULL ? slash + 1 : path) != NULL;
+}
+
+/* The function that called back is known only while it runs: say file and line of the handler instead. */
+void mm_failure_name_handler(struct mm_script_session *ss, int handler, struct mm_fault *why)
+{
+	lua_State *L = ss->generation->L;
+	lua_Debug where;
+	char text[sizeof why->text];
+	lua_rawgeti(L, LUA_REGISTRYINDEX, handler);
+	lua_getinfo(L, ">S", &where);
+	snprintf(text, sizeof text, "%s", why->text);
+	mm_fault_set(why, MM_FAULT_SCRIPT, "%s:%d: %s: %s", where.short_src, where.linedefined,
+		mm_stage_handler(ss->event.stage), text);
+}

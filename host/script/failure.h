@@ -1,0 +1,20 @@
+/* script/failure.h -- a handler that has failed: what the log says, and what the MTA is told instead of a verdict. */
+#ifndef MM_SCRIPT_FAILURE_H
+#define MM_SCRIPT_FAILURE_H
+
+#include "task/task.h"
+
+/* Stages that come after the fact. */
+#define MM_STAGES_AFTERWARDS (MM_STAGE_BIT(abort) | MM_STAGE_BIT(done) | MM_STAGE_BIT(close))
+
+/* Does a failure at this stage decide anything? Not after the fact, and not while the MTA negotiates. */
+bool mm_failure_has_verdict(enum mm_stage);
+/* Logs the failure of the script at script_at and fills out with the verdict of on_error, where the stage takes one.
+ * Nothing that the message was going to be changed by may leave: its edits are dropped, or those of this recipient. */
+void mm_failure_decide(struct mm_script_session *, const char *text, struct mm_verdict *out);
+/* Does the text name the file of the script at script_at? */
+bool mm_failure_names_script(const struct mm_script_session *, const char *text);
+/* Puts file, line and name of the handler (a registry reference) before the fault's text. */
+void mm_failure_name_handler(struct mm_script_session *, int handler, struct mm_fault *why);
+
+#endif

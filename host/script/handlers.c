@@ -1,0 +1,266 @@
+#include "script/handlers.h"
+
+#include "base/text.h"
+#include "bind/ctx.h"
+#include "script/arguments.h"
+#include "script/deadline.h"
+#include "script/failure.h"
+#include "script/load.h"
+#include "task/call.h"
+
+#include <lauxlib.h>
+#include <lua.h>
+
+#include <stdio.h>
+
+/* Reads [result...] of the finished handler; true when it is a verdict, else why says what is wrong with it. */
+static bool verdict_of_results(struct mm_script_session *ss, struct mm_verdict *out, struct mm_fault *why)
+{
+	lua_State *co = ss->task.co;
+	mm_verdict_reset(out);
+	if (lua_gettop(co) == 0 || lua_isnil(co, 1))
+		return true;
+	if (lua_type(co, 1) != LUA_TSTRING)
+		return mm_fault_set(why, MM_FAULT_SCRIPT, "the handler returned a %s; a verdict is "
+			"\"continue\", \"accept\", \"reject\", \"tempfail\", \"discard\", \"skip\" or nothing",
+			luaL_typename(co, 1));
+	struct mm_text name;
+	name.bytes = lua_tolstring(co, 1, &name.size);
+	enum mm_verdict_kind kind = mm_verdict_of_name(name);
+	if (kind == MM_VERDICT_COUNT)
+		return mm_fault_set(why, MM_FAULT_SCRIPT, "the handler returned \"%.*s\"; a verdict is "
+			"\"continue\", \"accept\", \"reject\", \"tempfail\", \"discard\", \"skip\" or nothing",
+			(int)(name.size < 60 ? name.size : 60), name.bytes);
+	if (!(mm_verdict_stages(kind) & 1u << ss->event.stage))
+		return mm_fault_set(why, MM_FAULT_SCRIPT, "the handler returned \"%s\", which is not possible at %s",
+			mm_verdict_name(kind), mm_stage_name(ss->event.stage));
+	if (lua_gettop(co) > 1)
+		return mm_fault_set(why, MM_FAULT_SCRIPT, "the handler returned \"%s\" and more; to give a text say "
+			"return ctx:%s(text)", mm_verdict_name(kind), mm_verdict_name(kind));
+	mm_verdict_plain(out, kind);
+	if (kind != MM_VERDICT_continue)
+		snprintf(out->decided_by, sizeof out->decided_by, "%.30s %s",
+			ss->generation->scripts[ss->script_at].name, mm_stage_handler(ss->event.stage));
+	return true;
+}
+
+static int handler_of(const struct mm_handlers *h, const struct mm_event *event)
+{
+	if (event->stage != MM_STAGE_header || h->fields == NULL)
+		return h->by_stage[event->stage];
+	struct mm_text name = event->command->text;
+	for (unsigned i = 0; i < h->field_count; i++)
+		if (h->fields[i].size == name.size
+		    && mm_text_equal_blind(name, (struct mm_text){ h->fields[i].name, name.size }))
+			return h->fields[i].ref;
+	return MM_NO_REF;
+}
+
+static bool takes_part(const struct mm_script_session *ss, unsigned at)
+{
+	uint64_t bit = UINT64_C(1) << at;
+	enum mm_stage stage = ss->event.stage;
+	if (stage == MM_STAGE_close || stage == MM_STAGE_negotiate)
+		return true;
+	if (MM_STAGES_AFTERWARDS & 1u << stage) /* a script that has accepted the client has not seen its messages */
+		return !(ss->accepted_client & bit);
+	return !((ss->accepted_client | ss->accepted_message | ss->skipped) & bit);
+}
+
+/* Folds one handler's verdict into the event's. True: the event is decided. */
+static bool fold(struct mm_script_session *ss, struct mm_verdict *v, struct mm_verdict *out)
+{
+	uint64_t bit = UINT64_C(1) << ss->script_at;
+	switch (v->kind) {
+	case MM_VERDICT_accept:
+		if (MM_VERDICT_CLIENT_STAGES & 1u << ss->event.stage)
+			ss->accepted_client |= bit;
+		else
+			ss->accepted_message |= bit;
+		/* if it comes to that: mm_handlers_conclude() */
+		memcpy(out->decided_by, v->decided_by, sizeof out->decided_by);
+		return false;
+	case MM_VERDICT_skip:
+		if (ss->event.stage == MM_STAGE_body && ss->keeps_body & bit)
+			ss->skips_body |= bit;  /* its on_body is done; what it keeps goes on */
+		else
+			ss->skipped |= bit;
+		return false;
+	case MM_VERDICT_continue:
+		return false;
+	default:
+		mm_verdict_move(out, v);
+		return true;
+	}
+}
+
+/* Does no script want more of this body? Some ask for it on the chance that they keep it, and
+ * do so for few messages. */
+static bool body_is_over(const struct mm_script_session *ss, uint64_t accepted)
+{
+	const struct mm_generation *g = ss->generation;
+	uint64_t wanting = (g->plan->stage_scripts[MM_STAGE_body] & ~ss->skipped) | ss->keeps_body;
+	return !g->plan->counts_body && !(g->wanted.quiet & MM_STAGE_BIT(body)) && (wanting & ~accepted) == 0;
+}
+
+/* The last script that wanted to see more has accepted; its name is in out. */
+static void accept_for_all(struct mm_verdict *out)
+{
+	char by[sizeof out->decided_by];
+	memcpy(by, out->decided_by, sizeof by);
+	mm_verdict_plain(out, MM_VERDICT_accept);
+	memcpy(out->decided_by, by, sizeof by);
+}
+
+void mm_handlers_conclude(struct mm_script_session *ss, struct mm_verdict *out)
+{
+	const struct mm_plan *plan = ss->generation->plan;
+	enum mm_stage stage = ss->event.stage;
+	uint64_t accepted = ss->accepted_client | ss->accepted_message;
+	bool is_client = MM_VERDICT_CLIENT_STAGES & 1u << stage;
+	const uint32_t undecided = MM_STAGES_AFTERWARDS | MM_STAGE_BIT(negotiate) | MM_STAGE_BIT(unknown);
+	bool can_decide = !(undecided & 1u << stage);
+	bool all_accept = is_client ? ss->accepted_client != 0 && (plan->client_scripts & ~ss->accepted_client) == 0
+		: accepted != 0 && (plan->message_scripts & ~accepted) == 0;
+	if (can_decide && all_accept) {
+		accept_for_all(out);
+		return;
+	}
+	mm_verdict_reset(out);
+	if (!can_decide || is_client)
+		return;
+	if (stage == MM_STAGE_body ? body_is_over(ss, accepted)
+		: ss->skipped != 0 && (plan->stage_scripts[stage] & ~(ss->skipped | accepted)) == 0)
+		mm_verdict_plain(out, MM_VERDICT_skip);
+}
+
+/* The coroutine goes back to the pool between events: a session that is idle holds none, and those that are busy share
+ * a few whose stacks are still in the processor's cache. */
+void mm_handlers_end(struct mm_script_session *ss)
+{
+	mm_task_release(&ss->task);
+	ss->has_event = false;
+	mm_edit_mark_free(ss->mark);
+	ss->mark = NULL;
+	mm_deadline_disarm(ss);
+}
+
+/* One handler has run. Returns true when the event is over, with its verdict in out. */
+static bool handler_ended(struct mm_script_session *ss, int ref, enum mm_run run, struct mm_fault *why,
+	struct mm_verdict *out)
+{
+	if (run == MM_RUN_DONE && !ss->has_verdict && lua_gettop(ss->task.co) == 0)
+		return false;                   /* nothing: what most handlers say most of the time */
+	struct mm_verdict said = { 0 };
+	bool ok = true;
+	if (ss->has_verdict) {
+		ss->has_verdict = false;
+		mm_verdict_move(&said, &ss->verdict);
+	} else if (run == MM_RUN_FAILED) {
+		ok = false;
+		/* after `return ctx:reject(…)`, a tail call, Lua knows no line */
+		if (!mm_failure_names_script(ss, why->text))
+			mm_failure_name_handler(ss, ref, why);
+	} else if (!verdict_of_results(ss, &said, why)) {
+		ok = false;
+		mm_failure_name_handler(ss, ref, why);
+	}
+	if (ss->task.co != NULL)
+		lua_settop(ss->task.co, 0);
+	if (!ok) {
+		mm_failure_decide(ss, why->text, out);
+		return mm_failure_has_verdict(ss->event.stage);
+	}
+	bool decided = fold(ss, &said, out);
+	mm_verdict_reset(&said);
+	return decided;
+}
+
+static void push_feed(lua_State *co, void *self)
+{
+	struct mm_script_session *ss = self;
+	mm_ctx_push(co, ss);
+	lua_rawgeti(co, LUA_REGISTRYINDEX, ss->kept_bodies);
+	lua_rawgeti(co, -1, (int)ss->script_at + 1);
+	lua_remove(co, -2);
+	if (ss->event.stage == MM_STAGE_body)
+		mm_arguments_push(co, ss, MM_ARGUMENTS_ALL);
+}
+
+static void push_handler(lua_State *co, void *self)
+{
+	struct mm_script_session *ss = self;
+	const struct mm_handlers *h = &ss->generation->plan->handlers[ss->script_at];
+	mm_ctx_push(co, ss);
+	bool has_fields = h->fields != NULL && ss->event.stage == MM_STAGE_header;
+	mm_arguments_push(co, ss, has_fields ? MM_ARGUMENTS_ALL : h->seen[ss->event.stage]);
+}
+
+/* A body that the script has asked for with ctx:body{}: each piece goes there before its on_body sees it, and before
+ * on_eom it is finished. True: the event is decided, by a limit of the script's or a full disk. */
+static bool feed_kept_body(struct mm_script_session *ss, struct mm_verdict *out)
+{
+	struct mm_fault why;
+	ss->feeds_body = true;
+	/* never waits */
+	enum mm_run run = mm_call_function(&ss->task, ss->generation->feed_kept_body, push_feed, ss, &why);
+	bool is_decided = handler_ended(ss, ss->generation->feed_kept_body, run, &why, out);
+	ss->feeds_body = false;
+	return is_decided;
+}
+
+enum mm_outcome mm_handlers_run(struct mm_script_session *ss, struct mm_verdict *out)
+{
+	struct mm_generation *g = ss->generation;
+	bool may_keep = ss->event.stage == MM_STAGE_body || ss->event.stage == MM_STAGE_eom;
+	for (; ss->script_at < g->script_count; ss->script_at++) {
+		uint64_t bit = UINT64_C(1) << ss->script_at;
+		int ref = handler_of(&g->plan->handlers[ss->script_at], &ss->event);
+		if (may_keep && ss->keeps_body & bit && takes_part(ss, ss->script_at)) {
+			if (feed_kept_body(ss, out)) {
+				mm_handlers_end(ss);
+				return MM_DECIDED;
+			}
+			if (ss->event.stage == MM_STAGE_body && ss->skips_body & bit)
+				continue;
+		}
+		if (ref == MM_NO_REF || !takes_part(ss, ss->script_at))
+			continue;
+		struct mm_fault why;
+		enum mm_run run = mm_call_function(&ss->task, ref, push_handler, ss, &why);
+		if (run == MM_RUN_WAITING) {
+			mm_deadline_arm(ss);
+			return MM_WAITING;
+		}
+		if (handler_ended(ss, ref, run, &why, out)) {
+			mm_handlers_end(ss);
+			return MM_DECIDED;
+		}
+	}
+	mm_handlers_conclude(ss, out);
+	mm_handlers_end(ss);
+	return MM_DECIDED;
+}
+
+enum mm_outcome mm_handlers_go_on(struct mm_script_session *ss, enum mm_run run, struct mm_fault *why,
+	struct mm_verdict *out)
+{
+	if (run == MM_RUN_WAITING) {
+		mm_deadline_arm(ss);
+		return MM_WAITING;
+	}
+	int ref = handler_of(&ss->generation->plan->handlers[ss->script_at], &ss->event);
+	if (handler_ended(ss, ref, run, why, out)) {
+		mm_handlers_end(ss);
+		return MM_DECIDED;
+	}
+	ss->script_at++;
+	return mm_handlers_run(ss, out);
+}
+
+void mm_handlers_give_up(struct mm_script_session *ss, enum mm_cancel why)
+{
+	mm_task_cancel(&ss->task, why);
+	mm_verdict_reset(&ss->verdict);
+	ss->has_verdict = false;
+}

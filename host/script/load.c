@@ -1,0 +1,319 @@
+#include "script/load.h"
+
+#include "task/call.h"
+#include "task/profile.h"
+
+#include <lauxlib.h>
+#include <lua.h>
+
+#include <stdlib.h>
+
+bool mm_load_prepare(struct mm_generation *g, const struct mm_script_files *list, struct mm_fault *why)
+{
+	size_t size = 1;
+	for (size_t i = 0; i < list->count; i++)
+		size += strlen(list->items[i]) + 1;
+	g->plan = calloc(1, sizeof *g->plan);
+	g->load_paths = malloc(size);
+	if (g->plan == NULL || g->load_paths == NULL)
+		return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for a list of scripts");
+	char *to = g->load_paths;
+	for (size_t i = 0; i < list->count; i++)
+		to = stpcpy(to, list->items[i]) + 1;
+	*to = '\0';
+	return true;
+}
+
+/* ---- the plan ----
+ * [plan] at the top of L: the table of plan.of. Each helper leaves the stack as it was. */
+
+static bool flag_of(lua_State *L, const char *key)
+{
+	lua_getfield(L, -1, key);
+	bool flag = lua_toboolean(L, -1);
+	lua_pop(L, 1);
+	return flag;
+}
+
+static char *string_of(lua_State *L, const char *key)
+{
+	lua_getfield(L, -1, key);
+	char *copy = lua_isstring(L, -1) ? strdup(lua_tostring(L, -1)) : NULL;
+	lua_pop(L, 1);
+	return copy;
+}
+
+static uint32_t stages_of(lua_State *L, const char *key)
+{
+	uint32_t stages = 0;
+	lua_getfield(L, -1, key);
+	for (int stage = 0; stage < MM_STAGE_COUNT; stage++)
+		if (flag_of(L, mm_stage_name((enum mm_stage)stage)))
+			stages |= 1u << stage;
+	lua_pop(L, 1);
+	return stages;
+}
+
+/* [fields] */
+static void take_fields(lua_State *L, struct mm_handlers *handlers, const char *path)
+{
+	unsigned count = 0;
+	for (lua_pushnil(L); lua_next(L, -2) != 0; lua_pop(L, 1))
+		count++;
+	handlers->fields = calloc(count ? count : 1, sizeof *handlers->fields);
+	if (handlers->fields == NULL)
+		luaL_error(L, "out of memory for handlers of %s", path);
+	for (lua_pushnil(L); lua_next(L, -2) != 0;) {
+		struct mm_field_handler *h = &handlers->fields[handlers->field_count];
+		h->name = strdup(lua_tostring(L, -2));
+		if (h->name == NULL)
+			luaL_error(L, "out of memory for handlers of %s", path);
+		h->size = strlen(h->name);
+		h->ref = luaL_ref(L, LUA_REGISTRYINDEX);
+		handlers->field_count++;
+	}
+}
+
+/* [script] */
+static void take_script(lua_State *L, struct mm_generation *g, unsigned at)
+{
+	struct mm_script *script = &g->scripts[at];
+	struct mm_handlers *h = &g->plan->handlers[at];
+	for (int stage = 0; stage < MM_STAGE_COUNT; stage++)
+		h->by_stage[stage] = MM_NO_REF;
+	g->script_count = at + 1;
+	script->name = string_of(L, "name");
+	script->path = string_of(L, "path");
+	if (script->name == NULL || script->path == NULL)
+		luaL_error(L, "out of memory for the list of scripts");
+	if (g->settings.profile != NULL)
+		script->profile = mm_profile_join(g->settings.profile, g->settings.milter_name, script->path);
+	lua_getfield(L, -1, "handlers");
+	lua_getfield(L, -2, "seen");
+	for (int stage = 0; stage < MM_STAGE_COUNT; stage++) {
+		const char *name = mm_stage_name((enum mm_stage)stage);
+		lua_getfield(L, -1, name);
+		h->seen[stage] = (uint8_t)lua_tointeger(L, -1);
+		lua_pop(L, 1);
+		lua_getfield(L, -2, name);
+		if (!lua_isfunction(L, -1)) {
+			lua_pop(L, 1);
+			continue;
+		}
+		h->by_stage[stage] = luaL_ref(L, LUA_REGISTRYINDEX);
+		g->plan->stage_scripts[stage] |= UINT64_C(1) << at;
+	}
+	lua_pop(L, 2);
+	lua_getfield(L, -1, "fields");
+	if (lua_istable(L, -1)) {
+		take_fields(L, h, script->path);
+		g->plan->stage_scripts[MM_STAGE_header] |= UINT64_C(1) << at;
+	}
+	lua_pop(L, 1);
+}
+
+static void take_macro_lists(lua_State *L, struct mm_generation *g)
+{
+	static const char *const names[] = {    /* ORDER MACRO_SET */
+#define X(name, letter, number) #name,
+		MM_MACRO_SETS(X)
+#undef X
+	};
+	lua_getfield(L, -1, "macro_lists");
+	for (int set = 0; lua_istable(L, -1) && set < MM_MACRO_SET_COUNT; set++) {
+		g->plan->macro_lists[set] = string_of(L, names[set]);
+		g->wanted.macro_lists[set] = g->plan->macro_lists[set];
+	}
+	lua_pop(L, 1);
+}
+
+static void take_needs(lua_State *L, struct mm_generation *g)
+{
+	lua_getfield(L, -1, "needs");
+	for (int i = 1;; i++) {
+		lua_rawgeti(L, -1, i);
+		const char *word = lua_tostring(L, -1);
+		if (word != NULL) {
+			g->wanted.needs_actions |= mm_action_bit(word);
+			g->wanted.needs_steps |= mm_step_bit(word);
+		}
+		lua_pop(L, 1);
+		if (word == NULL)
+			break;
+	}
+	lua_pop(L, 1);
+}
+
+/* The handlers that exist turn steps on; every other step is switched off, so that the MTA sends nothing in vain. A
+ * stage that is told for its facts only is quiet; so are headers, whose verdict is held until the end of headers, which
+ * is asked for then. */
+static void derive_wanted(struct mm_generation *g, uint32_t stages, uint32_t handled, bool lockstep)
+{
+	bool quiet_headers = stages & MM_STAGE_BIT(header) && !lockstep;
+	uint32_t quiet = stages & ~handled;
+	if (quiet_headers) {
+		quiet |= MM_STAGE_BIT(header);
+		if (handled & MM_STAGE_BIT(header)) {
+			stages |= MM_STAGE_BIT(eoh);
+			quiet &= ~MM_STAGE_BIT(eoh);
+		}
+	}
+	g->wanted.stages = stages;
+	g->wanted.quiet = lockstep ? quiet & ~MM_STAGE_BIT(header) : quiet;
+	g->wanted.actions = SMFIF_ADDHDRS | SMFIF_CHGBODY | SMFIF_ADDRCPT | SMFIF_DELRCPT | SMFIF_CHGHDRS
+		| SMFIF_QUARANTINE
+		| SMFIF_CHGFROM | SMFIF_ADDRCPT_PAR;
+}
+
+static int take_plan(lua_State *L)
+{
+	struct mm_generation *g = lua_touserdata(L, 1);
+	lua_State *co = g->load_task.co;
+	lua_xmove(co, L, lua_gettop(co));
+	if (!lua_istable(L, 2))
+		return luaL_error(L, "the loader returned no plan");
+	lua_settop(L, 2);
+	lua_getfield(L, -1, "scripts");
+	unsigned count = (unsigned)lua_objlen(L, -1);
+	g->scripts = calloc(count ? count : 1, sizeof *g->scripts);
+	g->plan->handlers = calloc(count ? count : 1, sizeof *g->plan->handlers);
+	if (g->scripts == NULL || g->plan->handlers == NULL)
+		return luaL_error(L, "out of memory for the list of scripts");
+	for (unsigned i = 0; i < count; i++) {
+		lua_rawgeti(L, -1, (int)i + 1);
+		take_script(L, g, i);
+		lua_pop(L, 1);
+	}
+	lua_pop(L, 1);
+	take_macro_lists(L, g);
+	take_needs(L, g);
+	g->wanted.rejected_recipients = flag_of(L, "rejected_recipients");
+	g->plan->counts_body = flag_of(L, "counts_body");
+	derive_wanted(g, stages_of(L, "stages"), stages_of(L, "handled"), flag_of(L, "lockstep")
+		|| g->settings.lockstep);
+
+	const uint32_t message_stages = MM_VERDICT_MESSAGE_STAGES;
+	for (int stage = MM_STAGE_negotiate; stage < MM_STAGE_abort; stage++) {
+		g->plan->client_scripts |= g->plan->stage_scripts[stage];
+		if (message_stages & 1u << stage)
+			g->plan->message_scripts |= g->plan->stage_scripts[stage];
+	}
+	return 0;
+}
+
+/* ---- the load ---- */
+
+static void load_ended(struct mm_task *t, enum mm_run run, struct mm_fault *why)
+{
+	struct mm_generation *g = t->generation;
+	if (run == MM_RUN_WAITING)
+		return;
+	bool ok = run == MM_RUN_DONE;
+	if (run == MM_RUN_EXITED)
+		mm_fault_set(why, MM_FAULT_CONFIG, "a script gave a verdict while loading");
+	if (ok && lua_cpcall(g->L, take_plan, g) != 0) {
+		ok = mm_fault_set(why, MM_FAULT_CONFIG, "%s", lua_tostring(g->L, -1));
+		lua_pop(g->L, 1);
+	}
+	why->class = ok ? MM_FAULT_NONE : MM_FAULT_CONFIG;
+	mm_task_release(t);
+	g->is_loaded = ok;
+	g->plan->loaded(g->plan->loaded_self, ok, why);
+}
+
+/* [] -> [load paths host] */
+static int push_load(lua_State *L)
+{
+	struct mm_generation *g = lua_touserdata(L, 1);
+	lua_State *co = mm_task_coroutine(&g->load_task);
+	if (co == NULL)
+		return luaL_error(L, "out of memory for a coroutine");
+	lua_getglobal(L, "require");
+	lua_pushliteral(L, "moonmilter.runtime.loader");
+	lua_call(L, 1, 1);
+	lua_getfield(L, -1, "load");
+	lua_newtable(L);
+	int n = 0;
+	for (const char *path = g->load_paths; *path != '\0'; path += strlen(path) + 1) {
+		lua_pushstring(L, path);
+		lua_rawseti(L, -2, ++n);
+	}
+	lua_rawgeti(L, LUA_REGISTRYINDEX, g->host_object);
+	lua_xmove(L, co, 3);
+	return 0;
+}
+
+void mm_load_start(struct mm_generation *g, void (*done)(void *self, bool ok, const struct mm_fault *why), void *self)
+{
+	struct mm_fault why = { .class = MM_FAULT_NONE };
+	g->plan->loaded = done;
+	g->plan->loaded_self = self;
+	mm_task_init(&g->load_task, g, NULL, load_ended);
+	if (lua_cpcall(g->L, push_load, g) != 0) {
+		mm_fault_set(&why, MM_FAULT_CONFIG, "%s", lua_tostring(g->L, -1));
+		lua_pop(g->L, 1);
+		done(self, false, &why);
+		return;
+	}
+	load_ended(&g->load_task, mm_call_resume(&g->load_task, 2, &why), &why);
+}
+
+void mm_load_stop(struct mm_generation *g)
+{
+	mm_task_cancel(&g->load_task, MM_CANCEL_SHUTDOWN);
+}
+
+/* ---- the end ---- */
+
+static void push_host(lua_State *co, void *self)
+{
+	const struct mm_generation *g = self;
+	lua_rawgeti(co, LUA_REGISTRYINDEX, g->host_object);
+}
+
+static void unload_ended(struct mm_task *t, enum mm_run run, struct mm_fault *why)
+{
+	if (run == MM_RUN_FAILED)
+		mm_log_say(t->generation->settings.log, MM_LEVEL_ERROR, "script_error", "on_unload: %s", why->text);
+}
+
+void mm_load_run_unloaders(struct mm_generation *g)
+{
+	for (unsigned i = 0; i < g->script_count; i++) {
+		struct mm_fault why;
+		struct mm_task task;
+		int ref = g->plan->handlers[i].by_stage[MM_STAGE_unload];
+		if (ref == MM_NO_REF)
+			continue;
+		mm_task_init(&task, g, NULL, unload_ended);
+		unload_ended(&task, mm_call_function(&task, ref, push_host, g, &why), &why);
+		mm_task_cancel(&task, MM_CANCEL_SHUTDOWN);
+		mm_task_release(&task);
+	}
+}
+
+static void free_plan(struct mm_plan *plan, unsigned script_count)
+{
+	for (unsigned i = 0; i < script_count; i++) {
+		for (unsigned j = 0; j < plan->handlers[i].field_count; j++)
+			free(plan->handlers[i].fields[j].name);
+		free(plan->handlers[i].fields);
+	}
+	free(plan->handlers);
+	for (int set = 0; set < MM_MACRO_SET_COUNT; set++)
+		free(plan->macro_lists[set]);
+	free(plan);
+}
+
+void mm_load_free(struct mm_generation *g)
+{
+	if (g->plan != NULL)
+		free_plan(g->plan, g->script_count);
+	for (unsigned i = 0; i < g->script_count; i++) {
+		mm_profile_leave(g->settings.profile, g->scripts[i].profile);
+		free(g->scripts[i].name);
+		free(g->scripts[i].path);
+	}
+	free(g->scripts);
+	free(g->load_paths);
+}

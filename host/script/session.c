@@ -1,0 +1,183 @@
+/* script/session.c -- a session as its scripts see it: the runtime that an engine asks (milter/runtime.h). Events begin
+ * and end here, waits end from outside, and tasks, tables and sockets go with the message or the client they belong to.
+ * mm_generation_runtime() of script/generation.h; what handlers do with an event is script/handlers.h. */
+#include "script/generation.h"
+
+#include "base/list.h"
+#include "bind/ctx.h"
+#include "bind/kept_body.h"
+#include "script/deadline.h"
+#include "script/failure.h"
+#include "script/handlers.h"
+#include "script/load.h"
+#include "task/call.h"
+#include "task/group.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static void main_resumed(struct mm_task *, enum mm_run, struct mm_fault *);
+static void alarm_fired(struct mm_timer *);
+
+static void *session_open(void *runtime, struct mm_session *facts, void *engine)
+{
+	struct mm_generation *g = runtime;
+	struct mm_script_session *ss = calloc(1, sizeof *ss);
+	if (ss == NULL)
+		return NULL;
+	ss->generation = g;
+	mm_generation_retain(g);
+	ss->facts = facts;
+	ss->engine = engine;
+	ss->began_at = mm_clock_now();
+	ss->ctx = ss->client_table = MM_NO_REF;
+	ss->recipients_table = ss->headers_table = ss->kept_bodies = MM_NO_REF;
+	ss->ending = MM_CANCEL_ENDED;
+	mm_task_init(&ss->task, g, ss, main_resumed);
+	mm_timer_init(&ss->alarm, g->settings.clock, alarm_fired);
+	MM_LIST_PUSH(g->sessions, ss);
+	return ss;
+}
+
+static const struct mm_wanted *session_wanted(void *self)
+{
+	return &((struct mm_script_session *)self)->generation->wanted;
+}
+
+static void session_end_message(void *self)
+{
+	struct mm_script_session *ss = self;
+	mm_task_group_end(&ss->message_tasks, ss->generation, ss, ss->ending);
+	mm_kept_bodies_close(ss);
+	mm_holder_end(&ss->message_holder);
+	mm_ctx_end_message(ss);
+	ss->cpu_used = 0;
+	ss->accepted_message = 0;
+	ss->skipped = 0;
+}
+
+static void session_end_client(void *self)
+{
+	struct mm_script_session *ss = self;
+	session_end_message(ss);
+	mm_task_group_end(&ss->client_tasks, ss->generation, ss, ss->ending);
+	mm_holder_end(&ss->client_holder);
+	mm_ctx_end(ss);
+	ss->accepted_client = 0;
+}
+
+static void session_close(void *self)
+{
+	struct mm_script_session *ss = self;
+	struct mm_generation *g = ss->generation;
+	session_end_client(ss);
+	mm_timer_stop(&ss->alarm);
+	mm_task_release(&ss->task);
+	mm_verdict_reset(&ss->verdict);
+	mm_edit_mark_free(ss->mark);
+	MM_LIST_REMOVE(g->sessions, ss);
+	free(ss);
+	mm_generation_release(g);
+}
+
+/* ---- events ---- */
+
+/* What tasks are told that the end of their message or client takes by surprise. */
+static void note_ending(struct mm_script_session *ss, enum mm_stage stage)
+{
+	if (stage == MM_STAGE_abort && ss->ending == MM_CANCEL_ENDED)
+		ss->ending = MM_CANCEL_ABORT;
+	else if (!(MM_STAGES_AFTERWARDS & 1u << stage))
+		ss->ending = MM_CANCEL_ENDED;
+}
+
+static enum mm_outcome session_event(void *self, const struct mm_event *event, struct mm_verdict *out)
+{
+	struct mm_script_session *ss = self;
+	note_ending(ss, event->stage);
+	if (ss->skipped_stage != event->stage) {        /* skip is for one kind of event */
+		ss->skipped_stage = event->stage;
+		ss->skipped = 0;
+	}
+	ss->event = *event;
+	ss->has_event = true;
+	ss->script_at = 0;
+	if (ss->generation->plan->stage_scripts[event->stage] == 0 && ss->keeps_body == 0) {
+		mm_handlers_conclude(ss, out);
+		ss->has_event = false;
+		return MM_DECIDED;
+	}
+	ss->body_marked_by = ss->body_replaced_by;
+	if ((event->stage == MM_STAGE_rcpt || event->stage == MM_STAGE_unknown) && ss->facts->message != NULL
+	    && !mm_edits_mark(ss->facts->message, &ss->mark)) {
+		mm_failure_decide(ss, "out of memory for the edits of this message", out);
+		mm_handlers_end(ss);
+		return MM_DECIDED;
+	}
+	return mm_handlers_run(ss, out);
+}
+
+static void main_resumed(struct mm_task *t, enum mm_run run, struct mm_fault *why)
+{
+	struct mm_script_session *ss = t->session;
+	struct mm_verdict out = { 0 };
+	if (mm_handlers_go_on(ss, run, why, &out) == MM_DECIDED)
+		mm_engine_decided(ss->engine, &out);
+}
+
+/* ---- the end of a wait from outside ---- */
+
+static void session_cancel(void *self, enum mm_cancel why)
+{
+	struct mm_script_session *ss = self;
+	struct mm_verdict ignored = { 0 };
+	ss->ending = why;
+	/* The other scripts are still told. */
+	do {
+		mm_handlers_give_up(ss, why);
+		ss->script_at++;
+	} while (MM_STAGES_AFTERWARDS & 1u << ss->event.stage && mm_handlers_run(ss, &ignored) == MM_WAITING);
+	mm_handlers_end(ss);
+}
+
+static void deadline_passed(struct mm_script_session *ss)
+{
+	struct mm_verdict out = { 0 };
+	char text[160];
+	snprintf(text, sizeof text, "deadline: the handler still waits (%s) after %.0f s; the MTA would give up soon",
+		ss->task.wait_name != NULL ? ss->task.wait_name : "?", mm_deadline_seconds(ss));
+	mm_handlers_give_up(ss, MM_CANCEL_DEADLINE);
+	mm_failure_decide(ss, text, &out);
+	if (!mm_failure_has_verdict(ss->event.stage)) {
+		ss->deadline_at = 0;            /* the other scripts are still told, in their own time */
+		ss->script_at++;
+		if (mm_handlers_run(ss, &out) == MM_WAITING)
+			return;
+	} else {
+		mm_handlers_end(ss);
+	}
+	mm_engine_decided(ss->engine, &out);
+}
+
+static void alarm_fired(struct mm_timer *timer)
+{
+	struct mm_script_session *ss = MM_OWNER_OF(timer, struct mm_script_session, alarm);
+	if (!ss->task.is_waiting)
+		return;
+	if (mm_clock_now() >= ss->deadline_at - 0.001) {
+		deadline_passed(ss);
+		return;
+	}
+	mm_engine_progress(ss->engine);
+	ss->progress_at = 0;
+	mm_deadline_arm(ss);
+}
+
+struct mm_runtime mm_generation_runtime(struct mm_generation *g)
+{
+	static const struct mm_runtime_ops ops = {
+		.open = session_open, .wanted = session_wanted, .event = session_event, .cancel = session_cancel,
+		.end_message = session_end_message, .end_client = session_end_client, .close = session_close,
+	};
+	return (struct mm_runtime){ &ops, g };
+}

@@ -1,0 +1,20 @@
+/* script/state.h -- making the Lua state of a generation: libraries, search path, the runtime's own modules, the class
+ * of ctx, the limits of memory and time. Nothing of a script runs here.
+ * Ownership: the generation owns the state and every registry reference made here; they go with it. */
+#ifndef MM_SCRIPT_STATE_H
+#define MM_SCRIPT_STATE_H
+
+#include "base/value.h"
+#include "moonmilter.h"
+#include "script/files.h"
+#include "task/task.h"
+
+/* Makes g->L and what the generation keeps in its registry. Everything is borrowed for the call: the files say where
+ * modules are looked for, modules (ended by name NULL) may be NULL, settings become host.settings (NULL: an empty
+ * table). False: the caller closes what there is of it. */
+bool mm_state_open(struct mm_generation *, const struct mm_script_files *, const struct mm_module *modules,
+	const struct mm_value *settings, struct mm_fault *why);
+/* Finalizers run. NULL state: nothing happens. */
+void mm_state_close(struct mm_generation *);
+
+#endif

@@ -1,0 +1,251 @@
+/* task/generation.h -- what a generation of scripts, its sessions and their tasks hold: the structs that task/, bind/
+ * and script/ share. A generation is one Lua state; a session takes a coroutine from its pool for each event; further
+ * tasks of a session have coroutines of their own.
+ *
+ * Open to these three folders only; those below see script/generation.h. Fields stand together that end together, and
+ * each group names what ends it. No lua.h here: a lua_State is a name. An int that holds a registry reference is owned
+ * by its struct as long as the Lua state lives, and goes with it. */
+#ifndef MM_TASK_GENERATION_H
+#define MM_TASK_GENERATION_H
+
+#include "base/bounds.h"
+#include "base/census.h"
+#include "base/clock.h"
+#include "base/holding.h"
+#include "base/log.h"
+#include "milter/engine.h"
+
+struct lua_State;
+struct mm_children;
+struct mm_deferred;
+struct mm_dns;
+struct mm_generation;
+struct mm_http;
+struct mm_plan;
+struct mm_pools;
+struct mm_profile;
+struct mm_profile_script;
+struct mm_script_session;
+struct mm_spawned;
+struct mm_tls_cache;
+
+#define MM_NO_REF      (-2)     /* LUA_NOREF */
+
+/* ---- tasks (task/task.h) ---- */
+
+enum mm_run {
+	MM_RUN_DONE,            /* returned; results are on the coroutine's stack */
+	MM_RUN_WAITING,         /* parked; task->undo ends the wait */
+	MM_RUN_EXITED,          /* a verdict method ended the handler from within */
+	MM_RUN_FAILED,          /* raised; the fault holds message and traceback */
+};
+
+/* Tasks and deferred functions that end together: those of a message, of a client, of a generation (task/group.h). */
+struct mm_task_group {
+	struct mm_spawned  *first;              /* list; holds a reference to each */
+	struct mm_deferred *deferred;           /* owned list, last one first */
+	unsigned            count;              /* of both */
+	bool                is_closed;          /* takes no more */
+};
+
+/* A time limit that a script has set for a part of what a task does (milter.timeout). */
+struct mm_limit {
+	struct mm_timer  timer;                 /* owned */
+	struct mm_task  *task;                  /* borrowed */
+	struct mm_limit *outer;                 /* owned */
+	unsigned         depth;                 /* counts from 1, outermost first */
+	bool             is_over;               /* waits raise until it is closed */
+};
+
+struct mm_task {
+	struct mm_generation     *generation;   /* borrowed */
+	struct mm_script_session *session;      /* borrowed; NULL while scripts load or unload */
+	struct lua_State         *co;           /* borrowed from the Lua state through anchor; NULL: none yet */
+	int                       anchor;       /* registry reference */
+	float                     busy;         /* ticks the call has run before its last wait (profile.h) */
+	bool                      is_cancelled; /* every further wait raises at once */
+	bool                      is_waiting;
+	bool                      is_ready;     /* stands in the run queue: still waits, and undo takes it out again */
+	uint8_t                   why;          /* enum mm_cancel, of is_cancelled */
+	int                       ready_count;  /* then: results on co, or arguments of a function that has not begun */
+	void                    (*undo)(struct mm_task *);      /* frees what is waited for; set while waiting */
+	void                     *waits_for;    /* of undo, which frees it */
+	const char               *wait_name;    /* "sleep"; static, for errors and ctl sessions */
+	uint64_t                  began_at;     /* ticks when the call began, if it has waited; 0: it has not */
+	struct mm_timer           timer;        /* owned: of the wait */
+	struct mm_limit          *limits;       /* owned: innermost first */
+	struct mm_task_group     *group;        /* borrowed: of a spawned task; NULL: a handler's own task */
+	const struct mm_script   *script;       /* borrowed: of a spawned task or deferred function; may be NULL */
+	struct mm_task           *next_ready, *previous_ready;  /* borrowed: of the run queue */
+	/* Called when a wait is over and the coroutine has run on. */
+	void                    (*resumed)(struct mm_task *, enum mm_run, struct mm_fault *);
+};
+
+/* ---- scripts ---- */
+
+/* One script file; its handlers are in the plan. */
+struct mm_script {
+	char                     *name;         /* owned: file name without directory and .lua */
+	char                     *path;         /* owned */
+	struct mm_profile_script *profile;      /* borrowed until left; NULL: nobody counts */
+};
+
+/* Tables of a script's own behind ctx. ORDER KEPT */
+enum mm_kept { MM_KEPT_SESSION, MM_KEPT_MESSAGE, MM_KEPT_COUNT };
+
+/* ---- memory (task/memory.h) ---- */
+
+/* What all Lua states of a worker take; owned by the worker. */
+struct mm_worker_memory {
+	size_t   used;          /* bytes, of the states that count */
+	unsigned strikes;       /* full collections in a row that left more than memory_soft */
+};
+
+struct mm_memory {
+	struct mm_worker_memory *worker;        /* borrowed */
+	void                  *(*allocate)(void *, void *, size_t, size_t);     /* the state's own; NULL: it does not
+	                                                                         * count */
+	void                    *allocate_self; /* borrowed from the state */
+	size_t                   used, soft, hard;      /* bytes: of this state; limits of the worker */
+	size_t                   collect_at;    /* bytes of the worker */
+	bool                     is_enforced;
+	bool                     was_refused;
+	int                      left;          /* KiB in use when garbage was least; 0: not known */
+	bool                     is_resting;    /* a cycle has been begun while there was time */
+};
+
+/* ---- generations ---- */
+
+struct mm_generation_settings {
+	struct mm_clock         *clock;         /* borrowed */
+	struct mm_dns           *dns;           /* borrowed */
+	struct mm_children      *children;      /* borrowed */
+	unsigned                 worker_index;  /* from 0; what runs once a host runs in worker 0 */
+	struct mm_log           *log;           /* borrowed */
+	const char              *milter_name;   /* borrowed; "default" */
+	const char              *milter_in_log; /* borrowed: the same; NULL: it is the only one */
+	double                   stage_deadline;        /* seconds a handler may wait */
+	double                   eom_deadline;  /* likewise, at end of message */
+	double                   progress_every;        /* seconds */
+	size_t                   body_max;      /* bytes of a replacement body */
+	enum mm_verdict_kind     on_error;      /* tempfail, accept or reject */
+	bool                     lockstep;      /* answer every header event */
+	unsigned long            number;        /* counts from 1; grows with each reload */
+	struct mm_worker_memory *memory;        /* borrowed; NULL: no limits */
+	uint64_t                 memory_soft, memory_hard;      /* bytes; 0: no limit */
+	struct mm_census_row    *row;           /* borrowed: where errors are counted, and what runs is noted */
+	struct mm_profile       *profile;       /* borrowed; NULL: nobody counts what handlers cost */
+	struct mm_generation   **all;           /* borrowed: list that the generation is in as long as it is in memory;
+	                                         * or NULL */
+};
+
+struct mm_generation {
+	/* from mm_generation_new() to the last reference */
+	struct lua_State             *L;        /* owned */
+	struct mm_generation         *next, *previous;  /* borrowed: of settings.all */
+	struct mm_generation_settings settings;
+	struct mm_memory              memory;
+	unsigned                      references;       /* sessions and the worker */
+	struct mm_script_session     *sessions; /* borrowed list of all open ones: each holds a reference */
+	struct mm_pools              *pools;    /* these three owned; each NULL until it is asked for */
+	struct mm_tls_cache          *tls;
+	struct mm_http               *http;
+	struct mm_holder              holder;   /* owns what was opened while loading, or by nobody's task */
+
+	/* what loading has made of the scripts: script/load.h */
+	struct mm_script             *scripts;  /* owned, in the order they run */
+	unsigned                      script_count;
+	struct mm_plan               *plan;     /* owned: their handlers */
+	struct mm_wanted              wanted;   /* borrows from the plan */
+	bool                          is_loaded;
+
+	/* while it loads */
+	struct mm_task                load_task;        /* idle time is charged to it later on, too */
+	char                         *load_paths;       /* owned: list of files, NUL after each */
+	const char                   *loading;          /* borrowed from it: whose top level or on_load runs; NULL:
+	                                                 * nobody's */
+
+	/* what runs */
+	struct mm_task               *current;  /* borrowed: the task that runs now; NULL outside of Lua */
+	struct mm_task               *ready_first, *ready_last; /* run queue; borrowed from their owners */
+	unsigned                      ready_count;
+	struct mm_timer               runner;   /* owned: drains it from the loop */
+	struct mm_task_group          tasks;    /* spawned while loading: end with the generation */
+	struct mm_task_group          timers;   /* end when the next generation takes over */
+	struct mm_parked {
+		struct lua_State *co;           /* borrowed from the Lua state through anchor */
+		int               anchor;       /* registry reference */
+	}                            *pool;     /* owned: finished coroutines */
+	unsigned                      pool_count, pool_capacity;
+
+	/* registry references: made with the state, by script/state.h */
+	int                           ctx_metatable;
+	int                           kept_tables[MM_KEPT_COUNT];       /* each a table by ctx */
+	int                           host_object;
+	int                           cancel_token;     /* what a cancelled wait returns to its wrapper */
+	int                           cancel_names[MM_CANCEL_COUNT];    /* ORDER CANCEL: there when memory is gone */
+	int                           memory_words[2];  /* text and code of an answer there is no memory for */
+	int                           entry;            /* moonmilter.runtime.entry: calls what mm_call_push() pushes */
+	int                           host_token;       /* what a wait yields, so that user coroutines pass it on */
+	int                           field_factory;    /* moonmilter.runtime.headers: makes ctx.headers */
+	int                           feed_kept_body;   /* of moonmilter.runtime.kept_body */
+};
+
+/* ---- sessions ---- */
+
+/* A session as its scripts see it. */
+struct mm_script_session {
+	/* as long as the engine's session */
+	struct mm_generation     *generation;   /* holds a reference */
+	struct mm_session        *facts;        /* borrowed from the engine */
+	struct mm_engine         *engine;       /* borrowed */
+	struct mm_script_session *next, *previous;      /* borrowed: of generation->sessions */
+	double                    began_at;     /* mm_clock_now() */
+	struct mm_task            task;         /* runs the handlers */
+	struct mm_timer           alarm;        /* owned: deadline and progress, while a handler waits (deadline.h) */
+	double                    deadline_at;  /* mm_clock_now(); 0: not set for this event */
+	double                    progress_at;  /* mm_clock_now() */
+	int                       ctx;          /* registry references, MM_NO_REF: none yet */
+
+	/* an SMTP client: until session_end_client() */
+	int                       client_table;
+	/* a message: until session_end_message() */
+	int                       recipients_table;
+	uint32_t                  recipients_synced;
+	int                       headers_table;
+	uint32_t                  headers_stamp;
+	int                       kept_bodies;  /* table by script: what ctx:body{} keeps of this message */
+	float                     cpu_used;     /* seconds, since the message before ended; budget.c */
+	uint64_t                  keeps_body;   /* scripts that keep it */
+	uint64_t                  skips_body;   /* of these: scripts whose on_body wants no more of it */
+
+	/* an event: until mm_handlers_end() */
+	struct mm_event           event;        /* being handled; borrows from the engine */
+	bool                      has_event;
+	bool                      has_verdict;  /* verdict is set */
+	bool                      feeds_body;   /* what runs is the host's part of ctx:body{}, not the handler */
+	bool                      has_kept[MM_KEPT_COUNT];      /* an entry in the script's kept_tables; not of the
+	                                                         * event, but of client and message */
+	uint8_t                   body_replaced_by;     /* script whose replace_body came last, when the message
+	                                                 * replaces_body */
+	uint8_t                   body_marked_by;       /* the same when mark was made */
+	unsigned                  script_at;    /* script whose handler runs or runs next */
+	struct mm_edit_mark      *mark;         /* owned: edits asked for before a recipient's or an unknown command's
+	                                         * handlers */
+	struct mm_verdict         verdict;      /* owned: said by a verdict method */
+
+	/* verdicts so far: by client, by message, by kind of event (script/handlers.h) */
+	uint64_t                  accepted_client;      /* scripts that are done with the client */
+	uint64_t                  accepted_message;     /* scripts that are done with the message */
+	uint64_t                  skipped;              /* scripts that want no more of this kind of event */
+	enum mm_stage             skipped_stage;
+	enum mm_cancel            ending;       /* what its tasks will be told when they are ended */
+
+	/* what is ended with the message, what with the client */
+	struct mm_holder          message_holder;       /* owns sockets and requests */
+	struct mm_holder          client_holder;
+	struct mm_task_group      message_tasks;
+	struct mm_task_group      client_tasks;
+};
+
+#endif

@@ -1,0 +1,31 @@
+#include "task/whose.h"
+
+const char *mm_whose_handler(const struct mm_whose *w)
+{
+	if (w->work == MM_WHOSE_HANDLER)
+		return mm_stage_handler(w->session->event.stage);
+	return w->work == MM_WHOSE_LOAD ? "load" : "task";
+}
+
+const char *mm_whose_path(const struct mm_whose *w)
+{
+	if (w->script != NULL)
+		return w->script->path;
+	return w->work == MM_WHOSE_LOAD ? w->generation->loading : NULL;
+}
+
+struct mm_text mm_whose_queue_id(const struct mm_whose *w)
+{
+	return w->session != NULL ? mm_session_macro(w->session->facts, "i") : (struct mm_text){ "", 0 };
+}
+
+void mm_whose_log(const struct mm_whose *w, struct mm_log_line *line)
+{
+	mm_log_string(line, "milter", w->generation->settings.milter_in_log);
+	if (w->session == NULL)
+		return;
+	struct mm_text queue_id = mm_whose_queue_id(w);
+	mm_log_string(line, "session", w->session->facts->id);
+	if (queue_id.size > 0)
+		mm_log_text(line, "queue_id", queue_id);
+}

@@ -1,0 +1,42 @@
+/* task/whose.h -- on whose behalf a task runs: milter, script, handler, session, queue id. Log lines, the census,
+ * samples and the profile all ask here, so they name the same.
+ * A handler is the session's own task while an event is under way. A load is the task that runs files and on_load. All
+ * else is a task: spawned, deferred, on_unload; one of a session still names session and queue id, but no handler,
+ * which may be another script's.
+ * Only reads facts that stand still while Lua runs, and allocates nothing: from a signal handler, too (budget.c). */
+#ifndef MM_TASK_WHOSE_H
+#define MM_TASK_WHOSE_H
+
+#include "task/task.h"
+
+enum mm_whose_work { MM_WHOSE_HANDLER, MM_WHOSE_LOAD, MM_WHOSE_TASK };
+
+/* All pointers are BORROWED, and good until the task runs on. */
+struct mm_whose {
+	const struct mm_generation     *generation;
+	const struct mm_script_session *session;        /* NULL: none */
+	const struct mm_script         *script;         /* NULL: not known, as while loading and in what was spawned
+	                                                 * then */
+	enum mm_whose_work              work;
+};
+
+/* In the header because the profile asks at every resume. */
+static inline struct mm_whose mm_whose_of(const struct mm_task *t)
+{
+	const struct mm_generation *g = t->generation;
+	const struct mm_script_session *ss = t->session;
+	if (ss != NULL && t == &ss->task && ss->has_event && ss->script_at < g->script_count)
+		return (struct mm_whose){ g, ss, &g->scripts[ss->script_at], MM_WHOSE_HANDLER };
+	return (struct mm_whose){ g, ss, t->script, t == &g->load_task ? MM_WHOSE_LOAD : MM_WHOSE_TASK };
+}
+
+/* "on_eom", "load", "task". Static. */
+const char *mm_whose_handler(const struct mm_whose *);
+/* Path of the script, or of the file that is being loaded; NULL: not known. */
+const char *mm_whose_path(const struct mm_whose *);
+/* Size 0: not known yet. BORROWED from the session. */
+struct mm_text mm_whose_queue_id(const struct mm_whose *);
+/* Adds milter (when there are several), session and queue id, as far as there are any. */
+void mm_whose_log(const struct mm_whose *, struct mm_log_line *);
+
+#endif

@@ -1,0 +1,142 @@
+--- The parts of a stored body (moonmilter.body): found by the walker, their content read when asked for.
+local codec = require "moonmilter.codec"
+local charset = require "moonmilter.charset"
+local mime = require "moonmilter.mime"
+local transfer = require "moonmilter.mail.transfer"
+
+local parts = {}
+
+---@class moonmilter.StoredPart : moonmilter.Part
+---@field parts moonmilter.StoredPart[]
+local StoredPart = {}
+StoredPart.__index = StoredPart
+
+local function walk(self, options)
+  local walker = mime.walker(options)
+  for _, field in ipairs(self.headers) do
+    walker:header(field.name, field.value)
+  end
+  local ok, text, code = walker:eoh()
+  for chunk in self:chunks() do
+    if not ok then
+      break
+    end
+    ok, text, code = walker:body(chunk)
+  end
+  if not ok then
+    return nil, text, code
+  end
+  return walker:eom()
+end
+
+--- Every part, the message itself first, in the order they stand. Content is read when asked for.
+---@param self moonmilter.Body
+---@param limits? { max_depth: integer, max_parts: integer, max_header_bytes: integer }
+---@return moonmilter.StoredPart[]|nil parts
+---@return string|nil text
+---@return "limit"|nil code
+function parts.of(self, limits)
+  local list = {}
+  local options = {
+    on_part = function(part)
+      part.parts, part.body = {}, self
+      list[#list + 1] = setmetatable(part, StoredPart)
+      if part.parent then
+        table.insert(part.parent.parts, part)
+      end
+      return false
+    end,
+  }
+  for name, value in pairs(limits or {}) do
+    options[name] = value
+  end
+  local root, text, code = walk(self, options)
+  if not root then
+    return nil, text, code
+  end
+  return list
+end
+
+--- The bytes as they stand in the message, still encoded, in pieces.
+---@return fun(): string|nil
+function StoredPart:raw()
+  if not self.body_start then
+    error(("raw: part %s is inside an encoded message; it has no bytes of its own"):format(self.path), 2)
+  end
+  return self.body:chunks(self.body_start, self.body_stop)
+end
+
+-- `source` through an object with feed and finish, as an iterator.
+function parts.through(source, filter)
+  local is_over = false
+  return function()
+    while not is_over do
+      local chunk = source()
+      local made
+      if chunk then
+        made = filter:feed(chunk)
+      else
+        is_over = true
+        made = filter:finish()
+      end
+      if made ~= "" then
+        return made
+      end
+    end
+  end
+end
+
+--- Decoded content in pieces.
+---@return fun(): string|nil
+function StoredPart:chunks()
+  if not self.body_start then -- inside an encoded message: walk again, and take what belongs to this path
+    local out = {}
+    walk(self.body, {
+      on_part = function(part) return part.path == self.path end,
+      on_data = function(_, bytes) out[#out + 1] = bytes end,
+    })
+    local i = 0
+    return function()
+      i = i + 1
+      return out[i]
+    end
+  end
+  local name = not self.is_multipart and transfer.decoder_of[self.encoding]
+  if not name then
+    return self:raw()
+  end
+  return parts.through(self:raw(), codec.decoder(name))
+end
+
+-- Pieces as one string, of at most `max` bytes.
+function parts.collect(source, max)
+  local out, size = {}, 0
+  for bytes in source do
+    out[#out + 1] = bytes
+    size = size + #bytes
+    if max and size >= max then
+      return table.concat(out):sub(1, max)
+    end
+  end
+  return table.concat(out)
+end
+
+--- Decoded content as a string.
+---@param max? integer  at most so many bytes; default: all
+---@return string
+function StoredPart:content(max)
+  return parts.collect(self:chunks(), max)
+end
+
+--- Content of a text part as UTF-8.
+---@param max? integer  bytes
+---@return string
+function StoredPart:text(max)
+  local text = parts.collect(parts.through(self:chunks(), charset.converter(self.charset)), max)
+  if not charset.name(self.charset) or charset.name(self.charset) == "US-ASCII" then
+    return charset.guess(text)
+  end
+  return (codec.clean_utf8(text)) -- `max` may have cut a character
+end
+
+return parts

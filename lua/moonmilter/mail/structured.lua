@@ -1,0 +1,316 @@
+--- Structured fields: values to tables, and back, by the field's name. Every parser keeps `raw`; `format` gives `raw`
+--- back, byte for byte, as long as the table still means what `raw` says.
+local lpeg = require "lpeg"
+local address = require "moonmilter.address"
+local authres = require "moonmilter.authres"
+local datetime = require "moonmilter.datetime"
+local encoded_word = require "moonmilter.encoded_word"
+local folding = require "moonmilter.mail.folding"
+local params = require "moonmilter.mail.params"
+local token = require "moonmilter.mail.token"
+
+local structured = {}
+
+local function trim(text)
+  return (text:gsub("^[ \t\r\n]+", ""):match("^(.*[^ \t\r\n])")) or ""
+end
+
+---@class moonmilter.Received
+---@field from string|nil  @field by string|nil  @field via string|nil  @field with string|nil
+---@field id string|nil    @field for_ string|nil  the "for" clause ("for" is a word of Lua)
+---@field comments table<string, string>  by clause: "from" usually has the client's name and address
+---@field date moonmilter.Date|nil
+
+local received_clauses = { from = "from", by = "by", via = "via", with = "with", id = "id", ["for"] = "for_" }
+
+--- Received (RFC 5321 4.4). Lenient: clauses in any order, unknown words stay in the clause before them.
+---@param text string
+---@return moonmilter.Received
+function structured.received(text)
+  local tokens = token.lex(text, "mime")
+  local out = { comments = {}, raw = text }
+  local last_semicolon
+  for i, t in ipairs(tokens) do
+    if t.kind == ";" then
+      last_semicolon = i
+    end
+  end
+  if last_semicolon then
+    out.date = datetime.parse(text:sub(tokens[last_semicolon].stop + 1))
+  end
+  local clause, from, to, is_ended
+  local clause_at = {} -- token index -> clause, for comments
+  local function close()
+    if clause and from and not out[clause] then
+      out[clause] = folding.unfold(text:sub(from, to))
+    end
+    from, is_ended = nil, false
+  end
+  for i = 1, (last_semicolon or #tokens + 1) - 1 do
+    local t = tokens[i]
+    local key = t.kind == "atom" and received_clauses[t.text:lower()]
+    if key and (t.blank or i == 1) and not (from == nil and clause) and not out[key] then
+      close()
+      clause = key
+    elseif clause and not from then
+      from, to = t.start, t.stop
+    elseif clause and not is_ended then
+      -- a value ends at its first comment: what follows is commentary too
+      is_ended = text:sub(to + 1, t.start - 1):find("(", 1, true) ~= nil
+      to = is_ended and to or t.stop
+    end
+    clause_at[i] = clause
+  end
+  close()
+  for _, c in ipairs(tokens.comments) do
+    local name = clause_at[c.before - 1]
+    if name and not out.comments[name] then
+      out.comments[name] = folding.unfold(c.text)
+    end
+  end
+  return out
+end
+
+local id_char = lpeg.P(1) - lpeg.S "<> \t\r\n"
+local an_id = lpeg.P "<" * lpeg.C(id_char ^ 1) * ">"
+local ids = lpeg.Ct((an_id + 1) ^ 0)
+-- "<<<<…" would try an_id at each "<" and stop at the next one: linear. "<aaaa" is walked twice at most per "<".
+
+--- Message-ID, In-Reply-To's first, Content-ID: the id without its angle brackets.
+---@param text string
+---@return string|nil id
+---@return string|nil text
+---@return integer|nil position
+function structured.message_id(text)
+  local first = lpeg.match(ids, text)[1]
+  if first then
+    return first
+  end
+  -- blanks and comments inside the brackets (RFC 5322 4.5.4, obsolete)
+  local out
+  for _, t in ipairs(token.lex(text, "address")) do
+    if t.kind == "<" then
+      out = {}
+    elseif t.kind == ">" and out and out[1] then
+      return table.concat(out)
+    elseif out then
+      out[#out + 1] = t.kind == "quoted" and '"' .. t.text .. '"' or t.kind == "literal" and "[" .. t.text
+        .. "]" or t.text
+    end
+  end
+  local bare = trim(text)
+  if bare:match("^[^%s<>]+@[^%s<>]+$") then -- brackets forgotten; seen in the wild
+    return bare
+  end
+  return nil, "message-id: no \"<…>\" found (RFC 5322 3.6.4)", 1
+end
+
+--- References, In-Reply-To: every id, in order. Words between them (RFC 5322 4.5.4, obsolete) are passed over.
+---@param text string
+---@return string[]
+function structured.references(text)
+  return lpeg.match(ids, text)
+end
+
+---@class moonmilter.ListUrl
+---@field uri string
+---@field comment string|nil
+
+--- List-Unsubscribe, List-Post and their kin (RFC 2369): the URIs in order of preference; `no` true for "NO".
+---@param text string
+---@return { [integer]: moonmilter.ListUrl, no: boolean|nil, raw: string }
+function structured.list_urls(text)
+  local out = { raw = text }
+  -- not the token lexer: URIs may hold any of its specials
+  local at = 1
+  local flat = folding.unfold(text)
+  while true do
+    local first, last, uri = flat:find("<([^<>]*)>", at)
+    if not first then
+      break
+    end
+    local stop = flat:find("<", last + 1, true) or #flat + 1
+    local comment = flat:sub(last + 1, stop - 1):match("^[ \t]*%(([^()]*)%)")
+    out[#out + 1] = { uri = (uri:gsub("%s", "")), comment = comment }
+    at = last + 1
+  end
+  if not out[1] and trim(flat):upper():match("^NO%f[%W]") then
+    out.no = true
+  end
+  return out
+end
+
+--- List-Id (RFC 2919): `Name <id.example.org>`.
+---@param text string
+---@return { id: string, name: string|nil, raw: string }|nil
+---@return string|nil text
+---@return integer|nil position
+function structured.list_id(text)
+  local flat = folding.unfold(text)
+  local first, _, id = flat:find("<([^<>%s]+)>[ \t]*$")
+  if not first then
+    id = trim(flat)
+    if id == "" or id:find("[%s<>]") then
+      return nil, "list-id: no \"<…>\" found (RFC 2919 3)", 1
+    end
+    return { id = id, raw = text }
+  end
+  local name = trim(flat:sub(1, first - 1))
+  name = encoded_word.decode((name:gsub('^"(.*)"$', "%1")))
+  return { id = id, name = name ~= "" and name or nil, raw = text }
+end
+
+local function parse_date(text)
+  local date, why, position = datetime.parse(text)
+  if date then
+    date.raw = text
+  end
+  return date, why, position
+end
+
+local function parse_addresses(text)
+  local list, why, position, code = address.list(text)
+  if list then
+    list.raw = text
+  end
+  return list, why, position, code
+end
+
+local function parse_one_id(text)
+  local id, why, position = structured.message_id(text)
+  if not id then
+    return nil, why, position
+  end
+  return { id = id, raw = text }
+end
+
+local function parse_ids(text)
+  local list = structured.references(text)
+  list.raw = text
+  return list
+end
+
+local function format_ids(t, name)
+  local out = {}
+  for i, id in ipairs(t) do
+    if id:find("[<>%s%z]") then
+      error(("format: \"%s\" is no message id"):format(id), 3)
+    end
+    out[i] = "<" .. id .. ">"
+  end
+  return (folding.fold(name, table.concat(out, " ")))
+end
+
+local function format_list_urls(t, name)
+  if t.no then
+    return "NO"
+  end
+  local out = {}
+  for i, item in ipairs(t) do
+    if item.uri:find("[<>%s%z]") then
+      error(("format: \"%s\" cannot stand in <…>"):format(item.uri), 3)
+    end
+    out[i] = "<" .. item.uri .. ">" .. (item.comment and " (" .. item.comment .. ")" or "")
+  end
+  return (folding.fold(name, table.concat(out, ", ")))
+end
+
+local function format_list_id(t, name)
+  local encoded = t.name and address.format { name = t.name, address = "x@x" }:match("^(.*) <x@x>$")
+  return (folding.fold(name, (encoded and encoded .. " " or "") .. "<" .. t.id .. ">"))
+end
+
+local function format_received(t, name)
+  local out = {}
+  for _, key in ipairs { "from", "by", "via", "with", "id", "for_" } do
+    if t[key] then
+      out[#out + 1] = (key == "for_" and "for" or key) .. " " .. t[key]
+      if t.comments and t.comments[key] then
+        out[#out + 1] = "(" .. t.comments[key] .. ")"
+      end
+    end
+  end
+  return (folding.fold(name, table.concat(out, " ") .. (t.date and "; " .. datetime.format(t.date) or "")))
+end
+
+local function format_address_list(t, name)
+  return (folding.fold(name, address.format_list(t)))
+end
+
+-- One row per kind of field: how it is read, how it is written, which names it has.
+local kinds = {
+  { parse = params.content_type, format = params.format, names = "content-type" },
+  { parse = params.read, format = params.format, names = "content-disposition" },
+  { parse = parse_addresses, format = format_address_list,
+    names = "from sender reply-to to cc bcc resent-from resent-sender resent-to resent-cc resent-bcc errors-to "
+      .. "return-receipt-to disposition-notification-to" },
+  { parse = parse_date, format = function(t) return datetime.format(t) end, names = "date resent-date" },
+  { parse = parse_one_id, format = function(t) return "<" .. t.id .. ">" end, names = "message-id resent-message-id "
+    .. "content-id" },
+  { parse = parse_ids, format = format_ids, names = "references in-reply-to" },
+  { parse = structured.list_urls, format = format_list_urls,
+    names = "list-unsubscribe list-subscribe list-post list-help list-owner list-archive" },
+  { parse = structured.list_id, format = format_list_id, names = "list-id" },
+  { parse = structured.received, format = format_received, names = "received" },
+  { parse = authres.parse, format = function(t, name) return folding.fold(name, authres.format(t)) end,
+    names = "authentication-results" },
+}
+local kind_of = {}
+for _, kind in ipairs(kinds) do
+  for name in kind.names:gmatch("%S+") do
+    kind_of[name] = kind
+  end
+end
+
+--- Parse a structured field by its name.
+---@param name string  case does not matter
+---@param value string
+---@return table|nil parsed  with `raw`; the shape depends on the field, see docs/mail-header.md
+---@return string|nil text
+---@return integer|nil position
+---@return string|nil code  "unstructured" when the field has no structure known here
+function structured.parse(name, value)
+  local kind = kind_of[name:lower()]
+  if not kind then
+    return nil, ("header: %s has no structure known here; use text()"):format(name), nil, "unstructured"
+  end
+  return kind.parse(value)
+end
+
+local function same(a, b)
+  if type(a) ~= "table" or type(b) ~= "table" then
+    return a == b
+  end
+  for key, value in pairs(a) do
+    if not same(value, b[key]) then
+      return false
+    end
+  end
+  for key in pairs(b) do
+    if a[key] == nil then
+      return false
+    end
+  end
+  return true
+end
+
+--- Write a structured field. An untouched table gives its `raw` back, byte for byte; otherwise the value is written
+--- anew and folded (unchanged parameters of Content-Type and Content-Disposition keep their spelling).
+---@param name string
+---@param parsed table
+---@return string value
+function structured.format(name, parsed)
+  local kind = kind_of[name:lower()]
+  if not kind then
+    error(("format: %s has no structure known here; use header.encode"):format(name), 2)
+  end
+  if parsed.raw then
+    local before = kind.parse(parsed.raw)
+    if before and same(before, parsed) then
+      return parsed.raw
+    end
+  end
+  return kind.format(parsed, name)
+end
+
+return structured

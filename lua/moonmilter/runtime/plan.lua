@@ -1,0 +1,111 @@
+--- What the host shall negotiate for the scripts of a generation: steps, edits, macros. Read from their handlers, their
+-- options and what their code mentions.
+local macros = require "moonmilter.runtime.macros"
+
+local plan = {}
+
+-- What a script mentions, and the steps of the protocol that bring it. Asking for a step too many costs a
+-- little time; one too few would make a fact empty.
+plan.facts = {
+  client = { "connect" }, helo = { "helo" },
+  sender = { "mail" }, sender_raw = { "mail" }, sender_params = { "mail" },
+  recipients = { "rcpt" }, delete_recipient = { "rcpt" },
+  headers = { "header" }, change_header = { "header" }, delete_header = { "header" },
+  body_size = { "body" }, body = {},
+}
+
+-- An unknown command may come in a message, and its handler may keep something in ctx.message or ask for an edit.
+local message_stages = { mail = true, rcpt = true, data = true, header = true, eoh = true, body = true, eom = true,
+  unknown = true, abort = true, done = true }
+
+local function note_stages(result, script)
+  for stage in pairs(script.handlers) do
+    result.handled[stage], result.stages[stage] = true, true
+  end
+  if script.fields then
+    result.handled.header, result.stages.header = true, true
+  end
+end
+
+local function note_facts(result, words)
+  for word in pairs(words) do
+    for _, stage in ipairs(plan.facts[word] or {}) do
+      result.stages[stage] = true
+    end
+  end
+end
+
+-- ctx:body{…} keeps the body and may refuse it, so pieces are answered; its parts need the header. The modules behind
+-- ctx:body and the fields' methods are loaded now rather than at the first message; without LPeg the call says so.
+local function note_methods(result, methods)
+  if methods.body then
+    result.stages.body, result.handled.body, result.stages.header = true, true, true
+    pcall(require, "moonmilter.body")
+  end
+  if methods.text or methods.addresses or methods.params or methods.date or methods.parsed then
+    pcall(require, "moonmilter.header")
+  end
+end
+
+local function to_set(list)
+  local set = {}
+  for _, word in ipairs(list or {}) do
+    set[word] = true
+  end
+  return set
+end
+
+-- A message must be told from its beginning: no MAIL, no ctx.message, and no abort from Sendmail either (protocol 5.6).
+local function complete_stages(result)
+  for stage in pairs(message_stages) do
+    if result.stages[stage] then
+      result.stages.mail, result.stages.eom = true, true
+    end
+  end
+  -- Of a RSET Sendmail tells only those that have answered MAIL: on_abort would run at the next MAIL or QUIT, and
+  -- on_unknown would see a message that is gone.
+  if result.stages.unknown or result.handled.abort then
+    result.handled.mail = true
+  end
+end
+
+--- The plan, which the host reads (host/script/).
+---@param scripts table[]  as moonmilter.runtime.script makes them
+---@param module_strings table<string, true>  what modules that they have loaded mention
+---@param module_methods table<string, true>  and call
+---@return table
+function plan.of(scripts, module_strings, module_methods)
+  local result = { scripts = scripts, stages = {}, handled = {}, needs = {}, lockstep = false,
+    rejected_recipients = false }
+  local wanted_macros = macros.wanted(module_strings)
+  note_facts(result, module_strings)
+  note_methods(result, module_methods)
+  result.counts_body = module_strings.body_size == true
+  for _, script in ipairs(scripts) do
+    local options = script.options
+    note_stages(result, script)
+    note_facts(result, script.strings)
+    note_methods(result, script.methods)
+    local declared = to_set(options.facts)
+    note_facts(result, declared)
+    note_methods(result, { body = declared.body })
+    result.counts_body = result.counts_body or script.strings.body_size or declared.body_size or false
+    for _, word in ipairs(options.needs or {}) do
+      result.needs[#result.needs + 1] = word
+    end
+    for name in pairs(macros.wanted(script.strings)) do
+      wanted_macros[name] = true
+    end
+    for _, name in ipairs(options.macros or {}) do
+      wanted_macros[name] = true
+    end
+    result.lockstep = result.lockstep or options.lockstep == true
+    result.rejected_recipients = result.rejected_recipients or options.rejected_recipients == true
+    script.strings, script.methods = nil, nil
+  end
+  complete_stages(result)
+  result.macro_lists = macros.lists(wanted_macros)
+  return result
+end
+
+return plan

@@ -1,0 +1,199 @@
+--- One script: compiled, run in an environment of its own, its handlers and options found and checked.
+local core = require "moonmilter.core"
+local chunk = require "moonmilter.runtime.chunk"
+local environment = require "moonmilter.runtime.environment"
+local plan = require "moonmilter.runtime.plan"
+
+local script = {}
+
+local handlers = core.handlers
+
+local options_known = {
+  needs = "table", facts = "table", macros = "table", lockstep = "boolean", rejected_recipients = "boolean",
+}
+
+local function file_error(path, line, text)
+  error(("%s:%d: %s"):format(path, line, text), 0)
+end
+
+local function read_file(path)
+  local file, err = io.open(path, "rb")
+  if not file then
+    error(err, 0)
+  end
+  local source, why = file:read("*a")
+  file:close()
+  if not source then
+    error(("%s: cannot be read: %s"):format(path, why), 0)
+  end
+  return source
+end
+
+local function line_of(value)
+  return type(value) == "function" and debug.getinfo(value, "S").linedefined or 1
+end
+
+local function check_handler(path, name, value)
+  local stage = handlers[name]
+  if not stage then
+    file_error(path, line_of(value), ("unknown handler %s%s"):format(name, core.suggest(name, handlers)))
+  end
+  if type(value) == "function" or (name == "on_header" and type(value) == "table") then
+    return stage
+  end
+  file_error(path, 1, ("%s is a %s; it must be a function%s"):format(name, type(value),
+    name == "on_header" and " or a table of functions by header name" or ""))
+end
+
+local function check_fields(path, fields)
+  local spelt = {}
+  for name, fn in pairs(fields) do
+    if type(name) ~= "string" or not name:match("^[!-9;-~]+$") then
+      file_error(path, line_of(fn), ("on_header: %q is no header name"):format(tostring(name)))
+    end
+    if type(fn) ~= "function" then
+      file_error(path, 1, ("on_header.%s is a %s; it must be a function"):format(name, type(fn)))
+    end
+    local other = spelt[name:lower()]
+    if other then
+      local first, second = math.min(line_of(fn), line_of(fields[other])), math.max(line_of(fn), line_of(fields[other]))
+      local names = name < other and { name, other } or { other, name }
+      file_error(path, second, ("on_header: %s and %s are the same header; names are case-blind. Keep one (the "
+        .. "other function begins in line %d)"):format(names[1], names[2], first))
+    end
+    spelt[name:lower()] = name
+  end
+end
+
+local function check_list(path, key, list, known)
+  for _, word in ipairs(list) do
+    if type(word) ~= "string" then
+      file_error(path, 1, ("options.%s: a list of words, not a %s"):format(key, type(word)))
+    end
+    if known and not known[word] then
+      file_error(path, 1, ("options.%s: unknown word %q%s"):format(key, word, core.suggest(word, known)))
+    end
+  end
+end
+
+local function check_options(path, options)
+  if type(options) ~= "table" then
+    file_error(path, 1, ("options is a %s; it must be a table"):format(type(options)))
+  end
+  for key, value in pairs(options) do
+    local wanted = options_known[key]
+    if not wanted then
+      file_error(path, 1, ("unknown option %q%s"):format(tostring(key), core.suggest(tostring(key), options_known)))
+    end
+    if type(value) ~= wanted then
+      file_error(path, 1, ("options.%s is a %s; it must be a %s"):format(key, type(value), wanted))
+    end
+  end
+  check_list(path, "needs", options.needs or {}, core.needs)
+  check_list(path, "facts", options.facts or {}, plan.facts)
+  check_list(path, "macros", options.macros or {})
+  for _, name in ipairs(options.macros or {}) do
+    if not (name:match("^{[%w_]+}$") or name:match("^[%w_]+$")) then
+      file_error(path, 1, ("options.macros: %q is no macro name; names are like i and {auth_authen}"):format(name))
+    end
+  end
+  return options
+end
+
+-- Handlers are the script's global on_… functions, or those of the table it returns.
+local function collect_handlers(path, env, returned)
+  local found, source = {}, env
+  if type(returned) == "table" then
+    source = returned
+    for key, value in pairs(returned) do
+      if key ~= "options" and not (type(key) == "string" and key:match("^on_")) then
+        file_error(path, line_of(value),
+          ("the table that the script returns has a key %q; it may hold on_… handlers and "
+          .. "options"):format(tostring(key)))
+      end
+    end
+  elseif returned ~= nil and returned ~= true then
+    file_error(path, 1, ("the script returns a %s; it may return a table of handlers"):format(type(returned)))
+  end
+  local fields
+  for key, value in pairs(source) do
+    if type(key) == "string" and key:match("^on_") then
+      local stage = check_handler(path, key, value)
+      if type(value) == "table" then
+        check_fields(path, value)
+        fields = value
+      else
+        found[stage] = value
+      end
+    end
+  end
+  return found, fields, rawget(source, "options")
+end
+
+-- A global that is set in a function is shared by all sessions, and nearly always a forgotten local.
+local function report_globals(path, fn, env, returned)
+  local reports, seen = {}, {}
+  for _, use in ipairs(chunk.globals(fn)) do
+    local text
+    if use.sets and use.nested then
+      text = ('global "%s" is set inside a function; every session shares it. Say "local %s", or keep it in '
+        .. 'ctx.message or '
+        .. 'ctx.session'):format(use.name, use.name)
+    elseif not use.sets and rawget(env, use.name) == nil and _G[use.name] == nil then
+      text = ('global "%s" is not defined%s'):format(use.name, core.suggest(use.name, env))
+    elseif use.sets and returned ~= nil and use.name:match("^on_") then
+      text = ('"%s" is not used: the script returns a table, whose handlers count'):format(use.name)
+    end
+    if text and not seen[text] then
+      seen[text] = true
+      reports[#reports + 1] = ("%s:%d: %s"):format(path, use.line, text)
+    end
+  end
+  return reports
+end
+
+-- How many arguments a function can see: what no handler can see is not made for it. Three is the most there are.
+local function seen_by(fn)
+  local shape = debug.getinfo(fn, "u")
+  return shape.isvararg and 3 or math.min(shape.nparams, 3)
+end
+
+local function seen_by_all(functions)
+  local seen = {}
+  for key, fn in pairs(functions) do
+    seen[key] = seen_by(fn)
+  end
+  return seen
+end
+
+--- Loads a script; raises an error with file and line when anything is wrong.
+---@param path string
+---@return table  handlers, what they see, options, and what its code mentions
+function script.load(path)
+  local source = read_file(path)
+  if source:sub(1, 1) == "\27" then
+    error(path .. ": is bytecode; scripts are loaded from text only", 0)
+  end
+  local env, loaded = environment.new(path)
+  local main_chunk, err = load(source, "@" .. path, "t", env) -- the name stands in tracebacks
+  if not main_chunk then
+    error(err, 0)
+  end
+  local strings, methods = chunk.strings(main_chunk), chunk.methods(main_chunk)
+  local returned = main_chunk()
+  loaded()
+  local found, fields, options = collect_handlers(path, env, returned)
+  return {
+    path = path,
+    name = path:match("([^/]+)%.lua$") or path:match("[^/]+$"),
+    handlers = found,
+    seen = seen_by_all(found),
+    fields = fields,
+    options = options and check_options(path, options) or {},
+    strings = strings,
+    methods = methods,
+    warnings = report_globals(path, main_chunk, env, returned),
+  }
+end
+
+return script
