@@ -1,5 +1,5 @@
-/* moonmilter_testing.h -- what tests of filters need beside moonmilter.h: a host whose time stands still, and an MTA's
- * ear. lua/moonmilter/testing/ is built on it. Not for programs that serve mail. */
+/* moonmilter_testing.h -- what tests of filters need beside moonmilter.h: a host whose time stands still, and an MTA
+ * that can be played. lua/moonmilter/testing/ is built on it. Not for programs that serve mail. */
 #ifndef MOONMILTER_TESTING_H
 #define MOONMILTER_TESTING_H
 
@@ -14,24 +14,118 @@ extern "C" {
  * with a loop of the embedder's, and where libev is not the one that the shared library carries. */
 MM_API struct mm_host *mm_testing_host_new(const struct mm_host_options *, double now, struct mm_error *);
 
-/* ---- an MTA's ear ----
- * Judges what a filter says as Postfix and Sendmail would, by the stricter of both where they differ, and does to a
- * message what the edits say, as the one of its kind would. */
+/* ---- an MTA, played ----
+ * What Postfix or Sendmail says to a filter, stage by stage, with its macros; what it makes of the answers: a verdict,
+ * what its SMTP client is told, and the message as it would be delivered. A player knows no transport: after each stage
+ * the caller brings mm_player_output() to the filter and the filter's bytes to mm_player_hear(), in pieces as it likes,
+ * until mm_player_is_waiting() says no. Then mm_player_reply() tells what came of the stage.
+ *
+ * One player plays one milter connection. It says what it is told to say: that DATA needs a recipient is the caller's
+ * business. Strings of a profile and of a client are BORROWED while the player lives, all others for the call. */
 
-struct mm_ear;
+struct mm_player;
 
-/* kind: "postfix" or "sendmail"; version, actions, steps: what it offers, as milter bits. NULL: error says why. */
-MM_API struct mm_ear *mm_ear_open(const char *kind, unsigned version, unsigned actions, unsigned steps,
-	struct mm_error *);
-/* One packet of the filter, in answer to the command of that letter. False: an MTA would not take it. */
-MM_API bool mm_ear_hear(struct mm_ear *, char command, char letter, const void *data, size_t size, struct mm_error *);
-/* The message that edits are done to from now on, as a file. False: it is none. */
-MM_API bool mm_ear_message(struct mm_ear *, const void *bytes, size_t size, struct mm_error *);
-/* Does what an edit says. */
-MM_API bool mm_ear_edit(struct mm_ear *, char letter, const void *data, size_t size, struct mm_error *);
-/* The message as it is now: BORROWED until the next call. NULL: there is none. */
-MM_API const void *mm_ear_result(struct mm_ear *, size_t *size);
-MM_API void mm_ear_close(struct mm_ear *);
+struct mm_player_macro {
+	const char *stage;      /* connect helo mail rcpt data eoh eom; NULL: where a list names it, else at connect */
+	const char *name;       /* as on the wire: "i", "{auth_authen}" */
+	const char *value;      /* NULL: the MTA does not know it */
+};
+
+struct mm_player_profile {
+	const char *kind;                       /* "postfix" or "sendmail" */
+	const char *name;                       /* of the MTA, macro j */
+	unsigned    version, actions, steps;    /* what it offers, as milter bits */
+	const struct mm_player_macro *macros;   /* set by hand; ended by a row without a name; NULL: none */
+	bool        is_bare;                    /* for tests of the protocol itself: sends no macros, and whatever the
+	                                         * filter answers, the caller says what comes next */
+};
+
+struct mm_player_client {
+	const char *family;                     /* "inet" "inet6" "unix" "unknown" */
+	const char *host;                       /* NULL: not known, "[192.0.2.1]" is sent */
+	const char *address;                    /* without "IPv6:" */
+	unsigned    port;
+	const char *auth_user;                  /* NULL: not authenticated */
+	const char *tls_version, *cipher, *cipher_bits, *cert_subject, *cert_issuer;    /* NULL: no TLS */
+};
+
+/* BORROWED until the next stage. */
+struct mm_player_reply {
+	const char *stage;      /* "rcpt" */
+	const char *verdict;    /* "continue" "accept" "reject" "tempfail" "discard" "skip"; "none": the filter was not
+	                         * asked, or promised silence */
+	unsigned    code;       /* what the SMTP client is told: 550; 0: nothing */
+	const char *text;       /* all of it, lines apart by CRLF, no NUL after it; NULL: nothing */
+	size_t      text_size;
+	unsigned    edit_count; /* see mm_player_edit() */
+	unsigned    progress;   /* how often the filter asked for patience */
+	const char *complaint;  /* what Postfix or Sendmail would hold against it, by the stricter of the two;
+	                         * NULL: nothing. The reply is obeyed all the same */
+	bool        ends_message;       /* it was the final verdict on the message */
+	bool        ends_session;       /* the client is not let in, or was told 421 */
+};
+
+struct mm_player_edit {
+	const char *name;       /* as scripts call it: "insert_header", "delete_header", ... */
+	bool        has_index;
+	unsigned    index;
+	const char *first, *second;     /* name and value, address and parameters, reason, body; no NUL after; NULL:
+	                                 * absent. A value is without the space after the colon */
+	size_t      first_size, second_size;
+};
+
+/* NULL: no such MTA, or out of memory. */
+MM_API struct mm_player *mm_player_open(const struct mm_player_profile *, struct mm_error *);
+MM_API void mm_player_close(struct mm_player *);        /* NULL is fine */
+
+/* The stages. Each is silent when the filter has switched it off, or has accepted the client for good. */
+MM_API void mm_player_negotiate(struct mm_player *);
+MM_API void mm_player_connect(struct mm_player *, const struct mm_player_client *);
+MM_API void mm_player_helo(struct mm_player *, const char *name, size_t size);
+MM_API void mm_player_unknown(struct mm_player *, const char *line, size_t size);
+/* params: ESMTP parameters, each ended by NUL. */
+MM_API void mm_player_mail(struct mm_player *, const char *address, size_t size, const char *params,
+	size_t params_size);
+MM_API void mm_player_rcpt(struct mm_player *, const char *address, size_t size, const char *params,
+	size_t params_size);
+/* The last recipient is refused and none was taken: its refusal ends the message. */
+MM_API void mm_player_no_recipients(struct mm_player *);
+MM_API void mm_player_data(struct mm_player *);
+/* value: all that stands after the colon, its space too; folds as LF. */
+MM_API void mm_player_header(struct mm_player *, const char *name, size_t size, const char *value, size_t value_size);
+MM_API void mm_player_eoh(struct mm_player *);
+MM_API void mm_player_body(struct mm_player *, const void *bytes, size_t size);         /* at most 65535 bytes */
+MM_API void mm_player_eom(struct mm_player *);
+/* The client gives the message up. */
+MM_API void mm_player_abort(struct mm_player *);
+/* The client leaves. Nothing is said where the MTA just closes. What the filter still says is one more complaint. */
+MM_API void mm_player_quit(struct mm_player *);
+/* The queue id of the next message is made from number + 1. A new player counts from 0. */
+MM_API void mm_player_count_from(struct mm_player *, unsigned number);
+
+/* For the filter. */
+MM_API const void *mm_player_output(const struct mm_player *, size_t *size);
+MM_API void mm_player_consume(struct mm_player *, size_t size);
+/* Of the filter, cut anywhere. False: no MTA could go on, mm_player_error() says why. */
+MM_API bool mm_player_hear(struct mm_player *, const void *bytes, size_t size);
+MM_API bool mm_player_is_waiting(const struct mm_player *);     /* a reply is due */
+MM_API const struct mm_error *mm_player_error(const struct mm_player *);       /* NULL: the player can go on */
+
+MM_API const struct mm_player_reply *mm_player_reply(const struct mm_player *);
+/* The i-th edit of the last reply, from 0; BORROWED until the next stage. False: there are not so many. */
+MM_API bool mm_player_edit(const struct mm_player *, unsigned i, struct mm_player_edit *);
+
+/* After the reply that ended a message, until the next: what the MTA makes of it. Edits are done when it was accepted.
+ * BORROWED until the next stage. */
+MM_API const char *mm_player_message(struct mm_player *, size_t *size);         /* a file with CRLF; NULL: no memory */
+MM_API const char *mm_player_sender(struct mm_player *, size_t *size);          /* as in the command, with brackets */
+MM_API const char *mm_player_recipient(struct mm_player *, unsigned i, size_t *size);  /* NULL: not so many */
+MM_API const char *mm_player_quarantine(struct mm_player *, size_t *size);      /* the reason; NULL: none */
+
+/* The caller of a bare player has written such a command itself: its reply is due. */
+MM_API void mm_player_await(struct mm_player *, char command);
+/* What the filter has agreed to. */
+MM_API void mm_player_agreed(const struct mm_player *, unsigned *version, unsigned *actions, unsigned *steps);
 
 #ifdef __cplusplus
 }

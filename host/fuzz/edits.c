@@ -4,6 +4,7 @@
 #include "base/bounds.h"
 #include "base/text.h"
 #include "milter/edit.h"
+#include "mta/mail_edit.h"
 #include "mta/mail_file.h"
 
 #include <stdio.h>
@@ -166,14 +167,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	mm_edits_write(m, &g, kind, &out);
 	mm_mta_init(&mta, &offer);
 	mta.agreed = offer;
-	if (!mm_mail_file_parse(&mail, file.bytes, file.size, &why) || !mm_mail_file_take_in(&mail, kind, &why))
+	if (!mm_mail_file_parse(&mail, file.bytes, file.size, &why) || !mm_mail_edit_take_in(&mail, kind, &why))
 		fail(why.text);
 	mm_frame_init(&f, MM_PACKET_DATA_MAX_1M);
 	mm_frame_feed(&f, out.bytes, out.size, &why);
 	while (mm_frame_next(&f, &p, &why) == MM_FRAME_PACKET) {
 		struct mm_mta_reply r;
 		if (!mm_mta_decode(&p, &r, &why) || !mm_mta_accepts(&mta, 'E', &r, &why)
-		    || !mm_mail_file_edit(&mail, kind, space, &r, &why))
+		    || !mm_mail_edit_apply(&mail, kind, space, &r, &why))
 			fail(why.text);
 		mm_frame_done(&f);
 	}

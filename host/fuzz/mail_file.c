@@ -2,7 +2,7 @@
  * Input: one byte of flags, then replies as packets, a byte 0xff, then the file. Checked: what is written and read
  * again is written the same, names and values that go into packets hold no NUL. */
 #include "base/bounds.h"
-#include "mta/mail_file.h"
+#include "mta/mail_edit.h"
 
 #include <stdlib.h>
 
@@ -49,7 +49,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		check_again(&m);
 		m.has_lf_lines = has_lf_lines;
 		mm_mail_file_guess_envelope(&m);
-		ok = mm_mail_file_take_in(&m, kind, &why);
+		ok = mm_mail_edit_take_in(&m, kind, &why);
 	}
 	struct mm_frame frame;
 	struct mm_packet p;
@@ -58,7 +58,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	while (ok && mm_frame_next(&frame, &p, &why) == MM_FRAME_PACKET) {
 		struct mm_mta_reply r;
 		if (mm_mta_decode(&p, &r, &why))
-			mm_mail_file_edit(&m, kind, data[0] & 2, &r, &why);
+			mm_mail_edit_apply(&m, kind, data[0] & 2, &r, &why);
 		mm_frame_done(&frame);
 	}
 	if (ok) {

@@ -2,8 +2,8 @@
 
 #include "base/array.h"
 #include "base/bounds.h"
+#include "mta/player.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -13,9 +13,9 @@
 struct mm_dialogue {
 	const struct mm_dialogue_plan *plan;    /* borrowed */
 	struct mm_dialogue_transport   transport;
-	struct mm_mta                  mta;
-	struct mm_frame                frame;
-	struct mm_buffer               out;     /* owned: commands not yet written */
+	struct mm_player              *player;  /* owned: what is said, and what it comes to */
+	size_t                         traced;  /* bytes of the player's output that were shown */
+	uint32_t                       noted;   /* packets heard in answer to this command that the result has */
 	struct mm_dialogue_result     *result;  /* borrowed while a call runs */
 	double                         asked_at;        /* when the last command was written */
 
@@ -23,19 +23,10 @@ struct mm_dialogue {
 	bool                           is_over;         /* no more contact: decided at connect or helo, or failed */
 	bool                           has_failed;
 	bool                           says_quit;       /* Q is still due although the session is over */
-	bool                           said_helo;
-	bool                           owes_abort;      /* Sendmail's RSET comes with the next message */
 	struct mm_dialogue_result      shared;          /* decided for the session; owned */
 
 	/* one message */
 	const struct mm_mail_file     *mail;            /* borrowed */
-	uint32_t                       number;          /* of the session, from 1 */
-	uint32_t                       recipient;       /* the one being told */
-	uint32_t                       recipients_taken;
-	bool                           in_envelope;     /* MAIL has come */
-	bool                           is_begun;        /* Sendmail: the filter has said continue to
-	                                                 * MAIL, or content has come */
-	char                           scratch[1100];   /* value of the macro asked for last */
 };
 
 /* ---- results ---- */
@@ -62,29 +53,30 @@ bool mm_dialogue_reply_at(const struct mm_dialogue_result *r, uint32_t at, struc
 	return mm_mta_decode(&(struct mm_packet){ e->letter, (const uint8_t *)data.bytes, data.size }, out, &ignored);
 }
 
-static struct mm_dialogue_reply *note(struct mm_dialogue *d, enum mm_stage stage, uint8_t command, uint32_t nth,
-	const struct mm_packet *p)
+static double now(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static bool note(struct mm_dialogue *d, uint8_t command, uint32_t nth, const struct mm_packet *p,
+	struct mm_text complaint)
 {
 	struct mm_dialogue_result *r = d->result;
 	if (!mm_array_grow(&r->replies, r->reply_count, &r->reply_capacity, sizeof *r->replies))
-		return NULL;
-	struct mm_dialogue_reply *e = &r->replies[r->reply_count];
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	*e = (struct mm_dialogue_reply){
-		.stage = stage, .command = command, .nth = nth, .letter = p->letter, .data = keep(r, p->data, p->size),
-		.seconds = (double)now.tv_sec + (double)now.tv_nsec / 1e9 - d->asked_at,
+		return false;
+	r->replies[r->reply_count] = (struct mm_dialogue_reply){
+		.stage = mm_command_row(command)->stage, .command = command, .nth = nth, .letter = p->letter,
+		.data = keep(r, p->data, p->size), .complaint = keep(r, complaint.bytes, complaint.size),
+		.seconds = now() - d->asked_at,
 	};
 	if (r->store.failed)
-		return NULL;
+		return false;
 	r->reply_count++;
-	return e;
-}
-
-static void complain(struct mm_dialogue *d, struct mm_dialogue_reply *e, const struct mm_fault *why)
-{
-	e->complaint = keep(d->result, why->text, strlen(why->text));
-	d->result->complaint_count++;
+	r->complaint_count += complaint.size > 0;
+	r->is_quarantined |= p->letter == SMFIR_QUARANTINE;
+	return true;
 }
 
 /* ---- life ---- */
@@ -96,9 +88,15 @@ struct mm_dialogue *mm_dialogue_new(const struct mm_dialogue_plan *plan, struct 
 		return NULL;
 	d->plan = plan;
 	d->transport = transport;
-	mm_mta_init(&d->mta, &plan->offer);
-	mm_frame_init(&d->frame, MM_PACKET_DATA_MAX_1M);        /* more than a filter may send,
-	                                                         * so that it can be shown */
+	d->player = mm_player_open(&(struct mm_player_profile){
+		.kind = plan->kind == MM_MTA_SENDMAIL ? "sendmail" : "postfix", .name = plan->mta_name,
+		.version = plan->offer.version, .actions = plan->offer.actions, .steps = plan->offer.steps,
+	}, NULL);
+	if (d->player == NULL) {
+		free(d);
+		return NULL;
+	}
+	mm_player_set_macros(d->player, plan->macros, plan->macro_count);
 	return d;
 }
 
@@ -106,16 +104,14 @@ void mm_dialogue_free(struct mm_dialogue *d)
 {
 	if (d == NULL)
 		return;
-	mm_mta_free(&d->mta);
-	mm_frame_free(&d->frame);
-	mm_buffer_free(&d->out);
+	mm_player_close(d->player);
 	mm_dialogue_result_free(&d->shared);
 	free(d);
 }
 
 const struct mm_mta *mm_dialogue_mta(const struct mm_dialogue *d)
 {
-	return &d->mta;
+	return mm_player_mta(d->player);
 }
 
 /* ---- bytes ---- */
@@ -132,63 +128,76 @@ static bool no_memory(struct mm_dialogue *d, struct mm_fault *why)
 	return failed(d);
 }
 
-static void trace_from(struct mm_dialogue *d, size_t from)
+/* The player can not go on. */
+static bool player_failed(struct mm_dialogue *d, struct mm_fault *why)
 {
-	if (d->transport.trace == NULL || d->out.failed)
-		return;
-	struct mm_frame f;
-	struct mm_packet p;
-	struct mm_fault ignored;
-	mm_frame_init(&f, UINT32_MAX - 1);
-	mm_frame_feed(&f, d->out.bytes + from, d->out.size - from, &ignored);
-	while (mm_frame_next(&f, &p, &ignored) == MM_FRAME_PACKET) {
-		d->transport.trace(d->transport.trace_self, true, &p);
-		mm_frame_done(&f);
+	const struct mm_error *error = mm_player_error(d->player);
+	mm_fault_set(why, (enum mm_fault_class)error->code, "%s", error->text);
+	return failed(d);
+}
+
+/* Shows the commands that the player has written since. */
+static void trace_commands(struct mm_dialogue *d)
+{
+	size_t size;
+	const uint8_t *bytes = mm_player_output(d->player, &size);
+	if (d->transport.trace != NULL && size > d->traced) {
+		struct mm_frame f;
+		struct mm_packet p;
+		struct mm_fault ignored;
+		mm_frame_init(&f, UINT32_MAX - 1);
+		mm_frame_feed(&f, bytes + d->traced, size - d->traced, &ignored);
+		while (mm_frame_next(&f, &p, &ignored) == MM_FRAME_PACKET) {
+			d->transport.trace(d->transport.trace_self, true, &p);
+			mm_frame_done(&f);
+		}
+		mm_frame_free(&f);
 	}
-	mm_frame_free(&f);
+	d->traced = size;
 }
 
 static bool flush(struct mm_dialogue *d, struct mm_fault *why)
 {
-	if (d->out.failed)
-		return no_memory(d, why);
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	d->asked_at = (double)now.tv_sec + (double)now.tv_nsec / 1e9;
-	bool ok = d->out.size == 0 || d->transport.write(d->transport.self, d->out.bytes, d->out.size, why);
-	mm_buffer_clear(&d->out);
+	size_t size;
+	trace_commands(d);
+	const void *bytes = mm_player_output(d->player, &size);
+	d->asked_at = now();
+	bool ok = size == 0 || d->transport.write(d->transport.self, bytes, size, why);
+	mm_player_consume(d->player, size);
+	d->traced = 0;
 	return ok || failed(d);
 }
 
-/* True and a packet, which the caller ends with mm_frame_done(). *closed: the filter said no more. */
-static bool next_packet(struct mm_dialogue *d, double timeout, struct mm_packet *out, bool *closed,
-	struct mm_fault *why)
+/* Takes what the player has heard since into the result. */
+static bool note_heard(struct mm_dialogue *d, uint8_t command, uint32_t nth)
 {
-	*closed = false;
-	for (;;) {
-		const void *bytes;
-		size_t n;
-		switch (mm_frame_next(&d->frame, out, why)) {
-		case MM_FRAME_PACKET:
-			if (d->transport.trace != NULL)
-				d->transport.trace(d->transport.trace_self, false, out);
-			return true;
-		case MM_FRAME_BAD:
-			return false;
-		case MM_FRAME_MORE:
-			break;
-		}
-		if (!mm_frame_keep(&d->frame, why) || !d->transport.read(d->transport.self, timeout, &bytes, &n, why))
-			return false;
-		if (n == 0) {
-			*closed = true;
-			size_t left = mm_frame_pending(&d->frame);
-			return mm_fault_set(why, MM_FAULT_PEER, left > 0 ? "the filter closed the connection %zu bytes "
-				"into a packet" : "the filter closed the connection", left);
-		}
-		if (!mm_frame_feed(&d->frame, bytes, n, why))
+	struct mm_packet p;
+	struct mm_text complaint;
+	for (; mm_player_heard(d->player, d->noted, &p, &complaint); d->noted++) {
+		if (d->transport.trace != NULL)
+			d->transport.trace(d->transport.trace_self, false, &p);
+		if (!note(d, command, nth, &p, complaint))
 			return false;
 	}
+	return true;
+}
+
+/* Waits for bytes of the filter and brings them to the player. *closed: there will be no more. */
+static bool listen(struct mm_dialogue *d, double timeout, bool *closed, struct mm_fault *why)
+{
+	const void *bytes;
+	size_t n;
+	*closed = false;
+	if (!d->transport.read(d->transport.self, timeout, &bytes, &n, why))
+		return false;
+	if (n == 0) {
+		*closed = true;
+		size_t left = mm_player_pending(d->player);
+		return mm_fault_set(why, MM_FAULT_PEER, left > 0 ? "the filter closed the connection %zu bytes "
+			"into a packet" : "the filter closed the connection", left);
+	}
+	mm_player_hear(d->player, bytes, n);
+	return true;
 }
 
 static bool is_content(uint8_t command)
@@ -196,650 +205,204 @@ static bool is_content(uint8_t command)
 	return strchr("LNBE", command) != NULL;
 }
 
-/* Takes replies until the final one. */
-static bool wait_reply(struct mm_dialogue *d, uint8_t command, uint32_t nth, struct mm_mta_reply *out,
-	struct mm_fault *why)
+/* The player has said a command: brings it to the filter, and the reply, if one is due, to the player. */
+static bool exchange(struct mm_dialogue *d, uint8_t command, uint32_t nth, struct mm_fault *why)
 {
-	const struct mm_command_row *row = mm_command_row(command);
 	double timeout = is_content(command) ? d->plan->content_timeout_s : d->plan->command_timeout_s;
-	struct mm_packet p;
 	struct mm_fault text;
 	bool closed;
-	do {
-		if (!next_packet(d, timeout, &p, &closed, &text)) {
-			mm_fault_set(why, text.class, "in answer to %s: %s", row->name, text.text);
-			return failed(d);
-		}
-		struct mm_dialogue_reply *e = note(d, row->stage, command, nth, &p);
-		mm_frame_done(&d->frame);
-		if (e == NULL)
+	size_t size;
+	d->noted = 0;
+	trace_commands(d);
+	mm_player_output(d->player, &size);
+	if ((mm_player_is_waiting(d->player) || size >= WRITE_AT) && !flush(d, why))
+		return false;
+	for (;;) {
+		if (!note_heard(d, command, nth))
 			return no_memory(d, why);
-		if (!mm_dialogue_reply_at(d->result, d->result->reply_count - 1, out)) {
-			struct mm_text data = mm_dialogue_text(d->result, e->data);
-			mm_mta_decode(&(struct mm_packet){ e->letter, (const uint8_t *)data.bytes, data.size }, out,
-				&text);
-			complain(d, e, &text);
-			mm_fault_set(why, MM_FAULT_PEER, "in answer to %s: %s", row->name, text.text);
+		if (mm_player_error(d->player) != NULL)
+			return player_failed(d, why);
+		if (!mm_player_is_waiting(d->player))
+			return true;
+		if (!listen(d, timeout, &closed, &text)) {
+			mm_fault_set(why, text.class, "in answer to %s: %s", mm_command_row(command)->name, text.text);
 			return failed(d);
 		}
-		if (!mm_mta_accepts(&d->mta, command, out, &text)) {
-			complain(d, e, &text);
-			/* the store has moved */
-			mm_dialogue_reply_at(d->result, d->result->reply_count - 1, out);
-		}
-		d->result->is_quarantined |= out->row->letter == SMFIR_QUARANTINE;
-	} while (!out->row->is_final);
-	return true;
+	}
 }
 
-/* ---- macros ---- */
-
-typedef struct mm_text value_of(struct mm_dialogue *);
-
-static struct mm_text none(void)
-{
-	return (struct mm_text){ NULL, 0 };
-}
-
-static struct mm_text text_of(const char *s)
-{
-	return s != NULL ? (struct mm_text){ s, strlen(s) } : none();
-}
+/* ---- verdicts ---- */
 
 static bool is_postfix(const struct mm_dialogue *d)
 {
 	return d->plan->kind != MM_MTA_SENDMAIL;
 }
 
-static const char *address_prefix(const struct mm_dialogue *d)
+/* The player's reply is the last word on the message, or the session. */
+static bool decide(struct mm_dialogue *d, enum mm_stage stage)
 {
-	return d->plan->family == MM_FAMILY_INET6 && !is_postfix(d) ? "IPv6:" : "";
-}
-
-static struct mm_text client_name(struct mm_dialogue *d)
-{
-	if (d->plan->client_host != NULL)
-		return text_of(d->plan->client_host);
-	if (d->plan->family == MM_FAMILY_UNKNOWN)
-		return text_of("unknown");
-	if (d->plan->family == MM_FAMILY_UNIX)
-		return text_of("localhost");
-	snprintf(d->scratch, sizeof d->scratch, "[%s%s]", address_prefix(d), d->plan->client_address);
-	return text_of(d->scratch);
-}
-
-static struct mm_text client_both(struct mm_dialogue *d)
-{
-	char name[512];
-	struct mm_text host = client_name(d);
-	snprintf(name, sizeof name, "%.*s", (int)(host.size < 500 ? host.size : 500), host.bytes);
-	if (d->plan->client_address == NULL || d->plan->client_host == NULL)
-		snprintf(d->scratch, sizeof d->scratch, "%s", name);
-	else
-		snprintf(d->scratch, sizeof d->scratch, "%s [%s%s]", name, address_prefix(d), d->plan->client_address);
-	return text_of(d->scratch);
-}
-
-static struct mm_text client_port(struct mm_dialogue *d)
-{
-	snprintf(d->scratch, sizeof d->scratch, "%u", d->plan->client_port);
-	return text_of(d->scratch);
-}
-
-static struct mm_text queue_id(struct mm_dialogue *d)
-{
-	/* Postfix names a message when its queue file exists: behind the first recipient it takes (protocol 6.3) */
-	if (!d->in_envelope || (is_postfix(d) && d->recipients_taken == 0))
-		return none();
-	snprintf(d->scratch, sizeof d->scratch, is_postfix(d) ? "4MoonM%06uz" : "4BMoon%06u", d->number);
-	return text_of(d->scratch);
-}
-
-static struct mm_text host_of(struct mm_text bare)
-{
-	const char *at = bare.size > 0 ? memrchr(bare.bytes, '@', bare.size) : NULL;
-	return at != NULL ? (struct mm_text){ at + 1, bare.size - (size_t)(at + 1 - bare.bytes) }
-		: (struct mm_text){ "", 0 };
-}
-
-static struct mm_text sender(struct mm_dialogue *d)
-{
-	return d->in_envelope ? mm_address_bare(mm_mail_text(d->mail, d->mail->sender)) : none();
-}
-
-static struct mm_text recipient(struct mm_dialogue *d)
-{
-	if (!d->in_envelope || d->recipient >= d->mail->recipient_count)
-		return none();
-	return mm_address_bare(mm_mail_text(d->mail, d->mail->recipients[d->recipient].address));
-}
-
-static struct mm_text mailer(struct mm_dialogue *d, struct mm_text bare)
-{
-	if (bare.bytes == NULL)
-		return none();
-	return text_of(bare.size == 0 ? "local" : is_postfix(d) ? "smtp" : "esmtp");
-}
-
-static struct mm_text v_j(struct mm_dialogue *d) { return text_of(d->plan->mta_name); }
-static struct mm_text v_v(struct mm_dialogue *d) { return text_of(is_postfix(d) ? "Postfix 3.7.11" : "8.17.1.9"); }
-static struct mm_text v_daemon(struct mm_dialogue *d) { return text_of(is_postfix(d) ? d->plan->mta_name : "MTA"); }
-static struct mm_text v_daemon_addr(struct mm_dialogue *d) { (void)d; return text_of("192.0.2.25"); }
-static struct mm_text v_daemon_port(struct mm_dialogue *d) { (void)d; return text_of("25"); }
-static struct mm_text v_if_name(struct mm_dialogue *d) { return is_postfix(d) ? none() : text_of(d->plan->mta_name); }
-static struct mm_text v_if_addr(struct mm_dialogue *d) { return is_postfix(d) ? none() : text_of("192.0.2.25"); }
-static struct mm_text v_address(struct mm_dialogue *d) { return text_of(d->plan->client_address); }
-static struct mm_text v_ptr(struct mm_dialogue *d) { return text_of(d->plan->client_host); }
-static struct mm_text v_resolve(struct mm_dialogue *d) { return text_of(d->plan->client_host != NULL ? "OK" : "FAIL"); }
-static struct mm_text v_connections(struct mm_dialogue *d) { (void)d; return text_of("1"); }
-static struct mm_text v_auth(struct mm_dialogue *d) { return text_of(d->plan->auth_user); }
-static struct mm_text v_auth_type(struct mm_dialogue *d) {
-	return text_of(d->plan->auth_user != NULL ? "PLAIN" : NULL); }
-static struct mm_text v_mail_host(struct mm_dialogue *d) { return host_of(sender(d)); }
-static struct mm_text v_mail_mailer(struct mm_dialogue *d) { return mailer(d, sender(d)); }
-static struct mm_text v_rcpt_host(struct mm_dialogue *d) { return host_of(recipient(d)); }
-static struct mm_text v_rcpt_mailer(struct mm_dialogue *d) { return mailer(d, recipient(d)); }
-
-static struct mm_text v_msg_id(struct mm_dialogue *d)
-{
-	if (is_postfix(d) || !d->in_envelope)
-		return none();
-	struct mm_text id = mm_mail_file_value(d->mail, "Message-Id");
-	while (id.size > 0 && (id.bytes[0] == ' ' || id.bytes[0] == '\t' || id.bytes[0] == '\n')) {
-		id.bytes++;
-		id.size--;
-	}
-	return id;
-}
-
-static const struct {
-	const char *name;               /* without braces */
-	value_of   *value;
-} known_macros[] = {
-	{ "j", v_j }, { "_", client_both }, { "v", v_v }, { "i", queue_id },
-	{ "daemon_name", v_daemon }, { "daemon_addr", v_daemon_addr }, { "daemon_port", v_daemon_port },
-	{ "if_name", v_if_name }, { "if_addr", v_if_addr },
-	{ "client_name", client_name }, { "client_addr", v_address }, { "client_port", client_port },
-	{ "client_ptr", v_ptr },
-	{ "client_resolve", v_resolve }, { "client_connections", v_connections },
-	{ "auth_type", v_auth_type }, { "auth_authen", v_auth },
-	{ "mail_addr", sender }, { "mail_host", v_mail_host }, { "mail_mailer", v_mail_mailer },
-	{ "rcpt_addr", recipient }, { "rcpt_host", v_rcpt_host }, { "rcpt_mailer", v_rcpt_mailer },
-	{ "msg_id", v_msg_id },
-};
-
-#define TLS_MACROS "{tls_version} {cipher} {cipher_bits} {cert_subject} {cert_issuer}"
-
-/* Protocol 6.3. NULL: no list, so no packet. */
-static const char *const postfix_lists[MM_MACRO_SET_COUNT] = {
-	[MM_MACRO_SET_connect] = "j {daemon_name} {daemon_addr} v _", [MM_MACRO_SET_helo] = TLS_MACROS,
-	[MM_MACRO_SET_mail] = "i {auth_type} {auth_authen} {auth_author} {mail_addr} {mail_host} {mail_mailer}",
-	[MM_MACRO_SET_rcpt] = "i {rcpt_addr} {rcpt_host} {rcpt_mailer}", [MM_MACRO_SET_data] = "i",
-	[MM_MACRO_SET_eoh] = "i",
-	[MM_MACRO_SET_eom] = "i",
-};
-static const char *const sendmail_lists[MM_MACRO_SET_COUNT] = {
-	[MM_MACRO_SET_connect] = "j _ {daemon_name} {if_name} {if_addr}", [MM_MACRO_SET_helo] = TLS_MACROS,
-	[MM_MACRO_SET_mail] = "i {auth_type} {auth_authen} {auth_ssf} {auth_author} {mail_mailer} "
-		"{mail_host} {mail_addr}",
-	[MM_MACRO_SET_rcpt] = "{rcpt_mailer} {rcpt_host} {rcpt_addr}", [MM_MACRO_SET_eom] = "{msg_id}",
-};
-
-/* Sendmail 8.17 looks at the list for end-of-headers to decide whose list end-of-message gets (protocol 4.5). */
-static struct mm_text list_of(const struct mm_dialogue *d, enum mm_macro_set set)
-{
-	const struct mm_mta *m = &d->mta;
-	struct mm_text asked = { (const char *)m->lists[set].bytes, m->lists[set].size };
-	if (is_postfix(d))
-		return m->has_list[set] && asked.size > 0 ? asked : text_of(postfix_lists[set]);
-	bool is_asked = m->has_list[set == MM_MACRO_SET_eom ? MM_MACRO_SET_eoh : set];
-	if (!is_asked)
-		return text_of(sendmail_lists[set]);
-	return asked.size > 0 ? asked : none();
-}
-
-static struct mm_text bare_name(struct mm_text name)
-{
-	if (name.size >= 2 && name.bytes[0] == '{' && name.bytes[name.size - 1] == '}')
-		return (struct mm_text){ name.bytes + 1, name.size - 2 };
-	return name;
-}
-
-static bool same(struct mm_text a, struct mm_text b)
-{
-	a = bare_name(a);
-	b = bare_name(b);
-	return a.size == b.size && memcmp(a.bytes, b.bytes, a.size) == 0;
-}
-
-static struct mm_text next_name(struct mm_text *list)
-{
-	while (list->size > 0 && (*list->bytes == ' ' || *list->bytes == ',')) {
-		list->bytes++;
-		list->size--;
-	}
-	struct mm_text name = { list->bytes, 0 };
-	while (name.size < list->size && name.bytes[name.size] != ' ' && name.bytes[name.size] != ',')
-		name.size++;
-	list->bytes += name.size;
-	list->size -= name.size;
-	return name;
-}
-
-static bool is_listed(const struct mm_dialogue *d, enum mm_macro_set set, struct mm_text name)
-{
-	struct mm_text list = list_of(d, set), listed;
-	while (list.size > 0 && (listed = next_name(&list)).size > 0)
-		if (same(listed, name))
-			return true;
-	return false;
-}
-
-static struct mm_text macro_value(struct mm_dialogue *d, enum mm_macro_set set, struct mm_text name)
-{
-	for (size_t i = 0; i < d->plan->macro_count; i++) {
-		const struct mm_dialogue_macro *m = &d->plan->macros[i];
-		if (same(m->name, name) && (m->set < 0 || m->set == (int)set))
-			return m->value;
-	}
-	for (size_t i = 0; i < sizeof known_macros / sizeof *known_macros; i++)
-		if (same(text_of(known_macros[i].name), name))
-			return known_macros[i].value(d);
-	return none();
-}
-
-/* A macro of the plan that no list asks for: at its own stage, or at connect so that it is known throughout. */
-static bool is_extra(const struct mm_dialogue *d, const struct mm_dialogue_macro *m, enum mm_macro_set set)
-{
-	if (m->set >= 0)
-		return m->set == (int)set && !is_listed(d, set, m->name);
-	if (set != MM_MACRO_SET_connect)
-		return false;
-	for (int other = 0; other < MM_MACRO_SET_COUNT; other++)
-		if (is_listed(d, (enum mm_macro_set)other, m->name))
-			return false;
-	return true;
-}
-
-static void append_pair(struct mm_buffer *pairs, struct mm_text name, struct mm_text value)
-{
-	mm_buffer_append_text(pairs, name.bytes, name.size);
-	mm_buffer_append_text(pairs, value.bytes, value.size);
-}
-
-/* The macro packet in front of a command. letter: as it stands in the packet. */
-static void write_macros(struct mm_dialogue *d, uint8_t letter, enum mm_macro_set set)
-{
-	struct mm_text list = list_of(d, set), name;
-	struct mm_buffer pairs = { 0 };
-	bool is_due = list.bytes != NULL;
-	mm_buffer_append_u8(&pairs, letter);
-	while (list.size > 0 && (name = next_name(&list)).size > 0) {
-		struct mm_text value = macro_value(d, set, name);
-		if (value.bytes != NULL)
-			append_pair(&pairs, name, value);
-	}
-	for (size_t i = 0; i < d->plan->macro_count; i++) {
-		if (!is_extra(d, &d->plan->macros[i], set))
-			continue;
-		append_pair(&pairs, d->plan->macros[i].name, d->plan->macros[i].value);
-		is_due = true;
-	}
-	if (pairs.failed)
-		d->out.failed = true;
-	else if (is_due)
-		mm_frame_write(&d->out, 'D', pairs.bytes, pairs.size);
-	mm_buffer_free(&pairs);
-}
-
-/* Which macros go before which command, and whether also when the command itself is switched off (protocol 2.2). */
-static void write_macros_before(struct mm_dialogue *d, uint8_t letter)
-{
-	bool sends = mm_mta_sends(&d->mta, letter);
-	switch (letter) {
-	case 'C': write_macros(d, letter, MM_MACRO_SET_connect); break;
-	case 'H': write_macros(d, letter, MM_MACRO_SET_helo); break;
-	case 'M': write_macros(d, letter, MM_MACRO_SET_mail); break;
-	case 'R': write_macros(d, letter, MM_MACRO_SET_rcpt); break;
-	case 'T': write_macros(d, letter, MM_MACRO_SET_data); break;
-	case 'E': write_macros(d, letter, MM_MACRO_SET_eom); break;
-	case 'N': if (sends) write_macros(d, letter, MM_MACRO_SET_eoh); break;
-	case 'L': if (sends && is_postfix(d)) write_macros(d, letter, MM_MACRO_SET_eoh); break;
-	case 'B': if (sends && is_postfix(d)) write_macros(d, letter, MM_MACRO_SET_eom); break;
-	case 'U': if (sends && is_postfix(d)) mm_frame_write(&d->out, 'D', "U", 1); break;
-	}
-}
-
-/* ---- verdicts ---- */
-
-/* What the SMTP client hears for r and t without words (protocol 3.3). */
-static const char *own_words(const struct mm_dialogue *d, enum mm_stage stage, enum mm_verdict_kind kind)
-{
-	bool in_content = (MM_STAGE_BIT(header) | MM_STAGE_BIT(eoh) | MM_STAGE_BIT(body)
-		| MM_STAGE_BIT(eom)) & 1u << stage;
-	if (kind == MM_VERDICT_accept || kind == MM_VERDICT_discard)
-		return "250 2.0.0 Ok";
-	if (kind == MM_VERDICT_tempfail)
-		return is_postfix(d) ? "451 4.7.1 Service unavailable - try again later" : "451 4.3.2 Please "
-			"try again later";
-	if (stage == MM_STAGE_connect)
-		return is_postfix(d) ? "554 ESMTP not accepting connections" : "554 ESMTP not accepting messages";
-	if (stage == MM_STAGE_helo && !is_postfix(d))
-		return "550 5.0.0 Command rejected";
-	return in_content && !is_postfix(d) ? "554 5.7.1 Command rejected" : "550 5.7.1 Command rejected";
-}
-
-/* "%%" is "%" to both. A lone "%" makes Sendmail drop the text, Postfix the "%". */
-static struct mm_span keep_worded(struct mm_dialogue_result *r, struct mm_text text)
-{
-	size_t start = r->store.size;
-	for (size_t i = 0; i < text.size; i++) {
-		if (text.bytes[i] == '%' && (++i == text.size || text.bytes[i] != '%')) {
-			i--;
-			continue;
-		}
-		mm_buffer_append_u8(&r->store, (uint8_t)text.bytes[i]);
-	}
-	return (struct mm_span){ (uint32_t)start, (uint32_t)(r->store.size - start) };
-}
-
-static enum mm_verdict_kind kind_of(const struct mm_mta_reply *r)
-{
-	switch (r->row->letter) {
-	case SMFIR_ACCEPT:    return MM_VERDICT_accept;
-	case SMFIR_REJECT:    return MM_VERDICT_reject;
-	case SMFIR_TEMPFAIL:  return MM_VERDICT_tempfail;
-	case SMFIR_DISCARD:   return MM_VERDICT_discard;
-	case SMFIR_SKIP:      return MM_VERDICT_skip;
-	case SMFIR_REPLYCODE: return r->first.size > 0 && r->first.bytes[0] == '4' ? MM_VERDICT_tempfail
-		: MM_VERDICT_reject;
-	default:              return MM_VERDICT_continue;
-	}
-}
-
-static bool decide(struct mm_dialogue *d, enum mm_stage stage, enum mm_verdict_kind kind,
-	const struct mm_mta_reply *reply)
-{
+	const struct mm_player_reply *reply = mm_player_reply(d->player);
 	struct mm_dialogue_result *r = d->result;
-	if (kind == MM_VERDICT_continue || kind == MM_VERDICT_skip)
-		kind = MM_VERDICT_accept;       /* at end of message they are the same */
-	struct mm_text copy = text_of(own_words(d, stage, kind));
-	struct mm_fault ignored;
-	bool is_told = reply != NULL && reply->row->letter == SMFIR_REPLYCODE
-		&& !(stage == MM_STAGE_connect && !is_postfix(d));      /* Sendmail words a refused connection itself */
-	char *text = NULL;
-	if (is_told && mm_mta_code_is_good(reply->first, &ignored)) {
-		text = malloc(reply->first.size);               /* out of the store that keep_worded() moves */
-		if (text == NULL)
-			return false;
-		memcpy(text, reply->first.bytes, reply->first.size);
-		copy = (struct mm_text){ text, reply->first.size };
-	}
 	r->is_decided = true;
-	r->verdict = kind;
+	r->verdict = mm_player_verdict(d->player);
 	r->stage = stage;
-	r->text = keep_worded(r, copy);
-	r->code = 0;
-	for (size_t i = 0; i < 3 && i < copy.size; i++)
-		r->code = r->code * 10 + (unsigned)(copy.bytes[i] - '0');
-	free(text);
+	r->code = reply->code;
+	r->text = keep(r, reply->text, reply->text_size);
 	return !r->store.failed;
 }
 
-/* ---- one command ---- */
-
-struct answer {
-	enum mm_verdict_kind kind;      /* continue when nothing was asked */
-	struct mm_mta_reply  reply;     /* row NULL when nothing was asked */
-};
-
-/* The command's own packet stands in d->out, if it is sent at all. */
-static bool finish_command(struct mm_dialogue *d, uint8_t letter, uint32_t nth, struct answer *a, struct mm_fault *why)
+/* Every further message of the session gets the same. */
+static void share(struct mm_dialogue *d)
 {
-	*a = (struct answer){ .kind = MM_VERDICT_continue };
-	if (!mm_mta_sends(&d->mta, letter) || !mm_mta_waits(&d->mta, letter))
-		return d->out.size < WRITE_AT || flush(d, why);
-	if (!flush(d, why) || !wait_reply(d, letter, nth, &a->reply, why))
-		return false;
-	a->kind = kind_of(&a->reply);
-	return true;
-}
-
-/* Writes macros and, when it is sent, lets write() append the command. Packets are traced as they are written. */
-static bool tell(struct mm_dialogue *d, uint8_t letter, uint32_t nth,
-	void (*write)(struct mm_dialogue *, uint8_t, uint32_t), struct answer *a, struct mm_fault *why)
-{
-	size_t from = d->out.size;
-	write_macros_before(d, letter);
-	if (mm_mta_sends(&d->mta, letter))
-		write(d, letter, nth);
-	trace_from(d, from);
-	return finish_command(d, letter, nth, a, why);
-}
-
-static void write_connect(struct mm_dialogue *d, uint8_t letter, uint32_t nth)
-{
-	char address[300] = "";
-	(void)letter, (void)nth;
-	if (d->plan->client_address != NULL)
-		snprintf(address, sizeof address, "%s%s", address_prefix(d), d->plan->client_address);
-	mm_mta_write_connect(&d->out, client_name(d), d->plan->family, d->plan->client_port, text_of(address));
-}
-
-static void write_line(struct mm_dialogue *d, uint8_t letter, uint32_t nth)
-{
-	(void)nth;
-	mm_mta_write_text(&d->out, letter, text_of(letter == 'H' ? d->plan->helo : d->plan->unknown));
-}
-
-static void write_sender(struct mm_dialogue *d, uint8_t letter, uint32_t nth)
-{
-	(void)nth;
-	mm_mta_write_address(&d->out, letter, mm_mail_text(d->mail, d->mail->sender),
-		mm_mail_text(d->mail, d->mail->sender_params));
-}
-
-static void write_recipient(struct mm_dialogue *d, uint8_t letter, uint32_t nth)
-{
-	const struct mm_mail_recipient *r = &d->mail->recipients[nth];
-	mm_mta_write_address(&d->out, letter, mm_mail_text(d->mail, r->address), mm_mail_text(d->mail, r->params));
-}
-
-static void write_field(struct mm_dialogue *d, uint8_t letter, uint32_t nth)
-{
-	const struct mm_mail_field *f = &d->mail->fields[nth];
-	(void)letter;
-	mm_mta_write_field(&d->mta, &d->out, mm_mail_text(d->mail, f->name), mm_mail_text(d->mail, f->value));
-}
-
-static void write_chunk(struct mm_dialogue *d, uint8_t letter, uint32_t nth)
-{
-	size_t at = (size_t)nth * MM_CHUNK_SIZE, left = d->mail->body.size - at;
-	mm_mta_write_bytes(&d->out, letter, d->mail->body.bytes + at, left < MM_CHUNK_SIZE ? left : MM_CHUNK_SIZE);
-}
-
-static void write_bare(struct mm_dialogue *d, uint8_t letter, uint32_t nth)
-{
-	(void)nth;
-	mm_mta_write_bytes(&d->out, letter, NULL, 0);
-}
-
-/* Abort and quit. Sendmail sends no abort to a filter it does not count as in a message: one that promised silence at
- * MAIL and has seen no content (protocol 5.6). */
-static void say(struct mm_dialogue *d, uint8_t letter)
-{
-	if (letter == 'A' && !is_postfix(d) && !d->is_begun)
-		return;
-	size_t from = d->out.size;
-	write_bare(d, letter, 0);
-	trace_from(d, from);
+	struct mm_text text = mm_dialogue_text(d->result, d->result->text);
+	d->is_over = true;
+	d->shared.is_decided = true;
+	d->shared.verdict = d->result->verdict;
+	d->shared.stage = d->result->stage;
+	d->shared.code = d->result->code;
+	d->shared.text = keep(&d->shared, text.bytes, text.size);
 }
 
 /* ---- the session ---- */
 
-static bool negotiate(struct mm_dialogue *d, struct mm_fault *why)
+/* accept and refusals at connect and helo are for the whole session (protocol 3.3). */
+static bool decide_session(struct mm_dialogue *d, enum mm_stage stage, struct mm_fault *why)
 {
-	struct mm_mta_reply r;
-	struct mm_fault text;
-	mm_mta_write_offer(&d->out, &d->plan->offer);
-	trace_from(d, 0);
-	if (!flush(d, why) || !wait_reply(d, 'O', 0, &r, why))
-		return false;
-	if (mm_mta_agree(&d->mta, &r, &text))
+	bool is_unfiltered = mm_player_is_unfiltered(d->player);
+	if (!is_unfiltered && !mm_player_reply(d->player)->ends_session)
 		return true;
-	mm_fault_set(why, text.class, "%s", text.text);
-	return failed(d);
+	if (!decide(d, stage))
+		return no_memory(d, why);
+	if (is_unfiltered) {
+		struct mm_text text = mm_text_of("250 2.0.0 Ok");
+		d->result->verdict = MM_VERDICT_accept;
+		d->result->code = 250;
+		d->result->text = keep(d->result, text.bytes, text.size);
+	}
+	share(d);
+	d->says_quit = !is_postfix(d);
+	return true;
 }
 
-/* accept and refusals at connect and helo are for the whole session (protocol 3.3). Discard means nothing there. */
-static bool decide_session(struct mm_dialogue *d, enum mm_stage stage, const struct answer *a, struct mm_fault *why)
+static bool connect_client(struct mm_dialogue *d, struct mm_fault *why)
 {
-	bool unfiltered = a->kind == MM_VERDICT_discard && stage == MM_STAGE_connect && !is_postfix(d);
-	if (!unfiltered && (a->kind == MM_VERDICT_continue || a->kind == MM_VERDICT_skip
-	    || a->kind == MM_VERDICT_discard))
+	const struct mm_dialogue_plan *plan = d->plan;
+	mm_player_connect(d->player, &(struct mm_player_client){
+		.family = mm_family_name(plan->family), .host = plan->client_host, .address = plan->client_address,
+		.port = plan->client_port, .auth_user = plan->auth_user,
+	});
+	return exchange(d, 'C', 0, why) && decide_session(d, MM_STAGE_connect, why);
+}
+
+static bool say_helo(struct mm_dialogue *d, struct mm_fault *why)
+{
+	if (d->is_over || d->plan->helo == NULL)
 		return true;
-	if (!decide(d, stage, unfiltered ? MM_VERDICT_accept : a->kind, &a->reply))
-		return no_memory(d, why);
-	d->is_over = true;
-	d->says_quit = !is_postfix(d);
-	d->shared.is_decided = true;
-	d->shared.verdict = d->result->verdict;
-	d->shared.stage = stage;
-	d->shared.code = d->result->code;
-	struct mm_text text = mm_dialogue_text(d->result, d->result->text);
-	d->shared.text = keep(&d->shared, text.bytes, text.size);
-	return true;
+	mm_player_helo(d->player, d->plan->helo, strlen(d->plan->helo));
+	return exchange(d, 'H', 0, why) && decide_session(d, MM_STAGE_helo, why);
+}
+
+static bool say_unknown(struct mm_dialogue *d, struct mm_fault *why)
+{
+	if (d->is_over || d->plan->unknown == NULL)
+		return true;
+	mm_player_unknown(d->player, d->plan->unknown, strlen(d->plan->unknown));
+	return exchange(d, 'U', 0, why);
 }
 
 bool mm_dialogue_open(struct mm_dialogue *d, struct mm_dialogue_result *result, struct mm_fault *why)
 {
-	struct answer a;
 	d->result = result;
-	if (!negotiate(d, why) || !tell(d, 'C', 0, write_connect, &a, why)
-	    || !decide_session(d, MM_STAGE_connect, &a, why))
-		return false;
-	if (!d->is_over && d->plan->helo != NULL) {
-		d->said_helo = true;
-		if (!tell(d, 'H', 0, write_line, &a, why) || !decide_session(d, MM_STAGE_helo, &a, why))
-			return false;
-	}
-	if (!d->is_over && d->plan->unknown != NULL && !tell(d, 'U', 0, write_line, &a, why))
-		return false;
-	return true;
+	mm_player_negotiate(d->player);
+	return exchange(d, 'O', 0, why) && connect_client(d, why) && say_helo(d, why) && say_unknown(d, why);
 }
 
 /* ---- one message ---- */
 
 enum step { STEP_FAILED, STEP_ON, STEP_OVER };
 
-/* A stage whose verdict is for the whole message. */
-static enum step after(struct mm_dialogue *d, enum mm_stage stage, const struct answer *a, struct mm_fault *why)
+/* The player has said a command. */
+static enum step play(struct mm_dialogue *d, uint8_t command, uint32_t nth, struct mm_fault *why)
 {
-	if (a->kind == MM_VERDICT_continue || a->kind == MM_VERDICT_skip)
+	if (!exchange(d, command, nth, why))
+		return STEP_FAILED;
+	if (!mm_player_reply(d->player)->ends_message)
 		return STEP_ON;
-	if (!decide(d, stage, a->kind, &a->reply)) {
+	if (!decide(d, mm_command_row(command)->stage)) {
 		no_memory(d, why);
 		return STEP_FAILED;
 	}
 	return STEP_OVER;
-}
-
-static enum step tell_one(struct mm_dialogue *d, uint8_t letter, void (*write)(struct mm_dialogue *, uint8_t, uint32_t),
-	struct mm_fault *why)
-{
-	struct answer a;
-	if (!tell(d, letter, 0, write, &a, why))
-		return STEP_FAILED;
-	return after(d, mm_command_row(letter)->stage, &a, why);
 }
 
 static enum step tell_sender(struct mm_dialogue *d, struct mm_fault *why)
 {
-	d->in_envelope = true;
-	enum step step = tell_one(d, 'M', write_sender, why);
-	d->is_begun = step == STEP_ON && mm_mta_sends(&d->mta, 'M') && mm_mta_waits(&d->mta, 'M');
-	return step;
+	struct mm_text address = mm_mail_text(d->mail, d->mail->sender);
+	struct mm_text params = mm_mail_text(d->mail, d->mail->sender_params);
+	mm_player_mail(d->player, address.bytes, address.size, params.bytes, params.size);
+	return play(d, 'M', 0, why);
 }
 
 static enum step tell_recipients(struct mm_dialogue *d, struct mm_fault *why)
 {
-	struct answer a;
 	for (uint32_t i = 0; i < d->mail->recipient_count; i++) {
-		d->recipient = i;
-		if (!tell(d, 'R', i, write_recipient, &a, why))
-			return STEP_FAILED;
-		bool is_refused = a.kind == MM_VERDICT_reject || a.kind == MM_VERDICT_tempfail;
-		d->recipients_taken += !is_refused;
-		d->result->recipients_refused += is_refused;
-		if (is_refused && i + 1 == d->mail->recipient_count && d->recipients_taken == 0) {
-			d->owes_abort = !is_postfix(d);         /* the client has nobody left: RSET or QUIT */
-			return after(d, MM_STAGE_rcpt, &a, why);
-		}
-		if (is_refused)
-			continue;
-		enum step step = after(d, MM_STAGE_rcpt, &a, why);
-		if (step != STEP_ON) {
-			if (step == STEP_OVER && a.kind == MM_VERDICT_discard && !is_postfix(d))
-				say(d, 'A');                    /* protocol 3.3: to Sendmail the
-				                                 * message is over at once */
+		struct mm_text address = mm_mail_text(d->mail, d->mail->recipients[i].address);
+		struct mm_text params = mm_mail_text(d->mail, d->mail->recipients[i].params);
+		mm_player_rcpt(d->player, address.bytes, address.size, params.bytes, params.size);
+		enum step step = play(d, 'R', i, why);
+		if (step != STEP_ON)
 			return step;
-		}
+		enum mm_verdict_kind kind = mm_player_verdict(d->player);
+		d->result->recipients_refused += kind == MM_VERDICT_reject || kind == MM_VERDICT_tempfail;
 	}
-	return STEP_ON;
+	if (d->mail->recipient_count == 0 || d->result->recipients_refused < d->mail->recipient_count)
+		return STEP_ON;
+	mm_player_no_recipients(d->player);
+	return play(d, 'R', d->mail->recipient_count - 1, why);
 }
 
 static enum step tell_data(struct mm_dialogue *d, struct mm_fault *why)
 {
-	return tell_one(d, 'T', write_bare, why);
+	mm_player_data(d->player);
+	return play(d, 'T', 0, why);
 }
 
 static enum step tell_header(struct mm_dialogue *d, struct mm_fault *why)
 {
-	struct answer a;
-	d->is_begun = true;
-	for (uint32_t i = 0; i < d->mail->field_count && mm_mta_sends(&d->mta, 'L'); i++) {
-		if (d->mail->fields[i].is_own)
+	enum step step = STEP_ON;
+	for (uint32_t i = 0; i < d->mail->field_count && step == STEP_ON; i++) {
+		const struct mm_mail_field *f = &d->mail->fields[i];
+		struct mm_text name = mm_mail_text(d->mail, f->name), value = mm_mail_text(d->mail, f->value);
+		if (f->is_own)
 			continue;
-		if (!tell(d, 'L', i, write_field, &a, why))
-			return STEP_FAILED;
-		enum step step = after(d, MM_STAGE_header, &a, why);
-		if (step != STEP_ON)
-			return step;
-		if (a.kind == MM_VERDICT_skip && is_postfix(d))
-			break;                          /* Postfix: no more of this kind. Sendmail
-			                                 * sends them all the same */
+		mm_player_header(d->player, name.bytes, name.size, value.bytes, value.size);
+		step = play(d, 'L', i, why);
 	}
-	return STEP_ON;
+	return step;
 }
 
 static enum step tell_eoh(struct mm_dialogue *d, struct mm_fault *why)
 {
-	return tell_one(d, 'N', write_bare, why);
+	mm_player_eoh(d->player);
+	return play(d, 'N', 0, why);
 }
 
 static enum step tell_body(struct mm_dialogue *d, struct mm_fault *why)
 {
-	struct answer a;
-	for (uint32_t i = 0; (size_t)i * MM_CHUNK_SIZE < d->mail->body.size && mm_mta_sends(&d->mta, 'B'); i++) {
-		if (!tell(d, 'B', i, write_chunk, &a, why))
-			return STEP_FAILED;
-		enum step step = after(d, MM_STAGE_body, &a, why);
-		if (step != STEP_ON || a.kind == MM_VERDICT_skip)
-			return step;
+	enum step step = STEP_ON;
+	for (size_t i = 0; i * MM_CHUNK_SIZE < d->mail->body.size && step == STEP_ON; i++) {
+		size_t left = d->mail->body.size - i * MM_CHUNK_SIZE;
+		mm_player_body(d->player, d->mail->body.bytes + i * MM_CHUNK_SIZE,
+			left < MM_CHUNK_SIZE ? left : MM_CHUNK_SIZE);
+		step = play(d, 'B', (uint32_t)i, why);
 	}
-	return STEP_ON;
+	return step;
 }
 
 static enum step tell_eom(struct mm_dialogue *d, struct mm_fault *why)
 {
-	struct answer a;
-	if (!tell(d, 'E', 0, write_bare, &a, why))
-		return STEP_FAILED;
-	if (!decide(d, MM_STAGE_eom, a.kind, &a.reply)) {
-		no_memory(d, why);
-		return STEP_FAILED;
-	}
-	return STEP_OVER;
+	mm_player_eom(d->player);
+	return play(d, 'E', 0, why);
 }
 
 /* As a client and an MTA go through a message. */
@@ -851,17 +414,6 @@ static const struct {
 	{ MM_STAGE_header, tell_header }, { MM_STAGE_eoh, tell_eoh }, { MM_STAGE_body, tell_body },
 	{ MM_STAGE_eom, tell_eom },
 };
-
-static void begin_message(struct mm_dialogue *d, const struct mm_mail_file *mail)
-{
-	d->mail = mail;
-	d->number++;
-	d->recipient = d->recipients_taken = 0;
-	d->in_envelope = false;
-	if (d->owes_abort)
-		say(d, 'A');
-	d->owes_abort = d->is_begun = false;
-}
 
 static bool share_verdict(struct mm_dialogue *d, struct mm_fault *why)
 {
@@ -884,59 +436,44 @@ bool mm_dialogue_message(struct mm_dialogue *d, const struct mm_mail_file *mail,
 	d->result = result;
 	if (d->is_over)
 		return share_verdict(d, why);
-	begin_message(d, mail);
+	d->mail = mail;
 	enum step step = STEP_ON;
 	for (size_t i = 0; step == STEP_ON && i < sizeof steps / sizeof *steps; i++) {
 		step = steps[i].tell(d, why);
 		if (step == STEP_ON && steps[i].stage == stop_after) {
 			result->is_aborted = true;
 			d->is_over = hangs_up;
-			d->owes_abort = false;
 			if (!hangs_up)
-				say(d, 'A');
+				mm_player_abort(d->player);
 			return flush(d, why);
 		}
 	}
-	d->in_envelope = false;
 	if (step == STEP_FAILED)
 		return false;
-	if (is_postfix(d))
-		say(d, 'A');                    /* behind every message (protocol 2.14) */
-	/* 421 ends the SMTP session with either MTA */
-	if (result->code == 421) {
-		d->is_over = d->says_quit = true;
-		d->shared.is_decided = true;
-		d->shared.verdict = result->verdict;
-		d->shared.stage = result->stage;
-		d->shared.code = result->code;
-		struct mm_text text = mm_dialogue_text(result, result->text);
-		d->shared.text = keep(&d->shared, text.bytes, text.size);
+	if (mm_player_reply(d->player)->ends_session) {
+		share(d);
+		d->says_quit = true;
 	}
 	return flush(d, why);
 }
 
 bool mm_dialogue_quit(struct mm_dialogue *d, struct mm_dialogue_result *result, struct mm_fault *why)
 {
-	struct mm_packet p;
 	struct mm_fault text;
-	bool closed;
+	bool closed = false;
 	d->result = result;
 	if (d->is_over && !d->says_quit)
 		return true;
-	if (is_postfix(d) && d->said_helo)
-		say(d, 'A');
-	say(d, 'Q');
+	mm_player_quit(d->player);
+	d->noted = 0;
 	if (!flush(d, why))
 		return false;
-	while (next_packet(d, CLOSE_TIMEOUT, &p, &closed, &text)) {
-		struct mm_dialogue_reply *e = note(d, MM_STAGE_close, 'Q', 0, &p);
-		mm_frame_done(&d->frame);
-		if (e == NULL)
+	do {
+		if (!note_heard(d, 'Q', 0))
 			return no_memory(d, why);
-		mm_fault_set(&text, MM_FAULT_PEER, "a reply that no command asked for: it would have answered "
-			"the next one");
-		complain(d, e, &text);
-	}
+		if (mm_player_error(d->player) != NULL)
+			return player_failed(d, why);
+	} while (listen(d, CLOSE_TIMEOUT, &closed, &text));
 	d->is_over = true;
 	d->says_quit = false;
 	if (!closed)
@@ -949,16 +486,16 @@ bool mm_dialogue_quit(struct mm_dialogue *d, struct mm_dialogue_result *result, 
 bool mm_dialogue_apply(const struct mm_dialogue *d, const struct mm_dialogue_result *r, struct mm_mail_file *to,
 	struct mm_fault *why)
 {
-	bool space = d->mta.agreed.steps & SMFIP_HDR_LEADSPC;
+	bool space = mm_dialogue_mta(d)->agreed.steps & SMFIP_HDR_LEADSPC;
 	if (!r->is_decided || r->verdict != MM_VERDICT_accept)
 		return true;
-	if (!mm_mail_file_take_in(to, d->plan->kind, why))
+	if (!mm_mail_edit_take_in(to, d->plan->kind, why))
 		return false;
 	for (uint32_t i = 0; i < r->reply_count; i++) {
 		struct mm_mta_reply reply;
 		if (r->replies[i].command != 'E' || !mm_dialogue_reply_at(r, i, &reply) || reply.row->is_final)
 			continue;
-		if (!mm_mail_file_edit(to, d->plan->kind, space, &reply, why))
+		if (!mm_mail_edit_apply(to, d->plan->kind, space, &reply, why))
 			return false;
 	}
 	return true;

@@ -1,6 +1,6 @@
 /* mta/dialogue.h -- one SMTP session as Postfix or Sendmail tells it to a milter, over any transport.
- * Plays the MTA: which command when, with which macros, what ends a message and what the session (protocol 2.14, 3.3,
- * 5.6, 6.3). Many messages a session. Knows no socket and no loop: bytes go through the two functions of a transport.
+ * Takes a player (player.h) through plain messages, many a session, and keeps all that the filter answered. Knows no
+ * socket and no loop: bytes go through the two functions of a transport.
  *
  * Differs from the MTAs where that helps to find faults: a reply both would take with a shrug (a letter that is not
  * legal here, an edit that was not negotiated) is noted as a complaint and obeyed as the MTA of the plan would.
@@ -9,8 +9,8 @@
 #ifndef MM_MTA_DIALOGUE_H
 #define MM_MTA_DIALOGUE_H
 
-#include "mta/mail_file.h"
-#include "mta/mta.h"
+#include "mta/mail_edit.h"
+#include "mta/mta_macros.h"
 #include "milter/verdict.h"
 
 struct mm_dialogue_transport {
@@ -24,13 +24,6 @@ struct mm_dialogue_transport {
 	void *trace_self;
 };
 
-/* Which macros, where (protocol 6). */
-struct mm_dialogue_macro {
-	int            set;             /* enum mm_macro_set; -1: where a list names it, else at connect */
-	struct mm_text name;            /* as on the wire: "i", "{auth_authen}" */
-	struct mm_text value;
-};
-
 struct mm_dialogue_plan {
 	enum mm_mta_kind  kind;         /* MM_MTA_POSTFIX or MM_MTA_SENDMAIL */
 	struct mm_offer   offer;
@@ -42,7 +35,7 @@ struct mm_dialogue_plan {
 	const char       *helo;         /* NULL: the client says none */
 	const char       *auth_user;    /* NULL: not authenticated */
 	const char       *unknown;      /* a command line the MTA does not know, sent after HELO; NULL: none */
-	const struct mm_dialogue_macro *macros;
+	const struct mm_mta_macro *macros;
 	size_t            macro_count;
 	double            command_timeout_s, content_timeout_s;        /* a reply; content is header to end of
 	                                                                * message */

@@ -7,18 +7,13 @@
 #include <stdlib.h>
 #include <strings.h>
 
-static struct mm_text text_of(const char *s)
-{
-	return (struct mm_text){ s, strlen(s) };
-}
-
 static bool no_memory(struct mm_fault *why)
 {
 	return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for a message");
 }
 
 /* May be given a text of the store itself: it is copied from where it is after the store has grown. */
-static struct mm_span keep(struct mm_mail_file *m, struct mm_text text)
+struct mm_span mm_mail_file_keep(struct mm_mail_file *m, struct mm_text text)
 {
 	struct mm_span none = { 0, 0 };
 	const char *base = (const char *)m->store.bytes;
@@ -112,7 +107,7 @@ static size_t name_size(struct mm_text line, uint32_t *blanks)
 	return size;
 }
 
-static struct mm_mail_field *put_field(struct mm_mail_file *m, uint32_t at)
+struct mm_mail_field *mm_mail_file_put_field(struct mm_mail_file *m, uint32_t at)
 {
 	if (!mm_array_grow(&m->fields, m->field_count, &m->field_capacity, sizeof *m->fields))
 		return NULL;
@@ -139,11 +134,11 @@ static bool read_field(struct mm_mail_file *m, struct mm_text line, size_t size,
 	size_t *line_number, struct mm_fault *why)
 {
 	size_t first = *line_number, ended_by;
-	struct mm_mail_field *f = put_field(m, m->field_count);
+	struct mm_mail_field *f = mm_mail_file_put_field(m, m->field_count);
 	if (f == NULL)
 		return no_memory(why);
 	f->blanks = blanks;
-	f->name = keep(m, (struct mm_text){ line.bytes, size + blanks });
+	f->name = mm_mail_file_keep(m, (struct mm_text){ line.bytes, size + blanks });
 	f->name.size = (uint32_t)size;
 	size_t start = m->store.size;
 	mm_buffer_append(&m->store, line.bytes + size + blanks + 1, line.size - size - blanks - 1);
@@ -168,6 +163,16 @@ static void append_lines(struct mm_buffer *to, struct mm_text text)
 		mm_buffer_append(to, line.bytes, line.size);
 		mm_buffer_append(to, "\r\n", 2);
 	}
+}
+
+bool mm_mail_file_end_body(struct mm_mail_file *m)
+{
+	struct mm_buffer pieces = m->body;
+	m->body = (struct mm_buffer){ .size = 0 };
+	append_lines(&m->body, (struct mm_text){ (const char *)pieces.bytes, pieces.size });
+	m->body.failed |= pieces.failed;
+	mm_buffer_free(&pieces);
+	return !m->body.failed;
 }
 
 bool mm_mail_file_parse(struct mm_mail_file *m, const void *bytes, size_t n, struct mm_fault *why)
@@ -210,7 +215,7 @@ struct mm_text mm_mail_file_value(const struct mm_mail_file *m, const char *name
 {
 	for (uint32_t i = 0; i < m->field_count; i++) {
 		const struct mm_mail_field *f = &m->fields[i];
-		if (!f->is_own && !f->is_gone && mm_text_equal_blind(mm_mail_text(m, f->name), text_of(name)))
+		if (!f->is_own && !f->is_gone && mm_text_equal_blind(mm_mail_text(m, f->name), mm_text_of(name)))
 			return mm_mail_text(m, f->value);
 	}
 	return (struct mm_text){ NULL, 0 };
@@ -229,7 +234,7 @@ static struct mm_text trimmed(struct mm_text t)
 	return t;
 }
 
-static struct mm_span keep_bracketed(struct mm_mail_file *m, struct mm_text address)
+struct mm_span mm_mail_file_keep_address(struct mm_mail_file *m, struct mm_text address)
 {
 	address = mm_address_bare(address);
 	mm_buffer_append_u8(&m->store, '<');
@@ -255,7 +260,7 @@ static size_t address_size(struct mm_text t)
 }
 
 /* "A=1 B=2" as strings ended by NUL. text must not be in the store. */
-static struct mm_span keep_params(struct mm_mail_file *m, struct mm_text text)
+struct mm_span mm_mail_file_keep_params(struct mm_mail_file *m, struct mm_text text)
 {
 	size_t start = m->store.size;
 	while ((text = trimmed(text)).size > 0) {
@@ -287,8 +292,8 @@ bool mm_mail_file_set_sender(struct mm_mail_file *m, struct mm_text given)
 	if (!out_of_store(given, &copy, &text))
 		return false;
 	size_t size = address_size(text);
-	m->sender = keep_bracketed(m, (struct mm_text){ text.bytes, size });
-	m->sender_params = keep_params(m, (struct mm_text){ text.bytes + size, text.size - size });
+	m->sender = mm_mail_file_keep_address(m, (struct mm_text){ text.bytes, size });
+	m->sender_params = mm_mail_file_keep_params(m, (struct mm_text){ text.bytes + size, text.size - size });
 	free(copy);
 	return !m->store.failed;
 }
@@ -302,10 +307,21 @@ bool mm_mail_file_add_recipient(struct mm_mail_file *m, struct mm_text given)
 		return false;
 	size_t size = address_size(text);
 	struct mm_mail_recipient *r = &m->recipients[m->recipient_count];
-	r->address = keep_bracketed(m, (struct mm_text){ text.bytes, size });
-	r->params = keep_params(m, (struct mm_text){ text.bytes + size, text.size - size });
+	r->address = mm_mail_file_keep_address(m, (struct mm_text){ text.bytes, size });
+	r->params = mm_mail_file_keep_params(m, (struct mm_text){ text.bytes + size, text.size - size });
 	m->recipient_count += !m->store.failed;
 	free(copy);
+	return !m->store.failed;
+}
+
+bool mm_mail_file_put_recipient(struct mm_mail_file *m, struct mm_text address, struct mm_text params)
+{
+	if (!mm_array_grow(&m->recipients, m->recipient_count, &m->recipient_capacity, sizeof *m->recipients))
+		return false;
+	struct mm_mail_recipient *r = &m->recipients[m->recipient_count];
+	r->address = mm_mail_file_keep(m, address);
+	r->params = mm_mail_file_keep(m, params);
+	m->recipient_count += !m->store.failed;
 	return !m->store.failed;
 }
 
@@ -361,7 +377,7 @@ static struct mm_text next_address(struct mm_text *list)
 static bool add_recipients_of(struct mm_mail_file *m, const char *name)
 {
 	for (uint32_t i = 0; i < m->field_count; i++) {
-		if (!mm_text_equal_blind(mm_mail_text(m, m->fields[i].name), text_of(name)))
+		if (!mm_text_equal_blind(mm_mail_text(m, m->fields[i].name), mm_text_of(name)))
 			continue;
 		char *copy;
 		struct mm_text list, address;
@@ -383,7 +399,7 @@ static bool guess_sender(struct mm_mail_file *m)
 	if (value.bytes == NULL)
 		value = mm_mail_file_value(m, "From");
 	struct mm_text address = value.bytes != NULL ? next_address(&value) : value;
-	return mm_mail_file_set_sender(m, address.bytes != NULL ? address : text_of("<>"));
+	return mm_mail_file_set_sender(m, address.bytes != NULL ? address : mm_text_of("<>"));
 }
 
 bool mm_mail_file_guess_envelope(struct mm_mail_file *m)
@@ -394,214 +410,7 @@ bool mm_mail_file_guess_envelope(struct mm_mail_file *m)
 		return false;
 	if (m->recipient_count == 0 && (!add_recipients_of(m, "To") || !add_recipients_of(m, "Cc")))
 		return false;
-	return m->recipient_count > 0 || mm_mail_file_add_recipient(m, text_of("<postmaster>"));
-}
-
-/* ---- edits ---- */
-
-/* Sendmail's list before the client's fields, with Debian's configuration: an insert of index 8 stands before the first
- * of the client (protocol 3.7). All but Received are unset here; "h" of such a name sets it where it stands. */
-static const struct {
-	const char *name;
-	bool        is_trace;
-} sendmail_own[] = {
-	{ "Return-Path", true }, { "Received", true }, { "Resent-Date", false }, { "Date", false },
-		{ "Resent-From", false },
-	{ "From", false }, { "Full-Name", false }, { "Resent-Message-Id", false }, { "Message-Id", false },
-};
-
-bool mm_mail_file_take_in(struct mm_mail_file *m, enum mm_mta_kind kind, struct mm_fault *why)
-{
-	uint32_t count = kind == MM_MTA_SENDMAIL ? sizeof sendmail_own / sizeof *sendmail_own : 1;
-	for (uint32_t i = 0; i < count; i++) {
-		struct mm_mail_field *f = put_field(m, i);
-		if (f == NULL)
-			return no_memory(why);
-		f->is_own = f->is_gone = true;
-		f->is_trace = kind != MM_MTA_SENDMAIL || sendmail_own[i].is_trace;
-		f->name = keep(m, text_of(kind == MM_MTA_SENDMAIL ? sendmail_own[i].name : "Received"));
-	}
-	return !m->store.failed || no_memory(why);
-}
-
-static bool is_named(const struct mm_mail_file *m, const struct mm_mail_field *f, struct mm_text name)
-{
-	return mm_text_equal_blind(mm_mail_text(m, f->name), name);
-}
-
-static bool set_value(struct mm_mail_file *m, uint32_t at, bool space, struct mm_text value)
-{
-	struct mm_mail_field *f = &m->fields[at];
-	size_t start = m->store.size;
-	if (!space)
-		mm_buffer_append_u8(&m->store, ' ');
-	mm_buffer_append(&m->store, value.bytes, value.size);
-	f->value = (struct mm_span){ (uint32_t)start, (uint32_t)(m->store.size - start) };
-	f->is_gone = false;
-	return !m->store.failed;
-}
-
-static bool put_new(struct mm_mail_file *m, uint32_t at, bool space, struct mm_text name, struct mm_text value)
-{
-	struct mm_mail_field *f = put_field(m, at);
-	if (f == NULL)
-		return false;
-	f->name = keep(m, name);
-	return set_value(m, at, space, value);
-}
-
-/* SMFIR_ADDHEADER */
-static bool add_header(struct mm_mail_file *m, enum mm_mta_kind kind, bool space, struct mm_text name,
-	struct mm_text value)
-{
-	for (uint32_t i = 0; kind == MM_MTA_SENDMAIL && i < m->field_count; i++) {
-		if (!is_named(m, &m->fields[i], name))
-			continue;
-		if (m->fields[i].is_own && !m->fields[i].is_trace)
-			return set_value(m, i, space, value);
-		return put_new(m, i, space, name, value);
-	}
-	return put_new(m, m->field_count, space, name, value);
-}
-
-static bool insert_header(struct mm_mail_file *m, enum mm_mta_kind kind, bool space, const struct mm_mta_reply *r)
-{
-	/* Postfix: so many fields stand before it. Sendmail: it stands behind element number index. */
-	uint64_t at = r->index > 0x7fffffff && kind == MM_MTA_SENDMAIL ? 0 : r->index;
-	at += kind == MM_MTA_SENDMAIL;
-	if (at > m->field_count)
-		at = m->field_count;
-	return put_new(m, (uint32_t)at, space, r->first, r->second);
-}
-
-static void remove_field(struct mm_mail_file *m, enum mm_mta_kind kind, uint32_t at)
-{
-	m->fields[at].is_gone = true;
-	if (kind == MM_MTA_SENDMAIL)
-		return;
-	m->field_count--;
-	memmove(m->fields + at, m->fields + at + 1, (m->field_count - at) * sizeof *m->fields);
-}
-
-/* SMFIR_CHGHEADER */
-static bool change_header(struct mm_mail_file *m, enum mm_mta_kind kind, bool space, const struct mm_mta_reply *r)
-{
-	uint32_t nth = r->index == 0 || r->index > 0x7fffffff ? 1 : r->index;
-	uint32_t found = UINT32_MAX;
-	for (uint32_t i = 0; i < m->field_count && nth > 0; i++) {
-		const struct mm_mail_field *f = &m->fields[i];
-		if (!is_named(m, f, r->first))
-			continue;
-		if (!f->is_own && --nth == 0)
-			found = i;
-		else if (f->is_own && !f->is_trace)
-			found = i;              /* Sendmail falls back to a field of its own */
-	}
-	if (r->second.size == 0) {
-		if (found != UINT32_MAX)
-			remove_field(m, kind, found);
-		return true;
-	}
-	if (found == UINT32_MAX)
-		return add_header(m, kind, space, r->first, r->second);
-	m->fields[found].blanks = 0;
-	m->fields[found].is_own = false;
-	return set_value(m, found, space, r->second);
-}
-
-/* Postfix compares with the recipient as it came, Sendmail what it has made of both. */
-static bool same_recipient(enum mm_mta_kind kind, struct mm_text a, struct mm_text b)
-{
-	a = mm_address_bare(a);
-	b = mm_address_bare(b);
-	if (kind == MM_MTA_SENDMAIL)
-		return mm_text_equal_blind(a, b);
-	return a.size == b.size && memcmp(a.bytes, b.bytes, a.size) == 0;
-}
-
-static void delete_recipient(struct mm_mail_file *m, enum mm_mta_kind kind, struct mm_text address)
-{
-	uint32_t kept = 0;
-	for (uint32_t i = 0; i < m->recipient_count; i++)
-		if (!same_recipient(kind, mm_mail_text(m, m->recipients[i].address), address))
-			m->recipients[kept++] = m->recipients[i];
-	m->recipient_count = kept;
-}
-
-static bool add_recipient(struct mm_mail_file *m, enum mm_mta_kind kind, struct mm_text address, struct mm_text params)
-{
-	for (uint32_t i = 0; i < m->recipient_count; i++)
-		if (same_recipient(kind, mm_mail_text(m, m->recipients[i].address), address))
-			return true;            /* both deliver once */
-	if (!mm_array_grow(&m->recipients, m->recipient_count, &m->recipient_capacity, sizeof *m->recipients))
-		return false;
-	struct mm_mail_recipient *r = &m->recipients[m->recipient_count];
-	r->address = keep_bracketed(m, address);
-	r->params = keep_params(m, params);
-	m->recipient_count += !m->store.failed;
-	return !m->store.failed;
-}
-
-/* The first packet drops the old body. A CRLF may be cut between two packets; a bare LF ends a line too (protocol 3.9,
- * 3.10). */
-static bool replace_body(struct mm_mail_file *m, struct mm_text chunk)
-{
-	if (!m->replaces_body)
-		mm_buffer_clear(&m->body);
-	m->replaces_body = true;
-	for (size_t i = 0; i < chunk.size; i++) {
-		bool after_cr = m->body.size > 0 && m->body.bytes[m->body.size - 1] == '\r';
-		if (chunk.bytes[i] == '\n' && !after_cr)
-			mm_buffer_append_u8(&m->body, '\r');
-		mm_buffer_append_u8(&m->body, (uint8_t)chunk.bytes[i]);
-	}
-	return !m->body.failed;
-}
-
-static bool change_sender(struct mm_mail_file *m, enum mm_mta_kind kind, const struct mm_mta_reply *r)
-{
-	if (r->first.size == 0 && kind == MM_MTA_SENDMAIL)
-		return true;
-	m->sender = keep_bracketed(m, r->first);
-	m->sender_params = keep_params(m, r->second);
-	return !m->store.failed;
-}
-
-bool mm_mail_file_edit(struct mm_mail_file *m, enum mm_mta_kind kind, bool space, const struct mm_mta_reply *r,
-	struct mm_fault *why)
-{
-	bool ok = true;
-	bool is_for_null = mm_address_bare(r->first).size == 0;
-	switch (r->row->letter) {
-	case SMFIR_ADDHEADER:
-		ok = (r->first.size == 0 && kind == MM_MTA_SENDMAIL) || add_header(m, kind, space, r->first, r->second);
-		break;
-	case SMFIR_INSHEADER:
-		ok = insert_header(m, kind, space, r);
-		break;
-	case SMFIR_CHGHEADER:
-		ok = r->first.size == 0 || change_header(m, kind, space, r);
-		break;
-	case SMFIR_ADDRCPT:
-	case SMFIR_ADDRCPT_PAR:
-		ok = is_for_null || add_recipient(m, kind, r->first, r->second);
-		break;
-	case SMFIR_DELRCPT:
-		delete_recipient(m, kind, r->first);
-		break;
-	case SMFIR_CHGFROM:
-		ok = change_sender(m, kind, r);
-		break;
-	case SMFIR_REPLBODY:
-		ok = replace_body(m, r->first);
-		break;
-	case SMFIR_QUARANTINE:
-		m->is_quarantined = true;
-		m->reason = keep(m, r->first);
-		ok = !m->store.failed;
-		break;
-	}
-	return ok || no_memory(why);
+	return m->recipient_count > 0 || mm_mail_file_add_recipient(m, mm_text_of("<postmaster>"));
 }
 
 /* ---- writing ---- */

@@ -1,13 +1,6 @@
-/* mta/mail_file.h -- a message as a file holds it, cut up as a milter is told it, and what an MTA makes of a filter's
- * edits. Header fields keep their folds as LF, the body has CRLF, as on the wire (protocol 3.9). Knows no packets'
- * order and no file system: bytes in, bytes out.
- *
- * Editing follows one MTA (protocol 3.7, Postfix 3.7 to 3.12, Sendmail 8.17 with Debian's default fields):
- *   Postfix   puts its Received on top, hidden from filters; insert counts all fields with it, change and delete count
- *             what the filter saw; a deleted field is gone at once.
- *   Sendmail  keeps nine fields of its own before the client's, most of them unset; insert counts all of them; a
- *             deleted field still counts; an added one goes before the first of its name.
- * The MTA's own fields are counted here, and left out when the message is written.
+/* mta/mail_file.h -- a message as a file holds it, cut up as a milter is told it. Header fields keep their folds as LF,
+ * the body has CRLF, as on the wire (protocol 3.9). Knows no packets' order and no file system: bytes in, bytes out.
+ * What an MTA makes of a filter's edits is in mail_edit.h.
  *
  * Limits: the first message of an mbox only; "From " lines quoted as ">From " stay quoted.
  * Ownership: a mail file owns its bytes; texts are BORROWED until the next change of it. A zeroed struct is empty. */
@@ -65,11 +58,22 @@ bool mm_mail_file_guess_envelope(struct mm_mail_file *);
 /* The value of the first field of a name that a filter sees; bytes NULL: there is none. */
 struct mm_text mm_mail_file_value(const struct mm_mail_file *, const char *name);
 
-/* Puts the MTA's own fields on top, before the first edit. */
-bool mm_mail_file_take_in(struct mm_mail_file *, enum mm_mta_kind, struct mm_fault *why);
-/* Does what one edit says. leading_space: HDR_LEADSPC was agreed, the value brings the space behind the colon. */
-bool mm_mail_file_edit(struct mm_mail_file *, enum mm_mta_kind, bool leading_space, const struct mm_mta_reply *,
-	struct mm_fault *why);
+/* ---- for those that build or change a message: mail_edit.h, player.h ----
+ * What does not fit into memory marks the store as failed. */
+
+/* Copies a text into the store. It may be a text of the store itself. */
+struct mm_span mm_mail_file_keep(struct mm_mail_file *, struct mm_text);
+/* An address with angle brackets. The text must not be in the store, as with the next. */
+struct mm_span mm_mail_file_keep_address(struct mm_mail_file *, struct mm_text);
+/* "A=1 B=2" as strings ended by NUL. */
+struct mm_span mm_mail_file_keep_params(struct mm_mail_file *, struct mm_text);
+/* An empty field before the one at `at`: BORROWED until the next change. NULL: out of memory. */
+struct mm_mail_field *mm_mail_file_put_field(struct mm_mail_file *, uint32_t at);
+/* A recipient as in the command: nothing is parsed. False: out of memory, as with the next. */
+bool mm_mail_file_put_recipient(struct mm_mail_file *, struct mm_text address, struct mm_text params);
+/* The body was put together from pieces: gives its lines their CRLF. */
+bool mm_mail_file_end_body(struct mm_mail_file *);
+
 /* Appends the message as a file: the MTA's own fields only when an edit has set them. */
 void mm_mail_file_write(const struct mm_mail_file *, struct mm_buffer *out);
 /* Appends one field with its line end. */

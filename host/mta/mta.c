@@ -323,6 +323,30 @@ bool mm_mta_decode(const struct mm_packet *p, struct mm_mta_reply *out, struct m
 	return mm_fault_set(why, MM_FAULT_BUG, "%s: nothing decodes \"%s\"", out->row->name, out->row->carries);
 }
 
+const char *mm_mta_reply_word(const struct mm_mta_reply *r)
+{
+	switch (r->row->letter) {
+	case SMFIR_ADDHEADER:   return "add_header";
+	case SMFIR_INSHEADER:   return "insert_header";
+	case SMFIR_CHGHEADER:   return r->second.size > 0 ? "change_header" : "delete_header";
+	case SMFIR_ADDRCPT:
+	case SMFIR_ADDRCPT_PAR: return "add_recipient";
+	case SMFIR_DELRCPT:     return "delete_recipient";
+	case SMFIR_CHGFROM:     return "change_from";
+	case SMFIR_REPLBODY:    return "replace_body";
+	case SMFIR_QUARANTINE:  return "quarantine";
+	case SMFIR_PROGRESS:    return "progress";
+	case SMFIR_ACCEPT:      return "accept";
+	case SMFIR_CONTINUE:    return "continue";
+	case SMFIR_DISCARD:     return "discard";
+	case SMFIR_REJECT:      return "reject";
+	case SMFIR_TEMPFAIL:    return "tempfail";
+	case SMFIR_SKIP:        return "skip";
+	case SMFIR_REPLYCODE:   return r->first.size > 0 && r->first.bytes[0] == '4' ? "tempfail" : "reject";
+	default:                return "negotiate";
+	}
+}
+
 /* ---- judging ---- */
 
 static bool is_digit(char c)

@@ -77,6 +77,8 @@ bool mm_mta_waits(const struct mm_mta *, uint8_t letter);       /* exactly one f
 const struct mm_reply_row *mm_reply_row(uint8_t letter);
 /* The SMFIF_ bit an edit needs, 0 for what is no edit. */
 uint32_t mm_mta_action_of(uint8_t letter);
+/* An edit as a script would have asked for it, or a verdict: "delete_header", "tempfail". Static. */
+const char *mm_mta_reply_word(const struct mm_mta_reply *);
 /* Shape: a known letter, every string ended, none too many, nothing behind. */
 bool mm_mta_decode(const struct mm_packet *, struct mm_mta_reply *out, struct mm_fault *why);
 /* Meaning: legal in answer to this command, negotiated, well-formed texts. Remembers where body packets stand. */

@@ -124,7 +124,7 @@ static bool take_macro(struct mm_trial *t, const char *value, struct mm_fault *w
 	char *kept = own(t, braced, strlen(braced));
 	if (kept == NULL || !mm_array_grow(&t->macros, t->macro_count, &t->macro_capacity, sizeof *t->macros))
 		return no_memory(why);
-	t->macros[t->macro_count++] = (struct mm_dialogue_macro){
+	t->macros[t->macro_count++] = (struct mm_mta_macro){
 		.set = set, .name = { kept, strlen(kept) }, .value = { equals + 1, strlen(equals + 1) },
 	};
 	return true;

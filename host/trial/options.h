@@ -67,7 +67,7 @@ enum mm_trial_option {
 struct mm_trial {
 	const char               *command;      /* "send", for messages; borrowed */
 	struct mm_dialogue_plan   plan;
-	struct mm_dialogue_macro *macros;       /* owned; texts borrowed from argv but for those in names */
+	struct mm_mta_macro     *macros;       /* owned; texts borrowed from argv but for those in names */
 	uint32_t                  macro_count, macro_capacity;
 	char                    **owned;        /* owned, and what it points to: texts made from arguments */
 	uint32_t                  owned_count, owned_capacity;

@@ -154,34 +154,9 @@ void mm_transcript_packet(struct mm_buffer *out, bool is_command, const struct m
 
 /* ---- replies ---- */
 
-/* An edit as a script would have asked for it, or a verdict. */
-static const char *word_of(const struct mm_mta_reply *r)
-{
-	switch (r->row->letter) {
-	case SMFIR_ADDHEADER:   return "add_header";
-	case SMFIR_INSHEADER:   return "insert_header";
-	case SMFIR_CHGHEADER:   return r->second.size > 0 ? "change_header" : "delete_header";
-	case SMFIR_ADDRCPT:
-	case SMFIR_ADDRCPT_PAR: return "add_recipient";
-	case SMFIR_DELRCPT:     return "delete_recipient";
-	case SMFIR_CHGFROM:     return "change_from";
-	case SMFIR_REPLBODY:    return "replace_body";
-	case SMFIR_QUARANTINE:  return "quarantine";
-	case SMFIR_PROGRESS:    return "progress";
-	case SMFIR_ACCEPT:      return "accept";
-	case SMFIR_CONTINUE:    return "continue";
-	case SMFIR_DISCARD:     return "discard";
-	case SMFIR_REJECT:      return "reject";
-	case SMFIR_TEMPFAIL:    return "tempfail";
-	case SMFIR_SKIP:        return "skip";
-	case SMFIR_REPLYCODE:   return r->first.size > 0 && r->first.bytes[0] == '4' ? "tempfail" : "reject";
-	default:                return "negotiate";
-	}
-}
-
 void mm_transcript_reply(struct mm_buffer *out, const struct mm_mta_reply *r)
 {
-	append(out, word_of(r));
+	append(out, mm_mta_reply_word(r));
 	switch (r->row->letter) {
 	case SMFIR_OPTNEG:
 		append(out, " ");
@@ -328,7 +303,7 @@ static void json_edit(struct mm_json *j, const struct mm_mta_reply *r)
 	bool is_field = strchr("him", r->row->letter) != NULL;
 	mm_json_open(j, '{');
 	mm_json_key(j, "edit");
-	mm_json_string(j, word_of(r));
+	mm_json_string(j, mm_mta_reply_word(r));
 	if (r->row->letter == SMFIR_INSHEADER || r->row->letter == SMFIR_CHGHEADER) {
 		mm_json_key(j, "index");
 		mm_json_integer(j, r->index);
@@ -378,7 +353,7 @@ static void json_replies(struct mm_json *j, const struct mm_dialogue_result *r)
 		mm_json_integer(j, (int64_t)e->nth + 1);
 		mm_json_key(j, "reply");
 		if (mm_dialogue_reply_at(r, i, &reply)) {
-			mm_json_string(j, word_of(&reply));
+			mm_json_string(j, mm_mta_reply_word(&reply));
 			if (reply.row->letter == SMFIR_REPLYCODE) {
 				mm_json_key(j, "text");
 				mm_json_text(j, reply.first);

@@ -197,11 +197,6 @@ function MTA:feed(bytes) end
 ---@private
 function MTA:negotiate() end
 
---- What edits make of the message: the reply that ends it has it.
----@private
----@param reply moonmilter.testing.Reply
-function MTA:apply(reply) end
-
 --- Starts scripts, and an MTA that talks to them. Raises when they do not load, when an option is unknown or of another
 --- type, and when there is nothing to test.
 ---@param options moonmilter.testing.Options|string  a string is a script's source

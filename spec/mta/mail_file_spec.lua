@@ -1,7 +1,7 @@
 local ffi = require "ffi"
 local testlib = require "spec.support.testlib"
 
-local C = testlib.load "mta/mail_file.h"
+local C = testlib.load "mta/mail_edit.h"
 
 local function text(s)
   return ffi.new("struct mm_text", { ffi.cast("const char *", s), #s })
@@ -128,12 +128,12 @@ local function u32(n) return "\0\0" .. string.char(math.floor(n / 256), n % 256)
 local function edited(kind, file, ...)
   local m, why = assert(parse(file)), ffi.new "struct mm_fault"
   C.mm_mail_file_guess_envelope(m)
-  assert.is_true(C.mm_mail_file_take_in(m, kind, why))
+  assert.is_true(C.mm_mail_edit_take_in(m, kind, why))
   for _, edit in ipairs { ... } do
     local reply = ffi.new "struct mm_mta_reply"
     local p = ffi.new("struct mm_packet", { edit[1]:byte(), ffi.cast("const uint8_t *", edit[2]), #edit[2] })
     assert(C.mm_mta_decode(p, reply, why), ffi.string(why.text))
-    assert.is_true(C.mm_mail_file_edit(m, kind, false, reply, why))
+    assert.is_true(C.mm_mail_edit_apply(m, kind, false, reply, why))
   end
   return m
 end
@@ -245,7 +245,7 @@ describe("other edits", function()
     local m, why = assert(parse(three)), ffi.new "struct mm_fault"
     local copy = ffi.gc(ffi.new "struct mm_mail_file", C.mm_mail_file_free)
     assert.is_true(C.mm_mail_file_copy(copy, m, why))
-    assert.is_true(C.mm_mail_file_take_in(copy, POSTFIX, why))
+    assert.is_true(C.mm_mail_edit_take_in(copy, POSTFIX, why))
     assert.equal(three, written(m))
     assert.equal(three, written(copy))
   end)

@@ -4,26 +4,22 @@
 --   mta:connect(); mta:helo(); mta:mail "<a@b>"
 --   assert.equal("reject", mta:rcpt("<bob@x>").kind)
 --
+-- Bytes are made and replies read by the player of moonmilter.testing, bare: it sends no macros and draws no
+-- consequences, so that a spec says every packet itself, or feeds bytes of its own.
 -- Every byte that the filter says passes spec/support/oracle.lua, which raises at what an MTA would not take.
 -- Every stage function returns the reply: kind ("continue", "reject", … or "none" when the step needs no answer or was
 -- switched off), letter, text (of a reply code), edits (end of message only) and `raw`.
 local ffi = require "ffi"
 local oracle = require "spec.support.oracle"
+local library = require "moonmilter.testing.library"
+local player = require "moonmilter.testing.player"
 local testlib = require "spec.support.testlib"
 
 local fake_mta = {}
 
 local lib = testlib.load "moonmilter.h"
 
-local KINDS = { c = "continue", a = "accept", r = "reject", t = "tempfail", d = "discard", s = "skip", y = "reply" }
-
--- stage, letter, bit that switches it off, bit that makes it silent (milter protocol 4.3)
-local STEPS = {
-  C = { 0x01, 0x1000 }, H = { 0x02, 0x2000 }, M = { 0x04, 0x4000 }, R = { 0x08, 0x8000 }, T = { 0x200, 0x10000 },
-  L = { 0x20, 0x80 }, N = { 0x40, 0x40000 }, B = { 0x10, 0x80000 }, U = { 0x100, 0x20000 },
-}
-
-local ALL_ACTIONS, ALL_STEPS = 0x1ff, 0x1fffff
+local ALL_ACTIONS, ALL_STEPS = player.ALL_ACTIONS, player.ALL_STEPS
 fake_mta.ALL_ACTIONS, fake_mta.ALL_STEPS = ALL_ACTIONS, ALL_STEPS
 
 local function u32(n)
@@ -42,20 +38,7 @@ end
 
 fake_mta.u32 = u32
 
-local function has(mask, flag)
-  return bit.band(mask, flag) ~= 0
-end
-
 -- ---- the library ----
-
-local function strings(list)
-  local array = ffi.new("const char *[?]", #list + 1)
-  for i, s in ipairs(list) do
-    array[i - 1] = s
-  end
-  array[#list] = nil
-  return array
-end
 
 local function temporary(text, name)
   local directory = os.tmpname()
@@ -106,7 +89,7 @@ function fake_mta.host(options)
   end
   local o = ffi.new "struct mm_host_options"
   local err = ffi.new "struct mm_error"
-  self.anchors = { strings(paths), strings(set), paths, set }
+  self.anchors = { library.strings(paths), library.strings(set), paths, set }
   o.size = ffi.sizeof(o)
   o.scripts, o.set = self.anchors[1], self.anchors[2]
   o.no_sockets = true
@@ -180,6 +163,15 @@ end
 local MTA = {}
 MTA.__index = MTA
 
+local function open_player(self)
+  local o = self.offer
+  if self.player then
+    self.player:close()
+  end
+  self.player = player.open { kind = "postfix", name = "mx.example", is_bare = true, version = o.version or 6,
+    actions = o.actions or ALL_ACTIONS, steps = o.steps or ALL_STEPS }
+end
+
 --- options as fake_mta.host, and: host (share one), offer = { version, actions, steps, more }, split = bytes a feed,
 --- negotiates = false to say nothing yet.
 function fake_mta.start(options)
@@ -205,6 +197,7 @@ function fake_mta.start(options)
     error(ffi.string(err.text), 2)
   end
   self.offer = options.offer or {}
+  open_player(self)
   if options.negotiates ~= false then
     self:negotiate()
   end
@@ -294,84 +287,69 @@ function MTA:settle(seconds)
   end
 end
 
-local function split_texts(data)
-  local list = {}
-  for text in data:gmatch "([^%z]*)%z" do
-    list[#list + 1] = text
+-- As it stands in the packet: index first, a deletion is a change to nothing.
+local function edit_of(edit)
+  if edit[1] == "change_header" or edit[1] == "delete_header" then
+    return { "change_header", edit[3], edit[2], edit[4] or "" }
   end
-  return list
+  return edit
 end
 
-local function edit_of(self, letter, data)
-  local space = has(self.steps, 0x100000) and " " or ""
-  local function value(text)
-    return text:sub(1, #space) == space and text:sub(#space + 1) or text
+--- Reads up to the final reply, kind "none" when the filter said nothing. command: of a packet that was fed by hand.
+function MTA:reply(command)
+  local raw, letter, data = {}, nil, nil
+  if not self.player:is_waiting() then
+    self.player:await(command or "E")
   end
-  if letter == "b" then
-    return { "replace_body", data }
-  end
-  local texts = split_texts(data)
-  if letter == "h" then
-    return { "add_header", texts[1], value(texts[2]) }
-  elseif letter == "i" or letter == "m" then
-    texts = split_texts(data:sub(5))
-    return { letter == "i" and "insert_header" or "change_header", read_u32(data, 1), texts[1], value(texts[2]) }
-  elseif letter == "q" then
-    return { "quarantine", texts[1] }
-  end
-  local names = { ["+"] = "add_recipient", ["2"] = "add_recipient", ["-"] = "delete_recipient", e = "change_from" }
-  return { names[letter], texts[1], texts[2] }
-end
-
---- Reads up to the final reply. nil: the filter said nothing.
-function MTA:reply()
-  local edits, raw, progress = {}, {}, 0
-  while true do
-    local letter, data = self:receive()
+  while self.player:is_waiting() do
+    letter, data = self:receive()
     if not letter then
-      return { kind = "none", edits = edits, raw = raw, progress = progress }
+      break
     end
     raw[#raw + 1] = letter
-    if letter == "p" then
-      progress = progress + 1
-    elseif KINDS[letter] then
-      local text = letter == "y" and data:sub(1, -2) or nil
-      local kind = KINDS[letter]
-      if letter == "y" then
-        assert(data:sub(-1) == "\0", "a reply text ends with NUL")
-        kind = text:sub(1, 1) == "4" and "tempfail" or "reject"
-      end
-      return { kind = kind, letter = letter, text = text, edits = edits, raw = raw, progress = progress }
-    else
-      edits[#edits + 1] = edit_of(self, letter, data)
-    end
+    assert(self.player:hear(fake_mta.packet(letter, data)))
   end
+  local reply = self.player:reply()
+  for i, edit in ipairs(reply.edits) do
+    reply.edits[i] = edit_of(edit)
+  end
+  return { kind = reply.verdict, letter = letter, text = letter == "y" and data:sub(1, -2) or nil, edits = reply.edits,
+    raw = raw, progress = reply.progress }
 end
 
---- One command; the reply, or kind "none" when the filter asked not to be told or to stay silent.
-function MTA:command(letter, data)
-  local step = STEPS[letter]
-  if step and self.steps and has(self.steps, step[1]) then
-    return { kind = "none", edits = {}, raw = {} }
-  end
-  local ok = self:feed(fake_mta.packet(letter, data))
-  if not ok then
+-- A packet that the filter is to hear, and its reply where one is due.
+local function exchange(self, bytes, is_due)
+  if bytes ~= "" and not self:feed(bytes) then
     return { kind = "fault", text = self.fault, edits = {}, raw = {} }
-  end
-  if step and self.steps and has(self.steps, step[2]) then
+  elseif bytes == "" or not is_due then
     return { kind = "none", edits = {}, raw = {} }
   end
   return self:reply()
 end
 
+-- A stage; the reply, or kind "none" when the filter asked not to be told or to stay silent.
+local function play(self, stage, first, second)
+  self.player:play(stage, first, second)
+  return exchange(self, self.player:take(), self.player:is_waiting())
+end
+
+--- A command with a payload of the spec's own.
+function MTA:command(letter, data)
+  self.player:await(letter)
+  return exchange(self, fake_mta.packet(letter, data), true)
+end
+
 function MTA:negotiate()
   local o = self.offer
+  open_player(self)
   self:feed(fake_mta.packet("O", u32(o.version or 6) .. u32(o.actions or ALL_ACTIONS) .. u32(o.steps or ALL_STEPS)
     .. (o.more or "")))
   local letter, data = self:receive()
   self.answer = letter == "O" and data or nil
   if self.answer then
-    self.version, self.actions, self.steps = read_u32(data, 1), read_u32(data, 5), read_u32(data, 9)
+    self.player:await "O"
+    assert(self.player:hear(fake_mta.packet(letter, data)))
+    self.version, self.actions, self.steps = self.player:agreed()
     self.lists = {}
     local at = 13
     while at + 4 <= #data do
@@ -401,55 +379,50 @@ end
 
 function MTA:connect(host, ip, port)
   ip = ip or "192.0.2.1"
-  local family = ip == "unknown" and "U" or ip:find(":", 1, true) and "6" or ip:sub(1, 1) == "/" and "L" or "4"
-  local data = (host or "client.example") .. "\0" .. family
-  if family ~= "U" then
-    port = port or 12345
-    data = data .. string.char(math.floor(port / 256), port % 256) .. ip .. "\0"
-  end
-  return self:command("C", data)
+  local family = ip == "unknown" and ip or ip:find(":", 1, true) and "inet6" or ip:sub(1, 1) == "/" and "unix" or "inet"
+  self.player:connect { family = family, host = host or "client.example", address = ip, port = port or 12345 }
+  return exchange(self, self.player:take(), self.player:is_waiting())
 end
 
 function MTA:helo(name)
-  return self:command("H", (name or "client.example") .. "\0")
+  return play(self, "helo", name or "client.example")
 end
 
-local function arguments(address, ...)
-  return table.concat({ address, ... }, "\0") .. "\0"
+local function params(...)
+  return select("#", ...) > 0 and table.concat({ ... }, "\0") .. "\0" or ""
 end
 
 function MTA:mail(address, ...)
-  return self:command("M", arguments(address or "<sender@example.org>", ...))
+  return play(self, "mail", address or "<sender@example.org>", params(...))
 end
 
 function MTA:rcpt(address, ...)
-  return self:command("R", arguments(address or "<recipient@example.com>", ...))
+  return play(self, "rcpt", address or "<recipient@example.com>", params(...))
 end
 
 function MTA:data()
-  return self:command "T"
+  return play(self, "data")
 end
 
 --- The value as it stands behind "Name: ".
 function MTA:header(name, value)
-  local space = self.steps and has(self.steps, 0x100000) and " " or ""
-  return self:command("L", name .. "\0" .. space .. value .. "\0")
+  return play(self, "header", name, " " .. value)
 end
 
 function MTA:eoh()
-  return self:command "N"
+  return play(self, "eoh")
 end
 
 function MTA:body(chunk)
-  return self:command("B", chunk)
+  return play(self, "body", chunk)
 end
 
 function MTA:eom(chunk)
-  return self:command("E", chunk or "")
+  return chunk and self:command("E", chunk) or play(self, "eom")
 end
 
 function MTA:unknown(line)
-  return self:command("U", line .. "\0")
+  return play(self, "unknown", line)
 end
 
 function MTA:abort()
@@ -519,6 +492,7 @@ function MTA:close()
   if self.session ~= nil then
     lib.mm_feed_close(self.session)
     self.session = nil
+    self.player:close()
   end
   if self.owns then
     self.owner:close()

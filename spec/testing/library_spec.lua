@@ -9,6 +9,9 @@ describe("moonmilter.testing.library", function()
   it("declares the structs of moonmilter.h", function()
     assert.equal(ffi.sizeof "struct mm_error", ffi.sizeof "struct moonmilter_test_error")
     assert.equal(ffi.sizeof "struct mm_module", ffi.sizeof "struct moonmilter_test_module")
+    for _, name in ipairs { "macro", "profile", "client", "reply", "edit" } do
+      assert.equal(ffi.sizeof("struct mm_player_" .. name), ffi.sizeof("struct moonmilter_test_player_" .. name), name)
+    end
     assert.equal(ffi.sizeof "struct mm_host_options", ffi.sizeof "struct moonmilter_test_options")
     for _, field in ipairs { "config_file", "listen", "scripts", "set", "no_sockets", "drop_rights",
       "handle_signals", "loop", "modules", "log", "log_self" } do

@@ -111,7 +111,7 @@ function explore.run(start, options, fn, limit)
       if play(mta, n) then
         mta:abort()
       end
-      mta.number = 0
+      library.player_count_from(mta.player.pointer, 0)
     end)
     run(start, options, {}, "beside a session that vanished behind " .. STEPS[n][1], fn, function(mta)
       local other = mta:another()

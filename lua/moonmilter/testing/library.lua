@@ -36,12 +36,66 @@ if not pcall(ffi.sizeof, "struct moonmilter_test_error") then
     bool moonmilter_test_feed_is_finished(const void *) __asm__("mm_feed_is_finished");
     void moonmilter_test_feed_hang_up(void *) __asm__("mm_feed_hang_up");
     void moonmilter_test_feed_close(void *) __asm__("mm_feed_close");
-    void *moonmilter_test_ear_open(const char *, unsigned, unsigned, unsigned, struct moonmilter_test_error *) __asm__("mm_ear_open");
-    bool moonmilter_test_ear_hear(void *, char, char, const void *, size_t, struct moonmilter_test_error *) __asm__("mm_ear_hear");
-    bool moonmilter_test_ear_message(void *, const void *, size_t, struct moonmilter_test_error *) __asm__("mm_ear_message");
-    bool moonmilter_test_ear_edit(void *, char, const void *, size_t, struct moonmilter_test_error *) __asm__("mm_ear_edit");
-    const void *moonmilter_test_ear_result(void *, size_t *) __asm__("mm_ear_result");
-    void moonmilter_test_ear_close(void *) __asm__("mm_ear_close");
+
+    struct moonmilter_test_player_macro { const char *stage, *name, *value; };
+    struct moonmilter_test_player_profile {
+      const char *kind, *name;
+      unsigned version, actions, steps;
+      const struct moonmilter_test_player_macro *macros;
+      bool is_bare;
+    };
+    struct moonmilter_test_player_client {
+      const char *family, *host, *address;
+      unsigned port;
+      const char *auth_user, *tls_version, *cipher, *cipher_bits, *cert_subject, *cert_issuer;
+    };
+    struct moonmilter_test_player_reply {
+      const char *stage, *verdict;
+      unsigned code;
+      const char *text;
+      size_t text_size;
+      unsigned edit_count, progress;
+      const char *complaint;
+      bool ends_message, ends_session;
+    };
+    struct moonmilter_test_player_edit {
+      const char *name;
+      bool has_index;
+      unsigned index;
+      const char *first, *second;
+      size_t first_size, second_size;
+    };
+    void *moonmilter_test_player_open(const struct moonmilter_test_player_profile *,
+      struct moonmilter_test_error *) __asm__("mm_player_open");
+    void moonmilter_test_player_close(void *) __asm__("mm_player_close");
+    void moonmilter_test_player_negotiate(void *) __asm__("mm_player_negotiate");
+    void moonmilter_test_player_connect(void *, const struct moonmilter_test_player_client *) __asm__("mm_player_connect");
+    void moonmilter_test_player_helo(void *, const char *, size_t) __asm__("mm_player_helo");
+    void moonmilter_test_player_unknown(void *, const char *, size_t) __asm__("mm_player_unknown");
+    void moonmilter_test_player_mail(void *, const char *, size_t, const char *, size_t) __asm__("mm_player_mail");
+    void moonmilter_test_player_rcpt(void *, const char *, size_t, const char *, size_t) __asm__("mm_player_rcpt");
+    void moonmilter_test_player_no_recipients(void *) __asm__("mm_player_no_recipients");
+    void moonmilter_test_player_data(void *) __asm__("mm_player_data");
+    void moonmilter_test_player_header(void *, const char *, size_t, const char *, size_t) __asm__("mm_player_header");
+    void moonmilter_test_player_eoh(void *) __asm__("mm_player_eoh");
+    void moonmilter_test_player_body(void *, const void *, size_t) __asm__("mm_player_body");
+    void moonmilter_test_player_eom(void *) __asm__("mm_player_eom");
+    void moonmilter_test_player_abort(void *) __asm__("mm_player_abort");
+    void moonmilter_test_player_quit(void *) __asm__("mm_player_quit");
+    void moonmilter_test_player_count_from(void *, unsigned) __asm__("mm_player_count_from");
+    const void *moonmilter_test_player_output(const void *, size_t *) __asm__("mm_player_output");
+    void moonmilter_test_player_consume(void *, size_t) __asm__("mm_player_consume");
+    bool moonmilter_test_player_hear(void *, const void *, size_t) __asm__("mm_player_hear");
+    bool moonmilter_test_player_is_waiting(const void *) __asm__("mm_player_is_waiting");
+    const struct moonmilter_test_error *moonmilter_test_player_error(const void *) __asm__("mm_player_error");
+    const struct moonmilter_test_player_reply *moonmilter_test_player_reply(const void *) __asm__("mm_player_reply");
+    bool moonmilter_test_player_edit(const void *, unsigned, struct moonmilter_test_player_edit *) __asm__("mm_player_edit");
+    const char *moonmilter_test_player_message(void *, size_t *) __asm__("mm_player_message");
+    const char *moonmilter_test_player_sender(void *, size_t *) __asm__("mm_player_sender");
+    const char *moonmilter_test_player_recipient(void *, unsigned, size_t *) __asm__("mm_player_recipient");
+    const char *moonmilter_test_player_quarantine(void *, size_t *) __asm__("mm_player_quarantine");
+    void moonmilter_test_player_await(void *, char) __asm__("mm_player_await");
+    void moonmilter_test_player_agreed(const void *, unsigned *, unsigned *, unsigned *) __asm__("mm_player_agreed");
 
     int moonmilter_test_loadbuffer(void *, const char *, size_t, const char *) __asm__("luaL_loadbuffer");
     int moonmilter_test_pcall(void *, int, int, int) __asm__("lua_pcall");

@@ -52,17 +52,6 @@ function mail.read(path)
   return fields, body
 end
 
---- A file of fields and body, for the library.
-function mail.write(fields, body)
-  local out = {}
-  for _, field in ipairs(fields) do
-    out[#out + 1] = field[1] .. ":" .. field[2]:gsub("\n", "\r\n") .. "\r\n"
-  end
-  out[#out + 1] = "\r\n"
-  out[#out + 1] = body
-  return table.concat(out)
-end
-
 ---@class moonmilter.testing.Message
 ---@field text    string  all of it, lines end with CRLF
 ---@field headers table[] { name, value } each, the value without the space behind the colon, folds as LF

@@ -12,9 +12,8 @@
 local ffi = require "ffi"
 local blame = require "moonmilter.testing.blame"
 local library = require "moonmilter.testing.library"
-local macros = require "moonmilter.testing.macros"
 local mail = require "moonmilter.testing.mail"
-local wire = require "moonmilter.testing.wire"
+local player = require "moonmilter.testing.player"
 
 local mta = {}
 
@@ -23,7 +22,6 @@ local MTA = {}
 MTA.__index = MTA
 
 local CHUNK = 65535
-local has = wire.has
 local VIRTUAL_DAY, REAL_LIMIT = 86400, 10 -- seconds a reply may take
 
 -- ---- replies ----
@@ -56,37 +54,15 @@ Reply.__tostring = function(self)
   return table.concat(words)
 end
 
--- What an MTA says when a filter gives no words (protocol 3.3).
-local function own_words(kind, stage, verdict)
-  local in_content = stage == "header" or stage == "eoh" or stage == "body" or stage == "eom"
-  if verdict == "accept" or verdict == "discard" then
-    return "250 2.0.0 Ok"
-  elseif verdict == "tempfail" then
-    return kind == "postfix" and "451 4.7.1 Service unavailable - try again later" or "451 4.3.2 Please try again later"
-  elseif stage == "connect" then
-    return kind == "postfix" and "554 ESMTP not accepting connections" or "554 ESMTP not accepting messages"
-  elseif stage == "helo" and kind == "sendmail" then
-    return "550 5.0.0 Command rejected"
-  end
-  return in_content and kind == "sendmail" and "554 5.7.1 Command rejected" or "550 5.7.1 Command rejected"
-end
-
-local function word(reply, smtp)
+local function word(reply)
   local lines = {}
-  reply.smtp = smtp:gsub("\r\n", "\n"):gsub("%%%%", "%%")
-  reply.code = tonumber(smtp:match "^%d%d%d")
+  reply.smtp = reply.smtp:gsub("\r\n", "\n")
   for line in (reply.smtp .. "\n"):gmatch "(.-)\n" do
     local status, text = line:match "^%d%d%d[ -]([245]%.%d+%.%d+) ?(.*)$"
     reply.status = reply.status or status
     lines[#lines + 1] = text or line:match "^%d%d%d[ -](.*)$" or line
   end
   reply.text = table.concat(lines, "\n")
-end
-
-local packets_of = setmetatable({}, { __mode = "k" }) -- reply -> the edits as they came over the wire
-
-local function new_reply(stage, verdict)
-  return setmetatable({ stage = stage, verdict = verdict, edits = {}, progress = 0 }, Reply)
 end
 
 -- ---- life ----
@@ -97,26 +73,34 @@ local function open_session(self)
   if self.session == nil then
     blame.raise(library.text(err))
   end
-  self.input, self.position = "", 0
-  self.pending = {}
-  self.client = nil
+  self.player = player.open(self.profile)
+  self.position = 0
+  self.client, self.said_helo = nil, nil
   self.over = nil -- the reply that ended the SMTP session
-  self.number = 0
   self.state = "fresh"
+end
+
+local function close_session(self)
+  if self.session ~= nil then
+    self.owner:call(library.feed_close, self.session)
+    self.session = nil
+  end
+  if self.player then
+    self.player:close()
+    self.player = nil
+  end
 end
 
 --- One milter connection; options see testing.start().
 function mta.new(owner, options)
   local self = setmetatable({
-    owner = owner, options = options, kind = options.mta or "postfix", name = options.name or "mx.example.net",
-    macros = options.macros or {}, asked_macros = {}, seed = options.seed or 1, journal = {},
-    offer = { options.version or 6, options.actions or wire.ALL_ACTIONS, options.steps or wire.ALL_STEPS },
+    owner = owner, options = options, kind = options.mta or "postfix", seed = options.seed or 1,
   }, MTA)
-  local err = library.new_error()
-  self.ear = library.ear_open(self.kind, self.offer[1], self.offer[2], self.offer[3], err)
-  if self.ear == nil then
-    blame.raise(library.text(err))
-  end
+  self.profile = {
+    kind = self.kind, name = options.name or "mx.example.net", version = options.version or 6,
+    actions = options.actions or player.ALL_ACTIONS, steps = options.steps or player.ALL_STEPS,
+    macros = options.macros,
+  }
   open_session(self)
   self:negotiate()
   return self
@@ -160,28 +144,26 @@ end
 local function pull(self)
   local size = ffi.new "size_t[1]"
   local bytes = library.feed_output(self.session, size)
-  if size[0] > 0 then
-    self.input = self.input .. ffi.string(bytes, size[0])
-    library.feed_consume(self.session, size[0])
+  if size[0] == 0 then
+    return
+  end
+  local ok, why = self.player:hear(bytes, size[0])
+  library.feed_consume(self.session, size[0])
+  if not ok then
+    blame.raise("no MTA would take this reply: " .. why)
   end
 end
 
--- The next packet of the filter; nil: it says nothing and waits for nothing.
-local function receive(self)
-  local turns = 0
+-- Lets the filter work until the MTA has its reply, or, when it waits for none, until the filter rests.
+local function await(self)
+  local turns, is_due = 0, self.player:is_waiting()
   local deadline = os.time() + REAL_LIMIT + 1
   while true do
     pull(self)
-    if #self.input >= 5 then
-      local length = wire.read_u32(self.input, 1)
-      if #self.input >= 4 + length then
-        local letter, data = self.input:sub(5, 5), self.input:sub(6, 4 + length)
-        self.input = self.input:sub(5 + length)
-        return letter, data
-      end
-    end
-    if library.feed_is_finished(self.session) or not library.feed_is_waiting(self.session) then
-      return nil
+    if is_due and not self.player:is_waiting() then
+      return
+    elseif library.feed_is_finished(self.session) or not library.feed_is_waiting(self.session) then
+      return
     end
     turns = turns + 1
     if self.owner.is_virtual and turns > 100000 or not self.owner.is_virtual and os.time() > deadline then
@@ -195,119 +177,60 @@ local function receive(self)
   end
 end
 
-local function judge(self, command, letter, data)
-  local err = library.new_error()
-  if not library.ear_hear(self.ear, command:byte(), letter:byte(), data, #data, err) then
-    blame.raise("no MTA would take this reply: " .. library.text(err))
+-- ---- stages ----
+
+-- What became of the message goes into the reply that ends it.
+local function finish(self, reply)
+  local outcome = self.player:outcome()
+  reply.sender, reply.recipients, reply.quarantined = outcome.sender, outcome.recipients, outcome.quarantined
+  reply.refused = self.refused
+  if reply.verdict == "accept" then
+    reply.message = mail.message(outcome.text)
   end
+  self.sender, self.stage = nil, nil
+  self.last = reply
 end
 
--- ---- commands ----
-
-local function sends(self, letter)
-  local row = wire.commands[letter]
-  return not has(self.steps, row.off) and self.version >= (row.since or 2)
+-- The stage that the player has begun: its bytes to the filter, the reply back.
+local function settle(self)
+  self:feed(self.player:take())
+  if self.player:is_waiting() then
+    await(self)
+  end
+  local reply, more = self.player:reply()
+  if self.player:is_waiting() then
+    blame.raise(("the filter %s in answer to %s"):format(library.feed_is_finished(self.session) and "hung up"
+      or "said nothing", reply.stage))
+  elseif more.complaint then
+    blame.raise("no MTA would take this reply: " .. more.complaint)
+  end
+  if reply.smtp then
+    word(reply)
+  end
+  setmetatable(reply, Reply)
+  if more.ends_message then
+    self:feed(self.player:take())
+    finish(self, reply)
+  end
+  if more.ends_session then
+    self.over = reply
+  end
+  return reply
 end
 
--- Puts the macro packet before a command into the queue (protocol 2.2: also before some that are switched off).
-local function queue_macros(self, letter)
-  local of = letter
-  local is_postfix = self.kind == "postfix"
-  if letter == "U" then
-    if sends(self, letter) and is_postfix then
-      self.pending[#self.pending + 1] = wire.packet("D", "U")
-    end
-    return
-  elseif letter == "N" and not sends(self, letter) then
-    return
-  elseif letter == "L" or letter == "B" then
-    if not (sends(self, letter) and is_postfix) then
-      return
-    end
-    of = letter == "L" and "N" or "E"
-  end
-  local data = macros.packet(self, letter, of)
-  if data then
-    self.pending[#self.pending + 1] = wire.packet("D", data)
-  end
-end
-
-local function flush(self)
-  local bytes = table.concat(self.pending)
-  self.pending = {}
-  if bytes ~= "" then
-    self:feed(bytes)
-  end
-end
-
--- Reads up to the final reply.
-local function wait_reply(self, letter)
-  local reply = new_reply(wire.commands[letter].name)
-  local packets = {}
-  while true do
-    local answer, data = receive(self)
-    if not answer then
-      blame.raise(("the filter %s in answer to %s"):format(library.feed_is_finished(self.session) and "hung up"
-        or "said nothing", reply.stage))
-    end
-    judge(self, letter, answer, data)
-    local verdict = wire.verdicts[answer]
-    if verdict then
-      reply.verdict = verdict ~= "reply" and verdict or data:sub(1, 1) == "4" and "tempfail" or "reject"
-      packets_of[reply] = packets
-      if verdict == "reply" and not (reply.stage == "connect" and self.kind == "sendmail") then
-        word(reply, data:sub(1, -2))
-      elseif reply.verdict == "reject" or reply.verdict == "tempfail" then
-        word(reply, own_words(self.kind, reply.stage, reply.verdict))
-      end
-      return reply
-    elseif answer == "p" then
-      reply.progress = reply.progress + 1
-    else
-      packets[#packets + 1] = { answer, data }
-      reply.edits[#reply.edits + 1] = wire.edit(answer, data, has(self.steps, wire.LEADING_SPACE))
-    end
-  end
-end
-
--- One command with what goes before it. The reply's verdict is "none" when there is none.
-local function command(self, letter, data)
-  queue_macros(self, letter)
-  if not sends(self, letter) then
-    return new_reply(wire.commands[letter].name, "none")
-  end
-  self.pending[#self.pending + 1] = wire.packet(letter, data or "")
-  self.journal[#self.journal + 1] = letter
-  flush(self)
-  if has(self.steps, wire.commands[letter].silent) then
-    return new_reply(wire.commands[letter].name, "none")
-  end
-  return wait_reply(self, letter)
-end
-
-local function passes(reply)
-  return reply.verdict == "continue" or reply.verdict == "none" or reply.verdict == "skip"
+local function play(self, stage, ...)
+  self.player:play(stage, ...)
+  return settle(self)
 end
 
 function MTA:negotiate()
-  local o = self.offer
-  self:feed(wire.packet("O", wire.u32(o[1]) .. wire.u32(o[2]) .. wire.u32(o[3])))
-  local letter, data = receive(self)
-  if not letter then
+  self.player:play "negotiate"
+  self:feed(self.player:take())
+  await(self)
+  if self.player:is_waiting() then
     blame.raise("the filter hung up on the offer; its log:\n" .. table.concat(self:log(), "\n"))
   end
-  judge(self, "O", letter, data)
-  self.version, self.actions, self.steps = wire.read_u32(data, 1), wire.read_u32(data, 5), wire.read_u32(data, 9)
-  self.asked_macros = {}
-  local at = 13
-  while at + 4 <= #data do
-    local names, list = data:match("^([^%z]*)%z", at + 4), {}
-    for name in names:gmatch "[^ ,]+" do
-      list[#list + 1] = name
-    end
-    self.asked_macros[macros.STAGES[wire.read_u32(data, at)]] = list
-    at = at + 4 + #names + 1
-  end
+  settle(self)
 end
 
 -- ---- the SMTP session ----
@@ -316,18 +239,6 @@ local function check_not_over(self)
   if self.over then
     blame.raise(("the session is over since %s; start another with mta:connect()"):format(tostring(self.over)))
   end
-end
-
--- accept and refusals at connect and helo are for the whole session; discard there means nothing to Postfix.
-local function decide_session(self, reply)
-  local unfiltered = reply.verdict == "accept" or reply.verdict == "discard" and reply.stage == "connect"
-    and self.kind == "sendmail"
-  if unfiltered then
-    self.unfiltered = reply
-  elseif reply.verdict == "reject" or reply.verdict == "tempfail" then
-    self.over = reply
-  end
-  return reply
 end
 
 local CLIENT = { host = "client.example.org", ip = "192.0.2.1", port = 12345 }
@@ -356,7 +267,16 @@ local function client_of(given)
   return client
 end
 
-local FAMILY_LETTER = { inet = "4", inet6 = "6", unix = "L", unknown = "U" }
+-- As the player takes it.
+local function played_client(client)
+  local tls = client.tls
+  return {
+    family = client.family, host = client.host, address = client.ip, port = client.port, auth_user = client.auth,
+    tls_version = tls and (tls.version or "TLSv1.3"), cipher = tls and (tls.cipher or "TLS_AES_256_GCM_SHA384"),
+    cipher_bits = tls and tostring(tls.bits or 256), cert_subject = tls and tls.subject,
+    cert_issuer = tls and tls.issuer,
+  }
+end
 
 --- A client connects. Over a used connection the MTA opens a new one to the filter, as MTAs do.
 ---@param client? { host?: string|false, ip?: string|false, port?: integer, family?: string, auth?: string, tls?: table|true }
@@ -368,18 +288,13 @@ function MTA:connect(client)
   end
   if self.state ~= "fresh" then
     self:quit()
-    library.feed_close(self.session)
+    close_session(self)
     open_session(self)
     self:negotiate()
   end
-  self.unfiltered = nil
   self.client, self.state = wanted, "connected"
-  local prefix = wanted.family == "inet6" and self.kind == "sendmail" and "IPv6:" or ""
-  local data = macros.client_name(self) .. "\0" .. FAMILY_LETTER[wanted.family]
-  if wanted.family ~= "unknown" then
-    data = data .. string.char(math.floor(wanted.port / 256), wanted.port % 256) .. prefix .. wanted.ip .. "\0"
-  end
-  return decide_session(self, command(self, "C", data))
+  self.player:connect(played_client(wanted))
+  return settle(self)
 end
 
 ---@param name? string
@@ -393,10 +308,7 @@ function MTA:helo(name)
   if self.sender then
     self:abort() -- EHLO is RSET too (RFC 5321 4.1.4)
   end
-  if self.unfiltered then
-    return new_reply("helo", "none")
-  end
-  return decide_session(self, command(self, "H", (name or self.client.host or "client.example.org") .. "\0"))
+  return play(self, "helo", name or self.client.host or "client.example.org")
 end
 
 --- A command line that the MTA does not know.
@@ -405,7 +317,7 @@ function MTA:unknown(line)
     self:connect()
   end
   check_not_over(self)
-  return command(self, "U", line .. "\0")
+  return play(self, "unknown", line)
 end
 
 -- ---- one message ----
@@ -414,96 +326,12 @@ local function bracketed(address)
   return address:find "^<" and address or "<" .. address .. ">"
 end
 
-local function strings(address, params)
-  local list = { bracketed(address) }
+local function strings(params)
+  local list = {}
   for key, v in pairs(params or {}) do
     list[#list + 1] = type(key) == "number" and v or v == true and key or key .. "=" .. tostring(v)
   end
-  return table.concat(list, "\0") .. "\0"
-end
-
-local function forget_message(self)
-  self.sender, self.recipient, self.message_id = nil, nil, nil
-  self.stage, self.decided = nil, nil
-end
-
--- The reply that ends a message, with what became of the message.
-local function finish(self, reply)
-  local verdict = passes(reply) and "accept" or reply.verdict
-  reply.verdict = verdict
-  if not reply.smtp then
-    word(reply, own_words(self.kind, reply.stage, verdict))
-  end
-  reply.sender, reply.refused, reply.recipients = self.sender, self.refused, {}
-  for i, address in ipairs(self.recipients) do
-    reply.recipients[i] = address
-  end
-  if verdict == "accept" then
-    self:apply(reply)
-  end
-  if self.kind == "postfix" and self.begun_message and not self.unfiltered then -- behind every message (protocol 2.14)
-    self.pending[#self.pending + 1] = wire.packet("A", "")
-    flush(self)
-  end
-  if reply.code == 421 then
-    self.over = reply
-  end
-  local last = reply
-  forget_message(self)
-  self.last = last
-  return reply
-end
-
---- What the edits make of the message.
-function MTA:apply(reply)
-  local err = library.new_error()
-  local file = mail.write(self.fields, self.body_text)
-  if not library.ear_message(self.ear, file, #file, err) then
-    blame.raise("the test's message is none: " .. library.text(err))
-  end
-  local envelope = {
-    add_recipient = function(address)
-      for _, known in ipairs(reply.recipients) do
-        if bracketed(known) == bracketed(address) then
-          return
-        end
-      end
-      reply.recipients[#reply.recipients + 1] = bracketed(address)
-    end,
-    delete_recipient = function(address)
-      for i = #reply.recipients, 1, -1 do
-        local known = reply.recipients[i]
-        if known == bracketed(address) or self.kind == "sendmail" and known:lower() == bracketed(address):lower() then
-          table.remove(reply.recipients, i)
-        end
-      end
-    end,
-    change_from = function(address)
-      reply.sender = bracketed(address)
-    end,
-    quarantine = function(reason)
-      reply.quarantined = reason
-    end,
-  }
-  for i, packet in ipairs(packets_of[reply] or {}) do
-    local edit = reply.edits[i]
-    if envelope[edit[1]] then
-      envelope[edit[1]](edit[2])
-    elseif not library.ear_edit(self.ear, packet[1]:byte(), packet[2], #packet[2], err) then
-      blame.raise(library.text(err))
-    end
-  end
-  local size = ffi.new "size_t[1]"
-  local bytes = library.ear_result(self.ear, size)
-  reply.message = mail.message(ffi.string(bytes, size[0]))
-end
-
--- A verdict for the whole message ends it; a client goes on to the next.
-local function after(self, reply)
-  if passes(reply) then
-    return reply
-  end
-  return finish(self, reply)
+  return table.concat(list, "\0") .. (#list > 0 and "\0" or "")
 end
 
 -- What a client says before its first MAIL, as far as it is let.
@@ -528,22 +356,9 @@ function MTA:mail(address, params)
     self.explore_before(self)
   end
   self.last = nil
-  self.number = self.number + 1
   self.sender = bracketed(address or "ann@example.org")
-  self.recipients, self.refused, self.taken = {}, {}, 0
-  self.fields, self.body_text = {}, ""
-  self.stage, self.begun_message, self.begun_content = "mail", false, false
-  if self.owes_abort then
-    self.pending[#self.pending + 1] = wire.packet("A", "")
-    self.owes_abort = false
-  end
-  if self.unfiltered then
-    return new_reply("mail", "none")
-  end
-  local reply = command(self, "M", strings(self.sender, params))
-  self.begun_message = true
-  self.is_begun = passes(reply) and reply.verdict ~= "none"
-  return after(self, reply)
+  self.refused, self.taken, self.stage = {}, 0, "mail"
+  return play(self, "mail", self.sender, strings(params))
 end
 
 local function check_message(self, what)
@@ -560,21 +375,15 @@ function MTA:rcpt(address, params)
   if self.stage ~= "mail" then
     blame.raise "rcpt: the recipients come before DATA"
   end
-  self.recipient = bracketed(address or "bob@example.com")
-  if self.unfiltered then
-    self.recipients[#self.recipients + 1], self.taken = self.recipient, self.taken + 1
-    return new_reply("rcpt", "none")
-  end
-  local reply = command(self, "R", strings(self.recipient, params))
+  local recipient = bracketed(address or "bob@example.com")
+  local refused = self.refused
+  local reply = play(self, "rcpt", recipient, strings(params))
   if reply.verdict == "reject" or reply.verdict == "tempfail" then
-    self.refused[self.recipient] = reply
-    return reply
+    refused[recipient] = reply
+  else
+    self.taken = self.taken + 1
   end
-  self.recipients[#self.recipients + 1], self.taken = self.recipient, self.taken + 1
-  if reply.verdict == "discard" and self.kind == "sendmail" then
-    self.pending[#self.pending + 1] = wire.packet("A", "")
-  end
-  return after(self, reply)
+  return reply
 end
 
 --- DATA.
@@ -586,10 +395,7 @@ function MTA:data()
     blame.raise("data: no recipient was accepted, an MTA answers 554; say mta:rcpt() first")
   end
   self.stage = "data"
-  if self.unfiltered then
-    return new_reply("data", "none")
-  end
-  return after(self, command(self, "T"))
+  return play(self, "data")
 end
 
 local ORDER = { mail = 1, data = 2, header = 3, body = 4 }
@@ -611,18 +417,8 @@ local function reach(self, stage)
 end
 
 local function send_field(self, name, value)
-  self.stage, self.is_begun = "header", true
-  self.fields[#self.fields + 1] = { name, value }
-  if name:lower() == "message-id" then
-    self.message_id = self.message_id or value:match "^%s*(.-)%s*$"
-  end
-  if self.unfiltered or self.skips_headers then
-    return new_reply("header", "none")
-  end
-  if not has(self.steps, wire.LEADING_SPACE) and value:sub(1, 1) == " " then
-    value = value:sub(2)
-  end
-  return after(self, command(self, "L", name .. "\0" .. value .. "\0"))
+  self.stage = "header"
+  return play(self, "header", name, value)
 end
 
 --- One header field; the value as it stands behind "Name: ".
@@ -642,11 +438,8 @@ function MTA:eoh()
   if ended then
     return ended
   end
-  self.stage, self.is_begun = "body", true
-  if self.unfiltered then
-    return new_reply("eoh", "none")
-  end
-  return after(self, command(self, "N"))
+  self.stage = "body"
+  return play(self, "eoh")
 end
 
 --- A piece of the body, in packets of at most 65535 bytes.
@@ -657,17 +450,14 @@ function MTA:body(text)
   if reply then
     return reply
   end
-  self.body_text = self.body_text .. text
-  reply = new_reply("body", "none")
+  reply = setmetatable({ stage = "body", verdict = "none", edits = {}, progress = 0 }, Reply)
   for at = 1, #text, CHUNK do
-    if self.unfiltered or self.skips_body then
-      break
-    end
-    reply = after(self, command(self, "B", text:sub(at, at + CHUNK - 1)))
+    local piece = play(self, "body", text:sub(at, at + CHUNK - 1))
     if not self.sender then
-      return reply
+      return piece
+    elseif reply.verdict ~= "skip" then -- what comes after a skip belongs to the message, but is not sent
+      reply = piece
     end
-    self.skips_body = reply.verdict == "skip"
   end
   return reply
 end
@@ -676,26 +466,15 @@ end
 ---@return moonmilter.testing.Reply
 function MTA:eom()
   check_message(self, "eom")
-  local ended = reach(self, "body")
-  if ended then
-    return ended
-  end
-  self.skips_body = nil
-  if self.unfiltered then
-    return finish(self, new_reply("eom", "accept"))
-  end
-  return finish(self, command(self, "E"))
+  return reach(self, "body") or play(self, "eom")
 end
 
 --- The client gives the message up: RSET, or QUIT, or it goes away and the MTA keeps the filter.
 function MTA:abort()
   check_message(self, "abort")
-  if self.begun_message and not self.unfiltered and (self.kind == "postfix" or self.is_begun) then
-    self.pending[#self.pending + 1] = wire.packet("A", "")
-    flush(self)
-  end
-  self.skips_body = nil
-  forget_message(self)
+  self.player:play "abort"
+  self:feed(self.player:take())
+  self.sender, self.stage = nil, nil
 end
 
 local KEYS = { from = true, to = true, headers = true, body = true, params = true, eml = true }
@@ -761,9 +540,7 @@ function MTA:message(message)
     end
     reply = self:rcpt(address)
     if i == #to and self.sender and self.taken == 0 then
-      self.owes_abort = self.kind == "sendmail"
-      local refusal = finish(self, reply)
-      return refusal
+      return play(self, "no_recipients")
     end
   end
   reply = self.sender and self:data() or reply
@@ -772,11 +549,7 @@ function MTA:message(message)
       break
     end
     reply = send_field(self, field[1], field[2])
-    if reply.verdict == "skip" and self.kind == "postfix" then
-      self.skips_headers = true -- they are still part of the message
-    end
   end
-  self.skips_headers = nil
   if self.sender then
     reply = self:eoh()
   end
@@ -791,18 +564,23 @@ end
 
 --- The client says goodbye; the MTA closes the filter's connection.
 function MTA:quit()
-  if self.session == nil or self.has_quit or self.state == "vanished" then
+  if self.session == nil or self.state == "vanished" then
     return
   end
   if self.sender then
     self:abort()
   end
   if not library.feed_is_finished(self.session) then
-    local goodbye = (self.kind == "postfix" and self.said_helo and wire.packet("A", "") or "") .. wire.packet("Q", "")
+    self.player:play "quit"
+    local goodbye = self.player:take()
     self:feed(goodbye)
-    local letter = receive(self)
-    if letter then
-      blame.raise(("the filter said %q after quit: it would have answered another command"):format(letter))
+    if goodbye == "" then -- where an MTA just closes
+      self.owner:call(library.feed_hang_up, self.session)
+    end
+    await(self)
+    local _, more = self.player:reply()
+    if more.complaint then
+      blame.raise("no MTA would take this reply: " .. more.complaint)
     end
   end
   self.state, self.said_helo = "quit", nil
@@ -810,9 +588,9 @@ end
 
 --- The MTA goes away without a word.
 function MTA:vanish()
-  forget_message(self)
+  self.sender, self.stage = nil, nil
   self.owner:call(library.feed_hang_up, self.session)
-  receive(self)
+  await(self)
   self.state, self.said_helo = "vanished", nil
 end
 
@@ -885,14 +663,7 @@ function MTA:close()
   for _, other in ipairs(self.others or {}) do
     other:close()
   end
-  if self.session ~= nil then
-    self.owner:call(library.feed_close, self.session)
-    self.session = nil
-  end
-  if self.ear ~= nil then
-    library.ear_close(self.ear)
-    self.ear = nil
-  end
+  close_session(self)
   if self.owns then
     self.owner:close()
   end
@@ -903,7 +674,7 @@ for _, fn in pairs(MTA) do
     jit.off(fn, true)
   end
 end
-for _, fn in ipairs { receive, command, open_session, judge, mta.new } do
+for _, fn in ipairs { pull, await, settle, open_session, close_session, mta.new } do
   jit.off(fn, true)
 end
 
