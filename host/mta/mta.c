@@ -70,7 +70,7 @@ static void end(struct mm_buffer *out, size_t start)
 
 void mm_mta_write_offer(struct mm_buffer *out, const struct mm_offer *offer)
 {
-	size_t start = begin(out, 'O');
+	size_t start = begin(out, SMFIC_OPTNEG);
 	mm_buffer_append_u32(out, offer->version);
 	mm_buffer_append_u32(out, offer->actions);
 	mm_buffer_append_u32(out, offer->steps);
@@ -79,7 +79,7 @@ void mm_mta_write_offer(struct mm_buffer *out, const struct mm_offer *offer)
 
 void mm_mta_write_macros(struct mm_buffer *out, uint8_t letter, const struct mm_text *pairs, size_t count)
 {
-	size_t start = begin(out, 'D');
+	size_t start = begin(out, SMFIC_MACRO);
 	mm_buffer_append_u8(out, letter);
 	for (size_t i = 0; i < count; i++)
 		mm_buffer_append_text(out, pairs[i].bytes, pairs[i].size);
@@ -90,9 +90,11 @@ void mm_mta_write_connect(struct mm_buffer *out, struct mm_text host, enum mm_fa
 	struct mm_text address)
 {
 	static const uint8_t letters[] = {      /* ORDER FAMILY */
-		[MM_FAMILY_UNKNOWN] = 'U', [MM_FAMILY_UNIX] = 'L', [MM_FAMILY_INET] = '4', [MM_FAMILY_INET6] = '6',
+#define X(name, letter, word) [MM_FAMILY_##name] = letter,
+		MM_FAMILIES(X)
+#undef X
 	};
-	size_t start = begin(out, 'C');
+	size_t start = begin(out, SMFIC_CONNECT);
 	mm_buffer_append_text(out, host.bytes, host.size);
 	mm_buffer_append_u8(out, letters[family]);
 	if (family != MM_FAMILY_UNKNOWN) {
@@ -124,7 +126,7 @@ void mm_mta_write_field(const struct mm_mta *m, struct mm_buffer *out, struct mm
 		value.bytes++;
 		value.size--;
 	}
-	size_t start = begin(out, 'L');
+	size_t start = begin(out, SMFIC_HEADER);
 	mm_buffer_append_text(out, name.bytes, name.size);
 	mm_buffer_append_text(out, value.bytes, value.size);
 	end(out, start);
@@ -208,9 +210,9 @@ bool mm_mta_sends(const struct mm_mta *m, uint8_t letter)
 	if (row == NULL || row->no_step & m->agreed.steps)
 		return false;
 	switch (letter) {                       /* protocol 2.1 "since" */
-	case 'U': return m->agreed.version >= 3;
-	case 'T': return m->agreed.version >= 4;
-	case 'K': return m->agreed.version >= 6;
+	case SMFIC_UNKNOWN: return m->agreed.version >= 3;
+	case SMFIC_DATA: return m->agreed.version >= 4;
+	case SMFIC_QUIT_NC: return m->agreed.version >= 6;
 	default:  return true;
 	}
 }

@@ -266,7 +266,7 @@ static void write_macros(struct mm_mta_facts *f, uint8_t letter, enum mm_macro_s
 	if (pairs.failed)
 		out->failed = true;
 	else if (is_due)
-		mm_frame_write(out, 'D', pairs.bytes, pairs.size);
+		mm_frame_write(out, SMFIC_MACRO, pairs.bytes, pairs.size);
 	mm_buffer_free(&pairs);
 }
 
@@ -275,15 +275,15 @@ void mm_mta_write_macros_before(struct mm_mta_facts *f, uint8_t letter, struct m
 {
 	bool sends = mm_mta_sends(f->mta, letter);
 	switch (letter) {
-	case 'C': write_macros(f, letter, MM_MACRO_SET_connect, out); break;
-	case 'H': write_macros(f, letter, MM_MACRO_SET_helo, out); break;
-	case 'M': write_macros(f, letter, MM_MACRO_SET_mail, out); break;
-	case 'R': write_macros(f, letter, MM_MACRO_SET_rcpt, out); break;
-	case 'T': write_macros(f, letter, MM_MACRO_SET_data, out); break;
-	case 'E': write_macros(f, letter, MM_MACRO_SET_eom, out); break;
-	case 'N': if (sends) write_macros(f, letter, MM_MACRO_SET_eoh, out); break;
-	case 'L': if (sends && is_postfix(f)) write_macros(f, letter, MM_MACRO_SET_eoh, out); break;
-	case 'B': if (sends && is_postfix(f)) write_macros(f, letter, MM_MACRO_SET_eom, out); break;
-	case 'U': if (sends && is_postfix(f)) mm_frame_write(out, 'D', "U", 1); break;
+	case SMFIC_CONNECT: write_macros(f, letter, MM_MACRO_SET_connect, out); break;
+	case SMFIC_HELO: write_macros(f, letter, MM_MACRO_SET_helo, out); break;
+	case SMFIC_MAIL: write_macros(f, letter, MM_MACRO_SET_mail, out); break;
+	case SMFIC_RCPT: write_macros(f, letter, MM_MACRO_SET_rcpt, out); break;
+	case SMFIC_DATA: write_macros(f, letter, MM_MACRO_SET_data, out); break;
+	case SMFIC_BODYEOB: write_macros(f, letter, MM_MACRO_SET_eom, out); break;
+	case SMFIC_EOH: if (sends) write_macros(f, letter, MM_MACRO_SET_eoh, out); break;
+	case SMFIC_HEADER: if (sends && is_postfix(f)) write_macros(f, letter, MM_MACRO_SET_eoh, out); break;
+	case SMFIC_BODY: if (sends && is_postfix(f)) write_macros(f, letter, MM_MACRO_SET_eom, out); break;
+	case SMFIC_UNKNOWN: if (sends && is_postfix(f)) mm_frame_write(out, SMFIC_MACRO, "U", 1); break;
 	}
 }

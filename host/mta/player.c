@@ -82,13 +82,8 @@ const struct mm_error *mm_player_error(const struct mm_player *p)
 
 static int set_of_name(const char *name)
 {
-	static const char *const names[] = {    /* ORDER MACRO_SET */
-#define X(name, letter, number) #name,
-		MM_MACRO_SETS(X)
-#undef X
-	};
 	for (int set = 0; name != NULL && set < MM_MACRO_SET_COUNT; set++)
-		if (strcmp(names[set], name) == 0)
+		if (strcmp(mm_macro_set_name((enum mm_macro_set)set), name) == 0)
 			return set;
 	return -1;
 }
@@ -338,7 +333,7 @@ static struct mm_text filters_words(const struct mm_player *p)
 	struct mm_mta_reply r;
 	struct mm_fault ignored;
 	if (p->heard_count > 0 && decode(p, p->heard_count - 1, &r, &ignored) && r.row->letter == SMFIR_REPLYCODE
-	    && !(p->command == 'C' && !is_postfix(p)) && mm_mta_code_is_good(r.first, &ignored))
+	    && !(p->command == SMFIC_CONNECT && !is_postfix(p)) && mm_mta_code_is_good(r.first, &ignored))
 		return r.first;
 	return (struct mm_text){ NULL, 0 };
 }
@@ -371,7 +366,7 @@ static bool is_refusal(const struct mm_player *p)
 static void write_abort(struct mm_player *p)
 {
 	if (is_postfix(p) || p->is_begun)
-		mm_mta_write_bytes(&p->out, 'A', NULL, 0);
+		mm_mta_write_bytes(&p->out, SMFIC_ABORT, NULL, 0);
 }
 
 static void forget_message(struct mm_player *p)
@@ -384,8 +379,8 @@ static void forget_message(struct mm_player *p)
 static void after_client(struct mm_player *p)
 {
 	p->is_refused |= is_refusal(p);
-	p->is_unfiltered |= p->kind == MM_VERDICT_accept || (p->kind == MM_VERDICT_discard && p->command == 'C'
-		&& !is_postfix(p));
+	p->is_unfiltered |= p->kind == MM_VERDICT_accept
+		|| (p->kind == MM_VERDICT_discard && p->command == SMFIC_CONNECT && !is_postfix(p));
 	p->reply.ends_session = p->is_refused;
 }
 
@@ -413,7 +408,8 @@ static void after_stage(struct mm_player *p)
 static void after_sender(struct mm_player *p)
 {
 	p->is_told = !p->is_unfiltered;
-	p->is_begun = p->kind == MM_VERDICT_continue && mm_mta_sends(&p->mta, 'M') && mm_mta_waits(&p->mta, 'M');
+	p->is_begun = p->kind == MM_VERDICT_continue && mm_mta_sends(&p->mta, SMFIC_MAIL)
+		&& mm_mta_waits(&p->mta, SMFIC_MAIL);
 	after_stage(p);
 }
 
@@ -463,16 +459,16 @@ static void no_consequence(struct mm_player *p)
 static void (*consequence_of(uint8_t command))(struct mm_player *)
 {
 	switch (command) {
-	case 'O': return after_offer;
-	case 'C':
-	case 'H': return after_client;
-	case 'M': return after_sender;
-	case 'R': return after_recipient;
-	case 'L': return after_header;
-	case 'B': return after_body;
-	case 'T':
-	case 'N': return after_stage;
-	case 'E': return end_message;
+	case SMFIC_OPTNEG: return after_offer;
+	case SMFIC_CONNECT:
+	case SMFIC_HELO: return after_client;
+	case SMFIC_MAIL: return after_sender;
+	case SMFIC_RCPT: return after_recipient;
+	case SMFIC_HEADER: return after_header;
+	case SMFIC_BODY: return after_body;
+	case SMFIC_DATA:
+	case SMFIC_EOH: return after_stage;
+	case SMFIC_BODYEOB: return end_message;
 	default:  return no_consequence;
 	}
 }
@@ -488,7 +484,7 @@ static void settle(struct mm_player *p)
 		p->reply.verdict = mm_verdict_name(p->kind);
 	if (is_refusal(p))
 		word(p);
-	if (!p->is_bare || p->command == 'O')
+	if (!p->is_bare || p->command == SMFIC_OPTNEG)
 		consequence_of(p->command)(p);
 }
 
@@ -589,8 +585,8 @@ static void begin(struct mm_player *p, uint8_t command)
 static bool begins(struct mm_player *p, uint8_t command)
 {
 	begin(p, command);
-	if (p->has_failed || p->is_unfiltered || (command == 'L' && p->skips_headers)
-	    || (command == 'B' && p->skips_body))
+	if (p->has_failed || p->is_unfiltered || (command == SMFIC_HEADER && p->skips_headers)
+	    || (command == SMFIC_BODY && p->skips_body))
 		return false;
 	if (!p->is_bare)
 		mm_mta_write_macros_before(&p->facts, command, &p->out);
@@ -631,7 +627,7 @@ static void tell_line(struct mm_player *p, uint8_t command, const char *line, si
 
 void mm_player_negotiate(struct mm_player *p)
 {
-	begin(p, 'O');
+	begin(p, SMFIC_OPTNEG);
 	mm_mta_write_offer(&p->out, &p->mta.offer);
 	p->is_waiting = true;
 	listen(p);
@@ -653,7 +649,7 @@ void mm_player_connect(struct mm_player *p, const struct mm_player_client *c)
 		.auth_user = c->auth_user, .tls_version = c->tls_version, .cipher = c->cipher,
 		.cipher_bits = c->cipher_bits, .cert_subject = c->cert_subject, .cert_issuer = c->cert_issuer,
 	};
-	bool is_sent = begins(p, 'C');
+	bool is_sent = begins(p, SMFIC_CONNECT);
 	if (c->address != NULL)
 		snprintf(address, sizeof address, "%s%s", mm_mta_address_prefix(&p->facts), c->address);
 	if (is_sent)
@@ -665,12 +661,12 @@ void mm_player_connect(struct mm_player *p, const struct mm_player_client *c)
 void mm_player_helo(struct mm_player *p, const char *name, size_t size)
 {
 	p->said_helo = true;
-	tell_line(p, 'H', name, size);
+	tell_line(p, SMFIC_HELO, name, size);
 }
 
 void mm_player_unknown(struct mm_player *p, const char *line, size_t size)
 {
-	tell_line(p, 'U', line, size);
+	tell_line(p, SMFIC_UNKNOWN, line, size);
 }
 
 void mm_player_mail(struct mm_player *p, const char *address, size_t size, const char *params, size_t params_size)
@@ -685,9 +681,9 @@ void mm_player_mail(struct mm_player *p, const char *address, size_t size, const
 	p->facts.number++;
 	p->facts.recipients_taken = 0;
 	p->facts.recipient = (struct mm_text){ NULL, 0 };
-	bool is_sent = begins(p, 'M');
+	bool is_sent = begins(p, SMFIC_MAIL);
 	if (is_sent)
-		mm_mta_write_address(&p->out, 'M', (struct mm_text){ address, size },
+		mm_mta_write_address(&p->out, SMFIC_MAIL, (struct mm_text){ address, size },
 			(struct mm_text){ params, params_size });
 	finish(p, is_sent);
 }
@@ -699,9 +695,9 @@ void mm_player_rcpt(struct mm_player *p, const char *address, size_t size, const
 	mm_buffer_append(&p->recipient, params, params_size);
 	p->recipient_size = size;
 	p->facts.recipient = (struct mm_text){ (const char *)p->recipient.bytes, size };
-	bool is_sent = begins(p, 'R');
+	bool is_sent = begins(p, SMFIC_RCPT);
 	if (is_sent)
-		mm_mta_write_address(&p->out, 'R', (struct mm_text){ address, size },
+		mm_mta_write_address(&p->out, SMFIC_RCPT, (struct mm_text){ address, size },
 			(struct mm_text){ params, params_size });
 	finish(p, is_sent);
 }
@@ -714,7 +710,7 @@ void mm_player_no_recipients(struct mm_player *p)
 
 void mm_player_data(struct mm_player *p)
 {
-	tell_bare(p, 'T');
+	tell_bare(p, SMFIC_DATA);
 }
 
 void mm_player_header(struct mm_player *p, const char *name, size_t size, const char *value, size_t value_size)
@@ -728,7 +724,7 @@ void mm_player_header(struct mm_player *p, const char *name, size_t size, const 
 	}
 	f->name = mm_mail_file_keep(&p->mail, n);
 	f->value = mm_mail_file_keep(&p->mail, v);
-	bool is_sent = begins(p, 'L');
+	bool is_sent = begins(p, SMFIC_HEADER);
 	if (is_sent)
 		mm_mta_write_field(&p->mta, &p->out, n, v);
 	finish(p, is_sent);
@@ -737,26 +733,26 @@ void mm_player_header(struct mm_player *p, const char *name, size_t size, const 
 void mm_player_eoh(struct mm_player *p)
 {
 	p->is_begun = true;
-	tell_bare(p, 'N');
+	tell_bare(p, SMFIC_EOH);
 }
 
 void mm_player_body(struct mm_player *p, const void *bytes, size_t size)
 {
 	mm_buffer_append(&p->mail.body, bytes, size);
-	bool is_sent = begins(p, 'B');
+	bool is_sent = begins(p, SMFIC_BODY);
 	if (is_sent)
-		mm_mta_write_bytes(&p->out, 'B', bytes, size);
+		mm_mta_write_bytes(&p->out, SMFIC_BODY, bytes, size);
 	finish(p, is_sent);
 }
 
 void mm_player_eom(struct mm_player *p)
 {
-	tell_bare(p, 'E');
+	tell_bare(p, SMFIC_BODYEOB);
 }
 
 void mm_player_abort(struct mm_player *p)
 {
-	begin(p, 'A');
+	begin(p, SMFIC_ABORT);
 	if (p->is_told && !p->has_failed)
 		write_abort(p);
 	p->is_told = false;
@@ -767,12 +763,12 @@ void mm_player_quit(struct mm_player *p)
 {
 	if (p->facts.in_envelope)
 		mm_player_abort(p);
-	begin(p, 'Q');
+	begin(p, SMFIC_QUIT);
 	if (p->has_failed || ((p->is_refused || p->is_unfiltered) && is_postfix(p)))
 		return;
 	if (is_postfix(p) && p->said_helo)
 		write_abort(p);
-	mm_mta_write_bytes(&p->out, 'Q', NULL, 0);
+	mm_mta_write_bytes(&p->out, SMFIC_QUIT, NULL, 0);
 	p->has_quit = true;
 	listen(p);
 }
@@ -810,7 +806,7 @@ static bool deliver(struct mm_player *p)
 	p->is_accepted = false;
 	if (!mm_mail_file_end_body(&p->mail) || !mm_mail_edit_take_in(&p->mail, p->facts.kind, &why))
 		return false;
-	for (uint32_t i = 0; p->command == 'E' && i < p->heard_count; i++) {
+	for (uint32_t i = 0; p->command == SMFIC_BODYEOB && i < p->heard_count; i++) {
 		struct mm_mta_reply r;
 		if (is_edit(&p->heard[i]) && decode(p, i, &r, &why)
 		    && !mm_mail_edit_apply(&p->mail, p->facts.kind, space, &r, &why))
