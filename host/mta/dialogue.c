@@ -13,9 +13,10 @@
 struct mm_dialogue {
 	const struct mm_dialogue_plan *plan;    /* borrowed */
 	struct mm_dialogue_transport   transport;
-	struct mm_player              *player;  /* owned: what is said, and what it comes to */
+	struct mm_player              *player;  /* owned: makes the commands and evaluates the replies */
 	size_t                         traced;  /* bytes of the player's output that were shown */
-	uint32_t                       noted;   /* packets heard in answer to this command that the result has */
+	uint32_t                       noted;   /* packets heard in answer to this command that are
+	                                         * already in the result */
 	struct mm_dialogue_result     *result;  /* borrowed while a call runs */
 	double                         asked_at;        /* when the last command was written */
 
@@ -128,7 +129,7 @@ static bool no_memory(struct mm_dialogue *d, struct mm_fault *why)
 	return failed(d);
 }
 
-/* The player can not go on. */
+/* The player cannot go on. */
 static bool player_failed(struct mm_dialogue *d, struct mm_fault *why)
 {
 	const struct mm_error *error = mm_player_error(d->player);
@@ -168,7 +169,7 @@ static bool flush(struct mm_dialogue *d, struct mm_fault *why)
 	return ok || failed(d);
 }
 
-/* Takes what the player has heard since into the result. */
+/* Copies the packets that the player has heard since into the result. */
 static bool note_heard(struct mm_dialogue *d, uint8_t command, uint32_t nth)
 {
 	struct mm_packet p;
@@ -182,7 +183,7 @@ static bool note_heard(struct mm_dialogue *d, uint8_t command, uint32_t nth)
 	return true;
 }
 
-/* Waits for bytes of the filter and brings them to the player. *closed: there will be no more. */
+/* Waits for bytes of the filter and passes them to the player. *closed: there will be no more. */
 static bool listen(struct mm_dialogue *d, double timeout, bool *closed, struct mm_fault *why)
 {
 	const void *bytes;
@@ -205,7 +206,7 @@ static bool is_content(uint8_t command)
 	return command == SMFIC_HEADER || command == SMFIC_EOH || command == SMFIC_BODY || command == SMFIC_BODYEOB;
 }
 
-/* The player has said a command: brings it to the filter, and the reply, if one is due, to the player. */
+/* The player has written a command: passes it to the filter, and the reply, if one is due, to the player. */
 static bool exchange(struct mm_dialogue *d, uint8_t command, uint32_t nth, struct mm_fault *why)
 {
 	double timeout = is_content(command) ? d->plan->content_timeout_s : d->plan->command_timeout_s;
@@ -265,7 +266,7 @@ static void share(struct mm_dialogue *d)
 
 /* ---- the session ---- */
 
-/* accept and refusals at connect and helo are for the whole session (protocol 3.3). */
+/* Accept and refusals at connect and helo apply to the whole session (protocol 3.3). */
 static bool decide_session(struct mm_dialogue *d, enum mm_stage stage, struct mm_fault *why)
 {
 	bool is_unfiltered = mm_player_is_unfiltered(d->player);
@@ -321,7 +322,7 @@ bool mm_dialogue_open(struct mm_dialogue *d, struct mm_dialogue_result *result, 
 
 enum step { STEP_FAILED, STEP_ON, STEP_OVER };
 
-/* The player has said a command. */
+/* The player has written a command. */
 static enum step play(struct mm_dialogue *d, uint8_t command, uint32_t nth, struct mm_fault *why)
 {
 	if (!exchange(d, command, nth, why))
@@ -405,7 +406,7 @@ static enum step tell_eom(struct mm_dialogue *d, struct mm_fault *why)
 	return play(d, SMFIC_BODYEOB, 0, why);
 }
 
-/* As a client and an MTA go through a message. */
+/* The stages of a message, in the order of a client and an MTA. */
 static const struct {
 	enum mm_stage stage;
 	enum step   (*tell)(struct mm_dialogue *, struct mm_fault *);

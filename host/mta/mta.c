@@ -48,7 +48,7 @@ void mm_mta_free(struct mm_mta *m)
 
 /* ---- sending ---- */
 
-/* Starts a packet whose length end() fills in; nothing is left behind when memory runs out on the way. */
+/* Starts a packet whose length end() fills in; when memory runs out on the way, out is left unchanged. */
 static size_t begin(struct mm_buffer *out, uint8_t letter)
 {
 	size_t start = out->size;
@@ -285,7 +285,7 @@ static bool decode_offer(struct mm_cursor *c, struct mm_mta_reply *r, struct mm_
 	return true;
 }
 
-/* By what the table in reply.h says a reply carries, so that there is no second list of letters. */
+/* Keyed by the contents of a reply according to the table in reply.h, so that there is no second list of letters. */
 static const struct {
 	const char *carries;
 	bool      (*decode)(struct mm_cursor *, struct mm_mta_reply *, struct mm_fault *);
@@ -356,7 +356,7 @@ static bool is_digit(char c)
 	return c >= '0' && c <= '9';
 }
 
-/* One line, without its CRLF. code: three digits all lines share. */
+/* One line, without its CRLF. code: the three digits that all lines share. */
 static bool line_is_good(struct mm_text line, const char *code, bool is_last, struct mm_fault *why)
 {
 	if (line.size < 4 || (line.bytes[0] != '4' && line.bytes[0] != '5') || !is_digit(line.bytes[1])
@@ -388,7 +388,7 @@ static bool line_is_good(struct mm_text line, const char *code, bool is_last, st
 		i++;
 		size--;
 	}
-	/* code, blank, "5.123.123" and a blank may stand before the text */
+	/* code, blank, "5.123.123" and a blank may precede the text */
 	if (size > MM_REPLY_LINE_MAX + 14)
 		return mm_fault_set(why, MM_FAULT_PEER, "REPLYCODE: a line of %zu bytes; libmilter takes %u of text",
 			size, MM_REPLY_LINE_MAX);
@@ -537,7 +537,7 @@ static bool edit_is_good(struct mm_mta *m, const struct mm_mta_reply *r, struct 
 	}
 }
 
-/* Stages at which a final reply does what it says on both (protocol 3.3). ORDER COMMAND LETTERS */
+/* Stages at which a final reply has its meaning on both MTAs (protocol 3.3). ORDER COMMAND LETTERS */
 static const char *commands_for(uint8_t letter)
 {
 	switch (letter) {
@@ -560,8 +560,8 @@ bool mm_mta_accepts(struct mm_mta *m, uint8_t command, const struct mm_mta_reply
 	uint32_t action = mm_mta_action_of(r->row->letter);
 	char word[64];
 	if (action & ~m->agreed.actions) {
-		/* Postfix honours it all the same, Sendmail logs a lie; for a body it answers 451 (protocol 3.10,
-		 * 3.14) */
+		/* Postfix honours it all the same, Sendmail only logs that it did; for a body it answers 451
+		 * (protocol 3.10, 3.14) */
 		snprintf(word, sizeof word, "action 0x%x was not negotiated", action);
 		return bad(why, r, word);
 	}

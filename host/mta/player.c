@@ -16,17 +16,18 @@ struct mm_player {
 	/* the milter connection */
 	struct mm_mta         mta;
 	struct mm_frame       frame;
-	struct mm_buffer      out;              /* owned: what the filter has not been brought */
-	struct mm_mta_facts   facts;            /* what macros tell; of the SMTP session and the message, too */
+	struct mm_buffer      out;              /* owned: bytes not yet passed to the filter */
+	struct mm_mta_facts   facts;            /* values of macros, including those of the SMTP
+	                                         * session and the message */
 	struct mm_mta_macro  *macros;           /* owned */
-	bool                  is_bare;          /* no macros, and nothing follows from a reply */
+	bool                  is_bare;          /* no macros, and replies have no effect */
 	bool                  has_failed, has_quit;
 	struct mm_error       error;
 
 	/* one command */
 	uint8_t               command;          /* its letter */
 	bool                  is_waiting;
-	struct mm_buffer      store;            /* owned: what the filter said, and complaints, each with a NUL */
+	struct mm_buffer      store;            /* owned: the filter's packets, and complaints, each with a NUL */
 	struct heard         *heard;            /* owned */
 	uint32_t              heard_count, heard_capacity;
 	enum mm_verdict_kind  kind;
@@ -36,16 +37,16 @@ struct mm_player {
 	/* the SMTP session */
 	bool                  said_helo;
 	bool                  is_unfiltered;    /* the filter has accepted the client for good */
-	bool                  is_refused;       /* the client was not let in */
+	bool                  is_refused;       /* the client was refused */
 	bool                  owes_abort;       /* Sendmail's RSET comes with the next message */
 
 	/* one message */
-	struct mm_mail_file   mail;             /* owned: as told, the recipients that were taken */
-	struct mm_buffer      recipient;        /* owned: the one being told, then its parameters */
+	struct mm_mail_file   mail;             /* owned: the message as sent, with the accepted recipients */
+	struct mm_buffer      recipient;        /* owned: the one being sent, then its parameters */
 	size_t                recipient_size;
 	bool                  is_told;          /* the filter may know of it */
-	bool                  is_begun;         /* Sendmail: the filter has said continue to
-	                                         * MAIL, or content has come */
+	bool                  is_begun;         /* Sendmail: the filter has answered MAIL with continue, or
+	                                         * content has been sent */
 	bool                  skips_headers, skips_body;
 	bool                  is_accepted;      /* and not yet edited */
 	struct mm_buffer      written;          /* owned: the message as a file */
@@ -121,8 +122,8 @@ struct mm_player *mm_player_open(const struct mm_player_profile *profile, struct
 		return NULL;
 	}
 	mm_mta_init(&p->mta, &(struct mm_offer){ profile->version, profile->actions, profile->steps });
-	mm_frame_init(&p->frame, MM_PACKET_DATA_MAX_1M);        /* more than a filter may send,
-	                                                         * so that it can be shown */
+	mm_frame_init(&p->frame, MM_PACKET_DATA_MAX_1M);        /* more than a filter may send, so that an
+	                                                         * oversized packet can be shown */
 	p->facts.kind = is_sendmail ? MM_MTA_SENDMAIL : MM_MTA_POSTFIX;
 	p->facts.mta_name = profile->name;
 	p->is_bare = profile->is_bare;
@@ -184,7 +185,7 @@ bool mm_player_heard(const struct mm_player *p, uint32_t i, struct mm_packet *pa
 	return true;
 }
 
-/* Its texts are BORROWED from the store, which moves when something is kept. */
+/* Its texts are BORROWED from the store, which moves when a text is kept. */
 static bool decode(const struct mm_player *p, uint32_t i, struct mm_mta_reply *out, struct mm_fault *why)
 {
 	struct mm_packet packet;
@@ -277,7 +278,7 @@ bool mm_player_is_unfiltered(const struct mm_player *p)
 	return p->is_unfiltered;
 }
 
-/* For r and t without words (protocol 3.3). */
+/* The text for r and t without a text (protocol 3.3). */
 static const char *own_words(const struct mm_player *p, enum mm_stage stage, enum mm_verdict_kind kind)
 {
 	bool in_content = (MM_STAGE_BIT(header) | MM_STAGE_BIT(eoh) | MM_STAGE_BIT(body)
@@ -294,7 +295,7 @@ static const char *own_words(const struct mm_player *p, enum mm_stage stage, enu
 	return in_content && !is_postfix(p) ? "554 5.7.1 Command rejected" : "550 5.7.1 Command rejected";
 }
 
-/* "%%" is "%" to both. A lone "%" makes Sendmail drop the text, Postfix the "%". */
+/* Both read "%%" as "%". At a lone "%" Sendmail drops the text, Postfix drops the "%". */
 static void keep_worded(struct mm_player *p, struct mm_text text)
 {
 	mm_buffer_clear(&p->words);
@@ -326,7 +327,7 @@ static enum mm_stage stage_of(const struct mm_player *p)
 	return mm_command_row(p->command)->stage;
 }
 
-/* The filter's own words, if it gave any that can be passed on. Sendmail words a refused connection itself. */
+/* The filter's own text, if it gave one that can be passed on. Sendmail words a refused connection itself. */
 static struct mm_text filters_words(const struct mm_player *p)
 {
 	struct mm_mta_reply r;
@@ -337,7 +338,7 @@ static struct mm_text filters_words(const struct mm_player *p)
 	return (struct mm_text){ NULL, 0 };
 }
 
-/* What the SMTP client is told. */
+/* Makes the reply to the SMTP client. */
 static void word(struct mm_player *p)
 {
 	struct mm_text text = filters_words(p);
@@ -360,8 +361,8 @@ static bool is_refusal(const struct mm_player *p)
 	return p->kind == MM_VERDICT_reject || p->kind == MM_VERDICT_tempfail;
 }
 
-/* Abort. Sendmail sends none to a filter it does not count as in a message: one that promised silence at MAIL and has
- * seen no content (protocol 5.6). */
+/* Writes an abort. Sendmail sends none to a filter that it does not count as inside a message: one that promised
+ * silence at MAIL and has seen no content (protocol 5.6). */
 static void write_abort(struct mm_player *p)
 {
 	if (is_postfix(p) || p->is_begun)
@@ -373,8 +374,8 @@ static void forget_message(struct mm_player *p)
 	p->facts.in_envelope = p->skips_headers = p->skips_body = false;
 }
 
-/* Accept and refusals at connect and helo are for the whole session (protocol 3.3). Discard means nothing there, but to
- * Sendmail at connect. */
+/* Accept and refusals at connect and helo apply to the whole session (protocol 3.3). Discard means nothing there,
+ * except to Sendmail at connect. */
 static void after_client(struct mm_player *p)
 {
 	p->is_refused |= is_refusal(p);
@@ -425,13 +426,13 @@ static void after_recipient(struct mm_player *p)
 		return;
 	}
 	if (p->kind == MM_VERDICT_discard && !is_postfix(p))
-		write_abort(p);                         /* protocol 3.3: to Sendmail the message is over at once */
+		write_abort(p);                         /* protocol 3.3: for Sendmail the message is over at once */
 	after_stage(p);
 }
 
 static void after_header(struct mm_player *p)
 {
-	/* Postfix: no more of this kind. Sendmail sends them all the same */
+	/* Postfix: no more of this kind. Sendmail still sends them */
 	p->skips_headers |= p->kind == MM_VERDICT_skip && is_postfix(p);
 	after_stage(p);
 }
@@ -472,7 +473,7 @@ static void (*consequence_of(uint8_t command))(struct mm_player *)
 	}
 }
 
-/* The command has its reply, or gets none. */
+/* The command has got its reply, or gets none. */
 static void settle(struct mm_player *p)
 {
 	p->is_waiting = false;
@@ -487,7 +488,7 @@ static void settle(struct mm_player *p)
 		consequence_of(p->command)(p);
 }
 
-/* One packet of the filter in answer to the command. */
+/* Takes one packet that the filter sent in answer to the command. */
 static void take(struct mm_player *p, const struct mm_packet *packet)
 {
 	const char *name = mm_command_row(p->command)->name;
@@ -528,7 +529,7 @@ static void take_surplus(struct mm_player *p, const struct mm_packet *packet)
 	p->reply.complaint = stored(p, p->heard[p->heard_count - 1].complaint).bytes;
 }
 
-/* What came while no reply was due waits for the next command, as it does in an MTA. */
+/* Bytes that came while no reply was due wait for the next command, as in an MTA. */
 static void listen(struct mm_player *p)
 {
 	struct mm_packet packet;
@@ -592,7 +593,7 @@ static bool begins(struct mm_player *p, uint8_t command)
 	return mm_mta_sends(&p->mta, command);
 }
 
-/* The command stands in the output when it is sent. */
+/* Ends a command; when it is sent, it is already in the output. */
 static void finish(struct mm_player *p, bool is_sent)
 {
 	if (p->has_failed)
@@ -703,7 +704,7 @@ void mm_player_rcpt(struct mm_player *p, const char *address, size_t size, const
 
 void mm_player_no_recipients(struct mm_player *p)
 {
-	p->owes_abort = !is_postfix(p);         /* the client has nobody left: RSET or QUIT */
+	p->owes_abort = !is_postfix(p);         /* the client has no recipient left: RSET or QUIT */
 	end_message(p);
 }
 
@@ -795,7 +796,7 @@ const struct mm_mta *mm_player_mta(const struct mm_player *p)
 
 /* ---- what becomes of the message ---- */
 
-/* Does to an accepted message what the filter's edits say, once. */
+/* Applies the filter's edits to an accepted message, once. */
 static bool deliver(struct mm_player *p)
 {
 	struct mm_fault why;
