@@ -7,7 +7,7 @@ local scan = {}
 
 ---@class moonmilter.ScanOptions
 ---@field ignore_case boolean?  ASCII letters of literals only; default false
----@field window integer?       bytes an LPeg match may have, 1..32768; default 1024
+---@field window integer?       most bytes of an LPeg match, 1..32768; default 1024
 ---@field max_bytes integer?    of one stream; past it code "limit"; default: no limit
 ---@field max_matches integer?  of one stream; past it code "limit"; default 10000
 

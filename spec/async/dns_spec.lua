@@ -229,7 +229,7 @@ describe("moonmilter.dns", function()
 
   it("tells the caller's mistakes at the caller's line", function()
     check("unknown type", 'return select(2, pcall(dns.query, "ok.example", "nonsense")):match "unknown type"')
-    check("is no IP address", 'return select(2, pcall(dns.ptr, "ok.example")):match "is no IP address"')
+    check("is not an IP address", 'return select(2, pcall(dns.ptr, "ok.example")):match "is not an IP address"')
     check("unknown option", 'return select(2, pcall(dns.a, "ok.example", { time = 1 })):match "unknown option"')
     check("servers \"nonsense\"", 'return select(2, pcall(dns.configure, { servers = { "nonsense" } })):match '
       .. '"servers %S+\\""')

@@ -481,7 +481,7 @@ describe("several tasks", function()
     ]]
     mta:begin()
     assert.equal("550-5.7.1 all: [1] is a number; give functions and tasks\r\n"
-      .. "550 5.7.1 spawn: a function is wanted, not a nil; was it called already, as in spawn(f())?", mta:mail().text)
+      .. "550 5.7.1 spawn: expected a function, got nil; was it called already, as in spawn(f())?", mta:mail().text)
   end)
 end)
 

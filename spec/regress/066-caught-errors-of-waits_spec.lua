@@ -19,7 +19,7 @@ describe("an error that a script catches itself", function()
   for call, text in pairs {
     ['milter.sleep "x"'] = "sleep: bad argument #1 (number expected, got string)",
     ["milter.timeout(-1, print)"] = "timeout: ",
-    ["milter.at_end()"] = "at_end: a function is wanted, not a nil",
+    ["milter.at_end()"] = "at_end: expected a function, got nil",
     ["milter.spawn(print):wait {}"] = "wait: bad argument #1 (number expected, got table)",
     ['require("moonmilter.socket").tcp():settimeout {}'] = "settimeout: a table; give seconds, or nil for none",
     ['milter.timeout(1, function() error "mine" end)'] = "mine",

@@ -138,8 +138,8 @@ describe("a script that does not load", function()
     { "on_rcpt = {}", "on_rcpt is a table; it must be a function" },
     { "on_header = 'x'", "or a table of functions by header name" },
     { "on_header = { Subject = 1 }", "on_header.Subject is a number" },
-    { "on_header = { ['a b'] = print }", "is no header name" },
-    { "on_header = { [1] = print }", "is no header name" },
+    { "on_header = { ['a b'] = print }", "is not a header name" },
+    { "on_header = { [1] = print }", "is not a header name" },
     { "on_header = {\nSubject = function() end,\nSUBJECT = function() end }",
       "script.lua:3: on_header: SUBJECT and Subject are the same header; names are case-blind. Keep one (the other function begins "
         .. "in line 2)" }, { "return 5", "returns a number" }, { "return 'x'", "returns a string" },

@@ -21,7 +21,7 @@ describe("exploration", function()
       end
     end, 20)
     assert.is_false(ok)
-    assert.equal("explored: after a message given up behind rcpt: count is 2", err:match "^[^\n]*")
+    assert.equal("explored: after a message given up after rcpt: count is 2", err:match "^[^\n]*")
   end)
 
   it("finds a filter that counts clients and forgets those that go away early", function()
@@ -30,7 +30,7 @@ describe("exploration", function()
     local _, err = pcall(testing.explore, leaky, function(mta)
       assert.equal("1", mta:message().message:get "X-Clients")
     end, 1)
-    assert.matches("^explored: beside a session that vanished behind connect: ", tostring(err.message))
+    assert.matches("^explored: beside a session that vanished after connect: ", tostring(err.message))
   end)
 
   it("goes through sessions that are refused, at once or at HELO", function()

@@ -142,7 +142,7 @@ describe("moonmilter.testing", function()
     assert.matches("mta_spec.lua:%d+: there is no option dsn; did you mean dns",
       error_of(function() testing.start { script = "", dsn = {} } end))
     assert.matches("mta_spec.lua:%d+: there is nothing to test", error_of(function() testing.start {} end))
-    assert.matches("mta_spec.lua:%d+: connect: ip \"1.2.3\" is no address",
+    assert.matches("mta_spec.lua:%d+: connect: ip \"1.2.3\" is not an address",
       error_of(function() mta:connect { ip = "1.2.3" } end))
     assert.matches("mta_spec.lua:%d+: the scripts do not load: .*on_rcpt",
       error_of(function() testing.start "function on_rctp() end" end))
