@@ -120,8 +120,8 @@ function Field:insert_before(name, value)
 end
 
 --- A field outside a session, which reads and edits as those of ctx.headers do. Changes are passed to
---- `edit.set(field, value)`, `edit.delete(field)` and `edit.insert_before(field, name, value)`; when one of these raises,
---- the field stays as it was.
+--- `edit.set(field, value)`, `edit.delete(field)` and `edit.insert_before(field, name, value)`; when one of these
+--- raises, the field stays as it was.
 ---@param t { name: string, value: string, raw?: string, edit?: table }  becomes the field itself
 ---@return moonmilter.Field
 function block.field(t)

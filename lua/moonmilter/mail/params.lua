@@ -141,8 +141,9 @@ local function read_parameters(text, tokens, i, defects)
   return into
 end
 
---- Parse a value with parameters. Never fails: what cannot be read is left out and named in `defects`. The first of two
---- equal parameters counts; an RFC 2231 form takes precedence over the plain one (RFC 6266 4.3 gives the reason).
+--- Parse a value with parameters. Never fails: what cannot be read is left out and named in `defects`. Of parameters
+--- with the same name the first counts; an RFC 2231 form takes precedence over the plain one (RFC 6266 4.3 gives the
+--- reason).
 ---@param text string
 ---@return moonmilter.Parameters
 function params.read(text)
