@@ -1,4 +1,4 @@
--- The ledger is judged, too: what it calls right is what happened, and each thing that may go wrong it finds.
+-- The ledger is judged, too: it accepts what really happened, and finds each possible fault.
 local filter = require "spec.mta.filter"
 local ledger = require "spec.ledger.ledger"
 local postfix = require "spec.mta.postfix"
@@ -9,7 +9,7 @@ local socket = require "socket"
 
 local KINDS = "keep,refuse,keep,rcpt,keep,discard,keep,later"
 
--- A copy that can be changed without harm to the sources.
+-- A copy that can be changed without affecting the sources.
 local function copy_of(value)
   if type(value) ~= "table" then return value end
   local copy = {}
@@ -35,7 +35,7 @@ local function header_of(copy, name)
   end
 end
 
--- What is done to the sources of a calm run, and what the ledger must say of it.
+-- Manipulations of the sources of a calm run, and the ledger's expected findings.
 local DOCTORED = {
   ["a message that is lost"] = { "lost: ", function(s)
     local _, i = delivered_of(s, "keep")
@@ -166,7 +166,7 @@ for _, mta_module in ipairs { postfix, sendmail } do
       end)
     end
 
-    it("lets mail through unfiltered only where the MTA was told to", function()
+    it("accepts unfiltered mail only where the MTA is configured to pass it", function()
       local doctored = copy_of(sources)
       DOCTORED["a message without any edit"][2](doctored)
       local copy = delivered_of(doctored, "keep")
@@ -177,7 +177,7 @@ for _, mta_module in ipairs { postfix, sendmail } do
       assert.is_true(#ledger.audit(doctored) > 0)
     end)
 
-    it("a verdict whose worker died before it was told, when the MTA lets mail pass, as often as sessions "
+    it("a verdict whose worker died before sending it, when the MTA lets mail pass, as often as sessions "
       .. "were lost", function()
       local doctored = copy_of(sources)
       DOCTORED["a message without any edit"][2](doctored) -- its line is still there
