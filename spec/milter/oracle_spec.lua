@@ -1,4 +1,4 @@
---- The judge judged: what spec/support/oracle.lua must not let pass, since every other spec relies on it.
+--- The oracle itself is tested: what spec/support/oracle.lua must refuse, since every other spec relies on it.
 local fake_mta = require "spec.support.fake_mta"
 local oracle = require "spec.support.oracle"
 
@@ -19,7 +19,7 @@ local function verdict(o, bytes)
   return pcall(o.from_filter, o, bytes)
 end
 
-describe("the oracle takes", function()
+describe("the oracle accepts", function()
   for name, case in pairs {
     ["one answer to a command"] = { "M", packet "c" }, ["a reply with a text"] = { "R", packet("y", "550 5.1.1 no\0") },
     ["edits and the final reply"] = { "E", packet("h", "A\0 b\0") .. packet("b", "x\r") .. packet("b", "\n")
@@ -37,16 +37,16 @@ describe("the oracle takes", function()
   end
 end)
 
--- Whether the answer behind an abort was to what the abort gave up nobody can say: it may have crossed it on the way.
-describe("behind an abort the oracle", function()
-  it("takes progress of the next message when an answer was counted for a command that was given up", function()
+-- An answer after an abort may belong to the command that the abort gave up: they may have crossed on the way.
+describe("after an abort the oracle", function()
+  it("accepts progress of the next message when an answer was counted for a command that was given up", function()
     local o = after "RAMBE"
     local ok, err = verdict(o, packet "c" .. packet "c" .. packet "p" .. packet "c")
     assert.is_true(ok, err)
     o:at_rest()
   end)
 
-  it("misses an answer all the same", function()
+  it("still reports a missing answer", function()
     assert.is_false(verdict(after "RAMBE", packet "c" .. packet "p"))
     local o = after "RAMBE"
     assert.is_true(verdict(o, packet "c" .. packet "c" .. packet "c"))
@@ -105,7 +105,7 @@ describe("the oracle refuses", function()
     end)
   end
 
-  it("silence where an answer is owed", function()
+  it("silence where an answer is due", function()
     assert.is_false((pcall(function() after("M"):at_rest() end)))
   end)
   it("an answer where silence was promised", function()

@@ -1,11 +1,10 @@
---- The messages that go through every filter and both MTAs unchanged: shapes made by hand, letters made by dice (own
---- random numbers, no clock: the same in every run), and the messages of spec/mail/corpus.
+--- The messages that go through every filter and both MTAs unchanged: shapes made by hand, random letters (own random
+--- numbers, no clock: the same in every run), and the messages of spec/mail/corpus.
 ---
 ---   for _, message in ipairs(corpus.all()) do … message.kind, message.name, message.data, message.is_quick
 ---
---- `data` is what stands between DATA and the final dot before dots are doubled, with the line ends as they go over the
---- wire. `from`, `mail_params` and `to` (a function of the message's own address) are set where
---- the envelope is the point.
+--- `data` is the text between DATA and the final dot before dots are doubled, with the line ends of the wire. `from`,
+--- `mail_params` and `to` (a function of the message's own address) are set where the envelope matters.
 local generate = require "spec.mail.corpus.generate"
 local hand = require "spec.mail.corpus.hand"
 
@@ -191,7 +190,7 @@ local function body_shapes()
   end
   body("long line", "of 300000 bytes without end", ("l"):rep(300000))
 
-  -- Bodies as the filter gets them are cut into pieces of 65535 bytes.
+  -- The filter gets bodies in pieces of 65535 bytes.
   local line = ("0123456789"):rep(7) .. "\r\n"
   for _, pieces in ipairs { 1, 2, 3 } do
     for _, more in ipairs { -3, -2, -1, 0, 1, 2, 3 } do
@@ -345,7 +344,7 @@ local function envelopes()
   way("a parameter that nobody knows", { mail_params = "X-UNKNOWN=1" })
 end
 
--- ---- letters made by dice ----
+-- ---- random letters ----
 
 local WORDS = {}
 for word in ([[the meeting tomorrow invoice attached please find regards Gr]] .. "\252\223" .. [[e Sch]]

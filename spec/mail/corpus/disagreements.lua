@@ -1,5 +1,6 @@
---- Where these modules and Python's email package (policy.default, 3.11) differ on the corpus, and why ours stays.
---- [message] = { [facet] = reason }. A reason that begins with "varies" may also not apply: other Python versions.
+--- Where these modules and Python's email package (policy.default, 3.11) differ on the corpus, and why we keep our
+--- result. [message] = { [facet] = reason }. A reason that begins with "varies" may also not apply: other Python
+--- versions.
 local drops_last_line_end = "Python drops the line end before the end of a message whose close delimiter is missing; "
   .. "no delimiter claims it (RFC 2046 5.1.1), so it is content"
 
