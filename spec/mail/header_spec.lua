@@ -141,7 +141,7 @@ describe("a field", function()
     f:delete()
     assert.same({ { "set", "Subject", "y" }, { "insert_before", "Subject", "X-Before", "1" }, { "delete", "Subject" } },
       calls)
-    assert.has_error(function() f:set "z" end, "set: Subject was deleted before")
+    assert.has_error(function() f:set "z" end, "set: Subject is already deleted")
   end)
   it("refuses values that are not a single header", function()
     local f = field("Subject", "x")

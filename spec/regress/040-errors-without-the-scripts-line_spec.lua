@@ -1,6 +1,6 @@
--- A wrong argument to what waits (milter.sleep "x", dns.a()), to ctx.headers and to the modules was reported with a
--- line of the runtime's own Lua and under the name of its variable: "moonmilter.runtime.wait.lua:41: bad argument
--- #1 to 'raw'". Since 0.1.0.
+-- A wrong argument to a waiting function (milter.sleep "x", dns.a()), to ctx.headers and to the modules was reported
+-- with a line of the runtime's own Lua and under the name of its variable: "moonmilter.runtime.wait.lua:41: bad
+-- argument #1 to 'raw'". Since 0.1.0.
 local fake_mta = require "spec.support.fake_mta"
 
 local calls = {
@@ -22,7 +22,7 @@ local calls = {
 
 describe("a mistake in a call of the runtime", function()
   for _, row in ipairs(calls) do
-    it("is told with the script's line: " .. row[1], function()
+    it("is reported with the script's line: " .. row[1], function()
       local mta = fake_mta.start("function on_eom(ctx)\n  " .. row[1] .. "\nend")
       finally(function() mta:close() end)
       mta:message()
@@ -32,7 +32,7 @@ describe("a mistake in a call of the runtime", function()
     end)
   end
 
-  it("of a script that names the host itself is left alone", function()
+  it("keeps the text of a script that names the host itself", function()
     local mta = fake_mta.start 'function on_mail() error("moonmilter.x.lua:1: mine", 0) end'
     finally(function() mta:close() end)
     mta:mail()

@@ -1,5 +1,5 @@
--- A wrong argument to what waits, caught by the script's own pcall, began with a line of the runtime's own Lua
--- ("moonmilter.runtime.wait.lua:41"); milter.timeout put a traceback into errors that it handed on. Since 0.1.0.
+-- A wrong argument to a waiting function, caught by the script's own pcall, began with a line of the runtime's own Lua
+-- ("moonmilter.runtime.wait.lua:41"); milter.timeout put a traceback into errors that it passed on. Since 0.1.0.
 local testing = require "moonmilter.testing"
 
 local function caught(call)
@@ -32,7 +32,7 @@ describe("an error that a script catches itself", function()
     end)
   end
 
-  it("comes out of milter.timeout as it was raised", function()
+  it("passes milter.timeout unchanged", function()
     assert.equal("mine", caught 'milter.timeout(1, function() error("mine", 0) end)')
   end)
 end)

@@ -1,5 +1,5 @@
--- The filter of the soak: what it does to a message is said by the sender's local part. Each kind uses another part of
--- the host; load.lua knows what must come of it.
+-- The filter of the soak: the sender's local part decides what it does to a message. Each kind uses another part of the
+-- host; load.lua knows the expected result.
 -- luacheck: allow defined top, ignore 131
 local milter = require "moonmilter"
 local process = require "moonmilter.process"
@@ -37,7 +37,7 @@ local AT_END = {
   tempfail = function(ctx) return ctx:tempfail(451, "4.7.1", "later, says the soak") end,
   discard = function(ctx) return ctx:discard() end,
   raise = function() error { "an object", {} } end,
-  deep = function(ctx) -- an error below pcalls and coroutines, with edits asked for
+  deep = function(ctx) -- an error below pcalls and coroutines, with edits requested
     ctx:add_header("X-Lost", "yes")
     coroutine.wrap(function()
       pcall(error, "caught")

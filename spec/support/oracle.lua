@@ -1,7 +1,7 @@
---- A second opinion on every byte a filter says: both MTAs' rules at once, the stricter of the two wherever they differ
---- (protocol 3.1 to 3.4, 3.7 to 3.14, 4.4, 4.5). Written from the protocol alone: nothing of the host is asked.
+--- A second opinion on every byte that a filter sends: both MTAs' rules at once, the stricter of the two wherever they
+--- differ (protocol 3.1 to 3.4, 3.7 to 3.14, 4.4, 4.5). Written from the protocol alone, without code of the host.
 --
--- It sees both directions. What it does not accept is raised as an error, so a spec that talks through fake_mta fails.
+-- It sees both directions. It raises an error for what it does not accept, so a spec that talks through fake_mta fails.
 local oracle = {}
 
 local Oracle = {}
@@ -35,7 +35,7 @@ function oracle.new()
   }, Oracle)
 end
 
--- Takes whole packets off a buffer and hands them to `visit`.
+-- Takes whole packets from a buffer and passes them to `visit`.
 local function packets(buffer, limit, visit)
   while #buffer >= 5 do
     local length = read_u32(buffer, 1)
@@ -51,14 +51,14 @@ local function packets(buffer, limit, visit)
   return buffer
 end
 
--- ---- what the MTA says ----
+-- ---- what the MTA sends ----
 
 local function note_command(self, letter, data)
   if letter == "O" then
     self.offered = #data >= 12 and { version = read_u32(data, 1), actions = read_u32(data, 5),
       steps = read_u32(data, 9) } or nil
   elseif letter == "A" or letter == "Q" or letter == "K" then
-    -- what was still open may have been given up; whether it was answered before is a matter of time
+    -- open commands may have been given up; whether they were answered before is a matter of timing
     for _, command in ipairs(self.open) do
       command.optional = command.optional or letter ~= "A" or MESSAGE[command.letter]
     end
@@ -68,8 +68,8 @@ local function note_command(self, letter, data)
   end
 end
 
--- The oldest command that wants an answer. Which are silent is known once the offer is answered,
--- which comes first of all.
+-- The oldest command that expects an answer. Which commands are silent is known once the offer, the very first command,
+-- is answered.
 local function first_open(self)
   local open = self.open
   while open[1] and open[1].letter ~= "O" and has(self.steps, ANSWERED[open[1].letter]) do
@@ -78,8 +78,8 @@ local function first_open(self)
   return open[1]
 end
 
--- Drops what is in front of a command of those letters, as long as it may have been given up. `spare` answers were
--- counted for commands that had been given up; they belong to later ones.
+-- Drops the commands before a command with one of those letters, as long as they may have been given up. `spare`
+-- answers were counted for commands that had been given up; they belong to later ones.
 local function give_up(self, letters)
   local first = first_open(self)
   while first and not letters:find(first.letter, 1, true) and (first.optional or self.spare > 0) do
@@ -92,7 +92,7 @@ local function give_up(self, letters)
   return first
 end
 
---- Bytes on their way to the filter. Not judged: specs send rubbish on purpose.
+--- Bytes on their way to the filter. Not judged: specs deliberately send garbage.
 function Oracle:to_filter(bytes)
   if self.closed then
     return
@@ -101,7 +101,7 @@ function Oracle:to_filter(bytes)
   self.to = bad and "" or rest
 end
 
---- The filter has hung up: nothing is owed any more.
+--- The filter has hung up: no answer is due any more.
 function Oracle:hung_up()
   self.closed = true
   if #self.from > 0 then
@@ -109,7 +109,7 @@ function Oracle:hung_up()
   end
 end
 
---- Nothing waits: every command that wants an answer must have had it.
+--- Nothing waits: every command that expects an answer must have received it.
 function Oracle:at_rest()
   if self.closed then
     return
@@ -126,7 +126,7 @@ function Oracle:at_rest()
   self.open, self.spare = {}, 0
 end
 
--- ---- what the filter says ----
+-- ---- what the filter sends ----
 
 local function strings(letter, data, count)
   if data:sub(-1) ~= "\0" then
@@ -320,7 +320,7 @@ local EDITS = {
   end,
 }
 
--- Where a final reply makes sense on both MTAs (protocol 3.1, 3.3).
+-- Where a final reply is valid on both MTAs (protocol 3.1, 3.3).
 local FINAL = {
   c = "CHMRTLNBEU", a = "CHMRTLNBE", r = "CHMRTLNBEU", t = "CHMRTLNBEU", d = "MRTLNBE", s = "B", y = "CHMRTLNBEU",
 }
@@ -435,7 +435,7 @@ local function note_reply(self, letter, data)
   end
 end
 
---- Bytes the filter has said.
+--- Bytes from the filter.
 function Oracle:from_filter(bytes)
   local rest, bad = packets(self.from .. bytes, 0x10000, function(letter, data) note_reply(self, letter, data) end)
   if bad then
