@@ -141,7 +141,7 @@ describe("moonmilter.timer", function()
 
   it("reports the caller's mistakes at the caller's line", function()
     local _, err = fake_mta.host { script = HEAD .. "timer.every(0, print)" }
-    assert.matches("script.lua:3: timer.every: 0 seconds; give a number from 0.001 on", err)
+    assert.matches("script.lua:3: timer.every: seconds are 0; give a number of at least 0.001", err)
     _, err = fake_mta.host { script = HEAD .. "timer.every(1, print, { jiter = 1 })" }
     assert.matches("timer.every: jiter", err)
     serve ""

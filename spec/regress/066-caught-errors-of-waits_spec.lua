@@ -21,7 +21,7 @@ describe("an error that a script catches itself", function()
     ["milter.timeout(-1, print)"] = "timeout: ",
     ["milter.at_end()"] = "at_end: expected a function, got nil",
     ["milter.spawn(print):wait {}"] = "wait: bad argument #1 (number expected, got table)",
-    ['require("moonmilter.socket").tcp():settimeout {}'] = "settimeout: a table; give seconds, or nil for none",
+    ['require("moonmilter.socket").tcp():settimeout {}'] = "settimeout: got a table; give seconds, or nil for none",
     ['milter.timeout(1, function() error "mine" end)'] = "mine",
   } do
     it("names the script's line: " .. call, function()

@@ -293,7 +293,7 @@ describe("ctx.message and ctx.session", function()
     it(("have no name of ctx: %s"):format(expression), function()
       local reply = said(expression)
       assert.truthy(reply:find("script.lua:3: ", 1, true), reply)
-      assert.truthy(reply:find("is a member of ctx: say " .. form, 1, true), reply)
+      assert.truthy(reply:find("is a member of ctx: write " .. form, 1, true), reply)
     end)
   end
 

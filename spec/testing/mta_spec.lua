@@ -136,7 +136,7 @@ describe("moonmilter.testing", function()
     assert.matches("data: no recipient was accepted, an MTA answers 554", error_of(function() mta:data() end))
     mta:abort()
     mta:mail "bad@x"
-    assert.matches("it was decided: reject at mail: 550 5.7.1 Command rejected", error_of(function() mta:rcpt() end))
+    assert.matches("its verdict was: reject at mail: 550 5.7.1 Command rejected", error_of(function() mta:rcpt() end))
     assert.matches("mta_spec.lua:%d+: message: there is no form", error_of(function() mta:message { form = "x" } end))
     assert.matches("there is no option scirpt", error_of(function() testing.start { scirpt = "x" } end))
     assert.matches("mta_spec.lua:%d+: there is no option dsn; did you mean dns",
