@@ -131,8 +131,8 @@ end)
 describe("sections", function()
   it("reports a section that is not in docs/protocol.md", function()
     write("host/io/false.c", "/* One (protocol 3.7, 3.9) and two (proto" .. "col\n * 9.9). */\n")
-    finds("host/io/false.c:1: protocol 3.9 is no section of docs/protocol.md\n"
-      .. "host/io/false.c:1: proto" .. "col 9.9 is no section of docs/protocol.md\n", "sections")
+    finds("host/io/false.c:1: protocol 3.9 is not a section of docs/protocol.md\n"
+      .. "host/io/false.c:1: proto" .. "col 9.9 is not a section of docs/protocol.md\n", "sections")
   end)
 
   it("reports citations of documents that are not in the tree", function()

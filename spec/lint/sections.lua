@@ -54,7 +54,7 @@ end
 local function check_sections(path, text)
   each_citation(text, function(number, position)
     if not sections[number] then
-      tree.fault(path, tree.line_at(text, position), "protocol %s is no section of %s", number, PROTOCOL)
+      tree.fault(path, tree.line_at(text, position), "protocol %s is not a section of %s", number, PROTOCOL)
     end
   end)
 end

@@ -83,7 +83,7 @@ describe("a command as it should be", function()
   end
 
   local odd_but_legal = {
-    { "C", "\0U", "a client that nobody knows" },
+    { "C", "\0U", "an unknown client" },
     { "C", "unknown\0L\0\0/run/socket\0", "a client on a unix socket" },
     { "C", "x\0" .. "6\0\0IPv6:2001:db8::1\0", "an address with Sendmail's IPv6: prefix" },
     { "C", "x\0" .. "6\0\0ipv6:::1\0", "the prefix in small letters" },
@@ -214,7 +214,7 @@ describe("a packet length", function()
     return mta
   end
   for name, bytes in pairs {
-    ["of 0 closes at once, before any letter"] = "\0\0\0\0", ["of 0 with a byte behind it closes"] = "\0\0\0\0A",
+    ["of 0 closes at once, before any letter"] = "\0\0\0\0", ["of 0 followed by a byte closes"] = "\0\0\0\0A",
     ["of 0x10002 closes without waiting for so many bytes"] = "\0\1\0\2",
     ["of 0x10001 closes unless it is a body"] = "\0\1\0\1H",
     ["of 0x7fffffff closes"] = "\127\255\255\255", ["of 0x80000001 closes"] = "\128\0\0\1A",

@@ -175,7 +175,7 @@ for _, setting in ipairs(SETTINGS) do
         host.child:signal "SIGCONT"
         settled(code, sent, stage)
         client:drop()
-        filtered("a new session behind silence at " .. stage)
+        filtered("a new session after silence at " .. stage)
       end
     end)
   end)

@@ -33,14 +33,14 @@ local function header_shapes()
   local function field(name, line, more)
     add("field", name, DATED .. line .. "\r\nX-Behind: it\r\n\r\n" .. TEXT, more)
   end
-  field("no space behind the colon", "Subject:text", QUICK)
-  field("a tab behind the colon", "Subject:\ttext", QUICK)
-  field("two spaces behind the colon", "Subject:  text", QUICK)
-  field("space and tab behind the colon", "Subject: \ttext", QUICK)
+  field("no space after the colon", "Subject:text", QUICK)
+  field("a tab after the colon", "Subject:\ttext", QUICK)
+  field("two spaces after the colon", "Subject:  text", QUICK)
+  field("space and tab after the colon", "Subject: \ttext", QUICK)
   field("no value", "Subject:", QUICK)
   field("a space for a value", "Subject: ", QUICK)
   field("blanks for a value", "Subject: \t  ", QUICK)
-  field("blanks behind the value", "Subject: text \t ", QUICK)
+  field("blanks after the value", "Subject: text \t ", QUICK)
   field("a space before the colon", "Subject : text", QUICK)
   field("tabs before the colon", "Subject\t\t: text", QUICK)
   field("folded by a space", "Subject: one\r\n two")
@@ -144,7 +144,7 @@ local function header_shapes()
     for i = 1, count do lines[i] = ("X-Field-%d: value %d\r\n"):format(i % 37, i) end
     block(("%d fields"):format(count), DATED .. table.concat(lines), { is_quick = count == 100 })
   end
-  block("two blank lines behind it", DATED .. "\r\n")
+  block("two blank lines after it", DATED .. "\r\n")
 
   add("cut", "nothing at all", "", QUICK)
   add("cut", "one empty line", "\r\n", QUICK)
@@ -340,8 +340,8 @@ local function envelopes()
   way("SMTPUTF8", { mail_params = "SMTPUTF8", from = "\195\164nn@one.example" })
   way("SMTPUTF8 with ASCII addresses", { mail_params = "SMTPUTF8 BODY=8BITMIME" },
     DATED .. "Subject: \195\164\r\n\r\n\195\164\r\n")
-  way("AUTH of nobody", { mail_params = "AUTH=<>" })
-  way("a parameter that nobody knows", { mail_params = "X-UNKNOWN=1" })
+  way("AUTH without a user", { mail_params = "AUTH=<>" })
+  way("an unknown parameter", { mail_params = "X-UNKNOWN=1" })
 end
 
 -- ---- random letters ----

@@ -152,18 +152,18 @@ for _, point in ipairs(POINTS) do
     finish_message(t, where)
   end)
 end
-course("a MAIL that is none", function(t) t:ehlo(
+course("an invalid MAIL", function(t) t:ehlo(
   ) t:say "MAIL FROM:<ann@one.example" t:say "MAIL ann" t:say "RSET" t:message() t:quit() end)
-course("a RCPT that is none", function(t) t:ehlo() t:mail() t:say "RCPT TO:<>" t:say "RCPT bob" t:message "rcpt" t:quit(
+course("an invalid RCPT", function(t) t:ehlo() t:mail() t:say "RCPT TO:<>" t:say "RCPT bob" t:message "rcpt" t:quit(
   ) end)
-course("a recipient with parameters nobody knows", function(t)
+course("a recipient with unknown parameters", function(t)
   t:ehlo() t:mail() t:say "RCPT TO:<bob@two.example> X-WHAT=1" t:message "rcpt" t:quit()
 end)
 course("a line of 5000 bytes", function(t) t:ehlo() t:say("NOOP " .. ("x"):rep(5000)) t:message() t:quit() end)
 course("binary bytes for a command", function(t) t:ehlo() t:say "\1\2\255\254 \200" t:message() t:quit() end)
 
 for where, bytes in pairs {
-  ["after DATA"] = "", ["in the header"] = "Subject: cut short\r\nX-A: ", ["behind the header"] = "Subject: cut "
+  ["after DATA"] = "", ["in the header"] = "Subject: cut short\r\nX-A: ", ["after the header"] = "Subject: cut "
     .. "short\r\n\r\n",
   ["in the body"] = "Subject: cut short\r\n\r\nsome text\r\nand", ["before the last dot"] = "Subject: cut "
     .. "short\r\n\r\nsome text\r\n",
@@ -214,12 +214,12 @@ end)
 
 course("STARTTLS and a second EHLO", function(t) t:ehlo() t:starttls() t:ehlo() t:message() t:message() t:quit() end)
 course("STARTTLS without a second EHLO", function(t) t:ehlo() t:starttls() t:message() t:quit() end)
-course("STARTTLS behind a message", function(t) t:ehlo() t:message() t:starttls() t:ehlo() t:message() t:quit() end)
+course("STARTTLS after a message", function(t) t:ehlo() t:message() t:starttls() t:ehlo() t:message() t:quit() end)
 course("STARTTLS in an envelope", function(t) t:ehlo() t:mail() t:starttls() t:ehlo() t:message() t:quit() end)
 course("STARTTLS twice", function(t) t:ehlo() t:starttls() t:ehlo() t:say "STARTTLS" t:message() t:quit() end)
 course("STARTTLS and a client that vanishes",
   function(t) t:ehlo() t:starttls() t:ehlo() t:mail() t:rcpt() t.client:drop() end)
-course("STARTTLS with words behind it", function(t) t:ehlo() t:say "STARTTLS now" t:message() t:quit() end)
+course("STARTTLS with trailing words", function(t) t:ehlo() t:say "STARTTLS now" t:message() t:quit() end)
 
 -- One message by BDAT, cut as given.
 local function bdat(t, sizes, is_last_apart)

@@ -46,7 +46,7 @@ end
 
 -- valgrind accepts the connection, drops it, and reports that there is no descriptor
 local lacks_descriptors = (os.getenv "LD_PRELOAD" or ""):find "vgpreload" and pending or it
-lacks_descriptors("who asks when there is no descriptor waits, and so do we", function()
+lacks_descriptors("a client that comes when there is no descriptor waits, and so does the loop", function()
   local control, ready, client = knocked_at()
   local limit = resource.getrlimit(resource.RLIMIT_NOFILE)
   assert(resource.setrlimit(resource.RLIMIT_NOFILE, { rlim_cur = next_descriptor(), rlim_max = limit.rlim_max }))

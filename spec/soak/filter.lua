@@ -62,12 +62,12 @@ local AT_END = {
   end,
   echo = function(ctx)
     local answer = ask_echo(ctx.id)
-    if answer ~= ctx.id then return ctx:reject(554, "5.0.0", "an answer to somebody else") end
+    if answer ~= ctx.id then return ctx:reject(554, "5.0.0", "an answer to another session") end
     ctx:add_header("X-Soak", answer)
   end,
   program = function(ctx)
     local result = assert(process.run { argv = { "/bin/echo", ctx.id } })
-    if not result.stdout:find(ctx.id, 1, true) then return ctx:reject(554, "5.0.0", "output of somebody else") end
+    if not result.stdout:find(ctx.id, 1, true) then return ctx:reject(554, "5.0.0", "output of another session") end
     ctx:add_header("X-Soak", "program")
   end,
 }

@@ -156,10 +156,10 @@ local function check_value(self, letter, value, may_be_empty)
     fail("%s: CR or NUL in the value %q", letter, value)
   end
   if has(self.steps, 0x100000) and value:sub(1, 1) ~= " " then
-    fail("%s: the space behind the colon is missing in %q", letter, value)
+    fail("%s: the space after the colon is missing in %q", letter, value)
   end
   if value:find("\n[^ \t]") or value:sub(-1) == "\n" then
-    fail("%s: a line break that is no fold in %q", letter, value)
+    fail("%s: a line break that is not a fold in %q", letter, value)
   end
   if (value .. "\n"):find("\n[ \t]+\n") then
     fail("%s: a folded line of blanks in %q", letter, value)
@@ -223,7 +223,7 @@ local function check_reply_text(data)
     end
     local class = line:match("^....(%d)")
     if class and class ~= code:sub(1, 1) then
-      fail("y: line %q: the digit behind the code is not its class", line)
+      fail("y: line %q: the digit after the code is not its class", line)
     end
     if line:gsub("%%%%", ""):find("%%") then
       fail("y: a lone %% in %q", line)
@@ -329,7 +329,7 @@ local function check_lists(self, data)
   local at, seen, count = 13, {}, 0
   while at <= #data do
     if at + 4 > #data then
-      fail "O: stray bytes behind the macro lists"
+      fail "O: stray bytes after the macro lists"
     end
     local stage, text = read_u32(data, at), data:match("^([^%z]*)%z", at + 4)
     if not text or stage > 6 or seen[stage] then
@@ -349,7 +349,7 @@ local function check_lists(self, data)
     at = at + 5 + #text
   end
   if count > 0 and (self.offered.version < 6 or not has(self.actions, 0x100)) then
-    fail "O: macro lists that nobody asked for"
+    fail "O: macro lists that were not offered"
   end
   if seen[5] ~= seen[6] then
     fail "O: a macro list for end of message or end of headers without the other"
@@ -359,7 +359,7 @@ end
 local function check_answer(self, data)
   local o = self.offered
   if not o then
-    fail "O: an answer to no offer"
+    fail "O: an answer without an offer"
   end
   if #data < 12 then
     fail("O: %d bytes", #data)
@@ -383,7 +383,7 @@ local function note_reply(self, letter, data)
   self.packets = self.packets + 1
   local first = first_open(self)
   if not first then
-    fail("%q although nothing was asked", letter)
+    fail("%q although no command expects an answer", letter)
   end
   if letter ~= "b" and self.in_body then
     self.in_body, self.body_over = false, true
@@ -413,7 +413,7 @@ local function note_reply(self, letter, data)
   if letter == "y" then
     check_reply_text(data)
   elseif #data > 0 then
-    fail("%s with %d bytes behind it", letter, #data)
+    fail("%s followed by %d bytes", letter, #data)
   end
   first = give_up(self, where)
   if not first or not where:find(first.letter, 1, true) then
@@ -423,7 +423,7 @@ local function note_reply(self, letter, data)
     fail "s although skip was not negotiated"
   end
   if self.edits > 0 and letter ~= "c" and letter ~= "a" then
-    fail("%d edits in front of %s", self.edits, letter)
+    fail("%d edits before %s", self.edits, letter)
   end
   if self.last_body ~= "" then
     fail "b: the body ends in a bare CR"
