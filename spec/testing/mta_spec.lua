@@ -132,7 +132,7 @@ describe("moonmilter.testing", function()
     local mta = start [[ function on_mail(ctx, a) if a == "bad@x" then return ctx:reject() end end ]]
     assert.matches("mta_spec.lua:%d+: rcpt: there is no message", error_of(function() mta:rcpt() end))
     mta:mail()
-    assert.matches("mta_spec.lua:%d+: mail: a message is open already", error_of(function() mta:mail() end))
+    assert.matches("mta_spec.lua:%d+: mail: a message is already open", error_of(function() mta:mail() end))
     assert.matches("data: no recipient was accepted, an MTA answers 554", error_of(function() mta:data() end))
     mta:abort()
     mta:mail "bad@x"
