@@ -311,10 +311,10 @@ describe("ctx:body", function()
         .. "max_memory, max_size, over and headers",
       [ [[function on_mail(ctx) ctx:body { over = "skip" } end]] ] = 'script.lua:1: body: over = "skip"; use truncate',
       [ [[function on_mail(ctx) ctx:body { max_size = -1 } end]] ] = "script.lua:1: body: option max_size = -1; "
-        .. "bytes, 0 or more",
+        .. "give bytes, 0 or more",
       [ [[function on_mail(ctx) ctx:body { headers = {} } end]] ] = "script.lua:1: body: headers come from the message",
-      [ [[function on_mail(ctx) ctx:body() ctx:body {} end]] ] = "script.lua:1: body: the body of this message is already "
-        .. "being kept",
+      [ [[function on_mail(ctx) ctx:body() ctx:body {} end]] ] = "script.lua:1: body: the body of this message is "
+        .. "already being kept",
       [ [[function on_eoh(ctx) ctx:body():string() end]] ] = "string: the body is not finished; read it at "
         .. "end of message",
       [ [[function on_mail(ctx) ctx["bo" .. "dy"](ctx) end]] ] = 'add options = { facts = { "body" } } to this script',
