@@ -192,7 +192,7 @@ function Body:read(offset, count)
   self.file:seek("set", offset)
   local bytes = self.file:read(count)
   if not bytes or #bytes < count then
-    error("read: the temporary file lost bytes", 2) -- never hand on a shortened message as if it were whole
+    error("read: the temporary file lost bytes", 2) -- never pass on a shortened message as if it were complete
   end
   return bytes
 end

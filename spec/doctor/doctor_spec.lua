@@ -183,7 +183,7 @@ describe("moonmilter doctor", function()
     end)
 
     it("finds that the MTA's user is not in the socket's group", function()
-      if not IS_ROOT then pending "wants root" return end
+      if not IS_ROOT then pending "needs root" return end
       process.run(("chmod 660 %s; chgrp nogroup %s"):format(path, path))
       for _, through in ipairs { "", "setpriv --reuid=nobody --regid=nogroup --clear-groups" } do
         local text = look(ours(), nil, nil, nil, through)
@@ -197,7 +197,7 @@ describe("moonmilter doctor", function()
     end)
 
     it("finds a directory that the MTA's user may not enter", function()
-      if not IS_ROOT then pending "wants root" return end
+      if not IS_ROOT then pending "needs root" return end
       process.run(("chmod 700 %s/run"):format(directory))
       local text = look(ours())
       process.run(("chmod 755 %s/run"):format(directory))
@@ -213,7 +213,7 @@ describe("moonmilter doctor", function()
     end)
 
     it("accepts a socket inside the chroot, with and without a leading slash", function()
-      if not IS_ROOT then pending "wants root" return end
+      if not IS_ROOT then pending "needs root" return end
       local chroot = MASTER:gsub("n(%s+%-%s+%-%s+smtpd)", "y%1")
       lfs.mkdir(directory .. "/queue/milter")
       local inside = host.start { workers = 0, scripts = PASS, arguments = { "-s", "unix:" .. directory
@@ -369,7 +369,7 @@ describe("moonmilter doctor", function()
     end)
 
     it("finds a user that the daemon runs as", function()
-      if not IS_ROOT then pending "wants root" return end
+      if not IS_ROOT then pending "needs root" return end
       process.run(("chmod 660 %s"):format(path))
       local text = look("O RunAsUser=nobody:nogroup\n" .. line())
       local other = look("O RunAsUser=mail\n" .. line())

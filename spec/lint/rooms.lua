@@ -11,7 +11,7 @@ local may_include_ev = {
   ["base/clock"] = true, ["base/watch"] = true, ["io/connection"] = true, ["io/acceptor"] = true, ["io/worker"] = true,
   ["embed/beat"] = true, ["embed/stop"] = true, ["embed/signals"] = true, ["embed/host"] = true,
 }
-local open_only_inside = { ["embed/parts"] = true } -- what a host is made of
+local open_only_inside = { ["embed/parts"] = true } -- the parts of a host
 local may_include_lua = { task = true, bind = true, script = true, ["codec/codec"] = true }    -- folders, and a file
 local public = { moonmilter = true, moonmilter_testing = true }
 

@@ -478,7 +478,7 @@ local function envelope_edit_cases(w)
   it("change the sender with parameters: they reach the next hop", function()
     local message = w():arrives { orders = { "eom from <new@one.example> ENVID=abc RET=HDRS" } }
     assert.equal("new@one.example", message.sender)
-    if w().kind == "sendmail" then -- Postfix 3.7 takes them from 3.3 on; both hand them to a next hop with DSN
+    if w().kind == "sendmail" then -- Postfix 3.7 takes them from 3.3 on; both pass them to a next hop with DSN
       assert.matches("ENVID=abc", message.sender_params)
     end
     assert.matches("RET=HDRS", message.sender_params)

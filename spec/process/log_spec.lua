@@ -168,7 +168,7 @@ describe("a log that cannot be written", function()
   end
 
   it("because the disk is full: counts lost lines, reports them when there is room again, splits no line", function()
-    if not IS_ROOT then pending "wants root" return end
+    if not IS_ROOT then pending "needs root" return end
     local disk = process.directory()
     local h = host.start { workers = 1, scripts = PASS, arguments = { "--log=" .. disk .. "/log" },
       through = { "unshare", "-m", "sh", "-c",
@@ -261,7 +261,7 @@ describe("syslog", function()
   local directory, fd, h
 
   before_each(function()
-    if not IS_ROOT then pending "wants root" return end
+    if not IS_ROOT then pending "needs root" return end
     directory = process.directory()
     fd = assert(posix_socket.socket(posix_socket.AF_UNIX, posix_socket.SOCK_DGRAM, 0))
     process.run(("mkdir %s/dev && cp -a /dev/null /dev/zero /dev/urandom /dev/random %s/dev"):format(directory,

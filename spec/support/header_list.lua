@@ -43,7 +43,7 @@ function Postfix:apply(edit)
   end
 end
 
--- ---- Sendmail: nine fields of its own first; positions count elements, deleted fields stay in their place ----
+-- ---- Sendmail: its own nine fields first; positions count elements, deleted fields stay in their place ----
 
 local Sendmail = {}
 Sendmail.__index = Sendmail

@@ -10,7 +10,7 @@ local addrspec = {}
 addrspec.LOCAL_PART_MAX, addrspec.DOMAIN_MAX = 64, 255
 local LOCAL_PART_MAX, DOMAIN_MAX = addrspec.LOCAL_PART_MAX, addrspec.DOMAIN_MAX
 
---- Kinds of tokens that words are made of.
+--- Kinds of tokens that form words.
 addrspec.is_word = { atom = true, quoted = true, encoded = true }
 local is_word = addrspec.is_word
 

@@ -179,7 +179,7 @@ local function html_end(source)
   return found or found_html
 end
 
--- `source` with `addition` at an offset (nil: at the end, on a line of its own).
+-- `source` with `addition` at an offset (nil: at the end, on a separate line).
 local function insert(source, addition, offset)
   local at, is_done, last_byte = 0, false, nil
   return function()
@@ -253,7 +253,7 @@ local function encoding_with(part, addition, stays, is_ascii)
   return fits and encoding or "quoted-printable"
 end
 
--- The fields of a part that becomes UTF-8 (unless it stays what it is) in an encoding.
+-- The fields of a part that becomes UTF-8 (unless its charset stays) in an encoding.
 local function new_fields(part, stays, encoding)
   local values = {}
   if not stays then

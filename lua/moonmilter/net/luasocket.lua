@@ -136,7 +136,7 @@ local function look(list, side, seconds, ready)
   for _, sock in ipairs(list or {}) do
     if type(sock) == "userdata" and await(sock, side, seconds) ~= false then
       local ok, _, code = awaited(sock, side)
-      if ok or code ~= "timeout" then -- closed is readable: a receive will say so
+      if ok or code ~= "timeout" then -- a closed socket is readable: receive reports the close
         ready[#ready + 1] = sock
         ready[sock] = #ready
       end

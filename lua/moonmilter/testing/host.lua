@@ -199,7 +199,7 @@ function Host:pass(seconds)
   until left <= 1e-9
 end
 
---- Loads the scripts again, as SIGHUP does. True, or nil and what the log says about the failure.
+--- Reloads the scripts, as SIGHUP does. True, or nil and the log's text about the failure.
 function Host:reload()
   local before, from = tonumber(library.host_generation(self.pointer)), #self.lines
   self:call(library.host_reload, self.pointer, nil, nil)
