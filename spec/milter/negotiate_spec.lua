@@ -354,7 +354,7 @@ describe("macro lists", function()
   it("do not load with an invalid name", function()
     for _, name in ipairs { "a b", "{a", "a}", "", "{a} {b}" } do
       local _, err = fake_mta.host { script = ("options = { macros = { %q } } function on_eom() end"):format(name) }
-      assert.truthy(err and err:find("no macro name", 1, true), err)
+      assert.truthy(err and err:find("is not a macro name", 1, true), err)
     end
   end)
 end)
