@@ -1,4 +1,4 @@
---- Each lint says what is wrong, with file and line: shown with a fault planted in a tree of a few files.
+--- Each lint reports a fault with file and line: shown with a fault planted in a tree of a few files.
 local lfs = require "lfs"
 
 local root
@@ -68,13 +68,13 @@ describe("width", function()
     finds("lua/moonmilter/wide.lua:2: is 121 columns wide; 120 is the most\n", "width")
   end)
 
-  it("reports prose of documents, and leaves tables and code alone", function()
+  it("reports prose of documents, and ignores tables and code", function()
     local wide = ("word "):rep(30) .. "\n"
     write("docs/wide.md", "| " .. wide .. "```\n" .. wide .. "```\n    " .. wide .. wide)
     finds("docs/wide.md:6: is 150 columns wide; 120 is the most\n", "width")
   end)
 
-  it("leaves the text in a long string and a long literal of a spec alone", function()
+  it("ignores the text in a long string and a long literal of a spec", function()
     local wide = ("z"):rep(130)
     write("spec/wide_spec.lua", ("x = [[\n%s\n]]\ny = \"%s\"\n-- %s\n"):format(wide, wide, wide))
     finds("spec/wide_spec.lua:5: is 133 columns wide; 120 is the most\n", "width")
@@ -99,7 +99,7 @@ describe("dead", function()
     passes "dead"
   end)
 
-  it("takes a function of the public header for one that is called", function()
+  it("treats a function of the public header as called", function()
     write("host/moonmilter.h", "\nMM_API void mm_dead(void);\n")
     write("host/base/dead.c", "void mm_dead(void)\n{\n}\n")
     passes "dead"
@@ -129,10 +129,10 @@ describe("words", function()
 end)
 
 describe("sections", function()
-  it("reports a section that docs/protocol.md has not", function()
+  it("reports a section that is not in docs/protocol.md", function()
     write("host/io/false.c", "/* One (protocol 3.7, 3.9) and two (proto" .. "col\n * 9.9). */\n")
-    finds("host/io/false.c:1: protocol 3.9 is no section of docs/protocol.md\n"
-      .. "host/io/false.c:1: proto" .. "col 9.9 is no section of docs/protocol.md\n", "sections")
+    finds("host/io/false.c:1: protocol 3.9 is not a section of docs/protocol.md\n"
+      .. "host/io/false.c:1: proto" .. "col 9.9 is not a section of docs/protocol.md\n", "sections")
   end)
 
   it("reports citations of documents that are not in the tree", function()

@@ -46,7 +46,7 @@ end)
 after_each(function() os.execute("rm -rf " .. root) end)
 
 describe("the lint of rooms", function()
-  it("passes a tree that is as its table says", function() finds "" end)
+  it("passes a tree that matches its table", function() finds "" end)
 
   it("reports an include of a folder above", function()
     write("host/base/buffer.c", '#include "io/connection.h"\n')
