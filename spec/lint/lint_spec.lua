@@ -1,43 +1,13 @@
 --- Each lint reports a fault with file and line: shown with a fault planted in a tree of a few files.
-local lfs = require "lfs"
+local planted = require "spec.lint.planted"
 
-local root
+local write = planted.write
 
-local function write(path, text)
-  local directory = root
-  for part in path:gmatch "([^/]+)/" do
-    directory = directory .. "/" .. part
-    lfs.mkdir(directory)
-  end
-  local file = assert(io.open(root .. "/" .. path, "wb"))
-  file:write(text)
-  file:close()
-end
-
-local function lint(name)
-  local run = io.popen(("luajit spec/lint/%s.lua %s 2>&1; echo status=$?"):format(name, root))
-  local output = run:read "*a"
-  run:close()
-  local text, status = output:match "^(.*)status=(%d+)\n$"
-  return text, tonumber(status)
-end
-
-local function finds(expected, name)
-  local text, status = lint(name)
-  assert.equal(expected, text)
-  assert.equal(1, status)
-end
-
-local function passes(name)
-  local text, status = lint(name)
-  assert.equal("", text)
-  assert.equal(0, status)
-end
+local finds = planted.finds
+local function passes(name) finds("", name) end
 
 before_each(function()
-  root = os.tmpname()
-  os.remove(root)
-  lfs.mkdir(root)
+  planted.make()
   write("docs/protocol.md", "# Protocol\n\n## 3. Replies\n\n### 3.7 Headers\n\n### 3.12 Sender\n")
   write("host/base/box.h", "/* box.h -- a box; `mm_box_open` and mm_box_open() open it. */\nint mm_box_open(int);\n")
   write("host/base/box.c", "#include \"base/box.h\"\n\nint mm_box_open(int n)\n{\n\treturn n;\n}\n")
@@ -47,9 +17,7 @@ before_each(function()
   write("spec/box_spec.lua", "describe(\"a box\", function() end)\n")
 end)
 
-after_each(function()
-  os.execute("rm -rf " .. root)
-end)
+after_each(planted.remove)
 
 describe("a tree without faults", function()
   for _, name in ipairs { "width", "dead", "words", "sections" } do
@@ -142,7 +110,7 @@ describe("sections", function()
   end)
 
   it("reports that docs/protocol.md is missing", function()
-    os.remove(root .. "/docs/protocol.md")
+    os.remove(planted.root .. "/docs/protocol.md")
     write("host/io/use.c", "")
     finds("docs/protocol.md:1: is missing or has no numbered headings, which comments cite\n", "sections")
   end)
