@@ -23,7 +23,7 @@ static bool has_suffix(const char *name, const char *suffix)
 	return n > s && strcmp(name + n - s, suffix) == 0;
 }
 
-/* TAKES path, which may be NULL for want of memory. */
+/* TAKES path, which is NULL when memory is out. */
 static bool add(struct mm_script_files *list, char *path)
 {
 	if (path != NULL && list->count == list->capacity) {
@@ -49,9 +49,9 @@ void mm_script_files_free(struct mm_script_files *list)
 	*list = (struct mm_script_files){ 0 };
 }
 
-/* ---- what we may not read ---- */
+/* ---- files that we may not read ---- */
 
-/* Scripts are read by the user that we have become, which is what people forget: so say who that is. */
+/* We read scripts as the user that we have become. People forget that, so the text names the user. */
 static const char *who(void)
 {
 	static char text[64];
@@ -63,7 +63,7 @@ static const char *who(void)
 	return text;
 }
 
-/* The topmost directory on the way to path that we may not enter; false: none. */
+/* Finds the topmost directory on the way to path that we may not enter; false: there is none. */
 static bool barrier(const char *path, char *out, size_t size)
 {
 	for (const char *slash = path; (slash = strchr(slash + 1, '/')) != NULL;) {

@@ -139,9 +139,9 @@ static void take_needs(lua_State *L, struct mm_generation *g)
 	lua_pop(L, 1);
 }
 
-/* The handlers that exist turn steps on; every other step is switched off, so that the MTA sends nothing in vain. A
- * stage that is told for its facts only is quiet; so are headers, whose verdict is held until the end of headers, which
- * is asked for then. */
+/* The handlers that exist turn steps on; we switch every other step off, so that the MTA sends nothing in vain. A stage
+ * that we need for its facts only gets no reply. Neither do headers: their verdict is held until the end of headers,
+ * which we ask for in that case. */
 static void derive_wanted(struct mm_generation *g, uint32_t stages, uint32_t handled, bool lockstep)
 {
 	bool quiet_headers = stages & MM_STAGE_BIT(header) && !lockstep;
