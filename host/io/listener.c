@@ -24,7 +24,7 @@ static void unix_address(const char *path, struct sockaddr_un *to)
 	snprintf(to->sun_path, sizeof to->sun_path, "%s", path);
 }
 
-/* Removes what a dead process left. False: a process answers there, or it is not a socket. */
+/* Removes the socket of a dead process. False: a process answers there, or the file is not a socket. */
 static bool clear_stale(const char *path, struct mm_fault *why)
 {
 	struct stat status;
@@ -51,7 +51,8 @@ static bool clear_stale(const char *path, struct mm_fault *why)
 	return true;
 }
 
-/* An owner or group that is not named is that of the user who will serve; without such a user -1: leave it. */
+/* Without socket_owner or socket_group, the socket belongs to the user who will serve; without
+ * such a user -1: leave it. */
 static bool find_owner(const struct mm_listener_options *o, uid_t *user, gid_t *group, struct mm_fault *why)
 {
 	*user = (uid_t)-1;
@@ -91,8 +92,8 @@ static bool set_owner(const char *path, const struct mm_listener_options *o, str
 	gid_t group;
 	if (!find_owner(o, &user, &group, why))
 		return false;
-	/* lchown: the user we are about to become often owns the directory, and must not get another file from
-	 * root by way of a link */
+	/* lchown: the user we are about to become often owns the directory, and must not make root give away
+	 * another file through a link */
 	if ((user == (uid_t)-1 && group == (gid_t)-1) || lchown(path, user, group) == 0)
 		return true;
 	return mm_fault_set(why, MM_FAULT_CONFIG, "%s: %s%s cannot be set: %s%s", path,
@@ -112,7 +113,8 @@ static bool open_unix(struct mm_listener *l, const struct mm_listener_options *o
 	l->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (l->fd < 0)
 		return mm_fault_set(why, MM_FAULT_RESOURCE, "socket: %s", strerror(errno));
-	mode_t before = umask(0777 & ~o->mode);         /* never open to more than asked for, not for a moment */
+	mode_t before = umask(0777 & ~o->mode);         /* never open to more users than configured,
+	                                                 * not even for a moment */
 	int rc = bind(l->fd, (struct sockaddr *)&address, sizeof address);
 	int error = errno;
 	umask(before);
