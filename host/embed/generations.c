@@ -61,8 +61,8 @@ static bool set_dns(struct mm_host *h, struct mm_fault *why)
 	return ok;
 }
 
-/* A session is a descriptor. Scripts, logs and a reload need some, too; keep some back, so that none of them fails
- * because we are full. */
+/* A session takes a descriptor. Scripts, logs and a reload need some, too. Keep some back, so that these do not fail
+ * when all sessions are in use. */
 static unsigned sessions_that_fit(struct mm_host *h)
 {
 	struct rlimit files;
@@ -79,7 +79,7 @@ static unsigned sessions_that_fit(struct mm_host *h)
 	return (unsigned)(files.rlim_cur - spare);
 }
 
-/* What a worker takes from the configuration while it runs. */
+/* What a running worker takes from the configuration. */
 static void tune_worker(struct mm_host *h)
 {
 	const struct mm_config *c = &h->config;
@@ -108,7 +108,7 @@ static void drop_next_config(struct mm_host *h)
 	h->has_next_config = false;
 }
 
-/* At the start a directory may have no scripts yet; at a reload it may be a copy that went wrong. */
+/* At the start a directory may still be empty; at a reload an empty one may be a copy that went wrong. */
 static void warn_of_no_scripts(struct mm_host *h)
 {
 	for (unsigned i = 0; i < h->config.milter_count; i++) {

@@ -1,4 +1,4 @@
-/* embed/host.c -- the life of a host: bind, raise, start, run, free; and what it tells of itself. */
+/* embed/host.c -- the life of a host: bind, raise, start, run, free; and what it reports about itself. */
 #include "embed/host.h"
 
 #include "embed/beat.h"
@@ -75,11 +75,12 @@ static void free_worker(struct mm_host *h)
 		return;
 	if (!h->is_stopped)
 		mm_worker_shut_down(h->worker);
-	mm_timer_stop(&h->drain_timer);         /* after the sessions, whose end stops it; its clock is the worker's */
+	mm_timer_stop(&h->drain_timer);         /* after the sessions, because their end stops it; it
+	                                         * uses the worker's clock */
 	mm_worker_free(h->worker);
 }
 
-/* Checks the user before anything is opened on his behalf. */
+/* Checks the user before we open anything on his behalf. */
 static bool choose_user(struct mm_host *h, struct mm_fault *why)
 {
 	if (h->config.user == NULL && !mm_rights_need_a_user(&h->config.user, why))
@@ -229,7 +230,7 @@ unsigned mm_host_session_count(const struct mm_host *h)
 	return mm_worker_session_count(h->worker);
 }
 
-/* ---- what a host tells of itself ---- */
+/* ---- what a host reports about itself ---- */
 
 void mm_host_describe(const struct mm_host *h, void (*say)(void *self, const char *line), void *self)
 {

@@ -44,7 +44,7 @@ static bool add_listener(struct mm_host *h, unsigned milter, const struct mm_end
 	return true;
 }
 
-/* Every socket that systemd hands in under NAME. */
+/* Every socket that systemd passes under NAME. */
 static bool add_activated(struct mm_host *h, unsigned milter, const struct mm_endpoint *spec, struct mm_fault *why)
 {
 	int fds[MM_ACTIVATED_MAX];
@@ -165,7 +165,7 @@ bool mm_host_listener_renew(struct mm_host *h, unsigned listener, struct mm_faul
 		*l = fresh;
 		return true;
 	}
-	l->is_ours = false;             /* what is there now is the new one's */
+	l->is_ours = false;             /* the file that is there now belongs to the new socket */
 	if (!mm_host_listener_replace(h, listener, fd, why))
 		return false;
 	*l = fresh;
