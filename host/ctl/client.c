@@ -28,8 +28,8 @@ static void complain(const struct mm_ctl_query *c, const char *format, ...)
 		c->failed(c->self, text);
 }
 
-/* What the running host was told stands in its file, though the file may have been broken since: to be asked what is
- * wrong is what the socket is for. */
+/* The file names the running host's socket even when it no longer loads. Users ask through the socket what is wrong, so
+ * look for its name in a broken file, too. */
 static int find_in_broken(const struct mm_ctl_query *c, const char *file, const struct mm_fault *why,
 	char *to, size_t size)
 {
@@ -44,7 +44,7 @@ static int find_in_broken(const struct mm_ctl_query *c, const char *file, const 
 	return EX_CONFIG;
 }
 
-/* Fills to, or says why not. */
+/* Fills to, or reports why it cannot. */
 static int find_socket(const struct mm_ctl_query *c, char *to, size_t size)
 {
 	struct mm_config config;

@@ -88,7 +88,7 @@ static void complain_of(const char *name)
 		meant != NULL ? "; did you mean \"" : "", meant != NULL ? meant : "", meant != NULL ? "\"?" : "");
 }
 
-/* NULL: the words are not a request, and standard error says why. */
+/* NULL: the words are not a request; standard error says why. */
 static const struct mm_request_row *request_of(int count, char *const *words)
 {
 	if (count == 0) {
@@ -110,7 +110,7 @@ static const struct mm_request_row *request_of(int count, char *const *words)
 	return NULL;
 }
 
-/* `ctl … profile …` is `profile … …`: at is where its name stands. */
+/* `ctl … profile …` is `profile … …`: at is the index of its name. */
 static int ask_profile(int argc, char **argv, int at)
 {
 	static char name[] = "moonmilter profile";
@@ -130,8 +130,8 @@ int mm_command_ctl(int argc, char **argv)
 	struct mm_ctl_query client = { .name = "moonmilter ctl", .line = print_line, .listing = print_listing };
 	char request[256];
 	optind = 1;
-	opterr = 0;                     /* what is wrong is said below, once */
-	/* "+": the options after "profile" are its own */
+	opterr = 0;                     /* we report the fault below, once */
+	/* "+": the options after "profile" belong to it */
 	for (int c; (c = getopt_long(argc, argv, "+c:h", options, NULL)) != -1 || optind < argc;) {
 		if (c == -1 && is_profile(argv[optind]))
 			return ask_profile(argc, argv, optind);
@@ -139,7 +139,7 @@ int mm_command_ctl(int argc, char **argv)
 			break;
 	}
 	opterr = 1;
-	optind = 0;                     /* from the start: options may stand after the other requests, too */
+	optind = 0;                     /* from the start: options may also follow the other requests */
 	for (int c; (c = getopt_long(argc, argv, "c:h", options, NULL)) != -1;) {
 		switch (c) {
 		case 'c': client.config = optarg; break;

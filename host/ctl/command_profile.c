@@ -17,10 +17,10 @@
 struct profile {
 	struct mm_profile_request     request;
 	bool                       is_json, is_folded;
-	struct mm_profile_report  *handlers;    /* owned; NULL: samples are asked for */
-	struct mm_samples_report  *samples;     /* owned; NULL: handlers are */
-	int                        worker;      /* who wrote the next listing */
-	unsigned                   reports;      /* that could be read */
+	struct mm_profile_report  *handlers;    /* owned; NULL: the user wants samples */
+	struct mm_samples_report  *samples;     /* owned; NULL: the user wants handlers */
+	int                        worker;      /* which worker wrote the next listing */
+	unsigned                   reports;      /* listings that could be read */
 	bool                       has_failed;
 };
 
@@ -44,7 +44,7 @@ static void print_help(FILE *to)
 		"is missing.\n");
 }
 
-/* ---- what comes back ---- */
+/* ---- the answer ---- */
 
 static void on_line(void *self, const char *text)
 {

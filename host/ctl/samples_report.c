@@ -31,9 +31,9 @@ struct stack {
 	char         *milter, *script, *handler;
 };
 
-/* Something that was found so often: a line, a function, a handler, a stack. */
+/* A line, function, handler or stack, and how often it was found. */
 struct tally {
-	char         *key;              /* owned: how it is shown, and what makes it one */
+	char         *key;              /* owned: its name in the report, and its identity */
 	unsigned long self, all;        /* it alone; with what it calls */
 };
 
@@ -100,7 +100,7 @@ static bool take_stack(struct mm_samples_report *r, char *count, char *text)
 			read_owner(piece, s);
 		else if (s->depth < FRAMES_MAX)
 			read_frame(piece, &s->frames[s->depth++]);
-	/* no Lua function has called it: it is the handler itself */
+	/* no Lua function called it: it is the handler itself */
 	if (s->depth > 0 && s->frames[s->depth - 1].name[0] == '\0')
 		s->frames[s->depth - 1].name = s->handler;
 	return true;
@@ -189,7 +189,7 @@ static int by_count(const void *a, const void *b)
 		: strcmp(x->key, y->key);
 }
 
-/* The same key becomes one; the most frequent comes first. */
+/* Merges equal keys; the most frequent comes first. */
 static void settle(struct tallies *t)
 {
 	size_t kept = 0;
