@@ -152,7 +152,7 @@ int mm_command_replay(int argc, char **argv)
 	}
 	replay_path(&re, operands[0]);
 	mm_inside_stop(&re.inside);
-	if (re.files == 0)              /* nothing was tried: the complaint is all there is to say */
+	if (re.files == 0)              /* nothing was tried: the error text is enough */
 		return re.code;
 	printf("%u record%s, %u message%s: %u differ%s\n", re.files, re.files == 1 ? "" : "s", re.rerun.messages,
 		re.rerun.messages == 1 ? "" : "s", re.rerun.different,

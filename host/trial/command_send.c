@@ -22,7 +22,7 @@ struct link {
 	uint8_t bytes[65536];
 };
 
-/* True when the socket is ready; false: the time is over, or broken. */
+/* True when the socket is ready; false: the time is over, or the socket is broken. */
 static bool wait_for(int fd, short events, double deadline, const char *what, struct mm_fault *why)
 {
 	for (;;) {
@@ -52,7 +52,7 @@ static bool write_all(void *self, const void *bytes, size_t n, struct mm_fault *
 			if (!wait_for(l->fd, POLLOUT, deadline, "take what we wrote", why))
 				return false;
 		} else if (errno == EPIPE || errno == ECONNRESET) {
-			/* what it said before closing is still to be read, and the reader tells of the end */
+			/* read first what it sent before closing; the reader reports the end */
 			return true;
 		} else if (errno != EINTR) {
 			return mm_fault_set(why, MM_FAULT_PEER, "writing to the filter: %s", strerror(errno));

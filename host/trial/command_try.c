@@ -13,7 +13,7 @@
 struct pipe {
 	struct mm_host *host;           /* borrowed */
 	struct mm_feed *session;        /* borrowed */
-	size_t          lent;           /* bytes of output given out by the last read */
+	size_t          lent;           /* bytes of output returned by the last read */
 };
 
 static bool feed(void *self, const void *bytes, size_t n, struct mm_fault *why)
@@ -21,7 +21,7 @@ static bool feed(void *self, const void *bytes, size_t n, struct mm_fault *why)
 	struct pipe *in = self;
 	struct mm_error error;
 	if (mm_feed_is_finished(in->session))
-		return true;                    /* the reader tells of the end, as with a socket */
+		return true;                    /* the reader reports the end, as with a socket */
 	if (mm_feed_bytes(in->session, bytes, n, &error))
 		return true;
 	return mm_fault_set(why, MM_FAULT_PEER, "%s", error.text);

@@ -4,7 +4,7 @@
 
 #include <stdio.h>
 
-#define CLOSE_S 5.0             /* seconds on_done and on_close may take when all is over */
+#define CLOSE_S 5.0             /* seconds that on_done and on_close may take at the end */
 
 bool mm_inside_take(struct mm_inside *in, int letter, const char *argument, struct mm_fault *why)
 {

@@ -315,7 +315,7 @@ bool mm_trial_options(struct mm_trial *t, int argc, char **argv, const struct op
 				: "%c", o->val);
 	}
 	opterr = 0;
-	optind = 0;                             /* both commands may run in one process, in a test */
+	optind = 0;                             /* a test may run both commands in one process */
 	for (int c; (c = getopt_long(argc, argv, letters, all, NULL)) != -1;) {
 		if (c == '?' || c == ':')
 			return bad_option(c, argv, all, why);

@@ -1,7 +1,6 @@
-/* trial/options.h -- what `try` and `send` are asked to do: the options that both know, one row each, and the
- * struct they fill. Help, getopt_long() and "did you mean" go by the same rows. Knows no socket and no host; each
- * command brings options of its own.
- * Ownership: a trial owns what it makes of arguments and borrows the rest from argv. */
+/* trial/options.h -- the options that `try` and `send` share, one row each, and the struct they fill. Help,
+ * getopt_long() and "did you mean" use the same rows. Knows no socket and no host; each command adds its own options.
+ * Ownership: a trial owns what it builds from arguments and borrows the rest from argv. */
 #ifndef MM_TRIAL_OPTIONS_H
 #define MM_TRIAL_OPTIONS_H
 
@@ -61,20 +60,20 @@ enum mm_trial_option {
 #define X(name, word, argument, about) MM_TRIAL_##name,
 	MM_TRIAL_OPTIONS(X)
 #undef X
-	MM_TRIAL_END            /* a command's own options count from here */
+	MM_TRIAL_END            /* letters of a command's own options begin here */
 };
 
 struct mm_trial {
 	const char               *command;      /* "send", for messages; borrowed */
 	struct mm_dialogue_plan   plan;
-	struct mm_mta_macro     *macros;       /* owned; texts borrowed from argv but for those in names */
+	struct mm_mta_macro     *macros;       /* owned; texts are borrowed from argv, except those in names */
 	uint32_t                  macro_count, macro_capacity;
 	char                    **owned;        /* owned, and what it points to: texts made from arguments */
 	uint32_t                  owned_count, owned_capacity;
 	const char               *from;         /* borrowed from argv; NULL: from the message */
 	const char              **rcpts;        /* owned array, borrowed from argv */
 	uint32_t                  rcpt_count, rcpt_capacity;
-	enum mm_stage             stop_after;   /* MM_STAGE_COUNT: go through */
+	enum mm_stage             stop_after;   /* MM_STAGE_COUNT: do not abort */
 	bool                      hangs_up;
 	uint32_t                  repeat;
 	const char               *expect;       /* borrowed; the verdict's word, up to ":" */
@@ -85,16 +84,16 @@ struct mm_trial {
 
 void mm_trial_init(struct mm_trial *, const char *command);
 void mm_trial_free(struct mm_trial *);
-/* Reads argv[1..] for getopt_long(): the shared options, and those of `own` (ended by a zeroed row) through take();
- * their values are letters, which are options of one letter too, or count from MM_TRIAL_END. *first: index of the first
- * operand, argv is permuted. False: the fault is for a usage line; an unknown option comes with the one that was
- * probably meant. */
+/* Reads argv[1..] with getopt_long(): the shared options, and those of `own` (ended by a zeroed row) through
+ * take(); their values are letters, which are also options of one letter, or numbers from MM_TRIAL_END on. *first:
+ * index of the first operand; argv is permuted. False: the fault is for a usage line; for an unknown option it
+ * suggests a known one. */
 bool mm_trial_options(struct mm_trial *, int argc, char **argv, const struct option *own,
 	bool (*take)(void *self, int option, const char *argument, struct mm_fault *why), void *self, int *first,
 	struct mm_fault *why);
-/* One more --rcpt. Borrowed. */
+/* Adds one --rcpt. BORROWED. */
 bool mm_trial_add_rcpt(struct mm_trial *, const char *value, struct mm_fault *why);
-/* Prints what MM_TRIAL_OPTIONS says to stdout. */
+/* Prints the help of MM_TRIAL_OPTIONS to stdout. */
 void mm_trial_help_options(void);
 
 #endif
