@@ -41,7 +41,7 @@ enum kind { COUNT, BYTES, NUMBER, TEXT, FLAG, EXPECT, EDITS };
 
 struct option_row {
 	const char *name;
-	const char *argument;   /* as the help shows it; NULL: takes none */
+	const char *argument;   /* as the help shows it; NULL: takes no argument */
 	enum kind   kind;
 	size_t      offset;     /* in struct bench */
 	double      min, max;
@@ -108,7 +108,7 @@ static const struct option_row rows[] = {
 };
 #define ROW_COUNT (sizeof rows / sizeof *rows)
 
-/* A sentence over several lines, each after a margin. */
+/* Prints a sentence over several lines, each after a margin. */
 static void print_wrapped(const char *text, int margin, int width)
 {
 	int column = 0;
@@ -305,7 +305,7 @@ static bool find_filter(struct bench *b, struct mm_fault *why)
 
 /* ---- the report ---- */
 
-/* Looks at the filter from outside, in the order they are taken. */
+/* Measurements of the filter from outside, in the order they are taken. */
 struct looks {
 	struct mm_bench_usage first, held, before, after;
 	double held_seconds;
@@ -523,7 +523,7 @@ static bool measure(const struct bench *b, struct mm_bench_load *load, struct lo
 	return true;
 }
 
-/* As many descriptors as we may have. */
+/* Allows as many descriptors as we may have. */
 static void raise_descriptor_limit(void)
 {
 	struct rlimit limit;

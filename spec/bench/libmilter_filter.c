@@ -1,4 +1,4 @@
-/* libmilter_filter.c -- "count recipients, add X-Rcpt-Count", as one writes it in C on libmilter.
+/* libmilter_filter.c -- "count recipients, add X-Rcpt-Count", written in C on libmilter.
  * usage: libmilter_filter SPEC WORK...
  *   rcpt_eom       only those two handlers
  *   every_handler  all of them, each touching what it gets
@@ -108,7 +108,7 @@ static sfsistat on_eom(SMFICTX *ctx)
 	smfi_addheader(ctx, "X-Rcpt-Count", count);
 	if (body_size > 0)
 		smfi_replacebody(ctx, body, (int)body_size);
-	s->recipients = 0;      /* without on_mail nobody else does it */
+	s->recipients = 0;      /* without on_mail no other handler does it */
 	return SMFIS_CONTINUE;
 }
 

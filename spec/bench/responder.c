@@ -1,8 +1,8 @@
-/* responder.c -- the least a milter can do, as a yardstick: one epoll, one read and one write a wake-up, packets are found
- * by their lengths, and everything that wants an answer gets "continue". No filter, no decoding, no memory per message.
- * usage: responder PORT [STEPS [BODY]]
+/* responder.c -- the least a milter can do, as a yardstick: one epoll, one read and one write for each wake-up. Finds
+ * packets by their lengths and answers "continue" to everything that needs an answer. No filter, no decoding, no memory
+ * per message. usage: responder PORT [STEPS [BODY]]
  *   PORT   on 127.0.0.1; one with a slash is the path of a unix socket
- *   STEPS  SMFIP_ bits to answer with, as far as they are offered: what is not sent, what gets no reply. Default 0
+ *   STEPS SMFIP_ bits to answer with, as far as offered: what the MTA leaves out, what gets no reply. Default 0
  *   BODY   bytes of a new body to send at each end of message. Default 0, none */
 #include <errno.h>
 #include <netinet/in.h>
@@ -22,21 +22,21 @@
 #define PACKET_MAX (4 + 1 + 65535)
 #define REPLY_SIZE 5
 
-/* Only what a whole read did not finish is kept for a connection. */
+/* A connection keeps only the rest that a whole read did not finish. */
 struct connection {
 	int      fd;
 	uint8_t *kept;          /* the beginning of a packet; NULL: none */
 	size_t   kept_size;
-	uint8_t *unsent;        /* what the socket did not take; NULL: none. Not ours when it is the new body */
+	uint8_t *unsent;        /* what the socket did not take; NULL: none. Not owned when it is the new body */
 	size_t   unsent_size, unsent_at;
-	bool     wants_body;    /* output is to be followed by the new body */
+	bool     wants_body;    /* the new body follows output */
 	uint32_t steps;
 };
 
 static uint8_t  input[256 << 10];
 static uint8_t *output;         /* large enough for the answers to all packets of input, and new bodies */
 static size_t   output_size, output_max;
-static uint8_t *body;           /* the packets of a new body and the final reply behind them */
+static uint8_t *body;           /* the packets of a new body and the final reply after them */
 static size_t   body_size;
 static uint32_t wanted_steps;
 static int      loop;
@@ -123,7 +123,7 @@ static bool answer_packet(struct connection *c, uint8_t letter, const uint8_t *d
 	return true;
 }
 
-/* How many of the bytes were whole packets; SIZE_MAX: close. */
+/* Returns how many of the bytes were whole packets; SIZE_MAX: close. */
 static size_t answer_packets(struct connection *c, const uint8_t *bytes, size_t size)
 {
 	size_t at = 0;
@@ -176,7 +176,7 @@ static void keep_unsent(struct connection *c, uint8_t *bytes, size_t size)
 	c->unsent = bytes;
 	c->unsent_size = size;
 	c->unsent_at = 0;
-	watch(c, EPOLL_CTL_MOD, EPOLLOUT);      /* nothing is read before the replies are gone */
+	watch(c, EPOLL_CTL_MOD, EPOLLOUT);      /* we read nothing until the replies are sent */
 }
 
 /* False: the connection is broken. */
