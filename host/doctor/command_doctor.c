@@ -1,5 +1,5 @@
-/* doctor/command_doctor.c -- options and the order of the parts; what is looked at is in host.c, postfix.c and
- * sendmail.c. Nothing here changes anything. */
+/* doctor/command_doctor.c -- options and the order of the parts; the checks are in host.c, postfix.c and sendmail.c.
+ * Nothing here changes the system. */
 #include "doctor/command_doctor.h"
 
 #include "doctor/doctor.h"
@@ -37,7 +37,7 @@ static void print_help(FILE *to)
 		"Exit status: 0 nothing is wrong, 78 something is.\n", MM_CONFIG_DEFAULT_PATH, SENDMAIL_CF);
 }
 
-/* False: usage has been printed, *status says how to exit. */
+/* False: usage has been printed; *status is the exit status. */
 static bool parse(int argc, char **argv, struct arguments *a, int *status)
 {
 	enum { POSTFIX = 0x100, SENDMAIL, CONTROL, JSON };
@@ -86,7 +86,7 @@ static bool load(struct mm_config *c, const struct arguments *a, struct mm_fault
 	return ok;
 }
 
-/* False: an MTA that was named is not there. */
+/* False: an MTA named on the command line is not there. */
 static bool look_at_mtas(struct mm_doctor *d, const struct arguments *a)
 {
 	bool is_named = a->postfix != NULL || a->sendmail != NULL;

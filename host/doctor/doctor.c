@@ -65,7 +65,7 @@ struct mm_doctor_socket *mm_doctor_inet(struct mm_doctor *d, const struct mm_end
 		struct mm_doctor_socket *s = &d->sockets[i];
 		if (s->spec.kind != spec->kind || s->spec.port != spec->port)
 			continue;
-		/* all addresses of this machine are served by one that listens on all */
+		/* a socket that listens on all addresses serves each of them */
 		if (strcmp(s->spec.host, spec->host) != 0 && !mm_endpoint_is_everywhere(&s->spec))
 			continue;
 		s->is_named = true;

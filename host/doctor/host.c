@@ -1,5 +1,5 @@
-/* doctor/host.c -- our own side: settings that endanger mail, scripts that do not load, the host that should be
- * running. */
+/* doctor/host.c -- checks our own side: settings that endanger mail, scripts that do not load, a
+ * host that does not run. */
 #include "doctor/doctor.h"
 
 #include "process/channel.h"
@@ -109,11 +109,11 @@ static void check_scripts(struct mm_doctor *d, char *const argv[])
 
 /* ---- the running host ---- */
 
-/* What `ctl status` says. */
+/* The answer to `ctl status`. */
 struct status {
-	char first[sizeof ((struct mm_note *)0)->text];         /* "" when nothing came */
-	char failure[sizeof ((struct mm_note *)0)->text];       /* of the last reload; "" when it went well */
-	bool is_hung;                                           /* a worker is */
+	char first[sizeof ((struct mm_note *)0)->text];         /* "" when there was no answer */
+	char failure[sizeof ((struct mm_note *)0)->text];       /* of the last reload; "" when it succeeded */
+	bool is_hung;                                           /* a worker is hung */
 };
 
 static void read_status_line(struct status *s, const char *line)

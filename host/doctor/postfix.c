@@ -1,7 +1,7 @@
-/* doctor/postfix.c -- Postfix as postconf tells it: main.cf, and what each service of master.cf sets otherwise.
- * A milter is named by smtpd_milters of each smtpd, and by non_smtpd_milters, which cleanup serves. Each of these
- * services may run in a chroot, and then takes paths from there. A relative path starts at the queue directory in both
- * cases. */
+/* doctor/postfix.c -- Postfix's settings as postconf prints them: main.cf, and the overrides of each service in
+ * master.cf. Milters are named in smtpd_milters of each smtpd, and in non_smtpd_milters, which cleanup uses. Each
+ * of these services may run in a chroot, and then resolves paths there. A relative path starts at the queue
+ * directory in both cases. */
 #include "doctor/doctor.h"
 
 #include <ctype.h>
@@ -13,7 +13,7 @@
 #define SERVICES_MAX  64
 #define OVERRIDES_MAX 256
 
-/* Settings that are looked at, and postconf's names of them. The macro lists follow, in the order of MM_MACRO_SETS. */
+/* The settings that we check, with postconf's names. The macro lists follow, in the order of MM_MACRO_SETS. */
 #define SETTINGS(X) \
 	X(VERSION,           "mail_version") \
 	X(CONFIG_DIRECTORY,  "config_directory") \
@@ -52,7 +52,7 @@ static const char *const setting_names[SETTING_COUNT] = {
 	[MACROS_OF + MM_MACRO_SET_eom]     = "milter_end_of_data_macros",
 };
 
-/* What Postfix can tell (milter_macros.c, smtpd_milter.c, cleanup_milter.c of 3.7 to 3.12). */
+/* The macros that Postfix can send (milter_macros.c, smtpd_milter.c, cleanup_milter.c of 3.7 to 3.12). */
 static const char *const macros_known[] = {
 	"_", "i", "j", "v",
 	"auth_authen", "auth_author", "auth_type",
@@ -93,7 +93,7 @@ struct item {
 
 /* ---- reading ---- */
 
-/* "name = value": ends the name where it ends. -> value; NULL: the line is none. */
+/* "name = value": cuts the name off and returns the value; NULL: not such a line. */
 static char *split(char *line)
 {
 	char *value = strstr(line, " =");
@@ -112,7 +112,7 @@ static void take_setting(void *self, char *line)
 			snprintf(p->values[s], VALUE_SIZE, "%s", value);
 }
 
-/* From Postfix 3.0 on a "-" in the chroot column means no, unless the configuration says that it is older. */
+/* Since Postfix 3.0, "-" in the chroot column means no, unless the configuration declares an older version. */
 static bool chroot_by_default(const struct postfix *p)
 {
 	return atoi(p->values[COMPATIBILITY]) < 1;
@@ -186,7 +186,7 @@ static const char *value_of(const struct postfix *p, const struct service *s, en
 	return p->values[setting];
 }
 
-/* The next milter of a list, NULL at its end. */
+/* The next milter of a list; NULL at its end. */
 static const char *next_item(const char *at, struct item *item)
 {
 	size_t n;
@@ -208,7 +208,7 @@ static const char *next_item(const char *at, struct item *item)
 	return at + n + (at[n] == '}');
 }
 
-/* "default_action=accept" of an item, or what holds for its service. */
+/* "default_action=accept" of an item, or the setting of its service. */
 static const char *option_of(const struct postfix *p, const struct service *s, const struct item *item,
 	enum setting setting, char *to, size_t size)
 {
@@ -232,7 +232,7 @@ static const char *option_of(const struct postfix *p, const struct service *s, c
 
 /* ---- judging a milter of ours ---- */
 
-/* How to change a setting where it was set: in the list, in master.cf, in main.cf. */
+/* How to change a setting in the place where it was set: the list, master.cf or main.cf. */
 static void set_remedy(const struct postfix *p, const struct service *s, const struct item *item, enum setting setting,
 	const char *value, const char *or_else)
 {
@@ -265,7 +265,7 @@ static void check_times(const struct postfix *p, const struct service *s, const 
 	check_time(p, s, item, CONNECT_TIMEOUT, "cpu_slice", c->cpu_slice);
 	check_time(p, s, item, COMMAND_TIMEOUT, "stage_deadline", c->stage_deadline);
 	check_time(p, s, item, CONTENT_TIMEOUT, "stage_deadline", c->stage_deadline);
-	/* at end of message our progress starts Postfix's clock anew: eom_deadline need not fit into it */
+	/* at end of message our progress restarts Postfix's clock, so eom_deadline need not fit into it */
 	check_time(p, s, item, CONTENT_TIMEOUT, "progress_every", c->progress_every);
 }
 
@@ -363,7 +363,7 @@ static void say_foreign(struct mm_doctor *d, const struct service *s, const stru
 	mm_find_ok(&d->findings, "%s also names %s, which is none of ours", s->name, item->endpoint);
 }
 
-/* Our socket lies outside of the chroot, and its full path was written into main.cf. */
+/* Our socket is outside the chroot, and main.cf has its full path. */
 static bool is_beyond_chroot(struct postfix *p, const struct service *s, const char *path)
 {
 	const char *queue = p->values[QUEUE_DIRECTORY];
@@ -465,7 +465,7 @@ static void check_service(struct postfix *p, const struct service *s)
 	}
 }
 
-/* Whether any service asks us at all. */
+/* Checks whether any service uses our milters. */
 static void check_named(struct postfix *p)
 {
 	struct mm_doctor *d = p->doctor;

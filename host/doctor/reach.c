@@ -49,7 +49,7 @@ static void nobody_answers(struct mm_findings *f, const struct mm_caller *c)
 		mm_find_remedy(f, "start what should listen there, or take it out of the configuration of %s", c->mta);
 }
 
-/* ---- may a user open this, by its modes? ---- */
+/* ---- do the modes allow a user to open this? ---- */
 
 struct who {
 	const char *name;
@@ -70,7 +70,7 @@ static bool who_is(const char *name, struct who *to)
 	return true;
 }
 
-enum { SEARCH = 1, WRITE = 2 };         /* bits of a mode */
+enum { SEARCH = 1, WRITE = 2 };         /* permission bits of a mode */
 
 static bool may(const struct who *w, const struct stat *s, unsigned bit)
 {
@@ -90,7 +90,7 @@ static const char *group_name(gid_t gid)
 	return g != NULL ? g->gr_name : "?";
 }
 
-/* The first thing on the way that keeps the user out; false when there is none. */
+/* Finds the first directory or file on the way that keeps the user out; false when there is none. */
 static bool explain_refusal(struct mm_findings *f, const struct who *w, const struct mm_caller *c, const char *path)
 {
 	char part[MM_UNIX_PATH_MAX + 1];
@@ -121,7 +121,7 @@ static bool explain_refusal(struct mm_findings *f, const struct who *w, const st
 	return true;
 }
 
-/* ---- tried out ---- */
+/* ---- connecting for real ---- */
 
 static int become_and_connect(const struct who *w, const struct mm_caller *c, const char *path)
 {
@@ -133,7 +133,7 @@ static int become_and_connect(const struct who *w, const struct mm_caller *c, co
 	return mm_reach_connect_unix(seen) >= 0 ? 0 : errno;
 }
 
-/* 0, or why not, as errno has it. */
+/* 0, or the errno that says why not. */
 static int try_as(const struct who *w, const struct mm_caller *c, const char *path)
 {
 	int status;

@@ -1,7 +1,7 @@
-/* doctor/sendmail.c -- Sendmail as its sendmail.cf tells it. A milter is an X line that O InputMailFilters names. It is
- * the daemon that connects, as root unless RunAsUser says otherwise, in no chroot. It refuses sockets below directories
- * that others may write to: at its start it ends, later it goes on without the filter. What to ask for we tell it
- * ourselves, so Milter.macros.* do not count. */
+/* doctor/sendmail.c -- Sendmail's settings in sendmail.cf. A milter is an X line that O InputMailFilters names. The
+ * daemon connects, as root unless RunAsUser says otherwise, without a chroot. It refuses sockets below directories that
+ * others may write to: when it starts it exits, later it goes on without the filter. We negotiate the macros ourselves,
+ * so Milter.macros.* do not matter. */
 #include "doctor/doctor.h"
 
 #include <ctype.h>
@@ -56,7 +56,7 @@ static void take_line(struct sendmail *sm, const char *line)
 	snprintf(x->name, sizeof x->name, "%.*s", (int)strcspn(line + 1, ", \t"), line + 1);
 }
 
-/* A line that begins with a blank goes on with the one before. */
+/* A line that begins with a blank continues the line before it. */
 static void read_lines(struct sendmail *sm, FILE *f)
 {
 	char line[LINE_SIZE], whole[LINE_SIZE] = "";
@@ -73,7 +73,7 @@ static void read_lines(struct sendmail *sm, FILE *f)
 	take_line(sm, whole);
 }
 
-/* The field of a letter, as "F=T" in an X line; "" when it is not there. */
+/* The field with this letter, such as "F=T" in an X line; "" when it is missing. */
 static const char *field(const struct filter *x, char letter, char *to, size_t size)
 {
 	to[0] = '\0';
@@ -121,7 +121,7 @@ static void check_times(struct sendmail *sm, const struct filter *x, const struc
 	const struct mm_config *c = sm->doctor->config;
 	const struct {
 		char        letter;
-		double      preset;             /* seconds, Sendmail's own */
+		double      preset;             /* seconds, Sendmail's defaults */
 		const char *key;
 		double      ours;
 	} rows[] = {
