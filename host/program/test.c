@@ -45,7 +45,7 @@ static bool find_program(const char *name, char *out, size_t size)
 	return false;
 }
 
-/* The directory this program stands in, without "/" at the end. */
+/* The directory of this program, without "/" at the end. */
 static bool own_directory(char *out, size_t size)
 {
 	ssize_t n = readlink("/proc/self/exe", out, size - 1);
@@ -58,7 +58,7 @@ static bool own_directory(char *out, size_t size)
 	return slash != NULL;
 }
 
-/* Where moonmilter.testing and the library are: in the source tree (build/moonmilter) or installed (PREFIX/bin). */
+/* Finds moonmilter.testing and the library: in the source tree (build/moonmilter) or installed (PREFIX/bin). */
 static const struct {
 	const char *lua, *library;
 } places[] = {
@@ -88,7 +88,7 @@ static bool set_paths(void)
 	return false;
 }
 
-/* ---- is there anything to run? ---- */
+/* ---- are there specs to run? ---- */
 
 #define DESCRIPTORS 16          /* that nftw may use */
 
@@ -105,7 +105,7 @@ static int is_spec(const char *path, const struct stat *status, int type, struct
 	return type == FTW_F && (ends_with(path, "_spec.lua") || ends_with(path, "_test.lua"));
 }
 
-/* A file is a spec whatever it is called. */
+/* A file given by name is a spec, whatever its name. */
 static bool has_specs(const char *path)
 {
 	struct stat status;
@@ -114,7 +114,7 @@ static bool has_specs(const char *path)
 	return nftw(path, is_spec, DESCRIPTORS, FTW_PHYS) != 0;
 }
 
-/* The pattern of busted's own option says then what a spec is called. */
+/* Then busted's own --pattern option decides which files are specs. */
 static bool names_pattern(int count, char **operands)
 {
 	for (int i = 0; i < count; i++)
