@@ -40,7 +40,7 @@ static int find_in_broken(const struct mm_ctl_query *c, const char *file, const 
 	free(control);
 	if (is_found)
 		return EX_OK;
-	complain(c, "%s; to ask the running host all the same name its socket: --control PATH", why->text);
+	complain(c, "%s; to ask the running host nevertheless, name its socket: --control PATH", why->text);
 	return EX_CONFIG;
 }
 
@@ -90,7 +90,7 @@ static int read_answer(const struct mm_ctl_query *c, int fd)
 			return EX_OSERR;
 		enum mm_channel_state got = mm_channel_receive(fd, &note, &listing_fd);
 		if (got == MM_CHANNEL_GONE) {
-			complain(c, "the host has ended, or does not listen to this user");
+			complain(c, "the host has ended, or does not accept this user");
 			return EX_UNAVAILABLE;
 		}
 		if (got == MM_CHANNEL_NOTHING)

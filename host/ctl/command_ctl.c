@@ -22,9 +22,9 @@ static bool is_profile(const char *name)
 
 static void print_help(FILE *to)
 {
-	fprintf(to, "Usage: moonmilter ctl [-c FILE] [--control PATH] [--json] REQUEST\n\nAsks the host that listens "
-		"on the control socket: PATH, or what FILE (default: %s)\nsays, or %s.\n\n", MM_CONFIG_DEFAULT_PATH,
-		MM_CONTROL_DEFAULT_PATH);
+	fprintf(to, "Usage: moonmilter ctl [-c FILE] [--control PATH] [--json] REQUEST\n\nSends REQUEST to the host "
+		"that listens on the control socket: PATH, or the one named in FILE\n(default: %s), or %s.\n\n",
+		MM_CONFIG_DEFAULT_PATH, MM_CONTROL_DEFAULT_PATH);
 	for (int i = 0; i < MM_REQUEST_COUNT; i++) {
 		char words[32];
 		const struct mm_request_row *row = &mm_request_rows[i];
@@ -32,8 +32,8 @@ static void print_help(FILE *to)
 		snprintf(words, sizeof words, "%s%s%s", row->name, argument[0] != '\0' ? " " : "", argument);
 		fprintf(to, "  %-16s %s\n", words, row->about);
 	}
-	fprintf(to, "\n--json gives one JSON object instead of lines. moonmilter ctl profile --help tells "
-		"its options.\nExit status: 0 done, 64 no such request, 69 no host answers, 75 it cannot now, 78 the "
+	fprintf(to, "\n--json prints one JSON object instead of lines. moonmilter ctl profile --help lists its "
+		"options.\nExit status: 0 done, 64 no such request, 69 no host answers, 75 not possible now, 78 the "
 		"scripts do not load.\n");
 }
 
@@ -92,7 +92,7 @@ static void complain_of(const char *name)
 static const struct mm_request_row *request_of(int count, char *const *words)
 {
 	if (count == 0) {
-		fprintf(stderr, "moonmilter ctl: what is asked?\n");
+		fprintf(stderr, "moonmilter ctl: no request is given; see moonmilter ctl --help\n");
 		return NULL;
 	}
 	for (int i = 0; i < MM_REQUEST_COUNT; i++) {

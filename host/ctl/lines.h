@@ -13,7 +13,7 @@ struct mm_report_lines {
 };
 
 /* The error of take() for a line that it does not know. */
-#define MM_REPORT_OTHER_VERSION "the host is of another version than this program"
+#define MM_REPORT_OTHER_VERSION "the host has another version than this program"
 
 /* Passes each line, without its newline, to take(), until that returns false. False: it did, or memory has
  * run out; why says which. */

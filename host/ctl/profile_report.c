@@ -224,7 +224,7 @@ static void print_head(const struct mm_profile_report *r, FILE *to)
 		if (r->workers[i].seconds < sum.seconds - 2)
 			fprintf(to, "  pid %d only since %s\n", r->workers[i].pid,
 				moment_text(r->workers[i].since, moment));
-	fprintf(to, "CPU time of the workers %s, of that handlers %s\n", time_text(sum.cpu, cpu),
+	fprintf(to, "CPU time of the workers %s, of which handlers took %s\n", time_text(sum.cpu, cpu),
 		time_text(handlers, of_handlers));
 }
 

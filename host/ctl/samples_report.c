@@ -326,7 +326,7 @@ static void print_part(const struct mm_samples_report *r, enum what what, const 
 
 void mm_samples_report_print(struct mm_samples_report *r, FILE *to)
 {
-	fprintf(to, "looked %lu times; Lua ran in %lu of them (%.1f %%)\n", r->looks, r->in_lua,
+	fprintf(to, "%lu samples; Lua was running in %lu of them (%.1f %%)\n", r->looks, r->in_lua,
 		percent(r->in_lua, r->looks));
 	if (r->samples == 0)
 		return;
@@ -334,7 +334,7 @@ void mm_samples_report_print(struct mm_samples_report *r, FILE *to)
 		fprintf(to, "%s%s %.1f %%", i > 0 ? ", " : "", state_names[i], percent(r->states[i], r->samples));
 	putc('\n', to);
 	if (r->lost > 0)
-		fprintf(to, "%lu samples were of stacks for which there was no room\n", r->lost);
+		fprintf(to, "%lu samples were lost because there was no room for their stacks\n", r->lost);
 	print_part(r, HANDLERS, "   time  handler", to);
 	print_part(r, LINES, "   time  line", to);
 	print_part(r, FUNCTIONS, "  itself  with calls  function, and where it is defined", to);

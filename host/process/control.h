@@ -13,14 +13,14 @@ enum mm_answer_kind { MM_ANSWER_FIELDS, MM_ANSWER_ITEMS, MM_ANSWER_NOTES };
 /* The requests of `moonmilter ctl`. A new request needs a row here and the function answer_NAME() in answers.c.
  * name            argument   answer   about */
 #define MM_REQUESTS(X) \
-	X(status,      NULL,      FIELDS,  "version, generation, last reload, a line a worker") \
-	X(reload,      NULL,      NOTES,   "load the scripts anew; exit status 78 when they do not load and " \
-		"the old ones serve on") \
+	X(status,      NULL,      FIELDS,  "version, generation, last reload, a line for each worker") \
+	X(reload,      NULL,      NOTES,   "reload the scripts; exit status 78 when they do not load and the old " \
+		"ones serve on") \
 	X(stop,        NULL,      NOTES,   "no new connections, let messages finish, end") \
-	X(sessions,    NULL,      ITEMS,   "a line a session: client, stage, age, what it waits for and where") \
+	X(sessions,    NULL,      ITEMS,   "a line for each session: client, stage, age, what it waits for and where") \
 	X(generations, NULL,      ITEMS,   "a line for each generation of scripts in memory") \
 	X(loglevel,    "LEVEL",   NOTES,   "debug, info, warn or error, until the next reload") \
-	X(profile,     "REQUEST", NOTES,   "what each handler costs, or which lines")
+	X(profile,     "REQUEST", NOTES,   "what each handler costs, or each line")
 
 enum mm_request {
 #define X(name, argument, answer, about) MM_REQUEST_##name,
