@@ -115,7 +115,7 @@ void mm_findings_print(const struct mm_findings *f, FILE *to)
 	if (wrong > 0)
 		fprintf(to, "\n%zu thing%s to mend.\n", wrong, wrong == 1 ? "" : "s");
 	else
-		fprintf(to, "\nNothing is wrong.%s\n", notes > 0 ? " Mind the notes." : "");
+		fprintf(to, "\nNothing is wrong.%s\n", notes > 0 ? " Read the notes." : "");
 }
 
 void mm_findings_print_json(const struct mm_findings *f, FILE *to)

@@ -178,8 +178,8 @@ static void check_safety(struct sendmail *sm, const char *path)
 		mm_find_wrong(&sm->doctor->findings, "%s: %s may write here, so Sendmail refuses %s: it does not "
 			"start, or runs without the filter", part, s.st_mode & 02 ? "everybody" : "its group", path);
 		if (s.st_mode & S_ISVTX)
-			mm_find_remedy(&sm->doctor->findings, "let moonmilter listen below a directory of its own, as "
-				"/run/moonmilter");
+			mm_find_remedy(&sm->doctor->findings, "let moonmilter listen in a directory of its own, such "
+				"as /run/moonmilter");
 		else
 			mm_find_remedy(&sm->doctor->findings, "chmod go-w %s", part);
 	}
@@ -192,9 +192,9 @@ static void check_safety(struct sendmail *sm, const char *path)
 static void say_other(struct sendmail *sm, const struct filter *x, const char *socket, bool answers)
 {
 	if (answers)
-		mm_find_ok(&sm->doctor->findings, "filter %s is %s, which is none of ours", x->name, socket);
+		mm_find_ok(&sm->doctor->findings, "filter %s is %s, which is not ours", x->name, socket);
 	else
-		mm_find_note(&sm->doctor->findings, "filter %s is %s: it is none that we listen on", x->name, socket);
+		mm_find_note(&sm->doctor->findings, "filter %s is %s: we do not listen there", x->name, socket);
 }
 
 static void check_unix(struct sendmail *sm, const struct filter *x, const char *path)
@@ -219,7 +219,7 @@ static void check_inet(struct sendmail *sm, const struct filter *x, const char *
 	const char *at = strchr(socket, '@'), *first = strchr(socket, ':') + 1;
 	char port[16];
 	if (at == NULL) {
-		mm_find_wrong(&sm->doctor->findings, "filter %s: S=%s is no way to name a milter: Sendmail writes "
+		mm_find_wrong(&sm->doctor->findings, "filter %s: S=%s does not name a milter: Sendmail writes "
 			"inet:PORT@HOST", x->name, socket);
 		mm_find_remedy(&sm->doctor->findings, "S=inet:10025@127.0.0.1");
 		return;
@@ -246,7 +246,7 @@ static void check_filter(struct sendmail *sm, const struct filter *x)
 	else if (strncasecmp(socket, "inet:", 5) == 0 || strncasecmp(socket, "inet6:", 6) == 0)
 		check_inet(sm, x, socket);
 	else {
-		mm_find_wrong(&sm->doctor->findings, "filter %s: S=%s is no way to name a milter", x->name, socket);
+		mm_find_wrong(&sm->doctor->findings, "filter %s: S=%s does not name a milter", x->name, socket);
 		mm_find_remedy(&sm->doctor->findings, "S=unix:PATH or S=inet:PORT@HOST");
 	}
 }
