@@ -72,8 +72,8 @@ static unsigned sessions_that_fit(struct mm_host *h)
 	rlim_t spare = files.rlim_cur / 4 < MM_DESCRIPTORS_SPARE ? files.rlim_cur / 4 : MM_DESCRIPTORS_SPARE;
 	if (wanted <= files.rlim_cur - spare)
 		return wanted;
-	mm_log_say(&h->log, MM_LEVEL_WARN, "sessions", "max_sessions %u is more than the %llu descriptors we may have "
-		"can carry: %llu are served at a time; raise the limit (LimitNOFILE=, ulimit -n)", wanted,
+	mm_log_say(&h->log, MM_LEVEL_WARN, "sessions", "max_sessions %u is more than our %llu descriptors allow: %llu "
+		"sessions are served at the same time; raise the limit (LimitNOFILE=, ulimit -n)", wanted,
 		(unsigned long long)files.rlim_cur,
 		(unsigned long long)(files.rlim_cur - spare));
 	return (unsigned)(files.rlim_cur - spare);
@@ -135,7 +135,7 @@ static void take_next_config(struct mm_host *h)
 	bool speaks = h->worker == NULL || h->census == NULL;     /* for all workers */
 	const char *fixed = speaks ? mm_config_fixed_change(&before, &h->config) : NULL;
 	if (fixed != NULL)
-		mm_log_say(&h->log, MM_LEVEL_WARN, "reload", "%s has changed in the configuration; that takes "
+		mm_log_say(&h->log, MM_LEVEL_WARN, "reload", "%s has changed in the configuration; that needs "
 			"a restart", fixed);
 	if (speaks)
 		warn_of_no_scripts(h);

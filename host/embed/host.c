@@ -133,7 +133,7 @@ bool mm_host_raise(struct mm_host *h, const struct mm_host_member *member, struc
 	}
 	h->is_virtual = h->stands_at > 0 && h->options.loop == NULL && mm_clock_make_virtual(h->stands_at);
 	if (h->stands_at > 0 && !h->is_virtual)
-		return mm_fault_set(why, MM_FAULT_CONFIG, "the clock of %s cannot be made to stand",
+		return mm_fault_set(why, MM_FAULT_CONFIG, "the clock of %s cannot be set",
 			h->options.loop != NULL ? "a loop that was handed in" : "this libev");
 	h->owns_loop = h->options.loop == NULL;
 	h->loop = h->owns_loop ? ev_loop_new(EVFLAG_AUTO | EVFLAG_NOENV) : h->options.loop;

@@ -147,8 +147,8 @@ void mm_host_describe_lost(const struct mm_host *h, struct mm_say say)
 	for (unsigned i = 0; i < h->listener_count; i++) {
 		if (!mm_host_listener_is_lost(h, i))
 			continue;
-		snprintf(line, sizeof line, "lost: %s: somebody removed the socket's file, and no MTA gets in",
-			mm_endpoint_text(&h->listeners[i].listener.spec, text, sizeof text));
+		snprintf(line, sizeof line, "lost: %s: another process removed the socket's file, and MTAs "
+			"cannot connect", mm_endpoint_text(&h->listeners[i].listener.spec, text, sizeof text));
 		say.line(say.self, line);
 	}
 }

@@ -24,7 +24,7 @@ bool mm_rights_need_a_user(char **user, struct mm_fault *why)
 		*user = strdup(*name);
 		return *user != NULL || mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory");
 	}
-	return mm_fault_set(why, MM_FAULT_CONFIG, "mail is not served as root and there is no user \"moonmilter\"; "
+	return mm_fault_set(why, MM_FAULT_CONFIG, "mail is not served as root, and there is no user \"moonmilter\"; "
 		"create one (adduser --system --group moonmilter) or set user in the configuration");
 }
 

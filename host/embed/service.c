@@ -83,7 +83,7 @@ int mm_service_sockets(const char *name, int *fds, int max, struct mm_fault *why
 	if (count < 0)
 		count = sd_listen_fds_with_names(1, &names);
 	if (count <= 0) {
-		mm_fault_set(why, MM_FAULT_CONFIG, "systemd: no sockets were handed in; start moonmilter.socket "
+		mm_fault_set(why, MM_FAULT_CONFIG, "systemd: no sockets were passed; start moonmilter.socket "
 			"(systemctl enable --now moonmilter.socket) or listen on unix:PATH or inet:PORT");
 		return -1;
 	}
@@ -96,7 +96,7 @@ int mm_service_sockets(const char *name, int *fds, int max, struct mm_fault *why
 		found++;
 	}
 	if (found == 0) {
-		mm_fault_set(why, MM_FAULT_CONFIG, "systemd:%s: none of the %d sockets handed in has that name; set "
+		mm_fault_set(why, MM_FAULT_CONFIG, "systemd:%s: none of the %d sockets passed has that name; set "
 			"FileDescriptorName=%s in the socket unit", name, count, name);
 		return -1;
 	}

@@ -322,8 +322,8 @@ static const char *time_is_over(const struct mm_connection *c, ev_tstamp now)
 	if (mm_engine_is_waiting(c->engine))
 		return NULL;                    /* the handler's own deadline applies */
 	if (!mm_engine_session(c->engine)->is_negotiated)
-		return quiet > t->negotiate ? "no offer came (negotiate_timeout)" : NULL;
-	return quiet > t->idle ? "nothing came (idle_timeout)" : NULL;
+		return quiet > t->negotiate ? "the MTA sent no offer in time (negotiate_timeout)" : NULL;
+	return quiet > t->idle ? "the MTA sent nothing in time (idle_timeout)" : NULL;
 }
 
 void mm_connections_sweep(struct mm_connections *all)

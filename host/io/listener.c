@@ -32,7 +32,7 @@ static bool clear_stale(const char *path, struct mm_fault *why)
 		return errno == ENOENT || mm_fault_set(why, MM_FAULT_CONFIG, "unix:%s cannot be bound: %s", path,
 			strerror(errno));
 	if (!S_ISSOCK(status.st_mode))
-		return mm_fault_set(why, MM_FAULT_CONFIG, "%s: exists and is no socket; remove it or choose "
+		return mm_fault_set(why, MM_FAULT_CONFIG, "%s: exists and is not a socket; remove it or choose "
 			"another path", path);
 	struct sockaddr_un address;
 	unix_address(path, &address);
@@ -44,7 +44,7 @@ static bool clear_stale(const char *path, struct mm_fault *why)
 	close(fd);
 	if (rc == 0 || error != ECONNREFUSED)
 		return mm_fault_set(why, MM_FAULT_CONFIG, "unix:%s is in use: %s; stop the other instance or choose "
-			"another path", path, rc == 0 ? "somebody answers there" : strerror(error));
+			"another path", path, rc == 0 ? "a process answers there" : strerror(error));
 	if (unlink(path) != 0)
 		return mm_fault_set(why, MM_FAULT_CONFIG, "%s: a dead process left this socket and it cannot be "
 			"removed: %s", path, strerror(errno));
@@ -99,8 +99,8 @@ static bool set_owner(const char *path, const struct mm_listener_options *o, str
 	return mm_fault_set(why, MM_FAULT_CONFIG, "%s: %s%s cannot be set: %s%s", path,
 		o->owner != NULL ? "socket_owner " : o->group != NULL ? "socket_group " : "owner ",
 		o->owner != NULL ? o->owner : o->group != NULL ? o->group : o->user, strerror(errno), errno != EPERM
-		? "" : "; that takes root, or membership in the "
-		"group. Without socket_group, let the MTA's user join ours: usermod -aG moonmilter postfix");
+		? "" : "; that needs root, or membership in the group. Without socket_group, add the MTA's user to our "
+		"group: usermod -aG moonmilter postfix");
 }
 
 static bool open_unix(struct mm_listener *l, const struct mm_listener_options *o, struct mm_fault *why)
@@ -120,8 +120,9 @@ static bool open_unix(struct mm_listener *l, const struct mm_listener_options *o
 	umask(before);
 	if (rc != 0)
 		return mm_fault_set(why, MM_FAULT_CONFIG, "unix:%s cannot be bound: %s%s", path, strerror(error),
-			error == ENOENT ? "; make its directory first, owned by the user we run as"
-			: error == EACCES ? "; who starts moonmilter has to be able to write to its directory" : "");
+			error == ENOENT ? "; first create its directory, owned by the user we run as"
+			: error == EACCES ? "; the user who starts moonmilter must be able to write to its "
+			"directory" : "");
 	struct stat status;
 	l->is_ours = lstat(path, &status) == 0;
 	l->device = status.st_dev;
@@ -156,7 +157,7 @@ static bool check_inherited(int fd, struct mm_fault *why)
 	int listens = 0;
 	socklen_t size = sizeof listens;
 	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) != 0 || !listens)
-		return mm_fault_set(why, MM_FAULT_CONFIG, "fd:%d is no listening socket", fd);
+		return mm_fault_set(why, MM_FAULT_CONFIG, "fd:%d is not a listening socket", fd);
 	int flags = fcntl(fd, F_GETFL);
 	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
 		return mm_fault_set(why, MM_FAULT_CONFIG, "fd:%d: %s", fd, strerror(errno));

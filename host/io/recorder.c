@@ -259,13 +259,12 @@ struct mm_recorder *mm_recorder_new(const struct mm_recorder_options *o, struct 
 	struct stat st;
 	errno = 0;
 	if (o->directory[0] != '/') {
-		mm_fault_set(why, MM_FAULT_CONFIG, "record: \"%.200s\" is no absolute path", o->directory);
+		mm_fault_set(why, MM_FAULT_CONFIG, "record: \"%.200s\" is not an absolute path", o->directory);
 		return NULL;
 	}
 	if (stat(o->directory, &st) != 0 || !S_ISDIR(st.st_mode) || access(o->directory, W_OK | X_OK) != 0) {
-		mm_fault_set(why, MM_FAULT_CONFIG, "record: %.200s: no directory that user %u can "
-			"write to%s%s", o->directory, (unsigned)geteuid(), errno != 0 ? ": " : "",
-			errno != 0 ? strerror(errno) : "");
+		mm_fault_set(why, MM_FAULT_CONFIG, "record: %.200s: not a directory that user %u can write to%s%s",
+			o->directory, (unsigned)geteuid(), errno != 0 ? ": " : "", errno != 0 ? strerror(errno) : "");
 		return NULL;
 	}
 	struct mm_recorder *r = calloc(1, sizeof *r);
@@ -298,7 +297,7 @@ static void tell_losses(struct mm_recorder *r)
 	pthread_mutex_unlock(&r->lock);
 	if (lost > 0)
 		mm_log_say(r->log, MM_LEVEL_WARN, "record", "%lu records lost: %s", lost,
-			error != 0 ? strerror(error) : "the disk is slower than the mail");
+			error != 0 ? strerror(error) : "the disk is too slow for the mail");
 }
 
 void mm_recorder_free(struct mm_recorder *r)

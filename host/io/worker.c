@@ -80,14 +80,15 @@ static void say_full(struct mm_worker *w)
 {
 	if (!w->has_said_full)
 		mm_log_say(w->options.log, MM_LEVEL_WARN, "sessions", "%u sessions are open (max_sessions): further "
-			"MTAs wait in the kernel's queue until one ends", w->connections.count);
+			"connections wait in the kernel's queue until one ends", w->connections.count);
 	w->has_said_full = true;
 }
 
 static void say_room(struct mm_worker *w)
 {
 	if (w->has_said_full && !w->is_full)
-		mm_log_say(w->options.log, MM_LEVEL_INFO, "sessions", "room again: connections are accepted");
+		mm_log_say(w->options.log, MM_LEVEL_INFO, "sessions", "there is room again: new connections "
+			"are accepted");
 	w->has_said_full &= w->is_full;
 }
 
@@ -123,7 +124,7 @@ static void look_at_limits(struct mm_worker *w)
 		pause_all(w);
 	}
 	if (w->limits.recycle_sessions > 0 && w->connections.engines.sessions_begun >= w->limits.recycle_sessions)
-		mm_worker_retire(w, "recycle_sessions is reached");
+		mm_worker_retire(w, "it has reached recycle_sessions");
 }
 
 /* Which of several milters; a single milter needs no name. */
@@ -145,7 +146,7 @@ static void log_refusal(struct mm_worker *w, unsigned milter, const struct mm_pe
 	mm_log_begin(&line, w->options.log, MM_LEVEL_WARN, "refused");
 	mm_log_string(&line, "milter", milter_in_log(w, milter));
 	mm_log_string(&line, "mta", peer->text);
-	mm_log_string(&line, "text", "may not connect; add it to allow if it is an MTA of yours");
+	mm_log_string(&line, "text", "may not connect; if it is one of your MTAs, add it to allow");
 	if (a->unsaid > 0)
 		mm_log_number(&line, "unsaid", (long long)a->unsaid);
 	mm_log_end(&line);

@@ -236,7 +236,7 @@ static void reload(struct master *m)
 	if (worker != NULL)
 		mm_worker_process_prepare(worker, m->generation + 1, true);
 	else
-		fail_reload(m, "no process can be made to try the new scripts");
+		fail_reload(m, "no process can be created to try the new scripts");
 }
 
 static void on_prepared(struct master *m, struct mm_worker_process *worker, const struct mm_note *note)
@@ -265,8 +265,8 @@ static void on_failed(struct master *m, struct mm_worker_process *worker, const 
 	}
 	if (worker->state != MM_WORKER_LOADING)
 		return;
-	mm_log_say(m->log, MM_LEVEL_ERROR, "worker", "pid %d cannot take a dead worker's place, the "
-		"scripts do not load any more: %s", (int)worker->pid, note->text);
+	mm_log_say(m->log, MM_LEVEL_ERROR, "worker", "pid %d cannot replace a dead worker, because the scripts no "
+		"longer load: %s", (int)worker->pid, note->text);
 	mm_worker_process_stop(worker);
 }
 
@@ -444,8 +444,8 @@ static void look_at_phase(struct master *m, double now)
 	    && (mm_workforce_all_have(&m->workforce, m->generation) || now >= m->phase_until))
 		end_reload(m, true, NULL);      /* a worker that takes longer hangs, and is replaced */
 	else if (m->phase != AT_REST && now >= m->phase_until && !is_stopping(m))
-		fail_reload(m, "the scripts still load after 60 s; on_load or a script's top level waits for something "
-			"that does not come");
+		fail_reload(m, "the scripts are still loading after 60 s; on_load or a script's top level waits for "
+			"something that does not come");
 	if (mm_pace_is_due(&m->pace, now))
 		reload(m);
 	if (m->announce_by != 0 && now >= m->announce_by)

@@ -326,7 +326,7 @@ static void log_death(struct mm_workforce *w, const struct mm_worker_process *wo
 	else
 		mm_log_number(&line, "exit", WEXITSTATUS(status));
 	if (worker->is_hung)
-		mm_log_string(&line, "cause", "its loop did not turn any more (hang_timeout)");
+		mm_log_string(&line, "cause", "its loop stopped turning (hang_timeout)");
 	if (!is_clean)
 		mm_log_number(&line, "sessions_lost", lost);
 	if (!is_clean && mm_census_get(at->is_set)) {
