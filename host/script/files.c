@@ -79,7 +79,7 @@ static bool refuse(const char *path, int error, struct mm_fault *why)
 	char directory[PATH_MAX];
 	if (error == EACCES && barrier(path, directory, sizeof directory))
 		return mm_fault_set(why, MM_FAULT_CONFIG, "%s: %s may not enter %s; scripts are read by the user that "
-			"serves mail: put them where it may read, or let it in (chmod o+x %s)", path, who(),
+			"serves mail: put them where that user may read, or let it in (chmod o+x %s)", path, who(),
 			directory, directory);
 	if (error == EACCES)
 		return mm_fault_set(why, MM_FAULT_CONFIG, "%s: %s may not read it; scripts are read by the user "

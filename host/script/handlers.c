@@ -35,7 +35,7 @@ static bool verdict_of_results(struct mm_script_session *ss, struct mm_verdict *
 		return mm_fault_set(why, MM_FAULT_SCRIPT, "the handler returned \"%s\", which is not possible at %s",
 			mm_verdict_name(kind), mm_stage_name(ss->event.stage));
 	if (lua_gettop(co) > 1)
-		return mm_fault_set(why, MM_FAULT_SCRIPT, "the handler returned \"%s\" and more; to give a text say "
+		return mm_fault_set(why, MM_FAULT_SCRIPT, "the handler returned \"%s\" and more; to give a text, write "
 			"return ctx:%s(text)", mm_verdict_name(kind), mm_verdict_name(kind));
 	mm_verdict_plain(out, kind);
 	if (kind != MM_VERDICT_continue)

@@ -205,7 +205,7 @@ static void load_ended(struct mm_task *t, enum mm_run run, struct mm_fault *why)
 		return;
 	bool ok = run == MM_RUN_DONE;
 	if (run == MM_RUN_EXITED)
-		mm_fault_set(why, MM_FAULT_CONFIG, "a script gave a verdict while loading");
+		mm_fault_set(why, MM_FAULT_CONFIG, "a script gave a verdict while it was loading");
 	if (ok && lua_cpcall(g->L, take_plan, g) != 0) {
 		ok = mm_fault_set(why, MM_FAULT_CONFIG, "%s", lua_tostring(g->L, -1));
 		lua_pop(g->L, 1);

@@ -24,7 +24,7 @@ static void describe_script(const struct mm_script *script, const struct mm_hand
 	for (unsigned j = 0; j < h->field_count && at < (int)sizeof line; j++)
 		at += snprintf(line + at, sizeof line - (size_t)at, " on_header.%s", h->fields[j].name);
 	if (at == head && at < (int)sizeof line)
-		snprintf(line + at, sizeof line - (size_t)at, " no handlers; they are global functions named on_eom, "
+		snprintf(line + at, sizeof line - (size_t)at, " no handlers; these are global functions named on_eom, "
 			"on_rcpt and so on");
 	say.line(say.self, line);
 }
