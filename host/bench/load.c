@@ -371,7 +371,7 @@ static void take_answer(struct mm_bench_load *l, struct connection *c, const str
 	struct mm_offer answer = { mm_cursor_u32(&data), mm_cursor_u32(&data), mm_cursor_u32(&data) };
 	if (p->letter != SMFIR_OPTNEG || data.failed) {
 		l->result.wrong++;
-		lose(l, c, "the answer to our offer is no offer");
+		lose(l, c, "the answer to our offer is not an offer");
 		return;
 	}
 	mm_bench_histogram_add(&l->result.stage[MM_STAGE_negotiate], now - c->write_ns);
@@ -529,7 +529,7 @@ static void take_reply(struct mm_bench_load *l, struct connection *c, const stru
 	}
 	if (c->state == READY || c->waits_to_write) {
 		l->result.wrong++;
-		lose(l, c, "a reply that nothing asked for");
+		lose(l, c, "a reply without a command");
 		return;
 	}
 	if (verdict == MM_VERDICT_COUNT) {
@@ -677,8 +677,8 @@ static bool turn(struct mm_bench_load *l, struct mm_fault *why)
 		retry_connections(l, now);
 	if (l->failures < FAILURES_MAX)
 		return true;
-	return mm_fault_set(why, MM_FAULT_PEER, "%u connections failed one after the other; %s", l->failures,
-		l->result.complaints > 0 ? l->result.complaint[0] : "nobody answers");
+	return mm_fault_set(why, MM_FAULT_PEER, "%u connections in a row failed; %s", l->failures,
+		l->result.complaints > 0 ? l->result.complaint[0] : "the filter does not answer");
 }
 
 bool mm_bench_load_hold(struct mm_bench_load *l, enum mm_bench_hold kind, unsigned count, struct mm_fault *why)
@@ -709,7 +709,7 @@ bool mm_bench_load_hold(struct mm_bench_load *l, enum mm_bench_hold kind, unsign
 			progress_ns = now;
 		were_missing = left + l->opening;
 		if ((double)(now - progress_ns) > l->options->timeout * 1e9)
-			return mm_fault_set(why, MM_FAULT_PEER, "%u of %u sessions are open and no more come: "
+			return mm_fault_set(why, MM_FAULT_PEER, "%u of %u sessions are open and no more can be opened: "
 				"the filter, its backlog or its descriptors are at their limit",
 				count - were_missing, count);
 	}

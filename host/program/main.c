@@ -30,11 +30,11 @@ struct command {
 };
 
 static const struct command commands[] = {
-	{ "run",   mm_command_run,   "serve milters, in the foreground (the default)" },
-	{ "check", mm_command_check, "load scripts and say what would be served and negotiated" },
+	{ "run",   mm_command_run,   "serve milters in the foreground (the default)" },
+	{ "check", mm_command_check, "load scripts and show what would be served and negotiated" },
 	{ "ctl",   mm_command_ctl,   "ask a running host: status, reload, stop, sessions, generations, loglevel" },
-	{ "profile", mm_command_profile, "ask a running host what its handlers cost, or on which lines" },
-	{ "doctor", mm_command_doctor, "can the MTA open the sockets, and do its settings go with ours?" },
+	{ "profile", mm_command_profile, "show what the handlers or lines of a running host cost" },
+	{ "doctor", mm_command_doctor, "check whether the MTA can open the sockets and its settings fit" },
 	{ "try",   mm_command_try,   "run a message file through scripts and show verdict and edited message" },
 	{ "send",  mm_command_send,  "act as an MTA towards any milter" },
 	{ "replay", mm_command_replay, "run recorded conversations through scripts and show what differs" },
@@ -51,7 +51,7 @@ static void print_help(FILE *to)
 		"[OPTIONS]\n\nCommands:\n");
 	for (const struct command *c = commands; c->name != NULL; c++)
 		fprintf(to, "  %-7s %s\n", c->name, c->about);
-	fprintf(to, "\nmoonmilter COMMAND --help tells more. Manual page: moonmilter(8).\n");
+	fprintf(to, "\nmoonmilter COMMAND --help shows more. Manual page: moonmilter(8).\n");
 }
 
 static int command_help(int argc, char **argv)

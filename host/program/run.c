@@ -49,24 +49,24 @@ static void print_run_help(FILE *to, const char *command)
 {
 	fprintf(to, "Usage: moonmilter %s [-c FILE] [-s SPEC]... [--KEY=VALUE]... [SCRIPT|DIR]...\n\n", command);
 	if (strcmp(command, "check") == 0)
-		fprintf(to, "Loads the configuration and the scripts as run would, without opening a socket, and says "
-			"which handlers there\nare and what would be asked of the MTA. Exit status 0: all loads. 78: "
-			"something does not, the text says what and where.\n\n");
+		fprintf(to, "Loads the configuration and the scripts as run would, without opening a socket, and shows "
+			"which handlers there\nare and what the MTA would be asked for. Exit status 0: everything "
+			"loads. 78: something does not; the text says what and where.\n\n");
 	else
-		fprintf(to, "Serves milters in the foreground until SIGTERM or SIGINT. SIGHUP loads the scripts anew, "
+		fprintf(to, "Serves milters in the foreground until SIGTERM or SIGINT. SIGHUP reloads the scripts, "
 			"SIGUSR1 reopens the log.\nScripts are files or directories of *.lua, run in file-name order. "
-			"Started as root it binds, then becomes the\nconfigured user (default: moonmilter, or "
-			"nobody).\n\n");
+			"When started as root it binds the sockets, then becomes\nthe configured user (default: "
+			"moonmilter, or nobody).\n\n");
 	fprintf(to, "  -c, --config FILE   configuration (default: %s when it exists and neither -s nor\n"
 		"                      scripts are given)\n"
 		"  -s, --listen SPEC   unix:PATH, inet:PORT[@HOST], inet6:PORT[@HOST], fd:N; may be repeated\n"
-		"  -h, --help          this text\n\nEvery key of the configuration is an option too and overrides the "
-		"file, also after a reload:\n\n", MM_CONFIG_DEFAULT_PATH);
+		"  -h, --help          this text\n\nEvery key of the configuration is also an option, which overrides "
+		"the file, even after a reload:\n\n", MM_CONFIG_DEFAULT_PATH);
 	size_t count;
 	const struct mm_config_key *keys = mm_config_keys(&count);
 	for (size_t i = 0; i < count; i++)
 		fprintf(to, "  --%-18s %s\n", keys[i].name, keys[i].about);
-	fprintf(to, "\n(Write - or _ between words.) moonmilter help config tells ranges and defaults.\n");
+	fprintf(to, "\n(Write - or _ between words.) moonmilter help config shows ranges and defaults.\n");
 }
 
 static char *key_with_dashes(const char *name)

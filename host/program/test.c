@@ -18,16 +18,14 @@ static int fail(int code, const char *text)
 
 static int help(void)
 {
-	printf("Usage: moonmilter test [FILE|DIR]... [-- BUSTED-OPTION...]\n"
-		"\n"
-		"Runs specs for filters: files named ..._spec.lua or ..._test.lua, which say require "
-		"\"moonmilter.testing\" and need no\nMTA, no network and no set-up. Without FILE or DIR: the directory "
-		"spec, else this one. The specs are busted's\n(https://lunarmodules.github.io/busted/); what stands "
-		"after -- is handed to it, as in\n\n"
-		"  moonmilter test spec -- --output=TAP --filter=\"no bobs\"\n"
-		"\n"
-		"The tutorial is TESTING.md. Exit status: 0 when all passed, 1 when not (busted's own), 64 for a usage "
-		"error, 66 when\nthere is no such file or no spec, 69 when busted or LuaJIT is missing.\n");
+	printf("Usage: moonmilter test [FILE|DIR]... [-- BUSTED-OPTION...]\n\n"
+		"Runs specs for filters: files named ..._spec.lua or ..._test.lua, which require "
+		"\"moonmilter.testing\" and need no\nMTA, no network and no set-up. Default: the directory spec if it "
+		"exists, otherwise the current one. busted runs\nthe specs (https://lunarmodules.github.io/busted/) "
+		"and gets the options after --, as in\n\n"
+		"  moonmilter test spec -- --output=TAP --filter=\"no bobs\"\n\n"
+		"The tutorial is TESTING.md. Exit status: 0 when all passed, 1 when not (busted's own), 64 for a "
+		"usage error, 66 when\nthere is no such file or no spec, 69 when busted or LuaJIT is missing.\n");
 	return 0;
 }
 
@@ -185,8 +183,7 @@ int mm_command_test(int argc, char **argv)
 	if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0))
 		return help();
 	if (argc > 1 && argv[1][0] == '-' && strcmp(argv[1], "--") != 0) {
-		fprintf(stderr, "moonmilter test: there is no option %s; options for busted stand "
-			"behind --\n", argv[1]);
+		fprintf(stderr, "moonmilter test: there is no option %s; options for busted go after --\n", argv[1]);
 		return EX_USAGE;
 	}
 	return run(argc - 1, argv + 1);

@@ -65,9 +65,8 @@ static int help(void)
 		"\n"
 		"Runs a message file (\"-\": standard input) through Lua scripts in this process, as if an MTA had "
 		"received it, and shows\nthe verdict, what the SMTP client is told, the edits, and the message as the "
-		"MTA would pass it on. Nothing is sent\nanywhere by moonmilter itself; a script that looks up DNS or "
-		"writes a file does so. Without SCRIPT or DIR, the\nscripts of the configuration file are run.\n"
-		"\n"
+		"MTA would pass it on. moonmilter itself\nsends nothing anywhere, but scripts really look up DNS and "
+		"write files. Without SCRIPT or DIR it runs the scripts of\nthe configuration file.\n\n"
 		"  -t, --to ADDRESS\n"
 		"        The same as --rcpt.\n"
 		MM_INSIDE_HELP);

@@ -20,7 +20,8 @@ bool mm_inside_take(struct mm_inside *in, int letter, const char *argument, stru
 		return true;
 	default:
 		if (in->set_count == MM_INSIDE_SETS_MAX)
-			return mm_fault_set(why, MM_FAULT_CONFIG, "more than %d times --set", MM_INSIDE_SETS_MAX);
+			return mm_fault_set(why, MM_FAULT_CONFIG, "--set is given more than %d times",
+				MM_INSIDE_SETS_MAX);
 		in->sets[in->set_count++] = argument;
 		return true;
 	}

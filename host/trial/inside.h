@@ -33,7 +33,7 @@ struct mm_inside {
 	"  -m, --milter NAME\n" \
 	"        Run the scripts of this milter of the configuration file. Default: the first.\n" \
 	"  -s, --set KEY=VALUE\n" \
-	"        Set a key of the configuration; may be given again.\n" \
+	"        Set a key of the configuration; may be repeated.\n" \
 	"  -v, --verbose\n" \
 	"        Show every log line, not only warnings and errors.\n"
 

@@ -14,7 +14,7 @@
 		"The envelope sender, with ESMTP parameters after a blank: \"ann@example.org SIZE=100\".\n" \
 		"Default: Return-Path or From of the message.") \
 	X(RCPT,          "rcpt",           "ADDRESS", \
-		"An envelope recipient, with parameters likewise; may be given again.\n" \
+		"An envelope recipient, with parameters in the same way; may be repeated.\n" \
 		"Default: Delivered-To, or To and Cc of the message.") \
 	X(HELO,          "helo",           "NAME", \
 		"What the SMTP client says in EHLO; \"\" for a client that says nothing.") \
@@ -25,11 +25,11 @@
 		"The client has authenticated: macros {auth_authen} and {auth_type}.") \
 	X(MACRO,         "macro",          "NAME=VALUE", \
 		"Sets a macro where the MTA sends it, or at a stage: \"rcpt:rcpt_host=mx.example.org\";\n" \
-		"stages are connect helo mail rcpt data eoh eom; braces are optional. May be given again.") \
+		"stages are connect helo mail rcpt data eoh eom; braces are optional. May be repeated.") \
 	X(MTA,           "mta",            "NAME",     "Behave as postfix (the default) or as sendmail.") \
 	X(MTA_NAME,      "mta-name",       "HOST",     "The MTA's own name, macro j. Default: mail.example.org.") \
 	X(PROTOCOL,      "protocol",       "VERSION", \
-		"Offer milter protocol 2, 3, 4 or 6 (the default), with what MTAs offer there.") \
+		"Offer milter protocol 2, 3, 4 or 6 (the default), as MTAs of that version do.") \
 	X(ACTIONS,       "actions",        "WORDS", \
 		"Offer only these actions: words as in \"add_header,quarantine\", a number, all or none.") \
 	X(STEPS,         "steps",          "WORDS", \
@@ -37,17 +37,18 @@
 	X(UNKNOWN,       "unknown",        "COMMAND", \
 		"The client sends an SMTP command the MTA does not know, after EHLO.") \
 	X(ABORT_AFTER,   "abort-after",    "STAGE", \
-		"The client gives each message up after mail, rcpt, data, header, eoh or body.") \
-	X(HANG_UP_AFTER, "hang-up-after",  "STAGE",    "The same, and the connection is simply closed.") \
-	X(REPEAT,        "repeat",         "N",        "Send the messages N times over the one connection.") \
+		"The client gives up each message after mail, rcpt, data, header, eoh or body.") \
+	X(HANG_UP_AFTER, "hang-up-after",  "STAGE",    "The same, but the client just closes the connection.") \
+	X(REPEAT,        "repeat",         "N",        "Send the messages N times over one connection.") \
 	X(TIMEOUT,       "timeout",        "SECONDS", \
-		"How long to wait for a reply. Default: as the MTA, Postfix 30 and from the header on 300, " \
+		"How long to wait for a reply. Default: as the MTA does: Postfix 30, and 300 from the header on; " \
 		"Sendmail 10.") \
 	X(EXPECT,        "expect",         "VERDICT[:CODE]", \
-		"Exit with status 1 unless every message ends so: accept reject tempfail discard\n" \
+		"Exit with status 1 unless every message ends like this: accept reject tempfail discard\n" \
 		"quarantine abort failed, or with the reply code: reject:550.") \
-	X(DIFF,          "diff",           NULL,       "Show what changed in the message instead of all of it.") \
-	X(JSON,          "json",           NULL,       "Show everything as JSON, one object a line for each message.") \
+	X(DIFF,          "diff",           NULL,       "Show the changes of the message instead of all of it.") \
+	X(JSON,          "json",           NULL,       "Show everything as JSON, one object on a line for " \
+		"each message.") \
 	X(REPLIES,       "replies",        NULL,       "Show the reply to every command.") \
 	X(TRACE,         "trace",          NULL,       "Show every packet as it goes over the wire, decoded.") \
 	X(OUTPUT,        "output",         "FILE", \

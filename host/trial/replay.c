@@ -45,7 +45,7 @@ static bool read_packet(struct mm_replay *r, size_t *at, struct mm_packet *out, 
 	struct mm_cursor c = mm_cursor_over(r->bytes.bytes + *at, r->bytes.size - *at);
 	uint32_t length = mm_cursor_u32(&c);
 	if (c.failed || length == 0 || length > c.left)
-		return mm_fault_set(why, MM_FAULT_CONFIG, "byte %zu: no whole packet; the file is damaged", *at);
+		return mm_fault_set(why, MM_FAULT_CONFIG, "byte %zu: not a whole packet; the file is damaged", *at);
 	out->letter = r->bytes.bytes[*at + 4];
 	out->data = r->bytes.bytes + *at + 5;
 	out->size = length - 1;

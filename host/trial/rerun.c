@@ -37,7 +37,7 @@ static bool wait_for_output(const struct mm_rerun *re, struct run *run, struct m
 			return mm_fault_set(why, MM_FAULT_PEER, "the filter %s",
 				mm_feed_is_finished(run->session) ? "closes" : "gives no answer");
 		if (mm_clock_real() > deadline)
-			return mm_fault_set(why, MM_FAULT_PEER, "the filter gives no answer in time");
+			return mm_fault_set(why, MM_FAULT_PEER, "the filter does not answer in time");
 		mm_host_turn(re->inside->host, MM_INSIDE_TURN_S);
 	}
 }
@@ -196,7 +196,7 @@ static void end_part(struct mm_rerun *re, const char *file, struct part *p)
 	re->messages += p->number > 0;
 	/* it was refused early then and goes on now, but the record ends here */
 	if (p->decided_before && !p->decided_after && p->number > 0) {
-		static const char words[] = "goes on, but the record of it ends here\n";
+		static const char words[] = "goes on, but its record ends here\n";
 		mm_buffer_append(&p->after, words, sizeof words - 1);
 		re->shortened++;
 	}
@@ -224,8 +224,8 @@ static void say_missing(const struct mm_replay *record, const struct run *run, c
 	struct mm_mta then = { .agreed = record->agreed };
 	for (size_t i = 0; i < sizeof steps / sizeof *steps; i++)
 		if (mm_mta_sends(&run->mta, steps[i].letter) && !mm_mta_sends(&then, steps[i].letter))
-			fprintf(stderr, "moonmilter replay: %s: the scripts want %s, which those of then did not: the "
-				"record has none\n", file, steps[i].what);
+			fprintf(stderr, "moonmilter replay: %s: the scripts want %s, which the recorded ones did not: "
+				"the record has none\n", file, steps[i].what);
 }
 
 /* True: the record was cut before the answer to this command. */
@@ -268,7 +268,7 @@ static bool play(struct mm_rerun *re, struct run *run, const struct mm_replay *r
 			break;
 	}
 	if (record->is_cut)
-		fprintf(stderr, "moonmilter replay: %s: cut at record_max; what came behind is not compared\n", file);
+		fprintf(stderr, "moonmilter replay: %s: cut at record_max; the rest is not compared\n", file);
 	part.is_cut = record->is_cut;
 	end_part(re, file, &part);
 	mm_buffer_free(&part.before);
