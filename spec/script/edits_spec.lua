@@ -157,7 +157,8 @@ describe("a wrong edit is refused at the script's line and nothing of the messag
     { "ctx:change_from('a@b', 'NOTIFY=NEVER')", "is not one of" },
     { "ctx:change_from('a@b', 'RET=SOME')", "no MTA accepts" },
     { "ctx:change_from('a@b', 'ENVID=a+zz')", "no MTA accepts" },
-    { "ctx:change_from('a@b', 'SIZE=-1')", "no MTA accepts" }, { "ctx:change_from('a@b', 'SMTPUTF8=1')", "no MTA accepts" },
+    { "ctx:change_from('a@b', 'SIZE=-1')", "no MTA accepts" },
+    { "ctx:change_from('a@b', 'SMTPUTF8=1')", "no MTA accepts" },
     { "ctx:change_from('a@b', 'ENVID=' .. ('x'):rep(1000))", "at most 1000" },
     -- quarantine, body
     { "ctx:quarantine('')", "give 1 to 100" }, { "ctx:quarantine(('x'):rep(101))", "give 1 to 100" },
