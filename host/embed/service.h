@@ -1,5 +1,5 @@
 /* embed/service.h -- notifies the service manager and takes the sockets it passes. Speaks to systemd through
- * libsystemd; in a build without it, or started by hand, it notifies nobody and gets no sockets. */
+ * libsystemd; in a build without it, or started by hand, it notifies no manager and gets no sockets. */
 #ifndef MM_EMBED_SERVICE_H
 #define MM_EMBED_SERVICE_H
 
