@@ -119,7 +119,7 @@ static int core_task_wait(lua_State *L)
 	if (!lua_isnoneornil(L, 1) && !(timeout >= 0 && timeout <= 1e9))
 		return mm_raise_at_script(L, "wait: %f seconds; give 0 or more", timeout);
 	if (count < 1 || count > WAIT_MAX)
-		return luaL_error(L, "wait: for 1 to %d tasks, not %d", WAIT_MAX, count);
+		return luaL_error(L, "wait: give 1 to %d tasks, not %d", WAIT_MAX, count);
 	for (int i = 0; i < count; i++)
 		tasks[i] = check_task(L, i + 2);
 	struct mm_task *t = mm_task_may_wait(L, "wait");

@@ -282,7 +282,7 @@ static bool apply_table(struct mm_config *c, struct mm_config_milter *m, const s
 		if (key == NULL || strlen(e->name) != e->name_size)
 			return refuse_key(&s, e->name, e->name_size, in_milter);
 		if (in_milter && !key->per_milter)
-			return mm_config_refuse(&s, "\"%s\" is for the whole host; set it outside of milter.%s",
+			return mm_config_refuse(&s, "\"%s\" is for the whole host; set it outside milter.%s",
 				key->name, m->name);
 		if (!mm_config_key_set(key, &e->value, &s, field_of(c, m, key), false))
 			return false;

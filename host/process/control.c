@@ -193,7 +193,8 @@ static void take_request(struct mm_control_client *client, char *line)
 		client->control->owner.asked(client->control->owner.self, client, (enum mm_request)i, argument);
 		return;
 	}
-	mm_control_client_end(client, EX_USAGE, "unknown request; is moonmilter ctl of the same version as the host?");
+	mm_control_client_end(client, EX_USAGE, "unknown request; does moonmilter ctl have the same version "
+		"as the host?");
 }
 
 static void read_client(struct mm_control_client *client)

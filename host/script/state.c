@@ -309,7 +309,7 @@ static lua_State *new_state(void) { return luaL_newstate(); }
 static int panic(lua_State *L)
 {
 	const char *text = lua_tostring(L, -1);
-	fprintf(stderr, "moonmilter: Lua failed outside of a handler: %s\n", text != NULL ? text : "(no text)");
+	fprintf(stderr, "moonmilter: Lua failed outside a handler: %s\n", text != NULL ? text : "(no text)");
 	return 0;
 }
 

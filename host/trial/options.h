@@ -8,7 +8,7 @@
 
 #include <getopt.h>
 
-/* Options both commands know. letter: value for getopt_long().     argument  what --help says */
+/* Options both commands know. letter: value for getopt_long().     argument  text of --help */
 #define MM_TRIAL_OPTIONS(X) \
 	X(FROM,          "from",           "ADDRESS", \
 		"The envelope sender, with ESMTP parameters after a blank: \"ann@example.org SIZE=100\".\n" \

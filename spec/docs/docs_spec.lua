@@ -142,7 +142,7 @@ local cases = {
   { code = "table.sort({ 3, 2, 1 }, function(a, b) milter.sleep(0.01) return a < b end)",
     text = "sleep: cannot wait inside a function that C code calls back (table.sort comparator, string.gsub "
       .. "replacement, __gc, load reader); collect the inputs there and wait afterwards" },
-  { code = "coroutine.yield()", text = "coroutine.yield outside of a coroutine of the script's own; to wait, use "
+  { code = "coroutine.yield()", text = "coroutine.yield outside a coroutine of the script's own; to wait, use "
     .. "milter.sleep or another function that waits" },
   { code = "error { code = 1 }", text = "(error object is a table value)" },
   { code = "milter.sleep(20)", set = { "eom_deadline=0.2" }, text = "deadline: the handler still waits (sleep) after 0 "
