@@ -1,5 +1,5 @@
-/* moonmilter_testing.h -- what tests of filters need beside moonmilter.h: a host whose time stands still, and an MTA
- * that can be played. lua/moonmilter/testing/ is built on it. Not for programs that serve mail. */
+/* moonmilter_testing.h -- what tests of filters need in addition to moonmilter.h: a host whose clock stands still, and
+ * a player of an MTA. lua/moonmilter/testing/ is built on it. Not for programs that serve mail. */
 #ifndef MOONMILTER_TESTING_H
 #define MOONMILTER_TESTING_H
 
@@ -10,18 +10,19 @@ extern "C" {
 #endif
 
 /* As mm_host_new(), with a clock that stands at `now`, seconds since 1970. It moves only where a loop waits for time to
- * pass, and then jumps: mm_host_turn(host, 60) lets 60 seconds go by at once. The clock is the calling thread's. Fails
- * with a loop of the embedder's, and where libev is not the one that the shared library carries. */
+ * pass, and then it jumps: mm_host_turn(host, 60) lets 60 seconds go by at once. The clock is the calling thread's.
+ * Fails with an embedder's loop, and when libev is not the one inside the shared library. */
 MM_API struct mm_host *mm_testing_host_new(const struct mm_host_options *, double now, struct mm_error *);
 
 /* ---- an MTA, played ----
- * What Postfix or Sendmail says to a filter, stage by stage, with its macros; what it makes of the answers: a verdict,
- * what its SMTP client is told, and the message as it would be delivered. A player knows no transport: after each stage
- * the caller brings mm_player_output() to the filter and the filter's bytes to mm_player_hear(), in pieces as it likes,
- * until mm_player_is_waiting() says no. Then mm_player_reply() tells what came of the stage.
+ * A player sends a filter what Postfix or Sendmail would send, stage by stage, with macros. It turns the filter's
+ * answers into a verdict, a reply to the SMTP client, and the message as it would be delivered. A player knows no
+ * transport: after each stage the caller passes mm_player_output() to the filter and the filter's bytes to
+ * mm_player_hear(), in pieces of any size, until mm_player_is_waiting() returns false. Then mm_player_reply() is the
+ * result of the stage.
  *
- * One player plays one milter connection. It says what it is told to say: that DATA needs a recipient is the caller's
- * business. Strings of a profile and of a client are BORROWED while the player lives, all others for the call. */
+ * One player plays one milter connection. It sends whatever it is asked to send: the caller must know that DATA needs a
+ * recipient. Strings of a profile and of a client are BORROWED while the player lives, all others for the call. */
 
 struct mm_player;
 
@@ -34,10 +35,10 @@ struct mm_player_macro {
 struct mm_player_profile {
 	const char *kind;                       /* "postfix" or "sendmail" */
 	const char *name;                       /* of the MTA, macro j */
-	unsigned    version, actions, steps;    /* what it offers, as milter bits */
-	const struct mm_player_macro *macros;   /* set by hand; ended by a row without a name; NULL: none */
-	bool        is_bare;                    /* for tests of the protocol itself: sends no macros, and whatever the
-	                                         * filter answers, the caller says what comes next */
+	unsigned    version, actions, steps;    /* its offer, as milter bits */
+	const struct mm_player_macro *macros;   /* set by the caller; ended by a row without a name; NULL: none */
+	bool        is_bare;                    /* for tests of the protocol itself: sends no macros, and the caller
+	                                         * decides what comes next, whatever the filter answers */
 };
 
 struct mm_player_client {
@@ -53,24 +54,24 @@ struct mm_player_client {
 struct mm_player_reply {
 	const char *stage;      /* "rcpt" */
 	const char *verdict;    /* "continue" "accept" "reject" "tempfail" "discard" "skip"; "none": the filter was not
-	                         * asked, or promised silence */
-	unsigned    code;       /* what the SMTP client is told: 550; 0: nothing */
-	const char *text;       /* all of it, lines apart by CRLF, no NUL after it; NULL: nothing */
+	                         * asked, or has promised not to reply */
+	unsigned    code;       /* of the reply to the SMTP client: 550; 0: none */
+	const char *text;       /* of the whole reply, lines separated by CRLF, without a NUL; NULL: none */
 	size_t      text_size;
 	unsigned    edit_count; /* see mm_player_edit() */
-	unsigned    progress;   /* how often the filter asked for patience */
-	const char *complaint;  /* what Postfix or Sendmail would hold against it, by the stricter of the two;
-	                         * NULL: nothing. The reply is obeyed all the same */
-	bool        ends_message;       /* it was the final verdict on the message */
-	bool        ends_session;       /* the client is not let in, or was told 421 */
+	unsigned    progress;   /* how many progress packets the filter sent */
+	const char *complaint;  /* what Postfix or Sendmail, whichever is stricter, would object to; NULL: nothing. The
+	                         * reply takes effect all the same */
+	bool        ends_message;       /* this was the final verdict on the message */
+	bool        ends_session;       /* the client is refused, or got a 421 */
 };
 
 struct mm_player_edit {
 	const char *name;       /* as scripts call it: "insert_header", "delete_header", ... */
 	bool        has_index;
 	unsigned    index;
-	const char *first, *second;     /* name and value, address and parameters, reason, body; no NUL after; NULL:
-	                                 * absent. A value is without the space after the colon */
+	const char *first, *second;     /* name and value, address and parameters, reason, body; without a NUL; NULL:
+	                                 * absent. A value does not include the space after the colon */
 	size_t      first_size, second_size;
 };
 
@@ -78,7 +79,7 @@ struct mm_player_edit {
 MM_API struct mm_player *mm_player_open(const struct mm_player_profile *, struct mm_error *);
 MM_API void mm_player_close(struct mm_player *);        /* NULL is fine */
 
-/* The stages. Each is silent when the filter has switched it off, or has accepted the client for good. */
+/* The stages. Each sends nothing when the filter has switched it off, or has accepted the client for good. */
 MM_API void mm_player_negotiate(struct mm_player *);
 MM_API void mm_player_connect(struct mm_player *, const struct mm_player_client *);
 MM_API void mm_player_helo(struct mm_player *, const char *name, size_t size);
@@ -88,41 +89,41 @@ MM_API void mm_player_mail(struct mm_player *, const char *address, size_t size,
 	size_t params_size);
 MM_API void mm_player_rcpt(struct mm_player *, const char *address, size_t size, const char *params,
 	size_t params_size);
-/* The last recipient is refused and none was taken: its refusal ends the message. */
+/* The last recipient is refused and no recipient was accepted: the refusal ends the message. */
 MM_API void mm_player_no_recipients(struct mm_player *);
 MM_API void mm_player_data(struct mm_player *);
-/* value: all that stands after the colon, its space too; folds as LF. */
+/* value: everything after the colon, including its space; folds as LF. */
 MM_API void mm_player_header(struct mm_player *, const char *name, size_t size, const char *value, size_t value_size);
 MM_API void mm_player_eoh(struct mm_player *);
 MM_API void mm_player_body(struct mm_player *, const void *bytes, size_t size);         /* at most 65535 bytes */
 MM_API void mm_player_eom(struct mm_player *);
 /* The client gives the message up. */
 MM_API void mm_player_abort(struct mm_player *);
-/* The client leaves. Nothing is said where the MTA just closes. What the filter still says is one more complaint. */
+/* The client leaves. Nothing is sent where the MTA just closes. Anything that the filter still sends is a complaint. */
 MM_API void mm_player_quit(struct mm_player *);
-/* The queue id of the next message is made from number + 1. A new player counts from 0. */
+/* The next message's queue id is made from number + 1. A new player counts from 0. */
 MM_API void mm_player_count_from(struct mm_player *, unsigned number);
 
-/* For the filter. */
+/* The bytes for the filter. */
 MM_API const void *mm_player_output(const struct mm_player *, size_t *size);
 MM_API void mm_player_consume(struct mm_player *, size_t size);
-/* Of the filter, cut anywhere. False: no MTA could go on, mm_player_error() says why. */
+/* Bytes from the filter, cut anywhere. False: no MTA could go on; mm_player_error() says why. */
 MM_API bool mm_player_hear(struct mm_player *, const void *bytes, size_t size);
 MM_API bool mm_player_is_waiting(const struct mm_player *);     /* a reply is due */
 MM_API const struct mm_error *mm_player_error(const struct mm_player *);       /* NULL: the player can go on */
 
 MM_API const struct mm_player_reply *mm_player_reply(const struct mm_player *);
-/* The i-th edit of the last reply, from 0; BORROWED until the next stage. False: there are not so many. */
+/* The i-th edit of the last reply, from 0; BORROWED until the next stage. False: there are fewer edits. */
 MM_API bool mm_player_edit(const struct mm_player *, unsigned i, struct mm_player_edit *);
 
-/* After the reply that ended a message, until the next: what the MTA makes of it. Edits are done when it was accepted.
- * BORROWED until the next stage. */
+/* After the reply that ended a message, until the next message: the message that the MTA would deliver. Edits are
+ * applied when it was accepted. BORROWED until the next stage. */
 MM_API const char *mm_player_message(struct mm_player *, size_t *size);         /* a file with CRLF; NULL: no memory */
 MM_API const char *mm_player_sender(struct mm_player *, size_t *size);          /* as in the command, with brackets */
 MM_API const char *mm_player_recipient(struct mm_player *, unsigned i, size_t *size);  /* NULL: not so many */
 MM_API const char *mm_player_quarantine(struct mm_player *, size_t *size);      /* the reason; NULL: none */
 
-/* The caller of a bare player has written such a command itself: its reply is due. */
+/* The caller of a bare player has written this command itself: its reply is due. */
 MM_API void mm_player_await(struct mm_player *, char command);
 /* What the filter has agreed to. */
 MM_API void mm_player_agreed(const struct mm_player *, unsigned *version, unsigned *actions, unsigned *steps);

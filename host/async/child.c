@@ -37,7 +37,7 @@ struct mm_child {
 	struct mm_buffer       input;           /* not written yet */
 	size_t                 output_max;
 	bool                   has_exited;
-	bool                   is_over;         /* told, or cancelled: only its end is waited for */
+	bool                   is_over;         /* done was called, or it was cancelled: only its exit is waited for */
 	struct mm_child_result result;
 	void                 (*done)(void *self, struct mm_child_result *);
 	void                  *self;
@@ -54,7 +54,7 @@ static void close_stream(struct stream *s)
 	s->fd = -1;
 }
 
-/* The pipes are closed, the process has exited. */
+/* The pipes are closed and the process has exited. */
 static void reap(struct mm_child *c)
 {
 	siginfo_t info = { .si_pid = 0 };
@@ -87,13 +87,13 @@ static void grace_is_over(struct mm_timer *timer)
 {
 	struct mm_child *c = MM_OWNER_OF(timer, struct mm_child, timer);
 	kill(-c->pid, SIGKILL);
-	if (c->has_exited) {            /* the leader had gone: nothing tells of the others */
+	if (c->has_exited) {            /* the leader had exited: nothing reports the end of the others */
 		reap(c);
 		child_free(c);
 	}
 }
 
-/* No task waits for the result any more; what is left of the group is ended. */
+/* No task waits for the result any more: ends the rest of the group. */
 static void abandon(struct mm_child *c)
 {
 	c->is_over = true;
@@ -112,7 +112,7 @@ static void tell(struct mm_child *c, enum mm_child_end end)
 	c->done(c->self, &c->result);
 }
 
-/* Exited, and nothing more to read: the usual end. The child may be gone afterwards. */
+/* Exited, and nothing more to read: the usual end. The child may be freed afterwards. */
 static void finish_if_complete(struct mm_child *c)
 {
 	if (c->is_over || !c->has_exited || c->out.fd >= 0 || c->err.fd >= 0)
@@ -133,7 +133,7 @@ static void exited(struct mm_watch *watch, int ready)
 		finish_if_complete(c);
 		return;
 	}
-	kill(-c->pid, SIGKILL);         /* the group outlives its leader only by neglect */
+	kill(-c->pid, SIGKILL);         /* the group outlives its leader only by mistake */
 	reap(c);
 	child_free(c);
 }
@@ -173,7 +173,7 @@ static void read_output(struct mm_watch *watch, int ready)
 	}
 }
 
-/* The embedding program may not ignore SIGPIPE, and this is its thread. */
+/* The embedding program may not ignore SIGPIPE, and this runs on its thread. */
 static ssize_t write_quietly(int fd, const void *bytes, size_t size)
 {
 	sigset_t pipe_signal, before, pending;
@@ -202,7 +202,7 @@ static void write_input(struct mm_watch *watch, int ready)
 		return;
 	if (n > 0)
 		mm_buffer_consume(&c->input, (size_t)n);
-	if (n < 0 || c->input.size == 0)        /* it need not read all it gets */
+	if (n < 0 || c->input.size == 0)        /* the program need not read all of its input */
 		close_stream(s);
 }
 
@@ -233,8 +233,8 @@ static bool open_pipes(struct pipes *p)
 	return false;
 }
 
-/* 0, or what went wrong. Descriptors above 2 are closed in the child: files that scripts have opened
- * carry no close-on-exec. */
+/* Returns 0 or an errno. Closes descriptors above 2 in the child: files opened by scripts have
+ * no close-on-exec flag. */
 static int spawn(const struct mm_child_order *o, const struct pipes *p, pid_t *pid)
 {
 	posix_spawn_file_actions_t files;
@@ -307,7 +307,7 @@ static bool start(struct mm_child *c, const struct mm_child_order *o, struct mm_
 	if (error == 0) {
 		c->pidfd = (int)syscall(SYS_pidfd_open, c->pid, 0);
 		error = c->pidfd < 0 ? errno : 0;
-		if (error != 0) {               /* nothing would tell of its end: it must not be */
+		if (error != 0) {               /* nothing would report its end: do not let it run */
 			kill(-c->pid, SIGKILL);
 			waitpid(c->pid, NULL, 0);
 		}

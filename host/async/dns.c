@@ -24,8 +24,8 @@ struct channel {
 	struct mm_timer  timer;
 	struct socket   *sockets;       /* owned list */
 	unsigned         in_flight;
-	bool             has_choice;    /* several servers: c-ares asks the next one when one cannot tell */
-	bool             is_retired;    /* only answers what it was asked */
+	bool             has_choice;    /* several servers: c-ares asks the next one when one has no answer */
+	bool             is_retired;    /* only answers its open questions */
 	struct channel  *next;          /* older ones */
 };
 
@@ -36,11 +36,11 @@ struct socket {
 	struct socket   *next;
 };
 
-/* A question: under way, or its answer. */
+/* A question in flight, or its answer. */
 struct mm_dns_question {
 	struct mm_dns           *dns;                   /* borrowed */
 	struct mm_dns_question  *next;                  /* of its bucket */
-	struct mm_dns_question  *newer, *older;         /* answers by use; NULL while under way */
+	struct mm_dns_question  *newer, *older;         /* answers by use; NULL while in flight */
 	struct channel          *channel;               /* borrowed; NULL: answered */
 	struct mm_dns_query     *waiters;               /* last first */
 	struct mm_dns_answer     answer;
@@ -78,7 +78,7 @@ static struct mm_dns_question **bucket_of(struct mm_dns *d, const char *name, ui
 	return &d->buckets[(hash ^ hash >> 16) & (BUCKETS - 1)];
 }
 
-/* Its answer will come from servers that are not asked any more. */
+/* Will its answer come from servers that are no longer asked? */
 static bool is_outdated(const struct mm_dns_question *q)
 {
 	return q->channel != NULL && q->channel->is_retired;
@@ -120,7 +120,7 @@ static void link_answer(struct mm_dns_question *q)
 	d->counts.cached++;
 }
 
-/* Not under way, not among the answers. */
+/* Frees a question that is neither in flight nor among the answers. */
 static void drop(struct mm_dns_question *q)
 {
 	struct mm_dns_question **at = bucket_of(q->dns, q->name, q->type);
@@ -166,7 +166,7 @@ static void query_timed_out(struct mm_timer *timer)
 	query->done(query, &late);
 }
 
-/* The owner of a zone chooses how much we would keep of it, and the cache is counted in answers. */
+/* A zone's owner chooses the size of its answers, and the cache counts only answers. */
 static bool is_small(const struct mm_dns_answer *a)
 {
 	return a->text.size + a->count * sizeof *a->records <= MM_DNS_KEPT_SIZE_MAX;
@@ -251,7 +251,7 @@ static void channel_free(struct channel *c)
 	free(c);
 }
 
-/* After every call into c-ares. The channel may be gone afterwards. */
+/* Called after every call into c-ares. The channel may be freed afterwards. */
 static void settle(struct channel *c)
 {
 	struct timeval wait;
@@ -300,7 +300,7 @@ static void on_socket(void *data, ares_socket_t fd, int readable, int writable)
 	if (s == NULL) {
 		s = calloc(1, sizeof *s);
 		if (s == NULL)
-			return;         /* unwatched: its questions time out */
+			return;         /* not watched: its questions time out */
 		s->channel = c;
 		s->fd = fd;
 		mm_watch_init(&s->watch, c->dns->clock, socket_ready);
@@ -348,8 +348,8 @@ static unsigned server_count(const struct channel *c)
 	return count;
 }
 
-/* c-ares passes over a server that answers SERVFAIL or REFUSED and in the end says "connection refused". That is what
- * is wanted of several servers; of a lone one the truth is. */
+/* c-ares skips a server that answers SERVFAIL or REFUSED, and in the end reports "connection refused". That is right
+ * with several servers; with only one we want its real answer. */
 static bool open_channel(struct channel *c, const struct mm_dns *d, struct mm_fault *why)
 {
 	if (!open_ares(c, d, 0, why))
@@ -378,7 +378,7 @@ static struct channel *channel_new(struct mm_dns *d, struct mm_fault *why)
 	return NULL;
 }
 
-/* The channel that takes questions goes as soon as it has answered those it has. */
+/* Retires the channel that takes questions: it is freed when it has answered its open questions. */
 static void retire(struct mm_dns *d)
 {
 	if (d->channels == NULL || d->channels->is_retired)
@@ -543,7 +543,7 @@ static bool join_servers(const char *const *list, char **out)
 	char *to = *out = malloc(size);
 	for (size_t i = 0; to != NULL && list[i] != NULL; i++) {
 		size_t length = strlen(list[i]);
-		/* c-ares wants a port after those */
+		/* c-ares accepts brackets only with a port after them */
 		bool is_bracketed = list[i][0] == '[' && list[i][length - 1] == ']';
 		if (i > 0)
 			*to++ = ',';

@@ -1,10 +1,11 @@
-/* async/dns.h -- questions to name servers, on c-ares: each asked once at a time, its answer kept for as long as the
- * zone allows. Identical questions that are under way are joined; each query has a deadline of its own, and gives up
- * alone. Servers come from the settings or from resolv.conf, which is looked at again when it changes: the old channel
- * answers what it was asked and goes. One of these a worker, over all generations of scripts.
- * Knows no Lua. Nothing is asked of /etc/hosts, and no search domain is tried: mail deals in whole names. c-ares asks
- * from one port a server, so answers are as hard to forge as that allows: use a resolver on the same host, as MTAs do
- * anyway. Memory: at most cache_max answers, the longest unused go first. */
+/* async/dns.h -- questions to name servers, on c-ares: identical questions are asked once, and answers are kept as long
+ * as the zone allows. Queries with identical questions in flight are joined; each query has its own deadline and gives
+ * up alone. Servers come from the settings or from resolv.conf, which is read again when it changes: the old channel
+ * answers its open questions and goes.
+ * Each worker has one, for all generations of scripts.
+ * Knows no Lua. Does not read /etc/hosts and tries no search domains: mail uses whole names. c-ares asks each server
+ * from one port, so answers are only as hard to forge as that allows: use a resolver on the same host, as MTAs do
+ * anyway. Memory: at most cache_max answers; the least recently used go first. */
 #ifndef MM_ASYNC_DNS_H
 #define MM_ASYNC_DNS_H
 
@@ -23,35 +24,35 @@ struct mm_dns_settings {
 	unsigned           cache_max;           /* answers kept; 0: none */
 };
 
-/* Embedded in what the asking task owns. */
+/* Embedded in something that the asking task owns. */
 struct mm_dns_query {
 	struct mm_timer          timer;
-	struct mm_dns_question  *question;      /* borrowed; NULL: not under way */
+	struct mm_dns_question  *question;      /* borrowed; NULL: not in flight */
 	struct mm_dns_query     *next, *previous;
 	void                   (*done)(struct mm_dns_query *, const struct mm_dns_answer *);
 };
 
 struct mm_dns_counts {
-	unsigned long asked;                    /* by anybody */
-	unsigned long sent;                     /* given to c-ares: the others were known or joined */
+	unsigned long asked;                    /* by all callers */
+	unsigned long sent;                     /* given to c-ares: the others were cached or joined */
 	unsigned      in_flight;
 	unsigned      cached;
 };
 
 /* The settings are checked and copied; no socket is opened before the first question. NULL: why says what is wrong. */
 struct mm_dns *mm_dns_new(struct mm_clock *, const struct mm_dns_settings *, struct mm_fault *why);
-/* No query may be asked or under way any more. NULL is fine. */
+/* No query may be in flight, and none may follow. NULL is fine. */
 void mm_dns_free(struct mm_dns *);
-/* New settings for what is asked from now on; what is known is forgotten. False: the old ones stay. */
+/* New settings for questions from now on; the cache is emptied. False: the old ones stay. */
 bool mm_dns_configure(struct mm_dns *, const struct mm_dns_settings *, struct mm_fault *why);
 
-/* Asks for a name's records of a type. What is known already, or cannot be asked, is returned at once, borrowed until
- * the next call of any function here, and done is not called. NULL: done will be called from the loop, once, with an
- * answer borrowed for the call; it may free the query and must not enter this file again. timeout: seconds, or 0 for
- * the default. */
+/* Asks for a name's records of a type. A cached answer, or the failure of a question that cannot be asked, is returned
+ * at once, borrowed until the next call of any function here, and done is not called. NULL: done will be called once,
+ * from the loop, with an answer borrowed for the call; it may free the query and must not call functions of this file.
+ * timeout: seconds, or 0 for the default. */
 const struct mm_dns_answer *mm_dns_ask(struct mm_dns *, struct mm_dns_query *, const char *name, uint16_t type,
 	double timeout, void (*done)(struct mm_dns_query *, const struct mm_dns_answer *));
-/* done will not be called; others who wait for the same answer get it. Not under way: nothing happens. */
+/* done will not be called; other queries that wait for the same answer get it. Not in flight: nothing happens. */
 void mm_dns_cancel(struct mm_dns_query *);
 struct mm_dns_counts mm_dns_count(const struct mm_dns *);
 

@@ -10,8 +10,8 @@
 #define TYPE_CNAME   5
 #define TYPE_SOA     6
 #define TYPE_ANY     255
-#define TTL_MAX      86400      /* whatever a zone says: a day is enough (RFC 8767 4 suggests as much) */
-#define TEXT_MAX     (256u << 10) /* bytes: compressed names of a 64 KiB answer could grow to megabytes */
+#define TTL_MAX      86400      /* the most, whatever a zone says: a day is enough (RFC 8767 4 suggests the same) */
+#define TEXT_MAX     (256u << 10) /* bytes: the compressed names of a 64 KiB answer could grow to megabytes */
 #define NEGATIVE_MAX 3600       /* RFC 2308 5 */
 
 static const struct type_row {
@@ -81,8 +81,8 @@ static size_t put_label(char *to, const uint8_t *label, size_t size)
 	return n;
 }
 
-/* A name at the cursor, as text. RFC 1035 4.1.4: a pointer goes back in the message; every one is counted, so that a
- * loop ends. False: cut, too long, or a loop. */
+/* Reads a name at the cursor, as text. RFC 1035 4.1.4: a pointer goes back in the message; pointers are counted, so
+ * that a loop ends. False: cut, too long, or a loop. */
 static bool read_name(struct reader *r, char to[MM_DNS_NAME_SIZE], size_t *size)
 {
 	struct mm_cursor c = r->at;
@@ -174,7 +174,7 @@ static bool keep_caa(struct reader *r, struct mm_cursor data, struct mm_dns_reco
 	return true;
 }
 
-/* The data of one record; r->at stands at it, and the names in it may point backwards. */
+/* Reads the data of one record at r->at; names in it may point backwards. */
 static bool read_data(struct reader *r, struct mm_cursor data, struct mm_dns_record *record)
 {
 	enum mm_dns_shape shape = mm_dns_shape_of(record->type);
@@ -215,7 +215,7 @@ struct owned_record {
 	struct mm_dns_record record;
 };
 
-/* One resource record. False: cut or unreadable; nothing after it can be found. */
+/* Reads one resource record. False: cut or unreadable; nothing after it can be found. */
 static bool read_record(struct reader *r, struct owned_record *out)
 {
 	size_t size;
@@ -241,7 +241,7 @@ static bool read_record(struct reader *r, struct owned_record *out)
 
 static bool add_record(struct mm_dns_answer *a, const struct mm_dns_record *record)
 {
-	if ((a->count & (a->count - 1)) == 0) {         /* 0, 1, 2, 4, …: room is used up */
+	if ((a->count & (a->count - 1)) == 0) {         /* 0, 1, 2, 4, …: the array is full */
 		struct mm_dns_record *grown = realloc(a->records, (a->count ? a->count * 2 : 1) * sizeof *grown);
 		if (grown == NULL)
 			return false;
@@ -263,7 +263,7 @@ static enum mm_dns_code fail(struct mm_dns_answer *a, enum mm_dns_code code)
 	return code;
 }
 
-/* The records asked for: those of the name at the end of the chain. Servers send the chain in
+/* Reads the records asked for: those of the name at the end of the chain. Servers send the chain in
  * order (RFC 1034 4.3.2). */
 static bool read_answers(struct reader *r, unsigned count, char name[MM_DNS_NAME_SIZE])
 {
@@ -298,7 +298,7 @@ static bool read_answers(struct reader *r, unsigned count, char name[MM_DNS_NAME
 	return true;
 }
 
-/* How long "there is none" may be believed: the zone's SOA says (RFC 2308 5); without it, not at all. */
+/* How long a negative answer may be kept: as the zone's SOA says (RFC 2308 5); without an SOA, not at all. */
 static uint32_t negative_ttl(struct reader *r, unsigned count)
 {
 	struct owned_record found;

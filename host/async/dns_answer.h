@@ -1,6 +1,6 @@
 /* async/dns_answer.h -- a DNS response as records: types, names, the chain of CNAMEs (RFC 1035 4, RFC 2308).
- * Names come out in lower case, without the last dot, bytes that are no plain letter as \DDD. Knows no sockets, no
- * cache. An answer OWNS its records. */
+ * Names come out in lower case, without the last dot, and with unusual bytes as \DDD. Knows no sockets and no cache. An
+ * answer OWNS its records. */
 #ifndef MM_ASYNC_DNS_ANSWER_H
 #define MM_ASYNC_DNS_ANSWER_H
 
@@ -9,8 +9,8 @@
 
 #define MM_DNS_NAME_SIZE 1025u          /* bytes of a name in text, every byte escaped, and a NUL */
 
-/* X(name, number, shape of its data). One row serves the parser, the names that
- * scripts use and the fields they get (bind/dns.c). */
+/* X(name, number, shape of its data). A row serves the parser, the names that scripts use and the fields that
+ * they get (bind/dns.c). */
 #define MM_DNS_TYPES(X) \
 	X(a,     1,   ADDRESS) \
 	X(ns,    2,   NAME) \
@@ -39,18 +39,18 @@ enum mm_dns_shape {
 	MM_DNS_RAW,             /* text[0] bytes */
 };
 
-/* Also the code that scripts see; ok stands for an answer. ORDER DNS_CODE */
+/* Also the code that scripts see; ok means an answer. ORDER DNS_CODE */
 enum mm_dns_code {
 	MM_DNS_ok,
 	MM_DNS_nxdomain,        /* no such name */
 	MM_DNS_nodata,          /* the name has nothing of this type */
 	MM_DNS_servfail,        /* the server could not find out */
 	MM_DNS_refused,         /* the server does not answer us */
-	MM_DNS_timeout,         /* nothing came in time */
+	MM_DNS_timeout,         /* no response came in time */
 	MM_DNS_unreachable,     /* no server listens there */
 	MM_DNS_badname,         /* no such name can exist */
 	MM_DNS_badanswer,       /* a response that cannot be read */
-	MM_DNS_busy,            /* too many questions are under way */
+	MM_DNS_busy,            /* too many questions are in flight */
 	MM_DNS_memory,
 	MM_DNS_CODE_COUNT,
 };
@@ -68,14 +68,14 @@ struct mm_dns_answer {
 	enum mm_dns_code      code;
 	uint16_t              type;
 	uint32_t              ttl;              /* seconds this may be kept, 0: not at all */
-	bool                  is_authentic;     /* the server says that DNSSEC vouches for it (AD) */
+	bool                  is_authentic;     /* the server says that it has verified it with DNSSEC (AD) */
 	struct mm_dns_piece   name;             /* after all CNAMEs */
 	struct mm_dns_record *records;          /* owned */
 	unsigned              count;
 	struct mm_buffer      text;             /* owned */
 };
 
-/* Reads a response to a question of this type. Always fills the answer; what cannot be read is badanswer. */
+/* Reads a response to a question of this type. Always fills the answer; an unreadable response is badanswer. */
 void mm_dns_answer_read(struct mm_dns_answer *, const void *bytes, size_t size, uint16_t type);
 void mm_dns_answer_free(struct mm_dns_answer *);        /* back to the zeroed state */
 struct mm_text mm_dns_text(const struct mm_dns_answer *, struct mm_dns_piece);

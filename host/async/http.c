@@ -1,6 +1,6 @@
 /* libcurl asks for watches and one timer by callbacks; events go back in by curl_multi_socket_action(), after which
- * finished transfers are collected. A finished request is not told at once: the request's own timer does it at the next
- * turn of the loop. So done is never below a libcurl function, and it may free all of this. */
+ * finished transfers are collected. A finished request does not call done at once: the request's own timer does that at
+ * the next turn of the loop. So done never runs inside a libcurl function, and it may free all of this. */
 #include "async/http.h"
 
 #include "base/bounds.h"
@@ -38,7 +38,7 @@ struct mm_http_request {
 	struct curl_slist *fields, *resolve;    /* owned */
 	struct mm_buffer   head, body;          /* owned */
 	size_t             body_max;
-	bool               is_over;             /* more came than may be kept */
+	bool               is_over;             /* more bytes came than may be kept */
 	bool               is_running;          /* in the multi handle */
 	CURLcode           result;
 	struct mm_timer    finish;
@@ -67,7 +67,7 @@ static void collect(struct mm_http *http)
 static void on_ready(struct mm_watch *watch, int ready)
 {
 	struct socket_watch *w = MM_OWNER_OF(watch, struct socket_watch, watch);
-	struct mm_http *http = w->http;         /* w may go in the call */
+	struct mm_http *http = w->http;         /* the call may free w */
 	int events = (ready & MM_READABLE ? CURL_CSELECT_IN : 0) | (ready & MM_WRITABLE ? CURL_CSELECT_OUT : 0),
 		running;
 	curl_multi_socket_action(http->multi, w->fd, events, &running);
@@ -89,7 +89,7 @@ static int want_timer(CURLM *multi, long milliseconds, void *self)
 	if (milliseconds < 0)
 		mm_timer_stop(&http->timer);
 	else if (milliseconds == 0)
-		mm_timer_soon(&http->timer);    /* never the multi handle from inside its callback */
+		mm_timer_soon(&http->timer);    /* do not use the multi handle inside its own callback */
 	else
 		mm_timer_start(&http->timer, (double)milliseconds / 1000);
 	return 0;
@@ -190,8 +190,8 @@ static size_t take_head(char *bytes, size_t one, size_t size, void *self)
 {
 	struct mm_http_request *r = self;
 	(void)one;
-	if (size >= 5 && memcmp(bytes, "HTTP/", 5) == 0) {      /* also after a 100 Continue:
-	                                                         * only the last head counts */
+	if (size >= 5 && memcmp(bytes, "HTTP/", 5) == 0) {      /* another head, as after a 100 Continue:
+	                                                         * only the last one counts */
 		mm_buffer_clear(&r->head);
 		return size;
 	}
@@ -234,10 +234,10 @@ static bool has_field(const char *const *fields, const char *name)
 	return false;
 }
 
-/* curl adds fields of its own; an empty one takes them away again. */
+/* curl adds its own fields; an empty field removes them. */
 static bool set_fields(struct mm_http_request *r, const struct mm_http_options *o)
 {
-	bool ok = add(&r->fields, "Expect:");   /* servers that do not know it cost a second */
+	bool ok = add(&r->fields, "Expect:");   /* servers that do not know it delay the request by a second */
 	if (!has_field(o->fields, "Content-Type"))
 		ok = ok && add(&r->fields, "Content-Type:");
 	if (!has_field(o->fields, "User-Agent"))
@@ -292,7 +292,7 @@ static void set_limits(struct mm_http_request *r, const struct mm_http_options *
 	curl_easy_setopt(r->easy, CURLOPT_QUICK_EXIT, 1L);
 	curl_easy_setopt(r->easy, CURLOPT_PROTOCOLS_STR, "http,https");
 	curl_easy_setopt(r->easy, CURLOPT_FOLLOWLOCATION, 0L);
-	curl_easy_setopt(r->easy, CURLOPT_PROXY, "");           /* http_proxy in the environment means nothing */
+	curl_easy_setopt(r->easy, CURLOPT_PROXY, "");           /* ignore http_proxy in the environment */
 	curl_easy_setopt(r->easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
 	curl_easy_setopt(r->easy, CURLOPT_HTTP09_ALLOWED, 0L);
 	r->body_max = o->body_max;

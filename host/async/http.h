@@ -1,10 +1,10 @@
-/* async/http.h -- HTTP and HTTPS requests, many at once, over libcurl's multi interface. libcurl appears in http.c
- * only. One mm_http keeps the connections of a generation for reuse. A request is made, started, and ends with done,
- * called from the loop and never from inside a libcurl callback, unless it was freed before: then not at all. done may
- * free the request, or the last of everything.
- * Resolves no names: Debian's libcurl would do that in a thread it then waits for, which stops the loop for seconds.
- * The caller resolves and says so in `resolve`. Follows no redirect, uses no proxy, reads no environment and no .netrc;
- * http and https only. Ownership: a request owns its answer. */
+/* async/http.h -- HTTP and HTTPS requests, many at once, over libcurl's multi interface. Only http.c uses libcurl. One
+ * mm_http keeps the connections of a generation for reuse. A request is made, started, and ends with done, which is
+ * called from the loop and never from inside a libcurl callback. When the request is freed before its end, done is not
+ * called. done may free the request and the mm_http.
+ * Resolves no names: Debian's libcurl would do that in a thread and then wait for it, which stops the loop for seconds.
+ * The caller resolves names and passes the addresses in `resolve`. Follows no redirect, uses no proxy, reads no
+ * environment and no .netrc; http and https only. Ownership: a request owns its answer. */
 #ifndef MM_ASYNC_HTTP_H
 #define MM_ASYNC_HTTP_H
 
@@ -26,12 +26,12 @@ struct mm_http_options {
 	bool               no_verify;
 	const char        *ca;                  /* file or directory; NULL: the system's */
 	const char        *certificate, *key;   /* PEM files; NULL: none */
-	double             timeout;             /* seconds in all */
+	double             timeout;             /* seconds for the whole request */
 	double             connect_timeout;     /* seconds, TLS handshake included */
 	size_t             body_max;            /* bytes of answer */
 };
 
-/* Parts of a URL. Owned: mm_http_url_free(). */
+/* Parts of a URL. OWNS its texts: mm_http_url_free(). */
 struct mm_http_url {
 	char    *text;          /* whole, absolute, host in ASCII */
 	char    *scheme;        /* "http" or "https" */
@@ -39,20 +39,21 @@ struct mm_http_url {
 	unsigned port;
 };
 
-/* url may be relative to base, which may be NULL. False: not to be used, why says so. */
+/* url may be relative to base, which may be NULL. False: it cannot be used; why says the reason. */
 bool mm_http_url(const char *url, const char *base, struct mm_http_url *out, struct mm_fault *why);
 void mm_http_url_free(struct mm_http_url *);
 
 struct mm_http *mm_http_new(struct mm_clock *);                 /* NULL: out of memory */
-void mm_http_free(struct mm_http *);                            /* after its last request; NULL is fine */
+void mm_http_free(struct mm_http *);                            /* after its last request has
+                                                                 * been freed; NULL is fine */
 
-/* Ready to start. NULL: why. */
+/* A request ready to start. NULL: why says the reason. */
 struct mm_http_request *mm_http_request_new(struct mm_http *, const struct mm_http_options *, struct mm_fault *why);
 void mm_http_start(struct mm_http_request *, void (*done)(void *self), void *self);
-/* Ends it at once when it runs. NULL is fine. */
+/* Ends a running request at once. NULL is fine. */
 void mm_http_request_free(struct mm_http_request *);
 
-/* When done: NULL, or why there is no answer. code: "timeout" "refused" "unreachable" "tls" "closed"
+/* After done: NULL, or why there is no answer. code: "timeout" "refused" "unreachable" "tls" "closed"
  * "limit" "protocol" "io". */
 const char *mm_http_error(const struct mm_http_request *, const char **code);
 int mm_http_status(const struct mm_http_request *);

@@ -57,7 +57,7 @@ static struct mm_pool *find_or_make(struct mm_pools *pools, const char *name)
 	return pool;
 }
 
-/* A pool that stands for nothing goes. */
+/* Frees a pool without slots, idle connections and queue. */
 static void forget_if_empty(struct mm_pool *pool)
 {
 	if (pool->idle != NULL || pool->used_count > 0 || pool->queue != NULL)
@@ -79,7 +79,7 @@ static struct mm_stream *wake(struct idle *idle)
 	return stream;
 }
 
-/* It spoke, closed, or its time is over. */
+/* The peer has sent something or closed, or the time is over. */
 static void on_idle_ended(void *self, enum mm_stream_end end)
 {
 	struct idle *idle = self;
@@ -144,7 +144,7 @@ static bool has_room(const struct mm_pool *pool)
 	return pool->limit == 0 || pool->used_count + pool->idle_count < pool->limit;
 }
 
-/* Hands on what there is to those who queue. */
+/* Gives free connections and slots to the queue. */
 static void serve_queue(struct mm_pool *pool)
 {
 	while (pool->queue != NULL) {
@@ -213,6 +213,6 @@ bool mm_pool_give(struct mm_pools *pools, const char *name, struct mm_pool_slot 
 	idle->uses = uses + 1;
 	MM_LIST_PUSH(pool->idle, idle);
 	pool->idle_count++;
-	mm_pool_slot_leave(slot);          /* its slot is the idle one's now */
+	mm_pool_slot_leave(slot);          /* its slot now belongs to the idle connection */
 	return true;
 }

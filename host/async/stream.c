@@ -1,9 +1,9 @@
-/* Each operation is a step function that is called until it no longer answers WAITING: at once, then whenever the
- * descriptor is ready for what it needs. TLS may need to write in order to read and the reverse, so a side says what it
- * needs (tls.h), and the one watch listens for what both sides need.
+/* Each operation is a step function that is called until it no longer returns WAITING: at once, then whenever the
+ * descriptor is ready for it. TLS may need to write in order to read and the reverse, so a side says what it needs
+ * (tls.h), and the one watch listens for the needs of both sides.
  *
- * A peer that sends faster than we read would keep a step busy for ever: after TURN_MAX bytes a step pauses by needing
- * nothing, and is run again at the next turn of the loop. */
+ * A peer that sends faster than we read would keep a step busy for ever: after TURN_MAX bytes a step pauses with no
+ * needs, and runs again at the next turn of the loop. */
 #include "async/stream.h"
 
 #include "base/bounds.h"
@@ -21,8 +21,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define READ_SIZE  (16u << 10)          /* bytes a read; one TLS record */
-#define TURN_MAX   (256u << 10)         /* bytes a step moves before others get their turn */
+#define READ_SIZE  (16u << 10)          /* bytes per read; one TLS record */
+#define TURN_MAX   (256u << 10)         /* bytes that a step moves before other work gets its turn */
 #define RETRY      0.02                 /* seconds until a unix socket with a full queue is tried again */
 
 struct side {
@@ -43,7 +43,7 @@ struct mm_stream {
 	struct mm_tls_connection   *tls;              /* owned; NULL: plain */
 	struct mm_watch       watch;
 	struct side           reading, writing;
-	bool                  reads_next;       /* which side goes first when both are ready */
+	bool                  reads_next;       /* the side that goes first when both are ready */
 	bool                  is_connected;
 	bool                  is_at_end;        /* the peer has closed */
 
@@ -51,15 +51,15 @@ struct mm_stream {
 	socklen_t             to_size;
 
 	struct mm_buffer      in;               /* owned */
-	size_t                in_at;            /* first byte that was not taken */
+	size_t                in_at;            /* first byte not taken */
 	size_t                in_scanned;       /* no LF before this */
 	enum mm_stream_pattern pattern;
 	size_t                count;
-	size_t                result_size;      /* of what the latest receive got, at in_at */
-	size_t                result_skip;      /* bytes that go with it: result and LF */
+	size_t                result_size;      /* of the latest receive's result, at in_at */
+	size_t                result_skip;      /* bytes to drop with it: result and LF */
 
-	struct mm_buffer      out;              /* owned: what a waiting send still has to send */
-	const uint8_t        *from;             /* of the send that runs: the caller's bytes, then out */
+	struct mm_buffer      out;              /* owned: bytes that a waiting send still has to send */
+	const uint8_t        *from;             /* bytes of the running send: the caller's, then out */
 	size_t                from_size;
 	size_t                sent;
 
@@ -77,7 +77,7 @@ static enum mm_stream_end fail(struct mm_stream *s, enum mm_stream_end end, cons
 	return end;
 }
 
-/* In LuaSocket's words, which its users compare with. */
+/* Uses LuaSocket's words, because its users compare with them. */
 static enum mm_stream_end fail_errno(struct mm_stream *s, int error)
 {
 	switch (error) {
@@ -85,7 +85,7 @@ static enum mm_stream_end fail_errno(struct mm_stream *s, int error)
 		return fail(s, MM_STREAM_FAILED, "refused", "connection refused");
 	case ECONNRESET:
 	case ECONNABORTED:
-	case EPIPE:             /* of a send: what the peer said before it went can still be received */
+	case EPIPE:             /* at a send: bytes that the peer sent before it closed can still be received */
 		return fail(s, MM_STREAM_CLOSED, "closed", "closed");
 	case ETIMEDOUT:
 		return fail(s, MM_STREAM_TIMEOUT, "timeout", "timeout");
@@ -173,7 +173,7 @@ static enum mm_stream_end begin(struct side *side, enum mm_stream_end (*step)(st
 	return end;
 }
 
-/* The last thing a callback does: the waiter may free the stream. */
+/* Call it last in a callback: the waiter may free the stream. */
 static void finish(struct side *side, enum mm_stream_end end)
 {
 	struct mm_stream_waiter waiter = side->waiter;
@@ -196,7 +196,7 @@ static void on_ready(struct mm_watch *watch, int ready)
 	struct side *first = s->reads_next ? &s->reading : &s->writing;
 	struct side *second = s->reads_next ? &s->writing : &s->reading;
 	s->reads_next = !s->reads_next;
-	/* one a turn: after it the stream may be gone. The watch fires again for the other. */
+	/* one side per turn: afterwards the stream may be gone. The watch fires again for the other side. */
 	if (needs_of(first) & ready)
 		go_on(first);
 	else if (needs_of(second) & ready)
@@ -300,7 +300,7 @@ static enum mm_stream_end step_connect(struct mm_stream *s)
 	}
 	if (errno != EAGAIN)
 		return fail_errno(s, errno);
-	wait_for(&s->writing, 0);       /* a unix socket whose queue is full; nothing tells when there is room */
+	wait_for(&s->writing, 0);       /* a unix socket whose queue is full; no event reports that there is room */
 	s->writing.retry = RETRY;
 	return MM_STREAM_WAITING;
 }
@@ -316,7 +316,8 @@ enum mm_stream_end mm_stream_connect(struct mm_stream *s, const struct sockaddr 
 	if (s->fd < 0)
 		return fail_errno(s, errno);
 	if (to->sa_family != AF_UNIX)
-		setsockopt(s->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);    /* requests are small and waited for */
+		setsockopt(s->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);    /* requests are small, and
+		                                                                 * the peer waits for them */
 	if (from != NULL && bind(s->fd, from, (socklen_t)from_size) != 0)
 		return fail_errno(s, errno);
 	memcpy(&s->to, to, to_size);
@@ -326,7 +327,7 @@ enum mm_stream_end mm_stream_connect(struct mm_stream *s, const struct sockaddr 
 
 /* ---- TLS ---- */
 
-/* What a step of TLS means for the side that took it. */
+/* Turns the result of a TLS step into that of its side. */
 static enum mm_stream_end after_tls(struct side *side, enum mm_tls_step step, const struct mm_fault *why)
 {
 	switch (step) {
@@ -359,7 +360,7 @@ enum mm_stream_end mm_stream_secure(struct mm_stream *s, struct mm_tls *tls, con
 		return not_connected(s);
 	if (s->tls != NULL)
 		return fail(s, MM_STREAM_FAILED, "tls", "TLS is already on");
-	if (mm_stream_has_unread(s))    /* sent before the handshake by who knows whom (as in CVE-2011-0411) */
+	if (mm_stream_has_unread(s))    /* sent before the handshake, possibly by an attacker (as in CVE-2011-0411) */
 		return fail(s, MM_STREAM_FAILED, "tls", "the peer sent plain text after it had agreed to TLS");
 	s->tls = mm_tls_connection_new(tls, s->fd, name, peer, &why);
 	if (s->tls == NULL)
@@ -436,13 +437,13 @@ size_t mm_stream_sent(const struct mm_stream *s)
 
 /* ---- receiving ---- */
 
-/* Bytes in hand and not taken. */
+/* Bytes received and not taken. */
 static size_t unread(const struct mm_stream *s)
 {
 	return s->in.size - s->in_at;
 }
 
-/* What the latest receive gave is gone now; room is made when that is cheap. */
+/* Drops the result of the latest receive, and makes room when that is cheap. */
 static void settle(struct mm_stream *s)
 {
 	s->in_at += s->result_skip;
@@ -458,7 +459,7 @@ static void settle(struct mm_stream *s)
 	s->in_scanned = s->in_at;
 }
 
-/* DONE: at least one more byte is in hand. */
+/* DONE: at least one more byte has been received. */
 static enum mm_stream_end read_some(struct mm_stream *s)
 {
 	size_t moved = 0;
@@ -496,7 +497,7 @@ static bool gives(struct mm_stream *s, size_t size, size_t skip)
 	return true;
 }
 
-/* Is the receive satisfied by what is in hand? */
+/* Do the received bytes satisfy the receive? */
 static bool match(struct mm_stream *s)
 {
 	size_t have = unread(s);
@@ -550,7 +551,8 @@ enum mm_stream_end mm_stream_receive(struct mm_stream *s, enum mm_stream_pattern
 
 struct mm_text mm_stream_received(struct mm_stream *s)
 {
-	if (s->result_skip == 0 && s->reading.step == NULL)     /* it ended early: everything in hand is the part */
+	if (s->result_skip == 0 && s->reading.step == NULL)     /* it ended early: all received bytes
+	                                                         * are the partial result */
 		gives(s, unread(s), unread(s));
 	return (struct mm_text){ (const char *)s->in.bytes + s->in_at, s->result_size };
 }

@@ -1,10 +1,10 @@
 /* async/stream.h -- a client connection over TCP or a unix socket, plain or TLS, that never blocks.
  * Two sides, reading and writing, one operation each at a time. An operation is tried at once; when it must wait it
- * answers WAITING and done is called later, from the loop, exactly once, unless it was stopped or the stream was
- * closed: then not at all. Nothing of the stream is touched after done: done may free it.
- * Connecting and the TLS handshake are operations of the writing side and want the reading side to be idle.
- * Ownership: a stream owns its descriptor, its TLS link and the bytes that came and were not taken yet.
- * Knows no names (the caller resolves), no pools (pool.h), no Lua. */
+ * returns WAITING, and done is called later, from the loop, exactly once. When the operation is stopped or the stream
+ * closed before that, done is not called. Nothing touches the stream after done: done may free it.
+ * Connecting and the TLS handshake are operations of the writing side and need an idle reading side.
+ * Ownership: a stream owns its descriptor, its TLS connection and the received bytes that were not taken yet. Knows no
+ * names (the caller resolves), no pools (pool.h), no Lua. */
 #ifndef MM_ASYNC_STREAM_H
 #define MM_ASYNC_STREAM_H
 
@@ -20,18 +20,18 @@ enum mm_stream_end {
 	MM_STREAM_WAITING,      /* done will be called */
 	MM_STREAM_TIMEOUT,
 	MM_STREAM_CLOSED,       /* by the peer */
-	MM_STREAM_FAILED,       /* for what else ends a connection */
+	MM_STREAM_FAILED,       /* any other end of a connection */
 	MM_STREAM_BUSY,         /* this side has an operation already */
-};      /* mm_stream_error() says more of all but DONE and WAITING */
+};      /* mm_stream_error() explains all but DONE and WAITING */
 
-/* When an operation is over at the latest: after a pause without progress, or in all. Below 0: never. 0: what cannot be
- * done at once is a time-out. */
+/* Time limits of an operation: for a pause without progress, and in all. Below 0: none. 0: an operation that must
+ * wait times out at once. */
 struct mm_stream_times {
 	double pause;           /* seconds */
 	double total;           /* seconds */
 };
 
-/* Who is told. */
+/* Who is called at the end. */
 struct mm_stream_waiter {
 	void (*done)(void *self, enum mm_stream_end);
 	void  *self;            /* borrowed until done or stopped */
@@ -41,16 +41,16 @@ struct mm_stream *mm_stream_new(struct mm_clock *);     /* not connected; NULL: 
 /* Closes at once; no operation's done is called. NULL is fine. */
 void mm_stream_free(struct mm_stream *);
 
-/* Closes the connection and drops unread bytes; no operation's done is called. A stream may connect again. */
+/* Closes the connection and drops unread bytes; no operation's done is called. The stream may connect again. */
 void mm_stream_disconnect(struct mm_stream *);
-/* Closes what was connected before. from: the local address to use, NULL: any; both borrowed for the call. */
+/* Closes an earlier connection. from: the local address to use, NULL: any; both borrowed for the call. */
 enum mm_stream_end mm_stream_connect(struct mm_stream *, const struct sockaddr *to, size_t to_size,
 	const struct sockaddr *from, size_t from_size, struct mm_stream_times, struct mm_stream_waiter);
-/* From here on all is TLS, or the end is FAILED and the connection of no use. See tls.h for name and peer. */
+/* From here on everything is TLS, or the end is FAILED and the connection is useless. See tls.h for name and peer. */
 enum mm_stream_end mm_stream_secure(struct mm_stream *, struct mm_tls *, const char *name, const char *peer,
 	struct mm_stream_times, struct mm_stream_waiter);
 
-/* The bytes are copied when not all can be sent at once. mm_stream_sent() counts those that have left. */
+/* Copies the bytes when not all can be sent at once. mm_stream_sent() counts those that have been sent. */
 enum mm_stream_end mm_stream_send(struct mm_stream *, const void *bytes, size_t size, struct mm_stream_times,
 	struct mm_stream_waiter);
 size_t mm_stream_sent(const struct mm_stream *);        /* of the latest send */
@@ -59,21 +59,21 @@ enum mm_stream_pattern {
 	MM_STREAM_LINE,         /* up to LF, which is dropped */
 	MM_STREAM_ALL,          /* until the peer closes */
 	MM_STREAM_EXACT,        /* count bytes */
-	MM_STREAM_ANY,          /* what there is, at least one byte, at most count */
+	MM_STREAM_ANY,          /* what has arrived: at least one byte, at most count */
 };
 /* ALL is DONE when the peer closes after at least one byte. At most MM_STREAM_RECEIVE_MAX
  * bytes, else FAILED "limit". */
 enum mm_stream_end mm_stream_receive(struct mm_stream *, enum mm_stream_pattern, size_t count, struct mm_stream_times,
 	struct mm_stream_waiter);
-/* What the latest receive has got, in part when it did not end DONE. BORROWED until the next
- * call, and not given again. */
+/* What the latest receive has got; a part of it when it did not end DONE. BORROWED until the next call,
+ * and returned only once. */
 struct mm_text mm_stream_received(struct mm_stream *);
 
-/* DONE or any other end once there is something to read, or room to write; nothing is taken. */
+/* Ends, with DONE or another end, when there is something to read or room to write; takes nothing. */
 enum mm_stream_end mm_stream_await_readable(struct mm_stream *, struct mm_stream_times, struct mm_stream_waiter);
 enum mm_stream_end mm_stream_await_writable(struct mm_stream *, struct mm_stream_times, struct mm_stream_waiter);
 
-/* The side's operation is no more; what it has moved stays moved. Idle: nothing happens. */
+/* Stops the operation of a side; the bytes it has moved stay moved. Idle: nothing happens. */
 void mm_stream_stop_reading(struct mm_stream *);
 void mm_stream_stop_writing(struct mm_stream *);
 bool mm_stream_is_reading(const struct mm_stream *);
@@ -90,7 +90,7 @@ unsigned long long mm_stream_received_bytes(const struct mm_stream *);
 unsigned long long mm_stream_sent_bytes(const struct mm_stream *);
 
 /* Why the latest operation did not end DONE. code: "timeout" "closed" "refused" "unreachable" "tls" "limit" "busy"
- * "memory" "io"; text as LuaSocket says it where LuaSocket has a word for it. BORROWED until the next operation. */
+ * "memory" "io"; text: LuaSocket's word where it has one. BORROWED until the next operation. */
 const char *mm_stream_error(const struct mm_stream *, const char **code);
 
 #endif

@@ -1,9 +1,9 @@
 /* A. OpenSSL writes with write(2), which raises SIGPIPE when the peer is gone, and an embedder may not ignore that: so
  *    bytes go through a BIO of our own that uses send(2) with MSG_NOSIGNAL.
- * B. The error queue is one a thread and is never emptied by success: what another library left there would be read as
- *    ours. It is cleared before each call.
- * C. A TLS 1.3 server sends its session tickets after the handshake, in front of the first answer: sessions are caught
- * by callback, not asked for. A ticket is for one use (RFC 8446 C.4), so it leaves the store when it is used. */
+ * B. Each thread has one error queue, which success never empties: an error that another library left there would be
+ *    read as ours. So it is cleared before each call.
+ * C. A TLS 1.3 server sends its session tickets after the handshake, before the first answer: a callback catches
+ *    sessions, we do not ask for them. A ticket is for one use (RFC 8446 C.4), so its use removes it from the store. */
 #include "async/tls.h"
 
 #include "base/bounds.h"
@@ -31,7 +31,7 @@ struct mm_tls {
 	char          *ca, *certificate, *key;  /* owned; NULL as in the settings */
 	bool           no_verify;
 	struct kept_session kept[MM_TLS_SESSIONS_MAX];
-	unsigned       kept_at;                 /* the next to be overwritten */
+	unsigned       kept_at;                 /* index of the next session to be overwritten */
 };
 
 struct mm_tls_cache {
@@ -125,7 +125,7 @@ static void use_kept_session(struct mm_tls_connection *connection)
 
 /* ---- contexts ---- */
 
-/* The newest reason OpenSSL gives, in words. */
+/* OpenSSL's newest reason, in words. */
 static const char *reason(void)
 {
 	unsigned long code = ERR_peek_last_error();
@@ -257,7 +257,7 @@ static bool expect_name(SSL *ssl, const char *name)
 	return SSL_set1_host(ssl, name) == 1 && SSL_set_tlsext_host_name(ssl, name) == 1;
 }
 
-/* One method serves every cache of the process; it is constant once made. */
+/* One method serves the whole process; it is constant once made. */
 static BIO *new_bio(int fd)
 {
 	static BIO_METHOD *method;
@@ -320,7 +320,7 @@ static enum mm_tls_step failed(struct mm_tls_connection *connection, const char 
 	return MM_TLS_FAILED;
 }
 
-/* What a result of OpenSSL <= 0 means. */
+/* Turns a result <= 0 of OpenSSL into a step and a fault. */
 static enum mm_tls_step explain(struct mm_tls_connection *connection, int result, int error, struct mm_fault *why)
 {
 	long verified = SSL_get_verify_result(connection->ssl);

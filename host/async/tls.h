@@ -1,10 +1,10 @@
-/* async/tls.h -- TLS as a client, over a connected non-blocking descriptor: OpenSSL 3, which appears in tls.c only.
- * A cache keeps one context for each way to verify and to identify (reading the CA bundle takes milliseconds, so once)
- * and, in it, the last sessions by peer, so that a second connection costs no full handshake. Files are read when a
- * context is made: a new generation of scripts has a new cache and so sees new files.
+/* async/tls.h -- TLS as a client, over a connected non-blocking descriptor: OpenSSL 3, which only tls.c uses.
+ * A cache keeps one context for each way to verify and to identify (reading the CA bundle takes milliseconds, so it is
+ * read once). A context keeps the last sessions by peer, so that a second connection needs no full handshake. Files are
+ * read when a context is made: a new generation of scripts has a new cache and so sees new files.
  * Verification is on unless the settings say otherwise: chain, dates, and the name or address of the peer. At least TLS
- * 1.2. Limits: client only, no ALPN, no OCSP, no CRL. Knows no sockets, no waiting: it says what it wants to wait
- * for. */
+ * 1.2. Limits: client only, no ALPN, no OCSP, no CRL. Knows no sockets and does not wait: it
+ * returns what to wait for. */
 #ifndef MM_ASYNC_TLS_H
 #define MM_ASYNC_TLS_H
 
@@ -26,16 +26,17 @@ enum mm_tls_step {
 	MM_TLS_WANTS_READ,      /* wait until the descriptor is readable, then call again with the same bytes */
 	MM_TLS_WANTS_WRITE,
 	MM_TLS_CLOSED,          /* the peer has said goodbye */
-	MM_TLS_FAILED,          /* why says what happened; only freeing is left */
+	MM_TLS_FAILED,          /* why says what happened; the connection can only be freed */
 };
 
 struct mm_tls_cache *mm_tls_cache_new(void);                    /* NULL: out of memory */
-void mm_tls_cache_free(struct mm_tls_cache *);                  /* after the last link; NULL is fine */
+void mm_tls_cache_free(struct mm_tls_cache *);                  /* after its last connection; NULL is fine */
 /* The context for these settings, BORROWED from the cache. NULL: a file cannot be used. */
 struct mm_tls *mm_tls_of(struct mm_tls_cache *, const struct mm_tls_settings *, struct mm_fault *why);
 
-/* name: what the peer's certificate must be for, DNS name or numeric address; NULL only when the context does not
- * verify. peer: under what its session is kept, "name:port"; NULL: no reuse. The descriptor is borrowed. NULL: why. */
+/* name: the DNS name or numeric address that the peer's certificate must be for; NULL only when the context does not
+ * verify. peer: the key of its session in the cache, "name:port"; NULL: no reuse. The descriptor is borrowed. Returns
+ * NULL: why says the reason. */
 struct mm_tls_connection *mm_tls_connection_new(struct mm_tls *, int fd, const char *name, const char *peer,
 	struct mm_fault *why);
 enum mm_tls_step mm_tls_handshake(struct mm_tls_connection *, struct mm_fault *why);
@@ -47,7 +48,7 @@ bool mm_tls_was_resumed(const struct mm_tls_connection *);            /* the han
 /* "TLSv1.3", "TLS_AES_256_GCM_SHA384". Static. */
 const char *mm_tls_version(const struct mm_tls_connection *);
 const char *mm_tls_cipher(const struct mm_tls_connection *);
-/* Says goodbye if the peer listens, waits for nothing. NULL is fine. */
+/* Says goodbye if the peer listens, but does not wait. NULL is fine. */
 void mm_tls_connection_free(struct mm_tls_connection *);
 
 #endif

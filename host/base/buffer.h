@@ -1,7 +1,7 @@
 /* base/buffer.h -- growable bytes with an owner.
  * A failed allocation marks the buffer failed and drops the append; the mark stays until mm_buffer_free(), so a writer
- * appends many pieces and asks once. Growth doubles, up to 2 GiB; nothing shrinks but by mm_buffer_trim(). A zeroed
- * struct is empty. */
+ * appends many pieces and checks once. The capacity doubles, up to 2 GiB; only mm_buffer_trim() shrinks it. A
+ * zeroed struct is empty. */
 #ifndef MM_BASE_BUFFER_H
 #define MM_BASE_BUFFER_H
 
@@ -12,14 +12,15 @@
 struct mm_buffer {
 	uint8_t *bytes;         /* owned; NULL while capacity is 0 */
 	size_t   size;          /* bytes in use */
-	uint32_t capacity;      /* bytes allocated. Narrow, as an idle session holds ten buffers */
+	uint32_t capacity;      /* bytes allocated. 32 bits, because an idle session holds ten buffers */
 	bool     failed;        /* an allocation failed since the last free */
 	uint16_t head;          /* bytes allocated before `bytes`, for mm_buffer_prepend() */
 };
 
-/* n bytes will be prepended later. Only for a buffer that has no memory yet; else nothing happens. */
+/* Announces that n bytes will be prepended later. Works only on a buffer that has no memory yet;
+ * otherwise it does nothing. */
 static inline void mm_buffer_plan_head(struct mm_buffer *b, uint16_t n) { if (b->bytes == NULL) b->head = n; }
-/* Puts n bytes before what is there. Costs no more than their copy when the head has room for them. */
+/* Puts n bytes before the present ones. When the head has room, only the n bytes are copied. */
 void mm_buffer_prepend(struct mm_buffer *, const void *bytes, size_t n);
 
 /* Makes room for n more bytes and returns where they go, or NULL (then failed is set). Size is not changed. */
@@ -33,7 +34,7 @@ void mm_buffer_append_text(struct mm_buffer *, const void *bytes, size_t n);
 void mm_buffer_consume(struct mm_buffer *, size_t n);
 /* Empty, memory kept. Does not clear failed. */
 static inline void mm_buffer_clear(struct mm_buffer *b) { b->size = 0; }
-/* Frees the memory when more than keep bytes are held and nothing is in use. */
+/* Frees the memory when more than `keep` bytes are allocated and none is in use. */
 void mm_buffer_trim(struct mm_buffer *, size_t keep);
 void mm_buffer_free(struct mm_buffer *);                                /* back to the zeroed state */
 

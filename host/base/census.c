@@ -44,9 +44,9 @@ const char *mm_census_state_name(enum mm_census_state state)
 	return state <= MM_CENSUS_DRAINING ? names[state] : "?";
 }
 
-/* The mean, rounded up, and an eighth more: with few sessions nobody gets two ahead, with many a worker does not have
- * to look away and back at every connection. The one with the fewest may always go on, so somebody takes every
- * connection unless that one hangs; listener.c knows what to do then. */
+/* The mean, rounded up, and an eighth more: with few sessions no worker gets two ahead of the others; with many, a
+ * worker need not stop and resume listening at every connection. The worker with the fewest may always accept, so every
+ * connection is taken unless that worker hangs; listener.c handles that case. */
 bool mm_census_is_my_turn(const struct mm_census *c, const struct mm_census_row *mine)
 {
 	uint64_t total = 0, count = 0;

@@ -1,9 +1,11 @@
-/* base/census.h -- what the processes of a host know of each other without talking: a row a worker, in shared memory.
- * The master makes the table before it forks, gives rows out and clears them; a worker writes its own row only, others
- * read. Each field is seen whole, the fields of a row not at one moment. Knows no sockets, no loop and no Lua.
+/* base/census.h -- what a host's processes know of each other without talking: a row per worker in shared memory.
+ * The master makes the table before it forks, hands out rows and clears them; a worker writes only its own row, the
+ * others read it. Each field is read whole, but the fields of a row are not from one moment. Knows no sockets, no loop
+ * and no Lua.
  *
- * `mm_whereabouts` records what a worker is doing. It is written when that has taken a while (budget.h) or ends the
- * process, so that the process that finds the worker silent or dead can name script, handler, session and queue id. */
+ * `mm_whereabouts` records what a worker is doing. It is written when a handler has run for a while (budget.h) or ends
+ * the process, so that the process that finds the worker silent or dead can name script, handler,
+ * session and queue id. */
 #ifndef MM_BASE_CENSUS_H
 #define MM_BASE_CENSUS_H
 
@@ -27,15 +29,16 @@ struct mm_whereabouts {
 struct mm_census_row {
 	uint32_t state;                 /* enum mm_census_state */
 	int32_t  pid;
-	uint64_t beats;                 /* grows as long as the loop turns and long slices end */
-	uint32_t generation;            /* that new sessions get */
+	uint64_t beats;                 /* grows while the loop turns and long slices end */
+	uint32_t generation;            /* the one that new sessions get */
 	uint32_t sessions;              /* open now */
 	uint64_t sessions_begun;
-	uint64_t messages;              /* that got a verdict */
+	uint64_t messages;              /* those that got a verdict */
 	uint64_t script_errors;
-	uint64_t log_lost;              /* lines of the log that found no room */
+	uint64_t log_lost;              /* log lines that were dropped for lack of room */
 	uint64_t lua_bytes;
-	uint32_t longest_collection_us; /* us that one collection of Lua's garbage has kept the loop waiting */
+	uint32_t longest_collection_us; /* longest time in us that one garbage collection of Lua has
+	                                 * kept the loop waiting */
 	uint32_t older_sessions;        /* open ones that keep an older generation */
 	struct mm_whereabouts whereabouts;
 };
@@ -48,13 +51,14 @@ struct mm_census {
 /* False: out of memory. */
 bool mm_census_make(struct mm_census *, unsigned row_count);
 void mm_census_free(struct mm_census *);
-/* A free row, cleared and LOADING; NULL: none left. BORROWED. */
+/* A free row, cleared and set to LOADING; NULL: none is left. BORROWED. */
 struct mm_census_row *mm_census_take(struct mm_census *);
 /* The worker of the row is dead. */
 void mm_census_give_back(struct mm_census_row *);
 
 const char *mm_census_state_name(enum mm_census_state);         /* "serving". Static. */
-/* May a worker with so many sessions take one more, for all to have about the same? Only workers that serve count. */
+/* May the worker of this row take one more session, so that all workers have about the same number? Only
+ * serving workers count. */
 bool mm_census_is_my_turn(const struct mm_census *, const struct mm_census_row *mine);
 
 /* Whole fields, from any process and from signal handlers. */

@@ -67,13 +67,13 @@ bool mm_timer_is_running(const struct mm_timer *t)
 
 /* ---- the time ---- */
 
-/* Times of the virtual clock in nanoseconds: doubles would lose the last digits that libev compares. */
+/* Times of the virtual clock are nanoseconds: doubles would lose the last digits, which libev compares. */
 static _Thread_local struct {
 	unsigned users;
 	int64_t  monotonic, wall;
 } virtual;
 
-/* Seen a call of libev: it is ours and follows. */
+/* libev has called us: it is our own copy and follows the virtual clock. */
 static _Thread_local bool libev_follows;
 
 #define NS_PER_S 1000000000LL
@@ -131,7 +131,7 @@ void mm_clock_make_real(void)
 	virtual.users -= virtual.users > 0;
 }
 
-/* What libev calls for clock_gettime() and epoll_wait(). */
+/* libev calls these for clock_gettime() and epoll_wait(). */
 int mm_ev_clock_gettime(clockid_t, struct timespec *);
 int mm_ev_epoll_wait(int, struct epoll_event *, int, int);
 
@@ -151,7 +151,7 @@ int mm_ev_epoll_wait(int fd, struct epoll_event *events, int max, int timeout_ms
 		return epoll_wait(fd, events, max, timeout_ms);
 	int n = epoll_wait(fd, events, max, 0);
 	if (n == 0 && timeout_ms >= 0) {        /* nothing happens until then */
-		/* and a moment more: to libev a timer is due when its time is over, not when it has come */
+		/* and a moment more: for libev a timer is due after its time, not at its time */
 		int64_t ns = timeout_ms * 1000000LL + 1000;
 		virtual.monotonic += ns;
 		virtual.wall += ns;

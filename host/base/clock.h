@@ -1,10 +1,10 @@
 /* base/clock.h -- time and one-shot timers, opaque over libev.
- * A timer is embedded in what it belongs to and must be stopped before that is freed. All times are seconds. The clock
- * is monotonic; after a long run of Lua its cached time is stale, so starting a timer refreshes it.
+ * A timer is embedded in its owner and must be stopped before the owner is freed. All times are seconds. The clock is
+ * monotonic; after a long run of Lua its cached time is stale, so starting a timer refreshes it.
  *
- * For tests a thread's clock can be made virtual: it stands still while code runs, and where a loop would wait for time
- * to pass it jumps to the next timer instead. libev's own calls for the time and for events come through here
- * (Makefile, ev.o), so every loop of the thread follows; files and sockets that are ready are still seen first. */
+ * For tests a thread's clock can be made virtual: it stands still while code runs, and when a loop would wait for time
+ * to pass, the clock jumps to the next timer instead. libev's own calls for the time and for events come through here
+ * (Makefile, ev.o), so every loop of the thread follows; files and sockets that are ready still come first. */
 #ifndef MM_BASE_CLOCK_H
 #define MM_BASE_CLOCK_H
 
@@ -27,7 +27,7 @@ struct mm_timer {
 };
 
 void mm_timer_init(struct mm_timer *, struct mm_clock *, void (*fire)(struct mm_timer *));
-/* Fires once, in after seconds. A running timer is moved. */
+/* Fires once, `after` seconds from now. Restarts a running timer. */
 void mm_timer_start(struct mm_timer *, double after);
 void mm_timer_stop(struct mm_timer *);                  /* not running: nothing happens */
 bool mm_timer_is_running(const struct mm_timer *);
@@ -35,12 +35,12 @@ bool mm_timer_is_running(const struct mm_timer *);
 void mm_timer_soon(struct mm_timer *);
 
 double mm_clock_now(void);                              /* monotonic */
-double mm_clock_real(void);                             /* monotonic; never the virtual one */
+double mm_clock_real(void);                             /* monotonic, never virtual */
 double mm_clock_wall(void);                             /* since 1970 */
 double mm_clock_cpu(void);                              /* CPU time of this thread */
 
-/* A count that grows steadily, for what happens too often to ask the system for the time. How much of it is a second is
- * for the caller to find out, who looks at both clocks twice. Another processor's count may lag a little. */
+/* A count that grows steadily, for measurements so frequent that a system call would cost too much. The caller finds
+ * out how many ticks a second has by reading both clocks twice. Another processor's count may lag a little. */
 static inline uint64_t mm_clock_ticks(void)
 {
 #if defined __x86_64__
@@ -54,9 +54,9 @@ static inline uint64_t mm_clock_ticks(void)
 #endif
 }
 
-/* From now on this thread's clock stands, and moves only where a loop waits. wall: seconds since 1970; 0: go on from
- * what it is. False: libev is not the one this library brings, whose clock cannot be moved. Counted: real after as many
- * calls of the other. */
+/* From now on this thread's clock stands still and moves only where a loop waits. wall: seconds since 1970; 0: go on
+ * from the present time. False: the process uses another libev than the one this library contains, and its clock cannot
+ * be moved. Calls are counted: the clock is real again after as many calls of mm_clock_make_real(). */
 bool mm_clock_make_virtual(double wall);
 void mm_clock_make_real(void);
 

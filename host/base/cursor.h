@@ -1,4 +1,4 @@
-/* base/cursor.h -- the one way to read wire bytes: forward, inside bounds, failure is sticky.
+/* base/cursor.h -- the one way to read wire bytes: forward, inside bounds, with a sticky failure.
  * A cursor BORROWS its bytes. A read past the end gives zero, or no text, and sets `failed`, which stays true: one
  * check after the last read is enough. */
 #ifndef MM_BASE_CURSOR_H
@@ -58,7 +58,7 @@ static inline uint32_t mm_cursor_u32(struct mm_cursor *c)
 	return value;
 }
 
-/* Bytes up to a NUL, which is consumed; failure when no NUL is left. */
+/* The bytes up to a NUL, which is consumed; fails when no NUL is left. */
 static inline struct mm_text mm_cursor_text(struct mm_cursor *c)
 {
 	const uint8_t *nul = c->left > 0 ? memchr(c->at, '\0', c->left) : NULL;

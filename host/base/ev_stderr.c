@@ -1,5 +1,5 @@
-/* base/ev_stderr.c -- what libev's object file uses in place of stderr (Makefile, ev.o). libev writes there only
- * when a system call fails in a way it cannot handle. */
+/* base/ev_stderr.c -- libev's object file uses this instead of stderr (Makefile, ev.o). libev writes to it only when a
+ * system call fails in a way that libev cannot handle. */
 #include <stdio.h>
 
 __attribute__((visibility("hidden"))) FILE *mm_ev_stderr;

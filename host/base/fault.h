@@ -11,8 +11,8 @@
 enum mm_fault_class {
 	MM_FAULT_NONE,
 	MM_FAULT_BUG,           /* an impossible state in our own code */
-	MM_FAULT_CONFIG,        /* options, scripts that do not load: refuse to start, keep the old on reload */
-	MM_FAULT_PEER,          /* the MTA sent what no MTA may send: close that connection */
+	MM_FAULT_CONFIG,        /* options, scripts that do not load: refuse to start, keep the old ones on reload */
+	MM_FAULT_PEER,          /* the MTA broke the protocol: close that connection */
 	MM_FAULT_SCRIPT,        /* a handler raised or misused the API: on_error for that message */
 	MM_FAULT_RESOURCE,      /* memory, descriptors: tempfail, shed load */
 };
@@ -22,7 +22,8 @@ struct mm_fault {
 	char                text[1024];         /* NUL-terminated, cut when longer */
 };
 
-/* Nothing went wrong so far. The text is not wiped: it is a kilobyte, and this happens at every read. */
+/* Nothing has gone wrong so far. Only the first byte of the text is cleared: it is a kilobyte, and
+ * this runs at every read. */
 static inline void mm_fault_clear(struct mm_fault *f)
 {
 	f->class = MM_FAULT_NONE;
@@ -34,7 +35,7 @@ bool mm_fault_set(struct mm_fault *why, enum mm_fault_class class, const char *f
 	__attribute__((format(printf, 3, 4)));
 
 struct mm_error;
-/* Hands the fault to an embedder's error, NULL is fine. Returns false, as mm_fault_set() does. */
+/* Copies the fault into an embedder's error; NULL is fine. Returns false, as mm_fault_set() does. */
 bool mm_fault_tell(const struct mm_fault *, struct mm_error *);
 
 /* "bug", "config", "peer", "script", "resource". Static. */

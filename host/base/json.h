@@ -1,5 +1,6 @@
-/* base/json.h -- writes JSON text (RFC 8259) into a buffer, piece by piece; commas come by themselves.
- * Strings are bytes: UTF-8 passes, any byte that is not becomes U+FFFD, so that every reader takes the result. */
+/* base/json.h -- writes JSON text (RFC 8259) into a buffer, piece by piece; commas are added automatically.
+ * Strings are bytes: UTF-8 passes, any byte that is not UTF-8 becomes U+FFFD, so that every
+ * reader accepts the result. */
 #ifndef MM_BASE_JSON_H
 #define MM_BASE_JSON_H
 
@@ -7,8 +8,8 @@
 #include "base/text.h"
 
 struct mm_json {
-	struct mm_buffer *out;          /* borrowed; its `failed` says when memory ran out */
-	bool              needs_comma;  /* a value stands before on this level */
+	struct mm_buffer *out;          /* borrowed; its `failed` is set when memory ran out */
+	bool              needs_comma;  /* a value precedes on this level */
 };
 
 void mm_json_open(struct mm_json *, char bracket);      /* '{' or '[' */

@@ -1,6 +1,6 @@
 /* base/list.h -- doubly linked lists whose items carry their own `next` and `previous`.
  * The list is a pointer to its first item, NULL when empty. An item is in at most one list at a time; the list BORROWS
- * it. The arguments are evaluated several times: give plain names and fields. */
+ * it. The arguments are evaluated several times: pass plain names and fields. */
 #ifndef MM_BASE_LIST_H
 #define MM_BASE_LIST_H
 
@@ -16,7 +16,7 @@
 		(first) = (item); \
 	} while (0)
 
-/* The item is in the list. Its own links stay as they were. */
+/* The item must be in the list. Its own links stay unchanged. */
 #define MM_LIST_REMOVE(first, item) \
 	do { \
 		if ((item)->previous != NULL) \

@@ -22,7 +22,7 @@ void mm_log_init(struct mm_log *log, int fd)
 void mm_log_to_descriptor(struct mm_log *log, int fd)
 {
 	log->sink = NULL;
-	if (fd >= 0 && log->output.given == fd)         /* what was opened then may be out of reach now */
+	if (fd >= 0 && log->output.given == fd)         /* the process may no longer have the right to reopen it */
 		return;
 	mm_log_output_open(&log->output, fd);
 	log->is_terminal = fd >= 0 && isatty(fd);
@@ -73,8 +73,8 @@ static void put_string(struct mm_log_line *l, const char *text)
 	put(l, text, strlen(text));
 }
 
-/* Length of a UTF-8 sequence of several bytes at the start of t that shows something, 0 when there is none. What ends a
- * line, commands a terminal (U+0080 to U+009F) or turns the direction of what follows is shown by its bytes. */
+/* Length of a visible multi-byte UTF-8 sequence at the start of t, 0 when there is none. Characters that end a line,
+ * control a terminal (U+0080 to U+009F) or change the direction of the text after them are shown as bytes. */
 static size_t shown_utf8(struct mm_text t)
 {
 	const unsigned char *p = (const unsigned char *)t.bytes;
@@ -107,7 +107,7 @@ static void put_escaped(struct mm_log_line *l, struct mm_text t)
 			i += sequence;
 			continue;
 		} else {
-			/* JSON knows \u only; a lone byte is shown as the code point of the same number */
+			/* JSON knows only \u; a lone byte is shown as the code point of the same number */
 			snprintf(escape, sizeof escape, l->log->is_json ? "\\u%04x" : "\\x%02x", p[i]);
 			put_string(l, escape);
 		}
@@ -191,7 +191,7 @@ void mm_log_text(struct mm_log_line *l, const char *key, struct mm_text value)
 	put_key(l, key);
 	if (quotes)
 		put_string(l, "\"");
-	if (l->is_cut) {                        /* no half a key */
+	if (l->is_cut) {                        /* do not write half a key */
 		l->size = before;
 		return;
 	}
@@ -202,7 +202,7 @@ void mm_log_text(struct mm_log_line *l, const char *key, struct mm_text value)
 	l->is_open = l->is_cut && quotes;
 }
 
-/* A value that stands as it is, whole or not at all. */
+/* Writes a value unquoted, whole or not at all. */
 static void put_bare(struct mm_log_line *l, const char *key, const char *text)
 {
 	if (!l->is_on || l->is_cut)
@@ -256,7 +256,7 @@ static double seconds_now(void)
 	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
-/* The text of a line without what is different in each: no time, no session. */
+/* The text of a line without the parts that differ from line to line: time and session. */
 static void note_what(struct mm_log_repeats *r, const struct mm_log_line *l)
 {
 	static const char *const keys[] = { "text=", "error=", "\"text\":", "\"error\":" };
@@ -283,7 +283,7 @@ static void say_repeats(struct mm_log *log, struct mm_log_repeats *r)
 	mm_log_end(&line);
 }
 
-/* Its place: the one it has, a free one, or that of the oldest. */
+/* Its slot: the one it has, a free one, or that of the oldest. */
 static struct mm_log_repeats *place_of(struct mm_log *log, uint32_t kind)
 {
 	struct mm_log_repeats *best = &log->repeats[0];
@@ -345,7 +345,7 @@ static void close_line(struct mm_log_line *l)
 {
 	if (l->is_cut) {
 		l->is_cut = false;
-		/* TAIL_SIZE bytes are kept free for it */
+		/* there is room: TAIL_SIZE bytes are kept free */
 		l->size += (size_t)snprintf(l->bytes + l->size, TAIL_SIZE, "%s%s%s", l->is_partial ? "..." : "",
 			l->is_open ? "\"" : "", l->log->is_json ? ",\"is_cut\":true" : " is_cut=true");
 	}
@@ -353,7 +353,7 @@ static void close_line(struct mm_log_line *l)
 		l->bytes[l->size++] = '}';
 }
 
-/* Lines were lost, and now one goes out again: it says how many. */
+/* Lines were lost, and the log has room again: logs how many. */
 static bool say_dropped(struct mm_log *log)
 {
 	struct mm_log_line line;

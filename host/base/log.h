@@ -1,7 +1,7 @@
 /* base/log.h -- one line per outcome: time, level, event, then key=value pairs, or the same as a JSON object.
  * Values from mail are escaped so that a line stays one line and a value cannot pose as another key. A line is built on
- * the stack and written at once; one that finds no room is lost and counted, never waited for (log_output.h). Warnings
- * and errors that say the same again and again are held back and counted, too; outcomes of mail never are.
+ * the stack and written at once; a line that finds no room is lost and counted, the log never waits (log_output.h).
+ * Repeated warnings and errors are held back and counted, too; outcomes of mail never are.
  * Not thread-safe: one log belongs to one loop. */
 #ifndef MM_BASE_LOG_H
 #define MM_BASE_LOG_H
@@ -10,9 +10,9 @@
 #include "base/log_output.h"
 #include "moonmilter.h"
 
-#define MM_LOG_LINE_SIZE 4096   /* bytes; PIPE_BUF, so that a pipe takes a line whole or not at all */
+#define MM_LOG_LINE_SIZE 4096   /* bytes; PIPE_BUF, so that a pipe accepts a line whole or not at all */
 
-#define MM_LOG_KINDS     32     /* kinds of warnings that are told apart at a time */
+#define MM_LOG_KINDS     32     /* kinds of warnings that are told apart at the same time */
 
 /* Lines of one kind within MM_LOG_REPEATS_EVERY. */
 struct mm_log_repeats {
@@ -20,18 +20,18 @@ struct mm_log_repeats {
 	uint32_t          count, held_back;
 	double            since;                /* seconds of the monotonic clock */
 	enum mm_level level;
-	char              what[80];             /* event and some of the text */
+	char              what[80];             /* event and part of the text */
 };
 
 struct mm_log {
-	enum mm_level level;                /* less important lines are not built */
+	enum mm_level level;                /* lines below it are not built */
 	bool              is_json;
-	bool              is_terminal;          /* tracebacks over several lines, no time stamp */
+	bool              is_terminal;          /* tracebacks take several lines, no time stamp */
 	struct mm_log_output output;
-	/* When set, gets each line instead of the output. line has no newline and is borrowed. */
+	/* When set, it gets each line instead of the output. line has no newline and is borrowed. */
 	void            (*sink)(void *self, enum mm_level level, const char *line, size_t size);
 	void             *sink_self;
-	unsigned long     dropped;              /* lines lost since the last one that went out */
+	unsigned long     dropped;              /* lines lost since the last line that was written */
 	unsigned long     dropped_ever;
 	struct mm_log_repeats repeats[MM_LOG_KINDS];
 };
@@ -50,13 +50,13 @@ struct mm_log_line {
 
 /* fd is BORROWED; -1: sink only. */
 void mm_log_init(struct mm_log *, int fd);
-/* Where lines go from now on; counts and level stay. fd is BORROWED by the first, TAKEN by the second; the third is
+/* Where lines go from now on; counts and level stay. The first BORROWS fd, the second TAKES it; the third opens
  * syslog's socket, facility mail. */
 void mm_log_to_descriptor(struct mm_log *, int fd);
 void mm_log_to_file(struct mm_log *, int fd);
 void mm_log_to_syslog(struct mm_log *);
 void mm_log_close(struct mm_log *);
-/* "debug" "info" "warn" "error"; false when it is none of them. */
+/* "debug" "info" "warn" "error"; false for any other name. */
 bool mm_log_level_of_name(const char *name, enum mm_level *out);
 static inline bool mm_log_wants(const struct mm_log *log, enum mm_level level) { return level >= log->level; }
 
@@ -65,11 +65,11 @@ void mm_log_text(struct mm_log_line *, const char *key, struct mm_text value);
 void mm_log_string(struct mm_log_line *, const char *key, const char *value);   /* NULL: the pair is left out */
 void mm_log_number(struct mm_log_line *, const char *key, long long value);
 void mm_log_seconds(struct mm_log_line *, const char *key, double seconds);
-/* This line is like others of its event with the same text: only so many of them in a while. Text is a location, a
- * path, the beginning of a sentence; may be called again for more of them. */
+/* This line is like others of its event with the same text: only MM_LOG_REPEATS_MAX of them are written in
+ * MM_LOG_REPEATS_EVERY. text is a location, a path, the beginning of a sentence; call it again for further texts. */
 void mm_log_alike(struct mm_log_line *, const char *text, size_t size);
 void mm_log_end(struct mm_log_line *);
-/* Says how many lines were held back when their time is over; called every few seconds. */
+/* When the time of held-back lines is over, logs how many there were; called every few seconds. */
 void mm_log_sweep(struct mm_log *);
 /* A whole line: event and one text, formatted. Warnings and errors of one format are alike. */
 void mm_log_say(struct mm_log *, enum mm_level, const char *event, const char *format, ...)

@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #define SYSLOG_SOCKET "/dev/log"
-#define HEAD_SIZE     64                /* bytes in front of a line: for syslog, or to end a torn one */
+#define HEAD_SIZE     64                /* bytes before a line: for syslog, or to end a torn line */
 
 void mm_log_output_close(struct mm_log_output *o)
 {
@@ -111,7 +111,7 @@ static bool takes_a_line(int fd)
 	return poll(&p, 1, 0) == 1 && p.revents & POLLOUT;
 }
 
-/* The newline that ends a torn line goes first, so that the next one is whole. */
+/* A newline that ends a torn line goes first, so that the next line is whole. */
 static bool write_line(struct mm_log_output *o, const char *line, size_t size)
 {
 	struct iovec parts[] = { { (void *)(size_t)"\n", o->is_torn }, { (void *)(size_t)line, size },

@@ -1,11 +1,11 @@
-/* base/log_output.h -- where log lines go, without ever waiting: a line that finds no room is lost, and the caller
- * counts it.
+/* base/log_output.h -- where log lines go.
+ * It never waits: a line that finds no room is lost, and the caller counts it.
  * (a) A socket (the journal's, when stderr is one) is sent to with MSG_DONTWAIT.
- * (b) A pipe or a terminal gets a descriptor of our own that does not block: O_NONBLOCK on the one we were given would
- *     reach every process that shares it. Where that cannot be had, poll(2) says first whether it takes a line; two
- *     processes that ask at once may then wait for a slow reader.
- * (c) A regular file waits for the kernel's memory only.
- * (d) syslog(3) would block in a full socket, so lines go to /dev/log from here. */
+ * (b) A pipe or a terminal gets a non-blocking descriptor of our own: O_NONBLOCK on the one we were given would affect
+ *     every process that shares it. Where we cannot open one, poll(2) is asked first whether there is room for a line;
+ *     two processes that ask at once may then wait for a slow reader.
+ * (c) A regular file waits only for the kernel's memory.
+ * (d) syslog(3) would block on a full socket, so this file writes to /dev/log itself. */
 #ifndef MM_BASE_LOG_OUTPUT_H
 #define MM_BASE_LOG_OUTPUT_H
 
@@ -20,8 +20,9 @@ struct mm_log_output {
 	int                     fd;             /* OWNED or BORROWED, as owns says; -1: none */
 	bool                    owns;
 	int                     given;          /* BORROWED: the descriptor that we were given; -1: none */
-	bool                    is_torn;        /* the last line is there in part: a disk was full */
-	int64_t                 tried_at;       /* to connect to /dev/log: seconds of the monotonic clock */
+	bool                    is_torn;        /* only a part of the last line was written: the disk was full */
+	int64_t                 tried_at;       /* last attempt to connect to /dev/log: seconds
+	                                         * of the monotonic clock */
 };
 
 /* fd is BORROWED; -1: lines go nowhere. */
@@ -29,7 +30,8 @@ void mm_log_output_open(struct mm_log_output *, int fd);
 /* TAKES fd, a file opened for appending. */
 void mm_log_output_file(struct mm_log_output *, int fd);
 void mm_log_output_syslog(struct mm_log_output *);
-/* One line without its newline, at most PIPE_BUF - 64 bytes. priority: of syslog(3). False: it is lost. */
+/* Writes one line, given without its newline, at most PIPE_BUF - 64 bytes. priority: as for syslog(3).
+ * False: the line is lost. */
 bool mm_log_output_write(struct mm_log_output *, int priority, const char *line, size_t size);
 void mm_log_output_close(struct mm_log_output *);
 

@@ -1,6 +1,6 @@
-/* base/network.h -- an IP address or a block of them ("192.0.2.7", "10.0.0.0/8", "2001:db8::/32"), and which addresses
- * are in it. Numbers only; knows no names and no sockets. IPv4 mapped into IPv6 (::ffff:192.0.2.7) is IPv4 here, both
- * ways, because a listener on [::] sees IPv4 clients that way. */
+/* base/network.h -- an IP address or a block of addresses ("192.0.2.7", "10.0.0.0/8", "2001:db8::/32"), and which
+ * addresses are in it. Numbers only; knows no names and no sockets. IPv4 mapped into IPv6 (::ffff:192.0.2.7) counts as
+ * IPv4, in blocks and in addresses, because a listener on [::] sees IPv4 clients that way. */
 #ifndef MM_BASE_NETWORK_H
 #define MM_BASE_NETWORK_H
 
@@ -18,7 +18,7 @@ struct mm_network {
 
 /* False: not an address, a prefix out of range, or bits set after the prefix. */
 bool mm_network_parse(const char *text, struct mm_network *out, struct mm_fault *why);
-/* Is the address, 4 or 16 bytes in network order, inside? */
+/* Is the address (4 or 16 bytes in network order) inside? */
 bool mm_network_contains(const struct mm_network *, const uint8_t *address, size_t size);
 /* "10.0.0.0/8"; a single address without its prefix. Returns to. */
 char *mm_network_text(const struct mm_network *, char *to, size_t size);

@@ -1,4 +1,4 @@
-/* base/say.h -- where lines for people go: a function and what it belongs to. */
+/* base/say.h -- where lines for people go: a function and its object. */
 #ifndef MM_BASE_SAY_H
 #define MM_BASE_SAY_H
 

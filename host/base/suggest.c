@@ -48,7 +48,7 @@ const char *mm_suggest(const char *word, const char *const *words)
 		if (other > MM_SUGGEST_LENGTH_MAX)
 			continue;
 		unsigned d = distance(word, size, *words, other);
-		if (d < best && d < other) {    /* as many changes as letters is no likeness */
+		if (d < best && d < other) {    /* a word with as many changes as letters is not near */
 			best = d;
 			nearest = *words;
 		}

@@ -1,12 +1,12 @@
 /* base/suggest.h -- the word that was probably meant: "did you mean …?".
- * Nearness is edit distance (insert, delete, replace, swap of neighbours), ASCII case-blind; a word is near when at
+ * Nearness is edit distance (insert, delete, replace, swap of neighbours), blind to ASCII case; a word is near when at
  * most one letter in three differs. */
 #ifndef MM_BASE_SUGGEST_H
 #define MM_BASE_SUGGEST_H
 
-#define MM_SUGGEST_LENGTH_MAX 64        /* longer words are never near to anything */
+#define MM_SUGGEST_LENGTH_MAX 64        /* longer words are near to nothing */
 
-/* The nearest of words, which end with NULL, or NULL when none is near. Borrowed from words; the
+/* The nearest of `words`, a list that ends with NULL; NULL when no word is near. BORROWED from words; the
  * first of equals wins. */
 const char *mm_suggest(const char *word, const char *const *words);
 

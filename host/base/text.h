@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <string.h>
 
-/* From the wire they are followed by a NUL that is not counted. */
+/* Text from the wire is followed by a NUL that is not counted. */
 struct mm_text {
 	const char *bytes;      /* borrowed; NULL when absent */
 	size_t      size;
@@ -18,7 +18,7 @@ static inline struct mm_text mm_text_of(const char *string)
 	return (struct mm_text){ string != NULL ? string : "", string != NULL ? strlen(string) : 0 };
 }
 
-/* Equal but for the case of ASCII letters? */
+/* Are they equal, apart from the case of ASCII letters? */
 bool mm_text_equal_blind(struct mm_text a, struct mm_text b);
 
 #endif

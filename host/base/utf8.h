@@ -1,5 +1,5 @@
 /* base/utf8.h -- whether bytes are UTF-8 (RFC 3629 4): no over-long forms, no surrogates, nothing above U+10FFFF.
- * codec/charset.c has the same rule of its own, because codec/ is also built without the host. */
+ * codec/charset.c has its own copy of this rule, because codec/ is also built without the host. */
 #ifndef MM_BASE_UTF8_H
 #define MM_BASE_UTF8_H
 

@@ -1,6 +1,6 @@
-/* base/value.h -- a tree of plain values: what a configuration file says and scripts read as host.settings.
- * Lua's shapes without Lua: nil, booleans, numbers, strings, tables of list items and named fields. A value OWNS all
- * below it. Fields are open to readers; only the functions here change a table. A zeroed struct is nil.
+/* base/value.h -- a tree of plain values: the content of a configuration file, which scripts read as host.settings.
+ * Lua's shapes without Lua: nil, booleans, numbers, strings, tables of list items and named fields. A value OWNS
+ * everything below it. Readers may look at the fields; only the functions here change a table. A zeroed struct is nil.
  * Names in a table are found by walking it: meant for tens of names, not for a database. */
 #ifndef MM_BASE_VALUE_H
 #define MM_BASE_VALUE_H
@@ -13,7 +13,7 @@ struct mm_value_entry;
 
 struct mm_value {
 	enum mm_value_kind kind;
-	uint32_t           line;                /* of the file it comes from, from 1; 0 when it comes from none */
+	uint32_t           line;                /* in the file it comes from, from 1; 0 when it comes from no file */
 	union {
 		bool   boolean;
 		double number;
@@ -22,7 +22,7 @@ struct mm_value {
 			size_t size;
 		} string;
 		struct {
-			struct mm_value_entry *entries; /* owned, in the order they were written */
+			struct mm_value_entry *entries; /* owned, in the order of the file */
 			uint32_t               count, capacity;
 		} table;
 	};
@@ -41,14 +41,14 @@ bool mm_value_set_string(struct mm_value *v, struct mm_text);
 struct mm_value *mm_value_add(struct mm_value *table, struct mm_text name);
 /* The field of that name, BORROWED, or NULL. v may be NULL or of any kind. */
 const struct mm_value *mm_value_field(const struct mm_value *v, const char *name);
-/* The second of two fields of one name, *first the other; BORROWED both. NULL: each name stands once, or, with *failed,
- * memory is out. */
+/* The second of two fields of the same name; *first is the other. Both are BORROWED. NULL: each name occurs once, or,
+ * when *failed is set, memory ran out. */
 const struct mm_value_entry *mm_value_repeated(const struct mm_value *table, const struct mm_value_entry **first,
 	bool *failed);
-/* Takes fields and items that are nil out of the table itself; not of tables in it. */
+/* Removes nil fields and items from the table itself, not from tables inside it. */
 void mm_value_drop_nils(struct mm_value *table);
-/* A deep copy into *to, which is overwritten. False: out of memory, *to is nil. Recursive: as deep as the tree is,
- * which its reader bounds (MM_CONFIG_DEPTH_MAX). */
+/* A deep copy into *to, which is overwritten. False: out of memory, *to is nil. Recursive: as deep as the tree, which
+ * its reader bounds (MM_CONFIG_DEPTH_MAX). */
 bool mm_value_copy(struct mm_value *to, const struct mm_value *from);
 void mm_value_free(struct mm_value *);                  /* back to nil */
 

@@ -8,20 +8,20 @@
 
 /* ---- opening: once for each Lua state ---- */
 
-/* The metatable of ctx.message and ctx.session, by this name in the registry: script/ puts it there, out of
+/* The name in the registry of the metatable of ctx.message and ctx.session: script/ puts it there, from
  * lua/moonmilter/runtime/members.lua, when all members of ctx are known. */
 #define MM_KEPT_CLASS "moonmilter.kept"
 
-/* Fills the metatable of ctx, which stands below the table of members on top of the stack (ctx.h). */
+/* Fills the metatable of ctx, which is below the table of members on top of the stack (ctx.h). */
 void mm_bind_ctx(struct lua_State *);
-/* Each adds its members to that table, as the stack is then. */
+/* Each adds its members to that table, with the same stack. */
 void mm_bind_facts(struct lua_State *);
 void mm_bind_headers(struct lua_State *);
 void mm_bind_kept_body(struct lua_State *);
 void mm_bind_verdicts(struct lua_State *);
 void mm_bind_edits(struct lua_State *);
 
-/* Pushes the module moonmilter.core with what core.c has: clock, log, sleep. */
+/* Pushes the module moonmilter.core with the functions of core.c: clock, log, sleep. */
 int mm_bind_core(struct lua_State *);
 /* Each adds its functions to moonmilter.core, which is on top of the stack. */
 void mm_bind_task(struct lua_State *);
@@ -37,10 +37,10 @@ int luaopen_moonmilter_codec(struct lua_State *);
 
 /* ---- arguments ---- */
 
-/* A string argument, BORROWED while it stands there; raises when it is none. */
+/* A string argument, BORROWED while it is on the stack; raises when it is not a string. */
 struct mm_text mm_check_text(struct lua_State *, int at);
 /* Pushes an array of the strings in the list at an index, NULL after the last; the strings are BORROWED from the list.
- * It is a userdata, so that an error leaves nothing behind. The caller has checked that all items are strings. */
+ * It is a userdata, so that an error leaks nothing. The caller has checked that all items are strings. */
 const char *const *mm_push_strings(struct lua_State *, int at);
 
 /* ---- pushing ---- */
@@ -50,7 +50,7 @@ void mm_push_text(struct lua_State *, struct mm_text);
 void mm_set_text(struct lua_State *, const char *key, struct mm_text);
 /* Pushes { [1] = "SIZE=100", SIZE = "100" } for a list of NUL-ended strings; raw, when given, becomes .raw. */
 void mm_push_params(struct lua_State *, struct mm_text strings, struct mm_text raw);
-/* Pushes nil, text, code: what the world's failures are to scripts. Returns 3. */
+/* Pushes nil, text, code: the form in which scripts get failures of the outside world. Returns 3. */
 int mm_push_failure(struct lua_State *, const char *text, const char *code);
 /* Drops a registry reference and marks it gone. */
 void mm_unref(struct lua_State *, int *ref);

@@ -1,4 +1,4 @@
-/* bind/core.c -- moonmilter.core: what lua/moonmilter/ is built on. Scripts use the modules above it, not this one. */
+/* bind/core.c -- moonmilter.core, on which lua/moonmilter/ is built. Scripts use the modules above it, not this one. */
 #include "base/suggest.h"
 #include "bind/bind.h"
 #include "task/whose.h"
@@ -89,7 +89,7 @@ static int core_log(lua_State *L)
 	return 0;
 }
 
-/* core.log_wants(level) -> boolean: spares formatting lines that no log takes. */
+/* core.log_wants(level) -> boolean: saves formatting lines that the log would drop. */
 static int core_log_wants(lua_State *L)
 {
 	enum mm_level level;
@@ -98,8 +98,8 @@ static int core_log_wants(lua_State *L)
 	return 1;
 }
 
-/* core.blame(error) -> error: what a primitive has raised under pcall, with the script's line and
- * the name it has called. */
+/* core.blame(error) -> error: an error of a primitive under pcall, with the script's line and
+ * the name that it called. */
 static int core_blame(lua_State *L)
 {
 	lua_settop(L, 1);
@@ -116,7 +116,7 @@ static int core_in_handler(lua_State *L)
 	return 1;
 }
 
-/* core.task() -> what tells the running task from others, nil outside of any. */
+/* core.task() -> a value that identifies the running task, nil outside of any. */
 static int core_task(lua_State *L)
 {
 	struct mm_task *t = mm_task_current(L);
@@ -126,7 +126,7 @@ static int core_task(lua_State *L)
 	return 1;
 }
 
-/* core.loading(n): the n-th file is being loaded, in case it never comes back. */
+/* core.loading(n): the n-th file is being loaded; recorded in case it never returns. */
 static int core_loading(lua_State *L)
 {
 	struct mm_generation *g = mm_generation_of(L);
@@ -142,8 +142,8 @@ static int by_letters(const void *a, const void *b)
 	return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-/* core.suggest(word, words) -> '; did you mean "x"?' or "": the nearest of the strings that are keys of words. They are
- * sorted, because a table has no order and the first of equals wins. */
+/* core.suggest(word, words) -> '; did you mean "x"?' or "": the nearest of the strings that are keys of words. The keys
+ * are sorted, because a table has no order and the first of equals wins. */
 static int core_suggest(lua_State *L)
 {
 	size_t count = 0, n = 0;

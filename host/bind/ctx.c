@@ -29,7 +29,7 @@ struct mm_script_session *mm_ctx_check(lua_State *L, const char *what)
 	return *box;
 }
 
-/* [ctx key …] with the member table as upvalue: says which member was probably meant. */
+/* [ctx key …] with the member table as upvalue: raises an error that names the member that was probably meant. */
 static int refuse_member(lua_State *L)
 {
 	const char *words[MEMBERS_SHOWN + 1], *wanted = lua_tostring(L, 2);
@@ -94,7 +94,7 @@ void mm_ctx_push(lua_State *L, struct mm_script_session *ss)
 }
 
 /* ---- ctx.session and ctx.message ----
- * Each stands in a table by ctx, where lua/moonmilter/runtime/members.lua finds it without a call into the host. */
+ * Each is in a table by ctx, where lua/moonmilter/runtime/members.lua finds it without a call into the host. */
 
 /* [ctx ...] -> [... table] */
 static int push_kept(lua_State *L, struct mm_script_session *ss, enum mm_kept which)

@@ -1,5 +1,5 @@
-/* bind/datagram.c -- core.datagram: what lua/moonmilter/net/datagram.lua is built on. The two parts of an
- * operation are as in bind/socket.c. */
+/* bind/datagram.c -- core.datagram, on which lua/moonmilter/net/datagram.lua is built. The two parts of an operation
+ * are as in bind/socket.c. */
 #include "bind/bind.h"
 
 #include "async/datagram.h"
@@ -14,7 +14,7 @@
 
 struct box {
 	struct mm_datagram    *datagram;        /* owned */
-	struct mm_task        *task;    /* borrowed: that receives; NULL: none */
+	struct mm_task        *task;    /* borrowed: the one that receives; NULL: none */
 	enum mm_datagram_end   end;
 	double                 timeout; /* seconds; below 0: none */
 };
@@ -23,7 +23,7 @@ static void box_end(void *thing)
 {
 	struct box *b = thing;
 	if (b->task != NULL)
-		mm_task_ready(b->task, 0);      /* from the loop: it may be another that runs now */
+		mm_task_ready(b->task, 0);      /* from the loop: another task may be running now */
 	mm_datagram_free(b->datagram);
 	free(b);
 }
@@ -82,7 +82,7 @@ static void check_address(lua_State *L, int at, struct mm_socket_address *out)
 		luaL_error(L, "udp: \"%s\" is not an IP address", ip);
 }
 
-/* datagram.connect(handle[, ip, port]): no ip: from and to anybody again */
+/* datagram.connect(handle[, ip, port]); without ip: disconnects, for packets from and to any address */
 static int datagram_connect(lua_State *L)
 {
 	struct mm_socket_address to = { .size = 0 };
@@ -128,7 +128,7 @@ static void undo_receive(struct mm_task *t)
 {
 	struct box *b = t->waits_for;
 	b->task = NULL;
-	mm_datagram_stop(b->datagram);  /* packets are whole: nothing is left half done */
+	mm_datagram_stop(b->datagram);  /* packets are whole: nothing is half done */
 }
 
 /* datagram.receive(handle) ... datagram.received(handle) */

@@ -1,4 +1,4 @@
-/* bind/dns.c -- moonmilter.core: questions to name servers. lua/moonmilter/dns.lua is their face. */
+/* bind/dns.c -- moonmilter.core: questions to name servers. lua/moonmilter/dns.lua is the interface for scripts. */
 #include "bind/bind.h"
 
 #include "async/dns.h"
@@ -39,7 +39,7 @@ static void push_fields(lua_State *L, const struct mm_dns_answer *a, const struc
 	lua_setfield(L, -2, other);
 }
 
-/* A string where a record is one thing, a table where it is several. */
+/* Pushes a string for a record with one value, a table for one with several. */
 static void push_record(lua_State *L, const struct mm_dns_answer *a, const struct mm_dns_record *r)
 {
 	static const char *const mx[] = { "preference", NULL };
@@ -181,8 +181,8 @@ static int core_dns_count(lua_State *L)
 	return 1;
 }
 
-/* core.dns_reverse(ip) -> "2.0.0.192" or the nibbles of an IPv6 address, "inet" | "inet6"; nil
- * when it is no address. */
+/* core.dns_reverse(ip) -> "2.0.0.192" or the nibbles of an IPv6 address, "inet" | "inet6"; nil when
+ * it is not an address. */
 static int core_dns_reverse(lua_State *L)
 {
 	const char *ip = luaL_checkstring(L, 1);

@@ -1,6 +1,6 @@
-/* bind/edits.c -- what scripts ask for in a message, by methods of ctx. Everything is checked here, at the call, so
- * that an error names the script's line. Edits are only queued: they leave in one burst with the final reply, or not at
- * all. */
+/* bind/edits.c -- the edits of a message that scripts ask for, by methods of ctx. Everything is checked here, at the
+ * call, so that an error names the script's line. Edits are only queued: they are sent in one burst with the final
+ * reply, or not at all. */
 #include "base/text.h"
 #include "bind/bind.h"
 #include "bind/ctx.h"
@@ -8,7 +8,7 @@
 #include <lauxlib.h>
 #include <lua.h>
 
-/* What is asked for must come from a handler of this very session, and while it may still ask. */
+/* An edit must come from a handler of this session, while it may still ask for edits. */
 static void check_session(lua_State *L, struct mm_script_session *ss, const char *name)
 {
 	struct mm_task *t = mm_task_current(L);
@@ -40,7 +40,7 @@ struct edit {
 	struct mm_fault           why;          /* set when the edit is refused */
 };
 
-/* Raises when no edit can be asked for here. */
+/* Raises when edits are not allowed here. */
 static void begin_edit(lua_State *L, struct edit *e, const char *name)
 {
 	e->name = name;
@@ -54,7 +54,7 @@ static int end_edit(lua_State *L, const struct edit *e, bool ok)
 	return ok ? 0 : luaL_error(L, "%s: %s", e->name, e->why.text);
 }
 
-/* The argument that counts fields of one name. */
+/* Checks the argument that counts fields of one name. */
 static int64_t check_field_number(lua_State *L, int at, const char *name)
 {
 	lua_Number n = luaL_checknumber(L, at);
@@ -97,7 +97,7 @@ static int ctx_change_header(lua_State *L)
 	return end_edit(L, &e, mm_edit_change_header(e.message, e.grants, name, n, value, &e.why));
 }
 
-/* ctx:delete_header(name[, n]) without n: all of the name. */
+/* ctx:delete_header(name[, n]) without n: all fields of the name. */
 static int ctx_delete_header(lua_State *L)
 {
 	struct edit e;
@@ -197,7 +197,7 @@ static int ctx_replace_body_piece(lua_State *L)
 	struct edit e;
 	begin_edit(L, &e, "replace_body");
 	struct mm_script_session *ss = e.ss;
-	/* a second script's body replaces that of the first one and is not appended to it */
+	/* a second script's body replaces that of the first and is not appended to it */
 	if (e.message->edits.replaces_body && ss->body_replaced_by != ss->script_at)
 		mm_edit_restart_body(e.message, ss->mark);
 	ss->body_replaced_by = (uint8_t)ss->script_at;
@@ -207,7 +207,8 @@ static int ctx_replace_body_piece(lua_State *L)
 	return 1;
 }
 
-/* ctx:quarantine(reason) held for a person to look at; no verdict, the message still needs one (protocol 3.13). */
+/* ctx:quarantine(reason) the MTA holds the message for a person to check; this is not a verdict, the message still
+ * needs one (protocol 3.13). */
 static int ctx_quarantine(lua_State *L)
 {
 	struct edit e;
@@ -216,7 +217,7 @@ static int ctx_quarantine(lua_State *L)
 	return end_edit(L, &e, mm_edit_quarantine(e.message, e.grants, reason, &e.why));
 }
 
-/* ctx:progress() tells the MTA now that work goes on; the host does it by itself while a handler waits. */
+/* ctx:progress() tells the MTA at once that work goes on; while a handler waits, the host does this by itself. */
 static int ctx_progress(lua_State *L)
 {
 	struct mm_script_session *ss = mm_ctx_check(L, "progress");

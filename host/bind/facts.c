@@ -1,4 +1,4 @@
-/* bind/facts.c -- what ctx says of the session and its message: client, envelope, macros, the MTA. Read only. */
+/* bind/facts.c -- the facts in ctx about the session and its message: client, envelope, macros, the MTA. Read only. */
 #include "base/text.h"
 #include "bind/bind.h"
 #include "bind/ctx.h"
@@ -26,7 +26,7 @@ static int get_stage(lua_State *L, struct mm_script_session *ss)
 	return 1;
 }
 
-/* What the MTA was not asked for is not known; nil would be a wrong fact. */
+/* Raises for a fact that we did not ask the MTA for: it is not known, and nil would be a wrong fact. */
 static void require_step(lua_State *L, struct mm_script_session *ss, enum mm_stage stage, const char *fact)
 {
 	if (ss->facts->is_negotiated && !(ss->generation->wanted.stages & 1u << stage))
@@ -34,8 +34,8 @@ static void require_step(lua_State *L, struct mm_script_session *ss, enum mm_sta
 			"options = { facts = { \"%s\" } } to this script", fact, fact);
 }
 
-/* [client key]: what a client has not (a unix one has no ip) is nil; what no client can have (client.address) is a slip
- * that would go unseen. */
+/* [client key]: a field that this client lacks (a unix client has no ip) is nil; a field that no client has
+ * (client.address) is a mistake that would go unnoticed, so it raises. */
 static int client_index(lua_State *L)
 {
 	static const char *const known[] = { "family", "host", "ip", "path", "port", NULL };
@@ -172,7 +172,7 @@ struct macro_field {
 	const char *key, *macro;
 };
 
-/* A table of the macros that are set and not empty; nothing when `decisive` is not. */
+/* Pushes a table of the macros that are set and not empty; pushes nothing when `decisive` is unset or empty. */
 static int push_macros(lua_State *L, const struct mm_session *s, const struct macro_field *row, const char *decisive)
 {
 	if (mm_session_macro(s, decisive).size == 0)
@@ -274,7 +274,7 @@ static int ctx_macro(lua_State *L)
 	if (mm_macros_lookup(&ss->facts->macros, name, &value))
 		mm_push_text(L, value);
 	else
-		lua_pushnil(L);         /* not nothing: tostring(ctx:macro(name)) must not raise */
+		lua_pushnil(L);         /* nil, not no value: tostring(ctx:macro(name)) must not raise */
 	return 1;
 }
 

@@ -1,13 +1,13 @@
-/* bind/handle.h -- what a script holds of a thing outside of Lua: a socket, a UDP socket, a request.
- * A handle is a userdata with a pointer to its thing. It is open until the thing ends: closed by the script, by the end
- * of what owns it (message, client or generation), by the thing itself, or by the garbage collector as a last net. From
- * then on it is closed, and every use of it says so.
+/* bind/handle.h -- a script's handle of a thing outside of Lua: a socket, a UDP socket, a request.
+ * A handle is a userdata with a pointer to its thing. It is open until the thing ends: the script closes it, its owner
+ * ends (message, client or generation), the thing itself ends, or, as a last resort, the garbage collector ends it.
+ * From then on the handle is closed, and every use of it fails with an error that says so.
  *
- * A handle is made before its thing: closed, with its metatable. So an error while the thing is made leaves nothing
- * behind, and no error can come between a thing and its handle.
+ * A handle is made before its thing: closed, with its metatable. So an error while the thing is made leaks nothing, and
+ * no error can come between a thing and its handle.
  *
- * Knows nothing of the things, nor of tasks that wait for them. An open handle OWNS its thing, and its holder lists it
- * (base/holding.h). */
+ * Knows nothing about the things, nor about tasks that wait for them. An open handle OWNS its thing, and its holder
+ * lists it (base/holding.h). */
 #ifndef MM_BIND_HANDLE_H
 #define MM_BIND_HANDLE_H
 
@@ -15,23 +15,23 @@
 
 /* The class of handles; static, its address is the key of the metatable in the registry. */
 struct mm_handle_class {
-	const char *complaint;          /* about something else at index 1; %s: its type */
-	void      (*end)(void *thing);  /* frees it; the handle is closed already. Runs no Lua, raises nothing */
+	const char *complaint;          /* error text for something else at index 1; %s: its type */
+	void      (*end)(void *thing);  /* frees it; the handle is already closed. Runs no Lua, raises nothing */
 };
 
 struct mm_handle;               /* the userdata */
 
 /* Makes the class, once for each Lua state: adds close(handle) to the table of functions on top of the stack and pushes
- * the metatable, whose __gc does the same. __index and __tostring are the caller's to add. */
+ * the metatable, whose __gc does the same. The caller adds __index and __tostring. */
 void mm_handle_push_class(struct lua_State *, const struct mm_handle_class *);
-/* Pushes a handle, closed. Raises when memory is out, so hold nothing. */
+/* Pushes a closed handle. Raises when memory runs out, so the caller must hold nothing. */
 struct mm_handle *mm_handle_new(struct lua_State *, const struct mm_handle_class *);
-/* TAKES the thing: from now on the handle stands for it, and it ends with the message or the client of the current
- * task, or with the generation. Never fails. */
+/* TAKES the thing: the handle is now open, and the thing ends with the message or the client of the current task, or
+ * with the generation. Never fails. */
 void mm_handle_open(struct mm_handle *, void *thing, struct mm_generation *);
-/* The thing of the handle at index 1, BORROWED; NULL: closed. Raises when there is no handle of the class. */
+/* The thing of the handle at index 1, BORROWED; NULL: closed. Raises when it is not a handle of the class. */
 void *mm_handle_check(struct lua_State *, const struct mm_handle_class *);
-/* Closes the handle and ends its thing. Closed already: nothing happens. */
+/* Closes the handle and ends its thing. Already closed: nothing happens. */
 void mm_handle_close(struct mm_handle *);
 
 #endif

@@ -57,7 +57,7 @@ static int get_headers(lua_State *L, struct mm_script_session *ss)
 	return 1;
 }
 
-/* ---- edits through a field: [ctx id ...]; what a field's own methods call ---- */
+/* ---- edits through a field: [ctx id ...]; for a field's own methods ---- */
 
 static uint32_t check_field(lua_State *L, struct mm_script_session *ss, const char *what)
 {
@@ -68,7 +68,7 @@ static uint32_t check_field(lua_State *L, struct mm_script_session *ss, const ch
 	return (uint32_t)index;
 }
 
-/* Errors come back as a string, so that headers.lua can raise them at the script's line. */
+/* Errors are returned as a string, so that headers.lua can raise them at the script's line. */
 static int report(lua_State *L, bool ok, const struct mm_fault *why)
 {
 	if (ok)

@@ -1,5 +1,5 @@
-/* bind/http.c -- core.http: what lua/moonmilter/http.lua is built on. The two parts of an operation are as in
- * bind/socket.c. */
+/* bind/http.c -- core.http, on which lua/moonmilter/http.lua is built. The two parts of an operation
+ * are as in bind/socket.c. */
 #include "bind/bind.h"
 
 #include "async/http.h"
@@ -13,7 +13,7 @@
 struct box {
 	struct mm_handle       *handle; /* borrowed: it owns the box */
 	struct mm_http_request *request;        /* owned */
-	struct mm_task         *task;   /* borrowed: that waits; NULL: none */
+	struct mm_task         *task;   /* borrowed: the one that waits; NULL: none */
 	bool                    is_done;
 };
 
@@ -21,7 +21,7 @@ static void box_end(void *thing)
 {
 	struct box *b = thing;
 	if (b->task != NULL)
-		mm_task_ready(b->task, 0);      /* from the loop: it may be another that runs now */
+		mm_task_ready(b->task, 0);      /* from the loop: another task may be running now */
 	mm_http_request_free(b->request);
 	free(b);
 }
@@ -62,7 +62,7 @@ static struct mm_text body_field(lua_State *L)
 	return body;
 }
 
-/* In an array that is left on the stack. */
+/* Returns them in an array that stays on the stack. */
 static const char *const *fields_field(lua_State *L)
 {
 	lua_getfield(L, 1, "fields");
@@ -175,7 +175,7 @@ static int http_url(lua_State *L)
 	struct mm_fault why;
 	struct mm_http_url url;
 	const char *text = luaL_checkstring(L, 1), *base = luaL_optstring(L, 2, NULL);
-	lua_pushcfunction(L, push_url);         /* protected: memory may be out while the parts are ours */
+	lua_pushcfunction(L, push_url);         /* protected: memory may run out while we own the parts */
 	lua_pushlightuserdata(L, &url);
 	if (!mm_http_url(text, base, &url, &why))
 		return mm_push_failure(L, why.text, "url");

@@ -25,7 +25,7 @@ static int kept_body(lua_State *L)
 	return 1;
 }
 
-/* ctx:_new_body() -> what an earlier script's replace_body has made of the body, or nil */
+/* ctx:_new_body() -> the body that an earlier script has set with replace_body, or nil */
 static int new_body(lua_State *L)
 {
 	struct mm_script_session *ss = mm_ctx_check(L, "body");
@@ -68,7 +68,7 @@ static int keep_body(lua_State *L)
 	return 0;
 }
 
-/* Protected: [session]. Runs no script code: a body is a plain table, its file one of the io library. */
+/* [session], protected. Runs no script code: a body is a plain table, its file is one of the io library. */
 static int close_bodies(lua_State *L)
 {
 	struct mm_script_session *ss = lua_touserdata(L, 1);
@@ -96,7 +96,7 @@ void mm_kept_bodies_close(struct mm_script_session *ss)
 	lua_State *L = ss->generation->L;
 	if (ss->kept_bodies == MM_NO_REF)
 		return;
-	if (lua_cpcall(L, close_bodies, ss) != 0)       /* out of memory: the collector closes the files then */
+	if (lua_cpcall(L, close_bodies, ss) != 0)       /* out of memory: the collector will close the files */
 		lua_pop(L, 1);
 	mm_unref(L, &ss->kept_bodies);
 	ss->keeps_body = ss->skips_body = 0;

@@ -1,4 +1,4 @@
-/* bind/process.c -- moonmilter.core: other programs. lua/moonmilter/process.lua is their face. */
+/* bind/process.c -- moonmilter.core: other programs. lua/moonmilter/process.lua is the interface for scripts. */
 #include "bind/bind.h"
 
 #include "async/child.h"
@@ -50,7 +50,7 @@ static void ended(void *self, struct mm_child_result *result)
 	mm_task_ready(t, mm_task_push(t, push_result, result));
 }
 
-/* The list at an index is one that a program can be given. */
+/* Checks that the list at an index can be passed to a program. */
 static void check_strings(lua_State *L, int at, const char *what)
 {
 	size_t size, count = lua_objlen(L, at);

@@ -6,7 +6,7 @@
 
 struct lua_State;
 
-/* Pushes a table with what `settings`, a table, holds; NULL or any other kind: an empty table. */
+/* Pushes a table with the content of `settings`, which is a table; NULL or any other kind: an empty table. */
 void mm_push_settings(struct lua_State *, const struct mm_value *settings);
 
 #endif

@@ -1,9 +1,9 @@
-/* bind/socket.c -- core.socket: what lua/moonmilter/socket.lua is built on.
- * A script holds a handle. A wait that is cancelled closes it: the connection stands in the middle of something then.
+/* bind/socket.c -- core.socket, on which lua/moonmilter/socket.lua is built.
+ * A script holds a handle. A cancelled wait closes it, because the connection is then in the middle of an operation.
  *
- * An operation is called in two parts: the first starts it and waits if need be, the second fetches what it came to. So
- * nothing is pushed on a coroutine from outside of it, where a lack of memory could not be caught. The first part
- * returns nothing when there is something to fetch, or false, text, code when nothing was started. */
+ * An operation is called in two parts: the first starts it and waits if necessary, the second fetches the result. So
+ * nothing is pushed on a coroutine from outside, where a lack of memory could not be caught. The first part returns
+ * nothing when there is a result to fetch, or false, text, code when nothing was started. */
 #include "bind/bind.h"
 
 #include "async/pool.h"
@@ -49,7 +49,7 @@ static void socket_end(void *thing)
 	struct socket *s = thing;
 	for (int side = READING; side <= WRITING; side++)
 		if (s->waits[side].task != NULL)
-			mm_task_ready(s->waits[side].task, 0);  /* from the loop: it may be another that runs now */
+			mm_task_ready(s->waits[side].task, 0);  /* from the loop: another task may be running now */
 	mm_timer_stop(&s->queue_timer);
 	mm_stream_free(s->stream);
 	mm_pool_slot_leave(&s->slot);
@@ -124,7 +124,7 @@ static void undo_wait(struct mm_task *t)
 	mm_handle_close(w->socket->handle);
 }
 
-/* Nothing was moved: the connection stays what it was. */
+/* Nothing was moved: the connection is unchanged. */
 static void undo_await(struct mm_task *t)
 {
 	struct wait *w = t->waits_for;
@@ -220,12 +220,12 @@ static void apply_options(struct socket *s)
 	int fd = mm_stream_descriptor(s->stream), no_delay = s->no_delay, keep_alive = s->keep_alive;
 	if (fd < 0)
 		return;
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &no_delay, sizeof no_delay);   /* a unix socket has none: no matter */
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &no_delay, sizeof no_delay);   /* a unix socket does not have it:
+	                                                                         * harmless */
 	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &keep_alive, sizeof keep_alive);
 }
 
-/* socket.ended(handle) -> true | nil, text, code: of connect and secure. A connection that did not
- * come about is closed. */
+/* socket.ended(handle) -> true | nil, text, code: of connect and secure. A failed connection is closed. */
 static int socket_ended(lua_State *L)
 {
 	struct socket *s = check_socket(L);
@@ -422,7 +422,7 @@ static int socket_awaited(lua_State *L)
 
 /* ---- pools ---- */
 
-/* The slot in the queue has become a connection, or leave to open one. Another task runs now:
+/* The place in the queue has become a connection, or permission to open one. Another task runs now:
  * go on at the next turn. */
 static void slot_granted(struct mm_pool_slot *slot, struct mm_stream *stream, unsigned uses)
 {
@@ -520,7 +520,7 @@ static int socket_give(lua_State *L)
 	bool is_kept = pools_of(s->generation) != NULL
 		&& mm_pool_give(s->generation->pools, name, &s->slot, s->stream, s->uses, seconds,
 		keep > 0 ? (unsigned)keep : 0);
-	bool has_unread = !is_kept && mm_stream_has_unread(s->stream);  /* the pool has looked for more */
+	bool has_unread = !is_kept && mm_stream_has_unread(s->stream);  /* the pool has checked for more */
 	if (is_kept)
 		s->stream = NULL;
 	mm_handle_close(s->handle);
@@ -531,7 +531,7 @@ static int socket_give(lua_State *L)
 	return 1;
 }
 
-/* socket.uses(handle) -> how often the connection was used before, by anybody */
+/* socket.uses(handle) -> how often the connection was used before, by all users */
 static int socket_uses(lua_State *L)
 {
 	struct socket *s = check_socket(L);

@@ -1,5 +1,5 @@
 /* bind/task.c -- moonmilter.core: tasks, time limits, deferred functions.
- * lua/moonmilter/runtime/tasks.lua is their face. */
+ * lua/moonmilter/runtime/tasks.lua is the interface for scripts. */
 #include "bind/bind.h"
 
 #include "task/call.h"
@@ -20,8 +20,8 @@ static struct mm_spawned *check_task(lua_State *L, int at)
 	return *box;
 }
 
-/* An owner must run: a task, a handler, a load. Raises with the name of what was called; pushes token and reason and
- * returns NULL when that owner is cancelled. */
+/* An owner must be running: a task, a handler, a load. Otherwise raises with the name of the called function; when the
+ * owner is cancelled, pushes token and reason and returns NULL. */
 static struct mm_task *check_owner(lua_State *L, const char *name)
 {
 	struct mm_task *t = mm_task_current(L);
@@ -34,7 +34,7 @@ static struct mm_task *check_owner(lua_State *L, const char *name)
 	return NULL;
 }
 
-/* A task's children live as long as itself; a handler's as long as the message or, before MAIL, the client. */
+/* A task's children live as long as the task; a handler's as long as the message or, before MAIL, the client. */
 static struct mm_task_group *group_of(struct mm_task *t)
 {
 	if (t->group != NULL)
@@ -56,8 +56,8 @@ static void check_room(lua_State *L, const struct mm_task_group *group, const ch
 
 /* ---- new ---- */
 
-/* [owner fn arg...] -> [task]. owner "timer": the generation, until the next one takes over;
- * "generation"; else whoever calls. */
+/* [owner fn arg...] -> [task]. owner "timer": the generation, until the next one takes over; "generation";
+ * otherwise the caller's owner. */
 static int core_spawn(lua_State *L)
 {
 	const char *owner = luaL_checkstring(L, 1);
@@ -110,7 +110,7 @@ static void check_reach(lua_State *L, const struct mm_task *t, const struct mm_s
 		luaL_error(L, "wait: the task belongs to another session");
 }
 
-/* core.task_wait(timeout or nil, task...): until one of them is over, or the time is. */
+/* core.task_wait(timeout or nil, task...): waits until one of them has ended, or the time is over. */
 static int core_task_wait(lua_State *L)
 {
 	struct mm_spawned *tasks[WAIT_MAX];
@@ -161,7 +161,7 @@ static int core_task_result(lua_State *L)
 	return 1 + count;
 }
 
-/* core.task_cancel(task) -> boolean: it was still under way. */
+/* core.task_cancel(task) -> boolean: it was still running. */
 static int core_task_cancel(lua_State *L)
 {
 	lua_pushboolean(L, mm_spawned_cancel(check_task(L, 1)));
@@ -177,7 +177,7 @@ static int task_gc(lua_State *L)
 	return 0;
 }
 
-/* core.at_end(fn): for the end of what owns the caller. */
+/* core.at_end(fn): runs fn when the caller's owner ends. */
 static int core_at_end(lua_State *L)
 {
 	luaL_checktype(L, 1, LUA_TFUNCTION);
@@ -194,8 +194,8 @@ static int core_at_end(lua_State *L)
 	return luaL_error(L, "at_end: out of memory");
 }
 
-/* core.limit_open(seconds) -> depth, or nil inside a coroutine of the script's own: one that is left and never ended
- * would leave its limit behind. */
+/* core.limit_open(seconds) -> depth, or nil inside a script's own coroutine: one that is left and never ended would
+ * never close its limit. */
 static int core_limit_open(lua_State *L)
 {
 	lua_Number seconds = luaL_checknumber(L, 1);

@@ -1,5 +1,5 @@
-/* bind/verdicts.c -- what handlers answer, by methods of ctx. A verdict ends the handler then and there. Everything is
- * checked here, at the call, so that an error names the script's line. */
+/* bind/verdicts.c -- the answers of handlers, by methods of ctx. A verdict ends the handler at once.
+ * Everything is checked here, at the call, so that an error names the script's line. */
 #include "base/text.h"
 #include "bind/bind.h"
 #include "bind/ctx.h"
@@ -24,7 +24,7 @@ static void note_place(lua_State *L, const struct mm_script_session *ss, struct 
 }
 
 /* Ends the handler: a yield crosses every pcall, so nothing between here and the host can swallow it. Where Lua cannot
- * yield an error has to do; the verdict stands even if that one is caught. */
+ * yield, an error is raised instead; the verdict stands even if the error is caught. */
 static int leave_handler(lua_State *L, struct mm_script_session *ss)
 {
 	ss->has_verdict = true;
@@ -50,8 +50,8 @@ static struct mm_script_session *check_verdict(lua_State *L, const char *name, e
 	return ss;
 }
 
-/* Code and enhanced status may be left out: numbers and "5.7.1"-like strings are recognised by their form. A string of
- * digits at the end is the text: what a script looked up and hands on must not become a code. */
+/* Code and enhanced status may be omitted: numbers and "5.7.1"-like strings are recognised by their form. A string of
+ * digits at the end is the text: a value that a script looked up must not become a code. */
 static bool is_code(lua_State *L, int at, unsigned *code)
 {
 	size_t size;
@@ -69,8 +69,8 @@ static bool is_code(lua_State *L, int at, unsigned *code)
 	return true;
 }
 
-/* "550 5.7.1 text" in one string, as an access table of Postfix has it: the codes would be sent twice. A script that
- * quotes another server's reply gives a status of its own before it. */
+/* Refuses "550 5.7.1 text" in one string, as in an access table of Postfix: the codes would be sent twice. A script
+ * that quotes another server's reply passes its own status before it. */
 static void refuse_codes_in_text(lua_State *L, const char *name, bool takes_code, struct mm_text line)
 {
 	if (line.size < 4 || strspn(line.bytes, "0123456789") != 3 || (line.bytes[3] != ' ' && line.bytes[3] != '-'))

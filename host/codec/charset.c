@@ -98,7 +98,7 @@ static bool append_replacement(struct mm_pad *p, struct mm_conversion *r)
 	return true;
 }
 
-/* glibc lets through UTF-8 above U+10FFFF and surrogates from some charsets, so what it made is checked once more. */
+/* From some charsets glibc lets through UTF-8 above U+10FFFF and surrogates, so its output is checked once more. */
 static bool clean_pad(struct mm_pad *p, struct mm_conversion *r)
 {
 	size_t good = mm_charset_utf8_size(p->bytes, r->made);
@@ -114,9 +114,9 @@ static bool clean_pad(struct mm_pad *p, struct mm_conversion *r)
 	return true;
 }
 
-/* Converts in[0..n) to UTF-8 into the pad, from offset 0; *left is the bytes at the end that are an unfinished
- * character. Each bad byte becomes U+FFFD and conversion goes on after it; that is at most one iconv call per input
- * byte, so linear. False: no memory. */
+/* Converts in[0..n) to UTF-8 into the pad, from offset 0; *left is the number of bytes of an unfinished character at
+ * the end. Each bad byte becomes U+FFFD and conversion goes on after it; that is at most one iconv call per input byte,
+ * so the time is linear. False: out of memory. */
 static bool convert(struct mm_pad *p, iconv_t cd, const unsigned char *in, size_t n, struct mm_conversion *r,
 	size_t *left)
 {
@@ -167,11 +167,11 @@ bool mm_charset_is_open(const struct mm_converter *c)
 	return c->cd != (iconv_t)-1;
 }
 
-/* Keeps the unfinished character at the end of in[0..n), left bytes of it. */
+/* Keeps the unfinished character at the end of in[0..n), `left` bytes. */
 static bool hold(struct mm_converter *c, struct mm_pad *p, const unsigned char *end, size_t left,
 	struct mm_conversion *r)
 {
-	if (left > sizeof c->held) /* no charset has characters that long: drop, but say so */
+	if (left > sizeof c->held) /* no charset has characters that long: drop and report it */
 		return append_replacement(p, r);
 	memcpy(c->held, end - left, left);
 	c->held_size = left;

@@ -4,9 +4,9 @@
  * as a plain Lua C module (build/lua/moonmilter/codec.so, luarocks), so none of its files may include a header of the
  * host's other folders.
  *
- * Ownership: input strings are BORROWED for one call. A decoder, encoder or converter is a full userdata; what it holds
- * besides itself (an iconv_t) goes in __gc or :close(). One pad per Lua state is OWNED by the module and reused, so
- * nothing allocated by malloc is ever live across a call that may raise. */
+ * Ownership: input strings are BORROWED for one call. A decoder, encoder or converter is a full userdata; its other
+ * resource (an iconv_t) is freed in __gc or :close(). The module OWNS one pad per Lua state and reuses it, so nothing
+ * allocated by malloc is ever live across a call that may raise. */
 #include "codec/charset.h"
 #include "codec/decode.h"
 #include "codec/encode.h"
@@ -18,7 +18,7 @@
 #include <lauxlib.h>
 #include <lua.h>
 
-/* The one symbol that leaves a shared object built with -fvisibility=hidden. */
+/* The only symbol exported by a shared object built with -fvisibility=hidden. */
 __attribute__((visibility("default"))) int luaopen_moonmilter_codec(lua_State *L);
 
 #define DECODER_TYPE   "moonmilter.codec.decoder"
@@ -119,7 +119,7 @@ static int decoder_feed(lua_State *L)
 	return 1;
 }
 
-/* As feed, but tells only how many bytes it was: for parts nobody reads. */
+/* As feed, but returns only the number of bytes: for parts that no code reads. */
 static int decoder_count(lua_State *L)
 {
 	struct mm_decoder *d = luaL_checkudata(L, 1, DECODER_TYPE);
@@ -214,7 +214,7 @@ static int is_utf8(lua_State *L)
 	return 2;
 }
 
-/* clean_utf8(s) -> s with each ill-formed part as U+FFFD, how many */
+/* clean_utf8(s) -> s with each ill-formed part as U+FFFD, number of these parts */
 static int clean_utf8(lua_State *L)
 {
 	struct mm_pad *p = the_pad(L);
@@ -230,7 +230,7 @@ static int clean_utf8(lua_State *L)
 	return 2;
 }
 
-/* NULL: none that iconv may see. charset.lua lets through only names it knows. */
+/* NULL: a name that iconv must not see. charset.lua lets through only names that it knows. */
 static const char *check_charset(lua_State *L, int at)
 {
 	size_t n;

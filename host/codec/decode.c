@@ -8,14 +8,14 @@ static int hex_value(unsigned char c)
 		return c - '0';
 	if (c >= 'A' && c <= 'F')
 		return c - 'A' + 10;
-	if (c >= 'a' && c <= 'f') /* RFC 2045 6.7 (1) wants capitals, and asks readers to take both */
+	if (c >= 'a' && c <= 'f') /* RFC 2045 6.7 (1) demands capitals, and asks readers to accept both */
 		return c - 'a' + 10;
 	return -1;
 }
 
 /* ---- base64 (RFC 2045 6.8) ---- */
 
-/* What a byte is: its six bits, or one of these. */
+/* The value of a byte: six bits, or one of these. */
 enum { B64_BLANK = 64, B64_PAD, B64_BAD };
 
 static const unsigned char base64_value[256] = {
@@ -43,8 +43,8 @@ static const unsigned char base64_value[256] = {
 #undef o
 };
 
-/* Text between groups is ignored (RFC 2045 6.8 "must be ignored"), only counted. Decoding goes on after padding: the
- * RFC leaves that open, mail readers differ, and what one of them shows a filter must have seen. */
+/* Text between groups is ignored (RFC 2045 6.8 "must be ignored") and counted. Decoding goes on after padding: the RFC
+ * leaves that open, mail readers differ, and a filter must see everything that any of them shows. */
 static size_t base64_decode(struct mm_decoder *d, const unsigned char *in, size_t n, unsigned char *out)
 {
 	unsigned char *start = out;
@@ -81,7 +81,7 @@ static size_t base64_decode(struct mm_decoder *d, const unsigned char *in, size_
 			}
 		} else if (v == B64_PAD) {
 			if (d->digits == 1)
-				d->bad++; /* six bits are no byte */
+				d->bad++; /* six bits do not make a byte */
 			if (d->digits >= 2)
 				*out++ = (unsigned char)(d->digits == 2 ? d->bits >> 4 : d->bits >> 10);
 			if (d->digits == 3)
@@ -99,7 +99,7 @@ static size_t base64_decode(struct mm_decoder *d, const unsigned char *in, size_
 static size_t base64_finish(struct mm_decoder *d, unsigned char *out)
 {
 	size_t n = 0;
-	if (d->digits) { /* cut short: give what whole bytes there are, as mail readers do */
+	if (d->digits) { /* cut short: write the whole bytes, as mail readers do */
 		d->is_truncated = true;
 		if (d->digits >= 2)
 			out[n++] = (unsigned char)(d->digits == 2 ? d->bits >> 4 : d->bits >> 10);
@@ -129,7 +129,7 @@ static unsigned char *qp_bad_escape(struct mm_decoder *d, unsigned char *out)
 	return out;
 }
 
-/* Behind "=". True: c is part of the escape; else the escape is over, and c is text. Bad escapes stay as written (RFC
+/* After "=". True: c is part of the escape; else the escape is over, and c is text. Bad escapes stay as written (RFC
  * 2045 6.7, advice to decoders). */
 static bool qp_escape(struct mm_decoder *d, unsigned char c, unsigned char **out)
 {
@@ -158,7 +158,7 @@ static bool qp_escape(struct mm_decoder *d, unsigned char c, unsigned char **out
 		*(*out)++ = (unsigned char)(hex_value(d->hex) << 4 | hex_value(c));
 		d->state = MM_QP_TEXT;
 		return true;
-	case MM_QP_SOFT: /* "=" then blanks: a soft line break with transport padding, if the line ends here */
+	case MM_QP_SOFT: /* "=", then blanks: a soft line break with transport padding, if the line ends here */
 		if (is_blank && d->held_size < MM_QP_HELD_BYTES) {
 			d->held[d->held_size++] = c;
 		} else if (c == '\n' || c == '\r') {
@@ -177,8 +177,7 @@ static bool qp_escape(struct mm_decoder *d, unsigned char c, unsigned char **out
 	}
 }
 
-/* Blanks before a line end go (rule 3); a longer run of them than MM_QP_HELD_BYTES is not transport padding and
- * stays. */
+/* Drops blanks before a line end (rule 3); a run longer than MM_QP_HELD_BYTES is not transport padding and stays. */
 static unsigned char *qp_text(struct mm_decoder *d, unsigned char c, unsigned char *out)
 {
 	if (c == ' ' || c == '\t') {
@@ -264,7 +263,7 @@ static size_t uu_line(struct mm_decoder *d, unsigned char *out)
 	}
 	size_t want = (line[0] - ' ') & 63, got = 0;
 	if (want > n)
-		d->bad++; /* a line cut short gives only what it has: two bytes may not become 63 */
+		d->bad++; /* a line cut short yields only its own bytes: two bytes must not become 63 */
 	for (size_t i = 1; got < want && i < n; i += 4) {
 		unsigned v[4];
 		for (size_t k = 0; k < 4; k++)
@@ -298,8 +297,8 @@ void mm_decode_begin(struct mm_decoder *d, enum mm_encoding kind)
 	d->kind = kind;
 }
 
-/* Upper bound of what `n` more bytes can yield: themselves, and what was held back (blanks or one uuencoded line, whose
- * last group may be padded out). */
+/* Upper bound of the output for `n` more bytes: the bytes themselves, and those held back (blanks or one uuencoded
+ * line, whose last group may be padded). */
 size_t mm_decode_bound(size_t n)
 {
 	return 2 * n + MM_QP_HELD_BYTES + MM_UU_LINE_BYTES + 8;

@@ -2,11 +2,11 @@
  * words (RFC 2047 4.2), uuencode as seen in old mail.
  *
  * Knows no Lua, no charsets and no MIME structure. A decoder allocates nothing and holds nothing to free; input and
- * output are BORROWED for one call. The chunks that a text is fed in make no difference to what comes out.
+ * output are BORROWED for one call. The way a text is cut into chunks does not change the output.
  *
- * Each loop looks at each input byte a bounded number of times. Decoders never refuse input: they skip what cannot be
- * decoded and count it, because a filter must see what a mail reader will make of broken mail. Each deviation from
- * strict RFC 2045 is commented where it happens. */
+ * Each loop looks at each input byte a bounded number of times. Decoders never refuse input: they skip bytes that
+ * cannot be decoded and count them, because a filter must see what a mail reader will make of broken mail. Each
+ * deviation from strict RFC 2045 is commented where it happens. */
 #ifndef MM_CODEC_DECODE_H
 #define MM_CODEC_DECODE_H
 
@@ -24,7 +24,7 @@ enum mm_qp_state { MM_QP_TEXT, MM_QP_EQUALS, MM_QP_HEX, MM_QP_SOFT, MM_QP_SOFT_C
 struct mm_decoder {
 	enum mm_encoding kind;
 	size_t        bad;          /* bytes that did not fit the encoding */
-	bool          is_truncated; /* ended inside a base64 group; known after finish */
+	bool          is_truncated; /* it ended inside a base64 group; known after finish */
 	bool          is_continued; /* base64 went on after its padding */
 	/* base64 */
 	uint32_t      bits;
@@ -37,20 +37,20 @@ struct mm_decoder {
 	/* uuencode */
 	bool          in_body;
 	size_t        line_size;
-	/* valid up to the sizes above; mm_decode_begin() leaves them as they are, because clearing them would cost a
-	 * short text more than decoding it */
+	/* valid up to the sizes above; mm_decode_begin() does not clear them, because for a short text that would cost
+	 * more than decoding it */
 	unsigned char held[MM_QP_HELD_BYTES];
 	unsigned char line[MM_UU_LINE_BYTES];
 };
 
 void mm_decode_begin(struct mm_decoder *, enum mm_encoding);
-/* The most bytes that one call with n bytes of input can yield; of 0: what the end can yield. */
+/* The most bytes that one call with n bytes of input can write; for 0: the most that finish can write. */
 size_t mm_decode_bound(size_t n);
-/* Decodes in[0..n) to out, which has room for mm_decode_bound(n) bytes. -> bytes written. MM_Q_WORD takes a word whole:
- * an escape that is cut by the end of a call stays as written. */
+/* Decodes in[0..n) to out, which has room for mm_decode_bound(n) bytes. -> bytes written. MM_Q_WORD needs the whole
+ * word in one call: an escape cut by the end of a call stays as written. */
 size_t mm_decode_feed(struct mm_decoder *, const unsigned char *in, size_t n, unsigned char *out);
-/* The text is over: writes what was held back, at most mm_decode_bound(0) bytes. -> bytes written. The counts then tell
- * of the whole text; mm_decode_begin() starts the next one. */
+/* Ends the text: writes the bytes held back, at most mm_decode_bound(0). -> bytes written. The counts are then those of
+ * the whole text; mm_decode_begin() starts the next one. */
 size_t mm_decode_finish(struct mm_decoder *, unsigned char *out);
 
 #endif

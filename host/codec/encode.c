@@ -36,9 +36,9 @@ static unsigned char *base64_encode(struct mm_encoder *e, const unsigned char *i
 
 /* ---- quoted-printable ---- */
 
-/* Writes one byte, as itself or as =XX, with a soft break before it when the line would pass 76 (RFC 2045 6.7 (5)).
- * Lines that begin with ".", "F" of "From " or "-" are escaped too: dot-stuffing and mbox writers have spoiled the
- * first two (RFC 2049 3), and a line that begins with "-" could be a delimiter of the multipart around it. */
+/* Writes one byte, as itself or as =XX, with a soft break before it when the line would pass 76 (RFC 2045 6.7 (5)). A
+ * first byte ".", "F" of "From " or "-" of a line is escaped, too: dot-stuffing and mbox writers damage the first two
+ * (RFC 2049 3), and a line that begins with "-" could be a delimiter of the enclosing multipart. */
 static unsigned char *qp_put(unsigned char c, bool must_escape, struct mm_encoder *e, unsigned char *out)
 {
 	static const char hex[] = "0123456789ABCDEF";
@@ -103,7 +103,8 @@ void mm_encode_begin(struct mm_encoder *e, enum mm_encoding kind, unsigned width
 	e->waiting = -1;
 }
 
-/* base64: 4 for 3 and a line end every >= 4; quoted-printable: 3 for 1 and "=\r\n" at least every 3 characters. */
+/* base64: 4 bytes for 3, and a line end after at least 4; quoted-printable: 3 bytes for 1, and "=\r\n" after
+ * at least 3 characters. */
 size_t mm_encode_bound(size_t n)
 {
 	return 6 * (n + 4) + 16;

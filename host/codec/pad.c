@@ -32,8 +32,9 @@ void mm_pad_relax(struct mm_pad *p, size_t used)
 		let_go(p);
 }
 
-/* glibc's UTF-16 and UTF-32 go by a mark of byte order, and a reset does not make a handle forget the order: the next
- * text would be read by the mark of the one before it. All their names have a word of these, and few others do. */
+/* glibc's UTF-16 and UTF-32 follow a byte order mark, and a reset does not make a handle forget the order: the next
+ * text would be read with the mark of the previous one. All their names contain one of these words,
+ * and few other names do. */
 static bool has_byte_order(const char *charset)
 {
 	return strstr(charset, "16") || strstr(charset, "32") || strcasestr(charset, "unicode");

@@ -18,27 +18,27 @@ struct mm_pad_iconv {
 	iconv_t cd;
 };
 
-/* All zero: an empty one. */
+/* All zero is an empty pad. */
 struct mm_pad {
 	unsigned char      *bytes;                  /* owned */
 	size_t              size;                   /* of bytes */
-	size_t              refused;                /* the size that there was no memory for */
+	size_t              refused;                /* the size for which there was no memory */
 	struct mm_pad_iconv cached[MM_PAD_ICONVS];  /* owned */
 	unsigned            next_victim;
 };
 
-/* Makes room for at least size bytes; those that are there stay. False: no memory, and the pad is as before. */
+/* Makes room for at least `size` bytes; the present bytes stay. False: out of memory, and the pad is unchanged. */
 bool mm_pad_grow(struct mm_pad *, size_t size);
-/* To call when the first used bytes have been copied. A huge message must not leave a huge pad behind: one that this
- * call did not need is let go. */
+/* Call it when the first `used` bytes have been copied. A huge message must not leave a huge pad: a large pad that this
+ * call did not need is freed. */
 void mm_pad_relax(struct mm_pad *, size_t used);
 /* A handle from the charset to UTF-8, in its initial state. The name has at most MM_CHARSET_NAME_BYTES bytes.
  * (iconv_t)-1: iconv does not know it. */
 iconv_t mm_pad_iconv(struct mm_pad *, const char *charset);
-/* TAKES a handle from the charset and gives it back in its initial state, or gives another one in its place.
- * (iconv_t)-1: it is closed, and opening another failed. */
+/* TAKES a handle of the charset and returns it in its initial state, or another one in its place. (iconv_t)-1: the
+ * handle is closed, and opening another failed. */
 iconv_t mm_pad_iconv_again(iconv_t, const char *charset);
-/* Frees what it holds; it is then empty. */
+/* Frees everything it holds; the pad is then empty. */
 void mm_pad_free(struct mm_pad *);
 
 #endif

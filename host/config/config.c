@@ -12,8 +12,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define NAME_MAX_BYTES 64       /* of a milter: it stands in log lines and in sendmail.mc */
-#define ABOVE_ZERO     0.001    /* the least of times that may not be 0 */
+#define NAME_MAX_BYTES 64       /* of a milter's name: it appears in log lines and in sendmail.mc */
+#define ABOVE_ZERO     0.001    /* the minimum of times that must not be 0 */
 
 /* Enum fields of a config are written through unsigned pointers. */
 _Static_assert(sizeof(enum mm_verdict_kind) == sizeof(unsigned), "an enum is as wide as unsigned");
@@ -47,7 +47,7 @@ static const struct mm_config_word redact_words[] = {   /* ORDER REDACT */
 
 #define GiB (1024.0 * 1024 * 1024)
 
-/* In the order in which --help and the manual show them: what everybody sets first, tuning last. */
+/* In the order of --help and the manual: first the keys that every user sets, tuning last. */
 static const struct mm_config_key keys[] = {
 	{ "listen",            MM_CONFIG_LISTENERS,   MILTER(listen), ANY, NONE,
 	  "Sockets that MTAs connect to" },
@@ -193,7 +193,7 @@ static bool is_inherited(const struct mm_config_key *key)
 	return key->per_milter && key->type != MM_CONFIG_LISTENERS;
 }
 
-/* Makes what m does not set itself the same as at the top level. */
+/* Copies the keys that m does not set itself from the top level. */
 static bool inherit(struct mm_config_milter *m, const struct mm_config_milter *top)
 {
 	for (size_t i = 0; i < KEY_COUNT; i++) {
@@ -220,7 +220,7 @@ const struct mm_config_milter *mm_config_milter(const struct mm_config *c, const
 	return milter_of(c, name);
 }
 
-/* Makes the list of milters what it has to be after a change of c->top or of one of them. */
+/* Rebuilds the list of milters after a change of c->top or of one of them. */
 static bool renew_milters(struct mm_config *c, struct mm_fault *why)
 {
 	bool has_default = milter_of(c, "default") != NULL;
@@ -342,7 +342,7 @@ static bool apply_file(struct mm_config *c, const struct mm_value *top, const st
 	return renew_milters(c, s->why);
 }
 
-/* The default goes the way of any other value. */
+/* The default is set like any other value. */
 static bool preset_field(struct mm_config *c, const struct mm_config_key *key, struct mm_fault *why)
 {
 	const struct mm_config_source s = { .directory = "/", .why = why };
@@ -408,7 +408,7 @@ static char *directory_of(const char *path)
 		? NULL : directory;
 }
 
-/* One byte more than may be, so that the reader can tell a file that is too long. */
+/* Reads one byte more than allowed, so that the caller can recognise a file that is too long. */
 static bool read_file(const char *path, struct mm_buffer *out)
 {
 	FILE *f = fopen(path, "re");
@@ -625,7 +625,7 @@ const char *mm_config_fixed_change(const struct mm_config *a, const struct mm_co
 		|| a->record_max != b->record_max
 			|| a->record_redact != b->record_redact ? "record"
 		: a->user != NULL && b->user != NULL && strcmp(a->user, b->user) != 0
-		? "user"      /* a default is not in the file */
+		? "user"      /* a default, which is not in the file */
 		: !same_text(a->group, b->group) ? "group" : NULL;
 	for (size_t i = 0; key == NULL && i < a->milter_count && i < b->milter_count; i++)
 		key = fixed_change_of_milter(&a->milters[i], &b->milters[i]);

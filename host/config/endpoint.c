@@ -39,7 +39,7 @@ static bool refuse(struct mm_fault *why, const char *text, const char *format, .
 	return mm_fault_set(why, MM_FAULT_CONFIG, "%s: %s", mm_quote(text, strlen(text)).text, reason);
 }
 
-/* Digits only, no sign, no blank: what strtol() is too kind for. -1 when it is none or over max. */
+/* Digits only, without sign and blanks, which strtol() would accept. -1: not a number, or over max. */
 static long number_of(const char *text, size_t size, long max)
 {
 	long value = 0;
@@ -57,7 +57,7 @@ static long number_of(const char *text, size_t size, long max)
 
 /* ---- unix ---- */
 
-/* What main.cf or sendmail.mc would read as something else than a part of the path. */
+/* Characters that main.cf or sendmail.mc would not read as part of the path. */
 static const char *unfit(const char *path)
 {
 	for (; *path != '\0'; path++)
@@ -141,7 +141,8 @@ static bool parse_host(const char *text, const char *host, size_t size, struct m
 	return true;
 }
 
-/* HOST:PORT or [ADDR]:PORT, as Postfix writes it. Behind an IPv6 address without brackets nobody can tell the port. */
+/* HOST:PORT or [ADDR]:PORT, as Postfix writes it. After an IPv6 address without brackets the port
+ * cannot be recognised. */
 static bool parse_postfix_order(const char *text, const char *rest, struct mm_endpoint *out, struct mm_fault *why)
 {
 	const char *colon = strrchr(rest, ':');
@@ -358,7 +359,8 @@ char *mm_endpoint_postfix(const struct mm_endpoint *s, char *to, size_t size)
 	if (!mm_endpoint_has_address(s))
 		return to;
 	struct mm_endpoint r = mm_endpoint_reachable(s);
-	/* Below the queue directory a relative path is right for Postfix chrooted and not (Debian's master.cf). */
+	/* Below the queue directory a relative path is right for Postfix with and without chroot
+	 * (Debian's master.cf). */
 	static const char queue[] = "/var/spool/postfix/";
 	if (r.kind == MM_ENDPOINT_UNIX && strncmp(r.path, queue, sizeof queue - 1) == 0) {
 		snprintf(to, size, "unix:%s", r.path + sizeof queue - 1);

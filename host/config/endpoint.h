@@ -1,4 +1,4 @@
-/* config/endpoint.h -- where a milter listens, as people write it, and what to paste into the MTA's configuration.
+/* config/endpoint.h -- where a milter listens, as users write it, and the line to paste into the MTA's configuration.
  *
  *     unix:PATH  local:PATH  /PATH     a unix socket
  *     inet:PORT                        IPv4, this machine only: 127.0.0.1. inet:PORT@0.0.0.0 opens it to others
@@ -8,9 +8,8 @@
  *     fd:N                             an open, listening descriptor
  *     systemd  systemd:NAME            sockets from socket activation: all, or those of FileDescriptorName=NAME
  *
- * HOST is a numeric address, "localhost" (the loopback address of that family) or "*" (all addresses of that family): a
- * name would have to be looked up, and nothing here may wait for a resolver. IPv6 zones (fe80::1%eth0) are not
- * understood.
+ * HOST is a numeric address, "localhost" (the loopback address of that family) or "*" (all addresses of that family):
+ * other names would need a resolver, and nothing here may wait for one. IPv6 zones (fe80::1%eth0) are not supported.
  *
  * Reads and prints text; makes no socket and looks at no file (listener.h does). */
 #ifndef MM_CONFIG_ENDPOINT_H
@@ -25,8 +24,8 @@ struct sockaddr_storage;
 
 #define MM_ENDPOINT_HOST_SIZE 46        /* bytes of a numeric address, NUL included */
 #define MM_ENDPOINT_NAME_SIZE 256       /* bytes of a FileDescriptorName, NUL included (sd_listen_fds_with_names) */
-#define MM_ENDPOINT_TEXT_SIZE 320       /* bytes enough for what mm_endpoint_text() writes, NUL included */
-#define MM_ENDPOINT_LINE_SIZE 512       /* bytes enough for mm_endpoint_sendmail() with a name of up to 64 bytes */
+#define MM_ENDPOINT_TEXT_SIZE 320       /* bytes that hold anything mm_endpoint_text() writes, NUL included */
+#define MM_ENDPOINT_LINE_SIZE 512       /* bytes that hold any mm_endpoint_sendmail() with a name of up to 64 bytes */
 
 /* ORDER ENDPOINT_KIND */
 enum mm_endpoint_kind { MM_ENDPOINT_UNIX, MM_ENDPOINT_INET, MM_ENDPOINT_INET6, MM_ENDPOINT_FD, MM_ENDPOINT_SYSTEMD };
@@ -45,20 +44,21 @@ bool mm_endpoint_parse(const char *text, struct mm_endpoint *out, struct mm_faul
 /* The one canonical form, which parses to the same: "unix:/run/m.sock", "inet:10025@127.0.0.1",
  * "inet6:10025@[::1]". Returns to. */
 char *mm_endpoint_text(const struct mm_endpoint *, char *to, size_t size);
-/* True when an MTA can be told where this is: not for fd and systemd, whose address only the open socket knows. */
+/* True when the address is known and can be given to an MTA: not for fd and systemd, whose address only
+ * the open socket knows. */
 bool mm_endpoint_has_address(const struct mm_endpoint *);
 /* Does it listen on all addresses of its family? */
 bool mm_endpoint_is_everywhere(const struct mm_endpoint *);
-/* A copy that one on this machine can connect to: all addresses become the loopback address. */
+/* A copy that a client on this machine can connect to: "all addresses" becomes the loopback address. */
 struct mm_endpoint mm_endpoint_reachable(const struct mm_endpoint *);
-/* What bind(2) and connect(2) take. -> bytes of it; 0 when has_address is false. */
+/* The address for bind(2) and connect(2). -> its bytes; 0 when has_address is false. */
 size_t mm_endpoint_address(const struct mm_endpoint *, struct sockaddr_storage *out);
-/* For smtpd_milters in main.cf: "inet:127.0.0.1:10025", "unix:/run/m.sock". All addresses become the loopback address,
- * for an MTA on this machine. A chrooted smtpd (Debian's master.cf) looks for PATH below
- * /var/spool/postfix; a path there is printed relative to it, which is right for both. Returns to, which is
- * empty when has_address is false. */
+/* For smtpd_milters in main.cf: "inet:127.0.0.1:10025", "unix:/run/m.sock". "All addresses" becomes the loopback
+ * address, for an MTA on this machine. A chrooted smtpd (Debian's master.cf) looks for PATH below /var/spool/postfix; a
+ * path there is printed relative to it, which is right with and without chroot. Returns to, which is empty when
+ * has_address is false. */
 char *mm_endpoint_postfix(const struct mm_endpoint *, char *to, size_t size);
-/* The line for sendmail.mc. F=T: no mail passes unfiltered when we are away. The T= times leave room for our deadlines
+/* The line for sendmail.mc. F=T: no mail passes unfiltered while we are down. The T= times leave room for our deadlines
  * (seconds), so that Sendmail never gives up on a handler before we do. Returns to, empty when has_address is false. */
 char *mm_endpoint_sendmail(const struct mm_endpoint *, const char *name, double stage_deadline,
 	double eom_deadline, char *to, size_t size);

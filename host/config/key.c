@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* ---- saying no ---- */
+/* ---- refusals ---- */
 
 bool mm_config_refuse(const struct mm_config_source *s, const char *format, ...)
 {
@@ -58,7 +58,7 @@ static bool refuse_word(const struct mm_config_source *s, const struct mm_config
 		mm_config_shown(v).text, meant);
 }
 
-/* A text without control bytes, NUL among them, and not empty: what may become a C string. */
+/* A text that may become a C string: not empty, without control bytes and NUL. */
 static bool is_plain_text(const struct mm_value *v)
 {
 	if (v->kind != MM_VALUE_STRING || v->string.size == 0)
@@ -219,7 +219,7 @@ static bool take_bytes(const struct mm_config_key *key, const struct mm_value *v
 	return true;
 }
 
-/* Octal, as chmod has it, in quotes or not: nobody who writes socket_mode = 0660 means Lua's decimal 660. */
+/* Octal, as for chmod, with or without quotes: a user who writes socket_mode = 0660 does not mean Lua's decimal 660. */
 static bool take_mode(const struct mm_config_key *key, const struct mm_value *v,
 	const struct mm_config_source *s, void *field)
 {
@@ -254,7 +254,7 @@ static bool take_settings(const struct mm_config_key *key, const struct mm_value
 	return mm_value_copy(field, v) || mm_config_out_of_memory(s->why);
 }
 
-/* A list's items one by one, or the lone string that stands for a list of one. */
+/* Takes a list's items one by one, or a lone string as a list of one. */
 static bool take_list(const struct mm_config_key *key, const struct mm_value *v,
 	const struct mm_config_source *s, void *field,
 	bool (*take)(const struct mm_config_key *, const struct mm_value *, const struct mm_config_source *, void *))
@@ -400,7 +400,7 @@ static bool take_one_network(const struct mm_config_key *key, const struct mm_va
 static bool take_networks(const struct mm_config_key *key, const struct mm_value *v,
 	const struct mm_config_source *s, void *field)
 {
-	if (v->kind == MM_VALUE_TABLE && v->table.count == 0)   /* meant as "nobody", it would be "everybody" */
+	if (v->kind == MM_VALUE_TABLE && v->table.count == 0)   /* meant as "no client", it would mean "every client" */
 		return mm_config_refuse(s, "%s: an empty list lets no MTA connect; name the addresses that may "
 			"connect, or leave the key out to allow all", key->name);
 	return take_list(key, v, s, field, take_one_network);
@@ -612,7 +612,7 @@ void mm_config_key_clear(const struct mm_config_key *key, void *field)
 	memset(field, 0, type->size);
 }
 
-/* *to is zeroed before. False: out of memory, and *to is zeroed again. */
+/* *to must be zeroed before. False: out of memory, and *to is zeroed again. */
 bool mm_config_key_copy(const struct mm_config_key *key, void *to, const void *from)
 {
 	const struct type_row *type = &types[key->type];
@@ -626,7 +626,7 @@ bool mm_config_key_copy(const struct mm_config_key *key, void *to, const void *f
 	return false;
 }
 
-/* The value goes into the field, behind what a list has when it appends; on failure the field stays as it was. */
+/* Reads the value into the field; `appends` adds it to the end of a list. On failure the field is unchanged. */
 bool mm_config_key_set(const struct mm_config_key *key, const struct mm_value *v,
 	const struct mm_config_source *s, void *field, bool appends)
 {
@@ -643,8 +643,8 @@ bool mm_config_key_set(const struct mm_config_key *key, const struct mm_value *v
 	return true;
 }
 
-/* The text as the file would have spelled it: what does not read as the type's own kind stays a string, and the type
- * says no or knows it ("64M", "auto"). */
+/* Reads the text as the file would: a text that does not read as the type's own kind stays a string, and the type
+ * refuses or knows it ("64M", "auto"). */
 bool mm_config_key_value_of_text(const struct mm_config_key *key, const char *text, struct mm_value *out,
 	struct mm_fault *why)
 {

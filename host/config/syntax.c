@@ -4,7 +4,7 @@
 #include "base/quote.h"
 #include "config/token.h"
 
-/* What people write out of habit, and what is meant here. */
+/* What people write out of habit, and what to write here. */
 static const struct mm_token_hint words_for_values[] = {
 	{ "yes", "true" }, { "on", "true" }, { "True", "true" }, { "TRUE", "true" },
 	{ "no", "false" }, { "off", "false" }, { "False", "false" }, { "FALSE", "false" },
@@ -14,7 +14,7 @@ static const struct mm_token_hint words_for_values[] = {
 
 static bool read_table(struct mm_token_reader *r, struct mm_value *out);
 
-/* A name where a value should be, which has been read; the token that follows tells what was meant. */
+/* Refuses a name in place of a value. The name has been read; the token after it shows what was meant. */
 static bool refuse_name_as_value(struct mm_token_reader *r, struct mm_text name, uint32_t line, uint32_t column)
 {
 	struct mm_quoted shown = mm_quote(name.bytes, name.size);
@@ -57,7 +57,7 @@ static bool read_negative(struct mm_token_reader *r, struct mm_value *out)
 	return mm_token_next(r);
 }
 
-/* The value the token begins. */
+/* Reads the value that begins at the token. */
 static bool read_value(struct mm_token_reader *r, struct mm_value *out)
 {
 	out->line = r->token_line;
@@ -80,7 +80,7 @@ static bool read_value(struct mm_token_reader *r, struct mm_value *out)
 	return mm_token_refuse_unexpected(r, "where a value belongs");
 }
 
-/* The "=" after a name. */
+/* Reads the "=" after a name. */
 static bool read_equals(struct mm_token_reader *r, struct mm_text name)
 {
 	if (mm_token_is_symbol(r, '='))
@@ -90,7 +90,7 @@ static bool read_equals(struct mm_token_reader *r, struct mm_text name)
 		(int)(name.size < 60 ? name.size : 60), name.bytes);
 }
 
-/* `= value` into a new field of the table. nil leaves it out; the name of the field counts as given all the same. */
+/* Reads `= value` into a new field of the table. nil leaves the field out, but its name still counts as given. */
 static bool read_field(struct mm_token_reader *r, struct mm_value *table, struct mm_text name, uint32_t line)
 {
 	if (!read_equals(r, name))
@@ -104,7 +104,7 @@ static bool read_field(struct mm_token_reader *r, struct mm_value *table, struct
 	return true;
 }
 
-/* `["name"] = value`, at the bracket. */
+/* Reads `["name"] = value`, from the bracket on. */
 static bool read_bracket_field(struct mm_token_reader *r, struct mm_value *table)
 {
 	uint32_t line = r->token_line;
@@ -125,7 +125,7 @@ static bool read_bracket_field(struct mm_token_reader *r, struct mm_value *table
 	return good;
 }
 
-/* A field or an item that begins with a name. */
+/* Reads a field or an item that begins with a name. */
 static bool read_named(struct mm_token_reader *r, struct mm_value *table)
 {
 	struct mm_text name = { r->token_at, r->token_size };
@@ -156,7 +156,7 @@ static bool read_item(struct mm_token_reader *r, struct mm_value *table)
 	return v != NULL ? read_value(r, v) : mm_token_out_of_memory(r);
 }
 
-/* A finished table: no name twice, no nil. */
+/* Completes a table: refuses a name given twice, drops nil. */
 static bool settle(struct mm_token_reader *r, struct mm_value *table, const char *what)
 {
 	bool failed;

@@ -5,7 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-/* What people write out of habit, and what is meant here. */
+/* What people write out of habit, and what to write here. */
 static const struct mm_token_hint words_of_code[] = {
 	{ "local",    "write the key alone: name = value" },
 	{ "return",   "leave it out: the file itself is a list of name = value" },
@@ -85,7 +85,7 @@ static int hex_digit(char c)
 	return small >= 'a' && small <= 'f' ? small - 'a' + 10 : -1;
 }
 
-/* ---- saying no ---- */
+/* ---- refusals ---- */
 
 bool mm_token_refuse_at(struct mm_token_reader *r, uint32_t line, uint32_t column, const char *format, ...)
 {
@@ -141,7 +141,7 @@ static size_t left(const struct mm_token_reader *r)
 	return (size_t)(r->end - r->at);
 }
 
-/* The byte n ahead, NUL past the end. */
+/* The byte n positions ahead, NUL past the end. */
 static char peek(const struct mm_token_reader *r, size_t n)
 {
 	return n < left(r) ? r->at[n] : '\0';
@@ -162,7 +162,7 @@ static void skip_line_end(struct mm_token_reader *r)
 	r->line_start = r->at;
 }
 
-/* "[[", "[=[", …: how many "=" there are, or -1 when it is none. */
+/* "[[", "[=[", …: the number of "=", or -1 when it is not a long bracket. */
 static int long_bracket(const struct mm_token_reader *r)
 {
 	if (peek(r, 0) != '[')
@@ -335,9 +335,9 @@ static bool read_string(struct mm_token_reader *r)
 	return true;
 }
 
-/* Not strtod(): that reads "1,5" or "1.5" as the process's locale says, and an embedder may have set one. A mantissa
- * below 2^53 times or by a power of ten up to 22 is one correctly rounded operation, so this is exact within what it
- * accepts. */
+/* Not strtod(): whether that reads "1,5" or "1.5" depends on the process's locale, and an embedder may have set one. A
+ * mantissa below 2^53, multiplied or divided by a power of ten up to 22, is one correctly rounded operation, so the
+ * result is exact for everything accepted here. */
 #define DIGITS_MAX   15
 #define EXPONENT_MAX 22
 
@@ -402,7 +402,7 @@ static bool hex_number(const char *s, const char *end, double *out)
 	return true;
 }
 
-/* Takes all that clings together, so that "64M" is refused as one word. */
+/* Takes all adjoining letters and digits, so that "64M" is refused as one word. */
 static bool read_number(struct mm_token_reader *r)
 {
 	const char *start = r->at;
@@ -467,7 +467,7 @@ bool mm_token_next(struct mm_token_reader *r)
 	return good;
 }
 
-/* ---- the token looked at ---- */
+/* ---- the present token ---- */
 
 bool mm_token_is_symbol(const struct mm_token_reader *r, char symbol)
 {

@@ -1,8 +1,8 @@
 /* fuzz/codec.c -- libFuzzer target for codec/ below its Lua module: any bytes through every function, and the laws that
- * must hold. Chunks make no difference; what is encoded decodes to itself; nothing is written past the bound that was
- * promised or read past the end of the input; what a charset makes is UTF-8. Every input, chunk and output is a malloc
- * of exactly its size, so that the sanitizer sees one byte too far.
- * The first byte chooses the function, the second where the rest is cut into chunks. */
+ * must hold: chunks make no difference; encoded text decodes to itself; nothing is written past the promised bound or
+ * read past the end of the input; a converted charset is UTF-8. Every input, chunk and output is a malloc of exactly
+ * its size, so that the sanitizer sees an access one byte too far.
+ * The first byte chooses the function, the second the cuts of the rest into chunks. */
 #include "codec/charset.h"
 #include "codec/decode.h"
 #include "codec/encode.h"
@@ -31,7 +31,7 @@ static unsigned char *new_bytes(size_t n)
 	return bytes;
 }
 
-/* n bytes, all of them written, in a block of their own. */
+/* A block of its own with n bytes, all of them written. */
 static unsigned char *exactly(const unsigned char *from, size_t n)
 {
 	unsigned char *bytes = new_bytes(n);
@@ -87,7 +87,7 @@ static void feed_decoder(void *state, const unsigned char *in, size_t n, struct 
 static struct text decoded(struct mm_decoder *d, enum mm_encoding kind, const struct text *t, size_t chunk)
 {
 	struct text to = { 0 };
-	memset(d, 0xa5, sizeof *d);             /* what begin leaves alone may be anything */
+	memset(d, 0xa5, sizeof *d);             /* memory that begin does not set may hold anything */
 	mm_decode_begin(d, kind);
 	in_chunks(t, chunk, feed_decoder, d, &to);
 	unsigned char *out = new_bytes(mm_decode_bound(0));
@@ -134,7 +134,7 @@ static struct text encoded(enum mm_encoding kind, unsigned width, const struct t
 	return to;
 }
 
-/* RFC 2045 6.7, 6.8: printable ASCII and CRLF only, no line over the width. */
+/* RFC 2045 6.7, 6.8: only printable ASCII and CRLF, no line over the width. */
 static void check_lines(const struct text *t, unsigned width)
 {
 	size_t column = 0;
@@ -183,7 +183,7 @@ static void check_cleaning(const struct text *t)
 	free(out);
 }
 
-/* The pad lives as long as the fuzzer, as in a Lua state: what one text leaves in it must not show in the next. */
+/* The pad lives as long as the fuzzer, as in a Lua state: the rest of one text must not show in the next. */
 static struct mm_pad pad;
 
 static void feed_converter(void *state, const unsigned char *in, size_t n, struct text *to)
@@ -236,7 +236,7 @@ static void check_charset(const char *name, const struct text *t, size_t chunk)
 
 static void check_idna(const struct text *t)
 {
-	struct text domain = { 0 };             /* as Lua's strings are: with a NUL after the last byte */
+	struct text domain = { 0 };             /* like Lua's strings, with a NUL after the last byte */
 	append(&domain, t->bytes, t->size);
 	append(&domain, (const unsigned char *)"", 1);
 	unsigned char *out = new_bytes(MM_IDNA_BYTES);

@@ -1,5 +1,5 @@
-/* Any bytes as moonmilter.conf: refused with a sentence, or a config whose paths are absolute and which survives
- * copying and being overridden. */
+/* Any bytes as moonmilter.conf: refused with a sentence, or a config with absolute paths that survives
+ * copies and overrides. */
 #include "config/config.h"
 
 #include <stdlib.h>

@@ -1,7 +1,6 @@
-/* fuzz/control.c -- whoever may connect to the control socket says anything, whole notes and others, hangs up in
- * between and does not read: requests reach the owner with the arguments their table promises, each client is ended
- * once, and no descriptor is left behind.
- * Input: operations of two bytes, what and how; texts follow theirs. */
+/* fuzz/control.c -- clients of the control socket send anything, whole notes and broken ones, hang up in between and do
+ * not read: requests reach the owner with the arguments that their table promises, each client is ended once, and no
+ * descriptor is leaked. Input: operations of two bytes, what and how; texts follow their operation. */
 #include "process/control.h"
 
 #include <stdio.h>
@@ -56,8 +55,8 @@ static int join(int to)
 	return fd;
 }
 
-/* how: 0 a note with these words, 1 one cut short, 2 one that is too long, 3 one whose text has no
- * end, 4 with a descriptor */
+/* how: 0 a note with these words, 1 one cut short, 2 one too long, 3 one whose text has no end, 4
+ * one with a descriptor */
 static void say(int fd, uint8_t how, uint32_t kind, const uint8_t *text, size_t size)
 {
 	static const char *const words[] = { "", "status", "reload", "stop", "loglevel ", "sessions" };
@@ -132,7 +131,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			close(clients[i]);
 	for (unsigned i = 0; i < 64; i++)
 		mm_control_turn(c);
-	mm_control_free(c);             /* frees whom nobody has answered */
+	mm_control_free(c);             /* frees clients without an answer */
 	close(door);
 	close(first_free);
 	CHECK(dup(STDERR_FILENO) == door && close(door) == 0);

@@ -1,4 +1,4 @@
-/* fuzz/dns_answer.c -- a name server's response, from anybody: two bytes of type, then the response. Every piece
+/* fuzz/dns_answer.c -- a name server's response of any content: two bytes of type, then the response. Every piece
  * must lie inside the text. */
 #include "async/dns_answer.h"
 

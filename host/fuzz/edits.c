@@ -1,5 +1,5 @@
-/* fuzz/edits.c -- any edits of any header, as scripts ask for them: every packet is one that both MTAs take, and what
- * each MTA makes of the packets (mail_file.h) is the list of fields that the scripts saw.
+/* fuzz/edits.c -- any edits of any header, as scripts ask for them: both MTAs accept every packet, and apply the
+ * packets (mail_file.h) to give the list of fields that the scripts saw.
  * Input: one byte for the MTA, then fields until 0xff, then edits. */
 #include "base/bounds.h"
 #include "base/text.h"
@@ -68,8 +68,8 @@ static void fail(const char *what)
 	abort();
 }
 
-/* Is it the added field of its name that was asked for first? Only that one is sent while there is
- * no other of the name. */
+/* Of the added fields of its name, was this one asked for first? Only that one is sent while the
+ * name has no other field. */
 static bool is_first_asked(const struct mm_message *m, const struct mm_field *f)
 {
 	for (uint32_t i = 0; i < m->field_count; i++) {
@@ -81,7 +81,7 @@ static bool is_first_asked(const struct mm_message *m, const struct mm_field *f)
 	return !f->is_received;
 }
 
-/* Sendmail sets a field that its list has without a value (From, Date) where it stands, above the
+/* A field that is in Sendmail's list without a value (From, Date) is set in its place, above the
  * client's (protocol 3.7). */
 static bool stands_above(const struct mm_message *m, const struct mm_field *f, const struct mm_mail_file *mail)
 {
@@ -96,7 +96,7 @@ static bool stands_above(const struct mm_message *m, const struct mm_field *f, c
 	return false;
 }
 
-/* The fields a script saw last, and those in the MTA's message. */
+/* Compares the fields that a script saw last with those in the MTA's message. */
 static void compare(const struct mm_message *m, struct mm_mail_file *mail)
 {
 	uint32_t at = 0;

@@ -1,7 +1,7 @@
 /* fuzz/engine.c -- the whole engine between a made-up MTA and a stub of the script side, with a model of both that must
- * hold: one final reply for each command that waits for one and none for others, edits only behind end-of-message,
- * every packet one that Postfix and Sendmail take (mta.h), of every message one done or abort, of every client one
- * close, last. Input: 8 bytes of what is offered and wanted, then operations; answers of the stub come from the input's
+ * hold: one final reply for each command that waits for one and none for others, edits only after end-of-message, every
+ * packet acceptable to Postfix and Sendmail (mta.h), for every message one done or abort, for every client one close,
+ * last. Input: 8 bytes for the offer and the wanted options, then operations; answers of the stub come from the input's
  * end. Operations: commands well-formed, commands with any payload, bare bytes, split anywhere; verdicts that come
  * late; progress; the end. */
 #include "base/bounds.h"
@@ -54,13 +54,13 @@ struct stub {
 struct edge {
 	struct stub      *stub;
 	struct mm_mta     mta;
-	struct mm_frame   told, said;   /* what the MTA has said, what the filter has said */
+	struct mm_frame   told, said;   /* packets of the MTA, packets of the filter */
 	struct mm_buffer  out;
 	uint8_t           open[OPEN_MAX];       /* letters of commands without their final reply */
 	size_t            open_first, open_count;
 	bool              has_fault, is_ended;
-	bool              is_vague;     /* bare bytes made several packets at once, an abort among
-	                                 * them: who waits is unknown */
+	bool              is_vague;     /* bare bytes made several packets at once, with an abort: which
+	                                 * commands wait is unknown */
 };
 
 static struct mm_text piece(struct input *in, uint8_t size)
@@ -199,11 +199,11 @@ static bool is_of_message(uint8_t letter)
 	return strchr("MRTLNBE", letter) != NULL;
 }
 
-/* A command has been told whole: does a reply follow? */
+/* A whole command has been sent: does a reply follow? */
 static void note_command(struct edge *e, uint8_t letter)
 {
 	if (letter == 'A' || letter == 'Q' || letter == 'K')
-		e->open_count = 0;              /* whoever gives up does not listen any more */
+		e->open_count = 0;              /* an MTA that gives up no longer listens */
 	bool waits = letter == 'O' ? !e->mta.is_negotiated : mm_mta_waits(&e->mta, letter);
 	if (!waits || e->open_first + e->open_count == OPEN_MAX)
 		return;
@@ -237,7 +237,7 @@ static void hear(struct edge *e)
 	mm_buffer_clear(&e->out);
 }
 
-/* Nothing waits and nothing is wrong: everything has its answer. */
+/* When nothing waits and nothing is wrong, every command has its answer. */
 static void check_rest(struct edge *e)
 {
 	if (e->has_fault || e->is_ended || e->is_vague || mm_engine_is_waiting(e->stub->engine)
@@ -283,7 +283,7 @@ static void feed(struct edge *e, const void *bytes, size_t n)
 
 static void tell(struct edge *e, struct input *in, struct mm_buffer *packet)
 {
-	/* one command at a time, as an MTA does: what the negotiation says about replies must be
+	/* one command at a time, like an MTA: the rules of the negotiation about replies must be
 	 * known before the next */
 	size_t cut = next(in), size = packet->size;
 	cut = cut > size ? size : cut;
@@ -315,9 +315,9 @@ static void tell_command(struct edge *e, struct input *in)
 	default: mm_mta_write_bytes(&packet, letter, NULL, 0); break;
 	}
 	(void)text;
-	/* An MTA waits for its answer before it says anything else; it may give up. Not tried: giving up a command that
-	 * has not begun because a handler of one before still waits (on_done, or one that promised silence); the engine
-	 * answers it all the same, and no MTA gives up so. */
+	/* An MTA waits for its answer before it sends anything else; it may give up. Not tried: giving up a command
+	 * that has not begun because an earlier handler still waits (on_done, or one that promised silence); the engine
+	 * answers it all the same, and no MTA gives up in this way. */
 	enum mm_stage asked = e->open_count > 0 ? mm_command_row(e->open[e->open_first])->stage : MM_STAGE_COUNT;
 	bool is_behind = e->stub->is_waiting && e->stub->stage != asked
 		&& !(asked == MM_STAGE_eom && e->stub->stage == MM_STAGE_body);
@@ -397,7 +397,7 @@ static void operate(struct edge *e, struct input *in)
 		if (next(in) % 8 == 0 && !e->is_ended) {
 			e->is_ended = true;
 			mm_engine_end(e->stub->engine, MM_CANCEL_DISCONNECT);
-			mm_buffer_clear(&e->out);       /* nobody is there */
+			mm_buffer_clear(&e->out);       /* the MTA is gone */
 		} else if (next(in) % 8 == 0 && !e->is_ended) {
 			e->is_ended = true;
 			mm_engine_shut_down(e->stub->engine);

@@ -1,4 +1,5 @@
-/* fuzz/frame.c -- packets and commands out of bytes cut anywhere: the same as uncut. First byte: where the cuts are. */
+/* fuzz/frame.c -- packets and commands from bytes cut anywhere are the same as from uncut bytes. The first
+ * byte chooses the cuts. */
 #include "base/bounds.h"
 #include "milter/command.h"
 

@@ -1,4 +1,5 @@
-/* fuzz/macro.c -- macro packets of any kind between commands: what is found was sent, and belongs to this message. */
+/* fuzz/macro.c -- macro packets of any kind between commands: every macro found was sent, and
+ * belongs to this message. */
 #include "milter/macro.h"
 
 #include <stdlib.h>

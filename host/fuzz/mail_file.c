@@ -1,6 +1,6 @@
-/* fuzz/mail_file.c -- any bytes as a message file, then edits on it as either MTA does them.
- * Input: one byte of flags, then replies as packets, a byte 0xff, then the file. Checked: what is written and read
- * again is written the same, names and values that go into packets hold no NUL. */
+/* fuzz/mail_file.c -- any bytes as a message file, then edits of it as either MTA makes them.
+ * Input: one byte of flags, then replies as packets, a byte 0xff, then the file. Checked: a message that is written,
+ * read and written again is the same; names and values for packets contain no NUL. */
 #include "base/bounds.h"
 #include "mta/mail_edit.h"
 

@@ -1,6 +1,6 @@
-/* fuzz/mta_reply.c -- replies as a filter may send them, well or badly, into the MTA's decoder and judge.
- * Input: one byte for the command answered, then a stream of packets. What is decoded and has a form is encoded again
- * with the engine's own encoder and must give the same bytes: the two sides of the tables agree. */
+/* fuzz/mta_reply.c -- replies as a filter may send them, good or bad, into the MTA's decoder and checks.
+ * Input: one byte for the command answered, then a stream of packets. Every decoded reply with contents is encoded
+ * again with the engine's own encoder and must give the same bytes: the two sides of the tables agree. */
 #include "base/bounds.h"
 #include "mta/mta.h"
 
@@ -57,7 +57,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			    || memcmp(again.bytes + 5, p.data, p.size) != 0))
 				abort();
 		} else if (why.text[0] == '\0') {
-			abort();                /* refused without a word */
+			abort();                /* refused without a reason */
 		}
 		mm_buffer_free(&again);
 		mm_frame_done(&frame);

@@ -1,4 +1,5 @@
-/* fuzz/negotiate.c -- any offer against any wish: refused with a reason, or an answer that every MTA takes. */
+/* fuzz/negotiate.c -- any offer against any wanted options: refused with a reason, or an answer
+ * that every MTA accepts. */
 #include "base/bounds.h"
 #include "mta/mta.h"
 #include "milter/negotiate.h"
@@ -45,7 +46,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		mm_frame_done(&f);
 		if (mm_frame_pending(&f) != 0 || g.actions & ~offer.actions || g.steps & ~offer.steps)
 			abort();
-		/* whoever waits must be answered, and whoever does not must not be (engine.c walks grants.quiet) */
+		/* a command that waits must be answered, any other must not be (engine.c uses grants.quiet) */
 		for (const char *letter = "CHMRTLNBU"; *letter != '\0'; letter++)
 			if (mm_mta_waits(&mta, (uint8_t)*letter)
 			    != !(g.quiet & 1u << mm_command_row((uint8_t)*letter)->stage))

@@ -1,6 +1,6 @@
-/* fuzz/player.c -- what a filter may answer, well or badly, cut anywhere, to a played MTA.
- * Input: one byte of flags (Sendmail, bare; the rest: bytes a piece), then all that the filter says. Checked: as many
- * edits as are counted, a message whenever one was accepted, and that a stage with its reply waits for nothing. */
+/* fuzz/player.c -- answers of a filter to a played MTA, good or bad, cut anywhere.
+ * Input: one byte of flags (Sendmail, bare; the rest: bytes per piece), then all bytes of the filter. Checked: there
+ * are as many edits as counted, a message whenever one was accepted, and a stage with its reply waits for nothing. */
 #include "mta/player.h"
 
 #include <stdlib.h>
@@ -32,7 +32,7 @@ static void check_message(struct mm_player *p)
 	mm_player_quarantine(p, &size);
 }
 
-/* The stage's reply. False: there is none, or the player can not go on. */
+/* Takes the stage's reply. False: there is none, or the player cannot go on. */
 static bool settle(struct mm_player *p)
 {
 	size_t size;

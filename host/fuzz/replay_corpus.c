@@ -14,8 +14,8 @@ static void run(const char *path)
 		exit(2);
 	size_t size = fread(bytes, 1, 1 << 20, f);
 	fclose(f);
-	fprintf(stderr, "%s\n", path);          /* the last one named is the one that broke */
-	/* exactly as large as the input, so that a tool sees a byte too far */
+	fprintf(stderr, "%s\n", path);          /* the last name printed is the input that failed */
+	/* exactly as large as the input, so that a tool sees an access one byte too far */
 	uint8_t *exact = malloc(size > 0 ? size : 1);
 	for (size_t i = 0; i < size; i++)
 		exact[i] = bytes[i];

@@ -1,4 +1,5 @@
-/* fuzz/verdict.c -- any words of a refusal: turned down with a reason, or a reply both MTAs take and read the same. */
+/* fuzz/verdict.c -- any text of a refusal: rejected with a reason, or a reply that both MTAs accept and
+ * read in the same way. */
 #include "mta/mta.h"
 #include "milter/verdict.h"
 
@@ -22,7 +23,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	enhanced_size = enhanced_size > size ? size : enhanced_size;
 	struct mm_text enhanced = { (const char *)data, enhanced_size },
 		rest = { (const char *)data + enhanced_size, size - enhanced_size };
-	while (count < 40 && rest.size > 0) {           /* 0xff ends a line; all else is text */
+	while (count < 40 && rest.size > 0) {           /* 0xff ends a line; everything else is text */
 		const char *end = memchr(rest.bytes, 0xff, rest.size);
 		size_t n = end != NULL ? (size_t)(end - rest.bytes) : rest.size;
 		lines[count++] = (struct mm_text){ rest.bytes, n };

@@ -59,7 +59,7 @@ const char *mm_family_name(enum mm_family family)
 	return names[family];
 }
 
-/* Every shape error ends here, so that each says the same things: which command, what was expected, what was there. */
+/* Every error of form ends here, so that all of them say the same: the command, what was expected, what came. */
 static bool bad(struct mm_fault *why, const struct mm_packet *p, const char *name, const char *expected)
 {
 	char shown[3 * 16 + 4] = "";
@@ -196,7 +196,8 @@ static bool decode_offer(const struct mm_packet *p, struct mm_command *c, struct
 	c->offer.steps = mm_cursor_u32(&cursor);
 	if (cursor.failed)
 		return bad(why, p, c->row->name, "needs 12 bytes: version, actions, steps");
-	return true;            /* what follows is an extension we do not know: libmilter ignores it too */
+	return true;            /* any further bytes are an extension that we do not know:
+	                         * libmilter ignores them, too */
 }
 
 bool mm_command_decode(const struct mm_packet *p, uint32_t steps, struct mm_command *out, struct mm_fault *why)
@@ -216,7 +217,7 @@ bool mm_command_decode(const struct mm_packet *p, uint32_t steps, struct mm_comm
 			snprintf(name, sizeof name, "command 0x%02x", p->letter);
 		return bad(why, p, name, "no milter command has this letter");
 	}
-	/* Without HDR_LEADSPC the MTA has taken the space away. */
+	/* Without HDR_LEADSPC the MTA has removed the space. */
 	*out = (struct mm_command){ .row = row, .has_space = !(steps & SMFIP_HDR_LEADSPC) };
 	return decoders[row->layout](p, out, why);
 }

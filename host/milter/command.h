@@ -1,4 +1,4 @@
-/* milter/command.h -- what an MTA says: the rows of commands (stage.h) and the decoder.
+/* milter/command.h -- what an MTA sends: the rows of commands (stage.h) and the decoder.
  * A decoded command BORROWS its texts from the packet; each is followed by a NUL that is not counted. Decoding checks
  * everything: a missing NUL, a short or an over-long payload is a fault that names the command and the bytes. */
 #ifndef MM_MILTER_COMMAND_H
@@ -24,11 +24,11 @@ enum mm_layout {
 struct mm_command_row {
 	const char     *name;           /* as in logs: "rcpt" */
 	enum mm_command_letter letter;
-	enum mm_stage   stage;          /* MM_STAGE_COUNT: no handler belongs to it */
+	enum mm_stage   stage;          /* MM_STAGE_COUNT: it has no handler */
 	enum mm_layout  layout;
 	uint8_t         when;           /* MM_WHEN_ bits */
 	bool            is_answered;    /* exactly one final reply, unless no_reply was negotiated */
-	bool            is_content;     /* of a message: without one it is answered and shown to no handler */
+	bool            is_content;     /* of a message: when no message is open it is answered without a handler */
 	uint32_t        no_step;        /* SMFIP_NO… bit that switches it off, or 0 */
 	uint32_t        no_reply;       /* SMFIP_NR_… bit that promises silence, or 0 */
 };
@@ -40,7 +40,7 @@ const struct mm_command_row *mm_command_row(uint8_t letter);
 /* The row whose events go to a stage's handler, NULL for stages without a command. */
 const struct mm_command_row *mm_command_of_stage(enum mm_stage stage);
 
-/* Of a client's address (protocol 2.3): name, letter on the wire, word in logs. */
+/* Families of a client's address (protocol 2.3): name, letter on the wire, word in logs. */
 #define MM_FAMILIES(X) \
 	X(UNKNOWN, 'U', "unknown") \
 	X(UNIX,    'L', "unix") \
@@ -76,13 +76,13 @@ struct mm_command {
 	                                 * macro names and values */
 	struct mm_offer offer;          /* negotiate */
 	uint8_t        macros_of;       /* macros: letter of the command they belong to */
-	bool           has_space;       /* header: a space stands between colon and value */
+	bool           has_space;       /* header: there is a space between colon and value */
 	enum mm_family family;          /* connect */
 	uint16_t       port;            /* connect; 0 unknown */
 };
 
-/* steps: SMFIP_ bits agreed. One space after the colon of a header field belongs to the writing, not to the value; it
- * comes along with HDR_LEADSPC only (protocol 3.8), and is not in the value then. */
+/* steps: SMFIP_ bits agreed. One space after the colon of a header field belongs to the notation, not to the value. The
+ * MTA sends it only with HDR_LEADSPC (protocol 3.8); the decoder then takes it off the value. */
 bool mm_command_decode(const struct mm_packet *, uint32_t steps, struct mm_command *out, struct mm_fault *why);
 
 #endif

@@ -133,7 +133,7 @@ bool mm_edit_field(struct mm_message *m, const struct mm_grants *g, uint32_t ind
 	if (!mm_edit_is_granted(g, f->is_received ? SMFIF_CHGHDRS : SMFIF_ADDHDRS, m, why)
 	    || !mm_edit_value_is_good(name, value, why))
 		return false;
-	/* What it came with stays as it was written, whatever stands behind the colon. */
+	/* Its original value stays as written, whatever comes after the colon. */
 	struct mm_text came = mm_message_text(m, f->is_changed ? f->original : f->value);
 	if (!deletes && f->is_received && value.size == came.size && memcmp(value.bytes, came.bytes, came.size) == 0) {
 		if (f->is_changed)
@@ -258,7 +258,7 @@ bool mm_edit_add_recipient(struct mm_message *m, const struct mm_grants *g, stru
 		&& queue_envelope(m, has_params ? SMFIR_ADDRCPT_PAR : SMFIR_ADDRCPT, bare, params, why);
 }
 
-/* The domain does not care for case, the mailbox does (RFC 5321 2.4). */
+/* Case does not matter in the domain, but in the mailbox it does (RFC 5321 2.4). */
 static bool same_mailbox(struct mm_text a, struct mm_text b)
 {
 	if (a.size != b.size)
@@ -285,8 +285,8 @@ bool mm_edit_delete_recipient(struct mm_message *m, const struct mm_grants *g, s
 	struct mm_text bare = mm_address_bare(address);
 	if (!mm_edit_is_granted(g, SMFIF_DELRCPT, m, why) || !mm_edit_recipient_is_good(bare, why))
 		return false;
-	/* Postfix compares byte by byte with what the client sent, Sendmail parses: so every spelling in which the
-	 * client has given the mailbox goes out. */
+	/* Postfix compares byte by byte with the client's spelling, Sendmail parses: so we send every spelling in which
+	 * the client has given the mailbox. */
 	bool is_known = false;
 	char spelling[MM_ADDRESS_MAX + 2];
 	for (uint32_t i = 0; i < m->recipient_count; i++) {
@@ -360,7 +360,7 @@ struct mm_edit_mark {
 	struct mm_field   *fields;      /* owned copy */
 	uint32_t           field_count;
 	struct mm_new_body_end body_end;
-	struct mm_new_body body;        /* owned: the new body as it was, when another has been begun since */
+	struct mm_new_body body;        /* owned: the new body at the mark, when another one has been begun since */
 	bool               keeps_body;
 };
 

@@ -1,20 +1,20 @@
 /* milter/edit.h -- edits: checked when a script asks (edit_rules.h), queued in the message, written in one burst after
- * end-of-message (edit_write.h). Every function returns false with a fault that a script author can act on when the
- * edit is not granted, malformed, or too much; then nothing is queued. */
+ * end-of-message (edit_write.h). When an edit is not granted, malformed or too large, the function returns false with a
+ * fault that a script author can act on, and queues nothing. */
 #ifndef MM_MILTER_EDIT_H
 #define MM_MILTER_EDIT_H
 
 #include "milter/message.h"
 #include "milter/negotiate.h"
 
-/* At the end of the header, SMFIR_ADDHEADER. */
+/* Adds a field at the end of the header (SMFIR_ADDHEADER). */
 bool mm_edit_add_header(struct mm_message *, const struct mm_grants *, struct mm_text name, struct mm_text value,
 	struct mm_fault *why);
 /* position 0: above everything; see the index rule in message.h. */
 bool mm_edit_insert_header(struct mm_message *, const struct mm_grants *, int64_t position, struct mm_text name,
 	struct mm_text value, struct mm_fault *why);
-/* Field n of a name, from 1, negative from the end; n 0 means 1. No such field: added at the end, as both MTAs do.
- * An empty value deletes. */
+/* Changes field n of a name, from 1, negative from the end; n 0 means 1. No such field: it is added at the end, as both
+ * MTAs do. An empty value deletes. */
 bool mm_edit_change_header(struct mm_message *, const struct mm_grants *, struct mm_text name, int64_t n,
 	struct mm_text value, struct mm_fault *why);
 /* No such field: nothing happens. */
@@ -35,7 +35,8 @@ bool mm_edit_add_recipient(struct mm_message *, const struct mm_grants *, struct
 	struct mm_fault *why);
 bool mm_edit_delete_recipient(struct mm_message *, const struct mm_grants *, struct mm_text address,
 	struct mm_fault *why);
-/* Drops the pieces so far; the next one begins a new body. What a mark stands for goes into its keeping; NULL: none. */
+/* Drops the pieces so far; the next one begins a new body. The body that a mark refers to moves into
+ * the mark; NULL: no mark. */
 struct mm_edit_mark;
 void mm_edit_restart_body(struct mm_message *, struct mm_edit_mark *);
 /* The first piece drops the old body; further ones append (new_body.h). An empty piece is an empty body.
@@ -46,11 +47,11 @@ bool mm_edit_quarantine(struct mm_message *, const struct mm_grants *, struct mm
 /* Forgets every edit of the message. */
 void mm_edits_drop(struct mm_message *);
 
-/* What has been asked for up to now: a failed handler whose message goes on (a recipient's) takes back what it has
- * asked for itself, and nothing else. NULL stands for nothing, which is the usual case. */
-/* Gives a mark to *mark, where none may be. False: out of memory. */
+/* A mark records the edits up to now: a failed handler whose message goes on (a recipient's) takes back its own edits
+ * and no others. NULL means no edits, which is the usual case. */
+/* Makes a mark in *mark, which must be NULL before. False: out of memory. */
 bool mm_edits_mark(const struct mm_message *, struct mm_edit_mark **mark);
-/* Once a mark: it hands back the body that it keeps. */
+/* Goes back to a mark; only once for each mark, because it hands back the body that it keeps. */
 void mm_edits_back_to(struct mm_message *, struct mm_edit_mark *);
 void mm_edit_mark_free(struct mm_edit_mark *);          /* NULL is fine */
 

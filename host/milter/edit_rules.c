@@ -65,7 +65,7 @@ bool mm_edit_value_is_good(struct mm_text name, struct mm_text value, struct mm_
 	return true;
 }
 
-/* One address and nothing else: what a second one would be read as differs between MTAs. */
+/* Exactly one address: MTAs differ in how they read a second one. */
 bool mm_edit_address_is_good(struct mm_text a, struct mm_fault *why)
 {
 	if (a.size > MM_ADDRESS_MAX)
@@ -102,11 +102,11 @@ enum param_value { VALUE_NONE, VALUE_XTEXT, VALUE_NOTIFY, VALUE_ORCPT, VALUE_RET
 struct param_row {
 	const char          *key;
 	enum param_value     value;
-	enum mm_reply_letter letter;    /* of the edit that may carry it */
+	enum mm_reply_letter letter;    /* the edit that may carry it */
 };
 
-/* What the MTAs honour. Sendmail 8.17 drops the recipient and writes debug text into the SMTP dialogue at a parameter
- * it cannot read (protocol 3.11), so nothing else may leave. */
+/* Parameters that the MTAs honour. At a parameter that it cannot read, Sendmail 8.17 drops the recipient and writes
+ * debug text into the SMTP dialogue (protocol 3.11), so we send no others. */
 static const struct param_row params_known[] = {
 	{ "NOTIFY",   VALUE_NOTIFY, SMFIR_ADDRCPT_PAR },    /* RFC 3461 4.1 */
 	{ "ORCPT",    VALUE_ORCPT,  SMFIR_ADDRCPT_PAR },    /* RFC 3461 4.2 */

@@ -4,8 +4,8 @@
 #include "milter/reply.h"
 
 /* Sendmail keeps its own Return-Path, Received and unset default fields in the list that an insert position counts.
- * With Debian's configuration the first field of the client stands behind 8 of them, one of which is the Received that
- * we count as hidden too (protocol 3.7). */
+ * With Debian's configuration the client's first field comes after 8 of them, one of which is the Received that we also
+ * count as hidden (protocol 3.7). */
 #define SENDMAIL_OWN_FIELDS 7u
 
 const char *mm_mta_kind_name(enum mm_mta_kind kind)
@@ -38,7 +38,7 @@ static bool same_name(const struct mm_message *m, const struct mm_field *a, cons
 	return mm_text_equal_blind(mm_message_text(m, a->name), mm_message_text(m, b->name));
 }
 
-/* Which of its name a received field was, from 1: deleted ones count, added ones do not. */
+/* The number of a received field within its name, from 1: deleted ones count, added ones do not. */
 static uint32_t wire_index(const struct mm_message *m, uint32_t index)
 {
 	uint32_t nth = 1;
@@ -47,8 +47,8 @@ static uint32_t wire_index(const struct mm_message *m, uint32_t index)
 	return nth;
 }
 
-/* Changes first, then deletions from the last field up: then no deletion moves an index that is still to come, which
- * Postfix would count and Sendmail would not (protocol 3.7). */
+/* Changes first, then deletions from the last field up: this way no deletion moves an index that is still to be sent.
+ * Postfix would count the move, Sendmail would not (protocol 3.7). */
 static void write_changes(struct mm_message *m, bool space, struct mm_buffer *out)
 {
 	struct mm_text none = { "", 0 };
@@ -71,11 +71,11 @@ static void write_changes(struct mm_message *m, bool space, struct mm_buffer *ou
 	}
 }
 
-/* Sendmail makes these up when the client gives none: an added one takes the place of that. */
+/* Sendmail makes these up when the client gives none: an added one takes the place of the made-up one. */
 static const char *const made_up[] = { "Date", "From", "Message-Id", NULL };
-/* The MTA has these, too, and shows them to no filter: Sendmail would put an added one above its own Received, or into
- * a field of its own, and later positions would be off by one. They are inserted at the end. (All but Received then
- * reach nobody: Sendmail gives them to few mailers, however they are added.) */
+/* The MTA has its own fields of these names and shows them to no filter: Sendmail would put an added one above its own
+ * Received, or into its own field, and later positions would be off by one. So they are inserted at the end. (All but
+ * Received then reach no recipient: Sendmail passes them to few mailers, however they are added.) */
 static const char *const hidden[] = { "Received", "Return-Path", "Full-Name", "Resent-Date", "Resent-From",
 	"Resent-Message-Id", NULL };
 
@@ -86,14 +86,14 @@ static bool is_one_of(struct mm_text name, const char *const *names)
 	return *names != NULL;
 }
 
-/* One added field. Those asked for earlier are already on the MTA's side, later ones are not. */
+/* Writes one added field. Fields asked for earlier are already at the MTA, later ones are not. */
 static void write_added(struct mm_message *m, uint32_t index, enum mm_mta_kind mta, bool space, struct mm_buffer *out)
 {
 	struct mm_field *f = &m->fields[index];
 	struct mm_text name = mm_message_text(m, f->name), value = mm_message_text(m, f->value);
 	uint32_t before = 0;
 	bool is_last = index >= m->edits.hidden_at, has_namesake = is_one_of(name, hidden);
-	/* Nobody has told what the client sent: there may be one. */
+	/* We do not know the client's fields: one of this name may exist. */
 	if (!m->knows_fields && mta == MM_MTA_SENDMAIL)
 		has_namesake |= !is_one_of(name, made_up);
 	for (uint32_t i = 0; i < m->field_count; i++) {
@@ -103,12 +103,12 @@ static void write_added(struct mm_message *m, uint32_t index, enum mm_mta_kind m
 		has_namesake |= same_name(m, other, f);
 		if (i > index)
 			is_last = false;
-		else if (!other->fills)         /* Sendmail only marks what is deleted, Postfix removes it */
+		else if (!other->fills)         /* Sendmail only marks deleted fields, Postfix removes them */
 			before += !other->is_deleted || mta == MM_MTA_SENDMAIL;
 	}
 	if (f->blind_at == UINT32_MAX || (is_last && m->knows_fields)) {
-		/* Sendmail puts an added field before the first of its name, Postfix at the end; an insert far beyond
-		 * the end means the end to both (protocol 3.7). */
+		/* Sendmail puts an added field before the first of its name, Postfix at the end; for both, an insert
+		 * far beyond the end means the end (protocol 3.7). */
 		f->fills = !has_namesake && mta == MM_MTA_SENDMAIL && is_one_of(name, made_up);
 		if (!has_namesake)
 			mm_reply_header(out, name, value, space);

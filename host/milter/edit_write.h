@@ -1,12 +1,12 @@
-/* milter/edit_write.h -- the packets of a message's edits: the final list of fields, envelope and body as each MTA must
- * be told them, so that both make the same message of them. Knows no scripts and checks nothing: edit.h has. */
+/* milter/edit_write.h -- the packets of a message's edits: the final list of fields, envelope and body, written for
+ * each MTA such that both make the same message of them. Knows no scripts and checks nothing: edit.h has done that. */
 #ifndef MM_MILTER_EDIT_WRITE_H
 #define MM_MILTER_EDIT_WRITE_H
 
 #include "milter/message.h"
 #include "milter/negotiate.h"
 
-/* Who is at the other end; the two count header positions differently (protocol 3.7). */
+/* The MTA at the other end; Postfix and Sendmail count header positions differently (protocol 3.7). */
 enum mm_mta_kind { MM_MTA_UNKNOWN, MM_MTA_POSTFIX, MM_MTA_SENDMAIL };
 const char *mm_mta_kind_name(enum mm_mta_kind);         /* "unknown" "postfix" "sendmail". Static. */
 

@@ -1,8 +1,8 @@
 /* milter/engine.c -- see engine.h.
  *
- * A packet may mean several events: MAIL with a message open is an abort and then a mail; the end-of-message packet
- * with bytes is a body and then an eom; a final verdict is followed by done. They wait in a short queue (`todo`); run()
- * works it off until it is empty or the runtime waits, then takes the next packet. */
+ * A packet may mean several events: MAIL with a message open is an abort and then a mail; an end-of-message packet with
+ * bytes is a body and then an eom; a final verdict is followed by done. They wait in a short queue (`todo`); run()
+ * processes it until it is empty or the runtime waits, then takes the next packet. */
 #include "milter/engine.h"
 
 #include "base/bounds.h"
@@ -24,18 +24,18 @@ struct mm_engine {
 	struct mm_buffer        *out;           /* borrowed */
 	struct mm_frame          frame;
 
-	uint8_t                  when;          /* one MM_WHEN_ bit: where in the dialogue we are */
+	uint8_t                  when;          /* one MM_WHEN_ bit: the present point of the dialogue */
 	struct mm_command        command;       /* of the packet being handled */
 	uint8_t                  todo[TODO_MAX];        /* enum mm_stage, events still to run */
 	uint8_t                  todo_count;
-	bool                     is_waiting;    /* todo[0] is with the runtime */
-	bool                     skips_body;    /* skip was said where the MTA cannot be told */
+	bool                     is_waiting;    /* the runtime works on todo[0] */
+	bool                     skips_body;    /* a handler has said skip where it cannot be sent to the MTA */
 	bool                     rcpt_is_refused;       /* the MTA itself refused this recipient */
-	bool                     is_ending;     /* no more packets are taken */
+	bool                     is_ending;     /* no more packets are read */
 	bool                     is_finished;
-	bool                     has_last_answer;       /* result is what the MTA was told when we stopped */
+	bool                     has_last_answer;       /* result is the answer that the MTA got when we stopped */
 	struct mm_fault         *why;           /* borrowed during run() */
-	struct mm_verdict        held;          /* given where no reply may be sent, waits for the next that may */
+	struct mm_verdict        held;          /* given where no reply may be sent; waits for the next one that may */
 	struct mm_verdict        result;        /* final verdict, for done */
 	enum mm_stage            result_stage;
 	uint32_t                 result_edits;
@@ -90,8 +90,8 @@ void mm_engine_free(struct mm_engine *e)
 
 static void fail(struct mm_engine *e);
 
-/* A packet queues two events at most, and none is taken before they have run; a verdict may add one, the end of the
- * connection another. So a full queue is a fault of ours; it ends the connection as the MTA's faults do. */
+/* A packet queues two events at most, and the next packet is read only after they have run; a verdict may add one, the
+ * end of the connection another. So a full queue is our own fault; it ends the connection as the MTA's faults do. */
 static void push(struct mm_engine *e, enum mm_stage stage)
 {
 	if (e->todo_count == TODO_MAX) {
@@ -112,7 +112,7 @@ static void pop(struct mm_engine *e)
 
 /* ---- replies ---- */
 
-/* Ends the message's own time; whatever comes next starts a new one. */
+/* Ends the message's wait time; the next event starts a new one. */
 static void forget_message(struct mm_engine *e)
 {
 	mm_verdict_reset(&e->held);
@@ -128,7 +128,7 @@ static void forget_message(struct mm_engine *e)
 static void write_verdict(struct mm_engine *e, const struct mm_verdict *v)
 {
 	if (v->kind == MM_VERDICT_skip && !(e->session.grants.steps & SMFIP_SKIP)) {
-		mm_reply_bare(e->out, SMFIR_CONTINUE);  /* the handlers skip, the MTA need not know */
+		mm_reply_bare(e->out, SMFIR_CONTINUE);  /* our handlers skip, the MTA need not know */
 		return;
 	}
 	if (v->reply.size > 0)
@@ -137,7 +137,7 @@ static void write_verdict(struct mm_engine *e, const struct mm_verdict *v)
 		mm_reply_bare(e->out, mm_verdict_letter(v->kind));
 }
 
-/* Decides the message as a whole, at this stage? Then the MTA sends no more of it (protocol 3.3). */
+/* Does the verdict decide the whole message at this stage? Then the MTA sends no more of it (protocol 3.3). */
 static bool is_final(enum mm_stage stage, const struct mm_verdict *v)
 {
 	if (v->kind == MM_VERDICT_continue || v->kind == MM_VERDICT_skip)
@@ -152,8 +152,8 @@ static bool lets_through(const struct mm_verdict *v)
 	return v->kind == MM_VERDICT_continue || v->kind == MM_VERDICT_accept || v->kind == MM_VERDICT_skip;
 }
 
-/* An accept before end-of-message would leave the edits that are queued behind: the MTA takes them only there. So the
- * message goes on, without handlers, until it can take them. */
+/* An accept before end-of-message would lose the queued edits: the MTA accepts edits only there. So the message goes
+ * on, without handlers, until it can take them. */
 static bool must_wait_for_eom(const struct mm_engine *e, enum mm_stage stage, const struct mm_verdict *v)
 {
 	return v->kind == MM_VERDICT_accept && stage != MM_STAGE_eom
@@ -171,7 +171,7 @@ static void decide_message(struct mm_engine *e, enum mm_stage stage, struct mm_v
 	push(e, MM_STAGE_done);
 }
 
-/* All that leaves for an end-of-message: the edits and the verdict in one piece, or the verdict alone. */
+/* Everything sent for an end-of-message: the edits and the verdict in one piece, or the verdict alone. */
 static void write_end_of_message(struct mm_engine *e, struct mm_verdict *v)
 {
 	struct mm_message *m = e->session.message;
@@ -181,18 +181,19 @@ static void write_end_of_message(struct mm_engine *e, struct mm_verdict *v)
 		mm_edits_write(m, &e->session.grants, mm_session_mta(&e->session), e->out);
 		e->result_edits = m->edits.count;
 	}
-	if (e->out->failed) {                   /* half an edit must not leave: take all of it back */
+	if (e->out->failed) {                   /* half an edit must not be sent: take all of it back */
 		e->out->size = start;
 		e->out->failed = false;
 		e->result_edits = 0;
 		mm_verdict_plain(v, MM_VERDICT_tempfail);
 	}
 	if (v->kind == MM_VERDICT_skip)
-		v->kind = MM_VERDICT_continue;  /* Sendmail drops us for a skip here */
+		v->kind = MM_VERDICT_continue;  /* Sendmail would drop us for a skip here */
 	write_verdict(e, v);
 }
 
-/* A verdict that decides no message, but somebody will ask for: a refused recipient, a refused or accepted client. */
+/* Reports a verdict that decides no message, but that the log needs: a refused recipient, a
+ * refused or accepted client. */
 static void tell_aside(struct mm_engine *e, enum mm_stage stage, const struct mm_verdict *v)
 {
 	if (e->owner.aside == NULL || v->kind == MM_VERDICT_continue || v->kind == MM_VERDICT_skip
@@ -205,7 +206,7 @@ static void tell_aside(struct mm_engine *e, enum mm_stage stage, const struct mm
 	});
 }
 
-/* Answers the packet for an event's verdict, when it wants an answer. */
+/* Answers the packet with an event's verdict, when the packet wants an answer. */
 static void answer(struct mm_engine *e, enum mm_stage stage, struct mm_verdict *v)
 {
 	bool is_quiet = e->session.grants.quiet & 1u << stage;
@@ -227,7 +228,7 @@ static void answer(struct mm_engine *e, enum mm_stage stage, struct mm_verdict *
 		return;
 	}
 	if (v->kind == MM_VERDICT_skip && stage == MM_STAGE_header)
-		v->kind = MM_VERDICT_continue;  /* to Sendmail a skip of headers would skip the body */
+		v->kind = MM_VERDICT_continue;  /* Sendmail would take a skip of headers as a skip of the body */
 	if (v->kind == MM_VERDICT_skip)
 		e->skips_body = true;
 	if (stage == MM_STAGE_rcpt && (v->kind == MM_VERDICT_reject || v->kind == MM_VERDICT_tempfail)
@@ -323,7 +324,7 @@ static bool event_of(struct mm_engine *e, enum mm_stage stage, struct mm_event *
 	}
 }
 
-/* No later byte can be trusted. What is open is told to the runtime, then the connection closes. */
+/* No later byte can be trusted: ends everything open in the runtime, then the connection closes. */
 static void fail(struct mm_engine *e)
 {
 	e->is_ending = true;
@@ -361,7 +362,7 @@ static void finish_event(struct mm_engine *e, struct mm_verdict *v)
 		end_client(e);
 		break;
 	case MM_STAGE_negotiate:
-		if (v->kind != MM_VERDICT_continue) {   /* closing is the protocol's way to say so */
+		if (v->kind != MM_VERDICT_continue) {   /* the protocol refuses by closing */
 			mm_fault_set(e->why, MM_FAULT_SCRIPT, "on_negotiate refuses this MTA (%s)", v->decided_by);
 			fail(e);
 		} else if (!negotiate(e, e->why))
@@ -397,17 +398,17 @@ static void event_decided(struct mm_engine *e, struct mm_verdict *v)
 		finish_event(e, v);
 }
 
-/* A verdict that could not be sent where it was given goes out at the first stage that answers. */
+/* A verdict that could not be sent where it was given is sent at the first stage that answers. */
 static void take_held(struct mm_engine *e, enum mm_stage stage, struct mm_verdict *v)
 {
 	if (e->held.kind == MM_VERDICT_continue || !(MM_STAGES_OF_MESSAGE & 1u << stage))
 		return;
 	if (stage == MM_STAGE_body && e->command.row->letter == SMFIC_BODYEOB)
-		return;                         /* the eom behind it takes it */
+		return;                         /* the eom after it takes it */
 	mm_verdict_move(v, &e->held);
 }
 
-/* The runtime has come back to us, or has been told not to. */
+/* The runtime has decided, or its wait was cancelled. */
 static void end_wait(struct mm_engine *e)
 {
 	e->is_waiting = false;
@@ -442,7 +443,7 @@ static bool out_of_memory(struct mm_fault *why)
 	return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for the MTA's facts");
 }
 
-/* With NO_MAIL not offered by us there is always a MAIL; a recipient refused by the MTA is told
+/* We never switch MAIL off, so it always comes first. A recipient that the MTA has refused is marked
  * by its mailer "error". */
 static bool is_refused_by_mta(const struct mm_engine *e)
 {
@@ -476,7 +477,7 @@ static bool note_header(struct mm_engine *e, struct mm_fault *why)
 	return true;
 }
 
-/* Writes down what a command tells, before any handler sees it. */
+/* Stores the facts of a command before any handler sees it. */
 static bool note_facts(struct mm_engine *e, struct mm_fault *why)
 {
 	struct mm_session *s = &e->session;
@@ -516,7 +517,7 @@ static void queue_events(struct mm_engine *e)
 		if (has_message)
 			push(e, MM_STAGE_abort);
 		else if (e->when == MM_WHEN_DECIDED)
-			e->when = MM_WHEN_IDLE;         /* Postfix sends one behind every message */
+			e->when = MM_WHEN_IDLE;         /* Postfix sends one after every message */
 		return;
 	case SMFIC_QUIT:
 		e->is_ending = true;
@@ -541,7 +542,8 @@ static void queue_events(struct mm_engine *e)
 	push(e, row->stage);
 }
 
-/* Content behind our final verdict, or an end-of-message that belongs to no message: answered, never shown. */
+/* Content after our final verdict, or an end-of-message that belongs to no message: answered, but
+ * never shown to a handler. */
 static bool is_for_nobody(const struct mm_engine *e)
 {
 	return e->session.message == NULL && e->command.row->is_content;
@@ -555,8 +557,7 @@ static void answer_nobody(struct mm_engine *e)
 		e->when = MM_WHEN_IDLE;
 }
 
-/* An MTA that knows no way to switch a step off sends it although the filter takes no messages
- * at all (protocol 4.4). */
+/* An MTA that cannot switch a step off sends it even when the filter handles no messages at all (protocol 4.4). */
 static bool is_untold(const struct mm_engine *e)
 {
 	return e->when == MM_WHEN_IDLE && e->session.grants.steps & SMFIP_NOMAIL && e->command.row->is_content;
@@ -575,7 +576,7 @@ static const char *where_text(uint8_t when)
 	}
 }
 
-/* Decodes the current packet again after its bytes have moved: the facts are noted already. */
+/* Decodes the current packet again after its bytes have moved: its facts are already stored. */
 static void decode_again(struct mm_engine *e)
 {
 	struct mm_packet packet;
@@ -584,8 +585,8 @@ static void decode_again(struct mm_engine *e)
 	mm_command_decode(&packet, e->session.grants.steps, &e->command, &ignored);
 }
 
-/* Macros of the next MAIL end an open message as the MAIL itself would: else its on_abort and its log line would carry
- * the queue id of its successor. The packet is taken again afterwards. */
+/* Macros of the next MAIL end an open message as the MAIL itself would: otherwise its on_abort and its log line would
+ * have the queue id of its successor. The packet is handled again afterwards. */
 static void abort_first(struct mm_engine *e)
 {
 	push(e, MM_STAGE_abort);
@@ -626,7 +627,8 @@ static bool begin_packet(struct mm_engine *e, const struct mm_packet *packet, st
 
 /* ---- the machine ---- */
 
-/* Facts of a command count from the moment its own event runs: an abort queued before it still sees the old message. */
+/* The facts of a command are valid from the moment its own event runs: an abort queued before it still
+ * sees the old message. */
 static bool note_before(struct mm_engine *e, struct mm_fault *why)
 {
 	enum mm_stage stage = (enum mm_stage)e->todo[0];
@@ -638,7 +640,7 @@ static bool note_before(struct mm_engine *e, struct mm_fault *why)
 	if (!has_packet || e->command.row->stage != stage)
 		return has_packet && stage == MM_STAGE_body ? note_facts(e, why) : true;
 	if (e->command.row->letter == SMFIC_BODYEOB && e->command.text.size > 0)
-		return true;                    /* noted with its chunk */
+		return true;                    /* stored with its chunk */
 	return note_facts(e, why);
 }
 
@@ -689,7 +691,7 @@ static bool is_afterwards(enum mm_stage stage)
 	return MM_STAGES_AFTERWARDS & 1u << stage;
 }
 
-/* The MTA has given up the message or the session while a handler waits: what is kept in front of that is void too. */
+/* The MTA has given up the message or the session while a handler waits: packets kept before that are void, too. */
 static void stop_waiting(struct mm_engine *e, enum mm_cancel why)
 {
 	uint32_t letters = mm_commands_ending_wait((enum mm_stage)e->todo[0]);
@@ -707,7 +709,7 @@ static void stop_waiting(struct mm_engine *e, enum mm_cancel why)
 	mm_frame_again(&e->frame);              /* … which run() handles as any other */
 }
 
-/* Works off what is there, up to a handler that waits and is still wanted. */
+/* Processes the packets at hand, up to a handler that waits and is still wanted. */
 static void go_on(struct mm_engine *e, struct mm_fault *why)
 {
 	uint8_t letter;
@@ -749,7 +751,7 @@ void mm_engine_end(struct mm_engine *e, enum mm_cancel why)
 		return;
 	if (e->is_waiting) {
 		if (is_afterwards((enum mm_stage)e->todo[0])) {
-			e->is_ending = true;            /* it may end by itself; only close is left then */
+			e->is_ending = true;            /* it may end by itself; then only close is left */
 			e->todo_count = 1;
 			if (e->todo[0] != MM_STAGE_close)
 				push(e, MM_STAGE_close);
@@ -762,7 +764,7 @@ void mm_engine_end(struct mm_engine *e, enum mm_cancel why)
 	run(e, &ignored);
 }
 
-/* What still waits is cancelled, what is still owed (abort or done, then close) is told: nobody comes back later. */
+/* Cancels a waiting handler and runs the events still owed (abort or done, then close): there will be no later call. */
 static void end_at_once(struct mm_engine *e)
 {
 	mm_engine_end(e, MM_CANCEL_SHUTDOWN);
@@ -776,7 +778,7 @@ static void end_at_once(struct mm_engine *e)
 	}
 }
 
-/* To the script the message is aborted, but the MTA has an answer: the log says which. */
+/* For the script the message is aborted, but the MTA got an answer: the log says which. */
 static void note_last_answer(struct mm_engine *e, enum mm_stage stage, struct mm_verdict *v)
 {
 	snprintf(v->decided_by, sizeof v->decided_by, "stop");
@@ -832,7 +834,7 @@ bool mm_engine_progress(struct mm_engine *e)
 
 bool mm_engine_wants_input(const struct mm_engine *e)
 {
-	/* without a waiting handler what is kept is one unfinished packet, which has its own bound */
+	/* when no handler waits, only one unfinished packet is kept, which has its own bound */
 	return !e->is_ending && (!e->is_waiting || mm_frame_pending(&e->frame) < MM_PENDING_MAX);
 }
 

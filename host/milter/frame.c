@@ -52,7 +52,7 @@ bool mm_frame_feed(struct mm_frame *f, const void *bytes, size_t n, struct mm_fa
 	return true;
 }
 
-/* Precondition: LENGTH_SIZE bytes are there; the letter may still be on its way. */
+/* Precondition: LENGTH_SIZE bytes have arrived; the letter may still be missing. */
 static bool length_is_good(const struct mm_frame *f, const uint8_t *p, size_t left, uint32_t *length)
 {
 	*length = (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];

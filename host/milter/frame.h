@@ -1,9 +1,9 @@
 /* milter/frame.h -- milter packets: bytes from the socket in, whole packets out.
  * A packet is a 4-byte big-endian length N >= 1, then N bytes: one letter and N-1 bytes of data (protocol 1.1).
  * Knows no commands (command.h), no sockets (connection.h), no Lua.
- * Ownership: fed bytes are BORROWED until mm_frame_keep(), which copies what is not yet done; so a connection whose
- * packets arrive whole never copies. A packet BORROWS its data until the next feed, keep, done or free; a handler that
- * waits keeps its packet current, and mm_frame_current() hands it out again afterwards. */
+ * Ownership: fed bytes are BORROWED until mm_frame_keep(), which copies the bytes not yet handled; so a connection
+ * whose packets arrive whole never copies. A packet BORROWS its data until the next feed, keep, done or free; a handler
+ * that waits keeps its packet current, and mm_frame_current() hands it out again afterwards. */
 #ifndef MM_MILTER_FRAME_H
 #define MM_MILTER_FRAME_H
 
@@ -11,7 +11,7 @@
 #include "base/fault.h"
 
 struct mm_packet {
-	uint8_t        letter;          /* SMFIC_ or SMFIR_, or whatever came */
+	uint8_t        letter;          /* SMFIC_, SMFIR_ or any other byte */
 	const uint8_t *data;            /* borrowed, not NUL-terminated */
 	size_t         size;            /* bytes in data, may be 0 */
 };
@@ -33,29 +33,31 @@ void mm_frame_free(struct mm_frame *);
 bool mm_frame_feed(struct mm_frame *, const void *bytes, size_t n, struct mm_fault *why);
 enum mm_frame_next { MM_FRAME_PACKET, MM_FRAME_MORE, MM_FRAME_BAD };
 /* The next whole packet, which becomes the current one; MORE when there is none yet, BAD when a length is 0 or too
- * large: then no later byte can be trusted and the caller closes the connection. The length is judged before any
- * memory is asked for it. Body packets may be one byte over the limit: OpenDKIM's miltertest cuts files at 65536. */
+ * large: then no later byte can be trusted and the caller closes the connection. The length is checked before any
+ * memory is allocated for it. Body packets may be one byte over the limit: OpenDKIM's
+ * miltertest cuts files at 65536. */
 enum mm_frame_next mm_frame_next(struct mm_frame *, struct mm_packet *out, struct mm_fault *why);
-/* A packet is being handled: mm_frame_next() has given one that is neither done nor to come again. */
+/* A packet is being handled: mm_frame_next() has returned one, and neither mm_frame_done() nor
+ * mm_frame_again() has followed. */
 static inline bool mm_frame_has_packet(const struct mm_frame *f)
 {
 	return f->packet_size > 0;
 }
-/* The packet mm_frame_next() gave last, wherever its bytes are now. Only while there is one. */
+/* The packet that mm_frame_next() returned last, wherever its bytes are now. Only while there is one. */
 void mm_frame_current(const struct mm_frame *, struct mm_packet *out);
 /* The current packet, if any, has been handled. */
 void mm_frame_done(struct mm_frame *);
-/* mm_frame_next() gives the current packet, if any, once more. */
+/* mm_frame_next() will return the current packet, if any, once more. */
 void mm_frame_again(struct mm_frame *);
 /* Ends the borrowing of fed bytes. False: out of memory. */
 bool mm_frame_keep(struct mm_frame *, struct mm_fault *why);
-/* A set of letters is made of these; 'A' to 'Z' only, as commands have. */
+/* The bit of a letter in a set of letters; only 'A' to 'Z', the letters of commands. */
 #define MM_LETTER_BIT(letter) (1u << ((letter) - 'A'))
 bool mm_letter_is_in(uint8_t letter, uint32_t letters);
-/* True when a whole packet after the current one has one of the letters; packets looked at once for the same letters
- * are not looked at again. */
+/* True when a whole packet after the current one has one of the letters; a packet is searched for the
+ * same letters only once. */
 bool mm_frame_find(struct mm_frame *, uint32_t letters, uint8_t *found);
-/* Bytes fed and not yet done. */
+/* Bytes fed and not yet handled. */
 size_t mm_frame_pending(const struct mm_frame *);
 
 /* Appends one packet to out. */

@@ -1,6 +1,6 @@
 #include "milter/macro.h"
 
-#define SET_KEEP 512u   /* bytes of a set's memory a quiet session keeps */
+#define SET_KEEP 512u   /* bytes of a set's memory that a quiet session keeps */
 
 /* -1: none. */
 static int set_of_letter(uint8_t letter)

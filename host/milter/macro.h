@@ -1,6 +1,6 @@
 /* milter/macro.h -- MTA variables, kept by stage (protocol 6).
  * Each stage has one set; a macro packet replaces the set of its stage. A command clears the sets of later stages, so
- * what one message was told is never seen by the next. Lookup goes from the latest stage back. */
+ * macros of one message are never seen by the next. Lookup goes from the latest stage back. */
 #ifndef MM_MILTER_MACRO_H
 #define MM_MILTER_MACRO_H
 
@@ -17,7 +17,7 @@ struct mm_macros {
 bool mm_macros_set(struct mm_macros *, uint8_t letter, struct mm_text strings);
 /* Empties the sets from `first` on. */
 void mm_macros_clear_from(struct mm_macros *, enum mm_macro_set first);
-/* True and the value, BORROWED until the set changes. Braces do not matter: "i", "{i}",
+/* Returns true and the value, BORROWED until the set changes. Braces do not matter: "i", "{i}",
  * "auth_authen", "{auth_authen}". */
 bool mm_macros_lookup(const struct mm_macros *, struct mm_text name, struct mm_text *value);
 /* Walks name/value pairs of one set. *at starts at 0. False at the end. */

@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <strings.h>
 
-#define STORE_KEEP  (16u << 10)         /* bytes of store a pooled message keeps */
-#define FIELDS_KEEP 128u                /* elements of an array a pooled message keeps */
+#define STORE_KEEP  (16u << 10)         /* bytes of store that a pooled message keeps */
+#define FIELDS_KEEP 128u                /* elements of an array that a pooled message keeps */
 #define POOL_KEEP   64u                 /* messages in the pool */
 
 static void array_trim(void *array, uint32_t *capacity)
@@ -22,7 +22,7 @@ static void array_trim(void *array, uint32_t *capacity)
 	*capacity = 0;
 }
 
-/* The one place where a message's facts end. */
+/* The only place where a message's facts end. */
 static void message_reset(struct mm_message *m)
 {
 	mm_buffer_clear(&m->store);

@@ -1,12 +1,12 @@
-/* milter/message.h -- one message as the MTA tells it and as scripts have changed it so far: envelope, header fields,
- * body edits. All state with the lifetime of a message is here and is cleared by mm_message_put(), nowhere else: a fact
- * of one message can never reach the next.
+/* milter/message.h -- one message as the MTA sends it and as scripts have changed it so far: envelope, header fields,
+ * body edits. All state with the lifetime of a message is here, and only mm_message_put() clears it: a fact of one
+ * message can never reach the next.
  * Texts handed out are BORROWED until the next call that adds to the message.
  *
  * The index rule. Scripts see one ordered list of fields, edits applied: field n of a name, from 1, counts what is in
- * that list now, negative from its end; insert position k counts all fields from 0 and, as both MTAs do, the Received
- * field that the MTA itself has put on top and shows to nobody: 0 is above it, 1 below it. milter/edit_write.c turns
- * the final list into packets whose indexes mean the same on Postfix and Sendmail. */
+ * that list now, negative from its end; insert position k counts all fields from 0 and, as both MTAs do, includes the
+ * Received field that the MTA itself has put on top and shows to no filter: 0 is above it, 1 below it.
+ * milter/edit_write.c turns the final list into packets whose indexes mean the same on Postfix and Sendmail. */
 #ifndef MM_MILTER_MESSAGE_H
 #define MM_MILTER_MESSAGE_H
 
@@ -16,7 +16,7 @@
 #include "milter/new_body.h"
 #include "milter/reply.h"
 
-/* A piece of message.store. Offsets, because the store moves when it grows. */
+/* A piece of message.store. An offset, because the store moves when it grows. */
 struct mm_span {
 	uint32_t at;
 	uint32_t size;
@@ -33,16 +33,17 @@ struct mm_recipient {
 
 struct mm_field {
 	struct mm_span name;
-	struct mm_span value;           /* without the space behind the colon */
-	struct mm_span original;        /* the value before it was changed */
-	uint32_t       id;              /* of this message, from 1; scripts hold on to it while indexes move */
-	uint32_t       asked;           /* added: which edit asked for it, from 1, for the order on the wire */
+	struct mm_span value;           /* without the space after the colon */
+	struct mm_span original;        /* the value before any change */
+	uint32_t       id;              /* within this message, from 1; scripts keep it while indexes move */
+	uint32_t       asked;           /* added: number of the edit that asked for it, from 1, for
+	                                 * the order on the wire */
 	uint32_t       blind_at;        /* added while fields are unknown: insert position, UINT32_MAX for the end */
-	bool           is_received : 1; /* the MTA told it; else a script added it */
-	bool           has_space : 1;   /* received: a space stood behind the colon */
-	bool           is_changed : 1;  /* received, value is a script's */
+	bool           is_received : 1; /* the MTA sent it; else a script added it */
+	bool           has_space : 1;   /* received: a space came after the colon */
+	bool           is_changed : 1;  /* received, but the value is a script's */
 	bool           is_deleted : 1;  /* received, to be deleted; an added one just leaves the list */
-	bool           fills : 1;       /* added: Sendmail has put it into a field of its own, above the client's */
+	bool           fills : 1;       /* added: Sendmail has put it into one of its own fields, above the client's */
 };
 
 /* An envelope edit (protocol 3.11). */
@@ -52,21 +53,21 @@ struct mm_envelope_edit {
 	struct mm_span params;          /* text, ADDRCPT_PAR only */
 };
 
-/* A header edit by number while the fields are unknown: passed on as it is. */
+/* A header edit by number while the fields are unknown: passed on unchanged. */
 struct mm_blind_edit {
 	struct mm_span name;
 	struct mm_span value;           /* empty: delete */
 	uint32_t       nth;
 };
 
-/* What scripts have asked for, all zero when they have asked for nothing. It owns nothing: with a copy taken before a
- * handler runs, all that the handler asks for can be taken back but for fields and new body, which are copied beside it
- * (`mm_edits_mark`). A new kind of edit has its members here. */
+/* The edits that scripts have asked for; all zero: none. It owns nothing: a copy taken before a handler runs is enough
+ * to take back everything that the handler asks for, except fields and new body, which are copied separately
+ * (`mm_edits_mark`). A new kind of edit gets its members here. */
 struct mm_edits {
 	uint32_t       count;           /* of all kinds */
 	uint32_t       envelope_count;  /* of message.envelope_edits */
 	uint32_t       blind_count;     /* of message.blind_edits */
-	uint32_t       hidden_at;       /* fields before this index stand above the MTA's own Received */
+	uint32_t       hidden_at;       /* fields before this index are above the MTA's own Received */
 	bool           changes_sender, replaces_body, quarantines;
 	struct mm_span new_sender, new_sender_params;
 	struct mm_span quarantine_reason;
@@ -88,18 +89,18 @@ struct mm_message {
 	uint32_t           field_count, field_capacity;
 	uint32_t           fields_ever;         /* ids given out */
 	uint32_t           received_count;
-	uint32_t           fields_changed;      /* counts every change of the list: whoever shows it
+	uint32_t           fields_changed;      /* counts every change of the list, so that a view of it
 	                                         * knows when to look again */
 	bool               knows_fields;        /* header events come, so numbers can be resolved */
-	bool               is_overfull;         /* more header bytes or recipients than we keep: lists are cut */
+	bool               is_overfull;         /* more header bytes or recipients came than we keep: lists are cut */
 	uint64_t           body_size;   /* bytes of body seen */
 
-	/* Its times, for the log: seconds, on mm_clock_now()'s clock where they are points. */
-	double             began_at, decided_at;        /* MAIL came; the verdict left, 0: none has */
-	double             waited;      /* for what handlers waited for */
-	uint64_t           busy;        /* ticks (clock.h) in which its handlers ran and nobody else could */
+	/* Times for the log: seconds; points in time are on mm_clock_now()'s clock. */
+	double             began_at, decided_at;        /* when MAIL came; when the verdict left, 0: it has not */
+	double             waited;      /* in which handlers waited */
+	uint64_t           busy;        /* ticks (clock.h) in which its handlers ran and nothing else could */
 
-	/* Edits, and what they own. */
+	/* Edits, and the memory they own. */
 	struct mm_edits    edits;
 	struct mm_envelope_edit *envelope_edits;        /* owned */
 	uint32_t           envelope_edit_capacity;
@@ -108,7 +109,7 @@ struct mm_message {
 	struct mm_new_body new_body;            /* owned */
 };
 
-/* A cleared message from the pool or new; NULL: out of memory. */
+/* A cleared message, from the pool or new; NULL: out of memory. */
 struct mm_message *mm_message_take(struct mm_message **pool);
 /* Clears it and puts it back; large memory is freed. message may be NULL. */
 void mm_message_put(struct mm_message **pool, struct mm_message *);
@@ -122,7 +123,7 @@ static inline struct mm_text mm_message_text(const struct mm_message *m, struct 
 /* Copies bytes into the store; on failure store.failed is set and the span is empty. */
 struct mm_span mm_message_keep(struct mm_message *, struct mm_text);
 
-/* These return false when out of memory. Past bounds they set is_overfull and keep nothing. */
+/* These return false when out of memory. Beyond a bound they set is_overfull and keep nothing. */
 bool mm_message_set_sender(struct mm_message *, struct mm_text address, struct mm_text params);
 bool mm_message_add_recipient(struct mm_message *, struct mm_text address, struct mm_text params, bool refused);
 bool mm_message_add_field(struct mm_message *, struct mm_text name, struct mm_text value, bool has_space);
@@ -131,7 +132,7 @@ bool mm_message_add_field(struct mm_message *, struct mm_text name, struct mm_te
 int64_t mm_message_find_field(const struct mm_message *, struct mm_text name, int64_t n);
 /* Index into fields of the field with an id, -1 when it is gone. */
 int64_t mm_message_field_of_id(const struct mm_message *, uint32_t id);
-/* "<a@b>" without the brackets and blanks around; what is not bracketed comes back as it is. */
+/* "<a@b>" without the brackets and the blanks around it; text without brackets comes back unchanged. */
 struct mm_text mm_address_bare(struct mm_text raw);
 
 #endif

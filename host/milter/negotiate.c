@@ -68,11 +68,11 @@ char *mm_steps_text(uint32_t bits, char *to, size_t size)
 	return words_of(steps, bits, to, size);
 }
 
-/* Steps off for stages nobody wants, silence for those that decide nothing. */
+/* Switches off the steps that no handler wants, and asks for silence at those that decide nothing. */
 static uint32_t steps_wanted(const struct mm_wanted *w)
 {
 	uint32_t bits = SMFIP_SKIP;
-	/* Without header events there is no space to be told of, and the MTA writes the one behind the colon itself. */
+	/* Without header events the MTA sends us no spaces, and it writes the one after the colon itself. */
 	if (w->stages & MM_STAGE_BIT(header))
 		bits |= SMFIP_HDR_LEADSPC;
 	for (unsigned stage = 0; stage < MM_STAGE_COUNT; stage++) {
@@ -116,8 +116,8 @@ static uint32_t quiet_stages(uint32_t answered)
 	return quiet;
 }
 
-/* Sendmail 8.17 lets a list for end-of-message take effect only beside one for end-of-headers, and drops the macros of
- * one whose partner is missing (protocol 4.5): the caller gives both or neither. */
+/* Sendmail 8.17 uses a list for end-of-message only together with one for end-of-headers, and drops the macros of a
+ * list whose partner is missing (protocol 4.5): the caller passes both or neither. */
 static void append_macro_lists(struct mm_buffer *out, const struct mm_wanted *w)
 {
 	static const uint32_t numbers[] = {     /* ORDER MACRO_SET */

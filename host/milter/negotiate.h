@@ -1,7 +1,7 @@
-/* milter/negotiate.h -- what is offered AND wanted (protocol 4).
- * The answer never holds a bit that was not offered. What a filter wants and does not get degrades, and the engine
- * fills the gap: a step that cannot be switched off is answered "continue" without a handler, one that must be answered
- * although we wanted silence is answered, SKIP becomes "continue". */
+/* milter/negotiate.h -- the options that are offered AND wanted (protocol 4).
+ * The answer never holds a bit that was not offered. When a filter does not get what it wants, the engine fills the
+ * gap: it answers a step that cannot be switched off with "continue", without a handler; it answers a step for which we
+ * wanted silence; it turns SKIP into "continue". */
 #ifndef MM_MILTER_NEGOTIATE_H
 #define MM_MILTER_NEGOTIATE_H
 
@@ -9,9 +9,9 @@
 #include "milter/command.h"
 #include "base/fault.h"
 
-/* Derived from the scripts' handlers and options. */
+/* What a filter wants, derived from its scripts' handlers and options. */
 struct mm_wanted {
-	uint32_t stages;                /* MM_STAGE_BIT()s whose command must come */
+	uint32_t stages;                /* MM_STAGE_BIT()s of the commands that the MTA must send */
 	uint32_t quiet;                 /* MM_STAGE_BIT()s that need no answer when the MTA agrees */
 	uint32_t actions;               /* SMFIF_ bits, taken when offered */
 	uint32_t needs_actions;         /* SMFIF_ bits without which we refuse the MTA */
@@ -21,12 +21,12 @@ struct mm_wanted {
 	const char *macro_lists[MM_MACRO_SET_COUNT];
 };
 
-/* What holds for one connection. */
+/* What the two sides of one connection have agreed on. */
 struct mm_grants {
 	uint32_t version;               /* 2..6 */
 	uint32_t actions;               /* SMFIF_ bits we may use */
 	uint32_t steps;                 /* SMFIP_ bits as answered */
-	uint32_t quiet;                 /* MM_STAGE_BIT()s answered with silence */
+	uint32_t quiet;                 /* MM_STAGE_BIT()s that get no reply */
 	uint32_t data_max;              /* bytes a packet may carry after its letter */
 	struct mm_offer offer;          /* what the MTA offered, for ctx.mta */
 };
@@ -38,7 +38,7 @@ bool mm_negotiate(const struct mm_offer *, const struct mm_wanted *, struct mm_g
 /* "add_header quarantine" for the bits of an actions mask, "" for none; cut at size. Returns to. */
 char *mm_actions_text(uint32_t actions, char *to, size_t size);
 char *mm_steps_text(uint32_t steps, char *to, size_t size);
-/* The SMFIF_ bit of a word of MM_ACTIONS, 0 when there is none. insert_header and delete_header are known too. */
+/* The SMFIF_ bit of a word of MM_ACTIONS, 0 when there is none. Also knows insert_header and delete_header. */
 uint32_t mm_action_bit(const char *word);
 /* The SMFIP_ bit of a word of MM_STEPS, 0 when there is none. */
 uint32_t mm_step_bit(const char *word);

@@ -5,12 +5,12 @@
 
 #include <string.h>
 
-/* A new body is kept as the packets that will carry it, so that its megabytes are copied once. All are full but the
- * last, whose length is written when the body is complete. */
+/* A new body is kept as the packets that will carry it, so that its megabytes are copied once. All packets are full
+ * except the last, whose length is written when the body is complete. */
 #define PACKET_HEAD 5u          /* length and letter */
 #define FULL_PACKET (PACKET_HEAD + MM_CHUNK_SIZE)
-#define FRONT_SIZE  4096u       /* bytes kept free in front: for the edits that leave before the body */
-#define HANDED_OVER (32u << 10) /* bytes of a body that is no longer copied behind them */
+#define FRONT_SIZE  4096u       /* bytes kept free at the start: for the edits that are sent before the body */
+#define HANDED_OVER (32u << 10) /* a body of this many bytes is not copied after them */
 
 static const char *next_of(const char *p, const char *end, char wanted)
 {
@@ -64,8 +64,8 @@ bool mm_new_body_next(const struct mm_new_body *body, size_t *at, struct mm_text
 	return true;
 }
 
-/* Appends with every line end as CRLF. A CR at the end of one piece waits for the next. Most pieces are right as they
- * are: what needs no change is copied in one go, and memchr() looks at each byte once for either end. */
+/* Appends with every line end as CRLF. A CR at the end of a piece waits for the next piece. Most pieces need no change:
+ * unchanged stretches are copied in one go, and memchr() looks at each byte once for CR and once for LF. */
 static void append_lines(struct mm_new_body *body, const char *p, const char *end)
 {
 	struct mm_buffer *b = &body->packets;
@@ -96,7 +96,7 @@ static void append_lines(struct mm_new_body *body, const char *p, const char *en
 	append_bytes(b, copied, (size_t)(end - copied) - body->ends_in_cr);
 }
 
-/* In blocks that stay in the processor's cache from looking at them to copying them. */
+/* Works in blocks that stay in the processor's cache between the search and the copy. */
 bool mm_new_body_append(struct mm_new_body *body, struct mm_text piece)
 {
 	const size_t block = 16u << 10;
@@ -121,7 +121,7 @@ static void complete(struct mm_new_body *body)
 		write_head(b->bytes + last, b->size - last - PACKET_HEAD);
 }
 
-/* A large body stays where it is: what leaves before it is put in front, and then it is the output. */
+/* A large body stays where it is: the packets sent before it are prepended, and then it becomes the output. */
 void mm_new_body_write(struct mm_new_body *body, struct mm_buffer *out)
 {
 	struct mm_buffer *b = &body->packets;

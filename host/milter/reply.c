@@ -17,7 +17,7 @@ void mm_reply_bare(struct mm_buffer *out, enum mm_reply_letter letter)
 	mm_frame_write(out, (uint8_t)letter, NULL, 0);
 }
 
-/* Starts a packet whose length end() fills in; nothing is left behind when memory runs out on the way. */
+/* Starts a packet whose length end() fills in; when memory runs out on the way, out is left unchanged. */
 static size_t begin(struct mm_buffer *out, enum mm_reply_letter letter)
 {
 	size_t start = out->size;
@@ -52,7 +52,7 @@ void mm_reply_texts(struct mm_buffer *out, enum mm_reply_letter letter, struct m
 static void append_field(struct mm_buffer *out, struct mm_text name, struct mm_text value, bool space)
 {
 	mm_buffer_append_text(out, name.bytes, name.size);
-	if (space && value.size > 0)            /* an empty value means "delete" to m: it must stay empty */
+	if (space && value.size > 0)            /* for m an empty value means "delete": it must stay empty */
 		mm_buffer_append_u8(out, ' ');
 	mm_buffer_append_text(out, value.bytes, value.size);
 }

@@ -1,6 +1,6 @@
-/* milter/reply.h -- what we say: the table of replies and their encoder (protocol 3.1).
- * Each function appends exactly one packet to out. Texts are trusted here: verdict.h and milter/edit.h have checked
- * them. */
+/* milter/reply.h -- what we send: the table of replies and their encoder (protocol 3.1).
+ * Each function appends exactly one packet to out. Texts are trusted here: verdict.h and
+ * milter/edit.h have checked them. */
 #ifndef MM_MILTER_REPLY_H
 #define MM_MILTER_REPLY_H
 
@@ -38,7 +38,7 @@ void mm_reply_bare(struct mm_buffer *out, enum mm_reply_letter letter);
 void mm_reply_text(struct mm_buffer *out, enum mm_reply_letter letter, struct mm_text text);
 /* second.bytes NULL: only one string is sent. */
 void mm_reply_texts(struct mm_buffer *out, enum mm_reply_letter letter, struct mm_text first, struct mm_text second);
-/* space: HDR_LEADSPC was negotiated, so the value brings the space behind the colon (protocol 3.8). */
+/* space: HDR_LEADSPC was negotiated, so the packet includes the space after the colon (protocol 3.8). */
 void mm_reply_header(struct mm_buffer *out, struct mm_text name, struct mm_text value, bool space);
 void mm_reply_indexed_header(struct mm_buffer *out, enum mm_reply_letter letter, uint32_t index,
 	struct mm_text name, struct mm_text value, bool space);

@@ -1,8 +1,8 @@
-/* milter/runtime.h -- what the engine asks of whatever decides: Lua scripts, or a stub in a test.
+/* milter/runtime.h -- what the engine asks of the runtime that decides: Lua scripts, or a stub in a test.
  * The engine calls event() once per event and goes on when it has a verdict. A runtime that must wait returns
- * MM_WAITING and later calls mm_engine_decided() (engine.h) exactly once, unless the engine has called cancel() before:
- * then it may not call it for that event any more. Both sides run on one thread; event() and cancel() are never called
- * from inside each other for the same session. */
+ * MM_WAITING and later calls mm_engine_decided() (engine.h) exactly once, unless the engine has called cancel() before
+ * that: then it must not call it for that event any more.
+ * Both sides run on one thread; for the same session, event() and cancel() never run inside each other. */
 #ifndef MM_MILTER_RUNTIME_H
 #define MM_MILTER_RUNTIME_H
 
@@ -12,10 +12,10 @@
 enum mm_outcome { MM_DECIDED, MM_WAITING };
 
 /* Why something that waits ends early: the first four end a handler and come from the engine or its deadline, the
- * others end what a script has started itself. ORDER CANCEL */
+ * others end work that a script has started itself. ORDER CANCEL */
 enum mm_cancel {
 	MM_CANCEL_ABORT, MM_CANCEL_DISCONNECT, MM_CANCEL_DEADLINE, MM_CANCEL_SHUTDOWN,
-	MM_CANCEL_ENDED,                /* the message or the client that owned it is over */
+	MM_CANCEL_ENDED,                /* the message or client that owned it has ended */
 	MM_CANCEL_ASKED,                /* task:cancel() */
 	MM_CANCEL_TIMEOUT,              /* milter.timeout() */
 	MM_CANCEL_COUNT,
@@ -23,7 +23,7 @@ enum mm_cancel {
 
 struct mm_event {
 	enum mm_stage            stage;
-	const struct mm_command *command;       /* borrowed until decided, its texts may move while the runtime waits;
+	const struct mm_command *command;       /* borrowed until decided; its texts may move while the runtime waits.
 	                                         * NULL for abort, done and close. body: text is the piece, which may
 	                                         * come in the end-of-message packet */
 	bool                     is_refused;    /* rcpt: the MTA has refused this recipient itself (SMFIP_RCPT_REJ) */
@@ -34,13 +34,13 @@ struct mm_event {
 struct mm_runtime_ops {
 	/* Begins a session. Returns the runtime's own part of it, or NULL when out of memory. */
 	void *(*open)(void *runtime, struct mm_session *session, void *engine);
-	/* What negotiation shall ask for. Borrowed until the session ends. */
+	/* What negotiation asks for. Borrowed until the session ends. */
 	const struct mm_wanted *(*wanted)(void *runtime_session);
 	/* MM_DECIDED fills out. The event is borrowed for the call. */
 	enum mm_outcome (*event)(void *runtime_session, const struct mm_event *, struct mm_verdict *out);
 	/* Ends the waiting handler; its verdict is void. */
 	void (*cancel)(void *runtime_session, enum mm_cancel why);
-	/* A message's or a client's state table ends: ctx.message, ctx.session. */
+	/* The state table of a message (ctx.message) or a client (ctx.session) ends. */
 	void (*end_message)(void *runtime_session);
 	void (*end_client)(void *runtime_session);
 	void (*close)(void *runtime_session);

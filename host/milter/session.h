@@ -1,4 +1,4 @@
-/* milter/session.h -- one SMTP connection as the MTA tells it, and the rules by which its facts end.
+/* milter/session.h -- one SMTP connection as the MTA reports it, and the rules for when its facts end.
  * Lifetimes, longest first: the milter connection (grants), one SMTP client (QUIT_NC begins the next), one message.
  * Owns its texts and macros; owns the message until mm_session_end_message(). */
 #ifndef MM_MILTER_SESSION_H
@@ -14,7 +14,7 @@
 #define MM_SESSION_ID_SIZE 28   /* bytes of an id, NUL included */
 
 struct mm_session {
-	char               id[MM_SESSION_ID_SIZE];      /* unique over restarts; in every log line */
+	char               id[MM_SESSION_ID_SIZE];      /* unique across restarts; in every log line */
 
 	/* the connection to the MTA: outlives a client */
 	struct mm_grants   grants;
@@ -41,17 +41,17 @@ bool mm_session_set_client(struct mm_session *, const struct mm_command *);
 bool mm_session_set_helo(struct mm_session *, struct mm_text name);
 /* Opens a message; none may be open. */
 bool mm_session_begin_message(struct mm_session *, struct mm_message **pool);
-/* The facts of the message and its macros are gone; those of a MAIL that is already on its way stay when the caller
- * says that it is the next MAIL that ends the message. Nothing open: nothing happens. */
+/* Ends the message: its facts and macros are gone. by_next_mail: the next MAIL ends the message, and the macros that
+ * came for that MAIL stay. No message open: nothing happens. */
 void mm_session_end_message(struct mm_session *, struct mm_message **pool, bool by_next_mail);
-/* QUIT_NC: all but the negotiation is gone. */
+/* QUIT_NC: clears everything but the negotiation. */
 void mm_session_next_client(struct mm_session *, struct mm_message **pool);
 void mm_session_clear(struct mm_session *, struct mm_message **pool);
-/* The macros of later stages than a command's end when the command comes (protocol 6.2). */
+/* When a command comes, clears the macros of later stages than its own (protocol 6.2). */
 void mm_session_age_macros(struct mm_session *, uint8_t letter);
 
 struct mm_text mm_session_macro(const struct mm_session *, const char *name);   /* "" when not known */
-/* By what it says of itself: Postfix sends its version in macro v, Sendmail does not. */
+/* Recognised by its macros: Postfix sends its version in macro v, Sendmail does not. */
 enum mm_mta_kind mm_session_mta(const struct mm_session *);
 
 #endif

@@ -35,8 +35,8 @@ enum mm_stage {
 
 #define MM_STAGE_BIT(name) (1u << MM_STAGE_##name)
 
-/* Sets of stages: of an SMTP client before its first message, of a message, and those whose handlers belong to no
- * reply, so that nothing the MTA does can end them. */
+/* Sets of stages: of an SMTP client before its first message, of a message, and those whose handlers decide no reply,
+ * so that nothing the MTA does can end them. */
 #define MM_STAGES_OF_CLIENT  (MM_STAGE_BIT(connect) | MM_STAGE_BIT(helo))
 #define MM_STAGES_OF_MESSAGE (MM_STAGE_BIT(mail) | MM_STAGE_BIT(rcpt) | MM_STAGE_BIT(data) | MM_STAGE_BIT(header) \
 	| MM_STAGE_BIT(eoh) | MM_STAGE_BIT(body) | MM_STAGE_BIT(eom))
@@ -76,7 +76,7 @@ static inline const char *mm_stage_handler(enum mm_stage stage)
 	X(SMFIF_ADDRCPT_PAR, 0x080u, "add_recipient_params") \
 	X(SMFIF_SETSYMLIST,  0x100u, "macro_lists")
 
-/* Steps: what is sent, and what is answered (protocol 4.3). */
+/* Steps: what the MTA sends, and what we answer (protocol 4.3). */
 #define MM_STEPS(X) \
 	X(SMFIP_NOCONNECT,   0x00000001u, "no_connect") \
 	X(SMFIP_NOHELO,      0x00000002u, "no_helo") \
@@ -121,7 +121,7 @@ enum mm_step_bit {
 #define MM_WHEN_DATA     0x08u  /* DATA seen */
 #define MM_WHEN_HEADERS  0x10u  /* a header seen */
 #define MM_WHEN_BODY     0x20u  /* end of headers or a body chunk seen */
-#define MM_WHEN_DECIDED  0x40u  /* our final verdict is given; an MTA may not have noticed yet */
+#define MM_WHEN_DECIDED  0x40u  /* our final verdict has been sent; the MTA may not have seen it yet */
 #define MM_WHEN_RCPTS    (MM_WHEN_ENVELOPE | MM_WHEN_DECIDED)
 #define MM_WHEN_HEADER   (MM_WHEN_RCPTS | MM_WHEN_DATA | MM_WHEN_HEADERS)
 #define MM_WHEN_MESSAGE  (MM_WHEN_ENVELOPE | MM_WHEN_DATA | MM_WHEN_HEADERS | MM_WHEN_BODY)
@@ -129,13 +129,13 @@ enum mm_step_bit {
 #define MM_WHEN_OPEN     (MM_WHEN_IDLE | MM_WHEN_CONTENT)
 #define MM_WHEN_ALWAYS   (MM_WHEN_START | MM_WHEN_OPEN)
 
-/* Commands: what an MTA says (protocol 2).
+/* Commands: what an MTA sends (protocol 2).
  * MAIL may come with a message open: Sendmail sends no abort after RSET when MAIL needs no answer (protocol 5.6).
- * BODY may come without end of headers, which is a step one can switch off.
- * In a row: letter, SMFIC_ name, our name, MM_STAGE_ (COUNT: no handler belongs to it), MM_LAYOUT_ (command.h), is it
- * answered with exactly one final reply, is it part of a message's recipients and content, when it may come, bit that
- * switches it off, bit that promises silence, stages at which it ends the wait of a handler. An abort ends a message,
- * not the client: at other stages the reply is still wanted. */
+ * BODY may come without end of headers, because that step can be switched off.
+ * In a row: letter, SMFIC_ name, our name, MM_STAGE_ (COUNT: it has no handler), MM_LAYOUT_ (command.h), whether it is
+ * answered with exactly one final reply, whether it is part of a message's recipients and content, when it may come,
+ * the bit that switches it off, the bit that promises silence, the stages at which it ends the wait of a handler. An
+ * abort ends a message, not the client: at other stages the reply is still wanted. */
 #define MM_COMMANDS(X) \
 	X('O', OPTNEG,  negotiate, negotiate, OFFER,   1, 0, MM_WHEN_START,   0,               0, 0) \
 	X('D', MACRO,   macros,    COUNT,     MACROS,  0, 0, MM_WHEN_OPEN,    0,               0, 0) \

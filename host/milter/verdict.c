@@ -100,8 +100,8 @@ static bool line_is_good(struct mm_text line, size_t number, struct mm_fault *wh
 
 static void append_doubled(struct mm_buffer *to, struct mm_text line)
 {
-	/* Sendmail takes our text as a format and drops all of it at a lone "%"; Postfix turns "%%" into "%" and drops
-	 * a lone one (protocol 3.4). */
+	/* Sendmail uses our text as a format and drops all of it at a lone "%"; Postfix turns "%%" into "%" and drops a
+	 * lone one (protocol 3.4). */
 	for (size_t i = 0; i < line.size; i++) {
 		if (line.bytes[i] == '%')
 			mm_buffer_append_u8(to, '%');

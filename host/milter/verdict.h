@@ -1,6 +1,6 @@
 /* milter/verdict.h -- a handler's decision and the SMTP text that goes with it.
- * The text belongs to its verdict and is never stored anywhere else, so a reply cannot leak into a later message.
- * Which verdict may be given where is one table, mm_verdict_stages(). */
+ * The text belongs to its verdict and is stored nowhere else, so a reply cannot leak into a later message. One table,
+ * mm_verdict_stages(), says which verdict may be given at which stage. */
 #ifndef MM_MILTER_VERDICT_H
 #define MM_MILTER_VERDICT_H
 
@@ -10,9 +10,9 @@
 #include "milter/reply.h"
 #include "milter/stage.h"
 
-/* Protocol 3.3. At negotiate a refusal closes the connection, which is the protocol's way to say it. At connect and
- * helo the whole SMTP session is meant, at rcpt reject and tempfail only the recipient. skip: no more of this kind of
- * event for the message. ORDER VERDICT
+/* Protocol 3.3. At negotiate a refusal closes the connection, which is how the protocol refuses. At connect and helo a
+ * verdict applies to the whole SMTP session; at rcpt, reject and tempfail apply only to the recipient. skip: no more
+ * events of this kind for the message. ORDER VERDICT
  *        name      letter          may be given at */
 #define MM_VERDICTS(X) \
 	X(continue, SMFIR_CONTINUE, ~0u) \
@@ -45,17 +45,17 @@ enum mm_verdict_kind mm_verdict_of_name(struct mm_text name);
 /* MM_STAGE_BIT()s at which it may be given. */
 uint32_t mm_verdict_stages(enum mm_verdict_kind);
 
-/* Back to "continue" without text; memory of the text is freed. */
+/* Back to "continue" without text; frees the memory of the text. */
 void mm_verdict_reset(struct mm_verdict *);
 /* Without text: the MTA words it. */
 void mm_verdict_plain(struct mm_verdict *, enum mm_verdict_kind);
 /* With text (RFC 5321 4.2, RFC 3463, protocol 3.4): code 400..499 for tempfail, 500..599 for reject; enhanced is
  * "5.7.1"-like with the code's first digit, empty for the default of the code's class; 1..32 lines of at most 980
- * bytes, no CR, LF, NUL. "%" is doubled here, because both MTAs read it as an escape. False: the fault says which
- * rule. */
+ * bytes, no CR, LF, NUL. "%" is doubled here, because both MTAs read it as an escape. False: the fault
+ * names the broken rule. */
 bool mm_verdict_worded(struct mm_verdict *, enum mm_verdict_kind, unsigned code, struct mm_text enhanced,
 	const struct mm_text *lines, size_t line_count, struct mm_fault *why);
-/* Moves from into to; from is "continue" afterwards. */
+/* Moves `from` into `to`; afterwards `from` is "continue". */
 void mm_verdict_move(struct mm_verdict *to, struct mm_verdict *from);
 /* True when the string is "4.x.y"-like: [245].d{1,3}.d{1,3}. */
 bool mm_enhanced_is_good(struct mm_text);

@@ -13,9 +13,10 @@
 struct mm_dialogue {
 	const struct mm_dialogue_plan *plan;    /* borrowed */
 	struct mm_dialogue_transport   transport;
-	struct mm_player              *player;  /* owned: what is said, and what it comes to */
+	struct mm_player              *player;  /* owned: makes the commands and evaluates the replies */
 	size_t                         traced;  /* bytes of the player's output that were shown */
-	uint32_t                       noted;   /* packets heard in answer to this command that the result has */
+	uint32_t                       noted;   /* packets heard in answer to this command that are
+	                                         * already in the result */
 	struct mm_dialogue_result     *result;  /* borrowed while a call runs */
 	double                         asked_at;        /* when the last command was written */
 
@@ -128,7 +129,7 @@ static bool no_memory(struct mm_dialogue *d, struct mm_fault *why)
 	return failed(d);
 }
 
-/* The player can not go on. */
+/* The player cannot go on. */
 static bool player_failed(struct mm_dialogue *d, struct mm_fault *why)
 {
 	const struct mm_error *error = mm_player_error(d->player);
@@ -168,7 +169,7 @@ static bool flush(struct mm_dialogue *d, struct mm_fault *why)
 	return ok || failed(d);
 }
 
-/* Takes what the player has heard since into the result. */
+/* Copies the packets that the player has heard since into the result. */
 static bool note_heard(struct mm_dialogue *d, uint8_t command, uint32_t nth)
 {
 	struct mm_packet p;
@@ -182,7 +183,7 @@ static bool note_heard(struct mm_dialogue *d, uint8_t command, uint32_t nth)
 	return true;
 }
 
-/* Waits for bytes of the filter and brings them to the player. *closed: there will be no more. */
+/* Waits for bytes of the filter and passes them to the player. *closed: there will be no more. */
 static bool listen(struct mm_dialogue *d, double timeout, bool *closed, struct mm_fault *why)
 {
 	const void *bytes;
@@ -202,10 +203,10 @@ static bool listen(struct mm_dialogue *d, double timeout, bool *closed, struct m
 
 static bool is_content(uint8_t command)
 {
-	return strchr("LNBE", command) != NULL;
+	return command == SMFIC_HEADER || command == SMFIC_EOH || command == SMFIC_BODY || command == SMFIC_BODYEOB;
 }
 
-/* The player has said a command: brings it to the filter, and the reply, if one is due, to the player. */
+/* The player has written a command: passes it to the filter, and the reply, if one is due, to the player. */
 static bool exchange(struct mm_dialogue *d, uint8_t command, uint32_t nth, struct mm_fault *why)
 {
 	double timeout = is_content(command) ? d->plan->content_timeout_s : d->plan->command_timeout_s;
@@ -265,7 +266,7 @@ static void share(struct mm_dialogue *d)
 
 /* ---- the session ---- */
 
-/* accept and refusals at connect and helo are for the whole session (protocol 3.3). */
+/* Accept and refusals at connect and helo apply to the whole session (protocol 3.3). */
 static bool decide_session(struct mm_dialogue *d, enum mm_stage stage, struct mm_fault *why)
 {
 	bool is_unfiltered = mm_player_is_unfiltered(d->player);
@@ -291,7 +292,7 @@ static bool connect_client(struct mm_dialogue *d, struct mm_fault *why)
 		.family = mm_family_name(plan->family), .host = plan->client_host, .address = plan->client_address,
 		.port = plan->client_port, .auth_user = plan->auth_user,
 	});
-	return exchange(d, 'C', 0, why) && decide_session(d, MM_STAGE_connect, why);
+	return exchange(d, SMFIC_CONNECT, 0, why) && decide_session(d, MM_STAGE_connect, why);
 }
 
 static bool say_helo(struct mm_dialogue *d, struct mm_fault *why)
@@ -299,7 +300,7 @@ static bool say_helo(struct mm_dialogue *d, struct mm_fault *why)
 	if (d->is_over || d->plan->helo == NULL)
 		return true;
 	mm_player_helo(d->player, d->plan->helo, strlen(d->plan->helo));
-	return exchange(d, 'H', 0, why) && decide_session(d, MM_STAGE_helo, why);
+	return exchange(d, SMFIC_HELO, 0, why) && decide_session(d, MM_STAGE_helo, why);
 }
 
 static bool say_unknown(struct mm_dialogue *d, struct mm_fault *why)
@@ -307,21 +308,21 @@ static bool say_unknown(struct mm_dialogue *d, struct mm_fault *why)
 	if (d->is_over || d->plan->unknown == NULL)
 		return true;
 	mm_player_unknown(d->player, d->plan->unknown, strlen(d->plan->unknown));
-	return exchange(d, 'U', 0, why);
+	return exchange(d, SMFIC_UNKNOWN, 0, why);
 }
 
 bool mm_dialogue_open(struct mm_dialogue *d, struct mm_dialogue_result *result, struct mm_fault *why)
 {
 	d->result = result;
 	mm_player_negotiate(d->player);
-	return exchange(d, 'O', 0, why) && connect_client(d, why) && say_helo(d, why) && say_unknown(d, why);
+	return exchange(d, SMFIC_OPTNEG, 0, why) && connect_client(d, why) && say_helo(d, why) && say_unknown(d, why);
 }
 
 /* ---- one message ---- */
 
 enum step { STEP_FAILED, STEP_ON, STEP_OVER };
 
-/* The player has said a command. */
+/* The player has written a command. */
 static enum step play(struct mm_dialogue *d, uint8_t command, uint32_t nth, struct mm_fault *why)
 {
 	if (!exchange(d, command, nth, why))
@@ -340,7 +341,7 @@ static enum step tell_sender(struct mm_dialogue *d, struct mm_fault *why)
 	struct mm_text address = mm_mail_text(d->mail, d->mail->sender);
 	struct mm_text params = mm_mail_text(d->mail, d->mail->sender_params);
 	mm_player_mail(d->player, address.bytes, address.size, params.bytes, params.size);
-	return play(d, 'M', 0, why);
+	return play(d, SMFIC_MAIL, 0, why);
 }
 
 static enum step tell_recipients(struct mm_dialogue *d, struct mm_fault *why)
@@ -349,7 +350,7 @@ static enum step tell_recipients(struct mm_dialogue *d, struct mm_fault *why)
 		struct mm_text address = mm_mail_text(d->mail, d->mail->recipients[i].address);
 		struct mm_text params = mm_mail_text(d->mail, d->mail->recipients[i].params);
 		mm_player_rcpt(d->player, address.bytes, address.size, params.bytes, params.size);
-		enum step step = play(d, 'R', i, why);
+		enum step step = play(d, SMFIC_RCPT, i, why);
 		if (step != STEP_ON)
 			return step;
 		enum mm_verdict_kind kind = mm_player_verdict(d->player);
@@ -358,13 +359,13 @@ static enum step tell_recipients(struct mm_dialogue *d, struct mm_fault *why)
 	if (d->mail->recipient_count == 0 || d->result->recipients_refused < d->mail->recipient_count)
 		return STEP_ON;
 	mm_player_no_recipients(d->player);
-	return play(d, 'R', d->mail->recipient_count - 1, why);
+	return play(d, SMFIC_RCPT, d->mail->recipient_count - 1, why);
 }
 
 static enum step tell_data(struct mm_dialogue *d, struct mm_fault *why)
 {
 	mm_player_data(d->player);
-	return play(d, 'T', 0, why);
+	return play(d, SMFIC_DATA, 0, why);
 }
 
 static enum step tell_header(struct mm_dialogue *d, struct mm_fault *why)
@@ -376,7 +377,7 @@ static enum step tell_header(struct mm_dialogue *d, struct mm_fault *why)
 		if (f->is_own)
 			continue;
 		mm_player_header(d->player, name.bytes, name.size, value.bytes, value.size);
-		step = play(d, 'L', i, why);
+		step = play(d, SMFIC_HEADER, i, why);
 	}
 	return step;
 }
@@ -384,7 +385,7 @@ static enum step tell_header(struct mm_dialogue *d, struct mm_fault *why)
 static enum step tell_eoh(struct mm_dialogue *d, struct mm_fault *why)
 {
 	mm_player_eoh(d->player);
-	return play(d, 'N', 0, why);
+	return play(d, SMFIC_EOH, 0, why);
 }
 
 static enum step tell_body(struct mm_dialogue *d, struct mm_fault *why)
@@ -394,7 +395,7 @@ static enum step tell_body(struct mm_dialogue *d, struct mm_fault *why)
 		size_t left = d->mail->body.size - i * MM_CHUNK_SIZE;
 		mm_player_body(d->player, d->mail->body.bytes + i * MM_CHUNK_SIZE,
 			left < MM_CHUNK_SIZE ? left : MM_CHUNK_SIZE);
-		step = play(d, 'B', (uint32_t)i, why);
+		step = play(d, SMFIC_BODY, (uint32_t)i, why);
 	}
 	return step;
 }
@@ -402,10 +403,10 @@ static enum step tell_body(struct mm_dialogue *d, struct mm_fault *why)
 static enum step tell_eom(struct mm_dialogue *d, struct mm_fault *why)
 {
 	mm_player_eom(d->player);
-	return play(d, 'E', 0, why);
+	return play(d, SMFIC_BODYEOB, 0, why);
 }
 
-/* As a client and an MTA go through a message. */
+/* The stages of a message, in the order of a client and an MTA. */
 static const struct {
 	enum mm_stage stage;
 	enum step   (*tell)(struct mm_dialogue *, struct mm_fault *);
@@ -469,7 +470,7 @@ bool mm_dialogue_quit(struct mm_dialogue *d, struct mm_dialogue_result *result, 
 	if (!flush(d, why))
 		return false;
 	do {
-		if (!note_heard(d, 'Q', 0))
+		if (!note_heard(d, SMFIC_QUIT, 0))
 			return no_memory(d, why);
 		if (mm_player_error(d->player) != NULL)
 			return player_failed(d, why);
@@ -493,7 +494,8 @@ bool mm_dialogue_apply(const struct mm_dialogue *d, const struct mm_dialogue_res
 		return false;
 	for (uint32_t i = 0; i < r->reply_count; i++) {
 		struct mm_mta_reply reply;
-		if (r->replies[i].command != 'E' || !mm_dialogue_reply_at(r, i, &reply) || reply.row->is_final)
+		if (r->replies[i].command != SMFIC_BODYEOB || !mm_dialogue_reply_at(r, i, &reply)
+		    || reply.row->is_final)
 			continue;
 		if (!mm_mail_edit_apply(to, d->plan->kind, space, &reply, why))
 			return false;

@@ -8,8 +8,9 @@ static bool no_memory(struct mm_fault *why)
 	return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for a message");
 }
 
-/* Sendmail's list before the client's fields, with Debian's configuration: an insert of index 8 stands before the first
- * of the client (protocol 3.7). All but Received are unset here; "h" of such a name sets it where it stands. */
+/* Sendmail's list before the client's fields, with Debian's configuration: an insert at index 8 goes before the
+ * client's first field (protocol 3.7). All but Received are unset here; an "h" of such a name sets
+ * the field in its place. */
 static const struct {
 	const char *name;
 	bool        is_trace;
@@ -75,7 +76,7 @@ static bool add_header(struct mm_mail_file *m, enum mm_mta_kind kind, bool space
 
 static bool insert_header(struct mm_mail_file *m, enum mm_mta_kind kind, bool space, const struct mm_mta_reply *r)
 {
-	/* Postfix: so many fields stand before it. Sendmail: it stands behind element number index. */
+	/* Postfix: index is the number of fields before it. Sendmail: it goes after element number index. */
 	uint64_t at = r->index > 0x7fffffff && kind == MM_MTA_SENDMAIL ? 0 : r->index;
 	at += kind == MM_MTA_SENDMAIL;
 	if (at > m->field_count)
@@ -104,7 +105,7 @@ static bool change_header(struct mm_mail_file *m, enum mm_mta_kind kind, bool sp
 		if (!f->is_own && --nth == 0)
 			found = i;
 		else if (f->is_own && !f->is_trace)
-			found = i;              /* Sendmail falls back to a field of its own */
+			found = i;              /* Sendmail falls back to its own field */
 	}
 	if (r->second.size == 0) {
 		if (found != UINT32_MAX)
@@ -118,7 +119,7 @@ static bool change_header(struct mm_mail_file *m, enum mm_mta_kind kind, bool sp
 	return set_value(m, found, space, r->second);
 }
 
-/* Postfix compares with the recipient as it came, Sendmail what it has made of both. */
+/* Postfix compares with the recipient as it came, Sendmail compares the parsed forms of both. */
 static bool same_recipient(enum mm_mta_kind kind, struct mm_text a, struct mm_text b)
 {
 	a = mm_address_bare(a);
@@ -141,7 +142,7 @@ static bool add_recipient(struct mm_mail_file *m, enum mm_mta_kind kind, struct 
 {
 	for (uint32_t i = 0; i < m->recipient_count; i++)
 		if (same_recipient(kind, mm_mail_text(m, m->recipients[i].address), address))
-			return true;            /* both deliver once */
+			return true;            /* both MTAs deliver once */
 	if (!mm_array_grow(&m->recipients, m->recipient_count, &m->recipient_capacity, sizeof *m->recipients))
 		return false;
 	struct mm_mail_recipient *r = &m->recipients[m->recipient_count];
@@ -151,8 +152,8 @@ static bool add_recipient(struct mm_mail_file *m, enum mm_mta_kind kind, struct 
 	return !m->store.failed;
 }
 
-/* The first packet drops the old body. A CRLF may be cut between two packets; a bare LF ends a line too (protocol 3.9,
- * 3.10). */
+/* The first packet drops the old body. A CRLF may be split between two packets; a bare LF ends a line, too
+ * (protocol 3.9, 3.10). */
 static bool replace_body(struct mm_mail_file *m, struct mm_text chunk)
 {
 	if (!m->replaces_body)

@@ -12,7 +12,7 @@ static bool no_memory(struct mm_fault *why)
 	return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for a message");
 }
 
-/* May be given a text of the store itself: it is copied from where it is after the store has grown. */
+/* The text may be in the store itself: it is copied from its place after the store has grown. */
 struct mm_span mm_mail_file_keep(struct mm_mail_file *m, struct mm_text text)
 {
 	struct mm_span none = { 0, 0 };
@@ -92,8 +92,8 @@ static bool is_blank(char c)
 	return c == ' ' || c == '\t';
 }
 
-/* Bytes of the field name at the start of a line, 0 when the line is no field (RFC 5322 2.2; blanks before the colon
- * are obsolete, and still come). */
+/* Bytes of the field name at the start of a line, 0 when the line is not a field (RFC 5322 2.2; blanks before the colon
+ * are obsolete, but still occur). */
 static size_t name_size(struct mm_text line, uint32_t *blanks)
 {
 	size_t size = 0, colon;
@@ -129,7 +129,7 @@ static bool check_field(const struct mm_mail_file *m, const struct mm_mail_field
 	return true;
 }
 
-/* One field and the lines that continue it. left stands behind them afterwards. */
+/* Reads one field and the lines that continue it. Afterwards left begins after them. */
 static bool read_field(struct mm_mail_file *m, struct mm_text line, size_t size, uint32_t blanks, struct mm_text *left,
 	size_t *line_number, struct mm_fault *why)
 {
@@ -154,7 +154,7 @@ static bool read_field(struct mm_mail_file *m, struct mm_text line, size_t size,
 	return check_field(m, f, first, why);
 }
 
-/* Every LF gets a CR before it, and the last line an end: so an SMTP client would have sent it. */
+/* Puts a CR before every LF, and ends the last line: an SMTP client would have sent it like this. */
 static void append_lines(struct mm_buffer *to, struct mm_text text)
 {
 	while (text.size > 0) {
@@ -203,7 +203,7 @@ bool mm_mail_file_parse(struct mm_mail_file *m, const void *bytes, size_t n, str
 				return mm_fault_set(why, MM_FAULT_CONFIG, "line %zu is neither a header field nor "
 					"empty: \"%.*s\"; this is not a message", line_number,
 					(int)(line.size < 60 ? line.size : 60), line.bytes);
-			left = peek;            /* it belongs to the body already */
+			left = peek;            /* it already belongs to the body */
 		}
 		break;
 	}
@@ -274,7 +274,7 @@ struct mm_span mm_mail_file_keep_params(struct mm_mail_file *m, struct mm_text t
 	return (struct mm_span){ (uint32_t)start, (uint32_t)(m->store.size - start) };
 }
 
-/* Texts from the header are in the store, which moves. False: out of memory. */
+/* Copies a text of the header, which is in the store and would move. False: out of memory. */
 static bool out_of_store(struct mm_text text, char **copy, struct mm_text *out)
 {
 	*copy = malloc(text.size + 1);
@@ -325,8 +325,8 @@ bool mm_mail_file_put_recipient(struct mm_mail_file *m, struct mm_text address, 
 	return !m->store.failed;
 }
 
-/* The next address of a list like `Ann <ann@x>, bob@y (Bob)`: good enough to fill an envelope, no grammar (the grammar
- * is moonmilter.address). bytes NULL: no more. */
+/* The next address of a list like `Ann <ann@x>, bob@y (Bob)`: good enough to fill an envelope, but not a full grammar
+ * (moonmilter.address has that). bytes NULL: no more. */
 static struct mm_text next_address(struct mm_text *list)
 {
 	while (list->size > 0) {
@@ -355,7 +355,7 @@ static struct mm_text next_address(struct mm_text *list)
 		if (bracketed && to >= from && from > 0) {
 			found = trimmed((struct mm_text){ item.bytes + from, to - from });
 		} else {
-			/* a word with "@", `group:` apart */
+			/* a word with "@", but not `group:` */
 			while ((item = trimmed(item)).size > 0 && found.bytes == NULL) {
 				size_t size = 0;
 				while (size < item.size && strchr(" \t\n", item.bytes[size]) == NULL)
@@ -415,7 +415,7 @@ bool mm_mail_file_guess_envelope(struct mm_mail_file *m)
 
 /* ---- writing ---- */
 
-/* has_crlf: the CR in front of an LF belongs to the line end; in a header value it is one too many, and stays. */
+/* has_crlf: the CR before an LF belongs to the line end; in a header value it is an extra CR, and stays. */
 static void append_with_ends(struct mm_buffer *out, struct mm_text text, bool has_crlf, const char *line_end)
 {
 	while (text.size > 0) {

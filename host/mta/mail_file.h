@@ -1,9 +1,9 @@
-/* mta/mail_file.h -- a message as a file holds it, cut up as a milter is told it. Header fields keep their folds as LF,
- * the body has CRLF, as on the wire (protocol 3.9). Knows no packets' order and no file system: bytes in, bytes out.
+/* mta/mail_file.h -- a message as a file holds it, split as a milter receives it. Header fields keep their folds as LF,
+ * the body has CRLF, as on the wire (protocol 3.9). Knows no order of packets and no file system: bytes in, bytes out.
  * What an MTA makes of a filter's edits is in mail_edit.h.
  *
- * Limits: the first message of an mbox only; "From " lines quoted as ">From " stay quoted.
- * Ownership: a mail file owns its bytes; texts are BORROWED until the next change of it. A zeroed struct is empty. */
+ * Limits: only the first message of an mbox; "From " lines quoted as ">From " stay quoted.
+ * Ownership: a mail file owns its bytes; texts are BORROWED until its next change. A zeroed struct is empty. */
 #ifndef MM_MTA_MAIL_FILE_H
 #define MM_MTA_MAIL_FILE_H
 
@@ -12,9 +12,9 @@
 
 struct mm_mail_field {
 	struct mm_span name;            /* without blanks before the colon */
-	struct mm_span value;           /* all behind the colon, no line end at the end */
-	uint32_t       blanks;          /* bytes of blanks before the colon, behind name in the store */
-	bool           is_own;          /* put there by the MTA itself: no filter sees it */
+	struct mm_span value;           /* everything after the colon, without the final line end */
+	uint32_t       blanks;          /* bytes of blanks before the colon, after name in the store */
+	bool           is_own;          /* added by the MTA itself: no filter sees it */
 	bool           is_trace;        /* own, and never replaced: Received, Return-Path */
 	bool           is_gone;         /* unset or deleted: not written */
 };
@@ -43,9 +43,9 @@ static inline struct mm_text mm_mail_text(const struct mm_mail_file *m, struct m
 	return (struct mm_text){ span.size > 0 ? (const char *)m->store.bytes + span.at : "", span.size };
 }
 
-/* Reads a message: LF or CRLF, perhaps an mbox "From " line first. As in an MTA the header ends at an empty line or at
- * the first line that is no field. False: not a message (its first line is neither), a NUL in the header, or a field
- * too long to send. The struct must be empty before; it must be freed also after a failure. */
+/* Reads a message: LF or CRLF, perhaps an mbox "From " line first. As in an MTA, the header ends at an empty line or at
+ * the first line that is not a field. False: not a message (its first line is neither), a NUL in the header, or a field
+ * too long to send. The struct must be empty before the call, and must be freed after a failure, too. */
 bool mm_mail_file_parse(struct mm_mail_file *, const void *bytes, size_t n, struct mm_fault *why);
 bool mm_mail_file_copy(struct mm_mail_file *to, const struct mm_mail_file *from, struct mm_fault *why);
 void mm_mail_file_free(struct mm_mail_file *);
@@ -53,25 +53,26 @@ void mm_mail_file_free(struct mm_mail_file *);
 /* "ann@example.org SIZE=100", with or without angle brackets; "" or "<>" is the null sender. False: out of memory. */
 bool mm_mail_file_set_sender(struct mm_mail_file *, struct mm_text);
 bool mm_mail_file_add_recipient(struct mm_mail_file *, struct mm_text);
-/* What the envelope lacks, from the header: Return-Path or From; Delivered-To, or To and Cc. */
+/* Fills gaps in the envelope from the header: Return-Path or From; Delivered-To, or To and Cc. */
 bool mm_mail_file_guess_envelope(struct mm_mail_file *);
-/* The value of the first field of a name that a filter sees; bytes NULL: there is none. */
+/* The value of the first field of that name that a filter sees; bytes NULL: there is none. */
 struct mm_text mm_mail_file_value(const struct mm_mail_file *, const char *name);
 
 /* ---- for those that build or change a message: mail_edit.h, player.h ----
- * What does not fit into memory marks the store as failed. */
+ * When memory runs out, the store is marked failed. */
 
 /* Copies a text into the store. It may be a text of the store itself. */
 struct mm_span mm_mail_file_keep(struct mm_mail_file *, struct mm_text);
-/* An address with angle brackets. The text must not be in the store, as with the next. */
+/* Keeps an address with angle brackets. The text must not be in the store; the same holds for
+ * mm_mail_file_keep_params(). */
 struct mm_span mm_mail_file_keep_address(struct mm_mail_file *, struct mm_text);
-/* "A=1 B=2" as strings ended by NUL. */
+/* Keeps "A=1 B=2" as strings, each ended by NUL. */
 struct mm_span mm_mail_file_keep_params(struct mm_mail_file *, struct mm_text);
-/* An empty field before the one at `at`: BORROWED until the next change. NULL: out of memory. */
+/* Inserts an empty field before the one at `at`: BORROWED until the next change. NULL: out of memory. */
 struct mm_mail_field *mm_mail_file_put_field(struct mm_mail_file *, uint32_t at);
-/* A recipient as in the command: nothing is parsed. False: out of memory, as with the next. */
+/* Adds a recipient as in the command, without parsing. False: out of memory, here and in mm_mail_file_end_body(). */
 bool mm_mail_file_put_recipient(struct mm_mail_file *, struct mm_text address, struct mm_text params);
-/* The body was put together from pieces: gives its lines their CRLF. */
+/* After the body has been put together from pieces: gives its lines their CRLF. */
 bool mm_mail_file_end_body(struct mm_mail_file *);
 
 /* Appends the message as a file: the MTA's own fields only when an edit has set them. */

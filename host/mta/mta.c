@@ -48,7 +48,7 @@ void mm_mta_free(struct mm_mta *m)
 
 /* ---- sending ---- */
 
-/* Starts a packet whose length end() fills in; nothing is left behind when memory runs out on the way. */
+/* Starts a packet whose length end() fills in; when memory runs out on the way, out is left unchanged. */
 static size_t begin(struct mm_buffer *out, uint8_t letter)
 {
 	size_t start = out->size;
@@ -70,7 +70,7 @@ static void end(struct mm_buffer *out, size_t start)
 
 void mm_mta_write_offer(struct mm_buffer *out, const struct mm_offer *offer)
 {
-	size_t start = begin(out, 'O');
+	size_t start = begin(out, SMFIC_OPTNEG);
 	mm_buffer_append_u32(out, offer->version);
 	mm_buffer_append_u32(out, offer->actions);
 	mm_buffer_append_u32(out, offer->steps);
@@ -79,7 +79,7 @@ void mm_mta_write_offer(struct mm_buffer *out, const struct mm_offer *offer)
 
 void mm_mta_write_macros(struct mm_buffer *out, uint8_t letter, const struct mm_text *pairs, size_t count)
 {
-	size_t start = begin(out, 'D');
+	size_t start = begin(out, SMFIC_MACRO);
 	mm_buffer_append_u8(out, letter);
 	for (size_t i = 0; i < count; i++)
 		mm_buffer_append_text(out, pairs[i].bytes, pairs[i].size);
@@ -90,9 +90,11 @@ void mm_mta_write_connect(struct mm_buffer *out, struct mm_text host, enum mm_fa
 	struct mm_text address)
 {
 	static const uint8_t letters[] = {      /* ORDER FAMILY */
-		[MM_FAMILY_UNKNOWN] = 'U', [MM_FAMILY_UNIX] = 'L', [MM_FAMILY_INET] = '4', [MM_FAMILY_INET6] = '6',
+#define X(name, letter, word) [MM_FAMILY_##name] = letter,
+		MM_FAMILIES(X)
+#undef X
 	};
-	size_t start = begin(out, 'C');
+	size_t start = begin(out, SMFIC_CONNECT);
 	mm_buffer_append_text(out, host.bytes, host.size);
 	mm_buffer_append_u8(out, letters[family]);
 	if (family != MM_FAMILY_UNKNOWN) {
@@ -124,7 +126,7 @@ void mm_mta_write_field(const struct mm_mta *m, struct mm_buffer *out, struct mm
 		value.bytes++;
 		value.size--;
 	}
-	size_t start = begin(out, 'L');
+	size_t start = begin(out, SMFIC_HEADER);
 	mm_buffer_append_text(out, name.bytes, name.size);
 	mm_buffer_append_text(out, value.bytes, value.size);
 	end(out, start);
@@ -208,9 +210,9 @@ bool mm_mta_sends(const struct mm_mta *m, uint8_t letter)
 	if (row == NULL || row->no_step & m->agreed.steps)
 		return false;
 	switch (letter) {                       /* protocol 2.1 "since" */
-	case 'U': return m->agreed.version >= 3;
-	case 'T': return m->agreed.version >= 4;
-	case 'K': return m->agreed.version >= 6;
+	case SMFIC_UNKNOWN: return m->agreed.version >= 3;
+	case SMFIC_DATA: return m->agreed.version >= 4;
+	case SMFIC_QUIT_NC: return m->agreed.version >= 6;
 	default:  return true;
 	}
 }
@@ -283,7 +285,7 @@ static bool decode_offer(struct mm_cursor *c, struct mm_mta_reply *r, struct mm_
 	return true;
 }
 
-/* By what the table in reply.h says a reply carries, so that there is no second list of letters. */
+/* Keyed by the contents of a reply according to the table in reply.h, so that there is no second list of letters. */
 static const struct {
 	const char *carries;
 	bool      (*decode)(struct mm_cursor *, struct mm_mta_reply *, struct mm_fault *);
@@ -354,7 +356,7 @@ static bool is_digit(char c)
 	return c >= '0' && c <= '9';
 }
 
-/* One line, without its CRLF. code: three digits all lines share. */
+/* One line, without its CRLF. code: the three digits that all lines share. */
 static bool line_is_good(struct mm_text line, const char *code, bool is_last, struct mm_fault *why)
 {
 	if (line.size < 4 || (line.bytes[0] != '4' && line.bytes[0] != '5') || !is_digit(line.bytes[1])
@@ -386,7 +388,7 @@ static bool line_is_good(struct mm_text line, const char *code, bool is_last, st
 		i++;
 		size--;
 	}
-	/* code, blank, "5.123.123" and a blank may stand before the text */
+	/* code, blank, "5.123.123" and a blank may precede the text */
 	if (size > MM_REPLY_LINE_MAX + 14)
 		return mm_fault_set(why, MM_FAULT_PEER, "REPLYCODE: a line of %zu bytes; libmilter takes %u of text",
 			size, MM_REPLY_LINE_MAX);
@@ -535,7 +537,7 @@ static bool edit_is_good(struct mm_mta *m, const struct mm_mta_reply *r, struct 
 	}
 }
 
-/* Stages at which a final reply does what it says on both (protocol 3.3). ORDER COMMAND LETTERS */
+/* Stages at which a final reply has its meaning on both MTAs (protocol 3.3). ORDER COMMAND LETTERS */
 static const char *commands_for(uint8_t letter)
 {
 	switch (letter) {
@@ -558,8 +560,8 @@ bool mm_mta_accepts(struct mm_mta *m, uint8_t command, const struct mm_mta_reply
 	uint32_t action = mm_mta_action_of(r->row->letter);
 	char word[64];
 	if (action & ~m->agreed.actions) {
-		/* Postfix honours it all the same, Sendmail logs a lie; for a body it answers 451 (protocol 3.10,
-		 * 3.14) */
+		/* Postfix honours it all the same, Sendmail only logs that it did; for a body it answers 451
+		 * (protocol 3.10, 3.14) */
 		snprintf(word, sizeof word, "action 0x%x was not negotiated", action);
 		return bad(why, r, word);
 	}

@@ -56,7 +56,8 @@ static struct mm_text client_port(struct mm_mta_facts *f)
 
 static struct mm_text queue_id(struct mm_mta_facts *f)
 {
-	/* Postfix names a message when its queue file exists: behind the first recipient it takes (protocol 6.3) */
+	/* Postfix names a message when its queue file exists: after the first recipient that it
+	 * accepts (protocol 6.3) */
 	if (!f->in_envelope || (is_postfix(f) && f->recipients_taken == 0))
 		return none();
 	snprintf(f->scratch, sizeof f->scratch, is_postfix(f) ? "4MoonM%06uz" : "4BMoon%06u", f->number);
@@ -160,7 +161,7 @@ static const char *const sendmail_lists[MM_MACRO_SET_COUNT] = {
 	[MM_MACRO_SET_rcpt] = "{rcpt_mailer} {rcpt_host} {rcpt_addr}", [MM_MACRO_SET_eom] = "{msg_id}",
 };
 
-/* Sendmail 8.17 looks at the list for end-of-headers to decide whose list end-of-message gets (protocol 4.5). */
+/* Sendmail 8.17 checks the list for end-of-headers to decide which list end-of-message gets (protocol 4.5). */
 static struct mm_text list_of(const struct mm_mta_facts *f, enum mm_macro_set set)
 {
 	const struct mm_mta *m = f->mta;
@@ -223,7 +224,7 @@ static struct mm_text macro_value(struct mm_mta_facts *f, enum mm_macro_set set,
 	return none();
 }
 
-/* A macro of the plan that no list asks for: at its own stage, or at connect so that it is known throughout. */
+/* A macro of the plan that no list asks for: sent at its own stage, or at connect so that it is known throughout. */
 static bool is_extra(const struct mm_mta_facts *f, const struct mm_mta_macro *m, enum mm_macro_set set)
 {
 	if (m->value.bytes == NULL)
@@ -244,7 +245,7 @@ static void append_pair(struct mm_buffer *pairs, struct mm_text name, struct mm_
 	mm_buffer_append_text(pairs, value.bytes, value.size);
 }
 
-/* The macro packet in front of a command. letter: as it stands in the packet. */
+/* Writes the macro packet before a command. letter: as in the packet. */
 static void write_macros(struct mm_mta_facts *f, uint8_t letter, enum mm_macro_set set, struct mm_buffer *out)
 {
 	struct mm_text list = list_of(f, set), name;
@@ -265,24 +266,24 @@ static void write_macros(struct mm_mta_facts *f, uint8_t letter, enum mm_macro_s
 	if (pairs.failed)
 		out->failed = true;
 	else if (is_due)
-		mm_frame_write(out, 'D', pairs.bytes, pairs.size);
+		mm_frame_write(out, SMFIC_MACRO, pairs.bytes, pairs.size);
 	mm_buffer_free(&pairs);
 }
 
-/* Which macros go before which command, and whether also when the command itself is switched off (protocol 2.2). */
+/* Decides which macros go before a command, and whether also when the command itself is switched off (protocol 2.2). */
 void mm_mta_write_macros_before(struct mm_mta_facts *f, uint8_t letter, struct mm_buffer *out)
 {
 	bool sends = mm_mta_sends(f->mta, letter);
 	switch (letter) {
-	case 'C': write_macros(f, letter, MM_MACRO_SET_connect, out); break;
-	case 'H': write_macros(f, letter, MM_MACRO_SET_helo, out); break;
-	case 'M': write_macros(f, letter, MM_MACRO_SET_mail, out); break;
-	case 'R': write_macros(f, letter, MM_MACRO_SET_rcpt, out); break;
-	case 'T': write_macros(f, letter, MM_MACRO_SET_data, out); break;
-	case 'E': write_macros(f, letter, MM_MACRO_SET_eom, out); break;
-	case 'N': if (sends) write_macros(f, letter, MM_MACRO_SET_eoh, out); break;
-	case 'L': if (sends && is_postfix(f)) write_macros(f, letter, MM_MACRO_SET_eoh, out); break;
-	case 'B': if (sends && is_postfix(f)) write_macros(f, letter, MM_MACRO_SET_eom, out); break;
-	case 'U': if (sends && is_postfix(f)) mm_frame_write(out, 'D', "U", 1); break;
+	case SMFIC_CONNECT: write_macros(f, letter, MM_MACRO_SET_connect, out); break;
+	case SMFIC_HELO: write_macros(f, letter, MM_MACRO_SET_helo, out); break;
+	case SMFIC_MAIL: write_macros(f, letter, MM_MACRO_SET_mail, out); break;
+	case SMFIC_RCPT: write_macros(f, letter, MM_MACRO_SET_rcpt, out); break;
+	case SMFIC_DATA: write_macros(f, letter, MM_MACRO_SET_data, out); break;
+	case SMFIC_BODYEOB: write_macros(f, letter, MM_MACRO_SET_eom, out); break;
+	case SMFIC_EOH: if (sends) write_macros(f, letter, MM_MACRO_SET_eoh, out); break;
+	case SMFIC_HEADER: if (sends && is_postfix(f)) write_macros(f, letter, MM_MACRO_SET_eoh, out); break;
+	case SMFIC_BODY: if (sends && is_postfix(f)) write_macros(f, letter, MM_MACRO_SET_eom, out); break;
+	case SMFIC_UNKNOWN: if (sends && is_postfix(f)) mm_frame_write(out, SMFIC_MACRO, "U", 1); break;
 	}
 }

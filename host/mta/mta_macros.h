@@ -1,13 +1,13 @@
-/* mta/mta_macros.h -- which macros an MTA sends before which command, and what they say (protocol 2.2, 6.3). Knows no
+/* mta/mta_macros.h -- which macros an MTA sends before which command, and their values (protocol 2.2, 6.3). Knows no
  * order of commands.
- * Ownership: all that facts point to is BORROWED. */
+ * Ownership: everything that facts point to is BORROWED. */
 #ifndef MM_MTA_MTA_MACROS_H
 #define MM_MTA_MTA_MACROS_H
 
 #include "mta/mail_file.h"
 #include "mta/mta.h"
 
-/* A macro that is set by hand. */
+/* A macro that the user sets. */
 struct mm_mta_macro {
 	int            set;             /* enum mm_macro_set; -1: where a list names it, else at connect */
 	struct mm_text name;            /* as on the wire: "i", "{auth_authen}" */
@@ -33,21 +33,21 @@ struct mm_mta_facts {
 	struct mm_mta_client        client;
 
 	/* one message */
-	bool                        in_envelope;        /* MAIL has come; else what follows says nothing */
+	bool                        in_envelope;        /* MAIL has come; else the members below say nothing */
 	uint32_t                    number;             /* of the session, from 1: makes the queue id */
 	uint32_t                    recipients_taken;
 	const struct mm_mail_file  *mail;
-	struct mm_text              recipient;          /* the one being told; bytes NULL: none yet */
+	struct mm_text              recipient;          /* the one being sent; bytes NULL: none yet */
 
 	char                        scratch[1100];      /* value of the macro asked for last */
 };
 
-/* The macro packet before a command, if one is due: appends it. Macros go also before some commands that are switched
- * off. */
+/* Appends the macro packet before a command, if one is due. MTAs send macros also before some commands
+ * that are switched off. */
 void mm_mta_write_macros_before(struct mm_mta_facts *, uint8_t letter, struct mm_buffer *out);
 /* The client's name as the MTA writes it: BORROWED until the next call with these facts. */
 struct mm_text mm_mta_client_name(struct mm_mta_facts *);
-/* "IPv6:", what Sendmail puts before such an address, or "". Static. */
+/* "IPv6:" where Sendmail puts it before the address, else "". Static. */
 const char *mm_mta_address_prefix(const struct mm_mta_facts *);
 
 #endif

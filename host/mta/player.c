@@ -16,17 +16,18 @@ struct mm_player {
 	/* the milter connection */
 	struct mm_mta         mta;
 	struct mm_frame       frame;
-	struct mm_buffer      out;              /* owned: what the filter has not been brought */
-	struct mm_mta_facts   facts;            /* what macros tell; of the SMTP session and the message, too */
+	struct mm_buffer      out;              /* owned: bytes not yet passed to the filter */
+	struct mm_mta_facts   facts;            /* values of macros, including those of the SMTP
+	                                         * session and the message */
 	struct mm_mta_macro  *macros;           /* owned */
-	bool                  is_bare;          /* no macros, and nothing follows from a reply */
+	bool                  is_bare;          /* no macros, and replies have no effect */
 	bool                  has_failed, has_quit;
 	struct mm_error       error;
 
 	/* one command */
 	uint8_t               command;          /* its letter */
 	bool                  is_waiting;
-	struct mm_buffer      store;            /* owned: what the filter said, and complaints, each with a NUL */
+	struct mm_buffer      store;            /* owned: the filter's packets, and complaints, each with a NUL */
 	struct heard         *heard;            /* owned */
 	uint32_t              heard_count, heard_capacity;
 	enum mm_verdict_kind  kind;
@@ -36,16 +37,16 @@ struct mm_player {
 	/* the SMTP session */
 	bool                  said_helo;
 	bool                  is_unfiltered;    /* the filter has accepted the client for good */
-	bool                  is_refused;       /* the client was not let in */
+	bool                  is_refused;       /* the client was refused */
 	bool                  owes_abort;       /* Sendmail's RSET comes with the next message */
 
 	/* one message */
-	struct mm_mail_file   mail;             /* owned: as told, the recipients that were taken */
-	struct mm_buffer      recipient;        /* owned: the one being told, then its parameters */
+	struct mm_mail_file   mail;             /* owned: the message as sent, with the accepted recipients */
+	struct mm_buffer      recipient;        /* owned: the one being sent, then its parameters */
 	size_t                recipient_size;
 	bool                  is_told;          /* the filter may know of it */
-	bool                  is_begun;         /* Sendmail: the filter has said continue to
-	                                         * MAIL, or content has come */
+	bool                  is_begun;         /* Sendmail: the filter has answered MAIL with continue, or
+	                                         * content has been sent */
 	bool                  skips_headers, skips_body;
 	bool                  is_accepted;      /* and not yet edited */
 	struct mm_buffer      written;          /* owned: the message as a file */
@@ -81,13 +82,8 @@ const struct mm_error *mm_player_error(const struct mm_player *p)
 
 static int set_of_name(const char *name)
 {
-	static const char *const names[] = {    /* ORDER MACRO_SET */
-#define X(name, letter, number) #name,
-		MM_MACRO_SETS(X)
-#undef X
-	};
 	for (int set = 0; name != NULL && set < MM_MACRO_SET_COUNT; set++)
-		if (strcmp(names[set], name) == 0)
+		if (strcmp(mm_macro_set_name((enum mm_macro_set)set), name) == 0)
 			return set;
 	return -1;
 }
@@ -126,8 +122,8 @@ struct mm_player *mm_player_open(const struct mm_player_profile *profile, struct
 		return NULL;
 	}
 	mm_mta_init(&p->mta, &(struct mm_offer){ profile->version, profile->actions, profile->steps });
-	mm_frame_init(&p->frame, MM_PACKET_DATA_MAX_1M);        /* more than a filter may send,
-	                                                         * so that it can be shown */
+	mm_frame_init(&p->frame, MM_PACKET_DATA_MAX_1M);        /* more than a filter may send, so that an
+	                                                         * oversized packet can be shown */
 	p->facts.kind = is_sendmail ? MM_MTA_SENDMAIL : MM_MTA_POSTFIX;
 	p->facts.mta_name = profile->name;
 	p->is_bare = profile->is_bare;
@@ -189,7 +185,7 @@ bool mm_player_heard(const struct mm_player *p, uint32_t i, struct mm_packet *pa
 	return true;
 }
 
-/* Its texts are BORROWED from the store, which moves when something is kept. */
+/* Its texts are BORROWED from the store, which moves when a text is kept. */
 static bool decode(const struct mm_player *p, uint32_t i, struct mm_mta_reply *out, struct mm_fault *why)
 {
 	struct mm_packet packet;
@@ -282,7 +278,7 @@ bool mm_player_is_unfiltered(const struct mm_player *p)
 	return p->is_unfiltered;
 }
 
-/* For r and t without words (protocol 3.3). */
+/* The text for r and t without a text (protocol 3.3). */
 static const char *own_words(const struct mm_player *p, enum mm_stage stage, enum mm_verdict_kind kind)
 {
 	bool in_content = (MM_STAGE_BIT(header) | MM_STAGE_BIT(eoh) | MM_STAGE_BIT(body)
@@ -299,7 +295,7 @@ static const char *own_words(const struct mm_player *p, enum mm_stage stage, enu
 	return in_content && !is_postfix(p) ? "554 5.7.1 Command rejected" : "550 5.7.1 Command rejected";
 }
 
-/* "%%" is "%" to both. A lone "%" makes Sendmail drop the text, Postfix the "%". */
+/* Both read "%%" as "%". At a lone "%" Sendmail drops the text, Postfix drops the "%". */
 static void keep_worded(struct mm_player *p, struct mm_text text)
 {
 	mm_buffer_clear(&p->words);
@@ -331,18 +327,18 @@ static enum mm_stage stage_of(const struct mm_player *p)
 	return mm_command_row(p->command)->stage;
 }
 
-/* The filter's own words, if it gave any that can be passed on. Sendmail words a refused connection itself. */
+/* The filter's own text, if it gave one that can be passed on. Sendmail words a refused connection itself. */
 static struct mm_text filters_words(const struct mm_player *p)
 {
 	struct mm_mta_reply r;
 	struct mm_fault ignored;
 	if (p->heard_count > 0 && decode(p, p->heard_count - 1, &r, &ignored) && r.row->letter == SMFIR_REPLYCODE
-	    && !(p->command == 'C' && !is_postfix(p)) && mm_mta_code_is_good(r.first, &ignored))
+	    && !(p->command == SMFIC_CONNECT && !is_postfix(p)) && mm_mta_code_is_good(r.first, &ignored))
 		return r.first;
 	return (struct mm_text){ NULL, 0 };
 }
 
-/* What the SMTP client is told. */
+/* Makes the reply to the SMTP client. */
 static void word(struct mm_player *p)
 {
 	struct mm_text text = filters_words(p);
@@ -365,12 +361,12 @@ static bool is_refusal(const struct mm_player *p)
 	return p->kind == MM_VERDICT_reject || p->kind == MM_VERDICT_tempfail;
 }
 
-/* Abort. Sendmail sends none to a filter it does not count as in a message: one that promised silence at MAIL and has
- * seen no content (protocol 5.6). */
+/* Writes an abort. Sendmail sends none to a filter that it does not count as inside a message: one that promised
+ * silence at MAIL and has seen no content (protocol 5.6). */
 static void write_abort(struct mm_player *p)
 {
 	if (is_postfix(p) || p->is_begun)
-		mm_mta_write_bytes(&p->out, 'A', NULL, 0);
+		mm_mta_write_bytes(&p->out, SMFIC_ABORT, NULL, 0);
 }
 
 static void forget_message(struct mm_player *p)
@@ -378,13 +374,13 @@ static void forget_message(struct mm_player *p)
 	p->facts.in_envelope = p->skips_headers = p->skips_body = false;
 }
 
-/* Accept and refusals at connect and helo are for the whole session (protocol 3.3). Discard means nothing there, but to
- * Sendmail at connect. */
+/* Accept and refusals at connect and helo apply to the whole session (protocol 3.3). Discard means nothing there,
+ * except to Sendmail at connect. */
 static void after_client(struct mm_player *p)
 {
 	p->is_refused |= is_refusal(p);
-	p->is_unfiltered |= p->kind == MM_VERDICT_accept || (p->kind == MM_VERDICT_discard && p->command == 'C'
-		&& !is_postfix(p));
+	p->is_unfiltered |= p->kind == MM_VERDICT_accept
+		|| (p->kind == MM_VERDICT_discard && p->command == SMFIC_CONNECT && !is_postfix(p));
 	p->reply.ends_session = p->is_refused;
 }
 
@@ -412,7 +408,8 @@ static void after_stage(struct mm_player *p)
 static void after_sender(struct mm_player *p)
 {
 	p->is_told = !p->is_unfiltered;
-	p->is_begun = p->kind == MM_VERDICT_continue && mm_mta_sends(&p->mta, 'M') && mm_mta_waits(&p->mta, 'M');
+	p->is_begun = p->kind == MM_VERDICT_continue && mm_mta_sends(&p->mta, SMFIC_MAIL)
+		&& mm_mta_waits(&p->mta, SMFIC_MAIL);
 	after_stage(p);
 }
 
@@ -429,13 +426,13 @@ static void after_recipient(struct mm_player *p)
 		return;
 	}
 	if (p->kind == MM_VERDICT_discard && !is_postfix(p))
-		write_abort(p);                         /* protocol 3.3: to Sendmail the message is over at once */
+		write_abort(p);                         /* protocol 3.3: for Sendmail the message is over at once */
 	after_stage(p);
 }
 
 static void after_header(struct mm_player *p)
 {
-	/* Postfix: no more of this kind. Sendmail sends them all the same */
+	/* Postfix: no more of this kind. Sendmail still sends them */
 	p->skips_headers |= p->kind == MM_VERDICT_skip && is_postfix(p);
 	after_stage(p);
 }
@@ -462,21 +459,21 @@ static void no_consequence(struct mm_player *p)
 static void (*consequence_of(uint8_t command))(struct mm_player *)
 {
 	switch (command) {
-	case 'O': return after_offer;
-	case 'C':
-	case 'H': return after_client;
-	case 'M': return after_sender;
-	case 'R': return after_recipient;
-	case 'L': return after_header;
-	case 'B': return after_body;
-	case 'T':
-	case 'N': return after_stage;
-	case 'E': return end_message;
+	case SMFIC_OPTNEG: return after_offer;
+	case SMFIC_CONNECT:
+	case SMFIC_HELO: return after_client;
+	case SMFIC_MAIL: return after_sender;
+	case SMFIC_RCPT: return after_recipient;
+	case SMFIC_HEADER: return after_header;
+	case SMFIC_BODY: return after_body;
+	case SMFIC_DATA:
+	case SMFIC_EOH: return after_stage;
+	case SMFIC_BODYEOB: return end_message;
 	default:  return no_consequence;
 	}
 }
 
-/* The command has its reply, or gets none. */
+/* The command has got its reply, or gets none. */
 static void settle(struct mm_player *p)
 {
 	p->is_waiting = false;
@@ -487,11 +484,11 @@ static void settle(struct mm_player *p)
 		p->reply.verdict = mm_verdict_name(p->kind);
 	if (is_refusal(p))
 		word(p);
-	if (!p->is_bare || p->command == 'O')
+	if (!p->is_bare || p->command == SMFIC_OPTNEG)
 		consequence_of(p->command)(p);
 }
 
-/* One packet of the filter in answer to the command. */
+/* Takes one packet that the filter sent in answer to the command. */
 static void take(struct mm_player *p, const struct mm_packet *packet)
 {
 	const char *name = mm_command_row(p->command)->name;
@@ -533,7 +530,7 @@ static void take_surplus(struct mm_player *p, const struct mm_packet *packet)
 	p->reply.complaint = stored(p, p->heard[p->heard_count - 1].complaint).bytes;
 }
 
-/* What came while no reply was due waits for the next command, as it does in an MTA. */
+/* Bytes that came while no reply was due wait for the next command, as in an MTA. */
 static void listen(struct mm_player *p)
 {
 	struct mm_packet packet;
@@ -589,15 +586,15 @@ static void begin(struct mm_player *p, uint8_t command)
 static bool begins(struct mm_player *p, uint8_t command)
 {
 	begin(p, command);
-	if (p->has_failed || p->is_unfiltered || (command == 'L' && p->skips_headers)
-	    || (command == 'B' && p->skips_body))
+	if (p->has_failed || p->is_unfiltered || (command == SMFIC_HEADER && p->skips_headers)
+	    || (command == SMFIC_BODY && p->skips_body))
 		return false;
 	if (!p->is_bare)
 		mm_mta_write_macros_before(&p->facts, command, &p->out);
 	return mm_mta_sends(&p->mta, command);
 }
 
-/* The command stands in the output when it is sent. */
+/* Ends a command; when it is sent, it is already in the output. */
 static void finish(struct mm_player *p, bool is_sent)
 {
 	if (p->has_failed)
@@ -631,7 +628,7 @@ static void tell_line(struct mm_player *p, uint8_t command, const char *line, si
 
 void mm_player_negotiate(struct mm_player *p)
 {
-	begin(p, 'O');
+	begin(p, SMFIC_OPTNEG);
 	mm_mta_write_offer(&p->out, &p->mta.offer);
 	p->is_waiting = true;
 	listen(p);
@@ -653,7 +650,7 @@ void mm_player_connect(struct mm_player *p, const struct mm_player_client *c)
 		.auth_user = c->auth_user, .tls_version = c->tls_version, .cipher = c->cipher,
 		.cipher_bits = c->cipher_bits, .cert_subject = c->cert_subject, .cert_issuer = c->cert_issuer,
 	};
-	bool is_sent = begins(p, 'C');
+	bool is_sent = begins(p, SMFIC_CONNECT);
 	if (c->address != NULL)
 		snprintf(address, sizeof address, "%s%s", mm_mta_address_prefix(&p->facts), c->address);
 	if (is_sent)
@@ -665,12 +662,12 @@ void mm_player_connect(struct mm_player *p, const struct mm_player_client *c)
 void mm_player_helo(struct mm_player *p, const char *name, size_t size)
 {
 	p->said_helo = true;
-	tell_line(p, 'H', name, size);
+	tell_line(p, SMFIC_HELO, name, size);
 }
 
 void mm_player_unknown(struct mm_player *p, const char *line, size_t size)
 {
-	tell_line(p, 'U', line, size);
+	tell_line(p, SMFIC_UNKNOWN, line, size);
 }
 
 void mm_player_mail(struct mm_player *p, const char *address, size_t size, const char *params, size_t params_size)
@@ -685,9 +682,9 @@ void mm_player_mail(struct mm_player *p, const char *address, size_t size, const
 	p->facts.number++;
 	p->facts.recipients_taken = 0;
 	p->facts.recipient = (struct mm_text){ NULL, 0 };
-	bool is_sent = begins(p, 'M');
+	bool is_sent = begins(p, SMFIC_MAIL);
 	if (is_sent)
-		mm_mta_write_address(&p->out, 'M', (struct mm_text){ address, size },
+		mm_mta_write_address(&p->out, SMFIC_MAIL, (struct mm_text){ address, size },
 			(struct mm_text){ params, params_size });
 	finish(p, is_sent);
 }
@@ -699,22 +696,22 @@ void mm_player_rcpt(struct mm_player *p, const char *address, size_t size, const
 	mm_buffer_append(&p->recipient, params, params_size);
 	p->recipient_size = size;
 	p->facts.recipient = (struct mm_text){ (const char *)p->recipient.bytes, size };
-	bool is_sent = begins(p, 'R');
+	bool is_sent = begins(p, SMFIC_RCPT);
 	if (is_sent)
-		mm_mta_write_address(&p->out, 'R', (struct mm_text){ address, size },
+		mm_mta_write_address(&p->out, SMFIC_RCPT, (struct mm_text){ address, size },
 			(struct mm_text){ params, params_size });
 	finish(p, is_sent);
 }
 
 void mm_player_no_recipients(struct mm_player *p)
 {
-	p->owes_abort = !is_postfix(p);         /* the client has nobody left: RSET or QUIT */
+	p->owes_abort = !is_postfix(p);         /* the client has no recipient left: RSET or QUIT */
 	end_message(p);
 }
 
 void mm_player_data(struct mm_player *p)
 {
-	tell_bare(p, 'T');
+	tell_bare(p, SMFIC_DATA);
 }
 
 void mm_player_header(struct mm_player *p, const char *name, size_t size, const char *value, size_t value_size)
@@ -728,7 +725,7 @@ void mm_player_header(struct mm_player *p, const char *name, size_t size, const 
 	}
 	f->name = mm_mail_file_keep(&p->mail, n);
 	f->value = mm_mail_file_keep(&p->mail, v);
-	bool is_sent = begins(p, 'L');
+	bool is_sent = begins(p, SMFIC_HEADER);
 	if (is_sent)
 		mm_mta_write_field(&p->mta, &p->out, n, v);
 	finish(p, is_sent);
@@ -737,26 +734,26 @@ void mm_player_header(struct mm_player *p, const char *name, size_t size, const 
 void mm_player_eoh(struct mm_player *p)
 {
 	p->is_begun = true;
-	tell_bare(p, 'N');
+	tell_bare(p, SMFIC_EOH);
 }
 
 void mm_player_body(struct mm_player *p, const void *bytes, size_t size)
 {
 	mm_buffer_append(&p->mail.body, bytes, size);
-	bool is_sent = begins(p, 'B');
+	bool is_sent = begins(p, SMFIC_BODY);
 	if (is_sent)
-		mm_mta_write_bytes(&p->out, 'B', bytes, size);
+		mm_mta_write_bytes(&p->out, SMFIC_BODY, bytes, size);
 	finish(p, is_sent);
 }
 
 void mm_player_eom(struct mm_player *p)
 {
-	tell_bare(p, 'E');
+	tell_bare(p, SMFIC_BODYEOB);
 }
 
 void mm_player_abort(struct mm_player *p)
 {
-	begin(p, 'A');
+	begin(p, SMFIC_ABORT);
 	if (p->is_told && !p->has_failed)
 		write_abort(p);
 	p->is_told = false;
@@ -767,12 +764,12 @@ void mm_player_quit(struct mm_player *p)
 {
 	if (p->facts.in_envelope)
 		mm_player_abort(p);
-	begin(p, 'Q');
+	begin(p, SMFIC_QUIT);
 	if (p->has_failed || ((p->is_refused || p->is_unfiltered) && is_postfix(p)))
 		return;
 	if (is_postfix(p) && p->said_helo)
 		write_abort(p);
-	mm_mta_write_bytes(&p->out, 'Q', NULL, 0);
+	mm_mta_write_bytes(&p->out, SMFIC_QUIT, NULL, 0);
 	p->has_quit = true;
 	listen(p);
 }
@@ -800,7 +797,7 @@ const struct mm_mta *mm_player_mta(const struct mm_player *p)
 
 /* ---- what becomes of the message ---- */
 
-/* Does to an accepted message what the filter's edits say, once. */
+/* Applies the filter's edits to an accepted message, once. */
 static bool deliver(struct mm_player *p)
 {
 	struct mm_fault why;
@@ -810,7 +807,7 @@ static bool deliver(struct mm_player *p)
 	p->is_accepted = false;
 	if (!mm_mail_file_end_body(&p->mail) || !mm_mail_edit_take_in(&p->mail, p->facts.kind, &why))
 		return false;
-	for (uint32_t i = 0; p->command == 'E' && i < p->heard_count; i++) {
+	for (uint32_t i = 0; p->command == SMFIC_BODYEOB && i < p->heard_count; i++) {
 		struct mm_mta_reply r;
 		if (is_edit(&p->heard[i]) && decode(p, i, &r, &why)
 		    && !mm_mail_edit_apply(&p->mail, p->facts.kind, space, &r, &why))

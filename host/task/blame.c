@@ -9,13 +9,14 @@
 
 /* ---- frames ---- */
 
-/* The runtime's own Lua between a primitive and the script is of no interest to whoever reads the error. */
+/* The reader of an error has no use for the runtime's own Lua between a primitive and the script. */
 bool mm_blame_is_ours(const lua_Debug *frame)
 {
 	return frame->what[0] == 'C' || strncmp(frame->short_src, "moonmilter.", 11) == 0;
 }
 
-/* Innermost frame of the script, from a level on; name: of the runtime's function that it has called, or "". */
+/* Finds the innermost frame of the script, from a level on; name: that of the runtime's function
+ * that it called, or "". */
 static bool find_script(lua_State *co, int level, lua_Debug *frame, const char **name)
 {
 	*name = "";
@@ -56,7 +57,7 @@ int mm_raise_at_script(lua_State *L, const char *format, ...)
 
 /* ---- errors of primitives ---- */
 
-/* "bad argument #1 to 'raw' (string expected, got nil)" without the name, which is ours. */
+/* "bad argument #1 to 'raw' (string expected, got nil)" without the function's name, which is the runtime's. */
 static const char *push_complaint(lua_State *L, const char *complaint)
 {
 	const char *rest = strncmp(complaint, "bad argument #", 14) == 0 ? strstr(complaint, " to '") : NULL;
@@ -77,8 +78,9 @@ static const char *push_blamed(lua_State *L, const lua_Debug *frame, const char 
 		is_named ? "" : ": ", complaint);
 }
 
-/* An error that was raised in the runtime's own Lua, on the stack of co: the same with the script's line and the name
- * of the function that the script has called. Others come back as they are. May push values onto L, which hold it. */
+/* For an error raised in the runtime's own Lua, on the stack of co: pushes it with the script's line and the name of
+ * the function that the script called. Other errors are returned unchanged. May push values onto L
+ * that keep the text alive. */
 static const char *push_blame(lua_State *L, lua_State *co, const char *message)
 {
 	lua_Debug frame;
@@ -92,7 +94,7 @@ static const char *push_blame(lua_State *L, lua_State *co, const char *message)
 	return push_blamed(L, &frame, name, complaint + 2);
 }
 
-/* A C function that is called by pcall knows no place, unless it has looked for the script's itself. */
+/* A C function called by pcall has no location, unless it has looked up the script's itself. */
 void mm_blame_caller(lua_State *L, const char *message)
 {
 	lua_Debug frame;
@@ -108,7 +110,8 @@ void mm_blame_caller(lua_State *L, const char *message)
 
 /* ---- errors that have ended a coroutine ---- */
 
-/* What does not compile has none: the runtime's own loader is of no interest to whoever reads the error. */
+/* A file that does not compile has no script frame, and its reader has no use for the frames of
+ * the runtime's loader. */
 static bool has_script_frame(lua_State *co)
 {
 	lua_Debug frame;
@@ -129,8 +132,8 @@ static bool has_location(const char *message)
 	return false;
 }
 
-/* A handler's error stands beside script and handler. Of a load there is nothing but the text, whatever the script has
- * raised: a table, nil, error(text, 0). */
+/* A handler's error is logged with script and handler. A load's error is only the text, whatever the script has raised:
+ * a table, nil, error(text, 0). */
 static const char *push_located(lua_State *L, lua_State *co, const char *message)
 {
 	if (has_location(message))
@@ -175,12 +178,12 @@ static bool starts(const char *line, const char *with)
 	return strncmp(line, with, strlen(with)) == 0;
 }
 
-/* In place, line by line: the runtime's own frames go, with those of the C functions that it has called, and a title
- * after which no frame of a script is left. */
+/* Works in place, line by line: removes the runtime's own frames, those of C functions that it called, and a title that
+ * no script frame follows. */
 void mm_blame_hide_runtime(char *text)
 {
-	char *to = text, *calls = NULL, *title = NULL;  /* where in the output C frames, and a title
-	                                                 * without frames, begin */
+	char *to = text, *calls = NULL, *title = NULL;  /* where C frames, and a title without
+	                                                 * frames, begin in the output */
 	for (char *line = text, *next; *line != '\0'; line = next) {
 		next = line + strcspn(line, "\n");
 		next += *next == '\n';

@@ -1,20 +1,19 @@
 /* task/budget.c -- see budget.h.
  *
  * (a) The timer ticks while slices run and stops by itself when a tick finds none, so a resume costs no system call: it
- *     counts a sequence number up, and ticks that see the same number see the same slice. CPU time is charged a tick at
- *     a time to the session that runs then; short slices are charged by chance and right on average.
+ *     increments a sequence number, and ticks that see the same number see the same slice. Each tick charges its CPU
+ *     time to the session that runs then. Short slices are sampled: single charges are inexact, the average is right.
  * (b) lua_sethook() may be called from a signal handler, as LuaJIT's own lua does for SIGINT. It does not reach
- *     compiled code. SIGPROF is LuaJIT's profiler tick: in traces recorded with the profiler on it leaves the compiled
- *     code, and the interpreter then meets the hook. The profiler's own interval is so long that it stays quiet.
- *     SIGPROF without a running profiler would end the process, therefore it is ignored before and after.
+ *     compiled code. SIGPROF is LuaJIT's profiler tick: traces recorded with the profiler on then leave the compiled
+ *     code, and the interpreter runs the hook. The profiler's own interval is so long that it stays quiet. Without a
+ *     running profiler SIGPROF would end the process, so it is ignored before and after.
  * (c) The hook stays until the outermost resume has returned. A hook that takes itself off after one error is swallowed
- *     by `while true do pcall(f) end`. A script that sets a hook of its own takes ours off; the next tick sets it
- *     again.
+ *     by `while true do pcall(f) end`. A script that sets its own hook takes ours off; the next tick sets it again.
  * (d) All of this runs on the loop's thread: the timer is aimed at it, so threads of libraries never see the signal.
- * (e) Samples (sampler.c) come from a timer and a signal of their own, so that a tick is never merged into one. In the
- *     preferred state they go through the profiler that (b) keeps running: what is compiled stays compiled, and the
- *     profiler tells what it was busy with. In the others, which are interpreted, they go through the hook. A sample
- *     that arrives when its slice is over is dropped. */
+ * (e) Samples (sampler.c) have their own timer and signal, so that a tick is never merged into one. In the preferred
+ *     state they go through the profiler that (b) keeps running: compiled code stays compiled, and the profiler reports
+ *     what it was doing. In the other states, which are interpreted, they go through the hook. A sample that arrives
+ *     when its slice is over is dropped. */
 #include "task/budget.h"
 
 #include "task/whose.h"
@@ -35,11 +34,11 @@
 #endif
 
 #define TICK_NS        20000000L        /* between looks at a running slice */
-#define SAMPLE_NS      997000L          /* between samples; no divisor of a tick, nor of anything round */
+#define SAMPLE_NS      997000L          /* between samples; not a divisor of a tick, nor of any round time */
 #define SAMPLE_SIGNAL  (SIGRTMIN + 1)
 #define BLOCKED_AFTER  0.1              /* seconds of wall time in one slice that are worth a line */
 #define BLOCKED_EVERY  1.0              /* seconds between two such lines */
-#define CRASH_STACK    (64u << 10)      /* bytes for the handler of a crash: the stack may be what overflowed */
+#define CRASH_STACK    (64u << 10)      /* bytes for the handler of a crash: the stack itself may have overflowed */
 
 static struct {
 	bool                    is_open;
@@ -54,8 +53,8 @@ static struct {
 	volatile unsigned long  sequence;       /* of slices */
 	volatile sig_atomic_t   is_ticking;
 	volatile sig_atomic_t   is_struck;      /* the hook is set */
-	volatile sig_atomic_t   is_over;        /* and ends the slice */
-	volatile sig_atomic_t   shall_report;   /* and logs where the slice is */
+	volatile sig_atomic_t   is_over;        /* the hook ends the slice */
+	volatile sig_atomic_t   shall_report;   /* the hook logs where the slice is */
 	volatile sig_atomic_t   has_place;
 
 	/* of ticks only */
@@ -70,8 +69,8 @@ static struct {
 	mm_budget_sampler       take;
 	timer_t                 sample_timer;
 	struct mm_budget_looks  looks;
-	unsigned long           sample_sequence;        /* of the slice that is to be sampled */
-	volatile sig_atomic_t   shall_sample;           /* so many times */
+	unsigned long           sample_sequence;        /* of the slice to be sampled */
+	volatile sig_atomic_t   shall_sample;           /* this many times */
 } budget;
 
 static const char slice_text[] = "cpu_slice: computed for %.1f s of CPU time without waiting; an endless loop? If not, "
@@ -81,7 +80,7 @@ static const char session_text[] = "cpu_session: the handlers of this message ha
 static const char aside_text[] = "cpu_session: computed for %.1f s of CPU time without waiting, while loading or in "
 	"a task of the scripts; an endless loop? If not, do it in pieces with a wait in between, or raise cpu_session";
 
-/* ---- what runs, for whoever finds us dead ---- */
+/* ---- what runs, for the process that finds us dead ---- */
 
 static void copy_text(char *to, size_t size, const char *from, size_t n)
 {
@@ -91,7 +90,7 @@ static void copy_text(char *to, size_t size, const char *from, size_t n)
 	to[n] = '\0';
 }
 
-/* From signal handlers: memory is read that nobody changes while Lua runs, and nothing is allocated. */
+/* Called from signal handlers: it reads only memory that does not change while Lua runs, and allocates nothing. */
 static void note_place(const struct mm_task *t)
 {
 	struct mm_whereabouts *at = &budget.row->whereabouts;
@@ -146,7 +145,7 @@ static void sample(lua_State *L, char state)
 static void on_hook(lua_State *L, lua_Debug *where)
 {
 	(void)where;
-	if (budget.running == NULL) {           /* a hook of a slice that is over: cannot be, and must not hurt */
+	if (budget.running == NULL) {           /* a hook of a slice that is over: impossible, but must be harmless */
 		lua_sethook(L, NULL, 0, 0);
 		return;
 	}
@@ -192,7 +191,7 @@ static void set_timer(timer_t timer, long ns)
 	timer_settime(timer, 0, &when, NULL);
 }
 
-/* Loading a list takes longer than looking something up in it: outside of sessions a slice may take cpu_session. */
+/* Loading a list takes longer than a lookup in it: outside of sessions a slice may take cpu_session. */
 static const char *over_slice(const struct mm_task *t, double seconds)
 {
 	bool is_aside = t->session == NULL && budget.limits.session >= budget.limits.slice;
@@ -300,7 +299,7 @@ static void end_slice(lua_State *L)
 	if (budget.has_place) {
 		mm_census_set(budget.row->whereabouts.is_set, 0);
 		budget.has_place = 0;
-		/* many long slices at one turn of the loop are slow, not stuck */
+		/* a loop with many long slices in one turn is slow, not stuck */
 		mm_census_add(budget.row->beats, 1);
 	}
 }
@@ -310,7 +309,7 @@ void mm_budget_end(struct mm_task *before)
 	if (!budget.is_open)
 		return;
 	struct mm_task *t = budget.running;
-	budget.running = before;                /* first: from here on no tick sets the hook */
+	budget.running = before;                /* first of all: from here on no tick sets the hook */
 	if (before == NULL && (budget.is_struck || budget.has_place))
 		end_slice(t->generation->L);
 }
@@ -362,7 +361,7 @@ static void take_signals(void)
 	struct sigaction look = { .sa_handler = on_sample, .sa_flags = SA_RESTART };
 	struct sigaction crash = { .sa_handler = on_crash, .sa_flags = SA_ONSTACK | SA_NODEFER };
 	sigaltstack(&alternate, NULL);
-	sigaddset(&tick.sa_mask, SAMPLE_SIGNAL);        /* neither inside the other: both set hooks */
+	sigaddset(&tick.sa_mask, SAMPLE_SIGNAL);        /* neither may interrupt the other: both set hooks */
 	sigaddset(&look.sa_mask, SIGVTALRM);
 	sigaction(SIGVTALRM, &tick, NULL);
 	sigaction(SAMPLE_SIGNAL, &look, NULL);
@@ -437,7 +436,7 @@ void mm_budget_sample_no_more(void)
 {
 	if (budget.take == NULL)
 		return;
-	timer_delete(budget.sample_timer);      /* a signal that is under way still finds its handler */
+	timer_delete(budget.sample_timer);      /* a signal already sent still finds its handler */
 	budget.take = NULL;
 	budget.shall_sample = 0;
 }

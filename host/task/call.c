@@ -12,14 +12,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* ---- what is said of an error ---- */
+/* ---- the text of an error ---- */
 
 struct describing {
 	struct mm_task  *task;
 	struct mm_fault *why;
 };
 
-/* Protected. A load has nothing but the text, so that has to say where. */
+/* Runs protected. A load's error is only the text, so the text must include the location. */
 static int describe_error(lua_State *L)
 {
 	const struct describing *d = lua_touserdata(L, 1);
@@ -35,7 +35,7 @@ static void explain(struct mm_task *t, int status, struct mm_fault *why)
 	struct describing d = { t, why };
 	mm_fault_set(why, MM_FAULT_SCRIPT, "%s", status == LUA_ERRMEM ? "out of memory" : "the handler failed");
 	struct mm_task *ran = mm_budget_begin(t);       /* __tostring is the script's, too */
-	lua_cpcall(L, describe_error, &d);              /* when even this fails, the sentence above has to do */
+	lua_cpcall(L, describe_error, &d);              /* when even this fails, the sentence above remains */
 	mm_budget_end(ran);
 	lua_settop(L, top);
 	mm_blame_hide_runtime(why->text);
@@ -43,7 +43,7 @@ static void explain(struct mm_task *t, int status, struct mm_fault *why)
 
 /* ---- what it costs ---- */
 
-/* Whose figures are the task's? NULL: nobody's. */
+/* The row in which the task is counted. NULL: none. */
 static struct mm_profile_row *row_of(const struct mm_task *t)
 {
 	struct mm_whose whose = mm_whose_of(t);
@@ -65,7 +65,7 @@ static void name_call(const struct mm_task *t, struct mm_profile_row *row, uint6
 	mm_profile_name(t->generation->settings.profile, row, &call);
 }
 
-/* Most calls are one slice; only those that wait leave a trace in the task. */
+/* Most calls are one slice; only calls that wait store anything in the task. */
 static void count_wait(struct mm_task *t, struct mm_profile_row *row, bool waits, uint64_t began, uint64_t ended)
 {
 	bool had_waited = t->began_at != 0;
@@ -80,7 +80,7 @@ static void count_wait(struct mm_task *t, struct mm_profile_row *row, bool waits
 		name_call(t, row, ticks, busy);
 }
 
-/* cpu: the thread's CPU time when it began; 0: nobody has asked. */
+/* cpu: the thread's CPU time at its beginning; 0: not measured. */
 static void count_slice(struct mm_task *t, struct mm_profile_row *row, bool waits, double cpu, uint64_t began,
 	uint64_t ended)
 {
@@ -176,8 +176,7 @@ enum mm_run mm_call_function(struct mm_task *t, int called, void (*push)(lua_Sta
 		mm_fault_set(why, MM_FAULT_SCRIPT, "out of memory for a coroutine");
 		return MM_RUN_FAILED;
 	}
-	/* At rest a coroutine's stack has room for these three; a closure of its own would cost an
-	 * allocation each time. */
+	/* At rest a coroutine's stack has room for these three; a new closure would cost an allocation each time. */
 	lua_rawgeti(co, LUA_REGISTRYINDEX, t->generation->entry);
 	lua_rawgeti(co, LUA_REGISTRYINDEX, called);
 	lua_pushlightuserdata(co, &p);
@@ -209,7 +208,7 @@ void mm_task_cancel(struct mm_task *t, enum mm_cancel why)
 	t->is_cancelled = true;
 	t->why = why;
 	mm_task_push_cancel(t, t->co);
-	struct mm_fault ignored;        /* the cancellation itself coming back out */
+	struct mm_fault ignored;        /* the cancellation itself, coming back */
 	mm_call_resume(t, 2, &ignored);
 	mm_task_release(t);
 	t->is_cancelled = false;
@@ -223,7 +222,7 @@ static void limit_passed(struct mm_timer *timer)
 	struct mm_task *t = limit->task;
 	limit->is_over = true;
 	if (!t->is_waiting || t->is_ready)
-		return;                 /* has its answer: the next wait raises */
+		return;                 /* it has its answer: the next wait raises */
 	t->undo(t);
 	mm_limit_push(t, t->co);
 	mm_task_go_on(t, 2);

@@ -7,28 +7,29 @@
 
 /* Runs the task's coroutine. before: [function arg1..argN] or, after a wait, [result1..resultN]; after DONE:
  * [result1..resultM], after WAITING: nothing of ours. FAILED fills why with message and traceback; a coroutine that
- * failed or exited is dropped, the next call gets a new one. */
+ * failed or exited is dropped, and the next call gets a new one. */
 enum mm_run mm_call_resume(struct mm_task *, int argument_count, struct mm_fault *why);
-/* What the task ran has failed: for the profile, which the doorway keeps (profile.h). */
+/* Counts a failed call of the task in the profile, which the doorway keeps (profile.h). */
 void mm_task_count_error(const struct mm_task *);
 
-/* Calls the function of a reference with what push(co, self) leaves: [arg1..argN]; no push: with nothing. It may raise:
- * memory may be gone, and whoever pushes may meet the collector and, through it, a finalizer that fails. Then FAILED,
- * and nothing was called. */
-int mm_call_push(struct lua_State *);         /* the lua_CFunction behind it, for script->entry */
+/* Calls the function of a reference with the arguments that push(co, self) leaves: [arg1..argN]; push NULL: no
+ * arguments. push may raise: memory may run out, and a push may run the collector and, through it, a finalizer that
+ * fails. The result is then FAILED, and nothing was called. */
+int mm_call_push(struct lua_State *);         /* its lua_CFunction, for script->entry */
 enum mm_run mm_call_function(struct mm_task *, int called, void (*push)(struct lua_State *co, void *self), void *self,
 	struct mm_fault *why);
 
-/* The wait is over: count results have been pushed on task->co. Runs the coroutine on and calls resumed. Never from
- * inside the primitive that started the wait, nor from inside any handler. */
+/* The wait is over and count results have been pushed on task->co: resumes the coroutine and calls resumed. Never call
+ * it from inside the primitive that started the wait, nor from inside any handler. */
 void mm_task_go_on(struct mm_task *, int count);
 /* Undoes the wait, raises the cancellation inside the coroutine so that its cleanup runs, and drops it. resumed is not
  * called. Not waiting: nothing happens. */
 void mm_task_cancel(struct mm_task *, enum mm_cancel why);
 
-/* Takes the first of the run queue and runs it on. The queue is not empty. */
+/* Takes the first task of the run queue and resumes it. The queue must not be empty. */
 void mm_task_run_ready(struct mm_generation *);
-/* Opens a time limit for the task; its waits raise when it is over. Returns its depth, 0: out of memory. */
+/* Opens a time limit for the task; when the limit is over, waits of the task raise. Returns its
+ * depth; 0: out of memory. */
 unsigned mm_limit_open(struct mm_task *, double seconds);
 
 #endif

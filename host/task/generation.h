@@ -1,10 +1,10 @@
-/* task/generation.h -- what a generation of scripts, its sessions and their tasks hold: the structs that task/, bind/
- * and script/ share. A generation is one Lua state; a session takes a coroutine from its pool for each event; further
- * tasks of a session have coroutines of their own.
+/* task/generation.h -- the state of a generation of scripts, its sessions and their tasks: the structs that task/,
+ * bind/ and script/ share. A generation is one Lua state; a session takes a coroutine from its pool for each event;
+ * further tasks of a session have their own coroutines.
  *
- * Open to these three folders only; those below see script/generation.h. Fields stand together that end together, and
- * each group names what ends it. No lua.h here: a lua_State is a name. An int that holds a registry reference is owned
- * by its struct as long as the Lua state lives, and goes with it. */
+ * Only these three folders use it; the folders below see script/generation.h. Fields that end together are grouped, and
+ * each group names what ends it. lua.h is not included: lua_State is only a name. An int that holds a registry
+ * reference is owned by its struct and ends with the Lua state. */
 #ifndef MM_TASK_GENERATION_H
 #define MM_TASK_GENERATION_H
 
@@ -45,10 +45,10 @@ struct mm_task_group {
 	struct mm_spawned  *first;              /* list; holds a reference to each */
 	struct mm_deferred *deferred;           /* owned list, last one first */
 	unsigned            count;              /* of both */
-	bool                is_closed;          /* takes no more */
+	bool                is_closed;          /* accepts no more */
 };
 
-/* A time limit that a script has set for a part of what a task does (milter.timeout). */
+/* A time limit that a script has set for a part of a task's work (milter.timeout). */
 struct mm_limit {
 	struct mm_timer  timer;                 /* owned */
 	struct mm_task  *task;                  /* borrowed */
@@ -62,14 +62,15 @@ struct mm_task {
 	struct mm_script_session *session;      /* borrowed; NULL while scripts load or unload */
 	struct lua_State         *co;           /* borrowed from the Lua state through anchor; NULL: none yet */
 	int                       anchor;       /* registry reference */
-	float                     busy;         /* ticks the call has run before its last wait (profile.h) */
+	float                     busy;         /* ticks that the call has run before its last wait (profile.h) */
 	bool                      is_cancelled; /* every further wait raises at once */
 	bool                      is_waiting;
-	bool                      is_ready;     /* stands in the run queue: still waits, and undo takes it out again */
+	bool                      is_ready;     /* in the run queue: it still waits, and undo takes it out again */
 	uint8_t                   why;          /* enum mm_cancel, of is_cancelled */
-	int                       ready_count;  /* then: results on co, or arguments of a function that has not begun */
-	void                    (*undo)(struct mm_task *);      /* frees what is waited for; set while waiting */
-	void                     *waits_for;    /* of undo, which frees it */
+	int                       ready_count;  /* when is_ready: results on co, or arguments of a
+	                                         * function that has not begun */
+	void                    (*undo)(struct mm_task *);      /* frees what the task waits for; set while it waits */
+	void                     *waits_for;    /* for undo, which frees it */
 	const char               *wait_name;    /* "sleep"; static, for errors and ctl sessions */
 	uint64_t                  began_at;     /* ticks when the call began, if it has waited; 0: it has not */
 	struct mm_timer           timer;        /* owned: of the wait */
@@ -77,7 +78,7 @@ struct mm_task {
 	struct mm_task_group     *group;        /* borrowed: of a spawned task; NULL: a handler's own task */
 	const struct mm_script   *script;       /* borrowed: of a spawned task or deferred function; may be NULL */
 	struct mm_task           *next_ready, *previous_ready;  /* borrowed: of the run queue */
-	/* Called when a wait is over and the coroutine has run on. */
+	/* Called when a wait is over and the coroutine has been resumed. */
 	void                    (*resumed)(struct mm_task *, enum mm_run, struct mm_fault *);
 };
 
@@ -87,17 +88,17 @@ struct mm_task {
 struct mm_script {
 	char                     *name;         /* owned: file name without directory and .lua */
 	char                     *path;         /* owned */
-	struct mm_profile_script *profile;      /* borrowed until left; NULL: nobody counts */
+	struct mm_profile_script *profile;      /* borrowed until left; NULL: not counted */
 };
 
-/* Tables of a script's own behind ctx. ORDER KEPT */
+/* Tables by ctx that belong to each script. ORDER KEPT */
 enum mm_kept { MM_KEPT_SESSION, MM_KEPT_MESSAGE, MM_KEPT_COUNT };
 
 /* ---- memory (task/memory.h) ---- */
 
-/* What all Lua states of a worker take; owned by the worker. */
+/* The memory of all Lua states of a worker; owned by the worker. */
 struct mm_worker_memory {
-	size_t   used;          /* bytes, of the states that count */
+	size_t   used;          /* bytes of the states that count */
 	unsigned strikes;       /* full collections in a row that left more than memory_soft */
 };
 
@@ -110,8 +111,8 @@ struct mm_memory {
 	size_t                   collect_at;    /* bytes of the worker */
 	bool                     is_enforced;
 	bool                     was_refused;
-	int                      left;          /* KiB in use when garbage was least; 0: not known */
-	bool                     is_resting;    /* a cycle has been begun while there was time */
+	int                      left;          /* KiB in use when there was least garbage; 0: not known */
+	bool                     is_resting;    /* a cycle has been begun in idle time */
 };
 
 /* ---- generations ---- */
@@ -120,12 +121,12 @@ struct mm_generation_settings {
 	struct mm_clock         *clock;         /* borrowed */
 	struct mm_dns           *dns;           /* borrowed */
 	struct mm_children      *children;      /* borrowed */
-	unsigned                 worker_index;  /* from 0; what runs once a host runs in worker 0 */
+	unsigned                 worker_index;  /* from 0; worker 0 does the work that a host needs once */
 	struct mm_log           *log;           /* borrowed */
 	const char              *milter_name;   /* borrowed; "default" */
-	const char              *milter_in_log; /* borrowed: the same; NULL: it is the only one */
-	double                   stage_deadline;        /* seconds a handler may wait */
-	double                   eom_deadline;  /* likewise, at end of message */
+	const char              *milter_in_log; /* borrowed: the same; NULL: it is the only milter */
+	double                   stage_deadline;        /* seconds that a handler may wait */
+	double                   eom_deadline;  /* the same at end of message */
 	double                   progress_every;        /* seconds */
 	size_t                   body_max;      /* bytes of a replacement body */
 	enum mm_verdict_kind     on_error;      /* tempfail, accept or reject */
@@ -133,10 +134,10 @@ struct mm_generation_settings {
 	unsigned long            number;        /* counts from 1; grows with each reload */
 	struct mm_worker_memory *memory;        /* borrowed; NULL: no limits */
 	uint64_t                 memory_soft, memory_hard;      /* bytes; 0: no limit */
-	struct mm_census_row    *row;           /* borrowed: where errors are counted, and what runs is noted */
-	struct mm_profile       *profile;       /* borrowed; NULL: nobody counts what handlers cost */
-	struct mm_generation   **all;           /* borrowed: list that the generation is in as long as it is in memory;
-	                                         * or NULL */
+	struct mm_census_row    *row;           /* borrowed: counts errors and records what runs */
+	struct mm_profile       *profile;       /* borrowed; NULL: the cost of handlers is not counted */
+	struct mm_generation   **all;           /* borrowed: list that holds the generation while it
+	                                         * is in memory; or NULL */
 };
 
 struct mm_generation {
@@ -147,12 +148,12 @@ struct mm_generation {
 	struct mm_memory              memory;
 	unsigned                      references;       /* sessions and the worker */
 	struct mm_script_session     *sessions; /* borrowed list of all open ones: each holds a reference */
-	struct mm_pools              *pools;    /* these three owned; each NULL until it is asked for */
+	struct mm_pools              *pools;    /* these three are owned; each is NULL until first use */
 	struct mm_tls_cache          *tls;
 	struct mm_http               *http;
-	struct mm_holder              holder;   /* owns what was opened while loading, or by nobody's task */
+	struct mm_holder              holder;   /* owns what was opened while loading, or by tasks without a session */
 
-	/* what loading has made of the scripts: script/load.h */
+	/* the result of loading the scripts: script/load.h */
 	struct mm_script             *scripts;  /* owned, in the order they run */
 	unsigned                      script_count;
 	struct mm_plan               *plan;     /* owned: their handlers */
@@ -160,10 +161,10 @@ struct mm_generation {
 	bool                          is_loaded;
 
 	/* while it loads */
-	struct mm_task                load_task;        /* idle time is charged to it later on, too */
+	struct mm_task                load_task;        /* later, idle time is charged to it, too */
 	char                         *load_paths;       /* owned: list of files, NUL after each */
-	const char                   *loading;          /* borrowed from it: whose top level or on_load runs; NULL:
-	                                                 * nobody's */
+	const char                   *loading;          /* borrowed from it: file whose top level or on_load runs; NULL:
+	                                                 * none */
 
 	/* what runs */
 	struct mm_task               *current;  /* borrowed: the task that runs now; NULL outside of Lua */
@@ -180,13 +181,16 @@ struct mm_generation {
 
 	/* registry references: made with the state, by script/state.h */
 	int                           ctx_metatable;
-	int                           kept_tables[MM_KEPT_COUNT];       /* each a table by ctx */
+	int                           kept_tables[MM_KEPT_COUNT];       /* each is a table by ctx */
 	int                           host_object;
-	int                           cancel_token;     /* what a cancelled wait returns to its wrapper */
-	int                           cancel_names[MM_CANCEL_COUNT];    /* ORDER CANCEL: there when memory is gone */
-	int                           memory_words[2];  /* text and code of an answer there is no memory for */
+	int                           cancel_token;     /* the value that a cancelled wait returns to its wrapper */
+	int                           cancel_names[MM_CANCEL_COUNT];    /* ORDER CANCEL: made early,
+	                                                                 * for when memory runs out */
+	int                           memory_words[2];  /* text and code returned when there is
+	                                                 * no memory for an answer */
 	int                           entry;            /* moonmilter.runtime.entry: calls what mm_call_push() pushes */
-	int                           host_token;       /* what a wait yields, so that user coroutines pass it on */
+	int                           host_token;       /* the value that a wait yields, so that user
+	                                                 * coroutines pass it on */
 	int                           field_factory;    /* moonmilter.runtime.headers: makes ctx.headers */
 	int                           feed_kept_body;   /* of moonmilter.runtime.kept_body */
 };
@@ -195,7 +199,7 @@ struct mm_generation {
 
 /* A session as its scripts see it. */
 struct mm_script_session {
-	/* as long as the engine's session */
+	/* while the engine's session lives */
 	struct mm_generation     *generation;   /* holds a reference */
 	struct mm_session        *facts;        /* borrowed from the engine */
 	struct mm_engine         *engine;       /* borrowed */
@@ -214,8 +218,8 @@ struct mm_script_session {
 	uint32_t                  recipients_synced;
 	int                       headers_table;
 	uint32_t                  headers_stamp;
-	int                       kept_bodies;  /* table by script: what ctx:body{} keeps of this message */
-	float                     cpu_used;     /* seconds, since the message before ended; budget.c */
+	int                       kept_bodies;  /* table by script: the bodies that ctx:body{} keeps of this message */
+	float                     cpu_used;     /* seconds since the previous message ended; budget.c */
 	uint64_t                  keeps_body;   /* scripts that keep it */
 	uint64_t                  skips_body;   /* of these: scripts whose on_body wants no more of it */
 
@@ -223,25 +227,25 @@ struct mm_script_session {
 	struct mm_event           event;        /* being handled; borrows from the engine */
 	bool                      has_event;
 	bool                      has_verdict;  /* verdict is set */
-	bool                      feeds_body;   /* what runs is the host's part of ctx:body{}, not the handler */
-	bool                      has_kept[MM_KEPT_COUNT];      /* an entry in the script's kept_tables; not of the
-	                                                         * event, but of client and message */
-	uint8_t                   body_replaced_by;     /* script whose replace_body came last, when the message
-	                                                 * replaces_body */
-	uint8_t                   body_marked_by;       /* the same when mark was made */
+	bool                      feeds_body;   /* the host's part of ctx:body{} runs, not the handler */
+	bool                      has_kept[MM_KEPT_COUNT];      /* an entry in the script's kept_tables; belongs to
+	                                                         * client and message, not to the event */
+	uint8_t                   body_replaced_by;     /* script that called replace_body last, when the
+	                                                 * message replaces_body */
+	uint8_t                   body_marked_by;       /* the same at the time mark was made */
 	unsigned                  script_at;    /* script whose handler runs or runs next */
 	struct mm_edit_mark      *mark;         /* owned: edits asked for before a recipient's or an unknown command's
 	                                         * handlers */
-	struct mm_verdict         verdict;      /* owned: said by a verdict method */
+	struct mm_verdict         verdict;      /* owned: set by a verdict method */
 
 	/* verdicts so far: by client, by message, by kind of event (script/handlers.h) */
 	uint64_t                  accepted_client;      /* scripts that are done with the client */
 	uint64_t                  accepted_message;     /* scripts that are done with the message */
 	uint64_t                  skipped;              /* scripts that want no more of this kind of event */
 	enum mm_stage             skipped_stage;
-	enum mm_cancel            ending;       /* what its tasks will be told when they are ended */
+	enum mm_cancel            ending;       /* the reason that its tasks get when they are ended */
 
-	/* what is ended with the message, what with the client */
+	/* things that end with the message, and with the client */
 	struct mm_holder          message_holder;       /* owns sockets and requests */
 	struct mm_holder          client_holder;
 	struct mm_task_group      message_tasks;

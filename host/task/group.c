@@ -11,7 +11,7 @@
 
 struct mm_deferred {
 	int                 ref;        /* registry reference, owned */
-	const struct mm_script *script; /* borrowed: the script that has deferred it; may be NULL */
+	const struct mm_script *script; /* borrowed: the script that deferred it; may be NULL */
 	struct mm_deferred *next;
 };
 
@@ -90,7 +90,7 @@ void mm_spawned_release(struct mm_spawned *sp)
 	free(sp);
 }
 
-/* It may be gone afterwards. */
+/* The task may be freed afterwards. */
 static void end(struct mm_spawned *sp, enum mm_spawned_state state)
 {
 	bool has_begun = sp->task.group != NULL;
@@ -123,7 +123,7 @@ static void log_failure(struct mm_task *t, const char *what, const char *text)
 	mm_log_end(&line);
 }
 
-/* co: [true result...] or [false error text-with-traceback]; the text is missing when a cancellation came out */
+/* co: [true result...] or [false error text-with-traceback]; the text is missing after a cancellation */
 static void log_raised(struct mm_spawned *sp)
 {
 	lua_State *co = sp->task.co;
@@ -158,7 +158,7 @@ struct mm_spawned *mm_spawned_new(struct mm_generation *g, struct mm_script_sess
 		return NULL;
 	mm_task_init(&sp->task, g, ss, spawned_resumed);
 	sp->references = 1;
-	sp->state = MM_SPAWNED_CANCELLED;       /* until it stands in its group */
+	sp->state = MM_SPAWNED_CANCELLED;       /* until it is in its group */
 	*box = sp;
 	if (mm_task_coroutine(&sp->task) == NULL)
 		return NULL;                    /* the box frees it */
@@ -174,7 +174,7 @@ void mm_spawned_start(struct mm_spawned *sp, int count)
 	sp->task.wait_name = "spawn";
 }
 
-/* Has not begun: a cancel must not run it at all. */
+/* Has the task not begun? Then a cancel must not run it at all. */
 static bool is_queued(const struct mm_spawned *sp)
 {
 	return sp->state == MM_SPAWNED_QUEUED && sp->task.is_ready;
@@ -199,7 +199,7 @@ bool mm_spawned_cancel(struct mm_spawned *sp)
 	return true;
 }
 
-/* From the loop: nothing of this Lua state runs. */
+/* Called from the loop, where nothing runs in this Lua state. */
 static void cancel_now(struct mm_spawned *sp, enum mm_cancel why)
 {
 	if (is_queued(sp)) {
@@ -238,7 +238,7 @@ static void run_deferred(struct mm_generation *g, struct mm_script_session *ss, 
 	struct mm_fault fault;
 	mm_task_init(&task, g, ss, deferred_resumed);
 	task.script = d->script;
-	task.is_cancelled = true;               /* its owner is over: waits raise */
+	task.is_cancelled = true;               /* its owner has ended: waits raise */
 	task.why = why;
 	deferred_resumed(&task, mm_call_function(&task, d->ref, NULL, NULL, &fault), &fault);
 	luaL_unref(g->L, LUA_REGISTRYINDEX, d->ref);
@@ -277,6 +277,6 @@ void mm_task_group_close(struct mm_task_group *group, const char *wait_name, enu
 {
 	struct mm_spawned *sp;
 	group->is_closed = true;
-	while ((sp = find_asleep(group, wait_name)) != NULL)    /* from the start again: cleanup may cancel others */
+	while ((sp = find_asleep(group, wait_name)) != NULL)    /* again from the start: cleanup may cancel others */
 		cancel_now(sp, why);
 }

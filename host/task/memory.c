@@ -1,11 +1,11 @@
 /* task/memory.c -- see task/memory.h.
  *
- * (a) LuaJIT gives up at the first allocation that fails, without a collection: garbage counts. Therefore the
- *     collection after every failure, and the soft limit well below the hard one.
+ * (a) LuaJIT gives up at the first failed allocation, without a collection: garbage counts. So there is a collection
+ *     after every failure, and the soft limit is well below the hard one.
  * (b) LuaJIT 2.1.0-beta3 crashes now and then when an allocation fails in compiled code (a string that is doubled in a
- *     loop, in the fourth coroutine). So the allocation that passes the limit is granted, and the slice is ended the
- *     way an endless loop is (budget.h), at the next instruction. Only what no script can mean is refused: twice the
- *     limit.
+ *     loop, in the fourth coroutine). So an allocation over the limit is granted, and the slice is ended like an
+ *     endless loop (budget.h), at the next instruction. Only twice the limit is refused, which no sensible script
+ *     needs.
  * (c) Its own allocator is wrapped, not replaced: realloc() in its place costs up to 40 % on allocation-heavy code. */
 #include "task/memory.h"
 
@@ -14,15 +14,15 @@
 #include <lauxlib.h>
 #include <lua.h>
 
-#define GROWTH_TO_COLLECT 1.25          /* of what a full collection left, until the soft limit brings the next */
-#define GROWTH_TO_REST    1.5           /* likewise, until idle time goes to a cycle; LuaJIT begins one itself at 2 */
+#define GROWTH_TO_COLLECT 1.25          /* times what a full collection left, until the soft limit causes the next */
+#define GROWTH_TO_REST    1.5           /* the same, until a cycle runs in idle time; LuaJIT itself begins one at 2 */
 #define REST_FLOOR        256           /* KiB of growth below which no cycle is worth it */
 #define STEP_SIZE         10            /* KiB of LUA_GCSTEP: some 15 us */
 #define PAY_FROM          (16u << 10)   /* bytes of a string that pays for itself */
 
 static const char over_text[] = "not enough memory: Lua has all that memory_hard gives this worker";
 
-/* False: it is not given. */
+/* False: the allocation is refused. */
 static bool is_given(struct mm_memory *m, size_t more)
 {
 	size_t wanted = m->worker->used + more;
@@ -65,7 +65,7 @@ void mm_memory_unwatch(struct mm_generation *g)
 {
 	if (g->memory.allocate == NULL)
 		return;
-	lua_setallocf(g->L, g->memory.allocate, g->memory.allocate_self);       /* it frees its arena at once */
+	lua_setallocf(g->L, g->memory.allocate, g->memory.allocate_self);       /* it frees its whole arena at once */
 	g->memory.worker->used -= g->memory.used;
 	g->memory.allocate = NULL;
 }
@@ -77,7 +77,7 @@ bool mm_memory_begin(struct mm_generation *g)
 	return before;
 }
 
-/* The longest time that collecting has kept the loop from its work, for `moonmilter ctl status`. */
+/* Records the longest time that a collection has kept the loop from its work, for `moonmilter ctl status`. */
 static void note_pause(const struct mm_generation *g, double seconds)
 {
 	struct mm_census_row *row = g->settings.row;
@@ -86,7 +86,7 @@ static void note_pause(const struct mm_generation *g, double seconds)
 		mm_census_set(row->longest_collection_us, us);
 }
 
-/* Collects in a protected call: finalizers are the script's, and the collector hands on what they raise. */
+/* Collects in a protected call: finalizers are the script's, and the collector passes on their errors. */
 static void collect_with(struct mm_generation *g, lua_CFunction how, void *self)
 {
 	if (lua_cpcall(g->L, how, self) == 0)

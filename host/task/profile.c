@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define HEAVY_CPU 20e-6         /* seconds; a slice that takes less was not heavy, whatever held it up */
+#define HEAVY_CPU 20e-6         /* seconds; a slice that takes less is not heavy, whatever delayed it */
 
 /* ---- life ---- */
 
@@ -67,7 +67,7 @@ void mm_profile_leave(struct mm_profile *p, struct mm_profile_script *s)
 {
 	(void)p;
 	if (s != NULL)
-		s->users--;             /* what it has cost is still to be read */
+		s->users--;             /* its counts are still needed for reading */
 }
 
 /* ---- counting ---- */
@@ -121,13 +121,13 @@ void mm_profile_failed(const struct mm_profile *p, struct mm_profile_row *row)
 	row->window.errors += p->has_window;
 }
 
-/* ---- from nought ---- */
+/* ---- resets ---- */
 
 void mm_profile_begin_anew(struct mm_profile *p)
 {
 	p->all = now();
 	for (struct mm_profile_script **at = &p->scripts, *s; (s = *at) != NULL;) {
-		if (s->users == 0) {            /* of scripts that are gone */
+		if (s->users == 0) {            /* a row of scripts that are gone */
 			*at = s->next;
 			script_free(s);
 			continue;
@@ -160,7 +160,7 @@ static const char *row_name(int i)
 		: mm_stage_handler((enum mm_stage)i);
 }
 
-/* Paths and queue ids are somebody else's: what could pose as another field becomes a question mark. */
+/* Paths and queue ids are foreign text: a byte that could pose as a separator becomes a question mark. */
 static void write_text(FILE *to, const char *text)
 {
 	putc('\t', to);
@@ -186,7 +186,7 @@ static void write_row(FILE *to, const struct mm_profile_script *s, int i, const 
 	putc('\n', to);
 }
 
-/* How many ticks are a second. */
+/* Ticks per second. */
 static double rate(const struct mm_profile_span *since, const struct mm_profile_span *until)
 {
 	double seconds = until->clock - since->clock;

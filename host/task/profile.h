@@ -1,11 +1,11 @@
-/* task/profile.h -- what handlers have cost: a row a script and handler, counted at every call, kept over reloads.
- * busy is the time a call ran and nobody else could: its CPU time, system calls that block, and what the machine gave
- * to others meanwhile. waited is the rest of it. Both are counted in ticks (clock.h), because two looks at a real clock
- * would be a good part of a short handler. CPU time, which costs a system call, is measured as long as a handler was
- * heavy lately; else busy stands for it.
+/* task/profile.h -- the cost of handlers: one row per script and handler, counted at every call, kept across reloads.
+ * busy is the time in which a call ran and nothing else in the worker could: its CPU time, blocking system calls, and
+ * time that the machine gave to other processes. waited is the rest. Both are counted in ticks (clock.h), because
+ * reading a real clock twice would be a good part of a short handler. CPU time, which costs a system call, is measured
+ * only while a handler has been heavy lately; otherwise busy is used for it.
  *
- * A row counts since the worker began or was told to begin anew, and beside that since a window was opened.
- * Rows belong to the worker; generations share them by milter and path. Written as lines of fields between tabs, which
+ * A row counts from the start of the worker or the last reset, and separately from the opening of a window.
+ * Rows belong to the worker; generations share them by milter and path. Written as lines of tab-separated fields, which
  * profile_report.c reads. Knows no Lua and no sessions. */
 #ifndef MM_TASK_PROFILE_H
 #define MM_TASK_PROFILE_H
@@ -16,37 +16,37 @@
 #include <stdint.h>
 #include <stdio.h>
 
-/* Handlers by their stage, then what else runs in a script's name. */
+/* Handlers by their stage, then the other work that runs for a script. */
 enum { MM_PROFILE_TASK = MM_STAGE_COUNT, MM_PROFILE_KEPT_BODY, MM_PROFILE_ROW_COUNT };
 
-/* A call, for whoever looks for it in a log. */
+/* A call, described so that it can be found in a log. */
 struct mm_profile_call {
-	uint64_t ticks, busy;           /* all of it; of that busy */
+	uint64_t ticks, busy;           /* in all; of these busy */
 	double   at;                    /* its end; seconds since 1970 */
 	char     session[32];           /* "": none */
-	char     queue_id[32];          /* likewise */
+	char     queue_id[32];          /* "": none */
 };
 
 struct mm_profile_figures {
-	uint64_t calls;                 /* that have ended */
+	uint64_t calls;                 /* those that have ended */
 	uint64_t busy, busy_max;        /* ticks; max: of one call */
-	uint64_t slowest_ticks;         /* of slowest, here for the processor's cache */
+	uint64_t slowest_ticks;         /* of slowest; here for the processor's cache */
 	uint64_t waited, waited_max;
 	uint64_t errors;
 	uint64_t measured_busy;         /* ticks of the slices whose CPU time was measured */
-	double   measured_cpu;          /* and that, seconds */
+	double   measured_cpu;          /* that CPU time, seconds */
 	struct mm_profile_call slowest;
 };
 
 struct mm_profile_row {
 	struct mm_profile_figures all, window;
 	uint32_t                  waiting;      /* calls that wait now */
-	uint8_t                   measures;     /* that many more calls are worth a system call for their CPU time */
+	uint8_t                   measures;     /* this many more calls get a system call for their CPU time */
 };
 
 struct mm_profile_script {
 	char                     *milter, *path;        /* owned */
-	unsigned                  users;                /* generations that have it */
+	unsigned                  users;                /* generations that use it */
 	struct mm_profile_script *next;
 	struct mm_profile_row     rows[MM_PROFILE_ROW_COUNT];
 };
@@ -70,14 +70,14 @@ struct mm_profile_script *mm_profile_join(struct mm_profile *, const char *milte
 void mm_profile_leave(struct mm_profile *, struct mm_profile_script *);         /* NULL is fine */
 
 #define MM_PROFILE_HEAVY_TICKS (UINT64_C(1) << 18)      /* about 0.1 ms where a tick is a cycle of the processor */
-#define MM_PROFILE_MEASURES    16                       /* behind a slice that was heavy, and at the start */
+#define MM_PROFILE_MEASURES    16                       /* after a heavy slice, and at the start */
 
 /* A slice whose CPU time was measured, because measures are left. */
 void mm_profile_measured(const struct mm_profile *, struct mm_profile_row *, uint64_t busy, double cpu);
-/* Of mm_profile_ended(): what is rare. */
+/* The rare part of mm_profile_ended(). */
 bool mm_profile_ended_slowly(const struct mm_profile *, struct mm_profile_row *, uint64_t ticks, uint64_t busy);
 
-/* A call has run for so many ticks, and ends or waits. */
+/* A call has run for this many busy ticks, and ends or waits. */
 static inline void mm_profile_ran(const struct mm_profile *p, struct mm_profile_row *row, uint64_t busy)
 {
 	row->all.busy += busy;
@@ -87,7 +87,7 @@ static inline void mm_profile_ran(const struct mm_profile *p, struct mm_profile_
 		row->measures = MM_PROFILE_MEASURES;
 }
 
-/* A call has ended. True: no other took as long; it wants to be named. */
+/* A call has ended. True: it is the longest so far; name it with mm_profile_name(). */
 static inline bool mm_profile_ended(const struct mm_profile *p, struct mm_profile_row *row, uint64_t ticks,
 	uint64_t busy)
 {
@@ -103,16 +103,16 @@ static inline bool mm_profile_ended(const struct mm_profile *p, struct mm_profil
 void mm_profile_name(const struct mm_profile *, struct mm_profile_row *, const struct mm_profile_call *);
 void mm_profile_failed(const struct mm_profile *, struct mm_profile_row *);
 
-/* Everything counts from nought, except who waits. */
+/* Sets all counts to zero, except those of waiting calls. */
 void mm_profile_begin_anew(struct mm_profile *);
-/* From now on the window counts, too, from nought. */
+/* Opens the window: it counts, too, from zero. */
 void mm_profile_open_window(struct mm_profile *);
 void mm_profile_close_window(struct mm_profile *);
-/* So many of them in seconds. */
+/* Ticks as seconds. */
 double mm_profile_seconds(const struct mm_profile *, uint64_t ticks);
-/* How long ago the counter stood there. */
+/* Seconds since the counter had this value. */
 double mm_profile_seconds_since(const struct mm_profile *, uint64_t ticks);
-/* "since", then "row" lines. */
+/* Writes a "since" line, then "row" lines. */
 void mm_profile_write(const struct mm_profile *, bool window, FILE *to);
 
 #endif

@@ -9,7 +9,7 @@
 
 #define STACKS_MAX  4096u               /* different ones; a power of two */
 #define TEXT_MAX    (1u << 20)          /* bytes of all of them */
-#define STACK_MAX   3072                /* bytes of one's frames; those outside of that are left out */
+#define STACK_MAX   3072                /* bytes of the frames of one stack; outer frames beyond that are left out */
 #define NAME_SIZE   64                  /* of a function or a milter */
 #define PATH_SIZE   256
 #define FRAME_SIZE   (NAME_SIZE + PATH_SIZE + 32)
@@ -39,7 +39,7 @@ struct writer {
 	size_t size;
 };
 
-/* What scripts and functions are called may hold anything; these characters are ours. */
+/* Names of scripts and functions may contain anything; these characters are our separators. */
 static const char *plain(const char *text, char *to, size_t size)
 {
 	snprintf(to, size, "%s", text);
@@ -99,7 +99,7 @@ static void count_stack(const struct writer *w, unsigned count)
 	samples->stack_count++;
 }
 
-/* From inside Lua: nothing here raises, or asks for Lua's memory. */
+/* Called from inside Lua: it neither raises nor allocates Lua memory. */
 static void take(struct lua_State *L, const struct mm_task *t, unsigned count, char state)
 {
 	struct writer w;

@@ -42,7 +42,7 @@ struct mm_holder *mm_task_holder(struct mm_generation *g)
 	struct mm_script_session *ss = t != NULL ? t->session : NULL;
 	if (ss == NULL)
 		return &g->holder;
-	if (t->group != NULL)           /* a spawned task's things end with the task's owner */
+	if (t->group != NULL)           /* things opened by a spawned task end with the task's owner */
 		return t->group == &ss->message_tasks ? &ss->message_holder : &ss->client_holder;
 	return ss->facts->message != NULL ? &ss->message_holder : &ss->client_holder;
 }
@@ -53,7 +53,7 @@ void mm_task_init(struct mm_task *t, struct mm_generation *g, struct mm_script_s
 	*t = (struct mm_task){ .generation = g, .session = session, .anchor = MM_NO_REF, .resumed = resumed };
 }
 
-/* Protected: memory may be gone, and a finalizer of the script's that fails in the collector's turn raises here. */
+/* Runs protected: memory may run out, and a script's finalizer that fails during a collection raises here. */
 static int make_coroutine(lua_State *L)
 {
 	struct mm_task *t = lua_touserdata(L, 1);
@@ -100,7 +100,7 @@ void mm_task_release(struct mm_task *t)
 	mm_limit_close(t, 1);
 	if (t->co == NULL)
 		return;
-	/* LuaJIT cannot resume a coroutine that has failed, nor one that still hangs in a yield. */
+	/* LuaJIT cannot restart a coroutine that has failed, nor one that is still suspended in a yield. */
 	bool is_at_rest = lua_status(t->co) == 0;
 	if (is_at_rest)
 		lua_settop(t->co, 0);
@@ -140,7 +140,7 @@ const struct mm_limit *mm_limit_over(const struct mm_task *t)
 	return found;
 }
 
-/* The reason is the limit's depth: only the milter.timeout that has opened it takes the error for its own. */
+/* The reason is the limit's depth: only the milter.timeout that opened it handles the error as its own. */
 void mm_limit_push(struct mm_task *t, lua_State *L)
 {
 	lua_rawgeti(L, LUA_REGISTRYINDEX, t->generation->cancel_token);

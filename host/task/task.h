@@ -1,7 +1,7 @@
 /* task/task.h -- coroutines that are parked between events: where they come from, how they wait, how a wait ends.
  * A task waits for at most one thing at a time and knows how to undo that wait: the session may be gone when the answer
- * comes, so whoever ends the session calls undo and no answer comes at all. Knows no limits (budget.h, memory.h) and
- * enters no Lua: that is call.h. */
+ * comes, so the code that ends the session calls undo, and then no answer comes. Knows no limits (budget.h, memory.h)
+ * and enters no Lua: that is call.h. */
 #ifndef MM_TASK_TASK_H
 #define MM_TASK_TASK_H
 
@@ -20,10 +20,10 @@ void mm_task_release(struct mm_task *);
 struct mm_task *mm_task_current(struct lua_State *);
 struct mm_generation *mm_generation_of(struct lua_State *);
 void mm_generation_mark(struct lua_State *, struct mm_generation *);    /* once, when the state is made */
-/* Keeps what is pushed when memory is gone: the words of a cancellation and of a wait whose answer found no room. Once,
- * when the state is made; may raise. */
+/* Makes, in advance, the strings that are pushed when memory runs out: those of a cancellation, and of a wait whose
+ * answer found no room. Once, when the state is made; may raise. */
 void mm_task_keep_words(struct lua_State *, struct mm_generation *);
-/* Who holds what is opened now: the message or the client of the current task, or the generation. */
+/* The holder of anything opened now: the message or the client of the current task, or the generation. */
 struct mm_holder *mm_task_holder(struct mm_generation *);
 
 /* ---- waiting ----
@@ -35,34 +35,34 @@ struct mm_holder *mm_task_holder(struct mm_generation *);
 struct mm_task *mm_task_may_wait(struct lua_State *, const char *name);
 int mm_task_wait(struct lua_State *, struct mm_task *, const char *name, void (*undo)(struct mm_task *),
 	void *waits_for);
-/* As mm_task_go_on (task/call.h), but from the loop, soon, after what is ready already: for completions that come
- * several at once or from inside a library that cannot be entered again. Also starts a coroutine whose function and
- * count arguments have been pushed. */
+/* As mm_task_go_on (task/call.h), but soon, from the loop, after the tasks that are already ready: for completions that
+ * come several at once or from inside a library that must not be entered again. Also starts a coroutine whose function
+ * and count arguments have been pushed. */
 void mm_task_ready(struct mm_task *, int count);
-/* Takes the task out of the run queue; it waits no more. */
+/* Takes the task out of the run queue; it no longer waits. */
 void mm_task_unready(struct mm_task *);
-/* Runs build(L, arg) protected from running out of memory, to push the results of a wait on task->co. Returns how many:
- * what build says, or 3 for a failure it could not avoid. */
+/* Runs build(L, arg) protected from running out of memory, to push the results of a wait on task->co. Returns their
+ * number: that of build, or 3 for nil, text and code when memory ran out. */
 int mm_task_push(struct mm_task *, int (*build)(struct lua_State *, void *arg), void *arg);
-/* Undoes the wait at once and lets the cancellation be raised from the run queue: for calls from inside Lua. resumed is
- * called as usual. Running: the next wait raises. */
+/* Undoes the wait at once and raises the cancellation later, from the run queue: for calls from inside Lua. resumed is
+ * called as usual. Running task: its next wait raises. */
 void mm_task_cancel_soon(struct mm_task *, enum mm_cancel why);
-/* Pushes what a cancelled wait returns to its wrapper: token and reason. */
+/* Pushes the values that a cancelled wait returns to its wrapper: token and reason. */
 void mm_task_push_cancel(struct mm_task *, struct lua_State *);
-/* A wait that never reached the host, because C code stood in the way (a user coroutine that waits inside table.sort),
- * is undone. Only while the task runs. */
+/* Undoes a wait that never reached the host, because C code was in between (a user coroutine that waits inside
+ * table.sort). Only while the task runs. */
 void mm_task_forget_wait(struct mm_task *);
-/* The wait has its answer or was undone: the task is no longer waiting for anything. */
+/* The wait has its answer or was undone: the task no longer waits for anything. */
 void mm_task_wait_is_over(struct mm_task *);
 const char *mm_cancel_name(enum mm_cancel);     /* "abort". Static. */
 
 /* ---- time limits ---- */
 
-/* The outermost limit that is over: what has opened those inside it is to be left, too. NULL: none. */
+/* The outermost limit that is over: the calls that opened limits inside it must be left, too. NULL: none. */
 const struct mm_limit *mm_limit_over(const struct mm_task *);
-/* Pushes what a wait returns to its wrapper then: token and depth. */
+/* Pushes the values that a wait then returns to its wrapper: token and depth. */
 void mm_limit_push(struct mm_task *, struct lua_State *);
-/* Closes this one and all inside it. True: it was over. */
+/* Closes this limit and all inside it. True: it was over. */
 bool mm_limit_close(struct mm_task *, unsigned depth);
 
 #endif

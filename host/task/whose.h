@@ -1,9 +1,10 @@
 /* task/whose.h -- on whose behalf a task runs: milter, script, handler, session, queue id. Log lines, the census,
- * samples and the profile all ask here, so they name the same.
- * A handler is the session's own task while an event is under way. A load is the task that runs files and on_load. All
- * else is a task: spawned, deferred, on_unload; one of a session still names session and queue id, but no handler,
- * which may be another script's.
- * Only reads facts that stand still while Lua runs, and allocates nothing: from a signal handler, too (budget.c). */
+ * samples and the profile all ask here, so they give the same names.
+ * A handler is the session's own task while an event is being handled. A load is the task that runs files and on_load.
+ * Everything else is a task: spawned, deferred, on_unload; a task of a session still names session and queue id, but no
+ * handler, because that may be another script's.
+ * Reads only facts that do not change while Lua runs, and allocates nothing, so a signal handler may
+ * call it, too (budget.c). */
 #ifndef MM_TASK_WHOSE_H
 #define MM_TASK_WHOSE_H
 
@@ -11,12 +12,12 @@
 
 enum mm_whose_work { MM_WHOSE_HANDLER, MM_WHOSE_LOAD, MM_WHOSE_TASK };
 
-/* All pointers are BORROWED, and good until the task runs on. */
+/* All pointers are BORROWED until the task is resumed. */
 struct mm_whose {
 	const struct mm_generation     *generation;
 	const struct mm_script_session *session;        /* NULL: none */
-	const struct mm_script         *script;         /* NULL: not known, as while loading and in what was spawned
-	                                                 * then */
+	const struct mm_script         *script;         /* NULL: not known, as while loading and
+	                                                 * in tasks spawned then */
 	enum mm_whose_work              work;
 };
 
@@ -36,7 +37,7 @@ const char *mm_whose_handler(const struct mm_whose *);
 const char *mm_whose_path(const struct mm_whose *);
 /* Size 0: not known yet. BORROWED from the session. */
 struct mm_text mm_whose_queue_id(const struct mm_whose *);
-/* Adds milter (when there are several), session and queue id, as far as there are any. */
+/* Adds milter (when there are several), session and queue id, as far as they are known. */
 void mm_whose_log(const struct mm_whose *, struct mm_log_line *);
 
 #endif

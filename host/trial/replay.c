@@ -69,7 +69,8 @@ static bool add_reply(struct mm_replay *r, uint32_t *waiting, struct mm_mta *mta
 	if (!mm_array_grow(&r->replies, r->reply_count, &r->reply_capacity, sizeof *r->replies))
 		return no_memory(why);
 	while (*waiting < r->command_count && (r->commands[*waiting].is_answered
-	    || !(r->commands[*waiting].packet.letter == 'O' || mm_mta_waits(mta, r->commands[*waiting].packet.letter))))
+	    || !(r->commands[*waiting].packet.letter == SMFIC_OPTNEG
+	    || mm_mta_waits(mta, r->commands[*waiting].packet.letter))))
 		++*waiting;
 	if (*waiting == r->command_count)
 		return mm_fault_set(why, MM_FAULT_CONFIG, "reply '%c' answers no command; the file "
@@ -116,7 +117,7 @@ bool mm_replay_parse(struct mm_replay *r, const void *bytes, size_t n, struct mm
 			ok = add_reply(r, &waiting, &mta, &p, why);
 		else if (ok)
 			ok = add_command(r, &p, why);
-		if (ok && from == MM_RECORD_FROM_MTA && p.letter == 'O' && mm_command_decode(&p, 0, &c, why)) {
+		if (ok && from == MM_RECORD_FROM_MTA && p.letter == SMFIC_OPTNEG && mm_command_decode(&p, 0, &c, why)) {
 			r->offer = c.offer;
 			mm_mta_free(&mta);
 			mm_mta_init(&mta, &c.offer);
@@ -134,7 +135,7 @@ void mm_replay_outcome(struct mm_buffer *out, uint8_t command, const struct mm_p
 		struct mm_fault ignored;
 		if (replies[i].letter == SMFIR_PROGRESS || !mm_mta_decode(&replies[i], &r, &ignored))
 			continue;
-		if (r.row->is_final && command == 'E'
+		if (r.row->is_final && command == SMFIC_BODYEOB
 		    && (r.row->letter == SMFIR_CONTINUE || r.row->letter == SMFIR_ACCEPT)) {
 			mm_buffer_append(out, "accept", 6);             /* an MTA treats them alike */
 		} else {

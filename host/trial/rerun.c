@@ -105,15 +105,15 @@ static bool send_command(const struct mm_rerun *re, struct run *run, const struc
 	struct mm_error error;
 	run->count = 0;
 	mm_buffer_clear(&run->store);
-	if (p->letter != 'O' && p->letter != 'D' && !mm_mta_sends(&run->mta, p->letter))
+	if (p->letter != SMFIC_OPTNEG && p->letter != SMFIC_MACRO && !mm_mta_sends(&run->mta, p->letter))
 		return true;
-	if (p->letter != 'L' || !write_field(run, record, p, &out))
+	if (p->letter != SMFIC_HEADER || !write_field(run, record, p, &out))
 		mm_frame_write(&out, p->letter, p->data, p->size);
 	bool ok = !out.failed && mm_feed_bytes(run->session, out.bytes, out.size, &error);
 	if (!ok)
 		mm_fault_set(why, MM_FAULT_PEER, "%s", out.failed ? "out of memory" : error.text);
 	mm_buffer_free(&out);
-	if (ok && p->letter == 'O') {
+	if (ok && p->letter == SMFIC_OPTNEG) {
 		struct mm_mta_reply r;
 		ok = take_replies(re, run, why) && mm_mta_decode(&run->replies[0], &r, why)
 			&& mm_mta_agree(&run->mta, &r, why);
@@ -143,20 +143,21 @@ static struct mm_text address_of(const struct mm_packet *command)
 
 static bool decides(uint8_t command, uint8_t letter)
 {
-	if (command == 'E')
+	if (command == SMFIC_BODYEOB)
 		return true;
 	if (letter == SMFIR_ACCEPT || letter == SMFIR_DISCARD)
 		return true;
-	return command != 'R' && (letter == SMFIR_REJECT || letter == SMFIR_TEMPFAIL || letter == SMFIR_REPLYCODE);
+	return command != SMFIC_RCPT && (letter == SMFIR_REJECT || letter == SMFIR_TEMPFAIL
+		|| letter == SMFIR_REPLYCODE);
 }
 
 static void note_outcome(struct mm_buffer *lines, bool *decided, const struct mm_packet *command,
 	const struct mm_packet *replies, uint32_t count)
 {
 	uint8_t last = count > 0 ? replies[count - 1].letter : 0;
-	if (count == 0 || (command->letter != 'E' && (last == SMFIR_CONTINUE || last == SMFIR_SKIP)))
+	if (count == 0 || (command->letter != SMFIC_BODYEOB && (last == SMFIR_CONTINUE || last == SMFIR_SKIP)))
 		return;
-	if (command->letter == 'R') {
+	if (command->letter == SMFIC_RCPT) {
 		mm_transcript_shown(lines, address_of(command));
 		mm_buffer_append(lines, ": ", 2);
 	}
@@ -217,9 +218,9 @@ static void end_part(struct mm_rerun *re, const char *file, struct part *p)
 static void say_missing(const struct mm_replay *record, const struct run *run, const char *file)
 {
 	static const struct { uint8_t letter; const char *what; } steps[] = {
-		{ 'C', "connect" }, { 'H', "helo" }, { 'M', "mail" }, { 'R', "rcpt" }, { 'T', "data" },
-			{ 'L', "headers" },
-		{ 'N', "end of headers" }, { 'B', "bodies" }, { 'U', "unknown commands" },
+		{ SMFIC_CONNECT, "connect" }, { SMFIC_HELO, "helo" }, { SMFIC_MAIL, "mail" }, { SMFIC_RCPT, "rcpt" },
+		{ SMFIC_DATA, "data" }, { SMFIC_HEADER, "headers" }, { SMFIC_EOH, "end of headers" },
+		{ SMFIC_BODY, "bodies" }, { SMFIC_UNKNOWN, "unknown commands" },
 	};
 	struct mm_mta then = { .agreed = record->agreed };
 	for (size_t i = 0; i < sizeof steps / sizeof *steps; i++)
@@ -244,27 +245,27 @@ static bool play(struct mm_rerun *re, struct run *run, const struct mm_replay *r
 	for (uint32_t i = 0; ok && i < record->command_count; i++) {
 		const struct mm_replay_command *c = &record->commands[i];
 		uint8_t letter = c->packet.letter;
-		if (strchr("MAQK", letter) != NULL && (part.number > 0 || letter == 'M' || number == 0)) {
+		if (strchr("MAQK", letter) != NULL && (part.number > 0 || letter == SMFIC_MAIL || number == 0)) {
 			if (part.decided_after && part.number == 0)
 				is_refused = true;
 			end_part(re, file, &part);
-			part.number = letter == 'M' ? ++number : 0;
+			part.number = letter == SMFIC_MAIL ? ++number : 0;
 			part.sender = address_of(&c->packet);
 		}
 		if (is_cut_at(record, c))
 			break;
-		if (letter != 'O')
+		if (letter != SMFIC_OPTNEG)
 			note_outcome(&part.before, &part.decided_before, &c->packet, c->reply_count > 0
 				? record->replies + c->first_reply : NULL, c->reply_count);
 		run->count = 0;
 		bool is_moot = (part.decided_after || is_refused) && strchr("AQKM", letter) == NULL;
-		if (!is_moot && !(is_refused && letter != 'Q'))
+		if (!is_moot && !(is_refused && letter != SMFIC_QUIT))
 			ok = send_command(re, run, record, &c->packet, why);
-		if (ok && letter == 'O')
+		if (ok && letter == SMFIC_OPTNEG)
 			say_missing(record, run, file);
 		else if (ok)
 			note_outcome(&part.after, &part.decided_after, &c->packet, run->replies, run->count);
-		if (letter == 'Q')
+		if (letter == SMFIC_QUIT)
 			break;
 	}
 	if (record->is_cut)

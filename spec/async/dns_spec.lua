@@ -5,7 +5,7 @@ local HEAD = 'local milter = require "moonmilter"\nlocal dns = require "moonmilt
 
 local start_server = require("spec.async.support").name_server
 
--- What a script's function returns, as text; `name` etc. are what it needs.
+-- The result of a script's function, as text; `name` etc. are its variables.
 local function shows(host, body)
   host:write("10-ask.lua", HEAD .. [[
     local function show(value, text, code)
@@ -74,7 +74,7 @@ describe("moonmilter.dns", function()
     check("v=spf1 -all,a?b ttl=300", 'return show(dns.txt("ok.example"))')
   end)
 
-  it("finds services, and the types that have no function of their own", function()
+  it("finds services, and the types without a separate function", function()
     check("{host=x.example port=25 priority=1 weight=2},{host=late.example port=389 priority=5 weight=1} ttl=300",
       'return show(dns.srv("ok.example"))')
     check("{flags=0 tag=issue value=ca.example} ttl=300", 'return show(dns.query("ok.example", "CAA"))')
@@ -93,13 +93,13 @@ describe("moonmilter.dns", function()
       'return dns.reverse("192.0.2.1") .. " " .. dns.reverse("192.0.2.1", "bl.example")')
   end)
 
-  it("follows aliases, and names the end of them", function()
+  it("follows aliases, and returns the final name", function()
     check("192.0.2.1,192.0.2.2 ttl=40 ok.example", 'local l = dns.a("cname.example") return show(l) .. " " .. l.name')
     check("other.example ttl=50", 'return show(dns.query("cname.example", "cname"))')
     check("nil nodata", 'return show(dns.a("loop.example"))')
   end)
 
-  it("tells failures apart", function()
+  it("distinguishes failures", function()
     check("nil nxdomain", 'return show(dns.a("nx.example"))')
     check("nil nodata", 'return show(dns.a("nodata.example"))')
     check("nil servfail", 'return show(dns.a("servfail.example"))')
@@ -117,7 +117,7 @@ describe("moonmilter.dns", function()
     check("60 203 060", 'local l = dns.txt("big.example") return #l .. " " .. #l[60] .. " " .. l[60]:sub(1, 3)')
   end)
 
-  it("gives up after dns_timeout by itself", function()
+  it("gives up after dns_timeout by default", function()
     check("timeout true", [[
       local began = milter.now()
       local _, _, code = dns.a("silent-too.example")
@@ -126,7 +126,7 @@ describe("moonmilter.dns", function()
     ]])
   end)
 
-  it("asks identical questions that are under way once", function()
+  it("sends identical concurrent queries once", function()
     check("8 1", [[
       local function ask() return dns.a("slow-once.example")[1] end
       local found = milter.all { ask, ask, ask, ask, ask, ask, ask, function() return dns.a("SLOW-once.Example.")[1] end }
@@ -134,7 +134,7 @@ describe("moonmilter.dns", function()
     ]])
   end)
 
-  it("keeps answers and their absence as long as the zone allows", function()
+  it("caches answers and negative answers as long as the zone allows", function()
     check("1 1 1", [[
       for _ = 1, 5 do dns.a("ok.example") dns.a("nx-kept.example") dns.a("nodata-kept.example") end
       local function count(name) return dns.txt("count." .. name)[1] end
@@ -150,8 +150,8 @@ describe("moonmilter.dns", function()
     ]])
   end)
 
-  it("keeps no answer that is large: a zone's owner must not choose how much memory we give", function()
-    check("100 2 4", [[ -- each is asked over UDP and again over TCP
+  it("does not cache a large answer: a zone's owner must not decide how much memory we use", function()
+    check("100 2 4", [[ -- each query is sent over UDP and again over TCP
       local list
       for _ = 1, 2 do
         dns.txt("big-kept.example")
@@ -161,7 +161,7 @@ describe("moonmilter.dns", function()
     ]])
   end)
 
-  it("keeps no failures", function()
+  it("does not cache failures", function()
     check("3", [[
       for _ = 1, 3 do dns.a("servfail-thrice.example") end
       local count = tonumber(dns.txt("count.servfail-thrice.example")[1])
@@ -169,7 +169,7 @@ describe("moonmilter.dns", function()
     ]])
   end)
 
-  it("says how long a kept answer may still be used", function()
+  it("returns how long a cached answer may still be used", function()
     check("true", [[
       local first = dns.a("a.bulk").ttl
       milter.sleep(1.1)
@@ -188,7 +188,7 @@ describe("moonmilter.dns", function()
     ]])
   end)
 
-  it("gives up one waiter alone when it is cancelled", function()
+  it("gives up only the waiter that is cancelled", function()
     check("cancelled 192.0.2.77", [[
       local one = milter.spawn(dns.a, "slow-three.example")
       local two = milter.spawn(dns.a, "slow-three.example")
@@ -198,7 +198,7 @@ describe("moonmilter.dns", function()
     ]])
   end)
 
-  it("forgets the longest unused when the cache is full", function()
+  it("drops the least recently used answer when the cache is full", function()
     check("10 2 1", ([[
       dns.configure { servers = { "127.0.0.1:%d" }, cache = 10 }
       for i = 1, 9 do dns.a("n" .. i .. ".bulk") end
@@ -227,9 +227,9 @@ describe("moonmilter.dns", function()
     ]])
   end)
 
-  it("tells the caller's mistakes at the caller's line", function()
+  it("reports the caller's mistakes at the caller's line", function()
     check("unknown type", 'return select(2, pcall(dns.query, "ok.example", "nonsense")):match "unknown type"')
-    check("is no IP address", 'return select(2, pcall(dns.ptr, "ok.example")):match "is no IP address"')
+    check("is not an IP address", 'return select(2, pcall(dns.ptr, "ok.example")):match "is not an IP address"')
     check("unknown option", 'return select(2, pcall(dns.a, "ok.example", { time = 1 })):match "unknown option"')
     check("servers \"nonsense\"", 'return select(2, pcall(dns.configure, { servers = { "nonsense" } })):match '
       .. '"servers %S+\\""')
@@ -270,7 +270,7 @@ describe("a name server", function()
     end
   end)
 
-  it("that is not there is unreachable, and is used again when it is back", function()
+  it("that does not run is unreachable, and is used again when it is back", function()
     assert.equal("nil unreachable", shows(host, 'return show(dns.a("ok.example"))'))
     server = start_server(port)
     assert.equal("192.0.2.1,192.0.2.2 ttl=200", shows(host, 'return show(dns.a("ok.example"))'))
@@ -280,7 +280,7 @@ describe("a name server", function()
     assert.equal("nil nxdomain", shows(host, 'return show(dns.a("nx.example"))'))
   end)
 
-  it("that is dead is passed over for the next", function()
+  it("that is dead is skipped for the next", function()
     server = start_server(port)
     local dead = process.free_port()
     assert.equal("192.0.2.1,192.0.2.2 ttl=200 nil servfail", shows(host, ([[
@@ -289,7 +289,7 @@ describe("a name server", function()
     ]]):format(dead, port)))
   end)
 
-  it("is taken from resolv.conf, which is read again when it changes", function()
+  it("is taken from resolv.conf, which is reread when it changes", function()
     server = start_server(port)
     local path = os.tmpname()
     process.write_file(path, "# nobody\nnameserver 127.0.0.77\n")
@@ -306,7 +306,7 @@ describe("a name server", function()
     os.remove(path)
   end)
 
-  it("of the world's own making (dnsmasq) is understood", function()
+  it("from another project (dnsmasq) is understood", function()
     local dnsmasq = process.which "dnsmasq"
     if not dnsmasq then
       pending "dnsmasq is not installed"
@@ -333,7 +333,7 @@ describe("a name server", function()
 end)
 
 describe("the configuration of name servers", function()
-  it("is refused with the rule it breaks", function()
+  it("is refused with the rule that it breaks", function()
     for _, wrong in ipairs { "localhost", "192.0.2.1:0", "192.0.2.1:70000", "[::1", "192.0.2.1:x", "::1:53:" } do
       local host, err = fake_mta.host { files = {}, set = { "dns_servers=" .. wrong } }
       assert.is_nil(host, wrong)

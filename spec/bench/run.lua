@@ -32,7 +32,7 @@ local STEPS_RCPT_EOM, STEPS_EVERY = 0x100777, 0x100480
 
 --- work: words for libmilter_filter.c and its translations; script: for moonmilter; load: options of the bench.
 --- others: the scripting languages take part. log: moonmilter's log level, else "warn" as the others log nothing.
---- targets: largest ratio of CPU to that of the named subject (issue 5).
+--- targets: largest ratio of CPU to that of the named subject (docs/PERFORMANCE.md).
 local WORKLOADS = {
   { name = "rcpt and eom only", script = "rcpt_eom", work = "rcpt_eom", steps = STEPS_RCPT_EOM, others = true,
     load = "--edits 1", targets = { libmilter = 1 / 2 } },

@@ -88,6 +88,17 @@ for path in list:lines() do
       end
     end
   end
+  -- A path of the tree in backticks. A file directly in spec/ is one of the reader's own.
+  for target in read(path):gmatch "`([%w_/.-]+/[%w_.-]+%.%l+)`" do
+    if target:find "^host/" or target:find "^lua/" or target:find "^spec/[%w_-]+/" then
+      local file = io.open(target, "rb")
+      if file then
+        file:close()
+      else
+        fault("%s: %s is not in the tree", path, target)
+      end
+    end
+  end
 end
 list:close()
 
