@@ -1,5 +1,5 @@
--- Refuse mail that carries a program, whatever it is called and wherever it is hidden: the type is told by content, and
--- attached messages, encoded ones too, are looked into. The body is never kept: memory stays small.
+-- Refuse mail that carries a program, whatever its name and wherever it is hidden: the content decides the type, and
+-- attached messages, encoded ones too, are searched. The body is never kept: memory stays small.
 local mime = require "moonmilter.mime"
 
 function on_eoh(ctx)
@@ -23,7 +23,7 @@ end
 
 function on_eom(ctx)
   local root, why = ctx.message.walker:eom()
-  if not root then -- nested too deep, too many parts: nobody sends that by accident
+  if not root then -- nested too deeply, too many parts: never an accident
     return ctx:reject(554, "5.6.0", "message structure refused: " .. why)
   end
   if ctx.message.program then

@@ -1,4 +1,5 @@
--- Has clamd look at the message while it arrives (INSTREAM over its unix socket), and refuses what it finds.
+-- Passes the message to clamd while it arrives (INSTREAM over its unix socket), and refuses it when clamd finds a
+-- virus.
 -- moonmilter.conf: settings = { clamd = "/run/clamav/clamd.ctl" }
 local log = require "moonmilter.log"
 local socket = require "moonmilter.socket"
@@ -9,7 +10,7 @@ function on_load(host)
   path = host.settings.clamd or "/run/clamav/clamd.ctl"
 end
 
--- clamd(8): each chunk behind its size in four bytes, network order; size 0 ends the stream.
+-- clamd(8): each chunk follows its size in four bytes, network order; size 0 ends the stream.
 local function send(ctx, bytes)
   local n = #bytes
   local size = string.char(math.floor(n / 2 ^ 24), math.floor(n / 2 ^ 16) % 256, math.floor(n / 256) % 256, n % 256)

@@ -1,4 +1,4 @@
--- Block lists: the questions go out at connect and run beside the dialogue; the answer is needed at the first
+-- Block lists: the queries start at connect and run in parallel to the dialogue; the answer is needed at the first
 -- recipient.
 local milter = require "moonmilter"
 local dns = require "moonmilter.dns"
@@ -13,7 +13,7 @@ end
 
 function on_rcpt(ctx)
   local listed = ctx.session.lookup and ctx.session.lookup:wait()
-  local zone = listed and next(listed) -- a list that could not be asked does not count against anybody
+  local zone = listed and next(listed) -- a list that does not answer counts against no client
   if zone then
     return ctx:reject("5.7.1", ("%s is listed by %s"):format(ctx.client.ip, zone))
   end

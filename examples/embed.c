@@ -1,6 +1,6 @@
 /* embed.c -- a milter host inside your program: two hosts in one process, a C module for scripts, bytes without a
- * socket. Uses nothing but moonmilter.h, and lua.h for its module. The program turns the loop of each host itself; a
- * program that has a libev loop sets options.loop instead, and turns that.
+ * socket. It needs only moonmilter.h, and lua.h for its module. The program turns the loop of each host itself; a
+ * program that has a libev loop sets options.loop instead, and turns that loop.
  *
  *     cc embed.c $(pkg-config --cflags --libs moonmilter luajit) -o embed && ./embed script.lua
  *

@@ -1,5 +1,5 @@
 -- Appends a footer to plain-text mail. The body is collected, then replaced as a whole: a milter cannot append.
--- Multipart mail is left alone here; examples/footer-text-html.lua takes it apart.
+-- Multipart mail passes unchanged here; examples/footer-text-html.lua handles it.
 local FOOTER = "\r\n-- \r\nExample Ltd, 1 Mail Street\r\n"
 local LIMIT = 1024 * 1024 -- bytes; larger mail passes unchanged
 

@@ -1,5 +1,5 @@
--- Refuse a From that shows one address and is another: "ceo@bank.example" <someone@elsewhere.example>, and a From that
--- names several authors or none that can be read.
+-- Refuse a From that shows one address but contains another, such as "ceo@bank.example" <someone@elsewhere.example>,
+-- and a From that names several authors or none that can be read.
 local address = require "moonmilter.address"
 
 function on_eom(ctx)

@@ -1,5 +1,5 @@
--- Greylisting that all hosts share through Redis: a stranger is asked to come back later, and is known for a month when
--- it does.
+-- Greylisting that all hosts share through Redis: an unknown sender gets a temporary failure, and is known for a month
+-- once it retries.
 -- moonmilter.conf: settings = { redis = { host = "10.0.0.5" }, delay = 60 }
 local log = require "moonmilter.log"
 local milter = require "moonmilter"

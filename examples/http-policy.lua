@@ -1,4 +1,4 @@
--- Asks a policy service over HTTP about every recipient, in the words of Postfix's policy protocol
+-- Asks a policy service over HTTP about every recipient, with the attributes of Postfix's policy protocol
 -- (SMTPD_POLICY_README).
 -- moonmilter.conf: settings = { policy_url = "http://policy.example/check" }
 local http = require "moonmilter.http"

@@ -1,4 +1,4 @@
--- Logs each event with what it tells. Good for a first look at what an MTA sends.
+-- Logs each event with its arguments. Good for a first look at what an MTA sends.
 local log = require "moonmilter.log"
 
 function on_negotiate(ctx, offer) log.info("negotiate: version %d", offer.version) end

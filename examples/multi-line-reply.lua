@@ -1,4 +1,4 @@
--- A refusal of several lines: each argument is a line, the host writes the codes.
+-- A refusal of several lines: each argument is a line, and the host adds the codes.
 function on_mail(ctx, sender, params)
   if sender:lower():find("@spammer%.example$") then
     return ctx:reject(550, "5.7.1",

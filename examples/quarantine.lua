@@ -1,4 +1,5 @@
--- Holds mail with a suspicious attachment name for a person to look at. Quarantine is no verdict: the mail is taken.
+-- Holds mail with a suspicious attachment name for a person to look at. Quarantine is not a verdict: the mail is
+-- accepted.
 function on_body(ctx, chunk)
   -- A name may be split between two chunks: keep the end of the last one.
   local text = (ctx.message.tail or "") .. chunk

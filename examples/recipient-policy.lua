@@ -1,4 +1,4 @@
--- Each recipient has rules of their own; one that is refused does not harm the others.
+-- Each recipient has its own rules; refusing one does not affect the others.
 local POLICY = {
   ["ceo@example.com"] = { from = "@partner%.example$", text = "This mailbox takes mail from partners only" },
   ["small@example.com"] = { size = 100 * 1024, text = "This mailbox takes messages up to 100 KB" },

@@ -1,4 +1,4 @@
--- Refuses mail by one header. Only headers that are named here ever enter Lua; the others cost nothing.
+-- Refuses mail by one header. Only headers named here enter Lua; the others cost nothing.
 local BAD_MAILERS = { "MassBlaster", "SuperSender 2000" }
 
 on_header = {

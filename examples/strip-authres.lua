@@ -2,7 +2,7 @@
 local authres = require "moonmilter.authres"
 
 function on_eom(ctx)
-  local deleted = authres.strip(ctx.headers, ctx:macro "j") -- our host name, as both MTAs tell it
+  local deleted = authres.strip(ctx.headers, ctx:macro "j") -- our host name, which both MTAs send
   if deleted > 0 then
     ctx:add_header("X-Forged-Results", tostring(deleted))
   end

@@ -10,7 +10,7 @@ function on_eom(ctx)
     return
   end
   local text = subject:text()
-  if not text:find(TAG, 1, true) then -- a reply has it already
+  if not text:find(TAG, 1, true) then -- a reply already has it
     subject:set(header.encode(TAG .. text))
   end
 end

@@ -1,4 +1,4 @@
--- Puts [external] in front of the subject of mail from outside, once.
+-- Puts [external] before the subject of mail from outside, once.
 local OURS = { ["example.com"] = true }
 
 function on_eom(ctx)

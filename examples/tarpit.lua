@@ -1,7 +1,7 @@
--- A tarpit: who names many recipients waits longer for each. Nobody else waits with them.
+-- A tarpit: a client that names many recipients waits longer for each. Other clients do not wait.
 local milter = require "moonmilter"
 
-local free, step = 3, 1 -- recipients without delay; seconds that each further one adds
+local free, step = 3, 1 -- recipients without delay; seconds added by each further one
 
 function on_load(host)
   step = host.settings.tarpit_step or step

@@ -1,5 +1,5 @@
--- A harmless first filter: says in the log what passes, and marks each message.
--- Copy it, or look into examples/ for more.
+-- A harmless first filter: logs each message and marks it.
+-- Copy it, or see examples/ for more.
 local log = require "moonmilter.log"
 
 function on_eom(ctx)

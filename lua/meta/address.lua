@@ -1,8 +1,8 @@
 ---@meta moonmilter.address
 -- require "moonmilter.address", for editors (LuaLS). Never loaded. Manual: docs/mail-address.md.
 
---- Header addresses (RFC 5322 3.4, groups in From: RFC 6854, UTF-8: RFC 6532) and envelope paths (RFC 5321 4.1.2). No
---- text that names two addresses gives one, in either mode. Linear in the length of the text.
+--- Header addresses (RFC 5322 3.4, groups in From: RFC 6854, UTF-8: RFC 6532) and envelope paths (RFC 5321 4.1.2). In
+--- neither mode does a text that names two addresses give one. Linear in the length of the text.
 ---@class moonmilter.address
 local address = {}
 
@@ -13,7 +13,7 @@ local address = {}
 ---| "syntax"
 ---| "obsolete"   # strict: a form of RFC 5322 4.4
 ---| "length"     # strict: local part over 64 octets, domain over 255 (RFC 5321 4.5.3.1)
----| "domain"     # strict: no host name or address literal
+---| "domain"     # strict: neither a host name nor an address literal
 ---| "charset"    # strict: 8-bit that is not UTF-8 (RFC 6532 3.1)
 ---| "empty"
 ---| "no-domain"  # the text ends where "@" is expected
@@ -25,7 +25,7 @@ local address = {}
 ---@field domain string       as written, without a final dot
 ---@field name string?        display name, decoded to UTF-8
 ---@field comments string[]?  decoded to UTF-8
----@field group string?       name of the group it stands in
+---@field group string?       name of the group it belongs to
 ---@field route string[]?     domains of a source route
 ---@field start integer       first byte in the text, from 1
 ---@field stop integer        last byte
@@ -38,7 +38,7 @@ local address = {}
 ---@field start integer
 ---@field stop integer
 
---- What was left out of a list, leniently read.
+--- An entry left out of a list that was read leniently.
 ---@class moonmilter.AddressError
 ---@field text string
 ---@field position integer
@@ -57,22 +57,22 @@ local address = {}
 ---@class moonmilter.Path
 ---@field address string    "" for the null path
 ---@field local_part string
----@field domain string?    nil: null path, "postmaster" (RFC 5321 4.1.1.3), leniently any local part alone
+---@field domain string?    nil: null path, "postmaster" (RFC 5321 4.1.1.3), when lenient any local part alone
 ---@field route string[]?
 ---@field is_null true?
 ---@field needs_smtputf8 true?
 
---- Exactly one mailbox, as in Sender. Raises when text is no string or mode is none of the two.
+--- Exactly one mailbox, as in Sender. Raises when text is not a string or mode is neither of the two.
 ---@param text string
 ---@param options moonmilter.address.Options?
 ---@return moonmilter.Mailbox? mailbox
 ---@return string? text
----@return integer? position  byte at which it stops to be an address
+---@return integer? position  byte at which the text ceases to be an address
 ---@return moonmilter.address.Code? code
 function address.parse(text, options) end
 
---- A list of mailboxes and groups, as in To. Lenient: what cannot be read is left out and stands in `errors`; strict:
---- the first fault is returned instead of a list. Raises when text is no string or mode is none of the two.
+--- A list of mailboxes and groups, as in To. Lenient: what cannot be read is left out and reported in `errors`; strict:
+--- the first fault is returned instead of a list. Raises when text is not a string or mode is neither of the two.
 ---@param text string
 ---@param options moonmilter.address.Options?
 ---@return moonmilter.AddressList? list
@@ -81,7 +81,7 @@ function address.parse(text, options) end
 ---@return moonmilter.address.Code? code
 function address.list(text, options) end
 
---- As list, but groups are opened: a flat list, where the mailboxes of a group have `group` set.
+--- As list, but with groups expanded: a flat list, where the mailboxes of a group have `group` set.
 ---@param text string
 ---@param options moonmilter.address.Options?
 ---@return moonmilter.Mailboxes? list
@@ -91,7 +91,7 @@ function address.list(text, options) end
 function address.mailboxes(text, options) end
 
 --- An envelope address: the argument of MAIL or RCPT, with or without its angle brackets. Neither comments nor a
---- display name, in either mode. Raises when text is no string or mode is none of the two.
+--- display name, in either mode. Raises when text is not a string or mode is neither of the two.
 ---@param text string  "<ann@example.org>", "ann@example.org", "<@a.example,@b.example:ann@example.org>", "<>", ""
 ---@param options moonmilter.address.Options?
 ---@return moonmilter.Path? path
@@ -100,8 +100,8 @@ function address.mailboxes(text, options) end
 ---@return moonmilter.address.Code? code
 function address.path(text, options) end
 
---- Writes a mailbox or a group. What parse gave comes back with the same meaning; comments are not written. Raises when
---- a part has a control character, or local part and domain are no address.
+--- Writes a mailbox or a group. What parse returned keeps its meaning; comments are not written. Raises when a part has
+--- a control character, or local part and domain do not form an address.
 ---@param item moonmilter.Mailbox|moonmilter.Group|{ name: string?, address: string }
 ---@param options { utf8: boolean? }?  utf8: names as UTF-8 (RFC 6532), for a transport that has SMTPUTF8
 ---@return string
@@ -120,14 +120,14 @@ function address.format_list(list, options) end
 ---@return "idna"? code
 function address.domain_to_ascii(domain) end
 
---- The domain as people read it: U-labels. A label that is no valid A-label is an error.
+--- The domain as people read it: U-labels. An invalid A-label is an error.
 ---@param domain string
 ---@return string? domain
 ---@return string? text
 ---@return "idna"? code
 function address.domain_to_unicode(domain) end
 
---- Do two domains name the same place? Neither case nor the two spellings of IDNA matter.
+--- Do two domains have the same meaning? Neither case nor the two spellings of IDNA matter.
 ---@param a string
 ---@param b string
 ---@return boolean

@@ -32,13 +32,13 @@ local authres = {}
 ---@return integer? position
 function authres.parse(text) end
 
---- Writes a value of the field, not folded: header.format folds. Raises when a method, result, type or property is no
---- keyword (RFC 8601 2.2), or a value has a control character.
+--- Writes a value of the field, not folded: header.format folds. Raises when a method, result, type or property is not
+--- a keyword (RFC 8601 2.2), or a value has a control character.
 ---@param t moonmilter.AuthResults
 ---@return string
 function authres.format(t) end
 
---- Could a reader take this field for one of `authserv_id`'s? True also when it cannot be read and the id stands in its
+--- Could a reader take this field for one of `authserv_id`'s? Also true when it cannot be read and the id is among its
 --- first words.
 ---@param value string
 ---@param authserv_id string

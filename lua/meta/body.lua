@@ -1,7 +1,7 @@
 ---@meta moonmilter.body
 -- require "moonmilter.body", for editors (LuaLS). Never loaded. Manual: docs/mail-body.md.
 
---- A kept message body: in memory up to a point, then in an unlinked temporary file; read as string, lines or parts,
+--- A kept message body: in memory up to a limit, then in an unlinked temporary file; read as string, lines or parts,
 --- and rewritten part by part. ctx:body() gives one that the host feeds; outside the host feed it yourself.
 ---@class moonmilter.body
 local body = {}
@@ -18,20 +18,20 @@ local body = {}
 ---@field is_truncated boolean  max_size was reached and `over` is "truncate"
 local Body = {}
 
---- Takes a chunk. The host does so. Raises after finish() and close().
+--- Takes a chunk. The host calls it. Raises after finish() and close().
 ---@param chunk string
 ---@return true? ok
 ---@return string? text
 ---@return "accept"|"tempfail"|"reject"|nil verdict  past max_size: `over`; "tempfail" too when the disk fails
 function Body:feed(chunk) end
 
---- No more chunks come: from now on it can be read. The host does so.
+--- No more chunks come: from now on the body can be read. The host calls it.
 ---@return true? ok
 ---@return string? text
 ---@return "tempfail"? verdict
 function Body:finish() end
 
---- Forgets what was taken, and begins again. The host does so when an earlier script has replaced the body.
+--- Discards what was fed, and begins again. The host does so when an earlier script has replaced the body.
 function Body:restart() end
 
 --- Bytes kept so far; after "truncate" not the whole message. Never raises.
@@ -58,17 +58,17 @@ function Body:string() end
 ---@return fun(): string?
 function Body:lines() end
 
---- Gives memory and file back. The host does so at the end of the message.
+--- Frees memory and file. The host does so at the end of the message.
 function Body:close() end
 
---- Every part, the message itself first, in the order they stand. Content is read when asked for.
+--- Every part in order, the message itself first. Content is read on demand.
 ---@param limits { max_depth: integer?, max_parts: integer?, max_header_bytes: integer? }?
 ---@return moonmilter.StoredPart[]? parts
 ---@return string? text
 ---@return moonmilter.mime.Code? code
 function Body:parts(limits) end
 
---- Begins to rewrite. Raises when the body was truncated: the rest of the message would be lost.
+--- Begins a rewrite. Raises when the body was truncated: the rest of the message would be lost.
 ---@return moonmilter.Edit
 function Body:edit() end
 
@@ -78,7 +78,7 @@ function Body:edit() end
 ---@field body moonmilter.Body
 local StoredPart = {}
 
---- The bytes as they stand in the message, still encoded, in pieces. Raises inside an encoded message.
+--- The bytes as they are in the message, still encoded, in pieces. Raises inside an encoded message.
 ---@return fun(): string?
 function StoredPart:raw() end
 
@@ -99,19 +99,19 @@ function StoredPart:text(max) end
 --- Why a part cannot be changed.
 ---@alias moonmilter.Edit.Code
 ---| "encoded"   # it is inside an encoded message
----| "changed"   # it was changed already, or a part within or around it
----| "type"      # append: it is no text
+---| "changed"   # it is already changed, or a part inside or around it
+---| "type"      # append: it is not text
 ---| "sealed"    # append: it is signed or encrypted
 ---| "encoding"  # append: its transfer encoding is unknown
 ---| "charset"   # append: its charset is unknown
 ---| "boundary"  # append: a line of the text would end the part
 
---- Changes of a body. What is not named comes out byte for byte. Methods raise when a part is of another body.
+--- Changes of a body. Everything else stays byte for byte. Methods raise when a part belongs to another body.
 ---@class moonmilter.Edit
----@field changes table[]  what was asked for so far; empty: nothing
+---@field changes table[]  the changes requested so far; empty: none
 local Edit = {}
 
---- Puts a text part in place of a part, header and all: an attachment is stripped and a note left.
+--- Replaces a part, header included, by a text part: strips an attachment and leaves a note.
 ---@param part moonmilter.StoredPart  any part, multiparts and messages included
 ---@param note string  UTF-8, lines end in LF or CRLF
 ---@return true? ok
@@ -121,7 +121,7 @@ function Edit:remove(part, note) end
 
 --- Adds UTF-8 text to the end of a text part; in text/html, markup before "</body>". The part keeps its charset and
 --- encoding when they can hold the addition; else it becomes UTF-8, quoted-printable.
----@param part moonmilter.StoredPart  a text/* leaf
+---@param part moonmilter.StoredPart  a leaf of type text/*
 ---@param addition string  for text/html: HTML
 ---@return true? ok
 ---@return string? text
@@ -131,7 +131,7 @@ function Edit:append(part, addition) end
 --- Adds a footer to the message as it is displayed: to its text, or to each of its alternatives, plain and HTML. Raises
 --- when there is no `text`.
 ---@param footer { text: string, html: string? }  html: default is the text, escaped
----@return integer? changed  parts changed; 0 when the message is signed, encrypted or shows no text
+---@return integer? changed  number of parts changed; 0 when the message is signed, encrypted or shows no text
 ---@return string? text      the first reason why a part could not be changed
 ---@return moonmilter.Edit.Code|moonmilter.mime.Code|nil code
 function Edit:footer(footer) end
@@ -144,13 +144,14 @@ function Edit:chunks() end
 ---@return string
 function Edit:string() end
 
---- What the message's own header needs, when the message itself is the part that changed.
----@return { name: string, value: string? }[]  value nil: the field goes
+--- Changes for the message's own header, when the message itself is the changed part.
+---@return { name: string, value: string? }[]  value nil: delete the field
 function Edit:header_changes() end
 
---- Does it: edits of the header, then ctx:replace_body. Once a message, at end of message; raises where these raise.
+--- Applies the changes: edits of the header, then ctx:replace_body. Once per message, at end of message; raises where
+--- these raise.
 ---@param ctx moonmilter.ctx
----@return boolean changed  false: nothing was asked for
+---@return boolean changed  false: there was nothing to change
 function Edit:apply(ctx) end
 
 --- A body to feed. Raises at the caller's line when an option is wrong.

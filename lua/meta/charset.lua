@@ -1,12 +1,13 @@
 ---@meta moonmilter.charset
 -- require "moonmilter.charset", for editors (LuaLS). Never loaded. Manual: docs/mail-charset.md.
 
---- Charset names as they stand in mail, and text in them as UTF-8. A label means what mail readers take it for (WHATWG
---- Encoding 4.2): "iso-8859-1" is windows-1252, "gb2312" is GB 18030. Only known labels reach iconv.
+--- Charset names as mail uses them, and conversion of text in those charsets to UTF-8. A label means what mail readers
+--- take it for (WHATWG Encoding 4.2): "iso-8859-1" is windows-1252, "gb2312" is GB 18030. Only known labels reach
+--- iconv.
 ---@class moonmilter.charset
 local charset = {}
 
---- The converter a label stands for.
+--- The converter for a label.
 ---@param label string?  in any case
 ---@return string? name  what iconv calls it; nil when the label is unknown
 function charset.name(label) end
@@ -17,8 +18,7 @@ function charset.name(label) end
 ---@return boolean
 function charset.is_ascii_superset(label) end
 
---- Text whose charset is not told: UTF-8 if it is well-formed, else windows-1252, in which every byte is some
---- character.
+--- Text without a charset label: UTF-8 if it is well-formed, else windows-1252, in which every byte is a character.
 ---@param bytes string
 ---@return string text  UTF-8
 function charset.guess(bytes) end

@@ -2,7 +2,7 @@
 -- require "moonmilter.codec" (host/codec/codec.c), for editors (LuaLS). Never loaded. Manual: docs/mail-codec.md.
 
 --- Encodings and charsets. Decoders never refuse: they skip what does not fit and count it. Arguments `first` and
---- `last` are a slice, as string.sub counts for positive numbers: no string is made of it.
+--- `last` select a slice, counted as string.sub counts positive numbers, without making a string of it.
 ---@class moonmilter.codec
 local codec = {}
 
@@ -16,14 +16,14 @@ local Decoder = {}
 ---@return string decoded
 function Decoder:feed(bytes, first, last) end
 
---- As feed, but tells only how many bytes it was.
+--- As feed, but returns only the number of bytes.
 ---@param bytes string
 ---@param first integer?
 ---@param last integer?
 ---@return integer
 function Decoder:count(bytes, first, last) end
 
---- The end. The decoder is as new after it.
+--- Ends the data and resets the decoder.
 ---@return string rest
 ---@return integer bad  bytes that did not fit the encoding
 ---@return boolean is_truncated  base64 ended inside a group
@@ -55,15 +55,15 @@ local Converter = {}
 ---@return string text  UTF-8
 function Converter:feed(bytes, first, last) end
 
---- The end. The converter is as new after it.
+--- Ends the text and resets the converter.
 ---@return string rest
 ---@return integer replaced  characters that became U+FFFD
 function Converter:finish() end
 
---- Gives the iconv handle back; the collector does so too.
+--- Releases the iconv handle; so does the garbage collector.
 function Converter:close() end
 
---- RFC 2045 6.8; what is outside the alphabet is skipped and counted, and data after padding is decoded.
+--- RFC 2045 6.8; bytes outside the alphabet are skipped and counted, and data after padding is decoded.
 ---@param text string
 ---@param first integer?
 ---@param last integer?
@@ -76,7 +76,7 @@ function codec.base64_decode(text, first, last) end
 ---@return string
 function codec.base64_encode(bytes, width) end
 
---- RFC 2045 6.7; broken escapes stay as written, blanks at line ends go.
+--- RFC 2045 6.7; broken escapes stay as written, blanks at line ends are removed.
 ---@param text string
 ---@param first integer?
 ---@param last integer?
@@ -97,7 +97,7 @@ function codec.qp_encode(bytes) end
 ---@return integer bad
 function codec.q_decode(text, first, last) end
 
---- What stands between "begin" and "end" of uuencode.
+--- The lines between "begin" and "end" of uuencode.
 ---@param text string
 ---@param first integer?
 ---@param last integer?
@@ -129,7 +129,7 @@ function codec.clean_utf8(text) end
 ---@param bytes string
 ---@param charset string  iconv's name; labels from mail go through moonmilter.charset
 ---@return string? text
----@return integer|string replaced  characters that became U+FFFD; or why not
+---@return integer|string replaced  characters that became U+FFFD; or the reason for failure
 ---@return "charset"? code
 function codec.to_utf8(bytes, charset) end
 

@@ -1,5 +1,5 @@
 ---@meta moonmilter.ctx
--- What a filter sees, for editors (LuaLS). Never loaded. docs/scripting.md says more about each name.
+-- What a filter sees, for editors (LuaLS). Never loaded. docs/scripting.md explains each name.
 
 ---@alias moonmilter.Verdict
 ---| "continue"
@@ -83,7 +83,7 @@
 --- One header field.
 ---@class moonmilter.Field
 ---@field name string   as written
----@field value string  folds as LF, without the space behind the colon
+---@field value string  folds as LF, without the space after the colon
 ---@field raw string    name, colon, space and value
 local field = {}
 
@@ -91,7 +91,7 @@ local field = {}
 ---@return string
 function field:text() end
 
---- Mailboxes, groups opened; lenient unless told otherwise.
+--- Mailboxes, with groups expanded; lenient by default.
 ---@param options { mode: "lenient"|"strict" }?
 ---@return moonmilter.Mailbox[]|nil, string|nil text, integer|nil position, string|nil code
 function field:addresses(options) end
@@ -104,12 +104,11 @@ function field:date() end
 ---@return moonmilter.Parameters
 function field:params() end
 
---- What moonmilter.header.parse makes of it; nil where the field has no structure.
+--- The result of moonmilter.header.parse; nil where the field has no structure.
 ---@return table|nil, string|nil text, integer|nil position, string|nil code
 function field:parsed() end
 
---- A new value, as it goes over the wire (header.encode makes it from text); a table of
---- parsed() is written; "" deletes.
+--- Sets a new value in wire form (header.encode makes it from text); a table from parsed() is formatted; "" deletes.
 ---@param value string|table
 function field:set(value) end
 
@@ -167,10 +166,10 @@ function headers:each() end
 ---@field queue_id string?  on Postfix from the second recipient or data on
 ---@field auth moonmilter.Auth?  nil without SMTP AUTH
 ---@field tls moonmilter.Tls?  nil without TLS
----@field mta moonmilter.Mta  who we talk to
+---@field mta moonmilter.Mta  the MTA of this connection
 ---@field host moonmilter.Host
 ---@field in_message boolean  a message is open
----@field deadline number  by when the handlers of this event must have ended, in milter.now() time
+---@field deadline number  when the handlers of this event must have ended, in milter.now() time
 ---@field session table<any, any>  yours, for the SMTP session; shared by the milter's scripts; names of ctx raise in it
 ---@field message table<any, any>  yours, for the message; an error outside one; names of ctx raise in it
 local ctx = {}
@@ -207,7 +206,7 @@ function ctx:tempfail(code, status, ...) end
 ---@param ... string  lines
 function ctx:disconnect(...) end
 
---- The client is told that the message is delivered, and it is dropped. From on_mail to on_eom. Ends the handler.
+--- Accepts the message towards the client and drops it. From on_mail to on_eom. Ends the handler.
 function ctx:discard() end
 
 --- No more headers, or no more of the body, of this message. In on_header and on_body. Ends the handler.
@@ -218,20 +217,20 @@ function ctx:skip() end
 ---@param value string|number
 function ctx:add_header(name, value) end
 
---- The wire's form of field:insert_before. 0: above everything, 1: below the MTA's own Received, beyond the end: at the
+--- The wire form of field:insert_before. 0: above everything, 1: below the MTA's own Received, beyond the end: at the
 --- end.
 ---@param position integer
 ---@param name string
 ---@param value string|number
 function ctx:insert_header(position, name, value) end
 
---- The wire's form of field:set: the n-th field of a name; no such field: added. nil or "" deletes.
+--- The wire form of field:set: sets the n-th field of a name, or adds it when there is none. nil or "" deletes.
 ---@param name string
 ---@param n integer  from 1, negative from the end
 ---@param value string|number|nil
 function ctx:change_header(name, n, value) end
 
---- The wire's form of field:delete: the n-th field of a name, without n all of them.
+--- The wire form of field:delete: deletes the n-th field of a name, without n all of them.
 ---@param name string
 ---@param n integer?  from 1, negative from the end
 function ctx:delete_header(name, n) end
@@ -241,42 +240,43 @@ function ctx:delete_header(name, n) end
 ---@param params string|table?  RET= ENVID= AUTH= SIZE= BODY= SMTPUTF8
 function ctx:change_from(address, params) end
 
---- One more recipient.
+--- Adds a recipient.
 ---@param address string
 ---@param params string|table?  NOTIFY= ORCPT=
 function ctx:add_recipient(address, params) end
 
---- One recipient less. The domain in any case, the mailbox as the client wrote it.
+--- Deletes a recipient. Write the domain in any case, the mailbox as the client wrote it.
 ---@param address string
 function ctx:delete_recipient(address) end
 
---- A new body; several calls of a script append to one another, those of a later script begin
---- anew. Line ends become CRLF.
+--- A new body; several calls of a script append to one another, those of a later script start again. Line ends become
+--- CRLF.
 ---@param body string|fun(): string?
 function ctx:replace_body(body) end
 
---- Keeps the body: begins in on_mail, on_rcpt, on_data, on_header or on_eoh, is read in on_eom and on_done. Each script
---- has its own. Without options it gives what is kept.
+--- Keeps the body: call it in on_mail, on_rcpt, on_data, on_header or on_eoh to begin, read the body in on_eom and
+--- on_done. Each script has its own. Without options it returns the kept body.
 ---@param options { max_memory: integer?, max_size: integer?, over: "truncate"|"accept"|"tempfail"|"reject"? }?
 ---@return moonmilter.Body
 function ctx:body(options) end
 
---- The MTA takes the mail and holds it. No verdict: the handler goes on.
+--- The MTA accepts the mail and holds it. Not a verdict: the handler goes on.
 ---@param reason string  1 to 100 bytes
 function ctx:quarantine(reason) end
 
---- Tells the MTA now that work goes on; at end of message only. The host does it by itself while a handler waits.
+--- Sends progress to the MTA now, so that it keeps waiting; at end of message only. The host does so automatically
+--- while a handler waits.
 function ctx:progress() end
 
---- What a script may set globally.
+--- The options that a script may set.
 ---@class moonmilter.Options
 ---@field needs string[]?   edits and steps without which an MTA is refused
----@field facts string[]?   facts that are named only at run time
----@field macros string[]?  macros to ask the MTA for, braces optional
+---@field facts string[]?   facts whose names are known only at run time
+---@field macros string[]?  macros to request from the MTA, braces optional
 ---@field lockstep boolean? the MTA waits for an answer to each header
----@field rejected_recipients boolean?  on_rcpt also for recipients that the MTA refuses
+---@field rejected_recipients boolean?  call on_rcpt also for recipients that the MTA refuses
 
---- The table a script may return.
+--- The table that a script may return.
 ---@class moonmilter.Handlers
 ---@field options moonmilter.Options?
 ---@field on_negotiate (fun(ctx: moonmilter.ctx, offer: moonmilter.Offer): moonmilter.Verdict?)?
@@ -296,7 +296,7 @@ function ctx:progress() end
 ---@field on_load fun(host: moonmilter.Host)?
 ---@field on_unload fun(host: moonmilter.Host)?
 
--- Handlers are globals of the script: these lines give their parameters types where a script defines them.
+-- Handlers are globals of the script: these lines type their parameters where a script defines them.
 
 ---@type moonmilter.Options?
 options = nil

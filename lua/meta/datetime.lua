@@ -1,14 +1,14 @@
 ---@meta moonmilter.datetime
 -- require "moonmilter.datetime", for editors (LuaLS). Never loaded. Manual: docs/mail-datetime.md.
 
---- Dates of mail (RFC 5322 3.3; reading also takes the obsolete forms of 4.3). Knows no local time and no time zone
+--- Dates of mail (RFC 5322 3.3; reading also takes the obsolete forms of 4.3). Uses neither local time nor time zone
 --- data.
 ---@class moonmilter.datetime
 local datetime = {}
 
 ---@class moonmilter.Date
 ---@field epoch integer    seconds since 1970-01-01 00:00:00 UTC
----@field offset integer   minutes east of UTC that the writer was at
+---@field offset integer   the writer's offset, in minutes east of UTC
 ---@field is_unknown_zone true?  "-0000", a military letter, an unknown name or none (RFC 5322 3.3, 4.3)
 ---@field year integer     from 1900, in the writer's zone, as the following
 ---@field month integer    1..12
@@ -19,7 +19,7 @@ local datetime = {}
 ---@field weekday integer  1 Sunday .. 7 Saturday, computed, as os.date's wday
 ---@field raw string?      of header.parse only
 
---- Reads a date. Accepts comments, a wrong or missing day of the week, missing seconds, years of two digits, zone
+--- Reads a date. Accepts comments, a wrong or missing day of the week, missing seconds, years of two digits and zone
 --- names.
 ---@param text string  value of Date, or what follows the last ";" of Received
 ---@return moonmilter.Date? date
@@ -27,7 +27,7 @@ local datetime = {}
 ---@return integer? position  of the word that does not fit; of the first word when the month has no such day
 function datetime.parse(text) end
 
---- Writes a date as RFC 5322 3.3 wants it: "Fri, 21 Nov 1997 09:55:06 -0600". Raises at the caller's line when an
+--- Writes a date as RFC 5322 3.3 requires: "Fri, 21 Nov 1997 09:55:06 -0600". Raises at the caller's line when an
 --- argument is out of range.
 ---@param when integer|moonmilter.Date  epoch seconds of the years 1900 to 9999, or what parse gave
 ---@param offset integer?  minutes east of UTC, -5999..5999; default 0, or the date's own

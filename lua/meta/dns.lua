@@ -1,12 +1,13 @@
 ---@meta moonmilter.dns
 -- require "moonmilter.dns", for editors (LuaLS). Never loaded. Manual: docs/dns.md.
 
---- Questions to name servers. Functions that ask wait, and raise a moonmilter.Cancelled as every wait does. They raise
---- at the caller's line when an option is unknown, a timeout is not above 0, or a type or an address is none.
+--- Queries to name servers. Functions that query wait, and raise a moonmilter.Cancelled as every wait does. They raise
+--- at the caller's line when an option is unknown, a timeout is not above 0, or a type or an address is invalid.
 ---@class moonmilter.dns
 local dns = {}
 
---- Why there is no answer. "nxdomain" and "nodata" are answers: there is none. Every other code: not known.
+--- Why there is no answer. "nxdomain" and "nodata" are answers: there is none. With any other code the answer is
+--- unknown.
 ---@alias moonmilter.dns.Code
 ---| "nxdomain"     # no such name
 ---| "nodata"       # the name has no record of this type
@@ -22,7 +23,7 @@ local dns = {}
 ---@class moonmilter.dns.Options
 ---@field timeout number?  seconds, above 0; default: dns_timeout of the configuration (5)
 
---- A list of records, with what is known of all of them.
+--- A list of records, with facts about all of them.
 ---@class moonmilter.dns.Answer
 ---@field ttl number       seconds for which it may still be used
 ---@field name string      the name after all CNAMEs, lower case, without the last dot
@@ -69,7 +70,7 @@ local dns = {}
 ---@field data string  bytes
 
 --- The records of a name, of any type.
----@param name string  whole, with or without the last dot; no search domain is tried
+---@param name string  fully qualified, with or without the final dot; no search domain is tried
 ---@param kind string  "a", "aaaa", "mx", "txt", "ptr", "srv", "ns", "cname", "soa", "caa", "tlsa", "type65"; any case
 ---@param options moonmilter.dns.Options?
 ---@return moonmilter.dns.Answer? list
@@ -117,7 +118,7 @@ function dns.txt(name, options) end
 ---@return moonmilter.dns.Code? code
 function dns.srv(name, options) end
 
---- Names of an address, as its own network tells them: the network may claim any name.
+--- Names of an address, as its own network publishes them: the network may claim any name.
 ---@param ip string  IPv4 or IPv6; raises on anything else
 ---@param options moonmilter.dns.Options?
 ---@return moonmilter.dns.Strings? names
@@ -125,7 +126,7 @@ function dns.srv(name, options) end
 ---@return moonmilter.dns.Code? code
 function dns.ptr(ip, options) end
 
---- The name under which facts about an address are kept: "1.2.0.192.in-addr.arpa". Asks nothing.
+--- The name under which facts about an address are kept: "1.2.0.192.in-addr.arpa". Sends no query.
 ---@param ip string     IPv4 or IPv6; raises on anything else
 ---@param zone string?  default "in-addr.arpa" or "ip6.arpa"
 ---@return string
@@ -146,13 +147,14 @@ function dns.dnsbl(ip, zones, options) end
 ---@field timeout number?      seconds, above 0, at most 3600; default 5
 ---@field cache integer?       answers to keep, 0..10000000; default 10000
 
---- Replaces the resolver's settings for all scripts of this worker until the next reload, and empties its cache. What
---- is not given has its default. Does not wait; raises when a setting is unknown, of another type or out of range.
+--- Replaces the resolver's settings for all scripts of this worker until the next reload, and empties its cache.
+--- Settings that are left out take their defaults. Does not wait; raises when a setting is unknown, of another type or
+--- out of range.
 ---@param options moonmilter.dns.Settings
 function dns.configure(options) end
 
---- Since the worker has started: how often scripts asked, how many questions were sent; and how many are under way and
---- known now. Does not wait.
+--- Since the worker started: how often scripts asked, how many queries were sent; and how many are in flight and cached
+--- now. Does not wait.
 ---@return { asked: integer, sent: integer, in_flight: integer, cached: integer }
 function dns.count() end
 

@@ -13,8 +13,8 @@ function encoded_word.decode(text) end
 
 --- A text as encoded words, each of whole characters and at most 75 characters long (RFC 2047 2).
 ---@param text string  ill-formed UTF-8 becomes U+FFFD first
----@param used integer?  columns of the first line that are taken already; default 0
----@return string[] words  to be joined by a blank or a fold
+---@param used integer?  columns already taken on the first line; default 0
+---@return string[] words  join them with a blank or a fold
 function encoded_word.words(text, used) end
 
 --- Unstructured text (Subject, Comments, most X- fields) as a header value. ASCII words stay readable, and

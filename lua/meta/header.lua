@@ -1,7 +1,7 @@
 ---@meta moonmilter.header
 -- require "moonmilter.header", for editors (LuaLS). Never loaded. Manual: docs/mail-header.md.
 
---- Header fields: values to text and tables, and back. A value is what the MTA hands a milter: no name, no leading
+--- Header fields: values to text and tables, and back. A value is what the MTA sends to a milter: no name, no leading
 --- blank, folds as LF (CRLF is understood too).
 ---@class moonmilter.header
 local header = {}
@@ -12,18 +12,18 @@ local header = {}
 ---@field type string?      of content_type only: "text"
 ---@field subtype string?   of content_type only: "plain"
 ---@field params table<string, string>  by lower-case name, decoded to UTF-8; RFC 2231 forms joined under the base name
----@field order string[]    names in the order they stand
+---@field order string[]    names in order
 ---@field raw string
 ---@field defects table<moonmilter.Parameters.Defect, true>?  nil: none
 
 ---@alias moonmilter.Parameters.Defect
 ---| "duplicate-parameter"
----| "bad-parameter"     # its name is no token (RFC 2045 5.1)
+---| "bad-parameter"     # its name is not a token (RFC 2045 5.1)
 ---| "unclosed"          # a quoted string, comment or literal
 ---| "text-after-value"
 ---| "no-value"
 ---| "bad-continuation"  # RFC 2231 pieces are missing
----| "bad-type"          # content_type: no type/subtype, so text/plain (RFC 2045 5.2)
+---| "bad-type"          # content_type: not type/subtype, so text/plain (RFC 2045 5.2)
 
 ---@class moonmilter.Received
 ---@field from string?
@@ -31,7 +31,7 @@ local header = {}
 ---@field via string?
 ---@field with string?
 ---@field id string?
----@field for_ string?  the "for" clause: "for" is a word of Lua
+---@field for_ string?  the "for" clause ("for" is a reserved word in Lua)
 ---@field comments table<string, string>  by clause: "from" usually has the client's name and address
 ---@field date moonmilter.Date?
 ---@field raw string
@@ -50,11 +50,12 @@ local header = {}
 ---@field name string?  UTF-8
 ---@field raw string
 
---- A header outside a session: a list of fields like ctx.headers, which edits itself.
+--- A header outside a session: a list of fields like ctx.headers, whose edits apply to the list itself.
 ---@class moonmilter.Block : moonmilter.Headers
 local Block = {}
 
---- Appends a field. Raises at the caller's line as field:set does, and when the name is none (RFC 5322 2.2).
+--- Appends a field. Raises at the caller's line as field:set does, and when the name is not a field name (RFC 5322
+--- 2.2).
 ---@param name string
 ---@param value string  wire text: ASCII, folds as LF
 function Block:add(name, value) end
@@ -75,39 +76,41 @@ function header.decode(text) end
 ---@return string value
 function header.encode(text, name) end
 
---- Undoes folds: the line ends go, the blanks after them stay (RFC 5322 2.2.3).
+--- Undoes folds: line ends are removed, the blanks after them stay (RFC 5322 2.2.3).
 ---@param value string
 ---@return string
 function header.unfold(value) end
 
---- Folds a value, so that no line passes 78 characters where that is possible (RFC 5322 2.1.1). Breaks are LF, and only
---- before blanks that are there anyway: `unfold(fold(name, value)) == value`.
+--- Folds a value, so that no line exceeds 78 characters where that is possible (RFC 5322 2.1.1). A break is LF, and is
+--- placed only before an existing blank: `unfold(fold(name, value)) == value`.
 ---@param name string
 ---@param value string
 ---@return string value
----@return boolean is_within_limits  false: a line passes 998 characters, because a word is so long
+---@return boolean is_within_limits  false: a line exceeds 998 characters, because a word is so long
 function header.fold(name, value) end
 
 --- Reads a value with parameters (RFC 2045 5.1, RFC 2183, RFC 2231). Never fails: what cannot be read is left out and
---- named in `defects`. Of a parameter given twice the first counts; an RFC 2231 form counts more than the plain one.
+--- named in `defects`. Of parameters with the same name the first counts; an RFC 2231 form takes precedence over the
+--- plain one.
 ---@param text string
 ---@return moonmilter.Parameters
 function header.params(text) end
 
---- Writes a value with parameters, folded. A parameter that still has the value `raw` gave it keeps its spelling.
---- Raises when a name is none (RFC 2045 5.1) and when a value has a CR, LF or NUL.
+--- Writes a value with parameters, folded. A parameter whose value is unchanged since `raw` was read keeps its
+--- spelling. Raises when a name is not a token (RFC 2045 5.1) and when a value has a CR, LF or NUL.
 ---@param t moonmilter.Parameters|{ value: string, params: table<string, string>, order: string[]? }
 ---@param name string?  the field's name, for the length of the first line; default "Content-Disposition"
 ---@return string
 function header.format_params(t, name) end
 
---- The bytes of one parameter as they stand in a value: one piece, or several for an RFC 2231 continuation.
+--- The bytes of one parameter as written in a value: one piece, or several for an RFC 2231 continuation.
 ---@param raw string
 ---@param wanted string  lower-case base name
 ---@return string[]?
 function header.parameter_source(raw, wanted) end
 
---- Content-Type (RFC 2045 5), with `type` and `subtype`. What is no type/subtype is text/plain, with defect "bad-type".
+--- Content-Type (RFC 2045 5), with `type` and `subtype`. Anything but type/subtype is text/plain, with defect
+--- "bad-type".
 ---@param text string
 ---@return moonmilter.Parameters
 function header.content_type(text) end
@@ -119,7 +122,7 @@ function header.content_type(text) end
 ---@return string?
 function header.attachment_name(disposition, content_type) end
 
---- Received (RFC 5321 4.4). Lenient, never fails: clauses in any order, unknown words stay in the clause before them.
+--- Received (RFC 5321 4.4). Lenient, never fails: clauses in any order, unknown words belong to the clause before them.
 ---@param text string
 ---@return moonmilter.Received
 function header.received(text) end
@@ -157,14 +160,15 @@ function header.list_id(text) end
 ---@return moonmilter.address.Code|"unstructured"|nil code  "unstructured": no structure known here
 function header.parse(name, value) end
 
---- Writes a structured field. An untouched table gives its `raw` back, byte for byte; another is written anew and
---- folded. Raises when the field has no structure known here, and when a part of the table cannot stand in it.
+--- Writes a structured field. An untouched table gives its `raw`, byte for byte; a changed one is rewritten and folded.
+--- Raises when the field has no structure known here, and when a part of the table is not allowed in it.
 ---@param name string
 ---@param parsed table
 ---@return string value
 function header.format(name, parsed) end
 
---- Hears what becomes of a field. What it raises, the field's method raises, and the field stays as it was.
+--- Receives the edits of a field. When it raises, the field's method raises the same error, and the field stays as it
+--- was.
 ---@class moonmilter.FieldEdit
 ---@field set fun(field: moonmilter.Field, value: string)
 ---@field delete fun(field: moonmilter.Field)
@@ -176,7 +180,7 @@ function header.format(name, parsed) end
 ---@return moonmilter.Field
 function header.field(t) end
 
---- Reads a header, up to its end, the first empty line or a line that is no field ("no-separator"). Lines may end in
+--- Reads a header, up to its end, the first empty line or a line that is not a field ("no-separator"). Lines may end in
 --- CRLF or LF.
 ---@param text string
 ---@return moonmilter.Block block

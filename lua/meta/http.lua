@@ -2,7 +2,7 @@
 -- require "moonmilter.http", for editors (LuaLS). Never loaded. Manual: docs/http.md.
 
 --- HTTP and HTTPS requests (HTTP/1.1). Each waits, and raises a moonmilter.Cancelled as every wait does. Any status is
---- an answer, not a failure. Proxies and the environment play no part.
+--- an answer, not a failure. Ignores proxies and the environment.
 ---@class moonmilter.http
 local http = {}
 
@@ -13,7 +13,7 @@ local http = {}
 ---| "closed"       # before the answer was complete
 ---| "tls"          # handshake or certificate
 ---| "limit"        # more than max_body, or more than 256 KiB of header
----| "protocol"     # an answer that is none
+---| "protocol"     # the response is not HTTP
 ---| "redirect"     # too many, to another scheme or to no URL
 ---| "url"          # not a URL with http or https
 ---| "io"
@@ -30,32 +30,32 @@ local http = {}
 ---@field method string?           capital letters; default "GET", with a body "POST"
 ---@field headers table<string, string|number|(string|number)[]>?  name = value, or name = list of values (RFC 9110 5.5)
 ---@field body string?
----@field timeout number?          seconds in all: name, connection, redirects, answer; default 10
+---@field timeout number?          seconds in total: name, connection, redirects, answer; default 10
 ---@field connect_timeout number?  seconds, TLS handshake included; default 5
----@field max_body integer?        bytes of answer; default 1048576
+---@field max_body integer?        bytes of the response body; default 1048576
 ---@field verify boolean?          the server's certificate; default true
 ---@field ca string?               file or directory of authorities; default: the system's
----@field certificate string?      PEM file to show to the server
+---@field certificate string?      PEM file to present to the server
 ---@field key string?              PEM file; default: inside certificate
----@field unix_socket string?      path of a socket to speak to instead of the URL's host
+---@field unix_socket string?      path of a socket to connect to instead of the URL's host
 ---@field redirects integer?       how many to follow; default 0
 
 ---@class moonmilter.Response
 ---@field status integer
----@field headers table<string, string>  by name in any case; several of one name are joined with ", " (RFC 9110 5.3)
----@field header_list { name: string, value: string }[]  as they came
+---@field headers table<string, string>  by name in any case; values of the same name are joined with ", " (RFC 9110 5.3)
+---@field header_list { name: string, value: string }[]  as received
 ---@field body string
 ---@field url string  of the last request, when redirects were followed
 
---- One request. Raises at the caller's line when an option is unknown or of another type, there is no url, the method
---- has other than capital letters, or a header's name is no token or its value has a line break or NUL.
+--- One request. Raises at the caller's line when an option is unknown or of another type, url is missing, the method
+--- has characters other than capital letters, a header's name is not a token, or its value has a line break or NUL.
 ---@param options moonmilter.http.Options|string  a string is the url
 ---@return moonmilter.Response? response
 ---@return string? text
 ---@return moonmilter.http.Code? code
 function http.request(options) end
 
---- request in short. Its options, without url; raises as request does.
+--- Shorthand for request. Takes its options, without url; raises as request does.
 ---@param url string
 ---@param options table?
 ---@return moonmilter.Response? response
@@ -63,7 +63,7 @@ function http.request(options) end
 ---@return moonmilter.http.Code? code
 function http.get(url, options) end
 
---- request in short. Its options, without url and body; raises as request does.
+--- Shorthand for request. Takes its options, without url and body; raises as request does.
 ---@param url string
 ---@param body string
 ---@param options table?

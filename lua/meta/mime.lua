@@ -3,23 +3,23 @@
 
 --- MIME structure of a message, walked in one pass over chunks (RFC 2045, 2046, 2183, 6532). Keeps no content.
 ---@class moonmilter.mime
----@field executable_kinds table<moonmilter.mime.Kind, true>  kinds that a mail reader's user can start with a click
+---@field executable_kinds table<moonmilter.mime.Kind, true>  kinds that the user of a mail reader can start with a click
 local mime = {}
 
---- What bytes are, by their first kilobyte.
+--- The kind of content, by its first kilobyte.
 ---@alias moonmilter.mime.Kind
 ---| "exe"|"elf"|"macho"|"class"|"lnk"|"script"|"ole"|"ooxml"|"odf"|"jar"|"apk"|"zip"|"rar"
 ---| "7z"|"gzip"|"bzip2"|"xz"|"zstd"|"cab"|"chm"|"ace"|"arj"|"tar"|"pdf"|"rtf"|"tnef"
 ---| "png"|"gif"|"jpeg"|"bmp"|"webp"|"tiff"|"wav"|"mp3"|"mp4"|"ogg"
 ---| "html"|"svg"|"xml"
 
---- What is wrong with a part; docs/mail-mime.md says how each is read.
+--- What is wrong with a part; docs/mail-mime.md explains how each is read.
 ---@alias moonmilter.mime.Defect
 ---| "no-boundary"|"bad-boundary"|"start-missing"|"close-missing"|"no-separator"|"continuation-first"|"repeated-field"
 ---| "unknown-encoding"|"encoded-multipart"|"encoded-message"|"bad-encoding"|"truncated"|"data-after-padding"
 ---| moonmilter.Parameters.Defect
 
---- A limit was passed; the walk is over, and every later call says so again.
+--- A limit is exceeded; the walk is over, and every later call returns the same error.
 ---@alias moonmilter.mime.Code
 ---| "limit"  # max_depth, max_parts or max_header_bytes: the text says which
 
@@ -33,13 +33,13 @@ local mime = {}
 ---@field charset string?  as labelled
 ---@field encoding string  "7bit", "8bit", "binary", "base64", "quoted-printable", "x-uuencode", or as written
 ---@field disposition string?  "inline", "attachment", …
----@field filename string?     however it is written; see header.attachment_name
+---@field filename string?     in whichever form it is written; see header.attachment_name
 ---@field id string?           Content-ID
 ---@field is_multipart boolean
----@field is_attachment boolean  said to be one, or has a name
+---@field is_attachment boolean  declared as one, or has a name
 ---@field is_sealed boolean      inside multipart/signed or /encrypted: a change would break it
 ---@field size integer           decoded bytes; whole when on_end is called
----@field kind moonmilter.mime.Kind?  of leaves, known when on_end is called; nil: nothing fits
+---@field kind moonmilter.mime.Kind?  of leaves, known when on_end is called; nil: no match
 ---@field defects table<moonmilter.mime.Defect, true>
 ---@field header_start integer?  offsets in the body, from 0: the part's header is [header_start, body_start)
 ---@field body_start integer?    and its body [body_start, body_stop); nil inside an encoded message
@@ -48,7 +48,7 @@ local mime = {}
 ---@field content string?           of mime.parse: decoded bytes of a leaf
 
 ---@class moonmilter.WalkerOptions
----@field on_part (fun(part: moonmilter.Part): boolean?)?  its header is known; false: no content of this part
+---@field on_part (fun(part: moonmilter.Part): boolean?)?  its header is known; return false to skip its content
 ---@field on_data fun(part: moonmilter.Part, bytes: string)?  decoded content of a leaf, in pieces
 ---@field on_text fun(part: moonmilter.Part, text: string)?   content of a text part as UTF-8, in pieces
 ---@field on_end fun(part: moonmilter.Part)?  size, kind and defects are known; inner parts before outer ones
@@ -97,7 +97,7 @@ function mime.walker(options) end
 ---@return moonmilter.mime.Code? code
 function mime.parse(message, limits) end
 
---- What bytes are, by their first kilobyte; nil when nothing fits.
+--- The kind of content, by its first kilobyte; nil when nothing matches.
 ---@param bytes string
 ---@return moonmilter.mime.Kind?
 function mime.kind(bytes) end

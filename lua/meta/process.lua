@@ -6,19 +6,19 @@
 local process = {}
 
 ---@alias moonmilter.process.Code
----| "timeout"   # not done in time, and ended
----| "limit"     # wrote more than max_output, and was ended
+---| "timeout"   # not finished in time, and killed
+---| "limit"     # wrote more than max_output, and was killed
 ---| "notfound"  # there is no such program or directory
----| "denied"    # it may not be run
----| "busy"      # 64 programs run in this worker already
----| "lost"      # the program that embeds moonmilter has waited for our child itself
----| "system"    # the kernel said no; text says what
+---| "denied"    # no permission to run it
+---| "busy"      # 64 programs already run in this worker
+---| "lost"      # the program that embeds moonmilter has itself waited for our child
+---| "system"    # the kernel refused; the text says why
 ---| "memory"
 
 ---@class moonmilter.process.Order
 ---@field argv string[]         the program and its arguments, none with a NUL; without a slash it is looked for in PATH
 ---@field stdin string?         what it reads; default: nothing
----@field timeout number?       seconds until it is ended, above 0, at most 86400; default 30
+---@field timeout number?       seconds until it is killed, above 0, at most 86400; default 30
 ---@field max_output integer?   bytes of standard output, and of standard error, 0..1073741824; default 1048576
 ---@field env table<string, string>?  its whole environment; default: the host's
 ---@field cwd string?           its directory; default: the host's
@@ -30,7 +30,7 @@ local process = {}
 ---@field stderr string
 
 --- Runs a program to its end. Waits, and raises a moonmilter.Cancelled as every wait does. A cancelled wait, a time-out
---- and too much output end the program and its process group: SIGTERM, SIGKILL two seconds later. Raises at the
+--- or too much output ends the program and its process group: SIGTERM, SIGKILL two seconds later. Raises at the
 --- caller's line when a key is unknown, of another type or out of range.
 ---@param order moonmilter.process.Order
 ---@return moonmilter.process.Result? result

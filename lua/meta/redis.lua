@@ -8,7 +8,7 @@ local redis = {}
 ---@alias moonmilter.redis.Code
 ---| "reply"        # the server's own error, in text
 ---| "timeout"      # no reply within `timeout`: the command may or may not have taken effect
----| "down"         # the server has failed lately and is left alone for 0.1 to 5 seconds
+---| "down"         # the server has failed recently and is not tried again for 0.1 to 5 seconds
 ---| "busy"         # all connections were in use for `queue_timeout`
 ---| "refused"
 ---| "unreachable"
@@ -42,17 +42,17 @@ local redis = {}
 --- A command: its words in order, strings and numbers. Anything else raises.
 ---@alias moonmilter.redis.Command (string|number)[]
 
---- What the server said: a string, a number or a list; nil for Redis's nil, which inside a list is false.
+--- The server's reply: a string, a number or a list; nil for Redis's nil, which inside a list is false.
 ---@alias moonmilter.redis.Reply any
 
 --- Any command is a method: client:set(key, value) is client:call("SET", key, value). SUBSCRIBE, PSUBSCRIBE, SSUBSCRIBE
---- and MONITOR raise: replies that come unasked are not supported. So do commands that mean one connection (SELECT,
---- AUTH, MULTI, WATCH, HELLO, RESET, QUIT, READONLY, READWRITE, ASKING) outside of with() and watch().
+--- and MONITOR raise: replies that come without a command are not supported. So do commands that apply to one
+--- connection (SELECT, AUTH, MULTI, WATCH, HELLO, RESET, QUIT, READONLY, READWRITE, ASKING) outside with() and watch().
 ---@class moonmilter.Redis
 ---@field [string] fun(self: moonmilter.Redis, ...: string|number): any, string?, moonmilter.redis.Code?
 local Client = {}
 
---- One command. nil without a text: Redis says nil.
+--- One command. nil without a text: Redis replied nil.
 ---@param command string
 ---@param ... string|number
 ---@return moonmilter.redis.Reply reply
@@ -75,9 +75,8 @@ function Client:pipeline(commands) end
 ---@return moonmilter.redis.Code? code
 function Client:transaction(commands) end
 
---- A check and what depends on it: watches the keys, calls fn(conn), which reads and returns the commands, and executes
---- them unless a key was changed meanwhile (code "aborted"). fn may return nil to do nothing; what it raises, watch
---- raises.
+--- Check and set: watches the keys, calls fn(conn), which reads and returns the commands, and executes them unless a
+--- key was changed meanwhile (code "aborted"). fn may return nil to do nothing; watch raises what fn raises.
 ---@param keys string[]
 ---@param fn fun(conn: moonmilter.redis.Connection): moonmilter.redis.Command[]?
 ---@return moonmilter.redis.Reply[]? replies
@@ -118,8 +117,8 @@ function Connection:call(command, ...) end
 ---@return moonmilter.redis.Code? code
 function Connection:pipeline(commands) end
 
---- A client. Connects to nothing yet and does not wait: make it at a script's top level. Raises at the caller's line
---- when an option is unknown or of another type.
+--- A client. Does not connect yet and does not wait: make it at a script's top level. Raises at the caller's line when
+--- an option is unknown or of another type.
 ---@param options moonmilter.redis.Options?
 ---@return moonmilter.Redis
 function redis.new(options) end

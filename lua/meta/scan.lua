@@ -1,24 +1,24 @@
 ---@meta moonmilter.scan
 -- require "moonmilter.scan", for editors (LuaLS). Never loaded. Manual: docs/mail-scan.md.
 
---- Many patterns over a stream: matches are found wherever chunks are cut, and the work is bounded.
+--- Many patterns over a stream: finds matches wherever chunks are cut, with bounded work.
 ---@class moonmilter.scan
 local scan = {}
 
 ---@class moonmilter.ScanOptions
 ---@field ignore_case boolean?  ASCII letters of literals only; default false
----@field window integer?       bytes an LPeg match may have, 1..32768; default 1024
----@field max_bytes integer?    of one stream; past it code "limit"; default: no limit
----@field max_matches integer?  of one stream; past it code "limit"; default 10000
+---@field window integer?       most bytes of an LPeg match, 1..32768; default 1024
+---@field max_bytes integer?    of one stream; beyond it code "limit"; default: no limit
+---@field max_matches integer?  of one stream; beyond it code "limit"; default 10000
 
---- A limit was passed; the stream is not scanned any further.
+--- A limit is exceeded; scanning of the stream has ended.
 ---@alias moonmilter.scan.Code
 ---| "limit"  # max_bytes or max_matches
 
 ---@class moonmilter.Scanner
 local Scanner = {}
 
---- Begins a stream. Raises when on_match is no function.
+--- Begins a stream. Raises when on_match is not a function.
 ---@param on_match fun(name: any, first: integer, last: integer): boolean?  bytes of the stream, from 1; true: enough
 ---@return moonmilter.ScanStream
 function Scanner:stream(on_match) end
@@ -40,7 +40,7 @@ local Stream = {}
 ---@return moonmilter.scan.Code? code
 function Stream:feed(chunk) end
 
---- The end of the stream: LPeg matches that were waiting for more come out now.
+--- The end of the stream: LPeg matches that waited for more bytes are reported now.
 ---@return true? ok
 ---@return string? text
 ---@return moonmilter.scan.Code? code

@@ -1,8 +1,8 @@
 ---@meta moonmilter.socket
 -- require "moonmilter.socket", for editors (LuaLS). Never loaded. Manual: docs/socket.md.
 
---- Sockets that look as if they blocked, in LuaSocket's shape. connect, starttls, send, receive, receiveany,
---- receivefrom and take wait, and raise a moonmilter.Cancelled as every wait does; the socket is closed then.
+--- Sockets that appear to block, with LuaSocket's methods. connect, starttls, send, receive, receiveany, receivefrom
+--- and take wait, and raise a moonmilter.Cancelled as every wait does; the socket is then closed.
 ---
 --- A socket belongs to the message in which it was made, before the first MAIL to the connection, while scripts load to
 --- the generation. The host closes it when that ends.
@@ -17,7 +17,7 @@ local socket = {}
 ---| "unreachable"  # no way to the address
 ---| "tls"          # handshake, certificate, or an end without TLS's goodbye
 ---| "busy"         # another task reads or writes; all connections of the pool are in use
----| "limit"        # one receive gathered 64 MiB
+---| "limit"        # one receive has gathered 64 MiB
 ---| "unread"       # setkeepalive: bytes are still to be read
 ---| "io"
 ---| "memory"
@@ -28,16 +28,16 @@ local socket = {}
 ---| "badanswer"
 
 ---@class moonmilter.socket.Tls
----@field name string?         what the certificate must be for: a DNS name or an address; default: the host
+---@field name string?         which the certificate must match: a DNS name or an address; default: the host
 ---@field verify boolean?      default true
 ---@field ca string?           file or directory of authorities; default: the system's
----@field certificate string?  PEM file to show to the server
+---@field certificate string?  PEM file to present to the server
 ---@field key string?          PEM file; default: inside certificate
----@field peer string?         under what the TLS session is kept; default: name (socket.connect: name and port)
+---@field peer string?         the name under which the TLS session is kept; default: name (socket.connect: name and port)
 
 ---@class moonmilter.socket.Pool
 ---@field name string?           default: "host:port" or the path; with TLS its settings are added
----@field size integer?          connections of this name at most, in use and resting; default: no limit
+---@field size integer?          connections of this name at most, in use and idle; default: no limit
 ---@field queue_timeout number?  seconds to wait for one of them, then code "busy"; default 5
 
 ---@class moonmilter.socket.Options
@@ -47,14 +47,14 @@ local socket = {}
 ---@field tls true|moonmilter.socket.Tls|nil
 ---@field timeout number?          seconds without progress once connected; default 30
 ---@field connect_timeout number?  seconds for connecting, TLS handshake included; default: 30 without progress
----@field pool true|moonmilter.socket.Pool|nil  takes a resting connection of that name when there is one
+---@field pool true|moonmilter.socket.Pool|nil  takes an idle connection of that name when there is one
 
 --- A TCP or unix socket.
 ---@class moonmilter.Socket
 local Socket = {}
 
 --- Connects to host and port, or to a unix socket: sock:connect "/run/x.sock" or "unix:/run/x.sock". Tries each address
---- of the host until one answers. Raises when the host is no string or the port is out of range.
+--- of the host until one answers. Raises when the host is not a string or the port is out of range.
 ---@param host string           name, address or path
 ---@param port integer?         1..65535; nil: host is a path
 ---@param name_timeout number?  seconds to wait for a name server, default: dns_timeout of the configuration
@@ -63,7 +63,7 @@ local Socket = {}
 ---@return moonmilter.socket.Code? code
 function Socket:connect(host, port, name_timeout) end
 
---- The address to connect from. Before connect.
+--- Sets the address to connect from. Call it before connect.
 ---@param address string  numeric; "*" is "0.0.0.0". Raises on anything else
 ---@param port integer    0..65535; 0: any
 ---@return true? ok
@@ -71,8 +71,8 @@ function Socket:connect(host, port, name_timeout) end
 ---@return moonmilter.socket.Code? code
 function Socket:bind(address, port) end
 
---- From here on all is TLS, 1.2 at least. Raises when the certificate is to be verified and no name is known: after
---- connecting to a path.
+--- Switches the connection to TLS, 1.2 at least. Raises when the certificate is to be verified and no name is known:
+--- after connecting to a path.
 ---@param options moonmilter.socket.Tls?
 ---@return true? ok
 ---@return string? text
@@ -96,14 +96,14 @@ function Socket:send(data, first, last) end
 --- Receives a line ("*l", the default, without its end), all until the peer closes ("*a"), or a number of bytes. Raises
 --- on another pattern, and on more than 64 MiB.
 ---@param pattern "*l"|"*a"|"l"|"a"|integer|nil
----@param prefix string?  is put before what is returned, and counts for a number of bytes
+---@param prefix string?  is put before what is returned, and counts towards a number of bytes
 ---@return string? data
 ---@return string? text
 ---@return string? partial  on failure: what has come, prefix included
 ---@return moonmilter.socket.Code? code
 function Socket:receive(pattern, prefix) end
 
---- Receives what there is, at least one byte.
+--- Receives the available bytes, at least one.
 ---@param max integer?  bytes, 1 to 64 MiB; default 8192
 ---@return string? data
 ---@return string? text
@@ -111,39 +111,40 @@ function Socket:receive(pattern, prefix) end
 ---@return moonmilter.socket.Code? code
 function Socket:receiveany(max) end
 
---- How long the following operations may take; a new socket has 30 seconds without progress. Raises when seconds are no
---- number.
+--- How long the following operations may take; a new socket has 30 seconds without progress. Raises when seconds is not
+--- a number.
 ---@param seconds number?  nil or below 0: until the handler's deadline
----@param mode "b"|"t"|"r"|nil  "b" (default): so long without progress; "t" and "r": so long for a whole call
+---@param mode "b"|"t"|"r"|nil  "b" (default): limits the time without progress; "t" and "r": the time of a whole call
 ---@return 1
 function Socket:settimeout(seconds, mode) end
 
---- Before connecting: takes a resting connection of this name, or the right to open one.
+--- Before connecting: takes an idle connection of this name, or gets permission to open one.
 ---@param name string
----@param size integer?          connections of this name at most, in use and resting; default: no limit
+---@param size integer?          connections of this name at most, in use and idle; default: no limit
 ---@param queue_timeout number?  seconds, default 5
----@return boolean? reused  true: it is connected already
+---@return boolean? reused  true: it is already connected
 ---@return string? text
 ---@return moonmilter.socket.Code? code  "busy": all in use
 function Socket:take(name, size, queue_timeout) end
 
---- Lays the connection to rest, for others to take; the object is closed. Only at a clean point of the protocol.
----@param name string?          of a connection that no pool gave; default: numeric address and port, or the path
+--- Returns the connection to the pool, for others to take; the object is closed. Call it only between replies of the
+--- protocol.
+---@param name string?          for a connection that is not from a pool; default: numeric address and port, or the path
 ---@param idle_seconds number?  default 60
----@param size integer?         connections of this name that rest at most; default 16
+---@param size integer?         idle connections of this name at most; default 16
 ---@return 1? ok
 ---@return string? text
 ---@return "unread"|"closed"|"busy"|nil code
 function Socket:setkeepalive(name, idle_seconds, size) end
 
---- How often this connection was used before.
+--- How often this connection has been used before.
 ---@return integer
 function Socket:getreusedtimes() end
 
 ---@return 1
 function Socket:close() end
 
---- Ends one direction.
+--- Shuts down one or both directions.
 ---@param how "both"|"send"|"receive"|nil  default "both"
 ---@return 1? ok
 ---@return string? text
@@ -174,7 +175,7 @@ function Socket:getsockname() end
 ---@return integer
 function Socket:getfd() end
 
---- True when bytes have come that were not received yet.
+--- True when bytes have arrived that are not yet received.
 ---@return boolean
 function Socket:dirty() end
 
@@ -188,10 +189,10 @@ function Socket:getstats() end
 ---@return 1
 function Socket.setstats() end
 
---- Raises: a script is no server.
+--- Raises: a script cannot be a server.
 function Socket.listen() end
 
---- Raises: a script is no server.
+--- Raises: a script cannot be a server.
 function Socket.accept() end
 
 --- A UDP socket. Only receive and receivefrom wait; setpeername does for a name.
@@ -200,7 +201,7 @@ local Datagram = {}
 
 ---@alias moonmilter.Datagram.Code "timeout"|"closed"|"refused"|"unreachable"|"busy"|"io"
 
---- From now on sends to this peer, and receives from it only. Raises when the port is out of range.
+--- From now on sends to this peer and receives only from it. Raises when the port is out of range.
 ---@param host string    name or address; "*": any peer again
 ---@param port integer?  0..65535
 ---@return 1? ok
@@ -239,7 +240,7 @@ function Datagram:sendto(data, ip, port) end
 ---@return moonmilter.Datagram.Code? code
 function Datagram:receive(size) end
 
---- Receives one packet, and tells who sent it.
+--- Receives one packet, and returns its sender.
 ---@param size integer?  bytes to cut it to
 ---@return string? data
 ---@return string? ip_or_text
@@ -289,7 +290,7 @@ function socket.udp() end
 ---@return moonmilter.socket.Code? code
 function socket.connect(options) end
 
---- The host that a socket was told to connect to; nil for a path and for a connection from a pool.
+--- The host name a socket connected to; nil for a path and for a connection from a pool.
 ---@param sock moonmilter.Socket
 ---@return string?
 function socket.host_of(sock) end

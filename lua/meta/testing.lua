@@ -1,13 +1,13 @@
 ---@meta moonmilter.testing
 -- require "moonmilter.testing" in a busted spec, for editors (LuaLS). Never loaded. Manual: docs/TESTING.md.
 
---- Tests for filters, without an MTA: scripts run in this process, the packets are real; DNS, HTTP, Redis, programs and
---- the time are the test's. Mistakes of the test raise at its line.
+--- Tests for filters, without an MTA: scripts run in this process, the packets are real; the test provides DNS, HTTP,
+--- Redis, programs and the time. Mistakes of the test raise at its line.
 ---@class moonmilter.testing
 ---@field version string  of the library, "0.1.0"
 local testing = {}
 
---- What a fake answers; "real": scripts meet the real module. A string is the code with which every question fails.
+--- What a fake answers; "real": scripts get the real module. A string is the code with which every question fails.
 ---@alias moonmilter.testing.World table<string, any>|string|fun(...: any): any, string?, string?, number?
 
 ---@class moonmilter.testing.Options
@@ -17,13 +17,13 @@ local testing = {}
 ---@field config string?            path of a moonmilter.conf
 ---@field milter string?            which milter of it
 ---@field set table<string, any>?   keys of the configuration: { on_error = "reject" }
----@field settings table?           what scripts find in host.settings
+---@field settings table?           the value of host.settings
 ---@field mta "postfix"|"sendmail"|nil  default "postfix"
 ---@field name string?              of the MTA, macro j; default "mx.example.net"
 ---@field version integer?          of the protocol that it offers; default 6
 ---@field actions integer?          milter bits it offers; default: all
 ---@field steps integer?            milter bits it offers; default: all
----@field macros table<string, string|false>?  false: the MTA does not know it
+---@field macros table<string, string|false>?  false: not known to the MTA
 ---@field split "random"|"whole"|integer|{ at: integer }|nil  how bytes are cut; default "random"
 ---@field seed integer?             of the random cuts; default 1
 ---@field clock "virtual"|"real"|nil  default "virtual": time passes at once when all that scripts do is wait
@@ -34,17 +34,17 @@ local testing = {}
 ---@field process moonmilter.testing.World?  { ["/usr/bin/check -x"] = { status = 0, stdout = "" } }
 ---@field modules table<string, string|table>?  source, or a table of plain values, in place of a module
 
---- What a stage came to; tostring reads as the SMTP client would see it.
+--- The outcome of a stage; tostring shows it as the SMTP client would see it.
 ---@class moonmilter.testing.Reply
 ---@field verdict "continue"|"accept"|"reject"|"tempfail"|"discard"|"skip"|"none"  "none": no script was asked
 ---@field stage "connect"|"helo"|"mail"|"rcpt"|"data"|"header"|"eoh"|"body"|"eom"|"unknown"
----@field code integer?     what the SMTP client is told, when it is told something: 550
+---@field code integer?     the code that the SMTP client gets, if any: 550
 ---@field status string?    "5.7.1"
----@field text string?      the words without code and status, lines apart by "\n"
----@field smtp string?      all of it, lines apart by "\n"
----@field edits table[]     { "add_header", "X-Tag", "yes" }, … in the order they left
----@field progress integer  how often the filter asked for patience
----@field sender string?    at the end of a message, as what follows: with angle brackets, after edits
+---@field text string?      the words without code and status, lines separated by "\n"
+---@field smtp string?      the whole reply, lines separated by "\n"
+---@field edits table[]     { "add_header", "X-Tag", "yes" }, … in the order sent
+---@field progress integer  how often the filter sent progress
+---@field sender string?    with angle brackets, after edits; like the following fields only at the end of a message
 ---@field recipients string[]?  with angle brackets, after edits
 ---@field refused table<string, moonmilter.testing.Reply>?  by address with angle brackets
 ---@field quarantined string?  the reason
@@ -72,12 +72,12 @@ function Message:all(name) end
 ---@field ip string|false?    default "192.0.2.1"; "2001:db8::1", "/path"; false: not known
 ---@field port integer?       default 12345
 ---@field family "inet"|"inet6"|"unix"|"unknown"|nil  default: by ip
----@field auth string?        who has authenticated
+---@field auth string?        the authenticated user
 ---@field tls true|table|nil
 
---- An MTA and its client. What a sentence leaves out is filled in: connect and HELO before the first MAIL, DATA before
---- the first header, the empty line before the body. What no client could do raises at the test's line, and so does a
---- reply that no MTA would take.
+--- An MTA and its client. Steps that the test leaves out are filled in: connect and HELO before the first MAIL, DATA
+--- before the first header, the empty line before the body. Actions that no client could take raise at the test's line,
+--- and so does a reply that no MTA would accept.
 ---@class moonmilter.testing.MTA
 local MTA = {}
 
@@ -86,7 +86,7 @@ local MTA = {}
 ---@return moonmilter.testing.Reply
 function MTA:connect(client) end
 
---- HELO or EHLO; inside a message that is an RSET too.
+--- HELO or EHLO; inside a message it is also an RSET.
 ---@param name string?  default: the client's host
 ---@return moonmilter.testing.Reply
 function MTA:helo(name) end
@@ -109,7 +109,7 @@ function MTA:data() end
 
 --- One header field.
 ---@param name string
----@param value string  as it stands after "Name: "
+---@param value string  as it is after "Name: "
 ---@return moonmilter.testing.Reply
 function MTA:header(name, value) end
 
@@ -132,14 +132,14 @@ function MTA:eom() end
 ---@field params table?   of MAIL
 ---@field headers table?  { { name, value }, … } or { Name = value }
 ---@field body string?
----@field eml string?     a file for what is not given
+---@field eml string?     a file for what is left out
 
 --- A whole message: the name of a file, its text (with line ends), or a table.
 ---@param message string|moonmilter.testing.Mail|nil
----@return moonmilter.testing.Reply  the one that ended it; with every recipient refused the last refusal
+---@return moonmilter.testing.Reply  the one that ended it; the last refusal when every recipient is refused
 function MTA:message(message) end
 
---- The client gives the message up: RSET.
+--- The client gives up the message: RSET.
 function MTA:abort() end
 
 --- A command line that the MTA does not know.
@@ -153,12 +153,12 @@ function MTA:quit() end
 --- The MTA goes away without a word.
 function MTA:vanish() end
 
---- Another connection to the same scripts, beside this one; close() of this one closes it too.
----@param options moonmilter.testing.Options?  what differs: mta, name, version, actions, steps, macros, split, seed
+--- Another connection to the same scripts, in parallel to this one; close() of this one closes it too.
+---@param options moonmilter.testing.Options?  options that differ: mta, name, version, actions, steps, macros, split, seed
 ---@return moonmilter.testing.MTA
 function MTA:another(options) end
 
---- The host's log lines, or those that hold a plain string.
+--- The host's log lines, or those that contain a plain string.
 ---@param has_word string?
 ---@return string[]
 function MTA:log(has_word) end
@@ -176,7 +176,7 @@ function MTA:asked(kind) end
 ---@param seconds number
 function MTA:pass(seconds) end
 
---- Loads the scripts again, as SIGHUP does.
+--- Reloads the scripts, as SIGHUP does.
 ---@return true? ok
 ---@return string? text  why they do not load
 function MTA:reload() end
@@ -193,7 +193,7 @@ function MTA:close() end
 ---@param bytes string
 function MTA:feed(bytes) end
 
---- The MTA's offer and its answer: start() and connect() have done it.
+--- The MTA's offer and its answer: start() and connect() call it.
 ---@private
 function MTA:negotiate() end
 

@@ -2,12 +2,12 @@
 --- envelope paths (RFC 5321 4.1.2).
 ---
 --- Two modes. "strict": what the RFCs allow a writer to generate, no obsolete forms. "lenient" (the default): also the
---- obsolete forms and what is seen in the wild, each listed at `lenient` below. In neither mode does one address come
---- out where the text names two: `<a@x><b@y>`, `a@x b@y`, `<a@x> b@y` and `a@b@c` are errors.
+--- obsolete forms and those seen in the wild, listed below. In neither mode does a text that names two addresses give
+--- one: `<a@x><b@y>`, `a@x b@y`, `<a@x> b@y` and `a@b@c` are errors.
 ---
 --- lenient also takes:
 ---   blanks and comments around dots and inside angle brackets; quoted words mixed with atoms (obs-local-part);
----   dots at odd places of the local part (`.a..b.@example.org`; some Japanese mobile carriers handed such out);
+---   dots at odd places of the local part (`.a..b.@example.org`; some Japanese mobile carriers issued such addresses);
 ---   a dot after the domain, which is dropped; empty list elements; ";" between list elements;
 ---   unquoted dots and "@" in a display name (`J. Doe <j@x>`, `j@x <j@x>`: then `has_address_in_name` is set);
 ---   a missing ">" at the end of the text; doubled angle brackets; source routes, which are dropped (RFC 5322 4.4);
@@ -26,11 +26,11 @@ local address = {}
 ---@field domain     string       as written, without a final dot
 ---@field name       string|nil   display name, decoded to UTF-8
 ---@field comments   string[]|nil
----@field group      string|nil   name of the group it stands in
+---@field group      string|nil   name of the group it belongs to
 ---@field route      string[]|nil  domains of a source route (paths only use it)
 ---@field start      integer      first and last byte in the text
 ---@field stop       integer
----@field has_address_in_name boolean|nil  the display name holds an "@": look twice
+---@field has_address_in_name boolean|nil  the display name holds an "@": be suspicious
 ---@field needs_smtputf8 boolean|nil  the local part is not ASCII (RFC 6531)
 
 ---@class moonmilter.Group
@@ -168,13 +168,13 @@ local function read_mailbox(p)
   end
   t = p.tokens[p.i]
   if t and not ends_address[t.kind] then
-    return fail(("\"%s\" after an address; a comma missing, or two addresses where one is meant"):format(t.text),
+    return fail(("\"%s\" after an address; a comma is missing, or two addresses where one is expected"):format(t.text),
       t.start, "syntax")
   end
   return finish_mailbox(p, mailbox, first)
 end
 
--- After an error: on to the next "," or ";". The cursor is never moved back.
+-- After an error: skip to the next "," or ";". The cursor never moves back.
 local function skip_element(p)
   while p.tokens[p.i] and not ends_address[p.tokens[p.i].kind] do
     p.i = p.i + 1
@@ -199,7 +199,7 @@ local function record(p, errors, first, text, position, code)
 end
 
 -- Mailboxes up to `closer` (";" in a group, nil: the end of the text), appended to `out`.
--- The distance group_colon() looks ahead is walked again by read_mailbox at once: twice over each token, no more.
+-- read_mailbox walks again what group_colon() has looked ahead over: each token is visited at most twice.
 local function read_list(p, out, errors, closer, allow_groups)
   local wants_element = true -- strict: exactly one "," between two elements
   while p.tokens[p.i] do
@@ -257,7 +257,7 @@ end
 ---@param options? { mode: "lenient"|"strict" }
 ---@return moonmilter.Mailbox|nil mailbox
 ---@return string|nil text
----@return integer|nil position  byte at which it stops to be an address
+---@return integer|nil position  byte at which the text ceases to be an address
 ---@return "syntax"|"obsolete"|"length"|"domain"|"charset"|"empty"|"no-domain"|"several"|nil code
 function address.parse(text, options)
   local mode = check_arguments(text, options, "parse")
@@ -269,7 +269,7 @@ function address.parse(text, options)
     return fail("empty", 1, "empty")
   end
   if group_colon(p) then
-    return fail("a group where one mailbox is meant", here(p), "several")
+    return fail("a group where one mailbox is expected", here(p), "several")
   end
   local mailbox
   mailbox, why, position, code = read_mailbox(p)
@@ -282,8 +282,8 @@ function address.parse(text, options)
   return mailbox
 end
 
---- A list of mailboxes and groups, as in To. Lenient: what cannot be read is left out and stands in `list.errors`, each
---- { text, position, code, source }; strict: the first fault is returned instead of a list.
+--- A list of mailboxes and groups, as in To. Lenient: what cannot be read is left out and reported in `list.errors`,
+--- each { text, position, code, source }; strict: the first fault is returned instead of a list.
 ---@param text string
 ---@param options? { mode: "lenient"|"strict" }
 ---@return (moonmilter.Mailbox|moonmilter.Group)[]|nil list
@@ -306,7 +306,7 @@ function address.list(text, options)
   return out
 end
 
---- As list, but groups are opened: a flat list of mailboxes, those of a group with `group` set.
+--- As list, but with groups expanded: a flat list of mailboxes, those of a group with `group` set.
 ---@return moonmilter.Mailbox[]|nil list
 function address.mailboxes(text, options)
   local list, why, position, code = address.list(text, options)
@@ -329,7 +329,7 @@ address.path = path.parse
 
 local function check_part(what, text)
   if type(text) ~= "string" or has_control(text) then
-    error(("format: %s %s has a control character or is no text"):format(what, tostring(text)), 3)
+    error(("format: %s %s has a control character or is not a string"):format(what, tostring(text)), 3)
   end
 end
 
@@ -347,8 +347,8 @@ local function spell_phrase(name, is_utf8_allowed)
   return name
 end
 
---- Write a mailbox or a group. What `parse` gave comes back with the same meaning; comments are not written.
---- Raises when a part has a control character (CR, LF and NUL above all) or there is no local part and domain.
+--- Write a mailbox or a group. What `parse` returned keeps its meaning; comments are not written. Raises when a part
+--- has a control character (CR, LF and NUL above all) or there is no local part and domain.
 ---@param item moonmilter.Mailbox|moonmilter.Group|{ name?: string, address: string }
 ---@param options? { utf8: boolean }  true: names as UTF-8 (RFC 6532), for a transport that has SMTPUTF8
 ---@return string
@@ -376,7 +376,7 @@ function address.format(item, options)
   local spelled = spell_local_part(local_part) .. "@" .. domain
   local check = address.parse(spelled)
   if not check or check.local_part ~= local_part or check.domain ~= domain then
-    error(("format: \"%s\" is no address"):format(spelled), 2)
+    error(("format: \"%s\" is not an address"):format(spelled), 2)
   end
   if not item.name or item.name == "" then
     return spelled
@@ -408,7 +408,7 @@ function address.domain_to_ascii(domain)
   return codec.idna_to_ascii(domain)
 end
 
---- The domain as people read it: U-labels. A label that is no valid A-label is an error.
+--- The domain as people read it: U-labels. An invalid A-label is an error.
 ---@param domain string
 ---@return string|nil domain
 ---@return string|nil text
@@ -420,7 +420,7 @@ function address.domain_to_unicode(domain)
   return codec.idna_to_unicode(domain)
 end
 
---- Do two domains name the same place? Case and the two spellings of IDNA do not matter.
+--- Do two domains have the same meaning? Case and the two spellings of IDNA do not matter.
 ---@param a string
 ---@param b string
 ---@return boolean

@@ -1,8 +1,8 @@
---- Authentication-Results (RFC 8601): what other hosts found out about a message, and what this one did.
+--- Authentication-Results (RFC 8601): what other hosts found out about a message, and what this one found out.
 ---
---- The field is trusted by whoever reads it further on, so a host must remove every instance that claims to be its own
---- before it adds one (RFC 8601 5). `strip` errs on the safe side: a field whose authserv-id cannot be read for
---- certain, but could be read as ours by somebody, counts as ours.
+--- Readers downstream trust the field, so a host must remove every instance that claims to be its own before it adds
+--- one (RFC 8601 5). `strip` errs on the safe side: a field whose authserv-id is unclear counts as ours when some
+--- reader could take it for ours.
 local address = require "moonmilter.address"
 local token = require "moonmilter.mail.token"
 
@@ -152,14 +152,14 @@ function authres.parse(text)
         result.comment = comment.text
       end
       out.results[#out.results + 1] = result
-    end -- else: a ";" too many, common
+    end -- else: a superfluous ";", which is common
   end
   return out
 end
 
 local function spell(value, what)
   if type(value) ~= "string" or value:find("[%z\1-\31\127]") then
-    error(("format: %s has a control character or is no text"):format(what), 3)
+    error(("format: %s has a control character or is not a string"):format(what), 3)
   end
   -- RFC 8601 2.2 pvalue: local-part@domain needs no quotes; tspecials and blanks do
   if value ~= "" and not value:find("[ ()<>,;:\\\"/%[%]?=]") and not value:find("@.*@") then
@@ -190,7 +190,7 @@ function authres.format(t)
     end
     for _, p in ipairs(r.properties or {}) do
       if not tostring(p.type):find("^[%w-]+$") or not tostring(p.property):find("^[%w._-]+$") then
-        error(("format: \"%s.%s\" is no ptype.property"):format(tostring(p.type), tostring(p.property)), 2)
+        error(("format: \"%s.%s\" is not a ptype.property"):format(tostring(p.type), tostring(p.property)), 2)
       end
       words[#words + 1] = p.type .. "." .. p.property .. "=" .. spell(p.value, p.type .. "." .. p.property)
     end
@@ -206,8 +206,8 @@ local function same_id(a, b)
   return a:lower() == b:lower() or address.same_domain(a, b)
 end
 
---- Could a reader take this field for one of `authserv_id`'s? True also when it cannot be parsed and the id is
---- somewhere in its first words.
+--- Could a reader take this field for one of `authserv_id`'s? Also true when it cannot be parsed and the id is among
+--- its first words.
 ---@param value string
 ---@param authserv_id string
 ---@return boolean

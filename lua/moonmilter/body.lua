@@ -1,8 +1,8 @@
---- A message body, kept: in memory up to a point, then in an unlinked temporary file; read as string, lines or parts,
---- and rewritten part by part. This is what stands behind `ctx:body{…}`; outside the host, feed it yourself.
+--- A message body that is kept: in memory up to a limit, then in an unlinked temporary file; read as string, lines or
+--- parts, and rewritten part by part. `ctx:body{…}` gives one; outside the host, feed it yourself.
 ---
---- Bytes are the milter's: CRLF line ends (LF is understood). Offsets count from 0. What a rewrite does not touch comes
---- out byte for byte; rewriting never holds more than a chunk in memory.
+--- Bytes are as the milter protocol carries them: CRLF line ends (LF is understood). Offsets count from 0. A rewrite
+--- copies what it does not touch byte for byte, and never holds more than a chunk in memory.
 local parts = require "moonmilter.mail.parts"
 local rewrite = require "moonmilter.mail.rewrite"
 local ffi = require "ffi"
@@ -33,15 +33,15 @@ Body.__index = Body
 ---@return string|nil text
 function body.check_options(options)
   if type(options) ~= "table" then
-    return ("options are a %s; a table is expected"):format(type(options))
+    return ("options are a %s; give a table"):format(type(options))
   end
   for name, value in pairs(options) do
     if known_options[name] ~= type(value) then
-      return known_options[name] and ("option %s is a %s; a %s is expected"):format(name, type(value),
+      return known_options[name] and ("option %s is a %s; it must be a %s"):format(name, type(value),
         known_options[name]) or ("there is no option %s; there are max_memory, max_size, over "
           .. "and headers"):format(tostring(name))
     elseif known_options[name] == "number" and (value < 0 or value ~= value) then
-      return ("option %s = %s; bytes, 0 or more"):format(name, tostring(value))
+      return ("option %s = %s; give bytes, 0 or more"):format(name, tostring(value))
     end
   end
   if options.over and not over_choices[options.over] then
@@ -64,7 +64,7 @@ function body.new(options)
   }, Body)
 end
 
--- A file without a name, which nobody else can open: made with mode 0600 where TMPDIR says or in /tmp, unlinked at
+-- A file without a name, which no other process can open: created with mode 0600 in TMPDIR or /tmp and unlinked at
 -- once. "e" is O_CLOEXEC, which io.tmpfile lacks: programs that a script starts must not inherit other people's mail.
 local function temporary_file()
   local name = ffi.new("char[?]", #TEMPORARY + 1, TEMPORARY)
@@ -82,7 +82,7 @@ end
 local function spill(self)
   local file, why = temporary_file()
   if not file then
-    return nil, "body: no temporary file: " .. tostring(why), "tempfail"
+    return nil, "body: cannot create a temporary file: " .. tostring(why), "tempfail"
   end
   local ok
   ok, why = file:write(table.concat(self.pieces))
@@ -101,10 +101,10 @@ end
 ---@return "accept"|"tempfail"|"reject"|nil verdict  past max_size: `over`; "tempfail" too when the disk fails
 function Body:feed(chunk)
   if self.is_closed then
-    error("feed: the body was closed", 2)
+    error("feed: the body is closed", 2)
   end
   if self.is_finished then
-    error("feed: the body was finished before", 2)
+    error("feed: the body is already finished", 2)
   end
   if self.is_truncated then
     return true
@@ -137,14 +137,14 @@ function Body:feed(chunk)
   return true
 end
 
---- Forget what was taken, and begin again.
+--- Discard what was fed, and begin again.
 function Body:restart()
   self:close()
   self.pieces, self.bytes = {}, 0
   self.is_truncated, self.is_finished, self.is_closed = false, false, false
 end
 
---- No more chunks come. Only now it can be read.
+--- No more chunks come. Only now can the body be read.
 ---@return true|nil ok, string|nil text, "tempfail"|nil code
 function Body:finish()
   if self.is_finished then
@@ -192,7 +192,7 @@ function Body:read(offset, count)
   self.file:seek("set", offset)
   local bytes = self.file:read(count)
   if not bytes or #bytes < count then
-    error("read: the temporary file lost bytes", 2) -- never hand on a shortened message as if it were whole
+    error("read: the temporary file lost bytes", 2) -- never pass on a shortened message as if it were complete
   end
   return bytes
 end
@@ -257,7 +257,7 @@ function Body:lines()
   end
 end
 
---- Give memory and file back. The host does so at the end of the message.
+--- Free memory and file. The host does so at the end of the message.
 function Body:close()
   if self.file then
     self.file:close()
@@ -265,7 +265,7 @@ function Body:close()
   self.file, self.memory, self.pieces, self.is_closed = nil, nil, nil, true
 end
 
---- Every part, the message itself first, in the order they stand. Content is read when asked for.
+--- Every part in order, the message itself first. Content is read on demand.
 ---@param limits? { max_depth: integer, max_parts: integer, max_header_bytes: integer }
 ---@return moonmilter.StoredPart[]|nil parts
 ---@return string|nil text
@@ -275,7 +275,7 @@ function Body:parts(limits)
   return parts.of(self, limits)
 end
 
---- Begin to rewrite.
+--- Begin a rewrite.
 ---@return moonmilter.Edit
 function Body:edit()
   check_readable(self, "edit")

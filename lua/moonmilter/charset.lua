@@ -1,13 +1,13 @@
---- Charset names as they stand in mail, and text in them as UTF-8.
---- Only the names below reach iconv: a label is chosen by the sender, and rarely used converters are where iconv
---- implementations have had their bugs. A label means what mail readers take it for (WHATWG Encoding 4.2), which is
---- often a superset of what it says: "gb2312" is read as GB 18030, "ks_c_5601-1987" as CP949.
+--- Charset names as mail uses them, and conversion of text in those charsets to UTF-8.
+--- Only the names below reach iconv: the sender chooses the label, and the bugs of iconv implementations have been in
+--- rarely used converters. A label means what mail readers take it for (WHATWG Encoding 4.2), often a superset of its
+--- literal meaning: "gb2312" is read as GB 18030, "ks_c_5601-1987" as CP949.
 local codec = require "moonmilter.codec"
 
 local charset = {}
 
--- Left: iconv's name. Right: labels, lower case. "iso-8859-1" stays itself except for bytes 0x80-0x9F, which no text
--- has: labelled so they are windows-1252, as every mail reader shows them.
+-- Left: iconv's name. Right: labels, lower case. "iso-8859-1" is read as windows-1252, as every mail reader does: they
+-- differ only in bytes 0x80-0x9F, which no ISO 8859-1 text has.
 local labels = {
   ["UTF-8"] = "utf-8 utf8 unicode-1-1-utf-8 utf-8-mac x-utf8 cp65001",
   ["US-ASCII"] = "us-ascii ascii ansi_x3.4-1968 ansi_x3.4-1986 iso646-us iso_646.irv:1991 cp367 us 7bit 8bit",
@@ -43,7 +43,7 @@ local labels = {
   ["MACINTOSH"] = "macintosh mac x-mac-roman x-mac macroman",
   ["GB18030"] = "gb2312 gbk gb18030 x-gbk cp936 ms936 windows-936 gb_2312-80 chinese euc-cn x-euc-cn gb2312-80",
   ["BIG5-HKSCS"] = "big5 big5-hkscs cn-big5 x-x-big5 big-5 cp950",
-  ["HZ-GB-2312"] = "hz-gb-2312 hz", -- glibc has no converter: guessed there
+  ["HZ-GB-2312"] = "hz-gb-2312 hz", -- glibc has no converter: there, the charset is guessed
   ["EUC-JP"] = "euc-jp x-euc-jp eucjp",
   ["ISO-2022-JP"] = "iso-2022-jp csiso2022jp",
   ["ISO-2022-JP-2"] = "iso-2022-jp-2 iso-2022-jp-1",
@@ -67,13 +67,13 @@ for name, list in pairs(labels) do
   end
 end
 
--- Where a byte below 0x80 is not always the ASCII character, text cannot be appended byte by byte.
+-- Charsets in which a byte below 0x80 is not always the ASCII character: text cannot be appended byte by byte.
 local not_ascii = {
   ["UTF-16"] = true, ["UTF-16LE"] = true, ["UTF-16BE"] = true, ["UTF-32"] = true, ["UTF-7"] = true,
   ["ISO-2022-JP"] = true, ["ISO-2022-JP-2"] = true, ["ISO-2022-KR"] = true, ["HZ-GB-2312"] = true,
 }
 
---- The converter a label stands for.
+--- The converter for a label.
 ---@param label string|nil
 ---@return string|nil name  what iconv calls it; nil when the label is unknown
 function charset.name(label)
@@ -88,7 +88,7 @@ function charset.is_ascii_superset(label)
   return name ~= nil and not not_ascii[name]
 end
 
---- Text whose charset is not told: UTF-8 if it is well-formed, else windows-1252, in which every byte is some letter.
+--- Text without a charset label: UTF-8 if it is well-formed, else windows-1252, in which every byte is a character.
 ---@param bytes string
 ---@return string text
 function charset.guess(bytes)

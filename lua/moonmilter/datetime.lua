@@ -1,12 +1,12 @@
 --- Dates of mail (RFC 5322 3.3 and, for reading, its obsolete forms in 4.3).
---- Knows no local time and no time zone data: a date in a message carries its own offset.
+--- Uses neither local time nor time zone data: a date in a message carries its own offset.
 local token = require "moonmilter.mail.token"
 
 local datetime = {}
 
 ---@class moonmilter.Date
 ---@field epoch  integer  seconds since 1970-01-01 00:00:00 UTC
----@field offset integer  minutes east of UTC that the writer was at
+---@field offset integer  the writer's offset, in minutes east of UTC
 ---@field is_unknown_zone boolean|nil  "-0000", a military letter or an unknown name: RFC 5322 3.3, 4.3
 ---@field year integer
 ---@field month integer  1..12
@@ -27,7 +27,7 @@ for i, name in ipairs(weekday_names) do
   weekdays[name:lower()] = i
 end
 
--- RFC 5322 4.3; other names mean "-0000": "EST" in Australia was another time.
+-- RFC 5322 4.3; other names mean "-0000": "EST" meant another time in Australia.
 local zones = { ut = 0, gmt = 0, utc = 0, z = 0, edt = -240, est = -300, cdt = -300, cst = -360, mdt = -360,
   mst = -420, pdt = -420, pst = -480 }
 
@@ -59,7 +59,7 @@ local function days_in(month, year)
   return following - days_from_civil(year, month, 1)
 end
 
-local WORD_MAX = 40 -- characters; no word of a date is that long
+local WORD_MAX = 40 -- characters; no valid word of a date is longer
 
 -- "+0200" as minutes; RFC 5322 3.3 bounds the last two digits, not the first.
 local function zone_offset(text)
@@ -89,7 +89,7 @@ local function words_of(text)
     elseif t.kind == "atom" then
       words[#words + 1] = { text = t.text, start = t.start }
     elseif t.kind ~= "," then
-      return nil, ("date: \"%s\" has no place in a date (RFC 5322 3.3)"):format(t.text), t.start
+      return nil, ("date: \"%s\" does not belong in a date (RFC 5322 3.3)"):format(t.text), t.start
     end
   end
   return words
@@ -183,8 +183,7 @@ local function read_zone(word, date)
   return true
 end
 
---- Read a date. Comments, a wrong or missing day of the week, missing seconds, two-digit years,
---- zone names are accepted.
+--- Read a date. Accepts comments, a wrong or missing day of the week, missing seconds, two-digit years and zone names.
 ---@param text string  value of Date, or what follows the last ";" of Received
 ---@return moonmilter.Date|nil date
 ---@return string|nil text
@@ -214,7 +213,7 @@ function datetime.parse(text)
   return date
 end
 
---- Write a date as RFC 5322 3.3 wants it: "Fri, 21 Nov 1997 09:55:06 -0600".
+--- Write a date as RFC 5322 3.3 requires: "Fri, 21 Nov 1997 09:55:06 -0600".
 ---@param when integer|moonmilter.Date  epoch seconds, from 1900 on, or what parse gave
 ---@param offset? integer  minutes east of UTC, -5999..5999; default 0, or the date's own
 ---@return string

@@ -1,16 +1,16 @@
---- Questions to name servers. Every function waits; others are served meanwhile. Identical questions are asked once and
--- answers kept as long as their zone allows.
+--- Queries to name servers. Every function waits; the host serves other sessions meanwhile. Identical queries are sent
+-- once, and answers are cached as long as their zone allows.
 --
 --   local names, text, code = dns.ptr("192.0.2.1")
 --
--- An answer is a list with three more fields: ttl (seconds it may still be used), name (the name behind all CNAMEs) and
+-- An answer is a list with three more fields: ttl (seconds it may still be used), name (the name after all CNAMEs) and
 -- authentic (true when the server says that DNSSEC vouches for it). A failure is nil, a text for people, and a code:
 --   "nxdomain"     no such name                       "timeout"      nothing came in time
 --   "nodata"       the name has no such record        "unreachable"  no name server listens there
 --   "servfail"     the server could not find out      "badname"      no such name can exist
 --   "refused"      the server does not answer us      "badanswer"    a response that cannot be read
 --   "busy"         too many questions are under way   "memory"
--- nxdomain and nodata are answers ("there is none"); all others mean that nobody knows.
+-- nxdomain and nodata are answers ("there is none"); all other codes mean that the answer is unknown.
 local core = require "moonmilter.core"
 local tasks = require "moonmilter.runtime.tasks"
 local wait = require "moonmilter.runtime.wait"
@@ -27,18 +27,18 @@ local function timeout_of(options, level)
     return nil
   end
   if type(options) ~= "table" then
-    error(("dns: options are a table, { timeout = 2 }, not a %s"):format(type(options)), level + 1)
+    error(("dns: options must be a table, { timeout = 2 }, not a %s"):format(type(options)), level + 1)
   end
   for key in pairs(options) do
     if key ~= "timeout" then
-      error(("dns: unknown option %q; there is timeout"):format(tostring(key)), level + 1)
+      error(("dns: unknown option %q; the only option is timeout"):format(tostring(key)), level + 1)
     end
   end
   return options.timeout
 end
 
 --- The records of a name.
----@param name string  whole, with or without the last dot; no search domain is tried
+---@param name string  fully qualified, with or without the final dot; no search domain is tried
 ---@param kind string  "a", "aaaa", "mx", "txt", "ptr", "srv", "ns", "cname", "soa", "caa", "tlsa", … or "type65"
 ---@param options moonmilter.dns.Options?
 ---@return table? list  strings; for mx { preference, host }, srv { priority, weight, port, host }, soa { primary, contact,
@@ -93,12 +93,13 @@ end
 local function reversed(ip, level)
   local name, family = core.dns_reverse(ip)
   if not name then
-    error(("dns: %q is no IP address"):format(tostring(ip)), level + 1)
+    error(("dns: %q is not an IP address"):format(tostring(ip)), level + 1)
   end
   return name, family
 end
 
---- The name below which facts about an address are kept: "1.2.0.192.in-addr.arpa", or of its kind below another zone.
+--- The name under which facts about an address are kept: "1.2.0.192.in-addr.arpa", or the same labels below another
+--- zone.
 ---@param ip string  IPv4 or IPv6
 ---@param zone string?  default "in-addr.arpa" or "ip6.arpa"
 ---@return string
@@ -107,7 +108,7 @@ function dns.reverse(ip, zone)
   return name .. "." .. (zone or (family == "inet" and "in-addr.arpa" or "ip6.arpa"))
 end
 
---- Names of an address, as its own network tells them; anybody may claim any name.
+--- Names of an address, as its own network publishes them: the network may claim any name.
 ---@param ip string
 function dns.ptr(ip, options)
   local name, family = reversed(ip, 2)
@@ -141,7 +142,7 @@ end
 local settings = { servers = "table", resolv_conf = "string", timeout = "number", cache = "number" }
 
 --- Replaces the resolver's settings for all scripts of this worker, until the next reload: for tests and for scripts
---- that must ask servers of their own. What is not given has its default. What is known is forgotten.
+--- that must query particular servers. Settings that are left out take their defaults. The cache is emptied.
 ---@param options { servers: string[]?, resolv_conf: string?, timeout: number?, cache: integer? }
 function dns.configure(options)
   for key, value in pairs(options) do
@@ -154,7 +155,7 @@ function dns.configure(options)
     or core.dns_cache)
 end
 
---- How often it was asked, how many questions were sent, and how many are under way and known now.
+--- How often scripts asked, how many queries were sent, and how many are in flight and cached now.
 ---@return { asked: integer, sent: integer, in_flight: integer, cached: integer }
 dns.count = core.dns_count
 

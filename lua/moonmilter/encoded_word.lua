@@ -10,11 +10,11 @@ local encoded_word = {}
 local P, S, C, Cc, Ct = lpeg.P, lpeg.S, lpeg.C, lpeg.Cc, lpeg.Ct
 
 local WORD_MAX = 75 -- RFC 2047 2
-local WORD_MIN = 30 -- a name so long that less is left gets a line over 76 instead
+local WORD_MIN = 30 -- a field name that leaves less room gets a line over 76 instead
 local CHARSET_MAX = 40 -- as codec.c
 
--- The encoded text ends at "?=", and may hold neither that nor the start of another word: so no byte is looked at by
--- more than two attempts, and the whole is linear. ("=?=" is padding and end, not a start.)
+-- The encoded text ends at "?=", and may hold neither that nor the start of another word: so at most two attempts look
+-- at a byte, and the whole is linear. ("=?=" is padding and end, not a start.)
 local charset_char = P(1) - S "? \t\r\n"
 local name = charset_char
 for _ = 2, CHARSET_MAX do
@@ -68,19 +68,19 @@ function encoded_word.decode(text)
   return (table.concat(out):gsub("[%z\r\n]", " "))
 end
 
--- What may stand for itself in a Q word anywhere, phrases included (RFC 2047 5 (3)); a blank becomes "_".
+-- Characters that need no encoding in a Q word anywhere, phrases included (RFC 2047 5 (3)); a blank becomes "_".
 local function q_encode(text)
   return (text:gsub("[^A-Za-z0-9!*+/ -]", function(c) return ("=%02X"):format(c:byte()) end):gsub(" ", "_"))
 end
 
--- UTF-8 characters; decode() and clean_utf8 see to it that there is nothing else.
+-- UTF-8 characters; decode() and clean_utf8 ensure that there is nothing else.
 local character = lpeg.R "\0\127" + lpeg.R "\194\244" * lpeg.R "\128\191" ^ 1 + P(1)
 local characters = Ct(C(character) ^ 0)
 
 --- Encode a text as encoded words, each of whole characters and at most 75 long.
 ---@param text string  any text; ill-formed UTF-8 becomes U+FFFD first
----@param used? integer  columns of the first line that are taken already: lines with words end at 76 (RFC 2047 2)
----@return string[] words  to be joined by a blank or a fold
+---@param used? integer  columns already taken on the first line: lines with words end at 76 (RFC 2047 2)
+---@return string[] words  join them with a blank or a fold
 function encoded_word.words(text, used)
   text = codec.clean_utf8(text)
   local q = q_encode(text)
@@ -131,14 +131,14 @@ function encoded_word.encode(text, used)
   for i, piece in ipairs(list) do
     local is_blank, bytes = piece[1], piece[2]
     if is_blank then
-      -- at either end it would be lost on the way; a tab can become a blank where a line is folded
+      -- a blank at either end would be lost in transit; a tab can become a blank where a line is folded
       needs[i] = i == 1 or i == #list or bytes:find("\t", 1, true) ~= nil
     else
       needs[i] = bytes:find("[^\33-\126]") ~= nil or bytes:find("=?", 1, true) ~= nil or #bytes > SOLID_MAX
     end
   end
   for i, piece in ipairs(list) do
-    if piece[1] and needs[i] then -- a word must stand between blanks: the text an encoded blank touches goes in too
+    if piece[1] and needs[i] then -- a word must have blanks around it: the text next to an encoded blank is encoded too
       needs[i - 1], needs[i + 1] = list[i - 1] and true, list[i + 1] and true
     end
   end
@@ -149,7 +149,7 @@ function encoded_word.encode(text, used)
       i = i + 1
     else
       local bytes = {}
-      -- blanks between two encoded pieces would vanish on reading: they go into the words
+      -- blanks between two encoded pieces would vanish on reading: encode them too
       while needs[i] or (list[i] and list[i][1] and needs[i + 1]) do
         bytes[#bytes + 1] = list[i][2]
         i = i + 1

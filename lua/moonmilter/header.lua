@@ -1,8 +1,8 @@
 --- Header fields: values to text and tables, and back.
 ---
---- A value is what the MTA hands a milter: no name, no leading blank, folds as LF (CRLF is understood too). Every
---- parser keeps `raw`, and `header.format` gives `raw` back, byte for byte, as long as the table
---- still means what `raw` says.
+--- A value is what the MTA sends to a milter: no name, no leading blank, folds as LF (CRLF is understood too). Every
+--- parser keeps `raw`, and `header.format` returns `raw`, byte for byte, as long as the table still has the meaning of
+--- `raw`.
 local encoded_word = require "moonmilter.encoded_word"
 local block = require "moonmilter.mail.block"
 local folding = require "moonmilter.mail.folding"
@@ -29,7 +29,7 @@ end
 --- Folds: moonmilter.mail.folding.
 header.fold, header.unfold = folding.fold, folding.unfold
 
---- Parameters, and what is made of them: moonmilter.mail.params.
+--- Parameters, and what is built on them: moonmilter.mail.params.
 header.params, header.format_params, header.parameter_source = params.read, params.format, params.source
 header.content_type, header.attachment_name = params.content_type, params.attachment_name
 

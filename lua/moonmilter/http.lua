@@ -1,4 +1,4 @@
---- HTTP and HTTPS requests that do not block: libcurl below, names resolved by the host's own resolver first.
+--- HTTP and HTTPS requests that do not block: libcurl sends them, after the host's own resolver has resolved the name.
 local core = require "moonmilter.core"
 local host_name = require "moonmilter.net.host_name"
 local options_of = require "moonmilter.runtime.options"
@@ -11,20 +11,20 @@ local perform, result = wait.wrap(raw.perform), raw.result
 
 local MEGABYTE = 1024 * 1024
 
--- name -> type, and what it is when not given
+-- name -> type and default
 local OPTIONS = {
   url = { "string" },
   method = { "string" }, -- default GET, with a body POST
   headers = { "table" }, -- name = value, or name = { values }
   body = { "string" },
-  timeout = { "number", 10 }, -- seconds in all, redirects included
+  timeout = { "number", 10 }, -- seconds in total, redirects included
   connect_timeout = { "number", 5 }, -- seconds, TLS handshake included
-  max_body = { "number", MEGABYTE }, -- bytes of answer
+  max_body = { "number", MEGABYTE }, -- bytes of the response body
   verify = { "boolean", true }, -- the server's certificate
   ca = { "string" }, -- file or directory; default the system's
-  certificate = { "string" }, -- PEM file to show to the server
+  certificate = { "string" }, -- PEM file to present to the server
   key = { "string" }, -- PEM file; default inside certificate
-  unix_socket = { "string" }, -- path of a socket to speak to instead of the URL's host
+  unix_socket = { "string" }, -- path of a socket to connect to instead of the URL's host
   redirects = { "number", 0 }, -- how many to follow
 }
 
@@ -38,23 +38,23 @@ local function check_options(given)
   end
   local checked = options_of.check("http.request", given, OPTIONS, 3)
   if not checked.url then
-    error("http.request: no url", 3)
+    error("http.request: url is missing", 3)
   end
   checked.method = checked.method or checked.body and "POST" or "GET"
   if not checked.method:match "^%u+$" then
-    error(("http.request: method %q; give capital letters"):format(checked.method), 3)
+    error(("http.request: method %q; use capital letters"):format(checked.method), 3)
   end
   return checked
 end
 
--- RFC 9110 5.1 and 5.5; a line break in a value would be a header of its own.
+-- RFC 9110 5.1 and 5.5; a line break in a value would start another header.
 local function add_field(fields, name, value)
   value = tostring(value)
   if not name:match "^[%w!#$%%&'*+.^_`|~-]+$" then
-    error(("http.request: header name %q"):format(name), 4)
+    error(("http.request: header name %q is not a token (RFC 9110 5.1)"):format(name), 4)
   end
   if value:find "[%z\r\n]" then
-    error(("http.request: header %s: its value has a line break or NUL"):format(name), 4)
+    error(("http.request: header %s: the value has a line break or NUL"):format(name), 4)
   end
   fields[#fields + 1] = { name = name, value = value }
 end
@@ -85,7 +85,7 @@ local headers_meta = {
   end,
 }
 
--- One table by lower-case name, values of one name joined as RFC 9110 5.3 allows; and the list as it came.
+-- One table by lower-case name, values of the same name joined as RFC 9110 5.3 allows; and the list as received.
 local function parse_fields(text)
   local headers, list = {}, {}
   for line in text:gmatch "[^\r\n]+" do
@@ -163,7 +163,7 @@ end
 local BODY_FIELDS = { ["content-type"] = true, ["content-length"] = true, ["content-encoding"] = true }
 local SECRET_FIELDS = { authorization = true, cookie = true, ["proxy-authorization"] = true }
 
--- A POST that was moved becomes a GET, except where the status says that the method stays.
+-- A redirected POST becomes a GET, unless the status says that the method stays.
 local function change_method(options, status, fields)
   local becomes_get = status == 303 and options.method ~= "HEAD" or (status == 301 or status == 302)
     and options.method == "POST"
@@ -176,8 +176,8 @@ end
 
 ---@class moonmilter.Response
 ---@field status integer
----@field headers table<string, string>  by name, case-blind; several of one name are joined with ", "
----@field header_list { name: string, value: string }[]  as they came
+---@field headers table<string, string>  by name, case-blind; values of the same name are joined with ", "
+---@field header_list { name: string, value: string }[]  as received
 ---@field body string
 ---@field url string  of the last request, when redirects were followed
 
@@ -206,7 +206,7 @@ function http.request(options)
     end
     local next_url, next_scheme, next_host, next_port = raw.url(target, url)
     if not next_url then
-      return nil, "redirected to an unusable place: " .. next_scheme, "redirect"
+      return nil, "redirected to an unusable URL: " .. next_scheme, "redirect"
     end
     if next_scheme ~= scheme then
       return nil, ("redirected from %s to %s"):format(scheme, next_scheme), "redirect"
@@ -219,7 +219,7 @@ function http.request(options)
   end
 end
 
---- http.get(url, options), http.post(url, body, options): request in short.
+--- http.get(url, options), http.post(url, body, options): shorthands for request.
 function http.get(url, options)
   local copy = { url = url }
   for name, value in pairs(options or {}) do

@@ -1,4 +1,4 @@
---- require "moonmilter": what every script may use beside ctx.
+--- require "moonmilter": what every script may use in addition to ctx.
 local core = require "moonmilter.core"
 local log = require "moonmilter.log"
 local tasks = require "moonmilter.runtime.tasks"
@@ -13,7 +13,7 @@ moonmilter.version = core.version
 --- Log lines: log.debug, log.info, log.warn, log.error.
 moonmilter.log = log
 
---- Waits. Others are served meanwhile.
+--- Waits. The host serves other sessions meanwhile.
 ---@param seconds number  0 or more, fractions allowed
 --- Raises a cancelled error when the MTA aborts or goes away, the deadline passes or the host stops.
 moonmilter.sleep = wait.wrap(core.sleep)
@@ -32,13 +32,13 @@ moonmilter.now = core.now
 --- The cancellation when err comes from a cancelled wait, else nil.
 moonmilter.cancelled = wait.cancelled
 
--- Names of before the first release.
+-- Names from before the first release.
 local renamed = { defer = "at_end" }
 
 return setmetatable(moonmilter, {
   __index = function(_, name)
     if renamed[name] then
-      error(("milter.%s is milter.%s"):format(name, renamed[name]), 2)
+      error(("milter.%s is now milter.%s"):format(name, renamed[name]), 2)
     end
   end,
 })

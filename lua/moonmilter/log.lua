@@ -1,5 +1,4 @@
---- Log lines from scripts: milter.log.info("%s is new", name). Script, session, queue id and
---- stage are added by the host.
+--- Log lines from scripts: milter.log.info("%s is new", name). The host adds script, session, queue id and stage.
 local core = require "moonmilter.core"
 
 local log = {}
@@ -20,7 +19,7 @@ local function writer(level)
   end
 end
 
---- Each takes a string.format pattern and its arguments; a single argument is logged as it is.
+--- Each takes a string.format pattern and its arguments; a single argument is logged unchanged.
 log.debug = writer "debug"
 log.info = writer "info"
 log.warn = writer "warn"

@@ -1,16 +1,17 @@
 --- MIME structure of a message, walked in one pass over chunks (RFC 2045, 2046, 2183, 6532).
 ---
 --- The walker keeps no content: memory is the open parts' headers, one possible delimiter line and one chunk, whatever
---- the size of the message. Every chunking of the same bytes gives the same calls, except for where `on_data` is cut.
+--- the size of the message. Every chunking of the same bytes makes the same calls, except that `on_data` may be cut
+--- elsewhere.
 ---
---- Broken mail is walked the way mail readers show it, and what is wrong is named in `part.defects`; only the limits
---- end a walk with an error. A delimiter line is "--" boundary ["--"] and blanks (RFC 2046 5.1.1); the innermost open
---- multipart with that boundary takes it, and parts opened since are closed.
+--- Broken mail is walked the way mail readers show it, and `part.defects` names what is wrong; only the limits end a
+--- walk with an error. A delimiter line is "--" boundary ["--"] and blanks (RFC 2046 5.1.1); the innermost open
+--- multipart with that boundary takes it and closes the parts opened since.
 ---
 --- Defects: bad-type, no-boundary, bad-boundary, start-missing (no delimiter in the multipart), close-missing,
 --- no-separator (text where headers should be), continuation-first, unknown-encoding, encoded-multipart, bad-encoding
 --- (bytes that do not fit the transfer encoding), truncated (base64 cut short), data-after-padding, repeated-field,
---- encoded-message (it is decoded and walked all the same), and those of header.params.
+--- encoded-message (it is decoded and walked anyway), and those of header.params.
 local codec = require "moonmilter.codec"
 local charset = require "moonmilter.charset"
 local header = require "moonmilter.header"
@@ -29,10 +30,10 @@ local mime = {}
 ---@field charset string|nil  as labelled
 ---@field encoding string  "7bit", "8bit", "binary", "base64", "quoted-printable", "x-uuencode", or as written if unknown
 ---@field disposition string|nil  "inline", "attachment", …
----@field filename string|nil  however it is written; see header.attachment_name
+---@field filename string|nil  in whichever form it is written; see header.attachment_name
 ---@field id     string|nil  Content-ID
 ---@field is_multipart boolean
----@field is_attachment boolean  said to be one, or has a name
+---@field is_attachment boolean  declared as one, or has a name
 ---@field is_sealed boolean  inside multipart/signed or /encrypted: a change would break it
 ---@field size   integer   decoded bytes; whole when on_end is called
 ---@field kind   string|nil  type by content, see mime.kind; known when on_end is called
@@ -44,11 +45,11 @@ local mime = {}
 local MAX_DEPTH = 32
 local MAX_PARTS = 1000
 local MAX_HEADER_BYTES = 256 * 1024 -- of one part
-local BOUNDARY_MAX = 998 -- characters; RFC 2046 5.1.1 says 70, writers do not
+local BOUNDARY_MAX = 998 -- characters; RFC 2046 5.1.1 says 70, but writers exceed it
 local DELIMITER_MAX = BOUNDARY_MAX + 128 -- of a line worth looking at: "--", boundary, "--", blanks, line end
-local HEAD_BYTES = 1024 -- decoded bytes kept to tell the kind
+local HEAD_BYTES = 1024 -- decoded bytes kept to determine the kind
 
---- Kinds a mail reader's user can start with a click; what bytes are: moonmilter.mail.kind.
+--- Kinds that the user of a mail reader can start with a click; moonmilter.mail.kind determines the kind.
 mime.executable_kinds, mime.kind = kind.executable, kind.of
 
 -- ---- parts ----
@@ -59,7 +60,7 @@ local function add_defects(part, defects)
   end
 end
 
--- Bytes of a boundary parameter as they stand in the body: blanks at its end cannot (RFC 2046 5.1.1).
+-- A boundary parameter as it occurs in the body: without blanks at its end (RFC 2046 5.1.1).
 local function boundary_of(part, params)
   local boundary = params.boundary
   if not boundary then
@@ -73,11 +74,12 @@ local function boundary_of(part, params)
   if stop == 0 or stop > BOUNDARY_MAX then
     part.defects["bad-boundary"] = true
   end
-  -- An empty one is taken at its word, delimiters "--" and "----": readers do, and parts hidden so must be seen.
+  -- An empty one is taken literally, with delimiters "--" and "----": readers do so, and parts hidden this way must be
+  -- seen.
   return stop <= BOUNDARY_MAX and boundary:sub(1, stop) or nil
 end
 
--- Everything a part's header says.
+-- All that a part's header declares.
 local function new_part(parent, block, path, depth)
   local part = {
     path = path, depth = depth, parent = parent, headers = block, size = 0, defects = {},
@@ -117,7 +119,7 @@ end
 local Walker = {}
 Walker.__index = Walker
 
--- The first error ends the walk for good; every later call gives it again.
+-- The first error ends the walk for good; every later call returns it again.
 local function stop(walker, text, code)
   walker.failure = { "mime: " .. text, code }
   return nil, walker.failure[1], code
@@ -127,7 +129,7 @@ local is_message_type = { ["message/rfc822"] = true, ["message/global"] = true, 
 
 local begin_header, open_part, close_down_to
 
--- Decoded bytes of a leaf go to whoever wants them.
+-- Passes decoded bytes of a leaf to the callbacks.
 local function deliver(walker, frame, bytes)
   local part = frame.part
   part.size = part.size + #bytes
@@ -154,7 +156,7 @@ local function deliver(walker, frame, bytes)
   end
 end
 
--- Raw bytes buffer[first..last] of whatever is open; preambles and epilogues are nobody's.
+-- Raw bytes buffer[first..last] of the open part; preambles and epilogues belong to no part.
 local function emit(walker, buffer, first, last)
   local frame = walker.frames[#walker.frames]
   if last < first or frame.mode ~= "leaf" then
@@ -166,7 +168,7 @@ local function emit(walker, buffer, first, last)
     deliver(walker, frame, decoder and decoder:feed(buffer, first, last) or buffer:sub(first, last))
     return
   end
-  -- nobody reads it: enough to tell the kind, then only count
+  -- no callback reads it: decode enough for the kind, then only count
   if #frame.head < HEAD_BYTES then
     local middle = math.min(last, first + 2 * HEAD_BYTES - 1)
     deliver(walker, frame, decoder and decoder:feed(buffer, first, middle) or buffer:sub(first, middle))
@@ -247,7 +249,7 @@ function begin_header(walker, at)
   walker.lines, walker.header_size, walker.header_start = {}, 0, at
 end
 
--- The walker of a message that stands encoded in a part: what it finds goes to the same functions and the same count.
+-- The walker of an encoded message inside a part: its findings go to the same functions and the same count.
 local function walker_inside(walker, part)
   local inner = mime.walker {
     on_part = walker.on_part, on_data = walker.on_data, on_text = walker.on_text, on_end = walker.on_end,
@@ -259,14 +261,14 @@ local function walker_inside(walker, part)
   return inner
 end
 
--- How a part's body is read: split at a delimiter, begun with a header, or decoded.
+-- How to read a part's body: split it at delimiters, read a header first, or decode it.
 local function frame_of(walker, part)
   local frame = { part = part, mode = "leaf", head = "", children = 0, is_wanted = true }
   local is_plain = transfer.is_identity[part.encoding] or false
   local is_message = is_message_type[part.type] or false
   if part.is_multipart then
     if not is_plain then
-      part.defects["encoded-multipart"] = true -- RFC 2045 6.4; readers ignore the encoding, and so do we
+      part.defects["encoded-multipart"] = true -- RFC 2045 6.4; mail readers ignore the encoding, and so do we
     end
     local boundary = boundary_of(part, part.params)
     if boundary then
@@ -281,14 +283,14 @@ local function frame_of(walker, part)
       part.defects["unknown-encoding"] = true
     end
     if is_message and name then
-      part.defects["encoded-message"] = true -- RFC 2046 5.2.1 forbids it, readers open it: look inside
+      part.defects["encoded-message"] = true -- RFC 2046 5.2.1 forbids it, but mail readers open it: look inside
       frame.inner = walker_inside(walker, part)
     end
   end
   return frame
 end
 
--- Where a new part stands: path and depth; or nil and the limit that it passes.
+-- The position of a new part: path and depth; or nil and the limit that it exceeds.
 local function place_of_part(walker, above)
   walker.counts.parts = walker.counts.parts + 1
   if walker.counts.parts > walker.max_parts then
@@ -333,7 +335,7 @@ function open_part(walker, block, defects, at)
   return true
 end
 
--- Which open multipart a line delimits: its level, and whether the line closes it.
+-- The open multipart that a line delimits: its level, and whether the line closes it.
 local function delimiter_level(walker, line)
   local size = #line
   local byte = line:byte(size)
@@ -360,7 +362,7 @@ local function delimiter_level(walker, line)
 end
 
 -- A delimiter line: the part before it ended at offset `data_stop`, the line itself begins at `start`.
--- -> how many bytes of it are done with. The line end after a close delimiter is not: it may
+-- -> how many bytes of it are consumed. The line end after a close delimiter is not: it may
 -- belong to an outer delimiter.
 local function on_delimiter(walker, level, is_close, data_stop, start, line)
   close_down_to(walker, level, data_stop)
@@ -382,12 +384,12 @@ end
 
 local field_start = "^[\33-\57\59-\126]+[ \t]*:"
 
--- One line of a part's header, line end included. -> how much of it is done with: 0 when the body begins with it.
+-- One line of a part's header, line end included. -> how much of it is consumed: 0 when the body begins with it.
 local function header_line(walker, line, at)
   local first = line:byte()
   if first == 45 then -- "-"
     local level, is_close = delimiter_level(walker, line)
-    if level then -- a part that is only headers
+    if level then -- a part that consists of headers only
       local ok, text, code = end_header(walker, at)
       if not ok then
         return nil, text, code
@@ -421,7 +423,7 @@ local function header_line(walker, line, at)
   return #line
 end
 
--- How many bytes at the end could be the start of a line end and delimiter: "\r", "\r\n", "\r\n-" or without "\r".
+-- How many bytes at the end could begin a line end and delimiter: "\r", "\r\n", "\r\n-" or without "\r".
 local function tail_size(buffer, first)
   local n = #buffer
   if n >= first and buffer:byte(n) == 45 then
@@ -439,7 +441,8 @@ local function tail_size(buffer, first)
   return #buffer - n
 end
 
--- Body bytes from `at` on, up to and including the next delimiter line. -> next position, or nil: the rest must wait.
+-- Body bytes from `at` on, up to and including the next delimiter line. -> next position, or nil: the rest must wait
+-- for more bytes.
 local function walk_body(walker, buffer, at, is_last)
   local size, base = #buffer, walker.base
   if walker.delimiter_count == 0 then
@@ -490,7 +493,7 @@ local function walk_body(walker, buffer, at, is_last)
   return nil, size - keep + 1
 end
 
--- Walks what is in the buffer; what must wait for more bytes goes to walker.held.
+-- Walks the buffer; bytes that must wait for more go to walker.held.
 local function walk(walker, buffer, is_last)
   local at, size = 1, #buffer
   while at <= size and not walker.failure do
@@ -562,7 +565,7 @@ function Walker:body(chunk)
       return nil, text, code
     end
   end
-  -- A header line in many small chunks: collect, or each would copy all those before it.
+  -- Collect a header line that comes in many small chunks: otherwise each chunk would copy all those before it.
   if self.state == "header" and not chunk:find("\n", 1, true) then
     self.waiting[#self.waiting + 1] = chunk
     self.waiting_size = self.waiting_size + #chunk
@@ -609,7 +612,7 @@ end
 
 --- Walk a message.
 ---@class moonmilter.WalkerOptions
----@field on_part? fun(part: moonmilter.Part): boolean|nil  its header is known; return false: no content of it, please
+---@field on_part? fun(part: moonmilter.Part): boolean|nil  its header is known; return false to skip its content
 ---@field on_data? fun(part: moonmilter.Part, bytes: string)  decoded content of a leaf, in pieces
 ---@field on_text? fun(part: moonmilter.Part, text: string)  content of a text part as UTF-8, in pieces
 ---@field on_end?  fun(part: moonmilter.Part)  size, kind and defects are known; inner parts before outer ones
@@ -632,7 +635,7 @@ function mime.walker(options)
   }
   for name, value in pairs(options or {}) do
     if known_options[name] ~= type(value) then
-      error(known_options[name] and ("walker: option %s is a %s; a %s is expected"):format(name, type(value),
+      error(known_options[name] and ("walker: option %s is a %s; it must be a %s"):format(name, type(value),
         known_options[name]) or ("walker: there is no option %s; there are on_part, on_data, on_text, on_end, "
           .. "max_depth, max_parts, max_header_bytes "
         .. "and with_header"):format(tostring(name)), 2)
@@ -648,7 +651,7 @@ function mime.walker(options)
   return walker
 end
 
---- A whole message as a tree, all in memory: for small things and specs. Parts get `parts` (their children), leaves
+--- A whole message as a tree, all in memory: for small messages and specs. Parts get `parts` (their children), leaves
 --- `content` (decoded bytes).
 ---@param message string  header and body
 ---@param options? moonmilter.WalkerOptions  limits only

@@ -1,5 +1,5 @@
---- Other programs, run beside the loop. Never through a shell: an argument is an argument, whatever bytes a message has
--- put into it.
+--- Other programs, run beside the loop. Never through a shell: an argument stays one argument, whatever bytes a message
+-- puts into it.
 --
 --   local result, text, code = process.run { argv = { "clamdscan", "--no-summary", "-" }, stdin
 --   = message, timeout = 20 }
@@ -14,8 +14,8 @@ local raw_run = wait.wrap(core.process_run)
 ---@class moonmilter.process.Order
 ---@field argv string[]       the program and its arguments; without a slash it is looked for in PATH
 ---@field stdin string?       what it reads; default: nothing
----@field timeout number?     seconds until it is ended; default 30
----@field max_output integer? bytes of standard output, and of standard error, until it is ended; default 1 MiB
+---@field timeout number?     seconds until it is killed; default 30
+---@field max_output integer? bytes of standard output, and of standard error, before it is killed; default 1 MiB
 ---@field env table<string, string>?  its whole environment; default: the host's
 ---@field cwd string?         its directory; default: the host's
 
@@ -30,7 +30,7 @@ local known = { argv = "table", stdin = "string", timeout = "number", max_output
 
 local function check(order)
   if type(order) ~= "table" then
-    error(("process.run: a table is wanted, { argv = { \"program\" } }, not a %s"):format(type(order)), 3)
+    error(("process.run: expected a table, { argv = { \"program\" } }, got a %s"):format(type(order)), 3)
   end
   for key, value in pairs(order) do
     if not known[key] then
@@ -42,7 +42,7 @@ local function check(order)
     end
   end
   if type(order.argv) ~= "table" or type(order.argv[1]) ~= "string" or order.argv[1] == "" then
-    error("process.run: argv is a list, the program first", 3)
+    error("process.run: argv must be a list, the program first", 3)
   end
   if order.timeout and not (order.timeout > 0 and order.timeout <= 86400) then
     error(("process.run: timeout of %g seconds; give more than 0"):format(order.timeout), 3)
@@ -56,16 +56,16 @@ local function environment(env)
   local list = {}
   for name, value in pairs(env) do
     if type(name) ~= "string" or name == "" or name:find "[=%z]" or type(value) ~= "string" then
-      error(("process.run: env: %s = a %s; names and values are strings, a name without \"=\""):format(tostring(name),
-        type(value)), 3)
+      error(("process.run: env: %s = a %s; names and values must be strings, names "
+        .. "without \"=\""):format(tostring(name), type(value)), 3)
     end
     list[#list + 1] = name .. "=" .. value
   end
   return list
 end
 
---- Runs a program to its end. A cancelled wait, a time-out and too much output end it and all it has started: SIGTERM
---- to its process group, SIGKILL two seconds later.
+--- Runs a program to its end. A cancelled wait, a time-out or too much output ends it and all that it has started:
+--- SIGTERM to its process group, SIGKILL two seconds later.
 ---@param order moonmilter.process.Order
 ---@return moonmilter.process.Result? result
 ---@return string? text

@@ -1,12 +1,12 @@
 --- Redis and Valkey, without blocking.
--- A command takes a connection of the server's pool for itself and gives it back after its reply. So a command that
--- timed out closes its connection and cannot hand its reply to another, a slow command holds nobody up, WATCH and MULTI
--- are safe, and TLS, time-outs, pools and cancellation are those of every socket. (hiredis 0.14, which Debian has,
--- knows no time-outs in its asynchronous half, resolves names by blocking, and puts everybody's
--- commands on one connection.)
+-- A command takes a connection from the server's pool for itself and returns it after the reply. So a command that
+-- times out closes its connection and its reply cannot reach another command, a slow command delays no other, WATCH and
+-- MULTI are safe, and TLS, time-outs, pools and cancellation are those of every socket. (hiredis 0.14, which Debian
+-- has, lacks time-outs in its asynchronous half, blocks while it resolves names, and puts all commands on one
+-- connection.)
 --
--- A server that refuses or hangs is left alone for a while, 0.1 s at first and up to 5 s, and calls
--- fail at once with "down".
+-- A server that refuses or hangs is not tried again for a while, 0.1 s at first and up to 5 s; meanwhile calls fail at
+-- once with "down".
 local core = require "moonmilter.core"
 local options_of = require "moonmilter.runtime.options"
 local resp = require "moonmilter.net.resp"
@@ -16,7 +16,7 @@ local redis = {}
 
 local now = core.now
 
--- name -> type, and what it is when not given
+-- name -> type and default
 local OPTIONS = {
   host = { "string", "127.0.0.1" },
   port = { "number", 6379 },
@@ -32,22 +32,22 @@ local OPTIONS = {
   idle = { "number", 60 }, -- seconds an unused connection is kept
 }
 
-local FIRST_DELAY, LONGEST_DELAY = 0.1, 5 -- seconds a server that is down is left alone
+local FIRST_DELAY, LONGEST_DELAY = 0.1, 5 -- seconds before a server that is down is tried again
 local TIMEOUTS_TO_DOWN = 3 -- in a row
 
--- Commands that wait on purpose: where their own time-out stands (from the end when negative), and its unit in seconds.
+-- Commands that wait on purpose: the position of their time-out (from the end when negative), and its unit in seconds.
 local BLOCKING = {
   BLPOP = { -1, 1 }, BRPOP = { -1, 1 }, BLMOVE = { -1, 1 }, BRPOPLPUSH = { -1, 1 }, BZPOPMIN = { -1, 1 },
   BZPOPMAX = { -1, 1 },
   BLMPOP = { 2, 1 }, BZMPOP = { 2, 1 }, WAIT = { -1, 0.001 }, XREAD = { "BLOCK", 0.001 },
   XREADGROUP = { "BLOCK", 0.001 },
 }
--- Commands that leave a connection in a state of its own: it is not given to others afterwards.
+-- Commands that change the state of a connection: it is not reused afterwards.
 local STATEFUL = {
   WATCH = true, MULTI = true, SELECT = true, AUTH = true, CLIENT = true, HELLO = true, RESET = true, QUIT = true,
   READONLY = true, READWRITE = true, ASKING = true,
 }
--- Commands after which replies come unasked.
+-- Commands after which the server sends unrequested replies.
 local UNASKED = { SUBSCRIBE = true, PSUBSCRIBE = true, SSUBSCRIBE = true, MONITOR = true }
 
 -- ---- a server that is down ----
@@ -82,7 +82,7 @@ local function note_timeout(state)
   end
 end
 
--- Nil when the server may be tried. Whoever tries first keeps others from it until it is known how that went.
+-- Nil when the server may be tried. The first call to try it holds the others back until the outcome is known.
 local function down(self)
   local state = self.state
   local left = state.not_before - now()
@@ -105,7 +105,7 @@ local function new_connection(client, sock)
   local function left()
     sock:settimeout(math.max(self.deadline - now(), 0), "t")
   end
-  -- With a time-out of 0 what is there already is still given.
+  -- Even with a time-out of 0 it returns what has already arrived.
   self.reader = {
     line = function()
       left()
@@ -121,7 +121,7 @@ local function new_connection(client, sock)
   return self
 end
 
--- Sends commands, reads as many replies. Afterwards the connection is at a clean point, or closed.
+-- Sends commands and reads as many replies. Afterwards the connection is between replies, or closed.
 local function exchange(self, bytes, count, seconds)
   local sock = self.sock
   self.deadline = now() + seconds
@@ -217,7 +217,7 @@ local function encode(self, commands, level)
   for _, words in ipairs(commands) do
     local verb = tostring(words[1]):upper()
     if UNASKED[verb] then
-      error(("redis: %s: messages that come unasked are not supported"):format(verb), level + 1)
+      error(("redis: %s: replies that come without a command are not supported"):format(verb), level + 1)
     end
     resp.encode(words, bytes, level + 1)
     self.is_stateful = self.is_stateful or STATEFUL[verb]
@@ -225,7 +225,7 @@ local function encode(self, commands, level)
   return table.concat(bytes)
 end
 
--- Seconds a blocking command may take by itself; nil for others.
+-- Seconds that a blocking command may take by itself; nil for others.
 local function blocking_seconds(words)
   local row = BLOCKING[tostring(words[1]):upper()]
   if not row then
@@ -282,15 +282,15 @@ end
 ---@class moonmilter.Redis
 local Client = {}
 
--- Runs commands on a connection for just them.
+-- Runs commands on a connection taken only for them.
 local function once(self, commands, level)
   local bytes = {}
-  for _, words in ipairs(commands) do -- mistakes are found before a connection is taken
+  for _, words in ipairs(commands) do -- find mistakes before taking a connection
     resp.encode(words, bytes, level + 1)
     local verb = tostring(words[1]):upper()
     if UNASKED[verb] or STATEFUL[verb] and verb ~= "CLIENT" then
-      error(("redis: %s means one connection, and each command may get another: use client:with(function(conn) … end), "
-        .. "or the options of redis.new"):format(verb), level + 1)
+      error(("redis: %s applies to one connection, and each command may get another: use "
+        .. "client:with(function(conn) … end), or the options of redis.new"):format(verb), level + 1)
     end
   end
   local is_blocking = blocking_seconds(commands[1] or {}) ~= nil
@@ -298,16 +298,16 @@ local function once(self, commands, level)
   if not conn then
     return nil, text, code
   end
-  conn.is_stateful = is_blocking -- a connection of its own, outside of the pool
+  conn.is_stateful = is_blocking -- a separate connection, outside the pool
   local replies, why, why_code = run(conn, commands, level + 1)
   release(conn)
   return replies, why, why_code
 end
 
---- One command: client:call("SET", key, value). nil without text: Redis says nil. Inside lists nil is false.
+--- One command: client:call("SET", key, value). nil without a text: Redis replied nil. Inside lists nil is false.
 ---@return any reply, string? text, string? code
 --- code: "reply" (the server's error, in text), "timeout", "down", "refused", "busy" (all connections in use),
---- "closed", … Any command is a method as well: client:set(key, value).
+--- "closed", … Any command is also a method: client:set(key, value).
 function Client:call(...)
   local replies, text, code = once(self, { { n = select("#", ...), ... } }, 2)
   if not replies then
@@ -316,8 +316,7 @@ function Client:call(...)
   return answer(replies[1])
 end
 
---- Several commands at once, each a list of words. The replies in order; one that is an error
---- is a table { err = text }.
+--- Several commands at once, each a list of words. The replies in order; an error is a table { err = text }.
 ---@return any[]?, string? text, string? code
 function Client:pipeline(commands)
   if #commands == 0 then
@@ -363,8 +362,8 @@ function Client:transaction(commands)
   return replies, why, why_code
 end
 
---- A check and what depends on it: watches the keys, calls fn(conn), which reads and returns the commands, and executes
---- them unless a key was changed meanwhile ("aborted"). fn may return nil to do nothing.
+--- Check and set: watches the keys, calls fn(conn), which reads and returns the commands, and executes them unless a
+--- key was changed meanwhile ("aborted"). fn may return nil to do nothing.
 ---@param keys string[]
 ---@param fn fun(conn: moonmilter.redis.Connection): table?
 function Client:watch(keys, fn)
@@ -400,9 +399,9 @@ function Client:with(fn)
   return ended(conn, pcall(fn, conn))
 end
 
-local hashes = {} -- source -> SHA1, once a server has said it
+local hashes = {} -- source -> SHA1, once a server has reported it
 
---- A Lua script on the server, sent once and then by its hash: client:script(source, { keys }, { arguments }).
+--- A Lua script on the server, sent once and then called by its hash: client:script(source, { keys }, { arguments }).
 ---@return any reply, string? text, string? code
 function Client:script(source, keys, arguments)
   keys, arguments = keys or {}, arguments or {}
@@ -446,18 +445,18 @@ end
 
 local function check_options(options)
   if type(options) ~= "table" then
-    error(("redis.new: options are a table, { host = \"127.0.0.1\" }, not a %s"):format(type(options)), 3)
+    error(("redis.new: options must be a table, { host = \"127.0.0.1\" }, not a %s"):format(type(options)), 3)
   end
   return options_of.check("redis.new", options, OPTIONS, 3)
 end
 
---- A client. Connects to nothing yet: make it at a script's top level and use it in handlers. options: host, port,
---- unix, username, password, db, tls, timeout (1), connect_timeout (1), pool_size (16), queue_timeout (1), idle (60).
+--- A client. Does not connect yet: make it at a script's top level and use it in handlers. options: host, port, unix,
+--- username, password, db, tls, timeout (1), connect_timeout (1), pool_size (16), queue_timeout (1), idle (60).
 ---@return moonmilter.Redis
 function redis.new(options)
   local o = check_options(options or {})
   local name = o.unix or ("%s:%d"):format(o.host, o.port)
-  local pool = { -- quoted, so that no user and password reads as another user with another
+  local pool = { -- quoted, so that one user and password cannot look like another pair
     name = ("redis %s %d %q %q %s"):format(name, o.db, o.username or "", o.password or "", tostring(o.tls or "")),
     size = o.pool_size, queue_timeout = o.queue_timeout,
   }

@@ -1,17 +1,17 @@
---- Many patterns over a stream: matches are found wherever chunks are cut, and the work is bounded.
+--- Many patterns over a stream: finds matches wherever chunks are cut, with bounded work.
 ---
---- Literals become one automaton (Aho and Corasick 1975): one table step per byte, however many there are. LPeg
---- patterns are tried at every byte over a window: a match longer than its window is not found, which is what bounds
---- memory and time. Matches are reported in stream order of where they end (literals) or begin (LPeg);
---- overlapping literals all.
+--- Literals become one automaton (Aho and Corasick 1975): one table step per byte, however many literals there are.
+--- LPeg patterns are tried at every byte over a window: a match longer than its window is not found, which bounds
+--- memory and time. Matches are reported in stream order of their end (literals) or start (LPeg); of overlapping
+--- literals, all.
 local ffi = require "ffi"
 local lpeg = require "lpeg"
 
 local scan = {}
 
-local WINDOW = 1024 -- bytes an LPeg match may have
+local WINDOW = 1024 -- most bytes of an LPeg match
 local WINDOW_MAX = 32 * 1024
--- LPeg runs over blocks, so that results do not depend on chunks; a block is four windows: no try
+-- LPeg runs over blocks, so that results do not depend on chunks; a block is four windows: no attempt
 local BLOCK_MIN = 4096
 -- at one byte can read more than five
 local CELLS_MAX = 16 * 1024 * 1024 -- of the automaton: bytes of literals times distinct bytes in them; 4 bytes each
@@ -21,7 +21,7 @@ local MAX_MATCHES = 10000
 local Scanner = {}
 Scanner.__index = Scanner
 
--- Bytes that no literal has are one class: rows of the automaton are as wide as its alphabet, not 256.
+-- Bytes that occur in no literal form one class: rows of the automaton are as wide as its alphabet, not 256.
 local function byte_classes(literals, ignore_case)
   local class, count = ffi.new "uint16_t[256]", 1
   for _, literal in ipairs(literals) do
@@ -50,7 +50,7 @@ local function automaton(literals, ignore_case)
   end
   local class, width = byte_classes(literals, ignore_case)
   if total * width > CELLS_MAX then
-    return nil, ("scan: %d bytes of literals with %d distinct ones need %d cells, at most %d"):format(
+    return nil, ("scan: %d bytes of literals with %d distinct ones need %d cells; at most %d are allowed"):format(
       total - 1, width - 1, total * width, CELLS_MAX)
   end
   local next_state = ffi.new("int32_t[?]", total * width)
@@ -68,7 +68,7 @@ local function automaton(literals, ignore_case)
     ends[state] = ends[state] or {}
     table.insert(ends[state], literal)
   end
-  -- breadth first; a state's failure state is nearer to the root, so already complete
+  -- breadth first: a state's failure state is nearer to the root, so it is already complete
   local fail, queue, head, tail = ffi.new("int32_t[?]", states), ffi.new("int32_t[?]", states), 0, 0
   local link = {} -- next state down the failure chain that ends a literal
   for c = 0, width - 1 do
@@ -103,9 +103,9 @@ end
 
 ---@class moonmilter.ScanOptions
 ---@field ignore_case? boolean  ASCII letters of literals only
----@field window? integer       bytes an LPeg match may have, 1..32768; default 1024
----@field max_bytes? integer    of one stream; past it feed gives nil, text, "limit"; default: no limit
----@field max_matches? integer  of one stream; past it nil, text, "limit"; default 10000
+---@field window? integer       most bytes of an LPeg match, 1..32768; default 1024
+---@field max_bytes? integer    of one stream; beyond it  feed gives nil, text, "limit"; default: no limit
+---@field max_matches? integer  of one stream; beyond it  nil, text, "limit"; default 10000
 
 --- Make a scanner from patterns: `{ eicar = "X5O!P%@AP", card = lpeg.P… }`; keys name the matches. A list works too.
 ---@param patterns table<any, string|userdata>  literals are not empty; raises on anything else
@@ -118,7 +118,7 @@ function scan.new(patterns, options)
     local wanted = name == "ignore_case" and "boolean" or
       (name == "window" or name == "max_bytes" or name == "max_matches") and "number" or nil
     if type(value) ~= wanted then
-      error(("scan: option %s = %s does not exist or has another type"):format(tostring(name), tostring(value)), 2)
+      error(("scan: option %s = %s is unknown or of the wrong type"):format(tostring(name), tostring(value)), 2)
     end
   end
   local window = options.window or WINDOW
@@ -171,7 +171,7 @@ Stream.__index = Stream
 ---@return moonmilter.ScanStream
 function Scanner:stream(on_match)
   if type(on_match) ~= "function" then
-    error("stream: function expected, got " .. type(on_match), 2)
+    error("stream: expected a function, got " .. type(on_match), 2)
   end
   return setmetatable({
     scanner = self, on_match = on_match, state = 0, bytes = 0, matches = 0,
@@ -226,7 +226,7 @@ end
 local function scan_block(stream, text, count)
   local scanner = stream.scanner
   local at = 1
-  if stream.skip_to then -- the last match reached into this block; like gsub, no match within a match
+  if stream.skip_to then -- the last match extends into this block; as in gsub, no match inside a match
     at = math.max(1, stream.skip_to - stream.block_base)
   end
   while at <= count do
@@ -234,7 +234,7 @@ local function scan_block(stream, text, count)
     if not first or first > count then
       return
     end
-    if after - first > scanner.window then -- would depend on where blocks are cut: not a match by contract
+    if after - first > scanner.window then -- it would depend on where blocks are cut: by contract not a match
       at = first + 1
     else
       local base = stream.block_base
@@ -278,7 +278,7 @@ end
 ---@param chunk string
 ---@return true|nil ok
 ---@return string|nil text
----@return "limit"|nil code  a limit was passed; nothing more is scanned
+---@return "limit"|nil code  a limit is exceeded; scanning has ended
 function Stream:feed(chunk)
   if self.failure or self.is_over then
     return outcome(self)
@@ -302,7 +302,7 @@ function Stream:feed(chunk)
   return outcome(self)
 end
 
---- The end of the stream: LPeg matches that were waiting for more come out now.
+--- The end of the stream: LPeg matches that waited for more bytes are reported now.
 ---@return true|nil, string|nil text, string|nil code
 function Stream:finish()
   if self.scanner.search and not self.is_over and not self.failure then

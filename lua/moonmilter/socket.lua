@@ -1,10 +1,10 @@
---- Sockets that look as if they blocked, while the loop serves everyone else.
--- The objects have the shape of LuaSocket's, so that what was written for it works: `require "socket"` inside a script
--- gives these (luasocket.lua). Failures are `nil, text, code`; send and receive put what LuaSocket has in third place
--- before the code: `nil, text, last, code` and `nil, text, partial, code`. Match on the code.
+--- Sockets that appear to block, while the loop serves other sessions.
+-- The objects have LuaSocket's methods, so that code written for it works: `require "socket"` inside a script gives
+-- these (luasocket.lua). Failures are `nil, text, code`; send and receive put LuaSocket's third value before the code:
+-- `nil, text, last, code` and `nil, text, partial, code`. Match on the code.
 --
 -- A socket belongs to the message in which it was made, before the first MAIL to the connection, while scripts load to
--- the generation; it is closed with it at once. To keep a connection longer give it to a pool: sock:setkeepalive().
+-- the generation; it is closed when that ends. To keep a connection longer, return it to a pool: sock:setkeepalive().
 local core = require "moonmilter.core"
 local datagram = require "moonmilter.net.datagram"
 local host_name = require "moonmilter.net.host_name"
@@ -20,12 +20,12 @@ local send, sent = wait.wrap(raw.send), raw.sent
 local receive, received = wait.wrap(raw.receive), raw.received
 local take, taken = wait.wrap(raw.take), raw.taken
 
-local DEFAULT_TIMEOUT = 30 -- seconds without progress; a handler's deadline comes first at most stages
+local DEFAULT_TIMEOUT = 30 -- seconds without progress; at most stages a handler's deadline comes first
 local QUEUE_TIMEOUT = 5 -- seconds in a pool's queue
-local IDLE = 60 -- seconds a connection rests in a pool
-local KEEP = 16 -- connections of one name that rest
+local IDLE = 60 -- seconds that a connection stays idle in a pool
+local KEEP = 16 -- idle connections of one name
 
-local hosts = setmetatable({}, { __mode = "k" }) -- socket -> what it was told to connect to
+local hosts = setmetatable({}, { __mode = "k" }) -- socket -> the host name it connected to
 
 ---@class moonmilter.Socket
 local methods = {}
@@ -33,7 +33,7 @@ raw.class.__index = methods
 
 -- ---- connecting ----
 
--- For each address until one answers.
+-- Tries each address until one answers.
 local function connect_any(self, host, port, name_timeout)
   local addresses, text, code = host_name.addresses(host, name_timeout)
   if not addresses then
@@ -68,7 +68,7 @@ end
 ---@return 1?, string? text, string? code  "refused" "timeout" "unreachable" "nxdomain" …
 function methods:connect(host, port, name_timeout)
   if type(host) ~= "string" then
-    error(("connect: give host and port, or a path; the host is a %s"):format(type(host)), 2)
+    error(("connect: the host is a %s; give host and port, or a path"):format(type(host)), 2)
   end
   local ok, text, code
   if port == nil then
@@ -90,15 +90,15 @@ end
 
 -- ---- TLS ----
 
---- From here on all is TLS. options: name (what the certificate must be for; default the host connected to), verify
---- (default true), ca (file or directory; default the system's), certificate and key (PEM files), peer (under what its
---- TLS session is kept; default name).
+--- Switches the connection to TLS. options: name (which the certificate must match; default the host connected to),
+--- verify (default true), ca (file or directory; default the system's), certificate and key (PEM files), peer (the name
+--- under which its TLS session is kept; default name).
 ---@return true?, string? text, string? code  "tls" "timeout" "closed"
 function methods:starttls(options)
   options = options or {}
   local verify, name = options.verify ~= false, options.name or hosts[self]
   if verify and not name then
-    error("starttls: no name; give starttls{ name = \"mail.example\" }, which the certificate must be for", 2)
+    error("starttls: name is missing; give starttls{ name = \"mail.example\" }, which the certificate must match", 2)
   end
   local no, text, code = secure(self, name, options.peer or name, verify, options.ca, options.certificate,
     options.key)
@@ -152,7 +152,7 @@ end
 
 --- Receives a line ("*l", the default, without its end), all until the peer closes ("*a"), or a number of bytes.
 ---@param pattern "*l"|"*a"|number|nil
----@param prefix string?  goes in front of what is returned, and counts for a number of bytes
+---@param prefix string?  is put before what is returned, and counts towards a number of bytes
 ---@return string?, string? text, string? partial, string? code  "closed" "timeout" "limit" …
 function methods:receive(pattern, prefix)
   local kind, count = PATTERNS[pattern or "*l"], 0
@@ -173,7 +173,7 @@ function methods:receive(pattern, prefix)
   return finish_receive(self, kind == "line", prefix)
 end
 
---- Receives what there is, at least one byte, at most max (default 8192).
+--- Receives the available bytes, at least one, at most max (default 8192).
 function methods:receiveany(max)
   local no, text, code = receive(self, "any", max or 8192)
   if no == false then
@@ -184,11 +184,11 @@ end
 
 -- ---- time ----
 
---- seconds: nil or below 0: until the handler's deadline. mode "b" (default): so long without
---- progress; "t": so long a call.
+--- seconds: nil or below 0: until the handler's deadline. mode "b" (default): limits the time without progress; "t":
+--- the time of a call.
 function methods:settimeout(seconds, mode)
   if seconds ~= nil and type(seconds) ~= "number" then
-    error(("settimeout: a %s; give seconds, or nil for none"):format(type(seconds)), 2)
+    error(("settimeout: got a %s; give seconds, or nil for none"):format(type(seconds)), 2)
   end
   seconds = seconds and seconds >= 0 and seconds or -1
   if mode == "t" or mode == "r" then
@@ -201,11 +201,11 @@ end
 
 -- ---- pools ----
 
---- Before connecting: a resting connection of this name, or leave to open one.
+--- Before connecting: takes an idle connection of this name, or gets permission to open one.
 ---@param name string
----@param size number?  connections of this name at most, in use and resting; who comes later queues. Default: no limit
+---@param size number?  connections of this name at most, in use and idle; later callers queue. Default: no limit
 ---@param queue_timeout number?  seconds to queue, default 5
----@return boolean? reused, string? text, string? code  true: connected already. "busy": all in use
+---@return boolean? reused, string? text, string? code  true: already connected. "busy": all in use
 function methods:take(name, size, queue_timeout)
   local no, text, code = take(self, name, size or 0, queue_timeout or QUEUE_TIMEOUT)
   if no == false then
@@ -214,10 +214,11 @@ function methods:take(name, size, queue_timeout)
   return taken(self)
 end
 
---- Lays the connection to rest for others to take; the object is closed. Only at a clean point of the protocol.
+--- Returns the connection to the pool for others to take; the object is closed. Call it only between replies of the
+--- protocol.
 ---@param name string?  default "host:port" of the peer, or its path
 ---@param idle_seconds number?  default 60
----@param size number?  connections of this name that rest at most, default 16
+---@param size number?  idle connections of this name at most, default 16
 ---@return 1?, string? text, string? code  "unread" "closed" "busy"
 function methods:setkeepalive(name, idle_seconds, size)
   if not name then
@@ -234,7 +235,7 @@ function methods:setkeepalive(name, idle_seconds, size)
   return 1
 end
 
---- How often this connection was used before, by whomever.
+--- How often any session has used this connection before.
 methods.getreusedtimes = raw.uses
 
 -- ---- the rest of LuaSocket's methods ----
@@ -253,7 +254,7 @@ function methods:shutdown(how)
   return 1
 end
 
---- "tcp-nodelay" (on by default) and "keepalive" are set; LuaSocket's others are taken without effect.
+--- "tcp-nodelay" (on by default) and "keepalive" are set; LuaSocket's other options have no effect.
 function methods:setoption(name, value)
   local known, text, code = raw.set_option(self, name, value)
   if known == nil then
@@ -283,7 +284,7 @@ function methods.setstats()
 end
 
 function methods.listen()
-  error("a milter script is no server: it connects, it does not listen", 2)
+  error("a milter script cannot be a server: it connects, it does not listen", 2)
 end
 methods.accept = methods.listen
 
@@ -307,7 +308,7 @@ local function pool_of(options)
   end
   pool = type(pool) == "table" and pool or {}
   local name = pool.name or options.unix or options.host .. ":" .. options.port
-  if options.tls then -- what was verified in one way is not taken for what is to be verified in another
+  if options.tls then -- a connection verified in one way must not serve a caller that verifies in another
     local tls = type(options.tls) == "table" and options.tls or {}
     name = ("%s tls:%s:%s:%s:%s"):format(name, tls.name or options.host, tls.verify ~= false, tls.ca or "",
       tls.certificate or "")
@@ -339,22 +340,23 @@ local function open(self, options)
   return ok, text, code
 end
 
---- The host that a socket was told to connect to; nil for a path.
+--- The host name a socket connected to; nil for a path.
 function socket.host_of(self)
   return hosts[self]
 end
 
 --- A connected socket in one step. options: host and port, or unix; tls (true or a table as for starttls); timeout
 --- (seconds without progress, default 30); connect_timeout (seconds, handshake included; default: 30 without progress);
---- pool (true or { name, size, queue_timeout }): takes a resting connection of that name when there is
---- one, and is limited to size.
+--- pool (true or { name, size, queue_timeout }): takes an idle connection of that name when there is one; size limits
+--- their number.
 ---@return moonmilter.Socket?, string? text, string? code
 function socket.connect(options)
   if type(options) ~= "table" then
-    error(("connect: options are a table, { host = \"mail.example\", port = 25 }, not a %s"):format(type(options)), 2)
+    error(("connect: options must be a table, { host = \"mail.example\", port = 25 }, not a %s"):format(type(options)),
+      2)
   end
   if not (options.unix or options.host and options.port) then
-    error("connect: give host and port, or unix", 2)
+    error("connect: no destination; give host and port, or unix", 2)
   end
   local self = socket.tcp()
   local name, pool = pool_of(options)

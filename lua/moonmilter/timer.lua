@@ -1,5 +1,6 @@
---- Work that belongs to no session: later, or again and again. Timers belong to the scripts that started them and stop
--- when the next generation takes over or the host stops; what runs then may finish until its last session has ended.
+--- Work outside any session: later, or repeatedly. Timers belong to the scripts that started them and stop when the
+-- next generation takes over or the host stops; a function that is then running may finish until its generation's last
+-- session has ended.
 --
 --   function on_load()
 --     timer.every(60, refresh_list, { jitter = 10 })
@@ -15,13 +16,13 @@ local timer_sleep = wait.wrap(core.timer_sleep)
 
 local function check_seconds(name, seconds, least)
   if type(seconds) ~= "number" or not (seconds >= least and seconds <= 1e9) then
-    error(("%s: %s seconds; give a number from %g on"):format(name, tostring(seconds), least), 3)
+    error(("%s: seconds are %s; give a number of at least %g"):format(name, tostring(seconds), least), 3)
   end
 end
 
 local function check_function(name, fn)
   if type(fn) ~= "function" then
-    error(("%s: a function is wanted, not a %s"):format(name, type(fn)), 3)
+    error(("%s: expected a function, got %s"):format(name, type(fn)), 3)
   end
 end
 
@@ -30,7 +31,7 @@ local Timer = {}
 Timer.__index = Timer
 
 --- Stops the timer; a function that is running is cancelled.
----@return boolean  false: it was over already
+---@return boolean  false: it was already over
 function Timer:cancel()
   return self.task ~= nil and self.task:cancel()
 end
@@ -39,7 +40,7 @@ local function new(task)
   return setmetatable({ task = task }, Timer)
 end
 
---- Calls fn(...) once, after so many seconds, whatever has become of the session by then. It may wait.
+--- Calls fn(...) once, after so many seconds, even if the session has ended by then. fn may wait.
 ---@param seconds number
 ---@param fn function
 ---@return moonmilter.Timer
@@ -53,9 +54,9 @@ function timer.at(seconds, fn, ...)
 end
 
 ---@class moonmilter.timer.Options
----@field jitter number?    up to so many seconds are added to each wait, at random: hosts do not all ask at once
----@field per_host boolean? in one worker of the host only; default: in every worker
----@field first number?     seconds until the first call; default: as between the others
+---@field jitter number?    adds up to so many seconds to each wait, at random, so that hosts do not all act at once
+---@field per_host boolean? run in one worker of the host only; default: in every worker
+---@field first number?     seconds until the first call; default: the same interval
 
 local function check_options(options)
   for key, value in pairs(options) do
@@ -67,8 +68,8 @@ local function check_options(options)
   end
 end
 
---- Calls fn() again and again: so many seconds after it has returned, so calls never overlap. An error is logged and
---- the timer goes on.
+--- Calls fn() repeatedly, each time so many seconds after it has returned, so calls never overlap. An error is logged
+--- and the timer goes on.
 ---@param seconds number  0.001 or more
 ---@param fn function
 ---@param options moonmilter.timer.Options?

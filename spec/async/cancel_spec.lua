@@ -1,5 +1,5 @@
--- What waits ends at once when the MTA aborts, goes away, or the host stops: first what it waits for, then one error
--- inside, so that cleanup runs; after that nothing can wait any more.
+-- A wait ends at once when the MTA aborts, goes away, or the host stops: first the operation waited for, then one error
+-- inside, so that cleanup runs; after that the handler cannot wait any more.
 local fake_mta = require "spec.support.fake_mta"
 local process = require "spec.support.process"
 local support = require "spec.async.support"
@@ -43,7 +43,7 @@ describe("a handler that waits", function()
     mta:close()
   end)
 
-  it("ends by an abort; the session goes on", function()
+  it("is ended by an abort; the session goes on", function()
     mta:abort()
     assert.equal("true cancelled: abort,false,abort", notes(mta.owner))
     assert.same({}, mta:output())
@@ -53,24 +53,24 @@ describe("a handler that waits", function()
     assert.is_false(mta:is_finished())
   end)
 
-  it("ends by an abort that stands behind other packets", function()
+  it("is ended by an abort that follows other packets", function()
     mta:feed(fake_mta.packet("R", "<c@d>\0") .. fake_mta.packet "T")
     mta:abort()
     assert.equal("true cancelled: abort,false,abort", notes(mta.owner))
   end)
 
-  it("ends by a lost connection", function()
+  it("is ended by a lost connection", function()
     mta:vanish()
     assert.equal("true cancelled: disconnect,false,abort,close", notes(mta.owner))
     assert.is_true(mta:is_finished())
   end)
 
-  it("ends by a quit in the middle", function()
+  it("is ended by a quit in the middle", function()
     mta:quit()
     assert.equal("true cancelled: disconnect,false,abort,close", notes(mta.owner))
   end)
 
-  it("is not woken any more by what it waited for", function()
+  it("is not woken later by the operation it waited for", function()
     mta:abort()
     local before = notes(mta.owner)
     for _ = 1, 5 do
@@ -86,7 +86,7 @@ describe("every session cancelled at a random wait", function()
     local balance, ended, alive = 0, {}, setmetatable({}, { __mode = "k" })
     local random = math.random
 
-    -- Something that must be given back, whatever happens.
+    -- A resource that must be released, whatever happens.
     local function held(fn)
       balance = balance + 1
       local ok, err = pcall(fn)
@@ -156,7 +156,7 @@ describe("every session cancelled at a random wait", function()
     return mta
   end
 
-  -- One more packet, or the end: by abort, quit, a broken packet, a lost connection, or the host's closing of it.
+  -- One more packet, or the end: by abort, quit, a broken packet, a lost connection, or the host closing it.
   local function step(mta)
     if mta:is_waiting() and math.random() < 0.97 then
       return true
@@ -213,7 +213,7 @@ describe("every session cancelled at a random wait", function()
     return tonumber(balance), reasons, tonumber(coroutines), tonumber(kilobytes)
   end
 
-  it("gives everything back: cleanups, coroutines, memory, descriptors; " .. SESSIONS .. " times", function()
+  it("releases everything: cleanups, coroutines, memory, descriptors; " .. SESSIONS .. " times", function()
     math.randomseed(tonumber(os.getenv "SEED") or 7)
     local port = process.free_port()
     local server = support.name_server(port)
@@ -231,7 +231,7 @@ describe("every session cancelled at a random wait", function()
     assert.equal("abort cancelled deadline disconnect ended of the script shutdown timeout", reasons)
     assert.is_true(coroutines <= 1000, coroutines .. " coroutines are kept")
     assert.is_true(after < before + 1500, ("%d KiB of Lua memory after %d before"):format(after, before))
-    process.wait_until(5, function() -- programs that were ended may take their time
+    process.wait_until(5, function() -- killed programs may take some time
       host:turn(0.01)
       return support.descriptors() == fds
     end)

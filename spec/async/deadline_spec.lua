@@ -1,4 +1,4 @@
--- Deadlines stay below what the MTAs allow; PROGRESS goes out by itself, at end of message only.
+-- Deadlines stay below the MTAs' limits; the host sends PROGRESS automatically, at end of message only.
 local fake_mta = require "spec.support.fake_mta"
 
 local mta
@@ -34,7 +34,7 @@ describe("a handler that waits for too long", function()
     assert.matches("on_rcpt", line)
   end)
 
-  it("leaves the message before and the message behind it alone", function()
+  it("does not affect the messages before and after it", function()
     serve([[
       function on_rcpt(ctx, recipient) if recipient == "slow@x" then milter.sleep(60) end end
       function on_eom(ctx) ctx:add_header("X-Seen", tostring(#ctx.recipients)) end
@@ -48,7 +48,7 @@ describe("a handler that waits for too long", function()
     assert.same({ { "add_header", "X-Seen", "1" } }, reply.edits)
   end)
 
-  it("has the time of all its waits together, over several scripts", function()
+  it("shares one deadline among all its waits, over several scripts", function()
     mta = fake_mta.start { files = {
       ["10-a.lua"] = HEAD .. "function on_mail() for _ = 1, 100 do milter.sleep(0.015) end end",
       ["20-b.lua"] = HEAD .. "function on_mail(ctx) return ctx:reject('not reached') end",
@@ -93,7 +93,7 @@ describe("progress", function()
     mta:close()
   end)
 
-  it("goes out by itself while a handler waits at end of message", function()
+  it("is sent automatically while a handler waits at end of message", function()
     serve([[
       function on_eom(ctx)
         milter.sleep(0.35)
@@ -108,14 +108,14 @@ describe("progress", function()
     assert.equal("h", reply.raw[#reply.raw - 1])
   end)
 
-  it("goes out over many short waits as well", function()
+  it("is sent during many short waits, too", function()
     serve([[
       function on_eom(ctx) for _ = 1, 35 do milter.sleep(0.01) end end
     ]], { "progress_every=0.1" })
     assert.is_true(mta:message().progress >= 2)
   end)
 
-  it("never goes out at another stage", function()
+  it("is never sent at another stage", function()
     serve([[
       function on_rcpt(ctx) milter.sleep(0.3) end
       function on_data(ctx) milter.sleep(0.3) end
@@ -125,7 +125,7 @@ describe("progress", function()
     assert.equal(0, mta:data().progress)
   end)
 
-  it("ends with the deadline of end of message", function()
+  it("stops at the deadline of end of message", function()
     serve([[
       function on_eom(ctx) ctx:add_header("X-Never", "1") milter.sleep(60) end
     ]], { "progress_every=0.05", "eom_deadline=0.3" })

@@ -1,11 +1,11 @@
--- A name server that does what the name asks for. UDP and TCP on one port of 127.0.0.1.
+-- A name server that behaves as the queried name says. UDP and TCP on one port of 127.0.0.1.
 --   luajit spec/async/dns_server.lua PORT
 -- Ends by itself after two minutes. Names below "example":
 --   ok zero short cname loop null-mx …   fixed records      nx*       no such name (SOA: 60 s)
 --   nodata*   no records                                    servfail* refused*   that code
 --   silent*   no answer                                     slow*     answers after 0.2 s
 --   big*      a TXT that only fits over TCP, bigger* 20 KB of it
---   garbage*  bytes that are no answer
+--   garbage*  bytes that are not an answer
 --   count.X   TXT: how often X was asked                    N.bulk    A with a ttl of 60
 local socket = require "socket"
 
@@ -82,7 +82,7 @@ local function record(owner, kind, ttl, data)
   return name(owner) .. u16(TYPES[kind]) .. u16(1) .. u32(ttl) .. u16(#data) .. data
 end
 
--- Answers of a name, with those behind its CNAMEs.
+-- Answers for a name, including those after its CNAMEs.
 local function collect(owner, kind, out, depth)
   for _, row in ipairs(zone[owner] or {}) do
     if TYPES[row[1]] == kind then
@@ -101,7 +101,7 @@ local function response(id, question, rcode, answers, authority, flags)
     .. table.concat(answers) .. table.concat(authority)
 end
 
--- Returns the answer and after how many seconds; nil: none at all.
+-- Returns the answer and its delay in seconds; nil: no answer.
 local function answer(query, is_tcp)
   local id, at, labels = query:sub(1, 2), 13, {}
   while query:byte(at) ~= 0 do
@@ -112,7 +112,7 @@ local function answer(query, is_tcp)
   local owner, kind = table.concat(labels, "."), query:byte(at + 1) * 256 + query:byte(at + 2)
   local question = query:sub(13, at + 4)
   local soa = { record("example", "SOA", 3600, SOA) }
-  local first = (labels[1] or ""):match "^%d+$" and labels[5] or labels[1] or "" -- behind an address: the list's name
+  local first = (labels[1] or ""):match "^%d+$" and labels[5] or labels[1] or "" -- after an address: the list's name
   if first == "count" then
     local of = table.concat(labels, ".", 2)
     return response(id, question, 0, { record(owner, "TXT", 0, text(tostring(counts[of] or 0))) }, {}), 0

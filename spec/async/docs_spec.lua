@@ -17,7 +17,7 @@ describe("the scripts in the manual", function()
     servers.stop()
   end)
 
-  -- What stands for somebody's servers in the manual, and ours.
+  -- The servers named in the manual, and those that replace them here.
   local function ours(code)
     return (code:gsub('host = "dict%.example", port = 2628', ('host = "127.0.0.1", port = %d'):format(servers.talk))
       :gsub('host = "tls%.example", port = 6514', ('host = "127.0.0.1", port = %d'):format(servers.tls))

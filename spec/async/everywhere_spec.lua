@@ -69,7 +69,7 @@ describe("a wait", function()
     assert.equal("550 5.7.1 inner loaded inner", mta:mail().text)
   end)
 
-  it("does not keep C modules from being required by several", function()
+  it("lets several sessions require C modules", function()
     mta = fake_mta.start { files = {
       ["10-a.lua"] = "local inner = require 'inner' local lpeg = require 'lpeg' assert(lpeg.P) assert(inner == lpeg)",
       ["20-b.lua"] = "assert(require('lpeg').P)",
@@ -132,7 +132,7 @@ describe("a wait", function()
     ]])
   end)
 
-  it("inside a coroutine can be cancelled, and errors come out of wrap", function()
+  it("inside a coroutine can be cancelled, and wrap passes errors on", function()
     assert.equal("timeout inner failed", answer_of [[
       local co = coroutine.wrap(function() return select(3, milter.timeout(0.005, milter.sleep, 60)) end)
       local bad = coroutine.wrap(function() milter.sleep(0.001) error("inner failed", 0) end)
@@ -145,7 +145,7 @@ describe("a wait", function()
     ["a table.sort comparator"] = "table.sort({ 3, 2, 1 }, function(a, b) milter.sleep(0) return a < b end)",
     ["a string.gsub replacement"] = 'string.gsub("abc", "%a", function() milter.sleep(0) end)',
   } do
-    it("in " .. what .. " raises an error that names the reason and the way out", function()
+    it("in " .. what .. " raises an error that names the reason and the remedy", function()
       local text = answer_of("local ok, err = pcall(function() " .. code .. " end)\n"
         .. "return ctx:reject((tostring(ok) .. ' ' .. err:gsub('^[^ ]* ', '')))")
       assert.matches("^false sleep: cannot wait inside a function that C code calls back", text)
@@ -165,7 +165,7 @@ describe("a wait", function()
     host:close()
   end)
 
-  it("of a thousand sessions costs a session that does not wait nothing but its share of the loop", function()
+  it("of a thousand sessions costs a session that does not wait only its share of the loop", function()
     local host = fake_mta.host { script = HEAD .. [[
       function on_mail(ctx, sender) if sender == "slow@x" then milter.sleep(0.3) end return ctx:reject(sender) end
     ]] }

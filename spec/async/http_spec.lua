@@ -68,17 +68,17 @@ describe("moonmilter.http", function()
     assert.matches("|limit$", run [[return answer(http.get(base .. "/big?5", { max_body = 4 }))]])
   end)
 
-  it("tells refused, cut and nonsense apart", function()
+  it("distinguishes refused, cut and invalid responses", function()
     assert.matches("|refused$", run [[return answer(http.get("http://127.0.0.1:" .. P.refused .. "/"))]])
     assert.matches("|closed$", run [[return answer(http.get(base .. "/cut"))]])
     assert.matches("|protocol$", run [[return answer(http.get(base .. "/garbage"))]])
   end)
 
-  it("takes an answer that comes before the body was read", function()
+  it("accepts an answer that comes before the server has read the body", function()
     assert.equal("413|too large", run [[return answer(http.post(base .. "/early", ("p"):rep(200000)))]])
   end)
 
-  it("follows no redirect unless asked, and then only so many", function()
+  it("follows redirects only when asked, and only so many", function()
     assert.equal("302| / 200|hello / nil|more than N redirects|redirect", run [[
       local to = base .. "/redirect?302,/hello"
       return answer(http.get(to)) .. " / " .. answer(http.get(to, { redirects = 1 })) .. " / "
@@ -86,7 +86,7 @@ describe("moonmilter.http", function()
     ]])
   end)
 
-  it("never follows to another scheme", function()
+  it("never follows a redirect to another scheme", function()
     assert.equal("nil|redirected from http to https|redirect / nil|redirect", run [[
       local a = answer(http.get(base .. "/redirect?302,https://127.0.0.1:" .. P.https .. "/hello", { redirects = 3 }))
       local none, _, code = http.get(base .. "/redirect?302,file:///etc/passwd", { redirects = 3 })
@@ -94,12 +94,12 @@ describe("moonmilter.http", function()
     ]])
   end)
 
-  it("turns a moved POST into a GET, keeps the method where the status says so", function()
+  it("turns a redirected POST into a GET, keeps the method where the status says so", function()
     assert.matches("^GET ", run [[return http.post(base .. "/redirect?303,/echo", "x", { redirects = 1 }).body]])
     assert.matches("^POST ", run [[return http.post(base .. "/redirect?307,/echo", "x", { redirects = 1 }).body]])
   end)
 
-  it("does not tell another host what was for this one", function()
+  it("does not send another host what was meant for this one", function()
     local text = run [[
       return http.get(base .. "/redirect?302,http://localhost:" .. P.http .. "/echo",
         { redirects = 1, headers = { Authorization = "secret", ["X-Other"] = "stays" } }).body
@@ -122,8 +122,8 @@ describe("moonmilter.http", function()
   end)
 
   it("verifies the server's certificate", function()
-    -- OpenSSL forgets why it gave up when the kernel does not take its alert at once (make one-byte):
-    -- refused late, not passed
+    -- OpenSSL forgets why it gave up when the kernel does not take its alert at once (make one-byte): it refuses late,
+    -- but does not accept
     local refused = os.getenv "ONE_BYTE" and "^nil|.*|t%l+$" or "|tls$"
     assert.equal("200|hello", run [[
       return answer(http.get("https://127.0.0.1:" .. P.https .. "/hello", { ca = DIR .. "/ca.pem" }))
@@ -139,7 +139,7 @@ describe("moonmilter.http", function()
     end
   end)
 
-  it("refuses what would split a header, and options nobody knows", function()
+  it("refuses values that would split a header, and unknown options", function()
     assert.matches("line break", run [[return (select(2, pcall(http.get, base, { headers = { A = "x\r\nB: y" } })))]])
     assert.matches('unknown option "timout".*timeout',
       run [[return (select(2, pcall(http.get, base, { timout = 1 })))]])
@@ -180,7 +180,7 @@ describe("moonmilter.http", function()
       probe:cancel()
       return ("%.4f"):format(longest)
     ]])
-    -- below 5 ms on a machine that is not loaded
+    -- below 5 ms on an idle machine
     assert.is_true(longest < 0.05, "the loop stood for " .. longest .. " s")
   end)
 

@@ -1,11 +1,10 @@
 -- No wait blocks the loop: a probe sleeps for a millisecond again and again while everything else stalls, and measures
--- how late it wakes: in processor time, which neighbours on the machine do not disturb, and on the
--- clock, with room for those.
+-- how late it wakes: in processor time, which other processes do not disturb, and on the clock, with a margin for them.
 local fake_mta = require "spec.support.fake_mta"
 local process = require "spec.support.process"
 local support = require "spec.async.support"
 
--- A stall would last for 200 ms and more. LAG_MS=5 on a machine to itself.
+-- A stall would last 200 ms or more. Use LAG_MS=5 on an otherwise idle machine.
 local LIMIT = tonumber(os.getenv "LAG_MS") or 40
 
 describe("the loop", function()

@@ -1,4 +1,4 @@
---- Modules nobody here wrote, on the host's sockets.
+--- Modules of other projects, on the host's sockets.
 local fake_mta = require "spec.support.fake_mta"
 local inside = require "spec.async.run"
 local world = require "spec.async.world"
@@ -67,7 +67,7 @@ describe("LuaSocket's own modules", function()
     ]])
   end)
 
-  it("select waits for one socket and looks at several", function()
+  it("select waits for one socket and polls several", function()
     assert.equal("0|timeout|1|1", run [[
       local luasocket = require "socket"
       local s, t = talk "silent", talk "pieces"
@@ -78,7 +78,7 @@ describe("LuaSocket's own modules", function()
     ]])
   end)
 
-  it("newtry and protect turn failures into results, and closes what was open", function()
+  it("newtry and protect turn failures into results, and close open sockets", function()
     assert.equal("nil|refused|1", run [[
       local luasocket = require "socket"
       local closed = 0
@@ -89,7 +89,7 @@ describe("LuaSocket's own modules", function()
     ]])
   end)
 
-  it("others are served while one waits in socket.http", function()
+  it("the host serves other sessions while one waits in socket.http", function()
     local host = fake_mta.host {
       script = inside.prelude(servers) .. [[
         local http = require "socket.http"

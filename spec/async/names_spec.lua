@@ -1,4 +1,4 @@
--- A host name in a URL or for a socket is asked of the name server that the configuration names, not of the system.
+-- A host name in a URL or for a socket is resolved by the name server that the configuration names, not by the system.
 local fake_mta = require "spec.support.fake_mta"
 local process = require "spec.support.process"
 local support = require "spec.async.support"
@@ -37,7 +37,7 @@ describe("a name that only our name server knows", function()
       return (assert(socket.connect { host = "here.example", port = PORT }):getpeername())]])
   end)
 
-  it("and one that it denies is an error with a code, not a wait", function()
+  it("and a name that it denies is an error with a code, not a wait", function()
     assert.equal("550 5.7.1 nxdomain nxdomain", text_of [[
       local _, _, a = http.get("http://nx.example:" .. PORT .. "/hello")
       local _, _, b = socket.connect { host = "nx.example", port = PORT }

@@ -20,7 +20,7 @@ local function answer_of(body)
   return reply.text:sub(11)
 end
 
--- Does a process whose command line has this word exist?
+-- Is there a process whose command line contains this word?
 local function is_running(word)
   local list = io.popen("ps -eo args | grep -F '" .. word .. "' | grep -v grep")
   local text = list:read "*a"
@@ -49,7 +49,7 @@ describe("process.run", function()
     ]])
   end)
 
-  it("passes arguments as they are, never through a shell", function()
+  it("passes arguments unchanged, never through a shell", function()
     assert.equal("$(id);`id` && *|a b", answer_of [[
       local r = process.run { argv = { "printf", "%s|%s", "$(id);`id` && *", "a b" } }
       return ctx:reject(r.stdout)
@@ -64,7 +64,7 @@ describe("process.run", function()
     ]])
   end)
 
-  it("does not mind a program that reads nothing of it", function()
+  it("tolerates a program that does not read its input", function()
     assert.equal("0", answer_of [[
       local r = process.run { argv = { "true" }, stdin = ("x"):rep(1e6) }
       return ctx:reject(tostring(r.status))
@@ -78,7 +78,7 @@ describe("process.run", function()
     ]])
   end)
 
-  it("ends a program that is not done in time, with all it has started", function()
+  it("ends a program that is not done in time, with all that it has started", function()
     assert.equal("nil timeout true", answer_of [[
       local began = milter.now()
       local r, text, code = process.run { argv = { "sh", "-c", "sleep 4711.1 & sleep 4711.2; true" }, timeout = 0.1 }
@@ -87,14 +87,14 @@ describe("process.run", function()
     assert.is_true(ends("4711.", mta.owner))
   end)
 
-  it("kills one that does not listen to SIGTERM", function()
+  it("kills a program that ignores SIGTERM", function()
     assert.equal("timeout", answer_of [[
       return ctx:reject(select(3, process.run { argv = { "sh", "-c", "trap '' TERM; while :; do sleep 0.0815; done" }, timeout = 0.1 }))
     ]])
     assert.is_true(ends("0.0815", mta.owner))
   end)
 
-  it("waits for what its children still write, but not beyond the time", function()
+  it("waits for output of its children, but not beyond the time-out", function()
     assert.equal("late timeout", answer_of [[
       local r = process.run { argv = { "sh", "-c", "(sleep 0.1; printf late) & exit 0" } }
       local _, _, code = process.run { argv = { "sh", "-c", "sleep 4712 & exit 0" }, timeout = 0.1 }
@@ -103,14 +103,14 @@ describe("process.run", function()
     assert.is_true(ends("4712", mta.owner))
   end)
 
-  it("ends one that writes without end", function()
+  it("ends a program that writes without end", function()
     assert.equal("limit", answer_of [[
       return ctx:reject(select(3, process.run { argv = { "yes", "4713" }, max_output = 10000 }))
     ]])
     assert.is_true(ends("yes 4713", mta.owner))
   end)
 
-  it("gives environment and directory as told", function()
+  it("sets environment and directory", function()
     assert.equal("A=1 B=two words /", answer_of [[
       local r = process.run { argv = { "/usr/bin/env" }, env = { A = "1", B = "two words" } }
       local lines = {}
@@ -129,7 +129,7 @@ describe("process.run", function()
     ]])
   end)
 
-  it("tells the caller's mistakes", function()
+  it("reports the caller's mistakes", function()
     assert.equal("unknown key \"command\"|must be a string|NUL", answer_of [[
       local function why(order) return select(2, pcall(process.run, order)) end
       return ctx:reject(why({ command = "x" }):match('unknown key "command"') .. "|"
@@ -137,7 +137,7 @@ describe("process.run", function()
     ]])
   end)
 
-  it("leaves no descriptor of ours to the program", function()
+  it("passes none of our descriptors to the program", function()
     assert.equal("0 1 2", answer_of [[
       local held = io.open("/etc/passwd")
       local r = process.run { argv = { "sh", "-c", "ls /proc/$$/fd" } }
@@ -146,7 +146,7 @@ describe("process.run", function()
     ]])
   end)
 
-  it("runs many side by side, and refuses more than that", function()
+  it("runs many programs side by side, and refuses more than the limit", function()
     assert.equal("40 24 busy", answer_of [[
       local list = {}
       for i = 1, 40 do list[i] = function() return process.run { argv = { "sleep", "0.2" } }.status end end
@@ -179,7 +179,7 @@ describe("process.run", function()
     assert.is_true(ends("sleep 4715"))
   end)
 
-  it("keeps no descriptor and no zombie", function()
+  it("leaves no descriptor and no zombie", function()
     serve [[
       function on_mail(ctx)
         for _ = 1, 30 do process.run { argv = { "true" } } end
@@ -187,12 +187,12 @@ describe("process.run", function()
         milter.sleep(0.1)
       end
     ]]
-    collectgarbage() -- what earlier specs have left open
+    collectgarbage() -- closes what earlier specs have left open
     local before = support.descriptors()
     mta:mail()
     assert.is_true(support.descriptors() <= before)
     local zombies
-    processes.wait_until(5, function() -- those that were ended may take their time
+    processes.wait_until(5, function() -- killed programs may take some time
       mta.owner:turn(0.01)
       local list = io.popen "ps -o stat= --ppid $PPID | grep -c Z"
       zombies = list:read "*l"

@@ -30,7 +30,7 @@ describe("moonmilter.redis", function()
     ]])
   end)
 
-  it("tells the server's errors", function()
+  it("returns the server's errors", function()
     assert.matches("^nil|WRONGTYPE .*|reply$", run [[
       r:lpush("list", 1)
       return show(r:incr "list")
@@ -52,7 +52,7 @@ describe("moonmilter.redis", function()
     ]])
   end)
 
-  it("executes together or not at all", function()
+  it("executes a transaction completely or not at all", function()
     assert.equal("2|2 / nil|a watched key was changed|aborted / 7", run [[
       r:del("t")
       local replies = r:transaction{ { "INCR", "t" }, { "INCR", "t" } }
@@ -65,7 +65,7 @@ describe("moonmilter.redis", function()
     ]])
   end)
 
-  it("sends a script once and survives a server that has forgotten it", function()
+  it("sends a script once, and again when the server has forgotten it", function()
     assert.equal("1|2|3", run [[
       local source = "return redis.call('INCRBY', KEYS[1], ARGV[1])"
       r:del("s")
@@ -92,7 +92,7 @@ describe("moonmilter.redis", function()
     ]])
   end)
 
-  it("never gives a late reply to another", function()
+  it("never gives a late reply to another command", function()
     assert.equal("nil|timeout|second|nil|true", run [[
       r:set("second", "second")
       local a, _, code = r:eval("local t = redis.call('TIME'); local e = t[1] * 1e6 + t[2] + 700000; "
@@ -102,7 +102,7 @@ describe("moonmilter.redis", function()
     ]])
   end)
 
-  it("waits in blocking commands beside the pool", function()
+  it("waits in blocking commands outside the pool", function()
     assert.equal("nil|queue:value", run [[
       local small = redis.new{ port = P.redis, pool_size = 1 }
       local none = small:blpop("queue", 0.5)
@@ -113,7 +113,7 @@ describe("moonmilter.redis", function()
     ]])
   end)
 
-  it("says when all connections are in use", function()
+  it("reports when all connections are in use", function()
     assert.equal("busy|PONG", run [[
       local small = redis.new{ port = P.redis, pool_size = 1, queue_timeout = 0.1 }
       local code
@@ -125,13 +125,13 @@ describe("moonmilter.redis", function()
     ]])
   end)
 
-  it("refuses commands that would change somebody else's connection", function()
-    assert.matches("WATCH means one connection", run [[return (select(2, pcall(r.call, r, "WATCH", "k")))]])
+  it("refuses commands that would change another caller's connection", function()
+    assert.matches("WATCH applies to one connection", run [[return (select(2, pcall(r.call, r, "WATCH", "k")))]])
     assert.matches("an argument is a nil", run [[return (select(2, pcall(r.call, r, "SET", "k", nil, 1)))]])
     assert.matches("an argument is a table", run [[return (select(2, pcall(r.set, r, "k", {})))]])
   end)
 
-  it("is told of passwords", function()
+  it("reports a password that the server refuses", function()
     assert.matches("|reply$", run([[return show(r:ping())]], [[password = "wrong"]]))
   end)
 end)
@@ -140,7 +140,7 @@ describe("a Redis that fails", function()
   before_each(function() redis = world.redis() end)
   after_each(function() redis.close() end)
 
-  it("is left alone after it refused, and found again when it is back", function()
+  it("is not tried for a while after it refused, and is used again when it is back", function()
     redis.kill()
     assert.equal("refused|down|true", run [[
       local _, _, first = r:ping()
@@ -160,7 +160,7 @@ describe("a Redis that fails", function()
     ]])
   end)
 
-  it("costs one time-out each, then nothing, while it hangs", function()
+  it("costs one time-out per call, then nothing, while it hangs", function()
     redis.stop()
     local text = run [[
       local codes, begun = {}, milter.now()
@@ -173,7 +173,7 @@ describe("a Redis that fails", function()
     redis.go_on()
   end)
 
-  it("that is killed while a command waits says closed", function()
+  it("that is killed while a command waits gives code closed", function()
     local mta = fake_mta.start { script = inside.script({ redis = redis.port }, [[
       local r = require "moonmilter.redis".new{ port = P.redis }
       local reply, text, code = r:blpop("nothing", 5)
@@ -193,7 +193,7 @@ describe("a Redis that fails", function()
   end)
 end)
 
-describe("a Redis that speaks TLS only in part", function()
+describe("a Redis with a TLS port", function()
   local servers, port
   setup(function()
     servers = world.servers()
@@ -207,7 +207,7 @@ describe("a Redis that speaks TLS only in part", function()
     servers.stop()
   end)
 
-  it("is spoken to through it, with the certificate verified", function()
+  it("is used over TLS, with the certificate verified", function()
     assert.equal("PONG / nil|true|tls", inside.body({ port = port, directory = servers.directory }, [[
       local redis = require "moonmilter.redis"
       local r = redis.new{ port = P.port, tls = { ca = DIR .. "/ca.pem" } }
@@ -222,7 +222,7 @@ describe("the loop while Redis hangs", function()
   setup(function() redis = world.redis() end)
   teardown(function() redis.close() end)
 
-  it("goes on for everyone else", function()
+  it("goes on for all other sessions", function()
     redis.stop()
     local longest = tonumber(run [[
       local longest, before = 0, milter.now()
@@ -238,7 +238,7 @@ describe("the loop while Redis hangs", function()
       return ("%.4f"):format(longest)
     ]])
     redis.go_on()
-    -- below 5 ms on a machine that is not loaded
+    -- below 5 ms on an idle machine
     assert.is_true(longest < 0.05, "the loop stood for " .. longest .. " s")
   end)
 end)
@@ -247,7 +247,7 @@ describe("a Redis with a password", function()
   setup(function() redis = world.redis "--requirepass secret" end)
   teardown(function() redis.close() end)
 
-  it("is greeted with it", function()
+  it("receives it at connect", function()
     assert.equal("PONG", run([[return show(r:ping())]], [[password = "secret"]]))
     assert.matches("WRONGPASS.*|reply$", run([[return show(r:ping())]], [[password = "wrong"]]))
     assert.matches("NOAUTH.*|reply$", run [[return show(r:ping())]])

@@ -32,7 +32,7 @@ function run.prelude(servers)
   return PRELUDE:format(table.concat(ports, ", "), servers.directory or "")
 end
 
---- A script whose on_eom runs body and says what it returned in its reply.
+--- A script whose on_eom runs body and puts the result into its reply.
 function run.script(servers, body)
   return run.prelude(servers) .. ([[
     local function test(ctx)
@@ -46,7 +46,7 @@ function run.script(servers, body)
   ]]):format(body)
 end
 
---- What the body of an on_eom handler returns, as text.
+--- The result of the body of an on_eom handler, as text.
 function run.body(servers, body, options)
   options = options or {}
   options.script = run.script(servers, body)

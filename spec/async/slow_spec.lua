@@ -1,5 +1,5 @@
--- A wait of a minute at end of message, with the time-outs both MTAs come with: PROGRESS keeps them waiting.
--- It takes more than a minute: SLOW=1 runs it.
+-- A wait of a minute at end of message, with both MTAs' default time-outs: PROGRESS keeps them waiting. It takes more
+-- than a minute: SLOW=1 runs it.
 local socket = require "socket"
 
 local cases = require "spec.mta.cases"

@@ -30,22 +30,22 @@ describe("a socket in a script", function()
     ]])
   end)
 
-  it("receives exact numbers of bytes, all, and with a prefix", function()
+  it("receives exact numbers of bytes, everything, and with a prefix", function()
     assert.equal("on|prefixe<CR><LF>|two<LF>thr<CR>ee<CR><LF>four", run [[
       local s = talk "pieces"
       return show(s:receive(2), s:receive(#"prefix" + 3, "prefix"), (s:receive "*a"))
     ]])
   end)
 
-  it("gives what came when the peer closes early", function()
+  it("returns the partial data when the peer closes early", function()
     assert.equal("nil|closed|partial|closed", run [[return show(talk("cut"):receive(100))]])
   end)
 
-  it("tells a reset as closed", function()
+  it("reports a reset as closed", function()
     assert.equal("nil|closed||closed", run [[return show(talk("reset"):receive())]])
   end)
 
-  it("ends a receive when nothing comes for so long", function()
+  it("ends a receive when nothing arrives within the time-out", function()
     assert.equal("nil|timeout||timeout", run [[
       local s = talk "silent"
       s:settimeout(0.1)
@@ -65,7 +65,7 @@ describe("a socket in a script", function()
     ]])
   end)
 
-  it("tells a refused connection from one that hangs", function()
+  it("distinguishes a refused connection from one that hangs", function()
     assert.equal("nil|connection refused|refused / nil|timeout|timeout", run [[
       local a = show(socket.connect{ host = "127.0.0.1", port = P.refused })
       local b = show(socket.connect{ host = "127.0.0.1", port = P.full, connect_timeout = 0.2 })
@@ -73,7 +73,7 @@ describe("a socket in a script", function()
     ]])
   end)
 
-  it("sends more than the peer's buffers take", function()
+  it("sends more than the peer's buffers hold", function()
     assert.equal("8000000|done", run [[
       local s = talk "sink 8000000"
       local sent = s:send(("q"):rep(8000000))
@@ -81,7 +81,7 @@ describe("a socket in a script", function()
     ]])
   end)
 
-  it("says how much was sent when time is over", function()
+  it("reports how much was sent at a time-out", function()
     assert.equal("nil|timeout|true|timeout", run [[
       local s = talk "silent"
       s:settimeout(0.1)
@@ -110,7 +110,7 @@ describe("a socket in a script", function()
     ]])
   end)
 
-  it("knows its names", function()
+  it("returns its addresses", function()
     assert.equal("127.0.0.1|true|inet|127.0.0.1", run [[
       local s = talk "echo"
       local ip, port, family = s:getpeername()
@@ -118,7 +118,7 @@ describe("a socket in a script", function()
     ]])
   end)
 
-  it("raises when it is used where nothing can wait", function()
+  it("raises when it is used where waiting is impossible", function()
     assert.matches("cannot wait inside a function that C code calls back", run [[
       local s = talk "echo"
       local ok, text = pcall(table.sort, { 1, 2, 3 }, function() s:receive() end)
@@ -131,7 +131,7 @@ describe("UDP in a script", function()
   setup(function() servers = world.servers() end)
   teardown(function() servers.stop() end)
 
-  it("asks and is answered", function()
+  it("sends and receives", function()
     assert.equal("HELLO / AGAIN|127.0.0.1|true / nil|timeout|timeout", run [[
       local u = socket.udp()
       u:setpeername("127.0.0.1", P.udp)
@@ -166,7 +166,7 @@ describe("TLS in a script", function()
     ]]))
   end
 
-  it("verifies name and chain, and speaks", function()
+  it("verifies name and chain, and transfers data", function()
     assert.equal("secret|TLSv1.3|false", tls("tls", [[name = "mail.example"]]))
   end)
 
@@ -189,15 +189,15 @@ describe("TLS in a script", function()
     ]])
   end)
 
-  it("takes any certificate when told so", function()
+  it("accepts any certificate when verify is off", function()
     assert.equal("secret|TLSv1.3|false", tls("expired", [[verify = false]]))
   end)
 
-  it("says when the peer does not speak TLS", function()
+  it("reports that the peer does not speak TLS", function()
     assert.matches("^nil|.*|tls$", tls("talk", [[name = "mail.example"]]))
   end)
 
-  it("shows a client certificate where one is asked for", function()
+  it("presents a client certificate when asked for one", function()
     assert.equal("secret|TLSv1.3|false",
       tls("mutual", [[certificate = DIR .. "/client.pem", key = DIR .. "/client.key"]]))
     assert.matches("^nil|", tls("mutual", "", [[
@@ -206,7 +206,7 @@ describe("TLS in a script", function()
     ]]))
   end)
 
-  it("says which file is wrong", function()
+  it("names the file that is wrong", function()
     assert.matches('^nil|certificate "/none.pem": .*|tls$', tls("tls", [[certificate = "/none.pem"]]))
   end)
 
@@ -221,7 +221,7 @@ describe("TLS in a script", function()
     ]]))
   end)
 
-  it("begins on a connection that was plain", function()
+  it("begins on a plain connection", function()
     assert.equal("go|over TLS", run [[
       local s = talk "starttls"
       local go = s:receive()
@@ -231,14 +231,14 @@ describe("TLS in a script", function()
     ]])
   end)
 
-  it("tells an answer that was cut from one that ended", function()
+  it("distinguishes a truncated answer from a complete one", function()
     assert.matches("^nil|the peer cut the connection without a TLS goodbye.*|partial|tls$", tls("tls", "", [[
       talk("cut-tls", s)
       return show(s:receive "*a")
     ]]))
   end)
 
-  it("moves much in both directions", function()
+  it("transfers much data in both directions", function()
     assert.equal("5000000|done|7000000", tls("tls", "", [[
       talk("sink 5000000", s)
       local sent = s:send(("q"):rep(5000000))
@@ -262,7 +262,7 @@ describe("keep-alive pools", function()
   setup(function() servers = world.servers() end)
   teardown(function() servers.stop() end)
 
-  it("hand a connection to the next who asks", function()
+  it("give a connection to the next caller", function()
     assert.equal("0|1|2|true", run [[
       local options = { host = "127.0.0.1", port = P.talk, pool = true }
       local reuses, numbers = {}, {}
@@ -279,7 +279,7 @@ describe("keep-alive pools", function()
 
   it("refuse a connection with unread data", function()
     if os.getenv "ONE_BYTE" then
-      return pending "a socket that says it has nothing looks clean"
+      return pending "a socket that reports no pending data looks clean"
     end
     assert.equal("nil|unread data: the connection cannot be reused|unread", run [[
       local s = talk "pieces"
@@ -288,7 +288,7 @@ describe("keep-alive pools", function()
     ]])
   end)
 
-  it("drop a connection that the peer has closed or on which it speaks out of turn", function()
+  it("drop a connection that the peer has closed or on which it sends unrequested data", function()
     assert.equal("0", run [[
       local s = socket.connect{ host = "127.0.0.1", port = P.talk, pool = true }
       talk("speak-later", s)
@@ -299,7 +299,7 @@ describe("keep-alive pools", function()
     ]])
   end)
 
-  it("drop a connection that has rested too long", function()
+  it("drop a connection that has been idle too long", function()
     assert.equal("0", run [[
       local s = socket.connect{ host = "127.0.0.1", port = P.talk, pool = true }
       assert(s:setkeepalive(nil, 0.1))
@@ -308,7 +308,7 @@ describe("keep-alive pools", function()
     ]])
   end)
 
-  it("queue those who come when all connections are in use, and give up after a while", function()
+  it("queue callers while all connections are in use, and give up after a while", function()
     assert.equal("1|nil|all connections of the pool are in use|busy", run [[
       local options = { host = "127.0.0.1", port = P.talk, pool = { size = 1, queue_timeout = 0.2 } }
       local s = assert(socket.connect(options))
@@ -327,7 +327,7 @@ describe("keep-alive pools", function()
   end)
 end)
 
-describe("a socket that nobody closes", function()
+describe("a socket that the script does not close", function()
   setup(function() servers = world.servers() end)
   teardown(function() servers.stop() end)
 
@@ -337,7 +337,7 @@ describe("a socket that nobody closes", function()
     return mta
   end
 
-  it("ends with the message it was made in", function()
+  it("is closed with the message in which it was made", function()
     local mta = counting [[function on_eom(ctx) ctx.session.kept = talk "echo" end
       function on_mail(ctx)
         if ctx.session.kept then ctx:reject(550, "5.7.1", show(ctx.session.kept:send "x")) end
@@ -349,7 +349,7 @@ describe("a socket that nobody closes", function()
     assert.equal("550 5.7.1 nil|closed|0|closed", mta:mail().text)
   end)
 
-  it("ends with the connection when it was made before a message", function()
+  it("is closed with the connection when it was made before a message", function()
     local mta = counting [[function on_connect(ctx) ctx.session.kept = talk "echo" end
       function on_eom(ctx)
         ctx.session.kept:send "hello\n"
@@ -377,7 +377,7 @@ describe("a socket that nobody closes", function()
     mta:settle()
   end)
 
-  it("made while scripts load lives as long as they do", function()
+  it("stays open as long as the scripts when it was made while they load", function()
     local mta = counting [[local kept
       function on_load() kept = talk "echo" end
       function on_eom(ctx)
@@ -405,7 +405,7 @@ describe("two tasks on one socket", function()
     ]])
   end)
 
-  it("are both told when one closes", function()
+  it("are both notified when one closes", function()
     assert.equal("nil|closed||closed", run [[
       local s = talk "echo"
       local reader = milter.spawn(function() return show(s:receive()) end)

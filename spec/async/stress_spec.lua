@@ -1,4 +1,4 @@
---- Sessions that end at any moment of any wait on the outside world. Nothing may be left behind.
+--- Sessions that end at any moment of any wait on the outside world. They may leave nothing behind.
 local fake_mta = require "spec.support.fake_mta"
 local inside = require "spec.async.run"
 local world = require "spec.async.world"

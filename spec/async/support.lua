@@ -1,4 +1,4 @@
--- What the specs of waiting share.
+-- Helpers that the specs of waiting share.
 local lfs = require "lfs"
 local process = require "spec.support.process"
 
@@ -6,7 +6,7 @@ local stdlib = require "posix.stdlib"
 
 local support = {}
 
--- What a sanitizer's run has put in front of us is not for the programs that specs start: ps hangs under it.
+-- A sanitizer's preloaded library must not reach the programs that specs start: ps hangs under it.
 stdlib.setenv("LD_PRELOAD", "")
 
 --- The scripted name server of dns_server.lua, on this port of 127.0.0.1. Stop it with :stop().

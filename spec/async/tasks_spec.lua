@@ -56,7 +56,7 @@ describe("a task", function()
     assert.equal("550 5.7.1 handler task", mta:mail().text)
   end)
 
-  it("is waited for no longer than asked, and goes on", function()
+  it("is waited for no longer than the time-out, and goes on", function()
     serve [[
       function on_mail(ctx)
         local task = milter.spawn(function() milter.sleep(0.1) return "late" end)
@@ -69,7 +69,7 @@ describe("a task", function()
     assert.equal("550 5.7.1 nil|the task is not ready after 0.01 s|timeout|late", mta:mail().text)
   end)
 
-  it("is waited for by several at once", function()
+  it("lets several tasks wait for it at once", function()
     serve [[
       function on_mail(ctx)
         local slow = milter.spawn(function() milter.sleep(0.02) return 7 end)
@@ -82,7 +82,7 @@ describe("a task", function()
     assert.equal("550 5.7.1 14 14 14 7", mta:mail().text)
   end)
 
-  it("that raises and is not waited for is logged, and raises at wait as well", function()
+  it("that raises without a waiter is logged, and also raises at wait", function()
     serve [[
       function on_connect(ctx)
         ctx.session.task = milter.spawn(function() error("went wrong") end)
@@ -112,7 +112,7 @@ describe("a task", function()
     assert.equal("", errors())
   end)
 
-  it("cannot give a verdict, and is told why", function()
+  it("cannot give a verdict, and gets an error that says why", function()
     serve [[
       function on_mail(ctx)
         local task = milter.spawn(function() ctx:reject("no") end)
@@ -142,7 +142,7 @@ describe("a task", function()
     assert.equal("550 5.7.1 192.0.2.1 word 6", mta:mail().text)
   end)
 
-  it("that nobody may start any more is refused with a reason", function()
+  it("is refused with a reason when its owner has a thousand under way", function()
     serve [[
       function on_mail(ctx)
         for i = 1, 1000 do milter.spawn(milter.sleep, 60) end
@@ -235,7 +235,7 @@ describe("the end of a task's owner", function()
     assert.equal("message abort false,message abort false,client abort false", notes())
   end)
 
-  it("drops what has not begun", function()
+  it("drops tasks that have not begun", function()
     serve(watcher .. [[
       function on_mail(ctx) watch("message") end
     ]])
@@ -265,7 +265,7 @@ describe("the end of a task's owner", function()
     assert.equal("inner,cancelled: abort", notes())
   end)
 
-  it("runs the functions of at_end last one first, behind the tasks, where nothing can wait", function()
+  it("runs the functions of at_end last one first, after the tasks, where waiting is impossible", function()
     serve [[
       function on_connect(ctx)
         milter.at_end(function() milter.log.info("client") end)
@@ -292,7 +292,7 @@ describe("the end of a task's owner", function()
     assert.equal("task,second,first here,abort,client", notes())
   end)
 
-  it("runs those of a message that is accepted, too", function()
+  it("also runs those of an accepted message", function()
     serve [[
       function on_mail(ctx) milter.at_end(function() milter.log.info("deferred") end) end
       function on_eom(ctx) return "accept" end
@@ -302,11 +302,11 @@ describe("the end of a task's owner", function()
     assert.equal("deferred", notes())
   end)
 
-  it("answers to the name of before", function()
+  it("names the successor of milter.defer", function()
     serve "function on_mail(ctx)\n  milter.defer(print)\nend"
     mta:begin()
     mta:mail()
-    assert.matches("script.lua:3: milter.defer is milter.at_end", errors())
+    assert.matches("script.lua:3: milter.defer is now milter.at_end", errors())
   end)
 end)
 
@@ -352,7 +352,7 @@ describe("task:cancel", function()
     assert.equal("550 5.7.1 false cancelled", mta:mail().text)
   end)
 
-  it("on itself takes effect at the next wait", function()
+  it("on the running task takes effect at the next wait", function()
     serve [[
       function on_mail(ctx)
         local said, task = {}
@@ -391,7 +391,7 @@ describe("several tasks", function()
     mta:close()
   end)
 
-  it("run side by side in milter.all, which tells failures by key", function()
+  it("run side by side in milter.all, which returns failures by key", function()
     serve [[
       function on_mail(ctx)
         local began = milter.now()
@@ -443,7 +443,7 @@ describe("several tasks", function()
     assert.equal("550 5.7.1 good two cancelled", mta:mail().text)
   end)
 
-  it("that all fail in milter.any give the last failure", function()
+  it("give the last failure when all fail in milter.any", function()
     serve [[
       function on_mail(ctx)
         local value, text, code = milter.any {
@@ -457,7 +457,7 @@ describe("several tasks", function()
     assert.equal("550 5.7.1 nil gone timeout", mta:mail().text)
   end)
 
-  it("by the thousand end each exactly once", function()
+  it("end exactly once each, even a thousand", function()
     serve [[
       function on_mail(ctx)
         local list, sum = {}, 0
@@ -471,7 +471,7 @@ describe("several tasks", function()
     assert.equal("550 5.7.1 405450", mta:mail().text)
   end)
 
-  it("are refused with a reason when they are no functions", function()
+  it("are refused with a reason when they are not functions", function()
     serve [[
       function on_mail(ctx)
         local _, err = pcall(milter.all, { 7 })
@@ -481,7 +481,7 @@ describe("several tasks", function()
     ]]
     mta:begin()
     assert.equal("550-5.7.1 all: [1] is a number; give functions and tasks\r\n"
-      .. "550 5.7.1 spawn: a function is wanted, not a nil; was it called already, as in spawn(f())?", mta:mail().text)
+      .. "550 5.7.1 spawn: expected a function, got nil; was it called already, as in spawn(f())?", mta:mail().text)
   end)
 end)
 
@@ -501,7 +501,7 @@ describe("milter.timeout", function()
     assert.equal("550 5.7.1 1 2", mta:mail().text)
   end)
 
-  it("gives the function up and lets it clean up", function()
+  it("ends the function and lets it clean up", function()
     serve [[
       function on_mail(ctx)
         local reason, again
@@ -519,7 +519,7 @@ describe("milter.timeout", function()
     assert.equal("550 5.7.1 nil|not ready after 0.02 s|timeout|timeout|false", mta:mail().text)
   end)
 
-  it("lets a verdict through", function()
+  it("passes a verdict on", function()
     serve [[
       function on_mail(ctx)
         milter.timeout(2, function() milter.sleep(0.001) ctx:reject("from inside") end)
@@ -530,7 +530,7 @@ describe("milter.timeout", function()
     assert.equal("550 5.7.1 from inside", mta:mail().text)
   end)
 
-  it("nests: the outer limit ends what is inside the inner one", function()
+  it("nests: the outer limit ends the inner one", function()
     serve [[
       function on_mail(ctx)
         local inner = "not told"

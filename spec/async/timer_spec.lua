@@ -43,7 +43,7 @@ describe("moonmilter.timer", function()
     assert.same({ "one 2" }, notes())
   end)
 
-  it("outlives the session that has started it", function()
+  it("outlives the session that started it", function()
     serve [[
       function on_mail(ctx)
         timer.at(0.05, function() milter.log.info("later %s", tostring(pcall(function() return ctx.id end))) end)
@@ -57,7 +57,7 @@ describe("moonmilter.timer", function()
     assert.same({ "later false" }, notes())
   end)
 
-  it("calls again and again, without overlap, and goes on after an error", function()
+  it("calls repeatedly, without overlap, and goes on after an error", function()
     serve [[
       local running, count = 0, 0
       timer.every(0.01, function()
@@ -76,7 +76,7 @@ describe("moonmilter.timer", function()
     end
   end)
 
-  it("spreads calls by jitter and begins when told", function()
+  it("spreads calls by jitter and begins after `first`", function()
     serve [[
       timer.every(60, function() milter.log.info("first") end, { first = 0.02 })
       timer.every(60, function() milter.log.info("never") end, { jitter = 10 })
@@ -100,7 +100,7 @@ describe("moonmilter.timer", function()
     assert.same({ "true", "false" }, notes())
   end)
 
-  it("stops when the next generation takes over; what runs may finish", function()
+  it("stops when the next generation takes over; a running function may finish", function()
     serve [[
       timer.every(0.01, function() milter.log.info("old") end)
       timer.at(0.02, function() milter.sleep(0.5) milter.log.info("finished") end)
@@ -118,7 +118,7 @@ describe("moonmilter.timer", function()
     mta:close()
   end)
 
-  it("that has its generation unloaded under it is ended with it", function()
+  it("is ended when its generation is unloaded", function()
     serve [[
       timer.at(0.01, function()
         local ok, err = pcall(milter.sleep, 60)
@@ -131,7 +131,7 @@ describe("moonmilter.timer", function()
     assert.same({ "shutdown" }, notes())
   end)
 
-  it("of a reload that fails never fires", function()
+  it("never fires when its reload fails", function()
     serve ""
     host:write("10-a.lua", HEAD .. [[ timer.at(0.01, function() milter.log.info("never") end) error("no") ]])
     assert.equal(1, host:reload())
@@ -139,9 +139,9 @@ describe("moonmilter.timer", function()
     assert.same({}, notes())
   end)
 
-  it("tells the caller's mistakes at the caller's line", function()
+  it("reports the caller's mistakes at the caller's line", function()
     local _, err = fake_mta.host { script = HEAD .. "timer.every(0, print)" }
-    assert.matches("script.lua:3: timer.every: 0 seconds; give a number from 0.001 on", err)
+    assert.matches("script.lua:3: timer.every: seconds are 0; give a number of at least 0.001", err)
     _, err = fake_mta.host { script = HEAD .. "timer.every(1, print, { jiter = 1 })" }
     assert.matches("timer.every: jiter", err)
     serve ""

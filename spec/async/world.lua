@@ -1,5 +1,5 @@
---- The outside world of the specs of waiting: misbehaving servers, Redis, temporary directories. Everything is started
--- by its own process id, bound to loopback, and ended by it.
+--- The outside world of the specs of waiting: misbehaving servers, Redis, temporary directories. Each server binds to
+-- loopback only, and is ended by its own process id.
 local lfs = require "lfs"
 
 local world = {}
@@ -51,7 +51,7 @@ function world.free_port()
   return tonumber(run [[python3 -c 'import socket; s=socket.socket(); s.bind(("127.0.0.1",0)); print(s.getsockname()[1])']])
 end
 
---- A real redis-server on a port of its own: port, unix, and kill(), stop() (SIGSTOP), go_on(), start(), close().
+--- A real redis-server on a separate port: port, unix, and kill(), stop() (SIGSTOP), go_on(), start(), close().
 function world.redis(options)
   local directory = world.temporary()
   local port = world.free_port()
@@ -96,7 +96,7 @@ function world.redis(options)
   return redis
 end
 
---- Number of descriptors this process has open.
+--- Number of descriptors that this process has open.
 function world.descriptors()
   local count = 0
   for _ in lfs.dir "/proc/self/fd" do

@@ -14,7 +14,7 @@ describe("the word that was probably meant", function()
   local handlers = { "on_connect", "on_helo", "on_mail", "on_rcpt", "on_data", "on_header", "on_eoh",
     "on_body", "on_eom" }
 
-  it("is one letter more, less, other or swapped", function()
+  it("differs by one letter added, removed, changed or swapped", function()
     assert.equal("on_rcpt", suggest("on_rcp", handlers))
     assert.equal("on_rcpt", suggest("on_rcptt", handlers))
     assert.equal("on_connect", suggest("on_conect", handlers))
@@ -28,7 +28,7 @@ describe("the word that was probably meant", function()
     assert.equal("on_header", suggest("on_headers", handlers))
   end)
 
-  it("is none when nothing is near", function()
+  it("is absent when no word is near", function()
     assert.is_nil(suggest("zebra", handlers))
     assert.is_nil(suggest("", handlers))
     assert.is_nil(suggest("x", { "y" }))

@@ -1,4 +1,4 @@
-# The benchmark. Included by the top Makefile; BUILD is where things are built, "build" when it does not say.
+# The benchmark. Included by the top Makefile; BUILD is the build directory, by default "build".
 BENCH_BUILD   := $(or $(BUILD),build)/bench
 BENCH_CFLAGS  := -std=c11 -D_GNU_SOURCE -Wall -Wextra -Werror -O2 -g
 BENCH_PROGRAM := $(or $(BUILD),build)/moonmilter

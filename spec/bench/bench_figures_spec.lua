@@ -1,4 +1,4 @@
--- `moonmilter bench`: what it prints is what happened, at a filter whose times are known.
+-- `moonmilter bench`: its figures are true, measured at a filter with known times.
 local cjson = require "cjson"
 
 local program = os.getenv "MOONMILTER" or "build/moonmilter"
@@ -70,7 +70,7 @@ describe("moonmilter bench", function()
     assert.is_true(json.message.max >= json.stages.eom.max)
   end)
 
-  it("shows them as a table", function()
+  it("prints the figures as a table", function()
     local output, status = bench "--messages 20"
     assert.equal(0, status)
     assert.matches("\n20 messages in [%d.]+ s: %d+ messages/s; %d+ sessions, 0 aborted, 20 edits", output)
@@ -81,7 +81,7 @@ describe("moonmilter bench", function()
     assert.matches("\nthis bench: CPU [%d.]+ us a message\n", output)
   end)
 
-  it("tells CPU and memory of the process tree", function()
+  it("reports CPU and memory of the process tree", function()
     local json = figures("--messages 200 --pid " .. pid)
     assert.equal(pid, json.process.pid)
     assert.is_true(json.process.processes >= 2) -- the master and its worker
@@ -89,22 +89,22 @@ describe("moonmilter bench", function()
     assert.is_true(json.process.rss_bytes > json.process.pss_bytes and json.process.pss_bytes > 1000000)
   end)
 
-  it("says which answers were wrong, and ends with 76", function()
+  it("names wrong answers, and exits with 76", function()
     local output, status = bench "--messages 10 --recipients 2 --expect rcpt=reject 2>&1"
     assert.equal(76, status)
     assert.matches("wrong answers: 20; lost connections: 0", output, 1, true)
     assert.matches("rcpt: answered 'c'", output, 1, true)
   end)
 
-  it("keeps a rate, and counts a message's time from when it was due", function()
+  it("keeps a rate, and counts a message's time from the moment it was due", function()
     local json = figures "--connections 1 --rate 40 --messages 40"
-    assert.is_true(json.seconds >= 0.95, json.seconds) -- never faster than told
+    assert.is_true(json.seconds >= 0.95, json.seconds) -- never faster than the given rate
     json = figures "--connections 1 --rate 1000 --messages 40 --messages-per-connection 0"
-    assert.is_true(json.message.max >= 700000) -- four sleeps, one behind the other, and 40 ms in which all were due
+    assert.is_true(json.message.max >= 700000) -- four sleeps in a row, and 40 ms in which all were due
     assert.is_true(json.stages.eom.max < json.message.max)
   end)
 
-  it("has a progress line on a terminal, and none in a pipe", function()
+  it("shows a progress line on a terminal, and none in a pipe", function()
     if select(2, shell "command -v script >/dev/null") ~= 0 then
       pending "needs script(1)"
       return

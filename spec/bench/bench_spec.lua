@@ -1,4 +1,4 @@
--- `moonmilter bench`: what it sends, seen by a filter that writes down every byte, and what it makes of the answers.
+-- `moonmilter bench`: what it sends, seen by a filter that records every byte, and how it treats the answers.
 local socket = require "socket"
 
 local program = os.getenv "MOONMILTER" or "build/moonmilter"
@@ -18,7 +18,7 @@ end
 local NEVER_ANSWERED = { D = true, A = true, Q = true, K = true }
 local SILENT = { C = 0x1000, H = 0x2000, M = 0x4000, R = 0x8000, T = 0x10000, L = 0x80, N = 0x40000, B = 0x80000 }
 
---- Splits what came into letters, and keeps the rest.
+--- Splits the received bytes into letters, and keeps the rest.
 local function letters_of(bytes)
   local letters = {}
   while #bytes >= 5 do
@@ -33,8 +33,8 @@ end
 
 local bit = require "bit"
 
---- Answers everything with "continue", or with what `answer` has for a letter. Gives the letters of each read, the
---- bench's output, its exit status, and what came first. The bench must open one connection only.
+--- Answers everything with "continue", or with the entry of `answer` for a letter. Returns the letters of each read,
+--- the bench's output, its exit status, and the first packet. The bench must open one connection only.
 local function watch(arguments, steps, answer)
   local listener = assert(socket.bind("127.0.0.1", 0))
   local _, port = listener:getsockname()
@@ -84,12 +84,12 @@ describe("moonmilter bench", function()
     assert.equal(0, status)
   end)
 
-  it("sends what needs no answer with the next command that does", function()
+  it("sends commands without reply together with the next command that has one", function()
     local reads = watch(ONE, NR_HDR)
     assert.same({ "O", "DC", "DH", "DM", "DR", "DT", "DLDLDLDN", "DB", "DE", "AQ" }, reads)
   end)
 
-  it("sends a whole session in one write when nothing but the end needs an answer", function()
+  it("sends a whole session in one write when only the end needs an answer", function()
     local reads = watch(ONE, NR_ALL)
     assert.same({ "O", "DCDHDMDRDTDLDLDLDNDBDE", "AQ" }, reads)
   end)
@@ -104,7 +104,7 @@ describe("moonmilter bench", function()
     assert.same({ "O", "DC", "DH", "DM", "DR", "T", "LLN", "B", "DE", "DM", "DR", "T", "LLN", "B", "DE", "Q" }, reads)
   end)
 
-  it("sends no more body after skip, which it expects only when it was negotiated", function()
+  it("sends no more body after skip, which it accepts only when negotiated", function()
     local three = "--messages 1 --headers 0 --messages-per-connection 1 --body 3000 --chunk 1000 "
     local reads, _, status = watch(three, 0x400, { B = packet "s" })
     assert.same({ "DN", "DB", "DE" }, { reads[7], reads[8], reads[9] })
@@ -114,7 +114,7 @@ describe("moonmilter bench", function()
     assert.matches("body: answered 's'", output, 1, true)
   end)
 
-  it("ends the message at a verdict, and asks for the next", function()
+  it("ends the message at a verdict, and goes on with the next", function()
     local reads, output, status = watch("--messages 2 --messages-per-connection 2", 0,
       { M = packet("y", "550 5.7.1 no\0") })
     assert.same({ "O", "DC", "DH", "DM", "ADM", "AQ" }, reads)
@@ -122,7 +122,7 @@ describe("moonmilter bench", function()
     assert.matches("mail: answered 'y' 550 5.7.1 no", output, 1, true)
   end)
 
-  it("counts no answer as wrong that --expect names", function()
+  it("counts answers that --expect names as right", function()
     local _, output, status = watch("--messages 2 --messages-per-connection 2 --expect mail=tempfail/reject", 0,
       { M = packet("y", "550 5.7.1 no\0") })
     assert.equal(0, status)
@@ -143,7 +143,7 @@ describe("moonmilter bench", function()
     assert.equal(76, wrong)
   end)
 
-  it("aborts the share it is told to", function()
+  it("aborts the given share of messages", function()
     local reads, output = watch("--messages 40 --messages-per-connection 40 --abort 50 --headers 0 --mta "
       .. "sendmail --json", 0)
     local aborted = tonumber(output:match '"aborted":(%d+)')
@@ -153,7 +153,7 @@ describe("moonmilter bench", function()
     assert.equal(aborted, aborts)
   end)
 
-  it("offers no step without reply in lockstep, and what an old MTA offers", function()
+  it("offers no step without reply in lockstep, and the steps of an old MTA", function()
     local function offer(arguments) return select(4, watch(ONE .. arguments, 0)) end
     assert.equal(packet("O", u32(6) .. u32(0x1FF) .. u32(0x1FFFFF)), offer "")
     assert.equal(packet("O", u32(6) .. u32(0x1FF) .. u32(0x1FFFFF - 0xFF080)), offer "--lockstep")
@@ -167,13 +167,13 @@ describe("moonmilter bench", function()
     return output, tonumber(status)
   end
 
-  it("says that nobody is there", function()
+  it("reports that no filter listens", function()
     local output, status = run "--to unix:/nonexistent/socket"
     assert.equal(69, status)
     assert.matches("No such file", output, 1, true)
   end)
 
-  it("refuses options that make no sense, and says what would", function()
+  it("refuses invalid options, and says what is valid", function()
     for arguments, text in pairs {
       [""] = "give --to SPEC",
       ["--to inet:1@127.0.0.1 --body 2G"] = "--body 2G: give a whole number",

@@ -1,7 +1,7 @@
-/* libmilter_filter.c -- "count recipients, add X-Rcpt-Count", written in C on libmilter.
+/* libmilter_filter.c -- "count recipients, add X-Rcpt-Count", as usually written in C on libmilter.
  * usage: libmilter_filter SPEC WORK...
  *   rcpt_eom       only those two handlers
- *   every_handler  all of them, each touching what it gets
+ *   every_handler  all of them, each touching its arguments
  *   quiet          with every_handler: asks for SMFIP_NR_HDR, as an expert would
  *   body=BYTES     replaces the body at end of message
  *   sleep=SECONDS  sleeps at end of message when the sender is asleep@example.org */

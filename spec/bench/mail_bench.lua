@@ -1,4 +1,4 @@
--- Figures for the mail modules, beside Python's email package and, where gmime is at hand, GMime
+-- Figures for the mail modules, compared with Python's email package and, where installed, GMime
 -- (spec/bench/mail_gmime.c). Run from the top: luajit spec/bench/mail_bench.lua [seconds per figure]
 package.path = "lua/?.lua;spec/mail/?.lua;spec/mail/corpus/?.lua;" .. package.path
 package.cpath = "build/lua/?.so;" .. package.cpath
@@ -10,7 +10,7 @@ local scan = require "moonmilter.scan"
 
 local SECONDS = tonumber(arg and arg[1]) or 1
 
--- One header block as a delivered message has it, and a message of 8 MiB: text, HTML, and base64 attachments.
+-- The header block of a delivered message, and a message of 8 MiB: text, HTML, and base64 attachments.
 local block = table.concat({
   "Received: from mail.example.net (mail.example.net [192.0.2.1])", "\tby mx.example.org (Postfix) with ESMTPS id 4XyZ",
   "\tfor <bob@example.org>; Fri, 21 Nov 1997 09:55:06 -0600 (CST)", "From: =?utf-8?Q?J=C3=B6rg_M=C3=BCller?= "

@@ -1,4 +1,4 @@
-# pmilter_filter.pl -- "count recipients, add X-Rcpt-Count", as one writes it in Perl on Sendmail::PMilter.
+# pmilter_filter.pl -- "count recipients, add X-Rcpt-Count", as usually written in Perl on Sendmail::PMilter.
 # usage: pmilter_filter.pl SPEC WORK...      the words are those of libmilter_filter.c
 use strict;
 use warnings;

@@ -1,8 +1,9 @@
-/* responder.c -- the least a milter can do, as a yardstick: one epoll, one read and one write for each wake-up. Finds
- * packets by their lengths and answers "continue" to everything that needs an answer. No filter, no decoding, no memory
- * per message. usage: responder PORT [STEPS [BODY]]
+/* responder.c -- the least a milter can do, as a yardstick: one epoll, one read and one write per wake-up, packets are
+ * found by their lengths, and every command that needs an answer gets "continue". No filter, no decoding, no memory per
+ * message.
+ * usage: responder PORT [STEPS [BODY]]
  *   PORT   on 127.0.0.1; one with a slash is the path of a unix socket
- *   STEPS SMFIP_ bits to answer with, as far as offered: what the MTA leaves out, what gets no reply. Default 0
+ *   STEPS  SMFIP_ bits to answer with, as far as they are offered: steps not sent, steps without reply. Default 0
  *   BODY   bytes of a new body to send at each end of message. Default 0, none */
 #include <errno.h>
 #include <netinet/in.h>
@@ -22,14 +23,14 @@
 #define PACKET_MAX (4 + 1 + 65535)
 #define REPLY_SIZE 5
 
-/* A connection keeps only the rest that a whole read did not finish. */
+/* A connection keeps only what a whole read did not finish. */
 struct connection {
 	int      fd;
 	uint8_t *kept;          /* the beginning of a packet; NULL: none */
 	size_t   kept_size;
-	uint8_t *unsent;        /* what the socket did not take; NULL: none. Not owned when it is the new body */
+	uint8_t *unsent;        /* bytes that the socket did not take; NULL: none. Not owned when it is the new body */
 	size_t   unsent_size, unsent_at;
-	bool     wants_body;    /* the new body follows output */
+	bool     wants_body;    /* the new body follows the output */
 	uint32_t steps;
 };
 
@@ -176,7 +177,7 @@ static void keep_unsent(struct connection *c, uint8_t *bytes, size_t size)
 	c->unsent = bytes;
 	c->unsent_size = size;
 	c->unsent_at = 0;
-	watch(c, EPOLL_CTL_MOD, EPOLLOUT);      /* we read nothing until the replies are sent */
+	watch(c, EPOLL_CTL_MOD, EPOLLOUT);      /* nothing is read before the replies are sent */
 }
 
 /* False: the connection is broken. */

@@ -1,12 +1,12 @@
 #!/usr/bin/env luajit
 --- The benchmark: the same work on moonmilter, on a bare responder and on other milter libraries, in one run, taking
---- turns round by round, so that a machine that is busy with something else is so for all of them. Prints Markdown
---- tables; docs/PERFORMANCE.md explains what is measured.
+--- turns round by round, so that other load on the machine affects all of them. Prints Markdown tables;
+--- docs/PERFORMANCE.md explains what is measured.
 ---
 --- usage: luajit spec/bench/run.lua [--quick] [--only WORD] [--save FILE] [--docs FILE] [--host NAME=PROGRAM]...
 ---   --quick   one short round of each workload, less than two minutes; else five rounds, less than fifteen
 ---   --only    workloads whose name has WORD in it
----   --save    where the tables go as well; default build/bench/tables.md
+---   --save    a further file for the tables; default build/bench/tables.md
 ---   --docs    a file whose part between "bench: begin" and "bench: end" becomes the tables
 ---   --host    another moonmilter to compare with, such as one built before a change; default
 ---   moonmilter=build/moonmilter
@@ -26,8 +26,8 @@ local built = "build/bench"
 
 -- ---- what is measured ----
 
--- SMFIP_ bits for the responder when no moonmilter tells what it negotiates: NO… for all but rcpt and eom, or NR_HDR
--- alone; SKIP and HDR_LEADSPC in both.
+-- SMFIP_ bits for the responder when there is no moonmilter whose steps it can copy: NO… for all but rcpt and eom, or
+-- NR_HDR alone; SKIP and HDR_LEADSPC in both.
 local STEPS_RCPT_EOM, STEPS_EVERY = 0x100777, 0x100480
 
 --- work: words for libmilter_filter.c and its translations; script: for moonmilter; load: options of the bench.
@@ -107,7 +107,7 @@ local function sleep(seconds)
   time.nanosleep { tv_sec = whole, tv_nsec = math.floor((seconds - whole) * 1e9) }
 end
 
---- A socket nobody has used yet, as SPEC and as what the responder takes.
+--- A fresh socket, as SPEC and as the responder's argument.
 local function new_socket()
   socket_count = socket_count + 1
   if options.inet then
@@ -118,7 +118,7 @@ local function new_socket()
   return { spec = "unix:" .. path, plain = path, path = path }
 end
 
---- Each subject is a process group of its own, so that what it starts ends with it.
+--- Each subject is a separate process group, so that what it starts ends with it.
 local function start(words, log)
   local pid = unistd.fork()
   if pid ~= 0 then return pid end
@@ -131,7 +131,7 @@ local function start(words, log)
   unistd._exit(127)
 end
 
---- libmilter takes its time to stop, and a thread that sleeps takes all of it; so only a host is asked kindly.
+--- libmilter stops slowly, and a sleeping thread delays it further; so only a host gets SIGTERM first.
 local function stop(subject)
   signal.kill(subject.pid, signal.SIGTERM)
   for _ = 1, subject.is_host and 100 or 0 do
@@ -157,7 +157,7 @@ local function output_of(command)
   return text
 end
 
---- Runs the load. Gives its JSON object as text, or nothing.
+--- Runs the load. Returns its JSON object as text, or nothing.
 local function bench(subject, load, timing)
   local command = ("%s --json --timeout 10 --to %s --pid %d %s %s"):format(options.bench,
     subject.socket.spec, subject.pid, timing, load)
@@ -212,7 +212,7 @@ local function command_of(name, workload, socket, steps)
   return words
 end
 
---- Starts a subject and waits until it answers. Gives nothing when it does not.
+--- Starts a subject and waits until it answers. Returns nothing when it does not.
 local function start_subject(name, words, socket, is_host)
   local subject = { name = name, socket = socket, is_host = is_host,
     log = ("%s/%d.log"):format(directory, socket_count) }
@@ -274,7 +274,7 @@ local function collect(sample, json, name, load)
   add("p99", number(json, "p99", "message"))
   add("rss", number(json, "rss_bytes", "process"))
   add("own", number(json, "own_cpu_us_per_message"))
-  -- The responder makes no edits; that it fails --edits is no news.
+  -- The responder makes no edits; its failure of --edits is expected.
   if (number(json, "wrong") > 0 and name ~= "responder") or number(json, "lost") > 0 then
     sample.is_wrong = true
     io.stderr:write(name, " ", load, ": ", json:match '"complaints":(%b[])', "\n")
@@ -310,7 +310,7 @@ end
 
 local IDLE = { name = "idle", script = "every_handler", work = "every_handler", steps = STEPS_EVERY, load = "" }
 
---- Opening 10,000 sessions costs a process memory that it keeps, so each look needs a new process.
+--- Opening 10,000 sessions costs a process memory that it keeps, so each measurement needs a new process.
 local function measure_idle()
   local result = {}
   for _ = 1, options.quick and 1 or 3 do
@@ -359,14 +359,14 @@ local function measure_asleep()
   return result
 end
 
---- name, script and load of a look at one worker against two; what is computed there makes the workers the limit.
+--- name, script and load for comparing one worker with two; the computation makes the workers the limit.
 local WORKERS = {
   { name = "a filter that computes some ms", script = "compute", load = "--edits 1 --connections 16" },
   { name = "every handler", script = "every_handler", load = "--edits 1 --connections 50" },
 }
 
---- Messages a second and CPU a message with one worker and with two, in turns. More than that
---- takes more cores than two.
+--- Messages per second and CPU per message with one worker and with two, in turns. More workers need more than two
+--- cores.
 local function measure_workers(host)
   local result = {}
   for _, look in ipairs(WORKERS) do

@@ -60,7 +60,7 @@ local function network(n)
   return ffi.string(C.mm_network_text(n, to, 64))
 end
 
---- A value tree as Lua has it.
+--- A value tree as a Lua value.
 local function lua_of(v)
   if v.kind == C.MM_VALUE_BOOLEAN then return v.boolean end
   if v.kind == C.MM_VALUE_NUMBER then return v.number end
@@ -78,7 +78,7 @@ local function settings(source)
   return lua_of(good("settings = " .. source).top.settings)
 end
 
-describe("a configuration without any setting", function()
+describe("a configuration without settings", function()
   local config = good ""
 
   it("has the defaults of the manual", function()
@@ -101,7 +101,7 @@ describe("a configuration without any setting", function()
     assert.is_nil(text(config.control))
   end)
 
-  it("serves one milter called default, which listens nowhere yet", function()
+  it("has one milter called default, which does not listen yet", function()
     assert.equal(1, tonumber(config.milter_count))
     assert.equal("default", text(config.milters[0].name))
     local ok, why = check(config)
@@ -144,14 +144,14 @@ describe("paths", function()
     assert.same({ "unix:/etc/moonmilter/run/m.sock" }, strings(config.top.listen))
   end)
 
-  it("of sockets fit into a socket's address once they are absolute", function()
+  it("of sockets must fit into a socket's address once they are absolute", function()
     assert.matches('^moonmilter.conf:1: control: "/etc/moonmilter/x+%.%.%.": the path has 116 bytes; a unix socket\'s '
       .. 'has at most 107', fault('control = "' .. ("x"):rep(100) .. '"'))
   end)
 end)
 
 describe("milter.NAME", function()
-  it("takes over what the top level says and replaces what it sets itself", function()
+  it("inherits the top level's keys and replaces those that it sets itself", function()
     local config = good [[
 on_error = "accept"; lockstep = true; scripts = "common"; settings = { a = 1 }
 allow = { "10.0.0.0/8", "192.0.2.7" }
@@ -179,7 +179,7 @@ milter["two-b"] = { listen = "inet:10002", on_error = "reject", lockstep = false
     assert.is_nil(milter(config, "default"))
   end)
 
-  it("must listen somewhere of its own", function()
+  it("must have its own listener", function()
     local _, why = check(good 'listen = "inet:10001" scripts = "a" milter.one = { }')
     assert.equal('milter "one" listens nowhere; set listen = "unix:/run/moonmilter/one.sock"', why)
     _, why = check(good 'listen = "inet:10001" scripts = "a" milter.one = { listen = "inet:127.0.0.1:10001" }')
@@ -191,8 +191,8 @@ milter["two-b"] = { listen = "inet:10002", on_error = "reject", lockstep = false
     assert.matches('milter "default" has no scripts; set scripts = "scripts"', why)
   end)
 
-  it("refuses keys of the whole host and odd names", function()
-    assert.equal('moonmilter.conf:2: "workers" is for the whole host; set it outside milter.one',
+  it("refuses keys of the whole host and invalid names", function()
+    assert.equal('moonmilter.conf:2: "workers" is for the whole host; set it outside of milter.one',
       fault 'milter.one = {\n workers = 2 }')
     assert.matches("milter.default is what the top level of the file describes", fault "milter.default = {}")
     assert.matches("has 1 to 64 letters", fault 'milter["a b"] = {}')
@@ -212,7 +212,7 @@ milter["two-b"] = { listen = "inet:10002", on_error = "reject", lockstep = false
 end)
 
 describe("an unknown key", function()
-  it("is refused with its line and what was probably meant", function()
+  it("is refused with its line and a suggestion", function()
     assert.equal('moonmilter.conf:12: unknown key "lisen"; did you mean "listen"?',
       fault(("\n"):rep(11) .. 'lisen = "/a"'))
     assert.equal('moonmilter.conf:1: unknown key "onerror"; did you mean "on_error"?',
@@ -220,7 +220,7 @@ describe("an unknown key", function()
     assert.equal('moonmilter.conf:1: unknown key "Workers"; did you mean "workers"?', fault "Workers = 1")
   end)
 
-  it("without a likeness says where the list is", function()
+  it("without a similar key says where the list is", function()
     assert.equal('moonmilter.conf:1: unknown key "zebra"; `moonmilter --help config` lists them, and values for '
       .. 'your scripts '
       .. "belong in settings = { ... }", fault "zebra = 1")
@@ -279,12 +279,12 @@ describe("a wrong value", function()
     { 'allow = "10.0.0.0/33"', 'allow: "10.0.0.0/33": the prefix is a number of bits from 0 to 32' },
   }
   for _, case in ipairs(cases) do
-    it("is named with its rule: " .. case[1], function()
+    it("is refused with its rule: " .. case[1], function()
       assert.equal("moonmilter.conf:1: " .. case[2], fault(case[1]))
     end)
   end
 
-  it("in a list is found in its own line", function()
+  it("in a list is reported with its own line", function()
     assert.matches("^moonmilter.conf:3: allow: ", fault 'allow = {\n "10.0.0.1",\n "x" }')
   end)
 
@@ -310,7 +310,7 @@ describe("a right value", function()
     assert.equal(4096, tonumber(good("body_max = 4096").body_max))
   end)
 
-  it("of a list may stand alone", function()
+  it("of a list may be a single item", function()
     assert.same({ "inet:10025@127.0.0.1" }, strings(good('listen = "inet:10025"').top.listen))
   end)
 
@@ -319,7 +319,7 @@ describe("a right value", function()
     assert.is_nil(text(good("user = nil").user))
   end)
 
-  it("of allow tells who is inside", function()
+  it("of allow matches addresses in its networks", function()
     local config = good 'allow = { "10.0.0.0/9", "2001:db8::/32", "::ffff:192.0.2.0/120" }'
     local function inside(i, ...)
       local bytes = { ... }
@@ -336,7 +336,7 @@ describe("a right value", function()
 end)
 
 describe("the language of the file", function()
-  it("is Lua's tables: what is accepted means the same to Lua", function()
+  it("is that of Lua's tables: accepted text means the same to Lua", function()
     local sources = {
       "{ 1, 2; 3, }", "{}", "{ a = 1, 'x', ['b c'] = true, { n = false } }", "{ 0x1F, 1e3, .5, 3., -7, 2.5e-3, 0xff }",
       [==[{ "a\tb\\\"\'\65\x42\u{20ac}", 'it''s' }]==], "{ [[\nlong\nstring]], [=[ ]] ]=] }",
@@ -351,7 +351,7 @@ describe("the language of the file", function()
     end
   end)
 
-  it("separates settings with anything or nothing", function()
+  it("separates settings with semicolons, commas or nothing", function()
     local config = good '\xef\xbb\xbfworkers = 1; watch = true, cpu_slice = 2 log="syslog"'
     assert.same({ 1, true, 2, "syslog" }, { config.workers, config.watch, config.cpu_slice, text(config.log) })
   end)
@@ -418,19 +418,19 @@ describe("the language of the file", function()
     end)
   end
 
-  it("refuses tables nested too deep and files too long, without working through them", function()
+  it("refuses tables nested too deeply and files too long, without processing them", function()
     assert.matches("tables are 17 deep here; at most 16", fault("settings = " .. ("{"):rep(100000)))
     assert.matches("over 1048576 bytes", fault(("-"):rep(1048577)))
     assert.truthy(settings(("{"):rep(16) .. ("}"):rep(16)))
   end)
 
-  it("takes a hundred thousand names in no time", function()
+  it("reads a hundred thousand names quickly", function()
     local names = {}
     for i = 1, 100000 do names[i] = "a" .. i end
     assert.truthy(good("settings = {" .. table.concat(names, "=1,") .. "=1}"))
   end)
 
-  it("never takes what Lua would not, however a file is damaged", function()
+  it("never accepts text that Lua would refuse, however a file is damaged", function()
     local whole = [==[-- a file
 settings = { "a\tb\\", 'it\'s', [[ long
 string ]], { x = { y = true, n = nil }, ["p q"] = .5e1 }, 0x1F; -3 } --[[ c ]]
@@ -462,7 +462,7 @@ milter.out = { listen = "inet:10025", scripts = { "a", "b" } }
 end)
 
 describe("settings", function()
-  it("reach scripts as they were written, text with NUL included", function()
+  it("reach scripts as written, text with NUL included", function()
     assert.same({ list = { "a", "b" }, deep = { x = { y = true } }, n = 0.5, z = "\0" },
       settings '{ list = { "a", "b" }, deep = { x = { y = true } }, n = 0.5, z = "\\0" }')
   end)
@@ -481,7 +481,7 @@ describe("the command line", function()
   local source = 'listen = "inet:10001" scripts = "a" on_error = "accept" workers = 3 milter.out = { listen = '
     .. '"inet:10002" }'
 
-  it("overrides what the file says", function()
+  it("overrides the file", function()
     local config = good(source)
     assert.is_true(set(config, "workers", "auto"))
     assert.is_true(set(config, "stage-deadline", "2.5"))
@@ -524,7 +524,7 @@ describe("the command line", function()
     assert.same({ here .. "/filters" }, strings(milter(config, "out").scripts))
   end)
 
-  it("reaches one milter by name and leaves what it sets itself alone", function()
+  it("sets a key of one milter by name, and leaves keys that a milter sets itself", function()
     local config = good(source)
     assert.is_true(set(config, "milter.out.on_error", "reject"))
     assert.is_true(set(config, "on_error", "tempfail"))
@@ -532,7 +532,7 @@ describe("the command line", function()
     assert.equal(C.MM_VERDICT_tempfail, tonumber(milter(config, "default").on_error))
   end)
 
-  it("is refused like the file, without a line", function()
+  it("is refused like the file, but without a line", function()
     local config = good(source)
     local function refused(key, value)
       local ok, why = set(config, key, value)
@@ -566,7 +566,7 @@ describe("limits that belong together", function()
 end)
 
 describe("a copy", function()
-  it("is whole and outlives the original", function()
+  it("is complete and outlives the original", function()
     local config = good [[listen = "inet:10001" user = "milter" settings = { a = { "x" } } allow = "10.0.0.0/8"
       milter.out = { listen = "/b", scripts = { "c", "d" } }]]
     local copy = ffi.new "struct mm_config"
@@ -608,7 +608,7 @@ describe("the description of all keys", function()
     return ffi.string(out.bytes, out.size)
   end
 
-  it("is a configuration that says the defaults", function()
+  it("is a configuration that sets the defaults", function()
     local all, count = {}, ffi.new "size_t[1]"
     for line in described():gmatch "[^\n]+" do all[#all + 1] = line:match "^%-%- ([%l_]+ = .+)$" end
     C.mm_config_keys(count)

@@ -149,13 +149,13 @@ describe("a listener that is wrong", function()
 end)
 
 describe("what to paste into the MTA's configuration", function()
-  it("is what smtpd_milters of Postfix takes", function()
+  it("is a value for smtpd_milters of Postfix", function()
     assert.equal("inet:127.0.0.1:10025", postfix "inet:10025")
     assert.equal("inet:[::1]:10025", postfix "inet6:10025")
     assert.equal("unix:/run/m.sock", postfix "local:/run/m.sock")
   end)
 
-  it("is a line of sendmail.mc that fails safe", function()
+  it("is a line of sendmail.mc that fails safely", function()
     assert.equal("INPUT_MAIL_FILTER(`moonmilter', `S=inet:10025@127.0.0.1, F=T, T=C:1m;S:10s;R:10s;E:5m')dnl",
       sendmail "inet:10025")
     assert.equal("INPUT_MAIL_FILTER(`moonmilter', `S=inet6:10025@[::1], F=T, T=C:1m;S:10s;R:10s;E:5m')dnl",
@@ -175,7 +175,7 @@ describe("what to paste into the MTA's configuration", function()
     assert.matches("S=inet:10025@127.0.0.1,", sendmail "inet:*:10025")
   end)
 
-  it("is empty where only the open socket knows its address", function()
+  it("is empty when only the open socket knows its address", function()
     for _, text in ipairs { "fd:3", "systemd", "systemd:x" } do
       assert.equal("", postfix(text))
       assert.equal("", sendmail(text))

@@ -1,4 +1,4 @@
--- moonmilter ctl, as somebody reads it at night, and as a program does.
+-- moonmilter ctl, as an operator reads it and as a program does.
 local cjson = require "cjson"
 
 local host = require "spec.support.host"
@@ -36,7 +36,7 @@ for _, workers in ipairs { 0, 2 } do
       h:stop()
     end)
 
-    it("says of a session who it is, what it waits for and on which lines of the script, its tasks too", function()
+    it("shows a session's client, what it waits for and on which lines of the script, its tasks too", function()
       local output, status = h:ctl "sessions"
       assert.equal(0, status)
       local line, place = output:match "(session=[^\n]+)\n(.*)"
@@ -51,7 +51,7 @@ for _, workers in ipairs { 0, 2 } do
         .. "4>\n", place)
     end)
 
-    it("says it as JSON", function()
+    it("shows sessions as JSON", function()
       local answer, status = json(h, "sessions")
       assert.equal(0, status)
       assert.equal(1, #answer.sessions)
@@ -64,7 +64,7 @@ for _, workers in ipairs { 0, 2 } do
       assert.same({}, answer.notes)
     end)
 
-    it("has a line a process and the last reload in its status", function()
+    it("shows a line per process and the last reload in its status", function()
       local output = h:ctl "status"
       assert.matches("^version=%S+ pid=%d+ uptime=%d+ workers=" .. workers, output)
       local answer = json(h, "status")
@@ -80,7 +80,7 @@ for _, workers in ipairs { 0, 2 } do
       assert.equal(1, sessions)
     end)
 
-    it("says what a reload has made of it, without tracebacks of our own", function()
+    it("reports the result of a reload, without tracebacks of our own", function()
       h:write { ["20-bad.lua"] = "function on_rcpt(" }
       local output, status = h:ctl "reload"
       assert.equal(78, status)
@@ -95,7 +95,7 @@ for _, workers in ipairs { 0, 2 } do
       assert.equal("ok", json(h, "status").reload)
     end)
 
-    it("tells generations that serve from those that sessions still hold", function()
+    it("distinguishes generations that serve from those that sessions still hold", function()
       local found = {}
       for _, generation in ipairs(json(h, "generations").generations) do
         local name = generation.generation .. " " .. generation.state
@@ -104,7 +104,7 @@ for _, workers in ipairs { 0, 2 } do
       assert.same({ ["1 leaving"] = 1, ["2 serving"] = 0 }, found)
     end)
 
-    it("knows the levels of the log and nothing else", function()
+    it("accepts the levels of the log and no other word", function()
       assert.equal(0, select(2, h:ctl("loglevel", "debug")))
       local output, status = h:ctl("loglevel", "loud")
       assert.equal(64, status)
@@ -116,7 +116,7 @@ for _, workers in ipairs { 0, 2 } do
       end
     end)
 
-    it("says what is wrong with a question", function()
+    it("reports what is wrong with a request", function()
       for words, why in pairs {
         [""] = "no request is given; see moonmilter ctl --help",
         statsu = 'there is no request "statsu"; did you mean "status"?',
@@ -127,7 +127,7 @@ for _, workers in ipairs { 0, 2 } do
       end
     end)
 
-    it("says as JSON what went wrong, too", function()
+    it("reports errors as JSON, too", function()
       h:write { ["30-bad.lua"] = "function on_rcpt(" }
       local output, status = h:ctl "--json reload"
       assert.equal(78, status)
@@ -158,7 +158,7 @@ describe("ctl finds the host by its configuration", function()
     return output:match "^(.*)status (%d+)\n$"
   end
 
-  it("also when that does not load any more", function()
+  it("even when the configuration no longer loads", function()
     for _, text in ipairs { 'wrokers = 2\ncontrol = "control.sock"', 'control = "control.sock"\nworkers = "many"' } do
       local output, status = ask(text)
       assert.equal("0", status)

@@ -1,4 +1,4 @@
--- moonmilter profile: what handlers cost, and on which lines, asked of a running host.
+-- moonmilter profile: what handlers cost, and on which lines, in a running host.
 local cjson = require "cjson"
 
 local host = require "spec.support.host"
@@ -25,11 +25,11 @@ function on_data(ctx) milter.sleep(ctx.sender:find "long" and 30 or 0.05) end]],
 
 local HEAVY_LINE = "10%-heavy%.lua:4 in burn"
 
---- `moonmilter profile` beside what the test does; the function returns what it printed, and its exit status.
+--- `moonmilter profile` in parallel to the test; the function returns its output and its exit status.
 local function begin(h, options)
   local pipe = assert(io.popen(("exec 2>&1; %s profile --control %s %s; echo \"status $?\""):format(host.program(),
     h.control, options or "")))
-  host.sleep(0.3) -- the host has to hear of it
+  host.sleep(0.3) -- the host must receive the request
   return function()
     local output, status = pipe:read("*a"):match "^(.*)status (%d+)\n$"
     pipe:close()
@@ -71,7 +71,7 @@ for _, workers in ipairs { 0, 2 } do
     setup(function() h = host.start { workers = workers, scripts = SCRIPTS, arguments = { "--log_level=warn" } } end)
     teardown(function() h:stop() end)
 
-    it("tells who computes, who waits and who fails, and counts every call", function()
+    it("shows which handlers compute, wait and fail, and counts every call", function()
       h:ctl("profile", "--reset")
       for _ = 1, 4 do send(h, 3, "4Q") end
       local report = json(h)
@@ -114,7 +114,7 @@ for _, workers in ipairs { 0, 2 } do
         .. "session=%S+  queue_id=4Q", output)
     end)
 
-    it("counts from nought after --reset, which prints what was before", function()
+    it("counts from zero after --reset, which prints the figures before it", function()
       send(h, 1)
       local before = json(h, "--reset")
       assert.is_true(handler(before, "30-cheap.lua", "on_header").calls >= 1)
@@ -125,7 +125,7 @@ for _, workers in ipairs { 0, 2 } do
       assert.is_true(after.workers[1].seconds < 30)
     end)
 
-    it("of some seconds holds what happened in them", function()
+    it("of some seconds covers the events in them", function()
       send(h, 2)
       local finish = begin(h, "--json --seconds 2")
       send(h, 3)
@@ -135,7 +135,7 @@ for _, workers in ipairs { 0, 2 } do
       assert.is_true(math.abs(report.workers[1].seconds - 2) < 1)
     end)
 
-    it("shows calls that wait now, and counts them once when they are given up", function()
+    it("shows calls that are waiting, and counts them once when they are given up", function()
       h:ctl("profile", "--reset")
       local mta = assert(h:connect())
       mta:greet()
@@ -189,7 +189,7 @@ for _, workers in ipairs { 0, 2 } do
         .. "%S+10%-heavy%.lua:1;%S+10%-heavy%.lua:4 %d+\n", output)
     end)
 
-    it("goes on over a reload, with the calls before and behind it", function()
+    it("goes on over a reload, with the calls before and after it", function()
       local finish = begin(h, "--json --seconds 3")
       send(h, 2)
       assert.equal(0, select(2, h:ctl "reload"))
@@ -198,7 +198,7 @@ for _, workers in ipairs { 0, 2 } do
       assert.equal(4, handler(report, "30-cheap.lua", "on_header").calls)
     end)
 
-    it("leaves no timer behind, nor when nobody waits for it any more", function()
+    it("leaves no timer behind, even when its client has gone", function()
       local pid = workers > 0 and h:workers()[1] or h:pid()
       local before = timers(pid)
       if before == 0 then pending "the kernel shows no timers" return end
@@ -220,7 +220,7 @@ for _, workers in ipairs { 0, 2 } do
       assert.equal(0, select(2, h:ctl "profile"))
     end)
 
-    it("says what is wrong with the question", function()
+    it("reports what is wrong with the request", function()
       for _, case in ipairs {
         { "--seconds 0", "%-%-seconds: give a number from" }, { "--seconds 4000", "%-%-seconds: give a number from" },
         { "--worker x", "%-%-worker: give a process id" }, { "--folded --json", "give one of them" },
@@ -251,7 +251,7 @@ describe("a profile", function()
     assert.equal(pid, report.workers[1].pid)
   end)
 
-  it("is what the others know when a worker dies meanwhile, and says so", function()
+  it("contains the other workers' figures when a worker dies meanwhile, and says so", function()
     h = host.start { workers = 2, scripts = SCRIPTS }
     for _, options in ipairs { "--json --seconds 3", "--samples --json --seconds 3" } do
       assert.truthy(h:wait_serving(2))
@@ -295,7 +295,7 @@ describe("a profile", function()
     end
   end)
 
-  it("looks into generations that are on their way out, which are interpreted", function()
+  it("covers old generations that still serve sessions, which are interpreted", function()
     h = host.start { workers = 1, scripts = SCRIPTS }
     local mta = assert(h:connect())
     mta:envelope "mail"
@@ -309,7 +309,7 @@ describe("a profile", function()
     mta:quit()
   end)
 
-  it("counts tasks and kept bodies beside the handlers, and tells milters apart", function()
+  it("counts tasks and kept bodies as well as handlers, and distinguishes milters", function()
     h = host.start { workers = 1, scripts = {
       ["10-task.lua"] = [[
         local milter = require "moonmilter"
@@ -328,7 +328,7 @@ describe("a profile", function()
     assert.equal("default", report.handlers[1].milter)
   end)
 
-  it("needs a host, and says so", function()
+  it("reports that no host runs", function()
     local function ask(words)
       local pipe = io.popen(("%s %s 2>&1; echo \"status $?\""):format(host.program(), words))
       local text = pipe:read "*a"

@@ -1,5 +1,4 @@
--- What the documentation shows is true: its filters load, its errors are raised word for word, its
--- commands say what it says.
+-- The documentation is true: its filters load, its errors are raised word for word, its commands print what it shows.
 local fake_mta = require "spec.support.fake_mta"
 
 local function read(path)
@@ -19,7 +18,7 @@ local function documents()
   return list
 end
 
--- ```lua blocks of a document, with the line they begin at.
+-- ```lua blocks of a document, with their first line.
 local function blocks_of(text)
   local list = {}
   local at = 1
@@ -34,7 +33,7 @@ local function blocks_of(text)
   end
 end
 
--- A document's words without its line breaks and indentation, to look for a sentence in.
+-- A document's words without line breaks and indentation, to search for a sentence.
 local function flat(text)
   return (text:gsub("%s+", " "))
 end
@@ -50,7 +49,7 @@ describe("a filter shown in the documentation", function()
           assert.equal("", host:log())
         end)
 
-        -- These talk to servers that are not here; specs beside those modules run them.
+        -- These connect to servers that do not exist here; the specs of those modules run them.
         local needs_world = block.source:find "%f[%w]socket" or block.source:find "moonmilter%.http"
           or block.source:find "moonmilter%.redis"
         local runs = needs_world and pending or it
@@ -113,12 +112,12 @@ describe("an error in a table of docs/scripting.md", function()
     end
   end
 
-  it("was found at all", function()
+  it("is found in the document", function()
     assert.is_true(count > 15)
   end)
 end)
 
--- The rest: code, and the sentence that stands in the document. FILE is the script's own path and line.
+-- The rest: code, and the sentence in the document. FILE is the script's path and line.
 local cases = {
   { code = "return ctx.foo", text = 'ctx has no member "foo"; facts and methods are listed in the scripting '
     .. 'reference, your own '
@@ -182,7 +181,7 @@ describe("an error that docs/scripting.md quotes", function()
   end)
 end)
 
-describe("what docs/scripting.md says of loading", function()
+describe("what docs/scripting.md says about loading", function()
   local document = flat(read "docs/scripting.md")
 
   local function refused(source, text)

@@ -1,10 +1,11 @@
---- The ten minutes of docs/TESTING.md, done as a newcomer would: the files as printed, in an empty directory.
+--- The ten-minute tutorial of docs/TESTING.md, followed as a newcomer would: the files as printed, in an empty
+--- directory.
 local process = require "spec.support.process"
 
 local program = os.getenv "MOONMILTER" or "build/moonmilter"
 program = program:match "^/" and program or "$PWD/" .. program
 
--- Indented blocks of the tutorial, in order; an empty line belongs to a block that goes on behind it.
+-- Indented blocks of the tutorial, in order; an empty line belongs to a block that goes on after it.
 local function blocks()
   local found, block, is_tutorial = {}, nil, false
   for line in io.lines "docs/TESTING.md" do
@@ -24,7 +25,7 @@ local function blocks()
 end
 
 describe("the tutorial of docs/TESTING.md", function()
-  it("runs as it is printed", function()
+  it("runs as printed", function()
     local found = blocks()
     assert.equal(4, #found)
     local script, spec, session, more = unpack(found)

@@ -60,28 +60,28 @@ describe("moonmilter doctor", function()
     assert(level ~= "WRONG" or todo:find "^ +%-> .", "nothing says what to do:\n" .. text)
   end
 
-  describe("and ourselves:", function()
+  describe("about the host:", function()
     local EMPTY = "--sendmail-cf /dev/null"
 
-    it("a host that runs and a configuration that is sound", function()
+    it("passes a running host with a sound configuration", function()
       local text = ask("-c " .. configure() .. " " .. EMPTY)
       assert_finds(text, "ok", "all scripts load")
       assert_finds(text, "ok", "it runs: version=")
     end)
 
-    it("a host that does not run", function()
+    it("finds that the host does not run", function()
       local text, status = ask(("-c %s --control %s/none %s"):format(configure(), directory, EMPTY))
       assert_finds(text, "WRONG", "the host does not run", "systemctl start moonmilter")
       assert.equal(78, status)
     end)
 
-    it("scripts that do not load", function()
+    it("finds scripts that do not load", function()
       process.write_file(directory .. "/20-bad.lua", "x =")
       local text = ask(("-c %s %s"):format(configure("", "20-bad.lua"), EMPTY))
       assert_finds(text, "WRONG", "the scripts do not load", "moonmilter check -c ")
     end)
 
-    it("a reload that failed", function()
+    it("finds a failed reload", function()
       local own = host.start { workers = 1, scripts = PASS }
       own:write { ["20-bad.lua"] = "x =" }
       own:ctl "reload"
@@ -90,14 +90,14 @@ describe("moonmilter doctor", function()
       assert_finds(text, "WRONG", "the last reload failed, and older scripts serve", "ctl reload")
     end)
 
-    it("an open TCP port without a list of who may use it", function()
+    it("finds an open TCP port without an allow list", function()
       local text = ask(("-c %s -s inet:10025@0.0.0.0 %s"):format(configure(), EMPTY))
       assert_finds(text, "WRONG", "every machine that reaches this port can use the filters", "allow = {")
       text = ask(("-c %s -s inet:10025@0.0.0.0 %s"):format(configure 'allow = "192.0.2.0/24"\n', EMPTY))
       assert.is_nil(text:find("every machine that reaches", 1, true))
     end)
 
-    it("sockets that no MTA names, ours all the same", function()
+    it("finds our sockets even when no MTA names them", function()
       local own = host.start { workers = 0, scripts = PASS }
       local text = ask(("-c %s -s inet:%d -s unix:%s %s"):format(configure(), own.port, path, EMPTY))
       assert_finds(text, "note", ("inet:%d@127.0.0.1: no MTA here uses it"):format(own.port),
@@ -111,7 +111,7 @@ describe("moonmilter doctor", function()
       assert_finds(text, "WRONG", directory .. "/none: no process answers", "start moonmilter")
     end)
 
-    it("choices with a price are notes", function()
+    it("notes settings that have a price", function()
       local text = ask(("-c %s %s"):format(configure 'on_error = "accept"\nsocket_mode = "0666"\n', EMPTY))
       assert_finds(text, "note", "on_error is \"accept\"", "on_error = \"tempfail\"")
       assert_finds(text, "note", "lets every user of this machine talk to the filters", "0660")
@@ -120,14 +120,14 @@ describe("moonmilter doctor", function()
       assert_finds(text, "note", "no control socket", "control = ")
     end)
 
-    it("a configuration that does not load", function()
+    it("finds a configuration that does not load", function()
       local text, status = ask("-c " .. configure "lisen = 3\n")
       assert.matches("unknown key", text)
       assert.equal(78, status)
     end)
   end)
 
-  describe("and Postfix:", function()
+  describe("about Postfix:", function()
     local postfix
 
     before_each(function()
@@ -155,7 +155,7 @@ describe("moonmilter doctor", function()
       return settings
     end
 
-    it("nothing is wrong", function()
+    it("finds nothing wrong in a sound configuration", function()
       local text, status = look(ours())
       assert_finds(text, "ok", "user postfix can connect")
       assert_finds(text, "ok", "milter_command_timeout of 30 s is longer than our stage_deadline of 8 s")
@@ -163,7 +163,7 @@ describe("moonmilter doctor", function()
       assert.equal(0, status)
     end)
 
-    it("JSON says the same", function()
+    it("reports the same as JSON", function()
       local text, status = look(ours(), nil, nil, "--json")
       local all = cjson.decode(text)
       assert.equal(0, all.wrong)
@@ -172,7 +172,7 @@ describe("moonmilter doctor", function()
       for _, finding in ipairs(all.findings) do assert.is_string(finding.part) end
     end)
 
-    it("no milter at all, and one that is not ours", function()
+    it("finds that no milter is configured, and one that is not ours", function()
       local text, status = look {}
       assert_finds(text, "WRONG", "no service names a socket of ours", "postconf -e 'smtpd_milters=unix:" .. path)
       assert.equal(78, status)
@@ -182,8 +182,8 @@ describe("moonmilter doctor", function()
       assert_finds(text, "WRONG", "no service names a socket of ours")
     end)
 
-    it("a group that the MTA's user is not in", function()
-      if not IS_ROOT then pending "wants root" return end
+    it("finds that the MTA's user is not in the socket's group", function()
+      if not IS_ROOT then pending "needs root" return end
       process.run(("chmod 660 %s; chgrp nogroup %s"):format(path, path))
       for _, through in ipairs { "", "setpriv --reuid=nobody --regid=nogroup --clear-groups" } do
         local text = look(ours(), nil, nil, nil, through)
@@ -196,8 +196,8 @@ describe("moonmilter doctor", function()
       assert_finds(text, "ok", "user postfix can connect")
     end)
 
-    it("a directory that the MTA's user may not pass", function()
-      if not IS_ROOT then pending "wants root" return end
+    it("finds a directory that the MTA's user may not enter", function()
+      if not IS_ROOT then pending "needs root" return end
       process.run(("chmod 700 %s/run"):format(directory))
       local text = look(ours())
       process.run(("chmod 755 %s/run"):format(directory))
@@ -205,15 +205,15 @@ describe("moonmilter doctor", function()
         .. directory .. "/run")
     end)
 
-    it("a chroot that the socket is outside of", function()
+    it("finds a socket outside the chroot", function()
       local chroot = MASTER:gsub("n(%s+%-%s+%-%s+smtpd)", "y%1")
       local text = look(ours(), chroot)
       assert_finds(text, "WRONG", "smtp/inet runs in the chroot " .. directory .. "/queue and cannot see " .. path,
         "postconf -F smtp/inet/chroot=n")
     end)
 
-    it("a chroot that the socket is in, with and without a leading slash", function()
-      if not IS_ROOT then pending "wants root" return end
+    it("accepts a socket inside the chroot, with and without a leading slash", function()
+      if not IS_ROOT then pending "needs root" return end
       local chroot = MASTER:gsub("n(%s+%-%s+%-%s+smtpd)", "y%1")
       lfs.mkdir(directory .. "/queue/milter")
       local inside = host.start { workers = 0, scripts = PASS, arguments = { "-s", "unix:" .. directory
@@ -229,7 +229,7 @@ describe("moonmilter doctor", function()
       assert_finds(text, "WRONG", "cannot see", "smtpd_milters = unix:milter/m.sock")
     end)
 
-    it("services that set milters of their own", function()
+    it("finds services that set their own milters", function()
       local master = MASTER .. "submission inet n - n - - smtpd\n  -o smtpd_milters=\n"
         .. "10026 inet n - n - - smtpd\n  -o smtpd_milters=inet:127.0.0.1:1\n"
         .. "smtps inet n - n - - smtpd\n  -o milter_command_timeout=5s\n"
@@ -240,7 +240,7 @@ describe("moonmilter doctor", function()
         "postconf -P 'smtps/inet/milter_command_timeout=28s'")
     end)
 
-    it("TCP: ours, nobody there, and the other MTA's order", function()
+    it("recognizes our TCP socket, one without a listener, and the other MTA's notation", function()
       local own = host.start { workers = 0, scripts = PASS }
       local text, status = look({ smtpd_milters = "inet:localhost:" .. own.port }, nil, nil, "-s inet:" .. own.port)
       own:stop()
@@ -252,7 +252,7 @@ describe("moonmilter doctor", function()
       assert_finds(text, "WRONG", "does not name a milter", "smtpd_milters = inet:127.0.0.1:10025")
     end)
 
-    it("times that end before ours", function()
+    it("finds time-outs of the MTA that end before ours", function()
       local text = look(ours { milter_command_timeout = "8s", milter_content_timeout = "4s",
         milter_connect_timeout = "1s" })
       assert_finds(text, "WRONG", "milter_command_timeout of 8 s is not longer than our stage_deadline",
@@ -263,7 +263,7 @@ describe("moonmilter doctor", function()
       assert_finds(text, "WRONG", "milter_command_timeout of 3 s", "command_timeout=28s after unix:")
     end)
 
-    it("what happens to mail when we are down", function()
+    it("says what happens to mail while the host is away", function()
       local text = look(ours { milter_default_action = "accept" })
       assert_finds(text, "WRONG", "mail passes unfiltered when we are down, but our on_error is \"tempfail\"",
         "postconf -e 'milter_default_action=tempfail'")
@@ -277,13 +277,13 @@ describe("moonmilter doctor", function()
       assert.equal(0, status)
     end)
 
-    it("a protocol that is too low, and a name that is not Postfix's", function()
+    it("finds a protocol version that is too low, and a name that Postfix does not know", function()
       local text = look(ours { milter_protocol = "4", milter_macro_v = "Mail" })
       assert_finds(text, "WRONG", "milter_protocol is 4", "postconf -e 'milter_protocol=6'")
       assert_finds(text, "WRONG", "milter_macro_v is \"Mail\"", "postconf -X milter_macro_v")
     end)
 
-    it("macros that nobody sends", function()
+    it("finds macros that the MTA does not send", function()
       process.write_file(directory .. "/30-macros.lua", [[
         function on_mail(ctx) return ctx:macro "auth_ssf" and ctx:macro "client_port" and nil end]])
       local function check(settings)
@@ -298,19 +298,19 @@ describe("moonmilter doctor", function()
         "postconf -e milter_protocol=6")
     end)
 
-    it("mail that does not come by SMTP", function()
+    it("notes the milters of mail that does not come by SMTP", function()
       local text = look(ours { non_smtpd_milters = "unix:" .. directory .. "/other" })
       assert_finds(text, "note", "cleanup/unix names unix:" .. directory .. "/other")
     end)
 
-    it("no Postfix where it was said to be", function()
+    it("reports that there is no Postfix in the given directory", function()
       local text, status = ask(("-c %s --postfix-config %s/none"):format(configure(), directory))
       assert.matches("prints nothing; name the directory of main.cf", text)
       assert.equal(66, status)
     end)
   end)
 
-  describe("and Sendmail:", function()
+  describe("about Sendmail:", function()
     local function look(lines, ours, arguments)
       local file = process.write_file(directory .. "/sendmail.cf", lines)
       return ask(("-c %s --sendmail-cf %s %s"):format(configure(ours), file, arguments or ""))
@@ -320,7 +320,7 @@ describe("moonmilter doctor", function()
         or ", F=T, T=C:1m;S:10s;R:10s;E:5m")
     end
 
-    it("nothing is wrong", function()
+    it("finds nothing wrong in a sound configuration", function()
       local text, status = look(line())
       assert_finds(text, "ok", "user root can connect")
       assert_finds(text, "ok", "filter first, F=T")
@@ -329,7 +329,7 @@ describe("moonmilter doctor", function()
       assert.equal(0, status)
     end)
 
-    it("no filter, one that is not used, one that is not ours", function()
+    it("finds that no filter is defined, one that is not used, and one that is not ours", function()
       assert_finds(look "O QueueDirectory=/tmp\n", "WRONG", "no X line names a socket of ours",
         "INPUT_MAIL_FILTER(`moonmilter'")
       assert_finds(look(line(nil, "other")), "WRONG", "O InputMailFilters does not name it", "confINPUT_MAIL_FILTERS")
@@ -337,12 +337,12 @@ describe("moonmilter doctor", function()
       assert_finds(text, "note", "we do not listen there")
     end)
 
-    it("no F=, and F=R", function()
+    it("finds a missing F=, and F=R", function()
       assert_finds(look(line ""), "WRONG", "filter first without F=: mail passes unfiltered when we are down", "F=T")
       assert_finds(look(line ", F=R"), "WRONG", "filter first, F=R: mail bounces when we are down")
     end)
 
-    it("times that end before ours", function()
+    it("finds time-outs of the MTA that end before ours", function()
       local text = look(line ",\n\tF=T, T=C:1s;S:1s;R:4s;E:2m")
       for _, what in ipairs { "T=C of 1 s is not longer than our cpu_slice",
         "T=S of 1 s is not longer than our cpu_slice", "T=R of 4 s is not longer than our stage_deadline",
@@ -352,7 +352,7 @@ describe("moonmilter doctor", function()
       end
     end)
 
-    it("a directory that others may write to, and a link", function()
+    it("finds a directory that others may write to, and a link", function()
       process.run(("chmod 775 %s/run"):format(directory))
       local text = look(line())
       process.run(("chmod 755 %s/run"):format(directory))
@@ -363,13 +363,13 @@ describe("moonmilter doctor", function()
       assert_finds(text, "WRONG", "is a symbolic link: Sendmail refuses it")
     end)
 
-    it("Postfix's order of host and port", function()
+    it("finds Postfix's notation of host and port", function()
       local text = look("O InputMailFilters=first\nXfirst, S=inet:127.0.0.1:10025, F=T\n", nil, "-s inet:10025")
       assert_finds(text, "WRONG", "does not name a milter: Sendmail writes inet:PORT@HOST")
     end)
 
-    it("a user that the daemon runs as", function()
-      if not IS_ROOT then pending "wants root" return end
+    it("finds a user that the daemon runs as", function()
+      if not IS_ROOT then pending "needs root" return end
       process.run(("chmod 660 %s"):format(path))
       local text = look("O RunAsUser=nobody:nogroup\n" .. line())
       local other = look("O RunAsUser=mail\n" .. line())

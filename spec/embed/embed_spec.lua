@@ -1,5 +1,5 @@
--- The public C API: what moonmilter.h promises an embedder. face.c is built with nothing but that header and linked
--- with the shared library; it plays one situation a run and prints what happened.
+-- The public C API: what moonmilter.h promises an embedder. face.c is built with that header only and linked with the
+-- shared library; it plays one situation per run and prints what happened.
 
 local SCRIPTS = {
   ["quiet.lua"] = "function on_mail() end\n",
@@ -65,11 +65,11 @@ describe("the public C API", function()
     return lines
   end
 
-  it("has version macros that agree with each other and with the library that runs", function()
+  it("has version macros that agree with each other and with the loaded library", function()
     assert.same({ "parts: yes", "library: yes" }, face "version")
   end)
 
-  it("begins with options that have their size set and nothing else", function()
+  it("initializes options with only their size set", function()
     assert.same({ "size: yes", "absent: yes" }, face "options")
   end)
 
@@ -89,7 +89,7 @@ describe("the public C API", function()
     assert.same({ "reloaded: yes NONE", "generation: 2", "reloaded: no CONFIG", "generation: 2" }, face "reload")
   end)
 
-  it("tells a caller that asks for another reload from inside of the next one", function()
+  it("tells a caller that requests another reload from inside the next one", function()
     assert.same({
       "reloaded: yes, generation: 2", "reloaded: yes, generation: 3", "reloaded: yes, generation: 4",
     }, face "reload_from_inside")
@@ -105,11 +105,11 @@ describe("the public C API", function()
     }, face "drain")
   end)
 
-  it("stops now: answers the message that waits with a temporary failure and closes its connection", function()
+  it("stops now: answers the waiting message with a temporary failure and closes its connection", function()
     assert.same({ "reply O", "reply c", "stopped: yes", "reply t", "closed: yes" }, face "now")
   end)
 
-  it("stops now during a drain, too", function()
+  it("stops now even during a drain", function()
     assert.same({ "reply O", "reply c", "stopped: no", "stopped: yes", "reply t", "closed: yes" },
       face "now_during_a_drain")
   end)
@@ -119,14 +119,14 @@ describe("the public C API", function()
       "output: 0", "closing" }, face "hang_up")
   end)
 
-  it("closes a feed with a hang-up of its own, and with the host what is left open", function()
+  it("closes a feed with its own hang-up, and with the host those that are left open", function()
     assert.same({
       "reply O", "reply c", "closing", "log text=abort", "log text=close",
       "freeing", "reply O", "reply c", "log text=abort", "log text=close",
     }, face "close")
   end)
 
-  it("runs two hosts in one process, each with scripts, log and an end of its own", function()
+  it("runs two hosts in one process, each with its own scripts, log and end", function()
     assert.same({
       "reply O", "reply c", "reply O", "reply c",
       "stopped: yes no", "reply c", "second log text=close",

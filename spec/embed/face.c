@@ -1,5 +1,5 @@
-/* face.c -- the public C API as an embedder sees it, a situation a run: face SITUATION DIRECTORY. Prints what happened,
- * a fact a line; embed_spec.lua says what it should be. Uses nothing but moonmilter.h. */
+/* face.c -- the public C API as an embedder sees it, one situation per run: face SITUATION DIRECTORY. Prints what
+ * happened, one fact per line; embed_spec.lua has the expected lines. Uses only moonmilter.h. */
 #include <moonmilter.h>
 
 #include <stdio.h>
@@ -10,7 +10,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define TURNS 200                               /* of 10 ms: until something has to have happened */
+#define TURNS 200                               /* of 10 ms: the limit for an expected event */
 
 static const char OFFER[] = "\0\0\0\15O\0\0\0\6\0\0\1\377\0\37\377\377";
 static const char MAIL[] = "\0\0\0\21M<a@example.org>\0";
@@ -31,7 +31,7 @@ static const char *name_of(enum mm_error_code code)
 	return names[code];
 }
 
-/* Prints what scripts have logged. */
+/* Prints the scripts' log lines. */
 static void print_texts(void *self, enum mm_level level, const char *line, size_t size)
 {
 	char copy[2048];

@@ -30,14 +30,14 @@ describe("examples", function()
     assert.same({}, mta:message { from = "<me@Example.com>" }.edits)
   end)
 
-  it("reject-header.lua refuses by one header and is not asked about others", function()
+  it("reject-header.lua refuses by one header and does not run for others", function()
     local mta = with "reject-header.lua"
     assert.equal("continue", mta:message().kind)
     local reply = mta:message { headers = { { "Subject", "x" }, { "x-mailer", "SuperSender 2000 pro" } } }
     assert.equal("554 5.7.1 Mail sent with SuperSender 2000 is not accepted here", reply.text)
   end)
 
-  it("footer.lua appends to plain text and leaves the rest alone", function()
+  it("footer.lua appends to plain text and leaves other mail unchanged", function()
     local mta = with "footer.lua"
     assert.same({ { "replace_body", "hello\r\n\r\n-- \r\nExample Ltd, 1 Mail Street\r\n" } }, mta:message().edits)
     assert.same({}, mta:message { headers = { { "Content-Type", "text/html" } } }.edits)
@@ -55,7 +55,7 @@ describe("examples", function()
     assert.equal("continue", mta:rcpt("<ceo@example.com>").kind)
   end)
 
-  it("multi-line-reply.lua says it in three lines, with the per cent sign doubled for the MTA", function()
+  it("multi-line-reply.lua replies in three lines, with the per cent sign doubled for the MTA", function()
     local mta = with "multi-line-reply.lua"
     local text = mta:mail("<x@Spammer.example>").text
     assert.equal("550-5.7.1 Mail from this domain is refused.\r\n550-5.7.1 100%% of what we got from it was "
@@ -92,7 +92,7 @@ describe("examples", function()
     end
   end)
 
-  it("embed.c is built with nothing but the public header, and runs two hosts, a C module and bytes without "
+  it("embed.c is built with the public header only, and runs two hosts, a C module and bytes without "
     .. "a socket", function()
     local directory = os.tmpname()
     os.remove(directory)
@@ -114,7 +114,7 @@ describe("examples", function()
     assert.truthy(output:find("finished: yes", 1, true), output)
   end)
 
-  it("dnsbl.lua asks at connect and refuses listed clients at the first recipient", function()
+  it("dnsbl.lua queries at connect and refuses listed clients at the first recipient", function()
     local port = process.free_port()
     local server = support.name_server(port)
     local host = assert(fake_mta.host { paths = { "examples/dnsbl.lua" }, set = { "dns_servers=127.0.0.1:" .. port } })

@@ -1,4 +1,4 @@
--- What `make install` puts in place is enough to embed a host: header, pkg-config file, shared and static library.
+-- `make install` installs all that embedding a host needs: header, pkg-config file, shared and static library.
 local function run(command)
   local pipe = io.popen("exec 2>&1; " .. command)
   local output = pipe:read "*a"
@@ -17,14 +17,14 @@ describe("an installed moonmilter", function()
   end)
   teardown(function() os.execute("rm -rf " .. root) end)
 
-  -- The directory is where DESTDIR has put it, and the file says so itself: pkg-config works it out from where it lies.
+  -- The files are below DESTDIR: pkg-config derives the prefix from the location of its file.
   local function libraries(words)
     return run(("PKG_CONFIG_PATH=%s/opt/mm/lib/pkgconfig pkg-config --define-prefix %s moonmilter"):format(root,
       words)):gsub("\n", " ")
   end
 
   local function embed(name, flags)
-    if build:find "asan" then pending "a sanitized library wants a sanitized program" return end
+    if build:find "asan" then pending "a sanitized library needs a sanitized program" return end
     local compile = ("cc -std=c11 -Wall -Wextra -Werror -o %s/%s %s/opt/mm/share/doc/moonmilter/examples/embed.c %s "
       .. "$(pkg-config --cflags --libs luajit)"):format(root, name, root, flags)
     assert.equal("", run(compile))
@@ -34,7 +34,7 @@ describe("an installed moonmilter", function()
     return run(("LD_LIBRARY_PATH=%s/opt/mm/lib ldd %s/%s"):format(root, root, name))
   end
 
-  it("says where it will be, not where it was staged", function()
+  it("names its final place, not the staging directory", function()
     local file = run(("cat %s/opt/mm/lib/pkgconfig/moonmilter.pc"):format(root))
     assert.matches("^prefix=/opt/mm\n", file)
     assert.is_nil(file:find(root, 1, true))
@@ -55,8 +55,8 @@ describe("an installed moonmilter", function()
     end
   end)
 
-  it("tests filters where nothing of the source tree is", function()
-    if build:find "asan" then pending "a sanitized library wants a sanitized program" return end
+  it("tests filters without the source tree", function()
+    if build:find "asan" then pending "a sanitized library needs a sanitized program" return end
     local file = assert(io.open(root .. "/hello_spec.lua", "w"))
     finally(function() os.remove(root .. "/hello_spec.lua") end)
     file:write [[
@@ -74,7 +74,7 @@ describe("an installed moonmilter", function()
     assert.matches("1 success / 0 failures / 0 errors", output)
   end)
 
-  it("has a header that needs nothing before it, in C and in C++", function()
+  it("has a header that needs no other include, in C and in C++", function()
     for _, compiler in ipairs { "cc -std=c11 -pedantic -x c", "c++ -std=c++17 -pedantic -x c++" } do
       if run("command -v " .. compiler:match "%S+") ~= "" then
         assert.equal("", run(("echo '#include <moonmilter.h>' | %s -Wall -Wextra -Werror -I%s/opt/mm/include "
@@ -84,7 +84,7 @@ describe("an installed moonmilter", function()
     end
   end)
 
-  it("is gone after make uninstall, but for its configuration", function()
+  it("is removed by make uninstall, except for its configuration", function()
     run(("make -s BUILD=%s DESTDIR=%s PREFIX=/opt/mm uninstall"):format(build, root))
     local left = run(("cd %s && find . -type f -o -type l"):format(root))
     left = left:gsub("%./shared\n", ""):gsub("%./static\n", ""):gsub("%./etc/[^\n]*\n", "")

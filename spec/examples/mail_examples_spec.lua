@@ -1,4 +1,4 @@
--- The examples that look into mail, in the live host, over messages as they come.
+-- The examples that look into mail, in a running host, over whole messages.
 local fake_mta = require "spec.support.fake_mta"
 local codec = require "moonmilter.codec"
 local header = require "moonmilter.header"
@@ -19,7 +19,7 @@ local function read(name)
   return text
 end
 
--- A stored message through the session: its reply.
+-- Sends a stored message through the session and returns the reply.
 local function send(mta, message)
   local block, after = header.block(message)
   local list = {}
@@ -56,7 +56,7 @@ local PNG = codec.base64_encode("\137PNG\r\n\26\n" .. ("\0\255picture"):rep(3000
 local PROGRAM = codec.base64_encode("MZ\144\0\3\0\0\0" .. ("\0"):rep(500))
 
 describe("examples/block-executables.lua", function()
-  it("refuses a program that calls itself a picture, and takes the picture", function()
+  it("refuses a program that is labelled as a picture, and accepts a picture", function()
     local mta = start "block-executables.lua"
     assert.equal("continue", send(mta, mixed("image/png", "bild.png", PNG)).kind)
     assert.equal("554 5.7.1 programs are not accepted by mail: bild.png",
@@ -68,7 +68,7 @@ describe("examples/block-executables.lua", function()
     assert.equal("continue", send(mta, mixed("image/png", "bild.png", PNG)).kind)
   end)
 
-  it("sees it at every size of chunk, and inside an attached message in base64", function()
+  it("finds it at every size of chunk, and inside an attached message in base64", function()
     local inner = "Subject: x\r\nContent-Type: application/pdf; name=a.pdf\r\nContent-Transfer-Encoding: "
       .. "base64\r\n\r\n" .. PROGRAM
     local message = "Content-Type: message/rfc822\r\nContent-Transfer-Encoding: base64\r\n\r\n"
@@ -92,7 +92,7 @@ describe("examples/block-executables.lua", function()
     end
   end)
 
-  it("finds every program of the corpus and no other message", function()
+  it("refuses every message of the corpus with a program and no other", function()
     local mta = start "block-executables.lua"
     package.path = "spec/mail/corpus/?.lua;" .. package.path
     for _, case in ipairs(require "hand") do
@@ -114,7 +114,7 @@ describe("examples/tag-subject-utf8.lua", function()
     assert.is_nil(edit[4]:find "[\128-\255\r\n]")
     assert.same({}, send(mta, "Subject: " .. header.encode "[außen] Grüße" .. "\r\n\r\nx").edits)
   end)
-  it("tags a long one with folds, and gives one to mail without", function()
+  it("folds a long tagged subject, and adds a subject to mail without one", function()
     local mta = start "tag-subject-utf8.lua"
     local long = ("日本語の件名"):rep(20)
     local edit = edit_of(send(mta, "Subject: " .. header.encode(long):gsub("\n", "\r\n") .. "\r\n\r\nx"),
@@ -147,7 +147,7 @@ describe("examples/footer-text-html.lua", function()
     return table.concat(head, "\r\n") .. "\r\n\r\n" .. table.concat(body)
   end
 
-  it("puts it into text and HTML, in their charsets, and leaves the attachment byte for byte", function()
+  it("adds it to text and HTML, in their charsets, and leaves the attachment byte for byte", function()
     local mta = start "footer-text-html.lua"
     local message = mixed("image/png", "bild.png", PNG)
     local reply = send(mta, message)
@@ -164,7 +164,7 @@ describe("examples/footer-text-html.lua", function()
     assert.equal(tail, text:sub(-#tail))
   end)
 
-  it("puts it into a message of one text, whose header then says so", function()
+  it("adds it to a message of one text, and updates the header", function()
     local mta = start "footer-text-html.lua"
     local reply = send(mta, "Subject: x\r\n\r\nhello\r\n")
     assert.same({ "replace_body", "hello\r\n\r\n=2D-=20\r\nBeispiel GmbH =C2=B7 Musterstra=C3=9Fe 1 =C2=B7 12345 "
@@ -179,7 +179,7 @@ describe("examples/footer-text-html.lua", function()
       ["Content-Transfer-Encoding"] = "quoted-printable" }, added)
   end)
 
-  it("leaves signed mail and mail over the limit alone", function()
+  it("leaves signed mail and mail over the limit unchanged", function()
     local mta = start "footer-text-html.lua"
     assert.same({}, send(mta, read "mime-signed").edits)
     local big = mta:message { body = ("x"):rep(78):rep(140000) }
@@ -190,7 +190,7 @@ describe("examples/footer-text-html.lua", function()
 end)
 
 describe("examples/from-spoofing.lua", function()
-  it("refuses what shows one address and is another, and takes the rest", function()
+  it("refuses a From that shows one address but contains another, and accepts the rest", function()
     local mta = start "from-spoofing.lua"
     for from, text in pairs {
       ['"ceo@bank.example" <evil@x.example>'] = "550 5.7.1 From shows bank.example but is evil@x.example",
@@ -213,7 +213,7 @@ describe("examples/from-spoofing.lua", function()
 end)
 
 describe("examples/strip-authres.lua", function()
-  it("removes what claims to be ours, however it is spelled, by its index", function()
+  it("removes fields that claim to be ours, in any spelling, by their index", function()
     local mta = start "strip-authres.lua"
     local edits = mta:message({ headers = {
       { "Authentication-Results", "other.example; spf=pass smtp.mailfrom=x.example" },

@@ -1,4 +1,4 @@
--- Examples that ask somebody else, each against a server that behaves and one that does not.
+-- Examples that query a server, each against a server that behaves and one that does not.
 local fake_mta = require "spec.support.fake_mta"
 local world = require "spec.async.world"
 
@@ -15,7 +15,7 @@ describe("greylist-redis.lua", function()
   setup(function() redis = world.redis() end)
   teardown(function() redis.close() end)
 
-  it("asks a stranger to come back, and lets in who does", function()
+  it("defers an unknown client, and accepts it when it comes back", function()
     local mta = with("greylist-redis.lua", ("{ delay = 2, redis = { port = %d } }"):format(redis.port))
     mta:mail "<a@example.org>"
     assert.equal("451 4.7.1 Greylisted, please try again in a minute", mta:rcpt("<b@example.com>").text)
@@ -39,7 +39,7 @@ describe("http-policy.lua and clamd.lua", function()
   setup(function() servers = world.servers() end)
   teardown(function() servers.stop() end)
 
-  it("do what the policy service says", function()
+  it("follow the policy service", function()
     local mta = with("http-policy.lua", ('{ policy_url = "http://127.0.0.1:%d/policy" }'):format(servers.http))
     mta:mail()
     assert.equal("550 5.7.1 no bobs here", mta:rcpt("<bob@example.com>").text)
@@ -55,14 +55,14 @@ describe("http-policy.lua and clamd.lua", function()
 
   local virus = "X5O!P%@AP[4\\PZX54(P^)7CC)7}$EICAR-" .. "STANDARD-ANTIVIRUS-TEST-FILE!$H+H*\r\n"
 
-  it("refuse what clamd finds and pass what it does not", function()
+  it("refuse a message in which clamd finds a virus, and pass others", function()
     local mta = with("clamd.lua", ('{ clamd = "%s/clamd.sock" }'):format(servers.directory))
     assert.equal("continue", mta:message().kind)
     assert.equal("554 5.7.1 Virus found: Eicar-Test-Signature", mta:message({ body = virus }).text)
     assert.equal("continue", mta:message({ body = ("clean\r\n"):rep(100000) }).kind)
   end)
 
-  it("ask to come back when clamd is away or gives up", function()
+  it("reply with a temporary failure when clamd is away or gives up", function()
     local mta = with("clamd.lua", ('{ clamd = "%s/clamd.sock" }'):format(servers.directory))
     assert.equal("tempfail", mta:message({ body = ("large\r\n"):rep(200000) }).kind)
     assert.matches("size limit exceeded", table.concat(mta:log_lines "script"))

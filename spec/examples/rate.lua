@@ -1,4 +1,4 @@
--- What examples/embed.c runs in its specs: its own module decides, and on_eom waits.
+-- The script that examples/embed.c runs in its specs: its own module decides, and on_eom waits.
 local rating = require "rating"
 
 function on_mail(ctx, sender)

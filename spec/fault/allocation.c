@@ -1,8 +1,8 @@
 /* allocation.c -- one whole session after another, in each of which the n-th allocation fails, n from 1 on.
- * Usage: allocation host|lua SCRIPT EDITS. host: an allocation of the host's C; linked with --wrap, so that its calls come
- * here and nobody else's. lua: one of the Lua state, whose allocator is taken over when the state is made.
- * EDITS are the letters of the replies to an end of message that was let through: fewer would be half an edit.
- * Prints one line: sessions played, what broke the rule, and whether the host serves as before afterwards. */
+ * Usage: allocation host|lua SCRIPT EDITS. host: an allocation of the host's C; linked with --wrap, so that only its
+ * calls come here. lua: one of the Lua state, whose allocator is taken over when the state is made. EDITS are the
+ * letters of the replies to an end of message that was let through: fewer would be half an edit. Prints one line:
+ * sessions played, violations of the rule, and whether the host serves as before afterwards. */
 #include "moonmilter_testing.h"
 
 #include <lauxlib.h>
@@ -67,7 +67,7 @@ static struct {
 	void     *self;
 } inner;
 
-/* What shrinks or frees always works, as the manual promises Lua. */
+/* Shrinking and freeing always work, as Lua's manual requires. */
 static void *allocate_or_fail(void *self, void *block, size_t old_size, size_t new_size)
 {
 	(void)self;
@@ -178,7 +178,7 @@ static void play(void)
 		if (!goes_on)
 			continue;
 		ok = say(s, 'E', "", 0, &h);
-		/* let through: then with every edit the script has asked for */
+		/* let through: then with every edit that the script has requested */
 		if (h.count > 0 && strchr("ca", h.letters[h.count - 1]) != NULL && strcmp(h.letters + strspn(h.letters, "p"), edits) != 0) {
 			printf("let through with \"%s\"\n", h.letters);
 			wrong++;
@@ -204,7 +204,7 @@ int main(int argc, char **argv)
 		printf("%s\n", error.text);
 		return 2;
 	}
-	play();                 /* as a host that has served before: pools are filled */
+	play();                 /* like a host that has served before: pools are filled */
 	unsigned before = wrong + refused + closed;
 	long n = 0;
 	for (; n < 100000; n++) {
@@ -217,7 +217,7 @@ int main(int argc, char **argv)
 	}
 	unsigned during = wrong, said = refused + closed;
 	refused = closed = 0;
-	play();                 /* and it serves afterwards */
+	play();                 /* it serves afterwards */
 	printf("%ld sessions with a failure each, %u refusals, %u wrong, before %u and afterwards %u refused\n", n, said, during,
 		before, refused + closed);
 	mm_host_free(host);

@@ -1,4 +1,4 @@
--- Faults on purpose: memory that runs out, sockets that give a byte, a collector that never rests, many at once.
+-- Injected faults: exhausted memory, sockets that give a byte, a collector that never rests, many sessions at once.
 local testing = require "moonmilter.testing"
 
 local process = require "spec.support.process"
@@ -36,12 +36,12 @@ local EDITS = [[
     ctx:quarantine("why")
   end
   function on_done(ctx, result) end function on_abort(ctx) end
-  function on_close(ctx) collectgarbage() end -- what is interned is made anew
+  function on_close(ctx) collectgarbage() end -- interned strings are made again
 ]]
 
--- The same with everything that waits and holds something while it does.
+-- The same with everything that waits and holds a resource meanwhile.
 local WAITS = [[
-  jit.off() -- LuaJIT 2.1 itself crashes now and then when memory is gone in compiled code (host/task/memory.c, b)
+  jit.off() -- LuaJIT 2.1 itself crashes now and then when memory is exhausted in compiled code (host/task/memory.c, b)
   local milter = require "moonmilter"
   local process = require "moonmilter.process"
   function on_connect(ctx, host, address)
@@ -105,7 +105,7 @@ describe("memory that runs out at the n-th allocation", function()
 end)
 
 describe("sockets that give and take one byte", function()
-  it("change nothing but the time it takes", function()
+  it("change only the time it takes", function()
     local already = os.getenv "LD_PRELOAD" or ""        -- a sanitizer
     local where = directory()
     assert.equal(0, (run(("cc -shared -fPIC -O1 -D_GNU_SOURCE -o %s/one_byte.so "
@@ -154,7 +154,7 @@ describe("a collection at every line of Lua", function()
 
   for _, path in ipairs { "examples/tag-subject.lua", "examples/footer.lua", "examples/rcpt-count.lua",
     "examples/quarantine.lua", "examples/reject-header.lua", "examples/log-everything.lua", "scripts/10-hello.lua" } do
-    it("finds nothing that is used and not held: " .. path, function()
+    it("finds no object that is used without a reference: " .. path, function()
       local text, complaints = outcome(path, GC)
       assert.equal((outcome(path, "")), text)
       assert.same({}, complaints)
@@ -243,7 +243,7 @@ describe("a thousand sessions at once", function()
           alive = alive + 1
         end
       end
-      for _ = 1, 50 do -- some handlers' waits end in each
+      for _ = 1, 50 do -- in each, the waits of some handlers end
         first.owner:turn(0.5)
       end
     end

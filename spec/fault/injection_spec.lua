@@ -1,6 +1,6 @@
--- What scripts hand on comes from mail: every hostile string through every edit and every word of a reply, towards both
--- MTAs. Either the call raises, and the message is put off without an edit, or what leaves is one well-formed packet
--- for it: the oracle behind fake_mta judges every byte, and the string comes back whole or not at all.
+-- Scripts pass on strings from mail: every hostile string through every edit and every word of a reply, towards both
+-- MTAs. Either the call raises, and the message gets a temporary failure without edits, or exactly one well-formed
+-- packet leaves: the oracle in fake_mta judges every byte, and the string arrives complete or not at all.
 local fake_mta = require "spec.support.fake_mta"
 
 local STRINGS = [[
@@ -16,8 +16,7 @@ local STRINGS = [[
   ("%"):rep(500), ("y"):rep(70000), ("y "):rep(40000), ("a\r\n b"):rep(300), "<" .. ("a"):rep(300) .. "@example.org>", ("\0"):rep(100),
 ]]
 
--- s is the string. What a call adds to the list of edits is its own packet, or for recipients and
--- headers more of one kind.
+-- s is the string. A call adds its own packet to the list of edits, or for recipients and headers several of one kind.
 local CALLS = {
   "ctx:add_header(s, 'value')", "ctx:add_header('X-A', s)", "ctx:insert_header(1, s, 'value')",
   "ctx:insert_header(2, 'X-A', s)",
@@ -52,7 +51,7 @@ local function script()
   return table.concat(lines, "\n")
 end
 
--- X-Before is in it once; a body may take several packets, all else that one call asks for is one.
+-- X-Before occurs once; a body may take several packets, any other call takes one.
 local function count_kinds(edits)
   local kinds, has_body = { ours = 0, others = 0 }, false
   for _, edit in ipairs(edits) do
@@ -81,7 +80,7 @@ for _, kind in ipairs { "postfix", "sendmail" } do
     teardown(function() mta:close() end)
 
     for c, call in ipairs(CALLS) do
-      it("leave nothing malformed: " .. call, function()
+      it("never produce malformed packets: " .. call, function()
         local taken, refused = 0, 0
         for n = 1, #strings do
           mta:mail(("<c%d-%d@example.org>"):format(c, n))

@@ -1,7 +1,7 @@
-/* one_byte.c -- preloaded: stream sockets give and take one byte at a time, and those that do not block give and take
- * nothing every other time. Behind the first 8 KiB of a descriptor pieces are of 997 bytes, so that a large body ends.
- * Datagrams and notes (SEQPACKET) are whole or nothing; files and pipes stay what they are. Only the host and what the specs
- * bring along: an MTA that is started with the same environment is not ours to test. */
+/* one_byte.c -- preloaded: stream sockets transfer one byte per call, and non-blocking ones transfer nothing every
+ * other time. After the first 8 KiB of a descriptor pieces have 997 bytes, so that a large body ends. Datagrams and
+ * notes (SEQPACKET) are complete or absent; files and pipes are unchanged. Applies only to the host and the specs' own
+ * programs, not to an MTA started with the same environment. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>

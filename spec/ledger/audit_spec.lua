@@ -1,4 +1,4 @@
--- The ledger is judged, too: what it calls right is what happened, and each thing that may go wrong it finds.
+-- The ledger is judged, too: it accepts what really happened, and finds each possible fault.
 local filter = require "spec.mta.filter"
 local ledger = require "spec.ledger.ledger"
 local postfix = require "spec.mta.postfix"
@@ -9,7 +9,7 @@ local socket = require "socket"
 
 local KINDS = "keep,refuse,keep,rcpt,keep,discard,keep,later"
 
--- A copy that can be changed without harm to the sources.
+-- A copy that can be changed without affecting the sources.
 local function copy_of(value)
   if type(value) ~= "table" then return value end
   local copy = {}
@@ -35,48 +35,48 @@ local function header_of(copy, name)
   end
 end
 
--- What is done to the sources of a calm run, and what the ledger must say of it.
+-- Manipulations of the sources of a calm run, and the ledger's expected findings.
 local DOCTORED = {
-  ["a message that is lost"] = { "lost: ", function(s)
+  ["a lost message"] = { "lost: ", function(s)
     local _, i = delivered_of(s, "keep")
     table.remove(s.delivered, i)
   end },
-  ["a message that is lost and that the MTA does not know either"] = { "lost: ", function(s)
+  ["a lost message that the MTA does not know either"] = { "lost: ", function(s)
     local copy, i = delivered_of(s, "keep")
     table.remove(s.delivered, i)
     s.mta[copy.sender:match "^[^@]+"].sent = 0
   end },
-  ["a message that comes twice"] = { "doubled: ", function(s)
+  ["a message delivered twice"] = { "doubled: ", function(s)
     s.delivered[#s.delivered + 1] = copy_of((delivered_of(s, "keep")))
   end },
-  ["a message that the client was refused and that is delivered"] = { "delivered, but the client was "
+  ["a delivered message that was refused to the client"] = { "delivered, but the client was "
     .. "told 550", function(s)
     local copy = copy_of((delivered_of(s, "keep")))
     copy.sender = attempt_of(s, "refuse").id.name .. "@one.example"
     header_of(copy, "Message-Id").value = ("<%s@one.example>"):format(attempt_of(s, "refuse").id.token)
     s.delivered[#s.delivered + 1] = copy
   end },
-  ["a message of somebody else"] = { "no client has sent it", function(s)
+  ["a message that no client sent"] = { "no client has sent it", function(s)
     local copy = copy_of((delivered_of(s, "keep")))
     copy.sender = "eve@one.example"
     s.delivered[#s.delivered + 1] = copy
   end },
-  ["an edit that is missing"] = { "half an edit: 2 of 3", function(s)
+  ["a missing edit"] = { "half an edit: 2 of 3", function(s)
     local copy = delivered_of(s, "keep")
     table.remove(copy.headers, select(2, header_of(copy, "X-Last")))
   end },
-  ["an edit that came twice"] = { "half an edit: 4 of 3", function(s)
+  ["a doubled edit"] = { "half an edit: 4 of 3", function(s)
     local copy = delivered_of(s, "keep")
     table.insert(copy.headers, { name = "X-First", value = "1" })
   end },
-  ["a body that is cut"] = { "half an edit: the body", function(s)
+  ["a truncated body"] = { "half an edit: the body", function(s)
     local copy = delivered_of(s, "keep")
     copy.body = copy.body:sub(1, -3)
   end },
   ["an old subject"] = { "half an edit: the subject", function(s)
     header_of(delivered_of(s, "keep"), "Subject").value = "as sent"
   end },
-  ["what the filter saw of another message"] = { "half an edit: the filter saw", function(s)
+  ["the filter's view of another message"] = { "half an edit: the filter saw", function(s)
     header_of(delivered_of(s, "keep"), "X-Echo").value = "ann@one.example bob@two.example 12"
   end },
   ["a message without any edit"] = { "delivered unfiltered", function(s)
@@ -87,19 +87,19 @@ local DOCTORED = {
     local id = require("spec.ledger.message").parse(copy.sender)
     copy.body = require("spec.ledger.message").compose(id).data:match "\n\n(.*)$"
   end },
-  ["a refusal that should not be"] = { "a fault became permanent", function(s)
+  ["an unjustified refusal"] = { "a fault became permanent", function(s)
     local attempt = attempt_of(s, "keep")
     attempt.code, attempt.text = 554, "5.0.0 no"
   end },
-  ["a refusal that is missing"] = { "refuse ended as 250", function(s)
+  ["a missing refusal"] = { "refuse ended as 250", function(s)
     local attempt = attempt_of(s, "refuse")
     attempt.code, attempt.text = 250, "2.0.0 Ok"
   end },
-  ["a message that is never taken"] = { "keep ended as 451", function(s)
+  ["a message that is never accepted"] = { "keep ended as 451", function(s)
     local attempt = attempt_of(s, "keep")
     attempt.code, attempt.text = 451, "4.3.0 later"
   end },
-  ["a log line that is missing"] = { "outcomes without a line", function(s)
+  ["a missing log line"] = { "outcomes without a line", function(s)
     s.lines[attempt_of(s, "keep").id.name] = nil
   end },
   ["a second log line"] = { "two outcome lines", function(s)
@@ -126,7 +126,7 @@ local DOCTORED = {
     local attempt = attempt_of(s, "later")
     for _, line in ipairs(s.lines[attempt.id.name]) do line.verdict = "continue" end
   end },
-  ["a first attempt that the filter should have put off"] = { "its first attempt was taken", function(s)
+  ["a first attempt that the filter should have deferred"] = { "its first attempt was taken", function(s)
     attempt_of(s, "later").code = 250
   end },
 }
@@ -166,7 +166,7 @@ for _, mta_module in ipairs { postfix, sendmail } do
       end)
     end
 
-    it("lets mail through unfiltered only where the MTA was told to", function()
+    it("accepts unfiltered mail only where the MTA is configured to pass it", function()
       local doctored = copy_of(sources)
       DOCTORED["a message without any edit"][2](doctored)
       local copy = delivered_of(doctored, "keep")
@@ -177,7 +177,7 @@ for _, mta_module in ipairs { postfix, sendmail } do
       assert.is_true(#ledger.audit(doctored) > 0)
     end)
 
-    it("a verdict whose worker died before it was told, when the MTA lets mail pass, as often as sessions "
+    it("a verdict whose worker died before sending it, when the MTA lets mail pass, as often as sessions "
       .. "were lost", function()
       local doctored = copy_of(sources)
       DOCTORED["a message without any edit"][2](doctored) -- its line is still there

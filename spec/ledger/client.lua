@@ -1,9 +1,9 @@
--- One SMTP client of the ledger, in a process of its own: sends messages one after another, again and again each until
--- it has a final answer, and writes down every attempt.
+-- One SMTP client of the ledger, in a separate process: sends messages one after another, each repeatedly until it has
+-- a final answer, and records every attempt.
 --
 --   luajit spec/ledger/client.lua PORT NAME FILE KIND,... STAGE,...
 --
--- It ends when there is a file FILE.stop. A line of FILE: the attempt's name, the reply's code or "-" when there was
+-- It ends when the file FILE.stop exists. A line of FILE: the attempt's name, the reply's code or "-" when there was
 -- none, its text. "end" is the last line.
 package.path = "./?.lua;" .. package.path
 local lfs = require "lfs"
@@ -12,7 +12,7 @@ local socket = require "socket"
 local message = require "spec.ledger.message"
 local smtp = require "spec.mta.smtp"
 
-local GIVE_UP = 60 -- seconds after which a message that was not taken counts as lost
+local GIVE_UP = 60 -- seconds after which a message that is not accepted counts as lost
 
 local port, name, path = tonumber(arg[1]), arg[2], arg[3]
 local ledger = assert(io.open(path, "w"))
@@ -29,8 +29,8 @@ local function drop(hard)
   session = nil
 end
 
--- A session with the MTA; nil and the code of its refusal, if it said one. The filter stands
--- where address or name say so.
+-- A session with the MTA; nil and the code of its refusal, if any. The address or name selects the stage at which the
+-- filter acts.
 local function connect(stage)
   local options = { timeout = 20, address = stage == "connect" and "127.0.0.9" or nil,
     helo = stage == "helo" and "wait.example" or nil }
@@ -39,7 +39,7 @@ local function connect(stage)
   if fresh.greeting and fresh.greeting.code == 220 and fresh.ehlo then return fresh end
   pcall(fresh.drop, fresh)
   local code = fresh.greeting and fresh.greeting.code
-  return nil, code ~= 220 and code or nil -- it may also break after the greeting
+  return nil, code ~= 220 and code or nil -- the connection may also break after the greeting
 end
 
 -- The reply that ends an attempt: code and text, or nothing.
@@ -58,7 +58,7 @@ local function send(id)
     drop()
     return nil, ok and result.closed or "broken"
   end
-  if last.code >= 400 and last.code < 500 then drop() end -- an MTA whose filter is gone keeps the session for lost
+  if last.code >= 400 and last.code < 500 then drop() end -- an MTA whose filter is gone treats the session as lost
   return last.code, last.lines[#last.lines]:sub(5)
 end
 

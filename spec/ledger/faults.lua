@@ -1,21 +1,21 @@
---- The faults of the ledger: what is done to the filter, its host or the MTA while mail flows, and how one sees that it
---- was done. A fault's fields:
+--- The faults of the ledger: actions on the filter, its host or the MTA while mail flows, and how to verify that they
+--- happened. A fault's fields:
 ---
 ---   name      ends the sentence "nothing is lost, doubled, half edited or judged wrongly …"
----   seconds   how long it goes on at least; long: with SLOW=1 (default 15)
+---   seconds   minimum duration; long: with SLOW=1 (default 15)
 ---   kinds, stages, arguments, stay, through, unix   see world.lua
----   mta       options for the MTA's start, by kind; it then has an MTA of its own
----   kept      the filter's socket stays open while the filter is away; an MTA of its own, too
----   messages  how many there must be at least (20)
----   alone     messages that make trouble fail alone: no worker dies, no other message is put off
+---   mta       options for the MTA's start, by kind; the fault then has its own MTA
+---   kept      the filter's socket stays open while the filter is away; also its own MTA
+---   messages  minimum number of messages (20)
+---   alone     messages that make trouble fail alone: no worker dies, no other message is deferred
 ---   rules     for the audit
----   masters_die   nobody counts the sessions that are lost
----   is_free   it costs no message even a temporary failure
+---   masters_die   no process counts the lost sessions
+---   is_free   no message gets even a temporary failure
 ---   every     seconds between two strikes
 ---   strike    function(w, n): strikes for the n-th time
 ---   enough    function(w): true when it has struck enough
 ---   settle    function(w): when all messages are with the MTA
----   check     function(w, sums): raises unless the fault has been one
+---   check     function(w, sums): raises unless the fault has had an effect
 local lfs = require "lfs"
 local posix_signal = require "posix.signal"
 local socket = require "socket"
@@ -40,7 +40,7 @@ local function kill_a_worker(w)
   if #pids > 0 then kill(pids[math.random(#pids)]) end
 end
 
--- Kills a worker right behind its line about a message, when the MTA has hardly begun to take the reply.
+-- Kills a worker right after its line about a message, when the MTA has hardly begun to read the reply.
 local function kill_in_a_burst(w)
   local workers = {}
   for _, session in ipairs(w:sessions()) do workers[session.session] = session.worker end
@@ -53,7 +53,7 @@ local function kill_in_a_burst(w)
   if worker then kill(worker) end
 end
 
--- Kills the worker of a message that stands at a stage; the stages one after the other.
+-- Kills the worker of a message that waits at a stage; the stages one after the other.
 local function kill_at_a_stage(w)
   w.struck = w.struck or { count = 0 }
   local stage = STAGES[w.struck.count % #STAGES + 1]
@@ -94,10 +94,10 @@ local function reload_broken(w, n)
   w:write { ["20-broken.lua"] = false }
   assert(said, case[1] .. ": the reload was not refused")
   w.refused = (w.refused or 0) + 1
-  write_generation(w, n) -- and one that is good
+  write_generation(w, n) -- and a good one
 end
 
--- SIGTERM, and at once a new one at the same address. The old one has its sessions to end.
+-- SIGTERM, and at once a new one at the same address. The old one still ends its sessions.
 local function restart(w)
   local old = w.filter
   old.child:signal "SIGTERM"
@@ -105,7 +105,7 @@ local function restart(w)
   w:serve(w.options)
 end
 
--- kill -9 of the master: nobody tidies up, the socket's file stays, the workers end by themselves.
+-- kill -9 of the master: no process cleans up, the socket's file stays, the workers end by themselves.
 local function kill_the_master(w)
   w.orphans = w.orphans or {}
   for _, pid in ipairs(w:workers()) do w.orphans[#w.orphans + 1] = pid end
@@ -180,7 +180,7 @@ local function kill_an_mta_process(w)
   local list = {}
   if w.kind == "postfix" then
     list = mta_processes(w, "smtpd")
-  else -- not the daemon, and not those that deliver: what they have handed on they would hand on again
+  else -- not the daemon, and not the delivering processes, which would deliver the same mail again
     for _, pid in ipairs(mta_processes(w, "sendmail")) do
       if (process.read_file(("/proc/%d/cmdline"):format(pid)) or ""):find "server " then list[#list + 1] = pid end
     end

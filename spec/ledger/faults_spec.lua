@@ -1,6 +1,5 @@
--- Nothing is lost, doubled, half edited or judged wrongly, whatever dies, hangs or is broken, on real MTAs: every
--- message is accounted for by what its client was told, what the filter logged, what the MTA
--- logged and what was delivered.
+-- Nothing is lost, doubled, half edited or judged wrongly, whatever dies, hangs or breaks, on real MTAs: every message
+-- is accounted for by the client's replies, the filter's log, the MTA's log and the delivered mail.
 --
 -- SLOW=1 strikes for longer, a minute of the storm of reloads. LEDGER_FIGURES=FILE appends a row of figures for each
 -- fault. LEDGER_ONLY=TEXT: only faults whose name has that text.
@@ -15,7 +14,7 @@ local world = require "spec.ledger.world"
 
 local SLOW = os.getenv "SLOW"
 local ONLY = os.getenv "LEDGER_ONLY" or ""
-local PATIENCE = 60 -- seconds after which a fault that did not come about fails
+local PATIENCE = 60 -- seconds after which a fault that has not occurred fails
 
 local function write_figures(w, fault, sums, strikes, deaths, wrong)
   local path = os.getenv "LEDGER_FIGURES"
@@ -49,7 +48,7 @@ local function play(w, fault)
   end
   local sources = w:finish(fault.settle)
   local deaths, lost = w:deaths()
-  if fault.masters_die then lost = lost + world.CLIENTS * #w.filters end -- and nobody is left to count
+  if fault.masters_die then lost = lost + world.CLIENTS * #w.filters end -- and no process is left to count
   local rules = { lost = lost }
   for name, value in pairs(fault.rules or {}) do rules[name] = value end
   local wrong, sums = ledger.audit(sources, rules)
@@ -69,7 +68,7 @@ for _, mta_module in ipairs { postfix, sendmail } do
       pending(why)
       return
     end
-    local shared = {} -- worlds by what they stand on: an MTA takes a second to start
+    local shared = {} -- worlds by their MTA and settings: an MTA takes a second to start
 
     local function world_for(fault)
       local unix = fault.unix or mta_module.kind == "sendmail"

@@ -1,9 +1,9 @@
--- The filter of the ledger: what it does is a function of the sender (message.lua) and of nothing else.
--- luacheck: allow defined top, ignore 131
+-- The filter of the ledger: its actions depend only on the sender (message.lua). luacheck: allow defined top, ignore
+-- 131
 local milter = require "moonmilter"
 
 local MARK = "start"
-local STAY = 0.02 -- seconds for which a first attempt stands at its stage
+local STAY = 0.02 -- seconds for which a first attempt waits at its stage
 
 local TROUBLES = {
   loop = function() while true do end end, -- luacheck: ignore 542
@@ -26,7 +26,7 @@ local function stand(ctx, stage)
   milter.sleep(STAY)
 end
 
--- The client comes from this address, or says this name, when it has a message for these stages.
+-- The client connects from this address, or sends this name, when it has a message for these stages.
 function on_connect(ctx)
   if ctx.client.ip == "127.0.0.9" then milter.sleep(STAY) end
 end

@@ -1,5 +1,5 @@
---- The ledger: joins what the client was told, what the filter logged, what the MTA logged and what was delivered,
---- message by message and attempt by attempt, and says what does not fit.
+--- The ledger: joins the client's replies, the filter's log, the MTA's log and the delivered mail, message by message
+--- and attempt by attempt, and reports contradictions.
 ---
 ---   local wrong, sums = ledger.audit { attempts = …, lines = …, mta = …, delivered = …, policy = "tempfail" }
 ---   assert.same({}, wrong)
@@ -10,7 +10,7 @@ local process = require "spec.support.process"
 
 local ledger = {}
 
---- Attempts out of the clients' files, and how many clients have come to their end.
+--- Attempts from the clients' files, and how many clients have finished.
 ---@return { id: table, code: integer?, text: string }[], integer
 function ledger.read_clients(paths)
   local attempts, ended = {}, 0
@@ -27,7 +27,7 @@ function ledger.read_clients(paths)
   return attempts, ended
 end
 
---- Our outcome lines (log_format = "json") by the attempt's name: one list each.
+--- Our outcome lines (log_format = "json") by the attempt's name: a list for each.
 function ledger.read_log(text)
   local lines = {}
   for line in text:gmatch "[^\n]+" do
@@ -46,7 +46,7 @@ local function entry_of(list, name)
   return list[name]
 end
 
---- What the MTA says became of an attempt, by its name: queue_id, sent (how often handed on), refused (its words).
+--- The fate of an attempt according to the MTA, by its name: queue_id, sent (how often delivered), refused (its text).
 ledger.read_mta = {}
 
 function ledger.read_mta.postfix(text)
@@ -70,8 +70,8 @@ function ledger.read_mta.postfix(text)
   return list
 end
 
--- There is no syslog where the specs run; Sendmail's own transcript of both its sides tells as
--- much. "<<<" is what it read.
+-- There is no syslog where the specs run; Sendmail's own transcript of both its sides contains the same. "<<<" marks
+-- what it read.
 function ledger.read_mta.sendmail(text)
   local list, now = {}, {}
   for pid, arrow, rest in text:gmatch "(%d+) ([<>][<>][<>]) ([^\n]*)" do
@@ -103,7 +103,7 @@ end
 
 -- ---- the audit ----
 
--- One message's attempts, in their order, with all that the four sources say about each.
+-- A message's attempts in order, with the entries of the four sources for each.
 local function join(sources, say)
   local messages, order = {}, {}
   local by_name = {}
@@ -135,7 +135,7 @@ local function join(sources, say)
   return order
 end
 
--- The outcome line that tells this attempt's verdict: the last that is no mere abort.
+-- The outcome line with this attempt's verdict: the last that is not merely an abort.
 local function verdict_line(attempt, say)
   local found
   for _, line in ipairs(attempt.lines) do
@@ -147,7 +147,7 @@ local function verdict_line(attempt, say)
   return found
 end
 
--- One attempt: do reply, our line, the MTA's log and the copies tell the same story?
+-- One attempt: do reply, our line, the MTA's log and the copies agree?
 local function judge_attempt(attempt, rules, sums, say)
   local name, kind = attempt.id.name, message.KINDS[attempt.id.kind]
   local line = verdict_line(attempt, say)
@@ -201,7 +201,7 @@ local function judge_attempt(attempt, rules, sums, say)
     local is_ordered = kind.first == code and attempt.id.attempt == 1
     if is_ordered and (attempt.id.kind ~= "later" or line and line.verdict == "tempfail") then sums.put_off =
       sums.put_off + 1 end
-    -- what the filter had decided did not reach the MTA: that takes a fault
+    -- the filter's verdict did not reach the MTA: only a fault explains that
     if line and line.verdict ~= "tempfail" then sums.untaken = sums.untaken + 1 end
   elseif attempt.id.kind ~= "drop" then
     sums.unanswered = sums.unanswered + 1
@@ -211,7 +211,7 @@ local function judge_attempt(attempt, rules, sums, say)
   end
 end
 
--- What a message may end as, when the filter was there and, with may_pass, when it was not.
+-- The permitted outcomes of a message, with the filter present and, with may_pass, without it.
 local function judge_message(m, rules, sums, say)
   local kind, last = message.KINDS[m.kind], m.attempts[#m.attempts]
   local copies, broken, untouched = 0, 0, 0
@@ -243,10 +243,10 @@ local function judge_message(m, rules, sums, say)
   if m.kind == "drop" then sums.dropped = sums.dropped + 1 end
 end
 
---- sources: attempts, lines, mta (as the readers give them), delivered (messages of the sink).
+--- sources: attempts, lines, mta (as the readers return them), delivered (messages of the sink).
 --- rules: may_pass (mail may go through untouched while the filter is away), may_break (sessions of clients may break,
---- so a message may be delivered without the client having heard of it), lost (sessions that ended with a worker: so
---- many messages may lack a line, or have a verdict that the MTA did not take).
+--- so a message may be delivered without a reply to the client), lost (sessions that ended with a worker: so many
+--- messages may lack a line, or have a verdict that the MTA did not take).
 ---@return string[] wrong, table sums
 function ledger.audit(sources, rules)
   rules = rules or {}

@@ -1,22 +1,21 @@
---- The messages of the ledger: what is sent, what the filter is to do with it, and what must come out of that.
---- Everything is a function of the message's name, so that client, filter and audit agree
---- without talking to each other.
+--- The messages of the ledger: their text, the filter's task, and the expected result. All of it derives from the
+--- message's name, so that client, filter and audit agree without communicating.
 ---
---- A name is the local part of the sender: token, kind, stage and attempt, "ledger-ab12-3-17.keep.rcpt.1". The token
---- stays over all attempts of a message, and is its Message-Id.
+--- A name is the local part of the sender: token, kind, stage and attempt, "ledger-ab12-3-17.keep.rcpt.1". The token is
+--- the same in all attempts of a message, and is its Message-Id.
 local message = {}
 
---- What the client is told in the end, and how many copies are delivered, by kind of message.
+--- The final reply to the client and the number of delivered copies, by kind of message.
 ---@type table<string, { code: integer, copies: integer, text?: string }>
 message.KINDS = {
   keep = { code = 250, copies = 1 },
   refuse = { code = 550, copies = 0, text = "refused by the filter" },
   rcpt = { code = 550, copies = 0, text = "no such recipient" }, -- refused at rcpt
   discard = { code = 250, copies = 0 },
-  later = { code = 250, copies = 1, first = 451 }, -- the filter itself says 451 to the first attempt
+  later = { code = 250, copies = 1, first = 451 }, -- the filter itself replies 451 to the first attempt
   large = { code = 250, copies = 1 }, -- with a new body of 3 MB
   drop = { copies = 0 }, -- the client hangs up at the message's stage
-  -- first attempts make trouble in the filter at the message's stage, later ones are as "keep"
+  -- first attempts make trouble in the filter at the message's stage, later ones behave as "keep"
   loop = { code = 250, copies = 1, first = 451 },
   catch = { code = 250, copies = 1, first = 451 },
   stuck = { code = 250, copies = 1, first = 451 },
@@ -29,7 +28,7 @@ function message.name(token, kind, stage, attempt)
   return ("%s.%s.%s.%d"):format(token, kind, stage, attempt)
 end
 
---- The parts of a name, out of a sender or a log line's text; nil when there is none.
+--- The parts of a name in a sender or a log line's text; nil when there is none.
 function message.parse(text)
   local name, token, kind, stage, attempt = text:match "((ledger%-[%w-]+)%.(%l+)%.(%l+)%.(%d+))@"
   if not name then return nil end
@@ -59,10 +58,10 @@ local function new_lines(kind, bytes)
   return bytes > 65535 and 2000 or 1
 end
 
--- All that the filter adds, and only that; each field once.
+-- Exactly the fields that the filter adds, each once.
 local EDITS = { "X-First", "X-Echo", "X-Last" }
 
---- What the filter made of a delivered message: "edited", "untouched", or nil and what is half about it.
+--- The filter's effect on a delivered message: "edited", "untouched", or nil and what is incomplete.
 function message.state(id, delivered)
   local sent = message.compose(id)
   local sent_body = sent.data:match "\n\n(.*)$"
@@ -70,7 +69,7 @@ function message.state(id, delivered)
   local count = 0
   for _, name in ipairs(EDITS) do count = count + #delivered:all(name) end
   if count == 0 and subject == "as sent" and delivered.body == sent_body then return "untouched" end
-  -- the filter counts bytes as an MTA hands them over, with CRLF
+  -- the filter counts bytes as an MTA sends them, with CRLF
   local bytes = #sent_body:gsub("\n", "\r\n")
   local echo = ("%s %s %d"):format(sent.from, sent.to[1], bytes)
   if delivered:get "X-Echo" and delivered:get "X-Echo" ~= echo then

@@ -1,4 +1,4 @@
---- An MTA, a filter at one address over all its restarts, and clients that send: what a fault is done to.
+--- An MTA, a filter at one address over all its restarts, and sending clients: the target of a fault.
 local lfs = require "lfs"
 local posix_socket = require "posix.sys.socket"
 local posix_unistd = require "posix.unistd"
@@ -16,8 +16,8 @@ local CLIENTS = 4
 local FILTER = assert(process.read_file "spec/ledger/filter.lua")
 local runs = 0
 
--- The filter's socket, held by the spec. The filter gets it at a number that guards leave open,
--- as from a service manager.
+-- The filter's socket, held by the spec. The filter receives it at a descriptor number that guards leave open, as from
+-- a service manager.
 local KEPT = 300
 local function keep_socket(self)
   local address = self.path and { family = posix_socket.AF_UNIX, path = self.path }
@@ -36,7 +36,7 @@ end
 function world.start(mta_module, options)
   local self = setmetatable({ kind = mta_module.kind, directory = process.directory(), mark = 0 }, methods)
   self.path = options.unix and self.directory .. "/filter.sock" or nil
-  process.run("chown nobody " .. self.directory) -- who serves can make the socket anew
+  process.run("chown nobody " .. self.directory) -- the serving user can recreate the socket
   self.port = not options.unix and process.free_port() or nil
   self.milter = self.path and "unix:" .. self.path or ("inet:127.0.0.1:%d"):format(self.port)
   local mta_options = options.mta or {}
@@ -46,14 +46,14 @@ function world.start(mta_module, options)
   return self
 end
 
---- The filter's source: a mark that shows which generation edited, and how long it stays at a stage.
+--- The filter's source: a mark that shows which generation edited, and how long it waits at a stage.
 function methods.source(_, mark, stay)
   return (FILTER:gsub('MARK = "start"', ("MARK = %q"):format(mark)):gsub("STAY = [%d.]+", "STAY = " .. (stay or 0.02)))
 end
 
---- Starts the filter, again and again at the same address.
+--- Starts the filter, always at the same address.
 function methods:serve(options)
-  self.control = ("%s/control%d.sock"):format(self.directory, #self.filters) -- one that drains keeps its own
+  self.control = ("%s/control%d.sock"):format(self.directory, #self.filters) -- a draining filter keeps its own
   local arguments = { "--workers=2", "--control=" .. self.control, "--log_format=json", "--socket_mode=0666",
     "--cpu_slice=0.3", "--hang_timeout=1.5", "--stage_deadline=5" }
   for _, argument in ipairs(options.arguments or {}) do arguments[#arguments + 1] = argument end
@@ -64,7 +64,7 @@ function methods:serve(options)
   return f
 end
 
---- Writes scripts where the filter reads them; false removes one.
+--- Writes scripts into the filter's directory; false removes one.
 function methods:write(scripts)
   for name, source in pairs(scripts) do
     if source then self.filter:write { [name] = source } else os.remove(self.filter.scripts .. "/" .. name) end
@@ -73,7 +73,7 @@ end
 
 function methods:reload() self.filter.child:signal "SIGHUP" end
 
---- Everything all the filters of this run have said, each from its start.
+--- The output of all filters of this run, each from its start.
 function methods:log()
   local texts = {}
   for i, f in ipairs(self.filters) do texts[i] = f:log() end
@@ -137,7 +137,7 @@ function methods:begin(options)
   end
 end
 
--- What was delivered, without what an earlier run has left.
+-- Delivered messages, without those of an earlier run.
 local function delivered_in(self)
   local list = {}
   for _, copy in ipairs(self.mta:delivered()) do
@@ -147,8 +147,8 @@ local function delivered_in(self)
   return list
 end
 
---- No new messages; waits until every message has come to its end, and gives the four sources. settle(w), if given, is
---- called when the clients have ended.
+--- Stops new messages, waits until every message has a final outcome, and returns the four sources. settle(w), if
+--- given, is called when the clients have ended.
 function methods:finish(settle)
   local attempts
   for _, file in ipairs(self.files) do process.write_file(file .. ".stop", "") end
@@ -170,7 +170,7 @@ function methods:finish(settle)
   }
 end
 
---- Ends the filters and clients of a run, whatever became of it.
+--- Ends the filters and clients of a run, whatever its result.
 function methods:end_run()
   for _, client in ipairs(self.clients or {}) do client:stop() end
   for _, f in ipairs(self.filters or {}) do f:stop() end

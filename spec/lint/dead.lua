@@ -1,6 +1,6 @@
---- Nothing is dead: each function has a caller. -Wunused sees static functions only.
+--- No function is dead: each has a caller. -Wunused sees static functions only.
 -- C: a function that host/ defines is used in host/ beyond its declarations and its definition, or is public (MM_API).
--- One that only specs call stands in its header below the comment "for specs", up to an empty line.
+-- A function that only specs call is declared in its header below the comment "for specs", up to an empty line.
 -- Lua: a function of an internal module is used in lua/ or by its name from C, or is documented. The modules directly
 -- in lua/moonmilter/ are public and may have functions that only scripts call.
 -- Usage: luajit spec/lint/dead.lua [ROOT]; exit status 1 when a function has no caller.
@@ -50,7 +50,7 @@ for _, path in ipairs(tree.files("host", "*.[ch]")) do
   end)
   count_words(code)
 end
-count_words(tree.read "Makefile") -- what libev is made to call
+count_words(tree.read "Makefile") -- functions that libev is configured to call
 public.main = true
 
 for _, it in ipairs(definitions) do
@@ -83,7 +83,7 @@ end
 
 for path, code in pairs(lua) do
   local is_public = path:find "^lua/moonmilter/[%w_]+%.lua$"
-  local module = code:match "\nreturn ([%w_]+)%s*$" -- methods of objects are handed out with them
+  local module = code:match "\nreturn ([%w_]+)%s*$" -- methods of objects are returned with them
   for position, owner, name in code:gmatch "()%f[%w]function%s+([%w_]+)[.]([%w_]+)" do
     if not is_public and owner == module and not used[name] and not documents:find("[.:]" .. name .. "%f[^%w_]")
       and not strings:find('"' .. name .. '"', 1, true) then

@@ -1,6 +1,6 @@
---- Nothing that a script can use is undocumented: every member of ctx and every handler stands in docs/scripting.md and
--- in lua/meta/, every public module has a page in docs/ and a stub in lua/meta/, every configuration key stands in the
--- manual page, and links between documents lead somewhere.
+--- All that a script can use is documented: every member of ctx and every handler is in docs/scripting.md and in
+-- lua/meta/, every public module has a page in docs/ and a stub in lua/meta/, every configuration key is in the manual
+-- page, and links between documents have a target.
 -- Usage: luajit spec/lint/documentation.lua; exit status 1 when something is missing.
 
 local faults = {}
@@ -105,11 +105,11 @@ list:close()
 -- ---- public modules ----
 
 -- Each module that scripts may require has a page and a stub, and stub and module have the same names. The modules are
--- loaded here, on a core that is nothing but names, so that functions count however they came into the table.
+-- loaded here, on a core that consists of names only, so that functions count however they came into the table.
 
 package.path = "./lua/?.lua;./lua/?/init.lua;" .. package.path
 
--- Every member of it is another one, and so is every result.
+-- Every member of it is such a value, and so is every result.
 local function anything()
   return setmetatable({}, {
     __index = function(self, key)
@@ -139,7 +139,7 @@ for path in lines_of "ls lua/moonmilter/*.lua" do
   modules[name == "init" and "moonmilter" or name] = names_of(require(whole))
 end
 
--- The kit needs the host's library, which need not be built: its source says what it has.
+-- The kit needs the host's library, which may not be built: its functions are read from the source.
 for _, pattern in ipairs { "\nfunction testing%.([%w_]+)%(", "\ntesting%.([%w_]+) = " } do
   for name in read("lua/moonmilter/testing/init.lua"):gmatch(pattern) do
     modules.testing[name] = true
@@ -220,7 +220,7 @@ for path in lines_of "ls lua/meta/*.lua" do
   end
 end
 
--- Types are written with a capital: those that stubs name are declared in one of them.
+-- Type names begin with a capital: each that a stub names is declared in a stub.
 for path in lines_of "ls lua/meta/*.lua" do
   local text = read(path)
   for type in text:gmatch "moonmilter%.[%w_.]*%u[%w_]*" do
@@ -251,14 +251,14 @@ for name, names in pairs(modules) do
   end
 end
 
--- What modules return: objects with methods.
+-- Objects with methods, which modules return.
 for class, source in pairs(source_classes) do
   local is_module = class == "moonmilter" or modules[class:match "^moonmilter%.([%w_]+)$"]
   if next(source.methods) and not is_module then
     missing_in(joined(stub_classes[class] or NOTHING), source.methods, "lua/meta/: " .. class .. " has no %s")
   end
 end
--- moonmilter.ctx is compared above; the methods of a field that read it come into being in a loop.
+-- moonmilter.ctx is compared above; the reading methods of a field are defined in a loop.
 local COMPARED = { ["moonmilter.ctx"] = true, ["moonmilter.Field"] = true }
 for class, stub in pairs(stub_classes) do
   local is_module = class == "moonmilter" or modules[class:match "^moonmilter%.([%w_]+)$"]

@@ -1,43 +1,13 @@
---- Each lint says what is wrong, with file and line: shown with a fault planted in a tree of a few files.
-local lfs = require "lfs"
+--- Each lint reports a fault with file and line: shown with a fault planted in a tree of a few files.
+local planted = require "spec.lint.planted"
 
-local root
+local write = planted.write
 
-local function write(path, text)
-  local directory = root
-  for part in path:gmatch "([^/]+)/" do
-    directory = directory .. "/" .. part
-    lfs.mkdir(directory)
-  end
-  local file = assert(io.open(root .. "/" .. path, "wb"))
-  file:write(text)
-  file:close()
-end
-
-local function lint(name)
-  local run = io.popen(("luajit spec/lint/%s.lua %s 2>&1; echo status=$?"):format(name, root))
-  local output = run:read "*a"
-  run:close()
-  local text, status = output:match "^(.*)status=(%d+)\n$"
-  return text, tonumber(status)
-end
-
-local function finds(expected, name)
-  local text, status = lint(name)
-  assert.equal(expected, text)
-  assert.equal(1, status)
-end
-
-local function passes(name)
-  local text, status = lint(name)
-  assert.equal("", text)
-  assert.equal(0, status)
-end
+local finds = planted.finds
+local function passes(name) finds("", name) end
 
 before_each(function()
-  root = os.tmpname()
-  os.remove(root)
-  lfs.mkdir(root)
+  planted.make()
   write("docs/protocol.md", "# Protocol\n\n## 3. Replies\n\n### 3.7 Headers\n\n### 3.12 Sender\n")
   write("host/base/box.h", "/* box.h -- a box; `mm_box_open` and mm_box_open() open it. */\nint mm_box_open(int);\n")
   write("host/base/box.c", "#include \"base/box.h\"\n\nint mm_box_open(int n)\n{\n\treturn n;\n}\n")
@@ -47,9 +17,7 @@ before_each(function()
   write("spec/box_spec.lua", "describe(\"a box\", function() end)\n")
 end)
 
-after_each(function()
-  os.execute("rm -rf " .. root)
-end)
+after_each(planted.remove)
 
 describe("a tree without faults", function()
   for _, name in ipairs { "width", "dead", "words", "sections" } do
@@ -68,13 +36,13 @@ describe("width", function()
     finds("lua/moonmilter/wide.lua:2: is 121 columns wide; 120 is the most\n", "width")
   end)
 
-  it("reports prose of documents, and leaves tables and code alone", function()
+  it("reports prose of documents, and ignores tables and code", function()
     local wide = ("word "):rep(30) .. "\n"
     write("docs/wide.md", "| " .. wide .. "```\n" .. wide .. "```\n    " .. wide .. wide)
     finds("docs/wide.md:6: is 150 columns wide; 120 is the most\n", "width")
   end)
 
-  it("leaves the text in a long string and a long literal of a spec alone", function()
+  it("ignores the text in a long string and a long literal of a spec", function()
     local wide = ("z"):rep(130)
     write("spec/wide_spec.lua", ("x = [[\n%s\n]]\ny = \"%s\"\n-- %s\n"):format(wide, wide, wide))
     finds("spec/wide_spec.lua:5: is 133 columns wide; 120 is the most\n", "width")
@@ -99,7 +67,7 @@ describe("dead", function()
     passes "dead"
   end)
 
-  it("takes a function of the public header for one that is called", function()
+  it("treats a function of the public header as called", function()
     write("host/moonmilter.h", "\nMM_API void mm_dead(void);\n")
     write("host/base/dead.c", "void mm_dead(void)\n{\n}\n")
     passes "dead"
@@ -129,10 +97,10 @@ describe("words", function()
 end)
 
 describe("sections", function()
-  it("reports a section that docs/protocol.md has not", function()
+  it("reports a section that is not in docs/protocol.md", function()
     write("host/io/false.c", "/* One (protocol 3.7, 3.9) and two (proto" .. "col\n * 9.9). */\n")
-    finds("host/io/false.c:1: protocol 3.9 is no section of docs/protocol.md\n"
-      .. "host/io/false.c:1: proto" .. "col 9.9 is no section of docs/protocol.md\n", "sections")
+    finds("host/io/false.c:1: protocol 3.9 is not a section of docs/protocol.md\n"
+      .. "host/io/false.c:1: proto" .. "col 9.9 is not a section of docs/protocol.md\n", "sections")
   end)
 
   it("reports citations of documents that are not in the tree", function()
@@ -142,7 +110,7 @@ describe("sections", function()
   end)
 
   it("reports that docs/protocol.md is missing", function()
-    os.remove(root .. "/docs/protocol.md")
+    os.remove(planted.root .. "/docs/protocol.md")
     write("host/io/use.c", "")
     finds("docs/protocol.md:1: is missing or has no numbered headings, which comments cite\n", "sections")
   end)

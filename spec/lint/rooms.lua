@@ -1,17 +1,17 @@
---- Every file stands in the room that docs/ARCHITECTURE.md gives it, and includes go one way. The tables of that page
--- are read here: a row names a folder, its files in order, and the folders that they may include, which all stand above
--- it. A file includes only files before it in its own folder and files of those folders, and what the linker sees goes
--- the same way. libev is only where the loop is, Lua only in `task/`, `bind/`, `script/` and the file `codec/codec`,
--- neither in any header. A header may be open to its own folder only. No Lua module requires itself through others.
--- Usage: luajit spec/lint/rooms.lua [ROOT]; exit status 1 when a rule is broken. What the linker sees is read from
--- ROOT/build/obj, if it has been built.
+--- Every file is in the room that docs/ARCHITECTURE.md gives it, and includes go one way. This lint reads the tables of
+-- that page: a row names a folder, its files in order, and the folders that they may include, which are all above it. A
+-- file includes only files before it in its own folder and files of those folders, and the calls that the linker sees
+-- go the same way. libev is used only where the loop is, Lua only in `task/`, `bind/`, `script/` and the file
+-- `codec/codec`, neither in any header. A header may be open to its own folder only. No Lua module requires itself
+-- through others. Usage: luajit spec/lint/rooms.lua [ROOT]; exit status 1 when a rule is broken. The linker's view is
+-- read from ROOT/build/obj, if it has been built.
 local tree = require "spec.lint.tree"
 
 local may_include_ev = {
   ["base/clock"] = true, ["base/watch"] = true, ["io/connection"] = true, ["io/acceptor"] = true, ["io/worker"] = true,
   ["embed/beat"] = true, ["embed/stop"] = true, ["embed/signals"] = true, ["embed/host"] = true,
 }
-local open_only_inside = { ["embed/parts"] = true } -- what a host is made of
+local open_only_inside = { ["embed/parts"] = true } -- the parts of a host
 local may_include_lua = { task = true, bind = true, script = true, ["codec/codec"] = true }    -- folders, and a file
 local public = { moonmilter = true, moonmilter_testing = true }
 
@@ -44,7 +44,7 @@ local function exists(stem, extensions)
   return false
 end
 
---- Reports what the rows of these folders name and the tree has not. Returns the position of each file by its stem.
+--- Reports names in the rows of these folders that the tree lacks. Returns the position of each file by its stem.
 local function positions(prefix, is_ours, extensions)
   local position, count = {}, 0
   for _, room in ipairs(rooms) do

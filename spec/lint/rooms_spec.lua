@@ -1,32 +1,13 @@
 --- docs/ARCHITECTURE.md is the plan of the house: the lint compares it with the tree, with
 --- includes and with the linker.
-local lfs = require "lfs"
+local planted = require "spec.lint.planted"
 
-local root
+local write = planted.write
 
-local function write(path, text)
-  local directory = root
-  for part in path:gmatch "([^/]+)/" do
-    directory = directory .. "/" .. part
-    lfs.mkdir(directory)
-  end
-  local file = assert(io.open(root .. "/" .. path, "wb"))
-  file:write(text)
-  file:close()
-end
-
-local function finds(expected)
-  local run = io.popen(("luajit spec/lint/rooms.lua %s 2>&1; echo status=$?"):format(root))
-  local text, status = run:read("*a"):match "^(.*)status=(%d+)\n$"
-  run:close()
-  assert.equal(expected, text)
-  assert.equal(expected == "" and "0" or "1", status)
-end
+local function finds(expected) planted.finds(expected, "rooms") end
 
 before_each(function()
-  root = os.tmpname()
-  os.remove(root)
-  lfs.mkdir(root)
+  planted.make()
   write("docs/ARCHITECTURE.md", [[
 | folder | what it is | files, in order | may include |
 |---|---|---|---|
@@ -43,10 +24,10 @@ before_each(function()
   write("lua/moonmilter/http.lua", 'local dns = require "moonmilter.dns"\nreturn { dns }\n')
 end)
 
-after_each(function() os.execute("rm -rf " .. root) end)
+after_each(planted.remove)
 
 describe("the lint of rooms", function()
-  it("passes a tree that is as its table says", function() finds "" end)
+  it("passes a tree that matches its table", function() finds "" end)
 
   it("reports an include of a folder above", function()
     write("host/base/buffer.c", '#include "io/connection.h"\n')
@@ -72,7 +53,7 @@ describe("the lint of rooms", function()
   end)
 
   it("reports a room without its file", function()
-    os.remove(root .. "/lua/moonmilter/http.lua")
+    os.remove(planted.root .. "/lua/moonmilter/http.lua")
     finds "docs/ARCHITECTURE.md:5: names lua/moonmilter/http, which is not in the tree\n"
   end)
 
@@ -86,7 +67,8 @@ describe("the lint of rooms", function()
     write("build/obj/base/text.c", "void mm_later(void);\nvoid mm_early(void) { mm_later(); }\n")
     write("build/obj/io/connection.c", "void mm_later(void) {}\n")
     for _, stem in ipairs { "base/text", "io/connection" } do
-      assert(os.execute(("cc -c -o %s/build/obj/%s.o %s/build/obj/%s.c"):format(root, stem, root, stem)) == 0)
+      local object = ("%s/build/obj/%s"):format(planted.root, stem)
+      assert(os.execute(("cc -c -o %s.o %s.c"):format(object, object)) == 0)
     end
     finds "host/base/text.c:1: uses mm_later of io/connection.c, which stands after it (docs/ARCHITECTURE.md)\n"
   end)

@@ -1,11 +1,11 @@
---- Citations lead somewhere: each "protocol 3.7" is a numbered heading of docs/protocol.md, and nothing cites documents
--- that are not in the tree.
--- Usage: luajit spec/lint/sections.lua [ROOT]; exit status 1 when a citation leads nowhere.
+--- Citations have a target: each "protocol 3.7" is a numbered heading of docs/protocol.md, and no citation names a
+-- document that is not in the tree.
+-- Usage: luajit spec/lint/sections.lua [ROOT]; exit status 1 when a citation has no target.
 local tree = require "spec.lint.tree"
 
 local PROTOCOL = "docs/protocol.md"
 
--- A break between two lines of a comment may stand inside a citation.
+-- A citation may contain a line break of its comment.
 local BREAK = "[ \t]*\n?[ \t]*[*-]*[ \t]*"
 
 local absent = { "design", "reference", "features", "reliability", "script%-hosts", "style", "layout" }
@@ -18,7 +18,7 @@ if not next(sections) then
   tree.fault(PROTOCOL, 1, "is missing or has no numbered headings, which comments cite")
 end
 
--- Calls fn(number, position) for "protocol 3.1", and for what goes on with it: ", 3.3", " and 3.4", " to 3.6".
+-- Calls fn(number, position) for "protocol 3.1", and for its continuations: ", 3.3", " and 3.4", " to 3.6".
 local function each_citation(text, fn)
   for start in text:gmatch "[Pp]rotocol()%s" do
     local at = start
@@ -54,7 +54,7 @@ end
 local function check_sections(path, text)
   each_citation(text, function(number, position)
     if not sections[number] then
-      tree.fault(path, tree.line_at(text, position), "protocol %s is no section of %s", number, PROTOCOL)
+      tree.fault(path, tree.line_at(text, position), "protocol %s is not a section of %s", number, PROTOCOL)
     end
   end)
 end

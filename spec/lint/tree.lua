@@ -1,5 +1,5 @@
---- What the lints share: the files of a tree, a source text taken apart, and the report.
--- A lint runs as luajit spec/lint/NAME.lua [ROOT] from the top; it looks at ROOT, by default the tree it stands in.
+--- Shared by the lints: the files of a tree, a source text in layers, and the report.
+-- A lint runs as luajit spec/lint/NAME.lua [ROOT] from the top; it checks ROOT, by default its own tree.
 local tree = { root = arg and arg[1] or "." }
 
 local faults = {}
@@ -23,7 +23,7 @@ function tree.finish()
   os.exit(#faults == 0 and 0 or 1)
 end
 
---- The paths below directories of the root whose names are as one of the patterns of find, sorted. What is missing is
+--- The paths below directories of the root whose names match one of find's patterns, sorted. Missing directories are
 --- left out.
 function tree.files(directories, ...)
   local names = {}
@@ -59,7 +59,7 @@ function tree.each_line(text, fn)
   end
 end
 
---- The number of the line in which a byte of the text stands.
+--- The number of the line that contains a byte of the text.
 function tree.line_at(text, position)
   local _, count = text:sub(1, position - 1):gsub("\n", "")
   return count + 1
@@ -83,7 +83,8 @@ local function quote_end(text, from)
   end
 end
 
--- What begins at a byte that may open a comment or a string: its kind and its last byte, nothing when it is code.
+-- The element that begins at a byte that may open a comment or a string: its kind and its last byte, nothing when it is
+-- code.
 local function piece_at(text, at, is_lua)
   local two = text:sub(at, at + 1)
   if not is_lua and two == "/*" then
@@ -102,7 +103,7 @@ local function piece_at(text, at, is_lua)
 end
 
 --- A C or Lua text in layers of the same size, so that offsets and lines agree: `code` without comments and strings,
---- `strings` (long ones too), `long` (Lua's long strings alone), `comments`. What belongs elsewhere is blank.
+--- `strings` (long ones too), `long` (Lua's long strings alone), `comments`. Bytes of other layers are blank.
 function tree.layers(path, text)
   local is_lua = path:find "%.lua$" ~= nil
   local layers = { code = {}, strings = {}, long = {}, comments = {} }

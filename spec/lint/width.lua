@@ -1,12 +1,12 @@
---- No line is wider than 120 columns, a tab counting 8: two files fit side by side, and a difference fits a mail.
--- Usage: luajit spec/lint/width.lua [ROOT]; exit status 1 when a line is wider.
--- What may be wider, because it cannot be broken: what stands in a long string of Lua (it is data), an annotation of
+--- No line is wider than 120 columns, a tab counting 8: two files fit side by side, and a diff fits into a mail. Usage:
+-- luajit spec/lint/width.lua [ROOT]; exit status 1 when a line is wider.
+-- These may be wider, because they cannot be broken: the text of a long string of Lua (it is data), an annotation of
 -- LuaLS (one declaration is one line), a literal of a spec; in documents tables, code, and a line that is one link or
 -- one literal.
 local tree = require "spec.lint.tree"
 
 local WIDTH = 120
-local LITERAL = 80 -- bytes from which a literal of a spec, or one of a document, stands whole
+local LITERAL = 80 -- minimum bytes of a literal of a spec or document that may be wider
 
 local function width(line)
   local column = 0

@@ -1,7 +1,7 @@
---- What comments name exists. A name in backticks that looks like one of ours (`mm_frame_next`, `mm_frame_done()`,
+--- Names in comments exist. A name in backticks that looks like one of ours (`mm_frame_next`, `mm_frame_done()`,
 -- `frame.h`, `lua/moonmilter/log.lua`) is an identifier or a file of the tree. Without backticks the same holds for
 -- mm_frame_next(), for paths below host/, lua/ and spec/, and in host/ for every frame.h.
--- Usage: luajit spec/lint/words.lua [ROOT]; exit status 1 when a comment names what is not there.
+-- Usage: luajit spec/lint/words.lua [ROOT]; exit status 1 when a comment names something that does not exist.
 local tree = require "spec.lint.tree"
 
 -- Sources of others that comments cite: of Postfix and of libraries.
@@ -32,7 +32,7 @@ local function is_file(name)
   return files[name] or foreign[name] or files["host/" .. included] or files["lua/moonmilter/" .. name]
 end
 
--- Is the text in backticks a name, and one that is not there?
+-- Is the text in backticks a name that does not exist?
 local function is_missing(text)
   local called = text:match "^([%a_][%w_]*)%(%)$"
   if called or text:find "^mm_[%w_]+$" then

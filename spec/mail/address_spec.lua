@@ -2,7 +2,7 @@ local address = require "moonmilter.address"
 
 local strict = { mode = "strict" }
 
-describe("one mailbox where one is meant", function()
+describe("one mailbox where one is expected", function()
   it("is refused in both modes when the text names two, or none", function()
     local texts = {
       "<a@x.example><b@y.example>", "a@x.example b@y.example", "<a@x.example> b@y.example", "a@x.example, b@y.example",
@@ -28,7 +28,7 @@ describe("one mailbox where one is meant", function()
     assert.equal("a b", address.parse('"a b"@x.example').local_part)
   end)
 
-  it("says what a strict reader objects to, and where", function()
+  it("reports what a strict reader rejects, and where", function()
     local cases = {
       { "a . b@x.example", 3, "obsolete" }, { "J. Doe <j@x.example>", 2, "obsolete" },
       { "<@r.example:a@x.example>", 2, "obsolete" },
@@ -42,7 +42,7 @@ describe("one mailbox where one is meant", function()
     end
   end)
 
-  it("reads in strict mode what the RFCs let a writer write", function()
+  it("reads in strict mode all that the RFCs let a writer generate", function()
     for _, text in ipairs { "a@x.example", "<a@x.example>", "Ann B <a@x.example>", '"A. B" <a@x.example> (c (d))',
       "a@[192.0.2.1]", "a@[IPv6:2001:db8::1]", "a@[IPv6:::ffff:192.0.2.1]", "jörg@bücher.example",
         "=?utf-8?q?J=C3=B6rg?= <j@x.example>", "a!#$%&'*+/=?^_`{|}~-@x.example" } do
@@ -57,7 +57,7 @@ describe("one mailbox where one is meant", function()
     assert.is_nil(address.parse("CEO <evil@x.example>").has_address_in_name)
   end)
 
-  it("raises at the caller when called with nonsense", function()
+  it("raises at the caller's line for invalid arguments", function()
     assert.has_error(function() address.parse(nil) end)
     assert.has_error(function() address.parse("a@b", { mode = "loose" }) end)
   end)
@@ -76,7 +76,7 @@ describe("a list", function()
     assert.is_nil((address.list("a@x.example; b@y.example", strict)))
     assert.is_nil((address.list("", strict)))
   end)
-  it("opens groups for mailboxes()", function()
+  it("expands groups for mailboxes()", function()
     local list = address.mailboxes "Team: a@x.example, B <b@y.example>;, c@z.example, Nobody:;"
     assert.equal(3, #list)
     assert.same({ "Team", "Team" }, { list[1].group, list[2].group })
@@ -93,14 +93,14 @@ describe("an envelope path", function()
     assert.same({ "r.example", "s.example" }, address.path("<@r.example,@s.example:a@x.example>").route)
     assert.equal("Postmaster", address.path("<Postmaster>", strict).local_part)
   end)
-  it("is one address and nothing else", function()
+  it("is exactly one address", function()
     for _, text in ipairs { "<a@x>,<b@y>", "<a@x> SIZE=3", "a@x b@y", "<a@x", "a@x>", "<a@x>>", "Ann <a@x>",
       "<a@x>(c)", "<a@b@x>", "<@x>", "<@r:>" } do
       assert.is_nil((address.path(text)), text)
       assert.is_nil((address.path(text, strict)), text)
     end
   end)
-  it("is a host name in strict mode, RFC 5321 4.1.2", function()
+  it("has a host name as its domain in strict mode, RFC 5321 4.1.2", function()
     assert.is_nil((address.path("a@b_c.example", strict)))
     assert.is_nil((address.path("a@-b.example", strict)))
     assert.is_nil((address.path("root", strict)))
@@ -109,7 +109,7 @@ describe("an envelope path", function()
 end)
 
 describe("writing addresses", function()
-  it("quotes and encodes what must be", function()
+  it("quotes and encodes where necessary", function()
     assert.equal('"Doe, J." <j@x.example>', address.format { name = "Doe, J.", address = "j@x.example" })
     assert.equal("=?UTF-8?B?SsO2cmc=?= <j@x.example>", address.format { name = "Jörg", address = "j@x.example" })
     assert.equal("Jörg <j@x.example>", address.format({ name = "Jörg", address = "j@x.example" }, { utf8 = true }))
@@ -117,7 +117,7 @@ describe("writing addresses", function()
     assert.equal("Team: a@x.example, b@x.example;", address.format { group = "Team",
       members = { { address = "a@x.example" }, { address = "b@x.example" } } })
   end)
-  it("refuses what would inject a header or a second address", function()
+  it("refuses text that would inject a header or a second address", function()
     for _, item in ipairs { { name = "a\nBcc: x@y", address = "a@x" }, { address = "a@x,b@y" },
       { local_part = "a\r\n", domain = "x" },
       { local_part = "a", domain = "x>,<b@y" }, { local_part = "a", domain = "x@y" } } do
@@ -127,7 +127,7 @@ describe("writing addresses", function()
 end)
 
 describe("domains", function()
-  it("are the same whatever their spelling", function()
+  it("are equal in any spelling", function()
     assert.is_true(address.same_domain("BÜCHER.example", "xn--bcher-kva.EXAMPLE"))
     assert.is_false(address.same_domain("a.example", "b.example"))
     assert.is_true(address.same(address.parse "a@Bücher.example", address.parse "a@xn--bcher-kva.example"))

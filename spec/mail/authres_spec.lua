@@ -38,7 +38,7 @@ describe("Authentication-Results", function()
     assert.equal("mx.example; none", authres.format { authserv_id = "mx.example", results = {} })
   end)
 
-  it("refuses to write what would be read as more than was meant", function()
+  it("refuses to write a value that would be read as more than intended", function()
     for _, r in ipairs { { method = "spf", result = "pass; dkim=pass" },
       { method = "spf", result = "pass", comment = "a\nb" },
       { method = "s p", result = "x" }, { method = "spf", result = "pass", properties = { { type = "smtp",
@@ -47,7 +47,7 @@ describe("Authentication-Results", function()
     end
   end)
 
-  it("strips what claims to be ours, what could be taken for ours, and nothing else", function()
+  it("strips fields that claim to be ours or could be taken for ours, and no others", function()
     local block = header.block(table.concat({
       "Authentication-Results: mx.example; spf=pass smtp.mailfrom=x", "authentication-results: MX.Example 1; none",
       "Authentication-Results: (hi) \"mx.example\"; dkim=pass", "Authentication-Results: mx.example garbage spf=pass",

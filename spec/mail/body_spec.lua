@@ -49,7 +49,7 @@ describe("a kept body", function()
       assert.has_error(function() b:string() end)
     end
   end)
-  it("past max_size does what `over` says", function()
+  it("does what `over` says when it exceeds max_size", function()
     for _, over in ipairs { "accept", "tempfail", "reject" } do
       local b = body.new { max_size = 10, over = over }
       assert.is_true(b:feed "0123456789")
@@ -62,9 +62,9 @@ describe("a kept body", function()
     b:finish()
     assert.equal("0123456789", b:string())
     assert.is_true(b.is_truncated)
-    assert.has_error(function() b:edit() end) -- or the rest of the message would be lost
+    assert.has_error(function() b:edit() end) -- the rest of the message would be lost
   end)
-  it("refuses to be read before its end, and options that do not exist", function()
+  it("cannot be read before its end, and refuses unknown options", function()
     assert.has_error(function() body.new():string() end)
     assert.has_error(function() body.new { max_mem = 1 } end)
     assert.has_error(function() body.new { over = "drop" } end)
@@ -72,7 +72,7 @@ describe("a kept body", function()
 end)
 
 describe("parts of a kept body", function()
-  it("give the content the walker gives, over the whole corpus", function()
+  it("give the same content as the walker, over the whole corpus", function()
     for _, case in ipairs(generate.all()) do
       local b = stored(case.message, { max_memory = 100 })
       local parts = assert(b:parts())
@@ -92,7 +92,7 @@ describe("parts of a kept body", function()
       b:close()
     end
   end)
-  it("are readable inside an encoded message too", function()
+  it("are readable even inside an encoded message", function()
     local inner = lines("Content-Type: multipart/mixed; boundary=c", "", "--c", "", "one", "--c", "",
       "two", "--c--", "")
     local b = stored(lines("Content-Type: message/rfc822", "Content-Transfer-Encoding: base64", "",
@@ -101,7 +101,7 @@ describe("parts of a kept body", function()
     assert.equal("two", parts[4]:content())
     assert.equal("encoded", select(3, b:edit():remove(parts[4], "x")))
   end)
-  it("read as UTF-8", function()
+  it("give their text as UTF-8", function()
     local b = stored(lines("Content-Type: text/plain; charset=iso-8859-15",
       "Content-Transfer-Encoding: quoted-printable", "", "=A4 5"))
     assert.equal("€ 5", b:parts()[1]:text())
@@ -149,7 +149,7 @@ describe("rewriting", function()
     end
   end)
 
-  it("puts a footer into plain text and HTML, in the part's own charset where it can", function()
+  it("adds a footer to plain text and HTML, in the part's own charset where possible", function()
     local message = lines("Content-Type: multipart/alternative; boundary=b", "", "--b", "X-Keep: me",
       "Content-Type: text/plain; charset=utf-8", "Content-Transfer-Encoding: 8bit", "", "Grüße", "--b",
       "Content-Type: text/html; charset=iso-8859-1", "Content-Transfer-Encoding: quoted-printable", "",
@@ -165,7 +165,7 @@ describe("rewriting", function()
     assert.equal("iso-8859-1", parts[2].charset)
   end)
 
-  it("turns a part into UTF-8 when its charset cannot hold the footer, and the message's own header follows", function()
+  it("turns a part into UTF-8 when its charset cannot hold the footer, and updates the message's header", function()
     local b, head = stored(lines("Subject: x", "Content-Type: text/plain; charset=iso-8859-1; format=flowed", "",
       "caf\233", ""))
     local edit = b:edit()
@@ -193,7 +193,7 @@ describe("rewriting", function()
     end
   end)
 
-  it("never touches what is signed, and says why", function()
+  it("never changes a signed part, and says why", function()
     local b = stored(lines("Content-Type: multipart/signed; boundary=b", "", "--b", "", "x", "--b",
       "Content-Type: application/pgp-signature", "", "y", "--b--", ""))
     local edit = b:edit()
@@ -201,7 +201,7 @@ describe("rewriting", function()
     assert.equal("sealed", select(3, edit:append(b:parts()[2], "f")))
   end)
 
-  it("refuses text that would end the part, and changes within changes", function()
+  it("refuses text that would end the part, and nested changes", function()
     local b = stored(lines("Content-Type: multipart/mixed; boundary=b", "", "--b",
       "Content-Type: multipart/mixed; boundary=c", "", "--c", "", "x", "--c--", "--b--", ""))
     local parts, edit = b:parts(), b:edit()

@@ -21,13 +21,13 @@ describe("the corpus", function()
     end)
   end
 
-  it("reads every generated message as it was meant", function()
+  it("reads every generated message as intended", function()
     for _, case in ipairs(generated) do
       assert.equal(case.name .. "\n" .. case.expect, case.name .. "\n" .. portrait.message(case.message))
     end
   end)
 
-  it("sees the same parts at the same offsets however the message is cut into chunks", function()
+  it("finds the same parts at the same offsets however the message is cut into chunks", function()
     local all = {}
     for _, case in ipairs(hand) do
       all[#all + 1] = portrait.read_file("spec/mail/corpus/hand/" .. case.name .. ".eml")

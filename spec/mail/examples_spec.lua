@@ -14,14 +14,14 @@ local function read(name)
 end
 
 describe("examples/block-executables.lua", function()
-  it("refuses a program whatever way its name is written, and lets the rest of the corpus through", function()
+  it("refuses a program however its name is written, and passes the rest of the corpus", function()
     for _, case in ipairs(hand) do
       local got = fake_ctx.run("examples/block-executables.lua", read(case.name))
       local has_program = case.expect:find("kind=exe", 1, true) ~= nil
       assert.equal(has_program and "reject" or nil, got.verdict, case.name)
     end
   end)
-  it("refuses one in a base64 message too", function()
+  it("refuses a program in a base64 message, too", function()
     local codec = require "moonmilter.codec"
     local inner = "Content-Type: text/plain; name=readme.txt\r\n\r\nMZ\144\0\3\0\0\0"
     local got = fake_ctx.run("examples/block-executables.lua", lines("Content-Type: message/rfc822",
@@ -41,7 +41,7 @@ describe("examples/tag-subject-utf8.lua", function()
 end)
 
 describe("examples/footer-text-html.lua", function()
-  it("reaches both alternatives and leaves the attachment alone", function()
+  it("adds it to both alternatives and leaves the attachment unchanged", function()
     local attachment = "--m\r\nContent-Type: image/png\r\nContent-Transfer-Encoding: "
       .. "base64\r\n\r\niVBORw0KGgo=\r\n--m--\r\n"
     local message = lines("Subject: x", "Content-Type: multipart/mixed; boundary=m", "", "--m",
@@ -54,7 +54,7 @@ describe("examples/footer-text-html.lua", function()
     assert.is_truthy(root.parts[1].parts[2].content:find("Musterstra&#223;e 1", 1, true))
     assert.equal(attachment, got:sub(-#attachment))
   end)
-  it("leaves signed mail as it is", function()
+  it("leaves signed mail unchanged", function()
     assert.equal(read "mime-signed", fake_ctx.run("examples/footer-text-html.lua", read "mime-signed").message)
   end)
 end)
@@ -63,7 +63,7 @@ describe("examples/from-spoofing.lua", function()
   local function verdict(from)
     return fake_ctx.run("examples/from-spoofing.lua", from .. "\r\n\r\nx").verdict
   end
-  it("refuses what shows one address and is another", function()
+  it("refuses a From that shows one address but contains another", function()
     assert.equal("reject", verdict 'From: "ceo@bank.example" <evil@x.example>')
     assert.equal("reject", verdict "From: ceo@bank.example <evil@x.example>")
     assert.equal("reject", verdict "From: =?utf-8?q?ceo=40bank.example?= <evil@x.example>")
@@ -71,7 +71,7 @@ describe("examples/from-spoofing.lua", function()
     assert.equal("reject", verdict "From: a@x.example\r\nFrom: b@y.example")
     assert.equal("reject", verdict "Subject: x")
   end)
-  it("lets honest mail through", function()
+  it("passes honest mail", function()
     assert.is_nil(verdict "From: Ann <ann@x.example>")
     assert.is_nil(verdict 'From: "ann@x.example" <ann@X.example>')
     assert.is_nil(verdict 'From: "Ann @ Work" <ann@x.example>')
@@ -79,7 +79,7 @@ describe("examples/from-spoofing.lua", function()
 end)
 
 describe("examples/strip-authres.lua", function()
-  it("removes what claims to be ours", function()
+  it("removes fields that claim to be ours", function()
     local got = fake_ctx.run("examples/strip-authres.lua",
       "Authentication-Results: mx.example; spf=pass\r\nAuthentication-Results: other.example; spf=pass\r\n\r\nx",
         { j = "mx.example" }).message

@@ -1,4 +1,4 @@
---- Runs an example over a message without a host: a ctx with headers, body, edits and reject, and nothing else.
+--- Runs an example over a message without a host: a ctx with only headers, body, edits and reject.
 local body = require "moonmilter.body"
 local header = require "moonmilter.header"
 

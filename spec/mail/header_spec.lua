@@ -12,10 +12,10 @@ describe("folding", function()
     end
     assert.equal(value, header.unfold(folded))
   end)
-  it("says when a word is too long for any line", function()
+  it("reports when a word is too long for any line", function()
     assert.is_false(select(2, header.fold("X", ("a"):rep(1200))))
   end)
-  it("encodes unstructured text so that no line passes 78", function()
+  it("encodes unstructured text so that no line exceeds 78 characters", function()
     for _, text in ipairs { ("Grüße aus Köln, "):rep(20), ("日本語"):rep(60), ("ü"):rep(300), ("é1234567890"):rep(20) } do
       local value = header.encode(text, "X-Some-Header")
       for line in ("X-Some-Header: " .. value .. "\n"):gmatch("(.-)\n") do
@@ -35,12 +35,12 @@ describe("parameters", function()
   it("prefer the extended form over the plain one", function()
     assert.equal("ü", header.params("a; filename=u; filename*=utf-8''%C3%BC").params.filename)
   end)
-  it("keep the first of two, and say so", function()
+  it("keep the first of two, and report the second", function()
     local t = header.params "a; x=1; X=2"
     assert.equal("1", t.params.x)
     assert.is_true(t.defects["duplicate-parameter"])
   end)
-  it("write what they read: tokens, quoted, RFC 2231, continued", function()
+  it("are written as read: tokens, quoted, RFC 2231, continued", function()
     for _, value in ipairs { "a", "", "a b", 'q"\\', "ü", ("lang "):rep(40), ("ü"):rep(60), "=?x?=", "a;b=c" } do
       local written = header.format_params { value = "attachment", params = { filename = value, size = "3" } }
       assert.equal(value, header.params(written).params.filename)
@@ -49,7 +49,7 @@ describe("parameters", function()
       end
     end
   end)
-  it("are never a way to a second header", function()
+  it("never allow the injection of a second header", function()
     assert.has_error(function() header.format_params { value = "a", params = { x = "1\r\nBcc: y" } } end)
     assert.has_error(function() header.format_params { value = "a", params = { ["x y"] = "1" } } end)
     assert.is_nil(header.params("a; x*=utf-8''a%0D%0Ab").params.x:find("[\r\n]"))
@@ -68,11 +68,11 @@ describe("structured fields", function()
     ["Authentication-Results"] = "mx.example ;\n\tspf=pass  smtp.mailfrom=x.example",
   }
   for name, value in pairs(untouched) do
-    it("give an untouched " .. name .. " back byte for byte", function()
+    it("return an untouched " .. name .. " byte for byte", function()
       assert.equal(value, header.format(name, assert(header.parse(name, value))))
     end)
   end
-  it("write changed ones anew, and keep the spelling of parameters that stayed", function()
+  it("rewrite changed fields, and keep the spelling of unchanged parameters", function()
     local t = header.parse("Content-Type", 'Multipart/Mixed; BOUNDARY="a b"; x=1')
     t.params.x = "2"
     assert.equal('multipart/mixed; BOUNDARY="a b"; x=2', header.format("Content-Type", t))
@@ -93,7 +93,7 @@ describe("structured fields", function()
       .. "09:55:06 GMT")
     assert.same({ "x.example", "0A" }, { r.by, r.id })
   end)
-  it("say which fields have no structure", function()
+  it("report fields without a structure", function()
     assert.equal("unstructured", select(4, header.parse("Subject", "x")))
   end)
 end)
@@ -107,7 +107,7 @@ describe("dates", function()
       assert.same({ epoch, offset }, { date.epoch, date.offset })
     end
   end)
-  it("are refused, with the word that does not fit", function()
+  it("are refused with the word that does not fit", function()
     for _, text in ipairs { "", "Fri", "32 Jan 2020 00:00 +0000", "29 Feb 2021 00:00 +0000", "1 Foo 2020 00:00 +0000",
       "1 Jan 2020 24:00 +0000", "1 Jan 2020 00:00 +9", "1 Jan 2020 <x>" } do
       local date, why, position = datetime.parse(text)
@@ -134,16 +134,16 @@ describe("a field", function()
     assert.equal(880127706, field("Received", "by x; Fri, 21 Nov 1997 09:55:06 -0600"):date().epoch)
     assert.equal("html", field("Content-Type", "text/html; charset=x"):params().subtype)
   end)
-  it("hands its edits to the host, without any index", function()
+  it("passes its edits to the host, without an index", function()
     local f = field("Subject", "x")
     f:set "y"
     f:insert_before("X-Before", "1")
     f:delete()
     assert.same({ { "set", "Subject", "y" }, { "insert_before", "Subject", "X-Before", "1" }, { "delete", "Subject" } },
       calls)
-    assert.has_error(function() f:set "z" end, "set: Subject was deleted before")
+    assert.has_error(function() f:set "z" end, "set: Subject is already deleted")
   end)
-  it("refuses values that are not one header", function()
+  it("refuses values that are not a single header", function()
     local f = field("Subject", "x")
     for _, value in ipairs { "a\nBcc: b", "a\r\n b", "a\n", "a\n \n b", "\n a", "a\0" } do
       assert.has_error(function() f:set(value) end)
@@ -153,7 +153,7 @@ describe("a field", function()
     f:set "a\n\tfolded"
     assert.equal("a\n\tfolded", f.value)
   end)
-  it("takes tables through header.format", function()
+  it("accepts tables, which go through header.format", function()
     local f = field("References", "<a@b>")
     local refs = f:parsed()
     refs[2] = "c@d"
@@ -164,7 +164,7 @@ end)
 
 describe("a header block", function()
   local text = "From: a@x.example\r\nReceived: one\r\n\tfolded\r\nreceived : two\r\nX-Empty:\r\n\r\nbody"
-  it("comes out as it went in, and edits touch only their field", function()
+  it("is written as it was read, and edits change only their field", function()
     local block, after = header.block(text)
     assert.equal("body", text:sub(after))
     assert.equal(text:sub(1, -7), block:bytes())

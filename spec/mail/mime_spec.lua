@@ -6,7 +6,7 @@ local function lines(...)
 end
 
 describe("the walker's limits", function()
-  it("name the limit and stay in force", function()
+  it("are named in the error and stay in force", function()
     local deep = {}
     for i = 1, 40 do
       deep[#deep + 1] = ("Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d"):format(i, i)
@@ -19,7 +19,7 @@ describe("the walker's limits", function()
     assert.equal("limit", select(3, walker:body "more"))
     assert.equal("limit", select(3, walker:eom()))
   end)
-  it("bound the number of parts, those in encoded messages included", function()
+  it("bound the number of parts, including those in encoded messages", function()
     local many = lines("Content-Type: multipart/mixed; boundary=b", "", ("--b\r\n\r\n\r\n"):rep(1100))
     local function refused(_, text, code)
       assert.matches("^mime: more than max_parts ", text)
@@ -32,7 +32,7 @@ describe("the walker's limits", function()
     refused(mime.parse(outer, { max_parts = 10 }))
     assert.is_table(mime.parse(outer, { max_parts = 20 }))
   end)
-  it("bound a header, its lines in small pieces too", function()
+  it("bound a header, even when its lines come in small pieces", function()
     local walker = mime.walker { with_header = true, max_header_bytes = 1000 }
     local text, code
     for _ = 1, 2000 do
@@ -42,14 +42,14 @@ describe("the walker's limits", function()
     assert.matches("max_header_bytes 1000", text)
     assert.equal("limit", code)
   end)
-  it("refuse options that do not exist", function()
+  it("refuse unknown options", function()
     assert.has_error(function() mime.walker { max_dept = 3 } end)
     assert.has_error(function() mime.walker { max_depth = "3" } end)
   end)
 end)
 
 describe("the walker driven by handlers", function()
-  it("takes headers as the MTA hands them and the body in chunks", function()
+  it("takes headers as the MTA sends them and the body in chunks", function()
     local seen = {}
     local walker = mime.walker {
       on_part = function(part) seen[#seen + 1] = part.path .. " " .. part.type end,
@@ -67,7 +67,7 @@ describe("the walker driven by handlers", function()
       table.concat(seen, ","):gsub("caf,é", "café"):gsub(
       "c,a,f,é", "café"):gsub("<,p,>", "<p>"))
   end)
-  it("gives no content of a part that on_part refuses, but its size and kind", function()
+  it("gives only size and kind of a part that on_part refuses, not its content", function()
     local got, last = 0, nil
     local walker = mime.walker {
       on_part = function() return false end, on_data = function() got = got + 1 end,
@@ -78,13 +78,13 @@ describe("the walker driven by handlers", function()
     walker:eom()
     assert.same({ 0, 5008, "pdf" }, { got, last.size, last.kind })
   end)
-  it("marks what stands under a signature", function()
+  it("marks signed parts", function()
     local root = mime.parse(lines("Content-Type: multipart/signed; boundary=b", "", "--b", "", "x", "--b",
       "Content-Type: application/pgp-signature", "", "y", "--b--", ""))
     assert.is_false(root.is_sealed)
     assert.is_true(root.parts[1].is_sealed)
   end)
-  it("keeps memory constant whatever the size of the message", function()
+  it("keeps memory constant for messages of any size", function()
     local walker = mime.walker {}
     walker:header("Content-Type", "multipart/mixed; boundary=b")
     walker:body "--b\r\nContent-Transfer-Encoding: base64\r\n\r\n"

@@ -10,8 +10,8 @@ local portrait = require "portrait"
 local generate = require "generate"
 local hand = require "hand"
 
--- Messages of the corpus with bytes changed at random. Nothing may raise; what comes out must be what it claims to be.
--- MOONMILTER_FUZZ=N: N rounds instead of the few of a normal run, and another seed.
+-- Messages of the corpus with bytes changed at random. No call may raise, and every result must be valid.
+-- MOONMILTER_FUZZ=N: N rounds instead of the few of a normal run, with another seed.
 local ROUNDS = tonumber(os.getenv "MOONMILTER_FUZZ") or 3
 
 local seeds = {}
@@ -68,7 +68,7 @@ describe("mutated mail", function()
         for _, mode in ipairs { "lenient", "strict" } do
           local list, why, position = address.mailboxes(field.value, { mode = mode })
           if list then
-            for _, m in ipairs(list) do -- what is read can be written and read again
+            for _, m in ipairs(list) do -- what was read can be written and read again
               local again = assert(address.parse(address.format { local_part = m.local_part, domain = m.domain }))
               assert.same({ m.local_part, m.domain }, { again.local_part, again.domain })
               assert.is_nil(m.address:find("[%z\r\n]"))
@@ -92,7 +92,7 @@ describe("mutated mail", function()
     end)
   end)
 
-  it("is walked alike in any chunks", function()
+  it("is walked alike in chunks of any size", function()
     each(function(message)
       local whole = portrait.streamed(message, #message)
       assert.equal(whole, portrait.streamed(message, math.random(1, 50)))
@@ -100,7 +100,7 @@ describe("mutated mail", function()
     end)
   end)
 
-  it("is rewritten without harm to what is not touched", function()
+  it("is rewritten without changing other parts", function()
     each(function(message)
       local block, after = header.block(message)
       local b = body.new { headers = block, max_memory = math.random(1, 2000) }

@@ -1,4 +1,4 @@
---- A message as a few lines of text: what the modules see in it. Specs compare portraits.
+--- A message as a few lines of text that show how the modules read it. Specs compare portraits.
 local header = require "moonmilter.header"
 local mime = require "moonmilter.mime"
 
@@ -13,7 +13,7 @@ local function sorted(set)
   return table.concat(names, ",")
 end
 
---- Printable: other bytes than printable ASCII as \ddd.
+--- Printable text: bytes other than printable ASCII as \ddd.
 function portrait.printable(text)
   return (text:gsub("[%z\1-\31\127-\255\\]", function(c) return ("\\%03d"):format(c:byte()) end))
 end

@@ -3,7 +3,7 @@ local authres = require "moonmilter.authres"
 local encoded_word = require "moonmilter.encoded_word"
 local header = require "moonmilter.header"
 
--- Laws that hold for every input, tried on many random ones. The seed is fixed: a failure comes again.
+-- Laws that hold for every input, tried on many random ones. The seed is fixed: a failure is repeatable.
 local function texts(alphabet, longest)
   return function()
     local out = {}
@@ -40,7 +40,7 @@ describe("for every text", function()
     end
   end)
 
-  it("an address written is the address read, in both modes", function()
+  it("an address is read back as it was written, in both modes", function()
     local local_text = texts({ "a", "b", ".", " ", "é", "\"", "\\", "@", ",", "<", "(" }, 8)
     for _ = 1, 20000 do
       local mailbox = { name = name_text():gsub("^ +", ""):gsub(" +$", ""):gsub("  +", " "),
@@ -57,7 +57,7 @@ describe("for every text", function()
     end
   end)
 
-  it("a plain path is read as the parser reads any other", function()
+  it("the shortcut for plain paths gives the parser's result", function()
     local part = texts({ "a", "b", ".", "-", "+", "_", "1", "=" }, 7)
     for _ = 1, 20000 do
       local text = part() .. "@" .. part()
@@ -74,7 +74,7 @@ describe("for every text", function()
     end
   end)
 
-  it("folding an address list changes nothing in it", function()
+  it("folding does not change an address list", function()
     for _ = 1, 3000 do
       local list = {}
       for i = 1, math.random(1, 6) do
@@ -89,14 +89,14 @@ describe("for every text", function()
     end
   end)
 
-  it("parameters written are the parameters read", function()
+  it("parameters are read back as they were written", function()
     for _ = 1, 10000 do
       local params = { a = any_text(), filename = any_text() .. any_text() .. any_text() }
       assert.same(params, header.params(header.format_params { value = "attachment", params = params }).params)
     end
   end)
 
-  it("results written are the results read", function()
+  it("results are read back as they were written", function()
     local value = texts({ "a", "b.c", " ", "=", ";", "\"", "\\", "@", "(", ")", "/", "+" }, 6)
     for _ = 1, 5000 do
       local t = { authserv_id = "mx.example", version = 1, results = {} }

@@ -7,7 +7,7 @@ import sys
 
 def lua(text):
     out = ['"']
-    for byte in text.encode("utf-8", "surrogateescape"):  # raw 8-bit comes back as it was
+    for byte in text.encode("utf-8", "surrogateescape"):  # restores raw 8-bit bytes
         out.append(chr(byte) if 32 <= byte < 127 and byte not in (34, 92) else "\\%03d" % byte)
     out.append('"')
     return "".join(out)

@@ -6,7 +6,7 @@ local generate = require "generate"
 local hand = require "hand"
 local disagreements = require "disagreements"
 
--- The same facets, in python_email.py's words.
+-- The same facets, in the notation of python_email.py.
 local function ours(message)
   local block = header.block(message)
   local out = {}
@@ -72,7 +72,7 @@ describe("Python's email package", function()
     return
   end
 
-  it("agrees on every message, or the disagreement is listed with its reason", function()
+  it("agrees on every message, except for listed disagreements with a reason", function()
     local all = messages()
     local theirs = run_python(all)
     local compared, problems = 0, {}

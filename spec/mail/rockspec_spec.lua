@@ -1,5 +1,5 @@
--- The modules come without the host too: luarocks make builds and installs them from rockspec/, and plain LuaJIT runs
--- them. In a copy of what the package needs, so that building leaves nothing in the source tree.
+-- The modules are also available without the host: luarocks make builds and installs them from rockspec/, and plain
+-- LuaJIT runs them. The spec works in a copy of the needed files, so that building leaves nothing in the source tree.
 local function run(command)
   local pipe = io.popen("(" .. command .. ") 2>&1; echo \"status $?\"")
   local output = pipe:read "*a"
@@ -23,7 +23,7 @@ describe("rockspec/moonmilter-scm-1.rockspec", function()
       .. "--lua-version=5.1 make --deps-mode=none --tree=%s/tree rockspec/moonmilter-scm-1.rockspec"):format(directory,
       directory, directory))
     assert.is_true(made, output)
-    -- only the tree's modules; LPeg where the distribution puts it
+    -- only the tree's modules, and LPeg where the distribution installs it
     local script = assert(io.open(directory .. "/work/all.lua", "w"))
     script:write [[
       for _, name in ipairs { "address", "authres", "body", "charset", "codec", "datetime", "encoded_word", "header",

@@ -10,11 +10,11 @@ local function names(matches)
 end
 
 describe("a scanner", function()
-  it("finds overlapping literals, all of them", function()
+  it("finds all overlapping literals", function()
     local s = scan.new { he = "he", she = "she", hers = "hers", his = "his" }
     assert.same({ "she 2-4", "he 3-4", "hers 3-6" }, names(s:find_all "ushers"))
   end)
-  it("takes literals of any bytes, all 256 of them at once", function()
+  it("takes literals of any bytes, even all 256 of them", function()
     local literals, all = {}, {}
     for b = 0, 255 do
       literals[b + 1] = string.char(b, (b + 1) % 256, b)
@@ -33,7 +33,7 @@ describe("a scanner", function()
     assert.same({ "card 3-8" }, names(scan.new({ card = digits }):find_all "a 123456 12"))
     assert.same({ "x 2-4" }, names(scan.new({ x = lpeg.P "a" ^ 1 * "b" }, { window = 3 }):find_all "aaab"))
   end)
-  it("gives the same matches however the stream is cut", function()
+  it("gives the same matches wherever the stream is cut", function()
     math.randomseed(9)
     local piece = { "he", "she", "r", "s", "12", "345", " ", "h" }
     local text = {}
@@ -63,7 +63,7 @@ describe("a scanner", function()
       assert.equal(whole, run(nil))
     end
   end)
-  it("stops at its limits with a name, and when on_match has enough", function()
+  it("stops at its limits with a name, and when on_match returns true", function()
     local function refused(limit, _, text, code)
       assert.matches(limit, text)
       assert.equal("limit", code)
@@ -76,7 +76,7 @@ describe("a scanner", function()
     stream:feed "aaa"
     assert.equal(1, count)
   end)
-  it("refuses empty literals, other things, and too much", function()
+  it("refuses empty literals, invalid patterns, and too many literals", function()
     assert.has_error(function() scan.new { "" } end)
     assert.has_error(function() scan.new { 5 } end)
     assert.has_error(function() scan.new({ "a" }, { windw = 1 }) end)

@@ -1,5 +1,5 @@
---- Each command of the milter protocol as an MTA may and may not send it. What no MTA may send closes the connection,
---- with one line in the log; everything else has exactly one answer (the oracle of fake_mta counts).
+--- Each command of the milter protocol as an MTA may and may not send it. A command that no MTA may send closes the
+--- connection, with one line in the log; every other command gets exactly one answer (the oracle of fake_mta counts).
 local fake_mta = require "spec.support.fake_mta"
 
 local packet, u32 = fake_mta.packet, fake_mta.u32
@@ -20,7 +20,7 @@ local SCRIPT = [[
   options = { lockstep = true }
 ]]
 
--- What brings a session into the state in which the letter may come.
+-- Brings a session into the state in which the letter is allowed.
 local before = {
   O = {}, D = { "O" }, C = { "O" }, H = { "O", "C" }, M = { "O", "C", "H" }, R = { "O", "C", "H", "M" },
   T = { "O", "C", "H", "M", "R" }, L = { "O", "C", "H", "M", "R", "T" }, N = { "O", "C", "H", "M", "R", "T", "L" },
@@ -83,7 +83,7 @@ describe("a command as it should be", function()
   end
 
   local odd_but_legal = {
-    { "C", "\0U", "a client that nobody knows" },
+    { "C", "\0U", "an unknown client" },
     { "C", "unknown\0L\0\0/run/socket\0", "a client on a unix socket" },
     { "C", "x\0" .. "6\0\0IPv6:2001:db8::1\0", "an address with Sendmail's IPv6: prefix" },
     { "C", "x\0" .. "6\0\0ipv6:::1\0", "the prefix in small letters" },
@@ -98,7 +98,7 @@ describe("a command as it should be", function()
     { "B", "\0\0\0", "NULs in the body" }, { "E", "the last piece\r\n", "body bytes in the end-of-message packet" },
   }
   for _, case in ipairs(odd_but_legal) do
-    it(("%s: %s is taken"):format(case[1], case[3]), function()
+    it(("%s: %s is accepted"):format(case[1], case[3]), function()
       local mta = open(case[1])
       assert(mta:feed(packet(case[1], case[2])))
       answers(mta, "c")
@@ -107,7 +107,7 @@ describe("a command as it should be", function()
   end
 
   for _, macros in ipairs { "M", "Mi\0\0", "Mi\0ABC\0odd\0", "L", "Bi\0X\0", "?", "Ui\0X\0" } do
-    it(("macros %q are taken in silence"):format(macros), function()
+    it(("macros %q are accepted silently"):format(macros), function()
       local mta = open "D"
       assert(mta:feed(packet("D", macros)))
       answers(mta, "")
@@ -157,7 +157,7 @@ describe("a malformed command closes the connection and leaves one line in the l
     mta:close()
   end)
 
-  it("and nothing behind it is looked at", function()
+  it("and packets after it are ignored", function()
     local mta = open "M"
     assert.is_nil(mta:feed(packet("M", "") .. packet("M", good.M) .. packet("Q")))
     assert.same({}, mta:output())
@@ -191,7 +191,7 @@ describe("a command out of order closes the connection", function()
     end)
   end
 
-  -- what real MTAs do (protocol 2.14, 5.6), and what answering with "continue" makes harmless
+  -- what real MTAs do (protocol 2.14, 5.6), and what is harmless when answered with "continue"
   local right = { "Q", "OQ", "OCQ", "OM", "OCM", "OCHH", "OCMH", "OCMM", "OCMRM", "OCMRTLM", "OCA", "OCAA",
     "OCMAA", "OCMRTLNBEA", "OCMRTLNBEAA", "OCHMRTLNBEM", "OCE", "OCMEE", "OCME", "OCMRNBE", "OCMRBE", "OCMRTLNEMRTLNE",
     "OUCUHUMURUTLNE", "OCKCMREK", "OCMAE",
@@ -214,7 +214,7 @@ describe("a packet length", function()
     return mta
   end
   for name, bytes in pairs {
-    ["of 0 closes at once, before any letter"] = "\0\0\0\0", ["of 0 with a byte behind it closes"] = "\0\0\0\0A",
+    ["of 0 closes at once, before any letter"] = "\0\0\0\0", ["of 0 followed by a byte closes"] = "\0\0\0\0A",
     ["of 0x10002 closes without waiting for so many bytes"] = "\0\1\0\2",
     ["of 0x10001 closes unless it is a body"] = "\0\1\0\1H",
     ["of 0x7fffffff closes"] = "\127\255\255\255", ["of 0x80000001 closes"] = "\128\0\0\1A",
@@ -231,7 +231,7 @@ describe("a packet length", function()
     end)
   end
 
-  it("of 0x10000 is taken", function()
+  it("of 0x10000 is accepted", function()
     local mta = fake_mta.start { script = SCRIPT }
     mta:connect()
     assert(mta:feed(packet("H", ("x"):rep(65534) .. "\0")))
@@ -256,8 +256,8 @@ describe("a letter that no MTA sends", function()
   end
 end)
 
-describe("a connection that says nothing", function()
-  it("and leaves is worth no line, but on_close runs", function()
+describe("a connection that sends nothing", function()
+  it("and closes logs no line, but on_close runs", function()
     local mta = fake_mta.start { script = SCRIPT, negotiates = false }
     mta:vanish()
     assert.is_true(mta:is_finished())
@@ -265,7 +265,7 @@ describe("a connection that says nothing", function()
     assert.truthy(mta.owner:log():find("text=close", 1, true))
     mta:close()
   end)
-  it("but one byte is the same", function()
+  it("but one byte behaves alike", function()
     local mta = fake_mta.start { script = SCRIPT, negotiates = false }
     mta:feed "\0"
     mta:vanish()

@@ -1,5 +1,5 @@
---- What lives how long: a client's facts, a message's facts, macros, handlers that wait. And what every session may
---- rely on: exactly one of on_done and on_abort a message, on_close once and last.
+--- Lifetimes: a client's facts, a message's facts, macros, waiting handlers. And what every session may rely on:
+--- exactly one of on_done and on_abort per message, on_close once and last.
 local fake_mta = require "spec.support.fake_mta"
 
 local packet = fake_mta.packet
@@ -44,7 +44,7 @@ describe("several messages on one connection", function()
     mta:begin()
     for _ = 1, 3 do
       assert.equal("continue", mta:message().kind)
-      mta:abort() -- as Postfix does behind every message
+      mta:abort() -- as Postfix does after every message
       mta:abort()
     end
     mta:quit()
@@ -55,7 +55,7 @@ describe("several messages on one connection", function()
     mta:close()
   end)
 
-  it("share ctx.session and have a ctx.message each", function()
+  it("share ctx.session and each have a ctx.message", function()
     local mta = fake_mta.start [[
       function on_mail(ctx)
         ctx.session.n = (ctx.session.n or 0) + 1
@@ -92,7 +92,7 @@ describe("several messages on one connection", function()
     mta:close()
   end)
 
-  it("have no message between them", function()
+  it("have no open message between them", function()
     local mta = fake_mta.start [[
       function on_helo(ctx)
         local ok, err = pcall(function() return ctx.message end)
@@ -107,7 +107,7 @@ describe("several messages on one connection", function()
     mta:close()
   end)
 
-  it("reply texts stay with their message", function()
+  it("keep reply texts with their message", function()
     local mta = fake_mta.start [[
       function on_rcpt(ctx, r) if r == "bad@x" then return ctx:reject("no such mailbox") end end
       function on_eom(ctx) if ctx.sender == "bad@x" then return "reject" end end
@@ -164,7 +164,7 @@ describe("a message that ends without a final reply", function()
     end
   end
 
-  it("leaves nothing of its edits to the next", function()
+  it("leaves none of its edits to the next", function()
     local mta = fake_mta.start [[
       function on_mail(ctx) if ctx.sender == "one@x" then ctx:add_header("X-One", "1") ctx:replace_body "one" ctx:quarantine "one" end end
       function on_eom(ctx) ctx:add_header("X-Two", "2") end
@@ -178,7 +178,7 @@ describe("a message that ends without a final reply", function()
 end)
 
 describe("a message decided early", function()
-  it("is done at once, and content that still comes is answered and shown to nobody", function()
+  it("is done at once, and later content is answered without reaching a handler", function()
     local mta = fake_mta.start(TELLS .. [[
       function on_rcpt(ctx) return "discard" end
       function on_data() error "never" end
@@ -200,7 +200,7 @@ describe("a message decided early", function()
     mta:close()
   end)
 
-  it("at MAIL leaves the next MAIL to be judged afresh", function()
+  it("at MAIL leaves the next MAIL to be judged anew", function()
     local mta = fake_mta.start [[ function on_mail(ctx, s) if s == "bad@x" then return "reject" end end ]]
     mta:begin()
     assert.equal("reject", mta:mail("<bad@x>").kind)
@@ -209,7 +209,7 @@ describe("a message decided early", function()
     mta:close()
   end)
 
-  it("by a recipient refused is not decided at all: the others go on", function()
+  it("is not decided by a refused recipient: the others go on", function()
     local mta = fake_mta.start(TELLS .. [[ function on_rcpt(ctx, r) if r:find "^no" then return "reject" end end ]])
     mta:begin()
     local reply = mta:message { to = { "<no1@x>", "<yes@x>", "<no2@x>" } }
@@ -232,7 +232,7 @@ describe("macros", function()
     function on_eom(ctx) return show(ctx, "i", "rcpt_addr", "msg_id", "j", "auth_type", "nothing") end
   ]]
 
-  it("are seen from their stage on, with braces or without", function()
+  it("are visible from their stage on, with or without braces", function()
     local mta = fake_mta.start(SHOWS)
     mta:introduce "sendmail"
     mta:connect()
@@ -267,7 +267,7 @@ describe("macros", function()
     mta:close()
   end)
 
-  it("that only an empty list comes for are gone", function()
+  it("are gone after an empty list", function()
     local mta = fake_mta.start(SHOWS)
     mta:begin()
     mta:mail()
@@ -278,7 +278,7 @@ describe("macros", function()
     mta:close()
   end)
 
-  it("of a STARTTLS come with the second HELO", function()
+  it("of a STARTTLS arrive with the second HELO", function()
     local mta = fake_mta.start(SHOWS)
     mta:connect()
     assert.equal("550 5.7.1 nil nil nil", mta:helo().text)
@@ -287,7 +287,7 @@ describe("macros", function()
     mta:close()
   end)
 
-  it("of the aborted message are those that its on_abort and its log line have", function()
+  it("of an aborted message are visible to its on_abort and its log line", function()
     for _, what in ipairs { "helo", "mail" } do
       local mta = fake_mta.start [[
         function on_mail(ctx) end
@@ -316,7 +316,7 @@ describe("macros", function()
 end)
 
 describe("a second client on the same connection (QUIT_NC)", function()
-  it("has nothing of the first but the negotiation", function()
+  it("shares only the negotiation with the first", function()
     local mta = fake_mta.start(TELLS .. [[
       local id
       function on_connect(ctx, host, address)
@@ -342,7 +342,7 @@ describe("a second client on the same connection (QUIT_NC)", function()
     mta:close()
   end)
 
-  it("finds a ctx that was kept by the first of no use", function()
+  it("cannot use a ctx that the first has kept", function()
     local mta = fake_mta.start [[
       local kept
       function on_connect(ctx)
@@ -400,7 +400,7 @@ describe("a handler that waits", function()
 
   for i, stage in ipairs(order) do
     if i > 2 then
-      it(("at %s is cancelled by an abort; nothing is said for it, then or later"):format(stage), function()
+      it(("at %s is cancelled by an abort and never answered"):format(stage), function()
         local mta = reach(stage)
         mta:abort()
         assert.is_false(mta:is_waiting())
@@ -414,7 +414,7 @@ describe("a handler that waits", function()
         mta:close()
       end)
     else
-      it(("at %s is still wanted after an abort"):format(stage), function()
+      it(("at %s still needs its answer after an abort"):format(stage), function()
         local mta = reach(stage)
         mta:abort()
         assert.is_true(mta:is_waiting())
@@ -440,7 +440,7 @@ describe("a handler that waits", function()
     end
   end
 
-  it("is cancelled by an abort that stands in the same segment as the command", function()
+  it("is cancelled by an abort in the same segment as the command", function()
     local mta = fake_mta.start(SLEEPS .. "on_eom = sleeper('eom', on_eom)")
     mta:begin()
     mta:mail()
@@ -453,7 +453,7 @@ describe("a handler that waits", function()
     mta:close()
   end)
 
-  it("is cancelled by a quit behind an abort that did not concern it", function()
+  it("is cancelled by a quit after an abort that did not concern it", function()
     local mta = reach "helo"
     mta:abort()
     assert.is_true(mta:is_waiting())
@@ -463,7 +463,7 @@ describe("a handler that waits", function()
     mta:close()
   end)
 
-  it("in message one cannot say anything in message two", function()
+  it("in message one cannot send anything in message two", function()
     local mta = fake_mta.start(TELLS .. [[
       function on_eom(ctx)
         if ctx.sender ~= "one@x" then return end
@@ -490,7 +490,7 @@ describe("a handler that waits", function()
     mta:close()
   end)
 
-  it("leaves other sessions of the host served", function()
+  it("lets the host serve other sessions", function()
     local host = assert(fake_mta.host { script = [[
       local milter = require "moonmilter"
       function on_mail(ctx, s) if s == "slow@x" then milter.sleep(0.2) end end
@@ -507,7 +507,7 @@ describe("a handler that waits", function()
     host:close()
   end)
 
-  it("while its MTA sends on is handed nothing until it is done, then all in order", function()
+  it("receives the MTA's further packets only when it is done, then all in order", function()
     local mta = fake_mta.start(TELLS .. [[
       function on_header(ctx, name) tell("header", name) if name == "A" then milter.sleep(0.05) end end
       function on_eoh(ctx) tell "eoh" end
@@ -525,7 +525,7 @@ describe("a handler that waits", function()
     mta:close()
   end)
 
-  it("in on_abort or on_done holds up what follows, and both run to their end", function()
+  it("in on_abort or on_done delays what follows, and both run to their end", function()
     local mta = fake_mta.start(TELLS .. [[
       function on_abort(ctx) milter.sleep(0.02) tell "abort slept" end
       function on_done(ctx) milter.sleep(0.02) tell "done slept" end
@@ -544,7 +544,7 @@ describe("a handler that waits", function()
     mta:close()
   end)
 
-  it("in on_abort when the host drops the session still sees on_close", function()
+  it("in on_abort still gets on_close when the host drops the session", function()
     for _, handler in ipairs { "on_abort", "on_done" } do
       local host = assert(fake_mta.host { script = TELLS .. handler .. " = function() tell 'waits' "
         .. "milter.sleep(30) end" })
@@ -567,7 +567,7 @@ describe("a handler that waits too long", function()
   local function host_with(script, ...)
     return { script = script, set = { ... } }
   end
-  it("gets the on_error verdict, with the cause in the log, and the next message is none the worse", function()
+  it("gets the on_error verdict, with the cause in the log, without affecting the next message", function()
     local mta = fake_mta.start(host_with([[
       local milter = require "moonmilter"
       function on_mail(ctx, s)
@@ -586,7 +586,7 @@ describe("a handler that waits too long", function()
     mta:close()
   end)
 
-  it("at end of message loses its edits and says progress meanwhile", function()
+  it("at end of message loses its edits and sends progress meanwhile", function()
     local mta = fake_mta.start(host_with([[
       local milter = require "moonmilter"
       function on_eom(ctx) ctx:add_header("X-Half", "1") milter.sleep(20) end
@@ -599,7 +599,7 @@ describe("a handler that waits too long", function()
     mta:close()
   end)
 
-  it("at another stage says no progress", function()
+  it("at another stage sends no progress", function()
     local mta = fake_mta.start(host_with([[
       local milter = require "moonmilter"
       function on_rcpt(ctx) milter.sleep(0.7) end
@@ -612,7 +612,7 @@ describe("a handler that waits too long", function()
     mta:close()
   end)
 
-  it("in on_close of one script does not rob the others of theirs", function()
+  it("in on_close of one script does not prevent those of the others", function()
     local mta = fake_mta.start { files = {
       ["1.lua"] = "function on_mail() end function on_close() require 'moonmilter'.sleep(30) end",
       ["2.lua"] = TELLS,
@@ -628,7 +628,7 @@ describe("a handler that waits too long", function()
 end)
 
 describe("ctx:progress()", function()
-  it("goes out at end of message and is an error elsewhere", function()
+  it("sends progress at end of message and is an error elsewhere", function()
     local mta = fake_mta.start [[
       function on_rcpt(ctx) return ctx:reject(tostring(select(2, pcall(ctx.progress, ctx)))) end
       function on_eom(ctx) ctx:progress() ctx:progress() ctx:add_header("X-A", "1") end

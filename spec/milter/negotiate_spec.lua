@@ -1,4 +1,4 @@
---- What is asked of an MTA, derived from the scripts, and never more than it offers.
+--- What we request from an MTA, derived from the scripts, and never more than it offers.
 local fake_mta = require "spec.support.fake_mta"
 
 local band, bor = bit.band, bit.bor
@@ -14,7 +14,7 @@ local function answer(script, offer)
   return mta
 end
 
--- The steps in words: "mail" told and answered, "mail(quiet)" told, "-" left out.
+-- The steps in words: "mail" sent and answered, "mail(quiet)" sent without answer, "-" left out.
 local function told(mta)
   local words = {}
   for _, stage in ipairs { "connect", "helo", "mail", "rcpt", "data", "header", "eoh", "body", "unknown" } do
@@ -30,7 +30,7 @@ local EVERYTHING = [[
   function on_header() end function on_eoh() end function on_body() end function on_eom() end function on_unknown() end
 ]]
 
-describe("the steps asked for", function()
+describe("the requested steps", function()
   local cases = {
     { "function on_connect() end", "connect" },
     { "function on_helo() end", "helo" },
@@ -71,7 +71,7 @@ describe("the steps asked for", function()
     mta:close()
   end)
 
-  it("of one script in lockstep count for all", function()
+  it("of one script in lockstep apply to all", function()
     local mta = fake_mta.start { files = {
       ["a.lua"] = "function on_header() end", ["b.lua"] = "options = { lockstep = true } function on_eom() end" } }
     assert.equal("mail(quiet) header", told(mta))
@@ -109,7 +109,7 @@ describe("a larger packet", function()
   end
   for name, case in pairs { ["64 KiB"] = { 0, 0xffff }, ["256 KiB"] = { MDS_256K, 0x3ffff },
     ["1 MiB"] = { MDS_1M, 0xfffff } } do
-    it(("of up to %s is taken when that was negotiated, no byte more"):format(name), function()
+    it(("of up to %s is accepted when negotiated, not a byte more"):format(name), function()
       assert.equal("reject", helo_of(case[2], case[1]))
       assert.equal("fault", helo_of(case[2] + 1, case[1]))
     end)
@@ -125,7 +125,7 @@ describe("an MTA of version", function()
     end)
   end
   for _, version in ipairs { 0, 1, 0x80000000, 0xffffffff } do
-    it(("%u is refused with a line that says what is served"):format(version), function()
+    it(("%u is refused with a line that names the supported versions"):format(version), function()
       local mta = answer(EVERYTHING, { version = version })
       assert.is_nil(mta.answer)
       assert.is_true(mta:is_finished())
@@ -138,7 +138,7 @@ describe("an MTA of version", function()
 end)
 
 describe("an old MTA", function()
-  -- protocol 4.7; what cannot be switched off is answered "continue" without a handler
+  -- protocol 4.7; steps that cannot be switched off are answered "continue" without a handler
   local offers = {
     { version = 2, actions = 0x0f, steps = 0x3f }, { version = 2, actions = 0x3f, steps = 0x7f },
     { version = 2, actions = 0x1ff, steps = 0x7f }, { version = 2, actions = 0, steps = 0 },
@@ -170,7 +170,7 @@ describe("an old MTA", function()
     end)
   end
 
-  it("that wants every header answered gets the verdict at once", function()
+  it("that expects an answer to every header gets the verdict at once", function()
     local mta = answer("function on_header(ctx, n, v) if v == 'bad' then return ctx:reject 'bad header' end end",
       { steps = 0x7f, version = 2 })
     mta:connect()
@@ -181,7 +181,7 @@ describe("an old MTA", function()
     mta:close()
   end)
 
-  it("that knows no skip is told to continue, and the handler is not called again", function()
+  it("without skip gets continue, and the handler is not called again", function()
     local mta = answer([[
       function on_body(ctx, chunk) ctx.message.n = (ctx.message.n or 0) + 1 return "skip" end
       function on_eom(ctx) return ctx:reject(tostring(ctx.message.n)) end
@@ -191,7 +191,7 @@ describe("an old MTA", function()
     mta:close()
   end)
 
-  it("that keeps no leading space gives the same values and gets the same edits", function()
+  it("that strips the leading space gives the same values and gets the same edits", function()
     for _, steps in ipairs { 0x1fffff, 0x0fffff } do
       local mta = answer([[
         function on_eom(ctx)
@@ -208,7 +208,7 @@ describe("an old MTA", function()
 end)
 
 describe("actions", function()
-  it("are all taken that are offered, and never more", function()
+  it("are all accepted that are offered, and never more", function()
     for actions = 0, 0x1ff, 7 do
       local mta = answer("function on_eom() end", { actions = actions }) -- the oracle compares
       if actions ~= 0 then
@@ -217,7 +217,7 @@ describe("actions", function()
       mta:close()
     end
   end)
-  it("of any offer of steps likewise", function()
+  it("are accepted with any offer of steps", function()
     math.randomseed(7)
     for _ = 1, 300 do
       local steps = math.random(0, 0x1fffff)
@@ -228,7 +228,7 @@ describe("actions", function()
       mta:close()
     end
   end)
-  it("that the MTA does not offer are an error at the call, and ctx:can tells", function()
+  it("that the MTA does not offer are an error at the call, and ctx:can reports them", function()
     local mta = answer([[
       function on_eom(ctx)
         assert(not ctx:can "replace_body" and ctx:can "add_header")
@@ -243,13 +243,13 @@ end)
 
 describe("options.needs", function()
   local script = "options = { needs = { 'replace_body', 'skip' } } function on_eom() end"
-  it("that are met are no matter", function()
+  it("have no effect when they are met", function()
     local mta = answer(script)
     assert.truthy(mta.answer)
     mta:close()
   end)
   for name, offer in pairs { replace_body = { actions = 0x1fd }, skip = { steps = 0x1ffbff } } do
-    it(("that are not (%s) refuse the MTA with one line that names them"):format(name), function()
+    it(("when not met (%s) refuse the MTA with one line that names them"):format(name), function()
       local mta = answer(script, offer)
       assert.is_nil(mta.answer)
       assert.is_true(mta:is_finished())
@@ -259,7 +259,7 @@ describe("options.needs", function()
       mta:close()
     end)
   end
-  it("that no milter has are refused when the script loads, with a suggestion", function()
+  it("with an unknown name are refused when the script loads, with a suggestion", function()
     local _, err = fake_mta.host { script = "options = { needs = { 'replace_bdy' } }" }
     assert.truthy(err:find("replace_bdy", 1, true) and err:find('did you mean "replace_body"', 1, true), err)
   end)
@@ -293,7 +293,7 @@ describe("on_negotiate", function()
     assert.equal("continue", mta:helo().kind)
     mta:close()
   end)
-  it("that fails is logged and the MTA is served", function()
+  it("that fails is logged, and the MTA is served", function()
     local mta = answer "function on_negotiate(ctx) error 'oops' end function on_helo() end"
     assert.truthy(mta.answer)
     assert.equal(1, #mta:log_lines "script_error")
@@ -301,8 +301,8 @@ describe("on_negotiate", function()
   end)
 end)
 
-describe("an offer with bytes behind it", function()
-  it("is taken as if they were not there", function()
+describe("an offer with trailing bytes", function()
+  it("is read as if they were not there", function()
     for _, more in ipairs { "x", "\0\0\0\0i\0", ("x"):rep(1000) } do
       local mta = answer("function on_helo() end", { more = more })
       assert.truthy(mta.answer)
@@ -319,30 +319,30 @@ describe("macro lists", function()
     mta:close()
     return found
   end
-  it("are left to the MTA when its own will do", function()
+  it("are left to the MTA when its own suffice", function()
     assert.same({}, lists "function on_eom(ctx) return ctx:macro 'i' == ctx:macro '{rcpt_addr}' and nil end")
   end)
-  it("ask for what is in no default list, beside the defaults, end of message and end of headers together", function()
+  it("request macros outside the default lists, together with the defaults, for end of message and end of headers alike", function()
     local found = lists "function on_eom(ctx) return ctx:macro '{my_macro}' == 1 and nil end"
     assert.truthy(found[5]:find("{my_macro}", 1, true) and found[6]:find("{my_macro}", 1, true))
     assert.truthy(found[2]:find("{auth_authen}", 1, true))
     assert.truthy(found[5]:find("^i "))
   end)
-  it("ask at the stage where a macro is known first", function()
+  it("request a macro at the stage where it is first known", function()
     local found = lists "function on_connect(ctx) return ctx:macro 'client_ptr' == 1 and nil end"
     assert.truthy(found[0]:find("{client_ptr}", 1, true))
     assert.falsy(found[5]:find("{client_ptr}", 1, true))
   end)
-  it("hold what options.macros names", function()
+  it("contain the names of options.macros", function()
     local found = lists "options = { macros = { 'tls_sni', '{daemon_port}' } } function on_eom() end"
     assert.truthy(found[1]:find("{tls_sni}", 1, true) and found[0]:find("{daemon_port}", 1, true))
   end)
-  it("are not sent to an MTA that did not offer to take them", function()
+  it("are not sent to an MTA that does not offer to take them", function()
     local script = "options = { macros = { 'tls_sni' } } function on_eom() end"
     assert.same({}, lists(script, { actions = 0xff }))
     assert.same({}, lists(script, { version = 4 }))
   end)
-  it("of more than 50 names, at which Sendmail refuses every client, do not load", function()
+  it("do not load with more than 50 names, at which Sendmail refuses every client", function()
     local names = {}
     for i = 1, 48 do
       names[i] = ("'own_macro_%d'"):format(i)
@@ -351,16 +351,16 @@ describe("macro lists", function()
       .. " } } function on_eom() end" }
     assert.truthy(err and err:find("at most 50", 1, true), err)
   end)
-  it("with a name that is none do not load", function()
+  it("do not load with an invalid name", function()
     for _, name in ipairs { "a b", "{a", "a}", "", "{a} {b}" } do
       local _, err = fake_mta.host { script = ("options = { macros = { %q } } function on_eom() end"):format(name) }
-      assert.truthy(err and err:find("no macro name", 1, true), err)
+      assert.truthy(err and err:find("is not a macro name", 1, true), err)
     end
   end)
 end)
 
-describe("a recipient that the MTA has refused itself", function()
-  it("is shown as such, and no verdict about it counts", function()
+describe("a recipient that the MTA itself has refused", function()
+  it("is marked as refused, and a verdict about it has no effect", function()
     local mta = answer([[
       options = { rejected_recipients = true }
       function on_rcpt(ctx, recipient) return "discard" end

@@ -1,4 +1,4 @@
---- The judge judged: what spec/support/oracle.lua must not let pass, since every other spec relies on it.
+--- The oracle itself is tested: what spec/support/oracle.lua must refuse, since every other spec relies on it.
 local fake_mta = require "spec.support.fake_mta"
 local oracle = require "spec.support.oracle"
 
@@ -19,7 +19,7 @@ local function verdict(o, bytes)
   return pcall(o.from_filter, o, bytes)
 end
 
-describe("the oracle takes", function()
+describe("the oracle accepts", function()
   for name, case in pairs {
     ["one answer to a command"] = { "M", packet "c" }, ["a reply with a text"] = { "R", packet("y", "550 5.1.1 no\0") },
     ["edits and the final reply"] = { "E", packet("h", "A\0 b\0") .. packet("b", "x\r") .. packet("b", "\n")
@@ -37,16 +37,16 @@ describe("the oracle takes", function()
   end
 end)
 
--- Whether the answer behind an abort was to what the abort gave up nobody can say: it may have crossed it on the way.
-describe("behind an abort the oracle", function()
-  it("takes progress of the next message when an answer was counted for a command that was given up", function()
+-- An answer after an abort may belong to the command that the abort gave up: they may have crossed on the way.
+describe("after an abort the oracle", function()
+  it("accepts progress of the next message when an answer was counted for a command that was given up", function()
     local o = after "RAMBE"
     local ok, err = verdict(o, packet "c" .. packet "c" .. packet "p" .. packet "c")
     assert.is_true(ok, err)
     o:at_rest()
   end)
 
-  it("misses an answer all the same", function()
+  it("still reports a missing answer", function()
     assert.is_false(verdict(after "RAMBE", packet "c" .. packet "p"))
     local o = after "RAMBE"
     assert.is_true(verdict(o, packet "c" .. packet "c" .. packet "c"))
@@ -60,11 +60,11 @@ end)
 describe("the oracle refuses", function()
   local bad = {
     ["a second answer"] = { "M", packet "c" .. packet "c" }, ["an answer to nothing"] = { "", packet "c" },
-    ["an answer to an abort"] = { "A", packet "c" }, ["bytes behind a bare reply"] = { "M", packet("c", "x") },
+    ["an answer to an abort"] = { "A", packet "c" }, ["bytes after a bare reply"] = { "M", packet("c", "x") },
     ["a packet of length 0"] = { "M", "\0\0\0\0c" },
     ["an edit before end of message"] = { "M", packet("h", "A\0 b\0") },
     ["progress before end of message"] = { "R", packet "p" },
-    ["edits in front of a refusal"] = { "E", packet("h", "A\0 b\0") .. packet "r" },
+    ["edits before a refusal"] = { "E", packet("h", "A\0 b\0") .. packet "r" },
     ["skip elsewhere than in the body"] = { "L", packet "s" }, ["discard at connect"] = { "C", packet "d" },
     ["accept at unknown"] = { "U", packet "a" },
     ["an unknown letter"] = { "M", packet "z" },
@@ -78,7 +78,7 @@ describe("the oracle refuses", function()
     ["an empty header name"] = { "E", packet("h", "\0 b\0") },
     ["a header value without its space"] = { "E", packet("h", "A\0b\0") },
     ["CR in a value"] = { "E", packet("h", "A\0 b\r\n c\0") },
-    ["an LF that folds nothing"] = { "E", packet("h", "A\0 b\nc\0") },
+    ["an LF without a fold"] = { "E", packet("h", "A\0 b\nc\0") },
     ["an LF at the end"] = { "E", packet("h", "A\0 b\n\0") },
     ["a fold of blanks"] = { "E", packet("h", "A\0 b\n \n c\0") },
     ["index 0 of a change"] = { "E", packet("m", u32(0) .. "A\0 b\0") },
@@ -105,7 +105,7 @@ describe("the oracle refuses", function()
     end)
   end
 
-  it("silence where an answer is owed", function()
+  it("silence where an answer is due", function()
     assert.is_false((pcall(function() after("M"):at_rest() end)))
   end)
   it("an answer where silence was promised", function()
@@ -124,7 +124,7 @@ describe("the oracle refuses", function()
     ["a list for end of message alone"] = u32(6) .. u32(0x100) .. u32(0) .. u32(5) .. "i\0",
     ["a list twice"] = u32(6) .. u32(0x100) .. u32(0) .. u32(1) .. "i\0" .. u32(1) .. "j\0",
     ["a list of 51"] = u32(6) .. u32(0x100) .. u32(0) .. u32(1) .. ("i "):rep(51) .. "\0",
-    ["a list that was not asked for"] = u32(6) .. u32(0) .. u32(0) .. u32(1) .. "i\0",
+    ["a list that was not offered"] = u32(6) .. u32(0) .. u32(0) .. u32(1) .. "i\0",
     ["a long name without braces"] = u32(6) .. u32(0x100) .. u32(0) .. u32(1) .. "daemon_name\0",
   } do
     it("an answer to the offer with " .. name, function()

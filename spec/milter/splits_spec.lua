@@ -1,6 +1,6 @@
---- Packets come as the network likes: whole, in pieces, many at once. What the filter says must not depend on it. And a
---- random MTA against random handlers: whatever happens, each message opened gets exactly one of on_done
---- and on_abort, on_close comes exactly once and last, and each command that wants a reply gets exactly one final one.
+--- Packets arrive in any form: whole, in pieces, many at once. The filter's output must not depend on it. And a random
+--- MTA against random handlers: whatever happens, each opened message gets exactly one of on_done and on_abort,
+--- on_close comes exactly once and last, and each command that expects a reply gets exactly one final reply.
 local fake_mta = require "spec.support.fake_mta"
 
 local packet = fake_mta.packet
@@ -51,7 +51,7 @@ local function say_message(mta, subject)
   return mta:eom "last\r\n"
 end
 
--- A dialogue of two messages; returns the packets told and all that was said.
+-- A dialogue of two messages; returns the packets sent and the filter's output.
 local function dialogue(host, with_aborts, offer)
   local mta = fake_mta.start { host = host, offer = offer }
   mta:introduce "postfix"
@@ -173,7 +173,7 @@ local RANDOM = [[
   -- Verdicts of the right and the wrong kind, errors, waits; most of the time nothing.
   local words = { "accept", "reject", "tempfail", "discard", "skip", "continue", "nonsense", 42, true }
   local function act(ctx, edits)
-    if STRESS then collectgarbage() end -- what the host forgot to anchor is gone now
+    if STRESS then collectgarbage() end -- frees objects that the host forgot to anchor
     if random(4) == 1 then milter.sleep(0) end
     if STRESS then collectgarbage() end
     if edits and random(3) == 1 then edit(ctx) end
@@ -282,8 +282,7 @@ local function random_session(mta, random)
   mta:settle()
 end
 
--- Of what the handlers of one client told: every mail has one done or abort behind it before the
--- next, close comes once, last.
+-- In the log of one client's handlers every mail has one done or abort before the next, and close comes once, last.
 local function check_promises(log)
   local sessions, order = {}, {}
   for id, what in log:gmatch ' text="(%S+) (%S+)"' do

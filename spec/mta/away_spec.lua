@@ -1,6 +1,6 @@
--- What a client sees and what is delivered when moonmilter is away: not there, there but silent, and killed while it
--- works on something, at each stage, under each setting of both MTAs. Whatever the setting, no message is half edited,
--- doubled or lost without a word; and once a worker is back, new sessions are filtered.
+-- What a client sees and what is delivered when moonmilter is away: not running, running but silent, and killed during
+-- work, at each stage, under each setting of both MTAs. With every setting, no message is half edited, doubled or
+-- silently lost; and once a worker is back, new sessions are filtered.
 -- Without SLOW=1 the settings that refuse or hold are tried at end of message only, and silence at the start only.
 local cases = require "spec.mta.cases"
 local filter = require "spec.mta.filter"
@@ -36,7 +36,7 @@ local SCRIPT = [[
   return table.concat(handlers, "\n")
 end)()
 
--- What a setting makes of mail while the filter is away. `closes`: the MTA ends the session.
+-- The effect of a setting on mail while the filter is away. `closes`: the MTA ends the session.
 -- `is_usual`: tried at each stage.
 local SETTINGS = {
   { postfix, "milter_default_action = tempfail", { default_action = "tempfail" }, code = 4, is_usual = true },
@@ -62,7 +62,7 @@ local function milter_of(where, setting, times)
   return item
 end
 
--- The worst that a client was told for a message: the first refusal, or what came last.
+-- The worst reply to a client for a message: the first refusal, or the last reply.
 local function outcome(client, sent)
   if not client.greeting or client.greeting.code ~= 220 then return client.greeting and client.greeting.code or 421 end
   if client.ehlo and client.ehlo.code ~= 250 then return client.ehlo.code end
@@ -86,7 +86,8 @@ for _, setting in ipairs(SETTINGS) do
       if mta then mta:stop() end
     end)
 
-    -- A message that met a filter that is away: as the setting says, and if it arrives, whole, once and as it was sent.
+    -- A message sent while the filter is away: treated as the setting says, and if delivered, complete, once and
+    -- unchanged.
     local function settled(code, sent, where)
       if setting.code then
         assert.equal(setting.code, math.floor(code / 100), where)
@@ -116,7 +117,7 @@ for _, setting in ipairs(SETTINGS) do
       assert.equal("yes", assert(mta:wait_message(sent.token, 15)):get "X-Filtered", where)
     end
 
-    it("is not there", function()
+    it("is not running", function()
       local client, sent = smtp.connect(mta.port), compose {}
       settled(outcome(client, sent), sent, "first")
       if not setting.closes then
@@ -155,7 +156,7 @@ for _, setting in ipairs(SETTINGS) do
       end)
     end
 
-    it("takes connections and says nothing", function()
+    it("accepts connections and sends nothing", function()
       local stages = os.getenv "SLOW" and { "start", "mail", "rcpt", "eom" } or { "start" }
       local host = filter.host({ ["10-wait.lua"] = SCRIPT }, { port = port, arguments = { "--workers=0" } })
       mta:set_milters { milter_of(host.milter, setting, TIMES[kind]) }
@@ -174,7 +175,7 @@ for _, setting in ipairs(SETTINGS) do
         host.child:signal "SIGCONT"
         settled(code, sent, stage)
         client:drop()
-        filtered("a new session behind silence at " .. stage)
+        filtered("a new session after silence at " .. stage)
       end
     end)
   end)

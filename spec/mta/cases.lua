@@ -1,5 +1,5 @@
---- What a filter that does as it is told (stand_in.c, stand_in.lua) makes real MTAs do: every verdict at every stage
---- and every edit, in what the SMTP client sees and what is delivered. harness_spec.lua runs the cases with libmilter,
+--- The effect of a filter that follows orders (stand_in.c, stand_in.lua) on real MTAs: every verdict at every stage and
+--- every edit, as the SMTP client sees it and as it is delivered. harness_spec.lua runs the cases with libmilter,
 --- matrix_spec.lua with moonmilter.
 local busted = require "busted"
 
@@ -45,7 +45,7 @@ function world:connect(options)
   return smtp.connect(self.mta.port, options)
 end
 
---- Sends one message in a session of its own: the result of smtp's send_message, and the message sent.
+--- Sends one message in a separate session: the result of smtp's send_message, and the message sent.
 function world:send(message, options)
   local client = self:connect(options)
   local sent = compose(message)
@@ -61,7 +61,7 @@ function world:arrives(message, options)
   return assert(self.mta:wait_message(sent.token, 15))
 end
 
---- True when the message was not delivered and nothing is on its way.
+--- True when the message was not delivered and the MTA's queue is empty.
 function world:lost(sent)
   assert(self.mta:wait_idle(15))
   return not self.mta:wait_message(sent.token, 0)
@@ -156,7 +156,7 @@ local function connection_cases(w)
   end)
 end
 
--- One message each through MAIL, RCPT and DATA: how to give the order, and which reply tells the outcome.
+-- One message each through MAIL, RCPT and DATA: how to give the order, and which reply shows the outcome.
 local ENVELOPE = {
   mail = { "MAIL", function(verdict) return { from = ("mail.%s@one.example"):format(verdict) } end,
     function(result) return result.mail end },
@@ -340,7 +340,7 @@ local function content_cases(w)
 end
 
 local function fact_cases(w)
-  it("unmodified mail arrives as it was sent", function()
+  it("unmodified mail arrives unchanged", function()
     local _, sent = w():send { fields = { "X-Folded: one\n two\n\tthree", "X-Empty:", "X-Nosp:v" } }
     local message = assert(w().mta:wait_message(sent.token, 15))
     assert.equal("ann@one.example", message.sender)
@@ -364,18 +364,18 @@ local function fact_cases(w)
     assert.matches("^%w+$", message:get "X-Facts-Queue-Id")
   end)
 
-  it("hands over body lines with CRLF and without the dots of SMTP", function()
+  it("passes body lines with CRLF and without SMTP's extra dots", function()
     local message = w():arrives { body = ".\n..\n", orders = { "eom facts" } }
     assert.equal("7", message:get "X-Facts-Body")
     assert.equal(".\n..\n", message.body)
   end)
 
-  it("takes a message with an empty body", function()
+  it("accepts a message with an empty body", function()
     local message = w():arrives { body = "", orders = { "eom facts" } }
     assert.equal("0", message:get "X-Facts-Body")
   end)
 
-  it("clears what belongs to a message between two messages of a session", function()
+  it("clears a message's state between two messages of a session", function()
     local client = w():connect()
     for i = 1, 3 do
       local sent = compose { to = { ("r%d@two.example"):format(i) }, orders = { "eom facts" } }
@@ -478,7 +478,7 @@ local function envelope_edit_cases(w)
   it("change the sender with parameters: they reach the next hop", function()
     local message = w():arrives { orders = { "eom from <new@one.example> ENVID=abc RET=HDRS" } }
     assert.equal("new@one.example", message.sender)
-    if w().kind == "sendmail" then -- Postfix 3.7 takes them from 3.3 on; both hand them to a next hop with DSN
+    if w().kind == "sendmail" then -- Postfix 3.7 takes them from 3.3 on; both pass them to a next hop with DSN
       assert.matches("ENVID=abc", message.sender_params)
     end
     assert.matches("RET=HDRS", message.sender_params)
@@ -587,7 +587,7 @@ local function body_cases(w)
   end)
 end
 
--- A session that ends or starts over at each stage; the filter must stay usable.
+-- A session that ends or starts again at each stage; the filter must stay usable.
 local function abort_cases(w)
   local STEPS = {
     { "after HELO", {} },
@@ -674,9 +674,9 @@ local function abort_cases(w)
 end
 
 --- Defines all cases for a filter on both MTAs.
----@param name string             how the filter is called in the specs' names
+---@param name string             the filter's name in the specs' titles
 ---@param start fun(options: table): table  starts it (see filter.lua)
----@param unavailable? string     why it cannot run here
+---@param unavailable? string     why the filter cannot run here
 function cases.define(name, start, unavailable)
   for _, mta_module in ipairs(cases.mtas) do
     describe(("%s with %s:"):format(mta_module.kind, name), function()

@@ -1,11 +1,10 @@
---- The messages that go through every filter and both MTAs unchanged: shapes made by hand, letters made by dice (own
---- random numbers, no clock: the same in every run), and the messages of spec/mail/corpus.
+--- The messages that go through every filter and both MTAs unchanged: shapes made by hand, random letters (own random
+--- numbers, no clock: the same in every run), and the messages of spec/mail/corpus.
 ---
 ---   for _, message in ipairs(corpus.all()) do … message.kind, message.name, message.data, message.is_quick
 ---
---- `data` is what stands between DATA and the final dot before dots are doubled, with the line ends as they go over the
---- wire. `from`, `mail_params` and `to` (a function of the message's own address) are set where
---- the envelope is the point.
+--- `data` is the text between DATA and the final dot before dots are doubled, with the line ends of the wire. `from`,
+--- `mail_params` and `to` (a function of the message's own address) are set where the envelope matters.
 local generate = require "spec.mail.corpus.generate"
 local hand = require "spec.mail.corpus.hand"
 
@@ -34,14 +33,14 @@ local function header_shapes()
   local function field(name, line, more)
     add("field", name, DATED .. line .. "\r\nX-Behind: it\r\n\r\n" .. TEXT, more)
   end
-  field("no space behind the colon", "Subject:text", QUICK)
-  field("a tab behind the colon", "Subject:\ttext", QUICK)
-  field("two spaces behind the colon", "Subject:  text", QUICK)
-  field("space and tab behind the colon", "Subject: \ttext", QUICK)
+  field("no space after the colon", "Subject:text", QUICK)
+  field("a tab after the colon", "Subject:\ttext", QUICK)
+  field("two spaces after the colon", "Subject:  text", QUICK)
+  field("space and tab after the colon", "Subject: \ttext", QUICK)
   field("no value", "Subject:", QUICK)
   field("a space for a value", "Subject: ", QUICK)
   field("blanks for a value", "Subject: \t  ", QUICK)
-  field("blanks behind the value", "Subject: text \t ", QUICK)
+  field("blanks after the value", "Subject: text \t ", QUICK)
   field("a space before the colon", "Subject : text", QUICK)
   field("tabs before the colon", "Subject\t\t: text", QUICK)
   field("folded by a space", "Subject: one\r\n two")
@@ -145,7 +144,7 @@ local function header_shapes()
     for i = 1, count do lines[i] = ("X-Field-%d: value %d\r\n"):format(i % 37, i) end
     block(("%d fields"):format(count), DATED .. table.concat(lines), { is_quick = count == 100 })
   end
-  block("two blank lines behind it", DATED .. "\r\n")
+  block("two blank lines after it", DATED .. "\r\n")
 
   add("cut", "nothing at all", "", QUICK)
   add("cut", "one empty line", "\r\n", QUICK)
@@ -191,7 +190,7 @@ local function body_shapes()
   end
   body("long line", "of 300000 bytes without end", ("l"):rep(300000))
 
-  -- Bodies as the filter gets them are cut into pieces of 65535 bytes.
+  -- The filter gets bodies in pieces of 65535 bytes.
   local line = ("0123456789"):rep(7) .. "\r\n"
   for _, pieces in ipairs { 1, 2, 3 } do
     for _, more in ipairs { -3, -2, -1, 0, 1, 2, 3 } do
@@ -341,11 +340,11 @@ local function envelopes()
   way("SMTPUTF8", { mail_params = "SMTPUTF8", from = "\195\164nn@one.example" })
   way("SMTPUTF8 with ASCII addresses", { mail_params = "SMTPUTF8 BODY=8BITMIME" },
     DATED .. "Subject: \195\164\r\n\r\n\195\164\r\n")
-  way("AUTH of nobody", { mail_params = "AUTH=<>" })
-  way("a parameter that nobody knows", { mail_params = "X-UNKNOWN=1" })
+  way("AUTH without a user", { mail_params = "AUTH=<>" })
+  way("an unknown parameter", { mail_params = "X-UNKNOWN=1" })
 end
 
--- ---- letters made by dice ----
+-- ---- random letters ----
 
 local WORDS = {}
 for word in ([[the meeting tomorrow invoice attached please find regards Gr]] .. "\252\223" .. [[e Sch]]

@@ -1,7 +1,8 @@
 -- Hundreds of messages of every shape (corpus.lua) through both MTAs: without a milter, through a filter on libmilter
 -- that changes nothing, through the same filter on moonmilter under each setting of the MTA for milters that fail, and
--- through one that sets everything to what it is already. What arrives is the same, byte by byte, the client sees the
--- same replies, and both filters are told the same. SLOW=1 takes all messages, otherwise the first of each kind.
+-- through one that sets everything to its present value. The delivered message is the same, byte by byte, the client
+-- sees the same replies, and both filters receive the same. SLOW=1 takes all messages, otherwise the first of each
+-- kind.
 local corpus = require "spec.mta.corpus"
 local exact_sink = require "spec.mta.exact_sink"
 local filter = require "spec.mta.filter"
@@ -12,7 +13,7 @@ local sendmail = require "spec.mta.sendmail"
 local messages = corpus.all(not os.getenv "SLOW")
 local sessions = math.ceil(#messages / 30)
 
--- Where a milter, whatever it is, makes the MTA treat a message otherwise: by MTA and name.
+-- Where any milter makes the MTA treat a message differently: by MTA and name.
 local BY_ANY_MILTER = {
   postfix = {
     -- header_size_limit is lowered to 60000 bytes as soon as there is a milter
@@ -22,10 +23,10 @@ local BY_ANY_MILTER = {
   sendmail = {},
 }
 
--- Where setting things to what they are is a change: by MTA and name.
+-- Where setting values to themselves is a change: by MTA and name.
 local BY_SAME_EDITS = {
   postfix = {
-    -- a new body, an empty one too, stands behind the empty line that the client left out
+    -- a new body, even an empty one, follows the empty line that the client left out
     ["cut: nothing at all"] = true,
     ["cut: header without blank line"] = true,
     ["cut: header without its last line end"] = true,
@@ -34,7 +35,7 @@ local BY_SAME_EDITS = {
   sendmail = {},
 }
 
--- Sets every field to the value it has and the body to the one it is. What the host refuses to send is left alone.
+-- Sets every field and the body to their present values. Values that the host refuses to send stay untouched.
 local SAME_EDITS = [[
   function on_mail(ctx) ctx:body { max_memory = 8 * 1024 * 1024 } end
   function on_eom(ctx)
@@ -48,7 +49,7 @@ local SAME_EDITS = [[
   end
 ]]
 
--- As sentences: those that are not known, and those that are known and did not show.
+-- As sentences: unknown differences, and known differences that did not occur.
 local function surprises(differences, known)
   local list = {}
   for _, message in ipairs(messages) do
@@ -79,7 +80,7 @@ for _, mta_module in ipairs { postfix, sendmail } do
       return item
     end
 
-    -- Through a filter: the outcomes, and what the filter was told.
+    -- Through a filter: the outcomes, and what the filter received.
     local function through(f, setting)
       finally(function() f:stop() end)
       mta:set_milters { milter_with(f, setting) }
@@ -96,7 +97,7 @@ for _, mta_module in ipairs { postfix, sendmail } do
       if mta then mta:stop() end
     end)
 
-    it("without a milter arrive, but for those the MTA itself refuses", function()
+    it("arrive without a milter, except those that the MTA itself refuses", function()
       local arrived, refused = 0, 0
       for at, outcome in ipairs(plain) do
         if outcome.data then arrived = arrived + 1 end
@@ -108,7 +109,7 @@ for _, mta_module in ipairs { postfix, sendmail } do
       assert.is_true(arrived > #messages * 0.8, ("%d of %d"):format(arrived, #messages))
     end)
 
-    it("through a filter on libmilter are the same", function()
+    it("are the same through a filter on libmilter", function()
       local f = filter.echo { unix = kind == "sendmail" }
       with_libmilter, libmilter_diaries = through(f, {})
       local differences = passage.compare(messages, with_libmilter, plain)
@@ -116,7 +117,7 @@ for _, mta_module in ipairs { postfix, sendmail } do
     end)
 
     for _, setting in ipairs(SETTINGS[kind]) do
-      it(("through moonmilter are the same, %s; it is told what libmilter is told"):format(setting[1]), function()
+      it(("are the same through moonmilter, %s, which receives what libmilter receives"):format(setting[1]), function()
         local f = filter.host("spec/mta/echo.lua", { unix = kind == "sendmail" })
         local outcomes, diaries = through(f, setting[2])
         assert.same({}, surprises(passage.compare(messages, outcomes, plain), BY_ANY_MILTER[kind]))
@@ -129,7 +130,7 @@ for _, mta_module in ipairs { postfix, sendmail } do
       end)
     end
 
-    it("whose fields and body are set to what they are stay the same", function()
+    it("stay the same when their fields and body are set to their present values", function()
       local f = filter.host({ ["10-same.lua"] = SAME_EDITS }, { unix = kind == "sendmail" })
       finally(function() f:stop() end)
       mta:set_milters { f.milter }

@@ -3,7 +3,7 @@ local testlib = require "spec.support.testlib"
 
 local C = testlib.load "mta/dialogue.h"
 
-if jit then jit.off() end -- C calls back into Lua here, which compiled code must not
+if jit then jit.off() end -- C calls back into Lua here, which is not allowed from compiled code
 
 local function u32(n)
   return string.char(math.floor(n / 2 ^ 24) % 256, math.floor(n / 2 ^ 16) % 256, math.floor(n / 256) % 256, n % 256)
@@ -19,7 +19,7 @@ local bits = {
 }
 local quiet_letters = { L = bits.quiet_header, M = bits.quiet_mail }
 
---- A filter in Lua: answers[letter] is bytes or a function of the payload; "c" where nothing is said.
+--- A filter in Lua: answers[letter] is bytes or a function of the payload; "c" where there is no entry.
 local function filter(answers, steps, answer_tail)
   local f = { heard = {}, log = "", out = "" }
   local function take(letter, data)
@@ -60,7 +60,7 @@ end
 
 local message = "From: ann@example.org\nTo: bob@example.org, eve@example.net\nSubject: x\n\nhello\n"
 
---- Runs messages through a filter. Returns the filter, the results, and what is wrong if anything is.
+--- Runs messages through a filter. Returns the filter, the results, and the complaint, if any.
 local function play(options)
   local f = options.filter
   local plan = ffi.new("struct mm_dialogue_plan", {
@@ -117,7 +117,7 @@ local function macros_before(f, letter, nth)
 end
 
 describe("a session of Postfix", function()
-  it("sends macros before everything and aborts behind every message", function()
+  it("sends macros before every command and an abort after every message", function()
     local f, r, why = play { filter = filter {} }
     assert.is_nil(why)
     assert.equal("O DC C DH H DM M DR R DR R DT T DL L DL L DL L DN N DB B DE E A A Q ", f.log)
@@ -126,13 +126,13 @@ describe("a session of Postfix", function()
     assert.equal(250, r[1].code)
   end)
 
-  it("keeps to what was switched off: macros of the envelope come all the same", function()
+  it("omits steps that were switched off, but still sends the envelope's macros", function()
     local all = bits.no_connect + bits.no_helo + bits.no_mail + bits.no_rcpt + bits.no_body + bits.no_header
       + bits.no_eoh + bits.no_data
     assert.equal("O DC DH DM DR DR DT DE E A A Q ", play({ filter = filter({}, all) }).log)
   end)
 
-  it("does not wait where silence was agreed", function()
+  it("does not wait where no reply was agreed", function()
     local f, _, why = play { filter = filter({}, bits.quiet_header) }
     assert.is_nil(why)
     assert.matches("DL L DL L DL L DN N", f.log)
@@ -151,7 +151,7 @@ describe("a session of Postfix", function()
     assert.matches("DE E A DM M", f.log)
   end)
 
-  it("closes without a word when the client is refused", function()
+  it("closes silently when the client is refused", function()
     local f, r = play { filter = filter { C = frame "r" }, messages = 2 }
     assert.equal("O DC C ", f.log)
     assert.equal("554 ESMTP not accepting connections", reply_of(r[2]))
@@ -167,7 +167,7 @@ describe("a session of Sendmail", function()
     assert.is_truthy(macros_before(f, "M").i)
   end)
 
-  it("sends the lists a filter asks for", function()
+  it("sends the lists that a filter requests", function()
     local lists = u32(4) .. "i {client_addr}\0" .. u32(6) .. "i\0" .. u32(5) .. "i {msg_id}\0"
     local f = play { filter = filter({}, 0, lists), kind = C.MM_MTA_SENDMAIL }
     assert.matches("DT T L L L DN N B DE E Q", f.log)
@@ -181,7 +181,7 @@ describe("a session of Sendmail", function()
     assert.is_nil(macros_before(f, "E"))
   end)
 
-  it("aborts with the next message when nobody was left", function()
+  it("aborts with the next message when no recipient was left", function()
     local f, r = play { filter = filter { R = frame "r" }, kind = C.MM_MTA_SENDMAIL, messages = 2 }
     assert.equal("O DC C DH H DM M DR R DR R A DM M DR R DR R Q ", f.log)
     assert.equal(2, r[1].recipients_refused)
@@ -204,20 +204,20 @@ describe("a verdict", function()
     return r[2], f
   end
 
-  it("of the envelope ends a message, and the next begins", function()
+  it("on the envelope ends a message, and the next begins", function()
     local r, f = verdict("M", frame("y", "550-5.7.1 a\r\n550 5.7.1 100%%\0"))
     assert.equal("550-5.7.1 a\r\n550 5.7.1 100%", reply_of(r))
     assert.equal(550, r.code)
     assert.equal("O DC C DH H DM M A DM M A A Q ", f.log)
   end)
 
-  it("of the content has each MTA's own words", function()
+  it("on the content has each MTA's own text", function()
     assert.equal("550 5.7.1 Command rejected", reply_of((verdict("N", frame "r"))))
     assert.equal("554 5.7.1 Command rejected", reply_of((verdict("N", frame "r", C.MM_MTA_SENDMAIL))))
     assert.equal("451 4.7.1 Service unavailable - try again later", reply_of((verdict("E", frame "t"))))
   end)
 
-  it("to discard or accept ends the contact with the message", function()
+  it("to discard or accept ends the filter's part in the message", function()
     local r, f = verdict("M", frame "d", C.MM_MTA_SENDMAIL)
     assert.equal(C.MM_VERDICT_discard, r.verdict)
     assert.equal("O DC C DH H DM M DM M Q ", f.log)
@@ -232,7 +232,7 @@ describe("a verdict", function()
     assert.equal("O DC C DH H DM M A A Q ", f.log)
   end)
 
-  it("skip means no more body, when agreed", function()
+  it("skip stops the body, when agreed", function()
     local long = "From: a@x\nTo: b@x\n\n" .. ("x"):rep(70000) .. "\n"
     local f, r = play { filter = filter({ B = frame "s" }, bits.skip), message = long, kind = C.MM_MTA_SENDMAIL }
     assert.equal("O DC C DH H DM M DR R T L L N B DE E Q ", f.log)
@@ -250,7 +250,7 @@ describe("a client that gives up", function()
     assert.is_false(r[1].is_decided)
   end)
 
-  it("resets without a word to a filter that Sendmail does not count as in the message", function()
+  it("resets without notifying a filter that Sendmail does not count as in the message", function()
     local f = play { filter = filter({}, bits.quiet_mail), stop_after = C.MM_STAGE_rcpt, messages = 2,
       kind = C.MM_MTA_SENDMAIL }
     assert.equal("O DC C DH H DM M DR R DR R DM M DR R DR R Q ", f.log)
@@ -263,7 +263,7 @@ describe("a client that gives up", function()
 end)
 
 describe("a filter that fails", function()
-  it("by a letter nobody knows", function()
+  it("by an unknown letter", function()
     local _, _, why = play { filter = filter { M = frame "4" } }
     assert.matches("in answer to mail: reply '4'", why)
   end)
@@ -275,7 +275,7 @@ describe("a filter that fails", function()
     assert.matches("7 bytes into a packet", why)
   end)
 
-  it("by taking what was not offered", function()
+  it("by accepting what was not offered", function()
     local f = filter({}, 0x200000)
     local _, _, why = play { filter = f }
     assert.matches("steps 0x200000 were not offered", why)
@@ -293,7 +293,7 @@ describe("a complaint", function()
     return nil, f, r[1]
   end
 
-  it("is made of what only one of the MTAs takes, and the dialogue goes on", function()
+  it("is made about a reply that only one of the MTAs accepts, and the dialogue goes on", function()
     local what, f = complaint { R = frame "s" }
     assert.matches("SKIP: may not answer rcpt", what)
     assert.matches("E A A Q", f.log)
@@ -301,14 +301,14 @@ describe("a complaint", function()
     assert.is_nil((complaint { E = frame("h", "X\0y\0") .. frame "p" .. frame "c" }))
   end)
 
-  it("is made of a reply too many, at the end at the latest", function()
+  it("is made about a superfluous reply, at the end at the latest", function()
     local f = play { filter = filter { E = frame "c" .. frame "c" } }
     assert.equal(1, f.last.complaint_count)
   end)
 end)
 
 describe("the edits of an accepted message", function()
-  it("are what the MTA does", function()
+  it("are applied by the MTA", function()
     local answer = frame("h", "X-Tag\0yes\0") .. frame("m", u32(1) .. "Subject\0new\0")
       .. frame("b", "other\r\n") .. frame "a"
     local f = play { filter = filter { E = answer }, apply = true }
@@ -316,13 +316,13 @@ describe("the edits of an accepted message", function()
       .. "yes\n\nother\n", f.result)
   end)
 
-  it("bring their own space when that was agreed", function()
+  it("contain their own space when that was agreed", function()
     local f = play { filter = filter({ E = frame("h", "X-Tag\0 yes\0") .. frame "a" }, bits.leading_space),
       apply = true }
     assert.matches("\nX%-Tag: yes\n", f.result)
   end)
 
-  it("do nothing to a message that is refused", function()
+  it("do not affect a refused message", function()
     local f = play { filter = filter { E = frame("h", "X-Tag\0yes\0") .. frame "r" }, apply = true }
     assert.equal(message, f.result)
   end)

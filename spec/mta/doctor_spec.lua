@@ -1,4 +1,4 @@
--- What moonmilter doctor says is what happens to mail: the same configuration, looked at and then used by the real MTA.
+-- moonmilter doctor predicts what happens to mail: it examines a configuration, and then the real MTA uses it.
 local host = require "spec.support.host"
 local postfix = require "spec.mta.postfix"
 local process = require "spec.support.process"
@@ -23,7 +23,7 @@ local function reply_to_mail(mta)
   return code
 end
 
-describe("what moonmilter doctor says of Postfix", function()
+describe("what moonmilter doctor says about Postfix", function()
   local h, mta
 
   before_each(function()
@@ -36,7 +36,7 @@ describe("what moonmilter doctor says of Postfix", function()
     if h then h:stop() end
   end)
 
-  it("is so: a socket that it may not open, and one that it may", function()
+  it("is true: a socket that it may not open, and one that it may", function()
     process.run("chgrp nogroup " .. h.path)
     local status, text = ask(h, "--postfix-config " .. mta.directory .. "/etc")
     assert.equal(78, status)
@@ -49,7 +49,7 @@ describe("what moonmilter doctor says of Postfix", function()
   end)
 end)
 
-describe("what moonmilter doctor says of Sendmail", function()
+describe("what moonmilter doctor says about Sendmail", function()
   local h
 
   before_each(function()
@@ -58,7 +58,7 @@ describe("what moonmilter doctor says of Sendmail", function()
   end)
   after_each(function() if h then h:stop() end end)
 
-  it("is so: a directory that others may write to, and one that they may not", function()
+  it("is true: a directory that others may write to, and one that they may not", function()
     local mta = sendmail.start { milters = { "local:" .. h.path } }
     local cf = process.write_file(h.directory .. "/sendmail.cf", process.read_file(mta.directory .. "/sendmail.cf"))
     local status, text = ask(h, "--sendmail-cf " .. cf)

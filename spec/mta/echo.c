@@ -1,6 +1,6 @@
 /*
- * A filter on libmilter that changes nothing and writes down all it is told; echo.lua is the same filter for moonmilter.
- * One line an event: "ECHO SESSION EVENT TEXT...", bytes that are not printable ASCII as \xHH.
+ * A filter on libmilter that changes nothing and records all that it receives; echo.lua is the same filter for
+ * moonmilter. One line per event: "ECHO SESSION EVENT TEXT...", bytes that are not printable ASCII as \xHH.
  *
  *   echo inet:PORT@127.0.0.1
  */
@@ -19,7 +19,7 @@ static const char *const macros[] = {
 	"{auth_ssf}", "{tls_version}", "{cipher}", "{cipher_bits}", "{cert_subject}", "{cert_issuer}", "{msg_id}", NULL
 };
 
-/* A line that is being made. */
+/* A line under construction. */
 struct line {
 	char  *text;
 	size_t size, capacity;
@@ -62,7 +62,7 @@ static void put_macros(struct line *l, SMFICTX *ctx)
 	}
 }
 
-/* One event: the texts up to NULL, then the macros as they stand. */
+/* One event: the texts up to NULL, then the macros. */
 static void note(SMFICTX *ctx, const char *event, int with_macros, ...)
 {
 	struct line l = { NULL, 0, 0 };
@@ -124,7 +124,7 @@ static sfsistat on_helo(SMFICTX *ctx, char *name)
 	return SMFIS_CONTINUE;
 }
 
-/* Address and parameters in one text; at the most a dozen. */
+/* Address and parameters in one text; a dozen at most. */
 static const char *joined(char **argv, char *into, size_t size)
 {
 	into[0] = 0;

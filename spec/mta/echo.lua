@@ -1,4 +1,4 @@
--- The filter of echo.c for moonmilter: changes nothing and writes down all it is told.
+-- The filter of echo.c for moonmilter: changes nothing and records all that it receives.
 -- luacheck: allow defined top, ignore 131
 local bit = require "bit"
 

@@ -1,5 +1,5 @@
---- A next hop that keeps every byte: unlike smtp-sink it leaves line ends, lone CR and NUL as they come over the wire.
---- start(), port, :take(), :stop(). A message has sender, sender_params, recipients (each with
+--- A next hop that keeps every byte: unlike smtp-sink it keeps line ends, lone CR and NUL as received. start(), port,
+--- :take(), :stop(). A message has sender, sender_params, recipients (each with
 --- its parameters) and data.
 local lfs = require "lfs"
 
@@ -11,7 +11,7 @@ methods.__index = methods
 
 local SERVER = (debug.getinfo(1, "S").source:match "^@(.*/)" or "./") .. "exact_sink_server.lua"
 
---- Starts it; its files lie in `directory`, which must exist.
+--- Starts the sink; its files are in `directory`, which must exist.
 function exact_sink.start(directory)
   local self = setmetatable({ directory = directory .. "/sink", port = process.free_port() }, methods)
   assert(lfs.mkdir(self.directory))

@@ -1,5 +1,5 @@
 -- The server of exact_sink.lua: an SMTP server that writes each message to DIRECTORY/m.N, envelope lines first, then an
--- empty line, then all that came behind DATA as it came, the final dot included.
+-- empty line, then the bytes after DATA as received, the final dot included.
 --
 --   luajit spec/mta/exact_sink_server.lua PORT DIRECTORY
 local socket = require "socket"

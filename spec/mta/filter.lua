@@ -9,7 +9,7 @@ methods.__index = methods
 
 local HERE = "spec/mta/"
 
--- Where to listen: a port of its own, or a unix socket in a directory that only root writes to.
+-- Where to listen: a free port, or a unix socket in a directory that only root writes to.
 local function listen_at(options)
   if options.spec then return { directory = process.directory(), spec = options.spec } end
   if options.unix then
@@ -39,12 +39,12 @@ local function on_libmilter(name, options)
   return self
 end
 
---- Starts the filter that does as it is told.
+--- Starts the filter that follows orders.
 ---@param options? { unix?: boolean, port?: integer }
 ---@return table  milter: its socket as Postfix writes it; spec: as libmilter writes it
 function filter.stand_in(options) return on_libmilter("stand_in", options) end
 
---- Starts the filter that writes down what it is told.
+--- Starts the filter that records what it receives.
 ---@param options? { unix?: boolean }
 function filter.echo(options) return on_libmilter("echo", options) end
 
@@ -61,9 +61,9 @@ end
 --- Starts moonmilter in the foreground with scripts.
 ---@param scripts table<string, string>|string  sources by file name, or the path of one script
 ---@param options? { unix?: boolean|string, port?: integer, spec?: string, arguments?: string[],
----  env?: table<string, string>, through?: string[] }  unix may be the socket's path; spec: where to listen, as it is;
+---  env?: table<string, string>, through?: string[] }  unix may be the socket's path; spec: where to listen, verbatim;
 ---  through: words before the command
----@return table  milter, spec; output with :log(); scripts is the directory they lie in
+---@return table  milter, spec; output with :log(); scripts is their directory
 function filter.host(scripts, options)
   options = options or {}
   local self = setmetatable(listen_at(options), methods)
@@ -91,7 +91,7 @@ function filter.host(scripts, options)
   return self
 end
 
---- Writes scripts into the directory the host serves (the host sees them after reload), each at once, as editors do.
+--- Writes scripts into the host's directory (the host sees them after reload), each atomically, as editors do.
 function methods:write(scripts)
   for name, source in pairs(scripts) do
     assert(os.rename(process.write_file(self.directory .. "/new", source), self.scripts .. "/" .. name))
@@ -103,17 +103,17 @@ function methods:reload()
   self.child:signal "SIGHUP"
 end
 
---- Everything the filter printed so far. `from` skips that many bytes of it (see :mark).
+--- The filter's output so far. `from` skips that many bytes of it (see :mark).
 function methods:log(from)
   return self.child:text():sub((from or 0) + 1)
 end
 
---- Length of what it printed so far.
+--- Length of the output so far.
 function methods:mark()
   return #self.child:text()
 end
 
---- Waits until it printed a text after `from` bytes.
+--- Waits until the filter has printed a text after `from` bytes.
 function methods:wait_log(text, seconds, from)
   return process.wait_until(seconds or 5, function()
     return self:log(from):find(text, 1, true)
@@ -124,7 +124,7 @@ function methods:running()
   return self.child:running()
 end
 
---- Ends it with SIGTERM, and after its time for that with SIGKILL.
+--- Ends the filter with SIGTERM, and after its grace time with SIGKILL.
 function methods:stop()
   self.child:stop()
 end

@@ -1,4 +1,4 @@
--- Proves the harness: what the stand-in on libmilter makes Postfix and Sendmail do, seen through the harness's eyes.
+-- Proves the harness: the effect of the stand-in on libmilter on Postfix and Sendmail, as the harness sees it.
 -- Sentences that name an MTA state facts about that MTA (Postfix 3.7.11, Sendmail 8.17.1.9).
 local cases = require "spec.mta.cases"
 local filter = require "spec.mta.filter"
@@ -15,7 +15,7 @@ local function unavailable()
   return postfix.unavailable() or sendmail.unavailable()
 end
 
--- The same orders mean different things to the two: what moonmilter has to hide.
+-- The same orders have different effects on the two: moonmilter must hide this.
 describe("raw header edits, as libmilter sends them:", function()
   if unavailable() then return pending(unavailable()) end
   local stand_in, worlds
@@ -105,7 +105,7 @@ describe("raw header edits, as libmilter sends them:", function()
   end)
 end)
 
-describe("a filter that is not there:", function()
+describe("a filter that does not run:", function()
   if unavailable() then return pending(unavailable()) end
 
   local function outcome(mta)
@@ -185,10 +185,10 @@ describe("the harness", function()
     mta:submit(sent)
     local message = assert(mta:wait_message(sent.token, 10))
     assert.equal("localhost 127.0.0.1", message:get "X-Facts-Client")
-    assert.equal("ann@one.example", message:get "X-Facts-Sender") -- no angle brackets on this way
+    assert.equal("ann@one.example", message:get "X-Facts-Sender") -- no angle brackets on this path
   end)
 
-  it("hands messages out in the order asked for, and none twice", function()
+  it("returns messages in the requested order, and none twice", function()
     local mta = postfix.start()
     finally(function() mta:stop() end)
     local client = smtp.connect(mta.port)

@@ -1,5 +1,5 @@
--- moonmilter behind real MTAs: the cases that libmilter passes too, and what only moonmilter promises (docs: design
--- sections 2 to 5). Every it states what a postmaster sees; it runs on Postfix and on Sendmail alike.
+-- moonmilter with real MTAs: the cases that libmilter also passes, and what only moonmilter promises (docs: design
+-- sections 2 to 5). Every title states what a postmaster sees; each spec runs on Postfix and on Sendmail.
 local socket = require "socket"
 
 local cases = require "spec.mta.cases"
@@ -19,7 +19,7 @@ local function unavailable()
   return filter.host_unavailable() or postfix.unavailable() or sendmail.unavailable()
 end
 
--- A message whose X-Run fields hold Lua for scripted.lua. `message` may add fields, body, to, from.
+-- A message whose X-Run fields contain Lua for scripted.lua. `message` may add fields, body, to, from.
 local function running(code, message)
   message = message or {}
   local fields = { unpack(message.fields or {}) }
@@ -73,7 +73,7 @@ describe("header edits of a script give the same message on both MTAs:", functio
       end)
     end
 
-    it("delete 1 then change 2: 2 is the second of those that are left", function()
+    it("delete 1 then change 2: 2 is the second of the remaining fields", function()
       values({ "2", "new" }, "ctx:delete_header('X-A', 1) ctx:change_header('X-A', 2, 'new')")
     end)
 
@@ -105,7 +105,7 @@ describe("header edits of a script give the same message on both MTAs:", functio
       values({ "1", "3" }, "ctx:change_header('X-A', 2, '')")
     end)
 
-    it("add a name that exists: behind the others", function()
+    it("add a name that exists: after the others", function()
       values({ "1", "2", "3", "4" }, "ctx:add_header('X-A', '4')")
     end)
 
@@ -113,11 +113,11 @@ describe("header edits of a script give the same message on both MTAs:", functio
       values({ "a", "b" }, "ctx:add_header('X-A', 'a') ctx:add_header('X-A', 'b')", {})
     end)
 
-    it("add, then change what was added", function()
+    it("add, then change the added field", function()
       values({ "1", "2", "3", "new" }, "ctx:add_header('X-A', '4') ctx:change_header('X-A', 4, 'new')")
     end)
 
-    it("add, then delete what was added: nothing of it", function()
+    it("add, then delete the added field: none is left", function()
       values({ "1", "2", "3" }, "ctx:add_header('X-A', '4') ctx:delete_header('X-A', 4)")
     end)
 
@@ -190,18 +190,18 @@ describe("header edits of a script give the same message on both MTAs:", functio
       assert.is_true(#seen.postfix > 8)
     end)
 
-    it("insert behind a field that Sendmail makes up itself: before the same field on both", function()
+    it("insert after a field that Sendmail generates itself: before the same field on both", function()
       on_both(function(world)
         local message = world:arrives(running(
           "eom ctx:add_header('Date', 'Fri, 2 Jan 2026 00:00:00 +0000') ctx:add_header('X-Z', 'z') " ..
           "ctx:insert_header(#ctx.headers, 'X-New', 'v')", { without = "Date" }))
-        local dates = message:all "Date" -- Postfix adds its own besides, and shows it to nobody
+        local dates = message:all "Date" -- Postfix also adds its own, and shows it to no milter
         assert.equal("Fri, 2 Jan 2026 00:00:00 +0000", dates[#dates])
         assert.equal(message:position "X-Z" - 1, message:position "X-New")
       end)
     end)
 
-    it("add one that Sendmail has of its own: it keeps that to itself, and the rest is as on Postfix", function()
+    it("add a field that Sendmail also generates: it drops its own, and the rest is as on Postfix", function()
       for _, name in ipairs { "Resent-Date", "Resent-From", "Resent-Message-Id", "Full-Name", "Return-Path" } do
         on_both(function(world)
           local message = world:arrives(running(("eom ctx:add_header('%s', '<a@b.example>') "):format(name) ..
@@ -212,7 +212,7 @@ describe("header edits of a script give the same message on both MTAs:", functio
       end
     end)
 
-    it("ctx.headers shows what is queued", function()
+    it("ctx.headers shows queued edits", function()
       on_both(function(world)
         local message = world:arrives(running(
           "eom ctx:delete_header('X-A', 1) ctx:add_header('X-A', '4') ctx:add_header('X-Seen', " ..
@@ -230,7 +230,7 @@ describe("header edits of a script give the same message on both MTAs:", functio
       end)
     end)
 
-    it("is usable with every protocol version Postfix can be told to speak", function()
+    it("are usable with every protocol version that Postfix can be configured to speak", function()
       local mta = worlds.postfix.mta
       finally(function() mta:configure { milter_protocol = "6" } end)
       for _, version in ipairs { "2", "3", "4", "6" } do
@@ -302,7 +302,7 @@ describe("replies of a script reach the client of both MTAs:", function()
       end
     end)
 
-    it("edits before a reject or tempfail never show", function()
+    it("edits before a reject or tempfail have no effect", function()
       on_both(function(world)
         local client = world:connect()
         local edits = "ctx:add_header('X-Half', 'v') ctx:replace_body('half') ctx:add_recipient('eve@two.example') "
@@ -333,7 +333,7 @@ describe("replies of a script reach the client of both MTAs:", function()
   end)
 end)
 
-describe("the body of a script's making arrives on both MTAs:", function()
+describe("a body that a script makes arrives on both MTAs:", function()
   with_both(function(on_both)
     local function body(expected, code)
       on_both(function(world)
@@ -346,7 +346,7 @@ describe("the body of a script's making arrives on both MTAs:", function()
     it("an empty one", function() body("", "ctx:replace_body('')") end)
     it("one with LF line ends", function() body("a\nb\n", "ctx:replace_body('a\\nb\\n')") end)
     it("one with CRLF line ends", function() body("a\nb\n", "ctx:replace_body('a\\r\\nb\\r\\n')") end)
-    it("exactly one packet of it, and one byte more", function()
+    it("one of exactly one packet, and one of a byte more", function()
       body(("x"):rep(79):rep(1) .. "\n" .. (("y"):rep(63) .. "\n"):rep(1022) .. ("z"):rep(45) .. "\n",
         "ctx:replace_body(('x'):rep(79) .. '\\n' .. (('y'):rep(63) .. '\\n'):rep(1022) .. ('z'):rep(45) .. '\\n')")
     end)
@@ -359,12 +359,12 @@ describe("the body of a script's making arrives on both MTAs:", function()
         "local n = 0 ctx:replace_body(function() n = n + 1 if n <= 700 then " ..
         "return (('0123456789'):rep(7) .. '\\r\\n'):rep(100) end end)")
     end)
-    it("replaced at end of headers, before the body was seen", function()
+    it("one set at end of headers, before the body was seen", function()
       on_both(function(world)
         assert.equal("early\n", world:arrives(running "eoh ctx:replace_body('early\\n')").body)
       end)
     end)
-    it("edits queued in earlier stages, with the others", function()
+    it("one with edits queued in earlier stages", function()
       on_both(function(world)
         local message = world:arrives(running { "eoh ctx:add_header('X-1', 'eoh')",
           "body ctx:add_header('X-2', 'body')", "eom ctx:add_header('X-3', 'eom')" })
@@ -374,7 +374,7 @@ describe("the body of a script's making arrives on both MTAs:", function()
   end)
 end)
 
-describe("a script that fails defers that message and harms no other, on both MTAs:", function()
+describe("a script that fails defers that message and no other, on both MTAs:", function()
   with_both(function(on_both)
     -- What the next message of the same session must look like.
     local function unharmed(world, client)
@@ -490,7 +490,7 @@ describe("a script that waits, on both MTAs:", function()
     end)
 
     for _, stage in ipairs { "header", "eoh", "body" } do
-      it(("milter.sleep at %s: everything goes on behind it"):format(stage), function()
+      it(("milter.sleep at %s: everything goes on after it"):format(stage), function()
         on_both(function(world)
           local message = world:arrives(running { stage .. " milter.sleep(0.2) ctx:add_header('X-1', 'v')",
             "eom ctx:add_header('X-2', 'v')" })
@@ -500,7 +500,7 @@ describe("a script that waits, on both MTAs:", function()
       end)
     end
 
-    it("client lost while the script sleeps: the host goes on, no late answer reaches another message", function()
+    it("client lost while the script sleeps: the host goes on, and no late answer reaches another message", function()
       on_both(function(world)
         local lost = world:connect()
         local sent = compose(running "eom milter.sleep(0.5) ctx:reject('late')")
@@ -536,11 +536,11 @@ describe("a script that waits, on both MTAs:", function()
   end)
 end)
 
-describe("a script that is told little of a message, on both MTAs:", function()
+describe("a script that receives few parts of a message, on both MTAs:", function()
   if unavailable() then return pending(unavailable()) end
   local host, worlds
 
-  -- No word here makes the MTA tell the header.
+  -- No word here makes the MTA send the header.
   local SCRIPT = [[
     function on_unknown(ctx, command)
       if command == "SEEN" then return ctx:reject(550, "5.5.1", ctx.in_message and "inside" or "outside") end
@@ -565,7 +565,7 @@ describe("a script that is told little of a message, on both MTAs:", function()
     if host then host:stop() end
   end)
 
-  it("a field it adds stands behind those of its name, at the end", function()
+  it("a field that it adds comes after those of its name, at the end", function()
     for _, world in ipairs(worlds) do
       local message = world:arrives { fields = { "X-A: 1", "X-A: 2", "Comments: own", "X-Z: z" } }
       assert.same({ "1", "2", "added" }, message:all "X-A", world.kind)
@@ -574,7 +574,7 @@ describe("a script that is told little of a message, on both MTAs:", function()
     end
   end)
 
-  it("a Message-Id it adds takes the place of the one that Sendmail makes up", function()
+  it("a Message-Id that it adds replaces the one that Sendmail generates", function()
     local client = worlds[2]:connect()
     local sent = { from = "ann@one.example", to = { "bob@two.example" }, data = "Subject: no id of its own\n\ntext\n" }
     assert.equal(250, client:send_message(sent).final.code)
@@ -583,10 +583,10 @@ describe("a script that is told little of a message, on both MTAs:", function()
     assert.same({ "<made@filter.example>" }, message:all "Message-Id")
   end)
 
-  it("an unknown command can edit the message it comes in, and knows when there is none", function()
+  it("the handler of an unknown command can edit the open message, and knows when there is none", function()
     for _, world in ipairs(worlds) do
       local function seen(client) return client:cmd("SEEN").text:match "%w+$" end
-      -- Sendmail asks no filter about a command behind a RSET or the end of a message, until the next MAIL.
+      -- Sendmail asks no filter about a command after a RSET or the end of a message, until the next MAIL.
       local between = world.kind == "postfix" and "outside" or nil
       local client = world:connect()
       assert.equal("outside", seen(client), world.kind)
@@ -661,7 +661,7 @@ describe("several scripts:", function()
   end)
 end)
 
--- A script that writes down the life of sessions and messages.
+-- A script that records the life of sessions and messages.
 local DIARY = [[
   local function note(ctx, what) io.stderr:write(("DIARY %s %s\n"):format(ctx.id, what)) end
   function on_connect(ctx) note(ctx, "connect " .. ctx.mta.kind) end
@@ -686,7 +686,7 @@ local DIARY = [[
 
 local MAIL, RCPT = "MAIL FROM:<ann@one.example>", "RCPT TO:<bob@two.example>"
 
--- What clients do, and how many messages that opens at the filter.
+-- Actions of clients, and how many messages each opens at the filter.
 local LIVES = {
   { "two messages", function(client)
     client:send_message(compose {})
@@ -761,7 +761,7 @@ describe("a script with on_abort and no other handler of messages", function()
   for _, mta_module in ipairs(cases.mtas) do
     -- Postfix writes an abort together with its next command, to every milter.
     local is_at_once = mta_module.kind == "sendmail"
-    it("hears of a RSET " .. (is_at_once and "when it comes, behind Sendmail" or "at the next MAIL, behind Postfix"),
+    it("gets on_abort for a RSET " .. (is_at_once and "at once with Sendmail" or "at the next MAIL with Postfix"),
       function()
       if unavailable() then return pending(unavailable()) end
       local host = filter.host({ ["abort.lua"] = 'function on_abort(ctx) io.stderr:write("GIVEN UP ", ctx.sender, '
@@ -785,7 +785,7 @@ end)
 
 describe("the life of a session: on_done or on_abort once for each message, on_close once and last:", function()
   for _, mta_module in ipairs(cases.mtas) do
-    describe("behind " .. mta_module.kind, function()
+    describe("with " .. mta_module.kind, function()
       if unavailable() then return pending(unavailable()) end
       local host, world
 
@@ -848,7 +848,7 @@ describe("reload by SIGHUP", function()
   end
 
   for _, mta_module in ipairs(cases.mtas) do
-    describe("behind " .. mta_module.kind, function()
+    describe("with " .. mta_module.kind, function()
       if unavailable() then return pending(unavailable()) end
       local host, world
 
@@ -919,7 +919,7 @@ end)
 
 describe("stop by SIGTERM", function()
   for _, mta_module in ipairs(cases.mtas) do
-    it(("lets a message that is being filtered finish, behind %s"):format(mta_module.kind), function()
+    it(("lets a message that is being filtered finish, with %s"):format(mta_module.kind), function()
       if unavailable() then return pending(unavailable()) end
       local host = filter.host("spec/mta/scripted.lua")
       local world = cases.world(mta_module, host)
@@ -943,7 +943,7 @@ describe("stop by SIGTERM", function()
   end
 end)
 
-describe("the ways of mail", function()
+describe("the paths of mail", function()
   if unavailable() then return pending(unavailable()) end
 
   it("Postfix's locally submitted mail: the client is localhost, addresses come without brackets", function()
@@ -968,8 +968,8 @@ describe("the ways of mail", function()
     end)
     assert.equal("<bob@two.example>", world:arrives({ orders = { "eom facts" } }):get "X-Facts-Recipients")
     -- Sendmail sends macros and command as two packets and Nagle's rule holds the second back until the first is
-    -- acknowledged, which a kernel delays unless told otherwise (TCP_QUICKACK after each read): 137 ms a message with
-    -- libmilter, 7 ms with the option.
+    -- acknowledged, which a kernel delays by default (against this: TCP_QUICKACK after each read): 137 ms per message
+    -- with libmilter, 7 ms with the option.
     local client = world:connect()
     local best = math.huge
     for _ = 1, 5 do
@@ -982,7 +982,7 @@ describe("the ways of mail", function()
   end)
 
   for _, mta_module in ipairs(cases.mtas) do
-    it(("a filter behind another on one %s sees the first one's edits, and both edits arrive"):format(mta_module.kind),
+    it(("a filter after another on one %s sees the first one's edits, and both edits arrive"):format(mta_module.kind),
       function()
         local first = filter.host { ["a.lua"] = "function on_eom(ctx) ctx:add_header('X-First', 'v') end" }
         local second = filter.host { ["b.lua"] = [[

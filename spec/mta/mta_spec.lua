@@ -29,7 +29,7 @@ local function decode(letter, data)
   return nil, ffi.string(why.text)
 end
 
---- True when the reply is accepted in answer to a command, else false and what is wrong.
+--- True when the reply is accepted in answer to a command, else false and the complaint.
 local function accepts(command, letter, data, m)
   local reply, shape = decode(letter, data)
   if not reply then return false, shape end
@@ -56,31 +56,31 @@ local function hex(s)
   return (s:gsub(".", function(c) return ("%02X "):format(c:byte()) end):gsub(" $", ""))
 end
 
-describe("what an MTA sends, as the protocol's test vectors have it", function()
-  it("offers", function()
+describe("an MTA's packets, as in the protocol's test vectors:", function()
+  it("the offer", function()
     assert.equal("00 00 00 0D 4F 00 00 00 06 00 00 01 FF 00 1F FF FF",
       hex(bytes(C.mm_mta_write_offer, ffi.new("struct mm_offer", { 6, 0x1ff, 0x1fffff }))))
   end)
 
-  it("tells macros", function()
+  it("macros", function()
     local pairs_ = ffi.new("struct mm_text[2]", { text "j", text "mx" })
     assert.equal("00 00 00 07 44 43 6A 00 6D 78 00", hex(bytes(C.mm_mta_write_macros, ("C"):byte(), pairs_, 2)))
     assert.equal("00 00 00 02 44 48", hex(bytes(C.mm_mta_write_macros, ("H"):byte(), pairs_, 0)))
   end)
 
-  it("connects", function()
+  it("connect", function()
     assert.equal("00 00 00 0E 43 61 00 34 00 19 31 2E 32 2E 33 2E 34 00",
       hex(bytes(C.mm_mta_write_connect, text "a", C.MM_FAMILY_INET, 25, text "1.2.3.4")))
     assert.equal("00 00 00 04 43 61 00 55",
       hex(bytes(C.mm_mta_write_connect, text "a", C.MM_FAMILY_UNKNOWN, 0, text "")))
   end)
 
-  it("tells a sender with parameters", function()
+  it("a sender with parameters", function()
     assert.equal("00 00 00 0E 4D 3C 61 40 62 3E 00 53 49 5A 45 3D 31 00",
       hex(bytes(C.mm_mta_write_address, ("M"):byte(), text "<a@b>", text "SIZE=1\0")))
   end)
 
-  it("keeps the space behind the colon only where that was agreed", function()
+  it("a header field, with the space after the colon only where that was agreed", function()
     local function field(m)
       return bytes(function(out, ...) C.mm_mta_write_field(m, out, ...) end, text "X", text " y")
     end
@@ -88,11 +88,11 @@ describe("what an MTA sends, as the protocol's test vectors have it", function()
     assert.equal("00 00 00 06 4C 58 00 20 79 00", hex(field(mta())))
   end)
 
-  it("ends a message", function()
+  it("the end of a message", function()
     assert.equal("00 00 00 01 45", hex(bytes(C.mm_mta_write_bytes, ("E"):byte(), nil, 0)))
   end)
 
-  it("is what the engine's own decoder reads", function()
+  it("all are read by the engine's own decoder", function()
     local wire = bytes(C.mm_mta_write_connect, text "mail.example.org", C.MM_FAMILY_INET6, 4711,
       text "IPv6:2001:db8::1")
     local command, why = ffi.new "struct mm_command", ffi.new "struct mm_fault"
@@ -106,7 +106,7 @@ describe("which commands are sent and answered", function()
   local function sends(letter, m) return C.mm_mta_sends(m, letter:byte()) end
   local function waits(letter, m) return C.mm_mta_waits(m, letter:byte()) end
 
-  it("follows the steps that were agreed", function()
+  it("follows from the agreed steps", function()
     local m = mta(0, 0x20 + 0x8000) -- no_header, quiet_rcpt
     assert.is_false(sends("L", m))
     assert.is_true(sends("R", m))
@@ -118,7 +118,7 @@ describe("which commands are sent and answered", function()
     for letter in ("DAQK"):gmatch "." do assert.is_false(waits(letter, mta(0, 0))) end
   end)
 
-  it("knows what old versions lack", function()
+  it("respects what old versions lack", function()
     assert.is_false(sends("U", mta(0, 0, 2)))
     assert.is_true(sends("U", mta(0, 0, 3)))
     assert.is_false(sends("T", mta(0, 0, 3)))
@@ -157,7 +157,7 @@ describe("the filter's answer to the offer", function()
     assert.matches("OPTNEG: 11 bytes are too few", why)
   end)
 
-  it("brings macro lists", function()
+  it("may contain macro lists", function()
     local m = mta()
     assert.is_true(agree(u32(6, 0x100, 0) .. u32(2) .. "i {auth_authen}\0" .. u32(5) .. "\0", m))
     assert.is_true(m.has_list[C.MM_MACRO_SET_mail])
@@ -168,7 +168,7 @@ describe("the filter's answer to the offer", function()
     C.mm_mta_free(m)
   end)
 
-  it("brings lists both MTAs can read", function()
+  it("contains only lists that both MTAs can read", function()
     assert.matches("cut short", select(2, agree(u32(6, 0x100, 0) .. u32(2) .. "i")))
     assert.matches("cut short", select(2, agree(u32(6, 0x100, 0) .. "\0\0")))
     assert.matches("stage 9", select(2, agree(u32(6, 0x100, 0) .. u32(9) .. "i\0")))
@@ -177,7 +177,7 @@ describe("the filter's answer to the offer", function()
 end)
 
 describe("the shape of a reply", function()
-  it("is strict about strings: all there, all ended, none too many", function()
+  it("has exactly the expected strings, each terminated", function()
     for letter, good in pairs { ["+"] = "<a@b>\0", ["-"] = "<a@b>\0", q = "why\0", y = "550 no\0", h = "X\0y\0",
       i = "\0\0\0\1X\0y\0", m = "\0\0\0\1X\0\0", e = "<>\0", ["2"] = "<a@b>\0NOTIFY=NEVER\0" } do
       assert.is_truthy(decode(letter, good), letter)
@@ -188,20 +188,20 @@ describe("the shape of a reply", function()
     end
   end)
 
-  it("has nothing behind replies that carry nothing", function()
+  it("has no data after replies that carry none", function()
     for letter in ("acdrtsp"):gmatch "." do
       assert.is_truthy(decode(letter))
       assert.matches("1 bytes after", select(2, decode(letter, "\0")))
     end
   end)
 
-  it("knows the letters filters may send and no others", function()
+  it("has one of the letters that filters may send", function()
     assert.matches("reply '4'", select(2, decode "4"))
     assert.matches("reply 'l'", select(2, decode("l", "\0\0\0\0i\0")))
     assert.matches("reply 0x01", select(2, decode "\1"))
   end)
 
-  it("takes a body packet of 65535 bytes and not of one more", function()
+  it("may be a body packet of 65535 bytes but not of one more", function()
     assert.is_truthy(decode("b", ("x"):rep(65535)))
     assert.matches("65536 bytes", select(2, decode("b", ("x"):rep(65536))))
     assert.is_truthy(decode("b", ""))
@@ -209,7 +209,7 @@ describe("the shape of a reply", function()
 end)
 
 describe("a final reply", function()
-  it("is legal where it means the same to both MTAs", function()
+  it("is legal where it has the same meaning on both MTAs", function()
     local legal = { c = "CHMRTLNBEU", a = "CHMRTLNBE", r = "CHMRTLNBEU", t = "CHMRTLNBEU", d = "MRTLNBE", s = "B" }
     for letter, commands in pairs(legal) do
       for command in ("CHMRTLNBEUAQKDO"):gmatch "." do
@@ -218,11 +218,11 @@ describe("a final reply", function()
     end
   end)
 
-  it("is no skip unless that was agreed", function()
+  it("is skip only when that was agreed", function()
     refused("skip was not negotiated", "B", "s", "", mta(0x1ff, 0))
   end)
 
-  it("is no answer to a letter that is no command", function() refused("may not answer nothing", "z", "c") end)
+  it("is refused as an answer to an unknown command", function() refused("may not answer nothing", "z", "c") end)
 end)
 
 describe("progress", function()
@@ -236,7 +236,7 @@ describe("a reply code", function()
   local function code(s) return accepts("R", "y", s .. "\0") end
   local function bad(pattern, s) refused(pattern, "R", "y", s .. "\0") end
 
-  it("is a line, or several of the same code", function()
+  it("is a line, or several with the same code", function()
     assert.is_true(code "550 5.7.1 no")
     assert.is_true(code "451 later")
     assert.is_true(code "550-5.7.1 a\r\n550-5.7.1 b\r\n550 5.7.1 c")
@@ -261,7 +261,7 @@ describe("a reply code", function()
     bad("same class", "550 4 lines")
   end)
 
-  it("has no line ends of other kinds", function()
+  it("has only CRLF line ends", function()
     bad("a bare LF", "550 a\nb")
     bad("a bare CR", "550 a\rb")
     refused("after what it carries", "R", "y", "550 a\0b\0")
@@ -294,21 +294,21 @@ describe("an edit", function()
     end
   end)
 
-  it("names a field as RFC 5322 does", function()
+  it("names a field according to RFC 5322", function()
     refused("empty", "E", "h", "\0v\0")
     refused("byte 0x20", "E", "h", "X Y\0v\0")
     refused("byte 0x3a", "E", "h", "X:\0v\0")
     refused("byte 0x0a", "E", "i", "\0\0\0\0X\nY\0v\0")
   end)
 
-  it("has values with folds only", function()
+  it("has line breaks in values only as folds", function()
     assert.is_true(accepts("E", "h", "X\0a\n b\n\tc\0"))
     refused("CR in the value", "E", "h", "X\0a\r\n b\0")
     refused("LF in the value", "E", "h", "X\0a\nEvil: yes\0")
     refused("LF in the value", "E", "m", "\0\0\0\1X\0a\n\0")
   end)
 
-  it("has an index both count the same", function()
+  it("has an index that both count alike", function()
     refused("index 0", "E", "m", "\0\0\0\0X\0y\0")
     refused("over 2147483647", "E", "i", "\255\255\255\255X\0y\0")
   end)
@@ -322,7 +322,7 @@ describe("an edit", function()
     refused("empty", "E", "e", "\0")
   end)
 
-  it("has parameters both MTAs read", function()
+  it("has parameters that both MTAs read", function()
     assert.is_true(accepts("E", "2", "<a@b>\0NOTIFY=NEVER ORCPT=rfc822;a@b\0"))
     assert.is_true(accepts("E", "e", "<a@b>\0RET=HDRS ENVID=x\0"))
     refused("debug text", "E", "2", "<a@b>\0FOO=1\0")

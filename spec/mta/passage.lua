@@ -1,13 +1,13 @@
---- Sends many messages through an MTA and gathers what became of each: every reply the client saw, and what came out at
---- the other end, byte by byte but for what an MTA has to make anew for each message.
+--- Sends many messages through an MTA and collects the result of each: every reply to the client, and the delivered
+--- message, byte by byte except for what an MTA generates for each message.
 local process = require "spec.support.process"
 local smtp = require "spec.mta.smtp"
 
 local passage = {}
 
-local BATCH = 30 -- messages a session
+local BATCH = 30 -- messages per session
 
--- Data as it goes over the wire. Line ends stay as they are, also those that are none.
+-- Data as on the wire. Line ends stay unchanged, even invalid ones.
 local function wire_form(data)
   if data ~= "" and data:sub(-2) ~= "\r\n" then data = data .. "\r\n" end
   if data:sub(1, 1) == "." then data = "." .. data end
@@ -18,7 +18,7 @@ passage.wire_form = wire_form
 --- The recipient that names a message by its number.
 function passage.own_address(number) return ("m%04d@two.example"):format(number) end
 
---- A reply without what is new each time.
+--- A reply without the parts that differ each time.
 function passage.reply_text(reply, problem)
   if not reply then return "(" .. tostring(problem) .. ")" end
   local text = table.concat(reply.lines, "|")
@@ -96,8 +96,8 @@ local function number_of(delivery)
   end
 end
 
---- What has arrived of messages by their numbers, once nothing is on its way any more. One message may come in several
---- pieces, each for some of its recipients.
+--- The delivered messages by their numbers, once the queue is empty. One message may be delivered in several copies,
+--- each for some of its recipients.
 ---@param messages table<integer, { data: string }>  as they were sent
 ---@return table<integer, { sender: string, recipients: string, data: string }>
 function passage.gather(mta, messages)
@@ -105,11 +105,11 @@ function passage.gather(mta, messages)
   local arrived = {}
   for _, delivery in ipairs(mta.sink:take()) do
     local number = number_of(delivery)
-    if number then -- anything else is a bounce
+    if number then -- any other is a bounce
       local data = without_traces(delivery.data, messages[number].data)
       local whole = arrived[number]
       if not whole then
-        local params = delivery.sender_params:gsub(" SIZE=%d+", "") -- that of the MTA's own file
+        local params = delivery.sender_params:gsub(" SIZE=%d+", "") -- the size of the MTA's own file
         whole = { sender = delivery.sender .. params, recipients = {}, data = data }
         arrived[number] = whole
       end
@@ -124,7 +124,7 @@ function passage.gather(mta, messages)
   return arrived
 end
 
---- Sends all messages and waits until nothing is on its way: a list of { replies, sender, recipients, data } in their
+--- Sends all messages and waits until the queue is empty: a list of { replies, sender, recipients, data } in their
 --- order; only replies when nothing was delivered.
 function passage.run(mta, messages)
   local replies = send_all(mta, messages)
@@ -143,7 +143,7 @@ local function around(text, at)
   return text and ("%q"):format(text:sub(math.max(1, at - 30), at + 60)) or "nothing"
 end
 
--- Where two texts part, and what stands there in either.
+-- The place where two texts differ, and the text there in each.
 local function parting(a, b)
   local at = 1
   if a and b then
@@ -154,7 +154,7 @@ local function parting(a, b)
 end
 passage.parting = parting
 
---- In what two runs differ: a list of sentences by message name, and how many messages are the same.
+--- The differences of two runs: a list of sentences by message name, and how many messages are the same.
 ---@return table<string, string> differences, integer same
 function passage.compare(messages, got, wanted)
   local differences, same = {}, 0
@@ -169,13 +169,12 @@ function passage.compare(messages, got, wanted)
   return differences, same
 end
 
---- What an echo filter was told (echo.c, echo.lua), as one text for each session by its name, a HELO or a sender that
---- begins with "session"; queue ids are masked, and so
---- are the Date and the dates in Message-Ids that an MTA makes.
+--- What an echo filter received (echo.c, echo.lua), as one text for each session by its name, a HELO or a sender that
+--- begins with "session"; queue ids are masked, and so are the Date and the dates in Message-Ids that an MTA generates.
 function passage.diaries(log)
   local sessions, by_name = {}, {}
   for id, event, rest in log:gmatch "ECHO (%S+) (%l+)([^\n]*)" do
-    if event == "connect" or not sessions[id] then sessions[id] = { ids = {} } end -- a mere probe has no connect
+    if event == "connect" or not sessions[id] then sessions[id] = { ids = {} } end -- a probe has no connect
     local session = sessions[id]
     local queue_id = rest:match "|.* i=(%w+)"
     if queue_id then session.ids[queue_id] = true end
@@ -192,7 +191,7 @@ function passage.diaries(log)
   return texts
 end
 
---- Waits until the filter has written down the end of every session that it was told of, `count` at the least.
+--- Waits until the filter has recorded the end of every session that it received, `count` at least.
 function passage.wait_diaries(filter, count)
   local ok, text = process.wait_until(30, function()
     local open, ended = {}, 0

@@ -68,7 +68,7 @@ local EDITS = packet("h", "X-Tag\0 yes\0") .. packet("m", u32(1) .. "Subject\0\0
   .. packet("+", "<eve@example.com>\0") .. packet("q", "why\0") .. packet("c")
 
 describe("a played MTA", function()
-  it("comes to the same wherever the filter's bytes are cut", function()
+  it("has the same result wherever the filter's bytes are cut", function()
     for _, kind in ipairs { "postfix", "sendmail" } do
       local told
       for _, step in ipairs { 1e6, 1, 3 } do
@@ -86,7 +86,7 @@ describe("a played MTA", function()
     end
   end)
 
-  it("says what each of the two says, and no more", function()
+  it("sends exactly what each of the two MTAs sends", function()
     local s = start {}
     message(s)
     s.say "quit"
@@ -112,7 +112,7 @@ describe("a played MTA", function()
     assert.matches("DR R A DM M $", s.log)
   end)
 
-  it("tells a filter nothing more that has accepted the client", function()
+  it("sends nothing more to a filter that has accepted the client", function()
     local s = start { answers = { C = packet "a" } }
     local reply = message(s)
     assert.same({ "accept", "250 2.0.0 Ok" }, { reply.verdict, reply.smtp })
@@ -121,7 +121,7 @@ describe("a played MTA", function()
     assert.equal("O DC C ", s.log)
   end)
 
-  it("takes a reply too many for the next command's, and complains at the end at the latest", function()
+  it("takes a superfluous reply for the next command's, and complains at the end at the latest", function()
     local s = start { answers = { H = packet "c" .. packet "t" } }
     local reply = s.say("mail", "<ann@example.org>", "")
     assert.same({ "tempfail", "451 4.7.1 Service unavailable - try again later" }, { reply.verdict, reply.smtp })
@@ -129,7 +129,7 @@ describe("a played MTA", function()
     assert.matches("a reply without a command", more.complaint)
   end)
 
-  it("obeys what only one of the MTAs would take, and fails where none could go on", function()
+  it("accepts what only one of the MTAs would accept, and fails where none could go on", function()
     local s = start { answers = { M = packet "s", R = packet "?" } }
     local _, more = s.say("mail", "<ann@example.org>", "")
     assert.matches("SKIP: may not answer mail", more.complaint)
@@ -139,7 +139,7 @@ describe("a played MTA", function()
     assert.matches("in answer to rcpt: reply '%?'", why)
   end)
 
-  it("knows macros set by hand, and those it is told not to know", function()
+  it("sends macros set by the test, and omits those set to false", function()
     local s = start { macros = { tag = "mine", mail_host = false } }
     s.say("mail", "<ann@example.org>", "")
     assert.matches("{tag}%zmine%z", s.told)

@@ -1,5 +1,5 @@
---- A private Postfix on loopback: its own configuration, queue and data directories, no chroot, no syslog. Everything
---- it accepts goes to an smtp-sink, so a spec can look at what was delivered.
+--- A private Postfix on loopback: its own configuration, queue and data directories, no chroot, no syslog. All accepted
+--- mail goes to an smtp-sink, so a spec can examine the delivered messages.
 ---
 ---   local pf = postfix.start { milters = { "inet:127.0.0.1:10025" }, settings = { milter_command_timeout = "5s" } }
 ---   local client = smtp.connect(pf.port)
@@ -15,7 +15,7 @@ local postfix = { kind = "postfix", accepts = "250 2.0.0" }
 local methods = { kind = "postfix" }
 methods.__index = methods
 
---- Why it cannot run here, or nil.
+--- Why Postfix cannot run here, or nil.
 function postfix.unavailable()
   if require "posix.unistd".geteuid() ~= 0 then return "Postfix starts as root only" end
   if not process.which "postfix" then return "postfix is not installed: run spec/mta/install" end
@@ -46,7 +46,7 @@ scache unix - - n - 1 scache
 postlog unix-dgram n - n - 1 postlogd
 ]]
 
--- A milter as main.cf wants it: "inet:127.0.0.1:10025" or { "inet:...", default_action = "accept", ... }.
+-- A milter as main.cf expects it: "inet:127.0.0.1:10025" or { "inet:...", default_action = "accept", ... }.
 local function milter_list(list)
   local items = {}
   for i, item in ipairs(list or {}) do
@@ -62,7 +62,7 @@ local function milter_list(list)
   return table.concat(items, ", ")
 end
 
--- Postfix reads a main.cf again and again until it is two seconds old, lest it be half written.
+-- Postfix rereads a main.cf until it is two seconds old, in case it is half written.
 local function cool_down(self)
   process.run(("touch -d '1 minute ago' %s/etc/main.cf"):format(self.directory))
 end
@@ -150,7 +150,8 @@ function methods:configure(settings)
     process.run(("postconf -c %s/etc -e '%s = %s'"):format(self.directory, name, value))
     cool_down(self)
   end
-  -- An smtpd that waits for a client may take one more as it was configured: it has to be gone. One that serves stays.
+  -- An smtpd that waits for a client may serve one more with the old configuration: it must be gone. A serving one
+  -- stays.
   local master = assert(process.read_file(self.directory .. "/queue/pid/master.pid")):match "%d+"
   local before = process.children(master, "smtpd")
   process.run(("postfix -c %s/etc reload"):format(self.directory))
@@ -168,14 +169,14 @@ function methods:set_milters(list)
   self:configure { smtpd_milters = milter_list(list) }
 end
 
---- Submits a message as a local user would with sendmail(1): the way of non_smtpd_milters.
+--- Submits a message as a local user would with sendmail(1): the path of non_smtpd_milters.
 function methods:submit(message)
   local path = process.write_file(self.directory .. "/submit", message.data)
   process.run(("/usr/sbin/sendmail -C %s/etc -f '%s' -- %s <%s"):format(self.directory, message.from,
     table.concat(message.to, " "), path))
 end
 
---- Waits until n messages (that no earlier call returned) are at the sink, and returns all there are.
+--- Waits until n messages (that no earlier call returned) are at the sink, and returns all of them.
 ---@return table[]? messages  sender, recipients, data, headers, body: see sink.lua
 function methods:wait_delivered(n, seconds)
   return self.sink:wait(n, seconds)
@@ -197,36 +198,36 @@ function methods:held()
   return list
 end
 
---- Messages somewhere between acceptance and delivery.
+--- Number of messages between acceptance and delivery.
 function methods:queued()
   local count = 0
   for _, name in ipairs { "maildrop", "incoming", "active", "deferred" } do count = count + #in_queue(self, name) end
   return count
 end
 
---- Waits until nothing is on its way any more. What has not reached the sink then is not going to.
+--- Waits until the queue is empty. A message that has not reached the sink by then never will.
 function methods:wait_idle(seconds)
   return process.wait_until(seconds or 10, function() return self:queued() == 0 end, "an empty queue")
 end
 
---- Messages at the sink that no call has returned yet, once nothing is on its way any more.
+--- Messages at the sink that no call has returned yet, once the queue is empty.
 function methods:delivered()
   assert(self:wait_idle())
   return assert(self.sink:wait(0, 0))
 end
 
---- Lets held messages go.
+--- Releases held messages.
 function methods:release()
   process.run(("postsuper -c %s/etc -H ALL"):format(self.directory))
   self:flush()
 end
 
---- Tries to deliver what is deferred.
+--- Tries to deliver deferred messages.
 function methods:flush()
   process.run(("postqueue -c %s/etc -f"):format(self.directory))
 end
 
---- Ends Postfix, its sink and everything they started, and removes their files.
+--- Ends Postfix, its sink and all that they started, and removes their files.
 function methods:stop()
   self.sink:stop()
   self.child:stop()

@@ -1,5 +1,5 @@
--- A filter for moonmilter that runs the Lua a message carries: header fields "X-Run: STAGE CODE", in order, where STAGE
--- is header, eoh, body or eom. CODE gets ctx and milter and may return a verdict. Before the header there is
+-- A filter for moonmilter that runs the Lua in a message: header fields "X-Run: STAGE CODE", in order, where STAGE is
+-- header, eoh, body or eom. CODE gets ctx and milter and may return a verdict. Before the header there are
 -- "mail.error@…", "rcpt.error@…", "data.error@…", "helo.error.…" and the client 127.0.0.8: these raise an error.
 -- luacheck: allow defined top, ignore 131
 local milter = require "moonmilter"

@@ -1,8 +1,8 @@
 --- A private Sendmail on loopback, unpacked from Debian's packages by spec/mta/install (they conflict with postfix and
---- are not installed). Same face as postfix.lua; everything it accepts goes to an smtp-sink.
+--- are not installed). Same interface as postfix.lua; all accepted mail goes to an smtp-sink.
 ---
 --- Two oddities: Sendmail sleeps a minute at start when its host name has no dot, so it runs in a UTS namespace with a
---- name that has one; and it refuses milter sockets below directories that others may write to, so everything lies
+--- name that has one; and it refuses milter sockets below directories that others may write to, so all its files are
 --- below /run.
 local lfs = require "lfs"
 
@@ -21,7 +21,7 @@ end
 
 local function program() return root() .. "/sendmail/usr/libexec/sendmail/sendmail" end
 
---- Why it cannot run here, or nil.
+--- Why Sendmail cannot run here, or nil.
 function sendmail.unavailable()
   if require "posix.unistd".geteuid() ~= 0 then return "Sendmail starts as root only" end
   if not lfs.attributes(program()) then return "sendmail is not unpacked: run spec/mta/install" end
@@ -148,12 +148,12 @@ function sendmail.start(options)
   return self
 end
 
---- What went over its SMTP connections so far; there is no syslog in here.
+--- The transcript of its SMTP connections so far; there is no syslog here.
 function methods:log()
   return (process.read_file(self.directory .. "/transcript") or "") .. (self.child and self.child:text() or "")
 end
 
---- Uses other milters from now on: Sendmail is started anew.
+--- Uses other milters from now on: restarts Sendmail.
 function methods:set_milters(list)
   self.milters = list
   self.child:stop(true)
@@ -161,15 +161,14 @@ function methods:set_milters(list)
   launch(self)
 end
 
---- Submits a message with -bs, the way of a local program that speaks SMTP over a pipe. (`sendmail -t` does not pass
---- through milters at all.)
+--- Submits a message with -bs, as a local program that speaks SMTP over a pipe. (`sendmail -t` bypasses milters.)
 function methods:submit(message)
   local path = process.write_file(self.directory .. "/submit", message.data)
   process.run(("%s -C%s/sendmail.cf -f '%s' -- %s <%s"):format(program(), self.directory, message.from,
     table.concat(message.to, " "), path))
 end
 
---- Waits until n messages (that no earlier call returned) are at the sink, and returns all there are.
+--- Waits until n messages (that no earlier call returned) are at the sink, and returns all of them.
 ---@return table[]? messages  sender, recipients, data, headers, body: see sink.lua
 function methods:wait_delivered(n, seconds)
   return self.sink:wait(n, seconds)
@@ -196,17 +195,17 @@ function methods:held()
   return list
 end
 
---- Messages somewhere between acceptance and delivery.
+--- Number of messages between acceptance and delivery.
 function methods:queued()
   return #in_queue(self, "^[qt]f")
 end
 
---- Waits until nothing is on its way any more. What has not reached the sink then is not going to.
+--- Waits until the queue is empty. A message that has not reached the sink by then never will.
 function methods:wait_idle(seconds)
   return process.wait_until(seconds or 10, function() return self:queued() == 0 end, "an empty queue")
 end
 
---- Messages at the sink that no call has returned yet, once nothing is on its way any more.
+--- Messages at the sink that no call has returned yet, once the queue is empty.
 function methods:delivered()
   assert(self:wait_idle())
   return assert(self.sink:wait(0, 0))
@@ -217,18 +216,18 @@ local function run_queue(self, argument)
     argument))
 end
 
---- Lets quarantined messages go.
+--- Releases quarantined messages.
 function methods:release()
   run_queue(self, "-qQ -Q") -- lifts the quarantine of every quarantined message
   self:flush()
 end
 
---- Tries to deliver what is deferred.
+--- Tries to deliver deferred messages.
 function methods:flush()
   run_queue(self, "-q")
 end
 
---- Ends Sendmail, its sink and everything they started, and removes their files.
+--- Ends Sendmail, its sink and all that they started, and removes their files.
 function methods:stop()
   self.sink:stop()
   self.child:stop()

@@ -1,7 +1,7 @@
--- Sessions of every course on both MTAs: several messages, RSET and HELO anywhere, commands nobody knows, STARTTLS,
--- pipelining, BDAT, XCLIENT, clients that vanish. With an echo on moonmilter the client sees and the next hop gets what
--- they do without a milter and with the same echo on libmilter, and both echoes are told the same; with filters that
--- edit and refuse (stand_in.c, stand_in.lua) both give the same again. Without SLOW=1 these filters do two things only.
+-- Sessions of every course on both MTAs: several messages, RSET and HELO anywhere, unknown commands, STARTTLS,
+-- pipelining, BDAT, XCLIENT, clients that vanish. With an echo on moonmilter the client and the next hop get the same
+-- as without a milter and with the same echo on libmilter, and both echoes receive the same; with filters that edit and
+-- refuse (stand_in.c, stand_in.lua) the results agree, too. Without SLOW=1 these filters do only two things.
 local ssl = require "ssl"
 
 local exact_sink = require "spec.mta.exact_sink"
@@ -12,12 +12,12 @@ local process = require "spec.support.process"
 local sendmail = require "spec.mta.sendmail"
 local smtp = require "spec.mta.smtp"
 
--- ---- a client that writes down all it hears ----
+-- ---- a client that records all that it receives ----
 
 local talk = {}
 talk.__index = talk
 
--- `number` tells this session's recipients from those of others; `orders` are X-Do fields for the stand-ins.
+-- `number` distinguishes this session's recipients from those of others; `orders` are X-Do fields for the stand-ins.
 local function begin(mta, name, number, orders)
   local self = setmetatable({ mta = mta, name = name, number = number * 10, orders = orders or {}, heard = {},
     sent = {} }, talk)
@@ -26,7 +26,7 @@ local function begin(mta, name, number, orders)
   return self
 end
 
--- Nothing is said or heard behind a 421 or the end of the connection.
+-- Nothing is sent or received after a 421 or the end of the connection.
 function talk:hear(count)
   local reply
   for _ = 1, count or 1 do
@@ -68,7 +68,7 @@ function talk:content()
   return data
 end
 
--- A whole message, or what is left of it.
+-- A whole message, or the rest of it.
 function talk:message(from)
   if not from then self:mail() end
   if from ~= "data" then self:rcpt() end
@@ -152,18 +152,18 @@ for _, point in ipairs(POINTS) do
     finish_message(t, where)
   end)
 end
-course("a MAIL that is none", function(t) t:ehlo(
+course("an invalid MAIL", function(t) t:ehlo(
   ) t:say "MAIL FROM:<ann@one.example" t:say "MAIL ann" t:say "RSET" t:message() t:quit() end)
-course("a RCPT that is none", function(t) t:ehlo() t:mail() t:say "RCPT TO:<>" t:say "RCPT bob" t:message "rcpt" t:quit(
+course("an invalid RCPT", function(t) t:ehlo() t:mail() t:say "RCPT TO:<>" t:say "RCPT bob" t:message "rcpt" t:quit(
   ) end)
-course("a recipient with parameters nobody knows", function(t)
+course("a recipient with unknown parameters", function(t)
   t:ehlo() t:mail() t:say "RCPT TO:<bob@two.example> X-WHAT=1" t:message "rcpt" t:quit()
 end)
 course("a line of 5000 bytes", function(t) t:ehlo() t:say("NOOP " .. ("x"):rep(5000)) t:message() t:quit() end)
 course("binary bytes for a command", function(t) t:ehlo() t:say "\1\2\255\254 \200" t:message() t:quit() end)
 
 for where, bytes in pairs {
-  ["after DATA"] = "", ["in the header"] = "Subject: cut short\r\nX-A: ", ["behind the header"] = "Subject: cut "
+  ["after DATA"] = "", ["in the header"] = "Subject: cut short\r\nX-A: ", ["after the header"] = "Subject: cut "
     .. "short\r\n\r\n",
   ["in the body"] = "Subject: cut short\r\n\r\nsome text\r\nand", ["before the last dot"] = "Subject: cut "
     .. "short\r\n\r\nsome text\r\n",
@@ -214,14 +214,14 @@ end)
 
 course("STARTTLS and a second EHLO", function(t) t:ehlo() t:starttls() t:ehlo() t:message() t:message() t:quit() end)
 course("STARTTLS without a second EHLO", function(t) t:ehlo() t:starttls() t:message() t:quit() end)
-course("STARTTLS behind a message", function(t) t:ehlo() t:message() t:starttls() t:ehlo() t:message() t:quit() end)
+course("STARTTLS after a message", function(t) t:ehlo() t:message() t:starttls() t:ehlo() t:message() t:quit() end)
 course("STARTTLS in an envelope", function(t) t:ehlo() t:mail() t:starttls() t:ehlo() t:message() t:quit() end)
 course("STARTTLS twice", function(t) t:ehlo() t:starttls() t:ehlo() t:say "STARTTLS" t:message() t:quit() end)
 course("STARTTLS and a client that vanishes",
   function(t) t:ehlo() t:starttls() t:ehlo() t:mail() t:rcpt() t.client:drop() end)
-course("STARTTLS with words behind it", function(t) t:ehlo() t:say "STARTTLS now" t:message() t:quit() end)
+course("STARTTLS with trailing words", function(t) t:ehlo() t:say "STARTTLS now" t:message() t:quit() end)
 
--- One message by BDAT, cut as told.
+-- One message by BDAT, cut as given.
 local function bdat(t, sizes, is_last_apart)
   t:mail() t:rcpt()
   local data, at = t:content(), 1
@@ -258,7 +258,7 @@ course("BDAT in one write with the envelope", function(t)
   t:hear(5)
   t:quit()
 end, "postfix")
--- A message of which there is more to come.
+-- An unfinished message.
 local function begin_bdat(t)
   t:ehlo() t:mail() t:rcpt()
   t:send "BDAT 12\r\nSubject: a\r\n"
@@ -331,7 +331,7 @@ local function tls_settings(kind, directory)
     confCACERT = directory .. "/cert.pem", confCACERT_PATH = directory, confTLS_SRV_OPTIONS = "V" }
 end
 
--- Runs all courses: what the clients heard and what arrived, as one text by name.
+-- Runs all courses: the replies to the clients and the delivered messages, as one text by name.
 local function run_all(mta, orders)
   local talks, sent = {}, {}
   for at, entry in ipairs(COURSES) do
@@ -358,7 +358,7 @@ local function run_all(mta, orders)
   return outcomes
 end
 
--- Names of courses by their number, for the diaries.
+-- Names of courses by their number, for the records.
 local function course_of(session)
   local entry = COURSES[tonumber(session:match "%d+")]
   return entry and entry.name or session
@@ -391,7 +391,7 @@ for _, mta_module in ipairs { postfix, sendmail } do
       os.execute(("rm -rf '%s'"):format(directory))
     end)
 
-    -- libmilter takes a command between BDAT pieces for one out of order: it calls its abort handler and goes on.
+    -- libmilter treats a command between BDAT pieces as out of order: it calls its abort handler and goes on.
     local ABORTED_BY_LIBMILTER = "a command between pieces"
 
     local function count(texts)
@@ -405,7 +405,7 @@ for _, mta_module in ipairs { postfix, sendmail } do
       return run_all(mta, orders)
     end
 
-    it("take messages without a milter, encrypted ones too", function()
+    it("deliver messages without a milter, encrypted sessions included", function()
       assert.matches("\n250[^\n]*\n221", plain["one message"])
       assert.matches("\n220[^\n]*\n250.*arrived.*arrived", plain["STARTTLS and a second EHLO"])
       if kind == "postfix" then assert.matches("arrived.*arrived.*arrived", plain["BDAT cut in every way"]) end
@@ -419,7 +419,7 @@ for _, mta_module in ipairs { postfix, sendmail } do
       assert.same({}, differences(with_libmilter, plain))
     end)
 
-    it("are the same with an echo on moonmilter, which is told the same", function()
+    it("are the same with an echo on moonmilter, which receives the same", function()
       local f = filter.host("spec/mta/echo.lua", { unix = kind == "sendmail" })
       finally(function() f:stop() end)
       local outcomes = through(f)

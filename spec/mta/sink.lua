@@ -1,7 +1,7 @@
---- The place where the MTAs of the specs deliver to: Postfix's smtp-sink, which keeps every message in a file.
+--- The next hop of the specs' MTAs: Postfix's smtp-sink, which keeps every message in a file.
 ---
 --- smtp-sink opens the file at DATA, removes it when the client gives up and closes it before it answers the final
---- dot; so a file that smtp-sink has no longer open holds a whole message. It undoes the dots, turns CRLF into LF,
+--- dot; so a file that smtp-sink no longer has open contains a whole message. It undoes the dots, turns CRLF into LF,
 --- drops any other CR, and adds an empty line at the end.
 local lfs = require "lfs"
 
@@ -11,7 +11,7 @@ local sink = {}
 local methods = {}
 methods.__index = methods
 
---- Starts a sink; its files lie in `directory`, which must exist.
+--- Starts a sink; its files are in `directory`, which must exist.
 function sink.start(directory)
   local self = setmetatable({ directory = directory .. "/sink", port = process.free_port(), seen = {}, pending = {} },
     methods)
@@ -40,7 +40,7 @@ local function parse_headers(text)
     elseif #list > 0 and line:match "^%s" then
       list[#list].value = list[#list].value .. "\n" .. line
     elseif line ~= "" then
-      list[#list + 1] = { name = "", value = line } -- not a header field: show it
+      list[#list + 1] = { name = "", value = line } -- not a header field: keep it visible
     end
   end
   return list
@@ -70,7 +70,7 @@ function message:position(name)
   end
 end
 
---- Names of the header fields in order, only those for which `pattern` matches the name.
+--- Names of the header fields in order, only those that match `pattern`.
 function message:names(pattern)
   local list = {}
   for _, field in ipairs(self.headers) do
@@ -136,8 +136,8 @@ function methods:collect()
   end
 end
 
---- Waits for n messages that nobody has taken yet and takes all there are; the order between messages that arrive
---- together is not defined.
+--- Waits for n messages that no call has taken yet and takes all of them; the order of messages that arrive together is
+--- undefined.
 ---@return table[]?, string?
 function methods:wait(n, seconds)
   local ok, text = process.wait_until(seconds or 10, function()

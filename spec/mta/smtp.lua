@@ -1,4 +1,4 @@
---- A small SMTP client for specs. It sends what it is told and says what came back; it hides nothing and repairs
+--- A small SMTP client for specs. It sends the given commands and returns the replies; it hides nothing and repairs
 --- nothing except the dots of a message.
 local socket = require "socket"
 
@@ -51,7 +51,7 @@ function session:reply()
   end
 end
 
---- Sends bytes as they are.
+--- Sends bytes unchanged.
 function session:send(bytes)
   return self.socket:send(bytes)
 end
@@ -73,7 +73,7 @@ function session:pipeline(lines)
   return replies
 end
 
---- A message as it goes over the wire: CRLF at each line end, leading dots doubled, the final dot.
+--- A message as on the wire: CRLF at each line end, leading dots doubled, the final dot.
 function smtp.wire_form(data)
   data = data:gsub("\r\n", "\n"):gsub("\n", "\r\n")
   if data ~= "" and data:sub(-2) ~= "\r\n" then data = data .. "\r\n" end
@@ -81,7 +81,7 @@ function smtp.wire_form(data)
   return (data:gsub("\r\n%.", "\r\n..")) .. ".\r\n"
 end
 
---- Sends one message as far as the server lets it.
+--- Sends one message as far as the server accepts it.
 ---@param message { from: string, to: string[], data: string, mail_params?: string }  addresses without angle brackets;
 ---  line ends of data may be LF
 ---@return { mail: smtp.Reply?, rcpt: smtp.Reply[], data: smtp.Reply?, final: smtp.Reply?, last: smtp.Reply? }
@@ -138,7 +138,7 @@ function session:quit()
   return reply
 end
 
---- Ends it without a word; with `true` by a reset of the connection instead of its orderly end.
+--- Closes the connection without QUIT; with `true` by a reset instead of an orderly end.
 function session:drop(hard)
   if hard then self.socket:setoption("linger", { on = true, timeout = 0 }) end
   self.socket:close()

@@ -1,10 +1,10 @@
 /*
- * A filter on libmilter that does what a message tells it to: the known quantity with which the harness for real MTAs
- * is proven, and the peer that moonmilter's outcomes are compared with. stand_in.lua is the same filter for moonmilter.
+ * A filter on libmilter that follows orders in a message: the known quantity that proves the harness for real MTAs, and
+ * the reference for moonmilter's outcomes. stand_in.lua is the same filter for moonmilter.
  *
  *   stand_in inet:PORT@127.0.0.1
  *
- * Where the orders stand:
+ * The places of the orders:
  *   connect   client address 127.0.0.2 reject, .3 tempfail, .4 accept, .5 reply 550, .6 reply 451, .7 reply 421
  *   helo      name        "helo.VERDICT.anything"
  *   mail      sender      "mail.VERDICT@anything"
@@ -16,7 +16,7 @@
  *   add NAME VALUE   insert INDEX NAME VALUE   change N NAME VALUE   delete N NAME   from ADDRESS [ARGUMENTS]
  *   addrcpt ADDRESS [ARGUMENTS]   delrcpt ADDRESS   body TEXT   bigbody BYTES   quarantine REASON   progress
  *   sleep SECONDS   facts (adds X-Facts-* fields that show what the filter saw)
- * In VALUE and TEXT "\n" stands for LF, or CRLF in a body.
+ * In VALUE and TEXT "\n" means LF, or CRLF in a body.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -30,7 +30,7 @@
 #define ORDERS 64
 #define TEXT 4096
 
-/* Everything of one SMTP session; what belongs to a message is cleared at MAIL. */
+/* The state of one SMTP session; the message's part is cleared at MAIL. */
 struct session {
 	char client[TEXT];
 	char helo[TEXT];

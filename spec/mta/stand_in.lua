@@ -1,5 +1,5 @@
--- The filter of stand_in.c for moonmilter: it does what a message tells it to. The orders are described there.
--- luacheck: allow defined top, ignore 131
+-- The filter of stand_in.c for moonmilter: it follows orders in a message, which are described there. luacheck: allow
+-- defined top, ignore 131
 local milter = require "moonmilter"
 
 local BY_LAST_BYTE = {

@@ -1,4 +1,4 @@
--- Full and poor: too many sessions, no descriptors, slow readers, a log that nobody takes.
+-- Exhaustion: too many sessions, no descriptors, slow readers, a log without a reader.
 local host = require "spec.support.host"
 local mta_client = require "spec.support.mta_client"
 local process = require "spec.support.process"
@@ -10,7 +10,7 @@ describe("a full host", function()
 
   after_each(function() h:stop() end)
 
-  it("lets further MTAs wait at max_sessions, without work, and takes them when there is room", function()
+  it("lets further MTAs wait at max_sessions, without work, and accepts them when there is room", function()
     h = host.start { scripts = PASS, arguments = { "--max_sessions=5" } }
     local open = {}
     for i = 1, 5 do open[i] = assert(h:connect()) end
@@ -29,7 +29,7 @@ describe("a full host", function()
     waiting:quit()
   end)
 
-  it("says that it is full once, however many come and go meanwhile", function()
+  it("logs once that it is full, however many connections come and go meanwhile", function()
     h = host.start { scripts = PASS, arguments = { "--max_sessions=2" } }
     local open = {}
     for i = 1, 2 do open[i] = assert(h:connect()) end
@@ -48,7 +48,7 @@ describe("a full host", function()
     assert.truthy(h:wait_log("room again", 6))
   end)
 
-  it("does not spin without descriptors, and goes on when there are some", function()
+  it("does not spin without descriptors, and goes on when some are free", function()
     h = host.start { scripts = PASS, through = { "prlimit", "--nofile=24:24" } }
     assert.truthy(h:wait_log "more than our 24 descriptors")
     local open = {}
@@ -59,11 +59,11 @@ describe("a full host", function()
     local before = host.cpu(h:pid())
     host.sleep(2)
     assert.is_true(host.cpu(h:pid()) - before < 0.1, "CPU")
-    assert.equal("continue", open[1]:message().kind) -- those that are open are served
+    assert.equal("continue", open[1]:message().kind) -- open sessions are served
     open[1]:quit()
     waiting.socket:settimeout(3)
     assert.equal("O", (waiting:read()))
-    h:signal "SIGHUP" -- and a reload does not fail of it
+    h:signal "SIGHUP" -- a reload does not fail because of it
     for i = 2, #open do open[i]:quit() end
     waiting:quit()
   end)
@@ -88,8 +88,8 @@ describe("a full host", function()
     mta:close()
   end)
 
-  it("queues a large body once, and gives the memory back", function()
-    -- from pieces, so that Lua itself holds little: what is left is what we queue
+  it("queues a large body once, and frees the memory", function()
+    -- from pieces, so that Lua itself holds little: the rest is our queue
     h = host.start { scripts = { ["10-large.lua"] = [[
       local piece = ("0123456789abcdef"):rep(4096)
       function on_eom(ctx)
@@ -107,7 +107,7 @@ describe("a full host", function()
     host.sleep(0.5)
     local waiting = host.memory(h:pid()) - base
     assert.is_true(waiting < 80 * 1024, waiting .. " KiB for 50 MiB") -- one copy
-    local reply = mta:reply() -- and the MTA that reads in the end gets all of it
+    local reply = mta:reply() -- an MTA that finally reads gets all of it
     assert.equal("continue", reply.kind)
     local size = 0
     for _, edit in ipairs(reply.edits) do size = size + #edit - 1 end
@@ -117,7 +117,7 @@ describe("a full host", function()
       "the memory back"))
   end)
 
-  it("keeps the memory of large bodies for the next ones while messages come, and gives it back when it "
+  it("keeps the memory of large bodies for the next ones while messages come, and frees it when it "
     .. "is quiet", function()
     h = host.start { scripts = { ["10-large.lua"] = [[
       local body = ("0123456789abcdef"):rep(65536 * 5)
@@ -144,7 +144,7 @@ describe("a full host", function()
       "the memory back"))
   end)
 
-  it("gives up a large body whose MTA has hung up in the middle, and serves the others", function()
+  it("drops a large body whose MTA has hung up in the middle, and serves the others", function()
     for _, on_unix in ipairs { true, false } do
       h = host.start { unix = on_unix, log = true, scripts = { ["10-large.lua"] = [[
         local milter = require "moonmilter"
@@ -169,7 +169,7 @@ describe("a full host", function()
     end
   end)
 
-  it("reads no further while a handler waits and enough is kept", function()
+  it("stops reading while a handler waits and enough is buffered", function()
     h = host.start { unix = true, scripts = { ["10-wait.lua"] = [[
       local milter = require "moonmilter"
       function on_mail(ctx) milter.sleep(2) end
@@ -198,7 +198,7 @@ describe("a full host", function()
     mta:quit()
   end)
 
-  it("closes connections that are silent for idle_timeout, and not those whose handler waits", function()
+  it("closes connections that are silent for idle_timeout, but not those whose handler waits", function()
     h = host.start { arguments = { "--idle_timeout=1" }, scripts = { ["10-wait.lua"] = [[
       local milter = require "moonmilter"
       function on_mail(ctx) milter.sleep(5) end]] } }
@@ -212,7 +212,7 @@ describe("a full host", function()
     waits:quit()
   end)
 
-  it("closes connections that negotiate nothing", function()
+  it("closes connections that do not negotiate", function()
     h = host.start { scripts = PASS, arguments = { "--negotiate_timeout=1" } }
     local mute = assert(h:dial(6))
     assert.is_nil((mute:read()))
@@ -238,10 +238,10 @@ describe("a full host", function()
 end)
 
 describe("peers", function()
-  it("beyond this machine must be allowed", function()
-    -- a network namespace would be needed to come from elsewhere: the rule is looked at from the inside
+  it("on other machines must be allowed", function()
+    -- connecting from elsewhere would need a network namespace: the rule is tested from the inside
     local h = host.start { scripts = PASS, arguments = { "--allow=192.0.2.0/24" } }
-    local mta = assert(h:connect()) -- this machine may always
+    local mta = assert(h:connect()) -- this machine may always connect
     assert.equal("continue", mta:message().kind)
     mta:quit()
     h:stop()
@@ -249,7 +249,7 @@ describe("peers", function()
 end)
 
 describe("a log that cannot be written", function()
-  it("on a full disk changes no verdict", function()
+  it("because of a full disk changes no verdict", function()
     local h = host.start { workers = 1, scripts = PASS, arguments = { "--log=/dev/full" } }
     local mta = assert(h:connect())
     for _ = 1, 5 do assert.equal("continue", mta:message().kind) end
@@ -257,7 +257,7 @@ describe("a log that cannot be written", function()
     h:stop()
   end)
 
-  it("into a pipe that nobody reads changes no verdict and blocks nobody", function()
+  it("because no process reads its pipe changes no verdict and blocks no session", function()
     local directory = process.directory()
     local port = process.free_port()
     local script = process.write_file(directory .. "/10-pass.lua", PASS["10-pass.lua"])
@@ -272,7 +272,7 @@ describe("a log that cannot be written", function()
     child:stop()
   end)
 
-  it("with stderr closed changes no verdict", function()
+  it("because stderr is closed changes no verdict", function()
     local directory = process.directory()
     local port = process.free_port()
     local script = process.write_file(directory .. "/10-pass.lua", PASS["10-pass.lua"])

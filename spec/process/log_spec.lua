@@ -1,4 +1,4 @@
--- What the log says of mail, and what happens when nobody can take a line.
+-- What the log records about mail, and what happens when a line cannot be written.
 local cjson = require "cjson"
 local posix_socket = require "posix.sys.socket"
 local posix_poll = require "posix.poll"
@@ -37,7 +37,7 @@ describe("the log", function()
 
   after_each(function() h:stop() end)
 
-  it("has one line a message: client, who decided, how long it took, waited and computed", function()
+  it("has one line per message: client, deciding script, total, waiting and computing time", function()
     h = host.start { scripts = { ["10-slow.lua"] = [[
       local milter = require "moonmilter"
       function on_mail(ctx) milter.sleep(0.2) end
@@ -62,7 +62,7 @@ describe("the log", function()
     assert.is_true(tonumber(keys.computed) >= 0.29 and tonumber(keys.computed) < tonumber(keys.seconds), list[1])
   end)
 
-  it("has no waited where nothing was waited for", function()
+  it("omits waited when no handler has waited", function()
     h = host.start { scripts = PASS }
     local mta = assert(h:connect())
     mta:message()
@@ -113,7 +113,7 @@ describe("the log", function()
     end)
   end
 
-  it("says the same as JSON", function()
+  it("contains the same as JSON", function()
     h = host.start { arguments = { "--log_format=json" }, scripts = { ["10-rcpt.lua"] = [[
       function on_rcpt(ctx, recipient) return ctx:tempfail("later \"maybe\" \1") end]] } }
     local mta = assert(h:connect())
@@ -134,7 +134,7 @@ describe("the log", function()
     assert.is_number(seen.message.seconds)
   end)
 
-  it("holds errors back that repeat, says how many, and keeps each message's line", function()
+  it("suppresses repeated errors, counts them, and keeps each message's line", function()
     h = host.start { workers = 1, scripts = { ["10-bad.lua"] = [[
       function on_mail(ctx) error("this one: " .. ctx.id) end]] } }
     local mta = assert(h:connect())
@@ -147,8 +147,8 @@ describe("the log", function()
   end)
 end)
 
-describe("a log that nobody takes", function()
-  -- Messages go through with their verdicts, whatever happens to the log.
+describe("a log that cannot be written", function()
+  -- Messages get their verdicts, whatever happens to the log.
   local function assert_serves(h, count)
     local mta = assert(process.wait_until(5, function() return h:connect() end, "a connection"))
     local longest = 0
@@ -158,7 +158,7 @@ describe("a log that nobody takes", function()
       longest = math.max(longest, host.now() - began)
     end
     mta:quit()
-    assert.is_true(longest < 5, "a message took " .. longest) -- else it would hang for good
+    assert.is_true(longest < 5, "a message took " .. longest) -- otherwise it would hang forever
   end
 
   local function lost(h)
@@ -167,8 +167,8 @@ describe("a log that nobody takes", function()
     return count
   end
 
-  it("because the disk is full: counted, said when there is room again, no line in pieces", function()
-    if not IS_ROOT then pending "wants root" return end
+  it("because the disk is full: counts lost lines, reports them when there is room again, splits no line", function()
+    if not IS_ROOT then pending "needs root" return end
     local disk = process.directory()
     local h = host.start { workers = 1, scripts = PASS, arguments = { "--log=" .. disk .. "/log" },
       through = { "unshare", "-m", "sh", "-c",
@@ -198,7 +198,7 @@ describe("a log that nobody takes", function()
     h:stop()
   end)
 
-  -- stderr becomes whatever the Python line makes of it.
+  -- The Python line decides what stderr is.
   local function with_stderr(python, workers)
     return host.start { workers = workers, scripts = PASS, unready = true,
       through = { "python3", "-c", python .. "\nimport os, sys; os.execvp(sys.argv[1], sys.argv[1:])" } }
@@ -222,7 +222,7 @@ describe("a log that nobody takes", function()
       if #piece == 0 then break end
       text = text .. piece
     end
-    local open = {} -- at both workers: each has lost lines of its own
+    local open = {} -- at both workers: each has lost lines
     for i = 1, 6 do open[i] = assert(h:connect()) end
     for _, mta in ipairs(open) do assert.equal("continue", mta:message().kind) end
     for _, mta in ipairs(open) do mta:quit() end
@@ -240,7 +240,7 @@ describe("a log that nobody takes", function()
     h:stop()
   end)
 
-  it("because two workers write into a pipe that nobody reads", function()
+  it("because two workers write into a pipe that no process reads", function()
     local h = with_stderr("import os; r, w = os.pipe(); os.dup2(w, 2); os.close(w); os.set_inheritable(r, True)", 2)
     for _ = 1, 4 do assert_serves(h, 500) end
     assert.truthy(process.wait_until(3, function() return lost(h) > 0 end, "lost lines"))
@@ -257,11 +257,11 @@ describe("a log that nobody takes", function()
 end)
 
 describe("syslog", function()
-  -- A /dev of its own, with a /dev/log that is ours.
+  -- A private /dev, with our own /dev/log.
   local directory, fd, h
 
   before_each(function()
-    if not IS_ROOT then pending "wants root" return end
+    if not IS_ROOT then pending "needs root" return end
     directory = process.directory()
     fd = assert(posix_socket.socket(posix_socket.AF_UNIX, posix_socket.SOCK_DGRAM, 0))
     process.run(("mkdir %s/dev && cp -a /dev/null /dev/zero /dev/urandom /dev/random %s/dev"):format(directory,
@@ -292,7 +292,7 @@ describe("syslog", function()
       .. "queue_id=4Qsys", text)
   end)
 
-  it("that does not read holds nobody up, and hears how much it has missed", function()
+  it("that does not read delays no session, and later receives the number of lost lines", function()
     local mta = assert(h:connect())
     for _ = 1, 100 do assert.equal("continue", mta:message().kind) end
     local first = read_all()

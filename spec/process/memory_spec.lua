@@ -1,4 +1,4 @@
--- Handlers that eat memory fail alone.
+-- Handlers that eat memory affect only themselves.
 local host = require "spec.support.host"
 
 local EATERS = {
@@ -38,7 +38,7 @@ describe("a handler that eats memory", function()
     end)
   end
 
-  it("costs nobody else anything, nor its worker", function()
+  it("affects neither other sessions nor its worker", function()
     h = host.start { workers = 1, arguments = { "--memory_hard=32M", "--memory_soft=24M" },
       scripts = { ["10-eat.lua"] = [[
       function on_rcpt(ctx, r)
@@ -63,7 +63,7 @@ describe("a handler that eats memory", function()
     assert.is_nil(h:log():find "makes room")
   end)
 
-  it("that keeps it gets a fresh worker in the end", function()
+  it("and keeps it finally gets a fresh worker", function()
     h = host.start { workers = 1, arguments = { "--memory_hard=32M", "--memory_soft=24M" }, scripts = {
       ["10-keep.lua"] = "local kept = {} function on_rcpt(ctx) for _ = 1, 10000 do kept[#kept + 1] = { {}, {}, {} "
         .. "} end end" } }

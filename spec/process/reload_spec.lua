@@ -1,4 +1,4 @@
--- SIGHUP and ctl reload over all workers: everywhere or nowhere.
+-- SIGHUP and ctl reload over all workers: all take the new scripts or none.
 local socket = require "socket"
 
 local host = require "spec.support.host"
@@ -29,7 +29,7 @@ for _, workers in ipairs { 0, 2 } do
       return mark
     end
 
-    it("gives new sessions the new scripts and leaves old ones theirs", function()
+    it("gives new sessions the new scripts and keeps the old scripts for old sessions", function()
       local old = assert(h:connect())
       assert.equal("one", mark_of(old))
       h:write(marked "two")
@@ -44,7 +44,7 @@ for _, workers in ipairs { 0, 2 } do
         "the old one's end"))
     end)
 
-    it("is answered by ctl when it is done", function()
+    it("lets ctl answer when it is done", function()
       h:write(marked "two")
       local output, status = h:ctl "reload"
       assert.equal(0, status)
@@ -103,7 +103,7 @@ for _, workers in ipairs { 0, 2 } do
       assert.equal("one", new_mark())
     end)
 
-    it("that finds no scripts any more is said once in the log", function()
+    it("that finds no scripts is logged once", function()
       assert(os.remove(h.scripts .. "/10-mark.lua"))
       assert.equal(0, select(2, h:ctl "reload"))
       assert.truthy(h:wait_log("milter default has no scripts", 3))
@@ -111,14 +111,14 @@ for _, workers in ipairs { 0, 2 } do
       assert.equal(1, said)
     end)
 
-    it("many at a time become few, and every one is answered", function()
+    it("merges many simultaneous requests into few, and answers each", function()
       h:write(marked "two")
       local began = socket.gettime()
       for _ = 1, 50 do
         h:signal "SIGHUP"
         host.sleep(0.01)
       end
-      -- a machine under load takes longer, and may then have reloaded more often
+      -- a machine under load takes longer, and may then reload more often
       local seconds = socket.gettime() - began
       assert.truthy(h:wait_log "generation=2")
       host.sleep(1)
@@ -128,7 +128,7 @@ for _, workers in ipairs { 0, 2 } do
       assert.equal("two", new_mark())
     end)
 
-    it("keeps what the command line said", function()
+    it("keeps the settings of the command line", function()
       h:signal "SIGHUP"
       assert.truthy(h:wait_log "generation=2")
       assert.equal("one", new_mark()) -- the listener and the scripts came from the command line
@@ -136,7 +136,7 @@ for _, workers in ipairs { 0, 2 } do
   end)
 end
 
-describe("a reload of scripts that kill or block whoever loads them", function()
+describe("a reload of scripts that kill or block the loading process", function()
   local h
 
   before_each(function()
@@ -171,7 +171,7 @@ end)
 
 describe("watch = true", function()
   for _, workers in ipairs { 0, 1 } do
-    it("reloads by itself when a script changes, workers=" .. workers, function()
+    it("reloads automatically when a script changes, workers=" .. workers, function()
       local h = host.start { workers = workers, scripts = marked "one", arguments = { "--watch=true" } }
       host.sleep(1.2)
       h:write(marked "two")
@@ -213,7 +213,7 @@ local function reload_configured(directory)
 end
 
 describe("the command line", function()
-  it("overrides the configuration also after a reload", function()
+  it("overrides the configuration even after a reload", function()
     local directory, port = configured()
     local function refusing(text) return ("function on_rcpt(ctx) ctx:reject(550, '5.7.1', '%s') end"):format(text) end
     process.write_file(directory .. "/10-file.lua", refusing "file")
@@ -241,7 +241,7 @@ describe("the command line", function()
 end)
 
 describe("a reload takes from the configuration", function()
-  it("times and limits of connections, also of those that are open", function()
+  it("times and limits of connections, including open ones", function()
     local directory, port = configured()
     process.write_file(directory .. "/10-pass.lua", "function on_eom() end")
     local function configure(idle_timeout, max_sessions)

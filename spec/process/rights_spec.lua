@@ -1,4 +1,4 @@
--- Who we are once mail is served, and whose the sockets are.
+-- The user that serves mail, and the owner of the sockets.
 local host = require "spec.support.host"
 local process = require "spec.support.process"
 
@@ -24,7 +24,7 @@ describe("started by root, a host", function()
   after_each(function() if h then h:stop() end end)
 
   for _, workers in ipairs { 0, 2 } do
-    it("is the configured user in each process, without groups, capabilities and the way to new ones, workers="
+    it("runs each process as the configured user, without groups, capabilities and the means to gain new ones, workers="
       .. workers, function()
       h = host.start { workers = workers, scripts = PASS, arguments = { "--user=daemon" } }
       local user, group = identity "u", identity "g"
@@ -45,7 +45,7 @@ describe("started by root, a host", function()
 
   local function owner_of(path) return (process.run(("stat -c '%%U:%%G %%a' %s"):format(path)):gsub("%s+$", "")) end
 
-  it("leaves its sockets to that user, unless other owners are named", function()
+  it("gives its sockets to that user, unless other owners are named", function()
     h = host.start { unix = true, scripts = PASS, arguments = { "--user=daemon" } }
     assert.equal("daemon:daemon 660", owner_of(h.path))
     assert.equal("daemon:daemon 600", owner_of(h.control))

@@ -1,4 +1,4 @@
--- Scripts that never end: the budget ends them, the message gets on_error's answer, nobody else notices.
+-- Scripts that never end: the budget ends them, the message gets on_error's answer, other sessions are not affected.
 local host = require "spec.support.host"
 
 local LOOPS = {
@@ -32,7 +32,7 @@ describe("a handler that never ends", function()
       assert.matches("^451 4%.3%.0", reply.text)
       assert.is_true(took < 5, ("took %.2f s"):format(took))
       assert.truthy(h:wait_log "cpu_slice: computed for")
-      for _ = 1, 3 do -- and the worker is as good as new
+      for _ = 1, 3 do -- the worker still serves
         assert.equal("continue", mta:rcpt().kind)
         assert.equal("continue", mta:command("T").kind)
         mta:abort()
@@ -68,7 +68,7 @@ describe("a handler that never ends", function()
       end
     end)
 
-    it("is ended where nobody waits for its verdict, " .. how, function()
+    it("is ended where no MTA waits for its verdict, " .. how, function()
       if h then h:stop() end
       h = host.start { workers = 1, arguments = { "--cpu_slice=0.1", "--cpu_session=0.3" },
         scripts = { ["10-loop.lua"] = ([[
@@ -113,11 +113,11 @@ describe("a handler that never ends", function()
     assert.matches("^451 4%.3%.0", reply.text)
     assert.is_true(os.time() - before < 4)
     assert.truthy(h:wait_log "cpu_session: ")
-    assert.equal("reply", mta:message().kind) -- the next message has a budget of its own, and uses it up
+    assert.equal("reply", mta:message().kind) -- the next message has its own budget, and exhausts it
     mta:quit()
   end)
 
-  it("is named with file, line and the right limit while loading", function()
+  it("is reported with file, line and the right limit while loading", function()
     local process = require "spec.support.process"
     local directory = process.directory()
     local path = process.write_file(directory .. "/10-loop.lua", "\nwhile true do end")
@@ -128,7 +128,7 @@ describe("a handler that never ends", function()
     assert.matches("10%-loop%.lua:2: cpu_session: computed for 0%.3 s", text)
   end)
 
-  it("costs nobody else anything but the time", function()
+  it("costs other sessions only time", function()
     h:stop()
     h = host.start { arguments = { "--cpu_slice=0.3" }, scripts = {
       ["10-loop.lua"] = "function on_rcpt(ctx, r) if r:find 'loop' then while true do end end end",
@@ -143,7 +143,7 @@ describe("a handler that never ends", function()
     mta:quit()
   end)
 
-  it("is not taken for a hung worker together with others that never end", function()
+  it("together with others is not mistaken for a hung worker", function()
     h:stop()
     h = host.start { workers = 1, arguments = { "--cpu_slice=0.3", "--hang_timeout=1" }, scripts = {
       ["10-loop.lua"] = "function on_rcpt(ctx, r) if r:find 'loop' then while true do end end end",
@@ -154,7 +154,7 @@ describe("a handler that never ends", function()
       mtas[i] = assert(h:connect())
       mtas[i]:envelope "mail"
     end
-    host.kill(worker, "SIGSTOP") -- so that all are there at one turn of the loop
+    host.kill(worker, "SIGSTOP") -- so that all arrive in one turn of the loop
     for _, mta in ipairs(mtas) do mta:send("R", "<loop@two.example>\0") end
     host.sleep(0.2)
     host.kill(worker, "SIGCONT")
@@ -165,7 +165,7 @@ describe("a handler that never ends", function()
     assert.same({ worker }, h:workers())
   end)
 
-  it("is named with its place in the log when it blocks the loop", function()
+  it("is logged with its place when it blocks the loop", function()
     h:stop()
     h = host.start { scripts = {
       ["10-slow.lua"] = [[
@@ -183,7 +183,7 @@ describe("a handler that never ends", function()
 end)
 
 describe("work stuck inside a C function", function()
-  it("costs its worker and nothing else; the log names script, handler, session and queue id", function()
+  it("costs only its worker; the log names script, handler, session and queue id", function()
     local h = host.start { workers = 2, arguments = { "--hang_timeout=2" }, scripts = {
       ["10-pattern.lua"] = [[
         local text = ("a."):rep(2000)

@@ -1,4 +1,4 @@
--- What a service manager sees, and sockets that it hands in.
+-- What a service manager sees, and sockets that it passes in.
 local posix_socket = require "posix.sys.socket"
 local posix_poll = require "posix.poll"
 local posix_unistd = require "posix.unistd"
@@ -35,7 +35,7 @@ end
 
 describe("the service manager", function()
   for _, workers in ipairs { 0, 2 } do
-    it("hears of readiness, reloads, the stop and the heart, workers=" .. workers, function()
+    it("is notified of readiness, reloads, the stop and the watchdog, workers=" .. workers, function()
       if not has_systemd then pending "built without libsystemd" return end
       local path, wait_for, forget, close = notify_socket()
       local h = host.start { workers = workers, scripts = PASS,
@@ -63,7 +63,7 @@ describe("the service manager", function()
     end)
   end
 
-  it("hears the heart no more when the loop of the only process stands, workers=0", function()
+  it("gets no watchdog notice while the loop of the only process is blocked, workers=0", function()
     if not has_systemd then pending "built without libsystemd" return end
     local path, wait_for, forget, close = notify_socket()
     local h = host.start { workers = 0, arguments = { "--cpu_slice=4", "--cpu_session=5" },
@@ -74,7 +74,7 @@ describe("the service manager", function()
     mta:envelope "helo"
     mta:send("M", "<a@one.example>\0")
     host.sleep(0.7)
-    wait_for("nothing", 0.1) -- what was said before
+    wait_for("nothing", 0.1) -- earlier notices
     forget()
     assert.is_nil((wait_for("WATCHDOG=1", 2)))
     assert.truthy(wait_for("WATCHDOG=1", 30)) -- cpu_slice has ended the handler
@@ -83,13 +83,13 @@ describe("the service manager", function()
     close()
   end)
 
-  it("goes on hearing the heart when a worker dies", function()
+  it("still gets watchdog notices when a worker dies", function()
     if not has_systemd then pending "built without libsystemd" return end
     local path, wait_for, forget, close = notify_socket()
     local h = host.start { workers = 1, arguments = { "--hang_timeout=1" }, scripts = PASS,
       env = { NOTIFY_SOCKET = path, WATCHDOG_USEC = "2000000" } }
     assert.truthy(wait_for("WATCHDOG=1", 3))
-    host.kill(h:workers()[1], "SIGKILL") -- one that dies is replaced, and no reason to restart everything
+    host.kill(h:workers()[1], "SIGKILL") -- a dead worker is replaced, and is no reason to restart everything
     forget()
     assert.truthy(wait_for("WATCHDOG=1", 3))
     h:stop()
@@ -97,7 +97,7 @@ describe("the service manager", function()
   end)
 end)
 
-describe("sockets handed in by systemd", function()
+describe("sockets passed by systemd", function()
   for _, workers in ipairs { 0, 2 } do
     it("are served under their name, workers=" .. workers, function()
       if not has_systemd then pending "built without libsystemd" return end
@@ -116,7 +116,7 @@ describe("sockets handed in by systemd", function()
     end)
   end
 
-  it("must have the name that is asked for", function()
+  it("must have the requested name", function()
     if not has_systemd then pending "built without libsystemd" return end
     local pipe = io.popen(host.program() .. " run -s systemd:milter scripts 2>&1; echo status $?")
     local text = pipe:read "*a"
@@ -127,7 +127,7 @@ describe("sockets handed in by systemd", function()
 end)
 
 describe("make install", function()
-  -- into a directory of its own, as packagers do
+  -- into a separate directory, as packagers do
   local directory, root
 
   setup(function()
@@ -137,7 +137,7 @@ describe("make install", function()
   end)
   teardown(function() os.execute("rm -r " .. directory) end)
 
-  it("puts everything in place, and nothing outside of PREFIX but the configuration", function()
+  it("installs all files, and only the configuration outside PREFIX", function()
     for _, path in ipairs { "/usr/bin/moonmilter", "/usr/include/moonmilter.h", "/usr/lib/libmoonmilter.so",
       "/usr/share/man/man8/moonmilter.8", "/usr/share/doc/moonmilter/operating.md",
       "/usr/share/lua/5.1/moonmilter/header.lua", "/usr/lib/systemd/system/moonmilter.service",
@@ -153,13 +153,13 @@ describe("make install", function()
     assert.matches("moonmilter 0", process.run(root .. "/usr/bin/moonmilter --version"))
   end)
 
-  it("leaves a configuration that is there alone", function()
+  it("leaves an existing configuration unchanged", function()
     process.write_file(root .. "/etc/moonmilter/moonmilter.conf", "-- mine\n")
     process.run(("make -s install-systemd DESTDIR=%s PREFIX=/usr"):format(root))
     assert.equal("-- mine\n", process.read_file(root .. "/etc/moonmilter/moonmilter.conf"))
   end)
 
-  it("brings a configuration that loads", function()
+  it("installs a configuration that loads", function()
     process.run(("rm %s/etc/moonmilter/moonmilter.conf && make -s install-systemd DESTDIR=%s PREFIX=/usr"):format(root,
       root))
     process.run(("cp scripts/*.lua %s/etc/moonmilter/scripts"):format(root))
@@ -169,7 +169,7 @@ describe("make install", function()
       process.run(("%s/usr/bin/moonmilter check -c %s/moonmilter.conf"):format(root, directory)))
   end)
 
-  it("brings a user and directories that systemd makes", function()
+  it("installs a user and directories that systemd creates", function()
     if not process.which "systemd-sysusers"
       or require "posix.unistd".geteuid() ~= 0 then pending "no systemd-sysusers, or not root" return end
     process.run(("systemd-sysusers --root=%s moonmilter.conf"):format(root))
@@ -179,7 +179,7 @@ describe("make install", function()
     assert.matches("drwxr%-x%-%-%-", process.run(("ls -ld %s/var/lib/moonmilter"):format(root)))
   end)
 
-  it("is undone by uninstall, up to the configuration", function()
+  it("is undone by uninstall, except for the configuration", function()
     process.run(("make -s uninstall DESTDIR=%s PREFIX=/usr"):format(root))
     assert.equal("", process.run(("find %s/usr -type f -o -type l"):format(root)))
     assert.truthy(process.read_file(root .. "/etc/moonmilter/moonmilter.conf"))
@@ -187,7 +187,7 @@ describe("make install", function()
 end)
 
 describe("the units", function()
-  it("are understood by systemd and leave little open", function()
+  it("are valid for systemd and expose little", function()
     if not process.which "systemd-analyze" then pending "no systemd-analyze" return end
     local directory = process.directory()
     finally(function() os.execute("rm -r " .. directory) end)

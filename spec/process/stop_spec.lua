@@ -31,7 +31,7 @@ for _, workers in ipairs { 0, 2 } do
       local reply = busy:reply()
       assert.equal("continue", reply.kind)
       assert.equal(1, #reply.edits)
-      assert.equal("continue", idle:message().kind) -- the next mail of a session is filtered, too
+      assert.equal("continue", idle:message().kind) -- the next mail of a session is also filtered
       for _, step in ipairs { "data", "header", "eoh", "body", "eom" } do
         reply = step == "header" and halfway:header("Subject", "x") or halfway[step](halfway)
         assert.equal("continue", reply.kind)
@@ -56,11 +56,11 @@ for _, workers in ipairs { 0, 2 } do
       assert.equal("closed", idle:reply().kind)
       assert.truthy(host.wait_until(2, function() return h:log():find "moonmilter: stopped" end, "the end"))
       local line = h:log():match "[^\n]* message [^\n]*"
-      assert.matches("verdict=tempfail stage=eom decided_by=stop ", line) -- what the MTA was told
+      assert.matches("verdict=tempfail stage=eom decided_by=stop ", line) -- the verdict that the MTA received
       assert.is_nil(line:find "aborted=")
     end)
 
-    it("twice means now", function()
+    it("sent twice stops at once", function()
       h = host.start { workers = workers, scripts = SLOW }
       local busy = assert(h:connect())
       sleeping(busy, 20)
@@ -73,7 +73,7 @@ for _, workers in ipairs { 0, 2 } do
       assert.truthy(host.wait_until(2, function() return h:log():find "moonmilter: stopped" end, "the end"))
     end)
 
-    it("has ctl stop as another name", function()
+    it("has the same effect as ctl stop", function()
       h = host.start { workers = workers, scripts = SLOW }
       assert.equal(0, select(2, h:ctl "stop"))
       assert.truthy(host.wait_until(2, function() return h:log():find "moonmilter: stopped" end, "the end"))
@@ -84,7 +84,7 @@ end
 
 describe("SIGUSR1", function()
   for _, workers in ipairs { 0, 2 } do
-    it("opens the log anew, as the user that serves, workers=" .. workers, function()
+    it("reopens the log, as the serving user, workers=" .. workers, function()
       local h = host.start { workers = workers, scripts = SLOW, log = true }
       local mta = assert(h:connect())
       mta:message()

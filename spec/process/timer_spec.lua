@@ -1,8 +1,8 @@
--- A timer for the whole host beats in one worker, one for the worker in each.
+-- A timer for the whole host runs in one worker, a timer per worker in each.
 local host = require "spec.support.host"
 
 describe("timers of a host with two workers", function()
-  it("beat in every worker, or in one when they are for the host", function()
+  it("run in every worker, or in one when they are for the host", function()
     local h = host.start { workers = 2, scripts = { ["10-timer.lua"] = [[
       local timer = require "moonmilter.timer"
       local log = require "moonmilter.log"

@@ -1,4 +1,4 @@
--- Master and workers: one that dies is replaced, sessions spread, nobody is left over.
+-- Master and workers: a dead worker is replaced, sessions are spread, no process is left behind.
 local lfs = require "lfs"
 
 local host = require "spec.support.host"
@@ -7,7 +7,7 @@ local process = require "spec.support.process"
 
 local PASS = { ["10-pass.lua"] = "function on_eom(ctx) ctx:add_header('X-Seen', 'yes') end" }
 
--- One handler a stage, so that every step has a moment in which it waits.
+-- One handler per stage, so that every step waits for a moment.
 local function slow_at(stage)
   return { ["10-slow.lua"] = ([[
     local milter = require "moonmilter"
@@ -26,7 +26,7 @@ describe("a host with workers", function()
     assert.truthy(h:wait_serving(#h:workers()))
   end)
 
-  it("replaces a worker that is killed within a second", function()
+  it("replaces a killed worker within a second", function()
     h = host.start { workers = 2, scripts = PASS }
     local victim = h:workers()[1]
     local at = host.now()
@@ -88,7 +88,7 @@ describe("a host with workers", function()
     mta:quit()
   end)
 
-  it("does not stay without any worker for long, however many have died", function()
+  it("is never long without a worker, however many have died", function()
     h = host.start { workers = 1, scripts = PASS }
     for _ = 1, 8 do
       host.kill(h:workers()[1], "SIGKILL")
@@ -101,7 +101,7 @@ describe("a host with workers", function()
     assert.equal(8, deaths)
   end)
 
-  it("names what a crashed worker did", function()
+  it("logs what a crashed worker was doing", function()
     h = host.start { workers = 1, scripts = { ["10-crash.lua"] = [[
       local ffi = require "ffi"
       function on_rcpt(ctx, r) ffi.cast("int *", 8)[0] = 1 end]] } }
@@ -122,14 +122,14 @@ describe("a host with workers", function()
     idle:envelope "rcpt"
     local workers = h:workers()
     host.kill(h:pid(), "SIGKILL")
-    assert.equal("continue", idle:eom().kind) -- what has begun may finish
+    assert.equal("continue", idle:eom().kind) -- sessions that have begun may finish
     idle:quit()
     for _, pid in ipairs(workers) do
       assert.truthy(host.wait_until(5, function() return not host.exists(pid) end, "the end of worker " .. pid))
     end
   end)
 
-  it("ends a hung worker, too, when the master is killed", function()
+  it("ends even a hung worker when the master is killed", function()
     h = host.start { workers = 1, arguments = { "--drain_timeout=0" }, scripts = { ["10-stuck.lua"] = [[
       local text = ("a."):rep(2000)
       function on_rcpt() return text:find ".-.-.-.-.-.-b" end]] } }
@@ -157,7 +157,7 @@ describe("a host with workers", function()
     end)
   end
 
-  it("takes connections that the worker whose turn it is does not take", function()
+  it("accepts connections that the preferred worker does not accept", function()
     h = host.start { workers = 2, scripts = PASS }
     local sessions = {}
     for i = 1, 10 do sessions[i] = assert(h:connect()) end
@@ -171,7 +171,7 @@ describe("a host with workers", function()
     for _, mta in ipairs(sessions) do mta:quit() end
   end)
 
-  it("does not take a stopped worker for a hung one", function()
+  it("does not mistake a stopped worker for a hung one", function()
     h = host.start { workers = 1, scripts = PASS, arguments = { "--hang_timeout=1" } }
     local worker = h:workers()[1]
     host.kill(worker, "SIGSTOP")
@@ -184,7 +184,7 @@ describe("a host with workers", function()
     mta:quit()
   end)
 
-  it("gives a worker that has served recycle_sessions a successor", function()
+  it("replaces a worker that has served recycle_sessions sessions", function()
     h = host.start { workers = 1, scripts = PASS, arguments = { "--recycle_sessions=5" } }
     local first = h:workers()[1]
     local kept = assert(h:connect())
@@ -195,7 +195,7 @@ describe("a host with workers", function()
       mta:quit()
     end
     assert.truthy(h:wait_log("makes room", 2))
-    assert.equal("continue", kept:eom().kind) -- its sessions stay to the end
+    assert.equal("continue", kept:eom().kind) -- its sessions stay until they end
     kept:quit()
     assert.truthy(host.wait_until(3, function() return not host.exists(first) end, "the first worker's end"))
     assert.truthy(h:wait_serving(1))
@@ -203,7 +203,7 @@ describe("a host with workers", function()
 end)
 
 describe("a second instance", function()
-  it("says that the socket is in use and touches nothing", function()
+  it("reports that the socket is in use and changes nothing", function()
     local h = host.start { workers = 1, unix = true, scripts = PASS }
     local command = table.concat(h.argv, " ")
     local pipe = io.popen(command .. " 2>&1; echo status $?")
@@ -220,7 +220,7 @@ end)
 
 describe("a unix socket", function()
   for _, workers in ipairs { 0, 2 } do
-    it("that somebody removes comes back, workers=" .. workers, function()
+    it("comes back when it is removed, workers=" .. workers, function()
       local h = host.start { workers = workers, unix = true, scripts = PASS }
       local before = assert(h:connect())
       before:envelope "rcpt"
@@ -236,10 +236,10 @@ describe("a unix socket", function()
   end
 
   for _, workers in ipairs { 0, 2 } do
-    it("that is removed and cannot come back is called lost by log and ctl status, workers=" .. workers, function()
+    it("is reported as lost by log and ctl status when it is removed and cannot come back, workers=" .. workers, function()
       local h = host.start { workers = workers, unix = true, scripts = PASS }
       assert.is_nil(h:ctl("status"):find "lost:")
-      process.run("chown root " .. h.directory) -- who serves is somebody else
+      process.run("chown root " .. h.directory) -- the serving user is another
       assert(os.remove(h.path))
       assert.truthy(h:wait_log("until then MTAs cannot connect", 8))
       assert.matches("lost: unix:" .. h.path:gsub("%p", "%%%0"), (h:ctl "status"))
@@ -277,7 +277,7 @@ describe("a unix socket", function()
     process.run("rm -r " .. directory)
   end)
 
-  it("of somebody else stays at the end", function()
+  it("of another process stays at the end", function()
     local h = host.start { workers = 1, unix = true, scripts = PASS, arguments = { "--drain_timeout=0.1" } }
     assert(os.remove(h.path))
     process.write_file(h.path, "mine")

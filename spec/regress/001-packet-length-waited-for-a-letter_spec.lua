@@ -1,5 +1,5 @@
--- A packet length of 0, or one far too large, was judged only when the letter behind it had come: a connection that
--- sent four zero bytes and waited stayed open until the negotiation timeout. Since 0.1.0.
+-- A packet length of 0, or one far too large, was judged only when the letter after it had come: a connection that sent
+-- four zero bytes and waited stayed open until the negotiation timeout. Since 0.1.0.
 local fake_mta = require "spec.support.fake_mta"
 
 describe("four bytes that cannot be a packet length", function()

@@ -8,8 +8,8 @@ local COMMON = [[
   local function sleep_inside() coroutine.wrap(function() milter.sleep(0) end)() end
 ]]
 
-describe("a wait that C code stands in the way of", function()
-  it("is an error that the handler may catch, and no timer is left behind", function()
+describe("a wait that C code blocks", function()
+  it("is an error that the handler may catch, and leaves no timer", function()
     local mta = fake_mta.start(COMMON .. [[
       function on_helo(ctx)
         ctx.session.ok, ctx.session.err = pcall(string.gsub, "abc", "%w", function() sleep_inside() end)
@@ -28,7 +28,7 @@ describe("a wait that C code stands in the way of", function()
     mta:close()
   end)
 
-  it("fails the handler when nobody catches it, and the session goes on", function()
+  it("fails the handler when it is not caught, and the session goes on", function()
     local mta = fake_mta.start(COMMON .. [[
       function on_mail(ctx) table.sort({ 3, 1, 2 }, function(a, b) sleep_inside() return a < b end) end
       function on_helo(ctx) end
@@ -43,7 +43,7 @@ describe("a wait that C code stands in the way of", function()
     mta:close()
   end)
 
-  it("does not keep later waits from waiting, nor a verdict from ending the handler", function()
+  it("does not prevent later waits, nor a verdict from ending the handler", function()
     local mta = fake_mta.start(COMMON .. [[
       function on_helo(ctx)
         pcall(string.gsub, "abc", "%w", function() sleep_inside() end)

@@ -1,6 +1,6 @@
--- A failing on_rcpt refuses its recipient and the message goes on. The header edits asked for so far were counted as
--- dropped but stayed in the list, so one later edit took all of them along; and the edits of other handlers were lost.
--- Now a failed handler takes back what it has asked for itself. Since 0.1.0.
+-- A failing on_rcpt refuses its recipient and the message goes on. The header edits requested so far were counted as
+-- dropped but stayed in the list, so one later edit sent all of them; and the edits of other handlers were lost. Now a
+-- failed handler revokes only its own edits. Since 0.1.0.
 local fake_mta = require "spec.support.fake_mta"
 
 describe("a handler that fails for one recipient", function()
@@ -39,12 +39,12 @@ describe("a handler that fails for one recipient", function()
     ["the deletion of one"] = [[ ctx.headers[1]:delete() ]],
     ["nothing"] = "",
   } do
-    it("takes back " .. name .. " and leaves what was asked for before", function()
+    it("revokes " .. name .. " and keeps earlier edits", function()
       assert.same(kept, edits_of(body, "options = { facts = { 'headers' } }"))
     end)
   end
 
-  it("and whose message had no edits before leaves none", function()
+  it("leaves no edits when its message had none before", function()
     local mta = fake_mta.start [[
       function on_rcpt(ctx) ctx:add_header("X-Bad", "1") ctx:insert_header(0, "X-Bad", "2") ctx:quarantine("bad") error "x" end
       function on_eom(ctx) ctx:add_header("X-Eom", "1") end

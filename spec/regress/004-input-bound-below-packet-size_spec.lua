@@ -1,10 +1,10 @@
 -- With packets of up to 1 MiB negotiated (MDS_1M), reading stopped at 1 MiB of kept bytes, a few bytes before such a
--- packet was whole: nothing waited, nothing read, the MTA ran into its timeout. Since 0.1.0.
+-- packet was complete: no handler waited, the host did not read, and the MTA ran into its timeout. Since 0.1.0.
 local ffi = require "ffi"
 local testlib = require "spec.support.testlib"
 
 local lib = testlib.load "milter/engine.h"
-jit.off() -- the runtime below is made of callbacks
+jit.off() -- the runtime below consists of callbacks
 
 local closed = 0
 local wanted = ffi.new "struct mm_wanted"
@@ -34,7 +34,7 @@ local function engine()
 end
 
 describe("an MTA that may send packets of 1 MiB", function()
-  it("is read until its packet is whole", function()
+  it("is read until its packet is complete", function()
     local e, feed, anchors = engine()
     local packet = u32(1 + 1048575) .. "H" .. ("x"):rep(1048574) .. "\0"
     assert(feed(packet:sub(1, -3)))

@@ -1,5 +1,5 @@
 -- The mark for "is being loaded" in package.loaded was a table. C modules that register by name (luaL_register) took it
--- for theirs: two of them shared one table, and a second require of either failed with "module cycle". Since 0.1.0.
+-- for their own: two of them shared one table, and a second require of either failed with "module cycle". Since 0.1.0.
 local fake_mta = require "spec.support.fake_mta"
 
 describe("C modules that register themselves by name", function()
@@ -20,7 +20,7 @@ describe("C modules that register themselves by name", function()
     host:close()
   end)
 
-  it("serve the mail modules, which require them several times over", function()
+  it("serve the mail modules, which require them several times", function()
     local host, err = fake_mta.host { script = [[
       require "moonmilter.mime"
       require "moonmilter.authres"

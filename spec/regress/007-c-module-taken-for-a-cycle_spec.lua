@@ -1,6 +1,6 @@
--- A C module that registers itself by luaL_register() with its name (lpeg, and most of LuaRocks) filled the marker of
--- "being loaded" instead of a table of its own: the second require of it said "module cycle", and two
--- such modules were mixed.
+-- A C module that registers itself by luaL_register() with its name (lpeg, and most of LuaRocks) filled the marker for
+-- "being loaded" instead of its own table: its second require failed with "module cycle", and two such modules were
+-- mixed.
 local testing = require "moonmilter.testing"
 
 describe("C modules", function()

@@ -1,7 +1,7 @@
--- A log line that was too long was cut where it was full: in the middle of a key, or behind a value without quotes, and
--- then closed with a quote all the same. Such a JSON line could not be read, and in a text line the rest of a value
--- could pose as more. Found by host/fuzz/log.c. Now a pair stands with at least its key, and only an open
--- quote is closed. Since 0.1.0.
+-- A log line that was too long was cut where it was full: in the middle of a key, or after a value without quotes, and
+-- then still closed with a quote. Such a JSON line could not be read, and in a text line the rest of a value could look
+-- like another key. Found by host/fuzz/log.c. Now a pair keeps at least its key, and only an open quote is closed.
+-- Since 0.1.0.
 local ffi = require "ffi"
 local testlib = require "spec.support.testlib"
 
@@ -25,7 +25,7 @@ end
 jit.off(line_of, true)
 
 describe("a log line that is too long", function()
-  it("is whole JSON, wherever it is cut", function()
+  it("is valid JSON, wherever it is cut", function()
     local cjson = require "cjson"
     local longest = #line_of(true, 100000, "y")
     for size = longest - 200, longest + 10 do
@@ -36,7 +36,7 @@ describe("a log line that is too long", function()
     end
   end)
 
-  it("has no quote more than it should as text", function()
+  it("has no superfluous quote as text", function()
     local longest = #line_of(false, 100000, "y")
     for size = longest - 200, longest + 10 do
       local text = line_of(false, size, "with blanks")

@@ -1,6 +1,6 @@
--- The collector hands on what a __gc raises to whoever has just allocated. That may be the host: its pushes were made
--- outside of any protected call, and the process ended through Lua's panic function. Since 0.1.0.
--- Without the compiler: LuaJIT 2.1.0-beta3 itself crashes now and then when a __gc raises while traces are about.
+-- The collector passes the error of a __gc to the code that has just allocated. That may be the host: its pushes were
+-- made outside any protected call, and Lua's panic function ended the process. Since 0.1.0. Without the compiler:
+-- LuaJIT 2.1.0-beta3 itself crashes now and then when a __gc raises while traces are about.
 local testing = require "moonmilter.testing"
 
 local SCRIPT = [[
@@ -23,7 +23,7 @@ if (os.getenv "MOONMILTER" or ""):find("asan-gc", 1, true) then
 end
 
 describe("a __gc that raises", function()
-  it("fails the handler it strikes, and nothing else", function()
+  it("fails only the handler in which it runs", function()
     local mta = testing.start { script = SCRIPT }
     finally(function() mta:close() end)
     local served, failed = 0, 0

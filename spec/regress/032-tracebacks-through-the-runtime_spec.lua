@@ -1,5 +1,5 @@
--- Errors were shown with the runtime's own frames, load errors with nothing else; coroutine.wrap put a traceback into
--- the error itself, so that a script that compares texts never found its own. Since 0.1.0.
+-- Errors were shown with the runtime's own frames, load errors with no others; coroutine.wrap put a traceback into the
+-- error itself, so that a script that compares texts never recognized its own. Since 0.1.0.
 local testing = require "moonmilter.testing"
 
 describe("an error of a script", function()
@@ -29,7 +29,7 @@ describe("an error of a script", function()
     assert.falsy(text:find("moonmilter.%l+.lua"), text)
   end)
 
-  it("comes out of coroutine.wrap as it was raised", function()
+  it("passes coroutine.wrap unchanged", function()
     local mta = testing.start { script = [[
       function on_mail(ctx)
         local ok, err = pcall(coroutine.wrap(function() error("mine", 0) end))

@@ -1,5 +1,5 @@
--- The log line of a message that was refused before its end told how many edits the message before
--- it had had. Since 0.1.0.
+-- The log line of a message that was refused before its end showed the number of edits of the previous message. Since
+-- 0.1.0.
 local fake_mta = require "spec.support.fake_mta"
 
 it("a message refused at MAIL has no edits in its log line", function()

@@ -1,6 +1,6 @@
--- What a newcomer met: a checkout below a directory that the mail user may not enter could not be served at all, a
--- directory called x.lua did not load, `check` passed what `run` refused, a misspelt command was taken for a script,
--- and a script without handlers looked like any other. Since 0.1.0.
+-- A newcomer's obstacles: a checkout below a directory that the mail user may not enter could not be served at all, a
+-- directory called x.lua did not load, `check` passed a configuration that `run` refused, a misspelt command was taken
+-- for a script, and a script without handlers looked like any other. Since 0.1.0.
 local host = require "spec.support.host"
 local process = require "spec.support.process"
 
@@ -34,7 +34,7 @@ describe("first steps", function()
   before_each(function() directory = process.directory() end)
   after_each(function() os.execute("rm -rf '" .. directory .. "'") end)
 
-  it("a checkout below a closed directory is served from within, and the closed directory is named "
+  it("serve a checkout below a closed directory from within, and name the closed directory "
     .. "elsewhere", function()
     if not is_root then pending "needs root" return end
     write("closed/checkout/scripts/10.lua", "function on_eom() end")
@@ -47,7 +47,7 @@ describe("first steps", function()
     assert.matches("user %w+ may not enter " .. directory:gsub("%p", "%%%0") .. "/closed;", text)
   end)
 
-  it("leaves out a directory called x.lua", function()
+  it("skip a directory called x.lua", function()
     write("scripts/10.lua", "function on_eom() end")
     write("scripts/x.lua/inside.txt", "")
     local text, status = run "check scripts"
@@ -55,7 +55,7 @@ describe("first steps", function()
     assert.falsy(text:find("x.lua", 1, true))
   end)
 
-  it("is told by check that a user or group of the configuration does not exist", function()
+  it("check reports that a user or group of the configuration does not exist", function()
     write("10.lua", "function on_eom() end")
     for line, text in pairs {
       ['socket_group = "nosuchgroup"'] = 'socket_group: there is no group "nosuchgroup"',
@@ -72,7 +72,7 @@ describe("first steps", function()
     assert.matches("there is no group", (run "check --socket-group=nosuchgroup 10.lua"))
   end)
 
-  it("says when there is nothing to run", function()
+  it("report that there is nothing to run", function()
     write("empty/readme.txt", "")
     write("10.lua", "local function on_eom() end")
     assert.matches("no scripts: no directory of `scripts` holds a file named %*%.lua", (run "check empty"))
@@ -92,7 +92,7 @@ describe("first steps", function()
     assert.matches('milter "default" has no scripts', text)
   end)
 
-  it("a misspelt command is no script", function()
+  it("a misspelt command is not taken for a script", function()
     local text, status = run "chek scripts/"
     assert.equal(64, status)
     assert.matches('there is no command "chek"; did you mean "check"%?', text)
@@ -101,7 +101,7 @@ describe("first steps", function()
     assert.matches('"frobnicate" is neither a command nor a script', text)
   end)
 
-  it("try without scripts is a slip, not a message that all filters accept", function()
+  it("try without scripts is an error, not a message that all filters accept", function()
     write("m.eml", "From: a@example.org\nTo: b@example.org\n\nhello\n")
     local text, status = run "try m.eml"
     assert.equal(64, status)
@@ -121,7 +121,7 @@ describe("first steps", function()
     assert.matches("asks the MTA for: mail eom\n", (run "check 10.lua"))
   end)
 
-  it("a log that is somebody's link to another file is not opened by root", function()
+  it("root does not open a log that is another user's link to a file", function()
     if not is_root then pending "needs root" return end
     write("10.lua", "function on_eom() end")
     write("log/victim", "theirs\n")

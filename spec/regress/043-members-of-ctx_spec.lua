@@ -1,9 +1,9 @@
--- A misspelt method of ctx was answered without the right word; a script that took entries out of ctx.recipients made
--- the next look at it raise an error that named nothing. Since 0.1.0.
+-- The error for a misspelt method of ctx did not suggest the right word; after a script had removed entries from
+-- ctx.recipients, the next access raised an error without a cause. Since 0.1.0.
 local fake_mta = require "spec.support.fake_mta"
 
 describe("ctx", function()
-  it("suggests the member that was meant", function()
+  it("suggests the intended member", function()
     local mta = fake_mta.start 'function on_eom(ctx)\n  ctx:add_heder("X-A", "b")\nend'
     finally(function() mta:close() end)
     mta:message()
@@ -11,7 +11,7 @@ describe("ctx", function()
       1, true))
   end)
 
-  it("names the slip in ctx.headers.Subject and ctx.client.address, which were nil in silence", function()
+  it("reports the mistake in ctx.headers.Subject and ctx.client.address, which were silently nil", function()
     local mta = fake_mta.start [[
       function on_connect(ctx)
         assert(ctx.client.path == nil and ctx.client.ip)
@@ -31,7 +31,7 @@ describe("ctx", function()
     assert.truthy(log:find([[headers have no member \"Subject\"; say headers:get \"Subject\"]], 1, true), log)
   end)
 
-  it("bears a script that changes the list of recipients", function()
+  it("tolerates a script that changes the list of recipients", function()
     local mta = fake_mta.start [[
       function on_rcpt(ctx) table.remove(ctx.recipients, 1) end
       function on_eom(ctx) ctx:add_header("X-Left", #ctx.recipients) end

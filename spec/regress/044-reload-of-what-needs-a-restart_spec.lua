@@ -1,5 +1,5 @@
--- A new listener in the configuration and SIGHUP: "result=ok", and nothing listened there;
--- nothing said why. Since 0.1.0.
+-- A new listener in the configuration and SIGHUP: "result=ok", but no process listened there, and no log line said why.
+-- Since 0.1.0.
 local host = require "spec.support.host"
 local process = require "spec.support.process"
 

@@ -1,5 +1,5 @@
--- A script with no handler but on_unknown was not told of messages: ctx.message was nil and an edit raised "no message
--- is open" in the middle of one. Now such a script is told where messages begin and end. Since 0.1.0.
+-- A script with only on_unknown did not learn of messages: ctx.message was nil and an edit raised "no message is open"
+-- in the middle of one. Now such a script learns where messages begin and end. Since 0.1.0.
 local fake_mta = require "spec.support.fake_mta"
 
 describe("a script with on_unknown only", function()
@@ -12,7 +12,7 @@ describe("a script with on_unknown only", function()
     end
   ]]
 
-  it("has a message to keep things in and to edit, from MAIL to its end, and none besides", function()
+  it("has a ctx.message and can edit from MAIL to the message's end, and only then", function()
     local mta = fake_mta.start { script = SCRIPT }
     mta:begin()
     assert.matches("outside", mta:unknown("FIRST").text)

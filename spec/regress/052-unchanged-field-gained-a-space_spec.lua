@@ -1,9 +1,9 @@
--- A field whose value was set to what it is was sent as a change, and the MTA wrote it anew with a space behind the
--- colon: what came as "Subject:text" left as "Subject: text", and a signature over it was void. Found by
--- spec/mta/corpus_spec.lua. Since 0.1.0.
+-- A field that was set to its present value was sent as a change, and the MTA rewrote it with a space after the colon:
+-- "Subject:text" became "Subject: text", and a signature over it was void. Found by spec/mta/corpus_spec.lua. Since
+-- 0.1.0.
 local fake_mta = require "spec.support.fake_mta"
 
-describe("a field that is set to the value it has", function()
+describe("a field that is set to its present value", function()
   local function edits_of(code)
     local mta = fake_mta.start { script = "function on_eom(ctx) " .. code .. " end" }
     mta:begin()
@@ -12,12 +12,12 @@ describe("a field that is set to the value it has", function()
     return reply.edits
   end
 
-  it("is no edit", function()
+  it("is not an edit", function()
     assert.same({}, edits_of "ctx:change_header('Subject', 1, 'text')")
     assert.same({}, edits_of "ctx.headers:field('Subject'):set 'text'")
   end)
 
-  it("is no edit either when it was another value in between", function()
+  it("is not an edit even when it had another value in between", function()
     assert.same({}, edits_of "ctx:change_header('Subject', 1, 'other') ctx:change_header('Subject', 1, 'text')")
   end)
 

@@ -1,5 +1,5 @@
--- A script whose on_rcpt failed behind its ctx:replace_body had begun a new body in the place of another script's: the
--- bytes of both left mixed. Since 0.1.0.
+-- A script whose on_rcpt failed after its ctx:replace_body had begun a new body in place of another script's: the bytes
+-- of both were sent mixed. Since 0.1.0.
 local fake_mta = require "spec.support.fake_mta"
 
 local WHOLE = ("long and whole\r\n"):rep(3)
@@ -17,11 +17,11 @@ local function body_of(second)
 end
 
 describe("a recipient's handler that fails", function()
-  it("leaves the new body of another script as it was", function()
+  it("leaves the new body of another script unchanged", function()
     assert.equal(WHOLE, body_of 'function on_rcpt(ctx) ctx:replace_body("XX") ctx:replace_body("YY") error "no" end')
   end)
 
-  it("leaves no piece of its own that a later body would be behind", function()
+  it("leaves no piece of its own before a later body", function()
     assert.equal("ZZ", body_of [[
       function on_rcpt(ctx) ctx:replace_body("XX") error "no" end
       function on_eom(ctx) ctx:replace_body("ZZ") end]])

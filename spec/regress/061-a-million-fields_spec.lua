@@ -1,8 +1,8 @@
--- A header of a million fields of one byte each was kept whole, in 48 MB, and what a script changed in it was counted
--- through from its first field for every edit: some ten seconds in which a worker served nobody else. Since 0.1.0.
+-- A header of a million fields of one byte each was kept whole, in 48 MB, and every edit of a script counted through it
+-- from its first field: for some ten seconds the worker served no other session. Since 0.1.0.
 local fake_mta = require "spec.support.fake_mta"
 
-it("a header of more fields than are kept ends there, and its fields cannot be edited by number", function()
+it("a header of more fields than the limit ends there, and its fields cannot be edited by number", function()
   local mta = fake_mta.start [[
     options = { facts = { "headers" } }
     function on_eom(ctx)

@@ -1,5 +1,5 @@
--- Names in records that nobody had asked for were kept with the answer, each up to a thousand bytes for two of the
--- response: an answer of 64 KB was cached as one of 5 MB. Since 0.1.0.
+-- Names in unrequested records were kept with the answer, each up to a thousand bytes for two of the response: an
+-- answer of 64 KB was cached as one of 5 MB. Since 0.1.0.
 local ffi = require "ffi"
 local testlib = require "spec.support.testlib"
 
@@ -13,7 +13,7 @@ local function record(owner, kind, data)
   return owner .. u16(kind) .. u16(1) .. "\0\0\1\0" .. u16(#data) .. data
 end
 
-it("an answer keeps nothing of records that were not asked for", function()
+it("an answer does not keep unrequested records", function()
   local label = "\63" .. ("\1"):rep(63)
   local long = label:rep(3) .. "\60" .. ("\1"):rep(60) .. "\0"
   local question = "\1a\7example\0"

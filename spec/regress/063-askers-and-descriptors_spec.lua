@@ -1,5 +1,5 @@
--- Without a descriptor for who knocks at the control socket, accept() failed, the socket stayed ready, and the loop
--- turned as fast as it could. Since 0.1.0.
+-- Without a free descriptor for a client at the control socket, accept() failed, the socket stayed ready, and the loop
+-- spun. Since 0.1.0.
 local ffi = require "ffi"
 local posix_socket = require "posix.sys.socket"
 local poll = require "posix.poll"
@@ -16,7 +16,7 @@ end
 
 local UNIX, STREAM = posix_socket.AF_UNIX, posix_socket.SOCK_STREAM
 
--- A control socket with somebody in its queue: the control, its descriptor, the other end.
+-- A control socket with a client in its queue: the control, its descriptor, the other end.
 local function knocked_at()
   local path = os.tmpname()
   os.remove(path)
@@ -44,9 +44,9 @@ local function next_descriptor()
   return free
 end
 
--- valgrind takes the connection, drops it, and says that there is no descriptor
+-- valgrind accepts the connection, drops it, and reports that there is no descriptor
 local lacks_descriptors = (os.getenv "LD_PRELOAD" or ""):find "vgpreload" and pending or it
-lacks_descriptors("who asks when there is no descriptor waits, and so do we", function()
+lacks_descriptors("a client that comes when there is no descriptor waits, and so does the loop", function()
   local control, ready, client = knocked_at()
   local limit = resource.getrlimit(resource.RLIMIT_NOFILE)
   assert(resource.setrlimit(resource.RLIMIT_NOFILE, { rlim_cur = next_descriptor(), rlim_max = limit.rlim_max }))
@@ -68,9 +68,9 @@ lacks_descriptors("who asks when there is no descriptor waits, and so do we", fu
   assert.equal("", posix_socket.recv(client, 10) or "")
 end)
 
--- While a worker that had just been forked had a copy of an asker's descriptor, the master was still told of what came
--- there, and looked for the asker, whose memory was free. Since 0.1.0.
-it("nobody is told of an asker that is gone, whoever else has its descriptor", function()
+-- While a worker that had just been forked had a copy of an asker's descriptor, the master still got events for it, and
+-- looked for the asker, whose memory was freed. Since 0.1.0.
+it("the master gets no events for a client that is gone, even if another process has its descriptor", function()
   local control, ready, client = knocked_at()
   local asker = next_descriptor()
   C.mm_control_turn(control)

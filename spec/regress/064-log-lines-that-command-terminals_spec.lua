@@ -1,6 +1,6 @@
--- U+0080 to U+009F are control characters, and stood in log lines as they had come: U+009B begins a command to a
--- terminal that shows the log, U+0085 ends a line to some that read it. So do characters that turn the direction of
--- what follows. Since 0.1.0.
+-- U+0080 to U+009F are control characters, and were written to the log unchanged: U+009B begins a command to a terminal
+-- that shows the log, U+0085 ends a line for some readers. Characters that change the text direction are as harmful.
+-- Since 0.1.0.
 local ffi = require "ffi"
 local testlib = require "spec.support.testlib"
 
@@ -22,7 +22,7 @@ end
 jit.off(shown, true)
 
 describe("a log line", function()
-  it("shows by its bytes what would command a terminal or end a line", function()
+  it("shows the bytes of characters that would command a terminal or end a line", function()
     assert.equal([["a\xc2\x9b2Jb"]], shown("a\194\1552Jb"))
     assert.equal([["a\xc2\x85b"]], shown "a\194\133b")
     assert.equal([["a\u00c2\u009b2Jb"]], shown("a\194\1552Jb", true))
@@ -30,7 +30,7 @@ describe("a log line", function()
     assert.equal([["\xe2\x81\xa6b"]], shown "\226\129\166b")
   end)
 
-  it("shows letters as they are", function()
+  it("shows letters unchanged", function()
     for _, text in ipairs { "\194\160", "\194\174", "gr\195\188n", "\226\128\166", "\226\130\172",
       "\240\159\152\128" } do
       assert.equal('"' .. text .. '"', shown(text))

@@ -1,4 +1,4 @@
--- record_redact = "all" left ESMTP parameters as they were, and ORCPT= and AUTH= are addresses, too. Since 0.1.0.
+-- record_redact = "all" left ESMTP parameters unchanged, but ORCPT= and AUTH= also contain addresses. Since 0.1.0.
 local ffi = require "ffi"
 local testlib = require "spec.support.testlib"
 
@@ -11,7 +11,7 @@ local function masked(letter, data)
   return ffi.string(bytes, #data)
 end
 
-it("parameters that name somebody are hidden in records, those that say how stay", function()
+it("records hide parameters that contain addresses and keep the others", function()
   assert.equal("<xxx@x.xxxxxxx>\0SIZE=1234\0AUTH=xxx@x.xxxxxxx\0body=8BITMIME\0ENVID=x0\0RET=FULL\0SMTPUTF8\0",
     masked("M", "<ann@a.example>\0SIZE=1234\0AUTH=ann@a.example\0body=8BITMIME\0ENVID=q7\0RET=FULL\0SMTPUTF8\0"))
   assert.equal("<xxx@x.xxxxxxx>\0NOTIFY=NEVER\0ORCPT=xxx000;xxx@x.xxxxxxx\0",

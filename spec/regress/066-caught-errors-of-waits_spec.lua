@@ -1,5 +1,5 @@
--- A wrong argument to what waits, caught by the script's own pcall, began with a line of the runtime's own Lua
--- ("moonmilter.runtime.wait.lua:41"); milter.timeout put a traceback into errors that it handed on. Since 0.1.0.
+-- A wrong argument to a waiting function, caught by the script's own pcall, began with a line of the runtime's own Lua
+-- ("moonmilter.runtime.wait.lua:41"); milter.timeout put a traceback into errors that it passed on. Since 0.1.0.
 local testing = require "moonmilter.testing"
 
 local function caught(call)
@@ -19,9 +19,9 @@ describe("an error that a script catches itself", function()
   for call, text in pairs {
     ['milter.sleep "x"'] = "sleep: bad argument #1 (number expected, got string)",
     ["milter.timeout(-1, print)"] = "timeout: ",
-    ["milter.at_end()"] = "at_end: a function is wanted, not a nil",
+    ["milter.at_end()"] = "at_end: expected a function, got nil",
     ["milter.spawn(print):wait {}"] = "wait: bad argument #1 (number expected, got table)",
-    ['require("moonmilter.socket").tcp():settimeout {}'] = "settimeout: a table; give seconds, or nil for none",
+    ['require("moonmilter.socket").tcp():settimeout {}'] = "settimeout: got a table; give seconds, or nil for none",
     ['milter.timeout(1, function() error "mine" end)'] = "mine",
   } do
     it("names the script's line: " .. call, function()
@@ -32,7 +32,7 @@ describe("an error that a script catches itself", function()
     end)
   end
 
-  it("comes out of milter.timeout as it was raised", function()
+  it("passes milter.timeout unchanged", function()
     assert.equal("mine", caught 'milter.timeout(1, function() error("mine", 0) end)')
   end)
 end)

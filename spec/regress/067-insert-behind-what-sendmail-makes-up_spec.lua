@@ -1,8 +1,8 @@
--- A field that Sendmail makes up itself (Date, From, Message-Id) and a script adds fills Sendmail's own, above the
--- client's fields. What was inserted behind it was counted one too far, and stood behind its neighbour. Since 0.1.0.
+-- When a script adds a field that Sendmail generates itself (Date, From, Message-Id), it fills Sendmail's own, above
+-- the client's fields. A field inserted after it was counted one too far, and came after its neighbour. Since 0.1.0.
 local fake_mta = require "spec.support.fake_mta"
 
-it("a field inserted behind one that fills Sendmail's own does not count it", function()
+it("a field inserted after one that fills Sendmail's own does not count it", function()
   local function edits_of(kind)
     local mta = fake_mta.start { script = [[
       function on_eom(ctx)
@@ -21,7 +21,7 @@ it("a field inserted behind one that fills Sendmail's own does not count it", fu
   assert.same({ added[1], added[2], { "insert_header", 9, "X-New", "v" } }, edits_of "sendmail")
 end)
 
-it("a field that Sendmail has of its own and shows to nobody is inserted: it fills nothing", function()
+it("a field that Sendmail has itself but shows to no milter is inserted: it fills none", function()
   local mta = fake_mta.start { script = "function on_eom(ctx) ctx:add_header('Resent-Date', 'x') return "
     .. "ctx.headers:get 'A' end" }
   mta:introduce "sendmail"

@@ -1,8 +1,9 @@
--- A spawned task that got stuck was blamed on the handler that waited meanwhile, perhaps another script's. Since 0.1.0.
+-- A spawned task that got stuck was blamed on the handler that waited meanwhile, perhaps of another script. Since
+-- 0.1.0.
 local host = require "spec.support.host"
 
 describe("a spawned task that is stuck inside a C function", function()
-  it("is named with its own script, its session and queue id, while a handler of another script waits", function()
+  it("is logged with its own script, session and queue id, while a handler of another script waits", function()
     local h = host.start { workers = 1, arguments = { "--hang_timeout=2" }, scripts = {
       ["10-spawns.lua"] = [[
         local milter = require "moonmilter"

@@ -1,5 +1,5 @@
--- ctx:body{…}: the body kept for a script, and given back when its message ends. A file descriptor too many is mail
--- that lies about on the disk.
+-- ctx:body{…}: the body kept for a script, and freed when its message ends. A leaked file descriptor is mail that stays
+-- on the disk.
 local fake_mta = require "spec.support.fake_mta"
 
 local function start(script, options)
@@ -11,7 +11,7 @@ local function start(script, options)
   return mta
 end
 
--- Temporary files without a name that this process holds open.
+-- Unnamed temporary files that this process holds open.
 local function temporary_files()
   local pipe = io.popen "ls -l /proc/$PPID/fd"
   local text = pipe:read "*a"
@@ -68,7 +68,7 @@ describe("ctx:body", function()
     assert.same({ { "add_header", "X-Body", "first" } }, mta:message { body = "first" }.edits)
   end)
 
-  it("takes the piece that stands in the end-of-message packet", function()
+  it("includes the piece in the end-of-message packet", function()
     local mta = start [[
       function on_eoh(ctx) ctx:body() end
       function on_eom(ctx) ctx:add_header("X-Body", ctx:body():string()) end
@@ -81,7 +81,7 @@ describe("ctx:body", function()
     assert.same({ { "add_header", "X-Body", "one two" } }, mta:eom("two").edits)
   end)
 
-  it("gives parts, by the message's own header", function()
+  it("gives parts, according to the message's own header", function()
     local mta = start [[
       function on_eoh(ctx) ctx:body() end
       function on_eom(ctx)
@@ -123,7 +123,7 @@ describe("ctx:body", function()
       mta:abort()
       assert.equal(1, #mta:message { body = "small" }.edits)
     end)
-    it("rejects, at the piece that is too much", function()
+    it("rejects, at the piece that exceeds it", function()
       local mta = start(limited "reject")
       mta:mail()
       mta:rcpt()
@@ -132,7 +132,7 @@ describe("ctx:body", function()
       assert.equal("continue", mta:body(("x"):rep(100)).kind)
       assert.equal("552 5.3.4 Message too big", mta:body("x").text)
     end)
-    it("ends only the part of the script that says accept", function()
+    it("ends only the part of the script that accepts", function()
       local mta = start(nil, { files = {
         ["10-small.lua"] = limited "accept",
         ["20-all.lua"] = [[
@@ -185,7 +185,7 @@ describe("ctx:body", function()
     mta:eoh()
     mta:body(("x"):rep(5000))
     assert.equal(before + 1, temporary_files())
-    mta:mail "<another@x>" -- Sendmail after an early verdict: the message before ended without a word
+    mta:mail "<another@x>" -- Sendmail after an early verdict: the previous message ended without a notice
     assert.equal(before, temporary_files())
     mta:rcpt()
     mta:data()
@@ -197,7 +197,7 @@ describe("ctx:body", function()
     assert.truthy(log:find("at done.-5000.-at close.*closed; it lasts as long as its message"), log)
   end)
 
-  it("leaves the file's descriptor to no program that is started", function()
+  it("passes the file's descriptor to no program", function()
     local mta = start [[
       function on_mail(ctx) ctx:body { max_memory = 0 } end
       function on_eom(ctx)
@@ -239,7 +239,7 @@ describe("ctx:body", function()
     end
   end)
 
-  it("goes on when the script's own on_body has said skip", function()
+  it("goes on when the script's own on_body has returned skip", function()
     local mta = start [[
       function on_eoh(ctx) ctx:body() ctx.message.pieces = 0 end
       function on_body(ctx) ctx.message.pieces = ctx.message.pieces + 1 return "skip" end
@@ -254,7 +254,7 @@ describe("ctx:body", function()
     assert.same({ { "add_header", "X-Body", "1 one two" } }, mta:eom().edits)
   end)
 
-  it("lets the MTA skip the body of messages for which nobody asks", function()
+  it("lets the MTA skip the body of messages for which no script keeps it", function()
     local mta = start [[
       function on_mail(ctx, sender) if sender == "keep@x" then ctx:body() end end
       function on_eom(ctx) end
@@ -273,7 +273,7 @@ describe("ctx:body", function()
     assert.equal("continue", mta:eom().kind)
   end)
 
-  it("skips nothing when a script counts the body", function()
+  it("does not skip the body when a script counts it", function()
     local mta = start [[
       function on_mail(ctx, sender) if sender == "keep@x" then ctx:body() end end
       function on_body(ctx) return "skip" end
@@ -282,7 +282,7 @@ describe("ctx:body", function()
     assert.same({ { "add_header", "X-Size", "200000" } }, mta:message({ body = ("x"):rep(200000) }).edits)
   end)
 
-  it("is found in a module beside the scripts", function()
+  it("is recognized in a module beside the scripts", function()
     local mta = start(nil, { files = {
       ["10.lua"] = [[
         local helper = require "helper"
@@ -302,7 +302,7 @@ describe("ctx:body", function()
     assert.equal("none", mta:body("x").kind)
   end)
 
-  it("says where to ask when it is asked too late, and what is wrong with an option", function()
+  it("says where to call it when called too late, and what is wrong with an option", function()
     for script, wanted in pairs {
       [ [[function on_eom(ctx) ctx:body { max_size = 1 } end]] ] =
         "script.lua:1: body: too early or too late at eom; ask for it in on_mail, on_rcpt, on_data, on_header or on_eoh",
@@ -311,10 +311,10 @@ describe("ctx:body", function()
         .. "max_memory, max_size, over and headers",
       [ [[function on_mail(ctx) ctx:body { over = "skip" } end]] ] = 'script.lua:1: body: over = "skip"; use truncate',
       [ [[function on_mail(ctx) ctx:body { max_size = -1 } end]] ] = "script.lua:1: body: option max_size = -1; "
-        .. "bytes, 0 or more",
+        .. "give bytes, 0 or more",
       [ [[function on_mail(ctx) ctx:body { headers = {} } end]] ] = "script.lua:1: body: headers come from the message",
       [ [[function on_mail(ctx) ctx:body() ctx:body {} end]] ] = "script.lua:1: body: the body of this message is "
-        .. "being kept already",
+        .. "already being kept",
       [ [[function on_eoh(ctx) ctx:body():string() end]] ] = "string: the body is not finished; read it at "
         .. "end of message",
       [ [[function on_mail(ctx) ctx["bo" .. "dy"](ctx) end]] ] = 'add options = { facts = { "body" } } to this script',
@@ -326,7 +326,7 @@ describe("ctx:body", function()
     end
   end)
 
-  it("is declared by options.facts where the name is not in the script", function()
+  it("can be declared by options.facts where the name is not in the script", function()
     local mta = start [[
       options = { facts = { "body" } }
       function on_mail(ctx) ctx["bo" .. "dy"](ctx) end
@@ -335,7 +335,7 @@ describe("ctx:body", function()
     assert.same({ { "add_header", "X-Body", "x" } }, mta:message({ body = "x" }).edits)
   end)
 
-  it("gives a later script what an earlier one has made of the body", function()
+  it("gives a later script the body as an earlier one has changed it", function()
     local mta = start(nil, { files = {
       ["10.lua"] = [[
         function on_mail(ctx) ctx:body() end
@@ -364,7 +364,7 @@ describe("ctx:body", function()
     assert.same({ "replace_body", "ab" }, edits[#edits])
   end)
 
-  it("reads the header as the kept bytes were sent, whatever another script's on_eom has changed", function()
+  it("reads the header as received with the kept bytes, whatever another script's on_eom has changed", function()
     local mta = start(nil, { files = {
       ["10.lua"] = [[ function on_eom(ctx) ctx.headers:field("Content-Transfer-Encoding"):set "8bit" end ]],
       ["20.lua"] = [[
@@ -411,7 +411,7 @@ describe("the fields of ctx.headers", function()
       ["X-None"] = "nilnil" }, got)
   end)
 
-  it("take a table through header.format, and edit only themselves", function()
+  it("accept a table, which goes through header.format, and edit only themselves", function()
     local mta = start [[
       function on_eom(ctx)
         local field = ctx.headers:field("Content-Type", 2)
@@ -431,7 +431,7 @@ describe("the fields of ctx.headers", function()
 end)
 
 describe("a body that cannot be kept", function()
-  it("is a temporary failure where TMPDIR leads nowhere, and nothing is lost", function()
+  it("is a temporary failure when TMPDIR does not exist, and leaks nothing", function()
     local host = require "spec.support.host"
     local script, message = os.tmpname(), os.tmpname()
     local file = assert(io.open(script, "w"))

@@ -1,7 +1,7 @@
 --- Waiting from anywhere in a script: through pcall, metamethods, iterators and coroutines of the script's own.
 local fake_mta = require "spec.support.fake_mta"
 
--- The value of a function body that runs in on_helo.
+-- The result of a function body that runs in on_helo.
 local function value(body, options)
   local mta = fake_mta.start(("local milter = require 'moonmilter'\nlocal function run(ctx)\n%s\nend\n"
     .. "function on_helo(ctx) return ctx:reject('is ' .. tostring(run(ctx))) end"):format(body), options)
@@ -46,7 +46,7 @@ describe("a wait", function()
     end)
   end
 
-  it("keeps coroutine.status, running and wrap's errors as they are", function()
+  it("leaves coroutine.status, running and wrap's errors unchanged", function()
     assert.equal("suspended dead", value [[
       local co = coroutine.create(function() milter.sleep(0) coroutine.yield() end)
       coroutine.resume(co)
@@ -76,27 +76,27 @@ describe("a wait", function()
     ["a coroutine inside a gsub replacement"] = "string.gsub('abc', '%w', function() coroutine.wrap(function() "
       .. "milter.sleep(0) end)() end)",
   } do
-    it(("in %s says what to do instead"):format(name), function()
+    it(("in %s is an error that says what to do instead"):format(name), function()
       local text = value(("local ok, err = pcall(function() %s end) return err"):format(body))
       assert.truthy(text:find("cannot wait inside a function that C code calls back", 1, true), text)
       assert.truthy(text:find("wait afterwards", 1, true), text)
     end)
   end
 
-  it("takes seconds of 0 or more", function()
+  it("accepts 0 seconds or more", function()
     for _, wrong in ipairs { "-1", "0/0", "1e300", "'x'", "nil", "{}" } do
       assert.equal("false", value(("return (pcall(milter.sleep, %s))"):format(wrong)))
     end
   end)
 
-  it("lasts as long as it should", function()
+  it("lasts for the given time", function()
     local taken = tonumber(value "local before = milter.now() milter.sleep(0.2) return milter.now() - before")
     assert.is_true(taken >= 0.19 and taken < 1, taken)
   end)
 end)
 
 describe("a coroutine that outlives its session", function()
-  it("harms nobody", function()
+  it("affects no other session", function()
     local host = assert(fake_mta.host { script = [[
       local milter = require "moonmilter"
       local kept
@@ -121,7 +121,7 @@ describe("a coroutine that outlives its session", function()
     two:close()
     local three = fake_mta.start { host = host }
     three:feed(fake_mta.packet("H", "sleeper\0"))
-    three:close() -- cancelled inside the coroutine, which ends by it
+    three:close() -- cancelled inside the coroutine, which ends it
     local four = fake_mta.start { host = host }
     assert.equal("550 5.7.1 false cannot resume dead coroutine", four:helo("second").text)
     four:close()
@@ -130,7 +130,7 @@ describe("a coroutine that outlives its session", function()
 end)
 
 describe("a thousand handlers that wait at once", function()
-  it("are all answered, and a thousand more use their coroutines", function()
+  it("are all answered, and a thousand more reuse their coroutines", function()
     local host = assert(fake_mta.host { script = [[
       local milter = require "moonmilter"
       function on_helo(ctx, name) milter.sleep(math.random() / 20) return ctx:reject(name) end

@@ -1,5 +1,5 @@
---- Edits: what scripts may ask for, what is refused at their line, what leaves and in which order, and that Postfix and
---- Sendmail end up with the same message.
+--- Edits: what scripts may request, what is refused at their line, what is sent and in which order, and that Postfix
+--- and Sendmail produce the same message.
 local fake_mta = require "spec.support.fake_mta"
 local header_list = require "spec.support.header_list"
 
@@ -59,7 +59,7 @@ describe("an edit", function()
     { "ctx:replace_body('x\\r\\n')", { "replace_body", "x\r\n" } }, { "ctx:replace_body('')", { "replace_body", "" } },
   }
   for _, case in ipairs(cases) do
-    it(("%s leaves as asked"):format(case[1]), function()
+    it(("%s is sent as requested"):format(case[1]), function()
       local edits = edits_of(case[1])
       assert.equal(1, #edits)
       for i, wanted in ipairs(case[2]) do
@@ -68,7 +68,7 @@ describe("an edit", function()
     end)
   end
 
-  it("can be asked for from MAIL on and leaves at the end of message", function()
+  it("can be requested from MAIL on and is sent at the end of message", function()
     for _, stage in ipairs { "mail", "rcpt", "data", "header", "eoh", "body", "unknown", "eom" } do
       local mta = fake_mta.start(("function on_eom() end function on_%s(ctx) "
         .. "ctx:add_header('X-A', %q) end"):format(stage, stage))
@@ -104,7 +104,7 @@ describe("an edit", function()
   end)
 end)
 
-describe("a wrong edit is refused at the script's line and nothing of the message's edits leaves", function()
+describe("a wrong edit is refused at the script's line and none of the message's edits is sent", function()
   local cases = {
     -- header names
     { "ctx:add_header('', 'b')", "name is empty" }, { "ctx:add_header('X A', 'b')", "0x20" },
@@ -184,7 +184,7 @@ describe("a wrong edit is refused at the script's line and nothing of the messag
     end)
   end
 
-  it("unless the script catches the error: then only the wrong one is missing", function()
+  it("unless the script catches the error: then only the wrong edit is missing", function()
     for _, case in ipairs(cases) do
       if not case[1]:find "^for" then
         local edits = edits_of(("ctx:add_header('X-Good', '1') pcall(function() %s end)"):format(case[1]))
@@ -193,7 +193,7 @@ describe("a wrong edit is refused at the script's line and nothing of the messag
     end
   end)
 
-  it("and any bytes at all either raise or leave as both MTAs take them", function()
+  it("and arbitrary bytes either raise or are sent as both MTAs accept them", function()
     math.randomseed(5)
     local alphabet = { "a", "@", "b", "<", ">", " ", "\t", "\r", "\n", "\n ", "\r\n", "\0", ",", ";", '"', "\\", "%",
       ":", "\127", "\200", "(", ")", "=", "NOTIFY=", "NEVER", "RET=", "FULL", "ENVID=", "+", "2D", "-", ".",
@@ -241,7 +241,7 @@ describe("a wrong edit is refused at the script's line and nothing of the messag
 end)
 
 describe("the burst", function()
-  it("is in the one order that both MTAs take, whatever the script's was", function()
+  it("has the one order that both MTAs accept, whatever the script's order", function()
     local edits = edits_of([[
       ctx:quarantine "q"
       ctx:replace_body "one"
@@ -273,7 +273,7 @@ describe("the burst", function()
     end)
   end
 
-  it("leaves in the segment of the final reply", function()
+  it("is sent in the segment of the final reply", function()
     local mta = fake_mta.start [[
       function on_eom(ctx)
         ctx:add_header("A", "1")
@@ -302,7 +302,7 @@ describe("a new body", function()
     end
     return table.concat(parts), #parts
   end
-  it("has CRLF line ends, however the script wrote them", function()
+  it("has CRLF line ends, whatever the script wrote", function()
     for given, wanted in pairs { ["a\\nb\\n"] = "a\r\nb\r\n", ["a\\r\\nb"] = "a\r\nb", ["a\\rb"] = "a\r\nb",
       ["a\\r"] = "a\r\n", ["\\n\\r"] = "\r\n\r\n",
       ["\\r\\r\\n"] = "\r\n\r\n", ["\\r\\n.\\r\\n"] = "\r\n.\r\n", ["\\r.\\r"] = "\r\n.\r\n", ["\\n.\\n"] = "\r\n.\r\n",
@@ -310,7 +310,7 @@ describe("a new body", function()
       assert.equal(wanted, (body_of(("ctx:replace_body '%s'"):format(given))))
     end
   end)
-  it("is the same however it is cut into pieces", function()
+  it("is the same wherever it is cut into pieces", function()
     math.randomseed(9)
     for _ = 1, 150 do
       local text = {}
@@ -342,7 +342,7 @@ describe("a new body", function()
     assert.is_true(body == ("0123456789abcde\r\n"):rep(#body / 17))
     assert.equal(math.ceil(#body / 65535), packets)
   end)
-  it("of exactly so many bytes has no empty packet behind it", function()
+  it("of exactly so many bytes has no empty packet after it", function()
     for _, size in ipairs { 65534, 65535, 65536, 131070 } do
       local body, packets = body_of(("ctx:replace_body(('x'):rep(%d))"):format(size))
       assert.equal(size, #body)
@@ -355,7 +355,7 @@ describe("a new body", function()
       ctx:replace_body(function() n = n + 1 milter.sleep(0) return n <= 3 and n .. "\n" or nil end)
     ]]))
   end)
-  it("whose iterator fails leaves no half body", function()
+  it("whose iterator fails is not sent in part", function()
     assert.same({}, edits_of "pcall(function() ctx:replace_body(coroutine.wrap(function() coroutine.yield 'half' error 'x' end)) end)")
   end)
   it("above body_max is an error", function()
@@ -381,17 +381,17 @@ describe("a recipient that is deleted", function()
     mta:close()
     return list
   end
-  it("is named as the client did, which is what Postfix compares with", function()
+  it("is sent as the client wrote it, which Postfix compares with", function()
     assert.same({ "<Bob@Example.COM>" }, deleted({ "<a@x>", "<Bob@Example.COM>" }, "Bob@example.com"))
     assert.same({ "<Bob@Example.COM>" }, deleted({ "<a@x>", "<Bob@Example.COM>" }, "<Bob@EXAMPLE.com>"))
   end)
   it("with another mailbox part is another recipient", function()
     assert.same({ "<bob@example.com>" }, deleted({ "<Bob@Example.COM>" }, "bob@example.com"))
   end)
-  it("given in several spellings goes in each of them", function()
+  it("given in several spellings is deleted in each of them", function()
     assert.same({ "<bob@X.com>", "<bob@x.COM>" }, deleted({ "<bob@X.com>", "<bob@x.COM>", "<bob@X.com>" }, "bob@x.com"))
   end)
-  it("that the client never gave goes out as asked", function()
+  it("that the client never gave is sent as requested", function()
     assert.same({ "<eve@x>" }, deleted({ "<bob@x>" }, "eve@x"))
   end)
 end)
@@ -400,7 +400,7 @@ describe("header numbers", function()
   local client = { { "Received", "from a" }, { "X-A", "1" }, { "Subject", "hello" }, { "X-A", "2" }, { "X-B", "1" },
     { "x-a", "3" } }
 
-  -- Applies the code on both MTAs; returns both results and what the script saw at last.
+  -- Applies the code on both MTAs; returns both results and the script's final view.
   local host
   setup(function()
     host = assert(fake_mta.host { script = [[
@@ -486,18 +486,18 @@ describe("header numbers", function()
     end)
   end
 
-  it("in a message without header fields put the top on top and the rest below", function()
+  it("in a message without header fields put index 0 on top and the others below", function()
     agree("ctx:add_header('X-End', '1') ctx:insert_header(0, 'X-Top', '1')", "X-Top: 1|Received: (mta)|X-End: 1", {})
     agree("ctx:insert_header(0, 'X-Top', '1') ctx:add_header('X-End', '1')", "X-Top: 1|Received: (mta)|X-End: 1", {})
     agree("ctx:insert_header(1, 'X-End', '1')", "Received: (mta)|X-End: 1", {})
   end)
 
-  it("of a trace field that only the MTA has keep its own where it is", function()
+  it("of a trace field that only the MTA has leave the MTA's field in its place", function()
     agree("ctx:add_header('Received', 'by a filter')", "Received: (mta)|X-A: 1|Received: by a filter",
       { { "X-A", "1" } })
   end)
 
-  it("in any sequence of edits mean the same to both and to the script", function()
+  it("in any sequence of edits have the same meaning to both and to the script", function()
     math.randomseed(tonumber(os.getenv "MOONMILTER_SEED") or 21)
     local r = math.random
     local names = { "X-A", "x-a", "X-B", "Subject", "X-New", "Received" }
@@ -526,8 +526,8 @@ describe("header numbers", function()
   end)
 end)
 
-describe("header edits of a script that never looks at the header", function()
-  it("go out as they were asked for", function()
+describe("header edits of a script that never reads the header", function()
+  it("are sent as requested", function()
     local edits = edits_of [[
       ctx["change" .. "_header"](ctx, "Subject", 2, "x")
       ctx["delete" .. "_header"](ctx, "X-Old", 3)

@@ -1,4 +1,4 @@
---- What ctx tells, and when.
+--- The facts of ctx, and when they are known.
 local fake_mta = require "spec.support.fake_mta"
 
 -- Evaluates an expression at a stage and returns it as a string, through the text of a reject.
@@ -40,11 +40,11 @@ describe("ctx.client", function()
   it("has a path for a unix client", function()
     assert.equal("unix localhost nil nil /run/x", at_connect(all, "localhost", "/run/x", 0))
   end)
-  it("is a table even for a client nobody knows, and before one is known", function()
+  it("is a table even for an unknown client, and before one is known", function()
     assert.equal("unknown unknown nil nil nil", at_connect(all, "unknown", "unknown"))
     assert.equal("unknown nil nil nil nil", at("helo", all, function(mta) return mta:helo() end, { more = "" }))
   end)
-  it("comes with on_connect's arguments", function()
+  it("agrees with on_connect's arguments", function()
     assert.equal("mail.example 192.0.2.1", at_connect("args[1] .. ' ' .. args[2]", "mail.example", "192.0.2.1"))
     assert.equal("unknown 1", at_connect("args[1] .. ' ' .. #args", "unknown", "unknown"))
   end)
@@ -60,7 +60,7 @@ describe("the envelope", function()
   it("has an empty sender for a bounce", function()
     assert.equal("[] <>", at_eom("'[' .. ctx.sender .. '] ' .. ctx.sender_raw", { from = "<>" }))
   end)
-  it("takes local submissions of Postfix, which come without brackets", function()
+  it("accepts local submissions of Postfix, which come without brackets", function()
     assert.equal("root root", at_eom("ctx.sender .. ' ' .. ctx.recipients[1].address",
       { from = "root", to = { "root" } }))
   end)
@@ -126,7 +126,7 @@ describe("ctx.headers", function()
       assert.equal(wanted, at_eom(expression, message))
     end)
   end
-  it("tells a field that had no space behind its colon", function()
+  it("shows that a field had no space after its colon", function()
     assert.equal("Subject:nosp", at("eom", "ctx.headers[1].raw", function(mta)
       mta:connect()
       mta:mail()
@@ -134,14 +134,14 @@ describe("ctx.headers", function()
       return mta:eom()
     end))
   end)
-  it("is known so far in on_header", function()
+  it("contains the fields so far in on_header", function()
     assert.equal("1 2", at("eom", "ctx.message.seen", function(mta)
       mta:connect()
       return mta:message()
     end, { more = "function on_header(ctx) ctx.message.seen = (ctx.message.seen and ctx.message.seen .. ' ' or '') .. "
       .. "#ctx.headers end" }))
   end)
-  it("of a field of an earlier message is gone", function()
+  it("raises for a field object of an earlier message", function()
     local mta = fake_mta.start [[
       local kept
       function on_eom(ctx)
@@ -205,16 +205,16 @@ describe("other facts", function()
       assert.truthy(value == wanted or (wanted == "script.lua" and value:find 'ctx has no member "sendr"'), value)
     end)
   end
-  it("auth, tls and queue_id are nil when the MTA does not tell", function()
+  it("auth, tls and queue_id are nil when the MTA does not send them", function()
     assert.equal("nil nil nil", at_eom("('%s %s %s'):format(tostring(ctx.auth), tostring(ctx.tls), "
       .. "tostring(ctx.queue_id))"))
   end)
-  it("Sendmail is told by the daemon it names, an MTA that names nothing is unknown", function()
+  it("Sendmail is recognized by the daemon name, an MTA without one is unknown", function()
     assert.equal("sendmail", at("connect", "ctx.mta.kind",
       function(mta) mta:introduce "sendmail" return mta:connect() end))
     assert.equal("unknown", at("connect", "ctx.mta.kind", function(mta) return mta:connect() end))
   end)
-  it("that nobody asked the MTA for raise and say what to do", function()
+  it("that were not requested from the MTA raise and say what to do", function()
     for fact, stage in pairs { client = "helo", helo = "connect", headers = "helo", recipients = "helo",
       sender = "helo" } do
       local mta = fake_mta.start(([[
@@ -248,7 +248,7 @@ describe("arguments", function()
     end)
   end
 
-  it("that a handler does not declare are not missed by one that does", function()
+  it("are passed to a handler that declares them, even if another does not", function()
     assert.equal("550 5.7.1 3 b@y NEVER", at_rcpt [[
       function on_mail() end
       function on_rcpt(ctx, ...)
@@ -260,7 +260,7 @@ describe("arguments", function()
     assert.equal("550 5.7.1 none", at_rcpt "function on_rcpt(ctx) return ctx:reject('none') end")
   end)
 
-  it("reach a handler that is no Lua function of its own shape", function()
+  it("reach a handler that is not a plain Lua function", function()
     assert.equal("550 5.7.1 b@y NEVER", at_rcpt [[
       on_rcpt = coroutine.wrap(function(ctx, recipient, params)
         return ctx:reject(recipient .. " " .. params.NOTIFY)
@@ -293,7 +293,7 @@ describe("ctx.message and ctx.session", function()
     it(("have no name of ctx: %s"):format(expression), function()
       local reply = said(expression)
       assert.truthy(reply:find("script.lua:3: ", 1, true), reply)
-      assert.truthy(reply:find("is a member of ctx: say " .. form, 1, true), reply)
+      assert.truthy(reply:find("is a member of ctx: write " .. form, 1, true), reply)
     end)
   end
 
@@ -310,7 +310,7 @@ describe("ctx.message and ctx.session", function()
     end)
   end
 
-  it("cannot be replaced, and go with what they belong to", function()
+  it("cannot be replaced, and end with their message or session", function()
     local mta = fake_mta.start [[
       local kept, old
       function on_connect(ctx)

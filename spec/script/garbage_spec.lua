@@ -1,4 +1,4 @@
---- Lua's garbage is collected while the host has nothing else to do, a little at a time.
+--- The host collects Lua's garbage while it is idle, in small steps.
 local fake_mta = require "spec.support.fake_mta"
 
 local script = [[
@@ -6,7 +6,7 @@ local script = [[
   function on_connect(ctx, name)
     if name == "make" then
       collectgarbage()
-      collectgarbage "stop" -- what is collected from here on, the host has collected
+      collectgarbage "stop" -- from here on only the host collects
       local all = {}
       for i = 1, 100000 do
         all[i] = { i }
@@ -18,7 +18,7 @@ local script = [[
 ]]
 
 describe("garbage", function()
-  it("is gone when the host has rested, and what is kept is not", function()
+  it("is freed when the host has been idle, and referenced objects are not", function()
     local mta = fake_mta.start(script)
     local function count(name)
       local reply = mta:connect(name)
@@ -36,7 +36,7 @@ describe("garbage", function()
     mta:close()
   end)
 
-  it("of a script whose finalizer raises is collected all the same, and the error is logged", function()
+  it("is collected even if a finalizer raises, and the error is logged", function()
     local mta = fake_mta.start([[
       function on_connect(ctx, name)
         if name == "make" then

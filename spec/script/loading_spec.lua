@@ -1,4 +1,4 @@
---- Scripts as they are loaded: order, environments, what is refused and where the error points.
+--- Loading of scripts: order, environments, what is refused and where the error points.
 local fake_mta = require "spec.support.fake_mta"
 
 local function refused(options)
@@ -29,7 +29,7 @@ end
 local TELL = "local function tell(what) require 'moonmilter'.log.info('%s', what) end\n"
 
 describe("the scripts of a directory", function()
-  it("run in file-name order, whatever else lies there", function()
+  it("run in file-name order, whatever other files are there", function()
     local h = host { files = {
       ["20-b.lua"] = TELL .. "tell 'load b' function on_load() tell 'on_load b' end function on_helo() tell 'b' end",
       ["10-a.lua"] = TELL .. "tell 'load a' function on_load() tell 'on_load a' end function on_helo() tell 'a' end",
@@ -52,7 +52,7 @@ describe("the scripts of a directory", function()
     mta:close()
   end)
 
-  it("that is not there is named", function()
+  it("are reported when the directory does not exist", function()
     assert.truthy(refused { paths = { "/nowhere/at/all" } }:find("/nowhere/at/all: no such script or "
       .. "directory", 1, true))
   end)
@@ -84,7 +84,7 @@ describe("a script's globals", function()
     h:close()
   end)
 
-  it("include the standard library and _G, which is the script's own", function()
+  it("include the standard library and a private _G", function()
     host "x = 1 assert(_G.x == 1 and _G == getfenv(1) and string.format and table and math and io and os and bit and require)":close()
   end)
 
@@ -118,7 +118,7 @@ describe("a script's globals", function()
     mta:close()
   end)
 
-  it("that are plain definitions are not worth a word", function()
+  it("that are plain definitions are not reported", function()
     local h = host "x = 1 function helper() return x end function on_helo() return helper() == 2 and nil end options = {}"
     assert.same({}, told(h))
     h:close()
@@ -138,8 +138,8 @@ describe("a script that does not load", function()
     { "on_rcpt = {}", "on_rcpt is a table; it must be a function" },
     { "on_header = 'x'", "or a table of functions by header name" },
     { "on_header = { Subject = 1 }", "on_header.Subject is a number" },
-    { "on_header = { ['a b'] = print }", "is no header name" },
-    { "on_header = { [1] = print }", "is no header name" },
+    { "on_header = { ['a b'] = print }", "is not a header name" },
+    { "on_header = { [1] = print }", "is not a header name" },
     { "on_header = {\nSubject = function() end,\nSUBJECT = function() end }",
       "script.lua:3: on_header: SUBJECT and Subject are the same header; names are case-blind. Keep one (the other function begins "
         .. "in line 2)" }, { "return 5", "returns a number" }, { "return 'x'", "returns a string" },
@@ -162,7 +162,7 @@ describe("a script that does not load", function()
     end)
   end
 
-  it("is not run at all as bytecode", function()
+  it("is not run at all when it is bytecode", function()
     assert.truthy(refused(string.dump(loadstring "on_helo = nil")):find("bytecode", 1, true))
     local mta = fake_mta.start [[
       function on_helo(ctx, name)
@@ -181,7 +181,7 @@ describe("a script that does not load", function()
     assert.truthy(err:find("lib/broken.lua:2: at run time", 1, true), err)
   end)
 
-  it("takes the others with it", function()
+  it("prevents the others from loading", function()
     assert.truthy(refused { files = { ["a.lua"] = "function on_helo() end", ["b.lua"] = "x = = 1" } }:find("b.lua:1:",
       1, true))
   end)
@@ -199,7 +199,7 @@ describe("a returned table", function()
     assert.equal("550 5.7.1 Subject", mta:header("Subject", "x").text)
     mta:close()
   end)
-  it("makes global handlers beside it worth a warning", function()
+  it("causes a warning about global handlers beside it", function()
     local h = host "function on_helo() end return { on_mail = function() end }"
     assert.truthy(told(h)[1]:find("is not used", 1, true))
     h:close()
@@ -216,7 +216,7 @@ describe("on_header as a table", function()
     mta:close()
     return list
   end
-  it("is asked by header name in any case, the others never enter Lua", function()
+  it("is indexed by header name in any case, other headers never enter Lua", function()
     assert.same({ "s one", "s three", "m four" }, values(TELL .. [[
       on_header = { subject = function(ctx, value) tell("s " .. value) end, ["MESSAGE-ID"] = function(ctx, value) tell("m " .. value) end }
     ]]))
@@ -236,7 +236,7 @@ describe("on_header as a table", function()
 end)
 
 describe("modules", function()
-  it("lie in lib/ beside the scripts, single or with init.lua, and are loaded once", function()
+  it("are found in lib/ beside the scripts, single or with init.lua, and are loaded once", function()
     local h = host { files = {
       ["a.lua"] = TELL .. "tell(require 'one' .. require 'two' .. require 'deep.three' .. require 'one')",
       ["lib/one.lua"] = "n = (n or 0) + 1 return '1' .. n", ["lib/two/init.lua"] = "return '2'",
@@ -245,7 +245,7 @@ describe("modules", function()
     assert.same({ "112311" }, told(h))
     h:close()
   end)
-  it("that need one another are told so", function()
+  it("that require one another are reported", function()
     local err = refused { files = { ["a.lua"] = "require 'x'", ["lib/x.lua"] = "require 'y'",
       ["lib/y.lua"] = "require 'z'", ["lib/z.lua"] = "require 'x'" } }
     assert.truthy(err:find("module cycle: x -> y -> z -> x", 1, true), err)
@@ -273,7 +273,7 @@ describe("modules", function()
     two:close()
     h:close()
   end)
-  it("of two sessions that need one another's are a cycle, not a standstill", function()
+  it("that require one another in two sessions are a cycle, not a deadlock", function()
     local h = host { files = {
       ["a.lua"] = "function on_helo(ctx, name) return ctx:reject(tostring(select(2, pcall(require, name)))) end",
       ["lib/x.lua"] = "require 'moonmilter'.sleep(0.02) require 'y' return 'x'",
@@ -288,7 +288,7 @@ describe("modules", function()
     two:close()
     h:close()
   end)
-  it("whose loading was cancelled may be required again", function()
+  it("whose loading was cancelled can be required again", function()
     local h = host { files = {
       ["a.lua"] = "function on_mail(ctx) return ctx:reject(require('late')) end",
       ["lib/late.lua"] = "require 'moonmilter'.sleep(0.05) return 'late'",

@@ -59,14 +59,14 @@ describe("a rock", function()
     function on_helo(ctx, name) return ctx:reject(greeting.say(name) .. " " .. require "greeting.c") end
   ]]
 
-  spec("in the user's tree is found through HOME, its C part included, and may wait", function()
+  spec("in the user's tree is found through HOME, including its C part, and may wait", function()
     ffi.C.setenv("HOME", work .. "/home", 1)
     local mta = fake_mta.start(script)
     assert.equal("550 5.7.1 hello, ann 42", mta:helo("ann").text)
     mta:close()
   end)
 
-  spec("is not found through somebody else's LUA_PATH, nor in the current directory", function()
+  spec("is not found through a foreign LUA_PATH, nor in the current directory", function()
     ffi.C.setenv("HOME", "/nonexistent", 1)
     ffi.C.setenv("LUA_PATH", work .. "/home/.luarocks/share/lua/5.1/?.lua;;", 1)
     local _, err = fake_mta.host { script = script }

@@ -1,4 +1,4 @@
---- A new generation of scripts: all of it or nothing, and sessions keep the one they began with.
+--- A new generation of scripts: complete or not at all, and sessions keep the one they began with.
 local fake_mta = require "spec.support.fake_mta"
 
 local function script(word)
@@ -17,7 +17,7 @@ describe("a reload", function()
   before_each(function() host = assert(fake_mta.host { files = { ["a.lua"] = script "old" } }) end)
   after_each(function() host:close() end)
 
-  it("serves new sessions with the new scripts, files added and gone included", function()
+  it("serves new sessions with the new scripts, including added and removed files", function()
     assert.equal("old 1", helo(host))
     host:write("a.lua", script "new")
     assert.equal(2, host:reload())
@@ -27,7 +27,7 @@ describe("a reload", function()
     assert.equal("first 3", helo(host))
   end)
 
-  it("leaves open sessions theirs, waiting handlers and later messages included", function()
+  it("keeps the old scripts for open sessions, including waiting handlers and later messages", function()
     host:write("a.lua", "function on_helo(ctx) require 'moonmilter'.sleep(0.05) return ctx:reject('waited ' .. "
       .. "ctx.host.generation) end")
     host:reload()
@@ -71,7 +71,7 @@ describe("a reload", function()
     assert.equal("11", helo(host))
   end)
 
-  it("asks a new session's MTA for what the new scripts need", function()
+  it("negotiates the new scripts' needs with a new session's MTA", function()
     local before = fake_mta.start { host = host }
     host:write("a.lua", "function on_data() end")
     host:reload()

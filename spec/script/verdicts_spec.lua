@@ -1,4 +1,4 @@
---- What a handler answers, and what the MTA hears.
+--- A handler's verdict, and the reply to the MTA.
 local fake_mta = require "spec.support.fake_mta"
 
 local stages = { "connect", "helo", "mail", "rcpt", "data", "header", "eoh", "body", "eom" }
@@ -56,7 +56,7 @@ describe("a verdict", function()
       for how, body in pairs { returned = ("return %q"):format(verdict), ["by method"] = ("ctx:%s()"):format(verdict),
         ["by returned method"] = ("return ctx:%s()"):format(verdict) } do
         if is_allowed then
-          it(("%s, %s, is heard at %s"):format(verdict, how, stage), function()
+          it(("%s, %s, is sent at %s"):format(verdict, how, stage), function()
             local reply = reply_at(stage, body)
             local heard = verdict == "skip" and stage == "header" and "continue" or verdict
             assert.equal(heard, reply.kind)
@@ -116,7 +116,7 @@ describe("a verdict", function()
     end)
   end
 
-  it("stands at its place in the log of the message", function()
+  it("is logged at its place among the message's lines", function()
     for body, wanted in pairs { ["ctx:reject()"] = "decided_by=script.lua:3",
       ["return ctx:reject()"] = 'decided_by="script on_mail"',
       ["return 'reject'"] = 'decided_by="script on_mail"' } do
@@ -127,7 +127,7 @@ describe("a verdict", function()
     end
   end)
 
-  it("of a handler cannot be given by another thread of events: on_done, on_abort, on_close decide nothing", function()
+  it("cannot be given by on_done, on_abort and on_close", function()
     local mta = fake_mta.start [[
       function on_eom() end
       function on_done(ctx) return "reject" end
@@ -175,7 +175,7 @@ describe("reply texts", function()
     { "ctx:reject('5.123.123', 'x')", "550 5.123.123 x" },
   }
   for _, case in ipairs(good) do
-    it(("%s is said as it should be"):format(case[1]:sub(1, 70)), function()
+    it(("%s is sent correctly"):format(case[1]:sub(1, 70)), function()
       for _, stage in ipairs { "rcpt", "eom" } do
         local reply = reply_at(stage, case[1])
         assert.equal(case[2], reply.text)
@@ -215,7 +215,7 @@ describe("reply texts", function()
     end)
   end
 
-  it("of any bytes either raise or leave as both MTAs take them", function()
+  it("of arbitrary bytes either raise or are sent as both MTAs accept them", function()
     math.randomseed(3)
     local host = assert(fake_mta.host { script = [[
       function on_unknown(ctx, line)
@@ -298,7 +298,7 @@ describe("a handler that fails", function()
     end)
   end
 
-  it("with on_error = accept lets the message pass as it came", function()
+  it("with on_error = accept lets the message pass unchanged", function()
     local mta = fake_mta.start { script = [[
       function on_mail(ctx) ctx:add_header("X-A", "1") end
       function on_eom(ctx) ctx:replace_body "half" error "oops" end
@@ -310,7 +310,7 @@ describe("a handler that fails", function()
     mta:close()
   end)
 
-  it("says where, with a traceback", function()
+  it("is logged with its place and a traceback", function()
     local reply = reply_at("mail", "local function deep() error 'oops' end\ndeep()")
     assert.truthy(reply.errors[1]:find("script.lua:3: oops\\nstack traceback:", 1, true), reply.errors[1])
     assert.truthy(reply.errors[1]:find("script.lua:4", 1, true), reply.errors[1])
@@ -338,7 +338,7 @@ describe("a verdict in on_header, where headers are not answered", function()
     ["ctx:reject(550, '5.6.0', 'bad header')"] = "550 5.6.0 bad header", ["ctx:tempfail('later')"] = "451 4.7.1 later",
     ["error 'oops'"] = "451 4.3.0 Mail filter failed, please try again later",
     ["ctx:disconnect('go')"] = "421 4.7.0 go" } do
-    it(("(%s) is heard at the end of headers"):format(body), function()
+    it(("(%s) is sent at the end of headers"):format(body), function()
       local reply = at_end_of_headers(body)
       assert.equal(text, reply.text)
       assert.equal("none", reply.mta:body("x").kind)
@@ -354,7 +354,7 @@ describe("a verdict in on_header, where headers are not answered", function()
       reply.mta:close()
     end)
   end
-  it("spares later handlers of that message and is told to on_done", function()
+  it("skips later handlers of that message and is passed to on_done", function()
     local reply = at_end_of_headers("return 'reject'", [[
       function on_eoh() error 'never' end
       function on_body() error 'never' end
@@ -366,7 +366,7 @@ describe("a verdict in on_header, where headers are not answered", function()
     assert.same({}, reply.mta:log_lines "script_error")
     reply.mta:close()
   end)
-  it("of one message is never heard by the next", function()
+  it("of one message never affects the next", function()
     local reply = at_end_of_headers("return 'reject'")
     reply.mta:mail()
     reply.mta:rcpt()
@@ -375,7 +375,7 @@ describe("a verdict in on_header, where headers are not answered", function()
     assert.equal("continue", reply.mta:message({ headers = { { "X", "good" } } }).kind)
     reply.mta:close()
   end)
-  it("is heard at the header when the script wants lockstep", function()
+  it("is sent at the header when the script requests lockstep", function()
     local reply = reply_at("header", "return ctx:reject 'bad'")
     assert.equal("550 5.7.1 bad", reply.text)
     reply.mta:close()
@@ -430,7 +430,7 @@ describe("several scripts", function()
   end
 
   for _, verdict in ipairs { "reject", "tempfail", "discard" } do
-    it(("the first %s decides and the rest is not asked"):format(verdict), function()
+    it(("the first %s decides and the other scripts are not called"):format(verdict), function()
       local mta = start { "function on_mail() tell 'm' end",
         ("function on_mail() tell 'm' return %q end"):format(verdict), "function on_mail() tell 'm' return "
           .. "'accept' end" }
@@ -451,7 +451,7 @@ describe("several scripts", function()
     mta:close()
   end)
 
-  it("accept of all that have a part in it is told to the MTA at once", function()
+  it("accept of all scripts with a part in the message is sent to the MTA at once", function()
     local mta = start { "function on_mail() return 'accept' end function on_eom() tell 'e' end",
       "function on_connect() end", "function on_rcpt() return 'accept' end" }
     assert.equal("continue", mta:mail().kind)
@@ -470,12 +470,12 @@ describe("several scripts", function()
     mta:close()
     mta = start { "function on_helo() return 'accept' end function on_mail() tell 'm' end" }
     assert.equal("accept", mta:helo().kind)
-    assert.equal("accept", mta:mail().kind) -- an MTA that asks on all the same
+    assert.equal("accept", mta:mail().kind) -- an MTA that nevertheless goes on asking
     assert.equal("", mta.heard())
     mta:close()
   end)
 
-  it("skip is heard when none wants more of the body", function()
+  it("skip is sent when no script wants more of the body", function()
     local mta = start { "function on_body() tell 'b' return 'skip' end",
       "function on_body(ctx) tell 'b' if ctx.message.n then return 'skip' end "
       .. "ctx.message.n = 1 end" }
@@ -490,7 +490,7 @@ describe("several scripts", function()
     mta:close()
   end)
 
-  it("skip of headers spares that script the rest of them, not the end of headers", function()
+  it("skip of headers skips the rest of them for that script, but not the end of headers", function()
     local mta = start { "function on_header() tell 'h' return 'skip' end function on_eoh() tell 'n' end",
       "function on_header() tell 'h' end" }
     mta:message()
@@ -498,7 +498,7 @@ describe("several scripts", function()
     mta:close()
   end)
 
-  it("an error of one decides for the message; the others still hear of its end", function()
+  it("an error of one decides for the message; the others still get its end", function()
     local mta = start { "function on_mail() error 'oops' end function on_done() tell 'd' end",
       "function on_mail() tell 'm' end function on_done(ctx, result) tell(result.verdict) end" }
     assert.equal("tempfail", mta:mail().kind)
@@ -506,7 +506,7 @@ describe("several scripts", function()
     mta:close()
   end)
 
-  it("an error in on_done, on_abort or on_close of one leaves the others theirs", function()
+  it("an error in on_done, on_abort or on_close of one does not prevent those of the others", function()
     local mta = start { "function on_mail() end "
       .. "function on_done() error 'x' end function on_abort() error 'x' end function on_close() error 'x' end",
       "function on_done() tell 'd' end function on_abort() tell 'a' end function on_close() tell 'c' end" }
@@ -529,7 +529,7 @@ end)
 
 describe("accept with edits queued", function()
   for _, stage in ipairs { "mail", "rcpt", "data", "header", "eoh", "body" } do
-    it(("at %s waits for the end of message, where both leave together"):format(stage), function()
+    it(("at %s waits for the end of message, where both are sent together"):format(stage), function()
       local reply = reply_at(stage, "ctx:add_header('X-A', '1') return 'accept'",
         { more = "function on_eom() error 'never' end" })
       assert.equal("continue", reply.kind)
@@ -542,7 +542,7 @@ describe("accept with edits queued", function()
       assert.equal("accept", last.kind)
       assert.same({ { "add_header", "X-A", "1" } }, last.edits)
       assert.equal("accept", mta:log_lines("message")[1]:match "verdict=(%S+)")
-      assert.equal("continue", mta:eom().kind) -- nothing is open any more
+      assert.equal("continue", mta:eom().kind) -- no message is open
       mta:close()
     end)
   end

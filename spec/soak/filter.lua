@@ -1,5 +1,5 @@
--- The filter of the soak: what it does to a message is said by the sender's local part. Each kind uses another part of
--- the host; load.lua knows what must come of it.
+-- The filter of the soak: the sender's local part decides what it does to a message. Each kind uses another part of the
+-- host; load.lua knows the expected result.
 -- luacheck: allow defined top, ignore 131
 local milter = require "moonmilter"
 local process = require "moonmilter.process"
@@ -37,7 +37,7 @@ local AT_END = {
   tempfail = function(ctx) return ctx:tempfail(451, "4.7.1", "later, says the soak") end,
   discard = function(ctx) return ctx:discard() end,
   raise = function() error { "an object", {} } end,
-  deep = function(ctx) -- an error below pcalls and coroutines, with edits asked for
+  deep = function(ctx) -- an error below pcalls and coroutines, with edits requested
     ctx:add_header("X-Lost", "yes")
     coroutine.wrap(function()
       pcall(error, "caught")
@@ -62,12 +62,12 @@ local AT_END = {
   end,
   echo = function(ctx)
     local answer = ask_echo(ctx.id)
-    if answer ~= ctx.id then return ctx:reject(554, "5.0.0", "an answer to somebody else") end
+    if answer ~= ctx.id then return ctx:reject(554, "5.0.0", "an answer to another session") end
     ctx:add_header("X-Soak", answer)
   end,
   program = function(ctx)
     local result = assert(process.run { argv = { "/bin/echo", ctx.id } })
-    if not result.stdout:find(ctx.id, 1, true) then return ctx:reject(554, "5.0.0", "output of somebody else") end
+    if not result.stdout:find(ctx.id, 1, true) then return ctx:reject(554, "5.0.0", "output of another session") end
     ctx:add_header("X-Soak", "program")
   end,
 }

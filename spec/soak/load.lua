@@ -1,5 +1,5 @@
 --- Load for the soak: many milter sessions at once from one process, each a coroutine that talks as
---- spec/support/mta_client.lua does, and an echo server for filters that ask the world. Every answer is judged.
+--- spec/support/mta_client.lua does, and an echo server for filters that use the network. Every answer is judged.
 local socket = require "socket"
 
 local mta_client = require "spec.support.mta_client"
@@ -54,7 +54,7 @@ local function run(fn, ...)
   return co
 end
 
---- Lets everybody who can go on do so, for at most so many seconds.
+--- Resumes every coroutine that can go on, for at most so many seconds.
 function load.turn(seconds)
   local readers, writers = {}, {}
   for raw in pairs(waiting.read) do readers[#readers + 1] = raw end
@@ -74,12 +74,12 @@ end
 
 local echoes = {} -- open connections of the echo server
 
---- Hangs up on everybody who keeps a connection to the echo server.
+--- Closes all connections to the echo server.
 function load.hang_up_on_echoes()
   for connection in pairs(echoes) do connection:close() end
 end
 
---- A server that says back what it is told, line by line; returns its port.
+--- An echo server, line by line; returns its port.
 function load.echo_server()
   local listener = assert(socket.bind("127.0.0.1", 0, 64))
   listener:settimeout(0)
@@ -112,7 +112,7 @@ local function says(text)
   return function(reply) return reply.kind == "reply" and reply.text:find(text, 1, true) == 1 and #reply.edits == 0 end
 end
 
--- How often a kind of message comes, and what must come of it.
+-- The frequency of a kind of message, and its expected result.
 local KINDS = {
   { "pass", 20, is_taken(0) },
   { "edit", 15, is_taken(7) },
@@ -127,7 +127,7 @@ local KINDS = {
   { "tasks", 5, is_taken(1) },
   { "echo", 6, is_taken(1) },
   { "program", 1, is_taken(1) },
-  { "spin", 3 }, -- waits for ever; the MTA goes away or aborts
+  { "spin", 3 }, -- waits forever; the MTA goes away or aborts
   { "leave", 4 }, -- the MTA goes away somewhere
   { "abort", 4 },
   { "garbage", 1 },
@@ -156,7 +156,7 @@ local function send_body(mta)
   end
 end
 
--- The commands of a message after MAIL, one by one; ends at the first that is not answered by "continue".
+-- The commands of a message after MAIL, one by one; ends at the first that is not answered with "continue".
 local STEPS = {
   function(mta) return mta:rcpt() end,
   function(mta)
@@ -171,7 +171,7 @@ local STEPS = {
   send_body,
 }
 
--- A message as far as a step; the reply that ended it earlier, or nil.
+-- A message up to a step; the reply that ended it earlier, or nil.
 local function walk(mta, kind, till)
   mta:macros("M", { i = ("4Q%06x"):format(math.random(0xffffff)) })
   local reply = mta:command("M", ("<%s@one.example>\0SIZE=1000\0"):format(kind))
@@ -187,7 +187,7 @@ local function hang_up(mta)
   mta:close()
 end
 
--- What is not an ordinary message. True: the session goes on.
+-- Unusual messages. True: the session goes on.
 local ODD = {
   spin = function(mta)
     mta:command("M", "<spin@one.example>\0")
@@ -211,7 +211,7 @@ local ODD = {
   end,
   garbage = function(mta)
     mta.socket:send("GET / HTTP/1.0\r\n\r\n")
-    mta.socket:receive(1) -- until we are hung up on
+    mta.socket:receive(1) -- until the filter hangs up
     mta:close()
   end,
 }
@@ -236,7 +236,7 @@ local function one_session(counts, where)
         counts.wrong = counts.wrong + 1
         counts.example = ("%s: %s %s, %d edits"):format(kind, reply.kind, reply.text or "", #reply.edits)
       end
-      mta:abort() -- as Postfix does behind each message
+      mta:abort() -- as Postfix does after each message
     end
   end
   mta:quit()

@@ -1,9 +1,9 @@
 -- A bounded soak: mixed sessions through a host with workers, scripts reloaded every few seconds, and at the end as
--- much memory and as many descriptors as after the beginning. Fails when there is more, or an answer was wrong.
+-- much memory and as many descriptors as after the beginning. Fails when there are more, or an answer was wrong.
 --
 --   SOAK_SECONDS=600 luajit spec/soak/soak.lua
 --
--- SOAK_LEAK=yes adds a script that leaks memory and descriptors: then it has to fail.
+-- SOAK_LEAK=yes adds a script that leaks memory and descriptors: then it must fail.
 package.path = "./?.lua;" .. package.path
 local socket = require "socket"
 
@@ -17,8 +17,8 @@ local WORKERS = 2
 local RELOAD_EVERY = 3
 local SAY_EVERY = 5
 local WARM_UP = math.max(5, SECONDS / 5)
-local PAUSE = 0.004 -- seconds between two looks at the sessions: the load shall last, not be the most there can be
-local GROWTH_KB, GROWTH_SHARE = 4096, 0.05 -- what later may be more than earlier: memory is not handed back at once
+local PAUSE = 0.004 -- seconds between two checks of the sessions: the load is long, not maximal
+local GROWTH_KB, GROWTH_SHARE = 4096, 0.05 -- permitted growth: memory is not returned at once
 
 local LEAK = [[
   local ffi = require "ffi"
@@ -103,7 +103,7 @@ while counts.running > 0 and elapsed() < SECONDS + 60 do
   end
 end
 
--- ---- the end: what is left, what has grown ----
+-- ---- the end: leftovers and growth ----
 
 local problems = {}
 local function fail(...) problems[#problems + 1] = (...):format(select(2, ...)) end

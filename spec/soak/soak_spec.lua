@@ -9,7 +9,7 @@ local function soak(seconds, environment)
 end
 
 describe("a soak", function()
-  it("leaves memory, descriptors and sessions as they were, and no answer is wrong", function()
+  it("ends with the memory, descriptors and sessions of its beginning, and no wrong answer", function()
     local status, text = soak(25)
     assert.equal(0, status, text)
     assert.matches("\nflat\n", text)

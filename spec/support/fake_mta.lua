@@ -1,14 +1,15 @@
---- An MTA in process: bytes to the library and back, no socket. The specs of the engine and the script API stand on it.
+--- An MTA in process: bytes to the library and back, no socket. The specs of the engine and the script API are based on
+--- it.
 --
 --   local mta = fake_mta.start { script = [[ function on_rcpt(ctx, r) … end ]] }
 --   mta:connect(); mta:helo(); mta:mail "<a@b>"
 --   assert.equal("reject", mta:rcpt("<bob@x>").kind)
 --
--- Bytes are made and replies read by the player of moonmilter.testing, bare: it sends no macros and draws no
--- consequences, so that a spec says every packet itself, or feeds bytes of its own.
--- Every byte that the filter says passes spec/support/oracle.lua, which raises at what an MTA would not take.
--- Every stage function returns the reply: kind ("continue", "reject", … or "none" when the step needs no answer or was
--- switched off), letter, text (of a reply code), edits (end of message only) and `raw`.
+-- The bare player of moonmilter.testing makes the bytes and reads the replies: it sends no macros and draws no
+-- consequences, so that a spec sends every packet itself, or feeds its own bytes.
+-- Every byte from the filter passes spec/support/oracle.lua, which raises when an MTA would not accept it. Every stage
+-- function returns the reply: kind ("continue", "reject", … or "none" when the step needs no answer or was switched
+-- off), letter, text (of a reply code), edits (end of message only) and `raw`.
 local ffi = require "ffi"
 local oracle = require "spec.support.oracle"
 local library = require "moonmilter.testing.library"
@@ -172,8 +173,8 @@ local function open_player(self)
     actions = o.actions or ALL_ACTIONS, steps = o.steps or ALL_STEPS }
 end
 
---- options as fake_mta.host, and: host (share one), offer = { version, actions, steps, more }, split = bytes a feed,
---- negotiates = false to say nothing yet.
+--- options as fake_mta.host, and: host (share one), offer = { version, actions, steps, more }, split = bytes per feed,
+--- negotiates = false to send nothing yet.
 function fake_mta.start(options)
   if type(options) == "string" then
     options = { script = options }
@@ -188,7 +189,7 @@ function fake_mta.start(options)
   end
   local self = setmetatable({
     owner = host, owns = not options.host, input = "", split = options.split, oracle = oracle.new(),
-    said = {}, -- all bytes of the filter, in pieces
+    said = {}, -- all bytes from the filter, in pieces
     told = {}, -- all bytes fed, in pieces
   }, MTA)
   local err = ffi.new "struct mm_error"
@@ -221,7 +222,7 @@ local function pull(self)
   end
 end
 
---- Hands bytes over, in pieces of `split` when set. Returns true, or nil and the error.
+--- Feeds bytes, in pieces of `split` when set. Returns true, or nil and the error.
 function MTA:feed(bytes)
   local err = ffi.new "struct mm_error"
   local step = math.max(self.split or #bytes, 1)
@@ -267,7 +268,7 @@ function MTA:is_finished()
   return lib.mm_feed_is_finished(self.session)
 end
 
---- Everything the filter has said and nobody read, as a list of { letter, data }.
+--- The filter's unread packets, as a list of { letter, data }.
 function MTA:output()
   local list = {}
   while true do
@@ -287,7 +288,7 @@ function MTA:settle(seconds)
   end
 end
 
--- As it stands in the packet: index first, a deletion is a change to nothing.
+-- In the packet's order: index first, a deletion is a change to an empty value.
 local function edit_of(edit)
   if edit[1] == "change_header" or edit[1] == "delete_header" then
     return { "change_header", edit[3], edit[2], edit[4] or "" }
@@ -295,7 +296,7 @@ local function edit_of(edit)
   return edit
 end
 
---- Reads up to the final reply, kind "none" when the filter said nothing. command: of a packet that was fed by hand.
+--- Reads up to the final reply, kind "none" when the filter sent nothing. command: of a packet that was fed by hand.
 function MTA:reply(command)
   local raw, letter, data = {}, nil, nil
   if not self.player:is_waiting() then
@@ -317,7 +318,7 @@ function MTA:reply(command)
     raw = raw, progress = reply.progress }
 end
 
--- A packet that the filter is to hear, and its reply where one is due.
+-- Sends a packet to the filter, and reads its reply where one is due.
 local function exchange(self, bytes, is_due)
   if bytes ~= "" and not self:feed(bytes) then
     return { kind = "fault", text = self.fault, edits = {}, raw = {} }
@@ -327,13 +328,13 @@ local function exchange(self, bytes, is_due)
   return self:reply()
 end
 
--- A stage; the reply, or kind "none" when the filter asked not to be told or to stay silent.
+-- A stage; the reply, or kind "none" when the filter negotiated not to receive it or not to answer.
 local function play(self, stage, first, second)
   self.player:play(stage, first, second)
   return exchange(self, self.player:take(), self.player:is_waiting())
 end
 
---- A command with a payload of the spec's own.
+--- A command with the spec's own payload.
 function MTA:command(letter, data)
   self.player:await(letter)
   return exchange(self, fake_mta.packet(letter, data), true)
@@ -369,7 +370,7 @@ function MTA:macros(letter, macros)
   return self:feed(fake_mta.packet("D", table.concat(parts)))
 end
 
---- As Postfix or Sendmail introduces itself.
+--- The macros with which Postfix or Sendmail introduces itself.
 function MTA:introduce(kind)
   if kind == "postfix" then
     return self:macros("C", { { "j", "mx.example" }, { "v", "Postfix 3.7.11" }, { "{daemon_name}", "smtpd" } })
@@ -404,7 +405,7 @@ function MTA:data()
   return play(self, "data")
 end
 
---- The value as it stands behind "Name: ".
+--- The value as it is after "Name: ".
 function MTA:header(name, value)
   return play(self, "header", name, " " .. value)
 end
@@ -479,7 +480,7 @@ function MTA:message(options)
   return self:eom()
 end
 
---- The MTA goes away without a word.
+--- The MTA goes away without a notice.
 function MTA:vanish()
   lib.mm_feed_hang_up(self.session)
 end
@@ -499,7 +500,7 @@ function MTA:close()
   end
 end
 
--- Calls into the library run Lua of another state: keep them out of traces.
+-- Calls into the library run Lua in another state: keep them out of traces.
 for _, fn in ipairs { fake_mta.host, Host.turn, Host.reload, Host.close, fake_mta.start, pull, MTA.feed, MTA.receive,
   MTA.vanish, MTA.close, MTA.settle } do
   jit.off(fn, true)

@@ -1,12 +1,12 @@
--- Runs a command and sees to it that nothing of it outlives the spec.
+-- Runs a command and ensures that none of its processes outlives the spec.
 --
 --   luajit spec/support/guard.lua SECONDS GRACE REMOVE COMMAND [ARGUMENT...]
 --
 -- The spec holds the other end of standard input. When that end closes (the spec stopped the command, ended or
 -- crashed), or when SECONDS are over, every process below this one gets SIGTERM, and after GRACE seconds SIGKILL.
--- The guard is a subreaper: a process that turned itself into a daemon comes back to it, in whatever session or
--- process group it is, so each one is ended by its own id. At last the directory REMOVE is removed, unless it is "-" or
--- the spec sent a byte before it closed.
+-- The guard is a subreaper: a process that becomes a daemon is reparented to it, in whatever session or process group
+-- it is, so each one is ended by its own id. Finally the directory REMOVE is removed, unless it is "-" or the spec sent
+-- a byte before it closed.
 local ffi = require "ffi"
 
 ffi.cdef [[
@@ -32,7 +32,7 @@ local TICK = 20 -- milliseconds
 local seconds, grace, remove = tonumber(arg[1]), tonumber(arg[2]), arg[3]
 assert(seconds and grace and remove and arg[4], "usage: guard.lua SECONDS GRACE REMOVE COMMAND [ARGUMENT...]")
 
-for fd = 3, 255 do C.close(fd) end -- nothing of the spec may be kept open from here
+for fd = 3, 255 do C.close(fd) end -- no descriptor of the spec may stay open from here
 assert(C.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0, "guard.lua: cannot become a subreaper")
 C.setsid() -- an interrupt key at the terminal reaches the spec, which then closes our standard input
 
@@ -59,7 +59,7 @@ local function children()
   return list
 end
 
--- Takes note of ended children; true while some are left.
+-- Reaps ended children; true while some are left.
 local function any_left()
   local status = ffi.new("int[1]")
   while true do
@@ -69,7 +69,7 @@ local function any_left()
   end
 end
 
--- Waits until the spec lets go of standard input; true if it did within the milliseconds given.
+-- Waits until the spec closes standard input; true if it did within the given milliseconds.
 local function released(milliseconds)
   local list = ffi.new("struct pollfd[1]", { { fd = 0, events = POLLIN } })
   if C.poll(list, 1, milliseconds) <= 0 then return false end

@@ -1,4 +1,4 @@
---- What Postfix and Sendmail make of header edits (protocol 3.7): each keeps a list of fields of its own, with fields
+--- The effect of header edits on Postfix and Sendmail (protocol 3.7): each keeps its own list of fields, with fields
 --- that the filter never sees, and counts in its own way. Written from the protocol reference alone.
 local header_list = {}
 
@@ -43,7 +43,7 @@ function Postfix:apply(edit)
   end
 end
 
--- ---- Sendmail: nine fields of its own first; positions count elements, deleted fields stay in their place ----
+-- ---- Sendmail: its own nine fields first; positions count elements, deleted fields stay in their place ----
 
 local Sendmail = {}
 Sendmail.__index = Sendmail
@@ -51,7 +51,7 @@ Sendmail.__index = Sendmail
 function Sendmail:apply(edit)
   local kind, list = edit[1], self.list
   if kind == "add_header" then
-    for _, f in ipairs(list) do -- a default of its own is given the value
+    for _, f in ipairs(list) do -- Sendmail's own default takes the value
       if f.key == edit[2]:lower() and f.own and not f.trace then
         f.value, f.own = edit[3], nil
         return

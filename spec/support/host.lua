@@ -1,4 +1,4 @@
---- Starts build/moonmilter for specs of whole processes and looks at it from outside.
+--- Starts build/moonmilter for specs of whole processes and observes it from outside.
 local lfs = require "lfs"
 local socket = require "socket"
 local posix_signal = require "posix.signal"
@@ -75,7 +75,7 @@ function methods:workers()
   return pids
 end
 
---- moonmilter ctl: what it printed, and its exit status.
+--- moonmilter ctl: its output and exit status.
 function methods:ctl(...)
   local words = table.concat({ ... }, " ")
   local pipe = assert(io.popen(("%s ctl --control %s %s 2>&1; echo \"status $?\""):format(host.program(),
@@ -147,7 +147,7 @@ function host.memory(pid)
   return tonumber((process.read_file(("/proc/%d/status"):format(pid)) or ""):match "VmRSS:%s*(%d+)")
 end
 
---- Pages that the kernel had to find since the process began.
+--- Page faults since the process began.
 function host.page_faults(pid)
   local text = process.read_file(("/proc/%d/stat"):format(pid))
   return tonumber(text:match "%) %S %S+ %S+ %S+ %S+ %S+ %S+ (%d+)")

@@ -29,7 +29,7 @@ function mta_client.packet(letter, data)
   return u32(#(data or "") + 1) .. letter .. (data or "")
 end
 
---- A connection that has said nothing yet; nil and the reason when there is none.
+--- A connection that has sent nothing yet; nil and the reason when connecting fails.
 function mta_client.dial(where, timeout)
   local self = setmetatable({}, session)
   if type(where) == "string" then
@@ -131,7 +131,7 @@ function session:abort() self:send "A" end
 local STEPS = { "greet", "helo", "mail", "rcpt", "data", "header", "eoh", "body", "eom" }
 mta_client.STEPS = STEPS
 
---- Runs the steps up to and with `last` (default rcpt); ends early at a reply that is not "continue".
+--- Runs the steps up to and including `last` (default rcpt); ends early at a reply that is not "continue".
 function session:envelope(last, queue_id)
   local reply
   for _, step in ipairs(STEPS) do

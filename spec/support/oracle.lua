@@ -1,7 +1,7 @@
---- A second opinion on every byte a filter says: both MTAs' rules at once, the stricter of the two wherever they differ
---- (protocol 3.1 to 3.4, 3.7 to 3.14, 4.4, 4.5). Written from the protocol alone: nothing of the host is asked.
+--- A second opinion on every byte that a filter sends: both MTAs' rules at once, the stricter of the two wherever they
+--- differ (protocol 3.1 to 3.4, 3.7 to 3.14, 4.4, 4.5). Written from the protocol alone, without code of the host.
 --
--- It sees both directions. What it does not accept is raised as an error, so a spec that talks through fake_mta fails.
+-- It sees both directions. It raises an error for what it does not accept, so a spec that talks through fake_mta fails.
 local oracle = {}
 
 local Oracle = {}
@@ -35,7 +35,7 @@ function oracle.new()
   }, Oracle)
 end
 
--- Takes whole packets off a buffer and hands them to `visit`.
+-- Takes whole packets from a buffer and passes them to `visit`.
 local function packets(buffer, limit, visit)
   while #buffer >= 5 do
     local length = read_u32(buffer, 1)
@@ -51,14 +51,14 @@ local function packets(buffer, limit, visit)
   return buffer
 end
 
--- ---- what the MTA says ----
+-- ---- what the MTA sends ----
 
 local function note_command(self, letter, data)
   if letter == "O" then
     self.offered = #data >= 12 and { version = read_u32(data, 1), actions = read_u32(data, 5),
       steps = read_u32(data, 9) } or nil
   elseif letter == "A" or letter == "Q" or letter == "K" then
-    -- what was still open may have been given up; whether it was answered before is a matter of time
+    -- open commands may have been given up; whether they were answered before is a matter of timing
     for _, command in ipairs(self.open) do
       command.optional = command.optional or letter ~= "A" or MESSAGE[command.letter]
     end
@@ -68,8 +68,8 @@ local function note_command(self, letter, data)
   end
 end
 
--- The oldest command that wants an answer. Which are silent is known once the offer is answered,
--- which comes first of all.
+-- The oldest command that expects an answer. Which commands are silent is known once the offer, the very first command,
+-- is answered.
 local function first_open(self)
   local open = self.open
   while open[1] and open[1].letter ~= "O" and has(self.steps, ANSWERED[open[1].letter]) do
@@ -78,8 +78,8 @@ local function first_open(self)
   return open[1]
 end
 
--- Drops what is in front of a command of those letters, as long as it may have been given up. `spare` answers were
--- counted for commands that had been given up; they belong to later ones.
+-- Drops the commands before a command with one of those letters, as long as they may have been given up. `spare`
+-- answers were counted for commands that had been given up; they belong to later ones.
 local function give_up(self, letters)
   local first = first_open(self)
   while first and not letters:find(first.letter, 1, true) and (first.optional or self.spare > 0) do
@@ -92,7 +92,7 @@ local function give_up(self, letters)
   return first
 end
 
---- Bytes on their way to the filter. Not judged: specs send rubbish on purpose.
+--- Bytes on their way to the filter. Not judged: specs deliberately send garbage.
 function Oracle:to_filter(bytes)
   if self.closed then
     return
@@ -101,7 +101,7 @@ function Oracle:to_filter(bytes)
   self.to = bad and "" or rest
 end
 
---- The filter has hung up: nothing is owed any more.
+--- The filter has hung up: no answer is due any more.
 function Oracle:hung_up()
   self.closed = true
   if #self.from > 0 then
@@ -109,7 +109,7 @@ function Oracle:hung_up()
   end
 end
 
---- Nothing waits: every command that wants an answer must have had it.
+--- Nothing waits: every command that expects an answer must have received it.
 function Oracle:at_rest()
   if self.closed then
     return
@@ -126,7 +126,7 @@ function Oracle:at_rest()
   self.open, self.spare = {}, 0
 end
 
--- ---- what the filter says ----
+-- ---- what the filter sends ----
 
 local function strings(letter, data, count)
   if data:sub(-1) ~= "\0" then
@@ -156,10 +156,10 @@ local function check_value(self, letter, value, may_be_empty)
     fail("%s: CR or NUL in the value %q", letter, value)
   end
   if has(self.steps, 0x100000) and value:sub(1, 1) ~= " " then
-    fail("%s: the space behind the colon is missing in %q", letter, value)
+    fail("%s: the space after the colon is missing in %q", letter, value)
   end
   if value:find("\n[^ \t]") or value:sub(-1) == "\n" then
-    fail("%s: a line break that is no fold in %q", letter, value)
+    fail("%s: a line break that is not a fold in %q", letter, value)
   end
   if (value .. "\n"):find("\n[ \t]+\n") then
     fail("%s: a folded line of blanks in %q", letter, value)
@@ -223,7 +223,7 @@ local function check_reply_text(data)
     end
     local class = line:match("^....(%d)")
     if class and class ~= code:sub(1, 1) then
-      fail("y: line %q: the digit behind the code is not its class", line)
+      fail("y: line %q: the digit after the code is not its class", line)
     end
     if line:gsub("%%%%", ""):find("%%") then
       fail("y: a lone %% in %q", line)
@@ -320,7 +320,7 @@ local EDITS = {
   end,
 }
 
--- Where a final reply makes sense on both MTAs (protocol 3.1, 3.3).
+-- Where a final reply is valid on both MTAs (protocol 3.1, 3.3).
 local FINAL = {
   c = "CHMRTLNBEU", a = "CHMRTLNBE", r = "CHMRTLNBEU", t = "CHMRTLNBEU", d = "MRTLNBE", s = "B", y = "CHMRTLNBEU",
 }
@@ -329,7 +329,7 @@ local function check_lists(self, data)
   local at, seen, count = 13, {}, 0
   while at <= #data do
     if at + 4 > #data then
-      fail "O: stray bytes behind the macro lists"
+      fail "O: stray bytes after the macro lists"
     end
     local stage, text = read_u32(data, at), data:match("^([^%z]*)%z", at + 4)
     if not text or stage > 6 or seen[stage] then
@@ -349,7 +349,7 @@ local function check_lists(self, data)
     at = at + 5 + #text
   end
   if count > 0 and (self.offered.version < 6 or not has(self.actions, 0x100)) then
-    fail "O: macro lists that nobody asked for"
+    fail "O: macro lists that were not offered"
   end
   if seen[5] ~= seen[6] then
     fail "O: a macro list for end of message or end of headers without the other"
@@ -359,7 +359,7 @@ end
 local function check_answer(self, data)
   local o = self.offered
   if not o then
-    fail "O: an answer to no offer"
+    fail "O: an answer without an offer"
   end
   if #data < 12 then
     fail("O: %d bytes", #data)
@@ -383,7 +383,7 @@ local function note_reply(self, letter, data)
   self.packets = self.packets + 1
   local first = first_open(self)
   if not first then
-    fail("%q although nothing was asked", letter)
+    fail("%q although no command expects an answer", letter)
   end
   if letter ~= "b" and self.in_body then
     self.in_body, self.body_over = false, true
@@ -413,7 +413,7 @@ local function note_reply(self, letter, data)
   if letter == "y" then
     check_reply_text(data)
   elseif #data > 0 then
-    fail("%s with %d bytes behind it", letter, #data)
+    fail("%s followed by %d bytes", letter, #data)
   end
   first = give_up(self, where)
   if not first or not where:find(first.letter, 1, true) then
@@ -423,7 +423,7 @@ local function note_reply(self, letter, data)
     fail "s although skip was not negotiated"
   end
   if self.edits > 0 and letter ~= "c" and letter ~= "a" then
-    fail("%d edits in front of %s", self.edits, letter)
+    fail("%d edits before %s", self.edits, letter)
   end
   if self.last_body ~= "" then
     fail "b: the body ends in a bare CR"
@@ -435,7 +435,7 @@ local function note_reply(self, letter, data)
   end
 end
 
---- Bytes the filter has said.
+--- Bytes from the filter.
 function Oracle:from_filter(bytes)
   local rest, bad = packets(self.from .. bytes, 0x10000, function(letter, data) note_reply(self, letter, data) end)
   if bad then

@@ -1,4 +1,4 @@
---- Starts programs under a guard (guard.lua) and waits for what they do, always with a limit.
+--- Starts programs under a guard (guard.lua) and waits for their effects, always with a limit.
 local lfs = require "lfs"
 local socket = require "socket"
 local posix = {
@@ -30,7 +30,7 @@ function process.wait_until(seconds, condition, what)
   end
 end
 
---- A TCP port of 127.0.0.1 that nobody listens on. Ports are handed out once per run.
+--- A free TCP port of 127.0.0.1. Each port is given out once per run.
 local given = {}
 function process.free_port()
   while true do
@@ -45,8 +45,8 @@ function process.free_port()
   end
 end
 
---- A new directory that other users can reach but not write to, below one that only root writes to: MTAs refuse
---- sockets and queues elsewhere. Whoever makes it names it as `remove` in process.start.
+--- A new directory that other users can reach but not write to, below one that only root writes to: MTAs refuse sockets
+--- and queues elsewhere. The caller passes it as `remove` to process.start.
 function process.directory()
   local base = posix.unistd.geteuid() == 0 and "/run" or os.getenv "TMPDIR" or "/tmp"
   local directory = assert(posix.stdlib.mkdtemp(base .. "/mm-spec-XXXXXX"))
@@ -118,7 +118,7 @@ function process.start(argv, options)
     posix.unistd._exit(127)
   end
   posix.unistd.close(reader)
-  -- Kept open: what a program said at its end must be readable although its directory is gone by then.
+  -- Kept open: a program's last output must be readable although its directory is removed by then.
   local output = assert(io.open(options.output, "rb"))
   return setmetatable({ guard = pid, writer = writer, output = output }, child)
 end
@@ -138,7 +138,7 @@ function child:signal(name)
   return posix.signal.kill(self:pid(), posix.signal[name])
 end
 
---- True while the command or anything it started runs.
+--- True while the command or a process that it started runs.
 function child:running()
   if not self.guard then return false end
   if posix.wait.wait(self.guard, posix.wait.WNOHANG) == self.guard then
@@ -149,7 +149,7 @@ function child:running()
   return true
 end
 
---- What it printed so far.
+--- The output so far.
 function child:text()
   self.output:seek "set"
   return self.output:read "*a" or ""
@@ -163,7 +163,7 @@ function child:wait_text(text, seconds, pattern)
   end, ("%q in:\n%s"):format(text, self:text()))
 end
 
---- Ends the command and all that it started; returns when everything is gone.
+--- Ends the command and all that it started; returns when all have ended.
 ---@param keep? boolean  keep the directory named as `remove`
 function child:stop(keep)
   if not self.guard then return end
@@ -173,7 +173,7 @@ function child:stop(keep)
   self.guard = nil
 end
 
---- Waits until somebody accepts connections at 127.0.0.1:port and, if wanted, sends a line that begins with a code.
+--- Waits until a server accepts connections at 127.0.0.1:port and, if wanted, sends a line that begins with a code.
 function process.wait_port(port, seconds, greeting)
   return process.wait_until(seconds, function()
     local probe = socket.tcp()
@@ -189,7 +189,7 @@ function process.wait_port(port, seconds, greeting)
   end, ("a listener at port %d"):format(port))
 end
 
---- The processes of that name that a process has started.
+--- The child processes of a process with that name.
 ---@return string[] pids
 function process.children(parent, name)
   local pids = {}
@@ -201,7 +201,7 @@ function process.children(parent, name)
   return pids
 end
 
---- Names in a directory tree that are files, with their directory.
+--- The files in a directory tree, with their directory.
 function process.files(directory, list)
   list = list or {}
   if not lfs.attributes(directory) then return list end

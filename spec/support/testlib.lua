@@ -1,6 +1,6 @@
 --- The host's C, for specs: declarations read from its own headers, functions from the test build of its objects.
--- Headers go through the C preprocessor with our own includes only; the names they take from the system (bool, size_t,
--- uint8_t, …) LuaJIT knows by itself.
+-- Headers go through the C preprocessor with our own includes only; LuaJIT knows the names that they take from the
+-- system (bool, size_t, uint8_t, …).
 local ffi = require "ffi"
 
 local testlib = {}
@@ -15,13 +15,13 @@ local function read(path)
   return text
 end
 
---- Busted forgets loaded modules between spec files, LuaJIT keeps declarations: so a type says what is declared.
+--- Busted forgets loaded modules between spec files, LuaJIT keeps declarations: so a type records what is declared.
 local function marker(name)
   return "testlib_has_" .. name:gsub("%W", "_")
 end
 
---- The headers behind `name`, each once, in the order in which they must be declared. Those that LuaJIT knows already
---- go into `known`.
+--- The headers that `name` includes, each once, in the order in which they must be declared. Those that LuaJIT already
+--- knows go into `known`.
 local function gather(name, new, known)
   if new[name] or known[name] then return end
   local is_known = pcall(ffi.typeof, marker(name))
@@ -45,7 +45,7 @@ local function preprocess(text)
   return declarations
 end
 
---- The #define lines of a header, those that go on over several lines included, its guard excluded.
+--- The #define lines of a header, including those over several lines, without its guard.
 local function macros_of(name)
   local found, continues = {}, false
   for line in read("host/" .. name):gmatch "[^\n]*\n" do

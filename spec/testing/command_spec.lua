@@ -41,7 +41,7 @@ describe("moonmilter test", function()
     assert.equal(0, (run(directory .. "/filter_test.lua -- --filter=accepts")))
   end)
 
-  it("shows what the log said in tests that failed, and only there", function()
+  it("shows the log of failed tests only", function()
     local directory = spec_file [[
       local testing = require "moonmilter.testing"
       local function start()
@@ -64,7 +64,7 @@ describe("moonmilter test", function()
     assert.is_nil(text:match "Logged")
   end)
 
-  it("says that there is nothing to run", function()
+  it("reports that there is nothing to run", function()
     local directory = spec_file ""
     os.remove(directory .. "/filter_test.lua")
     local status, text = run(directory)
@@ -72,7 +72,7 @@ describe("moonmilter test", function()
     assert.matches("no file named %.%.%._spec%.lua or %.%.%._test%.lua in", text)
   end)
 
-  it("says what to install, and what is not there", function()
+  it("says what to install, and what is missing", function()
     local status, text = run("", "PATH=/nowhere")
     assert.equal(69, status)
     assert.matches("apt install luajit", text)

@@ -1,5 +1,5 @@
--- Every example does its deed with moonmilter.testing alone: as Postfix and as Sendmail, at every split, behind every
--- message given up, and message after message.
+-- Every example works with moonmilter.testing alone: as Postfix and as Sendmail, at every split, after every message
+-- given up, and message after message.
 local testing = require "moonmilter.testing"
 
 local TEXT = { { "From", "Ann <ann@example.org>" }, { "To", "bob@example.com" }, { "Subject", "hello" },
@@ -16,7 +16,7 @@ local function headers(...)
   return list
 end
 
--- A clamd in place of the socket that leads to one.
+-- A clamd in place of the socket to a real one.
 local CLAMD = [[
   local socket = require "host:moonmilter.socket"
   function socket.connect()
@@ -28,7 +28,7 @@ local CLAMD = [[
   end
   return socket ]]
 
--- What an example is told (message; the rest is plain), in which world (options), and what stands in the outcome then.
+-- An example's input (message; the rest is plain), its world (options), and the expected outcome.
 local DEEDS = {
   ["block-executables"] = { { message = { body = "\127ELF\2\1\1" .. ("\0"):rep(60) .. "\r\n",
     headers = { { "Content-Type", "application/octet-stream" } } }, outcome = "reject at eom: 554 5%.7%.1 programs are "
@@ -135,7 +135,7 @@ describe("with moonmilter.testing alone", function()
   end
   list:close()
 
-  it("tarpit.lua makes many recipients wait, and nobody has to wait for that", function()
+  it("tarpit.lua makes many recipients wait, without delaying the test", function()
     local mta = testing.start { script = [[ local milter = require "moonmilter"
       function on_mail(ctx) ctx.message.since = milter.now() end
       function on_eom(ctx) ctx:add_header("X-Took", ("%.0f"):format(milter.now() - ctx.message.since)) end ]],
@@ -144,7 +144,7 @@ describe("with moonmilter.testing alone", function()
     assert.equal("3", mta:message { to = { "a@x", "b@x", "c@x", "d@x", "e@x" } }.message:get "X-Took")
   end)
 
-  it("what scripts/ begins with does the same to every message", function()
+  it("the first script in scripts/ does the same to every message", function()
     local pipe = assert(io.popen "ls scripts/*.lua")
     for path in pipe:lines() do
       explore(path, "postfix", { message = {}, outcome = "accept" })

@@ -2,7 +2,7 @@
 local testing = require "moonmilter.testing"
 
 describe("exploration", function()
-  it("runs a test at every cut and behind every message given up", function()
+  it("runs a test at every cut and after every message given up", function()
     local runs = testing.explore({ scripts = "examples/rcpt-count.lua" }, function(mta)
       local result = mta:message { to = { "a@x", "b@x", "c@x" } }
       assert.equal("3", result.message:get "X-Rcpt-Count")
@@ -11,7 +11,7 @@ describe("exploration", function()
     assert.equal(2 + 100 + 3 + 14, runs)
   end)
 
-  it("finds a filter that forgets to forget", function()
+  it("finds a filter that does not reset its state", function()
     local leaky = [[ local count = 0 function on_rcpt() count = count + 1 end
       function on_eom(ctx) ctx:add_header("X-Count", count) count = 0 end ]]
     local ok, err = pcall(testing.explore, leaky, function(mta)
@@ -21,7 +21,7 @@ describe("exploration", function()
       end
     end, 20)
     assert.is_false(ok)
-    assert.equal("explored: after a message given up behind rcpt: count is 2", err:match "^[^\n]*")
+    assert.equal("explored: after a message given up after rcpt: count is 2", err:match "^[^\n]*")
   end)
 
   it("finds a filter that counts clients and forgets those that go away early", function()
@@ -30,7 +30,7 @@ describe("exploration", function()
     local _, err = pcall(testing.explore, leaky, function(mta)
       assert.equal("1", mta:message().message:get "X-Clients")
     end, 1)
-    assert.matches("^explored: beside a session that vanished behind connect: ", tostring(err.message))
+    assert.matches("^explored: beside a session that vanished after connect: ", tostring(err.message))
   end)
 
   it("goes through sessions that are refused, at once or at HELO", function()
@@ -44,7 +44,7 @@ describe("exploration", function()
     end
   end)
 
-  it("shows the way through the test to an error, and not the kit's", function()
+  it("shows the test's call path to an error, not the kit's", function()
     local function helper(mta)
       mta:rcpt "nobody@example.com"
     end

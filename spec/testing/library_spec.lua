@@ -1,4 +1,4 @@
--- moonmilter.testing declares the library by itself; it must be what moonmilter.h says.
+-- moonmilter.testing has its own declarations of the library; they must agree with moonmilter.h.
 local ffi = require "ffi"
 local library = require "moonmilter.testing.library"
 local testlib = require "spec.support.testlib"

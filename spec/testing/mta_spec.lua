@@ -1,4 +1,4 @@
--- moonmilter.testing: the MTA a test talks through.
+-- moonmilter.testing: the MTA through which a test talks.
 local testing = require "moonmilter.testing"
 
 local function error_of(fn)
@@ -14,7 +14,7 @@ local function start(options)
 end
 
 describe("moonmilter.testing", function()
-  it("runs a message through a script and shows what becomes of it", function()
+  it("runs a message through a script and shows the result", function()
     local mta = start { scripts = "examples/tag-subject.lua" }
     local result = mta:message { from = "ann@example.org", to = { "bob@example.com", "eve@example.com" },
       headers = { Subject = "hello" }, body = "line\r\n" }
@@ -28,7 +28,7 @@ describe("moonmilter.testing", function()
     assert.same({}, mta:complaints())
   end)
 
-  it("goes step by step and fills in what a sentence leaves out", function()
+  it("goes step by step and fills in the steps that the test leaves out", function()
     local mta = start [[
       function on_connect(ctx, host, ip) ctx.session.where = host .. " " .. tostring(ip) end
       function on_helo(ctx, name) ctx.session.where = ctx.session.where .. " " .. name end
@@ -49,7 +49,7 @@ describe("moonmilter.testing", function()
       ]]:message().message:get "X-Where")
   end)
 
-  it("tells a refused recipient from a refused message", function()
+  it("distinguishes a refused recipient from a refused message", function()
     local mta = start [[
       function on_rcpt(ctx, address)
         if address == "bob@example.com" then return ctx:reject(550, "5.1.1", "no bobs here", "only 100% eves") end
@@ -86,7 +86,7 @@ describe("moonmilter.testing", function()
     assert.equal("1 a@b hi", mta:message("From: a@b\nSubject: hi\n\nx\n").message:get "X-Seen")
   end)
 
-  it("does edits as the MTA of the profile does", function()
+  it("applies edits as the MTA of the profile does", function()
     local script = [[ function on_eom(ctx) ctx:insert_header(0, "X-Top", "1") ctx:add_header("Received", "by us")
       ctx:change_from("new@example.org") ctx:delete_recipient("bob@example.com") ctx:add_recipient("eve@example.com")
       ctx:quarantine("why") ctx:replace_body("new\nbody\n") end ]]
@@ -100,7 +100,7 @@ describe("moonmilter.testing", function()
     end
   end)
 
-  it("offers what it is told and speaks the macros of its profile", function()
+  it("offers what the test sets and sends the macros of its profile", function()
     local script = [[ function on_rcpt(ctx) ctx.message.early = ctx.queue_id end
       function on_eom(ctx) ctx:add_header("X", ctx.mta.kind .. " " .. tostring(ctx.message.early ~= nil) .. " "
         .. tostring(ctx.queue_id ~= nil) .. " " .. tostring(ctx:macro "tag") .. " "
@@ -128,21 +128,21 @@ describe("moonmilter.testing", function()
     assert.equal("1", mta:message().message:get "X-Seen")
   end)
 
-  it("raises at the test's line when a client could not do that", function()
+  it("raises at the test's line for an impossible action of a client", function()
     local mta = start [[ function on_mail(ctx, a) if a == "bad@x" then return ctx:reject() end end ]]
     assert.matches("mta_spec.lua:%d+: rcpt: there is no message", error_of(function() mta:rcpt() end))
     mta:mail()
-    assert.matches("mta_spec.lua:%d+: mail: a message is open already", error_of(function() mta:mail() end))
+    assert.matches("mta_spec.lua:%d+: mail: a message is already open", error_of(function() mta:mail() end))
     assert.matches("data: no recipient was accepted, an MTA answers 554", error_of(function() mta:data() end))
     mta:abort()
     mta:mail "bad@x"
-    assert.matches("it was decided: reject at mail: 550 5.7.1 Command rejected", error_of(function() mta:rcpt() end))
+    assert.matches("its verdict was: reject at mail: 550 5.7.1 Command rejected", error_of(function() mta:rcpt() end))
     assert.matches("mta_spec.lua:%d+: message: there is no form", error_of(function() mta:message { form = "x" } end))
     assert.matches("there is no option scirpt", error_of(function() testing.start { scirpt = "x" } end))
     assert.matches("mta_spec.lua:%d+: there is no option dsn; did you mean dns",
       error_of(function() testing.start { script = "", dsn = {} } end))
     assert.matches("mta_spec.lua:%d+: there is nothing to test", error_of(function() testing.start {} end))
-    assert.matches("mta_spec.lua:%d+: connect: ip \"1.2.3\" is no address",
+    assert.matches("mta_spec.lua:%d+: connect: ip \"1.2.3\" is not an address",
       error_of(function() mta:connect { ip = "1.2.3" } end))
     assert.matches("mta_spec.lua:%d+: the scripts do not load: .*on_rcpt",
       error_of(function() testing.start "function on_rctp() end" end))
@@ -153,7 +153,7 @@ describe("moonmilter.testing", function()
     assert.equal(nil, testing.load_error "function on_rcpt() end")
   end)
 
-  it("shows the log, and what is wrong in it", function()
+  it("shows the log, and its complaints", function()
     local mta = start [[ local log = require "moonmilter".log
       function on_mail(ctx) log.info("hello") end function on_eom() error "oh no" end ]]
     assert.equal("tempfail", mta:message().verdict)
@@ -161,7 +161,7 @@ describe("moonmilter.testing", function()
     assert.matches("oh no", mta:complaints()[1])
   end)
 
-  it("goes away without a word, and gives up in between", function()
+  it("goes away without a notice, and gives up in between", function()
     local mta = start [[ local n = 0 function on_abort() n = n + 1 end function on_close() n = n + 10 end
       function on_eom(ctx) ctx:add_header("X-N", n) end ]]
     mta:mail()
@@ -173,7 +173,7 @@ describe("moonmilter.testing", function()
     assert.equal("12", mta:message().message:get "X-N")
   end)
 
-  it("loads scripts again", function()
+  it("reloads scripts", function()
     local mta = start { files = { ["10-a.lua"] = "function on_eom(ctx) ctx:add_header('X', 1) end" } }
     mta:write("10-a.lua", "function on_eom(ctx) ctx:add_header('X', 2) end")
     assert.is_true(mta:reload())

@@ -1,4 +1,4 @@
--- Conversations recorded by a server, and replayed through other scripts.
+-- Conversations that a server records, replayed through other scripts.
 local moonmilter = os.getenv "MOONMILTER" or "build/moonmilter"
 
 local directory
@@ -59,7 +59,7 @@ describe("records", function()
   end)
   after_each(function() os.execute("rm -rf " .. directory) end)
 
-  it("hold what was said, without bodies, and replay the same through the same scripts", function()
+  it("contain the conversation, without bodies, and replay alike through the same scripts", function()
     local text = record("", "ann@example.org", "bad@example.org")
     assert.truthy(text:find("moonmilter-record 1 redact=body", 1, true))
     assert.truthy(text:find("ann@example.org", 1, true))
@@ -87,7 +87,7 @@ describe("records", function()
     assert.truthy(output:find("+ tempfail 451 4.7.1 later at mail", 1, true), output)
   end)
 
-  it("may hide everything personal, and are cut at their limit", function()
+  it("may hide all personal data, and are cut at their limit", function()
     local text = record("--record-redact=all", "ann@example.org")
     assert.falsy(text:find("ann", 1, true))
     assert.falsy(text:find("secret", 1, true))
@@ -97,7 +97,7 @@ describe("records", function()
     assert.equal(1, status)
   end)
 
-  it("name the message that differs, and command no terminal", function()
+  it("name the message that differs, without control characters for a terminal", function()
     record("", "'bad\27[2J@example.org'")
     local other = write("other.lua", "function on_eom(ctx) end")
     local _, output = run(("%s replay %s/records %s"):format(moonmilter, directory, other))
@@ -105,7 +105,7 @@ describe("records", function()
     assert.is_nil(output:find("\27", 1, true))
   end)
 
-  it("are of one connection in this many", function()
+  it("cover one connection in this many", function()
     local senders = {}
     for i = 1, 60 do
       senders[i] = "ann@example.org"
@@ -114,7 +114,7 @@ describe("records", function()
     assert.is_true(count > 0 and count < 60, count .. " of 60") -- by chance: all or none once in 30 million runs
   end)
 
-  it("end at their size, and say so when they are replayed", function()
+  it("end at their size limit, which replay reports", function()
     local long = write("long.lua", (SCRIPT:gsub('"old"', 'string.rep("old", 300)')))
     record("--record-max=1024 " .. long, "ann@example.org")
     local pipe = io.popen("cat " .. directory .. "/records/*.record | wc -c")
@@ -130,7 +130,7 @@ describe("records", function()
       (select(2, run(("%s replay %s/records %s"):format(moonmilter, directory, early)))))
   end)
 
-  it("are refused where they cannot be written, and told apart from other files", function()
+  it("are refused where they cannot be written, and distinguished from other files", function()
     local script = write("filter.lua", SCRIPT)
     local status, output = run(("%s run -s unix:%s/s.sock --record=/nowhere/at/all %s"):format(moonmilter,
       directory, script))

@@ -8,7 +8,7 @@ local function start(options)
 end
 
 describe("the virtual clock", function()
-  it("lets a wait of a minute take no time, with the progress an MTA would get", function()
+  it("makes a wait of a minute take no time, with the progress that an MTA would get", function()
     local began = os.clock()
     local mta = start { now = 1700000000, script = [[ local milter = require "moonmilter"
       function on_eom(ctx) local a = milter.now() milter.sleep(60) ctx:add_header("X", ("%d %.1f"):format(a, milter.now() - a)) end ]] }
@@ -36,7 +36,7 @@ describe("the virtual clock", function()
     assert.equal("accept", mta:message().verdict)
   end)
 
-  it("serves two hosts in one process, and is gone with the last", function()
+  it("serves two hosts in one process, and ends with the last", function()
     local a, b = start "function on_mail() end", start "function on_mail() end"
     a:pass(1000)
     assert.equal("accept", b:message().verdict)
@@ -60,7 +60,7 @@ describe("fake DNS", function()
     end
   ]]
 
-  it("answers from the test's table and says what was asked", function()
+  it("answers from the test's table and records the questions", function()
     local mta = start { script = SCRIPT,
       dns = { ["example.org"] = { MX = { { 10, "mx.example.org" } } }, ["bad.example"] = "servfail" } }
     assert.equal("accept", mta:message { from = "a@example.org" }.verdict)
@@ -69,7 +69,7 @@ describe("fake DNS", function()
     assert.same({ { "example.org", "MX" }, { "nowhere.example", "MX" }, { "bad.example", "MX" } }, mta:asked "dns")
   end)
 
-  it("may be a function of the test, and slow", function()
+  it("may be a function of the test, and may delay its answer", function()
     local mta = start {
       script = [[ local dns = require "moonmilter.dns" local milter = require "moonmilter"
         function on_connect(ctx, host, ip) local t = milter.now()
@@ -81,7 +81,7 @@ describe("fake DNS", function()
     assert.equal("127.0.0.2 3", mta:message().message:get "X")
   end)
 
-  it("tells the test when its function fails", function()
+  it("reports to the test when its function fails", function()
     local mta = start { script = SCRIPT, dns = function() error("the test is wrong", 0) end }
     assert.error_matches(function() mta:message() end, "the test is wrong")
   end)
@@ -122,7 +122,7 @@ describe("fake HTTP, Redis and processes", function()
     assert.equal("refused", down:message().text)
   end)
 
-  it("stand in for programs and for modules of the script's own", function()
+  it("replace programs and the script's own modules", function()
     local mta = start { script = [[ local process, lists = require "moonmilter.process", require "my.lists"
       function on_eom(ctx) local r = process.run { argv = { "/usr/bin/check", "-x" }, stdin = "mail" }
         ctx:add_header("X", r.status .. " " .. r.stdout .. " " .. lists.good[1]) end ]],
@@ -134,7 +134,7 @@ describe("fake HTTP, Redis and processes", function()
 end)
 
 describe("what else docs/TESTING.md lists", function()
-  it("an address stands for its PTR, and a type that is not there is nodata", function()
+  it("an address gives its PTR, and a missing type is nodata", function()
     local mta = start {
       script = [[ local dns = require "moonmilter.dns"
         function on_eom(ctx)
@@ -146,7 +146,7 @@ describe("what else docs/TESTING.md lists", function()
     assert.equal("client.example.org nodata timeout", mta:message().message:get "X")
   end)
 
-  it("HTTP answers with headers, or from a function; programs take their time", function()
+  it("HTTP answers with headers, or from a function; programs may be slow", function()
     local mta = start {
       script = [[ local http, process = require "moonmilter.http", require "moonmilter.process"
         function on_eom(ctx)
@@ -180,7 +180,7 @@ describe("what else docs/TESTING.md lists", function()
     assert.equal("reject", mta:message { from = "bad@x" }.verdict)
   end)
 
-  it("bytes cut as the test says", function()
+  it("bytes are cut as the test says", function()
     local script = "function on_body(ctx, chunk) end function on_eom(ctx) ctx:add_header('X', #ctx.headers) end"
     for _, split in ipairs { "whole", "random", 1, 7 } do
       assert.equal("2", start { script = script, split = split, seed = 42 }:message().message:get "X")

@@ -32,11 +32,11 @@ describe("a unified diff", function()
     assert.equal("--- old\n+++ new\n@@ -1,2 +0,0 @@\n-a\n-b\n", diff("a\nb\n", ""))
   end)
 
-  it("says that the last line has no end", function()
+  it("marks a last line without a line end", function()
     assert.equal("--- old\n+++ new\n@@ -1 +1 @@\n-a\n+a\n\\ No newline at end of file\n", diff("a\n", "a"))
   end)
 
-  it("makes one hunk of changes that lie together, two of those apart", function()
+  it("makes one hunk of changes close together, two of those apart", function()
     local lines = {}
     for i = 1, 30 do lines[i] = tostring(i) end
     local function with(...)
@@ -50,7 +50,7 @@ describe("a unified diff", function()
     assert.equal(2, select(2, diff(old, with(10, 18)):gsub("@@ %-", "")))
   end)
 
-  it("is what patch can apply, on random texts", function()
+  it("can be applied by patch, on random texts", function()
     if os.execute "patch --version >/dev/null 2>&1" ~= 0 then return pending "patch is not installed" end
     math.randomseed(7)
     local old_file, diff_file = os.tmpname(), os.tmpname()

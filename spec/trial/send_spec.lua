@@ -93,7 +93,7 @@ describe("moonmilter send", function()
     assert.matches("\n%+new body\n", text)
   end)
 
-  it("shows a refusal with its words", function()
+  it("shows a refusal with its text", function()
     local text = send "--from reject@example.org"
     assert.matches("reject at mail: 550 5.7.1 no thanks, 100%% sure\n", text)
     text = send "--from later@example.org"
@@ -102,13 +102,13 @@ describe("moonmilter send", function()
     assert.matches("reject at helo: 550 5.7.1 Command rejected", text)
   end)
 
-  it("goes on with the recipients that are left", function()
+  it("goes on with the remaining recipients", function()
     assert.matches("accept at eom: 250 2.0.0 Ok %(1 recipient refused%)",
       (send "--rcpt refuse@example.org --rcpt bob@example.org"))
     assert.matches("reject at rcpt", (send "--rcpt refuse@example.org"))
   end)
 
-  it("has an exit status for what was expected", function()
+  it("has an exit status for expected verdicts", function()
     local function status(arguments) return (select(2, send(arguments .. " --quiet"))) end
     assert.equal(0, status "--expect accept")
     assert.equal(0, status "--expect accept:250")
@@ -134,7 +134,7 @@ describe("moonmilter send", function()
       text) end
   end)
 
-  it("behaves as Sendmail when told to", function()
+  it("behaves as Sendmail on request", function()
     local text = send "--mta sendmail --trace --macro i=QQ"
     assert.matches("> macros of eom\n> eom", text)
     assert.is_nil(text:find("> abort", 1, true))
@@ -148,7 +148,7 @@ describe("moonmilter send", function()
     assert.is_nil(text:find("> data", 1, true))
   end)
 
-  it("writes JSON, an object a line", function()
+  it("writes JSON, one object per line", function()
     local text = send "--json --repeat 2"
     local ok, json = pcall(require, "cjson")
     for line in text:gmatch "[^\n]+" do
@@ -173,7 +173,7 @@ describe("moonmilter send", function()
     out:close()
   end)
 
-  it("says what is wrong", function()
+  it("reports errors", function()
     local function fails(status, pattern, command)
       local text, got = run(program .. " send " .. command .. " 2>&1")
       assert.matches(pattern, text)

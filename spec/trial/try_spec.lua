@@ -54,14 +54,14 @@ describe("moonmilter try", function()
     assert.equal("accept at eom: 250 2.0.0 Ok\n  add_header X-Rcpt-Count: 2\n\n" .. expected, text)
   end)
 
-  it("shows what an SMTP client is told", function()
+  it("shows the reply to the SMTP client", function()
     local script = [[function on_mail(ctx) ctx:reject(550, "5.7.1", "not today, 100%", "not tomorrow") end]]
     local text, status = try(script, "--expect reject:550")
     assert.equal(0, status)
     assert.equal("reject at mail: 550-5.7.1 not today, 100%\n    550 5.7.1 not tomorrow\n", text)
   end)
 
-  it("tells scripts the envelope, the client and macros it was given", function()
+  it("passes the given envelope, client and macros to scripts", function()
     local text = try([[
       function on_eom(ctx)
         ctx:add_header("X-Told", table.concat({ ctx.sender, ctx.recipients[1].address, ctx.helo, ctx.client.ip, ctx.client.host,
@@ -83,7 +83,7 @@ describe("moonmilter try", function()
     assert.matches("in answer to eom: no answer within 0.2 seconds", text)
   end)
 
-  it("shows the error of a handler and the verdict that came of it", function()
+  it("shows the error of a handler and the resulting verdict", function()
     local text, status = try "function on_rcpt(ctx) return nil + 1 end"
     assert.equal(0, status)
     assert.matches("script.lua:1: attempt to perform arithmetic", text)
@@ -104,7 +104,7 @@ describe("moonmilter try", function()
     assert.matches("\n%-Hello.\n%+Bye.\n$", text)
   end)
 
-  it("is quiet when asked", function()
+  it("is quiet on request", function()
     assert.equal("", (try("function on_eom(ctx) end", "-q --expect accept")))
   end)
 
@@ -151,7 +151,7 @@ describe("moonmilter try", function()
     end
   end)
 
-  it("says what is wrong with its arguments", function()
+  it("reports what is wrong with its arguments", function()
     assert.equal(64, (select(2, run(program .. " try 2>/dev/null"))))
     assert.equal(64, (select(2, run(program .. " try --dif x 2>/dev/null --expect maybe"))))
     assert.equal(66, (select(2, run(program .. " try " .. directory .. "/none.eml scripts/ 2>/dev/null"))))

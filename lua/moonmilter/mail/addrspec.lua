@@ -1,5 +1,5 @@
---- local-part "@" domain, and what stands around it in addresses and paths alike (RFC 5322 3.4.1, RFC 5321 4.1.2): the
---- parser below moonmilter.address and moonmilter.mail.path. It is a cursor over tokens that only moves forward, so
+--- local-part "@" domain, and what surrounds it in addresses and paths alike (RFC 5322 3.4.1, RFC 5321 4.1.2): the
+--- parser that moonmilter.address and moonmilter.mail.path share. A cursor moves over tokens, forward only, so it is
 --- linear. `p` is { tokens, i, text, is_strict, next_comment }.
 local codec = require "moonmilter.codec"
 local token = require "moonmilter.mail.token"
@@ -10,7 +10,7 @@ local addrspec = {}
 addrspec.LOCAL_PART_MAX, addrspec.DOMAIN_MAX = 64, 255
 local LOCAL_PART_MAX, DOMAIN_MAX = addrspec.LOCAL_PART_MAX, addrspec.DOMAIN_MAX
 
---- Kinds of tokens that words are made of.
+--- Kinds of tokens that form words.
 addrspec.is_word = { atom = true, quoted = true, encoded = true }
 local is_word = addrspec.is_word
 
@@ -124,7 +124,7 @@ local function read_local_part(p)
       return fail("quoted string next to a dot (RFC 5322 4.4, obsolete)", at, "obsolete")
     end
     if quoted == 0 and not is_dot_atom(text) then
-      return fail(("dots at a wrong place in \"%s\" (RFC 5322 3.2.3)"):format(text), at, "syntax")
+      return fail(("misplaced dots in \"%s\" (RFC 5322 3.2.3)"):format(text), at, "syntax")
     end
     if #text > LOCAL_PART_MAX then
       return fail(("local part of %d octets, at most %d (RFC 5321 4.5.3.1.1)"):format(#text, LOCAL_PART_MAX), at,
@@ -145,7 +145,7 @@ local function read_domain(p)
   if t and t.kind == "literal" then
     p.i = p.i + 1
     if p.is_strict and not is_address_literal(t.text) then
-      return fail(("[%s] is no address literal (RFC 5321 4.1.3)"):format(t.text), t.start, "domain")
+      return fail(("[%s] is not an address literal (RFC 5321 4.1.3)"):format(t.text), t.start, "domain")
     end
     if has_control(t.text) then
       return fail("control character in the domain", t.start, "syntax")
@@ -193,7 +193,7 @@ local function read_domain(p)
   return text
 end
 
--- local-part "@" domain; what may follow is the caller's business
+-- local-part "@" domain; the caller decides what may follow
 local function read_addr_spec(p)
   local local_part, text, position, code = read_local_part(p)
   if not local_part then
@@ -251,7 +251,7 @@ end
 
 local function open(text, mode)
   local nul = text:find("%z")
-  if nul then -- C programs end the text there and others do not: two readings
+  if nul then -- C programs end the text there and others do not: ambiguous
     return nil, "address: NUL byte", nul, "syntax"
   end
   local p = { text = text, tokens = token.lex(text, "address"), i = 1, next_comment = 1, is_strict = mode == "strict" }

@@ -1,4 +1,4 @@
---- A whole header outside a session (of parts, stored messages, specs), and its fields, which read and edit themselves.
+--- A whole header outside a session (of parts, stored messages, specs), and its fields, with methods to read and edit.
 local lpeg = require "lpeg"
 local address = require "moonmilter.address"
 local datetime = require "moonmilter.datetime"
@@ -20,7 +20,7 @@ function reading:text()
   return encoded_word.decode(self.value)
 end
 
---- Mailboxes, groups opened. Lenient unless told otherwise; faults are in `.errors` (see moonmilter.address).
+--- Mailboxes, with groups expanded. Lenient by default; faults are in `.errors` (see moonmilter.address).
 ---@param options? { mode: "lenient"|"strict" }
 ---@return moonmilter.Mailbox[]|nil, string|nil, integer|nil, string|nil
 function reading:addresses(options)
@@ -49,7 +49,7 @@ function reading:parsed()
   return structured.parse(self.name, self.value)
 end
 
--- A field outside of a session: moonmilter.Field with edits of its own.
+-- A field outside a session: moonmilter.Field with its own edits.
 local Field = {}
 Field.__index = Field
 for name, method in pairs(reading) do
@@ -64,7 +64,8 @@ local function check_value(what, value)
     error(("%s: value has a CR or NUL; folds are LF and a blank"):format(what), 3)
   end
   if value:find("\n[^ \t]") or value:find("\n$") then
-    error(("%s: a line of the value does not begin with a blank; it would become another header"):format(what), 3)
+    error(("%s: a line of the value does not begin with a blank and would become another header; begin it "
+      .. "with a space"):format(what), 3)
   end
   if value:find("\n[ \t]+\n") or value:find("\n[ \t]+$") or value:find("^[ \t]*\n") then
     error(("%s: a line of the value is blank; MTAs may end the headers there"):format(what), 3)
@@ -82,15 +83,15 @@ end
 
 local function handle_of(field, what)
   if not field.edit then
-    error(("%s: this field belongs to no message that can be edited"):format(what), 3)
+    error(("%s: this field does not belong to a message that can be edited"):format(what), 3)
   end
   if field.is_deleted then
-    error(("%s: %s was deleted before"):format(what, field.name), 3)
+    error(("%s: %s is already deleted"):format(what, field.name), 3)
   end
   return field.edit
 end
 
---- Replace the value. `value` is the wire form (ASCII, folds as LF): give text through header.encode, tables through
+--- Replace the value. `value` is the wire form (ASCII, folds as LF): pass text through header.encode, tables through
 --- header.format.
 ---@param value string|table  a table goes through header.format
 function Field:set(value)
@@ -103,7 +104,7 @@ function Field:set(value)
   self.value, self.raw = value, self.name .. ": " .. value
 end
 
---- Remove this field, and no other of its name.
+--- Remove this field only, not others of its name.
 function Field:delete()
   local edit = handle_of(self, "delete")
   edit.delete(self)
@@ -118,9 +119,9 @@ function Field:insert_before(name, value)
   edit.insert_before(self, check_name("insert_before", name), check_value("insert_before", value))
 end
 
---- A field outside of a session, which reads and edits as those of ctx.headers do. `edit` is told of changes:
---- `edit.set(field, value)`, `edit.delete(field)`, `edit.insert_before(field, name, value)`; these may raise, then the
---- field stays as it was.
+--- A field outside a session, which reads and edits as those of ctx.headers do. Changes are passed to
+--- `edit.set(field, value)`, `edit.delete(field)` and `edit.insert_before(field, name, value)`; when one of these
+--- raises, the field stays as it was.
 ---@param t { name: string, value: string, raw?: string, edit?: table }  becomes the field itself
 ---@return moonmilter.Field
 function block.field(t)
@@ -175,7 +176,7 @@ local field_start = lpeg.C(lpeg.R("\33\57", "\59\126") ^ 1) * lpeg.S " \t" ^ 0 *
 ---@param text string
 ---@return moonmilter.Block block
 ---@return integer after  where the body begins
----@return table<string, true>|nil defects  "continuation-first", "no-separator": a line that is no field ended the block
+---@return table<string, true>|nil defects  "continuation-first", "no-separator": a line that is not a field ended the block
 function block.read(text)
   local list = setmetatable({}, Block)
   list.edit = edits_of(list)
@@ -208,7 +209,7 @@ function block.read(text)
     elseif lpeg.match(field_start, text, at) then
       close(at - 1)
       lines, start = true, at
-    elseif not (#list == 0 and not lines and text:sub(at, at + 4) == "From ") then -- an mbox separator is passed over
+    elseif not (#list == 0 and not lines and text:sub(at, at + 4) == "From ") then -- an mbox separator is skipped
       close(at - 1)
       defects = defects or {}
       defects["no-separator"] = true

@@ -1,12 +1,12 @@
---- A list of header fields: ctx.headers, and moonmilter.mail.block outside a session. A field is a table with name and
--- value here; its methods come from the module that makes it.
+--- A list of header fields: ctx.headers, and moonmilter.mail.block outside a session. Here a field is a table with name
+-- and value; its methods come from the module that makes it.
 local fields = {}
 
 ---@class moonmilter.Headers
 local Headers = {}
 Headers.__index = Headers
 
--- headers.Subject would be nil in silence, as if the message had none.
+-- Without this, headers.Subject would silently be nil, as if the message had none.
 setmetatable(Headers, { __index = function(_, key)
   if type(key) == "string" then
     error(('headers have no member %q; say headers:get "%s" for a value, headers:field "%s" for the field'):format(key,

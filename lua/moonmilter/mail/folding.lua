@@ -1,4 +1,4 @@
---- Folds of a header value: breaks between lines where the value goes on (RFC 5322 2.2.3).
+--- Folds of a header value: line breaks inside the value (RFC 5322 2.2.3).
 local lpeg = require "lpeg"
 
 local folding = {}
@@ -6,7 +6,7 @@ local folding = {}
 local LINE_WANTED = 78 -- characters without the line end, RFC 5322 2.1.1
 local LINE_MAX = 998
 
---- Undo folds: the line ends go, the blanks after them stay (RFC 5322 2.2.3).
+--- Undo folds: line ends are removed, the blanks after them stay (RFC 5322 2.2.3).
 ---@param value string
 ---@return string
 function folding.unfold(value)
@@ -16,14 +16,14 @@ end
 local blank = lpeg.S " \t"
 local fold_pieces = lpeg.Ct((lpeg.C(blank ^ 0 * (1 - blank) ^ 1) + lpeg.C(blank ^ 1)) ^ 0)
 
---- Fold a value so that no line passes 78 characters where that is possible. Breaks stand only before blanks that are
---- there anyway, never where a line of nothing but blanks would come out (RFC 5322 3.2.2; some MTAs take such a line
---- for the end of the headers), never right after "Name:" (Exchange and old Sendmails lose the value), and are LF
---- alone, as both MTAs want it from a milter. So `unfold(fold(name, value)) == value`.
+--- Fold a value so that no line exceeds 78 characters where that is possible. A break is placed only before an existing
+--- blank, never where it would leave a line of blanks only (RFC 5322 3.2.2; some MTAs take such a line for the end of
+--- the headers), never right after "Name:" (Exchange and old Sendmails lose the value). It is LF alone, as both MTAs
+--- expect from a milter. So `unfold(fold(name, value)) == value`.
 ---@param name string
 ---@param value string  one line
 ---@return string value
----@return boolean is_within_limits  false: a word is so long that a line passes 998 (RFC 5322 2.1.1)
+---@return boolean is_within_limits  false: a word is so long that a line exceeds 998 (RFC 5322 2.1.1)
 function folding.fold(name, value)
   local out, column, is_within = {}, #name + 2, true
   local pieces = lpeg.match(fold_pieces, folding.unfold(value))

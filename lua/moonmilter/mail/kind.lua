@@ -1,7 +1,7 @@
 --- The type of content by its first bytes.
 local kind = {}
 
--- offset (from 0), bytes, kind; the first that fits. Sources: the formats' own specifications.
+-- offset (from 0), bytes, kind; the first match counts. Sources: the formats' own specifications.
 local magic = {
   { 0, "\127ELF", "elf" },
   { 0, "\207\250\237\254", "macho" }, { 0, "\206\250\237\254", "macho" }, { 0, "\254\237\250\206", "macho" },
@@ -21,7 +21,7 @@ local magic = {
   { 0, "BM", "bmp" }, { 8, "WEBP", "webp" }, { 8, "WAVE", "wav" }, { 0, "ID3", "mp3" }, { 4, "ftyp", "mp4" },
   { 0, "OggS", "ogg" }, { 0, "II*\0", "tiff" }, { 0, "MM\0*", "tiff" },
 }
--- Names of a zip's first members tell what it is for.
+-- The names of a zip's first members show its purpose.
 local zip_kinds = {
   { "[Content_Types].xml", "ooxml" }, { "_rels/", "ooxml" }, { "META-INF/MANIFEST.MF", "jar" }, { "META-INF/", "jar" },
   { "mimetypeapplication/vnd.oasis", "odf" }, { "AndroidManifest.xml", "apk" },
@@ -30,8 +30,8 @@ local zip_kinds = {
 kind.executable = { exe = true, elf = true, macho = true, class = true, lnk = true, script = true,
   jar = true, apk = true }
 
---- What bytes are, by their first kilobyte: "exe", "elf", "zip", "ooxml", "ole", "pdf", "png", "html", … (the whole
---- list is in docs/mail-mime.md); nil when nothing fits.
+--- The kind of content, by its first kilobyte: "exe", "elf", "zip", "ooxml", "ole", "pdf", "png", "html", … (the whole
+--- list is in docs/mail-mime.md); nil when nothing matches.
 ---@param bytes string
 ---@return string|nil kind
 function kind.of(bytes)

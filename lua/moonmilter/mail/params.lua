@@ -8,22 +8,22 @@ local params = {}
 
 local LINE_WANTED = 78 -- characters without the line end, RFC 5322 2.1.1
 local LINE_MAX = 998
-local SEGMENTS_MAX = 1000 -- highest number of an RFC 2231 continuation that is read
+local SEGMENTS_MAX = 1000 -- the highest number of an RFC 2231 continuation that we read
 
 ---@class moonmilter.Parameters
 ---@field value  string   before the first ";", lower case: "text/plain", "attachment"
 ---@field params table<string, string>  by lower-case name, decoded to UTF-8; RFC 2231 forms joined under the base name
----@field order  string[] names in the order they stand
+---@field order  string[] names in order
 ---@field raw    string
----@field defects table<string, true>|nil  "duplicate-parameter", "bad-parameter" (its name is no token), "unclosed",
+---@field defects table<string, true>|nil  "duplicate-parameter", "bad-parameter" (its name is not a token), "unclosed",
 --- "text-after-value", "no-value", "bad-continuation"
 
 local function percent_decode(text)
   return (text:gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end))
 end
 
--- Collects the RFC 2231 pieces of one name; `piece` is { text, is_extended }. Neighbours are joined before "%XX" is
--- decoded: some writers cut inside one.
+-- Collects the RFC 2231 pieces of one name; `piece` is { text, is_extended }. Join neighbours before decoding "%XX":
+-- some writers cut inside one.
 local function join_segments(segments, defects)
   local bytes, run, label = {}, {}, nil
   local first = segments[0] and 0 or 1 -- some senders count from 1
@@ -81,16 +81,16 @@ local function read_parameter(text, tokens, i, defects)
     end
     return name, tokens[begin].text, i
   end
-  -- not a token, strictly, when it has blanks or specials; but `filename=my file.pdf` is everywhere
+  -- not a token, strictly, when it has blanks or specials; but `filename=my file.pdf` is common
   return name, folding.unfold(text:sub(tokens[begin].start, tokens[i - 1].stop)), i
 end
 
--- What stands before the first ";", and where that is: -> text, index of ";" or after the end
+-- The text before the first ";": -> text, index of ";" or after the end
 local function read_value(tokens)
   local value, i = "", 1
   while tokens[i] and tokens[i].kind ~= ";" do
     local is_apart = i > 1 and tokens[i].blank and tokens[i].kind == "atom" and tokens[i - 1].kind == "atom"
-    if #value <= LINE_MAX then -- no media type is that long, and adding up one by one must stay cheap
+    if #value <= LINE_MAX then -- no media type is longer, and appending one by one must stay cheap
       value = value .. (is_apart and " " or "") .. tokens[i].text
     end
     i = i + 1
@@ -98,8 +98,8 @@ local function read_value(tokens)
   return value, i
 end
 
--- One parameter joins what was read: `into` is { plain, extended, order, defects }. An RFC 2231 form is kept by its
--- base name and number.
+-- Adds one parameter to those read: `into` is { plain, extended, order, defects }. An RFC 2231 form is kept by its base
+-- name and number.
 local function note_parameter(into, name, text)
   local base, index, star = name:match("^([^*]+)%*(%d*)(%*?)$")
   index = tonumber(index) or (base and star == "" and 0)
@@ -141,8 +141,9 @@ local function read_parameters(text, tokens, i, defects)
   return into
 end
 
---- Parse a value with parameters. Never fails: what cannot be read is left out and named in `defects`. Of a parameter
---- given twice the first counts; an RFC 2231 form counts more than the plain one (RFC 6266 4.3 has the reason).
+--- Parse a value with parameters. Never fails: what cannot be read is left out and named in `defects`. Of parameters
+--- with the same name the first counts; an RFC 2231 form takes precedence over the plain one (RFC 6266 4.3 gives the
+--- reason).
 ---@param text string
 ---@return moonmilter.Parameters
 function params.read(text)
@@ -152,7 +153,7 @@ function params.read(text)
   local found = read_parameters(text, tokens, i, defects)
   local decoded = {}
   for name, text_value in pairs(found.plain) do
-    -- RFC 2047 5 forbids encoded words here; senders use them all the same
+    -- RFC 2047 5 forbids encoded words here; senders use them anyway
     decoded[name] = encoded_word.decode(text_value)
   end
   for name, segments in pairs(found.extended) do
@@ -217,7 +218,7 @@ local function params_in_order(t)
   return names
 end
 
---- Write a value with parameters, folded. A parameter that still has the value `raw` gave it keeps its spelling.
+--- Write a value with parameters, folded. A parameter whose value is unchanged since `raw` was read keeps its spelling.
 ---@param t moonmilter.Parameters|{ value: string, params: table<string, string> }
 ---@param name? string  the field's name, for the first line; default "Content-Disposition"
 ---@return string
@@ -227,7 +228,7 @@ function params.format(t, name)
   local out = { t.value }
   for _, parameter in ipairs(params_in_order(t)) do
     if not parameter:find("^[%w!#$&+%.^_`{|}~%%*'-]+$") then
-      error(("format: \"%s\" is no parameter name (RFC 2045 5.1)"):format(parameter), 2)
+      error(("format: \"%s\" is not a parameter name (RFC 2045 5.1)"):format(parameter), 2)
     end
     local value = t.params[parameter]
     local spelled
@@ -241,7 +242,7 @@ function params.format(t, name)
   return (folding.fold(name or "Content-Disposition", table.concat(out, "; ")))
 end
 
---- The bytes of one parameter as they stand in a value: one piece, or several for an RFC 2231 continuation.
+--- The bytes of one parameter as written in a value: one piece, or several for an RFC 2231 continuation.
 ---@param raw string
 ---@param wanted string  lower-case base name
 ---@return string[]|nil
@@ -265,9 +266,9 @@ function params.source(raw, wanted)
   return out[1] and out or nil
 end
 
---- Content-Type (RFC 2045 5). What is no `type/subtype` means text/plain (RFC 2045 5.2), with defect "bad-type".
+--- Content-Type (RFC 2045 5). Anything but `type/subtype` means text/plain (RFC 2045 5.2), with defect "bad-type".
 ---@param text string
----@return moonmilter.Parameters  with `type` and `subtype` besides
+---@return moonmilter.Parameters  also with `type` and `subtype`
 function params.content_type(text)
   local t = params.read(text)
   t.type, t.subtype = t.value:match("^([^/%s]+)/([^/%s]+)$")

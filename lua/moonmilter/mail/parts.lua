@@ -1,4 +1,4 @@
---- The parts of a stored body (moonmilter.body): found by the walker, their content read when asked for.
+--- The parts of a stored body (moonmilter.body): found by the walker, their content read on demand.
 local codec = require "moonmilter.codec"
 local charset = require "moonmilter.charset"
 local mime = require "moonmilter.mime"
@@ -29,7 +29,7 @@ local function walk(self, options)
   return walker:eom()
 end
 
---- Every part, the message itself first, in the order they stand. Content is read when asked for.
+--- Every part in order, the message itself first. Content is read on demand.
 ---@param self moonmilter.Body
 ---@param limits? { max_depth: integer, max_parts: integer, max_header_bytes: integer }
 ---@return moonmilter.StoredPart[]|nil parts
@@ -57,11 +57,12 @@ function parts.of(self, limits)
   return list
 end
 
---- The bytes as they stand in the message, still encoded, in pieces.
+--- The bytes as they are in the message, still encoded, in pieces.
 ---@return fun(): string|nil
 function StoredPart:raw()
   if not self.body_start then
-    error(("raw: part %s is inside an encoded message; it has no bytes of its own"):format(self.path), 2)
+    error(("raw: part %s is inside an encoded message and has no raw bytes; use chunks() or "
+      .. "content()"):format(self.path), 2)
   end
   return self.body:chunks(self.body_start, self.body_stop)
 end
@@ -89,7 +90,7 @@ end
 --- Decoded content in pieces.
 ---@return fun(): string|nil
 function StoredPart:chunks()
-  if not self.body_start then -- inside an encoded message: walk again, and take what belongs to this path
+  if not self.body_start then -- inside an encoded message: walk it again and take what belongs to this path
     local out = {}
     walk(self.body, {
       on_part = function(part) return part.path == self.path end,
@@ -122,7 +123,7 @@ function parts.collect(source, max)
 end
 
 --- Decoded content as a string.
----@param max? integer  at most so many bytes; default: all
+---@param max? integer  bytes at most; default: all
 ---@return string
 function StoredPart:content(max)
   return parts.collect(self:chunks(), max)

@@ -1,4 +1,4 @@
---- Envelope paths (RFC 5321 4.1.2): what MAIL and RCPT say.
+--- Envelope paths (RFC 5321 4.1.2): the arguments of MAIL and RCPT.
 local addrspec = require "moonmilter.mail.addrspec"
 
 local path = {}
@@ -17,8 +17,8 @@ local function is_host_name(text)
   return true
 end
 
--- The plain case, nearly all there is: the same answer as the parser's, in a tenth of the time
--- (property_spec compares).
+-- The plain case, which nearly every path is: the same answer as the parser's, in a tenth of the time (property_spec
+-- compares).
 local function plain_path(text)
   local local_part, domain = text:match("^([%w][%w.+_=-]*)@([%w][%w.-]*)$")
   if not local_part then
@@ -49,7 +49,8 @@ local function check_blanks(p)
   return true
 end
 
--- local-part "@" domain; or the local part alone: "postmaster", and lenient any. After a source route there is no such.
+-- local-part "@" domain; or the local part alone: "postmaster", when lenient any. After a source route a domain is
+-- required.
 local function read_address(p, route)
   local first = p.i
   local found, why, position, code = addrspec.read(p)
@@ -62,13 +63,14 @@ local function read_address(p, route)
     return nil, why, position, code
   end
   if p.is_strict and found.domain and found.domain:sub(1, 1) ~= "[" and not is_host_name(found.domain) then
-    return fail(("\"%s\" is no host name (RFC 5321 4.1.2)"):format(found.domain), p.text:find("@", 1, true), "domain")
+    return fail(("\"%s\" is not a host name (RFC 5321 4.1.2)"):format(found.domain),
+      p.text:find("@", 1, true), "domain")
   end
   found.route = route
   return found
 end
 
--- What stands between the brackets.
+-- The text between the brackets.
 local function read_inner(p, has_brackets)
   local route, why, position, code
   if kind(p) == "@" then

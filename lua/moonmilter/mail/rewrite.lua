@@ -1,4 +1,4 @@
---- A stored body (moonmilter.body), rewritten part by part. Untouched bytes are copied, a chunk at a time.
+--- A stored body (moonmilter.body), rewritten part by part. Untouched bytes are copied chunk by chunk.
 local codec = require "moonmilter.codec"
 local charset = require "moonmilter.charset"
 local header = require "moonmilter.header"
@@ -8,11 +8,11 @@ local transfer = require "moonmilter.mail.transfer"
 local rewrite = {}
 
 ---@class moonmilter.Edit
----@field changes table[]  { first, last, make }: what stands at [first, last) becomes what make() iterates over
+---@field changes table[]  { first, last, make }: the bytes [first, last) are replaced by those that make() iterates over
 local Edit = {}
 Edit.__index = Edit
 
---- Begin to rewrite a body that is whole.
+--- Begin to rewrite a complete body.
 ---@param body moonmilter.Body
 ---@return moonmilter.Edit
 function rewrite.of(body)
@@ -21,7 +21,7 @@ end
 
 local function check_part(self, part, what)
   if type(part) ~= "table" or part.body ~= self.body then
-    error(what .. ": that is no part of this body", 3)
+    error(what .. ": the part does not belong to this body", 3)
   end
   if not part.body_start then
     return nil, ("%s: part %s is inside an encoded message and cannot be changed on its own"):format(what, part.path),
@@ -33,7 +33,7 @@ local function check_part(self, part, what)
   end
   for _, change in ipairs(self.changes) do
     if first < change.last and change.first < part.body_stop then
-      return nil, ("%s: part %s was changed already, or a part within or around it"):format(what, part.path), "changed"
+      return nil, ("%s: part %s is already changed, or a part inside or around it"):format(what, part.path), "changed"
     end
   end
   return first
@@ -77,8 +77,8 @@ local function crlf(text)
   return (text:gsub("\r?\n", "\r\n"))
 end
 
--- New values (false: none) for fields of a part's header: for the message's own header they are kept for
--- header_changes(), else gives an iterator over the header's bytes, the other fields as they were.
+-- New values (false: none) for fields of a part's header: those of the message's own header are kept for
+-- header_changes(); otherwise returns an iterator over the header's bytes, the other fields as they were.
 local function change_header(self, part, values)
   local names = {}
   for name in pairs(values) do
@@ -86,7 +86,7 @@ local function change_header(self, part, values)
   end
   table.sort(names)
   if not part.parent then
-    if not part.headers:field "MIME-Version" then -- without it the other fields mean nothing (RFC 2045 4)
+    if not part.headers:field "MIME-Version" then -- without it the other fields have no meaning (RFC 2045 4)
       self.fields[#self.fields + 1] = { name = "MIME-Version", value = "1.0" }
     end
     for _, name in ipairs(names) do
@@ -115,14 +115,15 @@ end
 local function put(self, first, part, make)
   local following = self.body:read(part.body_stop, 1)
   if following ~= "" and following ~= "\r" and following ~= "\n" then
-    -- An empty part: the line end of its header is the delimiter's too (RFC 2046 5.1.1). With content it needs its own.
+    -- In an empty part, the line end of the header is also the delimiter's (RFC 2046 5.1.1). With content it needs its
+    -- own.
     local bare = make
     make = function() return chain { bare(), one "\r\n" } end
   end
   self.changes[#self.changes + 1] = { first = first, last = part.body_stop, make = make }
 end
 
---- Put a text part in place of a part, header and all: an attachment is stripped and a note left.
+--- Replace a part, header included, by a text part: strips an attachment and leaves a note.
 ---@param part moonmilter.StoredPart  any part, multiparts and messages included
 ---@param note string  UTF-8, lines end in LF or CRLF
 ---@return true|nil ok, string|nil text, string|nil code
@@ -178,7 +179,7 @@ local function html_end(source)
   return found or found_html
 end
 
--- `source` with `addition` at an offset (nil: at the end, on a line of its own).
+-- `source` with `addition` at an offset (nil: at the end, on a separate line).
 local function insert(source, addition, offset)
   local at, is_done, last_byte = 0, false, nil
   return function()
@@ -217,7 +218,7 @@ local function number_characters(html)
   end))
 end
 
--- What text labelled US-ASCII (or not at all) is written in, as charset.guess, but over a stream.
+-- The charset in which text labelled US-ASCII (or not at all) is written: charset.guess, but over a stream.
 local function guess_charset(part)
   local converter = charset.converter "utf-8"
   for bytes in part:chunks() do
@@ -227,10 +228,10 @@ local function guess_charset(part)
   return replaced > 0 and "windows-1252" or "utf-8"
 end
 
--- Why a part takes no addition: text, code; nothing when it takes one.
+-- Why a part cannot take an addition: text, code; nothing when it can.
 local function refusal(part)
   if part.type:sub(1, 5) ~= "text/" then
-    return ("append: part %s is %s, no text"):format(part.path, part.type), "type"
+    return ("append: part %s is %s, not text"):format(part.path, part.type), "type"
   end
   if part.is_sealed then
     return ("append: part %s is signed or encrypted; a change would break that"):format(part.path), "sealed"
@@ -240,7 +241,7 @@ local function refusal(part)
   end
 end
 
--- The transfer encoding that holds part and addition: the part's own where it can.
+-- The transfer encoding for part and addition: the part's own when possible.
 local function encoding_with(part, addition, stays, is_ascii)
   local encoding = part.encoding
   if encoding == "base64" or encoding == "quoted-printable" then
@@ -252,7 +253,7 @@ local function encoding_with(part, addition, stays, is_ascii)
   return fits and encoding or "quoted-printable"
 end
 
--- The fields of a part that becomes UTF-8 (unless it stays what it is) in an encoding.
+-- The fields of a part that becomes UTF-8 (unless its charset stays) in an encoding.
 local function new_fields(part, stays, encoding)
   local values = {}
   if not stays then
@@ -266,7 +267,7 @@ local function new_fields(part, stays, encoding)
   return values
 end
 
--- Puts the part with its addition in its place. from: the charset it is converted from, nil: none
+-- Replaces the part by itself with the addition. from: the charset to convert from, nil: none
 local function put_with(self, first, part, addition, from, encoding)
   local function source()
     local chunks = part:chunks()
@@ -291,7 +292,7 @@ end
 
 --- Add UTF-8 text to the end of a text part; in text/html, markup before "</body>". The part keeps its charset and
 --- encoding when they can hold the addition; else it becomes UTF-8, quoted-printable.
----@param part moonmilter.StoredPart  a text/* leaf
+---@param part moonmilter.StoredPart  a leaf of type text/*
 ---@param addition string  for text/html: HTML
 ---@return true|nil ok
 ---@return string|nil text
@@ -323,7 +324,7 @@ function Edit:append(part, addition)
   return true
 end
 
--- The parts a reader shows as the message's text, by the structure (RFC 2046 5.1.3, 5.1.4; RFC 2387).
+-- The parts that a mail reader shows as the message's text, by the structure (RFC 2046 5.1.3, 5.1.4; RFC 2387).
 local function displayed(part, out)
   if part.type == "multipart/alternative" then
     for _, child in ipairs(part.parts) do
@@ -341,12 +342,12 @@ end
 
 --- Add a footer to the message as it is displayed: to its text, or to each of its alternatives, plain and HTML.
 ---@param footer { text: string, html?: string }  html: default is the text, escaped
----@return integer|nil changed  parts changed; 0 when the message is signed, encrypted or shows no text
+---@return integer|nil changed  number of parts changed; 0 when the message is signed, encrypted or shows no text
 ---@return string|nil text  the first reason why a part could not be changed
 ---@return string|nil code
 function Edit:footer(footer)
   if type(footer) ~= "table" or type(footer.text) ~= "string" then
-    error("footer: { text = …, html = … } expected", 2)
+    error("footer: give a table { text = …, html = … }", 2)
   end
   local list, why, code = self.body:parts()
   if not list then
@@ -385,13 +386,13 @@ function Edit:string()
   return parts.collect(self:chunks())
 end
 
---- What the message's own header needs, when the message itself is the part that changed.
----@return { name: string, value: string|nil }[]  value nil: the field goes
+--- Changes for the message's own header, when the message itself is the changed part.
+---@return { name: string, value: string|nil }[]  value nil: delete the field
 function Edit:header_changes()
   return self.fields
 end
 
---- Do it: edits of the header, then ctx:replace_body. Does nothing when nothing was changed.
+--- Apply the changes: edits of the header, then ctx:replace_body. Does nothing when there are none.
 ---@param ctx table
 ---@return boolean changed
 function Edit:apply(ctx)

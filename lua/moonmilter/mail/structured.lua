@@ -1,5 +1,5 @@
---- Structured fields: values to tables, and back, by the field's name. Every parser keeps `raw`; `format` gives `raw`
---- back, byte for byte, as long as the table still means what `raw` says.
+--- Structured fields: values to tables, and back, by the field's name. Every parser keeps `raw`; `format` returns
+--- `raw`, byte for byte, as long as the table still has the meaning of `raw`.
 local lpeg = require "lpeg"
 local address = require "moonmilter.address"
 local authres = require "moonmilter.authres"
@@ -17,13 +17,13 @@ end
 
 ---@class moonmilter.Received
 ---@field from string|nil  @field by string|nil  @field via string|nil  @field with string|nil
----@field id string|nil    @field for_ string|nil  the "for" clause ("for" is a word of Lua)
+---@field id string|nil    @field for_ string|nil  the "for" clause ("for" is a reserved word in Lua)
 ---@field comments table<string, string>  by clause: "from" usually has the client's name and address
 ---@field date moonmilter.Date|nil
 
 local received_clauses = { from = "from", by = "by", via = "via", with = "with", id = "id", ["for"] = "for_" }
 
---- Received (RFC 5321 4.4). Lenient: clauses in any order, unknown words stay in the clause before them.
+--- Received (RFC 5321 4.4). Lenient: clauses in any order, unknown words belong to the clause before them.
 ---@param text string
 ---@return moonmilter.Received
 function structured.received(text)
@@ -55,7 +55,7 @@ function structured.received(text)
     elseif clause and not from then
       from, to = t.start, t.stop
     elseif clause and not is_ended then
-      -- a value ends at its first comment: what follows is commentary too
+      -- a value ends at its first comment: what follows it is commentary too
       is_ended = text:sub(to + 1, t.start - 1):find("(", 1, true) ~= nil
       to = is_ended and to or t.stop
     end
@@ -99,13 +99,13 @@ function structured.message_id(text)
     end
   end
   local bare = trim(text)
-  if bare:match("^[^%s<>]+@[^%s<>]+$") then -- brackets forgotten; seen in the wild
+  if bare:match("^[^%s<>]+@[^%s<>]+$") then -- without brackets; seen in the wild
     return bare
   end
   return nil, "message-id: no \"<…>\" found (RFC 5322 3.6.4)", 1
 end
 
---- References, In-Reply-To: every id, in order. Words between them (RFC 5322 4.5.4, obsolete) are passed over.
+--- References, In-Reply-To: every id, in order. Words between them (RFC 5322 4.5.4, obsolete) are skipped.
 ---@param text string
 ---@return string[]
 function structured.references(text)
@@ -194,7 +194,7 @@ local function format_ids(t, name)
   local out = {}
   for i, id in ipairs(t) do
     if id:find("[<>%s%z]") then
-      error(("format: \"%s\" is no message id"):format(id), 3)
+      error(("format: \"%s\" is not a message id"):format(id), 3)
     end
     out[i] = "<" .. id .. ">"
   end
@@ -208,7 +208,7 @@ local function format_list_urls(t, name)
   local out = {}
   for i, item in ipairs(t) do
     if item.uri:find("[<>%s%z]") then
-      error(("format: \"%s\" cannot stand in <…>"):format(item.uri), 3)
+      error(("format: \"%s\" is not allowed in <…>"):format(item.uri), 3)
     end
     out[i] = "<" .. item.uri .. ">" .. (item.comment and " (" .. item.comment .. ")" or "")
   end
@@ -294,8 +294,8 @@ local function same(a, b)
   return true
 end
 
---- Write a structured field. An untouched table gives its `raw` back, byte for byte; otherwise the value is written
---- anew and folded (unchanged parameters of Content-Type and Content-Disposition keep their spelling).
+--- Write a structured field. An untouched table gives its `raw`, byte for byte; otherwise the value is rewritten and
+--- folded (unchanged parameters of Content-Type and Content-Disposition keep their spelling).
 ---@param name string
 ---@param parsed table
 ---@return string value

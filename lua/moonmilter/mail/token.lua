@@ -1,6 +1,6 @@
---- Words of structured header fields: one pass over the text, linear whatever the text.
+--- Words of structured header fields: one pass over the text, linear for any input.
 --- The grammar modules above (address, header, authres) parse lists of these tokens; none of them looks at characters.
---- Nested comments are counted, not recursed into: LPeg's own recursion would end at depth 400 with an error.
+--- Nested comments are counted, without recursion: LPeg's own recursion fails at depth 400.
 local lpeg = require "lpeg"
 
 local token = {}
@@ -10,11 +10,11 @@ local token = {}
 ---@field text  string   meaning: quotes, brackets and backslashes removed
 ---@field start integer  first byte in the text, from 1
 ---@field stop  integer  last byte
----@field blank boolean  white space or a comment stands before it
+---@field blank boolean  white space or a comment precedes it
 
 ---@class moonmilter.Tokens
 ---@field comments { text: string, before: integer }[]  with the index of the token that follows
----@field unclosed string|nil   "quoted string", "comment" or "domain literal" that the text ends in
+---@field unclosed string|nil   "quoted string", "comment" or "domain literal" that is still open at the end of the text
 ---@field unclosed_at integer|nil
 
 local P, S, C, Cc, Cp, Ct, Cmt = lpeg.P, lpeg.S, lpeg.C, lpeg.Cc, lpeg.Cp, lpeg.Ct, lpeg.Cmt
@@ -51,13 +51,13 @@ local literal = P "[" * ((P(1) - S "[]\\") ^ 1 + P "\\" * P(1)) ^ 0 * (P "]" * C
 local encoded = P "=?" * (P(1) - S '?= \t\r\n()<>@,;:"/[]') ^ 1 * "?" * S "bBqQ" * "?" * (P(1)
   - S "? \t\r\n") ^ 0 * "?="
 
--- One value only: LPeg holds few (32,767) values of match-time captures.
+-- One value only: LPeg holds at most 32,767 values of match-time captures.
 local function after_comment(text, at)
   return (comment_end(text, at))
 end
 
 -- Dialects differ in what ends an atom: RFC 5322 3.2.3 specials, or RFC 2045 5.1 tspecials. Control characters and
--- 8-bit bytes stay in the atom: RFC 6532 allows the latter, and refusing the former is for the grammar above.
+-- 8-bit bytes stay in the atom: RFC 6532 allows the latter, and the grammar above refuses the former.
 local function lexer(specials)
   local special = S(specials)
   local atom = (P(1) - special - white) ^ 1
@@ -66,7 +66,7 @@ local function lexer(specials)
     + Cc "literal" * Cp() * literal * Cp()
     + Cc "encoded" * Cp() * encoded * Cc "closed" * Cp()
     + Cc "atom" * Cp() * atom * Cc "closed" * Cp()
-    + C(special) * Cp() * Cc "closed" * Cp() -- start comes out one late, put right below
+    + C(special) * Cp() * Cc "closed" * Cp() -- start comes out one too high; corrected below
   return Ct((white ^ 0 * one) ^ 0)
 end
 
@@ -79,8 +79,8 @@ local function unescape(text)
   return (text:gsub("\\(.)", "%1"))
 end
 
--- A backslash before anything but '"' and "\" stays: names like "C:\work\a.exe" are in the wild, and mail readers
--- (and Python's email.utils.unquote) read them so.
+-- A backslash before anything but '"' and "\" stays: names like "C:\work\a.exe" occur in the wild, and mail readers
+-- (and Python's email.utils.unquote) read them this way.
 local function unescape_mime(text)
   return (text:gsub('\\(["\\])', "%1"))
 end

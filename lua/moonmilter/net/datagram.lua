@@ -1,4 +1,4 @@
---- UDP sockets in LuaSocket's shape. See socket.lua for failures and for who owns them.
+--- UDP sockets in LuaSocket's shape. See socket.lua for failures and ownership.
 local core = require "moonmilter.core"
 local host_name = require "moonmilter.net.host_name"
 local wait = require "moonmilter.runtime.wait"
@@ -17,7 +17,7 @@ raw.class.__tostring = function()
   return "udp{connected}"
 end
 
---- Sends to and receives from this peer only; "*": from anybody again.
+--- Sends to and receives from this peer only; "*": any peer again.
 ---@return 1?, string? text, string? code
 function methods:setpeername(host, port)
   if host == "*" then
@@ -40,7 +40,7 @@ function methods:send(data)
   return raw.send(self, data)
 end
 
---- To a numeric address, as in LuaSocket.
+--- Sends to a numeric address, as in LuaSocket.
 function methods:sendto(data, ip, port)
   return raw.send(self, data, ip, tonumber(port))
 end
@@ -56,7 +56,7 @@ local function receive_packet(self, size)
   return data, a, b
 end
 
---- One packet, cut to size when given.
+--- Receives one packet, cut to size when given.
 ---@return string?, string? text, string? code
 function methods:receive(size)
   local data, text, code = receive_packet(self, size)
@@ -66,7 +66,7 @@ function methods:receive(size)
   return data
 end
 
---- One packet and who sent it.
+--- Receives one packet and its sender.
 ---@return string?, string? ip_or_text, number|string|nil port_or_code
 function methods:receivefrom(size)
   return receive_packet(self, size)

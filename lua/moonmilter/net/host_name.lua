@@ -1,5 +1,5 @@
---- Host names to addresses, for those who connect: sockets and HTTP. A numeric address is itself; localhost is never
--- asked of anybody; then /etc/hosts; then DNS: IPv4, and IPv6 when there is none. No search domain is tried.
+--- Host names to addresses, for sockets and HTTP. A numeric address is taken unchanged; localhost is never looked up;
+-- then /etc/hosts; then DNS: IPv4, and IPv6 when there is none. No search domain is tried.
 local core = require "moonmilter.core"
 local dns = require "moonmilter.dns"
 
@@ -41,8 +41,8 @@ end
 
 --- The addresses to try, in order. May wait.
 ---@param host string  a name, or a numeric address with or without brackets
----@param seconds number?  to wait for a name server, default 5
----@return string[]?, string? text, string? code  "nxdomain", "timeout", … as moonmilter.dns says
+---@param seconds number?  how long to wait for a name server, default 5
+---@return string[]?, string? text, string? code  "nxdomain", "timeout", … as in moonmilter.dns
 function host_name.addresses(host, seconds)
   local bare = host:match "^%[(.*)%]$" or host
   if is_address(bare) then

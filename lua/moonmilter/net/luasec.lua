@@ -1,6 +1,6 @@
---- `require "ssl"` inside a script: LuaSec's face on the host's TLS, as a client. `ssl.https` of LuaSec runs on top of
--- it. Unlike LuaSec it verifies the certificate, and the name it is for, unless the parameters say verify = "none"
--- (which ssl.https does by itself: give verify = "peer" there). Protocol, options and ciphers are the host's.
+--- `require "ssl"` inside a script: LuaSec's interface to the host's TLS, as a client. LuaSec's `ssl.https` runs on top
+-- of it. Unlike LuaSec it verifies the certificate, and the name it is for, unless the parameters say verify = "none"
+-- (the default of ssl.https: give verify = "peer" there). The host chooses protocol, options and ciphers.
 local core = require "moonmilter.core"
 local socket = require "moonmilter.socket"
 
@@ -18,7 +18,7 @@ local function verifies(params)
   return verify ~= "none"
 end
 
---- Before the handshake: the name to ask for, and which the certificate must be for.
+--- Before the handshake: sets the name to request, which the certificate must match.
 function methods:sni(name)
   local state = wrapped[self]
   if state then
@@ -30,7 +30,7 @@ end
 function methods:dohandshake()
   local state = wrapped[self]
   if not state then
-    return nil, "not wrapped: ssl.wrap(socket, params) comes first", "tls"
+    return nil, "the socket is not wrapped; call ssl.wrap(socket, params) first", "tls"
   end
   local params = state.params
   local ok, text, code = self:starttls {
@@ -56,7 +56,7 @@ function methods:info(field)
   return facts
 end
 
---- The handshake fails when it does not verify, so after it this is true.
+--- The handshake fails when verification fails, so afterwards this is true.
 function methods:getpeerverification()
   return self:tls() ~= nil
 end
@@ -69,7 +69,7 @@ local ssl = { _VERSION = "1.2.0 (moonmilter)", config = { protocols = { tlsv1_2 
 
 function ssl.newcontext(params)
   if params.mode and params.mode ~= "client" then
-    return nil, "a milter script is a TLS client only"
+    return nil, "a milter script can only be a TLS client"
   end
   return { params = params }
 end

@@ -1,6 +1,6 @@
---- `require "socket"` inside a script: LuaSocket's face on the host's sockets, so that rocks written for it do not
--- block. What LuaSocket writes in C is here (socket.core, socket.unix). What it writes in Lua (socket.lua, socket.http,
--- socket.smtp, ltn12, mime, …) is taken from where it is installed and runs on top unchanged; without it `require
+--- `require "socket"` inside a script: LuaSocket's interface to the host's sockets, so that rocks written for it do not
+-- block. This module replaces LuaSocket's C half (socket.core, socket.unix). Its Lua half (socket.lua, socket.http,
+-- socket.smtp, ltn12, mime, …) is loaded from the installed LuaSocket and runs on top unchanged; without it `require
 -- "socket"` still gives sockets, without sources and sinks.
 local core = require "moonmilter.core"
 local host_name = require "moonmilter.net.host_name"
@@ -107,7 +107,7 @@ function lib.dns.gethostname()
 end
 
 function lib.dns.tohostname()
-  return nil, "use moonmilter.dns"
+  return nil, "socket.dns does not offer this; use moonmilter.dns"
 end
 lib.dns.getnameinfo = lib.dns.tohostname
 
@@ -136,7 +136,7 @@ local function look(list, side, seconds, ready)
   for _, sock in ipairs(list or {}) do
     if type(sock) == "userdata" and await(sock, side, seconds) ~= false then
       local ok, _, code = awaited(sock, side)
-      if ok or code ~= "timeout" then -- closed is readable: a receive will say so
+      if ok or code ~= "timeout" then -- a closed socket is readable: receive reports the close
         ready[#ready + 1] = sock
         ready[sock] = #ready
       end
@@ -144,7 +144,7 @@ local function look(list, side, seconds, ready)
   end
 end
 
---- As LuaSocket's. One socket is waited for; several are looked at a hundred times a second.
+--- As LuaSocket's. Waits for a single socket; polls several a hundred times a second.
 function lib.select(readers, writers, timeout)
   local count = #(readers or {}) + #(writers or {})
   local limit = timeout and timeout >= 0 and core.now() + timeout

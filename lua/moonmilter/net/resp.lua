@@ -1,8 +1,8 @@
---- RESP2, the protocol of Redis and Valkey: commands to bytes, bytes to replies. Knows no
---- connection: a reader is given.
+--- RESP2, the protocol of Redis and Valkey: commands to bytes, bytes to replies. Independent of the connection: the
+--- caller passes a reader.
 local resp = {}
 
-local REPLY_DEPTH_MAX = 16 -- arrays in arrays; Redis nests at most a few
+local REPLY_DEPTH_MAX = 16 -- arrays in arrays; Redis nests a few at most
 local REPLY_BYTES_MAX = 64 * 1024 * 1024
 
 --- An error reply inside a list: { err = "WRONGTYPE …" }.
@@ -28,11 +28,11 @@ local function argument(value, level)
 end
 
 --- Appends one command, a list of words, to a list of strings.
----@param level number  of the caller whose mistake a wrong argument is
+---@param level number  of the caller that passed the argument, for errors
 function resp.encode(words, to, level)
   local n = words.n or #words
   if n == 0 then
-    error("redis: an empty command", level + 1)
+    error("redis: a command is empty; give its words", level + 1)
   end
   to[#to + 1] = ("*%d\r\n"):format(n)
   for i = 1, n do
@@ -61,7 +61,7 @@ local function read_bulk(reader, size)
     return nil, text, code
   end
   if bytes:sub(-2) ~= "\r\n" then
-    return broken "a string without its end"
+    return broken "a string without CRLF at its end"
   end
   return true, bytes:sub(1, -3)
 end
@@ -80,14 +80,14 @@ local function read_array(reader, count, depth)
       return nil, value, code
     end
     if value == nil then
-      value = false -- as in Redis' own Lua
+      value = false -- as in Redis's own Lua
     end
     list[i] = value
   end
   return true, list
 end
 
---- One reply. reader.line() and reader.bytes(n) give what there is, or nil, text, code.
+--- One reply. reader.line() and reader.bytes(n) return data, or nil, text, code.
 ---@return true? ok, any value_or_text, string? code
 function read(reader, depth)
   local line, text, code = reader.line()

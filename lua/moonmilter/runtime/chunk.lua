@@ -1,6 +1,6 @@
---- What a compiled chunk mentions: the strings in it and the globals it sets and reads, with lines.
--- LuaJIT shows its bytecode through jit.util; the numbers of the two instructions that matter are learnt from probes,
--- so nothing here depends on a build. Nested functions are followed.
+--- What a compiled chunk mentions: its strings, and the globals it sets and reads, with lines. LuaJIT exposes its
+-- bytecode through jit.util; the numbers of the relevant instructions are learnt from probes, so nothing here depends
+-- on a build. Nested functions are followed.
 local util = require "jit.util"
 local bit = require "bit"
 
@@ -11,7 +11,7 @@ local function opcode(fn, at)
   return ins and bit.band(ins, 0xff), ins
 end
 
--- The instruction that mentions a string constant twice removed from everything else: the last one before the return.
+-- The instruction that mentions a string constant: the last one before the return.
 local function probe(source, wanted)
   local fn = assert(loadstring(source))
   for at = 1, 20 do
@@ -28,7 +28,7 @@ end
 
 local GSET, GGET = probe("zz = 1", "zz"), probe("return zz", "zz")
 
--- x:zz(…) is MOV x, then TGETS x "zz", where a field read has no such MOV. Behind 256 constants it is MOV, KSTR "zz",
+-- x:zz(…) is MOV x, then TGETS x "zz", where a field read has no such MOV. After 256 constants it is MOV, KSTR "zz",
 -- TGETV; there a field read counts as a call too.
 local METHOD, LONG_METHOD
 do
@@ -42,7 +42,7 @@ do
     last = last + 1
   end
   METHOD = { (opcode(short, 2)), (opcode(short, 3)) }
-  LONG_METHOD = { (opcode(long, last - 3)), (opcode(long, last - 2)) } -- behind them CALL, RET0
+  LONG_METHOD = { (opcode(long, last - 3)), (opcode(long, last - 2)) } -- after them CALL, RET0
 end
 
 -- Calls visit(prototype) for fn and every function inside it.
@@ -128,9 +128,9 @@ end
 ---@field name string
 ---@field line integer
 ---@field sets boolean    false: it is read
----@field nested boolean  inside a function of the script, so at run time
+---@field nested boolean  inside a function of the script, so it happens at run time
 
---- Uses of globals in a function and the functions inside it, in order of lines.
+--- Uses of globals in a function and the functions inside it, ordered by line.
 ---@param fn function
 ---@return moonmilter.GlobalUse[]
 function chunk.globals(fn)

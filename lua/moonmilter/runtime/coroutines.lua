@@ -1,7 +1,7 @@
---- Coroutines of a script's own, inside which waiting still reaches the host.
--- A wait yields the host's token. A plain coroutine.resume would take that for a value of the generator it drives;
--- these replacements pass it outward instead until the host is reached, and pass the host's answer back in. Everything
--- else a coroutine yields stays what it was.
+--- Coroutines that a script makes itself, inside which waiting still reaches the host.
+-- A wait yields the host's token. A plain coroutine.resume would take the token for a value of the generator that it
+-- drives; these replacements pass it outward to the host instead, and pass the host's answer back in. All other values
+-- that a coroutine yields are unchanged.
 local core = require "moonmilter.core"
 
 local coroutines = {}
@@ -12,7 +12,7 @@ local create, isyieldable = coroutine.create, coroutine.isyieldable
 
 local pass
 
--- One token has come out of co: hand it on, give co the answer, and look at what it says next.
+-- A token has come out of co: pass it on, give co the answer, and look at what it yields next.
 local function answer(co, ...)
   return pass(co, resume(co, ...))
 end
@@ -36,7 +36,7 @@ local function unwrap(ok, first, ...)
   if ok then
     return first, ...
   end
-  error(first, 0) -- as it was raised: a text has its file and line already
+  error(first, 0) -- unchanged: a text already has its file and line
 end
 
 function coroutines.wrap(fn)
@@ -46,7 +46,7 @@ function coroutines.wrap(fn)
   end
 end
 
---- Puts the replacements into the coroutine library, so that rocks get them too.
+--- Installs the replacements in the coroutine library, so that rocks get them too.
 function coroutines.install()
   local library = _G.coroutine
   library.resume = coroutines.resume

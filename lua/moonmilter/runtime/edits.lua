@@ -1,4 +1,4 @@
---- The edits of ctx that are easier said in Lua.
+--- The edits of ctx that are easier to write in Lua.
 local kept_body = require "moonmilter.runtime.kept_body"
 
 local edits = {}
@@ -10,14 +10,14 @@ local function check_piece(piece)
   end
 end
 
---- Replaces the body. Several calls of one script append to one another; those of a later script replace what an
---- earlier one has made. Line ends become CRLF.
+--- Replaces the body. Several calls of one script append to one another; those of a later script replace the body of an
+--- earlier one. Line ends become CRLF.
 ---@param ctx table
----@param body string|fun():string?  whole, or an iterator of pieces that may wait
+---@param body string|fun():string?  complete, or an iterator over pieces, which may wait
 function edits.replace_body(ctx, body)
   local pieces = { body }
   if type(body) == "function" then
-    pieces = {} -- all before the first is queued: an iterator that fails leaves no half body
+    pieces = {} -- collect all before queueing the first: an iterator that fails leaves no partial body
     for piece in body do
       check_piece(piece)
       pieces[#pieces + 1] = piece
@@ -33,8 +33,8 @@ function edits.replace_body(ctx, body)
   end
 end
 
---- Keeps the body: with options, or without, in on_mail to on_eoh it begins; at end of message the body is there to be
---- read. Every script keeps its own. It goes when the message ends, behind on_done and on_abort.
+--- Keeps the body: a call in on_mail to on_eoh, with or without options, begins; at end of message the body can be
+--- read. Every script keeps its own. The host frees it when the message ends, after on_done and on_abort.
 ---@param ctx table
 ---@param options moonmilter.BodyOptions?
 ---@return moonmilter.Body

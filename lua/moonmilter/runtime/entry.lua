@@ -1,15 +1,16 @@
 -- The way from the host into a script's function (host/task/call.c). The host pushes arguments from inside the
--- coroutine, so that resuming it is the one protected call: pushing may raise when memory is gone or a finalizer fails.
+-- coroutine, so that resuming it is the only protected call: pushing may raise when memory is exhausted or a finalizer
+-- fails.
 local entry = {}
 
---- Gives the function that a coroutine of the host begins with.
+--- Returns the function with which a coroutine of the host begins.
 ---@param push function  (what): the arguments, as the host's C pushes them
----@return function enter  (called, what): calls `called` with them, in its own place: no frame of ours is in tracebacks
+---@return function enter  (called, what): tail-calls `called` with them, so that tracebacks show no frame of ours
 function entry.by(push)
   local function enter(called, what)
     return called(push(what))
   end
-  jit.off(enter) -- a C function is no part of a trace: the attempts would be for nothing
+  jit.off(enter) -- a C function cannot be part of a trace: compiling would be attempted in vain
   return enter
 end
 

@@ -1,9 +1,9 @@
---- The globals of a script: its own, with those of Lua behind them. A few are ours.
+--- The globals of a script: its own, then those of Lua. We replace a few.
 local log = require "moonmilter.log"
 
 local environment = {}
 
---- print, for scripts and for modules: a line of the log.
+--- print, for scripts and modules: writes a log line.
 function environment.print(...)
   local words = {}
   for i = 1, select("#", ...) do
@@ -14,12 +14,13 @@ end
 
 local function text_load(source, name, mode, env)
   if mode and mode ~= "t" then
-    error(("load: mode %q; only text is loaded"):format(tostring(mode)), 2)
+    error(("load: mode %q is not supported; load text, mode \"t\""):format(tostring(mode)), 2)
   end
   return load(source, name, "t", env or getfenv(2))
 end
 
---- A new one, and the function to call when the script's own code has run: from then on, setting a global is reported.
+--- A new environment, and the function to call after the script's main chunk has run: from then on, setting a global is
+--- reported.
 ---@param path string  of the script, for the report
 ---@return table env
 ---@return function loaded

@@ -1,17 +1,17 @@
 --- ctx.headers: the list of header fields and its fields. The host makes the tables (host/bind/headers.c), this module
--- gives them methods. Indexes never have to be computed: a field knows itself, whatever has been inserted or deleted
--- around it. moonmilter.mail.block makes such a list from text, with edits of its own.
+-- gives them methods. Scripts never compute indexes: a field object stays valid when others are inserted or deleted.
+-- moonmilter.mail.block makes such a list from text, with its own edits.
 local fields = require "moonmilter.mail.fields"
 
 local headers = { list_metatable = fields.list_metatable }
 
 ---@class moonmilter.Field
 ---@field name string   as written
----@field value string  folds as LF, without the space behind the colon
----@field raw string    name, colon and value as they stand in the message
+---@field value string  folds as LF, without the space after the colon
+---@field raw string    name, colon and value as in the message
 local Field = {}
 
--- Reading is loaded when first asked for, because most scripts never need its grammars.
+-- The reading methods are loaded on first use, because most scripts never need their grammars.
 for _, method in ipairs { "text", "addresses", "date", "params", "parsed" } do
   Field[method] = function(self, ...)
     return require("moonmilter.mail.block").reading[method](self, ...)

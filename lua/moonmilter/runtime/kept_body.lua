@@ -1,10 +1,10 @@
---- The body behind ctx:body{…} while it arrives. The host calls feed for each piece before the script's on_body, and
--- once more before its on_eom; it drops body and temporary file when the message ends (host/bind/kept_body.c).
+--- The body of ctx:body{…} while it arrives. The host calls feed for each piece before the script's on_body, and once
+-- more before its on_eom; it drops body and temporary file when the message ends (host/bind/kept_body.c).
 local log = require "moonmilter.log"
 
 local kept_body = {}
 
--- The fields that describe the bytes that are kept: as they came, before the first script's on_eom changes them.
+-- The fields that describe the kept bytes: as received, before the first script's on_eom changes them.
 local function header_of(ctx)
   local list = {}
   for i, field in ipairs(ctx.headers) do
@@ -26,12 +26,12 @@ local function give_up(ctx, why, verdict, is_over)
   return ctx:tempfail(452, "4.3.1", "No room for the message, please try again later")
 end
 
---- Ends the handler with a verdict when a limit of the script's says so, or when the disk fails.
+--- Ends the handler with a verdict when the body exceeds the script's limit, or when the disk fails.
 ---@param ctx table
 ---@param kept moonmilter.Body
 ---@param chunk string?  nil: the body is complete
 function kept_body.feed(ctx, kept, chunk)
-  local new = not chunk and ctx:_new_body() -- a script before this one has rewritten the message: go on from there
+  local new = not chunk and ctx:_new_body() -- an earlier script has rewritten the message: continue with its body
   if new then
     kept:restart()
     chunk = new
@@ -53,7 +53,7 @@ function kept_body.feed(ctx, kept, chunk)
   end
 end
 
---- Begins to keep the body of this message, or gives what is kept.
+--- Begins to keep the body of this message, or returns the kept body.
 ---@param ctx table
 ---@param options moonmilter.BodyOptions?
 ---@return moonmilter.Body?
@@ -63,9 +63,9 @@ function kept_body.of(ctx, options)
   if kept and options == nil then
     return kept
   elseif kept then
-    return nil, "the body of this message is being kept already; ctx:body() without options gives it"
+    return nil, "the body of this message is already being kept; call ctx:body() without options to get it"
   end
-  local body = require "moonmilter.body" -- here, because most scripts keep no body and need no LPeg
+  local body = require "moonmilter.body" -- loaded here, because most scripts keep no body and need no LPeg
   local why = body.check_options(options or {}) or options and options.headers and "headers come from the message"
   if why then
     return nil, why

@@ -1,5 +1,5 @@
---- Loads the scripts of one generation, and tells the host what to negotiate. Runs as a task, so a script's top level
--- and on_load may wait.
+--- Loads the scripts of one generation, and reports to the host what to negotiate. Runs as a task, so a script's top
+-- level and on_load may wait.
 local core = require "moonmilter.core"
 local chunk = require "moonmilter.runtime.chunk"
 local coroutines = require "moonmilter.runtime.coroutines"
@@ -12,7 +12,7 @@ local script = require "moonmilter.runtime.script"
 
 local loader = {}
 
--- What scripts and their modules find in place of Lua's own.
+-- Replacements that scripts and their modules get instead of Lua's own.
 local function install()
   coroutines.install()
   modules.install()
@@ -20,11 +20,11 @@ local function install()
   luasec.install()
   _G.print = environment.print
   os.exit = function() -- luacheck: ignore 122
-    error("os.exit: a script cannot end the host; a verdict ends a handler, an error a load", 2)
+    error("os.exit: a script cannot end the host; end a handler with a verdict, a load with an error", 2)
   end
 end
 
--- Sets of what the modules that are loaded from now on mention and call.
+-- Sets of the strings and methods that the modules loaded from now on mention and call.
 local function note_modules()
   local strings, methods = {}, {}
   local function note(set, of, fn)

@@ -1,10 +1,10 @@
 --- Which macros to ask the MTA for. Sendmail and Postfix each send a default list for every stage; a list of ours
--- replaces it, so lists are sent only when a script wants a macro that is in neither, and then
--- they hold the defaults too.
+-- replaces it. So lists are sent only when a script wants a macro that neither default has, and then they include the
+-- defaults.
 local macros = {}
 
--- ORDER MACRO_SET; protocol 6.3. Both lists for headers' end and message's end go together: Sendmail drops one alone
--- (protocol 4.5).
+-- ORDER MACRO_SET; protocol 6.3. The lists for end of headers and end of message are sent together: Sendmail drops one
+-- alone (protocol 4.5).
 local defaults = {
   connect = "j _ {daemon_name} {daemon_addr} {if_name} {if_addr} v",
   helo = "{tls_version} {cipher} {cipher_bits} {cert_subject} {cert_issuer}",
@@ -15,7 +15,7 @@ local defaults = {
   eom = "i {msg_id}",
 }
 
--- Where a macro that is in no default list is first known.
+-- The stage at which a macro outside the default lists is first known.
 local first_known = {
   ["{client_addr}"] = "connect", ["{client_name}"] = "connect", ["{client_port}"] = "connect",
   ["{client_ptr}"] = "connect",
@@ -45,7 +45,7 @@ local function known_by_default()
   return known
 end
 
---- The macros that strings of a script seem to ask for and no MTA sends by itself.
+--- The macros that a script's strings seem to request and no MTA sends by default.
 ---@param strings table<string, true>
 ---@return table<string, true>
 function macros.wanted(strings)
@@ -62,17 +62,17 @@ function macros.wanted(strings)
   return wanted
 end
 
-local LIST_MAX = 50 -- names a stage; at the 51st Sendmail refuses the client (8.17, milter_getsymlist)
+local LIST_MAX = 50 -- names per stage; at the 51st Sendmail refuses the client (8.17, milter_getsymlist)
 
 local function check_size(stage, list)
   local count = select(2, list:gsub("%S+", ""))
   if count > LIST_MAX then
-    error(("%d macros are asked for at %s, those that MTAs send by themselves included; Sendmail takes at most %d")
+    error(("%d macros are requested at %s, including those that MTAs send by default; Sendmail takes at most %d")
       :format(count, stage, LIST_MAX), 0)
   end
 end
 
---- Lists by stage, or nil when the MTA's own will do. Raises when a list is longer than an MTA takes.
+--- Lists by stage, or nil when the MTA's own suffice. Raises when a list is longer than an MTA takes.
 ---@param wanted table<string, true>  names, braces optional
 ---@return table<string, string>?
 function macros.lists(wanted)

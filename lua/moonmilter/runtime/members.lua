@@ -1,8 +1,8 @@
---- How a script reads a member of ctx. In Lua, so that what every handler does most, ctx.message and the methods, stays
--- in compiled code; a fact is asked of the host.
+--- How a script reads a member of ctx. In Lua, so that the most frequent accesses, ctx.message and the methods, stay in
+-- compiled code; the host is asked for facts.
 local members = {}
 
---- Gives the __index of ctx.
+--- Returns the __index of ctx.
 ---@param kept table<string, table>  by name of the member: a table by ctx; the host fills and clears it
 ---@param known table<string, any>   every member: methods are functions, a fact is something else
 ---@param fact function              (ctx, name): the value of a fact; raises when there is no such member
@@ -21,8 +21,8 @@ function members.index(kept, known, fact)
   end
 end
 
---- Gives the metatable of ctx.message and ctx.session, which are a script's own: a name of ctx in one of them is a slip
--- that would go unseen as nil (ctx.message.sender), or would hide the fact once it is written.
+--- Returns the metatable of ctx.message and ctx.session, which belong to the script. A name of ctx in one of them is a
+-- mistake: read, it would silently be nil (ctx.message.sender); written, it would hide the fact.
 ---@param known table<string, any>  as above
 ---@return table
 function members.guard(known)
@@ -30,7 +30,7 @@ function members.guard(known)
   for name, member in pairs(known) do
     if name:sub(1, 1) ~= "_" then
       local form = type(member) == "function" and "ctx:%s(...)" or "ctx.%s"
-      hints[name] = ("%s is a member of ctx: say " .. form .. "; ctx.message and ctx.session are for names of "
+      hints[name] = ("%s is a member of ctx: write " .. form .. "; ctx.message and ctx.session are for names of "
         .. "your own"):format(name, name)
     end
   end

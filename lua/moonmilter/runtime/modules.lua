@@ -1,20 +1,20 @@
 --- require, in Lua, so that a module may wait while it is being loaded.
--- LuaJIT's own require is a C function, across which nothing can yield. This one walks the same package.loaders. It
--- also names module cycles, which the original answers with a half-made module, and notes what loaded modules mention,
--- so that negotiation knows what a script needs through its helpers. A module that another session is
--- still loading is waited for.
+-- LuaJIT's own require is a C function, across which no code can yield. This one walks the same package.loaders. It
+-- also reports module cycles, for which the original returns a half-made module, and notes what loaded modules mention,
+-- so that negotiation knows what a script needs through its helpers. It waits for a module that another session is
+-- still loading.
 local core = require "moonmilter.core"
 local wait = require "moonmilter.runtime.wait"
 
 local modules = {}
 
 local sleep = wait.wrap(core.sleep)
-local POLL = 0.005 -- seconds between two looks at a module that another task loads
+local POLL = 0.005 -- seconds between two checks of a module that another task loads
 
--- No table: C modules made for Lua 5.1 (luaL_register: lpeg, lfs) put their functions into a table they find there.
+-- Not a table: C modules for Lua 5.1 (luaL_register: lpeg, lfs) put their functions into a table that they find there.
 local function LOADING() end
 local loading = {} -- { name, task }, outermost first
-local awaited = {} -- task -> name of the module that it waits for
+local awaited = {} -- task -> name of the module for which it waits
 
 local function loader_of(name)
   for _, entry in ipairs(loading) do
@@ -24,7 +24,7 @@ local function loader_of(name)
   end
 end
 
--- What needs what, from `name` to the module that asks for it again.
+-- The chain of modules from `name` to the one that requires it again.
 local function cycle(name, task)
   local chain = {}
   for _, entry in ipairs(loading) do
@@ -36,7 +36,7 @@ local function cycle(name, task)
   return table.concat(chain, " -> ")
 end
 
--- Follows who waits for whom: true when the end of it is `task` itself.
+-- Follows the chain of waiting tasks: true when it ends at `task` itself.
 local function waits_for(name, task)
   local other = loader_of(name)
   while other and other ~= task do
@@ -45,7 +45,7 @@ local function waits_for(name, task)
   return other ~= nil
 end
 
--- Another task is loading the module: its result is ours too. It may fail; then we try ourselves.
+-- Another task is loading the module: use its result. When it fails, we load the module ourselves.
 local function await(name, task)
   awaited[task] = name
   local ok, err = true, nil
@@ -69,7 +69,7 @@ local function find_loader(name)
       tried[#tried + 1] = loader
     end
   end
-  error(("module '%s' not found (luarocks --lua-version=5.1 install puts modules where they are found; so does "
+  error(("module '%s' not found (install it with luarocks --lua-version=5.1 install, or put it into "
     .. "the directory lib/ beside the scripts):%s"):format(name, table.concat(tried)), 3)
 end
 

@@ -1,12 +1,12 @@
---- Options of a call: known, of the right type, defaults put in.
+--- Options of a call: checks names and types, fills in defaults.
 local core = require "moonmilter.core"
 
 local options = {}
 
 ---@class moonmilter.OptionRow
 ---@field [1] string  its type
----@field [2] any     what it is when not given
----@field also string?  another type it may have
+---@field [2] any     its default
+---@field also string?  another type that it may have
 
 local function is_of(value, row)
   return type(value) == row[1] or type(value) == row.also
@@ -16,7 +16,7 @@ end
 ---@param call string  "redis.new", for the error
 ---@param given table
 ---@param rows table<string, moonmilter.OptionRow>
----@param level integer  of the error, as for error(): 2 is whoever called the caller
+---@param level integer  of the error, as for error(): 2 is the caller's caller
 ---@return table
 function options.check(call, given, rows, level)
   local checked = {}

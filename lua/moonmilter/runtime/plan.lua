@@ -1,11 +1,11 @@
---- What the host shall negotiate for the scripts of a generation: steps, edits, macros. Read from their handlers, their
+--- What the host negotiates for the scripts of a generation: steps, edits, macros. Derived from their handlers, their
 -- options and what their code mentions.
 local macros = require "moonmilter.runtime.macros"
 
 local plan = {}
 
--- What a script mentions, and the steps of the protocol that bring it. Asking for a step too many costs a
--- little time; one too few would make a fact empty.
+-- What a script mentions, and the protocol steps that deliver it. A superfluous step costs a little time; a missing one
+-- would leave a fact empty.
 plan.facts = {
   client = { "connect" }, helo = { "helo" },
   sender = { "mail" }, sender_raw = { "mail" }, sender_params = { "mail" },
@@ -14,7 +14,7 @@ plan.facts = {
   body_size = { "body" }, body = {},
 }
 
--- An unknown command may come in a message, and its handler may keep something in ctx.message or ask for an edit.
+-- An unknown command may arrive inside a message, and its handler may use ctx.message or request an edit.
 local message_stages = { mail = true, rcpt = true, data = true, header = true, eoh = true, body = true, eom = true,
   unknown = true, abort = true, done = true }
 
@@ -35,8 +35,8 @@ local function note_facts(result, words)
   end
 end
 
--- ctx:body{…} keeps the body and may refuse it, so pieces are answered; its parts need the header. The modules behind
--- ctx:body and the fields' methods are loaded now rather than at the first message; without LPeg the call says so.
+-- ctx:body{…} keeps the body and may refuse it, so each piece needs a reply; its parts need the header. The modules for
+-- ctx:body and the fields' methods are loaded now rather than at the first message; without LPeg the call reports it.
 local function note_methods(result, methods)
   if methods.body then
     result.stages.body, result.handled.body, result.stages.header = true, true, true
@@ -55,15 +55,16 @@ local function to_set(list)
   return set
 end
 
--- A message must be told from its beginning: no MAIL, no ctx.message, and no abort from Sendmail either (protocol 5.6).
+-- The host must see a message from its beginning: without MAIL there is no ctx.message, and no abort from Sendmail
+-- either (protocol 5.6).
 local function complete_stages(result)
   for stage in pairs(message_stages) do
     if result.stages[stage] then
       result.stages.mail, result.stages.eom = true, true
     end
   end
-  -- Of a RSET Sendmail tells only those that have answered MAIL: on_abort would run at the next MAIL or QUIT, and
-  -- on_unknown would see a message that is gone.
+  -- Sendmail reports a RSET only to milters that have answered MAIL: otherwise on_abort would run at the next MAIL or
+  -- QUIT, and on_unknown would see a message that is gone.
   if result.stages.unknown or result.handled.abort then
     result.handled.mail = true
   end
@@ -71,7 +72,7 @@ end
 
 --- The plan, which the host reads (host/script/).
 ---@param scripts table[]  as moonmilter.runtime.script makes them
----@param module_strings table<string, true>  what modules that they have loaded mention
+---@param module_strings table<string, true>  what the modules they have loaded mention
 ---@param module_methods table<string, true>  and call
 ---@return table
 function plan.of(scripts, module_strings, module_methods)

@@ -1,4 +1,4 @@
---- One script: compiled, run in an environment of its own, its handlers and options found and checked.
+--- One script: compiles it, runs it in its own environment, finds and checks its handlers and options.
 local core = require "moonmilter.core"
 local chunk = require "moonmilter.runtime.chunk"
 local environment = require "moonmilter.runtime.environment"
@@ -24,7 +24,7 @@ local function read_file(path)
   local source, why = file:read("*a")
   file:close()
   if not source then
-    error(("%s: cannot be read: %s"):format(path, why), 0)
+    error(("%s: cannot read the script: %s"):format(path, why), 0)
   end
   return source
 end
@@ -49,7 +49,7 @@ local function check_fields(path, fields)
   local spelt = {}
   for name, fn in pairs(fields) do
     if type(name) ~= "string" or not name:match("^[!-9;-~]+$") then
-      file_error(path, line_of(fn), ("on_header: %q is no header name"):format(tostring(name)))
+      file_error(path, line_of(fn), ("on_header: %q is not a header name"):format(tostring(name)))
     end
     if type(fn) ~= "function" then
       file_error(path, 1, ("on_header.%s is a %s; it must be a function"):format(name, type(fn)))
@@ -68,7 +68,7 @@ end
 local function check_list(path, key, list, known)
   for _, word in ipairs(list) do
     if type(word) ~= "string" then
-      file_error(path, 1, ("options.%s: a list of words, not a %s"):format(key, type(word)))
+      file_error(path, 1, ("options.%s: must be a list of words, not of a %s"):format(key, type(word)))
     end
     if known and not known[word] then
       file_error(path, 1, ("options.%s: unknown word %q%s"):format(key, word, core.suggest(word, known)))
@@ -94,13 +94,13 @@ local function check_options(path, options)
   check_list(path, "macros", options.macros or {})
   for _, name in ipairs(options.macros or {}) do
     if not (name:match("^{[%w_]+}$") or name:match("^[%w_]+$")) then
-      file_error(path, 1, ("options.macros: %q is no macro name; names are like i and {auth_authen}"):format(name))
+      file_error(path, 1, ("options.macros: %q is not a macro name; write names like i and {auth_authen}"):format(name))
     end
   end
   return options
 end
 
--- Handlers are the script's global on_… functions, or those of the table it returns.
+-- Handlers are the script's global on_… functions, or those of the table that it returns.
 local function collect_handlers(path, env, returned)
   local found, source = {}, env
   if type(returned) == "table" then
@@ -130,7 +130,7 @@ local function collect_handlers(path, env, returned)
   return found, fields, rawget(source, "options")
 end
 
--- A global that is set in a function is shared by all sessions, and nearly always a forgotten local.
+-- All sessions share a global that a function sets; nearly always it is a forgotten local.
 local function report_globals(path, fn, env, returned)
   local reports, seen = {}, {}
   for _, use in ipairs(chunk.globals(fn)) do
@@ -152,7 +152,7 @@ local function report_globals(path, fn, env, returned)
   return reports
 end
 
--- How many arguments a function can see: what no handler can see is not made for it. Three is the most there are.
+-- How many arguments a function can see: the host does not build those that it cannot see. Three is the maximum.
 local function seen_by(fn)
   local shape = debug.getinfo(fn, "u")
   return shape.isvararg and 3 or math.min(shape.nparams, 3)
@@ -172,10 +172,10 @@ end
 function script.load(path)
   local source = read_file(path)
   if source:sub(1, 1) == "\27" then
-    error(path .. ": is bytecode; scripts are loaded from text only", 0)
+    error(path .. ": is bytecode; give the script's source", 0)
   end
   local env, loaded = environment.new(path)
-  local main_chunk, err = load(source, "@" .. path, "t", env) -- the name stands in tracebacks
+  local main_chunk, err = load(source, "@" .. path, "t", env) -- the name appears in tracebacks
   if not main_chunk then
     error(err, 0)
   end

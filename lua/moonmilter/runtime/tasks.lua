@@ -1,4 +1,4 @@
---- Tasks: work that goes on beside the handler that started it, and is collected later.
+--- Tasks: work that runs beside the handler that started it, and whose result is collected later.
 --
 --   function on_connect(ctx, host, ip)
 --     ctx.session.lookup = milter.spawn(dns.ptr, ip)
@@ -19,7 +19,7 @@ local traceback = debug.traceback
 
 -- ---- the body of a task ----
 
--- What came out of a task that raised: the value itself for whoever waits, and a text for the log.
+-- The result of a task that raised: the value itself for the waiting tasks, and a text for the log.
 local function raised(err)
   if wait.cancelled(err) then
     return { value = err }
@@ -50,15 +50,15 @@ end
 
 local function check_function(name, fn)
   if type(fn) ~= "function" then
-    error(("%s: a function is wanted, not a %s%s"):format(name, type(fn),
+    error(("%s: expected a function, got %s%s"):format(name, type(fn),
       fn == nil and "; was it called already, as in spawn(f())?" or ""), 3)
   end
 end
 
---- Starts fn(...) as a task of its own. It begins when whoever called spawn waits or returns, not at once.
--- Started at mail or later it belongs to the message, before that to the client, while loading to the scripts, in a
--- task to that task's owner; when its owner is over it is cancelled. It gives no verdict (let it return its
--- finding) but may use ctx.
+--- Starts fn(...) as a separate task. The task begins when the caller of spawn waits or returns, not at once. Started
+-- at MAIL or later it belongs to the message, before that to the client, while loading to the scripts, in a task to
+-- that task's owner; it is cancelled when its owner ends. It gives no verdict (let it return its finding) but may use
+-- ctx.
 ---@param fn function
 ---@return moonmilter.Task
 function tasks.spawn(fn, ...)
@@ -66,7 +66,7 @@ function tasks.spawn(fn, ...)
   return raw_spawn("caller", body, fn, ...)
 end
 
---- The same for something that outlives its session; "timer": until the next generation of scripts takes over.
+--- The same for work that outlives its session; "timer": until the next generation of scripts takes over.
 ---@param owner "generation"|"timer"
 function tasks.detach(owner, fn, ...)
   return raw_spawn(owner, body, fn, ...)
@@ -95,9 +95,9 @@ local function is_over(task)
   return state ~= "queued" and state ~= "running"
 end
 
---- Waits until the task is over and returns what its function returned; raises what it raised. May be called again, and
---- by several.
----@param timeout? number  seconds; the task goes on when they are over
+--- Waits until the task is over, then returns what its function returned or raises what it raised. May be called again,
+--- and by several tasks.
+---@param timeout? number  seconds; after them the task still goes on
 ---@return any ...  or nil, text, "timeout" | "cancelled"
 function Task:wait(timeout)
   if not is_over(self) then
@@ -109,9 +109,9 @@ function Task:wait(timeout)
   return read(task_result(self))
 end
 
---- Ends the task: what it waits for is given up at once, then a `cancelled` error is raised inside, so that its cleanup
---- runs. A task that has not begun does not begin.
----@return boolean  false: it was over already
+--- Ends the task: abandons what it waits for at once, then raises a `cancelled` error inside, so that its cleanup runs.
+--- A task that has not begun does not begin.
+---@return boolean  false: it was already over
 function Task:cancel()
   return core.task_cancel(self)
 end
@@ -128,10 +128,10 @@ local function is_task(value)
   return type(value) == "userdata" and getmetatable(value) == "task"
 end
 
--- Tasks by key of a list of tasks and functions, and those among them that were started here.
+-- Tasks by key from a list of tasks and functions, and those among them that were started here.
 local function start(name, list)
   if type(list) ~= "table" then
-    error(("%s: a table of functions and tasks is wanted, not a %s"):format(name, type(list)), 3)
+    error(("%s: expected a table of functions and tasks, got a %s"):format(name, type(list)), 3)
   end
   for key, entry in pairs(list) do
     if type(entry) ~= "function" and not is_task(entry) then
@@ -167,15 +167,15 @@ local function wait_for_one(pending)
   local list = {}
   for _, task in pairs(pending) do
     list[#list + 1] = task
-    if #list == 64 then -- as many as core.task_wait takes; the others are looked at behind it
+    if #list == 64 then -- as many as core.task_wait takes; the others are checked after it
       break
     end
   end
   task_wait(nil, unpack(list))
 end
 
--- Calls each(key, task) as they end, until it returns true or none is left. When anything raises,
--- what was started here ends.
+-- Calls each(key, task) as they end, until it returns true or none is left. When anything raises, the tasks started
+-- here are ended.
 local function collect(own, pending, each)
   local ok, err = xpcall(function()
     while next(pending) ~= nil do
@@ -198,11 +198,11 @@ local function collect(own, pending, each)
   end
 end
 
---- Runs functions side by side and waits for all; tasks among them are waited for as well.
+--- Runs functions side by side and waits for all, also for tasks among them.
 -- If one raises, the functions that have not ended are cancelled and the error is raised here.
 ---@param list table  functions and tasks, by any keys
 ---@return table results   first result of each, by the same key
----@return table failures  { text =, code = } of each whose first result is nil and that says why
+---@return table failures  { text =, code = } of each that returned nil and a text
 function tasks.all(list)
   local pending, own = start("all", list)
   local found, failures = {}, {}
@@ -216,15 +216,14 @@ function tasks.all(list)
   return found, failures
 end
 
---- Runs functions side by side and returns what the first that succeeds returns: it has not raised, and its first
---- result, if it has any, is not nil. The functions that have not ended are then cancelled;
---- tasks that were given go on.
+--- Runs functions side by side and returns what the first to succeed returns: it has not raised, and its first result,
+--- if it has any, is not nil. The functions that have not ended are then cancelled; tasks in the list go on.
 ---@param list table  functions and tasks, by any keys
----@return any ...  when none succeeds: what the last one has returned (nil, text, code); or what it has raised, raised
+---@return any ...  when none succeeds: what the last one returned (nil, text, code); if it raised, the same error is raised
 function tasks.any(list)
   local pending, own = start("any", list)
   if next(pending) == nil then
-    error("any: nothing to wait for: the table is empty", 2)
+    error("any: the table is empty; give at least one function or task", 2)
   end
   local last
   collect(own, pending, function(_, task)
@@ -266,9 +265,9 @@ local function finish_or_cancel(task, seconds, ...)
   return ...
 end
 
---- Calls fn(...) and gives it up after so many seconds: what it waits for then is undone and a `cancelled` error with
---- reason "timeout" raised inside. Time that passes without waiting is not measured.
--- It runs in the caller itself, so verdicts work; only inside a coroutine of your own it is a task.
+--- Calls fn(...) and ends it after so many seconds: its current wait is undone and raises a `cancelled` error with
+--- reason "timeout" inside. Time that passes without waiting does not count. fn runs in the caller itself, so verdicts
+--- work; only inside a coroutine of the script's own is it a task.
 ---@param seconds number
 ---@param fn function
 ---@return any ...  what fn returns; nil, text, "timeout"
@@ -285,7 +284,7 @@ end
 -- ---- the end ----
 
 --- Calls fn() when the message is over (called at mail or later), the client (before), or the scripts are unloaded
---- (while loading): after every handler and task, last one first, whatever the outcome was. It cannot wait.
+--- (while loading): after every handler and task, last one first, whatever the outcome. fn cannot wait.
 ---@param fn function
 function tasks.at_end(fn)
   check_function("at_end", fn)

@@ -1,8 +1,7 @@
 --- Waiting: turns a raw primitive of the host into a function that scripts can call.
--- A raw primitive yields to the host and returns what the host resumes it with. When the wait was cancelled that is the
--- cancel token and a reason; the error is raised here, inside the script, so that its own pcall cleanup runs. Every
--- later wait of the same task raises the same again. What a primitive says of its arguments is
--- raised with the script's line.
+-- A raw primitive yields to the host and returns what the host resumes it with. When the wait was cancelled, that is
+-- the cancel token and a reason; the error is raised here, inside the script, so that its own pcall cleanup runs. Every
+-- later wait of the same task raises the same error. Argument errors are reported at the script's line.
 local core = require "moonmilter.core"
 
 local wait = {}

@@ -1,11 +1,10 @@
---- Whose line an error is: the test's, however deep in the kit it comes up; and what scripts
---- complained about meanwhile.
+--- Reports errors at the test's line, however deep in the kit they occur; and what scripts logged meanwhile.
 local blame = {}
 
 local OWN = debug.getinfo(1, "S").source:match "^(.*/)" or "@"
-local LINES_MAX = 5 -- shown of a failed test, the last ones; exploration runs a test some hundred times
+local LINES_MAX = 5 -- the last lines of a failed test to show; exploration runs a test some hundred times
 
---- Raises with the line of the test in front, unless the text names a line already.
+--- Raises with the test's line prefixed, unless the text already names a line.
 function blame.raise(text)
   if not text:find "^[^%s:]+:%d+: " then
     for level = 2, math.huge do
@@ -21,16 +20,16 @@ function blame.raise(text)
   error(text, 0)
 end
 
---- An error's text with the test's own functions it came through; for xpcall.
+--- An error's text with the test's own functions on its way; for xpcall.
 function blame.traced(err)
   if type(err) ~= "string" then
-    return err -- an assertion tells it all
+    return err -- an assertion says everything
   end
   local lines = {}
   for level = 2, math.huge do
     local frame = debug.getinfo(level, "Sl")
     local is_own = not frame or frame.source:sub(1, #OWN) == OWN
-    if is_own and (not frame or #lines > 0) then -- the kit again, which has called the test
+    if is_own and (not frame or #lines > 0) then -- the kit again, which called the test
       break
     elseif not is_own and frame.currentline > 0 then
       lines[#lines + 1] = ("\n  called at %s:%d"):format(frame.short_src, frame.currentline)
@@ -41,14 +40,14 @@ end
 
 -- ---- below busted's own report ----
 
--- busted loads modules anew for every spec file, and has one run.
+-- busted reloads modules for every spec file, and makes one run.
 local shared = debug.getregistry()["moonmilter.testing.blame"]
 if not shared then
   shared = { lines = {}, failed = {} }
   debug.getregistry()["moonmilter.testing.blame"] = shared
 end
 
---- A warning or an error of the host a test has.
+--- A warning or an error of a test's host.
 function blame.note(line)
   shared.lines[#shared.lines + 1] = line
 end
@@ -66,7 +65,7 @@ local function name_of(busted, element)
   return table.concat(words, " ")
 end
 
---- "tempfail" alone does not tell why: what the log said in tests that failed stands below busted's report.
+--- "tempfail" alone does not say why: the log of failed tests is printed below busted's report.
 local function listen(busted)
   busted.subscribe({ "test", "end" }, function(element, _, status)
     if status ~= "success" and status ~= "pending" and #shared.lines > 0 then

@@ -25,7 +25,7 @@ local function copy(options, changes)
   return merged
 end
 
--- What a client may do before it thinks better of it: so many steps of a plain message.
+-- The steps of a plain message, after any of which a client may change its mind.
 local STEPS = {
   { "mail", function(mta) mta:mail "gone@example.org" end },
   { "rcpt", function(mta) mta:rcpt "nobody@example.com" end },
@@ -36,7 +36,7 @@ local STEPS = {
   { "body", function(mta) mta:body "given up\r\n" end },
 }
 
--- How far a client gets that goes away before it has a message.
+-- How far a client gets that goes away before its message.
 local GREETING = {
   { "the offer", function() end },
   { "connect", function(mta) mta:connect() end },
@@ -48,7 +48,7 @@ local GREETING = {
   end },
 }
 
--- Plays the first n steps of a message that comes to nothing. False when the filter ended it before.
+-- Plays the first n steps of a message that is then given up. False when the filter ended it earlier.
 local function play(mta, n)
   for i = 1, n do
     if not mta.sender or (STEPS[i][1] == "data" and mta.taken == 0) then
@@ -86,8 +86,8 @@ local function run(start, options, changes, what, fn, before)
   error(err, 0)
 end
 
---- Runs fn(mta) with packets whole, byte by byte, cut in two at every byte, behind a message given up at every stage
---- and beside a session that goes away at every stage; each time with a host of its own.
+--- Runs fn(mta) with packets whole, byte by byte, cut in two at every byte, after a message given up at every stage and
+--- beside a session that goes away at every stage; each time with a new host.
 ---@param limit integer  cuts at most
 ---@return integer  how often fn was run
 function explore.run(start, options, fn, limit)
@@ -95,11 +95,11 @@ function explore.run(start, options, fn, limit)
   local size = run(start, options, { split = "whole" }, "whole packets", fn)
   run(start, options, { split = 1 }, "byte by byte", fn)
   for _, at in ipairs(spread(size - 1, limit)) do
-    run(start, options, { split = { at = at } }, ("cut behind byte %d of %d"):format(at, size), fn)
+    run(start, options, { split = { at = at } }, ("cut after byte %d of %d"):format(at, size), fn)
     runs = runs + 1
   end
   for _, step in ipairs(GREETING) do
-    run(start, options, {}, "beside a session that vanished behind " .. step[1], fn, function(mta)
+    run(start, options, {}, "beside a session that vanished after " .. step[1], fn, function(mta)
       local other = mta:another()
       step[2](other)
       other:vanish()
@@ -107,13 +107,13 @@ function explore.run(start, options, fn, limit)
     runs = runs + 1
   end
   for n = 1, #STEPS do
-    run(start, options, {}, "after a message given up behind " .. STEPS[n][1], fn, function(mta)
+    run(start, options, {}, "after a message given up after " .. STEPS[n][1], fn, function(mta)
       if play(mta, n) then
         mta:abort()
       end
       library.player_count_from(mta.player.pointer, 0)
     end)
-    run(start, options, {}, "beside a session that vanished behind " .. STEPS[n][1], fn, function(mta)
+    run(start, options, {}, "beside a session that vanished after " .. STEPS[n][1], fn, function(mta)
       local other = mta:another()
       if play(other, n) or not library.feed_is_finished(other.session) then
         other:vanish()

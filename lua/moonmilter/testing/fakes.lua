@@ -1,6 +1,6 @@
---- What scripts meet instead of the world: DNS, HTTP, Redis and processes answer from tables or functions of the test.
--- The modules that scripts require are replaced inside the scripts' own Lua (fake/*.lua); what they are asked comes
--- here, as text, is noted, and answered.
+--- Fakes of the outside world: DNS, HTTP, Redis and processes answer from tables or functions of the test. The modules
+-- that scripts require are replaced inside the scripts' own Lua (fake/*.lua); they send their questions here, as text,
+-- where they are noted and answered.
 local value = require "moonmilter.testing.value"
 
 local fakes = {}
@@ -8,7 +8,7 @@ local fakes = {}
 local Fakes = {}
 Fakes.__index = Fakes
 
--- option -> the module it stands for
+-- option -> the module that it replaces
 local KINDS = { dns = "moonmilter.dns", http = "moonmilter.http", redis = "moonmilter.redis",
   process = "moonmilter.process" }
 
@@ -19,11 +19,11 @@ local answers = {}
 function answers.dns(world, name, kind)
   local entry = world[name] or world[name:lower()]
   local ip = kind == "PTR" and name:match "^(.*)%.in%-addr%.arpa$"
-  if entry == nil and ip then -- an address may be written as it is
+  if entry == nil and ip then -- an address may be given directly
     entry = world[ip:gsub("^(%d+)%.(%d+)%.(%d+)%.(%d+)$", "%4.%3.%2.%1")]
   end
   if entry == nil then
-    return nil, ("%s %s: no such name in this test's dns"):format(name, kind), "nxdomain"
+    return nil, ("%s %s: this test's dns has no such name"):format(name, kind), "nxdomain"
   elseif type(entry) == "string" then
     return nil, ("%s %s: %s"):format(name, kind, entry), entry
   end
@@ -61,7 +61,7 @@ end
 
 -- redis = { key = "value", … }: the fake keeps them itself; redis = "refused" makes every command fail
 function answers.redis(_, command)
-  return nil, command, "not of the test" -- the fake does it itself
+  return nil, command, "not of the test" -- the fake answers by itself
 end
 
 local function read_source(name)
@@ -90,7 +90,7 @@ function fakes.new(options)
   return self
 end
 
---- Names of the modules that scripts get from us.
+--- Names of the modules that we provide to scripts.
 function Fakes:names()
   local names = {}
   for name in pairs(self.sources) do
@@ -104,7 +104,7 @@ function Fakes:source(name)
   return self.sources[name]
 end
 
---- Notes a question and answers it: as text, true and the results, or false and why the test is at fault.
+--- Notes a question and answers it: as text, true and the results, or false and the test's mistake.
 function Fakes:answer(kind, ...)
   local asked = self.asked[kind]
   local world = self.worlds[kind]

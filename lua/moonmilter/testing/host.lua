@@ -1,4 +1,4 @@
---- A host with scripts, without sockets, in this process; its log, its clock, and the fakes its scripts meet.
+--- A host with scripts, without sockets, in this process; its log, its clock, and the fakes for its scripts.
 local ffi = require "ffi"
 local blame = require "moonmilter.testing.blame"
 local fakes = require "moonmilter.testing.fakes"
@@ -12,8 +12,8 @@ Host.__index = Host
 
 local WARN = 2 -- level of the log
 
--- Callbacks from C are few and never freed, and busted loads modules anew for every spec file: so there is one set of
--- them for the whole process, which finds its way through this table.
+-- Callbacks from C are few and never freed, and busted reloads modules for every spec file: so the whole process has
+-- one set of them, which finds its hosts through this table.
 local shared = debug.getregistry()["moonmilter.testing"]
 if not shared then
   shared = { hosts = setmetatable({}, { __mode = "v" }), count = 0 }
@@ -28,8 +28,8 @@ if not shared then
       end
     end
   end)
-  -- They stand for functions that return int, but LuaJIT's interpreter looks at the whole register, of which a callback
-  -- that returns int sets one half only.
+  -- C calls them as functions that return int, but LuaJIT's interpreter reads the whole register, of which a callback
+  -- that returns int sets only one half.
   shared.on_ask = ffi.cast("int (*)(void *)", ffi.cast("intptr_t (*)(void *)", function(L)
     return shared.answer(L)
   end))
@@ -46,7 +46,7 @@ local function argument(L, index)
   return bytes ~= nil and ffi.string(bytes, size[0]) or nil
 end
 
---- A script asks a fake something. Nothing may raise through C: what went wrong is told to the test afterwards.
+--- A script asks a fake. No error may pass through C: the test learns of it afterwards.
 function shared.answer(L)
   local owner = shared.current
   local ok, text = pcall(function()
@@ -140,7 +140,7 @@ local function module_array(self)
   return array, names
 end
 
---- Options see testing.start(). Returns nil and the error when the scripts do not load.
+--- For options see testing.start(). Returns nil and the error when the scripts do not load.
 function host.new(options)
   shared.count = shared.count + 1
   local self = setmetatable({ id = shared.count, lines = {}, fakes = fakes.new(options),
@@ -170,7 +170,7 @@ function host.new(options)
   return nil, text
 end
 
---- Every call into the library goes through here: scripts may run in it, and their fakes must find this host.
+--- Every call into the library goes through here: scripts may run in the call, and their fakes must find this host.
 function Host:call(fn, ...)
   local before = shared.current
   shared.current = self
@@ -184,12 +184,12 @@ function Host:call(fn, ...)
   return result
 end
 
---- Lets time pass: at once on a virtual clock, really on a real one.
+--- Lets time pass: at once on a virtual clock, in real time on a real one.
 function Host:turn(seconds)
   self:call(library.host_turn, self.pointer, seconds)
 end
 
---- Lets so many seconds pass, whatever happens on the way.
+--- Lets so many seconds pass, whatever happens meanwhile.
 function Host:pass(seconds)
   local left = seconds
   repeat
@@ -199,7 +199,7 @@ function Host:pass(seconds)
   until left <= 1e-9
 end
 
---- Loads the scripts again, as SIGHUP does. True, or nil and what the log says about the failure.
+--- Reloads the scripts, as SIGHUP does. True, or nil and the log's text about the failure.
 function Host:reload()
   local before, from = tonumber(library.host_generation(self.pointer)), #self.lines
   self:call(library.host_reload, self.pointer, nil, nil)
@@ -230,7 +230,7 @@ end
 
 host.OPTIONS = OPTIONS
 
--- Calls into the library run Lua of another state and call back: keep them out of compiled traces.
+-- Calls into the library run Lua in another state and call back: keep them out of compiled traces.
 for _, fn in ipairs { host.new, Host.call, Host.turn, Host.reload, Host.close, shared.answer, shared.open } do
   jit.off(fn, true)
 end

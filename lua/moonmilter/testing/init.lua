@@ -12,8 +12,8 @@
 --     end)
 --   end)
 --
--- The scripts run in this process, in a Lua of their own; the packets are real; DNS, HTTP, Redis, processes and the
--- time are the test's. docs/TESTING.md tells it all.
+-- The scripts run in this process, in their own Lua; the packets are real; the test provides DNS, HTTP, Redis,
+-- processes and the time. docs/TESTING.md is the manual.
 local blame = require "moonmilter.testing.blame"
 local explore = require "moonmilter.testing.explore"
 local host = require "moonmilter.testing.host"
@@ -54,11 +54,11 @@ local function check(options)
     if not kinds then
       blame.raise(("there is no option %s%s"):format(tostring(name), suggestion(name)))
     elseif not kinds:find(type(v), 1, true) then
-      blame.raise(("%s: a %s is wanted, not a %s"):format(name, kinds, type(v)))
+      blame.raise(("%s: expected a %s, got a %s"):format(name, kinds, type(v)))
     end
   end
   if not (options.script or options.scripts or options.files or options.config) then
-    blame.raise "there is nothing to test; script, scripts, files or config says what"
+    blame.raise "there is nothing to test; give script, scripts, files or config"
   end
 end
 
@@ -67,9 +67,9 @@ end
 --- script: source · scripts: files and directories · files: { ["a.lua"] = source, … } as a directory · config: a
 --- moonmilter.conf · milter: which of it · set: { on_error = "reject" } keys of the configuration · settings:
 --- host.settings · mta: "postfix" or "sendmail" · name: its name · version, actions, steps: what it offers · macros: {
---- auth_authen = "ann" }, false: does not know it · split: "random" (default), "whole", or bytes a piece · seed: of the
---- random pieces · clock: "virtual" (default) or "real" · now: seconds since 1970 · dns, http, redis, process: fakes ·
---- modules: { name = source }
+--- auth_authen = "ann" }, false: not known to the MTA · split: "random" (default), "whole", or bytes per piece · seed:
+--- of the random pieces · clock: "virtual" (default) or "real" · now: seconds since 1970 · dns, http, redis, process:
+--- fakes · modules: { name = source }
 ---@return table  the MTA
 function testing.start(options)
   if type(options) == "string" then
@@ -104,10 +104,11 @@ function testing.load_error(options)
 end
 
 --- Runs fn(mta) again and again: whole packets, byte by byte, cut at every byte, after a message given up at every
---- stage, beside a session that went away at every stage. Each time scripts start anew. Returns how often.
+--- stage, beside a session that went away at every stage. Scripts are freshly loaded each time. Returns the number of
+--- runs.
 ---@param options table|string   as for testing.start()
 ---@param fn fun(mta: table)
----@param limit? integer  cuts at most, default 200; more bytes than that are cut at evenly spread places
+---@param limit? integer  cuts at most, default 200; more bytes are cut at evenly spread places
 ---@return integer
 function testing.explore(options, fn, limit)
   if type(options) == "string" then

@@ -1,6 +1,6 @@
 --- libmoonmilter through LuaJIT's ffi: the part of moonmilter.h that tests need.
--- The declarations have names of their own (moonmilter_test_…), tied to the library's symbols by __asm__: a process
--- that has declared moonmilter.h itself is not disturbed. spec/testing/library_spec.lua compares them with the header.
+-- The declarations have separate names (moonmilter_test_…), bound to the library's symbols by __asm__: they do not
+-- conflict in a process that declares moonmilter.h itself. spec/testing/library_spec.lua compares them with the header.
 local ffi = require "ffi"
 
 local library = {}
@@ -113,7 +113,7 @@ local function exists(path)
   return file ~= nil
 end
 
---- Where the library may be: MOONMILTER_LIBRARY; the build tree this file belongs to; where both were installed.
+--- Where the library may be: MOONMILTER_LIBRARY; the build tree of this file; the place where both were installed.
 local function places()
   local here = debug.getinfo(1, "S").source:match "^@(.*)lua/moonmilter/testing/[^/]*$"
   local installed = debug.getinfo(1, "S").source:match "^@(.*)share/lua/5.1/moonmilter/testing/[^/]*$"
@@ -158,7 +158,7 @@ setmetatable(library, {
   end,
 })
 
---- A struct mm_error to be filled.
+--- A struct mm_error to fill.
 function library.new_error()
   return ffi.new "struct moonmilter_test_error"
 end
@@ -167,7 +167,7 @@ function library.text(err)
   return ffi.string(err.text)
 end
 
---- NULL-ended array of strings. The list must be kept as long as the array.
+--- NULL-terminated array of strings. Keep the list as long as the array.
 function library.strings(list)
   local array = ffi.new("const char *[?]", #list + 1)
   for i, s in ipairs(list) do

@@ -2,7 +2,7 @@
 local mail = {}
 
 --- The fields and the body of a message file, LF or CRLF, perhaps with an mbox "From " line.
---- Fields are { name, value }, the value as it stands behind the colon, folds as LF.
+--- Fields are { name, value }, the value as it is after the colon, folds as LF.
 function mail.parse(text)
   text = text:gsub("\r\n", "\n"):gsub("^From [^\n]*\n", "")
   local fields, at = {}, 1
@@ -23,7 +23,7 @@ function mail.parse(text)
       at = after
     else
       if #fields == 0 and line ~= "" then
-        return nil, ("not a message: its first line is no header field: %q"):format(line:sub(1, 60))
+        return nil, ("not a message: its first line is not a header field: %q"):format(line:sub(1, 60))
       end
       if line == "" then
         at = after
@@ -54,7 +54,7 @@ end
 
 ---@class moonmilter.testing.Message
 ---@field text    string  all of it, lines end with CRLF
----@field headers table[] { name, value } each, the value without the space behind the colon, folds as LF
+---@field headers table[] { name, value } each, the value without the space after the colon, folds as LF
 ---@field body    string
 local Message = {}
 Message.__index = Message
@@ -99,7 +99,7 @@ function mail.message(text)
   return setmetatable({ text = text, headers = fields, body = body }, Message)
 end
 
---- Sender and recipients out of the header, as `moonmilter try` guesses them.
+--- Sender and recipients from the header, as `moonmilter try` guesses them.
 function mail.envelope(fields)
   local found = {}
   for _, field in ipairs(fields) do

@@ -1,14 +1,14 @@
---- Postfix or Sendmail, as far as a milter sees them, in sentences.
+--- Postfix or Sendmail as a milter sees them; a test speaks to it in sentences.
 --
 --   mta:connect { host = "client.example", ip = "192.0.2.1" }
 --   mta:helo "client.example"
 --   mta:mail "<ann@example.org>"
 --   local reply = mta:rcpt "<bob@example.com>"
 --
--- What a sentence leaves out is filled in: connect and helo before the first mail, data before the first header, end of
--- headers before the body. What an SMTP client could not do (a recipient before MAIL, DATA without a recipient) is an
--- error of the test, raised at its line. So is a reply that Postfix or Sendmail would not take:
--- that is a bug of moonmilter.
+-- Steps that the test leaves out are filled in: connect and helo before the first mail, data before the first header,
+-- end of headers before the body. What an SMTP client could not do (a recipient before MAIL, DATA without a recipient)
+-- is an error of the test, raised at its line. So is a reply that Postfix or Sendmail would not accept: that is a bug
+-- in moonmilter.
 local ffi = require "ffi"
 local blame = require "moonmilter.testing.blame"
 local library = require "moonmilter.testing.library"
@@ -22,19 +22,19 @@ local MTA = {}
 MTA.__index = MTA
 
 local CHUNK = 65535
-local VIRTUAL_DAY, REAL_LIMIT = 86400, 10 -- seconds a reply may take
+local VIRTUAL_DAY, REAL_LIMIT = 86400, 10 -- most seconds that a reply may take
 
 -- ---- replies ----
 
 ---@class moonmilter.testing.Reply
----@field verdict string    continue accept reject tempfail discard skip; "none": the filter was not asked or stays silent
+---@field verdict string    continue accept reject tempfail discard skip; "none": the filter was not asked or sent nothing
 ---@field stage   string    connect helo mail rcpt data header eoh body eom unknown
----@field code?   integer   what the SMTP client is told, when it is told something: 550
+---@field code?   integer   the code that the SMTP client gets, if any: 550
 ---@field status? string    "5.7.1"
----@field text?   string    the words, lines apart by "\n", without code and status
----@field smtp?   string    all of it as it goes to the client, lines apart by "\n"
----@field edits   table[]   at eom: { "add_header", "X-Tag", "yes" }, … in the order they left
----@field progress integer  how often the filter asked for patience
+---@field text?   string    the words, lines separated by "\n", without code and status
+---@field smtp?   string    the whole reply to the client, lines separated by "\n"
+---@field edits   table[]   at eom: { "add_header", "X-Tag", "yes" }, … in the order sent
+---@field progress integer  how often the filter sent progress
 --- At the end of a message also: sender, recipients, refused, quarantined, message (docs/TESTING.md).
 local Reply = {}
 Reply.__index = Reply
@@ -91,7 +91,7 @@ local function close_session(self)
   end
 end
 
---- One milter connection; options see testing.start().
+--- One milter connection; for options see testing.start().
 function mta.new(owner, options)
   local self = setmetatable({
     owner = owner, options = options, kind = options.mta or "postfix", seed = options.seed or 1,
@@ -108,12 +108,12 @@ end
 
 -- ---- bytes ----
 
-local function random(self, n) -- 1..n; the test's own, so that a seed repeats a run
+local function random(self, n) -- 1..n; our own generator, so that a seed repeats a run
   self.seed = (self.seed * 16807) % 2147483647
   return self.seed % n + 1
 end
 
--- Where the next piece of the bytes from `at` on ends.
+-- The end of the next piece of the bytes from `at` on.
 local function piece_end(self, bytes, at)
   local split = self.options.split or "random"
   if split == "whole" then
@@ -150,11 +150,11 @@ local function pull(self)
   local ok, why = self.player:hear(bytes, size[0])
   library.feed_consume(self.session, size[0])
   if not ok then
-    blame.raise("no MTA would take this reply: " .. why)
+    blame.raise("no MTA would accept this reply: " .. why)
   end
 end
 
--- Lets the filter work until the MTA has its reply, or, when it waits for none, until the filter rests.
+-- Lets the filter work until the MTA has its reply, or, when the MTA expects none, until the filter is idle.
 local function await(self)
   local turns, is_due = 0, self.player:is_waiting()
   local deadline = os.time() + REAL_LIMIT + 1
@@ -167,9 +167,9 @@ local function await(self)
     end
     turns = turns + 1
     if self.owner.is_virtual and turns > 100000 or not self.owner.is_virtual and os.time() > deadline then
-      blame.raise("the filter still waits; for what?")
+      blame.raise("the filter still waits for something and has not replied")
     end
-    if self.on_wait then -- many at once: whoever runs them turns the loop
+    if self.on_wait then -- many at once: their runner turns the loop
       self.on_wait(self)
     else
       self.owner:turn(not self.owner.is_virtual and 0.05 or turns < 3 and 0 or VIRTUAL_DAY)
@@ -179,7 +179,7 @@ end
 
 -- ---- stages ----
 
--- What became of the message goes into the reply that ends it.
+-- The message's outcome goes into the reply that ends it.
 local function finish(self, reply)
   local outcome = self.player:outcome()
   reply.sender, reply.recipients, reply.quarantined = outcome.sender, outcome.recipients, outcome.quarantined
@@ -200,9 +200,9 @@ local function settle(self)
   local reply, more = self.player:reply()
   if self.player:is_waiting() then
     blame.raise(("the filter %s in answer to %s"):format(library.feed_is_finished(self.session) and "hung up"
-      or "said nothing", reply.stage))
+      or "sent nothing", reply.stage))
   elseif more.complaint then
-    blame.raise("no MTA would take this reply: " .. more.complaint)
+    blame.raise("no MTA would accept this reply: " .. more.complaint)
   end
   if reply.smtp then
     word(reply)
@@ -228,7 +228,7 @@ function MTA:negotiate()
   self:feed(self.player:take())
   await(self)
   if self.player:is_waiting() then
-    blame.raise("the filter hung up on the offer; its log:\n" .. table.concat(self:log(), "\n"))
+    blame.raise("the filter hung up after the offer; its log:\n" .. table.concat(self:log(), "\n"))
   end
   settle(self)
 end
@@ -251,7 +251,7 @@ local function client_of(given)
   end
   for key, v in pairs(given or {}) do
     if not CLIENT_KEYS[key] then
-      blame.raise(("connect: there is no %s; host, ip, port, family, auth and tls are"):format(tostring(key)))
+      blame.raise(("connect: there is no %s; there are host, ip, port, family, auth and tls"):format(tostring(key)))
     end
     client[key] = v
   end
@@ -262,12 +262,12 @@ local function client_of(given)
   client.family = client.family or client.ip:sub(1, 1) == "/" and "unix" or client.ip:find(":", 1, true)
     and "inet6" or "inet"
   if client.family == "inet" and not client.ip:match "^%d+%.%d+%.%d+%.%d+$" then
-    blame.raise(("connect: ip %q is no address; IPv4, IPv6 or a socket's path"):format(client.ip))
+    blame.raise(("connect: ip %q is not an address; give IPv4, IPv6 or a socket's path"):format(client.ip))
   end
   return client
 end
 
--- As the player takes it.
+-- In the form that the player takes.
 local function played_client(client)
   local tls = client.tls
   return {
@@ -334,7 +334,7 @@ local function strings(params)
   return table.concat(list, "\0") .. (#list > 0 and "\0" or "")
 end
 
--- What a client says before its first MAIL, as far as it is let.
+-- What a client sends before its first MAIL, as far as the filter lets it.
 local function greet(self)
   if self.state == "fresh" then
     self:connect()
@@ -350,7 +350,7 @@ function MTA:mail(address, params)
   greet(self)
   check_not_over(self)
   if self.sender then
-    blame.raise "mail: a message is open already, an MTA answers 503; end it with mta:eom() or mta:abort()"
+    blame.raise "mail: a message is already open, an MTA answers 503; end it with mta:eom() or mta:abort()"
   end
   if self.explore_before then
     self.explore_before(self)
@@ -363,7 +363,7 @@ end
 
 local function check_message(self, what)
   if not self.sender then
-    blame.raise(self.last and ("%s: the message is over, it was decided: %s"):format(what, tostring(self.last))
+    blame.raise(self.last and ("%s: the message is over, its verdict was: %s"):format(what, tostring(self.last))
       or what .. ": there is no message; begin one with mta:mail()")
   end
 end
@@ -373,7 +373,7 @@ end
 function MTA:rcpt(address, params)
   check_message(self, "rcpt")
   if self.stage ~= "mail" then
-    blame.raise "rcpt: the recipients come before DATA"
+    blame.raise "rcpt: DATA is already sent; the recipients come before it"
   end
   local recipient = bracketed(address or "bob@example.com")
   local refused = self.refused
@@ -390,9 +390,9 @@ end
 function MTA:data()
   check_message(self, "data")
   if self.stage ~= "mail" then
-    blame.raise "data: it was said already"
+    blame.raise "data: DATA is already sent"
   elseif self.taken == 0 then
-    blame.raise("data: no recipient was accepted, an MTA answers 554; say mta:rcpt() first")
+    blame.raise("data: no recipient was accepted, an MTA answers 554; call mta:rcpt() first")
   end
   self.stage = "data"
   return play(self, "data")
@@ -400,7 +400,7 @@ end
 
 local ORDER = { mail = 1, data = 2, header = 3, body = 4 }
 
--- Says what was left out before a stage. Returns the reply when one of those ended the message.
+-- Plays the steps that the test left out before a stage. Returns the reply when one of them ended the message.
 local function reach(self, stage)
   if ORDER[self.stage] < ORDER.data then
     local reply = self:data()
@@ -421,17 +421,17 @@ local function send_field(self, name, value)
   return play(self, "header", name, value)
 end
 
---- One header field; the value as it stands behind "Name: ".
+--- One header field; the value as it is after "Name: ".
 ---@return moonmilter.testing.Reply
 function MTA:header(name, value)
   check_message(self, "header")
   if self.stage == "body" then
-    blame.raise "header: the body has begun"
+    blame.raise "header: the body has begun; headers come before it"
   end
   return reach(self, "header") or send_field(self, name, " " .. value)
 end
 
---- The empty line behind the header.
+--- The empty line after the header.
 function MTA:eoh()
   check_message(self, "eoh")
   local ended = reach(self, "header")
@@ -469,7 +469,7 @@ function MTA:eom()
   return reach(self, "body") or play(self, "eom")
 end
 
---- The client gives the message up: RSET, or QUIT, or it goes away and the MTA keeps the filter.
+--- The client gives up the message: RSET, or QUIT, or it goes away and the MTA keeps the filter's connection.
 function MTA:abort()
   check_message(self, "abort")
   self.player:play "abort"
@@ -496,7 +496,7 @@ local function read_message(given)
   given = given or {}
   for key in pairs(given) do
     if not KEYS[key] then
-      blame.raise(("message: there is no %s; from, to, params, headers, body and eml are"):format(tostring(key)))
+      blame.raise(("message: there is no %s; there are from, to, params, headers, body and eml"):format(tostring(key)))
     end
   end
   if given.eml then
@@ -517,9 +517,9 @@ local function read_message(given)
 end
 
 --- A whole message: the name of a file, its text (with line ends), or a table with any of from, to (one or a list),
---- params, headers ({ { name, value }, … } or { Name = value }), body, eml (a file for what is not given).
---- Returns the reply that ended it: with every recipient refused the last refusal, and that of a
---- client that is not let in.
+--- params, headers ({ { name, value }, … } or { Name = value }), body, eml (a file for what is left out). Returns the
+--- reply that ended it: the last refusal when every recipient is refused, and the refusal of a client that is not let
+--- in.
 ---@return moonmilter.testing.Reply
 function MTA:message(message)
   local given, fields, body = read_message(message)
@@ -574,13 +574,13 @@ function MTA:quit()
     self.player:play "quit"
     local goodbye = self.player:take()
     self:feed(goodbye)
-    if goodbye == "" then -- where an MTA just closes
+    if goodbye == "" then -- the MTA closes without a goodbye
       self.owner:call(library.feed_hang_up, self.session)
     end
     await(self)
     local _, more = self.player:reply()
     if more.complaint then
-      blame.raise("no MTA would take this reply: " .. more.complaint)
+      blame.raise("no MTA would accept this reply: " .. more.complaint)
     end
   end
   self.state, self.said_helo = "quit", nil
@@ -596,8 +596,8 @@ end
 
 -- ---- looking in ----
 
---- Another connection to the same scripts, beside this one.
----@param options? table  what differs from this one's: mta, name, version, actions, steps, macros, split
+--- Another connection to the same scripts, in parallel to this one.
+---@param options? table  options that differ from this one's: mta, name, version, actions, steps, macros, split
 function MTA:another(options)
   local merged = {}
   for key, v in pairs(self.options) do
@@ -612,7 +612,7 @@ function MTA:another(options)
   return other
 end
 
---- The host's log lines, those with a word (a plain string) in them when one is given.
+--- The host's log lines, or those that contain a word (a plain string) when one is given.
 ---@return string[]
 function MTA:log(has_word)
   local list = {}
@@ -624,7 +624,7 @@ function MTA:log(has_word)
   return list
 end
 
---- Warnings and errors of the log: of a filter that is well, none.
+--- Warnings and errors of the log: a healthy filter has none.
 ---@return string[]
 function MTA:complaints()
   local list = {}
@@ -646,7 +646,7 @@ function MTA:pass(seconds)
   self.owner:pass(seconds)
 end
 
---- Loads the scripts again, as SIGHUP does. True, or nil and why they do not load.
+--- Reloads the scripts, as SIGHUP does. True, or nil and why they do not load.
 function MTA:reload()
   return self.owner:reload()
 end
@@ -658,7 +658,7 @@ function MTA:write(name, source)
   file:close()
 end
 
---- Ends it: the sessions, the host and its temporary files.
+--- Ends the sessions and the host, and removes its temporary files.
 function MTA:close()
   for _, other in ipairs(self.others or {}) do
     other:close()

@@ -1,5 +1,6 @@
---- An MTA at one milter connection, played by the library: what Postfix or Sendmail says stage by stage, and what it
---- makes of the answers (moonmilter_testing.h). Knows no filter: bytes go out and come in where the caller brings them.
+--- An MTA at one milter connection, played by the library: what Postfix or Sendmail sends stage by stage, and what it
+--- makes of the answers (moonmilter_testing.h). Independent of the filter: the caller carries the bytes in both
+--- directions.
 local ffi = require "ffi"
 local blame = require "moonmilter.testing.blame"
 local library = require "moonmilter.testing.library"
@@ -11,12 +12,12 @@ player.ALL_ACTIONS, player.ALL_STEPS = 0x1ff, 0x1fffff
 local Player = {}
 Player.__index = Player
 
--- "tag" as a test says it, "{tag}" as the wire does
+-- "tag" in a test, "{tag}" on the wire
 local function on_the_wire(name)
   return #name == 1 and name or "{" .. (name:match "^{(.*)}$" or name) .. "}"
 end
 
--- The rows of macros set by hand, and the strings they point to.
+-- The rows of macros that the test sets, and the strings they point to.
 local function macro_rows(macros)
   local names, kept = {}, {}
   for name in pairs(macros) do
@@ -54,7 +55,7 @@ end
 local CLIENT = { "family", "host", "address", "port", "auth_user", "tls_version", "cipher", "cipher_bits",
   "cert_subject", "cert_issuer" }
 
---- client: by the names of CLIENT.
+--- client: has the keys of CLIENT.
 function Player:connect(client)
   local c = ffi.new "struct moonmilter_test_player_client"
   for _, name in ipairs(CLIENT) do
@@ -78,7 +79,7 @@ function Player:play(stage, first, second)
   end
 end
 
---- Takes what the filter is to hear.
+--- Takes the bytes for the filter.
 function Player:take()
   local size = ffi.new "size_t[1]"
   local bytes = library.player_output(self.pointer, size)
@@ -87,7 +88,7 @@ function Player:take()
   return taken
 end
 
---- Bytes of the filter, a string or a pointer and a size. nil and the error when no MTA could go on.
+--- Bytes from the filter, a string or a pointer and a size. nil and the error when no MTA could go on.
 function Player:hear(bytes, size)
   if library.player_hear(self.pointer, bytes, size or #bytes) then
     return true
@@ -95,7 +96,7 @@ function Player:hear(bytes, size)
   return nil, ffi.string(library.player_error(self.pointer).text)
 end
 
---- The caller of a bare player has written such a command itself.
+--- For a bare player, whose caller has written such a command itself.
 function Player:await(command)
   library.player_await(self.pointer, command:byte())
 end
@@ -115,7 +116,7 @@ local function text_of(pointer, size)
   return pointer ~= nil and ffi.string(pointer, size) or nil
 end
 
--- As a script would write it: its name, then the arguments.
+-- An edit as a script would write it: its name, then the arguments.
 local function edit_of(self, i)
   local e = ffi.new "struct moonmilter_test_player_edit"
   library.player_edit(self.pointer, i, e)
@@ -130,7 +131,7 @@ local function edit_of(self, i)
   return { name, first, second }
 end
 
---- What the stage came to, with smtp: all that the SMTP client is told, lines apart by CRLF.
+--- The outcome of the stage, with smtp: the whole reply to the SMTP client, lines separated by CRLF.
 function Player:reply()
   local r = library.player_reply(self.pointer)
   local reply = {
@@ -144,7 +145,7 @@ function Player:reply()
     ends_message = r.ends_message, ends_session = r.ends_session }
 end
 
---- What became of the message: sender, recipients, quarantined (the reason), text.
+--- The message's outcome: sender, recipients, quarantined (the reason), text.
 function Player:outcome()
   local size = ffi.new "size_t[1]"
   local function text(fn, ...)

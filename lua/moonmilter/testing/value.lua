@@ -1,5 +1,5 @@
---- Plain values as Lua source and back: how the test's Lua and the scripts' Lua, two states, tell each other things.
--- Functions, userdata and loops in tables cannot cross.
+--- Plain values as Lua source and back: how the test's Lua and the scripts' Lua, two states, exchange data. Functions,
+-- userdata and cyclic tables cannot cross.
 local value = {}
 
 local function put(out, v, depth)
@@ -21,8 +21,8 @@ local function put(out, v, depth)
     end
     out[#out + 1] = "}"
   else
-    error(kind == "table" and "a table within itself cannot be handed to a script"
-      or ("a %s cannot be handed to a script; strings, numbers, booleans and tables can"):format(kind), 0)
+    error(kind == "table" and "a table that contains itself cannot be passed to a script"
+      or ("a %s cannot be passed to a script; strings, numbers, booleans and tables can"):format(kind), 0)
   end
 end
 
@@ -38,7 +38,7 @@ function value.write(...)
   return table.concat(out)
 end
 
---- What value.write() was given.
+--- The values that were passed to value.write().
 function value.read(text)
   return assert(loadstring("return " .. text, "=value"))()
 end

@@ -1,4 +1,4 @@
--- Counts recipients, with every handler defined and each touching what it gets: every step of the protocol enters Lua.
+-- Counts recipients, with every handler defined and each touching its arguments: every step of the protocol enters Lua.
 function on_connect(ctx, hostname, address)
   ctx.session.from = hostname
 end

@@ -1,4 +1,4 @@
--- Counts recipients: the two handlers that need it, no more.
+-- Counts recipients: with only the two handlers that it needs.
 function on_rcpt(ctx)
   ctx.message.rcpts = (ctx.message.rcpts or 0) + 1
 end

@@ -1,5 +1,6 @@
---- Where these modules and Python's email package (policy.default, 3.11) differ on the corpus, and why ours stays.
---- [message] = { [facet] = reason }. A reason that begins with "varies" may also not apply: other Python versions.
+--- Where these modules and Python's email package (policy.default, 3.11) differ on the corpus, and why we keep our
+--- result. [message] = { [facet] = reason }. A reason that begins with "varies" may also not apply: other Python
+--- versions.
 local drops_last_line_end = "Python drops the line end before the end of a message whose close delimiter is missing; "
   .. "no delimiter claims it (RFC 2046 5.1.1), so it is content"
 
@@ -12,7 +13,7 @@ return {
   ["cut-025"] = { parts = drops_last_line_end },
   ["from-comment-name"] = { from = "lenient mode shows the comment as name, as most mail readers do (the habit is "
     .. "older than RFC 822)" },
-  ["from-dots"] = { from = "same address; ours quotes what is no dot-atom, so that it can be written into a "
+  ["from-dots"] = { from = "same address; ours quotes a local part that is not a dot-atom, so that it can be written into a "
     .. "header again" },
   ["from-double-at"] = { from = "no address at all is ours for a@b@c (errors list has it); Python makes an "
     .. "empty address" },
@@ -24,7 +25,7 @@ return {
   },
   ["mime-boundary-reused"] = { parts = "ours gives a reused boundary to the innermost part and sees both texts; "
     .. "Python sees one" },
-  ["mime-comments"] = { parts = "a comment is no part of the media type (RFC 2045 5.1)" },
+  ["mime-comments"] = { parts = "a comment is not part of the media type (RFC 2045 5.1)" },
   ["mime-report"] = { parts = "message/delivery-status is fields, not messages (RFC 3464 2.1); Python splits it into "
     .. "pseudo messages" },
   ["mime-rfc822-base64"] = { parts = "readers open an encoded message, so ours decodes it; Python parses the "
@@ -44,6 +45,6 @@ return {
     to = "as from", subject = "as from", parts = "as from: the rest of the header is body for Python",
   },
   ["to-semicolons"] = { to = "lenient mode takes Outlook's semicolons; Python drops what follows" },
-  ["to-unquoted-comma"] = { to = "\"Doe\" alone is no address: an entry in the errors list, not a mailbox "
+  ["to-unquoted-comma"] = { to = "\"Doe\" alone is not an address: an entry in the errors list, not a mailbox "
     .. "without a domain" },
 }

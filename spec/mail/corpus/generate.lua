@@ -1,9 +1,10 @@
 --- Generated messages: each is written from a known meaning, so its expected portrait comes from that meaning and not
---- from the parsers. Deterministic: own random numbers, no clock. Encoders here are written anew on purpose.
+--- from the parsers. Deterministic: own random numbers, no clock. The encoders here are deliberately separate
+--- implementations.
 ---
 --- Shapes: addresses RFC 5322 3.4 and 4.4; encoded words RFC 2047 4, 5; dates RFC 5322 3.3; trees RFC 2046 5.1 and
 --- 5.2.1; transfer encodings RFC 2045 6; names RFC 2183 2.3 and RFC 2231 3, 4; trees cut off before a close delimiter
---- (RFC 2046 5.1.2, and what truncating MTAs leave behind).
+--- (RFC 2046 5.1.2, and what truncating MTAs leave).
 local generate = {}
 
 -- Park and Miller 1988; exact in doubles.

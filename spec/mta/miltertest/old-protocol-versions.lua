@@ -2,7 +2,7 @@
 local session = dofile(library)
 
 session.run(function()
-  -- miltertest takes protocol steps third and actions fourth, whatever its manual page says.
+  -- miltertest takes protocol steps third and actions fourth, contrary to its manual page.
   for version, steps in pairs { [2] = 0x7f, [3] = 0x17f, [4] = 0x37f, [6] = 0x1fffff } do
     local conn = session.open()
     local problem = mt.negotiate(conn, version, steps, 0x1ff)

@@ -35,7 +35,7 @@ function session.open()
   return conn
 end
 
---- Connects and goes on to an accepted recipient. `options`: ip, helo, from, to.
+--- Connects and goes on up to an accepted recipient. `options`: ip, helo, from, to.
 function session.envelope(conn, options)
   options = options or {}
   step(mt.mailfrom(conn, options.from or "<ann@one.example>", "SIZE=100"), "mailfrom")
@@ -71,7 +71,7 @@ function session.finish(conn)
   step(mt.eom(conn), "eom")
 end
 
---- A whole message in a session of its own, up to the reply at end of message.
+--- A whole message in a separate session, up to the reply at end of message.
 function session.message(orders)
   local conn = session.open()
   session.hello(conn)
@@ -81,14 +81,14 @@ function session.message(orders)
   return conn
 end
 
---- "continue" and "accept" are the same at end of message.
+--- "continue" and "accept" have the same effect at end of message.
 function session.passed(conn, what)
   local got = session.last(conn)
   if got ~= "continue" and got ~= "accept" then error(("%s: %s"):format(what or "end of message", got), 2) end
 end
 
---- Fails unless a header field was added, at whatever place. A filter that asked for leading spaces (SMFIP_HDR_LEADSPC)
---- sends " v" where others send "v"; miltertest shows both as they are.
+--- Fails unless a header field was added, at any place. A filter that negotiated leading spaces (SMFIP_HDR_LEADSPC)
+--- sends " v" where others send "v"; miltertest shows both unchanged.
 function session.added(conn, name, value)
   for _, operation in ipairs { MT_HDRADD, MT_HDRINSERT } do
     for _, space in ipairs { "", " " } do
@@ -106,7 +106,7 @@ function session.changed(conn, name, value)
   error(("%s: not changed to %s"):format(name, value), 2)
 end
 
---- Runs a script's body; says what went wrong and ends with status 1.
+--- Runs a script's body; on failure reports the error and ends with status 1.
 function session.run(body)
   local ok, problem = xpcall(body, function(text) return debug.traceback(tostring(text), 2) end)
   if not ok then

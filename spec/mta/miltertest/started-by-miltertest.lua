@@ -2,7 +2,7 @@
 local session = dofile(library)
 
 session.run(function()
-  -- The way the filters of other projects are tested: miltertest starts the filter, and ends it with SIGTERM.
+  -- As other projects test their filters: miltertest starts the filter, and ends it with SIGTERM.
   if script ~= nil then
     mt.startfilter(program, "run", "-s", socket, script)
   else

@@ -1,8 +1,8 @@
--- moonmilter.dns as a test sees it: the host's own, but the question goes to the test instead of a name server.
+-- moonmilter.dns as a test sees it: the host's own, but the test answers the query instead of a name server.
 local ask_test, wait = ...
 local core = require "moonmilter.core"
 
--- Records may be written short: { 10, "mx.example.org" } for an MX.
+-- Records may be abbreviated: { 10, "mx.example.org" } for an MX.
 local FIELDS = {
   mx = { "preference", "host" }, srv = { "priority", "weight", "port", "host" }, caa = { "flags", "tag", "value" },
   tlsa = { "usage", "selector", "matching", "data" },

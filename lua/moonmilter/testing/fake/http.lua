@@ -1,4 +1,4 @@
--- moonmilter.http as a test sees it: the host's own, checks, redirects and all, but requests go to the test.
+-- moonmilter.http as a test sees it: the host's own, with its checks and redirects, but the test answers the requests.
 local ask_test, wait = ...
 local core = require "moonmilter.core"
 

@@ -1,4 +1,4 @@
--- moonmilter.process as a test sees it: the host's own, but nothing is run; the test says what came of it.
+-- moonmilter.process as a test sees it: the host's own, but nothing is run; the test gives the result.
 local ask_test, wait = ...
 local core = require "moonmilter.core"
 

@@ -1,5 +1,5 @@
 -- moonmilter.redis as a test sees it: one database in memory with the commands that filters use. Keys expire by the
--- host's clock. Every command is told to the test; when the test gave a function, that answers instead.
+-- host's clock. Every command is reported to the test; when the test gave a function, the function answers.
 local ask_test, wait = ...
 local milter = require "moonmilter"
 
@@ -162,7 +162,7 @@ local function command(name, ...)
     return result, text, code
   end
   if not commands[name] then
-    return nil, "ERR the fake does not know " .. name, "reply"
+    return nil, "ERR the fake does not know the command " .. name, "reply"
   end
   return commands[name](unpack(words))
 end
@@ -210,7 +210,7 @@ local class = {
   end,
 }
 
---- A client; options are not looked at.
+--- A client; its options are ignored.
 function redis.new()
   return setmetatable({}, class)
 end

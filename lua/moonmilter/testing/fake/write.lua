@@ -1,5 +1,5 @@
--- Plain values as Lua source, inside the scripts' state: the text in which fakes ask the test. Put
--- before each fake's source.
+-- Plain values as Lua source, inside the scripts' state: the text in which fakes ask the test. Prepended to each fake's
+-- source.
 local function write(v)
   if type(v) == "table" then
     local out = {}
@@ -17,12 +17,12 @@ local ask = ...
 
 local function answer(ok, ...)
   if not ok then
-    error((...), 0) -- the test's own mistake; it is told to the test as well
+    error((...), 0) -- the test's own mistake; it is also reported to the test
   end
   return ...
 end
 
--- The test's answer: what its table or function gives. The fourth value is the delay.
+-- The test's answer, from its table or function. The fourth value is the delay.
 local function ask_test(...)
   local words = {}
   for i = 1, select("#", ...) do
