@@ -192,7 +192,7 @@ milter["two-b"] = { listen = "inet:10002", on_error = "reject", lockstep = false
   end)
 
   it("refuses keys of the whole host and invalid names", function()
-    assert.equal('moonmilter.conf:2: "workers" is for the whole host; set it outside of milter.one',
+    assert.equal('moonmilter.conf:2: "workers" is for the whole host; set it outside milter.one',
       fault 'milter.one = {\n workers = 2 }')
     assert.matches("milter.default is what the top level of the file describes", fault "milter.default = {}")
     assert.matches("has 1 to 64 letters", fault 'milter["a b"] = {}')
