@@ -1,19 +1,19 @@
 # moonmilter: GNU make, pkg-config, Debian's libraries.
 #   make run         install what is missing, build, serve scripts/ on inet:10025@127.0.0.1 (LISTEN=)
-#   make test        the same, then every spec
-#   make test-all    what belongs before a release: the slow specs, then asan gc valgrind one-byte fuzz soak
-#                    bench-quick; hours
+#   make test        the same, then runs every spec
+#   make test-all    everything to run before a release: the slow specs, then asan gc valgrind one-byte fuzz soak
+#                    bench-quick; takes hours
 #   make             build only; V=1 shows the commands
-#   make install     DESTDIR, PREFIX; make uninstall takes it away
-#   make lint        gcc and clang, luacheck, which file may include which
-#   make asan        specs in a host built with ASan and UBSan; make valgrind: specs of the pure rows
+#   make install     DESTDIR, PREFIX; make uninstall removes it
+#   make lint        gcc and clang, luacheck, the include rules
+#   make asan        specs in a host built with ASan and UBSan; make valgrind: specs of the pure folders
 #   make gc          specs with a collection at every line of Lua; make one-byte: with reads and writes of one byte
-#   make fuzz        a minute for each target: FUZZ="engine edits" only these, FUZZ_SECONDS=3600
+#   make fuzz        a minute for each target; FUZZ="engine edits" chooses targets, FUZZ_SECONDS=3600 the time
 #   make fuzz-quick  five minutes in all
-#   make corpus      take the new inputs that fuzzing found worth keeping into the tree
-#   make soak        ten minutes of load and faults: memory and descriptors stay
-#   make bench       a quarter of an hour beside libmilter and others; make bench-quick: two minutes
-#   make libs        what a program links with besides libmoonmilter.a
+#   make corpus      adds the new inputs worth keeping that fuzzing found to the tree
+#   make soak        ten minutes of load and faults: memory and descriptors must not grow
+#   make bench       compares with libmilter and others for a quarter of an hour; make bench-quick: two minutes
+#   make libs        prints the libraries that a program needs besides libmoonmilter.a
 #   make clean
 
 VERSION  := $(shell sed -n 's/^\#define MM_VERSION *"\(.*\)"/\1/p' host/moonmilter.h)
@@ -35,7 +35,7 @@ EXTRA_LIBS = $(shell pkg-config --libs libcares)
 MULTIARCH  = $(shell $(CC) -print-multiarch 2>/dev/null)
 MULTIARCH_CPATH = $(if $(MULTIARCH),/usr/lib/$(MULTIARCH)/lua/5.1/?.so;)
 IDN_LIBS   = $(shell pkg-config --libs libidn2)
-# Readiness and socket activation, where there is systemd to build with.
+# Readiness and socket activation, where libsystemd is available.
 SYSTEMD_LIBS := $(shell pkg-config --libs libsystemd 2>/dev/null)
 ifneq ($(SYSTEMD_LIBS),)
 ALL_CFLAGS += -DMM_HAVE_SYSTEMD
@@ -52,10 +52,10 @@ PROGRAM_SOURCES := $(wildcard $(PROGRAM_FOLDERS:%=host/%/*.c))
 LIBRARY_OBJECTS := $(LIBRARY_SOURCES:host/%.c=$(BUILD)/obj/%.o) $(BUILD)/obj/lua_sources.o
 PROGRAM_OBJECTS := $(PROGRAM_SOURCES:host/%.c=$(BUILD)/obj/%.o)
 PARTS_OBJECTS   := $(filter-out $(BUILD)/obj/program/%,$(PROGRAM_OBJECTS))
-# The same with every function visible, without main: for specs of single parts.
+# The same with every function visible and without main: for specs of single parts.
 TEST_OBJECTS    := $(patsubst host/%.c,$(BUILD)/test/obj/%.o,$(LIBRARY_SOURCES) \
 	$(filter-out host/program/%,$(PROGRAM_SOURCES))) $(BUILD)/obj/lua_sources.o
-# lua/moonmilter/testing/ runs in busted, outside of the host: it is not part of the library
+# lua/moonmilter/testing/ runs in busted, outside the host: it is not part of the library
 LUA_SOURCES := $(wildcard lua/moonmilter/*.lua $(patsubst %,lua/moonmilter/%/*.lua,runtime mail net))
 
 PACKAGES_BUILD := gcc make pkg-config libc6-dev libluajit-5.1-dev luajit libev-dev libc-ares-dev libcurl4-openssl-dev \
@@ -73,7 +73,7 @@ all: $(BUILD)/moonmilter $(BUILD)/libmoonmilter.a $(BUILD)/libmoonmilter.so $(BU
 help:
 	@sed -n 's/^#   //p' Makefile
 
-# ---- packages: installed only when missing, asking nothing ----
+# ---- packages: installed only when missing, without questions ----
 
 define install_packages
 	@missing=""; for p in $(1); do \
@@ -108,7 +108,7 @@ $(BUILD)/test/obj/%.o: host/%.c Makefile
 
 -include $(wildcard $(BUILD)/obj/*/*.d $(BUILD)/test/obj/*/*.d)
 
-# The Lua files below lua/moonmilter/ as C arrays: program and runtime cannot be of two versions.
+# The Lua files below lua/moonmilter/ as C arrays: program and runtime always have the same version.
 # runtime/wait.lua is the array runtime_wait_source and the module "moonmilter.runtime.wait".
 $(BUILD)/lua_sources.c: $(LUA_SOURCES) Makefile
 	@mkdir -p $(@D)
@@ -131,16 +131,16 @@ $(BUILD)/obj/lua_sources.o: $(BUILD)/lua_sources.c host/script/sources.h
 	$(call quiet,CC)$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
 # libev goes in statically and hidden: the shared one exports libevent's names, which breaks modules that use libevent.
-# Debian builds its static libev for programs only; the one thing in ev.o that a shared library cannot hold is its use
-# of the variable stderr, so that becomes one of ours (host/base/ev_stderr.c). Its clock and its wait go through
-# host/base/clock.c, so that a test can move the time.
+# Debian builds its static libev for programs only. The only obstacle to a shared library is that ev.o uses the variable
+# stderr, so we replace it with our own (host/base/ev_stderr.c). Its clock and its wait go through host/base/clock.c, so
+# that a test can move the time.
 $(BUILD)/ev.o: Makefile
 	@mkdir -p $(BUILD)/ev
 	@cd $(BUILD)/ev && ar x $$($(CC) -print-file-name=libev.a) ev.o
 	$(call quiet,EV)objcopy --redefine-sym stderr=mm_ev_stderr --redefine-sym clock_gettime=mm_ev_clock_gettime \
 		--redefine-sym epoll_wait=mm_ev_epoll_wait $(BUILD)/ev/ev.o $@
 
-# "q", not "r": files of two folders may have one name.
+# "q", not "r": files of two folders may have the same name.
 $(BUILD)/libmoonmilter.a: $(LIBRARY_OBJECTS)
 	@rm -f $@
 	$(call quiet,AR)ar qcs $@ $(LIBRARY_OBJECTS)
@@ -150,7 +150,7 @@ $(BUILD)/libmoonmilter.so: $(LIBRARY_OBJECTS) $(BUILD)/ev.o host/libmoonmilter.m
 		-Wl,--version-script,host/libmoonmilter.map $(LINK) -o $@ \
 		$(LIBRARY_OBJECTS) $(BUILD)/ev.o $(LIBS)
 
-# What the program is made of besides the library and its main, for fuzz targets.
+# The parts of the program besides the library and its main, for fuzz targets.
 $(BUILD)/test/program.a: $(PARTS_OBJECTS)
 	@mkdir -p $(@D)
 	@rm -f $@
@@ -162,13 +162,12 @@ $(BUILD)/test/libmoonmilter_test.so: $(TEST_OBJECTS) $(BUILD)/ev.o host/libmoonm
 	$(call quiet,LD)$(CC) -shared $(SANITIZE) -Wl,--version-script,host/libmoonmilter_test.map -o $@ \
 		$(TEST_OBJECTS) $(BUILD)/ev.o $(LIBS)
 
-# The C half of the mail modules once more, as a plain Lua module: they work outside of the host too
-# (docs/mail-codec.md).
+# The C half of the mail modules again, as a plain Lua module: they also work outside the host (docs/mail-codec.md).
 $(BUILD)/lua/moonmilter/codec.so: $(filter $(BUILD)/obj/codec/%,$(LIBRARY_OBJECTS))
 	@mkdir -p $(@D)
 	$(call quiet,LD)$(CC) -shared $(SANITIZE) -o $@ $^ $(IDN_LIBS)
 
-# C modules of scripts take lua_* from the process: LuaJIT is linked as a shared library.
+# C modules of scripts take lua_* from the process, so LuaJIT is linked as a shared library.
 $(BUILD)/moonmilter: $(PROGRAM_OBJECTS) $(BUILD)/libmoonmilter.a $(BUILD)/ev.o
 	$(call quiet,LD)$(CC) $(SANITIZE) $(LINK) -o $@ $(PROGRAM_OBJECTS) $(BUILD)/ev.o $(BUILD)/libmoonmilter.a \
 		$(LIBS)
@@ -179,7 +178,7 @@ run: packages-build
 	@$(MAKE) --no-print-directory all
 	$(BUILD)/moonmilter run -s $(LISTEN) scripts/
 
-# Every spec, those with real MTAs too (they want root; without it they are skipped and said so).
+# Every spec, including those with real MTAs (they need root; without it they are skipped and reported as such).
 test: packages-build packages-test
 	@spec/mta/install || echo "spec/mta/install: not everything could be installed; specs that need it are skipped"
 	@$(MAKE) --no-print-directory all lint
@@ -187,7 +186,7 @@ test: packages-build packages-test
 
 check: test
 
-# What belongs before a release (docs/TESTING.md): make test, then all of the rest in its long form. Hours.
+# Everything to run before a release (docs/TESTING.md): make test, then all the rest in its long form. Takes hours.
 test-all: test
 	SLOW=1 spec/run
 	@$(MAKE) --no-print-directory asan
@@ -198,8 +197,8 @@ test-all: test
 	@$(MAKE) --no-print-directory soak
 	@$(MAKE) --no-print-directory bench-quick
 
-# The whole tree by both compilers' strictest eyes, the include rule, documentation coverage, width, dead functions,
-# names and sections that comments cite, luacheck.
+# The whole tree with both compilers' strict warnings, then the include rules, documentation coverage, width, dead
+# functions, names and sections that comments cite, luacheck.
 lint: packages-build packages-test
 	@luajit spec/lint/rooms.lua
 	@luajit spec/lint/documentation.lua
@@ -212,9 +211,9 @@ lint: packages-build packages-test
 
 objects: $(LIBRARY_OBJECTS) $(PROGRAM_OBJECTS)
 
-# In-process specs again with AddressSanitizer and UndefinedBehaviorSanitizer; Lua's memory comes from malloc then, so
-# that a use after free in the Lua row is seen too.
-# the MTA's side in process, without a real one
+# In-process specs again with AddressSanitizer and UndefinedBehaviorSanitizer. Lua's memory then comes from malloc, so
+# that a use after free of Lua objects is also found.
+# the MTA's side in this process, without a real MTA
 PURE_MTA_SPECS := spec/mta/dialogue_spec.lua spec/mta/mail_file_spec.lua spec/mta/mta_spec.lua
 with_sanitizers = MOONMILTER_BUILD=$(1) MOONMILTER_TESTLIB=$(1)/test/libmoonmilter_test.so MOONMILTER=$(1)/moonmilter \
 	MOONMILTER_LIBRARY=$(abspath $(1)/libmoonmilter.so) ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 \
@@ -226,9 +225,9 @@ asan: packages-build packages-test
 		SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined" all
 	@$(call with_sanitizers,build/asan) spec/run $(wildcard $(ASAN_SPECS))
 
-# Everything that speaks over sockets once more, one byte at a time and nothing every other time
-# (spec/fault/one_byte.c): the host, what it talks to, and the specs themselves.
-# miltertest is left out: it reads a packet in one go itself.
+# Everything that uses sockets again, with reads and writes of one byte, and of none every other time
+# (spec/fault/one_byte.c): the host, its peers, and the specs themselves.
+# miltertest is left out because it expects a whole packet in one read.
 ONE_BYTE_SPECS ?= spec/async spec/process spec/ctl spec/trial/send_spec.lua spec/testing spec/regress \
 	spec/examples spec/docs \
 	$(filter-out spec/mta/miltertest_spec.lua $(PURE_MTA_SPECS),$(wildcard spec/mta/*_spec.lua))
@@ -240,8 +239,8 @@ one-byte: packages-build packages-test all $(BUILD)/one_byte.so
 	@spec/mta/install || echo "spec/mta/install: not everything could be installed; specs that need it are skipped"
 	@ONE_BYTE=1 LD_PRELOAD=$(abspath $(BUILD)/one_byte.so) spec/run $(wildcard $(ONE_BYTE_SPECS))
 
-# In-process specs again with a full collection at every line of Lua: what is used and held by nobody is found. With the
-# sanitizers' allocator, else the memory is often still there.
+# In-process specs again with a full collection at every line of Lua: finds objects that are used without a reference.
+# With the sanitizers' allocator, because otherwise the memory is often still intact.
 GC_SPECS ?= spec/milter/lifetimes_spec.lua spec/script/verdicts_spec.lua spec/script/facts_spec.lua \
 	spec/script/edits_spec.lua spec/script/coroutines_spec.lua spec/script/body_spec.lua spec/examples spec/regress
 gc: packages-build packages-test
@@ -261,9 +260,9 @@ valgrind: packages-build packages-test all
 			luajit -joff /usr/bin/busted --ignore-lua $$spec || exit 1; \
 	done
 
-# Every target of host/fuzz/ for so many seconds, one after the other; what is found is kept in build/fuzz, inputs that
-# reach something new in build/fuzz/corpus (make corpus). One alone: make fuzz FUZZ=engine FUZZ_SECONDS=3600
-# fuzz-quick is what CI does: FUZZ_TOTAL seconds in all, two targets at a time.
+# Every target of host/fuzz/ for this many seconds, one after the other. build/fuzz keeps the failures,
+# build/fuzz/corpus the inputs that reach new code (make corpus). One target: make fuzz FUZZ=engine FUZZ_SECONDS=3600
+# fuzz-quick is for CI: FUZZ_TOTAL seconds in all, two targets in parallel.
 FUZZ_SECONDS ?= 60
 FUZZ_TOTAL   ?= 300
 FUZZ ?= $(filter-out replay_corpus,$(patsubst host/fuzz/%.c,%,$(wildcard host/fuzz/*.c)))
@@ -271,7 +270,7 @@ FUZZ_FLAGS := -std=c11 -D_GNU_SOURCE $(WARNINGS) -O1 -g -fsanitize=fuzzer,addres
 	-fno-sanitize-recover=undefined -Ihost
 
 .PHONY: fuzz fuzz-quick fuzz-build corpus libs
-# what a program linked with the static library needs besides
+# the other libraries of a program that links with the static library
 libs:
 	@echo $(LIBS)
 
@@ -292,13 +291,13 @@ build/fuzz/fuzz_%: host/fuzz/%.c build/fuzz/libmoonmilter.a build/fuzz/test/prog
 	clang $(FUZZ_FLAGS) $(LUA_CFLAGS) -o $@ -no-pie $< build/fuzz/test/program.a build/fuzz/ev.o \
 		build/fuzz/libmoonmilter.a $(LIBS)
 
-# The new inputs that matter go into the tree.
+# Adds the new inputs that matter to the tree.
 corpus:
 	@for t in $(FUZZ); do [ -x build/fuzz/fuzz_$$t ] && \
 		build/fuzz/fuzz_$$t -merge=1 -max_len=512 host/fuzz/corpus/$$t build/fuzz/corpus/$$t 2>/dev/null; \
 		echo "$$t: $$(ls host/fuzz/corpus/$$t | wc -l) inputs"; done
 
-# Mixed load and reloads for so many seconds, memory and descriptors flat from warming up to the end (spec/soak/).
+# Mixed load and reloads for this many seconds; memory and descriptors must not grow after the warm-up (spec/soak/).
 SOAK_SECONDS ?= 600
 .PHONY: soak
 soak: packages-build packages-test all
@@ -312,7 +311,7 @@ LUADIR     = $(PREFIX)/share/lua/5.1
 MANDIR     = $(PREFIX)/share/man/man8
 DOCDIR     = $(PREFIX)/share/doc/moonmilter
 
-# Made anew each time: it holds PREFIX, which no file's age tells.
+# Made each time, because it holds PREFIX, and no file's age shows a change of that.
 .PHONY: $(BUILD)/moonmilter.pc
 $(BUILD)/moonmilter.pc:
 	@mkdir -p $(@D)

@@ -326,7 +326,7 @@ struct mm_child *mm_child_start(struct mm_children *all, const struct mm_child_o
 	void (*done)(void *self, struct mm_child_result *), void *self, struct mm_fault *why)
 {
 	if (all->count >= MM_CHILDREN_MAX) {
-		mm_fault_set(why, MM_FAULT_RESOURCE, "%s: %u programs run already", o->argv[0], all->count);
+		mm_fault_set(why, MM_FAULT_RESOURCE, "%s: %u programs are already running", o->argv[0], all->count);
 		errno = EAGAIN;
 		return NULL;
 	}

@@ -325,7 +325,7 @@ static bool open_ares(struct channel *c, const struct mm_dns *d, int flags, stru
 	int status = ares_init_options(&c->ares, &o, mask);
 	if (status != ARES_SUCCESS) {
 		c->ares = NULL;
-		return mm_fault_set(why, MM_FAULT_RESOURCE, "dns: the resolver does not start: %s",
+		return mm_fault_set(why, MM_FAULT_RESOURCE, "dns: the resolver cannot be started: %s",
 			ares_strerror(status));
 	}
 	if (d->servers == NULL)

@@ -409,7 +409,7 @@ const char *mm_http_error(const struct mm_http_request *r, const char **code)
 		return NULL;
 	if (r->is_over) {
 		*code = "limit";
-		return "the answer is larger than max_body, or its header than it may be";
+		return "the answer is larger than max_body, or its header is larger than allowed";
 	}
 	*code = code_of(r);
 	return r->text[0] != '\0' ? r->text : curl_easy_strerror(r->result);
@@ -458,7 +458,7 @@ static bool read_url(CURLU *u, const char *url, const char *base, struct mm_http
 	curl_url_set(u, CURLUPART_FRAGMENT, NULL, 0);
 	if (!take_part(u, CURLUPART_HOST, CURLU_PUNYCODE, &out->host)
 	    || curl_url_set(u, CURLUPART_HOST, out->host, 0) != CURLUE_OK)
-		return mm_fault_set(why, MM_FAULT_SCRIPT, "url \"%.200s\": its host cannot be used", url);
+		return mm_fault_set(why, MM_FAULT_SCRIPT, "url \"%.200s\": its host is not valid", url);
 	if (!take_part(u, CURLUPART_PORT, CURLU_DEFAULT_PORT, &port) || !take_part(u, CURLUPART_URL, 0, &out->text)) {
 		free(port);
 		return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for a URL");

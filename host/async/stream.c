@@ -359,9 +359,9 @@ enum mm_stream_end mm_stream_secure(struct mm_stream *s, struct mm_tls *tls, con
 	if (!s->is_connected)
 		return not_connected(s);
 	if (s->tls != NULL)
-		return fail(s, MM_STREAM_FAILED, "tls", "TLS is on already");
+		return fail(s, MM_STREAM_FAILED, "tls", "TLS is already on");
 	if (mm_stream_has_unread(s))    /* sent before the handshake, possibly by an attacker (as in CVE-2011-0411) */
-		return fail(s, MM_STREAM_FAILED, "tls", "the peer has sent plain text behind its agreement to TLS");
+		return fail(s, MM_STREAM_FAILED, "tls", "the peer sent plain text after it had agreed to TLS");
 	s->tls = mm_tls_connection_new(tls, s->fd, name, peer, &why);
 	if (s->tls == NULL)
 		return fail(s, MM_STREAM_FAILED, "tls", why.text);

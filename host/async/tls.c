@@ -303,7 +303,7 @@ struct mm_tls_connection *mm_tls_connection_new(struct mm_tls *tls, int fd, cons
 	if (name == NULL && !tls->no_verify) {
 		mm_fault_set(why, MM_FAULT_SCRIPT, "TLS needs the name that the peer's certificate must be for");
 	} else if (name != NULL && !expect_name(connection->ssl, name)) {
-		mm_fault_set(why, MM_FAULT_SCRIPT, "\"%s\" is no name that a certificate can be for", name);
+		mm_fault_set(why, MM_FAULT_SCRIPT, "\"%s\" is not a name that a certificate can be for", name);
 	} else {
 		if (connection->peer != NULL)
 			use_kept_session(connection);
@@ -335,9 +335,9 @@ static enum mm_tls_step explain(struct mm_tls_connection *connection, int result
 		return failed(connection, error != 0 ? strerror(error) : "the peer has cut the connection", why);
 	}
 	if (ERR_GET_REASON(ERR_peek_last_error()) == SSL_R_UNEXPECTED_EOF_WHILE_READING)
-		return failed(connection, connection->is_up ? "the peer has cut the connection without a TLS "
-			"goodbye: what came may be incomplete" : "the peer has cut the connection in the TLS "
-			"handshake; does it speak TLS there?", why);
+		return failed(connection, connection->is_up ? "the peer cut the connection without a TLS goodbye: the "
+			"data may be incomplete" : "the peer cut the connection in the TLS handshake; does it speak "
+			"TLS there?", why);
 	if (!connection->is_up && verified != X509_V_OK && !connection->tls->no_verify) {
 		char text[256];
 		snprintf(text, sizeof text, "certificate refused: %s", X509_verify_cert_error_string(verified));

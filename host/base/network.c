@@ -64,7 +64,7 @@ bool mm_network_parse(const char *text, struct mm_network *out, struct mm_fault 
 	clear_host_bits(&whole);
 	if (memcmp(whole.address, n.address, sizeof n.address) != 0) {
 		char block[MM_NETWORK_TEXT_SIZE];
-		return mm_fault_set(why, MM_FAULT_CONFIG, "%s has bits set behind its prefix; write \"%s\" for the "
+		return mm_fault_set(why, MM_FAULT_CONFIG, "%s has bits set after its prefix; write \"%s\" for the "
 			"block or \"%s\" for the one address", mm_quote(text, strlen(text)).text,
 			mm_network_text(&whole, block, sizeof block), address);
 	}

@@ -41,7 +41,7 @@ enum kind { COUNT, BYTES, NUMBER, TEXT, FLAG, EXPECT, EDITS };
 
 struct option_row {
 	const char *name;
-	const char *argument;   /* as the help shows it; NULL: takes none */
+	const char *argument;   /* as the help shows it; NULL: takes no argument */
 	enum kind   kind;
 	size_t      offset;     /* in struct bench */
 	double      min, max;
@@ -54,7 +54,7 @@ static const struct option_row rows[] = {
 		"The filter's socket: unix:PATH, inet:PORT@HOST, inet6:PORT@HOST, or as Postfix writes it, "
 		"inet:HOST:PORT." },
 	{ "connections", "N", COUNT, AT(connections), 0, 100000,
-		"Keeps N sessions busy at a time. The default is 10." },
+		"Keeps N sessions busy at the same time. The default is 10." },
 	{ "messages-per-connection", "N", COUNT, AT(messages_per_connection), 0, 1e9,
 		"Ends a session after N messages and opens another; 0 never ends one. The default is 10." },
 	{ "seconds", "S", NUMBER, AT(seconds), 0.01, 86400,
@@ -89,12 +89,13 @@ static const struct option_row rows[] = {
 		"Opens N more sessions first, each with a message whose end is not answered because the "
 		"filter sleeps." },
 	{ "asleep-sender", "ADDRESS", TEXT, AT(asleep_sender), 0, 0,
-		"By this sender the filter knows which messages shall sleep. The default is asleep@example.org." },
+		"The sender by which the filter knows the messages that are to sleep. The default is "
+		"asleep@example.org." },
 	{ "expect", "STAGE=VERDICT,…", EXPECT, AT(options), 0, 0,
-		"What the filter is to answer, such as rcpt=reject,eom=accept/tempfail; \"any\" accepts "
+		"The answers to expect, such as rcpt=reject,eom=accept/tempfail; \"any\" accepts "
 		"everything. Without it each stage expects continue/accept. Other answers are counted as wrong." },
 	{ "edits", "N", EDITS, AT(edits), 0, 1e6,
-		"How many changes each message is to get at its end; a new body is one. Any other number is "
+		"The number of edits to expect at the end of each message; a new body is one. Any other number is "
 		"counted as wrong." },
 	{ "timeout", "S", NUMBER, AT(timeout), 0.1, 86400, "Waits S seconds for an answer. The default is 30." },
 	{ "pause", "S", NUMBER, AT(pause), 0, 3600,
@@ -108,7 +109,7 @@ static const struct option_row rows[] = {
 };
 #define ROW_COUNT (sizeof rows / sizeof *rows)
 
-/* A sentence over several lines, each after a margin. */
+/* Prints a sentence over several lines, each after a margin. */
 static void print_wrapped(const char *text, int margin, int width)
 {
 	int column = 0;
@@ -131,8 +132,8 @@ static void print_wrapped(const char *text, int margin, int width)
 static void print_help(void)
 {
 	puts("usage: moonmilter bench --to SPEC [options]\n\n"
-		"Puts load on a milter, any milter, as an MTA does, and prints how many messages a second it\n"
-		"served, how long messages and their stages took, and which answers were wrong.\n");
+		"Puts load on any milter, as an MTA does, and prints how many messages a second it served,\nhow long "
+		"messages and their stages took, and which answers were wrong.\n");
 	for (size_t i = 0; i < ROW_COUNT; i++) {
 		printf("  --%s%s%s\n", rows[i].name, rows[i].argument ? " " : "", rows[i].argument
 			? rows[i].argument : "");
@@ -167,7 +168,7 @@ static bool parse_expect(struct bench *b, const char *text, struct mm_fault *why
 				|| memcmp(mm_stage_name(stage), at, name_size) != 0))
 			stage++;
 		if (stage > MM_STAGE_eom || at[name_size] != '=')
-			return mm_fault_set(why, MM_FAULT_CONFIG, "--expect %s: \"%.*s\" is no stage; write "
+			return mm_fault_set(why, MM_FAULT_CONFIG, "--expect %s: \"%.*s\" is not a stage; write "
 				"STAGE=VERDICT, the stages are connect helo mail rcpt data header eoh body eom", text,
 				(int)name_size, at);
 		at += name_size;
@@ -177,7 +178,7 @@ static bool parse_expect(struct bench *b, const char *text, struct mm_fault *why
 			size_t size = strcspn(at, "/,");
 			uint8_t bits = verdict_bits(at, size);
 			if (bits == 0)
-				return mm_fault_set(why, MM_FAULT_CONFIG, "--expect %s: \"%.*s\" is no verdict; use "
+				return mm_fault_set(why, MM_FAULT_CONFIG, "--expect %s: \"%.*s\" is not a verdict; use "
 					"continue accept reject tempfail discard skip or any", text, (int)size, at);
 			b->options.expect[stage] |= bits;
 			at += size;
@@ -246,7 +247,7 @@ static bool parse_options(struct bench *b, int argc, char **argv, struct mm_faul
 		return mm_fault_set(why, MM_FAULT_CONFIG, "%s: unexpected; the filter's socket is given with --to",
 			argv[optind]);
 	if (b->to == NULL)
-		return mm_fault_set(why, MM_FAULT_CONFIG, "which filter? give --to SPEC, say --to "
+		return mm_fault_set(why, MM_FAULT_CONFIG, "no filter is given; give --to SPEC, for example --to "
 			"inet:10025@127.0.0.1");
 	if (strcmp(b->mta, "postfix") != 0 && strcmp(b->mta, "sendmail") != 0)
 		return mm_fault_set(why, MM_FAULT_CONFIG, "--mta %s: use postfix or sendmail", b->mta);
@@ -299,13 +300,13 @@ static bool find_filter(struct bench *b, struct mm_fault *why)
 		return false;
 	b->options.address_size = (socklen_t)mm_endpoint_address(&endpoint, &b->options.address);
 	return b->options.address_size > 0
-		|| mm_fault_set(why, MM_FAULT_CONFIG, "--to %s: nobody can connect to that; use unix:PATH, "
-			"inet:PORT@HOST or inet6:PORT@HOST", b->to);
+		|| mm_fault_set(why, MM_FAULT_CONFIG, "--to %s: not a socket to connect to; use unix:PATH, "
+		"inet:PORT@HOST or inet6:PORT@HOST", b->to);
 }
 
 /* ---- the report ---- */
 
-/* Looks at the filter from outside, in the order they are taken. */
+/* Measurements of the filter from outside, in the order they are taken. */
 struct looks {
 	struct mm_bench_usage first, held, before, after;
 	double held_seconds;
@@ -360,7 +361,7 @@ static void print_process(const struct bench *b, const struct mm_bench_result *r
 			"one core\n", b->pid, k->after.processes, cpu_us(&k->before, &k->after, r->messages),
 			system_share(k) * 100,
 			(double)(k->after.cpu_ns - k->before.cpu_ns) / 1e7 / r->seconds);
-	printf("memory: RSS %.1f MiB, PSS %.1f MiB; before it all RSS %.1f MiB\n", (double)k->after.rss_bytes / 1048576,
+	printf("memory: RSS %.1f MiB, PSS %.1f MiB; at the start RSS %.1f MiB\n", (double)k->after.rss_bytes / 1048576,
 		(double)k->after.pss_bytes / 1048576, (double)k->first.rss_bytes / 1048576);
 }
 
@@ -523,7 +524,7 @@ static bool measure(const struct bench *b, struct mm_bench_load *load, struct lo
 	return true;
 }
 
-/* As many descriptors as we may have. */
+/* Allows as many descriptors as we may have. */
 static void raise_descriptor_limit(void)
 {
 	struct rlimit limit;

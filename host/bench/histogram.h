@@ -1,6 +1,6 @@
-/* bench/histogram.h -- how long things took: counts by duration, from which percentiles are read.
- * Buckets are log-linear: 64 to each power of two, so a percentile is at most 1.6 % above the truth; the largest value
- * is kept exactly. Adding costs a few instructions and never allocates. A zeroed struct is empty. */
+/* bench/histogram.h -- counts durations and gives their percentiles.
+ * Buckets are log-linear, 64 to each power of two, so a percentile is at most 1.6 % too high; the largest value is
+ * exact. Adding costs a few instructions and never allocates. A zeroed struct is empty. */
 #ifndef MM_BENCH_HISTOGRAM_H
 #define MM_BENCH_HISTOGRAM_H
 
@@ -18,7 +18,7 @@ struct mm_bench_histogram {
 };
 
 void mm_bench_histogram_add(struct mm_bench_histogram *, uint64_t ns);
-/* The duration that share (0..1) of all values do not exceed, ns; 0 when empty. */
+/* The duration, in ns, that this share (0..1) of all values does not exceed; 0 when empty. */
 uint64_t mm_bench_histogram_percentile(const struct mm_bench_histogram *, double share);
 
 #endif

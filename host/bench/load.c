@@ -18,12 +18,12 @@
 #include <unistd.h>
 
 #define EVENTS_MAX       256
-#define OPENING_MAX      64             /* held sessions that are being opened at a time; below any listen backlog */
-#define FAILURES_MAX     50             /* connections lost in a row without one answer: nobody is there */
-#define RETRY_NS         10000000u      /* after a connect that could not be begun, or a lost connection */
+#define OPENING_MAX      64             /* held sessions that we open at the same time; below any listen backlog */
+#define FAILURES_MAX     50             /* connections lost in a row without an answer: no filter listens */
+#define RETRY_NS         10000000u      /* after a failed connect, or a lost connection */
 #define SECOND_NS        1000000000u
 
-/* ORDER STATE: up to GREETING a session is being opened */
+/* ORDER STATE: up to GREETING a session is still opening */
 enum state { CLOSED, RETRYING, CONNECTING, NEGOTIATING, GREETING, READY, SENDING, HOLDING };
 
 struct connection {
@@ -38,20 +38,20 @@ struct connection {
 	unsigned                       messages_left;   /* until the session ends; 0: no end */
 	uint64_t                       opened_ns;
 	/* the write under way */
-	struct iovec                   before;          /* goes in front of the next write; empty: nothing */
+	struct iovec                   before;          /* sent before the next write; may be empty */
 	const struct mm_bench_write   *write;
 	size_t                         written;         /* bytes of before and write */
 	uint64_t                       write_ns;
 	/* the message */
 	unsigned                       variant;
-	unsigned                       at;              /* index of write among the message's or the greeting's */
-	unsigned                       abort_at;        /* the write that is not sent; UINT_MAX: none */
+	unsigned                       at;              /* index of the current write in the message or the greeting */
+	unsigned                       abort_at;        /* the write that is left out; UINT_MAX: none */
 	unsigned                       refused;         /* recipients */
 	int                            edits;
 	bool                           has_new_body;
 	uint64_t                       message_ns;
-	struct connection             *next;            /* in the queue of those that are ready */
-	bool                           is_queued;       /* still in it, perhaps lost since */
+	struct connection             *next;            /* in the queue of ready connections */
+	bool                           is_queued;       /* still in the queue, perhaps lost since */
 };
 
 struct mm_bench_load {
@@ -61,13 +61,13 @@ struct mm_bench_load {
 	struct connection             *connections;     /* options->connections of them */
 	struct connection            **held;            /* each owned */
 	unsigned                       held_count;
-	struct mm_bench_traffic      **traffic;         /* owned; by the steps a filter answered,
-	                                                 * and whose message it is */
+	struct mm_bench_traffic      **traffic;         /* owned; by the steps a filter answered, and
+	                                                 * by the message's sender */
 	bool                          *traffic_sleeps;
 	unsigned                       traffic_count;
 	struct mm_buffer               offer;
 	struct connection             *ready_first, *ready_last;
-	unsigned                       opening;         /* held sessions not there yet */
+	unsigned                       opening;         /* held sessions that are not open yet */
 	unsigned                       retrying;
 	unsigned                       failures;        /* in a row */
 	uint64_t                       random;
@@ -151,7 +151,7 @@ static void close_socket(struct mm_bench_load *l, struct connection *c, uint8_t 
 	set_state(l, c, state);
 }
 
-/* The filter went away, or its stream cannot be followed any more. */
+/* The filter closed the connection, or its stream has become unreadable. */
 static void lose(struct mm_bench_load *l, struct connection *c, const char *why)
 {
 	if (c->is_held && c->state == HOLDING)
@@ -167,7 +167,7 @@ static void lose(struct mm_bench_load *l, struct connection *c, const char *why)
 
 /* ---- writing ---- */
 
-/* Sends what is left of before and write. */
+/* Sends the rest of before and write. */
 static void pump(struct mm_bench_load *l, struct connection *c)
 {
 	struct iovec part[1 + MM_BENCH_PARTS_MAX];
@@ -273,7 +273,7 @@ static void finish_connect(struct mm_bench_load *l, struct connection *c)
 	send_offer(l, c, now_ns());
 }
 
-/* The traffic for steps, built when they are seen first; NULL: out of memory. */
+/* The traffic for steps, built when a filter first answers them; NULL: out of memory. */
 static const struct mm_bench_traffic *traffic_for(struct mm_bench_load *l, uint32_t steps, bool sleeps)
 {
 	for (unsigned i = 0; i < l->traffic_count; i++)
@@ -371,7 +371,7 @@ static void take_answer(struct mm_bench_load *l, struct connection *c, const str
 	struct mm_offer answer = { mm_cursor_u32(&data), mm_cursor_u32(&data), mm_cursor_u32(&data) };
 	if (p->letter != SMFIR_OPTNEG || data.failed) {
 		l->result.wrong++;
-		lose(l, c, "the answer to our offer is no offer");
+		lose(l, c, "the answer to our offer is not an offer");
 		return;
 	}
 	mm_bench_histogram_add(&l->result.stage[MM_STAGE_negotiate], now - c->write_ns);
@@ -391,7 +391,7 @@ static void quit(struct mm_bench_load *l, struct connection *c)
 {
 	struct iovec part[2] = { c->before, { (void *)(uintptr_t)quit_packet, sizeof quit_packet } };
 	struct msghdr message = { .msg_iov = part, .msg_iovlen = 2 };
-	(void)!sendmsg(c->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);   /* not there any more: then it knows already */
+	(void)!sendmsg(c->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);   /* if the filter is gone, it knows already */
 	close_socket(l, c, CLOSED);
 }
 
@@ -407,7 +407,7 @@ static void end_session(struct mm_bench_load *l, struct connection *c, uint64_t 
 		open_session(l, c);
 }
 
-/* The message is over for the filter: by its verdict, or by an abort of ours. */
+/* The message is over for the filter: through its verdict, or because we aborted it. */
 static void end_message(struct mm_bench_load *l, struct connection *c, bool sends_abort, uint64_t now)
 {
 	c->before = (struct iovec){ (void *)(uintptr_t)abort_packet, sends_abort ? sizeof abort_packet : 0 };
@@ -484,7 +484,7 @@ static void take_edit(struct mm_bench_load *l, struct connection *c, const struc
 		return;
 	if (p->letter == SMFIR_REPLBODY)
 		l->result.body_bytes += p->size;
-	if (p->letter == SMFIR_REPLBODY && c->has_new_body)     /* all chunks are one edit */
+	if (p->letter == SMFIR_REPLBODY && c->has_new_body)     /* all chunks together are one edit */
 		return;
 	c->has_new_body |= p->letter == SMFIR_REPLBODY;
 	c->edits++;
@@ -529,7 +529,7 @@ static void take_reply(struct mm_bench_load *l, struct connection *c, const stru
 	}
 	if (c->state == READY || c->waits_to_write) {
 		l->result.wrong++;
-		lose(l, c, "a reply that nothing asked for");
+		lose(l, c, "a reply without a command");
 		return;
 	}
 	if (verdict == MM_VERDICT_COUNT) {
@@ -571,7 +571,7 @@ static void take_input(struct mm_bench_load *l, struct connection *c)
 			break;
 		take_reply(l, c, &packet, now);
 		if (c->fd < 0 || c->opened_ns != opened_ns)
-			return;         /* this session is over, its frame is gone */
+			return;         /* this session is over, and its frame is gone */
 		mm_frame_done(&c->frame);
 	}
 	if (!is_good || !mm_frame_keep(&c->frame, &why)) {
@@ -634,7 +634,7 @@ static void check_timeouts(struct mm_bench_load *l, uint64_t now)
 		    || (double)(now - c->write_ns) < l->options->timeout * 1e9)
 			continue;
 		l->result.wrong++;
-		l->failures += FAILURES_MAX / 5;        /* each has cost its time */
+		l->failures += FAILURES_MAX / 5;        /* each has taken time */
 		lose(l, c, "no answer in time");
 	}
 }
@@ -659,7 +659,7 @@ static void handle_event(struct mm_bench_load *l, const struct epoll_event *even
 		take_input(l, c);
 }
 
-/* One turn. False: nobody answers there. */
+/* One turn. False: the filter does not answer. */
 static bool turn(struct mm_bench_load *l, struct mm_fault *why)
 {
 	struct epoll_event events[EVENTS_MAX];
@@ -677,8 +677,8 @@ static bool turn(struct mm_bench_load *l, struct mm_fault *why)
 		retry_connections(l, now);
 	if (l->failures < FAILURES_MAX)
 		return true;
-	return mm_fault_set(why, MM_FAULT_PEER, "%u connections failed one after the other; %s", l->failures,
-		l->result.complaints > 0 ? l->result.complaint[0] : "nobody answers");
+	return mm_fault_set(why, MM_FAULT_PEER, "%u connections in a row failed; %s", l->failures,
+		l->result.complaints > 0 ? l->result.complaint[0] : "the filter does not answer");
 }
 
 bool mm_bench_load_hold(struct mm_bench_load *l, enum mm_bench_hold kind, unsigned count, struct mm_fault *why)
@@ -709,7 +709,7 @@ bool mm_bench_load_hold(struct mm_bench_load *l, enum mm_bench_hold kind, unsign
 			progress_ns = now;
 		were_missing = left + l->opening;
 		if ((double)(now - progress_ns) > l->options->timeout * 1e9)
-			return mm_fault_set(why, MM_FAULT_PEER, "%u of %u sessions are open and no more come: "
+			return mm_fault_set(why, MM_FAULT_PEER, "%u of %u sessions are open and no more can be opened: "
 				"the filter, its backlog or its descriptors are at their limit",
 				count - were_missing, count);
 	}

@@ -1,10 +1,10 @@
 /* bench/load.h -- the MTA side of many milter connections at once, on one thread and one epoll.
- * A connection offers, greets, then sends messages one after the other as bench/traffic.h cut them: a write, its
- * answer, the next write. Between phases connections stay open and wait; mm_bench_load_run() is one phase, so that a
- * warm-up and what is measured do not mix. Idle and sleeping sessions are opened before by mm_bench_load_hold().
- * Latency is the time from handing a write to the kernel to reading its final reply; with a rate, a message's time
- * begins when it was due, so a filter that falls behind shows it.
- * Known limit: replies are judged by their letters; what an edit says is only counted. */
+ * A connection offers, greets, then sends messages one after the other in the writes of bench/traffic.h: a write, its
+ * answer, the next write. Between phases connections stay open and wait; mm_bench_load_run() is one phase, which keeps
+ * the warm-up apart from the measurement. mm_bench_load_hold() opens idle and sleeping sessions first. Latency is the
+ * time from handing a write to the kernel to reading its final reply; with a rate, a message's time begins when it was
+ * due, so the figures show a filter that cannot keep up.
+ * Known limit: replies are judged by their letters; edits are only counted, not read. */
 #ifndef MM_BENCH_LOAD_H
 #define MM_BENCH_LOAD_H
 
@@ -24,14 +24,14 @@ struct mm_bench_options {
 	struct mm_bench_shape shape;
 	unsigned              connections;
 	unsigned              messages_per_connection;  /* 0: no end */
-	double                rate;             /* messages a second, all connections together;
-	                                         * 0: as fast as answered */
+	double                rate;             /* messages a second, all connections together; 0: as fast
+	                                         * as the filter answers */
 	double                abort_share;      /* 0..1 of the messages */
-	double                timeout;          /* seconds one answer may take */
+	double                timeout;          /* seconds that one answer may take */
 	uint8_t               expect[MM_STAGE_COUNT];   /* MM_BENCH_VERDICT_BIT()s */
-	int                   edits;            /* asked for at end of message; -1: any number */
-	const char           *asleep_sender;    /* of messages whose answer is not waited for. Borrowed */
-	/* Once a second during a phase; may be NULL. */
+	int                   edits;            /* edits expected at end of message; -1: any number */
+	const char           *asleep_sender;    /* of messages whose answer we do not wait for. BORROWED */
+	/* Called once a second during a phase; may be NULL. */
 	void                (*tick)(const struct mm_bench_options *, uint64_t messages, double seconds);
 };
 
@@ -43,28 +43,29 @@ struct mm_bench_result {
 	uint64_t            sessions;           /* opened and greeted */
 	uint64_t            edits;
 	uint64_t            body_bytes;         /* of replaced bodies */
-	uint64_t            wrong;              /* answers that were not expected, or were missing */
+	uint64_t            wrong;              /* answers that were unexpected or missing */
 	uint64_t            lost;               /* connections the filter closed */
 	uint64_t            woken;              /* sleeping messages that got their final reply */
-	char                complaint[MM_BENCH_COMPLAINTS][160];        /* the first few of the wrong and the lost */
+	char                complaint[MM_BENCH_COMPLAINTS][160];        /* the first wrong answers and lost
+	                                                                 * connections */
 	unsigned            complaints;
-	struct mm_bench_histogram opening;            /* connect(2) to the answer to HELO */
+	struct mm_bench_histogram opening;            /* from connect(2) to the answer to HELO */
 	struct mm_bench_histogram message;
 	struct mm_bench_histogram stage[MM_STAGE_COUNT];
 };
 
 struct mm_bench_load;
 
-/* options are borrowed until the load is freed. NULL: resources are missing, why says which. */
+/* Borrows options until the load is freed. NULL: resources are missing; why says which. */
 struct mm_bench_load *mm_bench_load_new(const struct mm_bench_options *, struct mm_fault *why);
 void mm_bench_load_free(struct mm_bench_load *);        /* says goodbye to every filter first; NULL is fine */
 enum mm_bench_hold { MM_BENCH_IDLE, MM_BENCH_ASLEEP };
-/* Opens count sessions and leaves them after HELO, or with a message whose end has been sent. */
+/* Opens count sessions and lets them wait after HELO, or after the end of a message. */
 bool mm_bench_load_hold(struct mm_bench_load *, enum mm_bench_hold, unsigned count, struct mm_fault *why);
-/* Sends messages for so many seconds, or that many when messages > 0, and returns when all have their answer. Empties
- * the result first. False: the filter cannot be reached. */
+/* Sends messages for this many seconds, or this many messages if messages > 0, and returns when all have their answer.
+ * Empties the result first. False: the filter cannot be reached. */
 bool mm_bench_load_run(struct mm_bench_load *, double seconds, uint64_t messages, struct mm_fault *why);
-/* Borrowed; of the last phase. */
+/* The result of the last phase, BORROWED. */
 const struct mm_bench_result *mm_bench_load_result(const struct mm_bench_load *);
 
 #endif

@@ -57,7 +57,7 @@ static bool is_answered(const struct builder *b, char letter)
 
 /* ---- writes ---- */
 
-/* Ends the part that grew at the end of the bytes. */
+/* Ends the part at the end of the bytes. */
 static void close_part(struct builder *b)
 {
 	size_t size = b->bytes->size - b->open_at;
@@ -70,7 +70,7 @@ static void close_part(struct builder *b)
 	b->open_at = b->bytes->size;
 }
 
-/* Bytes that were built before and are shared. Neighbours become one part. */
+/* Adds shared bytes that were built before. Neighbours become one part. */
 static void add_shared(struct builder *b, size_t at, size_t size)
 {
 	close_part(b);
@@ -199,7 +199,7 @@ static size_t chunks_of(const struct mm_bench_shape *shape)
 	return (shape->body_size + shape->chunk_size - 1) / shape->chunk_size;
 }
 
-/* The packets of all chunks, one after the other; ends[i] is where chunk i ends. */
+/* Builds the packets of all chunks, one after the other; ends[i] is the end of chunk i. */
 static void build_body(struct builder *b, size_t *ends)
 {
 	size_t chunk_size = b->shape->chunk_size;

@@ -20,8 +20,7 @@ struct process {
 	long          rss_pages;
 };
 
-/* proc(5): "pid (comm) state ppid …", and comm may hold anything, a ")" too; so fields are counted from the last one of
- * these. */
+/* proc(5): "pid (comm) state ppid …", and comm may hold anything, even ")", so count fields from the last ")". */
 static bool read_stat(pid_t pid, struct process *out)
 {
 	char path[64], text[1024];
@@ -44,7 +43,7 @@ static bool read_stat(pid_t pid, struct process *out)
 	return true;
 }
 
-/* Gives the list, or NULL; *count processes. */
+/* GIVES the list of *count processes, or NULL. */
 static struct process *read_all(uint32_t *count)
 {
 	DIR *proc = opendir("/proc");
@@ -66,7 +65,8 @@ static struct process *read_all(uint32_t *count)
 	return list;
 }
 
-/* Marks root and what descends from it. A child's number may be smaller than its parent's, so until nothing changes. */
+/* Marks root and its descendants. A child's number may be smaller than its parent's, so repeats
+ * until nothing changes. */
 static void mark_tree(struct process *list, size_t count, pid_t root)
 {
 	for (bool has_changed = true; has_changed;) {
@@ -83,8 +83,8 @@ static void mark_tree(struct process *list, size_t count, pid_t root)
 	}
 }
 
-/* The RSS in stat is up to some hundred KiB off, since the kernel sums it lazily; the one in smaps_rollup is counted. A
- * zombie has neither. */
+/* The RSS in stat is up to some hundred KiB off, since the kernel sums it lazily; the one in smaps_rollup is exact.
+ * A zombie has neither. */
 static void add_memory(const struct process *p, struct mm_bench_usage *out)
 {
 	char path[64], line[256];

@@ -1,8 +1,8 @@
 /* bench/usage.h -- CPU time and memory of a process and all its descendants, read from outside (Linux).
- * CPU time is the kernel's own clock of each process, in nanoseconds, threads that have ended included; the user and
- * system parts come from /proc and are good to 10 ms. A process of the tree that ends between two looks takes its time
- * with it: the difference is then too small. Memory is that of /proc/PID/smaps_rollup: RSS counts a shared page in each
- * process, PSS once in all. */
+ * CPU time is the kernel's own clock of each process, in nanoseconds, including threads that have ended; the user and
+ * system parts come from /proc and are exact to 10 ms. When a process of the tree ends between two measurements, its
+ * time is lost and the difference is too small. Memory comes from /proc/PID/smaps_rollup: RSS counts a shared page once
+ * in each process, PSS once in all. */
 #ifndef MM_BENCH_USAGE_H
 #define MM_BENCH_USAGE_H
 
@@ -18,7 +18,7 @@ struct mm_bench_usage {
 	uint64_t user_us;
 	uint64_t system_us;
 	uint64_t rss_bytes;
-	uint64_t pss_bytes;             /* 0 when smaps_rollup may not be read: another user's process */
+	uint64_t pss_bytes;             /* 0 when we may not read smaps_rollup: another user's process */
 };
 
 /* False: there is no process root, or /proc cannot be read. */

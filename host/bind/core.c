@@ -71,7 +71,7 @@ static int core_log(lua_State *L)
 	const char *name = luaL_checkstring(L, 1);
 	const char *text = luaL_checklstring(L, 2, &size);
 	if (!mm_log_level_of_name(name, &level))
-		return luaL_error(L, "log: level \"%s\" is none of debug info warn error", name);
+		return luaL_error(L, "log: level \"%s\" is not a level; use debug, info, warn or error", name);
 	if (!mm_log_wants(g->settings.log, level))
 		return 0;
 	struct mm_log_line line;

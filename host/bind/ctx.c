@@ -25,7 +25,7 @@ struct mm_script_session *mm_ctx_check(lua_State *L, const char *what)
 		return NULL;
 	}
 	if (*box == NULL)
-		luaL_error(L, "%s: the session has ended; a ctx is not to be kept beyond on_close", what);
+		luaL_error(L, "%s: the session has ended; do not keep a ctx beyond on_close", what);
 	return *box;
 }
 
@@ -123,9 +123,9 @@ static int get_session(lua_State *L, struct mm_script_session *ss)
 static int get_message(lua_State *L, struct mm_script_session *ss)
 {
 	if (!ss->has_kept[MM_KEPT_MESSAGE] && ss->facts->message == NULL)
-		return luaL_error(L, "ctx.message: no message is open at %s; what belongs to the connection goes in "
-			"ctx.session, ctx.in_message tells", ss->has_event ? mm_stage_name(ss->event.stage)
-			: "this point");
+		return luaL_error(L, "ctx.message: no message is open at %s; keep what belongs to the connection in "
+			"ctx.session; ctx.in_message says whether a message is open", ss->has_event
+			? mm_stage_name(ss->event.stage) : "this point");
 	return push_kept(L, ss, MM_KEPT_MESSAGE);
 }
 

@@ -29,7 +29,7 @@ static void box_end(void *thing)
 }
 
 static const struct mm_handle_class class = {
-	"a UDP socket is expected in front of \":\", not a %s; say socket:method(...)", box_end,
+	"a UDP socket is expected before \":\", not a %s; write socket:method(...)", box_end,
 };
 
 static struct box *check_box(lua_State *L)
@@ -79,7 +79,7 @@ static void check_address(lua_State *L, int at, struct mm_socket_address *out)
 	if (port < 0 || port > 65535)
 		luaL_error(L, "udp: port %d; give 0 to 65535", (int)port);
 	if (!mm_socket_address_of_ip(ip, (unsigned)port, out))
-		luaL_error(L, "udp: \"%s\" is no IP address", ip);
+		luaL_error(L, "udp: \"%s\" is not an IP address", ip);
 }
 
 /* datagram.connect(handle[, ip, port]); without ip: disconnects, for packets from and to any address */

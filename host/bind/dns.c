@@ -11,11 +11,11 @@
 /* ---- answers ---- */
 
 static const char *const code_texts[] = {       /* ORDER DNS_CODE */
-	"ok", "no such name", "the name has no such record", "the name server could not find out",
+	"ok", "no such name", "the name has no such record", "the name server could not find an answer",
 	"the name server refuses to answer",
 	"no answer in time", "no name server is listening", "no such name can exist",
 	"the name server's response makes no sense",
-	"too many questions are under way", "out of memory",
+	"too many queries are under way", "out of memory",
 };
 
 static void push_piece(lua_State *L, const struct mm_dns_answer *a, struct mm_dns_piece piece)

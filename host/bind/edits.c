@@ -13,7 +13,7 @@ static void check_session(lua_State *L, struct mm_script_session *ss, const char
 {
 	struct mm_task *t = mm_task_current(L);
 	if (t == NULL || t->session != ss)
-		luaL_error(L, "%s: this ctx is of another session; a handler may only use its own", name);
+		luaL_error(L, "%s: this ctx belongs to another session; a handler may only use its own", name);
 	if (t->is_cancelled)
 		luaL_error(L, "%s: too late, the handler has been cancelled (%s)", name, mm_cancel_name(t->why));
 }
@@ -223,8 +223,8 @@ static int ctx_progress(lua_State *L)
 	struct mm_script_session *ss = mm_ctx_check(L, "progress");
 	check_session(L, ss, "progress");
 	if (!mm_engine_progress(ss->engine))
-		return luaL_error(L, "progress: only at end of message; Sendmail drops a filter that says it elsewhere "
-			"(protocol 3.5)");
+		return luaL_error(L, "progress: only at end of message; Sendmail drops a filter that sends "
+			"it elsewhere (protocol 3.5)");
 	return 0;
 }
 

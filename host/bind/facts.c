@@ -285,7 +285,7 @@ static int ctx_can(lua_State *L)
 	const char *word = luaL_checkstring(L, 2);
 	uint32_t action = mm_action_bit(word), step = mm_step_bit(word);
 	if (action == 0 && step == 0)
-		return luaL_error(L, "can: \"%s\" is no action; actions are add_header insert_header change_header "
+		return luaL_error(L, "can: \"%s\" is not an action; actions are add_header insert_header change_header "
 			"delete_header replace_body add_recipient add_recipient_params delete_recipient change_from "
 			"quarantine", word);
 	lua_pushboolean(L, (ss->facts->grants.actions & action) != 0 || (ss->facts->grants.steps & step) != 0);

@@ -64,7 +64,7 @@ static uint32_t check_field(lua_State *L, struct mm_script_session *ss, const ch
 	struct mm_message *m = ss->facts->message;
 	int64_t index = m != NULL ? mm_message_field_of_id(m, (uint32_t)luaL_checknumber(L, 2)) : -1;
 	if (index < 0)
-		luaL_error(L, "%s: the field is gone, deleted or of another message", what);
+		luaL_error(L, "%s: the field is gone: deleted, or part of another message", what);
 	return (uint32_t)index;
 }
 

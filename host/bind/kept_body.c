@@ -9,8 +9,8 @@
 static void check_handler_task(lua_State *L, struct mm_script_session *ss)
 {
 	if (mm_task_current(L) != &ss->task || !ss->has_event)
-		luaL_error(L, "body: ask for it in the handler itself, not in a task it has started; hand the "
-			"task the result");
+		luaL_error(L, "body: ask for it in the handler itself, not in a task it has started; pass the result "
+			"to the task");
 }
 
 /* ctx:_kept_body() -> the body kept for the running script, or nil */

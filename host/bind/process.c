@@ -25,11 +25,10 @@ static int push_result(lua_State *L, void *arg)
 {
 	const struct mm_child_result *r = arg;
 	switch (r->end) {
-	case MM_CHILD_TIMEOUT:  return mm_push_failure(L, "the program was not done in time and has "
-		"been ended", "timeout");
-	case MM_CHILD_TOO_MUCH: return mm_push_failure(L, "the program wrote more than max_output and has "
-		"been ended", "limit");
-	case MM_CHILD_LOST:     return mm_push_failure(L, "somebody else has waited for the program: its "
+	case MM_CHILD_TIMEOUT:  return mm_push_failure(L, "the program did not end in time and was killed", "timeout");
+	case MM_CHILD_TOO_MUCH: return mm_push_failure(L, "the program wrote more than max_output and "
+		"was killed", "limit");
+	case MM_CHILD_LOST:     return mm_push_failure(L, "something else in the process waited for the program: its "
 		"status is lost", "lost");
 	default:                break;
 	}
@@ -61,7 +60,7 @@ static void check_strings(lua_State *L, int at, const char *what)
 			mm_raise_at_script(L, "process: %s[%d] is a %s; it must be a string", what, (int)i,
 				luaL_typename(L, -1));
 		if (strlen(lua_tolstring(L, -1, &size)) != size)
-			mm_raise_at_script(L, "process: %s[%d] has a NUL byte, where the program's would end",
+			mm_raise_at_script(L, "process: %s[%d] has a NUL byte, which would cut it off",
 				what, (int)i);
 		lua_pop(L, 1);
 	}

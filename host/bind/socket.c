@@ -57,7 +57,7 @@ static void socket_end(void *thing)
 }
 
 static const struct mm_handle_class class = {
-	"a socket is expected in front of \":\", not a %s; say socket:method(...)", socket_end,
+	"a socket is expected before \":\", not a %s; write socket:method(...)", socket_end,
 };
 
 static struct socket *check_socket(lua_State *L)
@@ -164,7 +164,7 @@ static void check_address(lua_State *L, int at, const char *what, struct mm_sock
 	if (!(port >= 0 && port <= 65535 && port == floor(port)))
 		luaL_error(L, "%s: port %f; give 1 to 65535", what, port);
 	if (!mm_socket_address_of_ip(ip, (unsigned)port, out))
-		luaL_error(L, "%s: \"%s\" is no IP address", what, ip);
+		luaL_error(L, "%s: \"%s\" is not an IP address", what, ip);
 }
 
 static int start_connect(lua_State *L, struct socket *s, const struct mm_socket_address *to)
@@ -471,7 +471,7 @@ static int socket_take(lua_State *L)
 	if (s == NULL)
 		return refuse_closed(L);
 	if (s->slot.pool != NULL || mm_stream_is_connected(s->stream))
-		return refuse(L, "the socket is connected already", "busy");
+		return refuse(L, "the socket is already connected", "busy");
 	if (pools_of(s->generation) == NULL)
 		return refuse(L, "out of memory", "memory");
 	struct wait *w = &s->waits[WRITING];
@@ -525,7 +525,7 @@ static int socket_give(lua_State *L)
 		s->stream = NULL;
 	mm_handle_close(s->handle);
 	if (!is_kept)
-		return has_unread ? mm_push_failure(L, "unread data: the connection is not at a clean point", "unread")
+		return has_unread ? mm_push_failure(L, "unread data: the connection cannot be reused", "unread")
 			: mm_push_failure(L, "the connection was closed, or the pool is full", "closed");
 	lua_pushboolean(L, 1);
 	return 1;

@@ -26,7 +26,7 @@ static struct mm_task *check_owner(lua_State *L, const char *name)
 {
 	struct mm_task *t = mm_task_current(L);
 	if (t == NULL)
-		luaL_error(L, "%s: nobody to own it: call it from a handler, a script's top level or on_load", name);
+		luaL_error(L, "%s: has no owner here; call it from a handler, a script's top level or on_load", name);
 	if (!t->is_cancelled)
 		return t;
 	lua_rawgeti(L, LUA_REGISTRYINDEX, t->generation->cancel_token);
@@ -49,9 +49,9 @@ static struct mm_task_group *group_of(struct mm_task *t)
 static void check_room(lua_State *L, const struct mm_task_group *group, const char *name)
 {
 	if (group->is_closed)
-		luaL_error(L, "%s: too late, its owner is over", name);
+		luaL_error(L, "%s: too late, its owner has ended", name);
 	if (group->count >= MM_TASKS_MAX)
-		luaL_error(L, "%s: %d are under way already; wait for some of them first", name, (int)MM_TASKS_MAX);
+		luaL_error(L, "%s: %d are already under way; wait for some of them first", name, (int)MM_TASKS_MAX);
 }
 
 /* ---- new ---- */
@@ -119,7 +119,7 @@ static int core_task_wait(lua_State *L)
 	if (!lua_isnoneornil(L, 1) && !(timeout >= 0 && timeout <= 1e9))
 		return mm_raise_at_script(L, "wait: %f seconds; give 0 or more", timeout);
 	if (count < 1 || count > WAIT_MAX)
-		return luaL_error(L, "wait: for 1 to %d tasks, not %d", WAIT_MAX, count);
+		return luaL_error(L, "wait: give 1 to %d tasks, not %d", WAIT_MAX, count);
 	for (int i = 0; i < count; i++)
 		tasks[i] = check_task(L, i + 2);
 	struct mm_task *t = mm_task_may_wait(L, "wait");

@@ -80,7 +80,7 @@ static void refuse_codes_in_text(lua_State *L, const char *name, bool takes_code
 		return;
 	lua_pushlstring(L, line.bytes, 3);
 	lua_pushlstring(L, status.bytes, status.size);
-	luaL_error(L, "%s: the text begins with codes, which would be sent twice; say %s(%s%s\"%s\", "
+	luaL_error(L, "%s: the text begins with codes, which would be sent twice; write %s(%s%s\"%s\", "
 		"\"text\")", name, name, takes_code ? lua_tostring(L, -2) : "", takes_code ? ", " : "",
 		lua_tostring(L, -1));
 }

@@ -50,37 +50,37 @@ static const struct mm_config_word redact_words[] = {   /* ORDER REDACT */
 /* In the order of --help and the manual: first the keys that every user sets, tuning last. */
 static const struct mm_config_key keys[] = {
 	{ "listen",            MM_CONFIG_LISTENERS,   MILTER(listen), ANY, NONE,
-	  "Where MTAs connect" },
+	  "Sockets that MTAs connect to" },
 	{ "scripts",           MM_CONFIG_PATHS,       MILTER(scripts), ANY, NONE,
 	  "The filters: Lua files, and directories whose *.lua run in the order of their names" },
 	{ "settings",          MM_CONFIG_SETTINGS,    MILTER(settings), ANY, NONE,
-	  "Yours: scripts read it as host.settings" },
+	  "Your own values; scripts read them as host.settings" },
 	{ "on_error",          MM_CONFIG_WORD,        MILTER(on_error), ONE_OF(error_words), TEXT("tempfail"),
 	  "What the message gets when a script fails; accept lets unfiltered mail pass" },
 	{ "workers",           MM_CONFIG_WORKERS,     HOST(workers), BETWEEN(0, 64), NUMBER(0),
-	  "Worker processes; 0 serves from the one process, \"auto\" starts one a processor" },
+	  "Worker processes; 0 serves in one process, \"auto\" starts one for each processor" },
 	{ "user",              MM_CONFIG_STRING,      HOST(user), ANY, NONE,
-	  "User to run as, once sockets and logs are open" },
+	  "User to run as after sockets and logs are open" },
 	{ "group",             MM_CONFIG_STRING,      HOST(group), ANY, NONE,
-	  "Group to run as; without it the user's own" },
+	  "Group to run as; default: the user's own" },
 	{ "socket_mode",       MM_CONFIG_MODE,        MILTER(socket_mode), BETWEEN(0, 0777), TEXT("0660"),
 	  "Permissions of unix sockets" },
 	{ "socket_owner",      MM_CONFIG_STRING,      MILTER(socket_owner), ANY, NONE,
-	  "Owner of unix sockets; without it the user that serves" },
+	  "Owner of unix sockets; default: the user that serves" },
 	{ "socket_group",      MM_CONFIG_STRING,      MILTER(socket_group), ANY, NONE,
 	  "Group of unix sockets: the one the MTA is in" },
 	{ "allow",             MM_CONFIG_NETWORKS,    MILTER(allow), ANY, NONE,
-	  "Who may connect to listeners beyond this machine; without it everybody" },
+	  "Peers on other machines that may connect; default: all" },
 	{ "log",               MM_CONFIG_LOG_TARGET,  HOST(log), ANY, TEXT("stderr"),
 	  "Where log lines go" },
 	{ "log_level",         MM_CONFIG_WORD,        HOST(log_level), ONE_OF(level_words), TEXT("info"),
-	  "The least important lines that are written" },
+	  "The lowest level of lines that are written" },
 	{ "log_format",        MM_CONFIG_WORD,        HOST(log_format), ONE_OF(format_words), TEXT("text"),
-	  "key=value text, or one JSON object a line" },
+	  "key=value text, or one JSON object for each line" },
 	{ "control",           MM_CONFIG_SOCKET_PATH, HOST(control), ANY, NONE,
 	  "Unix socket that `moonmilter ctl` talks to" },
 	{ "watch",             MM_CONFIG_BOOLEAN,     HOST(watch), ANY, NUMBER(0),
-	  "Reload by itself when a script changes; for development" },
+	  "Reload automatically when a script changes; for development" },
 	{ "stage_deadline",    MM_CONFIG_SECONDS,     HOST(stage_deadline), BETWEEN(ABOVE_ZERO, 7200),
 		NUMBER(MM_STAGE_DEADLINE),
 	  "Time for the handlers of a stage; keep it below Sendmail's T=R: (10) and Postfix' "
@@ -90,7 +90,7 @@ static const struct mm_config_key keys[] = {
 	  "Time for end of message; keep it below Sendmail's T=E: and Postfix' milter_content_timeout (300)" },
 	{ "progress_every",    MM_CONFIG_SECONDS,     HOST(progress_every), BETWEEN(ABOVE_ZERO, 300),
 		NUMBER(MM_PROGRESS_EVERY),
-	  "How often the MTA hears that a handler still works at end of message" },
+	  "How often to tell the MTA at end of message that a handler is still working" },
 	{ "idle_timeout",      MM_CONFIG_SECONDS,     HOST(idle_timeout), BETWEEN(ABOVE_ZERO, 604800),
 		NUMBER(MM_IDLE_TIMEOUT),
 	  "How long an MTA may be silent between two commands" },
@@ -99,43 +99,42 @@ static const struct mm_config_key keys[] = {
 	  "How long a new connection may be silent" },
 	{ "write_timeout",     MM_CONFIG_SECONDS,     HOST(write_timeout), BETWEEN(ABOVE_ZERO, 3600),
 		NUMBER(MM_WRITE_TIMEOUT),
-	  "How long an MTA may leave our answer unread" },
+	  "How long an MTA may leave our reply unread" },
 	{ "drain_timeout",     MM_CONFIG_SECONDS,     HOST(drain_timeout), BETWEEN(0, 3600), NUMBER(MM_DRAIN_TIMEOUT),
 	  "How long messages may take to finish after SIGTERM" },
 	{ "max_sessions",      MM_CONFIG_INTEGER,     HOST(max_sessions), BETWEEN(1, 1000000), NUMBER(10000),
-	  "Sessions of a worker; when they are reached new ones wait in the listen queue" },
+	  "Most sessions of a worker; further ones wait in the listen queue" },
 	{ "body_max",          MM_CONFIG_BYTES,       HOST(body_max), BETWEEN(1024, 1 * GiB), NUMBER(MM_BODY_MAX),
-	  "Largest body a script may put in place of a message's own" },
+	  "Largest body with which a script may replace a message's own" },
 	{ "dns_servers",       MM_CONFIG_SERVERS,     HOST(dns_servers), ANY, NONE,
-	  "Name servers to ask; without it those of /etc/resolv.conf, which is read again when it changes" },
+	  "Name servers to ask; default: those of /etc/resolv.conf, which is read again when it changes" },
 	{ "dns_timeout",       MM_CONFIG_SECONDS,     HOST(dns_timeout), BETWEEN(ABOVE_ZERO, 3600),
 		NUMBER(MM_DNS_TIMEOUT),
-	  "How long a question may take, all tries together; keep it below stage_deadline" },
+	  "How long a query may take, all tries together; keep it below stage_deadline" },
 	{ "dns_cache",         MM_CONFIG_INTEGER,     HOST(dns_cache), BETWEEN(0, 10000000), NUMBER(MM_DNS_CACHE_MAX),
 	  "DNS answers a worker keeps" },
 	{ "lockstep",          MM_CONFIG_BOOLEAN,     MILTER(lockstep), ANY, NUMBER(0),
-	  "Answer each header by itself; a round trip a header, for looking at problems" },
+	  "Answer each header separately, at a round trip for each; for debugging" },
 	{ "cpu_slice",         MM_CONFIG_SECONDS,     HOST(cpu_slice), BETWEEN(ABOVE_ZERO, 60), NUMBER(1.0),
 	  "CPU time a handler may use without waiting for anything" },
 	{ "cpu_session",       MM_CONFIG_SECONDS,     HOST(cpu_session), BETWEEN(ABOVE_ZERO, 3600), NUMBER(5.0),
 	  "CPU time all handlers of a message may use together" },
 	{ "hang_timeout",      MM_CONFIG_SECONDS,     HOST(hang_timeout), BETWEEN(1, 3600), NUMBER(MM_HANG_TIMEOUT),
-	  "A worker whose loop stands still for so long is killed and replaced" },
+	  "A worker whose loop stops for this long is killed and replaced" },
 	{ "memory_soft",       MM_CONFIG_BYTES,       HOST(memory_soft), BETWEEN(0, 1024 * GiB), NUMBER(0),
-	  "Lua memory of a worker that brings a full collection; 0 for half of memory_hard" },
+	  "Lua memory of a worker that triggers a full collection; 0 for half of memory_hard" },
 	{ "memory_hard",       MM_CONFIG_BYTES,       HOST(memory_hard), BETWEEN(0, 1024 * GiB), NUMBER(MM_MEMORY_HARD),
 	  "Lua memory of a worker at which the running handler fails; 0 for no limit" },
 	{ "recycle_sessions",  MM_CONFIG_INTEGER,     HOST(recycle_sessions), BETWEEN(0, 1000000000), NUMBER(0),
-	  "Sessions after which a worker makes room for a fresh one; 0 for never" },
+	  "Sessions after which a fresh worker replaces a worker; 0 for never" },
 	{ "record",            MM_CONFIG_STRING,      HOST(record), ANY, NONE,
-	  "Directory for records of what MTAs and scripts said, for `moonmilter replay`; they hold mail, keep "
-	  "them closed" },
+	  "Directory for records of milter connections, for `moonmilter replay`; they hold mail, so protect them" },
 	{ "record_sample",     MM_CONFIG_INTEGER,     HOST(record_sample), BETWEEN(1, 1000000), NUMBER(1),
-	  "Record one connection in so many" },
+	  "Record one connection in this many" },
 	{ "record_max",        MM_CONFIG_BYTES,       HOST(record_max), BETWEEN(1024, GiB), NUMBER(1 << 20),
-	  "Largest record; what comes behind is left out" },
+	  "Largest record; the rest is left out" },
 	{ "record_redact",     MM_CONFIG_WORD,        HOST(record_redact), ONE_OF(redact_words), TEXT("body"),
-	  "What records do not show: bodies, or all that is personal" },
+	  "What records mask: bodies, or everything personal" },
 };
 #define KEY_COUNT (sizeof keys / sizeof *keys)
 _Static_assert(KEY_COUNT <= 64, "a row of the schema has a bit in `given`");
@@ -277,13 +276,13 @@ static bool apply_table(struct mm_config *c, struct mm_config_milter *m, const s
 		const struct mm_value_entry *e = &table->table.entries[i];
 		s.line = e->value.line;
 		if (e->name == NULL)
-			return mm_config_refuse(&s, "%s has no name; write name = value",
+			return mm_config_refuse(&s, "%s has no name before it; write name = value",
 				mm_config_shown(&e->value).text);
 		const struct mm_config_key *key = key_of(e->name);
 		if (key == NULL || strlen(e->name) != e->name_size)
 			return refuse_key(&s, e->name, e->name_size, in_milter);
 		if (in_milter && !key->per_milter)
-			return mm_config_refuse(&s, "\"%s\" is for the whole host; set it outside of milter.%s",
+			return mm_config_refuse(&s, "\"%s\" is for the whole host; set it outside milter.%s",
 				key->name, m->name);
 		if (!mm_config_key_set(key, &e->value, &s, field_of(c, m, key), false))
 			return false;
@@ -501,9 +500,9 @@ static bool refuse_milter(const struct mm_config *c, const struct mm_config_sour
 	words[count] = NULL;
 	const char *meant = mm_suggest(name, words);
 	if (meant != NULL)
-		return mm_config_refuse(s, "no milter is called %s; did you mean \"%s\"?",
+		return mm_config_refuse(s, "there is no milter %s; did you mean \"%s\"?",
 			mm_quote(name, strlen(name)).text, meant);
-	return mm_config_refuse(s, "no milter is called %s; add milter.NAME = { ... } to the file",
+	return mm_config_refuse(s, "there is no milter %s; add milter.NAME = { ... } to the file",
 		mm_quote(name, strlen(name)).text);
 }
 
@@ -533,7 +532,7 @@ bool mm_config_set(struct mm_config *c, const char *key, const char *text, struc
 {
 	char here[PATH_MAX];
 	if (getcwd(here, sizeof here) == NULL)
-		return mm_fault_set(why, MM_FAULT_RESOURCE, "the working directory cannot be told: %s",
+		return mm_fault_set(why, MM_FAULT_RESOURCE, "the working directory cannot be found: %s",
 			strerror(errno));
 	const struct mm_config_source s = { .directory = here, .why = why };
 	char *copy = strdup(key);

@@ -78,7 +78,7 @@ static bool parse_path(const char *text, const char *path, struct mm_endpoint *o
 		return refuse(why, text, "this names a directory; add the name of the socket: %.100smilter.sock", path);
 	const char *bad = unfit(path);
 	if (bad != NULL)
-		return refuse(why, text, "the path holds %s, which cannot stand in main.cf or sendmail.mc; choose "
+		return refuse(why, text, "the path holds %s, which cannot be written in main.cf or sendmail.mc; choose "
 			"another path", mm_quote(bad, 1).text);
 	out->kind = MM_ENDPOINT_UNIX;
 	memcpy(out->path, path, size + 1);
@@ -151,7 +151,7 @@ static bool parse_postfix_order(const char *text, const char *rest, struct mm_en
 		return refuse(why, text, "the port is missing; write inet:[ADDR]:PORT");
 	size_t host_size = (size_t)(colon - rest);
 	if (rest[0] != '[' && memchr(rest, ':', host_size) != NULL)
-		return refuse(why, text, "an IPv6 address before a port stands in brackets; write inet:[::1]:10025 or "
+		return refuse(why, text, "an IPv6 address before a port needs brackets; write inet:[::1]:10025 or "
 			"inet6:10025@::1");
 	if (number_of(rest, host_size, 65535) > 0)
 		return refuse(why, text, "the port comes first only before \"@\"; write %.*s@%.60s",
@@ -257,7 +257,7 @@ bool mm_endpoint_parse(const char *text, struct mm_endpoint *out, struct mm_faul
 {
 	*out = (struct mm_endpoint){ .fd = -1 };
 	if (text[0] == '\0')
-		return refuse(why, text, "no place to listen; " FORMS);
+		return refuse(why, text, "there is nowhere to listen; " FORMS);
 	if (text[0] == '/')
 		return parse_path(text, text, out, why);
 	size_t prefix_size = strcspn(text, ":");

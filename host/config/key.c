@@ -266,7 +266,7 @@ static bool take_list(const struct mm_config_key *key, const struct mm_value *v,
 		struct mm_config_source at = *s;
 		at.line = e->value.line;
 		if (e->name != NULL)
-			return mm_config_refuse(&at, "%s: a list has no names, but here is %s = ...; write { "
+			return mm_config_refuse(&at, "%s: a list has no names, but this one has %s = ...; write { "
 				"\"...\", \"...\" }", key->name, mm_quote(e->name, e->name_size).text);
 		if (!take(key, &e->value, &at, field))
 			return false;
@@ -401,8 +401,8 @@ static bool take_networks(const struct mm_config_key *key, const struct mm_value
 	const struct mm_config_source *s, void *field)
 {
 	if (v->kind == MM_VALUE_TABLE && v->table.count == 0)   /* meant as "no client", it would mean "every client" */
-		return mm_config_refuse(s, "%s: an empty list allows nobody, and a milter without clients is of no "
-			"use; leave the key out to allow everybody, or name who may connect", key->name);
+		return mm_config_refuse(s, "%s: an empty list lets no MTA connect; name the addresses that may "
+			"connect, or leave the key out to allow all", key->name);
 	return take_list(key, v, s, field, take_one_network);
 }
 

@@ -51,7 +51,7 @@ static bool read_negative(struct mm_token_reader *r, struct mm_value *out)
 	if (!mm_token_next(r))
 		return false;
 	if (r->token != MM_TOKEN_NUMBER)
-		return mm_token_refuse_unexpected(r, "behind \"-\", where a number belongs");
+		return mm_token_refuse_unexpected(r, "after \"-\", where a number belongs");
 	out->kind = MM_VALUE_NUMBER;
 	out->number = -r->number;
 	return mm_token_next(r);
@@ -85,7 +85,7 @@ static bool read_equals(struct mm_token_reader *r, struct mm_text name)
 {
 	if (mm_token_is_symbol(r, '='))
 		return mm_token_next(r);
-	return mm_token_refuse(r, "%s behind the name %s, where \"=\" belongs; write %.*s = value",
+	return mm_token_refuse(r, "%s after the name %s, where \"=\" belongs; write %.*s = value",
 		mm_token_shown(r).text, mm_quote(name.bytes, name.size).text,
 		(int)(name.size < 60 ? name.size : 60), name.bytes);
 }
@@ -111,7 +111,7 @@ static bool read_bracket_field(struct mm_token_reader *r, struct mm_value *table
 	if (!mm_token_next(r))
 		return false;
 	if (r->token != MM_TOKEN_STRING)
-		return mm_token_refuse(r, "%s cannot stand in brackets; a name is a string, [\"name\"] = value, and "
+		return mm_token_refuse(r, "%s cannot be in brackets; a name is a string, [\"name\"] = value, and "
 			"list items are written without numbers", mm_token_shown(r).text);
 	struct mm_value name = { 0 };
 	if (!mm_value_set_string(&name, mm_token_string(r)))
@@ -164,7 +164,7 @@ static bool settle(struct mm_token_reader *r, struct mm_value *table, const char
 	if (failed)
 		return mm_token_out_of_memory(r);
 	if (second != NULL)
-		return mm_fault_set(r->why, MM_FAULT_CONFIG, "%.300s:%u: %s%s is set a second time, the first is in "
+		return mm_fault_set(r->why, MM_FAULT_CONFIG, "%.300s:%u: %s%s is set a second time; the first is in "
 			"line %u; keep one", r->name, second->value.line, what,
 			mm_quote(second->name, second->name_size).text, first->value.line);
 	mm_value_drop_nils(table);
@@ -192,7 +192,7 @@ static bool read_table(struct mm_token_reader *r, struct mm_value *out)
 				return false;
 		} else if (!mm_token_is_symbol(r, '}') && r->token != MM_TOKEN_END) {
 			if (r->token == MM_TOKEN_SYMBOL)
-				return mm_token_refuse_unexpected(r, "behind an item of a table");
+				return mm_token_refuse_unexpected(r, "after an item of a table");
 			return mm_token_refuse(r, "%s follows an item directly; put a comma between them, or close the "
 				"table of line %u with \"}\"", mm_token_shown(r).text, line);
 		}
@@ -207,7 +207,7 @@ static bool read_milter(struct mm_token_reader *r, struct mm_value *milters, uin
 	if (mm_token_is_symbol(r, '['))
 		return read_bracket_field(r, milters);
 	if (!mm_token_is_symbol(r, '.'))
-		return mm_token_refuse(r, "%s behind \"milter\"; each milter has a name: milter.NAME = { ... }",
+		return mm_token_refuse(r, "%s after \"milter\"; each milter has a name: milter.NAME = { ... }",
 			mm_token_shown(r).text);
 	if (!mm_token_next(r))
 		return false;
@@ -233,7 +233,7 @@ static bool read_statement(struct mm_token_reader *r, struct mm_value *top, stru
 	if (is_milter)
 		return read_milter(r, milters, line);
 	if (mm_token_is_symbol(r, '(') || mm_token_is_symbol(r, '.') || mm_token_is_symbol(r, '['))
-		return mm_token_refuse_unexpected(r, "behind a name");
+		return mm_token_refuse_unexpected(r, "after a name");
 	return read_field(r, top, name, line);
 }
 
@@ -273,7 +273,7 @@ bool mm_config_syntax_read_value(struct mm_text text, const char *name, struct m
 		return false;
 	bool good = mm_token_next(&r) && read_value(&r, out);
 	if (good && r.token != MM_TOKEN_END)
-		good = mm_token_refuse_unexpected(&r, "behind the value");
+		good = mm_token_refuse_unexpected(&r, "after the value");
 	mm_token_end(&r);
 	if (!good)
 		mm_value_free(out);

@@ -268,7 +268,7 @@ static bool read_decimal(struct mm_token_reader *r)
 	for (int n = 0; n < 3 && is_digit(peek(r, 0)); n++)
 		value = value * 10 + (unsigned)(*r->at++ - '0');
 	if (value > 255)
-		return refuse_here(r, "\"\\%u\" is no byte; a number behind \"\\\" is at most 255", value);
+		return refuse_here(r, "\"\\%u\" is not a byte; a number after \"\\\" is at most 255", value);
 	mm_buffer_append_u8(&r->string, (uint8_t)value);
 	return true;
 }
@@ -310,7 +310,7 @@ static bool read_escape(struct mm_token_reader *r)
 				r->at++;
 		return true;
 	}
-	return refuse_here(r, "%s behind \"\\\" means nothing; write \"\\\\\" for a backslash",
+	return refuse_here(r, "%s after \"\\\" means nothing; write \"\\\\\" for a backslash",
 		mm_quote(&c, left(r) > 0).text);
 }
 
@@ -413,8 +413,8 @@ static bool read_number(struct mm_token_reader *r)
 	bool is_hex = r->at - start > 1 && start[0] == '0' && (start[1] | 0x20) == 'x';
 	if (is_hex ? hex_number(start + 2, r->at, &r->number) : decimal_number(start, r->at, &r->number))
 		return true;
-	return mm_token_refuse(r, "%s is not a number as it stands; write digits (at most %d, or 13 behind 0x), "
-		"and put sizes such as \"64M\", modes and all else in quotes",
+	return mm_token_refuse(r, "%s is not a number; write digits (at most %d, or 13 after 0x), and put sizes such "
+		"as \"64M\", modes and everything else in quotes",
 		mm_quote(start, (size_t)(r->at - start)).text, DIGITS_MAX);
 }
 
@@ -500,8 +500,8 @@ bool mm_token_begin(struct mm_token_reader *r, struct mm_text text, const char *
 	static const char byte_order_mark[] = "\xef\xbb\xbf";
 	*r = (struct mm_token_reader){ .name = name, .line = 1, .why = why };
 	if (text.size > MM_CONFIG_SIZE_MAX)
-		return mm_fault_set(why, MM_FAULT_CONFIG, "%.300s: over %u bytes; a configuration is shorter, look "
-			"whether this is the right file", name, MM_CONFIG_SIZE_MAX);
+		return mm_fault_set(why, MM_FAULT_CONFIG, "%.300s: over %u bytes; a configuration is shorter; check "
+			"that this is the right file", name, MM_CONFIG_SIZE_MAX);
 	if (text.size == 0)
 		text.bytes = "";
 	r->at = text.bytes;

@@ -76,7 +76,7 @@ static void add_value(struct mm_json *j, const char *key, const char *value)
 		mm_json_integer(j, (int64_t)number);
 }
 
-/* "key=value key=value"; the line is taken apart. */
+/* "key=value key=value"; modifies the line. */
 static void add_fields(struct mm_json *j, char *line)
 {
 	for (char *save, *word = strtok_r(line, " ", &save); word != NULL; word = strtok_r(NULL, " ", &save)) {
@@ -98,7 +98,7 @@ static bool is_worker(const char *line)
 	return strncmp(line, "worker pid=", 11) == 0;
 }
 
-/* "worker pid=12", a head above what this worker says; with more after it the line is about the worker itself. */
+/* "worker pid=12" heads the lines of this worker; with more fields after it the line is about the worker itself. */
 static bool is_head(const char *line)
 {
 	return is_worker(line) && strchr(line + 11, ' ') == NULL;
@@ -165,7 +165,7 @@ bool mm_answer_print(struct mm_answer_lines *a, const struct mm_request_row *req
 		mm_json_key(&j, "error");
 		mm_json_string(&j, a->error);
 	}
-	add_list(&j, a, "notes", NOTES, is_status);     /* first: the others take their lines apart */
+	add_list(&j, a, "notes", NOTES, is_status);     /* first, because the others modify their lines */
 	for (size_t i = 0; is_status && i < a->count; i++)
 		if (is_of(a->lines[i], FIELDS, true))
 			add_fields(&j, a->lines[i]);

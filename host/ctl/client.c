@@ -28,8 +28,8 @@ static void complain(const struct mm_ctl_query *c, const char *format, ...)
 		c->failed(c->self, text);
 }
 
-/* What the running host was told stands in its file, though the file may have been broken since: to be asked what is
- * wrong is what the socket is for. */
+/* The file names the running host's socket even when it no longer loads. Users ask through the socket what is wrong, so
+ * look for its name in a broken file, too. */
 static int find_in_broken(const struct mm_ctl_query *c, const char *file, const struct mm_fault *why,
 	char *to, size_t size)
 {
@@ -40,11 +40,11 @@ static int find_in_broken(const struct mm_ctl_query *c, const char *file, const 
 	free(control);
 	if (is_found)
 		return EX_OK;
-	complain(c, "%s; to ask the running host all the same name its socket: --control PATH", why->text);
+	complain(c, "%s; to ask the running host nevertheless, name its socket: --control PATH", why->text);
 	return EX_CONFIG;
 }
 
-/* Fills to, or says why not. */
+/* Fills to, or reports why it cannot. */
 static int find_socket(const struct mm_ctl_query *c, char *to, size_t size)
 {
 	struct mm_config config;
@@ -90,7 +90,7 @@ static int read_answer(const struct mm_ctl_query *c, int fd)
 			return EX_OSERR;
 		enum mm_channel_state got = mm_channel_receive(fd, &note, &listing_fd);
 		if (got == MM_CHANNEL_GONE) {
-			complain(c, "the host has ended, or does not listen to this user");
+			complain(c, "the host has ended, or does not accept this user");
 			return EX_UNAVAILABLE;
 		}
 		if (got == MM_CHANNEL_NOTHING)

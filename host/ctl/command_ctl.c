@@ -22,9 +22,9 @@ static bool is_profile(const char *name)
 
 static void print_help(FILE *to)
 {
-	fprintf(to, "Usage: moonmilter ctl [-c FILE] [--control PATH] [--json] REQUEST\n\nAsks the host that listens "
-		"on the control socket: PATH, or what FILE (default: %s)\nsays, or %s.\n\n", MM_CONFIG_DEFAULT_PATH,
-		MM_CONTROL_DEFAULT_PATH);
+	fprintf(to, "Usage: moonmilter ctl [-c FILE] [--control PATH] [--json] REQUEST\n\nSends REQUEST to the host "
+		"that listens on the control socket: PATH, or the one named in FILE\n(default: %s), or %s.\n\n",
+		MM_CONFIG_DEFAULT_PATH, MM_CONTROL_DEFAULT_PATH);
 	for (int i = 0; i < MM_REQUEST_COUNT; i++) {
 		char words[32];
 		const struct mm_request_row *row = &mm_request_rows[i];
@@ -32,8 +32,8 @@ static void print_help(FILE *to)
 		snprintf(words, sizeof words, "%s%s%s", row->name, argument[0] != '\0' ? " " : "", argument);
 		fprintf(to, "  %-16s %s\n", words, row->about);
 	}
-	fprintf(to, "\n--json gives one JSON object instead of lines. moonmilter ctl profile --help tells "
-		"its options.\nExit status: 0 done, 64 no such request, 69 no host answers, 75 it cannot now, 78 the "
+	fprintf(to, "\n--json prints one JSON object instead of lines. moonmilter ctl profile --help lists its "
+		"options.\nExit status: 0 done, 64 no such request, 69 no host answers, 75 not possible now, 78 the "
 		"scripts do not load.\n");
 }
 
@@ -88,11 +88,11 @@ static void complain_of(const char *name)
 		meant != NULL ? "; did you mean \"" : "", meant != NULL ? meant : "", meant != NULL ? "\"?" : "");
 }
 
-/* NULL: the words are not a request, and standard error says why. */
+/* NULL: the words are not a request; standard error says why. */
 static const struct mm_request_row *request_of(int count, char *const *words)
 {
 	if (count == 0) {
-		fprintf(stderr, "moonmilter ctl: what is asked?\n");
+		fprintf(stderr, "moonmilter ctl: no request is given; see moonmilter ctl --help\n");
 		return NULL;
 	}
 	for (int i = 0; i < MM_REQUEST_COUNT; i++) {
@@ -110,7 +110,7 @@ static const struct mm_request_row *request_of(int count, char *const *words)
 	return NULL;
 }
 
-/* `ctl … profile …` is `profile … …`: at is where its name stands. */
+/* `ctl … profile …` is `profile … …`: at is the index of its name. */
 static int ask_profile(int argc, char **argv, int at)
 {
 	static char name[] = "moonmilter profile";
@@ -130,8 +130,8 @@ int mm_command_ctl(int argc, char **argv)
 	struct mm_ctl_query client = { .name = "moonmilter ctl", .line = print_line, .listing = print_listing };
 	char request[256];
 	optind = 1;
-	opterr = 0;                     /* what is wrong is said below, once */
-	/* "+": the options after "profile" are its own */
+	opterr = 0;                     /* we report the fault below, once */
+	/* "+": the options after "profile" belong to it */
 	for (int c; (c = getopt_long(argc, argv, "+c:h", options, NULL)) != -1 || optind < argc;) {
 		if (c == -1 && is_profile(argv[optind]))
 			return ask_profile(argc, argv, optind);
@@ -139,7 +139,7 @@ int mm_command_ctl(int argc, char **argv)
 			break;
 	}
 	opterr = 1;
-	optind = 0;                     /* from the start: options may stand after the other requests, too */
+	optind = 0;                     /* from the start: options may also follow the other requests */
 	for (int c; (c = getopt_long(argc, argv, "c:h", options, NULL)) != -1;) {
 		switch (c) {
 		case 'c': client.config = optarg; break;

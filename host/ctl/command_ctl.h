@@ -1,4 +1,5 @@
-/* ctl/command_ctl.h -- `moonmilter ctl`: asks a running host through its control socket, prints what it says. */
+/* ctl/command_ctl.h -- `moonmilter ctl`: sends a request to a running host through its control socket
+ * and prints the answer. */
 #ifndef MM_CTL_COMMAND_CTL_H
 #define MM_CTL_COMMAND_CTL_H
 

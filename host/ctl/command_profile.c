@@ -17,10 +17,10 @@
 struct profile {
 	struct mm_profile_request     request;
 	bool                       is_json, is_folded;
-	struct mm_profile_report  *handlers;    /* owned; NULL: samples are asked for */
-	struct mm_samples_report  *samples;     /* owned; NULL: handlers are */
-	int                        worker;      /* who wrote the next listing */
-	unsigned                   reports;      /* that could be read */
+	struct mm_profile_report  *handlers;    /* owned; NULL: the user wants samples */
+	struct mm_samples_report  *samples;     /* owned; NULL: the user wants handlers */
+	int                        worker;      /* which worker wrote the next listing */
+	unsigned                   reports;      /* listings that could be read */
 	bool                       has_failed;
 };
 
@@ -28,23 +28,23 @@ static void print_help(FILE *to)
 {
 	fprintf(to, "Usage: moonmilter profile [-c FILE] [--control PATH] [OPTIONS]\n"
 		"       moonmilter ctl [-c FILE] [--control PATH] profile [OPTIONS]\n\n"
-		"Prints what each handler of each script has cost, over all workers: calls, errors, CPU time, "
-		"time it was\nbusy (it ran and nobody else could), time it waited, its slowest call. With --samples: "
-		"which lines and\nfunctions Lua's time goes to. Nothing has to be switched on before, and nothing "
-		"stays behind.\n\n  --seconds N    what happens in the next N seconds, instead of all since the start; "
-		"10 with --samples\n  --samples      look a thousand times a second where the workers are\n"
-		"  --folded       samples as one line a stack, for flamegraph.pl and the like\n"
-		"  --worker PID   one worker only; moonmilter ctl status names them\n"
+		"Prints what each handler of each script has cost, over all workers: calls, errors, CPU time, time it "
+		"was\nbusy (it ran and no other handler could), time it waited, its slowest call. With --samples: the "
+		"lines and\nfunctions that take Lua's time. Profiling needs no preparation and stops by itself.\n\n"
+		"  --seconds N    measure the next N seconds, instead of all since the start; 10 with --samples\n"
+		"  --samples      sample a thousand times a second what the workers are running\n"
+		"  --folded       samples, one line for each stack, for flamegraph.pl and similar tools\n"
+		"  --worker PID   only this worker; moonmilter ctl status lists them\n"
 		"  --json         one JSON object\n"
-		"  --reset        then count from nought\n"
+		"  --reset        reset the counts afterwards\n"
 		"  -c, --config FILE, --control PATH\n"
-		"                 which host: its control socket, or the configuration that names it\n\n"
-		"cpu, busy and waiting are sums; mean and max are of a call; now: calls that wait at this moment.\n"
-		"Exit status: 0 done, 64 wrong usage, 69 no host answers, 75 it cannot now or a worker's part "
-		"is missing.\n");
+		"                 the host: its control socket, or the configuration that names it\n\n"
+		"cpu, busy and waiting are sums; mean and max are for one call; now: calls that wait at this "
+		"moment.\nExit status: 0 done, 64 wrong usage, 69 no host answers, 75 not possible now or a worker's "
+		"part is missing.\n");
 }
 
-/* ---- what comes back ---- */
+/* ---- the answer ---- */
 
 static void on_line(void *self, const char *text)
 {
@@ -146,20 +146,20 @@ int mm_command_profile(int argc, char **argv)
 		case 'h':     print_help(stdout); return EX_OK;
 		case SECONDS:
 			if (!read_number(optarg, 0.01, MM_PROFILE_SECONDS_MAX, &p.request.seconds))
-				return complain("--seconds: a number from 0.01 to 3600");
+				return complain("--seconds: give a number from 0.01 to 3600");
 			break;
 		case WORKER:
 			if (!read_number(optarg, 1, 1 << 30, &pid))
-				return complain("--worker: a process id, as moonmilter ctl status shows it");
+				return complain("--worker: give a process id from moonmilter ctl status");
 			p.request.worker = (unsigned)pid;
 			break;
 		default:      print_help(stderr); return EX_USAGE;
 		}
 	}
 	if (optind < argc)
-		return complain("there is nothing but options; see moonmilter profile --help");
+		return complain("only options are allowed; see moonmilter profile --help");
 	if (p.is_folded && p.is_json)
-		return complain("--folded and --json: one of them");
+		return complain("--folded and --json exclude each other; give one of them");
 	if (p.request.samples && p.request.seconds == 0)
 		p.request.seconds = SAMPLES_SECONDS;
 	return ask(&p, &client);

@@ -1,5 +1,5 @@
-/* ctl/command_profile.h -- `moonmilter profile`, also `ctl profile`: what handlers cost, and on which lines,
- * asked of a running host. */
+/* ctl/command_profile.h -- `moonmilter profile`, also `ctl profile`: asks a running host what handlers
+ * cost, and on which lines. */
 #ifndef MM_CTL_COMMAND_PROFILE_H
 #define MM_CTL_COMMAND_PROFILE_H
 

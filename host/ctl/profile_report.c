@@ -14,7 +14,7 @@
 
 /* A script's handler, over all workers. Times are seconds. */
 struct row {
-	char              *milter, *script, *handler;  /* into a line that the report owns */
+	char              *milter, *script, *handler;  /* points into a line that the report owns */
 	char              *session, *queue_id;         /* of the slowest call, likewise */
 	unsigned long long calls, errors, waiting_now;
 	double             cpu, busy, busy_max, waited, waited_max, slowest, slowest_busy, slowest_at;
@@ -202,7 +202,8 @@ static bool has_several_milters(const struct mm_profile_report *r)
 	return false;
 }
 
-/* "outbound/20-tag.lua", or without the milter where there is one only. Written whole: a cut name names no script. */
+/* "outbound/20-tag.lua", or without the milter when there is only one. Never cut: a cut name does
+ * not identify a script. */
 static void script_text(const struct row *row, bool with_milter, char *to, size_t size)
 {
 	const char *slash = strrchr(row->script, '/');
@@ -223,7 +224,7 @@ static void print_head(const struct mm_profile_report *r, FILE *to)
 		if (r->workers[i].seconds < sum.seconds - 2)
 			fprintf(to, "  pid %d only since %s\n", r->workers[i].pid,
 				moment_text(r->workers[i].since, moment));
-	fprintf(to, "CPU time of the workers %s, of that handlers %s\n", time_text(sum.cpu, cpu),
+	fprintf(to, "CPU time of the workers %s, of which handlers took %s\n", time_text(sum.cpu, cpu),
 		time_text(handlers, of_handlers));
 }
 

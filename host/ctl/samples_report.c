@@ -31,9 +31,9 @@ struct stack {
 	char         *milter, *script, *handler;
 };
 
-/* Something that was found so often: a line, a function, a handler, a stack. */
+/* A line, function, handler or stack, and how often it was found. */
 struct tally {
-	char         *key;              /* owned: how it is shown, and what makes it one */
+	char         *key;              /* owned: its name in the report, and its identity */
 	unsigned long self, all;        /* it alone; with what it calls */
 };
 
@@ -100,7 +100,7 @@ static bool take_stack(struct mm_samples_report *r, char *count, char *text)
 			read_owner(piece, s);
 		else if (s->depth < FRAMES_MAX)
 			read_frame(piece, &s->frames[s->depth++]);
-	/* no Lua function has called it: it is the handler itself */
+	/* no Lua function called it: it is the handler itself */
 	if (s->depth > 0 && s->frames[s->depth - 1].name[0] == '\0')
 		s->frames[s->depth - 1].name = s->handler;
 	return true;
@@ -189,7 +189,7 @@ static int by_count(const void *a, const void *b)
 		: strcmp(x->key, y->key);
 }
 
-/* The same key becomes one; the most frequent comes first. */
+/* Merges equal keys; the most frequent comes first. */
 static void settle(struct tallies *t)
 {
 	size_t kept = 0;
@@ -326,7 +326,7 @@ static void print_part(const struct mm_samples_report *r, enum what what, const 
 
 void mm_samples_report_print(struct mm_samples_report *r, FILE *to)
 {
-	fprintf(to, "looked %lu times; Lua ran in %lu of them (%.1f %%)\n", r->looks, r->in_lua,
+	fprintf(to, "%lu samples; Lua was running in %lu of them (%.1f %%)\n", r->looks, r->in_lua,
 		percent(r->in_lua, r->looks));
 	if (r->samples == 0)
 		return;
@@ -334,7 +334,7 @@ void mm_samples_report_print(struct mm_samples_report *r, FILE *to)
 		fprintf(to, "%s%s %.1f %%", i > 0 ? ", " : "", state_names[i], percent(r->states[i], r->samples));
 	putc('\n', to);
 	if (r->lost > 0)
-		fprintf(to, "%lu samples were of stacks for which there was no room\n", r->lost);
+		fprintf(to, "%lu samples were lost because there was no room for their stacks\n", r->lost);
 	print_part(r, HANDLERS, "   time  handler", to);
 	print_part(r, LINES, "   time  line", to);
 	print_part(r, FUNCTIONS, "  itself  with calls  function, and where it is defined", to);

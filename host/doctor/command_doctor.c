@@ -1,5 +1,5 @@
-/* doctor/command_doctor.c -- options and the order of the parts; what is looked at is in host.c, postfix.c and
- * sendmail.c. Nothing here changes anything. */
+/* doctor/command_doctor.c -- options and the order of the parts; the checks are in host.c, postfix.c and sendmail.c.
+ * Nothing here changes the system. */
 #include "doctor/command_doctor.h"
 
 #include "doctor/doctor.h"
@@ -24,20 +24,21 @@ struct arguments {
 static void print_help(FILE *to)
 {
 	fprintf(to, "Usage: moonmilter doctor [OPTION]...\n\n"
-		"Looks whether the MTA of this machine can open the sockets of the configuration, whether its "
-		"settings go\nwith ours, and whether the host runs. Says what to do about what it finds; changes "
-		"nothing. Best run as\nroot, while moonmilter runs.\n\n"
+		"Checks whether the MTA of this machine can open the sockets of the configuration, whether its "
+		"settings fit\nours, and whether the host runs. Says what to do about each finding; changes nothing. "
+		"Best run as root,\nwhile moonmilter runs.\n\n"
 		"  -c, --config FILE        our configuration (default: %s)\n"
-		"  -s, --listen SPEC        where we listen, instead of what the configuration says; may be repeated\n"
-		"      --control PATH       our control socket, instead of what the configuration says\n"
-		"      --postfix-config DIR Postfix's main.cf and master.cf are here (as postconf -c)\n"
+		"  -s, --listen SPEC        where we listen, instead of the configuration's listeners; may be "
+		"repeated\n"
+		"      --control PATH       our control socket, instead of the configuration's\n"
+		"      --postfix-config DIR directory of Postfix's main.cf and master.cf (as postconf -c)\n"
 		"      --sendmail-cf FILE   Sendmail's configuration (default: %s)\n"
 		"      --json               one object: wrong, findings\n\n"
-		"With --postfix-config or --sendmail-cf only what they name is looked at.\n"
-		"Exit status: 0 nothing is wrong, 78 something is.\n", MM_CONFIG_DEFAULT_PATH, SENDMAIL_CF);
+		"With --postfix-config or --sendmail-cf, checks only what they name.\nExit status: 0 nothing is "
+		"wrong, 78 something is.\n", MM_CONFIG_DEFAULT_PATH, SENDMAIL_CF);
 }
 
-/* False: usage has been printed, *status says how to exit. */
+/* False: usage has been printed; *status is the exit status. */
 static bool parse(int argc, char **argv, struct arguments *a, int *status)
 {
 	enum { POSTFIX = 0x100, SENDMAIL, CONTROL, JSON };
@@ -86,7 +87,7 @@ static bool load(struct mm_config *c, const struct arguments *a, struct mm_fault
 	return ok;
 }
 
-/* False: an MTA that was named is not there. */
+/* False: an MTA named on the command line is not there. */
 static bool look_at_mtas(struct mm_doctor *d, const struct arguments *a)
 {
 	bool is_named = a->postfix != NULL || a->sendmail != NULL;
@@ -94,20 +95,20 @@ static bool look_at_mtas(struct mm_doctor *d, const struct arguments *a)
 	bool has_sendmail = (!is_named || a->sendmail != NULL)
 		&& mm_doctor_sendmail(d, a->sendmail != NULL ? a->sendmail : SENDMAIL_CF);
 	if (a->postfix != NULL && !has_postfix) {
-		fprintf(stderr, "moonmilter doctor: postconf -c %s says nothing; name the directory of main.cf, where "
-			"Postfix is installed\n", a->postfix);
+		fprintf(stderr, "moonmilter doctor: postconf -c %s prints nothing; name the directory of main.cf, and "
+			"run this where Postfix is installed\n", a->postfix);
 		return false;
 	}
 	if (a->sendmail != NULL && !has_sendmail) {
-		fprintf(stderr, "moonmilter doctor: %s cannot be read; name the sendmail.cf that is made of "
-			"your .mc\n", a->sendmail);
+		fprintf(stderr, "moonmilter doctor: %s cannot be read; name the sendmail.cf that was built from your "
+			".mc file\n", a->sendmail);
 		return false;
 	}
 	if (has_postfix || has_sendmail)
 		return true;
 	mm_findings_begin(&d->findings, "MTA");
-	mm_find_note(&d->findings, "no configuration of Postfix (postconf) or of Sendmail (%s) is here", SENDMAIL_CF);
-	mm_find_remedy(&d->findings, "run moonmilter doctor where the MTA is, or name its files: --postfix-config, "
+	mm_find_note(&d->findings, "found no configuration of Postfix (postconf) or of Sendmail (%s)", SENDMAIL_CF);
+	mm_find_remedy(&d->findings, "run moonmilter doctor on the MTA's machine, or name its files: --postfix-config, "
 		"--sendmail-cf");
 	return true;
 }

@@ -1,5 +1,5 @@
-/* doctor/command_doctor.h -- `moonmilter doctor`: can the MTA of this machine open our sockets, and do its
- * settings go with ours? */
+/* doctor/command_doctor.h -- `moonmilter doctor`: can the MTA of this machine open our sockets, and do
+ * its settings fit ours? */
 #ifndef MM_DOCTOR_COMMAND_DOCTOR_H
 #define MM_DOCTOR_COMMAND_DOCTOR_H
 

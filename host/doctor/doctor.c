@@ -65,7 +65,7 @@ struct mm_doctor_socket *mm_doctor_inet(struct mm_doctor *d, const struct mm_end
 		struct mm_doctor_socket *s = &d->sockets[i];
 		if (s->spec.kind != spec->kind || s->spec.port != spec->port)
 			continue;
-		/* all addresses of this machine are served by one that listens on all */
+		/* a socket that listens on all addresses serves each of them */
 		if (strcmp(s->spec.host, spec->host) != 0 && !mm_endpoint_is_everywhere(&s->spec))
 			continue;
 		s->is_named = true;
@@ -106,16 +106,16 @@ bool mm_doctor_away(struct mm_doctor *d, const struct mm_config_milter *m, enum 
 {
 	bool goes_through = theirs == MM_VERDICT_accept, bounces = theirs == MM_VERDICT_reject;
 	if (theirs == m->on_error && goes_through) {
-		mm_find_note(&d->findings, "%s: mail passes unfiltered when we are away, as it does when a script "
+		mm_find_note(&d->findings, "%s: mail passes unfiltered when we are down, as it does when a script "
 			"fails (on_error)", quoted);
 		return false;
 	}
 	if (theirs == m->on_error || (!goes_through && !bounces)) {
-		mm_find_ok(&d->findings, "%s: %s when we are away", quoted, bounces ? "mail bounces" : "mail waits at "
-			"its sender or here");
+		mm_find_ok(&d->findings, "%s: %s when we are down", quoted, bounces ? "mail bounces" : "mail waits at "
+			"its sender or in the queue here");
 		return true;
 	}
-	mm_find_wrong(&d->findings, "%s: mail %s when we are away, but our on_error is \"%s\"", quoted,
+	mm_find_wrong(&d->findings, "%s: mail %s when we are down, but our on_error is \"%s\"", quoted,
 		goes_through ? "passes unfiltered" : "bounces", mm_verdict_name(m->on_error));
 	return false;
 }

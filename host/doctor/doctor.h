@@ -1,5 +1,5 @@
-/* doctor/doctor.h -- what the parts of `moonmilter doctor` share: our configuration as it would be served, what the
- * scripts ask for, and the questions that come up with every MTA. */
+/* doctor/doctor.h -- shared by the parts of `moonmilter doctor`: our configuration as a host would serve it, the macros
+ * that the scripts ask for, and the questions that come up with every MTA. */
 #ifndef MM_DOCTOR_DOCTOR_H
 #define MM_DOCTOR_DOCTOR_H
 
@@ -10,7 +10,7 @@
 
 struct mm_doctor_socket {
 	struct mm_endpoint             spec;
-	const struct mm_config_milter *milter;          /* borrowed: whose */
+	const struct mm_config_milter *milter;          /* borrowed: the owner */
 	bool                           is_named;        /* an MTA's configuration names it */
 };
 
@@ -19,36 +19,37 @@ struct mm_doctor {
 	const struct mm_config  *config;        /* borrowed */
 	struct mm_doctor_socket *sockets;       /* owned */
 	size_t                   socket_count;
-	bool                     has_unknown;   /* we listen on sockets whose address others know (systemd, fd) */
-	char                    *macros[MM_MACRO_SET_COUNT];    /* owned: names with blanks between, or NULL */
+	bool                     has_unknown;   /* we listen on sockets whose address we do not know (systemd, fd) */
+	char                    *macros[MM_MACRO_SET_COUNT];    /* owned: names separated by blanks, or NULL */
 };
 
-/* False: why says what is wrong, and there is nothing to close. */
+/* False: why says what is wrong; there is nothing to close. */
 bool mm_doctor_open(struct mm_doctor *, const struct mm_config *, struct mm_fault *why);
 void mm_doctor_close(struct mm_doctor *);
 
-/* Which of ours that is, BORROWED, and notes that it is named; NULL: none. */
+/* Returns which of our sockets that is, BORROWED, and marks it as named by an MTA; NULL: none. */
 struct mm_doctor_socket *mm_doctor_unix(struct mm_doctor *, const char *path);
 struct mm_doctor_socket *mm_doctor_inet(struct mm_doctor *, const struct mm_endpoint *);
 
-/* An MTA's time for something must be longer than ours. False: it is not; then a remedy may follow. */
+/* Checks that an MTA's time limit is longer than ours. False: it is not; the caller may add a remedy. */
 bool mm_doctor_time(struct mm_doctor *, const char *theirs, double their_seconds, const char *key, double our_seconds);
-/* What the MTA does with mail when we are away should be what we do with it when a script fails. quoted: its setting.
- * False: it is not; then a remedy may follow. */
+/* Checks that the MTA does the same with mail when we are down as we do when a script fails. quoted: its setting.
+ * False: it does not; the caller may add a remedy. */
 bool mm_doctor_away(struct mm_doctor *, const struct mm_config_milter *, enum mm_verdict_kind theirs,
 	const char *quoted);
 
 /* "30s" "5m" "1h" "2d" "1w" "300": seconds. */
 double mm_doctor_seconds(const char *text);
-/* Runs a program, no shell, and hands over what it prints, line by line without the newline; a line is BORROWED for the
- * call. Returns its exit status, -1 when it cannot be run. What it says on standard error is not shown. */
+/* Runs a program, without a shell, and passes on its output, line by line without the newline; a line is BORROWED for
+ * the call. Returns its exit status, or -1 when it cannot be run. Hides its standard error. */
 int mm_doctor_run(char *const argv[], void (*line)(void *self, char *line), void *self);
 
 /* The parts. */
-/* check_argv: of `moonmilter check`; NULL: there are no scripts. */
+/* check_argv: the arguments of `moonmilter check`; NULL: there are no scripts. */
 void mm_doctor_host(struct mm_doctor *, char *const check_argv[]);
-bool mm_doctor_postfix(struct mm_doctor *, const char *directory);      /* NULL: the usual one. False: there is none */
-bool mm_doctor_sendmail(struct mm_doctor *, const char *file);          /* false: it cannot be read */
-void mm_doctor_unnamed(struct mm_doctor *);     /* after the MTAs */
+bool mm_doctor_postfix(struct mm_doctor *, const char *directory);      /* NULL: the default one. False: there is
+                                                                         * none */
+bool mm_doctor_sendmail(struct mm_doctor *, const char *file);          /* false: the file cannot be read */
+void mm_doctor_unnamed(struct mm_doctor *);     /* called after the MTAs */
 
 #endif

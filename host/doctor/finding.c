@@ -10,7 +10,7 @@
 static const char *const level_names[] = { "ok", "note", "wrong" };             /* ORDER FINDING */
 static const char *const level_marks[] = { "ok   ", "note ", "WRONG" };         /* ORDER FINDING */
 
-/* A command that ends soon needs no way out of an empty memory. */
+/* A command that ends soon need not handle lack of memory. */
 static void *need(void *memory)
 {
 	if (memory == NULL) {
@@ -35,7 +35,7 @@ void mm_findings_begin(struct mm_findings *f, const char *format, ...)
 	va_end(args);
 }
 
-/* Services of an MTA share sockets and settings: what has been said of one is not said again of the next. */
+/* Services of an MTA share sockets and settings: do not repeat a finding for the next service. */
 static bool is_said(const struct mm_findings *f, const char *part, const char *text)
 {
 	for (size_t i = 0; i < f->count; i++)
@@ -84,7 +84,7 @@ void mm_find_remedy(struct mm_findings *f, const char *format, ...)
 {
 	struct mm_finding *last = &f->items[f->count - 1];
 	va_list args;
-	if (last->remedy != NULL)               /* of one that has been said before */
+	if (last->remedy != NULL)               /* of a finding that was dropped as a repetition */
 		return;
 	va_start(args, format);
 	last->remedy = format_text(format, args);
@@ -115,7 +115,7 @@ void mm_findings_print(const struct mm_findings *f, FILE *to)
 	if (wrong > 0)
 		fprintf(to, "\n%zu thing%s to mend.\n", wrong, wrong == 1 ? "" : "s");
 	else
-		fprintf(to, "\nNothing is wrong.%s\n", notes > 0 ? " Mind the notes." : "");
+		fprintf(to, "\nNothing is wrong.%s\n", notes > 0 ? " Read the notes." : "");
 }
 
 void mm_findings_print_json(const struct mm_findings *f, FILE *to)

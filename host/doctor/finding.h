@@ -1,6 +1,6 @@
-/* doctor/finding.h -- what the doctor has found: collected part by part, said once, printed for people or as JSON.
- * WRONG is what stops or endangers mail, or contradicts itself; a note is a choice whose price should be known. Every
- * one of both is followed by what to do. */
+/* doctor/finding.h -- the doctor's findings: collected part by part, without repetitions, printed for people or as
+ * JSON. WRONG is what stops or endangers mail, or contradicts itself; a note is a choice whose price one should know. A
+ * remedy follows each of both. */
 #ifndef MM_DOCTOR_FINDING_H
 #define MM_DOCTOR_FINDING_H
 
@@ -25,12 +25,12 @@ struct mm_findings {
 	size_t             part_count;
 };
 
-/* What follows belongs to this part: "Postfix 3.7.11". */
+/* The following findings belong to this part: "Postfix 3.7.11". */
 void mm_findings_begin(struct mm_findings *, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void mm_find_ok(struct mm_findings *, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void mm_find_note(struct mm_findings *, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void mm_find_wrong(struct mm_findings *, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* What to type, or to write, against the note or wrong before it. */
+/* What to type, or to write, to mend the note or wrong before it. */
 void mm_find_remedy(struct mm_findings *, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 size_t mm_findings_count(const struct mm_findings *, enum mm_finding_level);

@@ -1,5 +1,5 @@
-/* doctor/host.c -- our own side: settings that endanger mail, scripts that do not load, the host that should be
- * running. */
+/* doctor/host.c -- checks our own side: settings that endanger mail, scripts that do not load, a
+ * host that does not run. */
 #include "doctor/doctor.h"
 
 #include "process/channel.h"
@@ -34,8 +34,8 @@ static void check_socket(struct mm_doctor *d, const struct mm_doctor_socket *s)
 	}
 	if (is_loopback(&s->spec) || s->milter->allow.count > 0)
 		return;
-	mm_find_wrong(&d->findings, "%s: whoever reaches this port may use the filters, and learns what they say of "
-		"mail: milters know no passwords", text);
+	mm_find_wrong(&d->findings, "%s: every machine that reaches this port can use the filters and learns their "
+		"verdicts, because milters have no passwords", text);
 	mm_find_remedy(&d->findings, "allow = { \"192.0.2.7\" }, with the addresses of your MTAs");
 }
 
@@ -45,9 +45,9 @@ static void check_settings(struct mm_doctor *d)
 	for (size_t i = 0; i < d->socket_count; i++)
 		check_socket(d, &d->sockets[i]);
 	if (d->has_unknown) {
-		mm_find_note(&d->findings, "the address of a socket handed in (systemd, fd) stands in its socket "
-			"unit, not here");
-		mm_find_remedy(&d->findings, "name it, to have it looked at: moonmilter doctor -s "
+		mm_find_note(&d->findings, "the address of a socket passed by systemd or fd:N is in its socket unit, "
+			"not in our configuration");
+		mm_find_remedy(&d->findings, "to have it checked, name it: moonmilter doctor -s "
 			"unix:/run/moonmilter/milter.sock");
 	}
 	for (size_t i = 0; i < c->milter_count; i++) {
@@ -58,7 +58,7 @@ static void check_settings(struct mm_doctor *d)
 		mm_find_remedy(&d->findings, "on_error = \"tempfail\", unless filtering matters less than delay");
 	}
 	if (c->workers == 0) {
-		mm_find_note(&d->findings, "workers is 0: nobody replaces the process when it crashes or a "
+		mm_find_note(&d->findings, "workers is 0: no master replaces the process when it crashes or a "
 			"script blocks it");
 		mm_find_remedy(&d->findings, "workers = \"auto\"");
 	}
@@ -109,11 +109,11 @@ static void check_scripts(struct mm_doctor *d, char *const argv[])
 
 /* ---- the running host ---- */
 
-/* What `ctl status` says. */
+/* The answer to `ctl status`. */
 struct status {
-	char first[sizeof ((struct mm_note *)0)->text];         /* "" when nothing came */
-	char failure[sizeof ((struct mm_note *)0)->text];       /* of the last reload; "" when it went well */
-	bool is_hung;                                           /* a worker is */
+	char first[sizeof ((struct mm_note *)0)->text];         /* "" when there was no answer */
+	char failure[sizeof ((struct mm_note *)0)->text];       /* of the last reload; "" when it succeeded */
+	bool is_hung;                                           /* a worker is hung */
 };
 
 static void read_status_line(struct status *s, const char *line)
@@ -150,17 +150,18 @@ static void check_answer(struct mm_doctor *d, int fd)
 	ask_status(fd, &s);
 	if (s.first[0] == '\0') {
 		mm_find_wrong(&d->findings, "%s: the host does not answer", d->config->control);
-		mm_find_remedy(&d->findings, "ask as root or as the user that it runs as; else look into its log");
+		mm_find_remedy(&d->findings, "ask as root or as the user that the host runs as; otherwise look "
+			"into its log");
 		return;
 	}
 	mm_find_ok(&d->findings, "it runs: %s", s.first);
 	if (s.failure[0] != '\0') {
-		mm_find_wrong(&d->findings, "the last reload failed, older scripts serve: %s", s.failure);
-		mm_find_remedy(&d->findings, "mend that, then moonmilter ctl reload");
+		mm_find_wrong(&d->findings, "the last reload failed, and older scripts serve: %s", s.failure);
+		mm_find_remedy(&d->findings, "correct that, then run moonmilter ctl reload");
 	}
 	if (s.is_hung) {
 		mm_find_wrong(&d->findings, "a worker's loop does not turn: a script blocks it");
-		mm_find_remedy(&d->findings, "look for worker_ended and loop_blocked in the log: they name script "
+		mm_find_remedy(&d->findings, "look for worker_ended and loop_blocked in the log; they name script "
 			"and handler");
 	}
 }
@@ -182,7 +183,7 @@ static void check_running(struct mm_doctor *d)
 		mm_find_note(&d->findings, "%s: %s", path, strerror(errno));
 		mm_find_remedy(&d->findings, "run moonmilter doctor as root, or as the user that the host runs as");
 	} else {
-		mm_find_wrong(&d->findings, "it does not run: %s: %s", path, strerror(errno));
+		mm_find_wrong(&d->findings, "the host does not run: %s: %s", path, strerror(errno));
 		mm_find_remedy(&d->findings, "systemctl start moonmilter, or moonmilter run -c FILE; then journalctl "
 			"-u moonmilter");
 	}
@@ -211,12 +212,12 @@ static void check_unnamed(struct mm_doctor *d, const struct mm_doctor_socket *s)
 	int fd = mm_reach_connect_unix(s->spec.path);
 	if (fd >= 0) {
 		close(fd);
-		mm_find_ok(&d->findings, "%s: somebody listens", s->spec.path);
+		mm_find_ok(&d->findings, "%s: a process listens", s->spec.path);
 	} else if (errno == EACCES) {
 		mm_find_note(&d->findings, "%s: %s", s->spec.path, strerror(errno));
 		mm_find_remedy(&d->findings, "run moonmilter doctor as root");
 	} else {
-		mm_find_wrong(&d->findings, "%s: nobody answers: %s", s->spec.path, strerror(errno));
+		mm_find_wrong(&d->findings, "%s: no process answers: %s", s->spec.path, strerror(errno));
 		mm_find_remedy(&d->findings, "start moonmilter (systemctl start moonmilter), or look into its log");
 	}
 }
@@ -231,10 +232,10 @@ void mm_doctor_unnamed(struct mm_doctor *d)
 		if (!has_begun)
 			mm_findings_begin(&d->findings, "Sockets of ours that no MTA here names");
 		has_begun = true;
-		mm_find_note(&d->findings, "%s: nobody here asks it",
+		mm_find_note(&d->findings, "%s: no MTA here uses it",
 			mm_endpoint_text(&d->sockets[i].spec, text, sizeof text));
-		mm_find_remedy(&d->findings, "nothing, if an MTA elsewhere does; else name it there, or take it "
-			"out of listen");
+		mm_find_remedy(&d->findings, "nothing, if an MTA elsewhere uses it; otherwise name it in an MTA, or "
+			"remove it from listen");
 		check_unnamed(d, &d->sockets[i]);
 	}
 }

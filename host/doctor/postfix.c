@@ -1,7 +1,7 @@
-/* doctor/postfix.c -- Postfix as postconf tells it: main.cf, and what each service of master.cf sets otherwise.
- * A milter is named by smtpd_milters of each smtpd, and by non_smtpd_milters, which cleanup serves. Each of these
- * services may run in a chroot, and then takes paths from there. A relative path starts at the queue directory in both
- * cases. */
+/* doctor/postfix.c -- Postfix's settings as postconf prints them: main.cf, and the overrides of each service in
+ * master.cf. Milters are named in smtpd_milters of each smtpd, and in non_smtpd_milters, which cleanup uses. Each
+ * of these services may run in a chroot, and then resolves paths there. A relative path starts at the queue
+ * directory in both cases. */
 #include "doctor/doctor.h"
 
 #include <ctype.h>
@@ -13,7 +13,7 @@
 #define SERVICES_MAX  64
 #define OVERRIDES_MAX 256
 
-/* Settings that are looked at, and postconf's names of them. The macro lists follow, in the order of MM_MACRO_SETS. */
+/* The settings that we check, with postconf's names. The macro lists follow, in the order of MM_MACRO_SETS. */
 #define SETTINGS(X) \
 	X(VERSION,           "mail_version") \
 	X(CONFIG_DIRECTORY,  "config_directory") \
@@ -52,7 +52,7 @@ static const char *const setting_names[SETTING_COUNT] = {
 	[MACROS_OF + MM_MACRO_SET_eom]     = "milter_end_of_data_macros",
 };
 
-/* What Postfix can tell (milter_macros.c, smtpd_milter.c, cleanup_milter.c of 3.7 to 3.12). */
+/* The macros that Postfix can send (milter_macros.c, smtpd_milter.c, cleanup_milter.c of 3.7 to 3.12). */
 static const char *const macros_known[] = {
 	"_", "i", "j", "v",
 	"auth_authen", "auth_author", "auth_type",
@@ -93,7 +93,7 @@ struct item {
 
 /* ---- reading ---- */
 
-/* "name = value": ends the name where it ends. -> value; NULL: the line is none. */
+/* "name = value": cuts the name off and returns the value; NULL: not such a line. */
 static char *split(char *line)
 {
 	char *value = strstr(line, " =");
@@ -112,7 +112,7 @@ static void take_setting(void *self, char *line)
 			snprintf(p->values[s], VALUE_SIZE, "%s", value);
 }
 
-/* From Postfix 3.0 on a "-" in the chroot column means no, unless the configuration says that it is older. */
+/* Since Postfix 3.0, "-" in the chroot column means no, unless the configuration declares an older version. */
 static bool chroot_by_default(const struct postfix *p)
 {
 	return atoi(p->values[COMPATIBILITY]) < 1;
@@ -186,7 +186,7 @@ static const char *value_of(const struct postfix *p, const struct service *s, en
 	return p->values[setting];
 }
 
-/* The next milter of a list, NULL at its end. */
+/* The next milter of a list; NULL at its end. */
 static const char *next_item(const char *at, struct item *item)
 {
 	size_t n;
@@ -208,7 +208,7 @@ static const char *next_item(const char *at, struct item *item)
 	return at + n + (at[n] == '}');
 }
 
-/* "default_action=accept" of an item, or what holds for its service. */
+/* "default_action=accept" of an item, or the setting of its service. */
 static const char *option_of(const struct postfix *p, const struct service *s, const struct item *item,
 	enum setting setting, char *to, size_t size)
 {
@@ -232,14 +232,14 @@ static const char *option_of(const struct postfix *p, const struct service *s, c
 
 /* ---- judging a milter of ours ---- */
 
-/* How to change a setting where it was set: in the list, in master.cf, in main.cf. */
+/* How to change a setting in the place where it was set: the list, master.cf or main.cf. */
 static void set_remedy(const struct postfix *p, const struct service *s, const struct item *item, enum setting setting,
 	const char *value, const char *or_else)
 {
 	struct mm_findings *f = &p->doctor->findings;
 	const char *name = setting_names[setting];
 	if (strstr(item->options, name + strlen("milter_")) != NULL)
-		mm_find_remedy(f, "%s=%s behind %s in smtpd_milters%s", name + strlen("milter_"), value,
+		mm_find_remedy(f, "%s=%s after %s in smtpd_milters%s", name + strlen("milter_"), value,
 			item->endpoint, or_else);
 	else if (value_of(p, s, setting) != p->values[setting])
 		mm_find_remedy(f, "postconf -P '%s/%s=%s'%s", s->name, name, value, or_else);
@@ -265,7 +265,7 @@ static void check_times(const struct postfix *p, const struct service *s, const 
 	check_time(p, s, item, CONNECT_TIMEOUT, "cpu_slice", c->cpu_slice);
 	check_time(p, s, item, COMMAND_TIMEOUT, "stage_deadline", c->stage_deadline);
 	check_time(p, s, item, CONTENT_TIMEOUT, "stage_deadline", c->stage_deadline);
-	/* at end of message our progress starts Postfix's clock anew: eom_deadline need not fit into it */
+	/* at end of message our progress restarts Postfix's clock, so eom_deadline need not fit into it */
 	check_time(p, s, item, CONTENT_TIMEOUT, "progress_every", c->progress_every);
 }
 
@@ -309,9 +309,9 @@ static void check_macro(const struct postfix *p, const struct service *s, int se
 	struct mm_findings *f = &p->doctor->findings;
 	const char *setting = setting_names[MACROS_OF + set];
 	if (!is_known(p, name)) {
-		mm_find_note(f, "macro %s, which scripts ask for, is none of Postfix's: it is nil there", name);
-		mm_find_remedy(f, "let the script do without it, or postconf -e 'milter_macro_defaults={%s}=VALUE'",
-			name);
+		mm_find_note(f, "macro %s, which scripts ask for, does not exist in Postfix: it is nil there", name);
+		mm_find_remedy(f, "change the script so that it does not need it, or postconf -e "
+			"'milter_macro_defaults={%s}=VALUE'", name);
 	} else if (!asks && !has_word(value_of(p, s, (enum setting)(MACROS_OF + set)), name)) {
 		mm_find_wrong(f, "macro %s, which scripts ask for, is not in %s, and with this milter_protocol we "
 			"cannot ask for it", name, setting);
@@ -335,13 +335,13 @@ static void check_protocol(const struct postfix *p, const struct service *s, con
 	char text[64];
 	int protocol = atoi(option_of(p, s, item, PROTOCOL, text, sizeof text));
 	if (protocol < 6) {
-		mm_find_wrong(&p->doctor->findings, "milter_protocol is %d: no macro lists, no replies left out, edits "
-			"are missing", protocol);
+		mm_find_wrong(&p->doctor->findings, "milter_protocol is %d: no macro lists, no skipped replies, some "
+			"edits are missing", protocol);
 		set_remedy(p, s, item, PROTOCOL, "6", "");
 	}
 	if (strncmp(value_of(p, s, MACRO_V), "Postfix", 7) != 0) {
-		mm_find_wrong(&p->doctor->findings, "milter_macro_v is \"%s\": we know Postfix by it, and take this "
-			"for Sendmail", value_of(p, s, MACRO_V));
+		mm_find_wrong(&p->doctor->findings, "milter_macro_v is \"%s\": we recognize Postfix by it, and take "
+			"this MTA for Sendmail", value_of(p, s, MACRO_V));
 		mm_find_remedy(&p->doctor->findings, "postconf -X milter_macro_v");
 	}
 	check_macros(p, s, protocol >= 6);
@@ -360,10 +360,10 @@ static void check_ours(struct postfix *p, const struct service *s, const struct 
 
 static void say_foreign(struct mm_doctor *d, const struct service *s, const struct item *item)
 {
-	mm_find_ok(&d->findings, "%s also names %s, which is none of ours", s->name, item->endpoint);
+	mm_find_ok(&d->findings, "%s also names %s, which is not ours", s->name, item->endpoint);
 }
 
-/* Our socket lies outside of the chroot, and its full path was written into main.cf. */
+/* Our socket is outside the chroot, and main.cf has its full path. */
 static bool is_beyond_chroot(struct postfix *p, const struct service *s, const char *path)
 {
 	const char *queue = p->values[QUEUE_DIRECTORY];
@@ -373,11 +373,11 @@ static bool is_beyond_chroot(struct postfix *p, const struct service *s, const c
 	bool is_inside = strncmp(path, queue, size) == 0 && path[size] == '/';
 	mm_find_wrong(&p->doctor->findings, "%s runs in the chroot %s and cannot see %s", s->name, queue, path);
 	if (is_inside)
-		mm_find_remedy(&p->doctor->findings, "smtpd_milters = unix:%s, without a slash in front",
+		mm_find_remedy(&p->doctor->findings, "smtpd_milters = unix:%s, without a leading slash",
 			path + size + 1);
 	else
 		mm_find_remedy(&p->doctor->findings, "listen = \"unix:%s/moonmilter/milter.sock\" in moonmilter.conf "
-			"and smtpd_milters = unix:moonmilter/milter.sock; or no chroot: postconf -F %s/chroot=n",
+			"and smtpd_milters = unix:moonmilter/milter.sock; or leave the chroot: postconf -F %s/chroot=n",
 			queue, s->name);
 	p->names_us = true;
 	return true;
@@ -394,7 +394,7 @@ static void check_unix(struct postfix *p, const struct service *s, const struct 
 	if (ours == NULL && is_beyond_chroot(p, s, path))
 		return;
 	if (!mm_reach_unix(&p->doctor->findings, &caller, full) && ours == NULL)
-		mm_find_note(&p->doctor->findings, "%s names %s, that is %s: it is none that we listen on", s->name,
+		mm_find_note(&p->doctor->findings, "%s names %s, that is %s: we do not listen there", s->name,
 			item->endpoint, full);
 	else if (ours == NULL)
 		say_foreign(p->doctor, s, item);
@@ -411,7 +411,7 @@ static void check_inet(struct postfix *p, const struct service *s, const struct 
 	char host[256];
 	const char *rest = item->endpoint + strlen("inet:"), *colon = strrchr(rest, ':');
 	if (strchr(rest, '@') != NULL || colon == NULL) {
-		mm_find_wrong(f, "%s: %s is no way to name a milter: Postfix writes inet:HOST:PORT", s->name,
+		mm_find_wrong(f, "%s: %s does not name a milter: Postfix writes inet:HOST:PORT", s->name,
 			item->endpoint);
 		if (mm_endpoint_parse(item->endpoint, &spec, NULL))
 			mm_find_remedy(f, "smtpd_milters = %s", mm_endpoint_postfix(&spec, host, sizeof host));
@@ -423,7 +423,7 @@ static void check_inet(struct postfix *p, const struct service *s, const struct 
 	bool is_bracketed = rest[0] == '[' && colon > rest && colon[-1] == ']';
 	snprintf(host, sizeof host, "%.*s", (int)(colon - rest) - 2 * is_bracketed, rest + is_bracketed);
 	if (!mm_reach_inet(f, &caller, host, colon + 1) && ours == NULL)
-		mm_find_note(f, "%s names %s: it is none that we listen on", s->name, item->endpoint);
+		mm_find_note(f, "%s names %s: we do not listen there", s->name, item->endpoint);
 	else if (ours == NULL)
 		say_foreign(p->doctor, s, item);
 	if (ours != NULL)
@@ -440,7 +440,7 @@ static void check_item(struct postfix *p, const struct service *s, const struct 
 	else if (strncasecmp(endpoint, "inet:", 5) == 0)
 		check_inet(p, s, item);
 	else {
-		mm_find_wrong(&p->doctor->findings, "%s: %s is no way to name a milter", s->name, endpoint);
+		mm_find_wrong(&p->doctor->findings, "%s: %s does not name a milter", s->name, endpoint);
 		mm_find_remedy(&p->doctor->findings, "unix:PATH or inet:HOST:PORT");
 	}
 }
@@ -456,22 +456,22 @@ static void check_service(struct postfix *p, const struct service *s)
 		return;
 	if (p->values[SMTPD_MILTERS][0] == '\0') {
 		mm_find_note(&p->doctor->findings, "%s uses no milter: smtpd_milters is empty", s->name);
-		mm_find_remedy(&p->doctor->findings, "nothing, if its mail is not to be filtered");
+		mm_find_remedy(&p->doctor->findings, "nothing, if its mail should not be filtered");
 	} else {
 		mm_find_note(&p->doctor->findings, "%s uses no milter: master.cf has -o smtpd_milters= for it",
 			s->name);
-		mm_find_remedy(&p->doctor->findings, "nothing, if mail comes here that has been filtered before "
+		mm_find_remedy(&p->doctor->findings, "nothing, if the mail that comes here is already filtered "
 			"(content filters)");
 	}
 }
 
-/* Whether any service asks us at all. */
+/* Checks whether any service uses our milters. */
 static void check_named(struct postfix *p)
 {
 	struct mm_doctor *d = p->doctor;
 	char line[MM_ENDPOINT_TEXT_SIZE];
 	if (p->values[MILTER_MAPS][0] != '\0') {
-		mm_find_note(&d->findings, "smtpd_milter_maps = %s: clients listed there meet other milters, or none",
+		mm_find_note(&d->findings, "smtpd_milter_maps = %s: clients listed there get other milters, or none",
 			p->values[MILTER_MAPS]);
 		mm_find_remedy(&d->findings, "postmap -q ADDRESS %s", p->values[MILTER_MAPS]);
 	}

@@ -46,10 +46,11 @@ static void nobody_answers(struct mm_findings *f, const struct mm_caller *c)
 	if (c->is_ours)
 		mm_find_remedy(f, "start moonmilter (systemctl start moonmilter), or look into its log");
 	else
-		mm_find_remedy(f, "start what should listen there, or take it out of the configuration of %s", c->mta);
+		mm_find_remedy(f, "start the filter that should listen there, or remove it from the "
+			"configuration of %s", c->mta);
 }
 
-/* ---- may a user open this, by its modes? ---- */
+/* ---- do the modes allow a user to open this? ---- */
 
 struct who {
 	const char *name;
@@ -70,7 +71,7 @@ static bool who_is(const char *name, struct who *to)
 	return true;
 }
 
-enum { SEARCH = 1, WRITE = 2 };         /* bits of a mode */
+enum { SEARCH = 1, WRITE = 2 };         /* permission bits of a mode */
 
 static bool may(const struct who *w, const struct stat *s, unsigned bit)
 {
@@ -90,7 +91,7 @@ static const char *group_name(gid_t gid)
 	return g != NULL ? g->gr_name : "?";
 }
 
-/* The first thing on the way that keeps the user out; false when there is none. */
+/* Finds the first directory or file on the way that keeps the user out; false when there is none. */
 static bool explain_refusal(struct mm_findings *f, const struct who *w, const struct mm_caller *c, const char *path)
 {
 	char part[MM_UNIX_PATH_MAX + 1];
@@ -121,7 +122,7 @@ static bool explain_refusal(struct mm_findings *f, const struct who *w, const st
 	return true;
 }
 
-/* ---- tried out ---- */
+/* ---- connecting for real ---- */
 
 static int become_and_connect(const struct who *w, const struct mm_caller *c, const char *path)
 {
@@ -133,7 +134,7 @@ static int become_and_connect(const struct who *w, const struct mm_caller *c, co
 	return mm_reach_connect_unix(seen) >= 0 ? 0 : errno;
 }
 
-/* 0, or why not, as errno has it. */
+/* 0, or the errno that says why not. */
 static int try_as(const struct who *w, const struct mm_caller *c, const char *path)
 {
 	int status;
@@ -162,7 +163,7 @@ bool mm_reach_unix(struct mm_findings *f, const struct mm_caller *c, const char 
 {
 	struct who w;
 	if (!who_is(c->user, &w)) {
-		mm_find_wrong(f, "%s runs as user %s, who does not exist", c->mta, c->user);
+		mm_find_wrong(f, "%s runs as user %s, which does not exist", c->mta, c->user);
 		mm_find_remedy(f, "look at mail_owner in main.cf, or RunAsUser in sendmail.cf");
 		return false;
 	}
@@ -176,7 +177,7 @@ bool mm_reach_unix(struct mm_findings *f, const struct mm_caller *c, const char 
 		return true;
 	}
 	if (why == EACCES && !is_root) {
-		mm_find_note(f, "%s: somebody else must look whether anybody listens there; for user %s the modes "
+		mm_find_note(f, "%s: this user cannot check whether a process listens there; for user %s the modes "
 			"are right", path, w.name);
 		mm_find_remedy(f, "run moonmilter doctor as root");
 	} else if (why == EACCES && explain_refusal(f, &w, c, path)) {
@@ -186,7 +187,7 @@ bool mm_reach_unix(struct mm_findings *f, const struct mm_caller *c, const char 
 		mm_find_remedy(f, "look for an access control list (getfacl %s) or a refusal by AppArmor or "
 			"SELinux (dmesg)", path);
 	} else {
-		mm_find_wrong(f, "%s: nobody answers: %s", path, strerror(why));
+		mm_find_wrong(f, "%s: no process answers: %s", path, strerror(why));
 		nobody_answers(f, c);
 	}
 	return false;
@@ -226,10 +227,10 @@ bool mm_reach_inet(struct mm_findings *f, const struct mm_caller *c, const char 
 	int why = errno;
 	freeaddrinfo(list);
 	if (ok) {
-		mm_find_ok(f, "%s port %s: somebody listens", host, port);
+		mm_find_ok(f, "%s port %s: a process listens", host, port);
 		return true;
 	}
-	mm_find_wrong(f, "%s port %s: nobody answers: %s", host, port, strerror(why));
+	mm_find_wrong(f, "%s port %s: no process answers: %s", host, port, strerror(why));
 	nobody_answers(f, c);
 	return false;
 }

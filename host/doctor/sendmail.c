@@ -1,7 +1,7 @@
-/* doctor/sendmail.c -- Sendmail as its sendmail.cf tells it. A milter is an X line that O InputMailFilters names. It is
- * the daemon that connects, as root unless RunAsUser says otherwise, in no chroot. It refuses sockets below directories
- * that others may write to: at its start it ends, later it goes on without the filter. What to ask for we tell it
- * ourselves, so Milter.macros.* do not count. */
+/* doctor/sendmail.c -- Sendmail's settings in sendmail.cf. A milter is an X line that O InputMailFilters names. The
+ * daemon connects, as root unless RunAsUser says otherwise, without a chroot. It refuses sockets below directories that
+ * others may write to: when it starts it exits, later it goes on without the filter. We negotiate the macros ourselves,
+ * so Milter.macros.* do not matter. */
 #include "doctor/doctor.h"
 
 #include <ctype.h>
@@ -56,7 +56,7 @@ static void take_line(struct sendmail *sm, const char *line)
 	snprintf(x->name, sizeof x->name, "%.*s", (int)strcspn(line + 1, ", \t"), line + 1);
 }
 
-/* A line that begins with a blank goes on with the one before. */
+/* A line that begins with a blank continues the line before it. */
 static void read_lines(struct sendmail *sm, FILE *f)
 {
 	char line[LINE_SIZE], whole[LINE_SIZE] = "";
@@ -73,7 +73,7 @@ static void read_lines(struct sendmail *sm, FILE *f)
 	take_line(sm, whole);
 }
 
-/* The field of a letter, as "F=T" in an X line; "" when it is not there. */
+/* The field with this letter, such as "F=T" in an X line; "" when it is missing. */
 static const char *field(const struct filter *x, char letter, char *to, size_t size)
 {
 	to[0] = '\0';
@@ -121,7 +121,7 @@ static void check_times(struct sendmail *sm, const struct filter *x, const struc
 	const struct mm_config *c = sm->doctor->config;
 	const struct {
 		char        letter;
-		double      preset;             /* seconds, Sendmail's own */
+		double      preset;             /* seconds, Sendmail's defaults */
 		const char *key;
 		double      ours;
 	} rows[] = {
@@ -178,8 +178,8 @@ static void check_safety(struct sendmail *sm, const char *path)
 		mm_find_wrong(&sm->doctor->findings, "%s: %s may write here, so Sendmail refuses %s: it does not "
 			"start, or runs without the filter", part, s.st_mode & 02 ? "everybody" : "its group", path);
 		if (s.st_mode & S_ISVTX)
-			mm_find_remedy(&sm->doctor->findings, "let moonmilter listen below a directory of its own, as "
-				"/run/moonmilter");
+			mm_find_remedy(&sm->doctor->findings, "let moonmilter listen in a directory of its own, such "
+				"as /run/moonmilter");
 		else
 			mm_find_remedy(&sm->doctor->findings, "chmod go-w %s", part);
 	}
@@ -192,9 +192,9 @@ static void check_safety(struct sendmail *sm, const char *path)
 static void say_other(struct sendmail *sm, const struct filter *x, const char *socket, bool answers)
 {
 	if (answers)
-		mm_find_ok(&sm->doctor->findings, "filter %s is %s, which is none of ours", x->name, socket);
+		mm_find_ok(&sm->doctor->findings, "filter %s is %s, which is not ours", x->name, socket);
 	else
-		mm_find_note(&sm->doctor->findings, "filter %s is %s: it is none that we listen on", x->name, socket);
+		mm_find_note(&sm->doctor->findings, "filter %s is %s: we do not listen there", x->name, socket);
 }
 
 static void check_unix(struct sendmail *sm, const struct filter *x, const char *path)
@@ -219,7 +219,7 @@ static void check_inet(struct sendmail *sm, const struct filter *x, const char *
 	const char *at = strchr(socket, '@'), *first = strchr(socket, ':') + 1;
 	char port[16];
 	if (at == NULL) {
-		mm_find_wrong(&sm->doctor->findings, "filter %s: S=%s is no way to name a milter: Sendmail writes "
+		mm_find_wrong(&sm->doctor->findings, "filter %s: S=%s does not name a milter: Sendmail writes "
 			"inet:PORT@HOST", x->name, socket);
 		mm_find_remedy(&sm->doctor->findings, "S=inet:10025@127.0.0.1");
 		return;
@@ -246,7 +246,7 @@ static void check_filter(struct sendmail *sm, const struct filter *x)
 	else if (strncasecmp(socket, "inet:", 5) == 0 || strncasecmp(socket, "inet6:", 6) == 0)
 		check_inet(sm, x, socket);
 	else {
-		mm_find_wrong(&sm->doctor->findings, "filter %s: S=%s is no way to name a milter", x->name, socket);
+		mm_find_wrong(&sm->doctor->findings, "filter %s: S=%s does not name a milter", x->name, socket);
 		mm_find_remedy(&sm->doctor->findings, "S=unix:PATH or S=inet:PORT@HOST");
 	}
 }

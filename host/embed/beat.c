@@ -17,7 +17,7 @@ struct beat {
 	ev_timer timer;
 };
 
-/* While the loop turns; task/budget.c beats, too, when a long slice has ended. */
+/* Beats while the loop turns; task/budget.c also beats when a long slice ends. */
 static void on_beat(struct ev_loop *loop, ev_timer *t, int events)
 {
 	struct mm_host *h = t->data;

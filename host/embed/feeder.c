@@ -17,7 +17,7 @@ struct mm_feed {
 
 static void on_feeder_wake(void *self)
 {
-	(void)self;             /* output waits in out until it is asked for */
+	(void)self;             /* output waits in out until the embedder asks for it */
 }
 
 static void on_feeder_report(void *self, const struct mm_outcome_report *r)

@@ -61,8 +61,8 @@ static bool set_dns(struct mm_host *h, struct mm_fault *why)
 	return ok;
 }
 
-/* A session is a descriptor. Scripts, logs and a reload need some, too; keep some back, so that none of them fails
- * because we are full. */
+/* A session takes a descriptor. Scripts, logs and a reload need some, too. Keep some back, so that these do not fail
+ * when all sessions are in use. */
 static unsigned sessions_that_fit(struct mm_host *h)
 {
 	struct rlimit files;
@@ -72,14 +72,14 @@ static unsigned sessions_that_fit(struct mm_host *h)
 	rlim_t spare = files.rlim_cur / 4 < MM_DESCRIPTORS_SPARE ? files.rlim_cur / 4 : MM_DESCRIPTORS_SPARE;
 	if (wanted <= files.rlim_cur - spare)
 		return wanted;
-	mm_log_say(&h->log, MM_LEVEL_WARN, "sessions", "max_sessions %u is more than the %llu descriptors we may have "
-		"can carry: %llu are served at a time; raise the limit (LimitNOFILE=, ulimit -n)", wanted,
+	mm_log_say(&h->log, MM_LEVEL_WARN, "sessions", "max_sessions %u is more than our %llu descriptors allow: %llu "
+		"sessions are served at the same time; raise the limit (LimitNOFILE=, ulimit -n)", wanted,
 		(unsigned long long)files.rlim_cur,
 		(unsigned long long)(files.rlim_cur - spare));
 	return (unsigned)(files.rlim_cur - spare);
 }
 
-/* What a worker takes from the configuration while it runs. */
+/* What a running worker takes from the configuration. */
 static void tune_worker(struct mm_host *h)
 {
 	const struct mm_config *c = &h->config;
@@ -108,7 +108,7 @@ static void drop_next_config(struct mm_host *h)
 	h->has_next_config = false;
 }
 
-/* At the start a directory may have no scripts yet; at a reload it may be a copy that went wrong. */
+/* At the start a directory may still be empty; at a reload an empty one may be a copy that went wrong. */
 static void warn_of_no_scripts(struct mm_host *h)
 {
 	for (unsigned i = 0; i < h->config.milter_count; i++) {
@@ -135,7 +135,7 @@ static void take_next_config(struct mm_host *h)
 	bool speaks = h->worker == NULL || h->census == NULL;     /* for all workers */
 	const char *fixed = speaks ? mm_config_fixed_change(&before, &h->config) : NULL;
 	if (fixed != NULL)
-		mm_log_say(&h->log, MM_LEVEL_WARN, "reload", "%s has changed in the configuration; that takes "
+		mm_log_say(&h->log, MM_LEVEL_WARN, "reload", "%s has changed in the configuration; that needs "
 			"a restart", fixed);
 	if (speaks)
 		warn_of_no_scripts(h);

@@ -1,4 +1,4 @@
-/* embed/host.c -- the life of a host: bind, raise, start, run, free; and what it tells of itself. */
+/* embed/host.c -- the life of a host: bind, raise, start, run, free; and what it reports about itself. */
 #include "embed/host.h"
 
 #include "embed/beat.h"
@@ -75,11 +75,12 @@ static void free_worker(struct mm_host *h)
 		return;
 	if (!h->is_stopped)
 		mm_worker_shut_down(h->worker);
-	mm_timer_stop(&h->drain_timer);         /* after the sessions, whose end stops it; its clock is the worker's */
+	mm_timer_stop(&h->drain_timer);         /* after the sessions, because their end stops it; it
+	                                         * uses the worker's clock */
 	mm_worker_free(h->worker);
 }
 
-/* Checks the user before anything is opened on his behalf. */
+/* Checks the user before we open anything on his behalf. */
 static bool choose_user(struct mm_host *h, struct mm_fault *why)
 {
 	if (h->config.user == NULL && !mm_rights_need_a_user(&h->config.user, why))
@@ -132,7 +133,7 @@ bool mm_host_raise(struct mm_host *h, const struct mm_host_member *member, struc
 	}
 	h->is_virtual = h->stands_at > 0 && h->options.loop == NULL && mm_clock_make_virtual(h->stands_at);
 	if (h->stands_at > 0 && !h->is_virtual)
-		return mm_fault_set(why, MM_FAULT_CONFIG, "the clock of %s cannot be made to stand",
+		return mm_fault_set(why, MM_FAULT_CONFIG, "the clock of %s cannot be set",
 			h->options.loop != NULL ? "a loop that was handed in" : "this libev");
 	h->owns_loop = h->options.loop == NULL;
 	h->loop = h->owns_loop ? ev_loop_new(EVFLAG_AUTO | EVFLAG_NOENV) : h->options.loop;
@@ -229,7 +230,7 @@ unsigned mm_host_session_count(const struct mm_host *h)
 	return mm_worker_session_count(h->worker);
 }
 
-/* ---- what a host tells of itself ---- */
+/* ---- what a host reports about itself ---- */
 
 void mm_host_describe(const struct mm_host *h, void (*say)(void *self, const char *line), void *self)
 {

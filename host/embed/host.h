@@ -1,6 +1,7 @@
-/* embed/host.h -- a host as process/ sees it, beyond moonmilter.h: its life here, its other nouns in the headers below.
- * A host begins in two halves, so that a process can be forked in between: mm_host_bind() has a configuration, a log,
- * listeners and no more rights than it needs; mm_host_raise() adds a loop and a worker. mm_host_new() does both. */
+/* embed/host.h -- a host as process/ sees it, beyond moonmilter.h: its life is here, its parts are in the headers
+ * below. A host starts in two halves, so that a process can fork in between: mm_host_bind() reads the
+ * configuration, opens the log and the listeners and drops rights; mm_host_raise() adds a loop and a worker.
+ * mm_host_new() does both. */
 #ifndef MM_EMBED_HOST_H
 #define MM_EMBED_HOST_H
 
@@ -15,32 +16,33 @@
 #include "embed/stop.h"
 #include "moonmilter.h"
 
-/* What a process of many gets from its master; all borrowed for the host's life. */
+/* What a worker process gets from its master; all borrowed for the host's life. */
 struct mm_host_member {
 	struct mm_census     *census;
 	struct mm_census_row *row;
-	/* The worker asks to be replaced: too many sessions, memory that does not come back. May be NULL. */
+	/* The worker asks to be replaced: too many sessions, or memory that it cannot free. May be NULL. */
 	void                (*retire)(void *self, const char *why);
 	void                 *self;
 };
 
-/* with_control: opens the control socket of the configuration, too; the caller answers there (process/control.h).
- * NULL: why says why. */
+/* with_control: opens the control socket of the configuration, too; the caller answers there (process/control.h). NULL:
+ * why gives the reason. */
 struct mm_host *mm_host_bind(const struct mm_host_options *, bool with_control, struct mm_fault *why);
-/* member NULL: this process is the whole host. Else the listeners' files belong to the master, which removes them. */
+/* member NULL: this process is the whole host. Otherwise the listeners' files belong to the
+ * master, which removes them. */
 bool mm_host_raise(struct mm_host *, const struct mm_host_member *, struct mm_fault *why);
 
 const struct mm_config *mm_host_config(const struct mm_host *);
 struct mm_log *mm_host_log(struct mm_host *);
 struct mm_clock *mm_host_clock(struct mm_host *);
-const struct mm_census_row *mm_host_row(const struct mm_host *);         /* what this process says of itself */
+const struct mm_census_row *mm_host_row(const struct mm_host *);         /* the row in which this process reports */
 struct mm_profile *mm_host_profile(struct mm_host *);
 const char *mm_host_config_file(const struct mm_host *);        /* NULL: none */
 
-/* What can be listed. ORDER LISTING */
+/* The listings. ORDER LISTING */
 enum mm_listing { MM_LIST_SCRIPTS, MM_LIST_SESSIONS, MM_LIST_GENERATIONS, MM_LIST_PROFILE, MM_LISTING_COUNT };
 
-/* Writes a listing for people. False: it cannot be written. */
+/* Writes a listing for people. False: writing failed. */
 bool mm_host_list(const struct mm_host *, enum mm_listing, int fd);
 
 #endif

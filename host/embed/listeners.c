@@ -44,7 +44,7 @@ static bool add_listener(struct mm_host *h, unsigned milter, const struct mm_end
 	return true;
 }
 
-/* Every socket that systemd hands in under NAME. */
+/* Every socket that systemd passes under NAME. */
 static bool add_activated(struct mm_host *h, unsigned milter, const struct mm_endpoint *spec, struct mm_fault *why)
 {
 	int fds[MM_ACTIVATED_MAX];
@@ -147,8 +147,8 @@ void mm_host_describe_lost(const struct mm_host *h, struct mm_say say)
 	for (unsigned i = 0; i < h->listener_count; i++) {
 		if (!mm_host_listener_is_lost(h, i))
 			continue;
-		snprintf(line, sizeof line, "lost: %s: somebody removed the socket's file, and no MTA gets in",
-			mm_endpoint_text(&h->listeners[i].listener.spec, text, sizeof text));
+		snprintf(line, sizeof line, "lost: %s: another process removed the socket's file, and MTAs "
+			"cannot connect", mm_endpoint_text(&h->listeners[i].listener.spec, text, sizeof text));
 		say.line(say.self, line);
 	}
 }
@@ -165,7 +165,7 @@ bool mm_host_listener_renew(struct mm_host *h, unsigned listener, struct mm_faul
 		*l = fresh;
 		return true;
 	}
-	l->is_ours = false;             /* what is there now is the new one's */
+	l->is_ours = false;             /* the file that is there now belongs to the new socket */
 	if (!mm_host_listener_replace(h, listener, fd, why))
 		return false;
 	*l = fresh;

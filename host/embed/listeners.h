@@ -1,6 +1,6 @@
 /* embed/listeners.h -- the sockets of a host: those MTAs connect to, and the control socket.
- * A host binds them before it gives up its rights; its workers share them. One whose file is lost can be bound anew.
- * Connections are io/'s. */
+ * A host binds them before it gives up its rights; its workers share them. A socket whose file is lost can be bound
+ * again. io/ handles connections. */
 #ifndef MM_EMBED_LISTENERS_H
 #define MM_EMBED_LISTENERS_H
 
@@ -11,11 +11,11 @@
 /* Binds every listener of the configuration. False: why says which cannot be bound. */
 bool mm_host_open_listeners(struct mm_host *, struct mm_fault *why);
 bool mm_host_open_control(struct mm_host *, struct mm_fault *why);
-/* From now on the files of the sockets belong to the master, which removes them; it answers the control socket, too. */
+/* From now on the sockets' files belong to the master, which removes them and also answers the control socket. */
 void mm_host_lend_listeners(struct mm_host *);
 /* The worker begins to accept. */
 bool mm_host_watch_listeners(struct mm_host *, struct mm_fault *why);
-/* Closes the sockets MTAs connect to; files that are ours are removed. */
+/* Closes the sockets MTAs connect to and removes the files that are ours. */
 void mm_host_close_listeners(struct mm_host *);
 /* Closes all, and forgets them. */
 void mm_host_free_listeners(struct mm_host *);
@@ -23,17 +23,17 @@ void mm_host_free_listeners(struct mm_host *);
 int mm_host_control(const struct mm_host *);                    /* listening, borrowed; -1: none */
 unsigned mm_host_listener_count(const struct mm_host *);
 int mm_host_listener_descriptor(const struct mm_host *, unsigned listener);     /* borrowed */
-/* Has the file of this unix socket been removed or replaced? */
+/* True when the file of this unix socket has been removed or replaced. */
 bool mm_host_listener_is_lost(const struct mm_host *, unsigned listener);
-/* Binds a lost socket anew. False: why says why. */
+/* Binds a lost socket again. False: why says what failed. */
 bool mm_host_listener_renew(struct mm_host *, unsigned listener, struct mm_fault *why);
-/* TAKES the descriptor in place of the listener's own. */
+/* TAKES the descriptor and replaces the listener's own with it. */
 bool mm_host_listener_replace(struct mm_host *, unsigned listener, int fd, struct mm_fault *why);
 
 /* "listens on …" and what to paste into the MTA, for one milter and for all. */
 void mm_host_describe_milter(const struct mm_host *, unsigned milter, struct mm_say say);
 void mm_host_describe_listeners(const struct mm_host *, struct mm_say say);
-/* A line for each listener that is lost. */
+/* Calls say for each lost listener. */
 void mm_host_describe_lost(const struct mm_host *, struct mm_say say);
 
 #endif

@@ -6,12 +6,12 @@
 #include "base/fault.h"
 #include "moonmilter.h"
 
-/* Opens the log that the configuration names, or opens it anew: its file may have been renamed. False: the log stays as
- * it was. */
+/* Opens the log that the configuration names, or reopens it, since its file may have been renamed. False:
+ * the log stays as it was. */
 bool mm_host_reopen_log(struct mm_host *, struct mm_fault *why);
-/* Level and format as the configuration has them. */
+/* Sets level and format to those of the configuration. */
 void mm_host_tune_log(struct mm_host *);
-/* This level until the configuration is read again. */
+/* Sets this level until the configuration is read again. */
 void mm_host_set_log_level(struct mm_host *, enum mm_level);
 
 #endif

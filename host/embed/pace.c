@@ -8,7 +8,7 @@ bool mm_pace_ask(struct mm_pace *p)
 		p->is_owed = true;
 		return false;
 	}
-	*p = (struct mm_pace){ .is_busy = true, .ended_at = p->ended_at };      /* serves a signal that waits, too */
+	*p = (struct mm_pace){ .is_busy = true, .ended_at = p->ended_at };      /* also serves a signal that waits */
 	return true;
 }
 

@@ -1,5 +1,5 @@
-/* embed/parts.h -- what a host is made of: open to the files of embed/, and to them only (spec/lint/rooms.lua). Every
- * other folder sees struct mm_host closed, through embed/host.h. Each group of fields names the file that writes it. */
+/* embed/parts.h -- the fields of a host, for the files of embed/ only (spec/lint/rooms.lua). To every other folder
+ * struct mm_host is opaque (embed/host.h). Each group of fields names the file that writes it. */
 #ifndef MM_EMBED_PARTS_H
 #define MM_EMBED_PARTS_H
 
@@ -21,7 +21,7 @@ struct mm_host {
 	void                  *loop;            /* struct ev_loop; NULL between bind and raise */
 	bool                   owns_loop;
 	double                 stands_at;       /* seconds since 1970, for tests; 0: real time */
-	bool                   is_virtual;      /* this thread's clock stands for us */
+	bool                   is_virtual;      /* we have stopped this thread's clock */
 	bool                   guards;          /* CPU budgets */
 	struct mm_worker      *worker;          /* owned */
 	const char           **milter_names;    /* owned array of borrowed names */
@@ -30,7 +30,7 @@ struct mm_host {
 	/* the census: host.c, beat.c */
 	struct mm_census      *census;          /* borrowed; NULL: we are the whole host */
 	struct mm_census_row  *row;             /* borrowed, or own_row; never NULL once raised */
-	void                 (*retire)(void *self, const char *why);    /* asks for a successor; may be NULL */
+	void                 (*retire)(void *self, const char *why);    /* called to ask for a successor; may be NULL */
 	void                  *retire_self;
 	struct mm_census_row   own_row;
 	struct beat           *beat;            /* owned; NULL: not begun */
@@ -40,11 +40,11 @@ struct mm_host {
 	unsigned               listener_count;
 	struct mm_listener     control;         /* fd -1: none */
 
-	/* generations.c; host.c keeps how the first load ended */
+	/* generations.c; host.c stores how the first load ended */
 	unsigned long          generation;
 	unsigned long          next_generation; /* being prepared, or prepared */
 	bool                   is_loading;
-	bool                   has_next_config; /* next_config is of what is prepared */
+	bool                   has_next_config; /* next_config belongs to the prepared generation */
 	struct mm_config       next_config;
 	void                 (*prepared)(void *self, bool ok, const struct mm_fault *);
 	void                  *prepared_self;
@@ -60,7 +60,7 @@ struct mm_host {
 
 	/* stop.c, signals.c */
 	bool                   is_stopping;
-	bool                   is_halting;      /* every session is over; some last bytes may still be unsent */
+	bool                   is_halting;      /* every session is over, but some last bytes may be unsent */
 	bool                   is_stopped;
 	struct mm_timer        drain_timer;
 	struct signal_watch   *signals;         /* owned; NULL: none */
@@ -69,11 +69,11 @@ struct mm_host {
 	struct mm_feed        *feeds;           /* owned list of milter connections without a socket */
 };
 
-/* Copies options into the host, so that they may be read again at a reload. A list that memory is out for reads as
- * absent. */
+/* Copies options into the host, so that a reload can read them again. When memory is out for a list, the
+ * list counts as absent. */
 void mm_host_copy_options(struct mm_host *, const struct mm_host_options *);
 void mm_host_free_options(struct mm_host *);
-/* The file, then what the options say: the same at start and at every reload. False: nothing is left in the config. */
+/* Reads the file, then applies the options: the same at start and at every reload. False: the config is empty. */
 bool mm_host_read_config(const struct mm_host_options *, struct mm_config *, struct mm_fault *why);
 
 #endif

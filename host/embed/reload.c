@@ -18,7 +18,7 @@ static void tell_waiters(struct mm_host *h, bool ok, const struct mm_fault *why)
 	if (!ok)
 		mm_fault_tell(why, &error);
 	struct reload_waiter *told = h->waiters;
-	h->waiters = NULL;                      /* one that asks again from inside hears of the next */
+	h->waiters = NULL;                      /* a callback that asks again gets the result of the next reload */
 	while (told != NULL) {
 		struct reload_waiter *w = told;
 		told = w->next;
@@ -49,7 +49,7 @@ static void on_reload_timer(struct mm_timer *t)
 		wait_for_pace(h);
 }
 
-/* A reload that was put off begins when its time has come. */
+/* Begins a postponed reload when it is due. */
 static void wait_for_pace(struct mm_host *h)
 {
 	double wait = mm_pace_wait(&h->pace, mm_clock_now());

@@ -24,7 +24,7 @@ bool mm_rights_need_a_user(char **user, struct mm_fault *why)
 		*user = strdup(*name);
 		return *user != NULL || mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory");
 	}
-	return mm_fault_set(why, MM_FAULT_CONFIG, "mail is not served as root and there is no user \"moonmilter\"; "
+	return mm_fault_set(why, MM_FAULT_CONFIG, "mail is not served as root, and there is no user \"moonmilter\"; "
 		"create one (adduser --system --group moonmilter) or set user in the configuration");
 }
 
@@ -33,9 +33,9 @@ void mm_rights_hand_over(int fd, const char *user)
 	const struct passwd *p = geteuid() == 0 && user != NULL ? getpwnam(user) : NULL;
 	struct stat status;
 	if (fstat(fd, &status) != 0 || !S_ISREG(status.st_mode) || status.st_nlink != 1)
-		return;                 /* a file that has another name may be anybody's */
+		return;                 /* a file with a second name (hard link) may belong to any user */
 	if (p != NULL && fchown(fd, p->pw_uid, (gid_t)-1) != 0)
-		return;                 /* SIGUSR1 will say that it cannot be opened */
+		return;                 /* SIGUSR1 will report that it cannot be opened */
 }
 
 static void raise_limit(int what, rlim_t wanted)
@@ -72,7 +72,7 @@ static bool become(const struct passwd *p, gid_t group, struct mm_fault *why)
 	return true;
 }
 
-/* *p is of getpwnam: until the next call. */
+/* *p comes from getpwnam() and is valid until the next call. */
 static bool find(const char *user, const char *group, const struct passwd **p, gid_t *gid, struct mm_fault *why)
 {
 	*p = getpwnam(user);

@@ -10,7 +10,7 @@
 #ifdef MM_HAVE_SYSTEMD
 #include <systemd/sd-daemon.h>
 #else
-/* The same calls of a machine without systemd. */
+/* The same calls without systemd. */
 #define SD_LISTEN_FDS_START 3
 static int sd_notify(int unset, const char *state)
 {
@@ -39,7 +39,7 @@ void mm_service_ready(void)
 
 void mm_service_reloading(void)
 {
-	/* systemd 253 wants the time with Type=notify-reload; older ones leave it alone */
+	/* systemd 253 needs the time with Type=notify-reload; older versions ignore it */
 	struct timespec now;
 	char text[80];
 	clock_gettime(CLOCK_MONOTONIC, &now);
@@ -78,12 +78,12 @@ double mm_service_alive_every(void)
 
 int mm_service_sockets(const char *name, int *fds, int max, struct mm_fault *why)
 {
-	static char **names;            /* asked once: asking takes the variables away */
+	static char **names;            /* asked once: asking unsets the variables */
 	static int count = -1;
 	if (count < 0)
 		count = sd_listen_fds_with_names(1, &names);
 	if (count <= 0) {
-		mm_fault_set(why, MM_FAULT_CONFIG, "systemd: no sockets were handed in; start moonmilter.socket "
+		mm_fault_set(why, MM_FAULT_CONFIG, "systemd: no sockets were passed; start moonmilter.socket "
 			"(systemctl enable --now moonmilter.socket) or listen on unix:PATH or inet:PORT");
 		return -1;
 	}
@@ -96,7 +96,7 @@ int mm_service_sockets(const char *name, int *fds, int max, struct mm_fault *why
 		found++;
 	}
 	if (found == 0) {
-		mm_fault_set(why, MM_FAULT_CONFIG, "systemd:%s: none of the %d sockets handed in has that name; set "
+		mm_fault_set(why, MM_FAULT_CONFIG, "systemd:%s: none of the %d sockets passed has that name; set "
 			"FileDescriptorName=%s in the socket unit", name, count, name);
 		return -1;
 	}

@@ -31,7 +31,7 @@ static void on_signal(struct ev_loop *loop, ev_signal *s, int events)
 			mm_log_say(&h->log, MM_LEVEL_ERROR, "log", "%s", why.text);
 		break;
 	default:
-		if (h->census == NULL || !h->is_stopping)    /* a worker hears it from its master, too */
+		if (h->census == NULL || !h->is_stopping)    /* a worker also gets this order from its master */
 			mm_host_stop_as_asked(h);
 	}
 }

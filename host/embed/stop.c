@@ -34,15 +34,15 @@ static void set_drain_timer(struct mm_host *h, void (*fire)(struct mm_timer *), 
 	mm_timer_start(&h->drain_timer, seconds);
 }
 
-/* Every session gets its last reply. The kernel may have taken only a part of it, so the MTA gets a moment more to
- * read. */
+/* Every session gets its last reply. The kernel may have taken only a part of it, so the MTA gets
+ * another moment to read. */
 static void halt(struct mm_host *h)
 {
 	if (h->is_stopped)
 		return;
 	h->is_stopping = true;
 	mm_worker_shut_down(h->worker);
-	if (h->is_stopped)                      /* that was all */
+	if (h->is_stopped)                      /* no session was open */
 		return;
 	if (h->is_halting) {
 		be_stopped(h);
@@ -50,7 +50,7 @@ static void halt(struct mm_host *h)
 	}
 	h->is_halting = true;
 	set_drain_timer(h, on_last_words, MM_LAST_WORDS);
-	mm_worker_drain(h->worker);             /* says so when nothing is left */
+	mm_worker_drain(h->worker);             /* reports when nothing is left */
 }
 
 static void on_drain_timer(struct mm_timer *t)
@@ -64,7 +64,7 @@ static void on_drain_timer(struct mm_timer *t)
 void mm_host_retire(struct mm_host *h)
 {
 	mm_host_show_state(h, MM_CENSUS_DRAINING);
-	mm_worker_unwatch(h->worker);           /* before the descriptors close: the kernel gives their numbers away */
+	mm_worker_unwatch(h->worker);           /* before the descriptors close: the kernel reuses their numbers */
 	mm_host_close_listeners(h);
 	mm_worker_drain(h->worker);
 }

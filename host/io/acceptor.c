@@ -1,8 +1,8 @@
 /* io/acceptor.c -- see acceptor.h.
- * (a) Workers share one listening descriptor. Every worker that watches it wakes for a connection; those that have more
+ * (a) Workers share one listening descriptor. A connection wakes every worker that watches it; workers with more
  *     sessions than the others look away (census.h), so that roughly the least loaded workers wake up.
- * (b) SO_REUSEPORT would spread by itself, but a worker that ends takes the connections in its own queue with it, and
- *     unix sockets do not have it. EPOLLEXCLUSIVE gives nearly all to the worker that waited last. */
+ * (b) SO_REUSEPORT would spread connections, but a worker that ends loses the connections in its own queue, and unix
+ *     sockets do not have it. EPOLLEXCLUSIVE gives nearly all connections to the worker that waited last. */
 #include "io/acceptor.h"
 
 #include <arpa/inet.h>
@@ -16,15 +16,16 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define ACCEPTS_A_WAKE    16            /* so that a flood of connections leaves time for those that are served */
+#define ACCEPTS_A_WAKE    16            /* so that a flood of new connections leaves time for the open ones */
 #define PAUSE_IN_TROUBLE  0.5           /* seconds until accepting is tried again when descriptors are out */
 #define PAUSE_FOR_OTHERS  0.001         /* seconds until a worker that looks away looks again, doubled each time */
 #define PAUSE_MAX         0.032
-#define LOOKS_FOR_OTHERS  20            /* at which one waits, until we take it although it is another's turn */
+#define LOOKS_FOR_OTHERS  20            /* at which a connection waits, until we take it although it is
+                                         * another worker's turn */
 
 struct mm_acceptor {
 	ev_io                    readable;
-	ev_timer                 retry;         /* after trouble, or while others are to take connections */
+	ev_timer                 retry;         /* after an error, or while other workers should accept */
 	struct ev_loop          *loop;          /* borrowed */
 	struct mm_acceptor_owner owner;
 	bool                     is_paused;
@@ -34,7 +35,7 @@ struct mm_acceptor {
 	double                   pause;         /* until the next look */
 };
 
-/* NULL: a unix socket, or an address we cannot read. */
+/* Returns NULL for a unix socket, and for an address we cannot read. */
 static const struct mm_peer *peer_of(const struct sockaddr_storage *address, struct mm_peer *to)
 {
 	char ip[INET6_ADDRSTRLEN];
@@ -69,8 +70,8 @@ static void look_again_in(struct mm_acceptor *a, double seconds)
 	ev_timer_start(a->loop, &a->retry);
 }
 
-/* Out of descriptors or memory: the connection stays in the kernel's queue and would wake us for ever. Look away for a
- * while instead. */
+/* Out of descriptors or memory: the connection stays in the kernel's queue and would wake us for ever, so
+ * look away for a while. */
 static void step_back(struct mm_acceptor *a, int error)
 {
 	if (!a->is_in_trouble)
@@ -79,7 +80,7 @@ static void step_back(struct mm_acceptor *a, int error)
 	look_again_in(a, PAUSE_IN_TROUBLE);
 }
 
-/* False: no connection can be accepted now. */
+/* False: we cannot accept a connection now. */
 static bool accept_one(struct mm_acceptor *a)
 {
 	struct sockaddr_storage address = { .ss_family = AF_UNSPEC };
@@ -130,8 +131,8 @@ static bool one_waits(const struct mm_acceptor *a)
 	return poll(&p, 1, 0) == 1;
 }
 
-/* Where one waits at so many looks in a row the others do not take it: they are busy, hang or are full. It is some
- * looks, because on a busy machine the others need some milliseconds to wake. */
+/* A connection that still waits after several looks is not taken by the other workers: they are busy, hang or are full.
+ * One look is not enough, because on a busy machine the others need some milliseconds to wake. */
 static void look_for_others(struct mm_acceptor *a)
 {
 	bool waits = one_waits(a);
@@ -140,7 +141,7 @@ static void look_for_others(struct mm_acceptor *a)
 	if (a->looks_away && a->waits_seen > LOOKS_FOR_OTHERS)
 		accept_one(a);
 	if (a->is_paused || ev_is_active(&a->retry))
-		return;                 /* taking it has filled us up, or failed */
+		return;                 /* taking it made us full, or failed */
 	a->pause = waits ? PAUSE_FOR_OTHERS : a->pause * 2 < PAUSE_MAX ? a->pause * 2 : PAUSE_MAX;
 	if (a->looks_away)
 		look_again_in(a, a->pause);

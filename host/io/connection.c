@@ -19,14 +19,14 @@ struct mm_connection {
 	struct mm_connection  *next, *previous;
 	struct mm_engine      *engine;          /* owned */
 	struct mm_record      *record;          /* owned; NULL: not recorded */
-	int                    fd;              /* owned; -1 when the MTA is gone and a last handler still runs */
+	int                    fd;              /* owned; -1 when the MTA is gone while a last handler still runs */
 	bool                   is_tcp : 1;
 	bool                   is_wide : 1;     /* its socket takes MM_SEND_WIDE bytes */
 	bool                   is_feeding : 1;
 	bool                   is_broken : 1;   /* no more bytes can go out */
 	bool                   is_closing : 1;  /* close when all is written */
-	struct mm_buffer       unsent;          /* what the MTA has not taken at once */
-	size_t                 unsent_at;       /* how much of it has been taken since */
+	struct mm_buffer       unsent;          /* bytes that the MTA has not taken yet */
+	size_t                 unsent_at;       /* how many of them it has taken since */
 	ev_tstamp              active_at;       /* loop time of the last byte in or out */
 };
 
@@ -42,7 +42,7 @@ bool mm_connections_init(struct mm_connections *all, void *loop, struct mm_log *
 	return all->read_buffer != NULL;
 }
 
-/* ---- the end of one ---- */
+/* ---- the end of a connection ---- */
 
 static void close_socket(struct mm_connection *c)
 {
@@ -88,8 +88,8 @@ static size_t unsent_size(const struct mm_connection *c)
 	return c->unsent.size - c->unsent_at;
 }
 
-/* A new body of megabytes wakes the MTA and us less often when the kernel takes more of it at a time, as far as
- * net.core.wmem_max allows. The kernel widens TCP by itself, and no more once it is told a size. */
+/* With a larger send buffer, up to net.core.wmem_max, a new body of megabytes wakes the MTA and us less often. The
+ * kernel enlarges the buffers of TCP by itself, and stops doing so once a size is set. */
 static void widen(struct mm_connection *c)
 {
 	if (c->is_tcp || c->is_wide)
@@ -98,8 +98,8 @@ static void widen(struct mm_connection *c)
 	c->is_wide = true;
 }
 
-/* Keeps the shared buffer's bytes from `from` on. Many, a new body of megabytes say, are not copied: the connection
- * takes the buffer, and the next to write something gets a new one. */
+/* Keeps the shared buffer's bytes from `from` on. Does not copy many bytes, such as a new body of megabytes: the
+ * connection takes the buffer, and the next connection that writes gets a new one. */
 static void keep_unsent(struct mm_connection *c, size_t from)
 {
 	struct mm_buffer *out = &c->all->out;
@@ -113,7 +113,7 @@ static void keep_unsent(struct mm_connection *c, size_t from)
 		mm_buffer_append(&c->unsent, out->bytes + from, out->size - from);
 	}
 	if (c->unsent.failed)
-		c->is_broken = true;            /* half a reply would be worse than none: the MTA tempfails */
+		c->is_broken = true;            /* half a reply is worse than none: without one the MTA tempfails */
 	else if (!ev_is_active(&c->writable))
 		ev_io_start(loop_of(c->all), &c->writable);
 }
@@ -146,7 +146,7 @@ static void flush(struct mm_connection *c)
 	mm_buffer_trim(out, MM_OUTPUT_KEEP);
 }
 
-/* Reads as long as there is room for more. */
+/* Reads while there is room for more. */
 static void watch_input(struct mm_connection *c)
 {
 	bool wants = mm_engine_wants_input(c->engine) && unsent_size(c) < MM_PENDING_MAX;
@@ -158,7 +158,8 @@ static void watch_input(struct mm_connection *c)
 		ev_io_stop(loop_of(c->all), &c->readable);
 }
 
-/* After anything happened: write, then see whether this is the end. The connection may be gone afterwards. */
+/* Called after every event: writes, then closes the connection if this was the end. The connection
+ * may be gone afterwards. */
 static void settle(struct mm_connection *c)
 {
 	flush(c);
@@ -226,22 +227,22 @@ static void on_readable(struct ev_loop *loop, ev_io *w, int events)
 		mm_engine_feed(c->engine, c->all->read_buffer, (size_t)n, &why);
 	}
 	c->is_feeding = false;
-	/* Sendmail writes macros and command as two packets and its kernel holds the second back until the first is
-	 * acknowledged, which ours would delay by 40 ms when there is nothing to answer. */
+	/* Sendmail writes macros and command as two packets. Its kernel holds back the second until ours acknowledges
+	 * the first, and ours would delay that by 40 ms when we send no answer. */
 	if (c->is_tcp && c->fd >= 0 && c->all->out.size == 0)
 		setsockopt(c->fd, IPPROTO_TCP, TCP_QUICKACK, &(int){ 1 }, sizeof(int));
 	settle(c);
 }
 
-/* ---- what the engine tells ---- */
+/* ---- calls from the engine ---- */
 
 static void on_wake(void *self)
 {
 	struct mm_connection *c = self;
 	if (c->is_feeding) {
-		flush(c);               /* progress from inside a handler; feed settles the rest */
+		flush(c);               /* progress from inside a handler; feed() does the rest */
 	} else if (mm_engine_is_waiting(c->engine)) {
-		/* Progress, perhaps from inside a handler that runs on: its session must not end under it. */
+		/* Progress, perhaps from inside a handler: its session must not end while it runs. */
 		flush(c);
 		if (c->is_broken && c->fd >= 0)
 			ev_feed_event(loop_of(c->all), &c->readable, EV_READ);
@@ -319,10 +320,10 @@ static const char *time_is_over(const struct mm_connection *c, ev_tstamp now)
 	if (c->unsent.size > 0)
 		return quiet > t->write ? "the MTA does not read its replies (write_timeout)" : NULL;
 	if (mm_engine_is_waiting(c->engine))
-		return NULL;                    /* its deadline is the handler's */
+		return NULL;                    /* the handler's own deadline applies */
 	if (!mm_engine_session(c->engine)->is_negotiated)
-		return quiet > t->negotiate ? "no offer came (negotiate_timeout)" : NULL;
-	return quiet > t->idle ? "nothing came (idle_timeout)" : NULL;
+		return quiet > t->negotiate ? "the MTA sent no offer in time (negotiate_timeout)" : NULL;
+	return quiet > t->idle ? "the MTA sent nothing in time (idle_timeout)" : NULL;
 }
 
 void mm_connections_sweep(struct mm_connections *all)

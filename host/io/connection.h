@@ -1,6 +1,6 @@
-/* io/connection.h -- one socket to an MTA: bytes between it and an engine, and the times an MTA may take.
- * One read and one write per wake-up. Reads go through the worker's one buffer, replies through another; only what a
- * slow MTA does not take is kept here. Owns the descriptor and the engine. */
+/* io/connection.h -- one socket to an MTA: passes bytes between it and an engine, and limits the time an MTA may take.
+ * One read and one write per wake-up. All connections of a worker share one buffer for reads and one for replies; a
+ * connection keeps only what a slow MTA has not taken. Owns the descriptor and the engine. */
 #ifndef MM_IO_CONNECTION_H
 #define MM_IO_CONNECTION_H
 
@@ -17,7 +17,7 @@ struct mm_connection_times {
 	double write;           /* seconds an MTA may leave a reply unread */
 };
 
-/* What the connections of a worker share; owned by the worker. */
+/* Shared by the connections of a worker; owned by the worker. */
 struct mm_connections {
 	void                   *loop;           /* struct ev_loop, borrowed */
 	struct mm_log          *log;            /* borrowed */
@@ -31,7 +31,7 @@ struct mm_connections {
 	bool                    logs_messages;  /* one line a message */
 	struct mm_census_row   *row;            /* borrowed: where messages are counted */
 	const struct mm_profile *profile;       /* borrowed: knows how long a tick is */
-	void                  (*on_close)(void *self);  /* a connection has gone */
+	void                  (*on_close)(void *self);  /* a connection is gone */
 	void                   *self;
 };
 
@@ -41,9 +41,9 @@ void mm_connections_free(struct mm_connections *);
  * borrowed as long as the connection lasts, or NULL. False: out of memory, fd is closed. */
 bool mm_connection_open(struct mm_connections *, int fd, const char *peer, const char *milter,
 	struct mm_runtime runtime);
-/* Closes those whose time is over; called every few seconds. */
+/* Closes connections whose time is over; called every few seconds. */
 void mm_connections_sweep(struct mm_connections *);
-/* Ends every connection: what waits is answered with a temporary failure. */
+/* Ends every connection: a handler that waits is answered with a temporary failure. */
 void mm_connections_shut_down(struct mm_connections *);
 
 #endif

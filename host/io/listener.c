@@ -24,7 +24,7 @@ static void unix_address(const char *path, struct sockaddr_un *to)
 	snprintf(to->sun_path, sizeof to->sun_path, "%s", path);
 }
 
-/* Removes what a dead process left. False: a process answers there, or it is not a socket. */
+/* Removes the socket of a dead process. False: a process answers there, or the file is not a socket. */
 static bool clear_stale(const char *path, struct mm_fault *why)
 {
 	struct stat status;
@@ -32,7 +32,7 @@ static bool clear_stale(const char *path, struct mm_fault *why)
 		return errno == ENOENT || mm_fault_set(why, MM_FAULT_CONFIG, "unix:%s cannot be bound: %s", path,
 			strerror(errno));
 	if (!S_ISSOCK(status.st_mode))
-		return mm_fault_set(why, MM_FAULT_CONFIG, "%s: exists and is no socket; remove it or choose "
+		return mm_fault_set(why, MM_FAULT_CONFIG, "%s: exists and is not a socket; remove it or choose "
 			"another path", path);
 	struct sockaddr_un address;
 	unix_address(path, &address);
@@ -44,14 +44,15 @@ static bool clear_stale(const char *path, struct mm_fault *why)
 	close(fd);
 	if (rc == 0 || error != ECONNREFUSED)
 		return mm_fault_set(why, MM_FAULT_CONFIG, "unix:%s is in use: %s; stop the other instance or choose "
-			"another path", path, rc == 0 ? "somebody answers there" : strerror(error));
+			"another path", path, rc == 0 ? "a process answers there" : strerror(error));
 	if (unlink(path) != 0)
 		return mm_fault_set(why, MM_FAULT_CONFIG, "%s: a dead process left this socket and it cannot be "
 			"removed: %s", path, strerror(errno));
 	return true;
 }
 
-/* An owner or group that is not named is that of the user who will serve; without such a user -1: leave it. */
+/* Without socket_owner or socket_group, the socket belongs to the user who will serve; without
+ * such a user -1: leave it. */
 static bool find_owner(const struct mm_listener_options *o, uid_t *user, gid_t *group, struct mm_fault *why)
 {
 	*user = (uid_t)-1;
@@ -91,15 +92,15 @@ static bool set_owner(const char *path, const struct mm_listener_options *o, str
 	gid_t group;
 	if (!find_owner(o, &user, &group, why))
 		return false;
-	/* lchown: the user we are about to become often owns the directory, and must not get another file from
-	 * root by way of a link */
+	/* lchown: the user we are about to become often owns the directory, and must not make root give away
+	 * another file through a link */
 	if ((user == (uid_t)-1 && group == (gid_t)-1) || lchown(path, user, group) == 0)
 		return true;
 	return mm_fault_set(why, MM_FAULT_CONFIG, "%s: %s%s cannot be set: %s%s", path,
 		o->owner != NULL ? "socket_owner " : o->group != NULL ? "socket_group " : "owner ",
 		o->owner != NULL ? o->owner : o->group != NULL ? o->group : o->user, strerror(errno), errno != EPERM
-		? "" : "; that takes root, or membership in the "
-		"group. Without socket_group, let the MTA's user join ours: usermod -aG moonmilter postfix");
+		? "" : "; that needs root, or membership in the group. Without socket_group, add the MTA's user to our "
+		"group: usermod -aG moonmilter postfix");
 }
 
 static bool open_unix(struct mm_listener *l, const struct mm_listener_options *o, struct mm_fault *why)
@@ -112,14 +113,16 @@ static bool open_unix(struct mm_listener *l, const struct mm_listener_options *o
 	l->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (l->fd < 0)
 		return mm_fault_set(why, MM_FAULT_RESOURCE, "socket: %s", strerror(errno));
-	mode_t before = umask(0777 & ~o->mode);         /* never open to more than asked for, not for a moment */
+	mode_t before = umask(0777 & ~o->mode);         /* never open to more users than configured,
+	                                                 * not even for a moment */
 	int rc = bind(l->fd, (struct sockaddr *)&address, sizeof address);
 	int error = errno;
 	umask(before);
 	if (rc != 0)
 		return mm_fault_set(why, MM_FAULT_CONFIG, "unix:%s cannot be bound: %s%s", path, strerror(error),
-			error == ENOENT ? "; make its directory first, owned by the user we run as"
-			: error == EACCES ? "; who starts moonmilter has to be able to write to its directory" : "");
+			error == ENOENT ? "; first create its directory, owned by the user we run as"
+			: error == EACCES ? "; the user who starts moonmilter must be able to write to its "
+			"directory" : "");
 	struct stat status;
 	l->is_ours = lstat(path, &status) == 0;
 	l->device = status.st_dev;
@@ -154,7 +157,7 @@ static bool check_inherited(int fd, struct mm_fault *why)
 	int listens = 0;
 	socklen_t size = sizeof listens;
 	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) != 0 || !listens)
-		return mm_fault_set(why, MM_FAULT_CONFIG, "fd:%d is no listening socket", fd);
+		return mm_fault_set(why, MM_FAULT_CONFIG, "fd:%d is not a listening socket", fd);
 	int flags = fcntl(fd, F_GETFL);
 	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
 		return mm_fault_set(why, MM_FAULT_CONFIG, "fd:%d: %s", fd, strerror(errno));

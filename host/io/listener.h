@@ -1,6 +1,6 @@
-/* io/listener.h -- sockets that MTAs connect to: opened by the host, watched by a worker (acceptor.h).
- * A unix socket that a dead process left behind is found by connecting to it and replaced; one that answers is left
- * alone. Only a socket of our own making is unlinked at the end. */
+/* io/listener.h -- sockets that MTAs connect to: the host opens them, a worker watches them (acceptor.h). Connecting to
+ * an existing unix socket shows whether its process is dead: then it is replaced; one that answers is left alone. At
+ * the end, unlinks only sockets that we created. */
 #ifndef MM_IO_LISTENER_H
 #define MM_IO_LISTENER_H
 
@@ -12,8 +12,8 @@
 struct mm_listener {
 	struct mm_endpoint spec;
 	int                fd;                  /* owned; -1: closed */
-	bool               is_ours;             /* a unix socket we have made */
-	dev_t              device;              /* of that socket's file */
+	bool               is_ours;             /* a unix socket that we created */
+	dev_t              device;              /* of its file */
 	ino_t              inode;
 };
 
@@ -21,16 +21,16 @@ struct mm_listener_options {
 	unsigned    mode;       /* permission bits of a unix socket */
 	const char *owner;      /* borrowed; NULL: the user */
 	const char *group;      /* borrowed; NULL: the user's */
-	const char *user;       /* the user who will serve, borrowed; NULL: the one who makes the socket */
+	const char *user;       /* the user who will serve, borrowed; NULL: the user who creates the socket */
 };
 
-/* Binds and listens, or checks an inherited descriptor. systemd specs are resolved by the host. */
+/* Binds and listens, or checks an inherited descriptor. The host resolves systemd specs before. */
 bool mm_listener_open(struct mm_listener *, const struct mm_endpoint *, const struct mm_listener_options *,
 	struct mm_fault *why);
 /* Do the owner and the group exist? Opens nothing. */
 bool mm_listener_check(const struct mm_listener_options *, struct mm_fault *why);
 void mm_listener_close(struct mm_listener *);
-/* The file of a unix socket of ours has been removed or replaced: no MTA finds it any more. */
+/* True when the file of our unix socket has been removed or replaced: MTAs no longer find it. */
 bool mm_listener_is_lost(const struct mm_listener *);
 
 #endif

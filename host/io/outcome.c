@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-/* The head of a line about a verdict. */
+/* The first fields of a line about a verdict. */
 static void begin_verdict(struct mm_log_line *line, struct mm_log *log, const char *event,
 	const struct mm_outcome_report *r)
 {
@@ -79,7 +79,7 @@ void mm_log_fault(struct mm_log *log, const struct mm_session *s, const struct m
 	mm_log_string(&line, "cause", mm_fault_class_name(why->class));
 	mm_log_string(&line, "error", why->text);
 	if (s->peer != NULL)
-		mm_log_alike(&line, s->peer, strcspn(s->peer, ":"));    /* its port is another each time */
+		mm_log_alike(&line, s->peer, strcspn(s->peer, ":"));    /* its port differs each time */
 	mm_log_alike(&line, why->text, strcspn(why->text, "0123456789"));
 	mm_log_end(&line);
 }

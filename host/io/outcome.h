@@ -1,4 +1,4 @@
-/* io/outcome.h -- what the log says of milter connections: the end of a message, a verdict beside it, a fault.
+/* io/outcome.h -- log lines about milter connections: the end of a message, any other verdict, a fault.
  * The same lines for connections with a socket and without one (embed/feeder.c). */
 #ifndef MM_IO_OUTCOME_H
 #define MM_IO_OUTCOME_H
@@ -9,9 +9,9 @@
 
 /* Writes the line of a message that ended. */
 void mm_log_outcome(struct mm_log *, const struct mm_profile *, const struct mm_outcome_report *);
-/* Writes the line of a verdict that decides no message. */
+/* Writes the line of a verdict that does not decide a message. */
 void mm_log_aside(struct mm_log *, const struct mm_outcome_report *);
-/* Writes the line about a connection that closes because of what came over it. */
+/* Writes the line about a connection that we close because of the bytes that came over it. */
 void mm_log_fault(struct mm_log *, const struct mm_session *, const struct mm_fault *);
 
 #endif

@@ -18,7 +18,7 @@ struct mm_record {
 	struct mm_recorder *recorder;           /* borrowed */
 	struct mm_record   *next;               /* in the queue */
 	char                name[64];
-	struct mm_buffer    bytes;              /* owned: the file as it will be */
+	struct mm_buffer    bytes;              /* owned: the file's future contents */
 	struct mm_frame     frames[2];          /* of the MTA, of us */
 	bool                is_cut;
 };
@@ -27,16 +27,16 @@ struct mm_recorder {
 	struct mm_recorder_options options;
 	char           *directory;              /* owned */
 	struct mm_log  *log;                    /* borrowed */
-	uint64_t        chance;                 /* state of the dice */
+	uint64_t        chance;                 /* state of the random numbers */
 	unsigned        open_records;
 
-	pthread_mutex_t lock;                   /* guards all below */
+	pthread_mutex_t lock;                   /* guards all fields below */
 	pthread_cond_t  changed;
 	pthread_t       thread;
 	bool            has_thread, is_stopping;
 	struct mm_record *first, **last;        /* owned: waiting for the disk */
 	size_t          queued;                 /* their bytes */
-	/* told by the writer or the loop, logged by the loop */
+	/* set by the writer or the loop, logged by the loop */
 	unsigned long   lost;
 	int             error;
 };
@@ -57,7 +57,7 @@ static void mask_bytes(uint8_t *data, size_t size)
 			data[i] = 'x';
 }
 
-/* Letters and digits; what is left still has the shape of an address, a date or a word list. */
+/* Masks letters and digits; the result keeps the shape of an address, a date or a word list. */
 static void mask_words(uint8_t *data, size_t size)
 {
 	for (size_t i = 0; i < size; i++) {
@@ -77,7 +77,7 @@ static size_t behind_text(const uint8_t *data, size_t size, size_t at)
 	return at < size ? at + 1 : size;
 }
 
-/* The values, not the names, but for those that say what the MTA is. */
+/* Masks values, not names. Keeps the values that say what the MTA is. */
 static void mask_macros(uint8_t *data, size_t size)
 {
 	static const char *const open[] = { "j", "v", "i", "{daemon_name}", "{daemon_port}",
@@ -94,8 +94,8 @@ static void mask_macros(uint8_t *data, size_t size)
 	}
 }
 
-/* ESMTP parameters after an address: those that say how, not who (ORCPT=, AUTH=, ENVID= and
- * whatever else comes), stay. */
+/* ESMTP parameters after an address: keeps those that say how, and masks those that may say who (ORCPT=, AUTH=, ENVID=
+ * and all unknown ones). */
 static void mask_params(uint8_t *data, size_t size, size_t at)
 {
 	static const char *const open[] = { "SIZE=", "BODY=", "RET=", "NOTIFY=", NULL };
@@ -152,7 +152,7 @@ static void mask_reply(uint8_t letter, uint8_t *data, size_t size)
 		break;
 	case '+': case '2': case '-': case 'e': case 'q':
 		break;
-	default:                                /* verdicts, and reply texts, which are the filter's own words */
+	default:                                /* verdicts, and reply texts, which the filter wrote itself */
 		return;
 	}
 	mask_words(data + from, size - from);
@@ -239,7 +239,7 @@ static void *write_records(void *self)
 	return NULL;
 }
 
-/* Signals are the loop's. */
+/* Signals go to the loop's thread. */
 static bool start_thread(struct mm_recorder *r)
 {
 	sigset_t all, before;
@@ -259,13 +259,12 @@ struct mm_recorder *mm_recorder_new(const struct mm_recorder_options *o, struct 
 	struct stat st;
 	errno = 0;
 	if (o->directory[0] != '/') {
-		mm_fault_set(why, MM_FAULT_CONFIG, "record: \"%.200s\" is no absolute path", o->directory);
+		mm_fault_set(why, MM_FAULT_CONFIG, "record: \"%.200s\" is not an absolute path", o->directory);
 		return NULL;
 	}
 	if (stat(o->directory, &st) != 0 || !S_ISDIR(st.st_mode) || access(o->directory, W_OK | X_OK) != 0) {
-		mm_fault_set(why, MM_FAULT_CONFIG, "record: %.200s: no directory that user %u can "
-			"write to%s%s", o->directory, (unsigned)geteuid(), errno != 0 ? ": " : "",
-			errno != 0 ? strerror(errno) : "");
+		mm_fault_set(why, MM_FAULT_CONFIG, "record: %.200s: not a directory that user %u can write to%s%s",
+			o->directory, (unsigned)geteuid(), errno != 0 ? ": " : "", errno != 0 ? strerror(errno) : "");
 		return NULL;
 	}
 	struct mm_recorder *r = calloc(1, sizeof *r);
@@ -287,7 +286,7 @@ struct mm_recorder *mm_recorder_new(const struct mm_recorder_options *o, struct 
 	return r;
 }
 
-/* What was lost since it was told last. */
+/* Logs what was lost since the last such line. */
 static void tell_losses(struct mm_recorder *r)
 {
 	pthread_mutex_lock(&r->lock);
@@ -298,7 +297,7 @@ static void tell_losses(struct mm_recorder *r)
 	pthread_mutex_unlock(&r->lock);
 	if (lost > 0)
 		mm_log_say(r->log, MM_LEVEL_WARN, "record", "%lu records lost: %s", lost,
-			error != 0 ? strerror(error) : "the disk is slower than the mail");
+			error != 0 ? strerror(error) : "the disk is too slow for the mail");
 }
 
 void mm_recorder_free(struct mm_recorder *r)
@@ -320,7 +319,7 @@ void mm_recorder_free(struct mm_recorder *r)
 
 /* ---- one record ---- */
 
-/* xorshift64*: which sessions are recorded must not follow from their order, and is no secret. */
+/* xorshift64*: the choice of sessions must not depend on their order, but it is not a secret. */
 static uint64_t roll(struct mm_recorder *r)
 {
 	r->chance ^= r->chance >> 12;
@@ -378,7 +377,7 @@ void mm_record_bytes(struct mm_record *record, char from, const void *bytes, siz
 		mm_frame_done(f);
 	}
 	if (!ok || !mm_frame_keep(f, &ignored) || record->bytes.failed)
-		record->is_cut = true;          /* no packets any more, or no memory: what there is stays */
+		record->is_cut = true;          /* no more packets, or no memory: keep what we have */
 }
 
 void mm_record_end(struct mm_record *record)

@@ -1,9 +1,9 @@
 /* io/recorder.h -- conversations with MTAs, kept as files for `moonmilter replay`.
- * A record is one connection: a line of text, then every packet as on the wire, after one byte that says which side
- * sent it. It is gathered in memory, masked packet by packet as it comes, and written by a thread when the connection
- * has ended: the loop never waits for a disk. What does not fit (bytes of a session, bytes on their way to the disk) is
- * dropped, and the log says so. Knows no sockets and no scripts. Files are written under a temporary name and renamed:
- * a reader sees whole ones. */
+ * A record is one connection: a line of text, then every packet as on the wire, each after one byte that says which
+ * side sent it. The recorder gathers it in memory, masks each packet as it comes, and lets a thread write the file
+ * after the connection has ended: the loop never waits for a disk. It drops what exceeds its limits (bytes of a
+ * session, bytes that wait for the disk), and the log says so. Knows no sockets and no scripts. Files are written under
+ * a temporary name and renamed: a reader sees only whole files. */
 #ifndef MM_IO_RECORDER_H
 #define MM_IO_RECORDER_H
 
@@ -15,12 +15,12 @@
 #define MM_RECORD_FROM_US   '<'
 #define MM_RECORD_CUT       '!'         /* last byte of the file: the session went on */
 
-/* What is made unreadable. ORDER REDACT */
+/* What the recorder masks. ORDER REDACT */
 enum mm_redact { MM_REDACT_NOTHING, MM_REDACT_BODY, MM_REDACT_ALL };
 
 struct mm_recorder_options {
 	const char     *directory;      /* absolute; borrowed for the call */
-	unsigned        sample;         /* one connection in so many, chosen by chance */
+	unsigned        sample;         /* records one connection in this many, chosen by chance */
 	size_t          session_max;    /* bytes of one record */
 	enum mm_redact  redact;
 };
@@ -28,20 +28,20 @@ struct mm_recorder_options {
 struct mm_recorder;
 struct mm_record;
 
-/* NULL: the directory cannot be written to, or memory is out; why says which. log is BORROWED. */
+/* NULL: the directory is not writable, or memory is out; why says which. log is BORROWED. */
 struct mm_recorder *mm_recorder_new(const struct mm_recorder_options *, struct mm_log *, struct mm_fault *why);
-/* Writes what is still waiting. NULL is fine. */
+/* Writes the records that still wait. NULL is fine. */
 void mm_recorder_free(struct mm_recorder *);
 
-/* NULL: this one is not recorded. recorder may be NULL, as record below. id is copied. */
+/* NULL: this connection is not recorded. recorder may be NULL, and so may record below. id is copied. */
 struct mm_record *mm_record_begin(struct mm_recorder *, const char *id);
 /* Bytes in either direction, split anywhere. */
 void mm_record_bytes(struct mm_record *, char from, const void *bytes, size_t n);
 /* Hands the record to the writer. */
 void mm_record_end(struct mm_record *);
 
-/* Makes a packet unreadable as far as asked, in place: body bytes, and with ALL everything personal, keep their number
- * and kind but not their value. Lengths, names of fields and macros, and line ends stay. */
+/* Masks a packet in place, as far as asked: body bytes, and with ALL everything personal, keep their number and kind
+ * but not their value. Lengths, names of fields and macros, and line ends stay. */
 void mm_record_mask(enum mm_redact, char from, uint8_t letter, uint8_t *data, size_t size);
 const char *mm_redact_name(enum mm_redact);             /* "nothing" "body" "all". Static. */
 

@@ -15,7 +15,7 @@
 
 #define REST_SLICE          0.0002      /* seconds of collecting garbage between two looks at the sockets */
 #define SWEEP_EVERY         2.0         /* seconds between looks for connections whose time is over */
-#define MEMORY_STRIKES      3           /* full collections in vain until a worker asks for a successor */
+#define MEMORY_STRIKES      3           /* useless full collections until a worker asks for a successor */
 #define REFUSALS_SAID_EVERY 10.0        /* seconds between log lines about peers that may not connect */
 
 struct watch {
@@ -29,7 +29,7 @@ struct watch {
 struct allowed {
 	const struct mm_network *networks;      /* borrowed */
 	size_t                   count;
-	double                   said_at;       /* a refusal was logged; mm_clock_now() */
+	double                   said_at;       /* when a refusal was logged; mm_clock_now() */
 	unsigned long            unsaid;        /* refusals since */
 };
 
@@ -38,7 +38,7 @@ struct mm_worker {
 	struct mm_worker_limits  limits;
 	struct allowed          *allowed;       /* owned, one a milter */
 	struct mm_clock          clock;
-	struct mm_generation    *scripts;       /* list of all in memory, linked by themselves */
+	struct mm_generation    *scripts;       /* list of all generations in memory */
 	struct mm_dns           *dns;           /* owned: outlives every generation */
 	struct mm_children       children;      /* likewise */
 	struct mm_worker_memory  memory;
@@ -54,11 +54,11 @@ struct mm_worker {
 	bool                     is_full;
 	bool                     has_said_full;
 	bool                     is_draining;
-	bool                     is_retiring;   /* has asked for a successor */
+	bool                     is_retiring;   /* a successor has been asked for */
 	ev_timer                 sweep;
 	uint64_t                 messages_at_sweep;
-	ev_prepare               before_wait;   /* looks whether there is garbage */
-	ev_idle                  rest;          /* active while there is: the loop has nothing else to do */
+	ev_prepare               before_wait;   /* checks whether there is garbage */
+	ev_idle                  rest;          /* active while there is: runs when the loop has nothing else to do */
 };
 
 static struct ev_loop *loop_of(const struct mm_worker *w)
@@ -80,14 +80,15 @@ static void say_full(struct mm_worker *w)
 {
 	if (!w->has_said_full)
 		mm_log_say(w->options.log, MM_LEVEL_WARN, "sessions", "%u sessions are open (max_sessions): further "
-			"MTAs wait in the kernel's queue until one ends", w->connections.count);
+			"connections wait in the kernel's queue until one ends", w->connections.count);
 	w->has_said_full = true;
 }
 
 static void say_room(struct mm_worker *w)
 {
 	if (w->has_said_full && !w->is_full)
-		mm_log_say(w->options.log, MM_LEVEL_INFO, "sessions", "room again: connections are accepted");
+		mm_log_say(w->options.log, MM_LEVEL_INFO, "sessions", "there is room again: new connections "
+			"are accepted");
 	w->has_said_full &= w->is_full;
 }
 
@@ -123,16 +124,16 @@ static void look_at_limits(struct mm_worker *w)
 		pause_all(w);
 	}
 	if (w->limits.recycle_sessions > 0 && w->connections.engines.sessions_begun >= w->limits.recycle_sessions)
-		mm_worker_retire(w, "recycle_sessions is reached");
+		mm_worker_retire(w, "it has reached recycle_sessions");
 }
 
-/* Which of several milters; the only one needs no name. */
+/* Which of several milters; a single milter needs no name. */
 static const char *milter_in_log(const struct mm_worker *w, unsigned milter)
 {
 	return w->options.milter_count > 1 ? w->options.milter_names[milter] : NULL;
 }
 
-/* A scanner on the network must not fill the log. */
+/* A network scanner must not fill the log. */
 static void log_refusal(struct mm_worker *w, unsigned milter, const struct mm_peer *peer)
 {
 	struct allowed *a = &w->allowed[milter];
@@ -145,7 +146,7 @@ static void log_refusal(struct mm_worker *w, unsigned milter, const struct mm_pe
 	mm_log_begin(&line, w->options.log, MM_LEVEL_WARN, "refused");
 	mm_log_string(&line, "milter", milter_in_log(w, milter));
 	mm_log_string(&line, "mta", peer->text);
-	mm_log_string(&line, "text", "may not connect; add it to allow if it is an MTA of yours");
+	mm_log_string(&line, "text", "may not connect; if it is one of your MTAs, add it to allow");
 	if (a->unsaid > 0)
 		mm_log_number(&line, "unsaid", (long long)a->unsaid);
 	mm_log_end(&line);
@@ -210,7 +211,7 @@ static void on_sweep(struct ev_loop *loop, ev_timer *timer, int events)
 		mm_worker_retire(w, "its memory stays above memory_soft after full collections");
 }
 
-/* ---- garbage is collected while nothing else is to be done ---- */
+/* ---- collects garbage while there is nothing else to do ---- */
 
 static struct mm_generation *with_garbage(const struct mm_worker *w)
 {
@@ -239,8 +240,8 @@ static void on_before_wait(struct ev_loop *loop, ev_prepare *before, int events)
 
 /* ---- life ---- */
 
-/* Time and process distinguish hosts; several hosts of one process, which may begin in the same second, by digits after
- * these eight. */
+/* Time and process id tell hosts apart. Several hosts of one process, which may begin in the same second, differ in the
+ * digits after these eight. */
 static void name_sessions(struct mm_worker *w)
 {
 	static unsigned made;
@@ -262,7 +263,7 @@ static void release_all(struct mm_worker *w, struct mm_generation ***scripts)
 	*scripts = NULL;
 }
 
-/* Everything but the watchers; what was not made yet is NULL or empty. */
+/* Frees everything but the watchers; what does not exist yet is NULL or empty. */
 static void free_parts(struct mm_worker *w)
 {
 	mm_worker_unwatch(w);
@@ -361,7 +362,7 @@ static void on_loaded(void *self, bool ok, const struct mm_fault *why)
 {
 	struct mm_worker *w = self;
 	if (!ok) {
-		struct mm_fault copy = *why;    /* it may live in what is released */
+		struct mm_fault copy = *why;    /* it may live in the generation that is released */
 		finish_preparing(w, false, &copy);
 		return;
 	}
@@ -420,7 +421,7 @@ static void retire_current(struct mm_worker *w)
 void mm_worker_commit(struct mm_worker *w)
 {
 	retire_current(w);
-	release_all(w, &w->current);    /* sessions hold on to theirs */
+	release_all(w, &w->current);    /* sessions keep theirs */
 	w->current = w->prepared;
 	w->prepared = NULL;
 	mm_generation_begin_serving(w->current[0]);

@@ -1,7 +1,7 @@
-/* io/worker.h -- one loop, its connections, and the generation of scripts that new ones get. Alone knows both io and
- * script. A reload is prepared (loaded, which may take its time, while the old generation serves on) and then committed
- * or discarded as a whole: several workers can prepare together and commit together or not at all. Sessions stay with
- * the generation they began with. */
+/* io/worker.h -- one loop, its connections, and the generation of scripts that new ones get. The only file that knows
+ * both io and script. A reload is prepared (loaded, perhaps slowly, while the old generation serves on) and then
+ * committed or discarded as a whole: several workers can prepare together and commit together or not at all. A session
+ * stays with the generation it began with. */
 #ifndef MM_IO_WORKER_H
 #define MM_IO_WORKER_H
 
@@ -19,13 +19,13 @@ struct mm_worker_options {
 	void                      *loop;                /* struct ev_loop, borrowed */
 	struct mm_log             *log;                 /* borrowed */
 	struct mm_census          *census;              /* borrowed; NULL: no other workers to share connections with */
-	struct mm_census_row      *row;                 /* ours; borrowed */
+	struct mm_census_row      *row;                 /* this worker's; borrowed */
 	unsigned                   milter_count;
 	const struct mm_recorder_options *record;       /* borrowed for the call; NULL: nothing is recorded */
 	const char *const         *milter_names;        /* borrowed for the worker's life */
 	/* The last session of a draining worker has ended; may be NULL. */
 	void                     (*drained)(void *self);
-	/* Time for a fresh worker in our place; called once; may be NULL. */
+	/* A fresh worker should replace this one; called once; may be NULL. */
 	void                     (*retire)(void *self, const char *why);
 	void                      *self;
 };
@@ -37,44 +37,44 @@ struct mm_worker_limits {
 };
 
 struct mm_worker *mm_worker_new(const struct mm_worker_options *, struct mm_fault *why);
-/* How names are looked up from now on, for all generations. False: why says what is wrong, the old way stays. */
+/* Sets how names are looked up from now on, for all generations. False: why says what is wrong; nothing changes. */
 bool mm_worker_set_dns(struct mm_worker *, const struct mm_dns_settings *, struct mm_fault *why);
-/* Closes everything; sessions get no more events. */
+/* Closes everything; sessions get no further events. */
 void mm_worker_free(struct mm_worker *);
 
-/* Loads a new generation, one mm_generation_options a milter. done is called once, from inside or
- * later. One at a time. */
+/* Loads a new generation, with one mm_generation_options for each milter. Calls done once, during this call or later.
+ * Only one load at a time. */
 void mm_worker_prepare(struct mm_worker *, const struct mm_generation_options *options,
 	void (*done)(void *self, bool ok, const struct mm_fault *why), void *self);
-/* What was prepared becomes current. */
+/* The prepared generation becomes current. */
 void mm_worker_commit(struct mm_worker *);
-void mm_worker_discard(struct mm_worker *);             /* also while it still loads; done is not called then */
+void mm_worker_discard(struct mm_worker *);             /* allowed while it still loads: then done is not called */
 /* The current generation of a milter, or the prepared one when there is none yet; NULL: none. Borrowed. */
 struct mm_generation *mm_worker_generation(const struct mm_worker *, unsigned milter);
 struct mm_generation *mm_worker_prepared(const struct mm_worker *, unsigned milter);
 
 /* Serves connections of a listening descriptor (borrowed) with a milter's scripts. */
 bool mm_worker_watch(struct mm_worker *, unsigned milter, int fd, struct mm_fault *why);
-/* Stops watching listening descriptors: they may be closed. */
+/* Stops watching listening descriptors; they may be closed afterwards. */
 void mm_worker_unwatch(struct mm_worker *);
-/* Both may change while the worker serves; times count for sessions that are open, too. */
+/* Both may change while the worker serves; times also apply to open sessions. */
 void mm_worker_tune(struct mm_worker *, const struct mm_worker_limits *);
 /* The networks that may connect to a milter over TCP, besides this machine; borrowed until the next call. count 0:
  * all. */
 void mm_worker_allow(struct mm_worker *, unsigned milter, const struct mm_network *networks, size_t count);
 /* Asks for a successor, once. */
 void mm_worker_retire(struct mm_worker *, const char *why);
-/* No new connections; drained is called when the last one has gone, from the loop. */
+/* Accepts no more connections; calls drained from the loop when the last one is gone. */
 void mm_worker_drain(struct mm_worker *);
-/* Ends all sessions: what waits is answered with a temporary failure. */
+/* Ends all sessions: a handler that waits is answered with a temporary failure. */
 void mm_worker_shut_down(struct mm_worker *);
 unsigned mm_worker_session_count(const struct mm_worker *);
 uint64_t mm_worker_lua_bytes(const struct mm_worker *);
-unsigned mm_worker_older_sessions(const struct mm_worker *);    /* that keep an older generation */
-/* For people: a line a session and the traceback of what it waits in; a line a generation that is in memory. */
+unsigned mm_worker_older_sessions(const struct mm_worker *);    /* that use an older generation */
+/* For people: a line for each session with the traceback of where it waits; a line for each generation in memory. */
 void mm_worker_list_sessions(const struct mm_worker *, struct mm_say say);
 void mm_worker_list_generations(const struct mm_worker *, struct mm_say say);
-/* All three are BORROWED. What all engines of the worker share, those too that are fed bytes without a socket: */
+/* All three are BORROWED. All engines of the worker share them, including those that are fed bytes without a socket: */
 struct mm_engine_shared *mm_worker_engines(struct mm_worker *);
 struct mm_profile *mm_worker_profile(struct mm_worker *);
 struct mm_clock *mm_worker_clock(struct mm_worker *);

@@ -156,7 +156,7 @@ static bool decode_connect(const struct mm_packet *p, struct mm_command *c, stru
 	case SMFIA_INET:  c->family = MM_FAMILY_INET; break;
 	case SMFIA_INET6: c->family = MM_FAMILY_INET6; break;
 	default:
-		return bad(why, p, c->row->name, "the family is none of U L 4 6");
+		return bad(why, p, c->row->name, "the family is not one of U L 4 6");
 	}
 	c->port = mm_cursor_u16(&cursor);
 	if (cursor.failed)

@@ -120,8 +120,8 @@ static bool queue_blind(struct mm_message *m, struct mm_text name, int64_t n, st
 static bool header_is_whole(const struct mm_message *m, struct mm_fault *why)
 {
 	if (m->is_overfull)
-		return mm_fault_set(why, MM_FAULT_SCRIPT, "the header is larger than the %u bytes or %u fields that "
-			"are kept; its fields cannot be counted", MM_HEADERS_KEPT_MAX, MM_FIELDS_KEPT_MAX);
+		return mm_fault_set(why, MM_FAULT_SCRIPT, "the header is larger than the %u bytes or %u fields that we "
+			"keep, so its fields cannot be counted", MM_HEADERS_KEPT_MAX, MM_FIELDS_KEPT_MAX);
 	return true;
 }
 

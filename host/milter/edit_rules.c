@@ -195,10 +195,10 @@ static bool param_is_good(enum mm_reply_letter letter, struct mm_text param, str
 			continue;
 		if (param_value_is_good(row->value, value))
 			return true;
-		return mm_fault_set(why, MM_FAULT_SCRIPT, "parameter \"%.*s\" has a value no MTA takes (RFC 3461)",
-			(int)(param.size < 80 ? param.size : 80), param.bytes);
+		return mm_fault_set(why, MM_FAULT_SCRIPT, "parameter \"%.*s\" has a value that no MTA "
+			"accepts (RFC 3461)", (int)(param.size < 80 ? param.size : 80), param.bytes);
 	}
-	return mm_fault_set(why, MM_FAULT_SCRIPT, "parameter \"%.*s\" is none of %s",
+	return mm_fault_set(why, MM_FAULT_SCRIPT, "parameter \"%.*s\" is not one of %s",
 		(int)(param.size < 80 ? param.size : 80), param.bytes, letter == SMFIR_ADDRCPT_PAR ? "NOTIFY= ORCPT="
 		: "RET= ENVID= AUTH= SIZE= BODY= SMTPUTF8");
 }

@@ -440,7 +440,7 @@ static void run_event(struct mm_engine *e)
 
 static bool out_of_memory(struct mm_fault *why)
 {
-	return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for what the MTA told");
+	return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for the MTA's facts");
 }
 
 /* We never switch MAIL off, so it always comes first. A recipient that the MTA has refused is marked
@@ -569,8 +569,8 @@ static const char *where_text(uint8_t when)
 	case MM_WHEN_START:    return "nothing is negotiated yet";
 	case MM_WHEN_IDLE:     return "no message is open";
 	case MM_WHEN_ENVELOPE: return "a message is in its envelope";
-	case MM_WHEN_DATA:     return "DATA has come";
-	case MM_WHEN_HEADERS:  return "headers have come";
+	case MM_WHEN_DATA:     return "DATA has been received";
+	case MM_WHEN_HEADERS:  return "headers have been received";
 	case MM_WHEN_BODY:     return "the body has begun";
 	default:               return "the message is decided";
 	}
@@ -604,7 +604,7 @@ static bool begin_packet(struct mm_engine *e, const struct mm_packet *packet, st
 	}
 	if (!(c->row->when & e->when) || (c->row->letter == SMFIC_CONNECT && e->session.knows_client))
 		return mm_fault_set(why, MM_FAULT_PEER, "%s is out of order: %s", c->row->name,
-			c->row->letter == SMFIC_CONNECT && e->session.knows_client ? "the client is known already"
+			c->row->letter == SMFIC_CONNECT && e->session.knows_client ? "the client is already known"
 			: where_text(e->when));
 	if (c->row->letter == SMFIC_MACRO) {
 		if (c->macros_of == SMFIC_MAIL && e->session.message != NULL) {

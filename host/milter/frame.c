@@ -72,7 +72,8 @@ enum mm_frame_next mm_frame_next(struct mm_frame *f, struct mm_packet *out, stru
 			mm_fault_set(why, MM_FAULT_PEER, "packet length 0: a packet has at least its command letter");
 		else
 			mm_fault_set(why, MM_FAULT_PEER, "packet length %u (0x%08x) is over the limit of %u: "
-				"not a milter client, or larger packets than negotiated", length, length,
+				"this is not a milter client, or it sends larger packets than negotiated",
+				length, length,
 				f->data_max + 1);
 		return MM_FRAME_BAD;
 	}

@@ -147,7 +147,7 @@ bool mm_negotiate(const struct mm_offer *offer, const struct mm_wanted *w, struc
 {
 	struct mm_offer o = *offer;
 	if (o.version < MM_PROTOCOL_MIN || o.version > 0x7fffffff)
-		return mm_fault_set(why, MM_FAULT_PEER, "milter protocol version %u: versions %u to %u are served",
+		return mm_fault_set(why, MM_FAULT_PEER, "milter protocol version %u: we serve versions %u to %u",
 			o.version, MM_PROTOCOL_MIN, MM_PROTOCOL_MAX);
 	if (!check_needs(&o, w, why))
 		return false;

@@ -421,7 +421,7 @@ static bool share_verdict(struct mm_dialogue *d, struct mm_fault *why)
 	struct mm_text text = mm_dialogue_text(&d->shared, d->shared.text);
 	struct mm_dialogue_result *r = d->result;
 	if (d->has_failed)
-		return mm_fault_set(why, MM_FAULT_PEER, "the filter has failed before: no MTA talks to it again in "
+		return mm_fault_set(why, MM_FAULT_PEER, "the filter has failed before: an MTA does not use it again in "
 			"this session");
 	r->is_decided = d->shared.is_decided;
 	r->verdict = d->shared.verdict;

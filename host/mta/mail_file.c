@@ -201,7 +201,7 @@ bool mm_mail_file_parse(struct mm_mail_file *m, const void *bytes, size_t n, str
 		if (line.size > 0) {
 			if (m->field_count == 0)
 				return mm_fault_set(why, MM_FAULT_CONFIG, "line %zu is neither a header field nor "
-					"empty: \"%.*s\"; this is no message", line_number,
+					"empty: \"%.*s\"; this is not a message", line_number,
 					(int)(line.size < 60 ? line.size : 60), line.bytes);
 			left = peek;            /* it already belongs to the body */
 		}

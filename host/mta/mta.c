@@ -191,8 +191,8 @@ bool mm_mta_agree(struct mm_mta *m, const struct mm_mta_reply *r, struct mm_faul
 	if (r->row->letter != SMFIR_OPTNEG)
 		return mm_fault_set(why, MM_FAULT_PEER, "%s: an offer is answered with OPTNEG", r->row->name);
 	if (o->version < MM_PROTOCOL_MIN || o->version > m->offer.version)
-		return mm_fault_set(why, MM_FAULT_PEER, "OPTNEG: version %u was answered, %u to %u can be", o->version,
-			MM_PROTOCOL_MIN, m->offer.version);
+		return mm_fault_set(why, MM_FAULT_PEER, "OPTNEG: the answer is version %u; it must be "
+			"%u to %u", o->version, MM_PROTOCOL_MIN, m->offer.version);
 	if (o->actions & ~m->offer.actions)
 		return mm_fault_set(why, MM_FAULT_PEER, "OPTNEG: actions 0x%x were not offered; Postfix and "
 			"Sendmail close", o->actions & ~m->offer.actions);
@@ -318,7 +318,7 @@ bool mm_mta_decode(const struct mm_packet *p, struct mm_mta_reply *out, struct m
 			return mm_fault_set(why, MM_FAULT_PEER, "%s: %zu bytes are too few or lack a NUL; it "
 				"carries %s", out->row->name, p->size, out->row->carries);
 		if (c.left > 0)
-			return mm_fault_set(why, MM_FAULT_PEER, "%s: %zu bytes behind what it carries%s%s",
+			return mm_fault_set(why, MM_FAULT_PEER, "%s: %zu bytes after what it carries%s%s",
 				out->row->name, c.left, out->row->carries[0] != '\0' ? ": " : "", out->row->carries);
 		return true;
 	}
@@ -368,12 +368,12 @@ static bool line_is_good(struct mm_text line, const char *code, bool is_last, st
 		return mm_fault_set(why, MM_FAULT_PEER, "REPLYCODE: code %.3s on one line and %.3s on another; Postfix "
 			"refuses that", code, line.bytes);
 	if (line.bytes[3] != (is_last ? ' ' : '-'))
-		return mm_fault_set(why, MM_FAULT_PEER, "REPLYCODE: \"%c\" behind the code of %s line; the SMTP "
+		return mm_fault_set(why, MM_FAULT_PEER, "REPLYCODE: \"%c\" after the code of %s line; the SMTP "
 			"client would %s", line.bytes[3], is_last ? "the last" : "a middle", is_last ? "wait for more"
 			: "take it for the last");
 	if (line.size > 4 && is_digit(line.bytes[4]) && line.bytes[4] != line.bytes[0])
-		return mm_fault_set(why, MM_FAULT_PEER, "REPLYCODE: \"%.*s\": Postfix takes a digit behind the code "
-			"for an enhanced status, which must be of the same class",
+		return mm_fault_set(why, MM_FAULT_PEER, "REPLYCODE: \"%.*s\": Postfix takes a digit after the code for "
+			"an enhanced status, which must be of the same class",
 			(int)(line.size < 40 ? line.size : 40), line.bytes);
 	size_t size = line.size;
 	for (size_t i = 0; i < line.size; i++) {
@@ -436,7 +436,7 @@ static bool value_is_good(const struct mm_mta_reply *r, struct mm_fault *why)
 		if (v.bytes[i] == '\r')
 			return bad(why, r, "CR in the value: Sendmail writes CR CR LF");
 		if (v.bytes[i] == '\n' && (i + 1 == v.size || (v.bytes[i + 1] != ' ' && v.bytes[i + 1] != '\t')))
-			return bad(why, r, "LF in the value without a blank behind: Postfix and Sendmail repair it "
+			return bad(why, r, "LF in the value without a blank after it: Postfix and Sendmail repair it "
 				"differently");
 	}
 	return true;

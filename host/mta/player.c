@@ -110,7 +110,7 @@ struct mm_player *mm_player_open(const struct mm_player_profile *profile, struct
 	struct mm_fault why;
 	bool is_sendmail = strcmp(profile->kind, "sendmail") == 0;
 	if (!is_sendmail && strcmp(profile->kind, "postfix") != 0) {
-		mm_fault_set(&why, MM_FAULT_CONFIG, "there is no MTA \"%s\"; postfix and sendmail are", profile->kind);
+		mm_fault_set(&why, MM_FAULT_CONFIG, "there is no MTA \"%s\"; use postfix or sendmail", profile->kind);
 		mm_fault_tell(&why, error);
 		return NULL;
 	}
@@ -520,7 +520,8 @@ static void take(struct mm_player *p, const struct mm_packet *packet)
 static void take_surplus(struct mm_player *p, const struct mm_packet *packet)
 {
 	struct mm_fault why;
-	mm_fault_set(&why, MM_FAULT_PEER, "a reply that no command asked for: it would have answered the next one");
+	mm_fault_set(&why, MM_FAULT_PEER, "a reply without a command: the MTA would take it for the reply to its "
+		"next command");
 	if (!note(p, packet)) {
 		no_memory(p);
 		return;

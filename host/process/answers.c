@@ -63,7 +63,7 @@ static void answer_loglevel(struct mm_answers *a, struct mm_control_client *clie
 {
 	enum mm_level level;
 	if (!mm_log_level_of_name(argument, &level)) {
-		mm_control_client_end(client, EX_USAGE, "loglevel: one of debug, info, warn, error");
+		mm_control_client_end(client, EX_USAGE, "loglevel: give debug, info, warn or error");
 		return;
 	}
 	a->calls->set_log_level(a->self, level);
@@ -74,12 +74,12 @@ static void answer_profile(struct mm_answers *a, struct mm_control_client *clien
 {
 	struct mm_profile_request request;
 	if (!mm_profile_request_read(argument, &request))
-		mm_control_client_end(client, EX_USAGE, "profile: seconds are from 0 to 3600, and samples take some");
+		mm_control_client_end(client, EX_USAGE, "profile: seconds are from 0 to 3600, and samples need "
+			"more than 0");
 	else if (request.worker != 0 && !a->calls->has_worker(a->self, request.worker))
-		mm_control_client_end(client, EX_USAGE, "there is no such worker; moonmilter ctl status names them");
+		mm_control_client_end(client, EX_USAGE, "there is no such worker; moonmilter ctl status lists them");
 	else if (a->calls->is_profiling(a->self))
-		mm_control_client_end(client, EX_TEMPFAIL, "a profile is being taken already; ask again when it is "
-			"over");
+		mm_control_client_end(client, EX_TEMPFAIL, "a profile is already under way; ask again when it is over");
 	else
 		a->calls->profile(a->self, client, &request);
 }

@@ -1,34 +1,34 @@
-/* process/answers.h -- what `moonmilter ctl` is told: one answer for each request of MM_REQUESTS (control.h), the same
- * for a host in one process (solo.c) and for one with workers (master.c). Owns the control socket. Knows texts and exit
- * codes; what only the one or the other can do is behind struct mm_answers_calls. */
+/* process/answers.h -- answers `moonmilter ctl`: one answer for each request of MM_REQUESTS (control.h), the same for a
+ * host in one process (solo.c) and for one with workers (master.c). Owns the control socket. Knows texts and exit
+ * codes; struct mm_answers_calls holds what the two kinds of host do differently. */
 #ifndef MM_PROCESS_ANSWERS_H
 #define MM_PROCESS_ANSWERS_H
 
 #include "process/control.h"
 #include "embed/host.h"
 
-/* Why a request comes too late. */
+/* The answer to a request that comes too late. */
 #define MM_ANSWERS_STOPPING "the host is stopping"
 
-/* What `status` reports besides the worker lines. */
+/* What `status` reports in addition to the worker lines. */
 struct mm_answers_status {
-	unsigned      workers;                  /* wanted; 0: one process serves alone */
+	unsigned      workers;                  /* configured; 0: one process serves alone */
 	unsigned long worker_deaths;
-	unsigned long generation;               /* that serves */
-	unsigned      sessions;                 /* open now, in all processes */
+	unsigned long generation;               /* the one that serves */
+	unsigned      sessions;                 /* open now in all processes */
 	bool          is_reloading;
 	double        reloaded_at;              /* wall clock; 0: never */
 	const char   *last_failure;             /* BORROWED; "": the last reload was good */
 };
 
 struct mm_answers_calls {
-	void (*status)(void *self, struct mm_answers_status *out);              /* out is zeroed before */
+	void (*status)(void *self, struct mm_answers_status *out);              /* the caller zeroes out before */
 	void (*say_workers)(void *self, struct mm_control_client *);            /* a line for each process */
 	bool (*has_worker)(void *self, unsigned pid);
 	bool (*is_profiling)(void *self);                                       /* for a client that still waits */
 	void (*set_log_level)(void *self, enum mm_level);
 	void (*stop)(void *self);
-	/* These end the client, now or later. */
+	/* These calls end the client, now or later. */
 	void (*reload)(void *self, struct mm_control_client *);
 	void (*list)(void *self, struct mm_control_client *, enum mm_listing);
 	void (*profile)(void *self, struct mm_control_client *, const struct mm_profile_request *);
@@ -45,10 +45,9 @@ struct mm_answers {
 /* Ends a client of reload(). failure NULL: the generation serves. */
 void mm_answers_end_reload(struct mm_control_client *, unsigned long generation, const char *failure);
 
-/* From now on the control socket of the configuration, if there is one, can be turned. False: out of memory or
- * descriptors. */
+/* Begins to watch the control socket of the configuration, if there is one. False: out of memory or descriptors. */
 bool mm_answers_begin(struct mm_answers *, struct mm_host *, const struct mm_answers_calls *, void *self);
-/* Clients that still wait are hung up on. */
+/* Hangs up on clients that still wait. */
 void mm_answers_end(struct mm_answers *);
 
 #endif

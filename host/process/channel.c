@@ -47,7 +47,7 @@ bool mm_channel_post(int fd, enum mm_note_kind kind, uint32_t number, const char
 	return mm_channel_send(fd, &note, -1);
 }
 
-/* Several descriptors are not ours to take: the kernel has room for one and drops the rest. */
+/* We never take several descriptors: there is room for one, and the kernel drops the rest. */
 static int descriptor_of(struct msghdr *message)
 {
 	int fd = -1;

@@ -13,12 +13,12 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-#define CLIENTS_MAX 32          /* at a time; more are turned away */
-#define PAUSE_NS   250000000L   /* between tries to accept when there is no descriptor for it */
+#define CLIENTS_MAX 32          /* at the same time; further clients are turned away */
+#define PAUSE_NS   250000000L   /* between tries to accept when descriptors are out */
 
 struct mm_control_client {
 	struct mm_control *control;             /* borrowed */
-	int                fd;                  /* owned; -1: has hung up */
+	int                fd;                  /* owned; -1: the client has hung up */
 	bool               has_asked;
 	struct mm_control_client *next, *previous;
 };
@@ -26,8 +26,8 @@ struct mm_control_client {
 struct mm_control {
 	struct mm_control_owner owner;
 	int                     listening;      /* borrowed */
-	int                     epoll;          /* owned: makes one descriptor of many */
-	int                     pause;          /* owned: a timer's, that ends a pause in accepting */
+	int                     epoll;          /* owned: combines all descriptors into one */
+	int                     pause;          /* owned: a timer that ends a pause in accepting */
 	struct mm_control_client *clients;      /* owned list */
 	unsigned                client_count;
 };
@@ -54,8 +54,8 @@ void mm_profile_request_write(const struct mm_profile_request *w, char *to, size
 	snprintf(to, size, "%u %.3f %u %u", w->samples, w->seconds, w->begins_anew, w->worker);
 }
 
-/* Closing alone is not enough: while a worker that has just been forked holds a copy of the descriptor, the epoll set
- * would go on to report a client that is gone. */
+/* Closing is not enough: while a newly forked worker holds a copy of the descriptor, the epoll set would still report
+ * a client that is gone. */
 static void hang_up(struct mm_control_client *client)
 {
 	if (client->fd < 0)
@@ -141,7 +141,7 @@ static void listen_for(struct mm_control *c, uint32_t events)
 	epoll_ctl(c->epoll, EPOLL_CTL_MOD, c->listening, &event);
 }
 
-/* New clients stay in the queue of the socket, which is ready all the while. */
+/* New clients stay in the socket's queue; the socket is ready all the time, so stop watching it for a while. */
 static void pause_accepting(struct mm_control *c)
 {
 	struct itimerspec when = { .it_value.tv_nsec = PAUSE_NS };
@@ -193,7 +193,8 @@ static void take_request(struct mm_control_client *client, char *line)
 		client->control->owner.asked(client->control->owner.self, client, (enum mm_request)i, argument);
 		return;
 	}
-	mm_control_client_end(client, EX_USAGE, "unknown request; is moonmilter ctl of the same version as the host?");
+	mm_control_client_end(client, EX_USAGE, "unknown request; does moonmilter ctl have the same version "
+		"as the host?");
 }
 
 static void read_client(struct mm_control_client *client)
@@ -214,7 +215,7 @@ static void read_client(struct mm_control_client *client)
 		client_free(client);
 		return;
 	}
-	hang_up(client);                /* its answer is still made, and dropped */
+	hang_up(client);                /* its answer is still made, then dropped */
 }
 
 static void control_close(struct mm_control *c)
@@ -224,7 +225,7 @@ static void control_close(struct mm_control *c)
 	if (c->pause >= 0)
 		close(c->pause);
 	c->epoll = c->pause = -1;
-	/* after the set is closed: in a worker the set is the master's, too, and must stay as it is */
+	/* after closing the set: a worker shares the set with its master and must not change it */
 	while (c->clients != NULL)
 		client_free(c->clients);
 	free(c);
@@ -259,7 +260,7 @@ int mm_control_descriptor(const struct mm_control *c)
 	return c->epoll;
 }
 
-/* One event a turn: answering it may free any client. */
+/* Only one event a turn, because answering it may free any client. */
 void mm_control_turn(struct mm_control *c)
 {
 	struct epoll_event event;

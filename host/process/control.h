@@ -1,26 +1,26 @@
-/* process/control.h -- the unix socket that `moonmilter ctl` talks to: one request a connection, answered by notes
- * (channel.h). Knows the requests by name; what is answered is the owner's matter (answers.h). Any loop can turn
- * it: there is one descriptor to watch. Only root and the user we run as may ask. */
+/* process/control.h -- the unix socket that `moonmilter ctl` talks to: one request for each connection, answered by
+ * notes (channel.h). Knows the names of the requests; the owner answers them (answers.h). Any loop can turn it: there
+ * is one descriptor to watch. Only root and the user we run as may ask. */
 #ifndef MM_PROCESS_CONTROL_H
 #define MM_PROCESS_CONTROL_H
 
 #include "base/census.h"
 #include "process/channel.h"
 
-/* What lines of key=value an answer has: about the host, about one item each, or none. `ctl --json` goes by it. */
+/* Which lines of key=value an answer has: about the host, about one item each, or none. `ctl --json` uses this. */
 enum mm_answer_kind { MM_ANSWER_FIELDS, MM_ANSWER_ITEMS, MM_ANSWER_NOTES };
 
-/* What `moonmilter ctl` can ask. A request more is a row here, and the function answer_NAME() in answers.c.
+/* The requests of `moonmilter ctl`. A new request needs a row here and the function answer_NAME() in answers.c.
  * name            argument   answer   about */
 #define MM_REQUESTS(X) \
-	X(status,      NULL,      FIELDS,  "version, generation, last reload, a line a worker") \
-	X(reload,      NULL,      NOTES,   "load the scripts anew; exit status 78 when they do not load and " \
-		"the old ones serve on") \
+	X(status,      NULL,      FIELDS,  "version, generation, last reload, a line for each worker") \
+	X(reload,      NULL,      NOTES,   "reload the scripts; exit status 78 when they do not load and the old " \
+		"ones serve on") \
 	X(stop,        NULL,      NOTES,   "no new connections, let messages finish, end") \
-	X(sessions,    NULL,      ITEMS,   "a line a session: client, stage, age, what it waits for and where") \
+	X(sessions,    NULL,      ITEMS,   "a line for each session: client, stage, age, what it waits for and where") \
 	X(generations, NULL,      ITEMS,   "a line for each generation of scripts in memory") \
 	X(loglevel,    "LEVEL",   NOTES,   "debug, info, warn or error, until the next reload") \
-	X(profile,     "REQUEST", NOTES,   "what each handler costs, or which lines")
+	X(profile,     "REQUEST", NOTES,   "what each handler costs, or each line")
 
 enum mm_request {
 #define X(name, argument, answer, about) MM_REQUEST_##name,
@@ -31,29 +31,29 @@ enum mm_request {
 
 struct mm_request_row {
 	const char         *name;
-	const char         *argument;           /* what help calls it; NULL: it takes none */
+	const char         *argument;           /* its name in --help; NULL: it takes none */
 	enum mm_answer_kind answer;
 	const char         *about;              /* for people */
 };
 
 extern const struct mm_request_row mm_request_rows[MM_REQUEST_COUNT];
 
-/* Which profile is asked for: the argument of `profile`, and the text of MM_NOTE_LIST for it. */
+/* Which profile to take: the argument of `profile`, and the text of its MM_NOTE_LIST. */
 struct mm_profile_request {
-	bool     samples;               /* lines by how often they were found; else calls and times of handlers */
-	double   seconds;               /* look for so long from now on; 0: what was counted until now */
-	bool     begins_anew;           /* count from nought afterwards */
+	bool     samples;               /* lines by the number of samples; otherwise calls and times of handlers */
+	double   seconds;               /* measure for this long from now on; 0: report what was counted until now */
+	bool     begins_anew;           /* reset the counts afterwards */
 	unsigned worker;                /* process id; 0: all */
 };
 
 #define MM_PROFILE_SECONDS_MAX 3600.0
 
-/* False: the text is none, or its seconds are out of range. */
+/* False: the text is not a profile request, or its seconds are out of range. */
 bool mm_profile_request_read(const char *text, struct mm_profile_request *);
 void mm_profile_request_write(const struct mm_profile_request *, char *to, size_t size);
 
 struct mm_control;
-/* A client that waits for its answer. Lives until mm_control_client_end(), also when it has hung up. */
+/* A client that waits for its answer. Lives until mm_control_client_end(), even when it has hung up. */
 struct mm_control_client;
 
 struct mm_control_owner {
@@ -69,15 +69,15 @@ void mm_control_free(struct mm_control *);
 int mm_control_descriptor(const struct mm_control *);
 void mm_control_turn(struct mm_control *);
 
-/* A line for stdout; without its newline. */
+/* A line for stdout, without its newline. */
 void mm_control_client_say(struct mm_control_client *, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* One line as it is: the `line` of a struct mm_say whose self is a struct mm_control_client. */
+/* One line, unchanged: the `line` of a struct mm_say whose self is a struct mm_control_client. */
 void mm_control_client_line(void *self, const char *line);
-/* A line about a process that serves: what its row says. state NULL: as the row has it. */
+/* A line about a serving process: the contents of its row. state NULL: the state in the row. */
 void mm_control_client_say_worker(struct mm_control_client *, int pid, const char *state, const struct mm_census_row *);
 /* The contents of a file in memory for stdout; BORROWED. */
 void mm_control_client_give(struct mm_control_client *, int descriptor);
-/* The client has hung up and reads no answer. */
+/* True: the client has hung up and reads no answer. */
 bool mm_control_client_has_gone(const struct mm_control_client *);
 /* The exit status, and a line for stderr or NULL. Frees the client. */
 void mm_control_client_end(struct mm_control_client *, int status, const char *text);

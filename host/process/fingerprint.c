@@ -55,7 +55,7 @@ static void mix_path(uint64_t *sum, const char *path, int depth)
 	mix(sum, &s.st_ino, sizeof s.st_ino);
 }
 
-/* A script given by itself has its lib/ beside it. */
+/* A script given as a single file has its lib/ beside it. */
 static void mix_script(uint64_t *sum, const char *path)
 {
 	char lib[4096];

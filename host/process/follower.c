@@ -1,8 +1,8 @@
 /* process/follower.c -- see follower.h.
  *
- * (a) A master that dies closes its end of the link: then we drain as after SIGTERM. A worker whose loop hangs would
- *     not see that, so the kernel also sends SIGUSR2, whose handler sets an alarm that ends us whatever we do.
- * (b) A terminal's SIGINT and a SIGHUP for the group reach workers too; both are the master's to handle. */
+ * (a) A master that dies closes its end of the channel: then we drain as after SIGTERM. A worker whose loop hangs would
+ *     not notice, so the kernel also sends SIGUSR2, whose handler sets an alarm that ends us whatever we do.
+ * (b) A terminal's SIGINT and a SIGHUP for the process group also reach workers; the master handles both. */
 #include "process/follower.h"
 
 #include "process/measure.h"
@@ -43,7 +43,7 @@ static void leave(struct follower *f)
 	mm_host_stop(f->host, MM_STOP_DRAIN);
 }
 
-/* ---- what the master says ---- */
+/* ---- notes from the master ---- */
 
 static void on_prepared(void *self, bool ok, const struct mm_fault *why);
 
@@ -185,7 +185,7 @@ static void on_notes(struct mm_watch *watch, int ready)
 	leave(f);
 }
 
-/* ---- what we say ---- */
+/* ---- notes to the master ---- */
 
 static void on_prepared(void *self, bool ok, const struct mm_fault *why)
 {
@@ -213,7 +213,7 @@ static void take_signals(const struct mm_host *host, int master)
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	prctl(PR_SET_PDEATHSIG, SIGUSR2, 0, 0, 0);
-	if (getppid() != master)        /* it died before we could ask to be told */
+	if (getppid() != master)        /* it died before we could ask for a signal */
 		_exit(EX_OK);
 }
 

@@ -7,7 +7,7 @@
 static void end_question(struct mm_listing_question *q)
 {
 	const char *text = q->owed > 0 ? "a worker does not answer; it is busy, or hangs and will be replaced"
-		: q->has_lost ? "a worker has ended meanwhile; what it knew is missing" : NULL;
+		: q->has_lost ? "a worker has ended meanwhile; its part is missing" : NULL;
 	mm_control_client_end(q->client, text == NULL ? EX_OK : EX_TEMPFAIL, text);
 	q->client = NULL;
 }
@@ -60,7 +60,7 @@ static void ask(struct mm_listings *l, struct mm_control_client *client, struct 
 		if (l->questions[i].client == NULL)
 			q = &l->questions[i];
 	if (q == NULL) {
-		mm_control_client_end(client, EX_TEMPFAIL, "too many questions at a time");
+		mm_control_client_end(client, EX_TEMPFAIL, "too many requests at the same time");
 		return;
 	}
 	*q = (struct mm_listing_question){ .client = client, .ticket = ++l->tickets };

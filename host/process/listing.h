@@ -1,6 +1,6 @@
-/* process/listing.h -- questions of ctl clients to all workers of a workforce, or to one: each writes a listing, the
- * client gets them one after the other and is ended when all have answered, or the time is over. Profiles are such
- * listings, too, and one at a time.
+/* process/listing.h -- questions of ctl clients to all workers of a workforce, or to one. Each worker writes a listing;
+ * the client gets them one after the other and ends when all workers have answered or the time is over. Profiles are
+ * such listings, too, but only one runs at a time.
  * Ownership: a client is TAKEN with its question; the workforce is BORROWED. */
 #ifndef MM_PROCESS_LISTING_H
 #define MM_PROCESS_LISTING_H
@@ -14,7 +14,7 @@ struct mm_listing_question {
 	struct mm_control_client *client;       /* owned; NULL: free */
 	uint64_t                  ticket;
 	unsigned                  owed;
-	bool                      owes[MM_WORKFORCE_MAX];       /* by slot of the worker */
+	bool                      owes[MM_WORKFORCE_MAX];       /* by the worker's slot */
 	bool                      is_profile;
 	bool                      has_lost;     /* a worker ended before it could answer */
 	double                    until;
@@ -23,19 +23,19 @@ struct mm_listing_question {
 struct mm_listings {
 	struct mm_workforce       *workforce;   /* borrowed */
 	struct mm_listing_question questions[MM_LISTINGS_MAX];
-	uint64_t                   tickets;     /* given so far; 0 is the ticket of no question */
+	uint64_t                   tickets;     /* tickets given so far; no question has ticket 0 */
 };
 
 void mm_listings_ask(struct mm_listings *, struct mm_control_client *, enum mm_listing);
-/* From the worker that the request names, or from all. */
+/* Asks the worker that the request names, or all. */
 void mm_listings_ask_profile(struct mm_listings *, struct mm_control_client *, const struct mm_profile_request *);
 /* A worker's MM_NOTE_LISTED with a ticket. listing_fd: BORROWED; -1: none. */
 void mm_listings_answer(struct mm_listings *, const struct mm_worker_process *, const struct mm_note *, int listing_fd);
-/* The worker of this slot has ended and owes nothing more. */
+/* The worker of this slot has ended and will not answer. */
 void mm_listings_forget_worker(struct mm_listings *, unsigned slot);
-/* Ends questions whose time is over, and profiles that no client waits for any more. */
+/* Ends questions whose time is over, and profiles that no client waits for. */
 void mm_listings_sweep(struct mm_listings *, double now);
-/* A profile is being taken for a client that still waits. */
+/* True: a profile is under way for a client that still waits. */
 bool mm_listings_is_profiling(struct mm_listings *);
 
 #endif

@@ -22,10 +22,12 @@ void mm_look_at_sockets(struct mm_look *l, void (*renewed)(void *self, unsigned 
 			continue;
 		bool ok = mm_host_listener_renew(l->host, i, &why);
 		if (ok)
-			mm_log_say(log, MM_LEVEL_WARN, "listener", "somebody removed the socket's file; it is back");
+			mm_log_say(log, MM_LEVEL_WARN, "listener", "another process removed the socket's file; it has "
+				"been recreated");
 		else if (!l->has_said_lost)
-			mm_log_say(log, MM_LEVEL_ERROR, "listener", "somebody removed the socket's file; %s; no MTA "
-				"gets in meanwhile: let the user that serves write there, or restart", why.text);
+			mm_log_say(log, MM_LEVEL_ERROR, "listener", "another process removed the socket's file; %s; "
+				"until then MTAs cannot connect: let the user that serves write there, "
+				"or restart", why.text);
 		l->has_said_lost = !ok;
 		if (ok && renewed != NULL)
 			renewed(self, i);

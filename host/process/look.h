@@ -1,6 +1,5 @@
-/* process/look.h -- a look around, every now and then: have the files changed that a generation is made of, and are the
- * listening sockets' files still there? Says what it finds; a reload, and handing new sockets to workers, is the
- * caller's. Lost sockets are bound anew, and logged.
+/* process/look.h -- a regular check: have the files of a generation changed, and are the listening sockets' files still
+ * there? Binds lost sockets again and logs that. The caller begins a reload and passes new sockets to workers.
  * Ownership: the host is BORROWED. */
 #ifndef MM_PROCESS_LOOK_H
 #define MM_PROCESS_LOOK_H
@@ -9,14 +8,14 @@
 
 struct mm_look {
 	struct mm_host *host;                   /* borrowed */
-	uint64_t        fingerprint;            /* of the files, as seen last; 0: not yet */
-	bool            has_said_lost;          /* a socket that cannot be bound anew */
+	uint64_t        fingerprint;            /* of the files at the last look; 0: none yet */
+	bool            has_said_lost;          /* a socket that cannot be bound again */
 };
 
-/* True when files have changed since the last call. With watch = false in the configuration, and at the first call,
- * never. */
+/* True when files have changed since the last call. Always false at the first call and with watch = false
+ * in the configuration. */
 bool mm_look_at_files(struct mm_look *);
-/* Binds lost sockets anew. renewed is called for each that is back; may be NULL. */
+/* Binds lost sockets again. Calls renewed for each one that is back; may be NULL. */
 void mm_look_at_sockets(struct mm_look *, void (*renewed)(void *self, unsigned listener), void *self);
 
 #endif

@@ -1,11 +1,11 @@
 /* process/master.c -- see master.h.
  *
- * The loop is a poll(2) of few descriptors: a libev loop would be inherited by every child. Signals come through a
- * signalfd and stay blocked but for the children, so that none is lost between two lines.
+ * The loop is a poll(2) of few descriptors, because every child would inherit a libev loop. Signals come through a
+ * signalfd and stay blocked, except in the children, so that none is lost.
  *
- * A reload goes through three phases. A throw-away process tries the new generation first: what crashes or hangs while
- * it loads takes no session with it. Then every worker prepares it, and when all have, all commit; one failure, and all
- * discard. A worker that is started meanwhile joins in. */
+ * A reload goes through three phases. A throw-away process tries the new generation first: scripts that crash or hang
+ * while they load cost no session. Then every worker prepares it. When all have, all commit; after one failure, all
+ * discard. A worker that starts meanwhile joins in. */
 #include "process/master.h"
 
 #include "base/say.h"
@@ -26,11 +26,12 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-#define LISTENERS_EVERY 1.0     /* seconds between looks at sockets' files: as long no MTA gets in when one is gone */
-#define STATUS_EVERY    5.0     /* seconds between lines for `systemctl status` */
+#define LISTENERS_EVERY 1.0     /* seconds between looks at sockets' files: when one is gone, MTAs cannot connect
+                                 * for at most this long */
+#define STATUS_EVERY    5.0     /* seconds between two lines for `systemctl status` */
 #define ANNOUNCE_WAIT   2.0     /* seconds for the list of scripts at start */
-#define COMMIT_WAIT     2.0     /* seconds for workers to take over what they have loaded */
-#define COMMIT_POLL     0.005   /* between looks at whether they have */
+#define COMMIT_WAIT     2.0     /* seconds that workers may take to commit */
+#define COMMIT_POLL     0.005   /* between two looks at whether they have */
 #define CLIENTS_MAX     32
 
 enum phase { AT_REST, TRYING, PREPARING, COMMITTING };
@@ -52,14 +53,14 @@ struct master {
 	struct mm_pace     pace;                /* when the next reload may begin */
 	char               last_failure[1024];  /* "": the last reload was good */
 	double             reloaded_at;         /* wall clock; 0: never */
-	struct mm_control_client *clients[CLIENTS_MAX];         /* wait for the reload under way */
+	struct mm_control_client *clients[CLIENTS_MAX];         /* clients of the reload under way */
 	unsigned           client_count;
-	struct mm_control_client *late_clients[CLIENTS_MAX];    /* wait for the one after it */
+	struct mm_control_client *late_clients[CLIENTS_MAX];    /* clients of the reload after it */
 	unsigned           late_client_count;
 
 	/* the start, the end */
 	bool               is_announced, has_said_scripts;
-	unsigned           announce_owed;       /* workers that have not said yet that they serve */
+	unsigned           announce_owed;       /* workers that have not reported yet that they serve */
 	double             announce_by;         /* 0: not serving yet */
 	int                status;
 	bool               is_over;
@@ -82,7 +83,8 @@ static void spawn_missing(struct master *m, double now)
 		if (m->phase == PREPARING)
 			mm_worker_process_prepare(worker, m->generation + 1, m->generation > 0);
 		else
-			mm_worker_process_prepare(worker, m->generation, false); /* the configuration is what we hold */
+			mm_worker_process_prepare(worker, m->generation, false); /* uses the configuration that we
+			                                                          * hold */
 	}
 }
 
@@ -142,7 +144,7 @@ static void end_reload(struct master *m, bool ok, const char *failure)
 	reload(m);
 }
 
-/* Nothing serves yet: a start that fails ends the host. */
+/* Before anything serves, a start that fails ends the host. */
 static void fail_start(struct master *m, const char *failure)
 {
 	fprintf(stderr, "moonmilter: %s\n", failure);
@@ -178,8 +180,8 @@ static void announce(struct master *m)
 	mm_service_ready();
 }
 
-/* The first answer tells what the scripts are. When all workers have answered they all accept, and on_listed() says
- * "ready"; after ANNOUNCE_WAIT it is said anyway. */
+/* The first answer describes the scripts. When all workers have answered they all accept connections, and on_listed()
+ * says "ready"; after ANNOUNCE_WAIT it says so in any case. */
 static void begin_announcing(struct master *m)
 {
 	struct mm_note note = { .kind = MM_NOTE_LIST, .number = MM_LIST_SCRIPTS };
@@ -234,7 +236,7 @@ static void reload(struct master *m)
 	if (worker != NULL)
 		mm_worker_process_prepare(worker, m->generation + 1, true);
 	else
-		fail_reload(m, "no process can be made to try the new scripts");
+		fail_reload(m, "no process can be created to try the new scripts");
 }
 
 static void on_prepared(struct master *m, struct mm_worker_process *worker, const struct mm_note *note)
@@ -251,7 +253,7 @@ static void on_prepared(struct master *m, struct mm_worker_process *worker, cons
 	} else if (m->phase == PREPARING && note->number == m->generation + 1) {
 		worker->prepared = note->number;
 		commit_when_all_are_ready(m);
-	}                               /* else: of a reload that is over */
+	}                               /* otherwise it belongs to a reload that is over */
 }
 
 static void on_failed(struct master *m, struct mm_worker_process *worker, const struct mm_note *note)
@@ -263,12 +265,12 @@ static void on_failed(struct master *m, struct mm_worker_process *worker, const 
 	}
 	if (worker->state != MM_WORKER_LOADING)
 		return;
-	mm_log_say(m->log, MM_LEVEL_ERROR, "worker", "pid %d cannot take a dead worker's place, the "
-		"scripts do not load any more: %s", (int)worker->pid, note->text);
+	mm_log_say(m->log, MM_LEVEL_ERROR, "worker", "pid %d cannot replace a dead worker, because the scripts no "
+		"longer load: %s", (int)worker->pid, note->text);
 	mm_worker_process_stop(worker);
 }
 
-/* ---- what workers list ---- */
+/* ---- listings of workers ---- */
 
 static void say_lines_of(struct master *m, int listing_fd)
 {
@@ -323,7 +325,8 @@ static void say_workers(void *self, struct mm_control_client *client)
 	}
 }
 
-/* A client that comes during a reload may ask because of files changed since: it waits for the next one. */
+/* A client that comes during a reload may ask because of files that changed since it began: it
+ * waits for the next reload. */
 static void reload_for(void *self, struct mm_control_client *client)
 {
 	struct master *m = self;
@@ -379,7 +382,7 @@ static const struct mm_answers_calls answers_calls = {
 	.set_log_level = set_log_level, .stop = stop_as_asked, .reload = reload_for, .list = list, .profile = profile,
 };
 
-/* ---- what workers say, and their end ---- */
+/* ---- notes from workers, and their end ---- */
 
 static void on_retire(struct master *m, struct mm_worker_process *worker, const struct mm_note *note)
 {
@@ -388,7 +391,8 @@ static void on_retire(struct master *m, struct mm_worker_process *worker, const 
 	mm_log_say(m->log, MM_LEVEL_INFO, "worker", "pid %d makes room for a fresh one: %s",
 		(int)worker->pid, note->text);
 	worker->state = MM_WORKER_LEAVING;
-	mm_worker_process_tell(worker, MM_NOTE_DRAIN, 1);       /* 1: sessions may take their time, we do not stop */
+	mm_worker_process_tell(worker, MM_NOTE_DRAIN, 1);       /* 1: sessions may take their time,
+	                                                         * because we do not stop */
 	spawn_missing(m, mm_clock_now());
 }
 
@@ -400,7 +404,7 @@ static void on_note(void *self, struct mm_worker_process *worker, const struct m
 	case MM_NOTE_FAILED:   on_failed(m, worker, note); break;
 	case MM_NOTE_LISTED:   on_listed(m, worker, note, descriptor); break;
 	case MM_NOTE_RETIRE:   on_retire(m, worker, note); break;
-	default:               break;   /* a worker has no say in anything else */
+	default:               break;   /* a worker may send no other note */
 	}
 }
 
@@ -424,7 +428,7 @@ static void on_ended(void *self, unsigned slot, const struct mm_worker_process *
 		commit_when_all_are_ready(m);
 }
 
-/* ---- what has to be looked at again and again ---- */
+/* ---- regular checks ---- */
 
 static void on_renewed(void *self, unsigned listener)
 {
@@ -435,13 +439,13 @@ static void on_renewed(void *self, unsigned listener)
 
 static void look_at_phase(struct master *m, double now)
 {
-	/* "ok" is said when it is true: when a worker has taken the new scripts, its row says so */
+	/* report "ok" only when it is true: a worker that has taken the new scripts shows that in its row */
 	if (m->phase == COMMITTING && !is_stopping(m)
 	    && (mm_workforce_all_have(&m->workforce, m->generation) || now >= m->phase_until))
 		end_reload(m, true, NULL);      /* a worker that takes longer hangs, and is replaced */
 	else if (m->phase != AT_REST && now >= m->phase_until && !is_stopping(m))
-		fail_reload(m, "the scripts still load after 60 s; on_load or a script's top level waits for something "
-			"that does not come");
+		fail_reload(m, "the scripts are still loading after 60 s; on_load or a script's top level waits for "
+			"something that does not come");
 	if (mm_pace_is_due(&m->pace, now))
 		reload(m);
 	if (m->announce_by != 0 && now >= m->announce_by)
@@ -510,7 +514,7 @@ static void read_signals(struct master *m)
 	struct signalfd_siginfo info;
 	while (read(m->signals, &info, sizeof info) == (ssize_t)sizeof info) {
 		switch (info.ssi_signo) {
-		case SIGCHLD: break;    /* workers are reaped at every turn: several deaths may be one signal */
+		case SIGCHLD: break;    /* reap workers at every turn: one signal may stand for several deaths */
 		case SIGHUP:
 			if (mm_pace_ask_soon(&m->pace, mm_clock_now()))
 				reload(m);
@@ -544,7 +548,7 @@ static void turn(struct master *m)
 	fds[count + 1] = (struct pollfd){ .fd = m->answers.control != NULL
 		? mm_control_descriptor(m->answers.control) : -1, .events = POLLIN };
 	if (poll(fds, count + 2, (int)(next_due(m, mm_clock_now()) * 1000) + 1) < 0 && errno != EINTR)
-		usleep(10000);          /* out of memory in the kernel: not a spin */
+		usleep(10000);          /* the kernel is out of memory: do not spin */
 	mm_workforce_read(&m->workforce, fds, count);
 	if (fds[count + 1].revents != 0)
 		mm_control_turn(m->answers.control);
@@ -568,7 +572,7 @@ static bool take_signals(struct master *m)
 	return m->signals >= 0;
 }
 
-/* In a worker: what is the master's alone is closed. */
+/* In a worker: closes the descriptors that only the master needs. */
 static void in_child(void *self)
 {
 	struct master *m = self;
@@ -595,7 +599,7 @@ int mm_master_serve(struct mm_host *host, struct mm_say say)
 		return EX_OSERR;
 	}
 	m->say = say;
-	m->phase = PREPARING;           /* the first generation needs no trial: nothing serves yet */
+	m->phase = PREPARING;           /* the first generation needs no trial, because nothing serves yet */
 	m->phase_until = mm_clock_now() + MM_LOAD_TIMEOUT;
 	mm_pace_ask(&m->pace);
 	tick(m);

@@ -1,6 +1,6 @@
 /* process/master.h -- a process that keeps worker processes: starts them, reloads them together, replaces those that
- * die or hang, stops them. It reads no byte from an MTA and runs no script; what workers and `moonmilter ctl` tell it
- * are notes of one size (channel.h). Owns the listening sockets' files. */
+ * die or hang, stops them. It reads no byte from an MTA and runs no script; workers and `moonmilter ctl` send it notes
+ * of one size (channel.h). Owns the listening sockets' files. */
 #ifndef MM_PROCESS_MASTER_H
 #define MM_PROCESS_MASTER_H
 

@@ -14,7 +14,7 @@ static void stop(struct mm_measure *m)
 	mm_sampler_end();
 }
 
-/* why NULL: what was found. */
+/* why NULL: writes the result. */
 static void deliver(struct mm_measure *m, const char *why)
 {
 	int listing_fd = mm_listing_open();

@@ -1,5 +1,5 @@
-/* process/measure.h -- a profile of this process as a client has asked for it: begun now, written to a listing
- * (channel.h) when its time is over. One at a time; the caller sees to that. */
+/* process/measure.h -- a profile of this process that a client asked for: begins now, and is written to a listing
+ * (channel.h) when its time is over. The caller begins only one at a time. */
 #ifndef MM_PROCESS_MEASURE_H
 #define MM_PROCESS_MEASURE_H
 
@@ -15,11 +15,11 @@ struct mm_measure {
 	void                  *self;
 };
 
-/* done is called once a begin that is not dropped; the listing is BORROWED, -1: none could be had. */
+/* done is called once for each profile that is not dropped. The listing is BORROWED; -1: it could not be created. */
 void mm_measure_init(struct mm_measure *, struct mm_host *, void (*done)(void *self, int listing_fd), void *self);
-/* Takes the place of one that runs. */
+/* Replaces a profile that runs. */
 void mm_measure_begin(struct mm_measure *, const struct mm_profile_request *);
-/* Nothing of it remains. Not running: nothing happens. */
+/* Drops the profile. Does nothing when none runs. */
 void mm_measure_drop(struct mm_measure *);
 
 #endif

@@ -22,10 +22,11 @@ struct solo {
 	struct mm_look     look;
 	struct mm_timer    look_timer;
 	struct mm_measure  measure;
-	struct mm_control_client *profile_client;       /* waits for the profile; NULL: none is taken */
-	double             alive_at;            /* the watchdog was fed */
+	struct mm_control_client *profile_client;       /* waits for the profile; NULL: none runs */
+	double             alive_at;            /* when the watchdog was fed */
 	double             reloaded_at;         /* wall clock; 0: never */
-	char               last_failure[sizeof((struct mm_fault *)0)->text];    /* of a reload; "": it was good */
+	char               last_failure[sizeof((struct mm_fault *)0)->text];    /* of the last reload; "": it
+	                                                                         * succeeded */
 };
 
 /* ---- ctl ---- */
@@ -104,7 +105,7 @@ static void list(void *self, struct mm_control_client *client, enum mm_listing w
 		: "out of memory or descriptors for the listing");
 }
 
-/* The lines that a master says for each worker: profiles are read by a program. */
+/* The lines that a master writes for each worker: a program reads profiles. */
 static void on_measured(void *self, int listing_fd)
 {
 	struct solo *s = self;

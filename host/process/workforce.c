@@ -13,12 +13,12 @@
 #include <unistd.h>
 
 #define STOP_GRACE      5.0     /* seconds beyond drain_timeout until a worker is killed */
-#define HALT_GRACE      3.0     /* seconds from "now" to a kill */
-#define ABORT_GRACE     2.0     /* seconds for a core to be written */
-#define STEADY_AFTER    10.0    /* seconds after which a worker's death is not counted as a failed start */
+#define HALT_GRACE      3.0     /* seconds from an order to end now to the kill */
+#define ABORT_GRACE     2.0     /* seconds that a core dump may take */
+#define STEADY_AFTER    10.0    /* seconds after which a worker's death does not count as a failed start */
 #define BACK_OFF_FIRST  0.1     /* seconds, doubled with each quick death */
 #define BACK_OFF_MAX    30.0
-/* the most when no worker is left: a fork a second is cheap, unfiltered mail is not */
+/* the longest delay when no worker is left: one fork a second costs less than unfiltered mail */
 #define BACK_OFF_ALONE  1.0
 
 static unsigned worker_count(const struct mm_config *c)
@@ -187,7 +187,7 @@ bool mm_workforce_all_have(const struct mm_workforce *w, uint32_t generation)
 
 /* ---- forking ---- */
 
-/* In the child: what is the master's closes. Never returns. */
+/* In the child: closes what belongs to the master. Never returns. */
 static void be_worker(struct mm_workforce *w, struct mm_census_row *row, int channel, int master)
 {
 	for (int i = 0; i < MM_WORKFORCE_MAX; i++)
@@ -251,7 +251,7 @@ double mm_workforce_spawn_wait(const struct mm_workforce *w, double now)
 	return !w->is_stopping && w->spawn_at > now ? w->spawn_at - now : 0;
 }
 
-/* At once after a long life, else later and later. */
+/* Restarts at once after a long life, else after ever longer delays. */
 static void plan_respawn(struct mm_workforce *w, const struct mm_worker_process *dead, double now)
 {
 	bool was_steady = dead->served_at != 0 && now - dead->served_at >= STEADY_AFTER;
@@ -287,7 +287,7 @@ static void read_notes(struct mm_workforce *w, struct mm_worker_process *worker)
 	}
 	if (got != MM_CHANNEL_GONE || worker->channel < 0)
 		return;
-	close(worker->channel);         /* it ends; waitpid will tell how */
+	close(worker->channel);         /* it ends; waitpid() will say how */
 	worker->channel = -1;
 }
 
@@ -326,7 +326,7 @@ static void log_death(struct mm_workforce *w, const struct mm_worker_process *wo
 	else
 		mm_log_number(&line, "exit", WEXITSTATUS(status));
 	if (worker->is_hung)
-		mm_log_string(&line, "cause", "its loop did not turn any more (hang_timeout)");
+		mm_log_string(&line, "cause", "its loop stopped turning (hang_timeout)");
 	if (!is_clean)
 		mm_log_number(&line, "sessions_lost", lost);
 	if (!is_clean && mm_census_get(at->is_set)) {
@@ -338,7 +338,7 @@ static void log_death(struct mm_workforce *w, const struct mm_worker_process *wo
 	mm_log_end(&line);
 }
 
-/* Why a process died that loaded scripts, and of which one. */
+/* Why a process died while it loaded scripts, and which script was at fault. */
 static void explain_load(const struct mm_worker_process *worker, int status, char *to, size_t size)
 {
 	const char *script = mm_census_get(worker->row->whereabouts.is_set)
@@ -356,7 +356,7 @@ static void reap(struct mm_workforce *w, struct mm_worker_process *worker, int s
 {
 	char why[512];
 	if (worker->channel >= 0)
-		read_notes(w, worker);          /* its last note may say why */
+		read_notes(w, worker);          /* its last note may give the reason */
 	struct mm_worker_process dead = *worker;
 	bool is_expected = w->is_stopping || !mm_worker_process_takes_part(&dead);
 	explain_load(worker, status, why, sizeof why);
@@ -383,7 +383,7 @@ void mm_workforce_reap(struct mm_workforce *w)
 
 /* ---- hangs ---- */
 
-/* A stopped worker (SIGSTOP, a debugger) is silent and well. */
+/* A stopped worker (SIGSTOP, a debugger) is silent, but healthy. */
 static bool is_held(pid_t pid)
 {
 	char path[64], text[512];
@@ -400,19 +400,19 @@ static bool is_held(pid_t pid)
 static void check_heartbeat(struct mm_workforce *w, struct mm_worker_process *worker, double now)
 {
 	uint64_t beats = mm_census_get(worker->row->beats);
-	/* a worker that loads may compute for cpu_session, which takes longer where others compute, too */
+	/* a loading worker may compute for cpu_session, which takes longer on a busy machine */
 	double hang_timeout = mm_host_config(w->host)->hang_timeout * (worker->state == MM_WORKER_SERVING ? 1 : 2);
 	if (beats != worker->beats || is_held(worker->pid)) {
 		worker->beats = beats;
 		worker->silent_ticks = 0;
 		return;
 	}
-	/* ticks, not time: when we were stopped ourselves, or the machine was, the worker is not to blame */
+	/* count ticks, not time: the worker is not to blame when we or the machine were stopped */
 	if (++worker->silent_ticks * MM_WORKFORCE_TICK < hang_timeout || worker->is_hung)
 		return;
 	worker->is_hung = true;
 	worker->kill_at = now + ABORT_GRACE;
-	kill(worker->pid, SIGABRT);     /* a core, where cores are wanted */
+	kill(worker->pid, SIGABRT);     /* writes a core dump, if those are enabled */
 }
 
 void mm_workforce_watch(struct mm_workforce *w, double now)

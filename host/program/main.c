@@ -1,5 +1,5 @@
-/* program/main.c -- argv only: which command, which options. Everything else is reached through moonmilter.h
- * and the command files. */
+/* program/main.c -- reads argv only: which command, which options. moonmilter.h and the command
+ * files do everything else. */
 #include "moonmilter.h"
 
 #include "bench/command_bench.h"
@@ -30,11 +30,11 @@ struct command {
 };
 
 static const struct command commands[] = {
-	{ "run",   mm_command_run,   "serve milters, in the foreground (the default)" },
-	{ "check", mm_command_check, "load scripts and say what would be served and negotiated" },
+	{ "run",   mm_command_run,   "serve milters in the foreground (the default)" },
+	{ "check", mm_command_check, "load scripts and show what would be served and negotiated" },
 	{ "ctl",   mm_command_ctl,   "ask a running host: status, reload, stop, sessions, generations, loglevel" },
-	{ "profile", mm_command_profile, "ask a running host what its handlers cost, or on which lines" },
-	{ "doctor", mm_command_doctor, "can the MTA open the sockets, and do its settings go with ours?" },
+	{ "profile", mm_command_profile, "show what the handlers or lines of a running host cost" },
+	{ "doctor", mm_command_doctor, "check whether the MTA can open the sockets and its settings fit" },
 	{ "try",   mm_command_try,   "run a message file through scripts and show verdict and edited message" },
 	{ "send",  mm_command_send,  "act as an MTA towards any milter" },
 	{ "replay", mm_command_replay, "run recorded conversations through scripts and show what differs" },
@@ -51,7 +51,7 @@ static void print_help(FILE *to)
 		"[OPTIONS]\n\nCommands:\n");
 	for (const struct command *c = commands; c->name != NULL; c++)
 		fprintf(to, "  %-7s %s\n", c->name, c->about);
-	fprintf(to, "\nmoonmilter COMMAND --help tells more. Manual page: moonmilter(8).\n");
+	fprintf(to, "\nmoonmilter COMMAND --help shows more. Manual page: moonmilter(8).\n");
 }
 
 static int command_help(int argc, char **argv)
@@ -67,8 +67,8 @@ static int command_help(int argc, char **argv)
 	return EX_OK;
 }
 
-/* `moonmilter chek scripts/` is no script named chek: a first word that names neither a command
- * nor a file is a slip. */
+/* `moonmilter chek scripts/` does not mean a script named chek: a first word that names neither a command nor a
+ * file is a typing error. */
 static bool is_slip(const char *word)
 {
 	return word[0] != '-' && strpbrk(word, "/.") == NULL && access(word, F_OK) != 0;
@@ -91,7 +91,8 @@ static int refuse_command(const char *word)
 	return EX_USAGE;
 }
 
-/* A program started with one of them closed would get a socket as its standard error, and write its log to an MTA. */
+/* If one of them is closed when the program starts, a socket could become standard error, and the
+ * log would go to an MTA. */
 static void keep_standard_descriptors(void)
 {
 	int fd = open("/dev/null", O_RDWR);
@@ -101,7 +102,7 @@ static void keep_standard_descriptors(void)
 		close(fd);
 }
 
-/* getopt says who complains by argv[0]. */
+/* getopt prints argv[0] before its error texts. */
 static int run_command(const struct command *c, int argc, char **argv)
 {
 	static char name[64];

@@ -1,4 +1,4 @@
-/* program/run.c -- run, check and help config: options into struct mm_host_options, then the host. */
+/* program/run.c -- run, check and help config: turns options into struct mm_host_options, then runs the host. */
 #include "program/run.h"
 
 #include "config/config.h"
@@ -49,24 +49,24 @@ static void print_run_help(FILE *to, const char *command)
 {
 	fprintf(to, "Usage: moonmilter %s [-c FILE] [-s SPEC]... [--KEY=VALUE]... [SCRIPT|DIR]...\n\n", command);
 	if (strcmp(command, "check") == 0)
-		fprintf(to, "Loads the configuration and the scripts as run would, without opening a socket, and says "
-			"which handlers there\nare and what would be asked of the MTA. Exit status 0: all loads. 78: "
-			"something does not, the text says what and where.\n\n");
+		fprintf(to, "Loads the configuration and the scripts as run would, without opening a socket, and shows "
+			"which handlers there\nare and what the MTA would be asked for. Exit status 0: everything "
+			"loads. 78: something does not; the text says what and where.\n\n");
 	else
-		fprintf(to, "Serves milters in the foreground until SIGTERM or SIGINT. SIGHUP loads the scripts anew, "
+		fprintf(to, "Serves milters in the foreground until SIGTERM or SIGINT. SIGHUP reloads the scripts, "
 			"SIGUSR1 reopens the log.\nScripts are files or directories of *.lua, run in file-name order. "
-			"Started as root it binds, then becomes the\nconfigured user (default: moonmilter, or "
-			"nobody).\n\n");
+			"When started as root it binds the sockets, then becomes\nthe configured user (default: "
+			"moonmilter, or nobody).\n\n");
 	fprintf(to, "  -c, --config FILE   configuration (default: %s when it exists and neither -s nor\n"
 		"                      scripts are given)\n"
 		"  -s, --listen SPEC   unix:PATH, inet:PORT[@HOST], inet6:PORT[@HOST], fd:N; may be repeated\n"
-		"  -h, --help          this text\n\nEvery key of the configuration is an option too and overrides the "
-		"file, also after a reload:\n\n", MM_CONFIG_DEFAULT_PATH);
+		"  -h, --help          this text\n\nEvery key of the configuration is also an option, which overrides "
+		"the file, even after a reload:\n\n", MM_CONFIG_DEFAULT_PATH);
 	size_t count;
 	const struct mm_config_key *keys = mm_config_keys(&count);
 	for (size_t i = 0; i < count; i++)
 		fprintf(to, "  --%-18s %s\n", keys[i].name, keys[i].about);
-	fprintf(to, "\n(Write - or _ between words.) moonmilter help config tells ranges and defaults.\n");
+	fprintf(to, "\n(Write - or _ between words.) moonmilter help config shows ranges and defaults.\n");
 }
 
 static char *key_with_dashes(const char *name)
@@ -78,7 +78,7 @@ static char *key_with_dashes(const char *name)
 	return copy;
 }
 
-/* --log-level and --log_level for every key, besides our own. GIVES; free_long_options(). */
+/* --log-level and --log_level for every key, in addition to our own options. GIVES the rows; free_long_options(). */
 static struct option *long_options(size_t *key_count)
 {
 	const struct mm_config_key *keys = mm_config_keys(key_count);
@@ -102,7 +102,7 @@ static struct option *long_options(size_t *key_count)
 static void free_long_options(struct option *options)
 {
 	for (struct option *o = options; o->name != NULL; o++)
-		if (strchr(o->name, '-') != NULL)       /* those that key_with_dashes() has made */
+		if (strchr(o->name, '-') != NULL)       /* the names that key_with_dashes() has made */
 			free((char *)(uintptr_t)o->name);
 	free(options);
 }
@@ -115,7 +115,7 @@ static void add_pair(struct words *set, const char *key, const char *value)
 	add_word(set, pair);
 }
 
-/* What getopt_long() has stumbled over; `taken` is the word that it has just read. */
+/* Reports the option that getopt_long() rejected; `taken` is the word that it has just read. */
 static void refuse_option(const struct option *options, const char *taken, bool lacks_value)
 {
 	char word[MM_SUGGEST_LENGTH_MAX + 1];
@@ -144,7 +144,7 @@ static void free_arguments(struct arguments *a)
 	free(a->scripts.items);
 }
 
-/* False: usage has been printed, *status says how to exit. */
+/* False: usage has been printed; *status is the exit status. */
 static bool parse_options(int argc, char **argv, const struct option *options, struct arguments *a, int *status)
 {
 	size_t key_count;
@@ -245,7 +245,7 @@ int mm_command_run(int argc, char **argv)
 	return status;
 }
 
-/* Names that only root needs are looked up all the same: it is root who will run this. */
+/* Looks up names that only root needs, too, because root will run this configuration. */
 static bool check_names(const struct mm_config *c, struct mm_fault *why)
 {
 	for (size_t i = 0; i < c->milter_count; i++) {
@@ -271,7 +271,8 @@ static int check(const struct arguments *a)
 	struct mm_host *host = mm_host_new(&o, &error);
 	if (host == NULL)
 		return fail(host, &error);
-	/* without sockets the host did not look; a file is to be served, scripts alone need no listener */
+	/* without sockets the host did not check this; a configuration file is to be served, scripts
+	 * alone need no listener */
 	if ((a->config_file != NULL && !mm_config_check(mm_host_config(host), &why))
 	    || !check_names(mm_host_config(host), &why)) {
 		fprintf(stderr, "moonmilter: %s\n", why.text);

@@ -1,5 +1,5 @@
-/* program/run.h -- the commands of the program that serve or look at scripts; each is a main of its own.
- * argv[0] is the command's name. They return exit codes of sysexits.h. */
+/* program/run.h -- the commands that serve or check scripts; each works like a main().
+ * argv[0] is the command's name. Each returns an exit code of sysexits.h. */
 #ifndef MM_PROGRAM_RUN_H
 #define MM_PROGRAM_RUN_H
 

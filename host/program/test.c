@@ -18,16 +18,14 @@ static int fail(int code, const char *text)
 
 static int help(void)
 {
-	printf("Usage: moonmilter test [FILE|DIR]... [-- BUSTED-OPTION...]\n"
-		"\n"
-		"Runs specs for filters: files named ..._spec.lua or ..._test.lua, which say require "
-		"\"moonmilter.testing\" and need no\nMTA, no network and no set-up. Without FILE or DIR: the directory "
-		"spec, else this one. The specs are busted's\n(https://lunarmodules.github.io/busted/); what stands "
-		"after -- is handed to it, as in\n\n"
-		"  moonmilter test spec -- --output=TAP --filter=\"no bobs\"\n"
-		"\n"
-		"The tutorial is TESTING.md. Exit status: 0 when all passed, 1 when not (busted's own), 64 for a usage "
-		"error, 66 when\nthere is no such file or no spec, 69 when busted or LuaJIT is missing.\n");
+	printf("Usage: moonmilter test [FILE|DIR]... [-- BUSTED-OPTION...]\n\n"
+		"Runs specs for filters: files named ..._spec.lua or ..._test.lua, which require "
+		"\"moonmilter.testing\" and need no\nMTA, no network and no set-up. Default: the directory spec if it "
+		"exists, otherwise the current one. busted runs\nthe specs (https://lunarmodules.github.io/busted/) "
+		"and gets the options after --, as in\n\n"
+		"  moonmilter test spec -- --output=TAP --filter=\"no bobs\"\n\n"
+		"The tutorial is TESTING.md. Exit status: 0 when all passed, 1 when not (busted's own), 64 for a "
+		"usage error, 66 when\nthere is no such file or no spec, 69 when busted or LuaJIT is missing.\n");
 	return 0;
 }
 
@@ -45,7 +43,7 @@ static bool find_program(const char *name, char *out, size_t size)
 	return false;
 }
 
-/* The directory this program stands in, without "/" at the end. */
+/* The directory of this program, without "/" at the end. */
 static bool own_directory(char *out, size_t size)
 {
 	ssize_t n = readlink("/proc/self/exe", out, size - 1);
@@ -58,7 +56,7 @@ static bool own_directory(char *out, size_t size)
 	return slash != NULL;
 }
 
-/* Where moonmilter.testing and the library are: in the source tree (build/moonmilter) or installed (PREFIX/bin). */
+/* Finds moonmilter.testing and the library: in the source tree (build/moonmilter) or installed (PREFIX/bin). */
 static const struct {
 	const char *lua, *library;
 } places[] = {
@@ -88,7 +86,7 @@ static bool set_paths(void)
 	return false;
 }
 
-/* ---- is there anything to run? ---- */
+/* ---- are there specs to run? ---- */
 
 #define DESCRIPTORS 16          /* that nftw may use */
 
@@ -105,7 +103,7 @@ static int is_spec(const char *path, const struct stat *status, int type, struct
 	return type == FTW_F && (ends_with(path, "_spec.lua") || ends_with(path, "_test.lua"));
 }
 
-/* A file is a spec whatever it is called. */
+/* A file given by name is a spec, whatever its name. */
 static bool has_specs(const char *path)
 {
 	struct stat status;
@@ -114,7 +112,7 @@ static bool has_specs(const char *path)
 	return nftw(path, is_spec, DESCRIPTORS, FTW_PHYS) != 0;
 }
 
-/* The pattern of busted's own option says then what a spec is called. */
+/* Then busted's own --pattern option decides which files are specs. */
 static bool names_pattern(int count, char **operands)
 {
 	for (int i = 0; i < count; i++)
@@ -185,8 +183,7 @@ int mm_command_test(int argc, char **argv)
 	if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0))
 		return help();
 	if (argc > 1 && argv[1][0] == '-' && strcmp(argv[1], "--") != 0) {
-		fprintf(stderr, "moonmilter test: there is no option %s; options for busted stand "
-			"behind --\n", argv[1]);
+		fprintf(stderr, "moonmilter test: there is no option %s; options for busted go after --\n", argv[1]);
 		return EX_USAGE;
 	}
 	return run(argc - 1, argv + 1);

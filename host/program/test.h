@@ -1,4 +1,4 @@
-/* program/test.h -- `moonmilter test`: specs for filters under busted, without any set-up. */
+/* program/test.h -- `moonmilter test`: runs specs for filters under busted, without any set-up. */
 #ifndef MM_PROGRAM_TEST_H
 #define MM_PROGRAM_TEST_H
 

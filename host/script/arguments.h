@@ -1,14 +1,14 @@
-/* script/arguments.h -- what a handler is called with after ctx; docs/scripting.md names it.
- * Reads the event; knows nothing of verdicts, and not which handlers run. */
+/* script/arguments.h -- the arguments that a handler gets after ctx; docs/scripting.md lists them.
+ * Reads the event. Does not know verdicts, nor which handlers run. */
 #ifndef MM_SCRIPT_ARGUMENTS_H
 #define MM_SCRIPT_ARGUMENTS_H
 
 #include "task/task.h"
 
-#define MM_ARGUMENTS_ALL 3      /* ctx and two more: no handler gets more */
+#define MM_ARGUMENTS_ALL 3      /* ctx and two more: the most that a handler gets */
 
-/* Pushes the arguments of the session's event, as far as the function can see them: seen counts the parameters that
- * it declares, ctx included. A handler of one header field sees no name. Returns how many. May raise. */
+/* Pushes those arguments of the session's event that the function declares: seen counts its parameters, ctx included. A
+ * handler of one header field gets no name. Returns how many it pushed. May raise. */
 int mm_arguments_push(struct lua_State *co, const struct mm_script_session *, unsigned seen);
 
 #endif

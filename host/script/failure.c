@@ -41,7 +41,7 @@ static void on_error_verdict(const struct mm_generation *g, struct mm_verdict *o
 		mm_verdict_plain(out, g->settings.on_error);
 }
 
-/* A recipient or an unknown command that is refused leaves the message open (protocol 3.3). */
+/* Refusing a recipient or an unknown command leaves the message open (protocol 3.3). */
 static bool ends_message(enum mm_stage stage, enum mm_verdict_kind kind)
 {
 	return stage != MM_STAGE_unknown && (stage != MM_STAGE_rcpt || kind == MM_VERDICT_accept);
@@ -74,7 +74,7 @@ bool mm_failure_names_script(const struct mm_script_session *ss, const char *tex
 	return strstr(text, slash != NULL ? slash + 1 : path) != NULL;
 }
 
-/* The function that called back is known only while it runs: say file and line of the handler instead. */
+/* The function that called back is known only while it runs, so report file and line of the handler. */
 void mm_failure_name_handler(struct mm_script_session *ss, int handler, struct mm_fault *why)
 {
 	lua_State *L = ss->generation->L;

@@ -1,13 +1,14 @@
-/* script/failure.h -- a handler that has failed: what the log says, and what the MTA is told instead of a verdict. */
+/* script/failure.h -- a handler that failed: what the log says, and which verdict the MTA gets instead. */
 #ifndef MM_SCRIPT_FAILURE_H
 #define MM_SCRIPT_FAILURE_H
 
 #include "task/task.h"
 
-/* Does a failure at this stage decide anything? Not after the fact, and not while the MTA negotiates. */
+/* Does a failure at this stage decide anything? Not once the message or the session is over, and not
+ * while the MTA negotiates. */
 bool mm_failure_has_verdict(enum mm_stage);
 /* Logs the failure of the script at script_at and fills out with the verdict of on_error, where the stage takes one.
- * Nothing that the message was going to be changed by may leave: its edits are dropped, or those of this recipient. */
+ * Drops the edits of the message, or those of this recipient: a failed script must not change the message. */
 void mm_failure_decide(struct mm_script_session *, const char *text, struct mm_verdict *out);
 /* Does the text name the file of the script at script_at? */
 bool mm_failure_names_script(const struct mm_script_session *, const char *text);

@@ -23,7 +23,7 @@ static bool has_suffix(const char *name, const char *suffix)
 	return n > s && strcmp(name + n - s, suffix) == 0;
 }
 
-/* TAKES path, which may be NULL for want of memory. */
+/* TAKES path, which is NULL when memory is out. */
 static bool add(struct mm_script_files *list, char *path)
 {
 	if (path != NULL && list->count == list->capacity) {
@@ -49,9 +49,9 @@ void mm_script_files_free(struct mm_script_files *list)
 	*list = (struct mm_script_files){ 0 };
 }
 
-/* ---- what we may not read ---- */
+/* ---- files that we may not read ---- */
 
-/* Scripts are read by the user that we have become, which is what people forget: so say who that is. */
+/* We read scripts as the user that we have become. People forget that, so the text names the user. */
 static const char *who(void)
 {
 	static char text[64];
@@ -63,7 +63,7 @@ static const char *who(void)
 	return text;
 }
 
-/* The topmost directory on the way to path that we may not enter; false: none. */
+/* Finds the topmost directory on the way to path that we may not enter; false: there is none. */
 static bool barrier(const char *path, char *out, size_t size)
 {
 	for (const char *slash = path; (slash = strchr(slash + 1, '/')) != NULL;) {
@@ -79,7 +79,7 @@ static bool refuse(const char *path, int error, struct mm_fault *why)
 	char directory[PATH_MAX];
 	if (error == EACCES && barrier(path, directory, sizeof directory))
 		return mm_fault_set(why, MM_FAULT_CONFIG, "%s: %s may not enter %s; scripts are read by the user that "
-			"serves mail: put them where it may read, or let it in (chmod o+x %s)", path, who(),
+			"serves mail: put them where that user may read, or let it in (chmod o+x %s)", path, who(),
 			directory, directory);
 	if (error == EACCES)
 		return mm_fault_set(why, MM_FAULT_CONFIG, "%s: %s may not read it; scripts are read by the user "

@@ -1,4 +1,4 @@
-/* script/files.h -- which files are scripts: paths of the configuration to a list in the order in which they run. */
+/* script/files.h -- turns paths of the configuration into the list of scripts, in the order in which they run. */
 #ifndef MM_SCRIPT_FILES_H
 #define MM_SCRIPT_FILES_H
 
@@ -12,11 +12,11 @@ struct mm_script_files {
 	size_t   count, capacity;
 };
 
-/* paths end with NULL. Files are taken as they are; of a directory its *.lua in the order of their names, byte by byte,
- * but neither hidden ones nor directories. On failure the list is to be freed as well. */
+/* paths end with NULL. Takes files as they are, and the *.lua of a directory in the byte order of their names, except
+ * hidden files and directories. Free the list after a failure, too. */
 bool mm_script_files_find(struct mm_script_files *, const char *const *paths, struct mm_fault *why);
-/* The path as we can use it. A checkout below a directory that is closed to us (/root) is still open from the working
- * directory: then the path from there. Borrowed from path. */
+/* The path as we can use it. Below a directory that we may not enter (/root), a checkout can still be reached from the
+ * working directory: then returns the path from there. Borrowed from path. */
 const char *mm_script_files_reach(const char *path);
 void mm_script_files_free(struct mm_script_files *);
 

@@ -26,7 +26,7 @@ static void join_all(struct mm_generation *g)
 static void leave_all(struct mm_generation *g)
 {
 	struct mm_generation **all = g->settings.all;
-	bool is_in = g->previous != NULL || (all != NULL && *all == g);        /* not when making it has failed early */
+	bool is_in = g->previous != NULL || (all != NULL && *all == g);        /* false when making it failed early */
 	if (is_in)
 		MM_LIST_REMOVE(*all, g);
 }
@@ -40,7 +40,7 @@ static void free_generation(struct mm_generation *g)
 		mm_holder_end(&g->holder);
 		mm_state_close(g);
 	}
-	mm_holder_end(&g->holder);      /* finalizers may have opened more */
+	mm_holder_end(&g->holder);      /* finalizers may have opened new ones */
 	mm_pools_free(g->pools);
 	mm_tls_cache_free(g->tls);
 	mm_http_free(g->http);
@@ -50,11 +50,11 @@ static void free_generation(struct mm_generation *g)
 	free(g);
 }
 
-/* What is ready now; what becomes ready meanwhile has its turn when the loop comes by again. */
+/* Runs what is ready now. What becomes ready meanwhile runs at the next turn of the loop. */
 static void run_ready(struct mm_timer *timer)
 {
 	struct mm_generation *g = MM_OWNER_OF(timer, struct mm_generation, runner);
-	mm_generation_retain(g);            /* the last session may end in here */
+	mm_generation_retain(g);            /* the last session may end during this call */
 	for (unsigned n = g->ready_count; n > 0 && g->ready_count > 0; n--)
 		mm_task_run_ready(g);
 	if (g->ready_count > 0)

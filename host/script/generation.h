@@ -2,7 +2,7 @@
  * Made, loaded (which may wait), then given to engines as their runtime. Counted: the worker holds one reference while
  * the generation is current, each session one while it lasts; the last one closes the state.
  *
- * The face of script/ for the folders below it. Sessions are in session.c, what is shown to people is in view.c. */
+ * The only header of script/ that the folders below it need. session.c has the sessions, view.c what people see. */
 #ifndef MM_SCRIPT_GENERATION_H
 #define MM_SCRIPT_GENERATION_H
 
@@ -15,36 +15,37 @@ struct mm_generation_options {
 	struct mm_generation_settings  settings;
 	const char *const             *paths;   /* script files and directories, NULL-ended; borrowed for the call */
 	const struct mm_module        *modules; /* ended by name NULL; may be NULL; borrowed for the call */
-	const struct mm_value         *host_settings;   /* what scripts find as host.settings; NULL: an empty table;
+	const struct mm_value         *host_settings;   /* scripts read them as host.settings; NULL: an empty table;
 	                                                 * borrowed for the call */
 };
 
-/* A state with nothing loaded; the caller holds its one reference. NULL: why says what is wrong
- * with a path, or memory. */
+/* A state with nothing loaded; the caller holds its one reference. NULL: why names the path that is wrong, or
+ * says that memory is out. */
 struct mm_generation *mm_generation_new(const struct mm_generation_options *, struct mm_fault *why);
-/* Starts loading. done is called once, from inside the call or later; after ok == false only release is left to do. */
+/* Starts loading. Calls done once, during this call or later. After ok == false the caller can only release it. */
 void mm_generation_load(struct mm_generation *, void (*done)(void *self, bool ok, const struct mm_fault *why),
 	void *self);
-/* Stops a load that waits; done is not called. */
+/* Stops a load that waits, without calling done. */
 void mm_generation_stop_loading(struct mm_generation *);
-/* The next generation takes over: timers stop, sessions go on. */
+/* Another generation takes over: timers stop, sessions go on. */
 void mm_generation_retire(struct mm_generation *);
 void mm_generation_retain(struct mm_generation *);
 void mm_generation_release(struct mm_generation *);
-/* New sessions get this generation from now on, so the compiler is for it (budget.h), until it is for another. */
+/* New sessions get this generation from now on. It may use the compiler (budget.h), until
+ * another generation gets it. */
 void mm_generation_begin_serving(struct mm_generation *);
-/* What engines of new sessions get. */
+/* The runtime for engines of new sessions. */
 struct mm_runtime mm_generation_runtime(struct mm_generation *);
 
-/* For people: one line a script, "rcpt-count: on_rcpt on_eom", then what will be asked of the MTA.
- * Calls say once a line. */
+/* For people: one line a script, "rcpt-count: on_rcpt on_eom", then what the MTA will be asked for.
+ * Calls say for each line. */
 void mm_generation_describe(const struct mm_generation *, struct mm_say say);
 unsigned mm_generation_session_count(const struct mm_generation *);
 /* Bytes the Lua state uses. */
 uint64_t mm_generation_bytes(const struct mm_generation *);
-/* The next of settings.all; NULL: none. */
+/* The next in settings.all; NULL: none. */
 struct mm_generation *mm_generation_next(const struct mm_generation *);
-/* For people: a line about the generation; a line a session, and indented below it where a waiting one stands. */
+/* For people: a line about the generation; a line for each session, and indented below it where a waiting one waits. */
 void mm_generation_list(const struct mm_generation *, struct mm_say say);
 void mm_generation_list_sessions(const struct mm_generation *, struct mm_say say);
 

@@ -13,7 +13,7 @@
 
 #include <stdio.h>
 
-/* Reads [result...] of the finished handler; true when it is a verdict, else why says what is wrong with it. */
+/* Reads [result...] of the finished handler. True: it is a verdict; false: why says what is wrong with it. */
 static bool verdict_of_results(struct mm_script_session *ss, struct mm_verdict *out, struct mm_fault *why)
 {
 	lua_State *co = ss->task.co;
@@ -35,7 +35,7 @@ static bool verdict_of_results(struct mm_script_session *ss, struct mm_verdict *
 		return mm_fault_set(why, MM_FAULT_SCRIPT, "the handler returned \"%s\", which is not possible at %s",
 			mm_verdict_name(kind), mm_stage_name(ss->event.stage));
 	if (lua_gettop(co) > 1)
-		return mm_fault_set(why, MM_FAULT_SCRIPT, "the handler returned \"%s\" and more; to give a text say "
+		return mm_fault_set(why, MM_FAULT_SCRIPT, "the handler returned \"%s\" and more; to give a text, write "
 			"return ctx:%s(text)", mm_verdict_name(kind), mm_verdict_name(kind));
 	mm_verdict_plain(out, kind);
 	if (kind != MM_VERDICT_continue)
@@ -62,7 +62,7 @@ static bool takes_part(const struct mm_script_session *ss, unsigned at)
 	enum mm_stage stage = ss->event.stage;
 	if (stage == MM_STAGE_close || stage == MM_STAGE_negotiate)
 		return true;
-	if (MM_STAGES_AFTERWARDS & 1u << stage) /* a script that has accepted the client has not seen its messages */
+	if (MM_STAGES_AFTERWARDS & 1u << stage) /* a script that accepted the client never saw its messages */
 		return !(ss->accepted_client & bit);
 	return !((ss->accepted_client | ss->accepted_message | ss->skipped) & bit);
 }
@@ -77,12 +77,12 @@ static bool fold(struct mm_script_session *ss, struct mm_verdict *v, struct mm_v
 			ss->accepted_client |= bit;
 		else
 			ss->accepted_message |= bit;
-		/* if it comes to that: mm_handlers_conclude() */
+		/* in case all accept: mm_handlers_conclude() */
 		memcpy(out->decided_by, v->decided_by, sizeof out->decided_by);
 		return false;
 	case MM_VERDICT_skip:
 		if (ss->event.stage == MM_STAGE_body && ss->keeps_body & bit)
-			ss->skips_body |= bit;  /* its on_body is done; what it keeps goes on */
+			ss->skips_body |= bit;  /* its on_body is done; keeping the body goes on */
 		else
 			ss->skipped |= bit;
 		return false;
@@ -94,8 +94,7 @@ static bool fold(struct mm_script_session *ss, struct mm_verdict *v, struct mm_v
 	}
 }
 
-/* Does no script want more of this body? Some ask for it on the chance that they keep it, and
- * do so for few messages. */
+/* Does no script want more of this body? Some scripts ask for every body but keep it for few messages. */
 static bool body_is_over(const struct mm_script_session *ss, uint64_t accepted)
 {
 	const struct mm_generation *g = ss->generation;
@@ -134,8 +133,8 @@ void mm_handlers_conclude(struct mm_script_session *ss, struct mm_verdict *out)
 		mm_verdict_plain(out, MM_VERDICT_skip);
 }
 
-/* The coroutine goes back to the pool between events: a session that is idle holds none, and those that are busy share
- * a few whose stacks are still in the processor's cache. */
+/* The coroutine goes back to the pool between events: idle sessions hold none, and busy ones share a few whose stacks
+ * are still in the processor's cache. */
 void mm_handlers_end(struct mm_script_session *ss)
 {
 	mm_task_release(&ss->task);
@@ -150,7 +149,7 @@ static bool handler_ended(struct mm_script_session *ss, int ref, enum mm_run run
 	struct mm_verdict *out)
 {
 	if (run == MM_RUN_DONE && !ss->has_verdict && lua_gettop(ss->task.co) == 0)
-		return false;                   /* nothing: what most handlers say most of the time */
+		return false;                   /* nothing: the usual result */
 	struct mm_verdict said = { 0 };
 	bool ok = true;
 	if (ss->has_verdict) {
@@ -158,7 +157,7 @@ static bool handler_ended(struct mm_script_session *ss, int ref, enum mm_run run
 		mm_verdict_move(&said, &ss->verdict);
 	} else if (run == MM_RUN_FAILED) {
 		ok = false;
-		/* after `return ctx:reject(…)`, a tail call, Lua knows no line */
+		/* `return ctx:reject(…)` is a tail call, so Lua knows no line */
 		if (!mm_failure_names_script(ss, why->text))
 			mm_failure_name_handler(ss, ref, why);
 	} else if (!verdict_of_results(ss, &said, why)) {
@@ -196,8 +195,8 @@ static void push_handler(lua_State *co, void *self)
 	mm_arguments_push(co, ss, has_fields ? MM_ARGUMENTS_ALL : h->seen[ss->event.stage]);
 }
 
-/* A body that the script has asked for with ctx:body{}: each piece goes there before its on_body sees it, and before
- * on_eom it is finished. True: the event is decided, by a limit of the script's or a full disk. */
+/* A body that the script asked for with ctx:body{}: each piece is stored before on_body sees it, and the body is
+ * finished before on_eom. True: a limit of the script or a full disk has decided the event. */
 static bool feed_kept_body(struct mm_script_session *ss, struct mm_verdict *out)
 {
 	struct mm_fault why;

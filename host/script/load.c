@@ -139,9 +139,9 @@ static void take_needs(lua_State *L, struct mm_generation *g)
 	lua_pop(L, 1);
 }
 
-/* The handlers that exist turn steps on; every other step is switched off, so that the MTA sends nothing in vain. A
- * stage that is told for its facts only is quiet; so are headers, whose verdict is held until the end of headers, which
- * is asked for then. */
+/* The handlers that exist turn steps on; we switch every other step off, so that the MTA sends nothing in vain. A stage
+ * that we need for its facts only gets no reply. Neither do headers: their verdict is held until the end of headers,
+ * which we ask for in that case. */
 static void derive_wanted(struct mm_generation *g, uint32_t stages, uint32_t handled, bool lockstep)
 {
 	bool quiet_headers = stages & MM_STAGE_BIT(header) && !lockstep;
@@ -205,7 +205,7 @@ static void load_ended(struct mm_task *t, enum mm_run run, struct mm_fault *why)
 		return;
 	bool ok = run == MM_RUN_DONE;
 	if (run == MM_RUN_EXITED)
-		mm_fault_set(why, MM_FAULT_CONFIG, "a script gave a verdict while loading");
+		mm_fault_set(why, MM_FAULT_CONFIG, "a script gave a verdict while it was loading");
 	if (ok && lua_cpcall(g->L, take_plan, g) != 0) {
 		ok = mm_fault_set(why, MM_FAULT_CONFIG, "%s", lua_tostring(g->L, -1));
 		lua_pop(g->L, 1);

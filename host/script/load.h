@@ -1,5 +1,5 @@
 /* script/load.h -- loading: runs the files of a generation (lua/moonmilter/runtime/loader.lua) and takes over the plan
- * that comes back: handlers, what each of them sees, what to ask of the MTA. on_unload belongs here, too.
+ * that comes back: the handlers, what each of them sees, what to ask the MTA for. Also runs on_unload.
  * Knows no sessions. */
 #ifndef MM_SCRIPT_LOAD_H
 #define MM_SCRIPT_LOAD_H
@@ -10,17 +10,17 @@
 /* The handlers of one script. */
 struct mm_handlers {
 	int      by_stage[MM_STAGE_COUNT];      /* registry references, MM_NO_REF */
-	uint8_t  seen[MM_STAGE_COUNT];          /* parameters that the function declares, ctx included: no others are
-	                                         * pushed */
+	uint8_t  seen[MM_STAGE_COUNT];          /* parameters that the function declares, ctx included;
+	                                         * only those are pushed */
 	struct mm_field_handler {
 		char  *name;                    /* owned, lower case */
 		size_t size;                    /* of name */
 		int    ref;                     /* registry reference */
-	}       *fields;                        /* owned: on_header = { Name = function }; NULL: it is none */
+	}       *fields;                        /* owned: on_header = { Name = function }; NULL: not such a table */
 	unsigned field_count;
 };
 
-/* What loading has made of the scripts, beside g->scripts and g->wanted. Scripts are bits: 1 << index. */
+/* The result of loading the scripts, besides g->scripts and g->wanted. Scripts are bits: 1 << index. */
 struct mm_plan {
 	struct mm_handlers *handlers;           /* owned: by script */
 	uint64_t            client_scripts;     /* scripts with a handler for any event of a session */
@@ -36,13 +36,13 @@ struct mm_plan {
 
 /* Makes an empty plan and notes what will be loaded; the list is borrowed for the call. */
 bool mm_load_prepare(struct mm_generation *, const struct mm_script_files *, struct mm_fault *why);
-/* Starts loading, once. done is called from inside the call or later; after ok == false only the end is left. */
+/* Starts loading, once. Calls done during this call or later. After ok == false the caller can only free the plan. */
 void mm_load_start(struct mm_generation *, void (*done)(void *self, bool ok, const struct mm_fault *why), void *self);
-/* Ends a load that waits; done is not called. */
+/* Ends a load that waits, without calling done. */
 void mm_load_stop(struct mm_generation *);
 /* Runs each on_unload of a generation that is loaded. They cannot wait: the state closes right after them. */
 void mm_load_run_unloaders(struct mm_generation *);
-/* Frees what was taken over; the Lua state is gone already, or closes without it. */
+/* Frees the plan. The Lua state is closed already, or closes without it. */
 void mm_load_free(struct mm_generation *);
 
 #endif

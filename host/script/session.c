@@ -82,7 +82,7 @@ static void session_close(void *self)
 
 /* ---- events ---- */
 
-/* What tasks are told that the end of their message or client takes by surprise. */
+/* The error of tasks that are still running when their message or client ends. */
 static void note_ending(struct mm_script_session *ss, enum mm_stage stage)
 {
 	if (stage == MM_STAGE_abort && ss->ending == MM_CANCEL_ENDED)
@@ -95,7 +95,7 @@ static enum mm_outcome session_event(void *self, const struct mm_event *event, s
 {
 	struct mm_script_session *ss = self;
 	note_ending(ss, event->stage);
-	if (ss->skipped_stage != event->stage) {        /* skip is for one kind of event */
+	if (ss->skipped_stage != event->stage) {        /* skip applies to one kind of event */
 		ss->skipped_stage = event->stage;
 		ss->skipped = 0;
 	}
@@ -132,7 +132,7 @@ static void session_cancel(void *self, enum mm_cancel why)
 	struct mm_script_session *ss = self;
 	struct mm_verdict ignored = { 0 };
 	ss->ending = why;
-	/* The other scripts are still told. */
+	/* The other scripts still get the event. */
 	do {
 		mm_handlers_give_up(ss, why);
 		ss->script_at++;
@@ -149,7 +149,8 @@ static void deadline_passed(struct mm_script_session *ss)
 	mm_handlers_give_up(ss, MM_CANCEL_DEADLINE);
 	mm_failure_decide(ss, text, &out);
 	if (!mm_failure_has_verdict(ss->event.stage)) {
-		ss->deadline_at = 0;            /* the other scripts are still told, in their own time */
+		ss->deadline_at = 0;            /* the other scripts still get the event, each
+		                                 * with its own time limit */
 		ss->script_at++;
 		if (mm_handlers_run(ss, &out) == MM_WAITING)
 			return;

@@ -66,7 +66,7 @@ static int open_core(lua_State *L)
 	mm_bind_process(L);
 	lua_pushliteral(L, MM_VERSION);
 	lua_setfield(L, -2, "version");
-	/* what options.needs may name */
+	/* the words allowed in options.needs */
 	add_word_set(L, "needs", mm_actions_text(~0u, words, sizeof words));
 	add_word_set(L, "needs", mm_steps_text(~0u, words, sizeof words));
 	snprintf(words, sizeof words, "insert_header delete_header");
@@ -75,7 +75,7 @@ static int open_core(lua_State *L)
 }
 
 /* package.path: beside the scripts, then the user's LuaRocks tree, then what LuaJIT was built with. The environment's
- * LUA_PATH and the current directory play no part: what a service loads must not depend on who started it. */
+ * LUA_PATH and the current directory do not count: what a service loads must not depend on who started it. */
 static void set_search_path(lua_State *L, const struct mm_script_files *list)
 {
 	luaL_Buffer b;
@@ -135,8 +135,8 @@ static void push_kept_tables(lua_State *L, struct mm_generation *g)
 	}
 }
 
-/* [metatable members] with the host's __index in the metatable: the one of
- * lua/moonmilter/runtime/members.lua goes before it */
+/* [metatable members] with the host's __index in the metatable: puts the one of
+ * lua/moonmilter/runtime/members.lua before it */
 static void put_index_before(lua_State *L, struct mm_generation *g)
 {
 	lua_getglobal(L, "require");
@@ -208,7 +208,7 @@ static void preload_modules(lua_State *L, const struct mm_module *modules)
 	lua_pushcfunction(L, luaopen_moonmilter_codec);
 	lua_setfield(L, -2, "moonmilter.codec");
 	for (const struct mm_module *module = modules; module != NULL && module->name != NULL; module++) {
-		/* a module of ours that is replaced stays within reach: for fakes */
+		/* a replaced module of ours stays available, for fakes */
 		lua_pushfstring(L, "host:%s", module->name);
 		lua_getfield(L, -2, module->name);
 		lua_rawset(L, -3);
@@ -273,7 +273,7 @@ static int make_state(lua_State *L)
 }
 
 #ifdef MM_COLLECT_AT_EVERY_LINE         /* make gc */
-/* A collection at each line finds whatever is used and held by nobody. Hooks do not reach compiled code. */
+/* A collection at each line finds every object that is used without a reference. Hooks do not reach compiled code. */
 static void collect_now(lua_State *L, lua_Debug *where)
 {
 	(void)where;
@@ -290,7 +290,7 @@ static void begin_hunt(lua_State *L) { (void)L; }
 #endif
 
 #ifdef __SANITIZE_ADDRESS__
-/* Lua's memory comes from malloc then, so that a use after free in the Lua row is seen too. */
+/* Takes Lua's memory from malloc, so that the sanitizer also finds a use after free of Lua objects. */
 static void *allocate_checked(void *self, void *block, size_t old_size, size_t new_size)
 {
 	(void)self, (void)old_size;
@@ -305,11 +305,11 @@ static lua_State *new_state(void) { return lua_newstate(allocate_checked, NULL);
 static lua_State *new_state(void) { return luaL_newstate(); }
 #endif
 
-/* What the host pushes is pushed in protected calls (task/call.h): reached only by a fault of the host's own. */
+/* The host pushes values only in protected calls (task/call.h): only a fault in the host itself gets here. */
 static int panic(lua_State *L)
 {
 	const char *text = lua_tostring(L, -1);
-	fprintf(stderr, "moonmilter: Lua failed outside of a handler: %s\n", text != NULL ? text : "(no text)");
+	fprintf(stderr, "moonmilter: Lua failed outside a handler: %s\n", text != NULL ? text : "(no text)");
 	return 0;
 }
 

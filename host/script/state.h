@@ -9,12 +9,12 @@
 #include "script/files.h"
 #include "task/task.h"
 
-/* Makes g->L and what the generation keeps in its registry. Everything is borrowed for the call: the files say where
- * modules are looked for, modules (ended by name NULL) may be NULL, settings become host.settings (NULL: an empty
- * table). False: the caller closes what there is of it. */
+/* Makes g->L and what the generation keeps in its registry. Everything is borrowed for the call: the files determine
+ * where modules are searched, modules (ended by name NULL) may be NULL, settings become host.settings (NULL: an empty
+ * table). False: the caller closes the state. */
 bool mm_state_open(struct mm_generation *, const struct mm_script_files *, const struct mm_module *modules,
 	const struct mm_value *settings, struct mm_fault *why);
-/* Finalizers run. NULL state: nothing happens. */
+/* Runs finalizers. A NULL state is fine. */
 void mm_state_close(struct mm_generation *);
 
 #endif

@@ -1,4 +1,4 @@
-/* script/view.c -- what a generation of scripts is and does, for people: the last part of script/generation.h. */
+/* script/view.c -- shows people what a generation of scripts is and does: the last part of script/generation.h. */
 #include "base/say.h"
 #include "script/generation.h"
 #include "script/load.h"
@@ -12,7 +12,7 @@
 
 #include <stdio.h>
 
-/* "a file without handlers" is how a misspelt On_eom or a script that was saved empty comes to light. */
+/* This line reveals a misspelt On_eom or a script that was saved empty. */
 static void describe_script(const struct mm_script *script, const struct mm_handlers *h, struct mm_say say)
 {
 	char line[1024];
@@ -24,7 +24,7 @@ static void describe_script(const struct mm_script *script, const struct mm_hand
 	for (unsigned j = 0; j < h->field_count && at < (int)sizeof line; j++)
 		at += snprintf(line + at, sizeof line - (size_t)at, " on_header.%s", h->fields[j].name);
 	if (at == head && at < (int)sizeof line)
-		snprintf(line + at, sizeof line - (size_t)at, " no handlers; they are global functions named on_eom, "
+		snprintf(line + at, sizeof line - (size_t)at, " no handlers; these are global functions named on_eom, "
 			"on_rcpt and so on");
 	say.line(say.self, line);
 }
@@ -74,7 +74,7 @@ void mm_generation_list(const struct mm_generation *g, struct mm_say say)
 
 /* ---- sessions ---- */
 
-/* Where a coroutine stands: a traceback of the script's own lines. Looks only: nothing here raises. */
+/* Where a coroutine waits: a traceback of the script's own lines. Only reads: nothing here raises. */
 static void say_place(lua_State *co, const char *margin, const char *outermost,
 	struct mm_say say)
 {
@@ -97,7 +97,7 @@ static void say_place(lua_State *co, const char *margin, const char *outermost,
 	}
 }
 
-/* Values come from mail: what could pose as another key or another line becomes a question mark. */
+/* Values come from mail: characters that could fake another key or another line become question marks. */
 static void add_fact(char *line, size_t size, const char *key, const char *value)
 {
 	size_t at = strlen(line);
@@ -112,7 +112,7 @@ static void add_fact(char *line, size_t size, const char *key, const char *value
 static void add_wait(char *line, size_t size, const struct mm_task *t)
 {
 	char number[32];
-	if (t->began_at == 0)           /* nobody counts */
+	if (t->began_at == 0)           /* not counted */
 		return;
 	snprintf(number, sizeof number, "%.1f", mm_profile_seconds_since(t->generation->settings.profile, t->began_at));
 	add_fact(line, size, "waiting", number);

@@ -73,12 +73,12 @@ static struct {
 	volatile sig_atomic_t   shall_sample;           /* this many times */
 } budget;
 
-static const char slice_text[] = "cpu_slice: computed for %.1f s of CPU time without waiting; an endless loop? Else do "
-	"it in pieces with a wait in between, or raise cpu_slice";
+static const char slice_text[] = "cpu_slice: computed for %.1f s of CPU time without waiting; an endless loop? If not, "
+	"do it in pieces with a wait in between, or raise cpu_slice";
 static const char session_text[] = "cpu_session: the handlers of this message have computed for %.1f s of CPU time in "
 	"all; do less, or raise cpu_session";
 static const char aside_text[] = "cpu_session: computed for %.1f s of CPU time without waiting, while loading or in "
-	"a task of the scripts; an endless loop? Else do it in pieces with a wait in between, or raise cpu_session";
+	"a task of the scripts; an endless loop? If not, do it in pieces with a wait in between, or raise cpu_session";
 
 /* ---- what runs, for the process that finds us dead ---- */
 
@@ -128,7 +128,7 @@ static void report(lua_State *L)
 	if (whose.session != NULL)
 		mm_log_string(&line, "handler", mm_whose_handler(&whose));
 	mm_log_seconds(&line, "seconds", mm_clock_now() - budget.slice_wall);
-	mm_log_string(&line, "text", "nobody else was served meanwhile");
+	mm_log_string(&line, "text", "no other session was served meanwhile");
 	mm_log_string(&line, "where", lua_tostring(L, -1));
 	mm_log_end(&line);
 	lua_pop(L, 1);
@@ -383,7 +383,7 @@ bool mm_budget_open(const struct mm_budget_limits *limits, struct mm_census_row 
 	struct mm_fault *why)
 {
 	if (budget.is_open)
-		return mm_fault_set(why, MM_FAULT_CONFIG, "CPU budgets are watched by one host a process");
+		return mm_fault_set(why, MM_FAULT_CONFIG, "only one host of a process can watch CPU budgets");
 	take_signals();
 	if (!make_timer(&budget.timer, SIGVTALRM, why))
 		return false;
@@ -421,8 +421,8 @@ bool mm_budget_is_open(void)
 bool mm_budget_sample(mm_budget_sampler take, struct mm_fault *why)
 {
 	if (!budget.is_open)
-		return mm_fault_set(why, MM_FAULT_CONFIG, "this host does not watch what its scripts compute, so it "
-			"cannot sample it");
+		return mm_fault_set(why, MM_FAULT_CONFIG, "this host does not watch its scripts' CPU time, so it "
+			"cannot sample them");
 	mm_budget_sample_no_more();
 	if (!make_timer(&budget.sample_timer, SAMPLE_SIGNAL, why))
 		return false;

@@ -121,8 +121,8 @@ static enum mm_run outcome(struct mm_task *t, int status, struct mm_fault *why)
 			mm_task_release(t);
 			return MM_RUN_EXITED;
 		}
-		mm_fault_set(why, MM_FAULT_SCRIPT, "coroutine.yield outside of a coroutine of the script's own; "
-			"to wait, use milter.sleep and its kin");
+		mm_fault_set(why, MM_FAULT_SCRIPT, "coroutine.yield outside a coroutine of the script's own; "
+			"to wait, use milter.sleep or another function that waits");
 		mm_task_release(t);
 		return MM_RUN_FAILED;
 	}

@@ -167,7 +167,7 @@ struct mm_task *mm_task_may_wait(lua_State *L, const char *name)
 {
 	struct mm_task *t = mm_task_current(L);
 	if (t == NULL) {
-		mm_raise_at_script(L, "%s: nobody to wait for: call it from a handler, a script's top level "
+		mm_raise_at_script(L, "%s: cannot wait here; call it from a handler, a script's top level "
 			"or on_load", name);
 		return NULL;
 	}

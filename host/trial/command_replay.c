@@ -95,9 +95,8 @@ static int help(void)
 	printf("Usage: moonmilter replay [OPTION]... RECORD|DIR [SCRIPT|DIR]...\n"
 		"\n"
 		"Runs recorded conversations (record = in the configuration) through scripts in this process and shows "
-		"what would be\ndifferent: \"-\" is what was answered then, \"+\" what would be now. Nothing is sent "
-		"anywhere by moonmilter itself.\nWithout SCRIPT or DIR the scripts of the configuration file are run.\n"
-		"\n"
+		"what would be\ndifferent: \"-\" is the recorded answer, \"+\" the new one. moonmilter itself sends "
+		"nothing anywhere.\nWithout SCRIPT or DIR it runs the scripts of the configuration file.\n\n"
 		MM_INSIDE_HELP
 		"  -q, --quiet\n"
 		"        Show the last line only.\n"
@@ -105,7 +104,7 @@ static int help(void)
 		"        Show this text.\n"
 		"\n"
 		"The exit status is 0 when nothing differs, 1 when something does; 64 for a usage error, 65 when a "
-		"file is no record,\n66 when there is none, 76 when a handler did not answer, and 78 when the "
+		"file is not a record,\n66 when there is none, 76 when a handler did not answer, and 78 when the "
 		"configuration or a script does not load.\n");
 	return 0;
 }
@@ -152,7 +151,7 @@ int mm_command_replay(int argc, char **argv)
 	}
 	replay_path(&re, operands[0]);
 	mm_inside_stop(&re.inside);
-	if (re.files == 0)              /* nothing was tried: the complaint is all there is to say */
+	if (re.files == 0)              /* nothing was tried: the error text is enough */
 		return re.code;
 	printf("%u record%s, %u message%s: %u differ%s\n", re.files, re.files == 1 ? "" : "s", re.rerun.messages,
 		re.rerun.messages == 1 ? "" : "s", re.rerun.different,

@@ -1,5 +1,5 @@
-/* trial/command_replay.h -- `moonmilter replay`: recorded conversations through other scripts,
- * and what would differ. */
+/* trial/command_replay.h -- `moonmilter replay`: runs recorded conversations through other scripts and
+ * shows what would differ. */
 #ifndef MM_TRIAL_COMMAND_REPLAY_H
 #define MM_TRIAL_COMMAND_REPLAY_H
 

@@ -22,7 +22,7 @@ struct link {
 	uint8_t bytes[65536];
 };
 
-/* True when the socket is ready; false: the time is over, or broken. */
+/* True when the socket is ready; false: the time is over, or the socket is broken. */
 static bool wait_for(int fd, short events, double deadline, const char *what, struct mm_fault *why)
 {
 	for (;;) {
@@ -52,7 +52,7 @@ static bool write_all(void *self, const void *bytes, size_t n, struct mm_fault *
 			if (!wait_for(l->fd, POLLOUT, deadline, "take what we wrote", why))
 				return false;
 		} else if (errno == EPIPE || errno == ECONNRESET) {
-			/* what it said before closing is still to be read, and the reader tells of the end */
+			/* read first what it sent before closing; the reader reports the end */
 			return true;
 		} else if (errno != EINTR) {
 			return mm_fault_set(why, MM_FAULT_PEER, "writing to the filter: %s", strerror(errno));
@@ -85,8 +85,8 @@ static bool connect_to(const struct mm_endpoint *spec, int *fd, struct mm_fault 
 	struct sockaddr_storage address;
 	socklen_t size = (socklen_t)mm_endpoint_address(spec, &address);
 	if (size == 0)
-		return mm_fault_set(why, MM_FAULT_CONFIG, "--to takes unix:PATH or inet:PORT@HOST: a socket one "
-			"can connect to");
+		return mm_fault_set(why, MM_FAULT_CONFIG, "--to takes unix:PATH or inet:PORT@HOST, a socket "
+			"to connect to");
 	*fd = socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (*fd < 0)
 		return mm_fault_set(why, MM_FAULT_RESOURCE, "socket: %s", strerror(errno));
@@ -119,12 +119,11 @@ static bool take(void *self, int option, const char *argument, struct mm_fault *
 
 static int help(void)
 {
-	printf("Usage: moonmilter send --to SPEC [OPTION]... MESSAGE.eml...\n"
-		"\n"
-		"Connects to a milter, any milter, and speaks to it as an MTA would for each message file (\"-\": "
-		"standard input),\nall over one connection. Shows every reply, every edit, the verdict and the message "
-		"as the MTA would pass it on.\nA reply that Postfix or Sendmail would not take, or would take "
-		"differently, is shown with a complaint.\n\n"
+	printf("Usage: moonmilter send --to SPEC [OPTION]... MESSAGE.eml...\n\n"
+		"Connects to any milter and speaks to it as an MTA would, for each message file (\"-\": standard "
+		"input),\nall over one connection. Shows every reply, every edit, the verdict and the message as the "
+		"MTA would pass it on.\nMarks replies that Postfix or Sendmail would not accept, or would treat "
+		"differently, with a complaint.\n\n"
 		"  --to SPEC\n"
 		"        Where the milter listens: unix:PATH, inet:PORT[@HOST], inet6:PORT[@HOST], inet:HOST:PORT.\n"
 		"        HOST is a numeric address or localhost.\n");
@@ -176,7 +175,8 @@ int mm_command_send(int argc, char **argv)
 	else if (t.wants_help)
 		code = help();
 	else if (to == NULL)
-		code = mm_trial_fail(&t, EX_USAGE, "--to SPEC is missing: where does the milter listen? See --help");
+		code = mm_trial_fail(&t, EX_USAGE, "--to SPEC is missing; it says where the milter "
+			"listens. See --help");
 	else if (first == argc)
 		code = mm_trial_fail(&t, EX_USAGE, "no message file is given; \"-\" reads standard input");
 	else

@@ -1,4 +1,4 @@
-/* trial/command_send.h -- `moonmilter send`: an MTA at the command line, towards any milter. */
+/* trial/command_send.h -- `moonmilter send`: plays an MTA towards any milter, from the command line. */
 #ifndef MM_TRIAL_COMMAND_SEND_H
 #define MM_TRIAL_COMMAND_SEND_H
 

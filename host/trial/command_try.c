@@ -13,7 +13,7 @@
 struct pipe {
 	struct mm_host *host;           /* borrowed */
 	struct mm_feed *session;        /* borrowed */
-	size_t          lent;           /* bytes of output given out by the last read */
+	size_t          lent;           /* bytes of output returned by the last read */
 };
 
 static bool feed(void *self, const void *bytes, size_t n, struct mm_fault *why)
@@ -21,7 +21,7 @@ static bool feed(void *self, const void *bytes, size_t n, struct mm_fault *why)
 	struct pipe *in = self;
 	struct mm_error error;
 	if (mm_feed_is_finished(in->session))
-		return true;                    /* the reader tells of the end, as with a socket */
+		return true;                    /* the reader reports the end, as with a socket */
 	if (mm_feed_bytes(in->session, bytes, n, &error))
 		return true;
 	return mm_fault_set(why, MM_FAULT_PEER, "%s", error.text);
@@ -65,9 +65,8 @@ static int help(void)
 		"\n"
 		"Runs a message file (\"-\": standard input) through Lua scripts in this process, as if an MTA had "
 		"received it, and shows\nthe verdict, what the SMTP client is told, the edits, and the message as the "
-		"MTA would pass it on. Nothing is sent\nanywhere by moonmilter itself; a script that looks up DNS or "
-		"writes a file does so. Without SCRIPT or DIR, the\nscripts of the configuration file are run.\n"
-		"\n"
+		"MTA would pass it on. moonmilter itself\nsends nothing anywhere, but scripts really look up DNS and "
+		"write files. Without SCRIPT or DIR it runs the scripts of\nthe configuration file.\n\n"
 		"  -t, --to ADDRESS\n"
 		"        The same as --rcpt.\n"
 		MM_INSIDE_HELP);

@@ -1,4 +1,4 @@
-/* trial/command_try.h -- `moonmilter try`: a message file through scripts, in process. */
+/* trial/command_try.h -- `moonmilter try`: runs a message file through scripts in this process. */
 #ifndef MM_TRIAL_COMMAND_TRY_H
 #define MM_TRIAL_COMMAND_TRY_H
 

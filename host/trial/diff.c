@@ -9,7 +9,7 @@
 struct lines {
 	struct mm_text *line;           /* owned; without CR and LF */
 	size_t          count;
-	bool            ends_open;      /* the last line has no LF */
+	bool            ends_open;      /* the last line has no LF at its end */
 };
 
 struct diff {
@@ -51,7 +51,7 @@ static int *row_of(int *trace, int r)
 	return trace + (size_t)r * (size_t)r;
 }
 
-/* Walks the trace back from the end and marks what differs. */
+/* Walks the trace back from the end and marks the lines that differ. */
 static void mark(struct diff *d, int *trace, int from, int n, int m, int differences)
 {
 	int x = n, y = m;

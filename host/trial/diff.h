@@ -1,7 +1,7 @@
 /* trial/diff.h -- what changed between two texts, as `diff -u` shows it.
  * Lines are compared without their CR, so that a file with CRLF lines reads well. The shortest edit script (Myers 1986,
- * "An O(ND) difference algorithm and its variations") up to DIFFERENCES_MAX lines of difference; beyond that what lies
- * between the common beginning and the common end counts as replaced, which is right and longer. */
+ * "An O(ND) difference algorithm and its variations") up to DIFFERENCES_MAX lines of difference; beyond that everything
+ * between the common beginning and the common end counts as replaced, which is correct, but longer. */
 #ifndef MM_TRIAL_DIFF_H
 #define MM_TRIAL_DIFF_H
 

@@ -4,7 +4,7 @@
 
 #include <stdio.h>
 
-#define CLOSE_S 5.0             /* seconds on_done and on_close may take when all is over */
+#define CLOSE_S 5.0             /* seconds that on_done and on_close may take at the end */
 
 bool mm_inside_take(struct mm_inside *in, int letter, const char *argument, struct mm_fault *why)
 {
@@ -20,7 +20,8 @@ bool mm_inside_take(struct mm_inside *in, int letter, const char *argument, stru
 		return true;
 	default:
 		if (in->set_count == MM_INSIDE_SETS_MAX)
-			return mm_fault_set(why, MM_FAULT_CONFIG, "more than %d times --set", MM_INSIDE_SETS_MAX);
+			return mm_fault_set(why, MM_FAULT_CONFIG, "--set is given more than %d times",
+				MM_INSIDE_SETS_MAX);
 		in->sets[in->set_count++] = argument;
 		return true;
 	}

@@ -1,5 +1,5 @@
-/* trial/inside.h -- a host without sockets in this process, for the commands that run scripts themselves, `try` and
- * `replay`: which configuration and scripts, its log on standard error, the end of a session.
+/* trial/inside.h -- a host without sockets in this process, for `try` and `replay`, which run scripts themselves:
+ * chooses configuration and scripts, logs to standard error, ends sessions.
  * Ownership: texts are BORROWED from argv. */
 #ifndef MM_TRIAL_INSIDE_H
 #define MM_TRIAL_INSIDE_H
@@ -10,10 +10,10 @@
 #include <getopt.h>
 
 #define MM_INSIDE_SETS_MAX 64           /* --set */
-#define MM_INSIDE_TURN_S   0.05         /* seconds a turn of the loop may wait for something to happen */
+#define MM_INSIDE_TURN_S   0.05         /* seconds that one turn of the loop may wait for an event */
 
 struct mm_inside {
-	const char     *config_file;    /* NULL: the default one, if no scripts are given */
+	const char     *config_file;    /* NULL: the default file, if no scripts are given */
 	const char     *milter;         /* NULL: the first */
 	const char     *sets[MM_INSIDE_SETS_MAX + 1];
 	unsigned        set_count;
@@ -33,17 +33,17 @@ struct mm_inside {
 	"  -m, --milter NAME\n" \
 	"        Run the scripts of this milter of the configuration file. Default: the first.\n" \
 	"  -s, --set KEY=VALUE\n" \
-	"        Set a key of the configuration; may be given again.\n" \
+	"        Set a key of the configuration; may be repeated.\n" \
 	"  -v, --verbose\n" \
 	"        Show every log line, not only warnings and errors.\n"
 
-/* False: the option is given too often. */
+/* False: the option was given too often. */
 bool mm_inside_take(struct mm_inside *, int letter, const char *argument, struct mm_fault *why);
-/* An option or an operand after the first says which scripts to run. */
+/* True: an option, or an operand after the first, says which scripts to run. */
 bool mm_inside_has_scripts(const struct mm_inside *, int operand_count);
-/* scripts: ended by NULL; none: those of the configuration. guard: as guard_scripts in moonmilter.h. */
+/* scripts: ended by NULL; an empty list means those of the configuration. guard: as guard_scripts in moonmilter.h. */
 bool mm_inside_start(struct mm_inside *, char **scripts, bool guard, struct mm_error *);
-/* Hangs up, gives on_done and on_close a while, which may wait for something, and frees the session. */
+/* Hangs up, gives on_done and on_close some time, since they may wait, and frees the session. */
 void mm_inside_end_session(struct mm_inside *, struct mm_feed *);
 void mm_inside_stop(struct mm_inside *);
 

@@ -81,7 +81,7 @@ static bool take_client(struct mm_trial *t, const char *value, struct mm_fault *
 		return no_memory(why);
 	p->family = strchr(ip, ':') != NULL ? MM_FAMILY_INET6 : MM_FAMILY_INET;
 	if (inet_pton(p->family == MM_FAMILY_INET6 ? AF_INET6 : AF_INET, ip, address) != 1)
-		return bad(why, "client", value, "an IP address, perhaps with a host name after a comma, a path, or "
+		return bad(why, "client", value, "an IP address (optionally with a comma and a host name), a path, or "
 			"\"unknown\"");
 	p->client_address = ip;
 	p->client_port = 40212;
@@ -133,7 +133,7 @@ static bool take_macro(struct mm_trial *t, const char *value, struct mm_fault *w
 static bool take_protocol(struct mm_trial *t, const char *value, struct mm_fault *why)
 {
 	if (strlen(value) != 1 || strchr("2346", value[0]) == NULL)
-		return bad(why, "protocol", value, "versions MTAs speak are 2, 3, 4 and 6");
+		return bad(why, "protocol", value, "MTAs speak versions 2, 3, 4 and 6");
 	struct mm_offer *o = &t->plan.offer;
 	o->version = (uint32_t)(value[0] - '0');
 	o->steps = o->version == 2 ? STEPS_V2 : o->version == 3 ? STEPS_V3 : o->version == 4 ? STEPS_V4 : STEPS_V6;
@@ -184,7 +184,7 @@ static bool take_number(const char *option, const char *value, double least, dou
 	char *end;
 	*out = strtod(value, &end);
 	if (end == value || *end != '\0' || !(*out >= least && *out <= most))
-		return mm_fault_set(why, MM_FAULT_CONFIG, "--%s \"%.100s\": a number from %g to %g", option,
+		return mm_fault_set(why, MM_FAULT_CONFIG, "--%s \"%.100s\": give a number from %g to %g", option,
 			value, least, most);
 	return true;
 }
@@ -204,8 +204,8 @@ static bool take_expect(struct mm_trial *t, const char *value, struct mm_fault *
 		t->expect_code = (unsigned)code;
 		return true;
 	}
-	return bad(why, "expect", value, "one of accept reject tempfail discard quarantine abort failed, perhaps with "
-		"a code: reject:550");
+	return bad(why, "expect", value, "use accept reject tempfail discard quarantine abort or failed, optionally "
+		"with a code: reject:550");
 }
 
 static bool take_mta(struct mm_trial *t, const char *value, struct mm_fault *why)
@@ -315,7 +315,7 @@ bool mm_trial_options(struct mm_trial *t, int argc, char **argv, const struct op
 				: "%c", o->val);
 	}
 	opterr = 0;
-	optind = 0;                             /* both commands may run in one process, in a test */
+	optind = 0;                             /* a test may run both commands in one process */
 	for (int c; (c = getopt_long(argc, argv, letters, all, NULL)) != -1;) {
 		if (c == '?' || c == ':')
 			return bad_option(c, argv, all, why);

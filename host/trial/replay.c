@@ -20,7 +20,7 @@ static bool no_memory(struct mm_fault *why)
 	return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for a record");
 }
 
-/* The first line; *at stands after it afterwards. */
+/* Reads the first line and moves *at past it. */
 static bool read_line(struct mm_replay *r, size_t *at, struct mm_fault *why)
 {
 	const char *text = (const char *)r->bytes.bytes;
@@ -45,7 +45,7 @@ static bool read_packet(struct mm_replay *r, size_t *at, struct mm_packet *out, 
 	struct mm_cursor c = mm_cursor_over(r->bytes.bytes + *at, r->bytes.size - *at);
 	uint32_t length = mm_cursor_u32(&c);
 	if (c.failed || length == 0 || length > c.left)
-		return mm_fault_set(why, MM_FAULT_CONFIG, "byte %zu: no whole packet; the file is damaged", *at);
+		return mm_fault_set(why, MM_FAULT_CONFIG, "byte %zu: not a whole packet; the file is damaged", *at);
 	out->letter = r->bytes.bytes[*at + 4];
 	out->data = r->bytes.bytes + *at + 5;
 	out->size = length - 1;
@@ -61,7 +61,7 @@ static bool add_command(struct mm_replay *r, const struct mm_packet *p, struct m
 	return true;
 }
 
-/* The replies of a command stand together: they come in order, and only one command waits at a time for its own. */
+/* The replies to a command are contiguous: they come in order, and only one command at a time waits for replies. */
 static bool add_reply(struct mm_replay *r, uint32_t *waiting, struct mm_mta *mta, const struct mm_packet *p,
 	struct mm_fault *why)
 {
@@ -137,7 +137,7 @@ void mm_replay_outcome(struct mm_buffer *out, uint8_t command, const struct mm_p
 			continue;
 		if (r.row->is_final && command == SMFIC_BODYEOB
 		    && (r.row->letter == SMFIR_CONTINUE || r.row->letter == SMFIR_ACCEPT)) {
-			mm_buffer_append(out, "accept", 6);             /* the same to an MTA */
+			mm_buffer_append(out, "accept", 6);             /* an MTA treats them alike */
 		} else {
 			mm_transcript_reply(out, &r);
 		}

@@ -1,7 +1,7 @@
-/* trial/replay.h -- a record taken apart: the MTA's commands, and what the filter answered to each.
- * Replies are given to the commands they belong to by the rules of what was negotiated then (mta.h), so it does not
- * matter how bytes of both directions crossed. Knows no host: what to do with the commands is the caller's matter.
- * Ownership: a replay owns a copy of the file; packets are BORROWED from it. */
+/* trial/replay.h -- parses a record: the MTA's commands, and what the filter answered to each. Assigns replies to
+ * commands by the rules negotiated then (mta.h), so it does not matter how bytes of both directions crossed. Knows
+ * no host: the caller decides what to do with the commands. Ownership: a replay owns a copy of the file; packets
+ * are BORROWED from it. */
 #ifndef MM_TRIAL_REPLAY_H
 #define MM_TRIAL_REPLAY_H
 
@@ -22,15 +22,15 @@ struct mm_replay {
 	uint32_t                  command_count, command_capacity;
 	struct mm_packet         *replies;      /* owned */
 	uint32_t                  reply_count, reply_capacity;
-	struct mm_offer           offer, agreed;        /* of then; all 0 when no offer was recorded */
+	struct mm_offer           offer, agreed;        /* negotiated then; all 0 when no offer was recorded */
 };
 
-/* The struct must be empty before and freed also after a failure. */
+/* The struct must be empty before. Free it after a failure, too. */
 bool mm_replay_parse(struct mm_replay *, const void *bytes, size_t n, struct mm_fault *why);
 void mm_replay_free(struct mm_replay *);
 
-/* What became of one message, as lines of text: the verdict, then the edits. Appends. agreed: of
- * the side that answered. */
+/* Appends the result of one message as lines of text: the verdict, then the edits. agreed: what the filter that
+ * answered had negotiated. */
 void mm_replay_outcome(struct mm_buffer *out, uint8_t command, const struct mm_packet *replies, uint32_t count);
 
 #endif

@@ -7,13 +7,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define ANSWER_S 300.0          /* seconds a handler may take; its own deadline comes before */
+#define ANSWER_S 300.0          /* seconds that a handler may take; its own deadline is shorter */
 
-/* ---- one session, through the scripts of now ---- */
+/* ---- one session, through the present scripts ---- */
 
 struct run {
 	struct mm_feed *session;     /* borrowed */
-	struct mm_mta      mta;         /* of now */
+	struct mm_mta      mta;         /* negotiated now */
 	struct mm_frame    frame;       /* of the filter's bytes */
 	struct mm_buffer   store;       /* owned: payloads of the replies to one command */
 	struct mm_packet   replies[4096];
@@ -21,7 +21,7 @@ struct run {
 	enum mm_redact     redact;
 };
 
-/* Takes what the filter says until it waits for us again. False: it said nothing in time. */
+/* Takes the filter's replies until it waits for us again. False: it did not answer in time. */
 static bool wait_for_output(const struct mm_rerun *re, struct run *run, struct mm_fault *why)
 {
 	double deadline = mm_clock_real() + ANSWER_S;
@@ -37,7 +37,7 @@ static bool wait_for_output(const struct mm_rerun *re, struct run *run, struct m
 			return mm_fault_set(why, MM_FAULT_PEER, "the filter %s",
 				mm_feed_is_finished(run->session) ? "closes" : "gives no answer");
 		if (mm_clock_real() > deadline)
-			return mm_fault_set(why, MM_FAULT_PEER, "the filter gives no answer in time");
+			return mm_fault_set(why, MM_FAULT_PEER, "the filter does not answer in time");
 		mm_host_turn(re->inside->host, MM_INSIDE_TURN_S);
 	}
 }
@@ -77,7 +77,7 @@ static bool take_replies(const struct mm_rerun *re, struct run *run, struct mm_f
 	return !run->store.failed || mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory");
 }
 
-/* The space after the colon comes along as it was negotiated now. */
+/* Sends the space after the colon as negotiated now. */
 static bool write_field(const struct run *run, const struct mm_replay *record, const struct mm_packet *p,
 	struct mm_buffer *out)
 {
@@ -97,7 +97,7 @@ static bool write_field(const struct run *run, const struct mm_replay *record, c
 	return true;
 }
 
-/* One recorded command, sent as the MTA would send it now. Its replies are in run. */
+/* Sends one recorded command as the MTA would send it now. Its replies are in run. */
 static bool send_command(const struct mm_rerun *re, struct run *run, const struct mm_replay *record,
 	const struct mm_packet *p, struct mm_fault *why)
 {
@@ -125,11 +125,11 @@ static bool send_command(const struct mm_rerun *re, struct run *run, const struc
 
 /* ---- comparing ---- */
 
-/* A run of commands with one outcome: what comes before the first message, or a message. */
+/* A run of commands with one outcome: those before the first message, or those of a message. */
 struct part {
 	struct mm_buffer before, after;         /* owned: lines */
 	bool             decided_before, decided_after;
-	bool             is_cut;                /* the record ends within it */
+	bool             is_cut;                /* the record ends within this part */
 	unsigned         number;                /* 0: the connection */
 	struct mm_text   sender;                /* borrowed from the record */
 };
@@ -195,14 +195,13 @@ static void print_heading(const char *file, const struct part *p)
 static void end_part(struct mm_rerun *re, const char *file, struct part *p)
 {
 	re->messages += p->number > 0;
-	/* then it was refused early, now it goes on: there is no more of it to try */
+	/* it was refused early then and goes on now, but the record ends here */
 	if (p->decided_before && !p->decided_after && p->number > 0) {
-		static const char words[] = "goes on, but the record of it ends here\n";
+		static const char words[] = "goes on, but its record ends here\n";
 		mm_buffer_append(&p->after, words, sizeof words - 1);
 		re->shortened++;
 	}
-	bool is_unknown = p->is_cut && p->decided_after && !p->decided_before;  /* what was answered then
-	                                                                         * stands behind the cut */
+	bool is_unknown = p->is_cut && p->decided_after && !p->decided_before;  /* the old answer came after the cut */
 	if (!is_unknown && !same(&p->before, &p->after)) {
 		re->different++;
 		if (!re->inside->is_quiet) {
@@ -226,11 +225,11 @@ static void say_missing(const struct mm_replay *record, const struct run *run, c
 	struct mm_mta then = { .agreed = record->agreed };
 	for (size_t i = 0; i < sizeof steps / sizeof *steps; i++)
 		if (mm_mta_sends(&run->mta, steps[i].letter) && !mm_mta_sends(&then, steps[i].letter))
-			fprintf(stderr, "moonmilter replay: %s: the scripts want %s, which those of then did not: the "
-				"record has none\n", file, steps[i].what);
+			fprintf(stderr, "moonmilter replay: %s: the scripts want %s, which the recorded ones did not: "
+				"the record has none\n", file, steps[i].what);
 }
 
-/* The record was cut before the answer to this command. */
+/* True: the record was cut before the answer to this command. */
 static bool is_cut_at(const struct mm_replay *record, const struct mm_replay_command *c)
 {
 	struct mm_mta then = { .agreed = record->agreed };
@@ -242,7 +241,7 @@ static bool play(struct mm_rerun *re, struct run *run, const struct mm_replay *r
 {
 	struct part part = { .number = 0 };
 	unsigned number = 0;
-	bool is_refused = false, ok = true;     /* refused: the session is over for the scripts of now */
+	bool is_refused = false, ok = true;     /* refused: the session is over for the present scripts */
 	for (uint32_t i = 0; ok && i < record->command_count; i++) {
 		const struct mm_replay_command *c = &record->commands[i];
 		uint8_t letter = c->packet.letter;
@@ -270,7 +269,7 @@ static bool play(struct mm_rerun *re, struct run *run, const struct mm_replay *r
 			break;
 	}
 	if (record->is_cut)
-		fprintf(stderr, "moonmilter replay: %s: cut at record_max; what came behind is not compared\n", file);
+		fprintf(stderr, "moonmilter replay: %s: cut at record_max; the rest is not compared\n", file);
 	part.is_cut = record->is_cut;
 	end_part(re, file, &part);
 	mm_buffer_free(&part.before);

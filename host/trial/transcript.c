@@ -207,7 +207,7 @@ void mm_transcript_replies(struct mm_buffer *out, const struct mm_mail_file *m, 
 		struct mm_mta_reply reply;
 		uint32_t run = 1;
 		if (e->letter == SMFIR_OPTNEG && e->complaint.size == 0)
-			continue;               /* shown by who opened the dialogue, once for all messages */
+			continue;               /* the opener of the dialogue shows this once for all messages */
 		while (is_plain(e) && i + run < r->reply_count && is_plain(&r->replies[i + run])
 		    && r->replies[i + run].stage == e->stage)
 			run++;

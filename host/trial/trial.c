@@ -72,7 +72,7 @@ static int load(const struct mm_trial *t, const char *path, struct mm_mail_file 
 struct outcome {
 	struct mm_dialogue_result result;
 	struct mm_mail_file       sent, edited;
-	struct mm_fault           why;          /* class NONE: the dialogue went as it should */
+	struct mm_fault           why;          /* class NONE: the dialogue had no fault */
 };
 
 static void print(const struct mm_buffer *b)
@@ -191,8 +191,8 @@ struct run {
 	struct mm_trial    *trial;
 	struct mm_dialogue *dialogue;
 	struct mm_dialogue_result opening;      /* of offer, connect and helo */
-	struct mm_fault     why;                /* the opening's */
-	bool                is_one;             /* one message in all */
+	struct mm_fault     why;                /* of the opening */
+	bool                is_one;             /* there is only one message */
 	bool                is_stdout_taken;
 };
 
@@ -233,7 +233,7 @@ static void print_packet(void *self, bool is_command, const struct mm_packet *p)
 	mm_buffer_free(&line);
 }
 
-/* What was said before any message. Its fault is told with each message. */
+/* Shows the dialogue before any message. A fault there is reported with each message. */
 static void open_dialogue(struct run *r, const char *peer)
 {
 	const struct mm_trial *t = r->trial;
@@ -278,7 +278,7 @@ int mm_trial_run(struct mm_trial *t, struct mm_dialogue_transport transport, con
 		}
 	t->plan.macros = t->macros;
 	t->plan.macro_count = t->macro_count;
-	if (t->plan.command_timeout_s == 0) {           /* protocol 7: what the MTA would wait */
+	if (t->plan.command_timeout_s == 0) {           /* protocol 7: as long as the MTA would wait */
 		t->plan.command_timeout_s = as_sendmail ? 10 : 30;
 		t->plan.content_timeout_s = as_sendmail ? 10 : 300;
 	}
@@ -291,7 +291,7 @@ int mm_trial_run(struct mm_trial *t, struct mm_dialogue_transport transport, con
 		return mm_trial_fail(t, EX_OSERR, "out of memory");
 	open_dialogue(&r, peer);
 	int code = 0;
-	size_t all = t->hangs_up ? 1 : count * t->repeat;       /* a client that went away sends no more */
+	size_t all = t->hangs_up ? 1 : count * t->repeat;       /* a client that hung up sends no more */
 	for (size_t i = 0; i < all; i++) {
 		int one = run_message(&r, files[i % count]);
 		code = code > one ? code : one;

@@ -61,7 +61,7 @@ describe("moonmilter.http", function()
   end)
 
   it("stops an answer without end at max_body", function()
-    assert.equal("nil|the answer is larger than max_body, or its header than it may be|limit", run [[
+    assert.equal("nil|the answer is larger than max_body, or its header is larger than allowed|limit", run [[
       return answer(http.get(base .. "/endless"))
     ]])
     assert.equal("200|bbbb", run [[return answer(http.get(base .. "/big?4", { max_body = 4 }))]])

@@ -147,11 +147,11 @@ describe("a task", function()
       function on_mail(ctx)
         for i = 1, 1000 do milter.spawn(milter.sleep, 60) end
         local ok, err = pcall(milter.spawn, milter.sleep, 60)
-        return ctx:reject(err:match("%d+ are under way"))
+        return ctx:reject(err:match("%d+ are already under way"))
       end
     ]]
     mta:begin()
-    assert.equal("550 5.7.1 1000 are under way", mta:mail().text)
+    assert.equal("550 5.7.1 1000 are already under way", mta:mail().text)
   end)
 
   it("cannot wait for itself", function()

@@ -179,7 +179,7 @@ describe("moonmilter bench", function()
       ["--to inet:1@127.0.0.1 --body 2G"] = "--body 2G: give a whole number",
       ["--to inet:1@127.0.0.1 --mta exim"] = "use postfix or sendmail",
       ["--to inet:1@127.0.0.1 --expect rcpt"] = "STAGE=VERDICT",
-      ["--to fd:3"] = "nobody can connect to that",
+      ["--to fd:3"] = "not a socket to connect to",
       ["--tow x"] = "is not an option",
       ["--to"] = "needs an argument",
     } do

@@ -22,7 +22,7 @@ static void decode_part(GMimeObject *parent, GMimeObject *part, gpointer unused)
 	g_object_unref(null);
 }
 
-/* Parse once; with_content: decode every leaf too. */
+/* Parses once; with_content: also decodes every leaf. */
 static void walk(int with_content)
 {
 	g_mime_stream_reset(message_bytes);

@@ -1,6 +1,7 @@
 /* responder.c -- the least a milter can do, as a yardstick: one epoll, one read and one write per wake-up, packets are
  * found by their lengths, and every command that needs an answer gets "continue". No filter, no decoding, no memory per
- * message. usage: responder PORT [STEPS [BODY]]
+ * message.
+ * usage: responder PORT [STEPS [BODY]]
  *   PORT   on 127.0.0.1; one with a slash is the path of a unix socket
  *   STEPS  SMFIP_ bits to answer with, as far as they are offered: steps not sent, steps without reply. Default 0
  *   BODY   bytes of a new body to send at each end of message. Default 0, none */
@@ -123,7 +124,7 @@ static bool answer_packet(struct connection *c, uint8_t letter, const uint8_t *d
 	return true;
 }
 
-/* How many of the bytes were whole packets; SIZE_MAX: close. */
+/* Returns how many of the bytes were whole packets; SIZE_MAX: close. */
 static size_t answer_packets(struct connection *c, const uint8_t *bytes, size_t size)
 {
 	size_t at = 0;

@@ -192,14 +192,14 @@ milter["two-b"] = { listen = "inet:10002", on_error = "reject", lockstep = false
   end)
 
   it("refuses keys of the whole host and invalid names", function()
-    assert.equal('moonmilter.conf:2: "workers" is for the whole host; set it outside of milter.one',
+    assert.equal('moonmilter.conf:2: "workers" is for the whole host; set it outside milter.one',
       fault 'milter.one = {\n workers = 2 }')
     assert.matches("milter.default is what the top level of the file describes", fault "milter.default = {}")
     assert.matches("has 1 to 64 letters", fault 'milter["a b"] = {}')
     assert.matches("has 1 to 64 letters", fault 'milter[""] = {}')
     assert.equal("moonmilter.conf:1: milter.one: 5 does not fit; write milter.one = { listen = ..., scripts = ... }",
       fault "milter.one = 5")
-    assert.equal('moonmilter.conf:2: milter "one" is set a second time, the first is in line 1; keep one',
+    assert.equal('moonmilter.conf:2: milter "one" is set a second time; the first is in line 1; keep one',
       fault "milter.one = {}\nmilter.one = {}")
     assert.matches("each milter has a name: milter.NAME", fault "milter = {}")
   end)
@@ -227,7 +227,7 @@ describe("an unknown key", function()
   end)
 
   it("twice in a table is refused", function()
-    assert.equal('moonmilter.conf:3: "workers" is set a second time, the first is in line 1; keep one',
+    assert.equal('moonmilter.conf:3: "workers" is set a second time; the first is in line 1; keep one',
       fault "workers = 1\nwatch = true\nworkers = 2")
     assert.matches('"a" is set a second time', fault 'settings = { a = 1, ["a"] = 2 }')
   end)
@@ -266,12 +266,13 @@ describe("a wrong value", function()
       .. '"unix:/run/moonmilter/milter.sock", '
       .. '"inet:10025", "inet:10025@192.0.2.7"' },
     { 'listen = "inet:70000"', 'listen: "inet:70000": port "70000" is not a number from 1 to 65535' },
-    { 'listen = { path = "/a" }', 'listen: a list has no names, but here is "path" = ...; write { "...", "..." }' },
-    { 'allow = "10.1.2.3/8"', 'allow: "10.1.2.3/8" has bits set behind its prefix; write "10.0.0.0/8" for the block '
+    { 'listen = { path = "/a" }', 'listen: a list has no names, but this one has "path" = ...; write { '
+      .. '"...", "..." }' },
+    { 'allow = "10.1.2.3/8"', 'allow: "10.1.2.3/8" has bits set after its prefix; write "10.0.0.0/8" for the block '
       .. 'or "10.1.2.3" '
       .. "for the one address" },
-    { "allow = {}", "allow: an empty list allows nobody, and a milter without clients is of no use; leave the key "
-      .. "out to allow everybody, or name who may connect" },
+    { "allow = {}", "allow: an empty list lets no MTA connect; name the addresses that may connect, or leave the key "
+      .. "out to allow all" },
     { 'allow = "mail.example.org"', 'allow: "mail.example.org" is not an address; write numbers such as "192.0.2.7", '
       .. '"10.0.0.0/8" '
       .. 'or "2001:db8::/32" (names are not looked up)' },
@@ -359,8 +360,8 @@ describe("the language of the file", function()
     { "workers = os.getenv('N')", '1:11: "os": nothing is called or looked up here; write out the value, and give '
       .. 'what differs '
       .. "between machines on the command line" },
-    { 'print "x"', '1:7: "x" behind the name "print", where "=" belongs; write print = value' },
-    { "dofile('x')", '1:7: "(" cannot stand behind a name; nothing is called here; write out the value' },
+    { 'print "x"', '1:7: "x" after the name "print", where "=" belongs; write print = value' },
+    { "dofile('x')", '1:7: "(" cannot stand after a name; nothing is called here; write out the value' },
     { "workers = auto", '1:11: "auto" is a name, and names have no values here; put it in quotes: "auto"' },
     { "listen = { unix }", '1:12: "unix" is a name, and names have no values here; put it in quotes: "unix"' },
     { "watch = yes", '1:9: "yes" is a name, and names have no values here; write true, or put it in quotes' },
@@ -378,40 +379,38 @@ describe("the language of the file", function()
       .. 'number, bytes as '
       .. '"64M"' },
     { 'user = "a" .. "b"', '1:12: ".." cannot stand at the beginning of a setting; write the string in one piece' },
-    { 'settings = { "a" .. "b" }', '1:18: ".." cannot stand behind an item of a table; write the string in one piece' },
+    { 'settings = { "a" .. "b" }', '1:18: ".." cannot stand after an item of a table; write the string in one piece' },
     { "workers = 1 or 2", '1:13: "or" is code, and a configuration holds none; write the result' },
     { "watch = not true", '1:9: "not" is code, and a configuration holds none; write true or false' },
-    { "workers: 4", '1:8: ":" behind the name "workers", where "=" belongs; write workers = value' },
-    { "workers 4", '1:9: "4" behind the name "workers", where "=" belongs; write workers = value' },
-    { "workers == 4", '1:9: "==" behind the name "workers", where "=" belongs; write workers = value' },
+    { "workers: 4", '1:8: ":" after the name "workers", where "=" belongs; write workers = value' },
+    { "workers 4", '1:9: "4" after the name "workers", where "=" belongs; write workers = value' },
+    { "workers == 4", '1:9: "==" after the name "workers", where "=" belongs; write workers = value' },
     { "# comment", '1:1: "#" cannot stand at the beginning of a setting; begin a comment with "--"' },
     { "// comment", '1:1: "//" cannot stand at the beginning of a setting; begin a comment with "--"' },
-    { "body_max = 64M", '1:12: "64M" is not a number as it stands; write digits (at most 15, or 13 behind 0x), and put '
-      .. 'sizes such as '
-      .. '"64M", modes and all else in quotes' },
+    { "body_max = 64M", '1:12: "64M" is not a number; write digits (at most 15, or 13 after 0x), and put sizes such as '
+      .. '"64M", modes and everything else in quotes' },
     { "workers = ", "1:11: the end of the file cannot stand where a value belongs" },
     { "listen = /run/x", '1:10: "/" cannot stand where a value belongs; write the result; put a path in quotes' },
     { 'user = "abc\n"', "1:8: the string that begins here has no closing \" on its line; write text of several lines "
       .. "as [[ ... ]]" },
     { "settings = [==[ abc", '1:12: the string that begins here never ends; close it with "]==]"' },
     { "--[[ abc", '1:3: the comment that begins here never ends; close it with "]]"' },
-    { 'user = "\\q"', '1:10: "q" behind "\\" means nothing; write "\\\\" for a backslash' },
-    { 'user = "\\300"', '1:13: "\\300" is no byte; a number behind "\\" is at most 255' },
+    { 'user = "\\q"', '1:10: "q" after "\\" means nothing; write "\\\\" for a backslash' },
+    { 'user = "\\300"', '1:13: "\\300" is not a byte; a number after "\\" is at most 255' },
     { "listen = {\n 'inet:1',\n", '3:1: the file ends inside the table that line 1 begins; close it with "}"' },
     { "listen = { 'a' 'b' }", '1:16: "b" follows an item directly; put a comma between them, or close the table of '
       .. 'line 1 with "}"' },
-    { "settings = { [1] = 2 }", '1:15: "1" cannot stand in brackets; a name is a string, ["name"] = value, and list '
+    { "settings = { [1] = 2 }", '1:15: "1" cannot be in brackets; a name is a string, ["name"] = value, and list '
       .. 'items are written '
       .. "without numbers" },
     { "settings = { 'a', nil }", "1:19: nil in a list would leave a hole; leave it out" },
-    { "log.level = 'info'", '1:4: "." cannot stand behind a name; only milter.NAME has a dot' },
+    { "log.level = 'info'", '1:4: "." cannot stand after a name; only milter.NAME has a dot' },
     { "}", '1:1: "}" cannot stand at the beginning of a setting; leave it out: no table is open here' },
-    { "workers = 1234567890123456", '1:11: "1234567890123456" is not a number as it stands; write digits (at most 15, '
-      .. 'or 13 behind 0x), '
-      .. 'and put sizes such as "64M", modes and all else in quotes' },
-    { "workers = 1e999", '1:11: "1e999" is not a number as it stands; write digits (at most 15, or 13 behind 0x), '
-      .. 'and put sizes such as "64M", modes and all else in quotes' },
-    { "wörkers = 1", '1:2: "ö" behind the name "w", where "=" belongs; write w = value' },
+    { "workers = 1234567890123456", '1:11: "1234567890123456" is not a number; write digits (at most 15, '
+      .. 'or 13 after 0x), and put sizes such as "64M", modes and everything else in quotes' },
+    { "workers = 1e999", '1:11: "1e999" is not a number; write digits (at most 15, or 13 after 0x), and put sizes such '
+      .. 'as "64M", modes and everything else in quotes' },
+    { "wörkers = 1", '1:2: "ö" after the name "w", where "=" belongs; write w = value' },
   }
   for _, case in ipairs(refused) do
     it("refuses code and says what to write: " .. case[1]:gsub("\n", " "), function()
@@ -543,7 +542,7 @@ describe("the command line", function()
     assert.equal('unknown key "onerror"; did you mean "on_error"?', refused("onerror", "x"))
     assert.equal('workers: "many" does not fit; write an integer from 0 to 64, or "auto"', refused("workers", "many"))
     assert.equal('watch: "1" does not fit; write true or false', refused("watch", "1"))
-    assert.equal('no milter is called "ot"; did you mean "out"?', refused("milter.ot.on_error", "accept"))
+    assert.equal('there is no milter "ot"; did you mean "out"?', refused("milter.ot.on_error", "accept"))
     assert.equal('"workers" is for the whole host; set it without "milter.out."', refused("milter.out.workers", "2"))
     assert.equal("milter.out: the key is missing; write milter.NAME.KEY", refused("milter.out", "2"))
     assert.matches("^settings:1:7: ", refused("settings", "{ a = b }"))

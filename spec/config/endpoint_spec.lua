@@ -88,7 +88,7 @@ describe("a listener that is wrong", function()
     .. 'names are not '
     .. "looked up, because that could block"
   local cases = {
-    [""] = '"": no place to listen; ' .. forms,
+    [""] = '"": there is nowhere to listen; ' .. forms,
     ["inet:"] = '"inet:": the port is missing; write inet:10025',
     ["inet"] = '"inet": the port is missing; write inet:10025',
     ["inet:0"] = '"inet:0": port "0" is not a number from 1 to 65535',
@@ -107,7 +107,7 @@ describe("a listener that is wrong", function()
     ["inet:25@127.0.0.1:25"] = '"inet:25@127.0.0.1:25": host "127.0.0.1:25" ' .. numeric,
     ["inet6:25@fe80::1%eth0"] = '"inet6:25@fe80::1%eth0": host "fe80::1%eth0" ' .. numeric,
     ["inet6:25@127.0.0.1"] = '"inet6:25@127.0.0.1": "127.0.0.1" is an IPv4 address; write inet:25@127.0.0.1',
-    ["inet:::1:25"] = '"inet:::1:25": an IPv6 address before a port stands in brackets; write inet:[::1]:10025 or '
+    ["inet:::1:25"] = '"inet:::1:25": an IPv6 address before a port needs brackets; write inet:[::1]:10025 or '
       .. 'inet6:10025@::1',
     ["inet:[::1]"] = '"inet:[::1]": the port is missing; write inet:[ADDR]:PORT',
     ["inet:["] = '"inet:[": the port is missing; write inet:[ADDR]:PORT',
@@ -123,8 +123,10 @@ describe("a listener that is wrong", function()
     ["zebra:1"] = '"zebra:1": unknown kind of socket "zebra"; ' .. forms,
     ["unix:"] = '"unix:": the path is missing; write unix:/run/moonmilter/milter.sock',
     ["unix:/run/"] = '"unix:/run/": this names a directory; add the name of the socket: /run/milter.sock',
-    ["/run/a b"] = '"/run/a b": the path holds " ", which cannot stand in main.cf or sendmail.mc; choose another path',
-    ["/run/a,b"] = '"/run/a,b": the path holds ",", which cannot stand in main.cf or sendmail.mc; choose another path',
+    ["/run/a b"] = '"/run/a b": the path holds " ", which cannot be written in main.cf or sendmail.mc; choose '
+      .. 'another path',
+    ["/run/a,b"] = '"/run/a,b": the path holds ",", which cannot be written in main.cf or sendmail.mc; choose '
+      .. 'another path',
     ["fd:"] = '"fd:": "" is not a descriptor to listen on; write fd:3 for the first one handed over (1 and 2 '
       .. 'are for output)',
     ["fd:-1"] = '"fd:-1": "-1" is not a descriptor to listen on; write fd:3 for the first one handed over (1 and 2 '

@@ -108,7 +108,7 @@ for _, workers in ipairs { 0, 2 } do
       assert.equal(0, select(2, h:ctl("loglevel", "debug")))
       local output, status = h:ctl("loglevel", "loud")
       assert.equal(64, status)
-      assert.matches("one of debug, info, warn, error", output)
+      assert.matches("give debug, info, warn or error", output)
       for _, words in ipairs { "", "statsu", "status now", "--jsn status" } do
         output, status = h:ctl(words)
         assert.equal(64, status, words)
@@ -118,7 +118,7 @@ for _, workers in ipairs { 0, 2 } do
 
     it("reports what is wrong with a request", function()
       for words, why in pairs {
-        [""] = "what is asked?",
+        [""] = "no request is given; see moonmilter ctl --help",
         statsu = 'there is no request "statsu"; did you mean "status"?',
         ["status now"] = "status takes no argument",
         loglevel = "loglevel takes one argument, LEVEL",
@@ -135,7 +135,7 @@ for _, workers in ipairs { 0, 2 } do
       assert(os.remove(h.scripts .. "/30-bad.lua"))
       output, status = h:ctl "--json loglevel loud"
       assert.equal(64, status)
-      assert.matches("one of debug", cjson.decode(output:match "{.*}").error)
+      assert.matches("give debug", cjson.decode(output:match "{.*}").error)
       output, status = h:ctl(("--control %s/nobody --json status"):format(h.directory))
       assert.equal(69, status)
       assert.matches("no host with this control socket", cjson.decode(output:match "{.*}").error)

@@ -166,7 +166,7 @@ for _, workers in ipairs { 0, 2 } do
       for _ = 1, 2 do send(h, 12) end
       local output, status = finish()
       assert.equal(0, status, output)
-      assert.matches("looked %d+ times; Lua ran in %d+ of them", output)
+      assert.matches("%d+ samples; Lua was running in %d+ of them", output)
       assert.matches("\n *time  line\n *[%d.]+ %%  %S*" .. HEAVY_LINE, output)
       assert.matches("\n *time  handler\n *[%d.]+ %%  10%-heavy%.lua on_rcpt", output)
       assert.matches("\n *[%d.]+ %% *[%d.]+ %%  burn %S*10%-heavy%.lua:1\n", output)
@@ -213,7 +213,7 @@ for _, workers in ipairs { 0, 2 } do
       host.wait_until(3, function() return timers(pid) == before + 1 end, "sampling")
       local output, status = h:ctl("profile", "--seconds", "1")
       assert.equal(75, status)
-      assert.matches("a profile is being taken already", output)
+      assert.matches("a profile is already under way", output)
       child:signal "SIGKILL"
       child:stop()
       host.wait_until(3, function() return timers(pid) == before end, "the end of sampling")
@@ -222,9 +222,9 @@ for _, workers in ipairs { 0, 2 } do
 
     it("reports what is wrong with the request", function()
       for _, case in ipairs {
-        { "--seconds 0", "%-%-seconds: a number from" }, { "--seconds 4000", "%-%-seconds: a number from" },
-        { "--worker x", "%-%-worker: a process id" }, { "--folded --json", "one of them" },
-        { "now", "nothing but options" },
+        { "--seconds 0", "%-%-seconds: give a number from" }, { "--seconds 4000", "%-%-seconds: give a number from" },
+        { "--worker x", "%-%-worker: give a process id" }, { "--folded --json", "give one of them" },
+        { "now", "only options are allowed" },
         { "--sample-rate", "Usage: moonmilter profile" }, { "--worker 1", "there is no such worker" },
       } do
         local output, status = h:ctl("profile", case[1])
@@ -260,7 +260,7 @@ describe("a profile", function()
       host.kill(pids[1], "SIGKILL")
       local output, status = finish()
       assert.equal(75, status, output)
-      assert.matches("a worker has ended meanwhile; what it knew is missing", output)
+      assert.matches("a worker has ended meanwhile; its part is missing", output)
       local report = cjson.decode(output:match "(%b{})")
       if report.workers then
         assert.equal(1, #report.workers)

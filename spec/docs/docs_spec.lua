@@ -125,24 +125,24 @@ local cases = {
   { code = "ctx.foo = 1", text = "ctx.foo: ctx is read only; keep your own values in ctx.session (the connection) "
     .. "or ctx.message (this message)" },
   { stage = "connect", code = "local x = ctx.message x.y = 1", text = "ctx.message: no message is open at connect; "
-    .. "what belongs to the connection goes in ctx.session, ctx.in_message tells" },
+    .. "keep what belongs to the connection in ctx.session; ctx.in_message says whether a message is open" },
   { code = "local f = ctx.headers:field 'Subject' f:delete() f:set 'x'",
-    text = "set: the field is gone, deleted or of another message" },
+    text = "set: the field is gone: deleted, or part of another message" },
   { code = "ctx:insert_header(-1, 'X-A', 'b')", text = "insert_header: position -1; 0 is the top, large "
     .. "numbers the end" },
   { code = "ctx:quarantine('')", text = "quarantine: the reason has 0 bytes; give 1 to 100" },
   { code = "ctx:replace_body(('x'):rep(5000))", set = { "body_max=2K" },
     text = "replace_body: the new body would have 5000 bytes; body_max is 2048" },
   { stage = "mail", code = "ctx:progress()",
-    text = "progress: only at end of message; Sendmail drops a filter that says it elsewhere (protocol 3.5)" },
+    text = "progress: only at end of message; Sendmail drops a filter that sends it elsewhere (protocol 3.5)" },
   { code = "local name = 'cli' .. 'ent' return ctx[name]",
     text = "ctx.client: the MTA was not asked for it, because no script seemed to need it; "
       .. 'add options = { facts = { "client" } } to this script' },
   { code = "table.sort({ 3, 2, 1 }, function(a, b) milter.sleep(0.01) return a < b end)",
     text = "sleep: cannot wait inside a function that C code calls back (table.sort comparator, string.gsub "
       .. "replacement, __gc, load reader); collect the inputs there and wait afterwards" },
-  { code = "coroutine.yield()", text = "coroutine.yield outside of a coroutine of the script's own; to wait, use "
-    .. "milter.sleep and its kin" },
+  { code = "coroutine.yield()", text = "coroutine.yield outside a coroutine of the script's own; to wait, use "
+    .. "milter.sleep or another function that waits" },
   { code = "error { code = 1 }", text = "(error object is a table value)" },
   { code = "milter.sleep(20)", set = { "eom_deadline=0.2" }, text = "deadline: the handler still waits (sleep) after 0 "
     .. "s; the MTA would give up soon", shown = "deadline: the handler still waits (sleep) after 8 s; the MTA would "

@@ -268,7 +268,7 @@ return {
     enough = function(w) return w.seconds >= 3 end },
   { name = "while the socket's file is removed", seconds = 1, kinds = EVERY_KIND, stages = "eom",
     every = 1.7, unix = true, strike = remove_the_socket, enough = function(w) return (w.removed or 0) >= 3
-      and w:count "it is back" >= 1 end },
+      and w:count "it has been recreated" >= 1 end },
   { name = "while MTAs go away at every step", is_free = true, seconds = 2, kinds = EVERY_KIND,
     stages = "eom", every = 0.01, strike = leave_at_a_step },
   { name = "while clients hang up at every stage", is_free = true, seconds = 2,

@@ -191,7 +191,7 @@ describe("the shape of a reply", function()
   it("has no data after replies that carry none", function()
     for letter in ("acdrtsp"):gmatch "." do
       assert.is_truthy(decode(letter))
-      assert.matches("1 bytes behind", select(2, decode(letter, "\0")))
+      assert.matches("1 bytes after", select(2, decode(letter, "\0")))
     end
   end)
 
@@ -264,7 +264,7 @@ describe("a reply code", function()
   it("has only CRLF line ends", function()
     bad("a bare LF", "550 a\nb")
     bad("a bare CR", "550 a\rb")
-    refused("behind what it carries", "R", "y", "550 a\0b\0")
+    refused("after what it carries", "R", "y", "550 a\0b\0")
   end)
 
   it("has every percent sign doubled", function()

@@ -126,7 +126,7 @@ describe("a played MTA", function()
     local reply = s.say("mail", "<ann@example.org>", "")
     assert.same({ "tempfail", "451 4.7.1 Service unavailable - try again later" }, { reply.verdict, reply.smtp })
     local _, more = s.say "quit"
-    assert.matches("a reply that no command asked for", more.complaint)
+    assert.matches("a reply without a command", more.complaint)
   end)
 
   it("accepts what only one of the MTAs would accept, and fails where none could go on", function()

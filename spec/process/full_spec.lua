@@ -50,7 +50,7 @@ describe("a full host", function()
 
   it("does not spin without descriptors, and goes on when some are free", function()
     h = host.start { scripts = PASS, through = { "prlimit", "--nofile=24:24" } }
-    assert.truthy(h:wait_log "more than the 24 descriptors")
+    assert.truthy(h:wait_log "more than our 24 descriptors")
     local open = {}
     while host.descriptors(h:pid()) < 24 do open[#open + 1] = assert(h:connect()) end
     local waiting = assert(h:dial(0.5))
@@ -206,7 +206,7 @@ describe("a full host", function()
     waits:envelope "helo"
     waits:send("M", "<a@one.example>\0")
     assert.is_nil((silent:read()))
-    assert.truthy(h:wait_log "nothing came (idle_timeout)")
+    assert.truthy(h:wait_log "the MTA sent nothing in time (idle_timeout)")
     assert.equal("continue", waits:reply().kind)
     silent:close()
     waits:quit()

@@ -121,7 +121,7 @@ describe("sockets passed by systemd", function()
     local pipe = io.popen(host.program() .. " run -s systemd:milter scripts 2>&1; echo status $?")
     local text = pipe:read "*a"
     pipe:close()
-    assert.matches("no sockets were handed in; start moonmilter.socket", text)
+    assert.matches("no sockets were passed; start moonmilter.socket", text)
     assert.matches("status 78", text)
   end)
 end)

@@ -15,13 +15,13 @@ for _, workers in ipairs { 0, 2 } do
     os.execute("chmod 644 " .. config)
     h:signal "SIGHUP"
     assert.truthy(h:wait_log "generation=2")
-    assert.falsy(h:log():find("takes a restart", 1, true))
+    assert.falsy(h:log():find("needs a restart", 1, true))
     assert(os.rename(process.write_file(directory .. "/new", 'socket_mode = "0666"\nstage_deadline = 7\n'), config))
     os.execute("chmod 644 " .. config)
     h:signal "SIGHUP"
     assert.truthy(h:wait_log "generation=3")
-    assert.truthy(h:wait_log "socket_mode has changed in the configuration; that takes a restart")
-    local _, count = h:log():gsub("takes a restart", "")
+    assert.truthy(h:wait_log "socket_mode has changed in the configuration; that needs a restart")
+    local _, count = h:log():gsub("needs a restart", "")
     assert.equal(1, count)
   end)
 end

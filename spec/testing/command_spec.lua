@@ -81,7 +81,7 @@ describe("moonmilter test", function()
     assert.matches("no%-such%-spec.lua: no such file", text)
     status, text = run "--output=TAP"
     assert.equal(64, status)
-    assert.matches("options for busted stand behind %-%-", text)
+    assert.matches("options for busted go after %-%-", text)
     status, text = run "--help"
     assert.equal(0, status)
     assert.matches("Usage: moonmilter test", text)
