@@ -206,7 +206,7 @@ course("the whole dialogue in one write", function(t)
   t.client:drop()
 end)
 course("commands byte by byte", function(t)
-  -- EHLO has its reply before MAIL: Sendmail may take commands that follow EHLO at once for a protocol error (554 5.5.0).
+  -- EHLO has its reply before MAIL: Sendmail may take commands that follow EHLO at once for an error (554 5.5.0).
   for _, line in ipairs { ("EHLO %s.example\r\n"):format(t.name), "MAIL FROM:<ann@one.example>\r\n" } do
     for byte in line:gmatch "." do t:send(byte) end
     t:hear()
