@@ -128,10 +128,10 @@ describe("moonmilter doctor", function()
   end)
 
   describe("about Postfix:", function()
+    if not process.which "postconf" then return pending "Postfix is not installed" end
     local postfix
 
     before_each(function()
-      if not process.which "postconf" then pending "Postfix is not installed" return end
       postfix = directory .. "/postfix"
       lfs.mkdir(postfix)
       lfs.mkdir(directory .. "/queue")

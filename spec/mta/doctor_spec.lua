@@ -24,10 +24,10 @@ local function reply_to_mail(mta)
 end
 
 describe("what moonmilter doctor says about Postfix", function()
+  if postfix.unavailable() then return pending(postfix.unavailable()) end
   local h, mta
 
   before_each(function()
-    if postfix.unavailable() then pending(postfix.unavailable()) return end
     h = host.start { unix = true, scripts = PASS }
     mta = postfix.start { milters = { "unix:" .. h.path } }
   end)
@@ -50,10 +50,10 @@ describe("what moonmilter doctor says about Postfix", function()
 end)
 
 describe("what moonmilter doctor says about Sendmail", function()
+  if sendmail.unavailable() then return pending(sendmail.unavailable()) end
   local h
 
   before_each(function()
-    if sendmail.unavailable() then pending(sendmail.unavailable()) return end
     h = host.start { unix = true, scripts = PASS }
   end)
   after_each(function() if h then h:stop() end end)
