@@ -5,11 +5,11 @@
 #                    bench-quick; takes hours
 #   make             build only; V=1 shows the commands
 #   make install     DESTDIR, PREFIX; make uninstall removes it
-#   make lint        gcc and clang, luacheck, the include rules
+#   make lint        the rules of the tree (spec/lint/), luacheck, clang if it is installed
 #   make asan        specs in a host built with ASan and UBSan; make valgrind: specs of the pure folders
 #   make gc          specs with a collection at every line of Lua; make one-byte: with reads and writes of one byte
 #   make fuzz        a minute for each target; FUZZ="engine edits" chooses targets, FUZZ_SECONDS=3600 the time
-#   make fuzz-quick  five minutes in all
+#   make fuzz-quick  300 seconds over all targets, two at a time
 #   make corpus      adds the new inputs worth keeping that fuzzing found to the tree
 #   make soak        ten minutes of load and faults: memory and descriptors must not grow
 #   make bench       compares with libmilter and others for a quarter of an hour; make bench-quick: two minutes
@@ -211,15 +211,16 @@ lint: packages-build packages-test
 
 objects: $(LIBRARY_OBJECTS) $(PROGRAM_OBJECTS)
 
+# The MTA's side in this process, without a real MTA.
+PURE_MTA_SPECS := spec/mta/dialogue_spec.lua spec/mta/mail_file_spec.lua spec/mta/mta_spec.lua spec/mta/player_spec.lua
+
 # In-process specs again with AddressSanitizer and UndefinedBehaviorSanitizer. Lua's memory then comes from malloc, so
 # that a use after free of Lua objects is also found.
-# the MTA's side in this process, without a real MTA
-PURE_MTA_SPECS := spec/mta/dialogue_spec.lua spec/mta/mail_file_spec.lua spec/mta/mta_spec.lua
 with_sanitizers = MOONMILTER_BUILD=$(1) MOONMILTER_TESTLIB=$(1)/test/libmoonmilter_test.so MOONMILTER=$(1)/moonmilter \
 	MOONMILTER_LIBRARY=$(abspath $(1)/libmoonmilter.so) ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 \
 	LD_PRELOAD=$$($(CC) -print-file-name=libasan.so)
 ASAN_SPECS ?= spec/base spec/config spec/trial spec/bench spec/milter spec/script spec/examples spec/regress \
-	spec/async spec/mail spec/fault $(PURE_MTA_SPECS)
+	spec/async spec/mail spec/fault spec/embed $(PURE_MTA_SPECS)
 asan: packages-build packages-test
 	@$(MAKE) --no-print-directory BUILD=build/asan CFLAGS="-O1 -g -fno-omit-frame-pointer" \
 		SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=undefined" all
@@ -262,7 +263,7 @@ valgrind: packages-build packages-test all
 
 # Every target of host/fuzz/ for this many seconds, one after the other. build/fuzz keeps the failures,
 # build/fuzz/corpus the inputs that reach new code (make corpus). One target: make fuzz FUZZ=engine FUZZ_SECONDS=3600
-# fuzz-quick is for CI: FUZZ_TOTAL seconds in all, two targets in parallel.
+# fuzz-quick is for CI: FUZZ_TOTAL seconds over all targets, two at a time.
 FUZZ_SECONDS ?= 60
 FUZZ_TOTAL   ?= 300
 FUZZ ?= $(filter-out replay_corpus,$(patsubst host/fuzz/%.c,%,$(wildcard host/fuzz/*.c)))

@@ -14,6 +14,9 @@ extern "C" {
  * Fails with an embedder's loop, and when libev is not the one inside the shared library. */
 MM_API struct mm_host *mm_testing_host_new(const struct mm_host_options *, double now, struct mm_error *);
 
+/* The nearest of `words`, a list that ends with NULL, for "did you mean"; NULL: none is near. BORROWED from words. */
+MM_API const char *mm_testing_suggest(const char *word, const char *const *words);
+
 /* ---- an MTA, played ----
  * A player sends a filter what Postfix or Sendmail would send, stage by stage, with macros. It turns the filter's
  * answers into a verdict, a reply to the SMTP client, and the message as it would be delivered. A player knows no

@@ -166,7 +166,7 @@ static void read_output(struct mm_watch *watch, int ready)
 		to->size += (size_t)n;
 	if (to->failed || to->size > c->output_max) {
 		abandon(c);
-		tell(c, MM_CHILD_TOO_MUCH);
+		tell(c, MM_CHILD_LIMIT);
 	} else if (n <= 0) {
 		close_stream(s);
 		finish_if_complete(c);

@@ -37,7 +37,7 @@ enum mm_child_end {
 	MM_CHILD_EXITED,                        /* status */
 	MM_CHILD_KILLED,                        /* by a signal: its number is status */
 	MM_CHILD_TIMEOUT,
-	MM_CHILD_TOO_MUCH,                      /* output */
+	MM_CHILD_LIMIT,                      /* output */
 	MM_CHILD_LOST,                          /* other code of the process has waited for it */
 };
 

@@ -60,8 +60,8 @@
 /* libmilter's smfi_settimeout default: an SMTP client may take long */
 #define MM_IDLE_TIMEOUT         7210.0
 #define MM_WRITE_TIMEOUT        60.0            /* an MTA that has not read for this long is gone */
-#define MM_LAST_WORDS           1.0             /* for the rest of the last replies, when the
-                                                 * kernel accepted only a part */
+#define MM_FLUSH_TIMEOUT        1.0             /* for sending the rest of the last replies, when
+                                                 * the kernel accepted only a part */
 #define MM_DRAIN_TIMEOUT        30.0            /* from SIGTERM until the remaining sessions are closed */
 
 /* Processes. Times are seconds */

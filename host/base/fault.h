@@ -1,6 +1,6 @@
 /* base/fault.h -- what went wrong: a class and a sentence for people.
  * A function that can fail returns bool and fills a fault the caller owns; mm_fault_set() returns false so that
- * `return mm_fault_set(why, …)` reads well. The text names the offending value, the rule and what to do. */
+ * `return mm_fault_set(why, …)` reads well. The text names the offending value, the rule it breaks, and the remedy. */
 #ifndef MM_BASE_FAULT_H
 #define MM_BASE_FAULT_H
 

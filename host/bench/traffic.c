@@ -45,7 +45,7 @@ static void packet(struct builder *b, char letter, const char *format, ...)
 static bool is_sent(const struct builder *b, char letter)
 {
 	const struct mm_command_row *row = mm_command_row((uint8_t)letter);
-	if ((letter == 'T' && b->shape->version < 4) || (letter == 'U' && b->shape->version < 3))
+	if ((letter == SMFIC_DATA && b->shape->version < 4) || (letter == SMFIC_UNKNOWN && b->shape->version < 3))
 		return false;
 	return !(row->no_step & b->traffic->steps);
 }

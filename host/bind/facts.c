@@ -172,7 +172,8 @@ struct macro_field {
 	const char *key, *macro;
 };
 
-/* Pushes a table of the macros that are set and not empty; pushes nothing when `decisive` is unset or empty. */
+/* Pushes a table of the macros that are set and not empty; pushes nothing when the macro named by
+ * `decisive` is unset or empty. */
 static int push_macros(lua_State *L, const struct mm_session *s, const struct macro_field *row, const char *decisive)
 {
 	if (mm_session_macro(s, decisive).size == 0)

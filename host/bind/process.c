@@ -26,7 +26,7 @@ static int push_result(lua_State *L, void *arg)
 	const struct mm_child_result *r = arg;
 	switch (r->end) {
 	case MM_CHILD_TIMEOUT:  return mm_push_failure(L, "the program did not end in time and was killed", "timeout");
-	case MM_CHILD_TOO_MUCH: return mm_push_failure(L, "the program wrote more than max_output and "
+	case MM_CHILD_LIMIT: return mm_push_failure(L, "the program wrote more than max_output and "
 		"was killed", "limit");
 	case MM_CHILD_LOST:     return mm_push_failure(L, "something else in the process waited for the program: its "
 		"status is lost", "lost");

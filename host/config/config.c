@@ -90,7 +90,7 @@ static const struct mm_config_key keys[] = {
 	  "Time for end of message; keep it below Sendmail's T=E: and Postfix' milter_content_timeout (300)" },
 	{ "progress_every",    MM_CONFIG_SECONDS,     HOST(progress_every), BETWEEN(ABOVE_ZERO, 300),
 		NUMBER(MM_PROGRESS_EVERY),
-	  "How often to tell the MTA at end of message that a handler is still working" },
+	  "How often to report to the MTA at end of message that a handler is still working" },
 	{ "idle_timeout",      MM_CONFIG_SECONDS,     HOST(idle_timeout), BETWEEN(ABOVE_ZERO, 604800),
 		NUMBER(MM_IDLE_TIMEOUT),
 	  "How long an MTA may be silent between two commands" },

@@ -1,6 +1,7 @@
 /* embed/host.c -- the life of a host: bind, raise, start, run, free; and what it reports about itself. */
 #include "embed/host.h"
 
+#include "base/suggest.h"
 #include "embed/beat.h"
 #include "embed/parts.h"
 #include "embed/rights.h"
@@ -80,7 +81,7 @@ static void free_worker(struct mm_host *h)
 	mm_worker_free(h->worker);
 }
 
-/* Checks the user before we open anything on his behalf. */
+/* Check the user before opening anything that will belong to it. */
 static bool choose_user(struct mm_host *h, struct mm_fault *why)
 {
 	if (h->config.user == NULL && !mm_rights_need_a_user(&h->config.user, why))
@@ -173,6 +174,11 @@ struct mm_host *mm_testing_host_new(const struct mm_host_options *o, double now,
 }
 
 /* ---- start and run ---- */
+
+const char *mm_testing_suggest(const char *word, const char *const *words)
+{
+	return mm_suggest(word, words);
+}
 
 static void on_first_load(void *self, bool ok, const struct mm_fault *why)
 {

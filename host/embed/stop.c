@@ -22,7 +22,7 @@ void mm_host_on_drained(void *self)
 		be_stopped(h);
 }
 
-static void on_last_words(struct mm_timer *t)
+static void on_flush_timeout(struct mm_timer *t)
 {
 	mm_host_on_drained(MM_OWNER_OF(t, struct mm_host, drain_timer));
 }
@@ -49,7 +49,7 @@ static void halt(struct mm_host *h)
 		return;
 	}
 	h->is_halting = true;
-	set_drain_timer(h, on_last_words, MM_LAST_WORDS);
+	set_drain_timer(h, on_flush_timeout, MM_FLUSH_TIMEOUT);
 	mm_worker_drain(h->worker);             /* reports when nothing is left */
 }
 

@@ -18,10 +18,10 @@
 
 #define ACCEPTS_A_WAKE    16            /* so that a flood of new connections leaves time for the open ones */
 #define PAUSE_IN_TROUBLE  0.5           /* seconds until accepting is tried again when descriptors are out */
-#define PAUSE_FOR_OTHERS  0.001         /* seconds until a worker that looks away looks again, doubled each time */
+#define PAUSE_FOR_OTHERS  0.001         /* seconds that a worker stops watching the listener, doubled each time */
 #define PAUSE_MAX         0.032
-#define LOOKS_FOR_OTHERS  20            /* at which a connection waits, until we take it although it is
-                                         * another worker's turn */
+#define LOOKS_FOR_OTHERS  20            /* after this many looks at a waiting connection, accept it although it
+                                         * is another worker's turn */
 
 struct mm_acceptor {
 	ev_io                    readable;

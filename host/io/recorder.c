@@ -1,6 +1,8 @@
 #include "io/recorder.h"
 
 #include "base/bounds.h"
+#include "milter/reply.h"
+#include "milter/stage.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -115,12 +117,12 @@ static void mask_params(uint8_t *data, size_t size, size_t at)
 static void mask_command(uint8_t letter, uint8_t *data, size_t size)
 {
 	switch (letter) {
-	case 'O': case 'T': case 'N': case 'A': case 'Q': case 'K':
+	case SMFIC_OPTNEG: case SMFIC_DATA: case SMFIC_EOH: case SMFIC_ABORT: case SMFIC_QUIT: case SMFIC_QUIT_NC:
 		break;
-	case 'D':
+	case SMFIC_MACRO:
 		mask_macros(data, size);
 		break;
-	case 'C': {                             /* host, family, port, address: the family letter
+	case SMFIC_CONNECT: {                   /* host, family, port, address: the family letter
 	                                         * must stay (protocol 2.3) */
 		size_t family = behind_text(data, size, 0);
 		mask_words(data, family);
@@ -128,11 +130,11 @@ static void mask_command(uint8_t letter, uint8_t *data, size_t size)
 			mask_words(data + family + 3, size - family - 3);
 		break;
 	}
-	case 'M': case 'R':
+	case SMFIC_MAIL: case SMFIC_RCPT:
 		mask_params(data, size, behind_text(data, size, 0));
 		mask_words(data, behind_text(data, size, 0));
 		break;
-	case 'L': {
+	case SMFIC_HEADER: {
 		size_t value = behind_text(data, size, 0);
 		mask_words(data + value, size - value);
 		break;
@@ -146,11 +148,11 @@ static void mask_reply(uint8_t letter, uint8_t *data, size_t size)
 {
 	size_t from = 0;
 	switch (letter) {
-	case 'h': case 'i': case 'm':           /* the name of the field stays */
-		from = letter == 'h' ? 0 : size < 4 ? size : 4;
+	case SMFIR_ADDHEADER: case SMFIR_INSHEADER: case SMFIR_CHGHEADER:      /* the name of the field stays */
+		from = letter == SMFIR_ADDHEADER ? 0 : size < 4 ? size : 4;
 		from = behind_text(data, size, from);
 		break;
-	case '+': case '2': case '-': case 'e': case 'q':
+	case SMFIR_ADDRCPT: case SMFIR_ADDRCPT_PAR: case SMFIR_DELRCPT: case SMFIR_CHGFROM: case SMFIR_QUARANTINE:
 		break;
 	default:                                /* verdicts, and reply texts, which the filter wrote itself */
 		return;
@@ -160,7 +162,8 @@ static void mask_reply(uint8_t letter, uint8_t *data, size_t size)
 
 void mm_record_mask(enum mm_redact redact, char from, uint8_t letter, uint8_t *data, size_t size)
 {
-	bool is_body = from == MM_RECORD_FROM_MTA ? letter == 'B' || letter == 'E' : letter == 'b';
+	bool is_body = from == MM_RECORD_FROM_MTA ? letter == SMFIC_BODY || letter == SMFIC_BODYEOB
+		: letter == SMFIR_REPLBODY;
 	if (redact == MM_REDACT_NOTHING)
 		return;
 	if (is_body)

@@ -51,7 +51,7 @@ void mm_edits_drop(struct mm_message *);
  * and no others. NULL means no edits, which is the usual case. */
 /* Makes a mark in *mark, which must be NULL before. False: out of memory. */
 bool mm_edits_mark(const struct mm_message *, struct mm_edit_mark **mark);
-/* Goes back to a mark; only once for each mark, because it hands back the body that it keeps. */
+/* Undoes all edits since the mark. Call it once per mark: the saved body moves back into the message. */
 void mm_edits_back_to(struct mm_message *, struct mm_edit_mark *);
 void mm_edit_mark_free(struct mm_edit_mark *);          /* NULL is fine */
 

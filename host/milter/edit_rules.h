@@ -1,6 +1,6 @@
 /* milter/edit_rules.h -- what an edit may ask for: which edits are granted, and the rules for names, values, addresses
- * and parameters. Of Postfix's and Sendmail's rules the stricter holds (protocol 3.7 to 3.13). Of earlier edits only
- * the number is known here.
+ * and parameters. Where Postfix and Sendmail differ, the stricter rule applies (protocol 3.7 to 3.13). These functions
+ * know only how many edits came before, not which.
  * Each function returns false with a fault that a script author can act on. */
 #ifndef MM_MILTER_EDIT_RULES_H
 #define MM_MILTER_EDIT_RULES_H

@@ -15,7 +15,7 @@
 #define TODO_MAX 8
 
 struct mm_engine {
-	struct mm_session        session;       /* first: the public face hands out &session */
+	struct mm_session        session;
 	struct mm_engine_shared *shared;        /* borrowed */
 	struct mm_runtime        runtime;
 	void                    *runtime_session;       /* owned through runtime.ops->close; NULL
@@ -33,7 +33,7 @@ struct mm_engine {
 	bool                     rcpt_is_refused;       /* the MTA itself refused this recipient */
 	bool                     is_ending;     /* no more packets are read */
 	bool                     is_finished;
-	bool                     has_last_answer;       /* result is the answer that the MTA got when we stopped */
+	bool                     has_last_answer;       /* when the host stopped, the MTA got `result` as its answer */
 	struct mm_fault         *why;           /* borrowed during run() */
 	struct mm_verdict        held;          /* given where no reply may be sent; waits for the next one that may */
 	struct mm_verdict        result;        /* final verdict, for done */

@@ -1,7 +1,7 @@
 /* milter/negotiate.h -- the options that are offered AND wanted (protocol 4).
  * The answer never holds a bit that was not offered. When a filter does not get what it wants, the engine fills the
- * gap: it answers a step that cannot be switched off with "continue", without a handler; it answers a step for which we
- * wanted silence; it turns SKIP into "continue". */
+ * gap: it answers "continue" itself to steps that the MTA cannot switch off, replies where silence was not granted, and
+ * turns SKIP into "continue". */
 #ifndef MM_MILTER_NEGOTIATE_H
 #define MM_MILTER_NEGOTIATE_H
 

@@ -325,6 +325,12 @@ bool mm_mta_decode(const struct mm_packet *p, struct mm_mta_reply *out, struct m
 	return mm_fault_set(why, MM_FAULT_BUG, "%s: nothing decodes \"%s\"", out->row->name, out->row->carries);
 }
 
+bool mm_mta_reply_is_field(const struct mm_mta_reply *r)
+{
+	uint8_t letter = r->row->letter;
+	return letter == SMFIR_ADDHEADER || letter == SMFIR_INSHEADER || letter == SMFIR_CHGHEADER;
+}
+
 const char *mm_mta_reply_word(const struct mm_mta_reply *r)
 {
 	switch (r->row->letter) {

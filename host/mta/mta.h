@@ -79,6 +79,8 @@ const struct mm_reply_row *mm_reply_row(uint8_t letter);
 uint32_t mm_mta_action_of(uint8_t letter);
 /* An edit as a script would have asked for it, or a verdict: "delete_header", "tempfail". Static. */
 const char *mm_mta_reply_word(const struct mm_mta_reply *);
+/* Does it add, insert or change a header field? `first` and `second` are then name and value. */
+bool mm_mta_reply_is_field(const struct mm_mta_reply *);
 /* Checks the form: a known letter, every string ended, none too many, nothing after them. */
 bool mm_mta_decode(const struct mm_packet *, struct mm_mta_reply *out, struct mm_fault *why);
 /* Checks the meaning: legal in answer to this command, negotiated, well-formed texts. Remembers whether body

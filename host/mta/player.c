@@ -224,7 +224,7 @@ bool mm_player_edit(const struct mm_player *p, unsigned nth, struct mm_player_ed
 			break;
 	if (!decode(p, i, &r, &ignored))
 		return false;
-	bool is_field = strchr("him", r.row->letter) != NULL;
+	bool is_field = mm_mta_reply_is_field(&r);
 	if (is_field && p->mta.agreed.steps & SMFIP_HDR_LEADSPC && r.second.size > 0 && r.second.bytes[0] == ' ') {
 		r.second.bytes++;
 		r.second.size--;

@@ -25,7 +25,7 @@ bool mm_load_prepare(struct mm_generation *g, const struct mm_script_files *list
 }
 
 /* ---- the plan ----
- * [plan] at the top of L: the table of plan.of. Each helper leaves the stack as it was. */
+ * The table that plan.of returned is on top of L. Each helper leaves the stack unchanged. */
 
 static bool flag_of(lua_State *L, const char *key)
 {

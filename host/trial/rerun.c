@@ -229,6 +229,12 @@ static void say_missing(const struct mm_replay *record, const struct run *run, c
 				"the record has none\n", file, steps[i].what);
 }
 
+/* A message, or what follows the last one. */
+static bool begins_part(uint8_t letter)
+{
+	return letter == SMFIC_MAIL || letter == SMFIC_ABORT || letter == SMFIC_QUIT || letter == SMFIC_QUIT_NC;
+}
+
 /* True: the record was cut before the answer to this command. */
 static bool is_cut_at(const struct mm_replay *record, const struct mm_replay_command *c)
 {
@@ -245,7 +251,7 @@ static bool play(struct mm_rerun *re, struct run *run, const struct mm_replay *r
 	for (uint32_t i = 0; ok && i < record->command_count; i++) {
 		const struct mm_replay_command *c = &record->commands[i];
 		uint8_t letter = c->packet.letter;
-		if (strchr("MAQK", letter) != NULL && (part.number > 0 || letter == SMFIC_MAIL || number == 0)) {
+		if (begins_part(letter) && (part.number > 0 || letter == SMFIC_MAIL || number == 0)) {
 			if (part.decided_after && part.number == 0)
 				is_refused = true;
 			end_part(re, file, &part);
@@ -258,7 +264,7 @@ static bool play(struct mm_rerun *re, struct run *run, const struct mm_replay *r
 			note_outcome(&part.before, &part.decided_before, &c->packet, c->reply_count > 0
 				? record->replies + c->first_reply : NULL, c->reply_count);
 		run->count = 0;
-		bool is_moot = (part.decided_after || is_refused) && strchr("AQKM", letter) == NULL;
+		bool is_moot = (part.decided_after || is_refused) && !begins_part(letter);
 		if (!is_moot && !(is_refused && letter != SMFIC_QUIT))
 			ok = send_command(re, run, record, &c->packet, why);
 		if (ok && letter == SMFIC_OPTNEG)

@@ -176,7 +176,7 @@ void mm_transcript_reply(struct mm_buffer *out, const struct mm_mta_reply *r)
 	append_cut(out, r->first);
 	if (r->second.bytes == NULL || (r->row->letter == SMFIR_CHGHEADER && r->second.size == 0))
 		return;
-	append(out, strchr("him", r->row->letter) == NULL ? " "
+	append(out, !mm_mta_reply_is_field(r) ? " "
 		: r->second.size > 0 && r->second.bytes[0] == ' ' ? ":" : ": ");
 	append_cut(out, r->second);
 }
@@ -186,10 +186,10 @@ static void append_subject(struct mm_buffer *out, const struct mm_mail_file *m, 
 	append(out, mm_stage_name(e->stage));
 	if (m == NULL)
 		return;
-	if (e->command == 'R' && e->nth < m->recipient_count) {
+	if (e->command == SMFIC_RCPT && e->nth < m->recipient_count) {
 		append(out, " ");
 		append_cut(out, mm_mail_text(m, m->recipients[e->nth].address));
-	} else if (e->command == 'L' && e->nth < m->field_count) {
+	} else if (e->command == SMFIC_HEADER && e->nth < m->field_count) {
 		append(out, " ");
 		append_cut(out, mm_mail_text(m, m->fields[e->nth].name));
 	}
@@ -300,7 +300,7 @@ static void json_strings(struct mm_json *j, struct mm_text strings)
 
 static void json_edit(struct mm_json *j, const struct mm_mta_reply *r)
 {
-	bool is_field = strchr("him", r->row->letter) != NULL;
+	bool is_field = mm_mta_reply_is_field(r);
 	mm_json_open(j, '{');
 	mm_json_key(j, "edit");
 	mm_json_string(j, mm_mta_reply_word(r));

@@ -29,23 +29,14 @@ local MTA_OPTIONS = {
   split = "string, number or table", seed = "number", modules = "table",
 }
 
-local function sorted(word)
-  local letters = { word:byte(1, -1) }
-  table.sort(letters)
-  return table.concat(letters, " ")
-end
-
 local function suggestion(name)
-  local best
-  name = tostring(name)
+  local words = {}
   for _, known in ipairs { host.OPTIONS, MTA_OPTIONS, fakes.KINDS } do
-    for word in pairs(known) do
-      if word:sub(1, 2) == name:sub(1, 2) or sorted(word) == sorted(name) then
-        best = word
-      end
-    end
+    for word in pairs(known) do words[#words + 1] = word end
   end
-  return best and ("; did you mean %s?"):format(best) or "; docs/TESTING.md lists them"
+  table.sort(words)
+  local meant = library.testing_suggest(tostring(name), library.strings(words))
+  return meant ~= nil and ("; did you mean %s?"):format(ffi.string(meant)) or "; docs/TESTING.md lists them"
 end
 
 local function check(options)

@@ -68,17 +68,17 @@ lacks_descriptors("a client that comes when there is no descriptor waits, and so
   assert.equal("", posix_socket.recv(client, 10) or "")
 end)
 
--- While a worker that had just been forked had a copy of an asker's descriptor, the master still got events for it, and
--- looked for the asker, whose memory was freed. Since 0.1.0.
+-- While a worker that had just been forked had a copy of a client's descriptor, the master still got events for it, and
+-- looked for the client, whose memory was freed. Since 0.1.0.
 it("the master gets no events for a client that is gone, even if another process has its descriptor", function()
   local control, ready, client = knocked_at()
-  local asker = next_descriptor()
+  local accepted = next_descriptor()
   C.mm_control_turn(control)
-  local copy = unistd.dup(asker)
+  local copy = unistd.dup(accepted)
   assert(posix_socket.send(client, "no request"))
   assert.is_true(is_readable(ready, 5000))
   C.mm_control_turn(control)
-  assert.equal(asker, next_descriptor()) -- closed
+  assert.equal(accepted, next_descriptor()) -- closed
   assert(posix_socket.send(client, "and more"))
   local is_told = is_readable(ready, 100)
   unistd.close(copy)
