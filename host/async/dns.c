@@ -3,16 +3,14 @@
 #include "base/bounds.h"
 #include "base/list.h"
 #include "base/watch.h"
+#include "async/dns_ares.h"
 
-#include <ares.h>
 #include <stdlib.h>
 #include <stdio.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 
 #define BUCKETS         4096u   /* of the table of questions; a power of two */
-#define TRIES           3       /* c-ares doubles the time of each round: 1 + 2 + 4 */
-#define ROUNDS          7.0
 #define EDNS_SIZE       1232    /* fits the smallest IPv6 packet (DNS flag day 2020); more comes over TCP */
 #define LOOK_EVERY      1.0     /* seconds between looks at resolv.conf, when something is asked */
 #define RESOLV_CONF     "/etc/resolv.conf"
@@ -38,6 +36,7 @@ struct socket {
 
 /* A question in flight, or its answer. */
 struct mm_dns_question {
+	struct mm_ares_query     query;
 	struct mm_dns           *dns;                   /* borrowed */
 	struct mm_dns_question  *next;                  /* of its bucket */
 	struct mm_dns_question  *newer, *older;         /* answers by use; NULL while in flight */
@@ -45,7 +44,7 @@ struct mm_dns_question {
 	struct mm_dns_query     *waiters;               /* last first */
 	struct mm_dns_answer     answer;
 	double                   expires_at;            /* mm_clock_now() */
-	bool                     is_starting;           /* c-ares may answer from inside ares_query() */
+	bool                     is_starting;           /* c-ares may answer from inside mm_ares_send() */
 	uint16_t                 type;
 	char                     name[];                /* lower case, no last dot */
 };
@@ -214,18 +213,17 @@ static enum mm_dns_code code_of_status(int status, bool has_choice)
 	}
 }
 
-static void on_answer(void *arg, int status, int timeouts, unsigned char *bytes, int size)
+static void on_answer(struct mm_ares_query *query, int status, const uint8_t *bytes, size_t size)
 {
-	struct mm_dns_question *q = arg;
+	struct mm_dns_question *q = MM_OWNER_OF(query, struct mm_dns_question, query);
 	struct mm_dns *d = q->dns;
-	(void)timeouts;
 	bool was_outdated = is_outdated(q), has_choice = q->channel->has_choice;
 	q->channel->in_flight--;
 	q->channel = NULL;
 	d->counts.in_flight--;
 	bool is_response = status == ARES_SUCCESS || status == ARES_ENODATA || status == ARES_ENOTFOUND;
-	if (is_response && bytes != NULL && size > 0)
-		mm_dns_answer_read(&q->answer, bytes, (size_t)size, q->type);
+	if (is_response && bytes != NULL)
+		mm_dns_answer_read(&q->answer, bytes, size, q->type);
 	else
 		q->answer = (struct mm_dns_answer){ .code = code_of_status(status, has_choice), .type = q->type };
 	if (q->is_starting)
@@ -313,13 +311,12 @@ static void on_socket(void *data, ares_socket_t fd, int readable, int writable)
 static bool open_ares(struct channel *c, const struct mm_dns *d, int flags, struct mm_fault *why)
 {
 	struct ares_options o = {
-		.flags = ARES_FLAG_EDNS | ARES_FLAG_NOSEARCH | flags, .timeout = (int)(d->timeout * 1000 / ROUNDS) + 1,
-			.tries = TRIES,
+		.flags = ARES_FLAG_EDNS | ARES_FLAG_NOSEARCH | flags,
 		.ednspsz = EDNS_SIZE, .sock_state_cb = on_socket, .sock_state_cb_data = c,
 		.resolvconf_path = d->resolv_conf,
 	};
-	int mask = ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_EDNSPSZ | ARES_OPT_SOCK_STATE_CB
-		| ARES_OPT_DOMAINS;
+	int mask = mm_ares_options(&o, ARES_OPT_FLAGS | ARES_OPT_EDNSPSZ | ARES_OPT_SOCK_STATE_CB | ARES_OPT_DOMAINS,
+		d->timeout);
 	if (d->resolv_conf != NULL)
 		mask |= ARES_OPT_RESOLVCONF;
 	int status = ares_init_options(&c->ares, &o, mask);
@@ -337,24 +334,13 @@ static bool open_ares(struct channel *c, const struct mm_dns *d, int flags, stru
 		"\"192.0.2.53\", \"192.0.2.53:5353\", \"[2001:db8::53]:53\"", d->servers, ares_strerror(status));
 }
 
-static unsigned server_count(const struct channel *c)
-{
-	struct ares_addr_port_node *list = NULL;
-	unsigned count = 0;
-	if (ares_get_servers_ports(c->ares, &list) == ARES_SUCCESS)
-		for (const struct ares_addr_port_node *node = list; node != NULL; node = node->next)
-			count++;
-	ares_free_data(list);
-	return count;
-}
-
 /* c-ares skips a server that answers SERVFAIL or REFUSED, and in the end reports "connection refused". That is right
  * with several servers; with only one we want its real answer. */
 static bool open_channel(struct channel *c, const struct mm_dns *d, struct mm_fault *why)
 {
 	if (!open_ares(c, d, 0, why))
 		return false;
-	c->has_choice = server_count(c) > 1;
+	c->has_choice = mm_ares_server_count(c->ares) > 1;
 	if (c->has_choice)
 		return true;
 	ares_destroy(c->ares);
@@ -435,6 +421,7 @@ static struct mm_dns_question *question_new(struct mm_dns *d, const char *name, 
 	struct mm_dns_question *q = calloc(1, sizeof *q + size);
 	if (q == NULL)
 		return NULL;
+	q->query.done = on_answer;
 	q->dns = d;
 	q->type = type;
 	memcpy(q->name, name, size);
@@ -452,7 +439,7 @@ static const struct mm_dns_answer *send_question(struct mm_dns *d, struct mm_dns
 	d->counts.in_flight++;
 	d->counts.sent++;
 	q->is_starting = true;
-	ares_query(c->ares, q->name[0] != '\0' ? q->name : ".", 1, q->type, on_answer, q);
+	mm_ares_send(c->ares, &q->query, q->name[0] != '\0' ? q->name : ".", q->type);
 	q->is_starting = false;
 	settle(c);
 	if (q->channel != NULL)
