@@ -1,5 +1,10 @@
 #include "async/dns_ares.h"
 
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
 #define TRIES       3           /* the time of each round doubles: 1 + 2 + 4 */
 #define ROUNDS      7.0
 
@@ -24,10 +29,10 @@ static void on_record(void *arg, ares_status_t status, size_t timeouts, const ar
 	struct mm_ares_query *query = arg;
 	unsigned char *bytes = NULL;
 	size_t size = 0;
-	(void)timeouts;
 	if (record != NULL && ares_dns_write(record, &bytes, &size) != ARES_SUCCESS)
 		bytes = NULL;
-	query->done(query, record != NULL && bytes == NULL ? ARES_EBADRESP : (int)status, bytes, size);
+	query->done(query, record != NULL && bytes == NULL ? ARES_EBADRESP : (int)status, (unsigned)timeouts, bytes,
+		size);
 	ares_free_string(bytes);
 }
 
@@ -46,6 +51,23 @@ unsigned mm_ares_server_count(ares_channel channel)
 	return count;
 }
 
+bool mm_ares_put_first(ares_channel channel, unsigned index)
+{
+	char *list = ares_get_servers_csv(channel), *at = list, *turned = NULL;
+	for (; at != NULL && index > 0; index--) {
+		at = strchr(at, ',');
+		at = at != NULL ? at + 1 : NULL;
+	}
+	bool ok = at != NULL;
+	if (ok && at > list) {
+		ok = asprintf(&turned, "%s,%.*s", at, (int)(at - list - 1), list) > 0
+			&& ares_set_servers_ports_csv(channel, turned) == ARES_SUCCESS;
+		free(turned);
+	}
+	ares_free_string(list);
+	return ok;
+}
+
 #else
 
 #define CLASS_IN    1
@@ -59,13 +81,22 @@ static int tries_for(double timeout)
 static void on_bytes(void *arg, int status, int timeouts, unsigned char *bytes, int size)
 {
 	struct mm_ares_query *query = arg;
-	(void)timeouts;
-	query->done(query, status, size > 0 ? bytes : NULL, size > 0 ? (size_t)size : 0);
+	query->done(query, status, (unsigned)timeouts, size > 0 ? bytes : NULL, size > 0 ? (size_t)size : 0);
 }
 
+/* Not ares_query(): where it cannot open /dev/urandom, it numbers questions by rand(). */
 void mm_ares_send(ares_channel channel, struct mm_ares_query *query, const char *name, uint16_t type)
 {
-	ares_query(channel, name, CLASS_IN, type, on_bytes, query);
+	uint16_t id;
+	unsigned char *bytes = NULL;
+	int size = 0, status = ARES_ENOMEM;
+	if (getrandom(&id, sizeof id, 0) == (ssize_t)sizeof id)
+		status = ares_create_query(name, CLASS_IN, type, id, 1, &bytes, &size, MM_ARES_EDNS_SIZE);
+	if (status == ARES_SUCCESS)
+		ares_send(channel, bytes, size, on_bytes, query);
+	else
+		query->done(query, status, 0, NULL, 0);
+	ares_free_string(bytes);
 }
 
 unsigned mm_ares_server_count(ares_channel channel)
@@ -79,13 +110,39 @@ unsigned mm_ares_server_count(ares_channel channel)
 	return count;
 }
 
+bool mm_ares_put_first(ares_channel channel, unsigned index)
+{
+	struct ares_addr_port_node *list = NULL, *last, *before = NULL;
+	if (ares_get_servers_ports(channel, &list) != ARES_SUCCESS)
+		return false;
+	struct ares_addr_port_node *first = list;
+	for (; index > 0 && first->next != NULL; index--) {
+		before = first;
+		first = first->next;
+	}
+	for (last = first; before != NULL && last->next != NULL;)
+		last = last->next;
+	if (before != NULL) {
+		before->next = NULL;
+		last->next = list;
+	}
+	bool ok = ares_set_servers_ports(channel, first) == ARES_SUCCESS;
+	ares_free_data(first);
+	return ok;
+}
+
 #endif
 
 int mm_ares_options(struct ares_options *o, int mask, double timeout)
 {
 	o->timeout = (int)(timeout * 1000 / ROUNDS) + 1;
 	o->tries = tries_for(timeout);
-	mask |= ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES;
+	o->ednspsz = MM_ARES_EDNS_SIZE;
+	mask |= ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_EDNSPSZ;
+#ifdef ARES_OPT_UDP_MAX_QUERIES
+	o->udp_max_queries = 1;
+	mask |= ARES_OPT_UDP_MAX_QUERIES;
+#endif
 #ifdef ARES_OPT_QUERY_CACHE
 	o->qcache_max_ttl = 0;
 	mask |= ARES_OPT_QUERY_CACHE;

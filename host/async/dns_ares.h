@@ -5,19 +5,39 @@
 #define MM_ASYNC_DNS_ARES_H
 
 #include <ares.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+/* A new version opens a socket for each question. An old one has one socket for each server, and closes it when no
+ * question is in flight: so port numbers change only as far as questions go through several channels. Each takes 75 KB. */
+#ifdef ARES_OPT_UDP_MAX_QUERIES
+#define MM_ARES_CHANNELS        1u              /* kept */
+#define MM_ARES_CHANNELS_MAX    1u              /* at the busiest time */
+#define MM_ARES_PORT_QUESTIONS  UINT_MAX        /* questions of a channel from one port */
+#else
+#define MM_ARES_CHANNELS        32u
+#define MM_ARES_CHANNELS_MAX    256u
+#define MM_ARES_PORT_QUESTIONS  16u
+#endif
+
+#define MM_ARES_EDNS_SIZE       1232            /* bytes: fits the smallest IPv6 packet (DNS flag day 2020); more comes
+                                                 * over TCP */
+
 /* Embedded in what asks. */
 struct mm_ares_query {
-	/* bytes: the response, borrowed for the call; NULL: none, and status says why. May come from inside the send */
-	void (*done)(struct mm_ares_query *, int status, const uint8_t *bytes, size_t size);
+	/* bytes: the response, borrowed for the call; NULL: none, and status says why; timeouts: how often a server was
+	 * silent. May come from inside the send. */
+	void (*done)(struct mm_ares_query *, int status, unsigned timeouts, const uint8_t *bytes, size_t size);
 };
 
-/* Adds to the options what keeps caching and the choice of servers ours; timeout: seconds, all tries together. */
+/* Adds to the options what all questions need, and what keeps caching and the choice of servers ours. timeout: seconds,
+ * all tries together. Returns the mask with their bits. */
 int mm_ares_options(struct ares_options *, int mask, double timeout);
 void mm_ares_send(ares_channel, struct mm_ares_query *, const char *name, uint16_t type);
 unsigned mm_ares_server_count(ares_channel);
+/* The server of this index becomes the first, those before it become the last. False: no memory. */
+bool mm_ares_put_first(ares_channel, unsigned index);
 
 #endif

@@ -165,13 +165,13 @@ static int core_dns_configure(lua_State *L)
 	return ok ? 0 : luaL_error(L, "%s", why.text);
 }
 
-/* core.dns_count() -> { asked =, sent =, in_flight =, cached = } */
+/* core.dns_count() -> { asked =, sent =, misfits =, in_flight =, cached = } */
 static int core_dns_count(lua_State *L)
 {
 	struct mm_dns_counts counts = mm_dns_count(mm_generation_of(L)->settings.dns);
 	const struct { const char *name; double value; } rows[] = {
-		{ "asked", (double)counts.asked }, { "sent", (double)counts.sent }, { "in_flight", counts.in_flight },
-		{ "cached", counts.cached },
+		{ "asked", (double)counts.asked }, { "sent", (double)counts.sent },
+		{ "misfits", (double)counts.misfits }, { "in_flight", counts.in_flight }, { "cached", counts.cached },
 	};
 	lua_newtable(L);
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
