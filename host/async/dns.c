@@ -251,6 +251,7 @@ static void retire(struct mm_dns *d)
 	mm_dns_channels_retire(d->channels);
 	d->channels = NULL;
 	d->epoch++;
+	d->plain_until = 0;
 }
 
 static void look_at_resolv_conf(struct mm_dns *d)
@@ -467,7 +468,6 @@ bool mm_dns_configure(struct mm_dns *d, const struct mm_dns_settings *settings, 
 	retire(d);
 	forget_all(d);
 	d->channels = channels;
-	d->plain_until = 0;
 	free(d->servers);
 	free(d->resolv_conf);
 	d->servers = servers;

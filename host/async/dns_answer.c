@@ -265,16 +265,19 @@ static enum mm_dns_code fail(struct mm_dns_answer *a, enum mm_dns_code code)
 	return code;
 }
 
-/* An alias that leads back leads nowhere. */
-static bool is_in_chain(const struct mm_dns_answer *a, const struct mm_dns_piece *chain, unsigned links,
-	struct mm_text target)
+static bool same(struct mm_text a, struct mm_text b)
 {
-	for (unsigned i = 0; i <= links; i++) {
-		struct mm_text name = mm_dns_text(a, chain[i]);
-		if (name.size == target.size && memcmp(name.bytes, target.bytes, name.size) == 0)
-			return true;
-	}
-	return false;
+	return a.size == b.size && memcmp(a.bytes, b.bytes, a.size) == 0;
+}
+
+/* An alias that leads back, to the name asked for or to another alias, leads nowhere. */
+static bool leads_back(const struct mm_dns_answer *a, const char *asked, const struct mm_dns_piece *chain,
+	unsigned links, struct mm_text target)
+{
+	bool does = same(mm_text_of(asked), target);
+	for (unsigned i = 0; i < links && !does; i++)
+		does = same(mm_dns_text(a, chain[i]), target);
+	return does;
 }
 
 /* Reads the records asked for: those of the name at the end of the chain. Servers send the chain in
@@ -283,9 +286,10 @@ static bool read_answers(struct reader *r, unsigned count, char name[MM_DNS_NAME
 {
 	struct mm_dns_answer *a = r->answer;
 	struct owned_record found;
-	struct mm_dns_piece chain[CHAIN_MAX + 1];       /* the names so far */
+	char asked[MM_DNS_NAME_SIZE];
+	struct mm_dns_piece chain[CHAIN_MAX];           /* the aliases' targets so far */
 	unsigned links = 0;
-	chain[0] = keep(a, name, strlen(name));
+	strcpy(asked, name);
 	a->ttl = TTL_MAX;
 	for (; count > 0; count--) {
 		size_t before = a->text.size;
@@ -297,9 +301,9 @@ static bool read_answers(struct reader *r, unsigned count, char name[MM_DNS_NAME
 		}
 		if (found.record.type == TYPE_CNAME && a->type != TYPE_CNAME && a->type != TYPE_ANY) {
 			struct mm_text target = mm_dns_text(a, found.record.text[0]);
-			if (links == CHAIN_MAX || a->text.failed || is_in_chain(a, chain, links, target))
+			if (links == CHAIN_MAX || a->text.failed || leads_back(a, asked, chain, links, target))
 				return false;
-			chain[++links] = found.record.text[0];
+			chain[links++] = found.record.text[0];
 			memcpy(name, target.bytes, target.size);
 			name[target.size] = '\0';
 		} else if (found.record.type != a->type && a->type != TYPE_ANY) {

@@ -11,7 +11,8 @@
 #include <stdint.h>
 
 /* A new version opens a socket for each question. An old one has one socket for each server, and closes it when no
- * question is in flight: so port numbers change only as far as questions go through several channels. Each takes 75 KB. */
+ * question is in flight: so port numbers change only as far as questions go through several channels. Each of those
+ * takes 75 KB. */
 #ifdef ARES_OPT_UDP_MAX_QUERIES
 #define MM_ARES_CHANNELS        1u              /* kept */
 #define MM_ARES_CHANNELS_MAX    1u              /* at the busiest time */

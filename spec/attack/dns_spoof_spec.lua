@@ -36,7 +36,8 @@ describe("an attacker who forges DNS answers", function()
   end)
 
   local function shows(body)
-    host:write("10-ask.lua", HEAD .. ("function on_mail(ctx) return ctx:reject((function() %s end)()) end"):format(body))
+    host:write("10-ask.lua",
+      HEAD .. ("function on_mail(ctx) return ctx:reject((function() %s end)()) end"):format(body))
     host:reload()
     local mta = fake_mta.start { host = host }
     mta:begin()
@@ -45,9 +46,10 @@ describe("an attacker who forges DNS answers", function()
     return reply.text and reply.text:gsub("^550 5.7.1 ", "") or error(host:log())
   end
 
-  for what, first in pairs { ["the wrong id"] = "id", ["the wrong server port"] = "port", ["the letters in another case"]
-    = "case", ["the question itself, sent back"] = "noqr", ["another opcode"] = "opcode", ["another name"] = "name",
-    ["another type"] = "type", ["another class"] = "class" } do
+  for what, first in pairs { ["the wrong id"] = "id", ["the wrong server port"] = "port",
+    ["the letters in another case"] = "case", ["the question itself, sent back"] = "noqr",
+    ["another opcode"] = "opcode", ["another name"] = "name", ["another type"] = "type",
+    ["another class"] = "class" } do
     it("is not believed with " .. what, function()
       assert.equal("192.0.2.1", shows(('return a "%s.example"'):format(first)))
     end)

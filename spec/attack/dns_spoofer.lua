@@ -9,7 +9,8 @@
 --   extra*     the right answer, and records of victim.example in all sections
 --   old*       a TTL of 2^31 + 5           long*       a TTL of ten days
 --   nx*        no such name, as a name server of another zone says (nx-own*: of its own)
---   count.X    TXT: how often X was asked  ports.X     TXT: questions, and distinct source ports and ids of them, below X
+--   count.X    TXT: how often X was asked
+--   ports.X    TXT: questions below X, and their distinct source ports and ids
 local socket = require "socket"
 
 local port = tonumber(arg[1])
