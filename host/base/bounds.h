@@ -77,6 +77,7 @@
 #define MM_STREAM_RECEIVE_MAX   (64u << 20)     /* bytes one receive may gather */
 #define MM_DATAGRAM_MAX         65536u          /* bytes of a UDP packet */
 #define MM_HTTP_CONNECTIONS_MAX 256u            /* connections to HTTP servers per generation; further requests queue */
+#define MM_HTTP_HOST_MAX        32u             /* of these connections to one server; its further requests queue */
 #define MM_HTTP_IDLE_MAX        64u             /* of these connections kept for reuse */
 #define MM_HTTP_FIELDS_MAX      (256u << 10)    /* bytes of header fields of one answer */
 #define MM_TLS_SESSIONS_MAX     64u             /* TLS sessions kept for reuse per context */
