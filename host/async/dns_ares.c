@@ -7,6 +7,7 @@
 
 #define TRIES       3           /* the time of each round doubles: 1 + 2 + 4 */
 #define ROUNDS      7.0
+#define EDNS_SIZE   1232        /* bytes: fits the smallest IPv6 packet (DNS flag day 2020); more comes over TCP */
 
 #if ARES_VERSION >= 0x011c00    /* 1.28: responses come parsed, the calls for bytes are deprecated */
 
@@ -91,7 +92,7 @@ void mm_ares_send(ares_channel channel, struct mm_ares_query *query, const char 
 	unsigned char *bytes = NULL;
 	int size = 0, status = ARES_ENOMEM;
 	if (getrandom(&id, sizeof id, 0) == (ssize_t)sizeof id)
-		status = ares_create_query(name, CLASS_IN, type, id, 1, &bytes, &size, MM_ARES_EDNS_SIZE);
+		status = ares_create_query(name, CLASS_IN, type, id, 1, &bytes, &size, EDNS_SIZE);
 	if (status == ARES_SUCCESS)
 		ares_send(channel, bytes, size, on_bytes, query);
 	else
@@ -137,12 +138,8 @@ int mm_ares_options(struct ares_options *o, int mask, double timeout)
 {
 	o->timeout = (int)(timeout * 1000 / ROUNDS) + 1;
 	o->tries = tries_for(timeout);
-	o->ednspsz = MM_ARES_EDNS_SIZE;
+	o->ednspsz = EDNS_SIZE;
 	mask |= ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_EDNSPSZ;
-#ifdef ARES_OPT_UDP_MAX_QUERIES
-	o->udp_max_queries = 1;
-	mask |= ARES_OPT_UDP_MAX_QUERIES;
-#endif
 #ifdef ARES_OPT_QUERY_CACHE
 	o->qcache_max_ttl = 0;
 	mask |= ARES_OPT_QUERY_CACHE;

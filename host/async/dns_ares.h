@@ -5,26 +5,9 @@
 #define MM_ASYNC_DNS_ARES_H
 
 #include <ares.h>
-#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-/* A new version opens a socket for each question. An old one has one socket for each server, and closes it when no
- * question is in flight: so port numbers change only as far as questions go through several channels. Each of those
- * takes 75 KB. */
-#ifdef ARES_OPT_UDP_MAX_QUERIES
-#define MM_ARES_CHANNELS        1u              /* kept */
-#define MM_ARES_CHANNELS_MAX    1u              /* at the busiest time */
-#define MM_ARES_PORT_QUESTIONS  UINT_MAX        /* questions of a channel from one port */
-#else
-#define MM_ARES_CHANNELS        32u
-#define MM_ARES_CHANNELS_MAX    256u
-#define MM_ARES_PORT_QUESTIONS  16u
-#endif
-
-#define MM_ARES_EDNS_SIZE       1232            /* bytes: fits the smallest IPv6 packet (DNS flag day 2020); more comes
-                                                 * over TCP */
 
 /* Embedded in what asks. */
 struct mm_ares_query {

@@ -6,6 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* c-ares keeps a socket to each server while a question is in flight, so each question goes through an idle channel, as
+ * long as there are few. Not a socket for each question: thousands in flight would take all descriptors. */
+#define CHANNELS        32u     /* kept; each takes 75 KB with c-ares 1.18 */
+#define CHANNELS_MAX    256u    /* at the busiest time */
+#define SHARE_MAX       16u     /* questions of a channel before it must be idle once, which changes its port */
 #define SILENT_MAX      3       /* questions in a row that the first server left to the next */
 #define SECOND_CHOICE   300.0   /* seconds until such a server is the first again */
 
@@ -84,7 +89,7 @@ static void settle(struct mm_dns_channel *c)
 	}
 	mm_timer_stop(&c->timer);
 	c->used = 0;
-	if (c->list == &s->leaving || s->count > MM_ARES_CHANNELS)
+	if (c->list == &s->leaving || s->count > CHANNELS)
 		channel_free(c);
 	else
 		move(c, &s->idle);
@@ -227,11 +232,11 @@ static struct mm_dns_channel *pick(struct mm_dns_channels *s)
 	}
 	if (s->idle != NULL)
 		return s->idle;
-	if (s->count < MM_ARES_CHANNELS && (c = channel_new(s, &ignored)) != NULL)
+	if (s->count < CHANNELS && (c = channel_new(s, &ignored)) != NULL)
 		return c;
 	if (s->open != NULL)
 		return s->open;
-	if (s->count < MM_ARES_CHANNELS_MAX && (c = channel_new(s, &ignored)) != NULL)
+	if (s->count < CHANNELS_MAX && (c = channel_new(s, &ignored)) != NULL)
 		return c;
 	return s->full;
 }
@@ -289,7 +294,7 @@ bool mm_dns_channels_send(struct mm_dns_channels *s, struct mm_dns_sending *send
 	c->used++;
 	c->in_flight++;
 	s->in_flight++;
-	move(c, c->used < MM_ARES_PORT_QUESTIONS ? &s->open : &s->full);
+	move(c, c->used < SHARE_MAX ? &s->open : &s->full);
 	mm_ares_send(c->ares, &sending->query, name, type);
 	settle(c);
 	return true;
