@@ -89,7 +89,7 @@
 /* DNS */
 /* seconds, all tries together; below the stage deadline, so that a handler can go on */
 #define MM_DNS_TIMEOUT          5.0
-#define MM_DNS_CACHE_MAX        10000u          /* answers per worker, default of dns_cache; some 300 bytes each */
+#define MM_DNS_CACHE_MAX        10000u          /* answers per worker, default of dns_cache; some 400 bytes each */
 /* bytes of the largest answer that is cached; larger ones are asked for each time */
 #define MM_DNS_KEPT_SIZE_MAX    (16u << 10)
 #define MM_DNS_IN_FLIGHT_MAX    4096u           /* different questions in flight; c-ares has 65536 ids */

@@ -16,7 +16,7 @@ local dns = {}
 ---| "timeout"      # nothing came in time
 ---| "unreachable"  # no name server listens there
 ---| "badname"      # no such name can exist
----| "badanswer"    # a response that cannot be read
+---| "badanswer"    # responses that cannot be read or do not fit the question, aliases in a circle
 ---| "busy"         # 4096 different questions are under way
 ---| "memory"
 
