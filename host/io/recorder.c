@@ -1,6 +1,7 @@
 #include "io/recorder.h"
 
 #include "base/bounds.h"
+#include "base/safe_path.h"
 #include "milter/reply.h"
 #include "milter/stage.h"
 
@@ -13,7 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 struct mm_record {
@@ -177,32 +177,52 @@ void mm_record_mask(enum mm_redact redact, char from, uint8_t letter, uint8_t *d
 /* ---- the writer ---- */
 
 /* False: errno says why. */
-static bool write_file(const struct mm_recorder *r, const struct mm_record *record)
+static bool write_bytes(int fd, const struct mm_buffer *bytes)
 {
-	char path[PATH_MAX], temporary[PATH_MAX];
-	if (snprintf(path, sizeof path, "%s/%s.record", r->directory, record->name) >= (int)sizeof path
-	    || snprintf(temporary, sizeof temporary, "%s/.%s", r->directory, record->name) >= (int)sizeof temporary) {
+	for (size_t at = 0; at < bytes->size;) {
+		ssize_t n = write(fd, bytes->bytes + at, bytes->size - at);
+		if (n < 0 && errno != EINTR)
+			return false;
+		at += n > 0 ? (size_t)n : 0;
+	}
+	return true;
+}
+
+/* Writes to `temporary`, then gives the file its name. False: errno says why. */
+static bool write_in(int directory, const char *temporary, const char *name, const struct mm_record *record)
+{
+	int fd = openat(directory, temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return false;
+	bool ok = write_bytes(fd, &record->bytes);
+	ok = close(fd) == 0 && ok;
+	if (ok && renameat(directory, temporary, directory, name) == 0)
+		return true;
+	int error = errno;
+	unlinkat(directory, temporary, 0);
+	errno = error;
+	return false;
+}
+
+/* Walks anew for each record: the directory may have been moved away. False: errno says why. */
+static bool write_file(struct mm_recorder *r, const struct mm_record *record)
+{
+	char path[PATH_MAX], temporary[NAME_MAX + 1];
+	struct mm_safe_path at;
+	if (snprintf(path, sizeof path, "%s/%s.record", r->directory, record->name) >= (int)sizeof path) {
 		errno = ENAMETOOLONG;
 		return false;
 	}
-	int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-	size_t at = 0;
-	while (fd >= 0 && at < record->bytes.size) {
-		ssize_t n = write(fd, record->bytes.bytes + at, record->bytes.size - at);
-		if (n < 0 && errno != EINTR)
-			break;
-		at += n > 0 ? (size_t)n : 0;
+	snprintf(temporary, sizeof temporary, ".%s", record->name);
+	if (!mm_safe_path_open(&at, path, NULL)) {
+		errno = at.error;
+		return false;
 	}
-	bool ok = fd >= 0 && at == record->bytes.size;
-	if (fd >= 0 && close(fd) != 0)
-		ok = false;
-	if (ok && rename(temporary, path) == 0)
-		return true;
+	bool ok = write_in(at.directory, temporary, at.name, record);
 	int error = errno;
-	if (fd >= 0)
-		unlink(temporary);
+	mm_safe_path_close(&at);
 	errno = error;
-	return false;
+	return ok;
 }
 
 static void record_free(struct mm_record *record)
@@ -257,19 +277,28 @@ static bool start_thread(struct mm_recorder *r)
 
 /* ---- life ---- */
 
+static bool check_directory(const char *directory, struct mm_fault *why)
+{
+	char entry[PATH_MAX];
+	struct mm_safe_path at;
+	struct mm_fault problem;
+	snprintf(entry, sizeof entry, "%s/record", directory);
+	bool ok = mm_safe_path_open(&at, entry, &problem);
+	if (ok && faccessat(at.directory, ".", W_OK | X_OK, AT_EACCESS) != 0)
+		ok = mm_fault_set(&problem, MM_FAULT_CONFIG, "%s", strerror(errno));
+	mm_safe_path_close(&at);
+	return ok || mm_fault_set(why, MM_FAULT_CONFIG, "record: %.200s: not a directory that user %u can write to: %s",
+		directory, (unsigned)geteuid(), problem.text);
+}
+
 struct mm_recorder *mm_recorder_new(const struct mm_recorder_options *o, struct mm_log *log, struct mm_fault *why)
 {
-	struct stat st;
-	errno = 0;
 	if (o->directory[0] != '/') {
 		mm_fault_set(why, MM_FAULT_CONFIG, "record: \"%.200s\" is not an absolute path", o->directory);
 		return NULL;
 	}
-	if (stat(o->directory, &st) != 0 || !S_ISDIR(st.st_mode) || access(o->directory, W_OK | X_OK) != 0) {
-		mm_fault_set(why, MM_FAULT_CONFIG, "record: %.200s: not a directory that user %u can write to%s%s",
-			o->directory, (unsigned)geteuid(), errno != 0 ? ": " : "", errno != 0 ? strerror(errno) : "");
+	if (!check_directory(o->directory, why))
 		return NULL;
-	}
 	struct mm_recorder *r = calloc(1, sizeof *r);
 	char *directory = strdup(o->directory);
 	if (r == NULL || directory == NULL) {
