@@ -27,13 +27,14 @@ WARNINGS := -Wall -Wextra -Werror
 CFLAGS   ?= -O2 -g
 ALL_CFLAGS = -std=c11 -D_GNU_SOURCE $(WARNINGS) $(CFLAGS) $(SANITIZE) -fPIC -fvisibility=hidden -fno-strict-aliasing \
 	-Ihost \
-	-DMM_LUA_MULTIARCH_CPATH='"$(MULTIARCH_CPATH)"' $(LUA_CFLAGS)
+	-DMM_LUA_MULTIARCH='$(MULTIARCH_MODULES)' $(LUA_CFLAGS)
 
 LUA_CFLAGS = $(shell pkg-config --cflags luajit)
 LUA_LIBS   = $(shell pkg-config --libs luajit)
 EXTRA_LIBS = $(shell pkg-config --libs libcares)
 MULTIARCH  = $(shell $(CC) -print-multiarch 2>/dev/null)
-MULTIARCH_CPATH = $(if $(MULTIARCH),/usr/lib/$(MULTIARCH)/lua/5.1/?.so;)
+MULTIARCH_MODULES = $(if $(MULTIARCH),"/usr/lib/$(MULTIARCH)/lua/5.1"$(COMMA))
+COMMA := ,
 IDN_LIBS   = $(shell pkg-config --libs libidn2)
 # Readiness and socket activation, where libsystemd is available.
 SYSTEMD_LIBS := $(shell pkg-config --libs libsystemd 2>/dev/null)
