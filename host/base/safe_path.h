@@ -16,8 +16,6 @@
 #include <limits.h>
 #include <sys/types.h>
 
-#define MM_SAFE_PATH_ENTRY_SIZE (NAME_MAX + 32)
-
 struct mm_safe_path {
 	int  directory;                 /* owned: of the directory that holds the file; -1: none */
 	char name[NAME_MAX + 1];        /* the last component */

@@ -3,12 +3,15 @@
 #include "config/endpoint.h"
 #include "script/files.h"
 
+#include <dirent.h>
 #include <limits.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#define MODULES_DEPTH_MAX 4     /* directories in directories: scripts/lib/name/... */
 
 /* A name or a number. False: there is no such user. */
 static bool find_user(const char *text, size_t size, uid_t *id)
@@ -72,33 +75,57 @@ static bool check_file(const struct mm_owners *o, const char *path, const struct
 	return judge(o, is, &problem, true, doubt, why);
 }
 
-/* A script, and the directory of its modules. */
-static bool check_script(const struct mm_owners *o, const char *path, const struct mm_trusted_users *trusted,
-	struct mm_say doubt, struct mm_fault *why)
+/* The modules beside scripts: lib/ and what is below it. */
+static bool check_modules(const struct mm_owners *o, const char *path, unsigned depth,
+	const struct mm_trusted_users *trusted, struct mm_say doubt, struct mm_fault *why)
+{
+	DIR *d = depth < MODULES_DEPTH_MAX ? opendir(path) : NULL;
+	bool good = check_file(o, path, trusted, doubt, why);
+	for (struct dirent *e; good && d != NULL && (e = readdir(d)) != NULL;) {
+		char entry[PATH_MAX];
+		int size = snprintf(entry, sizeof entry, "%s/%s", path, e->d_name);
+		if (e->d_name[0] != '.' && size < (int)sizeof entry)
+			good = check_modules(o, entry, depth + 1, trusted, doubt, why);
+	}
+	if (d != NULL)
+		closedir(d);
+	return good;
+}
+
+/* Scripts of one directory follow each other and share their modules. before NULL: this is the first. */
+static bool check_modules_of(const struct mm_owners *o, const char *path, const char *before,
+	const struct mm_trusted_users *trusted, struct mm_say doubt, struct mm_fault *why)
 {
 	char modules[PATH_MAX];
-	const char *slash = strrchr(path, '/');
+	const char *slash = strrchr(path, '/'), *other = before != NULL ? strrchr(before, '/') : NULL;
+	if (slash != NULL && other != NULL && slash - path == other - before
+	    && memcmp(path, before, (size_t)(slash - path)) == 0)
+		return true;
 	snprintf(modules, sizeof modules, "%.*s/lib", slash != NULL ? (int)(slash - path) : 1,
 		slash != NULL ? path : ".");
-	bool has_modules = access(modules, F_OK) == 0;
-	return check_file(o, path, trusted, doubt, why)
-		&& (!has_modules || check_file(o, modules, trusted, doubt, why));
+	return access(modules, F_OK) != 0 || check_modules(o, modules, 0, trusted, doubt, why);
+}
+
+static bool check_scripts(const struct mm_owners *o, const char *path, const struct mm_trusted_users *trusted,
+	struct mm_say doubt, struct mm_fault *why)
+{
+	struct mm_script_files list = { 0 };
+	const char *const one[] = { path, NULL };
+	bool good = check_file(o, path, trusted, doubt, why);
+	bool is_found = good && mm_script_files_find(&list, one, NULL);         /* if not, the load says why */
+	for (size_t i = 0; is_found && good && i < list.count; i++)
+		good = check_file(o, list.items[i], trusted, doubt, why)
+			&& check_modules_of(o, list.items[i], i > 0 ? list.items[i - 1] : NULL, trusted, doubt, why);
+	mm_script_files_free(&list);
+	return good;
 }
 
 static bool check_milter(const struct mm_owners *o, const struct mm_config_milter *m,
 	const struct mm_trusted_users *trusted, struct mm_say doubt, struct mm_fault *why)
 {
-	struct mm_script_files list = { 0 };
 	bool good = true;
-	for (size_t i = 0; good && i < m->scripts.count; i++) {
-		const char *const one[] = { m->scripts.items[i], NULL };
-		good = check_file(o, one[0], trusted, doubt, why);
-		if (good && !mm_script_files_find(&list, one, NULL))
-			list.count = 0;         /* the load says why */
-		for (size_t j = 0; good && j < list.count; j++)
-			good = check_script(o, list.items[j], trusted, doubt, why);
-		mm_script_files_free(&list);
-	}
+	for (size_t i = 0; good && i < m->scripts.count; i++)
+		good = check_scripts(o, m->scripts.items[i], trusted, doubt, why);
 	for (size_t i = 0; good && i < m->listen.count; i++) {
 		struct mm_endpoint spec;
 		struct mm_fault problem;

@@ -7,8 +7,8 @@
  * order, so that the engine's refusals meet real scripts, too; 'b' is bytes as they are.
  *
  * Checked: the player can read each reply, neither MTA objects to one, what an MTA would deliver can be made; bare,
- * each packet of the filter has the form of a reply; log lines hold no control bytes; no example fails; a session ends whatever was said;
- * one input costs limited CPU time, and all inputs together limited Lua memory (memory_hard). */
+ * each packet of the filter has the form of a reply; log lines hold no control bytes; no example fails; a session ends
+ * whatever was said; one input costs limited CPU time, and all inputs together limited Lua memory (memory_hard). */
 #include "embed/host.h"
 #include "moonmilter_testing.h"
 #include "mta/mta.h"
@@ -36,6 +36,17 @@ static struct mm_host *host;
 
 /* ---- the host ---- */
 
+/* "2026-11-21T10:47:24.123Z error script_error milter=... script=/.../examples/footer.lua handler=...": conversation.lua
+ * raises on request, an example never does. */
+static bool is_failed_example(const char *line, size_t size)
+{
+	static const char kind[] = " error script_error ", script[] = " script=", handler[] = " handler=";
+	const char *at = memmem(line, size < 48 ? size : 48, kind, sizeof kind - 1);
+	const char *from = at != NULL ? memmem(at, (size_t)(line + size - at), script, sizeof script - 1) : NULL;
+	const char *to = from != NULL ? memmem(from, (size_t)(line + size - from), handler, sizeof handler - 1) : NULL;
+	return to != NULL && memmem(from, (size_t)(to - from), "/examples/", 10) != NULL;
+}
+
 static void on_log(void *self, enum mm_level level, const char *line, size_t size)
 {
 	(void)self;
@@ -44,8 +55,7 @@ static void on_log(void *self, enum mm_level level, const char *line, size_t siz
 		fprintf(stderr, "  %.*s\n", (int)size, line);
 	for (size_t i = 0; i < size; i++)
 		CHECK((unsigned char)line[i] >= ' ' && line[i] != 0x7f, "a log line holds a control byte");
-	/* conversation.lua raises on request; an example never does */
-	CHECK(memmem(line, size, " script_error ", 14) == NULL || memmem(line, size, "/examples/", 10) == NULL, line);
+	CHECK(!is_failed_example(line, size), line);
 }
 
 static void open_host(void)
@@ -343,7 +353,8 @@ static bool say(struct talk *t, const struct operation *o)
 	case 'H': case 'U':
 		if (!begin_client(t) || (o->letter == 'H' && t->has_mail))
 			return t->has_client;
-		(o->letter == 'H' ? mm_player_helo : mm_player_unknown)(t->player, (const char *)o->bytes, text_size(o));
+		(o->letter == 'H' ? mm_player_helo : mm_player_unknown)(t->player, (const char *)o->bytes,
+			text_size(o));
 		return settle(t);
 	case 'A':
 		if (!t->has_mail)
@@ -371,6 +382,15 @@ static void converse(struct talk *t, bool is_sendmail)
 		settle(t);
 	}
 	mm_player_close(t->player);
+}
+
+/* What the host and its Lua states hold between two inputs is no leak; what grows meets memory_hard or the fuzzer's
+ * limit. */
+const char *__asan_default_options(void);
+
+const char *__asan_default_options(void)
+{
+	return "detect_leaks=0";
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

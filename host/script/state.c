@@ -316,6 +316,12 @@ static void begin_hunt(lua_State *L)
 static void begin_hunt(lua_State *L) { (void)L; }
 #endif
 
+#if defined __has_feature               /* clang */
+#if __has_feature(address_sanitizer)
+#define __SANITIZE_ADDRESS__ 1
+#endif
+#endif
+
 #ifdef __SANITIZE_ADDRESS__
 /* Takes Lua's memory from malloc, so that the sanitizer also finds a use after free of Lua objects. */
 static void *allocate_checked(void *self, void *block, size_t old_size, size_t new_size)

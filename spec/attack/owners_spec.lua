@@ -43,6 +43,8 @@ describe("a service that root starts", function()
     ["chown 54321 etc/scripts/10.lua"] = { "etc/scripts/10.lua", "belongs to user 54321" },
     ["chmod 666 etc/scripts/10.lua"] = { "etc/scripts/10.lua", "every user" },
     ["chown daemon etc/scripts/lib"] = { "etc/scripts/lib", 'belongs to user "daemon"' },
+    ["chmod 666 etc/scripts/lib/one.lua"] = { "etc/scripts/lib/one.lua", "every user" },
+    ["mkdir -p etc/scripts/lib/a/b; chown daemon etc/scripts/lib/a/b"] = { "etc/scripts/lib/a/b", '"daemon"' },
     ["chmod 777 etc/scripts/lib"] = { "etc/scripts/lib", "every user" },
     ["mkdir home; chown daemon home; mv etc/scripts/10.lua home; ln -s ../../home/10.lua etc/scripts/"]
       = { "home", 'belongs to user "daemon"' },
