@@ -36,7 +36,7 @@ static struct mm_host *host;
 
 /* ---- the host ---- */
 
-/* "2026-11-21T10:47:24.123Z error script_error milter=... script=/.../examples/footer.lua handler=...": conversation.lua
+/* "2026-11-21T10:47:24.123Z error script_error milter=x script=/examples/footer.lua handler=on_eom": conversation.lua
  * raises on request, an example never does. */
 static bool is_failed_example(const char *line, size_t size)
 {
