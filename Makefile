@@ -41,7 +41,7 @@ HARDENING_LINK ?= -Wl,-z,relro,-z,now
 # Debug information names files relative to the tree, so that builds of one commit are equal wherever they run.
 ALL_CFLAGS = -std=c11 -D_GNU_SOURCE $(WARNINGS) $(CFLAGS) $(HARDENING) $(SANITIZE) -fPIC -fvisibility=hidden \
 	-fno-strict-aliasing -ffile-prefix-map=$(CURDIR)=. -Ihost \
-	-DMM_LUA_MULTIARCH_CPATH='"$(MULTIARCH_CPATH)"' $(LUA_CFLAGS)
+	-DMM_LUA_MULTIARCH='$(MULTIARCH_MODULES)' $(LUA_CFLAGS)
 
 # LUAJIT=/opt/luajit: another LuaJIT than the system's, as its own `make install PREFIX=/opt/luajit` lays it
 pkg_config = $(shell $(if $(LUAJIT),PKG_CONFIG_PATH=$(LUAJIT)/lib/pkgconfig) pkg-config $(1) 2>/dev/null)
@@ -49,7 +49,8 @@ LUA_CFLAGS := $(call pkg_config,--cflags luajit)
 LUA_LIBS   := $(call pkg_config,--libs luajit) $(LUAJIT:%=-Wl,-rpath,%/lib)
 EXTRA_LIBS := $(call pkg_config,--libs libcares)
 MULTIARCH := $(shell $(CC) -print-multiarch 2>/dev/null)
-MULTIARCH_CPATH = $(if $(MULTIARCH),/usr/lib/$(MULTIARCH)/lua/5.1/?.so;)
+MULTIARCH_MODULES = $(if $(MULTIARCH),"/usr/lib/$(MULTIARCH)/lua/5.1"$(COMMA))
+COMMA := ,
 IDN_LIBS   := $(call pkg_config,--libs libidn2)
 # Readiness and socket activation, where libsystemd is available.
 SYSTEMD_LIBS := $(call pkg_config,--libs libsystemd)

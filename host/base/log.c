@@ -81,10 +81,8 @@ static size_t shown_utf8(struct mm_text t)
 	size_t n = mm_utf8_size(t);
 	if (n < 2)
 		return 0;
-	bool control = p[0] == 0xc2 && p[1] < 0xa0;
-	bool separator = p[0] == 0xe2 && p[1] == 0x80 && p[2] >= 0xa8 && p[2] <= 0xae;          /* U+2028 to U+202E */
-	bool isolate = p[0] == 0xe2 && p[1] == 0x81 && p[2] >= 0xa6 && p[2] <= 0xa9;            /* U+2066 to U+2069 */
-	return control || separator || isolate ? 0 : n;
+	bool separator = p[0] == 0xe2 && p[1] == 0x80 && (p[2] == 0xa8 || p[2] == 0xa9);        /* U+2028, U+2029 */
+	return separator || mm_utf8_is_command((struct mm_text){ t.bytes, n }) ? 0 : n;
 }
 
 static void put_escaped(struct mm_log_line *l, struct mm_text t)

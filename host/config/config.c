@@ -63,6 +63,8 @@ static const struct mm_config_key keys[] = {
 	  "User to run as after sockets and logs are open" },
 	{ "group",             MM_CONFIG_STRING,      HOST(group), ANY, NONE,
 	  "Group to run as; default: the user's own" },
+	{ "owners",            MM_CONFIG_USERS,       HOST(owners), ANY, NONE,
+	  "Users besides root and `user` who may own scripts and modules of a service that root starts" },
 	{ "socket_mode",       MM_CONFIG_MODE,        MILTER(socket_mode), BETWEEN(0, 0777), TEXT("0660"),
 	  "Permissions of unix sockets" },
 	{ "socket_owner",      MM_CONFIG_STRING,      MILTER(socket_owner), ANY, NONE,
@@ -133,6 +135,10 @@ static const struct mm_config_key keys[] = {
 	  "Record one connection in this many" },
 	{ "record_max",        MM_CONFIG_BYTES,       HOST(record_max), BETWEEN(1024, GiB), NUMBER(1 << 20),
 	  "Largest record; the rest is left out" },
+	{ "record_total",      MM_CONFIG_BYTES,       HOST(record_total), BETWEEN(1024, 1024 * GiB), NUMBER(1 << 30),
+	  "Size of all records together; the oldest are removed to make room" },
+	{ "record_files",      MM_CONFIG_INTEGER,     HOST(record_files), BETWEEN(1, 10000000), NUMBER(10000),
+	  "Number of records; the oldest are removed to make room" },
 	{ "record_redact",     MM_CONFIG_WORD,        HOST(record_redact), ONE_OF(redact_words), TEXT("body"),
 	  "What records mask: bodies, or everything personal" },
 };
@@ -622,7 +628,8 @@ const char *mm_config_fixed_change(const struct mm_config *a, const struct mm_co
 {
 	const char *key = a->workers != b->workers ? "workers" : !same_text(a->control, b->control) ? "control"
 		: !same_text(a->record, b->record) || a->record_sample != b->record_sample
-		|| a->record_max != b->record_max
+		|| a->record_max != b->record_max || a->record_total != b->record_total
+		|| a->record_files != b->record_files
 			|| a->record_redact != b->record_redact ? "record"
 		: a->user != NULL && b->user != NULL && strcmp(a->user, b->user) != 0
 		? "user"      /* a default, which is not in the file */

@@ -48,6 +48,7 @@ struct mm_config {
 
 	int                      workers;       /* 0: all in one process; MM_WORKERS_AUTO: one per processor */
 	char                    *user, *group;  /* owned; NULL: keep our user and group */
+	struct mm_config_strings owners;        /* users, besides root, whose files are trusted: names or numbers */
 	unsigned                 log_level;     /* ORDER LOG_LEVEL */
 	enum mm_config_log_format log_format;
 	char                    *log;           /* owned: "stderr", "syslog" or an absolute path */
@@ -66,6 +67,8 @@ struct mm_config {
 	char                    *record;        /* owned: directory for records of conversations; NULL: none are kept */
 	uint32_t                 record_sample; /* one connection in this many */
 	uint64_t                 record_max;    /* bytes of one record */
+	uint64_t                 record_total;  /* bytes of all records in the directory */
+	uint32_t                 record_files;  /* number of records in the directory */
 	unsigned                 record_redact; /* ORDER REDACT */
 };
 

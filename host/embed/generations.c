@@ -37,6 +37,7 @@ static bool options_of(struct mm_host *h, const struct mm_config *c, unsigned i,
 			.number = h->next_generation, .row = h->row,
 			.worker_index = h->census != NULL
 			? (unsigned)(h->row - h->census->rows) : 0,
+			.omits_home = h->options.drop_rights && h->owners.is_strict,
 			.memory_soft = c->memory_soft, .memory_hard = c->memory_hard,
 		},
 		.paths = paths,
@@ -160,9 +161,13 @@ static void on_loaded(void *self, bool ok, const struct mm_fault *why)
 static void begin_load(struct mm_host *h, const struct mm_config *c)
 {
 	struct mm_fault why;
+	h->is_loading = true;
+	if (!mm_owners_check(&h->owners, c, &why)) {
+		on_loaded(h, false, &why);
+		return;
+	}
 	unsigned count = (unsigned)c->milter_count, made = 0;
 	struct mm_generation_options *options = calloc(count, sizeof *options);
-	h->is_loading = true;
 	while (options != NULL && made < count && options_of(h, c, made, &options[made]))
 		made++;
 	if (made < count) {
@@ -189,7 +194,8 @@ static bool same_milters(const struct mm_host *h, const struct mm_config *c, str
 static bool read_next_config(struct mm_host *h, struct mm_fault *why)
 {
 	drop_next_config(h);
-	if (!mm_host_read_config(&h->options, &h->next_config, why))
+	if (!mm_owners_check_config(&h->owners, h->options.config_file, why)
+	    || !mm_host_read_config(&h->options, &h->next_config, why))
 		return false;
 	h->has_next_config = true;
 	if (same_milters(h, &h->next_config, why))

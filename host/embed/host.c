@@ -54,6 +54,7 @@ static bool make_worker(struct mm_host *h, struct mm_fault *why)
 	};
 	struct mm_recorder_options record = {
 		.directory = h->config.record, .sample = h->config.record_sample, .session_max = h->config.record_max,
+		.total_max = h->config.record_total, .files_max = h->config.record_files,
 		.redact = (enum mm_redact)h->config.record_redact,
 	};
 	if (h->config.record != NULL && !h->options.no_sockets)
@@ -89,16 +90,25 @@ static bool choose_user(struct mm_host *h, struct mm_fault *why)
 	return geteuid() != 0 || mm_rights_check(h->config.user, h->config.group, why);
 }
 
+static void log_doubt(void *self, const char *line)
+{
+	mm_log_say(self, MM_LEVEL_WARN, "owners", "%s", line);
+}
+
 static bool bind_all(struct mm_host *h, bool with_control, struct mm_fault *why)
 {
-	if (!mm_host_read_config(&h->options, &h->config, why))
+	mm_owners_begin(&h->owners, h->options.drop_rights, h->options.set);
+	if (!mm_owners_check_config(&h->owners, h->options.config_file, why)
+	    || !mm_host_read_config(&h->options, &h->config, why))
 		return false;
 	if (h->options.drop_rights)
 		mm_rights_raise_limits();
 	if (h->options.drop_rights && !choose_user(h, why))
 		return false;
-	if (!mm_host_reopen_log(h, why))
+	if (!mm_owners_check(&h->owners, &h->config, why) || !mm_host_reopen_log(h, why))
 		return false;
+	if (!h->options.no_sockets)
+		mm_host_describe_doubts(h, (struct mm_say){ log_doubt, &h->log });
 	if (!h->options.no_sockets && !mm_host_open_listeners(h, why))
 		return false;
 	if (with_control && h->config.control != NULL && !mm_host_open_control(h, why))
@@ -247,6 +257,11 @@ void mm_host_describe(const struct mm_host *h, void (*say)(void *self, const cha
 		if (g != NULL)
 			mm_generation_describe(g, to);
 	}
+}
+
+void mm_host_describe_doubts(const struct mm_host *h, struct mm_say say)
+{
+	mm_owners_describe(&h->owners, h->options.config_file, &h->config, say);
 }
 
 static void say_to_file(void *self, const char *line)

@@ -39,6 +39,9 @@ const struct mm_census_row *mm_host_row(const struct mm_host *);         /* the 
 struct mm_profile *mm_host_profile(struct mm_host *);
 const char *mm_host_config_file(const struct mm_host *);        /* NULL: none */
 
+/* Calls say with a line for each doubt about who could change the host's files (embed/owners.h). */
+void mm_host_describe_doubts(const struct mm_host *, struct mm_say say);
+
 /* The listings. ORDER LISTING */
 enum mm_listing { MM_LIST_SCRIPTS, MM_LIST_SESSIONS, MM_LIST_GENERATIONS, MM_LIST_PROFILE, MM_LISTING_COUNT };
 

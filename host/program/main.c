@@ -13,6 +13,7 @@
 #include "trial/command_try.h"
 #include "base/quote.h"
 #include "base/suggest.h"
+#include "base/terminal.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -114,6 +115,7 @@ static int run_command(const struct command *c, int argc, char **argv)
 int main(int argc, char **argv)
 {
 	keep_standard_descriptors();
+	mm_terminal_guard();
 	if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0))
 		return command_help(argc - 1, argv + 1);
 	if (argc > 1 && (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0)) {

@@ -208,6 +208,11 @@ static void say_line(void *self, const char *line)
 	fprintf(self, "moonmilter: %s\n", line);
 }
 
+static void say_doubt(void *self, const char *line)
+{
+	fprintf(self, "moonmilter: owners: %s\n", line);
+}
+
 static int run(const struct arguments *a)
 {
 	struct mm_fault why = { .class = MM_FAULT_NONE };
@@ -282,6 +287,7 @@ static int check(const struct arguments *a)
 	if (!mm_host_start(host, &error))
 		return fail(host, &error);
 	mm_host_describe(host, say_line, stdout);
+	mm_host_describe_doubts(host, (struct mm_say){ say_doubt, stdout });
 	printf("moonmilter: all scripts load\n");
 	mm_host_free(host);
 	return EX_OK;

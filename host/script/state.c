@@ -12,6 +12,7 @@
 #include <luajit.h>
 #include <lualib.h>
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -86,50 +87,77 @@ static void find_jit_modules(lua_State *L, char *out, size_t size)
 	lua_pop(L, 2);
 }
 
-/* package.path: beside the scripts, then the user's LuaRocks tree, then what LuaJIT was built with. The environment's
- * LUA_PATH and the current directory do not count: what a service loads must not depend on who started it. */
-static void set_search_path(lua_State *L, const struct mm_script_files *list)
+/* The directory of a script, without its last slash. */
+static struct mm_text directory_of(const char *script)
+{
+	const char *slash = strrchr(script, '/');
+	return slash != NULL ? (struct mm_text){ script, (size_t)(slash - script) } : (struct mm_text){ ".", 1 };
+}
+
+/* lib/ beside each script; scripts of one directory follow each other. */
+static void add_beside_scripts(luaL_Buffer *b, const struct mm_script_files *list)
+{
+	struct mm_text before = { "", 0 };
+	for (size_t i = 0; i < list->count; i++) {
+		struct mm_text here = directory_of(list->items[i]);
+		if (here.size == before.size && memcmp(here.bytes, before.bytes, here.size) == 0)
+			continue;
+		before = here;
+		luaL_addlstring(b, here.bytes, here.size);
+		luaL_addstring(b, "/lib/?.lua;");
+		luaL_addlstring(b, here.bytes, here.size);
+		luaL_addstring(b, "/lib/?/init.lua;");
+	}
+}
+
+static void add_pattern(luaL_Buffer *b, const char *directory, const char *pattern)
+{
+	luaL_addstring(b, directory);
+	luaL_addstring(b, pattern);
+}
+
+static void add_lua(luaL_Buffer *b, const char *directory)
+{
+	add_pattern(b, directory, "/?.lua;");
+	add_pattern(b, directory, "/?/init.lua;");
+}
+
+/* package.path and cpath: beside the scripts, then the system's directories, then the user's LuaRocks tree: a module
+ * there cannot replace one of the system. A service that root starts does not look into the tree at all: what a script
+ * writes into the home of the user who serves must not be loaded at the next start. The environment's LUA_PATH and the
+ * current directory do not count: what a service loads must not depend on who started it. */
+static void set_search_path(lua_State *L, const struct mm_script_files *list, bool omits_home)
 {
 	luaL_Buffer b;
+	char tree[PATH_MAX] = "";
 	const char *home = getenv("HOME");
 	char jit_modules[256];
+	bool has_home = !omits_home && home != NULL && home[0] == '/' && strlen(home) < sizeof tree - 64;
 	find_jit_modules(L, jit_modules, sizeof jit_modules);
 	lua_getglobal(L, "package");
+
 	luaL_buffinit(L, &b);
-	for (size_t i = 0; i < list->count; i++) {
-		const char *slash = strrchr(list->items[i], '/');
-		size_t size = slash != NULL ? (size_t)(slash - list->items[i]) : 1;
-		const char *directory = slash != NULL ? list->items[i] : ".";
-		if (i > 0) {
-			const char *before = strrchr(list->items[i - 1], '/');
-			size_t before_size = before != NULL ? (size_t)(before - list->items[i - 1]) : 1;
-			if (before_size == size && strncmp(before != NULL ? list->items[i - 1] : ".",
-			    directory, size) == 0)
-				continue;
-		}
-		luaL_addlstring(&b, directory, size);
-		luaL_addstring(&b, "/lib/?.lua;");
-		luaL_addlstring(&b, directory, size);
-		luaL_addstring(&b, "/lib/?/init.lua;");
-	}
-	if (home != NULL && home[0] == '/') {
-		luaL_addstring(&b, home);
-		luaL_addstring(&b, "/.luarocks/share/lua/5.1/?.lua;");
-		luaL_addstring(&b, home);
-		luaL_addstring(&b, "/.luarocks/share/lua/5.1/?/init.lua;");
-	}
-	luaL_addstring(&b, "/usr/local/share/lua/5.1/?.lua;/usr/local/share/lua/5.1/?/init.lua;"
-		"/usr/share/lua/5.1/?.lua;/usr/share/lua/5.1/?/init.lua;");
+	add_beside_scripts(&b, list);
+	for (const char *const *d = mm_script_module_directories; *d != NULL; d++)
+		if (strstr(*d, "/share/") != NULL)
+			add_lua(&b, *d);
 	luaL_addstring(&b, jit_modules);
+	luaL_addchar(&b, ';');
+	if (has_home)
+		snprintf(tree, sizeof tree, "%s/.luarocks/share/lua/5.1", home);
+	if (has_home)
+		add_lua(&b, tree);
 	luaL_pushresult(&b);
 	lua_setfield(L, -2, "path");
 
 	luaL_buffinit(L, &b);
-	if (home != NULL && home[0] == '/') {
-		luaL_addstring(&b, home);
-		luaL_addstring(&b, "/.luarocks/lib/lua/5.1/?.so;");
-	}
-	luaL_addstring(&b, "/usr/local/lib/lua/5.1/?.so;" MM_LUA_MULTIARCH_CPATH "/usr/lib/lua/5.1/?.so");
+	for (const char *const *d = mm_script_module_directories; *d != NULL; d++)
+		if (strstr(*d, "/share/") == NULL)
+			add_pattern(&b, *d, "/?.so;");
+	if (has_home)
+		snprintf(tree, sizeof tree, "%s/.luarocks/lib/lua/5.1", home);
+	if (has_home)
+		add_pattern(&b, tree, "/?.so;");
 	luaL_pushresult(&b);
 	lua_setfield(L, -2, "cpath");
 	lua_pop(L, 1);
@@ -273,7 +301,7 @@ static int make_state(lua_State *L)
 	g->host_token = luaL_ref(L, LUA_REGISTRYINDEX);
 	mm_task_keep_words(L, g);
 
-	set_search_path(L, m->paths);
+	set_search_path(L, m->paths, g->settings.omits_home);
 	preload_modules(L, m->modules);
 	make_ctx_class(L, g);
 	make_host_object(L, g, m->settings);
@@ -303,6 +331,12 @@ static void begin_hunt(lua_State *L)
 }
 #else
 static void begin_hunt(lua_State *L) { (void)L; }
+#endif
+
+#if defined __has_feature               /* clang */
+#if __has_feature(address_sanitizer)
+#define __SANITIZE_ADDRESS__ 1
+#endif
 #endif
 
 #ifdef __SANITIZE_ADDRESS__

@@ -131,6 +131,7 @@ struct mm_generation_settings {
 	size_t                   body_max;      /* bytes of a replacement body */
 	enum mm_verdict_kind     on_error;      /* tempfail, accept or reject */
 	bool                     lockstep;      /* answer every header event */
+	bool                     omits_home;    /* do not look for modules in ~/.luarocks */
 	unsigned long            number;        /* counts from 1; grows with each reload */
 	struct mm_worker_memory *memory;        /* borrowed; NULL: no limits */
 	uint64_t                 memory_soft, memory_hard;      /* bytes; 0: no limit */

@@ -218,24 +218,43 @@ local function params_in_order(t)
   return names
 end
 
---- Write a value with parameters, folded. A parameter whose value is unchanged since `raw` was read keeps its spelling.
+-- Mail may hold what no field may: such bytes are left out when its own values are written again.
+local function clean(text)
+  return (text:gsub("[%z\r\n]", ""))
+end
+
+-- The parameter's spelling in `raw`, unless it holds what no field may.
+local function kept_spelling(raw, parameter)
+  local pieces = params.source(raw, parameter)
+  for _, piece in ipairs(pieces or {}) do
+    if piece:find("[%z\r\n]") then
+      return nil
+    end
+  end
+  return pieces
+end
+
+--- Write a value with parameters, folded. A parameter whose value is unchanged since `raw` was read keeps its spelling;
+--- if it cannot be written so, CR, LF and NUL are left out, and so is a parameter without a valid name.
 ---@param t moonmilter.Parameters|{ value: string, params: table<string, string> }
 ---@param name? string  the field's name, for the first line; default "Content-Disposition"
 ---@return string
 function params.format(t, name)
   local before = t.raw and params.read(t.raw)
   local is_safe = before and not before.defects
-  local out = { t.value }
+  local out = { before and clean(t.value) or t.value }
   for _, parameter in ipairs(params_in_order(t)) do
-    if not parameter:find("^[%w!#$&+%.^_`{|}~%%*'-]+$") then
+    local value = t.params[parameter]
+    local is_unchanged = before ~= nil and before.params[parameter] == value
+    local is_name = parameter:find("^[%w!#$&+%.^_`{|}~%%*'-]+$") ~= nil
+    if not is_name and not is_unchanged then
       error(("format: \"%s\" is not a parameter name (RFC 2045 5.1)"):format(parameter), 2)
     end
-    local value = t.params[parameter]
-    local spelled
-    if is_safe and before.params[parameter] == value then
-      spelled = params.source(t.raw, parameter)
+    local spelled = is_safe and is_unchanged and kept_spelling(t.raw, parameter)
+    if is_name and not spelled then
+      spelled = spell_parameter(parameter, is_unchanged and clean(value) or value)
     end
-    for _, piece in ipairs(spelled or spell_parameter(parameter, value)) do
+    for _, piece in ipairs(spelled or {}) do
       out[#out + 1] = piece
     end
   end
