@@ -78,6 +78,8 @@ static void free_worker(struct mm_host *h)
 		mm_worker_shut_down(h->worker);
 	mm_timer_stop(&h->drain_timer);         /* after the sessions, because their end stops it; it
 	                                         * uses the worker's clock */
+	if (h->guards)
+		mm_budget_watch(NULL);
 	mm_worker_free(h->worker);
 }
 
@@ -146,6 +148,8 @@ bool mm_host_raise(struct mm_host *h, const struct mm_host_member *member, struc
 	h->guards = h->options.guard_scripts;
 	if (!make_worker(h, why))
 		return false;
+	if (h->guards)
+		mm_budget_watch(&mm_worker_engines(h->worker)->working);
 	return (mm_host_begin_beating(h) && (!h->options.handle_signals || mm_host_watch_signals(h)))
 		|| mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for a host");
 }
