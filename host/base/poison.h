@@ -9,6 +9,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* Set in a digest that many messages share: one death is no proof then. */
+#define MM_POISON_IS_WEAK UINT64_C(1)
+
 struct mm_poison_entry {
 	uint64_t digest;
 	uint64_t until_ms;              /* of mm_clock_now() */

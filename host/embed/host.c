@@ -3,6 +3,7 @@
 
 #include "base/suggest.h"
 #include "embed/beat.h"
+#include "embed/inherited.h"
 #include "embed/parts.h"
 #include "embed/rights.h"
 #include "embed/signals.h"
@@ -95,6 +96,8 @@ static bool bind_all(struct mm_host *h, bool with_control, struct mm_fault *why)
 {
 	if (!mm_host_read_config(&h->options, &h->config, why))
 		return false;
+	if (with_control)                       /* this process is the program: nothing of our own is open yet */
+		mm_inherited_close_files(&h->config);
 	if (h->options.drop_rights)
 		mm_rights_raise_limits();
 	if (h->options.drop_rights && !choose_user(h, why))
@@ -105,7 +108,12 @@ static bool bind_all(struct mm_host *h, bool with_control, struct mm_fault *why)
 		return false;
 	if (with_control && h->config.control != NULL && !mm_host_open_control(h, why))
 		return false;
-	return !h->options.drop_rights || mm_rights_drop(h->config.user, h->config.group, why);
+	if (!h->options.drop_rights)
+		return true;
+	if (with_control)
+		mm_inherited_bound_capabilities();
+	return mm_rights_drop(h->config.user, h->config.group, why)
+		&& (!with_control || mm_inherited_drop_capabilities(why));
 }
 
 struct mm_host *mm_host_bind(const struct mm_host_options *o, bool with_control, struct mm_fault *why)

@@ -1,5 +1,6 @@
 #include "milter/digest.h"
 
+#include "base/poison.h"
 #include "base/text.h"
 
 #define SAMPLE 128u             /* bytes that count at each end of a long text */
@@ -120,7 +121,7 @@ uint64_t mm_digest_of_event(const struct mm_session *s, enum mm_stage stage)
 		digest = mix(mix(d->content, d->sender), s->said);
 	else
 		digest = of_content(d);
-	digest = mix(digest, (uint64_t)stage + 1) | MM_DIGEST_IS_WEAK << 1;     /* never 0 */
+	digest = mix(digest, (uint64_t)stage + 1) | MM_POISON_IS_WEAK << 1;     /* never 0 */
 	bool is_weak = MM_STAGES_OF_CLIENT & 1u << stage;
-	return is_weak ? digest | MM_DIGEST_IS_WEAK : digest & ~MM_DIGEST_IS_WEAK;
+	return is_weak ? digest | MM_POISON_IS_WEAK : digest & ~MM_POISON_IS_WEAK;
 }

@@ -9,14 +9,12 @@
  *   header                   sender, the fields before this one, and this one
  *   eoh, body, eom           fields and body so far; without fields the sender, too; without either the envelope
  * Fields that relays add or renew are left out, except at their own event. Of long texts only both ends and the size
- * count. Costs some nanoseconds an event, and nothing where no process would be left to compare (session->seed 0). */
+ * count. Digests of connect and helo are weak (MM_POISON_IS_WEAK): all messages of a client share them. Costs some
+ * nanoseconds an event, and nothing where no process would be left to compare (session->seed 0). */
 #ifndef MM_MILTER_DIGEST_H
 #define MM_MILTER_DIGEST_H
 
 #include "milter/session.h"
-
-/* Set in the digests of connect and helo: everything that a client sends shares them, so one death is no proof. */
-#define MM_DIGEST_IS_WEAK UINT64_C(1)
 
 /* After the facts of a command have been stored. */
 void mm_digest_note(struct mm_session *, const struct mm_command *);

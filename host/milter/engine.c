@@ -124,7 +124,8 @@ static void show_event(struct mm_engine *e, uint64_t digest)
 /* True: this event has killed a worker before, and v is its answer. */
 static bool is_poison(struct mm_engine *e, enum mm_stage stage, struct mm_verdict *v)
 {
-	static const struct mm_text text[] = { { "this message cannot be filtered at the moment; try again later", 62 } };
+	static const char words[] = "this message cannot be filtered at the moment; try again later";
+	static const struct mm_text text = { words, sizeof words - 1 };
 	const struct mm_poison *poison = e->shared->poison;
 	struct mm_fault ignored;
 	if (stage == MM_STAGE_close)
@@ -137,7 +138,7 @@ static bool is_poison(struct mm_engine *e, enum mm_stage stage, struct mm_verdic
 		return false;
 	mm_census_add(e->shared->row->refused_unseen, 1);
 	e->shuns_message |= (MM_STAGES_OF_MESSAGE & ~MM_STAGE_BIT(rcpt)) & 1u << stage;
-	if (!mm_verdict_worded(v, MM_VERDICT_tempfail, 451, (struct mm_text){ "4.3.0", 5 }, text, 1, &ignored))
+	if (!mm_verdict_worded(v, MM_VERDICT_tempfail, 451, (struct mm_text){ "4.3.0", 5 }, &text, 1, &ignored))
 		mm_verdict_plain(v, MM_VERDICT_tempfail);
 	snprintf(v->decided_by, sizeof v->decided_by, "poison");
 	return true;

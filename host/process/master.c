@@ -414,6 +414,8 @@ static void on_retire(struct master *m, struct mm_worker_process *worker, const 
 static void on_note(void *self, struct mm_worker_process *worker, const struct mm_note *note, int descriptor)
 {
 	struct master *m = self;
+	if (descriptor >= 0 && !mm_listing_is_sound(descriptor))
+		descriptor = -1;
 	switch ((enum mm_note_kind)note->kind) {
 	case MM_NOTE_PREPARED: on_prepared(m, worker, note); break;
 	case MM_NOTE_FAILED:   on_failed(m, worker, note); break;

@@ -1,7 +1,5 @@
 #include "process/suspects.h"
 
-#include "milter/digest.h"
-
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -57,7 +55,7 @@ double mm_suspects_add(struct mm_suspects *s, uint64_t digest, bool is_certain, 
 	if (it == NULL)
 		it = make(s, digest);
 	it->deaths++;
-	it->weight += is_certain && !(digest & MM_DIGEST_IS_WEAK) ? MM_SUSPECT_WEIGHT : 1;
+	it->weight += is_certain && !(digest & MM_POISON_IS_WEAK) ? MM_SUSPECT_WEIGHT : 1;
 	if (at->is_set != 0)
 		it->at = *at;
 	double seconds = it->weight >= MM_SUSPECT_WEIGHT ? term(++it->terms, time) : 0;

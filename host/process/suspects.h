@@ -1,8 +1,8 @@
 /* process/suspects.h -- what workers have died of: the master's memory of the events at which they ended, so that a
- * message that kills costs one worker and not one for each retry. An event that has crashed a worker, or that hung until
- * the worker was killed, is refused at once; one that a worker was killed at from outside (the operator, the kernel's
- * OOM killer), and one that many messages share, after its second death. The time doubles with each further death, up to
- * MM_POISON_TIME_MAX.
+ * message that kills costs one worker and not one for each retry. An event that has crashed a worker, or that hung
+ * until the worker was killed, is refused at once; one that a worker was killed at from outside (the operator, the
+ * kernel's OOM killer), and one that many messages share, after its second death. The time doubles with each further
+ * death, up to MM_POISON_TIME_MAX.
  * Bounded: MM_POISON_MAX entries. Only this process writes what the workers see (base/poison.h). Knows no processes. */
 #ifndef MM_PROCESS_SUSPECTS_H
 #define MM_PROCESS_SUSPECTS_H

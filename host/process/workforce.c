@@ -262,7 +262,7 @@ double mm_workforce_spawn_wait(const struct mm_workforce *w, double now)
 	return !w->is_stopping && w->spawn_at > now ? w->spawn_at - now : 0;
 }
 
-/* After a worker has died or was set aside: the next starts at once after a long life, else after ever longer delays. */
+/* A worker has died or was set aside: the next starts at once after a long life, else after ever longer delays. */
 static void plan_respawn(struct mm_workforce *w, const struct mm_worker_process *dead, double now)
 {
 	bool was_steady = dead->served_at != 0 && now - dead->served_at >= STEADY_AFTER;
@@ -470,7 +470,8 @@ static void set_aside(struct mm_workforce *w, struct mm_worker_process *worker, 
 	enum mm_worker_state before = worker->state;
 	bool takes_part = mm_worker_process_takes_part(worker);
 	struct mm_log_line line;
-	mm_log_begin(&line, mm_host_log(w->host), MM_LEVEL_WARN, worker->is_stopped ? "worker_stopped" : "worker_stuck");
+	mm_log_begin(&line, mm_host_log(w->host), MM_LEVEL_WARN,
+		worker->is_stopped ? "worker_stopped" : "worker_stuck");
 	mm_log_number(&line, "pid", worker->pid);
 	mm_log_number(&line, "sessions", mm_census_get(worker->row->sessions));
 	mm_log_string(&line, "text", text);
@@ -494,8 +495,8 @@ static void watch_stop(struct mm_workforce *w, struct mm_worker_process *worker,
 	if (++worker->held_ticks * MM_WORKFORCE_TICK < MM_STOPPED_AFTER || worker->is_stopped)
 		return;
 	worker->is_stopped = true;
-	set_aside(w, worker, now, "it is stopped (SIGSTOP, a terminal, a debugger); another worker takes its place, and its "
-		"sessions wait for SIGCONT");
+	set_aside(w, worker, now, "it is stopped (SIGSTOP, a terminal, a debugger); another worker takes its place, "
+		"and its sessions wait for SIGCONT");
 }
 
 static void note_beat(struct mm_workforce *w, struct mm_worker_process *worker, uint64_t beats)

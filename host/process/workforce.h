@@ -1,6 +1,6 @@
 /* process/workforce.h -- the worker processes of a host: forks them, sends them orders, notices when one hangs, is
- * stopped or ends, remembers what it died of, and says when the next may be forked. Knows neither the phases of a reload nor clients; the owner (master.c)
- * interprets the workers' notes.
+ * stopped or ends, remembers what it died of, and says when the next may be forked. Knows neither the phases of a
+ * reload nor clients; the owner (master.c) interprets the workers' notes.
  * Ownership: a workforce owns its processes, their channels and the census they report to. */
 #ifndef MM_PROCESS_WORKFORCE_H
 #define MM_PROCESS_WORKFORCE_H
@@ -46,7 +46,8 @@ struct mm_workforce_owner {
 	void (*in_child)(void *self);
 	/* descriptor: BORROWED; -1: none came along. */
 	void (*note)(void *self, struct mm_worker_process *, const struct mm_note *, int descriptor);
-	/* The process lives, but takes no further part: it is stopped or cannot be killed. It was in this state before. */
+	/* The process lives, but takes no further part: it is stopped or cannot be killed. before: its state until
+	 * then. */
 	void (*set_aside)(void *self, const struct mm_worker_process *, enum mm_worker_state before);
 	/* The process has ended and its slot is free again. ended: the worker as it was; why: the reason, if
 	 * it was loading scripts. */
@@ -86,7 +87,8 @@ void mm_worker_process_commit(struct mm_worker_process *, uint32_t generation);
 void mm_worker_process_stop(struct mm_worker_process *);
 /* True: it is loading or serving, and so takes part in every reload. */
 bool mm_worker_process_takes_part(const struct mm_worker_process *);
-/* What people should read instead of the state in its row: "stopped", "stuck", "hung"; NULL: the row is right. Static. */
+/* What people should read instead of the state in its row: "stopped", "stuck", "hung"; NULL: the row is right.
+ * Static. */
 const char *mm_worker_process_trouble(const struct mm_worker_process *);
 /* True: it serves sessions, perhaps its last ones. */
 bool mm_worker_process_has_sessions(const struct mm_worker_process *);

@@ -133,7 +133,8 @@ describe("a message that kills a worker", function()
     h = host.start { workers = 1, scripts = killer("eom", "crash") }
     until_refused(DEADLY.eom)
     local before = deaths()
-    assert.equal("closed", attempt(h, with(DEADLY.eom, { body = "another body\r\n" })).kind) -- looked at, and it kills, too
+    -- it is looked at, and kills, too
+    assert.equal("closed", attempt(h, with(DEADLY.eom, { body = "another body\r\n" })).kind)
     assert.truthy(h:wait_serving(1, 5))
     assert.equal(before + 1, deaths())
   end)

@@ -67,6 +67,17 @@ local function kill_at_a_stage(w)
   w.struck.count = w.struck.count + 1
 end
 
+-- Stops a worker, and lets the one go on that was stopped before: it has been replaced by then.
+local function stop_a_worker(w)
+  w.stopped = w.stopped or { count = 0 }
+  if w.stopped.pid then kill(w.stopped.pid, "SIGCONT") end
+  local pids = {}
+  for _, pid in ipairs(w:workers()) do if pid ~= w.stopped.pid then pids[#pids + 1] = pid end end
+  w.stopped.pid = pids[math.random(#pids)]
+  kill(w.stopped.pid, "SIGSTOP")
+  w.stopped.count = w.stopped.count + 1
+end
+
 local function write_generation(w, n)
   w:write { ["10-ledger.lua"] = w:source("generation" .. n) }
   w:reload()
@@ -262,7 +273,18 @@ return {
     end },
   { name = "while scripts are stuck in C", seconds = 1, stages = STAGES_OF_A_MESSAGE, every = 0.3, messages = 15,
     kinds = "keep,refuse,keep,rcpt,keep,stuck,discard,keep,keep,later", strike = function() end,
-    enough = function(w) return w:count "hang_timeout" >= 2 end },
+    arguments = { "--poison_time=0.5" }, enough = function(w) return w:count "hang_timeout" >= 2 end },
+  { name = "while messages kill workers", seconds = 1, stages = "header,eoh,body,eom", every = 0.3, messages = 15,
+    kinds = "keep,refuse,keep,rcpt,keep,poison,discard,keep,keep,later", strike = function() end,
+    arguments = { "--poison_time=1" },
+    enough = function(w) return w:count '"event":"poison"' >= 3 and w:count '"decided_by":"poison"' >= 6 end,
+    check = function(w) -- one death for each such message, however often it came again
+      at_least(2 * w:count '"event":"poison"', "refusals without a death", w:count '"decided_by":"poison"')
+      assert(w:deaths() == w:count '"event":"poison"', "a message killed twice")
+    end },
+  { name = "while workers are stopped", seconds = 3, kinds = EVERY_KIND, stages = "eom", every = 3,
+    strike = stop_a_worker, enough = function(w) return w:count '"event":"worker_stopped"' >= 2 end,
+    settle = function(w) if w.stopped and w.stopped.pid then kill(w.stopped.pid, "SIGCONT") end end },
   { name = "while a second instance is started", is_free = true, seconds = 2, kinds = EVERY_KIND,
     stages = "eom", every = 0.2, strike = start_a_second_one,
     enough = function(w) return w.seconds >= 3 end },
