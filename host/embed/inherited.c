@@ -21,10 +21,10 @@
 
 /* An ignored SIGCHLD would hide the end of workers, a blocked SIGTERM our own. Handlers that are already there belong
  * to this program (a sanitizer's). Reading from a terminal or writing to one in the background would stop us, and a log
- * at its size limit would end us. */
+ * at its size limit or without a reader would end us. */
 void mm_inherited_reset(void)
 {
-	static const int ignored[] = { SIGTTIN, SIGTTOU, SIGXFSZ };
+	static const int ignored[] = { SIGTTIN, SIGTTOU, SIGXFSZ, SIGPIPE };
 	static const struct itimerval none = { .it_value = { 0 } };
 	sigset_t empty;
 	struct sigaction was;

@@ -330,6 +330,9 @@ static void say_workers(void *self, struct mm_control_client *client)
 static void say_poison(void *self, struct mm_control_client *client)
 {
 	const struct master *m = self;
+	unsigned long long refused = mm_workforce_refused_unseen(&m->workforce);
+	if (refused > 0)
+		mm_control_client_say(client, "refused_unseen=%llu", refused);
 	mm_suspects_describe(&m->workforce.suspects, mm_clock_now(), (struct mm_say){ mm_control_client_line, client });
 }
 

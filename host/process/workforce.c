@@ -15,7 +15,7 @@
 #define STOP_GRACE      5.0     /* seconds beyond drain_timeout until a worker is killed */
 #define HALT_GRACE      3.0     /* seconds from an order to end now to the kill */
 #define ABORT_GRACE     2.0     /* seconds that a core dump may take */
-#define STUCK_AFTER     2.0     /* seconds after SIGKILL that a process may take to die */
+#define STUCK_AFTER     5.0     /* seconds after SIGKILL that a process may take to die */
 #define NOTES_A_TURN    64      /* that are read from one worker before the others have their turn */
 #define STEADY_AFTER    10.0    /* seconds after which a worker's death does not count as a failed start */
 #define BACK_OFF_FIRST  0.1     /* seconds, doubled with each quick death */
@@ -158,7 +158,10 @@ unsigned mm_workforce_taking_part(const struct mm_workforce *w)
 
 bool mm_workforce_is_empty(const struct mm_workforce *w)
 {
-	return mm_workforce_count(w, MM_WORKER_FREE) == MM_WORKFORCE_MAX;
+	for (int i = 0; i < MM_WORKFORCE_MAX; i++)
+		if (w->workers[i].state != MM_WORKER_FREE && !w->workers[i].is_stuck)
+			return false;           /* a stuck one may never end */
+	return true;
 }
 
 unsigned mm_workforce_sessions(const struct mm_workforce *w)
@@ -168,6 +171,15 @@ unsigned mm_workforce_sessions(const struct mm_workforce *w)
 		if (w->workers[i].state != MM_WORKER_FREE)
 			sessions += mm_census_get(w->workers[i].row->sessions);
 	return sessions;
+}
+
+uint64_t mm_workforce_refused_unseen(const struct mm_workforce *w)
+{
+	uint64_t refused = 0;
+	for (int i = 0; i < MM_WORKFORCE_MAX; i++)
+		if (w->workers[i].state != MM_WORKER_FREE)
+			refused += mm_census_get(w->workers[i].row->refused_unseen);
+	return refused;
 }
 
 bool mm_workforce_has(const struct mm_workforce *w, unsigned pid)
@@ -535,7 +547,9 @@ static void check_heartbeat(struct mm_workforce *w, struct mm_worker_process *wo
 static void kill_late(struct mm_workforce *w, struct mm_worker_process *worker, double now)
 {
 	kill(worker->pid, SIGKILL);
-	if (!worker->is_hung || worker->is_stuck || now < worker->kill_at + STUCK_AFTER)
+	if (worker->killed_at == 0)
+		worker->killed_at = now;
+	if (worker->is_stuck || now < worker->killed_at + STUCK_AFTER)
 		return;
 	worker->is_stuck = true;
 	set_aside(w, worker, now, "the kernel does not let it die (a disk or a network file system that does not "

@@ -38,6 +38,7 @@ struct mm_worker_process {
 	bool                  is_stopped;       /* SIGSTOP, a debugger: leaves, and a fresh one has taken its place */
 	bool                  is_stuck;         /* the kernel does not let it die: likewise */
 	double                kill_at;          /* when to kill it; 0: never */
+	double                killed_at;        /* when it was killed first; 0: not yet */
 };
 
 struct mm_workforce_owner {
@@ -123,6 +124,8 @@ void mm_workforce_watch(struct mm_workforce *, double now);
 unsigned mm_workforce_count(const struct mm_workforce *, enum mm_worker_state);
 unsigned mm_workforce_taking_part(const struct mm_workforce *);
 unsigned mm_workforce_sessions(const struct mm_workforce *);
+uint64_t mm_workforce_refused_unseen(const struct mm_workforce *);     /* events, by the workers there are */
+/* True: no process is left that can be waited for. */
 bool mm_workforce_is_empty(const struct mm_workforce *);
 bool mm_workforce_has(const struct mm_workforce *, unsigned pid);       /* with sessions */
 /* True: all workers that take part, and at least one, have prepared this generation. */

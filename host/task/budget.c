@@ -25,6 +25,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -42,6 +43,7 @@
 
 static struct {
 	bool                    is_open;
+	bool                    sees_exit;
 	struct mm_budget_limits limits;
 	struct mm_census_row   *row;            /* borrowed */
 	struct mm_log          *log;            /* borrowed */
@@ -121,7 +123,7 @@ static void note_place(const struct mm_task *t)
 	budget.has_place = 1;
 }
 
-static void on_crash(int number)
+static void note_last_place(void)
 {
 	struct mm_whereabouts *at = &budget.row->whereabouts;
 	if (budget.running != NULL) {
@@ -131,8 +133,20 @@ static void on_crash(int number)
 		note_session(at, *budget.working);
 		mm_census_set(at->is_set, 1);
 	}
+}
+
+static void on_crash(int number)
+{
+	note_last_place();
 	signal(number, SIG_DFL);
 	raise(number);
+}
+
+/* A C function that a script has called ends the process. */
+static void on_exit_from_inside(void)
+{
+	if (budget.is_open)
+		note_last_place();
 }
 
 /* ---- the hook ---- */
@@ -393,6 +407,8 @@ static void take_signals(void)
 	for (size_t i = 0; i < sizeof crashes / sizeof *crashes; i++)
 		sigaction(crashes[i], &crash, NULL);
 	signal(SIGPROF, SIG_IGN);
+	if (!budget.sees_exit)
+		budget.sees_exit = atexit(on_exit_from_inside) == 0;
 }
 
 /* Aimed at this thread. */

@@ -52,7 +52,7 @@ for _, workers in ipairs { 0, 2 } do
         assert.is_nil(files_of(pid):find("/etc/", 1, true), files_of(pid))
         assert.matches("/dev/null", files_of(pid)) -- standard input
       end
-      assert.matches("^0\n1\n2\n%D", seen_by_a_program(h))
+      assert.matches("^0\n1\n2\n0022\n", (seen_by_a_program(h)))
     end)
 
     it("keeps a socket that a listener names", function()

@@ -126,6 +126,8 @@ describe("a message that kills a worker", function()
       local reply, _, count = until_refused(DEADLY.eom)
       assert.is_true(refused(reply), tostring(reply.text or reply.kind))
       assert.equal(allowed, count)
+      -- a SIGKILL leaves no time to say anything, but the message is known by its fingerprint
+      assert.matches(how == "kill" and "sender=%-" or "sender=<ann@one.example>", (poison_lines(h)[1]))
     end)
   end
 
@@ -170,6 +172,7 @@ describe("a message that kills a worker", function()
     assert.matches("deaths=1 ", line)
     assert.matches("refused_for=[23] ", line)
     assert.matches("queue_id=4Q1 handler=on_eom script=%S+10%-kill.lua", line)
+    assert.matches("refused_unseen=1\n", (h:ctl "status"))
     assert.matches("poison pid=%d+ refused_for=3.000 .*from=<ann@one.example> size=6", h:log())
     assert.equal("forgot 1\n", (h:ctl "forget"))
     assert.same({}, poison_lines(h))

@@ -163,20 +163,22 @@ describe("the service manager's watchdog", function()
   end)
 end)
 
-describe("a master that is stopped", function()
-  it("is named by ctl, instead of letting it wait for ever", function()
-    local h = host.start { workers = 1, scripts = marked "old" }
-    h:signal "SIGSTOP"
-    local began = host.now()
-    local text, status = h:ctl "status"
-    local served = mark_of(h)
-    h:signal "SIGCONT"
-    local later = h:ctl "status"
-    h:stop()
-    assert.equal(75, status)
-    assert.matches("process %d+ does not answer; it is stopped", text)
-    assert.is_true(host.now() - began < 10)
-    assert.equal("old", served) -- its workers go on
-    assert.matches("state=serving", later)
+for _, workers in ipairs { 0, 1 } do
+  describe("a host that is stopped, workers=" .. workers, function()
+    it("is named by ctl, instead of letting it wait for ever", function()
+      local h = host.start { workers = workers, scripts = marked "old" }
+      h:signal "SIGSTOP"
+      local began = host.now()
+      local text, status = h:ctl "status"
+      local served = workers == 0 or mark_of(h) == "old"
+      h:signal "SIGCONT"
+      local later = h:ctl "status"
+      h:stop()
+      assert.equal(75, status)
+      assert.matches("process %d+ does not answer; it is stopped", text)
+      assert.is_true(host.now() - began < 10)
+      assert.is_true(served) -- its workers go on
+      assert.matches("state=serving", later)
+    end)
   end)
-end)
+end
