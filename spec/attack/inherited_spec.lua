@@ -108,13 +108,13 @@ for _, workers in ipairs { 0, 2 } do
       end
     end)
 
-    it("outlives an alarm that its parent has set", function()
-      h = host.start { workers = workers, scripts = SHOW, through = { "perl", "-e", "alarm 1; exec @ARGV" } }
-      host.sleep(1.3)
-      assert.is_true(h.child:running())
-    end)
-
     if workers > 0 then
+      it("outlives an alarm that its parent has set", function()
+        h = host.start { workers = workers, scripts = SHOW, through = { "perl", "-e", "alarm 1; exec @ARGV" } }
+        host.sleep(1.3)
+        assert.is_true(h.child:running())
+      end)
+
       it("does not give its programs the service manager's variables", function()
         h = host.start { workers = workers, scripts = SHOW,
           env = { NOTIFY_SOCKET = "/nowhere", WATCHDOG_USEC = "9000000" } }

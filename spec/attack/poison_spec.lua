@@ -15,7 +15,8 @@ local CRASH = [[
   }
 ]]
 
-local STEPS = { "connect", "helo", "mail", "rcpt", "data", "header", "eoh", "body", "eom" }
+local STEPS = os.getenv "SLOW" and { "connect", "helo", "mail", "rcpt", "data", "header", "eoh", "body", "eom" }
+  or { "helo", "rcpt", "header", "eom" }
 
 -- A script that dies the given death at a stage when the client, sender, recipient or subject asks for it.
 local function killer(stage, how)

@@ -7,6 +7,9 @@ local posix_unistd = require "posix.unistd"
 local host = require "spec.support.host"
 local process = require "spec.support.process"
 
+-- With SLOW=1: each of these waits for some seconds.
+local slow_it = os.getenv "SLOW" and it or pending
+
 local function marked(mark)
   return { ["10-mark.lua"] = ("function on_eom(ctx) ctx:add_header('X-Mark', '%s') end"):format(mark) }
 end
@@ -54,7 +57,7 @@ describe("a worker that is stopped", function()
     assert.matches("stopped", (h:ctl "sessions"))
   end)
 
-  it("does not hold up a reload that has begun", function()
+  slow_it("does not hold up a reload that has begun", function()
     h = host.start { workers = 2, scripts = marked "old" }
     stop(h:workers()[1])
     h:write(marked "new")
@@ -91,7 +94,7 @@ describe("a worker that is stopped", function()
     assert.equal(4, #h:workers())
   end)
 
-  it("does not pile up: at most as many as there are workers stay", function()
+  slow_it("does not pile up: at most as many as there are workers stay", function()
     h = host.start { workers = 1, scripts = marked "old" }
     for n = 1, 3 do
       local pid
@@ -103,7 +106,7 @@ describe("a worker that is stopped", function()
     assert.truthy(host.wait_until(5, function() return #h:workers() == 2 end))
   end)
 
-  it("does not keep the host from stopping", function()
+  slow_it("does not keep the host from stopping", function()
     h = host.start { workers = 2, scripts = marked "old", arguments = { "--drain_timeout=0" } }
     stop(h:workers()[1])
     h:signal "SIGTERM"
@@ -134,7 +137,7 @@ describe("the service manager's watchdog", function()
     assert(posix_socket.bind(inbox, { family = posix_socket.AF_UNIX, path = directory .. "/notify" }))
     os.execute("chmod 777 " .. directory .. "/notify")
     local h = host.start { workers = 1, scripts = marked "old",
-      env = { NOTIFY_SOCKET = directory .. "/notify", WATCHDOG_USEC = "1200000" } }
+      env = { NOTIFY_SOCKET = directory .. "/notify", WATCHDOG_USEC = "1000000" } }
     local function fed(seconds)
       local count, till = 0, host.now() + seconds
       repeat
@@ -144,14 +147,14 @@ describe("the service manager's watchdog", function()
       until host.now() >= till
       return count
     end
-    local before = fed(2)
+    local before = fed(1.2)
     local victims = h:workers()
     for _, pid in ipairs(victims) do host.kill(pid, "SIGSTOP") end
     fed(0.6)
     local while_stopped = fed(1)
     local serves = h:wait_log("worker_stopped", 5) and h:wait_serving(1, 8)
     fed(0)
-    local afterwards = fed(2)
+    local afterwards = fed(1.2)
     for _, pid in ipairs(victims) do host.kill(pid, "SIGCONT") end
     h:stop()
     posix_unistd.close(inbox)
