@@ -146,7 +146,8 @@ int mm_ctl_ask(const struct mm_ctl_query *c, const char *request)
 	if (fd < 0)
 		return EX_UNAVAILABLE;
 	snprintf(note.text, sizeof note.text, "%s", request);
-	status = mm_channel_send(fd, &note, -1) ? read_answer(c, fd) : EX_UNAVAILABLE;
+	mm_channel_send(fd, &note, -1);         /* a host that turns us away has closed its end and said why */
+	status = read_answer(c, fd);
 	close(fd);
 	return status;
 }

@@ -113,7 +113,7 @@ describe("a worker that is stopped", function()
     assert.truthy(host.wait_until(8, function() return not h.child:running() end))
   end)
 
-  it("fails a reload with the reason when it is the one that tries the scripts", function()
+  slow_it("fails a reload with the reason when it is the one that tries the scripts", function()
     h = host.start { workers = 1, scripts = marked "old" }
     h:write { ["10-mark.lua"] = [[
       local ffi = require "ffi"
