@@ -11,7 +11,7 @@ local testlib = require "spec.support.testlib"
 local channel = testlib.load "process/channel.h"
 
 local PASS = { ["10-pass.lua"] = "function on_eom() end" }
-local SLOW_TO_LOAD = { ["10-pass.lua"] = 'require("moonmilter").sleep(3) function on_eom() end' }
+local SLOW_TO_LOAD = { ["10-pass.lua"] = 'require("moonmilter").sleep(1) function on_eom() end' }
 
 -- What ctl sends.
 local function request(text)
@@ -52,6 +52,8 @@ for _, workers in ipairs { 0, 1 } do
       assert.is_true(h.child:running())
     end)
 
+    if workers == 0 then return end -- the rest is the same code
+
     it("of clients of our own user that wait leaves root its places", function()
       if posix_unistd.geteuid() ~= 0 then pending "needs root" return end
       h:write(SLOW_TO_LOAD)
@@ -76,7 +78,6 @@ for _, workers in ipairs { 0, 1 } do
       local text, status = h:ctl "status"
       assert.matches("too many clients wait for an answer", text)
       assert.equal(75, status)
-      assert.truthy(host.wait_until(20, function() return select(2, h:ctl "status") == 0 end))
     end)
   end)
 end
