@@ -71,6 +71,12 @@
 #define MM_BEAT_EVERY           0.25            /* a worker shows that its loop turns */
 #define MM_HANG_TIMEOUT         10.0            /* a worker that shows nothing for this long is killed and replaced */
 #define MM_RELOAD_EVERY         0.5             /* between reloads by SIGHUP; a storm of signals causes few reloads */
+#define MM_STOPPED_AFTER        2.0             /* a worker that shows nothing for this long and is stopped (SIGSTOP,
+                                                 * a debugger) is replaced */
+#define MM_POISON_TIME          3600.0          /* what killed a worker is refused for this long, default of
+                                                 * poison_time */
+#define MM_POISON_TIME_MAX      86400.0         /* the same after several deaths: the time doubles with each */
+#define MM_POISON_MAX           64u             /* events that are remembered; the one that ends first makes room */
 #define MM_LOAD_TIMEOUT         60.0            /* on_load may wait for other services, but not for ever */
 
 /* Network services that scripts use */

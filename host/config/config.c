@@ -123,6 +123,8 @@ static const struct mm_config_key keys[] = {
 	  "CPU time all handlers of a message may use together" },
 	{ "hang_timeout",      MM_CONFIG_SECONDS,     HOST(hang_timeout), BETWEEN(1, 3600), NUMBER(MM_HANG_TIMEOUT),
 	  "A worker whose loop stops for this long is killed and replaced" },
+	{ "poison_time",       MM_CONFIG_SECONDS,     HOST(poison_time), BETWEEN(0, 604800), NUMBER(MM_POISON_TIME),
+	  "How long what killed a worker is answered with 451; 0 for not at all" },
 	{ "memory_soft",       MM_CONFIG_BYTES,       HOST(memory_soft), BETWEEN(0, 1024 * GiB), NUMBER(0),
 	  "Lua memory of a worker that triggers a full collection; 0 for half of memory_hard" },
 	{ "memory_hard",       MM_CONFIG_BYTES,       HOST(memory_hard), BETWEEN(0, 1024 * GiB), NUMBER(MM_MEMORY_HARD),

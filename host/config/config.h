@@ -61,7 +61,7 @@ struct mm_config {
 	struct mm_config_strings dns_servers;   /* empty: the servers of resolv.conf */
 	double                   dns_timeout;
 	uint32_t                 dns_cache;     /* answers that a worker keeps */
-	double                   cpu_slice, cpu_session, hang_timeout;
+	double                   cpu_slice, cpu_session, hang_timeout, poison_time;
 	uint64_t                 memory_soft, memory_hard;      /* bytes per worker; 0: no limit */
 	uint32_t                 recycle_sessions;              /* 0: never */
 	char                    *record;        /* owned: directory for records of conversations; NULL: none are kept */

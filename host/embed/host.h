@@ -25,8 +25,9 @@ struct mm_host_member {
 	void                 *self;
 };
 
-/* with_control: opens the control socket of the configuration, too; the caller answers there (process/control.h). NULL:
- * why gives the reason. */
+/* with_control: the process is the program that serves. It gives up what it has inherited (embed/inherited.h) and opens
+ * the control socket of the configuration, too; the caller answers there (process/control.h). NULL: why gives the
+ * reason. */
 struct mm_host *mm_host_bind(const struct mm_host_options *, bool with_control, struct mm_fault *why);
 /* member NULL: this process is the whole host. Otherwise the listeners' files belong to the
  * master, which removes them. */

@@ -168,6 +168,10 @@ static bool is_my_turn(void *self)
 {
 	const struct watch *watch = self;
 	const struct mm_worker_options *o = &watch->worker->options;
+	if (mm_census_get(o->row->is_out)) {    /* the master's order to drain is on its way */
+		pause_all(watch->worker);
+		return false;
+	}
 	return o->census == NULL || mm_census_is_my_turn(o->census, o->row);
 }
 
@@ -290,6 +294,10 @@ static bool make_parts(struct mm_worker *w, const struct mm_worker_options *o, s
 	if (!mm_connections_init(&w->connections, o->loop, o->log) || w->allowed == NULL)
 		return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for a worker");
 	w->connections.row = o->row;
+	if (o->census != NULL) {                /* a master outlives us, and remembers what we die of */
+		w->connections.engines.row = o->row;
+		w->connections.engines.poison = o->census->poison;
+	}
 	w->connections.profile = &w->profile;
 	w->connections.on_close = on_connection_closed;
 	w->connections.self = w;

@@ -7,6 +7,7 @@
 
 #include "base/bounds.h"
 #include "base/clock.h"
+#include "milter/digest.h"
 #include "milter/reply.h"
 
 #include <stdio.h>
@@ -31,6 +32,7 @@ struct mm_engine {
 	bool                     is_waiting;    /* the runtime works on todo[0] */
 	bool                     skips_body;    /* a handler has said skip where it cannot be sent to the MTA */
 	bool                     rcpt_is_refused;       /* the MTA itself refused this recipient */
+	bool                     shuns_message; /* it has killed a worker before: the runtime sees no more of it */
 	bool                     is_ending;     /* no more packets are read */
 	bool                     is_finished;
 	bool                     has_last_answer;       /* when the host stopped, the MTA got `result` as its answer */
@@ -61,6 +63,8 @@ struct mm_engine *mm_engine_new(struct mm_engine_shared *shared, struct mm_runti
 	e->owner = owner;
 	e->out = out;
 	e->when = MM_WHEN_START;
+	if (shared->poison != NULL && shared->row != NULL)
+		e->session.seed = shared->poison->seed;
 	mm_frame_init(&e->frame, MM_PACKET_DATA_MAX);
 	begin_client(e);
 	e->runtime_session = runtime.ops->open(runtime.self, &e->session, e);
@@ -84,6 +88,60 @@ void mm_engine_free(struct mm_engine *e)
 	mm_session_clear(&e->session, &e->shared->message_pool);
 	mm_frame_free(&e->frame);
 	free(e);
+}
+
+/* ---- what is at work, for the process that would find us dead ---- */
+
+struct work {
+	uint64_t                 digest;
+	const struct mm_session *session;
+};
+
+static void show_work(struct mm_engine *e, struct work w)
+{
+	e->shared->working = w.session;
+	if (e->shared->row != NULL)
+		mm_census_set(e->shared->row->at_work, w.digest);
+}
+
+/* Around everything that the engine does for its connection: they may nest. Between two events the one before counts,
+ * because it is the last that a retry can be stopped at. */
+static struct work begin_work(struct mm_engine *e)
+{
+	struct work before = { .session = e->shared->working };
+	if (e->shared->row != NULL)
+		before.digest = mm_census_get(e->shared->row->at_work);
+	show_work(e, (struct work){ e->session.event_digest, &e->session });
+	return before;
+}
+
+static void show_event(struct mm_engine *e, uint64_t digest)
+{
+	e->session.event_digest = digest;
+	show_work(e, (struct work){ digest, &e->session });
+}
+
+/* True: this event has killed a worker before, and v is its answer. */
+static bool is_poison(struct mm_engine *e, enum mm_stage stage, struct mm_verdict *v)
+{
+	static const char words[] = "this message cannot be filtered at the moment; try again later";
+	static const struct mm_text text = { words, sizeof words - 1 };
+	const struct mm_poison *poison = e->shared->poison;
+	struct mm_fault ignored;
+	if (stage == MM_STAGE_close)
+		show_event(e, 0);               /* no retry can be stopped at it */
+	if (e->session.seed == 0 || stage == MM_STAGE_negotiate || MM_STAGES_AFTERWARDS & 1u << stage)
+		return false;
+	uint64_t digest = mm_digest_of_event(&e->session, stage);
+	show_event(e, digest);
+	if (!mm_poison_is_any(poison) || !mm_poison_has(poison, digest, mm_clock_now()))
+		return false;
+	mm_census_add(e->shared->row->refused_unseen, 1);
+	e->shuns_message |= (MM_STAGES_OF_MESSAGE & ~MM_STAGE_BIT(rcpt)) & 1u << stage;
+	if (!mm_verdict_worded(v, MM_VERDICT_tempfail, 451, (struct mm_text){ "4.3.0", 5 }, &text, 1, &ignored))
+		mm_verdict_plain(v, MM_VERDICT_tempfail);
+	snprintf(v->decided_by, sizeof v->decided_by, "poison");
+	return true;
 }
 
 /* ---- the queue of events ---- */
@@ -118,11 +176,13 @@ static void forget_message(struct mm_engine *e)
 	mm_verdict_reset(&e->held);
 	mm_verdict_reset(&e->result);
 	e->skips_body = false;
+	e->shuns_message = false;
 	if (e->session.message == NULL)
 		return;
 	e->runtime.ops->end_message(e->runtime_session);
 	mm_session_end_message(&e->session, &e->shared->message_pool,
 		mm_frame_has_packet(&e->frame) && e->command.row->letter == SMFIC_MAIL);
+	show_event(e, 0);
 }
 
 static void write_verdict(struct mm_engine *e, const struct mm_verdict *v)
@@ -300,12 +360,12 @@ static bool event_of(struct mm_engine *e, enum mm_stage stage, struct mm_event *
 	switch (stage) {
 	case MM_STAGE_abort:
 		event->command = NULL;
-		return e->session.message != NULL;
+		return e->session.message != NULL && !e->shuns_message;
 	case MM_STAGE_done:
 		event->command = NULL;
 		event->result = e->result.kind;
 		event->result_reply = (struct mm_text){ (const char *)e->result.reply.bytes, e->result.reply.size };
-		return e->session.message != NULL;
+		return e->session.message != NULL && !e->shuns_message;
 	case MM_STAGE_close:
 		event->command = NULL;
 		return true;
@@ -423,15 +483,15 @@ static void run_event(struct mm_engine *e)
 	struct mm_event event;
 	struct mm_verdict v = { 0 };
 	e->shared->waited = 0;
-	if (event_of(e, stage, &event)) {
+	if (!event_of(e, stage, &event)) {
+		take_held(e, stage, &v);
+	} else if (!is_poison(e, stage, &v)) {
 		e->is_waiting = true;
 		if (e->runtime.ops->event(e->runtime_session, &event, &v) == MM_WAITING) {
 			e->waiting_since = mm_clock_now();
 			return;
 		}
 		e->is_waiting = false;
-	} else {
-		take_held(e, stage, &v);
 	}
 	event_decided(e, &v);
 }
@@ -477,11 +537,9 @@ static bool note_header(struct mm_engine *e, struct mm_fault *why)
 	return true;
 }
 
-/* Stores the facts of a command before any handler sees it. */
-static bool note_facts(struct mm_engine *e, struct mm_fault *why)
+static bool store_facts(struct mm_engine *e, struct mm_fault *why)
 {
 	struct mm_session *s = &e->session;
-	mm_session_age_macros(s, e->command.row->letter);
 	switch (e->command.row->letter) {
 	case SMFIC_CONNECT: return mm_session_set_client(s, &e->command) || out_of_memory(why);
 	case SMFIC_HELO: return mm_session_set_helo(s, e->command.text) || out_of_memory(why);
@@ -505,6 +563,16 @@ static bool note_facts(struct mm_engine *e, struct mm_fault *why)
 	default:
 		return true;
 	}
+}
+
+/* Stores the facts of a command before any handler sees it. */
+static bool note_facts(struct mm_engine *e, struct mm_fault *why)
+{
+	mm_session_age_macros(&e->session, e->command.row->letter);
+	if (!store_facts(e, why))
+		return false;
+	mm_digest_note(&e->session, &e->command);
+	return true;
 }
 
 /* Queues the events of a command. An open message that the command silently ends is aborted first. */
@@ -721,7 +789,7 @@ static void go_on(struct mm_engine *e, struct mm_fault *why)
 	}
 }
 
-bool mm_engine_feed(struct mm_engine *e, const void *bytes, size_t n, struct mm_fault *why)
+static bool feed(struct mm_engine *e, const void *bytes, size_t n, struct mm_fault *why)
 {
 	mm_fault_clear(why);
 	if (e->is_ending)
@@ -744,7 +812,15 @@ bool mm_engine_feed(struct mm_engine *e, const void *bytes, size_t n, struct mm_
 	return why->class == MM_FAULT_NONE;
 }
 
-void mm_engine_end(struct mm_engine *e, enum mm_cancel why)
+bool mm_engine_feed(struct mm_engine *e, const void *bytes, size_t n, struct mm_fault *why)
+{
+	struct work before = begin_work(e);
+	bool ok = feed(e, bytes, n, why);
+	show_work(e, before);
+	return ok;
+}
+
+static void end(struct mm_engine *e, enum mm_cancel why)
 {
 	struct mm_fault ignored = { .class = MM_FAULT_NONE };
 	if (e->is_finished)
@@ -762,6 +838,13 @@ void mm_engine_end(struct mm_engine *e, enum mm_cancel why)
 	}
 	fail(e);
 	run(e, &ignored);
+}
+
+void mm_engine_end(struct mm_engine *e, enum mm_cancel why)
+{
+	struct work before = begin_work(e);
+	end(e, why);
+	show_work(e, before);
 }
 
 /* Cancels a waiting handler and runs the events still owed (abort or done, then close): there will be no later call. */
@@ -810,6 +893,7 @@ void mm_engine_shut_down(struct mm_engine *e)
 
 void mm_engine_decided(struct mm_engine *e, struct mm_verdict *v)
 {
+	struct work before = begin_work(e);
 	struct mm_fault why;
 	mm_fault_clear(&why);
 	end_wait(e);
@@ -819,6 +903,7 @@ void mm_engine_decided(struct mm_engine *e, struct mm_verdict *v)
 	mm_frame_keep(&e->frame, &why);
 	if (e->is_waiting && mm_frame_has_packet(&e->frame))
 		decode_again(e);
+	show_work(e, before);
 	e->owner.wake(e->owner.self);
 }
 

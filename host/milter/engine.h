@@ -5,11 +5,15 @@
  * only after end-of-message, before the final reply of a message that is let through, all in one append to `out`; for
  * every message opened the runtime sees exactly one of done and abort, for every client exactly one close, last.
  *
+ * An event that has killed a worker before is answered with a temporary failure and never reaches the runtime
+ * (base/poison.h); nor does the rest of its message, on_done and on_abort included.
+ *
  * While the runtime waits, the engine keeps further bytes (bounded: mm_engine_wants_input()); an abort or quit among
  * them ends the wait at once. */
 #ifndef MM_MILTER_ENGINE_H
 #define MM_MILTER_ENGINE_H
 
+#include "base/census.h"
 #include "milter/frame.h"
 #include "milter/runtime.h"
 
@@ -21,6 +25,11 @@ struct mm_engine_shared {
 	char               id_prefix[20];       /* of session ids */
 	uint64_t           sessions_begun;
 	double             waited;              /* seconds that the event now being decided has waited */
+
+	/* for the process that would find us dead; NULL: there is none */
+	struct mm_census_row   *row;            /* borrowed: shows what is at work */
+	const struct mm_poison *poison;         /* borrowed: what has killed workers */
+	const struct mm_session *working;       /* borrowed: whose bytes or events are at work; NULL: nobody's */
 };
 
 /* What happened to a message, for its one log line; or a verdict on something else. Texts are borrowed for the call. */

@@ -73,6 +73,12 @@ struct mm_edits {
 	struct mm_span quarantine_reason;
 };
 
+/* What the message looks like so far, for milter/digest.h. */
+struct mm_digest {
+	uint64_t sender, envelope, recipients, content;
+	bool     has_fields, has_body;          /* in content */
+};
+
 struct mm_message {
 	struct mm_message *next_free;   /* link in the pool */
 	uint32_t           pool_depth;  /* messages in the pool below this one */
@@ -94,6 +100,7 @@ struct mm_message {
 	bool               knows_fields;        /* header events come, so numbers can be resolved */
 	bool               is_overfull;         /* more header bytes or recipients came than we keep: lists are cut */
 	uint64_t           body_size;   /* bytes of body seen */
+	struct mm_digest   digest;
 
 	/* Times for the log: seconds; points in time are on mm_clock_now()'s clock. */
 	double             began_at, decided_at;        /* when MAIL came; when the verdict left, 0: it has not */

@@ -22,6 +22,12 @@ struct mm_session {
 	char              *peer;                /* owned: address of the MTA as text; NULL when it has none */
 	const char        *milter;              /* borrowed: for log lines; NULL: there is only one */
 
+	/* what events look like: milter/digest.h */
+	uint64_t           seed;                /* 0: nobody compares them */
+	uint64_t           client_digest;
+	uint64_t           said;                /* the words of the last command */
+	uint64_t           event_digest;        /* of the event that runs, or ran last; 0: none yet */
+
 	/* one SMTP client: cleared by mm_session_next_client() */
 	bool               knows_client;
 	enum mm_family     client_family;

@@ -33,7 +33,8 @@ struct command {
 static const struct command commands[] = {
 	{ "run",   mm_command_run,   "serve milters in the foreground (the default)" },
 	{ "check", mm_command_check, "load scripts and show what would be served and negotiated" },
-	{ "ctl",   mm_command_ctl,   "ask a running host: status, reload, stop, sessions, generations, loglevel" },
+	{ "ctl",   mm_command_ctl,   "ask a running host: status, reload, stop, sessions, generations, "
+		"forget, loglevel" },
 	{ "profile", mm_command_profile, "show what the handlers or lines of a running host cost" },
 	{ "doctor", mm_command_doctor, "check whether the MTA can open the sockets and its settings fit" },
 	{ "try",   mm_command_try,   "run a message file through scripts and show verdict and edited message" },

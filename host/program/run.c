@@ -6,6 +6,7 @@
 #include "io/listener.h"
 #include "process/master.h"
 #include "moonmilter.h"
+#include "embed/inherited.h"
 #include "embed/rights.h"
 #include "process/solo.h"
 #include "base/suggest.h"
@@ -219,6 +220,7 @@ static int run(const struct arguments *a)
 	struct mm_host_options o = host_options(a);
 	o.handle_signals = true;
 	o.guard_scripts = true;
+	mm_inherited_reset();
 	mm_heap_keep();
 	if (a->scripts.count == 0 && a->listen.count == 0 && a->config_file == NULL) {
 		fprintf(stderr, "moonmilter: nothing to serve: give scripts and a socket (moonmilter -s inet:10025 "
