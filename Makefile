@@ -198,7 +198,7 @@ test-all: test
 	@$(MAKE) --no-print-directory bench-quick
 
 # The whole tree with both compilers' strict warnings, then the include rules, documentation coverage, width, dead
-# functions, names and sections that comments cite, luacheck.
+# functions, names and sections that comments cite, patterns that take more than linear time, luacheck.
 lint: packages-build packages-test
 	@luajit spec/lint/rooms.lua
 	@luajit spec/lint/documentation.lua
@@ -206,6 +206,7 @@ lint: packages-build packages-test
 	@luajit spec/lint/dead.lua
 	@luajit spec/lint/words.lua
 	@luajit spec/lint/sections.lua
+	@luajit spec/lint/patterns.lua
 	@luacheck -q --no-color lua spec examples scripts
 	@if command -v clang >/dev/null; then $(MAKE) --no-print-directory CC=clang BUILD=build/clang objects; fi
 
