@@ -267,9 +267,9 @@ valgrind: packages-build packages-test all
 # fuzz-quick is for CI: FUZZ_TOTAL seconds over all targets, two at a time.
 FUZZ_SECONDS ?= 60
 FUZZ_TOTAL   ?= 300
-FUZZ ?= $(filter-out replay_corpus,$(patsubst host/fuzz/%.c,%,$(wildcard host/fuzz/*.c)))
+FUZZ ?= $(filter-out replay_corpus watch,$(patsubst host/fuzz/%.c,%,$(wildcard host/fuzz/*.c)))
 FUZZ_FLAGS := -std=c11 -D_GNU_SOURCE $(WARNINGS) -O1 -g -fsanitize=fuzzer,address,undefined \
-	-fno-sanitize-recover=undefined -Ihost
+	-fno-sanitize-recover=undefined -DMM_FUZZER -Ihost
 
 .PHONY: fuzz fuzz-quick fuzz-build corpus libs
 # the other libraries of a program that links with the static library
@@ -289,9 +289,10 @@ fuzz-build: packages-build
 		build/fuzz/libmoonmilter.a build/fuzz/test/program.a build/fuzz/ev.o
 	@$(MAKE) --no-print-directory -s -j2 $(FUZZ:%=build/fuzz/fuzz_%)
 
-build/fuzz/fuzz_%: host/fuzz/%.c build/fuzz/libmoonmilter.a build/fuzz/test/program.a
-	clang $(FUZZ_FLAGS) $(LUA_CFLAGS) -o $@ -no-pie $< build/fuzz/test/program.a build/fuzz/ev.o \
-		build/fuzz/libmoonmilter.a $(LIBS)
+build/fuzz/fuzz_%: host/fuzz/%.c $(wildcard host/fuzz/*.h) host/fuzz/watch.c build/fuzz/libmoonmilter.a \
+		build/fuzz/test/program.a
+	clang $(FUZZ_FLAGS) $(LUA_CFLAGS) -Wl,--wrap=LLVMFuzzerTestOneInput -o $@ -no-pie $< host/fuzz/watch.c \
+		build/fuzz/test/program.a build/fuzz/ev.o build/fuzz/libmoonmilter.a $(LIBS)
 
 # Adds the new inputs that matter to the tree.
 corpus:

@@ -55,7 +55,8 @@ local function functions()
             end
           end
         end
-        for class, method in read_file("lua/moonmilter/" .. folder .. file .. ".lua"):gmatch "\nfunction (%a+):([%w_]+)" do
+        local source = read_file("lua/moonmilter/" .. folder .. file .. ".lua")
+        for class, method in source:gmatch "\nfunction (%a+):([%w_]+)" do
           found[("%s %s:%s"):format(name, class, method)] = true
         end
       end
@@ -175,7 +176,8 @@ local function reader_of(text)
   }
 end
 
-local scanner = scan.new({ x = lpeg.P "a" ^ 1 * "b", aaaa = "aaaaab", id = "<a@b>" }, { window = 64, max_matches = 1e9 })
+local scanner = scan.new({ x = lpeg.P "a" ^ 1 * "b", aaaa = "aaaaab", id = "<a@b>" },
+  { window = 64, max_matches = 1e9 })
 
 -- name -> { function(text), heads... }: the text may begin with any of the heads, by default with none
 local rows = {
@@ -199,8 +201,9 @@ local rows = {
   ["authres.parse"] = { function(text) authres.parse(text) end, "", "mx; ", "mx; a=b ", "mx; a=b c.d=", "mx 1; a (" },
   ["authres.claims"] = { function(text) authres.claims(text, "mx.example") end, "", "(", "mx.example" },
   ["authres.strip"] = { function(text)
-    authres.strip({ header.field { name = "Authentication-Results", value = text, edit = { delete = function() end } } },
-      { "mx.example", "b" })
+    local edit = { delete = function() end }
+    local field = header.field { name = "Authentication-Results", value = text, edit = edit }
+    authres.strip({ field }, { "mx.example", "b" })
   end },
   ["authres.format"] = { function(text)
     local value = one_line(text)
@@ -265,7 +268,9 @@ local rows = {
   end, "", "A: ", "A: b\r\n " },
   ["mail.block reading:text"] = { function(text) header.field { name = "X", value = text }:text() end },
   ["mail.block reading:addresses"] = { function(text) header.field { name = "X", value = text }:addresses() end },
-  ["mail.block reading:date"] = { function(text) header.field { name = "Received", value = text }:date() end, "", "; " },
+  ["mail.block reading:date"] = { function(text)
+    header.field { name = "Received", value = text }:date()
+  end, "", "; " },
   ["mail.block reading:params"] = { function(text) header.field { name = "Content-Type", value = text }:params() end },
   ["mail.block reading:parsed"] = { function(text) header.field { name = "To", value = text }:parsed() end },
   ["mail.bound.cut"] = { function(text) bound.cut(text) end },

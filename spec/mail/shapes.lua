@@ -13,12 +13,14 @@ local FACTOR, BOUND = 4, 9
 local END = 5 -- seconds; no text of these sizes takes that long in one pass, on any machine
 
 -- Bytes that mean something to a parser of mail, HTTP or RESP: the first of them make pairs and meet tails.
-local pieces = { "a", "1", "@", " ", ".", "=", ";", "<", "(", "\"", "=?", "\n ", "/", "-", ",", ">", ")", "\\", ":", "[",
-  "%", "*", "'", "\128", "\r\n", "_", "()", "((a)", "(\\", "\\\"", "\"a", "]", "<>", "<<a@b>", "@a", "a@", "a@b,", "a,",
+local pieces = {
+  "a", "1", "@", " ", ".", "=", ";", "<", "(", "\"", "=?", "\n ", "/", "-", ",", ">", ")", "\\", ":", "[", "%",
+  "*", "'", "\128", "\r\n", "_", "()", "((a)", "(\\", "\\\"", "\"a", "]", "<>", "<<a@b>", "@a", "a@", "a@b,", "a,",
   "a:", "a b ", "a.", "\t", "?=", "=?a?q?", "=?a?q?x", "=?a?b?", "=?utf-8?q?a?= ", "a=", "a=\"", ";a=b", ";a*0=b",
   ";a*1*=", "';a*'", "a/b", "from ", "by a (b) ", "; ", "\195", "1 ", "Jan ", "12:", "x=y z.w=v ", "<a@b> ", "\0",
-  "a:b\r\n", "A: b\r\n c\r\n", "--b\r\n", "--b--\r\n", "\r\n--b", "\r\n--bb\r\n", "\r", "\n", "$1\r\na\r\n", "*1\r\n",
-  ":1\r\n", "</body", "&", "+AG", "\27$B", "\27(B", "~{", "xn--", "ü." }
+  "a:b\r\n", "A: b\r\n c\r\n", "--b\r\n", "--b--\r\n", "\r\n--b", "\r\n--bb\r\n", "\r", "\n", "$1\r\na\r\n",
+  "*1\r\n", ":1\r\n", "</body", "&", "+AG", "\27$B", "\27(B", "~{", "xn--", "ü.",
+}
 local QUICK, SLOW = 9, 26 -- how many make pairs
 local tails = { " x", "!", "@", ">", "_=x", ")", "\"", "=x", "\0", "\n", "a", ";", ":" }
 
