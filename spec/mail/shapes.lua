@@ -21,7 +21,7 @@ local pieces = {
   "a:b\r\n", "A: b\r\n c\r\n", "--b\r\n", "--b--\r\n", "\r\n--b", "\r\n--bb\r\n", "\r", "\n", "$1\r\na\r\n",
   "*1\r\n", ":1\r\n", "</body", "&", "+AG", "\27$B", "\27(B", "~{", "xn--", "ü.",
 }
-local QUICK, SLOW = 9, 26 -- how many make pairs
+local QUICK, SLOW = 9, 16 -- how many make pairs
 local tails = { " x", "!", "@", ">", "_=x", ")", "\"", "=x", "\0", "\n", "a", ";", ":" }
 
 local function alone(head, piece, tail)

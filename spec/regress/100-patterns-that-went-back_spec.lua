@@ -1,5 +1,5 @@
--- A Message-ID of 60,000 times "@" took 26 s, a method of Authentication-Results of 48,000 digits 21 s and a header line
--- of 90 KB in an HTTP answer 10 s: each pattern had two repeats that could match the same bytes. Since 0.1.0.
+-- A Message-ID of 60,000 times "@" took 26 s, a method of Authentication-Results of 48,000 digits 21 s and a header
+-- line of 90 KB in an HTTP answer 10 s: each pattern had two repeats that could match the same bytes. Since 0.1.0.
 local shapes = require "spec.mail.shapes"
 
 local cases = {
