@@ -22,7 +22,7 @@
 
 #define TEXT_MAX   16384u
 #define PIECE_MAX  32u
-#define DOUBLE_MAX 13u          /* a piece is repeated up to 2^12 times */
+#define DOUBLE_MAX 15u          /* a piece is repeated up to 2^14 times */
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int __lsan_is_turned_off(void);
@@ -97,19 +97,20 @@ static lua_State *new_state(const char *source)
 }
 
 struct text {
-	char   bytes[TEXT_MAX];
+	char   bytes[TEXT_MAX + 4096];  /* the tail always has room */
 	size_t size;
 };
 
 static void append(struct text *t, const uint8_t *bytes, size_t n)
 {
-	if (n > TEXT_MAX - t->size)
-		n = TEXT_MAX - t->size;
+	if (n > sizeof t->bytes - t->size)
+		n = sizeof t->bytes - t->size;
 	memcpy(t->bytes + t->size, bytes, n);
 	t->size += n;
 }
 
-/* data: size of the head, size of the piece, how often it is doubled, then head, piece and tail. */
+/* data: size of the head, size of the piece, how often it is doubled and with what the text ends, then head, piece and
+ * tail. Patterns go back when they fail, and at these ends most do. */
 static void make_text(struct text *t, const uint8_t *data, size_t size)
 {
 	const uint8_t *at = data + 3;
@@ -118,9 +119,12 @@ static void make_text(struct text *t, const uint8_t *data, size_t size)
 	size_t piece = data[1] % PIECE_MAX > left - head ? left - head : data[1] % PIECE_MAX;
 	t->size = 0;
 	append(t, at, head);
-	for (unsigned i = 0; i < 1u << data[2] % DOUBLE_MAX; i++)
+	for (unsigned i = 0; i < 1u << data[2] % DOUBLE_MAX && t->size < TEXT_MAX; i++)
 		append(t, at + head, piece);
 	append(t, at + head + piece, left - head - piece);
+	static const char *const ends[] = { "", " x", "_=x", "!", ">" };
+	const char *end = ends[data[2] / DOUBLE_MAX % (sizeof ends / sizeof *ends)];
+	append(t, (const uint8_t *)end, strlen(end));
 }
 
 static int run_lua_parser(const char *source, const uint8_t *data, size_t size)
