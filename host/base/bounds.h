@@ -77,6 +77,7 @@
 #define MM_STREAM_RECEIVE_MAX   (64u << 20)     /* bytes one receive may gather */
 #define MM_DATAGRAM_MAX         65536u          /* bytes of a UDP packet */
 #define MM_HTTP_CONNECTIONS_MAX 256u            /* connections to HTTP servers per generation; further requests queue */
+#define MM_HTTP_HOST_MAX        32u             /* of these connections to one server; its further requests queue */
 #define MM_HTTP_IDLE_MAX        64u             /* of these connections kept for reuse */
 #define MM_HTTP_FIELDS_MAX      (256u << 10)    /* bytes of header fields of one answer */
 #define MM_TLS_SESSIONS_MAX     64u             /* TLS sessions kept for reuse per context */
@@ -88,7 +89,7 @@
 /* DNS */
 /* seconds, all tries together; below the stage deadline, so that a handler can go on */
 #define MM_DNS_TIMEOUT          5.0
-#define MM_DNS_CACHE_MAX        10000u          /* answers per worker, default of dns_cache; some 300 bytes each */
+#define MM_DNS_CACHE_MAX        10000u          /* answers per worker, default of dns_cache; some 400 bytes each */
 /* bytes of the largest answer that is cached; larger ones are asked for each time */
 #define MM_DNS_KEPT_SIZE_MAX    (16u << 10)
 #define MM_DNS_IN_FLIGHT_MAX    4096u           /* different questions in flight; c-ares has 65536 ids */

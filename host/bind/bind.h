@@ -39,9 +39,17 @@ int luaopen_moonmilter_codec(struct lua_State *);
 
 /* A string argument, BORROWED while it is on the stack; raises when it is not a string. */
 struct mm_text mm_check_text(struct lua_State *, int at);
+/* The same for C, which reads up to the first NUL: raises, at the script's line, when there is one inside, because what
+ * was checked would not be what is used. what: names the argument in the error, "dns: type". Bindings take no string
+ * for C in another way (spec/attack/nul_spec.lua looks for them). */
+const char *mm_check_cstring(struct lua_State *, int at, const char *what);
+const char *mm_opt_cstring(struct lua_State *, int at, const char *what);       /* NULL when it is nil or not there */
+/* NULL when it has a NUL: for what may come from outside, where that is a failure. */
+const char *mm_clean_cstring(struct lua_State *, int at);
 /* Pushes an array of the strings in the list at an index, NULL after the last; the strings are BORROWED from the list.
- * It is a userdata, so that an error leaks nothing. The caller has checked that all items are strings. */
-const char *const *mm_push_strings(struct lua_State *, int at);
+ * It is a userdata, so that an error leaks nothing. The caller has checked that all items are strings. Raises when one
+ * has a NUL. */
+const char *const *mm_push_strings(struct lua_State *, int at, const char *what);
 
 /* ---- pushing ---- */
 

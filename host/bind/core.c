@@ -68,7 +68,7 @@ static int core_log(lua_State *L)
 	struct mm_generation *g = mm_generation_of(L);
 	enum mm_level level;
 	size_t size;
-	const char *name = luaL_checkstring(L, 1);
+	const char *name = mm_check_cstring(L, 1, "log: level");
 	const char *text = luaL_checklstring(L, 2, &size);
 	if (!mm_log_level_of_name(name, &level))
 		return luaL_error(L, "log: level \"%s\" is not a level; use debug, info, warn or error", name);
@@ -93,7 +93,7 @@ static int core_log(lua_State *L)
 static int core_log_wants(lua_State *L)
 {
 	enum mm_level level;
-	bool known = mm_log_level_of_name(luaL_checkstring(L, 1), &level);
+	bool known = mm_log_level_of_name(mm_check_cstring(L, 1, "log: level"), &level);
 	lua_pushboolean(L, known && mm_log_wants(mm_generation_of(L)->settings.log, level));
 	return 1;
 }
@@ -147,7 +147,7 @@ static int by_letters(const void *a, const void *b)
 static int core_suggest(lua_State *L)
 {
 	size_t count = 0, n = 0;
-	const char *word = luaL_checkstring(L, 1);
+	const char *word = mm_clean_cstring(L, 1);
 	luaL_checktype(L, 2, LUA_TTABLE);
 	for (lua_pushnil(L); lua_next(L, 2) != 0; lua_pop(L, 1))
 		count++;
@@ -157,7 +157,7 @@ static int core_suggest(lua_State *L)
 			names[n++] = lua_tostring(L, -2);       /* borrowed: the table holds it */
 	qsort(names, n, sizeof *names, by_letters);
 	names[n] = NULL;
-	const char *meant = mm_suggest(word, names);
+	const char *meant = word != NULL ? mm_suggest(word, names) : NULL;
 	if (meant != NULL)
 		lua_pushfstring(L, "; did you mean \"%s\"?", meant);
 	else

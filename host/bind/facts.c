@@ -283,7 +283,7 @@ static int ctx_macro(lua_State *L)
 static int ctx_can(lua_State *L)
 {
 	struct mm_script_session *ss = mm_ctx_check(L, "can");
-	const char *word = luaL_checkstring(L, 2);
+	const char *word = mm_check_cstring(L, 2, "can: the action");
 	uint32_t action = mm_action_bit(word), step = mm_step_bit(word);
 	if (action == 0 && step == 0)
 		return luaL_error(L, "can: \"%s\" is not an action; actions are add_header insert_header change_header "

@@ -40,7 +40,7 @@ static struct box *check_box(lua_State *L)
 static const char *string_field(lua_State *L, const char *name)
 {
 	lua_getfield(L, 1, name);
-	const char *text = lua_tostring(L, -1);
+	const char *text = mm_opt_cstring(L, -1, name);
 	lua_pop(L, 1);
 	return text;
 }
@@ -67,7 +67,7 @@ static const char *const *fields_field(lua_State *L)
 {
 	lua_getfield(L, 1, "fields");
 	luaL_checktype(L, -1, LUA_TTABLE);
-	return mm_push_strings(L, lua_gettop(L));
+	return mm_push_strings(L, lua_gettop(L), "http: a header");
 }
 
 static struct mm_http *engine_of(struct mm_generation *generation)
@@ -77,20 +77,21 @@ static struct mm_http *engine_of(struct mm_generation *generation)
 	return generation->http;
 }
 
-/* http.new{ method, url, fields, resolve, unix_socket, body, verify, ca, certificate, key, timeout, connect_timeout,
- * max_body }
- * -> handle | nil, text, code. Checked by http.lua. */
+/* http.new{ method, url, fields, resolve, unix_socket, body, verify, allow_private, ca, certificate, key, timeout,
+ * connect_timeout, max_body } -> handle | nil, text, code. Checked by http.lua. */
 static int http_new(lua_State *L)
 {
 	struct mm_fault why;
 	struct mm_generation *generation = mm_generation_of(L);
 	luaL_checktype(L, 1, LUA_TTABLE);
 	lua_getfield(L, 1, "verify");
+	lua_getfield(L, 1, "allow_private");
 	struct mm_http_options o = {
 		.method = string_field(L, "method"), .url = string_field(L, "url"), .fields = fields_field(L),
 		.resolve = string_field(L, "resolve"), .unix_socket = string_field(L, "unix_socket"),
 		.body = body_field(L),
-		.no_verify = lua_isboolean(L, 2) && !lua_toboolean(L, 2), .ca = string_field(L, "ca"),
+		.no_verify = lua_isboolean(L, 2) && !lua_toboolean(L, 2),
+		.no_private = lua_isboolean(L, 3) && !lua_toboolean(L, 3), .ca = string_field(L, "ca"),
 		.certificate = string_field(L, "certificate"), .key = string_field(L, "key"),
 		.timeout = number_field(L, "timeout"),
 		.connect_timeout = number_field(L, "connect_timeout"), .body_max = (size_t)number_field(L, "max_body"),
@@ -174,7 +175,9 @@ static int http_url(lua_State *L)
 {
 	struct mm_fault why;
 	struct mm_http_url url;
-	const char *text = luaL_checkstring(L, 1), *base = luaL_optstring(L, 2, NULL);
+	const char *text = mm_clean_cstring(L, 1), *base = mm_opt_cstring(L, 2, "http: base");
+	if (text == NULL)
+		return mm_push_failure(L, "the URL has a NUL byte", "url");
 	lua_pushcfunction(L, push_url);         /* protected: memory may run out while we own the parts */
 	lua_pushlightuserdata(L, &url);
 	if (!mm_http_url(text, base, &url, &why))

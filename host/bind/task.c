@@ -60,7 +60,7 @@ static void check_room(lua_State *L, const struct mm_task_group *group, const ch
  * otherwise the caller's owner. */
 static int core_spawn(lua_State *L)
 {
-	const char *owner = luaL_checkstring(L, 1);
+	const char *owner = mm_check_cstring(L, 1, "task: owner");
 	luaL_checktype(L, 2, LUA_TFUNCTION);
 	struct mm_task *t = check_owner(L, "spawn");
 	if (t == NULL)

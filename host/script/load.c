@@ -65,6 +65,8 @@ static void take_fields(lua_State *L, struct mm_handlers *handlers, const char *
 		luaL_error(L, "out of memory for handlers of %s", path);
 	for (lua_pushnil(L); lua_next(L, -2) != 0;) {
 		struct mm_field_handler *h = &handlers->fields[handlers->field_count];
+		if (strlen(lua_tostring(L, -2)) != lua_objlen(L, -2))
+			luaL_error(L, "%s: on_header: the name of a field has a NUL byte", path);
 		h->name = strdup(lua_tostring(L, -2));
 		if (h->name == NULL)
 			luaL_error(L, "out of memory for handlers of %s", path);
