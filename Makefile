@@ -235,7 +235,7 @@ test-all: test
 	@$(MAKE) --no-print-directory bench-quick
 
 # The whole tree with both compilers' strict warnings, then the include rules, documentation coverage, width, dead
-# functions, names and sections that comments cite, luacheck.
+# functions, names and sections that comments cite, patterns that take more than linear time, luacheck.
 lint: packages-build packages-test
 	@luajit spec/lint/rooms.lua
 	@luajit spec/lint/documentation.lua
@@ -243,6 +243,7 @@ lint: packages-build packages-test
 	@luajit spec/lint/dead.lua
 	@luajit spec/lint/words.lua
 	@luajit spec/lint/sections.lua
+	@luajit spec/lint/patterns.lua
 	@luacheck -q --no-color lua spec examples scripts
 	@$(MAKE) --no-print-directory WERROR=-Werror BUILD=build/strict objects
 	@if command -v clang >/dev/null; then \
@@ -305,9 +306,9 @@ valgrind: packages-build packages-test all
 # fuzz-quick is for CI: FUZZ_TOTAL seconds over all targets, two at a time.
 FUZZ_SECONDS ?= 60
 FUZZ_TOTAL   ?= 300
-FUZZ ?= $(filter-out replay_corpus,$(patsubst host/fuzz/%.c,%,$(wildcard host/fuzz/*.c)))
+FUZZ ?= $(filter-out replay_corpus watch,$(patsubst host/fuzz/%.c,%,$(wildcard host/fuzz/*.c)))
 FUZZ_FLAGS := -std=c11 -D_GNU_SOURCE $(WARNINGS) -O1 -g -fsanitize=fuzzer,address,undefined \
-	-fno-sanitize-recover=undefined -Ihost
+	-fno-sanitize-recover=undefined -DMM_FUZZER -Ihost
 
 .PHONY: fuzz fuzz-quick fuzz-build corpus libs
 # the other libraries of a program that links with the static library
@@ -328,9 +329,10 @@ fuzz-build: packages-build
 		build/fuzz/libmoonmilter.a build/fuzz/test/program.a build/fuzz/ev.o
 	@$(MAKE) --no-print-directory -s -j2 $(FUZZ:%=build/fuzz/fuzz_%)
 
-build/fuzz/fuzz_%: host/fuzz/%.c build/fuzz/libmoonmilter.a build/fuzz/test/program.a
-	clang $(FUZZ_FLAGS) $(LUA_CFLAGS) -o $@ -no-pie $< build/fuzz/test/program.a build/fuzz/ev.o \
-		build/fuzz/libmoonmilter.a $(LIBS)
+build/fuzz/fuzz_%: host/fuzz/%.c $(wildcard host/fuzz/*.h) host/fuzz/watch.c build/fuzz/libmoonmilter.a \
+		build/fuzz/test/program.a
+	clang $(FUZZ_FLAGS) $(LUA_CFLAGS) -Wl,--wrap=LLVMFuzzerTestOneInput -o $@ -no-pie $< host/fuzz/watch.c \
+		build/fuzz/test/program.a build/fuzz/ev.o build/fuzz/libmoonmilter.a $(LIBS)
 
 # Adds the new inputs that matter to the tree.
 corpus:

@@ -41,6 +41,7 @@ build = {
     ["moonmilter.datetime"] = "lua/moonmilter/datetime.lua",
     ["moonmilter.encoded_word"] = "lua/moonmilter/encoded_word.lua",
     ["moonmilter.header"] = "lua/moonmilter/header.lua",
+    ["moonmilter.mail.bound"] = "lua/moonmilter/mail/bound.lua",
     ["moonmilter.mail.addrspec"] = "lua/moonmilter/mail/addrspec.lua",
     ["moonmilter.mail.block"] = "lua/moonmilter/mail/block.lua",
     ["moonmilter.mail.fields"] = "lua/moonmilter/mail/fields.lua",

@@ -238,10 +238,7 @@ function Body:lines()
           line, begun = table.concat(begun), nil
         end
         at = line_end + 1
-        if line:byte(-1) == 13 then
-          line = line:sub(1, -2)
-        end
-        return line
+        return line:byte(-1) == 13 and line:sub(1, -2) or line
       end
       if at <= #chunk then
         begun = begun or {}

@@ -1,6 +1,7 @@
 --- HTTP and HTTPS requests that do not block: libcurl sends them, after the host's own resolver has resolved the name.
 local core = require "moonmilter.core"
 local host_name = require "moonmilter.net.host_name"
+local http_head = require "moonmilter.net.http_head"
 local options_of = require "moonmilter.runtime.options"
 local wait = require "moonmilter.runtime.wait"
 
@@ -86,28 +87,6 @@ local function field_lines(fields)
   return lines
 end
 
--- ---- the answer ----
-
-local headers_meta = {
-  __index = function(self, name)
-    return type(name) == "string" and rawget(self, name:lower()) or nil
-  end,
-}
-
--- One table by lower-case name, values of the same name joined as RFC 9110 5.3 allows; and the list as received.
-local function parse_fields(text)
-  local headers, list = {}, {}
-  for line in text:gmatch "[^\r\n]+" do
-    local name, value = line:match "^([^:%s]+)%s*:%s*(.-)%s*$"
-    if name then
-      local key = name:lower()
-      list[#list + 1] = { name = name, value = value }
-      headers[key] = headers[key] and headers[key] .. ", " .. value or value
-    end
-  end
-  return setmetatable(headers, headers_meta), list
-end
-
 -- ---- one exchange ----
 
 local function resolve(options, host, port, seconds)
@@ -153,7 +132,7 @@ local function exchange(options, url, host, port, fields, deadline)
   if not status then
     return nil, lines, body
   end
-  local headers, list = parse_fields(lines)
+  local headers, list = http_head.read(lines)
   return { status = status, headers = headers, header_list = list, body = body, url = url }
 end
 

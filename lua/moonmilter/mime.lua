@@ -11,7 +11,8 @@
 --- Defects: bad-type, no-boundary, bad-boundary, start-missing (no delimiter in the multipart), close-missing,
 --- no-separator (text where headers should be), continuation-first, unknown-encoding, encoded-multipart, bad-encoding
 --- (bytes that do not fit the transfer encoding), truncated (base64 cut short), data-after-padding, repeated-field,
---- encoded-message (it is decoded and walked anyway), and those of header.params.
+--- encoded-message (it is decoded and walked anyway), over-length (a Content-ID whose id has more than 998 bytes is not
+--- read), and those of header.params.
 local codec = require "moonmilter.codec"
 local charset = require "moonmilter.charset"
 local header = require "moonmilter.header"
@@ -107,7 +108,11 @@ local function new_part(parent, block, path, depth)
   end
   part.filename = header.attachment_name(disposition, content_type)
   local id = block:get "Content-ID"
-  part.id = id and header.message_id(id) or nil
+  if id then
+    local found, _, _, code = header.message_id(id)
+    part.id = found
+    part.defects["over-length"] = part.defects["over-length"] or code == "length" or nil
+  end
   part.is_multipart = part.type:sub(1, 10) == "multipart/"
   part.is_attachment = not part.is_multipart and (part.disposition == "attachment" or part.filename ~= nil)
   return part

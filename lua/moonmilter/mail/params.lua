@@ -1,4 +1,5 @@
 --- Parameters: `value; name=value; …` (RFC 2045 5.1, RFC 2183, RFC 2231), read and written.
+local bound = require "moonmilter.mail.bound"
 local charset = require "moonmilter.charset"
 local encoded_word = require "moonmilter.encoded_word"
 local folding = require "moonmilter.mail.folding"
@@ -16,7 +17,7 @@ local SEGMENTS_MAX = 1000 -- the highest number of an RFC 2231 continuation that
 ---@field order  string[] names in order
 ---@field raw    string
 ---@field defects table<string, true>|nil  "duplicate-parameter", "bad-parameter" (its name is not a token), "unclosed",
---- "text-after-value", "no-value", "bad-continuation"
+--- "text-after-value", "no-value", "bad-continuation", "over-length" (only its first 128 KiB are read)
 
 local function percent_decode(text)
   return (text:gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end))
@@ -90,7 +91,8 @@ local function read_value(tokens)
   local value, i = "", 1
   while tokens[i] and tokens[i].kind ~= ";" do
     local is_apart = i > 1 and tokens[i].blank and tokens[i].kind == "atom" and tokens[i - 1].kind == "atom"
-    if #value <= LINE_MAX then -- no media type is longer, and appending one by one must stay cheap
+    if #value <= LINE_MAX then -- no media type is longer
+      -- at most 998 bytes: asked above
       value = value .. (is_apart and " " or "") .. tokens[i].text
     end
     i = i + 1
@@ -147,10 +149,12 @@ end
 ---@param text string
 ---@return moonmilter.Parameters
 function params.read(text)
-  local tokens = token.lex(text, "mime")
-  local defects = { unclosed = tokens.unclosed and true or nil }
+  local read, defects = bound.cut(text)
+  local tokens = token.lex(read, "mime")
+  defects = defects or {}
+  defects.unclosed = tokens.unclosed and true or nil
   local value, i = read_value(tokens)
-  local found = read_parameters(text, tokens, i, defects)
+  local found = read_parameters(read, tokens, i, defects)
   local decoded = {}
   for name, text_value in pairs(found.plain) do
     -- RFC 2047 5 forbids encoded words here; senders use them anyway
@@ -266,6 +270,7 @@ end
 ---@param wanted string  lower-case base name
 ---@return string[]|nil
 function params.source(raw, wanted)
+  raw = bound.cut(raw)
   local tokens = token.lex(raw, "mime")
   local out, i = {}, 1
   while tokens[i] do
