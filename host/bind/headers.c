@@ -38,10 +38,10 @@ static int get_headers(lua_State *L, struct mm_script_session *ss)
 			"need it; add options = { facts = { \"headers\" } } to this script");
 	uint32_t stamp = m != NULL ? m->fields_changed : 0;
 	if (ss->headers_table != MM_NO_REF && ss->headers_stamp == stamp) {
-		lua_rawgeti(L, LUA_REGISTRYINDEX, ss->headers_table);
+		mm_vault_push(L, ss->headers_table);
 		return 1;
 	}
-	lua_rawgeti(L, LUA_REGISTRYINDEX, ss->generation->field_factory);
+	mm_vault_push(L, ss->generation->field_factory);
 	int factory = lua_gettop(L);
 	lua_newtable(L);
 	int n = 0;
@@ -50,9 +50,9 @@ static int get_headers(lua_State *L, struct mm_script_session *ss)
 			push_field(L, ss, &m->fields[i], ++n, factory);
 	lua_getfield(L, factory, "list_metatable");
 	lua_setmetatable(L, -2);
-	mm_unref(L, &ss->headers_table);
+	mm_vault_drop(L, &ss->headers_table);
 	lua_pushvalue(L, -1);
-	ss->headers_table = luaL_ref(L, LUA_REGISTRYINDEX);
+	ss->headers_table = mm_vault_put(L);
 	ss->headers_stamp = stamp;
 	return 1;
 }

@@ -26,7 +26,7 @@ static void box_end(void *thing)
 	free(b);
 }
 
-static const struct mm_handle_class class = { "a request is expected, not a %s", box_end };
+static const struct mm_handle_class class = { "a request is expected, not a %s", box_end, MM_HANDLE_HTTP };
 
 static struct box *check_box(lua_State *L)
 {

@@ -65,11 +65,13 @@ static void take_fields(lua_State *L, struct mm_handlers *handlers, const char *
 		luaL_error(L, "out of memory for handlers of %s", path);
 	for (lua_pushnil(L); lua_next(L, -2) != 0;) {
 		struct mm_field_handler *h = &handlers->fields[handlers->field_count];
+		if (lua_type(L, -2) != LUA_TSTRING || !lua_isfunction(L, -1))
+			luaL_error(L, "%s: on_header is not a table of functions by name", path);
 		h->name = strdup(lua_tostring(L, -2));
 		if (h->name == NULL)
 			luaL_error(L, "out of memory for handlers of %s", path);
 		h->size = strlen(h->name);
-		h->ref = luaL_ref(L, LUA_REGISTRYINDEX);
+		h->ref = mm_vault_put(L);
 		handlers->field_count++;
 	}
 }
@@ -100,7 +102,7 @@ static void take_script(lua_State *L, struct mm_generation *g, unsigned at)
 			lua_pop(L, 1);
 			continue;
 		}
-		h->by_stage[stage] = luaL_ref(L, LUA_REGISTRYINDEX);
+		h->by_stage[stage] = mm_vault_put(L);
 		g->plan->stage_scripts[stage] |= UINT64_C(1) << at;
 	}
 	lua_pop(L, 2);
@@ -233,7 +235,7 @@ static int push_load(lua_State *L)
 		lua_pushstring(L, path);
 		lua_rawseti(L, -2, ++n);
 	}
-	lua_rawgeti(L, LUA_REGISTRYINDEX, g->host_object);
+	mm_vault_push(L, g->host_object);
 	lua_xmove(L, co, 3);
 	return 0;
 }
@@ -263,7 +265,7 @@ void mm_load_stop(struct mm_generation *g)
 static void push_host(lua_State *co, void *self)
 {
 	const struct mm_generation *g = self;
-	lua_rawgeti(co, LUA_REGISTRYINDEX, g->host_object);
+	mm_vault_push(co, g->host_object);
 }
 
 static void unload_ended(struct mm_task *t, enum mm_run run, struct mm_fault *why)

@@ -130,7 +130,7 @@ static void push_kept_tables(lua_State *L, struct mm_generation *g)
 	for (int i = 0; i < MM_KEPT_COUNT; i++) {
 		lua_newtable(L);
 		lua_pushvalue(L, -1);
-		g->kept_tables[i] = luaL_ref(L, LUA_REGISTRYINDEX);
+		g->kept_tables[i] = mm_vault_put(L);
 		lua_setfield(L, -2, names[i]);
 	}
 }
@@ -146,12 +146,17 @@ static void put_index_before(lua_State *L, struct mm_generation *g)
 	push_kept_tables(L, g);
 	lua_pushvalue(L, -4);
 	lua_getfield(L, -6, "__index");
-	lua_call(L, 3, 1);              /* [metatable members module index] */
+	lua_newtable(L);
+	lua_pushboolean(L, 0);
+	lua_rawseti(L, -2, 1);
+	lua_pushvalue(L, -1);
+	g->ctx_now = mm_vault_put(L);
+	lua_call(L, 4, 1);              /* [metatable members module index] */
 	lua_setfield(L, -4, "__index");
 	lua_getfield(L, -1, "guard");
 	lua_pushvalue(L, -3);
 	lua_call(L, 1, 1);
-	lua_setfield(L, LUA_REGISTRYINDEX, MM_KEPT_CLASS);
+	g->kept_metatable = mm_vault_put(L);
 	lua_pop(L, 1);
 }
 
@@ -178,7 +183,7 @@ static void make_ctx_class(lua_State *L, struct mm_generation *g)
 	lua_pop(L, 1);
 	put_index_before(L, g);
 	lua_pop(L, 1);
-	g->ctx_metatable = luaL_ref(L, LUA_REGISTRYINDEX);
+	g->ctx_metatable = mm_vault_put(L);
 }
 
 static void make_host_object(lua_State *L, struct mm_generation *g, const struct mm_value *settings)
@@ -194,7 +199,7 @@ static void make_host_object(lua_State *L, struct mm_generation *g, const struct
 	lua_setfield(L, -2, "pid");
 	mm_push_settings(L, settings);
 	lua_setfield(L, -2, "settings");
-	g->host_object = luaL_ref(L, LUA_REGISTRYINDEX);
+	g->host_object = mm_vault_put(L);
 }
 
 /* The host's own modules after ours, so that they may replace them. */
@@ -246,15 +251,15 @@ static int make_state(lua_State *L)
 {
 	struct making *m = lua_touserdata(L, 1);
 	struct mm_generation *g = m->generation;
+	mm_vault_make(L);
 	lua_pushboolean(L, 1);
 	lua_setfield(L, LUA_REGISTRYINDEX, "LUA_NOENV");
 	luaL_openlibs(L);
 	mm_budget_admit(L);             /* after openlibs, which turns the compiler on */
-	mm_generation_mark(L, g);
 	lua_newtable(L);
-	g->cancel_token = luaL_ref(L, LUA_REGISTRYINDEX);
+	g->cancel_token = mm_vault_put(L);
 	lua_newtable(L);
-	g->host_token = luaL_ref(L, LUA_REGISTRYINDEX);
+	g->host_token = mm_vault_put(L);
 	mm_task_keep_words(L, g);
 
 	set_search_path(L, m->paths);
@@ -264,11 +269,14 @@ static int make_state(lua_State *L)
 	push_of_module(L, "moonmilter.runtime.entry", "by");
 	lua_pushcfunction(L, mm_call_push);
 	lua_call(L, 1, 1);
-	g->entry = luaL_ref(L, LUA_REGISTRYINDEX);
+	g->entry = mm_vault_put(L);
 	push_of_module(L, "moonmilter.runtime.headers", NULL);
-	g->field_factory = luaL_ref(L, LUA_REGISTRYINDEX);
+	g->field_factory = mm_vault_put(L);
+	lua_getglobal(L, "io");
+	lua_getfield(L, -1, "close");
+	g->close_file = mm_vault_put(L);
 	push_of_module(L, "moonmilter.runtime.kept_body", "feed");
-	g->feed_kept_body = luaL_ref(L, LUA_REGISTRYINDEX);
+	g->feed_kept_body = mm_vault_put(L);
 	return 0;
 }
 
@@ -323,6 +331,7 @@ bool mm_state_open(struct mm_generation *g, const struct mm_script_files *paths,
 	lua_atpanic(g->L, panic);
 	struct making m = { g, paths, modules, settings };
 	if (lua_cpcall(g->L, make_state, &m) == 0) {
+		mm_vault_fix(g);
 		begin_hunt(g->L);
 		return true;
 	}
@@ -335,6 +344,8 @@ void mm_state_close(struct mm_generation *g)
 		return;
 	mm_budget_dismiss(g->L);
 	mm_memory_unwatch(g);
+	mm_generation_closes(g);
 	lua_close(g->L);
+	mm_generation_closes(NULL);
 	g->L = NULL;
 }

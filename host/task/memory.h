@@ -9,7 +9,8 @@
 
 #include "task/task.h"
 
-/* Counts the state's memory, with the limits of the settings. Call it before anything is in the state. */
+/* Counts the state's memory, with the limits of the settings, and lets mm_generation_of() find the generation. Call it
+ * before anything is in the state. */
 void mm_memory_watch(struct mm_generation *);
 /* Before lua_close. */
 void mm_memory_unwatch(struct mm_generation *);
