@@ -37,6 +37,14 @@ static struct mm_script_session *check_owner(lua_State *L, const struct box *box
 	return ss;
 }
 
+struct mm_script_session *mm_ctx_own(lua_State *L)
+{
+	const struct box *box = mm_tagged(L, 1, &kind);
+	struct mm_script_session *ss = box != NULL ? box->session : NULL;
+	const struct mm_task *t = ss != NULL ? ss->generation->current : NULL;
+	return t != NULL && t->session == ss ? ss : NULL;
+}
+
 struct mm_script_session *mm_ctx_check(lua_State *L, const char *what)
 {
 	const struct box *box = mm_tagged(L, 1, &kind);

@@ -30,6 +30,9 @@ void mm_ctx_add_methods(struct lua_State *, const struct luaL_Reg *);
 /* For methods: the session of the ctx at index 1. Raises, with the method's name, when it is not a ctx, the session has
  * ended, or another one's handler runs. */
 struct mm_script_session *mm_ctx_check(struct lua_State *, const char *method);
+/* The session of the ctx at index 1 when its own handler or task runs, else NULL: it is something else, has ended, or
+ * belongs to another. */
+struct mm_script_session *mm_ctx_own(struct lua_State *);
 /* Pushes the session's ctx; makes it at the first call. */
 void mm_ctx_push(struct lua_State *, struct mm_script_session *);
 /* The message has ended: drops what ctx has shown of it. */

@@ -45,6 +45,7 @@ static int new_body(lua_State *L)
 static int keep_body(lua_State *L)
 {
 	struct mm_script_session *ss = mm_ctx_check(L, "body");
+	luaL_checktype(L, 2, LUA_TTABLE);
 	check_handler_task(L, ss);
 	const char *at = mm_stage_name(ss->event.stage);
 	if (ss->facts->message == NULL || ss->event.stage >= MM_STAGE_body) {

@@ -239,6 +239,39 @@ static void push_of_module(lua_State *L, const char *module, const char *field)
 	lua_remove(L, -2);
 }
 
+static int get_registry(lua_State *L)
+{
+	lua_pushvalue(L, lua_upvalueindex(1));
+	return 1;
+}
+
+/* LuaJIT would unload a C module as soon as the registry entry that holds it is gone; its functions may still be
+ * called. A module once loaded stays. */
+static void keep_c_modules(lua_State *L)
+{
+	lua_getfield(L, LUA_REGISTRYINDEX, "_LOADLIB");
+	if (lua_istable(L, -1)) {
+		lua_pushnil(L);
+		lua_setfield(L, -2, "__gc");
+	}
+	lua_pop(L, 1);
+}
+
+/* debug.getregistry() gives scripts and their modules a table of their own, through which the registry can be read: one
+ * loop that clears the registry would break every C module, for all sessions. */
+static void shield_registry(lua_State *L)
+{
+	lua_getglobal(L, "debug");
+	lua_newtable(L);
+	lua_newtable(L);
+	lua_pushvalue(L, LUA_REGISTRYINDEX);
+	lua_setfield(L, -2, "__index");
+	lua_setmetatable(L, -2);
+	lua_pushcclosure(L, get_registry, 1);
+	lua_setfield(L, -2, "getregistry");
+	lua_pop(L, 1);
+}
+
 struct making {
 	struct mm_generation          *generation;
 	const struct mm_script_files  *paths;
@@ -255,6 +288,8 @@ static int make_state(lua_State *L)
 	lua_pushboolean(L, 1);
 	lua_setfield(L, LUA_REGISTRYINDEX, "LUA_NOENV");
 	luaL_openlibs(L);
+	keep_c_modules(L);
+	shield_registry(L);
 	mm_budget_admit(L);             /* after openlibs, which turns the compiler on */
 	lua_newtable(L);
 	g->cancel_token = mm_vault_put(L);

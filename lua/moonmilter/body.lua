@@ -139,6 +139,9 @@ end
 
 --- Discard what was fed, and begin again.
 function Body:restart()
+  if self.is_closed then
+    error("restart: the body is closed; it lasts as long as its message", 2)
+  end
   self:close()
   self.pieces, self.bytes = {}, 0
   self.is_truncated, self.is_finished, self.is_closed = false, false, false
