@@ -22,12 +22,13 @@ struct mm_handle_class {
 	enum mm_handle_number number;   /* of its metatable in the vault */
 };
 
-struct mm_handle;               /* what the userdata leads to; freed when that is collected */
+struct mm_handle;       /* what the userdata leads to; freed when that is collected */
 
 /* Makes the class, once for each Lua state: adds close(handle) to the table of functions on top of the stack and pushes
  * the metatable, whose __gc does the same and more. The caller adds __index and __tostring. */
 void mm_handle_push_class(struct lua_State *, const struct mm_handle_class *);
-/* Pushes a closed handle; the result is BORROWED while it is reachable for Lua or open. Raises when memory runs out, so the caller must hold nothing. */
+/* Pushes a closed handle; the result is BORROWED while Lua can reach it or it is open. Raises when memory runs out, so
+ * the caller must hold nothing. */
 struct mm_handle *mm_handle_new(struct lua_State *, const struct mm_handle_class *);
 /* TAKES the thing: the handle is now open, and the thing ends with the message or the client of the current task, or
  * with the generation. Never fails. */

@@ -22,8 +22,8 @@
 __attribute__((visibility("default"))) int luaopen_moonmilter_codec(lua_State *L);
 
 /* ---- userdata ----
- * A userdata is recognised by what is written in it, not by its metatable: the debug library can give that to any
- * other. Its metatable is in a table by kind, upvalue 2 of every function: the registry is open to every script, too. */
+ * A userdata is recognised by what is written in it, not by its metatable: the debug library can give that to any other
+ * userdata. Metatables are in a table by kind, upvalue 2 of every function: the registry is open to every script. */
 
 enum kind { PAD, DECODER, ENCODER, CONVERTER };
 

@@ -1,5 +1,6 @@
 #include "script/load.h"
 
+#include "script/state.h"
 #include "task/call.h"
 #include "task/profile.h"
 
@@ -212,6 +213,8 @@ static void load_ended(struct mm_task *t, enum mm_run run, struct mm_fault *why)
 		ok = mm_fault_set(why, MM_FAULT_CONFIG, "%s", lua_tostring(g->L, -1));
 		lua_pop(g->L, 1);
 	}
+	if (ok)
+		mm_state_note_registry(g);
 	why->class = ok ? MM_FAULT_NONE : MM_FAULT_CONFIG;
 	mm_task_release(t);
 	g->is_loaded = ok;

@@ -239,6 +239,63 @@ static void push_of_module(lua_State *L, const char *module, const char *field)
 	lua_remove(L, -2);
 }
 
+static char mark;               /* its address is a key of the registry, as long as nobody empties it */
+
+/* What C modules keep under names, such as the metatables by which they recognise their userdata. */
+static int copy_registry(lua_State *L)
+{
+	struct mm_generation *g = lua_touserdata(L, 1);
+	lua_pushlightuserdata(L, &mark);
+	lua_pushboolean(L, 1);
+	lua_rawset(L, LUA_REGISTRYINDEX);
+	lua_newtable(L);
+	for (lua_pushnil(L); lua_next(L, LUA_REGISTRYINDEX) != 0; lua_pop(L, 1)) {
+		if (lua_type(L, -2) == LUA_TNUMBER)
+			continue;
+		lua_pushvalue(L, -2);
+		lua_pushvalue(L, -2);
+		lua_rawset(L, 2);
+	}
+	g->registry_copy = mm_vault_put(L);
+	return 0;
+}
+
+void mm_state_note_registry(struct mm_generation *g)
+{
+	if (lua_cpcall(g->L, copy_registry, g) != 0)
+		lua_pop(g->L, 1);       /* out of memory: there is no copy to go back to */
+}
+
+static int restore_registry(lua_State *L)
+{
+	struct mm_generation *g = lua_touserdata(L, 1);
+	mm_vault_push(L, g->registry_copy);
+	for (lua_pushnil(L); lua_next(L, 2) != 0; lua_pop(L, 1)) {
+		lua_pushvalue(L, -2);
+		lua_pushvalue(L, -2);
+		lua_rawset(L, LUA_REGISTRYINDEX);
+	}
+	return 0;
+}
+
+void mm_state_check_registry(struct mm_generation *g)
+{
+	lua_pushlightuserdata(g->L, &mark);
+	lua_rawget(g->L, LUA_REGISTRYINDEX);
+	bool is_whole = lua_toboolean(g->L, -1);
+	lua_pop(g->L, 1);
+	if (is_whole || g->registry_copy == MM_NO_REF)
+		return;
+	if (!g->has_lost_registry)
+		mm_log_say(g->settings.log, MM_LEVEL_ERROR, "registry", "a script has emptied Lua's registry, where "
+			"C modules keep what they need; what they had there by name when the scripts were loaded is "
+			"back, but do not rely on them: find where the scripts change the registry, mend it, and "
+			"reload");
+	g->has_lost_registry = true;
+	if (lua_cpcall(g->L, restore_registry, g) != 0)
+		lua_pop(g->L, 1);
+}
+
 static int get_registry(lua_State *L)
 {
 	lua_pushvalue(L, lua_upvalueindex(1));

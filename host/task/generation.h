@@ -162,6 +162,7 @@ struct mm_generation {
 	struct mm_plan               *plan;     /* owned: their handlers */
 	struct mm_wanted              wanted;   /* borrows from the plan */
 	bool                          is_loaded;
+	bool                          has_lost_registry;        /* and the log says so (script/state.h) */
 
 	/* while it loads */
 	struct mm_task                load_task;        /* later, idle time is charged to it, too */
@@ -200,6 +201,7 @@ struct mm_generation {
 	int                           host_token;       /* the value that a wait yields, so that user
 	                                                 * coroutines pass it on */
 	int                           field_factory;    /* moonmilter.runtime.headers: makes ctx.headers */
+	int                           registry_copy;    /* what was in Lua's registry when the scripts were loaded */
 	int                           close_file;       /* file:close of the io library */
 	int                           feed_kept_body;   /* of moonmilter.runtime.kept_body */
 };
