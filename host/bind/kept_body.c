@@ -108,7 +108,7 @@ void mm_kept_bodies_close(struct mm_script_session *ss)
 	lua_State *L = ss->generation->L;
 	if (ss->kept_bodies == MM_NO_REF)
 		return;
-	if (lua_cpcall(L, close_bodies, ss) != 0)       /* out of memory: the collector will close the files */
+	if (mm_protected(L, close_bodies, ss) != 0)       /* out of memory: the collector will close the files */
 		lua_pop(L, 1);
 	mm_vault_drop(L, &ss->kept_bodies);
 	ss->keeps_body = ss->skips_body = 0;

@@ -209,7 +209,7 @@ static void load_ended(struct mm_task *t, enum mm_run run, struct mm_fault *why)
 	bool ok = run == MM_RUN_DONE;
 	if (run == MM_RUN_EXITED)
 		mm_fault_set(why, MM_FAULT_CONFIG, "a script gave a verdict while it was loading");
-	if (ok && lua_cpcall(g->L, take_plan, g) != 0) {
+	if (ok && mm_protected(g->L, take_plan, g) != 0) {
 		ok = mm_fault_set(why, MM_FAULT_CONFIG, "%s", lua_tostring(g->L, -1));
 		lua_pop(g->L, 1);
 	}
@@ -249,7 +249,7 @@ void mm_load_start(struct mm_generation *g, void (*done)(void *self, bool ok, co
 	g->plan->loaded = done;
 	g->plan->loaded_self = self;
 	mm_task_init(&g->load_task, g, NULL, load_ended);
-	if (lua_cpcall(g->L, push_load, g) != 0) {
+	if (mm_protected(g->L, push_load, g) != 0) {
 		mm_fault_set(&why, MM_FAULT_CONFIG, "%s", lua_tostring(g->L, -1));
 		lua_pop(g->L, 1);
 		done(self, false, &why);

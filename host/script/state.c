@@ -18,7 +18,11 @@
 
 static int load_embedded(lua_State *L)
 {
-	const struct mm_lua_source *source = lua_touserdata(L, lua_upvalueindex(1));
+	const struct mm_lua_source *source = mm_lua_sources;
+	while (source->name != NULL && source != lua_touserdata(L, lua_upvalueindex(1)))
+		source++;
+	if (source->name == NULL)       /* a script has changed the upvalue */
+		return luaL_error(L, "this module of the host is gone");
 	char chunk[96];
 	snprintf(chunk, sizeof chunk, "=%s.lua", source->name);
 	if (luaL_loadbufferx(L, (const char *)source->bytes, source->size, chunk, "t") != 0)
@@ -262,7 +266,7 @@ static int copy_registry(lua_State *L)
 
 void mm_state_note_registry(struct mm_generation *g)
 {
-	if (lua_cpcall(g->L, copy_registry, g) != 0)
+	if (mm_protected(g->L, copy_registry, g) != 0)
 		lua_pop(g->L, 1);       /* out of memory: there is no copy to go back to */
 }
 
@@ -292,7 +296,7 @@ void mm_state_check_registry(struct mm_generation *g)
 			"back, but do not rely on them: find where the scripts change the registry, mend it, and "
 			"reload");
 	g->has_lost_registry = true;
-	if (lua_cpcall(g->L, restore_registry, g) != 0)
+	if (mm_protected(g->L, restore_registry, g) != 0)
 		lua_pop(g->L, 1);
 }
 
@@ -422,7 +426,7 @@ bool mm_state_open(struct mm_generation *g, const struct mm_script_files *paths,
 	mm_memory_watch(g);
 	lua_atpanic(g->L, panic);
 	struct making m = { g, paths, modules, settings };
-	if (lua_cpcall(g->L, make_state, &m) == 0) {
+	if (mm_protected(g->L, make_state, &m) == 0) {
 		mm_vault_fix(g);
 		begin_hunt(g->L);
 		return true;

@@ -35,7 +35,7 @@ static void explain(struct mm_task *t, int status, struct mm_fault *why)
 	struct describing d = { t, why };
 	mm_fault_set(why, MM_FAULT_SCRIPT, "%s", status == LUA_ERRMEM ? "out of memory" : "the handler failed");
 	struct mm_task *ran = mm_budget_begin(t);       /* __tostring is the script's, too */
-	lua_cpcall(L, describe_error, &d);              /* when even this fails, the sentence above remains */
+	mm_protected(L, describe_error, &d);              /* when even this fails, the sentence above remains */
 	mm_budget_end(ran);
 	lua_settop(L, top);
 	mm_blame_hide_runtime(why->text);

@@ -87,7 +87,7 @@ static void note_pause(const struct mm_generation *g, double seconds)
 /* Collects in a protected call: finalizers are the script's, and the collector passes on their errors. */
 static void collect_with(struct mm_generation *g, lua_CFunction how, void *self)
 {
-	if (lua_cpcall(g->L, how, self) == 0)
+	if (mm_protected(g->L, how, self) == 0)
 		return;
 	mm_log_say(g->settings.log, MM_LEVEL_ERROR, "script_error", "a finalizer (__gc) failed: %s",
 		lua_type(g->L, -1) == LUA_TSTRING ? lua_tostring(g->L, -1) : "(no text)");

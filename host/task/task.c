@@ -71,7 +71,7 @@ lua_State *mm_task_coroutine(struct mm_task *t)
 		t->anchor = p->anchor;
 		return t->co;
 	}
-	if (lua_cpcall(g->L, make_coroutine, t) != 0)
+	if (mm_protected(g->L, make_coroutine, t) != 0)
 		lua_pop(g->L, 1);
 	return t->co;
 }
@@ -278,7 +278,7 @@ static int push_protected(lua_State *L)
 int mm_task_push(struct mm_task *t, int (*build)(lua_State *, void *), void *arg)
 {
 	struct pushing p = { build, arg, t->co, 0 };
-	if (lua_cpcall(t->generation->L, push_protected, &p) == 0)
+	if (mm_protected(t->generation->L, push_protected, &p) == 0)
 		return p.count;
 	lua_pop(t->generation->L, 1);
 	lua_pushnil(t->co);

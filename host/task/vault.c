@@ -79,6 +79,34 @@ void mm_vault_drop(lua_State *L, int *ref)
 	*ref = MM_NO_REF;
 }
 
+/* ---- protected calls ---- */
+
+static struct {
+	lua_CFunction run;              /* NULL: nothing is to be called */
+	void         *self;
+} protected;
+
+/* A script that has found this function and calls it finds nothing to be called. */
+static int run_protected(lua_State *L)
+{
+	lua_CFunction run = protected.run;
+	protected.run = NULL;
+	lua_settop(L, 0);
+	if (run == NULL)
+		return luaL_error(L, "only the host calls this");
+	lua_pushlightuserdata(L, protected.self);
+	return run(L);
+}
+
+int mm_protected(lua_State *L, lua_CFunction run, void *self)
+{
+	protected.run = run;
+	protected.self = self;
+	int status = lua_cpcall(L, run_protected, NULL);
+	protected.run = NULL;
+	return status;
+}
+
 /* ---- userdata ---- */
 
 void *mm_tagged_new(lua_State *L, const void *kind, size_t size)

@@ -31,6 +31,10 @@ struct mm_generation *mm_generation_of(struct lua_State *);
 /* Around lua_close, which has its own allocator back but still runs finalizers. NULL: it is over. */
 void mm_generation_closes(struct mm_generation *);
 
+/* As lua_cpcall: runs the function with the pointer as its only value, and returns a status. The function is never
+ * given to Lua, where a call hook would hand it to scripts. */
+int mm_protected(struct lua_State *, int (*run)(struct lua_State *), void *self);
+
 /* ---- userdata ---- */
 
 /* The first member of each userdata of the host. kind is the address of something static. */

@@ -18,7 +18,8 @@ local function uuencode(bytes)
     local line = { string.char(32 + #piece) }
     for i = 1, #piece, 3 do
       local a, b, c = piece:byte(i), piece:byte(i + 1) or 0, piece:byte(i + 2) or 0
-      for _, six in ipairs { math.floor(a / 4), a % 4 * 16 + math.floor(b / 16), b % 16 * 4 + math.floor(c / 64), c % 64 } do
+      local sixes = { math.floor(a / 4), a % 4 * 16 + math.floor(b / 16), b % 16 * 4 + math.floor(c / 64), c % 64 }
+      for _, six in ipairs(sixes) do
         line[#line + 1] = six == 0 and "`" or string.char(32 + six)
       end
     end
@@ -39,8 +40,8 @@ end
 
 local BINHEX = "!\"#$%&'()*+,-012345689@ABCDEFGHIJKLMNPQRSTUVXYZ[`abcdefhijklmpqr"
 local function binhex(name, bytes)
-  local whole = (string.char(#name) .. name .. "\0" .. "APPLmoon" .. "\0\0" .. "\0\0\0\214" .. "\0\0\0\0" .. "\0\0" .. bytes)
-    :gsub("\144", "\144\0")
+  local fork = "APPLmoon" .. "\0\0" .. "\0\0\0\214" .. "\0\0\0\0" .. "\0\0" .. bytes
+  local whole = (string.char(#name) .. name .. "\0" .. fork):gsub("\144", "\144\0")
   local out, bits, count = {}, 0, 0
   for i = 1, #whole do
     bits, count = bits * 256 + whole:byte(i), count + 8
@@ -67,17 +68,19 @@ local function multipart(fields, ...) return lines("MIME-Version: 1.0", fields, 
 local PART = lines("--b", "Content-Type: application/octet-stream; name=evil.exe",
   "Content-Transfer-Encoding: base64", "", BASE64, "--b--", "")
 
+local HARMLESS = lines("--a", "", "hi", "--a--")
+
 -- By evasion: the message.
 local evasions = {
   ["two Content-Types, text first"] = multipart(lines("Content-Type: text/plain",
     "Content-Type: multipart/mixed; boundary=b"), PART),
   ["two Content-Types, of which the second has another boundary"] = multipart(lines(
-    "Content-Type: multipart/mixed; boundary=a", "Content-Type: multipart/mixed; boundary=b"), "--a", "", "hi", "--a--", PART),
-  ["boundary twice"] = multipart("Content-Type: multipart/mixed; boundary=a; boundary=b", "--a", "", "hi", "--a--", PART),
-  ["boundary plain and in an RFC 2231 form"] = multipart("Content-Type: multipart/mixed; boundary=b; boundary*=us-ascii''a",
-    "--a", "", "hi", "--a--", PART),
-  ["boundary plain and continued"] = multipart("Content-Type: multipart/mixed; boundary=b; boundary*0=a; boundary*1=a",
-    "--aa", "", "hi", "--aa--", PART),
+    "Content-Type: multipart/mixed; boundary=a", "Content-Type: multipart/mixed; boundary=b"), HARMLESS, PART),
+  ["boundary twice"] = multipart("Content-Type: multipart/mixed; boundary=a; boundary=b", HARMLESS, PART),
+  ["boundary plain and in an RFC 2231 form"] = multipart(
+    "Content-Type: multipart/mixed; boundary=b; boundary*=us-ascii''a", HARMLESS, PART),
+  ["boundary plain and continued"] = multipart(
+    "Content-Type: multipart/mixed; boundary=b; boundary*0=a; boundary*1=a", "--aa", "", "hi", "--aa--", PART),
   ["no boundary"] = multipart("Content-Type: multipart/mixed", PART),
   ["a boundary of a thousand characters"] = multipart("Content-Type: multipart/mixed; boundary=" .. ("b"):rep(1000),
     (PART:gsub("%-%-b", "--" .. ("b"):rep(1000)))),
@@ -102,19 +105,21 @@ local evasions = {
     codec.base64_encode(multipart("Content-Type: multipart/mixed; boundary=b", PART), 76)),
   ["a message in base64 in a message in base64"] = multipart(lines("Content-Type: message/rfc822",
     "Content-Transfer-Encoding: base64"), codec.base64_encode(multipart(lines("Content-Type: message/global",
-      "Content-Transfer-Encoding: base64"), codec.base64_encode("Content-Transfer-Encoding: base64\r\n\r\n" .. BASE64)), 76)),
+      "Content-Transfer-Encoding: base64"),
+      codec.base64_encode("Content-Transfer-Encoding: base64\r\n\r\n" .. BASE64)), 76)),
   ["a piece of a message"] = multipart('Content-Type: message/partial; id="x"; number=1; total=2',
     "Content-Type: application/octet-stream", "Content-Transfer-Encoding: base64", "", BASE64:sub(1, 10)),
   ["a line without a colon in a part's header"] = multipart("Content-Type: multipart/mixed; boundary=b", "--b",
     "Content-Type: application/octet-stream", "no field", "Content-Transfer-Encoding: base64", "", BASE64, "--b--", ""),
   ["a NUL in a part's header"] = multipart("Content-Type: multipart/mixed; boundary=b", "--b",
-    "Content-Type: multipart/mixed; boundary=\"c\0d\"", "", "--c", "Content-Transfer-Encoding: base64", "", BASE64, "--c--",
-    "--b--", ""),
-  ["uuencode in text"] = multipart("Content-Type: text/plain", "see below", "", "begin 644 evil.exe", uuencode(PROGRAM)),
+    "Content-Type: multipart/mixed; boundary=\"c\0d\"", "", "--c", "Content-Transfer-Encoding: base64", "", BASE64,
+    "--c--", "--b--", ""),
+  ["uuencode in text"] = multipart("Content-Type: text/plain", "see below", "", "begin 644 evil.exe",
+    uuencode(PROGRAM)),
   ["uuencode on the first line, without a type"] = lines("", "begin 644 evil.exe", uuencode(PROGRAM)),
   ["uuencode with two blanks and no mode"] = lines("", "begin  evil.exe", uuencode(PROGRAM)),
-  ["uuencode in quoted-printable text"] = multipart("Content-Transfer-Encoding: quoted-printable", (codec.qp_encode(lines(
-    "begin 644 evil.exe", uuencode(PROGRAM))))),
+  ["uuencode in quoted-printable text"] = multipart("Content-Transfer-Encoding: quoted-printable",
+    (codec.qp_encode(lines("begin 644 evil.exe", uuencode(PROGRAM))))),
   ["begin-base64 in text"] = lines("", "begin-base64 644 evil.exe", BASE64, "====", ""),
   ["uuencode after an innocent file"] = lines("", "begin 644 a.txt", uuencode "hello world", "begin 644 evil.exe",
     uuencode(PROGRAM)),
@@ -144,15 +149,18 @@ local innocent = {
     "Content-type:  text/plain;charset=UTF-8"), "hi"),
   ["an unknown encoding of text"] = multipart("Content-Transfer-Encoding: amazonses.com", "hello there", ""),
   ["an encoding spelt 8-bit"] = multipart("Content-Transfer-Encoding: 8-bit", "gr\252n", ""),
-  ["a plain name beside the RFC 2231 form"] = multipart(lines("Content-Type: image/png; name=\"=?utf-8?Q?Gr=C3=BCn?=.png\"",
+  ["a plain name beside the RFC 2231 form"] = multipart(lines(
+    "Content-Type: image/png; name=\"=?utf-8?Q?Gr=C3=BCn?=.png\"",
     "Content-Disposition: attachment; filename=Gruen.png; filename*=utf-8''Gr%C3%BCn.png",
     "Content-Transfer-Encoding: base64"), codec.base64_encode "\137PNG\r\n\26\n"),
   ["a multipart labelled quoted-printable that is not"] = multipart(lines("Content-Type: multipart/mixed; boundary=b",
     "Content-Transfer-Encoding: quoted-printable"), "--b", "", "hi", "--b--", ""),
-  ["a part without a header"] = multipart("Content-Type: multipart/mixed; boundary=b", "--b", "", "text only", "--b--", ""),
-  ["a part whose text begins at once"] = multipart("Content-Type: multipart/mixed; boundary=b", "--b", "text at once", "--b--", ""),
-  ["winmail.dat with a picture"] = multipart(lines("Content-Type: application/ms-tnef", "Content-Transfer-Encoding: base64"),
-    codec.base64_encode("\120\159\62\34\1\0" .. attribute(2, 0x8010, 1, "a.png\0")
+  ["a part without a header"] = multipart("Content-Type: multipart/mixed; boundary=b", "--b", "", "text only",
+    "--b--", ""),
+  ["a part whose text begins at once"] = multipart("Content-Type: multipart/mixed; boundary=b", "--b", "text at once",
+    "--b--", ""),
+  ["winmail.dat with a picture"] = multipart(lines("Content-Type: application/ms-tnef",
+    "Content-Transfer-Encoding: base64"), codec.base64_encode("\120\159\62\34\1\0" .. attribute(2, 0x8010, 1, "a.png\0")
       .. attribute(2, 0x800F, 6, "\137PNG\r\n\26\n" .. ("\0"):rep(3000)), 76)),
 }
 
@@ -187,8 +195,8 @@ describe("examples/block-executables.lua refuses a program behind", function()
       for _, size in ipairs { 65535, 1000, #message < 3000 and 1 or 777 } do
         local reply = send(mta, message, size)
         assert.equal("reject", reply.kind, name)
-        assert.truthy(reply.text:find "^554 5%.7%.1 programs are not" or reply.text:find "^554 5%.6%.0 message structure",
-          reply.text)
+        assert.truthy(reply.text:find "^554 5%.7%.1 programs are not"
+          or reply.text:find "^554 5%.6%.0 message structure", reply.text)
       end
       assert.same({}, mta:log_lines "script_error")
     end)

@@ -128,7 +128,10 @@ describe("Lua's registry", function()
 end)
 
 -- Every userdata of the host, and some of others; every function of the host that takes one.
+-- LuaJIT's compiler takes it for granted that files and buffers keep their metatables, and crashes now and then when
+-- they do not; the interpreter does not.
 local FORGE = [==[
+jit.off()
 local core, codec = require "moonmilter.core", require "moonmilter.codec"
 local milter = require "moonmilter"
 local function things(ctx)
@@ -141,11 +144,17 @@ local function things(ctx)
   return list
 end
 local seen, functions = {}, {}
--- Those of Lua itself are not under test; FFI can do anything.
+-- Those of Lua itself are not under test: some of LuaJIT's crash when they are called with nothing, and FFI can do
+-- anything.
+require "ffi" require "jit.util" require "string.buffer" require "lpeg"
 for name, library in pairs(package.loaded) do
   if not name:find "^moonmilter" and type(library) == "table" then
     for _, fn in pairs(library) do seen[fn] = true end
   end
+end
+for _, value in ipairs { io.stdout, require("string.buffer").new(), require("lpeg").P(1), require("ffi").new "int[1]" } do
+  local class = debug.getmetatable(value)
+  for _, fn in pairs(type(class) == "table" and class or {}) do seen[fn] = true end
 end
 local function collect(value, depth)
   if type(value) == "function" and not seen[value] then
@@ -163,9 +172,6 @@ local function collect(value, depth)
 end
 local function all_functions(ctx)
   local all = things(ctx)
-  for _, name in ipairs { "file", "buffer", "pattern" } do
-    for _, fn in pairs(debug.getmetatable(all[name])) do seen[fn] = true end
-  end
   collect(core, 4)
   collect(codec, 4)
   for _, name in ipairs { "ctx", "task", "tcp", "udp", "decoder", "encoder", "converter" } do
@@ -269,7 +275,7 @@ describe("what C code has kept in a closure", function()
     end
   end)
   it("nor does the host's doorway call what a script hands it", function()
-    harmless [[
+    harmless(FORGE:gsub("local milter[^\n]*", "") .. [[
       local found = {}
       debug.sethook(function()
         for level = 2, 6 do
@@ -287,12 +293,12 @@ describe("what C code has kept in a closure", function()
       debug.sethook()
       for fn in pairs(found) do
         local frame = debug.getinfo(fn, "S")
-        if frame.what == "C" and fn ~= error and fn ~= coroutine.yield and fn ~= debug.sethook then
+        if frame.what == "C" and not seen[fn] then
           pcall(fn, io.stdout)
           pcall(fn, newproxy(true), newproxy(true))
         end
       end
-    ]]
+    ]])
   end)
   it("nor is a row of ctx's members that a script has made", function()
     harmless([[

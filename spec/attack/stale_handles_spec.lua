@@ -436,7 +436,7 @@ describe("every kind of thing that a script can keep is among them:", function()
     assert.same(sorted {
       "/body.lua", "/mime.lua", "/scan.lua", "/timer.lua", "mail/fields.lua", "mail/parts.lua", "mail/rewrite.lua",
       "runtime/wait.lua", -- rows above
-      "mail/block.lua", -- fields of no session: row part_field
+      "mail/block.lua", "mail/embedded.lua", -- fields of no session: row part_field; part of a walker
       "/socket.lua", -- a weak table by handle
       "/http.lua", "net/resp.lua", "/redis.lua", -- headers of an answer, plain data; clients, made for all sessions
       "/init.lua", "net/luasec.lua", "net/luasocket.lua", "runtime/environment.lua", -- modules and globals

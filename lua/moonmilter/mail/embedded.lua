@@ -150,7 +150,6 @@ end
 
 -- ---- the finder ----
 
----@class moonmilter.EmbeddedFinder
 local Finder = {}
 Finder.__index = Finder
 
