@@ -341,11 +341,20 @@ local function frame_of(walker, part)
   return frame
 end
 
--- The position of a new part: path and depth; or nil and the limit that it exceeds.
-local function place_of_part(walker, above)
+-- A part, or a file inside one, is one more: true, or nil and the limit that it exceeds.
+local function count_part(walker)
   walker.counts.parts = walker.counts.parts + 1
   if walker.counts.parts > walker.max_parts then
     return stop(walker, ("more than max_parts %d parts"):format(walker.max_parts), "limit")
+  end
+  return true
+end
+
+-- The position of a new part: path and depth; or nil and the limit that it exceeds.
+local function place_of_part(walker, above)
+  local is_counted, text, limit = count_part(walker)
+  if not is_counted then
+    return nil, text, limit
   end
   local depth = (above and above.part.depth or walker.depth) + 1
   if depth > walker.max_depth then
@@ -381,7 +390,8 @@ function open_part(walker, block, defects, at)
   end
   if frame.mode == "leaf" and walker.on_embedded and frame.is_wanted then
     local is_text = part.type:sub(1, 5) == "text/" or part.type == "application/mac-binhex40"
-    frame.finder = embedded.finder(is_text, function(file) walker.on_embedded(part, file) end)
+    frame.finder = embedded.finder(is_text, function(file) walker.on_embedded(part, file) end,
+      function() return count_part(walker) end)
   end
   walker.state, walker.is_fresh = "body", true
   if frame.mode == "message" then

@@ -215,6 +215,34 @@ describe("examples/block-executables.lua refuses a program behind", function()
   end)
 end)
 
+describe("looking for files in text", function()
+  -- seconds of CPU time for a text of so many bytes
+  local function seconds(line, size)
+    local walker = mime.walker { on_embedded = function() end }
+    local chunk = (line .. "\r\n"):rep(math.ceil(65536 / (#line + 2)))
+    local began = os.clock()
+    for _ = 1, size / 65536 do
+      if not walker:body(chunk) then break end
+    end
+    walker:eom()
+    return os.clock() - began
+  end
+  for _, line in ipairs { "begin", "begin 644 x", "begin-base64 6 x", "=ybegin name=x", "=ybegin ",
+    "M" .. ("A"):rep(60), "(This file must be converted with BinHex" } do
+    it("takes time in proportion to its size: " .. line:sub(1, 20), function()
+      seconds(line, 131072)
+      local small, large = seconds(line, 262144), seconds(line, 4 * 1048576)
+      assert.is_true(large < 16 * 4 * math.max(small, 0.02), ("%.3f s, then %.3f s"):format(small, large))
+    end)
+  end
+  it("ends with the limit on parts", function()
+    local walker = mime.walker { on_embedded = function() end }
+    local ok, text, code
+    for _ = 1, 1000 do ok, text, code = walker:body(("=ybegin name=x\r\n"):rep(100)) end
+    assert.same({ nil, "mime: more than max_parts 1000 parts", "limit" }, { ok, text, code })
+  end)
+end)
+
 describe("examples/block-executables.lua accepts", function()
   for name, message in pairs(innocent) do
     it(name, function()

@@ -20,19 +20,32 @@ local function is_uu_line(line)
   return #line - 1 >= wanted - 2 and #line - 1 <= wanted + 2
 end
 
+local function decode_uuencode(data)
+  return (codec.uu_decode("begin 644 x\n" .. data))
+end
+
+local function decode_base64(data)
+  return (codec.base64_decode(data))
+end
+
 local function of_uuencode(line, data)
   local coding, name = line:match "^begin(%-?%w*) +[0-7]* *(.-)%s*$"
   if coding == "-base64" then
-    return name, (codec.base64_decode(data))
+    return decode_base64, name
   elseif coding == "" and is_uu_line(data:match "^[^\r\n]*") then
-    return name, (codec.uu_decode("begin 644 x\n" .. data))
+    return decode_uuencode, name
   end
 end
 
-local function of_yenc(line, data)
+local function decode_yenc(data)
   data = data:gsub("^=ypart[^\n]*\n", ""):gsub("\r?\n=y.*$", ""):gsub("[\r\n]", "")
   data = data:gsub("=(.)", function(c) return string.char((c:byte() - 64) % 256) end)
-  return line:match " name=(.-)%s*$", (data:gsub(".", function(c) return string.char((c:byte() - 42) % 256) end))
+  return (data:gsub(".", function(c) return string.char((c:byte() - 42) % 256) end))
+end
+
+local function of_yenc(line)
+  local name = line:match " name=(.-)%s*$"
+  return name and decode_yenc, name
 end
 
 local SIXES = {}
@@ -41,7 +54,7 @@ for at, c in ("!\"#$%&'()*+,-012345689@ABCDEFGHIJKLMNPQRSTUVXYZ[`abcdefhijklmpqr
 end
 
 -- RFC 1741: six bits to a character, runs as byte 0x90 count, then a header before the data fork.
-local function of_binhex(_, data)
+local function decode_binhex(data)
   local out, bits, count = {}, 0, 0
   for at = (data:find(":", 1, true) or #data) + 1, #data do
     local six = SIXES[data:byte(at)]
@@ -54,14 +67,21 @@ local function of_binhex(_, data)
       end
     end
   end
-  local bytes = table.concat(out):gsub("(.)\144(.)", function(c, n)
+  return (table.concat(out):gsub("(.)\144(.)", function(c, n)
     return n == "\0" and c .. "\144" or c:rep(n:byte())
-  end)
+  end))
+end
+
+local function split_binhex(bytes)
   local size = bytes:byte() or 0
   return bytes:sub(2, 1 + size), bytes:sub(1 + size + 1 + 20 + 1)
 end
 
--- What a line begins with, and how to decode what follows: -> name, bytes; nothing when it is no file
+local function of_binhex()
+  return decode_binhex
+end
+
+-- What a line begins with, and how to read what follows: -> decoder, name; nothing when it is no file
 local starts = {
   { "\nbegin", "x-uuencode", of_uuencode },
   { "\n=ybegin ", "yenc", of_yenc },
@@ -73,30 +93,37 @@ local starts = {
 ---@field name string?
 ---@field kind string?  type by content
 
--- The first start in a buffer from a position on: -> position of its "\n", row
-local function next_start(buffer, at)
+-- The first start in a buffer from a position on: -> position of its "\n", row. `known` has the next start of each row:
+-- a row is searched again only from there on, so that all calls together read the buffer once for each row.
+local function next_start(buffer, at, known)
   local first, row
-  for _, candidate in ipairs(starts) do
-    local found = buffer:find(candidate[1], at, true)
-    if found and (not first or found < first) then
-      first, row = found, candidate
+  for i, candidate in ipairs(starts) do
+    if (known[i] or 0) < at then
+      known[i] = buffer:find(candidate[1], at, true) or math.huge
+    end
+    if known[i] < (first or math.huge) then
+      first, row = known[i], candidate
     end
   end
   return first, row
 end
 
 local function report(self, row, line, data)
-  local name, bytes = row[3](line, data)
-  if bytes and bytes ~= "" then
+  local decode, name = row[3](line, data)
+  if decode and self.may_read() then
+    local bytes = decode(data)
+    if row[2] == "binhex" then
+      name, bytes = split_binhex(bytes)
+    end
     self.found { encoding = row[2], name = name ~= "" and name or nil, kind = kind.of(bytes) }
   end
 end
 
 -- Reads what is complete. -> the bytes that must wait for more, and how many more are wanted
 local function read_text(self, buffer, is_last)
-  local at = 1
-  while true do
-    local start, row = next_start(buffer, at)
+  local at, known = 1, {}
+  while not self.is_over do
+    local start, row = next_start(buffer, at, known)
     if not start then
       return is_last and "" or buffer:sub(-64), 0
     end
@@ -110,6 +137,7 @@ local function read_text(self, buffer, is_last)
     end
     at = start + 1
   end
+  return "", 0
 end
 
 -- ---- TNEF (MS-OXTNEF 2.1) ----
@@ -124,7 +152,7 @@ end
 
 -- Attributes one after the other; of each only the beginning is kept.
 local function read_tnef(self, buffer, is_last)
-  while true do
+  while not self.is_over do
     if self.skip > 0 then
       local n = math.min(self.skip, #buffer)
       self.skip, buffer = self.skip - n, buffer:sub(n + 1)
@@ -140,12 +168,13 @@ local function read_tnef(self, buffer, is_last)
     local data = buffer:sub(10, 9 + wanted)
     if id == ATTACH_TITLE then
       self.title = data:match "^%Z*"
-    elseif id == ATTACH_DATA then
+    elseif id == ATTACH_DATA and self.may_read() then
       self.found { encoding = "tnef", name = self.title, kind = kind.of(data) }
       self.title = nil
     end
     self.skip = 9 + size + 2
   end
+  return "", 0
 end
 
 -- ---- the finder ----
@@ -156,8 +185,15 @@ Finder.__index = Finder
 --- Looks for files in the decoded content of a leaf.
 ---@param is_text boolean  else only TNEF is looked for
 ---@param found fun(file: moonmilter.EmbeddedFile)
-function embedded.finder(is_text, found)
-  return setmetatable({ is_text = is_text, found = found, pieces = {}, size = 0, wanted = #TNEF, skip = 0 }, Finder)
+---@param may_read fun(): boolean  asked before a file is decoded; false: no more
+function embedded.finder(is_text, found, may_read)
+  local self
+  self = setmetatable({ is_text = is_text, found = found, pieces = {}, size = 0, wanted = #TNEF, skip = 0 }, Finder)
+  self.may_read = function()
+    self.is_over = self.is_over or not may_read()
+    return not self.is_over
+  end
+  return self
 end
 
 local function choose(self, buffer)
