@@ -35,6 +35,7 @@ local make = {
     u:settimeout(0.01) return u end,
   walker = function() local w = mime.walker() w:eoh() w:body("abc") return w end,
   scanner = function() return scan.new { "needle" } end,
+  process = function() return require("moonmilter.process").run { argv = { "/bin/echo", "one" } } end,
   own_body = function() local b = body.new() b:feed("mine") b:finish() return b end,
   cancelled = function()
     return select(2, pcall(milter.timeout, 0, function() milter.sleep(60) end)) or "none"
@@ -122,6 +123,7 @@ local use = {
   },
   walker = { eom = function(w) return tostring(w:eom().size) end },
   scanner = { feed = function(s) return type(s) end },
+  process = { output = function(r) return r.stdout end },
   own_body = { string = function(b) return b:string() end },
   cancelled = { text = function(c) return tostring(c) end },
   body = {
@@ -228,6 +230,7 @@ local RIGHT = {
     text = "true tcp{closed}" },
   udp = { send = "true closed", receive = "true closed", name = "true closed", close = "true " },
   walker = { eom = "true 3" }, scanner = { feed = "true table" }, own_body = { string = "true mine" },
+  process = { output = "true one" },
   cancelled = { text = "true " },
   body = { string = CLOSED, read = CLOSED, chunks = CLOSED, lines = CLOSED, parts = CLOSED, edit = CLOSED,
     feed = CLOSED, restart = CLOSED, size = "true 6", finish = "true true", close = "true nil" },
