@@ -16,6 +16,6 @@ it("a field of the message before changes nothing in the present one", function(
   local reply = mta:message { headers = { { "To", "two" }, { "Subject", "two" } } }
   assert.equal("tempfail", reply.kind)
   assert.same({}, reply.edits)
-  assert.truthy(mta:log_lines("script_error")[1]:find('script.lua:3: set: this field \\"Subject\\" belongs to message 1 '
-    .. "of this session, which is over", 1, true))
+  assert.truthy(mta:log_lines("script_error")[1]:find('script.lua:3: set: this field \\"Subject\\" belongs to '
+    .. "message 1 of this session, which is over", 1, true))
 end)

@@ -1,5 +1,5 @@
--- After a script had emptied Lua's registry, every later message failed, and the log showed bytes of the host's stack as
--- the place of the error. Since 0.1.0.
+-- After a script had emptied Lua's registry, every later message failed, and the log showed bytes of the host's stack
+-- as the place of the error. Since 0.1.0.
 local fake_mta = require "spec.support.fake_mta"
 
 it("an emptied registry fails no later message", function()
