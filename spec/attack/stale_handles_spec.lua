@@ -202,8 +202,9 @@ function on_eom(ctx)
   if kept.done then return try(ctx) end
   keep(ctx, make_of_body)
   kept.done = true
-  if WAITS then milter.sleep(0.3) end
+  while WAITS and not kept.released do milter.sleep(0.01) end
 end
+function on_done() kept.released = kept.done end
 function ROWS() return make, make_of_body, use end
 ]==]
 
