@@ -1,5 +1,7 @@
 -- Refuse mail that carries a program, whatever its name and wherever it is hidden: the content decides the type, and
--- attached messages, encoded ones too, are searched. The body is never kept: memory stays small.
+-- attached messages, encoded ones too, are searched, as are uuencoded files in text and winmail.dat. Mail in which one
+-- mail reader may find a part that another does not see is refused, too: no software writes it by accident. The body is
+-- never kept: memory stays small.
 local mime = require "moonmilter.mime"
 
 function on_eoh(ctx)
@@ -7,6 +9,16 @@ function on_eoh(ctx)
     on_end = function(part)
       if mime.executable_kinds[part.kind] then
         ctx.message.program = part.filename or part.kind
+      end
+      for defect in pairs(part.defects) do
+        if mime.ambiguous_defects[defect] then
+          ctx.message.ambiguity = defect
+        end
+      end
+    end,
+    on_embedded = function(_, file)
+      if mime.executable_kinds[file.kind] then
+        ctx.message.program = file.name or file.kind
       end
     end,
   }
@@ -29,5 +41,8 @@ function on_eom(ctx)
   if ctx.message.program then
     local shown = ctx.message.program:gsub("[^\32-\126]", "?")
     return ctx:reject(554, "5.7.1", "programs are not accepted by mail: " .. shown)
+  end
+  if ctx.message.ambiguity then
+    return ctx:reject(554, "5.6.0", "message structure refused: " .. ctx.message.ambiguity)
   end
 end

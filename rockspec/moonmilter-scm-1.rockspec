@@ -46,6 +46,7 @@ build = {
     ["moonmilter.mail.block"] = "lua/moonmilter/mail/block.lua",
     ["moonmilter.mail.fields"] = "lua/moonmilter/mail/fields.lua",
     ["moonmilter.mail.folding"] = "lua/moonmilter/mail/folding.lua",
+    ["moonmilter.mail.embedded"] = "lua/moonmilter/mail/embedded.lua",
     ["moonmilter.mail.kind"] = "lua/moonmilter/mail/kind.lua",
     ["moonmilter.mail.params"] = "lua/moonmilter/mail/params.lua",
     ["moonmilter.mail.parts"] = "lua/moonmilter/mail/parts.lua",

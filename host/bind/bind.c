@@ -57,12 +57,6 @@ int mm_push_failure(lua_State *L, const char *text, const char *code)
 	return 3;
 }
 
-void mm_unref(lua_State *L, int *ref)
-{
-	luaL_unref(L, LUA_REGISTRYINDEX, *ref);
-	*ref = MM_NO_REF;
-}
-
 void mm_push_text(lua_State *L, struct mm_text t)
 {
 	lua_pushlstring(L, t.bytes, t.size);

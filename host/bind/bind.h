@@ -8,10 +8,6 @@
 
 /* ---- opening: once for each Lua state ---- */
 
-/* The name in the registry of the metatable of ctx.message and ctx.session: script/ puts it there, from
- * lua/moonmilter/runtime/members.lua, when all members of ctx are known. */
-#define MM_KEPT_CLASS "moonmilter.kept"
-
 /* Fills the metatable of ctx, which is below the table of members on top of the stack (ctx.h). */
 void mm_bind_ctx(struct lua_State *);
 /* Each adds its members to that table, with the same stack. */
@@ -60,7 +56,5 @@ void mm_set_text(struct lua_State *, const char *key, struct mm_text);
 void mm_push_params(struct lua_State *, struct mm_text strings, struct mm_text raw);
 /* Pushes nil, text, code: the form in which scripts get failures of the outside world. Returns 3. */
 int mm_push_failure(struct lua_State *, const char *text, const char *code);
-/* Drops a registry reference and marks it gone. */
-void mm_unref(struct lua_State *, int *ref);
 
 #endif

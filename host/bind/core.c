@@ -1,6 +1,7 @@
 /* bind/core.c -- moonmilter.core, on which lua/moonmilter/ is built. Scripts use the modules above it, not this one. */
 #include "base/suggest.h"
 #include "bind/bind.h"
+#include "bind/ctx.h"
 #include "task/whose.h"
 
 #include <lauxlib.h>
@@ -116,6 +117,13 @@ static int core_in_handler(lua_State *L)
 	return 1;
 }
 
+/* core.is_own(ctx) -> boolean: a handler or task of this very ctx's session runs. */
+static int core_is_own(lua_State *L)
+{
+	lua_pushboolean(L, mm_ctx_own(L) != NULL);
+	return 1;
+}
+
 /* core.task() -> a value that identifies the running task, nil outside of any. */
 static int core_task(lua_State *L)
 {
@@ -170,6 +178,7 @@ int mm_bind_core(lua_State *L)
 	static const luaL_Reg functions[] = {
 		{ "sleep", core_sleep }, { "timer_sleep", core_timer_sleep }, { "now", core_now }, { "log", core_log },
 		{ "log_wants", core_log_wants }, { "in_handler", core_in_handler }, { "task", core_task },
+		{ "is_own", core_is_own },
 		{ "blame", core_blame }, { "loading", core_loading }, { "suggest", core_suggest }, { NULL, NULL },
 	};
 	lua_newtable(L);
@@ -180,9 +189,9 @@ int mm_bind_core(lua_State *L)
 		lua_setfield(L, -2, mm_stage_handler((enum mm_stage)stage));
 	}
 	lua_setfield(L, -2, "handlers");
-	lua_rawgeti(L, LUA_REGISTRYINDEX, mm_generation_of(L)->cancel_token);
+	mm_vault_push(L, mm_generation_of(L)->cancel_token);
 	lua_setfield(L, -2, "cancel_token");
-	lua_rawgeti(L, LUA_REGISTRYINDEX, mm_generation_of(L)->host_token);
+	mm_vault_push(L, mm_generation_of(L)->host_token);
 	lua_setfield(L, -2, "host_token");
 	return 1;
 }

@@ -29,7 +29,7 @@ static void box_end(void *thing)
 }
 
 static const struct mm_handle_class class = {
-	"a UDP socket is expected before \":\", not a %s; write socket:method(...)", box_end,
+	"a UDP socket is expected before \":\", not a %s; write socket:method(...)", box_end, MM_HANDLE_DATAGRAM,
 };
 
 static struct box *check_box(lua_State *L)

@@ -8,8 +8,6 @@
 
 #include <stdlib.h>
 
-#define CLIENT_CLASS "moonmilter.client"
-
 /* ---- getters: [ctx key nil] -> [... value] ---- */
 
 static int get_id(lua_State *L, struct mm_script_session *ss)
@@ -52,11 +50,11 @@ static int get_client(lua_State *L, struct mm_script_session *ss)
 	const struct mm_session *f = ss->facts;
 	require_step(L, ss, MM_STAGE_connect, "client");
 	if (ss->client_table != MM_NO_REF) {
-		lua_rawgeti(L, LUA_REGISTRYINDEX, ss->client_table);
+		mm_vault_push(L, ss->client_table);
 		return 1;
 	}
 	lua_createtable(L, 0, 5);
-	luaL_getmetatable(L, CLIENT_CLASS);
+	mm_vault_push(L, ss->generation->client_metatable);
 	lua_setmetatable(L, -2);
 	lua_pushstring(L, mm_family_name(f->client_family));
 	lua_setfield(L, -2, "family");
@@ -70,7 +68,7 @@ static int get_client(lua_State *L, struct mm_script_session *ss)
 	}
 	if (f->knows_client) {
 		lua_pushvalue(L, -1);
-		ss->client_table = luaL_ref(L, LUA_REGISTRYINDEX);
+		ss->client_table = mm_vault_put(L);
 	}
 	return 1;
 }
@@ -129,10 +127,10 @@ static int get_recipients(lua_State *L, struct mm_script_session *ss)
 	}
 	if (ss->recipients_table == MM_NO_REF) {
 		lua_newtable(L);
-		ss->recipients_table = luaL_ref(L, LUA_REGISTRYINDEX);
+		ss->recipients_table = mm_vault_put(L);
 		ss->recipients_synced = 0;
 	}
-	lua_rawgeti(L, LUA_REGISTRYINDEX, ss->recipients_table);
+	mm_vault_push(L, ss->recipients_table);
 	/* the last one's verdict may be new */
 	uint32_t first = ss->recipients_synced > 0 ? ss->recipients_synced - 1 : 0;
 	for (uint32_t i = first; i < m->recipient_count; i++) {
@@ -240,7 +238,7 @@ static int get_mta(lua_State *L, struct mm_script_session *ss)
 
 static int get_host(lua_State *L, struct mm_script_session *ss)
 {
-	lua_rawgeti(L, LUA_REGISTRYINDEX, ss->generation->host_object);
+	mm_vault_push(L, ss->generation->host_object);
 	return 1;
 }
 
@@ -296,10 +294,10 @@ static int ctx_can(lua_State *L)
 void mm_bind_facts(lua_State *L)
 {
 	static const luaL_Reg methods[] = { { "macro", ctx_macro }, { "can", ctx_can }, { NULL, NULL } };
-	luaL_newmetatable(L, CLIENT_CLASS);
+	lua_newtable(L);
 	lua_pushcfunction(L, client_index);
 	lua_setfield(L, -2, "__index");
-	lua_pop(L, 1);
+	mm_generation_of(L)->client_metatable = mm_vault_put(L);
 	mm_ctx_add_facts(L, facts);
 	mm_ctx_add_methods(L, methods);
 }

@@ -26,7 +26,7 @@ static void box_end(void *thing)
 	free(b);
 }
 
-static const struct mm_handle_class class = { "a request is expected, not a %s", box_end };
+static const struct mm_handle_class class = { "a request is expected, not a %s", box_end, MM_HANDLE_HTTP };
 
 static struct box *check_box(lua_State *L)
 {
@@ -159,10 +159,14 @@ static int http_result(lua_State *L)
 	return 3;
 }
 
-/* [url] -> [whole scheme host port] */
+static const struct mm_http_url *pushed;        /* borrowed: of the call to push_url that runs; NULL: none */
+
+/* [] -> [whole scheme host port]. A call hook may hand it to a script. */
 static int push_url(lua_State *L)
 {
-	const struct mm_http_url *url = lua_touserdata(L, 1);
+	const struct mm_http_url *url = pushed;
+	if (url == NULL)
+		return luaL_error(L, "only the host calls this");
 	lua_pushstring(L, url->text);
 	lua_pushstring(L, url->scheme);
 	lua_pushstring(L, url->host);
@@ -179,10 +183,11 @@ static int http_url(lua_State *L)
 	if (text == NULL)
 		return mm_push_failure(L, "the URL has a NUL byte", "url");
 	lua_pushcfunction(L, push_url);         /* protected: memory may run out while we own the parts */
-	lua_pushlightuserdata(L, &url);
 	if (!mm_http_url(text, base, &url, &why))
 		return mm_push_failure(L, why.text, "url");
-	int status = lua_pcall(L, 1, 4, 0);
+	pushed = &url;
+	int status = lua_pcall(L, 0, 4, 0);
+	pushed = NULL;
 	mm_http_url_free(&url);
 	return status == 0 ? 4 : lua_error(L);
 }

@@ -58,7 +58,7 @@ static void socket_end(void *thing)
 }
 
 static const struct mm_handle_class class = {
-	"a socket is expected before \":\", not a %s; write socket:method(...)", socket_end,
+	"a socket is expected before \":\", not a %s; write socket:method(...)", socket_end, MM_HANDLE_SOCKET,
 };
 
 static struct socket *check_socket(lua_State *L)

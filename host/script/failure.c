@@ -80,7 +80,11 @@ void mm_failure_name_handler(struct mm_script_session *ss, int handler, struct m
 	lua_State *L = ss->generation->L;
 	lua_Debug where;
 	char text[sizeof why->text];
-	lua_rawgeti(L, LUA_REGISTRYINDEX, handler);
+	mm_vault_push(L, handler);
+	if (!lua_isfunction(L, -1)) {
+		lua_pop(L, 1);
+		return;
+	}
 	lua_getinfo(L, ">S", &where);
 	snprintf(text, sizeof text, "%s", why->text);
 	mm_fault_set(why, MM_FAULT_SCRIPT, "%s:%d: %s: %s", where.short_src, where.linedefined,

@@ -35,7 +35,7 @@ static void explain(struct mm_task *t, int status, struct mm_fault *why)
 	struct describing d = { t, why };
 	mm_fault_set(why, MM_FAULT_SCRIPT, "%s", status == LUA_ERRMEM ? "out of memory" : "the handler failed");
 	struct mm_task *ran = mm_budget_begin(t);       /* __tostring is the script's, too */
-	lua_cpcall(L, describe_error, &d);              /* when even this fails, the sentence above remains */
+	mm_protected(L, describe_error, &d);              /* when even this fails, the sentence above remains */
 	mm_budget_end(ran);
 	lua_settop(L, top);
 	mm_blame_hide_runtime(why->text);
@@ -136,6 +136,8 @@ enum mm_run mm_call_resume(struct mm_task *t, int argument_count, struct mm_faul
 	struct mm_generation *g = t->generation;
 	struct mm_task *before = g->current;
 	g->current = t;
+	if (g->shown != t->session)
+		mm_task_show(g, t->session);
 	struct mm_task *ran = mm_budget_begin(t);
 	struct mm_profile_row *row = row_of(t);
 	bool enforced = mm_memory_begin(g);
@@ -146,6 +148,8 @@ enum mm_run mm_call_resume(struct mm_task *t, int argument_count, struct mm_faul
 	mm_memory_end(g, enforced);
 	mm_budget_end(ran);
 	g->current = before;
+	if (before != NULL && g->shown != before->session)
+		mm_task_show(g, before->session);
 	enum mm_run run = outcome(t, status, why);
 	if (row != NULL)
 		count_slice(t, row, run == MM_RUN_WAITING, cpu, began, ended);
@@ -160,8 +164,12 @@ struct mm_pushing {
 
 int mm_call_push(lua_State *co)
 {
-	const struct mm_pushing *p = lua_touserdata(co, 1);
+	struct mm_generation *g = mm_generation_of(co);
+	const struct mm_pushing *p = g->pushing;
 	lua_settop(co, 0);
+	if (p == NULL)
+		return luaL_error(co, "only the host calls this");
+	g->pushing = NULL;
 	if (p->push != NULL)
 		p->push(co, p->self);
 	return lua_gettop(co);
@@ -176,11 +184,13 @@ enum mm_run mm_call_function(struct mm_task *t, int called, void (*push)(lua_Sta
 		mm_fault_set(why, MM_FAULT_SCRIPT, "out of memory for a coroutine");
 		return MM_RUN_FAILED;
 	}
-	/* At rest a coroutine's stack has room for these three; a new closure would cost an allocation each time. */
-	lua_rawgeti(co, LUA_REGISTRYINDEX, t->generation->entry);
-	lua_rawgeti(co, LUA_REGISTRYINDEX, called);
-	lua_pushlightuserdata(co, &p);
-	return mm_call_resume(t, 2, why);
+	/* At rest a coroutine's stack has room for these two; a new closure would cost an allocation each time. */
+	mm_vault_push(co, t->generation->entry);
+	mm_vault_push(co, called);
+	t->generation->pushing = &p;
+	enum mm_run run = mm_call_resume(t, 1, why);
+	t->generation->pushing = NULL;
+	return run;
 }
 
 /* ---- the end of a wait ---- */

@@ -34,7 +34,7 @@ static bool is_given(struct mm_memory *m, size_t more)
 
 static void *allocate(void *self, void *block, size_t old_size, size_t new_size)
 {
-	struct mm_memory *m = self;
+	struct mm_memory *m = &((struct mm_generation *)self)->memory;
 	struct mm_worker_memory *w = m->worker;
 	if (new_size > old_size && m->is_enforced && !is_given(m, new_size - old_size))
 		return NULL;
@@ -50,15 +50,13 @@ void mm_memory_watch(struct mm_generation *g)
 {
 	struct mm_memory *m = &g->memory;
 	const struct mm_generation_settings *settings = &g->settings;
-	if (settings->memory == NULL || (settings->memory_soft == 0 && settings->memory_hard == 0))
-		return;
-	m->worker = settings->memory;
-	m->hard = settings->memory_hard != 0 ? settings->memory_hard : SIZE_MAX / 2;
-	m->soft = settings->memory_soft != 0 ? settings->memory_soft : settings->memory_hard / 2;
+	m->worker = settings->memory != NULL ? settings->memory : &m->alone;
+	m->hard = settings->memory_hard != 0 ? settings->memory_hard : SIZE_MAX / 4;
+	m->soft = settings->memory_soft != 0 ? settings->memory_soft : m->hard / 2;
 	m->allocate = lua_getallocf(g->L, &m->allocate_self);
 	m->used = (size_t)lua_gc(g->L, LUA_GCCOUNT, 0) * 1024 + (size_t)lua_gc(g->L, LUA_GCCOUNTB, 0);
 	m->worker->used += m->used;
-	lua_setallocf(g->L, allocate, m);
+	lua_setallocf(g->L, allocate, g);
 }
 
 void mm_memory_unwatch(struct mm_generation *g)
@@ -111,7 +109,7 @@ void mm_memory_hear_finalizers(lua_State *L)
 /* Collects in a protected call: finalizers are the script's, and the collector passes on their errors. */
 static void collect_with(struct mm_generation *g, lua_CFunction how, void *self)
 {
-	if (lua_cpcall(g->L, how, self) == 0)
+	if (mm_protected(g->L, how, self) == 0)
 		return;
 	say_finalizer_failed(g, g->L, -1);
 	lua_pop(g->L, 1);

@@ -14,6 +14,7 @@ local header = {}
 ---@field params table<string, string>  by lower-case name, decoded to UTF-8; RFC 2231 forms joined under the base name
 ---@field order string[]    names in order
 ---@field raw string
+---@field conflicts table<string, true>?  names given with several values: twice, or plain and in an RFC 2231 form
 ---@field defects table<moonmilter.Parameters.Defect, true>?  nil: none
 
 ---@alias moonmilter.Parameters.Defect

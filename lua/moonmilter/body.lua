@@ -94,6 +94,13 @@ local function spill(self)
   return true
 end
 
+-- A body that the host keeps has a guard: false in another session's handler, which a script may have handed it to.
+local function check_own(self, what)
+  if self.guard and not self.guard() then
+    error(what .. ": the body belongs to a message of another session", 3)
+  end
+end
+
 --- Take a chunk of the body.
 ---@param chunk string
 ---@return true|nil ok
@@ -103,6 +110,7 @@ function Body:feed(chunk)
   if self.is_closed then
     error("feed: the body is closed", 2)
   end
+  check_own(self, "feed")
   if self.is_finished then
     error("feed: the body is already finished", 2)
   end
@@ -139,6 +147,10 @@ end
 
 --- Discard what was fed, and begin again.
 function Body:restart()
+  if self.is_closed then
+    error("restart: the body is closed; it lasts as long as its message", 2)
+  end
+  check_own(self, "restart")
   self:close()
   self.pieces, self.bytes = {}, 0
   self.is_truncated, self.is_finished, self.is_closed = false, false, false
@@ -150,6 +162,7 @@ function Body:finish()
   if self.is_finished then
     return true
   end
+  check_own(self, "finish")
   if self.file then
     local ok, why = self.file:flush()
     if not ok then
@@ -168,6 +181,8 @@ local function check_readable(self, what)
     error(what .. ": the body is closed; it lasts as long as its message", 3)
   elseif not self.is_finished then
     error(what .. ": the body is not finished; read it at end of message", 3)
+  elseif self.guard and not self.guard() then
+    error(what .. ": the body belongs to a message of another session", 3)
   end
 end
 
@@ -256,6 +271,10 @@ end
 
 --- Free memory and file. The host does so at the end of the message.
 function Body:close()
+  if self.is_closed then
+    return
+  end
+  check_own(self, "close")
   if self.file then
     self.file:close()
   end

@@ -11,10 +11,13 @@
 --- Defects: bad-type, no-boundary, bad-boundary, start-missing (no delimiter in the multipart), close-missing,
 --- no-separator (text where headers should be), continuation-first, unknown-encoding, encoded-multipart, bad-encoding
 --- (bytes that do not fit the transfer encoding), truncated (base64 cut short), data-after-padding, repeated-field,
---- encoded-message (it is decoded and walked anyway), over-length (a Content-ID whose id has more than 998 bytes is not
---- read), and those of header.params.
+--- encoded-message (it is decoded and walked anyway), over-length (a Content-ID whose id has more than 998 bytes is
+--- not read), and those of header.params. Where mail readers may come to other parts or other content than the walker:
+--- conflicting-field, conflicting-boundary, conflicting-name, odd-encoding, hidden-field, nul-in-header, partial-message
+--- (docs/mail-mime.md says what each is).
 local codec = require "moonmilter.codec"
 local charset = require "moonmilter.charset"
+local embedded = require "moonmilter.mail.embedded"
 local header = require "moonmilter.header"
 local kind = require "moonmilter.mail.kind"
 local transfer = require "moonmilter.mail.transfer"
@@ -53,6 +56,13 @@ local HEAD_BYTES = 1024 -- decoded bytes kept to determine the kind
 --- Kinds that the user of a mail reader can start with a click; moonmilter.mail.kind determines the kind.
 mime.executable_kinds, mime.kind = kind.executable, kind.of
 
+--- Defects with which one mail reader may find parts that another, and the walker, does not see. Mail from software has
+--- none of them.
+mime.ambiguous_defects = {
+  ["conflicting-field"] = true, ["conflicting-boundary"] = true, ["no-boundary"] = true, ["bad-boundary"] = true,
+  ["hidden-field"] = true, ["nul-in-header"] = true, ["encoded-parts"] = true, ["partial-message"] = true,
+}
+
 -- ---- parts ----
 
 local function add_defects(part, defects)
@@ -80,6 +90,46 @@ local function boundary_of(part, params)
   return stop <= BOUNDARY_MAX and boundary:sub(1, stop) or nil
 end
 
+-- Two fields of a name of which one must be unique: -> repeated, and they differ
+local function repetition(block, name)
+  local list = block:all(name)
+  local first = list[1] and list[1].value:lower():gsub("%s+", "")
+  for i = 2, #list do
+    if list[i].value:lower():gsub("%s+", "") ~= first then
+      return true, true
+    end
+  end
+  return list[2] ~= nil, false
+end
+
+-- Is there nothing but the word, and blanks around it?
+local function is_only(text, word)
+  local first = text:find "%S" or 1
+  return text:sub(first, first + #word - 1) == word and not text:find("%S", first + #word)
+end
+
+-- Where the fields of a part's header leave a choice to its reader.
+local function note_choices(part, content_type, disposition, encoding)
+  local defects, names = part.defects, disposition and disposition.params or {}
+  for _, name in ipairs { "Content-Type", "Content-Transfer-Encoding", "Content-Disposition" } do
+    local is_repeated, differs = repetition(part.headers, name)
+    defects["repeated-field"] = defects["repeated-field"] or is_repeated or nil -- the first counts, as with Python's
+    defects["conflicting-field"] = defects["conflicting-field"] or differs or nil -- email and most readers
+  end
+  local conflicts, others = content_type.conflicts or {}, disposition and disposition.conflicts or {}
+  defects["conflicting-boundary"] = conflicts.boundary
+  local other = content_type.params.name
+  defects["conflicting-name"] = conflicts.name or others.filename
+    or names.filename and other and names.filename ~= other or nil
+  defects["odd-encoding"] = encoding and not is_only(encoding:lower(), part.encoding) or nil
+  defects["partial-message"] = part.type == "message/partial" or nil
+  for _, field in ipairs(part.headers) do
+    if field.value:find("%z") or field.name:find("%z") then
+      defects["nul-in-header"] = true
+    end
+  end
+end
+
 -- All that a part's header declares.
 local function new_part(parent, block, path, depth)
   local part = {
@@ -87,11 +137,6 @@ local function new_part(parent, block, path, depth)
     is_sealed = parent ~= nil and (parent.is_sealed or parent.type == "multipart/signed"
       or parent.type == "multipart/encrypted"),
   }
-  for _, name in ipairs { "Content-Type", "Content-Transfer-Encoding", "Content-Disposition" } do
-    if block:field(name, 2) then
-      part.defects["repeated-field"] = true -- the first counts, as with Python's email and most readers
-    end
-  end
   local type_value = block:get "Content-Type"
   local in_digest = parent and parent.type == "multipart/digest"
   local content_type = header.content_type(type_value or in_digest and "message/rfc822" or "text/plain")
@@ -107,6 +152,7 @@ local function new_part(parent, block, path, depth)
     part.disposition = disposition.value
   end
   part.filename = header.attachment_name(disposition, content_type)
+  note_choices(part, content_type, disposition, encoding)
   local id = block:get "Content-ID"
   if id then
     local found, _, _, code = header.message_id(id)
@@ -144,6 +190,9 @@ local function deliver(walker, frame, bytes)
   if bytes == "" then
     return
   end
+  if frame.finder then
+    frame.finder:feed(bytes)
+  end
   if frame.inner then
     local ok, text, code = frame.inner:body(bytes)
     if not ok then
@@ -168,7 +217,7 @@ local function emit(walker, buffer, first, last)
     return
   end
   local decoder = frame.decoder
-  local is_read = frame.inner or (frame.is_wanted and (walker.on_data or frame.converter))
+  local is_read = frame.inner or frame.finder or (frame.is_wanted and (walker.on_data or frame.converter))
   if is_read then
     deliver(walker, frame, decoder and decoder:feed(buffer, first, last) or buffer:sub(first, last))
     return
@@ -225,9 +274,16 @@ local function pop(walker, at)
         walker.failure = walker.failure or { text, code }
       end
     end
-    part.kind = kind.of(frame.head)
+    if frame.finder then
+      frame.finder:finish()
+    end
+    if part.defects["no-separator"] and ("\n" .. frame.head):lower():find("\ncontent%-[%w-]+[ \t]*:") then
+      part.defects["hidden-field"] = true
+    end
+    part.kind = part.defects["unknown-encoding"] and kind.under_any_encoding(frame.head) or kind.of(frame.head)
   elseif frame.mode == "preamble" then
     part.defects["start-missing"] = true
+    part.defects["encoded-parts"] = part.defects["encoded-multipart"] -- decoded, there may be delimiters
   elseif frame.mode == "children" then
     part.defects["close-missing"] = true
   end
@@ -258,6 +314,7 @@ end
 local function walker_inside(walker, part)
   local inner = mime.walker {
     on_part = walker.on_part, on_data = walker.on_data, on_text = walker.on_text, on_end = walker.on_end,
+    on_embedded = walker.on_embedded,
     max_depth = walker.max_depth, max_parts = walker.max_parts, max_header_bytes = walker.max_header_bytes,
     with_header = true,
   }
@@ -295,11 +352,20 @@ local function frame_of(walker, part)
   return frame
 end
 
--- The position of a new part: path and depth; or nil and the limit that it exceeds.
-local function place_of_part(walker, above)
+-- A part, or a file inside one, is one more: true, or nil and the limit that it exceeds.
+local function count_part(walker)
   walker.counts.parts = walker.counts.parts + 1
   if walker.counts.parts > walker.max_parts then
     return stop(walker, ("more than max_parts %d parts"):format(walker.max_parts), "limit")
+  end
+  return true
+end
+
+-- The position of a new part: path and depth; or nil and the limit that it exceeds.
+local function place_of_part(walker, above)
+  local is_counted, text, limit = count_part(walker)
+  if not is_counted then
+    return nil, text, limit
   end
   local depth = (above and above.part.depth or walker.depth) + 1
   if depth > walker.max_depth then
@@ -332,6 +398,11 @@ function open_part(walker, block, defects, at)
   end
   if frame.mode == "leaf" and walker.on_text and part.type:sub(1, 5) == "text/" then
     frame.converter = charset.converter(part.charset)
+  end
+  if frame.mode == "leaf" and walker.on_embedded and frame.is_wanted then
+    local is_text = part.type:sub(1, 5) == "text/" or part.type == "application/mac-binhex40"
+    frame.finder = embedded.finder(is_text, function(file) walker.on_embedded(part, file) end,
+      function() return count_part(walker) end)
   end
   walker.state, walker.is_fresh = "body", true
   if frame.mode == "message" then
@@ -620,13 +691,14 @@ end
 ---@field on_part? fun(part: moonmilter.Part): boolean|nil  its header is known; return false to skip its content
 ---@field on_data? fun(part: moonmilter.Part, bytes: string)  decoded content of a leaf, in pieces
 ---@field on_text? fun(part: moonmilter.Part, text: string)  content of a text part as UTF-8, in pieces
+---@field on_embedded? fun(part: moonmilter.Part, file: moonmilter.EmbeddedFile)  a file that is not a part of its own
 ---@field on_end?  fun(part: moonmilter.Part)  size, kind and defects are known; inner parts before outer ones
 ---@field max_depth? integer         parts within parts, the message itself is 1; default 32
 ---@field max_parts? integer         default 1000
 ---@field max_header_bytes? integer  of one part; default 262144
 ---@field with_header? boolean       body() gets the whole message, header included
 local known_options = {
-  on_part = "function", on_data = "function", on_text = "function", on_end = "function",
+  on_part = "function", on_data = "function", on_text = "function", on_end = "function", on_embedded = "function",
   max_depth = "number", max_parts = "number", max_header_bytes = "number", with_header = "boolean",
 }
 
@@ -642,7 +714,7 @@ function mime.walker(options)
     if known_options[name] ~= type(value) then
       error(known_options[name] and ("walker: option %s is a %s; it must be a %s"):format(name, type(value),
         known_options[name]) or ("walker: there is no option %s; there are on_part, on_data, on_text, on_end, "
-          .. "max_depth, max_parts, max_header_bytes "
+          .. "on_embedded, max_depth, max_parts, max_header_bytes "
         .. "and with_header"):format(tostring(name)), 2)
     end
     walker[name] = value

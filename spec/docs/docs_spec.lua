@@ -128,7 +128,7 @@ local cases = {
   { stage = "connect", code = "local x = ctx.message x.y = 1", text = "ctx.message: no message is open at connect; "
     .. "keep what belongs to the connection in ctx.session; ctx.in_message says whether a message is open" },
   { code = "local f = ctx.headers:field 'Subject' f:delete() f:set 'x'",
-    text = "set: the field is gone: deleted, or part of another message" },
+    text = "set: the field is gone: it has been deleted" },
   { code = "ctx:insert_header(-1, 'X-A', 'b')", text = "insert_header: position -1; 0 is the top, large "
     .. "numbers the end" },
   { code = "ctx:quarantine('')", text = "quarantine: the reason has 0 bytes; give 1 to 100" },

@@ -16,6 +16,7 @@ local SEGMENTS_MAX = 1000 -- the highest number of an RFC 2231 continuation that
 ---@field params table<string, string>  by lower-case name, decoded to UTF-8; RFC 2231 forms joined under the base name
 ---@field order  string[] names in order
 ---@field raw    string
+---@field conflicts table<string, true>|nil  names that were given several values: twice, or in an RFC 2231 form and plain
 ---@field defects table<string, true>|nil  "duplicate-parameter", "bad-parameter" (its name is not a token), "unclosed",
 --- "text-after-value", "no-value", "bad-continuation", "over-length" (only its first 128 KiB are read)
 
@@ -109,8 +110,10 @@ local function note_parameter(into, name, text)
   local key = is_numbered and base or name
   local segments = is_numbered and (into.extended[base] or { count = 0 })
   local is_known = into.plain[key] ~= nil or into.extended[key] ~= nil
-  if is_numbered and segments[index] or not is_numbered and into.plain[name] then
+  local before = is_numbered and segments[index] and segments[index][1] or not is_numbered and into.plain[name]
+  if before then
     into.defects["duplicate-parameter"] = true
+    into.conflicts[key] = into.conflicts[key] or before ~= text or nil
     return
   end
   if not is_known then
@@ -127,7 +130,7 @@ end
 
 -- All parameters, `i` on the first ";".
 local function read_parameters(text, tokens, i, defects)
-  local into = { plain = {}, extended = {}, order = {}, defects = defects }
+  local into = { plain = {}, extended = {}, order = {}, conflicts = {}, defects = defects }
   while tokens[i] do
     i = i + 1 -- past ";"
     if tokens[i] and tokens[i].kind ~= ";" then
@@ -161,11 +164,13 @@ function params.read(text)
     decoded[name] = encoded_word.decode(text_value)
   end
   for name, segments in pairs(found.extended) do
-    decoded[name] = join_segments(segments, defects):gsub("[%z\r\n]", " ")
+    local joined = join_segments(segments, defects):gsub("[%z\r\n]", " ")
+    found.conflicts[name] = found.conflicts[name] or decoded[name] and decoded[name] ~= joined or nil
+    decoded[name] = joined
   end
   return {
     value = value:lower(), params = decoded, order = found.order, raw = text,
-    defects = next(defects) and defects or nil,
+    defects = next(defects) and defects or nil, conflicts = next(found.conflicts) and found.conflicts or nil,
   }
 end
 

@@ -1,5 +1,6 @@
 --- The body of ctx:body{…} while it arrives. The host calls feed for each piece before the script's on_body, and once
 -- more before its on_eom; it drops body and temporary file when the message ends (host/bind/kept_body.c).
+local core = require "moonmilter.core"
 local log = require "moonmilter.log"
 
 local kept_body = {}
@@ -71,6 +72,7 @@ function kept_body.of(ctx, options)
     return nil, why
   end
   kept = body.new(options)
+  kept.guard = function() return core.is_own(ctx) end
   why = ctx:_keep_body(kept)
   if why then
     return nil, why
