@@ -31,7 +31,7 @@ struct mm_worker_options {
 };
 
 struct mm_worker_limits {
-	unsigned                   max_sessions;
+	unsigned                   max_sessions, max_sessions_per_mta;
 	unsigned                   recycle_sessions;    /* 0: never */
 	struct mm_connection_times times;
 };

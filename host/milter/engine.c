@@ -2,7 +2,7 @@
  *
  * A packet may mean several events: MAIL with a message open is an abort and then a mail; an end-of-message packet with
  * bytes is a body and then an eom; a final verdict is followed by done. They wait in a short queue (`todo`); run()
- * processes it until it is empty or the runtime waits, then takes the next packet. */
+ * processes it until it is empty or the runtime waits, then takes the next packet, if the turn is not over. */
 #include "milter/engine.h"
 
 #include "base/bounds.h"
@@ -33,6 +33,8 @@ struct mm_engine {
 	bool                     rcpt_is_refused;       /* the MTA itself refused this recipient */
 	bool                     is_ending;     /* no more packets are read */
 	bool                     is_finished;
+	bool                     has_more;      /* the turn ended before the packets did */
+	bool                     has_decided;   /* an end-of-message was answered in this turn */
 	bool                     has_last_answer;       /* when the host stopped, the MTA got `result` as its answer */
 	struct mm_fault         *why;           /* borrowed during run() */
 	struct mm_verdict        held;          /* given where no reply may be sent; waits for the next one that may */
@@ -40,6 +42,7 @@ struct mm_engine {
 	enum mm_stage            result_stage;
 	uint32_t                 result_edits;
 	double                   waiting_since; /* mm_clock_now() */
+	uint64_t                 turn_began;    /* ticks when its first packet began; 0: none has */
 };
 
 /* ---- life ---- */
@@ -213,6 +216,7 @@ static void answer(struct mm_engine *e, enum mm_stage stage, struct mm_verdict *
 	if (stage == MM_STAGE_eom) {
 		write_end_of_message(e, v);
 		decide_message(e, stage, v);
+		e->has_decided = true;
 		return;
 	}
 	tell_aside(e, stage, v);
@@ -644,6 +648,24 @@ static bool note_before(struct mm_engine *e, struct mm_fault *why)
 	return note_facts(e, why);
 }
 
+static void begin_turn(struct mm_engine *e)
+{
+	e->has_more = e->has_decided = false;
+	e->turn_began = 0;
+}
+
+/* Asked before each packet. A turn of one packet, the usual one, reads the clock once; the time
+ * of a handler that has waited does not count, because other work was done meanwhile. */
+static bool turn_is_over(struct mm_engine *e)
+{
+	if (e->shared->turn_ticks == 0)
+		return false;
+	uint64_t now = mm_clock_ticks();
+	if (e->turn_began == 0)
+		e->turn_began = now;
+	return e->has_decided || now - e->turn_began > e->shared->turn_ticks;
+}
+
 static bool take_packet(struct mm_engine *e, struct mm_fault *why)
 {
 	struct mm_packet packet;
@@ -658,6 +680,11 @@ static bool take_packet(struct mm_engine *e, struct mm_fault *why)
 		return true;
 	case MM_FRAME_PACKET:
 		break;
+	}
+	if (turn_is_over(e)) {
+		mm_frame_again(&e->frame);
+		e->has_more = true;
+		return false;
 	}
 	if (!begin_packet(e, &packet, why))
 		fail(e);
@@ -726,6 +753,7 @@ bool mm_engine_feed(struct mm_engine *e, const void *bytes, size_t n, struct mm_
 	mm_fault_clear(why);
 	if (e->is_ending)
 		return true;
+	begin_turn(e);
 	if (!mm_frame_feed(&e->frame, bytes, n, why)) {
 		mm_engine_end(e, MM_CANCEL_DISCONNECT);
 		return false;
@@ -742,6 +770,11 @@ bool mm_engine_feed(struct mm_engine *e, const void *bytes, size_t n, struct mm_
 	if (has_command && e->is_waiting)
 		decode_again(e);
 	return why->class == MM_FAULT_NONE;
+}
+
+bool mm_engine_go_on(struct mm_engine *e, struct mm_fault *why)
+{
+	return mm_engine_feed(e, NULL, 0, why);
 }
 
 void mm_engine_end(struct mm_engine *e, enum mm_cancel why)
@@ -814,6 +847,7 @@ void mm_engine_decided(struct mm_engine *e, struct mm_verdict *v)
 	mm_fault_clear(&why);
 	end_wait(e);
 	e->why = &why;
+	begin_turn(e);
 	event_decided(e, v);
 	go_on(e, &why);
 	mm_frame_keep(&e->frame, &why);
@@ -835,7 +869,17 @@ bool mm_engine_progress(struct mm_engine *e)
 bool mm_engine_wants_input(const struct mm_engine *e)
 {
 	/* when no handler waits, only one unfinished packet is kept, which has its own bound */
-	return !e->is_ending && (!e->is_waiting || mm_frame_pending(&e->frame) < MM_PENDING_MAX);
+	return !e->is_ending && !e->has_more && (!e->is_waiting || mm_frame_pending(&e->frame) < MM_PENDING_MAX);
+}
+
+size_t mm_engine_pending(const struct mm_engine *e)
+{
+	return mm_frame_pending(&e->frame);
+}
+
+bool mm_engine_has_more(const struct mm_engine *e)
+{
+	return e->has_more && !e->is_ending;
 }
 
 bool mm_engine_is_finished(const struct mm_engine *e)

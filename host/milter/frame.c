@@ -112,6 +112,8 @@ bool mm_frame_keep(struct mm_frame *f, struct mm_fault *why)
 		if (left > 0)
 			mm_buffer_append(&f->held, byte_at(f, f->at), left);
 		f->fresh = NULL;
+	} else if (f->at < f->held.size / 2) {
+		return true;            /* moving the rest down at every turn would take quadratic time */
 	} else {
 		mm_buffer_consume(&f->held, f->at);
 	}
