@@ -77,6 +77,7 @@
 #define MM_BEAT_EVERY           0.25            /* a worker shows that its loop turns */
 /* one connection works for this long, then the others get their turn */
 #define MM_TURN                 0.005
+#define MM_TURN_PACKETS         4096u           /* likewise, when no handler works for them */
 /* connections that have more to do work for this long together in one turn of the loop */
 #define MM_TURN_TOGETHER        0.02
 #define MM_TURN_SLOW            0.5             /* a turn of the loop that is worth a line */

@@ -7,13 +7,19 @@
 #include "milter/engine.h"
 #include "task/profile.h"
 
-struct mm_turns;
+struct mm_turns {
+	struct mm_log           *log;           /* borrowed, as all pointers */
+	struct mm_profile       *profile;
+	struct mm_engine_shared *engines;
+	double                   looked_at;     /* mm_clock_now(), as said_at; 0: never */
+	double                   said_at;
+};
 
-/* All arguments are borrowed; the watchers keep no loop running. NULL: out of memory. */
-struct mm_turns *mm_turns_new(void *loop, struct mm_log *, struct mm_profile *, struct mm_engine_shared *);
-void mm_turns_free(struct mm_turns *);
+void mm_turns_init(struct mm_turns *, struct mm_log *, struct mm_profile *, struct mm_engine_shared *);
 /* Measures how many ticks a second has, which is known the better the longer the process runs; call it now and then.
  * Before the first call a session may work as long as it wants. */
 void mm_turns_measure(struct mm_turns *);
+/* Called by a timer of the loop every so many seconds: when it comes late, one turn has taken that long. */
+void mm_turns_look(struct mm_turns *, double every);
 
 #endif

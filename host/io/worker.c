@@ -58,10 +58,10 @@ struct mm_worker {
 	bool                     has_said_full;
 	bool                     is_draining;
 	bool                     is_retiring;   /* a successor has been asked for */
-	struct mm_turns         *turns;         /* owned */
+	struct mm_turns          turns;
 	ev_timer                 sweep;
 	uint64_t                 messages_at_sweep;
-	ev_prepare               before_wait;   /* checks whether there is garbage */
+	ev_prepare               before_wait;   /* a turn of the loop ends; is there garbage? */
 	ev_idle                  rest;          /* active while there is: runs when the loop has nothing else to do */
 };
 
@@ -250,7 +250,7 @@ static void on_sweep(struct ev_loop *loop, ev_timer *timer, int events)
 		return;
 	}
 	mm_log_sweep(w->options.log);
-	mm_turns_measure(w->turns);
+	mm_turns_measure(&w->turns);
 	uint64_t messages = mm_census_get(w->options.row->messages);
 	mm_heap_sweep(messages == w->messages_at_sweep);
 	w->messages_at_sweep = messages;
@@ -282,6 +282,7 @@ static void on_before_wait(struct ev_loop *loop, ev_prepare *before, int events)
 {
 	struct mm_worker *w = before->data;
 	(void)events;
+	mm_profile_begin_turn(&w->profile);
 	if (!ev_is_active(&w->rest) && with_garbage(w) != NULL)
 		ev_idle_start(loop, &w->rest);
 }
@@ -321,7 +322,6 @@ static void free_parts(struct mm_worker *w)
 	release_all(w, &w->current);
 	mm_dns_free(w->dns);
 	mm_children_end(&w->children);
-	mm_turns_free(w->turns);
 	mm_profile_free(&w->profile);
 	free(w->allowed);
 	free(w);
@@ -339,9 +339,7 @@ static bool make_parts(struct mm_worker *w, const struct mm_worker_options *o, s
 	w->allowed = calloc(o->milter_count, sizeof *w->allowed);
 	if (!mm_connections_init(&w->connections, o->loop, o->log) || w->allowed == NULL)
 		return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for a worker");
-	w->turns = mm_turns_new(o->loop, o->log, &w->profile, &w->connections.engines);
-	if (w->turns == NULL)
-		return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for a worker");
+	mm_turns_init(&w->turns, o->log, &w->profile, &w->connections.engines);
 	w->connections.row = o->row;
 	w->connections.profile = &w->profile;
 	w->connections.on_close = on_connection_closed;
@@ -477,7 +475,7 @@ void mm_worker_commit(struct mm_worker *w)
 	release_all(w, &w->current);    /* sessions keep theirs */
 	w->current = w->prepared;
 	w->prepared = NULL;
-	mm_turns_measure(w->turns);
+	mm_turns_measure(&w->turns);
 	mm_generation_begin_serving(w->current[0]);
 }
 
@@ -570,6 +568,11 @@ void mm_worker_drain(struct mm_worker *w)
 void mm_worker_shut_down(struct mm_worker *w)
 {
 	mm_connections_shut_down(&w->connections);
+}
+
+void mm_worker_look_at_loop(struct mm_worker *w, double every)
+{
+	mm_turns_look(&w->turns, every);
 }
 
 unsigned mm_worker_session_count(const struct mm_worker *w)

@@ -25,7 +25,10 @@ struct mm_engine_shared {
 	char               id_prefix[20];       /* of session ids */
 	uint64_t           sessions_begun;
 	double             waited;              /* seconds that the event now being decided has waited */
-	uint64_t            turn_ticks;          /* of mm_clock_ticks(): how long a turn lasts; 0: until all is done */
+	/* in ticks (mm_clock_ticks()) */
+	uint64_t           turn_ticks;          /* how long a turn lasts; 0: until all is done */
+	const uint64_t    *busy;                /* borrowed: how long the runtimes have worked so far;
+	                                         * set when turn_ticks is */
 };
 
 /* What happened to a message, for its one log line; or a verdict on something else. Texts are borrowed for the call. */

@@ -85,10 +85,10 @@ static void note_longest(const struct mm_task *t, struct mm_profile *p, const st
 	uint64_t ticks)
 {
 	struct mm_whose whose = mm_whose_of(t);
-	p->turn.longest = ticks;
-	p->turn.script = whose.script->profile;
-	p->turn.row = (int)(row - whose.script->profile->rows);
-	snprintf(p->turn.session, sizeof p->turn.session, "%s",
+	p->look.longest = ticks;
+	p->look.script = whose.script->profile;
+	p->look.row = (int)(row - whose.script->profile->rows);
+	snprintf(p->look.session, sizeof p->look.session, "%s",
 		whose.session != NULL ? whose.session->facts->id : "");
 }
 
@@ -209,7 +209,7 @@ void mm_task_go_on(struct mm_task *t, int count)
 void mm_task_go_on_in_turn(struct mm_task *t, int count)
 {
 	const struct mm_profile *p = t->generation->settings.profile;
-	if (p != NULL && p->turn_ticks > 0 && p->turn.busy > p->turn_ticks)
+	if (p != NULL && mm_profile_is_late(p))
 		mm_task_ready(t, count);
 	else
 		mm_task_go_on(t, count);

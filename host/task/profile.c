@@ -126,7 +126,7 @@ void mm_profile_failed(const struct mm_profile *p, struct mm_profile_row *row)
 void mm_profile_begin_anew(struct mm_profile *p)
 {
 	p->all = now();
-	p->turn.script = NULL;
+	p->look.script = NULL;
 	for (struct mm_profile_script **at = &p->scripts, *s; (s = *at) != NULL;) {
 		if (s->users == 0) {            /* a row of scripts that are gone */
 			*at = s->next;

@@ -52,10 +52,10 @@ struct mm_profile_script {
 	struct mm_profile_row     rows[MM_PROFILE_ROW_COUNT];
 };
 
-/* What Lua did in one turn of the loop, in case the turn takes long. */
-struct mm_profile_turn {
+/* What Lua did since the loop was last looked at, in case one turn of it took long. */
+struct mm_profile_look {
 	uint64_t                        slices;
-	uint64_t                        busy;           /* ticks of all of them */
+	uint64_t                        busy;           /* `busy` of the profile at the last look */
 	uint64_t                        longest;        /* ticks; a slice below MM_PROFILE_HEAVY_TICKS is not noted */
 	const struct mm_profile_script *script;         /* of the longest; NULL: none was noted */
 	int                             row;
@@ -64,8 +64,10 @@ struct mm_profile_turn {
 
 struct mm_profile {
 	struct mm_profile_script *scripts;      /* owned list */
-	struct mm_profile_turn    turn;
-	uint64_t                  busy_before;  /* turn.busy of the turn before */
+	struct mm_profile_look    look;
+	uint64_t                  busy;         /* ticks of all slices so far */
+	uint64_t                  busy_at_turn; /* when this turn of the loop began */
+	uint64_t                  busy_before;  /* ticks of the slices in the turn before */
 	uint64_t                  turn_ticks;   /* how long one session runs before the others; 0: no limit */
 	bool                      has_window;
 	struct mm_profile_span {
@@ -89,10 +91,22 @@ void mm_profile_leave(struct mm_profile *, struct mm_profile_script *);         
 /* A turn of the loop begins. */
 static inline void mm_profile_begin_turn(struct mm_profile *p)
 {
-	p->busy_before = p->turn.busy;
-	p->turn.slices = p->turn.busy = 0;
-	p->turn.longest = MM_PROFILE_HEAVY_TICKS;
-	p->turn.script = NULL;
+	p->busy_before = p->busy - p->busy_at_turn;
+	p->busy_at_turn = p->busy;
+}
+
+static inline void mm_profile_look_anew(struct mm_profile *p)
+{
+	p->look.slices = 0;
+	p->look.busy = p->busy;
+	p->look.longest = MM_PROFILE_HEAVY_TICKS;
+	p->look.script = NULL;
+}
+
+/* Has this turn of the loop been as long as one session's turn? */
+static inline bool mm_profile_is_late(const struct mm_profile *p)
+{
+	return p->turn_ticks > 0 && p->busy - p->busy_at_turn > p->turn_ticks;
 }
 
 /* How long work that can wait may run in one turn of the loop: as long as all the work of the turn before, so that it
@@ -103,10 +117,10 @@ static inline uint64_t mm_profile_share(const struct mm_profile *p)
 	return p->turn_ticks == 0 ? UINT64_MAX : p->busy_before > least ? p->busy_before : least;
 }
 
-/* The longest slice of this turn so far: note whose it was. */
+/* The longest slice since the last look: note whose it was. */
 static inline bool mm_profile_is_longest(const struct mm_profile *p, uint64_t busy)
 {
-	return busy > p->turn.longest;
+	return busy > p->look.longest;
 }
 
 /* A slice whose CPU time was measured, because measures are left. */
@@ -118,8 +132,8 @@ bool mm_profile_ended_slowly(const struct mm_profile *, struct mm_profile_row *,
 static inline void mm_profile_ran(struct mm_profile *p, struct mm_profile_row *row, uint64_t busy)
 {
 	row->all.busy += busy;
-	p->turn.slices++;
-	p->turn.busy += busy;
+	p->look.slices++;
+	p->busy += busy;
 	if (p->has_window)
 		row->window.busy += busy;
 	if (busy > MM_PROFILE_HEAVY_TICKS)

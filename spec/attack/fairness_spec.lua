@@ -2,8 +2,23 @@
 --- SLOW=1 also lets timers and tasks come due together.
 local host = require "spec.support.host"
 local mta_client = require "spec.support.mta_client"
+local process = require "spec.support.process"
 
 local packet = mta_client.packet
+
+--- A server that sends short lines as fast as they are taken.
+local CHATTY = [[
+import socket, sys
+server = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+print("listens", flush=True)
+while True:
+    peer, _ = server.accept()
+    try:
+        while True:
+            peer.sendall(b"line\r\n" * 20000)
+    except OSError:
+        peer.close()
+]]
 
 --- A handler that computes for `ms` milliseconds of wall time.
 local BUSY = [[
@@ -150,6 +165,41 @@ describe("a connection that sends thousands of packets at once", function()
     assert.matches("10%-busy%.lua", line)
     assert.matches("handler=on_mail", line)
     holds:quit()
+  end)
+end)
+
+describe("a server that sends faster than a script reads", function()
+  it("does not make the script hold its worker", function()
+    local directory, port = process.directory(), process.free_port()
+    local server = process.start({ "python3", "-c", CHATTY, tostring(port) }, { output = directory .. "/output",
+      remove = directory, grace = 1 })
+    assert(server:wait_text("listens", 5))
+    local h = host.start { unix = true, scripts = { ["10-lines.lua"] = ([[
+      local milter = require "moonmilter"
+      local socket = require "moonmilter.socket"
+      function on_mail(ctx)
+        if not ctx.sender:find "greedy" then return end
+        local s = assert(socket.connect { host = "127.0.0.1", port = %d })
+        local stop = milter.now() + 3
+        while milter.now() < stop do
+          local line = assert(s:receive())
+          if line ~= "line" then error("wrong line: " .. line) end
+        end
+        s:close()
+      end]]):format(port) }, arguments = { "--cpu_session=60" } }
+    local greedy, other = assert(h:connect(60)), assert(h:connect(60))
+    greedy:envelope "helo"
+    other:envelope "helo"
+    greedy:send("M", "<greedy@one.example>\0")
+    host.sleep(0.3)
+    local worst = slowest(other, 5)
+    assert.is_true(worst < 0.5, ("a message of another session took %.2f s"):format(worst))
+    assert.equal("continue", greedy:reply().kind)
+    assert.is_nil(h:log():find("script_error", 1, true))
+    greedy:quit()
+    other:quit()
+    h:stop()
+    server:stop()
   end)
 end)
 
