@@ -224,6 +224,25 @@ static void watch_input(struct mm_connection *c)
 		ev_io_stop(loop_of(c->all), &c->readable);
 }
 
+/* Packets have been handled. Before its offer an MTA gets no more time for anything. */
+static void note_progress(struct mm_connection *c)
+{
+	c->partial_at = 0;
+	if (mm_engine_session(c->engine)->is_negotiated)
+		c->active_at = ev_now(loop_of(c->all));
+}
+
+/* Does the MTA owe the rest of a packet? While we have more to do, what it has sent after that is not looked at. */
+static void note_partial(struct mm_connection *c)
+{
+	bool is_partial = mm_engine_pending(c->engine) > 0 && !mm_engine_is_waiting(c->engine)
+		&& !mm_engine_has_more(c->engine);
+	if (!is_partial)
+		c->partial_at = 0;
+	else if (c->partial_at == 0)
+		c->partial_at = ev_now(loop_of(c->all));
+}
+
 /* Called after every event: writes, then closes the connection if this was the end. The connection
  * may be gone afterwards. */
 static void settle(struct mm_connection *c)
@@ -236,6 +255,7 @@ static void settle(struct mm_connection *c)
 		mm_buffer_clear(&c->all->out);
 	}
 	if (!mm_engine_is_finished(c->engine)) {
+		note_partial(c);
 		if (mm_engine_has_more(c->engine) && reads_its_answers(c))
 			join_more(c);
 		watch_input(c);
@@ -280,20 +300,6 @@ static void on_writable(struct ev_loop *loop, ev_io *w, int events)
 
 /* ---- reading ---- */
 
-/* n bytes have been fed, `before` were pending then. Only whole packets count: a peer that sends a
- * byte a minute gets no more time for it. */
-static void note_progress(struct mm_connection *c, size_t before, size_t n)
-{
-	ev_tstamp now = ev_now(loop_of(c->all));
-	size_t left = mm_engine_pending(c->engine);
-	bool has_advanced = left < before + n;
-	if (has_advanced && mm_engine_session(c->engine)->is_negotiated)
-		c->active_at = now;
-	if (left == 0)
-		c->partial_at = 0;
-	else if (has_advanced || c->partial_at == 0)
-		c->partial_at = now;
-}
 
 static void on_readable(struct ev_loop *loop, ev_io *w, int events)
 {
@@ -314,7 +320,9 @@ static void on_readable(struct ev_loop *loop, ev_io *w, int events)
 		size_t before = mm_engine_pending(c->engine);
 		mm_record_bytes(c->record, MM_RECORD_FROM_MTA, c->all->read_buffer, (size_t)n);
 		mm_engine_feed(c->engine, c->all->read_buffer, (size_t)n, &why);
-		note_progress(c, before, (size_t)n);
+		/* only whole packets count: a peer that sends a byte a minute gets no more time for it */
+		if (mm_engine_pending(c->engine) < before + (size_t)n)
+			note_progress(c);
 	}
 	c->is_feeding = false;
 	/* Sendmail writes macros and command as two packets. Its kernel holds back the second until ours acknowledges
@@ -339,6 +347,7 @@ static void on_more(struct ev_loop *loop, ev_timer *timer, int events)
 		c->is_feeding = true;
 		mm_engine_go_on(c->engine, &why);
 		c->is_feeding = false;
+		note_progress(c);
 		settle(c);
 	}
 	if (all->more_first != NULL && !ev_is_active(timer))
@@ -360,6 +369,7 @@ static void on_wake(void *self)
 		else
 			watch_input(c);
 	} else {
+		note_progress(c);
 		settle(c);
 	}
 }

@@ -58,9 +58,20 @@ describe("a peer that trickles", function()
   end)
 
   it("may take its time between packets, and send many that are each in time", function()
-    h = host.start { unix = true, scripts = PASS, arguments = { "--read_timeout=1" } }
+    h = host.start { unix = true, scripts = { ["10-wait.lua"] = [[
+      local milter = require "moonmilter"
+      function on_header(ctx, name) if name == "X-Wait" then milter.sleep(0.5) end end]] },
+      arguments = { "--read_timeout=1" } }
     local mta = assert(h:connect())
     mta:envelope "data"
+    -- while a handler waits, whole and half packets come
+    assert(mta.socket:send(packet("L", "X-Wait\0v\0")))
+    host.sleep(0.1)
+    local field = packet("L", "X-Field\0v\0")
+    assert(mta.socket:send(field:rep(2) .. field:sub(1, 9)))
+    host.sleep(0.1)
+    assert(mta.socket:send(field:sub(10)))
+    for _ = 1, 4 do assert.equal("continue", mta:reply().kind) end
     -- pieces that never end where a packet ends: some packet is unfinished all the time
     local bytes = packet("L", "X-Long\0" .. ("v"):rep(40) .. "\0"):rep(30)
     local at, replies = 1, 0
