@@ -8,6 +8,18 @@ local mta_client = require "spec.support.mta_client"
 local process = require "spec.support.process"
 
 local packet = mta_client.packet
+--- Reads 8 KB a second, through so small a window that the host's kernel has room for more every second or two.
+local SLOW_READER = [[
+import socket, sys, time
+s = socket.socket()
+s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2304)
+s.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
+s.connect(("127.0.0.1", int(sys.argv[1])))
+s.sendall(bytes.fromhex(sys.argv[2]))
+while s.recv(1024):
+    time.sleep(0.125)
+]]
+
 local PASS = { ["10-pass.lua"] = "function on_eom(ctx) end" }
 
 --- Each peer sends one byte of its bytes every half second, until all are closed; false when one was served to the end.
@@ -95,26 +107,26 @@ describe("a peer that trickles", function()
     h = host.start { scripts = { ["10-large.lua"] = [[
       local body = ("0123456789abcdef"):rep(65536 * 10)
       function on_eom(ctx) ctx:replace_body(body) end]] }, arguments = { "--write_timeout=3" } }
-    -- with so small a buffer the kernel takes some KB from the host again and again
-    local slow, steady = assert(h:connect(20, 4096)), assert(h:connect())
-    for _, mta in ipairs { slow, steady } do
-      mta:envelope "body"
-      mta:send "E"
-    end
-    local began, read, is_closed = host.now(), 0, false
-    -- slow: 8 KB a second, so that every second some bytes go out; steady: 2 MB a second
-    while host.now() - began < 10 and not is_closed do
-      slow.socket:receive(1024)
+    local directory = process.directory()
+    local bytes = packet("O", "\0\0\0\6\0\0\1\255\0\0\0\0") .. packet("M", "<a@one.example>\0")
+      .. packet("R", "<b@two.example>\0") .. packet "T" .. packet "N" .. packet "E"
+    local slow = process.start({ "python3", "-c", SLOW_READER, tostring(h.port), (bytes:gsub(".", function(c)
+      return ("%02x"):format(c:byte())
+    end)) }, { output = directory .. "/output", remove = directory, grace = 1 })
+    local steady = assert(h:connect())
+    steady:envelope "body"
+    steady:send "E"
+    local began, read = host.now(), 0
+    while host.now() - began < 12 and not h:log():find("write_timeout", 1, true) do
       if read < 10000000 then read = read + #(assert(steady.socket:receive(250000))) end
       host.sleep(0.125)
-      is_closed = h:log():find("write_timeout", 1, true) ~= nil
     end
-    assert.is_true(is_closed)
+    assert.truthy(h:wait_log "write_timeout")
     while read < 10000000 do read = read + #(assert(steady.socket:receive(250000))) end
     local _, closed = h:log():gsub("write_timeout", "")
     assert.equal(1, closed)
-    slow:close()
     steady:close()
+    slow:stop()
   end)
 end)
 

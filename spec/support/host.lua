@@ -54,7 +54,7 @@ function methods:write(scripts)
   end
 end
 
-function methods:connect(timeout, receive_buffer) return mta_client.connect(self.where, timeout, receive_buffer) end
+function methods:connect(timeout) return mta_client.connect(self.where, timeout) end
 function methods:dial(timeout) return mta_client.dial(self.where, timeout) end
 function methods:pid() return self.child:pid() end
 function methods:signal(name) return self.child:signal(name) end

@@ -29,16 +29,14 @@ function mta_client.packet(letter, data)
   return u32(#(data or "") + 1) .. letter .. (data or "")
 end
 
---- A connection that has sent nothing yet; nil and the reason when connecting fails. receive_buffer: bytes that the
---- kernel takes before the spec reads them, for TCP.
-function mta_client.dial(where, timeout, receive_buffer)
+--- A connection that has sent nothing yet; nil and the reason when connecting fails.
+function mta_client.dial(where, timeout)
   local self = setmetatable({}, session)
   if type(where) == "string" then
     assert(unix_ok, "LuaSocket without unix sockets")
     self.socket = (type(unix) == "table" and unix.stream or unix)()
   else
-    self.socket = socket.tcp4()
-    if receive_buffer then assert(self.socket:setoption("recv-buffer-size", receive_buffer)) end
+    self.socket = socket.tcp()
   end
   self.socket:settimeout(timeout or 20)
   local ok, why
@@ -56,8 +54,8 @@ function mta_client.dial(where, timeout, receive_buffer)
 end
 
 --- A connection that has negotiated.
-function mta_client.connect(where, timeout, receive_buffer)
-  local self, why = mta_client.dial(where, timeout, receive_buffer)
+function mta_client.connect(where, timeout)
+  local self, why = mta_client.dial(where, timeout)
   if not self then return nil, why end
   self:send("O", u32(6) .. u32(0x1ff) .. u32(0))
   local letter, data = self:read()
