@@ -34,7 +34,6 @@ struct mm_engine {
 	bool                     is_ending;     /* no more packets are read */
 	bool                     is_finished;
 	bool                     has_more;      /* the turn ended before the packets did */
-	bool                     has_decided;   /* an end-of-message was answered in this turn */
 	bool                     has_last_answer;       /* when the host stopped, the MTA got `result` as its answer */
 	struct mm_fault         *why;           /* borrowed during run() */
 	struct mm_verdict        held;          /* given where no reply may be sent; waits for the next one that may */
@@ -42,8 +41,8 @@ struct mm_engine {
 	enum mm_stage            result_stage;
 	uint32_t                 result_edits;
 	double                   waiting_since; /* mm_clock_now() */
-	uint64_t                 busy_at_turn;  /* *shared->busy when the turn began */
-	uint32_t                 turn_packets;  /* packets of this turn */
+	uint64_t                 turn_ends;     /* when *shared->busy is more */
+	uint32_t                 turn_left;     /* packets that this turn may still handle */
 };
 
 /* ---- life ---- */
@@ -112,6 +111,24 @@ static void pop(struct mm_engine *e)
 	e->todo_count--;
 	for (int i = 0; i < e->todo_count; i++)
 		e->todo[i] = e->todo[i + 1];
+}
+
+/* ---- turns ---- */
+
+/* No clock is read for them: the runtime counts how long it works anyway, and what the engine itself does for a packet
+ * takes no longer than a microsecond. */
+static void begin_turn(struct mm_engine *e)
+{
+	const struct mm_engine_shared *shared = e->shared;
+	e->has_more = false;
+	e->turn_ends = shared->turn_ticks > 0 ? *shared->busy + shared->turn_ticks : 0;
+	e->turn_left = shared->turn_ticks > 0 ? MM_TURN_PACKETS : UINT32_MAX;
+}
+
+static void end_turn(struct mm_engine *e)
+{
+	if (e->turn_ends != 0)
+		e->turn_left = 0;
 }
 
 /* ---- replies ---- */
@@ -217,7 +234,7 @@ static void answer(struct mm_engine *e, enum mm_stage stage, struct mm_verdict *
 	if (stage == MM_STAGE_eom) {
 		write_end_of_message(e, v);
 		decide_message(e, stage, v);
-		e->has_decided = true;
+		end_turn(e);
 		return;
 	}
 	tell_aside(e, stage, v);
@@ -649,24 +666,6 @@ static bool note_before(struct mm_engine *e, struct mm_fault *why)
 	return note_facts(e, why);
 }
 
-static void begin_turn(struct mm_engine *e)
-{
-	e->has_more = e->has_decided = false;
-	e->turn_packets = 0;
-	e->busy_at_turn = e->shared->turn_ticks > 0 ? *e->shared->busy : 0;
-}
-
-/* Asked before each packet, so it reads no clock: the runtime counts how long it works anyway, and
- * what the engine itself does for a packet takes no longer than a microsecond. */
-static bool turn_is_over(struct mm_engine *e)
-{
-	const struct mm_engine_shared *shared = e->shared;
-	if (shared->turn_ticks == 0)
-		return false;
-	return e->has_decided || ++e->turn_packets > MM_TURN_PACKETS
-		|| *shared->busy - e->busy_at_turn > shared->turn_ticks;
-}
-
 static bool take_packet(struct mm_engine *e, struct mm_fault *why)
 {
 	struct mm_packet packet;
@@ -682,11 +681,12 @@ static bool take_packet(struct mm_engine *e, struct mm_fault *why)
 	case MM_FRAME_PACKET:
 		break;
 	}
-	if (turn_is_over(e)) {
+	if (e->turn_left == 0) {
 		mm_frame_again(&e->frame);
 		e->has_more = true;
 		return false;
 	}
+	e->turn_left--;
 	if (!begin_packet(e, &packet, why))
 		fail(e);
 	return true;
@@ -708,6 +708,8 @@ static void run(struct mm_engine *e, struct mm_fault *why)
 			continue;
 		}
 		run_event(e);
+		if (e->turn_ends != 0 && *e->shared->busy > e->turn_ends)
+			end_turn(e);
 	}
 	if (why->class != MM_FAULT_NONE && e->owner.fault != NULL)
 		e->owner.fault(e->owner.self, why);
