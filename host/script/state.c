@@ -74,12 +74,26 @@ static int open_core(lua_State *L)
 	return 1;
 }
 
+/* The entry of LuaJIT's own package.path that holds jit.bc and the like: its directory has the version in its name. */
+static void find_jit_modules(lua_State *L, char *out, size_t size)
+{
+	lua_getglobal(L, "package");
+	lua_getfield(L, -1, "path");
+	const char *path = lua_tostring(L, -1), *found = path != NULL ? strstr(path, "/luajit-") : NULL;
+	while (found != NULL && found > path && found[-1] != ';')
+		found--;
+	snprintf(out, size, "%.*s", found != NULL ? (int)strcspn(found, ";") : 0, found != NULL ? found : "");
+	lua_pop(L, 2);
+}
+
 /* package.path: beside the scripts, then the user's LuaRocks tree, then what LuaJIT was built with. The environment's
  * LUA_PATH and the current directory do not count: what a service loads must not depend on who started it. */
 static void set_search_path(lua_State *L, const struct mm_script_files *list)
 {
 	luaL_Buffer b;
 	const char *home = getenv("HOME");
+	char jit_modules[256];
+	find_jit_modules(L, jit_modules, sizeof jit_modules);
 	lua_getglobal(L, "package");
 	luaL_buffinit(L, &b);
 	for (size_t i = 0; i < list->count; i++) {
@@ -105,7 +119,8 @@ static void set_search_path(lua_State *L, const struct mm_script_files *list)
 		luaL_addstring(&b, "/.luarocks/share/lua/5.1/?/init.lua;");
 	}
 	luaL_addstring(&b, "/usr/local/share/lua/5.1/?.lua;/usr/local/share/lua/5.1/?/init.lua;"
-		"/usr/share/lua/5.1/?.lua;/usr/share/lua/5.1/?/init.lua;/usr/share/luajit-2.1.0-beta3/?.lua");
+		"/usr/share/lua/5.1/?.lua;/usr/share/lua/5.1/?/init.lua;");
+	luaL_addstring(&b, jit_modules);
 	luaL_pushresult(&b);
 	lua_setfield(L, -2, "path");
 
@@ -251,6 +266,7 @@ static int make_state(lua_State *L)
 	luaL_openlibs(L);
 	mm_budget_admit(L);             /* after openlibs, which turns the compiler on */
 	mm_generation_mark(L, g);
+	mm_memory_hear_finalizers(L);
 	lua_newtable(L);
 	g->cancel_token = luaL_ref(L, LUA_REGISTRYINDEX);
 	lua_newtable(L);

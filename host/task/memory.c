@@ -86,13 +86,34 @@ static void note_pause(const struct mm_generation *g, double seconds)
 		mm_census_set(row->longest_collection_us, us);
 }
 
+static void say_finalizer_failed(const struct mm_generation *g, lua_State *L, int index)
+{
+	mm_log_say(g->settings.log, MM_LEVEL_ERROR, "script_error", "a finalizer (__gc) failed: %s",
+		lua_type(L, index) == LUA_TSTRING ? lua_tostring(L, index) : "(no text)");
+}
+
+static int on_failed_finalizer(lua_State *L)
+{
+	say_finalizer_failed(mm_generation_of(L), L, 1);
+	return 0;
+}
+
+void mm_memory_hear_finalizers(lua_State *L)
+{
+	lua_getglobal(L, "jit");
+	lua_getfield(L, -1, "attach");
+	lua_pushcfunction(L, on_failed_finalizer);
+	lua_pushliteral(L, "errfin");
+	lua_call(L, 2, 0);
+	lua_pop(L, 1);
+}
+
 /* Collects in a protected call: finalizers are the script's, and the collector passes on their errors. */
 static void collect_with(struct mm_generation *g, lua_CFunction how, void *self)
 {
 	if (lua_cpcall(g->L, how, self) == 0)
 		return;
-	mm_log_say(g->settings.log, MM_LEVEL_ERROR, "script_error", "a finalizer (__gc) failed: %s",
-		lua_type(g->L, -1) == LUA_TSTRING ? lua_tostring(g->L, -1) : "(no text)");
+	say_finalizer_failed(g, g->L, -1);
 	lua_pop(g->L, 1);
 }
 

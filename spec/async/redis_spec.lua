@@ -95,8 +95,13 @@ describe("moonmilter.redis", function()
   it("never gives a late reply to another command", function()
     assert.equal("nil|timeout|second|nil|true", run [[
       r:set("second", "second")
-      local a, _, code = r:eval("local t = redis.call('TIME'); local e = t[1] * 1e6 + t[2] + 700000; "
-        .. "repeat t = redis.call('TIME') until t[1] * 1e6 + t[2] > e; return 'late'", 0)
+      local a, _, code = r:eval([=[
+        local os = rawget(_G, "os") -- Redis 7.2 and later; there TIME stands still while a script runs
+        local clock = os and os.clock or function() local t = redis.call "TIME" return t[1] + t[2] / 1e6 end
+        local begun = clock()
+        repeat until clock() > begun + 0.7
+        return "late"
+      ]=], 0)
       milter.sleep(1)
       return show(a, code, r:get "second", r:get "none", r:ping() == "PONG")
     ]])

@@ -53,7 +53,8 @@ describe("a filter shown in the documentation", function()
         local needs_world = block.source:find "%f[%w]socket" or block.source:find "moonmilter%.http"
           or block.source:find "moonmilter%.redis"
         local runs = needs_world and pending or it
-        runs(("serves two messages: %s:%d"):format(document.path, block.line), function()
+        local title = ("serves two messages: %s:%d"):format(document.path, block.line)
+        runs(needs_world and title .. " asks the outside world" or title, function()
           local mta = fake_mta.start { script = block.source }
           finally(function() mta:close() end)
           mta:introduce "postfix"
