@@ -52,6 +52,10 @@
 #define MM_HEAP_KEEP_QUIET      (4 << 20)       /* the same without messages */
 #define MM_SEND_WIDE            (1 << 20)       /* bytes of a long answer that a unix socket accepts at once */
 
+/* Sessions */
+/* of one MTA on another machine with one worker; the SMTP servers of a busy one are hundreds */
+#define MM_SESSIONS_PER_MTA     1000u
+
 /* Times, seconds */
 #define MM_STAGE_DEADLINE       8.0             /* below Sendmail's T=R:10s */
 #define MM_EOM_DEADLINE         240.0           /* below Sendmail's T=E:5m and Postfix' milter_content_timeout 300s */
@@ -59,7 +63,9 @@
 #define MM_NEGOTIATE_TIMEOUT    30.0            /* an MTA sends its offer at once; a port scanner never does */
 /* libmilter's smfi_settimeout default: an SMTP client may take long */
 #define MM_IDLE_TIMEOUT         7210.0
+#define MM_READ_TIMEOUT         60.0            /* an MTA writes a packet at once: it has all of it */
 #define MM_WRITE_TIMEOUT        60.0            /* an MTA that has not read for this long is gone */
+#define MM_WRITE_RATE           (16u << 10)     /* bytes a second: the least that it reads of a long answer */
 #define MM_FLUSH_TIMEOUT        1.0             /* for sending the rest of the last replies, when
                                                  * the kernel accepted only a part */
 #define MM_DRAIN_TIMEOUT        30.0            /* from SIGTERM until the remaining sessions are closed */
@@ -69,6 +75,12 @@
 #define MM_ACTIVATED_MAX        32              /* sockets from the service manager for one listener */
 #define MM_DESCRIPTORS_SPARE    256u            /* reserved for scripts, logs and reloads; sessions do not get them */
 #define MM_BEAT_EVERY           0.25            /* a worker shows that its loop turns */
+/* one connection works for this long, then the others get their turn */
+#define MM_TURN                 0.005
+#define MM_TURN_PACKETS         4096u           /* likewise, when no handler works for them */
+/* connections that have more to do work for this long together in one turn of the loop */
+#define MM_TURN_TOGETHER        0.02
+#define MM_TURN_SLOW            0.5             /* a turn of the loop that is worth a line */
 #define MM_HANG_TIMEOUT         10.0            /* a worker that shows nothing for this long is killed and replaced */
 #define MM_RELOAD_EVERY         0.5             /* between reloads by SIGHUP; a storm of signals causes few reloads */
 #define MM_STOPPED_AFTER        2.0             /* a worker that shows nothing for this long and is stopped (SIGSTOP,
@@ -91,6 +103,9 @@
 /* Log */
 #define MM_LOG_REPEATS_MAX      20u             /* warnings of one kind ... */
 #define MM_LOG_REPEATS_EVERY    10.0            /* ... in this many seconds; further ones are only counted */
+#define MM_LOG_OTHERS_MAX       200u            /* the same for all kinds that are too many to be told apart */
+#define MM_LOG_RATE             (1u << 20)      /* bytes a second about one MTA, default of log_rate */
+#define MM_LOG_SAVED            32.0            /* seconds of log_rate that a quiet MTA saves up */
 
 /* DNS */
 /* seconds, all tries together; below the stage deadline, so that a handler can go on */

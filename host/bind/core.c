@@ -18,7 +18,7 @@ static void undo_sleep(struct mm_task *t)
 
 static void wake(struct mm_timer *timer)
 {
-	mm_task_go_on(MM_OWNER_OF(timer, struct mm_task, timer), 0);
+	mm_task_go_on_in_turn(MM_OWNER_OF(timer, struct mm_task, timer), 0);
 }
 
 static int sleep_for(lua_State *L, struct mm_task *t, lua_Number seconds, const char *name)

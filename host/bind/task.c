@@ -106,7 +106,7 @@ static void wait_timed_out(struct mm_timer *timer)
 {
 	struct mm_task *t = MM_OWNER_OF(timer, struct mm_task, timer);
 	undo_wait(t);
-	mm_task_go_on(t, 0);
+	mm_task_go_on_in_turn(t, 0);
 }
 
 static void check_reach(lua_State *L, const struct mm_task *t, const struct mm_spawned *sp)

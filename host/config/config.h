@@ -52,9 +52,10 @@ struct mm_config {
 	unsigned                 log_level;     /* ORDER LOG_LEVEL */
 	enum mm_config_log_format log_format;
 	char                    *log;           /* owned: "stderr", "syslog" or an absolute path */
-	uint32_t                 max_sessions;  /* per worker */
+	uint64_t                 log_rate;      /* bytes a second about one MTA; 0: no limit */
+	uint32_t                 max_sessions, max_sessions_per_mta;    /* per worker */
 	double                   stage_deadline, eom_deadline, progress_every;          /* seconds, as all times */
-	double                   idle_timeout, negotiate_timeout, write_timeout, drain_timeout;
+	double                   idle_timeout, negotiate_timeout, read_timeout, write_timeout, drain_timeout;
 	uint64_t                 body_max;      /* bytes */
 	char                    *control;       /* owned: absolute path of a unix socket; NULL: none */
 	bool                     watch;

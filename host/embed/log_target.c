@@ -74,6 +74,7 @@ static int find_log(const char *path, const char *user, struct mm_fault *why)
 void mm_host_tune_log(struct mm_host *h)
 {
 	h->log.level = h->config.log_level;
+	h->log.rate = (double)h->config.log_rate;
 	h->log.is_json = h->config.log_format == MM_CONFIG_LOG_JSON;
 }
 

@@ -2,7 +2,7 @@
  *
  * A packet may mean several events: MAIL with a message open is an abort and then a mail; an end-of-message packet with
  * bytes is a body and then an eom; a final verdict is followed by done. They wait in a short queue (`todo`); run()
- * processes it until it is empty or the runtime waits, then takes the next packet. */
+ * processes it until it is empty or the runtime waits, then takes the next packet, if the turn is not over. */
 #include "milter/engine.h"
 
 #include "base/bounds.h"
@@ -35,6 +35,7 @@ struct mm_engine {
 	bool                     shuns_message; /* it has killed a worker before: the runtime sees no more of it */
 	bool                     is_ending;     /* no more packets are read */
 	bool                     is_finished;
+	bool                     has_more;      /* the turn ended before the packets did */
 	bool                     has_last_answer;       /* when the host stopped, the MTA got `result` as its answer */
 	struct mm_fault         *why;           /* borrowed during run() */
 	struct mm_verdict        held;          /* given where no reply may be sent; waits for the next one that may */
@@ -42,6 +43,8 @@ struct mm_engine {
 	enum mm_stage            result_stage;
 	uint32_t                 result_edits;
 	double                   waiting_since; /* mm_clock_now() */
+	uint64_t                 turn_ends;     /* when *shared->busy is more */
+	uint32_t                 turn_left;     /* packets that this turn may still handle */
 };
 
 /* ---- life ---- */
@@ -168,6 +171,24 @@ static void pop(struct mm_engine *e)
 		e->todo[i] = e->todo[i + 1];
 }
 
+/* ---- turns ---- */
+
+/* No clock is read for them: the runtime counts how long it works anyway, and what the engine itself does for a packet
+ * takes no longer than a microsecond. */
+static void begin_turn(struct mm_engine *e)
+{
+	const struct mm_engine_shared *shared = e->shared;
+	e->has_more = false;
+	e->turn_ends = shared->turn_ticks > 0 ? *shared->busy + shared->turn_ticks : 0;
+	e->turn_left = shared->turn_ticks > 0 ? MM_TURN_PACKETS : UINT32_MAX;
+}
+
+static void end_turn(struct mm_engine *e)
+{
+	if (e->turn_ends != 0)
+		e->turn_left = 0;
+}
+
 /* ---- replies ---- */
 
 /* Ends the message's wait time; the next event starts a new one. */
@@ -273,6 +294,7 @@ static void answer(struct mm_engine *e, enum mm_stage stage, struct mm_verdict *
 	if (stage == MM_STAGE_eom) {
 		write_end_of_message(e, v);
 		decide_message(e, stage, v);
+		end_turn(e);
 		return;
 	}
 	tell_aside(e, stage, v);
@@ -727,6 +749,12 @@ static bool take_packet(struct mm_engine *e, struct mm_fault *why)
 	case MM_FRAME_PACKET:
 		break;
 	}
+	if (e->turn_left == 0) {
+		mm_frame_again(&e->frame);
+		e->has_more = true;
+		return false;
+	}
+	e->turn_left--;
 	if (!begin_packet(e, &packet, why))
 		fail(e);
 	return true;
@@ -748,6 +776,8 @@ static void run(struct mm_engine *e, struct mm_fault *why)
 			continue;
 		}
 		run_event(e);
+		if (e->turn_ends != 0 && *e->shared->busy > e->turn_ends)
+			end_turn(e);
 	}
 	if (why->class != MM_FAULT_NONE && e->owner.fault != NULL)
 		e->owner.fault(e->owner.self, why);
@@ -794,6 +824,7 @@ static bool feed(struct mm_engine *e, const void *bytes, size_t n, struct mm_fau
 	mm_fault_clear(why);
 	if (e->is_ending)
 		return true;
+	begin_turn(e);
 	if (!mm_frame_feed(&e->frame, bytes, n, why)) {
 		mm_engine_end(e, MM_CANCEL_DISCONNECT);
 		return false;
@@ -818,6 +849,11 @@ bool mm_engine_feed(struct mm_engine *e, const void *bytes, size_t n, struct mm_
 	bool ok = feed(e, bytes, n, why);
 	show_work(e, before);
 	return ok;
+}
+
+bool mm_engine_go_on(struct mm_engine *e, struct mm_fault *why)
+{
+	return mm_engine_feed(e, NULL, 0, why);
 }
 
 static void end(struct mm_engine *e, enum mm_cancel why)
@@ -898,6 +934,7 @@ void mm_engine_decided(struct mm_engine *e, struct mm_verdict *v)
 	mm_fault_clear(&why);
 	end_wait(e);
 	e->why = &why;
+	begin_turn(e);
 	event_decided(e, v);
 	go_on(e, &why);
 	mm_frame_keep(&e->frame, &why);
@@ -920,7 +957,17 @@ bool mm_engine_progress(struct mm_engine *e)
 bool mm_engine_wants_input(const struct mm_engine *e)
 {
 	/* when no handler waits, only one unfinished packet is kept, which has its own bound */
-	return !e->is_ending && (!e->is_waiting || mm_frame_pending(&e->frame) < MM_PENDING_MAX);
+	return !e->is_ending && !e->has_more && (!e->is_waiting || mm_frame_pending(&e->frame) < MM_PENDING_MAX);
+}
+
+size_t mm_engine_pending(const struct mm_engine *e)
+{
+	return mm_frame_pending(&e->frame);
+}
+
+bool mm_engine_has_more(const struct mm_engine *e)
+{
+	return e->has_more && !e->is_ending;
 }
 
 bool mm_engine_is_finished(const struct mm_engine *e)

@@ -256,6 +256,8 @@ static void look_at_slice(struct mm_task *t)
 		budget.slice_cpu = cpu;
 		budget.slice_wall = mm_clock_now();
 		budget.has_reported = false;
+		/* another slice than at the last tick: a loop with a lot of work in one turn is slow, not stuck */
+		mm_census_add(budget.row->beats, 1);
 	} else if (!budget.has_place) {
 		note_place(t);
 	}

@@ -80,14 +80,28 @@ static void count_wait(struct mm_task *t, struct mm_profile_row *row, bool waits
 		name_call(t, row, ticks, busy);
 }
 
+/* For the line about a turn of the loop that has taken long. */
+static void note_longest(const struct mm_task *t, struct mm_profile *p, const struct mm_profile_row *row,
+	uint64_t ticks)
+{
+	struct mm_whose whose = mm_whose_of(t);
+	p->look.longest = ticks;
+	p->look.script = whose.script->profile;
+	p->look.row = (int)(row - whose.script->profile->rows);
+	snprintf(p->look.session, sizeof p->look.session, "%s",
+		whose.session != NULL ? whose.session->facts->id : "");
+}
+
 /* cpu: the thread's CPU time at its beginning; 0: not measured. */
 static void count_slice(struct mm_task *t, struct mm_profile_row *row, bool waits, double cpu, uint64_t began,
 	uint64_t ended)
 {
-	const struct mm_profile *p = t->generation->settings.profile;
+	struct mm_profile *p = t->generation->settings.profile;
 	if (ended < began)              /* another processor's counter */
 		ended = began;
 	mm_profile_ran(p, row, ended - began);
+	if (mm_profile_is_longest(p, ended - began))
+		note_longest(t, p, row, ended - began);
 	if (t->session != NULL && t->session->facts->message != NULL)
 		t->session->facts->message->busy += ended - began;
 	if (cpu != 0)
@@ -202,6 +216,15 @@ void mm_task_go_on(struct mm_task *t, int count)
 	t->resumed(t, mm_call_resume(t, count, &why), &why);
 }
 
+void mm_task_go_on_in_turn(struct mm_task *t, int count)
+{
+	const struct mm_profile *p = t->generation->settings.profile;
+	if (p != NULL && mm_profile_is_late(p))
+		mm_task_ready(t, count);
+	else
+		mm_task_go_on(t, count);
+}
+
 void mm_task_run_ready(struct mm_generation *g)
 {
 	struct mm_task *t = g->ready_first;
@@ -235,7 +258,7 @@ static void limit_passed(struct mm_timer *timer)
 		return;                 /* it has its answer: the next wait raises */
 	t->undo(t);
 	mm_limit_push(t, t->co);
-	mm_task_go_on(t, 2);
+	mm_task_go_on_in_turn(t, 2);
 }
 
 unsigned mm_limit_open(struct mm_task *t, double seconds)
