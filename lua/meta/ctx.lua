@@ -123,6 +123,7 @@ function field:insert_before(name, value) end
 --- The header with queued edits applied.
 ---@class moonmilter.Headers
 ---@field [integer] moonmilter.Field
+---@field truncated boolean  there are more fields than the list has (over = "truncate")
 local headers = {}
 
 --- Value of the n-th field of a name (any case); n from 1, negative from the end.
