@@ -4,6 +4,7 @@
 --- MIME structure of a message, walked in one pass over chunks (RFC 2045, 2046, 2183, 6532). Keeps no content.
 ---@class moonmilter.mime
 ---@field executable_kinds table<moonmilter.mime.Kind, true>  kinds that the user of a mail reader can start with a click
+---@field hiding_defects table<moonmilter.mime.Defect, true>  those with which a mail reader may find more than we do
 local mime = {}
 
 --- The kind of content, by its first kilobyte.
@@ -17,6 +18,7 @@ local mime = {}
 ---@alias moonmilter.mime.Defect
 ---| "no-boundary"|"bad-boundary"|"start-missing"|"close-missing"|"no-separator"|"continuation-first"|"repeated-field"
 ---| "unknown-encoding"|"encoded-multipart"|"encoded-message"|"bad-encoding"|"truncated"|"data-after-padding"
+---| "long-boundary"|"long-delimiter"|"header-truncated"|"body-truncated"
 ---| moonmilter.Parameters.Defect
 
 --- A limit is exceeded; the walk is over, and every later call returns the same error.
@@ -64,6 +66,15 @@ local Walker = {}
 ---@param name string
 ---@param value string  as the MTA delivers it
 function Walker:header(name, value) end
+
+--- All fields of a list: ctx.headers, or a header.block. A truncated list gives the message the defect
+--- "header-truncated".
+---@param list moonmilter.Headers
+function Walker:headers(list) end
+
+--- Adds a defect to the message itself, before eoh.
+---@param defect moonmilter.mime.Defect
+function Walker:note(defect) end
 
 --- End of the message's header: the body follows.
 ---@return true? ok
