@@ -8,11 +8,12 @@ function on_eoh(ctx)
       if mime.executable_kinds[part.kind] then
         ctx.message.program = part.filename or part.kind
       end
+      for defect in pairs(part.defects) do
+        ctx.message.hiding = mime.hiding_defects[defect] and defect or ctx.message.hiding
+      end
     end,
   }
-  for _, field in ipairs(ctx.headers) do
-    walker:header(field.name, field.value)
-  end
+  walker:headers(ctx.headers)
   walker:eoh()
   ctx.message.walker = walker
 end
@@ -25,6 +26,9 @@ function on_eom(ctx)
   local root, why = ctx.message.walker:eom()
   if not root then -- nested too deeply, too many parts: never an accident
     return ctx:reject(554, "5.6.0", "message structure refused: " .. why)
+  end
+  if ctx.message.hiding then -- a mail reader may find a program where we do not see one
+    return ctx:reject(554, "5.6.0", "message structure refused: " .. ctx.message.hiding)
   end
   if ctx.message.program then
     local shown = ctx.message.program:gsub("[^\32-\126]", "?")
