@@ -201,6 +201,9 @@ describe("edits beyond the kept part of a header, which truncate shows,", functi
       local at_end = kind == "sendmail" and { "insert_header", 0x7fffffff, "B", "x" } or { "add_header", "B", "x" }
       assert.same({ at_end }, edit(kind, "ctx:add_header('B', 'x')"))
       assert.same({ at_end }, edit(kind, "ctx:insert_header(30000, 'B', 'x')"))
+      -- after a new field is after the unknown ones, too; a namesake is inserted, as always
+      assert.same({ at_end, { "insert_header", 0x7fffffff, "B", "y" } },
+        edit(kind, ("ctx:add_header('B', 'x') ctx:insert_header(%d, 'B', 'y')"):format(FIELDS + 2)))
       local own = kind == "sendmail" and 7 or 0
       assert.same({ { "insert_header", 2 + own, "B", "x" } }, edit(kind, "ctx:insert_header(2, 'B', 'x')"))
       -- the place after the last kept field is not the end
