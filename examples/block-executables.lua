@@ -11,8 +11,8 @@ function on_eoh(ctx)
         ctx.message.program = part.filename or part.kind
       end
       for defect in pairs(part.defects) do
-        if mime.ambiguous_defects[defect] then
-          ctx.message.ambiguity = defect
+        if mime.ambiguous_defects[defect] or mime.hiding_defects[defect] then
+          ctx.message.hiding = defect
         end
       end
     end,
@@ -22,9 +22,7 @@ function on_eoh(ctx)
       end
     end,
   }
-  for _, field in ipairs(ctx.headers) do
-    walker:header(field.name, field.value)
-  end
+  walker:headers(ctx.headers)
   walker:eoh()
   ctx.message.walker = walker
 end
@@ -42,7 +40,7 @@ function on_eom(ctx)
     local shown = ctx.message.program:gsub("[^\32-\126]", "?")
     return ctx:reject(554, "5.7.1", "programs are not accepted by mail: " .. shown)
   end
-  if ctx.message.ambiguity then
-    return ctx:reject(554, "5.6.0", "message structure refused: " .. ctx.message.ambiguity)
+  if ctx.message.hiding then -- a mail reader may find a program where we do not see one
+    return ctx:reject(554, "5.6.0", "message structure refused: " .. ctx.message.hiding)
   end
 end

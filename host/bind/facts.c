@@ -2,6 +2,7 @@
 #include "base/text.h"
 #include "bind/bind.h"
 #include "bind/ctx.h"
+#include "bind/whole.h"
 
 #include <lauxlib.h>
 #include <lua.h>
@@ -130,7 +131,15 @@ static int get_recipients(lua_State *L, struct mm_script_session *ss)
 		ss->recipients_table = mm_vault_put(L);
 		ss->recipients_synced = 0;
 	}
+	mm_check_whole(L, ss, MM_PART_RECIPIENTS, "ctx.recipients");
 	mm_vault_push(L, ss->recipients_table);
+	if (ss->over_logged & 1u << MM_PART_RECIPIENTS) {
+		if (m->recipients_unkept > 0)
+			lua_pushboolean(L, 1);
+		else
+			lua_pushnil(L);         /* the one that was too many has been refused */
+		lua_setfield(L, -2, "truncated");
+	}
 	/* the last one's verdict may be new */
 	uint32_t first = ss->recipients_synced > 0 ? ss->recipients_synced - 1 : 0;
 	for (uint32_t i = first; i < m->recipient_count; i++) {

@@ -4,6 +4,7 @@
 #include "base/text.h"
 #include "bind/bind.h"
 #include "bind/ctx.h"
+#include "bind/whole.h"
 
 #include <lauxlib.h>
 #include <lua.h>
@@ -59,6 +60,10 @@ static void push_list(lua_State *L, struct mm_script_session *ss, const struct m
 	for (uint32_t i = 0; m != NULL && i < m->field_count; i++)
 		if (!m->fields[i].is_deleted)
 			push_field(L, m, &m->fields[i], ++n, &common);
+	if (m != NULL && m->is_header_cut) {
+		lua_pushboolean(L, 1);
+		lua_setfield(L, -2, "truncated");
+	}
 	lua_getfield(L, factory, "list_metatable");
 	lua_setmetatable(L, -2);
 	lua_insert(L, factory + 1);
@@ -71,6 +76,7 @@ static int get_headers(lua_State *L, struct mm_script_session *ss)
 	if (m != NULL && !m->knows_fields)
 		return luaL_error(L, "ctx.headers: the MTA was not asked for the header, because no script seemed to "
 			"need it; add options = { facts = { \"headers\" } } to this script");
+	mm_check_whole(L, ss, MM_PART_HEADER, "ctx.headers");
 	uint32_t stamp = m != NULL ? m->fields_changed : 0;
 	if (ss->headers_table != MM_NO_REF && ss->headers_stamp == stamp) {
 		mm_vault_push(L, ss->headers_table);

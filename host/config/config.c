@@ -25,6 +25,10 @@ static const struct mm_config_word error_words[] = {
 	{ "tempfail", MM_VERDICT_tempfail }, { "accept", MM_VERDICT_accept },
 		{ "reject", MM_VERDICT_reject }, { NULL, 0 },
 };
+static const struct mm_config_word over_words[] = {
+	{ "reject", MM_VERDICT_reject }, { "tempfail", MM_VERDICT_tempfail },
+		{ "truncate", MM_VERDICT_continue }, { NULL, 0 },
+};
 static const struct mm_config_word level_words[] = {    /* ORDER LOG_LEVEL */
 	{ "debug", 0 }, { "info", 1 }, { "warn", 2 }, { "error", 3 }, { NULL, 0 },
 };
@@ -57,6 +61,9 @@ static const struct mm_config_key keys[] = {
 	  "Your own values; scripts read them as host.settings" },
 	{ "on_error",          MM_CONFIG_WORD,        MILTER(on_error), ONE_OF(error_words), TEXT("tempfail"),
 	  "What the message gets when a script fails; accept lets unfiltered mail pass" },
+	{ "over",              MM_CONFIG_WORD,        MILTER(over), ONE_OF(over_words), TEXT("reject"),
+	  "What a message gets when a script reads its header or recipients and they are more than the host keeps; "
+	  "truncate shows the part that is kept" },
 	{ "workers",           MM_CONFIG_WORKERS,     HOST(workers), BETWEEN(0, 64), NUMBER(0),
 	  "Worker processes; 0 serves in one process, \"auto\" starts one for each processor" },
 	{ "user",              MM_CONFIG_STRING,      HOST(user), ANY, NONE,

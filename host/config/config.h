@@ -31,6 +31,7 @@ struct mm_config_milter {
 	struct mm_config_strings  listen;       /* as mm_endpoint_text() writes them */
 	struct mm_config_strings  scripts;      /* absolute paths of files and directories */
 	enum mm_verdict_kind      on_error;     /* tempfail, accept or reject */
+	enum mm_verdict_kind      over;         /* reject, tempfail, or continue for "truncate" */
 	unsigned                  socket_mode;  /* permission bits */
 	char                     *socket_owner; /* owned; NULL: our user */
 	char                     *socket_group; /* owned; NULL: our group */

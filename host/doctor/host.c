@@ -57,6 +57,13 @@ static void check_settings(struct mm_doctor *d)
 			"script fails", c->milters[i].name);
 		mm_find_remedy(&d->findings, "on_error = \"tempfail\", unless filtering matters less than delay");
 	}
+	for (size_t i = 0; i < c->milter_count; i++) {
+		if (c->milters[i].over != MM_VERDICT_continue)
+			continue;
+		mm_find_note(&d->findings, "milter %s: over is \"truncate\": a sender can put a field where scripts do "
+			"not see it", c->milters[i].name);
+		mm_find_remedy(&d->findings, "over = \"reject\", unless every script looks at ctx.headers.truncated");
+	}
 	if (c->workers == 0) {
 		mm_find_note(&d->findings, "workers is 0: no master replaces the process when it crashes or a "
 			"script blocks it");

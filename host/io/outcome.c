@@ -65,7 +65,7 @@ void mm_log_aside(struct mm_log *log, const struct mm_outcome_report *r)
 	mm_log_string(&line, "helo", r->session->helo);
 	if (m != NULL)
 		mm_log_text(&line, "from", mm_message_text(m, m->sender));
-	if (is_recipient && !m->is_overfull)
+	if (is_recipient && !m->last_is_unkept)
 		mm_log_text(&line, "to", mm_message_text(m, m->recipients[m->recipient_count - 1].address));
 	say_part(&line, "waited", r->waited);
 	mm_log_end(&line);

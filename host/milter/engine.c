@@ -314,11 +314,8 @@ static void answer(struct mm_engine *e, enum mm_stage stage, struct mm_verdict *
 	if (v->kind == MM_VERDICT_skip)
 		e->skips_body = true;
 	if (stage == MM_STAGE_rcpt && (v->kind == MM_VERDICT_reject || v->kind == MM_VERDICT_tempfail)
-	    && e->session.message != NULL && e->session.message->recipient_count > 0) {
-		struct mm_message *m = e->session.message;
-		m->refused_count += !m->recipients[m->recipient_count - 1].is_refused;
-		m->recipients[m->recipient_count - 1].is_refused = true;
-	}
+	    && e->session.message != NULL)
+		mm_message_refuse_recipient(e->session.message);
 	write_verdict(e, v);
 	if (is_final(stage, v) && e->session.message != NULL)
 		decide_message(e, stage, v);

@@ -56,6 +56,7 @@ static void session_end_message(void *self)
 	ss->cpu_used = 0;
 	ss->accepted_message = 0;
 	ss->skipped = 0;
+	ss->over_due = ss->over_logged = 0;
 }
 
 static void session_end_client(void *self)

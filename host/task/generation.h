@@ -132,6 +132,8 @@ struct mm_generation_settings {
 	double                   progress_every;        /* seconds */
 	size_t                   body_max;      /* bytes of a replacement body */
 	enum mm_verdict_kind     on_error;      /* tempfail, accept or reject */
+	enum mm_verdict_kind     over;          /* a script reads a part of a message that is cut (mm_part): reject,
+	                                         * tempfail, or continue with what is kept */
 	bool                     lockstep;      /* answer every header event */
 	bool                     omits_home;    /* do not look for modules in ~/.luarocks */
 	unsigned long            number;        /* counts from 1; grows with each reload */
@@ -230,6 +232,9 @@ struct mm_script_session {
 	uint32_t                  recipients_synced;
 	int                       headers_table;
 	uint32_t                  headers_stamp;
+	uint8_t                   over_due;     /* bits 1 << enum mm_part: read, but cut; the event gets the verdict of
+	                                         * settings.over */
+	uint8_t                   over_logged;  /* the same bits: the log has said so */
 	int                       kept_bodies;  /* table by script: the bodies that ctx:body{} keeps of this message */
 	float                     cpu_used;     /* seconds since the previous message ended; budget.c */
 	uint64_t                  keeps_body;   /* scripts that keep it */

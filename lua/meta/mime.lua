@@ -5,6 +5,7 @@
 ---@class moonmilter.mime
 ---@field executable_kinds table<moonmilter.mime.Kind, true>  kinds that the user of a mail reader can start with a click
 ---@field ambiguous_defects table<moonmilter.mime.Defect, true>  with one of them, mail readers may find different parts
+---@field hiding_defects table<moonmilter.mime.Defect, true>  those with which a mail reader may find more than we do
 local mime = {}
 
 --- The kind of content, by its first kilobyte.
@@ -20,6 +21,7 @@ local mime = {}
 ---| "unknown-encoding"|"encoded-multipart"|"encoded-message"|"bad-encoding"|"truncated"|"data-after-padding"
 ---| "conflicting-field"|"conflicting-boundary"|"conflicting-name"|"odd-encoding"|"encoded-parts"|"hidden-field"
 ---| "nul-in-header"|"partial-message"
+---| "long-boundary"|"long-delimiter"|"header-truncated"|"body-truncated"
 ---| moonmilter.Parameters.Defect
 
 --- A limit is exceeded; the walk is over, and every later call returns the same error.
@@ -74,6 +76,15 @@ local Walker = {}
 ---@param name string
 ---@param value string  as the MTA delivers it
 function Walker:header(name, value) end
+
+--- All fields of a list: ctx.headers, or a header.block. A truncated list gives the message the defect
+--- "header-truncated".
+---@param list moonmilter.Headers
+function Walker:headers(list) end
+
+--- Adds a defect to the message itself, before eoh.
+---@param defect moonmilter.mime.Defect
+function Walker:note(defect) end
 
 --- End of the message's header: the body follows.
 ---@return true? ok

@@ -243,9 +243,13 @@ end
 --- Delete every Authentication-Results field that claims to come from this host (RFC 8601 5). Fields of other hosts
 --- stay, and so do ARC-Authentication-Results: they are sealed, and deleting one breaks the chain (RFC 8617 5.2).
 ---@param headers table  ctx.headers or a header.block: a list of fields
+--- Raises when the list is truncated: a field that is not in it cannot be deleted, and would be believed.
 ---@param authserv_id string|string[]  ours; several when a cluster uses several
 ---@return integer deleted
 function authres.strip(headers, authserv_id)
+  if headers.truncated then
+    error("strip: the header has more fields than the list shows, so not all that claim to be ours can be deleted", 2)
+  end
   local ids = type(authserv_id) == "table" and authserv_id or { authserv_id }
   local doomed = {}
   for _, field in ipairs(headers) do

@@ -18,7 +18,7 @@ ffi.cdef "int mkstemp(char *template); int close(int fd); char *strerror(int err
 ---@class moonmilter.BodyOptions
 ---@field max_memory? integer  bytes kept in memory before a temporary file takes over; default 1 MiB
 ---@field max_size?   integer  bytes; default: no limit but the MTA's
----@field over? "truncate"|"accept"|"tempfail"|"reject"  what happens past max_size; default "tempfail"
+---@field over? "truncate"|"accept"|"tempfail"|"reject"  what happens past max_size; default "reject"
 ---@field headers? table  the message's header fields, in order ({ name, value } each): parts() needs them
 local known_options = { max_memory = "number", max_size = "number", over = "string", headers = "table" }
 local over_choices = { truncate = true, accept = true, tempfail = true, reject = true }
@@ -59,7 +59,7 @@ function body.new(options)
   end
   return setmetatable({
     max_memory = options.max_memory or MAX_MEMORY, max_size = options.max_size or math.huge,
-    over = options.over or "tempfail", headers = options.headers or {},
+    over = options.over or "reject", headers = options.headers or {},
     pieces = {}, offsets = {}, bytes = 0, is_truncated = false,
   }, Body)
 end

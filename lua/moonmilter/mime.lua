@@ -12,9 +12,13 @@
 --- no-separator (text where headers should be), continuation-first, unknown-encoding, encoded-multipart, bad-encoding
 --- (bytes that do not fit the transfer encoding), truncated (base64 cut short), data-after-padding, repeated-field,
 --- encoded-message (it is decoded and walked anyway), over-length (a Content-ID whose id has more than 998 bytes is
---- not read), and those of header.params. Where mail readers may come to other parts or other content than the walker:
---- conflicting-field, conflicting-boundary, conflicting-name, odd-encoding, hidden-field, nul-in-header, partial-message
---- (docs/mail-mime.md says what each is).
+--- not read), and those of header.params. Where mail readers may come to other parts or other content than the
+--- walker: conflicting-field, conflicting-boundary, conflicting-name, odd-encoding, hidden-field, nul-in-header,
+--- partial-message (docs/mail-mime.md says what each is).
+---
+--- Some of them say that a bound of ours hides something (mime.hiding_defects): long-boundary (over 998 characters; its
+--- multipart is not split), long-delimiter (a delimiter with so many blanks after it that it is not taken for one),
+--- header-truncated, body-truncated (the walker was given less than the message has), over-length.
 local codec = require "moonmilter.codec"
 local charset = require "moonmilter.charset"
 local embedded = require "moonmilter.mail.embedded"
@@ -63,6 +67,11 @@ mime.ambiguous_defects = {
   ["hidden-field"] = true, ["nul-in-header"] = true, ["encoded-parts"] = true, ["partial-message"] = true,
 }
 
+--- Defects with which a mail reader may find more in the message than the walker did. No honest program writes such
+--- mail.
+mime.hiding_defects = { ["long-boundary"] = true, ["long-delimiter"] = true, ["header-truncated"] = true,
+  ["body-truncated"] = true, ["over-length"] = true }
+
 -- ---- parts ----
 
 local function add_defects(part, defects)
@@ -84,6 +93,7 @@ local function boundary_of(part, params)
   end
   if stop == 0 or stop > BOUNDARY_MAX then
     part.defects["bad-boundary"] = true
+    part.defects["long-boundary"] = stop > 0 or nil
   end
   -- An empty one is taken literally, with delimiters "--" and "----": readers do so, and parts hidden this way must be
   -- seen.
@@ -144,7 +154,9 @@ local function new_part(parent, block, path, depth)
   part.type, part.params = content_type.value, content_type.params
   part.charset = content_type.params.charset
   local encoding = block:get "Content-Transfer-Encoding"
-  part.encoding = encoding and header.params(encoding).value or "7bit"
+  encoding = encoding and header.params(encoding)
+  add_defects(part, encoding and encoding.defects)
+  part.encoding = encoding and encoding.value or "7bit"
   local disposition = block:get "Content-Disposition"
   if disposition then
     disposition = header.params(disposition)
@@ -517,6 +529,15 @@ local function tail_size(buffer, first)
   return #buffer - n
 end
 
+-- A line that is too long for a delimiter, but begins with one and then has only blanks, as far as we look: some
+-- readers take it for one, so its multipart says that there may be parts which we do not see.
+local function note_long_line(walker, buffer, line)
+  local level = delimiter_level(walker, buffer:sub(line, line + DELIMITER_MAX - 1))
+  if level then
+    walker.frames[level].part.defects["long-delimiter"] = true
+  end
+end
+
 -- Body bytes from `at` on, up to and including the next delimiter line. -> next position, or nil: the rest must wait
 -- for more bytes.
 local function walk_body(walker, buffer, at, is_last)
@@ -560,6 +581,8 @@ local function walk_body(walker, buffer, at, is_last)
         emit(walker, buffer, at, data_stop)
         return line + on_delimiter(walker, level, is_close, base + data_stop, base + line - 1, text)
       end
+    else
+      note_long_line(walker, buffer, line)
     end
     search, line = line, nil
   end
@@ -612,6 +635,24 @@ function Walker:header(name, value)
   end
 end
 
+--- All fields of a list: ctx.headers, or a header.block. When the list is truncated, the message's part says so.
+---@param list moonmilter.Headers
+function Walker:headers(list)
+  for _, field in ipairs(list) do
+    self:header(field.name, field.value)
+  end
+  if list.truncated then
+    self:note "header-truncated"
+  end
+end
+
+--- A defect of the message itself that the caller knows of, before eoh.
+---@param defect string
+function Walker:note(defect)
+  self.noted = self.noted or {}
+  self.noted[defect] = true
+end
+
 --- End of the message's header: the body follows.
 ---@return true|nil, string|nil text, string|nil code
 function Walker:eoh()
@@ -623,7 +664,7 @@ function Walker:eoh()
   end
   local block = self.block
   self.block = nil
-  return open_part(self, block, nil, 0)
+  return open_part(self, block, self.noted, 0)
 end
 
 --- Some of the body (with `with_header`: of the whole message).

@@ -442,7 +442,8 @@ describe("every kind of thing that a script can keep is among them:", function()
       "runtime/wait.lua", -- rows above
       "mail/block.lua", "mail/embedded.lua", -- fields of no session: row part_field; part of a walker
       "/socket.lua", -- a weak table by handle
-      "/http.lua", "net/resp.lua", "/redis.lua", -- headers of an answer, plain data; clients, made for all sessions
+      "net/http_head.lua", "net/resp.lua", -- headers of an answer, plain data
+      "/redis.lua", -- clients, made for all sessions
       "/init.lua", "net/luasec.lua", "net/luasocket.lua", "runtime/environment.lua", -- modules and globals
     }, sorted(found))
   end)

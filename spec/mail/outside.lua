@@ -274,6 +274,11 @@ local rows = {
   ["mail.block reading:params"] = { function(text) header.field { name = "Content-Type", value = text }:params() end },
   ["mail.block reading:parsed"] = { function(text) header.field { name = "To", value = text }:parsed() end },
   ["mail.bound.cut"] = { function(text) bound.cut(text) end },
+  ["mail.kind.under_any_encoding"] = { function(text) kind.under_any_encoding(text) end, "", "begin 644 x\n", "TVqQ" },
+  ["mail.embedded.finder"] = { function(text)
+    walk(text, { with_header = true, on_embedded = function() end, max_parts = 1e9, max_header_bytes = 1e9 }, 1000)
+  end, "\r\n", "\r\nbegin 644 x\n", "\r\n=ybegin name=x\r\n",
+    "\r\n(This file must be converted with BinHex 4.0)\r\n:" },
   ["mail.kind.of"] = { function(text) kind.of(text) end, "", "PK\3\4", "<?xml", "MZ" },
   ["mail.token.lex"] = { function(text) token.lex(text, "address") token.lex(text, "mime") end, "", "(", "\"", "[" },
   ["mail.parts.of"] = { function(text) parts.of(kept(text, MULTIPART), { max_parts = 1e9 }) end, "", "--b\r\n" },

@@ -9,7 +9,6 @@ local params = {}
 
 local LINE_WANTED = 78 -- characters without the line end, RFC 5322 2.1.1
 local LINE_MAX = 998
-local SEGMENTS_MAX = 1000 -- the highest number of an RFC 2231 continuation that we read
 
 ---@class moonmilter.Parameters
 ---@field value  string   before the first ";", lower case: "text/plain", "attachment"
@@ -18,7 +17,7 @@ local SEGMENTS_MAX = 1000 -- the highest number of an RFC 2231 continuation that
 ---@field raw    string
 ---@field conflicts table<string, true>|nil  names that were given several values: twice, or in an RFC 2231 form and plain
 ---@field defects table<string, true>|nil  "duplicate-parameter", "bad-parameter" (its name is not a token), "unclosed",
---- "text-after-value", "no-value", "bad-continuation", "over-length" (only its first 128 KiB are read)
+--- "text-after-value", "no-value", "bad-continuation", "over-length" (not all of it is read)
 
 local function percent_decode(text)
   return (text:gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end))
@@ -106,7 +105,7 @@ end
 local function note_parameter(into, name, text)
   local base, index, star = name:match("^([^*]+)%*(%d*)(%*?)$")
   index = tonumber(index) or (base and star == "" and 0)
-  local is_numbered = base and index and index <= SEGMENTS_MAX
+  local is_numbered = base and index
   local key = is_numbered and base or name
   local segments = is_numbered and (into.extended[base] or { count = 0 })
   local is_known = into.plain[key] ~= nil or into.extended[key] ~= nil
@@ -157,6 +156,9 @@ function params.read(text)
   defects = defects or {}
   defects.unclosed = tokens.unclosed and true or nil
   local value, i = read_value(tokens)
+  if #value > LINE_MAX then
+    defects["over-length"] = true
+  end
   local found = read_parameters(read, tokens, i, defects)
   local decoded = {}
   for name, text_value in pairs(found.plain) do

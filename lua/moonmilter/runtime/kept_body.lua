@@ -7,7 +7,7 @@ local kept_body = {}
 
 -- The fields that describe the kept bytes: as received, before the first script's on_eom changes them.
 local function header_of(ctx)
-  local list = {}
+  local list = { truncated = ctx.headers.truncated }
   for i, field in ipairs(ctx.headers) do
     list[i] = { name = field.name, value = field.value }
   end
