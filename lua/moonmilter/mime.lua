@@ -131,7 +131,7 @@ local function note_choices(part, content_type, disposition, encoding)
   local other = content_type.params.name
   defects["conflicting-name"] = conflicts.name or others.filename
     or names.filename and other and names.filename ~= other or nil
-  defects["odd-encoding"] = encoding and not is_only(encoding:lower(), part.encoding) or nil
+  defects["odd-encoding"] = encoding and not is_only(encoding.raw:lower(), part.encoding) or nil
   defects["partial-message"] = part.type == "message/partial" or nil
   for _, field in ipairs(part.headers) do
     if field.value:find("%z") or field.name:find("%z") then

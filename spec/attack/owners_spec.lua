@@ -5,6 +5,8 @@ local host = require "spec.support.host"
 local is_root = process.run("id -u"):match "^0%s"
 local PROGRAM = process.run("readlink -f " .. host.program()):gsub("%s+$", "")
 
+local UNTIL_READY = process.run("readlink -f spec/attack/until_ready"):gsub("%s+$", "")
+
 describe("a service that root starts", function()
   if not is_root then
     pending "needs root"
@@ -23,7 +25,7 @@ describe("a service that root starts", function()
   after_each(function() process.run("rm -rf " .. directory) end)
 
   local function run(arguments, before)
-    local pipe = io.popen(("cd %s; %s timeout 2 %s %s 2>&1; echo \"status $?\""):format(directory, before or "",
+    local pipe = io.popen(("cd %s; %s %s %s %s 2>&1; echo \"status $?\""):format(directory, before or "", UNTIL_READY,
       PROGRAM, arguments))
     local text, status = pipe:read "*a":match "^(.*)status (%d+)\n$"
     pipe:close()

@@ -8,7 +8,10 @@ local host = require "spec.support.host"
 local process = require "spec.support.process"
 
 -- With SLOW=1: each of these waits for some seconds.
-local slow_it = os.getenv "SLOW" and it or pending
+local function slow_it(title, test)
+  if os.getenv "SLOW" then return it(title, test) end
+  pending(title .. " (SLOW=1 runs it)")
+end
 
 local function marked(mark)
   return { ["10-mark.lua"] = ("function on_eom(ctx) ctx:add_header('X-Mark', '%s') end"):format(mark) }
