@@ -142,8 +142,8 @@ local function two_milters(settings)
     workers = 0
     milter.b = { listen = "unix:%s/b.sock" }
     %s]]):format(directory, directory, settings))
-  local child = process.start({ host.program(), "run", "--owners=nobody", "-c", configuration }, { output = directory .. "/output",
-    remove = directory, grace = 5, life = 60 })
+  local child = process.start({ host.program(), "run", "--owners=nobody", "-c", configuration }, {
+    output = directory .. "/output", remove = directory, grace = 5, life = 60 })
   assert(child:wait_text("moonmilter: ready", 10))
   return child, directory .. "/a.sock", directory .. "/b.sock"
 end
