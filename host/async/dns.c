@@ -45,6 +45,7 @@ struct mm_dns_question {
 	struct mm_dns_query     *waiters;               /* last first */
 	struct mm_dns_answer     answer;
 	double                   expires_at;            /* mm_clock_now() */
+	size_t                   declared;              /* for the account, while it is among the answers */
 	bool                     is_starting;           /* c-ares may answer from inside ares_query() */
 	uint16_t                 type;
 	char                     name[];                /* lower case, no last dot */
@@ -61,6 +62,7 @@ struct mm_dns {
 	double                   looked_at;
 	struct mm_dns_question  *buckets[BUCKETS];      /* owned */
 	struct mm_dns_question  *newest, *oldest;       /* answers */
+	struct mm_account        account;               /* of the answers */
 	struct mm_dns_answer     last;                  /* one that is not kept, for mm_dns_ask() to return */
 	uint32_t                 seed;
 	bool                     is_closing;
@@ -92,6 +94,17 @@ static struct mm_dns_question *find(struct mm_dns *d, const char *name, uint16_t
 	return q;
 }
 
+static size_t size_of(const struct mm_dns_question *q)
+{
+	return sizeof *q + strlen(q->name) + 1 + q->answer.text.capacity
+		+ q->answer.count * sizeof *q->answer.records;
+}
+
+void mm_dns_charge(struct mm_dns *d, struct mm_account_sum *sum)
+{
+	d->account.sum = sum;
+}
+
 static void unlink_answer(struct mm_dns_question *q)
 {
 	struct mm_dns *d = q->dns;
@@ -105,6 +118,7 @@ static void unlink_answer(struct mm_dns_question *q)
 		d->oldest = q->newer;
 	q->newer = q->older = NULL;
 	d->counts.cached--;
+	mm_account_declare(&d->account, &q->declared, 0);
 }
 
 static void link_answer(struct mm_dns_question *q)
@@ -118,6 +132,7 @@ static void link_answer(struct mm_dns_question *q)
 		d->oldest = q;
 	d->newest = q;
 	d->counts.cached++;
+	mm_account_declare(&d->account, &q->declared, size_of(q));
 }
 
 /* Frees a question that is neither in flight nor among the answers. */
@@ -175,7 +190,8 @@ static bool is_small(const struct mm_dns_answer *a)
 static void keep_answer(struct mm_dns_question *q)
 {
 	struct mm_dns *d = q->dns;
-	if (q->answer.ttl == 0 || d->cache_max == 0 || !is_small(&q->answer)) {
+	if (q->answer.ttl == 0 || d->cache_max == 0 || !is_small(&q->answer)
+	    || !mm_account_fits(&d->account, size_of(q))) {
 		drop(q);
 		return;
 	}

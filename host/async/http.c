@@ -38,7 +38,10 @@ struct mm_http_request {
 	struct curl_slist *fields, *resolve;    /* owned */
 	struct mm_buffer   head, body;          /* owned */
 	size_t             body_max;
+	struct mm_account *account;             /* borrowed; may be NULL */
+	size_t             declared;            /* for it */
 	bool               is_over;             /* more bytes came than may be kept */
+	bool               lacks_memory;        /* more bytes came than the account may hold */
 	bool               is_running;          /* in the multi handle */
 	CURLcode           result;
 	struct mm_timer    finish;
@@ -178,11 +181,21 @@ void mm_http_free(struct mm_http *http)
 
 /* ---- a request ---- */
 
-static bool append(struct mm_buffer *to, const char *bytes, size_t size, size_t max)
+static void declare(struct mm_http_request *r)
 {
-	if (size > max || to->size > max - size)
+	if (r->account != NULL)
+		mm_account_declare(r->account, &r->declared, r->head.capacity + r->body.capacity);
+}
+
+static bool append(struct mm_http_request *r, struct mm_buffer *to, const char *bytes, size_t size, size_t max)
+{
+	r->is_over = size > max || to->size > max - size;
+	r->lacks_memory = !r->is_over && r->account != NULL && !mm_account_allows(r->account, size);
+	if (r->is_over || r->lacks_memory)
 		return false;
 	mm_buffer_append(to, bytes, size);
+	declare(r);
+	r->lacks_memory = to->failed;
 	return !to->failed;
 }
 
@@ -195,20 +208,14 @@ static size_t take_head(char *bytes, size_t one, size_t size, void *self)
 		mm_buffer_clear(&r->head);
 		return size;
 	}
-	if (append(&r->head, bytes, size, MM_HTTP_FIELDS_MAX))
-		return size;
-	r->is_over = true;
-	return 0;
+	return append(r, &r->head, bytes, size, MM_HTTP_FIELDS_MAX) ? size : 0;
 }
 
 static size_t take_body(char *bytes, size_t one, size_t size, void *self)
 {
 	struct mm_http_request *r = self;
 	(void)one;
-	if (append(&r->body, bytes, size, r->body_max))
-		return size;
-	r->is_over = true;
-	return 0;
+	return append(r, &r->body, bytes, size, r->body_max) ? size : 0;
 }
 
 static void on_finish(struct mm_timer *timer)
@@ -296,6 +303,7 @@ static void set_limits(struct mm_http_request *r, const struct mm_http_options *
 	curl_easy_setopt(r->easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
 	curl_easy_setopt(r->easy, CURLOPT_HTTP09_ALLOWED, 0L);
 	r->body_max = o->body_max;
+	r->account = o->account;
 }
 
 static void set_callbacks(struct mm_http_request *r)
@@ -366,6 +374,7 @@ void mm_http_request_free(struct mm_http_request *r)
 	curl_slist_free_all(r->resolve);
 	mm_buffer_free(&r->head);
 	mm_buffer_free(&r->body);
+	declare(r);
 	free(r);
 }
 
@@ -410,6 +419,10 @@ const char *mm_http_error(const struct mm_http_request *r, const char **code)
 	if (r->is_over) {
 		*code = "limit";
 		return "the answer is larger than max_body, or its header is larger than allowed";
+	}
+	if (r->lacks_memory) {
+		*code = "memory";
+		return "there is no memory for the answer (memory_held)";
 	}
 	*code = code_of(r);
 	return r->text[0] != '\0' ? r->text : curl_easy_strerror(r->result);

@@ -3,9 +3,27 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define LARGE    ((size_t)1 << 20)
+#define MAX_SIZE ((size_t)1 << 31)
+
 static uint8_t *memory_of(const struct mm_buffer *b)
 {
 	return b->bytes != NULL ? b->bytes - b->head : NULL;
+}
+
+/* Up to 1 MiB the capacity doubles; from there on it grows by half, to whole MiB: a new body of 130 MB would otherwise
+ * hold 256. */
+static size_t wanted_capacity(const struct mm_buffer *b, size_t needed)
+{
+	size_t wanted = b->capacity ? b->capacity : 64;
+	while (wanted < needed && wanted < LARGE)
+		wanted *= 2;
+	if (wanted >= needed)
+		return wanted;
+	size_t grown = (size_t)b->capacity + b->capacity / 2;
+	if (grown < needed)
+		grown = needed;
+	return (grown + LARGE - 1) / LARGE * LARGE;
 }
 
 uint8_t *mm_buffer_reserve(struct mm_buffer *b, size_t n)
@@ -15,13 +33,10 @@ uint8_t *mm_buffer_reserve(struct mm_buffer *b, size_t n)
 	if (b->capacity - b->size >= n)
 		return b->bytes + b->size;
 
-	size_t wanted = b->capacity ? b->capacity : 64;
-	while (wanted - b->size < n) {
-		if (wanted > UINT32_MAX / 2) {
-			b->failed = true;
-			return NULL;
-		}
-		wanted *= 2;
+	size_t wanted = wanted_capacity(b, b->size + n);
+	if (wanted > MAX_SIZE) {
+		b->failed = true;
+		return NULL;
 	}
 	uint8_t *grown = realloc(memory_of(b), b->head + wanted);
 	if (grown == NULL) {

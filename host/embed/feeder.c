@@ -12,12 +12,19 @@ struct mm_feed {
 	struct mm_host   *host;                 /* borrowed */
 	struct mm_engine *engine;               /* owned */
 	struct mm_buffer  out;
+	size_t            declared;             /* for the account of its session */
 	struct mm_feed    *next, *previous;
 };
 
+static void declare(struct mm_feed *f, size_t bytes)
+{
+	mm_account_declare(&mm_engine_session(f->engine)->account, &f->declared, bytes);
+}
+
 static void on_feeder_wake(void *self)
 {
-	(void)self;             /* output waits in out until the embedder asks for it */
+	struct mm_feed *f = self;       /* output waits in out until the embedder asks for it */
+	declare(f, f->out.capacity);
 }
 
 static void on_feeder_report(void *self, const struct mm_outcome_report *r)
@@ -72,7 +79,9 @@ struct mm_feed *mm_feed_open(struct mm_host *h, const char *milter, struct mm_er
 bool mm_feed_bytes(struct mm_feed *f, const void *bytes, size_t size, struct mm_error *error)
 {
 	struct mm_fault why;
-	return mm_engine_feed(f->engine, bytes, size, &why) || mm_fault_tell(&why, error);
+	bool ok = mm_engine_feed(f->engine, bytes, size, &why);
+	declare(f, f->out.capacity);
+	return ok || mm_fault_tell(&why, error);
 }
 
 const void *mm_feed_output(const struct mm_feed *f, size_t *size)
@@ -105,6 +114,7 @@ void mm_feed_close(struct mm_feed *f)
 {
 	mm_engine_end(f->engine, MM_CANCEL_DISCONNECT);
 	MM_LIST_REMOVE(f->host->feeds, f);
+	declare(f, 0);
 	mm_engine_free(f->engine);
 	mm_buffer_free(&f->out);
 	free(f);

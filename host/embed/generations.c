@@ -85,6 +85,7 @@ static void tune_worker(struct mm_host *h)
 	const struct mm_config *c = &h->config;
 	struct mm_worker_limits limits = {
 		.max_sessions = sessions_that_fit(h), .recycle_sessions = c->recycle_sessions,
+		.held = c->memory_held,
 		.times = { c->negotiate_timeout, c->idle_timeout, c->write_timeout },
 	};
 	mm_worker_tune(h->worker, &limits);

@@ -28,6 +28,8 @@ struct mm_connection {
 	struct mm_buffer       unsent;          /* bytes that the MTA has not taken yet */
 	size_t                 unsent_at;       /* how many of them it has taken since */
 	ev_tstamp              active_at;       /* loop time of the last byte in or out */
+	ev_tstamp              starved_at;      /* since when it is not read for lack of memory; 0: it is read */
+	size_t                 declared;        /* for the account of its session */
 };
 
 static struct ev_loop *loop_of(const struct mm_connections *all)
@@ -40,6 +42,11 @@ bool mm_connections_init(struct mm_connections *all, void *loop, struct mm_log *
 	*all = (struct mm_connections){ .loop = loop, .log = log, .logs_messages = true };
 	all->read_buffer = malloc(MM_READ_SIZE);
 	return all->read_buffer != NULL;
+}
+
+static struct mm_account *account_of(const struct mm_connection *c)
+{
+	return &mm_engine_session(c->engine)->account;
 }
 
 /* ---- the end of a connection ---- */
@@ -61,6 +68,7 @@ static void connection_free(struct mm_connection *c)
 	MM_LIST_REMOVE(all->first, c);
 	all->count--;
 	mm_record_end(c->record);
+	mm_account_declare(account_of(c), &c->declared, 0);
 	mm_engine_free(c->engine);
 	mm_buffer_free(&c->unsent);
 	free(c);
@@ -79,6 +87,15 @@ void mm_connections_free(struct mm_connections *all)
 	all->recorder = NULL;
 	free(all->read_buffer);
 	all->read_buffer = NULL;
+}
+
+static void record(struct mm_connection *c, char from, const void *bytes, size_t n)
+{
+	if (c->record == NULL)
+		return;
+	if (!mm_account_fits(account_of(c), n))
+		mm_record_cut(c->record);       /* mail goes first */
+	mm_record_bytes(c->record, from, bytes, n);
 }
 
 /* ---- writing ---- */
@@ -128,7 +145,7 @@ static void flush(struct mm_connection *c)
 	}
 	if (out->size == 0)
 		return;
-	mm_record_bytes(c->record, MM_RECORD_FROM_US, out->bytes, out->size);
+	record(c, MM_RECORD_FROM_US, out->bytes, out->size);
 	if (c->fd >= 0 && !c->is_broken) {
 		ssize_t n = 0;
 		if (c->unsent.size == 0) {
@@ -146,10 +163,25 @@ static void flush(struct mm_connection *c)
 	mm_buffer_trim(out, MM_OUTPUT_KEEP);
 }
 
-/* Reads while there is room for more. */
+static void declare(struct mm_connection *c)
+{
+	mm_account_declare(account_of(c), &c->declared, c->unsent.capacity + mm_record_held(c->record));
+}
+
+static void begin_to_starve(struct mm_connection *c)
+{
+	c->starved_at = ev_now(loop_of(c->all));
+	c->all->engines.held.refusals++;
+}
+
+/* Reads while there is room for more. mm_connections_sweep() looks again at those that are starved. */
 static void watch_input(struct mm_connection *c)
 {
-	bool wants = mm_engine_wants_input(c->engine) && unsent_size(c) < MM_PENDING_MAX;
+	bool wants = mm_engine_room(c->engine) > 0 && unsent_size(c) < MM_PENDING_MAX;
+	if (wants)
+		c->starved_at = 0;
+	else if (c->starved_at == 0 && mm_engine_is_starved(c->engine))
+		begin_to_starve(c);
 	if (c->fd < 0 || wants == ev_is_active(&c->readable))
 		return;
 	if (wants)
@@ -163,6 +195,7 @@ static void watch_input(struct mm_connection *c)
 static void settle(struct mm_connection *c)
 {
 	flush(c);
+	declare(c);
 	if (c->is_broken && !mm_engine_is_finished(c->engine)) {
 		c->is_broken = false;           /* once */
 		close_socket(c);
@@ -201,6 +234,7 @@ static void on_writable(struct ev_loop *loop, ev_io *w, int events)
 		return;
 	mm_buffer_free(&c->unsent);
 	c->unsent_at = 0;
+	declare(c);
 	ev_io_stop(loop, w);
 	settle(c);
 }
@@ -212,7 +246,12 @@ static void on_readable(struct ev_loop *loop, ev_io *w, int events)
 	struct mm_connection *c = w->data;
 	struct mm_fault why;
 	(void)events;
-	ssize_t n = recv(c->fd, c->all->read_buffer, MM_READ_SIZE, 0);
+	size_t room = mm_engine_room(c->engine);
+	if (room == 0) {                        /* others have taken the memory since */
+		watch_input(c);
+		return;
+	}
+	ssize_t n = recv(c->fd, c->all->read_buffer, room, 0);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	c->is_feeding = true;
@@ -223,7 +262,7 @@ static void on_readable(struct ev_loop *loop, ev_io *w, int events)
 		mm_buffer_clear(&c->all->out);
 	} else {
 		c->active_at = ev_now(loop);
-		mm_record_bytes(c->record, MM_RECORD_FROM_MTA, c->all->read_buffer, (size_t)n);
+		record(c, MM_RECORD_FROM_MTA, c->all->read_buffer, (size_t)n);
 		mm_engine_feed(c->engine, c->all->read_buffer, (size_t)n, &why);
 	}
 	c->is_feeding = false;
@@ -244,6 +283,7 @@ static void on_wake(void *self)
 	} else if (mm_engine_is_waiting(c->engine)) {
 		/* Progress, perhaps from inside a handler: its session must not end while it runs. */
 		flush(c);
+		declare(c);
 		if (c->is_broken && c->fd >= 0)
 			ev_feed_event(loop_of(c->all), &c->readable, EV_READ);
 		else
@@ -317,6 +357,8 @@ static const char *time_is_over(const struct mm_connection *c, ev_tstamp now)
 	double quiet = now - c->active_at;
 	if (c->fd < 0)
 		return NULL;
+	if (c->starved_at != 0 && now - c->starved_at > MM_STARVED_TIMEOUT && !mm_engine_is_waiting(c->engine))
+		return "there is no memory for the rest of its packet (memory_held)";
 	if (c->unsent.size > 0)
 		return quiet > t->write ? "the MTA does not read its replies (write_timeout)" : NULL;
 	if (mm_engine_is_waiting(c->engine))
@@ -331,6 +373,8 @@ void mm_connections_sweep(struct mm_connections *all)
 	ev_tstamp now = ev_now(loop_of(all));
 	for (struct mm_connection *c = all->first, *next; c != NULL; c = next) {
 		next = c->next;
+		if (c->starved_at != 0)
+			watch_input(c);
 		const char *over = time_is_over(c, now);
 		if (over == NULL)
 			continue;

@@ -296,7 +296,11 @@ static bool make_parts(struct mm_worker *w, const struct mm_worker_options *o, s
 	if (o->record != NULL && (w->connections.recorder = mm_recorder_new(o->record, o->log, why)) == NULL)
 		return false;
 	w->dns = mm_dns_new(&w->clock, &dns, why);
-	return w->dns != NULL;
+	if (w->dns == NULL)
+		return false;
+	w->children.account.sum = &w->connections.engines.held;
+	mm_dns_charge(w->dns, &w->connections.engines.held);
+	return true;
 }
 
 static void start_watchers(struct mm_worker *w)
@@ -401,6 +405,7 @@ void mm_worker_prepare(struct mm_worker *w, const struct mm_generation_options *
 		o.settings.log = w->options.log;
 		o.settings.all = &w->scripts;
 		o.settings.memory = &w->memory;
+		o.settings.held = &w->connections.engines.held;
 		o.settings.profile = &w->profile;
 		w->prepared[i] = mm_generation_new(&o, &why);
 		if (w->prepared[i] == NULL) {
@@ -479,6 +484,7 @@ void mm_worker_tune(struct mm_worker *w, const struct mm_worker_limits *limits)
 {
 	w->limits = *limits;
 	w->connections.times = limits->times;
+	w->connections.engines.held.limit = limits->held;
 }
 
 void mm_worker_allow(struct mm_worker *w, unsigned milter, const struct mm_network *networks, size_t count)

@@ -31,6 +31,9 @@ struct mm_engine {
 	bool                     is_waiting;    /* the runtime works on todo[0] */
 	bool                     skips_body;    /* a handler has said skip where it cannot be sent to the MTA */
 	bool                     rcpt_is_refused;       /* the MTA itself refused this recipient */
+	bool                     is_full;       /* its account may hold no more: no fact is kept */
+	bool                     lacks_macros;  /* so the macros of the command that follows were not kept */
+	bool                     is_refused;    /* nor was what the present command brought: its answer is tempfail */
 	bool                     is_ending;     /* no more packets are read */
 	bool                     is_finished;
 	bool                     has_last_answer;       /* when the host stopped, the MTA got `result` as its answer */
@@ -61,6 +64,7 @@ struct mm_engine *mm_engine_new(struct mm_engine_shared *shared, struct mm_runti
 	e->owner = owner;
 	e->out = out;
 	e->when = MM_WHEN_START;
+	e->session.account.sum = &shared->held;
 	mm_frame_init(&e->frame, MM_PACKET_DATA_MAX);
 	begin_client(e);
 	e->runtime_session = runtime.ops->open(runtime.self, &e->session, e);
@@ -196,7 +200,7 @@ static void write_end_of_message(struct mm_engine *e, struct mm_verdict *v)
  * refused or accepted client. */
 static void tell_aside(struct mm_engine *e, enum mm_stage stage, const struct mm_verdict *v)
 {
-	if (e->owner.aside == NULL || v->kind == MM_VERDICT_continue || v->kind == MM_VERDICT_skip
+	if (e->owner.aside == NULL || e->is_refused || v->kind == MM_VERDICT_continue || v->kind == MM_VERDICT_skip
 	    || is_final(stage, v))
 		return;
 	e->owner.aside(e->owner.self, &(struct mm_outcome_report){
@@ -223,7 +227,7 @@ static void answer(struct mm_engine *e, enum mm_stage stage, struct mm_verdict *
 		return;
 	}
 	if (is_quiet) {
-		if (is_final(stage, v))
+		if (is_final(stage, v) || e->is_refused)
 			mm_verdict_move(&e->held, v);
 		return;
 	}
@@ -232,7 +236,7 @@ static void answer(struct mm_engine *e, enum mm_stage stage, struct mm_verdict *
 	if (v->kind == MM_VERDICT_skip)
 		e->skips_body = true;
 	if (stage == MM_STAGE_rcpt && (v->kind == MM_VERDICT_reject || v->kind == MM_VERDICT_tempfail)
-	    && e->session.message != NULL && e->session.message->recipient_count > 0) {
+	    && !e->is_refused && e->session.message != NULL && e->session.message->recipient_count > 0) {
 		struct mm_message *m = e->session.message;
 		m->refused_count += !m->recipients[m->recipient_count - 1].is_refused;
 		m->recipients[m->recipient_count - 1].is_refused = true;
@@ -423,7 +427,10 @@ static void run_event(struct mm_engine *e)
 	struct mm_event event;
 	struct mm_verdict v = { 0 };
 	e->shared->waited = 0;
-	if (event_of(e, stage, &event)) {
+	if (e->is_refused) {
+		mm_verdict_plain(&v, MM_VERDICT_tempfail);
+		snprintf(v.decided_by, sizeof v.decided_by, "memory_held");
+	} else if (event_of(e, stage, &event)) {
 		e->is_waiting = true;
 		if (e->runtime.ops->event(e->runtime_session, &event, &v) == MM_WAITING) {
 			e->waiting_since = mm_clock_now();
@@ -434,6 +441,7 @@ static void run_event(struct mm_engine *e)
 		take_held(e, stage, &v);
 	}
 	event_decided(e, &v);
+	e->is_refused = false;
 }
 
 /* ---- one packet ---- */
@@ -453,7 +461,30 @@ static bool is_refused_by_mta(const struct mm_engine *e)
 	return mailer.size == 5 && memcmp(mailer.bytes, "error", 5) == 0;
 }
 
-static bool note_mail(struct mm_engine *e, struct mm_fault *why)
+/* Commands that bring facts which are kept. */
+#define BRING_FACTS (MM_LETTER_BIT(SMFIC_CONNECT) | MM_LETTER_BIT(SMFIC_HELO) | MM_LETTER_BIT(SMFIC_MAIL) \
+	| MM_LETTER_BIT(SMFIC_RCPT) | MM_LETTER_BIT(SMFIC_HEADER))
+
+/* There is no memory for what the command brings: it is refused. The client's own facts cannot be left out in silence;
+ * a message's can, because it gets its answer later. False: the connection must close. */
+static bool refuse(struct mm_engine *e, struct mm_fault *why)
+{
+	enum mm_stage stage = e->command.row->stage;
+	e->lacks_macros = false;
+	if (MM_STAGES_AFTERWARDS & 1u << stage)
+		return true;
+	e->shared->held.refusals++;
+	if (e->session.grants.quiet & 1u << stage && !(MM_STAGES_OF_MESSAGE & 1u << stage))
+		return mm_fault_set(why, MM_FAULT_RESOURCE, "no memory for what %s brings (memory_held)",
+			e->command.row->name);
+	/* a message that will not be let through needs no new verdict, and no more facts */
+	bool is_lost = e->held.kind == MM_VERDICT_reject || e->held.kind == MM_VERDICT_tempfail
+		|| e->held.kind == MM_VERDICT_discard;
+	e->is_refused = !is_lost;
+	return true;
+}
+
+static bool note_mail(struct mm_engine *e, bool keeps, struct mm_fault *why)
 {
 	struct mm_session *s = &e->session;
 	const struct mm_wanted *w = e->runtime.ops->wanted(e->runtime_session);
@@ -462,16 +493,16 @@ static bool note_mail(struct mm_engine *e, struct mm_fault *why)
 	s->message->knows_fields = w->stages & MM_STAGE_BIT(header) && !(s->grants.steps & SMFIP_NOHDRS);
 	s->message->began_at = mm_clock_now();
 	e->when = MM_WHEN_ENVELOPE;
-	if (!mm_message_set_sender(s->message, e->command.text, e->command.strings))
+	if (keeps && !mm_message_set_sender(s->message, e->command.text, e->command.strings))
 		return out_of_memory(why);
 	return true;
 }
 
-static bool note_header(struct mm_engine *e, struct mm_fault *why)
+static bool note_header(struct mm_engine *e, bool keeps, struct mm_fault *why)
 {
 	const struct mm_command *c = &e->command;
 	e->when = MM_WHEN_HEADERS;
-	if (e->session.message->knows_fields
+	if (keeps && e->session.message->knows_fields
 	    && !mm_message_add_field(e->session.message, c->text, c->value, c->has_space))
 		return out_of_memory(why);
 	return true;
@@ -481,19 +512,23 @@ static bool note_header(struct mm_engine *e, struct mm_fault *why)
 static bool note_facts(struct mm_engine *e, struct mm_fault *why)
 {
 	struct mm_session *s = &e->session;
-	mm_session_age_macros(s, e->command.row->letter);
-	switch (e->command.row->letter) {
-	case SMFIC_CONNECT: return mm_session_set_client(s, &e->command) || out_of_memory(why);
-	case SMFIC_HELO: return mm_session_set_helo(s, e->command.text) || out_of_memory(why);
-	case SMFIC_MAIL: return note_mail(e, why);
+	uint8_t letter = e->command.row->letter;
+	mm_session_age_macros(s, letter);
+	bool keeps = !e->lacks_macros && !(e->is_full && mm_letter_is_in(letter, BRING_FACTS));
+	if (!keeps && !refuse(e, why))
+		return false;
+	switch (letter) {
+	case SMFIC_CONNECT: return !keeps || mm_session_set_client(s, &e->command) || out_of_memory(why);
+	case SMFIC_HELO: return !keeps || mm_session_set_helo(s, e->command.text) || out_of_memory(why);
+	case SMFIC_MAIL: return note_mail(e, keeps, why);
 	case SMFIC_RCPT:
 		e->rcpt_is_refused = is_refused_by_mta(e);
-		if (s->message == NULL)
+		if (s->message == NULL || !keeps)
 			return true;
 		return mm_message_add_recipient(s->message, e->command.text, e->command.strings, e->rcpt_is_refused)
 			|| out_of_memory(why);
 	case SMFIC_DATA: e->when = MM_WHEN_DATA; return true;
-	case SMFIC_HEADER: return s->message == NULL || note_header(e, why);
+	case SMFIC_HEADER: return s->message == NULL || note_header(e, keeps, why);
 	case SMFIC_EOH: e->when = MM_WHEN_BODY; return true;
 	case SMFIC_BODY:
 	case SMFIC_BODYEOB:
@@ -611,6 +646,10 @@ static bool begin_packet(struct mm_engine *e, const struct mm_packet *packet, st
 			abort_first(e);
 			return true;
 		}
+		if (e->is_full) {
+			e->lacks_macros = true;
+			return true;
+		}
 		return mm_macros_set(&e->session.macros, c->macros_of, c->strings) || out_of_memory(why);
 	}
 	if (c->row->letter == SMFIC_OPTNEG) {
@@ -667,6 +706,7 @@ static bool take_packet(struct mm_engine *e, struct mm_fault *why)
 static void run(struct mm_engine *e, struct mm_fault *why)
 {
 	e->why = why;
+	e->is_full = !mm_account_fits(&e->session.account, 0);
 	while (!e->is_waiting && !e->is_finished) {
 		if (e->todo_count == 0 && !take_packet(e, why)) {
 			if (!e->is_ending)
@@ -721,6 +761,12 @@ static void go_on(struct mm_engine *e, struct mm_fault *why)
 	}
 }
 
+/* Tells the account what the engine keeps. */
+static void declare(struct mm_engine *e)
+{
+	mm_session_declare(&e->session, e->frame.held.capacity);
+}
+
 bool mm_engine_feed(struct mm_engine *e, const void *bytes, size_t n, struct mm_fault *why)
 {
 	mm_fault_clear(why);
@@ -739,6 +785,7 @@ bool mm_engine_feed(struct mm_engine *e, const void *bytes, size_t n, struct mm_
 		*why = keep;
 		return false;
 	}
+	declare(e);
 	if (has_command && e->is_waiting)
 		decode_again(e);
 	return why->class == MM_FAULT_NONE;
@@ -817,6 +864,7 @@ void mm_engine_decided(struct mm_engine *e, struct mm_verdict *v)
 	event_decided(e, v);
 	go_on(e, &why);
 	mm_frame_keep(&e->frame, &why);
+	declare(e);
 	if (e->is_waiting && mm_frame_has_packet(&e->frame))
 		decode_again(e);
 	e->owner.wake(e->owner.self);
@@ -832,10 +880,29 @@ bool mm_engine_progress(struct mm_engine *e)
 	return true;
 }
 
-bool mm_engine_wants_input(const struct mm_engine *e)
+/* When no handler waits, only one unfinished packet is kept, which has its own bound. */
+static bool wants_input(const struct mm_engine *e)
 {
-	/* when no handler waits, only one unfinished packet is kept, which has its own bound */
 	return !e->is_ending && (!e->is_waiting || mm_frame_pending(&e->frame) < MM_PENDING_MAX);
+}
+
+/* Small packets are taken in any case: what they bring is refused, and that gives memory back. */
+static size_t room(const struct mm_engine *e)
+{
+	if (mm_account_fits(&e->session.account, MM_READ_SIZE))
+		return MM_READ_SIZE;
+	bool keeps_none = mm_frame_pending(&e->frame) == 0;
+	return keeps_none || mm_account_fits(&e->session.account, MM_READ_LITTLE) ? MM_READ_LITTLE : 0;
+}
+
+size_t mm_engine_room(const struct mm_engine *e)
+{
+	return wants_input(e) ? room(e) : 0;
+}
+
+bool mm_engine_is_starved(const struct mm_engine *e)
+{
+	return wants_input(e) && room(e) == 0;
 }
 
 bool mm_engine_is_finished(const struct mm_engine *e)

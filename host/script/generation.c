@@ -71,6 +71,7 @@ struct mm_generation *mm_generation_new(const struct mm_generation_options *o, s
 		return NULL;
 	}
 	g->settings = o->settings;
+	g->account.sum = o->settings.held;
 	g->references = 1;
 	mm_timer_init(&g->runner, g->settings.clock, run_ready);
 	g->ctx_metatable = g->host_object = g->cancel_token = g->host_token = g->field_factory = MM_NO_REF;

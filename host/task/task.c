@@ -36,6 +36,12 @@ struct mm_task *mm_task_current(lua_State *L)
 	return mm_generation_of(L)->current;
 }
 
+struct mm_account *mm_task_account(struct mm_generation *g)
+{
+	const struct mm_task *t = g->current;
+	return t != NULL && t->session != NULL ? &t->session->facts->account : &g->account;
+}
+
 struct mm_holder *mm_task_holder(struct mm_generation *g)
 {
 	const struct mm_task *t = g->current;
