@@ -191,7 +191,7 @@ static void keep_answer(struct mm_dns_question *q)
 {
 	struct mm_dns *d = q->dns;
 	if (q->answer.ttl == 0 || d->cache_max == 0 || !is_small(&q->answer)
-	    || !mm_account_fits(&d->account, size_of(q))) {
+	    || !mm_account_allows(&d->account, size_of(q))) {
 		drop(q);
 		return;
 	}

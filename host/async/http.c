@@ -190,7 +190,7 @@ static void declare(struct mm_http_request *r)
 static bool append(struct mm_http_request *r, struct mm_buffer *to, const char *bytes, size_t size, size_t max)
 {
 	r->is_over = size > max || to->size > max - size;
-	r->lacks_memory = !r->is_over && r->account != NULL && !mm_account_allows(r->account, size);
+	r->lacks_memory = !r->is_over && !mm_account_allows(r->account, size);
 	if (r->is_over || r->lacks_memory)
 		return false;
 	mm_buffer_append(to, bytes, size);

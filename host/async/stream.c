@@ -385,11 +385,6 @@ enum mm_stream_end mm_stream_secure(struct mm_stream *s, struct mm_tls *tls, con
 	return begin(&s->writing, step_handshake, times, waiter);
 }
 
-static bool has_room(struct mm_stream *s, size_t bytes)
-{
-	return s->account == NULL || mm_account_allows(s->account, bytes);
-}
-
 /* ---- sending ---- */
 
 static enum mm_stream_end write_some(struct mm_stream *s, size_t *moved)
@@ -443,7 +438,7 @@ enum mm_stream_end mm_stream_send(struct mm_stream *s, const void *bytes, size_t
 	if (end != MM_STREAM_WAITING)
 		return end;
 	mm_buffer_clear(&s->out);
-	if (has_room(s, s->from_size))
+	if (mm_account_allows(s->account, s->from_size))
 		mm_buffer_append(&s->out, s->from, s->from_size);
 	declare(s);
 	if (s->out.size < s->from_size) {
@@ -492,7 +487,7 @@ static enum mm_stream_end read_some(struct mm_stream *s)
 	size_t moved = 0;
 	if (s->is_at_end)
 		return closed(s);
-	uint8_t *to = has_room(s, READ_SIZE) ? mm_buffer_reserve(&s->in, READ_SIZE) : NULL;
+	uint8_t *to = mm_account_allows(s->account, READ_SIZE) ? mm_buffer_reserve(&s->in, READ_SIZE) : NULL;
 	declare(s);
 	if (to == NULL)
 		return out_of_memory(s);

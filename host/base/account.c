@@ -14,9 +14,9 @@ void mm_account_redeclare(struct mm_account *a, size_t *declared, size_t bytes)
 		sum->largest = a->held;
 }
 
-bool mm_account_allows(struct mm_account *a, size_t more)
+bool mm_account_allows(const struct mm_account *a, size_t more)
 {
-	if (mm_account_fits(a, more))
+	if (a == NULL || a->sum == NULL || mm_account_fits(a, more))
 		return true;
 	a->sum->refusals++;
 	return false;

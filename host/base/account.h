@@ -39,14 +39,12 @@ static inline void mm_account_declare(struct mm_account *a, size_t *declared, si
 		mm_account_redeclare(a, declared, bytes);
 }
 
-/* May the account hold so many bytes more? */
+/* May the account, which has a sum, hold so many bytes more? Then it would hold at most what would still be free. */
 static inline bool mm_account_fits(const struct mm_account *a, size_t more)
 {
-	const struct mm_account_sum *sum = a->sum;
-	return sum == NULL || sum->limit == 0
-		|| (sum->held + more <= sum->limit && a->held + more <= sum->limit - sum->held - more);
+	return a->held + a->sum->held + 2 * more <= a->sum->limit - 1;  /* a limit of 0 becomes the largest number */
 }
-/* The same, for something that is not done otherwise: counts the refusal. */
-bool mm_account_allows(struct mm_account *, size_t more);
+/* The same, for something that is not done otherwise: counts the refusal. account may be NULL, or have no sum. */
+bool mm_account_allows(const struct mm_account *, size_t more);
 
 #endif

@@ -26,19 +26,10 @@ static size_t wanted_capacity(const struct mm_buffer *b, size_t needed)
 	return (grown + LARGE - 1) / LARGE * LARGE;
 }
 
-uint8_t *mm_buffer_reserve(struct mm_buffer *b, size_t n)
+__attribute__((cold)) static uint8_t *enlarge(struct mm_buffer *b, size_t n)
 {
-	if (b->failed)
-		return NULL;
-	if (b->capacity - b->size >= n)
-		return b->bytes + b->size;
-
 	size_t wanted = wanted_capacity(b, b->size + n);
-	if (wanted > MAX_SIZE) {
-		b->failed = true;
-		return NULL;
-	}
-	uint8_t *grown = realloc(memory_of(b), b->head + wanted);
+	uint8_t *grown = wanted <= MAX_SIZE ? realloc(memory_of(b), b->head + wanted) : NULL;
 	if (grown == NULL) {
 		b->failed = true;
 		return NULL;
@@ -48,11 +39,23 @@ uint8_t *mm_buffer_reserve(struct mm_buffer *b, size_t n)
 	return b->bytes + b->size;
 }
 
+static inline uint8_t *reserve(struct mm_buffer *b, size_t n)
+{
+	if (b->failed)
+		return NULL;
+	return b->capacity - b->size >= n ? b->bytes + b->size : enlarge(b, n);
+}
+
+uint8_t *mm_buffer_reserve(struct mm_buffer *b, size_t n)
+{
+	return reserve(b, n);
+}
+
 void mm_buffer_append(struct mm_buffer *b, const void *bytes, size_t n)
 {
 	if (n == 0)
 		return;
-	uint8_t *to = mm_buffer_reserve(b, n);
+	uint8_t *to = reserve(b, n);
 	if (to == NULL)
 		return;
 	memcpy(to, bytes, n);

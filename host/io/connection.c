@@ -29,7 +29,8 @@ struct mm_connection {
 	size_t                 unsent_at;       /* how many of them it has taken since */
 	ev_tstamp              active_at;       /* loop time of the last byte in or out */
 	ev_tstamp              starved_at;      /* since when it is not read for lack of memory; 0: it is read */
-	size_t                 declared;        /* for the account of its session */
+	struct mm_account     *account;         /* borrowed: its session's */
+	size_t                 declared;        /* for it, besides what the engine declares */
 };
 
 static struct ev_loop *loop_of(const struct mm_connections *all)
@@ -42,11 +43,6 @@ bool mm_connections_init(struct mm_connections *all, void *loop, struct mm_log *
 	*all = (struct mm_connections){ .loop = loop, .log = log, .logs_messages = true };
 	all->read_buffer = malloc(MM_READ_SIZE);
 	return all->read_buffer != NULL;
-}
-
-static struct mm_account *account_of(const struct mm_connection *c)
-{
-	return &mm_engine_session(c->engine)->account;
 }
 
 /* ---- the end of a connection ---- */
@@ -68,7 +64,7 @@ static void connection_free(struct mm_connection *c)
 	MM_LIST_REMOVE(all->first, c);
 	all->count--;
 	mm_record_end(c->record);
-	mm_account_declare(account_of(c), &c->declared, 0);
+	mm_account_declare(c->account, &c->declared, 0);
 	mm_engine_free(c->engine);
 	mm_buffer_free(&c->unsent);
 	free(c);
@@ -93,7 +89,7 @@ static void record(struct mm_connection *c, char from, const void *bytes, size_t
 {
 	if (c->record == NULL)
 		return;
-	if (!mm_account_fits(account_of(c), n))
+	if (!mm_account_fits(c->account, n))
 		mm_record_cut(c->record);       /* mail goes first */
 	mm_record_bytes(c->record, from, bytes, n);
 }
@@ -165,23 +161,40 @@ static void flush(struct mm_connection *c)
 
 static void declare(struct mm_connection *c)
 {
-	mm_account_declare(account_of(c), &c->declared, c->unsent.capacity + mm_record_held(c->record));
+	mm_account_declare(c->account, &c->declared, c->unsent.capacity
+		+ (c->record != NULL ? mm_record_held(c->record) : 0));
 }
 
-static void begin_to_starve(struct mm_connection *c)
+/* How many bytes may be read at once; 0: none. A connection that keeps nothing may always send small packets: what they
+ * bring is refused, and that gives memory back. */
+static size_t room(const struct mm_connection *c)
 {
-	c->starved_at = ev_now(loop_of(c->all));
-	c->all->engines.held.refusals++;
+	if (mm_account_fits(c->account, MM_READ_SIZE))
+		return MM_READ_SIZE;
+	return mm_engine_pending(c->engine) == 0 || mm_account_fits(c->account, MM_READ_LITTLE) ? MM_READ_LITTLE : 0;
+}
+
+static bool is_starved(struct mm_connection *c)
+{
+	if (room(c) > 0) {
+		c->starved_at = 0;
+		return false;
+	}
+	if (c->starved_at == 0) {
+		c->starved_at = ev_now(loop_of(c->all));
+		c->all->engines.held.refusals++;
+	}
+	return true;
 }
 
 /* Reads while there is room for more. mm_connections_sweep() looks again at those that are starved. */
 static void watch_input(struct mm_connection *c)
 {
-	bool wants = mm_engine_room(c->engine) > 0 && unsent_size(c) < MM_PENDING_MAX;
+	bool wants = mm_engine_wants_input(c->engine) && unsent_size(c) < MM_PENDING_MAX;
 	if (wants)
+		wants = !is_starved(c);
+	else
 		c->starved_at = 0;
-	else if (c->starved_at == 0 && mm_engine_is_starved(c->engine))
-		begin_to_starve(c);
 	if (c->fd < 0 || wants == ev_is_active(&c->readable))
 		return;
 	if (wants)
@@ -246,12 +259,12 @@ static void on_readable(struct ev_loop *loop, ev_io *w, int events)
 	struct mm_connection *c = w->data;
 	struct mm_fault why;
 	(void)events;
-	size_t room = mm_engine_room(c->engine);
-	if (room == 0) {                        /* others have taken the memory since */
+	size_t size = room(c);
+	if (size == 0) {                        /* others have taken the memory since */
 		watch_input(c);
 		return;
 	}
-	ssize_t n = recv(c->fd, c->all->read_buffer, room, 0);
+	ssize_t n = recv(c->fd, c->all->read_buffer, size, 0);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	c->is_feeding = true;
@@ -335,6 +348,7 @@ bool mm_connection_open(struct mm_connections *all, int fd, const char *peer, co
 	if (peer != NULL)
 		mm_engine_session(c->engine)->peer = strdup(peer);
 	mm_engine_session(c->engine)->milter = milter;
+	c->account = &mm_engine_session(c->engine)->account;
 	c->all = all;
 	c->fd = fd;
 	c->is_tcp = peer != NULL;
@@ -368,13 +382,20 @@ static const char *time_is_over(const struct mm_connection *c, ev_tstamp now)
 	return quiet > t->idle ? "the MTA sent nothing in time (idle_timeout)" : NULL;
 }
 
+/* Memory may have been given back since; else this counts as one more refusal. */
+static void look_for_room(struct mm_connection *c)
+{
+	watch_input(c);
+	c->all->engines.held.refusals += c->starved_at != 0;
+}
+
 void mm_connections_sweep(struct mm_connections *all)
 {
 	ev_tstamp now = ev_now(loop_of(all));
 	for (struct mm_connection *c = all->first, *next; c != NULL; c = next) {
 		next = c->next;
 		if (c->starved_at != 0)
-			watch_input(c);
+			look_for_room(c);
 		const char *over = time_is_over(c, now);
 		if (over == NULL)
 			continue;
@@ -386,6 +407,15 @@ void mm_connections_sweep(struct mm_connections *all)
 		mm_buffer_clear(&all->out);
 		settle(c);
 	}
+}
+
+const struct mm_session *mm_connections_largest(const struct mm_connections *all)
+{
+	const struct mm_connection *largest = all->first;
+	for (const struct mm_connection *c = all->first; c != NULL; c = c->next)
+		if (c->account->held > largest->account->held)
+			largest = c;
+	return largest != NULL ? mm_engine_session(largest->engine) : NULL;
 }
 
 void mm_connections_shut_down(struct mm_connections *all)

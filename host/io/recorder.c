@@ -360,8 +360,6 @@ void mm_record_cut(struct mm_record *record)
 
 size_t mm_record_held(const struct mm_record *record)
 {
-	if (record == NULL)
-		return 0;
 	return record->bytes.capacity + record->frames[0].held.capacity + record->frames[1].held.capacity;
 }
 

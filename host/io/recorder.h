@@ -39,7 +39,7 @@ struct mm_record *mm_record_begin(struct mm_recorder *, const char *id);
 void mm_record_bytes(struct mm_record *, char from, const void *bytes, size_t n);
 /* Hands the record to the writer. */
 void mm_record_end(struct mm_record *);
-/* Bytes of memory that it has; NULL: 0. */
+/* Bytes of memory that it has. Not NULL. */
 size_t mm_record_held(const struct mm_record *);
 /* Keeps no more bytes. */
 void mm_record_cut(struct mm_record *);

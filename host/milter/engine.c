@@ -14,6 +14,11 @@
 
 #define TODO_MAX 8
 
+#define UNDECLARED_MAX  1024u           /* bytes from the MTA that need not be declared yet ... */
+#define DECLARED_LITTLE 8192u           /* ... by a session that has declared fewer than these */
+#define SHORT_OF_ROOM   1u              /* the account may hold no more: no fact is kept */
+#define SHORT_OF_MACROS 2u              /* the macros of the command that comes next were not kept */
+
 struct mm_engine {
 	struct mm_session        session;
 	struct mm_engine_shared *shared;        /* borrowed */
@@ -31,9 +36,9 @@ struct mm_engine {
 	bool                     is_waiting;    /* the runtime works on todo[0] */
 	bool                     skips_body;    /* a handler has said skip where it cannot be sent to the MTA */
 	bool                     rcpt_is_refused;       /* the MTA itself refused this recipient */
-	bool                     is_full;       /* its account may hold no more: no fact is kept */
-	bool                     lacks_macros;  /* so the macros of the command that follows were not kept */
-	bool                     is_refused;    /* nor was what the present command brought: its answer is tempfail */
+	size_t                   undeclared;    /* bytes from the MTA since the account was told */
+	uint8_t                  shortage;      /* of memory: SHORT_ bits */
+	bool                     is_refused;    /* for lack of memory; the answer to the command is tempfail */
 	bool                     is_ending;     /* no more packets are read */
 	bool                     is_finished;
 	bool                     has_last_answer;       /* when the host stopped, the MTA got `result` as its answer */
@@ -200,8 +205,8 @@ static void write_end_of_message(struct mm_engine *e, struct mm_verdict *v)
  * refused or accepted client. */
 static void tell_aside(struct mm_engine *e, enum mm_stage stage, const struct mm_verdict *v)
 {
-	if (e->owner.aside == NULL || e->is_refused || v->kind == MM_VERDICT_continue || v->kind == MM_VERDICT_skip
-	    || is_final(stage, v))
+	if (e->owner.aside == NULL || v->kind == MM_VERDICT_continue || v->kind == MM_VERDICT_skip
+	    || is_final(stage, v) || e->is_refused)
 		return;
 	e->owner.aside(e->owner.self, &(struct mm_outcome_report){
 		.session = &e->session, .verdict = v->kind, .stage = stage,
@@ -461,30 +466,7 @@ static bool is_refused_by_mta(const struct mm_engine *e)
 	return mailer.size == 5 && memcmp(mailer.bytes, "error", 5) == 0;
 }
 
-/* Commands that bring facts which are kept. */
-#define BRING_FACTS (MM_LETTER_BIT(SMFIC_CONNECT) | MM_LETTER_BIT(SMFIC_HELO) | MM_LETTER_BIT(SMFIC_MAIL) \
-	| MM_LETTER_BIT(SMFIC_RCPT) | MM_LETTER_BIT(SMFIC_HEADER))
-
-/* There is no memory for what the command brings: it is refused. The client's own facts cannot be left out in silence;
- * a message's can, because it gets its answer later. False: the connection must close. */
-static bool refuse(struct mm_engine *e, struct mm_fault *why)
-{
-	enum mm_stage stage = e->command.row->stage;
-	e->lacks_macros = false;
-	if (MM_STAGES_AFTERWARDS & 1u << stage)
-		return true;
-	e->shared->held.refusals++;
-	if (e->session.grants.quiet & 1u << stage && !(MM_STAGES_OF_MESSAGE & 1u << stage))
-		return mm_fault_set(why, MM_FAULT_RESOURCE, "no memory for what %s brings (memory_held)",
-			e->command.row->name);
-	/* a message that will not be let through needs no new verdict, and no more facts */
-	bool is_lost = e->held.kind == MM_VERDICT_reject || e->held.kind == MM_VERDICT_tempfail
-		|| e->held.kind == MM_VERDICT_discard;
-	e->is_refused = !is_lost;
-	return true;
-}
-
-static bool note_mail(struct mm_engine *e, bool keeps, struct mm_fault *why)
+static bool open_message(struct mm_engine *e, struct mm_fault *why)
 {
 	struct mm_session *s = &e->session;
 	const struct mm_wanted *w = e->runtime.ops->wanted(e->runtime_session);
@@ -493,18 +475,62 @@ static bool note_mail(struct mm_engine *e, bool keeps, struct mm_fault *why)
 	s->message->knows_fields = w->stages & MM_STAGE_BIT(header) && !(s->grants.steps & SMFIP_NOHDRS);
 	s->message->began_at = mm_clock_now();
 	e->when = MM_WHEN_ENVELOPE;
-	if (keeps && !mm_message_set_sender(s->message, e->command.text, e->command.strings))
+	return true;
+}
+
+static bool note_mail(struct mm_engine *e, struct mm_fault *why)
+{
+	if (!open_message(e, why))
+		return false;
+	return mm_message_set_sender(e->session.message, e->command.text, e->command.strings) || out_of_memory(why);
+}
+
+static bool note_header(struct mm_engine *e, struct mm_fault *why)
+{
+	const struct mm_command *c = &e->command;
+	e->when = MM_WHEN_HEADERS;
+	if (e->session.message->knows_fields
+	    && !mm_message_add_field(e->session.message, c->text, c->value, c->has_space))
 		return out_of_memory(why);
 	return true;
 }
 
-static bool note_header(struct mm_engine *e, bool keeps, struct mm_fault *why)
+/* Commands that bring facts which are kept. */
+#define BRING_FACTS (MM_LETTER_BIT(SMFIC_CONNECT) | MM_LETTER_BIT(SMFIC_HELO) | MM_LETTER_BIT(SMFIC_MAIL) \
+	| MM_LETTER_BIT(SMFIC_RCPT) | MM_LETTER_BIT(SMFIC_HEADER))
+
+__attribute__((cold)) static bool must_refuse(struct mm_engine *e, uint8_t letter)
 {
-	const struct mm_command *c = &e->command;
-	e->when = MM_WHEN_HEADERS;
-	if (keeps && e->session.message->knows_fields
-	    && !mm_message_add_field(e->session.message, c->text, c->value, c->has_space))
-		return out_of_memory(why);
+	bool lacks_macros = e->shortage & SHORT_OF_MACROS;
+	e->shortage &= ~SHORT_OF_MACROS;
+	if (MM_STAGES_AFTERWARDS & 1u << e->command.row->stage)
+		return false;
+	return lacks_macros || (e->shortage & SHORT_OF_ROOM && mm_letter_is_in(letter, BRING_FACTS));
+}
+
+/* There is no memory for what the command brings. A client's facts cannot be left out in silence; those of a message
+ * can, because it gets its answer later. False: the connection must close. */
+__attribute__((cold)) static bool refuse(struct mm_engine *e, uint8_t letter, struct mm_fault *why)
+{
+	enum mm_stage stage = e->command.row->stage;
+	e->shared->held.refusals++;
+	if (e->session.grants.quiet & 1u << stage && !(MM_STAGES_OF_MESSAGE & 1u << stage))
+		return mm_fault_set(why, MM_FAULT_RESOURCE, "no memory for what %s brings (memory_held)",
+			e->command.row->name);
+	/* a message that is already lost keeps its verdict */
+	e->is_refused = e->held.kind != MM_VERDICT_reject && e->held.kind != MM_VERDICT_tempfail
+		&& e->held.kind != MM_VERDICT_discard;
+	if (letter == SMFIC_MAIL)
+		return open_message(e, why);
+	if (e->session.message == NULL)
+		return true;
+	switch (letter) {
+	case SMFIC_DATA:   e->when = MM_WHEN_DATA; break;
+	case SMFIC_HEADER: e->when = MM_WHEN_HEADERS; break;
+	case SMFIC_EOH:
+	case SMFIC_BODY:
+	case SMFIC_BODYEOB: e->when = MM_WHEN_BODY; break;
+	}
 	return true;
 }
 
@@ -514,21 +540,20 @@ static bool note_facts(struct mm_engine *e, struct mm_fault *why)
 	struct mm_session *s = &e->session;
 	uint8_t letter = e->command.row->letter;
 	mm_session_age_macros(s, letter);
-	bool keeps = !e->lacks_macros && !(e->is_full && mm_letter_is_in(letter, BRING_FACTS));
-	if (!keeps && !refuse(e, why))
-		return false;
+	if (e->shortage != 0 && must_refuse(e, letter))
+		return refuse(e, letter, why);
 	switch (letter) {
-	case SMFIC_CONNECT: return !keeps || mm_session_set_client(s, &e->command) || out_of_memory(why);
-	case SMFIC_HELO: return !keeps || mm_session_set_helo(s, e->command.text) || out_of_memory(why);
-	case SMFIC_MAIL: return note_mail(e, keeps, why);
+	case SMFIC_CONNECT: return mm_session_set_client(s, &e->command) || out_of_memory(why);
+	case SMFIC_HELO: return mm_session_set_helo(s, e->command.text) || out_of_memory(why);
+	case SMFIC_MAIL: return note_mail(e, why);
 	case SMFIC_RCPT:
 		e->rcpt_is_refused = is_refused_by_mta(e);
-		if (s->message == NULL || !keeps)
+		if (s->message == NULL)
 			return true;
 		return mm_message_add_recipient(s->message, e->command.text, e->command.strings, e->rcpt_is_refused)
 			|| out_of_memory(why);
 	case SMFIC_DATA: e->when = MM_WHEN_DATA; return true;
-	case SMFIC_HEADER: return s->message == NULL || note_header(e, keeps, why);
+	case SMFIC_HEADER: return s->message == NULL || note_header(e, why);
 	case SMFIC_EOH: e->when = MM_WHEN_BODY; return true;
 	case SMFIC_BODY:
 	case SMFIC_BODYEOB:
@@ -646,8 +671,8 @@ static bool begin_packet(struct mm_engine *e, const struct mm_packet *packet, st
 			abort_first(e);
 			return true;
 		}
-		if (e->is_full) {
-			e->lacks_macros = true;
+		if (e->shortage & SHORT_OF_ROOM) {
+			e->shortage |= SHORT_OF_MACROS;
 			return true;
 		}
 		return mm_macros_set(&e->session.macros, c->macros_of, c->strings) || out_of_memory(why);
@@ -706,7 +731,8 @@ static bool take_packet(struct mm_engine *e, struct mm_fault *why)
 static void run(struct mm_engine *e, struct mm_fault *why)
 {
 	e->why = why;
-	e->is_full = !mm_account_fits(&e->session.account, 0);
+	if (!mm_account_fits(&e->session.account, 0))
+		e->shortage |= SHORT_OF_ROOM;
 	while (!e->is_waiting && !e->is_finished) {
 		if (e->todo_count == 0 && !take_packet(e, why)) {
 			if (!e->is_ending)
@@ -721,6 +747,7 @@ static void run(struct mm_engine *e, struct mm_fault *why)
 		}
 		run_event(e);
 	}
+	e->shortage &= ~SHORT_OF_ROOM;
 	if (why->class != MM_FAULT_NONE && e->owner.fault != NULL)
 		e->owner.fault(e->owner.self, why);
 	e->why = NULL;
@@ -761,9 +788,14 @@ static void go_on(struct mm_engine *e, struct mm_fault *why)
 	}
 }
 
-/* Tells the account what the engine keeps. */
-static void declare(struct mm_engine *e)
+/* Tells the account what the engine keeps, after n bytes from the MTA. Little that has come to a session that has
+ * little is left for the next time: most commands are small, and counting costs as much as handling them. */
+static void declare(struct mm_engine *e, size_t n)
 {
+	e->undeclared += n;
+	if (e->undeclared < UNDECLARED_MAX && e->session.declared < DECLARED_LITTLE)
+		return;
+	e->undeclared = 0;
 	mm_session_declare(&e->session, e->frame.held.capacity);
 }
 
@@ -785,7 +817,7 @@ bool mm_engine_feed(struct mm_engine *e, const void *bytes, size_t n, struct mm_
 		*why = keep;
 		return false;
 	}
-	declare(e);
+	declare(e, n);
 	if (has_command && e->is_waiting)
 		decode_again(e);
 	return why->class == MM_FAULT_NONE;
@@ -864,7 +896,7 @@ void mm_engine_decided(struct mm_engine *e, struct mm_verdict *v)
 	event_decided(e, v);
 	go_on(e, &why);
 	mm_frame_keep(&e->frame, &why);
-	declare(e);
+	declare(e, UNDECLARED_MAX);
 	if (e->is_waiting && mm_frame_has_packet(&e->frame))
 		decode_again(e);
 	e->owner.wake(e->owner.self);
@@ -880,29 +912,15 @@ bool mm_engine_progress(struct mm_engine *e)
 	return true;
 }
 
-/* When no handler waits, only one unfinished packet is kept, which has its own bound. */
-static bool wants_input(const struct mm_engine *e)
+bool mm_engine_wants_input(const struct mm_engine *e)
 {
+	/* when no handler waits, only one unfinished packet is kept, which has its own bound */
 	return !e->is_ending && (!e->is_waiting || mm_frame_pending(&e->frame) < MM_PENDING_MAX);
 }
 
-/* Small packets are taken in any case: what they bring is refused, and that gives memory back. */
-static size_t room(const struct mm_engine *e)
+size_t mm_engine_pending(const struct mm_engine *e)
 {
-	if (mm_account_fits(&e->session.account, MM_READ_SIZE))
-		return MM_READ_SIZE;
-	bool keeps_none = mm_frame_pending(&e->frame) == 0;
-	return keeps_none || mm_account_fits(&e->session.account, MM_READ_LITTLE) ? MM_READ_LITTLE : 0;
-}
-
-size_t mm_engine_room(const struct mm_engine *e)
-{
-	return wants_input(e) ? room(e) : 0;
-}
-
-bool mm_engine_is_starved(const struct mm_engine *e)
-{
-	return wants_input(e) && room(e) == 0;
+	return mm_frame_pending(&e->frame);
 }
 
 bool mm_engine_is_finished(const struct mm_engine *e)

@@ -5,7 +5,7 @@
  * only after end-of-message, before the final reply of a message that is let through, all in one append to `out`; for
  * every message opened the runtime sees exactly one of done and abort, for every client exactly one close, last.
  *
- * While the runtime waits, the engine keeps further bytes (bounded: mm_engine_room()); an abort or quit among them ends
+ * While the runtime waits, the engine keeps further bytes (bounded: mm_engine_wants_input()); an abort or quit among them ends
  * the wait at once.
  *
  * The session's account (base/account.h) knows what the engine keeps. While it may hold no more, the engine keeps no
@@ -73,10 +73,10 @@ void mm_engine_decided(struct mm_engine *, struct mm_verdict *);
 /* Appends a progress packet when an end-of-message handler waits, and returns whether it did. */
 bool mm_engine_progress(struct mm_engine *);
 
-/* How many bytes to read from the socket at once. 0: read none, because enough packets are kept, or because those that
- * are kept may not grow (mm_engine_is_starved()). */
-size_t mm_engine_room(const struct mm_engine *);
-bool mm_engine_is_starved(const struct mm_engine *);
+/* False while enough unread packets are kept: stop reading the socket. */
+bool mm_engine_wants_input(const struct mm_engine *);
+/* Bytes fed and not yet handled. */
+size_t mm_engine_pending(const struct mm_engine *);
 /* After quit, end or a fault, when the last event has been handled: close the connection and free the engine. */
 bool mm_engine_is_finished(const struct mm_engine *);
 bool mm_engine_is_waiting(const struct mm_engine *);            /* a handler is suspended */
