@@ -44,7 +44,6 @@
 
 /* I/O */
 #define MM_READ_SIZE            (256u << 10)    /* bytes of the worker's one read buffer */
-#define MM_READ_LITTLE          4096u           /* bytes read at once from a session that may hold no more */
 #define MM_RECORD_QUEUE_MAX     (64u << 20)     /* bytes of records on their way to the disk */
 #define MM_OUTPUT_KEEP          (128u << 10)    /* bytes of output buffer that a quiet worker keeps:
                                                  * one large body packet */

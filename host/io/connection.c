@@ -165,36 +165,10 @@ static void declare(struct mm_connection *c)
 		+ (c->record != NULL ? mm_record_held(c->record) : 0));
 }
 
-/* How many bytes may be read at once; 0: none. A connection that keeps nothing may always send small packets: what they
- * bring is refused, and that gives memory back. */
-static size_t room(const struct mm_connection *c)
-{
-	if (mm_account_fits(c->account, MM_READ_SIZE))
-		return MM_READ_SIZE;
-	return mm_engine_pending(c->engine) == 0 || mm_account_fits(c->account, MM_READ_LITTLE) ? MM_READ_LITTLE : 0;
-}
-
-static bool is_starved(struct mm_connection *c)
-{
-	if (room(c) > 0) {
-		c->starved_at = 0;
-		return false;
-	}
-	if (c->starved_at == 0) {
-		c->starved_at = ev_now(loop_of(c->all));
-		c->all->engines.held.refusals++;
-	}
-	return true;
-}
-
-/* Reads while there is room for more. mm_connections_sweep() looks again at those that are starved. */
+/* Reads while there is room for more. */
 static void watch_input(struct mm_connection *c)
 {
 	bool wants = mm_engine_wants_input(c->engine) && unsent_size(c) < MM_PENDING_MAX;
-	if (wants)
-		wants = !is_starved(c);
-	else
-		c->starved_at = 0;
 	if (c->fd < 0 || wants == ev_is_active(&c->readable))
 		return;
 	if (wants)
@@ -254,17 +228,37 @@ static void on_writable(struct ev_loop *loop, ev_io *w, int events)
 
 /* ---- reading ---- */
 
+/* Its bytes stay in the kernel; mm_connections_sweep() looks again. */
+static void starve(struct mm_connection *c)
+{
+	ev_io_stop(loop_of(c->all), &c->readable);
+	if (c->starved_at == 0)
+		c->starved_at = ev_now(loop_of(c->all));
+	c->all->engines.held.refusals++;
+}
+
+/* Reads, for a session that may hold no more, only whole packets, which are handled at once: if they bring something to
+ * keep, the answer is a temporary failure, and that gives memory back. */
+static ssize_t read_whole(struct mm_connection *c)
+{
+	ssize_t n = recv(c->fd, c->all->read_buffer, MM_READ_SIZE, MSG_PEEK);
+	if (n <= 0)
+		return n;
+	size_t whole = mm_engine_complete(c->engine, c->all->read_buffer, (size_t)n);
+	if (whole > 0)
+		return recv(c->fd, c->all->read_buffer, whole, 0);
+	starve(c);
+	errno = EAGAIN;
+	return -1;
+}
+
 static void on_readable(struct ev_loop *loop, ev_io *w, int events)
 {
 	struct mm_connection *c = w->data;
 	struct mm_fault why;
 	(void)events;
-	size_t size = room(c);
-	if (size == 0) {                        /* others have taken the memory since */
-		watch_input(c);
-		return;
-	}
-	ssize_t n = recv(c->fd, c->all->read_buffer, size, 0);
+	ssize_t n = mm_account_fits(c->account, MM_READ_SIZE) ? recv(c->fd, c->all->read_buffer, MM_READ_SIZE, 0)
+		: read_whole(c);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	c->is_feeding = true;
@@ -275,6 +269,7 @@ static void on_readable(struct ev_loop *loop, ev_io *w, int events)
 		mm_buffer_clear(&c->all->out);
 	} else {
 		c->active_at = ev_now(loop);
+		c->starved_at = 0;
 		record(c, MM_RECORD_FROM_MTA, c->all->read_buffer, (size_t)n);
 		mm_engine_feed(c->engine, c->all->read_buffer, (size_t)n, &why);
 	}
@@ -371,7 +366,8 @@ static const char *time_is_over(const struct mm_connection *c, ev_tstamp now)
 	double quiet = now - c->active_at;
 	if (c->fd < 0)
 		return NULL;
-	if (c->starved_at != 0 && now - c->starved_at > MM_STARVED_TIMEOUT && !mm_engine_is_waiting(c->engine))
+	if (c->starved_at != 0 && now - c->starved_at > MM_STARVED_TIMEOUT && !mm_engine_is_waiting(c->engine)
+	    && !mm_account_fits(c->account, MM_READ_SIZE))
 		return "there is no memory for the rest of its packet (memory_held)";
 	if (c->unsent.size > 0)
 		return quiet > t->write ? "the MTA does not read its replies (write_timeout)" : NULL;
@@ -382,20 +378,13 @@ static const char *time_is_over(const struct mm_connection *c, ev_tstamp now)
 	return quiet > t->idle ? "the MTA sent nothing in time (idle_timeout)" : NULL;
 }
 
-/* Memory may have been given back since; else this counts as one more refusal. */
-static void look_for_room(struct mm_connection *c)
-{
-	watch_input(c);
-	c->all->engines.held.refusals += c->starved_at != 0;
-}
-
 void mm_connections_sweep(struct mm_connections *all)
 {
 	ev_tstamp now = ev_now(loop_of(all));
 	for (struct mm_connection *c = all->first, *next; c != NULL; c = next) {
 		next = c->next;
 		if (c->starved_at != 0)
-			look_for_room(c);
+			watch_input(c);         /* others may have given memory back since */
 		const char *over = time_is_over(c, now);
 		if (over == NULL)
 			continue;

@@ -918,9 +918,9 @@ bool mm_engine_wants_input(const struct mm_engine *e)
 	return !e->is_ending && (!e->is_waiting || mm_frame_pending(&e->frame) < MM_PENDING_MAX);
 }
 
-size_t mm_engine_pending(const struct mm_engine *e)
+size_t mm_engine_complete(const struct mm_engine *e, const void *bytes, size_t n)
 {
-	return mm_frame_pending(&e->frame);
+	return e->is_waiting ? 0 : mm_frame_complete(&e->frame, bytes, n);
 }
 
 bool mm_engine_is_finished(const struct mm_engine *e)

@@ -75,8 +75,9 @@ bool mm_engine_progress(struct mm_engine *);
 
 /* False while enough unread packets are kept: stop reading the socket. */
 bool mm_engine_wants_input(const struct mm_engine *);
-/* Bytes fed and not yet handled. */
-size_t mm_engine_pending(const struct mm_engine *);
+/* How many of the n bytes that come next the engine can handle at once, so that it keeps none of them; 0 while a handler
+ * waits. */
+size_t mm_engine_complete(const struct mm_engine *, const void *bytes, size_t n);
 /* After quit, end or a fault, when the last event has been handled: close the connection and free the engine. */
 bool mm_engine_is_finished(const struct mm_engine *);
 bool mm_engine_is_waiting(const struct mm_engine *);            /* a handler is suspended */

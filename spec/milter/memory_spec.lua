@@ -8,7 +8,7 @@ jit.off() -- the runtime below consists of callbacks
 
 local events = {}
 local wanted = ffi.new "struct mm_wanted"
-wanted.stages = 0xfff
+wanted.stages, wanted.quiet = 0xfff, 0xfff
 local ops = ffi.new("struct mm_runtime_ops", {
   open = function() return ffi.cast("void *", 1) end, wanted = function() return wanted end,
   event = function(_, event)
