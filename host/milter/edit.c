@@ -13,9 +13,10 @@ static bool has_room(struct mm_message *m, size_t bytes, struct mm_fault *why)
 	if (m->account == NULL)
 		return true;
 	mm_message_declare(m);
-	return mm_account_allows(m->account, bytes) || mm_fault_set(why, MM_FAULT_RESOURCE,
-		"memory_held: this worker holds %zu of %zu bytes for its sessions, of which %zu for this one; "
-		"there is no room for %zu more", m->account->sum->held, m->account->sum->limit, m->account->held, bytes);
+	const struct mm_account *a = m->account;
+	return mm_account_allows(a, bytes) || mm_fault_set(why, MM_FAULT_RESOURCE, "memory_held: this worker holds "
+		"%zu of %zu bytes for its sessions, of which %zu for this one; there is no room for %zu more",
+		a->sum->held, a->sum->limit, a->held, bytes);
 }
 
 static bool kept(struct mm_message *m, struct mm_fault *why)

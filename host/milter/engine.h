@@ -5,8 +5,8 @@
  * only after end-of-message, before the final reply of a message that is let through, all in one append to `out`; for
  * every message opened the runtime sees exactly one of done and abort, for every client exactly one close, last.
  *
- * While the runtime waits, the engine keeps further bytes (bounded: mm_engine_wants_input()); an abort or quit among them ends
- * the wait at once.
+ * While the runtime waits, the engine keeps further bytes (bounded: mm_engine_wants_input()); an abort or quit among
+ * them ends the wait at once.
  *
  * The session's account (base/account.h) knows what the engine keeps. While it may hold no more, the engine keeps no
  * further fact: a command that brings one is answered with a temporary failure, without its handlers. */
@@ -75,8 +75,8 @@ bool mm_engine_progress(struct mm_engine *);
 
 /* False while enough unread packets are kept: stop reading the socket. */
 bool mm_engine_wants_input(const struct mm_engine *);
-/* How many of the n bytes that come next the engine can handle at once, so that it keeps none of them; 0 while a handler
- * waits. */
+/* How many of the n bytes that come next the engine can handle at once, so that it keeps none of them; 0 while a
+ * handler waits. */
 size_t mm_engine_complete(const struct mm_engine *, const void *bytes, size_t n);
 /* After quit, end or a fault, when the last event has been handled: close the connection and free the engine. */
 bool mm_engine_is_finished(const struct mm_engine *);
