@@ -522,6 +522,10 @@ __attribute__((cold)) static bool refuse(struct mm_engine *e, uint8_t letter, st
 		&& e->held.kind != MM_VERDICT_discard;
 	if (letter == SMFIC_MAIL)
 		return open_message(e, why);
+	if (letter == SMFIC_RCPT) {
+		e->rcpt_is_refused = is_refused_by_mta(e);
+		e->is_refused &= !e->rcpt_is_refused;   /* the MTA does not want it either */
+	}
 	if (e->session.message == NULL)
 		return true;
 	switch (letter) {

@@ -8,7 +8,7 @@ jit.off() -- the runtime below consists of callbacks
 
 local events = {}
 local wanted = ffi.new "struct mm_wanted"
-wanted.stages, wanted.quiet = 0xfff, 0xfff
+wanted.stages, wanted.quiet, wanted.rejected_recipients = 0xfff, 0xfff, true
 local ops = ffi.new("struct mm_runtime_ops", {
   open = function() return ffi.cast("void *", 1) end, wanted = function() return wanted end,
   event = function(_, event)
@@ -108,6 +108,21 @@ describe("a session that may hold no more", function()
     s.free()
   end)
 
+  it("refuses a recipient after one that the MTA has refused itself", function()
+    local s = engine(lib.SMFIP_RCPT_REJ)
+    fatten(s)
+    s.send("C", CONNECT)
+    s.send("M", "<a@one.example>\0")
+    s.send("D", "R{rcpt_mailer}\0error\0")
+    assert.equal("c", s.send("R", "<refused@two.example>\0"))
+    s.send("D", "R{rcpt_mailer}\0local\0")
+    s.squeeze(10000)
+    assert.equal("t", s.send("R", "<second@two.example>\0"))
+    s.release()
+    assert.equal(1, lib.mm_engine_session(s.e).message.recipient_count)
+    s.free()
+  end)
+
   it("loses the message at MAIL and at a header, and begins the next one as ever", function()
     local s = engine()
     fatten(s)
@@ -204,6 +219,42 @@ describe("a session that may hold no more", function()
     lib.mm_engine_feed(s.e, part, #part, s.why)
     assert.is_true(tonumber(s.shared.held.held) > 60000 + 30000 + 200 * 280 + 200 * 200 + 50000)
     s.free()
+  end)
+end)
+
+describe("bytes that can be fed without any being left over", function()
+  it("end where the last whole packet ends, however the bytes were cut before", function()
+    local bytes, ends = "", {}
+    for size = 0, 7 do
+      bytes = bytes .. packet("B", ("x"):rep(size))
+      ends[#ends + 1] = #bytes
+    end
+    bytes = bytes .. "\0\0\0"
+    for kept = 0, ends[2] - 1 do
+      local frame, why, out = ffi.new "struct mm_frame", ffi.new "struct mm_fault", ffi.new "struct mm_packet"
+      lib.mm_frame_init(frame, 65535)
+      lib.mm_frame_feed(frame, bytes, kept, why)
+      local handled = 0
+      while lib.mm_frame_next(frame, out, why) == lib.MM_FRAME_PACKET do
+        handled = ends[1]
+        lib.mm_frame_done(frame)
+      end
+      lib.mm_frame_keep(frame, why)
+      for n = 1, #bytes - kept do
+        local last = handled
+        for _, at in ipairs(ends) do last = at <= kept + n and at or last end
+        assert.equal(math.max(0, last - kept),
+          tonumber(lib.mm_frame_complete(frame, bytes:sub(kept + 1, kept + n), n)), kept .. " kept, " .. n .. " more")
+      end
+      lib.mm_frame_free(frame)
+    end
+  end)
+
+  it("are all of them when no packet can begin so", function()
+    local frame = ffi.new "struct mm_frame"
+    lib.mm_frame_init(frame, 65535)
+    assert.equal(8, tonumber(lib.mm_frame_complete(frame, "\255\255\255\255abcd", 8)))
+    assert.equal(6, tonumber(lib.mm_frame_complete(frame, "\0\0\0\0ab", 6)))
   end)
 end)
 
