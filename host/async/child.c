@@ -35,6 +35,7 @@ struct mm_child {
 	struct mm_timer        timer;           /* time limit, then grace */
 	struct stream          in, out, err;
 	struct mm_buffer       input;           /* not written yet */
+	size_t                 declared;        /* for the account */
 	size_t                 output_max;
 	bool                   has_exited;
 	bool                   is_over;         /* done was called, or it was cancelled: only its exit is waited for */
@@ -77,6 +78,7 @@ static void child_free(struct mm_child *c)
 	close(c->pidfd);
 	MM_LIST_REMOVE(all->first, c);
 	all->count--;
+	mm_account_declare(&c->all->account, &c->declared, 0);
 	mm_buffer_free(&c->input);
 	mm_buffer_free(&c->result.output);
 	mm_buffer_free(&c->result.error);
@@ -152,19 +154,26 @@ void mm_child_cancel(struct mm_child *c)
 
 /* ---- pipes ---- */
 
+static void declare(struct mm_child *c)
+{
+	mm_account_declare(&c->all->account, &c->declared, c->input.capacity + c->result.output.capacity
+		+ c->result.error.capacity);
+}
+
 static void read_output(struct mm_watch *watch, int ready)
 {
 	struct stream *s = MM_OWNER_OF(watch, struct stream, watch);
 	struct mm_child *c = s->child;
 	struct mm_buffer *to = s == &c->out ? &c->result.output : &c->result.error;
 	(void)ready;
-	uint8_t *room = mm_buffer_reserve(to, READ_SIZE);
+	uint8_t *room = mm_account_allows(&c->all->account, READ_SIZE) ? mm_buffer_reserve(to, READ_SIZE) : NULL;
+	declare(c);
 	ssize_t n = room != NULL ? read(s->fd, room, READ_SIZE) : 0;
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (n > 0)
 		to->size += (size_t)n;
-	if (to->failed || to->size > c->output_max) {
+	if (room == NULL || to->size > c->output_max) {
 		abandon(c);
 		tell(c, MM_CHILD_LIMIT);
 	} else if (n <= 0) {
@@ -350,6 +359,7 @@ struct mm_child *mm_child_start(struct mm_children *all, const struct mm_child_o
 	}
 	MM_LIST_PUSH(all->first, c);
 	all->count++;
+	declare(c);
 	return c;
 }
 

@@ -8,6 +8,7 @@
 #ifndef MM_ASYNC_CHILD_H
 #define MM_ASYNC_CHILD_H
 
+#include "base/account.h"
 #include "base/buffer.h"
 #include "base/clock.h"
 #include "base/fault.h"
@@ -19,6 +20,7 @@ struct mm_children {
 	struct mm_clock *clock;                 /* borrowed */
 	struct mm_child *first;                 /* owned list */
 	unsigned         count;
+	struct mm_account account;              /* of their input and output; its sum may be set */
 };
 
 struct mm_child_order {

@@ -26,6 +26,7 @@ struct mm_dns_question {
 	struct mm_dns_query     *waiters;               /* last first */
 	struct mm_dns_answer     answer;
 	double                   expires_at;            /* mm_clock_now() */
+	size_t                   declared;              /* for the account, while it is among the answers */
 	bool                     is_answered;
 	bool                     is_starting;           /* c-ares may answer from inside the send */
 	uint8_t                  misfits, other_case;   /* responses to something else; of these: to other letters */
@@ -49,6 +50,7 @@ struct mm_dns {
 	double                   looked_at;
 	struct mm_dns_question  *buckets[BUCKETS];      /* owned */
 	struct mm_dns_question  *newest, *oldest;       /* answers */
+	struct mm_account        account;               /* of the answers */
 	struct mm_dns_answer     last;                  /* one that is not kept, for mm_dns_ask() to return */
 	uint32_t                 seed;
 	bool                     is_closing;
@@ -80,6 +82,17 @@ static struct mm_dns_question *find(struct mm_dns *d, const char *name, uint16_t
 	return q;
 }
 
+static size_t size_of(const struct mm_dns_question *q)
+{
+	return sizeof *q + strlen(q->name) + 1 + q->answer.text.capacity
+		+ q->answer.count * sizeof *q->answer.records;
+}
+
+void mm_dns_charge(struct mm_dns *d, struct mm_account_sum *sum)
+{
+	d->account.sum = sum;
+}
+
 static void unlink_answer(struct mm_dns_question *q)
 {
 	struct mm_dns *d = q->dns;
@@ -93,6 +106,7 @@ static void unlink_answer(struct mm_dns_question *q)
 		d->oldest = q->newer;
 	q->newer = q->older = NULL;
 	d->counts.cached--;
+	mm_account_declare(&d->account, &q->declared, 0);
 }
 
 static void link_answer(struct mm_dns_question *q)
@@ -106,6 +120,7 @@ static void link_answer(struct mm_dns_question *q)
 		d->oldest = q;
 	d->newest = q;
 	d->counts.cached++;
+	mm_account_declare(&d->account, &q->declared, size_of(q));
 }
 
 /* Frees a question that is neither in flight nor among the answers. */
@@ -164,7 +179,8 @@ static bool is_small(const struct mm_dns_answer *a)
 static void keep_answer(struct mm_dns_question *q)
 {
 	struct mm_dns *d = q->dns;
-	if (q->answer.ttl == 0 || d->cache_max == 0 || !is_small(&q->answer)) {
+	if (q->answer.ttl == 0 || d->cache_max == 0 || !is_small(&q->answer)
+	    || !mm_account_allows(&d->account, size_of(q))) {
 		drop(q);
 		return;
 	}

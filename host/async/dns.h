@@ -9,6 +9,7 @@
 #ifndef MM_ASYNC_DNS_H
 #define MM_ASYNC_DNS_H
 
+#include "base/account.h"
 #include "base/clock.h"
 #include "async/dns_answer.h"
 #include "base/fault.h"
@@ -55,6 +56,8 @@ const struct mm_dns_answer *mm_dns_ask(struct mm_dns *, struct mm_dns_query *, c
 	double timeout, void (*done)(struct mm_dns_query *, const struct mm_dns_answer *));
 /* done will not be called; other queries that wait for the same answer get it. Not in flight: nothing happens. */
 void mm_dns_cancel(struct mm_dns_query *);
+/* The cache counts in this sum, which outlives the mm_dns. */
+void mm_dns_charge(struct mm_dns *, struct mm_account_sum *);
 struct mm_dns_counts mm_dns_count(const struct mm_dns *);
 
 #endif

@@ -60,8 +60,11 @@ struct mm_http_request {
 	struct curl_slist *fields, *resolve;    /* owned */
 	struct mm_buffer   head, body;          /* owned */
 	size_t             body_max;
+	struct mm_account *account;             /* borrowed; may be NULL */
+	size_t             declared;            /* for it */
 	bool               is_over;             /* more bytes came than may be kept */
 	bool               is_queued;           /* waits for its turn */
+	bool               lacks_memory;        /* more bytes came than the account may hold */
 	bool               is_running;          /* in the multi handle */
 	CURLcode           result;
 	struct mm_timer    finish;
@@ -356,11 +359,21 @@ void mm_http_free(struct mm_http *http)
 
 /* ---- a request ---- */
 
-static bool append(struct mm_buffer *to, const char *bytes, size_t size, size_t max)
+static void declare(struct mm_http_request *r)
 {
-	if (size > max || to->size > max - size)
+	if (r->account != NULL)
+		mm_account_declare(r->account, &r->declared, r->head.capacity + r->body.capacity);
+}
+
+static bool append(struct mm_http_request *r, struct mm_buffer *to, const char *bytes, size_t size, size_t max)
+{
+	r->is_over = size > max || to->size > max - size;
+	r->lacks_memory = !r->is_over && !mm_account_allows(r->account, size);
+	if (r->is_over || r->lacks_memory)
 		return false;
 	mm_buffer_append(to, bytes, size);
+	declare(r);
+	r->lacks_memory = to->failed;
 	return !to->failed;
 }
 
@@ -373,20 +386,14 @@ static size_t take_head(char *bytes, size_t one, size_t size, void *self)
 		mm_buffer_clear(&r->head);
 		return size;
 	}
-	if (append(&r->head, bytes, size, MM_HTTP_FIELDS_MAX))
-		return size;
-	r->is_over = true;
-	return 0;
+	return append(r, &r->head, bytes, size, MM_HTTP_FIELDS_MAX) ? size : 0;
 }
 
 static size_t take_body(char *bytes, size_t one, size_t size, void *self)
 {
 	struct mm_http_request *r = self;
 	(void)one;
-	if (append(&r->body, bytes, size, r->body_max))
-		return size;
-	r->is_over = true;
-	return 0;
+	return append(r, &r->body, bytes, size, r->body_max) ? size : 0;
 }
 
 /* The end, or of a request that waits for its turn the end of its time. */
@@ -494,6 +501,7 @@ static void set_limits(struct mm_http_request *r, const struct mm_http_options *
 	curl_easy_setopt(r->easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
 	curl_easy_setopt(r->easy, CURLOPT_HTTP09_ALLOWED, 0L);
 	r->body_max = o->body_max;
+	r->account = o->account;
 }
 
 static void set_callbacks(struct mm_http_request *r)
@@ -583,6 +591,7 @@ void mm_http_request_free(struct mm_http_request *r)
 	free(r->tls_name);
 	mm_buffer_free(&r->head);
 	mm_buffer_free(&r->body);
+	declare(r);
 	free(r);
 }
 
@@ -631,6 +640,10 @@ const char *mm_http_error(const struct mm_http_request *r, const char **code)
 	if (r->met_private) {
 		*code = "private";
 		return "the server's address is private, and allow_private is false";
+	}
+	if (r->lacks_memory) {
+		*code = "memory";
+		return "there is no memory for the answer (memory_held)";
 	}
 	*code = code_of(r);
 	return r->text[0] != '\0' ? r->text : curl_easy_strerror(r->result);

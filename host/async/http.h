@@ -9,6 +9,7 @@
 #ifndef MM_ASYNC_HTTP_H
 #define MM_ASYNC_HTTP_H
 
+#include "base/account.h"
 #include "base/clock.h"
 #include "base/cursor.h"
 #include "base/fault.h"
@@ -31,6 +32,7 @@ struct mm_http_options {
 	double             timeout;             /* seconds for the whole request */
 	double             connect_timeout;     /* seconds, TLS handshake included */
 	size_t             body_max;            /* bytes of answer */
+	struct mm_account *account;             /* of the answer; outlives the request; NULL: not counted */
 };
 
 /* Parts of a URL. OWNS its texts: mm_http_url_free(). */

@@ -67,6 +67,8 @@ struct mm_stream {
 	size_t                from_size;
 	size_t                sent;
 
+	struct mm_account    *account;          /* borrowed; may be NULL */
+	size_t                declared;         /* for it */
 	unsigned long long    received_bytes, sent_bytes;
 	/* bytes that operations have moved since the last wait, OPERATION at least each */
 	size_t                at_once;
@@ -301,6 +303,20 @@ void mm_stream_disconnect(struct mm_stream *s)
 	s->in_at = s->in_scanned = s->result_size = s->result_skip = 0;
 }
 
+static void declare(struct mm_stream *s)
+{
+	if (s->account != NULL)
+		mm_account_declare(s->account, &s->declared, s->in.capacity + s->out.capacity);
+}
+
+void mm_stream_charge(struct mm_stream *s, struct mm_account *account)
+{
+	if (s->account != NULL)
+		mm_account_declare(s->account, &s->declared, 0);
+	s->account = account;
+	declare(s);
+}
+
 void mm_stream_free(struct mm_stream *s)
 {
 	if (s == NULL)
@@ -308,6 +324,7 @@ void mm_stream_free(struct mm_stream *s)
 	mm_stream_disconnect(s);
 	mm_buffer_free(&s->in);
 	mm_buffer_free(&s->out);
+	declare(s);
 	free(s);
 }
 
@@ -440,6 +457,7 @@ static enum mm_stream_end step_send(struct mm_stream *s)
 	}
 	mm_buffer_clear(&s->out);
 	mm_buffer_trim(&s->out, READ_SIZE);
+	declare(s);
 	return MM_STREAM_DONE;
 }
 
@@ -457,9 +475,12 @@ enum mm_stream_end mm_stream_send(struct mm_stream *s, const void *bytes, size_t
 	if (end != MM_STREAM_WAITING)
 		return end;
 	mm_buffer_clear(&s->out);
-	mm_buffer_append(&s->out, s->from, s->from_size);
-	if (s->out.failed) {
+	if (mm_account_allows(s->account, s->from_size))
+		mm_buffer_append(&s->out, s->from, s->from_size);
+	declare(s);
+	if (s->out.size < s->from_size) {
 		mm_buffer_free(&s->out);
+		declare(s);
 		stop(&s->writing);
 		return out_of_memory(s);
 	}
@@ -493,6 +514,7 @@ static void settle(struct mm_stream *s)
 		mm_buffer_consume(&s->in, s->in_at);
 		s->in_at = 0;
 	}
+	declare(s);
 	s->in_scanned = s->in_at;
 }
 
@@ -502,7 +524,8 @@ static enum mm_stream_end read_some(struct mm_stream *s)
 	size_t moved = 0;
 	if (s->is_at_end)
 		return closed(s);
-	uint8_t *to = mm_buffer_reserve(&s->in, READ_SIZE);
+	uint8_t *to = mm_account_allows(s->account, READ_SIZE) ? mm_buffer_reserve(&s->in, READ_SIZE) : NULL;
+	declare(s);
 	if (to == NULL)
 		return out_of_memory(s);
 	if (s->tls != NULL) {

@@ -8,6 +8,7 @@
 #ifndef MM_ASYNC_STREAM_H
 #define MM_ASYNC_STREAM_H
 
+#include "base/account.h"
 #include "base/clock.h"
 #include "base/cursor.h"
 #include "async/tls.h"
@@ -38,6 +39,9 @@ struct mm_stream_waiter {
 };
 
 struct mm_stream *mm_stream_new(struct mm_clock *);     /* not connected; NULL: out of memory */
+/* The account of what it holds from now on; it outlives the stream, or another one follows. NULL, as at first: what it
+ * holds is not counted. */
+void mm_stream_charge(struct mm_stream *, struct mm_account *);
 /* Closes at once; no operation's done is called. NULL is fine. */
 void mm_stream_free(struct mm_stream *);
 

@@ -3,10 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-bool mm_array_grow(void *array, uint32_t count, uint32_t *capacity, size_t element_size)
+bool mm_array_enlarge(void *array, uint32_t *capacity, size_t element_size)
 {
-	if (count < *capacity)
-		return true;
 	uint32_t wanted = *capacity ? *capacity * 2 : 8;
 	void *old;
 	memcpy(&old, array, sizeof old);

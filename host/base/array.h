@@ -8,8 +8,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Doubles the capacity. */
+bool mm_array_enlarge(void *array, uint32_t *capacity, size_t element_size);
+
 /* Makes room for one more element after the `count` in use; array points to the caller's pointer. The elements may
  * move. The capacity doubles. False: out of memory, and nothing has changed. */
-bool mm_array_grow(void *array, uint32_t count, uint32_t *capacity, size_t element_size);
+static inline bool mm_array_grow(void *array, uint32_t count, uint32_t *capacity, size_t element_size)
+{
+	return count < *capacity || mm_array_enlarge(array, capacity, element_size);
+}
 
 #endif

@@ -33,6 +33,7 @@
 /* fields kept: each costs 48 bytes, and an edit of one looks at all before it */
 #define MM_FIELDS_KEPT_MAX      16384u
 #define MM_RECIPIENTS_MAX       100000u         /* recipients of one message kept for ctx.recipients */
+#define MM_RECIPIENTS_KEPT_MAX  (8u << 20)      /* bytes of their addresses and parameters */
 #define MM_MACRO_SET_MAX        MM_PACKET_DATA_MAX      /* bytes of macros of one stage */
 
 /* Scripts */
@@ -66,6 +67,8 @@
 #define MM_READ_TIMEOUT         60.0            /* an MTA writes a packet at once: it has all of it */
 #define MM_WRITE_TIMEOUT        60.0            /* an MTA that has not read for this long is gone */
 #define MM_WRITE_RATE           (16u << 10)     /* bytes a second: the least that it reads of a long answer */
+/* a session that is not read for lack of memory (memory_held) is closed after this time */
+#define MM_STARVED_TIMEOUT      10.0
 #define MM_FLUSH_TIMEOUT        1.0             /* for sending the rest of the last replies, when
                                                  * the kernel accepted only a part */
 #define MM_DRAIN_TIMEOUT        30.0            /* from SIGTERM until the remaining sessions are closed */
@@ -126,6 +129,9 @@
 #define MM_CONFIG_MILTERS_MAX   64u             /* milters of one host */
 #define MM_CONFIG_LIST_MAX      4096u           /* items of a list: listeners, scripts, networks */
 #define MM_UNIX_PATH_MAX        107u            /* bytes; sockaddr_un.sun_path without its NUL */
+
+/* Memory */
+#define MM_MEMORY_HELD          (1u << 30)      /* bytes a worker holds for others, default of memory_held */
 
 /* Lua */
 #define MM_MEMORY_HARD          (1u << 30)      /* bytes per worker; four of the largest bodies */

@@ -3,27 +3,33 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define LARGE    ((size_t)1 << 20)
+#define MAX_SIZE ((size_t)1 << 31)
+
 static uint8_t *memory_of(const struct mm_buffer *b)
 {
 	return b->bytes != NULL ? b->bytes - b->head : NULL;
 }
 
-uint8_t *mm_buffer_reserve(struct mm_buffer *b, size_t n)
+/* Up to 1 MiB the capacity doubles; from there on it grows by half, to whole MiB: a new body of 130 MB would otherwise
+ * hold 256. */
+static size_t wanted_capacity(const struct mm_buffer *b, size_t needed)
 {
-	if (b->failed)
-		return NULL;
-	if (b->capacity - b->size >= n)
-		return b->bytes + b->size;
-
 	size_t wanted = b->capacity ? b->capacity : 64;
-	while (wanted - b->size < n) {
-		if (wanted > UINT32_MAX / 2) {
-			b->failed = true;
-			return NULL;
-		}
+	while (wanted < needed && wanted < LARGE)
 		wanted *= 2;
-	}
-	uint8_t *grown = realloc(memory_of(b), b->head + wanted);
+	if (wanted >= needed)
+		return wanted;
+	size_t grown = (size_t)b->capacity + b->capacity / 2;
+	if (grown < needed)
+		grown = needed;
+	return (grown + LARGE - 1) / LARGE * LARGE;
+}
+
+__attribute__((cold)) static uint8_t *enlarge(struct mm_buffer *b, size_t n)
+{
+	size_t wanted = wanted_capacity(b, b->size + n);
+	uint8_t *grown = wanted <= MAX_SIZE ? realloc(memory_of(b), b->head + wanted) : NULL;
 	if (grown == NULL) {
 		b->failed = true;
 		return NULL;
@@ -33,11 +39,23 @@ uint8_t *mm_buffer_reserve(struct mm_buffer *b, size_t n)
 	return b->bytes + b->size;
 }
 
+static inline uint8_t *reserve(struct mm_buffer *b, size_t n)
+{
+	if (b->failed)
+		return NULL;
+	return b->capacity - b->size >= n ? b->bytes + b->size : enlarge(b, n);
+}
+
+uint8_t *mm_buffer_reserve(struct mm_buffer *b, size_t n)
+{
+	return reserve(b, n);
+}
+
 void mm_buffer_append(struct mm_buffer *b, const void *bytes, size_t n)
 {
 	if (n == 0)
 		return;
-	uint8_t *to = mm_buffer_reserve(b, n);
+	uint8_t *to = reserve(b, n);
 	if (to == NULL)
 		return;
 	memcpy(to, bytes, n);

@@ -41,6 +41,7 @@ struct mm_census_row {
 	uint64_t script_errors;
 	uint64_t log_lost;              /* log lines that were dropped for lack of room */
 	uint64_t lua_bytes;
+	uint64_t held_bytes, held_peak, held_largest;   /* account.h */
 	uint32_t longest_collection_us; /* longest time in us that one garbage collection of Lua has
 	                                 * kept the loop waiting */
 	uint32_t older_sessions;        /* open ones that keep an older generation */

@@ -87,6 +87,7 @@ static int http_new(lua_State *L)
 	lua_getfield(L, 1, "verify");
 	lua_getfield(L, 1, "allow_private");
 	struct mm_http_options o = {
+		.account = mm_task_account(generation),
 		.method = string_field(L, "method"), .url = string_field(L, "url"), .fields = fields_field(L),
 		.resolve = string_field(L, "resolve"), .unix_socket = string_field(L, "unix_socket"),
 		.body = body_field(L),

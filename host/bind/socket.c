@@ -39,6 +39,7 @@ struct socket {
 	struct mm_timer         queue_timer;
 	struct mm_stream_times  times;
 	struct wait             waits[2];
+	struct mm_account      *account;        /* borrowed: of what the connection holds */
 	unsigned                uses;   /* times this connection was used before */
 	bool                    no_delay, keep_alive;
 	struct mm_socket_address from;  /* local address to connect from; size 0: any */
@@ -97,6 +98,8 @@ static int socket_new(lua_State *L)
 	s->handle = h;
 	s->generation = generation;
 	s->stream = stream;
+	s->account = mm_task_account(generation);
+	mm_stream_charge(stream, s->account);
 	s->times = (struct mm_stream_times){ -1, -1 };
 	s->no_delay = true;
 	s->opened_at = mm_clock_now();
@@ -432,6 +435,7 @@ static void slot_granted(struct mm_pool_slot *slot, struct mm_stream *stream, un
 	if (stream != NULL) {
 		mm_stream_free(s->stream);
 		s->stream = stream;
+		mm_stream_charge(stream, s->account);
 	}
 	s->uses = uses;
 	w->end = MM_STREAM_DONE;
@@ -482,6 +486,7 @@ static int socket_take(lua_State *L)
 	case MM_POOL_REUSED:
 		mm_stream_free(s->stream);
 		s->stream = stream;
+		mm_stream_charge(stream, s->account);
 		s->uses = uses;
 		return 0;
 	case MM_POOL_OPEN:
@@ -518,6 +523,7 @@ static int socket_give(lua_State *L)
 		return mm_push_failure(L, "closed", "closed");
 	if (mm_stream_is_reading(s->stream) || mm_stream_is_writing(s->stream))
 		return mm_push_failure(L, "busy: another task uses the connection", "busy");
+	mm_stream_charge(s->stream, &s->generation->account);
 	bool is_kept = pools_of(s->generation) != NULL
 		&& mm_pool_give(s->generation->pools, name, &s->slot, s->stream, s->uses, seconds,
 		keep > 0 ? (unsigned)keep : 0);

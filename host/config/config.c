@@ -144,6 +144,9 @@ static const struct mm_config_key keys[] = {
 	  "Lua memory of a worker that triggers a full collection; 0 for half of memory_hard" },
 	{ "memory_hard",       MM_CONFIG_BYTES,       HOST(memory_hard), BETWEEN(0, 1024 * GiB), NUMBER(MM_MEMORY_HARD),
 	  "Lua memory of a worker at which the running handler fails; 0 for no limit" },
+	{ "memory_held",       MM_CONFIG_BYTES,       HOST(memory_held), BETWEEN(0, 1024 * GiB), NUMBER(MM_MEMORY_HELD),
+	  "Memory of a worker, outside Lua, for what MTAs and servers send; beyond it they get temporary "
+	  "failures; 0 for no limit" },
 	{ "recycle_sessions",  MM_CONFIG_INTEGER,     HOST(recycle_sessions), BETWEEN(0, 1000000000), NUMBER(0),
 	  "Sessions after which a fresh worker replaces a worker; 0 for never" },
 	{ "record",            MM_CONFIG_STRING,      HOST(record), ANY, NONE,

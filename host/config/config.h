@@ -65,6 +65,7 @@ struct mm_config {
 	uint32_t                 dns_cache;     /* answers that a worker keeps */
 	double                   cpu_slice, cpu_session, hang_timeout, poison_time;
 	uint64_t                 memory_soft, memory_hard;      /* bytes per worker; 0: no limit */
+	uint64_t                 memory_held;   /* the same */
 	uint32_t                 recycle_sessions;              /* 0: never */
 	char                    *record;        /* owned: directory for records of conversations; NULL: none are kept */
 	uint32_t                 record_sample; /* one connection in this many */

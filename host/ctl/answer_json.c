@@ -53,7 +53,8 @@ void mm_answer_listing(struct mm_answer_lines *a, int descriptor)
 static bool is_number(const char *key)
 {
 	static const char *const keys[] = {
-		"age", "begun", "deadline_in", "generation", "log_lost", "longest_collection_us", "lua_bytes",
+		"age", "begun", "deadline_in", "generation", "held", "held_bytes", "held_largest", "held_peak",
+		"log_lost", "longest_collection_us", "lua_bytes",
 		"messages", "older_sessions",
 		"pid", "refused_unseen",
 		"script_errors", "scripts", "sessions", "uptime", "waiting", "worker_deaths", "workers",

@@ -13,12 +13,20 @@ struct mm_feed {
 	struct mm_engine *engine;               /* owned */
 	struct mm_buffer  out;
 	struct mm_timer   more;                 /* begins the next turn, when packets are left */
+	size_t            declared;             /* for the account of its session */
 	struct mm_feed    *next, *previous;
 };
 
-/* Packets that are left when the turn is over are served in mm_host_turn(), between those of other sessions. */
-static void come_again(struct mm_feed *f)
+static void declare(struct mm_feed *f, size_t bytes)
 {
+	mm_account_declare(&mm_engine_session(f->engine)->account, &f->declared, bytes);
+}
+
+/* Output waits in out until the embedder asks for it. Packets that are left when the turn is over are served in
+ * mm_host_turn(), between those of other sessions. */
+static void settle(struct mm_feed *f)
+{
+	declare(f, f->out.capacity);
 	if (mm_engine_has_more(f->engine) && !mm_timer_is_running(&f->more))
 		mm_timer_soon(&f->more);
 }
@@ -28,13 +36,12 @@ static void on_more(struct mm_timer *timer)
 	struct mm_feed *f = MM_OWNER_OF(timer, struct mm_feed, more);
 	struct mm_fault why;
 	mm_engine_go_on(f->engine, &why);
-	come_again(f);
+	settle(f);
 }
 
-/* Output waits in out until the embedder asks for it. */
 static void on_feeder_wake(void *self)
 {
-	come_again(self);
+	settle(self);
 }
 
 static void on_feeder_report(void *self, const struct mm_outcome_report *r)
@@ -91,7 +98,7 @@ bool mm_feed_bytes(struct mm_feed *f, const void *bytes, size_t size, struct mm_
 {
 	struct mm_fault why;
 	bool ok = mm_engine_feed(f->engine, bytes, size, &why);
-	come_again(f);
+	settle(f);
 	return ok || mm_fault_tell(&why, error);
 }
 
@@ -126,6 +133,7 @@ void mm_feed_close(struct mm_feed *f)
 	mm_engine_end(f->engine, MM_CANCEL_DISCONNECT);
 	mm_timer_stop(&f->more);
 	MM_LIST_REMOVE(f->host->feeds, f);
+	declare(f, 0);
 	mm_engine_free(f->engine);
 	mm_buffer_free(&f->out);
 	free(f);

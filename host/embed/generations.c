@@ -88,6 +88,7 @@ static void tune_worker(struct mm_host *h)
 	struct mm_worker_limits limits = {
 		.max_sessions = sessions_that_fit(h),
 		.max_sessions_per_mta = c->max_sessions_per_mta, .recycle_sessions = c->recycle_sessions,
+		.held = c->memory_held,
 		.times = { c->negotiate_timeout, c->idle_timeout, c->read_timeout, c->write_timeout },
 	};
 	mm_worker_tune(h->worker, &limits);

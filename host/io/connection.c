@@ -36,6 +36,9 @@ struct mm_connection {
 	ev_tstamp              partial_at;      /* the first byte of a packet that has not ended; 0: there is none */
 	ev_tstamp              unsent_since;    /* the MTA's time to read began; while unsent has bytes */
 	size_t                 taken;           /* bytes it has read in that time */
+	ev_tstamp              starved_at;      /* since when it is not read for lack of memory; 0: it is read */
+	struct mm_account     *account;         /* borrowed: its session's */
+	size_t                 declared;        /* for it, besides what the engine declares */
 };
 
 static struct ev_loop *loop_of(const struct mm_connections *all)
@@ -113,6 +116,7 @@ static void connection_free(struct mm_connection *c)
 	all->count--;
 	struct mm_admitted admitted = c->admitted;
 	mm_record_end(c->record);
+	mm_account_declare(c->account, &c->declared, 0);
 	mm_engine_free(c->engine);
 	mm_buffer_free(&c->unsent);
 	free(c);
@@ -135,6 +139,15 @@ void mm_connections_free(struct mm_connections *all)
 		ev_timer_stop(loop_of(all), all->more);
 	free(all->more);
 	all->more = NULL;
+}
+
+static void record(struct mm_connection *c, char from, const void *bytes, size_t n)
+{
+	if (c->record == NULL)
+		return;
+	if (!mm_account_fits(c->account, n))
+		mm_record_cut(c->record);       /* mail goes first */
+	mm_record_bytes(c->record, from, bytes, n);
 }
 
 /* ---- writing ---- */
@@ -188,7 +201,7 @@ static void flush(struct mm_connection *c)
 	}
 	if (out->size == 0)
 		return;
-	mm_record_bytes(c->record, MM_RECORD_FROM_US, out->bytes, out->size);
+	record(c, MM_RECORD_FROM_US, out->bytes, out->size);
 	if (c->fd >= 0 && !c->is_broken) {
 		ssize_t n = 0;
 		if (c->unsent.size == 0) {
@@ -204,6 +217,12 @@ static void flush(struct mm_connection *c)
 	}
 	mm_buffer_clear(out);
 	mm_buffer_trim(out, MM_OUTPUT_KEEP);
+}
+
+static void declare(struct mm_connection *c)
+{
+	mm_account_declare(c->account, &c->declared, c->unsent.capacity
+		+ (c->record != NULL ? mm_record_held(c->record) : 0));
 }
 
 /* An MTA that leaves its answers unread gets no further ones meanwhile. */
@@ -236,7 +255,7 @@ static void note_progress(struct mm_connection *c)
 static void note_partial(struct mm_connection *c)
 {
 	bool is_partial = mm_engine_pending(c->engine) > 0 && !mm_engine_is_waiting(c->engine)
-		&& !mm_engine_has_more(c->engine);
+		&& !mm_engine_has_more(c->engine) && c->starved_at == 0;
 	if (!is_partial)
 		c->partial_at = 0;
 	else if (c->partial_at == 0)
@@ -248,6 +267,7 @@ static void note_partial(struct mm_connection *c)
 static void settle(struct mm_connection *c)
 {
 	flush(c);
+	declare(c);
 	if (c->is_broken && !mm_engine_is_finished(c->engine)) {
 		c->is_broken = false;           /* once */
 		close_socket(c);
@@ -294,12 +314,36 @@ static void on_writable(struct ev_loop *loop, ev_io *w, int events)
 		return;
 	mm_buffer_free(&c->unsent);
 	c->unsent_at = 0;
+	declare(c);
 	ev_io_stop(loop, w);
 	settle(c);
 }
 
 /* ---- reading ---- */
 
+/* Its bytes stay in the kernel; mm_connections_sweep() looks again. */
+static void starve(struct mm_connection *c)
+{
+	ev_io_stop(loop_of(c->all), &c->readable);
+	if (c->starved_at == 0)
+		c->starved_at = ev_now(loop_of(c->all));
+	c->all->engines.held.refusals++;
+}
+
+/* Reads, for a session that may hold no more, only whole packets, which are handled at once: if they bring something to
+ * keep, the answer is a temporary failure, and that gives memory back. */
+static ssize_t read_whole(struct mm_connection *c)
+{
+	ssize_t n = recv(c->fd, c->all->read_buffer, MM_READ_SIZE, MSG_PEEK);
+	if (n <= 0)
+		return n;
+	size_t whole = mm_engine_complete(c->engine, c->all->read_buffer, (size_t)n);
+	if (whole > 0)
+		return recv(c->fd, c->all->read_buffer, whole, 0);
+	starve(c);
+	errno = EAGAIN;
+	return -1;
+}
 
 static void on_readable(struct ev_loop *loop, ev_io *w, int events)
 {
@@ -307,7 +351,8 @@ static void on_readable(struct ev_loop *loop, ev_io *w, int events)
 	struct mm_fault why;
 	(void)loop;
 	(void)events;
-	ssize_t n = recv(c->fd, c->all->read_buffer, MM_READ_SIZE, 0);
+	ssize_t n = mm_account_fits(c->account, MM_READ_SIZE) ? recv(c->fd, c->all->read_buffer, MM_READ_SIZE, 0)
+		: read_whole(c);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	c->is_feeding = true;
@@ -318,7 +363,8 @@ static void on_readable(struct ev_loop *loop, ev_io *w, int events)
 		mm_buffer_clear(&c->all->out);
 	} else {
 		size_t before = mm_engine_pending(c->engine);
-		mm_record_bytes(c->record, MM_RECORD_FROM_MTA, c->all->read_buffer, (size_t)n);
+		c->starved_at = 0;
+		record(c, MM_RECORD_FROM_MTA, c->all->read_buffer, (size_t)n);
 		mm_engine_feed(c->engine, c->all->read_buffer, (size_t)n, &why);
 		/* only whole packets count: a peer that sends a byte a minute gets no more time for it */
 		if (mm_engine_pending(c->engine) < before + (size_t)n)
@@ -364,6 +410,7 @@ static void on_wake(void *self)
 	} else if (mm_engine_is_waiting(c->engine)) {
 		/* Progress, perhaps from inside a handler: its session must not end while it runs. */
 		flush(c);
+		declare(c);
 		if (c->is_broken && c->fd >= 0)
 			ev_feed_event(loop_of(c->all), &c->readable, EV_READ);
 		else
@@ -416,6 +463,7 @@ bool mm_connection_open(struct mm_connections *all, int fd, const char *peer, co
 	if (peer != NULL)
 		mm_engine_session(c->engine)->peer = strdup(peer);
 	mm_engine_session(c->engine)->milter = milter;
+	c->account = &mm_engine_session(c->engine)->account;
 	c->all = all;
 	c->fd = fd;
 	c->is_tcp = peer != NULL;
@@ -439,6 +487,9 @@ static const char *time_is_over(const struct mm_connection *c, ev_tstamp now)
 	double quiet = now - c->active_at;
 	if (c->fd < 0)
 		return NULL;
+	if (c->starved_at != 0 && now - c->starved_at > MM_STARVED_TIMEOUT && !mm_engine_is_waiting(c->engine)
+	    && !mm_account_fits(c->account, MM_READ_SIZE))
+		return "there is no memory for the rest of its packet (memory_held)";
 	if (c->unsent.size > 0)
 		return now - c->unsent_since > t->write ? "the MTA does not read its replies (write_timeout)" : NULL;
 	if (mm_engine_is_waiting(c->engine) || mm_engine_has_more(c->engine))
@@ -456,6 +507,8 @@ bool mm_connections_sweep(struct mm_connections *all)
 	uint64_t began = mm_clock_ticks();
 	for (struct mm_connection *c = all->first, *next; c != NULL; c = next) {
 		next = c->next;
+		if (c->starved_at != 0)
+			watch_input(c);         /* others may have given memory back since */
 		const char *over = time_is_over(c, now);
 		if (over == NULL)
 			continue;
@@ -470,6 +523,15 @@ bool mm_connections_sweep(struct mm_connections *all)
 		settle(c);
 	}
 	return true;
+}
+
+const struct mm_session *mm_connections_largest(const struct mm_connections *all)
+{
+	const struct mm_connection *largest = all->first;
+	for (const struct mm_connection *c = all->first; c != NULL; c = c->next)
+		if (c->account->held > largest->account->held)
+			largest = c;
+	return largest != NULL ? mm_engine_session(largest->engine) : NULL;
 }
 
 void mm_connections_shut_down(struct mm_connections *all)

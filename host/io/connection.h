@@ -50,6 +50,8 @@ bool mm_connection_open(struct mm_connections *, int fd, const char *peer, const
 /* Closes connections whose time is over; called every few seconds. False: there are more of them than one turn of the
  * loop may close; call it again soon. */
 bool mm_connections_sweep(struct mm_connections *);
+/* The session that holds most; NULL: there is none. Looks at all of them. Borrowed. */
+const struct mm_session *mm_connections_largest(const struct mm_connections *);
 /* Ends every connection: a handler that waits is answered with a temporary failure. */
 void mm_connections_shut_down(struct mm_connections *);
 

@@ -494,14 +494,26 @@ struct mm_record *mm_record_begin(struct mm_recorder *r, const char *id)
 	return record;
 }
 
+void mm_record_cut(struct mm_record *record)
+{
+	if (record == NULL || record->is_cut)
+		return;
+	mm_buffer_append_u8(&record->bytes, MM_RECORD_CUT);
+	record->is_cut = true;
+}
+
+size_t mm_record_held(const struct mm_record *record)
+{
+	return record->bytes.capacity + record->frames[0].held.capacity + record->frames[1].held.capacity;
+}
+
 static void put(struct mm_record *record, char from, const struct mm_packet *p)
 {
 	const struct mm_recorder *r = record->recorder;
 	if (record->is_cut)
 		return;
 	if (record->bytes.size + p->size + 6 > r->options.session_max) {
-		mm_buffer_append_u8(&record->bytes, MM_RECORD_CUT);
-		record->is_cut = true;
+		mm_record_cut(record);
 		return;
 	}
 	mm_buffer_append_u8(&record->bytes, (uint8_t)from);

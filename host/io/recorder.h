@@ -42,6 +42,10 @@ struct mm_record *mm_record_begin(struct mm_recorder *, const char *id);
 void mm_record_bytes(struct mm_record *, char from, const void *bytes, size_t n);
 /* Hands the record to the writer. */
 void mm_record_end(struct mm_record *);
+/* Bytes of memory that it has. Not NULL. */
+size_t mm_record_held(const struct mm_record *);
+/* Keeps no more bytes. */
+void mm_record_cut(struct mm_record *);
 
 /* Masks a packet in place, as far as asked: body bytes, and with ALL everything personal, keep their number and kind
  * but not their value. Lengths, names of fields and macros, and line ends stay. */

@@ -17,6 +17,7 @@
 #define REST_SLICE          0.0002      /* seconds of collecting garbage between two looks at the sockets */
 #define SWEEP_EVERY         2.0         /* seconds between looks for connections whose time is over */
 #define MEMORY_STRIKES      3           /* useless full collections until a worker asks for a successor */
+#define PRESSURE_ENDS_AFTER 5           /* sweeps in which nothing was refused for lack of memory */
 #define REFUSALS_SAID_EVERY 10.0        /* seconds between log lines about peers that may not connect */
 
 struct watch {
@@ -47,6 +48,8 @@ struct mm_worker {
 	struct mm_worker_memory  memory;
 	struct mm_profile        profile;
 	struct mm_connections    connections;
+	uint64_t                 refusals_at_sweep;     /* for lack of memory (memory_held) */
+	unsigned                 pressed;       /* sweeps until the end of the pressure is logged; 0: there is none */
 	struct mm_generation   **current;       /* owned references, one a milter; NULL before the first commit */
 	struct mm_generation   **prepared;      /* owned references */
 	unsigned                 loading;       /* milters of `prepared` that are loaded */
@@ -243,6 +246,34 @@ static void accept_trouble(void *self, const char *what, int error)
 	mm_log_say(watch->worker->options.log, MM_LEVEL_ERROR, "sessions", "%s: %s", what, strerror(error));
 }
 
+/* memory_held is reached: logged once, and so is the end. */
+static void say_pressure(struct mm_worker *w)
+{
+	const struct mm_account_sum *held = &w->connections.engines.held;
+	bool is_pressed = held->refusals != w->refusals_at_sweep, began = is_pressed && w->pressed == 0;
+	w->refusals_at_sweep = held->refusals;
+	if (is_pressed)
+		w->pressed = PRESSURE_ENDS_AFTER;
+	else if (w->pressed == 0 || --w->pressed > 0)
+		return;
+	if (is_pressed && !began)
+		return;
+	const struct mm_session *largest = began ? mm_connections_largest(&w->connections) : NULL;
+	struct mm_log_line line;
+	mm_log_begin(&line, w->options.log, began ? MM_LEVEL_WARN : MM_LEVEL_INFO, "memory");
+	mm_log_string(&line, "limit", "memory_held");
+	mm_log_number(&line, "bytes", (long long)held->held);
+	mm_log_number(&line, "sessions", (long long)w->connections.count);
+	if (largest != NULL) {
+		mm_log_string(&line, "largest", largest->id);
+		mm_log_string(&line, "mta", largest->peer);
+		mm_log_number(&line, "largest_bytes", (long long)largest->account.held);
+	}
+	mm_log_string(&line, "text", began ? "whoever holds much is read no further or answered with a temporary "
+		"failure" : "there is room again");
+	mm_log_end(&line);
+}
+
 static void on_sweep(struct ev_loop *loop, ev_timer *timer, int events)
 {
 	struct mm_worker *w = timer->data;
@@ -259,6 +290,7 @@ static void on_sweep(struct ev_loop *loop, ev_timer *timer, int events)
 	mm_heap_sweep(messages == w->messages_at_sweep);
 	w->messages_at_sweep = messages;
 	say_room(w);
+	say_pressure(w);
 	if (w->memory.strikes >= MEMORY_STRIKES)
 		mm_worker_retire(w, "its memory stays above memory_soft after full collections");
 }
@@ -355,7 +387,11 @@ static bool make_parts(struct mm_worker *w, const struct mm_worker_options *o, s
 	if (o->record != NULL && (w->connections.recorder = mm_recorder_new(o->record, o->log, why)) == NULL)
 		return false;
 	w->dns = mm_dns_new(&w->clock, &dns, why);
-	return w->dns != NULL;
+	if (w->dns == NULL)
+		return false;
+	w->children.account.sum = &w->connections.engines.held;
+	mm_dns_charge(w->dns, &w->connections.engines.held);
+	return true;
 }
 
 static void start_watchers(struct mm_worker *w)
@@ -460,6 +496,7 @@ void mm_worker_prepare(struct mm_worker *w, const struct mm_generation_options *
 		o.settings.log = w->options.log;
 		o.settings.all = &w->scripts;
 		o.settings.memory = &w->memory;
+		o.settings.held = &w->connections.engines.held;
 		o.settings.profile = &w->profile;
 		w->prepared[i] = mm_generation_new(&o, &why);
 		if (w->prepared[i] == NULL) {
@@ -547,6 +584,7 @@ void mm_worker_tune(struct mm_worker *w, const struct mm_worker_limits *limits)
 	w->admission.max = limits->max_sessions;
 	w->admission.max_per_mta = limits->max_sessions_per_mta;
 	look_at_room(w);
+	w->connections.engines.held.limit = limits->held;
 }
 
 void mm_worker_allow(struct mm_worker *w, unsigned milter, const struct mm_network *networks, size_t count)

@@ -33,6 +33,7 @@ struct mm_worker_options {
 struct mm_worker_limits {
 	unsigned                   max_sessions, max_sessions_per_mta;
 	unsigned                   recycle_sessions;    /* 0: never */
+	size_t                     held;        /* bytes that all sessions and their like may hold; 0: any number */
 	struct mm_connection_times times;
 };
 

@@ -8,10 +8,23 @@
 #include <stdlib.h>
 #include <strings.h>
 
+static bool has_room(struct mm_message *m, size_t bytes, struct mm_fault *why)
+{
+	if (m->account == NULL)
+		return true;
+	mm_message_declare(m);
+	const struct mm_account *a = m->account;
+	return mm_account_allows(a, bytes) || mm_fault_set(why, MM_FAULT_RESOURCE, "memory_held: this worker holds "
+		"%zu of %zu bytes for its sessions, of which %zu for this one; there is no room for %zu more",
+		a->sum->held, a->sum->limit, a->held, bytes);
+}
+
 static bool kept(struct mm_message *m, struct mm_fault *why)
 {
 	if (m->store.failed || m->new_body.packets.failed)
 		return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for an edit");
+	if (!has_room(m, 0, why))
+		return false;
 	m->edits.count++;
 	return true;
 }
@@ -318,6 +331,8 @@ bool mm_edit_replace_body(struct mm_message *m, const struct mm_grants *g, struc
 	if (size > body_max)
 		return mm_fault_set(why, MM_FAULT_SCRIPT, "the new body would have %zu bytes; body_max is %zu",
 			size, body_max);
+	if (!has_room(m, piece.size, why))
+		return false;
 	if (!mm_new_body_append(&m->new_body, piece))
 		return no_memory(why);
 	m->edits.count += !m->edits.replaces_body;     /* one edit, however many pieces */
@@ -365,8 +380,17 @@ struct mm_edit_mark {
 	uint32_t           field_count;
 	struct mm_new_body_end body_end;
 	struct mm_new_body body;        /* owned: the new body at the mark, when another one has been begun since */
+	struct mm_account *account;     /* borrowed: the message's */
+	size_t             declared;    /* for it */
 	bool               keeps_body;
 };
+
+static void declare_mark(struct mm_edit_mark *mark)
+{
+	if (mark->account != NULL)
+		mm_account_declare(mark->account, &mark->declared, (mark->fields != NULL ? mark->field_count : 0)
+			* sizeof *mark->fields + mark->body.packets.capacity);
+}
 
 bool mm_edits_mark(const struct mm_message *m, struct mm_edit_mark **mark)
 {
@@ -380,12 +404,14 @@ bool mm_edits_mark(const struct mm_message *m, struct mm_edit_mark **mark)
 		.edits = m->edits, .field_count = m->field_count, .body_end = mm_new_body_end(&m->new_body),
 	};
 	*mark = now;
+	now->account = m->account;
 	if (m->field_count == 0)
 		return true;
 	now->fields = malloc(m->field_count * sizeof *m->fields);
 	if (now->fields == NULL)
 		return false;
 	memcpy(now->fields, m->fields, m->field_count * sizeof *m->fields);
+	declare_mark(now);
 	return true;
 }
 
@@ -395,6 +421,7 @@ void mm_edit_restart_body(struct mm_message *m, struct mm_edit_mark *mark)
 		mark->body = m->new_body;
 		mark->keeps_body = true;
 		m->new_body = (struct mm_new_body){ .ends_in_cr = false };
+		declare_mark(mark);
 	}
 	mm_new_body_clear(&m->new_body);
 }
@@ -415,6 +442,7 @@ void mm_edits_back_to(struct mm_message *m, struct mm_edit_mark *then)
 		m->new_body = then->body;
 		then->body = (struct mm_new_body){ .ends_in_cr = false };
 		then->keeps_body = false;
+		declare_mark(then);
 	}
 	mm_new_body_cut(&m->new_body, then->body_end);
 }
@@ -423,6 +451,8 @@ void mm_edit_mark_free(struct mm_edit_mark *mark)
 {
 	if (mark == NULL)
 		return;
+	if (mark->account != NULL)
+		mm_account_declare(mark->account, &mark->declared, 0);
 	mm_new_body_free(&mark->body);
 	free(mark->fields);
 	free(mark);

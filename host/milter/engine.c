@@ -15,6 +15,11 @@
 
 #define TODO_MAX 8
 
+#define UNDECLARED_MAX  1024u           /* bytes from the MTA that need not be declared yet ... */
+#define DECLARED_LITTLE 8192u           /* ... by a session that has declared fewer than these */
+#define SHORT_OF_ROOM   1u              /* the account may hold no more: no fact is kept */
+#define SHORT_OF_MACROS 2u              /* the macros of the command that comes next were not kept */
+
 struct mm_engine {
 	struct mm_session        session;
 	struct mm_engine_shared *shared;        /* borrowed */
@@ -33,6 +38,9 @@ struct mm_engine {
 	bool                     skips_body;    /* a handler has said skip where it cannot be sent to the MTA */
 	bool                     rcpt_is_refused;       /* the MTA itself refused this recipient */
 	bool                     shuns_message; /* it has killed a worker before: the runtime sees no more of it */
+	size_t                   undeclared;    /* bytes from the MTA since the account was told */
+	uint8_t                  shortage;      /* of memory: SHORT_ bits */
+	bool                     is_refused;    /* for lack of memory; the answer to the command is tempfail */
 	bool                     is_ending;     /* no more packets are read */
 	bool                     is_finished;
 	bool                     has_more;      /* the turn ended before the packets did */
@@ -68,6 +76,7 @@ struct mm_engine *mm_engine_new(struct mm_engine_shared *shared, struct mm_runti
 	e->when = MM_WHEN_START;
 	if (shared->poison != NULL && shared->row != NULL)
 		e->session.seed = shared->poison->seed;
+	e->session.account.sum = &shared->held;
 	mm_frame_init(&e->frame, MM_PACKET_DATA_MAX);
 	begin_client(e);
 	e->runtime_session = runtime.ops->open(runtime.self, &e->session, e);
@@ -278,7 +287,7 @@ static void write_end_of_message(struct mm_engine *e, struct mm_verdict *v)
 static void tell_aside(struct mm_engine *e, enum mm_stage stage, const struct mm_verdict *v)
 {
 	if (e->owner.aside == NULL || v->kind == MM_VERDICT_continue || v->kind == MM_VERDICT_skip
-	    || is_final(stage, v))
+	    || is_final(stage, v) || e->is_refused)
 		return;
 	e->owner.aside(e->owner.self, &(struct mm_outcome_report){
 		.session = &e->session, .verdict = v->kind, .stage = stage,
@@ -305,7 +314,7 @@ static void answer(struct mm_engine *e, enum mm_stage stage, struct mm_verdict *
 		return;
 	}
 	if (is_quiet) {
-		if (is_final(stage, v))
+		if (is_final(stage, v) || e->is_refused)
 			mm_verdict_move(&e->held, v);
 		return;
 	}
@@ -314,7 +323,7 @@ static void answer(struct mm_engine *e, enum mm_stage stage, struct mm_verdict *
 	if (v->kind == MM_VERDICT_skip)
 		e->skips_body = true;
 	if (stage == MM_STAGE_rcpt && (v->kind == MM_VERDICT_reject || v->kind == MM_VERDICT_tempfail)
-	    && e->session.message != NULL)
+	    && !e->is_refused && e->session.message != NULL)
 		mm_message_refuse_recipient(e->session.message);
 	write_verdict(e, v);
 	if (is_final(stage, v) && e->session.message != NULL)
@@ -502,7 +511,10 @@ static void run_event(struct mm_engine *e)
 	struct mm_event event;
 	struct mm_verdict v = { 0 };
 	e->shared->waited = 0;
-	if (!event_of(e, stage, &event)) {
+	if (e->is_refused) {
+		mm_verdict_plain(&v, MM_VERDICT_tempfail);
+		snprintf(v.decided_by, sizeof v.decided_by, "memory_held");
+	} else if (!event_of(e, stage, &event)) {
 		take_held(e, stage, &v);
 	} else if (!is_poison(e, stage, &v)) {
 		e->is_waiting = true;
@@ -513,6 +525,7 @@ static void run_event(struct mm_engine *e)
 		e->is_waiting = false;
 	}
 	event_decided(e, &v);
+	e->is_refused = false;
 }
 
 /* ---- one packet ---- */
@@ -532,7 +545,7 @@ static bool is_refused_by_mta(const struct mm_engine *e)
 	return mailer.size == 5 && memcmp(mailer.bytes, "error", 5) == 0;
 }
 
-static bool note_mail(struct mm_engine *e, struct mm_fault *why)
+static bool open_message(struct mm_engine *e, struct mm_fault *why)
 {
 	struct mm_session *s = &e->session;
 	const struct mm_wanted *w = e->runtime.ops->wanted(e->runtime_session);
@@ -541,9 +554,14 @@ static bool note_mail(struct mm_engine *e, struct mm_fault *why)
 	s->message->knows_fields = w->stages & MM_STAGE_BIT(header) && !(s->grants.steps & SMFIP_NOHDRS);
 	s->message->began_at = mm_clock_now();
 	e->when = MM_WHEN_ENVELOPE;
-	if (!mm_message_set_sender(s->message, e->command.text, e->command.strings))
-		return out_of_memory(why);
 	return true;
+}
+
+static bool note_mail(struct mm_engine *e, struct mm_fault *why)
+{
+	if (!open_message(e, why))
+		return false;
+	return mm_message_set_sender(e->session.message, e->command.text, e->command.strings) || out_of_memory(why);
 }
 
 static bool note_header(struct mm_engine *e, struct mm_fault *why)
@@ -553,6 +571,49 @@ static bool note_header(struct mm_engine *e, struct mm_fault *why)
 	if (e->session.message->knows_fields
 	    && !mm_message_add_field(e->session.message, c->text, c->value, c->has_space))
 		return out_of_memory(why);
+	return true;
+}
+
+/* Commands that bring facts which are kept. */
+#define BRING_FACTS (MM_LETTER_BIT(SMFIC_CONNECT) | MM_LETTER_BIT(SMFIC_HELO) | MM_LETTER_BIT(SMFIC_MAIL) \
+	| MM_LETTER_BIT(SMFIC_RCPT) | MM_LETTER_BIT(SMFIC_HEADER))
+
+__attribute__((cold)) static bool must_refuse(struct mm_engine *e, uint8_t letter)
+{
+	bool lacks_macros = e->shortage & SHORT_OF_MACROS;
+	e->shortage &= ~SHORT_OF_MACROS;
+	if (MM_STAGES_AFTERWARDS & 1u << e->command.row->stage)
+		return false;
+	return lacks_macros || (e->shortage & SHORT_OF_ROOM && mm_letter_is_in(letter, BRING_FACTS));
+}
+
+/* There is no memory for what the command brings. A client's facts cannot be left out in silence; those of a message
+ * can, because it gets its answer later. False: the connection must close. */
+__attribute__((cold)) static bool refuse(struct mm_engine *e, uint8_t letter, struct mm_fault *why)
+{
+	enum mm_stage stage = e->command.row->stage;
+	e->shared->held.refusals++;
+	if (e->session.grants.quiet & 1u << stage && !(MM_STAGES_OF_MESSAGE & 1u << stage))
+		return mm_fault_set(why, MM_FAULT_RESOURCE, "no memory for what %s brings (memory_held)",
+			e->command.row->name);
+	/* a message that is already lost keeps its verdict */
+	e->is_refused = e->held.kind != MM_VERDICT_reject && e->held.kind != MM_VERDICT_tempfail
+		&& e->held.kind != MM_VERDICT_discard;
+	if (letter == SMFIC_MAIL)
+		return open_message(e, why);
+	if (letter == SMFIC_RCPT) {
+		e->rcpt_is_refused = is_refused_by_mta(e);
+		e->is_refused &= !e->rcpt_is_refused;   /* the MTA does not want it either */
+	}
+	if (e->session.message == NULL)
+		return true;
+	switch (letter) {
+	case SMFIC_DATA:   e->when = MM_WHEN_DATA; break;
+	case SMFIC_HEADER: e->when = MM_WHEN_HEADERS; break;
+	case SMFIC_EOH:
+	case SMFIC_BODY:
+	case SMFIC_BODYEOB: e->when = MM_WHEN_BODY; break;
+	}
 	return true;
 }
 
@@ -587,7 +648,10 @@ static bool store_facts(struct mm_engine *e, struct mm_fault *why)
 /* Stores the facts of a command before any handler sees it. */
 static bool note_facts(struct mm_engine *e, struct mm_fault *why)
 {
-	mm_session_age_macros(&e->session, e->command.row->letter);
+	uint8_t letter = e->command.row->letter;
+	mm_session_age_macros(&e->session, letter);
+	if (e->shortage != 0 && must_refuse(e, letter))
+		return refuse(e, letter, why);
 	if (!store_facts(e, why))
 		return false;
 	mm_digest_note(&e->session, &e->command);
@@ -698,6 +762,10 @@ static bool begin_packet(struct mm_engine *e, const struct mm_packet *packet, st
 			abort_first(e);
 			return true;
 		}
+		if (e->shortage & SHORT_OF_ROOM) {
+			e->shortage |= SHORT_OF_MACROS;
+			return true;
+		}
 		return mm_macros_set(&e->session.macros, c->macros_of, c->strings) || out_of_memory(why);
 	}
 	if (c->row->letter == SMFIC_OPTNEG) {
@@ -760,6 +828,8 @@ static bool take_packet(struct mm_engine *e, struct mm_fault *why)
 static void run(struct mm_engine *e, struct mm_fault *why)
 {
 	e->why = why;
+	if (!mm_account_fits(&e->session.account, 0))
+		e->shortage |= SHORT_OF_ROOM;
 	while (!e->is_waiting && !e->is_finished) {
 		if (e->todo_count == 0 && !take_packet(e, why)) {
 			if (!e->is_ending)
@@ -776,6 +846,7 @@ static void run(struct mm_engine *e, struct mm_fault *why)
 		if (e->turn_ends != 0 && *e->shared->busy > e->turn_ends)
 			end_turn(e);
 	}
+	e->shortage &= ~SHORT_OF_ROOM;
 	if (why->class != MM_FAULT_NONE && e->owner.fault != NULL)
 		e->owner.fault(e->owner.self, why);
 	e->why = NULL;
@@ -816,6 +887,17 @@ static void go_on(struct mm_engine *e, struct mm_fault *why)
 	}
 }
 
+/* Tells the account what the engine keeps, after n bytes from the MTA. Little that has come to a session that has
+ * little is left for the next time: most commands are small, and counting costs as much as handling them. */
+static void declare(struct mm_engine *e, size_t n)
+{
+	e->undeclared += n;
+	if (e->undeclared < UNDECLARED_MAX && e->session.declared < DECLARED_LITTLE)
+		return;
+	e->undeclared = 0;
+	mm_session_declare(&e->session, e->frame.held.capacity);
+}
+
 static bool feed(struct mm_engine *e, const void *bytes, size_t n, struct mm_fault *why)
 {
 	mm_fault_clear(why);
@@ -835,6 +917,7 @@ static bool feed(struct mm_engine *e, const void *bytes, size_t n, struct mm_fau
 		*why = keep;
 		return false;
 	}
+	declare(e, n);
 	if (has_command && e->is_waiting)
 		decode_again(e);
 	return why->class == MM_FAULT_NONE;
@@ -935,6 +1018,7 @@ void mm_engine_decided(struct mm_engine *e, struct mm_verdict *v)
 	event_decided(e, v);
 	go_on(e, &why);
 	mm_frame_keep(&e->frame, &why);
+	declare(e, UNDECLARED_MAX);
 	if (e->is_waiting && mm_frame_has_packet(&e->frame))
 		decode_again(e);
 	show_work(e, before);
@@ -965,6 +1049,11 @@ size_t mm_engine_pending(const struct mm_engine *e)
 bool mm_engine_has_more(const struct mm_engine *e)
 {
 	return e->has_more && !e->is_ending;
+}
+
+size_t mm_engine_complete(const struct mm_engine *e, const void *bytes, size_t n)
+{
+	return e->is_waiting ? 0 : mm_frame_complete(&e->frame, bytes, n);
 }
 
 bool mm_engine_is_finished(const struct mm_engine *e)

@@ -13,7 +13,10 @@
  *
  * A peer may send thousands of packets at once. So that other connections are served between them, an engine works in
  * turns: a turn ends after a while or after one end-of-message, and the rest of the packets waits for the next one
- * (mm_engine_has_more()). */
+ * (mm_engine_has_more()).
+ *
+ * The session's account (base/account.h) knows what the engine keeps. While it may hold no more, the engine keeps no
+ * further fact: a command that brings one is answered with a temporary failure, without its handlers. */
 #ifndef MM_MILTER_ENGINE_H
 #define MM_MILTER_ENGINE_H
 
@@ -26,6 +29,7 @@ struct mm_engine;
 /* State that all engines of a worker share. The creator owns it; it outlives the engines. */
 struct mm_engine_shared {
 	struct mm_message *message_pool;        /* owned here; mm_message_pool_free() at the end */
+	struct mm_account_sum held;             /* of the accounts of all sessions, and of whatever else adds one */
 	char               id_prefix[20];       /* of session ids */
 	uint64_t           sessions_begun;
 	double             waited;              /* seconds that the event now being decided has waited */
@@ -95,6 +99,9 @@ bool mm_engine_progress(struct mm_engine *);
 bool mm_engine_wants_input(const struct mm_engine *);
 /* Bytes fed and not handled yet. */
 size_t mm_engine_pending(const struct mm_engine *);
+/* How many of the n bytes that come next the engine can handle at once, so that it keeps none of them; 0 while a
+ * handler waits. */
+size_t mm_engine_complete(const struct mm_engine *, const void *bytes, size_t n);
 /* After quit, end or a fault, when the last event has been handled: close the connection and free the engine. */
 bool mm_engine_is_finished(const struct mm_engine *);
 bool mm_engine_is_waiting(const struct mm_engine *);            /* a handler is suspended */

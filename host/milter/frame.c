@@ -24,6 +24,32 @@ static const uint8_t *byte_at(const struct mm_frame *f, size_t at)
 	return (f->fresh != NULL ? f->fresh : f->held.bytes) + at;
 }
 
+/* Precondition: LENGTH_SIZE bytes have arrived; the letter may still be missing. */
+static bool length_is_good(const struct mm_frame *f, const uint8_t *p, size_t left, uint32_t *length)
+{
+	*length = (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+	uint32_t data_max = f->data_max + (left == LENGTH_SIZE || p[LENGTH_SIZE] == SMFIC_BODY);
+	return *length > 0 && *length - 1 <= data_max;
+}
+
+size_t mm_frame_complete(const struct mm_frame *f, const void *bytes, size_t n)
+{
+	size_t kept = mm_frame_pending(f), total = kept + n, at = 0;
+	while (total - at > LENGTH_SIZE) {
+		uint8_t head[LENGTH_SIZE + 1];
+		uint32_t length;
+		for (size_t i = 0; i < sizeof head; i++)
+			head[i] = at + i < kept ? *byte_at(f, f->at + at + i)
+				: ((const uint8_t *)bytes)[at + i - kept];
+		if (!length_is_good(f, head, sizeof head, &length))
+			return n;
+		if (total - at - LENGTH_SIZE < length)
+			break;
+		at += LENGTH_SIZE + length;
+	}
+	return at > kept ? at - kept : 0;
+}
+
 bool mm_frame_feed(struct mm_frame *f, const void *bytes, size_t n, struct mm_fault *why)
 {
 	if (n == 0)
@@ -40,14 +66,6 @@ bool mm_frame_feed(struct mm_frame *f, const void *bytes, size_t n, struct mm_fa
 	if (f->held.failed)
 		return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for %zu bytes from the MTA", n);
 	return true;
-}
-
-/* Precondition: LENGTH_SIZE bytes have arrived; the letter may still be missing. */
-static bool length_is_good(const struct mm_frame *f, const uint8_t *p, size_t left, uint32_t *length)
-{
-	*length = (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
-	uint32_t data_max = f->data_max + (left == LENGTH_SIZE || p[LENGTH_SIZE] == SMFIC_BODY);
-	return *length > 0 && *length - 1 <= data_max;
 }
 
 enum mm_frame_next mm_frame_next(struct mm_frame *f, struct mm_packet *out, struct mm_fault *why)

@@ -66,6 +66,9 @@ static inline size_t mm_frame_pending(const struct mm_frame *f)
 {
 	return mm_frame_size(f) - f->at;
 }
+/* How many of the n bytes that come next can be fed without any being left over: they complete a packet. Bytes that no
+ * packet can begin with are complete in this sense. */
+size_t mm_frame_complete(const struct mm_frame *, const void *bytes, size_t n);
 
 /* Appends one packet to out. */
 void mm_frame_write(struct mm_buffer *out, uint8_t letter, const void *data, size_t size);

@@ -65,10 +65,22 @@ struct mm_message *mm_message_take(struct mm_message **pool)
 	return m;
 }
 
+void mm_message_declare(struct mm_message *m)
+{
+	if (m->account == NULL)
+		return;
+	mm_account_declare(m->account, &m->declared, sizeof *m + m->store.capacity + m->new_body.packets.capacity
+		+ m->recipient_capacity * sizeof *m->recipients + m->field_capacity * sizeof *m->fields
+		+ m->envelope_edit_capacity * sizeof *m->envelope_edits
+		+ m->blind_edit_capacity * sizeof *m->blind_edits);
+}
+
 void mm_message_put(struct mm_message **pool, struct mm_message *m)
 {
 	if (m == NULL)
 		return;
+	if (m->account != NULL)
+		mm_account_declare(m->account, &m->declared, 0);
 	message_reset(m);
 	uint32_t depth = *pool != NULL ? (*pool)->pool_depth + 1 : 0;
 	if (depth >= POOL_KEEP) {
@@ -110,7 +122,8 @@ bool mm_message_set_sender(struct mm_message *m, struct mm_text address, struct 
 
 bool mm_message_add_recipient(struct mm_message *m, struct mm_text address, struct mm_text params, bool refused)
 {
-	m->last_is_unkept = m->recipients_unkept > 0 || m->recipient_count >= MM_RECIPIENTS_MAX;
+	m->last_is_unkept = m->recipients_unkept > 0 || m->recipient_count >= MM_RECIPIENTS_MAX
+		|| m->recipient_bytes + address.size + params.size > MM_RECIPIENTS_KEPT_MAX;
 	if (m->last_is_unkept) {
 		m->recipients_unkept++;
 		if (refused)
@@ -122,6 +135,7 @@ bool mm_message_add_recipient(struct mm_message *m, struct mm_text address, stru
 	m->recipients[m->recipient_count++] = (struct mm_recipient){
 		.address = mm_message_keep(m, address), .params = mm_message_keep(m, params), .is_refused = refused,
 	};
+	m->recipient_bytes += (uint32_t)(address.size + params.size);
 	m->refused_count += refused;
 	return !m->store.failed;
 }

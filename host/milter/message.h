@@ -10,6 +10,7 @@
 #ifndef MM_MILTER_MESSAGE_H
 #define MM_MILTER_MESSAGE_H
 
+#include "base/account.h"
 #include "base/buffer.h"
 #include "base/cursor.h"
 #include "base/fault.h"
@@ -83,6 +84,8 @@ struct mm_message {
 	struct mm_message *next_free;   /* link in the pool */
 	uint32_t           pool_depth;  /* messages in the pool below this one */
 	uint64_t           number;      /* of this session, from 1 */
+	struct mm_account *account;     /* borrowed: its session's; NULL: its bytes are not counted */
+	size_t             declared;      /* for the account */
 
 	struct mm_buffer   store;       /* owned: bytes of all spans */
 	struct mm_span     sender;      /* as given, angle brackets included */
@@ -90,6 +93,7 @@ struct mm_message {
 	bool               knows_sender;
 	struct mm_recipient *recipients;        /* owned */
 	uint32_t           recipient_count, recipient_capacity;
+	uint32_t           recipient_bytes;     /* of their addresses and parameters */
 	uint32_t           refused_count;
 	uint32_t           recipients_unkept;   /* came beyond what we keep and were not refused: the list is cut */
 	bool               last_is_unkept;      /* the recipient that came last is one of them */
@@ -125,6 +129,9 @@ struct mm_message *mm_message_take(struct mm_message **pool);
 /* Clears it and puts it back; large memory is freed. message may be NULL. */
 void mm_message_put(struct mm_message **pool, struct mm_message *);
 void mm_message_pool_free(struct mm_message **pool);
+
+/* Tells the account how many bytes the message holds now. */
+void mm_message_declare(struct mm_message *);
 
 static inline struct mm_text mm_message_text(const struct mm_message *m, struct mm_span span)
 {

@@ -2,12 +2,33 @@
 
 #include <stdlib.h>
 
-static bool set_text(char **owned, struct mm_text text)
+void mm_session_declare(struct mm_session *s, size_t besides)
 {
+	uint32_t macros = 0;
+	for (int set = 0; set < MM_MACRO_SET_COUNT; set++)
+		macros += s->macros.sets[set].capacity;
+	mm_account_declare(&s->account, &s->declared, besides + macros + s->text_bytes);
+	if (s->message != NULL)
+		mm_message_declare(s->message);
+}
+
+static void forget_text(struct mm_session *s, char **owned)
+{
+	if (*owned == NULL)
+		return;
+	s->text_bytes -= (uint32_t)strlen(*owned) + 1;
 	free(*owned);
+	*owned = NULL;
+}
+
+/* A text has no NUL: it comes from a string of the wire. */
+static bool set_text(struct mm_session *s, char **owned, struct mm_text text)
+{
+	forget_text(s, owned);
 	*owned = malloc(text.size + 1);
 	if (*owned == NULL)
 		return false;
+	s->text_bytes += (uint32_t)text.size + 1;
 	memcpy(*owned, text.bytes, text.size);
 	(*owned)[text.size] = '\0';
 	return true;
@@ -18,14 +39,14 @@ bool mm_session_set_client(struct mm_session *s, const struct mm_command *c)
 	s->knows_client = true;
 	s->client_family = c->family;
 	s->client_port = c->port;
-	if (!set_text(&s->client_host, c->text))
+	if (!set_text(s, &s->client_host, c->text))
 		return false;
-	return c->family == MM_FAMILY_UNKNOWN || set_text(&s->client_address, c->value);
+	return c->family == MM_FAMILY_UNKNOWN || set_text(s, &s->client_address, c->value);
 }
 
 bool mm_session_set_helo(struct mm_session *s, struct mm_text name)
 {
-	return set_text(&s->helo, name);
+	return set_text(s, &s->helo, name);
 }
 
 bool mm_session_begin_message(struct mm_session *s, struct mm_message **pool)
@@ -34,6 +55,7 @@ bool mm_session_begin_message(struct mm_session *s, struct mm_message **pool)
 	if (s->message == NULL)
 		return false;
 	s->message->number = ++s->message_count;
+	s->message->account = &s->account;
 	return true;
 }
 
@@ -48,10 +70,9 @@ void mm_session_end_message(struct mm_session *s, struct mm_message **pool, bool
 
 static void forget_client(struct mm_session *s)
 {
-	free(s->client_host);
-	free(s->client_address);
-	free(s->helo);
-	s->client_host = s->client_address = s->helo = NULL;
+	forget_text(s, &s->client_host);
+	forget_text(s, &s->client_address);
+	forget_text(s, &s->helo);
 	s->knows_client = false;
 	s->client_family = MM_FAMILY_UNKNOWN;
 	s->client_port = 0;
@@ -71,6 +92,7 @@ void mm_session_clear(struct mm_session *s, struct mm_message **pool)
 	mm_session_end_message(s, pool, false);
 	forget_client(s);
 	mm_macros_free(&s->macros);
+	mm_account_declare(&s->account, &s->declared, 0);
 	free(s->peer);
 	s->peer = NULL;
 }

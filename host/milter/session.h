@@ -4,6 +4,7 @@
 #ifndef MM_MILTER_SESSION_H
 #define MM_MILTER_SESSION_H
 
+#include "base/account.h"
 #include "milter/command.h"
 #include "milter/edit.h"
 #include "milter/edit_write.h"
@@ -21,6 +22,8 @@ struct mm_session {
 	bool               is_negotiated;
 	char              *peer;                /* owned: address of the MTA as text; NULL when it has none */
 	const char        *milter;              /* borrowed: for log lines; NULL: there is only one */
+	struct mm_account  account;             /* of everything that this session makes us hold */
+	size_t             declared;              /* for the account */
 
 	/* what events look like: milter/digest.h */
 	uint64_t           seed;                /* 0: nobody compares them */
@@ -35,6 +38,7 @@ struct mm_session {
 	char              *client_host;         /* owned, NUL-terminated; NULL before connect */
 	char              *client_address;      /* owned, NUL-terminated; NULL when unknown */
 	char              *helo;                /* owned, may hold no NUL; NULL before HELO */
+	uint32_t           text_bytes;          /* of host, address and helo */
 	struct mm_macros   macros;              /* sets from mail on belong to the message */
 	uint64_t           message_count;       /* messages opened */
 
@@ -42,6 +46,8 @@ struct mm_session {
 	struct mm_message *message;             /* owned; NULL when none is open */
 };
 
+/* Tells the account how many bytes facts and message hold now, and the engine besides them. */
+void mm_session_declare(struct mm_session *, size_t besides);
 /* Each returns false when out of memory. */
 bool mm_session_set_client(struct mm_session *, const struct mm_command *);
 bool mm_session_set_helo(struct mm_session *, struct mm_text name);

@@ -106,11 +106,14 @@ void mm_control_client_say_worker(struct mm_control_client *client, int pid, con
 	if (state == NULL)
 		state = mm_census_state_name((enum mm_census_state)mm_census_get(row->state));
 	mm_control_client_say(client, "worker pid=%d state=%s generation=%u sessions=%u older_sessions=%u begun=%llu "
-		"messages=%llu script_errors=%llu lua_bytes=%llu longest_collection_us=%u log_lost=%llu", pid, state,
+		"messages=%llu script_errors=%llu lua_bytes=%llu held_bytes=%llu held_peak=%llu held_largest=%llu "
+		"longest_collection_us=%u log_lost=%llu", pid, state,
 		mm_census_get(row->generation), mm_census_get(row->sessions),
 		mm_census_get(row->older_sessions), (unsigned long long)mm_census_get(row->sessions_begun),
 		(unsigned long long)mm_census_get(row->messages), (unsigned long long)mm_census_get(row->script_errors),
-		(unsigned long long)mm_census_get(row->lua_bytes), mm_census_get(row->longest_collection_us),
+		(unsigned long long)mm_census_get(row->lua_bytes), (unsigned long long)mm_census_get(row->held_bytes),
+		(unsigned long long)mm_census_get(row->held_peak), (unsigned long long)mm_census_get(row->held_largest),
+		mm_census_get(row->longest_collection_us),
 		(unsigned long long)mm_census_get(row->log_lost));
 }
 

@@ -78,6 +78,7 @@ struct mm_generation *mm_generation_new(const struct mm_generation_options *o, s
 		return NULL;
 	}
 	g->settings = o->settings;
+	g->account.sum = o->settings.held;
 	g->references = 1;
 	mm_timer_init(&g->runner, g->settings.clock, run_ready);
 	g->ctx_metatable = g->kept_metatable = g->client_metatable = g->task_metatable = MM_NO_REF;

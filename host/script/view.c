@@ -142,6 +142,8 @@ static void list_session(const struct mm_script_session *ss, struct mm_say say)
 	add_fact(line, sizeof line, "stage", stage_of(ss));
 	snprintf(number, sizeof number, "%.1f", now - ss->began_at);
 	add_fact(line, sizeof line, "age", number);
+	snprintf(number, sizeof number, "%zu", facts->account.held);
+	add_fact(line, sizeof line, "held", number);
 	if (ss->task.is_waiting) {
 		add_fact(line, sizeof line, "script", whose.script->name);
 		add_fact(line, sizeof line, "waits_for", ss->task.wait_name);

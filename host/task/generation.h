@@ -138,6 +138,7 @@ struct mm_generation_settings {
 	bool                     omits_home;    /* do not look for modules in ~/.luarocks */
 	unsigned long            number;        /* counts from 1; grows with each reload */
 	struct mm_worker_memory *memory;        /* borrowed; NULL: no limits */
+	struct mm_account_sum   *held;          /* borrowed: of the worker; NULL: not counted */
 	uint64_t                 memory_soft, memory_hard;      /* bytes; 0: no limit */
 	struct mm_census_row    *row;           /* borrowed: counts errors and records what runs */
 	struct mm_profile       *profile;       /* borrowed; NULL: the cost of handlers is not counted */
@@ -157,6 +158,7 @@ struct mm_generation {
 	struct mm_pools              *pools;    /* these three are owned; each is NULL until first use */
 	struct mm_tls_cache          *tls;
 	struct mm_http               *http;
+	struct mm_account             account;  /* of what its tasks without a session hold, and its idle connections */
 	struct mm_holder              holder;   /* owns what was opened while loading, or by tasks without a session */
 
 	/* the result of loading the scripts: script/load.h */

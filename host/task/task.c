@@ -33,6 +33,12 @@ void mm_task_show(struct mm_generation *g, struct mm_script_session *ss)
 	lua_pop(g->vault, 1);
 }
 
+struct mm_account *mm_task_account(struct mm_generation *g)
+{
+	const struct mm_task *t = g->current;
+	return t != NULL && t->session != NULL ? &t->session->facts->account : &g->account;
+}
+
 struct mm_holder *mm_task_holder(struct mm_generation *g)
 {
 	const struct mm_task *t = g->current;

@@ -25,6 +25,8 @@ void mm_task_keep_words(struct lua_State *, struct mm_generation *);
 void mm_task_show(struct mm_generation *, struct mm_script_session *);
 /* The holder of anything opened now: the message or the client of the current task, or the generation. */
 struct mm_holder *mm_task_holder(struct mm_generation *);
+/* The account of what it makes us hold: the current task's session's, or the generation's. */
+struct mm_account *mm_task_account(struct mm_generation *);
 
 /* ---- waiting ----
  * A primitive checks its arguments (it may raise, task/blame.h), calls mm_task_may_wait(), starts its operation, then
