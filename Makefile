@@ -1,6 +1,7 @@
 # moonmilter: GNU make, pkg-config, Debian's libraries.
 #   make run         install what is missing, build, serve scripts/ on inet:10025@127.0.0.1 (LISTEN=)
 #   make test        the same, then runs every spec
+#   make test-debian the same in a root of another release: RELEASE=trixie or bookworm, SPECS="spec/milter spec/mta"
 #   make test-all    everything to run before a release: the slow specs, then asan gc valgrind one-byte fuzz soak
 #                    bench-quick; takes hours
 #   make             build only; V=1 shows the commands
@@ -13,6 +14,8 @@
 #   make corpus      adds the new inputs worth keeping that fuzzing found to the tree
 #   make soak        ten minutes of load and faults: memory and descriptors must not grow
 #   make bench       compares with libmilter and others for a quarter of an hour; make bench-quick: two minutes
+#   make deb         builds Debian packages of the committed state in build/deb
+#   make dist        makes the archive of a release with its bill of materials in build/dist
 #   make libs        prints the libraries that a program needs besides libmoonmilter.a
 #   make clean
 
@@ -23,32 +26,46 @@ CC       ?= gcc
 BUILD    ?= build
 LISTEN   ?= inet:10025@127.0.0.1
 
-WARNINGS := -Wall -Wextra -Werror
+# Warnings are errors in make lint and in CI only (WERROR=-Werror): a newer compiler or library must not break a build.
+WERROR   ?=
+WARNINGS  = -Wall -Wextra $(WERROR)
 CFLAGS   ?= -O2 -g
-ALL_CFLAGS = -std=c11 -D_GNU_SOURCE $(WARNINGS) $(CFLAGS) $(SANITIZE) -fPIC -fvisibility=hidden -fno-strict-aliasing \
-	-Ihost \
-	-DMM_LUA_MULTIARCH_CPATH='"$(MULTIARCH_CPATH)"' $(LUA_CFLAGS)
+# What the compiler has against memory errors; not together with sanitizers, which replace it. A package passes its own.
+FORTIFY ?= 2
+ifeq ($(origin HARDENING)$(SANITIZE),undefined)
+HARDENING := $(shell for flag in -fstack-protector-strong -fstack-clash-protection -fcf-protection; do \
+	$(CC) -Werror $$flag -c -x c -o /dev/null /dev/null 2>/dev/null && echo $$flag; done) \
+	-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=$(FORTIFY)
+endif
+HARDENING_LINK ?= -Wl,-z,relro,-z,now
+# Debug information names files relative to the tree, so that builds of one commit are equal wherever they run.
+ALL_CFLAGS = -std=c11 -D_GNU_SOURCE $(WARNINGS) $(CFLAGS) $(HARDENING) $(SANITIZE) -fPIC -fvisibility=hidden \
+	-fno-strict-aliasing -ffile-prefix-map=$(CURDIR)=. -Ihost \
+	-DMM_LUA_MULTIARCH='$(MULTIARCH_MODULES)' $(LUA_CFLAGS)
 
-LUA_CFLAGS = $(shell pkg-config --cflags luajit)
-LUA_LIBS   = $(shell pkg-config --libs luajit)
-EXTRA_LIBS = $(shell pkg-config --libs libcares)
-MULTIARCH  = $(shell $(CC) -print-multiarch 2>/dev/null)
-MULTIARCH_CPATH = $(if $(MULTIARCH),/usr/lib/$(MULTIARCH)/lua/5.1/?.so;)
-IDN_LIBS   = $(shell pkg-config --libs libidn2)
+# LUAJIT=/opt/luajit: another LuaJIT than the system's, as its own `make install PREFIX=/opt/luajit` lays it
+pkg_config = $(shell $(if $(LUAJIT),PKG_CONFIG_PATH=$(LUAJIT)/lib/pkgconfig) pkg-config $(1) 2>/dev/null)
+LUA_CFLAGS := $(call pkg_config,--cflags luajit)
+LUA_LIBS   := $(call pkg_config,--libs luajit) $(LUAJIT:%=-Wl,-rpath,%/lib)
+EXTRA_LIBS := $(call pkg_config,--libs libcares)
+MULTIARCH := $(shell $(CC) -print-multiarch 2>/dev/null)
+MULTIARCH_MODULES = $(if $(MULTIARCH),"/usr/lib/$(MULTIARCH)/lua/5.1"$(COMMA))
+COMMA := ,
+IDN_LIBS   := $(call pkg_config,--libs libidn2)
 # Readiness and socket activation, where libsystemd is available.
-SYSTEMD_LIBS := $(shell pkg-config --libs libsystemd 2>/dev/null)
+SYSTEMD_LIBS := $(call pkg_config,--libs libsystemd)
 ifneq ($(SYSTEMD_LIBS),)
 ALL_CFLAGS += -DMM_HAVE_SYSTEMD
 EXTRA_LIBS += $(SYSTEMD_LIBS)
 endif
 LIBS      = $(LUA_LIBS) $(IDN_LIBS) -lcurl -lssl -lcrypto -lm -ldl -pthread $(EXTRA_LIBS)
-LINK      = -Wl,--exclude-libs,ALL -Wl,-z,relro,-z,now
+LINK      = -Wl,--exclude-libs,ALL $(HARDENING_LINK)
 
 # The folders of host/ are the rows of docs/ARCHITECTURE.md. The library ends at embed/; the program is built on it.
 LIBRARY_FOLDERS := base milter mta async codec config task bind script io embed
 PROGRAM_FOLDERS := process ctl trial bench doctor program
-LIBRARY_SOURCES := $(wildcard $(LIBRARY_FOLDERS:%=host/%/*.c))
-PROGRAM_SOURCES := $(wildcard $(PROGRAM_FOLDERS:%=host/%/*.c))
+LIBRARY_SOURCES := $(sort $(wildcard $(LIBRARY_FOLDERS:%=host/%/*.c)))
+PROGRAM_SOURCES := $(sort $(wildcard $(PROGRAM_FOLDERS:%=host/%/*.c)))
 LIBRARY_OBJECTS := $(LIBRARY_SOURCES:host/%.c=$(BUILD)/obj/%.o) $(BUILD)/obj/lua_sources.o
 PROGRAM_OBJECTS := $(PROGRAM_SOURCES:host/%.c=$(BUILD)/obj/%.o)
 PARTS_OBJECTS   := $(filter-out $(BUILD)/obj/program/%,$(PROGRAM_OBJECTS))
@@ -56,19 +73,20 @@ PARTS_OBJECTS   := $(filter-out $(BUILD)/obj/program/%,$(PROGRAM_OBJECTS))
 TEST_OBJECTS    := $(patsubst host/%.c,$(BUILD)/test/obj/%.o,$(LIBRARY_SOURCES) \
 	$(filter-out host/program/%,$(PROGRAM_SOURCES))) $(BUILD)/obj/lua_sources.o
 # lua/moonmilter/testing/ runs in busted, outside the host: it is not part of the library
-LUA_SOURCES := $(wildcard lua/moonmilter/*.lua $(patsubst %,lua/moonmilter/%/*.lua,runtime mail net))
+LUA_SOURCES := $(sort $(wildcard lua/moonmilter/*.lua $(patsubst %,lua/moonmilter/%/*.lua,runtime mail net)))
 
 PACKAGES_BUILD := gcc make pkg-config libc6-dev libluajit-5.1-dev luajit libev-dev libc-ares-dev libcurl4-openssl-dev \
 	libidn2-dev libssl-dev libsystemd-dev lua-lpeg
 PACKAGES_TEST  := libmilter-dev lua-busted lua-check luarocks lua-cjson lua-filesystem lua-posix lua-socket lua-sec \
-	lua-redis miltertest redis-server redis-tools dnsmasq-base openssl python3
+	lua-redis man-db miltertest patch redis-server redis-tools dnsmasq-base openssl python3 systemd
 
-.PHONY: all run test test-all check lint objects asan one-byte gc valgrind install uninstall clean help \
-	packages-build packages-test
+.PHONY: all run test test-debian test-all check lint objects asan one-byte gc valgrind install uninstall clean help \
+	packages-build packages-test present product
 
-all: $(BUILD)/moonmilter $(BUILD)/libmoonmilter.a $(BUILD)/libmoonmilter.so $(BUILD)/test/libmoonmilter_test.so \
-	$(BUILD)/test/program.a \
-	$(BUILD)/lua/moonmilter/codec.so
+all: product $(BUILD)/test/libmoonmilter_test.so $(BUILD)/test/program.a
+
+# what make install installs
+product: $(BUILD)/moonmilter $(BUILD)/libmoonmilter.a $(BUILD)/libmoonmilter.so $(BUILD)/lua/moonmilter/codec.so
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -94,15 +112,28 @@ packages-build:
 packages-test: packages-build
 	$(call install_packages,$(PACKAGES_TEST))
 
+# Says in one line which packages a build lacks: header=package. pkg-config is asked about first, since it finds some.
+HEADERS := luajit.h=libluajit-5.1-dev ev.h=libev-dev ares.h=libc-ares-dev curl/curl.h=libcurl4-openssl-dev \
+	idn2.h=libidn2-dev openssl/ssl.h=libssl-dev
+present:
+	@missing=""; \
+	for tool in $(firstword $(CC))=gcc ar=binutils pkg-config=pkg-config; do \
+		command -v $${tool%%=*} >/dev/null || missing="$$missing $${tool#*=}"; done; \
+	[ -n "$$missing" ] || for header in $(HEADERS); do \
+		echo "#include <$${header%%=*}>" | $(CC) $(LUA_CFLAGS) -E -x c -o /dev/null - 2>/dev/null || \
+			missing="$$missing $${header#*=}"; done; \
+	[ -z "$$missing" ] || { echo "moonmilter: missing:$$missing; install them with: make packages-build" >&2; \
+		exit 1; }
+
 # ---- build: one short line a file; make V=1 shows the commands ----
 
 quiet = $(if $(V),,@printf '  %-4s %s\n' $(1) $@;)
 
-$(BUILD)/obj/%.o: host/%.c Makefile
+$(BUILD)/obj/%.o: host/%.c Makefile | present
 	@mkdir -p $(@D)
 	$(call quiet,CC)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
-$(BUILD)/test/obj/%.o: host/%.c Makefile
+$(BUILD)/test/obj/%.o: host/%.c Makefile | present
 	@mkdir -p $(@D)
 	$(call quiet,CC)$(CC) $(ALL_CFLAGS) -fvisibility=default -MMD -MP -c -o $@ $<
 
@@ -134,7 +165,7 @@ $(BUILD)/obj/lua_sources.o: $(BUILD)/lua_sources.c host/script/sources.h
 # Debian builds its static libev for programs only. The only obstacle to a shared library is that ev.o uses the variable
 # stderr, so we replace it with our own (host/base/ev_stderr.c). Its clock and its wait go through host/base/clock.c, so
 # that a test can move the time.
-$(BUILD)/ev.o: Makefile
+$(BUILD)/ev.o: Makefile | present
 	@mkdir -p $(BUILD)/ev
 	@cd $(BUILD)/ev && ar x $$($(CC) -print-file-name=libev.a) ev.o
 	$(call quiet,EV)objcopy --redefine-sym stderr=mm_ev_stderr --redefine-sym clock_gettime=mm_ev_clock_gettime \
@@ -165,11 +196,11 @@ $(BUILD)/test/libmoonmilter_test.so: $(TEST_OBJECTS) $(BUILD)/ev.o host/libmoonm
 # The C half of the mail modules again, as a plain Lua module: they also work outside the host (docs/mail-codec.md).
 $(BUILD)/lua/moonmilter/codec.so: $(filter $(BUILD)/obj/codec/%,$(LIBRARY_OBJECTS))
 	@mkdir -p $(@D)
-	$(call quiet,LD)$(CC) -shared $(SANITIZE) -o $@ $^ $(IDN_LIBS)
+	$(call quiet,LD)$(CC) -shared $(SANITIZE) $(HARDENING_LINK) -o $@ $^ $(IDN_LIBS)
 
 # C modules of scripts take lua_* from the process, so LuaJIT is linked as a shared library.
 $(BUILD)/moonmilter: $(PROGRAM_OBJECTS) $(BUILD)/libmoonmilter.a $(BUILD)/ev.o
-	$(call quiet,LD)$(CC) $(SANITIZE) $(LINK) -o $@ $(PROGRAM_OBJECTS) $(BUILD)/ev.o $(BUILD)/libmoonmilter.a \
+	$(call quiet,LD)$(CC) -pie $(SANITIZE) $(LINK) -o $@ $(PROGRAM_OBJECTS) $(BUILD)/ev.o $(BUILD)/libmoonmilter.a \
 		$(LIBS)
 
 # ---- serve, test ----
@@ -182,9 +213,15 @@ run: packages-build
 test: packages-build packages-test
 	@spec/mta/install || echo "spec/mta/install: not everything could be installed; specs that need it are skipped"
 	@$(MAKE) --no-print-directory all lint
-	@spec/run
+	@spec/run $(SPECS)
 
 check: test
+
+# The same two commands on another release of Debian, in a root of its own (spec/debian/run), as root:
+# make test-debian RELEASE=bookworm SPECS="spec/milter spec/mta"
+RELEASE ?= trixie
+test-debian:
+	@spec/debian/run $(RELEASE) make test SPECS="$(SPECS)"
 
 # Everything to run before a release (docs/TESTING.md): make test, then all the rest in its long form. Takes hours.
 test-all: test
@@ -198,7 +235,7 @@ test-all: test
 	@$(MAKE) --no-print-directory bench-quick
 
 # The whole tree with both compilers' strict warnings, then the include rules, documentation coverage, width, dead
-# functions, names and sections that comments cite, luacheck.
+# functions, names and sections that comments cite, patterns that take more than linear time, luacheck.
 lint: packages-build packages-test
 	@luajit spec/lint/rooms.lua
 	@luajit spec/lint/documentation.lua
@@ -206,8 +243,11 @@ lint: packages-build packages-test
 	@luajit spec/lint/dead.lua
 	@luajit spec/lint/words.lua
 	@luajit spec/lint/sections.lua
+	@luajit spec/lint/patterns.lua
 	@luacheck -q --no-color lua spec examples scripts
-	@if command -v clang >/dev/null; then $(MAKE) --no-print-directory CC=clang BUILD=build/clang objects; fi
+	@$(MAKE) --no-print-directory WERROR=-Werror BUILD=build/strict objects
+	@if command -v clang >/dev/null; then \
+		$(MAKE) --no-print-directory WERROR=-Werror CC=clang BUILD=build/clang objects; fi
 
 objects: $(LIBRARY_OBJECTS) $(PROGRAM_OBJECTS)
 
@@ -266,9 +306,9 @@ valgrind: packages-build packages-test all
 # fuzz-quick is for CI: FUZZ_TOTAL seconds over all targets, two at a time.
 FUZZ_SECONDS ?= 60
 FUZZ_TOTAL   ?= 300
-FUZZ ?= $(filter-out replay_corpus,$(patsubst host/fuzz/%.c,%,$(wildcard host/fuzz/*.c)))
+FUZZ ?= $(filter-out replay_corpus watch,$(patsubst host/fuzz/%.c,%,$(wildcard host/fuzz/*.c)))
 FUZZ_FLAGS := -std=c11 -D_GNU_SOURCE $(WARNINGS) -O1 -g -fsanitize=fuzzer,address,undefined \
-	-fno-sanitize-recover=undefined -Ihost
+	-fno-sanitize-recover=undefined -DMM_FUZZER -Ihost
 
 .PHONY: fuzz fuzz-quick fuzz-build corpus libs
 # the other libraries of a program that links with the static library
@@ -282,15 +322,17 @@ fuzz-quick: fuzz-build
 	@FUZZ_SECONDS=$$(($(FUZZ_TOTAL) / $(words $(FUZZ)))) FUZZ_JOBS=2 spec/fuzz/run $(FUZZ)
 
 fuzz-build: packages-build
-	$(call install_packages,clang libclang-rt-14-dev)
+	$(call install_packages,clang)
+	$(call install_packages,libclang-rt-$$(clang -dumpversion | cut -d. -f1)-dev)
 	@$(MAKE) --no-print-directory -s -j2 BUILD=build/fuzz CC=clang CFLAGS="-O1 -g" \
 		SANITIZE="-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined" \
 		build/fuzz/libmoonmilter.a build/fuzz/test/program.a build/fuzz/ev.o
 	@$(MAKE) --no-print-directory -s -j2 $(FUZZ:%=build/fuzz/fuzz_%)
 
-build/fuzz/fuzz_%: host/fuzz/%.c build/fuzz/libmoonmilter.a build/fuzz/test/program.a
-	clang $(FUZZ_FLAGS) $(LUA_CFLAGS) -o $@ -no-pie $< build/fuzz/test/program.a build/fuzz/ev.o \
-		build/fuzz/libmoonmilter.a $(LIBS)
+build/fuzz/fuzz_%: host/fuzz/%.c $(wildcard host/fuzz/*.h) host/fuzz/watch.c build/fuzz/libmoonmilter.a \
+		build/fuzz/test/program.a
+	clang $(FUZZ_FLAGS) $(LUA_CFLAGS) -Wl,--wrap=LLVMFuzzerTestOneInput -o $@ -no-pie $< host/fuzz/watch.c \
+		build/fuzz/test/program.a build/fuzz/ev.o build/fuzz/libmoonmilter.a $(LIBS)
 
 # Adds the new inputs that matter to the tree.
 corpus:
@@ -309,8 +351,12 @@ soak: packages-build packages-test all
 INCLUDEDIR = $(PREFIX)/include
 LIBDIR     = $(PREFIX)/lib
 LUADIR     = $(PREFIX)/share/lua/5.1
+CODECDIR   = $(PREFIX)/lib/lua/5.1/moonmilter
+BASHDIR    = $(PREFIX)/share/bash-completion/completions
+ZSHDIR     = $(PREFIX)/share/zsh/vendor-completions
 MANDIR     = $(PREFIX)/share/man/man8
 DOCDIR     = $(PREFIX)/share/doc/moonmilter
+METADIR    = $(PREFIX)/share/moonmilter/meta
 
 # Made each time, because it holds PREFIX, and no file's age shows a change of that.
 .PHONY: $(BUILD)/moonmilter.pc
@@ -324,9 +370,9 @@ $(BUILD)/moonmilter.pc:
 	printf 'Libs.private: -l:libev.a -lidn2 -lcurl -lssl -lcrypto -lm -ldl -pthread %s\n' "$(EXTRA_LIBS)"; \
 	printf 'Cflags: -I$${includedir}\n'; } > $@
 
-install: all $(BUILD)/moonmilter.pc install-systemd
+install: product $(BUILD)/moonmilter.pc install-systemd
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(INCLUDEDIR) $(DESTDIR)$(LIBDIR)/pkgconfig \
-		$(DESTDIR)$(LUADIR)/moonmilter $(DESTDIR)$(MANDIR) $(DESTDIR)$(DOCDIR)/examples $(DESTDIR)$(DOCDIR)/meta
+		$(DESTDIR)$(LUADIR)/moonmilter $(DESTDIR)$(MANDIR) $(DESTDIR)$(DOCDIR)/examples $(DESTDIR)$(METADIR)
 	install -m 755 $(BUILD)/moonmilter $(DESTDIR)$(PREFIX)/bin/moonmilter
 	install -m 644 host/moonmilter.h host/moonmilter_testing.h $(DESTDIR)$(INCLUDEDIR)/
 	install -m 644 $(BUILD)/libmoonmilter.a $(DESTDIR)$(LIBDIR)/libmoonmilter.a
@@ -335,7 +381,10 @@ install: all $(BUILD)/moonmilter.pc install-systemd
 	install -m 644 $(BUILD)/moonmilter.pc $(DESTDIR)$(LIBDIR)/pkgconfig/moonmilter.pc
 	cd lua/moonmilter && \
 		find . -name '*.lua' -exec install -D -m 644 {} $(abspath $(DESTDIR)$(LUADIR)/moonmilter)/{} \;
-	install -m 644 lua/meta/*.lua $(DESTDIR)$(DOCDIR)/meta/
+	install -D -m 644 $(BUILD)/lua/moonmilter/codec.so $(DESTDIR)$(CODECDIR)/codec.so
+	install -D -m 644 debian/completions/moonmilter.bash $(DESTDIR)$(BASHDIR)/moonmilter
+	install -D -m 644 debian/completions/_moonmilter $(DESTDIR)$(ZSHDIR)/_moonmilter
+	install -m 644 lua/meta/*.lua $(DESTDIR)$(METADIR)/
 	install -m 644 docs/moonmilter.8 $(DESTDIR)$(MANDIR)/moonmilter.8
 	install -m 644 docs/*.md $(DESTDIR)$(DOCDIR)/
 	install -m 644 examples/* $(DESTDIR)$(DOCDIR)/examples/
@@ -345,11 +394,35 @@ uninstall: uninstall-systemd
 		$(DESTDIR)$(INCLUDEDIR)/moonmilter.h $(DESTDIR)$(INCLUDEDIR)/moonmilter_testing.h \
 		$(DESTDIR)$(LIBDIR)/libmoonmilter.a $(DESTDIR)$(LIBDIR)/libmoonmilter.so \
 		$(DESTDIR)$(LIBDIR)/libmoonmilter.so.0 $(DESTDIR)$(LIBDIR)/pkgconfig/moonmilter.pc \
-		$(DESTDIR)$(MANDIR)/moonmilter.8
-	rm -rf $(DESTDIR)$(LUADIR)/moonmilter $(DESTDIR)$(DOCDIR)
+		$(DESTDIR)$(MANDIR)/moonmilter.8 $(DESTDIR)$(CODECDIR)/codec.so \
+		$(DESTDIR)$(BASHDIR)/moonmilter $(DESTDIR)$(ZSHDIR)/_moonmilter
+	rm -rf $(DESTDIR)$(LUADIR)/moonmilter $(DESTDIR)$(DOCDIR) $(DESTDIR)$(PREFIX)/share/moonmilter
 
 clean:
 	rm -rf $(BUILD)
+
+# ---- packages, release ----
+
+# Debian packages of the committed state (debian/), built in build/deb, checked with lintian.
+# Of lintian's tags only those about the maintainer's address are off: the project has none, reports go to its tracker.
+DIST ?= $(BUILD)/dist
+LINTIAN_SUPPRESS := bogus-mail-host,bogus-mail-host-in-debian-changelog
+.PHONY: deb dist
+deb: packages-build
+	$(call install_packages,build-essential debhelper dpkg-dev lintian)
+	@rm -rf $(BUILD)/deb && mkdir -p $(BUILD)/deb
+	@git archive --prefix=moonmilter-$(VERSION)/ HEAD | tar -x -C $(BUILD)/deb
+	@cd $(BUILD)/deb/moonmilter-$(VERSION) && SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) \
+		dpkg-buildpackage -us -uc -b >../build.log 2>&1 || { tail -30 ../build.log; exit 1; }
+	@cd $(BUILD)/deb && lintian --allow-root --fail-on error,warning --tag-display-limit 0 \
+		--suppress-tags $(LINTIAN_SUPPRESS) *.changes && ls *.deb
+
+# The archive of a release with its bill of materials (SPDX), the same bytes for each run on one commit.
+dist:
+	@mkdir -p $(DIST)
+	@luajit debian/sbom.lua $(VERSION) >$(DIST)/moonmilter-$(VERSION).spdx.json
+	@git archive --prefix=moonmilter-$(VERSION)/ HEAD | gzip -n9 >$(DIST)/moonmilter-$(VERSION).tar.gz
+	@cd $(DIST) && sha256sum moonmilter-$(VERSION).*
 
 # ---- measure ----
 

@@ -43,6 +43,8 @@ function on_eom(ctx)
   local virus = answer:match "^stream: (.+) FOUND"
   if virus then
     return ctx:reject(554, "5.7.1", "Virus found: " .. virus)
+  elseif answer:find("size limit exceeded", 1, true) then -- clamd's StreamMaxLength; another try would meet it again
+    return ctx:reject(552, "5.3.4", "Message too big for the virus scanner")
   elseif answer ~= "stream: OK" then
     log.error("clamd: %s", answer ~= "" and answer or text)
     return ctx:tempfail(451, "4.7.1", "Virus scanner unavailable, please try again later")

@@ -135,14 +135,15 @@ MM_API void mm_host_free(struct mm_host *);
  * them afterwards. */
 MM_API struct mm_feed *mm_feed_open(struct mm_host *, const char *milter, struct mm_error *);
 /* Takes bytes as an MTA sends them, split anywhere. False: they break the protocol and the feed is finished; its output
- * may still be read. A handler that waits continues in mm_host_turn(). */
+ * may still be read. A handler that waits continues in mm_host_turn(). So do packets that are left after some
+ * milliseconds of work or after one end-of-message, so that one feed does not hold up other sessions. */
 MM_API bool mm_feed_bytes(struct mm_feed *, const void *bytes, size_t size, struct mm_error *);
 /* Returns the replies that mm_feed_consume() has not removed yet. BORROWED until the next call for this feed or its
  * host. */
 MM_API const void *mm_feed_output(const struct mm_feed *, size_t *size);
 /* Removes the first bytes of the output. */
 MM_API void mm_feed_consume(struct mm_feed *, size_t size);
-/* True while a handler waits: turn the loop. */
+/* True while a handler waits or packets are left: turn the loop. */
 MM_API bool mm_feed_is_waiting(const struct mm_feed *);
 /* True when the filter has hung up or the MTA has sent QUIT: mm_feed_bytes() ignores further bytes. */
 MM_API bool mm_feed_is_finished(const struct mm_feed *);

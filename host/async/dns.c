@@ -3,51 +3,36 @@
 #include "base/bounds.h"
 #include "base/list.h"
 #include "base/watch.h"
+#include "async/dns_channel.h"
 
-#include <ares.h>
 #include <stdlib.h>
-#include <stdio.h>
+#include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 
 #define BUCKETS         4096u   /* of the table of questions; a power of two */
-#define TRIES           3       /* c-ares doubles the time of each round: 1 + 2 + 4 */
-#define ROUNDS          7.0
-#define EDNS_SIZE       1232    /* fits the smallest IPv6 packet (DNS flag day 2020); more comes over TCP */
 #define LOOK_EVERY      1.0     /* seconds between looks at resolv.conf, when something is asked */
 #define RESOLV_CONF     "/etc/resolv.conf"
-
-/* One ares channel: one set of servers. */
-struct channel {
-	struct mm_dns   *dns;           /* borrowed */
-	ares_channel     ares;          /* owned */
-	struct mm_timer  timer;
-	struct socket   *sockets;       /* owned list */
-	unsigned         in_flight;
-	bool             has_choice;    /* several servers: c-ares asks the next one when one has no answer */
-	bool             is_retired;    /* only answers its open questions */
-	struct channel  *next;          /* older ones */
-};
-
-struct socket {
-	struct mm_watch  watch;
-	struct channel  *channel;       /* borrowed */
-	int              fd;            /* c-ares owns it */
-	struct socket   *next;
-};
+#define MISFITS_MAX     3       /* responses in a row that do not fit the question before we draw conclusions */
+#define PLAIN_TIME      3600.0  /* seconds without mixed letters after a server has not echoed them */
 
 /* A question in flight, or its answer. */
 struct mm_dns_question {
+	struct mm_dns_sending    sending;
+	struct mm_timer          again;
 	struct mm_dns           *dns;                   /* borrowed */
 	struct mm_dns_question  *next;                  /* of its bucket */
 	struct mm_dns_question  *newer, *older;         /* answers by use; NULL while in flight */
-	struct channel          *channel;               /* borrowed; NULL: answered */
 	struct mm_dns_query     *waiters;               /* last first */
 	struct mm_dns_answer     answer;
 	double                   expires_at;            /* mm_clock_now() */
 	size_t                   declared;              /* for the account, while it is among the answers */
-	bool                     is_starting;           /* c-ares may answer from inside ares_query() */
+	bool                     is_answered;
+	bool                     is_starting;           /* c-ares may answer from inside the send */
+	uint8_t                  misfits, other_case;   /* responses to something else; of these: to other letters */
 	uint16_t                 type;
+	unsigned                 epoch;
+	char                    *sent;                  /* the name as sent, behind name[] */
 	char                     name[];                /* lower case, no last dot */
 };
 
@@ -57,7 +42,10 @@ struct mm_dns {
 	char                    *resolv_conf;           /* owned */
 	double                   timeout;
 	unsigned                 cache_max;
-	struct channel          *channels;              /* owned: the first takes questions, unless it is retired */
+	struct mm_dns_channels  *sets;                  /* owned list */
+	struct mm_dns_channels  *channels;              /* one of them, which takes questions; NULL: none yet */
+	unsigned                 epoch;                 /* of the servers; older answers are not kept */
+	double                   plain_until;           /* no mixed letters before */
 	struct stat              resolv_conf_was;
 	double                   looked_at;
 	struct mm_dns_question  *buckets[BUCKETS];      /* owned */
@@ -83,7 +71,7 @@ static struct mm_dns_question **bucket_of(struct mm_dns *d, const char *name, ui
 /* Will its answer come from servers that are no longer asked? */
 static bool is_outdated(const struct mm_dns_question *q)
 {
-	return q->channel != NULL && q->channel->is_retired;
+	return !q->is_answered && q->epoch != q->dns->epoch;
 }
 
 static struct mm_dns_question *find(struct mm_dns *d, const char *name, uint16_t type)
@@ -142,6 +130,7 @@ static void drop(struct mm_dns_question *q)
 	while (*at != q)
 		at = &(*at)->next;
 	*at = q->next;
+	mm_timer_stop(&q->again);
 	mm_dns_answer_free(&q->answer);
 	free(q);
 }
@@ -211,196 +200,74 @@ static void deliver(struct mm_dns_question *q)
 	keep_answer(q);
 }
 
-static enum mm_dns_code code_of_status(int status, bool has_choice)
+static bool sends_plain(const struct mm_dns *d)
 {
-	switch (status) {
-	case ARES_ENODATA:      return MM_DNS_nodata;
-	case ARES_ENOTFOUND:    return MM_DNS_nxdomain;
-	case ARES_EREFUSED:     return MM_DNS_refused;
-	case ARES_EFORMERR:
-	case ARES_ENOTIMP:
-	case ARES_EBADRESP:     return MM_DNS_badanswer;
-	case ARES_EBADNAME:
-	case ARES_EBADQUERY:    return MM_DNS_badname;
-	/* also "each said SERVFAIL" */
-	case ARES_ECONNREFUSED: return has_choice ? MM_DNS_servfail : MM_DNS_unreachable;
-	case ARES_ETIMEOUT:     return MM_DNS_timeout;
-	case ARES_ENOMEM:       return MM_DNS_memory;
-	default:                return MM_DNS_servfail;
-	}
+	return mm_clock_now() < d->plain_until;
 }
 
-static void on_answer(void *arg, int status, int timeouts, unsigned char *bytes, int size)
+/* Whoever cannot see our questions must guess id, port and the case of the letters (draft-vixie-dnsext-dns0x20): a
+ * response that misses is not an answer, and we ask again with all three new. Some servers do not echo the letters:
+ * when no response in a row does, ours is one of those. */
+static bool is_misfit(struct mm_dns_question *q, const uint8_t *bytes, size_t size)
 {
-	struct mm_dns_question *q = arg;
 	struct mm_dns *d = q->dns;
-	(void)timeouts;
-	bool was_outdated = is_outdated(q), has_choice = q->channel->has_choice;
-	q->channel->in_flight--;
-	q->channel = NULL;
-	d->counts.in_flight--;
-	bool is_response = status == ARES_SUCCESS || status == ARES_ENODATA || status == ARES_ENOTFOUND;
-	if (is_response && bytes != NULL && size > 0)
-		mm_dns_answer_read(&q->answer, bytes, (size_t)size, q->type);
-	else
-		q->answer = (struct mm_dns_answer){ .code = code_of_status(status, has_choice), .type = q->type };
+	enum mm_dns_fit fit = mm_dns_answer_fit(bytes, size, q->sent, q->type);
+	if (fit == MM_DNS_FITS || (fit == MM_DNS_OTHER_CASE && sends_plain(d)))
+		return false;
+	d->counts.misfits++;
+	q->misfits++;
+	q->other_case += fit == MM_DNS_OTHER_CASE;
+	if (q->other_case < MISFITS_MAX)
+		return true;
+	d->plain_until = mm_clock_now() + PLAIN_TIME;
+	return false;
+}
+
+static void finish(struct mm_dns_question *q)
+{
+	bool was_outdated = is_outdated(q);
+	q->is_answered = true;
+	q->dns->counts.in_flight--;
 	if (q->is_starting)
 		return;
 	if (was_outdated)
 		q->answer.ttl = 0;
-	if (d->is_closing)
+	deliver(q);
+}
+
+static void on_response(struct mm_dns_sending *sending, enum mm_dns_code code, const uint8_t *bytes, size_t size)
+{
+	struct mm_dns_question *q = MM_OWNER_OF(sending, struct mm_dns_question, sending);
+	if (q->dns->is_closing) {
 		drop(q);
-	else
-		deliver(q);
-}
-
-/* ---- channels ---- */
-
-static void channel_free(struct channel *c)
-{
-	struct channel **at = &c->dns->channels;
-	while (*at != c)
-		at = &(*at)->next;
-	*at = c->next;
-	ares_destroy(c->ares);          /* closes its sockets: on_socket */
-	mm_timer_stop(&c->timer);
-	free(c);
-}
-
-/* Called after every call into c-ares. The channel may be freed afterwards. */
-static void settle(struct channel *c)
-{
-	struct timeval wait;
-	if (c->is_retired && c->in_flight == 0) {
-		channel_free(c);
 		return;
 	}
-	if (ares_timeout(c->ares, NULL, &wait) != NULL)
-		mm_timer_start(&c->timer, (double)wait.tv_sec + (double)wait.tv_usec / 1e6);
-	else
-		mm_timer_stop(&c->timer);
-}
-
-static void channel_timer(struct mm_timer *timer)
-{
-	struct channel *c = MM_OWNER_OF(timer, struct channel, timer);
-	ares_process_fd(c->ares, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
-	settle(c);
-}
-
-static void socket_ready(struct mm_watch *watch, int ready)
-{
-	struct socket *s = MM_OWNER_OF(watch, struct socket, watch);
-	struct channel *c = s->channel;
-	int fd = s->fd;                 /* c-ares may close it: then s is gone */
-	ares_process_fd(c->ares, ready & MM_READABLE ? fd : ARES_SOCKET_BAD, ready & MM_WRITABLE
-		? fd : ARES_SOCKET_BAD);
-	settle(c);
-}
-
-static void on_socket(void *data, ares_socket_t fd, int readable, int writable)
-{
-	struct channel *c = data;
-	struct socket **at = &c->sockets;
-	while (*at != NULL && (*at)->fd != fd)
-		at = &(*at)->next;
-	struct socket *s = *at;
-	if (!readable && !writable) {
-		if (s == NULL)
+	if (bytes != NULL && is_misfit(q, bytes, size)) {
+		if (q->misfits < MISFITS_MAX) {
+			mm_timer_soon(&q->again);
 			return;
-		mm_watch_stop(&s->watch);
-		*at = s->next;
-		free(s);
-		return;
+		}
+		bytes = NULL;
+		code = MM_DNS_badanswer;
 	}
-	if (s == NULL) {
-		s = calloc(1, sizeof *s);
-		if (s == NULL)
-			return;         /* not watched: its questions time out */
-		s->channel = c;
-		s->fd = fd;
-		mm_watch_init(&s->watch, c->dns->clock, socket_ready);
-		s->next = c->sockets;
-		c->sockets = s;
-	}
-	mm_watch_start(&s->watch, fd, (readable ? MM_READABLE : 0) | (writable ? MM_WRITABLE : 0));
+	if (bytes != NULL)
+		mm_dns_answer_read(&q->answer, bytes, size, q->type);
+	else
+		q->answer = (struct mm_dns_answer){ .code = code, .type = q->type };
+	finish(q);
 }
 
-static bool open_ares(struct channel *c, const struct mm_dns *d, int flags, struct mm_fault *why)
-{
-	struct ares_options o = {
-		.flags = ARES_FLAG_EDNS | ARES_FLAG_NOSEARCH | flags, .timeout = (int)(d->timeout * 1000 / ROUNDS) + 1,
-			.tries = TRIES,
-		.ednspsz = EDNS_SIZE, .sock_state_cb = on_socket, .sock_state_cb_data = c,
-		.resolvconf_path = d->resolv_conf,
-	};
-	int mask = ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_EDNSPSZ | ARES_OPT_SOCK_STATE_CB
-		| ARES_OPT_DOMAINS;
-	if (d->resolv_conf != NULL)
-		mask |= ARES_OPT_RESOLVCONF;
-	int status = ares_init_options(&c->ares, &o, mask);
-	if (status != ARES_SUCCESS) {
-		c->ares = NULL;
-		return mm_fault_set(why, MM_FAULT_RESOURCE, "dns: the resolver cannot be started: %s",
-			ares_strerror(status));
-	}
-	if (d->servers == NULL)
-		return true;
-	status = ares_set_servers_ports_csv(c->ares, d->servers);
-	if (status == ARES_SUCCESS)
-		return true;
-	return mm_fault_set(why, MM_FAULT_CONFIG, "dns: servers \"%s\": %s; write addresses with or without a port: "
-		"\"192.0.2.53\", \"192.0.2.53:5353\", \"[2001:db8::53]:53\"", d->servers, ares_strerror(status));
-}
+/* ---- servers ---- */
 
-static unsigned server_count(const struct channel *c)
-{
-	struct ares_addr_port_node *list = NULL;
-	unsigned count = 0;
-	if (ares_get_servers_ports(c->ares, &list) == ARES_SUCCESS)
-		for (const struct ares_addr_port_node *node = list; node != NULL; node = node->next)
-			count++;
-	ares_free_data(list);
-	return count;
-}
-
-/* c-ares skips a server that answers SERVFAIL or REFUSED, and in the end reports "connection refused". That is right
- * with several servers; with only one we want its real answer. */
-static bool open_channel(struct channel *c, const struct mm_dns *d, struct mm_fault *why)
-{
-	if (!open_ares(c, d, 0, why))
-		return false;
-	c->has_choice = server_count(c) > 1;
-	if (c->has_choice)
-		return true;
-	ares_destroy(c->ares);
-	return open_ares(c, d, ARES_FLAG_NOCHECKRESP, why);
-}
-
-static struct channel *channel_new(struct mm_dns *d, struct mm_fault *why)
-{
-	struct channel *c = calloc(1, sizeof *c);
-	if (c == NULL) {
-		mm_fault_set(why, MM_FAULT_RESOURCE, "dns: out of memory");
-		return NULL;
-	}
-	c->dns = d;
-	mm_timer_init(&c->timer, d->clock, channel_timer);
-	if (open_channel(c, d, why))
-		return c;
-	if (c->ares != NULL)
-		ares_destroy(c->ares);
-	free(c);
-	return NULL;
-}
-
-/* Retires the channel that takes questions: it is freed when it has answered its open questions. */
+/* What is in flight is still answered, but joined no more. */
 static void retire(struct mm_dns *d)
 {
-	if (d->channels == NULL || d->channels->is_retired)
+	if (d->channels == NULL)
 		return;
-	d->channels->is_retired = true;
-	settle(d->channels);
+	mm_dns_channels_retire(d->channels);
+	d->channels = NULL;
+	d->epoch++;
+	d->plain_until = 0;
 }
 
 static void look_at_resolv_conf(struct mm_dns *d)
@@ -422,18 +289,13 @@ static void look_at_resolv_conf(struct mm_dns *d)
 	retire(d);
 }
 
-static struct channel *channel_now(struct mm_dns *d)
+/* NULL: no memory. */
+static struct mm_dns_channels *channels_now(struct mm_dns *d)
 {
 	struct mm_fault ignored;
-	look_at_resolv_conf(d);
-	if (d->channels != NULL && !d->channels->is_retired)
-		return d->channels;
-	struct channel *c = channel_new(d, &ignored);
-	if (c == NULL)
-		return NULL;
-	c->next = d->channels;
-	d->channels = c;
-	return c;
+	if (d->channels == NULL)
+		d->channels = mm_dns_channels_new(d->clock, &d->sets, d->servers, d->resolv_conf, d->timeout, &ignored);
+	return d->channels;
 }
 
 /* ---- asking ---- */
@@ -445,33 +307,71 @@ static const struct mm_dns_answer *failure(struct mm_dns *d, enum mm_dns_code co
 	return &d->last;
 }
 
+static void ask_again(struct mm_timer *);
+
 static struct mm_dns_question *question_new(struct mm_dns *d, const char *name, uint16_t type)
 {
 	size_t size = strlen(name) + 1;
-	struct mm_dns_question *q = calloc(1, sizeof *q + size);
+	struct mm_dns_question *q = calloc(1, sizeof *q + 2 * size);
 	if (q == NULL)
 		return NULL;
+	q->sending.done = on_response;
 	q->dns = d;
 	q->type = type;
+	q->epoch = d->epoch;
+	q->sent = q->name + size;
 	memcpy(q->name, name, size);
+	mm_timer_init(&q->again, d->clock, ask_again);
 	struct mm_dns_question **bucket = bucket_of(d, name, type);
 	q->next = *bucket;
 	*bucket = q;
 	return q;
 }
 
-/* Gives the question to c-ares, which may answer at once: then the answer is returned. */
-static const struct mm_dns_answer *send_question(struct mm_dns *d, struct mm_dns_question *q, struct channel *c)
+/* Writes the name as it is sent: each letter large or small at random. A name with escapes stays as it is. */
+static void mix_letters(struct mm_dns_question *q)
 {
-	q->channel = c;
-	c->in_flight++;
+	uint8_t random[32];             /* a bit for each byte of a name */
+	strcpy(q->sent, q->name);
+	if (sends_plain(q->dns) || strchr(q->name, '\\') != NULL
+	    || getrandom(random, sizeof random, 0) != (ssize_t)sizeof random)
+		return;
+	for (size_t i = 0; q->sent[i] != '\0'; i++)
+		if (q->sent[i] >= 'a' && q->sent[i] <= 'z' && random[i / 8] >> (i & 7) & 1)
+			q->sent[i] = (char)(q->sent[i] & ~0x20);
+}
+
+static bool send_question(struct mm_dns_question *q)
+{
+	struct mm_dns_channels *channels = channels_now(q->dns);
+	if (channels == NULL)
+		return false;
+	mix_letters(q);
+	q->dns->counts.sent++;
+	return mm_dns_channels_send(channels, &q->sending, q->sent[0] != '\0' ? q->sent : ".", q->type);
+}
+
+static void ask_again(struct mm_timer *timer)
+{
+	struct mm_dns_question *q = MM_OWNER_OF(timer, struct mm_dns_question, again);
+	if (send_question(q))
+		return;
+	q->answer.code = MM_DNS_memory;
+	finish(q);
+}
+
+/* c-ares may answer at once: then the answer is returned, and the question is gone. */
+static const struct mm_dns_answer *start_question(struct mm_dns *d, struct mm_dns_question *q)
+{
 	d->counts.in_flight++;
-	d->counts.sent++;
 	q->is_starting = true;
-	ares_query(c->ares, q->name[0] != '\0' ? q->name : ".", 1, q->type, on_answer, q);
+	if (!send_question(q)) {
+		d->counts.in_flight--;
+		drop(q);
+		return failure(d, MM_DNS_memory);
+	}
 	q->is_starting = false;
-	settle(c);
-	if (q->channel != NULL)
+	if (!q->is_answered)
 		return NULL;
 	mm_dns_answer_free(&d->last);
 	d->last = q->answer;
@@ -512,11 +412,9 @@ const struct mm_dns_answer *mm_dns_ask(struct mm_dns *d, struct mm_dns_query *qu
 	d->counts.asked++;
 	if (!normalize(name, normal))
 		return failure(d, MM_DNS_badname);
-	struct channel *c = channel_now(d);
-	if (c == NULL)
-		return failure(d, MM_DNS_memory);
+	look_at_resolv_conf(d);
 	struct mm_dns_question *q = find(d, normal, type);
-	if (q != NULL && q->channel == NULL) {
+	if (q != NULL && q->is_answered) {
 		const struct mm_dns_answer *answer = known(q);
 		if (answer != NULL)
 			return answer;
@@ -529,7 +427,7 @@ const struct mm_dns_answer *mm_dns_ask(struct mm_dns *d, struct mm_dns_query *qu
 		q = question_new(d, normal, type);
 		if (q == NULL)
 			return failure(d, MM_DNS_memory);
-		const struct mm_dns_answer *answer = send_question(d, q, c);
+		const struct mm_dns_answer *answer = start_question(d, q);
 		if (answer != NULL)
 			return answer;
 	}
@@ -571,28 +469,29 @@ static bool join_servers(const char *const *list, char **out)
 
 bool mm_dns_configure(struct mm_dns *d, const struct mm_dns_settings *settings, struct mm_fault *why)
 {
-	struct mm_dns trial = { .clock = d->clock, .timeout = settings->timeout };
-	bool has_room = join_servers(settings->servers, &trial.servers);
-	if (settings->resolv_conf != NULL)
-		has_room = (trial.resolv_conf = strdup(settings->resolv_conf)) != NULL && has_room;
-	struct channel *probe = has_room ? channel_new(&trial, why) : NULL;
-	if (probe == NULL) {
-		free(trial.servers);
-		free(trial.resolv_conf);
-		return has_room ? false : mm_fault_set(why, MM_FAULT_RESOURCE, "dns: out of memory");
+	char *servers, *resolv_conf = NULL;
+	struct mm_dns_channels *channels = NULL;
+	if (!join_servers(settings->servers, &servers)
+	    || (settings->resolv_conf != NULL && (resolv_conf = strdup(settings->resolv_conf)) == NULL))
+		mm_fault_set(why, MM_FAULT_RESOURCE, "dns: out of memory");
+	else
+		channels = mm_dns_channels_new(d->clock, &d->sets, servers, resolv_conf, settings->timeout, why);
+	if (channels == NULL) {
+		free(servers);
+		free(resolv_conf);
+		return false;
 	}
-	ares_destroy(probe->ares);
-	free(probe);
+	retire(d);
+	forget_all(d);
+	d->channels = channels;
 	free(d->servers);
 	free(d->resolv_conf);
-	d->servers = trial.servers;
-	d->resolv_conf = trial.resolv_conf;
+	d->servers = servers;
+	d->resolv_conf = resolv_conf;
 	d->timeout = settings->timeout;
 	d->cache_max = settings->cache_max;
 	d->looked_at = 0;
 	d->resolv_conf_was = (struct stat){ 0 };
-	forget_all(d);
-	retire(d);
 	return true;
 }
 
@@ -618,9 +517,12 @@ void mm_dns_free(struct mm_dns *d)
 	if (d == NULL)
 		return;
 	d->is_closing = true;
-	while (d->channels != NULL)
-		channel_free(d->channels);
+	while (d->sets != NULL)
+		mm_dns_channels_free(d->sets);
 	forget_all(d);
+	for (size_t i = 0; i < BUCKETS; i++)
+		while (d->buckets[i] != NULL)           /* were to be asked again */
+			drop(d->buckets[i]);
 	mm_dns_answer_free(&d->last);
 	free(d->servers);
 	free(d->resolv_conf);

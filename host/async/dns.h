@@ -3,9 +3,9 @@
  * up alone. Servers come from the settings or from resolv.conf, which is read again when it changes: the old channel
  * answers its open questions and goes.
  * Each worker has one, for all generations of scripts.
- * Knows no Lua. Does not read /etc/hosts and tries no search domains: mail uses whole names. c-ares asks each server
- * from one port, so answers are only as hard to forge as that allows: use a resolver on the same host, as MTAs do
- * anyway. Memory: at most cache_max answers; the least recently used go first. */
+ * Knows no Lua. Does not read /etc/hosts and tries no search domains: mail uses whole names. Who forges an answer must
+ * guess the id, the source port and the case of each letter of a question. Memory: at most cache_max answers; the least
+ * recently used go first. */
 #ifndef MM_ASYNC_DNS_H
 #define MM_ASYNC_DNS_H
 
@@ -35,7 +35,8 @@ struct mm_dns_query {
 
 struct mm_dns_counts {
 	unsigned long asked;                    /* by all callers */
-	unsigned long sent;                     /* given to c-ares: the others were cached or joined */
+	unsigned long sent;                     /* given to c-ares, repeated ones included; others: cached or joined */
+	unsigned long misfits;                  /* responses that did not fit: forged, or of an odd server */
 	unsigned      in_flight;
 	unsigned      cached;
 };

@@ -7,6 +7,8 @@
 
 #define POINTERS_MAX 64         /* compression pointers of one name */
 #define CHAIN_MAX    16         /* CNAMEs in a row */
+#define IS_RESPONSE  0x8000     /* flags of the header (RFC 1035 4.1.1) */
+#define OPCODE       0x7800
 #define TYPE_CNAME   5
 #define TYPE_SOA     6
 #define TYPE_ANY     255
@@ -263,13 +265,31 @@ static enum mm_dns_code fail(struct mm_dns_answer *a, enum mm_dns_code code)
 	return code;
 }
 
+static bool same(struct mm_text a, struct mm_text b)
+{
+	return a.size == b.size && memcmp(a.bytes, b.bytes, a.size) == 0;
+}
+
+/* An alias that leads back, to the name asked for or to another alias, leads nowhere. */
+static bool leads_back(const struct mm_dns_answer *a, const char *asked, const struct mm_dns_piece *chain,
+	unsigned links, struct mm_text target)
+{
+	bool does = same(mm_text_of(asked), target);
+	for (unsigned i = 0; i < links && !does; i++)
+		does = same(mm_dns_text(a, chain[i]), target);
+	return does;
+}
+
 /* Reads the records asked for: those of the name at the end of the chain. Servers send the chain in
  * order (RFC 1034 4.3.2). */
 static bool read_answers(struct reader *r, unsigned count, char name[MM_DNS_NAME_SIZE])
 {
 	struct mm_dns_answer *a = r->answer;
 	struct owned_record found;
+	char asked[MM_DNS_NAME_SIZE];
+	struct mm_dns_piece chain[CHAIN_MAX];           /* the aliases' targets so far */
 	unsigned links = 0;
+	strcpy(asked, name);
 	a->ttl = TTL_MAX;
 	for (; count > 0; count--) {
 		size_t before = a->text.size;
@@ -281,8 +301,9 @@ static bool read_answers(struct reader *r, unsigned count, char name[MM_DNS_NAME
 		}
 		if (found.record.type == TYPE_CNAME && a->type != TYPE_CNAME && a->type != TYPE_ANY) {
 			struct mm_text target = mm_dns_text(a, found.record.text[0]);
-			if (++links > CHAIN_MAX || a->text.failed)
+			if (links == CHAIN_MAX || a->text.failed || leads_back(a, asked, chain, links, target))
 				return false;
+			chain[links++] = found.record.text[0];
 			memcpy(name, target.bytes, target.size);
 			name[target.size] = '\0';
 		} else if (found.record.type != a->type && a->type != TYPE_ANY) {
@@ -298,14 +319,60 @@ static bool read_answers(struct reader *r, unsigned count, char name[MM_DNS_NAME
 	return true;
 }
 
-/* How long a negative answer may be kept: as the zone's SOA says (RFC 2308 5); without an SOA, not at all. */
-static uint32_t negative_ttl(struct reader *r, unsigned count)
+static bool is_below(const char *name, const char *zone)
+{
+	size_t size = strlen(name), zone_size = strlen(zone);
+	if (zone_size == 0 || zone_size > size || strcmp(name + size - zone_size, zone) != 0)
+		return zone_size == 0;
+	return zone_size == size || name[size - zone_size - 1] == '.';
+}
+
+/* How long a negative answer may be kept: as the SOA of the name's zone says (RFC 2308 5); without one, not at all. */
+static uint32_t negative_ttl(struct reader *r, unsigned count, const char *name)
 {
 	struct owned_record found;
 	for (; count > 0 && read_record(r, &found); count--)
-		if (found.record.type == TYPE_SOA)
+		if (found.record.type == TYPE_SOA && is_below(name, found.owner))
 			return smaller(NEGATIVE_MAX, smaller(found.record.ttl, found.record.number[4]));
 	return 0;
+}
+
+/* Compares the question's name, which is never compressed, with one in text. */
+static enum mm_dns_fit compare_name(struct mm_cursor *c, const char *name)
+{
+	enum mm_dns_fit fit = MM_DNS_FITS;
+	for (uint8_t size; (size = mm_cursor_u8(c)) > 0;) {
+		const char *label = (const char *)c->at;
+		if (size > 63 || c->left < size || strnlen(name, size) < size || strncasecmp(label, name, size) != 0
+		    || (name[size] != '.' && name[size] != '\0'))
+			return MM_DNS_MISFIT;
+		if (memcmp(label, name, size) != 0)
+			fit = MM_DNS_OTHER_CASE;
+		c->at += size;
+		c->left -= size;
+		name += size + (name[size] == '.');
+	}
+	return *name == '\0' && !c->failed ? fit : MM_DNS_MISFIT;
+}
+
+enum mm_dns_fit mm_dns_answer_fit(const void *bytes, size_t size, const char *name, uint16_t type)
+{
+	struct reader r = { bytes, size, mm_cursor_over(bytes, size), NULL };
+	char ignored[MM_DNS_NAME_SIZE];
+	size_t ignored_size;
+	mm_cursor_u16(&r.at);                           /* id: the resolver has matched it */
+	uint16_t flags = mm_cursor_u16(&r.at), questions = mm_cursor_u16(&r.at);
+	mm_cursor_u32(&r.at);
+	mm_cursor_u16(&r.at);
+	if (r.at.failed || (flags & (IS_RESPONSE | OPCODE)) != IS_RESPONSE || questions != 1)
+		return MM_DNS_MISFIT;
+	enum mm_dns_fit fit = MM_DNS_FITS;
+	if (strchr(name, '\\') == NULL)
+		fit = compare_name(&r.at, name);
+	else if (!read_name(&r, ignored, &ignored_size))
+		return MM_DNS_MISFIT;
+	uint16_t its_type = mm_cursor_u16(&r.at), its_class = mm_cursor_u16(&r.at);
+	return its_type == type && its_class == 1 && !r.at.failed ? fit : MM_DNS_MISFIT;
 }
 
 static enum mm_dns_code code_of(unsigned rcode)
@@ -343,7 +410,7 @@ static enum mm_dns_code read_response(struct reader *r)
 		return a->text.failed ? MM_DNS_memory : MM_DNS_ok;
 	}
 	a->count = 0;
-	a->ttl = smaller(a->ttl, negative_ttl(r, authorities));
+	a->ttl = smaller(a->ttl, negative_ttl(r, authorities, name));
 	return code == MM_DNS_ok ? MM_DNS_nodata : code;
 }
 

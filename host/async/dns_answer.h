@@ -75,6 +75,15 @@ struct mm_dns_answer {
 	struct mm_buffer      text;             /* owned */
 };
 
+/* ORDER: worse last */
+enum mm_dns_fit {
+	MM_DNS_FITS,            /* a response to this question */
+	MM_DNS_OTHER_CASE,      /* the same, but letters of the name changed their case on the way */
+	MM_DNS_MISFIT,          /* no response, or one to another question */
+};
+
+/* name: as sent. A name with escapes is not compared: whoever received the response has matched it. */
+enum mm_dns_fit mm_dns_answer_fit(const void *bytes, size_t size, const char *name, uint16_t type);
 /* Reads a response to a question of this type. Always fills the answer; an unreadable response is badanswer. */
 void mm_dns_answer_read(struct mm_dns_answer *, const void *bytes, size_t size, uint16_t type);
 void mm_dns_answer_free(struct mm_dns_answer *);        /* back to the zeroed state */

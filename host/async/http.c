@@ -9,10 +9,15 @@
 #include "base/watch.h"
 #include "moonmilter.h"
 
-#include <curl/curl.h>
+#include "base/network.h"
+#include "async/tls.h"
 
+#include <arpa/inet.h>
+#include <curl/curl.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -25,16 +30,33 @@ struct socket_watch {
 	struct socket_watch *next, *previous;
 };
 
+/* Requests to one server: those that run, and those that wait for their turn. */
+struct server {
+	struct server          *next, *previous;
+	struct mm_http_request *queue, *queue_end;      /* borrowed */
+	unsigned                running;
+	char                    name[];                 /* "https://host:port", or a socket's path */
+};
+
 struct mm_http {
 	struct mm_clock     *clock;             /* borrowed */
 	CURLM               *multi;             /* owned */
 	struct mm_timer      timer;
 	struct socket_watch *watches;           /* owned list */
+	struct server       *servers;           /* owned list */
+	unsigned             running;
 };
 
 struct mm_http_request {
 	struct mm_http    *http;                /* borrowed */
 	CURL              *easy;                /* owned */
+	char              *origin;              /* owned: the name of its server */
+	struct server     *server;              /* borrowed; NULL: neither runs nor waits */
+	struct mm_http_request *next, *previous;        /* in the server's queue */
+	double             until;               /* mm_clock_now() */
+	double             connect_timeout;
+	char              *tls_name;            /* owned: what the certificate must be for; NULL: anything */
+	bool               no_private, met_private;     /* the server's address may not be private; it is */
 	struct curl_slist *fields, *resolve;    /* owned */
 	struct mm_buffer   head, body;          /* owned */
 	size_t             body_max;
@@ -42,6 +64,7 @@ struct mm_http_request {
 	size_t             declared;            /* for it */
 	bool               is_over;             /* more bytes came than may be kept */
 	bool               lacks_memory;        /* more bytes came than the account may hold */
+	bool               is_queued;           /* waits for its turn */
 	bool               is_running;          /* in the multi handle */
 	CURLcode           result;
 	struct mm_timer    finish;
@@ -50,11 +73,130 @@ struct mm_http_request {
 	char               text[CURL_ERROR_SIZE];
 };
 
+/* ---- whose turn it is ---- */
+
+/* GIVES "https://host:port", or the socket's path. */
+static char *origin_of(const struct mm_http_options *o)
+{
+	const char *host = strstr(o->url, "://");
+	if (o->unix_socket != NULL || host == NULL)
+		return strdup(o->unix_socket != NULL ? o->unix_socket : o->url);
+	return strndup(o->url, (size_t)(host - o->url) + 3 + strcspn(host + 3, "/?#"));
+}
+
+static struct server *find_or_make_server(struct mm_http *http, const char *name)
+{
+	struct server *s = http->servers;
+	while (s != NULL && strcmp(s->name, name) != 0)
+		s = s->next;
+	if (s != NULL)
+		return s;
+	s = calloc(1, sizeof *s + strlen(name) + 1);
+	if (s == NULL)
+		return NULL;
+	strcpy(s->name, name);
+	MM_LIST_PUSH(http->servers, s);
+	return s;
+}
+
+static void forget_if_unused(struct mm_http *http, struct server *s)
+{
+	if (s->running > 0 || s->queue != NULL)
+		return;
+	MM_LIST_REMOVE(http->servers, s);
+	free(s);
+}
+
+static void enqueue(struct server *s, struct mm_http_request *r)
+{
+	r->next = NULL;
+	r->previous = s->queue_end;
+	if (s->queue_end != NULL)
+		s->queue_end->next = r;
+	else
+		s->queue = r;
+	s->queue_end = r;
+}
+
+static void dequeue(struct server *s, struct mm_http_request *r)
+{
+	if (r->next == NULL)
+		s->queue_end = r->previous;
+	MM_LIST_REMOVE(s->queue, r);
+}
+
+static struct mm_http_request *dequeue_first(struct server *s)
+{
+	struct mm_http_request *r = s->queue;
+	r->is_queued = false;
+	dequeue(s, r);
+	return r;
+}
+
+/* A request that runs, or waits, does so no more. */
+static void leave_server(struct mm_http_request *r)
+{
+	struct server *s = r->server;
+	if (s == NULL)
+		return;
+	r->server = NULL;
+	if (r->is_queued) {
+		r->is_queued = false;
+		dequeue(s, r);
+	} else {
+		s->running--;
+		r->http->running--;
+	}
+	forget_if_unused(r->http, s);
+}
+
+static long milliseconds(double seconds)
+{
+	return seconds < 0.001 ? 1 : seconds > 86400 ? 86400000 : (long)(seconds * 1000);
+}
+
+static bool has_room(const struct mm_http *http, const struct server *s)
+{
+	return http->running < MM_HTTP_CONNECTIONS_MAX && s->running < MM_HTTP_HOST_MAX;
+}
+
+static void run(struct mm_http_request *r)
+{
+	double left = r->until - mm_clock_now();
+	mm_timer_stop(&r->finish);
+	r->server->running++;
+	r->http->running++;
+	curl_easy_setopt(r->easy, CURLOPT_TIMEOUT_MS, milliseconds(left));
+	curl_easy_setopt(r->easy, CURLOPT_CONNECTTIMEOUT_MS,
+		milliseconds(left < r->connect_timeout ? left : r->connect_timeout));
+	r->is_running = curl_multi_add_handle(r->http->multi, r->easy) == CURLM_OK;
+	if (r->is_running)
+		return;
+	r->result = CURLE_OUT_OF_MEMORY;
+	leave_server(r);
+	mm_timer_soon(&r->finish);
+}
+
+/* Starts what has room. The server with the fewest requests under way comes first: many that wait for dead servers do
+ * not keep those to a healthy one waiting. */
+static void serve(struct mm_http *http)
+{
+	for (struct server *next;; run(dequeue_first(next))) {
+		next = NULL;
+		for (struct server *s = http->servers; s != NULL; s = s->next)
+			if (s->queue != NULL && has_room(http, s) && (next == NULL || s->running < next->running))
+				next = s;
+		if (next == NULL)
+			return;
+	}
+}
+
 /* ---- libcurl's events ---- */
 
 static void collect(struct mm_http *http)
 {
 	int left;
+	bool has_ended = false;
 	for (CURLMsg *message; (message = curl_multi_info_read(http->multi, &left)) != NULL;) {
 		struct mm_http_request *r;
 		if (message->msg != CURLMSG_DONE)
@@ -63,8 +205,12 @@ static void collect(struct mm_http *http)
 		r->result = message->data.result;
 		r->is_running = false;
 		curl_multi_remove_handle(http->multi, r->easy);
+		leave_server(r);
 		mm_timer_soon(&r->finish);
+		has_ended = true;
 	}
+	if (has_ended)
+		serve(http);
 }
 
 static void on_ready(struct mm_watch *watch, int ready)
@@ -136,9 +282,41 @@ static int want_socket(CURL *easy, curl_socket_t fd, int what, void *self, void 
 
 static curl_socket_t open_socket(void *self, curlsocktype purpose, struct curl_sockaddr *address)
 {
-	(void)self;
+	struct mm_http_request *r = self;
 	(void)purpose;
+	if (r->no_private && mm_network_is_private(&address->addr)) {
+		r->met_private = true;
+		return CURL_SOCKET_BAD;
+	}
 	return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+}
+
+/* Before the request is sent, on a connection that another request may have opened. */
+static int look_at_peer(void *self, char *ip, char *own_ip, int port, int own_port)
+{
+	struct mm_http_request *r = self;
+	union {
+		struct sockaddr     any;
+		struct sockaddr_in  inet;
+		struct sockaddr_in6 inet6;
+	} peer = { .any.sa_family = AF_UNSPEC };
+	(void)own_ip;
+	(void)port;
+	(void)own_port;
+	if (inet_pton(AF_INET, ip, &peer.inet.sin_addr) == 1)
+		peer.any.sa_family = AF_INET;
+	else if (inet_pton(AF_INET6, ip, &peer.inet6.sin6_addr) == 1)
+		peer.any.sa_family = AF_INET6;
+	r->met_private = mm_network_is_private(&peer.any);
+	return r->met_private ? CURL_PREREQFUNC_ABORT : CURL_PREREQFUNC_OK;
+}
+
+/* libcurl alone would accept the subject's CN of a certificate without other names. */
+static CURLcode expect_tls_name(CURL *easy, void *context, void *self)
+{
+	struct mm_http_request *r = self;
+	(void)easy;
+	return mm_tls_expect_name(context, r->tls_name) ? CURLE_OK : CURLE_SSL_CERTPROBLEM;
 }
 
 /* ---- life ---- */
@@ -218,9 +396,16 @@ static size_t take_body(char *bytes, size_t one, size_t size, void *self)
 	return append(r, &r->body, bytes, size, r->body_max) ? size : 0;
 }
 
+/* The end, or of a request that waits for its turn the end of its time. */
 static void on_finish(struct mm_timer *timer)
 {
 	struct mm_http_request *r = MM_OWNER_OF(timer, struct mm_http_request, finish);
+	if (r->is_queued) {
+		r->result = CURLE_OPERATION_TIMEDOUT;
+		snprintf(r->text, sizeof r->text, "no connection was free in time: %u requests to the server and %u in "
+			"all are running", r->server->running, r->http->running);
+		leave_server(r);
+	}
 	r->done(r->self);
 }
 
@@ -267,6 +452,24 @@ static void set_body(struct mm_http_request *r, const struct mm_http_options *o)
 		curl_easy_setopt(r->easy, CURLOPT_CUSTOMREQUEST, o->method);
 }
 
+/* The URL's host, as a certificate has it: without brackets and last dot. */
+static bool set_tls_name(struct mm_http_request *r, const struct mm_http_options *o)
+{
+	struct mm_fault ignored;
+	struct mm_http_url url;
+	if (o->no_verify || strncmp(o->url, "https:", 6) != 0)
+		return true;
+	if (!mm_http_url(o->url, NULL, &url, &ignored))
+		return false;
+	size_t size = strlen(url.host);
+	bool is_bracketed = url.host[0] == '[', is_cut = is_bracketed || (size > 1 && url.host[size - 1] == '.');
+	r->tls_name = strndup(url.host + is_bracketed, size - is_bracketed - is_cut);
+	mm_http_url_free(&url);
+	return r->tls_name != NULL
+		&& curl_easy_setopt(r->easy, CURLOPT_SSL_CTX_FUNCTION, expect_tls_name) == CURLE_OK
+		&& curl_easy_setopt(r->easy, CURLOPT_SSL_CTX_DATA, r) == CURLE_OK;
+}
+
 static void set_tls(struct mm_http_request *r, const struct mm_http_options *o)
 {
 	struct stat status;
@@ -286,15 +489,10 @@ static void set_tls(struct mm_http_request *r, const struct mm_http_options *o)
 	}
 }
 
-static long milliseconds(double seconds)
-{
-	return seconds < 0.001 ? 1 : seconds > 86400 ? 86400000 : (long)(seconds * 1000);
-}
-
 static void set_limits(struct mm_http_request *r, const struct mm_http_options *o)
 {
-	curl_easy_setopt(r->easy, CURLOPT_TIMEOUT_MS, milliseconds(o->timeout));
-	curl_easy_setopt(r->easy, CURLOPT_CONNECTTIMEOUT_MS, milliseconds(o->connect_timeout));
+	r->until = mm_clock_now() + o->timeout;
+	r->connect_timeout = o->connect_timeout;
 	curl_easy_setopt(r->easy, CURLOPT_NOSIGNAL, 1L);
 	curl_easy_setopt(r->easy, CURLOPT_QUICK_EXIT, 1L);
 	curl_easy_setopt(r->easy, CURLOPT_PROTOCOLS_STR, "http,https");
@@ -315,6 +513,11 @@ static void set_callbacks(struct mm_http_request *r)
 	curl_easy_setopt(r->easy, CURLOPT_WRITEFUNCTION, take_body);
 	curl_easy_setopt(r->easy, CURLOPT_WRITEDATA, r);
 	curl_easy_setopt(r->easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
+	curl_easy_setopt(r->easy, CURLOPT_OPENSOCKETDATA, r);
+	if (r->no_private) {
+		curl_easy_setopt(r->easy, CURLOPT_PREREQFUNCTION, look_at_peer);
+		curl_easy_setopt(r->easy, CURLOPT_PREREQDATA, r);
+	}
 }
 
 static bool set_address(struct mm_http_request *r, const struct mm_http_options *o)
@@ -336,12 +539,15 @@ struct mm_http_request *mm_http_request_new(struct mm_http *http, const struct m
 		r->http = http;
 		mm_timer_init(&r->finish, http->clock, on_finish);
 		r->easy = curl_easy_init();
+		r->origin = origin_of(o);
 	}
-	if (r == NULL || r->easy == NULL || !set_fields(r, o) || !set_address(r, o)) {
+	if (r == NULL || r->easy == NULL || r->origin == NULL || !set_fields(r, o) || !set_address(r, o)
+	    || !set_tls_name(r, o)) {
 		mm_http_request_free(r);
 		mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for an HTTP request");
 		return NULL;
 	}
+	r->no_private = o->no_private;
 	set_body(r, o);
 	set_tls(r, o);
 	set_limits(r, o);
@@ -353,11 +559,16 @@ void mm_http_start(struct mm_http_request *r, void (*done)(void *self), void *se
 {
 	r->done = done;
 	r->self = self;
-	CURLMcode code = curl_multi_add_handle(r->http->multi, r->easy);
-	r->is_running = code == CURLM_OK;
-	if (!r->is_running) {
+	r->server = find_or_make_server(r->http, r->origin);
+	if (r->server == NULL) {
 		r->result = CURLE_OUT_OF_MEMORY;
 		mm_timer_soon(&r->finish);
+	} else if (r->server->queue == NULL && has_room(r->http, r->server)) {
+		run(r);
+	} else {
+		r->is_queued = true;
+		enqueue(r->server, r);
+		mm_timer_start(&r->finish, r->until - mm_clock_now());
 	}
 }
 
@@ -367,11 +578,17 @@ void mm_http_request_free(struct mm_http_request *r)
 		return;
 	if (r->is_running)
 		curl_multi_remove_handle(r->http->multi, r->easy);
+	if (r->server != NULL) {
+		leave_server(r);
+		serve(r->http);
+	}
 	if (r->easy != NULL)
 		curl_easy_cleanup(r->easy);
 	mm_timer_stop(&r->finish);
 	curl_slist_free_all(r->fields);
 	curl_slist_free_all(r->resolve);
+	free(r->origin);
+	free(r->tls_name);
 	mm_buffer_free(&r->head);
 	mm_buffer_free(&r->body);
 	declare(r);
@@ -423,6 +640,10 @@ const char *mm_http_error(const struct mm_http_request *r, const char **code)
 	if (r->lacks_memory) {
 		*code = "memory";
 		return "there is no memory for the answer (memory_held)";
+	}
+	if (r->met_private) {
+		*code = "private";
+		return "the server's address is private, and allow_private is false";
 	}
 	*code = code_of(r);
 	return r->text[0] != '\0' ? r->text : curl_easy_strerror(r->result);

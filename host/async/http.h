@@ -1,5 +1,6 @@
 /* async/http.h -- HTTP and HTTPS requests, many at once, over libcurl's multi interface. Only http.c uses libcurl. One
- * mm_http keeps the connections of a generation for reuse. A request is made, started, and ends with done, which is
+ * mm_http keeps the connections of a generation for reuse, and a queue for each server, so that requests which wait for
+ * a dead one delay no others. A request is made, started, and ends with done, which is
  * called from the loop and never from inside a libcurl callback. When the request is freed before its end, done is not
  * called. done may free the request and the mm_http.
  * Resolves no names: Debian's libcurl would do that in a thread and then wait for it, which stops the loop for seconds.
@@ -25,6 +26,7 @@ struct mm_http_options {
 	const char        *unix_socket;         /* path; NULL: none */
 	struct mm_text     body;                /* bytes NULL: none */
 	bool               no_verify;
+	bool               no_private;          /* connect to addresses of the public internet only */
 	const char        *ca;                  /* file or directory; NULL: the system's */
 	const char        *certificate, *key;   /* PEM files; NULL: none */
 	double             timeout;             /* seconds for the whole request */
@@ -56,7 +58,7 @@ void mm_http_start(struct mm_http_request *, void (*done)(void *self), void *sel
 void mm_http_request_free(struct mm_http_request *);
 
 /* After done: NULL, or why there is no answer. code: "timeout" "refused" "unreachable" "tls" "closed"
- * "limit" "protocol" "io". */
+ * "limit" "protocol" "private" "io". */
 const char *mm_http_error(const struct mm_http_request *, const char **code);
 int mm_http_status(const struct mm_http_request *);
 struct mm_text mm_http_fields(const struct mm_http_request *);  /* lines as they came, without the

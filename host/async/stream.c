@@ -3,7 +3,9 @@
  * (tls.h), and the one watch listens for the needs of both sides.
  *
  * A peer that sends faster than we read would keep a step busy for ever: after TURN_MAX bytes a step pauses with no
- * needs, and runs again at the next turn of the loop. */
+ * needs, and runs again at the next turn of the loop. So does an operation that would be done at once after others that
+ * have moved TURN_MAX bytes without a wait: else a script that reads line after line would hold the loop for as long as
+ * its peer is fast. */
 #include "async/stream.h"
 
 #include "base/bounds.h"
@@ -23,6 +25,7 @@
 
 #define READ_SIZE  (16u << 10)          /* bytes per read; one TLS record */
 #define TURN_MAX   (256u << 10)         /* bytes that a step moves before other work gets its turn */
+#define OPERATION  1024u                /* an operation counts as this many bytes, however short it is */
 #define RETRY      0.02                 /* seconds until a unix socket with a full queue is tried again */
 
 struct side {
@@ -30,6 +33,7 @@ struct side {
 	enum mm_stream_end   (*step)(struct mm_stream *);       /* NULL: idle */
 	int                    needs;           /* mm_readiness; 0: only another turn */
 	double                 retry;           /* seconds until that turn */
+	bool                   is_done;         /* the operation, but its waiter hears of it at the next turn */
 	struct mm_stream_times times;
 	double                 until;           /* mm_clock_now() */
 	struct mm_timer        timer;
@@ -66,6 +70,8 @@ struct mm_stream {
 	struct mm_account    *account;          /* borrowed; may be NULL */
 	size_t                declared;         /* for it */
 	unsigned long long    received_bytes, sent_bytes;
+	/* bytes that operations have moved since the last wait, OPERATION at least each */
+	size_t                at_once;
 	const char           *code;             /* static */
 	char                  text[256];
 };
@@ -135,11 +141,20 @@ static void listen_for_needs(struct mm_stream *s)
 		mm_watch_start(&s->watch, s->fd, needs);
 }
 
+static void unread_result(struct mm_stream *s)
+{
+	s->result_size = s->result_skip = 0;
+	s->in_scanned = s->in_at;
+}
+
 static void stop(struct side *side)
 {
 	if (side->step == NULL)
 		return;
 	side->step = NULL;
+	if (side->is_done && side == &side->stream->reading)    /* nobody takes the result: the next receive finds it */
+		unread_result(side->stream);
+	side->is_done = false;
 	mm_timer_stop(&side->timer);
 	mm_timer_stop(&side->again);
 	listen_for_needs(side->stream);
@@ -148,6 +163,7 @@ static void stop(struct side *side)
 static void arm(struct side *side)
 {
 	double left = side->until - mm_clock_now();
+	side->stream->at_once = 0;
 	if (side->times.pause >= 0 && side->times.pause < left)
 		left = side->times.pause;
 	if (isfinite(left))
@@ -155,6 +171,21 @@ static void arm(struct side *side)
 	if (side->needs == 0)
 		mm_timer_start(&side->again, side->retry);
 	listen_for_needs(side->stream);
+}
+
+static enum mm_stream_end end_next_turn(struct side *side)
+{
+	side->needs = 0;
+	side->retry = 0;
+	side->is_done = true;
+	return MM_STREAM_WAITING;
+}
+
+/* An operation is done at once. True: it must wait for the next turn of the loop before it may say so. */
+static bool has_had_its_turn(struct mm_stream *s, unsigned long long moved, struct mm_stream_times times)
+{
+	s->at_once += moved > OPERATION ? (size_t)moved : OPERATION;
+	return s->at_once > TURN_MAX && times.pause != 0 && times.total != 0;
 }
 
 static enum mm_stream_end begin(struct side *side, enum mm_stream_end (*step)(struct mm_stream *),
@@ -165,7 +196,10 @@ static enum mm_stream_end begin(struct side *side, enum mm_stream_end (*step)(st
 	side->times = times;
 	side->waiter = waiter;
 	side->until = times.total >= 0 ? mm_clock_now() + times.total : INFINITY;
+	unsigned long long before = s->received_bytes + s->sent_bytes;
 	enum mm_stream_end end = step(s);
+	if (end == MM_STREAM_DONE && has_had_its_turn(s, s->received_bytes + s->sent_bytes - before, times))
+		end = end_next_turn(side);
 	if (end == MM_STREAM_WAITING && (times.pause == 0 || times.total == 0))
 		end = fail(s, MM_STREAM_TIMEOUT, "timeout", "timeout");
 	if (end == MM_STREAM_WAITING)
@@ -179,13 +213,16 @@ static enum mm_stream_end begin(struct side *side, enum mm_stream_end (*step)(st
 static void finish(struct side *side, enum mm_stream_end end)
 {
 	struct mm_stream_waiter waiter = side->waiter;
+	if (side->is_done)
+		end = MM_STREAM_DONE;
+	side->is_done = false;
 	stop(side);
 	waiter.done(waiter.self, end);
 }
 
 static void go_on(struct side *side)
 {
-	enum mm_stream_end end = side->step(side->stream);
+	enum mm_stream_end end = side->is_done ? MM_STREAM_DONE : side->step(side->stream);
 	if (end == MM_STREAM_WAITING)
 		arm(side);
 	else

@@ -14,6 +14,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -249,12 +250,23 @@ static bool is_address(const char *name)
 	return inet_pton(AF_INET, name, bytes) == 1 || inet_pton(AF_INET6, name, bytes) == 1;
 }
 
-static bool expect_name(SSL *ssl, const char *name)
+static bool expect(X509_VERIFY_PARAM *rules, const char *name)
 {
 	if (is_address(name))
-		return X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), name) == 1;
-	SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
-	return SSL_set1_host(ssl, name) == 1 && SSL_set_tlsext_host_name(ssl, name) == 1;
+		return X509_VERIFY_PARAM_set1_ip_asc(rules, name) == 1;
+	X509_VERIFY_PARAM_set_hostflags(rules, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS
+		| X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
+	return X509_VERIFY_PARAM_set1_host(rules, name, strlen(name)) == 1;
+}
+
+static bool expect_name(SSL *ssl, const char *name)
+{
+	return expect(SSL_get0_param(ssl), name) && (is_address(name) || SSL_set_tlsext_host_name(ssl, name) == 1);
+}
+
+bool mm_tls_expect_name(struct ssl_ctx_st *context, const char *name)
+{
+	return expect(SSL_CTX_get0_param(context), name);
 }
 
 /* One method serves the whole process; it is constant once made. */
@@ -280,6 +292,13 @@ static BIO *new_bio(int fd)
 	return bio;
 }
 
+/* A resumed session is not verified again, so a session serves only the name that it was verified for. */
+static bool name_session(struct mm_tls_connection *connection, const char *name, const char *peer)
+{
+	return asprintf(&connection->peer, "%s %s", name != NULL ? name : "", peer) >= 0
+		|| (connection->peer = NULL) != NULL;
+}
+
 struct mm_tls_connection *mm_tls_connection_new(struct mm_tls *tls, int fd, const char *name, const char *peer,
 	struct mm_fault *why)
 {
@@ -291,7 +310,8 @@ struct mm_tls_connection *mm_tls_connection_new(struct mm_tls *tls, int fd, cons
 		connection->ssl = SSL_new(tls->context);
 		bio = new_bio(fd);
 	}
-	if (connection == NULL || connection->ssl == NULL || bio == NULL || !copy(&connection->peer, peer)) {
+	if (connection == NULL || connection->ssl == NULL || bio == NULL
+	    || (peer != NULL && !name_session(connection, name, peer))) {
 		BIO_free(bio);
 		mm_tls_connection_free(connection);
 		mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for a TLS connection");

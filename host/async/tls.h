@@ -2,9 +2,9 @@
  * A cache keeps one context for each way to verify and to identify (reading the CA bundle takes milliseconds, so it is
  * read once). A context keeps the last sessions by peer, so that a second connection needs no full handshake. Files are
  * read when a context is made: a new generation of scripts has a new cache and so sees new files.
- * Verification is on unless the settings say otherwise: chain, dates, and the name or address of the peer. At least TLS
- * 1.2. Limits: client only, no ALPN, no OCSP, no CRL. Knows no sockets and does not wait: it
- * returns what to wait for. */
+ * Verification is on unless the settings say otherwise: chain, dates, and the name or address of the peer, which must
+ * be among the certificate's subjectAltNames (RFC 9525 6.3: its subject's CN does not count). At least TLS 1.2. Limits:
+ * client only, no ALPN, no OCSP, no CRL. Knows no sockets and does not wait: it returns what to wait for. */
 #ifndef MM_ASYNC_TLS_H
 #define MM_ASYNC_TLS_H
 
@@ -13,6 +13,7 @@
 struct mm_tls_cache;            /* contexts; owns them */
 struct mm_tls;                  /* a context; owned by its cache */
 struct mm_tls_connection;             /* one connection */
+struct ssl_ctx_st;
 
 struct mm_tls_settings {
 	bool        no_verify;
@@ -39,6 +40,8 @@ struct mm_tls *mm_tls_of(struct mm_tls_cache *, const struct mm_tls_settings *, 
  * NULL: why says the reason. */
 struct mm_tls_connection *mm_tls_connection_new(struct mm_tls *, int fd, const char *name, const char *peer,
 	struct mm_fault *why);
+/* For connections that libcurl makes in an SSL_CTX: the same rules for the name. */
+bool mm_tls_expect_name(struct ssl_ctx_st *, const char *name);
 enum mm_tls_step mm_tls_handshake(struct mm_tls_connection *, struct mm_fault *why);
 /* *moved: bytes read or written. DONE means at least one. */
 enum mm_tls_step mm_tls_read(struct mm_tls_connection *, void *to, size_t size, size_t *moved, struct mm_fault *why);

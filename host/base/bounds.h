@@ -53,6 +53,10 @@
 #define MM_HEAP_KEEP_QUIET      (4 << 20)       /* the same without messages */
 #define MM_SEND_WIDE            (1 << 20)       /* bytes of a long answer that a unix socket accepts at once */
 
+/* Sessions */
+/* of one MTA on another machine with one worker; the SMTP servers of a busy one are hundreds */
+#define MM_SESSIONS_PER_MTA     1000u
+
 /* Times, seconds */
 #define MM_STAGE_DEADLINE       8.0             /* below Sendmail's T=R:10s */
 #define MM_EOM_DEADLINE         240.0           /* below Sendmail's T=E:5m and Postfix' milter_content_timeout 300s */
@@ -60,9 +64,11 @@
 #define MM_NEGOTIATE_TIMEOUT    30.0            /* an MTA sends its offer at once; a port scanner never does */
 /* libmilter's smfi_settimeout default: an SMTP client may take long */
 #define MM_IDLE_TIMEOUT         7210.0
+#define MM_READ_TIMEOUT         60.0            /* an MTA writes a packet at once: it has all of it */
 #define MM_WRITE_TIMEOUT        60.0            /* an MTA that has not read for this long is gone */
 /* a session that is not read for lack of memory (memory_held) is closed after this time */
 #define MM_STARVED_TIMEOUT      10.0
+#define MM_WRITE_RATE           (16u << 10)     /* bytes a second: the least that it reads of a long answer */
 #define MM_FLUSH_TIMEOUT        1.0             /* for sending the rest of the last replies, when
                                                  * the kernel accepted only a part */
 #define MM_DRAIN_TIMEOUT        30.0            /* from SIGTERM until the remaining sessions are closed */
@@ -72,14 +78,27 @@
 #define MM_ACTIVATED_MAX        32              /* sockets from the service manager for one listener */
 #define MM_DESCRIPTORS_SPARE    256u            /* reserved for scripts, logs and reloads; sessions do not get them */
 #define MM_BEAT_EVERY           0.25            /* a worker shows that its loop turns */
+/* one connection works for this long, then the others get their turn */
+#define MM_TURN                 0.005
+#define MM_TURN_PACKETS         4096u           /* likewise, when no handler works for them */
+/* connections that have more to do work for this long together in one turn of the loop */
+#define MM_TURN_TOGETHER        0.02
+#define MM_TURN_SLOW            0.5             /* a turn of the loop that is worth a line */
 #define MM_HANG_TIMEOUT         10.0            /* a worker that shows nothing for this long is killed and replaced */
 #define MM_RELOAD_EVERY         0.5             /* between reloads by SIGHUP; a storm of signals causes few reloads */
+#define MM_STOPPED_AFTER        2.0             /* a worker that shows nothing for this long and is stopped (SIGSTOP,
+                                                 * a debugger) is replaced */
+#define MM_POISON_TIME          3600.0          /* what killed a worker is refused for this long, default of
+                                                 * poison_time */
+#define MM_POISON_TIME_MAX      86400.0         /* the same after several deaths: the time doubles with each */
+#define MM_POISON_MAX           64u             /* events that are remembered; the one that ends first makes room */
 #define MM_LOAD_TIMEOUT         60.0            /* on_load may wait for other services, but not for ever */
 
 /* Network services that scripts use */
 #define MM_STREAM_RECEIVE_MAX   (64u << 20)     /* bytes one receive may gather */
 #define MM_DATAGRAM_MAX         65536u          /* bytes of a UDP packet */
 #define MM_HTTP_CONNECTIONS_MAX 256u            /* connections to HTTP servers per generation; further requests queue */
+#define MM_HTTP_HOST_MAX        32u             /* of these connections to one server; its further requests queue */
 #define MM_HTTP_IDLE_MAX        64u             /* of these connections kept for reuse */
 #define MM_HTTP_FIELDS_MAX      (256u << 10)    /* bytes of header fields of one answer */
 #define MM_TLS_SESSIONS_MAX     64u             /* TLS sessions kept for reuse per context */
@@ -87,11 +106,14 @@
 /* Log */
 #define MM_LOG_REPEATS_MAX      20u             /* warnings of one kind ... */
 #define MM_LOG_REPEATS_EVERY    10.0            /* ... in this many seconds; further ones are only counted */
+#define MM_LOG_OTHERS_MAX       200u            /* the same for all kinds that are too many to be told apart */
+#define MM_LOG_RATE             (1u << 20)      /* bytes a second about one MTA, default of log_rate */
+#define MM_LOG_SAVED            32.0            /* seconds of log_rate that a quiet MTA saves up */
 
 /* DNS */
 /* seconds, all tries together; below the stage deadline, so that a handler can go on */
 #define MM_DNS_TIMEOUT          5.0
-#define MM_DNS_CACHE_MAX        10000u          /* answers per worker, default of dns_cache; some 300 bytes each */
+#define MM_DNS_CACHE_MAX        10000u          /* answers per worker, default of dns_cache; some 400 bytes each */
 /* bytes of the largest answer that is cached; larger ones are asked for each time */
 #define MM_DNS_KEPT_SIZE_MAX    (16u << 10)
 #define MM_DNS_IN_FLIGHT_MAX    4096u           /* different questions in flight; c-ares has 65536 ids */

@@ -10,32 +10,42 @@ bool mm_census_make(struct mm_census *c, unsigned row_count)
 		return false;
 	c->rows = rows;
 	c->row_count = row_count;
-	return true;
+	c->poison = mm_poison_new();
+	return c->poison != NULL;
 }
 
 void mm_census_free(struct mm_census *c)
 {
 	if (c->rows != NULL)
 		munmap(c->rows, c->row_count * sizeof *c->rows);
+	mm_poison_free(c->poison);
 	*c = (struct mm_census){ 0 };
 }
 
-struct mm_census_row *mm_census_take(struct mm_census *c)
+struct mm_census_row *mm_census_take(struct mm_census *c, unsigned slot)
 {
-	for (unsigned i = 0; i < c->row_count; i++) {
-		struct mm_census_row *row = &c->rows[i];
-		if (mm_census_get(row->state) != MM_CENSUS_FREE)
-			continue;
-		memset(row, 0, sizeof *row);
-		mm_census_set(row->state, MM_CENSUS_LOADING);
-		return row;
-	}
-	return NULL;
+	struct mm_census_row *row = &c->rows[slot];
+	memset(row, 0, sizeof *row);
+	mm_census_set(row->state, MM_CENSUS_LOADING);
+	return row;
 }
 
 void mm_census_give_back(struct mm_census_row *row)
 {
 	mm_census_set(row->state, MM_CENSUS_FREE);
+}
+
+struct mm_whereabouts mm_whereabouts_read(const struct mm_census_row *row)
+{
+	struct mm_whereabouts at = row->whereabouts;
+	at.session[sizeof at.session - 1] = '\0';
+	at.queue_id[sizeof at.queue_id - 1] = '\0';
+	at.handler[sizeof at.handler - 1] = '\0';
+	at.script[sizeof at.script - 1] = '\0';
+	at.sender[sizeof at.sender - 1] = '\0';
+	if (at.is_set == 0)
+		at = (struct mm_whereabouts){ 0 };
+	return at;
 }
 
 const char *mm_census_state_name(enum mm_census_state state)

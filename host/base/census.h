@@ -1,7 +1,8 @@
 /* base/census.h -- what a host's processes know of each other without talking: a row per worker in shared memory.
- * The master makes the table before it forks, hands out rows and clears them; a worker writes only its own row, the
- * others read it. Each field is read whole, but the fields of a row are not from one moment. Knows no sockets, no loop
- * and no Lua.
+ * The master makes the table before it forks and clears a row for each new worker; a worker writes only its own row,
+ * the others read it. Each field is read whole, but the fields of a row are not from one moment. A worker may be out of
+ * its mind, so nobody believes a row: the master keeps its own account of who uses which, and copies texts with a bound
+ * (`mm_whereabouts_read`). Knows no sockets, no loop and no Lua.
  *
  * `mm_whereabouts` records what a worker is doing. It is written when a handler has run for a while (budget.h) or ends
  * the process, so that the process that finds the worker silent or dead can name script, handler,
@@ -10,6 +11,7 @@
 #define MM_BASE_CENSUS_H
 
 #include "base/bounds.h"
+#include "base/poison.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -24,6 +26,8 @@ struct mm_whereabouts {
 	char     queue_id[32];
 	char     handler[16];
 	char     script[160];
+	char     sender[128];
+	uint64_t size;                  /* bytes of body seen */
 };
 
 struct mm_census_row {
@@ -41,21 +45,27 @@ struct mm_census_row {
 	uint32_t longest_collection_us; /* longest time in us that one garbage collection of Lua has
 	                                 * kept the loop waiting */
 	uint32_t older_sessions;        /* open ones that keep an older generation */
+	uint64_t at_work;               /* digest of the event being run (milter/digest.h); 0: none */
+	uint64_t refused_unseen;        /* events that had killed a worker before and were not shown to scripts */
+	uint32_t is_out;                /* written by the master: accepts no more sessions */
 	struct mm_whereabouts whereabouts;
 };
 
 struct mm_census {
 	unsigned              row_count;
 	struct mm_census_row *rows;     /* shared; owned */
+	struct mm_poison     *poison;   /* shared; owned */
 };
 
 /* False: out of memory. */
 bool mm_census_make(struct mm_census *, unsigned row_count);
 void mm_census_free(struct mm_census *);
-/* A free row, cleared and set to LOADING; NULL: none is left. BORROWED. */
-struct mm_census_row *mm_census_take(struct mm_census *);
+/* The row of a slot, cleared and set to LOADING: its last worker is dead. BORROWED. */
+struct mm_census_row *mm_census_take(struct mm_census *, unsigned slot);
 /* The worker of the row is dead. */
 void mm_census_give_back(struct mm_census_row *);
+/* Copies what a worker has written, once, and ends all texts. is_set 0: it has written nothing. */
+struct mm_whereabouts mm_whereabouts_read(const struct mm_census_row *);
 
 const char *mm_census_state_name(enum mm_census_state);         /* "serving". Static. */
 /* May the worker of this row take one more session, so that all workers have about the same number? Only

@@ -55,6 +55,16 @@ static void append_char(struct mm_json *j, unsigned char c)
 	}
 }
 
+/* What a terminal would obey: a character of two or three bytes. */
+static void append_command(struct mm_json *j, const unsigned char *p, size_t size)
+{
+	char text[8];
+	unsigned point = size == 2 ? (p[0] & 0x1fu) << 6 | (p[1] & 0x3fu)
+		: (p[0] & 0xfu) << 12 | (p[1] & 0x3fu) << 6 | (p[2] & 0x3fu);
+	snprintf(text, sizeof text, "\\u%04x", point);
+	append(j, text);
+}
+
 void mm_json_text(struct mm_json *j, struct mm_text t)
 {
 	before_value(j);
@@ -69,6 +79,8 @@ void mm_json_text(struct mm_json *j, struct mm_text t)
 			append(j, "\\ufffd");
 		else if (size == 1)
 			append_char(j, (unsigned char)t.bytes[0]);
+		else if (mm_utf8_is_command((struct mm_text){ t.bytes, size }))
+			append_command(j, (const unsigned char *)t.bytes, size);
 		else
 			mm_buffer_append(j->out, t.bytes, size);
 		t.bytes += size > 0 ? size : 1;

@@ -81,10 +81,8 @@ static size_t shown_utf8(struct mm_text t)
 	size_t n = mm_utf8_size(t);
 	if (n < 2)
 		return 0;
-	bool control = p[0] == 0xc2 && p[1] < 0xa0;
-	bool separator = p[0] == 0xe2 && p[1] == 0x80 && p[2] >= 0xa8 && p[2] <= 0xae;          /* U+2028 to U+202E */
-	bool isolate = p[0] == 0xe2 && p[1] == 0x81 && p[2] >= 0xa6 && p[2] <= 0xa9;            /* U+2066 to U+2069 */
-	return control || separator || isolate ? 0 : n;
+	bool separator = p[0] == 0xe2 && p[1] == 0x80 && (p[2] == 0xa8 || p[2] == 0xa9);        /* U+2028, U+2029 */
+	return separator || mm_utf8_is_command((struct mm_text){ t.bytes, n }) ? 0 : n;
 }
 
 static void put_escaped(struct mm_log_line *l, struct mm_text t)
@@ -149,6 +147,8 @@ void mm_log_begin(struct mm_log_line *l, struct mm_log *log, enum mm_level level
 	l->size = 0;
 	l->kind = 0;
 	l->event = event;
+	l->peer = NULL;
+	l->is_outcome = false;
 	if (!l->is_on)
 		return;
 	if (log->is_json) {
@@ -236,6 +236,8 @@ void mm_log_seconds(struct mm_log_line *l, const char *key, double seconds)
 
 /* ---- lines that are alike ---- */
 
+_Static_assert(MM_LOG_PLACES == MM_LOG_KINDS + 1, "a place for each kind, and one more");
+
 #define FNV_START 2166136261u
 #define FNV_PRIME 16777619u
 
@@ -283,18 +285,19 @@ static void say_repeats(struct mm_log *log, struct mm_log_repeats *r)
 	mm_log_end(&line);
 }
 
-/* Its slot: the one it has, a free one, or that of the oldest. */
-static struct mm_log_repeats *place_of(struct mm_log *log, uint32_t kind)
+/* Its slot: the one it has, a free one, or that of the oldest. While all are in use, the last slot is for all others:
+ * a peer that causes ever new kinds of warnings gets no further line for that. */
+static struct mm_log_repeats *place_of(struct mm_log_repeats *repeats, uint32_t kind, double now)
 {
-	struct mm_log_repeats *best = &log->repeats[0];
+	struct mm_log_repeats *best = repeats;
 	for (int i = 0; i < MM_LOG_KINDS; i++) {
-		struct mm_log_repeats *r = &log->repeats[i];
+		struct mm_log_repeats *r = &repeats[i];
 		if (r->kind == kind)
 			return r;
 		if (best->kind != 0 && (r->kind == 0 || r->since < best->since))
 			best = r;
 	}
-	return best;
+	return best->kind != 0 && now - best->since < MM_LOG_REPEATS_EVERY ? &repeats[MM_LOG_KINDS] : best;
 }
 
 static bool is_held_back(const struct mm_log_line *l)
@@ -302,23 +305,100 @@ static bool is_held_back(const struct mm_log_line *l)
 	if (l->kind == 0 || l->level < MM_LEVEL_WARN)
 		return false;
 	double now = seconds_now();
-	struct mm_log_repeats *r = place_of(l->log, l->kind);
-	if (r->kind != l->kind || now - r->since >= MM_LOG_REPEATS_EVERY) {
+	struct mm_log_repeats *repeats = l->log->repeats + (l->peer != NULL ? MM_LOG_PLACES : 0);
+	struct mm_log_repeats *r = place_of(repeats, l->kind, now);
+	bool is_other = r == &repeats[MM_LOG_KINDS];
+	uint32_t kind = is_other ? 1 : l->kind;
+	if (r->kind != kind || now - r->since >= MM_LOG_REPEATS_EVERY) {
 		if (r->kind != 0)
 			say_repeats(l->log, r);
-		*r = (struct mm_log_repeats){ .kind = l->kind, .since = now, .level = l->level };
+		*r = (struct mm_log_repeats){ .kind = kind, .since = now, .level = l->level };
 	}
-	if (++r->count <= MM_LOG_REPEATS_MAX)
+	if (++r->count <= (is_other ? MM_LOG_OTHERS_MAX : MM_LOG_REPEATS_MAX))
 		return false;
-	if (r->held_back++ == 0)
+	if (r->held_back++ == 0 && !is_other)
 		note_what(r, l);
+	else if (is_other)
+		snprintf(r->what, sizeof r->what, "warnings of many kinds");
 	return true;
 }
+
+/* ---- lines that an MTA causes ---- */
+
+void mm_log_caused_by(struct mm_log_line *l, const char *peer, bool is_outcome)
+{
+	l->peer = peer != NULL ? peer : "this machine";
+	l->is_outcome = is_outcome;
+}
+
+/* An address without its port: "192.0.2.7:40212", "[2001:db8::1]:40212". */
+static size_t address_size(const char *peer)
+{
+	const char *port = strrchr(peer, ':');
+	return port != NULL ? (size_t)(port - peer) : strlen(peer);
+}
+
+/* MTAs with the same hash share a limit: if each evicted the other, neither would have one. */
+static struct mm_log_peer *peer_of(const struct mm_log_line *l, double now)
+{
+	uint32_t hash = FNV_START;
+	size_t size = address_size(l->peer);
+	for (size_t i = 0; i < size; i++)
+		hash = (hash ^ (unsigned char)l->peer[i]) * FNV_PRIME;
+	struct mm_log_peer *p = &l->log->peers[(hash ^ hash >> 16) % MM_LOG_PEERS];
+	double most = l->log->rate * MM_LOG_SAVED;
+	p->left += p->at == 0 ? most : (now - p->at) * l->log->rate;
+	if (p->left > most)
+		p->left = most;
+	p->at = now;
+	return p;
+}
+
+/* Has its MTA caused more than it may? Half of what a quiet MTA has saved up is for outcomes of messages alone. */
+static bool is_too_much(const struct mm_log_line *l)
+{
+	struct mm_log *log = l->log;
+	if (l->peer == NULL || log->rate <= 0)
+		return false;
+	double now = seconds_now();
+	struct mm_log_peer *p = peer_of(l, now);
+	double floor = l->is_outcome ? 0 : log->rate * MM_LOG_SAVED / 2;
+	if (p->left >= floor + (double)l->size) {
+		p->left -= (double)l->size;
+		return false;
+	}
+	if (p->held_back++ == 0) {
+		p->said_at = now;
+		snprintf(p->name, sizeof p->name, "%.*s", (int)address_size(l->peer), l->peer);
+	}
+	p->outcomes += l->is_outcome;
+	return true;
+}
+
+static void say_held_back(struct mm_log *log, struct mm_log_peer *p)
+{
+	struct mm_log_line line;
+	uint32_t held_back = p->held_back, outcomes = p->outcomes;
+	p->held_back = p->outcomes = 0;
+	mm_log_begin(&line, log, MM_LEVEL_WARN, "log");
+	mm_log_string(&line, "mta", p->name);
+	mm_log_number(&line, "held_back", held_back);
+	mm_log_number(&line, "messages", outcomes);
+	mm_log_string(&line, "text", "lines that one MTA causes are more than log_rate");
+	mm_log_end(&line);
+}
+
+/* ---- */
 
 void mm_log_sweep(struct mm_log *log)
 {
 	double now = 0;
-	for (int i = 0; i < MM_LOG_KINDS; i++) {
+	for (int i = 0; i < MM_LOG_PEERS; i++) {
+		struct mm_log_peer *p = &log->peers[i];
+		if (p->held_back > 0 && seconds_now() - p->said_at >= MM_LOG_REPEATS_EVERY)
+			say_held_back(log, p);
+	}
+	for (int i = 0; i < 2 * MM_LOG_PLACES; i++) {
 		struct mm_log_repeats *r = &log->repeats[i];
 		if (r->kind == 0)
 			continue;
@@ -370,7 +450,7 @@ static bool say_dropped(struct mm_log *log)
 void mm_log_end(struct mm_log_line *l)
 {
 	struct mm_log *log = l->log;
-	if (!l->is_on || is_held_back(l))
+	if (!l->is_on || is_held_back(l) || is_too_much(l))
 		return;
 	close_line(l);
 	if (log->sink != NULL) {

@@ -1,7 +1,8 @@
 /* base/log.h -- one line per outcome: time, level, event, then key=value pairs, or the same as a JSON object.
  * Values from mail are escaped so that a line stays one line and a value cannot pose as another key. A line is built on
  * the stack and written at once; a line that finds no room is lost and counted, the log never waits (log_output.h).
- * Repeated warnings and errors are held back and counted, too; outcomes of mail never are.
+ * Lines are held back and counted, too: repeated warnings and errors; and all lines about one MTA that makes us write
+ * more than `rate` allows, those about the outcome of a message last.
  * Not thread-safe: one log belongs to one loop. */
 #ifndef MM_BASE_LOG_H
 #define MM_BASE_LOG_H
@@ -13,6 +14,8 @@
 #define MM_LOG_LINE_SIZE 4096   /* bytes; PIPE_BUF, so that a pipe accepts a line whole or not at all */
 
 #define MM_LOG_KINDS     32     /* kinds of warnings that are told apart at the same time */
+#define MM_LOG_PLACES    33     /* MM_LOG_KINDS, and one for all others */
+#define MM_LOG_PEERS     64     /* MTAs that are told apart, by a hash of their addresses */
 
 /* Lines of one kind within MM_LOG_REPEATS_EVERY. */
 struct mm_log_repeats {
@@ -21,6 +24,15 @@ struct mm_log_repeats {
 	double            since;                /* seconds of the monotonic clock */
 	enum mm_level level;
 	char              what[80];             /* event and part of the text */
+};
+
+/* Lines that an MTA has caused. */
+struct mm_log_peer {
+	double            left;                 /* bytes that it may cause now */
+	double            at;                   /* seconds of the monotonic clock; 0: none yet */
+	uint32_t          held_back, outcomes;  /* lines; of these about the outcome of a message */
+	double            said_at;
+	char              name[48];             /* of the last one with this hash */
 };
 
 struct mm_log {
@@ -33,7 +45,11 @@ struct mm_log {
 	void             *sink_self;
 	unsigned long     dropped;              /* lines lost since the last line that was written */
 	unsigned long     dropped_ever;
-	struct mm_log_repeats repeats[MM_LOG_KINDS];
+	/* warnings that an MTA has caused, and the host's own: neither hides the other. The last place is for all kinds
+	 * that found none */
+	struct mm_log_repeats repeats[2 * MM_LOG_PLACES];
+	double            rate;                 /* bytes a second about one MTA; 0: no limit */
+	struct mm_log_peer peers[MM_LOG_PEERS];
 };
 
 struct mm_log_line {
@@ -42,6 +58,8 @@ struct mm_log_line {
 	bool              is_on;
 	uint32_t          kind;                 /* 0: never held back */
 	const char       *event;                /* borrowed */
+	const char       *peer;                 /* borrowed; NULL: no MTA caused it */
+	bool              is_outcome;
 	bool              is_cut;
 	bool              is_partial, is_open;  /* of a cut line: it ends within a value; which has a quote before it */
 	size_t            size;
@@ -68,6 +86,9 @@ void mm_log_seconds(struct mm_log_line *, const char *key, double seconds);
 /* This line is like others of its event with the same text: only MM_LOG_REPEATS_MAX of them are written in
  * MM_LOG_REPEATS_EVERY. text is a location, a path, the beginning of a sentence; call it again for further texts. */
 void mm_log_alike(struct mm_log_line *, const char *text, size_t size);
+/* An MTA has caused this line: its address and port, borrowed until the end of the line, NULL for this machine.
+ * is_outcome: the line says what became of a message; it is the last to be held back. */
+void mm_log_caused_by(struct mm_log_line *, const char *peer, bool is_outcome);
 void mm_log_end(struct mm_log_line *);
 /* When the time of held-back lines is over, logs how many there were; called every few seconds. */
 void mm_log_sweep(struct mm_log *);

@@ -3,6 +3,7 @@
 #include "base/quote.h"
 
 #include <arpa/inet.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -96,4 +97,36 @@ char *mm_network_text(const struct mm_network *n, char *to, size_t size)
 	else
 		snprintf(to, size, "%s/%u", address, n->prefix);
 	return to;
+}
+
+/* IANA's registries of special addresses (RFC 6890), without those for documentation, which lead nowhere. */
+static const struct mm_network private_blocks[] = {
+	{ false, { 0 }, 8 }, { false, { 10 }, 8 }, { false, { 100, 64 }, 10 }, { false, { 127 }, 8 },
+	{ false, { 169, 254 }, 16 }, { false, { 172, 16 }, 12 }, { false, { 192, 0, 0 }, 24 },
+	{ false, { 192, 168 }, 16 }, { false, { 198, 18 }, 15 }, { false, { 224 }, 4 }, { false, { 240 }, 4 },
+	{ true, { 0 }, 8 },                                     /* ::1, ::, IPv4 inside: 64:ff9b::/96 apart */
+	{ true, { 0x01, 0x00 }, 64 },                           /* discard */
+	{ true, { 0x20, 0x01, 0, 0 }, 32 }, { true, { 0x20, 0x02 }, 16 },       /* Teredo, 6to4: tunnels to IPv4 */
+	{ true, { 0xfc }, 7 }, { true, { 0xfe, 0x80 }, 10 }, { true, { 0xfe, 0xc0 }, 10 }, { true, { 0xff }, 8 },
+};
+
+bool mm_network_is_private(const struct sockaddr *name)
+{
+	static const struct mm_network nat64 = { true, { 0, 0x64, 0xff, 0x9b }, 96 };
+	const uint8_t *address = (const void *)&((const struct sockaddr_in *)(const void *)name)->sin_addr;
+	size_t size = 4;
+	if (name->sa_family == AF_INET6) {
+		address = (const void *)&((const struct sockaddr_in6 *)(const void *)name)->sin6_addr;
+		size = 16;
+	} else if (name->sa_family != AF_INET) {
+		return true;
+	}
+	if (size == 16 && mm_network_contains(&nat64, address, size)) {
+		address += 12;
+		size = 4;
+	}
+	for (size_t i = 0; i < sizeof private_blocks / sizeof *private_blocks; i++)
+		if (mm_network_contains(&private_blocks[i], address, size))
+			return true;
+	return false;
 }

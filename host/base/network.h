@@ -7,6 +7,7 @@
 #include "base/fault.h"
 
 #include <stdint.h>
+#include <sys/socket.h>
 
 #define MM_NETWORK_TEXT_SIZE 52         /* bytes of a block as text, NUL included */
 
@@ -20,6 +21,9 @@ struct mm_network {
 bool mm_network_parse(const char *text, struct mm_network *out, struct mm_fault *why);
 /* Is the address (4 or 16 bytes in network order) inside? */
 bool mm_network_contains(const struct mm_network *, const uint8_t *address, size_t size);
+/* Not an address of the public internet: loopback, private, shared, link-local, multicast and reserved blocks, and IPv6
+ * addresses with such an IPv4 address inside. Any other family counts as private. */
+bool mm_network_is_private(const struct sockaddr *);
 /* "10.0.0.0/8"; a single address without its prefix. Returns to. */
 char *mm_network_text(const struct mm_network *, char *to, size_t size);
 

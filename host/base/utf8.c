@@ -15,3 +15,14 @@ size_t mm_utf8_size(struct mm_text t)
 		return 0;
 	return size;
 }
+
+bool mm_utf8_is_command(struct mm_text t)
+{
+	const unsigned char *p = (const unsigned char *)t.bytes;
+	if (t.size == 2)
+		return p[0] == 0xc2 && p[1] < 0xa0;
+	if (t.size != 3 || p[0] != 0xe2)
+		return false;
+	return (p[1] == 0x80 && (p[2] == 0x8e || p[2] == 0x8f || (p[2] >= 0xaa && p[2] <= 0xae)))
+		|| (p[1] == 0x81 && p[2] >= 0xa6 && p[2] <= 0xa9);
+}

@@ -7,5 +7,8 @@
 
 /* Bytes of the UTF-8 sequence at the start of t, 0 when there is none. t is not empty. */
 size_t mm_utf8_size(struct mm_text t);
+/* Is this character, of two bytes or more, one that a terminal obeys instead of showing it: a C1 control
+ * (U+0080-U+009F), or one that reorders text (U+200E-F, U+202A-E, U+2066-9)? */
+bool mm_utf8_is_command(struct mm_text character);
 
 #endif

@@ -462,7 +462,7 @@ static void print_json(const struct bench *b, const struct mm_bench_result *r, c
 static void show_progress(const struct mm_bench_options *o, uint64_t messages, double seconds)
 {
 	(void)o;
-	fprintf(stderr, "\r%5.0f s  %llu messages  %.0f/s ", seconds, (unsigned long long)messages,
+	dprintf(STDERR_FILENO, "\r%5.0f s  %llu messages  %.0f/s ", seconds, (unsigned long long)messages,
 		(double)messages / seconds);
 }
 
@@ -520,7 +520,7 @@ static bool measure(const struct bench *b, struct mm_bench_load *load, struct lo
 		return false;
 	k->own_cpu = own_cpu() - cpu;
 	if (b->options.tick != NULL)
-		fprintf(stderr, "\r%60s\r", "");
+		dprintf(STDERR_FILENO, "\r%60s\r", "");
 	return true;
 }
 

@@ -4,6 +4,8 @@
 #include <lauxlib.h>
 #include <lua.h>
 
+#include <string.h>
+
 struct mm_text mm_check_text(lua_State *L, int at)
 {
 	struct mm_text t;
@@ -11,13 +13,36 @@ struct mm_text mm_check_text(lua_State *L, int at)
 	return t;
 }
 
-const char *const *mm_push_strings(lua_State *L, int at)
+static const char *refuse_nul(lua_State *L, struct mm_text t, const char *what)
+{
+	if (strlen(t.bytes) != t.size)
+		mm_raise_at_script(L, "%s has a NUL byte, which would cut it off", what);
+	return t.bytes;
+}
+
+const char *mm_check_cstring(lua_State *L, int at, const char *what)
+{
+	return refuse_nul(L, mm_check_text(L, at), what);
+}
+
+const char *mm_opt_cstring(lua_State *L, int at, const char *what)
+{
+	return lua_isnoneornil(L, at) ? NULL : mm_check_cstring(L, at, what);
+}
+
+const char *mm_clean_cstring(lua_State *L, int at)
+{
+	struct mm_text t = mm_check_text(L, at);
+	return strlen(t.bytes) == t.size ? t.bytes : NULL;
+}
+
+const char *const *mm_push_strings(lua_State *L, int at, const char *what)
 {
 	size_t count = lua_objlen(L, at);
 	const char **list = lua_newuserdata(L, (count + 1) * sizeof *list);
 	for (size_t i = 0; i < count; i++) {
 		lua_rawgeti(L, at, (int)i + 1);
-		list[i] = lua_tostring(L, -1);
+		list[i] = mm_check_cstring(L, -1, what);
 		lua_pop(L, 1);
 	}
 	list[count] = NULL;
@@ -30,12 +55,6 @@ int mm_push_failure(lua_State *L, const char *text, const char *code)
 	lua_pushstring(L, text);
 	lua_pushstring(L, code);
 	return 3;
-}
-
-void mm_unref(lua_State *L, int *ref)
-{
-	luaL_unref(L, LUA_REGISTRYINDEX, *ref);
-	*ref = MM_NO_REF;
 }
 
 void mm_push_text(lua_State *L, struct mm_text t)

@@ -8,10 +8,6 @@
 
 /* ---- opening: once for each Lua state ---- */
 
-/* The name in the registry of the metatable of ctx.message and ctx.session: script/ puts it there, from
- * lua/moonmilter/runtime/members.lua, when all members of ctx are known. */
-#define MM_KEPT_CLASS "moonmilter.kept"
-
 /* Fills the metatable of ctx, which is below the table of members on top of the stack (ctx.h). */
 void mm_bind_ctx(struct lua_State *);
 /* Each adds its members to that table, with the same stack. */
@@ -39,9 +35,17 @@ int luaopen_moonmilter_codec(struct lua_State *);
 
 /* A string argument, BORROWED while it is on the stack; raises when it is not a string. */
 struct mm_text mm_check_text(struct lua_State *, int at);
+/* The same for C, which reads up to the first NUL: raises, at the script's line, when there is one inside, because what
+ * was checked would not be what is used. what: names the argument in the error, "dns: type". Bindings take no string
+ * for C in another way (spec/attack/nul_spec.lua looks for them). */
+const char *mm_check_cstring(struct lua_State *, int at, const char *what);
+const char *mm_opt_cstring(struct lua_State *, int at, const char *what);       /* NULL when it is nil or not there */
+/* NULL when it has a NUL: for what may come from outside, where that is a failure. */
+const char *mm_clean_cstring(struct lua_State *, int at);
 /* Pushes an array of the strings in the list at an index, NULL after the last; the strings are BORROWED from the list.
- * It is a userdata, so that an error leaks nothing. The caller has checked that all items are strings. */
-const char *const *mm_push_strings(struct lua_State *, int at);
+ * It is a userdata, so that an error leaks nothing. The caller has checked that all items are strings. Raises when one
+ * has a NUL. */
+const char *const *mm_push_strings(struct lua_State *, int at, const char *what);
 
 /* ---- pushing ---- */
 
@@ -52,7 +56,5 @@ void mm_set_text(struct lua_State *, const char *key, struct mm_text);
 void mm_push_params(struct lua_State *, struct mm_text strings, struct mm_text raw);
 /* Pushes nil, text, code: the form in which scripts get failures of the outside world. Returns 3. */
 int mm_push_failure(struct lua_State *, const char *text, const char *code);
-/* Drops a registry reference and marks it gone. */
-void mm_unref(struct lua_State *, int *ref);
 
 #endif

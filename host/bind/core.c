@@ -1,6 +1,7 @@
 /* bind/core.c -- moonmilter.core, on which lua/moonmilter/ is built. Scripts use the modules above it, not this one. */
 #include "base/suggest.h"
 #include "bind/bind.h"
+#include "bind/ctx.h"
 #include "task/whose.h"
 
 #include <lauxlib.h>
@@ -17,7 +18,7 @@ static void undo_sleep(struct mm_task *t)
 
 static void wake(struct mm_timer *timer)
 {
-	mm_task_go_on(MM_OWNER_OF(timer, struct mm_task, timer), 0);
+	mm_task_go_on_in_turn(MM_OWNER_OF(timer, struct mm_task, timer), 0);
 }
 
 static int sleep_for(lua_State *L, struct mm_task *t, lua_Number seconds, const char *name)
@@ -68,7 +69,7 @@ static int core_log(lua_State *L)
 	struct mm_generation *g = mm_generation_of(L);
 	enum mm_level level;
 	size_t size;
-	const char *name = luaL_checkstring(L, 1);
+	const char *name = mm_check_cstring(L, 1, "log: level");
 	const char *text = luaL_checklstring(L, 2, &size);
 	if (!mm_log_level_of_name(name, &level))
 		return luaL_error(L, "log: level \"%s\" is not a level; use debug, info, warn or error", name);
@@ -93,7 +94,7 @@ static int core_log(lua_State *L)
 static int core_log_wants(lua_State *L)
 {
 	enum mm_level level;
-	bool known = mm_log_level_of_name(luaL_checkstring(L, 1), &level);
+	bool known = mm_log_level_of_name(mm_check_cstring(L, 1, "log: level"), &level);
 	lua_pushboolean(L, known && mm_log_wants(mm_generation_of(L)->settings.log, level));
 	return 1;
 }
@@ -113,6 +114,13 @@ static int core_in_handler(lua_State *L)
 {
 	struct mm_task *t = mm_task_current(L);
 	lua_pushboolean(L, t != NULL && t->session != NULL);
+	return 1;
+}
+
+/* core.is_own(ctx) -> boolean: a handler or task of this very ctx's session runs. */
+static int core_is_own(lua_State *L)
+{
+	lua_pushboolean(L, mm_ctx_own(L) != NULL);
 	return 1;
 }
 
@@ -147,7 +155,7 @@ static int by_letters(const void *a, const void *b)
 static int core_suggest(lua_State *L)
 {
 	size_t count = 0, n = 0;
-	const char *word = luaL_checkstring(L, 1);
+	const char *word = mm_clean_cstring(L, 1);
 	luaL_checktype(L, 2, LUA_TTABLE);
 	for (lua_pushnil(L); lua_next(L, 2) != 0; lua_pop(L, 1))
 		count++;
@@ -157,7 +165,7 @@ static int core_suggest(lua_State *L)
 			names[n++] = lua_tostring(L, -2);       /* borrowed: the table holds it */
 	qsort(names, n, sizeof *names, by_letters);
 	names[n] = NULL;
-	const char *meant = mm_suggest(word, names);
+	const char *meant = word != NULL ? mm_suggest(word, names) : NULL;
 	if (meant != NULL)
 		lua_pushfstring(L, "; did you mean \"%s\"?", meant);
 	else
@@ -170,6 +178,7 @@ int mm_bind_core(lua_State *L)
 	static const luaL_Reg functions[] = {
 		{ "sleep", core_sleep }, { "timer_sleep", core_timer_sleep }, { "now", core_now }, { "log", core_log },
 		{ "log_wants", core_log_wants }, { "in_handler", core_in_handler }, { "task", core_task },
+		{ "is_own", core_is_own },
 		{ "blame", core_blame }, { "loading", core_loading }, { "suggest", core_suggest }, { NULL, NULL },
 	};
 	lua_newtable(L);
@@ -180,9 +189,9 @@ int mm_bind_core(lua_State *L)
 		lua_setfield(L, -2, mm_stage_handler((enum mm_stage)stage));
 	}
 	lua_setfield(L, -2, "handlers");
-	lua_rawgeti(L, LUA_REGISTRYINDEX, mm_generation_of(L)->cancel_token);
+	mm_vault_push(L, mm_generation_of(L)->cancel_token);
 	lua_setfield(L, -2, "cancel_token");
-	lua_rawgeti(L, LUA_REGISTRYINDEX, mm_generation_of(L)->host_token);
+	mm_vault_push(L, mm_generation_of(L)->host_token);
 	lua_setfield(L, -2, "host_token");
 	return 1;
 }

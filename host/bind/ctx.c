@@ -6,37 +6,63 @@
 #include <lauxlib.h>
 #include <lua.h>
 
-#define META    lua_upvalueindex(1)
-#define MEMBERS lua_upvalueindex(2)
 #define MEMBERS_SHOWN 96         /* more than ctx has */
+#define FACT_LISTS    4          /* files that add facts */
+
+static const char kind;          /* of the userdata of ctx */
+
+struct box {
+	struct mm_tag             tag;
+	struct mm_script_session *session;      /* borrowed; NULL: it has ended */
+};
 
 /* ---- ctx itself ---- */
 
+/* Only the session's own handlers and tasks may use its ctx: any other would take its facts for those of the message
+ * at hand. Returns the session. */
+static struct mm_script_session *check_owner(lua_State *L, const struct box *box, const char *prefix, const char *what)
+{
+	struct mm_script_session *ss = box->session;
+	if (ss == NULL) {
+		luaL_error(L, "%s%s: the session has ended; do not keep a ctx beyond on_close", prefix, what);
+		return NULL;
+	}
+	const struct mm_task *t = ss->generation->current;
+	if (t != NULL && t->session == NULL)
+		luaL_error(L, "%s%s: a timer has no session; copy what it needs from ctx before it starts", prefix,
+			what);
+	if (t == NULL || t->session != ss)
+		luaL_error(L, "%s%s: this ctx belongs to another session; a handler may only use its own", prefix,
+			what);
+	return ss;
+}
+
+struct mm_script_session *mm_ctx_own(lua_State *L)
+{
+	const struct box *box = mm_tagged(L, 1, &kind);
+	struct mm_script_session *ss = box != NULL ? box->session : NULL;
+	const struct mm_task *t = ss != NULL ? ss->generation->current : NULL;
+	return t != NULL && t->session == ss ? ss : NULL;
+}
+
 struct mm_script_session *mm_ctx_check(lua_State *L, const char *what)
 {
-	struct mm_script_session **box = lua_touserdata(L, 1);
-	bool is_ctx = false;
-	if (box != NULL && lua_getmetatable(L, 1)) {
-		is_ctx = lua_rawequal(L, -1, META);
-		lua_pop(L, 1);
-	}
-	if (!is_ctx) {
+	const struct box *box = mm_tagged(L, 1, &kind);
+	if (box == NULL) {
 		luaL_error(L, "%s: call it on ctx with a colon: ctx:%s(...)", what, what);
 		return NULL;
 	}
-	if (*box == NULL)
-		luaL_error(L, "%s: the session has ended; do not keep a ctx beyond on_close", what);
-	return *box;
+	return check_owner(L, box, "", what);
 }
 
-/* [ctx key …] with the member table as upvalue: raises an error that names the member that was probably meant. */
+/* [ctx key … members]: raises an error that names the member that was probably meant. */
 static int refuse_member(lua_State *L)
 {
 	const char *words[MEMBERS_SHOWN + 1], *wanted = lua_tostring(L, 2);
 	int count = 0;
 	if (wanted == NULL)
 		return luaL_error(L, "ctx has no member that is a %s", luaL_typename(L, 2));
-	for (lua_pushnil(L); count < MEMBERS_SHOWN && lua_next(L, MEMBERS) != 0; lua_pop(L, 1))
+	for (lua_pushnil(L); count < MEMBERS_SHOWN && lua_next(L, -2) != 0; lua_pop(L, 1))
 		if (lua_type(L, -2) == LUA_TSTRING && lua_tostring(L, -2)[0] != '_')
 			words[count++] = lua_tostring(L, -2);
 	words[count] = NULL;
@@ -47,21 +73,43 @@ static int refuse_member(lua_State *L)
 		"your own values belong in ctx.session or ctx.message", wanted);
 }
 
+/* The rows of facts that the files of bind/ and script/ have added, the same for every state. */
+static struct fact_list {
+	const struct mm_ctx_fact *rows, *end;
+} fact_lists[FACT_LISTS];
+
+/* A row that a script has put into the table of members itself is none. */
+static const struct mm_ctx_fact *fact_at(lua_State *L, int at)
+{
+	uintptr_t row = lua_type(L, at) == LUA_TLIGHTUSERDATA ? (uintptr_t)lua_touserdata(L, at) : 0;
+	for (const struct fact_list *list = fact_lists; row != 0 && list < fact_lists + FACT_LISTS; list++) {
+		uintptr_t first = (uintptr_t)list->rows;
+		if (row >= first && row < (uintptr_t)list->end && (row - first) % sizeof *list->rows == 0)
+			return (const struct mm_ctx_fact *)row;
+	}
+	return NULL;
+}
+
 /* [ctx key] -> [value] */
 static int ctx_index(lua_State *L)
 {
-	struct mm_script_session **box = lua_touserdata(L, 1);
+	const struct box *box = mm_tagged(L, 1, &kind);
+	if (box == NULL)
+		return luaL_error(L, "a ctx is expected, not a %s", luaL_typename(L, 1));
+	lua_settop(L, 2);
+	mm_vault_push(L, mm_generation_of(L)->ctx_members);
+	if (!lua_istable(L, 3))                         /* the scripts are being unloaded */
+		return luaL_error(L, "ctx: the session has ended; do not keep a ctx beyond on_close");
 	lua_pushvalue(L, 2);
-	lua_rawget(L, MEMBERS);
-	if (lua_isuserdata(L, -1)) {            /* the row of a fact */
-		const struct mm_ctx_fact *fact = lua_touserdata(L, -1);
-		if (*box == NULL)
-			return luaL_error(L, "ctx.%s: the session has ended; a ctx is not to be kept beyond "
-				"on_close", fact->name);
-		return fact->get(L, *box);
+	lua_rawget(L, 3);
+	const struct mm_ctx_fact *fact = fact_at(L, -1);
+	if (fact != NULL) {
+		lua_settop(L, 3);
+		return fact->get(L, check_owner(L, box, "ctx.", fact->name));
 	}
 	if (!lua_isnil(L, -1))
 		return 1;
+	lua_settop(L, 3);
 	return refuse_member(L);
 }
 
@@ -73,24 +121,24 @@ static int ctx_newindex(lua_State *L)
 
 static int ctx_tostring(lua_State *L)
 {
-	struct mm_script_session **box = lua_touserdata(L, 1);
-	lua_pushfstring(L, "ctx %s", *box != NULL ? (*box)->facts->id : "(ended)");
+	const struct box *box = mm_tagged(L, 1, &kind);
+	lua_pushfstring(L, "ctx %s", box != NULL && box->session != NULL ? box->session->facts->id : "(ended)");
 	return 1;
 }
 
 void mm_ctx_push(lua_State *L, struct mm_script_session *ss)
 {
 	if (ss->ctx != MM_NO_REF) {
-		lua_rawgeti(L, LUA_REGISTRYINDEX, ss->ctx);
+		mm_vault_push(L, ss->ctx);
 		return;
 	}
-	struct mm_script_session **box = lua_newuserdata(L, sizeof *box);
-	*box = NULL;
-	lua_rawgeti(L, LUA_REGISTRYINDEX, ss->generation->ctx_metatable);
+	struct box *box = mm_tagged_new(L, &kind, sizeof *box);
+	mm_vault_push(L, ss->generation->ctx_metatable);
 	lua_setmetatable(L, -2);
-	*box = ss;
 	lua_pushvalue(L, -1);
-	ss->ctx = luaL_ref(L, LUA_REGISTRYINDEX);
+	ss->ctx = mm_vault_put(L);
+	box->session = ss;
+	mm_task_show(ss->generation, ss);
 }
 
 /* ---- ctx.session and ctx.message ----
@@ -99,16 +147,16 @@ void mm_ctx_push(lua_State *L, struct mm_script_session *ss)
 /* [ctx ...] -> [... table] */
 static int push_kept(lua_State *L, struct mm_script_session *ss, enum mm_kept which)
 {
-	lua_rawgeti(L, LUA_REGISTRYINDEX, ss->generation->kept_tables[which]);
+	mm_vault_push(L, ss->generation->kept_tables[which]);
 	if (ss->has_kept[which]) {
-		lua_pushvalue(L, 1);
+		mm_vault_push(L, ss->ctx);
 		lua_rawget(L, -2);
 		return 1;
 	}
 	lua_newtable(L);
-	luaL_getmetatable(L, MM_KEPT_CLASS);
+	mm_vault_push(L, ss->generation->kept_metatable);
 	lua_setmetatable(L, -2);
-	lua_pushvalue(L, 1);
+	mm_vault_push(L, ss->ctx);
 	lua_pushvalue(L, -2);
 	lua_rawset(L, -4);
 	ss->has_kept[which] = true;
@@ -134,8 +182,8 @@ static void drop_kept(struct mm_script_session *ss, enum mm_kept which)
 	lua_State *L = ss->generation->L;
 	if (!ss->has_kept[which])
 		return;
-	lua_rawgeti(L, LUA_REGISTRYINDEX, ss->generation->kept_tables[which]);
-	lua_rawgeti(L, LUA_REGISTRYINDEX, ss->ctx);
+	mm_vault_push(L, ss->generation->kept_tables[which]);
+	mm_vault_push(L, ss->ctx);
 	lua_pushnil(L);
 	lua_rawset(L, -3);
 	lua_pop(L, 1);
@@ -146,8 +194,8 @@ void mm_ctx_end_message(struct mm_script_session *ss)
 {
 	lua_State *L = ss->generation->L;
 	drop_kept(ss, MM_KEPT_MESSAGE);
-	mm_unref(L, &ss->recipients_table);
-	mm_unref(L, &ss->headers_table);
+	mm_vault_drop(L, &ss->recipients_table);
+	mm_vault_drop(L, &ss->headers_table);
 	ss->recipients_synced = 0;
 }
 
@@ -158,26 +206,36 @@ void mm_ctx_end(struct mm_script_session *ss)
 		return;
 	mm_ctx_end_message(ss);
 	drop_kept(ss, MM_KEPT_SESSION);
-	lua_rawgeti(L, LUA_REGISTRYINDEX, ss->ctx);
-	struct mm_script_session **box = lua_touserdata(L, -1);
-	*box = NULL;
+	mm_vault_push(L, ss->ctx);
+	struct box *box = mm_tagged(L, -1, &kind);
+	box->session = NULL;            /* the vault holds it: it is there */
 	lua_pop(L, 1);
-	mm_unref(L, &ss->ctx);
-	mm_unref(L, &ss->client_table);
+	mm_task_show(ss->generation, NULL);
+	mm_vault_drop(L, &ss->ctx);
+	mm_vault_drop(L, &ss->client_table);
 }
 
-void mm_ctx_add_facts(lua_State *L, const struct mm_ctx_fact *row)
+static void note_facts(const struct mm_ctx_fact *rows, const struct mm_ctx_fact *end)
 {
+	struct fact_list *list = fact_lists;
+	while (list->rows != NULL && list->rows != rows)
+		list++;
+	*list = (struct fact_list){ rows, end };
+}
+
+void mm_ctx_add_facts(lua_State *L, const struct mm_ctx_fact *rows)
+{
+	const struct mm_ctx_fact *row = rows;
 	for (; row->name != NULL; row++) {
 		lua_pushlightuserdata(L, (void *)(uintptr_t)row);
 		lua_setfield(L, -2, row->name);
 	}
+	note_facts(rows, row);
 }
 
 void mm_ctx_add_methods(lua_State *L, const luaL_Reg *rows)
 {
-	lua_pushvalue(L, -2);
-	luaL_setfuncs(L, rows, 1);
+	luaL_setfuncs(L, rows, 0);
 }
 
 static const struct mm_ctx_fact kept_facts[] = {
@@ -192,10 +250,10 @@ void mm_bind_ctx(lua_State *L)
 			{ NULL, NULL },
 	};
 	mm_ctx_add_facts(L, kept_facts);
-	lua_pushvalue(L, -2);           /* [metatable members metatable] */
 	lua_pushvalue(L, -1);
-	lua_pushvalue(L, -3);
-	luaL_setfuncs(L, meta, 2);      /* into the metatable, upvalues metatable and members */
+	mm_generation_of(L)->ctx_members = mm_vault_put(L);
+	lua_pushvalue(L, -2);           /* [metatable members metatable] */
+	luaL_setfuncs(L, meta, 0);
 	lua_pushliteral(L, "moonmilter.ctx");
 	lua_setfield(L, -2, "__name");
 	lua_pushboolean(L, 0);

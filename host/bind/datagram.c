@@ -29,7 +29,7 @@ static void box_end(void *thing)
 }
 
 static const struct mm_handle_class class = {
-	"a UDP socket is expected before \":\", not a %s; write socket:method(...)", box_end,
+	"a UDP socket is expected before \":\", not a %s; write socket:method(...)", box_end, MM_HANDLE_DATAGRAM,
 };
 
 static struct box *check_box(lua_State *L)
@@ -74,7 +74,7 @@ static int datagram_new(lua_State *L)
 /* The address at index and index + 1. */
 static void check_address(lua_State *L, int at, struct mm_socket_address *out)
 {
-	const char *ip = luaL_checkstring(L, at);
+	const char *ip = mm_check_cstring(L, at, "udp: the address");
 	lua_Integer port = luaL_checkinteger(L, at + 1);
 	if (port < 0 || port > 65535)
 		luaL_error(L, "udp: port %d; give 0 to 65535", (int)port);

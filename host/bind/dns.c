@@ -106,7 +106,7 @@ static int core_dns_query(lua_State *L)
 {
 	size_t size;
 	const char *name = luaL_checklstring(L, 1, &size);
-	const char *type_name = luaL_checkstring(L, 2);
+	const char *type_name = mm_check_cstring(L, 2, "dns: type");
 	lua_Number timeout = luaL_optnumber(L, 3, 0);
 	uint16_t type = mm_dns_type_of_name(type_name);
 	if (type == 0)
@@ -148,7 +148,7 @@ static void check_servers(lua_State *L, int at)
 static int core_dns_configure(lua_State *L)
 {
 	struct mm_dns_settings settings = {
-		.resolv_conf = luaL_optstring(L, 2, NULL),
+		.resolv_conf = mm_opt_cstring(L, 2, "dns: resolv_conf"),
 		.timeout = luaL_checknumber(L, 3),
 	};
 	lua_Number cache = luaL_checknumber(L, 4);
@@ -158,20 +158,20 @@ static int core_dns_configure(lua_State *L)
 	settings.cache_max = (unsigned)cache;
 	if (lua_istable(L, 1)) {
 		check_servers(L, 1);
-		settings.servers = mm_push_strings(L, 1);
+		settings.servers = mm_push_strings(L, 1, "dns: an item of servers");
 	}
 	struct mm_fault why;
 	bool ok = mm_dns_configure(mm_generation_of(L)->settings.dns, &settings, &why);
 	return ok ? 0 : luaL_error(L, "%s", why.text);
 }
 
-/* core.dns_count() -> { asked =, sent =, in_flight =, cached = } */
+/* core.dns_count() -> { asked =, sent =, misfits =, in_flight =, cached = } */
 static int core_dns_count(lua_State *L)
 {
 	struct mm_dns_counts counts = mm_dns_count(mm_generation_of(L)->settings.dns);
 	const struct { const char *name; double value; } rows[] = {
-		{ "asked", (double)counts.asked }, { "sent", (double)counts.sent }, { "in_flight", counts.in_flight },
-		{ "cached", counts.cached },
+		{ "asked", (double)counts.asked }, { "sent", (double)counts.sent },
+		{ "misfits", (double)counts.misfits }, { "in_flight", counts.in_flight }, { "cached", counts.cached },
 	};
 	lua_newtable(L);
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -185,9 +185,11 @@ static int core_dns_count(lua_State *L)
  * it is not an address. */
 static int core_dns_reverse(lua_State *L)
 {
-	const char *ip = luaL_checkstring(L, 1);
+	const char *ip = mm_clean_cstring(L, 1);
 	uint8_t address[16];
 	char text[64], *to = text;
+	if (ip == NULL)
+		return 0;
 	if (inet_pton(AF_INET, ip, address) == 1) {
 		lua_pushfstring(L, "%d.%d.%d.%d", address[3], address[2], address[1], address[0]);
 		lua_pushliteral(L, "inet");

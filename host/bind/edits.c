@@ -4,6 +4,7 @@
 #include "base/text.h"
 #include "bind/bind.h"
 #include "bind/ctx.h"
+#include "bind/whole.h"
 
 #include <lauxlib.h>
 #include <lua.h>
@@ -94,6 +95,7 @@ static int ctx_change_header(lua_State *L)
 	struct mm_text name = mm_check_text(L, 2);
 	int64_t n = check_field_number(L, 3, e.name);
 	struct mm_text value = lua_isnoneornil(L, 4) ? mm_text_of("") : mm_check_text(L, 4);
+	mm_check_whole(L, e.ss, MM_PART_HEADER, e.name);
 	return end_edit(L, &e, mm_edit_change_header(e.message, e.grants, name, n, value, &e.why));
 }
 
@@ -103,6 +105,7 @@ static int ctx_delete_header(lua_State *L)
 	struct edit e;
 	begin_edit(L, &e, "delete_header");
 	struct mm_text name = mm_check_text(L, 2);
+	mm_check_whole(L, e.ss, MM_PART_HEADER, e.name);
 	if (lua_isnoneornil(L, 3))
 		return end_edit(L, &e, mm_edit_delete_headers(e.message, e.grants, name, &e.why));
 	int64_t n = check_field_number(L, 3, e.name);
@@ -188,6 +191,7 @@ static int ctx_delete_recipient(lua_State *L)
 	struct edit e;
 	begin_edit(L, &e, "delete_recipient");
 	struct mm_text address = mm_check_text(L, 2);
+	mm_check_whole(L, e.ss, MM_PART_RECIPIENTS, e.name);
 	return end_edit(L, &e, mm_edit_delete_recipient(e.message, e.grants, address, &e.why));
 }
 

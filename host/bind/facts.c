@@ -2,13 +2,12 @@
 #include "base/text.h"
 #include "bind/bind.h"
 #include "bind/ctx.h"
+#include "bind/whole.h"
 
 #include <lauxlib.h>
 #include <lua.h>
 
 #include <stdlib.h>
-
-#define CLIENT_CLASS "moonmilter.client"
 
 /* ---- getters: [ctx key nil] -> [... value] ---- */
 
@@ -52,11 +51,11 @@ static int get_client(lua_State *L, struct mm_script_session *ss)
 	const struct mm_session *f = ss->facts;
 	require_step(L, ss, MM_STAGE_connect, "client");
 	if (ss->client_table != MM_NO_REF) {
-		lua_rawgeti(L, LUA_REGISTRYINDEX, ss->client_table);
+		mm_vault_push(L, ss->client_table);
 		return 1;
 	}
 	lua_createtable(L, 0, 5);
-	luaL_getmetatable(L, CLIENT_CLASS);
+	mm_vault_push(L, ss->generation->client_metatable);
 	lua_setmetatable(L, -2);
 	lua_pushstring(L, mm_family_name(f->client_family));
 	lua_setfield(L, -2, "family");
@@ -70,7 +69,7 @@ static int get_client(lua_State *L, struct mm_script_session *ss)
 	}
 	if (f->knows_client) {
 		lua_pushvalue(L, -1);
-		ss->client_table = luaL_ref(L, LUA_REGISTRYINDEX);
+		ss->client_table = mm_vault_put(L);
 	}
 	return 1;
 }
@@ -129,10 +128,18 @@ static int get_recipients(lua_State *L, struct mm_script_session *ss)
 	}
 	if (ss->recipients_table == MM_NO_REF) {
 		lua_newtable(L);
-		ss->recipients_table = luaL_ref(L, LUA_REGISTRYINDEX);
+		ss->recipients_table = mm_vault_put(L);
 		ss->recipients_synced = 0;
 	}
-	lua_rawgeti(L, LUA_REGISTRYINDEX, ss->recipients_table);
+	mm_check_whole(L, ss, MM_PART_RECIPIENTS, "ctx.recipients");
+	mm_vault_push(L, ss->recipients_table);
+	if (ss->over_logged & 1u << MM_PART_RECIPIENTS) {
+		if (m->recipients_unkept > 0)
+			lua_pushboolean(L, 1);
+		else
+			lua_pushnil(L);         /* the one that was too many has been refused */
+		lua_setfield(L, -2, "truncated");
+	}
 	/* the last one's verdict may be new */
 	uint32_t first = ss->recipients_synced > 0 ? ss->recipients_synced - 1 : 0;
 	for (uint32_t i = first; i < m->recipient_count; i++) {
@@ -240,7 +247,7 @@ static int get_mta(lua_State *L, struct mm_script_session *ss)
 
 static int get_host(lua_State *L, struct mm_script_session *ss)
 {
-	lua_rawgeti(L, LUA_REGISTRYINDEX, ss->generation->host_object);
+	mm_vault_push(L, ss->generation->host_object);
 	return 1;
 }
 
@@ -283,7 +290,7 @@ static int ctx_macro(lua_State *L)
 static int ctx_can(lua_State *L)
 {
 	struct mm_script_session *ss = mm_ctx_check(L, "can");
-	const char *word = luaL_checkstring(L, 2);
+	const char *word = mm_check_cstring(L, 2, "can: the action");
 	uint32_t action = mm_action_bit(word), step = mm_step_bit(word);
 	if (action == 0 && step == 0)
 		return luaL_error(L, "can: \"%s\" is not an action; actions are add_header insert_header change_header "
@@ -296,10 +303,10 @@ static int ctx_can(lua_State *L)
 void mm_bind_facts(lua_State *L)
 {
 	static const luaL_Reg methods[] = { { "macro", ctx_macro }, { "can", ctx_can }, { NULL, NULL } };
-	luaL_newmetatable(L, CLIENT_CLASS);
+	lua_newtable(L);
 	lua_pushcfunction(L, client_index);
 	lua_setfield(L, -2, "__index");
-	lua_pop(L, 1);
+	mm_generation_of(L)->client_metatable = mm_vault_put(L);
 	mm_ctx_add_facts(L, facts);
 	mm_ctx_add_methods(L, methods);
 }

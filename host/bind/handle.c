@@ -3,10 +3,21 @@
 #include <lauxlib.h>
 #include <lua.h>
 
+#include <stdlib.h>
+
+/* Not in the userdata itself: a script that takes its metatable away also takes its __gc, and the holder's list would
+ * then lead through memory that is gone. */
 struct mm_handle {
 	const struct mm_handle_class *class;
 	void                         *thing;    /* owned; NULL: closed */
 	struct mm_holding             holding;
+};
+
+static const char kind;         /* of the userdata of all classes */
+
+struct box {
+	struct mm_tag     tag;
+	struct mm_handle *handle;       /* owned; NULL: collected */
 };
 
 void mm_handle_close(struct mm_handle *h)
@@ -24,19 +35,19 @@ static void drop(struct mm_holding *holding)
 	mm_handle_close(MM_OWNER_OF(holding, struct mm_handle, holding));
 }
 
-static void push_metatable(lua_State *L, const struct mm_handle_class *class)
-{
-	lua_pushlightuserdata(L, (void *)(uintptr_t)class);
-	lua_rawget(L, LUA_REGISTRYINDEX);
-}
-
 struct mm_handle *mm_handle_new(lua_State *L, const struct mm_handle_class *class)
 {
-	struct mm_handle *h = lua_newuserdata(L, sizeof *h);
-	*h = (struct mm_handle){ .class = class };
-	push_metatable(L, class);
-	lua_setmetatable(L, -2);
-	return h;
+	struct box *box = mm_tagged_new(L, &kind, sizeof *box);
+	lua_pushvalue(L, -1);
+	mm_vault_push(L, mm_generation_of(L)->handle_metatables);
+	lua_rawgeti(L, -1, class->number);
+	lua_setmetatable(L, -3);
+	lua_pop(L, 2);
+	box->handle = calloc(1, sizeof *box->handle);
+	if (box->handle == NULL)
+		luaL_error(L, "out of memory for a handle");
+	box->handle->class = class;
+	return box->handle;
 }
 
 void mm_handle_open(struct mm_handle *h, void *thing, struct mm_generation *g)
@@ -45,21 +56,12 @@ void mm_handle_open(struct mm_handle *h, void *thing, struct mm_generation *g)
 	mm_holder_add(mm_task_holder(g), &h->holding, drop);
 }
 
-static bool is_handle(lua_State *L, const struct mm_handle_class *class)
-{
-	if (lua_touserdata(L, 1) == NULL || !lua_getmetatable(L, 1))
-		return false;
-	push_metatable(L, class);
-	bool is_ours = lua_rawequal(L, -1, -2);
-	lua_pop(L, 2);
-	return is_ours;
-}
-
 static struct mm_handle *check_handle(lua_State *L, const struct mm_handle_class *class)
 {
-	if (!is_handle(L, class))
+	const struct box *box = mm_tagged(L, 1, &kind);
+	if (box == NULL || box->handle == NULL || box->handle->class != class)
 		luaL_error(L, class->complaint, luaL_typename(L, 1));
-	return lua_touserdata(L, 1);
+	return box->handle;
 }
 
 void *mm_handle_check(lua_State *L, const struct mm_handle_class *class)
@@ -67,24 +69,47 @@ void *mm_handle_check(lua_State *L, const struct mm_handle_class *class)
 	return check_handle(L, class)->thing;
 }
 
-/* [handle]; its class is the upvalue, so that a script cannot end a thing of another class with it. */
+/* [handle] */
 static int close_handle(lua_State *L)
 {
-	mm_handle_close(check_handle(L, lua_touserdata(L, lua_upvalueindex(1))));
+	const struct box *box = mm_tagged(L, 1, &kind);
+	if (box == NULL || box->handle == NULL)
+		return luaL_error(L, "close: a socket is expected, not a %s", luaL_typename(L, 1));
+	mm_handle_close(box->handle);
 	return 0;
+}
+
+static int collect_handle(lua_State *L)
+{
+	struct box *box = mm_tagged(L, 1, &kind);
+	if (box == NULL || box->handle == NULL)
+		return 0;
+	mm_handle_close(box->handle);
+	free(box->handle);
+	box->handle = NULL;
+	return 0;
+}
+
+/* [] -> [metatables by number of the class] */
+static void push_metatables(lua_State *L, struct mm_generation *g)
+{
+	if (g->handle_metatables == MM_NO_REF) {
+		lua_newtable(L);
+		g->handle_metatables = mm_vault_put(L);
+	}
+	mm_vault_push(L, g->handle_metatables);
 }
 
 /* [functions] -> [functions metatable] */
 void mm_handle_push_class(lua_State *L, const struct mm_handle_class *class)
 {
-	lua_pushlightuserdata(L, (void *)(uintptr_t)class);
-	lua_pushcclosure(L, close_handle, 1);
-	lua_newtable(L);
-	lua_pushvalue(L, -2);
-	lua_setfield(L, -2, "__gc");    /* [functions close metatable] */
-	lua_insert(L, -2);
-	lua_setfield(L, -3, "close");
-	lua_pushlightuserdata(L, (void *)(uintptr_t)class);
-	lua_pushvalue(L, -2);
-	lua_rawset(L, LUA_REGISTRYINDEX);
+	lua_pushcfunction(L, close_handle);
+	lua_setfield(L, -2, "close");
+	push_metatables(L, mm_generation_of(L));
+	lua_newtable(L);                /* [functions metatables metatable] */
+	lua_pushcfunction(L, collect_handle);
+	lua_setfield(L, -2, "__gc");
+	lua_pushvalue(L, -1);
+	lua_rawseti(L, -3, class->number);
+	lua_remove(L, -2);
 }

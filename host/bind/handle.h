@@ -13,18 +13,22 @@
 
 #include "task/task.h"
 
-/* The class of handles; static, its address is the key of the metatable in the registry. */
+enum mm_handle_number { MM_HANDLE_SOCKET = 1, MM_HANDLE_DATAGRAM, MM_HANDLE_HTTP };
+
+/* The class of handles; static. */
 struct mm_handle_class {
 	const char *complaint;          /* error text for something else at index 1; %s: its type */
 	void      (*end)(void *thing);  /* frees it; the handle is already closed. Runs no Lua, raises nothing */
+	enum mm_handle_number number;   /* of its metatable in the vault */
 };
 
-struct mm_handle;               /* the userdata */
+struct mm_handle;       /* what the userdata leads to; freed when that is collected */
 
 /* Makes the class, once for each Lua state: adds close(handle) to the table of functions on top of the stack and pushes
- * the metatable, whose __gc does the same. The caller adds __index and __tostring. */
+ * the metatable, whose __gc does the same and more. The caller adds __index and __tostring. */
 void mm_handle_push_class(struct lua_State *, const struct mm_handle_class *);
-/* Pushes a closed handle. Raises when memory runs out, so the caller must hold nothing. */
+/* Pushes a closed handle; the result is BORROWED while Lua can reach it or it is open. Raises when memory runs out, so
+ * the caller must hold nothing. */
 struct mm_handle *mm_handle_new(struct lua_State *, const struct mm_handle_class *);
 /* TAKES the thing: the handle is now open, and the thing ends with the message or the client of the current task, or
  * with the generation. Never fails. */

@@ -26,7 +26,7 @@ static void box_end(void *thing)
 	free(b);
 }
 
-static const struct mm_handle_class class = { "a request is expected, not a %s", box_end };
+static const struct mm_handle_class class = { "a request is expected, not a %s", box_end, MM_HANDLE_HTTP };
 
 static struct box *check_box(lua_State *L)
 {
@@ -40,7 +40,7 @@ static struct box *check_box(lua_State *L)
 static const char *string_field(lua_State *L, const char *name)
 {
 	lua_getfield(L, 1, name);
-	const char *text = lua_tostring(L, -1);
+	const char *text = mm_opt_cstring(L, -1, name);
 	lua_pop(L, 1);
 	return text;
 }
@@ -67,7 +67,7 @@ static const char *const *fields_field(lua_State *L)
 {
 	lua_getfield(L, 1, "fields");
 	luaL_checktype(L, -1, LUA_TTABLE);
-	return mm_push_strings(L, lua_gettop(L));
+	return mm_push_strings(L, lua_gettop(L), "http: a header");
 }
 
 static struct mm_http *engine_of(struct mm_generation *generation)
@@ -77,21 +77,22 @@ static struct mm_http *engine_of(struct mm_generation *generation)
 	return generation->http;
 }
 
-/* http.new{ method, url, fields, resolve, unix_socket, body, verify, ca, certificate, key, timeout, connect_timeout,
- * max_body }
- * -> handle | nil, text, code. Checked by http.lua. */
+/* http.new{ method, url, fields, resolve, unix_socket, body, verify, allow_private, ca, certificate, key, timeout,
+ * connect_timeout, max_body } -> handle | nil, text, code. Checked by http.lua. */
 static int http_new(lua_State *L)
 {
 	struct mm_fault why;
 	struct mm_generation *generation = mm_generation_of(L);
 	luaL_checktype(L, 1, LUA_TTABLE);
 	lua_getfield(L, 1, "verify");
+	lua_getfield(L, 1, "allow_private");
 	struct mm_http_options o = {
 		.account = mm_task_account(generation),
 		.method = string_field(L, "method"), .url = string_field(L, "url"), .fields = fields_field(L),
 		.resolve = string_field(L, "resolve"), .unix_socket = string_field(L, "unix_socket"),
 		.body = body_field(L),
-		.no_verify = lua_isboolean(L, 2) && !lua_toboolean(L, 2), .ca = string_field(L, "ca"),
+		.no_verify = lua_isboolean(L, 2) && !lua_toboolean(L, 2),
+		.no_private = lua_isboolean(L, 3) && !lua_toboolean(L, 3), .ca = string_field(L, "ca"),
 		.certificate = string_field(L, "certificate"), .key = string_field(L, "key"),
 		.timeout = number_field(L, "timeout"),
 		.connect_timeout = number_field(L, "connect_timeout"), .body_max = (size_t)number_field(L, "max_body"),
@@ -159,10 +160,14 @@ static int http_result(lua_State *L)
 	return 3;
 }
 
-/* [url] -> [whole scheme host port] */
+static const struct mm_http_url *pushed;        /* borrowed: of the call to push_url that runs; NULL: none */
+
+/* [] -> [whole scheme host port]. A call hook may hand it to a script. */
 static int push_url(lua_State *L)
 {
-	const struct mm_http_url *url = lua_touserdata(L, 1);
+	const struct mm_http_url *url = pushed;
+	if (url == NULL)
+		return luaL_error(L, "only the host calls this");
 	lua_pushstring(L, url->text);
 	lua_pushstring(L, url->scheme);
 	lua_pushstring(L, url->host);
@@ -175,12 +180,15 @@ static int http_url(lua_State *L)
 {
 	struct mm_fault why;
 	struct mm_http_url url;
-	const char *text = luaL_checkstring(L, 1), *base = luaL_optstring(L, 2, NULL);
+	const char *text = mm_clean_cstring(L, 1), *base = mm_opt_cstring(L, 2, "http: base");
+	if (text == NULL)
+		return mm_push_failure(L, "the URL has a NUL byte", "url");
 	lua_pushcfunction(L, push_url);         /* protected: memory may run out while we own the parts */
-	lua_pushlightuserdata(L, &url);
 	if (!mm_http_url(text, base, &url, &why))
 		return mm_push_failure(L, why.text, "url");
-	int status = lua_pcall(L, 1, 4, 0);
+	pushed = &url;
+	int status = lua_pcall(L, 0, 4, 0);
+	pushed = NULL;
 	mm_http_url_free(&url);
 	return status == 0 ? 4 : lua_error(L);
 }

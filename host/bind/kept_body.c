@@ -20,7 +20,7 @@ static int kept_body(lua_State *L)
 	check_handler_task(L, ss);
 	if (!(ss->keeps_body & UINT64_C(1) << ss->script_at))
 		return 0;
-	lua_rawgeti(L, LUA_REGISTRYINDEX, ss->kept_bodies);
+	mm_vault_push(L, ss->kept_bodies);
 	lua_rawgeti(L, -1, (int)ss->script_at + 1);
 	return 1;
 }
@@ -45,6 +45,7 @@ static int new_body(lua_State *L)
 static int keep_body(lua_State *L)
 {
 	struct mm_script_session *ss = mm_ctx_check(L, "body");
+	luaL_checktype(L, 2, LUA_TTABLE);
 	check_handler_task(L, ss);
 	const char *at = mm_stage_name(ss->event.stage);
 	if (ss->facts->message == NULL || ss->event.stage >= MM_STAGE_body) {
@@ -59,35 +60,46 @@ static int keep_body(lua_State *L)
 	}
 	if (ss->kept_bodies == MM_NO_REF) {
 		lua_newtable(L);
-		ss->kept_bodies = luaL_ref(L, LUA_REGISTRYINDEX);
+		ss->kept_bodies = mm_vault_put(L);
 	}
-	lua_rawgeti(L, LUA_REGISTRYINDEX, ss->kept_bodies);
+	mm_vault_push(L, ss->kept_bodies);
 	lua_pushvalue(L, 2);
 	lua_rawseti(L, -2, (int)ss->script_at + 1);
 	ss->keeps_body |= UINT64_C(1) << ss->script_at;
 	return 0;
 }
 
-/* [session], protected. Runs no script code: a body is a plain table, its file is one of the io library. */
+/* [bodies body] -> the same. Everything is read raw, and the file is closed by the function that Lua itself has for it
+ * and that refuses anything else: a script may have put what it likes into a body, and nothing of a script may run
+ * here, where no limit of time holds. */
+static void close_body(lua_State *L, struct mm_generation *g)
+{
+	static const char *const contents[] = { "memory", "pieces", "file", NULL };
+	int body = lua_gettop(L);
+	lua_pushliteral(L, "is_closed");
+	lua_pushboolean(L, 1);
+	lua_rawset(L, body);
+	mm_vault_push(L, g->close_file);
+	lua_pushliteral(L, "file");
+	lua_rawget(L, body);
+	bool has_file = lua_isuserdata(L, -1);
+	for (const char *const *key = contents; *key != NULL; key++) {
+		lua_pushstring(L, *key);
+		lua_pushnil(L);
+		lua_rawset(L, body);
+	}
+	if (has_file)
+		lua_pcall(L, 1, 0, 0);  /* an error: it was no open file */
+	lua_settop(L, body);
+}
+
+/* [session], protected */
 static int close_bodies(lua_State *L)
 {
 	struct mm_script_session *ss = lua_touserdata(L, 1);
-	lua_rawgeti(L, LUA_REGISTRYINDEX, ss->kept_bodies);
-	for (lua_pushnil(L); lua_next(L, 2) != 0; lua_settop(L, 3)) {
-		lua_getfield(L, 4, "file");
-		lua_pushboolean(L, 1);
-		lua_setfield(L, 4, "is_closed");
-		static const char *const contents[] = { "file", "memory", "pieces", NULL };
-		for (const char *const *key = contents; *key != NULL; key++) {
-			lua_pushnil(L);
-			lua_setfield(L, 4, *key);
-		}
-		if (lua_isuserdata(L, 5)) {
-			lua_getfield(L, 5, "close");
-			lua_pushvalue(L, 5);
-			lua_call(L, 1, 0);
-		}
-	}
+	mm_vault_push(L, ss->kept_bodies);
+	for (lua_pushnil(L); lua_next(L, 2) != 0; lua_settop(L, 3))
+		close_body(L, ss->generation);
 	return 0;
 }
 
@@ -96,9 +108,9 @@ void mm_kept_bodies_close(struct mm_script_session *ss)
 	lua_State *L = ss->generation->L;
 	if (ss->kept_bodies == MM_NO_REF)
 		return;
-	if (lua_cpcall(L, close_bodies, ss) != 0)       /* out of memory: the collector will close the files */
+	if (mm_protected(L, close_bodies, ss) != 0)       /* out of memory: the collector will close the files */
 		lua_pop(L, 1);
-	mm_unref(L, &ss->kept_bodies);
+	mm_vault_drop(L, &ss->kept_bodies);
 	ss->keeps_body = ss->skips_body = 0;
 }
 

@@ -82,7 +82,7 @@ static const char *code_of(int error)
 static int core_process_run(lua_State *L)
 {
 	struct mm_child_order o = {
-		.directory = luaL_optstring(L, 3, NULL),
+		.directory = mm_opt_cstring(L, 3, "process: cwd"),
 		.timeout = luaL_checknumber(L, 5),
 		.output_max = (size_t)luaL_checknumber(L, 6),
 	};
@@ -90,10 +90,10 @@ static int core_process_run(lua_State *L)
 	o.input = luaL_optlstring(L, 4, "", &input_size);
 	o.input_size = input_size;
 	check_strings(L, 1, "argv");
-	o.argv = mm_push_strings(L, 1);
+	o.argv = mm_push_strings(L, 1, "process: argv");
 	if (lua_istable(L, 2)) {
 		check_strings(L, 2, "env");
-		o.env = mm_push_strings(L, 2);
+		o.env = mm_push_strings(L, 2, "process: env");
 	}
 	struct mm_task *t = mm_task_may_wait(L, "process");
 	if (t == NULL)

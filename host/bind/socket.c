@@ -6,6 +6,7 @@
  * nothing when there is a result to fetch, or false, text, code when nothing was started. */
 #include "bind/bind.h"
 
+#include "base/network.h"
 #include "async/pool.h"
 #include "async/stream.h"
 #include "bind/handle.h"
@@ -58,7 +59,7 @@ static void socket_end(void *thing)
 }
 
 static const struct mm_handle_class class = {
-	"a socket is expected before \":\", not a %s; write socket:method(...)", socket_end,
+	"a socket is expected before \":\", not a %s; write socket:method(...)", socket_end, MM_HANDLE_SOCKET,
 };
 
 static struct socket *check_socket(lua_State *L)
@@ -162,7 +163,7 @@ static int push_failure(lua_State *L, struct socket *s)
 
 static void check_address(lua_State *L, int at, const char *what, struct mm_socket_address *out)
 {
-	const char *ip = luaL_checkstring(L, at);
+	const char *ip = mm_check_cstring(L, at, what);
 	lua_Number port = luaL_checknumber(L, at + 1);
 	if (!(port >= 0 && port <= 65535 && port == floor(port)))
 		luaL_error(L, "%s: port %f; give 1 to 65535", what, port);
@@ -200,7 +201,7 @@ static int socket_connect_unix(lua_State *L)
 	struct socket *s = check_socket(L);
 	const char *path = luaL_checklstring(L, 2, &size);
 	if (!mm_socket_address_of_path(path, size, &to))
-		return luaL_error(L, "connect: a unix socket's path has 1 to %d bytes, not %d",
+		return luaL_error(L, "connect: a unix socket's path has 1 to %d bytes and no NUL; this one has %d",
 			(int)MM_UNIX_PATH_MAX, (int)size);
 	return start_connect(L, s, &to);
 }
@@ -251,12 +252,12 @@ static int socket_secure(lua_State *L)
 {
 	struct mm_fault why;
 	struct socket *s = check_socket(L);
-	const char *name = luaL_optstring(L, 2, NULL);
-	const char *peer = luaL_optstring(L, 3, NULL);
+	const char *name = mm_opt_cstring(L, 2, "starttls: name");
+	const char *peer = mm_opt_cstring(L, 3, "starttls: peer");
 	struct mm_tls_settings settings = {
-		.no_verify = !lua_toboolean(L, 4), .ca = luaL_optstring(L, 5, NULL),
-			.certificate = luaL_optstring(L, 6, NULL),
-		.key = luaL_optstring(L, 7, NULL),
+		.no_verify = !lua_toboolean(L, 4), .ca = mm_opt_cstring(L, 5, "starttls: ca"),
+		.certificate = mm_opt_cstring(L, 6, "starttls: certificate"),
+		.key = mm_opt_cstring(L, 7, "starttls: key"),
 	};
 	struct mm_task *t = mm_task_may_wait(L, "starttls");
 	if (t == NULL)
@@ -466,7 +467,7 @@ static int socket_take(lua_State *L)
 	struct mm_stream *stream;
 	unsigned uses;
 	struct socket *s = check_socket(L);
-	const char *name = luaL_checkstring(L, 2);
+	const char *name = mm_check_cstring(L, 2, "connect: the name of the pool");
 	lua_Integer limit = luaL_optinteger(L, 3, 0);
 	lua_Number seconds = luaL_checknumber(L, 4);
 	struct mm_task *t = mm_task_may_wait(L, "pool");
@@ -515,7 +516,7 @@ static int socket_taken(lua_State *L)
 static int socket_give(lua_State *L)
 {
 	struct socket *s = check_socket(L);
-	const char *name = luaL_checkstring(L, 2);
+	const char *name = mm_check_cstring(L, 2, "setkeepalive: the name of the pool");
 	lua_Number seconds = luaL_checknumber(L, 3);
 	lua_Integer keep = luaL_optinteger(L, 4, 0);
 	if (s == NULL)
@@ -561,7 +562,7 @@ static int socket_set_times(lua_State *L)
 static int socket_set_option(lua_State *L)
 {
 	struct socket *s = check_socket(L);
-	const char *name = luaL_checkstring(L, 2);
+	const char *name = mm_check_cstring(L, 2, "setoption: name");
 	bool on = lua_toboolean(L, 3), is_known = true;
 	if (s == NULL)
 		return mm_push_failure(L, "closed", "closed");
@@ -640,7 +641,18 @@ static int socket_facts(lua_State *L)
 static int socket_is_address(lua_State *L)
 {
 	struct mm_socket_address ignored;
-	lua_pushboolean(L, mm_socket_address_of_ip(luaL_checkstring(L, 1), 0, &ignored));
+	const char *text = mm_clean_cstring(L, 1);
+	lua_pushboolean(L, text != NULL && mm_socket_address_of_ip(text, 0, &ignored));
+	return 1;
+}
+
+/* socket.is_private(ip) -> boolean: not an address of the public internet */
+static int socket_is_private(lua_State *L)
+{
+	struct mm_socket_address address;
+	const char *text = mm_clean_cstring(L, 1);
+	lua_pushboolean(L, text == NULL || !mm_socket_address_of_ip(text, 0, &address)
+		|| mm_network_is_private(&address.any));
 	return 1;
 }
 
@@ -663,7 +675,8 @@ void mm_bind_socket(lua_State *L)
 		{ "give", socket_give },
 		{ "uses", socket_uses }, { "set_times", socket_set_times }, { "set_option", socket_set_option },
 		{ "peer_name", socket_peer_name }, { "own_name", socket_own_name }, { "shut_down", socket_shut_down },
-		{ "facts", socket_facts }, { "is_address", socket_is_address }, { NULL, NULL },
+		{ "facts", socket_facts }, { "is_address", socket_is_address },
+		{ "is_private", socket_is_private }, { NULL, NULL },
 	};
 	lua_newtable(L);
 	luaL_setfuncs(L, functions, 0);

@@ -26,7 +26,8 @@ bool mm_socket_address_of_ip(const char *ip, unsigned port, struct mm_socket_add
 bool mm_socket_address_of_path(const char *path, size_t size, struct mm_socket_address *out)
 {
 	memset(out, 0, sizeof *out);
-	if (size == 0 || size > MM_UNIX_PATH_MAX)
+	bool is_cut = size > 0 && path[0] != '@' && memchr(path, '\0', size) != NULL;
+	if (size == 0 || size > MM_UNIX_PATH_MAX || is_cut)
 		return false;
 	out->local.sun_family = AF_UNIX;
 	memcpy(out->local.sun_path, path, size);

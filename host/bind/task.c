@@ -9,15 +9,23 @@
 #include <lauxlib.h>
 #include <lua.h>
 
-#define METATABLE "moonmilter.task"
-#define WAIT_MAX  64            /* tasks that one wait may name */
+#define WAIT_MAX 64             /* tasks that one wait may name */
+
+static const char kind;         /* of the userdata of tasks */
+
+struct box {
+	struct mm_tag      tag;
+	struct mm_spawned *task;        /* holds a reference; NULL: collected */
+};
 
 /* ---- check ---- */
 
 static struct mm_spawned *check_task(lua_State *L, int at)
 {
-	struct mm_spawned **box = luaL_checkudata(L, at, METATABLE);
-	return *box;
+	struct box *box = mm_tagged(L, at, &kind);
+	if (box == NULL || box->task == NULL)
+		luaL_argerror(L, at, "a task is expected; write task:method(...)");
+	return box->task;
 }
 
 /* An owner must be running: a task, a handler, a load. Otherwise raises with the name of the called function; when the
@@ -29,7 +37,7 @@ static struct mm_task *check_owner(lua_State *L, const char *name)
 		luaL_error(L, "%s: has no owner here; call it from a handler, a script's top level or on_load", name);
 	if (!t->is_cancelled)
 		return t;
-	lua_rawgeti(L, LUA_REGISTRYINDEX, t->generation->cancel_token);
+	mm_vault_push(L, t->generation->cancel_token);
 	lua_pushstring(L, mm_cancel_name(t->why));
 	return NULL;
 }
@@ -60,7 +68,7 @@ static void check_room(lua_State *L, const struct mm_task_group *group, const ch
  * otherwise the caller's owner. */
 static int core_spawn(lua_State *L)
 {
-	const char *owner = luaL_checkstring(L, 1);
+	const char *owner = mm_check_cstring(L, 1, "task: owner");
 	luaL_checktype(L, 2, LUA_TFUNCTION);
 	struct mm_task *t = check_owner(L, "spawn");
 	if (t == NULL)
@@ -72,12 +80,11 @@ static int core_spawn(lua_State *L)
 	check_room(L, group, is_timer ? "timer" : "spawn");
 	int count = lua_gettop(L) - 2;
 
-	struct mm_spawned **box = lua_newuserdata(L, sizeof *box);
-	*box = NULL;
-	luaL_getmetatable(L, METATABLE);
+	struct box *box = mm_tagged_new(L, &kind, sizeof *box);
+	mm_vault_push(L, t->generation->task_metatable);
 	lua_setmetatable(L, -2);
 	lua_insert(L, 1);               /* [task owner fn arg...] */
-	struct mm_spawned *sp = mm_spawned_new(t->generation, is_detached ? NULL : t->session, group, box);
+	struct mm_spawned *sp = mm_spawned_new(t->generation, is_detached ? NULL : t->session, group, &box->task);
 	if (sp == NULL || !lua_checkstack(sp->task.co, count + 8))
 		return luaL_error(L, "spawn: out of memory");
 	sp->task.script = mm_whose_of(t).script;
@@ -99,7 +106,7 @@ static void wait_timed_out(struct mm_timer *timer)
 {
 	struct mm_task *t = MM_OWNER_OF(timer, struct mm_task, timer);
 	undo_wait(t);
-	mm_task_go_on(t, 0);
+	mm_task_go_on_in_turn(t, 0);
 }
 
 static void check_reach(lua_State *L, const struct mm_task *t, const struct mm_spawned *sp)
@@ -170,10 +177,11 @@ static int core_task_cancel(lua_State *L)
 
 static int task_gc(lua_State *L)
 {
-	struct mm_spawned **box = lua_touserdata(L, 1);
-	if (*box != NULL)
-		mm_spawned_release(*box);
-	*box = NULL;
+	struct box *box = mm_tagged(L, 1, &kind);
+	if (box != NULL && box->task != NULL) {
+		mm_spawned_release(box->task);
+		box->task = NULL;
+	}
 	return 0;
 }
 
@@ -187,10 +195,10 @@ static int core_at_end(lua_State *L)
 	struct mm_task_group *group = group_of(t);
 	check_room(L, group, "at_end");
 	lua_settop(L, 1);
-	int ref = luaL_ref(L, LUA_REGISTRYINDEX);
+	int ref = mm_vault_put(L);
 	if (mm_task_group_defer(group, ref, mm_whose_of(t).script))
 		return 0;
-	luaL_unref(L, LUA_REGISTRYINDEX, ref);
+	mm_vault_drop(L, &ref);
 	return luaL_error(L, "at_end: out of memory");
 }
 
@@ -233,7 +241,7 @@ void mm_bind_task(lua_State *L)
 	luaL_setfuncs(L, functions, 0);
 	lua_pushinteger(L, (lua_Integer)mm_generation_of(L)->settings.worker_index);
 	lua_setfield(L, -2, "worker_index");
-	luaL_newmetatable(L, METATABLE);
+	lua_newtable(L);
 	lua_pushcfunction(L, task_gc);
 	lua_setfield(L, -2, "__gc");
 	lua_newtable(L);                        /* filled by lua/moonmilter/runtime/tasks.lua */
@@ -242,5 +250,5 @@ void mm_bind_task(lua_State *L)
 	lua_setfield(L, -3, "task_methods");
 	lua_pushliteral(L, "task");
 	lua_setfield(L, -2, "__metatable");
-	lua_pop(L, 1);
+	mm_generation_of(L)->task_metatable = mm_vault_put(L);
 }

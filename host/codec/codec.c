@@ -21,17 +21,73 @@
 /* The only symbol exported by a shared object built with -fvisibility=hidden. */
 __attribute__((visibility("default"))) int luaopen_moonmilter_codec(lua_State *L);
 
-#define DECODER_TYPE   "moonmilter.codec.decoder"
-#define ENCODER_TYPE   "moonmilter.codec.encoder"
-#define CONVERTER_TYPE "moonmilter.codec.converter"
-#define PAD_TYPE       "moonmilter.codec.pad"
+/* ---- userdata ----
+ * A userdata is recognised by what is written in it, not by its metatable: the debug library can give that to any other
+ * userdata. Metatables are in a table by kind, upvalue 2 of every function: the registry is open to every script. */
+
+enum kind { PAD, DECODER, ENCODER, CONVERTER };
+
+struct object {
+	const void *kind;               /* one of kinds */
+	const void *self;               /* its own address */
+	union {
+		struct mm_pad       pad;
+		struct mm_decoder   decoder;
+		struct mm_encoder   encoder;
+		struct mm_converter converter;
+	};
+};
+
+static const char kinds[CONVERTER + 1];
+
+static struct object *object_new(lua_State *L, enum kind kind)
+{
+	struct object *o = lua_newuserdata(L, sizeof *o);
+	memset(o, 0, sizeof *o);
+	o->kind = &kinds[kind];
+	o->self = o;
+	return o;
+}
+
+/* [object] -> [object] with its metatable */
+static void set_class(lua_State *L, enum kind kind)
+{
+	if (!lua_istable(L, lua_upvalueindex(2)))
+		return;
+	lua_rawgeti(L, lua_upvalueindex(2), kind);
+	if (lua_istable(L, -1))
+		lua_setmetatable(L, -2);
+	else
+		lua_pop(L, 1);
+}
+
+/* NULL: it is something else. */
+static struct object *object_at(lua_State *L, int at, enum kind kind)
+{
+	struct object *o = lua_type(L, at) == LUA_TUSERDATA ? lua_touserdata(L, at) : NULL;
+	if (o == NULL || lua_objlen(L, at) != sizeof *o || o->self != o || o->kind != &kinds[kind])
+		return NULL;
+	return o;
+}
+
+static struct object *check_object(lua_State *L, enum kind kind)
+{
+	static const char *const names[] = { "pad", "decoder", "encoder", "converter" };
+	struct object *o = object_at(L, 1, kind);
+	if (o == NULL)
+		luaL_error(L, "codec: a %s is expected before \":\", not a %s", names[kind], luaL_typename(L, 1));
+	return o;
+}
 
 /* ---- the pad, and arguments ---- */
 
 /* The module's pad is upvalue 1 of every function and method. */
 static struct mm_pad *the_pad(lua_State *L)
 {
-	return lua_touserdata(L, lua_upvalueindex(1));
+	struct object *o = object_at(L, lua_upvalueindex(1), PAD);
+	if (o == NULL)
+		luaL_error(L, "codec: its working space is gone");
+	return &o->pad;
 }
 
 static int out_of_memory(lua_State *L, const struct mm_pad *p)
@@ -56,7 +112,9 @@ static void pad_push(lua_State *L, struct mm_pad *p, size_t used)
 
 static int pad_gc(lua_State *L)
 {
-	mm_pad_free(lua_touserdata(L, 1));
+	struct object *o = object_at(L, 1, PAD);
+	if (o != NULL)
+		mm_pad_free(&o->pad);
 	return 0;
 }
 
@@ -102,16 +160,15 @@ static int decoder_new(lua_State *L)
 	static const char *const names[] = { "base64", "quoted-printable", "x-uuencode", NULL };
 	static const enum mm_encoding kinds[] = { MM_BASE64, MM_QUOTED_PRINTABLE, MM_UUENCODE };
 	enum mm_encoding kind = kinds[luaL_checkoption(L, 1, NULL, names)];
-	struct mm_decoder *d = lua_newuserdata(L, sizeof *d);
+	struct mm_decoder *d = &object_new(L, DECODER)->decoder;
 	mm_decode_begin(d, kind);
-	luaL_getmetatable(L, DECODER_TYPE);
-	lua_setmetatable(L, -2);
+	set_class(L, DECODER);
 	return 1;
 }
 
 static int decoder_feed(lua_State *L)
 {
-	struct mm_decoder *d = luaL_checkudata(L, 1, DECODER_TYPE);
+	struct mm_decoder *d = &check_object(L, DECODER)->decoder;
 	size_t n;
 	const unsigned char *in = slice(L, 2, &n);
 	unsigned char *out = pad_grow(L, the_pad(L), mm_decode_bound(n));
@@ -122,7 +179,7 @@ static int decoder_feed(lua_State *L)
 /* As feed, but returns only the number of bytes: for parts that no code reads. */
 static int decoder_count(lua_State *L)
 {
-	struct mm_decoder *d = luaL_checkudata(L, 1, DECODER_TYPE);
+	struct mm_decoder *d = &check_object(L, DECODER)->decoder;
 	size_t n;
 	const unsigned char *in = slice(L, 2, &n);
 	unsigned char *out = pad_grow(L, the_pad(L), mm_decode_bound(n));
@@ -133,7 +190,7 @@ static int decoder_count(lua_State *L)
 /* finish() -> last bytes, count of bad bytes, is_truncated, is_continued; the decoder is then as new. */
 static int decoder_finish(lua_State *L)
 {
-	struct mm_decoder *d = luaL_checkudata(L, 1, DECODER_TYPE);
+	struct mm_decoder *d = &check_object(L, DECODER)->decoder;
 	unsigned char *out = pad_grow(L, the_pad(L), mm_decode_bound(0));
 	pad_push(L, the_pad(L), mm_decode_finish(d, out));
 	lua_pushinteger(L, (lua_Integer)d->bad);
@@ -174,16 +231,15 @@ static int encoder_new(lua_State *L)
 	static const char *const names[] = { "base64", "quoted-printable", NULL };
 	static const enum mm_encoding kinds[] = { MM_BASE64, MM_QUOTED_PRINTABLE };
 	enum mm_encoding kind = kinds[luaL_checkoption(L, 1, NULL, names)];
-	struct mm_encoder *e = lua_newuserdata(L, sizeof *e);
+	struct mm_encoder *e = &object_new(L, ENCODER)->encoder;
 	mm_encode_begin(e, kind, MM_ENCODE_WIDTH);
-	luaL_getmetatable(L, ENCODER_TYPE);
-	lua_setmetatable(L, -2);
+	set_class(L, ENCODER);
 	return 1;
 }
 
 static int encoder_feed(lua_State *L)
 {
-	struct mm_encoder *e = luaL_checkudata(L, 1, ENCODER_TYPE);
+	struct mm_encoder *e = &check_object(L, ENCODER)->encoder;
 	size_t n;
 	const unsigned char *in = slice(L, 2, &n);
 	unsigned char *out = pad_grow(L, the_pad(L), mm_encode_bound(n));
@@ -193,7 +249,7 @@ static int encoder_feed(lua_State *L)
 
 static int encoder_finish(lua_State *L)
 {
-	struct mm_encoder *e = luaL_checkudata(L, 1, ENCODER_TYPE);
+	struct mm_encoder *e = &check_object(L, ENCODER)->encoder;
 	unsigned char *out = pad_grow(L, the_pad(L), mm_encode_bound(0));
 	pad_push(L, the_pad(L), mm_encode_finish(e, out));
 	return 1;
@@ -267,16 +323,15 @@ static int to_utf8(lua_State *L)
 static int converter_new(lua_State *L)
 {
 	const char *name = check_charset(L, 1);
-	struct mm_converter *c = lua_newuserdata(L, sizeof *c);
+	struct mm_converter *c = &object_new(L, CONVERTER)->converter;
 	*c = (struct mm_converter){ .cd = (iconv_t)-1 };
-	luaL_getmetatable(L, CONVERTER_TYPE);
-	lua_setmetatable(L, -2);
+	set_class(L, CONVERTER);
 	return name && mm_charset_open(c, name) ? 1 : unknown_charset(L, 1);
 }
 
 static struct mm_converter *check_converter(lua_State *L)
 {
-	struct mm_converter *c = luaL_checkudata(L, 1, CONVERTER_TYPE);
+	struct mm_converter *c = &check_object(L, CONVERTER)->converter;
 	if (!mm_charset_is_open(c))
 		luaL_error(L, "converter is closed");
 	return c;
@@ -305,7 +360,7 @@ static int converter_finish(lua_State *L)
 
 static int converter_close(lua_State *L)
 {
-	mm_charset_close(luaL_checkudata(L, 1, CONVERTER_TYPE));
+	mm_charset_close(&check_object(L, CONVERTER)->converter);
 	return 0;
 }
 
@@ -361,35 +416,42 @@ static const luaL_Reg converter_methods[] = {
 	{ "__gc", converter_close }, { NULL, NULL }
 };
 
-/* before: [pad]  after: [pad] -- methods close over the pad too */
-static void new_type(lua_State *L, const char *type, const luaL_Reg *methods)
+/* before: [pad classes ...]; a function closes over both */
+static void push_function(lua_State *L, lua_CFunction function)
 {
-	luaL_newmetatable(L, type);                     /* [pad, mt] */
+	lua_pushvalue(L, 1);
+	lua_pushvalue(L, 2);
+	lua_pushcclosure(L, function, 2);
+}
+
+/* [pad classes] -> the same */
+static void new_class(lua_State *L, enum kind kind, const luaL_Reg *methods)
+{
+	lua_newtable(L);
 	for (const luaL_Reg *m = methods; m->name; m++) {
-		lua_pushvalue(L, -2);
-		lua_pushcclosure(L, m->func, 1);        /* [pad, mt, method] */
+		push_function(L, m->func);
 		lua_setfield(L, -2, m->name);
 	}
 	lua_pushvalue(L, -1);
 	lua_setfield(L, -2, "__index");
-	lua_pop(L, 1);
+	lua_rawseti(L, 2, kind);
 }
 
 int luaopen_moonmilter_codec(lua_State *L)
 {
-	struct mm_pad *p = lua_newuserdata(L, sizeof *p);
-	memset(p, 0, sizeof *p);
-	luaL_newmetatable(L, PAD_TYPE);
+	lua_settop(L, 0);
+	object_new(L, PAD);
+	lua_newtable(L);
 	lua_pushcfunction(L, pad_gc);
 	lua_setfield(L, -2, "__gc");
-	lua_setmetatable(L, -2);                        /* [pad] */
-	new_type(L, DECODER_TYPE, decoder_methods);
-	new_type(L, ENCODER_TYPE, encoder_methods);
-	new_type(L, CONVERTER_TYPE, converter_methods);
-	lua_newtable(L);                                /* [pad, module] */
+	lua_setmetatable(L, -2);
+	lua_newtable(L);                                /* [pad classes] */
+	new_class(L, DECODER, decoder_methods);
+	new_class(L, ENCODER, encoder_methods);
+	new_class(L, CONVERTER, converter_methods);
+	lua_newtable(L);
 	for (const luaL_Reg *f = functions; f->name; f++) {
-		lua_pushvalue(L, -2);
-		lua_pushcclosure(L, f->func, 1);
+		push_function(L, f->func);
 		lua_setfield(L, -2, f->name);
 	}
 	return 1;

@@ -25,6 +25,10 @@ static const struct mm_config_word error_words[] = {
 	{ "tempfail", MM_VERDICT_tempfail }, { "accept", MM_VERDICT_accept },
 		{ "reject", MM_VERDICT_reject }, { NULL, 0 },
 };
+static const struct mm_config_word over_words[] = {
+	{ "reject", MM_VERDICT_reject }, { "tempfail", MM_VERDICT_tempfail },
+		{ "truncate", MM_VERDICT_continue }, { NULL, 0 },
+};
 static const struct mm_config_word level_words[] = {    /* ORDER LOG_LEVEL */
 	{ "debug", 0 }, { "info", 1 }, { "warn", 2 }, { "error", 3 }, { NULL, 0 },
 };
@@ -57,12 +61,17 @@ static const struct mm_config_key keys[] = {
 	  "Your own values; scripts read them as host.settings" },
 	{ "on_error",          MM_CONFIG_WORD,        MILTER(on_error), ONE_OF(error_words), TEXT("tempfail"),
 	  "What the message gets when a script fails; accept lets unfiltered mail pass" },
+	{ "over",              MM_CONFIG_WORD,        MILTER(over), ONE_OF(over_words), TEXT("reject"),
+	  "What a message gets when a script reads its header or recipients and they are more than the host keeps; "
+	  "truncate shows the part that is kept" },
 	{ "workers",           MM_CONFIG_WORKERS,     HOST(workers), BETWEEN(0, 64), NUMBER(0),
 	  "Worker processes; 0 serves in one process, \"auto\" starts one for each processor" },
 	{ "user",              MM_CONFIG_STRING,      HOST(user), ANY, NONE,
 	  "User to run as after sockets and logs are open" },
 	{ "group",             MM_CONFIG_STRING,      HOST(group), ANY, NONE,
 	  "Group to run as; default: the user's own" },
+	{ "owners",            MM_CONFIG_USERS,       HOST(owners), ANY, NONE,
+	  "Users besides root and `user` who may own scripts and modules of a service that root starts" },
 	{ "socket_mode",       MM_CONFIG_MODE,        MILTER(socket_mode), BETWEEN(0, 0777), TEXT("0660"),
 	  "Permissions of unix sockets" },
 	{ "socket_owner",      MM_CONFIG_STRING,      MILTER(socket_owner), ANY, NONE,
@@ -77,6 +86,8 @@ static const struct mm_config_key keys[] = {
 	  "The lowest level of lines that are written" },
 	{ "log_format",        MM_CONFIG_WORD,        HOST(log_format), ONE_OF(format_words), TEXT("text"),
 	  "key=value text, or one JSON object for each line" },
+	{ "log_rate",          MM_CONFIG_BYTES,       HOST(log_rate), BETWEEN(0, 1 * GiB), NUMBER(MM_LOG_RATE),
+	  "Bytes a second that a worker logs about one MTA; further lines are counted; 0 for no limit" },
 	{ "control",           MM_CONFIG_SOCKET_PATH, HOST(control), ANY, NONE,
 	  "Unix socket that `moonmilter ctl` talks to" },
 	{ "watch",             MM_CONFIG_BOOLEAN,     HOST(watch), ANY, NUMBER(0),
@@ -93,17 +104,23 @@ static const struct mm_config_key keys[] = {
 	  "How often to report to the MTA at end of message that a handler is still working" },
 	{ "idle_timeout",      MM_CONFIG_SECONDS,     HOST(idle_timeout), BETWEEN(ABOVE_ZERO, 604800),
 		NUMBER(MM_IDLE_TIMEOUT),
-	  "How long an MTA may be silent between two commands" },
+	  "How long an MTA may take from one command to the next" },
 	{ "negotiate_timeout", MM_CONFIG_SECONDS,     HOST(negotiate_timeout), BETWEEN(ABOVE_ZERO, 3600),
 		NUMBER(MM_NEGOTIATE_TIMEOUT),
-	  "How long a new connection may be silent" },
+	  "How long a new connection may take to negotiate" },
+	{ "read_timeout",      MM_CONFIG_SECONDS,     HOST(read_timeout), BETWEEN(ABOVE_ZERO, 3600),
+		NUMBER(MM_READ_TIMEOUT),
+	  "How long an MTA may take to send one packet, from its first byte to its last" },
 	{ "write_timeout",     MM_CONFIG_SECONDS,     HOST(write_timeout), BETWEEN(ABOVE_ZERO, 3600),
 		NUMBER(MM_WRITE_TIMEOUT),
-	  "How long an MTA may leave our reply unread" },
+	  "How long an MTA may take to read our reply; for a long one, 16 KiB a second are enough" },
 	{ "drain_timeout",     MM_CONFIG_SECONDS,     HOST(drain_timeout), BETWEEN(0, 3600), NUMBER(MM_DRAIN_TIMEOUT),
 	  "How long messages may take to finish after SIGTERM" },
 	{ "max_sessions",      MM_CONFIG_INTEGER,     HOST(max_sessions), BETWEEN(1, 1000000), NUMBER(10000),
 	  "Most sessions of a worker; further ones wait in the listen queue" },
+	{ "max_sessions_per_mta", MM_CONFIG_INTEGER,  HOST(max_sessions_per_mta), BETWEEN(0, 1000000),
+		NUMBER(MM_SESSIONS_PER_MTA),
+	  "Most sessions of a worker with one MTA on another machine; further ones are refused; 0 for no limit" },
 	{ "body_max",          MM_CONFIG_BYTES,       HOST(body_max), BETWEEN(1024, 1 * GiB), NUMBER(MM_BODY_MAX),
 	  "Largest body with which a script may replace a message's own" },
 	{ "dns_servers",       MM_CONFIG_SERVERS,     HOST(dns_servers), ANY, NONE,
@@ -121,6 +138,8 @@ static const struct mm_config_key keys[] = {
 	  "CPU time all handlers of a message may use together" },
 	{ "hang_timeout",      MM_CONFIG_SECONDS,     HOST(hang_timeout), BETWEEN(1, 3600), NUMBER(MM_HANG_TIMEOUT),
 	  "A worker whose loop stops for this long is killed and replaced" },
+	{ "poison_time",       MM_CONFIG_SECONDS,     HOST(poison_time), BETWEEN(0, 604800), NUMBER(MM_POISON_TIME),
+	  "How long what killed a worker is answered with 451; 0 for not at all" },
 	{ "memory_soft",       MM_CONFIG_BYTES,       HOST(memory_soft), BETWEEN(0, 1024 * GiB), NUMBER(0),
 	  "Lua memory of a worker that triggers a full collection; 0 for half of memory_hard" },
 	{ "memory_hard",       MM_CONFIG_BYTES,       HOST(memory_hard), BETWEEN(0, 1024 * GiB), NUMBER(MM_MEMORY_HARD),
@@ -136,6 +155,10 @@ static const struct mm_config_key keys[] = {
 	  "Record one connection in this many" },
 	{ "record_max",        MM_CONFIG_BYTES,       HOST(record_max), BETWEEN(1024, GiB), NUMBER(1 << 20),
 	  "Largest record; the rest is left out" },
+	{ "record_total",      MM_CONFIG_BYTES,       HOST(record_total), BETWEEN(1024, 1024 * GiB), NUMBER(1 << 30),
+	  "Size of all records together; the oldest are removed to make room" },
+	{ "record_files",      MM_CONFIG_INTEGER,     HOST(record_files), BETWEEN(1, 10000000), NUMBER(10000),
+	  "Number of records; the oldest are removed to make room" },
 	{ "record_redact",     MM_CONFIG_WORD,        HOST(record_redact), ONE_OF(redact_words), TEXT("body"),
 	  "What records mask: bodies, or everything personal" },
 };
@@ -625,7 +648,8 @@ const char *mm_config_fixed_change(const struct mm_config *a, const struct mm_co
 {
 	const char *key = a->workers != b->workers ? "workers" : !same_text(a->control, b->control) ? "control"
 		: !same_text(a->record, b->record) || a->record_sample != b->record_sample
-		|| a->record_max != b->record_max
+		|| a->record_max != b->record_max || a->record_total != b->record_total
+		|| a->record_files != b->record_files
 			|| a->record_redact != b->record_redact ? "record"
 		: a->user != NULL && b->user != NULL && strcmp(a->user, b->user) != 0
 		? "user"      /* a default, which is not in the file */

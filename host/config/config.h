@@ -31,6 +31,7 @@ struct mm_config_milter {
 	struct mm_config_strings  listen;       /* as mm_endpoint_text() writes them */
 	struct mm_config_strings  scripts;      /* absolute paths of files and directories */
 	enum mm_verdict_kind      on_error;     /* tempfail, accept or reject */
+	enum mm_verdict_kind      over;         /* reject, tempfail, or continue for "truncate" */
 	unsigned                  socket_mode;  /* permission bits */
 	char                     *socket_owner; /* owned; NULL: our user */
 	char                     *socket_group; /* owned; NULL: our group */
@@ -48,25 +49,29 @@ struct mm_config {
 
 	int                      workers;       /* 0: all in one process; MM_WORKERS_AUTO: one per processor */
 	char                    *user, *group;  /* owned; NULL: keep our user and group */
+	struct mm_config_strings owners;        /* users, besides root, whose files are trusted: names or numbers */
 	unsigned                 log_level;     /* ORDER LOG_LEVEL */
 	enum mm_config_log_format log_format;
 	char                    *log;           /* owned: "stderr", "syslog" or an absolute path */
-	uint32_t                 max_sessions;  /* per worker */
+	uint64_t                 log_rate;      /* bytes a second about one MTA; 0: no limit */
+	uint32_t                 max_sessions, max_sessions_per_mta;    /* per worker */
 	double                   stage_deadline, eom_deadline, progress_every;          /* seconds, as all times */
-	double                   idle_timeout, negotiate_timeout, write_timeout, drain_timeout;
+	double                   idle_timeout, negotiate_timeout, read_timeout, write_timeout, drain_timeout;
 	uint64_t                 body_max;      /* bytes */
 	char                    *control;       /* owned: absolute path of a unix socket; NULL: none */
 	bool                     watch;
 	struct mm_config_strings dns_servers;   /* empty: the servers of resolv.conf */
 	double                   dns_timeout;
 	uint32_t                 dns_cache;     /* answers that a worker keeps */
-	double                   cpu_slice, cpu_session, hang_timeout;
+	double                   cpu_slice, cpu_session, hang_timeout, poison_time;
 	uint64_t                 memory_soft, memory_hard;      /* bytes per worker; 0: no limit */
 	uint64_t                 memory_held;   /* the same */
 	uint32_t                 recycle_sessions;              /* 0: never */
 	char                    *record;        /* owned: directory for records of conversations; NULL: none are kept */
 	uint32_t                 record_sample; /* one connection in this many */
 	uint64_t                 record_max;    /* bytes of one record */
+	uint64_t                 record_total;  /* bytes of all records in the directory */
+	uint32_t                 record_files;  /* number of records in the directory */
 	unsigned                 record_redact; /* ORDER REDACT */
 };
 

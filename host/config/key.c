@@ -377,6 +377,21 @@ static bool take_servers(const struct mm_config_key *key, const struct mm_value 
 	return take_list(key, v, s, field, take_one_server);
 }
 
+static bool take_one_user(const struct mm_config_key *key, const struct mm_value *v,
+	const struct mm_config_source *s, void *field)
+{
+	struct mm_config_strings *list = field;
+	if (!is_plain_text(v))
+		return refuse_value(s, key, v);
+	return has_room(key, s, list->count) && append_string(list, strdup(v->string.bytes), s->why);
+}
+
+static bool take_users(const struct mm_config_key *key, const struct mm_value *v,
+	const struct mm_config_source *s, void *field)
+{
+	return take_list(key, v, s, field, take_one_user);
+}
+
 static bool take_one_network(const struct mm_config_key *key, const struct mm_value *v,
 	const struct mm_config_source *s, void *field)
 {
@@ -542,6 +557,9 @@ static const struct type_row types[MM_CONFIG_TYPE_COUNT] = {
 		take_servers, copy_strings, clear_strings, rule_fixed,
 		"an address or a list of them, each with or without a port: \"192.0.2.53\", \"192.0.2.53:5353\", "
 		"\"[2001:db8::53]:53\"" },
+	[MM_CONFIG_USERS] = { sizeof(struct mm_config_strings), MM_VALUE_STRING, true,
+		take_users, copy_strings, clear_strings, rule_fixed,
+		"a user or a list of them, each by name or number: \"deploy\", \"1000\"" },
 	[MM_CONFIG_SETTINGS] = { sizeof(struct mm_value), MM_VALUE_TABLE, false,
 		take_settings, copy_settings, clear_settings, rule_fixed,
 		"a table of strings, numbers, booleans and tables: { threshold = 5 }" },

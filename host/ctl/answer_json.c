@@ -56,7 +56,8 @@ static bool is_number(const char *key)
 		"age", "begun", "deadline_in", "generation", "held", "held_bytes", "held_largest", "held_peak",
 		"log_lost", "longest_collection_us", "lua_bytes",
 		"messages", "older_sessions",
-		"pid", "script_errors", "scripts", "sessions", "uptime", "waiting", "worker_deaths", "workers",
+		"pid", "refused_unseen",
+		"script_errors", "scripts", "sessions", "uptime", "waiting", "worker_deaths", "workers",
 	};
 	for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
 		if (strcmp(keys[i], key) == 0)

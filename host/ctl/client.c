@@ -15,6 +15,8 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#define LOOK_EVERY_MS 1000      /* while no answer comes: is the host stopped? */
+
 __attribute__((format(printf, 2, 3)))
 static void complain(const struct mm_ctl_query *c, const char *format, ...)
 {
@@ -80,14 +82,38 @@ static int connect_to(const struct mm_ctl_query *c, const char *path)
 	return -1;
 }
 
+/* The process that listens, if it is stopped; 0: it is not, or we cannot see it. */
+static int stopped_host(int fd)
+{
+	struct ucred host;
+	socklen_t size = sizeof host;
+	char path[64], text[512];
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &host, &size) != 0)
+		return 0;
+	snprintf(path, sizeof path, "/proc/%d/stat", (int)host.pid);
+	FILE *f = fopen(path, "re");
+	size_t n = f != NULL ? fread(text, 1, sizeof text - 1, f) : 0;
+	if (f != NULL)
+		fclose(f);
+	text[n] = '\0';
+	const char *state = strrchr(text, ')');         /* the end of the name, which may hold anything */
+	return state != NULL && strlen(state) > 2 && (state[2] == 'T' || state[2] == 't') ? (int)host.pid : 0;
+}
+
 static int read_answer(const struct mm_ctl_query *c, int fd)
 {
 	struct mm_note note;
 	int listing_fd;
 	struct pollfd ready = { .fd = fd, .events = POLLIN };
 	for (;;) {
-		if (poll(&ready, 1, -1) < 0 && errno != EINTR)
+		int count = poll(&ready, 1, LOOK_EVERY_MS), pid;
+		if (count < 0 && errno != EINTR)
 			return EX_OSERR;
+		if (count == 0 && (pid = stopped_host(fd)) != 0) {
+			complain(c, "process %d does not answer; it is stopped (SIGSTOP, a debugger): kill -CONT %d "
+				"lets it go on", pid, pid);
+			return EX_TEMPFAIL;
+		}
 		enum mm_channel_state got = mm_channel_receive(fd, &note, &listing_fd);
 		if (got == MM_CHANNEL_GONE) {
 			complain(c, "the host has ended, or does not accept this user");
@@ -120,7 +146,8 @@ int mm_ctl_ask(const struct mm_ctl_query *c, const char *request)
 	if (fd < 0)
 		return EX_UNAVAILABLE;
 	snprintf(note.text, sizeof note.text, "%s", request);
-	status = mm_channel_send(fd, &note, -1) ? read_answer(c, fd) : EX_UNAVAILABLE;
+	mm_channel_send(fd, &note, -1);         /* a host that turns us away has closed its end and said why */
+	status = read_answer(c, fd);
 	close(fd);
 	return status;
 }

@@ -57,6 +57,13 @@ static void check_settings(struct mm_doctor *d)
 			"script fails", c->milters[i].name);
 		mm_find_remedy(&d->findings, "on_error = \"tempfail\", unless filtering matters less than delay");
 	}
+	for (size_t i = 0; i < c->milter_count; i++) {
+		if (c->milters[i].over != MM_VERDICT_continue)
+			continue;
+		mm_find_note(&d->findings, "milter %s: over is \"truncate\": a sender can put a field where scripts do "
+			"not see it", c->milters[i].name);
+		mm_find_remedy(&d->findings, "over = \"reject\", unless every script looks at ctx.headers.truncated");
+	}
 	if (c->workers == 0) {
 		mm_find_note(&d->findings, "workers is 0: no master replaces the process when it crashes or a "
 			"script blocks it");
@@ -71,12 +78,23 @@ struct reading {
 	bool              all_load;
 };
 
+/* "/etc/moonmilter/scripts: the members of group staff may write there; chmod g-w /etc/moonmilter/scripts" */
+static void note_owners(struct mm_doctor *d, const char *text)
+{
+	const char *remedy = strstr(text, "; ");
+	mm_find_note(&d->findings, "%.*s", remedy != NULL ? (int)(remedy - text) : (int)strlen(text), text);
+	mm_find_remedy(&d->findings, "%s", remedy != NULL ? remedy + 2 : "give it to root");
+}
+
 /* "moonmilter: macros at rcpt: {rcpt_mailer} i" */
 static void read_check_line(void *self, char *line)
 {
 	struct reading *r = self;
+	static const char doubt[] = "moonmilter: owners: ";
 	char stage[16];
 	int at = 0;
+	if (strncmp(line, doubt, sizeof doubt - 1) == 0)
+		note_owners(r->doctor, line + sizeof doubt - 1);
 	if (strcmp(line, "moonmilter: all scripts load") == 0)
 		r->all_load = true;
 	if (sscanf(line, "moonmilter: macros at %15[a-z]: %n", stage, &at) != 1 || at == 0)

@@ -223,8 +223,13 @@ bool mm_reach_inet(struct mm_findings *f, const struct mm_caller *c, const char 
 		mm_find_remedy(f, "name the milter by a numeric address where %s does", c->mta);
 		return false;
 	}
-	bool ok = answers(list);
-	int why = errno;
+	bool ok = false;
+	int why = 0;
+	/* as both MTAs do: the name may stand for an address where the milter does not listen, such as ::1 */
+	for (const struct addrinfo *a = list; a != NULL && !ok; a = a->ai_next) {
+		ok = answers(a);
+		why = errno;
+	}
 	freeaddrinfo(list);
 	if (ok) {
 		mm_find_ok(f, "%s port %s: a process listens", host, port);

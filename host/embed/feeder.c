@@ -13,6 +13,7 @@ struct mm_feed {
 	struct mm_engine *engine;               /* owned */
 	struct mm_buffer  out;
 	size_t            declared;             /* for the account of its session */
+	struct mm_timer   more;                 /* begins the next turn, when packets are left */
 	struct mm_feed    *next, *previous;
 };
 
@@ -21,10 +22,28 @@ static void declare(struct mm_feed *f, size_t bytes)
 	mm_account_declare(&mm_engine_session(f->engine)->account, &f->declared, bytes);
 }
 
+/* Packets that are left when the turn is over are served in mm_host_turn(), between those of other sessions. */
+static void come_again(struct mm_feed *f)
+{
+	if (mm_engine_has_more(f->engine) && !mm_timer_is_running(&f->more))
+		mm_timer_soon(&f->more);
+}
+
+static void on_more(struct mm_timer *timer)
+{
+	struct mm_feed *f = MM_OWNER_OF(timer, struct mm_feed, more);
+	struct mm_fault why;
+	mm_engine_go_on(f->engine, &why);
+	declare(f, f->out.capacity);
+	come_again(f);
+}
+
+/* Output waits in out until the embedder asks for it. */
 static void on_feeder_wake(void *self)
 {
-	struct mm_feed *f = self;       /* output waits in out until the embedder asks for it */
+	struct mm_feed *f = self;
 	declare(f, f->out.capacity);
+	come_again(f);
 }
 
 static void on_feeder_report(void *self, const struct mm_outcome_report *r)
@@ -72,6 +91,7 @@ struct mm_feed *mm_feed_open(struct mm_host *h, const char *milter, struct mm_er
 	}
 	mm_engine_session(f->engine)->milter = h->config.milter_count > 1 ? h->milter_names[at] : NULL;
 	f->host = h;
+	mm_timer_init(&f->more, mm_worker_clock(h->worker), on_more);
 	MM_LIST_PUSH(h->feeds, f);
 	return f;
 }
@@ -81,6 +101,7 @@ bool mm_feed_bytes(struct mm_feed *f, const void *bytes, size_t size, struct mm_
 	struct mm_fault why;
 	bool ok = mm_engine_feed(f->engine, bytes, size, &why);
 	declare(f, f->out.capacity);
+	come_again(f);
 	return ok || mm_fault_tell(&why, error);
 }
 
@@ -97,7 +118,7 @@ void mm_feed_consume(struct mm_feed *f, size_t size)
 
 bool mm_feed_is_waiting(const struct mm_feed *f)
 {
-	return mm_engine_is_waiting(f->engine);
+	return mm_engine_is_waiting(f->engine) || mm_engine_has_more(f->engine);
 }
 
 bool mm_feed_is_finished(const struct mm_feed *f)
@@ -113,6 +134,7 @@ void mm_feed_hang_up(struct mm_feed *f)
 void mm_feed_close(struct mm_feed *f)
 {
 	mm_engine_end(f->engine, MM_CANCEL_DISCONNECT);
+	mm_timer_stop(&f->more);
 	MM_LIST_REMOVE(f->host->feeds, f);
 	declare(f, 0);
 	mm_engine_free(f->engine);

@@ -33,10 +33,12 @@ static bool options_of(struct mm_host *h, const struct mm_config *c, unsigned i,
 				? h->milter_names[i] : NULL,
 			.stage_deadline = c->stage_deadline, .eom_deadline = c->eom_deadline,
 			.progress_every = c->progress_every,
-			.body_max = c->body_max, .on_error = m->on_error, .lockstep = m->lockstep,
+			.body_max = c->body_max, .on_error = m->on_error, .over = m->over,
+			.lockstep = m->lockstep,
 			.number = h->next_generation, .row = h->row,
 			.worker_index = h->census != NULL
 			? (unsigned)(h->row - h->census->rows) : 0,
+			.omits_home = h->options.drop_rights && h->owners.is_strict,
 			.memory_soft = c->memory_soft, .memory_hard = c->memory_hard,
 		},
 		.paths = paths,
@@ -84,9 +86,10 @@ static void tune_worker(struct mm_host *h)
 {
 	const struct mm_config *c = &h->config;
 	struct mm_worker_limits limits = {
-		.max_sessions = sessions_that_fit(h), .recycle_sessions = c->recycle_sessions,
+		.max_sessions = sessions_that_fit(h),
+		.max_sessions_per_mta = c->max_sessions_per_mta, .recycle_sessions = c->recycle_sessions,
 		.held = c->memory_held,
-		.times = { c->negotiate_timeout, c->idle_timeout, c->write_timeout },
+		.times = { c->negotiate_timeout, c->idle_timeout, c->read_timeout, c->write_timeout },
 	};
 	mm_worker_tune(h->worker, &limits);
 	if (h->options.guard_scripts)
@@ -161,9 +164,13 @@ static void on_loaded(void *self, bool ok, const struct mm_fault *why)
 static void begin_load(struct mm_host *h, const struct mm_config *c)
 {
 	struct mm_fault why;
+	h->is_loading = true;
+	if (!mm_owners_check(&h->owners, c, &why)) {
+		on_loaded(h, false, &why);
+		return;
+	}
 	unsigned count = (unsigned)c->milter_count, made = 0;
 	struct mm_generation_options *options = calloc(count, sizeof *options);
-	h->is_loading = true;
 	while (options != NULL && made < count && options_of(h, c, made, &options[made]))
 		made++;
 	if (made < count) {
@@ -190,7 +197,8 @@ static bool same_milters(const struct mm_host *h, const struct mm_config *c, str
 static bool read_next_config(struct mm_host *h, struct mm_fault *why)
 {
 	drop_next_config(h);
-	if (!mm_host_read_config(&h->options, &h->next_config, why))
+	if (!mm_owners_check_config(&h->owners, h->options.config_file, why)
+	    || !mm_host_read_config(&h->options, &h->next_config, why))
 		return false;
 	h->has_next_config = true;
 	if (same_milters(h, &h->next_config, why))

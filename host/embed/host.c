@@ -3,6 +3,7 @@
 
 #include "base/suggest.h"
 #include "embed/beat.h"
+#include "embed/inherited.h"
 #include "embed/parts.h"
 #include "embed/rights.h"
 #include "embed/signals.h"
@@ -54,6 +55,7 @@ static bool make_worker(struct mm_host *h, struct mm_fault *why)
 	};
 	struct mm_recorder_options record = {
 		.directory = h->config.record, .sample = h->config.record_sample, .session_max = h->config.record_max,
+		.total_max = h->config.record_total, .files_max = h->config.record_files,
 		.redact = (enum mm_redact)h->config.record_redact,
 	};
 	if (h->config.record != NULL && !h->options.no_sockets)
@@ -78,6 +80,8 @@ static void free_worker(struct mm_host *h)
 		mm_worker_shut_down(h->worker);
 	mm_timer_stop(&h->drain_timer);         /* after the sessions, because their end stops it; it
 	                                         * uses the worker's clock */
+	if (h->guards)
+		mm_budget_watch(NULL);
 	mm_worker_free(h->worker);
 }
 
@@ -89,21 +93,37 @@ static bool choose_user(struct mm_host *h, struct mm_fault *why)
 	return geteuid() != 0 || mm_rights_check(h->config.user, h->config.group, why);
 }
 
+static void log_doubt(void *self, const char *line)
+{
+	mm_log_say(self, MM_LEVEL_WARN, "owners", "%s", line);
+}
+
 static bool bind_all(struct mm_host *h, bool with_control, struct mm_fault *why)
 {
-	if (!mm_host_read_config(&h->options, &h->config, why))
+	mm_owners_begin(&h->owners, h->options.drop_rights, h->options.set);
+	if (!mm_owners_check_config(&h->owners, h->options.config_file, why)
+	    || !mm_host_read_config(&h->options, &h->config, why))
 		return false;
+	if (with_control)                       /* this process is the program: nothing of our own is open yet */
+		mm_inherited_close_files(&h->config);
 	if (h->options.drop_rights)
 		mm_rights_raise_limits();
 	if (h->options.drop_rights && !choose_user(h, why))
 		return false;
-	if (!mm_host_reopen_log(h, why))
+	if (!mm_owners_check(&h->owners, &h->config, why) || !mm_host_reopen_log(h, why))
 		return false;
+	if (!h->options.no_sockets)
+		mm_host_describe_doubts(h, (struct mm_say){ log_doubt, &h->log });
 	if (!h->options.no_sockets && !mm_host_open_listeners(h, why))
 		return false;
 	if (with_control && h->config.control != NULL && !mm_host_open_control(h, why))
 		return false;
-	return !h->options.drop_rights || mm_rights_drop(h->config.user, h->config.group, why);
+	if (!h->options.drop_rights)
+		return true;
+	if (with_control)
+		mm_inherited_bound_capabilities();
+	return mm_rights_drop(h->config.user, h->config.group, why)
+		&& (!with_control || mm_inherited_drop_capabilities(why));
 }
 
 struct mm_host *mm_host_bind(const struct mm_host_options *o, bool with_control, struct mm_fault *why)
@@ -146,6 +166,8 @@ bool mm_host_raise(struct mm_host *h, const struct mm_host_member *member, struc
 	h->guards = h->options.guard_scripts;
 	if (!make_worker(h, why))
 		return false;
+	if (h->guards)
+		mm_budget_watch(&mm_worker_engines(h->worker)->working);
 	return (mm_host_begin_beating(h) && (!h->options.handle_signals || mm_host_watch_signals(h)))
 		|| mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for a host");
 }
@@ -247,6 +269,11 @@ void mm_host_describe(const struct mm_host *h, void (*say)(void *self, const cha
 		if (g != NULL)
 			mm_generation_describe(g, to);
 	}
+}
+
+void mm_host_describe_doubts(const struct mm_host *h, struct mm_say say)
+{
+	mm_owners_describe(&h->owners, h->options.config_file, &h->config, say);
 }
 
 static void say_to_file(void *self, const char *line)

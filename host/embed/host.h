@@ -25,8 +25,9 @@ struct mm_host_member {
 	void                 *self;
 };
 
-/* with_control: opens the control socket of the configuration, too; the caller answers there (process/control.h). NULL:
- * why gives the reason. */
+/* with_control: the process is the program that serves. It gives up what it has inherited (embed/inherited.h) and opens
+ * the control socket of the configuration, too; the caller answers there (process/control.h). NULL: why gives the
+ * reason. */
 struct mm_host *mm_host_bind(const struct mm_host_options *, bool with_control, struct mm_fault *why);
 /* member NULL: this process is the whole host. Otherwise the listeners' files belong to the
  * master, which removes them. */
@@ -38,6 +39,9 @@ struct mm_clock *mm_host_clock(struct mm_host *);
 const struct mm_census_row *mm_host_row(const struct mm_host *);         /* the row in which this process reports */
 struct mm_profile *mm_host_profile(struct mm_host *);
 const char *mm_host_config_file(const struct mm_host *);        /* NULL: none */
+
+/* Calls say with a line for each doubt about who could change the host's files (embed/owners.h). */
+void mm_host_describe_doubts(const struct mm_host *, struct mm_say say);
 
 /* The listings. ORDER LISTING */
 enum mm_listing { MM_LIST_SCRIPTS, MM_LIST_SESSIONS, MM_LIST_GENERATIONS, MM_LIST_PROFILE, MM_LISTING_COUNT };

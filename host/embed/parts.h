@@ -8,6 +8,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "config/config.h"
+#include "embed/owners.h"
 #include "embed/pace.h"
 #include "io/listener.h"
 #include "io/worker.h"
@@ -17,6 +18,7 @@ struct mm_host {
 	/* host.c */
 	struct mm_host_options options;         /* lists are owned copies */
 	struct mm_config       config;
+	struct mm_owners       owners;
 	struct mm_log          log;
 	void                  *loop;            /* struct ev_loop; NULL between bind and raise */
 	bool                   owns_loop;

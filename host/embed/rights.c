@@ -28,6 +28,12 @@ bool mm_rights_need_a_user(char **user, struct mm_fault *why)
 		"create one (adduser --system --group moonmilter) or set user in the configuration");
 }
 
+bool mm_rights_is_user(uid_t owner, const char *user)
+{
+	const struct passwd *p = user != NULL ? getpwnam(user) : NULL;
+	return p != NULL && p->pw_uid == owner;
+}
+
 void mm_rights_hand_over(int fd, const char *user)
 {
 	const struct passwd *p = geteuid() == 0 && user != NULL ? getpwnam(user) : NULL;

@@ -5,8 +5,12 @@
 
 #include "base/fault.h"
 
+#include <sys/types.h>
+
 /* When running as root, fills *user (owned by the caller) with the first of "moonmilter" and "nobody" that exists. */
 bool mm_rights_need_a_user(char **user, struct mm_fault *why);
+/* Is this the user's id? user may be NULL: no. */
+bool mm_rights_is_user(uid_t owner, const char *user);
 /* If we are root: gives the file to the user we are about to become, who must be able to reopen it. */
 void mm_rights_hand_over(int fd, const char *user);
 /* Takes as many descriptors as the system allows, and a stack large enough that Lua reports "stack overflow"

@@ -17,6 +17,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 	struct mm_dns_answer answer;
 	if (size < 2)
 		return 0;
+	if (mm_dns_answer_fit(bytes + 2, size - 2, "eXample.tEst", 1) == MM_DNS_FITS
+	    && mm_dns_answer_fit(bytes + 2, size - 2, "exampLe.tEst", 1) != MM_DNS_OTHER_CASE)
+		abort();
 	mm_dns_answer_read(&answer, bytes + 2, size - 2, (uint16_t)(bytes[0] << 8 | bytes[1]));
 	touch(&answer, answer.name);
 	for (unsigned i = 0; i < answer.count; i++) {

@@ -1,6 +1,6 @@
 /* fuzz/edits.c -- any edits of any header, as scripts ask for them: both MTAs accept every packet, and apply the
  * packets (mail_file.h) to give the list of fields that the scripts saw.
- * Input: one byte for the MTA, then fields until 0xff, then edits. */
+ * Input: one byte for the MTA and the number of fields that the message keeps, then fields until 0xff, then edits. */
 #include "base/bounds.h"
 #include "base/text.h"
 #include "milter/edit.h"
@@ -96,39 +96,57 @@ static bool stands_above(const struct mm_message *m, const struct mm_field *f, c
 	return false;
 }
 
-/* Compares the fields that a script saw last with those in the MTA's message. */
-static void compare(const struct mm_message *m, struct mm_mail_file *mail)
+/* The next field of the MTA's message, NULL at its end. */
+static const struct mm_mail_field *next_theirs(const struct mm_mail_file *mail, uint32_t *at)
 {
-	uint32_t at = 0;
+	while (*at < mail->field_count && (mail->fields[*at].is_gone || mail->fields[*at].is_own))
+		++*at;
+	return *at < mail->field_count ? &mail->fields[(*at)++] : NULL;
+}
+
+static void compare_field(const struct mm_message *m, const struct mm_field *f, const struct mm_mail_file *mail,
+	const struct mm_mail_field *theirs)
+{
+	if (theirs == NULL)
+		fail("the MTA has fewer fields");
+	struct mm_text value = mm_message_text(m, f->value), their_value = mm_mail_text(mail, theirs->value);
+	if (!mm_text_equal_blind(mm_message_text(m, f->name), mm_mail_text(mail, theirs->name)))
+		fail("another field stands there");
+	if (their_value.size > 0 && their_value.bytes[0] == ' ') {
+		their_value.bytes++;
+		their_value.size--;
+	}
+	if (f->is_received && !f->is_changed && value.size > 0 && value.bytes[0] == ' ' && !f->has_space) {
+		value.bytes++;
+		value.size--;
+	}
+	if (value.size != their_value.size || memcmp(value.bytes, their_value.bytes, value.size) != 0)
+		fail("the field has another value");
+}
+
+/* Compares the fields that a script saw last with those in the MTA's message. Of a header that is cut the unkept fields
+ * come after the kept ones, unchanged, and before those that were added at the end. */
+static void compare(const struct mm_message *m, const struct mm_message *unkept, const struct mm_mail_file *mail)
+{
+	uint32_t at = 0, at_end = 0;
+	bool is_at_end = false;
 	for (uint32_t i = 0; i < m->field_count; i++) {
 		const struct mm_field *f = &m->fields[i];
+		is_at_end = m->is_header_cut && !f->is_received && (is_at_end || f->blind_at == UINT32_MAX);
 		if (f->is_deleted || stands_above(m, f, mail))
 			continue;
-		while (at < mail->field_count && (mail->fields[at].is_gone || mail->fields[at].is_own))
-			at++;
-		if (at == mail->field_count)
-			fail("the MTA has fewer fields");
-		struct mm_text name = mm_message_text(m, f->name), value = mm_message_text(m, f->value);
-		struct mm_text their_name = mm_mail_text(mail, mail->fields[at].name),
-			theirs = mm_mail_text(mail, mail->fields[at].value);
-		if (!mm_text_equal_blind(name, their_name))
-			fail("another field stands there");
-		if (theirs.size > 0 && theirs.bytes[0] == ' ') {
-			theirs.bytes++;
-			theirs.size--;
-		}
-		if (f->is_received && !f->is_changed && value.size > 0 && value.bytes[0] == ' ' && !f->has_space) {
-			value.bytes++;
-			value.size--;
-		}
-		if (value.size != theirs.size || memcmp(value.bytes, theirs.bytes, value.size) != 0)
-			fail("the field has another value");
-		at++;
+		if (is_at_end)
+			at_end++;
+		else
+			compare_field(m, f, mail, next_theirs(mail, &at));
 	}
-	while (at < mail->field_count && (mail->fields[at].is_gone || mail->fields[at].is_own))
-		at++;
-	if (at != mail->field_count)
-		fail("the MTA has more fields");
+	for (uint32_t i = 0; i < unkept->field_count; i++)
+		compare_field(unkept, &unkept->fields[i], mail, next_theirs(mail, &at));
+	while (next_theirs(mail, &at) != NULL)
+		if (at_end-- == 0)
+			fail("the MTA has more fields");
+	if (at_end != 0)
+		fail("the MTA has fewer fields");
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -137,7 +155,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	const struct mm_offer offer = { 6, 0x1ff, 0x1fffff };
 	struct input in = { data, data + size };
-	struct mm_message *pool = NULL, *m = mm_message_take(&pool);
+	struct mm_message *pool = NULL, *m = mm_message_take(&pool), *unkept = mm_message_take(&pool);
 	struct mm_grants g = { .version = 6, .actions = 0x1ff };
 	struct mm_buffer file = { .size = 0 }, out = { .size = 0 };
 	struct mm_mail_file mail = { .field_count = 0 };
@@ -148,6 +166,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	uint8_t shape = next(&in);
 	enum mm_mta_kind kind = shape & 1 ? MM_MTA_SENDMAIL : MM_MTA_POSTFIX;
 	bool space = shape & 2, compares = !(shape & 4);
+	uint32_t kept = shape & 8 ? shape >> 4 : UINT32_MAX;
 	g.steps = space ? SMFIP_HDR_LEADSPC : 0;
 	g.offer = offer;
 	m->knows_fields = compares;
@@ -155,7 +174,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		char value[16];
 		int n = snprintf(value, sizeof value, "v%u", c);
 		struct mm_text name = name_of(c);
-		mm_message_add_field(m, name, (struct mm_text){ value, (size_t)n }, true);
+		m->is_header_cut = m->field_count >= kept;
+		mm_message_add_field(m->is_header_cut ? unkept : m, name, (struct mm_text){ value, (size_t)n }, true);
 		mm_buffer_append(&file, name.bytes, name.size);
 		mm_buffer_append(&file, ": ", 2);
 		mm_buffer_append(&file, value, (size_t)n);
@@ -180,14 +200,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	if (mm_frame_pending(&f) != 0)
 		fail("half a packet");
-	if (compares && !m->is_overfull)
-		compare(m, &mail);
+	if (compares)
+		compare(m, unkept, &mail);
 	mm_frame_free(&f);
 	mm_mta_free(&mta);
 	mm_mail_file_free(&mail);
 	mm_buffer_free(&file);
 	mm_buffer_free(&out);
 	mm_message_put(&pool, m);
+	mm_message_put(&pool, unkept);
 	mm_message_pool_free(&pool);
 	return 0;
 }

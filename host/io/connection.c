@@ -1,6 +1,7 @@
 #include "io/connection.h"
 
 #include "base/bounds.h"
+#include "base/clock.h"
 #include "base/list.h"
 #include "io/outcome.h"
 
@@ -17,6 +18,7 @@ struct mm_connection {
 	ev_io                  readable, writable;
 	struct mm_connections *all;             /* borrowed */
 	struct mm_connection  *next, *previous;
+	struct mm_connection  *next_more, *previous_more;       /* of all->more_first; borrowed */
 	struct mm_engine      *engine;          /* owned */
 	struct mm_record      *record;          /* owned; NULL: not recorded */
 	int                    fd;              /* owned; -1 when the MTA is gone while a last handler still runs */
@@ -25,9 +27,15 @@ struct mm_connection {
 	bool                   is_feeding : 1;
 	bool                   is_broken : 1;   /* no more bytes can go out */
 	bool                   is_closing : 1;  /* close when all is written */
+	bool                   is_in_more : 1;
 	struct mm_buffer       unsent;          /* bytes that the MTA has not taken yet */
 	size_t                 unsent_at;       /* how many of them it has taken since */
-	ev_tstamp              active_at;       /* loop time of the last byte in or out */
+	struct mm_admitted     admitted;        /* given back at the end */
+	/* loop times; those of a state that does not hold mean nothing */
+	ev_tstamp              active_at;       /* the last whole packet or answer; until the offer: accepted */
+	ev_tstamp              partial_at;      /* the first byte of a packet that has not ended; 0: there is none */
+	ev_tstamp              unsent_since;    /* the MTA's time to read began; while unsent has bytes */
+	size_t                 taken;           /* bytes it has read in that time */
 	ev_tstamp              starved_at;      /* since when it is not read for lack of memory; 0: it is read */
 	struct mm_account     *account;         /* borrowed: its session's */
 	size_t                 declared;        /* for it, besides what the engine declares */
@@ -38,11 +46,53 @@ static struct ev_loop *loop_of(const struct mm_connections *all)
 	return all->loop;
 }
 
+static void on_more(struct ev_loop *, ev_timer *, int events);
+
 bool mm_connections_init(struct mm_connections *all, void *loop, struct mm_log *log)
 {
-	*all = (struct mm_connections){ .loop = loop, .log = log, .logs_messages = true };
+	ev_timer *more = malloc(sizeof *more);
+	*all = (struct mm_connections){ .loop = loop, .log = log, .logs_messages = true, .more = more };
 	all->read_buffer = malloc(MM_READ_SIZE);
-	return all->read_buffer != NULL;
+	if (more == NULL || all->read_buffer == NULL)
+		return false;
+	ev_timer_init(more, on_more, 0., 0.);
+	more->data = all;
+	return true;
+}
+
+/* ---- connections that have more to do ---- */
+
+static void leave_more(struct mm_connection *c)
+{
+	struct mm_connections *all = c->all;
+	if (!c->is_in_more)
+		return;
+	c->is_in_more = false;
+	if (c->previous_more != NULL)
+		c->previous_more->next_more = c->next_more;
+	else
+		all->more_first = c->next_more;
+	if (c->next_more != NULL)
+		c->next_more->previous_more = c->previous_more;
+	else
+		all->more_last = c->previous_more;
+}
+
+static void join_more(struct mm_connection *c)
+{
+	struct mm_connections *all = c->all;
+	if (c->is_in_more)
+		return;
+	c->is_in_more = true;
+	c->next_more = NULL;
+	c->previous_more = all->more_last;
+	if (all->more_last != NULL)
+		all->more_last->next_more = c;
+	else
+		all->more_first = c;
+	all->more_last = c;
+	if (!ev_is_active((ev_timer *)all->more))
+		ev_timer_start(loop_of(all), all->more);
 }
 
 /* ---- the end of a connection ---- */
@@ -61,15 +111,17 @@ static void connection_free(struct mm_connection *c)
 {
 	struct mm_connections *all = c->all;
 	close_socket(c);
+	leave_more(c);
 	MM_LIST_REMOVE(all->first, c);
 	all->count--;
+	struct mm_admitted admitted = c->admitted;
 	mm_record_end(c->record);
 	mm_account_declare(c->account, &c->declared, 0);
 	mm_engine_free(c->engine);
 	mm_buffer_free(&c->unsent);
 	free(c);
 	if (all->on_close != NULL)
-		all->on_close(all->self);
+		all->on_close(all->self, &admitted);
 }
 
 void mm_connections_free(struct mm_connections *all)
@@ -83,6 +135,10 @@ void mm_connections_free(struct mm_connections *all)
 	all->recorder = NULL;
 	free(all->read_buffer);
 	all->read_buffer = NULL;
+	if (all->more != NULL)
+		ev_timer_stop(loop_of(all), all->more);
+	free(all->more);
+	all->more = NULL;
 }
 
 static void record(struct mm_connection *c, char from, const void *bytes, size_t n)
@@ -116,6 +172,10 @@ static void widen(struct mm_connection *c)
 static void keep_unsent(struct mm_connection *c, size_t from)
 {
 	struct mm_buffer *out = &c->all->out;
+	if (c->unsent.size == 0) {
+		c->unsent_since = ev_now(loop_of(c->all));
+		c->taken = 0;
+	}
 	if (c->unsent.size == 0 && out->size - from > MM_OUTPUT_KEEP) {
 		mm_buffer_free(&c->unsent);
 		c->unsent = *out;
@@ -165,16 +225,41 @@ static void declare(struct mm_connection *c)
 		+ (c->record != NULL ? mm_record_held(c->record) : 0));
 }
 
+/* An MTA that leaves its answers unread gets no further ones meanwhile. */
+static bool reads_its_answers(const struct mm_connection *c)
+{
+	return unsent_size(c) < MM_PENDING_MAX;
+}
+
 /* Reads while there is room for more. */
 static void watch_input(struct mm_connection *c)
 {
-	bool wants = mm_engine_wants_input(c->engine) && unsent_size(c) < MM_PENDING_MAX;
+	bool wants = mm_engine_wants_input(c->engine) && reads_its_answers(c);
 	if (c->fd < 0 || wants == ev_is_active(&c->readable))
 		return;
 	if (wants)
 		ev_io_start(loop_of(c->all), &c->readable);
 	else
 		ev_io_stop(loop_of(c->all), &c->readable);
+}
+
+/* Packets have been handled. Before its offer an MTA gets no more time for anything. */
+static void note_progress(struct mm_connection *c)
+{
+	c->partial_at = 0;
+	if (mm_engine_session(c->engine)->is_negotiated)
+		c->active_at = ev_now(loop_of(c->all));
+}
+
+/* Does the MTA owe the rest of a packet? While we have more to do, what it has sent after that is not looked at. */
+static void note_partial(struct mm_connection *c)
+{
+	bool is_partial = mm_engine_pending(c->engine) > 0 && !mm_engine_is_waiting(c->engine)
+		&& !mm_engine_has_more(c->engine);
+	if (!is_partial)
+		c->partial_at = 0;
+	else if (c->partial_at == 0)
+		c->partial_at = ev_now(loop_of(c->all));
 }
 
 /* Called after every event: writes, then closes the connection if this was the end. The connection
@@ -190,6 +275,9 @@ static void settle(struct mm_connection *c)
 		mm_buffer_clear(&c->all->out);
 	}
 	if (!mm_engine_is_finished(c->engine)) {
+		note_partial(c);
+		if (mm_engine_has_more(c->engine) && reads_its_answers(c))
+			join_more(c);
 		watch_input(c);
 		return;
 	}
@@ -217,6 +305,11 @@ static void on_writable(struct ev_loop *loop, ev_io *w, int events)
 	}
 	c->active_at = ev_now(loop);
 	c->unsent_at += (size_t)n;
+	c->taken += (size_t)n;
+	if ((double)c->taken >= MM_WRITE_RATE * c->all->times.write) {
+		c->unsent_since = ev_now(loop);
+		c->taken = 0;
+	}
 	if (unsent_size(c) > 0)
 		return;
 	mm_buffer_free(&c->unsent);
@@ -256,6 +349,7 @@ static void on_readable(struct ev_loop *loop, ev_io *w, int events)
 {
 	struct mm_connection *c = w->data;
 	struct mm_fault why;
+	(void)loop;
 	(void)events;
 	ssize_t n = mm_account_fits(c->account, MM_READ_SIZE) ? recv(c->fd, c->all->read_buffer, MM_READ_SIZE, 0)
 		: read_whole(c);
@@ -268,10 +362,13 @@ static void on_readable(struct ev_loop *loop, ev_io *w, int events)
 		mm_engine_end(c->engine, MM_CANCEL_DISCONNECT);
 		mm_buffer_clear(&c->all->out);
 	} else {
-		c->active_at = ev_now(loop);
+		size_t before = mm_engine_pending(c->engine);
 		c->starved_at = 0;
 		record(c, MM_RECORD_FROM_MTA, c->all->read_buffer, (size_t)n);
 		mm_engine_feed(c->engine, c->all->read_buffer, (size_t)n, &why);
+		/* only whole packets count: a peer that sends a byte a minute gets no more time for it */
+		if (mm_engine_pending(c->engine) < before + (size_t)n)
+			note_progress(c);
 	}
 	c->is_feeding = false;
 	/* Sendmail writes macros and command as two packets. Its kernel holds back the second until ours acknowledges
@@ -279,6 +376,28 @@ static void on_readable(struct ev_loop *loop, ev_io *w, int events)
 	if (c->is_tcp && c->fd >= 0 && c->all->out.size == 0)
 		setsockopt(c->fd, IPPROTO_TCP, TCP_QUICKACK, &(int){ 1 }, sizeof(int));
 	settle(c);
+}
+
+/* Each connection in turn; those that still have more then stand at the end. Sessions without packets in stock are
+ * served between two calls, so all turns together have a limit, too. */
+static void on_more(struct ev_loop *loop, ev_timer *timer, int events)
+{
+	struct mm_connections *all = timer->data;
+	struct mm_connection *c, *last = all->more_last;
+	uint64_t began = mm_clock_ticks(), most = mm_profile_share(all->profile);
+	(void)events;
+	for (bool is_last = false; !is_last && (c = all->more_first) != NULL && mm_clock_ticks() - began <= most;) {
+		struct mm_fault why;
+		is_last = c == last;
+		leave_more(c);
+		c->is_feeding = true;
+		mm_engine_go_on(c->engine, &why);
+		c->is_feeding = false;
+		note_progress(c);
+		settle(c);
+	}
+	if (all->more_first != NULL && !ev_is_active(timer))
+		ev_timer_start(loop, timer);
 }
 
 /* ---- calls from the engine ---- */
@@ -297,6 +416,7 @@ static void on_wake(void *self)
 		else
 			watch_input(c);
 	} else {
+		note_progress(c);
 		settle(c);
 	}
 }
@@ -326,7 +446,7 @@ static void on_fault(void *self, const struct mm_fault *why)
 /* ---- the beginning ---- */
 
 bool mm_connection_open(struct mm_connections *all, int fd, const char *peer, const char *milter,
-	struct mm_runtime runtime)
+	const struct mm_admitted *admitted, struct mm_runtime runtime)
 {
 	struct mm_connection *c = calloc(1, sizeof *c);
 	if (c == NULL) {
@@ -347,6 +467,7 @@ bool mm_connection_open(struct mm_connections *all, int fd, const char *peer, co
 	c->all = all;
 	c->fd = fd;
 	c->is_tcp = peer != NULL;
+	c->admitted = *admitted;
 	c->record = mm_record_begin(all->recorder, mm_engine_session(c->engine)->id);
 	c->active_at = ev_now(loop_of(all));
 	MM_LIST_PUSH(all->first, c);
@@ -370,17 +491,20 @@ static const char *time_is_over(const struct mm_connection *c, ev_tstamp now)
 	    && !mm_account_fits(c->account, MM_READ_SIZE))
 		return "there is no memory for the rest of its packet (memory_held)";
 	if (c->unsent.size > 0)
-		return quiet > t->write ? "the MTA does not read its replies (write_timeout)" : NULL;
-	if (mm_engine_is_waiting(c->engine))
-		return NULL;                    /* the handler's own deadline applies */
+		return now - c->unsent_since > t->write ? "the MTA does not read its replies (write_timeout)" : NULL;
+	if (mm_engine_is_waiting(c->engine) || mm_engine_has_more(c->engine))
+		return NULL;                    /* it is not the MTA that we wait for */
 	if (!mm_engine_session(c->engine)->is_negotiated)
 		return quiet > t->negotiate ? "the MTA sent no offer in time (negotiate_timeout)" : NULL;
+	if (c->partial_at != 0 && now - c->partial_at > t->read)
+		return "the MTA began a packet and did not end it in time (read_timeout)";
 	return quiet > t->idle ? "the MTA sent nothing in time (idle_timeout)" : NULL;
 }
 
-void mm_connections_sweep(struct mm_connections *all)
+bool mm_connections_sweep(struct mm_connections *all)
 {
 	ev_tstamp now = ev_now(loop_of(all));
+	uint64_t began = mm_clock_ticks();
 	for (struct mm_connection *c = all->first, *next; c != NULL; c = next) {
 		next = c->next;
 		if (c->starved_at != 0)
@@ -388,6 +512,8 @@ void mm_connections_sweep(struct mm_connections *all)
 		const char *over = time_is_over(c, now);
 		if (over == NULL)
 			continue;
+		if (all->engines.turn_ticks > 0 && mm_clock_ticks() - began > all->engines.turn_ticks)
+			return false;           /* on_abort and on_close of each may take a while */
 		struct mm_fault why;
 		mm_fault_set(&why, MM_FAULT_PEER, "%s", over);
 		on_fault(c, &why);
@@ -396,6 +522,7 @@ void mm_connections_sweep(struct mm_connections *all)
 		mm_buffer_clear(&all->out);
 		settle(c);
 	}
+	return true;
 }
 
 const struct mm_session *mm_connections_largest(const struct mm_connections *all)

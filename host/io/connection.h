@@ -7,14 +7,16 @@
 #include "base/census.h"
 #include "milter/engine.h"
 #include "task/profile.h"
+#include "io/admission.h"
 #include "io/recorder.h"
 
 struct mm_connection;
 
 struct mm_connection_times {
-	double negotiate;       /* seconds to the offer */
-	double idle;            /* seconds between packets */
-	double write;           /* seconds an MTA may leave a reply unread */
+	double negotiate;       /* seconds from accepting to the whole offer */
+	double idle;            /* seconds from one whole packet, or our answer to it, to the next */
+	double read;            /* seconds from the first byte of a packet to its last */
+	double write;           /* seconds in which an MTA takes all that is unsent, or MM_WRITE_RATE */
 };
 
 /* Shared by the connections of a worker; owned by the worker. */
@@ -24,6 +26,9 @@ struct mm_connections {
 	struct mm_engine_shared engines;
 	struct mm_buffer        out;            /* replies of the connection that is being served */
 	uint8_t                *read_buffer;    /* MM_READ_SIZE bytes */
+	/* connections whose turn ended before their packets did, in the order of their next turns */
+	struct mm_connection   *more_first, *more_last;
+	void                   *more;           /* ev_timer, owned: begins their turns; active while there are some */
 	struct mm_connection_times times;
 	struct mm_connection   *first;          /* list of all */
 	unsigned                count;
@@ -31,18 +36,20 @@ struct mm_connections {
 	bool                    logs_messages;  /* one line a message */
 	struct mm_census_row   *row;            /* borrowed: where messages are counted */
 	const struct mm_profile *profile;       /* borrowed: knows how long a tick is */
-	void                  (*on_close)(void *self);  /* a connection is gone */
+	/* a connection is gone */
+	void                  (*on_close)(void *self, const struct mm_admitted *);
 	void                   *self;
 };
 
 bool mm_connections_init(struct mm_connections *, void *loop, struct mm_log *);
 void mm_connections_free(struct mm_connections *);
 /* Takes fd, a connected non-blocking socket; peer is the MTA's address, borrowed, or NULL; milter is for log lines,
- * borrowed as long as the connection lasts, or NULL. False: out of memory, fd is closed. */
+ * borrowed as long as the connection lasts, or NULL. False: out of memory, fd is closed, on_close is not called. */
 bool mm_connection_open(struct mm_connections *, int fd, const char *peer, const char *milter,
-	struct mm_runtime runtime);
-/* Closes connections whose time is over; called every few seconds. */
-void mm_connections_sweep(struct mm_connections *);
+	const struct mm_admitted *, struct mm_runtime runtime);
+/* Closes connections whose time is over; called every few seconds. False: there are more of them than one turn of the
+ * loop may close; call it again soon. */
+bool mm_connections_sweep(struct mm_connections *);
 /* The session that holds most; NULL: there is none. Looks at all of them. Borrowed. */
 const struct mm_session *mm_connections_largest(const struct mm_connections *);
 /* Ends every connection: a handler that waits is answered with a temporary failure. */

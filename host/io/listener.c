@@ -1,5 +1,7 @@
 #include "io/listener.h"
 
+#include "base/safe_path.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -17,35 +19,50 @@
 
 /* ---- unix sockets ---- */
 
-static void unix_address(const char *path, struct sockaddr_un *to)
+/* The entry's name in sockaddr_un. False: too long. */
+static bool unix_address(const struct mm_safe_path *at, const char *path, struct sockaddr_un *to, struct mm_fault *why)
 {
 	memset(to, 0, sizeof *to);
 	to->sun_family = AF_UNIX;
-	snprintf(to->sun_path, sizeof to->sun_path, "%s", path);
+	return mm_safe_path_entry(at, path, to->sun_path, sizeof to->sun_path) != NULL
+		|| mm_fault_set(why, MM_FAULT_CONFIG, "unix:%s: the name of the socket is too long for a directory "
+		"that does not belong to root; choose a shorter one", path);
+}
+
+/* -> what connect() says on the socket file that is open as `entry` (O_PATH): 0, or errno. */
+static int try_socket(const struct mm_safe_path *at, const char *path, int entry)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	if (at->is_guarded && !at->is_trusted)          /* the name may be a link by now */
+		snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d", entry);
+	else
+		snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return errno;
+	int error = connect(fd, (struct sockaddr *)&address, sizeof address) == 0 ? 0 : errno;
+	close(fd);
+	return error;
 }
 
 /* Removes the socket of a dead process. False: a process answers there, or the file is not a socket. */
-static bool clear_stale(const char *path, struct mm_fault *why)
+static bool clear_stale(const struct mm_safe_path *at, const char *path, struct mm_fault *why)
 {
 	struct stat status;
-	if (lstat(path, &status) != 0)
+	int entry = openat(at->directory, at->name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (entry < 0)
 		return errno == ENOENT || mm_fault_set(why, MM_FAULT_CONFIG, "unix:%s cannot be bound: %s", path,
 			strerror(errno));
-	if (!S_ISSOCK(status.st_mode))
+	bool is_socket = fstat(entry, &status) == 0 && S_ISSOCK(status.st_mode);
+	int error = is_socket ? try_socket(at, path, entry) : 0;
+	close(entry);
+	if (!is_socket)
 		return mm_fault_set(why, MM_FAULT_CONFIG, "%s: exists and is not a socket; remove it or choose "
 			"another path", path);
-	struct sockaddr_un address;
-	unix_address(path, &address);
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return mm_fault_set(why, MM_FAULT_RESOURCE, "socket: %s", strerror(errno));
-	int rc = connect(fd, (struct sockaddr *)&address, sizeof address);
-	int error = errno;
-	close(fd);
-	if (rc == 0 || error != ECONNREFUSED)
+	if (error != ECONNREFUSED)
 		return mm_fault_set(why, MM_FAULT_CONFIG, "unix:%s is in use: %s; stop the other instance or choose "
-			"another path", path, rc == 0 ? "a process answers there" : strerror(error));
-	if (unlink(path) != 0)
+			"another path", path, error == 0 ? "a process answers there" : strerror(error));
+	if (unlinkat(at->directory, at->name, 0) != 0)
 		return mm_fault_set(why, MM_FAULT_CONFIG, "%s: a dead process left this socket and it cannot be "
 			"removed: %s", path, strerror(errno));
 	return true;
@@ -86,15 +103,27 @@ bool mm_listener_check(const struct mm_listener_options *o, struct mm_fault *why
 	return find_owner(o, &user, &group, why);
 }
 
-static bool set_owner(const char *path, const struct mm_listener_options *o, struct mm_fault *why)
+/* The socket file that we have just created, as an O_PATH descriptor. Where another user may have renamed it, only a
+ * socket of root without a second name is ours. -1: it is gone or replaced. */
+static int created_entry(const struct mm_safe_path *at, struct stat *status)
+{
+	int entry = openat(at->directory, at->name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	bool is_ours = entry >= 0 && fstat(entry, status) == 0 && S_ISSOCK(status->st_mode);
+	if (is_ours && at->is_guarded && !at->is_trusted)
+		is_ours = status->st_uid == 0 && status->st_nlink == 1;
+	if (is_ours || entry < 0)
+		return entry;
+	close(entry);
+	return -1;
+}
+
+static bool set_owner(int entry, const char *path, const struct mm_listener_options *o, struct mm_fault *why)
 {
 	uid_t user;
 	gid_t group;
 	if (!find_owner(o, &user, &group, why))
 		return false;
-	/* lchown: the user we are about to become often owns the directory, and must not make root give away
-	 * another file through a link */
-	if ((user == (uid_t)-1 && group == (gid_t)-1) || lchown(path, user, group) == 0)
+	if ((user == (uid_t)-1 && group == (gid_t)-1) || fchownat(entry, "", user, group, AT_EMPTY_PATH) == 0)
 		return true;
 	return mm_fault_set(why, MM_FAULT_CONFIG, "%s: %s%s cannot be set: %s%s", path,
 		o->owner != NULL ? "socket_owner " : o->group != NULL ? "socket_group " : "owner ",
@@ -103,31 +132,65 @@ static bool set_owner(const char *path, const struct mm_listener_options *o, str
 		"group: usermod -aG moonmilter postfix");
 }
 
-static bool open_unix(struct mm_listener *l, const struct mm_listener_options *o, struct mm_fault *why)
+static bool bind_unix(struct mm_listener *l, const struct mm_safe_path *at, unsigned mode, struct mm_fault *why)
 {
-	const char *path = l->spec.path;
-	if (!clear_stale(path, why))
-		return false;
 	struct sockaddr_un address;
-	unix_address(path, &address);
+	if (!unix_address(at, l->spec.path, &address, why))
+		return false;
 	l->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (l->fd < 0)
 		return mm_fault_set(why, MM_FAULT_RESOURCE, "socket: %s", strerror(errno));
-	mode_t before = umask(0777 & ~o->mode);         /* never open to more users than configured,
+	mode_t before = umask(0777 & ~mode);            /* never open to more users than configured,
 	                                                 * not even for a moment */
 	int rc = bind(l->fd, (struct sockaddr *)&address, sizeof address);
 	int error = errno;
 	umask(before);
-	if (rc != 0)
-		return mm_fault_set(why, MM_FAULT_CONFIG, "unix:%s cannot be bound: %s%s", path, strerror(error),
-			error == ENOENT ? "; first create its directory, owned by the user we run as"
-			: error == EACCES ? "; the user who starts moonmilter must be able to write to its "
-			"directory" : "");
+	return rc == 0 || mm_fault_set(why, MM_FAULT_CONFIG, "unix:%s cannot be bound: %s%s", l->spec.path,
+		strerror(error), error == EACCES ? "; the user who starts moonmilter must be able to write to its "
+		"directory" : "");
+}
+
+static bool create_unix(struct mm_listener *l, const struct mm_safe_path *at, const struct mm_listener_options *o,
+	struct mm_fault *why)
+{
 	struct stat status;
-	l->is_ours = lstat(path, &status) == 0;
+	if (!clear_stale(at, l->spec.path, why) || !bind_unix(l, at, o->mode, why))
+		return false;
+	int entry = created_entry(at, &status);
+	if (entry < 0)
+		return mm_fault_set(why, MM_FAULT_CONFIG, "unix:%s: another process replaced the socket while it was "
+			"being created", l->spec.path);
+	l->is_ours = true;
 	l->device = status.st_dev;
 	l->inode = status.st_ino;
-	return set_owner(path, o, why);
+	bool ok = set_owner(entry, l->spec.path, o, why);
+	close(entry);
+	return ok;
+}
+
+static bool open_unix(struct mm_listener *l, const struct mm_listener_options *o, struct mm_fault *why)
+{
+	struct mm_safe_path at;
+	struct mm_fault problem;
+	if (!mm_safe_path_open(&at, l->spec.path, &problem))
+		return mm_fault_set(why, MM_FAULT_CONFIG, "unix:%s cannot be bound: %s%s", l->spec.path, problem.text,
+			at.error == ENOENT ? "; first create its directory, owned by the user we run as" : "");
+	bool ok = create_unix(l, &at, o, why);
+	mm_safe_path_close(&at);
+	return ok;
+}
+
+/* Removes the file unless another process has replaced it. */
+static void remove_unix(const struct mm_listener *l)
+{
+	struct mm_safe_path at;
+	struct stat status;
+	if (!mm_safe_path_open(&at, l->spec.path, NULL))
+		return;
+	if (fstatat(at.directory, at.name, &status, AT_SYMLINK_NOFOLLOW) == 0 && status.st_dev == l->device
+	    && status.st_ino == l->inode)
+		unlinkat(at.directory, at.name, 0);
+	mm_safe_path_close(&at);
 }
 
 /* ---- TCP ---- */
@@ -194,12 +257,11 @@ bool mm_listener_open(struct mm_listener *l, const struct mm_endpoint *spec, con
 
 void mm_listener_close(struct mm_listener *l)
 {
-	struct stat status;
 	if (l->fd >= 0)
 		close(l->fd);
 	l->fd = -1;
-	if (l->is_ours && lstat(l->spec.path, &status) == 0 && status.st_dev == l->device && status.st_ino == l->inode)
-		unlink(l->spec.path);
+	if (l->is_ours)
+		remove_unix(l);
 	l->is_ours = false;
 }
 

@@ -9,6 +9,7 @@ static void begin_verdict(struct mm_log_line *line, struct mm_log *log, const ch
 	const struct mm_session *s = r->session;
 	struct mm_text queue_id = mm_session_macro(s, "i");
 	mm_log_begin(line, log, MM_LEVEL_INFO, event);
+	mm_log_caused_by(line, s->peer, false);
 	mm_log_string(line, "milter", s->milter);
 	mm_log_string(line, "session", s->id);
 	if (s->message != NULL)
@@ -38,6 +39,7 @@ void mm_log_outcome(struct mm_log *log, const struct mm_profile *profile, const 
 	if (!mm_log_wants(log, MM_LEVEL_INFO))
 		return;
 	begin_verdict(&line, log, "message", r);
+	mm_log_caused_by(&line, r->session->peer, !r->is_aborted);
 	mm_log_text(&line, "from", mm_message_text(m, m->sender));
 	if (m->recipient_count > 0)
 		mm_log_number(&line, "recipients", m->recipient_count);
@@ -63,7 +65,7 @@ void mm_log_aside(struct mm_log *log, const struct mm_outcome_report *r)
 	mm_log_string(&line, "helo", r->session->helo);
 	if (m != NULL)
 		mm_log_text(&line, "from", mm_message_text(m, m->sender));
-	if (is_recipient && !m->is_overfull)
+	if (is_recipient && !m->last_is_unkept)
 		mm_log_text(&line, "to", mm_message_text(m, m->recipients[m->recipient_count - 1].address));
 	say_part(&line, "waited", r->waited);
 	mm_log_end(&line);
@@ -73,6 +75,7 @@ void mm_log_fault(struct mm_log *log, const struct mm_session *s, const struct m
 {
 	struct mm_log_line line;
 	mm_log_begin(&line, log, MM_LEVEL_WARN, "connection_closed");
+	mm_log_caused_by(&line, s->peer, false);
 	mm_log_string(&line, "milter", s->milter);
 	mm_log_string(&line, "session", s->id);
 	mm_log_string(&line, "mta", s->peer);

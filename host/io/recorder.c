@@ -1,9 +1,11 @@
 #include "io/recorder.h"
 
 #include "base/bounds.h"
+#include "base/safe_path.h"
 #include "milter/reply.h"
 #include "milter/stage.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -15,6 +17,8 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#define SUFFIX ".record"
 
 struct mm_record {
 	struct mm_recorder *recorder;           /* borrowed */
@@ -32,6 +36,10 @@ struct mm_recorder {
 	uint64_t        chance;                 /* state of the random numbers */
 	unsigned        open_records;
 
+	/* of the thread: since it last listed the directory */
+	bool            has_listed;
+	uint64_t        files_since, size_since;
+
 	pthread_mutex_t lock;                   /* guards all fields below */
 	pthread_cond_t  changed;
 	pthread_t       thread;
@@ -39,8 +47,9 @@ struct mm_recorder {
 	struct mm_record *first, **last;        /* owned: waiting for the disk */
 	size_t          queued;                 /* their bytes */
 	/* set by the writer or the loop, logged by the loop */
-	unsigned long   lost;
+	unsigned long   lost, removed;
 	int             error;
+	bool            has_told_removal;
 };
 
 static const char *const names[] = { "nothing", "body", "all" };        /* ORDER REDACT */
@@ -177,32 +186,153 @@ void mm_record_mask(enum mm_redact redact, char from, uint8_t letter, uint8_t *d
 /* ---- the writer ---- */
 
 /* False: errno says why. */
-static bool write_file(const struct mm_recorder *r, const struct mm_record *record)
+static bool write_bytes(int fd, const struct mm_buffer *bytes)
 {
-	char path[PATH_MAX], temporary[PATH_MAX];
-	if (snprintf(path, sizeof path, "%s/%s.record", r->directory, record->name) >= (int)sizeof path
-	    || snprintf(temporary, sizeof temporary, "%s/.%s", r->directory, record->name) >= (int)sizeof temporary) {
+	for (size_t at = 0; at < bytes->size;) {
+		ssize_t n = write(fd, bytes->bytes + at, bytes->size - at);
+		if (n < 0 && errno != EINTR)
+			return false;
+		at += n > 0 ? (size_t)n : 0;
+	}
+	return true;
+}
+
+/* ---- room in the directory ----
+ * The workers of a host write to one directory and do not know of each other, so each lists it anew after it has
+ * written a small part of what is allowed. In between the bounds can be exceeded by that part for each worker. */
+
+#define PART_OF_ROOM 256
+
+struct shelf_file {
+	char            name[NAME_MAX + 1];
+	struct timespec written;
+	uint64_t        size;
+};
+
+struct shelf {
+	struct shelf_file *files;               /* owned */
+	size_t             count, capacity;
+	uint64_t           size;
+};
+
+static bool add_file(struct shelf *s, const char *name, const struct stat *status)
+{
+	if (s->count == s->capacity) {
+		size_t wanted = s->capacity > 0 ? s->capacity * 2 : 64;
+		struct shelf_file *grown = reallocarray(s->files, wanted, sizeof *grown);
+		if (grown == NULL)
+			return false;
+		s->files = grown;
+		s->capacity = wanted;
+	}
+	struct shelf_file *f = &s->files[s->count++];
+	snprintf(f->name, sizeof f->name, "%s", name);
+	f->written = status->st_mtim;
+	f->size = (uint64_t)status->st_size;
+	s->size += f->size;
+	return true;
+}
+
+/* Our own names only: other files in the directory are none of our business. */
+static bool is_record(const char *name)
+{
+	size_t size = strlen(name), end = sizeof SUFFIX - 1;
+	return name[0] != '.' && size > end && strcmp(name + size - end, SUFFIX) == 0;
+}
+
+/* What cannot be read counts as empty. */
+static void list_records(int directory, struct shelf *s)
+{
+	int fd = openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
+	if (d == NULL && fd >= 0)
+		close(fd);
+	if (d == NULL)
+		return;
+	for (struct dirent *e; (e = readdir(d)) != NULL;) {
+		struct stat status;
+		if (is_record(e->d_name) && fstatat(directory, e->d_name, &status, AT_SYMLINK_NOFOLLOW) == 0
+		    && S_ISREG(status.st_mode) && !add_file(s, e->d_name, &status))
+			break;
+	}
+	closedir(d);
+}
+
+static int by_age(const void *a, const void *b)
+{
+	const struct shelf_file *x = a, *y = b;
+	if (x->written.tv_sec != y->written.tv_sec)
+		return x->written.tv_sec < y->written.tv_sec ? -1 : 1;
+	return (x->written.tv_nsec > y->written.tv_nsec) - (x->written.tv_nsec < y->written.tv_nsec);
+}
+
+/* Removes the oldest until a record of `size` bytes fits. */
+static void make_room(struct mm_recorder *r, int directory, uint64_t size)
+{
+	struct shelf s = { .files = NULL };
+	unsigned long removed = 0;
+	uint64_t files_part = r->options.files_max / PART_OF_ROOM, size_part = r->options.total_max / PART_OF_ROOM;
+	if (r->has_listed && r->files_since <= files_part && r->size_since + size <= size_part)
+		return;
+	list_records(directory, &s);
+	uint64_t count = s.count;
+	if (count >= r->options.files_max || s.size + size > r->options.total_max)
+		qsort(s.files, s.count, sizeof *s.files, by_age);
+	for (size_t i = 0; i < s.count; i++) {
+		if (count < r->options.files_max && s.size + size <= r->options.total_max)
+			break;
+		if (unlinkat(directory, s.files[i].name, 0) != 0)
+			continue;
+		count--;
+		s.size -= s.files[i].size;
+		removed++;
+	}
+	free(s.files);
+	r->has_listed = true;
+	r->files_since = r->size_since = 0;
+	pthread_mutex_lock(&r->lock);
+	r->removed += removed;
+	pthread_mutex_unlock(&r->lock);
+}
+
+/* Writes to `temporary`, then gives the file its name. False: errno says why. */
+static bool write_in(int directory, const char *temporary, const char *name, const struct mm_record *record)
+{
+	int fd = openat(directory, temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return false;
+	bool ok = write_bytes(fd, &record->bytes);
+	ok = close(fd) == 0 && ok;
+	if (ok && renameat(directory, temporary, directory, name) == 0)
+		return true;
+	int error = errno;
+	unlinkat(directory, temporary, 0);
+	errno = error;
+	return false;
+}
+
+/* Walks anew for each record: the directory may have been moved away. False: errno says why. */
+static bool write_file(struct mm_recorder *r, const struct mm_record *record)
+{
+	char path[PATH_MAX], temporary[NAME_MAX + 1];
+	struct mm_safe_path at;
+	if (snprintf(path, sizeof path, "%s/%s" SUFFIX, r->directory, record->name) >= (int)sizeof path) {
 		errno = ENAMETOOLONG;
 		return false;
 	}
-	int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-	size_t at = 0;
-	while (fd >= 0 && at < record->bytes.size) {
-		ssize_t n = write(fd, record->bytes.bytes + at, record->bytes.size - at);
-		if (n < 0 && errno != EINTR)
-			break;
-		at += n > 0 ? (size_t)n : 0;
+	snprintf(temporary, sizeof temporary, ".%s", record->name);
+	if (!mm_safe_path_open(&at, path, NULL)) {
+		errno = at.error;
+		return false;
 	}
-	bool ok = fd >= 0 && at == record->bytes.size;
-	if (fd >= 0 && close(fd) != 0)
-		ok = false;
-	if (ok && rename(temporary, path) == 0)
-		return true;
+	make_room(r, at.directory, record->bytes.size);
+	bool ok = write_in(at.directory, temporary, at.name, record);
 	int error = errno;
-	if (fd >= 0)
-		unlink(temporary);
+	r->files_since += ok;
+	r->size_since += ok ? record->bytes.size : 0;
+	mm_safe_path_close(&at);
 	errno = error;
-	return false;
+	return ok;
 }
 
 static void record_free(struct mm_record *record)
@@ -257,19 +387,28 @@ static bool start_thread(struct mm_recorder *r)
 
 /* ---- life ---- */
 
+static bool check_directory(const char *directory, struct mm_fault *why)
+{
+	char entry[PATH_MAX];
+	struct mm_safe_path at;
+	struct mm_fault problem;
+	snprintf(entry, sizeof entry, "%s/record", directory);
+	bool ok = mm_safe_path_open(&at, entry, &problem);
+	if (ok && faccessat(at.directory, ".", W_OK | X_OK, AT_EACCESS) != 0)
+		ok = mm_fault_set(&problem, MM_FAULT_CONFIG, "%s", strerror(errno));
+	mm_safe_path_close(&at);
+	return ok || mm_fault_set(why, MM_FAULT_CONFIG, "record: %.200s: not a directory that user %u can write to: %s",
+		directory, (unsigned)geteuid(), problem.text);
+}
+
 struct mm_recorder *mm_recorder_new(const struct mm_recorder_options *o, struct mm_log *log, struct mm_fault *why)
 {
-	struct stat st;
-	errno = 0;
 	if (o->directory[0] != '/') {
 		mm_fault_set(why, MM_FAULT_CONFIG, "record: \"%.200s\" is not an absolute path", o->directory);
 		return NULL;
 	}
-	if (stat(o->directory, &st) != 0 || !S_ISDIR(st.st_mode) || access(o->directory, W_OK | X_OK) != 0) {
-		mm_fault_set(why, MM_FAULT_CONFIG, "record: %.200s: not a directory that user %u can write to%s%s",
-			o->directory, (unsigned)geteuid(), errno != 0 ? ": " : "", errno != 0 ? strerror(errno) : "");
+	if (!check_directory(o->directory, why))
 		return NULL;
-	}
 	struct mm_recorder *r = calloc(1, sizeof *r);
 	char *directory = strdup(o->directory);
 	if (r == NULL || directory == NULL) {
@@ -295,9 +434,14 @@ static void tell_losses(struct mm_recorder *r)
 	pthread_mutex_lock(&r->lock);
 	unsigned long lost = r->lost;
 	int error = r->error;
+	bool tells_removal = r->removed > 0 && !r->has_told_removal;
+	r->has_told_removal |= tells_removal;
 	r->lost = 0;
 	r->error = 0;
 	pthread_mutex_unlock(&r->lock);
+	if (tells_removal)
+		mm_log_say(r->log, MM_LEVEL_WARN, "record", "the records have reached record_total or record_files: "
+			"from now on the oldest are removed");
 	if (lost > 0)
 		mm_log_say(r->log, MM_LEVEL_WARN, "record", "%lu records lost: %s", lost,
 			error != 0 ? strerror(error) : "the disk is too slow for the mail");

@@ -2,7 +2,8 @@
  * A record is one connection: a line of text, then every packet as on the wire, each after one byte that says which
  * side sent it. The recorder gathers it in memory, masks each packet as it comes, and lets a thread write the file
  * after the connection has ended: the loop never waits for a disk. It drops what exceeds its limits (bytes of a
- * session, bytes that wait for the disk), and the log says so. Knows no sockets and no scripts. Files are written under
+ * session, bytes that wait for the disk), and the log says so. The directory is bounded, too: the oldest records make
+ * room for new ones, whichever worker wrote them. Knows no sockets and no scripts. Files are written under
  * a temporary name and renamed: a reader sees only whole files. */
 #ifndef MM_IO_RECORDER_H
 #define MM_IO_RECORDER_H
@@ -22,6 +23,8 @@ struct mm_recorder_options {
 	const char     *directory;      /* absolute; borrowed for the call */
 	unsigned        sample;         /* records one connection in this many, chosen by chance */
 	size_t          session_max;    /* bytes of one record */
+	uint64_t        total_max;      /* bytes of all records in the directory */
+	unsigned        files_max;      /* their number */
 	enum mm_redact  redact;
 };
 

@@ -5,6 +5,7 @@
 #include "base/heap.h"
 #include "base/say.h"
 #include "io/acceptor.h"
+#include "io/turn.h"
 #include "task/memory.h"
 
 #include <ev.h>
@@ -22,6 +23,8 @@
 struct watch {
 	struct mm_worker   *worker;     /* borrowed */
 	unsigned            milter;
+	unsigned            listener;   /* its number for admission.h */
+	bool                is_full;    /* has stopped listening, because it has all the sessions it may have */
 	struct mm_acceptor *acceptor;   /* owned */
 	struct watch       *next;
 };
@@ -54,13 +57,14 @@ struct mm_worker {
 	void                   (*done)(void *self, bool ok, const struct mm_fault *why);
 	void                    *done_self;
 	struct watch            *watches;       /* owned list */
-	bool                     is_full;
+	struct mm_admission      admission;
 	bool                     has_said_full;
 	bool                     is_draining;
 	bool                     is_retiring;   /* a successor has been asked for */
+	struct mm_turns          turns;
 	ev_timer                 sweep;
 	uint64_t                 messages_at_sweep;
-	ev_prepare               before_wait;   /* checks whether there is garbage */
+	ev_prepare               before_wait;   /* a turn of the loop ends; is there garbage? */
 	ev_idle                  rest;          /* active while there is: runs when the loop has nothing else to do */
 };
 
@@ -79,20 +83,43 @@ static void pause_all(struct mm_worker *w)
 
 /* With connections queued, each freed slot is taken at once. So "full" is logged once, and "room again" only at the
  * next sweep. */
-static void say_full(struct mm_worker *w)
+static void say_full(struct mm_worker *w, const struct watch *watch)
 {
-	if (!w->has_said_full)
+	unsigned kept = w->limits.max_sessions - w->connections.count;
+	if (!w->has_said_full && w->connections.count >= w->limits.max_sessions)
 		mm_log_say(w->options.log, MM_LEVEL_WARN, "sessions", "%u sessions are open (max_sessions): further "
 			"connections wait in the kernel's queue until one ends", w->connections.count);
+	else if (!w->has_said_full)
+		mm_log_say(w->options.log, MM_LEVEL_WARN, "sessions", "%u sessions are open, and the last %u of "
+			"max_sessions are kept for other listeners: further connections to milter %s wait in the "
+			"kernel's queue until one ends", w->connections.count, kept,
+			w->options.milter_names[watch->milter]);
 	w->has_said_full = true;
 }
 
 static void say_room(struct mm_worker *w)
 {
-	if (w->has_said_full && !w->is_full)
+	bool is_full = false;
+	for (struct watch *watch = w->watches; watch != NULL; watch = watch->next)
+		is_full |= watch->is_full;
+	if (w->has_said_full && !is_full)
 		mm_log_say(w->options.log, MM_LEVEL_INFO, "sessions", "there is room again: new connections "
 			"are accepted");
-	w->has_said_full &= w->is_full;
+	w->has_said_full &= is_full;
+}
+
+/* Each listener listens while it has room. */
+static void look_at_room(struct mm_worker *w)
+{
+	for (struct watch *watch = w->watches; watch != NULL && !w->is_draining; watch = watch->next) {
+		bool is_full = !mm_admission_has_room(&w->admission, watch->listener);
+		if (is_full == watch->is_full)
+			continue;
+		watch->is_full = is_full;
+		if (is_full)
+			say_full(w, watch);
+		(is_full ? mm_acceptor_pause : mm_acceptor_resume)(watch->acceptor);
+	}
 }
 
 static void count_sessions(const struct mm_worker *w)
@@ -101,9 +128,10 @@ static void count_sessions(const struct mm_worker *w)
 	mm_census_set(w->options.row->sessions_begun, w->connections.engines.sessions_begun);
 }
 
-static void on_connection_closed(void *self)
+static void on_connection_closed(void *self, const struct mm_admitted *admitted)
 {
 	struct mm_worker *w = self;
+	mm_admission_give_back(&w->admission, admitted);
 	count_sessions(w);
 	if (w->is_draining) {
 		if (w->connections.count == 0 && w->options.drained != NULL)
@@ -112,20 +140,12 @@ static void on_connection_closed(void *self)
 	}
 	for (struct watch *watch = w->watches; watch != NULL; watch = watch->next)
 		mm_acceptor_look(watch->acceptor);
-	if (!w->is_full || w->connections.count >= w->limits.max_sessions)
-		return;
-	w->is_full = false;
-	for (struct watch *watch = w->watches; watch != NULL; watch = watch->next)
-		mm_acceptor_resume(watch->acceptor);
+	look_at_room(w);
 }
 
 static void look_at_limits(struct mm_worker *w)
 {
-	if (w->connections.count >= w->limits.max_sessions && !w->is_full) {
-		w->is_full = true;
-		say_full(w);
-		pause_all(w);
-	}
+	look_at_room(w);
 	if (w->limits.recycle_sessions > 0 && w->connections.engines.sessions_begun >= w->limits.recycle_sessions)
 		mm_worker_retire(w, "it has reached recycle_sessions");
 }
@@ -167,10 +187,27 @@ static bool is_allowed(const struct allowed *a, const struct mm_peer *peer)
 	return false;
 }
 
+static void say_too_many(struct mm_worker *w, unsigned milter, const struct mm_peer *peer)
+{
+	struct mm_log_line line;
+	mm_log_begin(&line, w->options.log, MM_LEVEL_WARN, "refused");
+	mm_log_caused_by(&line, peer->text, false);
+	mm_log_string(&line, "milter", milter_in_log(w, milter));
+	mm_log_string(&line, "mta", peer->text);
+	mm_log_string(&line, "text", "has as many sessions as an MTA on another machine may have "
+		"(max_sessions_per_mta)");
+	mm_log_alike(&line, (const char *)peer->address, peer->size);
+	mm_log_end(&line);
+}
+
 static bool is_my_turn(void *self)
 {
 	const struct watch *watch = self;
 	const struct mm_worker_options *o = &watch->worker->options;
+	if (mm_census_get(o->row->is_out)) {    /* the master's order to drain is on its way */
+		pause_all(watch->worker);
+		return false;
+	}
 	return o->census == NULL || mm_census_is_my_turn(o->census, o->row);
 }
 
@@ -184,11 +221,21 @@ static void take_connection(void *self, int fd, const struct mm_peer *peer)
 		log_refusal(w, watch->milter, peer);
 		return;
 	}
-	if (!mm_connection_open(&w->connections, fd, peer != NULL ? peer->text : NULL, milter_in_log(w, watch->milter),
-		mm_generation_runtime(w->current[watch->milter]))) {
-		mm_log_say(w->options.log, MM_LEVEL_ERROR, "sessions", "out of memory for a new session");
-		return;
+	struct mm_admitted admitted;
+	enum mm_admission_answer may = mm_admission_take(&w->admission, watch->listener, peer, &admitted);
+	if (may == MM_ADMISSION_TOO_MANY)
+		say_too_many(w, watch->milter, peer);
+	if (may != MM_ADMITTED) {
+		close(fd);
+	} else if (!mm_connection_open(&w->connections, fd, peer != NULL ? peer->text : NULL,
+		milter_in_log(w, watch->milter), &admitted, mm_generation_runtime(w->current[watch->milter]))) {
+		mm_admission_give_back(&w->admission, &admitted);
+		may = MM_ADMISSION_NO_MEMORY;
 	}
+	if (may == MM_ADMISSION_NO_MEMORY)
+		mm_log_say(w->options.log, MM_LEVEL_ERROR, "sessions", "out of memory for a new session");
+	if (may != MM_ADMITTED)
+		return;
 	count_sessions(w);
 	look_at_limits(w);
 }
@@ -230,10 +277,15 @@ static void say_pressure(struct mm_worker *w)
 static void on_sweep(struct ev_loop *loop, ev_timer *timer, int events)
 {
 	struct mm_worker *w = timer->data;
-	(void)loop;
 	(void)events;
-	mm_connections_sweep(&w->connections);
+	if (!mm_connections_sweep(&w->connections)) {
+		ev_timer_stop(loop, timer);
+		ev_timer_set(timer, 0., SWEEP_EVERY);
+		ev_timer_start(loop, timer);
+		return;
+	}
 	mm_log_sweep(w->options.log);
+	mm_turns_measure(&w->turns);
 	uint64_t messages = mm_census_get(w->options.row->messages);
 	mm_heap_sweep(messages == w->messages_at_sweep);
 	w->messages_at_sweep = messages;
@@ -266,6 +318,7 @@ static void on_before_wait(struct ev_loop *loop, ev_prepare *before, int events)
 {
 	struct mm_worker *w = before->data;
 	(void)events;
+	mm_profile_begin_turn(&w->profile);
 	if (!ev_is_active(&w->rest) && with_garbage(w) != NULL)
 		ev_idle_start(loop, &w->rest);
 }
@@ -300,6 +353,7 @@ static void free_parts(struct mm_worker *w)
 {
 	mm_worker_unwatch(w);
 	mm_connections_free(&w->connections);
+	mm_admission_free(&w->admission);
 	mm_worker_discard(w);
 	release_all(w, &w->current);
 	mm_dns_free(w->dns);
@@ -315,13 +369,18 @@ static bool make_parts(struct mm_worker *w, const struct mm_worker_options *o, s
 	w->options = *o;
 	w->options.record = NULL;
 	w->clock.loop = o->loop;
-	w->limits.max_sessions = ~0u;
+	w->limits.max_sessions = w->admission.max = ~0u;
 	mm_children_init(&w->children, &w->clock);
 	mm_profile_init(&w->profile);
 	w->allowed = calloc(o->milter_count, sizeof *w->allowed);
 	if (!mm_connections_init(&w->connections, o->loop, o->log) || w->allowed == NULL)
 		return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for a worker");
+	mm_turns_init(&w->turns, o->log, &w->profile, &w->connections.engines);
 	w->connections.row = o->row;
+	if (o->census != NULL) {                /* a master outlives us, and remembers what we die of */
+		w->connections.engines.row = o->row;
+		w->connections.engines.poison = o->census->poison;
+	}
 	w->connections.profile = &w->profile;
 	w->connections.on_close = on_connection_closed;
 	w->connections.self = w;
@@ -461,6 +520,7 @@ void mm_worker_commit(struct mm_worker *w)
 	release_all(w, &w->current);    /* sessions keep theirs */
 	w->current = w->prepared;
 	w->prepared = NULL;
+	mm_turns_measure(&w->turns);
 	mm_generation_begin_serving(w->current[0]);
 }
 
@@ -487,10 +547,14 @@ struct mm_generation *mm_worker_prepared(const struct mm_worker *w, unsigned mil
 bool mm_worker_watch(struct mm_worker *w, unsigned milter, int fd, struct mm_fault *why)
 {
 	struct watch *watch = calloc(1, sizeof *watch);
-	if (watch != NULL) {
+	unsigned listener = 0;
+	for (struct watch *other = w->watches; other != NULL; other = other->next)
+		listener++;
+	if (watch != NULL && mm_admission_knows(&w->admission, listener)) {
 		struct mm_acceptor_owner owner = { watch, is_my_turn, take_connection, accept_trouble };
 		watch->worker = w;
 		watch->milter = milter;
+		watch->listener = listener;
 		watch->acceptor = mm_acceptor_new(w->options.loop, fd, owner);
 	}
 	if (watch == NULL || watch->acceptor == NULL) {
@@ -499,6 +563,7 @@ bool mm_worker_watch(struct mm_worker *w, unsigned milter, int fd, struct mm_fau
 	}
 	watch->next = w->watches;
 	w->watches = watch;
+	look_at_room(w);
 	return true;
 }
 
@@ -517,6 +582,9 @@ void mm_worker_tune(struct mm_worker *w, const struct mm_worker_limits *limits)
 	w->limits = *limits;
 	w->connections.times = limits->times;
 	w->connections.engines.held.limit = limits->held;
+	w->admission.max = limits->max_sessions;
+	w->admission.max_per_mta = limits->max_sessions_per_mta;
+	look_at_room(w);
 }
 
 void mm_worker_allow(struct mm_worker *w, unsigned milter, const struct mm_network *networks, size_t count)
@@ -546,6 +614,11 @@ void mm_worker_drain(struct mm_worker *w)
 void mm_worker_shut_down(struct mm_worker *w)
 {
 	mm_connections_shut_down(&w->connections);
+}
+
+void mm_worker_look_at_loop(struct mm_worker *w, double every)
+{
+	mm_turns_look(&w->turns, every);
 }
 
 unsigned mm_worker_session_count(const struct mm_worker *w)

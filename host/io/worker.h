@@ -31,7 +31,7 @@ struct mm_worker_options {
 };
 
 struct mm_worker_limits {
-	unsigned                   max_sessions;
+	unsigned                   max_sessions, max_sessions_per_mta;
 	unsigned                   recycle_sessions;    /* 0: never */
 	size_t                     held;        /* bytes that all sessions and their like may hold; 0: any number */
 	struct mm_connection_times times;
@@ -69,6 +69,8 @@ void mm_worker_retire(struct mm_worker *, const char *why);
 void mm_worker_drain(struct mm_worker *);
 /* Ends all sessions: a handler that waits is answered with a temporary failure. */
 void mm_worker_shut_down(struct mm_worker *);
+/* Called by a timer of the loop every so many seconds: finds turns of the loop that take long. */
+void mm_worker_look_at_loop(struct mm_worker *, double every);
 unsigned mm_worker_session_count(const struct mm_worker *);
 uint64_t mm_worker_lua_bytes(const struct mm_worker *);
 unsigned mm_worker_older_sessions(const struct mm_worker *);    /* that use an older generation */

@@ -106,7 +106,9 @@ bool mm_edit_insert_header(struct mm_message *m, const struct mm_grants *g, int6
 	}
 	if (at < m->edits.hidden_at)
 		above = true;
-	if (!put_field(m, at, (uint32_t)position, name, value, why))
+	/* a position among fields that we have not kept is the end, as are all large ones */
+	uint32_t blind_at = m->is_header_cut && seen < position ? UINT32_MAX : (uint32_t)position;
+	if (!put_field(m, at, blind_at, name, value, why))
 		return false;
 	m->edits.hidden_at += above;
 	return true;
@@ -130,12 +132,11 @@ static bool queue_blind(struct mm_message *m, struct mm_text name, int64_t n, st
 	return true;
 }
 
-static bool header_is_whole(const struct mm_message *m, struct mm_fault *why)
+/* The kept fields are the first ones, so their numbers from the top hold; of others nothing is known. */
+static bool refuse_cut_header(struct mm_fault *why)
 {
-	if (m->is_overfull)
-		return mm_fault_set(why, MM_FAULT_SCRIPT, "the header is larger than the %u bytes or %u fields that we "
-			"keep, so its fields cannot be counted", MM_HEADERS_KEPT_MAX, MM_FIELDS_KEPT_MAX);
-	return true;
+	return mm_fault_set(why, MM_FAULT_SCRIPT, "the header has more than the %u bytes or %u fields that we keep, so "
+		"this field cannot be found or counted", MM_HEADERS_KEPT_MAX, MM_FIELDS_KEPT_MAX);
 }
 
 bool mm_edit_field(struct mm_message *m, const struct mm_grants *g, uint32_t index, struct mm_text value, bool deletes,
@@ -185,9 +186,9 @@ bool mm_edit_change_header(struct mm_message *m, const struct mm_grants *g, stru
 		return false;
 	if (!m->knows_fields)
 		return queue_blind(m, name, n, value, why);
-	if (!header_is_whole(m, why))
-		return false;
 	int64_t index = mm_message_find_field(m, name, n == 0 ? 1 : n);
+	if (m->is_header_cut && (n < 0 || index < 0))
+		return refuse_cut_header(why);
 	if (index >= 0)
 		return mm_edit_field(m, g, (uint32_t)index, value, value.size == 0, why);
 	if (value.size == 0)
@@ -208,8 +209,8 @@ bool mm_edit_delete_headers(struct mm_message *m, const struct mm_grants *g, str
 	if (!m->knows_fields)
 		return mm_fault_set(why, MM_FAULT_SCRIPT, "deleting all fields of a name needs the header, which this "
 			"milter did not ask for; add options = { facts = { \"headers\" } } to the script");
-	if (!header_is_whole(m, why))
-		return false;
+	if (m->is_header_cut)
+		return refuse_cut_header(why);
 	for (uint32_t i = m->field_count; i-- > 0;) {
 		struct mm_field *f = &m->fields[i];
 		if (!f->is_deleted && mm_text_equal_blind(mm_message_text(m, f->name), name)
@@ -298,6 +299,9 @@ bool mm_edit_delete_recipient(struct mm_message *m, const struct mm_grants *g, s
 	struct mm_text bare = mm_address_bare(address);
 	if (!mm_edit_is_granted(g, SMFIF_DELRCPT, m, why) || !mm_edit_recipient_is_good(bare, why))
 		return false;
+	if (m->recipients_unkept > 0)
+		return mm_fault_set(why, MM_FAULT_SCRIPT, "the message has more recipients than the %u that we keep, "
+			"so not all spellings of this one are known", m->recipient_count);
 	/* Postfix compares byte by byte with the client's spelling, Sendmail parses: so we send every spelling in which
 	 * the client has given the mailbox. */
 	bool is_known = false;

@@ -93,20 +93,25 @@ static void write_added(struct mm_message *m, uint32_t index, enum mm_mta_kind m
 	struct mm_text name = mm_message_text(m, f->name), value = mm_message_text(m, f->value);
 	uint32_t before = 0;
 	bool is_last = index >= m->edits.hidden_at, has_namesake = is_one_of(name, hidden);
-	/* We do not know the client's fields: one of this name may exist. */
-	if (!m->knows_fields && mta == MM_MTA_SENDMAIL)
+	/* We do not know all of the client's fields: one of this name may exist. */
+	bool knows_all = m->knows_fields && !m->is_header_cut;
+	if (!knows_all && mta == MM_MTA_SENDMAIL)
 		has_namesake |= !is_one_of(name, made_up);
+	bool is_at_end = f->blind_at == UINT32_MAX;
 	for (uint32_t i = 0; i < m->field_count; i++) {
 		const struct mm_field *other = &m->fields[i];
 		if (i == index || (!other->is_received && other->asked > f->asked))
 			continue;
 		has_namesake |= same_name(m, other, f);
+		if (m->is_header_cut && i < index)      /* it may follow one that is after the unknown fields */
+			is_at_end = f->blind_at == UINT32_MAX || (!other->is_received
+				&& (is_at_end || other->blind_at == UINT32_MAX));
 		if (i > index)
 			is_last = false;
 		else if (!other->fills)         /* Sendmail only marks deleted fields, Postfix removes them */
 			before += !other->is_deleted || mta == MM_MTA_SENDMAIL;
 	}
-	if (f->blind_at == UINT32_MAX || (is_last && m->knows_fields)) {
+	if (is_at_end || (is_last && knows_all)) {
 		/* Sendmail puts an added field before the first of its name, Postfix at the end; for both, an insert
 		 * far beyond the end means the end (protocol 3.7). */
 		f->fills = !has_namesake && mta == MM_MTA_SENDMAIL && is_one_of(name, made_up);

@@ -2,11 +2,12 @@
  *
  * A packet may mean several events: MAIL with a message open is an abort and then a mail; an end-of-message packet with
  * bytes is a body and then an eom; a final verdict is followed by done. They wait in a short queue (`todo`); run()
- * processes it until it is empty or the runtime waits, then takes the next packet. */
+ * processes it until it is empty or the runtime waits, then takes the next packet, if the turn is not over. */
 #include "milter/engine.h"
 
 #include "base/bounds.h"
 #include "base/clock.h"
+#include "milter/digest.h"
 #include "milter/reply.h"
 
 #include <stdio.h>
@@ -40,8 +41,10 @@ struct mm_engine {
 	size_t                   undeclared;    /* bytes from the MTA since the account was told */
 	uint8_t                  shortage;      /* of memory: SHORT_ bits */
 	bool                     is_refused;    /* for lack of memory; the answer to the command is tempfail */
+	bool                     shuns_message; /* it has killed a worker before: the runtime sees no more of it */
 	bool                     is_ending;     /* no more packets are read */
 	bool                     is_finished;
+	bool                     has_more;      /* the turn ended before the packets did */
 	bool                     has_last_answer;       /* when the host stopped, the MTA got `result` as its answer */
 	struct mm_fault         *why;           /* borrowed during run() */
 	struct mm_verdict        held;          /* given where no reply may be sent; waits for the next one that may */
@@ -49,6 +52,8 @@ struct mm_engine {
 	enum mm_stage            result_stage;
 	uint32_t                 result_edits;
 	double                   waiting_since; /* mm_clock_now() */
+	uint64_t                 turn_ends;     /* when *shared->busy is more */
+	uint32_t                 turn_left;     /* packets that this turn may still handle */
 };
 
 /* ---- life ---- */
@@ -71,6 +76,8 @@ struct mm_engine *mm_engine_new(struct mm_engine_shared *shared, struct mm_runti
 	e->out = out;
 	e->when = MM_WHEN_START;
 	e->session.account.sum = &shared->held;
+	if (shared->poison != NULL && shared->row != NULL)
+		e->session.seed = shared->poison->seed;
 	mm_frame_init(&e->frame, MM_PACKET_DATA_MAX);
 	begin_client(e);
 	e->runtime_session = runtime.ops->open(runtime.self, &e->session, e);
@@ -94,6 +101,60 @@ void mm_engine_free(struct mm_engine *e)
 	mm_session_clear(&e->session, &e->shared->message_pool);
 	mm_frame_free(&e->frame);
 	free(e);
+}
+
+/* ---- what is at work, for the process that would find us dead ---- */
+
+struct work {
+	uint64_t                 digest;
+	const struct mm_session *session;
+};
+
+static void show_work(struct mm_engine *e, struct work w)
+{
+	e->shared->working = w.session;
+	if (e->shared->row != NULL)
+		mm_census_set(e->shared->row->at_work, w.digest);
+}
+
+/* Around everything that the engine does for its connection: they may nest. Between two events the one before counts,
+ * because it is the last that a retry can be stopped at. */
+static struct work begin_work(struct mm_engine *e)
+{
+	struct work before = { .session = e->shared->working };
+	if (e->shared->row != NULL)
+		before.digest = mm_census_get(e->shared->row->at_work);
+	show_work(e, (struct work){ e->session.event_digest, &e->session });
+	return before;
+}
+
+static void show_event(struct mm_engine *e, uint64_t digest)
+{
+	e->session.event_digest = digest;
+	show_work(e, (struct work){ digest, &e->session });
+}
+
+/* True: this event has killed a worker before, and v is its answer. */
+static bool is_poison(struct mm_engine *e, enum mm_stage stage, struct mm_verdict *v)
+{
+	static const char words[] = "this message cannot be filtered at the moment; try again later";
+	static const struct mm_text text = { words, sizeof words - 1 };
+	const struct mm_poison *poison = e->shared->poison;
+	struct mm_fault ignored;
+	if (stage == MM_STAGE_close)
+		show_event(e, 0);               /* no retry can be stopped at it */
+	if (e->session.seed == 0 || stage == MM_STAGE_negotiate || MM_STAGES_AFTERWARDS & 1u << stage)
+		return false;
+	uint64_t digest = mm_digest_of_event(&e->session, stage);
+	show_event(e, digest);
+	if (!mm_poison_is_any(poison) || !mm_poison_has(poison, digest, mm_clock_now()))
+		return false;
+	mm_census_add(e->shared->row->refused_unseen, 1);
+	e->shuns_message |= (MM_STAGES_OF_MESSAGE & ~MM_STAGE_BIT(rcpt)) & 1u << stage;
+	if (!mm_verdict_worded(v, MM_VERDICT_tempfail, 451, (struct mm_text){ "4.3.0", 5 }, &text, 1, &ignored))
+		mm_verdict_plain(v, MM_VERDICT_tempfail);
+	snprintf(v->decided_by, sizeof v->decided_by, "poison");
+	return true;
 }
 
 /* ---- the queue of events ---- */
@@ -120,6 +181,24 @@ static void pop(struct mm_engine *e)
 		e->todo[i] = e->todo[i + 1];
 }
 
+/* ---- turns ---- */
+
+/* No clock is read for them: the runtime counts how long it works anyway, and what the engine itself does for a packet
+ * takes no longer than a microsecond. */
+static void begin_turn(struct mm_engine *e)
+{
+	const struct mm_engine_shared *shared = e->shared;
+	e->has_more = false;
+	e->turn_ends = shared->turn_ticks > 0 ? *shared->busy + shared->turn_ticks : 0;
+	e->turn_left = shared->turn_ticks > 0 ? MM_TURN_PACKETS : UINT32_MAX;
+}
+
+static void end_turn(struct mm_engine *e)
+{
+	if (e->turn_ends != 0)
+		e->turn_left = 0;
+}
+
 /* ---- replies ---- */
 
 /* Ends the message's wait time; the next event starts a new one. */
@@ -128,11 +207,13 @@ static void forget_message(struct mm_engine *e)
 	mm_verdict_reset(&e->held);
 	mm_verdict_reset(&e->result);
 	e->skips_body = false;
+	e->shuns_message = false;
 	if (e->session.message == NULL)
 		return;
 	e->runtime.ops->end_message(e->runtime_session);
 	mm_session_end_message(&e->session, &e->shared->message_pool,
 		mm_frame_has_packet(&e->frame) && e->command.row->letter == SMFIC_MAIL);
+	show_event(e, 0);
 }
 
 static void write_verdict(struct mm_engine *e, const struct mm_verdict *v)
@@ -223,6 +304,7 @@ static void answer(struct mm_engine *e, enum mm_stage stage, struct mm_verdict *
 	if (stage == MM_STAGE_eom) {
 		write_end_of_message(e, v);
 		decide_message(e, stage, v);
+		end_turn(e);
 		return;
 	}
 	tell_aside(e, stage, v);
@@ -242,11 +324,8 @@ static void answer(struct mm_engine *e, enum mm_stage stage, struct mm_verdict *
 	if (v->kind == MM_VERDICT_skip)
 		e->skips_body = true;
 	if (stage == MM_STAGE_rcpt && (v->kind == MM_VERDICT_reject || v->kind == MM_VERDICT_tempfail)
-	    && !e->is_refused && e->session.message != NULL && e->session.message->recipient_count > 0) {
-		struct mm_message *m = e->session.message;
-		m->refused_count += !m->recipients[m->recipient_count - 1].is_refused;
-		m->recipients[m->recipient_count - 1].is_refused = true;
-	}
+	    && !e->is_refused && e->session.message != NULL)
+		mm_message_refuse_recipient(e->session.message);
 	write_verdict(e, v);
 	if (is_final(stage, v) && e->session.message != NULL)
 		decide_message(e, stage, v);
@@ -310,12 +389,12 @@ static bool event_of(struct mm_engine *e, enum mm_stage stage, struct mm_event *
 	switch (stage) {
 	case MM_STAGE_abort:
 		event->command = NULL;
-		return e->session.message != NULL;
+		return e->session.message != NULL && !e->shuns_message;
 	case MM_STAGE_done:
 		event->command = NULL;
 		event->result = e->result.kind;
 		event->result_reply = (struct mm_text){ (const char *)e->result.reply.bytes, e->result.reply.size };
-		return e->session.message != NULL;
+		return e->session.message != NULL && !e->shuns_message;
 	case MM_STAGE_close:
 		event->command = NULL;
 		return true;
@@ -436,15 +515,15 @@ static void run_event(struct mm_engine *e)
 	if (e->is_refused) {
 		mm_verdict_plain(&v, MM_VERDICT_tempfail);
 		snprintf(v.decided_by, sizeof v.decided_by, "memory_held");
-	} else if (event_of(e, stage, &event)) {
+	} else if (!event_of(e, stage, &event)) {
+		take_held(e, stage, &v);
+	} else if (!is_poison(e, stage, &v)) {
 		e->is_waiting = true;
 		if (e->runtime.ops->event(e->runtime_session, &event, &v) == MM_WAITING) {
 			e->waiting_since = mm_clock_now();
 			return;
 		}
 		e->is_waiting = false;
-	} else {
-		take_held(e, stage, &v);
 	}
 	event_decided(e, &v);
 	e->is_refused = false;
@@ -539,15 +618,10 @@ __attribute__((cold)) static bool refuse(struct mm_engine *e, uint8_t letter, st
 	return true;
 }
 
-/* Stores the facts of a command before any handler sees it. */
-static bool note_facts(struct mm_engine *e, struct mm_fault *why)
+static bool store_facts(struct mm_engine *e, struct mm_fault *why)
 {
 	struct mm_session *s = &e->session;
-	uint8_t letter = e->command.row->letter;
-	mm_session_age_macros(s, letter);
-	if (e->shortage != 0 && must_refuse(e, letter))
-		return refuse(e, letter, why);
-	switch (letter) {
+	switch (e->command.row->letter) {
 	case SMFIC_CONNECT: return mm_session_set_client(s, &e->command) || out_of_memory(why);
 	case SMFIC_HELO: return mm_session_set_helo(s, e->command.text) || out_of_memory(why);
 	case SMFIC_MAIL: return note_mail(e, why);
@@ -570,6 +644,19 @@ static bool note_facts(struct mm_engine *e, struct mm_fault *why)
 	default:
 		return true;
 	}
+}
+
+/* Stores the facts of a command before any handler sees it. */
+static bool note_facts(struct mm_engine *e, struct mm_fault *why)
+{
+	uint8_t letter = e->command.row->letter;
+	mm_session_age_macros(&e->session, letter);
+	if (e->shortage != 0 && must_refuse(e, letter))
+		return refuse(e, letter, why);
+	if (!store_facts(e, why))
+		return false;
+	mm_digest_note(&e->session, &e->command);
+	return true;
 }
 
 /* Queues the events of a command. An open message that the command silently ends is aborted first. */
@@ -728,6 +815,12 @@ static bool take_packet(struct mm_engine *e, struct mm_fault *why)
 	case MM_FRAME_PACKET:
 		break;
 	}
+	if (e->turn_left == 0) {
+		mm_frame_again(&e->frame);
+		e->has_more = true;
+		return false;
+	}
+	e->turn_left--;
 	if (!begin_packet(e, &packet, why))
 		fail(e);
 	return true;
@@ -751,6 +844,8 @@ static void run(struct mm_engine *e, struct mm_fault *why)
 			continue;
 		}
 		run_event(e);
+		if (e->turn_ends != 0 && *e->shared->busy > e->turn_ends)
+			end_turn(e);
 	}
 	e->shortage &= ~SHORT_OF_ROOM;
 	if (why->class != MM_FAULT_NONE && e->owner.fault != NULL)
@@ -804,11 +899,12 @@ static void declare(struct mm_engine *e, size_t n)
 	mm_session_declare(&e->session, e->frame.held.capacity);
 }
 
-bool mm_engine_feed(struct mm_engine *e, const void *bytes, size_t n, struct mm_fault *why)
+static bool feed(struct mm_engine *e, const void *bytes, size_t n, struct mm_fault *why)
 {
 	mm_fault_clear(why);
 	if (e->is_ending)
 		return true;
+	begin_turn(e);
 	if (!mm_frame_feed(&e->frame, bytes, n, why)) {
 		mm_engine_end(e, MM_CANCEL_DISCONNECT);
 		return false;
@@ -828,7 +924,20 @@ bool mm_engine_feed(struct mm_engine *e, const void *bytes, size_t n, struct mm_
 	return why->class == MM_FAULT_NONE;
 }
 
-void mm_engine_end(struct mm_engine *e, enum mm_cancel why)
+bool mm_engine_feed(struct mm_engine *e, const void *bytes, size_t n, struct mm_fault *why)
+{
+	struct work before = begin_work(e);
+	bool ok = feed(e, bytes, n, why);
+	show_work(e, before);
+	return ok;
+}
+
+bool mm_engine_go_on(struct mm_engine *e, struct mm_fault *why)
+{
+	return mm_engine_feed(e, NULL, 0, why);
+}
+
+static void end(struct mm_engine *e, enum mm_cancel why)
 {
 	struct mm_fault ignored = { .class = MM_FAULT_NONE };
 	if (e->is_finished)
@@ -846,6 +955,13 @@ void mm_engine_end(struct mm_engine *e, enum mm_cancel why)
 	}
 	fail(e);
 	run(e, &ignored);
+}
+
+void mm_engine_end(struct mm_engine *e, enum mm_cancel why)
+{
+	struct work before = begin_work(e);
+	end(e, why);
+	show_work(e, before);
 }
 
 /* Cancels a waiting handler and runs the events still owed (abort or done, then close): there will be no later call. */
@@ -894,16 +1010,19 @@ void mm_engine_shut_down(struct mm_engine *e)
 
 void mm_engine_decided(struct mm_engine *e, struct mm_verdict *v)
 {
+	struct work before = begin_work(e);
 	struct mm_fault why;
 	mm_fault_clear(&why);
 	end_wait(e);
 	e->why = &why;
+	begin_turn(e);
 	event_decided(e, v);
 	go_on(e, &why);
 	mm_frame_keep(&e->frame, &why);
 	declare(e, UNDECLARED_MAX);
 	if (e->is_waiting && mm_frame_has_packet(&e->frame))
 		decode_again(e);
+	show_work(e, before);
 	e->owner.wake(e->owner.self);
 }
 
@@ -920,7 +1039,17 @@ bool mm_engine_progress(struct mm_engine *e)
 bool mm_engine_wants_input(const struct mm_engine *e)
 {
 	/* when no handler waits, only one unfinished packet is kept, which has its own bound */
-	return !e->is_ending && (!e->is_waiting || mm_frame_pending(&e->frame) < MM_PENDING_MAX);
+	return !e->is_ending && !e->has_more && (!e->is_waiting || mm_frame_pending(&e->frame) < MM_PENDING_MAX);
+}
+
+size_t mm_engine_pending(const struct mm_engine *e)
+{
+	return mm_frame_pending(&e->frame);
+}
+
+bool mm_engine_has_more(const struct mm_engine *e)
+{
+	return e->has_more && !e->is_ending;
 }
 
 size_t mm_engine_complete(const struct mm_engine *e, const void *bytes, size_t n)

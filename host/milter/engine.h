@@ -5,14 +5,22 @@
  * only after end-of-message, before the final reply of a message that is let through, all in one append to `out`; for
  * every message opened the runtime sees exactly one of done and abort, for every client exactly one close, last.
  *
+ * An event that has killed a worker before is answered with a temporary failure and never reaches the runtime
+ * (base/poison.h); nor does the rest of its message, on_done and on_abort included.
+ *
  * While the runtime waits, the engine keeps further bytes (bounded: mm_engine_wants_input()); an abort or quit among
  * them ends the wait at once.
+ *
+ * A peer may send thousands of packets at once. So that other connections are served between them, an engine works in
+ * turns: a turn ends after a while or after one end-of-message, and the rest of the packets waits for the next one
+ * (mm_engine_has_more()).
  *
  * The session's account (base/account.h) knows what the engine keeps. While it may hold no more, the engine keeps no
  * further fact: a command that brings one is answered with a temporary failure, without its handlers. */
 #ifndef MM_MILTER_ENGINE_H
 #define MM_MILTER_ENGINE_H
 
+#include "base/census.h"
 #include "milter/frame.h"
 #include "milter/runtime.h"
 
@@ -25,6 +33,15 @@ struct mm_engine_shared {
 	char               id_prefix[20];       /* of session ids */
 	uint64_t           sessions_begun;
 	double             waited;              /* seconds that the event now being decided has waited */
+
+	/* for the process that would find us dead; NULL: there is none */
+	struct mm_census_row   *row;            /* borrowed: shows what is at work */
+	const struct mm_poison *poison;         /* borrowed: what has killed workers */
+	const struct mm_session *working;       /* borrowed: whose bytes or events are at work; NULL: nobody's */
+	/* in ticks (mm_clock_ticks()) */
+	uint64_t           turn_ticks;          /* how long a turn lasts; 0: until all is done */
+	const uint64_t    *busy;                /* borrowed: how long the runtimes have worked so far;
+	                                         * set when turn_ticks is */
 };
 
 /* What happened to a message, for its one log line; or a verdict on something else. Texts are borrowed for the call. */
@@ -63,6 +80,11 @@ void mm_engine_free(struct mm_engine *);
 /* Takes bytes from the MTA. False: the MTA broke the protocol and why says how; close the connection after the runtime
  * has seen abort and close (mm_engine_is_finished()). Bytes are not borrowed beyond the call. */
 bool mm_engine_feed(struct mm_engine *, const void *bytes, size_t n, struct mm_fault *why);
+/* The turn is over, and whole packets are left: call mm_engine_go_on() when others have had their turn, and feed no
+ * more before. Also false while a handler waits: then its verdict begins the next turn. */
+bool mm_engine_has_more(const struct mm_engine *);
+/* As mm_engine_feed(), with the packets at hand. */
+bool mm_engine_go_on(struct mm_engine *, struct mm_fault *why);
 /* No more bytes will come. */
 void mm_engine_end(struct mm_engine *, enum mm_cancel why);
 /* The host stops: a command that waits for its verdict is answered with a temporary failure; then the
@@ -75,6 +97,8 @@ bool mm_engine_progress(struct mm_engine *);
 
 /* False while enough unread packets are kept: stop reading the socket. */
 bool mm_engine_wants_input(const struct mm_engine *);
+/* Bytes fed and not handled yet. */
+size_t mm_engine_pending(const struct mm_engine *);
 /* How many of the n bytes that come next the engine can handle at once, so that it keeps none of them; 0 while a
  * handler waits. */
 size_t mm_engine_complete(const struct mm_engine *, const void *bytes, size_t n);

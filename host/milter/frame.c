@@ -18,20 +18,10 @@ void mm_frame_free(struct mm_frame *f)
 	f->fresh_size = f->at = f->packet_size = f->scanned = 0;
 }
 
-static size_t size_of(const struct mm_frame *f)
-{
-	return f->fresh != NULL ? f->fresh_size : f->held.size;
-}
-
-/* Only with at < size_of(f): both may be NULL on an empty frame. */
+/* Only with at < mm_frame_size(f): both may be NULL on an empty frame. */
 static const uint8_t *byte_at(const struct mm_frame *f, size_t at)
 {
 	return (f->fresh != NULL ? f->fresh : f->held.bytes) + at;
-}
-
-size_t mm_frame_pending(const struct mm_frame *f)
-{
-	return size_of(f) - f->at;
 }
 
 /* Precondition: LENGTH_SIZE bytes have arrived; the letter may still be missing. */
@@ -130,6 +120,8 @@ bool mm_frame_keep(struct mm_frame *f, struct mm_fault *why)
 		if (left > 0)
 			mm_buffer_append(&f->held, byte_at(f, f->at), left);
 		f->fresh = NULL;
+	} else if (f->at < f->held.size / 2) {
+		return true;            /* moving the rest down at every turn would take quadratic time */
 	} else {
 		mm_buffer_consume(&f->held, f->at);
 	}
@@ -152,7 +144,7 @@ bool mm_frame_find(struct mm_frame *f, uint32_t letters, uint8_t *found)
 	if (f->scanned < f->at + f->packet_size || f->scanned_for != letters)
 		f->scanned = f->at + f->packet_size;
 	f->scanned_for = letters;
-	for (size_t size = size_of(f); size - f->scanned > LENGTH_SIZE;) {
+	for (size_t size = mm_frame_size(f); size - f->scanned > LENGTH_SIZE;) {
 		const uint8_t *p = byte_at(f, f->scanned);
 		uint32_t length;
 		if (!length_is_good(f, p, size - f->scanned, &length) || size - f->scanned - LENGTH_SIZE < length)

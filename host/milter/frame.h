@@ -57,8 +57,15 @@ bool mm_letter_is_in(uint8_t letter, uint32_t letters);
 /* True when a whole packet after the current one has one of the letters; a packet is searched for the
  * same letters only once. */
 bool mm_frame_find(struct mm_frame *, uint32_t letters, uint8_t *found);
+static inline size_t mm_frame_size(const struct mm_frame *f)
+{
+	return f->fresh != NULL ? f->fresh_size : f->held.size;
+}
 /* Bytes fed and not yet handled. */
-size_t mm_frame_pending(const struct mm_frame *);
+static inline size_t mm_frame_pending(const struct mm_frame *f)
+{
+	return mm_frame_size(f) - f->at;
+}
 /* How many of the n bytes that come next can be fed without any being left over: they complete a packet. Bytes that no
  * packet can begin with are complete in this sense. */
 size_t mm_frame_complete(const struct mm_frame *, const void *bytes, size_t n);

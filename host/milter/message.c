@@ -103,7 +103,9 @@ void mm_message_pool_free(struct mm_message **pool)
 
 struct mm_span mm_message_keep(struct mm_message *m, struct mm_text text)
 {
-	if (text.size == 0 || m->store.size + text.size > UINT32_MAX)
+	if (m->store.size + text.size > UINT32_MAX)
+		m->store.failed = true;         /* an empty span would pass for an empty text */
+	if (text.size == 0 || m->store.failed)
 		return (struct mm_span){ 0, 0 };
 	struct mm_span span = { (uint32_t)m->store.size, (uint32_t)text.size };
 	mm_buffer_append(&m->store, text.bytes, text.size);
@@ -120,9 +122,12 @@ bool mm_message_set_sender(struct mm_message *m, struct mm_text address, struct 
 
 bool mm_message_add_recipient(struct mm_message *m, struct mm_text address, struct mm_text params, bool refused)
 {
-	if (m->recipient_count >= MM_RECIPIENTS_MAX
-	    || m->recipient_bytes + address.size + params.size > MM_RECIPIENTS_KEPT_MAX) {
-		m->is_overfull = true;
+	m->last_is_unkept = m->recipients_unkept > 0 || m->recipient_count >= MM_RECIPIENTS_MAX
+		|| m->recipient_bytes + address.size + params.size > MM_RECIPIENTS_KEPT_MAX;
+	if (m->last_is_unkept) {
+		m->recipients_unkept++;
+		if (refused)
+			mm_message_refuse_recipient(m);
 		return true;
 	}
 	if (!mm_array_grow(&m->recipients, m->recipient_count, &m->recipient_capacity, sizeof *m->recipients))
@@ -135,11 +140,28 @@ bool mm_message_add_recipient(struct mm_message *m, struct mm_text address, stru
 	return !m->store.failed;
 }
 
+void mm_message_refuse_recipient(struct mm_message *m)
+{
+	if (m->last_is_unkept) {                /* a message without it: the list lacks nothing */
+		m->recipients_unkept--;
+		m->last_is_unkept = false;
+		return;
+	}
+	if (m->recipient_count == 0)
+		return;
+	struct mm_recipient *last = &m->recipients[m->recipient_count - 1];
+	m->refused_count += !last->is_refused;
+	last->is_refused = true;
+}
+
 bool mm_message_add_field(struct mm_message *m, struct mm_text name, struct mm_text value, bool has_space)
 {
-	if (m->store.size - m->recipient_bytes + name.size + value.size > MM_HEADERS_KEPT_MAX
-	    || m->field_count >= MM_FIELDS_KEPT_MAX) {
-		m->is_overfull = true;
+	size_t size = m->header_size + name.size + value.size;
+	if (m->is_header_cut)
+		return true;                    /* a small field after a large one would leave a hole */
+	if (size > MM_HEADERS_KEPT_MAX || m->received_count >= MM_FIELDS_KEPT_MAX) {
+		m->is_header_cut = true;
+		m->fields_changed++;
 		return true;
 	}
 	if (!mm_array_grow(&m->fields, m->field_count, &m->field_capacity, sizeof *m->fields))
@@ -149,6 +171,7 @@ bool mm_message_add_field(struct mm_message *m, struct mm_text name, struct mm_t
 		.name = mm_message_keep(m, name), .value = mm_message_keep(m, value),
 		.is_received = true, .has_space = has_space, .id = ++m->fields_ever,
 	};
+	m->header_size = (uint32_t)size;
 	m->received_count++;
 	m->fields_changed++;
 	return !m->store.failed;

@@ -74,6 +74,12 @@ struct mm_edits {
 	struct mm_span quarantine_reason;
 };
 
+/* What the message looks like so far, for milter/digest.h. */
+struct mm_digest {
+	uint64_t sender, envelope, recipients, content;
+	bool     has_fields, has_body;          /* in content */
+};
+
 struct mm_message {
 	struct mm_message *next_free;   /* link in the pool */
 	uint32_t           pool_depth;  /* messages in the pool below this one */
@@ -89,15 +95,20 @@ struct mm_message {
 	uint32_t           recipient_count, recipient_capacity;
 	uint32_t           recipient_bytes;     /* of their addresses and parameters */
 	uint32_t           refused_count;
+	uint32_t           recipients_unkept;   /* came beyond what we keep and were not refused: the list is cut */
+	bool               last_is_unkept;      /* the recipient that came last is one of them */
 	struct mm_field   *fields;      /* owned, in the order scripts see */
 	uint32_t           field_count, field_capacity;
 	uint32_t           fields_ever;         /* ids given out */
 	uint32_t           received_count;
+	uint32_t           header_size;         /* bytes of names and values that the MTA has sent and we keep */
 	uint32_t           fields_changed;      /* counts every change of the list, so that a view of it
 	                                         * knows when to look again */
 	bool               knows_fields;        /* header events come, so numbers can be resolved */
-	bool               is_overfull;         /* more header bytes or recipients came than we keep: lists are cut */
+	bool               is_header_cut;       /* more fields or bytes came than we keep: none after the first of them
+	                                         * is in the list */
 	uint64_t           body_size;   /* bytes of body seen */
+	struct mm_digest   digest;
 
 	/* Times for the log: seconds; points in time are on mm_clock_now()'s clock. */
 	double             began_at, decided_at;        /* when MAIL came; when the verdict left, 0: it has not */
@@ -130,10 +141,21 @@ static inline struct mm_text mm_message_text(const struct mm_message *m, struct 
 /* Copies bytes into the store; on failure store.failed is set and the span is empty. */
 struct mm_span mm_message_keep(struct mm_message *, struct mm_text);
 
-/* These return false when out of memory. Beyond a bound they set is_overfull and keep nothing. */
+/* The facts that a message keeps only up to a bound (bounds.h). */
+enum mm_part { MM_PART_HEADER, MM_PART_RECIPIENTS };
+
+/* More of it came than is kept: a list of it must not pass for whole. */
+static inline bool mm_message_is_cut(const struct mm_message *m, enum mm_part part)
+{
+	return part == MM_PART_HEADER ? m->is_header_cut : m->recipients_unkept > 0;
+}
+
+/* These return false when out of memory. Beyond a bound they keep nothing, and the part is cut. */
 bool mm_message_set_sender(struct mm_message *, struct mm_text address, struct mm_text params);
 bool mm_message_add_recipient(struct mm_message *, struct mm_text address, struct mm_text params, bool refused);
 bool mm_message_add_field(struct mm_message *, struct mm_text name, struct mm_text value, bool has_space);
+/* The recipient that came last was refused. */
+void mm_message_refuse_recipient(struct mm_message *);
 
 /* Index into fields of field n of a name (case-blind), as scripts count: 1 first, -1 last. -1: there is none. */
 int64_t mm_message_find_field(const struct mm_message *, struct mm_text name, int64_t n);

@@ -77,6 +77,7 @@ static void forget_client(struct mm_session *s)
 	s->client_family = MM_FAMILY_UNKNOWN;
 	s->client_port = 0;
 	s->message_count = 0;
+	s->client_digest = s->event_digest = 0;
 }
 
 void mm_session_next_client(struct mm_session *s, struct mm_message **pool)

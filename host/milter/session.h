@@ -25,6 +25,12 @@ struct mm_session {
 	struct mm_account  account;             /* of everything that this session makes us hold */
 	size_t             declared;              /* for the account */
 
+	/* what events look like: milter/digest.h */
+	uint64_t           seed;                /* 0: nobody compares them */
+	uint64_t           client_digest;
+	uint64_t           said;                /* the words of the last command */
+	uint64_t           event_digest;        /* of the event that runs, or ran last; 0: none yet */
+
 	/* one SMTP client: cleared by mm_session_next_client() */
 	bool               knows_client;
 	enum mm_family     client_family;

@@ -23,6 +23,8 @@ static void answer_status(struct mm_answers *a, struct mm_control_client *client
 	if (has_failed)
 		mm_control_client_say(client, "last failure: %s", s.last_failure);
 	mm_host_describe_lost(a->host, (struct mm_say){ mm_control_client_line, client });
+	if (a->calls->say_poison != NULL)
+		a->calls->say_poison(a->self, client);
 	a->calls->say_workers(a->self, client);
 	mm_control_client_end(client, EX_OK, NULL);
 }
@@ -57,6 +59,16 @@ static void answer_generations(struct mm_answers *a, struct mm_control_client *c
 {
 	(void)argument;
 	a->calls->list(a->self, client, MM_LIST_GENERATIONS);
+}
+
+static void answer_forget(struct mm_answers *a, struct mm_control_client *client, const char *argument)
+{
+	(void)argument;
+	if (a->calls->forget == NULL)
+		mm_control_client_say(client, "one process serves alone (workers = 0): it remembers nothing");
+	else
+		mm_control_client_say(client, "forgot %u", a->calls->forget(a->self));
+	mm_control_client_end(client, EX_OK, NULL);
 }
 
 static void answer_loglevel(struct mm_answers *a, struct mm_control_client *client, const char *argument)

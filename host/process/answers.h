@@ -24,6 +24,9 @@ struct mm_answers_status {
 struct mm_answers_calls {
 	void (*status)(void *self, struct mm_answers_status *out);              /* the caller zeroes out before */
 	void (*say_workers)(void *self, struct mm_control_client *);            /* a line for each process */
+	/* A line for each message that has killed a worker; how many were forgotten. NULL: no process remembers. */
+	void (*say_poison)(void *self, struct mm_control_client *);
+	unsigned (*forget)(void *self);
 	bool (*has_worker)(void *self, unsigned pid);
 	bool (*is_profiling)(void *self);                                       /* for a client that still waits */
 	void (*set_log_level)(void *self, enum mm_level);

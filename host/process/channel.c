@@ -1,6 +1,7 @@
 #include "process/channel.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -84,5 +85,18 @@ enum mm_channel_state mm_channel_receive(int fd, struct mm_note *note, int *desc
 
 int mm_listing_open(void)
 {
-	return memfd_create("moonmilter listing", MFD_CLOEXEC);
+	return memfd_create("moonmilter listing", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+}
+
+#define SEALS (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
+
+void mm_listing_seal(int fd)
+{
+	fcntl(fd, F_ADD_SEALS, SEALS);
+}
+
+bool mm_listing_is_sound(int fd)
+{
+	int seals = fcntl(fd, F_GET_SEALS);     /* only files in memory have any */
+	return seals >= 0 && (seals & SEALS) == SEALS;
 }

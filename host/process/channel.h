@@ -56,5 +56,10 @@ enum mm_channel_state mm_channel_receive(int fd, struct mm_note *, int *descript
 
 /* An empty file in memory to write a listing to; -1: it cannot be created. */
 int mm_listing_open(void);
+/* It is written: nobody can change it any more. */
+void mm_listing_seal(int fd);
+/* True: a listing that is sealed, and so ends, never waits and stays as it is. Others come from a worker that is out of
+ * its mind. */
+bool mm_listing_is_sound(int fd);
 
 #endif

@@ -1,5 +1,6 @@
 #include "process/control.h"
 
+#include "base/clock.h"
 #include "base/list.h"
 
 #include <errno.h>
@@ -13,13 +14,17 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-#define CLIENTS_MAX 32          /* at the same time; further clients are turned away */
+#define CLIENTS_MAX 32          /* at the same time; the one that has been silent for longest makes room */
+#define ROOT_CLIENTS 8          /* of these for root alone: our own user's programs cannot lock root out */
+#define ASK_TIMEOUT 5.0         /* seconds in which a client has to ask */
 #define PAUSE_NS   250000000L   /* between tries to accept when descriptors are out */
 
 struct mm_control_client {
 	struct mm_control *control;             /* borrowed */
 	int                fd;                  /* owned; -1: the client has hung up */
 	bool               has_asked;
+	bool               is_root;
+	double             since;               /* mm_clock_now() */
 	struct mm_control_client *next, *previous;
 };
 
@@ -131,11 +136,50 @@ bool mm_control_client_has_gone(const struct mm_control_client *client)
 	return client->fd < 0;
 }
 
-static bool is_allowed(int fd)
+/* False: this user may not ask. */
+static bool is_allowed(int fd, bool *is_root)
 {
 	struct ucred who;
 	socklen_t size = sizeof who;
-	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size) == 0 && (who.uid == 0 || who.uid == geteuid());
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size) != 0)
+		return false;
+	*is_root = who.uid == 0;
+	return *is_root || who.uid == geteuid();
+}
+
+static unsigned count_clients(const struct mm_control *c, bool is_root)
+{
+	unsigned count = 0;
+	for (const struct mm_control_client *client = c->clients; client != NULL; client = client->next)
+		count += client->is_root == is_root;
+	return count;
+}
+
+static bool is_full(const struct mm_control *c, bool for_root)
+{
+	return c->client_count >= CLIENTS_MAX || (!for_root && count_clients(c, false) >= CLIENTS_MAX - ROOT_CLIENTS);
+}
+
+/* Frees places: of clients that should have asked long ago, then of the one that has been silent for longest. New
+ * clients are at the front of the list. False: all others wait for an answer. */
+static bool make_room(struct mm_control *c, bool for_root)
+{
+	struct mm_control_client *silent = NULL;
+	double now = mm_clock_now();
+	for (struct mm_control_client *client = c->clients, *next; client != NULL; client = next) {
+		next = client->next;
+		if (client->has_asked)
+			continue;
+		if (now - client->since > ASK_TIMEOUT)
+			client_free(client);
+		else if (for_root || !client->is_root)
+			silent = client;
+	}
+	if (!is_full(c, for_root))
+		return true;
+	if (silent != NULL)
+		client_free(silent);
+	return !is_full(c, for_root);
 }
 
 static void listen_for(struct mm_control *c, uint32_t events)
@@ -166,7 +210,10 @@ static void accept_client(struct mm_control *c)
 		pause_accepting(c);
 	if (fd < 0)
 		return;
-	bool is_welcome = c->client_count < CLIENTS_MAX && is_allowed(fd);
+	bool is_root = false;
+	bool may_ask = is_allowed(fd, &is_root), is_welcome = may_ask && make_room(c, is_root);
+	if (may_ask && !is_welcome)
+		mm_channel_post(fd, MM_NOTE_END, EX_TEMPFAIL, "too many clients wait for an answer");
 	struct mm_control_client *client = is_welcome ? calloc(1, sizeof *client) : NULL;
 	struct epoll_event event = { .events = EPOLLIN, .data = { .ptr = client } };
 	if (client == NULL || epoll_ctl(c->epoll, EPOLL_CTL_ADD, fd, &event) != 0) {
@@ -176,6 +223,8 @@ static void accept_client(struct mm_control *c)
 	}
 	client->control = c;
 	client->fd = fd;
+	client->is_root = is_root;
+	client->since = mm_clock_now();
 	MM_LIST_PUSH(c->clients, client);
 	c->client_count++;
 }

@@ -7,6 +7,7 @@
 
 #include "process/measure.h"
 #include "base/watch.h"
+#include "embed/inherited.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -107,6 +108,8 @@ static void on_measured(void *self, int listing_fd)
 {
 	struct follower *f = self;
 	struct mm_note answer = { .kind = MM_NOTE_LISTED, .number = MM_LIST_PROFILE, .ticket = f->measure_ticket };
+	if (listing_fd >= 0)
+		mm_listing_seal(listing_fd);
 	mm_channel_send(f->channel, &answer, listing_fd);
 }
 
@@ -137,6 +140,8 @@ static void do_list(struct follower *f, const struct mm_note *note, int descript
 	(void)descriptor;
 	if (listing_fd >= 0 && note->number < MM_LISTING_COUNT)
 		mm_host_list(f->host, (enum mm_listing)note->number, listing_fd);
+	if (listing_fd >= 0)
+		mm_listing_seal(listing_fd);
 	mm_channel_send(f->channel, &answer, listing_fd);
 	if (listing_fd >= 0)
 		close(listing_fd);
@@ -223,6 +228,7 @@ int mm_follow(struct mm_host *host, struct mm_census *census, struct mm_census_r
 	struct mm_host_member place = { census, row, on_retire, &f };
 	struct mm_fault why = { .class = MM_FAULT_NONE };
 	take_signals(host, master);
+	mm_inherited_forget_manager();
 	if (!mm_host_raise(host, &place, &why)) {
 		mm_channel_post(channel, MM_NOTE_FAILED, 0, why.text);
 		return EX_OSERR;

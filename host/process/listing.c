@@ -6,8 +6,13 @@
 
 static void end_question(struct mm_listing_question *q)
 {
-	const char *text = q->owed > 0 ? "a worker does not answer; it is busy, or hangs and will be replaced"
-		: q->has_lost ? "a worker has ended meanwhile; its part is missing" : NULL;
+	const char *text = NULL;
+	if (q->owed > 0)
+		text = "a worker does not answer; it is busy, or hangs and will be replaced";
+	else if (q->has_skipped)
+		text = "a worker is stopped (moonmilter ctl status); its part is missing";
+	else if (q->has_lost)
+		text = "a worker has ended meanwhile; its part is missing";
 	mm_control_client_end(q->client, text == NULL ? EX_OK : EX_TEMPFAIL, text);
 	q->client = NULL;
 }
@@ -71,6 +76,8 @@ static void ask(struct mm_listings *l, struct mm_control_client *client, struct 
 	for (int i = 0; i < MM_WORKFORCE_MAX; i++) {
 		const struct mm_worker_process *worker = &l->workforce->workers[i];
 		bool is_meant = mm_worker_process_has_sessions(worker) && (pid == 0 || pid == (unsigned)worker->pid);
+		q->has_skipped |= is_meant && worker->is_stopped;
+		is_meant &= !worker->is_stopped;
 		q->owes[i] = is_meant && worker->channel >= 0 && mm_channel_send(worker->channel, note, -1);
 		q->owed += q->owes[i];
 	}

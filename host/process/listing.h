@@ -17,6 +17,7 @@ struct mm_listing_question {
 	bool                      owes[MM_WORKFORCE_MAX];       /* by the worker's slot */
 	bool                      is_profile;
 	bool                      has_lost;     /* a worker ended before it could answer */
+	bool                      has_skipped;  /* a worker was not asked, because it is stopped */
 	double                    until;
 };
 

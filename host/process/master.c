@@ -131,6 +131,8 @@ static void end_reload(struct master *m, bool ok, const char *failure)
 	mm_workforce_end_trial(&m->workforce);
 	m->phase = AT_REST;
 	m->reloaded_at = mm_clock_wall();
+	if (ok)
+		mm_suspects_pardon(&m->workforce.suspects);     /* the new scripts may be better */
 	snprintf(m->last_failure, sizeof m->last_failure, "%s", ok ? "" : failure);
 	log_reload(m, ok);
 	answer_reload(m, ok);
@@ -320,9 +322,24 @@ static void say_workers(void *self, struct mm_control_client *client)
 	for (int i = 0; i < MM_WORKFORCE_MAX; i++) {
 		const struct mm_worker_process *worker = &m->workforce.workers[i];
 		if (worker->state != MM_WORKER_FREE)
-			mm_control_client_say_worker(client, (int)worker->pid, worker->is_hung ? "hung" : NULL,
+			mm_control_client_say_worker(client, (int)worker->pid, mm_worker_process_trouble(worker),
 				worker->row);
 	}
+}
+
+static void say_poison(void *self, struct mm_control_client *client)
+{
+	const struct master *m = self;
+	unsigned long long refused = mm_workforce_refused_unseen(&m->workforce);
+	if (refused > 0)
+		mm_control_client_say(client, "refused_unseen=%llu", refused);
+	mm_suspects_describe(&m->workforce.suspects, mm_clock_now(), (struct mm_say){ mm_control_client_line, client });
+}
+
+static unsigned forget(void *self)
+{
+	struct master *m = self;
+	return mm_suspects_forget(&m->workforce.suspects);
 }
 
 /* A client that comes during a reload may ask because of files that changed since it began: it
@@ -378,7 +395,8 @@ static void profile(void *self, struct mm_control_client *client, const struct m
 }
 
 static const struct mm_answers_calls answers_calls = {
-	.status = report_status, .say_workers = say_workers, .has_worker = has_worker, .is_profiling = is_profiling,
+	.status = report_status, .say_workers = say_workers, .say_poison = say_poison, .forget = forget,
+	.has_worker = has_worker, .is_profiling = is_profiling,
 	.set_log_level = set_log_level, .stop = stop_as_asked, .reload = reload_for, .list = list, .profile = profile,
 };
 
@@ -399,6 +417,8 @@ static void on_retire(struct master *m, struct mm_worker_process *worker, const 
 static void on_note(void *self, struct mm_worker_process *worker, const struct mm_note *note, int descriptor)
 {
 	struct master *m = self;
+	if (descriptor >= 0 && !mm_listing_is_sound(descriptor))
+		descriptor = -1;
 	switch ((enum mm_note_kind)note->kind) {
 	case MM_NOTE_PREPARED: on_prepared(m, worker, note); break;
 	case MM_NOTE_FAILED:   on_failed(m, worker, note); break;
@@ -406,6 +426,22 @@ static void on_note(void *self, struct mm_worker_process *worker, const struct m
 	case MM_NOTE_RETIRE:   on_retire(m, worker, note); break;
 	default:               break;   /* a worker may send no other note */
 	}
+}
+
+static void on_set_aside(void *self, const struct mm_worker_process *worker, enum mm_worker_state before)
+{
+	struct master *m = self;
+	mm_listings_forget_worker(&m->listings, (unsigned)(worker - m->workforce.workers));
+	if (is_stopping(m) || before == MM_WORKER_LEAVING)
+		return;
+	if (before == MM_WORKER_TRIAL) {
+		if (m->phase == TRYING)
+			fail_reload(m, worker->is_stopped ? "the process that tries the new scripts is stopped "
+				"(SIGSTOP, a debugger)" : "the process that tries the new scripts cannot be killed");
+		return;
+	}
+	spawn_missing(m, mm_clock_now());
+	commit_when_all_are_ready(m);
 }
 
 static void on_ended(void *self, unsigned slot, const struct mm_worker_process *ended, const char *why)
@@ -470,7 +506,7 @@ static void tick(struct master *m)
 		return;
 	mm_workforce_watch(&m->workforce, now);
 	mm_log_sweep(m->log);
-	if (alive_every > 0 && mm_workforce_all_beat(&m->workforce)
+	if (alive_every > 0 && (is_stopping(m) || m->generation == 0 || mm_workforce_serves(&m->workforce))
 	    && is_due(&m->alive_at, now, alive_every - MM_WORKFORCE_TICK))
 		mm_service_alive();
 	if (is_stopping(m))
@@ -582,7 +618,7 @@ static void in_child(void *self)
 
 static bool make(struct master *m, struct mm_host *host)
 {
-	struct mm_workforce_owner owner = { m, in_child, on_note, on_ended };
+	struct mm_workforce_owner owner = { m, in_child, on_note, on_set_aside, on_ended };
 	m->host = host;
 	m->look.host = host;
 	m->log = mm_host_log(host);

@@ -15,6 +15,8 @@
 #define STOP_GRACE      5.0     /* seconds beyond drain_timeout until a worker is killed */
 #define HALT_GRACE      3.0     /* seconds from an order to end now to the kill */
 #define ABORT_GRACE     2.0     /* seconds that a core dump may take */
+#define STUCK_AFTER     5.0     /* seconds after SIGKILL that a process may take to die */
+#define NOTES_A_TURN    64      /* that are read from one worker before the others have their turn */
 #define STEADY_AFTER    10.0    /* seconds after which a worker's death does not count as a failed start */
 #define BACK_OFF_FIRST  0.1     /* seconds, doubled with each quick death */
 #define BACK_OFF_MAX    30.0
@@ -34,7 +36,10 @@ bool mm_workforce_init(struct mm_workforce *w, struct mm_host *host, struct mm_w
 	*w = (struct mm_workforce){ .host = host, .owner = owner, .wanted = worker_count(mm_host_config(host)) };
 	for (int i = 0; i < MM_WORKFORCE_MAX; i++)
 		w->workers[i].channel = -1;
-	return mm_census_make(&w->census, MM_WORKFORCE_MAX);
+	if (!mm_census_make(&w->census, MM_WORKFORCE_MAX))
+		return false;
+	w->suspects.poison = w->census.poison;
+	return true;
 }
 
 void mm_workforce_free(struct mm_workforce *w)
@@ -128,6 +133,11 @@ bool mm_worker_process_takes_part(const struct mm_worker_process *worker)
 	return worker->state == MM_WORKER_LOADING || worker->state == MM_WORKER_SERVING;
 }
 
+const char *mm_worker_process_trouble(const struct mm_worker_process *worker)
+{
+	return worker->is_stopped ? "stopped" : worker->is_stuck ? "stuck" : worker->is_hung ? "hung" : NULL;
+}
+
 bool mm_worker_process_has_sessions(const struct mm_worker_process *worker)
 {
 	return worker->state == MM_WORKER_SERVING || worker->state == MM_WORKER_LEAVING;
@@ -148,7 +158,10 @@ unsigned mm_workforce_taking_part(const struct mm_workforce *w)
 
 bool mm_workforce_is_empty(const struct mm_workforce *w)
 {
-	return mm_workforce_count(w, MM_WORKER_FREE) == MM_WORKFORCE_MAX;
+	for (int i = 0; i < MM_WORKFORCE_MAX; i++)
+		if (w->workers[i].state != MM_WORKER_FREE && !w->workers[i].is_stuck)
+			return false;           /* a stuck one may never end */
+	return true;
 }
 
 unsigned mm_workforce_sessions(const struct mm_workforce *w)
@@ -158,6 +171,15 @@ unsigned mm_workforce_sessions(const struct mm_workforce *w)
 		if (w->workers[i].state != MM_WORKER_FREE)
 			sessions += mm_census_get(w->workers[i].row->sessions);
 	return sessions;
+}
+
+uint64_t mm_workforce_refused_unseen(const struct mm_workforce *w)
+{
+	uint64_t refused = 0;
+	for (int i = 0; i < MM_WORKFORCE_MAX; i++)
+		if (w->workers[i].state != MM_WORKER_FREE)
+			refused += mm_census_get(w->workers[i].row->refused_unseen);
+	return refused;
 }
 
 bool mm_workforce_has(const struct mm_workforce *w, unsigned pid)
@@ -194,6 +216,7 @@ static void be_worker(struct mm_workforce *w, struct mm_census_row *row, int cha
 		if (w->workers[i].channel >= 0)
 			close(w->workers[i].channel);
 	w->owner.in_child(w->owner.self);
+	mm_poison_protect(w->census.poison);
 	exit(mm_follow(w->host, &w->census, row, channel, master));
 }
 
@@ -211,9 +234,9 @@ struct mm_worker_process *mm_workforce_spawn(struct mm_workforce *w, enum mm_wor
 	struct mm_fault why;
 	int ends[2], master = (int)getpid();
 	struct mm_worker_process *worker = free_slot(w);
-	struct mm_census_row *row = worker != NULL ? mm_census_take(&w->census) : NULL;
-	if (row == NULL)
+	if (worker == NULL)
 		return NULL;
+	struct mm_census_row *row = mm_census_take(&w->census, (unsigned)(worker - w->workers));
 	if (!mm_channel_make(ends, &why)) {
 		mm_log_say(log, MM_LEVEL_ERROR, "worker", "%s", why.text);
 		mm_census_give_back(row);
@@ -251,11 +274,10 @@ double mm_workforce_spawn_wait(const struct mm_workforce *w, double now)
 	return !w->is_stopping && w->spawn_at > now ? w->spawn_at - now : 0;
 }
 
-/* Restarts at once after a long life, else after ever longer delays. */
+/* A worker has died or was set aside: the next starts at once after a long life, else after ever longer delays. */
 static void plan_respawn(struct mm_workforce *w, const struct mm_worker_process *dead, double now)
 {
 	bool was_steady = dead->served_at != 0 && now - dead->served_at >= STEADY_AFTER;
-	w->deaths++;
 	if (was_steady || now - w->died_at > BACK_OFF_MAX)
 		w->quick_deaths = 0;
 	w->died_at = now;
@@ -279,8 +301,8 @@ static void read_notes(struct mm_workforce *w, struct mm_worker_process *worker)
 	struct mm_note note;
 	int descriptor;
 	enum mm_channel_state got = MM_CHANNEL_NOTHING;
-	while (worker->channel >= 0 && (got = mm_channel_receive(worker->channel, &note, &descriptor))
-	    == MM_CHANNEL_NOTE) {
+	for (int i = 0; i < NOTES_A_TURN && worker->channel >= 0
+	    && (got = mm_channel_receive(worker->channel, &note, &descriptor)) == MM_CHANNEL_NOTE; i++) {
 		w->owner.note(w->owner.self, worker, &note, descriptor);
 		if (descriptor >= 0)
 			close(descriptor);
@@ -312,10 +334,18 @@ void mm_workforce_read(struct mm_workforce *w, const struct pollfd *fds, unsigne
 
 /* ---- deaths ---- */
 
-static void log_death(struct mm_workforce *w, const struct mm_worker_process *worker, int status, bool is_expected)
+static void log_whereabouts(struct mm_log_line *line, const struct mm_whereabouts *at)
+{
+	mm_log_string(line, "script", at->script[0] != '\0' ? at->script : NULL);
+	mm_log_string(line, "handler", at->handler[0] != '\0' ? at->handler : NULL);
+	mm_log_string(line, "session", at->session[0] != '\0' ? at->session : NULL);
+	mm_log_string(line, "queue_id", at->queue_id[0] != '\0' ? at->queue_id : NULL);
+}
+
+static void log_death(struct mm_workforce *w, const struct mm_worker_process *worker, int status, bool is_expected,
+	const struct mm_whereabouts *at)
 {
 	struct mm_log_line line;
-	const struct mm_whereabouts *at = &worker->row->whereabouts;
 	unsigned lost = mm_census_get(worker->row->sessions);
 	bool is_clean = WIFEXITED(status) && WEXITSTATUS(status) == EX_OK;
 	mm_log_begin(&line, mm_host_log(w->host), is_expected && is_clean ? MM_LEVEL_DEBUG : MM_LEVEL_ERROR,
@@ -329,20 +359,16 @@ static void log_death(struct mm_workforce *w, const struct mm_worker_process *wo
 		mm_log_string(&line, "cause", "its loop stopped turning (hang_timeout)");
 	if (!is_clean)
 		mm_log_number(&line, "sessions_lost", lost);
-	if (!is_clean && mm_census_get(at->is_set)) {
-		mm_log_string(&line, "script", at->script);
-		mm_log_string(&line, "handler", at->handler);
-		mm_log_string(&line, "session", at->session[0] != '\0' ? at->session : NULL);
-		mm_log_string(&line, "queue_id", at->queue_id[0] != '\0' ? at->queue_id : NULL);
-	}
+	if (!is_clean)
+		log_whereabouts(&line, at);
 	mm_log_end(&line);
 }
 
 /* Why a process died while it loaded scripts, and which script was at fault. */
-static void explain_load(const struct mm_worker_process *worker, int status, char *to, size_t size)
+static void explain_load(const struct mm_worker_process *worker, int status, const struct mm_whereabouts *at,
+	char *to, size_t size)
 {
-	const char *script = mm_census_get(worker->row->whereabouts.is_set)
-		? worker->row->whereabouts.script : "a script";
+	const char *script = at->script[0] != '\0' ? at->script : "a script";
 	if (worker->is_hung)
 		snprintf(to, size, "%s: hangs in a C function while it loads (hang_timeout); the process that tried it "
 			"was killed", script);
@@ -352,21 +378,56 @@ static void explain_load(const struct mm_worker_process *worker, int status, cha
 		snprintf(to, size, "%s: the process that loaded it ended with status %d", script, WEXITSTATUS(status));
 }
 
+/* Signals that a process gets from what it does itself; others come from outside. */
+static bool is_of_its_own(int number)
+{
+	static const int numbers[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS };
+	for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+		if (numbers[i] == number)
+			return true;
+	return false;
+}
+
+/* Remembers the event that was at work, so that it is refused when the MTA brings it again. */
+static void suspect(struct mm_workforce *w, const struct mm_worker_process *dead, int status,
+	const struct mm_whereabouts *at)
+{
+	double now = mm_clock_now();
+	bool is_certain = dead->is_hung || WIFEXITED(status) || is_of_its_own(WTERMSIG(status));
+	double seconds = mm_suspects_add(&w->suspects, mm_census_get(dead->row->at_work), is_certain, at,
+		mm_host_config(w->host)->poison_time, now);
+	if (seconds <= 0)
+		return;
+	struct mm_log_line line;
+	mm_log_begin(&line, mm_host_log(w->host), MM_LEVEL_WARN, "poison");
+	mm_log_number(&line, "pid", dead->pid);
+	mm_log_seconds(&line, "refused_for", seconds);
+	mm_log_string(&line, "text", "what the worker died of is answered with a temporary failure (poison_time)");
+	mm_log_string(&line, "from", at->sender[0] != '\0' ? at->sender : NULL);
+	mm_log_number(&line, "size", (long long)at->size);
+	log_whereabouts(&line, at);
+	mm_log_end(&line);
+}
+
 static void reap(struct mm_workforce *w, struct mm_worker_process *worker, int status)
 {
 	char why[512];
+	struct mm_whereabouts at = mm_whereabouts_read(worker->row);
 	if (worker->channel >= 0)
 		read_notes(w, worker);          /* its last note may give the reason */
 	struct mm_worker_process dead = *worker;
 	bool is_expected = w->is_stopping || !mm_worker_process_takes_part(&dead);
-	explain_load(worker, status, why, sizeof why);
-	log_death(w, worker, status, is_expected);
+	explain_load(worker, status, &at, why, sizeof why);
+	log_death(w, worker, status, is_expected, &at);
+	suspect(w, worker, status, &at);
 	if (worker->channel >= 0)
 		close(worker->channel);
 	mm_census_give_back(worker->row);
 	*worker = (struct mm_worker_process){ .state = MM_WORKER_FREE, .channel = -1 };
-	if (!is_expected)
+	if (!is_expected) {
+		w->deaths++;
 		plan_respawn(w, &dead, mm_clock_now());
+	}
 	w->owner.ended(w->owner.self, (unsigned)(worker - w->workers), &dead, why);
 }
 
@@ -381,9 +442,9 @@ void mm_workforce_reap(struct mm_workforce *w)
 			}
 }
 
-/* ---- hangs ---- */
+/* ---- hangs, stops ---- */
 
-/* A stopped worker (SIGSTOP, a debugger) is silent, but healthy. */
+/* Stopped (SIGSTOP, SIGTTIN, a debugger): silent, but healthy. */
 static bool is_held(pid_t pid)
 {
 	char path[64], text[512];
@@ -397,16 +458,84 @@ static bool is_held(pid_t pid)
 	return end != NULL && strlen(end) > 2 && (end[2] == 'T' || end[2] == 't');
 }
 
+/* Keeps a place free: the worker that has been stopped for longest is killed when too many are. */
+static void limit_stopped(struct mm_workforce *w)
+{
+	struct mm_worker_process *oldest = NULL;
+	unsigned count = 0;
+	for (int i = 0; i < MM_WORKFORCE_MAX; i++) {
+		struct mm_worker_process *worker = &w->workers[i];
+		if (worker->state == MM_WORKER_FREE || !worker->is_stopped)
+			continue;
+		count++;
+		if (oldest == NULL || worker->held_ticks > oldest->held_ticks)
+			oldest = worker;
+	}
+	if (count > w->wanted)
+		kill(oldest->pid, SIGKILL);
+}
+
+/* A fresh worker takes its place. If it goes on, it finds that it is out, and ends after its sessions: it never serves
+ * new ones with the scripts of then. */
+static void set_aside(struct mm_workforce *w, struct mm_worker_process *worker, double now, const char *text)
+{
+	enum mm_worker_state before = worker->state;
+	bool takes_part = mm_worker_process_takes_part(worker);
+	struct mm_log_line line;
+	mm_log_begin(&line, mm_host_log(w->host), MM_LEVEL_WARN,
+		worker->is_stopped ? "worker_stopped" : "worker_stuck");
+	mm_log_number(&line, "pid", worker->pid);
+	mm_log_number(&line, "sessions", mm_census_get(worker->row->sessions));
+	mm_log_string(&line, "text", text);
+	mm_log_end(&line);
+	mm_census_set(worker->row->is_out, 1);
+	if (before == MM_WORKER_SERVING) {
+		worker->state = MM_WORKER_LEAVING;
+		mm_worker_process_tell(worker, MM_NOTE_DRAIN, 1);       /* 1: its sessions may take their time */
+	} else if (before != MM_WORKER_LEAVING) {
+		mm_worker_process_stop(worker);
+	}
+	if (takes_part && !w->is_stopping)
+		plan_respawn(w, worker, now);
+	limit_stopped(w);
+	w->owner.set_aside(w->owner.self, worker, before);
+}
+
+static void watch_stop(struct mm_workforce *w, struct mm_worker_process *worker, double now)
+{
+	worker->silent_ticks = 0;
+	if (++worker->held_ticks * MM_WORKFORCE_TICK < MM_STOPPED_AFTER || worker->is_stopped)
+		return;
+	worker->is_stopped = true;
+	set_aside(w, worker, now, "it is stopped (SIGSTOP, a terminal, a debugger); another worker takes its place, "
+		"and its sessions wait for SIGCONT");
+}
+
+static void note_beat(struct mm_workforce *w, struct mm_worker_process *worker, uint64_t beats)
+{
+	worker->beats = beats;
+	worker->silent_ticks = worker->held_ticks = 0;
+	if (!worker->is_stopped)
+		return;
+	worker->is_stopped = false;
+	mm_log_say(mm_host_log(w->host), MM_LEVEL_INFO, "worker", "pid %d goes on; it ends after its sessions, "
+		"because another has taken its place", (int)worker->pid);
+}
+
 static void check_heartbeat(struct mm_workforce *w, struct mm_worker_process *worker, double now)
 {
 	uint64_t beats = mm_census_get(worker->row->beats);
 	/* a loading worker may compute for cpu_session, which takes longer on a busy machine */
 	double hang_timeout = mm_host_config(w->host)->hang_timeout * (worker->state == MM_WORKER_SERVING ? 1 : 2);
-	if (beats != worker->beats || is_held(worker->pid)) {
-		worker->beats = beats;
-		worker->silent_ticks = 0;
+	if (beats != worker->beats) {
+		note_beat(w, worker, beats);
 		return;
 	}
+	if (is_held(worker->pid)) {
+		watch_stop(w, worker, now);
+		return;
+	}
+	worker->held_ticks = 0;
 	/* count ticks, not time: the worker is not to blame when we or the machine were stopped */
 	if (++worker->silent_ticks * MM_WORKFORCE_TICK < hang_timeout || worker->is_hung)
 		return;
@@ -415,25 +544,38 @@ static void check_heartbeat(struct mm_workforce *w, struct mm_worker_process *wo
 	kill(worker->pid, SIGABRT);     /* writes a core dump, if those are enabled */
 }
 
+static void kill_late(struct mm_workforce *w, struct mm_worker_process *worker, double now)
+{
+	kill(worker->pid, SIGKILL);
+	if (worker->killed_at == 0)
+		worker->killed_at = now;
+	if (worker->is_stuck || now < worker->killed_at + STUCK_AFTER)
+		return;
+	worker->is_stuck = true;
+	set_aside(w, worker, now, "the kernel does not let it die (a disk or a network file system that does not "
+		"answer?); another worker takes its place");
+}
+
 void mm_workforce_watch(struct mm_workforce *w, double now)
 {
 	bool is_over = w->kill_all_at != 0 && now >= w->kill_all_at;
+	mm_suspects_sweep(&w->suspects, now);
 	for (int i = 0; i < MM_WORKFORCE_MAX; i++) {
 		struct mm_worker_process *worker = &w->workers[i];
 		if (worker->state == MM_WORKER_FREE)
 			continue;
 		check_heartbeat(w, worker, now);
 		if (is_over || (worker->kill_at != 0 && now >= worker->kill_at))
-			kill(worker->pid, SIGKILL);
+			kill_late(w, worker, now);
 	}
 }
 
-bool mm_workforce_all_beat(const struct mm_workforce *w)
+bool mm_workforce_serves(const struct mm_workforce *w)
 {
 	double hang_timeout = mm_host_config(w->host)->hang_timeout;
 	for (int i = 0; i < MM_WORKFORCE_MAX; i++)
-		if (w->workers[i].state == MM_WORKER_SERVING
-		    && w->workers[i].silent_ticks * MM_WORKFORCE_TICK > hang_timeout)
-			return false;
-	return true;
+		if (w->workers[i].state == MM_WORKER_SERVING && w->workers[i].held_ticks == 0
+		    && w->workers[i].silent_ticks * MM_WORKFORCE_TICK <= hang_timeout)
+			return true;
+	return false;
 }

@@ -1,11 +1,12 @@
-/* process/workforce.h -- the worker processes of a host: forks them, sends them orders, notices when one hangs or ends,
- * and says when the next may be forked. Knows neither the phases of a reload nor clients; the owner (master.c)
- * interprets the workers' notes.
+/* process/workforce.h -- the worker processes of a host: forks them, sends them orders, notices when one hangs, is
+ * stopped or ends, remembers what it died of, and says when the next may be forked. Knows neither the phases of a
+ * reload nor clients; the owner (master.c) interprets the workers' notes.
  * Ownership: a workforce owns its processes, their channels and the census they report to. */
 #ifndef MM_PROCESS_WORKFORCE_H
 #define MM_PROCESS_WORKFORCE_H
 
 #include "process/channel.h"
+#include "process/suspects.h"
 #include "embed/host.h"
 
 #include <sys/types.h>
@@ -32,8 +33,12 @@ struct mm_worker_process {
 	double                served_at;        /* 0: never */
 	uint64_t              beats;            /* seen last */
 	unsigned              silent_ticks;
+	unsigned              held_ticks;       /* in which it was silent because it is stopped */
 	bool                  is_hung;          /* we have aborted it */
+	bool                  is_stopped;       /* SIGSTOP, a debugger: leaves, and a fresh one has taken its place */
+	bool                  is_stuck;         /* the kernel does not let it die: likewise */
 	double                kill_at;          /* when to kill it; 0: never */
+	double                killed_at;        /* when it was killed first; 0: not yet */
 };
 
 struct mm_workforce_owner {
@@ -42,6 +47,9 @@ struct mm_workforce_owner {
 	void (*in_child)(void *self);
 	/* descriptor: BORROWED; -1: none came along. */
 	void (*note)(void *self, struct mm_worker_process *, const struct mm_note *, int descriptor);
+	/* The process lives, but takes no further part: it is stopped or cannot be killed. before: its state until
+	 * then. */
+	void (*set_aside)(void *self, const struct mm_worker_process *, enum mm_worker_state before);
 	/* The process has ended and its slot is free again. ended: the worker as it was; why: the reason, if
 	 * it was loading scripts. */
 	void (*ended)(void *self, unsigned slot, const struct mm_worker_process *ended, const char *why);
@@ -51,6 +59,7 @@ struct mm_workforce {
 	struct mm_host           *host;         /* borrowed */
 	struct mm_workforce_owner owner;
 	struct mm_census          census;       /* owned */
+	struct mm_suspects        suspects;
 	struct mm_worker_process  workers[MM_WORKFORCE_MAX];
 	struct mm_worker_process *polled[MM_WORKFORCE_MAX];     /* in the order of the current poll */
 	unsigned                  wanted;       /* how many workers are to load or serve */
@@ -79,6 +88,9 @@ void mm_worker_process_commit(struct mm_worker_process *, uint32_t generation);
 void mm_worker_process_stop(struct mm_worker_process *);
 /* True: it is loading or serving, and so takes part in every reload. */
 bool mm_worker_process_takes_part(const struct mm_worker_process *);
+/* What people should read instead of the state in its row: "stopped", "stuck", "hung"; NULL: the row is right.
+ * Static. */
+const char *mm_worker_process_trouble(const struct mm_worker_process *);
 /* True: it serves sessions, perhaps its last ones. */
 bool mm_worker_process_has_sessions(const struct mm_worker_process *);
 
@@ -105,18 +117,21 @@ unsigned mm_workforce_poll(struct mm_workforce *, struct pollfd *fds);
 void mm_workforce_read(struct mm_workforce *, const struct pollfd *fds, unsigned count);
 /* Reaps without waiting; logs and reports the processes that have ended. */
 void mm_workforce_reap(struct mm_workforce *);
-/* Aborts workers whose loop does not turn, and kills those whose time is over. Called once a tick. */
+/* Aborts workers whose loop does not turn, sets aside those that are stopped or cannot be killed, and kills those whose
+ * time is over. Called once a tick. */
 void mm_workforce_watch(struct mm_workforce *, double now);
 
 unsigned mm_workforce_count(const struct mm_workforce *, enum mm_worker_state);
 unsigned mm_workforce_taking_part(const struct mm_workforce *);
 unsigned mm_workforce_sessions(const struct mm_workforce *);
+uint64_t mm_workforce_refused_unseen(const struct mm_workforce *);     /* events, by the workers there are */
+/* True: no process is left that can be waited for. */
 bool mm_workforce_is_empty(const struct mm_workforce *);
 bool mm_workforce_has(const struct mm_workforce *, unsigned pid);       /* with sessions */
 /* True: all workers that take part, and at least one, have prepared this generation. */
 bool mm_workforce_is_ready(const struct mm_workforce *, uint32_t generation);
-/* True: the loop of every serving worker turns. */
-bool mm_workforce_all_beat(const struct mm_workforce *);
+/* True: at least one worker serves and its loop turns. */
+bool mm_workforce_serves(const struct mm_workforce *);
 /* True: the rows of all serving workers show this generation. */
 bool mm_workforce_all_have(const struct mm_workforce *, uint32_t generation);
 

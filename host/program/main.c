@@ -13,6 +13,7 @@
 #include "trial/command_try.h"
 #include "base/quote.h"
 #include "base/suggest.h"
+#include "base/terminal.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -32,7 +33,8 @@ struct command {
 static const struct command commands[] = {
 	{ "run",   mm_command_run,   "serve milters in the foreground (the default)" },
 	{ "check", mm_command_check, "load scripts and show what would be served and negotiated" },
-	{ "ctl",   mm_command_ctl,   "ask a running host: status, reload, stop, sessions, generations, loglevel" },
+	{ "ctl",   mm_command_ctl,   "ask a running host: status, reload, stop, sessions, generations, "
+		"forget, loglevel" },
 	{ "profile", mm_command_profile, "show what the handlers or lines of a running host cost" },
 	{ "doctor", mm_command_doctor, "check whether the MTA can open the sockets and its settings fit" },
 	{ "try",   mm_command_try,   "run a message file through scripts and show verdict and edited message" },
@@ -114,6 +116,7 @@ static int run_command(const struct command *c, int argc, char **argv)
 int main(int argc, char **argv)
 {
 	keep_standard_descriptors();
+	mm_terminal_guard();
 	if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0))
 		return command_help(argc - 1, argv + 1);
 	if (argc > 1 && (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0)) {

@@ -6,6 +6,7 @@
 #include "io/listener.h"
 #include "process/master.h"
 #include "moonmilter.h"
+#include "embed/inherited.h"
 #include "embed/rights.h"
 #include "process/solo.h"
 #include "base/suggest.h"
@@ -208,12 +209,18 @@ static void say_line(void *self, const char *line)
 	fprintf(self, "moonmilter: %s\n", line);
 }
 
+static void say_doubt(void *self, const char *line)
+{
+	fprintf(self, "moonmilter: owners: %s\n", line);
+}
+
 static int run(const struct arguments *a)
 {
 	struct mm_fault why = { .class = MM_FAULT_NONE };
 	struct mm_host_options o = host_options(a);
 	o.handle_signals = true;
 	o.guard_scripts = true;
+	mm_inherited_reset();
 	mm_heap_keep();
 	if (a->scripts.count == 0 && a->listen.count == 0 && a->config_file == NULL) {
 		fprintf(stderr, "moonmilter: nothing to serve: give scripts and a socket (moonmilter -s inet:10025 "
@@ -282,6 +289,7 @@ static int check(const struct arguments *a)
 	if (!mm_host_start(host, &error))
 		return fail(host, &error);
 	mm_host_describe(host, say_line, stdout);
+	mm_host_describe_doubts(host, (struct mm_say){ say_doubt, stdout });
 	printf("moonmilter: all scripts load\n");
 	mm_host_free(host);
 	return EX_OK;

@@ -13,7 +13,7 @@ bool mm_failure_has_verdict(enum mm_stage stage)
 	return !(MM_STAGES_AFTERWARDS & 1u << stage) && stage != MM_STAGE_negotiate;
 }
 
-static void log_script_error(struct mm_script_session *ss, const char *text)
+static void log_script_error(struct mm_script_session *ss, const char *text, enum mm_verdict_kind verdict)
 {
 	struct mm_generation *g = ss->generation;
 	struct mm_log_line line;
@@ -25,7 +25,7 @@ static void log_script_error(struct mm_script_session *ss, const char *text)
 	mm_log_string(&line, "script", whose.script->path);
 	mm_log_string(&line, "handler", mm_whose_handler(&whose));
 	if (mm_failure_has_verdict(ss->event.stage))
-		mm_log_string(&line, "verdict", mm_verdict_name(g->settings.on_error));
+		mm_log_string(&line, "verdict", mm_verdict_name(verdict));
 	mm_log_string(&line, "error", text);
 	mm_log_alike(&line, whose.script->path, strlen(whose.script->path));
 	mm_log_alike(&line, text, strcspn(text, " "));          /* file:line: */
@@ -47,14 +47,11 @@ static bool ends_message(enum mm_stage stage, enum mm_verdict_kind kind)
 	return stage != MM_STAGE_unknown && (stage != MM_STAGE_rcpt || kind == MM_VERDICT_accept);
 }
 
-void mm_failure_decide(struct mm_script_session *ss, const char *text, struct mm_verdict *out)
+/* The verdict in out is not what a handler has asked for, so neither are its edits. by: the setting. */
+static void take_over(struct mm_script_session *ss, const char *by, struct mm_verdict *out)
 {
+	const struct mm_generation *g = ss->generation;
 	enum mm_stage stage = ss->event.stage;
-	log_script_error(ss, text);
-	mm_verdict_reset(out);
-	if (!mm_failure_has_verdict(stage))
-		return;
-	on_error_verdict(ss->generation, out);
 	if (ss->facts->message != NULL) {
 		if (ends_message(stage, out->kind))
 			mm_edits_drop(ss->facts->message);
@@ -64,8 +61,68 @@ void mm_failure_decide(struct mm_script_session *ss, const char *text, struct mm
 	}
 	if (!(mm_verdict_stages(out->kind) & 1u << stage))
 		mm_verdict_reset(out);
-	snprintf(out->decided_by, sizeof out->decided_by, "on_error (%.30s)",
-		ss->generation->scripts[ss->script_at].name);
+	if (ss->script_at < g->script_count)
+		snprintf(out->decided_by, sizeof out->decided_by, "%s (%.30s)", by, g->scripts[ss->script_at].name);
+	else
+		snprintf(out->decided_by, sizeof out->decided_by, "%s", by);
+}
+
+/* The size is the sender's choice, so tempfail, which the sender would meet again with every try, is not the default. A
+ * recipient too many is always refused for now: the client sends it again, without the others (RFC 5321 4.5.3.1.10). */
+static void over_verdict(const struct mm_script_session *ss, enum mm_part part, struct mm_verdict *out)
+{
+	static const struct {
+		unsigned code;
+		const char *status, *text;
+	} rows[][2] = {
+		[MM_PART_HEADER] = {
+			{ 552, "5.3.4", "Message header too big" },
+			{ 452, "4.3.4", "Message header too big for its filter, please try again later" },
+		},
+		[MM_PART_RECIPIENTS] = {
+			{ 554, "5.5.3", "Too many recipients" },
+			{ 452, "4.5.3", "Too many recipients" },
+		},
+	};
+	struct mm_fault why;
+	bool is_temporary = ss->generation->settings.over == MM_VERDICT_tempfail
+		|| (part == MM_PART_RECIPIENTS && ss->event.stage == MM_STAGE_rcpt);
+	enum mm_verdict_kind kind = is_temporary ? MM_VERDICT_tempfail : MM_VERDICT_reject;
+	struct mm_text text = mm_text_of(rows[part][is_temporary].text);
+	if (!mm_verdict_worded(out, kind, rows[part][is_temporary].code, mm_text_of(rows[part][is_temporary].status),
+	    &text, 1, &why))
+		mm_verdict_plain(out, kind);
+}
+
+void mm_failure_over(struct mm_script_session *ss, struct mm_verdict *out)
+{
+	over_verdict(ss, ss->over_due & 1u << MM_PART_HEADER ? MM_PART_HEADER : MM_PART_RECIPIENTS, out);
+	ss->over_due = 0;
+	take_over(ss, "over", out);
+}
+
+/* Has a script seen a cut part of this message, as over = "truncate" allows? Then its sender has made it too big for
+ * the scripts, and may do so with every try. */
+static bool has_seen_cut(const struct mm_script_session *ss, enum mm_part part)
+{
+	const struct mm_message *m = ss->facts->message;
+	return ss->over_logged & 1u << part && m != NULL && mm_message_is_cut(m, part);
+}
+
+void mm_failure_decide(struct mm_script_session *ss, const char *text, struct mm_verdict *out)
+{
+	mm_verdict_reset(out);
+	if (has_seen_cut(ss, MM_PART_HEADER))
+		over_verdict(ss, MM_PART_HEADER, out);
+	else if (has_seen_cut(ss, MM_PART_RECIPIENTS))
+		over_verdict(ss, MM_PART_RECIPIENTS, out);
+	else
+		on_error_verdict(ss->generation, out);
+	log_script_error(ss, text, out->kind);
+	if (mm_failure_has_verdict(ss->event.stage))
+		take_over(ss, "on_error", out);
+	else
+		mm_verdict_reset(out);
 }
 
 bool mm_failure_names_script(const struct mm_script_session *ss, const char *text)
@@ -80,7 +137,11 @@ void mm_failure_name_handler(struct mm_script_session *ss, int handler, struct m
 	lua_State *L = ss->generation->L;
 	lua_Debug where;
 	char text[sizeof why->text];
-	lua_rawgeti(L, LUA_REGISTRYINDEX, handler);
+	mm_vault_push(L, handler);
+	if (!lua_isfunction(L, -1)) {
+		lua_pop(L, 1);
+		return;
+	}
 	lua_getinfo(L, ">S", &where);
 	snprintf(text, sizeof text, "%s", why->text);
 	mm_fault_set(why, MM_FAULT_SCRIPT, "%s:%d: %s: %s", where.short_src, where.linedefined,

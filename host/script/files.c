@@ -12,6 +12,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+const char *const mm_script_module_directories[] = {
+	"/usr/local/share/lua/5.1", "/usr/share/lua/5.1",
+	"/usr/local/lib/lua/5.1", MM_LUA_MULTIARCH "/usr/lib/lua/5.1", NULL
+};
+
 static int by_name(const void *a, const void *b)
 {
 	return strcmp(*(char *const *)a, *(char *const *)b);

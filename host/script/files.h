@@ -12,6 +12,10 @@ struct mm_script_files {
 	size_t   count, capacity;
 };
 
+/* Where modules are looked for after lib/ beside the scripts; ends with NULL. A share/ holds Lua files, a lib/ holds C
+ * modules. */
+extern const char *const mm_script_module_directories[];
+
 /* paths end with NULL. Takes files as they are, and the *.lua of a directory in the byte order of their names, except
  * hidden files and directories. Free the list after a failure, too. */
 bool mm_script_files_find(struct mm_script_files *, const char *const *paths, struct mm_fault *why);

@@ -10,6 +10,7 @@
 #include "task/budget.h"
 #include "task/call.h"
 #include "task/group.h"
+#include "task/profile.h"
 
 #include <lua.h>
 
@@ -50,13 +51,19 @@ static void free_generation(struct mm_generation *g)
 	free(g);
 }
 
-/* Runs what is ready now. What becomes ready meanwhile runs at the next turn of the loop. */
+/* Runs what is ready now, but leaves time for other work. What is left, and what becomes ready meanwhile, runs at the
+ * next turn of the loop. */
 static void run_ready(struct mm_timer *timer)
 {
 	struct mm_generation *g = MM_OWNER_OF(timer, struct mm_generation, runner);
 	mm_generation_retain(g);            /* the last session may end during this call */
-	for (unsigned n = g->ready_count; n > 0 && g->ready_count > 0; n--)
+	const struct mm_profile *p = g->settings.profile;
+	uint64_t began = mm_clock_ticks(), most = p != NULL ? mm_profile_share(p) : UINT64_MAX;
+	for (unsigned n = g->ready_count; n > 0 && g->ready_count > 0; n--) {
 		mm_task_run_ready(g);
+		if (mm_clock_ticks() - began > most)
+			break;
+	}
 	if (g->ready_count > 0)
 		mm_timer_soon(&g->runner);
 	mm_generation_release(g);
@@ -74,8 +81,10 @@ struct mm_generation *mm_generation_new(const struct mm_generation_options *o, s
 	g->account.sum = o->settings.held;
 	g->references = 1;
 	mm_timer_init(&g->runner, g->settings.clock, run_ready);
-	g->ctx_metatable = g->host_object = g->cancel_token = g->host_token = g->field_factory = MM_NO_REF;
-	g->feed_kept_body = MM_NO_REF;
+	g->ctx_metatable = g->kept_metatable = g->client_metatable = g->task_metatable = MM_NO_REF;
+	g->handle_metatables = MM_NO_REF;
+	g->ctx_members = g->ctx_now = g->entry = g->host_object = g->cancel_token = g->host_token = MM_NO_REF;
+	g->field_factory = g->feed_kept_body = g->close_file = g->registry_copy = MM_NO_REF;
 	bool is_made = mm_script_files_find(&list, o->paths, why) && mm_load_prepare(g, &list, why)
 		&& mm_state_open(g, &list, o->modules, o->host_settings, why);
 	mm_script_files_free(&list);

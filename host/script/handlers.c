@@ -121,6 +121,10 @@ void mm_handlers_conclude(struct mm_script_session *ss, struct mm_verdict *out)
 	bool can_decide = !(undecided & 1u << stage);
 	bool all_accept = is_client ? ss->accepted_client != 0 && (plan->client_scripts & ~ss->accepted_client) == 0
 		: accepted != 0 && (plan->message_scripts & ~accepted) == 0;
+	if (ss->over_due != 0 && can_decide && !is_client) {    /* a task has read it since the last handler */
+		mm_failure_over(ss, out);
+		return;
+	}
 	if (can_decide && all_accept) {
 		accept_for_all(out);
 		return;
@@ -144,10 +148,23 @@ void mm_handlers_end(struct mm_script_session *ss)
 	mm_deadline_disarm(ss);
 }
 
+/* However the handler has ended: it may have caught the error. */
+static bool over_decides(struct mm_script_session *ss, struct mm_verdict *out)
+{
+	mm_verdict_reset(&ss->verdict);
+	ss->has_verdict = false;
+	if (ss->task.co != NULL)
+		lua_settop(ss->task.co, 0);
+	mm_failure_over(ss, out);
+	return true;
+}
+
 /* One handler has run. Returns true when the event is over, with its verdict in out. */
 static bool handler_ended(struct mm_script_session *ss, int ref, enum mm_run run, struct mm_fault *why,
 	struct mm_verdict *out)
 {
+	if (ss->over_due != 0 && mm_failure_has_verdict(ss->event.stage))
+		return over_decides(ss, out);
 	if (run == MM_RUN_DONE && !ss->has_verdict && lua_gettop(ss->task.co) == 0)
 		return false;                   /* nothing: the usual result */
 	struct mm_verdict said = { 0 };
@@ -179,7 +196,7 @@ static void push_feed(lua_State *co, void *self)
 {
 	struct mm_script_session *ss = self;
 	mm_ctx_push(co, ss);
-	lua_rawgeti(co, LUA_REGISTRYINDEX, ss->kept_bodies);
+	mm_vault_push(co, ss->kept_bodies);
 	lua_rawgeti(co, -1, (int)ss->script_at + 1);
 	lua_remove(co, -2);
 	if (ss->event.stage == MM_STAGE_body)

@@ -1,5 +1,6 @@
 #include "script/load.h"
 
+#include "script/state.h"
 #include "task/call.h"
 #include "task/profile.h"
 
@@ -65,11 +66,15 @@ static void take_fields(lua_State *L, struct mm_handlers *handlers, const char *
 		luaL_error(L, "out of memory for handlers of %s", path);
 	for (lua_pushnil(L); lua_next(L, -2) != 0;) {
 		struct mm_field_handler *h = &handlers->fields[handlers->field_count];
+		if (lua_type(L, -2) != LUA_TSTRING || !lua_isfunction(L, -1))
+			luaL_error(L, "%s: on_header is not a table of functions by name", path);
+		if (strlen(lua_tostring(L, -2)) != lua_objlen(L, -2))
+			luaL_error(L, "%s: on_header: the name of a field has a NUL byte", path);
 		h->name = strdup(lua_tostring(L, -2));
 		if (h->name == NULL)
 			luaL_error(L, "out of memory for handlers of %s", path);
 		h->size = strlen(h->name);
-		h->ref = luaL_ref(L, LUA_REGISTRYINDEX);
+		h->ref = mm_vault_put(L);
 		handlers->field_count++;
 	}
 }
@@ -100,7 +105,7 @@ static void take_script(lua_State *L, struct mm_generation *g, unsigned at)
 			lua_pop(L, 1);
 			continue;
 		}
-		h->by_stage[stage] = luaL_ref(L, LUA_REGISTRYINDEX);
+		h->by_stage[stage] = mm_vault_put(L);
 		g->plan->stage_scripts[stage] |= UINT64_C(1) << at;
 	}
 	lua_pop(L, 2);
@@ -206,10 +211,12 @@ static void load_ended(struct mm_task *t, enum mm_run run, struct mm_fault *why)
 	bool ok = run == MM_RUN_DONE;
 	if (run == MM_RUN_EXITED)
 		mm_fault_set(why, MM_FAULT_CONFIG, "a script gave a verdict while it was loading");
-	if (ok && lua_cpcall(g->L, take_plan, g) != 0) {
+	if (ok && mm_protected(g->L, take_plan, g) != 0) {
 		ok = mm_fault_set(why, MM_FAULT_CONFIG, "%s", lua_tostring(g->L, -1));
 		lua_pop(g->L, 1);
 	}
+	if (ok)
+		mm_state_note_registry(g);
 	why->class = ok ? MM_FAULT_NONE : MM_FAULT_CONFIG;
 	mm_task_release(t);
 	g->is_loaded = ok;
@@ -233,7 +240,7 @@ static int push_load(lua_State *L)
 		lua_pushstring(L, path);
 		lua_rawseti(L, -2, ++n);
 	}
-	lua_rawgeti(L, LUA_REGISTRYINDEX, g->host_object);
+	mm_vault_push(L, g->host_object);
 	lua_xmove(L, co, 3);
 	return 0;
 }
@@ -244,7 +251,7 @@ void mm_load_start(struct mm_generation *g, void (*done)(void *self, bool ok, co
 	g->plan->loaded = done;
 	g->plan->loaded_self = self;
 	mm_task_init(&g->load_task, g, NULL, load_ended);
-	if (lua_cpcall(g->L, push_load, g) != 0) {
+	if (mm_protected(g->L, push_load, g) != 0) {
 		mm_fault_set(&why, MM_FAULT_CONFIG, "%s", lua_tostring(g->L, -1));
 		lua_pop(g->L, 1);
 		done(self, false, &why);
@@ -263,7 +270,7 @@ void mm_load_stop(struct mm_generation *g)
 static void push_host(lua_State *co, void *self)
 {
 	const struct mm_generation *g = self;
-	lua_rawgeti(co, LUA_REGISTRYINDEX, g->host_object);
+	mm_vault_push(co, g->host_object);
 }
 
 static void unload_ended(struct mm_task *t, enum mm_run run, struct mm_fault *why)

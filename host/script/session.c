@@ -10,6 +10,7 @@
 #include "script/failure.h"
 #include "script/handlers.h"
 #include "script/load.h"
+#include "script/state.h"
 #include "task/call.h"
 #include "task/group.h"
 
@@ -51,9 +52,11 @@ static void session_end_message(void *self)
 	mm_kept_bodies_close(ss);
 	mm_holder_end(&ss->message_holder);
 	mm_ctx_end_message(ss);
+	mm_state_check_registry(ss->generation);
 	ss->cpu_used = 0;
 	ss->accepted_message = 0;
 	ss->skipped = 0;
+	ss->over_due = ss->over_logged = 0;
 }
 
 static void session_end_client(void *self)

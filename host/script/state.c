@@ -12,13 +12,18 @@
 #include <luajit.h>
 #include <lualib.h>
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 static int load_embedded(lua_State *L)
 {
-	const struct mm_lua_source *source = lua_touserdata(L, lua_upvalueindex(1));
+	const struct mm_lua_source *source = mm_lua_sources;
+	while (source->name != NULL && source != lua_touserdata(L, lua_upvalueindex(1)))
+		source++;
+	if (source->name == NULL)       /* a script has changed the upvalue */
+		return luaL_error(L, "this module of the host is gone");
 	char chunk[96];
 	snprintf(chunk, sizeof chunk, "=%s.lua", source->name);
 	if (luaL_loadbufferx(L, (const char *)source->bytes, source->size, chunk, "t") != 0)
@@ -74,47 +79,89 @@ static int open_core(lua_State *L)
 	return 1;
 }
 
-/* package.path: beside the scripts, then the user's LuaRocks tree, then what LuaJIT was built with. The environment's
- * LUA_PATH and the current directory do not count: what a service loads must not depend on who started it. */
-static void set_search_path(lua_State *L, const struct mm_script_files *list)
+/* The entry of LuaJIT's own package.path that holds jit.bc and the like: its directory has the version in its name. */
+static void find_jit_modules(lua_State *L, char *out, size_t size)
+{
+	lua_getglobal(L, "package");
+	lua_getfield(L, -1, "path");
+	const char *path = lua_tostring(L, -1), *found = path != NULL ? strstr(path, "/luajit-") : NULL;
+	while (found != NULL && found > path && found[-1] != ';')
+		found--;
+	snprintf(out, size, "%.*s", found != NULL ? (int)strcspn(found, ";") : 0, found != NULL ? found : "");
+	lua_pop(L, 2);
+}
+
+/* The directory of a script, without its last slash. */
+static struct mm_text directory_of(const char *script)
+{
+	const char *slash = strrchr(script, '/');
+	return slash != NULL ? (struct mm_text){ script, (size_t)(slash - script) } : (struct mm_text){ ".", 1 };
+}
+
+/* lib/ beside each script; scripts of one directory follow each other. */
+static void add_beside_scripts(luaL_Buffer *b, const struct mm_script_files *list)
+{
+	struct mm_text before = { "", 0 };
+	for (size_t i = 0; i < list->count; i++) {
+		struct mm_text here = directory_of(list->items[i]);
+		if (here.size == before.size && memcmp(here.bytes, before.bytes, here.size) == 0)
+			continue;
+		before = here;
+		luaL_addlstring(b, here.bytes, here.size);
+		luaL_addstring(b, "/lib/?.lua;");
+		luaL_addlstring(b, here.bytes, here.size);
+		luaL_addstring(b, "/lib/?/init.lua;");
+	}
+}
+
+static void add_pattern(luaL_Buffer *b, const char *directory, const char *pattern)
+{
+	luaL_addstring(b, directory);
+	luaL_addstring(b, pattern);
+}
+
+static void add_lua(luaL_Buffer *b, const char *directory)
+{
+	add_pattern(b, directory, "/?.lua;");
+	add_pattern(b, directory, "/?/init.lua;");
+}
+
+/* package.path and cpath: beside the scripts, then the system's directories, then the user's LuaRocks tree: a module
+ * there cannot replace one of the system. A service that root starts does not look into the tree at all: what a script
+ * writes into the home of the user who serves must not be loaded at the next start. The environment's LUA_PATH and the
+ * current directory do not count: what a service loads must not depend on who started it. */
+static void set_search_path(lua_State *L, const struct mm_script_files *list, bool omits_home)
 {
 	luaL_Buffer b;
+	char tree[PATH_MAX] = "";
 	const char *home = getenv("HOME");
+	char jit_modules[256];
+	bool has_home = !omits_home && home != NULL && home[0] == '/' && strlen(home) < sizeof tree - 64;
+	find_jit_modules(L, jit_modules, sizeof jit_modules);
 	lua_getglobal(L, "package");
+
 	luaL_buffinit(L, &b);
-	for (size_t i = 0; i < list->count; i++) {
-		const char *slash = strrchr(list->items[i], '/');
-		size_t size = slash != NULL ? (size_t)(slash - list->items[i]) : 1;
-		const char *directory = slash != NULL ? list->items[i] : ".";
-		if (i > 0) {
-			const char *before = strrchr(list->items[i - 1], '/');
-			size_t before_size = before != NULL ? (size_t)(before - list->items[i - 1]) : 1;
-			if (before_size == size && strncmp(before != NULL ? list->items[i - 1] : ".",
-			    directory, size) == 0)
-				continue;
-		}
-		luaL_addlstring(&b, directory, size);
-		luaL_addstring(&b, "/lib/?.lua;");
-		luaL_addlstring(&b, directory, size);
-		luaL_addstring(&b, "/lib/?/init.lua;");
-	}
-	if (home != NULL && home[0] == '/') {
-		luaL_addstring(&b, home);
-		luaL_addstring(&b, "/.luarocks/share/lua/5.1/?.lua;");
-		luaL_addstring(&b, home);
-		luaL_addstring(&b, "/.luarocks/share/lua/5.1/?/init.lua;");
-	}
-	luaL_addstring(&b, "/usr/local/share/lua/5.1/?.lua;/usr/local/share/lua/5.1/?/init.lua;"
-		"/usr/share/lua/5.1/?.lua;/usr/share/lua/5.1/?/init.lua;/usr/share/luajit-2.1.0-beta3/?.lua");
+	add_beside_scripts(&b, list);
+	for (const char *const *d = mm_script_module_directories; *d != NULL; d++)
+		if (strstr(*d, "/share/") != NULL)
+			add_lua(&b, *d);
+	luaL_addstring(&b, jit_modules);
+	luaL_addchar(&b, ';');
+	if (has_home)
+		snprintf(tree, sizeof tree, "%s/.luarocks/share/lua/5.1", home);
+	if (has_home)
+		add_lua(&b, tree);
 	luaL_pushresult(&b);
 	lua_setfield(L, -2, "path");
 
 	luaL_buffinit(L, &b);
-	if (home != NULL && home[0] == '/') {
-		luaL_addstring(&b, home);
-		luaL_addstring(&b, "/.luarocks/lib/lua/5.1/?.so;");
-	}
-	luaL_addstring(&b, "/usr/local/lib/lua/5.1/?.so;" MM_LUA_MULTIARCH_CPATH "/usr/lib/lua/5.1/?.so");
+	for (const char *const *d = mm_script_module_directories; *d != NULL; d++)
+		if (strstr(*d, "/share/") == NULL)
+			add_pattern(&b, *d, "/?.so;");
+	if (has_home)
+		snprintf(tree, sizeof tree, "%s/.luarocks/lib/lua/5.1", home);
+	if (has_home)
+		add_pattern(&b, tree, "/?.so;");
 	luaL_pushresult(&b);
 	lua_setfield(L, -2, "cpath");
 	lua_pop(L, 1);
@@ -130,7 +177,7 @@ static void push_kept_tables(lua_State *L, struct mm_generation *g)
 	for (int i = 0; i < MM_KEPT_COUNT; i++) {
 		lua_newtable(L);
 		lua_pushvalue(L, -1);
-		g->kept_tables[i] = luaL_ref(L, LUA_REGISTRYINDEX);
+		g->kept_tables[i] = mm_vault_put(L);
 		lua_setfield(L, -2, names[i]);
 	}
 }
@@ -146,12 +193,17 @@ static void put_index_before(lua_State *L, struct mm_generation *g)
 	push_kept_tables(L, g);
 	lua_pushvalue(L, -4);
 	lua_getfield(L, -6, "__index");
-	lua_call(L, 3, 1);              /* [metatable members module index] */
+	lua_newtable(L);
+	lua_pushboolean(L, 0);
+	lua_rawseti(L, -2, 1);
+	lua_pushvalue(L, -1);
+	g->ctx_now = mm_vault_put(L);
+	lua_call(L, 4, 1);              /* [metatable members module index] */
 	lua_setfield(L, -4, "__index");
 	lua_getfield(L, -1, "guard");
 	lua_pushvalue(L, -3);
 	lua_call(L, 1, 1);
-	lua_setfield(L, LUA_REGISTRYINDEX, MM_KEPT_CLASS);
+	g->kept_metatable = mm_vault_put(L);
 	lua_pop(L, 1);
 }
 
@@ -178,7 +230,7 @@ static void make_ctx_class(lua_State *L, struct mm_generation *g)
 	lua_pop(L, 1);
 	put_index_before(L, g);
 	lua_pop(L, 1);
-	g->ctx_metatable = luaL_ref(L, LUA_REGISTRYINDEX);
+	g->ctx_metatable = mm_vault_put(L);
 }
 
 static void make_host_object(lua_State *L, struct mm_generation *g, const struct mm_value *settings)
@@ -194,7 +246,7 @@ static void make_host_object(lua_State *L, struct mm_generation *g, const struct
 	lua_setfield(L, -2, "pid");
 	mm_push_settings(L, settings);
 	lua_setfield(L, -2, "settings");
-	g->host_object = luaL_ref(L, LUA_REGISTRYINDEX);
+	g->host_object = mm_vault_put(L);
 }
 
 /* The host's own modules after ours, so that they may replace them. */
@@ -234,6 +286,96 @@ static void push_of_module(lua_State *L, const char *module, const char *field)
 	lua_remove(L, -2);
 }
 
+static char mark;               /* its address is a key of the registry, as long as nobody empties it */
+
+/* What C modules keep under names, such as the metatables by which they recognise their userdata. */
+static int copy_registry(lua_State *L)
+{
+	struct mm_generation *g = lua_touserdata(L, 1);
+	lua_pushlightuserdata(L, &mark);
+	lua_pushboolean(L, 1);
+	lua_rawset(L, LUA_REGISTRYINDEX);
+	lua_newtable(L);
+	for (lua_pushnil(L); lua_next(L, LUA_REGISTRYINDEX) != 0; lua_pop(L, 1)) {
+		if (lua_type(L, -2) == LUA_TNUMBER)
+			continue;
+		lua_pushvalue(L, -2);
+		lua_pushvalue(L, -2);
+		lua_rawset(L, 2);
+	}
+	g->registry_copy = mm_vault_put(L);
+	return 0;
+}
+
+void mm_state_note_registry(struct mm_generation *g)
+{
+	if (mm_protected(g->L, copy_registry, g) != 0)
+		lua_pop(g->L, 1);       /* out of memory: there is no copy to go back to */
+}
+
+static int restore_registry(lua_State *L)
+{
+	struct mm_generation *g = lua_touserdata(L, 1);
+	mm_vault_push(L, g->registry_copy);
+	for (lua_pushnil(L); lua_next(L, 2) != 0; lua_pop(L, 1)) {
+		lua_pushvalue(L, -2);
+		lua_pushvalue(L, -2);
+		lua_rawset(L, LUA_REGISTRYINDEX);
+	}
+	return 0;
+}
+
+void mm_state_check_registry(struct mm_generation *g)
+{
+	lua_pushlightuserdata(g->L, &mark);
+	lua_rawget(g->L, LUA_REGISTRYINDEX);
+	bool is_whole = lua_toboolean(g->L, -1);
+	lua_pop(g->L, 1);
+	if (is_whole || g->registry_copy == MM_NO_REF)
+		return;
+	if (!g->has_lost_registry)
+		mm_log_say(g->settings.log, MM_LEVEL_ERROR, "registry", "a script has emptied Lua's registry, where "
+			"C modules keep what they need; what they had there by name when the scripts were loaded is "
+			"back, but do not rely on them: find where the scripts change the registry, mend it, and "
+			"reload");
+	g->has_lost_registry = true;
+	if (mm_protected(g->L, restore_registry, g) != 0)
+		lua_pop(g->L, 1);
+}
+
+static int get_registry(lua_State *L)
+{
+	lua_pushvalue(L, lua_upvalueindex(1));
+	return 1;
+}
+
+/* LuaJIT would unload a C module as soon as the registry entry that holds it is gone; its functions may still be
+ * called. A module once loaded stays. */
+static void keep_c_modules(lua_State *L)
+{
+	lua_getfield(L, LUA_REGISTRYINDEX, "_LOADLIB");
+	if (lua_istable(L, -1)) {
+		lua_pushnil(L);
+		lua_setfield(L, -2, "__gc");
+	}
+	lua_pop(L, 1);
+}
+
+/* debug.getregistry() gives scripts and their modules a table of their own, through which the registry can be read: one
+ * loop that clears the registry would break every C module, for all sessions. */
+static void shield_registry(lua_State *L)
+{
+	lua_getglobal(L, "debug");
+	lua_newtable(L);
+	lua_newtable(L);
+	lua_pushvalue(L, LUA_REGISTRYINDEX);
+	lua_setfield(L, -2, "__index");
+	lua_setmetatable(L, -2);
+	lua_pushcclosure(L, get_registry, 1);
+	lua_setfield(L, -2, "getregistry");
+	lua_pop(L, 1);
+}
+
 struct making {
 	struct mm_generation          *generation;
 	const struct mm_script_files  *paths;
@@ -246,29 +388,35 @@ static int make_state(lua_State *L)
 {
 	struct making *m = lua_touserdata(L, 1);
 	struct mm_generation *g = m->generation;
+	mm_vault_make(L);
 	lua_pushboolean(L, 1);
 	lua_setfield(L, LUA_REGISTRYINDEX, "LUA_NOENV");
 	luaL_openlibs(L);
+	keep_c_modules(L);
+	shield_registry(L);
 	mm_budget_admit(L);             /* after openlibs, which turns the compiler on */
-	mm_generation_mark(L, g);
+	mm_memory_hear_finalizers(L);
 	lua_newtable(L);
-	g->cancel_token = luaL_ref(L, LUA_REGISTRYINDEX);
+	g->cancel_token = mm_vault_put(L);
 	lua_newtable(L);
-	g->host_token = luaL_ref(L, LUA_REGISTRYINDEX);
+	g->host_token = mm_vault_put(L);
 	mm_task_keep_words(L, g);
 
-	set_search_path(L, m->paths);
+	set_search_path(L, m->paths, g->settings.omits_home);
 	preload_modules(L, m->modules);
 	make_ctx_class(L, g);
 	make_host_object(L, g, m->settings);
 	push_of_module(L, "moonmilter.runtime.entry", "by");
 	lua_pushcfunction(L, mm_call_push);
 	lua_call(L, 1, 1);
-	g->entry = luaL_ref(L, LUA_REGISTRYINDEX);
+	g->entry = mm_vault_put(L);
 	push_of_module(L, "moonmilter.runtime.headers", NULL);
-	g->field_factory = luaL_ref(L, LUA_REGISTRYINDEX);
+	g->field_factory = mm_vault_put(L);
+	lua_getglobal(L, "io");
+	lua_getfield(L, -1, "close");
+	g->close_file = mm_vault_put(L);
 	push_of_module(L, "moonmilter.runtime.kept_body", "feed");
-	g->feed_kept_body = luaL_ref(L, LUA_REGISTRYINDEX);
+	g->feed_kept_body = mm_vault_put(L);
 	return 0;
 }
 
@@ -287,6 +435,12 @@ static void begin_hunt(lua_State *L)
 }
 #else
 static void begin_hunt(lua_State *L) { (void)L; }
+#endif
+
+#if defined __has_feature               /* clang */
+#if __has_feature(address_sanitizer)
+#define __SANITIZE_ADDRESS__ 1
+#endif
 #endif
 
 #ifdef __SANITIZE_ADDRESS__
@@ -322,7 +476,8 @@ bool mm_state_open(struct mm_generation *g, const struct mm_script_files *paths,
 	mm_memory_watch(g);
 	lua_atpanic(g->L, panic);
 	struct making m = { g, paths, modules, settings };
-	if (lua_cpcall(g->L, make_state, &m) == 0) {
+	if (mm_protected(g->L, make_state, &m) == 0) {
+		mm_vault_fix(g);
 		begin_hunt(g->L);
 		return true;
 	}
@@ -335,6 +490,8 @@ void mm_state_close(struct mm_generation *g)
 		return;
 	mm_budget_dismiss(g->L);
 	mm_memory_unwatch(g);
+	mm_generation_closes(g);
 	lua_close(g->L);
+	mm_generation_closes(NULL);
 	g->L = NULL;
 }

@@ -25,6 +25,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -42,9 +43,12 @@
 
 static struct {
 	bool                    is_open;
+	bool                    sees_exit;
 	struct mm_budget_limits limits;
 	struct mm_census_row   *row;            /* borrowed */
 	struct mm_log          *log;            /* borrowed */
+	const struct mm_session *const *working;        /* borrowed; NULL: not known */
+	uint64_t                at_work;        /* what the row has shown before the outermost slice */
 	timer_t                 timer;
 	lua_State              *preferred;      /* borrowed; NULL: none */
 
@@ -90,30 +94,59 @@ static void copy_text(char *to, size_t size, const char *from, size_t n)
 	to[n] = '\0';
 }
 
+/* Whose message it is, also when no Lua runs. */
+static void note_session(struct mm_whereabouts *at, const struct mm_session *s)
+{
+	struct mm_text queue_id = mm_session_macro(s, "i");
+	struct mm_text sender = s->message != NULL ? mm_message_text(s->message, s->message->sender)
+		: (struct mm_text){ "", 0 };
+	copy_text(at->session, sizeof at->session, s->id, strlen(s->id));
+	copy_text(at->queue_id, sizeof at->queue_id, queue_id.bytes, queue_id.size);
+	copy_text(at->sender, sizeof at->sender, sender.bytes, sender.size);
+	at->size = s->message != NULL ? s->message->body_size : 0;
+}
+
 /* Called from signal handlers: it reads only memory that does not change while Lua runs, and allocates nothing. */
 static void note_place(const struct mm_task *t)
 {
 	struct mm_whereabouts *at = &budget.row->whereabouts;
 	struct mm_whose whose = mm_whose_of(t);
 	const char *handler = mm_whose_handler(&whose), *script = mm_whose_path(&whose);
-	const char *session = whose.session != NULL ? whose.session->facts->id : "";
-	struct mm_text queue_id = mm_whose_queue_id(&whose);
 	if (script == NULL)
 		script = t->generation->settings.milter_name;
-	copy_text(at->session, sizeof at->session, session, strlen(session));
-	copy_text(at->queue_id, sizeof at->queue_id, queue_id.bytes, queue_id.size);
+	at->session[0] = at->queue_id[0] = at->sender[0] = '\0';
+	if (whose.session != NULL)
+		note_session(at, whose.session->facts);
 	copy_text(at->handler, sizeof at->handler, handler, strlen(handler));
 	copy_text(at->script, sizeof at->script, script, strlen(script));
 	mm_census_set(at->is_set, 1);
 	budget.has_place = 1;
 }
 
+static void note_last_place(void)
+{
+	struct mm_whereabouts *at = &budget.row->whereabouts;
+	if (budget.running != NULL) {
+		note_place(budget.running);
+	} else if (budget.working != NULL && *budget.working != NULL) {
+		at->script[0] = at->handler[0] = '\0';
+		note_session(at, *budget.working);
+		mm_census_set(at->is_set, 1);
+	}
+}
+
 static void on_crash(int number)
 {
-	if (budget.running != NULL)
-		note_place(budget.running);
+	note_last_place();
 	signal(number, SIG_DFL);
 	raise(number);
+}
+
+/* A C function that a script has called ends the process. */
+static void on_exit_from_inside(void)
+{
+	if (budget.is_open)
+		note_last_place();
 }
 
 /* ---- the hook ---- */
@@ -223,6 +256,8 @@ static void look_at_slice(struct mm_task *t)
 		budget.slice_cpu = cpu;
 		budget.slice_wall = mm_clock_now();
 		budget.has_reported = false;
+		/* another slice than at the last tick: a loop with a lot of work in one turn is slow, not stuck */
+		mm_census_add(budget.row->beats, 1);
 	} else if (!budget.has_place) {
 		note_place(t);
 	}
@@ -281,8 +316,12 @@ struct mm_task *mm_budget_begin(struct mm_task *t)
 	struct mm_task *before = budget.running;
 	if (!budget.is_open)
 		return NULL;
-	if (before == NULL)
+	if (before == NULL) {
 		budget.sequence++;
+		budget.at_work = mm_census_get(budget.row->at_work);
+		if (t->session != NULL)         /* a task may run while no event does */
+			mm_census_set(budget.row->at_work, t->session->facts->event_digest);
+	}
 	budget.running = t;
 	if (!budget.is_ticking) {
 		budget.is_ticking = 1;
@@ -310,6 +349,8 @@ void mm_budget_end(struct mm_task *before)
 		return;
 	struct mm_task *t = budget.running;
 	budget.running = before;                /* first of all: from here on no tick sets the hook */
+	if (before == NULL)
+		mm_census_set(budget.row->at_work, budget.at_work);
 	if (before == NULL && (budget.is_struck || budget.has_place))
 		end_slice(t->generation->L);
 }
@@ -368,6 +409,8 @@ static void take_signals(void)
 	for (size_t i = 0; i < sizeof crashes / sizeof *crashes; i++)
 		sigaction(crashes[i], &crash, NULL);
 	signal(SIGPROF, SIG_IGN);
+	if (!budget.sees_exit)
+		budget.sees_exit = atexit(on_exit_from_inside) == 0;
 }
 
 /* Aimed at this thread. */
@@ -394,6 +437,11 @@ bool mm_budget_open(const struct mm_budget_limits *limits, struct mm_census_row 
 	return true;
 }
 
+void mm_budget_watch(const struct mm_session *const *working)
+{
+	budget.working = working;
+}
+
 void mm_budget_set(const struct mm_budget_limits *limits)
 {
 	budget.limits = *limits;
@@ -407,6 +455,7 @@ void mm_budget_close(void)
 		mm_budget_dismiss(budget.preferred);
 	mm_budget_sample_no_more();
 	timer_delete(budget.timer);
+	budget.working = NULL;
 	budget.is_open = false;
 	budget.is_ticking = 0;
 }

@@ -20,6 +20,8 @@ struct mm_budget_limits {
 
 /* False: the system has no timer for us. row and log are borrowed until close. */
 bool mm_budget_open(const struct mm_budget_limits *, struct mm_census_row *, struct mm_log *, struct mm_fault *why);
+/* For a crash outside of Lua: *working is the session whose bytes are at work, or NULL. Borrowed until close. */
+void mm_budget_watch(const struct mm_session *const *working);
 void mm_budget_set(const struct mm_budget_limits *);
 void mm_budget_close(void);
 bool mm_budget_is_open(void);

@@ -35,7 +35,7 @@ static void explain(struct mm_task *t, int status, struct mm_fault *why)
 	struct describing d = { t, why };
 	mm_fault_set(why, MM_FAULT_SCRIPT, "%s", status == LUA_ERRMEM ? "out of memory" : "the handler failed");
 	struct mm_task *ran = mm_budget_begin(t);       /* __tostring is the script's, too */
-	lua_cpcall(L, describe_error, &d);              /* when even this fails, the sentence above remains */
+	mm_protected(L, describe_error, &d);              /* when even this fails, the sentence above remains */
 	mm_budget_end(ran);
 	lua_settop(L, top);
 	mm_blame_hide_runtime(why->text);
@@ -80,14 +80,28 @@ static void count_wait(struct mm_task *t, struct mm_profile_row *row, bool waits
 		name_call(t, row, ticks, busy);
 }
 
+/* For the line about a turn of the loop that has taken long. */
+static void note_longest(const struct mm_task *t, struct mm_profile *p, const struct mm_profile_row *row,
+	uint64_t ticks)
+{
+	struct mm_whose whose = mm_whose_of(t);
+	p->look.longest = ticks;
+	p->look.script = whose.script->profile;
+	p->look.row = (int)(row - whose.script->profile->rows);
+	snprintf(p->look.session, sizeof p->look.session, "%s",
+		whose.session != NULL ? whose.session->facts->id : "");
+}
+
 /* cpu: the thread's CPU time at its beginning; 0: not measured. */
 static void count_slice(struct mm_task *t, struct mm_profile_row *row, bool waits, double cpu, uint64_t began,
 	uint64_t ended)
 {
-	const struct mm_profile *p = t->generation->settings.profile;
+	struct mm_profile *p = t->generation->settings.profile;
 	if (ended < began)              /* another processor's counter */
 		ended = began;
 	mm_profile_ran(p, row, ended - began);
+	if (mm_profile_is_longest(p, ended - began))
+		note_longest(t, p, row, ended - began);
 	if (t->session != NULL && t->session->facts->message != NULL)
 		t->session->facts->message->busy += ended - began;
 	if (cpu != 0)
@@ -136,6 +150,8 @@ enum mm_run mm_call_resume(struct mm_task *t, int argument_count, struct mm_faul
 	struct mm_generation *g = t->generation;
 	struct mm_task *before = g->current;
 	g->current = t;
+	if (g->shown != t->session)
+		mm_task_show(g, t->session);
 	struct mm_task *ran = mm_budget_begin(t);
 	struct mm_profile_row *row = row_of(t);
 	bool enforced = mm_memory_begin(g);
@@ -146,6 +162,8 @@ enum mm_run mm_call_resume(struct mm_task *t, int argument_count, struct mm_faul
 	mm_memory_end(g, enforced);
 	mm_budget_end(ran);
 	g->current = before;
+	if (before != NULL && g->shown != before->session)
+		mm_task_show(g, before->session);
 	enum mm_run run = outcome(t, status, why);
 	if (row != NULL)
 		count_slice(t, row, run == MM_RUN_WAITING, cpu, began, ended);
@@ -160,8 +178,12 @@ struct mm_pushing {
 
 int mm_call_push(lua_State *co)
 {
-	const struct mm_pushing *p = lua_touserdata(co, 1);
+	struct mm_generation *g = mm_generation_of(co);
+	const struct mm_pushing *p = g->pushing;
 	lua_settop(co, 0);
+	if (p == NULL)
+		return luaL_error(co, "only the host calls this");
+	g->pushing = NULL;
 	if (p->push != NULL)
 		p->push(co, p->self);
 	return lua_gettop(co);
@@ -176,11 +198,13 @@ enum mm_run mm_call_function(struct mm_task *t, int called, void (*push)(lua_Sta
 		mm_fault_set(why, MM_FAULT_SCRIPT, "out of memory for a coroutine");
 		return MM_RUN_FAILED;
 	}
-	/* At rest a coroutine's stack has room for these three; a new closure would cost an allocation each time. */
-	lua_rawgeti(co, LUA_REGISTRYINDEX, t->generation->entry);
-	lua_rawgeti(co, LUA_REGISTRYINDEX, called);
-	lua_pushlightuserdata(co, &p);
-	return mm_call_resume(t, 2, why);
+	/* At rest a coroutine's stack has room for these two; a new closure would cost an allocation each time. */
+	mm_vault_push(co, t->generation->entry);
+	mm_vault_push(co, called);
+	t->generation->pushing = &p;
+	enum mm_run run = mm_call_resume(t, 1, why);
+	t->generation->pushing = NULL;
+	return run;
 }
 
 /* ---- the end of a wait ---- */
@@ -190,6 +214,15 @@ void mm_task_go_on(struct mm_task *t, int count)
 	struct mm_fault why;
 	mm_task_wait_is_over(t);
 	t->resumed(t, mm_call_resume(t, count, &why), &why);
+}
+
+void mm_task_go_on_in_turn(struct mm_task *t, int count)
+{
+	const struct mm_profile *p = t->generation->settings.profile;
+	if (p != NULL && mm_profile_is_late(p))
+		mm_task_ready(t, count);
+	else
+		mm_task_go_on(t, count);
 }
 
 void mm_task_run_ready(struct mm_generation *g)
@@ -225,7 +258,7 @@ static void limit_passed(struct mm_timer *timer)
 		return;                 /* it has its answer: the next wait raises */
 	t->undo(t);
 	mm_limit_push(t, t->co);
-	mm_task_go_on(t, 2);
+	mm_task_go_on_in_turn(t, 2);
 }
 
 unsigned mm_limit_open(struct mm_task *t, double seconds)

@@ -22,6 +22,9 @@ enum mm_run mm_call_function(struct mm_task *, int called, void (*push)(struct l
 /* The wait is over and count results have been pushed on task->co: resumes the coroutine and calls resumed. Never call
  * it from inside the primitive that started the wait, nor from inside any handler. */
 void mm_task_go_on(struct mm_task *, int count);
+/* The same for a timer, which may fire together with thousands of others: when this turn of the loop has already worked
+ * for a while, the task becomes ready instead (mm_task_ready()). */
+void mm_task_go_on_in_turn(struct mm_task *, int count);
 /* Undoes the wait, raises the cancellation inside the coroutine so that its cleanup runs, and drops it. resumed is not
  * called. Not waiting: nothing happens. */
 void mm_task_cancel(struct mm_task *, enum mm_cancel why);

@@ -3,8 +3,8 @@
  * further tasks of a session have their own coroutines.
  *
  * Only these three folders use it; the folders below see script/generation.h. Fields that end together are grouped, and
- * each group names what ends it. lua.h is not included: lua_State is only a name. An int that holds a registry
- * reference is owned by its struct and ends with the Lua state. */
+ * each group names what ends it. lua.h is not included: lua_State is only a name. An int that holds a reference
+ * (vault.h) is owned by its struct and ends with the Lua state. */
 #ifndef MM_TASK_GENERATION_H
 #define MM_TASK_GENERATION_H
 
@@ -24,6 +24,7 @@ struct mm_http;
 struct mm_plan;
 struct mm_pools;
 struct mm_profile;
+struct mm_pushing;
 struct mm_profile_script;
 struct mm_script_session;
 struct mm_spawned;
@@ -61,7 +62,7 @@ struct mm_task {
 	struct mm_generation     *generation;   /* borrowed */
 	struct mm_script_session *session;      /* borrowed; NULL while scripts load or unload */
 	struct lua_State         *co;           /* borrowed from the Lua state through anchor; NULL: none yet */
-	int                       anchor;       /* registry reference */
+	int                       anchor;       /* reference */
 	float                     busy;         /* ticks that the call has run before its last wait (profile.h) */
 	bool                      is_cancelled; /* every further wait raises at once */
 	bool                      is_waiting;
@@ -104,8 +105,9 @@ struct mm_worker_memory {
 
 struct mm_memory {
 	struct mm_worker_memory *worker;        /* borrowed */
-	void                  *(*allocate)(void *, void *, size_t, size_t);     /* the state's own; NULL: it does not
-	                                                                         * count */
+	struct mm_worker_memory  alone;         /* for a worker that has none */
+	void                  *(*allocate)(void *, void *, size_t, size_t);     /* the state's own; NULL: not yet, or
+	                                                                         * no more */
 	void                    *allocate_self; /* borrowed from the state */
 	size_t                   used, soft, hard;      /* bytes: of this state; limits of the worker */
 	size_t                   collect_at;    /* bytes of the worker */
@@ -130,7 +132,10 @@ struct mm_generation_settings {
 	double                   progress_every;        /* seconds */
 	size_t                   body_max;      /* bytes of a replacement body */
 	enum mm_verdict_kind     on_error;      /* tempfail, accept or reject */
+	enum mm_verdict_kind     over;          /* a script reads a part of a message that is cut (mm_part): reject,
+	                                         * tempfail, or continue with what is kept */
 	bool                     lockstep;      /* answer every header event */
+	bool                     omits_home;    /* do not look for modules in ~/.luarocks */
 	unsigned long            number;        /* counts from 1; grows with each reload */
 	struct mm_worker_memory *memory;        /* borrowed; NULL: no limits */
 	struct mm_account_sum   *held;          /* borrowed: of the worker; NULL: not counted */
@@ -144,6 +149,7 @@ struct mm_generation_settings {
 struct mm_generation {
 	/* from mm_generation_new() to the last reference */
 	struct lua_State             *L;        /* owned */
+	struct lua_State             *vault;    /* borrowed from it; NULL: not yet, or no more (vault.h) */
 	struct mm_generation         *next, *previous;  /* borrowed: of settings.all */
 	struct mm_generation_settings settings;
 	struct mm_memory              memory;
@@ -161,6 +167,7 @@ struct mm_generation {
 	struct mm_plan               *plan;     /* owned: their handlers */
 	struct mm_wanted              wanted;   /* borrows from the plan */
 	bool                          is_loaded;
+	bool                          has_lost_registry;        /* and the log says so (script/state.h) */
 
 	/* while it loads */
 	struct mm_task                load_task;        /* later, idle time is charged to it, too */
@@ -169,6 +176,8 @@ struct mm_generation {
 	                                                 * none */
 
 	/* what runs */
+	struct mm_script_session     *shown;    /* borrowed: whose ctx is in ctx_now; NULL: none */
+	const struct mm_pushing      *pushing;  /* borrowed: what the call that begins will push (call.c) */
 	struct mm_task               *current;  /* borrowed: the task that runs now; NULL outside of Lua */
 	struct mm_task               *ready_first, *ready_last; /* run queue; borrowed from their owners */
 	unsigned                      ready_count;
@@ -177,12 +186,15 @@ struct mm_generation {
 	struct mm_task_group          timers;   /* end when the next generation takes over */
 	struct mm_parked {
 		struct lua_State *co;           /* borrowed from the Lua state through anchor */
-		int               anchor;       /* registry reference */
+		int               anchor;       /* reference */
 	}                            *pool;     /* owned: finished coroutines */
 	unsigned                      pool_count, pool_capacity;
 
-	/* registry references: made with the state, by script/state.h */
-	int                           ctx_metatable;
+	/* references: made with the state, by script/state.h */
+	int                           ctx_metatable, kept_metatable, client_metatable, task_metatable;
+	int                           handle_metatables;        /* a table of them by number (bind/handle.h) */
+	int                           ctx_members;      /* the table of the members of ctx */
+	int                           ctx_now;  /* { ctx of the session that runs }: moonmilter.runtime.members */
 	int                           kept_tables[MM_KEPT_COUNT];       /* each is a table by ctx */
 	int                           host_object;
 	int                           cancel_token;     /* the value that a cancelled wait returns to its wrapper */
@@ -194,6 +206,8 @@ struct mm_generation {
 	int                           host_token;       /* the value that a wait yields, so that user
 	                                                 * coroutines pass it on */
 	int                           field_factory;    /* moonmilter.runtime.headers: makes ctx.headers */
+	int                           registry_copy;    /* what was in Lua's registry when the scripts were loaded */
+	int                           close_file;       /* file:close of the io library */
 	int                           feed_kept_body;   /* of moonmilter.runtime.kept_body */
 };
 
@@ -211,7 +225,7 @@ struct mm_script_session {
 	struct mm_timer           alarm;        /* owned: deadline and progress, while a handler waits (deadline.h) */
 	double                    deadline_at;  /* mm_clock_now(); 0: not set for this event */
 	double                    progress_at;  /* mm_clock_now() */
-	int                       ctx;          /* registry references, MM_NO_REF: none yet */
+	int                       ctx;          /* references, MM_NO_REF: none yet */
 
 	/* an SMTP client: until session_end_client() */
 	int                       client_table;
@@ -220,6 +234,9 @@ struct mm_script_session {
 	uint32_t                  recipients_synced;
 	int                       headers_table;
 	uint32_t                  headers_stamp;
+	uint8_t                   over_due;     /* bits 1 << enum mm_part: read, but cut; the event gets the verdict of
+	                                         * settings.over */
+	uint8_t                   over_logged;  /* the same bits: the log has said so */
 	int                       kept_bodies;  /* table by script: the bodies that ctx:body{} keeps of this message */
 	float                     cpu_used;     /* seconds since the previous message ended; budget.c */
 	uint64_t                  keeps_body;   /* scripts that keep it */

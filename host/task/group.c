@@ -10,7 +10,7 @@
 #include <stdlib.h>
 
 struct mm_deferred {
-	int                 ref;        /* registry reference, owned */
+	int                 ref;        /* reference, owned */
 	const struct mm_script *script; /* borrowed: the script that deferred it; may be NULL */
 	struct mm_deferred *next;
 };
@@ -231,7 +231,7 @@ static void deferred_resumed(struct mm_task *t, enum mm_run run, struct mm_fault
 		log_failure(t, "at_end", why->text);
 }
 
-static void run_deferred(struct mm_generation *g, struct mm_script_session *ss, const struct mm_deferred *d,
+static void run_deferred(struct mm_generation *g, struct mm_script_session *ss, struct mm_deferred *d,
 	enum mm_cancel why)
 {
 	struct mm_task task;
@@ -241,7 +241,7 @@ static void run_deferred(struct mm_generation *g, struct mm_script_session *ss, 
 	task.is_cancelled = true;               /* its owner has ended: waits raise */
 	task.why = why;
 	deferred_resumed(&task, mm_call_function(&task, d->ref, NULL, NULL, &fault), &fault);
-	luaL_unref(g->L, LUA_REGISTRYINDEX, d->ref);
+	mm_vault_drop(g->L, &d->ref);
 	mm_task_release(&task);
 }
 

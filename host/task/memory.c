@@ -34,7 +34,7 @@ static bool is_given(struct mm_memory *m, size_t more)
 
 static void *allocate(void *self, void *block, size_t old_size, size_t new_size)
 {
-	struct mm_memory *m = self;
+	struct mm_memory *m = &((struct mm_generation *)self)->memory;
 	struct mm_worker_memory *w = m->worker;
 	if (new_size > old_size && m->is_enforced && !is_given(m, new_size - old_size))
 		return NULL;
@@ -50,15 +50,13 @@ void mm_memory_watch(struct mm_generation *g)
 {
 	struct mm_memory *m = &g->memory;
 	const struct mm_generation_settings *settings = &g->settings;
-	if (settings->memory == NULL || (settings->memory_soft == 0 && settings->memory_hard == 0))
-		return;
-	m->worker = settings->memory;
-	m->hard = settings->memory_hard != 0 ? settings->memory_hard : SIZE_MAX / 2;
-	m->soft = settings->memory_soft != 0 ? settings->memory_soft : settings->memory_hard / 2;
+	m->worker = settings->memory != NULL ? settings->memory : &m->alone;
+	m->hard = settings->memory_hard != 0 ? settings->memory_hard : SIZE_MAX / 4;
+	m->soft = settings->memory_soft != 0 ? settings->memory_soft : m->hard / 2;
 	m->allocate = lua_getallocf(g->L, &m->allocate_self);
 	m->used = (size_t)lua_gc(g->L, LUA_GCCOUNT, 0) * 1024 + (size_t)lua_gc(g->L, LUA_GCCOUNTB, 0);
 	m->worker->used += m->used;
-	lua_setallocf(g->L, allocate, m);
+	lua_setallocf(g->L, allocate, g);
 }
 
 void mm_memory_unwatch(struct mm_generation *g)
@@ -86,13 +84,34 @@ static void note_pause(const struct mm_generation *g, double seconds)
 		mm_census_set(row->longest_collection_us, us);
 }
 
+static void say_finalizer_failed(const struct mm_generation *g, lua_State *L, int index)
+{
+	mm_log_say(g->settings.log, MM_LEVEL_ERROR, "script_error", "a finalizer (__gc) failed: %s",
+		lua_type(L, index) == LUA_TSTRING ? lua_tostring(L, index) : "(no text)");
+}
+
+static int on_failed_finalizer(lua_State *L)
+{
+	say_finalizer_failed(mm_generation_of(L), L, 1);
+	return 0;
+}
+
+void mm_memory_hear_finalizers(lua_State *L)
+{
+	lua_getglobal(L, "jit");
+	lua_getfield(L, -1, "attach");
+	lua_pushcfunction(L, on_failed_finalizer);
+	lua_pushliteral(L, "errfin");
+	lua_call(L, 2, 0);
+	lua_pop(L, 1);
+}
+
 /* Collects in a protected call: finalizers are the script's, and the collector passes on their errors. */
 static void collect_with(struct mm_generation *g, lua_CFunction how, void *self)
 {
-	if (lua_cpcall(g->L, how, self) == 0)
+	if (mm_protected(g->L, how, self) == 0)
 		return;
-	mm_log_say(g->settings.log, MM_LEVEL_ERROR, "script_error", "a finalizer (__gc) failed: %s",
-		lua_type(g->L, -1) == LUA_TSTRING ? lua_tostring(g->L, -1) : "(no text)");
+	say_finalizer_failed(g, g->L, -1);
 	lua_pop(g->L, 1);
 }
 

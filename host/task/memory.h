@@ -9,8 +9,12 @@
 
 #include "task/task.h"
 
-/* Counts the state's memory, with the limits of the settings. Call it before anything is in the state. */
+/* Counts the state's memory, with the limits of the settings, and lets mm_generation_of() find the generation. Call it
+ * before anything is in the state. */
 void mm_memory_watch(struct mm_generation *);
+/* Newer versions of LuaJIT (since 2023) do not pass on the error of a finalizer (__gc), but report it as the event
+ * "errfin": logs it. Older ones ignore the call, and collections log the error that they pass on. May raise. */
+void mm_memory_hear_finalizers(struct lua_State *);
 /* Before lua_close. */
 void mm_memory_unwatch(struct mm_generation *);
 

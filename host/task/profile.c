@@ -126,6 +126,7 @@ void mm_profile_failed(const struct mm_profile *p, struct mm_profile_row *row)
 void mm_profile_begin_anew(struct mm_profile *p)
 {
 	p->all = now();
+	p->look.script = NULL;
 	for (struct mm_profile_script **at = &p->scripts, *s; (s = *at) != NULL;) {
 		if (s->users == 0) {            /* a row of scripts that are gone */
 			*at = s->next;
@@ -154,7 +155,7 @@ void mm_profile_close_window(struct mm_profile *p)
 
 /* ---- for reading ---- */
 
-static const char *row_name(int i)
+const char *mm_profile_row_name(int i)
 {
 	return i == MM_PROFILE_TASK ? "task" : i == MM_PROFILE_KEPT_BODY ? "ctx:body"
 		: mm_stage_handler((enum mm_stage)i);
@@ -174,7 +175,7 @@ static void write_row(FILE *to, const struct mm_profile_script *s, int i, const 
 	fputs("row", to);
 	write_text(to, s->milter);
 	write_text(to, s->path);
-	write_text(to, row_name(i));
+	write_text(to, mm_profile_row_name(i));
 	double cpu = f->measured_cpu + (double)(f->busy - f->measured_busy) / second;
 	fprintf(to, "\t%llu\t%llu\t%u\t%.9f\t%.9f\t%.9f\t%.9f\t%.9f\t%.9f\t%.9f\t%.3f", (unsigned long long)f->calls,
 		(unsigned long long)f->errors, s->rows[i].waiting, cpu, (double)f->busy / second,
@@ -197,6 +198,12 @@ double mm_profile_seconds(const struct mm_profile *p, uint64_t ticks)
 {
 	struct mm_profile_span until = { .clock = mm_clock_now(), .ticks = mm_clock_ticks() };
 	return (double)ticks / rate(&p->all, &until);
+}
+
+uint64_t mm_profile_ticks(const struct mm_profile *p, double seconds)
+{
+	struct mm_profile_span until = { .clock = mm_clock_now(), .ticks = mm_clock_ticks() };
+	return (uint64_t)(seconds * rate(&p->all, &until));
 }
 
 double mm_profile_seconds_since(const struct mm_profile *p, uint64_t ticks)

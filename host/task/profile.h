@@ -10,6 +10,7 @@
 #ifndef MM_TASK_PROFILE_H
 #define MM_TASK_PROFILE_H
 
+#include "base/bounds.h"
 #include "milter/stage.h"
 
 #include <stdbool.h>
@@ -51,8 +52,23 @@ struct mm_profile_script {
 	struct mm_profile_row     rows[MM_PROFILE_ROW_COUNT];
 };
 
+/* What Lua did since the loop was last looked at, in case one turn of it took long. */
+struct mm_profile_look {
+	uint64_t                        slices;
+	uint64_t                        busy;           /* `busy` of the profile at the last look */
+	uint64_t                        longest;        /* ticks; a slice below MM_PROFILE_HEAVY_TICKS is not noted */
+	const struct mm_profile_script *script;         /* of the longest; NULL: none was noted */
+	int                             row;
+	char                            session[32];    /* "": none */
+};
+
 struct mm_profile {
 	struct mm_profile_script *scripts;      /* owned list */
+	struct mm_profile_look    look;
+	uint64_t                  busy;         /* ticks of all slices so far */
+	uint64_t                  busy_at_turn; /* when this turn of the loop began */
+	uint64_t                  busy_before;  /* ticks of the slices in the turn before */
+	uint64_t                  turn_ticks;   /* how long one session runs before the others; 0: no limit */
 	bool                      has_window;
 	struct mm_profile_span {
 		double   at;                    /* seconds since 1970 */
@@ -72,15 +88,52 @@ void mm_profile_leave(struct mm_profile *, struct mm_profile_script *);         
 #define MM_PROFILE_HEAVY_TICKS (UINT64_C(1) << 18)      /* about 0.1 ms where a tick is a cycle of the processor */
 #define MM_PROFILE_MEASURES    16                       /* after a heavy slice, and at the start */
 
+/* A turn of the loop begins. */
+static inline void mm_profile_begin_turn(struct mm_profile *p)
+{
+	p->busy_before = p->busy - p->busy_at_turn;
+	p->busy_at_turn = p->busy;
+}
+
+static inline void mm_profile_look_anew(struct mm_profile *p)
+{
+	p->look.slices = 0;
+	p->look.busy = p->busy;
+	p->look.longest = MM_PROFILE_HEAVY_TICKS;
+	p->look.script = NULL;
+}
+
+/* Has this turn of the loop been as long as one session's turn? */
+static inline bool mm_profile_is_late(const struct mm_profile *p)
+{
+	return p->turn_ticks > 0 && p->busy - p->busy_at_turn > p->turn_ticks;
+}
+
+/* How long work that can wait may run in one turn of the loop: as long as all the work of the turn before, so that it
+ * gets its half of a busy worker, but at least MM_TURN_TOGETHER. */
+static inline uint64_t mm_profile_share(const struct mm_profile *p)
+{
+	uint64_t least = p->turn_ticks * (uint64_t)(MM_TURN_TOGETHER / MM_TURN);
+	return p->turn_ticks == 0 ? UINT64_MAX : p->busy_before > least ? p->busy_before : least;
+}
+
+/* The longest slice since the last look: note whose it was. */
+static inline bool mm_profile_is_longest(const struct mm_profile *p, uint64_t busy)
+{
+	return busy > p->look.longest;
+}
+
 /* A slice whose CPU time was measured, because measures are left. */
 void mm_profile_measured(const struct mm_profile *, struct mm_profile_row *, uint64_t busy, double cpu);
 /* The rare part of mm_profile_ended(). */
 bool mm_profile_ended_slowly(const struct mm_profile *, struct mm_profile_row *, uint64_t ticks, uint64_t busy);
 
 /* A call has run for this many busy ticks, and ends or waits. */
-static inline void mm_profile_ran(const struct mm_profile *p, struct mm_profile_row *row, uint64_t busy)
+static inline void mm_profile_ran(struct mm_profile *p, struct mm_profile_row *row, uint64_t busy)
 {
 	row->all.busy += busy;
+	p->look.slices++;
+	p->busy += busy;
 	if (p->has_window)
 		row->window.busy += busy;
 	if (busy > MM_PROFILE_HEAVY_TICKS)
@@ -105,11 +158,13 @@ void mm_profile_failed(const struct mm_profile *, struct mm_profile_row *);
 
 /* Sets all counts to zero, except those of waiting calls. */
 void mm_profile_begin_anew(struct mm_profile *);
+const char *mm_profile_row_name(int row);               /* "on_eom", "task". Static. */
 /* Opens the window: it counts, too, from zero. */
 void mm_profile_open_window(struct mm_profile *);
 void mm_profile_close_window(struct mm_profile *);
 /* Ticks as seconds. */
 double mm_profile_seconds(const struct mm_profile *, uint64_t ticks);
+uint64_t mm_profile_ticks(const struct mm_profile *, double seconds);
 /* Seconds since the counter had this value. */
 double mm_profile_seconds_since(const struct mm_profile *, uint64_t ticks);
 /* Writes a "since" line, then "row" lines. */

@@ -13,24 +13,6 @@ const char *mm_cancel_name(enum mm_cancel why)
 	return names[why];
 }
 
-static char script_key;         /* its address is the registry key of the generation */
-
-struct mm_generation *mm_generation_of(lua_State *L)
-{
-	lua_pushlightuserdata(L, &script_key);
-	lua_rawget(L, LUA_REGISTRYINDEX);
-	struct mm_generation *g = lua_touserdata(L, -1);
-	lua_pop(L, 1);
-	return g;
-}
-
-void mm_generation_mark(lua_State *L, struct mm_generation *g)
-{
-	lua_pushlightuserdata(L, &script_key);
-	lua_pushlightuserdata(L, g);
-	lua_rawset(L, LUA_REGISTRYINDEX);
-}
-
 struct mm_task *mm_task_current(lua_State *L)
 {
 	return mm_generation_of(L)->current;
@@ -40,6 +22,21 @@ struct mm_account *mm_task_account(struct mm_generation *g)
 {
 	const struct mm_task *t = g->current;
 	return t != NULL && t->session != NULL ? &t->session->facts->account : &g->account;
+}
+
+/* On the vault's own stack, and into a field that exists: allocates nothing. */
+void mm_task_show(struct mm_generation *g, struct mm_script_session *ss)
+{
+	g->shown = ss;
+	if (g->vault == NULL)
+		return;
+	lua_rawgeti(g->vault, 1, g->ctx_now);
+	if (ss != NULL && ss->ctx != MM_NO_REF)
+		lua_rawgeti(g->vault, 1, ss->ctx);
+	else
+		lua_pushboolean(g->vault, 0);
+	lua_rawseti(g->vault, -2, 1);
+	lua_pop(g->vault, 1);
 }
 
 struct mm_holder *mm_task_holder(struct mm_generation *g)
@@ -64,7 +61,7 @@ static int make_coroutine(lua_State *L)
 {
 	struct mm_task *t = lua_touserdata(L, 1);
 	lua_State *co = lua_newthread(L);
-	t->anchor = luaL_ref(L, LUA_REGISTRYINDEX);
+	t->anchor = mm_vault_put(L);
 	t->co = co;
 	return 0;
 }
@@ -80,7 +77,7 @@ lua_State *mm_task_coroutine(struct mm_task *t)
 		t->anchor = p->anchor;
 		return t->co;
 	}
-	if (lua_cpcall(g->L, make_coroutine, t) != 0)
+	if (mm_protected(g->L, make_coroutine, t) != 0)
 		lua_pop(g->L, 1);
 	return t->co;
 }
@@ -111,7 +108,7 @@ void mm_task_release(struct mm_task *t)
 	if (is_at_rest)
 		lua_settop(t->co, 0);
 	if (!is_at_rest || !park(t->generation, t->co, t->anchor))
-		luaL_unref(t->generation->L, LUA_REGISTRYINDEX, t->anchor);
+		mm_vault_drop(t->generation->L, &t->anchor);
 	t->co = NULL;
 	t->anchor = MM_NO_REF;
 }
@@ -123,18 +120,18 @@ void mm_task_keep_words(lua_State *L, struct mm_generation *g)
 	static const char *const words[] = { "out of memory for the answer", "memory" };
 	for (int why = 0; why < MM_CANCEL_COUNT; why++) {
 		lua_pushstring(L, mm_cancel_name((enum mm_cancel)why));
-		g->cancel_names[why] = luaL_ref(L, LUA_REGISTRYINDEX);
+		g->cancel_names[why] = mm_vault_put(L);
 	}
 	for (int i = 0; i < 2; i++) {
 		lua_pushstring(L, words[i]);
-		g->memory_words[i] = luaL_ref(L, LUA_REGISTRYINDEX);
+		g->memory_words[i] = mm_vault_put(L);
 	}
 }
 
 void mm_task_push_cancel(struct mm_task *t, lua_State *L)
 {
-	lua_rawgeti(L, LUA_REGISTRYINDEX, t->generation->cancel_token);
-	lua_rawgeti(L, LUA_REGISTRYINDEX, t->generation->cancel_names[t->why]);
+	mm_vault_push(L, t->generation->cancel_token);
+	mm_vault_push(L, t->generation->cancel_names[t->why]);
 }
 
 const struct mm_limit *mm_limit_over(const struct mm_task *t)
@@ -149,7 +146,7 @@ const struct mm_limit *mm_limit_over(const struct mm_task *t)
 /* The reason is the limit's depth: only the milter.timeout that opened it handles the error as its own. */
 void mm_limit_push(struct mm_task *t, lua_State *L)
 {
-	lua_rawgeti(L, LUA_REGISTRYINDEX, t->generation->cancel_token);
+	mm_vault_push(L, t->generation->cancel_token);
 	lua_pushinteger(L, (lua_Integer)mm_limit_over(t)->depth);
 }
 
@@ -204,7 +201,7 @@ int mm_task_wait(lua_State *L, struct mm_task *t, const char *name, void (*undo)
 	lua_settop(L, 0);
 	/* user coroutines between here and the host recognise the token and pass it outward
 	 * (lua/moonmilter/runtime/coroutines.lua) */
-	lua_rawgeti(L, LUA_REGISTRYINDEX, t->generation->host_token);
+	mm_vault_push(L, t->generation->host_token);
 	return lua_yield(L, 1);
 }
 
@@ -287,12 +284,12 @@ static int push_protected(lua_State *L)
 int mm_task_push(struct mm_task *t, int (*build)(lua_State *, void *), void *arg)
 {
 	struct pushing p = { build, arg, t->co, 0 };
-	if (lua_cpcall(t->generation->L, push_protected, &p) == 0)
+	if (mm_protected(t->generation->L, push_protected, &p) == 0)
 		return p.count;
 	lua_pop(t->generation->L, 1);
 	lua_pushnil(t->co);
 	for (int i = 0; i < 2; i++)
-		lua_rawgeti(t->co, LUA_REGISTRYINDEX, t->generation->memory_words[i]);
+		mm_vault_push(t->co, t->generation->memory_words[i]);
 	return 3;
 }
 

@@ -6,7 +6,7 @@
 #define MM_TASK_TASK_H
 
 #include "task/blame.h"
-#include "task/generation.h"
+#include "task/vault.h"
 
 /* ---- coroutines ---- */
 
@@ -18,11 +18,11 @@ struct lua_State *mm_task_coroutine(struct mm_task *);
 void mm_task_release(struct mm_task *);
 /* The task that runs now, found from any Lua state of the generation. NULL: none. */
 struct mm_task *mm_task_current(struct lua_State *);
-struct mm_generation *mm_generation_of(struct lua_State *);
-void mm_generation_mark(struct lua_State *, struct mm_generation *);    /* once, when the state is made */
 /* Makes, in advance, the strings that are pushed when memory runs out: those of a cancellation, and of a wait whose
  * answer found no room. Once, when the state is made; may raise. */
 void mm_task_keep_words(struct lua_State *, struct mm_generation *);
+/* Notes whose handler or task runs, for lua/moonmilter/runtime/members.lua. Never raises. NULL: no session's. */
+void mm_task_show(struct mm_generation *, struct mm_script_session *);
 /* The holder of anything opened now: the message or the client of the current task, or the generation. */
 struct mm_holder *mm_task_holder(struct mm_generation *);
 /* The account of what it makes us hold: the current task's session's, or the generation's. */

@@ -25,6 +25,7 @@ void mm_whose_log(const struct mm_whose *w, struct mm_log_line *line)
 	if (w->session == NULL)
 		return;
 	struct mm_text queue_id = mm_whose_queue_id(w);
+	mm_log_caused_by(line, w->session->facts->peer, false);
 	mm_log_string(line, "session", w->session->facts->id);
 	if (queue_id.size > 0)
 		mm_log_text(line, "queue_id", queue_id);

@@ -1,9 +1,11 @@
 #include "trial/trial.h"
 
+#include "base/safe_path.h"
 #include "trial/diff.h"
 #include "trial/transcript.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sysexits.h>
@@ -139,14 +141,36 @@ static void show(const struct mm_trial *t, const char *file, const struct outcom
 	mm_buffer_free(&out);
 }
 
+/* NULL: a sentence has been printed. */
+static FILE *open_output(const struct mm_trial *t)
+{
+	struct mm_safe_path at;
+	struct mm_fault why;
+	if (!mm_safe_path_open(&at, t->output, &why)) {
+		mm_trial_fail(t, 0, why.text);
+		return NULL;
+	}
+	int fd = openat(at.directory, at.name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | mm_safe_path_flags(&at),
+		0666);
+	FILE *f = fd >= 0 ? fdopen(fd, "wb") : NULL;
+	if (f == NULL)
+		fprintf(stderr, "moonmilter %s: %s: %s\n", t->command, t->output, strerror(errno));
+	if (f == NULL && fd >= 0)
+		close(fd);
+	mm_safe_path_close(&at);
+	return f;
+}
+
 static bool write_output(const struct mm_trial *t, const struct outcome *o)
 {
 	bool is_stdout = strcmp(t->output, "-") == 0;
-	FILE *f = is_stdout ? stdout : fopen(t->output, "wb");
+	FILE *f = is_stdout ? stdout : open_output(t);
+	if (f == NULL)
+		return false;
 	struct mm_buffer out = { .size = 0 };
 	mm_mail_file_write(&o->edited, &out);
-	bool ok = f != NULL && !out.failed && fwrite(out.bytes, 1, out.size, f) == out.size;
-	ok = f != NULL && (is_stdout ? fflush(f) : fclose(f)) == 0 && ok;
+	bool ok = !out.failed && fwrite(out.bytes, 1, out.size, f) == out.size;
+	ok = (is_stdout ? fflush(f) : fclose(f)) == 0 && ok;
 	mm_buffer_free(&out);
 	if (!ok)
 		fprintf(stderr, "moonmilter %s: %s: %s\n", t->command, t->output, strerror(errno));

@@ -30,6 +30,7 @@ local authres = {}
 ---@return moonmilter.AuthResults? results
 ---@return string? text
 ---@return integer? position
+---@return "length"? code  more than 128 KiB
 function authres.parse(text) end
 
 --- Writes a value of the field, not folded: header.format folds. Raises when a method, result, type or property is not
@@ -39,7 +40,7 @@ function authres.parse(text) end
 function authres.format(t) end
 
 --- Could a reader take this field for one of `authserv_id`'s? Also true when it cannot be read and the id is among its
---- first words.
+--- first words, or when it has more than 128 KiB.
 ---@param value string
 ---@param authserv_id string
 ---@return boolean

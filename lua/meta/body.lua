@@ -9,7 +9,7 @@ local body = {}
 ---@class moonmilter.BodyOptions
 ---@field max_memory integer?  bytes kept in memory before a temporary file takes over; default 1048576
 ---@field max_size integer?    bytes; default: no limit but the MTA's
----@field over "truncate"|"accept"|"tempfail"|"reject"|nil  what happens past max_size; default "tempfail"
+---@field over "truncate"|"accept"|"tempfail"|"reject"|nil  what happens past max_size; default "reject"
 ---@field headers { name: string, value: string }[]?  the message's header fields, in order: parts() needs them
 
 --- Offsets count from 0. Reading raises before finish() and after close(): at end of message the host has finished it,

@@ -123,6 +123,7 @@ function field:insert_before(name, value) end
 --- The header with queued edits applied.
 ---@class moonmilter.Headers
 ---@field [integer] moonmilter.Field
+---@field truncated boolean  there are more fields than the list has (over = "truncate")
 local headers = {}
 
 --- Value of the n-th field of a name (any case); n from 1, negative from the end.
@@ -160,7 +161,7 @@ function headers:each() end
 ---@field sender string?  without angle brackets, "" for the null sender; nil outside a message
 ---@field sender_raw string?  as the client gave it
 ---@field sender_params moonmilter.Params?
----@field recipients moonmilter.Recipient[]  in order, refused ones too
+---@field recipients moonmilter.Recipient[]  in order, refused ones too; `truncated` is true when there are more
 ---@field headers moonmilter.Headers  queued edits applied; complete from on_eoh on
 ---@field body_size integer  bytes of body so far
 ---@field queue_id string?  on Postfix from the second recipient or data on

@@ -25,6 +25,7 @@ local datetime = {}
 ---@return moonmilter.Date? date
 ---@return string? text
 ---@return integer? position  of the word that does not fit; of the first word when the month has no such day
+---@return "length"? code  more than 998 bytes
 function datetime.parse(text) end
 
 --- Writes a date as RFC 5322 3.3 requires: "Fri, 21 Nov 1997 09:55:06 -0600". Raises at the caller's line when an

@@ -16,7 +16,7 @@ local dns = {}
 ---| "timeout"      # nothing came in time
 ---| "unreachable"  # no name server listens there
 ---| "badname"      # no such name can exist
----| "badanswer"    # a response that cannot be read
+---| "badanswer"    # responses that cannot be read or do not fit the question, aliases in a circle
 ---| "busy"         # 4096 different questions are under way
 ---| "memory"
 
@@ -153,9 +153,10 @@ function dns.dnsbl(ip, zones, options) end
 ---@param options moonmilter.dns.Settings
 function dns.configure(options) end
 
---- Since the worker started: how often scripts asked, how many queries were sent; and how many are in flight and cached
+--- Since the worker started: how often scripts asked, how many queries were sent, how many responses did not fit their
+--- question (forged, or from an odd server); and how many are in flight and cached
 --- now. Does not wait.
----@return { asked: integer, sent: integer, in_flight: integer, cached: integer }
+---@return { asked: integer, sent: integer, misfits: integer, in_flight: integer, cached: integer }
 function dns.count() end
 
 return dns

@@ -14,6 +14,7 @@ local header = {}
 ---@field params table<string, string>  by lower-case name, decoded to UTF-8; RFC 2231 forms joined under the base name
 ---@field order string[]    names in order
 ---@field raw string
+---@field conflicts table<string, true>?  names given with several values: twice, or plain and in an RFC 2231 form
 ---@field defects table<moonmilter.Parameters.Defect, true>?  nil: none
 
 ---@alias moonmilter.Parameters.Defect
@@ -23,6 +24,7 @@ local header = {}
 ---| "text-after-value"
 ---| "no-value"
 ---| "bad-continuation"  # RFC 2231 pieces are missing
+---| "over-length"       # only the first 128 KiB are read
 ---| "bad-type"          # content_type: not type/subtype, so text/plain (RFC 2045 5.2)
 
 ---@class moonmilter.Received
@@ -34,6 +36,7 @@ local header = {}
 ---@field for_ string?  the "for" clause ("for" is a reserved word in Lua)
 ---@field comments table<string, string>  by clause: "from" usually has the client's name and address
 ---@field date moonmilter.Date?
+---@field defects { ["over-length"]: true }?  only the first 128 KiB are read
 ---@field raw string
 
 ---@class moonmilter.ListUrl
@@ -43,6 +46,7 @@ local header = {}
 ---@class moonmilter.ListUrls
 ---@field [integer] moonmilter.ListUrl  in order of preference
 ---@field no true?  the value is "NO"
+---@field defects { ["over-length"]: true }?  only the first 128 KiB are read
 ---@field raw string
 
 ---@class moonmilter.ListId
@@ -129,14 +133,19 @@ function header.received(text) end
 
 --- Message-ID, Content-ID, the first of In-Reply-To: the id without its angle brackets (RFC 5322 3.6.4).
 ---@param text string
----@return string? id
+---@return string? id      of at most 998 bytes
 ---@return string? text
 ---@return integer? position
+---@return "syntax"|"length"|nil code  "length": an id of more than 998 bytes, or a value of more than 128 KiB
 function header.message_id(text) end
+
+---@class moonmilter.References
+---@field [integer] string  ids, in order
+---@field defects { ["over-length"]: true }?  an id of more than 998 bytes is left out, or what follows the first 128 KiB
 
 --- References, In-Reply-To: every id, in order.
 ---@param text string
----@return string[]
+---@return moonmilter.References
 function header.references(text) end
 
 --- List-Unsubscribe, List-Post and their kin (RFC 2369).
@@ -149,6 +158,7 @@ function header.list_urls(text) end
 ---@return moonmilter.ListId? list_id
 ---@return string? text
 ---@return integer? position
+---@return "syntax"|"length"|nil code  "length": more than 128 KiB
 function header.list_id(text) end
 
 --- Reads a structured field by its name. The table's shape depends on the field (docs/mail-header.md); it has `raw`.
@@ -157,7 +167,7 @@ function header.list_id(text) end
 ---@return table? parsed
 ---@return string? text
 ---@return integer? position
----@return moonmilter.address.Code|"unstructured"|nil code  "unstructured": no structure known here
+---@return moonmilter.address.Code|"unstructured"|nil code  "unstructured": no structure known here; "length": too long
 function header.parse(name, value) end
 
 --- Writes a structured field. An untouched table gives its `raw`, byte for byte; a changed one is rewritten and folded.

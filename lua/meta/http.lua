@@ -14,6 +14,7 @@ local http = {}
 ---| "tls"          # handshake or certificate
 ---| "limit"        # more than max_body, or more than 256 KiB of header
 ---| "protocol"     # the response is not HTTP
+---| "private"      # the server's address, with allow_private = false
 ---| "redirect"     # too many, to another scheme or to no URL
 ---| "url"          # not a URL with http or https
 ---| "io"
@@ -38,7 +39,8 @@ local http = {}
 ---@field certificate string?      PEM file to present to the server
 ---@field key string?              PEM file; default: inside certificate
 ---@field unix_socket string?      path of a socket to connect to instead of the URL's host
----@field redirects integer?       how many to follow; default 0
+---@field redirects integer?       how many to follow, at most 20; default 0
+---@field allow_private boolean?   false: connect only to addresses of the public internet; default true
 
 ---@class moonmilter.Response
 ---@field status integer
@@ -48,7 +50,8 @@ local http = {}
 ---@field url string  of the last request, when redirects were followed
 
 --- One request. Raises at the caller's line when an option is unknown or of another type, url is missing, the method
---- has characters other than capital letters, a header's name is not a token, or its value has a line break or NUL.
+--- has characters other than capital letters, a header's name is not a token, its value has a line break or NUL, or
+--- another option has a NUL.
 ---@param options moonmilter.http.Options|string  a string is the url
 ---@return moonmilter.Response? response
 ---@return string? text

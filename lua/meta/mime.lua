@@ -4,6 +4,8 @@
 --- MIME structure of a message, walked in one pass over chunks (RFC 2045, 2046, 2183, 6532). Keeps no content.
 ---@class moonmilter.mime
 ---@field executable_kinds table<moonmilter.mime.Kind, true>  kinds that the user of a mail reader can start with a click
+---@field ambiguous_defects table<moonmilter.mime.Defect, true>  with one of them, mail readers may find different parts
+---@field hiding_defects table<moonmilter.mime.Defect, true>  those with which a mail reader may find more than we do
 local mime = {}
 
 --- The kind of content, by its first kilobyte.
@@ -17,6 +19,9 @@ local mime = {}
 ---@alias moonmilter.mime.Defect
 ---| "no-boundary"|"bad-boundary"|"start-missing"|"close-missing"|"no-separator"|"continuation-first"|"repeated-field"
 ---| "unknown-encoding"|"encoded-multipart"|"encoded-message"|"bad-encoding"|"truncated"|"data-after-padding"
+---| "conflicting-field"|"conflicting-boundary"|"conflicting-name"|"odd-encoding"|"encoded-parts"|"hidden-field"
+---| "nul-in-header"|"partial-message"
+---| "long-boundary"|"long-delimiter"|"header-truncated"|"body-truncated"
 ---| moonmilter.Parameters.Defect
 
 --- A limit is exceeded; the walk is over, and every later call returns the same error.
@@ -47,10 +52,17 @@ local mime = {}
 ---@field parts moonmilter.Part[]?  of mime.parse: children
 ---@field content string?           of mime.parse: decoded bytes of a leaf
 
+--- A file in the content of a part: uuencode, yEnc or BinHex in text, an attachment of TNEF (winmail.dat).
+---@class moonmilter.EmbeddedFile
+---@field encoding "x-uuencode"|"yenc"|"binhex"|"tnef"
+---@field name string?
+---@field kind moonmilter.mime.Kind?  by content
+
 ---@class moonmilter.WalkerOptions
 ---@field on_part (fun(part: moonmilter.Part): boolean?)?  its header is known; return false to skip its content
 ---@field on_data fun(part: moonmilter.Part, bytes: string)?  decoded content of a leaf, in pieces
 ---@field on_text fun(part: moonmilter.Part, text: string)?   content of a text part as UTF-8, in pieces
+---@field on_embedded fun(part: moonmilter.Part, file: moonmilter.EmbeddedFile)?  a file that is not a part of its own
 ---@field on_end fun(part: moonmilter.Part)?  size, kind and defects are known; inner parts before outer ones
 ---@field max_depth integer?         parts within parts, the message is 1; default 32
 ---@field max_parts integer?         default 1000
@@ -64,6 +76,15 @@ local Walker = {}
 ---@param name string
 ---@param value string  as the MTA delivers it
 function Walker:header(name, value) end
+
+--- All fields of a list: ctx.headers, or a header.block. A truncated list gives the message the defect
+--- "header-truncated".
+---@param list moonmilter.Headers
+function Walker:headers(list) end
+
+--- Adds a defect to the message itself, before eoh.
+---@param defect moonmilter.mime.Defect
+function Walker:note(defect) end
 
 --- End of the message's header: the body follows.
 ---@return true? ok

@@ -42,7 +42,8 @@ local redis = {}
 --- A command: its words in order, strings and numbers. Anything else raises.
 ---@alias moonmilter.redis.Command (string|number)[]
 
---- The server's reply: a string, a number or a list; nil for Redis's nil, which inside a list is false.
+--- The server's reply: a string, a number or a list; nil for Redis's nil, which inside a list is false. An integer of
+--- 2^53 or more is a string of its digits.
 ---@alias moonmilter.redis.Reply any
 
 --- Any command is a method: client:set(key, value) is client:call("SET", key, value). SUBSCRIBE, PSUBSCRIBE, SSUBSCRIBE

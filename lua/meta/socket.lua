@@ -19,6 +19,7 @@ local socket = {}
 ---| "busy"         # another task reads or writes; all connections of the pool are in use
 ---| "limit"        # one receive has gathered 64 MiB
 ---| "unread"       # setkeepalive: bytes are still to be read
+---| "private"      # the address of the host, with allow_private = false
 ---| "io"
 ---| "memory"
 ---| "nxdomain"     # this and the following: the host's name has no address (moonmilter.dns)
@@ -48,6 +49,7 @@ local socket = {}
 ---@field timeout number?          seconds without progress once connected; default 30
 ---@field connect_timeout number?  seconds for connecting, TLS handshake included; default: 30 without progress
 ---@field pool true|moonmilter.socket.Pool|nil  takes an idle connection of that name when there is one
+---@field allow_private boolean?   false: connect only to addresses of the public internet; default true
 
 --- A TCP or unix socket.
 ---@class moonmilter.Socket

@@ -4,6 +4,7 @@
 --- one (RFC 8601 5). `strip` errs on the safe side: a field whose authserv-id is unclear counts as ours when some
 --- reader could take it for ours.
 local address = require "moonmilter.address"
+local bound = require "moonmilter.mail.bound"
 local token = require "moonmilter.mail.token"
 
 local authres = {}
@@ -70,7 +71,11 @@ local function read_result(text, tokens, i)
   local start = at(text, tokens, i)
   local key
   key, i = read_key(tokens, i)
-  local method, version = (key or ""):match("^([%w-]+)/?(%d*)$")
+  local method, version_at = (key or ""):match("^([%w-]+)()")
+  local version = method and key:match("^/?(%d*)$", version_at)
+  if not version then
+    method = nil
+  end
   if not method then
     return fail("method \"=\" result expected (RFC 8601 2.2)", start)
   end
@@ -108,7 +113,11 @@ end
 ---@return moonmilter.AuthResults|nil
 ---@return string|nil text
 ---@return integer|nil position
+---@return "length"|nil code
 function authres.parse(text)
+  if #text > bound.FIELD_MAX then
+    return bound.fault("authres", text, bound.FIELD_MAX)
+  end
   local tokens = token.lex(text, "mime")
   if tokens.unclosed then
     return fail(tokens.unclosed .. " not closed", tokens.unclosed_at)
@@ -162,7 +171,7 @@ local function spell(value, what)
     error(("format: %s has a control character or is not a string"):format(what), 3)
   end
   -- RFC 8601 2.2 pvalue: local-part@domain needs no quotes; tspecials and blanks do
-  if value ~= "" and not value:find("[ ()<>,;:\\\"/%[%]?=]") and not value:find("@.*@") then
+  if value ~= "" and not value:find("[ ()<>,;:\\\"/%[%]?=]") and not value:find("@[^@]*@") then
     return value
   end
   return '"' .. value:gsub('[\\"]', "\\%0") .. '"'
@@ -207,7 +216,7 @@ local function same_id(a, b)
 end
 
 --- Could a reader take this field for one of `authserv_id`'s? Also true when it cannot be parsed and the id is among
---- its first words.
+--- its first words, or when it is longer than a parser reads (128 KiB).
 ---@param value string
 ---@param authserv_id string
 ---@return boolean
@@ -215,6 +224,9 @@ function authres.claims(value, authserv_id)
   local parsed = authres.parse(value)
   if parsed then
     return same_id(parsed.authserv_id, authserv_id)
+  end
+  if #value > bound.FIELD_MAX then
+    return true
   end
   local head = value:match("^[^;]*"):lower()
   if head:find(authserv_id:lower(), 1, true) then
@@ -231,9 +243,13 @@ end
 --- Delete every Authentication-Results field that claims to come from this host (RFC 8601 5). Fields of other hosts
 --- stay, and so do ARC-Authentication-Results: they are sealed, and deleting one breaks the chain (RFC 8617 5.2).
 ---@param headers table  ctx.headers or a header.block: a list of fields
+--- Raises when the list is truncated: a field that is not in it cannot be deleted, and would be believed.
 ---@param authserv_id string|string[]  ours; several when a cluster uses several
 ---@return integer deleted
 function authres.strip(headers, authserv_id)
+  if headers.truncated then
+    error("strip: the header has more fields than the list shows, so not all that claim to be ours can be deleted", 2)
+  end
   local ids = type(authserv_id) == "table" and authserv_id or { authserv_id }
   local doomed = {}
   for _, field in ipairs(headers) do

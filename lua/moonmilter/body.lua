@@ -18,7 +18,7 @@ ffi.cdef "int mkstemp(char *template); int close(int fd); char *strerror(int err
 ---@class moonmilter.BodyOptions
 ---@field max_memory? integer  bytes kept in memory before a temporary file takes over; default 1 MiB
 ---@field max_size?   integer  bytes; default: no limit but the MTA's
----@field over? "truncate"|"accept"|"tempfail"|"reject"  what happens past max_size; default "tempfail"
+---@field over? "truncate"|"accept"|"tempfail"|"reject"  what happens past max_size; default "reject"
 ---@field headers? table  the message's header fields, in order ({ name, value } each): parts() needs them
 local known_options = { max_memory = "number", max_size = "number", over = "string", headers = "table" }
 local over_choices = { truncate = true, accept = true, tempfail = true, reject = true }
@@ -59,7 +59,7 @@ function body.new(options)
   end
   return setmetatable({
     max_memory = options.max_memory or MAX_MEMORY, max_size = options.max_size or math.huge,
-    over = options.over or "tempfail", headers = options.headers or {},
+    over = options.over or "reject", headers = options.headers or {},
     pieces = {}, offsets = {}, bytes = 0, is_truncated = false,
   }, Body)
 end
@@ -94,6 +94,13 @@ local function spill(self)
   return true
 end
 
+-- A body that the host keeps has a guard: false in another session's handler, which a script may have handed it to.
+local function check_own(self, what)
+  if self.guard and not self.guard() then
+    error(what .. ": the body belongs to a message of another session", 3)
+  end
+end
+
 --- Take a chunk of the body.
 ---@param chunk string
 ---@return true|nil ok
@@ -103,6 +110,7 @@ function Body:feed(chunk)
   if self.is_closed then
     error("feed: the body is closed", 2)
   end
+  check_own(self, "feed")
   if self.is_finished then
     error("feed: the body is already finished", 2)
   end
@@ -139,6 +147,10 @@ end
 
 --- Discard what was fed, and begin again.
 function Body:restart()
+  if self.is_closed then
+    error("restart: the body is closed; it lasts as long as its message", 2)
+  end
+  check_own(self, "restart")
   self:close()
   self.pieces, self.bytes = {}, 0
   self.is_truncated, self.is_finished, self.is_closed = false, false, false
@@ -150,6 +162,7 @@ function Body:finish()
   if self.is_finished then
     return true
   end
+  check_own(self, "finish")
   if self.file then
     local ok, why = self.file:flush()
     if not ok then
@@ -168,6 +181,8 @@ local function check_readable(self, what)
     error(what .. ": the body is closed; it lasts as long as its message", 3)
   elseif not self.is_finished then
     error(what .. ": the body is not finished; read it at end of message", 3)
+  elseif self.guard and not self.guard() then
+    error(what .. ": the body belongs to a message of another session", 3)
   end
 end
 
@@ -238,10 +253,7 @@ function Body:lines()
           line, begun = table.concat(begun), nil
         end
         at = line_end + 1
-        if line:byte(-1) == 13 then
-          line = line:sub(1, -2)
-        end
-        return line
+        return line:byte(-1) == 13 and line:sub(1, -2) or line
       end
       if at <= #chunk then
         begun = begun or {}
@@ -259,6 +271,10 @@ end
 
 --- Free memory and file. The host does so at the end of the message.
 function Body:close()
+  if self.is_closed then
+    return
+  end
+  check_own(self, "close")
   if self.file then
     self.file:close()
   end

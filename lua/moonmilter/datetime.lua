@@ -1,5 +1,6 @@
 --- Dates of mail (RFC 5322 3.3 and, for reading, its obsolete forms in 4.3).
 --- Uses neither local time nor time zone data: a date in a message carries its own offset.
+local bound = require "moonmilter.mail.bound"
 local token = require "moonmilter.mail.token"
 
 local datetime = {}
@@ -184,11 +185,15 @@ local function read_zone(word, date)
 end
 
 --- Read a date. Accepts comments, a wrong or missing day of the week, missing seconds, two-digit years and zone names.
----@param text string  value of Date, or what follows the last ";" of Received
+---@param text string  value of Date, or what follows the last ";" of Received; at most 998 bytes
 ---@return moonmilter.Date|nil date
 ---@return string|nil text
 ---@return integer|nil position  of the word that does not fit
+---@return "length"|nil code
 function datetime.parse(text)
+  if #text > bound.LINE_MAX then
+    return bound.fault("date", text, bound.LINE_MAX)
+  end
   local words, why, position = words_of(text)
   if not words then
     return nil, why, position

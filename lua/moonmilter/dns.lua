@@ -156,7 +156,7 @@ function dns.configure(options)
 end
 
 --- How often scripts asked, how many queries were sent, and how many are in flight and cached now.
----@return { asked: integer, sent: integer, in_flight: integer, cached: integer }
+---@return { asked: integer, sent: integer, misfits: integer, in_flight: integer, cached: integer }
 dns.count = core.dns_count
 
 return dns

@@ -11,15 +11,10 @@ local P, S, C, Cc, Ct = lpeg.P, lpeg.S, lpeg.C, lpeg.Cc, lpeg.Ct
 
 local WORD_MAX = 75 -- RFC 2047 2
 local WORD_MIN = 30 -- a field name that leaves less room gets a line over 76 instead
-local CHARSET_MAX = 40 -- as codec.c
 
 -- The encoded text ends at "?=", and may hold neither that nor the start of another word: so at most two attempts look
 -- at a byte, and the whole is linear. ("=?=" is padding and end, not a start.)
-local charset_char = P(1) - S "? \t\r\n"
-local name = charset_char
-for _ = 2, CHARSET_MAX do
-  name = charset_char * name ^ -1
-end
+local name = (P(1) - S "? \t\r\n") ^ 1 -- ends at the next "?" at the latest; a long language tag may follow a charset
 local starts = P "=?" * -P "="
 local word = Ct(P "=?" * C(name) * "?" * C(S "bBqQ") * "?" * C((P(1) - (P "?=" + starts)) ^ 0) * "?=")
 local run = Ct(word * (S " \t" ^ 0 * word) ^ 0) -- white space between words is not text, RFC 2047 6.2

@@ -1,6 +1,7 @@
 --- HTTP and HTTPS requests that do not block: libcurl sends them, after the host's own resolver has resolved the name.
 local core = require "moonmilter.core"
 local host_name = require "moonmilter.net.host_name"
+local http_head = require "moonmilter.net.http_head"
 local options_of = require "moonmilter.runtime.options"
 local wait = require "moonmilter.runtime.wait"
 
@@ -26,7 +27,10 @@ local OPTIONS = {
   key = { "string" }, -- PEM file; default inside certificate
   unix_socket = { "string" }, -- path of a socket to connect to instead of the URL's host
   redirects = { "number", 0 }, -- how many to follow
+  allow_private = { "boolean", true }, -- false: only addresses of the public internet, for redirects as well
 }
+
+local REDIRECTS_MAX = 20
 
 local REDIRECTS = { [301] = true, [302] = true, [303] = true, [307] = true, [308] = true }
 
@@ -43,6 +47,12 @@ local function check_options(given)
   checked.method = checked.method or checked.body and "POST" or "GET"
   if not checked.method:match "^%u+$" then
     error(("http.request: method %q; use capital letters"):format(checked.method), 3)
+  end
+  if not (checked.redirects >= 0 and checked.redirects <= REDIRECTS_MAX) then
+    error(("http.request: redirects = %g; give 0 to %d"):format(checked.redirects, REDIRECTS_MAX), 3)
+  end
+  if checked.unix_socket and not checked.allow_private then
+    error("http.request: a unix socket is not on the public internet; leave out unix_socket or allow_private", 3)
   end
   return checked
 end
@@ -77,28 +87,6 @@ local function field_lines(fields)
   return lines
 end
 
--- ---- the answer ----
-
-local headers_meta = {
-  __index = function(self, name)
-    return type(name) == "string" and rawget(self, name:lower()) or nil
-  end,
-}
-
--- One table by lower-case name, values of the same name joined as RFC 9110 5.3 allows; and the list as received.
-local function parse_fields(text)
-  local headers, list = {}, {}
-  for line in text:gmatch "[^\r\n]+" do
-    local name, value = line:match "^([^:%s]+)%s*:%s*(.-)%s*$"
-    if name then
-      local key = name:lower()
-      list[#list + 1] = { name = name, value = value }
-      headers[key] = headers[key] and headers[key] .. ", " .. value or value
-    end
-  end
-  return setmetatable(headers, headers_meta), list
-end
-
 -- ---- one exchange ----
 
 local function resolve(options, host, port, seconds)
@@ -131,8 +119,8 @@ local function exchange(options, url, host, port, fields, deadline)
   end
   local handle, text, why = raw.new {
     url = url, method = options.method, fields = field_lines(fields), resolve = entry,
-    unix_socket = options.unix_socket,
-    body = options.body, verify = options.verify, ca = options.ca, certificate = options.certificate, key = options.key,
+    unix_socket = options.unix_socket, body = options.body, verify = options.verify,
+    allow_private = options.allow_private, ca = options.ca, certificate = options.certificate, key = options.key,
     timeout = left, connect_timeout = math.min(options.connect_timeout, left), max_body = options.max_body,
   }
   if not handle then
@@ -144,7 +132,7 @@ local function exchange(options, url, host, port, fields, deadline)
   if not status then
     return nil, lines, body
   end
-  local headers, list = parse_fields(lines)
+  local headers, list = http_head.read(lines)
   return { status = status, headers = headers, header_list = list, body = body, url = url }
 end
 
@@ -182,10 +170,12 @@ end
 ---@field url string  of the last request, when redirects were followed
 
 --- One request. options: url, method, headers, body, timeout (10), connect_timeout (5), max_body (1 MB), verify (true),
---- ca, certificate, key, unix_socket, redirects (0). A string is a url. Any status is an answer, not a failure.
+--- ca, certificate, key, unix_socket, redirects (0), allow_private (true). A string is a url. Any
+--- status is an answer, not a failure.
 ---@param options table|string
 ---@return moonmilter.Response?, string? text, string? code
---- code: "timeout" "refused" "unreachable" "nxdomain" "tls" "closed" "limit" "protocol" "redirect" "url" …
+--- code: "timeout" "refused" "unreachable" "nxdomain" "tls" "closed" "limit" "protocol" "private" "redirect"
+--- "url" …
 --- Raises, at the caller's line, when an option is unknown or of the wrong type, or a header would be split.
 function http.request(options)
   options = check_options(options)

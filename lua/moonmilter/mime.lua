@@ -11,9 +11,17 @@
 --- Defects: bad-type, no-boundary, bad-boundary, start-missing (no delimiter in the multipart), close-missing,
 --- no-separator (text where headers should be), continuation-first, unknown-encoding, encoded-multipart, bad-encoding
 --- (bytes that do not fit the transfer encoding), truncated (base64 cut short), data-after-padding, repeated-field,
---- encoded-message (it is decoded and walked anyway), and those of header.params.
+--- encoded-message (it is decoded and walked anyway), over-length (a Content-ID whose id has more than 998 bytes is
+--- not read), and those of header.params. Where mail readers may come to other parts or other content than the
+--- walker: conflicting-field, conflicting-boundary, conflicting-name, odd-encoding, hidden-field, nul-in-header,
+--- partial-message (docs/mail-mime.md says what each is).
+---
+--- Some of them say that a bound of ours hides something (mime.hiding_defects): long-boundary (over 998 characters; its
+--- multipart is not split), long-delimiter (a delimiter with so many blanks after it that it is not taken for one),
+--- header-truncated, body-truncated (the walker was given less than the message has), over-length.
 local codec = require "moonmilter.codec"
 local charset = require "moonmilter.charset"
+local embedded = require "moonmilter.mail.embedded"
 local header = require "moonmilter.header"
 local kind = require "moonmilter.mail.kind"
 local transfer = require "moonmilter.mail.transfer"
@@ -52,6 +60,18 @@ local HEAD_BYTES = 1024 -- decoded bytes kept to determine the kind
 --- Kinds that the user of a mail reader can start with a click; moonmilter.mail.kind determines the kind.
 mime.executable_kinds, mime.kind = kind.executable, kind.of
 
+--- Defects with which one mail reader may find parts that another, and the walker, does not see. Mail from software has
+--- none of them.
+mime.ambiguous_defects = {
+  ["conflicting-field"] = true, ["conflicting-boundary"] = true, ["no-boundary"] = true, ["bad-boundary"] = true,
+  ["hidden-field"] = true, ["nul-in-header"] = true, ["encoded-parts"] = true, ["partial-message"] = true,
+}
+
+--- Defects with which a mail reader may find more in the message than the walker did. No honest program writes such
+--- mail.
+mime.hiding_defects = { ["long-boundary"] = true, ["long-delimiter"] = true, ["header-truncated"] = true,
+  ["body-truncated"] = true, ["over-length"] = true }
+
 -- ---- parts ----
 
 local function add_defects(part, defects)
@@ -73,10 +93,51 @@ local function boundary_of(part, params)
   end
   if stop == 0 or stop > BOUNDARY_MAX then
     part.defects["bad-boundary"] = true
+    part.defects["long-boundary"] = stop > 0 or nil
   end
   -- An empty one is taken literally, with delimiters "--" and "----": readers do so, and parts hidden this way must be
   -- seen.
   return stop <= BOUNDARY_MAX and boundary:sub(1, stop) or nil
+end
+
+-- Two fields of a name of which one must be unique: -> repeated, and they differ
+local function repetition(block, name)
+  local list = block:all(name)
+  local first = list[1] and list[1].value:lower():gsub("%s+", "")
+  for i = 2, #list do
+    if list[i].value:lower():gsub("%s+", "") ~= first then
+      return true, true
+    end
+  end
+  return list[2] ~= nil, false
+end
+
+-- Is there nothing but the word, and blanks around it?
+local function is_only(text, word)
+  local first = text:find "%S" or 1
+  return text:sub(first, first + #word - 1) == word and not text:find("%S", first + #word)
+end
+
+-- Where the fields of a part's header leave a choice to its reader.
+local function note_choices(part, content_type, disposition, encoding)
+  local defects, names = part.defects, disposition and disposition.params or {}
+  for _, name in ipairs { "Content-Type", "Content-Transfer-Encoding", "Content-Disposition" } do
+    local is_repeated, differs = repetition(part.headers, name)
+    defects["repeated-field"] = defects["repeated-field"] or is_repeated or nil -- the first counts, as with Python's
+    defects["conflicting-field"] = defects["conflicting-field"] or differs or nil -- email and most readers
+  end
+  local conflicts, others = content_type.conflicts or {}, disposition and disposition.conflicts or {}
+  defects["conflicting-boundary"] = conflicts.boundary
+  local other = content_type.params.name
+  defects["conflicting-name"] = conflicts.name or others.filename
+    or names.filename and other and names.filename ~= other or nil
+  defects["odd-encoding"] = encoding and not is_only(encoding.raw:lower(), part.encoding) or nil
+  defects["partial-message"] = part.type == "message/partial" or nil
+  for _, field in ipairs(part.headers) do
+    if field.value:find("%z") or field.name:find("%z") then
+      defects["nul-in-header"] = true
+    end
+  end
 end
 
 -- All that a part's header declares.
@@ -86,11 +147,6 @@ local function new_part(parent, block, path, depth)
     is_sealed = parent ~= nil and (parent.is_sealed or parent.type == "multipart/signed"
       or parent.type == "multipart/encrypted"),
   }
-  for _, name in ipairs { "Content-Type", "Content-Transfer-Encoding", "Content-Disposition" } do
-    if block:field(name, 2) then
-      part.defects["repeated-field"] = true -- the first counts, as with Python's email and most readers
-    end
-  end
   local type_value = block:get "Content-Type"
   local in_digest = parent and parent.type == "multipart/digest"
   local content_type = header.content_type(type_value or in_digest and "message/rfc822" or "text/plain")
@@ -98,7 +154,9 @@ local function new_part(parent, block, path, depth)
   part.type, part.params = content_type.value, content_type.params
   part.charset = content_type.params.charset
   local encoding = block:get "Content-Transfer-Encoding"
-  part.encoding = encoding and header.params(encoding).value or "7bit"
+  encoding = encoding and header.params(encoding)
+  add_defects(part, encoding and encoding.defects)
+  part.encoding = encoding and encoding.value or "7bit"
   local disposition = block:get "Content-Disposition"
   if disposition then
     disposition = header.params(disposition)
@@ -106,8 +164,13 @@ local function new_part(parent, block, path, depth)
     part.disposition = disposition.value
   end
   part.filename = header.attachment_name(disposition, content_type)
+  note_choices(part, content_type, disposition, encoding)
   local id = block:get "Content-ID"
-  part.id = id and header.message_id(id) or nil
+  if id then
+    local found, _, _, code = header.message_id(id)
+    part.id = found
+    part.defects["over-length"] = part.defects["over-length"] or code == "length" or nil
+  end
   part.is_multipart = part.type:sub(1, 10) == "multipart/"
   part.is_attachment = not part.is_multipart and (part.disposition == "attachment" or part.filename ~= nil)
   return part
@@ -139,6 +202,9 @@ local function deliver(walker, frame, bytes)
   if bytes == "" then
     return
   end
+  if frame.finder then
+    frame.finder:feed(bytes)
+  end
   if frame.inner then
     local ok, text, code = frame.inner:body(bytes)
     if not ok then
@@ -163,7 +229,7 @@ local function emit(walker, buffer, first, last)
     return
   end
   local decoder = frame.decoder
-  local is_read = frame.inner or (frame.is_wanted and (walker.on_data or frame.converter))
+  local is_read = frame.inner or frame.finder or (frame.is_wanted and (walker.on_data or frame.converter))
   if is_read then
     deliver(walker, frame, decoder and decoder:feed(buffer, first, last) or buffer:sub(first, last))
     return
@@ -220,9 +286,16 @@ local function pop(walker, at)
         walker.failure = walker.failure or { text, code }
       end
     end
-    part.kind = kind.of(frame.head)
+    if frame.finder then
+      frame.finder:finish()
+    end
+    if part.defects["no-separator"] and ("\n" .. frame.head):lower():find("\ncontent%-[%w-]+[ \t]*:") then
+      part.defects["hidden-field"] = true
+    end
+    part.kind = part.defects["unknown-encoding"] and kind.under_any_encoding(frame.head) or kind.of(frame.head)
   elseif frame.mode == "preamble" then
     part.defects["start-missing"] = true
+    part.defects["encoded-parts"] = part.defects["encoded-multipart"] -- decoded, there may be delimiters
   elseif frame.mode == "children" then
     part.defects["close-missing"] = true
   end
@@ -253,6 +326,7 @@ end
 local function walker_inside(walker, part)
   local inner = mime.walker {
     on_part = walker.on_part, on_data = walker.on_data, on_text = walker.on_text, on_end = walker.on_end,
+    on_embedded = walker.on_embedded,
     max_depth = walker.max_depth, max_parts = walker.max_parts, max_header_bytes = walker.max_header_bytes,
     with_header = true,
   }
@@ -290,11 +364,20 @@ local function frame_of(walker, part)
   return frame
 end
 
--- The position of a new part: path and depth; or nil and the limit that it exceeds.
-local function place_of_part(walker, above)
+-- A part, or a file inside one, is one more: true, or nil and the limit that it exceeds.
+local function count_part(walker)
   walker.counts.parts = walker.counts.parts + 1
   if walker.counts.parts > walker.max_parts then
     return stop(walker, ("more than max_parts %d parts"):format(walker.max_parts), "limit")
+  end
+  return true
+end
+
+-- The position of a new part: path and depth; or nil and the limit that it exceeds.
+local function place_of_part(walker, above)
+  local is_counted, text, limit = count_part(walker)
+  if not is_counted then
+    return nil, text, limit
   end
   local depth = (above and above.part.depth or walker.depth) + 1
   if depth > walker.max_depth then
@@ -327,6 +410,11 @@ function open_part(walker, block, defects, at)
   end
   if frame.mode == "leaf" and walker.on_text and part.type:sub(1, 5) == "text/" then
     frame.converter = charset.converter(part.charset)
+  end
+  if frame.mode == "leaf" and walker.on_embedded and frame.is_wanted then
+    local is_text = part.type:sub(1, 5) == "text/" or part.type == "application/mac-binhex40"
+    frame.finder = embedded.finder(is_text, function(file) walker.on_embedded(part, file) end,
+      function() return count_part(walker) end)
   end
   walker.state, walker.is_fresh = "body", true
   if frame.mode == "message" then
@@ -441,6 +529,15 @@ local function tail_size(buffer, first)
   return #buffer - n
 end
 
+-- A line that is too long for a delimiter, but begins with one and then has only blanks, as far as we look: some
+-- readers take it for one, so its multipart says that there may be parts which we do not see.
+local function note_long_line(walker, buffer, line)
+  local level = delimiter_level(walker, buffer:sub(line, line + DELIMITER_MAX - 1))
+  if level then
+    walker.frames[level].part.defects["long-delimiter"] = true
+  end
+end
+
 -- Body bytes from `at` on, up to and including the next delimiter line. -> next position, or nil: the rest must wait
 -- for more bytes.
 local function walk_body(walker, buffer, at, is_last)
@@ -484,6 +581,8 @@ local function walk_body(walker, buffer, at, is_last)
         emit(walker, buffer, at, data_stop)
         return line + on_delimiter(walker, level, is_close, base + data_stop, base + line - 1, text)
       end
+    else
+      note_long_line(walker, buffer, line)
     end
     search, line = line, nil
   end
@@ -536,6 +635,24 @@ function Walker:header(name, value)
   end
 end
 
+--- All fields of a list: ctx.headers, or a header.block. When the list is truncated, the message's part says so.
+---@param list moonmilter.Headers
+function Walker:headers(list)
+  for _, field in ipairs(list) do
+    self:header(field.name, field.value)
+  end
+  if list.truncated then
+    self:note "header-truncated"
+  end
+end
+
+--- A defect of the message itself that the caller knows of, before eoh.
+---@param defect string
+function Walker:note(defect)
+  self.noted = self.noted or {}
+  self.noted[defect] = true
+end
+
 --- End of the message's header: the body follows.
 ---@return true|nil, string|nil text, string|nil code
 function Walker:eoh()
@@ -547,7 +664,7 @@ function Walker:eoh()
   end
   local block = self.block
   self.block = nil
-  return open_part(self, block, nil, 0)
+  return open_part(self, block, self.noted, 0)
 end
 
 --- Some of the body (with `with_header`: of the whole message).
@@ -615,13 +732,14 @@ end
 ---@field on_part? fun(part: moonmilter.Part): boolean|nil  its header is known; return false to skip its content
 ---@field on_data? fun(part: moonmilter.Part, bytes: string)  decoded content of a leaf, in pieces
 ---@field on_text? fun(part: moonmilter.Part, text: string)  content of a text part as UTF-8, in pieces
+---@field on_embedded? fun(part: moonmilter.Part, file: moonmilter.EmbeddedFile)  a file that is not a part of its own
 ---@field on_end?  fun(part: moonmilter.Part)  size, kind and defects are known; inner parts before outer ones
 ---@field max_depth? integer         parts within parts, the message itself is 1; default 32
 ---@field max_parts? integer         default 1000
 ---@field max_header_bytes? integer  of one part; default 262144
 ---@field with_header? boolean       body() gets the whole message, header included
 local known_options = {
-  on_part = "function", on_data = "function", on_text = "function", on_end = "function",
+  on_part = "function", on_data = "function", on_text = "function", on_end = "function", on_embedded = "function",
   max_depth = "number", max_parts = "number", max_header_bytes = "number", with_header = "boolean",
 }
 
@@ -637,7 +755,7 @@ function mime.walker(options)
     if known_options[name] ~= type(value) then
       error(known_options[name] and ("walker: option %s is a %s; it must be a %s"):format(name, type(value),
         known_options[name]) or ("walker: there is no option %s; there are on_part, on_data, on_text, on_end, "
-          .. "max_depth, max_parts, max_header_bytes "
+          .. "on_embedded, max_depth, max_parts, max_header_bytes "
         .. "and with_header"):format(tostring(name)), 2)
     end
     walker[name] = value

@@ -33,9 +33,25 @@ raw.class.__index = methods
 
 -- ---- connecting ----
 
+local function public_ones(host, addresses)
+  local public = {}
+  for _, address in ipairs(addresses) do
+    if not raw.is_private(address) then
+      public[#public + 1] = address
+    end
+  end
+  if not public[1] then
+    return nil, ("the address of %s is private, and allow_private is false"):format(host), "private"
+  end
+  return public
+end
+
 -- Tries each address until one answers.
-local function connect_any(self, host, port, name_timeout)
+local function connect_any(self, host, port, name_timeout, public_only)
   local addresses, text, code = host_name.addresses(host, name_timeout)
+  if addresses and public_only then
+    addresses, text, code = public_ones(host, addresses)
+  end
   if not addresses then
     return nil, text, code
   end
@@ -61,6 +77,20 @@ local function connect_path(self, path)
   return ended(self)
 end
 
+local function connect_to(self, host, port, name_timeout, public_only)
+  local ok, text, code
+  if port == nil then
+    ok, text, code = connect_path(self, host:match "^unix:(.*)" or host)
+  else
+    ok, text, code = connect_any(self, host, tonumber(port) or port, name_timeout, public_only)
+  end
+  if not ok then
+    return nil, text, code
+  end
+  hosts[self] = port and host or nil
+  return 1
+end
+
 --- Connects to host and port, or to a unix socket: sock:connect "/run/x.sock" or "unix:/run/x.sock".
 ---@param host string  name, address or path
 ---@param port number?
@@ -70,17 +100,7 @@ function methods:connect(host, port, name_timeout)
   if type(host) ~= "string" then
     error(("connect: the host is a %s; give host and port, or a path"):format(type(host)), 2)
   end
-  local ok, text, code
-  if port == nil then
-    ok, text, code = connect_path(self, host:match "^unix:(.*)" or host)
-  else
-    ok, text, code = connect_any(self, host, tonumber(port) or port, name_timeout)
-  end
-  if not ok then
-    return nil, text, code
-  end
-  hosts[self] = port and host or nil
-  return 1
+  return connect_to(self, host, port, name_timeout)
 end
 
 --- Connects from this address.
@@ -313,6 +333,9 @@ local function pool_of(options)
     name = ("%s tls:%s:%s:%s:%s"):format(name, tls.name or options.host, tls.verify ~= false, tls.ca or "",
       tls.certificate or "")
   end
+  if options.allow_private == false then
+    name = name .. " public"
+  end
   return name, pool
 end
 
@@ -332,7 +355,8 @@ local function open(self, options)
   if options.unix then
     ok, text, code = self:connect(options.unix)
   else
-    ok, text, code = self:connect(options.host, options.port, options.connect_timeout)
+    ok, text, code = connect_to(self, options.host, options.port, options.connect_timeout,
+      options.allow_private == false)
   end
   if ok and options.tls then
     ok, text, code = self:starttls(tls_options(options))
@@ -348,7 +372,7 @@ end
 --- A connected socket in one step. options: host and port, or unix; tls (true or a table as for starttls); timeout
 --- (seconds without progress, default 30); connect_timeout (seconds, handshake included; default: 30 without progress);
 --- pool (true or { name, size, queue_timeout }): takes an idle connection of that name when there is one; size limits
---- their number.
+--- their number; allow_private = false: only addresses of the public internet.
 ---@return moonmilter.Socket?, string? text, string? code
 function socket.connect(options)
   if type(options) ~= "table" then
@@ -357,6 +381,9 @@ function socket.connect(options)
   end
   if not (options.unix or options.host and options.port) then
     error("connect: no destination; give host and port, or unix", 2)
+  end
+  if options.unix and options.allow_private == false then
+    error("connect: a unix socket is not on the public internet; leave out unix or allow_private", 2)
   end
   local self = socket.tcp()
   local name, pool = pool_of(options)

@@ -96,7 +96,7 @@ describe("moonmilter.dns", function()
   it("follows aliases, and returns the final name", function()
     check("192.0.2.1,192.0.2.2 ttl=40 ok.example", 'local l = dns.a("cname.example") return show(l) .. " " .. l.name')
     check("other.example ttl=50", 'return show(dns.query("cname.example", "cname"))')
-    check("nil nodata", 'return show(dns.a("loop.example"))')
+    check("nil badanswer", 'return show(dns.a("loop.example"))')
   end)
 
   it("distinguishes failures", function()

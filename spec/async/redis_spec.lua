@@ -95,8 +95,7 @@ describe("moonmilter.redis", function()
   it("never gives a late reply to another command", function()
     assert.equal("nil|timeout|second|nil|true", run [[
       r:set("second", "second")
-      local a, _, code = r:eval("local t = redis.call('TIME'); local e = t[1] * 1e6 + t[2] + 700000; "
-        .. "repeat t = redis.call('TIME') until t[1] * 1e6 + t[2] > e; return 'late'", 0)
+      local a, _, code = r:debug("SLEEP", "0.7") -- not a script: from Redis 7.2 on, time stands still inside one
       milter.sleep(1)
       return show(a, code, r:get "second", r:get "none", r:ping() == "PONG")
     ]])

@@ -281,6 +281,9 @@ ports = {
     "talk": tcp(talk), "smtp": tcp(smtp), "tls": tcp(talk, good), "wrong": tcp(talk, tls_context("wrong")),
     "expired": tcp(talk, tls_context("expired")), "mutual": tcp(talk, mutual), "http": tcp(http), "https": tcp(http, good),
     "https_wrong": tcp(http, tls_context("wrong")), "https_expired": tcp(http, tls_context("expired")),
+    "bare": tcp(talk, tls_context("bare")), "bare_ip": tcp(talk, tls_context("bare_ip")),
+    "besides": tcp(talk, tls_context("besides")), "https_bare": tcp(http, tls_context("bare")),
+    "https_bare_ip": tcp(http, tls_context("bare_ip")), "https_besides": tcp(http, tls_context("besides")),
     "udp": udp(True), "udp_silent": udp(False), "full": full_listener(), "refused": refused(),
 }
 print(" ".join("%s=%d" % pair for pair in ports.items()), flush=True)

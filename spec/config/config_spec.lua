@@ -84,6 +84,7 @@ describe("a configuration without settings", function()
   it("has the defaults of the manual", function()
     assert.equal(0, config.workers)
     assert.equal(C.MM_VERDICT_tempfail, tonumber(config.top.on_error))
+    assert.equal(C.MM_VERDICT_reject, tonumber(config.top.over))
     assert.equal(432, config.top.socket_mode) -- 0660
     assert.equal(1, config.log_level)
     assert.equal("stderr", text(config.log))
@@ -243,6 +244,7 @@ describe("a wrong value", function()
     { "drain_timeout = -1", "drain_timeout: -1 does not fit; write seconds, from 0 to 3600" },
     { 'on_error = "discard"', 'on_error: "discard" does not fit; write "tempfail", "accept" or "reject"' },
     { 'on_error = "temp-fail"', 'on_error: unknown word "temp-fail"; did you mean "tempfail"?' },
+    { 'over = "accept"', 'over: "accept" does not fit; write "reject", "tempfail" or "truncate"' },
     { 'log_level = "warning"', 'log_level: unknown word "warning"; did you mean "warn"?' },
     { "log_level = 3", 'log_level: 3 does not fit; write "debug", "info", "warn" or "error"' },
     { 'log = "moon.log"', 'log: "moon.log" does not fit; write "stderr", "syslog", or a file\'s path that '

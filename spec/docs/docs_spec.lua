@@ -53,7 +53,8 @@ describe("a filter shown in the documentation", function()
         local needs_world = block.source:find "%f[%w]socket" or block.source:find "moonmilter%.http"
           or block.source:find "moonmilter%.redis"
         local runs = needs_world and pending or it
-        runs(("serves two messages: %s:%d"):format(document.path, block.line), function()
+        local title = ("serves two messages: %s:%d"):format(document.path, block.line)
+        runs(needs_world and title .. " asks the outside world" or title, function()
           local mta = fake_mta.start { script = block.source }
           finally(function() mta:close() end)
           mta:introduce "postfix"
@@ -127,7 +128,7 @@ local cases = {
   { stage = "connect", code = "local x = ctx.message x.y = 1", text = "ctx.message: no message is open at connect; "
     .. "keep what belongs to the connection in ctx.session; ctx.in_message says whether a message is open" },
   { code = "local f = ctx.headers:field 'Subject' f:delete() f:set 'x'",
-    text = "set: the field is gone: deleted, or part of another message" },
+    text = "set: the field is gone: it has been deleted" },
   { code = "ctx:insert_header(-1, 'X-A', 'b')", text = "insert_header: position -1; 0 is the top, large "
     .. "numbers the end" },
   { code = "ctx:quarantine('')", text = "quarantine: the reason has 0 bytes; give 1 to 100" },

@@ -112,8 +112,10 @@ describe("moonmilter doctor", function()
     end)
 
     it("notes settings that have a price", function()
-      local text = ask(("-c %s %s"):format(configure 'on_error = "accept"\nsocket_mode = "0666"\n', EMPTY))
+      local priced = configure 'on_error = "accept"\nsocket_mode = "0666"\nover = "truncate"\n'
+      local text = ask(("-c %s %s"):format(priced, EMPTY))
       assert_finds(text, "note", "on_error is \"accept\"", "on_error = \"tempfail\"")
+      assert_finds(text, "note", "over is \"truncate\"", "over = \"reject\"")
       assert_finds(text, "note", "lets every user of this machine talk to the filters", "0660")
       text = ask("-s inet:10025 " .. EMPTY)
       assert_finds(text, "note", "workers is 0", "workers = \"auto\"")

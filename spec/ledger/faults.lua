@@ -67,6 +67,20 @@ local function kill_at_a_stage(w)
   w.struck.count = w.struck.count + 1
 end
 
+-- Stops a worker until another has taken its place; then it ends its sessions. All of it is shorter than MTAs wait.
+local function stop_a_worker(w)
+  local pids = w:workers()
+  local pid = pids[math.random(#pids)]
+  kill(pid, "SIGSTOP")
+  local line = '"event":"worker_stopped","pid":' .. pid
+  local said = process.wait_until(6, function() return w:log():find(line, 1, true) end)
+  socket.sleep(0.3)
+  kill(pid, "SIGCONT")
+  assert(said, "a stopped worker was not noticed")
+  assert(process.wait_until(10, function() return not exists(pid) end, "the end of worker " .. pid))
+  w.stopped = (w.stopped or 0) + 1
+end
+
 local function write_generation(w, n)
   w:write { ["10-ledger.lua"] = w:source("generation" .. n) }
   w:reload()
@@ -262,7 +276,17 @@ return {
     end },
   { name = "while scripts are stuck in C", seconds = 1, stages = STAGES_OF_A_MESSAGE, every = 0.3, messages = 15,
     kinds = "keep,refuse,keep,rcpt,keep,stuck,discard,keep,keep,later", strike = function() end,
-    enough = function(w) return w:count "hang_timeout" >= 2 end },
+    arguments = { "--poison_time=0.5" }, enough = function(w) return w:count "hang_timeout" >= 2 end },
+  { name = "while messages kill workers", seconds = 1, stages = "header,eoh,body,eom", every = 0.3, messages = 15,
+    kinds = "keep,refuse,keep,rcpt,keep,poison,discard,keep,keep,later", strike = function() end,
+    arguments = { "--poison_time=1" },
+    enough = function(w) return w:count '"event":"poison"' >= 3 and w:count '"decided_by":"poison"' >= 6 end,
+    check = function(w) -- one death for each such message, however often it came again
+      at_least(2 * w:count '"event":"poison"', "refusals without a death", w:count '"decided_by":"poison"')
+      assert(w:deaths() == w:count '"event":"poison"', "a message killed twice")
+    end },
+  { name = "while workers are stopped", seconds = 1, kinds = EVERY_KIND, stages = "eom", every = 0.1,
+    strike = stop_a_worker, enough = function(w) return (w.stopped or 0) >= 2 end },
   { name = "while a second instance is started", is_free = true, seconds = 2, kinds = EVERY_KIND,
     stages = "eom", every = 0.2, strike = start_a_second_one,
     enough = function(w) return w.seconds >= 3 end },

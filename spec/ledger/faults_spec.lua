@@ -31,6 +31,7 @@ local function play(w, fault)
   w.options = { kinds = fault.kinds, stages = fault.stages, stay = fault.stay, arguments = fault.arguments,
     through = fault.through }
   w.struck, w.refused, w.orphans, w.seconds, w.killed, w.removed = nil, nil, nil, nil, nil, nil
+  w.stopped = nil
   w:begin(w.options)
   local began, strikes = socket.gettime(), 0
   local till = began + (SLOW and (fault.long or 15) or fault.seconds)

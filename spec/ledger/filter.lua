@@ -1,5 +1,6 @@
 -- The filter of the ledger: its actions depend only on the sender (message.lua). luacheck: allow defined top, ignore
 -- 131
+local ffi = require "ffi"
 local milter = require "moonmilter"
 
 local MARK = "start"
@@ -9,6 +10,7 @@ local TROUBLES = {
   loop = function() while true do end end, -- luacheck: ignore 542
   catch = function() while true do pcall(function() while true do end end) end end, -- luacheck: ignore 542
   stuck = function() return (("a."):rep(2000)):find ".-.-.-.-.-.-b" end,
+  poison = function() ffi.cast("int *", 8)[0] = 1 end, -- the worker dies
   eat = function()
     local t = {}
     while t do t[#t + 1] = {} end

@@ -19,6 +19,7 @@ message.KINDS = {
   loop = { code = 250, copies = 1, first = 451 },
   catch = { code = 250, copies = 1, first = 451 },
   stuck = { code = 250, copies = 1, first = 451 },
+  poison = { code = 250, copies = 1, first = 451 },
   eat = { code = 250, copies = 1, first = 451 },
   raise = { code = 250, copies = 1, first = 451 },
   long = { code = 250, copies = 1, first = 451 },

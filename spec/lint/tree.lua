@@ -15,7 +15,10 @@ function tree.finish()
     if a.path ~= b.path then
       return a.path < b.path
     end
-    return a.line < b.line
+    if a.line ~= b.line then
+      return a.line < b.line
+    end
+    return a.text < b.text
   end)
   for _, fault in ipairs(faults) do
     print(("%s:%d: %s"):format(fault.path, fault.line, fault.text))

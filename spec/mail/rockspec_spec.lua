@@ -28,7 +28,7 @@ describe("rockspec/moonmilter-scm-1.rockspec", function()
     script:write [[
       for _, name in ipairs { "address", "authres", "body", "charset", "codec", "datetime", "encoded_word", "header",
         "mime", "scan", "mail.token", "mail.folding", "mail.params", "mail.structured", "mail.fields", "mail.block", "mail.transfer",
-        "mail.kind", "mail.parts", "mail.rewrite", "mail.addrspec", "mail.path" } do
+        "mail.kind", "mail.parts", "mail.rewrite", "mail.addrspec", "mail.path", "mail.bound" } do
         require("moonmilter." .. name)
       end
       for i = 1, #arg do

@@ -21,6 +21,15 @@ function postfix.unavailable()
   if not process.which "postfix" then return "postfix is not installed: run spec/mta/install" end
 end
 
+--- Postfix 3.10 (seen with 3.10.13 of Debian 13) asks milters about an unknown command, with its arguments, and gives
+--- the client a milter's 4xx, but answers 500 5.5.2 instead of a milter's 5xx. 3.7 gives either.
+function postfix.heeds_unknown()
+  local pipe = io.popen "postconf -d -h mail_version"
+  local major, minor = pipe:read("*a"):match "^(%d+)%.(%d+)"
+  pipe:close()
+  return tonumber(major) * 100 + tonumber(minor) < 310
+end
+
 local SERVICES = [[
 127.0.0.1:%d inet n - n - - smtpd
 pickup unix n - n 60 1 pickup

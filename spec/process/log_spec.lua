@@ -322,7 +322,7 @@ describe("the log of a host with several milters", function()
       listen = "inet:%d@127.0.0.1"
       scripts = "10-a.lua"
       milter.outbound = { listen = "inet:%d@127.0.0.1" }]]):format(process.free_port(), port))
-    local child = process.start({ host.program(), "run", "-c", directory .. "/moonmilter.conf" },
+    local child = process.start({ host.program(), "run", "-c", directory .. "/moonmilter.conf", "--owners=nobody" },
       { output = directory .. "/output", remove = directory })
     assert(child:wait_text("moonmilter: ready", 10))
     local mta = assert(require("spec.support.mta_client").connect(port, 10))

@@ -202,7 +202,7 @@ local function configured()
 end
 
 local function run_configured(directory, ...)
-  local child = process.start({ host.program(), "run", "-c", directory .. "/moonmilter.conf", ... },
+  local child = process.start({ host.program(), "run", "-c", directory .. "/moonmilter.conf", "--owners=nobody", ... },
     { output = directory .. "/output", remove = directory })
   assert(child:wait_text("moonmilter: ready", 10))
   return child

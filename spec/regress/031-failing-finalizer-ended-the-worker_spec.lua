@@ -38,7 +38,9 @@ describe("a __gc that raises", function()
       end
       mta:connect {}
     end
-    assert.is_true(served > 0 and failed > 0, served .. " served, " .. failed .. " failed")
+    -- Since 2023 LuaJIT reports such an error instead of passing it on: then no handler fails.
+    local is_reported = #mta:log "a finalizer (__gc) failed" > 0
+    assert.is_true(served > 0 and (failed > 0 or is_reported), served .. " served, " .. failed .. " failed")
   end)
 
   it("does not end the collection at the soft limit", function()

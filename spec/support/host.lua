@@ -19,7 +19,9 @@ function host.start(options)
   local self = setmetatable({ directory = directory, scripts = directory .. "/scripts" }, methods)
   self.control = directory .. "/control.sock"
   assert(lfs.mkdir(self.scripts))
-  process.run(("chown nobody %s %s 2>/dev/null || true"):format(directory, self.scripts))
+  -- the user that serves: a foreign owner of scripts would be refused
+  local user = table.concat(options.arguments or {}, " "):match "%-%-user=(%S+)" or "nobody"
+  process.run(("chown %s %s %s 2>/dev/null || true"):format(user, directory, self.scripts))
   self:write(options.scripts or {})
   self.port = process.free_port()
   self.path = directory .. "/milter.sock"

@@ -28,8 +28,9 @@ local SCRIPT = [[
 local function record(set, ...)
   local socket = directory .. "/milter.sock"
   local script = write("filter.lua", SCRIPT)
-  -- root becomes nobody
-  os.execute(("mkdir -p %s/records; chmod 777 %s %s/records"):format(directory, directory, directory))
+  -- root becomes nobody, and takes scripts only from a directory that no other user may write to
+  os.execute(("mkdir -p %s/records; chmod 755 %s; chown nobody %s/records 2>/dev/null"):format(directory, directory,
+    directory))
   local pid = io.popen(("%s run -s unix:%s %s --record=%s/records %s >%s/log 2>&1 & echo $!"):format(moonmilter,
     socket, script, directory, set, directory)):read "*n"
   for _ = 1, 100 do

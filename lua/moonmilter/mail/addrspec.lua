@@ -1,6 +1,7 @@
 --- local-part "@" domain, and what surrounds it in addresses and paths alike (RFC 5322 3.4.1, RFC 5321 4.1.2): the
 --- parser that moonmilter.address and moonmilter.mail.path share. A cursor moves over tokens, forward only, so it is
 --- linear. `p` is { tokens, i, text, is_strict, next_comment }.
+local bound = require "moonmilter.mail.bound"
 local codec = require "moonmilter.codec"
 local token = require "moonmilter.mail.token"
 
@@ -250,6 +251,9 @@ local function check_arguments(text, options, what)
 end
 
 local function open(text, mode)
+  if #text > bound.FIELD_MAX then
+    return bound.fault("address", text, bound.FIELD_MAX)
+  end
   local nul = text:find("%z")
   if nul then -- C programs end the text there and others do not: ambiguous
     return nil, "address: NUL byte", nul, "syntax"

@@ -3,7 +3,8 @@
 local fields = {}
 
 ---@class moonmilter.Headers
-local Headers = {}
+---@field truncated boolean  there are more fields, which are not in the list
+local Headers = { truncated = false }
 Headers.__index = Headers
 
 -- Without this, headers.Subject would silently be nil, as if the message had none.

@@ -1,4 +1,6 @@
 --- The type of content by its first bytes.
+local codec = require "moonmilter.codec"
+
 local kind = {}
 
 -- offset (from 0), bytes, kind; the first match counts. Sources: the formats' own specifications.
@@ -63,6 +65,20 @@ function kind.of(bytes)
     return "xml"
   end
   return nil
+end
+
+--- The kind of content whose transfer encoding is not known: a mail reader may guess, so what it could start is looked
+--- for under each encoding.
+---@param bytes string
+---@return string|nil kind
+function kind.under_any_encoding(bytes)
+  for _, decode in ipairs { codec.base64_decode, codec.qp_decode, codec.uu_decode } do
+    local found = kind.of((decode(bytes)))
+    if kind.executable[found] then
+      return found
+    end
+  end
+  return kind.of(bytes)
 end
 
 return kind

@@ -1,4 +1,5 @@
 --- Parameters: `value; name=value; …` (RFC 2045 5.1, RFC 2183, RFC 2231), read and written.
+local bound = require "moonmilter.mail.bound"
 local charset = require "moonmilter.charset"
 local encoded_word = require "moonmilter.encoded_word"
 local folding = require "moonmilter.mail.folding"
@@ -8,15 +9,15 @@ local params = {}
 
 local LINE_WANTED = 78 -- characters without the line end, RFC 5322 2.1.1
 local LINE_MAX = 998
-local SEGMENTS_MAX = 1000 -- the highest number of an RFC 2231 continuation that we read
 
 ---@class moonmilter.Parameters
 ---@field value  string   before the first ";", lower case: "text/plain", "attachment"
 ---@field params table<string, string>  by lower-case name, decoded to UTF-8; RFC 2231 forms joined under the base name
 ---@field order  string[] names in order
 ---@field raw    string
+---@field conflicts table<string, true>|nil  names that were given several values: twice, or in an RFC 2231 form and plain
 ---@field defects table<string, true>|nil  "duplicate-parameter", "bad-parameter" (its name is not a token), "unclosed",
---- "text-after-value", "no-value", "bad-continuation"
+--- "text-after-value", "no-value", "bad-continuation", "over-length" (not all of it is read)
 
 local function percent_decode(text)
   return (text:gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end))
@@ -90,7 +91,8 @@ local function read_value(tokens)
   local value, i = "", 1
   while tokens[i] and tokens[i].kind ~= ";" do
     local is_apart = i > 1 and tokens[i].blank and tokens[i].kind == "atom" and tokens[i - 1].kind == "atom"
-    if #value <= LINE_MAX then -- no media type is longer, and appending one by one must stay cheap
+    if #value <= LINE_MAX then -- no media type is longer
+      -- at most 998 bytes: asked above
       value = value .. (is_apart and " " or "") .. tokens[i].text
     end
     i = i + 1
@@ -103,12 +105,14 @@ end
 local function note_parameter(into, name, text)
   local base, index, star = name:match("^([^*]+)%*(%d*)(%*?)$")
   index = tonumber(index) or (base and star == "" and 0)
-  local is_numbered = base and index and index <= SEGMENTS_MAX
+  local is_numbered = base and index
   local key = is_numbered and base or name
   local segments = is_numbered and (into.extended[base] or { count = 0 })
   local is_known = into.plain[key] ~= nil or into.extended[key] ~= nil
-  if is_numbered and segments[index] or not is_numbered and into.plain[name] then
+  local before = is_numbered and segments[index] and segments[index][1] or not is_numbered and into.plain[name]
+  if before then
     into.defects["duplicate-parameter"] = true
+    into.conflicts[key] = into.conflicts[key] or before ~= text or nil
     return
   end
   if not is_known then
@@ -125,7 +129,7 @@ end
 
 -- All parameters, `i` on the first ";".
 local function read_parameters(text, tokens, i, defects)
-  local into = { plain = {}, extended = {}, order = {}, defects = defects }
+  local into = { plain = {}, extended = {}, order = {}, conflicts = {}, defects = defects }
   while tokens[i] do
     i = i + 1 -- past ";"
     if tokens[i] and tokens[i].kind ~= ";" then
@@ -147,21 +151,28 @@ end
 ---@param text string
 ---@return moonmilter.Parameters
 function params.read(text)
-  local tokens = token.lex(text, "mime")
-  local defects = { unclosed = tokens.unclosed and true or nil }
+  local read, defects = bound.cut(text)
+  local tokens = token.lex(read, "mime")
+  defects = defects or {}
+  defects.unclosed = tokens.unclosed and true or nil
   local value, i = read_value(tokens)
-  local found = read_parameters(text, tokens, i, defects)
+  if #value > LINE_MAX then
+    defects["over-length"] = true
+  end
+  local found = read_parameters(read, tokens, i, defects)
   local decoded = {}
   for name, text_value in pairs(found.plain) do
     -- RFC 2047 5 forbids encoded words here; senders use them anyway
     decoded[name] = encoded_word.decode(text_value)
   end
   for name, segments in pairs(found.extended) do
-    decoded[name] = join_segments(segments, defects):gsub("[%z\r\n]", " ")
+    local joined = join_segments(segments, defects):gsub("[%z\r\n]", " ")
+    found.conflicts[name] = found.conflicts[name] or decoded[name] and decoded[name] ~= joined or nil
+    decoded[name] = joined
   end
   return {
     value = value:lower(), params = decoded, order = found.order, raw = text,
-    defects = next(defects) and defects or nil,
+    defects = next(defects) and defects or nil, conflicts = next(found.conflicts) and found.conflicts or nil,
   }
 end
 
@@ -218,24 +229,43 @@ local function params_in_order(t)
   return names
 end
 
---- Write a value with parameters, folded. A parameter whose value is unchanged since `raw` was read keeps its spelling.
+-- Mail may hold what no field may: such bytes are left out when its own values are written again.
+local function clean(text)
+  return (text:gsub("[%z\r\n]", ""))
+end
+
+-- The parameter's spelling in `raw`, unless it holds what no field may.
+local function kept_spelling(raw, parameter)
+  local pieces = params.source(raw, parameter)
+  for _, piece in ipairs(pieces or {}) do
+    if piece:find("[%z\r\n]") then
+      return nil
+    end
+  end
+  return pieces
+end
+
+--- Write a value with parameters, folded. A parameter whose value is unchanged since `raw` was read keeps its spelling;
+--- if it cannot be written so, CR, LF and NUL are left out, and so is a parameter without a valid name.
 ---@param t moonmilter.Parameters|{ value: string, params: table<string, string> }
 ---@param name? string  the field's name, for the first line; default "Content-Disposition"
 ---@return string
 function params.format(t, name)
   local before = t.raw and params.read(t.raw)
   local is_safe = before and not before.defects
-  local out = { t.value }
+  local out = { before and clean(t.value) or t.value }
   for _, parameter in ipairs(params_in_order(t)) do
-    if not parameter:find("^[%w!#$&+%.^_`{|}~%%*'-]+$") then
+    local value = t.params[parameter]
+    local is_unchanged = before ~= nil and before.params[parameter] == value
+    local is_name = parameter:find("^[%w!#$&+%.^_`{|}~%%*'-]+$") ~= nil
+    if not is_name and not is_unchanged then
       error(("format: \"%s\" is not a parameter name (RFC 2045 5.1)"):format(parameter), 2)
     end
-    local value = t.params[parameter]
-    local spelled
-    if is_safe and before.params[parameter] == value then
-      spelled = params.source(t.raw, parameter)
+    local spelled = is_safe and is_unchanged and kept_spelling(t.raw, parameter)
+    if is_name and not spelled then
+      spelled = spell_parameter(parameter, is_unchanged and clean(value) or value)
     end
-    for _, piece in ipairs(spelled or spell_parameter(parameter, value)) do
+    for _, piece in ipairs(spelled or {}) do
       out[#out + 1] = piece
     end
   end
@@ -247,6 +277,7 @@ end
 ---@param wanted string  lower-case base name
 ---@return string[]|nil
 function params.source(raw, wanted)
+  raw = bound.cut(raw)
   local tokens = token.lex(raw, "mime")
   local out, i = {}, 1
   while tokens[i] do

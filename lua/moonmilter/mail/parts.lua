@@ -13,8 +13,9 @@ StoredPart.__index = StoredPart
 
 local function walk(self, options)
   local walker = mime.walker(options)
-  for _, field in ipairs(self.headers) do
-    walker:header(field.name, field.value)
+  walker:headers(self.headers)
+  if self.is_truncated then
+    walker:note "body-truncated"
   end
   local ok, text, code = walker:eoh()
   for chunk in self:chunks() do

@@ -1,5 +1,6 @@
 --- Envelope paths (RFC 5321 4.1.2): the arguments of MAIL and RCPT.
 local addrspec = require "moonmilter.mail.addrspec"
+local bound = require "moonmilter.mail.bound"
 
 local path = {}
 
@@ -8,8 +9,11 @@ local LOCAL_PART_MAX, DOMAIN_MAX = addrspec.LOCAL_PART_MAX, addrspec.DOMAIN_MAX
 
 -- RFC 5321 4.1.2 Domain: letters, digits and inner hyphens, or U-labels (RFC 6531 3.3). "_" is not among them.
 local function is_host_name(text)
-  for label in (text .. "."):gmatch("(.-)%.") do
-    if label == "" or #label > 63 * 4 or label:find("[^%w\128-\255-]") or label:sub(1, 1) == "-"
+  if text == "" or text:find("..", 1, true) or text:find("^%.") or text:find("%.$") then
+    return false
+  end
+  for label in text:gmatch("[^.]+") do
+    if #label > 63 * 4 or label:find("[^%w\128-\255-]") or label:sub(1, 1) == "-"
       or label:sub(-1) == "-" then
       return false
     end
@@ -94,6 +98,9 @@ end
 ---@return string|nil code
 function path.parse(text, options)
   local mode = addrspec.check_arguments(text, options, "path")
+  if #text > bound.LINE_MAX then
+    return bound.fault("address", text, bound.LINE_MAX)
+  end
   local plain = plain_path(text)
   if plain then
     return plain

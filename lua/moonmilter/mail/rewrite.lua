@@ -399,6 +399,7 @@ function Edit:apply(ctx)
   if not self.changes[1] then
     return false
   end
+  local chunks = self:chunks() -- first of all: it raises when the body's message is over, whose header is gone, too
   for _, change in ipairs(self.fields) do
     local field = ctx.headers:field(change.name)
     if field and change.value then
@@ -409,7 +410,7 @@ function Edit:apply(ctx)
       ctx:add_header(change.name, change.value)
     end
   end
-  ctx:replace_body(self:chunks())
+  ctx:replace_body(chunks)
   return true
 end
 

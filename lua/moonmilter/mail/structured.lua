@@ -3,6 +3,7 @@
 local lpeg = require "lpeg"
 local address = require "moonmilter.address"
 local authres = require "moonmilter.authres"
+local bound = require "moonmilter.mail.bound"
 local datetime = require "moonmilter.datetime"
 local encoded_word = require "moonmilter.encoded_word"
 local folding = require "moonmilter.mail.folding"
@@ -20,6 +21,7 @@ end
 ---@field id string|nil    @field for_ string|nil  the "for" clause ("for" is a reserved word in Lua)
 ---@field comments table<string, string>  by clause: "from" usually has the client's name and address
 ---@field date moonmilter.Date|nil
+---@field defects table<string, true>|nil  "over-length": only its first 128 KiB are read
 
 local received_clauses = { from = "from", by = "by", via = "via", with = "with", id = "id", ["for"] = "for_" }
 
@@ -27,8 +29,9 @@ local received_clauses = { from = "from", by = "by", via = "via", with = "with",
 ---@param text string
 ---@return moonmilter.Received
 function structured.received(text)
-  local tokens = token.lex(text, "mime")
   local out = { comments = {}, raw = text }
+  text, out.defects = bound.cut(text)
+  local tokens = token.lex(text, "mime")
   local last_semicolon
   for i, t in ipairs(tokens) do
     if t.kind == ";" then
@@ -71,58 +74,95 @@ function structured.received(text)
   return out
 end
 
+-- An id is one word of one line; `ids` gives every one, however long: each "<" stops the attempt before it.
 local id_char = lpeg.P(1) - lpeg.S "<> \t\r\n"
 local an_id = lpeg.P "<" * lpeg.C(id_char ^ 1) * ">"
 local ids = lpeg.Ct((an_id + 1) ^ 0)
--- "<<<<…" would try an_id at each "<" and stop at the next one: linear. "<aaaa" is walked twice at most per "<".
+local first_id = lpeg.P { lpeg.Cp() * an_id + 1 * lpeg.V(1) }
 
---- Message-ID, In-Reply-To's first, Content-ID: the id without its angle brackets.
----@param text string
----@return string|nil id
----@return string|nil text
----@return integer|nil position
-function structured.message_id(text)
-  local first = lpeg.match(ids, text)[1]
-  if first then
-    return first
-  end
-  -- blanks and comments inside the brackets (RFC 5322 4.5.4, obsolete)
-  local out
+-- The id with blanks and comments inside its brackets (RFC 5322 4.5.4, obsolete).
+local function obsolete_id(text)
+  local out, start
   for _, t in ipairs(token.lex(text, "address")) do
     if t.kind == "<" then
-      out = {}
+      out, start = {}, t.start
     elseif t.kind == ">" and out and out[1] then
-      return table.concat(out)
+      return table.concat(out), start
     elseif out then
       out[#out + 1] = t.kind == "quoted" and '"' .. t.text .. '"' or t.kind == "literal" and "[" .. t.text
         .. "]" or t.text
     end
   end
-  local bare = trim(text)
-  if bare:match("^[^%s<>]+@[^%s<>]+$") then -- without brackets; seen in the wild
-    return bare
-  end
-  return nil, "message-id: no \"<…>\" found (RFC 5322 3.6.4)", 1
 end
 
---- References, In-Reply-To: every id, in order. Words between them (RFC 5322 4.5.4, obsolete) are skipped.
+-- The id without its brackets, which is seen in the wild.
+local function bare_id(text)
+  local bare = trim(text)
+  local after_at = bare:match("^[^%s<>@]+@()")
+  if after_at and bare:find("^[^%s<>]+$", after_at) then
+    return bare, 1
+  end
+end
+
+--- Message-ID, In-Reply-To's first, Content-ID: the id without its angle brackets.
+---@param text string  at most 128 KiB, and the id 998 bytes (RFC 5322 2.1.1)
+---@return string|nil id
+---@return string|nil text
+---@return integer|nil position
+---@return "syntax"|"length"|nil code
+function structured.message_id(text)
+  if #text > bound.FIELD_MAX then
+    return bound.fault("message-id", text, bound.FIELD_MAX)
+  end
+  local start, id = lpeg.match(first_id, text)
+  if not start then
+    id, start = obsolete_id(text)
+  end
+  if not id then
+    id, start = bare_id(text)
+  end
+  if not id then
+    return nil, "message-id: no \"<…>\" found (RFC 5322 3.6.4)", 1, "syntax"
+  end
+  if #id > bound.LINE_MAX then
+    return nil, ("message-id: an id of %d bytes; at most %d are read (RFC 5322 2.1.1)"):format(#id, bound.LINE_MAX),
+      start, "length"
+  end
+  return id
+end
+
+--- References, In-Reply-To: every id, in order. Words between them (RFC 5322 4.5.4, obsolete) are skipped. With
+--- `defects["over-length"]` an id of more than 998 bytes is left out, or what follows the first 128 KiB.
 ---@param text string
----@return string[]
+---@return { [integer]: string, defects: table<string, true>|nil }
 function structured.references(text)
-  return lpeg.match(ids, text)
+  local defects
+  text, defects = bound.cut(text)
+  local list = {}
+  for _, id in ipairs(lpeg.match(ids, text)) do
+    if #id <= bound.LINE_MAX then
+      list[#list + 1] = id
+    else
+      defects = { ["over-length"] = true }
+    end
+  end
+  list.defects = defects
+  return list
 end
 
 ---@class moonmilter.ListUrl
 ---@field uri string
 ---@field comment string|nil
 
---- List-Unsubscribe, List-Post and their kin (RFC 2369): the URIs in order of preference; `no` true for "NO".
+--- List-Unsubscribe, List-Post and their kin (RFC 2369): the URIs in order of preference; `no` true for "NO". Of a
+--- value over 128 KiB the rest is not read: `defects["over-length"]`.
 ---@param text string
----@return { [integer]: moonmilter.ListUrl, no: boolean|nil, raw: string }
+---@return { [integer]: moonmilter.ListUrl, no: boolean|nil, raw: string, defects: table<string, true>|nil }
 function structured.list_urls(text)
   local out = { raw = text }
   -- not the token lexer: URIs may hold any of its specials
   local at = 1
+  text, out.defects = bound.cut(text)
   local flat = folding.unfold(text)
   while true do
     local first, last, uri = flat:find("<([^<>]*)>", at)
@@ -145,13 +185,17 @@ end
 ---@return { id: string, name: string|nil, raw: string }|nil
 ---@return string|nil text
 ---@return integer|nil position
+---@return "syntax"|"length"|nil code
 function structured.list_id(text)
+  if #text > bound.FIELD_MAX then
+    return bound.fault("list-id", text, bound.FIELD_MAX)
+  end
   local flat = folding.unfold(text)
   local first, _, id = flat:find("<([^<>%s]+)>[ \t]*$")
   if not first then
     id = trim(flat)
     if id == "" or id:find("[%s<>]") then
-      return nil, "list-id: no \"<…>\" found (RFC 2919 3)", 1
+      return nil, "list-id: no \"<…>\" found (RFC 2919 3)", 1, "syntax"
     end
     return { id = id, raw = text }
   end
@@ -161,11 +205,11 @@ function structured.list_id(text)
 end
 
 local function parse_date(text)
-  local date, why, position = datetime.parse(text)
+  local date, why, position, code = datetime.parse(text)
   if date then
     date.raw = text
   end
-  return date, why, position
+  return date, why, position, code
 end
 
 local function parse_addresses(text)
@@ -177,9 +221,9 @@ local function parse_addresses(text)
 end
 
 local function parse_one_id(text)
-  local id, why, position = structured.message_id(text)
+  local id, why, position, code = structured.message_id(text)
   if not id then
-    return nil, why, position
+    return nil, why, position, code
   end
   return { id = id, raw = text }
 end

@@ -4,6 +4,7 @@ local resp = {}
 
 local REPLY_DEPTH_MAX = 16 -- arrays in arrays; Redis nests a few at most
 local REPLY_BYTES_MAX = 64 * 1024 * 1024
+local REPLY_ITEMS_MAX = 1024 * 1024 -- values of one reply, lists inside lists included
 
 --- An error reply inside a list: { err = "WRONGTYPE …" }.
 local error_meta = {
@@ -47,14 +48,47 @@ local function broken(text)
   return nil, "the server does not speak RESP: " .. text, "protocol"
 end
 
+-- A length: digits alone, or -1 for nil. Nil: it is neither.
+local function length_of(text)
+  return #text <= 10 and (text:match "^%d+$" or text == "-1") and tonumber(text) or nil
+end
+
+local INTEGER_MAX, INTEGER_MIN = "9223372036854775807", "9223372036854775808" -- without signs
+
+-- A 64-bit integer: a number, or from 2^53 on, where a number may be rounded, its digits. Nil: it is none.
+local function integer_of(text)
+  local digits = #text <= 20 and text:match "^[+-]?(%d+)$"
+  if not digits then
+    return nil
+  end
+  local limit = text:byte() == 45 and INTEGER_MIN or INTEGER_MAX
+  if #digits > #limit or #digits == #limit and digits > limit then
+    return nil
+  end
+  local number = tonumber(text:match "^%+?(.*)")
+  return math.abs(number) < 2 ^ 53 and number or text:match "^%+?(.*)"
+end
+
 local read
 
-local function read_bulk(reader, size)
+local function read_integer(text)
+  local value = integer_of(text)
+  if value == nil then
+    return broken(("%q is not an integer of 64 bits"):format(text:sub(1, 40)))
+  end
+  return true, value
+end
+
+local function read_bulk(reader, size, budget)
   if size == -1 then
     return true, nil
   end
-  if not size or size < 0 or size > REPLY_BYTES_MAX then
-    return broken(("a string of %s bytes"):format(tostring(size)))
+  budget.bytes = budget.bytes - (size or 0)
+  if budget.bytes < 0 then
+    return broken "a reply of more than 64 MiB"
+  end
+  if not size or size > REPLY_BYTES_MAX then
+    return broken "a string whose length is not a number, or more than 64 MiB"
   end
   local bytes, text, code = reader.bytes(size + 2)
   if not bytes then
@@ -66,16 +100,20 @@ local function read_bulk(reader, size)
   return true, bytes:sub(1, -3)
 end
 
-local function read_array(reader, count, depth)
+local function read_array(reader, count, depth, budget)
   if count == -1 then
     return true, nil
   end
-  if not count or count < 0 or depth >= REPLY_DEPTH_MAX then
-    return broken(("a list of %s, %d deep"):format(tostring(count), depth))
+  if not count or depth >= REPLY_DEPTH_MAX then
+    return broken "a list whose length is not a number, or lists nested too deeply"
+  end
+  budget.items = budget.items - count
+  if budget.items < 0 then
+    return broken(("a reply of more than %d values"):format(REPLY_ITEMS_MAX))
   end
   local list = {}
   for i = 1, count do
-    local ok, value, code = read(reader, depth + 1)
+    local ok, value, code = read(reader, depth + 1, budget)
     if not ok then
       return nil, value, code
     end
@@ -89,20 +127,25 @@ end
 
 --- One reply. reader.line() and reader.bytes(n) return data, or nil, text, code.
 ---@return true? ok, any value_or_text, string? code
-function read(reader, depth)
+function read(reader, depth, budget)
+  budget = budget or { bytes = REPLY_BYTES_MAX, items = REPLY_ITEMS_MAX }
   local line, text, code = reader.line()
   if not line then
     return nil, text, code
+  end
+  budget.bytes = budget.bytes - #line
+  if budget.bytes < 0 then
+    return broken "a reply of more than 64 MiB"
   end
   local kind, rest = line:sub(1, 1), line:sub(2)
   if kind == "+" then
     return true, rest
   elseif kind == ":" then
-    return true, tonumber(rest)
+    return read_integer(rest)
   elseif kind == "$" then
-    return read_bulk(reader, tonumber(rest))
+    return read_bulk(reader, length_of(rest), budget)
   elseif kind == "*" then
-    return read_array(reader, tonumber(rest), depth or 0)
+    return read_array(reader, length_of(rest), depth or 0, budget)
   elseif kind == "-" then
     return true, setmetatable({ err = rest }, error_meta)
   end

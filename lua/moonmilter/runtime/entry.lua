@@ -4,11 +4,11 @@
 local entry = {}
 
 --- Returns the function with which a coroutine of the host begins.
----@param push function  (what): the arguments, as the host's C pushes them
----@return function enter  (called, what): tail-calls `called` with them, so that tracebacks show no frame of ours
+---@param push function  the arguments, as the host's C pushes them
+---@return function enter  (called): tail-calls `called` with them, so that tracebacks show no frame of ours
 function entry.by(push)
-  local function enter(called, what)
-    return called(push(what))
+  local function enter(called)
+    return called(push())
   end
   jit.off(enter) -- a C function cannot be part of a trace: compiling would be attempted in vain
   return enter

@@ -18,8 +18,9 @@ for _, method in ipairs { "text", "addresses", "date", "params", "parsed" } do
   end
 end
 
+-- The host refuses a field of another message than the present one: a script may have kept it.
 local function edit(name, method, self, ...)
-  local err = self.ctx[method](self.ctx, self.id, ...)
+  local err = self.ctx[method](self.ctx, self, ...)
   if err then
     error(name .. ": " .. err, 3)
   end

@@ -1,12 +1,13 @@
 --- The body of ctx:body{…} while it arrives. The host calls feed for each piece before the script's on_body, and once
 -- more before its on_eom; it drops body and temporary file when the message ends (host/bind/kept_body.c).
+local core = require "moonmilter.core"
 local log = require "moonmilter.log"
 
 local kept_body = {}
 
 -- The fields that describe the kept bytes: as received, before the first script's on_eom changes them.
 local function header_of(ctx)
-  local list = {}
+  local list = { truncated = ctx.headers.truncated }
   for i, field in ipairs(ctx.headers) do
     list[i] = { name = field.name, value = field.value }
   end
@@ -71,6 +72,7 @@ function kept_body.of(ctx, options)
     return nil, why
   end
   kept = body.new(options)
+  kept.guard = function() return core.is_own(ctx) end
   why = ctx:_keep_body(kept)
   if why then
     return nil, why

@@ -94,6 +94,7 @@ function macros.lists(wanted)
   for _, name in ipairs(names) do
     local stages = first_known[name] and { first_known[name] } or { "connect", "helo", "mail", "rcpt", "eoh", "eom" }
     for _, stage in ipairs(stages) do
+      -- at most 4096 bytes: a script's own list, of which check_size() lets 50 names pass
       lists[stage] = lists[stage] .. " " .. name
     end
   end

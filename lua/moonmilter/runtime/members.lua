@@ -6,13 +6,14 @@ local members = {}
 ---@param kept table<string, table>  by name of the member: a table by ctx; the host fills and clears it
 ---@param known table<string, any>   every member: methods are functions, a fact is something else
 ---@param fact function              (ctx, name): the value of a fact; raises when there is no such member
-function members.index(kept, known, fact)
+---@param now table                  [1] is the ctx of the session that runs: another one's is the host's to refuse
+function members.index(kept, known, fact, now)
   local methods = {}
   for name, member in pairs(known) do
     methods[name] = type(member) == "function" and member or nil
   end
   return function(ctx, name)
-    local by_ctx = kept[name]
+    local by_ctx = ctx == now[1] and kept[name]
     local value = by_ctx and by_ctx[ctx] or methods[name]
     if value then
       return value

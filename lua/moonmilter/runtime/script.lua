@@ -185,7 +185,7 @@ function script.load(path)
   local found, fields, options = collect_handlers(path, env, returned)
   return {
     path = path,
-    name = path:match("([^/]+)%.lua$") or path:match("[^/]+$"),
+    name = ((path:match("^.*/(.*)$") or path):gsub("%.lua$", "")),
     handlers = found,
     seen = seen_by_all(found),
     fields = fields,

@@ -57,10 +57,14 @@ local function readable(line)
 end
 
 local function name_of(busted, element)
-  local words = {}
+  local name = {}
   while element and element.descriptor ~= "file" do
-    table.insert(words, 1, element.name)
+    name[#name + 1] = element.name
     element = busted.parent(element)
+  end
+  local words = {}
+  for i = #name, 1, -1 do
+    words[#words + 1] = name[i]
   end
   return table.concat(words, " ")
 end

@@ -13,13 +13,13 @@ function mail.parse(text)
     end
     local name, value = line:match "^([!-9;-~]+)[ \t]*:(.*)$"
     if name then
-      local more = text:match("^[ \t][^\n]*", after)
+      local lines, more = { value }, text:match("^[ \t][^\n]*", after)
       while more do
-        value = value .. "\n" .. more
+        lines[#lines + 1] = more
         after = after + #more + 1
         more = text:match("^[ \t][^\n]*", after)
       end
-      fields[#fields + 1] = { name, value }
+      fields[#fields + 1] = { name, table.concat(lines, "\n") }
       at = after
     else
       if #fields == 0 and line ~= "" then
@@ -108,8 +108,11 @@ function mail.envelope(fields)
   end
   local function addresses(text)
     local list = {}
-    for item in ((text or "") .. ","):gmatch "([^,]*)," do
-      local address = item:match "<([^<>]*)>" or item:match "[^%s<>]+@[^%s<>]+"
+    for item in (text or ""):gmatch "[^,]+" do
+      local address = item:match "<([^<>]*)>"
+      for word in item:gmatch "[^%s<>]+" do
+        address = address or word:find("^[^@]+@[^@]") and word
+      end
       if address then
         list[#list + 1] = "<" .. address .. ">"
       end

@@ -57,7 +57,7 @@ end
 local function word(reply)
   local lines = {}
   reply.smtp = reply.smtp:gsub("\r\n", "\n")
-  for line in (reply.smtp .. "\n"):gmatch "(.-)\n" do
+  for line in reply.smtp:gmatch "[^\n]+" do
     local status, text = line:match "^%d%d%d[ -]([245]%.%d+%.%d+) ?(.*)$"
     reply.status = reply.status or status
     lines[#lines + 1] = text or line:match "^%d%d%d[ -](.*)$" or line

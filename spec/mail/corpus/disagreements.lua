@@ -5,7 +5,7 @@ local drops_last_line_end = "Python drops the line end before the end of a messa
   .. "no delimiter claims it (RFC 2046 5.1.1), so it is content"
 
 return {
-  ["cte-base64-padding-inside"] = { parts = "RFC 2045 6.8 lets a reader stop at padding; some go on, and a "
+  ["cte-base64-padding-inside"] = { parts = "varies; RFC 2045 6.8 lets a reader stop at padding; some go on, and a "
     .. "filter must see what those show" },
   ["cte-qp"] = { parts = "RFC 2045 6.7 (3): blanks at the end of a line are padding and must go; Python keeps them" },
   ["cut-003"] = { parts = drops_last_line_end },

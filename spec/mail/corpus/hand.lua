@@ -299,7 +299,7 @@ to: <bob@example.net>
 subject: test
 part 1 multipart/mixed
 part 1.1 text/plain size=2 begins=hi
-part 1.2 application/octet-stream name=a.txt size=14 kind=exe defects=duplicate-parameter begins=MZ\144\000\003\000\000\000\004\000\000\000\255\255]==] },
+part 1.2 application/octet-stream name=a.txt size=14 kind=exe defects=conflicting-name,duplicate-parameter begins=MZ\144\000\003\000\000\000\004\000\000\000\255\255]==] },
   { name = "name-backslashes", source = "Windows path in quotes", expect = [==[
 from: Ann <ann@example.org>
 to: <bob@example.net>
@@ -427,12 +427,12 @@ part 1 text/plain size=3 defects=bad-type begins=x\013\010]==] },
 from: Ann <ann@example.org>
 to: <bob@example.net>
 subject: test
-part 1 text/html size=5 defects=repeated-field begins=<p>\013\010]==] },
+part 1 text/html size=5 defects=conflicting-field,repeated-field begins=<p>\013\010]==] },
   { name = "mime-comments", source = "RFC 2045 5.1 comments in structured fields", expect = [==[
 from: Ann <ann@example.org>
 to: <bob@example.net>
 subject: test
-part 1 text/html size=5 begins=<p>\013\010]==] },
+part 1 text/html size=5 defects=odd-encoding begins=<p>\013\010]==] },
   { name = "mime-case", source = "RFC 2045 5.1 case", expect = [==[
 from: Ann <ann@example.org>
 to: <bob@example.net>

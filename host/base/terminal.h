@@ -1,0 +1,28 @@
+/* base/terminal.h -- what the commands print, when a terminal reads it.
+ * Much of it comes from mail, and a terminal obeys what it is sent: escape sequences move the cursor, set the title or
+ * answer as if typed. So the streams themselves escape, at the one place that all commands write through, and no
+ * command can forget it. A pipe or a file gets the bytes unchanged: a diff must apply, a message must stay a message.
+ *
+ * Shown as \xNN: control bytes except LF, tabs and the CR of a line's end; DEL; what is not UTF-8; C1 controls
+ * (U+0080-U+009F); and the characters that reorder text (U+200E-F, U+202A-E, U+2066-9). */
+#ifndef MM_BASE_TERMINAL_H
+#define MM_BASE_TERMINAL_H
+
+#include "base/buffer.h"
+#include "base/text.h"
+
+struct mm_terminal {
+	bool          is_bytewise;      /* its charset is not UTF-8: everything from 0x80 on is escaped */
+	unsigned char pending[4];       /* the beginning of a character, or a CR, whose rest has not come yet */
+	size_t        pending_size;
+};
+
+/* Appends the text as the terminal may see it. */
+void mm_terminal_escape(struct mm_terminal *, struct mm_text, struct mm_buffer *out);
+/* Appends what is pending: no more will come. */
+void mm_terminal_end(struct mm_terminal *, struct mm_buffer *out);
+/* From now on standard output and standard error, each if it is a terminal, escape what is written to them. Call it
+ * once, before anything is printed. Writes to the descriptors themselves pass unchanged. */
+void mm_terminal_guard(void);
+
+#endif

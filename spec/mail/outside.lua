@@ -1,0 +1,410 @@
+--- The functions of the Lua modules that read text from outside, found by reading the modules: for linear_spec.
+---
+--- Modules load without a host, with a `moonmilter.core` whose functions do nothing. A function has a row below, which
+--- runs it on a text; or it is the same function under another name; or it is named as one that reads no such text.
+local lfs = require "lfs"
+
+local outside = {}
+
+-- ---- the modules ----
+
+-- A table whose every member is such a table, and whose call gives nothing.
+local nothing = {}
+local function empty()
+  return setmetatable({}, nothing)
+end
+nothing.__index = function(self, name)
+  local made = empty()
+  rawset(self, name, made)
+  return made
+end
+nothing.__call = function() end
+
+local core = setmetatable({ now = os.time, timeout_of = {} }, nothing)
+core.socket = setmetatable({ is_address = function() return false end }, nothing)
+package.loaded["moonmilter.core"] = core
+
+local function read_file(path)
+  local file = assert(io.open(path, "rb"))
+  local text = file:read "*a"
+  file:close()
+  return text
+end
+
+-- name -> function, or true for a method; "mail.path.parse", "mime Walker:body"
+local function functions()
+  local found = {}
+  local function add(name, value)
+    for key, member in pairs(value) do
+      if type(key) == "string" and type(member) == "function" then
+        found[name .. "." .. key] = member
+      end
+    end
+  end
+  for _, folder in ipairs { "", "mail/", "net/", "runtime/" } do
+    for entry in lfs.dir("lua/moonmilter/" .. folder) do
+      local file = entry:match "^(.*)%.lua$"
+      if file then
+        local name = (folder .. file):gsub("/", ".")
+        local module = require("moonmilter." .. name)
+        if type(module) == "table" then
+          add(name, module)
+          for key, member in pairs(module) do
+            if type(member) == "table" and type(key) == "string" then
+              add(name .. "." .. key, member)
+            end
+          end
+        end
+        local source = read_file("lua/moonmilter/" .. folder .. file .. ".lua")
+        for class, method in source:gmatch "\nfunction (%a+):([%w_]+)" do
+          found[("%s %s:%s"):format(name, class, method)] = true
+        end
+      end
+    end
+  end
+  add("codec", require "moonmilter.codec")
+  return found
+end
+
+-- ---- what reads no text from outside, and why ----
+
+local silent = {
+  -- a script's words, checked against a list or passed to the host
+  "runtime.chunk.* runtime.coroutines.* runtime.edits.* runtime.entry.* runtime.environment.* runtime.loader.*",
+  "runtime.macros.* runtime.members.* runtime.modules.* runtime.options.* runtime.plan.* runtime.script.*",
+  "runtime.tasks.* runtime.wait.* init.* init.log.* timer.* process.run log.* dns.* body.check_options",
+  -- the host sends and receives; what is received reaches a script as it is, or net.resp and net.http_head
+  "socket.* net.datagram.* net.luasec.* net.luasocket.* redis.* http.*",
+  -- a list and its fields, walked or changed, whatever they say
+  "mail.fields.list_metatable.* runtime.headers.list_metatable.* mail.fields_Headers:* mail.block_Field:* mail.block_Block:* runtime.headers_Field:*",
+  "runtime.headers.field_metatable.*",
+  "runtime.kept_body.*",
+  -- bytes go through, or are counted
+  "body_Body:restart body_Body:finish body_Body:size body_Body:close mail.parts.through mail.parts.collect",
+  "mail.rewrite_Edit:header_changes mail.rewrite_Edit:apply mail.rewrite.of codec.decoder codec.encoder",
+  -- tokens that mail.token has made; the row of address.list reads them
+  "mail.addrspec.*",
+  -- a number
+  "datetime.format mail.bound.fault",
+}
+
+local is_silent = {}
+for _, line in ipairs(silent) do
+  for name in line:gmatch "%S+" do
+    is_silent[name:gsub("_(%u)", " %1")] = true
+  end
+end
+
+-- "socket.connect" is in "socket.*", "mime Walker:body" in "mime Walker:*" and "mime.*".
+local function reads_nothing(name)
+  local module, class = name:match "^(%S+) (%u?%l+%u?%l*):"
+  return is_silent[name] or is_silent[name:gsub("[%w_]+$", "*")]
+    or module ~= nil and (is_silent[module .. "." .. "*"] or is_silent[module .. " " .. class .. ":*"])
+end
+
+-- ---- the rows ----
+
+local address = require "moonmilter.address"
+local authres = require "moonmilter.authres"
+local body = require "moonmilter.body"
+local bound = require "moonmilter.mail.bound"
+local charset = require "moonmilter.charset"
+local codec = require "moonmilter.codec"
+local datetime = require "moonmilter.datetime"
+local encoded_word = require "moonmilter.encoded_word"
+local header = require "moonmilter.header"
+local host_name = require "moonmilter.net.host_name"
+local http_head = require "moonmilter.net.http_head"
+local kind = require "moonmilter.mail.kind"
+local lpeg = require "lpeg"
+local mime = require "moonmilter.mime"
+local parts = require "moonmilter.mail.parts"
+local resp = require "moonmilter.net.resp"
+local scan = require "moonmilter.scan"
+local token = require "moonmilter.mail.token"
+
+local STRICT = { mode = "strict" }
+
+local function one_line(text)
+  return (text:gsub("%c", " "))
+end
+
+-- What header.parse() has read, changed so that format() writes it anew.
+local function rewritten(name)
+  return function(text)
+    local parsed = header.parse(name, text)
+    if parsed then
+      parsed.raw = nil
+      pcall(header.format, name, parsed) -- raises on what no field may hold
+    end
+  end
+end
+
+local function walk(text, options, size)
+  local walker = mime.walker(options)
+  for at = 1, #text, size do
+    walker:body(text:sub(at, at + size - 1))
+  end
+  walker:eom()
+end
+
+local MULTIPART = "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: multipart/mixed; boundary=bb\r\n\r\n"
+
+local function kept(text, fields)
+  local made = body.new { headers = header.block(fields), max_memory = 1000 }
+  made:feed(text)
+  made:finish()
+  return made
+end
+
+-- A reader of net.resp over a text.
+local function reader_of(text)
+  local at = 1
+  local function take(first, last, after)
+    if not last or last > #text then
+      return nil, "closed", "closed"
+    end
+    at = after
+    return text:sub(first, last)
+  end
+  return {
+    line = function()
+      local line_end = text:find("\r\n", at, true)
+      return take(at, line_end and line_end - 1, line_end and line_end + 2)
+    end,
+    bytes = function(n) return take(at, at + n - 1, at + n) end,
+  }
+end
+
+local scanner = scan.new({ x = lpeg.P "a" ^ 1 * "b", aaaa = "aaaaab", id = "<a@b>" },
+  { window = 64, max_matches = 1e9 })
+
+-- name -> { function(text), heads... }: the text may begin with any of the heads, by default with none
+local rows = {
+  ["address.parse"] = { function(text) address.parse(text) address.parse(text, STRICT) end, "", "a@b ", "x <", "\"" },
+  ["address.list"] = { function(text) address.list(text) end, "", "g: ", "<@a" },
+  ["address.list "] = { function(text) address.list(text, STRICT) end },
+  ["address.mailboxes"] = { function(text) address.mailboxes(text) end },
+  ["address.path"] = { function(text) address.path(text) address.path(text, STRICT) end, "", "<", "<@a:", "a@" },
+  ["address.format"] = { function(text)
+    address.format { name = one_line(text), address = "a@b.example" }
+    pcall(address.format, { local_part = text, domain = "b.example" }) -- raises on control characters
+    pcall(address.format, { address = text })
+  end },
+  ["address.format_list"] = { function(text) address.format_list(address.mailboxes(text) or {}) end, "", "a@b," },
+  ["address.same"] = { function(text)
+    address.same({ local_part = text, domain = text }, { local_part = text, domain = text:upper() })
+  end },
+  ["address.same_domain"] = { function(text) address.same_domain(text, "b.example") end, "", "ü" },
+  ["address.domain_to_ascii"] = { function(text) address.domain_to_ascii(text) end, "", "ü" },
+  ["address.domain_to_unicode"] = { function(text) address.domain_to_unicode(text) end, "", "xn--" },
+  ["authres.parse"] = { function(text) authres.parse(text) end, "", "mx; ", "mx; a=b ", "mx; a=b c.d=", "mx 1; a (" },
+  ["authres.claims"] = { function(text) authres.claims(text, "mx.example") end, "", "(", "mx.example" },
+  ["authres.strip"] = { function(text)
+    local edit = { delete = function() end }
+    local field = header.field { name = "Authentication-Results", value = text, edit = edit }
+    authres.strip({ field }, { "mx.example", "b" })
+  end },
+  ["authres.format"] = { function(text)
+    local value = one_line(text)
+    authres.format { authserv_id = value, results = { { method = "spf", result = "pass", reason = value,
+      comment = value, properties = { { type = "smtp", property = "mailfrom", value = value } } } } }
+  end },
+  ["datetime.parse"] = { function(text) datetime.parse(text) end, "", "Fri, 21 Nov 1997 09:55:06 ", "21-", "(" },
+  ["charset.name"] = { function(text) charset.name(text) charset.is_ascii_superset(text) end },
+  ["charset.is_ascii_superset"] = { function(text) charset.is_ascii_superset(text) end },
+  ["charset.guess"] = { function(text) charset.guess(text) end, "", "\255" },
+  ["charset.to_utf8"] = { function(text)
+    for _, label in ipairs { "utf-8", "utf-7", "iso-2022-jp", "gb2312", "big5", "euc-kr", "utf-16", "hz" } do
+      charset.to_utf8(text, label)
+    end
+  end, "", "\27$B" },
+  ["charset.converter"] = { function(text)
+    local converter = charset.converter "iso-2022-jp"
+    for at = 1, #text, 7 do
+      converter:feed(text:sub(at, at + 6))
+    end
+    converter:finish()
+    converter:close()
+  end, "", "\27$B" },
+  ["encoded_word.decode"] = { function(text) encoded_word.decode(text) end, "", "=?utf-8?q?", "=?utf-8?b?" },
+  ["encoded_word.encode"] = { function(text) encoded_word.encode(one_line(text)) end, "", "ü" },
+  ["encoded_word.words"] = { function(text) encoded_word.words(text) end },
+  ["header.encode"] = { function(text) header.encode(one_line(text)) end },
+  ["header.fold"] = { function(text) header.fold("X", text) end },
+  ["header.unfold"] = { function(text) header.unfold(text) end },
+  ["header.params"] = { function(text) header.params(text) end, "", "a; ", "a; b=", "a; b*0*=utf-8''", "a; b=\"" },
+  ["header.format_params"] = { function(text)
+    pcall(header.format_params, { value = "a", params = { b = text, c = one_line(text) } }) -- raises on line ends
+    rewritten "Content-Disposition"(text)
+  end, "", "a; b=" },
+  ["header.parameter_source"] = { function(text) header.parameter_source(text, "b") end, "", "a; b=" },
+  ["header.content_type"] = { function(text) header.content_type(text) end, "", "a/", "a/b; " },
+  ["header.attachment_name"] = { function(text)
+    header.attachment_name(header.params(text), header.content_type(text))
+  end },
+  ["header.received"] = { function(text) header.received(text) end, "", "from ", "from a by b; " },
+  ["header.list_urls"] = { function(text) header.list_urls(text) end, "", "<", "<a> (" },
+  ["header.list_id"] = { function(text) header.list_id(text) end, "", "<", "\"" },
+  ["header.message_id"] = { function(text) header.message_id(text) end, "", "<", "(", "a@", "< a" },
+  ["header.references"] = { function(text) header.references(text) end, "", "<" },
+  ["header.parse"] = { function(text)
+    for _, name in ipairs { "Date", "Message-ID", "References", "List-Post" } do -- others have rows
+      header.parse(name, text)
+    end
+  end },
+  ["header.format"] = { function(text)
+    for _, name in ipairs { "To", "Message-ID", "References", "Received", "List-Post", "List-Id" } do
+      rewritten(name)(text)
+    end
+  end, "", "<" },
+  ["header.field"] = { function(text) header.field { name = "X", value = text } end },
+  ["header.block"] = { function(text)
+    local block = header.block(text)
+    for _ = 1, 10 do
+      block:get("X")
+    end
+    block:bytes()
+  end, "", "A: ", "A: b\r\n " },
+  ["mail.block reading:text"] = { function(text) header.field { name = "X", value = text }:text() end },
+  ["mail.block reading:addresses"] = { function(text) header.field { name = "X", value = text }:addresses() end },
+  ["mail.block reading:date"] = { function(text)
+    header.field { name = "Received", value = text }:date()
+  end, "", "; " },
+  ["mail.block reading:params"] = { function(text) header.field { name = "Content-Type", value = text }:params() end },
+  ["mail.block reading:parsed"] = { function(text) header.field { name = "To", value = text }:parsed() end },
+  ["mail.bound.cut"] = { function(text) bound.cut(text) end },
+  ["mail.kind.under_any_encoding"] = { function(text) kind.under_any_encoding(text) end, "", "begin 644 x\n", "TVqQ" },
+  ["mail.embedded.finder"] = { function(text)
+    walk(text, { with_header = true, on_embedded = function() end, max_parts = 1e9, max_header_bytes = 1e9 }, 1000)
+  end, "\r\n", "\r\nbegin 644 x\n", "\r\n=ybegin name=x\r\n",
+    "\r\n(This file must be converted with BinHex 4.0)\r\n:" },
+  ["mail.kind.of"] = { function(text) kind.of(text) end, "", "PK\3\4", "<?xml", "MZ" },
+  ["mail.token.lex"] = { function(text) token.lex(text, "address") token.lex(text, "mime") end, "", "(", "\"", "[" },
+  ["mail.parts.of"] = { function(text) parts.of(kept(text, MULTIPART), { max_parts = 1e9 }) end, "", "--b\r\n" },
+  ["mime.parse"] = { function(text) mime.parse(text) end, "", "Content-Type: ", "Content-ID: ", MULTIPART },
+  ["mime Walker:header"] = { function(text)
+    local walker = mime.walker()
+    walker:header("Content-Type", "multipart/mixed; boundary=\"" .. text) -- header.params has a row
+    walker:header("Content-ID", text)
+    walker:eoh()
+  end, "", "<" },
+  ["mime Walker:body"] = { function(text)
+    walk(text, { with_header = true, max_parts = 1e9, max_header_bytes = 1e9 }, 1000000)
+  end, "", "A: ", MULTIPART },
+  ["mime Walker:body "] = { function(text)
+    walk(text, { with_header = true, max_parts = 1e9, max_header_bytes = 1e9 }, 7)
+  end, MULTIPART },
+  ["body.new"] = { function(text) kept(text, "X: y\r\n\r\n"):string() end },
+  ["body Body:lines"] = { function(text)
+    for _ in kept(text, "X: y\r\n\r\n"):lines() do end -- luacheck: ignore 542
+  end },
+  ["body Body:parts"] = { function(text)
+    for _, part in ipairs(kept(text, MULTIPART):parts { max_parts = 200 } or {}) do
+      part:text()
+      part:content(10)
+    end
+  end, "", "--b\r\n\r\n" },
+  ["body Body:edit"] = { function(text)
+    local edit = kept(text, "Content-Type: text/html\r\n\r\n"):edit()
+    edit:footer { text = one_line(text) }
+    edit:string()
+  end, "", "<" },
+  ["mail.rewrite Edit:remove"] = { function(text)
+    local message = kept("text", "Content-Type: text/plain\r\n\r\n")
+    message:edit():remove(message:parts()[1], text)
+  end },
+  ["net.host_name.addresses"] = { function(text) host_name.addresses(text) end, "", "[" },
+  ["net.http_head.read"] = { function(text) http_head.read(text) end, "", "a:", "a:b", "a: b\r\n" },
+  ["net.resp.read"] = { function(text)
+    local reader = reader_of(text)
+    for _ = 1, #text do
+      if not resp.read(reader) then
+        return
+      end
+    end
+  end, "", "+", "*9999\r\n", "$9\r\n" },
+  ["net.resp.encode"] = { function(text) resp.encode({ "SET", text, text }, {}, 1) end },
+  ["scan.new"] = { function(text) scan.new { text } end },
+  ["scan Scanner:find_all"] = { function(text) scanner:find_all(text) end },
+  ["codec.base64_decode"] = { function(text) codec.base64_decode(text) end },
+  ["codec.base64_encode"] = { function(text) codec.base64_encode(text, 76) end },
+  ["codec.qp_decode"] = { function(text) codec.qp_decode(text) end },
+  ["codec.qp_encode"] = { function(text) codec.qp_encode(text) end },
+  ["codec.q_decode"] = { function(text) codec.q_decode(text) end },
+  ["codec.uu_decode"] = { function(text) codec.uu_decode(text) end, "", "begin 644 a\n" },
+  ["codec.is_utf8"] = { function(text) codec.is_utf8(text) end },
+  ["codec.clean_utf8"] = { function(text) codec.clean_utf8(text) end },
+  ["codec.idna_to_ascii"] = { function(text) codec.idna_to_ascii(text) end },
+  ["codec.idna_to_unicode"] = { function(text) codec.idna_to_unicode(text) end },
+}
+
+-- Functions that another row runs: a name of ours, or a method that a row of its module calls.
+local runs = {
+  ["codec.to_utf8"] = "charset.to_utf8", ["codec.converter"] = "charset.converter",
+  ["mime.walker"] = "mime Walker:body", ["mime Walker:eoh"] = "mime Walker:header",
+  ["mime Walker:eom"] = "mime Walker:body", ["body Body:feed"] = "body.new", ["body Body:read"] = "body.new",
+  ["body Body:string"] = "body.new", ["body Body:chunks"] = "body Body:lines",
+  ["mail.parts StoredPart:raw"] = "body Body:parts", ["mail.parts StoredPart:chunks"] = "body Body:parts",
+  ["mail.parts StoredPart:content"] = "body Body:parts", ["mail.parts StoredPart:text"] = "body Body:parts",
+  ["mail.rewrite Edit:footer"] = "body Body:edit", ["mail.rewrite Edit:append"] = "body Body:edit",
+  ["mail.rewrite Edit:string"] = "body Body:edit", ["mail.rewrite Edit:chunks"] = "body Body:edit",
+  ["scan Scanner:stream"] = "scan Scanner:find_all", ["scan Stream:feed"] = "scan Scanner:find_all",
+  ["scan Stream:finish"] = "scan Scanner:find_all", ["net.resp.is_error"] = "net.resp.read",
+}
+
+-- ---- what the spec asks ----
+
+--- Names of functions that have no row and are not named above.
+function outside.forgotten()
+  local all, has_row, list = functions(), {}, {}
+  for name in pairs(rows) do
+    has_row[all[name] or name] = true
+  end
+  for name, fn in pairs(all) do
+    local is_known = rows[name] or rows[runs[name]] or has_row[fn] or reads_nothing(name)
+      or name:find "^mail%.block%.reading%." -- the methods, which have rows
+    if not is_known then
+      list[#list + 1] = name
+    end
+  end
+  table.sort(list)
+  return list
+end
+
+--- Names above that no module has.
+function outside.unknown()
+  local all, list = functions(), {}
+  for _, names in ipairs { rows, runs } do
+    for name in pairs(names) do
+      if not all[(name:gsub(" $", ""))] then
+        list[#list + 1] = name
+      end
+    end
+  end
+  table.sort(list)
+  return list
+end
+
+--- Every row: { name, run, heads }, by name.
+function outside.rows()
+  local list = {}
+  for name, row in pairs(rows) do
+    list[#list + 1] = { name = name, run = row[1], heads = row[2] and { unpack(row, 2) } or { "" } }
+  end
+  table.sort(list, function(a, b) return a.name < b.name end)
+  return list
+end
+
+local FIELD_MAX, LINE_MAX = bound.FIELD_MAX, bound.LINE_MAX
+
+--- Lets parsers read texts of any length: their time is linear also above the bound.
+function outside.lift_bounds()
+  bound.FIELD_MAX, bound.LINE_MAX = math.huge, math.huge
+end
+
+function outside.restore_bounds()
+  bound.FIELD_MAX, bound.LINE_MAX = FIELD_MAX, LINE_MAX
+end
+
+return outside
