@@ -17,6 +17,7 @@
 
 #define UNDECLARED_MAX  1024u           /* bytes from the MTA that need not be declared yet ... */
 #define DECLARED_LITTLE 8192u           /* ... by a session that has declared fewer than these */
+#define GROWTH          4u              /* bytes that a byte of facts may take: arrays and buffers double */
 #define SHORT_OF_ROOM   1u              /* the account may hold no more: no fact is kept */
 #define SHORT_OF_MACROS 2u              /* the macros of the command that comes next were not kept */
 
@@ -828,7 +829,7 @@ static bool take_packet(struct mm_engine *e, struct mm_fault *why)
 static void run(struct mm_engine *e, struct mm_fault *why)
 {
 	e->why = why;
-	if (!mm_account_fits(&e->session.account, 0))
+	if (!mm_account_fits(&e->session.account, GROWTH * mm_frame_pending(&e->frame)))
 		e->shortage |= SHORT_OF_ROOM;
 	while (!e->is_waiting && !e->is_finished) {
 		if (e->todo_count == 0 && !take_packet(e, why)) {
