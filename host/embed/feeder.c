@@ -14,7 +14,6 @@ struct mm_feed {
 	struct mm_buffer  out;
 	struct mm_timer   more;                 /* begins the next turn, when packets are left */
 	size_t            declared;             /* for the account of its session */
-	struct mm_timer   more;                 /* begins the next turn, when packets are left */
 	struct mm_feed    *next, *previous;
 };
 
