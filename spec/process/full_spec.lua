@@ -113,7 +113,7 @@ describe("a full host", function()
     for _, edit in ipairs(reply.edits) do size = size + #edit - 1 end
     assert.equal(800 * 65536, size)
     mta:quit()
-    assert.truthy(host.wait_until(3, function() return host.memory(h:pid()) - base < 20 * 1024 end,
+    assert.truthy(host.wait_until(20, function() return host.memory(h:pid()) - base < 20 * 1024 end,
       "the memory back"))
   end)
 
