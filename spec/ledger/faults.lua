@@ -263,7 +263,7 @@ return {
       end
     end },
   { name = "while descriptors run out", seconds = 3, kinds = EVERY_KIND, stages = "eom", every = 0.3,
-    through = { "prlimit", "--nofile=28:28" }, strike = take_descriptors,
+    through = { "prlimit", "--nofile=22:22" }, strike = take_descriptors,
     enough = function(w) return w:count "trying again" >= 1 end },
   { name = "while scripts run away", seconds = 1, stages = STAGES_OF_A_MESSAGE, every = 0.3,
     messages = 10, alone = true, kinds = "keep,refuse,loop,keep,eat,discard,long,keep,raise,rcpt,keep,catch",

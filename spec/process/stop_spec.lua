@@ -114,7 +114,7 @@ describe("ctl", function()
       mta:send("R", "<a@b>\0")
       host.sleep(0.3)
       local output = h:ctl "sessions"
-      assert.matches("client=client%.example address=192%.0%.2%.1 queue_id=4Qwait stage=rcpt age=%S+ script=10%-wait "
+      assert.matches("client=client%.example address=192%.0%.2%.1 queue_id=4Qwait stage=rcpt age=%S+ held=%d+ script=10%-wait "
         .. "waits_for=sleep", output)
       assert.matches("10%-wait%.lua:2: in function 'lookup'", output)
       assert.matches("10%-wait%.lua:3", output)
