@@ -3,7 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LARGE    ((size_t)1 << 20)
+#define LARGE    ((size_t)32 << 20)     /* the kernel moves larger blocks without a copy (heap.h) */
+#define STEP     ((size_t)1 << 20)
 #define MAX_SIZE ((size_t)1 << 31)
 
 static uint8_t *memory_of(const struct mm_buffer *b)
@@ -11,7 +12,7 @@ static uint8_t *memory_of(const struct mm_buffer *b)
 	return b->bytes != NULL ? b->bytes - b->head : NULL;
 }
 
-/* Up to 1 MiB the capacity doubles; from there on it grows by half, to whole MiB: a new body of 130 MB would otherwise
+/* Up to 32 MiB the capacity doubles; from there on it grows by half, to whole MiB: a new body of 130 MB would otherwise
  * hold 256. */
 static size_t wanted_capacity(const struct mm_buffer *b, size_t needed)
 {
@@ -23,7 +24,7 @@ static size_t wanted_capacity(const struct mm_buffer *b, size_t needed)
 	size_t grown = (size_t)b->capacity + b->capacity / 2;
 	if (grown < needed)
 		grown = needed;
-	return (grown + LARGE - 1) / LARGE * LARGE;
+	return (grown + STEP - 1) / STEP * STEP;
 }
 
 __attribute__((cold)) static uint8_t *enlarge(struct mm_buffer *b, size_t n)

@@ -1,6 +1,6 @@
 /* base/buffer.h -- growable bytes with an owner.
  * A failed allocation marks the buffer failed and drops the append; the mark stays until mm_buffer_free(), so a writer
- * appends many pieces and checks once. The capacity doubles, from 1 MiB on it grows by half, up to 2 GiB; only
+ * appends many pieces and checks once. The capacity doubles, from 32 MiB on it grows by half, up to 2 GiB; only
  * mm_buffer_trim() shrinks it. A zeroed struct is empty. */
 #ifndef MM_BASE_BUFFER_H
 #define MM_BASE_BUFFER_H

@@ -14,6 +14,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define STARVED_LOOK  0.01              /* seconds until another look at a packet that did not fit ... */
+#define STARVED_NEWLY 0.1               /* ... for so long */
+
 struct mm_connection {
 	ev_io                  readable, writable;
 	struct mm_connections *all;             /* borrowed */
@@ -47,16 +50,25 @@ static struct ev_loop *loop_of(const struct mm_connections *all)
 }
 
 static void on_more(struct ev_loop *, ev_timer *, int events);
+static void on_soon(struct ev_loop *, ev_timer *, int events);
 
 bool mm_connections_init(struct mm_connections *all, void *loop, struct mm_log *log)
 {
-	ev_timer *more = malloc(sizeof *more);
-	*all = (struct mm_connections){ .loop = loop, .log = log, .logs_messages = true, .more = more };
-	all->read_buffer = malloc(MM_READ_SIZE);
-	if (more == NULL || all->read_buffer == NULL)
+	ev_timer *more = malloc(sizeof *more), *soon = malloc(sizeof *soon);
+	*all = (struct mm_connections){ .loop = loop, .log = log, .logs_messages = true };
+	if (more == NULL || soon == NULL) {
+		free(more);
+		free(soon);
 		return false;
+	}
 	ev_timer_init(more, on_more, 0., 0.);
-	more->data = all;
+	ev_timer_init(soon, on_soon, STARVED_LOOK, 0.);
+	more->data = soon->data = all;
+	all->more = more;
+	all->soon = soon;
+	all->read_buffer = malloc(MM_READ_SIZE);
+	if (all->read_buffer == NULL)
+		return false;           /* mm_connections_free() frees the timers */
 	return true;
 }
 
@@ -135,10 +147,13 @@ void mm_connections_free(struct mm_connections *all)
 	all->recorder = NULL;
 	free(all->read_buffer);
 	all->read_buffer = NULL;
-	if (all->more != NULL)
+	if (all->more != NULL) {
 		ev_timer_stop(loop_of(all), all->more);
+		ev_timer_stop(loop_of(all), all->soon);
+	}
 	free(all->more);
-	all->more = NULL;
+	free(all->soon);
+	all->more = all->soon = NULL;
 }
 
 static void record(struct mm_connection *c, char from, const void *bytes, size_t n)
@@ -321,25 +336,49 @@ static void on_writable(struct ev_loop *loop, ev_io *w, int events)
 
 /* ---- reading ---- */
 
-/* Its bytes stay in the kernel; mm_connections_sweep() looks again. */
-static void starve(struct mm_connection *c)
+static bool is_newly_starved(const struct mm_connection *c)
 {
-	ev_io_stop(loop_of(c->all), &c->readable);
-	if (c->starved_at == 0)
-		c->starved_at = ev_now(loop_of(c->all));
-	c->all->engines.held.refusals++;
+	return c->starved_at != 0 && ev_now(loop_of(c->all)) - c->starved_at < STARVED_NEWLY;
 }
 
-/* Reads, for a session that may hold no more, only whole packets, which are handled at once: if they bring something to
- * keep, the answer is a temporary failure, and that gives memory back. */
+/* Its bytes stay in the kernel. We look again soon, because the rest of a packet is often on its way; after a while
+ * only mm_connections_sweep() does. */
+static void starve(struct mm_connection *c)
+{
+	struct mm_connections *all = c->all;
+	ev_timer *soon = all->soon;
+	ev_io_stop(loop_of(all), &c->readable);
+	if (c->starved_at == 0)
+		c->starved_at = ev_now(loop_of(all));
+	all->engines.held.refusals++;
+	if (!is_newly_starved(c) || ev_is_active(soon))
+		return;
+	ev_timer_set(soon, STARVED_LOOK, 0.);
+	ev_timer_start(loop_of(all), soon);
+}
+
+static void on_soon(struct ev_loop *loop, ev_timer *timer, int events)
+{
+	struct mm_connections *all = timer->data;
+	(void)loop;
+	(void)events;
+	for (struct mm_connection *c = all->first; c != NULL; c = c->next)
+		if (is_newly_starved(c))
+			watch_input(c);
+}
+
+/* Reads, when memory is short, whole packets, which are handled at once: if they bring something to keep that does not
+ * fit, the answer is a temporary failure, and that gives memory back. A part of a packet is taken only if it fits. */
 static ssize_t read_whole(struct mm_connection *c)
 {
 	ssize_t n = recv(c->fd, c->all->read_buffer, MM_READ_SIZE, MSG_PEEK);
 	if (n <= 0)
 		return n;
-	size_t whole = mm_engine_complete(c->engine, c->all->read_buffer, (size_t)n);
-	if (whole > 0)
-		return recv(c->fd, c->all->read_buffer, whole, 0);
+	size_t size = mm_engine_complete(c->engine, c->all->read_buffer, (size_t)n);
+	if (size == 0 && mm_account_fits(c->account, (size_t)n))
+		size = (size_t)n;
+	if (size > 0)
+		return recv(c->fd, c->all->read_buffer, size, 0);
 	starve(c);
 	errno = EAGAIN;
 	return -1;

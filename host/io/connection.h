@@ -28,6 +28,7 @@ struct mm_connections {
 	uint8_t                *read_buffer;    /* MM_READ_SIZE bytes */
 	/* connections whose turn ended before their packets did, in the order of their next turns */
 	struct mm_connection   *more_first, *more_last;
+	void                   *soon;           /* ev_timer, owned: looks again at packets that did not fit */
 	void                   *more;           /* ev_timer, owned: begins their turns; active while there are some */
 	struct mm_connection_times times;
 	struct mm_connection   *first;          /* list of all */

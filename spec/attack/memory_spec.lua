@@ -66,7 +66,7 @@ describe("the memory of a worker", function()
     assert_given_back(h)
     mta:quit()
     assert.equal(1, select(2, h:log():gsub("limit=memory_held", "")))
-    assert.truthy(h:wait_log("there is room again", 20))
+    if os.getenv "SLOW" then assert.truthy(h:wait_log("there is room again", 20)) end
   end)
 
   it("is not filled by new bodies that nobody reads", function()
@@ -102,11 +102,11 @@ describe("the memory of a worker", function()
   end)
 
   it("is not filled by many sessions that each hold macros, a header and a part of a packet", function()
-    h = start(16)
+    h = start(8)
     local before, open = host.memory(h:pid()), {}
     local part = mta_client.packet("L", "X-Long\0" .. ("v"):rep(60000) .. "\0"):sub(1, 50000)
     local kinds = {}
-    for i = 1, 300 do
+    for i = 1, 150 do
       local mta = assert(h:connect())
       open[i] = mta
       mta.socket:settimeout(5)
@@ -121,9 +121,10 @@ describe("the memory of a worker", function()
       mta.socket:send(part)
     end
     host.sleep(0.3)
-    assert.is_true(kinds.continue > 20 and kinds.tempfail > 100, tostring(kinds.continue) .. " continue")
+    assert.is_true(kinds.continue > 10 and kinds.tempfail > 10,
+      ("%s accepted, %s refused"):format(kinds.continue, kinds.tempfail))
     assert_served(h)
-    assert_bounded(h, 16, before)
+    assert_bounded(h, 8, before)
     assert.truthy(h:wait_log "limit=memory_held")
     if os.getenv "SLOW" then
       assert.truthy(h:wait_log("no memory for the rest of its packet", 20))
