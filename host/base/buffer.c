@@ -12,19 +12,18 @@ static uint8_t *memory_of(const struct mm_buffer *b)
 	return b->bytes != NULL ? b->bytes - b->head : NULL;
 }
 
-/* Up to 32 MiB the capacity doubles; from there on it grows by half, to whole MiB: a new body of 130 MB would otherwise
- * hold 256. */
+/* Up to 32 MiB the capacity doubles; from there on it grows by half: a new body of 130 MB would otherwise hold 256.
+ * What needs even more at once gets what it needs, in whole MiB. */
 static size_t wanted_capacity(const struct mm_buffer *b, size_t needed)
 {
 	size_t wanted = b->capacity ? b->capacity : 64;
-	while (wanted < needed && wanted < LARGE)
+	if (wanted >= LARGE && wanted + wanted / 2 >= needed)
+		return (wanted + wanted / 2 + STEP - 1) / STEP * STEP;
+	if (needed > STEP && (wanted >= LARGE || needed > 2 * wanted))
+		return (needed + STEP - 1) / STEP * STEP;
+	while (wanted < needed)
 		wanted *= 2;
-	if (wanted >= needed)
-		return wanted;
-	size_t grown = (size_t)b->capacity + b->capacity / 2;
-	if (grown < needed)
-		grown = needed;
-	return (grown + STEP - 1) / STEP * STEP;
+	return wanted;
 }
 
 __attribute__((cold)) static uint8_t *enlarge(struct mm_buffer *b, size_t n)
