@@ -3,9 +3,6 @@ local process = require "spec.support.process"
 local host = require "spec.support.host"
 
 local is_root = process.run("id -u"):match "^0%s"
-local PROGRAM = process.run("readlink -f " .. host.program()):gsub("%s+$", "")
-
-local UNTIL_READY = process.run("readlink -f spec/attack/until_ready"):gsub("%s+$", "")
 
 describe("a service that root starts", function()
   if not is_root then
@@ -24,13 +21,7 @@ describe("a service that root starts", function()
   end)
   after_each(function() process.run("rm -rf " .. directory) end)
 
-  local function run(arguments, before)
-    local pipe = io.popen(("cd %s; %s %s %s %s 2>&1; echo \"status $?\""):format(directory, before or "", UNTIL_READY,
-      PROGRAM, arguments))
-    local text, status = pipe:read "*a":match "^(.*)status (%d+)\n$"
-    pipe:close()
-    return text, tonumber(status)
-  end
+  local function run(arguments, before) return host.until_ready(directory, arguments, before) end
 
   --- what an administrator did -> the path named, what is said of it
   for did, says in pairs {
@@ -143,10 +134,8 @@ describe("a person's own files", function()
     local directory = process.directory()
     finally(function() process.run("rm -rf " .. directory) end)
     process.run(("cd %s; echo 'function on_eom() end' >10.lua; chmod 666 10.lua; chown -R daemon ."):format(directory))
-    local pipe = io.popen(("cd %s; setpriv --reuid=daemon --regid=daemon --clear-groups timeout 2 %s run -s unix:%s/s "
-      .. "10.lua 2>&1"):format(directory, PROGRAM, directory))
-    local text = pipe:read "*a"
-    pipe:close()
+    local text = host.until_ready(directory, ("run -s unix:%s/s 10.lua"):format(directory),
+      "setpriv --reuid=daemon --regid=daemon --clear-groups")
     assert.matches("moonmilter: ready", text)
     assert.matches("warn owners .*10.lua: every user of this machine may write there", text)
   end)

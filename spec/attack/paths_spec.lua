@@ -5,8 +5,6 @@ local host = require "spec.support.host"
 
 local is_root = process.run("id -u"):match "^0%s"
 
-local UNTIL_READY = process.run("readlink -f spec/attack/until_ready"):gsub("%s+$", "")
-
 describe("a link in a directory of another user", function()
   if not is_root then
     pending "needs root"
@@ -26,14 +24,7 @@ describe("a link in a directory of another user", function()
   --- What root's files look like: owner, mode, content.
   local function victim() return process.run(("cd %s/victim; ls -lAn; cat shadow"):format(directory)) end
 
-  --- Runs the program until it ends by itself or serves. -> output, status
-  local function run(arguments)
-    local pipe = io.popen(("cd %s; %s %s %s 2>&1; echo \"status $?\""):format(directory, UNTIL_READY,
-      process.run("readlink -f " .. host.program()):gsub("%s+$", ""), arguments))
-    local text, status = pipe:read "*a":match "^(.*)status (%d+)\n$"
-    pipe:close()
-    return text, tonumber(status)
-  end
+  local function run(arguments) return host.until_ready(directory, arguments) end
 
   --- argument -> the way that is refused
   for argument, wrong in pairs {

@@ -128,6 +128,19 @@ function methods:wait_serving(count, seconds)
   end, count .. " serving workers\n" .. self:ctl "status")
 end
 
+--- Runs the program in a directory until it ends by itself, or until it serves: then it is ended, with status 124.
+---@param arguments string  for the shell
+---@param before string|nil  a command that runs the program: "setpriv --reuid=nobody"
+---@return string output, number status
+function host.until_ready(directory, arguments, before)
+  local function path(file) return (process.run("readlink -f " .. file):gsub("%s+$", "")) end
+  local pipe = io.popen(("cd %s; %s %s %s %s 2>&1; echo \"status $?\""):format(directory, before or "",
+    path "spec/support/until_ready", path(host.program()), arguments))
+  local text, status = pipe:read "*a":match "^(.*)status (%d+)\n$"
+  pipe:close()
+  return text, tonumber(status)
+end
+
 function host.kill(pid, name) return posix_signal.kill(pid, posix_signal[name]) end
 
 function host.exists(pid)
