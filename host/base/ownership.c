@@ -30,16 +30,16 @@ static bool is_owners_own(const struct stat *s)
 	return p != NULL && g != NULL && p->pw_gid == s->st_gid && g->gr_mem[0] == NULL;
 }
 
-static bool all_may_write(const struct stat *s)
+/* who: S_IWGRP or S_IWOTH */
+static bool may_write(const struct stat *s, mode_t who)
 {
 	bool guards_entries = S_ISDIR(s->st_mode) && (s->st_mode & S_ISVTX) != 0;     /* /tmp */
-	return (s->st_mode & S_IWOTH) != 0 && !guards_entries;
+	return (s->st_mode & who) != 0 && !guards_entries;
 }
 
 static bool group_may_write(const struct stat *s)
 {
-	bool guards_entries = S_ISDIR(s->st_mode) && (s->st_mode & S_ISVTX) != 0;
-	return (s->st_mode & S_IWGRP) != 0 && !guards_entries && s->st_gid != 0 && !is_owners_own(s);
+	return may_write(s, S_IWGRP) && s->st_gid != 0 && !is_owners_own(s);
 }
 
 static enum mm_ownership tell_owner(const char *path, const struct stat *s, struct mm_fault *why)
@@ -81,7 +81,7 @@ static enum mm_ownership look_at(const char *path, const struct mm_trusted_users
 		return MM_OWNERSHIP_GOOD;
 	if (trusted != NULL && !is_trusted(trusted, status.st_uid))
 		return tell_owner(path, &status, why);
-	if (all_may_write(&status))
+	if (may_write(&status, S_IWOTH))
 		return tell_all(path, why);
 	if (trusted != NULL && group_may_write(&status))
 		return tell_group(path, &status, why);

@@ -67,9 +67,7 @@ bool mm_connections_init(struct mm_connections *all, void *loop, struct mm_log *
 	all->more = more;
 	all->soon = soon;
 	all->read_buffer = malloc(MM_READ_SIZE);
-	if (all->read_buffer == NULL)
-		return false;           /* mm_connections_free() frees the timers */
-	return true;
+	return all->read_buffer != NULL;        /* mm_connections_free() frees the timers in any case */
 }
 
 /* ---- connections that have more to do ---- */
