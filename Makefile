@@ -112,7 +112,7 @@ packages-build:
 packages-test: packages-build
 	$(call install_packages,$(PACKAGES_TEST))
 
-# Says in one line which packages a build lacks: header=package. pkg-config is asked about first, since it finds some.
+# Says in one line which packages a build lacks: header=package. The tools come first, because pkg-config finds headers.
 HEADERS := luajit.h=libluajit-5.1-dev ev.h=libev-dev ares.h=libc-ares-dev curl/curl.h=libcurl4-openssl-dev \
 	idn2.h=libidn2-dev openssl/ssl.h=libssl-dev
 present:

@@ -34,7 +34,6 @@
 #define MM_FIELDS_KEPT_MAX      16384u
 #define MM_RECIPIENTS_MAX       100000u         /* recipients of one message kept for ctx.recipients */
 #define MM_RECIPIENTS_KEPT_MAX  (8u << 20)      /* bytes of their addresses and parameters */
-#define MM_MACRO_SET_MAX        MM_PACKET_DATA_MAX      /* bytes of macros of one stage */
 
 /* Scripts */
 #define MM_SCRIPTS_MAX          64              /* scripts of one milter: a set of scripts is a bit mask */
