@@ -189,9 +189,9 @@ int mm_bind_core(lua_State *L)
 		lua_setfield(L, -2, mm_stage_handler((enum mm_stage)stage));
 	}
 	lua_setfield(L, -2, "handlers");
-	mm_vault_push(L, mm_generation_of(L)->cancel_token);
+	mm_vault_push(mm_generation_of(L), L, mm_generation_of(L)->cancel_token);
 	lua_setfield(L, -2, "cancel_token");
-	mm_vault_push(L, mm_generation_of(L)->host_token);
+	mm_vault_push(mm_generation_of(L), L, mm_generation_of(L)->host_token);
 	lua_setfield(L, -2, "host_token");
 	return 1;
 }

@@ -97,7 +97,7 @@ static int ctx_index(lua_State *L)
 	if (box == NULL)
 		return luaL_error(L, "a ctx is expected, not a %s", luaL_typename(L, 1));
 	lua_settop(L, 2);
-	mm_vault_push(L, mm_generation_of(L)->ctx_members);
+	mm_vault_push(mm_generation_of(L), L, mm_generation_of(L)->ctx_members);
 	if (!lua_istable(L, 3))                         /* the scripts are being unloaded */
 		return luaL_error(L, "ctx: the session has ended; do not keep a ctx beyond on_close");
 	lua_pushvalue(L, 2);
@@ -129,11 +129,11 @@ static int ctx_tostring(lua_State *L)
 void mm_ctx_push(lua_State *L, struct mm_script_session *ss)
 {
 	if (ss->ctx != MM_NO_REF) {
-		mm_vault_push(L, ss->ctx);
+		mm_vault_push(ss->generation, L, ss->ctx);
 		return;
 	}
 	struct box *box = mm_tagged_new(L, &kind, sizeof *box);
-	mm_vault_push(L, ss->generation->ctx_metatable);
+	mm_vault_push(ss->generation, L, ss->generation->ctx_metatable);
 	lua_setmetatable(L, -2);
 	lua_pushvalue(L, -1);
 	ss->ctx = mm_vault_put(L);
@@ -147,16 +147,16 @@ void mm_ctx_push(lua_State *L, struct mm_script_session *ss)
 /* [ctx ...] -> [... table] */
 static int push_kept(lua_State *L, struct mm_script_session *ss, enum mm_kept which)
 {
-	mm_vault_push(L, ss->generation->kept_tables[which]);
+	mm_vault_push(ss->generation, L, ss->generation->kept_tables[which]);
 	if (ss->has_kept[which]) {
-		mm_vault_push(L, ss->ctx);
+		mm_vault_push(ss->generation, L, ss->ctx);
 		lua_rawget(L, -2);
 		return 1;
 	}
 	lua_newtable(L);
-	mm_vault_push(L, ss->generation->kept_metatable);
+	mm_vault_push(ss->generation, L, ss->generation->kept_metatable);
 	lua_setmetatable(L, -2);
-	mm_vault_push(L, ss->ctx);
+	mm_vault_push(ss->generation, L, ss->ctx);
 	lua_pushvalue(L, -2);
 	lua_rawset(L, -4);
 	ss->has_kept[which] = true;
@@ -182,8 +182,8 @@ static void drop_kept(struct mm_script_session *ss, enum mm_kept which)
 	lua_State *L = ss->generation->L;
 	if (!ss->has_kept[which])
 		return;
-	mm_vault_push(L, ss->generation->kept_tables[which]);
-	mm_vault_push(L, ss->ctx);
+	mm_vault_push(ss->generation, L, ss->generation->kept_tables[which]);
+	mm_vault_push(ss->generation, L, ss->ctx);
 	lua_pushnil(L);
 	lua_rawset(L, -3);
 	lua_pop(L, 1);
@@ -206,7 +206,7 @@ void mm_ctx_end(struct mm_script_session *ss)
 		return;
 	mm_ctx_end_message(ss);
 	drop_kept(ss, MM_KEPT_SESSION);
-	mm_vault_push(L, ss->ctx);
+	mm_vault_push(ss->generation, L, ss->ctx);
 	struct box *box = mm_tagged(L, -1, &kind);
 	box->session = NULL;            /* the vault holds it: it is there */
 	lua_pop(L, 1);

@@ -51,11 +51,11 @@ static int get_client(lua_State *L, struct mm_script_session *ss)
 	const struct mm_session *f = ss->facts;
 	require_step(L, ss, MM_STAGE_connect, "client");
 	if (ss->client_table != MM_NO_REF) {
-		mm_vault_push(L, ss->client_table);
+		mm_vault_push(ss->generation, L, ss->client_table);
 		return 1;
 	}
 	lua_createtable(L, 0, 5);
-	mm_vault_push(L, ss->generation->client_metatable);
+	mm_vault_push(ss->generation, L, ss->generation->client_metatable);
 	lua_setmetatable(L, -2);
 	lua_pushstring(L, mm_family_name(f->client_family));
 	lua_setfield(L, -2, "family");
@@ -132,7 +132,7 @@ static int get_recipients(lua_State *L, struct mm_script_session *ss)
 		ss->recipients_synced = 0;
 	}
 	mm_check_whole(L, ss, MM_PART_RECIPIENTS, "ctx.recipients");
-	mm_vault_push(L, ss->recipients_table);
+	mm_vault_push(ss->generation, L, ss->recipients_table);
 	if (ss->over_logged & 1u << MM_PART_RECIPIENTS) {
 		if (m->recipients_unkept > 0)
 			lua_pushboolean(L, 1);
@@ -247,7 +247,7 @@ static int get_mta(lua_State *L, struct mm_script_session *ss)
 
 static int get_host(lua_State *L, struct mm_script_session *ss)
 {
-	mm_vault_push(L, ss->generation->host_object);
+	mm_vault_push(ss->generation, L, ss->generation->host_object);
 	return 1;
 }
 

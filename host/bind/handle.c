@@ -39,7 +39,7 @@ struct mm_handle *mm_handle_new(lua_State *L, const struct mm_handle_class *clas
 {
 	struct box *box = mm_tagged_new(L, &kind, sizeof *box);
 	lua_pushvalue(L, -1);
-	mm_vault_push(L, mm_generation_of(L)->handle_metatables);
+	mm_vault_push(mm_generation_of(L), L, mm_generation_of(L)->handle_metatables);
 	lua_rawgeti(L, -1, class->number);
 	lua_setmetatable(L, -3);
 	lua_pop(L, 2);
@@ -97,7 +97,7 @@ static void push_metatables(lua_State *L, struct mm_generation *g)
 		lua_newtable(L);
 		g->handle_metatables = mm_vault_put(L);
 	}
-	mm_vault_push(L, g->handle_metatables);
+	mm_vault_push(g, L, g->handle_metatables);
 }
 
 /* [functions] -> [functions metatable] */

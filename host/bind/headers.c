@@ -79,10 +79,10 @@ static int get_headers(lua_State *L, struct mm_script_session *ss)
 	mm_check_whole(L, ss, MM_PART_HEADER, "ctx.headers");
 	uint32_t stamp = m != NULL ? m->fields_changed : 0;
 	if (ss->headers_table != MM_NO_REF && ss->headers_stamp == stamp) {
-		mm_vault_push(L, ss->headers_table);
+		mm_vault_push(ss->generation, L, ss->headers_table);
 		return 1;
 	}
-	mm_vault_push(L, ss->generation->field_factory);
+	mm_vault_push(ss->generation, L, ss->generation->field_factory);
 	push_list(L, ss, m);
 	mm_vault_drop(L, &ss->headers_table);
 	lua_pushvalue(L, -1);

@@ -20,7 +20,7 @@ static int kept_body(lua_State *L)
 	check_handler_task(L, ss);
 	if (!(ss->keeps_body & UINT64_C(1) << ss->script_at))
 		return 0;
-	mm_vault_push(L, ss->kept_bodies);
+	mm_vault_push(ss->generation, L, ss->kept_bodies);
 	lua_rawgeti(L, -1, (int)ss->script_at + 1);
 	return 1;
 }
@@ -62,7 +62,7 @@ static int keep_body(lua_State *L)
 		lua_newtable(L);
 		ss->kept_bodies = mm_vault_put(L);
 	}
-	mm_vault_push(L, ss->kept_bodies);
+	mm_vault_push(ss->generation, L, ss->kept_bodies);
 	lua_pushvalue(L, 2);
 	lua_rawseti(L, -2, (int)ss->script_at + 1);
 	ss->keeps_body |= UINT64_C(1) << ss->script_at;
@@ -79,7 +79,7 @@ static void close_body(lua_State *L, struct mm_generation *g)
 	lua_pushliteral(L, "is_closed");
 	lua_pushboolean(L, 1);
 	lua_rawset(L, body);
-	mm_vault_push(L, g->close_file);
+	mm_vault_push(g, L, g->close_file);
 	lua_pushliteral(L, "file");
 	lua_rawget(L, body);
 	bool has_file = lua_isuserdata(L, -1);
@@ -97,7 +97,7 @@ static void close_body(lua_State *L, struct mm_generation *g)
 static int close_bodies(lua_State *L)
 {
 	struct mm_script_session *ss = lua_touserdata(L, 1);
-	mm_vault_push(L, ss->kept_bodies);
+	mm_vault_push(ss->generation, L, ss->kept_bodies);
 	for (lua_pushnil(L); lua_next(L, 2) != 0; lua_settop(L, 3))
 		close_body(L, ss->generation);
 	return 0;

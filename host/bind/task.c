@@ -37,7 +37,7 @@ static struct mm_task *check_owner(lua_State *L, const char *name)
 		luaL_error(L, "%s: has no owner here; call it from a handler, a script's top level or on_load", name);
 	if (!t->is_cancelled)
 		return t;
-	mm_vault_push(L, t->generation->cancel_token);
+	mm_vault_push(t->generation, L, t->generation->cancel_token);
 	lua_pushstring(L, mm_cancel_name(t->why));
 	return NULL;
 }
@@ -81,7 +81,7 @@ static int core_spawn(lua_State *L)
 	int count = lua_gettop(L) - 2;
 
 	struct box *box = mm_tagged_new(L, &kind, sizeof *box);
-	mm_vault_push(L, t->generation->task_metatable);
+	mm_vault_push(t->generation, L, t->generation->task_metatable);
 	lua_setmetatable(L, -2);
 	lua_insert(L, 1);               /* [task owner fn arg...] */
 	struct mm_spawned *sp = mm_spawned_new(t->generation, is_detached ? NULL : t->session, group, &box->task);

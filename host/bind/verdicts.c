@@ -31,7 +31,7 @@ static int leave_handler(lua_State *L, struct mm_script_session *ss)
 	note_place(L, ss, &ss->verdict);
 	mm_task_forget_wait(&ss->task);
 	lua_settop(L, 0);
-	mm_vault_push(L, ss->generation->host_token);
+	mm_vault_push(ss->generation, L, ss->generation->host_token);
 	return lua_isyieldable(L) ? lua_yield(L, 1) : lua_error(L);
 }
 

@@ -137,7 +137,7 @@ void mm_failure_name_handler(struct mm_script_session *ss, int handler, struct m
 	lua_State *L = ss->generation->L;
 	lua_Debug where;
 	char text[sizeof why->text];
-	mm_vault_push(L, handler);
+	mm_vault_push(ss->generation, L, handler);
 	if (!lua_isfunction(L, -1)) {
 		lua_pop(L, 1);
 		return;

@@ -196,7 +196,7 @@ static void push_feed(lua_State *co, void *self)
 {
 	struct mm_script_session *ss = self;
 	mm_ctx_push(co, ss);
-	mm_vault_push(co, ss->kept_bodies);
+	mm_vault_push(ss->generation, co, ss->kept_bodies);
 	lua_rawgeti(co, -1, (int)ss->script_at + 1);
 	lua_remove(co, -2);
 	if (ss->event.stage == MM_STAGE_body)

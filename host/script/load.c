@@ -240,7 +240,7 @@ static int push_load(lua_State *L)
 		lua_pushstring(L, path);
 		lua_rawseti(L, -2, ++n);
 	}
-	mm_vault_push(L, g->host_object);
+	mm_vault_push(g, L, g->host_object);
 	lua_xmove(L, co, 3);
 	return 0;
 }
@@ -270,7 +270,7 @@ void mm_load_stop(struct mm_generation *g)
 static void push_host(lua_State *co, void *self)
 {
 	const struct mm_generation *g = self;
-	mm_vault_push(co, g->host_object);
+	mm_vault_push(g, co, g->host_object);
 }
 
 static void unload_ended(struct mm_task *t, enum mm_run run, struct mm_fault *why)

@@ -316,7 +316,7 @@ void mm_state_note_registry(struct mm_generation *g)
 static int restore_registry(lua_State *L)
 {
 	struct mm_generation *g = lua_touserdata(L, 1);
-	mm_vault_push(L, g->registry_copy);
+	mm_vault_push(g, L, g->registry_copy);
 	for (lua_pushnil(L); lua_next(L, 2) != 0; lua_pop(L, 1)) {
 		lua_pushvalue(L, -2);
 		lua_pushvalue(L, -2);

@@ -199,8 +199,7 @@ enum mm_run mm_call_function(struct mm_task *t, int called, void (*push)(lua_Sta
 		return MM_RUN_FAILED;
 	}
 	/* At rest a coroutine's stack has room for these two; a new closure would cost an allocation each time. */
-	mm_vault_push(co, t->generation->entry);
-	mm_vault_push(co, called);
+	mm_vault_push_both(t->generation, co, t->generation->entry, called);
 	t->generation->pushing = &p;
 	enum mm_run run = mm_call_resume(t, 1, why);
 	t->generation->pushing = NULL;

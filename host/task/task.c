@@ -130,8 +130,8 @@ void mm_task_keep_words(lua_State *L, struct mm_generation *g)
 
 void mm_task_push_cancel(struct mm_task *t, lua_State *L)
 {
-	mm_vault_push(L, t->generation->cancel_token);
-	mm_vault_push(L, t->generation->cancel_names[t->why]);
+	mm_vault_push(t->generation, L, t->generation->cancel_token);
+	mm_vault_push(t->generation, L, t->generation->cancel_names[t->why]);
 }
 
 const struct mm_limit *mm_limit_over(const struct mm_task *t)
@@ -146,7 +146,7 @@ const struct mm_limit *mm_limit_over(const struct mm_task *t)
 /* The reason is the limit's depth: only the milter.timeout that opened it handles the error as its own. */
 void mm_limit_push(struct mm_task *t, lua_State *L)
 {
-	mm_vault_push(L, t->generation->cancel_token);
+	mm_vault_push(t->generation, L, t->generation->cancel_token);
 	lua_pushinteger(L, (lua_Integer)mm_limit_over(t)->depth);
 }
 
@@ -201,7 +201,7 @@ int mm_task_wait(lua_State *L, struct mm_task *t, const char *name, void (*undo)
 	lua_settop(L, 0);
 	/* user coroutines between here and the host recognise the token and pass it outward
 	 * (lua/moonmilter/runtime/coroutines.lua) */
-	mm_vault_push(L, t->generation->host_token);
+	mm_vault_push(t->generation, L, t->generation->host_token);
 	return lua_yield(L, 1);
 }
 
@@ -289,7 +289,7 @@ int mm_task_push(struct mm_task *t, int (*build)(lua_State *, void *), void *arg
 	lua_pop(t->generation->L, 1);
 	lua_pushnil(t->co);
 	for (int i = 0; i < 2; i++)
-		mm_vault_push(t->co, t->generation->memory_words[i]);
+		mm_vault_push(t->generation, t->co, t->generation->memory_words[i]);
 	return 3;
 }
 

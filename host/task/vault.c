@@ -60,15 +60,25 @@ int mm_vault_put(lua_State *L)
 	return ref;
 }
 
-void mm_vault_push(lua_State *L, int ref)
+void mm_vault_push(const struct mm_generation *g, lua_State *L, int ref)
 {
-	lua_State *vault = mm_generation_of(L)->vault;
-	if (vault == NULL) {
+	if (g->vault == NULL) {
 		lua_pushnil(L);
 		return;
 	}
-	lua_rawgeti(vault, 1, ref);
-	lua_xmove(vault, L, 1);
+	lua_rawgeti(g->vault, 1, ref);
+	lua_xmove(g->vault, L, 1);
+}
+
+void mm_vault_push_both(const struct mm_generation *g, lua_State *L, int first, int second)
+{
+	if (g->vault == NULL) {
+		lua_settop(L, lua_gettop(L) + 2);
+		return;
+	}
+	lua_rawgeti(g->vault, 1, first);
+	lua_rawgeti(g->vault, 1, second);
+	lua_xmove(g->vault, L, 2);
 }
 
 void mm_vault_drop(lua_State *L, int *ref)

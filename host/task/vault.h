@@ -21,8 +21,11 @@ void mm_vault_fix(struct mm_generation *);
 
 /* [value] -> []: keeps it and returns its number. May raise when memory runs out. */
 int mm_vault_put(struct lua_State *);
-/* Pushes the value of a number, nil for MM_NO_REF. Never raises if the stack has room for one value. */
-void mm_vault_push(struct lua_State *, int ref);
+/* Pushes the value of a number, nil for MM_NO_REF. Never raises if the stack has room for one value. The state is one
+ * of the generation's. */
+void mm_vault_push(const struct mm_generation *, struct lua_State *, int ref);
+/* The values of two numbers, for less than two calls cost. Never raises if the stack has room for both. */
+void mm_vault_push_both(const struct mm_generation *, struct lua_State *, int first, int second);
 /* Forgets it and marks the number gone. Never raises. */
 void mm_vault_drop(struct lua_State *, int *ref);
 
