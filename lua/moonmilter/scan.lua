@@ -11,9 +11,9 @@ local scan = {}
 
 local WINDOW = 1024 -- most bytes of an LPeg match
 local WINDOW_MAX = 32 * 1024
--- LPeg runs over blocks, so that results do not depend on chunks; a block is four windows: no attempt
-local BLOCK_MIN = 4096
--- at one byte can read more than five
+-- LPeg runs over blocks, so that results do not depend on chunks. A block is four windows, so an attempt at one byte
+-- reads at most five; for small windows a larger block would let it read more, a smaller one costs more than it saves.
+local BLOCK_MIN = 512
 local CELLS_MAX = 16 * 1024 * 1024 -- of the automaton: bytes of literals times distinct bytes in them; 4 bytes each
 local MAX_MATCHES = 10000
 
