@@ -256,7 +256,6 @@ static void judge_first(struct mm_dns_channels *s, bool was_silent)
 static enum mm_dns_code code_of_status(int status, bool has_choice)
 {
 	switch (status) {
-	case ARES_ENODATA:      return MM_DNS_nodata;
 	case ARES_ENOTFOUND:    return MM_DNS_nxdomain;
 	case ARES_EREFUSED:     return MM_DNS_refused;
 	case ARES_EFORMERR:

@@ -1,4 +1,5 @@
 --- HTTP and HTTPS requests that do not block: libcurl sends them, after the host's own resolver has resolved the name.
+local ascii_name = require "moonmilter.net.ascii_name"
 local core = require "moonmilter.core"
 local host_name = require "moonmilter.net.host_name"
 local http_head = require "moonmilter.net.http_head"
@@ -45,8 +46,11 @@ local function check_options(given)
     error("http.request: url is missing", 3)
   end
   checked.method = checked.method or checked.body and "POST" or "GET"
-  if not checked.method:match "^%u+$" then
-    error(("http.request: method %q; use capital letters"):format(checked.method), 3)
+  if not checked.method:match "^%u+$" or checked.method == "CONNECT" then
+    error(("http.request: method %q; use capital letters, and any method but CONNECT"):format(checked.method), 3)
+  end
+  if checked.body and checked.method == "HEAD" then
+    error("http.request: a HEAD request has no body", 3)
   end
   if not (checked.redirects >= 0 and checked.redirects <= REDIRECTS_MAX) then
     error(("http.request: redirects = %g; give 0 to %d"):format(checked.redirects, REDIRECTS_MAX), 3)
@@ -57,11 +61,21 @@ local function check_options(given)
   return checked
 end
 
+-- Fields that say where a request ends or what becomes of its connection (RFC 9110 7.6.1, RFC 9112 6): the host writes
+-- them. A Content-Length that is not the body's would make its rest the next request.
+local FRAMING = {
+  ["content-length"] = true, ["transfer-encoding"] = true, connection = true, ["keep-alive"] = true,
+  ["proxy-connection"] = true, te = true, trailer = true, upgrade = true, expect = true, ["http2-settings"] = true,
+}
+
 -- RFC 9110 5.1 and 5.5; a line break in a value would start another header.
 local function add_field(fields, name, value)
   value = tostring(value)
   if not name:match "^[%w!#$%%&'*+.^_`|~-]+$" then
     error(("http.request: header name %q is not a token (RFC 9110 5.1)"):format(name), 4)
+  end
+  if FRAMING[name:lower()] then
+    error(("http.request: header %s: the host writes it; leave it out"):format(name), 4)
   end
   if value:find "[%z\r\n]" then
     error(("http.request: header %s: the value has a line break or NUL"):format(name), 4)
@@ -72,6 +86,12 @@ end
 local function check_headers(headers)
   local fields = {}
   for name, value in pairs(headers or {}) do
+    if type(name) ~= "string" then
+      error(('http.request: headers has a %s for a name; write { ["X-Name"] = "value" }'):format(type(name)), 3)
+    end
+    if type(value) == "table" and name:lower() == "host" then
+      error("http.request: header Host: give one value", 3)
+    end
     for _, one in ipairs(type(value) == "table" and value or { value }) do
       add_field(fields, name, one)
     end
@@ -127,13 +147,38 @@ local function exchange(options, url, host, port, fields, deadline)
     return nil, text, why
   end
   perform(handle)
-  local status, lines, body = result(handle)
+  local status, lines, body, trailer_lines = result(handle)
   raw.close(handle)
   if not status then
     return nil, lines, body
   end
   local headers, list = http_head.read(lines)
-  return { status = status, headers = headers, header_list = list, body = body, url = url }
+  local trailers, trailer_list = http_head.read(trailer_lines or "")
+  return {
+    status = status, headers = headers, header_list = list, trailers = trailers, trailer_list = trailer_list,
+    body = body, url = url,
+  }
+end
+
+-- ---- URLs ----
+
+local function byte_of(digits)
+  return string.char(tonumber(digits, 16))
+end
+
+-- Raw.url, for hosts with U-labels as well, as bytes or percent-encoded (RFC 3986 3.2.2): libcurl knows them only where
+-- the process has a UTF-8 locale.
+local function read_url(text, base)
+  local before, authority, after = text:match "^(%a*[%w+.-]*:?//)([^/?#]*)(.*)$"
+  local user, host, port = (authority or ""):match "^(.-@?)([^@]-)(:?%d*)$"
+  if host and host:find "[\128-\255%%]" then
+    local ascii, why = ascii_name((host:gsub("%%(%x%x)", byte_of)))
+    if not ascii then
+      return nil, ("url %q: %s"):format(text, why), "url"
+    end
+    text = before .. user .. ascii .. port .. after
+  end
+  return raw.url(text, base)
 end
 
 -- ---- redirects (RFC 9110 15.4) ----
@@ -148,8 +193,9 @@ local function without(fields, names)
   return kept
 end
 
-local BODY_FIELDS = { ["content-type"] = true, ["content-length"] = true, ["content-encoding"] = true }
-local SECRET_FIELDS = { authorization = true, cookie = true, ["proxy-authorization"] = true }
+local BODY_FIELDS = { ["content-type"] = true, ["content-encoding"] = true, ["content-language"] = true }
+-- What is meant for one server: its secrets, and its name.
+local SERVER_FIELDS = { authorization = true, cookie = true, ["proxy-authorization"] = true, host = true }
 
 -- A redirected POST becomes a GET, unless the status says that the method stays.
 local function change_method(options, status, fields)
@@ -166,6 +212,8 @@ end
 ---@field status integer
 ---@field headers table<string, string>  by name, case-blind; values of the same name are joined with ", "
 ---@field header_list { name: string, value: string }[]  as received
+---@field trailers table<string, string>  fields that came after the body, like headers; any server may send them late
+---@field trailer_list { name: string, value: string }[]  as received
 ---@field body string
 ---@field url string  of the last request, when redirects were followed
 
@@ -181,7 +229,7 @@ function http.request(options)
   options = check_options(options)
   local fields = check_headers(options.headers)
   local deadline = core.now() + options.timeout
-  local url, scheme, host, port = raw.url(options.url)
+  local url, scheme, host, port = read_url(options.url)
   if not url then
     return nil, scheme, host
   end
@@ -194,7 +242,7 @@ function http.request(options)
     if followed == options.redirects then
       return nil, ("more than %d redirects"):format(options.redirects), "redirect"
     end
-    local next_url, next_scheme, next_host, next_port = raw.url(target, url)
+    local next_url, next_scheme, next_host, next_port = read_url(target, url)
     if not next_url then
       return nil, "redirected to an unusable URL: " .. next_scheme, "redirect"
     end
@@ -203,7 +251,7 @@ function http.request(options)
     end
     fields = change_method(options, response.status, fields)
     if next_host ~= host or next_port ~= port then
-      fields = without(fields, SECRET_FIELDS)
+      fields = without(fields, SERVER_FIELDS)
     end
     url, host, port = next_url, next_host, next_port
   end

@@ -182,6 +182,10 @@ def http(connection):
             question = dict(line.split("=", 1) for line in body.decode().split("\n") if "=" in line)
             verdict = {"bob@example.com": "REJECT no bobs here", "busy@example.com": "DEFER"}
             connection.sendall(answer("200 OK", ("action=%s\n\n" % verdict.get(question["recipient"], "DUNNO")).encode()))
+        elif path in ("/raw", "/raw-close"):  # the bytes that the query has in hexadecimal
+            connection.sendall(bytes.fromhex(query))
+            if path == "/raw-close":
+                return
         elif path == "/empty":
             connection.sendall(head("204 No Content"))
         elif path == "/garbage":

@@ -1,6 +1,7 @@
 --- Fakes of the outside world: DNS, HTTP, Redis and processes answer from tables or functions of the test. The modules
 -- that scripts require are replaced inside the scripts' own Lua (fake/*.lua); they send their questions here, as text,
 -- where they are noted and answered.
+local codec = require "moonmilter.codec"
 local value = require "moonmilter.testing.value"
 
 local fakes = {}
@@ -18,6 +19,9 @@ local answers = {}
 --         ["bad.example"] = "servfail" }
 function answers.dns(world, name, kind)
   local entry = world[name] or world[name:lower()]
+  if entry == nil and name:find("xn--", 1, true) then -- asked for as A-labels, whatever the script wrote
+    entry = world[codec.idna_to_unicode(name) or name]
+  end
   local ip = kind == "PTR" and name:match "^(.*)%.in%-addr%.arpa$"
   if entry == nil and ip then -- an address may be given directly
     entry = world[ip:gsub("^(%d+)%.(%d+)%.(%d+)%.(%d+)$", "%4.%3.%2.%1")]
