@@ -43,7 +43,12 @@ def talk(connection):
     elif verb == "cut-tls":
         connection.sendall(b"partial")
         connection.shutdown(socket.SHUT_RDWR)
-    elif verb == "reset":
+    elif verb in ("reset", "part-reset"):
+        if verb == "part-reset":
+            connection.sendall(b"part")
+            time.sleep(0.1)
+            if hasattr(connection, "pending"):  # TLS: below it, without a goodbye
+                connection = socket.socket(fileno=connection.detach())
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     elif verb == "blast":
         left = int(argument)

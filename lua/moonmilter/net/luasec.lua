@@ -169,7 +169,10 @@ end
 
 --- The socket itself, ready for dohandshake().
 function ssl.wrap(sock, context)
-  if type(context) == "table" and not context.params then
+  if type(context) ~= "table" then
+    error(("ssl.wrap: the second argument is a %s; give parameters or a context"):format(type(context)), 2)
+  end
+  if not context.params then
     local made, text = ssl.newcontext(context)
     if not made then
       return nil, text
