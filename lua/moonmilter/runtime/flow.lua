@@ -62,7 +62,7 @@ function kind_of.call(self, expr, depth)
   local called, first = expr[1], expr[2]
   if called.k == "name" and not called.var and first then
     if called.name == "require" and first.k == "str" then
-      return first.value:match "^moonmilter%f[.%z]" and first.value or nil
+      return "=" .. first.value
     elseif called.name == "assert" then
       return self:kind(first, depth)
     end
@@ -72,10 +72,13 @@ function kind_of.call(self, expr, depth)
   return kind and shapes.gives[kind .. "." .. key] or nil
 end
 
-local function element_kind(self, expr, depth)
+local element_kind
+function element_kind(self, expr, depth)
   if expr.k == "index" and key_of(expr) then
     local kind = self:kind(expr[1], depth)
     return kind == "ctx" and key_of(expr) == "headers" and "field" or shapes.elements[tostring(kind) .. "." .. key_of(expr)]
+  elseif expr.k == "name" and expr.var and expr.var.init and expr.var.writes == 0 and depth < DEPTH_MAX then
+    return element_kind(self, expr.var.init, depth + 1)
   elseif expr.k == "method" then
     return shapes.elements[tostring(self:kind(expr[1], depth)) .. ":" .. expr.name]
   end
@@ -99,6 +102,9 @@ function kind_of.name(self, expr, depth)
   local var = expr.var
   if not var then
     local sets = self.globals[expr.name]
+    if not sets and shapes.libraries[expr.name] then
+      return "=" .. expr.name
+    end
     return sets and #sets == 1 and sets[1].is_at_top and self:kind(sets[1], depth) or nil
   elseif var.writes > 0 then
     return nil
@@ -110,7 +116,7 @@ function kind_of.name(self, expr, depth)
   return var.init and self:kind(var.init, depth)
 end
 
---- "ctx", the name of a module, a kind of moonmilter.runtime.shapes, or nil.
+--- "ctx", "=" and the name of a module, a kind of moonmilter.runtime.shapes, or nil.
 function F:kind(expr, depth)
   depth = (depth or 0) + 1
   local of = kind_of[expr.k]
@@ -132,7 +138,9 @@ local function add_handler(self, name, fn, is_field)
   fn.stages[stage] = true
   fn.given = fn.given or {}
   fn.given[1] = (stage == "load" or stage == "unload") and "host" or "ctx"
-  fn.given[2] = shapes.second[stage]
+  for i, kind in ipairs(is_field and { "string" } or shapes.arguments[stage] or {}) do
+    fn.given[i + 1] = kind
+  end
 end
 
 local function note_handler(self, name, value)
@@ -145,8 +153,31 @@ local function note_handler(self, name, value)
   end
 end
 
-local function name_of_target(target)
-  return target.k == "name" and not target.var and target.name or target.k == "index" and key_of(target) or nil
+-- What the script returns: a table, or a variable that was made as one. Its handlers count then, and no globals.
+local function find_returned(self)
+  local last = self.main[1][#self.main[1] ]
+  local value = last and last.k == "return" and last[1]
+  if not value then
+    return
+  end
+  self.returns = true
+  local var = value.k == "name" and value.var
+  if value.k == "table" then
+    self.returned = value
+  elseif var and var.writes == 0 and var.init and var.init.k == "table" then
+    self.returned, self.returned_var = var.init, var
+  end
+end
+
+-- The handler that an assignment to a target defines.
+local function handler_of_target(self, target)
+  local name
+  if target.k == "name" and not target.var and not self.returns then
+    name = target.name
+  elseif target.k == "index" and target[1].k == "name" and target[1].var and target[1].var == self.returned_var then
+    name = key_of(target)
+  end
+  return name and core.handlers[name] and name
 end
 
 local function each_assignment(node, visit)
@@ -179,13 +210,17 @@ end
 
 local function collect_handlers(self, node)
   each_assignment(node, function(target, value)
-    local name = name_of_target(target)
+    local name = handler_of_target(self, target)
     if name and value then
       note_handler(self, name, value)
     end
   end)
-  if node.k == "item" and node.key and node.key.k == "str" then
-    note_handler(self, node.key.value, node[1])
+  if node == self.returned then
+    for _, item in ipairs(node) do
+      if item.key and item.key.k == "str" then
+        note_handler(self, item.key.value, item[1])
+      end
+    end
   end
 end
 
@@ -202,9 +237,8 @@ local function collect_calls(self, node, func)
   elseif node.k == "name" then
     local fn, up = self:function_of(node), node.up
     local is_called = up.k == "call" and up[1] == node
-    local is_defined = up.k == "assign" and (up[1] == node or name_of_target(up[1]) ~= nil and core.handlers[
-      name_of_target(up[1])])
-    local is_exported = up.k == "item" and up.key and up.key.k == "str" and core.handlers[up.key.value]
+    local is_defined = up.k == "assign" and (up[1] == node or handler_of_target(self, up[1]))
+    local is_exported = up.k == "item" and up.up == self.returned
     if fn and not (is_called or is_defined or is_exported) then
       fn.escapes = true
     end
@@ -259,6 +293,7 @@ end
 function flow.of(source)
   local self = setmetatable({ main = syntax.read(source), handlers = {}, globals = {} }, F)
   link(self.main)
+  find_returned(self)
   syntax.walk(self.main, function(node, func) collect_globals(self, node, func) end)
   syntax.walk(self.main, function(node) collect_handlers(self, node) end)
   local called = {}

@@ -33,10 +33,35 @@ end
 
 -- ---- members ----
 
--- A member that is only tested may be missing on purpose: `if dns.svcb then`.
+-- A member that is tested may be missing on purpose: `if dns.svcb then`.
 local function is_tested(node)
   local up = node.up
-  return up and (up.k == "op" or up.k == "if" or up.k == "while")
+  return up.k == "op" or up.k == "if" or up.k == "while"
+end
+
+-- Another project's module may get members later; to call what it has not is a mistake.
+local function is_surely_wrong(node, kind)
+  local up = node.up
+  if kind == "string" then -- ("x").y is nil, and no error
+    return false
+  elseif kind:find "^=" and not kind:find "^=moonmilter%f[.%z]" then
+    return up.k == "call" and up[1] == node
+  end
+  return true
+end
+
+-- The table of a module: of the host, or one that the script has loaded. A module that makes its members when they are
+-- asked for is none.
+local function module_of(kind)
+  local name = kind:match "^=(.*)"
+  local module = name and (package.loaded[name] or rawget(_G, name))
+  if name and not module and package.preload[name] then
+    local ok, made = pcall(require, name)
+    module = ok and made
+  end
+  local is_plain = type(module) == "table" and type(getmetatable(module) or {}) == "table"
+    and not (getmetatable(module) or {}).__index
+  return is_plain and module or nil
 end
 
 -- The facts and methods of a kind: sets, or nil when they are not known.
@@ -45,11 +70,8 @@ local function members_of(kind)
     return members.facts, members.methods
   elseif shapes[kind] and shapes[kind].facts then
     return shapes[kind].facts, shapes[kind].methods
-  elseif package.preload[kind] then
-    local ok, module = pcall(require, kind)
-    local is_plain = ok and type(module) == "table" and not (getmetatable(module) or {}).__index
-    return is_plain and module or nil, {}
   end
+  return module_of(kind), {}
 end
 
 local function both(a, b)
@@ -67,13 +89,13 @@ function L:check_member(node, kind, name, is_call)
   if not facts or name:sub(1, 1) == "_" or self.own[kind .. "." .. name] then
     return
   end
-  local what = shapes[kind] and "the " .. kind or kind
+  local what = shapes[kind] and shapes[kind].name or kind:gsub("^=", "")
   if facts[name] == nil and not methods[name] then
-    if kind == "ctx" or is_call or not is_tested(node) then
+    if kind == "ctx" or is_call or is_surely_wrong(node, kind) then
       self:warn(node, "%s has no member %q%s", what, name, core.suggest(name, both(facts, methods)))
     end
-  elseif is_call and methods[name] == nil and node.k == "method" and not package.preload[kind] then
-    self:warn(node, "%s.%s is a value, not a method: write %s.%s", kind, name, kind, name)
+  elseif is_call and methods[name] == nil and node.k == "method" and (kind == "ctx" or shapes[kind]) then
+    self:warn(node, "%s.%s is a value, not a method: write it without ()", kind == "ctx" and "ctx" or what, name)
   end
 end
 
@@ -112,7 +134,7 @@ function L:check_index(node, func)
   elseif not is_target(node) then
     self:check_member(node, kind, key)
   end
-  if kind == "ctx" then
+  if kind == "ctx" and not is_target(node) then
     self:check_dot(node, key)
     self:check_message(node, key, func)
   end
@@ -326,7 +348,7 @@ local checks = {
   ["local"] = L.check_local, call = L.check_require,
 }
 
--- Names that the script itself puts into what it holds: nothing to say about them.
+-- Names that the script itself puts into what it holds, or whether it has them it asks: nothing to say about them.
 local function note_own(self, node)
   if node.k == "assign" then
     for i = 1, node.targets do
@@ -338,6 +360,11 @@ local function note_own(self, node)
     end
   elseif node.k == "name" and not node.var and not is_target(node) then
     self.reads[node.name] = true
+  elseif node.k == "index" and node[2].k == "str" and is_tested(node) then
+    local kind = self.flow:kind(node[1])
+    if kind and kind ~= "ctx" then
+      self.own[kind .. "." .. node[2].value] = true
+    end
   end
 end
 

@@ -176,13 +176,13 @@ local function report_globals(path, fn, env, returned)
   return reports
 end
 
--- Adds what lint finds; returns the macros that the script asks ctx for.
-local function report_text(path, text, reports)
+-- What lint finds, and the macros that the script asks ctx for.
+local function report_text(path, text)
   local found, wanted = lint.warnings(text)
-  for _, one in ipairs(found) do
-    reports[#reports + 1] = ("%s:%d: %s"):format(path, one.line, one.text)
+  for i, one in ipairs(found) do
+    found[i] = ("%s:%d: %s"):format(path, one.line, one.text)
   end
-  return wanted
+  return found, wanted
 end
 
 -- How many arguments a function can see: the host does not build those that it cannot see. Three is the maximum.
@@ -219,8 +219,7 @@ function script.load(path)
   local returned = main_chunk()
   loaded()
   local found, fields, handlers_in = collect_handlers(path, env, returned)
-  local warnings, wanted = report_globals(path, main_chunk, env, returned), nil
-  wanted = report_text(path, text, warnings)
+  local findings, wanted = report_text(path, text)
   return {
     path = path,
     name = ((path:match("^.*/(.*)$") or path):gsub("%.lua$", "")),
@@ -231,7 +230,8 @@ function script.load(path)
     macros = wanted,
     strings = strings,
     methods = methods,
-    warnings = warnings,
+    warnings = report_globals(path, main_chunk, env, returned),
+    findings = findings,
   }
 end
 
