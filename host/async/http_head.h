@@ -1,6 +1,6 @@
 /* async/http_head.h -- the lines of an HTTP answer before and after its body, as libcurl hands them over one by one.
- * Tells the fields of the last head from those of earlier heads (100 Continue …) and from trailers, which come after the
- * body and must not pass for header fields (RFC 9110 6.5.1). Judges Content-Length, of which libcurl takes any.
+ * Tells the fields of the last head from those of earlier heads (100 Continue …) and from trailers, which come after
+ * the body and must not pass for header fields (RFC 9110 6.5.1). Judges Content-Length, of which libcurl takes any.
  * Knows no libcurl and keeps no bytes. */
 #ifndef MM_ASYNC_HTTP_HEAD_H
 #define MM_ASYNC_HTTP_HEAD_H

@@ -262,7 +262,8 @@ static bool expect(X509_VERIFY_PARAM *rules, const char *name)
 
 static bool expect_name(SSL *ssl, const char *name, bool verifies)
 {
-	return (!verifies || expect(SSL_get0_param(ssl), name)) && (is_address(name) || SSL_set_tlsext_host_name(ssl, name) == 1);
+	return (!verifies || expect(SSL_get0_param(ssl), name))
+		&& (is_address(name) || SSL_set_tlsext_host_name(ssl, name) == 1);
 }
 
 bool mm_tls_expect_name(struct ssl_ctx_st *context, const char *name)

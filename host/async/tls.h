@@ -38,8 +38,8 @@ void mm_tls_cache_free(struct mm_tls_cache *);                  /* after its las
 struct mm_tls *mm_tls_of(struct mm_tls_cache *, const struct mm_tls_settings *, struct mm_fault *why);
 
 /* name: the DNS name or numeric address that the peer's certificate must be for; NULL only when the context does not
- * verify, and then it is only told to the peer (SNI). peer: the key of its session in the cache, "name:port"; NULL: no reuse. The descriptor is borrowed. Returns
- * NULL: why says the reason. */
+ * verify, and then a name is only told to the peer (SNI). peer: the key of its session in the cache, "name:port"; NULL:
+ * no reuse. The descriptor is borrowed. Returns NULL: why says the reason. */
 struct mm_tls_connection *mm_tls_connection_new(struct mm_tls *, int fd, const char *name, const char *peer,
 	struct mm_fault *why);
 /* For connections that libcurl makes in an SSL_CTX: the same rules for the name. */

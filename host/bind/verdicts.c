@@ -90,8 +90,8 @@ static void refuse_codes_in_text(lua_State *L, const char *name, bool takes_code
 		lua_tostring(L, -1));
 }
 
-/* Does a string at the place of the enhanced status try to be one? "5.7", "5.7.1.2", "5.7.x", 5.71. An IPv4 address is a
- * text, unless its first part could be a class and a code comes before it. */
+/* Does a string at the place of the enhanced status try to be one? "5.7", "5.7.1.2", "5.7.x", 5.71. An IPv4 address is
+ * a text, unless its first part could be a class and a code comes before it. */
 static bool resembles_status(lua_State *L, int at, bool has_code)
 {
 	unsigned char ignored[4];

@@ -67,7 +67,8 @@ static void print_run_help(FILE *to, const char *command)
 	fprintf(to, "  -c, --config FILE   configuration (default: %s when it exists and neither -s nor\n"
 		"                      scripts are given)\n"
 		"  -s, --listen SPEC   unix:PATH, inet:PORT[@HOST], inet6:PORT[@HOST], fd:N; may be repeated\n"
-		"%s  -h, --help          this text\n\nEvery key of the configuration is also an option, which overrides "
+		"%s  -h, --help          this text\n\n"
+		"Every key of the configuration is also an option, which overrides "
 		"the file, even after a reload:\n\n", MM_CONFIG_DEFAULT_PATH,
 		checks ? "      --strict        warnings fail\n" : "");
 	size_t count;

@@ -169,14 +169,19 @@ end
 -- Raw.url, for hosts with U-labels as well, as bytes or percent-encoded (RFC 3986 3.2.2): libcurl knows them only where
 -- the process has a UTF-8 locale.
 local function read_url(text, base)
-  local before, authority, after = text:match "^(%a*[%w+.-]*:?//)([^/?#]*)(.*)$"
-  local user, host, port = (authority or ""):match "^(.-@?)([^@]-)(:?%d*)$"
-  if host and host:find "[\128-\255%%]" then
+  local slashes = text:find("//", 1, true)
+  local first = slashes and not text:sub(1, slashes - 1):find "[/?#]" and slashes + 2
+  local after = first and text:match("^[^/?#]*()", first)
+  local authority = first and text:sub(first, after - 1) or ""
+  local user = authority:match "^.*@" or ""
+  local port = authority:match(":%d*$", #user + 1) or ""
+  local host = authority:sub(#user + 1, #authority - #port)
+  if host:find "[\128-\255%%]" then
     local ascii, why = ascii_name((host:gsub("%%(%x%x)", byte_of)))
     if not ascii then
       return nil, ("url %q: %s"):format(text, why), "url"
     end
-    text = before .. user .. ascii .. port .. after
+    text = text:sub(1, first - 1) .. user .. ascii .. port .. text:sub(after)
   end
   return raw.url(text, base)
 end

@@ -128,8 +128,10 @@ local odd = {
       record("s3.example", "A", 60, v4 "192.0.2.1") }
   end,
   circle = function(owner)
-    return shuffle { record(owner, "CNAME", 50, name "s1.example"), record("s1.example", "CNAME", 50, name "s2.example"),
-      record("s2.example", "CNAME", 50, name "s1.example") }
+    return shuffle {
+      record(owner, "CNAME", 50, name "s1.example"), record("s1.example", "CNAME", 50, name "s2.example"),
+      record("s2.example", "CNAME", 50, name "s1.example"),
+    }
   end,
   long = function(owner) -- a chain of 40 links
     local list = { record("l40.example", "A", 60, v4 "192.0.2.1"), record(owner, "CNAME", 60, name "l1.example") }
@@ -173,7 +175,8 @@ local function collect(owner, kind, out, depth)
 end
 
 local function response(id, question, rcode, answers, authority, flags, all_flags)
-  return id .. u16((all_flags and 0x8000 + all_flags or 0x8580 + (flags or 0)) + rcode) .. u16(1) .. u16(#answers) .. u16(#authority) .. u16(0) .. question
+  local first = all_flags and 0x8000 + all_flags or 0x8580 + (flags or 0)
+  return id .. u16(first + rcode) .. u16(1) .. u16(#answers) .. u16(#authority) .. u16(0) .. question
     .. table.concat(answers) .. table.concat(authority)
 end
 

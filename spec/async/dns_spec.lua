@@ -122,8 +122,8 @@ describe("moonmilter.dns", function()
 
   it("takes nothing for a no that is none: referrals, lame servers, half a chain, contradictions", function()
     local wanted = {
-      referral = "servfail", ["referral-ra"] = "servfail", upward = "servfail", lame = "servfail", ["lame-nx"] = "servfail",
-      ["lame-soa"] = "servfail", half = "servfail", ["half-soa"] = "nodata", ["half-ra"] = "nodata", bare = "nodata",
+      referral = "servfail", ["referral-ra"] = "servfail", upward = "servfail", lame = "servfail",
+      ["lame-nx"] = "servfail", ["lame-soa"] = "servfail", half = "servfail", ["half-soa"] = "nodata", ["half-ra"] = "nodata", bare = "nodata",
       ["bare-aa"] = "nodata", ["bare-nx"] = "nxdomain", both = "badanswer", cut = "badanswer", yxdomain = "badanswer",
       notauth = "badanswer", formerr = "badanswer", notimp = "badanswer", refused = "refused",
     }

@@ -25,7 +25,7 @@ local SHAPES = {
   { "leading zeros", OK .. "Content-Length: 0002\r\n\r\nok", "200|ok" },
   { "no length, then the end", OK .. "\r\nok", "200|ok", { closes = true } },
   { "a body cut short", OK .. "Content-Length: 5\r\n\r\nok", "closed", { closes = true } },
-  { "more than the length", OK .. "Content-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil", "200|ok" },
+  { "more than the length", OK .. "Content-Length: 2\r\n\r\nok" .. OK .. "Content-Length: 4\r\n\r\nevil", "200|ok" },
   -- no body
   { "204 with a body", "HTTP/1.1 204 No Content\r\nContent-Length: 4\r\n\r\nevil", "204|" },
   { "304 with a length", "HTTP/1.1 304 Not Modified\r\nContent-Length: 4\r\n\r\n", "304|" },
@@ -48,7 +48,8 @@ local SHAPES = {
   { "chunks without the last", CHUNKED .. "\r\n2\r\nok\r\n", "closed", { closes = true } },
   { "an unknown transfer coding", OK .. "Transfer-Encoding: rot13\r\n\r\nok", "protocol", { closes = true } },
   -- heads
-  { "100 before the answer", "HTTP/1.1 100 Continue\r\nX-A: 1\r\n\r\n" .. OK .. "Content-Length: 2\r\n\r\nok", "200|ok" },
+  { "100 before the answer", "HTTP/1.1 100 Continue\r\nX-A: 1\r\n\r\n" .. OK .. "Content-Length: 2\r\n\r\nok",
+    "200|ok" },
   { "several 1xx", "HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\nContent-Length: 9\r\n\r\n" .. OK
     .. "Content-Length: 2\r\n\r\nok", "200|ok" },
   { "100 and no answer", "HTTP/1.1 100 Continue\r\n\r\n", "closed", { closes = true } },
@@ -65,7 +66,8 @@ local SHAPES = {
   { "an overlong status line", "HTTP/1.1 200 " .. ("a"):rep(200000) .. "\r\nContent-Length: 2\r\n\r\nok", "limit" },
   { "too many fields", OK .. ("X-A: 0123456789012345678901234567890123456789012345678901234567\r\n"):rep(5000)
     .. "Content-Length: 2\r\n\r\nok", "limit" },
-  { "too many trailers", CHUNKED .. "\r\n2\r\nok\r\n0\r\n" .. ("X-A: " .. ("0"):rep(1000) .. "\r\n"):rep(300) .. "\r\n", "limit" },
+  { "too many trailers", CHUNKED .. "\r\n2\r\nok\r\n0\r\n" .. ("X-A: " .. ("0"):rep(1000) .. "\r\n"):rep(300) .. "\r\n",
+    "limit" },
   { "a NUL in a field", OK .. "X-A: a\0b\r\nContent-Length: 2\r\n\r\nok", "protocol", { closes = true } },
 }
 

@@ -80,7 +80,8 @@ describe("moonmilter.http", function()
 
   it("joins folded fields, and keeps trailers apart from headers", function()
     assert.equal("first, second third|2", run([[
-      local r = http.get(]] .. raw "HTTP/1.1 200 OK\r\nX-A: first,\r\n  second \r\n\tthird\r\nContent-Length: 0\r\n\r\n" .. [[)
+      local r = http.get(]] .. raw("HTTP/1.1 200 OK\r\nX-A: first,\r\n  second \r\n\tthird\r\n"
+        .. "Content-Length: 0\r\n\r\n") .. [[)
       return show(r.headers["x-a"], #r.header_list)
     ]]))
     assert.equal("ok|nil|late|1", run([[
@@ -91,8 +92,8 @@ describe("moonmilter.http", function()
   end)
 
   it("writes the fields that frame a request itself", function()
-    for _, name in ipairs { "Content-Length", "transfer-encoding", "Connection", "Keep-Alive", "TE", "Trailer", "Upgrade",
-      "Expect", "Proxy-Connection" } do
+    for _, name in ipairs { "Content-Length", "transfer-encoding", "Connection", "Keep-Alive", "TE", "Trailer",
+      "Upgrade", "Expect", "Proxy-Connection" } do
       assert.equal(("http.request: header %s: the host writes it; leave it out"):format(name), (run(([[
         local _, text = pcall(http.post, base .. "/echo", "body", { headers = { [%q] = "1" } })
         return (text:gsub("^.-: http", "http", 1))

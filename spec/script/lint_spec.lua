@@ -27,7 +27,8 @@ local CASES = {
   -- members of ctx
   { "function on_mail(ctx) print(ctx.sendr) end", '1: ctx has no member "sendr"; did you mean "sender"?' },
   { "function on_mail(ctx) ctx:rejct() end", '1: ctx has no member "rejct"; did you mean "reject"?' },
-  { "function on_mail(ctx)\n  local x = ctx.nothing_like_it\n  return x\nend", '2: ctx has no member "nothing_like_it"' },
+  { "function on_mail(ctx)\n  local x = ctx.nothing_like_it\n  return x\nend",
+    '2: ctx has no member "nothing_like_it"' },
   { "function on_mail(ctx) print(ctx:sender()) end", "1: ctx.sender is a value, not a method: write it without ()" },
   { "function on_mail(ctx) ctx.reject(550, 'x') end", "1: ctx.reject(…): call it with a colon, ctx:reject(…)" },
   { "function on_mail(ctx) ctx.seen = 1 end", "1: ctx.seen: ctx is read only; keep your own values in ctx.session (the "
@@ -43,7 +44,8 @@ local CASES = {
     '1: ctx has no member "rejct"; did you mean "reject"?' },
   { "function on_mail(c) local ctx = c ctx:rejct() end", '1: ctx has no member "rejct"; did you mean "reject"?' },
   { "return { on_mail = function(ctx) ctx:rejct() end }", '1: ctx has no member "rejct"; did you mean "reject"?' },
-  { "local M = {} function M.on_mail(ctx) ctx:rejct() end return M", '1: ctx has no member "rejct"; did you mean "reject"?' },
+  { "local M = {} function M.on_mail(ctx) ctx:rejct() end return M",
+    '1: ctx has no member "rejct"; did you mean "reject"?' },
   { "on_header = { Subject = function(ctx, value) ctx:rejct(value) end }",
     '1: ctx has no member "rejct"; did you mean "reject"?' },
   -- what ctx gives
@@ -59,8 +61,10 @@ local CASES = {
     '1: a field has no member "delte"; did you mean "delete"?' },
   { "function on_data(ctx) for _, r in ipairs(ctx.recipients) do print(r.adress) end end",
     '1: a recipient has no member "adress"; did you mean "address"?' },
-  { "function on_done(ctx, result) print(result.verdct) end", '1: the result has no member "verdct"; did you mean "verdict"?' },
-  { "function on_mail(ctx, sender) print(sender:lowr()) end", '1: a string has no member "lowr"; did you mean "lower"?' },
+  { "function on_done(ctx, result) print(result.verdct) end",
+    '1: the result has no member "verdct"; did you mean "verdict"?' },
+  { "function on_mail(ctx, sender) print(sender:lowr()) end",
+    '1: a string has no member "lowr"; did you mean "lower"?' },
   -- modules
   { "local dns = require 'moonmilter.dns' function on_mail(ctx) dns.mxx 'a' print(ctx) end",
     '1: moonmilter.dns has no member "mxx"; did you mean "mx"?' },
@@ -72,14 +76,15 @@ local CASES = {
     '1: a socket has no member "recieve"; did you mean "receive"?' },
   { "local c = require 'cjson' function on_mail(ctx) print(ctx, c.decod '1') end",
     '1: cjson has no member "decod"; did you mean "decode"?' },
-  { "function on_mail(ctx) print(ctx, string.frmat 'x') end", '1: string has no member "frmat"; did you mean "format"?' },
+  { "function on_mail(ctx) print(ctx, string.frmat 'x') end",
+    '1: string has no member "frmat"; did you mean "format"?' },
   -- stages
   { "function on_mail(ctx) ctx:skip() end", "1: skip is not possible at mail" },
   { "function on_connect(ctx) return ctx:discard() end", "1: discard is not possible at connect" },
   { "function on_close(ctx) print(ctx) return 'reject' end", '1: "reject" is not possible at close' },
   { "function on_abort(ctx) ctx:tempfail 'x' end", "1: tempfail is not possible at abort" },
-  { "function on_rcpt(ctx) return ctx:accept() end", "1: accept at rcpt is for the whole message, not for this recipient; "
-    .. "to let a recipient pass, return nothing" },
+  { "function on_rcpt(ctx) return ctx:accept() end", "1: accept at rcpt is for the whole message, not for this "
+    .. "recipient; to let a recipient pass, return nothing" },
   { "function on_rcpt(ctx) print(ctx) return 'accept' end", "1: accept at rcpt is for the whole message, not for this "
     .. "recipient; to let a recipient pass, return nothing" },
   { "function on_connect(ctx) ctx:add_header('A', 'b') end",
@@ -98,12 +103,14 @@ local CASES = {
   -- what a handler returns
   { "function on_mail(ctx) print(ctx) return 'rejct' end",
     '1: the handler returns "rejct", which is no verdict; did you mean "reject"?' },
-  { "function on_mail(ctx) print(ctx) return false end", "1: the handler returns a boolean; a verdict is a string, or nothing" },
+  { "function on_mail(ctx) print(ctx) return false end",
+    "1: the handler returns a boolean; a verdict is a string, or nothing" },
   { "function on_mail(ctx) print(ctx) return 'reject', 'no' end",
     '1: the handler returns "reject" and more; to give a text, write return ctx:reject(text)' },
   -- handlers without effect
   { "function on_mail(ctx) end", "1: on_mail is empty: it has no effect, but the MTA is asked for its event" },
-  { "local function on_mail(ctx) print(ctx) end", "1: on_mail is local, so the host does not call it; leave out local" },
+  { "local function on_mail(ctx) print(ctx) end",
+    "1: on_mail is local, so the host does not call it; leave out local" },
   { "function on_mail(ctx) print(ctx) end\nfunction on_mail(ctx) print(ctx, 2) end",
     "1: on_mail has no effect: line 2 defines it again" },
   { "function onMail(ctx) print(ctx) end", '1: the host does not call onMail; did you mean "on_mail"?' },
@@ -227,7 +234,8 @@ describe("options", function()
   it("name macros with and without braces, and calls of ctx:macro name them too", function()
     for _, source in ipairs { "options = { macros = { 'cert_md5' } } function on_mail(ctx) print(ctx) end",
       "options = { macros = { '{cert_md5}' } } function on_mail(ctx) print(ctx) end",
-      "function on_mail(ctx) print(ctx:macro 'cert_md5') end", "function on_mail(ctx) print(ctx:macro '{cert_md5}') end" } do
+      "function on_mail(ctx) print(ctx:macro 'cert_md5') end",
+      "function on_mail(ctx) print(ctx:macro '{cert_md5}') end" } do
       local _, output = check(source)
       assert.matches("macros at mail: [^\n]*{cert_md5}", output, source)
     end
@@ -272,8 +280,8 @@ describe("the kinds that check knows", function()
     for name, value in pairs(stubs["moonmilter.Part"]) do
       stubs["moonmilter.StoredPart"][name] = value
     end
-    for kind, class in pairs { client = "Client", auth = "Auth", tls = "Tls", mta = "Mta", host = "Host", offer = "Offer",
-      result = "Result", recipient = "Recipient", headers = "Headers", field = "Field", body = "Body", task = "Task",
+    for kind, class in pairs { client = "Client", auth = "Auth", tls = "Tls", mta = "Mta", host = "Host",
+      offer = "Offer", result = "Result", recipient = "Recipient", headers = "Headers", field = "Field", body = "Body", task = "Task",
       response = "Response", result_of_process = "process.Result", mailbox = "Mailbox", edit = "Edit",
       part = "StoredPart" } do
       local known = {}

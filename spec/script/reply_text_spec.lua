@@ -26,10 +26,11 @@ end)
 describe("an enhanced status", function()
   it("that is malformed is an error", function()
     for _, arguments in ipairs { '550, "5.7", "no"', '550, "5.7.1.2", "no"', '550, "5.7.x", "no"', '550, 5.71, "no"',
-      '"5.7", "no"', '550, "5..1", "no"', '550, "5.7.", "no"', '550, "5.7.1234", "no"', '550, "5.7.1 ", "no"', '"5.7"' } do
+      '"5.7", "no"', '550, "5..1", "no"', '550, "5.7.", "no"', '550, "5.7.1234", "no"', '550, "5.7.1 ", "no"',
+      '"5.7"' } do
       local _, errors = reply_to("reject(" .. arguments .. ")")
-      assert.matches("script.lua:2: reject: enhanced status .- is not of the form 5.x.y %(RFC 3463 2%)", errors or "none",
-        arguments)
+      assert.matches("script.lua:2: reject: enhanced status .- is not of the form 5.x.y %(RFC 3463 2%)",
+        errors or "none", arguments)
     end
     local _, errors = reply_to [[tempfail(450, "4.7", "no")]]
     assert.matches("is not of the form 4.x.y", errors)

@@ -54,8 +54,8 @@ end
 
 -- ---- what LuaSec tells about a connection ----
 
---- info() -> { protocol, cipher, bits, algbits, key, authentication, encryption, mac, export }; info(field) -> its value.
---- nil, "closed" before the handshake.
+--- info() -> { protocol, cipher, bits, algbits, key, authentication, encryption, mac, export }; info(field) -> its
+--- value. nil, "closed" before the handshake.
 function methods:info(field)
   local text, bits, algorithm_bits, version = tls_fact(self, "cipher")
   if not text then

@@ -76,7 +76,8 @@ local element_kind
 function element_kind(self, expr, depth)
   if expr.k == "index" and key_of(expr) then
     local kind = self:kind(expr[1], depth)
-    return kind == "ctx" and key_of(expr) == "headers" and "field" or shapes.elements[tostring(kind) .. "." .. key_of(expr)]
+    local member = tostring(kind) .. "." .. key_of(expr)
+    return member == "ctx.headers" and "field" or shapes.elements[member]
   elseif expr.k == "name" and expr.var and expr.var.init and expr.var.writes == 0 and depth < DEPTH_MAX then
     return element_kind(self, expr.var.init, depth + 1)
   elseif expr.k == "method" then

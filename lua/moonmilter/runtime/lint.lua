@@ -14,8 +14,8 @@ local L = {}
 L.__index = L
 
 local EDITS = {}
-for name in ("add_header insert_header change_header delete_header replace_body add_recipient delete_recipient change_from "
-  .. "quarantine"):gmatch "%S+" do
+for name in ("add_header insert_header change_header delete_header replace_body add_recipient delete_recipient "
+  .. "change_from quarantine"):gmatch "%S+" do
   EDITS[name] = true
 end
 local FIELD_EDITS = { set = true, delete = true, insert_before = true }
@@ -25,7 +25,8 @@ local ARGUMENTS = { negotiate = 2, connect = 3, helo = 2, mail = 3, rcpt = 3, da
   eom = 1, unknown = 2, abort = 1, done = 2, close = 1, load = 1, unload = 1 }
 
 -- The stages of a message in order, and those before it; the others come at any time.
-local ORDER = { negotiate = 0, connect = 1, helo = 2, mail = 3, rcpt = 4, data = 5, header = 6, eoh = 6, body = 7, eom = 8 }
+local ORDER = { negotiate = 0, connect = 1, helo = 2, mail = 3, rcpt = 4, data = 5, header = 6, eoh = 6, body = 7,
+  eom = 8 }
 
 function L:warn(node, text, ...)
   table.insert(self.found, { line = node.line, text = select("#", ...) > 0 and text:format(...) or text })
@@ -103,8 +104,8 @@ end
 function L:check_kept(node, name)
   if members.facts[name] ~= nil or members.methods[name] then
     if name:sub(1, 1) ~= "_" then
-      self:warn(node, "%s is a member of ctx: write ctx%s%s; ctx.message and ctx.session are for names of your own", name,
-        members.methods[name] and ":" or ".", name)
+      self:warn(node, "%s is a member of ctx: write ctx%s%s; ctx.message and ctx.session are for names of your own",
+        name, members.methods[name] and ":" or ".", name)
     end
   end
 end
@@ -265,7 +266,8 @@ function L:check_return(node, func)
   if LITERALS[value.k] then
     self:warn(node, "the handler returns a %s; a verdict is a string, or nothing", LITERALS[value.k])
   elseif value.k == "str" and not core.verdicts[value.value] then
-    self:warn(node, "the handler returns %q, which is no verdict%s", value.value, core.suggest(value.value, core.verdicts))
+    self:warn(node, "the handler returns %q, which is no verdict%s", value.value,
+      core.suggest(value.value, core.verdicts))
   elseif value.k == "str" then
     self:check_verdict(node, value.value, ("%q"):format(value.value), func)
     if #node > 1 then
@@ -392,7 +394,9 @@ local function with_parentheses(source, calls)
 end
 
 local function look(source)
-  local self = setmetatable({ flow = flow.of(source), found = {}, macros = {}, own = {}, reads = {}, tail_calls = {} }, L)
+  local self = setmetatable({
+    flow = flow.of(source), found = {}, macros = {}, own = {}, reads = {}, tail_calls = {},
+  }, L)
   syntax.walk(self.flow.main, function(node)
     note_own(self, node)
     note_tail_call(self, node)

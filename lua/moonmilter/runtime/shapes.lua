@@ -74,7 +74,8 @@ shapes.elements = {
 --- What a handler's arguments after the first are.
 shapes.arguments = {
   negotiate = { "offer" }, connect = { "string", "string" }, helo = { "string" }, mail = { "string" },
-  rcpt = { "string" }, header = { "string", "string" }, body = { "string" }, unknown = { "string" }, done = { "result" },
+  rcpt = { "string" }, header = { "string", "string" }, body = { "string" }, unknown = { "string" },
+  done = { "result" },
 }
 
 return shapes

@@ -3,10 +3,10 @@
 --   expressions: nil true false number vararg paren op   str (value)   name (name, var; no var: a global)
 --     index (1 object, 2 key)   call (1 function, 2… arguments)   method (1 object, name, 2… arguments)
 --     func (1 body, params = vars, is_vararg)   table (items; an item has key, a node, or none)
---   statements: block local (vars; values) assign (targets = count; targets, then values) call method do while repeat if
---     for forin (vars) localfunc (var) return break goto label
--- A var is { name, line, writes = count of assignments after the declaration, init = node or nil, func = of a parameter,
--- uses = count }.
+--   statements: block local (vars; values) assign (targets = count; targets, then values) call method do while repeat
+--     if for forin (vars) localfunc (var) return break goto ::
+-- A var is { name, line, writes = count of assignments after the declaration, init = node or nil, func = of a
+-- parameter, loop = of a loop's, position = among these, uses = count }.
 local tokens = require "moonmilter.runtime.tokens"
 
 local syntax = {}
@@ -105,20 +105,20 @@ local function string_key(p)
   return { k = "str", value = token.value, line = token.line, at = token.at, after = token.after }
 end
 
+local function paren_node(p)
+  local made = node(p, "paren")
+  take(p)
+  made[1] = expression(p)
+  take(p, ")")
+  return close(p, made)
+end
+
 -- A name or a parenthesis, and what follows it.
 local function suffixed(p)
-  local first, made = p.list[p.i], nil
-  if peek(p) == "(" then
-    made = node(p, "paren")
-    take(p)
-    made[1] = expression(p)
-    take(p, ")")
-    close(p, made)
-  else
-    made = name_node(p)
-  end
+  local first, made = p.list[p.i], peek(p) == "(" and paren_node(p) or name_node(p)
   while true do
-    local kind, outer = peek(p), nil
+    local kind = peek(p)
+    local outer
     if kind == "." then
       take(p)
       outer = { k = "index", line = p.list[p.i].line, at = first.at, made, string_key(p) }
@@ -440,7 +440,8 @@ function syntax.read(source)
   return main
 end
 
---- Calls visit(node, function) for the node and all inside it, outermost first; function: the innermost around the node.
+--- Calls visit(node, function) for the node and all inside it, outermost first; function: the innermost around the
+--- node.
 function syntax.walk(made, visit, func)
   visit(made, func)
   local inner = made.k == "func" and made or func

@@ -2,8 +2,8 @@
 local tokens = {}
 
 local KEYWORDS = {}
-for word in ("and break do else elseif end false for function goto if in local nil not or repeat return then true until "
-  .. "while"):gmatch "%a+" do
+for word in ("and break do else elseif end false for function goto if in local nil not or repeat return then true "
+  .. "until while"):gmatch "%a+" do
   KEYWORDS[word] = true
 end
 
@@ -46,7 +46,7 @@ end
 local function quoted(source, at)
   local quote, from = source:sub(at, at), at + 1
   while true do
-    local stop = source:find("[\\" .. quote .. "]", from)
+    local stop = source:find(quote == '"' and '[\\"]' or "[\\']", from)
     if source:byte(stop) ~= 92 then
       local text = source:sub(at + 1, stop - 1)
       return text:find("\\", 1, true) and unescape(text) or text, stop + 1
@@ -57,8 +57,9 @@ end
 
 local function number_end(source, at)
   local after = source:match("^0[xX][%x.]*()", at) or source:match("^[%d.]+()", at)
-  local exponent = source:match("^0[xX]", at) and "^[pP][+-]?%d+()" or "^[eE][+-]?%d+()"
-  after = source:match(exponent, after) or after
+  local is_hexadecimal = source:find("^0[xX]", at)
+  after = is_hexadecimal and source:match("^[pP][+-]?%d+()", after) or not is_hexadecimal
+    and source:match("^[eE][+-]?%d+()", after) or after
   return source:match("^[uUlLiI]+()", after) or after
 end
 
