@@ -442,7 +442,8 @@ static enum mm_dns_code read_negative(struct reader *r, unsigned authorities, co
 	struct mm_dns_answer *a = r->answer;
 	struct authority says = read_authority(r, authorities, name);
 	a->ttl = smaller(a->ttl, says.ttl);
-	if (!is_negative(&says, code, flags, links))
+	a->is_lame = !is_negative(&says, code, flags, links);
+	if (a->is_lame)
 		return MM_DNS_servfail;
 	return code == MM_DNS_ok ? MM_DNS_nodata : code;
 }
@@ -482,12 +483,13 @@ void mm_dns_answer_read(struct mm_dns_answer *a, const void *bytes, size_t size,
 	struct reader r = { bytes, size, mm_cursor_over(bytes, size), a };
 	a->code = read_response(&r);
 	uint32_t ttl = a->code == MM_DNS_ok || a->code == MM_DNS_nxdomain || a->code == MM_DNS_nodata ? a->ttl : 0;
-	bool is_authentic = a->is_authentic;
+	bool is_authentic = a->is_authentic, is_lame = a->is_lame;
 	if (a->code != MM_DNS_ok)
 		fail(a, a->code);
 	a->type = type;
 	a->ttl = ttl;
 	a->is_authentic = is_authentic;
+	a->is_lame = is_lame;
 }
 
 void mm_dns_answer_free(struct mm_dns_answer *a)

@@ -124,7 +124,7 @@ int mm_push_tls_fact(struct lua_State *L, struct mm_tls_connection *link)
 		{ "peer_finished", push_peer_finished }, { "server_name", push_server_name },
 		{ "certificate", push_certificate }, { "export", push_exported },
 	};
-	const char *name = luaL_checkstring(L, 2);
+	const char *name = mm_check_cstring(L, 2, "tls_fact: name");
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
 		if (strcmp(rows[i].name, name) == 0)
 			return rows[i].push(L, link);

@@ -370,6 +370,17 @@ local function open(self, options)
   return ok, text, code
 end
 
+--- A line with every byte but its LF, for protocols whose lines must end with CRLF: methods:receive drops CRs anywhere.
+---@return string?, string? text, string? code
+function socket.whole_line(self)
+  local no, text, code = receive(self, "line", 0)
+  if no == false then
+    return nil, text, code
+  end
+  local line, why, _, why_code = received(self, false)
+  return line, why, why_code
+end
+
 --- The host name a socket connected to; nil for a path.
 function socket.host_of(self)
   return hosts[self]

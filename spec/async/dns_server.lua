@@ -1,5 +1,5 @@
 -- A name server that behaves as the queried name says. UDP and TCP on one port of 127.0.0.1.
---   luajit spec/async/dns_server.lua PORT
+--   luajit spec/async/dns_server.lua PORT [lame]    lame: refers to other servers, whatever the question
 -- Ends by itself after two minutes. Names below "example":
 --   ok zero short cname loop null-mx …   fixed records      nx*       no such name (SOA: 60 s)
 --   nodata*   no records                                    servfail* refused*   that code
@@ -198,7 +198,7 @@ local function answer(query, is_tcp)
   end
   counts[owner] = (counts[owner] or 0) + 1
   local delay = first:match "^slow" and 0.2 or 0
-  local make = odd[first:match "^(.-)%-?%d*$"]
+  local make = odd[arg[2] == "lame" and "referral" or first:match "^(.-)%-?%d*$"]
   if make then
     local answers, authority, flags, rcode = make(owner, kind)
     return response(id, question, rcode or 0, answers, authority or {}, nil, flags or 0x0580), 0

@@ -123,7 +123,8 @@ describe("moonmilter.dns", function()
   it("takes nothing for a no that is none: referrals, lame servers, half a chain, contradictions", function()
     local wanted = {
       referral = "servfail", ["referral-ra"] = "servfail", upward = "servfail", lame = "servfail",
-      ["lame-nx"] = "servfail", ["lame-soa"] = "servfail", half = "servfail", ["half-soa"] = "nodata", ["half-ra"] = "nodata", bare = "nodata",
+      ["lame-nx"] = "servfail", ["lame-soa"] = "servfail", half = "servfail", ["half-soa"] = "nodata", ["half-ra"] =
+      "nodata", bare = "nodata",
       ["bare-aa"] = "nodata", ["bare-nx"] = "nxdomain", both = "badanswer", cut = "badanswer", yxdomain = "badanswer",
       notauth = "badanswer", formerr = "badanswer", notimp = "badanswer", refused = "refused",
     }
@@ -336,6 +337,25 @@ describe("a name server", function()
     assert.equal("nil unreachable", shows(host, 'return show(dns.a("nx.example"))'))
     server = start_server(port)
     assert.equal("nil nxdomain", shows(host, 'return show(dns.a("nx.example"))'))
+  end)
+
+  it("that does not know the zone is skipped for the next", function()
+    server = start_server(port)
+    local lame_port = process.free_port()
+    local lame = start_server(lame_port, "lame")
+    local seen = shows(host, ([[
+      dns.configure { servers = { "127.0.0.1:%d", "127.0.0.1:%d" }, timeout = 2 }
+      local first = show(dns.a("ok.example"))
+      local sent = dns.count().sent
+      for i = 1, 5 do dns.a(i .. ".bulk.example") end
+      local _, _, code = dns.a("nx.example")
+      return first .. " " .. (dns.count().sent - sent) .. " " .. code
+    ]]):format(lame_port, port))
+    lame:stop()
+    assert.equal("192.0.2.1,192.0.2.2 ttl=200 6 nxdomain", seen)
+    server:stop()
+    server = start_server(port, "lame")
+    assert.equal("nil servfail", shows(host, 'return show(dns.a("ok.example"))'))
   end)
 
   it("that is dead is skipped for the next", function()

@@ -281,7 +281,8 @@ describe("the kinds that check knows", function()
       stubs["moonmilter.StoredPart"][name] = value
     end
     for kind, class in pairs { client = "Client", auth = "Auth", tls = "Tls", mta = "Mta", host = "Host",
-      offer = "Offer", result = "Result", recipient = "Recipient", headers = "Headers", field = "Field", body = "Body", task = "Task",
+      offer = "Offer", result = "Result", recipient = "Recipient", headers = "Headers", field = "Field", body =
+      "Body", task = "Task",
       response = "Response", result_of_process = "process.Result", mailbox = "Mailbox", edit = "Edit",
       part = "StoredPart" } do
       local known = {}

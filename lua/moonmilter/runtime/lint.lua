@@ -404,11 +404,16 @@ local function look(source)
   return self
 end
 
+local SOURCE_MAX = 1024 * 1024 -- bytes: the tree of a larger one would take too much memory
+
 --- Looks at a script that has compiled.
 ---@param source string
 ---@return table?  for lint.warnings; nil: the text could not be read
 ---@return string source  with the lines of its verdicts kept
 function lint.read(source)
+  if #source > SOURCE_MAX then
+    return nil, source
+  end
   local ok, self = pcall(look, source)
   if not ok then
     return nil, source

@@ -1,7 +1,6 @@
 --- Fakes of the outside world: DNS, HTTP, Redis and processes answer from tables or functions of the test. The modules
 -- that scripts require are replaced inside the scripts' own Lua (fake/*.lua); they send their questions here, as text,
 -- where they are noted and answered.
-local codec = require "moonmilter.codec"
 local value = require "moonmilter.testing.value"
 
 local fakes = {}
@@ -17,10 +16,11 @@ local answers = {}
 
 -- dns = { ["example.org"] = { A = { "192.0.2.1" }, MX = { { 10, "mx.example.org" } }, TXT = …, delay = 2 },
 --         ["bad.example"] = "servfail" }
-function answers.dns(world, name, kind)
+-- spelt: the name with U-labels, when it has some.
+function answers.dns(world, name, kind, spelt)
   local entry = world[name] or world[name:lower()]
-  if entry == nil and name:find("xn--", 1, true) then -- asked for as A-labels, whatever the script wrote
-    entry = world[codec.idna_to_unicode(name) or name]
+  if entry == nil and spelt then
+    entry = world[spelt]
   end
   local ip = kind == "PTR" and name:match "^(.*)%.in%-addr%.arpa$"
   if entry == nil and ip then -- an address may be given directly
