@@ -237,8 +237,8 @@ static void finish(struct mm_dns_question *q)
 	deliver(q);
 }
 
-/* c-ares leaves a server that fails or refuses for the next, but not one that does not know the zone. We ask again until
- * that one has lost its place. */
+/* c-ares leaves a server that fails or refuses for the next, but not one that does not know the zone. We ask again
+ * until that one has lost its place. */
 static bool asks_another(struct mm_dns_question *q)
 {
 	if (!q->answer.is_lame || q->lame == LAME_MAX || !mm_dns_sending_has_choice(&q->sending))

@@ -17,6 +17,7 @@ local http = {}
 ---| "private"      # the server's address, with allow_private = false
 ---| "redirect"     # too many, to another scheme or to no URL
 ---| "url"          # not a URL with http or https
+---| "header"       # Content-Length or another field that only the host may write
 ---| "io"
 ---| "memory"
 ---| "nxdomain"     # this and the following: the host's name has no address (moonmilter.dns)

@@ -74,13 +74,20 @@ local function add_field(fields, name, value)
   if not name:match "^[%w!#$%%&'*+.^_`|~-]+$" then
     error(("http.request: header name %q is not a token (RFC 9110 5.1)"):format(name), 4)
   end
-  if FRAMING[name:lower()] then
-    error(("http.request: header %s: the host writes it; leave it out"):format(name), 4)
-  end
   if value:find "[%z\r\n]" then
     error(("http.request: header %s: the value has a line break or NUL"):format(name), 4)
   end
   fields[#fields + 1] = { name = name, value = value }
+end
+
+-- The name of a field that only the host may write, if there is one. A failure, no error: names may come from
+-- elsewhere.
+local function framing_field(fields)
+  for _, field in ipairs(fields) do
+    if FRAMING[field.name:lower()] then
+      return field.name
+    end
+  end
 end
 
 local function check_headers(headers)
@@ -228,11 +235,15 @@ end
 ---@param options table|string
 ---@return moonmilter.Response?, string? text, string? code
 --- code: "timeout" "refused" "unreachable" "nxdomain" "tls" "closed" "limit" "protocol" "private" "redirect"
---- "url" …
+--- "url" "header" …
 --- Raises, at the caller's line, when an option is unknown or of the wrong type, or a header would be split.
 function http.request(options)
   options = check_options(options)
   local fields = check_headers(options.headers)
+  local refused = framing_field(fields)
+  if refused then
+    return nil, ("http.request: header %s: the host writes it; leave it out"):format(refused), "header"
+  end
   local deadline = core.now() + options.timeout
   local url, scheme, host, port = read_url(options.url)
   if not url then

@@ -94,9 +94,9 @@ describe("moonmilter.http", function()
   it("writes the fields that frame a request itself", function()
     for _, name in ipairs { "Content-Length", "transfer-encoding", "Connection", "Keep-Alive", "TE", "Trailer",
       "Upgrade", "Expect", "Proxy-Connection" } do
-      assert.equal(("http.request: header %s: the host writes it; leave it out"):format(name), (run(([[
-        local _, text = pcall(http.post, base .. "/echo", "body", { headers = { [%q] = "1" } })
-        return (text:gsub("^.-: http", "http", 1))
+      assert.equal(("nil|http.request: header %s: the host writes it; leave it out|header"):format(name), (run(([[
+        local none, text, code = http.post(base .. "/echo", "body", { headers = { [%q] = "1" } })
+        return show(none, text, code)
       ]]):format(name))))
     end
     assert.matches("give one value", run [[return select(2, pcall(http.get, base, { headers = { Host = { "a", "b" } } }))]])

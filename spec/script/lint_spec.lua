@@ -30,7 +30,7 @@ local CASES = {
   { "function on_mail(ctx)\n  local x = ctx.nothing_like_it\n  return x\nend",
     '2: ctx has no member "nothing_like_it"' },
   { "function on_mail(ctx) print(ctx:sender()) end", "1: ctx.sender is a value, not a method: write it without ()" },
-  { "function on_mail(ctx) ctx.reject(550, 'x') end", "1: ctx.reject(…): call it with a colon, ctx:reject(…)" },
+  { "function on_mail(ctx) ctx.reject(550, 'x') end", "1: reject: call it with a colon: ctx:reject(…)" },
   { "function on_mail(ctx) ctx.seen = 1 end", "1: ctx.seen: ctx is read only; keep your own values in ctx.session (the "
     .. "connection) or ctx.message (this message)" },
   { "function on_mail(ctx) ctx.message.sender = 1 end",
@@ -78,6 +78,9 @@ local CASES = {
     '1: cjson has no member "decod"; did you mean "decode"?' },
   { "function on_mail(ctx) print(ctx, string.frmat 'x') end",
     '1: string has no member "frmat"; did you mean "format"?' },
+  { "local dns = require 'moonmilter.dns' function on_mail(ctx) print(ctx, dns:mx 'a') end",
+    "1: mx: call it with a dot: moonmilter.dns.mx(…)" },
+  { "function on_eoh(ctx) print(ctx.headers.get 'Subject') end", "1: get: call it with a colon: ctx.headers:get(…)" },
   -- stages
   { "function on_mail(ctx) ctx:skip() end", "1: skip is not possible at mail" },
   { "function on_connect(ctx) return ctx:discard() end", "1: discard is not possible at connect" },

@@ -135,18 +135,28 @@ function L:check_index(node, func)
   elseif not is_target(node) then
     self:check_member(node, kind, key)
   end
-  if kind == "ctx" and not is_target(node) then
-    self:check_dot(node, key)
+  if not is_target(node) then
+    self:check_dot(node, kind, key)
+  end
+  if kind == "ctx" then
     self:check_message(node, key, func)
   end
 end
 
 -- ctx.reject(550, …): without the colon, ctx is not passed.
-function L:check_dot(node, name)
+function L:check_dot(node, kind, name)
   local up = node.up
-  if members.methods[name] and up and up.k == "call" and up[1] == node
-    and not (up[2] and self.flow:kind(up[2]) == "ctx") then
-    self:warn(node, "ctx.%s(…): call it with a colon, ctx:%s(…)", name, name)
+  local methods = kind == "ctx" and members.methods or kind ~= "string" and shapes[kind] and shapes[kind].methods or {}
+  if methods[name] and up.k == "call" and up[1] == node and not (up[2] and self.flow:kind(up[2]) == kind) then
+    self:warn(node, "%s: call it with a colon: %s:%s(…)", name, kind == "ctx" and kind or shapes[kind].name, name)
+  end
+end
+
+-- dns:mx "example.org": with a colon, the module is passed.
+function L:check_colon(node, kind)
+  local module = kind:find "^=moonmilter%f[.%z]" and module_of(kind)
+  if module and module[node.name] ~= nil then
+    self:warn(node, "%s: call it with a dot: %s.%s(…)", node.name, kind:sub(2), node.name)
   end
 end
 
@@ -246,6 +256,7 @@ function L:check_method(node, func)
     return
   end
   self:check_member(node, kind, node.name, true)
+  self:check_colon(node, kind)
   if kind == "ctx" then
     self:check_ctx_call(node, func)
   end
