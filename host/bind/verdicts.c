@@ -14,7 +14,7 @@
 #include <string.h>
 
 /* "10-auth.lua:12", for the log line of the message. `return ctx:reject()` would be a tail call, whose line is gone:
- * runtime/lint.lua makes it none, but not in modules. */
+ * runtime/lint.lua makes it none. */
 static void note_place(lua_State *L, const struct mm_script_session *ss, struct mm_verdict *v)
 {
 	lua_Debug where;

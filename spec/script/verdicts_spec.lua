@@ -127,6 +127,26 @@ describe("a verdict", function()
     end
   end)
 
+  it("is logged at its place in a helper and in a module, in every style of the docs", function()
+    for source, wanted in pairs {
+      ["local function no(c)\n return c:reject(550,\n '5.7.1', 'x')\nend\nfunction on_mail(ctx)\n return no(ctx)\nend"] =
+        "script.lua:2",
+      ["return {\n on_mail = function(ctx)\n  if ctx.sender then return ctx:tempfail 'later' end\n end }"] = "script.lua:3",
+      ["local p = require 'policy'\nfunction on_mail(ctx)\n p.check(ctx)\nend"] = "policy.lua:3",
+      ["function on_mail(ctx) -- return ctx:reject()\n local s = [[return ctx:reject()]]\n return ctx:discard() -- (\nend"] =
+        "script.lua:3",
+    } do
+      local host = assert(fake_mta.host { files = { ["script.lua"] = source,
+        ["lib/policy.lua"] = "local p = {}\nfunction p.check(ctx)\n  return ctx:reject 'no'\nend\nreturn p" } })
+      local mta = fake_mta.start { host = host }
+      mta:begin()
+      mta:mail()
+      mta:close()
+      assert.truthy(host:log():find("decided_by=" .. wanted, 1, true), wanted .. "\n" .. host:log())
+      host:close()
+    end
+  end)
+
   it("cannot be given by on_done, on_abort and on_close", function()
     local mta = fake_mta.start [[
       function on_eom() end

@@ -70,7 +70,7 @@ local function members_of(kind)
   if kind == "ctx" then
     return members.facts, members.methods
   elseif shapes[kind] and shapes[kind].facts then
-    return shapes[kind].facts, shapes[kind].methods
+    return shapes[kind].facts, shapes[kind].methods or shapes[kind].class.__index
   end
   return module_of(kind), {}
 end
@@ -146,8 +146,8 @@ end
 -- ctx.reject(550, …): without the colon, ctx is not passed.
 function L:check_dot(node, kind, name)
   local up = node.up
-  local methods = kind == "ctx" and members.methods or kind ~= "string" and shapes[kind] and shapes[kind].methods or {}
-  if methods[name] and up.k == "call" and up[1] == node and not (up[2] and self.flow:kind(up[2]) == kind) then
+  local _, methods = members_of(kind)
+  if kind ~= "string" and methods and methods[name] and up.k == "call" and up[1] == node and not (up[2] and self.flow:kind(up[2]) == kind) then
     self:warn(node, "%s: call it with a colon: %s:%s(…)", name, kind == "ctx" and kind or shapes[kind].name, name)
   end
 end
@@ -431,6 +431,25 @@ function lint.read(source)
   end
   table.sort(self.tail_calls, function(a, b) return a.at < b.at end)
   return self, with_parentheses(source, self.tail_calls)
+end
+
+--- A module's main chunk with the lines of its verdicts kept, too: of a Lua file in which a function has a ctx.
+---@param chunk function  as package.loaders give it
+---@return function
+function lint.keep_lines(chunk)
+  local info = debug.getinfo(chunk, "S")
+  local file = info.what == "main" and info.source:sub(1, 1) == "@" and io.open(info.source:sub(2), "rb")
+  if not file then
+    return chunk
+  end
+  local source = file:read "*a" or ""
+  file:close()
+  if source:byte() == 27 or not source:find "return%s+ctx:" then
+    return chunk
+  end
+  local _, with_lines = lint.read(source)
+  local kept = loadstring(with_lines, info.source)
+  return kept and setfenv(kept, getfenv(chunk)) or chunk
 end
 
 --- Warnings by line, once the script's main chunk has run; and the macros that it asks ctx for, by name.

@@ -42,8 +42,8 @@ end
 
 -- Lua's own: what it has now counts, as a script may have added to it.
 shapes.string = { facts = {}, methods = string, name = "a string" }
-shapes.socket = { facts = {}, methods = core.socket.class.__index, name = "a socket" }
-shapes.datagram = { facts = {}, methods = core.datagram.class.__index, name = "a UDP socket" }
+shapes.socket = { facts = {}, class = core.socket.class, name = "a socket" }
+shapes.datagram = { facts = {}, class = core.datagram.class, name = "a UDP socket" }
 
 --- Lua's libraries, by the names of their globals.
 shapes.libraries = set "string table math os io coroutine debug bit jit package"
