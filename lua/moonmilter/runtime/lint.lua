@@ -147,7 +147,8 @@ end
 function L:check_dot(node, kind, name)
   local up = node.up
   local _, methods = members_of(kind)
-  if kind ~= "string" and methods and methods[name] and up.k == "call" and up[1] == node and not (up[2] and self.flow:kind(up[2]) == kind) then
+  local is_called = up.k == "call" and up[1] == node and not (up[2] and self.flow:kind(up[2]) == kind)
+  if is_called and kind ~= "string" and methods and methods[name] then
     self:warn(node, "%s: call it with a colon: %s:%s(…)", name, kind == "ctx" and kind or shapes[kind].name, name)
   end
 end
@@ -415,7 +416,7 @@ local function look(source)
   return self
 end
 
-local SOURCE_MAX = 1024 * 1024 -- bytes: the tree of a larger one would take too much memory
+local SOURCE_MAX = 256 * 1024 -- bytes: more would hold the loop too long, and its tree too much memory
 
 --- Looks at a script that has compiled.
 ---@param source string

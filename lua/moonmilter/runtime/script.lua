@@ -4,10 +4,11 @@ local chunk = require "moonmilter.runtime.chunk"
 local environment = require "moonmilter.runtime.environment"
 local lint = require "moonmilter.runtime.lint"
 local plan = require "moonmilter.runtime.plan"
+local wait = require "moonmilter.runtime.wait"
 
 local script = {}
 
-local handlers = core.handlers
+local handlers, sleep = core.handlers, wait.wrap(core.sleep)
 
 local options_known = {
   needs = "table", facts = "table", macros = "table", lockstep = "boolean", rejected_recipients = "boolean",
@@ -199,7 +200,20 @@ local function seen_by_all(functions)
   return seen
 end
 
---- Loads a script; raises an error with file and line when anything is wrong.
+local BREATH = 32 * 1024 -- bytes of source
+
+local read_since = 0 -- bytes of source, read for lint
+
+-- Lint takes a microsecond for a byte; at a reload the loop serves others meanwhile.
+local function breathe(bytes)
+  read_since = read_since + bytes
+  if read_since > BREATH then
+    read_since = 0
+    sleep(0)
+  end
+end
+
+--- Loads a script; raises an error with file and line when anything is wrong. May wait.
 ---@param path string
 ---@return table  handlers, what they see, options, and what its code mentions
 function script.load(path)
@@ -214,12 +228,14 @@ function script.load(path)
     error(err, 0)
   end
   local text, with_lines = lint.read(source)
+  breathe(#source)
   main_chunk = load(with_lines, name, "t", env) or main_chunk
   local strings, methods = chunk.strings(main_chunk), chunk.methods(main_chunk)
   local returned = main_chunk()
   loaded()
   local found, fields, handlers_in = collect_handlers(path, env, returned)
   local findings, wanted = report_text(path, text)
+  breathe(#source)
   return {
     path = path,
     name = ((path:match("^.*/(.*)$") or path):gsub("%.lua$", "")),
