@@ -14,6 +14,7 @@
 #define LOOK_EVERY      1.0     /* seconds between looks at resolv.conf, when something is asked */
 #define RESOLV_CONF     "/etc/resolv.conf"
 #define MISFITS_MAX     3       /* responses in a row that do not fit the question before we draw conclusions */
+#define LAME_MAX        3       /* responses of lame servers before we ask the next */
 #define PLAIN_TIME      3600.0  /* seconds without mixed letters after a server has not echoed them */
 
 /* A question in flight, or its answer. */
@@ -30,6 +31,7 @@ struct mm_dns_question {
 	bool                     is_answered;
 	bool                     is_starting;           /* c-ares may answer from inside the send */
 	uint8_t                  misfits, other_case;   /* responses to something else; of these: to other letters */
+	uint8_t                  lame;                  /* responses of servers that do not know the zone */
 	uint16_t                 type;
 	unsigned                 epoch;
 	char                    *sent;                  /* the name as sent, behind name[] */
@@ -235,17 +237,29 @@ static void finish(struct mm_dns_question *q)
 	deliver(q);
 }
 
-static void on_response(struct mm_dns_sending *sending, enum mm_dns_code code, const uint8_t *bytes, size_t size)
+/* c-ares leaves a server that fails or refuses for the next, but not one that does not know the zone. We ask again
+ * until that one has lost its place. */
+static bool asks_another(struct mm_dns_question *q)
+{
+	if (!q->answer.is_lame || q->lame == LAME_MAX || !mm_dns_sending_has_choice(&q->sending))
+		return false;
+	q->lame++;
+	mm_dns_answer_free(&q->answer);
+	mm_timer_soon(&q->again);
+	return true;
+}
+
+static bool on_response(struct mm_dns_sending *sending, enum mm_dns_code code, const uint8_t *bytes, size_t size)
 {
 	struct mm_dns_question *q = MM_OWNER_OF(sending, struct mm_dns_question, sending);
 	if (q->dns->is_closing) {
 		drop(q);
-		return;
+		return true;
 	}
 	if (bytes != NULL && is_misfit(q, bytes, size)) {
 		if (q->misfits < MISFITS_MAX) {
 			mm_timer_soon(&q->again);
-			return;
+			return true;
 		}
 		bytes = NULL;
 		code = MM_DNS_badanswer;
@@ -254,7 +268,10 @@ static void on_response(struct mm_dns_sending *sending, enum mm_dns_code code, c
 		mm_dns_answer_read(&q->answer, bytes, size, q->type);
 	else
 		q->answer = (struct mm_dns_answer){ .code = code, .type = q->type };
-	finish(q);
+	bool is_lame = q->answer.is_lame;
+	if (!is_lame || !asks_another(q))
+		finish(q);
+	return !is_lame;
 }
 
 /* ---- servers ---- */

@@ -9,6 +9,10 @@
 #define CHAIN_MAX    16         /* CNAMEs in a row */
 #define IS_RESPONSE  0x8000     /* flags of the header (RFC 1035 4.1.1) */
 #define OPCODE       0x7800
+#define IS_AUTHORITY 0x0400
+#define IS_CUT       0x0200     /* c-ares has asked again over TCP, so this is what came there */
+#define RESOLVES     0x0080
+#define TYPE_NS      2
 #define TYPE_CNAME   5
 #define TYPE_SOA     6
 #define TYPE_ANY     255
@@ -212,32 +216,45 @@ static bool read_data(struct reader *r, struct mm_cursor data, struct mm_dns_rec
 	}
 }
 
-struct owned_record {
+/* A record's place in the response. */
+struct found_record {
 	char                 owner[MM_DNS_NAME_SIZE];
-	struct mm_dns_record record;
+	uint16_t             type;      /* 0: of another class than IN */
+	uint32_t             ttl;
+	struct mm_cursor     data;
 };
 
-/* Reads one resource record. False: cut or unreadable; nothing after it can be found. */
-static bool read_record(struct reader *r, struct owned_record *out)
+/* Finds the next resource record, and moves on to the one after it. False: cut or unreadable; nothing after it can be
+ * found. */
+static bool find_record(struct reader *r, struct found_record *out)
 {
 	size_t size;
-	memset(&out->record, 0, sizeof out->record);
 	if (!read_name(r, out->owner, &size))
 		return false;
-	out->record.type = mm_cursor_u16(&r->at);
+	out->type = mm_cursor_u16(&r->at);
 	uint16_t class = mm_cursor_u16(&r->at);
-	out->record.ttl = mm_cursor_u32(&r->at);
-	if (out->record.ttl > INT32_MAX)                /* RFC 2181 8 */
-		out->record.ttl = 0;
+	out->ttl = mm_cursor_u32(&r->at);
+	if (out->ttl > INT32_MAX)                       /* RFC 2181 8 */
+		out->ttl = 0;
 	size = mm_cursor_u16(&r->at);
 	if (r->at.failed || size > r->at.left)
 		return false;
-	struct mm_cursor data = mm_cursor_over(r->at.at, size);
-	const uint8_t *after = r->at.at + size;
-	bool ok = class != 1 || read_data(r, data, &out->record);
 	if (class != 1)
-		out->record.type = 0;
-	r->at = mm_cursor_over(after, (size_t)(r->start + r->size - after));
+		out->type = 0;
+	out->data = mm_cursor_over(r->at.at, size);
+	r->at.at += size;
+	r->at.left -= size;
+	return true;
+}
+
+/* Reads the data of a record that was found. Leaves r->at alone. */
+static bool read_found(struct reader *r, const struct found_record *found, struct mm_dns_record *record)
+{
+	struct mm_cursor next = r->at;
+	*record = (struct mm_dns_record){ .type = found->type, .ttl = found->ttl };
+	r->at = mm_cursor_over(found->data.at, (size_t)(r->start + r->size - found->data.at));
+	bool ok = read_data(r, found->data, record);
+	r->at = next;
 	return ok;
 }
 
@@ -265,54 +282,61 @@ static enum mm_dns_code fail(struct mm_dns_answer *a, enum mm_dns_code code)
 	return code;
 }
 
-static bool same(struct mm_text a, struct mm_text b)
+/* Where an alias leads, as its record in the section says. False: unreadable, or two records disagree, and the order
+ * in a response must not decide (RFC 2181 10.1). *is_alias: there is such a record. */
+static bool find_alias(struct reader r, unsigned count, char name[MM_DNS_NAME_SIZE], bool *is_alias, uint32_t *ttl)
 {
-	return a.size == b.size && memcmp(a.bytes, b.bytes, a.size) == 0;
+	struct found_record found;
+	char target[MM_DNS_NAME_SIZE], other[MM_DNS_NAME_SIZE];
+	size_t size;
+	*is_alias = false;
+	for (; count > 0; count--) {
+		if (!find_record(&r, &found))
+			return false;
+		if (found.type != TYPE_CNAME || strcmp(found.owner, name) != 0)
+			continue;
+		struct reader at = r;
+		at.at = mm_cursor_over(found.data.at, (size_t)(r.start + r.size - found.data.at));
+		if (!read_name(&at, *is_alias ? other : target, &size) || (*is_alias && strcmp(other, target) != 0))
+			return false;
+		*is_alias = true;
+		*ttl = smaller(*ttl, found.ttl);
+	}
+	if (*is_alias)
+		strcpy(name, target);
+	return true;
 }
 
-/* An alias that leads back, to the name asked for or to another alias, leads nowhere. */
-static bool leads_back(const struct mm_dns_answer *a, const char *asked, const struct mm_dns_piece *chain,
-	unsigned links, struct mm_text target)
-{
-	bool does = same(mm_text_of(asked), target);
-	for (unsigned i = 0; i < links && !does; i++)
-		does = same(mm_dns_text(a, chain[i]), target);
-	return does;
-}
-
-/* Reads the records asked for: those of the name at the end of the chain. Servers send the chain in
- * order (RFC 1034 4.3.2). */
-static bool read_answers(struct reader *r, unsigned count, char name[MM_DNS_NAME_SIZE])
+/* Follows the aliases from the name asked for to the last, in whatever order their records stand: servers should send
+ * them in order (RFC 1034 4.3.2), and some shuffle. A chain that is longer than any real one, or leads back, leads
+ * nowhere. */
+static bool follow_aliases(struct reader *r, unsigned count, char name[MM_DNS_NAME_SIZE], unsigned *links)
 {
 	struct mm_dns_answer *a = r->answer;
-	struct owned_record found;
-	char asked[MM_DNS_NAME_SIZE];
-	struct mm_dns_piece chain[CHAIN_MAX];           /* the aliases' targets so far */
-	unsigned links = 0;
-	strcpy(asked, name);
+	bool is_alias = a->type != TYPE_CNAME && a->type != TYPE_ANY;
 	a->ttl = TTL_MAX;
+	*links = 0;
+	for (; is_alias; *links += is_alias)
+		if (*links > CHAIN_MAX || !find_alias(*r, count, name, &is_alias, &a->ttl))
+			return false;
+	return true;
+}
+
+/* Reads the records asked for: those of the name at the end of the aliases. */
+static bool read_answers(struct reader *r, unsigned count, const char *name)
+{
+	struct mm_dns_answer *a = r->answer;
+	struct found_record found;
+	struct mm_dns_record record;
 	for (; count > 0; count--) {
-		size_t before = a->text.size;
-		if (!read_record(r, &found))
+		if (!find_record(r, &found))
 			return false;
-		if (strcmp(found.owner, name) != 0) {
-			a->text.size = before;
+		bool is_asked_for = found.type == a->type || (a->type == TYPE_ANY && found.type != 0);
+		if (!is_asked_for || strcmp(found.owner, name) != 0)
 			continue;
-		}
-		if (found.record.type == TYPE_CNAME && a->type != TYPE_CNAME && a->type != TYPE_ANY) {
-			struct mm_text target = mm_dns_text(a, found.record.text[0]);
-			if (links == CHAIN_MAX || a->text.failed || leads_back(a, asked, chain, links, target))
-				return false;
-			chain[links++] = found.record.text[0];
-			memcpy(name, target.bytes, target.size);
-			name[target.size] = '\0';
-		} else if (found.record.type != a->type && a->type != TYPE_ANY) {
-			a->text.size = before;
-			continue;
-		} else if (!add_record(a, &found.record)) {
+		if (!read_found(r, &found, &record) || !add_record(a, &record))
 			return false;
-		}
-		a->ttl = smaller(a->ttl, found.record.ttl);
+		a->ttl = smaller(a->ttl, found.ttl);
 		if (a->text.size > TEXT_MAX)
 			return false;
 	}
@@ -327,14 +351,39 @@ static bool is_below(const char *name, const char *zone)
 	return zone_size == size || name[size - zone_size - 1] == '.';
 }
 
-/* How long a negative answer may be kept: as the SOA of the name's zone says (RFC 2308 5); without one, not at all. */
-static uint32_t negative_ttl(struct reader *r, unsigned count, const char *name)
+/* What the authority section says about a name that has no records. */
+struct authority {
+	bool     has_zone;      /* the SOA of the name's zone */
+	bool     refers;        /* to other servers */
+	uint32_t ttl;           /* how long the answer may be kept (RFC 2308 5); without the zone's SOA, not at all */
+};
+
+static struct authority read_authority(struct reader *r, unsigned count, const char *name)
 {
-	struct owned_record found;
-	for (; count > 0 && read_record(r, &found); count--)
-		if (found.record.type == TYPE_SOA && is_below(name, found.owner))
-			return smaller(NEGATIVE_MAX, smaller(found.record.ttl, found.record.number[4]));
-	return 0;
+	struct authority says = { 0 };
+	struct found_record found;
+	struct mm_dns_record soa;
+	for (; count > 0 && find_record(r, &found); count--) {
+		says.refers |= found.type == TYPE_NS;
+		if (says.has_zone || found.type != TYPE_SOA || !is_below(name, found.owner)
+		    || !read_found(r, &found, &soa))
+			continue;
+		says.has_zone = true;
+		says.ttl = smaller(NEGATIVE_MAX, smaller(soa.ttl, soa.number[4]));
+	}
+	return says;
+}
+
+/* May this server say that there is nothing? A referral looks like an answer without records (RFC 2308 2.2), and a
+ * server that neither has the zone nor resolves for us knows nothing. The SOA of the zone is proof; many resolvers
+ * leave it out. An authoritative server without it knows the name asked for, not what an alias points to. */
+static bool is_negative(const struct authority *says, enum mm_dns_code code, uint16_t flags, unsigned links)
+{
+	if (says->has_zone)
+		return true;
+	if (code == MM_DNS_nxdomain)
+		return flags & (IS_AUTHORITY | RESOLVES);
+	return !says->refers && (flags & RESOLVES || (flags & IS_AUTHORITY && links == 0));
 }
 
 /* Compares the question's name, which is never compressed, with one in text. */
@@ -386,11 +435,25 @@ static enum mm_dns_code code_of(unsigned rcode)
 	}
 }
 
+/* No records: is that an answer? */
+static enum mm_dns_code read_negative(struct reader *r, unsigned authorities, const char *name, enum mm_dns_code code,
+	uint16_t flags, unsigned links)
+{
+	struct mm_dns_answer *a = r->answer;
+	struct authority says = read_authority(r, authorities, name);
+	a->ttl = smaller(a->ttl, says.ttl);
+	a->is_lame = !is_negative(&says, code, flags, links);
+	if (a->is_lame)
+		return MM_DNS_servfail;
+	return code == MM_DNS_ok ? MM_DNS_nodata : code;
+}
+
 static enum mm_dns_code read_response(struct reader *r)
 {
 	struct mm_dns_answer *a = r->answer;
 	char name[MM_DNS_NAME_SIZE];
 	size_t size;
+	unsigned links;
 	mm_cursor_u16(&r->at);                          /* id: the resolver has matched it */
 	uint16_t flags = mm_cursor_u16(&r->at);
 	unsigned questions = mm_cursor_u16(&r->at), answers = mm_cursor_u16(&r->at),
@@ -403,15 +466,15 @@ static enum mm_dns_code read_response(struct reader *r)
 	a->is_authentic = flags & 0x20;
 	if (code != MM_DNS_ok && code != MM_DNS_nxdomain)
 		return code;
-	if (r->at.failed || !read_answers(r, answers, name))
+	if (r->at.failed || flags & IS_CUT || !follow_aliases(r, answers, name, &links)
+	    || !read_answers(r, answers, name))
 		return MM_DNS_badanswer;
-	if (code == MM_DNS_ok && a->count > 0) {
-		a->name = keep(a, name, strlen(name));
-		return a->text.failed ? MM_DNS_memory : MM_DNS_ok;
-	}
-	a->count = 0;
-	a->ttl = smaller(a->ttl, negative_ttl(r, authorities, name));
-	return code == MM_DNS_ok ? MM_DNS_nodata : code;
+	if (a->count == 0)
+		return read_negative(r, authorities, name, code, flags, links);
+	if (code != MM_DNS_ok)                          /* "no such name", and its records */
+		return MM_DNS_badanswer;
+	a->name = keep(a, name, strlen(name));
+	return a->text.failed ? MM_DNS_memory : MM_DNS_ok;
 }
 
 void mm_dns_answer_read(struct mm_dns_answer *a, const void *bytes, size_t size, uint16_t type)
@@ -420,12 +483,13 @@ void mm_dns_answer_read(struct mm_dns_answer *a, const void *bytes, size_t size,
 	struct reader r = { bytes, size, mm_cursor_over(bytes, size), a };
 	a->code = read_response(&r);
 	uint32_t ttl = a->code == MM_DNS_ok || a->code == MM_DNS_nxdomain || a->code == MM_DNS_nodata ? a->ttl : 0;
-	bool is_authentic = a->is_authentic;
+	bool is_authentic = a->is_authentic, is_lame = a->is_lame;
 	if (a->code != MM_DNS_ok)
 		fail(a, a->code);
 	a->type = type;
 	a->ttl = ttl;
 	a->is_authentic = is_authentic;
+	a->is_lame = is_lame;
 }
 
 void mm_dns_answer_free(struct mm_dns_answer *a)

@@ -68,6 +68,7 @@ struct mm_dns_answer {
 	enum mm_dns_code      code;
 	uint16_t              type;
 	uint32_t              ttl;              /* seconds this may be kept, 0: not at all */
+	bool                  is_lame;          /* the server refers to others, or does not know the zone: servfail */
 	bool                  is_authentic;     /* the server says that it has verified it with DNSSEC (AD) */
 	struct mm_dns_piece   name;             /* after all CNAMEs */
 	struct mm_dns_record *records;          /* owned */

@@ -241,7 +241,7 @@ static struct mm_dns_channel *pick(struct mm_dns_channels *s)
 	return s->full;
 }
 
-/* Another server has answered: did the first one let it wait? */
+/* A question has its response: did the first server leave it to another, or say nothing of use? */
 static void judge_first(struct mm_dns_channels *s, bool was_silent)
 {
 	s->silent = was_silent ? s->silent + 1 : 0;
@@ -256,7 +256,6 @@ static void judge_first(struct mm_dns_channels *s, bool was_silent)
 static enum mm_dns_code code_of_status(int status, bool has_choice)
 {
 	switch (status) {
-	case ARES_ENODATA:      return MM_DNS_nodata;
 	case ARES_ENOTFOUND:    return MM_DNS_nxdomain;
 	case ARES_EREFUSED:     return MM_DNS_refused;
 	case ARES_EFORMERR:
@@ -279,9 +278,14 @@ static void on_response(struct mm_ares_query *query, int status, unsigned timeou
 	struct mm_dns_channels *s = c->set;
 	c->in_flight--;
 	s->in_flight--;
+	bool is_of_use = sending->done(sending, code_of_status(status, s->server_count > 1), bytes, size);
 	if (bytes != NULL && s->server_count > 1 && c->list != &s->leaving)
-		judge_first(s, timeouts > 0);
-	sending->done(sending, code_of_status(status, s->server_count > 1), bytes, size);
+		judge_first(s, timeouts > 0 || !is_of_use);
+}
+
+bool mm_dns_sending_has_choice(const struct mm_dns_sending *sending)
+{
+	return sending->channel->set->server_count > 1;
 }
 
 bool mm_dns_channels_send(struct mm_dns_channels *s, struct mm_dns_sending *sending, const char *name, uint16_t type)

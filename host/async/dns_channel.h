@@ -18,8 +18,9 @@ struct mm_dns_sending {
 	struct mm_ares_query   query;
 	struct mm_dns_channel *channel;         /* borrowed */
 	/* bytes: the response, borrowed for the call; NULL: none, and the code says why. May come from inside the send.
-	 * Must not send. */
-	void (*done)(struct mm_dns_sending *, enum mm_dns_code, const uint8_t *bytes, size_t size);
+	 * Must not send. Returns whether the response is of use: a server whose responses are not gives its place to
+	 * the next, as a silent one does. */
+	bool (*done)(struct mm_dns_sending *, enum mm_dns_code, const uint8_t *bytes, size_t size);
 };
 
 /* servers: "a,b,c", NULL: those of resolv_conf; NULL: /etc/resolv.conf. Both are copied. The set is in the list until
@@ -30,6 +31,8 @@ struct mm_dns_channels *mm_dns_channels_new(struct mm_clock *, struct mm_dns_cha
 void mm_dns_channels_retire(struct mm_dns_channels *);
 /* Calls done for all questions in flight. */
 void mm_dns_channels_free(struct mm_dns_channels *);
+/* Is there more than one server? Asked inside done. */
+bool mm_dns_sending_has_choice(const struct mm_dns_sending *);
 /* False: no memory, and done is not called. */
 bool mm_dns_channels_send(struct mm_dns_channels *, struct mm_dns_sending *, const char *name, uint16_t type);
 

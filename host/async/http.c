@@ -10,6 +10,7 @@
 #include "moonmilter.h"
 
 #include "base/network.h"
+#include "async/http_head.h"
 #include "async/tls.h"
 
 #include <arpa/inet.h>
@@ -22,6 +23,8 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#define TOO_LARGE 100   /* CURLE_TOO_LARGE, which libcurl has since 8.6 */
 
 struct socket_watch {
 	struct mm_watch      watch;
@@ -58,11 +61,14 @@ struct mm_http_request {
 	char              *tls_name;            /* owned: what the certificate must be for; NULL: anything */
 	bool               no_private, met_private;     /* the server's address may not be private; it is */
 	struct curl_slist *fields, *resolve;    /* owned */
-	struct mm_buffer   head, body;          /* owned */
+	struct mm_http_head lines;
+	struct mm_buffer   head, trailers, body;        /* owned */
 	size_t             body_max;
 	struct mm_account *account;             /* borrowed; may be NULL */
 	size_t             declared;            /* for it */
-	bool               is_over;             /* more bytes came than may be kept */
+	bool               is_over;             /* more bytes came than body_max */
+	bool               is_head_over;        /* or than MM_HTTP_FIELDS_MAX */
+	bool               is_malformed;        /* nobody can tell where the answer ends */
 	bool               is_queued;           /* waits for its turn */
 	bool               lacks_memory;        /* more bytes came than the account may hold */
 	bool               is_running;          /* in the multi handle */
@@ -362,14 +368,14 @@ void mm_http_free(struct mm_http *http)
 static void declare(struct mm_http_request *r)
 {
 	if (r->account != NULL)
-		mm_account_declare(r->account, &r->declared, r->head.capacity + r->body.capacity);
+		mm_account_declare(r->account, &r->declared, r->head.capacity + r->trailers.capacity
+			+ r->body.capacity);
 }
 
-static bool append(struct mm_http_request *r, struct mm_buffer *to, const char *bytes, size_t size, size_t max)
+static bool append(struct mm_http_request *r, struct mm_buffer *to, const char *bytes, size_t size)
 {
-	r->is_over = size > max || to->size > max - size;
-	r->lacks_memory = !r->is_over && !mm_account_allows(r->account, size);
-	if (r->is_over || r->lacks_memory)
+	r->lacks_memory = !mm_account_allows(r->account, size);
+	if (r->lacks_memory)
 		return false;
 	mm_buffer_append(to, bytes, size);
 	declare(r);
@@ -381,19 +387,24 @@ static size_t take_head(char *bytes, size_t one, size_t size, void *self)
 {
 	struct mm_http_request *r = self;
 	(void)one;
-	if (size >= 5 && memcmp(bytes, "HTTP/", 5) == 0) {      /* another head, as after a 100 Continue:
-	                                                         * only the last one counts */
+	enum mm_http_line line = mm_http_head_read(&r->lines, bytes, size);
+	r->is_malformed = line == MM_HTTP_MALFORMED;
+	r->is_head_over = size > MM_HTTP_FIELDS_MAX - r->head.size - r->trailers.size;
+	if (r->is_malformed || r->is_head_over)
+		return 0;
+	if (line == MM_HTTP_STATUS)
 		mm_buffer_clear(&r->head);
+	if (line != MM_HTTP_FIELD && line != MM_HTTP_TRAILER)
 		return size;
-	}
-	return append(r, &r->head, bytes, size, MM_HTTP_FIELDS_MAX) ? size : 0;
+	return append(r, line == MM_HTTP_FIELD ? &r->head : &r->trailers, bytes, size) ? size : 0;
 }
 
 static size_t take_body(char *bytes, size_t one, size_t size, void *self)
 {
 	struct mm_http_request *r = self;
 	(void)one;
-	return append(r, &r->body, bytes, size, r->body_max) ? size : 0;
+	r->is_over = size > r->body_max - r->body.size;
+	return !r->is_over && append(r, &r->body, bytes, size) ? size : 0;
 }
 
 /* The end, or of a request that waits for its turn the end of its time. */
@@ -590,6 +601,7 @@ void mm_http_request_free(struct mm_http_request *r)
 	free(r->origin);
 	free(r->tls_name);
 	mm_buffer_free(&r->head);
+	mm_buffer_free(&r->trailers);
 	mm_buffer_free(&r->body);
 	declare(r);
 	free(r);
@@ -613,10 +625,12 @@ static const char *code_of(const struct mm_http_request *r)
 	case CURLE_SSL_CACERT_BADFILE:
 	case CURLE_SSL_ISSUER_ERROR:
 		return "tls";
+	case CURLE_RECV_ERROR:
+		/* also when the chunks of a body make no sense */
+		return strstr(r->text, "chunk") != NULL ? "protocol" : "closed";
 	case CURLE_GOT_NOTHING:
 	case CURLE_PARTIAL_FILE:
 	case CURLE_SEND_ERROR:
-	case CURLE_RECV_ERROR:
 		return "closed";
 	case CURLE_WEIRD_SERVER_REPLY:
 	case CURLE_UNSUPPORTED_PROTOCOL:
@@ -629,21 +643,46 @@ static const char *code_of(const struct mm_http_request *r)
 	}
 }
 
+/* libcurl reports a header line that is too long for it as a lack of memory, up to 8.5, then as TOO_LARGE. */
+static bool is_head_too_large(const struct mm_http_request *r)
+{
+	long sent = 0;
+	curl_easy_getinfo(r->easy, CURLINFO_REQUEST_SIZE, &sent);
+	return r->is_head_over || (int)r->result == TOO_LARGE
+		|| (r->result == CURLE_OUT_OF_MEMORY && sent > 0 && !r->lines.is_over && !r->lacks_memory)
+		|| (r->result == CURLE_RECV_ERROR && strstr(r->text, "response headers") != NULL);
+}
+
+/* NULL: libcurl's own reason. */
+static const char *own_error(const struct mm_http_request *r, const char **code)
+{
+	*code = "limit";
+	if (r->is_over)
+		return "the answer is larger than max_body";
+	if (is_head_too_large(r))
+		return "the header of the answer is larger than allowed: 256 KB, or 100 KB in one field";
+	*code = "private";
+	if (r->met_private)
+		return "the server's address is private, and allow_private is false";
+	*code = "memory";
+	if (r->lacks_memory)
+		return "there is no memory for the answer (memory_held)";
+	*code = "protocol";
+	if (r->is_malformed)
+		return "the answer's Content-Length is not a number, or there are two";
+	return NULL;
+}
+
 const char *mm_http_error(const struct mm_http_request *r, const char **code)
 {
-	if (r->result == CURLE_OK)
+	if (r->result == CURLE_OK && r->lines.is_over)
 		return NULL;
-	if (r->is_over) {
-		*code = "limit";
-		return "the answer is larger than max_body, or its header is larger than allowed";
-	}
-	if (r->met_private) {
-		*code = "private";
-		return "the server's address is private, and allow_private is false";
-	}
-	if (r->lacks_memory) {
-		*code = "memory";
-		return "there is no memory for the answer (memory_held)";
+	const char *text = own_error(r, code);
+	if (text != NULL)
+		return text;
+	if (r->result == CURLE_OK) {            /* libcurl takes half a head for a whole one */
+		*code = "closed";
+		return "the server closed the connection in the middle of the answer's header";
 	}
 	*code = code_of(r);
 	return r->text[0] != '\0' ? r->text : curl_easy_strerror(r->result);
@@ -659,6 +698,11 @@ int mm_http_status(const struct mm_http_request *r)
 struct mm_text mm_http_fields(const struct mm_http_request *r)
 {
 	return (struct mm_text){ (const char *)r->head.bytes, r->head.size };
+}
+
+struct mm_text mm_http_trailers(const struct mm_http_request *r)
+{
+	return (struct mm_text){ (const char *)r->trailers.bytes, r->trailers.size };
 }
 
 struct mm_text mm_http_body(const struct mm_http_request *r)

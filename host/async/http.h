@@ -63,6 +63,7 @@ const char *mm_http_error(const struct mm_http_request *, const char **code);
 int mm_http_status(const struct mm_http_request *);
 struct mm_text mm_http_fields(const struct mm_http_request *);  /* lines as they came, without the
                                                                  * status line. BORROWED */
+struct mm_text mm_http_trailers(const struct mm_http_request *);        /* lines that came after the body. BORROWED */
 struct mm_text mm_http_body(const struct mm_http_request *);    /* BORROWED */
 
 #endif

@@ -50,6 +50,7 @@ struct mm_stream {
 	bool                  reads_next;       /* the side that goes first when both are ready */
 	bool                  is_connected;
 	bool                  is_at_end;        /* the peer has closed */
+	bool                  was_reset;        /* what comes after this is no clean end, although recv() says so */
 
 	struct sockaddr_storage to;             /* while connecting */
 	socklen_t             to_size;
@@ -93,6 +94,8 @@ static enum mm_stream_end fail_errno(struct mm_stream *s, int error)
 		return fail(s, MM_STREAM_FAILED, "refused", "connection refused");
 	case ECONNRESET:
 	case ECONNABORTED:
+		s->was_reset = true;
+		return fail(s, MM_STREAM_CLOSED, "closed", "closed");
 	case EPIPE:             /* at a send: bytes that the peer sent before it closed can still be received */
 		return fail(s, MM_STREAM_CLOSED, "closed", "closed");
 	case ETIMEDOUT:
@@ -298,7 +301,7 @@ void mm_stream_disconnect(struct mm_stream *s)
 	if (s->fd >= 0)
 		close(s->fd);
 	s->fd = -1;
-	s->is_connected = s->is_at_end = false;
+	s->is_connected = s->is_at_end = s->was_reset = false;
 	mm_buffer_clear(&s->in);
 	s->in_at = s->in_scanned = s->result_size = s->result_skip = 0;
 }
@@ -393,6 +396,8 @@ static enum mm_stream_end after_tls(struct side *side, enum mm_tls_step step, co
 		return wait_for(side, MM_WRITABLE);
 	case MM_TLS_CLOSED:
 		return closed(side->stream);
+	case MM_TLS_RESET:
+		return fail_errno(side->stream, ECONNRESET);
 	default:
 		return fail(side->stream, MM_STREAM_FAILED, "tls", why->text);
 	}
@@ -542,7 +547,7 @@ static enum mm_stream_end read_some(struct mm_stream *s)
 			return errno == EAGAIN || errno == EWOULDBLOCK ? wait_for(&s->reading, MM_READABLE)
 				: fail_errno(s, errno);
 		if (n == 0)
-			return closed(s);
+			return s->was_reset ? fail_errno(s, ECONNRESET) : closed(s);
 		moved = (size_t)n;
 	}
 	s->in.size += moved;
@@ -587,7 +592,8 @@ static enum mm_stream_end step_receive(struct mm_stream *s)
 		if (before >= MM_STREAM_RECEIVE_MAX)
 			return fail(s, MM_STREAM_FAILED, "limit", "the peer sends more than a script may take at once");
 		enum mm_stream_end end = read_some(s);
-		if (end == MM_STREAM_CLOSED && s->pattern == MM_STREAM_ALL && before > 0)
+		/* a reset is no end: what came may be a part */
+		if (end == MM_STREAM_CLOSED && s->is_at_end && s->pattern == MM_STREAM_ALL && before > 0)
 			return gives(s, before, before) ? MM_STREAM_DONE : end;
 		if (end != MM_STREAM_DONE)
 			return end;

@@ -171,7 +171,8 @@ static bool set_up(SSL_CTX *context, const struct mm_tls_settings *s, struct mm_
 	SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
 	SSL_CTX_sess_set_new_cb(context, keep_session);
 	SSL_CTX_set_verify(context, s->no_verify ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, NULL);
-	return (s->no_verify || load_ca(context, s->ca, why)) && load_identity(context, s, why);
+	bool needs_ca = !s->no_verify || s->ca != NULL;         /* LuaSec tells the outcome even if it is ignored */
+	return (!needs_ca || load_ca(context, s->ca, why)) && load_identity(context, s, why);
 }
 
 static bool same(const char *a, const char *b)
@@ -259,9 +260,10 @@ static bool expect(X509_VERIFY_PARAM *rules, const char *name)
 	return X509_VERIFY_PARAM_set1_host(rules, name, strlen(name)) == 1;
 }
 
-static bool expect_name(SSL *ssl, const char *name)
+static bool expect_name(SSL *ssl, const char *name, bool verifies)
 {
-	return expect(SSL_get0_param(ssl), name) && (is_address(name) || SSL_set_tlsext_host_name(ssl, name) == 1);
+	return (!verifies || expect(SSL_get0_param(ssl), name))
+		&& (is_address(name) || SSL_set_tlsext_host_name(ssl, name) == 1);
 }
 
 bool mm_tls_expect_name(struct ssl_ctx_st *context, const char *name)
@@ -322,7 +324,7 @@ struct mm_tls_connection *mm_tls_connection_new(struct mm_tls *tls, int fd, cons
 	SSL_set_connect_state(connection->ssl);
 	if (name == NULL && !tls->no_verify) {
 		mm_fault_set(why, MM_FAULT_SCRIPT, "TLS needs the name that the peer's certificate must be for");
-	} else if (name != NULL && !expect_name(connection->ssl, name)) {
+	} else if (name != NULL && !expect_name(connection->ssl, name, !tls->no_verify)) {
 		mm_fault_set(why, MM_FAULT_SCRIPT, "\"%s\" is not a name that a certificate can be for", name);
 	} else {
 		if (connection->peer != NULL)
@@ -352,6 +354,10 @@ static enum mm_tls_step explain(struct mm_tls_connection *connection, int result
 	case SSL_ERROR_ZERO_RETURN:
 		return MM_TLS_CLOSED;
 	case SSL_ERROR_SYSCALL:
+		if (connection->is_up && (error == ECONNRESET || error == ECONNABORTED)) {
+			connection->is_broken = true;
+			return MM_TLS_RESET;
+		}
 		return failed(connection, error != 0 ? strerror(error) : "the peer has cut the connection", why);
 	}
 	if (ERR_GET_REASON(ERR_peek_last_error()) == SSL_R_UNEXPECTED_EOF_WHILE_READING)
@@ -409,6 +415,17 @@ const char *mm_tls_version(const struct mm_tls_connection *connection)
 const char *mm_tls_cipher(const struct mm_tls_connection *connection)
 {
 	return SSL_get_cipher_name(connection->ssl);
+}
+
+const char *mm_tls_unverified(const struct mm_tls_connection *connection)
+{
+	long result = SSL_get_verify_result(connection->ssl);
+	return result == X509_V_OK ? NULL : X509_verify_cert_error_string(result);
+}
+
+struct ssl_st *mm_tls_library_object(const struct mm_tls_connection *connection)
+{
+	return connection->ssl;
 }
 
 void mm_tls_connection_free(struct mm_tls_connection *connection)

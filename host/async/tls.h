@@ -1,4 +1,4 @@
-/* async/tls.h -- TLS as a client, over a connected non-blocking descriptor: OpenSSL 3, which only tls.c uses.
+/* async/tls.h -- TLS as a client, over a connected non-blocking descriptor: OpenSSL 3, which only tls.c drives.
  * A cache keeps one context for each way to verify and to identify (reading the CA bundle takes milliseconds, so it is
  * read once). A context keeps the last sessions by peer, so that a second connection needs no full handshake. Files are
  * read when a context is made: a new generation of scripts has a new cache and so sees new files.
@@ -14,6 +14,7 @@ struct mm_tls_cache;            /* contexts; owns them */
 struct mm_tls;                  /* a context; owned by its cache */
 struct mm_tls_connection;             /* one connection */
 struct ssl_ctx_st;
+struct ssl_st;
 
 struct mm_tls_settings {
 	bool        no_verify;
@@ -27,6 +28,7 @@ enum mm_tls_step {
 	MM_TLS_WANTS_READ,      /* wait until the descriptor is readable, then call again with the same bytes */
 	MM_TLS_WANTS_WRITE,
 	MM_TLS_CLOSED,          /* the peer has said goodbye */
+	MM_TLS_RESET,           /* the connection was reset after the handshake */
 	MM_TLS_FAILED,          /* why says what happened; the connection can only be freed */
 };
 
@@ -36,8 +38,8 @@ void mm_tls_cache_free(struct mm_tls_cache *);                  /* after its las
 struct mm_tls *mm_tls_of(struct mm_tls_cache *, const struct mm_tls_settings *, struct mm_fault *why);
 
 /* name: the DNS name or numeric address that the peer's certificate must be for; NULL only when the context does not
- * verify. peer: the key of its session in the cache, "name:port"; NULL: no reuse. The descriptor is borrowed. Returns
- * NULL: why says the reason. */
+ * verify, and then a name is only told to the peer (SNI). peer: the key of its session in the cache, "name:port"; NULL:
+ * no reuse. The descriptor is borrowed. Returns NULL: why says the reason. */
 struct mm_tls_connection *mm_tls_connection_new(struct mm_tls *, int fd, const char *name, const char *peer,
 	struct mm_fault *why);
 /* For connections that libcurl makes in an SSL_CTX: the same rules for the name. */
@@ -51,6 +53,10 @@ bool mm_tls_was_resumed(const struct mm_tls_connection *);            /* the han
 /* "TLSv1.3", "TLS_AES_256_GCM_SHA384". Static. */
 const char *mm_tls_version(const struct mm_tls_connection *);
 const char *mm_tls_cipher(const struct mm_tls_connection *);
+/* NULL: the certificate was verified; or why not, when the context does not insist. Static. */
+const char *mm_tls_unverified(const struct mm_tls_connection *);
+/* The TLS library's object, BORROWED: for the facts that rocks ask for (bind/tls_facts.c). */
+struct ssl_st *mm_tls_library_object(const struct mm_tls_connection *);
 /* Says goodbye if the peer listens, but does not wait. NULL is fine. */
 void mm_tls_connection_free(struct mm_tls_connection *);
 

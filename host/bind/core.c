@@ -173,6 +173,28 @@ static int core_suggest(lua_State *L)
 	return 1;
 }
 
+/* [] -> [{ name of a stage = true }] */
+static void push_stages(lua_State *L, uint32_t stages)
+{
+	lua_newtable(L);
+	for (int stage = 0; stage < MM_STAGE_COUNT; stage++) {
+		if (!(stages & 1u << stage))
+			continue;
+		lua_pushboolean(L, 1);
+		lua_setfield(L, -2, mm_stage_name((enum mm_stage)stage));
+	}
+}
+
+/* [] -> [{ name of a verdict = its stages }] */
+static void push_verdicts(lua_State *L)
+{
+	lua_newtable(L);
+	for (int kind = 0; kind < MM_VERDICT_COUNT; kind++) {
+		push_stages(L, mm_verdict_stages((enum mm_verdict_kind)kind));
+		lua_setfield(L, -2, mm_verdict_name((enum mm_verdict_kind)kind));
+	}
+}
+
 int mm_bind_core(lua_State *L)
 {
 	static const luaL_Reg functions[] = {
@@ -189,6 +211,10 @@ int mm_bind_core(lua_State *L)
 		lua_setfield(L, -2, mm_stage_handler((enum mm_stage)stage));
 	}
 	lua_setfield(L, -2, "handlers");
+	push_verdicts(L);
+	lua_setfield(L, -2, "verdicts");
+	push_stages(L, MM_STAGES_OF_MESSAGE | MM_STAGE_BIT(unknown));   /* as bind/edits.c allows them */
+	lua_setfield(L, -2, "edit_stages");
 	mm_vault_push(mm_generation_of(L), L, mm_generation_of(L)->cancel_token);
 	lua_setfield(L, -2, "cancel_token");
 	mm_vault_push(mm_generation_of(L), L, mm_generation_of(L)->host_token);

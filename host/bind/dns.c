@@ -7,6 +7,7 @@
 #include <lauxlib.h>
 #include <lua.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* ---- answers ---- */
 
@@ -181,22 +182,29 @@ static int core_dns_count(lua_State *L)
 	return 1;
 }
 
+static int push_reverse_ipv4(lua_State *L, const uint8_t *address)
+{
+	lua_pushfstring(L, "%d.%d.%d.%d", address[3], address[2], address[1], address[0]);
+	lua_pushliteral(L, "inet");
+	return 2;
+}
+
 /* core.dns_reverse(ip) -> "2.0.0.192" or the nibbles of an IPv6 address, "inet" | "inet6"; nil when
  * it is not an address. */
 static int core_dns_reverse(lua_State *L)
 {
+	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };   /* ::ffff:192.0.2.1 is an IPv4 client */
 	const char *ip = mm_clean_cstring(L, 1);
 	uint8_t address[16];
 	char text[64], *to = text;
 	if (ip == NULL)
 		return 0;
-	if (inet_pton(AF_INET, ip, address) == 1) {
-		lua_pushfstring(L, "%d.%d.%d.%d", address[3], address[2], address[1], address[0]);
-		lua_pushliteral(L, "inet");
-		return 2;
-	}
+	if (inet_pton(AF_INET, ip, address) == 1)
+		return push_reverse_ipv4(L, address);
 	if (inet_pton(AF_INET6, ip, address) != 1)
 		return 0;
+	if (memcmp(address, mapped, sizeof mapped) == 0)
+		return push_reverse_ipv4(L, address + 12);
 	for (int i = 15; i >= 0; i--) {
 		*to++ = "0123456789abcdef"[address[i] & 15];
 		*to++ = '.';

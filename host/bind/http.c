@@ -145,7 +145,7 @@ static int http_perform(lua_State *L)
 	return mm_task_wait(L, t, "http", undo_request, b);
 }
 
-/* http.result(handle) -> status, header lines, body | nil, text, code */
+/* http.result(handle) -> status, header lines, body, trailer lines | nil, text, code */
 static int http_result(lua_State *L)
 {
 	const char *code = "closed";
@@ -153,11 +153,13 @@ static int http_result(lua_State *L)
 	const char *text = b == NULL || !b->is_done ? "closed" : mm_http_error(b->request, &code);
 	if (text != NULL)
 		return mm_push_failure(L, text, code);
-	struct mm_text fields = mm_http_fields(b->request), body = mm_http_body(b->request);
+	struct mm_text fields = mm_http_fields(b->request), body = mm_http_body(b->request),
+		trailers = mm_http_trailers(b->request);
 	lua_pushinteger(L, mm_http_status(b->request));
 	lua_pushlstring(L, fields.size > 0 ? fields.bytes : "", fields.size);
 	lua_pushlstring(L, body.size > 0 ? body.bytes : "", body.size);
-	return 3;
+	lua_pushlstring(L, trailers.size > 0 ? trailers.bytes : "", trailers.size);
+	return 4;
 }
 
 static const struct mm_http_url *pushed;        /* borrowed: of the call to push_url that runs; NULL: none */

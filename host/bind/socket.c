@@ -11,6 +11,7 @@
 #include "async/stream.h"
 #include "bind/handle.h"
 #include "bind/socket_address.h"
+#include "bind/tls_facts.h"
 
 #include <lauxlib.h>
 #include <lua.h>
@@ -291,6 +292,18 @@ static int socket_tls_facts(lua_State *L)
 	lua_pushboolean(L, mm_tls_was_resumed(link));
 	lua_setfield(L, -2, "resumed");
 	return 1;
+}
+
+/* socket.tls_fact(handle, name, …) -> as bind/tls_facts.h says, or nil, "closed" */
+static int socket_tls_fact(lua_State *L)
+{
+	struct socket *s = check_socket(L);
+	struct mm_tls_connection *link = s != NULL ? mm_stream_tls(s->stream) : NULL;
+	if (link != NULL)
+		return mm_push_tls_fact(L, link);
+	lua_pushnil(L);
+	lua_pushliteral(L, "closed");
+	return 2;
 }
 
 /* ---- sending and receiving ---- */
@@ -668,7 +681,8 @@ void mm_bind_socket(lua_State *L)
 	static const luaL_Reg functions[] = {
 		{ "new", socket_new }, { "connect", socket_connect },
 		{ "connect_unix", socket_connect_unix }, { "bind", socket_bind }, { "ended", socket_ended },
-		{ "secure", socket_secure }, { "tls_facts", socket_tls_facts }, { "send", socket_send },
+		{ "secure", socket_secure }, { "tls_facts", socket_tls_facts },
+		{ "tls_fact", socket_tls_fact }, { "send", socket_send },
 		{ "sent", socket_sent },
 		{ "receive", socket_receive }, { "received", socket_received }, { "await", socket_await },
 		{ "awaited", socket_awaited }, { "take", socket_take }, { "taken", socket_taken },

@@ -1,15 +1,20 @@
 /* bind/verdicts.c -- the answers of handlers, by methods of ctx. A verdict ends the handler at once.
  * Everything is checked here, at the call, so that an error names the script's line. */
 #include "base/text.h"
+#include "base/utf8.h"
 #include "bind/bind.h"
 #include "bind/ctx.h"
 
 #include <lauxlib.h>
 #include <lua.h>
 
+#include <arpa/inet.h>
+#include <ctype.h>
 #include <stdio.h>
+#include <string.h>
 
-/* "10-auth.lua:12", for the log line of the message. After `return ctx:reject()`, a tail call, the line is gone. */
+/* "10-auth.lua:12", for the log line of the message. `return ctx:reject()` would be a tail call, whose line is gone:
+ * runtime/lint.lua makes it none. */
 static void note_place(lua_State *L, const struct mm_script_session *ss, struct mm_verdict *v)
 {
 	lua_Debug where;
@@ -85,28 +90,102 @@ static void refuse_codes_in_text(lua_State *L, const char *name, bool takes_code
 		lua_tostring(L, -1));
 }
 
+/* Does a string at the place of the enhanced status try to be one? "5.7", "5.7.1.2", "5.7.x", 5.71. An IPv4 address is
+ * a text, unless its first part could be a class and a code comes before it. */
+static bool resembles_status(lua_State *L, int at, bool has_code)
+{
+	unsigned char ignored[4];
+	struct mm_text t = mm_check_text(L, at);
+	bool has_more = has_code || at < lua_gettop(L);
+	while (t.size > 0 && t.bytes[t.size - 1] == ' ')
+		t.size--;
+	size_t digits = strspn(t.bytes, "0123456789");
+	if (digits == 0 || digits >= t.size || t.bytes[digits] != '.')
+		return false;
+	if (strspn(t.bytes, "0123456789.") >= t.size)
+		return inet_pton(AF_INET, lua_tostring(L, at), ignored) != 1 || (has_code && digits == 1);
+	for (size_t i = 0; i < t.size; i++)
+		if (t.bytes[i] != '.' && !isalnum((unsigned char)t.bytes[i]))
+			return false;
+	return has_more && digits == 1;
+}
+
+/* Takes the enhanced status at an index; false: the string there is a text. */
+static bool take_status(lua_State *L, const char *name, int at, bool has_code, struct mm_text *enhanced)
+{
+	if (!lua_isstring(L, at))
+		return false;
+	struct mm_text text = mm_check_text(L, at);
+	if (mm_enhanced_is_good(text)) {
+		*enhanced = text;
+		return true;
+	}
+	if (resembles_status(L, at, has_code))
+		luaL_error(L, "%s: enhanced status \"%s\" is not of the form %c.x.y (RFC 3463 2)", name,
+			lua_tostring(L, at), strcmp(name, "reject") == 0 ? '5' : '4');
+	return false;
+}
+
+/* Did the client say SMTPUTF8 at MAIL? Only then may a reply hold UTF-8 (RFC 6531 3.5). */
+static bool takes_utf8(const struct mm_script_session *ss)
+{
+	const struct mm_message *m = ss->facts->message;
+	struct mm_text params = m != NULL ? mm_message_text(m, m->sender_params) : mm_text_of("");
+	for (size_t at = 0, size; at < params.size; at += size + 1) {
+		size = strnlen(params.bytes + at, params.size - at);
+		if (mm_text_equal_blind((struct mm_text){ params.bytes + at, size }, mm_text_of("SMTPUTF8")))
+			return true;
+	}
+	return false;
+}
+
+static bool is_ascii(struct mm_text line)
+{
+	size_t i = 0;
+	while (i < line.size && (unsigned char)line.bytes[i] < 0x80)
+		i++;
+	return i == line.size;
+}
+
+/* Writes "?" for each character that the client cannot take. The result is pushed. */
+static struct mm_text push_readable(lua_State *L, struct mm_text line, bool utf8)
+{
+	luaL_Buffer b;
+	luaL_checkstack(L, 4, "lines of a reply");
+	luaL_buffinit(L, &b);
+	for (size_t i = 0, size; i < line.size; i += size) {
+		struct mm_text rest = { line.bytes + i, line.size - i };
+		size = mm_utf8_size(rest);
+		if (size == 1 || (size > 1 && utf8))
+			luaL_addlstring(&b, rest.bytes, size);
+		else
+			luaL_addchar(&b, '?');
+		size += size == 0;
+	}
+	luaL_pushresult(&b);
+	return mm_check_text(L, -1);
+}
+
 static int worded_verdict(lua_State *L, const char *name, enum mm_verdict_kind kind, unsigned code,
 	struct mm_text enhanced, int at)
 {
 	struct mm_script_session *ss = check_verdict(L, name, kind);
 	int top = lua_gettop(L);
-	bool is_worded = at <= top || code == 421, has_status = false;
-	if (code != 421 && at <= top && is_code(L, at, &code))
-		at++;
-	if (at <= top && lua_type(L, at) == LUA_TSTRING) {
-		struct mm_text text = mm_check_text(L, at);
-		if (mm_enhanced_is_good(text)) {
-			enhanced = text;
-			has_status = true;
-			at++;
-		}
-	}
+	bool is_worded = at <= top || code == 421;
+	bool has_code = code != 421 && at <= top && is_code(L, at, &code);
+	at += has_code;
+	bool has_status = at <= top && take_status(L, name, at, has_code, &enhanced);
+	at += has_status;
 	struct mm_text lines[MM_REPLY_LINES_MAX + 1];
 	size_t count = 0;
 	for (; at <= top && count <= MM_REPLY_LINES_MAX; at++, count++)
 		lines[count] = mm_check_text(L, at);
 	if (count > 0 && !has_status)
 		refuse_codes_in_text(L, name, code != 421, lines[0]);
+	bool utf8 = takes_utf8(ss);
+	for (size_t i = 0; i < count && i < MM_REPLY_LINES_MAX; i++)
+		if (!is_ascii(lines[i]))
+			lines[i] = push_readable(L, lines[i], utf8);
 	if (!is_worded) {
 		mm_verdict_plain(&ss->verdict, kind);
 		return leave_handler(L, ss);

@@ -128,6 +128,37 @@ static void warn_of_no_scripts(struct mm_host *h)
 	}
 }
 
+/* A directory of which no file is a script: its name is misspelt, or its files are. */
+static unsigned describe_empty(const char *path, struct mm_say say)
+{
+	struct mm_fault why;
+	char line[1024];
+	const char *const one[] = { path, NULL };
+	struct mm_script_files list = { 0 };
+	bool is_empty = mm_script_files_find(&list, one, &why) && list.count == 0;
+	mm_script_files_free(&list);
+	if (!is_empty)
+		return 0;
+	snprintf(line, sizeof line, "%s: holds no script; the host loads files named *.lua, but no hidden ones", path);
+	say.line(say.self, line);
+	return 1;
+}
+
+unsigned mm_host_describe_findings(const struct mm_host *h, struct mm_say say)
+{
+	unsigned count = 0;
+	for (unsigned i = 0; i < h->config.milter_count; i++) {
+		const struct mm_generation *g = mm_worker_generation(h->worker, i);
+		const char **paths = paths_of(&h->config.milters[i]);
+		for (const char **path = paths; path != NULL && *path != NULL; path++)
+			count += describe_empty(*path, say);
+		free((void *)(uintptr_t)paths);
+		if (g != NULL)
+			count += mm_generation_describe_findings(g, say);
+	}
+	return count;
+}
+
 static void take_next_config(struct mm_host *h)
 {
 	struct mm_fault why;

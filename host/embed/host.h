@@ -43,6 +43,10 @@ const char *mm_host_config_file(const struct mm_host *);        /* NULL: none */
 /* Calls say with a line for each doubt about who could change the host's files (embed/owners.h). */
 void mm_host_describe_doubts(const struct mm_host *, struct mm_say say);
 
+/* Calls say with a line for each thing that the first mail would find in the scripts, and for each directory without
+ * scripts. Returns how many warnings there are, with those that the log has already. */
+unsigned mm_host_describe_findings(const struct mm_host *, struct mm_say say);
+
 /* The listings. ORDER LISTING */
 enum mm_listing { MM_LIST_SCRIPTS, MM_LIST_SESSIONS, MM_LIST_GENERATIONS, MM_LIST_PROFILE, MM_LISTING_COUNT };
 

@@ -420,7 +420,7 @@ static void fail(struct mm_engine *e)
 	e->todo_count = 0;
 	mm_frame_done(&e->frame);
 	if (e->session.message != NULL)
-		push(e, MM_STAGE_abort);
+		push(e, e->has_last_answer ? MM_STAGE_done : MM_STAGE_abort);
 	push(e, MM_STAGE_close);
 }
 
@@ -978,7 +978,8 @@ static void end_at_once(struct mm_engine *e)
 	}
 }
 
-/* For the script the message is aborted, but the MTA got an answer: the log says which. */
+/* The MTA gets an answer although the handler was cancelled. One that decides the message is its final reply: on_done
+ * runs, not on_abort. */
 static void note_last_answer(struct mm_engine *e, enum mm_stage stage, struct mm_verdict *v)
 {
 	snprintf(v->decided_by, sizeof v->decided_by, "stop");

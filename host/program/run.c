@@ -42,17 +42,23 @@ struct arguments {
 	struct words listen, scripts;
 	struct words set;       /* its strings are owned */
 	bool         quiet;
+	bool         is_strict; /* check: warnings fail */
 };
 
-enum { OPTION_KEY = 0x100 };    /* + row of the configuration's schema */
+enum { OPTION_STRICT = 0x80, OPTION_KEY = 0x100 };    /* + row of the configuration's schema */
 
 static void print_run_help(FILE *to, const char *command)
 {
-	fprintf(to, "Usage: moonmilter %s [-c FILE] [-s SPEC]... [--KEY=VALUE]... [SCRIPT|DIR]...\n\n", command);
-	if (strcmp(command, "check") == 0)
+	bool checks = strcmp(command, "check") == 0;
+	fprintf(to, "Usage: moonmilter %s [-c FILE] [-s SPEC]...%s [--KEY=VALUE]... [SCRIPT|DIR]...\n\n", command,
+		checks ? " [--strict]" : "");
+	if (checks)
 		fprintf(to, "Loads the configuration and the scripts as run would, without opening a socket, and shows "
-			"which handlers there\nare and what the MTA would be asked for. Exit status 0: everything "
-			"loads. 78: something does not; the text says what and where.\n\n");
+			"which handlers there\nare and what the MTA would be asked for. Warns of what the first mail "
+			"would find: unknown members and methods,\nverdicts and edits that their stage does not "
+			"allow, handlers without effect, directories without scripts.\nExit status 0: everything "
+			"loads. 78: something does not, or with --strict there are warnings; the text\nsays what "
+			"and where.\n\n");
 	else
 		fprintf(to, "Serves milters in the foreground until SIGTERM or SIGINT. SIGHUP reloads the scripts, "
 			"SIGUSR1 reopens the log.\nScripts are files or directories of *.lua, run in file-name order. "
@@ -61,8 +67,10 @@ static void print_run_help(FILE *to, const char *command)
 	fprintf(to, "  -c, --config FILE   configuration (default: %s when it exists and neither -s nor\n"
 		"                      scripts are given)\n"
 		"  -s, --listen SPEC   unix:PATH, inet:PORT[@HOST], inet6:PORT[@HOST], fd:N; may be repeated\n"
-		"  -h, --help          this text\n\nEvery key of the configuration is also an option, which overrides "
-		"the file, even after a reload:\n\n", MM_CONFIG_DEFAULT_PATH);
+		"%s  -h, --help          this text\n\n"
+		"Every key of the configuration is also an option, which overrides "
+		"the file, even after a reload:\n\n", MM_CONFIG_DEFAULT_PATH,
+		checks ? "      --strict        warnings fail\n" : "");
 	size_t count;
 	const struct mm_config_key *keys = mm_config_keys(&count);
 	for (size_t i = 0; i < count; i++)
@@ -80,15 +88,17 @@ static char *key_with_dashes(const char *name)
 }
 
 /* --log-level and --log_level for every key, in addition to our own options. GIVES the rows; free_long_options(). */
-static struct option *long_options(size_t *key_count)
+static struct option *long_options(size_t *key_count, bool checks)
 {
 	const struct mm_config_key *keys = mm_config_keys(key_count);
-	struct option *options = calloc(2 * *key_count + 4, sizeof *options);
+	struct option *options = calloc(2 * *key_count + 5, sizeof *options);
 	if (options == NULL)
 		exit(EX_OSERR);
 	size_t at = 0;
 	options[at++] = (struct option){ "config", required_argument, NULL, 'c' };
 	options[at++] = (struct option){ "help", no_argument, NULL, 'h' };
+	if (checks)
+		options[at++] = (struct option){ "strict", no_argument, NULL, OPTION_STRICT };
 	for (size_t i = 0; i < *key_count; i++) {
 		int value = strcmp(keys[i].name, "listen") == 0 ? 's' : OPTION_KEY + (int)i;
 		int takes = keys[i].type == MM_CONFIG_BOOLEAN ? optional_argument : required_argument;
@@ -156,6 +166,7 @@ static bool parse_options(int argc, char **argv, const struct option *options, s
 		switch (c) {
 		case 'c': a->config_file = optarg; break;
 		case 's': add_word(&a->listen, optarg); break;
+		case OPTION_STRICT: a->is_strict = true; break;
 		case 'h':
 			print_run_help(stdout, strcmp(argv[0], "moonmilter check") == 0 ? "check" : "run");
 			*status = EX_OK;
@@ -177,7 +188,7 @@ static bool parse_options(int argc, char **argv, const struct option *options, s
 static bool parse(int argc, char **argv, struct arguments *a, int *status)
 {
 	size_t key_count;
-	struct option *options = long_options(&key_count);
+	struct option *options = long_options(&key_count, strcmp(argv[0], "moonmilter check") == 0);
 	*a = (struct arguments){ 0 };
 	bool goes_on = parse_options(argc, argv, options, a, status);
 	free_long_options(options);
@@ -207,6 +218,11 @@ static int fail(struct mm_host *host, const struct mm_error *error)
 static void say_line(void *self, const char *line)
 {
 	fprintf(self, "moonmilter: %s\n", line);
+}
+
+static void say_finding(void *self, const char *line)
+{
+	fprintf(self, "moonmilter: warning: %s\n", line);
 }
 
 static void say_doubt(void *self, const char *line)
@@ -290,9 +306,12 @@ static int check(const struct arguments *a)
 		return fail(host, &error);
 	mm_host_describe(host, say_line, stdout);
 	mm_host_describe_doubts(host, (struct mm_say){ say_doubt, stdout });
+	unsigned warnings = mm_host_describe_findings(host, (struct mm_say){ say_finding, stdout });
 	printf("moonmilter: all scripts load\n");
+	if (warnings > 0)
+		printf("moonmilter: %u warning%s\n", warnings, warnings == 1 ? "" : "s");
 	mm_host_free(host);
-	return EX_OK;
+	return warnings > 0 && a->is_strict ? EX_CONFIG : EX_OK;
 }
 
 int mm_command_check(int argc, char **argv)

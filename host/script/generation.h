@@ -40,6 +40,9 @@ struct mm_runtime mm_generation_runtime(struct mm_generation *);
 /* For people: one line a script, "rcpt-count: on_rcpt on_eom", then what the MTA will be asked for.
  * Calls say for each line. */
 void mm_generation_describe(const struct mm_generation *, struct mm_say say);
+/* What the first mail would find in the scripts, a line each. Returns how many warnings there are, with those that the
+ * log has already. */
+unsigned mm_generation_describe_findings(const struct mm_generation *, struct mm_say say);
 unsigned mm_generation_session_count(const struct mm_generation *);
 /* Bytes the Lua state uses. */
 uint64_t mm_generation_bytes(const struct mm_generation *);

@@ -186,6 +186,10 @@ static int take_plan(lua_State *L)
 	}
 	lua_pop(L, 1);
 	take_macro_lists(L, g);
+	g->plan->findings = string_of(L, "findings");
+	lua_getfield(L, -1, "warned");
+	g->plan->warned = (unsigned)lua_tointeger(L, -1);
+	lua_pop(L, 1);
 	take_needs(L, g);
 	g->wanted.rejected_recipients = flag_of(L, "rejected_recipients");
 	g->plan->counts_body = flag_of(L, "counts_body");
@@ -302,6 +306,7 @@ static void free_plan(struct mm_plan *plan, unsigned script_count)
 		free(plan->handlers[i].fields);
 	}
 	free(plan->handlers);
+	free(plan->findings);
 	for (int set = 0; set < MM_MACRO_SET_COUNT; set++)
 		free(plan->macro_lists[set]);
 	free(plan);

@@ -60,6 +60,19 @@ void mm_generation_describe(const struct mm_generation *g, struct mm_say say)
 	}
 }
 
+unsigned mm_generation_describe_findings(const struct mm_generation *g, struct mm_say say)
+{
+	char line[1024];
+	unsigned count = g->plan->warned;
+	const char *at = g->plan->findings != NULL ? g->plan->findings : "";
+	for (size_t size; *at != '\0'; at += size + (at[size] == '\n'), count++) {
+		size = strcspn(at, "\n");
+		snprintf(line, sizeof line, "%.*s", (int)size, at);
+		say.line(say.self, line);
+	}
+	return count;
+}
+
 void mm_generation_list(const struct mm_generation *g, struct mm_say say)
 {
 	char line[256];

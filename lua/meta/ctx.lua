@@ -194,7 +194,7 @@ function ctx:accept() end
 --- Refuses for good: reject([code,] [status,] text…). Ends the handler.
 ---@param code integer|string?  500..599, default 550; or the first of the texts
 ---@param status string?  "5.x.y", default "5.7.1"; or a text
----@param ... string  lines: at most 32, 980 bytes each
+---@param ... string  lines: at most 32, 980 bytes each; UTF-8 only for a client that said SMTPUTF8, else "?"
 function ctx:reject(code, status, ...) end
 
 --- Refuses for now: tempfail([code,] [status,] text…). Ends the handler.
@@ -241,7 +241,7 @@ function ctx:delete_header(name, n) end
 ---@param params string|table?  RET= ENVID= AUTH= SIZE= BODY= SMTPUTF8
 function ctx:change_from(address, params) end
 
---- Adds a recipient.
+--- Adds a recipient. Raises when params are given and the MTA does not offer add_recipient_params.
 ---@param address string
 ---@param params string|table?  NOTIFY= ORCPT=
 function ctx:add_recipient(address, params) end

@@ -11,7 +11,7 @@ local dns = {}
 ---@alias moonmilter.dns.Code
 ---| "nxdomain"     # no such name
 ---| "nodata"       # the name has no record of this type
----| "servfail"     # the servers could not find out
+---| "servfail"     # the servers could not find out, refer to others, or do not know the zone
 ---| "refused"      # the server does not answer us
 ---| "timeout"      # nothing came in time
 ---| "unreachable"  # no name server listens there
@@ -133,7 +133,8 @@ function dns.ptr(ip, options) end
 function dns.reverse(ip, zone) end
 
 --- Looks an address up in several block lists at once (RFC 5782). A list that does not know the address is in neither
---- table.
+--- table. An answer that is no listing is a failure: "refused" for 127.255.255.0/24 and 127.0.0.1, "badanswer" outside
+--- 127/8.
 ---@param ip string       IPv4 or IPv6; raises on anything else
 ---@param zones string[]  "zen.example.org", …
 ---@param options moonmilter.dns.Options?

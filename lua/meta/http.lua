@@ -12,11 +12,12 @@ local http = {}
 ---| "unreachable"
 ---| "closed"       # before the answer was complete
 ---| "tls"          # handshake or certificate
----| "limit"        # more than max_body, or more than 256 KiB of header
----| "protocol"     # the response is not HTTP
+---| "limit"        # more than max_body, more than 256 KiB of header, or more than 100 KiB in one field
+---| "protocol"     # the response is not HTTP, or nobody can tell where it ends
 ---| "private"      # the server's address, with allow_private = false
 ---| "redirect"     # too many, to another scheme or to no URL
 ---| "url"          # not a URL with http or https
+---| "header"       # Content-Length or another field that only the host may write
 ---| "io"
 ---| "memory"
 ---| "nxdomain"     # this and the following: the host's name has no address (moonmilter.dns)
@@ -28,9 +29,10 @@ local http = {}
 
 ---@class moonmilter.http.Options
 ---@field url string               http or https
----@field method string?           capital letters; default "GET", with a body "POST"
----@field headers table<string, string|number|(string|number)[]>?  name = value, or name = list of values (RFC 9110 5.5)
----@field body string?
+---@field method string?           capital letters, not CONNECT; default "GET", with a body "POST"
+---@field headers table<string, string|number|(string|number)[]>?  name = value, or name = list of values (RFC 9110 5.5);
+--- not Content-Length, Connection and what else frames a request: the host writes it
+---@field body string?             not with HEAD
 ---@field timeout number?          seconds in total: name, connection, redirects, answer; default 10
 ---@field connect_timeout number?  seconds, TLS handshake included; default 5
 ---@field max_body integer?        bytes of the response body; default 1048576
@@ -46,6 +48,8 @@ local http = {}
 ---@field status integer
 ---@field headers table<string, string>  by name in any case; values of the same name are joined with ", " (RFC 9110 5.3)
 ---@field header_list { name: string, value: string }[]  as received
+---@field trailers table<string, string>  fields that came after the body (RFC 9110 6.5), like headers
+---@field trailer_list { name: string, value: string }[]
 ---@field body string
 ---@field url string  of the last request, when redirects were followed
 

@@ -292,6 +292,13 @@ function socket.udp() end
 ---@return moonmilter.socket.Code? code
 function socket.connect(options) end
 
+--- A line as it came, its CR included, for protocols whose lines must end with CRLF; receive drops CRs anywhere. Waits.
+---@param sock moonmilter.Socket
+---@return string? line
+---@return string? text
+---@return moonmilter.socket.Code? code
+function socket.whole_line(sock) end
+
 --- The host name a socket connected to; nil for a path and for a connection from a pool.
 ---@param sock moonmilter.Socket
 ---@return string?

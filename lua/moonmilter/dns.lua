@@ -7,17 +7,26 @@
 -- authentic (true when the server says that DNSSEC vouches for it). A failure is nil, a text for people, and a code:
 --   "nxdomain"     no such name                       "timeout"      nothing came in time
 --   "nodata"       the name has no such record        "unreachable"  no name server listens there
---   "servfail"     the server could not find out      "badname"      no such name can exist
+--   "servfail"     the server did not find out        "badname"      no such name can exist
 --   "refused"      the server does not answer us      "badanswer"    a response that cannot be read
 --   "busy"         too many questions are under way   "memory"
 -- nxdomain and nodata are answers ("there is none"); all other codes mean that the answer is unknown.
+local ascii_name = require "moonmilter.net.ascii_name"
 local core = require "moonmilter.core"
 local tasks = require "moonmilter.runtime.tasks"
 local wait = require "moonmilter.runtime.wait"
 
 local dns = {}
 
-local raw_query = wait.wrap(core.dns_query)
+local query = wait.wrap(core.dns_query)
+
+local function raw_query(name, kind, seconds)
+  local ascii, text, code = ascii_name(name)
+  if ascii == nil and code then
+    return nil, text, code
+  end
+  return query(ascii, kind, seconds)
+end
 
 ---@class moonmilter.dns.Options
 ---@field timeout number?  seconds to wait for the answer; default: dns_timeout of the configuration, 5
@@ -38,7 +47,8 @@ local function timeout_of(options, level)
 end
 
 --- The records of a name.
----@param name string  fully qualified, with or without the final dot; no search domain is tried
+---@param name string  fully qualified, with or without the final dot; no search domain is tried. U-labels are asked for as
+--- A-labels
 ---@param kind string  "a", "aaaa", "mx", "txt", "ptr", "srv", "ns", "cname", "soa", "caa", "tlsa", … or "type65"
 ---@param options moonmilter.dns.Options?
 ---@return table? list  strings; for mx { preference, host }, srv { priority, weight, port, host }, soa { primary, contact,
@@ -115,7 +125,37 @@ function dns.ptr(ip, options)
   return raw_query(name .. (family == "inet" and ".in-addr.arpa" or ".ip6.arpa"), "ptr", timeout_of(options, 2))
 end
 
---- Looks an address up in several block lists at once (RFC 5782).
+-- What a list says that is no listing. RFC 5782 2.1: a listing is an address of 127/8. Lists answer 127.255.255.0/24
+-- (Spamhaus and others) or 127.0.0.1 (URIBL, SURBL) to those whose questions they refuse; anything else comes from a
+-- resolver that lies, or from whoever has bought the domain of a dead list.
+local function error_of(address)
+  if address == "127.0.0.1" or address:find "^127%.255%.255%." then
+    return ("the list answers %s: it refuses questions from here"):format(address), "refused"
+  elseif not address:find "^127%." then
+    return ("the list answers %s, which is outside 127.0.0.0/8 and so no listing (RFC 5782 2.1)"):format(address),
+      "badanswer"
+  end
+end
+
+-- The listings among a list's addresses, or its error.
+local function listings(addresses)
+  local found, text, code = { ttl = addresses.ttl, name = addresses.name, authentic = addresses.authentic }, nil, nil
+  for _, address in ipairs(addresses) do
+    local why, why_code = error_of(address)
+    if why then
+      text, code = text or why, code or why_code
+    else
+      found[#found + 1] = address
+    end
+  end
+  if found[1] then
+    return found
+  end
+  return nil, text, code
+end
+
+--- Looks an address up in several block lists at once (RFC 5782). An answer that is no listing is a failure: an address
+--- outside 127/8, and the codes by which lists refuse questions, 127.255.255.0/24 and 127.0.0.1.
 ---@param ip string
 ---@param zones string[]  "zen.example.org", …
 ---@param options moonmilter.dns.Options?
@@ -132,8 +172,10 @@ function dns.dnsbl(ip, zones, options)
       local list, text, code = raw_query(name .. "." .. zone, "a", seconds)
       if code == "nxdomain" or code == "nodata" then
         return nil
+      elseif not list then
+        return nil, text, code
       end
-      return list, text, code
+      return listings(list)
     end
   end
   return tasks.all(questions)

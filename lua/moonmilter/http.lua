@@ -1,4 +1,5 @@
 --- HTTP and HTTPS requests that do not block: libcurl sends them, after the host's own resolver has resolved the name.
+local ascii_name = require "moonmilter.net.ascii_name"
 local core = require "moonmilter.core"
 local host_name = require "moonmilter.net.host_name"
 local http_head = require "moonmilter.net.http_head"
@@ -45,8 +46,11 @@ local function check_options(given)
     error("http.request: url is missing", 3)
   end
   checked.method = checked.method or checked.body and "POST" or "GET"
-  if not checked.method:match "^%u+$" then
-    error(("http.request: method %q; use capital letters"):format(checked.method), 3)
+  if not checked.method:match "^%u+$" or checked.method == "CONNECT" then
+    error(("http.request: method %q; use capital letters, and any method but CONNECT"):format(checked.method), 3)
+  end
+  if checked.body and checked.method == "HEAD" then
+    error("http.request: a HEAD request has no body", 3)
   end
   if not (checked.redirects >= 0 and checked.redirects <= REDIRECTS_MAX) then
     error(("http.request: redirects = %g; give 0 to %d"):format(checked.redirects, REDIRECTS_MAX), 3)
@@ -56,6 +60,13 @@ local function check_options(given)
   end
   return checked
 end
+
+-- Fields that say where a request ends or what becomes of its connection (RFC 9110 7.6.1, RFC 9112 6): the host writes
+-- them. A Content-Length that is not the body's would make its rest the next request.
+local FRAMING = {
+  ["content-length"] = true, ["transfer-encoding"] = true, connection = true, ["keep-alive"] = true,
+  ["proxy-connection"] = true, te = true, trailer = true, upgrade = true, expect = true, ["http2-settings"] = true,
+}
 
 -- RFC 9110 5.1 and 5.5; a line break in a value would start another header.
 local function add_field(fields, name, value)
@@ -69,9 +80,25 @@ local function add_field(fields, name, value)
   fields[#fields + 1] = { name = name, value = value }
 end
 
+-- The name of a field that only the host may write, if there is one. A failure, no error: names may come from
+-- elsewhere.
+local function framing_field(fields)
+  for _, field in ipairs(fields) do
+    if FRAMING[field.name:lower()] then
+      return field.name
+    end
+  end
+end
+
 local function check_headers(headers)
   local fields = {}
   for name, value in pairs(headers or {}) do
+    if type(name) ~= "string" then
+      error(('http.request: headers has a %s for a name; write { ["X-Name"] = "value" }'):format(type(name)), 3)
+    end
+    if type(value) == "table" and name:lower() == "host" then
+      error("http.request: header Host: give one value", 3)
+    end
     for _, one in ipairs(type(value) == "table" and value or { value }) do
       add_field(fields, name, one)
     end
@@ -127,13 +154,43 @@ local function exchange(options, url, host, port, fields, deadline)
     return nil, text, why
   end
   perform(handle)
-  local status, lines, body = result(handle)
+  local status, lines, body, trailer_lines = result(handle)
   raw.close(handle)
   if not status then
     return nil, lines, body
   end
   local headers, list = http_head.read(lines)
-  return { status = status, headers = headers, header_list = list, body = body, url = url }
+  local trailers, trailer_list = http_head.read(trailer_lines or "")
+  return {
+    status = status, headers = headers, header_list = list, trailers = trailers, trailer_list = trailer_list,
+    body = body, url = url,
+  }
+end
+
+-- ---- URLs ----
+
+local function byte_of(digits)
+  return string.char(tonumber(digits, 16))
+end
+
+-- Raw.url, for hosts with U-labels as well, as bytes or percent-encoded (RFC 3986 3.2.2): libcurl knows them only where
+-- the process has a UTF-8 locale.
+local function read_url(text, base)
+  local slashes = text:find("//", 1, true)
+  local first = slashes and not text:sub(1, slashes - 1):find "[/?#]" and slashes + 2
+  local after = first and text:match("^[^/?#]*()", first)
+  local authority = first and text:sub(first, after - 1) or ""
+  local user = authority:match "^.*@" or ""
+  local port = authority:match(":%d*$", #user + 1) or ""
+  local host = authority:sub(#user + 1, #authority - #port)
+  if host:find "[\128-\255%%]" then
+    local ascii, why = ascii_name((host:gsub("%%(%x%x)", byte_of)))
+    if not ascii then
+      return nil, ("url %q: %s"):format(text, why), "url"
+    end
+    text = text:sub(1, first - 1) .. user .. ascii .. port .. text:sub(after)
+  end
+  return raw.url(text, base)
 end
 
 -- ---- redirects (RFC 9110 15.4) ----
@@ -148,8 +205,9 @@ local function without(fields, names)
   return kept
 end
 
-local BODY_FIELDS = { ["content-type"] = true, ["content-length"] = true, ["content-encoding"] = true }
-local SECRET_FIELDS = { authorization = true, cookie = true, ["proxy-authorization"] = true }
+local BODY_FIELDS = { ["content-type"] = true, ["content-encoding"] = true, ["content-language"] = true }
+-- What is meant for one server: its secrets, and its name.
+local SERVER_FIELDS = { authorization = true, cookie = true, ["proxy-authorization"] = true, host = true }
 
 -- A redirected POST becomes a GET, unless the status says that the method stays.
 local function change_method(options, status, fields)
@@ -166,6 +224,8 @@ end
 ---@field status integer
 ---@field headers table<string, string>  by name, case-blind; values of the same name are joined with ", "
 ---@field header_list { name: string, value: string }[]  as received
+---@field trailers table<string, string>  fields that came after the body, like headers; any server may send them late
+---@field trailer_list { name: string, value: string }[]  as received
 ---@field body string
 ---@field url string  of the last request, when redirects were followed
 
@@ -175,13 +235,17 @@ end
 ---@param options table|string
 ---@return moonmilter.Response?, string? text, string? code
 --- code: "timeout" "refused" "unreachable" "nxdomain" "tls" "closed" "limit" "protocol" "private" "redirect"
---- "url" …
+--- "url" "header" …
 --- Raises, at the caller's line, when an option is unknown or of the wrong type, or a header would be split.
 function http.request(options)
   options = check_options(options)
   local fields = check_headers(options.headers)
+  local refused = framing_field(fields)
+  if refused then
+    return nil, ("http.request: header %s: the host writes it; leave it out"):format(refused), "header"
+  end
   local deadline = core.now() + options.timeout
-  local url, scheme, host, port = raw.url(options.url)
+  local url, scheme, host, port = read_url(options.url)
   if not url then
     return nil, scheme, host
   end
@@ -194,7 +258,7 @@ function http.request(options)
     if followed == options.redirects then
       return nil, ("more than %d redirects"):format(options.redirects), "redirect"
     end
-    local next_url, next_scheme, next_host, next_port = raw.url(target, url)
+    local next_url, next_scheme, next_host, next_port = read_url(target, url)
     if not next_url then
       return nil, "redirected to an unusable URL: " .. next_scheme, "redirect"
     end
@@ -203,7 +267,7 @@ function http.request(options)
     end
     fields = change_method(options, response.status, fields)
     if next_host ~= host or next_port ~= port then
-      fields = without(fields, SECRET_FIELDS)
+      fields = without(fields, SERVER_FIELDS)
     end
     url, host, port = next_url, next_host, next_port
   end

@@ -109,8 +109,11 @@ local function new_connection(client, sock)
   self.reader = {
     line = function()
       left()
-      local line, text, _, code = sock:receive "*l"
-      return line, text, code
+      local line, text, code = socket.whole_line(sock)
+      if line and not line:find "^[^\r]*\r$" then
+        return nil, "the server does not speak RESP: a line that does not end with CRLF", "protocol"
+      end
+      return line and line:sub(1, -2), text, code
     end,
     bytes = function(n)
       left()

@@ -5,6 +5,7 @@
 --
 -- A socket belongs to the message in which it was made, before the first MAIL to the connection, while scripts load to
 -- the generation; it is closed when that ends. To keep a connection longer, return it to a pool: sock:setkeepalive().
+local ascii_name = require "moonmilter.net.ascii_name"
 local core = require "moonmilter.core"
 local datagram = require "moonmilter.net.datagram"
 local host_name = require "moonmilter.net.host_name"
@@ -120,6 +121,11 @@ function methods:starttls(options)
   if verify and not name then
     error("starttls: name is missing; give starttls{ name = \"mail.example\" }, which the certificate must match", 2)
   end
+  local ascii, why, why_code = ascii_name(name)
+  if ascii == nil and why then
+    return nil, why, why_code
+  end
+  name = ascii
   local no, text, code = secure(self, name, options.peer or name, verify, options.ca, options.certificate,
     options.key)
   if no == false then
@@ -362,6 +368,17 @@ local function open(self, options)
     ok, text, code = self:starttls(tls_options(options))
   end
   return ok, text, code
+end
+
+--- A line with every byte but its LF, for protocols whose lines must end with CRLF: methods:receive drops CRs anywhere.
+---@return string?, string? text, string? code
+function socket.whole_line(self)
+  local no, text, code = receive(self, "line", 0)
+  if no == false then
+    return nil, text, code
+  end
+  local line, why, _, why_code = received(self, false)
+  return line, why, why_code
 end
 
 --- The host name a socket connected to; nil for a path.

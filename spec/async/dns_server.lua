@@ -1,11 +1,13 @@
 -- A name server that behaves as the queried name says. UDP and TCP on one port of 127.0.0.1.
---   luajit spec/async/dns_server.lua PORT
+--   luajit spec/async/dns_server.lua PORT [lame]    lame: refers to other servers, whatever the question
 -- Ends by itself after two minutes. Names below "example":
 --   ok zero short cname loop null-mx …   fixed records      nx*       no such name (SOA: 60 s)
 --   nodata*   no records                                    servfail* refused*   that code
 --   silent*   no answer                                     slow*     answers after 0.2 s
 --   big*      a TXT that only fits over TCP, bigger* 20 KB of it
 --   garbage*  bytes that are not an answer
+--   shuffled* an alias chain of three links, two addresses and strangers' records, in another order each time
+--   referral* upward* lame* cut* …   what is no answer: see `odd`
 --   count.X   TXT: how often X was asked                    N.bulk    A with a ttl of 60
 local socket = require "socket"
 
@@ -73,6 +75,13 @@ local zone = {
   ["1.2.0.192.in-addr.arpa"] = { { "PTR", 300, name "host one.example" }, { "PTR", 300, name "mail.example" } },
   ["1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa"] = { { "PTR", 300, name "six.example" } },
   ["2.0.0.127.bl.example"] = { { "A", 300, v4 "127.0.0.2" }, { "A", 300, v4 "127.0.0.4" } },
+  ["2.0.0.127.refusing-bl.example"] = { { "A", 300, v4 "127.255.255.254" } },
+  ["2.0.0.127.blocked-bl.example"] = { { "A", 300, v4 "127.0.0.1" } },
+  ["2.0.0.127.lying-bl.example"] = { { "A", 300, v4 "198.51.100.1" } },
+  ["2.0.0.127.mixed-bl.example"] = { { "A", 300, v4 "127.255.255.252" }, { "A", 300, v4 "127.0.0.9" } },
+  ["xn--bcher-kva.example"] = { { "MX", 300, u16(10) .. name "m.example" }, { "A", 300, v4 "127.0.0.1" } },
+  ["_dmarc.xn--bcher-kva.example"] = { { "TXT", 300, text "v=DMARC1" } },
+  ["2.0.0.127.xn--bcher-kva.example"] = { { "A", 300, v4 "127.0.0.2" } },
   ["2.0.0.127.other-bl.example"] = { { "A", 300, v4 "127.0.0.3" } },
 }
 
@@ -81,6 +90,75 @@ local counts, delayed = {}, {}
 local function record(owner, kind, ttl, data)
   return name(owner) .. u16(TYPES[kind]) .. u16(1) .. u32(ttl) .. u16(#data) .. data
 end
+
+-- ---- answers in odd shapes ----
+
+local function shuffle(list)
+  for i = #list, 2, -1 do
+    local j = math.random(i)
+    list[i], list[j] = list[j], list[i]
+  end
+  return list
+end
+
+local function ns(owner)
+  return record(owner, "NS", 60, name "ns1.elsewhere.example")
+end
+
+local soa_record = record("example", "SOA", 3600, SOA)
+
+-- first label -> answers, authority, flags (0x0400 authoritative, 0x0080 resolves), rcode
+local odd = {
+  shuffled = function(owner, kind)
+    return shuffle {
+      record(owner, "CNAME", 50, name "s1.example"), record("s1.example", "CNAME", 40, name "s2.example"),
+      record("s2.example", "CNAME", 45, name "S3.Example"), record("s3.example", kind == 15 and "MX" or "A", 60,
+        kind == 15 and u16(10) .. name "m.example" or v4 "192.0.2.1"),
+      record("s3.example", kind == 15 and "MX" or "A", 70, kind == 15 and u16(20) .. name "n.example"
+        or v4 "192.0.2.2"),
+      record("stranger.example", "A", 1, v4 "203.0.113.9"), record("stranger.example", "CNAME", 1, name(owner)),
+    }
+  end,
+  twice = function(owner) -- the same alias, twice
+    return shuffle { record(owner, "CNAME", 50, name "s3.example"), record(owner, "CNAME", 50, name "s3.example"),
+      record("s3.example", "A", 60, v4 "192.0.2.1") }
+  end,
+  torn = function(owner) -- two aliases that disagree
+    return shuffle { record(owner, "CNAME", 50, name "s3.example"), record(owner, "CNAME", 50, name "s4.example"),
+      record("s3.example", "A", 60, v4 "192.0.2.1") }
+  end,
+  circle = function(owner)
+    return shuffle {
+      record(owner, "CNAME", 50, name "s1.example"), record("s1.example", "CNAME", 50, name "s2.example"),
+      record("s2.example", "CNAME", 50, name "s1.example"),
+    }
+  end,
+  long = function(owner) -- a chain of 40 links
+    local list = { record("l40.example", "A", 60, v4 "192.0.2.1"), record(owner, "CNAME", 60, name "l1.example") }
+    for i = 1, 39 do
+      list[#list + 1] = record(("l%d.example"):format(i), "CNAME", 60, name(("l%d.example"):format(i + 1)))
+    end
+    return shuffle(list)
+  end,
+  referral = function(owner) return {}, { ns(owner) }, 0 end,
+  ["referral-ra"] = function(owner) return {}, { ns(owner) }, 0x0080 end,
+  upward = function() return {}, { ns "" }, 0 end,
+  lame = function() return {}, {}, 0 end,
+  ["lame-nx"] = function() return {}, {}, 0, 3 end,
+  ["lame-soa"] = function() return {}, { record("elsewhere.example", "SOA", 60, SOA) }, 0 end,
+  half = function(owner) return { record(owner, "CNAME", 60, name "far.away.example") }, {}, 0x0400 end,
+  ["half-soa"] = function(owner) return { record(owner, "CNAME", 60, name "near.example") }, { soa_record }, 0x0400 end,
+  ["half-ra"] = function(owner) return { record(owner, "CNAME", 60, name "near.example") }, {}, 0x0080 end,
+  bare = function() return {}, {}, 0x0080 end,
+  ["bare-aa"] = function() return {}, {}, 0x0400 end,
+  ["bare-nx"] = function() return {}, {}, 0x0080, 3 end,
+  both = function(owner) return { record(owner, "A", 60, v4 "192.0.2.1") }, { soa_record }, 0x0480, 3 end,
+  cut = function() return {}, { soa_record }, 0x0280 end,
+  yxdomain = function() return {}, { soa_record }, 0x0480, 6 end,
+  notauth = function() return {}, {}, 0x0080, 9 end,
+  formerr = function() return {}, {}, 0x0080, 1 end,
+  notimp = function() return {}, {}, 0x0080, 4 end,
+}
 
 -- Answers for a name, including those after its CNAMEs.
 local function collect(owner, kind, out, depth)
@@ -96,8 +174,9 @@ local function collect(owner, kind, out, depth)
   return out
 end
 
-local function response(id, question, rcode, answers, authority, flags)
-  return id .. u16(0x8580 + (flags or 0) + rcode) .. u16(1) .. u16(#answers) .. u16(#authority) .. u16(0) .. question
+local function response(id, question, rcode, answers, authority, flags, all_flags)
+  local first = all_flags and 0x8000 + all_flags or 0x8580 + (flags or 0)
+  return id .. u16(first + rcode) .. u16(1) .. u16(#answers) .. u16(#authority) .. u16(0) .. question
     .. table.concat(answers) .. table.concat(authority)
 end
 
@@ -119,7 +198,11 @@ local function answer(query, is_tcp)
   end
   counts[owner] = (counts[owner] or 0) + 1
   local delay = first:match "^slow" and 0.2 or 0
-  if first:match "^silent" then
+  local make = odd[arg[2] == "lame" and "referral" or first:match "^(.-)%-?%d*$"]
+  if make then
+    local answers, authority, flags, rcode = make(owner, kind)
+    return response(id, question, rcode or 0, answers, authority or {}, nil, flags or 0x0580), 0
+  elseif first:match "^silent" then
     return nil
   elseif first:match "^nx" then
     return response(id, question, 3, {}, soa), delay

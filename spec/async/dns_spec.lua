@@ -99,6 +99,52 @@ describe("moonmilter.dns", function()
     check("nil badanswer", 'return show(dns.a("loop.example"))')
   end)
 
+  -- Whatever the order of the records: 20 orders at random find every fault that depends on it.
+  it("follows aliases in any order of the records", function()
+    check("ok", [[
+      for i = 1, 20 do
+        local l, _, code = dns.a(("shuffled-%d.example"):format(i))
+        if not l or show({ (l[1] < l[2] and l[1] or l[2]) }) ~= "192.0.2.1" or #l ~= 2 or l.ttl ~= 40
+          or l.name ~= "s3.example" then
+          return i .. " " .. tostring(code or show(l) .. " " .. l.name)
+        end
+        local m = dns.mx(("shuffled-%d.example"):format(i))
+        if not m or m[1].host ~= "m.example" or #m ~= 2 then return "mx " .. i end
+        if show(dns.a(("twice-%d.example"):format(i))) ~= "192.0.2.1 ttl=50" then return "twice " .. i end
+        if select(3, dns.a(("torn-%d.example"):format(i))) ~= "badanswer" then return "torn " .. i end
+        if select(3, dns.a(("circle-%d.example"):format(i))) ~= "badanswer" then return "circle " .. i end
+        if select(3, dns.a(("long-%d.example"):format(i))) ~= "badanswer" then return "long " .. i end
+      end
+      return "ok"
+    ]])
+    check("s1.example ttl=50", 'return show(dns.query("shuffled-1.example", "cname"))')
+  end)
+
+  it("takes nothing for a no that is none: referrals, lame servers, half a chain, contradictions", function()
+    local wanted = {
+      referral = "servfail", ["referral-ra"] = "servfail", upward = "servfail", lame = "servfail",
+      ["lame-nx"] = "servfail", ["lame-soa"] = "servfail", half = "servfail", ["half-soa"] = "nodata", ["half-ra"] =
+      "nodata", bare = "nodata",
+      ["bare-aa"] = "nodata", ["bare-nx"] = "nxdomain", both = "badanswer", cut = "badanswer", yxdomain = "badanswer",
+      notauth = "badanswer", formerr = "badanswer", notimp = "badanswer", refused = "refused",
+    }
+    for name, code in pairs(wanted) do
+      check(name .. " " .. code, ('return "%s " .. tostring(select(3, dns.a("%s.example")))'):format(name, name))
+    end
+  end)
+
+  it("asks for the A-labels of internationalized names, in every function", function()
+    check("{host=m.example preference=10} ttl=300", 'return show(dns.mx "b\195\188cher.example")')
+    check("{host=m.example preference=10} ttl=300", 'return show(dns.query("B\195\156CHER\227\128\130example.", "mx"))')
+    check("v=DMARC1 ttl=300", 'return show(dns.txt "_dmarc.b\195\188cher.example")')
+    check("127.0.0.2", 'return dns.dnsbl("127.0.0.2", { "b\195\188cher.example" })["b\195\188cher.example"][1]')
+    check("nil badname", 'return show(dns.a "\255\254.example")')
+    check("nil refused", [[
+      return show(require "moonmilter.socket".connect { host = "b\195\188cher.example", port = 1 })
+    ]])
+    check("nil refused", 'return show(require "moonmilter.http".get "http://b\195\188cher.example:1/")')
+  end)
+
   it("distinguishes failures", function()
     check("nil nxdomain", 'return show(dns.a("nx.example"))')
     check("nil nodata", 'return show(dns.a("nodata.example"))')
@@ -227,6 +273,19 @@ describe("moonmilter.dns", function()
     ]])
   end)
 
+  it("takes no error code of a block list for a listing", function()
+    check("nil refused nil refused nil badanswer 127.0.0.9 1", [=[
+      local zones = { "refusing-bl.example", "blocked-bl.example", "lying-bl.example", "mixed-bl.example" }
+      local listed, failures = dns.dnsbl("127.0.0.2", zones)
+      local out = {}
+      for i = 1, 3 do
+        out[i] = tostring(listed[zones[i]]) .. " " .. failures[zones[i]].code
+      end
+      return table.concat(out, " ") .. " " .. listed[zones[4]][1] .. " " .. #listed[zones[4]]
+    ]=])
+    check("127.0.0.2", 'return dns.dnsbl("::ffff:127.0.0.2", { "bl.example" })["bl.example"][1]')
+  end)
+
   it("reports the caller's mistakes at the caller's line", function()
     check("unknown type", 'return select(2, pcall(dns.query, "ok.example", "nonsense")):match "unknown type"')
     check("is not an IP address", 'return select(2, pcall(dns.ptr, "ok.example")):match "is not an IP address"')
@@ -278,6 +337,25 @@ describe("a name server", function()
     assert.equal("nil unreachable", shows(host, 'return show(dns.a("nx.example"))'))
     server = start_server(port)
     assert.equal("nil nxdomain", shows(host, 'return show(dns.a("nx.example"))'))
+  end)
+
+  it("that does not know the zone is skipped for the next", function()
+    server = start_server(port)
+    local lame_port = process.free_port()
+    local lame = start_server(lame_port, "lame")
+    local seen = shows(host, ([[
+      dns.configure { servers = { "127.0.0.1:%d", "127.0.0.1:%d" }, timeout = 2 }
+      local first = show(dns.a("ok.example"))
+      local sent = dns.count().sent
+      for i = 1, 5 do dns.a(i .. ".bulk.example") end
+      local _, _, code = dns.a("nx.example")
+      return first .. " " .. (dns.count().sent - sent) .. " " .. code
+    ]]):format(lame_port, port))
+    lame:stop()
+    assert.equal("192.0.2.1,192.0.2.2 ttl=200 6 nxdomain", seen)
+    server:stop()
+    server = start_server(port, "lame")
+    assert.equal("nil servfail", shows(host, 'return show(dns.a("ok.example"))'))
   end)
 
   it("that is dead is skipped for the next", function()

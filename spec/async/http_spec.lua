@@ -61,7 +61,7 @@ describe("moonmilter.http", function()
   end)
 
   it("stops an answer without end at max_body", function()
-    assert.equal("nil|the answer is larger than max_body, or its header is larger than allowed|limit", run [[
+    assert.equal("nil|the answer is larger than max_body|limit", run [[
       return answer(http.get(base .. "/endless"))
     ]])
     assert.equal("200|bbbb", run [[return answer(http.get(base .. "/big?4", { max_body = 4 }))]])
@@ -72,6 +72,37 @@ describe("moonmilter.http", function()
     assert.matches("|refused$", run [[return answer(http.get("http://127.0.0.1:" .. P.refused .. "/"))]])
     assert.matches("|closed$", run [[return answer(http.get(base .. "/cut"))]])
     assert.matches("|protocol$", run [[return answer(http.get(base .. "/garbage"))]])
+  end)
+
+  local function raw(text, query)
+    return ('base .. "/raw?%s"%s'):format(text:gsub(".", function(c) return ("%02x"):format(c:byte()) end), query or "")
+  end
+
+  it("joins folded fields, and keeps trailers apart from headers", function()
+    assert.equal("first, second third|2", run([[
+      local r = http.get(]] .. raw("HTTP/1.1 200 OK\r\nX-A: first,\r\n  second \r\n\tthird\r\n"
+        .. "Content-Length: 0\r\n\r\n") .. [[)
+      return show(r.headers["x-a"], #r.header_list)
+    ]]))
+    assert.equal("ok|nil|late|1", run([[
+      local r = http.get(]] .. raw("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n"
+        .. "HTTP/1.1 999: evil\r\nX-A: late\r\n\r\n") .. [[)
+      return show(r.body, r.headers["x-a"], r.trailers["X-A"], #r.trailer_list)
+    ]]))
+  end)
+
+  it("writes the fields that frame a request itself", function()
+    for _, name in ipairs { "Content-Length", "transfer-encoding", "Connection", "Keep-Alive", "TE", "Trailer",
+      "Upgrade", "Expect", "Proxy-Connection" } do
+      assert.equal(("nil|http.request: header %s: the host writes it; leave it out|header"):format(name), (run(([[
+        local none, text, code = http.post(base .. "/echo", "body", { headers = { [%q] = "1" } })
+        return show(none, text, code)
+      ]]):format(name))))
+    end
+    assert.matches("give one value", run [[return select(2, pcall(http.get, base, { headers = { Host = { "a", "b" } } }))]])
+    assert.matches("has no body", run [[return select(2, pcall(http.request, { url = base, method = "HEAD", body = "x" }))]])
+    assert.matches("CONNECT", run [[return select(2, pcall(http.request, { url = base, method = "CONNECT" }))]])
+    assert.matches("host: other.example", run [[return http.get(base .. "/echo", { headers = { Host = "other.example" } }).body]])
   end)
 
   it("accepts an answer that comes before the server has read the body", function()

@@ -43,7 +43,12 @@ def talk(connection):
     elif verb == "cut-tls":
         connection.sendall(b"partial")
         connection.shutdown(socket.SHUT_RDWR)
-    elif verb == "reset":
+    elif verb in ("reset", "part-reset"):
+        if verb == "part-reset":
+            connection.sendall(b"part")
+            time.sleep(0.1)
+            if hasattr(connection, "pending"):  # TLS: below it, without a goodbye
+                connection = socket.socket(fileno=connection.detach())
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     elif verb == "blast":
         left = int(argument)
@@ -182,6 +187,10 @@ def http(connection):
             question = dict(line.split("=", 1) for line in body.decode().split("\n") if "=" in line)
             verdict = {"bob@example.com": "REJECT no bobs here", "busy@example.com": "DEFER"}
             connection.sendall(answer("200 OK", ("action=%s\n\n" % verdict.get(question["recipient"], "DUNNO")).encode()))
+        elif path in ("/raw", "/raw-close"):  # the bytes that the query has in hexadecimal
+            connection.sendall(bytes.fromhex(query))
+            if path == "/raw-close":
+                return
         elif path == "/empty":
             connection.sendall(head("204 No Content"))
         elif path == "/garbage":

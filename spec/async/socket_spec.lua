@@ -94,6 +94,19 @@ describe("a socket in a script", function()
     assert.equal("20000000", run [[return #talk("blast 20000000"):receive "*a"]])
   end)
 
+  it("a reset is no end of receive *a: what came is a part", function()
+    assert.equal("nil|closed|part|closed / nil|closed|part|closed / nil|closed|part|closed", run [[
+      local a, b = talk "part-reset", talk "part-reset"
+      local first = show(a:receive "*a")
+      require "socket".select({ b }, nil, 1) -- which finds the reset first
+      milter.sleep(0.2)
+      require "socket".select({ b }, nil, 1)
+      local c = socket.connect { host = "127.0.0.1", port = P.tls, tls = { verify = false } }
+      c:send "part-reset\n"
+      return first .. " / " .. show(b:receive "*a") .. " / " .. show(c:receive "*a")
+    ]])
+  end)
+
   it("speaks to unix sockets", function()
     assert.equal("hi|nil|No such file or directory|refused", run [[
       local s = assert(socket.connect{ unix = DIR .. "/talk.sock" })

@@ -116,6 +116,17 @@ describe("a hostile Redis server", function()
     ]])
   end)
 
+  it("is refused when a line does not end with CRLF, or has a CR inside", function()
+    assert.equal("protocol protocol protocol protocol, 12 OK", run [[
+      local client = redis.new { port = P.hostile, timeout = 1, pool_size = 1 }
+      local seen = {}
+      for i, reply in ipairs { ":12\n", ":1\r2\r\n", "+O\rK\r\n", "$2\nab\r\n" } do
+        seen[i] = select(3, client:call("SAY", reply)) or "taken"
+      end
+      return table.concat(seen, " ") .. ", " .. client:call("SAY", ":12\r\n") .. " " .. client:ping()
+    ]])
+  end)
+
   it("cannot answer one command with the reply of another", function()
     assert.equal("OK|unread|OK", run [[
       local client = redis.new { port = P.hostile, timeout = 1, pool_size = 1 }

@@ -445,6 +445,7 @@ describe("every kind of thing that a script can keep is among them:", function()
       "net/http_head.lua", "net/resp.lua", -- headers of an answer, plain data
       "/redis.lua", -- clients, made for all sessions
       "/init.lua", "net/luasec.lua", "net/luasocket.lua", "runtime/environment.lua", -- modules and globals
+      "runtime/syntax.lua", "runtime/flow.lua", "runtime/lint.lua", -- of a load; no script sees them
     }, sorted(found))
   end)
   it("the members of ctx", function()

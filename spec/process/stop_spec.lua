@@ -60,6 +60,32 @@ for _, workers in ipairs { 0, 2 } do
       assert.is_nil(line:find "aborted=")
     end)
 
+    it("by force calls on_done for a message that gets its final reply so, on_abort for one that gets none", function()
+      h = host.start { workers = workers, scripts = { ["10-tell.lua"] = [[
+        local milter = require "moonmilter"
+        function on_rcpt(ctx, recipient) if recipient == "slow@example.com" then milter.sleep(20) end end
+        function on_eom() milter.sleep(20) end
+        function on_done(ctx, result) print("done " .. ctx.sender .. " " .. result.verdict) end
+        function on_abort(ctx) print("abort " .. ctx.sender) end
+      ]] }, arguments = { "--drain_timeout=0.3" } }
+      local at_eom, at_rcpt, between = assert(h:connect()), assert(h:connect()), assert(h:connect())
+      for sender, mta in pairs { eom = at_eom, rcpt = at_rcpt, between = between } do
+        mta:mail(sender .. "@example.org")
+      end
+      for _, step in ipairs { "rcpt", "data", "eoh", "body" } do
+        at_eom[step](at_eom)
+      end
+      at_eom:send "E"
+      at_rcpt:send("R", "<slow@example.com>\0")
+      host.sleep(0.2)
+      h:signal "SIGTERM"
+      assert.truthy(host.wait_until(3, function() return h:log():find "moonmilter: stopped" end, "the end"))
+      assert.truthy(h:log():find("done eom@example.org tempfail", 1, true), h:log())
+      assert.truthy(h:log():find("abort rcpt@example.org", 1, true), h:log())
+      assert.truthy(h:log():find("abort between@example.org", 1, true), h:log())
+      assert.is_nil(h:log():find("abort eom", 1, true))
+    end)
+
     it("sent twice stops at once", function()
       h = host.start { workers = workers, scripts = SLOW }
       local busy = assert(h:connect())

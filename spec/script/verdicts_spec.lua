@@ -118,12 +118,32 @@ describe("a verdict", function()
 
   it("is logged at its place among the message's lines", function()
     for body, wanted in pairs { ["ctx:reject()"] = "decided_by=script.lua:3",
-      ["return ctx:reject()"] = 'decided_by="script on_mail"',
+      ["return ctx:reject()"] = "decided_by=script.lua:3",
       ["return 'reject'"] = 'decided_by="script on_mail"' } do
       local reply = reply_at("mail", body)
       local line = reply.mta:log_lines("message")[1]
       assert.truthy(line:find(wanted, 1, true), line)
       reply.mta:close()
+    end
+  end)
+
+  it("is logged at its place in a helper and in a module, in every style of the docs", function()
+    for source, wanted in pairs {
+      ["local function no(c)\n return c:reject(550,\n '5.7.1', 'x')\nend\nfunction on_mail(ctx)\n return no(ctx)\nend"] =
+        "script.lua:2",
+      ["return {\n on_mail = function(ctx)\n  if ctx.sender then return ctx:tempfail 'later' end\n end }"] = "script.lua:3",
+      ["local p = require 'policy'\nfunction on_mail(ctx)\n p.check(ctx)\nend"] = "policy.lua:3",
+      ["function on_mail(ctx) -- return ctx:reject()\n local s = [[return ctx:reject()]]\n return ctx:discard() -- (\nend"] =
+        "script.lua:3",
+    } do
+      local host = assert(fake_mta.host { files = { ["script.lua"] = source,
+        ["lib/policy.lua"] = "local p = {}\nfunction p.check(ctx)\n  return ctx:reject 'no'\nend\nreturn p" } })
+      local mta = fake_mta.start { host = host }
+      mta:begin()
+      mta:mail()
+      mta:close()
+      assert.truthy(host:log():find("decided_by=" .. wanted, 1, true), wanted .. "\n" .. host:log())
+      host:close()
     end
   end)
 
@@ -162,7 +182,7 @@ describe("reply texts", function()
     { "ctx:reject('552', '100')", "552 5.7.1 100" }, { "ctx:reject('552', '5.2.2')", "552 5.2.2 Command rejected" },
     { "ctx:reject(550, '4 lines')", "550 5.7.1 4 lines" },
     { "ctx:reject('5.7.1 is no status here')", "550 5.7.1 5.7.1 is no status here" },
-    { "ctx:reject('gr\195\188n')", "550 5.7.1 gr\195\188n" }, { "ctx:reject(12345 .. '')", "550 5.7.1 12345" },
+    { "ctx:reject('gr\195\188n')", "550 5.7.1 gr?n" }, { "ctx:reject(12345 .. '')", "550 5.7.1 12345" },
     { "ctx:reject(('x'):rep(980))", "550 5.7.1 " .. ("x"):rep(980) },
     { "ctx:reject(('%'):rep(980))", "550 5.7.1 " .. ("%"):rep(1960) },
     { "local t = {} for i = 1, 32 do t[i] = 'l' end ctx:reject(unpack(t))", ("550-5.7.1 l\r\n"):rep(31)

@@ -69,6 +69,14 @@ describe("fake DNS", function()
     assert.same({ { "example.org", "MX" }, { "nowhere.example", "MX" }, { "bad.example", "MX" } }, mta:asked "dns")
   end)
 
+  it("knows internationalized names in either spelling", function()
+    for _, key in ipairs { "b\195\188cher.example", "xn--bcher-kva.example" } do
+      local mta = start { script = SCRIPT, dns = { [key] = { MX = { { 10, "mx.example.org" } } } } }
+      assert.equal("accept", mta:message { from = "a@b\195\188cher.example" }.verdict)
+      mta:close()
+    end
+  end)
+
   it("may be a function of the test, and may delay its answer", function()
     local mta = start {
       script = [[ local dns = require "moonmilter.dns" local milter = require "moonmilter"

@@ -1,5 +1,6 @@
 --- Host names to addresses, for sockets and HTTP. A numeric address is taken unchanged; localhost is never looked up;
 -- then /etc/hosts; then DNS: IPv4, and IPv6 when there is none. No search domain is tried.
+local ascii_name = require "moonmilter.net.ascii_name"
 local core = require "moonmilter.core"
 local dns = require "moonmilter.dns"
 
@@ -48,7 +49,11 @@ function host_name.addresses(host, seconds)
   if is_address(bare) then
     return { bare }
   end
-  local name = bare:lower():gsub("%.$", "")
+  local ascii, why, why_code = ascii_name(bare)
+  if not ascii then
+    return nil, why, why_code
+  end
+  local name = ascii:lower():gsub("%.$", "")
   if name == "localhost" or name:match "%.localhost$" then -- RFC 6761 6.3
     return LOOPBACK
   end
@@ -57,9 +62,9 @@ function host_name.addresses(host, seconds)
     return known
   end
   local options = seconds and { timeout = seconds } or nil
-  local addresses, text, code = dns.a(bare, options)
+  local addresses, text, code = dns.a(ascii, options)
   if not addresses and code == "nodata" then
-    addresses, text, code = dns.aaaa(bare, options)
+    addresses, text, code = dns.aaaa(ascii, options)
   end
   if not addresses then
     return nil, ("%s: %s"):format(host, text), code

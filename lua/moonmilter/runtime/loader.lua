@@ -63,7 +63,17 @@ function loader.load(paths, host)
       on_load(host)
     end
   end
-  return plan.of(scripts, module_strings, module_methods)
+  local findings, warned = {}, 0
+  for _, one in ipairs(scripts) do
+    for _, finding in ipairs(one.findings) do
+      findings[#findings + 1] = finding
+    end
+    warned = warned + #one.warnings
+    one.findings, one.warnings = nil, nil
+  end
+  local result = plan.of(scripts, module_strings, module_methods)
+  result.findings, result.warned = table.concat(findings, "\n"), warned
+  return result
 end
 
 return loader

@@ -62,6 +62,20 @@ function macros.wanted(strings)
   return wanted
 end
 
+local STAGES = { "connect", "helo", "mail", "rcpt", "data", "eoh", "eom" }
+
+--- The first stage at which an MTA sends a macro; nil when nobody knows.
+---@param name string  braces optional
+---@return string?
+function macros.first_stage(name)
+  name = braced(name)
+  for _, stage in ipairs(STAGES) do
+    if first_known[name] == stage or (" " .. defaults[stage] .. " "):find(" " .. name .. " ", 1, true) then
+      return stage
+    end
+  end
+end
+
 local LIST_MAX = 50 -- names per stage; at the 51st Sendmail refuses the client (8.17, milter_getsymlist)
 
 local function check_size(stage, list)

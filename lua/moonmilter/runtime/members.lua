@@ -1,6 +1,7 @@
 --- How a script reads a member of ctx. In Lua, so that the most frequent accesses, ctx.message and the methods, stay in
 -- compiled code; the host is asked for facts.
-local members = {}
+-- facts and methods: the names, for moonmilter.runtime.lint.
+local members = { facts = {}, methods = {} }
 
 --- Returns the __index of ctx.
 ---@param kept table<string, table>  by name of the member: a table by ctx; the host fills and clears it
@@ -11,6 +12,7 @@ function members.index(kept, known, fact, now)
   local methods = {}
   for name, member in pairs(known) do
     methods[name] = type(member) == "function" and member or nil
+    members[type(member) == "function" and "methods" or "facts"][name] = true
   end
   return function(ctx, name)
     local by_ctx = ctx == now[1] and kept[name]

@@ -4,6 +4,7 @@
 -- so that negotiation knows what a script needs through its helpers. It waits for a module that another session is
 -- still loading.
 local core = require "moonmilter.core"
+local lint = require "moonmilter.runtime.lint"
 local wait = require "moonmilter.runtime.wait"
 
 local modules = {}
@@ -94,6 +95,7 @@ function modules.require(name)
   if modules.on_load then
     modules.on_load(name, loader)
   end
+  loader = lint.keep_lines(loader)
   loaded[name] = LOADING
   local entry = { name = name, task = core.task() }
   loading[#loading + 1] = entry

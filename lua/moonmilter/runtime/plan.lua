@@ -97,12 +97,15 @@ function plan.of(scripts, module_strings, module_methods)
     for name in pairs(macros.wanted(script.strings)) do
       wanted_macros[name] = true
     end
+    for name in pairs(script.macros) do
+      wanted_macros[name] = true
+    end
     for _, name in ipairs(options.macros or {}) do
       wanted_macros[name] = true
     end
     result.lockstep = result.lockstep or options.lockstep == true
     result.rejected_recipients = result.rejected_recipients or options.rejected_recipients == true
-    script.strings, script.methods = nil, nil
+    script.strings, script.methods, script.macros = nil, nil, nil
   end
   complete_stages(result)
   result.macro_lists = macros.lists(wanted_macros)

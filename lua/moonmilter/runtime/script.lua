@@ -2,11 +2,13 @@
 local core = require "moonmilter.core"
 local chunk = require "moonmilter.runtime.chunk"
 local environment = require "moonmilter.runtime.environment"
+local lint = require "moonmilter.runtime.lint"
 local plan = require "moonmilter.runtime.plan"
+local wait = require "moonmilter.runtime.wait"
 
 local script = {}
 
-local handlers = core.handlers
+local handlers, sleep = core.handlers, wait.wrap(core.sleep)
 
 local options_known = {
   needs = "table", facts = "table", macros = "table", lockstep = "boolean", rejected_recipients = "boolean",
@@ -65,7 +67,20 @@ local function check_fields(path, fields)
   end
 end
 
+-- A word with a key, or after a hole, would be passed over.
+local function check_keys(path, key, list)
+  for at, word in pairs(list) do
+    if type(at) ~= "number" then
+      file_error(path, 1, ("options.%s: is a list of words; write { %q }, not { %s = %s }"):format(key, tostring(at),
+        tostring(at), tostring(word)))
+    elseif at < 1 or at > #list or at ~= math.floor(at) then
+      file_error(path, 1, ("options.%s: has a word at %s, but none before it"):format(key, tostring(at)))
+    end
+  end
+end
+
 local function check_list(path, key, list, known)
+  check_keys(path, key, list)
   for _, word in ipairs(list) do
     if type(word) ~= "string" then
       file_error(path, 1, ("options.%s: must be a list of words, not of a %s"):format(key, type(word)))
@@ -127,7 +142,17 @@ local function collect_handlers(path, env, returned)
       end
     end
   end
-  return found, fields, rawget(source, "options")
+  return found, fields, source
+end
+
+-- A script that returns its handlers may set its options either way, but not in both.
+local function options_of(path, env, source)
+  local global, own = rawget(env, "options"), rawget(source, "options")
+  if source ~= env and global ~= nil and own ~= nil then
+    file_error(path, 1, "options are set twice: as a global, and in the table that the script returns")
+  end
+  local options = own == nil and global or own
+  return options ~= nil and check_options(path, options) or {}
 end
 
 -- All sessions share a global that a function sets; nearly always it is a forgotten local.
@@ -152,6 +177,15 @@ local function report_globals(path, fn, env, returned)
   return reports
 end
 
+-- What lint finds, and the macros that the script asks ctx for.
+local function report_text(path, text)
+  local found, wanted = lint.warnings(text)
+  for i, one in ipairs(found) do
+    found[i] = ("%s:%d: %s"):format(path, one.line, one.text)
+  end
+  return found, wanted
+end
+
 -- How many arguments a function can see: the host does not build those that it cannot see. Three is the maximum.
 local function seen_by(fn)
   local shape = debug.getinfo(fn, "u")
@@ -166,7 +200,20 @@ local function seen_by_all(functions)
   return seen
 end
 
---- Loads a script; raises an error with file and line when anything is wrong.
+local BREATH = 32 * 1024 -- bytes of source
+
+local read_since = 0 -- bytes of source, read for lint
+
+-- Lint takes a microsecond for a byte; at a reload the loop serves others meanwhile.
+local function breathe(bytes)
+  read_since = read_since + bytes
+  if read_since > BREATH then
+    read_since = 0
+    sleep(0)
+  end
+end
+
+--- Loads a script; raises an error with file and line when anything is wrong. May wait.
 ---@param path string
 ---@return table  handlers, what they see, options, and what its code mentions
 function script.load(path)
@@ -175,24 +222,32 @@ function script.load(path)
     error(path .. ": is bytecode; give the script's source", 0)
   end
   local env, loaded = environment.new(path)
-  local main_chunk, err = load(source, "@" .. path, "t", env) -- the name appears in tracebacks
+  local name = "@" .. path -- appears in tracebacks
+  local main_chunk, err = load(source, name, "t", env)
   if not main_chunk then
     error(err, 0)
   end
+  local text, with_lines = lint.read(source)
+  breathe(#source)
+  main_chunk = load(with_lines, name, "t", env) or main_chunk
   local strings, methods = chunk.strings(main_chunk), chunk.methods(main_chunk)
   local returned = main_chunk()
   loaded()
-  local found, fields, options = collect_handlers(path, env, returned)
+  local found, fields, handlers_in = collect_handlers(path, env, returned)
+  local findings, wanted = report_text(path, text)
+  breathe(#source)
   return {
     path = path,
     name = ((path:match("^.*/(.*)$") or path):gsub("%.lua$", "")),
     handlers = found,
     seen = seen_by_all(found),
     fields = fields,
-    options = options and check_options(path, options) or {},
+    options = options_of(path, env, handlers_in),
+    macros = wanted,
     strings = strings,
     methods = methods,
     warnings = report_globals(path, main_chunk, env, returned),
+    findings = findings,
   }
 end
 

@@ -16,8 +16,12 @@ local answers = {}
 
 -- dns = { ["example.org"] = { A = { "192.0.2.1" }, MX = { { 10, "mx.example.org" } }, TXT = …, delay = 2 },
 --         ["bad.example"] = "servfail" }
-function answers.dns(world, name, kind)
+-- spelt: the name with U-labels, when it has some.
+function answers.dns(world, name, kind, spelt)
   local entry = world[name] or world[name:lower()]
+  if entry == nil and spelt then
+    entry = world[spelt]
+  end
   local ip = kind == "PTR" and name:match "^(.*)%.in%-addr%.arpa$"
   if entry == nil and ip then -- an address may be given directly
     entry = world[ip:gsub("^(%d+)%.(%d+)%.(%d+)%.(%d+)$", "%4.%3.%2.%1")]

@@ -1,5 +1,6 @@
 -- moonmilter.dns as a test sees it: the host's own, but the test answers the query instead of a name server.
 local ask_test, wait = ...
+local codec = require "moonmilter.codec"
 local core = require "moonmilter.core"
 
 -- Records may be abbreviated: { 10, "mx.example.org" } for an MX.
@@ -22,7 +23,12 @@ end
 
 function core.dns_query(name, kind, timeout)
   kind, name = kind:lower(), name:gsub("%.$", "")
-  local records, text, code, delay = ask_test("dns", name, kind:upper())
+  local records, text, code, delay
+  if name:find("xn--", 1, true) then -- what a script spells with U-labels is asked for as A-labels
+    records, text, code, delay = ask_test("dns", name, kind:upper(), (codec.idna_to_unicode(name)))
+  else
+    records, text, code, delay = ask_test("dns", name, kind:upper())
+  end
   records, text, code = wait("dns " .. name, timeout or core.dns_timeout, records, text, code, delay)
   if records == nil then
     return nil, text, code
