@@ -12,6 +12,7 @@
 
 #include <ev.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,11 +47,43 @@ static void on_retire(void *self, const char *text)
 		h->retire(h->retire_self, text);
 }
 
+/* The directory of durable stores: BORROWED from the configuration or from the environment, where systemd names it;
+ * the first of several. */
+static const char *state_dir_of(const struct mm_host *h, char *to, size_t size)
+{
+	const char *named = getenv("STATE_DIRECTORY");
+	if (h->config.state_dir != NULL || named == NULL || named[0] != '/')
+		return h->config.state_dir;
+	snprintf(to, size, "%.*s", (int)strcspn(named, ":"), named);
+	return to;
+}
+
+/* What tells this host from others of the same user on this machine, the same in all its workers and after a restart.
+ * NULL: it shares nothing, because it serves nobody. */
+static const char *identity_of(const struct mm_host *h, const char *state_dir, char *to, size_t size)
+{
+	char here[PATH_MAX] = "";
+	if (h->options.no_sockets)
+		return NULL;
+	if (state_dir != NULL || h->options.config_file != NULL) {
+		const char *path = state_dir != NULL ? state_dir : h->options.config_file;
+		return realpath(path, here) != NULL && strlen(here) < size ? strcpy(to, here) : path;
+	}
+	size_t used = (size_t)snprintf(to, size, "%s", getcwd(here, sizeof here) != NULL ? here : "");
+	for (size_t m = 0; m < h->config.milter_count; m++)
+		for (size_t i = 0; i < h->config.milters[m].listen.count && used < size; i++)
+			used += (size_t)snprintf(to + used, size - used, " %s", h->config.milters[m].listen.items[i]);
+	return to;
+}
+
 static bool make_worker(struct mm_host *h, struct mm_fault *why)
 {
+	char directory[PATH_MAX], identity[2 * PATH_MAX];
+	const char *state_dir = state_dir_of(h, directory, sizeof directory);
 	struct mm_worker_options o = {
 		.loop = h->loop, .log = &h->log, .census = h->census, .row = h->row,
 		.milter_count = (unsigned)h->config.milter_count, .milter_names = h->milter_names,
+		.state_dir = state_dir, .identity = identity_of(h, state_dir, identity, sizeof identity),
 		.drained = mm_host_on_drained, .retire = on_retire, .self = h,
 	};
 	struct mm_recorder_options record = {
