@@ -73,7 +73,7 @@ PARTS_OBJECTS   := $(filter-out $(BUILD)/obj/program/%,$(PROGRAM_OBJECTS))
 TEST_OBJECTS    := $(patsubst host/%.c,$(BUILD)/test/obj/%.o,$(LIBRARY_SOURCES) \
 	$(filter-out host/program/%,$(PROGRAM_SOURCES))) $(BUILD)/obj/lua_sources.o
 # lua/moonmilter/testing/ runs in busted, outside the host: it is not part of the library
-LUA_SOURCES := $(sort $(wildcard lua/moonmilter/*.lua $(patsubst %,lua/moonmilter/%/*.lua,runtime mail net)))
+LUA_SOURCES := $(sort $(wildcard lua/moonmilter/*.lua $(patsubst %,lua/moonmilter/%/*.lua,runtime mail net state)))
 
 PACKAGES_BUILD := gcc make pkg-config libc6-dev libluajit-5.1-dev luajit libev-dev libc-ares-dev libcurl4-openssl-dev \
 	liblmdb-dev libidn2-dev libssl-dev libsystemd-dev lua-lpeg

@@ -10,6 +10,7 @@
 #include <lua.h>
 #include <math.h>
 #include <openssl/sha.h>
+#include <unistd.h>
 
 struct use {
 	struct mm_stores *all;          /* borrowed */
@@ -341,13 +342,20 @@ static int store_take(lua_State *L)
 	return 4;
 }
 
+/* store.unique() -> a name that no other process and no other generation has */
+static int store_unique(lua_State *L)
+{
+	lua_pushfstring(L, "%d.%d.%f", (int)getpid(), (int)mm_generation_of(L)->settings.number, mm_clock_wall());
+	return 1;
+}
+
 void mm_bind_store(lua_State *L)
 {
 	static const luaL_Reg functions[] = {
 		{ "open", store_open }, { "get", store_get }, { "packed", store_packed }, { "unpack", store_unpack },
 		{ "set", store_set }, { "swap", store_swap }, { "delete", store_delete }, { "incr", store_incr },
 		{ "next", store_next }, { "remove_some", store_remove_some }, { "figures", store_figures },
-		{ "take", store_take }, { NULL, NULL },
+		{ "take", store_take }, { "unique", store_unique }, { NULL, NULL },
 	};
 	lua_newtable(L);
 	for (const luaL_Reg *f = functions; f->name != NULL; f++) {

@@ -12,6 +12,8 @@
 -- burst + rate × time pass in any time.
 local core = require "moonmilter.core"
 local options_of = require "moonmilter.runtime.options"
+local places = require "moonmilter.state.places"
+local store = require "moonmilter.store"
 local tasks = require "moonmilter.runtime.tasks"
 
 local limit = {}
@@ -27,12 +29,32 @@ local OPTIONS = {
   on_down = { "string", "open" }, -- what take() answers when the store fails: "open" or "tempfail"
 }
 
+local CONCURRENCY_OPTIONS = {
+  name = { "string" },
+  max = { "number" }, -- places of each key
+  on_down = { "string", "open" },
+}
+
+local DISTINCT_OPTIONS = {
+  name = { "string" },
+  count = { "number" }, -- different values of each key
+  per = { "string" }, -- in such a time: "1h", "10m"
+  on_down = { "string", "open" },
+}
+
 local buckets -- number of the store that holds the buckets of all limits
 
 ---@class moonmilter.Limit
 ---@field name string
 local Limit = {}
 Limit.__index = Limit
+
+-- "1h", "10m" -> seconds
+local function read_time(text)
+  local count, unit = text:match "^(%d+)([smhd])$"
+  count = tonumber(count)
+  return count and count >= 1 and count <= 1e6 and count * SECONDS[unit] or nil
+end
 
 -- "200/h", "10/15m" -> units and seconds
 local function read_rate(rate)
@@ -44,23 +66,35 @@ local function read_rate(rate)
   return count, every * SECONDS[unit]
 end
 
-local function check(options)
+-- What all three kinds have.
+local function check_common(call, options, rows)
   if type(options) ~= "table" then
-    error(("limit.new: expected a table of options, got a %s"):format(type(options)), 3)
+    error(("%s: expected a table of options, got a %s"):format(call, type(options)), 4)
   end
-  options = options_of.check("limit.new", options, OPTIONS, 3)
+  options = options_of.check(call, options, rows, 4)
   if not options.name or not options.name:find "^[%w_.-]+$" or #options.name > 64 then
-    error("limit.new: name must be 1 to 64 letters, digits, \"_\", \"-\" and \".\"", 3)
+    error(call .. ": name must be 1 to 64 letters, digits, \"_\", \"-\" and \".\"", 4)
   end
+  if not ON_DOWN[options.on_down] then
+    error(("%s: on_down is %q; it must be \"open\" or \"tempfail\""):format(call, options.on_down), 4)
+  end
+  return options
+end
+
+local function check_count(call, name, value)
+  if type(value) ~= "number" or not (value >= 1 and value <= 1e9) then
+    error(("%s: %s is %s; give 1 or more"):format(call, name, tostring(value)), 4)
+  end
+end
+
+local function check(options)
+  options = check_common("limit.new", options, OPTIONS)
   if not options.rate or not read_rate(options.rate) then
     error(("limit.new: rate is %s; write it as \"200/h\" or \"10/15m\" (s, m, h, d)"):format(
       options.rate and ("%q"):format(options.rate) or "missing"), 3)
   end
-  if options.burst and not (options.burst >= 1 and options.burst <= 1e9) then
-    error(("limit.new: burst is %s; give 1 or more"):format(tostring(options.burst)), 3)
-  end
-  if not ON_DOWN[options.on_down] then
-    error(("limit.new: on_down is %q; it must be \"open\" or \"tempfail\""):format(options.on_down), 3)
+  if options.burst ~= nil then
+    check_count("limit.new", "burst", options.burst)
   end
   return options
 end
@@ -161,6 +195,139 @@ end
 function Limit:reset(key)
   check_take(key, 1)
   return raw.delete(buckets, self.prefix .. key)
+end
+
+-- ---- how many at a time ----
+
+---@class moonmilter.Concurrency
+---@field name string
+local Concurrency = {}
+Concurrency.__index = Concurrency
+
+local place_store
+
+--- A limit of how many messages or clients are under way at a time, for each key.
+---@param options { name: string, max: number, on_down: string? }
+---@return moonmilter.Concurrency
+function limit.concurrency(options)
+  options = check_common("limit.concurrency", options, CONCURRENCY_OPTIONS)
+  check_count("limit.concurrency", "max", options.max)
+  place_store = place_store or store.open("places", { when_full = "evict" })
+  return setmetatable({ name = options.name, prefix = options.name .. ":", max = options.max,
+    on_down = options.on_down }, Concurrency)
+end
+
+local function check_key(call, key)
+  if type(key) ~= "string" then
+    error(("%s: the key is a %s; it must be a string, or nil for no limit"):format(call, type(key)), 3)
+  end
+end
+
+local function down(self, text, code)
+  return self.on_down == "open", { state = "down", text = text, code = code, count = 0 }
+end
+
+--- Takes a place until the message (from MAIL on) or the client (before) ends.
+---@param key string?  nil: no limit
+---@return boolean ok
+---@return { count: integer, state: "shared"|"down"|"none" } state  count: places that are taken now
+function Concurrency:enter(key)
+  if key == nil then
+    return true, { count = 0, state = "none" }
+  end
+  check_key("enter", key)
+  local ok, count, code = places.take(place_store, self.prefix .. key, self.max)
+  if ok == nil then
+    return down(self, count, code)
+  end
+  if ok then
+    tasks.at_end(function()
+      places.give(self.prefix .. key)
+    end)
+  end
+  return ok, { count = count, state = "shared" }
+end
+
+--- How many places of a key are taken.
+---@param key string
+---@return integer? count
+---@return string? text
+---@return string? code
+function Concurrency:count(key)
+  check_key("count", key)
+  return places.count(place_store, self.prefix .. key)
+end
+
+-- ---- how many different ones ----
+
+---@class moonmilter.Distinct
+---@field name string
+local Distinct = {}
+Distinct.__index = Distinct
+
+local distinct_store
+
+--- A limit of how many different values a key may have in some time: recipients of an account, accounts of a client.
+---@param options { name: string, count: number, per: string, on_down: string? }  per: "1h", "10m", "1d"
+---@return moonmilter.Distinct
+function limit.distinct(options)
+  options = check_common("limit.distinct", options, DISTINCT_OPTIONS)
+  check_count("limit.distinct", "count", options.count)
+  local per = options.per and read_time(options.per)
+  if not per then
+    error(("limit.distinct: per is %s; write it as \"1h\" or \"10m\" (s, m, h, d)"):format(
+      options.per and ("%q"):format(options.per) or "missing"), 2)
+  end
+  distinct_store = distinct_store or store.open("distinct", { when_full = "evict" })
+  return setmetatable({ name = options.name, prefix = options.name .. ":", max = options.count, per = per,
+    on_down = options.on_down }, Distinct)
+end
+
+--- Notes a value of a key. A value that was noted before is free; a new one beyond the limit is refused and not noted.
+--- The time begins with the first value.
+---@param key string?  nil: no limit
+---@param value string
+---@return boolean ok
+---@return { count: integer, state: "shared"|"down"|"none" } state  count: different values so far
+function Distinct:add(key, value)
+  if key == nil then
+    return true, { count = 0, state = "none" }
+  end
+  check_key("add", key)
+  if type(value) ~= "string" then
+    error(("add: the value is a %s; it must be a string"):format(type(value)), 2)
+  end
+  -- the length keeps keys apart that contain the separator
+  local base = ("%s%d:%s:"):format(self.prefix, #key, key)
+  local count, left_or_text, code = distinct_store:get(base)
+  if count == nil and left_or_text then
+    return down(self, left_or_text, code)
+  end
+  local seen, text, why = distinct_store:get(base .. value)
+  if seen == nil and text then
+    return down(self, text, why)
+  elseif seen then
+    return true, { count = count or 0, state = "shared" }
+  elseif (count or 0) >= self.max then
+    return false, { count = count, state = "shared" }
+  end
+  local added
+  added, text, why = distinct_store:add(base .. value, true, count and left_or_text or self.per)
+  if added == nil then
+    return down(self, text, why)
+  elseif not added then -- another worker was faster
+    return true, { count = count or 1, state = "shared" }
+  end
+  count, text, why = distinct_store:incr(base, 1, self.per)
+  if count == nil then
+    return down(self, text, why)
+  end
+  if count > self.max then -- another worker took the last one
+    distinct_store:delete(base .. value)
+    distinct_store:incr(base, -1, self.per)
+    return false, { count = self.max, state = "shared" }
+  end
+  return true, { count = count, state = "shared" }
 end
 
 return limit
