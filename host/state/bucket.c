@@ -3,6 +3,8 @@
 #include <math.h>
 #include <string.h>
 
+/* Seconds since 1970 in a double are exact to a quarter of a microsecond: rounding must not refuse the last unit. */
+#define ROUNDING 1e-6
 #define LETTER 'L'              /* of a record; bind/packed.h has others */
 
 bool mm_bucket_read(struct mm_text record, double *full_at, bool *crossed)
@@ -44,12 +46,11 @@ enum mm_change mm_bucket_decide(void *self, const struct mm_record *old, struct 
 	double missing = missing_of(b, full_at), wanted = missing + b->count * b->interval;
 	/* half full again: what comes now is another crossing */
 	was_crossed = was_crossed && missing > whole / 2;
-	/* sums of fractions must not refuse the last unit */
-	b->ok = wanted <= whole * (1 + 1e-12);
+	b->ok = wanted <= whole + ROUNDING;
 	b->crossed = !b->ok && !was_crossed;
 	b->retry_after = b->ok ? 0 : b->count > b->capacity ? INFINITY : wanted - whole;
 	double left = b->ok ? fmax(wanted, 0) : missing;
-	b->remaining = floor((whole - left) / b->interval + 1e-6);
+	b->remaining = floor((whole - left + ROUNDING) / b->interval);
 	if (b->count == 0 || (!b->ok && !b->crossed))
 		return MM_CHANGE_NOTHING;
 	if (!b->ok && missing <= 0)             /* asks for more than there can be: nothing to remember but the crossing */

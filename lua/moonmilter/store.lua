@@ -184,7 +184,10 @@ end
 ---@return string? code
 function Store:count()
   local figures, text, code = raw.figures(self.number)
-  return figures and figures.count, text, code
+  if not figures then
+    return nil, text, code
+  end
+  return figures.count
 end
 
 --- Removes all keys, or those with a prefix.
