@@ -230,6 +230,11 @@ struct mm_host *mm_testing_host_new(const struct mm_host_options *o, double now,
 
 /* ---- start and run ---- */
 
+double mm_testing_now(void)
+{
+	return mm_clock_now();
+}
+
 const char *mm_testing_suggest(const char *word, const char *const *words)
 {
 	return mm_suggest(word, words);
