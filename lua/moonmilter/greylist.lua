@@ -84,7 +84,7 @@ end
 
 -- "mail-ej1-f46.google.com" -> "google.com"; nothing for a name in which that would be a top-level domain.
 local function pool_of(name)
-  return name and name:lower():match "^[^.]+%.([^.]+%.[^%s]+)$"
+  return name and not name:find "^%[" and name:lower():match "^[^.]+%.([^.]+%.[^%s]+)$" or nil
 end
 
 local function place_of(ctx, facts)
@@ -92,7 +92,7 @@ local function place_of(ctx, facts)
   if domain then
     return "domain " .. domain:lower(), true
   end
-  local name = pool_of(ctx.client.name)
+  local name = pool_of(ctx.client.host)
   if name then
     return "name " .. name, false
   end
