@@ -2,6 +2,7 @@
 
 #include <lauxlib.h>
 #include <lua.h>
+#include <math.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -31,7 +32,8 @@ static const char *write_table(lua_State *L, int at, struct mm_buffer *to, unsig
 	mm_buffer_append_u8(to, '{');
 	for (lua_pushnil(L); lua_next(L, at) != 0; lua_pop(L, 1)) {
 		int top = lua_gettop(L);
-		const char *wrong = lua_istable(L, top - 1) ? "a table as a key" : write_value(L, top - 1, to, depth + 1);
+		const char *wrong = lua_istable(L, top - 1) ? "a table as a key"
+			: write_value(L, top - 1, to, depth + 1);
 		if (wrong == NULL)
 			wrong = write_value(L, top, to, depth + 1);
 		if (wrong == NULL && to->size > MM_PACKED_SIZE_MAX)
@@ -111,7 +113,7 @@ static bool read_number(lua_State *L, struct reader *r)
 /* A NaN cannot be a key; it cannot have been written as one either. */
 static bool is_key(lua_State *L, int at)
 {
-	return lua_type(L, at) != LUA_TTABLE && !(lua_type(L, at) == LUA_TNUMBER && lua_tonumber(L, at) != lua_tonumber(L, at));
+	return lua_type(L, at) != LUA_TTABLE && !(lua_type(L, at) == LUA_TNUMBER && isnan(lua_tonumber(L, at)));
 }
 
 static bool read_table(lua_State *L, struct reader *r, unsigned depth)

@@ -172,7 +172,8 @@ static struct mm_text check_value(lua_State *L, int at, const struct use *u)
 	struct mm_buffer *b = mm_stores_scratch(u->all);
 	const char *wrong = mm_packed_write(L, at, b);
 	if (wrong != NULL)
-		mm_raise_at_script(L, "store: %s cannot be kept; give a string, a number, a boolean, or a table of those", wrong);
+		mm_raise_at_script(L, "store: %s cannot be kept; give a string, a number, a boolean, or a table of "
+			"those", wrong);
 	if (b->failed)
 		mm_raise_at_script(L, "store: out of memory");
 	return (struct mm_text){ (const char *)b->bytes, b->size };

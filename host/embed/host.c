@@ -7,12 +7,12 @@
 #include "embed/parts.h"
 #include "embed/rights.h"
 #include "embed/signals.h"
+#include "embed/state.h"
 #include "moonmilter_testing.h"
 #include "task/budget.h"
 
 #include <ev.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,43 +47,14 @@ static void on_retire(void *self, const char *text)
 		h->retire(h->retire_self, text);
 }
 
-/* The directory of durable stores: BORROWED from the configuration or from the environment, where systemd names it;
- * the first of several. */
-static const char *state_dir_of(const struct mm_host *h, char *to, size_t size)
-{
-	const char *named = getenv("STATE_DIRECTORY");
-	if (h->config.state_dir != NULL || named == NULL || named[0] != '/')
-		return h->config.state_dir;
-	snprintf(to, size, "%.*s", (int)strcspn(named, ":"), named);
-	return to;
-}
-
-/* What tells this host from others of the same user on this machine, the same in all its workers and after a restart.
- * NULL: it shares nothing, because it serves nobody. */
-static const char *identity_of(const struct mm_host *h, const char *state_dir, char *to, size_t size)
-{
-	char here[PATH_MAX] = "";
-	if (h->options.no_sockets)
-		return NULL;
-	if (state_dir != NULL || h->options.config_file != NULL) {
-		const char *path = state_dir != NULL ? state_dir : h->options.config_file;
-		return realpath(path, here) != NULL && strlen(here) < size ? strcpy(to, here) : path;
-	}
-	size_t used = (size_t)snprintf(to, size, "%s", getcwd(here, sizeof here) != NULL ? here : "");
-	for (size_t m = 0; m < h->config.milter_count; m++)
-		for (size_t i = 0; i < h->config.milters[m].listen.count && used < size; i++)
-			used += (size_t)snprintf(to + used, size - used, " %s", h->config.milters[m].listen.items[i]);
-	return to;
-}
-
 static bool make_worker(struct mm_host *h, struct mm_fault *why)
 {
-	char directory[PATH_MAX], identity[2 * PATH_MAX];
-	const char *state_dir = state_dir_of(h, directory, sizeof directory);
+	struct mm_host_state state;
+	mm_host_find_state(h, &state);
 	struct mm_worker_options o = {
 		.loop = h->loop, .log = &h->log, .census = h->census, .row = h->row,
 		.milter_count = (unsigned)h->config.milter_count, .milter_names = h->milter_names,
-		.state_dir = state_dir, .identity = identity_of(h, state_dir, identity, sizeof identity),
+		.state_dir = state.directory, .identity = state.identity,
 		.drained = mm_host_on_drained, .retire = on_retire, .self = h,
 	};
 	struct mm_recorder_options record = {
@@ -167,6 +138,7 @@ struct mm_host *mm_host_bind(const struct mm_host_options *o, bool with_control,
 		return NULL;
 	}
 	mm_host_copy_options(h, o);
+	h->bound_by = getpid();
 	h->control.fd = -1;
 	mm_log_init(&h->log, STDERR_FILENO);
 	if (bind_all(h, with_control, why))
@@ -387,6 +359,7 @@ void mm_host_free(struct mm_host *h)
 	if (h->is_virtual)
 		mm_clock_make_real();
 	mm_host_free_listeners(h);
+	mm_host_remove_state(h);
 	free_names(h);
 	mm_config_free(&h->config);
 	mm_config_free(&h->next_config);

@@ -53,7 +53,7 @@ enum mm_change mm_bucket_decide(void *self, const struct mm_record *old, struct 
 	b->remaining = floor((whole - left + ROUNDING) / b->interval);
 	if (b->count == 0 || (!b->ok && !b->crossed))
 		return MM_CHANGE_NOTHING;
-	if (!b->ok && missing <= 0)             /* asks for more than there can be: nothing to remember but the crossing */
+	if (!b->ok && missing <= 0)             /* asks for more than there can be, of a full bucket */
 		return MM_CHANGE_NOTHING;
 	return write_record(b, left, was_crossed || b->crossed, next);
 }

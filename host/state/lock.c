@@ -49,8 +49,11 @@ static bool prepare(struct mm_lock *l, int fd, size_t size, const char *path, st
 {
 	l->mapped = sizeof *l->shared + size;
 	struct stat is;
-	if (fstat(fd, &is) != 0 || (is.st_size < (off_t)l->mapped && posix_fallocate(fd, 0, (off_t)l->mapped) != 0))
-		return mm_fault_set(why, MM_FAULT_RESOURCE, "%s: no room for it (%s)", path, strerror(errno));
+	int error = fstat(fd, &is) != 0 ? errno : 0;
+	if (error == 0 && is.st_size < (off_t)l->mapped)
+		error = posix_fallocate(fd, 0, (off_t)l->mapped);       /* a hole would be a SIGBUS later */
+	if (error != 0)
+		return mm_fault_set(why, MM_FAULT_RESOURCE, "%s: no room for it: %s", path, strerror(error));
 	l->shared = mmap(NULL, l->mapped, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (l->shared == MAP_FAILED) {
 		l->shared = NULL;
@@ -59,16 +62,16 @@ static bool prepare(struct mm_lock *l, int fd, size_t size, const char *path, st
 	struct shared *s = l->shared;
 	if (memcmp(s->mark, mark, sizeof mark) != 0) {
 		if (!make_mutex(&s->mutex))
-			return mm_fault_set(why, MM_FAULT_RESOURCE, "%s: this system has no robust locks between processes",
-				path);
+			return mm_fault_set(why, MM_FAULT_RESOURCE, "%s: this system has no robust locks between "
+				"processes", path);
 		s->mutex_size = sizeof s->mutex;
 		s->guarded_size = (uint32_t)size;
 		atomic_thread_fence(memory_order_release);
 		memcpy(s->mark, mark, sizeof mark);
 	}
 	return (s->mutex_size == sizeof s->mutex && s->guarded_size == size)
-		|| mm_fault_set(why, MM_FAULT_CONFIG, "%s was made by another version of moonmilter; stop every process "
-			"that uses it and remove it", path);
+		|| mm_fault_set(why, MM_FAULT_CONFIG, "%s was made by another version of moonmilter; stop every "
+			"process that uses it and remove it", path);
 }
 
 struct mm_lock *mm_lock_open(const char *path, size_t size, struct mm_fault *why)

@@ -303,7 +303,7 @@ struct mm_mirror *mm_mirror_start(const char *disk, const char *memory, const ch
 		good = mm_fault_set(why, MM_FAULT_RESOURCE, "store %s: %s: %s", name, place, strerror(errno));
 	good = good && (m->store = mm_store_open(memory, name, o, why)) != NULL;
 	if (good && !start_thread(m))
-		good = mm_fault_set(why, MM_FAULT_RESOURCE, "store %s: no thread for its copies: %s", name, strerror(errno));
+		good = mm_fault_set(why, MM_FAULT_RESOURCE, "store %s: no thread for its copies", name);
 	if (good)
 		return m;
 	free_mirror(m);

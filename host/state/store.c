@@ -75,7 +75,8 @@ static bool open_table(struct mm_store *s, const char *path, struct mm_fault *wh
 		error = mdb_env_set_maxdbs(s->env, 3);
 	if (error == 0)
 		error = mdb_env_set_mapsize(s->env, 2 * s->options.size_max + PAGES_SPARE * 4096);
-	/* Our lock replaces LMDB's. What NOSYNC gives up, a whole file after a power cut, a file in memory cannot have. */
+	/* Our lock replaces LMDB's. NOSYNC gives up a whole file after a power cut, which a file in memory cannot have
+	 * anyway. */
 	if (error == 0)
 		error = mdb_env_open(s->env, path, MDB_NOSUBDIR | MDB_NOLOCK | MDB_NOSYNC | MDB_NOMEMINIT, 0600);
 	if (error == 0 && !mm_lock_take(s->lock))
@@ -202,7 +203,8 @@ static struct mm_record record_of(const MDB_val *v)
 	struct mm_record r = { { "", 0 }, 0 };
 	if (v->mv_size >= sizeof r.ends_at) {
 		memcpy(&r.ends_at, v->mv_data, sizeof r.ends_at);
-		r.bytes = (struct mm_text){ (const char *)v->mv_data + sizeof r.ends_at, v->mv_size - sizeof r.ends_at };
+		r.bytes.bytes = (const char *)v->mv_data + sizeof r.ends_at;
+		r.bytes.size = v->mv_size - sizeof r.ends_at;
 	}
 	return r;
 }
@@ -372,7 +374,8 @@ static int sweep(struct mm_store *s, MDB_txn *t, unsigned count, double now, str
 	int error = mdb_cursor_open(t, s->records, &c);
 	if (error != 0)
 		return error;
-	error = seek(c, (struct mm_text){ (const char *)g->hand, g->hand_size % sizeof g->hand }, false, &k, &v);
+	struct mm_text hand = { (const char *)g->hand, g->hand_size % sizeof g->hand };
+	error = seek(c, hand, false, &k, &v);
 	for (unsigned i = 0; i < count && error == 0; i++) {
 		char at[MM_STORE_KEY_MAX];
 		size_t size = k.mv_size;

@@ -1,8 +1,8 @@
-/* state/store.h -- a table that the processes of a host share: keys and records of bytes; each record may end at a time.
+/* state/store.h -- a table that the processes of a host share: keys and records of bytes; a record may end at a time.
  *
- * LMDB on a file system in memory, without its own locks, beside a lock of ours (state/lock.h): one lock for readers and
- * writers, because an operation takes a few microseconds. A process that is killed inside an operation leaves the table
- * as it was before it. Nothing waits for a disk: what shall survive the host is copied by a thread (state/mirror.h).
+ * LMDB on a file system in memory, without its own locks, beside a lock of ours (state/lock.h): one lock for readers
+ * and writers, because an operation takes a few microseconds. A process that is killed inside an operation leaves the
+ * table as it was before it. Nothing waits for a disk: a thread copies what is to survive the host (state/mirror.h).
  *
  * Records that have ended are never seen; each change of the table removes a few of them, so that the table needs no
  * pass over all. Knows no Lua and nothing of what the bytes mean. */

@@ -2,6 +2,7 @@
 
 #include "state/mirror.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -42,6 +43,29 @@ static uint64_t hash_of(const char *text)
 	return h;
 }
 
+static void memory_of(const char *identity, char *to, size_t size)
+{
+	snprintf(to, size, IN_MEMORY "/moonmilter-%u-%016llx", (unsigned)geteuid(),
+		(unsigned long long)hash_of(identity));
+}
+
+void mm_stores_remove(const char *identity)
+{
+	char path[128];
+	memory_of(identity, path, sizeof path);
+	int directory = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	DIR *list = directory >= 0 ? fdopendir(directory) : NULL;
+	if (list == NULL) {
+		if (directory >= 0)
+			close(directory);
+		return;
+	}
+	for (struct dirent *entry; (entry = readdir(list)) != NULL;)
+		unlinkat(directory, entry->d_name, 0);  /* "." and ".." are refused */
+	closedir(list);
+	rmdir(path);
+}
+
 /* Makes a directory that is only ours, or finds it so. */
 static bool own_directory(const char *path, const char *remedy, struct mm_fault *why)
 {
@@ -51,8 +75,8 @@ static bool own_directory(const char *path, const char *remedy, struct mm_fault 
 	if (lstat(path, &is) != 0)
 		return mm_fault_set(why, MM_FAULT_CONFIG, "%s: %s", path, strerror(errno));
 	if (!S_ISDIR(is.st_mode) || is.st_uid != geteuid() || (is.st_mode & 022) != 0)
-		return mm_fault_set(why, MM_FAULT_CONFIG, "%s: must be a directory of user %u that nobody else may write to; "
-			"%s", path, (unsigned)geteuid(), remedy);
+		return mm_fault_set(why, MM_FAULT_CONFIG, "%s: must be a directory of user %u that nobody else may "
+			"write to; %s", path, (unsigned)geteuid(), remedy);
 	return true;
 }
 
@@ -60,7 +84,8 @@ static bool check_memory(struct mm_fault *why)
 {
 	struct statfs fs;
 	if (statfs(IN_MEMORY, &fs) != 0 || (unsigned long)fs.f_type != TMPFS_MAGIC)
-		return mm_fault_set(why, MM_FAULT_CONFIG, "stores need a file system in memory: mount a tmpfs on " IN_MEMORY);
+		return mm_fault_set(why, MM_FAULT_CONFIG, "stores need a file system in memory: mount a tmpfs on "
+			IN_MEMORY);
 	return true;
 }
 
@@ -75,8 +100,9 @@ static void look_for_news(struct mm_timer *timer)
 		if (o->mirror == NULL || !mm_mirror_has_news(o->mirror, text, sizeof text))
 			continue;
 		if (text[0] != '\0')
-			mm_log_say(all->settings.log, MM_LEVEL_ERROR, "store", "store %s: cannot be copied to %s: %s; what changes "
-				"from now on would not survive a restart of the system", o->file, all->state_dir, text);
+			mm_log_say(all->settings.log, MM_LEVEL_ERROR, "store", "store %s: cannot be copied to %s: %s; "
+				"what changes now would not survive a restart of the system", o->file,
+				all->state_dir, text);
 		else
 			mm_log_say(all->settings.log, MM_LEVEL_INFO, "store", "store %s: copied to %s again", o->file,
 				all->state_dir);
@@ -93,8 +119,7 @@ struct mm_stores *mm_stores_new(const struct mm_stores_settings *s)
 	all->settings.identity = all->settings.state_dir = NULL;
 	mm_timer_init(&all->timer, s->clock, look_for_news);
 	if (s->identity != NULL)
-		snprintf(all->memory, sizeof all->memory, IN_MEMORY "/moonmilter-%u-%016llx", (unsigned)geteuid(),
-			(unsigned long long)hash_of(s->identity));
+		memory_of(s->identity, all->memory, sizeof all->memory);
 	all->state_dir = s->state_dir != NULL ? strdup(s->state_dir) : NULL;
 	if (s->state_dir == NULL || all->state_dir != NULL)
 		return all;
@@ -171,8 +196,8 @@ unsigned mm_stores_open(struct mm_stores *all, const char *milter, const char *n
 {
 	char file[2 * MM_STORE_NAME_MAX + 2];
 	if (!mm_store_is_name(name) || !mm_store_is_name(milter)) {
-		mm_fault_set(why, MM_FAULT_CONFIG, "a name has up to %u letters, digits, \"_\", \"-\" and \".\", and does not "
-			"begin with \".\"", MM_STORE_NAME_MAX);
+		mm_fault_set(why, MM_FAULT_CONFIG, "a name has up to %u letters, digits, \"_\", \"-\" and \".\", and "
+			"does not begin with \".\"", MM_STORE_NAME_MAX);
 		return 0;
 	}
 	snprintf(file, sizeof file, "%s+%s", milter, name);

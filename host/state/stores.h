@@ -1,7 +1,7 @@
 /* state/stores.h -- the stores that this process has opened, by number, and where they lie.
  * Tables are below /dev/shm, in a directory of the user that serves, one for each host on the machine; copies of
- * durable ones are in state_dir. A store's file is named MILTER+NAME. A store stays open until the host ends: what opened
- * it is a script, and the next generation opens it again. */
+ * durable ones are in state_dir. A store's file is named MILTER+NAME. A store stays open until the host ends, because
+ * the next generation of scripts opens it again. */
 #ifndef MM_STATE_STORES_H
 #define MM_STATE_STORES_H
 
@@ -22,6 +22,9 @@ struct mm_stores_settings {
 
 struct mm_stores *mm_stores_new(const struct mm_stores_settings *);     /* NULL: out of memory */
 void mm_stores_free(struct mm_stores *);                /* NULL is fine; copies what has changed to the disk */
+
+/* Removes the tables in memory of an identity that nobody uses any more. */
+void mm_stores_remove(const char *identity);
 
 /* Opens a store, or finds it open; options: size_max and when_full of the first call in this process rule. Gives its
  * number, 1 or more; 0: the fault says why, MM_FAULT_CONFIG for a mistake in names or settings. */

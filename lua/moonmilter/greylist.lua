@@ -1,5 +1,5 @@
---- Greylisting: a sender whom nobody knows gets a temporary failure; a mail server tries again later, most spam programs
---- do not. All workers of the host share what is known.
+--- Greylisting: a sender whom nobody knows gets a temporary failure; a mail server tries again later, most spam
+--- programs do not. All workers of the host share what is known.
 --
 --   local grey = greylist.new { delay = 60, durable = true }
 --   function on_rcpt(ctx, recipient)
@@ -9,11 +9,11 @@
 --     end
 --   end
 --
--- What is asked: has this pair of sender and recipient been tried at least `delay` seconds ago? The network is not part of
--- the question, because large providers retry from other networks; only the null sender is asked together with its
--- network. Whoever has retried is known by where it came from and the domain of its sender, and is not asked again. Where it
--- came from is the SPF or DKIM domain if the script passes one, else the verified name of the client without its first
--- label, else its network (/24, /64).
+-- What is asked: has this pair of sender and recipient been tried at least `delay` seconds ago? The network is not
+-- part of the question, because large providers retry from other networks; only the null sender is asked together with
+-- its network. Whoever has retried is known by where it came from and by the domain of its sender, and is not asked
+-- again. Where it came from is the SPF or DKIM domain if the script passes one, else the verified name of the client
+-- without its first label, else its network (/24, /64).
 local core = require "moonmilter.core"
 local log = require "moonmilter.log"
 local options_of = require "moonmilter.runtime.options"
@@ -28,7 +28,7 @@ local OPTIONS = {
   delay = { "number", 60 }, -- seconds before a retry counts
   retry_within = { "number", 2 * 86400 }, -- seconds in which it must come
   known_for = { "number", 36 * 86400 }, -- seconds that a sender stays known after its last message
-  allow_after = { "number", 5 }, -- sender domains that have passed from one place until all its senders are known; 0: never
+  allow_after = { "number", 5 }, -- sender domains that pass from one place until all its senders are known; 0: never
   durable = { "boolean", false }, -- survives a restart of the system (state_dir)
   max = { "number", 256 * 2 ^ 20 }, -- bytes of the store
   key = { "function" }, -- fn(ctx, recipient) -> what is asked instead of sender and recipient

@@ -8,9 +8,9 @@
 --   …
 --   local text, why, code = owner(domain)
 --
--- The function may wait. Its first result is kept: a string, a number, a boolean, or a table of those; nil alone ("there
--- is none") is kept for `negative` seconds. A failure (nil, text, code) is given to all that wait for it and not kept;
--- with `stale` they get the old result instead, while there is one.
+-- The function may wait. Its first result is kept: a string, a number, a boolean, or a table of those; nil alone
+-- ("there is none") is kept for `negative` seconds. A failure (nil, text, code) is given to all that wait for it and is
+-- not kept. With `stale`, an old result is given while a new one is found out, or cannot be.
 local core = require "moonmilter.core"
 local log = require "moonmilter.log"
 local options_of = require "moonmilter.runtime.options"
@@ -79,7 +79,8 @@ local function keep(self, key, value)
   if fresh <= 0 then
     return
   end
-  local ok, text = kept:set(key, { value = value, fresh_until = now() + fresh }, fresh + (value ~= nil and self.stale or 0))
+  local ok, text = kept:set(key, { value = value, fresh_until = now() + fresh },
+    fresh + (value ~= nil and self.stale or 0))
   if not ok then
     log.warn("memo %s: the result is not kept: %s", self.name, text)
   end

@@ -6,9 +6,9 @@
 --   end
 --
 -- No function waits, for other workers or for a disk. A durable store is copied to state_dir twice a second and
--- survives restarts; another one survives reloads and killed workers, but not a restart of the system. A failure is nil,
--- a text and a code: "busy" (a worker holds the store and does not run), "full", "key" (it is empty), "type", "io"; nil
--- alone means that there is no such key. Keys may be of any length; beyond 511 bytes each() shows a shorter form.
+-- survives restarts; another one survives reloads and killed workers, but not a restart of the system. A failure is
+-- nil, a text and a code: "busy" (a worker holds the store and does not run), "full", "key" (it is empty), "type",
+-- "io"; nil alone means that there is no such key. Keys may be of any length; each() shows 511 bytes of a longer one.
 local core = require "moonmilter.core"
 local options_of = require "moonmilter.runtime.options"
 

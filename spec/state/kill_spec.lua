@@ -109,7 +109,7 @@ describe("a store", function()
       process.run(("rm -rf %s; mkdir -m 700 %s"):format(memory, memory))
       restore(disk, memory)
       local total = sum(memory)
-      assert.is_true(total >= safe, ("round %d: %d restored, %d were confirmed a second before"):format(round, total, safe))
+      assert.is_true(total >= safe, ("round %d: %d restored, %d were confirmed before"):format(round, total, safe))
       assert.is_true(total <= acknowledged() + 2 * round)
       -- what was lost is lost: the next round counts from here
       process.write_file(directory .. "/taken", ("x"):rep(total))

@@ -153,7 +153,8 @@ describe("moonmilter.limit", function()
       ['{ name = "a", rate = "1/h", on_down = "reject" }'] = "on_down",
       ['"a"'] = "expected a table",
     } do
-      local ok, why = pcall(testing.start, { script = 'require "moonmilter.limit".new ' .. wrong .. "\nfunction on_mail() end" })
+      local script = 'require "moonmilter.limit".new ' .. wrong .. "\nfunction on_mail() end"
+      local ok, why = pcall(testing.start, { script = script })
       assert.is_false(ok)
       assert.truthy(tostring(why):find(text, 1, true), tostring(why))
     end

@@ -111,7 +111,8 @@ describe("moonmilter.memo", function()
   it("says at load what is wrong", function()
     for wrong, text in pairs { ["memo(5)"] = "expected a function", ["memo(print, { tl = 1 })"] = 'did you mean "ttl"',
       ["memo(print, { ttl = -1 })"] = "ttl is -1" } do
-      local ok, why = pcall(testing.start, { script = 'local memo = require "moonmilter.memo"\n' .. wrong .. "\nfunction on_mail() end" })
+      local script = 'local memo = require "moonmilter.memo"\n' .. wrong .. "\nfunction on_mail() end"
+      local ok, why = pcall(testing.start, { script = script })
       assert.is_false(ok)
       assert.truthy(tostring(why):find(text, 1, true), tostring(why))
     end

@@ -53,8 +53,8 @@ describe("moonmilter.store", function()
       note(select(2, pcall(store.open, "../x")))
       note(select(2, pcall(store.open, "x", { tll = 5 })))
       note((s:get "k")) ]]
-    for i, words in ipairs { "a function", "contains itself", "a coroutine", "a function", "a table as a key", "use delete",
-      "the key is a number", "ttl is %-1", "letters, digits", 'did you mean .*ttl', "nil" } do
+    for i, words in ipairs { "a function", "contains itself", "a coroutine", "a function", "a table as a key",
+      "use delete", "the key is a number", "ttl is %-1", "letters, digits", 'did you mean .*ttl', "nil" } do
       assert.matches(words, notes[i])
     end
   end)
