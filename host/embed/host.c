@@ -9,6 +9,7 @@
 #include "embed/signals.h"
 #include "embed/state.h"
 #include "moonmilter_testing.h"
+#include "state/stores.h"
 #include "task/budget.h"
 
 #include <ev.h>
@@ -269,6 +270,18 @@ unsigned mm_host_session_count(const struct mm_host *h)
 }
 
 /* ---- what a host reports about itself ---- */
+
+const char *mm_host_milter_name(const struct mm_host *h)
+{
+	return h->config.milters[0].name;
+}
+
+struct mm_store *mm_host_open_store(const struct mm_host *h, const char *file, struct mm_fault *why)
+{
+	struct mm_host_state s;
+	mm_host_find_state(h, &s);
+	return s.identity != NULL ? mm_stores_open_made(s.identity, file, why) : NULL;
+}
 
 void mm_host_describe(const struct mm_host *h, void (*say)(void *self, const char *line), void *self)
 {

@@ -18,6 +18,7 @@ struct guarded {
 	uint64_t changes, refused, evicted, ended;
 	uint32_t changed_table;         /* 0 or 1: where changed keys are noted now */
 	uint32_t hand_size;
+	uint32_t is_mirrored;           /* somebody copies it: all note what they change */
 	uint8_t  hand[MM_STORE_KEY_MAX + 1];    /* the key that the sweep looks at next */
 };
 
@@ -108,6 +109,7 @@ struct mm_store *mm_store_open(const char *directory, const char *name, const st
 	bool good = s->lock != NULL;
 	if (good) {
 		s->shared = mm_lock_guarded(s->lock);
+		s->shared->is_mirrored |= o->is_mirrored;
 		memcpy(path + strlen(path) - strlen("lock"), "mdb", sizeof "mdb");
 		good = open_table(s, path, why);
 	}
@@ -320,7 +322,7 @@ enum mm_store_result mm_store_next(struct mm_store *s, struct mm_text after, str
 static int note_change(struct mm_store *s, MDB_txn *t, MDB_val *k)
 {
 	MDB_val nothing = { 0, "" };
-	return s->options.is_mirrored ? mdb_put(t, s->changed[s->shared->changed_table], k, &nothing, 0) : 0;
+	return s->shared->is_mirrored ? mdb_put(t, s->changed[s->shared->changed_table], k, &nothing, 0) : 0;
 }
 
 static int remove_key(struct mm_store *s, MDB_txn *t, struct mm_text key)

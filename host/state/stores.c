@@ -49,6 +49,19 @@ static void memory_of(const char *identity, char *to, size_t size)
 		(unsigned long long)hash_of(identity));
 }
 
+struct mm_store *mm_stores_open_made(const char *identity, const char *file, struct mm_fault *why)
+{
+	static const struct mm_store_options any = { .size_max = 1u << 30 };   /* it only reads and removes */
+	char directory[128], path[sizeof directory + 2 * MM_STORE_NAME_MAX + 8];
+	memory_of(identity, directory, sizeof directory);
+	snprintf(path, sizeof path, "%s/%s.mdb", directory, file);
+	if (strchr(file, '/') != NULL || access(path, F_OK) != 0) {
+		mm_fault_set(why, MM_FAULT_CONFIG, "no script has opened a store of this name");
+		return NULL;
+	}
+	return mm_store_open(directory, file, &any, why);
+}
+
 void mm_stores_remove(const char *identity)
 {
 	char path[128];

@@ -23,6 +23,8 @@ struct mm_stores_settings {
 struct mm_stores *mm_stores_new(const struct mm_stores_settings *);     /* NULL: out of memory */
 void mm_stores_free(struct mm_stores *);                /* NULL is fine; copies what has changed to the disk */
 
+/* GIVES a store by its file name, MILTER+NAME, only if it was made before. NULL: the fault says why. */
+struct mm_store *mm_stores_open_made(const char *identity, const char *file, struct mm_fault *why);
 /* Removes the tables in memory of an identity that nobody uses any more. */
 void mm_stores_remove(const char *identity);
 
