@@ -20,16 +20,16 @@ struct use {
 	char              short_key[MM_STORE_KEY_MAX];  /* of a key that is longer: its beginning and its SHA-256 */
 };
 
-/* What keys are made of comes from mail; a long one is not an error. */
-static struct mm_text shorten(struct mm_text key, char *to)
+/* What keys are made of comes from mail; a long one is not an error. The result is BORROWED from key or from to. */
+static struct mm_text shorten(struct mm_text key, size_t most, char *to)
 {
 	unsigned char hash[SHA256_DIGEST_LENGTH];
-	if (key.size <= MM_STORE_KEY_MAX)
+	if (key.size <= most)
 		return key;
 	SHA256((const unsigned char *)key.bytes, key.size, hash);
-	memcpy(to, key.bytes, MM_STORE_KEY_MAX - sizeof hash);
-	memcpy(to + MM_STORE_KEY_MAX - sizeof hash, hash, sizeof hash);
-	return (struct mm_text){ to, MM_STORE_KEY_MAX };
+	memcpy(to, key.bytes, most - sizeof hash);
+	memcpy(to + most - sizeof hash, hash, sizeof hash);
+	return (struct mm_text){ to, most };
 }
 
 /* The store at index 1 and the key at index 2. */
@@ -41,7 +41,7 @@ static void check_use(lua_State *L, struct use *u)
 	u->now = mm_clock_wall();
 	if (u->store == NULL)
 		luaL_error(L, "store: no such store");
-	u->key = lua_gettop(L) >= 2 ? shorten(mm_check_text(L, 2), u->short_key) : mm_text_of("");
+	u->key = lua_gettop(L) >= 2 ? shorten(mm_check_text(L, 2), MM_STORE_KEY_MAX, u->short_key) : mm_text_of("");
 }
 
 /* ORDER STORE_RESULT */
@@ -324,23 +324,64 @@ static int store_figures(lua_State *L)
 
 /* ---- limits ---- */
 
-/* store.take(number, key, count, interval, capacity) -> ok, remaining, retry_after, crossed */
+/* store.buckets(): makes the table of this milter's buckets -> true | nil, text, code */
+static int store_buckets(lua_State *L)
+{
+	struct mm_generation *g = mm_generation_of(L);
+	struct mm_fault why = { .text = "this host keeps no limits" };
+	if (g->settings.stores == NULL || mm_stores_buckets(g->settings.stores, g->settings.milter_name, &why) == NULL)
+		return mm_push_failure(L, why.text, "io");
+	lua_pushboolean(L, 1);
+	return 1;
+}
+
+static struct mm_buckets *check_buckets(lua_State *L, struct mm_text *key, char *short_key)
+{
+	struct mm_generation *g = mm_generation_of(L);
+	struct mm_fault why;
+	*key = shorten(mm_check_text(L, 1), MM_BUCKET_KEY_MAX, short_key);
+	struct mm_buckets *b = g->settings.stores == NULL ? NULL
+		: mm_stores_buckets(g->settings.stores, g->settings.milter_name, &why);
+	if (b == NULL)
+		luaL_error(L, "limit: no buckets");
+	return b;
+}
+
+static int fail_busy(lua_State *L)
+{
+	return mm_push_failure(L, "another process holds the limits and does not run", "busy");
+}
+
+/* store.take(key, count, interval, capacity) -> ok, remaining, retry_after, crossed | nil, text, code */
 static int store_take(lua_State *L)
 {
-	struct use u;
-	check_use(L, &u);
+	char short_key[MM_BUCKET_KEY_MAX];
+	struct mm_text key;
+	struct mm_buckets *all = check_buckets(L, &key, short_key);
 	struct mm_bucket b = {
-		.count = luaL_checknumber(L, 3), .interval = luaL_checknumber(L, 4),
-		.capacity = luaL_checknumber(L, 5), .now = u.now,
+		.count = luaL_checknumber(L, 2), .interval = luaL_checknumber(L, 3),
+		.capacity = luaL_checknumber(L, 4), .now = mm_clock_wall(),
 	};
-	enum mm_store_result r = mm_store_change(u.store, u.key, u.now, mm_bucket_decide, &b);
-	if (r != MM_STORE_DONE)
-		return fail(L, &u, r);
+	if (!mm_buckets_take(all, key, &b))
+		return fail_busy(L);
 	lua_pushboolean(L, b.ok);
 	lua_pushnumber(L, b.remaining);
 	lua_pushnumber(L, b.retry_after);
 	lua_pushboolean(L, b.crossed);
 	return 4;
+}
+
+/* store.fill(key) -> boolean: it was not full | nil, text, code */
+static int store_fill(lua_State *L)
+{
+	char short_key[MM_BUCKET_KEY_MAX];
+	struct mm_text key;
+	bool was_there;
+	struct mm_buckets *all = check_buckets(L, &key, short_key);
+	if (!mm_buckets_fill(all, key, mm_clock_wall(), &was_there))
+		return fail_busy(L);
+	lua_pushboolean(L, was_there);
+	return 1;
 }
 
 /* store.unique() -> a name that no other process and no other generation has */
@@ -356,7 +397,8 @@ void mm_bind_store(lua_State *L)
 		{ "open", store_open }, { "get", store_get }, { "packed", store_packed }, { "unpack", store_unpack },
 		{ "set", store_set }, { "swap", store_swap }, { "delete", store_delete }, { "incr", store_incr },
 		{ "next", store_next }, { "remove_some", store_remove_some }, { "figures", store_figures },
-		{ "take", store_take }, { "unique", store_unique }, { NULL, NULL },
+		{ "take", store_take }, { "fill", store_fill },
+		{ "buckets", store_buckets }, { "unique", store_unique }, { NULL, NULL },
 	};
 	lua_newtable(L);
 	for (const luaL_Reg *f = functions; f->name != NULL; f++) {

@@ -283,6 +283,13 @@ struct mm_store *mm_host_open_store(const struct mm_host *h, const char *file, s
 	return s.identity != NULL ? mm_stores_open_made(s.identity, file, why) : NULL;
 }
 
+struct mm_buckets *mm_host_open_buckets(const struct mm_host *h, const char *milter, struct mm_fault *why)
+{
+	struct mm_host_state s;
+	mm_host_find_state(h, &s);
+	return s.identity != NULL ? mm_stores_open_made_buckets(s.identity, milter, why) : NULL;
+}
+
 void mm_host_describe(const struct mm_host *h, void (*say)(void *self, const char *line), void *self)
 {
 	struct mm_say to = { say, self };

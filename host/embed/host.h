@@ -54,5 +54,8 @@ const char *mm_host_milter_name(const struct mm_host *);
 struct mm_store;
 /* GIVES a store of a file name (MILTER+NAME) that some worker has made; NULL: the fault says why. */
 struct mm_store *mm_host_open_store(const struct mm_host *, const char *file, struct mm_fault *why);
+struct mm_buckets;
+/* GIVES the buckets of a milter's limits, likewise. */
+struct mm_buckets *mm_host_open_buckets(const struct mm_host *, const char *milter, struct mm_fault *why);
 
 #endif

@@ -13,15 +13,14 @@
 
 #define ROWS_MAX    1000u       /* of one answer; the client may ask for the rest */
 #define TOP_ROWS    20u
-#define TOP_LOOKS   100000u     /* buckets that are looked at for them: some 0.1 s */
 #define REMOVE_EACH 1000u       /* records that are removed with the lock held */
 #define WORDS_MAX   4
-#define LIMITS      "limits"    /* the store of the buckets: lua/moonmilter/limit.lua */
 
 struct request {
 	const struct mm_host     *host;         /* borrowed */
 	struct mm_control_client *client;       /* borrowed */
-	struct mm_store          *store;        /* owned */
+	struct mm_store          *store;        /* owned; NULL: the request is about limits */
+	struct mm_buckets        *buckets;      /* owned; NULL: about stores */
 	char                     *words[WORDS_MAX];     /* [0]: the verb; NULL: not given */
 	double                    now;
 };
@@ -37,6 +36,7 @@ struct verb {
 static void end(struct request *r, int status, const char *text)
 {
 	mm_store_close(r->store);
+	mm_buckets_close(r->buckets);
 	mm_control_client_end(r->client, status, text);
 }
 
@@ -156,15 +156,31 @@ static void store_clear(struct request *r)
 
 /* ---- ctl limit: keys are LIMIT:KEY ---- */
 
-static void say_bucket(struct request *r, struct mm_text key, const struct mm_record *record, void *self)
-{
-	(void)self;
-	char name[640];
+struct row {
 	double full_at;
-	bool crossed;
-	if (mm_bucket_read(record->bytes, &full_at, &crossed))
-		mm_control_client_say(r->client, "key=%s full_in=%.0f crossed=%s",
-			mm_describe_text(key, name, sizeof name), ceil(full_at - r->now), crossed ? "yes" : "no");
+	bool   crossed;
+	char   key[MM_BUCKET_KEY_MAX];
+	size_t key_size;
+};
+
+/* The buckets that will be full last, which are the emptiest, in this order. */
+struct rows {
+	struct row *items;              /* owned: most + 1 */
+	unsigned    count, most;
+	bool        has_more;
+};
+
+static void note_row(void *self, struct mm_text key, double full_at, bool crossed)
+{
+	struct rows *r = self;
+	struct row row = { .full_at = full_at, .crossed = crossed, .key_size = key.size };
+	memcpy(row.key, key.bytes, key.size);
+	unsigned at = r->count;
+	for (; at > 0 && r->items[at - 1].full_at < full_at; at--)
+		r->items[at] = r->items[at - 1];
+	r->items[at] = row;
+	r->has_more = r->has_more || r->count == r->most;
+	r->count += r->count < r->most;
 }
 
 /* "account" and "ann" -> "account:ann" */
@@ -174,63 +190,46 @@ static struct mm_text bucket_key(const struct request *r, char *to, size_t size)
 	return mm_text_of(to);
 }
 
+static void say_rows(struct request *r, const struct rows *rows)
+{
+	char name[4 * MM_BUCKET_KEY_MAX + 8];
+	for (unsigned i = 0; i < rows->count; i++) {
+		const struct row *row = &rows->items[i];
+		mm_control_client_say(r->client, "key=%s full_in=%.0f crossed=%s",
+			mm_describe_text((struct mm_text){ row->key, row->key_size }, name, sizeof name),
+			ceil(row->full_at - r->now), row->crossed ? "yes" : "no");
+	}
+}
+
+static void list_buckets(struct request *r, unsigned most, bool says_more)
+{
+	char prefix[1024];
+	struct rows rows = { .items = calloc(most + 1, sizeof *rows.items), .most = most };
+	bool good = rows.items != NULL
+		&& mm_buckets_each(r->buckets, bucket_key(r, prefix, sizeof prefix), r->now, note_row, &rows);
+	if (good)
+		say_rows(r, &rows);
+	if (good && says_more && rows.has_more)
+		mm_control_client_say(r->client, "there are more; give a longer prefix");
+	free(rows.items);
+	end_with(r, good ? MM_STORE_DONE : MM_STORE_BUSY);
+}
+
 static void limit_show(struct request *r)
 {
-	char prefix[MM_STORE_KEY_MAX + 1];
-	end_with(r, each_record(r, bucket_key(r, prefix, sizeof prefix), ROWS_MAX, say_bucket, NULL));
-}
-
-static void limit_reset(struct request *r)
-{
-	char key[MM_STORE_KEY_MAX + 1];
-	end_with(r, delete_key(r, bucket_key(r, key, sizeof key)));
-}
-
-/* ---- ctl limit top: the emptiest buckets, which are full last ---- */
-
-struct top_row {
-	double full_at;
-	char   key[MM_STORE_KEY_MAX], record[16];
-	size_t key_size, record_size;
-};
-
-struct top {
-	struct top_row rows[TOP_ROWS + 1];
-	unsigned       count;
-};
-
-static void note_top(struct request *r, struct mm_text key, const struct mm_record *record, void *self)
-{
-	(void)r;
-	struct top *t = self;
-	struct top_row row = { .key_size = key.size, .record_size = record->bytes.size };
-	bool crossed;
-	if (!mm_bucket_read(record->bytes, &row.full_at, &crossed))
-		return;
-	memcpy(row.key, key.bytes, key.size);
-	memcpy(row.record, record->bytes.bytes, record->bytes.size);
-	unsigned at = t->count;
-	for (; at > 0 && t->rows[at - 1].full_at < row.full_at; at--)
-		t->rows[at] = t->rows[at - 1];
-	t->rows[at] = row;
-	t->count += t->count < TOP_ROWS;
+	list_buckets(r, ROWS_MAX, true);
 }
 
 static void limit_top(struct request *r)
 {
-	char prefix[MM_STORE_KEY_MAX + 1];
-	struct top *t = calloc(1, sizeof *t);
-	if (t == NULL) {
-		end(r, EX_OSERR, "out of memory");
-		return;
-	}
-	enum mm_store_result result = each_record(r, bucket_key(r, prefix, sizeof prefix), TOP_LOOKS, note_top, t);
-	for (unsigned i = 0; i < t->count; i++) {
-		struct mm_record record = { { t->rows[i].record, t->rows[i].record_size }, 0 };
-		say_bucket(r, (struct mm_text){ t->rows[i].key, t->rows[i].key_size }, &record, NULL);
-	}
-	free(t);
-	end_with(r, result);
+	list_buckets(r, TOP_ROWS, false);
+}
+
+static void limit_reset(struct request *r)
+{
+	char key[1024];
+	bool was_there = false, good = mm_buckets_fill(r->buckets, bucket_key(r, key, sizeof key), r->now, &was_there);
+	end_with(r, !good ? MM_STORE_BUSY : was_there ? MM_STORE_DONE : MM_STORE_NONE);
 }
 
 /* ---- requests ---- */
@@ -273,22 +272,39 @@ static void complain(struct request *r, const char *what, const struct verb *ver
 }
 
 /* "known" is the store of the first milter, "outbound+known" of another. */
-static bool open_store(struct request *r, const char *name)
+static bool open_store(struct request *r)
 {
 	struct mm_fault why;
 	char file[2 * MM_STORE_NAME_MAX + 2];
-	if (strchr(name, '+') != NULL)
-		snprintf(file, sizeof file, "%s", name);
+	if (strchr(r->words[1], '+') != NULL)
+		snprintf(file, sizeof file, "%s", r->words[1]);
 	else
-		snprintf(file, sizeof file, "%s+%s", mm_host_milter_name(r->host), name);
+		snprintf(file, sizeof file, "%s+%s", mm_host_milter_name(r->host), r->words[1]);
 	r->store = mm_host_open_store(r->host, file, &why);
 	if (r->store == NULL)
 		end(r, EX_UNAVAILABLE, why.text);
 	return r->store != NULL;
 }
 
+/* "account" is a limit of the first milter, "outbound+account" of another. */
+static bool open_buckets(struct request *r)
+{
+	struct mm_fault why;
+	char *plus = strchr(r->words[1], '+');
+	const char *milter = mm_host_milter_name(r->host);
+	if (plus != NULL) {
+		*plus = '\0';
+		milter = r->words[1];
+		r->words[1] = plus + 1;
+	}
+	r->buckets = mm_host_open_buckets(r->host, milter, &why);
+	if (r->buckets == NULL)
+		end(r, EX_UNAVAILABLE, why.text);
+	return r->buckets != NULL;
+}
+
 static void answer(const struct mm_host *host, struct mm_control_client *client, const char *words, const char *what,
-	const struct verb *verbs, const char *store)
+	const struct verb *verbs, bool (*open)(struct request *))
 {
 	char text[1024];
 	struct request r = { .host = host, .client = client, .now = mm_clock_wall() };
@@ -299,16 +315,16 @@ static void answer(const struct mm_host *host, struct mm_control_client *client,
 		v++;
 	if (v->name == NULL || count - 1 < v->least || count - 1 > v->most)
 		complain(&r, what, verbs);
-	else if (open_store(&r, store != NULL ? store : r.words[1]))
+	else if (open(&r))
 		v->answer(&r);
 }
 
 void mm_stored_answer_store(const struct mm_host *host, struct mm_control_client *client, const char *words)
 {
-	answer(host, client, words, "store", store_verbs, NULL);
+	answer(host, client, words, "store", store_verbs, open_store);
 }
 
 void mm_stored_answer_limit(const struct mm_host *host, struct mm_control_client *client, const char *words)
 {
-	answer(host, client, words, "limit", limit_verbs, LIMITS);
+	answer(host, client, words, "limit", limit_verbs, open_buckets);
 }

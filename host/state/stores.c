@@ -1,5 +1,6 @@
 #include "state/stores.h"
 
+#include "state/bucket.h"
 #include "state/mirror.h"
 
 #include <dirent.h>
@@ -13,6 +14,7 @@
 #include <unistd.h>
 
 #define IN_MEMORY     "/dev/shm"
+#define PRIVATE       IN_MEMORY "/moonmilter-private-XXXXXX"
 #define TMPFS_MAGIC   0x01021994
 #define NEWS_EVERY    1.0               /* seconds */
 #define STORES_MAX    1000u             /* of a process: each has a few descriptors */
@@ -23,12 +25,19 @@ struct open_store {
 	struct mm_mirror *mirror;       /* owned; NULL: not durable */
 };
 
+struct open_buckets {
+	char              *milter;      /* owned */
+	struct mm_buckets *buckets;     /* owned */
+};
+
 struct mm_stores {
 	struct mm_stores_settings settings;
 	char                     *state_dir;    /* owned; NULL: none */
 	char                      memory[128];  /* directory in memory; "": nothing is shared */
 	struct open_store        *open;         /* owned array */
 	unsigned                  count;
+	struct open_buckets      *limits;       /* owned array: a row for each milter that has limits */
+	unsigned                  limit_count;
 	struct mm_buffer          scratch;      /* owned */
 	struct mm_timer           timer;        /* runs while a store has a mirror */
 };
@@ -62,10 +71,8 @@ struct mm_store *mm_stores_open_made(const char *identity, const char *file, str
 	return mm_store_open(directory, file, &any, why);
 }
 
-void mm_stores_remove(const char *identity)
+static void remove_directory(const char *path)
 {
-	char path[128];
-	memory_of(identity, path, sizeof path);
 	int directory = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	DIR *list = directory >= 0 ? fdopendir(directory) : NULL;
 	if (list == NULL) {
@@ -77,6 +84,13 @@ void mm_stores_remove(const char *identity)
 		unlinkat(directory, entry->d_name, 0);  /* "." and ".." are refused */
 	closedir(list);
 	rmdir(path);
+}
+
+void mm_stores_remove(const char *identity)
+{
+	char path[128];
+	memory_of(identity, path, sizeof path);
+	remove_directory(path);
 }
 
 /* Makes a directory that is only ours, or finds it so. */
@@ -150,6 +164,11 @@ void mm_stores_free(struct mm_stores *all)
 		mm_store_close(all->open[i].store);
 		free(all->open[i].file);
 	}
+	for (unsigned i = 0; i < all->limit_count; i++) {
+		mm_buckets_close(all->limits[i].buckets);
+		free(all->limits[i].milter);
+	}
+	free(all->limits);
 	free(all->open);
 	mm_buffer_free(&all->scratch);
 	free(all->state_dir);
@@ -158,22 +177,22 @@ void mm_stores_free(struct mm_stores *all)
 
 /* ---- open ---- */
 
-/* For a process that shares nothing: the files have no names as soon as they are open. */
+/* For a process that shares nothing: a directory that is removed as soon as its files are open. */
+static bool private_directory(char *directory, struct mm_fault *why)
+{
+	return mkdtemp(directory) != NULL
+		|| mm_fault_set(why, MM_FAULT_RESOURCE, "%s: %s", directory, strerror(errno));
+}
+
 static struct mm_store *open_private(const char *file, const struct mm_store_options *o, struct mm_fault *why)
 {
-	char directory[] = IN_MEMORY "/moonmilter-private-XXXXXX", path[sizeof directory + MM_STORE_NAME_MAX * 2 + 8];
-	if (mkdtemp(directory) == NULL) {
-		mm_fault_set(why, MM_FAULT_RESOURCE, "%s: %s", directory, strerror(errno));
+	char directory[] = PRIVATE;
+	if (!private_directory(directory, why))
 		return NULL;
-	}
 	struct mm_store_options here = *o;
 	here.is_mirrored = false;
 	struct mm_store *s = mm_store_open(directory, file, &here, why);
-	static const char *const suffixes[] = { ".mdb", ".lock" };
-	for (int i = 0; i < 2; i++)
-		if (snprintf(path, sizeof path, "%s/%s%s", directory, file, suffixes[i]) < (int)sizeof path)
-			unlink(path);
-	rmdir(directory);
+	remove_directory(directory);
 	return s;
 }
 
@@ -257,4 +276,51 @@ void mm_stores_complain(struct mm_stores *all, const struct mm_store *store, con
 	for (unsigned i = 0; i < all->count; i++)
 		if (all->open[i].store == store)
 			mm_log_say(all->settings.log, MM_LEVEL_ERROR, "store", "store %s: %s", all->open[i].file, text);
+}
+
+/* ---- buckets ---- */
+
+static struct mm_buckets *open_buckets(struct mm_stores *all, const char *milter, struct mm_fault *why)
+{
+	char directory[] = PRIVATE;
+	if (!check_memory(why))
+		return NULL;
+	if (all->memory[0] != '\0')
+		return own_directory(all->memory, "remove it", why) ? mm_buckets_open(all->memory, milter, why) : NULL;
+	if (!private_directory(directory, why))
+		return NULL;
+	struct mm_buckets *b = mm_buckets_open(directory, milter, why);
+	remove_directory(directory);
+	return b;
+}
+
+struct mm_buckets *mm_stores_buckets(struct mm_stores *all, const char *milter, struct mm_fault *why)
+{
+	for (unsigned i = 0; i < all->limit_count; i++)
+		if (strcmp(all->limits[i].milter, milter) == 0)
+			return all->limits[i].buckets;
+	struct open_buckets *grown = realloc(all->limits, (all->limit_count + 1) * sizeof *grown);
+	char *name = strdup(milter);
+	if (grown != NULL)
+		all->limits = grown;
+	struct mm_buckets *b = grown != NULL && name != NULL ? open_buckets(all, milter, why) : NULL;
+	if (grown == NULL || name == NULL)
+		mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for limits");
+	if (b != NULL)
+		all->limits[all->limit_count++] = (struct open_buckets){ name, b };
+	else
+		free(name);
+	return b;
+}
+
+struct mm_buckets *mm_stores_open_made_buckets(const char *identity, const char *milter, struct mm_fault *why)
+{
+	char directory[128], path[sizeof directory + MM_STORE_NAME_MAX + 16];
+	memory_of(identity, directory, sizeof directory);
+	snprintf(path, sizeof path, "%s/%s.buckets", directory, milter);
+	if (!mm_store_is_name(milter) || access(path, F_OK) != 0) {
+		mm_fault_set(why, MM_FAULT_CONFIG, "no script has made a limit");
+		return NULL;
+	}
+	return mm_buckets_open(directory, milter, why);
 }

@@ -25,6 +25,7 @@ void mm_stores_free(struct mm_stores *);                /* NULL is fine; copies 
 
 /* GIVES a store by its file name, MILTER+NAME, only if it was made before. NULL: the fault says why. */
 struct mm_store *mm_stores_open_made(const char *identity, const char *file, struct mm_fault *why);
+struct mm_buckets *mm_stores_open_made_buckets(const char *identity, const char *milter, struct mm_fault *why);
 /* Removes the tables in memory of an identity that nobody uses any more. */
 void mm_stores_remove(const char *identity);
 
@@ -32,6 +33,9 @@ void mm_stores_remove(const char *identity);
  * number, 1 or more; 0: the fault says why, MM_FAULT_CONFIG for a mistake in names or settings. */
 unsigned mm_stores_open(struct mm_stores *, const char *milter, const char *name, const struct mm_store_options *,
 	struct mm_fault *why);
+/* The buckets of all limits of a milter; BORROWED. NULL: the fault says why. */
+struct mm_buckets;
+struct mm_buckets *mm_stores_buckets(struct mm_stores *, const char *milter, struct mm_fault *why);
 struct mm_store *mm_stores_get(const struct mm_stores *, double number);        /* borrowed; NULL: no such number */
 /* Bytes for one call, BORROWED: cleared, and without a failure. */
 struct mm_buffer *mm_stores_scratch(struct mm_stores *);

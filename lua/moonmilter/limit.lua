@@ -42,7 +42,6 @@ local DISTINCT_OPTIONS = {
   on_down = { "string", "open" },
 }
 
-local buckets -- number of the store that holds the buckets of all limits
 
 ---@class moonmilter.Limit
 ---@field name string
@@ -99,21 +98,16 @@ local function check(options)
   return options
 end
 
-local function open_buckets()
-  local number, text = raw.open("limits", 64 * 2 ^ 20, true, false)
-  if not number then
-    error(("limit.new: %s"):format(text), 3)
-  end
-  return number
-end
-
 --- A limit. Scripts of the same milter that name it share its buckets, and the last `rate` and `burst` rule.
 ---@param options { name: string, rate: string, burst: number?, on_down: string? }
 ---@return moonmilter.Limit
 function limit.new(options)
   options = check(options)
   local count, seconds = read_rate(options.rate)
-  buckets = buckets or open_buckets()
+  local made, text = raw.buckets()
+  if not made then
+    error(("limit.new: %s"):format(text), 2)
+  end
   return setmetatable({
     name = options.name, prefix = options.name .. ":", interval = seconds / count, burst = options.burst or count,
     on_down = options.on_down,
@@ -126,7 +120,7 @@ local function failed(self, text, code)
 end
 
 local function take(self, key, count)
-  local ok, remaining, retry_after, crossed = raw.take(buckets, self.prefix .. key, count, self.interval, self.burst)
+  local ok, remaining, retry_after, crossed = raw.take(self.prefix .. key, count, self.interval, self.burst)
   if ok == nil then
     return failed(self, remaining, retry_after)
   end
@@ -194,7 +188,7 @@ end
 ---@return string? code
 function Limit:reset(key)
   check_take(key, 1)
-  return raw.delete(buckets, self.prefix .. key)
+  return raw.fill(self.prefix .. key)
 end
 
 -- ---- how many at a time ----

@@ -1,5 +1,6 @@
 -- moonmilter.limit: the bucket against a model, and what scripts see.
 local ffi = require "ffi"
+local process = require "spec.support.process"
 local testing = require "moonmilter.testing"
 local testlib = require "spec.support.testlib"
 
@@ -21,21 +22,10 @@ end
 
 describe("a bucket", function()
   local function bucket(capacity, interval)
-    local b, next_record = ffi.new "struct mm_bucket", ffi.new "struct mm_record"
-    local record = nil
+    local b, full_at, was_crossed = ffi.new "struct mm_bucket", ffi.new "double[1]", ffi.new "bool[1]"
     return function(now, count)
       b.capacity, b.interval, b.count, b.now = capacity, interval, count, now
-      local old
-      if record then
-        old = ffi.new "struct mm_record"
-        old.bytes.bytes, old.bytes.size = record, #record
-      end
-      local change = C.mm_bucket_decide(b, old, next_record)
-      if change == C.MM_CHANGE_PUT then
-        record = ffi.string(next_record.bytes.bytes, next_record.bytes.size)
-      elseif change == C.MM_CHANGE_DELETE then
-        record = nil
-      end
+      C.mm_bucket_take(b, full_at, was_crossed)
       return b.ok, b.remaining, b.retry_after, b.crossed
     end
   end
@@ -98,6 +88,48 @@ describe("a bucket", function()
     assert.is_false((take(1000, 1)))
     take(1000, -50)
     assert.equal(0, (select(2, take(1000, 2))))
+  end)
+end)
+
+describe("the table of buckets", function()
+  local all, directory
+  before_each(function()
+    directory = process.directory()
+    all = C.mm_buckets_open(directory, "b", ffi.new "struct mm_fault")
+    assert(all ~= nil)
+  end)
+  after_each(function()
+    C.mm_buckets_close(all)
+    process.run("rm -rf " .. directory)
+  end)
+
+  local function take(key, now, count)
+    local b = ffi.new("struct mm_bucket", { interval = 10, capacity = 5, count = count or 1, now = now })
+    assert.is_true(C.mm_buckets_take(all, ffi.new("struct mm_text", { key, #key }), b))
+    return b.ok, b.remaining
+  end
+
+  it("tells keys apart, and forgets the buckets that are full", function()
+    for i = 1, 20000 do
+      assert.is_true((take("key " .. i, 1000, i % 5 + 1)))
+    end
+    for i = 1, 20000 do
+      assert.equal(5 - (i % 5 + 1), select(2, take("key " .. i, 1000, 0)))
+    end
+    for i = 1, 20000 do
+      assert.is_true((take("other " .. i, 1060, 5)))
+    end
+  end)
+
+  it("is bounded: of many keys some are forgotten, and no bucket is ever too empty", function()
+    local forgotten = 0
+    for i = 1, 400000 do take("key " .. i, 1000) end
+    for i = 1, 400000, 100 do
+      local _, remaining = take("key " .. i, 1000, 0)
+      assert.is_true(remaining == 4 or remaining == 5)
+      forgotten = forgotten + (remaining == 5 and 1 or 0)
+    end
+    assert.is_true(forgotten > 4000 * 0.3 and forgotten < 4000 * 0.5, "forgotten: " .. forgotten)
   end)
 end)
 
