@@ -58,11 +58,11 @@ ifneq ($(SYSTEMD_LIBS),)
 ALL_CFLAGS += -DMM_HAVE_SYSTEMD
 EXTRA_LIBS += $(SYSTEMD_LIBS)
 endif
-LIBS      = $(LUA_LIBS) $(IDN_LIBS) -lcurl -lssl -lcrypto -lm -ldl -pthread $(EXTRA_LIBS)
+LIBS      = $(LUA_LIBS) $(IDN_LIBS) -lcurl -llmdb -lssl -lcrypto -lm -ldl -pthread $(EXTRA_LIBS)
 LINK      = -Wl,--exclude-libs,ALL $(HARDENING_LINK)
 
 # The folders of host/ are the rows of docs/ARCHITECTURE.md. The library ends at embed/; the program is built on it.
-LIBRARY_FOLDERS := base milter mta async codec config task bind script io embed
+LIBRARY_FOLDERS := base milter mta async state codec config task bind script io embed
 PROGRAM_FOLDERS := process ctl trial bench doctor program
 LIBRARY_SOURCES := $(sort $(wildcard $(LIBRARY_FOLDERS:%=host/%/*.c)))
 PROGRAM_SOURCES := $(sort $(wildcard $(PROGRAM_FOLDERS:%=host/%/*.c)))
@@ -73,10 +73,10 @@ PARTS_OBJECTS   := $(filter-out $(BUILD)/obj/program/%,$(PROGRAM_OBJECTS))
 TEST_OBJECTS    := $(patsubst host/%.c,$(BUILD)/test/obj/%.o,$(LIBRARY_SOURCES) \
 	$(filter-out host/program/%,$(PROGRAM_SOURCES))) $(BUILD)/obj/lua_sources.o
 # lua/moonmilter/testing/ runs in busted, outside the host: it is not part of the library
-LUA_SOURCES := $(sort $(wildcard lua/moonmilter/*.lua $(patsubst %,lua/moonmilter/%/*.lua,runtime mail net)))
+LUA_SOURCES := $(sort $(wildcard lua/moonmilter/*.lua $(patsubst %,lua/moonmilter/%/*.lua,runtime mail net state)))
 
 PACKAGES_BUILD := gcc make pkg-config libc6-dev libluajit-5.1-dev luajit libev-dev libc-ares-dev libcurl4-openssl-dev \
-	libidn2-dev libssl-dev libsystemd-dev lua-lpeg
+	liblmdb-dev libidn2-dev libssl-dev libsystemd-dev lua-lpeg
 PACKAGES_TEST  := libmilter-dev lua-busted lua-check luarocks lua-cjson lua-filesystem lua-posix lua-socket lua-sec \
 	lua-redis man-db miltertest patch redis-server redis-tools dnsmasq-base openssl python3 systemd
 
@@ -114,7 +114,7 @@ packages-test: packages-build
 
 # Says in one line which packages a build lacks: header=package. The tools come first, because pkg-config finds headers.
 HEADERS := luajit.h=libluajit-5.1-dev ev.h=libev-dev ares.h=libc-ares-dev curl/curl.h=libcurl4-openssl-dev \
-	idn2.h=libidn2-dev openssl/ssl.h=libssl-dev
+	idn2.h=libidn2-dev lmdb.h=liblmdb-dev openssl/ssl.h=libssl-dev
 present:
 	@missing=""; \
 	for tool in $(firstword $(CC))=gcc ar=binutils pkg-config=pkg-config; do \
@@ -207,7 +207,7 @@ $(BUILD)/moonmilter: $(PROGRAM_OBJECTS) $(BUILD)/libmoonmilter.a $(BUILD)/ev.o
 
 run: packages-build
 	@$(MAKE) --no-print-directory all
-	$(BUILD)/moonmilter run -s $(LISTEN) scripts/
+	$(BUILD)/moonmilter run -s $(LISTEN) --state_dir=$(abspath $(BUILD))/state scripts/
 
 # Every spec, including those with real MTAs (they need root; without it they are skipped and reported as such).
 test: packages-build packages-test

@@ -14,6 +14,9 @@ extern "C" {
  * Fails with an embedder's loop, and when libev is not the one inside the shared library. */
 MM_API struct mm_host *mm_testing_host_new(const struct mm_host_options *, double now, struct mm_error *);
 
+/* Seconds of the monotonic clock of this thread, which stands still with such a host. */
+MM_API double mm_testing_now(void);
+
 /* The nearest of `words`, a list that ends with NULL, for "did you mean"; NULL: none is near. BORROWED from words. */
 MM_API const char *mm_testing_suggest(const char *word, const char *const *words);
 

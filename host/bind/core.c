@@ -117,6 +117,14 @@ static int core_in_handler(lua_State *L)
 	return 1;
 }
 
+/* core.has_passed() -> boolean: for functions of at_end: the message that ends here got continue or accept. */
+static int core_has_passed(lua_State *L)
+{
+	struct mm_task *t = mm_task_current(L);
+	lua_pushboolean(L, t != NULL && t->session != NULL && t->session->has_passed);
+	return 1;
+}
+
 /* core.is_own(ctx) -> boolean: a handler or task of this very ctx's session runs. */
 static int core_is_own(lua_State *L)
 {
@@ -201,6 +209,7 @@ int mm_bind_core(lua_State *L)
 		{ "sleep", core_sleep }, { "timer_sleep", core_timer_sleep }, { "now", core_now }, { "log", core_log },
 		{ "log_wants", core_log_wants }, { "in_handler", core_in_handler }, { "task", core_task },
 		{ "is_own", core_is_own },
+		{ "has_passed", core_has_passed },
 		{ "blame", core_blame }, { "loading", core_loading }, { "suggest", core_suggest }, { NULL, NULL },
 	};
 	lua_newtable(L);

@@ -149,6 +149,9 @@ static const struct mm_config_key keys[] = {
 	  "failures; 0 for no limit" },
 	{ "recycle_sessions",  MM_CONFIG_INTEGER,     HOST(recycle_sessions), BETWEEN(0, 1000000000), NUMBER(0),
 	  "Sessions after which a fresh worker replaces a worker; 0 for never" },
+	{ "state_dir",         MM_CONFIG_STRING,      HOST(state_dir), ANY, NONE,
+	  "Directory of the user that serves, for stores that survive a restart of the system; default: "
+	  "$STATE_DIRECTORY, which systemd sets" },
 	{ "record",            MM_CONFIG_STRING,      HOST(record), ANY, NONE,
 	  "Directory for records of milter connections, for `moonmilter replay`; they hold mail, so protect them" },
 	{ "record_sample",     MM_CONFIG_INTEGER,     HOST(record_sample), BETWEEN(1, 1000000), NUMBER(1),
@@ -647,6 +650,7 @@ static const char *fixed_change_of_milter(const struct mm_config_milter *a, cons
 const char *mm_config_fixed_change(const struct mm_config *a, const struct mm_config *b)
 {
 	const char *key = a->workers != b->workers ? "workers" : !same_text(a->control, b->control) ? "control"
+		: !same_text(a->state_dir, b->state_dir) ? "state_dir"
 		: !same_text(a->record, b->record) || a->record_sample != b->record_sample
 		|| a->record_max != b->record_max || a->record_total != b->record_total
 		|| a->record_files != b->record_files

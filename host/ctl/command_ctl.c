@@ -20,6 +20,12 @@ static bool is_profile(const char *name)
 	return strcmp(name, mm_request_rows[MM_REQUEST_profile].name) == 0;
 }
 
+/* Requests that take several words, which are sent with tabs in between. */
+static bool takes_words(const struct mm_request_row *row)
+{
+	return row->argument != NULL && strcmp(row->argument, "WORDS") == 0;
+}
+
 static void print_help(FILE *to)
 {
 	fprintf(to, "Usage: moonmilter ctl [-c FILE] [--control PATH] [--json] REQUEST\n\nSends REQUEST to the host "
@@ -28,7 +34,8 @@ static void print_help(FILE *to)
 	for (int i = 0; i < MM_REQUEST_COUNT; i++) {
 		char words[32];
 		const struct mm_request_row *row = &mm_request_rows[i];
-		const char *argument = i == MM_REQUEST_profile || row->argument == NULL ? "" : row->argument;
+		const char *argument = i == MM_REQUEST_profile || row->argument == NULL || takes_words(row) ? ""
+			: row->argument;
 		snprintf(words, sizeof words, "%s%s%s", row->name, argument[0] != '\0' ? " " : "", argument);
 		fprintf(to, "  %-16s %s\n", words, row->about);
 	}
@@ -100,10 +107,10 @@ static const struct mm_request_row *request_of(int count, char *const *words)
 		bool takes = row->argument != NULL;
 		if (strcmp(row->name, words[0]) != 0)
 			continue;
-		if (count == 1 + takes)
+		if (count == 1 + takes || (takes_words(row) && count > 1))
 			return row;
 		fprintf(stderr, "moonmilter ctl: %s takes %s%s\n", words[0], takes ? "one argument, " : "no argument",
-			takes ? row->argument : "");
+			takes_words(row) ? row->about : takes ? row->argument : "");
 		return NULL;
 	}
 	complain_of(words[0]);
@@ -128,7 +135,7 @@ int mm_command_ctl(int argc, char **argv)
 	};
 	bool is_json = false;
 	struct mm_ctl_query client = { .name = "moonmilter ctl", .line = print_line, .listing = print_listing };
-	char request[256];
+	char request[900];
 	optind = 1;
 	opterr = 0;                     /* we report the fault below, once */
 	/* "+": the options after "profile" belong to it */
@@ -155,7 +162,13 @@ int mm_command_ctl(int argc, char **argv)
 		print_help(stderr);
 		return EX_USAGE;
 	}
-	snprintf(request, sizeof request, "%s%s%s", argv[optind], words == 2 ? " " : "",
-		words == 2 ? argv[optind + 1] : "");
+	size_t used = 0;
+	for (int i = 0; i < words && used < sizeof request; i++)
+		used += (size_t)snprintf(request + used, sizeof request - used, "%s%s",
+			i == 0 ? "" : i == 1 ? " " : "\t", argv[optind + i]);
+	if (used >= sizeof request) {
+		fprintf(stderr, "moonmilter ctl: the request is too long\n");
+		return EX_USAGE;
+	}
 	return is_json ? ask_for_json(&client, request, row) : mm_ctl_ask(&client, request);
 }

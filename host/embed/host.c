@@ -7,7 +7,9 @@
 #include "embed/parts.h"
 #include "embed/rights.h"
 #include "embed/signals.h"
+#include "embed/state.h"
 #include "moonmilter_testing.h"
+#include "state/stores.h"
 #include "task/budget.h"
 
 #include <ev.h>
@@ -48,9 +50,12 @@ static void on_retire(void *self, const char *text)
 
 static bool make_worker(struct mm_host *h, struct mm_fault *why)
 {
+	struct mm_host_state state;
+	mm_host_find_state(h, &state);
 	struct mm_worker_options o = {
 		.loop = h->loop, .log = &h->log, .census = h->census, .row = h->row,
 		.milter_count = (unsigned)h->config.milter_count, .milter_names = h->milter_names,
+		.state_dir = state.directory, .identity = state.identity,
 		.drained = mm_host_on_drained, .retire = on_retire, .self = h,
 	};
 	struct mm_recorder_options record = {
@@ -134,6 +139,7 @@ struct mm_host *mm_host_bind(const struct mm_host_options *o, bool with_control,
 		return NULL;
 	}
 	mm_host_copy_options(h, o);
+	h->bound_by = getpid();
 	h->control.fd = -1;
 	mm_log_init(&h->log, STDERR_FILENO);
 	if (bind_all(h, with_control, why))
@@ -197,6 +203,11 @@ struct mm_host *mm_testing_host_new(const struct mm_host_options *o, double now,
 
 /* ---- start and run ---- */
 
+double mm_testing_now(void)
+{
+	return mm_clock_now();
+}
+
 const char *mm_testing_suggest(const char *word, const char *const *words)
 {
 	return mm_suggest(word, words);
@@ -259,6 +270,25 @@ unsigned mm_host_session_count(const struct mm_host *h)
 }
 
 /* ---- what a host reports about itself ---- */
+
+const char *mm_host_milter_name(const struct mm_host *h)
+{
+	return h->config.milters[0].name;
+}
+
+struct mm_store *mm_host_open_store(const struct mm_host *h, const char *file, struct mm_fault *why)
+{
+	struct mm_host_state s;
+	mm_host_find_state(h, &s);
+	return s.identity != NULL ? mm_stores_open_made(s.identity, file, why) : NULL;
+}
+
+struct mm_buckets *mm_host_open_buckets(const struct mm_host *h, const char *milter, struct mm_fault *why)
+{
+	struct mm_host_state s;
+	mm_host_find_state(h, &s);
+	return s.identity != NULL ? mm_stores_open_made_buckets(s.identity, milter, why) : NULL;
+}
 
 void mm_host_describe(const struct mm_host *h, void (*say)(void *self, const char *line), void *self)
 {
@@ -349,6 +379,7 @@ void mm_host_free(struct mm_host *h)
 	if (h->is_virtual)
 		mm_clock_make_real();
 	mm_host_free_listeners(h);
+	mm_host_remove_state(h);
 	free_names(h);
 	mm_config_free(&h->config);
 	mm_config_free(&h->next_config);

@@ -53,4 +53,13 @@ enum mm_listing { MM_LIST_SCRIPTS, MM_LIST_SESSIONS, MM_LIST_GENERATIONS, MM_LIS
 /* Writes a listing for people. False: writing failed. */
 bool mm_host_list(const struct mm_host *, enum mm_listing, int fd);
 
+/* The name of the first milter; BORROWED. */
+const char *mm_host_milter_name(const struct mm_host *);
+struct mm_store;
+/* GIVES a store of a file name (MILTER+NAME) that some worker has made; NULL: the fault says why. */
+struct mm_store *mm_host_open_store(const struct mm_host *, const char *file, struct mm_fault *why);
+struct mm_buckets;
+/* GIVES the buckets of a milter's limits, likewise. */
+struct mm_buckets *mm_host_open_buckets(const struct mm_host *, const char *milter, struct mm_fault *why);
+
 #endif

@@ -14,12 +14,15 @@
 #include "io/worker.h"
 #include "moonmilter.h"
 
+#include <sys/types.h>
+
 struct mm_host {
 	/* host.c */
 	struct mm_host_options options;         /* lists are owned copies */
 	struct mm_config       config;
 	struct mm_owners       owners;
 	struct mm_log          log;
+	pid_t                  bound_by;        /* the process that will end last: workers are its children */
 	void                  *loop;            /* struct ev_loop; NULL between bind and raise */
 	bool                   owns_loop;
 	double                 stands_at;       /* seconds since 1970, for tests; 0: real time */

@@ -44,6 +44,7 @@ struct mm_worker {
 	struct mm_clock          clock;
 	struct mm_generation    *scripts;       /* list of all generations in memory */
 	struct mm_dns           *dns;           /* owned: outlives every generation */
+	struct mm_stores        *stores;        /* owned */
 	struct mm_children       children;      /* likewise */
 	struct mm_worker_memory  memory;
 	struct mm_profile        profile;
@@ -357,6 +358,7 @@ static void free_parts(struct mm_worker *w)
 	mm_worker_discard(w);
 	release_all(w, &w->current);
 	mm_dns_free(w->dns);
+	mm_stores_free(w->stores);              /* after the scripts that use them */
 	mm_children_end(&w->children);
 	mm_profile_free(&w->profile);
 	free(w->allowed);
@@ -368,6 +370,7 @@ static bool make_parts(struct mm_worker *w, const struct mm_worker_options *o, s
 	static const struct mm_dns_settings dns = { .timeout = MM_DNS_TIMEOUT, .cache_max = MM_DNS_CACHE_MAX };
 	w->options = *o;
 	w->options.record = NULL;
+	w->options.identity = w->options.state_dir = NULL;
 	w->clock.loop = o->loop;
 	w->limits.max_sessions = w->admission.max = ~0u;
 	mm_children_init(&w->children, &w->clock);
@@ -389,6 +392,10 @@ static bool make_parts(struct mm_worker *w, const struct mm_worker_options *o, s
 	w->dns = mm_dns_new(&w->clock, &dns, why);
 	if (w->dns == NULL)
 		return false;
+	struct mm_stores_settings stores = { &w->clock, o->log, o->identity, o->state_dir };
+	w->stores = mm_stores_new(&stores);
+	if (w->stores == NULL)
+		return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for a worker");
 	w->children.account.sum = &w->connections.engines.held;
 	mm_dns_charge(w->dns, &w->connections.engines.held);
 	return true;
@@ -493,6 +500,7 @@ void mm_worker_prepare(struct mm_worker *w, const struct mm_generation_options *
 		o.settings.clock = &w->clock;
 		o.settings.dns = w->dns;
 		o.settings.children = &w->children;
+		o.settings.stores = w->stores;
 		o.settings.log = w->options.log;
 		o.settings.all = &w->scripts;
 		o.settings.memory = &w->memory;

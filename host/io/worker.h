@@ -12,6 +12,7 @@
 #include "base/network.h"
 #include "task/profile.h"
 #include "script/generation.h"
+#include "state/stores.h"
 
 struct mm_worker;
 
@@ -22,6 +23,7 @@ struct mm_worker_options {
 	struct mm_census_row      *row;                 /* this worker's; borrowed */
 	unsigned                   milter_count;
 	const struct mm_recorder_options *record;       /* borrowed for the call; NULL: nothing is recorded */
+	const char                *identity, *state_dir;        /* borrowed for the call (state/stores.h) */
 	const char *const         *milter_names;        /* borrowed for the worker's life */
 	/* The last session of a draining worker has ended; may be NULL. */
 	void                     (*drained)(void *self);

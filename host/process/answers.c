@@ -1,5 +1,7 @@
 #include "process/answers.h"
 
+#include "process/stored.h"
+
 #include <stdio.h>
 #include <sysexits.h>
 #include <time.h>
@@ -80,6 +82,16 @@ static void answer_loglevel(struct mm_answers *a, struct mm_control_client *clie
 	}
 	a->calls->set_log_level(a->self, level);
 	mm_control_client_end(client, EX_OK, NULL);
+}
+
+static void answer_store(struct mm_answers *a, struct mm_control_client *client, const char *argument)
+{
+	mm_stored_answer_store(a->host, client, argument);
+}
+
+static void answer_limit(struct mm_answers *a, struct mm_control_client *client, const char *argument)
+{
+	mm_stored_answer_limit(a->host, client, argument);
 }
 
 static void answer_profile(struct mm_answers *a, struct mm_control_client *client, const char *argument)

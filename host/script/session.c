@@ -54,6 +54,7 @@ static void session_end_message(void *self)
 	mm_ctx_end_message(ss);
 	mm_state_check_registry(ss->generation);
 	ss->cpu_used = 0;
+	ss->has_passed = false;
 	ss->accepted_message = 0;
 	ss->skipped = 0;
 	ss->over_due = ss->over_logged = 0;
@@ -98,6 +99,8 @@ static enum mm_outcome session_event(void *self, const struct mm_event *event, s
 {
 	struct mm_script_session *ss = self;
 	note_ending(ss, event->stage);
+	if (event->stage == MM_STAGE_done)
+		ss->has_passed = event->result == MM_VERDICT_continue || event->result == MM_VERDICT_accept;
 	if (ss->skipped_stage != event->stage) {        /* skip applies to one kind of event */
 		ss->skipped_stage = event->stage;
 		ss->skipped = 0;

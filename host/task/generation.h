@@ -28,6 +28,7 @@ struct mm_pushing;
 struct mm_profile_script;
 struct mm_script_session;
 struct mm_spawned;
+struct mm_stores;
 struct mm_tls_cache;
 
 #define MM_NO_REF      (-2)     /* LUA_NOREF */
@@ -123,6 +124,7 @@ struct mm_generation_settings {
 	struct mm_clock         *clock;         /* borrowed */
 	struct mm_dns           *dns;           /* borrowed */
 	struct mm_children      *children;      /* borrowed */
+	struct mm_stores        *stores;        /* borrowed; NULL: this host keeps none */
 	unsigned                 worker_index;  /* from 0; worker 0 does the work that a host needs once */
 	struct mm_log           *log;           /* borrowed */
 	const char              *milter_name;   /* borrowed; "default" */
@@ -236,6 +238,7 @@ struct mm_script_session {
 	uint32_t                  headers_stamp;
 	uint8_t                   over_due;     /* bits 1 << enum mm_part: read, but cut; the event gets the verdict of
 	                                         * settings.over */
+	bool                      has_passed;   /* its final verdict is continue or accept; for what ends with it */
 	uint8_t                   over_logged;  /* the same bits: the log has said so */
 	int                       kept_bodies;  /* table by script: the bodies that ctx:body{} keeps of this message */
 	float                     cpu_used;     /* seconds since the previous message ended; budget.c */

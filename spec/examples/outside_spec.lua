@@ -10,30 +10,6 @@ local function with(name, settings)
   return mta
 end
 
-describe("greylist-redis.lua", function()
-  local redis
-  setup(function() redis = world.redis() end)
-  teardown(function() redis.close() end)
-
-  it("defers an unknown client, and accepts it when it comes back", function()
-    local mta = with("greylist-redis.lua", ("{ delay = 2, redis = { port = %d } }"):format(redis.port))
-    mta:mail "<a@example.org>"
-    assert.equal("451 4.7.1 Greylisted, please try again in a minute", mta:rcpt("<b@example.com>").text)
-    assert.equal("tempfail", mta:rcpt("<b@example.com>").kind)
-    os.execute "sleep 3"
-    assert.equal("continue", mta:rcpt("<b@example.com>").kind)
-    assert.is_true(tonumber(redis.cli "ttl grey:192.0.2:a@example.org:b@example.com") > 30 * 24 * 3600)
-    assert.equal("tempfail", mta:rcpt("<c@example.com>").kind)
-  end)
-
-  it("lets mail through while Redis is away", function()
-    local mta = with("greylist-redis.lua", "{ redis = { port = 1 } }")
-    mta:mail "<a@example.org>"
-    assert.equal("continue", mta:rcpt("<new@example.com>").kind)
-    assert.matches("refused; mail goes through", table.concat(mta:log_lines "script"))
-  end)
-end)
-
 describe("http-policy.lua and clamd.lua", function()
   local servers
   setup(function() servers = world.servers() end)

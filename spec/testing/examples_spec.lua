@@ -48,11 +48,22 @@ local DEEDS = {
   ["footer-text-html"] = { { message = {}, outcome = "line two.*Beispiel GmbH" } },
   ["from-spoofing"] = { { message = { headers = { { "From", '"ceo@bank.example" <x@elsewhere.example>' } } },
     outcome = "reject at eom: 550 5%.7%.1 From shows bank%.example but is x@elsewhere%.example" } },
-  ["greylist-redis"] = {
-    { options = { settings = { delay = 60 } }, message = {}, wait = 61, outcome = "accept at eom" },
-    { options = { settings = { delay = 60 },
-      redis = { ["grey:192.0.2:ann@example.org:bob@example.com"] = "99999999999" } },
-        message = { to = "bob@example.com" }, outcome = "tempfail at rcpt: 451 4%.7%.1 Greylisted" },
+  callout = {
+    { options = { settings = { directory = "http://directory.example/" },
+      http = function() return { status = 200, delay = 1 } end }, message = {}, outcome = "accept at eom" },
+    { options = { settings = { directory = "http://directory.example/" },
+      http = function() return { status = 404 } end }, message = {},
+      outcome = "reject at rcpt: 550 5%.1%.1 There is no such user" },
+    { options = { settings = { directory = "http://directory.example/" },
+      http = function() return nil, "timeout" end }, message = {}, outcome = "tempfail at rcpt: 451 4%.3%.0" },
+  },
+  ["domain-limit"] = { { message = {}, outcome = "accept at eom" } },
+  duplicates = {
+    { message = {}, outcome = "accept at eom" }, -- without a Message-ID nothing is a copy
+    { message = { headers = headers { "Message-ID", "<1@example.org>" } }, wait = 1, outcome = "discard at eom" },
+  },
+  greylist = {
+    { options = { settings = { durable = false, delay = 60 } }, message = {}, wait = 61, outcome = "accept at eom" },
   },
   ["http-policy"] = {
     { options = { settings = { policy_url = "http://policy.example/" },
@@ -64,6 +75,7 @@ local DEEDS = {
   ["log-everything"] = { { message = {}, outcome = "accept at eom", logs = "end of message, 4 headers" } },
   ["multi-line-reply"] = { { message = { from = "x@Spammer.example" },
     outcome = "550%-5%.7%.1 100%% of what we got .*\n550 5%.7%.1 Questions" } },
+  ["outgoing-limit"] = { { message = {}, outcome = "accept at eom" } },
   quarantine = { { message = { body = 'Content-Disposition: attachment; filename="a.exe"\r\n' },
     outcome = "X%-Quarantine executable name", quarantined = true } },
   ["rcpt-count"] = { { message = {}, outcome = "X%-Rcpt%-Count: 2" } },
@@ -75,6 +87,9 @@ local DEEDS = {
     outcome = "X%-Forged%-Results: 1", gone = "\nAuthentication%-Results:" } },
   ["tag-subject"] = { { message = {}, outcome = "Subject: %[external%] hello" } },
   ["tag-subject-utf8"] = { { message = {}, outcome = "Subject: =%?[uU][tT][fF]%-8%?" } },
+  ["write-back"] = { { options = { settings = { durable = false } },
+    message = { headers = headers { "X-Known-Sender", "yes" } }, outcome = "accept at eom",
+    gone = "\nX%-Known%-Sender:" } },
   tarpit = { { message = { to = { "a@x", "b@x", "c@x", "d@x", "e@x" } }, outcome = "accept at eom" } },
 }
 

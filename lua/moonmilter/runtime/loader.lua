@@ -24,6 +24,9 @@ local function install()
   end
 end
 
+-- What modules of our own read of a ctx that a script gives them: as if the script mentioned it.
+local FACTS_OF = { ["moonmilter.greylist"] = { "client", "sender" } }
+
 -- Sets of the strings and methods that the modules loaded from now on mention and call.
 local function note_modules()
   local strings, methods = {}, {}
@@ -34,6 +37,9 @@ local function note_modules()
     end
   end
   modules.on_load = function(name, fn)
+    for _, fact in ipairs(FACTS_OF[name] or {}) do
+      strings[fact] = true
+    end
     if not name:match("^moonmilter%f[.%z]") then
       note(strings, chunk.strings, fn)
       note(methods, chunk.methods, fn)

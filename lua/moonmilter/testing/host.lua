@@ -191,12 +191,12 @@ end
 
 --- Lets so many seconds pass, whatever happens meanwhile.
 function Host:pass(seconds)
+  local ends = library.testing_now() + seconds
   local left = seconds
   repeat
-    local step = math.min(left, 0.25)
-    self:turn(step)
-    left = left - step
-  until left <= 1e-9
+    self:turn(left) -- may return at any timer of the host
+    left = ends - library.testing_now()
+  until left <= 1e-6
 end
 
 --- Reloads the scripts, as SIGHUP does. True, or nil and the log's text about the failure.

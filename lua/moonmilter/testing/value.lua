@@ -12,12 +12,20 @@ local function put(out, v, depth)
     out[#out + 1] = tostring(v)
   elseif kind == "table" and depth < 64 then
     out[#out + 1] = "{"
-    for k, item in pairs(v) do
-      out[#out + 1] = "["
-      put(out, k, depth + 1)
-      out[#out + 1] = "]="
+    local count = 0 -- of the list: its items have no keys, because the configuration's language has none for them
+    for _, item in ipairs(v) do
+      count = count + 1
       put(out, item, depth + 1)
       out[#out + 1] = ","
+    end
+    for k, item in pairs(v) do
+      if not (type(k) == "number" and k >= 1 and k <= count and k % 1 == 0) then
+        out[#out + 1] = "["
+        put(out, k, depth + 1)
+        out[#out + 1] = "]="
+        put(out, item, depth + 1)
+        out[#out + 1] = ","
+      end
     end
     out[#out + 1] = "}"
   else

@@ -1,0 +1,330 @@
+#include "process/stored.h"
+
+#include "base/clock.h"
+#include "state/bucket.h"
+#include "state/describe.h"
+#include "state/stores.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+
+#define ROWS_MAX    1000u       /* of one answer; the client may ask for the rest */
+#define TOP_ROWS    20u
+#define REMOVE_EACH 1000u       /* records that are removed with the lock held */
+#define WORDS_MAX   4
+
+struct request {
+	const struct mm_host     *host;         /* borrowed */
+	struct mm_control_client *client;       /* borrowed */
+	struct mm_store          *store;        /* owned; NULL: the request is about limits */
+	struct mm_buckets        *buckets;      /* owned; NULL: about stores */
+	char                     *words[WORDS_MAX];     /* [0]: the verb; NULL: not given */
+	double                    now;
+};
+
+struct verb {
+	const char *name, *words;       /* words: of the arguments, for errors */
+	int         least, most;        /* arguments */
+	void      (*answer)(struct request *);
+};
+
+/* ---- ends ---- */
+
+static void end(struct request *r, int status, const char *text)
+{
+	mm_store_close(r->store);
+	mm_buckets_close(r->buckets);
+	mm_control_client_end(r->client, status, text);
+}
+
+static void end_with(struct request *r, enum mm_store_result result)
+{
+	static const struct { int status; const char *text; } ends[] = {
+		[MM_STORE_DONE] = { EX_OK, NULL }, [MM_STORE_NONE] = { EX_UNAVAILABLE, "there is no such key" },
+		[MM_STORE_BUSY] = { EX_TEMPFAIL, "a worker holds the store and does not run" },
+		[MM_STORE_FULL] = { EX_TEMPFAIL, "the store is full" },
+		[MM_STORE_KEY] = { EX_USAGE, "a key has 1 to 511 bytes" },
+	};
+	if (result == MM_STORE_BROKEN)
+		end(r, EX_IOERR, mm_store_why(r->store));
+	else
+		end(r, ends[result].status, ends[result].text);
+}
+
+/* ---- rows ---- */
+
+static const char *life_of(const struct request *r, const struct mm_record *record, char *to, size_t size)
+{
+	if (record->ends_at == 0)
+		return "never";
+	snprintf(to, size, "%.0f", ceil(record->ends_at - r->now));
+	return to;
+}
+
+static void say_record(struct request *r, struct mm_text key, const struct mm_record *record)
+{
+	char name[640], value[300], life[32];
+	mm_control_client_say(r->client, "key=%s ttl=%s value=%s", mm_describe_text(key, name, sizeof name),
+		life_of(r, record, life, sizeof life), mm_describe_value(record->bytes, value, sizeof value));
+}
+
+/* Calls each() for the first `most` records with a prefix. */
+static enum mm_store_result each_record(struct request *r, struct mm_text prefix, unsigned most,
+	void (*each)(struct request *, struct mm_text key, const struct mm_record *, void *self), void *self)
+{
+	char after[MM_STORE_KEY_MAX];
+	struct mm_text key = { after, 0 };
+	struct mm_record record;
+	for (unsigned i = 0; ; i++) {
+		enum mm_store_result result = mm_store_next(r->store, key, prefix, r->now, &key, &record);
+		if (result != MM_STORE_DONE)
+			return result == MM_STORE_NONE ? MM_STORE_DONE : result;
+		if (i == most) {
+			mm_control_client_say(r->client, "more keys follow; give a prefix");
+			return MM_STORE_DONE;
+		}
+		each(r, key, &record, self);
+		memcpy(after, key.bytes, key.size);
+		key.bytes = after;
+	}
+}
+
+/* ---- ctl store ---- */
+
+static void store_stat(struct request *r)
+{
+	struct mm_store_figures f;
+	enum mm_store_result result = mm_store_measure(r->store, &f);
+	if (result == MM_STORE_DONE)
+		mm_control_client_say(r->client, "keys=%llu bytes=%llu changes=%llu refused=%llu evicted=%llu "
+			"ended=%llu",
+			(unsigned long long)f.count, (unsigned long long)f.size, (unsigned long long)f.changes,
+			(unsigned long long)f.refused, (unsigned long long)f.evicted, (unsigned long long)f.ended);
+	end_with(r, result);
+}
+
+static void store_get(struct request *r)
+{
+	struct mm_record record;
+	enum mm_store_result result = mm_store_get(r->store, mm_text_of(r->words[2]), r->now, &record);
+	if (result == MM_STORE_DONE)
+		say_record(r, mm_text_of(r->words[2]), &record);
+	end_with(r, result);
+}
+
+static void say_row(struct request *r, struct mm_text key, const struct mm_record *record, void *self)
+{
+	(void)self;
+	say_record(r, key, record);
+}
+
+static void store_dump(struct request *r)
+{
+	end_with(r, each_record(r, mm_text_of(r->words[2]), ROWS_MAX, say_row, NULL));
+}
+
+static enum mm_change decide_delete(void *self, const struct mm_record *old, struct mm_record *next)
+{
+	(void)next;
+	*(bool *)self = old != NULL;
+	return MM_CHANGE_DELETE;
+}
+
+static enum mm_store_result delete_key(struct request *r, struct mm_text key)
+{
+	bool was_there = false;
+	enum mm_store_result result = mm_store_change(r->store, key, r->now, decide_delete, &was_there);
+	return result == MM_STORE_DONE && !was_there ? MM_STORE_NONE : result;
+}
+
+static void store_delete(struct request *r)
+{
+	end_with(r, delete_key(r, mm_text_of(r->words[2])));
+}
+
+static void store_clear(struct request *r)
+{
+	bool left = true;
+	enum mm_store_result result = MM_STORE_DONE;
+	while (left && result == MM_STORE_DONE)
+		result = mm_store_remove_some(r->store, mm_text_of(r->words[2]), REMOVE_EACH, &left);
+	end_with(r, result);
+}
+
+/* ---- ctl limit: keys are LIMIT:KEY ---- */
+
+struct row {
+	double full_at;
+	bool   crossed;
+	char   key[MM_BUCKET_KEY_MAX];
+	size_t key_size;
+};
+
+/* The buckets that will be full last, which are the emptiest, in this order. */
+struct rows {
+	struct row *items;              /* owned: most + 1 */
+	unsigned    count, most;
+	bool        has_more;
+};
+
+static void note_row(void *self, struct mm_text key, double full_at, bool crossed)
+{
+	struct rows *r = self;
+	struct row row = { .full_at = full_at, .crossed = crossed, .key_size = key.size };
+	memcpy(row.key, key.bytes, key.size);
+	unsigned at = r->count;
+	for (; at > 0 && r->items[at - 1].full_at < full_at; at--)
+		r->items[at] = r->items[at - 1];
+	r->items[at] = row;
+	r->has_more = r->has_more || r->count == r->most;
+	r->count += r->count < r->most;
+}
+
+/* "account" and "ann" -> "account:ann" */
+static struct mm_text bucket_key(const struct request *r, char *to, size_t size)
+{
+	snprintf(to, size, "%s:%s", r->words[1], r->words[2] != NULL ? r->words[2] : "");
+	return mm_text_of(to);
+}
+
+static void say_rows(struct request *r, const struct rows *rows)
+{
+	char name[4 * MM_BUCKET_KEY_MAX + 8];
+	for (unsigned i = 0; i < rows->count; i++) {
+		const struct row *row = &rows->items[i];
+		mm_control_client_say(r->client, "key=%s full_in=%.0f crossed=%s",
+			mm_describe_text((struct mm_text){ row->key, row->key_size }, name, sizeof name),
+			ceil(row->full_at - r->now), row->crossed ? "yes" : "no");
+	}
+}
+
+static void list_buckets(struct request *r, unsigned most, bool says_more)
+{
+	char prefix[1024];
+	struct rows rows = { .items = calloc(most + 1, sizeof *rows.items), .most = most };
+	bool good = rows.items != NULL
+		&& mm_buckets_each(r->buckets, bucket_key(r, prefix, sizeof prefix), r->now, note_row, &rows);
+	if (good)
+		say_rows(r, &rows);
+	if (good && says_more && rows.has_more)
+		mm_control_client_say(r->client, "there are more; give a longer prefix");
+	free(rows.items);
+	end_with(r, good ? MM_STORE_DONE : MM_STORE_BUSY);
+}
+
+static void limit_show(struct request *r)
+{
+	list_buckets(r, ROWS_MAX, true);
+}
+
+static void limit_top(struct request *r)
+{
+	list_buckets(r, TOP_ROWS, false);
+}
+
+static void limit_reset(struct request *r)
+{
+	char key[1024];
+	bool was_there = false, good = mm_buckets_fill(r->buckets, bucket_key(r, key, sizeof key), r->now, &was_there);
+	end_with(r, !good ? MM_STORE_BUSY : was_there ? MM_STORE_DONE : MM_STORE_NONE);
+}
+
+/* ---- requests ---- */
+
+static const struct verb store_verbs[] = {
+	{ "stat",   "STORE",          1, 1, store_stat },
+	{ "get",    "STORE KEY",      2, 2, store_get },
+	{ "delete", "STORE KEY",      2, 2, store_delete },
+	{ "dump",   "STORE [PREFIX]", 1, 2, store_dump },
+	{ "clear",  "STORE [PREFIX]", 1, 2, store_clear },
+	{ NULL,     NULL,             0, 0, NULL },
+};
+
+static const struct verb limit_verbs[] = {
+	{ "show",   "LIMIT [PREFIX]", 1, 2, limit_show },
+	{ "top",    "LIMIT",          1, 1, limit_top },
+	{ "reset",  "LIMIT KEY",      2, 2, limit_reset },
+	{ NULL,     NULL,             0, 0, NULL },
+};
+
+static int split(char *text, char **words)
+{
+	int count = 0;
+	for (char *save, *word = strtok_r(text, "\t", &save); word != NULL; word = strtok_r(NULL, "\t", &save)) {
+		if (count == WORDS_MAX)
+			return WORDS_MAX + 1;
+		words[count++] = word;
+	}
+	return count;
+}
+
+static void complain(struct request *r, const char *what, const struct verb *verbs)
+{
+	char text[256];
+	size_t used = (size_t)snprintf(text, sizeof text, "write ctl %s", what);
+	for (const struct verb *v = verbs; v->name != NULL && used < sizeof text; v++)
+		used += (size_t)snprintf(text + used, sizeof text - used, "%s %s %s", v == verbs ? "" : ",", v->name,
+			v->words);
+	end(r, EX_USAGE, text);
+}
+
+/* "known" is the store of the first milter, "outbound+known" of another. */
+static bool open_store(struct request *r)
+{
+	struct mm_fault why;
+	char file[2 * MM_STORE_NAME_MAX + 2];
+	if (strchr(r->words[1], '+') != NULL)
+		snprintf(file, sizeof file, "%s", r->words[1]);
+	else
+		snprintf(file, sizeof file, "%s+%s", mm_host_milter_name(r->host), r->words[1]);
+	r->store = mm_host_open_store(r->host, file, &why);
+	if (r->store == NULL)
+		end(r, EX_UNAVAILABLE, why.text);
+	return r->store != NULL;
+}
+
+/* "account" is a limit of the first milter, "outbound+account" of another. */
+static bool open_buckets(struct request *r)
+{
+	struct mm_fault why;
+	char *plus = strchr(r->words[1], '+');
+	const char *milter = mm_host_milter_name(r->host);
+	if (plus != NULL) {
+		*plus = '\0';
+		milter = r->words[1];
+		r->words[1] = plus + 1;
+	}
+	r->buckets = mm_host_open_buckets(r->host, milter, &why);
+	if (r->buckets == NULL)
+		end(r, EX_UNAVAILABLE, why.text);
+	return r->buckets != NULL;
+}
+
+static void answer(const struct mm_host *host, struct mm_control_client *client, const char *words, const char *what,
+	const struct verb *verbs, bool (*open)(struct request *))
+{
+	char text[1024];
+	struct request r = { .host = host, .client = client, .now = mm_clock_wall() };
+	snprintf(text, sizeof text, "%s", words);
+	int count = split(text, r.words);
+	const struct verb *v = verbs;
+	while (v->name != NULL && (count == 0 || strcmp(v->name, r.words[0]) != 0))
+		v++;
+	if (v->name == NULL || count - 1 < v->least || count - 1 > v->most)
+		complain(&r, what, verbs);
+	else if (open(&r))
+		v->answer(&r);
+}
+
+void mm_stored_answer_store(const struct mm_host *host, struct mm_control_client *client, const char *words)
+{
+	answer(host, client, words, "store", store_verbs, open_store);
+}
+
+void mm_stored_answer_limit(const struct mm_host *host, struct mm_control_client *client, const char *words)
+{
+	answer(host, client, words, "limit", limit_verbs, open_buckets);
+}

@@ -1,0 +1,564 @@
+#include "state/store.h"
+
+#include "state/lock.h"
+
+#include <ctype.h>
+#include <lmdb.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PAGES_SPARE    1024u            /* of the map beyond size_max: LMDB copies pages before it frees them */
+#define SWEEP_EACH     2u               /* records that each change looks at, whether they have ended */
+#define SWEEP_FULL     64u              /* the same when the table is full */
+
+/* Guarded by the lock, for all processes. */
+struct guarded {
+	uint64_t changes, refused, evicted, ended;
+	uint32_t changed_table;         /* 0 or 1: where changed keys are noted now */
+	uint32_t hand_size;
+	uint32_t is_mirrored;           /* somebody copies it: all note what they change */
+	uint8_t  hand[MM_STORE_KEY_MAX + 1];    /* the key that the sweep looks at next */
+};
+
+struct mm_store {
+	struct mm_store_options options;
+	struct mm_lock *lock;           /* owned */
+	struct guarded *shared;         /* borrowed from it */
+	MDB_env        *env;            /* owned */
+	MDB_txn        *reading;        /* owned: reset between reads; NULL: none yet */
+	MDB_dbi         records, changed[2];
+	unsigned        page_size;
+	char           *kept;           /* owned: what was read last, key and record */
+	size_t          kept_capacity;
+	char            why[160];
+};
+
+/* ---- open and close ---- */
+
+bool mm_store_is_name(const char *name)
+{
+	size_t size = strlen(name);
+	if (size == 0 || size > MM_STORE_NAME_MAX || name[0] == '.')
+		return false;
+	for (const char *c = name; *c != '\0'; c++)
+		if (!isalnum((unsigned char)*c) && strchr("_-.", *c) == NULL)
+			return false;
+	return true;
+}
+
+static bool open_tables(struct mm_store *s, int *error)
+{
+	static const char *const names[] = { "changed0", "changed1" };
+	MDB_txn *t = NULL;
+	*error = mdb_txn_begin(s->env, NULL, 0, &t);
+	if (*error == 0)
+		*error = mdb_dbi_open(t, "records", MDB_CREATE, &s->records);
+	for (int i = 0; i < 2 && *error == 0; i++)
+		*error = mdb_dbi_open(t, names[i], MDB_CREATE, &s->changed[i]);
+	MDB_stat stat;
+	if (*error == 0)
+		*error = mdb_stat(t, s->records, &stat);
+	if (*error == 0)
+		s->page_size = stat.ms_psize;
+	if (*error == 0)
+		return (*error = mdb_txn_commit(t)) == 0;
+	if (t != NULL)
+		mdb_txn_abort(t);
+	return false;
+}
+
+static bool open_table(struct mm_store *s, const char *path, struct mm_fault *why)
+{
+	int error = mdb_env_create(&s->env);
+	if (error == 0)
+		error = mdb_env_set_maxdbs(s->env, 3);
+	if (error == 0)
+		error = mdb_env_set_mapsize(s->env, 2 * s->options.size_max + PAGES_SPARE * 4096);
+	/* Our lock replaces LMDB's. NOSYNC gives up a whole file after a power cut, which a file in memory cannot have
+	 * anyway. */
+	if (error == 0)
+		error = mdb_env_open(s->env, path, MDB_NOSUBDIR | MDB_NOLOCK | MDB_NOSYNC | MDB_NOMEMINIT, 0600);
+	if (error == 0 && !mm_lock_take(s->lock))
+		return mm_fault_set(why, MM_FAULT_RESOURCE, "store %s: another process holds its lock and does not run",
+			path);
+	if (error == 0) {
+		open_tables(s, &error);
+		mm_lock_give(s->lock);
+	}
+	return error == 0 || mm_fault_set(why, MM_FAULT_RESOURCE, "store %s: %s", path, mdb_strerror(error));
+}
+
+struct mm_store *mm_store_open(const char *directory, const char *name, const struct mm_store_options *o,
+	struct mm_fault *why)
+{
+	char path[4096];
+	struct mm_store *s = calloc(1, sizeof *s);
+	if (s == NULL) {
+		mm_fault_set(why, MM_FAULT_RESOURCE, "store %s: out of memory", name);
+		return NULL;
+	}
+	s->options = *o;
+	if (snprintf(path, sizeof path, "%s/%s.lock", directory, name) >= (int)sizeof path) {
+		mm_fault_set(why, MM_FAULT_CONFIG, "store %s: the path of its directory is too long", name);
+		free(s);
+		return NULL;
+	}
+	s->lock = mm_lock_open(path, sizeof(struct guarded), why);
+	bool good = s->lock != NULL;
+	if (good) {
+		s->shared = mm_lock_guarded(s->lock);
+		s->shared->is_mirrored |= o->is_mirrored;
+		memcpy(path + strlen(path) - strlen("lock"), "mdb", sizeof "mdb");
+		good = open_table(s, path, why);
+	}
+	if (good)
+		return s;
+	mm_store_close(s);
+	return NULL;
+}
+
+void mm_store_close(struct mm_store *s)
+{
+	if (s == NULL)
+		return;
+	if (s->reading != NULL)
+		mdb_txn_abort(s->reading);
+	if (s->env != NULL)
+		mdb_env_close(s->env);
+	mm_lock_close(s->lock);
+	free(s->kept);
+	free(s);
+}
+
+const char *mm_store_why(const struct mm_store *s)
+{
+	return s->why;
+}
+
+/* ---- transactions ---- */
+
+static enum mm_store_result fail(struct mm_store *s, int error)
+{
+	if (error == MDB_NOTFOUND)
+		return MM_STORE_NONE;
+	if (error == MDB_MAP_FULL)
+		return MM_STORE_FULL;
+	snprintf(s->why, sizeof s->why, "%s", mdb_strerror(error));
+	return MM_STORE_BROKEN;
+}
+
+/* Takes the lock and begins to read. */
+static enum mm_store_result begin_reading(struct mm_store *s)
+{
+	if (!mm_lock_take(s->lock))
+		return MM_STORE_BUSY;
+	int error = s->reading != NULL ? mdb_txn_renew(s->reading)
+		: mdb_txn_begin(s->env, NULL, MDB_RDONLY, &s->reading);
+	if (error == MDB_MAP_RESIZED) {         /* another process allows the table more */
+		mdb_env_set_mapsize(s->env, 0);
+		error = s->reading != NULL ? mdb_txn_renew(s->reading)
+			: mdb_txn_begin(s->env, NULL, MDB_RDONLY, &s->reading);
+	}
+	if (error == 0)
+		return MM_STORE_DONE;
+	mm_lock_give(s->lock);
+	return fail(s, error);
+}
+
+static void end_reading(struct mm_store *s)
+{
+	mdb_txn_reset(s->reading);
+	mm_lock_give(s->lock);
+}
+
+static enum mm_store_result begin_change(struct mm_store *s, MDB_txn **t)
+{
+	if (!mm_lock_take(s->lock))
+		return MM_STORE_BUSY;
+	int error = mdb_txn_begin(s->env, NULL, 0, t);
+	if (error == MDB_MAP_RESIZED) {
+		mdb_env_set_mapsize(s->env, 0);
+		error = mdb_txn_begin(s->env, NULL, 0, t);
+	}
+	if (error == 0)
+		return MM_STORE_DONE;
+	mm_lock_give(s->lock);
+	return fail(s, error);
+}
+
+static enum mm_store_result end_change(struct mm_store *s, MDB_txn *t, int error)
+{
+	if (error == 0)
+		error = mdb_txn_commit(t);
+	else
+		mdb_txn_abort(t);
+	mm_lock_give(s->lock);
+	return error == 0 ? MM_STORE_DONE : fail(s, error);
+}
+
+/* ---- records: eight bytes of time, then what the caller gave ---- */
+
+static struct mm_record record_of(const MDB_val *v)
+{
+	struct mm_record r = { { "", 0 }, 0 };
+	if (v->mv_size >= sizeof r.ends_at) {
+		memcpy(&r.ends_at, v->mv_data, sizeof r.ends_at);
+		r.bytes.bytes = (const char *)v->mv_data + sizeof r.ends_at;
+		r.bytes.size = v->mv_size - sizeof r.ends_at;
+	}
+	return r;
+}
+
+static bool has_ended(const MDB_val *v, double now)
+{
+	double ends_at = record_of(v).ends_at;
+	return ends_at != 0 && ends_at <= now;
+}
+
+static MDB_val val(struct mm_text t)
+{
+	return (MDB_val){ t.size, (void *)(uintptr_t)t.bytes };
+}
+
+static bool is_key(struct mm_text key)
+{
+	return key.size > 0 && key.size <= MM_STORE_KEY_MAX;
+}
+
+/* Copies what is in the map, because another process may change the map as soon as the lock is given. */
+static bool keep(struct mm_store *s, const MDB_val *k, const MDB_val *v, struct mm_text *key, struct mm_record *r)
+{
+	size_t size = k->mv_size + v->mv_size;
+	if (size > s->kept_capacity) {
+		char *grown = realloc(s->kept, size * 2);
+		if (grown == NULL)
+			return false;
+		s->kept = grown;
+		s->kept_capacity = size * 2;
+	}
+	memcpy(s->kept, k->mv_data, k->mv_size);
+	memcpy(s->kept + k->mv_size, v->mv_data, v->mv_size);
+	if (key != NULL)
+		*key = (struct mm_text){ s->kept, k->mv_size };
+	*r = record_of(&(MDB_val){ v->mv_size, s->kept + k->mv_size });
+	return true;
+}
+
+static enum mm_store_result out_of_memory(struct mm_store *s)
+{
+	snprintf(s->why, sizeof s->why, "out of memory");
+	return MM_STORE_BROKEN;
+}
+
+enum mm_store_result mm_store_get(struct mm_store *s, struct mm_text key, double now, struct mm_record *out)
+{
+	if (!is_key(key))
+		return MM_STORE_KEY;
+	enum mm_store_result r = begin_reading(s);
+	if (r != MM_STORE_DONE)
+		return r;
+	MDB_val k = val(key), v;
+	int error = mdb_get(s->reading, s->records, &k, &v);
+	if (error != 0)
+		r = fail(s, error);
+	else if (has_ended(&v, now))
+		r = MM_STORE_NONE;
+	else if (!keep(s, &(MDB_val){ 0, "" }, &v, NULL, out))
+		r = out_of_memory(s);
+	end_reading(s);
+	return r;
+}
+
+static bool begins_with(const MDB_val *k, struct mm_text prefix)
+{
+	return k->mv_size >= prefix.size && memcmp(k->mv_data, prefix.bytes, prefix.size) == 0;
+}
+
+/* The first key at or after a key; with is_after, after it. An empty key: the first of all. */
+static int seek(MDB_cursor *c, struct mm_text from, bool is_after, MDB_val *k, MDB_val *v)
+{
+	*k = val(from);
+	if (from.size == 0)
+		return mdb_cursor_get(c, k, v, MDB_FIRST);
+	int error = mdb_cursor_get(c, k, v, MDB_SET_RANGE);
+	if (error == 0 && is_after && k->mv_size == from.size && memcmp(k->mv_data, from.bytes, from.size) == 0)
+		error = mdb_cursor_get(c, k, v, MDB_NEXT);
+	return error;
+}
+
+enum mm_store_result mm_store_next(struct mm_store *s, struct mm_text after, struct mm_text prefix, double now,
+	struct mm_text *key, struct mm_record *out)
+{
+	if (after.size > MM_STORE_KEY_MAX || prefix.size > MM_STORE_KEY_MAX)
+		return MM_STORE_KEY;
+	enum mm_store_result r = begin_reading(s);
+	if (r != MM_STORE_DONE)
+		return r;
+	MDB_cursor *c;
+	int error = mdb_cursor_open(s->reading, s->records, &c);
+	if (error != 0) {
+		end_reading(s);
+		return fail(s, error);
+	}
+	MDB_val k, v;
+	error = seek(c, after.size > 0 ? after : prefix, after.size > 0, &k, &v);
+	while (error == 0 && begins_with(&k, prefix) && has_ended(&v, now))
+		error = mdb_cursor_get(c, &k, &v, MDB_NEXT);
+	if (error != 0)
+		r = fail(s, error);
+	else if (!begins_with(&k, prefix))
+		r = MM_STORE_NONE;
+	else if (!keep(s, &k, &v, key, out))
+		r = out_of_memory(s);
+	mdb_cursor_close(c);
+	end_reading(s);
+	return r;
+}
+
+/* ---- changes ---- */
+
+static int note_change(struct mm_store *s, MDB_txn *t, MDB_val *k)
+{
+	MDB_val nothing = { 0, "" };
+	return s->shared->is_mirrored ? mdb_put(t, s->changed[s->shared->changed_table], k, &nothing, 0) : 0;
+}
+
+static int remove_key(struct mm_store *s, MDB_txn *t, struct mm_text key)
+{
+	MDB_val k = val(key);
+	int error = mdb_del(t, s->records, &k, NULL);
+	return error == 0 ? note_change(s, t, &k) : error;
+}
+
+static uint64_t size_of(struct mm_store *s, MDB_txn *t)
+{
+	MDB_stat stat;
+	if (mdb_stat(t, s->records, &stat) != 0)
+		return 0;
+	return (uint64_t)(stat.ms_branch_pages + stat.ms_leaf_pages + stat.ms_overflow_pages) * s->page_size;
+}
+
+struct swept {
+	char     victim[MM_STORE_KEY_MAX];
+	size_t   victim_size;           /* 0: none */
+	double   victim_ends_at;
+	unsigned ended;
+};
+
+/* One record of the sweep: an ended one goes; of the others the one that ends first may have to make room. */
+static int sweep_one(struct mm_store *s, MDB_txn *t, const MDB_val *k, const MDB_val *v, double now, struct swept *w)
+{
+	char key[MM_STORE_KEY_MAX];
+	size_t size = k->mv_size;
+	memcpy(key, k->mv_data, size);          /* the map moves under a deletion */
+	double ends_at = record_of(v).ends_at;
+	if (has_ended(v, now)) {
+		w->ended++;
+		return remove_key(s, t, (struct mm_text){ key, size });
+	}
+	ends_at = ends_at == 0 ? INFINITY : ends_at;
+	if (w->victim_size == 0 || ends_at < w->victim_ends_at) {
+		memcpy(w->victim, key, size);
+		w->victim_size = size;
+		w->victim_ends_at = ends_at;
+	}
+	return 0;
+}
+
+/* Looks at some records from the hand on and moves it, around the table. */
+static int sweep(struct mm_store *s, MDB_txn *t, unsigned count, double now, struct swept *w)
+{
+	struct guarded *g = s->shared;
+	MDB_cursor *c;
+	MDB_val k, v;
+	int error = mdb_cursor_open(t, s->records, &c);
+	if (error != 0)
+		return error;
+	struct mm_text hand = { (const char *)g->hand, g->hand_size % sizeof g->hand };
+	error = seek(c, hand, false, &k, &v);
+	for (unsigned i = 0; i < count && error == 0; i++) {
+		char at[MM_STORE_KEY_MAX];
+		size_t size = k.mv_size;
+		memcpy(at, k.mv_data, size);
+		error = sweep_one(s, t, &k, &v, now, w);
+		if (error == 0)
+			error = seek(c, (struct mm_text){ at, size }, true, &k, &v);
+	}
+	g->hand_size = error == 0 ? (uint32_t)k.mv_size : 0;
+	if (error == 0)
+		memcpy(g->hand, k.mv_data, k.mv_size);
+	mdb_cursor_close(c);
+	g->ended += w->ended;
+	return error == MDB_NOTFOUND ? 0 : error;
+}
+
+/* Before a record is added: removes ended ones, and when the table is full another, if that is its rule. */
+static int make_room(struct mm_store *s, MDB_txn *t, double now)
+{
+	struct swept w = { .victim_size = 0 };
+	int error = sweep(s, t, SWEEP_EACH, now, &w);
+	if (error != 0 || size_of(s, t) < s->options.size_max)
+		return error;
+	error = sweep(s, t, SWEEP_FULL, now, &w);
+	if (error != 0 || w.ended > 0)
+		return error;
+	if (s->options.when_full == MM_FULL_REFUSE || w.victim_size == 0) {
+		s->shared->refused++;
+		return MDB_MAP_FULL;
+	}
+	s->shared->evicted++;
+	return remove_key(s, t, (struct mm_text){ w.victim, w.victim_size });
+}
+
+static int put(struct mm_store *s, MDB_txn *t, struct mm_text key, const struct mm_record *next)
+{
+	MDB_val k = val(key), v = { sizeof next->ends_at + next->bytes.size, NULL };
+	int error = mdb_put(t, s->records, &k, &v, MDB_RESERVE);
+	if (error != 0)
+		return error;
+	memcpy(v.mv_data, &next->ends_at, sizeof next->ends_at);
+	memcpy((char *)v.mv_data + sizeof next->ends_at, next->bytes.bytes, next->bytes.size);
+	return note_change(s, t, &k);
+}
+
+static int apply(struct mm_store *s, MDB_txn *t, struct mm_text key, double now, bool is_there, enum mm_change what,
+	const struct mm_record *next)
+{
+	if (what == MM_CHANGE_DELETE)
+		return is_there ? remove_key(s, t, key) : 0;
+	int error = is_there ? 0 : make_room(s, t, now);
+	return error == 0 ? put(s, t, key, next) : error;
+}
+
+/* What one entry may take: LMDB keeps a large one in pages of its own, in a row. */
+static bool is_too_large(const struct mm_store *s, const struct mm_record *next)
+{
+	return next->bytes.size > s->options.size_max / 8;
+}
+
+enum mm_store_result mm_store_change(struct mm_store *s, struct mm_text key, double now, mm_store_decide *decide,
+	void *self)
+{
+	if (!is_key(key))
+		return MM_STORE_KEY;
+	MDB_txn *t = NULL;
+	enum mm_store_result r = begin_change(s, &t);
+	if (r != MM_STORE_DONE)
+		return r;
+	MDB_val k = val(key), v;
+	int error = mdb_get(t, s->records, &k, &v);
+	bool is_there = error == 0;
+	if (!is_there && error != MDB_NOTFOUND)
+		return end_change(s, t, error);
+	struct mm_record old = { { NULL, 0 }, 0 }, next = { { "", 0 }, 0 };
+	if (is_there)
+		old = record_of(&v);
+	bool is_live = is_there && !has_ended(&v, now);
+	if (is_live && !keep(s, &(MDB_val){ 0, "" }, &v, NULL, &old)) {
+		end_change(s, t, MDB_NOTFOUND);
+		return out_of_memory(s);
+	}
+	enum mm_change what = decide(self, is_live ? &old : NULL, &next);
+	if (what == MM_CHANGE_NOTHING) {
+		end_change(s, t, MDB_NOTFOUND);
+		return MM_STORE_DONE;
+	}
+	if (what == MM_CHANGE_PUT && is_too_large(s, &next))
+		return end_change(s, t, MDB_MAP_FULL);
+	s->shared->changes++;
+	return end_change(s, t, apply(s, t, key, now, is_there, what, &next));
+}
+
+enum mm_store_result mm_store_remove_some(struct mm_store *s, struct mm_text prefix, unsigned count, bool *left)
+{
+	*left = false;
+	MDB_txn *t = NULL;
+	enum mm_store_result r = prefix.size > MM_STORE_KEY_MAX ? MM_STORE_KEY : begin_change(s, &t);
+	if (r != MM_STORE_DONE)
+		return r;
+	MDB_cursor *c;
+	MDB_val k, v;
+	int error = mdb_cursor_open(t, s->records, &c);
+	if (error != 0)
+		return end_change(s, t, error);
+	error = seek(c, prefix, false, &k, &v);
+	for (; error == 0 && begins_with(&k, prefix) && count > 0; count--) {
+		error = note_change(s, t, &k);
+		if (error == 0)
+			error = mdb_cursor_del(c, 0);
+		if (error == 0)
+			error = seek(c, prefix, false, &k, &v);
+	}
+	*left = error == 0 && begins_with(&k, prefix);
+	mdb_cursor_close(c);
+	return end_change(s, t, error == MDB_NOTFOUND ? 0 : error);
+}
+
+enum mm_store_result mm_store_measure(struct mm_store *s, struct mm_store_figures *out)
+{
+	enum mm_store_result r = begin_reading(s);
+	if (r != MM_STORE_DONE)
+		return r;
+	MDB_stat stat = { 0 };
+	int error = mdb_stat(s->reading, s->records, &stat);
+	*out = (struct mm_store_figures){
+		.count = stat.ms_entries, .size = size_of(s, s->reading), .size_max = s->options.size_max,
+		.changes = s->shared->changes, .refused = s->shared->refused,
+		.evicted = s->shared->evicted, .ended = s->shared->ended,
+	};
+	end_reading(s);
+	return error == 0 ? MM_STORE_DONE : fail(s, error);
+}
+
+/* ---- what the mirror copies ---- */
+
+/* A new round looks at the keys noted so far, while changes are noted in the other table. What a mirror that was
+ * killed has left goes first. */
+static int turn_table(struct mm_store *s)
+{
+	MDB_stat stat;
+	uint32_t now = s->shared->changed_table & 1;
+	int error = mdb_stat(s->reading, s->changed[now ^ 1], &stat);
+	if (error == 0 && stat.ms_entries == 0)
+		s->shared->changed_table = now ^ 1;
+	return error;
+}
+
+enum mm_store_result mm_store_changed(struct mm_store *s, bool is_new, struct mm_text after, unsigned count,
+	bool (*copy)(void *self, struct mm_text key, const struct mm_text *raw), void *self, bool *left)
+{
+	*left = false;
+	enum mm_store_result r = begin_reading(s);
+	if (r != MM_STORE_DONE)
+		return r;
+	int error = is_new ? turn_table(s) : 0;
+	MDB_cursor *c = NULL;
+	MDB_val k, nothing, v;
+	if (error == 0)
+		error = mdb_cursor_open(s->reading, s->changed[(s->shared->changed_table & 1) ^ 1], &c);
+	if (error == 0)
+		error = seek(c, after, true, &k, &nothing);
+	while (error == 0 && count-- > 0) {
+		int missing = mdb_get(s->reading, s->records, &k, &v);
+		struct mm_text key = { k.mv_data, k.mv_size }, raw = { v.mv_data, v.mv_size };
+		if (!copy(self, key, missing == 0 ? &raw : NULL))
+			break;
+		error = mdb_cursor_get(c, &k, &nothing, MDB_NEXT);
+	}
+	*left = error == 0;
+	if (c != NULL)
+		mdb_cursor_close(c);
+	end_reading(s);
+	return error == 0 || error == MDB_NOTFOUND ? MM_STORE_DONE : fail(s, error);
+}
+
+enum mm_store_result mm_store_forget_changed(struct mm_store *s)
+{
+	MDB_txn *t = NULL;
+	enum mm_store_result r = begin_change(s, &t);
+	if (r != MM_STORE_DONE)
+		return r;
+	return end_change(s, t, mdb_drop(t, s->changed[(s->shared->changed_table & 1) ^ 1], 0));
+}

@@ -1,0 +1,326 @@
+#include "state/stores.h"
+
+#include "state/bucket.h"
+#include "state/mirror.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#define IN_MEMORY     "/dev/shm"
+#define PRIVATE       IN_MEMORY "/moonmilter-private-XXXXXX"
+#define TMPFS_MAGIC   0x01021994
+#define NEWS_EVERY    1.0               /* seconds */
+#define STORES_MAX    1000u             /* of a process: each has a few descriptors */
+
+struct open_store {
+	char             *file;         /* owned: MILTER+NAME */
+	struct mm_store  *store;        /* owned */
+	struct mm_mirror *mirror;       /* owned; NULL: not durable */
+};
+
+struct open_buckets {
+	char              *milter;      /* owned */
+	struct mm_buckets *buckets;     /* owned */
+};
+
+struct mm_stores {
+	struct mm_stores_settings settings;
+	char                     *state_dir;    /* owned; NULL: none */
+	char                      memory[128];  /* directory in memory; "": nothing is shared */
+	struct open_store        *open;         /* owned array */
+	unsigned                  count;
+	struct open_buckets      *limits;       /* owned array: a row for each milter that has limits */
+	unsigned                  limit_count;
+	struct mm_buffer          scratch;      /* owned */
+	struct mm_timer           timer;        /* runs while a store has a mirror */
+};
+
+/* ---- directories ---- */
+
+static uint64_t hash_of(const char *text)
+{
+	uint64_t h = 14695981039346656037u;     /* FNV-1a */
+	for (; *text != '\0'; text++)
+		h = (h ^ (unsigned char)*text) * 1099511628211u;
+	return h;
+}
+
+static void memory_of(const char *identity, char *to, size_t size)
+{
+	snprintf(to, size, IN_MEMORY "/moonmilter-%u-%016llx", (unsigned)geteuid(),
+		(unsigned long long)hash_of(identity));
+}
+
+struct mm_store *mm_stores_open_made(const char *identity, const char *file, struct mm_fault *why)
+{
+	static const struct mm_store_options any = { .size_max = 1u << 30 };   /* it only reads and removes */
+	char directory[128], path[sizeof directory + 2 * MM_STORE_NAME_MAX + 8];
+	memory_of(identity, directory, sizeof directory);
+	snprintf(path, sizeof path, "%s/%s.mdb", directory, file);
+	if (strchr(file, '/') != NULL || access(path, F_OK) != 0) {
+		mm_fault_set(why, MM_FAULT_CONFIG, "no script has opened a store of this name");
+		return NULL;
+	}
+	return mm_store_open(directory, file, &any, why);
+}
+
+static void remove_directory(const char *path)
+{
+	int directory = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	DIR *list = directory >= 0 ? fdopendir(directory) : NULL;
+	if (list == NULL) {
+		if (directory >= 0)
+			close(directory);
+		return;
+	}
+	for (struct dirent *entry; (entry = readdir(list)) != NULL;)
+		unlinkat(directory, entry->d_name, 0);  /* "." and ".." are refused */
+	closedir(list);
+	rmdir(path);
+}
+
+void mm_stores_remove(const char *identity)
+{
+	char path[128];
+	memory_of(identity, path, sizeof path);
+	remove_directory(path);
+}
+
+/* Makes a directory that is only ours, or finds it so. */
+static bool own_directory(const char *path, const char *remedy, struct mm_fault *why)
+{
+	if (mkdir(path, 0700) != 0 && errno != EEXIST)
+		return mm_fault_set(why, MM_FAULT_CONFIG, "%s: cannot be made: %s; %s", path, strerror(errno), remedy);
+	struct stat is;
+	if (lstat(path, &is) != 0)
+		return mm_fault_set(why, MM_FAULT_CONFIG, "%s: %s", path, strerror(errno));
+	if (!S_ISDIR(is.st_mode) || is.st_uid != geteuid() || (is.st_mode & 022) != 0)
+		return mm_fault_set(why, MM_FAULT_CONFIG, "%s: must be a directory of user %u that nobody else may "
+			"write to; %s", path, (unsigned)geteuid(), remedy);
+	return true;
+}
+
+static bool check_memory(struct mm_fault *why)
+{
+	struct statfs fs;
+	if (statfs(IN_MEMORY, &fs) != 0 || (unsigned long)fs.f_type != TMPFS_MAGIC)
+		return mm_fault_set(why, MM_FAULT_CONFIG, "stores need a file system in memory: mount a tmpfs on "
+			IN_MEMORY);
+	return true;
+}
+
+/* ---- new and free ---- */
+
+static void look_for_news(struct mm_timer *timer)
+{
+	struct mm_stores *all = MM_OWNER_OF(timer, struct mm_stores, timer);
+	char text[256];
+	for (unsigned i = 0; i < all->count; i++) {
+		struct open_store *o = &all->open[i];
+		if (o->mirror == NULL || !mm_mirror_has_news(o->mirror, text, sizeof text))
+			continue;
+		if (text[0] != '\0')
+			mm_log_say(all->settings.log, MM_LEVEL_ERROR, "store", "store %s: cannot be copied to %s: %s; "
+				"what changes now would not survive a restart of the system", o->file,
+				all->state_dir, text);
+		else
+			mm_log_say(all->settings.log, MM_LEVEL_INFO, "store", "store %s: copied to %s again", o->file,
+				all->state_dir);
+	}
+	mm_timer_start(timer, NEWS_EVERY);
+}
+
+struct mm_stores *mm_stores_new(const struct mm_stores_settings *s)
+{
+	struct mm_stores *all = calloc(1, sizeof *all);
+	if (all == NULL)
+		return NULL;
+	all->settings = *s;
+	all->settings.identity = all->settings.state_dir = NULL;
+	mm_timer_init(&all->timer, s->clock, look_for_news);
+	if (s->identity != NULL)
+		memory_of(s->identity, all->memory, sizeof all->memory);
+	all->state_dir = s->state_dir != NULL ? strdup(s->state_dir) : NULL;
+	if (s->state_dir == NULL || all->state_dir != NULL)
+		return all;
+	free(all);
+	return NULL;
+}
+
+void mm_stores_free(struct mm_stores *all)
+{
+	if (all == NULL)
+		return;
+	mm_timer_stop(&all->timer);
+	for (unsigned i = 0; i < all->count; i++) {
+		mm_mirror_stop(all->open[i].mirror);
+		mm_store_close(all->open[i].store);
+		free(all->open[i].file);
+	}
+	for (unsigned i = 0; i < all->limit_count; i++) {
+		mm_buckets_close(all->limits[i].buckets);
+		free(all->limits[i].milter);
+	}
+	free(all->limits);
+	free(all->open);
+	mm_buffer_free(&all->scratch);
+	free(all->state_dir);
+	free(all);
+}
+
+/* ---- open ---- */
+
+/* For a process that shares nothing: a directory that is removed as soon as its files are open. */
+static bool private_directory(char *directory, struct mm_fault *why)
+{
+	return mkdtemp(directory) != NULL
+		|| mm_fault_set(why, MM_FAULT_RESOURCE, "%s: %s", directory, strerror(errno));
+}
+
+static struct mm_store *open_private(const char *file, const struct mm_store_options *o, struct mm_fault *why)
+{
+	char directory[] = PRIVATE;
+	if (!private_directory(directory, why))
+		return NULL;
+	struct mm_store_options here = *o;
+	here.is_mirrored = false;
+	struct mm_store *s = mm_store_open(directory, file, &here, why);
+	remove_directory(directory);
+	return s;
+}
+
+static bool open_shared(struct mm_stores *all, struct open_store *to, const struct mm_store_options *o,
+	struct mm_fault *why)
+{
+	if (!own_directory(all->memory, "remove it", why))
+		return false;
+	if (o->is_mirrored && all->state_dir == NULL)
+		return mm_fault_set(why, MM_FAULT_CONFIG, "a durable store needs a directory: set state_dir");
+	if (o->is_mirrored && (!own_directory(all->state_dir, "make it and give it to the user that serves", why)
+	    || !mm_mirror_restore(all->state_dir, all->memory, to->file, why)))
+		return false;
+	to->store = mm_store_open(all->memory, to->file, o, why);
+	if (to->store == NULL || !o->is_mirrored)
+		return to->store != NULL;
+	to->mirror = mm_mirror_start(all->state_dir, all->memory, to->file, o, why);
+	if (to->mirror != NULL && !mm_timer_is_running(&all->timer))
+		mm_timer_start(&all->timer, NEWS_EVERY);
+	return to->mirror != NULL;
+}
+
+static unsigned find(const struct mm_stores *all, const char *file)
+{
+	for (unsigned i = 0; i < all->count; i++)
+		if (strcmp(all->open[i].file, file) == 0)
+			return i + 1;
+	return 0;
+}
+
+unsigned mm_stores_open(struct mm_stores *all, const char *milter, const char *name, const struct mm_store_options *o,
+	struct mm_fault *why)
+{
+	char file[2 * MM_STORE_NAME_MAX + 2];
+	if (!mm_store_is_name(name) || !mm_store_is_name(milter)) {
+		mm_fault_set(why, MM_FAULT_CONFIG, "a name has up to %u letters, digits, \"_\", \"-\" and \".\", and "
+			"does not begin with \".\"", MM_STORE_NAME_MAX);
+		return 0;
+	}
+	snprintf(file, sizeof file, "%s+%s", milter, name);
+	unsigned number = find(all, file);
+	if (number != 0)
+		return number;
+	struct open_store *grown = all->count < STORES_MAX
+		? realloc(all->open, (all->count + 1) * sizeof *grown) : NULL;
+	if (grown == NULL) {
+		mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory, or more than %u stores", STORES_MAX);
+		return 0;
+	}
+	all->open = grown;
+	struct open_store new = { .file = strdup(file) };
+	bool good = new.file != NULL && check_memory(why);
+	if (good && all->memory[0] == '\0')
+		good = (new.store = open_private(file, o, why)) != NULL;
+	else if (good)
+		good = open_shared(all, &new, o, why);
+	if (good) {
+		all->open[all->count++] = new;
+		return all->count;
+	}
+	mm_store_close(new.store);
+	free(new.file);
+	return 0;
+}
+
+struct mm_store *mm_stores_get(const struct mm_stores *all, double number)
+{
+	return all != NULL && number >= 1 && number <= all->count ? all->open[(unsigned)number - 1].store : NULL;
+}
+
+struct mm_buffer *mm_stores_scratch(struct mm_stores *all)
+{
+	if (all->scratch.failed)
+		mm_buffer_free(&all->scratch);
+	mm_buffer_clear(&all->scratch);
+	return &all->scratch;
+}
+
+void mm_stores_complain(struct mm_stores *all, const struct mm_store *store, const char *text)
+{
+	for (unsigned i = 0; i < all->count; i++)
+		if (all->open[i].store == store)
+			mm_log_say(all->settings.log, MM_LEVEL_ERROR, "store", "store %s: %s", all->open[i].file, text);
+}
+
+/* ---- buckets ---- */
+
+static struct mm_buckets *open_buckets(struct mm_stores *all, const char *milter, struct mm_fault *why)
+{
+	char directory[] = PRIVATE;
+	if (!check_memory(why))
+		return NULL;
+	if (all->memory[0] != '\0')
+		return own_directory(all->memory, "remove it", why) ? mm_buckets_open(all->memory, milter, why) : NULL;
+	if (!private_directory(directory, why))
+		return NULL;
+	struct mm_buckets *b = mm_buckets_open(directory, milter, why);
+	remove_directory(directory);
+	return b;
+}
+
+struct mm_buckets *mm_stores_buckets(struct mm_stores *all, const char *milter, struct mm_fault *why)
+{
+	for (unsigned i = 0; i < all->limit_count; i++)
+		if (strcmp(all->limits[i].milter, milter) == 0)
+			return all->limits[i].buckets;
+	struct open_buckets *grown = realloc(all->limits, (all->limit_count + 1) * sizeof *grown);
+	char *name = strdup(milter);
+	if (grown != NULL)
+		all->limits = grown;
+	struct mm_buckets *b = grown != NULL && name != NULL ? open_buckets(all, milter, why) : NULL;
+	if (grown == NULL || name == NULL)
+		mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for limits");
+	if (b != NULL)
+		all->limits[all->limit_count++] = (struct open_buckets){ name, b };
+	else
+		free(name);
+	return b;
+}
+
+struct mm_buckets *mm_stores_open_made_buckets(const char *identity, const char *milter, struct mm_fault *why)
+{
+	char directory[128], path[sizeof directory + MM_STORE_NAME_MAX + 16];
+	memory_of(identity, directory, sizeof directory);
+	snprintf(path, sizeof path, "%s/%s.buckets", directory, milter);
+	if (!mm_store_is_name(milter) || access(path, F_OK) != 0) {
+		mm_fault_set(why, MM_FAULT_CONFIG, "no script has made a limit");
+		return NULL;
+	}
+	return mm_buckets_open(directory, milter, why);
+}

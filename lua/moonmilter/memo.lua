@@ -1,0 +1,210 @@
+--- Results of slow functions, kept for all workers of the host: a function is called once for each set of arguments,
+-- however many sessions want its result at the same time.
+--
+--   local memo = require "moonmilter.memo"
+--   local owner = memo(function(domain)
+--     return http.get("https://directory.example/" .. domain).body
+--   end, { ttl = 3600, stale = 86400, negative = 60 })
+--   …
+--   local text, why, code = owner(domain)
+--
+-- The function may wait. Its first result is kept: a string, a number, a boolean, or a table of those; nil alone
+-- ("there is none") is kept for `negative` seconds. A failure (nil, text, code) is given to all that wait for it and is
+-- not kept. With `stale`, an old result is given while a new one is found out, or cannot be.
+local core = require "moonmilter.core"
+local log = require "moonmilter.log"
+local options_of = require "moonmilter.runtime.options"
+local store = require "moonmilter.store"
+local tasks = require "moonmilter.runtime.tasks"
+local wait = require "moonmilter.runtime.wait"
+
+local now, sleep, unpack, select = core.now, wait.wrap(core.sleep), unpack, select
+
+local POLL = 0.05 -- seconds between looks at what another worker is finding out
+local LEASE = 30 -- seconds after which a caller in another worker is taken for dead; renewed every third of it
+
+local OPTIONS = {
+  ttl = { "number", 300 }, -- seconds that a result is fresh
+  stale = { "number", 0 }, -- seconds after that in which it is still given while one caller finds a new one
+  negative = { "number", 60 }, -- seconds that "there is none" is kept
+  name = { "string" }, -- of the results in the store; default: file and line of the function
+  max = { "number", 64 * 2 ^ 20 }, -- bytes of all results; the ones that end first make room
+}
+
+local kept -- the store of all memos
+local running = {} -- key -> task of this worker that finds it out
+
+---@class moonmilter.Memo
+local Memo = {}
+Memo.__index = Memo
+
+local function check(fn, options)
+  if type(fn) ~= "function" then
+    error(("memo: expected a function, got a %s"):format(type(fn)), 3)
+  end
+  options = options_of.check("memo", options or {}, OPTIONS, 3)
+  for _, name in ipairs { "ttl", "stale", "negative" } do
+    if not (options[name] >= 0 and options[name] <= 1e9) then
+      error(("memo: %s is %s; give seconds, 0 or more"):format(name, tostring(options[name])), 3)
+    end
+  end
+  return options
+end
+
+-- File and line of a function: the same in every worker.
+local function name_of(fn)
+  local info = debug.getinfo(fn, "S")
+  return ("%s:%d"):format(info.source, info.linedefined)
+end
+
+-- Arguments as one text; equal arguments give equal texts.
+local function key_of(self, ...)
+  local parts = { self.name }
+  for i = 1, select("#", ...) do
+    local value = select(i, ...)
+    local kind = type(value)
+    if kind ~= "string" and kind ~= "number" and kind ~= "boolean" and value ~= nil then
+      error(("memo: argument %d is a %s; results are kept by strings, numbers and booleans"):format(i, kind), 4)
+    end
+    local text = kind == "number" and ("%.17g"):format(value) or tostring(value)
+    parts[#parts + 1] = ("%s%d:%s"):format(kind:sub(1, 1), #text, text)
+  end
+  return table.concat(parts, "\n")
+end
+
+-- ---- one caller ----
+
+local function keep(self, key, value)
+  local fresh = value == nil and self.negative or self.ttl
+  if fresh <= 0 then
+    return
+  end
+  local ok, text = kept:set(key, { value = value, fresh_until = now() + fresh },
+    fresh + (value ~= nil and self.stale or 0))
+  if not ok then
+    log.warn("memo %s: the result is not kept: %s", self.name, text)
+  end
+end
+
+-- While we find a result out, callers in other workers wait as long as our claim lives.
+local function claim(key)
+  return kept:add(key .. "\nclaim", true, LEASE)
+end
+
+local function keep_claim(key)
+  while true do
+    sleep(LEASE / 3)
+    kept:set(key .. "\nclaim", true, LEASE)
+  end
+end
+
+local function find_out(self, key, ...)
+  local renewal = tasks.spawn(keep_claim, key)
+  local results = { pcall(self.fn, ...) }
+  renewal:cancel()
+  local ok, value, text, code = unpack(results, 1, 4)
+  if ok and not (value == nil and text ~= nil) then
+    keep(self, key, value)
+  end
+  kept:delete(key .. "\nclaim")
+  if not ok then
+    error(value, 0)
+  end
+  return value, text, code
+end
+
+-- In a task of the scripts, not of the session that happens to be first: if that one goes away, the others still get
+-- the result.
+local function start(self, key, ...)
+  local task
+  task = tasks.detach("generation", function(...)
+    local results = { pcall(find_out, self, key, ...) }
+    running[key] = nil
+    if not results[1] then
+      error(results[2], 0)
+    end
+    return unpack(results, 2, 4)
+  end, ...)
+  running[key] = task
+  return task
+end
+
+-- ---- the others ----
+
+local function look(key)
+  local found = kept:get(key)
+  if found then
+    return true, found.value, found.fresh_until > now()
+  end
+  return false
+end
+
+-- Another worker finds it out: waits until the result is there or its claim is gone.
+local function wait_for_other(key)
+  repeat
+    sleep(POLL)
+    local is_there, value, is_fresh = look(key)
+    if is_there and is_fresh then
+      return true, value
+    end
+  until not kept:get(key .. "\nclaim")
+  return false
+end
+
+local function obtain(self, key, ...)
+  while true do
+    local task = running[key]
+    if not task and claim(key) ~= false then -- nil: the store fails, so each worker finds out by itself
+      local ok
+      ok, task = pcall(start, self, key, ...)
+      if not ok then -- too many tasks: then without sharing it with others
+        return find_out(self, key, ...)
+      end
+    end
+    if task then
+      return task:wait()
+    end
+    local is_there, value = wait_for_other(key)
+    if is_there then
+      return value
+    end
+  end
+end
+
+local function call(self, ...)
+  local key = key_of(self, ...)
+  local is_there, value, is_fresh = look(key)
+  if is_there and is_fresh then
+    return value
+  end
+  if is_there and self.stale > 0 then
+    if not running[key] and claim(key) then
+      start(self, key, ...)
+    end
+    return value
+  end
+  return obtain(self, key, ...)
+end
+
+Memo.__call = call
+
+--- Forgets the result for these arguments; without arguments, all results of this function.
+function Memo:forget(...)
+  if select("#", ...) == 0 then
+    return kept:clear(self.name .. "\n")
+  end
+  return kept:delete(key_of(self, ...))
+end
+
+--- A function that remembers: called like fn, it returns fn's first result, or nil, text, code.
+---@param fn function  may wait; gets strings, numbers and booleans
+---@param options { ttl: number?, stale: number?, negative: number?, name: string?, max: number? }?
+---@return moonmilter.Memo
+local function new(_, fn, options)
+  options = check(fn, options)
+  kept = kept or store.open("memo", { max = options.max, when_full = "evict" })
+  return setmetatable({ fn = fn, name = options.name or name_of(fn), ttl = options.ttl, stale = options.stale,
+    negative = options.negative }, Memo)
+end
+
+return setmetatable({}, { __call = new })

@@ -1,0 +1,210 @@
+--- Tables that outlive a handler, a generation of scripts and a worker: shared by all workers of the host.
+--
+--   local known = store.open("known", { ttl = 36 * 86400, durable = true })
+--   function on_rcpt(ctx, rcpt)
+--     if ctx.auth then known:set(rcpt, true) end
+--   end
+--
+-- No function waits, for other workers or for a disk. A durable store is copied to state_dir twice a second and
+-- survives restarts; another one survives reloads and killed workers, but not a restart of the system. A failure is
+-- nil, a text and a code: "busy" (a worker holds the store and does not run), "full", "key" (it is empty), "type",
+-- "io"; nil alone means that there is no such key. Keys may be of any length; each() shows 511 bytes of a longer one.
+local core = require "moonmilter.core"
+local options_of = require "moonmilter.runtime.options"
+
+local store = {}
+
+local raw = core.store
+local get, set, delete, incr, swap, packed, unpack_value = raw.get, raw.set, raw.delete, raw.incr, raw.swap, raw.packed,
+  raw.unpack
+
+local SLICE = 200 -- keys that clear() removes at a time
+local LARGEST_TTL = 1e10 -- seconds, three centuries
+
+local OPTIONS = {
+  ttl = { "number" }, -- seconds a value lives, unless set() says otherwise; default: for ever
+  durable = { "boolean", false },
+  max = { "number", 64 * 2 ^ 20 }, -- bytes of the table
+  when_full = { "string", "refuse" }, -- or "evict"
+}
+
+---@class moonmilter.store.Store
+---@field name string
+local Store = {}
+Store.__index = Store
+
+local function check_ttl(call, ttl, level)
+  if ttl ~= nil and not (type(ttl) == "number" and ttl > 0 and ttl <= LARGEST_TTL) then
+    error(("%s: ttl is %s; give seconds above 0"):format(call, tostring(ttl)), level + 1)
+  end
+  return ttl
+end
+
+local function check_key(call, key)
+  if type(key) ~= "string" then
+    error(("%s: the key is a %s; it must be a string"):format(call, type(key)), 3)
+  end
+  return key
+end
+
+local function check_options(name, options)
+  if type(name) ~= "string" then
+    error(("store.open: the name is a %s; it must be a string"):format(type(name)), 3)
+  end
+  options = options_of.check("store.open", options or {}, OPTIONS, 3)
+  check_ttl("store.open", options.ttl, 3)
+  if options.when_full ~= "refuse" and options.when_full ~= "evict" then
+    error(("store.open: when_full is %q; it must be \"refuse\" or \"evict\""):format(options.when_full), 3)
+  end
+  if not (options.max >= 65536 and options.max <= 2 ^ 40) then
+    error(("store.open: max is %s; give 65536 to 2^40 bytes"):format(options.max), 3)
+  end
+  return options
+end
+
+--- Opens a store. Workers, scripts and generations of the same milter that name it see the same table.
+---@param name string  letters, digits, "_", "-" and "."
+---@param options { ttl: number?, durable: boolean?, max: number?, when_full: string? }?
+---@return moonmilter.store.Store
+function store.open(name, options)
+  options = check_options(name, options)
+  local number, text = raw.open(name, options.max, options.when_full == "evict", options.durable)
+  if not number then
+    error(("store.open: store %q: %s"):format(name, text), 2)
+  end
+  return setmetatable({ name = name, number = number, ttl = options.ttl }, Store)
+end
+
+--- The value of a key, and the seconds that it still lives (nil: for ever); nil when there is none.
+---@param key string
+---@return any value
+---@return number|string|nil ttl_or_text
+---@return string? code
+function Store:get(key)
+  return get(self.number, check_key("get", key))
+end
+
+--- Sets the value of a key: a string, a number, a boolean, or a table of those.
+---@param key string
+---@param value any
+---@param ttl number?  seconds; default: that of the store
+---@return true? done
+---@return string? text
+---@return string? code
+function Store:set(key, value, ttl)
+  if value == nil then
+    error("set: the value is nil; use delete() to remove a key", 2)
+  end
+  return set(self.number, check_key("set", key), value, check_ttl("set", ttl, 2) or self.ttl)
+end
+
+--- Sets the value of a key that has none. Of several workers that try, one gets true.
+---@return boolean? added
+---@return string? text
+---@return string? code
+function Store:add(key, value, ttl)
+  if value == nil then
+    error("add: the value is nil", 2)
+  end
+  return set(self.number, check_key("add", key), value, check_ttl("add", ttl, 2) or self.ttl, true)
+end
+
+--- Adds to a number; a key without a value counts as 0. Its life begins with the first count and does not grow.
+---@param key string
+---@param by number?  default 1
+---@param ttl number?
+---@return number? sum
+---@return string? text
+---@return string? code
+function Store:incr(key, by, ttl)
+  if by ~= nil and type(by) ~= "number" then
+    error(("incr: cannot add a %s; give a number"):format(type(by)), 2)
+  end
+  return incr(self.number, check_key("incr", key), by or 1, check_ttl("incr", ttl, 2) or self.ttl)
+end
+
+--- Removes a key.
+---@return boolean? was_there
+---@return string? text
+---@return string? code
+function Store:delete(key)
+  return delete(self.number, check_key("delete", key))
+end
+
+--- Changes a value in one piece: fn gets the present value (nil: none) and returns the new one (nil: remove it). fn is
+--- called again when another worker has changed the value in between.
+---@param key string
+---@param fn fun(value: any): any
+---@param ttl number?  default: an existing value lives as long as before, a new one as long as the store says
+---@return any value  what fn returned last
+---@return string? text
+---@return string? code
+function Store:update(key, fn, ttl)
+  check_key("update", key)
+  if type(fn) ~= "function" then
+    error(("update: fn is a %s; it must be a function"):format(type(fn)), 2)
+  end
+  check_ttl("update", ttl, 2)
+  while true do
+    local bytes, text, code = packed(self.number, key)
+    if bytes == nil and text then
+      return nil, text, code
+    end
+    local value = fn(bytes and unpack_value(bytes))
+    local done
+    done, text, code = swap(self.number, key, bytes, value, ttl or self.ttl, ttl == nil)
+    if done then
+      return value
+    elseif done == nil then
+      return nil, text, code
+    end
+  end
+end
+
+--- Iterates over keys and values, in the order of the keys' bytes: for key, value, ttl in known:each() do … end. Sees
+--- each key that is there all the time exactly once. Raises when the store cannot be read.
+---@param prefix string?  only keys that begin so
+---@return fun(): string?, any, number?
+function Store:each(prefix)
+  local key = ""
+  prefix = prefix ~= nil and check_key("each", prefix) or ""
+  return function()
+    local found, value, ttl = raw.next(self.number, key, prefix)
+    if found == nil and value then
+      error(("each: store %q: %s"):format(self.name, value), 2)
+    end
+    key = found
+    return found, value, ttl
+  end
+end
+
+--- The number of keys, those included whose life has ended and that nothing has removed yet.
+---@return integer? count
+---@return string? text
+---@return string? code
+function Store:count()
+  local figures, text, code = raw.figures(self.number)
+  if not figures then
+    return nil, text, code
+  end
+  return figures.count
+end
+
+--- Removes all keys, or those with a prefix.
+---@param prefix string?
+---@return true? done
+---@return string? text
+---@return string? code
+function Store:clear(prefix)
+  prefix = prefix ~= nil and check_key("clear", prefix) or ""
+  local left, text, code
+  repeat
+    left, text, code = raw.remove_some(self.number, prefix, SLICE)
+  until not left
+  if left == nil then
+    return nil, text, code
+  end
+  return true
+end
+
+return store

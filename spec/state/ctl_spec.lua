@@ -1,0 +1,71 @@
+-- ctl store and ctl limit, in one process and with workers.
+local host = require "spec.support.host"
+
+local SCRIPT = [[
+  local store = require "moonmilter.store"
+  local limit = require "moonmilter.limit"
+  local s = store.open "known"
+  local out = limit.new { name = "account", rate = "10/h" }
+  function on_load()
+    s:set("a b", { 1, x = "y\n" }, 100)
+    s:set("plain", "text")
+    s:add("number", 5.5)
+    for i = 1, 30 do
+      out:reset("user" .. i)
+      for _ = 1, i % 12 do out:take("user" .. i) end
+    end
+  end
+  function on_mail() end ]]
+
+for _, workers in ipairs { 0, 2 } do
+  describe(("with %d workers, ctl"):format(workers), function()
+    local h
+
+    setup(function() h = host.start { workers = workers, scripts = { ["10-a.lua"] = SCRIPT } } end)
+    teardown(function() h:stop() end)
+
+    local function ctl(...)
+      local output, status = h:ctl(...)
+      return (output:gsub("\n$", "")), status
+    end
+
+    it("shows what is in a store", function()
+      assert.matches("^keys=3 bytes=4096 ", (ctl("store", "stat", "known")))
+      assert.equal('key=plain ttl=never value="text"', (ctl("store", "get", "known", "plain")))
+      local dump = ctl("store", "dump", "known")
+      assert.matches('^key="a b" ttl=%d+ value={ %[1%] = 1, %["x"%] = "y\\x0a" }\nkey=number ttl=never value=5.5\nkey=plain ',
+        dump)
+      assert.equal('key=plain ttl=never value="text"', (ctl("store", "dump", "known", "pl")))
+    end)
+
+    it("removes from it", function()
+      assert.equal(0, select(2, ctl("store", "delete", "known", "number")))
+      assert.equal(69, select(2, ctl("store", "get", "known", "number")))
+      assert.equal(69, select(2, ctl("store", "delete", "known", "number")))
+      assert.equal(0, select(2, ctl("store", "clear", "known")))
+      assert.matches("^keys=0 ", (ctl("store", "stat", "known")))
+    end)
+
+    it("shows the buckets of a limit, and fills one", function()
+      local top = ctl("limit", "top", "account")
+      assert.equal(20, select(2, top:gsub("key=account:", "")))
+      assert.matches("^key=account:user%d+ full_in=3%d%d%d crossed=yes", top)
+      assert.matches("key=account:user11 full_in=%d+ crossed=yes", (ctl("limit", "show", "account", "user11")))
+      assert.equal(0, select(2, ctl("limit", "reset", "account", "user11")))
+      assert.equal("", (ctl("limit", "show", "account", "user11")))
+    end)
+
+    it("says what is wrong with a request", function()
+      local function failure(...)
+        local output, status = ctl(...)
+        return status, output
+      end
+      assert.equal(69, (failure("store", "dump", "nosuch")))
+      assert.equal(69, (failure("store", "dump", "../../etc/passwd")))
+      assert.equal(64, (failure("store", "frob", "known")))
+      assert.equal(64, (failure("store", "get", "known")))
+      assert.equal(64, (failure("limit", "top")))
+      assert.equal(64, (failure "store"))
+    end)
+  end)
+end

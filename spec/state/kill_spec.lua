@@ -1,0 +1,147 @@
+-- Stores under SIGKILL: of one process inside any operation, of all processes, with and without what was in memory.
+-- SLOW=1 for a thousand rounds.
+local ffi = require "ffi"
+local process = require "spec.support.process"
+local testlib = require "spec.support.testlib"
+
+testlib.load "state/store.h"
+testlib.load "state/mirror.h"
+local C = testlib.load "state/bucket.h"
+pcall(ffi.cdef, "int usleep(unsigned);")
+
+local ROUNDS = os.getenv "SLOW" and 1000 or 25
+local KEYS = ffi.new "struct mm_text"
+
+-- All that was ever taken, read from a store that nobody else uses now.
+local function sum(memory)
+  local why = ffi.new "struct mm_fault"
+  local options = ffi.new("struct mm_store_options", { 16 * 2 ^ 20, "MM_FULL_REFUSE", true })
+  local store = C.mm_store_open(memory, "count", options, why)
+  assert(store ~= nil, ffi.string(why.text))
+  local key, record = ffi.new "struct mm_text", ffi.new "struct mm_record"
+  local total, after = 0, ""
+  while true do
+    local text = ffi.new("struct mm_text", { after, #after })
+    if C.mm_store_next(store, text, KEYS, 1000, key, record) ~= C.MM_STORE_DONE then break end
+    after = ffi.string(key.bytes, key.size)
+    total = total + ffi.cast("const double *", record.bytes.bytes)[0]
+  end
+  C.mm_store_close(store)
+  return total
+end
+
+local function sum_of_buckets(memory)
+  local buckets = C.mm_buckets_open(memory, "count", ffi.new "struct mm_fault")
+  local bucket, total = ffi.new("struct mm_bucket", { interval = 1, capacity = 1e9, count = 0, now = 1000 }), 0
+  for i = 1, 200 do
+    local key = "key " .. i
+    assert(C.mm_buckets_take(buckets, ffi.new("struct mm_text", { key, #key }), bucket))
+    total = total + 1e9 - bucket.remaining
+  end
+  C.mm_buckets_close(buckets)
+  return total
+end
+
+local function restore(disk, memory)
+  local why = ffi.new "struct mm_fault"
+  assert(C.mm_mirror_restore(disk, memory, "count", why), ffi.string(why.text))
+end
+
+describe("a store", function()
+  local memory, disk, directory
+
+  before_each(function()
+    directory = process.directory()
+    memory, disk = ("/dev/shm/moonmilter-spec-%s"):format(directory:match "[^/]+$"), directory .. "/disk"
+    process.run(("mkdir -m 700 %s %s"):format(memory, disk))
+  end)
+  after_each(function() process.run(("rm -rf %s %s"):format(memory, directory)) end)
+
+  local starts = 0
+  -- what: true for a durable store, false for another, or "buckets"
+  local function start(what)
+    starts = starts + 1
+    local where = what == true and disk or what or "-"
+    return process.start({ "luajit", "spec/state/taker.lua", memory, where, directory .. "/taken" },
+      { output = ("%s/output%d"):format(directory, starts), life = 60 })
+  end
+
+  local function acknowledged()
+    return #(process.read_file(directory .. "/taken") or "")
+  end
+
+  -- Kills both at times that differ; each may have been inside an operation that it could not confirm.
+  local function kill(takers, round)
+    for i, taker in ipairs(takers) do
+      ffi.C.usleep((round * 7919 + i * 104729) % 4000)
+      assert(taker:running(), taker:text())
+      taker:signal "SIGKILL"
+    end
+    for _, taker in ipairs(takers) do taker:stop() end
+  end
+
+  local function run_round(durable, round)
+    local before = acknowledged()
+    local takers = { start(durable), start(durable) }
+    process.wait_until(10, function() return acknowledged() > before + 50 end, "takers that take")
+    ffi.C.usleep(round * 977 % 20000)
+    kill(takers, round)
+  end
+
+  -- Each copy changes the file on the disk; how long one takes is the disk's affair.
+  local function wait_for_copies(count)
+    local seen = process.run("stat -c %y " .. disk .. "/count.mdb 2>/dev/null || true")
+    for _ = 1, count do
+      process.wait_until(10, function()
+        local now = process.run("stat -c %y " .. disk .. "/count.mdb 2>/dev/null || true")
+        local is_new = now ~= seen
+        seen = now
+        return is_new
+      end, "a copy on the disk")
+    end
+  end
+
+  it("is whole, and no confirmed count is lost, when its processes are killed at any time", function()
+    for round = 1, ROUNDS do
+      run_round(false, round)
+      local total = sum(memory)
+      assert.is_true(total >= acknowledged() and total <= acknowledged() + 2 * round,
+        ("round %d: %d in the store, %d confirmed"):format(round, total, acknowledged()))
+    end
+  end)
+
+  it("of buckets, too", function()
+    for round = 1, ROUNDS do
+      run_round("buckets", round)
+      local total = sum_of_buckets(memory)
+      assert.is_true(total >= acknowledged() and total <= acknowledged() + 2 * round,
+        ("round %d: %d in the buckets, %d confirmed"):format(round, total, acknowledged()))
+    end
+  end)
+
+  it("that is durable survives the loss of what was in memory, but for the last second", function()
+    for round = 1, math.ceil(ROUNDS / 5) do
+      local takers = { start(true), start(true) }
+      local first = acknowledged()
+      process.wait_until(10, function() return acknowledged() > first + 50 end, "takers that take")
+      local safe = acknowledged()
+      wait_for_copies(4) -- making the file changes it twice; of the others the second began after the count above
+      kill(takers, round)
+      process.run(("rm -rf %s; mkdir -m 700 %s"):format(memory, memory))
+      restore(disk, memory)
+      local total = sum(memory)
+      assert.is_true(total >= safe, ("round %d: %d restored, %d were confirmed before"):format(round, total, safe))
+      assert.is_true(total <= acknowledged() + 2 * round)
+      -- what was lost is lost: the next round counts from here
+      process.write_file(directory .. "/taken", ("x"):rep(total))
+    end
+  end)
+
+  it("that is durable loses nothing while its memory is there", function()
+    for round = 1, math.ceil(ROUNDS / 5) do
+      run_round(true, round)
+      local total = sum(memory)
+      assert.is_true(total >= acknowledged() and total <= acknowledged() + 2 * round)
+    end
+  end)
+end)
