@@ -4,6 +4,7 @@ local charset = require "moonmilter.charset"
 local encoded_word = require "moonmilter.encoded_word"
 local folding = require "moonmilter.mail.folding"
 local token = require "moonmilter.mail.token"
+local word = require "moonmilter.mail.word"
 
 local params = {}
 
@@ -23,10 +24,10 @@ local function percent_decode(text)
   return (text:gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end))
 end
 
--- Collects the RFC 2231 pieces of one name; `piece` is { text, is_extended }. Join neighbours before decoding "%XX":
--- some writers cut inside one.
-local function join_segments(segments, defects)
-  local bytes, run, label = {}, {}, nil
+-- RFC 2231 pieces, joined where neighbours are of one kind: some writers cut inside "%XX" or inside an encoded word.
+-- -> list of { text, is_extended }, charset
+local function join_pieces(segments, defects)
+  local runs, label = {}, nil
   local first = segments[0] and 0 or 1 -- some senders count from 1
   local i = first
   while segments[i] do
@@ -37,20 +38,41 @@ local function join_segments(segments, defects)
         label, text = name, rest
       end
     end
-    run[#run + 1] = text
-    if not is_extended then
-      bytes[#bytes + 1] = text
-      run = {}
-    elseif not segments[i + 1] or not segments[i + 1][2] then
-      bytes[#bytes + 1] = percent_decode(table.concat(run))
-      run = {}
+    local run = runs[#runs]
+    if not run or run.is_extended ~= is_extended then
+      run = { is_extended = is_extended }
+      runs[#runs + 1] = run
     end
+    run[#run + 1] = text
     i = i + 1
   end
   if segments.count ~= i - first then
     defects["bad-continuation"] = true
   end
-  return (charset.to_utf8(table.concat(bytes), label ~= "" and label or nil))
+  return runs, label ~= "" and label or nil
+end
+
+-- The text that the RFC 2231 pieces of one name hold. Encoded words do not belong there; readers decode them.
+local function join_segments(segments, defects)
+  local runs, label = join_pieces(segments, defects)
+  local out, bytes = {}, {}
+  local function end_bytes()
+    out[#out + 1] = charset.to_utf8(table.concat(bytes), label)
+    bytes = {}
+  end
+  for _, run in ipairs(runs) do
+    local text = table.concat(run)
+    local has_word = word.is_in(text)
+    text = run.is_extended and percent_decode(text) or text
+    if has_word then
+      end_bytes()
+      out[#out + 1] = encoded_word.decode(text)
+    else
+      bytes[#bytes + 1] = text
+    end
+  end
+  end_bytes()
+  return table.concat(out)
 end
 
 -- Tokens of one parameter, i on its name: -> name, value, next i
