@@ -252,9 +252,56 @@ local function record(p, errors, first, text, position, code)
   }
 end
 
+local read_list
+
+-- At the first word of a group's name, whose ":" is at `colon`: -> group
+local function read_group(p, errors, colon)
+  local first = p.i
+  local group = { group = phrase(p, first, colon - 1), members = {}, start = p.tokens[first].start }
+  local is_unbalanced
+  for i = first, colon - 1 do
+    is_unbalanced = is_unbalanced or p.tokens[i].kind == "stray" or nil
+  end
+  p.i = colon + 1
+  local members, text, position, code = read_list(p, group.members, errors, ";", false)
+  if not members then
+    return nil, text, position, code
+  end
+  if kind(p) ~= ";" and p.is_strict then
+    return fail("\";\" expected at the end of the group", here(p), "syntax")
+  end
+  p.i = kind(p) == ";" and p.i + 1 or p.i
+  group.stop = p.tokens[p.i - 1].stop
+  for _, member in ipairs(members) do
+    member.group, member.is_unbalanced = group.group, member.is_unbalanced or is_unbalanced
+  end
+  return group
+end
+
+-- One element, into `out`; a lenient fault into `errors`.
+local function read_element(p, out, errors, allow_groups)
+  local first = p.i
+  local colon = allow_groups and group_colon(p)
+  local item, text, position, code
+  if colon then
+    item, text, position, code = read_group(p, errors, colon)
+  else
+    item, text, position, code = read_mailbox(p)
+  end
+  if item then
+    out[#out + 1] = item
+  elseif p.is_strict then
+    return nil, text, position, code
+  else
+    skip_element(p)
+    record(p, errors, first, text, position, code)
+  end
+  return true
+end
+
 -- Mailboxes up to `closer` (";" in a group, nil: the end of the text), appended to `out`.
 -- read_mailbox walks again what group_colon() has looked ahead over: each token is visited at most twice.
-local function read_list(p, out, errors, closer, allow_groups)
+function read_list(p, out, errors, closer, allow_groups)
   local wants_element = true -- strict: exactly one "," between two elements
   while p.tokens[p.i] do
     local k = kind(p)
@@ -268,34 +315,9 @@ local function read_list(p, out, errors, closer, allow_groups)
       wants_element = true
       p.i = p.i + 1
     else
-      local first = p.i
-      local colon = allow_groups and group_colon(p)
-      local item, text, position, code
-      if colon then
-        local group = { group = phrase(p, first, colon - 1), members = {}, start = p.tokens[first].start }
-        p.i = colon + 1
-        item, text, position, code = read_list(p, group.members, errors, ";", false)
-        if item then
-          if kind(p) ~= ";" and p.is_strict then
-            return fail("\";\" expected at the end of the group", here(p), "syntax")
-          end
-          p.i = kind(p) == ";" and p.i + 1 or p.i
-          group.stop = p.tokens[p.i - 1].stop
-          for _, member in ipairs(group.members) do
-            member.group = group.group
-          end
-          item = group
-        end
-      else
-        item, text, position, code = read_mailbox(p)
-      end
-      if item then
-        out[#out + 1] = item
-      elseif p.is_strict then
+      local ok, text, position, code = read_element(p, out, errors, allow_groups)
+      if not ok then
         return nil, text, position, code
-      else
-        skip_element(p)
-        record(p, errors, first, text, position, code)
       end
       wants_element = false
     end

@@ -1,5 +1,6 @@
 local address = require "moonmilter.address"
 local authres = require "moonmilter.authres"
+local codec = require "moonmilter.codec"
 local encoded_word = require "moonmilter.encoded_word"
 local header = require "moonmilter.header"
 
@@ -19,6 +20,34 @@ local any_text = texts({ "a", "B", "z ", " ", "  ", "\t", "é", "日", "=?", "?=
 local name_text = texts({ "a", "B", " ", "é", "日", "=?", "\"", "\\", "(", ")", ",", ";", ":", "@", "<", ">", ".", "[" },
   10)
 
+-- One encoding of a text, cut into words at any byte, as careless senders do: inside a base64 group, a Q triplet, a
+-- character. `raw` characters stay as they are in Q.
+local function careless_words(text, raw)
+  local encoding, rest = "B", codec.base64_encode(text)
+  if math.random(2) == 1 then
+    encoding = "q"
+    rest = text:gsub("[^%w" .. raw .. "]", function(c) return ("=%02X"):format(c:byte()) end)
+  end
+  local words = {}
+  while rest ~= "" do
+    local size = math.random(#rest)
+    words[#words + 1] = "=?UTF-8?" .. encoding .. "?" .. rest:sub(1, size) .. "?="
+    rest = rest:sub(size + 1)
+  end
+  return table.concat(words, math.random(2) == 1 and " " or "\n ")
+end
+
+-- A text in pieces of 1 to 9 bytes, as RFC 2231 continues a parameter, which other senders use for encoded words.
+local function continued(name, text)
+  local pieces = {}
+  while text ~= "" do
+    local size = math.random(9)
+    pieces[#pieces + 1] = ('; %s*%d="%s"'):format(name, #pieces, text:sub(1, size))
+    text = text:sub(size + 1)
+  end
+  return table.concat(pieces)
+end
+
 describe("for every text", function()
   before_each(function() math.randomseed(42) end)
 
@@ -27,6 +56,26 @@ describe("for every text", function()
       local text = any_text()
       assert.equal(text, encoded_word.decode(encoded_word.encode(text)))
       assert.equal(text, header.decode(header.encode(text, "X-Long-Name")))
+    end
+  end)
+
+  it("words cut anywhere give the text, wherever they stand", function()
+    local words = texts({ "a", "B", " ", "é", "日", "😀", ",", ";", "(", ")", "\"", "<", "=", "?", "5" }, 12)
+    for _ = 1, 5000 do
+      local text = "x" .. words() .. "x"
+      assert.equal(text, header.decode(careless_words(text, "")))
+      assert.equal(text, header.decode(careless_words(text, " ,;()\"<")))
+      local one_line = careless_words(text, " ,"):gsub("\n", "")
+      assert.equal(text, header.params('a; b="' .. one_line .. '"; c=d').params.b)
+      assert.equal(text, header.params("a" .. continued("b", one_line) .. "; c=d").params.b)
+      for shape, raw in pairs { ["%s <j@x.example>"] = " ,()\"<", ['"%s" <j@x.example>'] = " ,", ["j@x.example (%s)"] = "",
+        ["%s: j@x.example;"] = " ,()\"", ["a@x.example, %s <j@x.example>, b@x.example"] = " ,;()\"<" } do
+        local value = shape:gsub("%%s", function() return careless_words(text, raw) end)
+        local list = address.mailboxes(value)
+        assert.same({}, list.errors, value)
+        local mailbox = list[2] or list[1]
+        assert.same({ text, "j@x.example" }, { mailbox.group or mailbox.name, mailbox.address }, value)
+      end
     end
   end)
 

@@ -98,7 +98,7 @@ end
 -- quotes are not balanced `"A <a@x>, "B" <b@y>`.
 local function quotes_name(text, after, start)
   local inner = text:sub(start + 1, after - 2)
-  if not inner:find "[<,;]" then
+  if known.is_trace or not inner:find "[<,;]" then
     return true
   end
   known.is_list_quoted = true
@@ -192,7 +192,7 @@ end
 
 -- The tokens of a text as a flat list, four values each.
 local function flat_tokens(text, dialect)
-  known = {}
+  known = { is_trace = dialect == "trace" }
   local flat = lpeg.match(dialects[dialect], text)
   if dialect == "address" and known.open_quote and known.is_list_quoted then
     known = { is_unbalanced = true }

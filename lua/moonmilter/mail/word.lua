@@ -14,7 +14,7 @@ local ends = P "?=" + P "=?" * -P "="
 -- A word whose text and charset hold none of `specials`; each of its three parts goes through `take`.
 local function spelled(specials, take)
   -- the charset ends at the next "?" at the latest; a long language tag may follow it (RFC 2231 5)
-  local charset = (P(1) - S("? \t\r\n" .. specials)) ^ 1
+  local charset = (P(1) - S("? \t\r\n()<>@,;[]\\" .. specials)) ^ 1
   local text = (P(1) - ends - (specials == "" and P(false) or S(specials))) ^ 0
   return P "=?" * take(charset) * "?" * take(S "bBqQ") * "?" * take(text) * "?="
 end
