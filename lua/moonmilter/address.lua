@@ -189,13 +189,19 @@ local ends_address = { [","] = true, [";"] = true }
 local function name_end(p)
   local i, bad = p.i, nil
   while is_in_name(p, p.tokens[i]) do
-    local k = p.tokens[i].kind
-    if k == "." or k == "@" then
-      bad = bad or p.tokens[i]
-    end
+    local t = p.tokens[i]
+    local is_bad = t.kind == "." or t.kind == "@" or t.kind == "encoded" and t.text:find '[ \t\r\n()<>@,;:"\\%[%]]'
+    bad = bad or is_bad and t or nil
     i = i + 1
   end
   return i, bad
+end
+
+local function refuse_name(t)
+  if t.kind == "encoded" then
+    return fail("encoded word with a blank or special character (RFC 2047 5)", t.start, "syntax")
+  end
+  return fail(("display name with unquoted \"%s\" (RFC 5322 3.2.5)"):format(t.kind), t.start, "obsolete")
 end
 
 -- One mailbox, up to "," or ";" or the end.
@@ -206,7 +212,7 @@ local function read_mailbox(p)
   local mailbox, text, position, code
   if t and t.kind == "<" then
     if bad and p.is_strict then
-      return fail(("display name with unquoted \"%s\" (RFC 5322 3.2.5)"):format(bad.kind), bad.start, "obsolete")
+      return refuse_name(bad)
     end
     p.i = i
     mailbox, text, position, code = read_angle(p)

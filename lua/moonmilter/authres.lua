@@ -1,7 +1,7 @@
 --- Authentication-Results (RFC 8601): what other hosts found out about a message, and what this one found out.
 ---
---- Large senders do not follow the grammar: Microsoft 365 writes no authserv-id and properties without a type. So `parse`
---- reads what is there, and names in `defects` what should not be.
+--- Large senders do not follow the grammar: Microsoft 365 writes no authserv-id and properties without a type. So
+--- `parse` reads what is there, and names in `defects` what should not be.
 ---
 --- Readers downstream trust the field, so a host must remove every instance that claims to be its own before it adds
 --- one (RFC 8601 5). `strip` errs on the safe side: a field whose authserv-id is unclear counts as ours when some

@@ -75,8 +75,8 @@ local function is_fraction(last, t)
     and #t.text ~= 4
 end
 
--- The words of a date: { text, start, comma } each; `comma` is where one follows. "12:30:59" is one, blanks around ":" or
--- not (obsolete, but seen). What does not belong in a date is a word, too: it may stand after it.
+-- The words of a date: { text, start, comma } each; `comma` is where one follows. "12:30:59" is one, blanks around ":"
+-- or not (obsolete, but seen). What does not belong in a date is a word, too: it may stand after it.
 local function words_of(text)
   local words = {}
   for _, t in ipairs(token.lex(text, "trace")) do
@@ -113,8 +113,12 @@ local function position_at(p, i)
   return p.words[i] and p.words[i].start or p.size + 1
 end
 
-local function bad(p, what, i)
-  return nil, ("date: %s expected, got \"%s\" (RFC 5322 3.3)"):format(what, text_at(p, i or p.i)), position_at(p, i or p.i)
+local function expected(what, got, position)
+  return nil, ("date: %s expected, got \"%s\" (RFC 5322 3.3)"):format(what, got), position
+end
+
+local function bad(p, what)
+  return expected(what, text_at(p, p.i), position_at(p, p.i))
 end
 
 local function month_of(text)
@@ -142,7 +146,7 @@ local function take_year(p, digits)
   p.defects.year = #digits < 4 or p.defects.year
   p.date.year = whole_year(digits)
   if p.date.year < 1900 then
-    return nil, ("date: year from 1900 expected, got \"%d\" (RFC 5322 3.3)"):format(p.date.year), position_at(p, p.i)
+    return expected("year from 1900", p.date.year, position_at(p, p.i))
   end
   p.i = p.i + 1
   return true
@@ -318,8 +322,7 @@ local function read_all(p)
   local ok, why, position = read(p)
   local date = p.date
   if ok and (date.day < 1 or date.day > days_in(date.month, date.year)) then
-    return nil, ("date: day 1..%d expected, got \"%d\" (RFC 5322 3.3)"):format(days_in(date.month, date.year), date.day),
-      position_at(p, at)
+    return expected(("day 1..%d"):format(days_in(date.month, date.year)), date.day, position_at(p, at))
   end
   if ok and not date.hour then
     ok, why, position = read_time(p)

@@ -14,7 +14,8 @@ local P, S, C, Cc, Ct = lpeg.P, lpeg.S, lpeg.C, lpeg.Cc, lpeg.Ct
 local WORD_MAX = 75 -- RFC 2047 2
 local WORD_MIN = 30 -- a field name that leaves less room gets a line over 76 instead
 
-local run = Ct(Ct(word.parts) * (S " \t" ^ 0 * Ct(word.parts)) ^ 0) -- white space between words is not text, RFC 2047 6.2
+-- White space between words is not text (RFC 2047 6.2).
+local run = Ct(Ct(word.parts) * (S " \t" ^ 0 * Ct(word.parts)) ^ 0)
 local plain = C((P(1) - P "=?") ^ 1 + P "=?")
 local value = Ct((run + plain) ^ 0)
 

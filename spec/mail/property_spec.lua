@@ -68,7 +68,8 @@ describe("for every text", function()
       local one_line = careless_words(text, " ,"):gsub("\n", "")
       assert.equal(text, header.params('a; b="' .. one_line .. '"; c=d').params.b)
       assert.equal(text, header.params("a" .. continued("b", one_line) .. "; c=d").params.b)
-      for shape, raw in pairs { ["%s <j@x.example>"] = " ,()\"<", ['"%s" <j@x.example>'] = " ,", ["j@x.example (%s)"] = "",
+      for shape, raw in pairs { ["%s <j@x.example>"] = " ,()\"<", ['"%s" <j@x.example>'] = " ,",
+        ["j@x.example (%s)"] = "",
         ["%s: j@x.example;"] = " ,()\"", ["a@x.example, %s <j@x.example>, b@x.example"] = " ,;()\"<" } do
         local value = shape:gsub("%%s", function() return careless_words(text, raw) end)
         local list = address.mailboxes(value)

@@ -22,8 +22,9 @@ end
 ---@field comments table<string, string>  by clause, the first: "from" usually has the client's name and address
 ---@field remarks { text: string, clause: string|nil }[]  every comment in order; before the first clause without one
 ---@field date moonmilter.Date|nil
----@field defects table<string, true>|nil  "over-length": only its first 128 KiB are read; "unclosed": a quote, comment or
---- bracket; "no-date"; "bad-date": it cannot be read; "no-semicolon" before the date; "repeated-clause": the first counts
+---@field defects table<string, true>|nil  "over-length": only its first 128 KiB are read; "unclosed": a quote, comment
+--- or bracket; "no-date"; "bad-date": it cannot be read; "no-semicolon" before the date; "repeated-clause": the first
+--- counts
 
 local received_clauses = { from = "from", by = "by", via = "via", with = "with", id = "id", ["for"] = "for_" }
 
