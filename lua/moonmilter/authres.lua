@@ -344,6 +344,10 @@ local function bare_id(text)
   return lpeg.match(without_dots_at_end, text:lower())
 end
 
+local function percent_decode(text)
+  return (text:gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end))
+end
+
 -- As readers see it that know no comments inside comments: the first ")" ends one.
 local flat_comment = lpeg.P "(" * (1 - lpeg.P ")") ^ 0 * (lpeg.P ")" + -1)
 local without_comments = lpeg.Cs((flat_comment / " " + 1) ^ 0)
@@ -351,7 +355,7 @@ local without_comments = lpeg.Cs((flat_comment / " " + 1) ^ 0)
 -- What some reader or other makes of a value before it looks for the id.
 local views = {
   encoded_word.decode, -- Python's email decodes a whole header first
-  function(text) return (text:gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end)) end,
+  percent_decode,
   function(text) return text:match "^[^%z]*" end, -- C ends a text at NUL
   function(text) return text:find "%([^()]*%(" and lpeg.match(without_comments, text) or text end,
 }
@@ -398,6 +402,15 @@ local function is_plain_head(p)
   return not following or following.kind == ";"
 end
 
+-- A text in which a reader sees the id, into the set `found`: with and without "%2E" that quotes were in.
+local function add_id(text, found)
+  local id = bare_id(text)
+  found[id] = true
+  if id:find("%", 1, true) then
+    found[bare_id(percent_decode(id))] = true
+  end
+end
+
 -- The ids that readers can find in one view of a value, into the set `found`.
 local function add_ids(text, found)
   local p = { text = text, tokens = token.lex(text, "trace"), defects = {} }
@@ -405,19 +418,26 @@ local function add_ids(text, found)
   local first = head_of(p)
   local is_plain = is_plain_head(p)
   -- all of it up to ";", for those who split there; and what reads like a host name at its beginning
-  found[bare_id(text:match "^[^;]*")] = true
-  local parts = {}
+  add_id(text:match "^[^;]*", found)
+  local parts, has_blank = {}, false
   while kind(p) and kind(p) ~= ";" and (p.i == first or is_glued(p, p.i)) do
+    if p.tokens[p.i].blank and p.i > first and not has_blank then
+      has_blank = true
+      add_id(table.concat(parts), found)
+    end
     parts[#parts + 1] = p.tokens[p.i].text
     p.i = p.i + 1
   end
   local run = table.concat(parts)
-  found[bare_id(run)] = true
-  found[bare_id(run:match "^[%w._\128-\255-]*")] = true
+  add_id(run, found)
+  local name = run:match "^[%w._\128-\255-]*"
+  if name:sub(-1) ~= "." then -- else a longer one, spelled oddly
+    add_id(name, found)
+  end
   p.i = first
   while not is_plain and kind(p) and kind(p) ~= ";" and kind(p) ~= "=" do
     if kind(p, p.i - 1) ~= "@" then
-      found[bare_id(p.tokens[p.i].text)] = true
+      add_id(p.tokens[p.i].text, found)
     end
     p.i = p.i + 1
   end
