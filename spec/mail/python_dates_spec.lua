@@ -8,7 +8,8 @@ local months = { "January", "February", "March", "April", "May", "June", "July",
   "November", "December" }
 
 -- minutes east of UTC; 0 is also what is not known
-local zones = { ["+0000"] = 0, ["-0600"] = -360, ["+0530"] = 330, ["-0000"] = 0, GMT = 0, UT = 0, EST = -300, PDT = -420,
+local zones = { ["+0000"] = 0, ["-0600"] = -360, ["+0530"] = 330, ["-0000"] = 0, GMT = 0, UT = 0, EST = -300,
+  PDT = -420,
   Z = 0, ["+02:00"] = 120, CEST = 0, A = 0, [""] = 0 }
 local zone_names = {}
 for name in pairs(zones) do

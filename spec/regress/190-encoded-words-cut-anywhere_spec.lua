@@ -1,5 +1,5 @@
 -- header.decode read encoded words with blanks and "?" inside, the address parser did not: the name stayed raw, or a
--- list was torn at a comma inside a word. Words cut inside a base64 group or a Q triplet became U+FFFD, and words inside
+-- list was torn at a comma inside a word. Words cut inside a base64 group or a Q triplet became U+FFFD, and words in
 -- RFC 2231 pieces stayed as they were: a program's name did not show. Since 0.1.0.
 local address = require "moonmilter.address"
 local header = require "moonmilter.header"
@@ -30,7 +30,8 @@ describe("an encoded word", function()
   end)
 
   it("is none in an address itself: who decodes it there sees another one", function()
-    for _, text in ipairs { "=?utf-8?q?ceo=40bank.example,?=@x.example", "\"=?utf-8?q?ceo=40bank.example=3E?=\"@x.example",
+    for _, text in ipairs { "=?utf-8?q?ceo=40bank.example,?=@x.example",
+      "\"=?utf-8?q?ceo=40bank.example=3E?=\"@x.example",
       "<a=?utf-8?q?=40bank.example=00?=@x.example>", "a@=?utf-8?q?x?=.example" } do
       assert.is_nil((address.parse(text)), text)
       assert.is_nil((address.parse(text, { mode = "strict" })), text)
@@ -40,7 +41,8 @@ describe("an encoded word", function()
 
   it("is cut anywhere", function()
     for value, text in pairs {
-      ["=?utf-8?B?5pel5p?= =?utf-8?B?ys6Kqe?="] = "日本語", ["=?utf-8?B?aW52b2l?=\n =?utf-8?B?jZS5leGU=?="] = "invoice.exe",
+      ["=?utf-8?B?5pel5p?= =?utf-8?B?ys6Kqe?="] = "日本語",
+      ["=?utf-8?B?aW52b2l?=\n =?utf-8?B?jZS5leGU=?="] = "invoice.exe",
       ["=?utf-8?Q?caf=C3=A?= =?utf-8?Q?9?="] = "café", ["=?utf-8?Q?caf=?= =?utf8?Q?C3=A9?="] = "café",
       ["=?utf-8?B?b2LD?= =?utf-8?Q?=A4r?="] = "obär", ["=?utf-8?B?YQ==?= =?utf-8?B?Yg==?="] = "ab",
       ["=?utf-8?B?YQ?= =?utf-8?B?Yg?="] = "ab", -- each without its padding

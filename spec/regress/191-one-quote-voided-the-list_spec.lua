@@ -1,5 +1,6 @@
--- A quote, parenthesis or bracket without its partner gave nil for a whole list, or hid the address after it: `a@x, "Bob
--- <b@y>`, `(Testing <fran@x>`. And `alice@x(<bob@y>` gave alice, though the text names two (CVE-2023-27043). Since 0.1.0.
+-- A quote, parenthesis or bracket without its partner gave nil for a whole list, or hid the address after it:
+-- `a@x, "Bob <b@y>`, `(Testing <fran@x>`. And `alice@x(<bob@y>` gave alice, though the text names two (CVE-2023-27043).
+-- Since 0.1.0.
 local address = require "moonmilter.address"
 
 local function seen(text)
@@ -22,7 +23,8 @@ describe("a quote, parenthesis or bracket without its partner", function()
       ['"j <j@x.example>" <j@x.example>, "Bob <b@y.example>'] = "j <j@x.example> <j@x.example> Bob <b@y.example>",
       ['John 5" Doe <j@x.example>, b@y.example'] = "John 5 Doe <j@x.example> <b@y.example>",
       ['John 5" Doe <j@x.example>, Al 6" Roe <a@y.example>'] = "John 5 Doe <j@x.example> Al 6 Roe <a@y.example>",
-      ["(Testing <fran@x.example>"] = "Testing <fran@x.example>", ["Testing) <fran@x.example>"] = "Testing <fran@x.example>",
+      ["(Testing <fran@x.example>"] = "Testing <fran@x.example>",
+      ["Testing) <fran@x.example>"] = "Testing <fran@x.example>",
       ["fran@x.example (Testing"] = "Testing <fran@x.example>",
       ["a@x.example, (open <b@y.example>, C (c) <c@z.example>"] = "<a@x.example> open <b@y.example> C <c@z.example>",
       ["[EXT] Joe <j@x.example>, [open Al <a@x.example>"] = "[EXT] Joe <j@x.example> open Al <a@x.example>",

@@ -30,24 +30,31 @@ end
 
 describe("Authentication-Results of", function()
   local cases = {
-    { "Microsoft 365", "spf=pass (sender IP is 192.0.2.1)\n smtp.mailfrom=x.example; dkim=pass (signature was verified)\n "
-      .. "header.d=x.example;dmarc=pass action=none\n header.from=x.example;compauth=pass reason=100",
-      nil, "spf=pass smtp.mailfrom=x.example; dkim=pass header.d=x.example; dmarc=pass action=none header.from=x.example; "
-      .. "compauth=pass reason:100", "bad-property no-authserv-id" },
+    { "Microsoft 365", "spf=pass (sender IP is 192.0.2.1)\n smtp.mailfrom=x.example; dkim=pass (signature was "
+      .. "verified)\n header.d=x.example;dmarc=pass action=none\n header.from=x.example;compauth=pass reason=100",
+      nil, "spf=pass smtp.mailfrom=x.example; dkim=pass header.d=x.example; dmarc=pass action=none "
+      .. "header.from=x.example; compauth=pass reason:100", "bad-property no-authserv-id" },
     { "Exchange behind it", "mx.example 1; spf=pass smtp.mailfrom=x.example; dmarc=pass action=none "
       .. "header.from=x.example; dkim=pass header.d=x.example; arc=none", "mx.example", "spf=pass "
-      .. "smtp.mailfrom=x.example; dmarc=pass action=none header.from=x.example; dkim=pass header.d=x.example; arc=none",
+      .. "smtp.mailfrom=x.example; dmarc=pass action=none header.from=x.example; dkim=pass header.d=x.example; "
+      .. "arc=none",
       "bad-property" },
-    { "Gmail", "mx.google.com;\n dkim=pass header.i=@x.example header.s=s header.b=AbC/d1+;\n spf=pass (google.com: domain "
+    { "Gmail", "mx.google.com;\n dkim=pass header.i=@x.example header.s=s header.b=AbC/d1+;\n spf=pass "
+      .. "(google.com: domain "
       .. "of a@x.example designates 192.0.2.4 as permitted sender) smtp.mailfrom=\"b=c@x.example\";\n dmarc=pass "
-      .. "(p=REJECT sp=REJECT dis=NONE) header.from=x.example", "mx.google.com", "dkim=pass header.i=@x.example header.s=s "
+      .. "(p=REJECT sp=REJECT dis=NONE) header.from=x.example", "mx.google.com",
+      "dkim=pass header.i=@x.example header.s=s "
       .. "header.b=AbC/d1+; spf=pass smtp.mailfrom=b=c@x.example; dmarc=pass header.from=x.example", "" },
-    { "Yahoo", "a.omega.yahoo.com;\n dkim=pass header.i=@x.example header.s=s;\n dmarc=pass(p=REJECT) header.from=x.example;",
+    { "Yahoo", "a.omega.yahoo.com;\n dkim=pass header.i=@x.example header.s=s;\n dmarc=pass(p=REJECT) "
+      .. "header.from=x.example;",
       "a.omega.yahoo.com", "dkim=pass header.i=@x.example header.s=s; dmarc=pass header.from=x.example", "" },
-    { "Yahoo, formerly", "mta1.mail.bf1.yahoo.com  from=x.example; domainkeys=neutral (no sig);  from=y.example; dkim=pass",
+    { "Yahoo, formerly", "mta1.mail.bf1.yahoo.com  from=x.example; domainkeys=neutral (no sig);  from=y.example; "
+      .. "dkim=pass",
       "mta1.mail.bf1.yahoo.com", "domainkeys=neutral; dkim=pass", "bad-result no-semicolon" },
-    { "Fastmail", "mx6.messagingengine.com; dkim=pass (2048-bit rsa key sha256) header.d=x.example x-bits=2048; x-vs=clean "
-      .. "score=0 state=0; x-tls=pass smtp.version=TLSv1.3 smtp.bits=256/256; x-return-mx=pass policy.is_org=yes (MX found)",
+    { "Fastmail", "mx6.messagingengine.com; dkim=pass (2048-bit rsa key sha256) header.d=x.example x-bits=2048; "
+      .. "x-vs=clean "
+      .. "score=0 state=0; x-tls=pass smtp.version=TLSv1.3 smtp.bits=256/256; x-return-mx=pass policy.is_org=yes "
+      .. "(MX found)",
       "mx6.messagingengine.com", "dkim=pass header.d=x.example x-bits=2048; x-vs=clean score=0 state=0; x-tls=pass "
       .. "smtp.version=TLSv1.3 smtp.bits=256/256; x-return-mx=pass policy.is_org=yes", "bad-property" },
     { "Apple", "bimi.icloud.com; bimi=skipped reason=\"insufficient dmarc\"", "bimi.icloud.com",
@@ -90,22 +97,24 @@ describe("Received", function()
       { by = "mx.example", with = "ESMTP", id = "1A", for_ = "<u@x.example>" }, { "from ([192.0.2.1])" } },
     { "from by mx.example with ESMTP" .. DATE, { by = "mx.example", with = "ESMTP" }, {} },
     { "from by by mx.example with ESMTP" .. DATE, { from = "by", by = "mx.example", with = "ESMTP" }, {} },
-    { "from unknown (HELO m.example) (a@192.0.2.1) by y.example with SMTP" .. DATE, { from = "unknown", by = "y.example",
-      with = "SMTP" }, { "from (HELO m.example)", "from (a@192.0.2.1)" } },
+    { "from unknown (HELO m.example) (a@192.0.2.1) by y.example with SMTP" .. DATE, { from = "unknown",
+      by = "y.example", with = "SMTP" }, { "from (HELO m.example)", "from (a@192.0.2.1)" } },
     { "(qmail 12345 invoked by uid 500)" .. DATE, {}, { "- (qmail 12345 invoked by uid 500)" } },
     { "from A.prod.outlook.com (2603:10a6:10:1::1) by B.prod.outlook.com with Microsoft SMTP Server (version=TLS1_2, "
       .. "cipher=TLS_X) id 15.20.7362.33 via Frontend Transport" .. DATE, { from = "A.prod.outlook.com",
       by = "B.prod.outlook.com", with = "Microsoft SMTP Server", id = "15.20.7362.33", via = "Frontend Transport" },
       { "from (2603:10a6:10:1::1)", "with (version=TLS1_2, cipher=TLS_X)" } },
-    { "by 2002:a05:6512::c77c with SMTP id d12csp1" .. DATE, { by = "2002:a05:6512::c77c", with = "SMTP", id = "d12csp1" },
-      {} },
-    { "from m.example ([192.0.2.1]:1234 helo=foo) by mx with esmtps  (TLS1.3) tls TLS_X (Exim 4.96) id 1abc for u@x.example"
+    { "by 2002:a05:6512::c77c with SMTP id d12csp1" .. DATE, { by = "2002:a05:6512::c77c", with = "SMTP",
+      id = "d12csp1" }, {} },
+    { "from m.example ([192.0.2.1]:1234 helo=foo) by mx with esmtps  (TLS1.3) tls TLS_X (Exim 4.96) id 1abc for "
+      .. "u@x.example"
       .. DATE, { from = "m.example", by = "mx", with = "esmtps", id = "1abc", for_ = "u@x.example" },
       { "from ([192.0.2.1]:1234 helo=foo)", "with (TLS1.3)", "with (Exim 4.96)" } },
     { "from a (b [192.0.2.1] by mx.example with ESMTP id 1" .. DATE, { from = "a", by = "mx.example", with = "ESMTP",
       id = "1" }, {}, "unclosed" },
     { "from a by b by c" .. DATE, { from = "a", by = "b" }, {}, "repeated-clause" },
-    { "from [127.0.0.1] (unknown [192.0.2.4]) by ismtpd0005p1 (SG) with ESMTP id abc Tue, 12 Mar 2024 01:02:03.516 +0000 "
+    { "from [127.0.0.1] (unknown [192.0.2.4]) by ismtpd0005p1 (SG) with ESMTP id abc Tue, 12 Mar 2024 "
+      .. "01:02:03.516 +0000 "
       .. "(UTC)", { from = "[127.0.0.1]", by = "ismtpd0005p1", with = "ESMTP", id = "abc" },
       { "from (unknown [192.0.2.4])", "by (SG)" }, "no-semicolon" },
     { "by filterdrecv-1 with SMTP id f-1; 2024-03-12 01:02:03.516083 +0000 UTC m=+548154.123", { by = "filterdrecv-1",
@@ -146,11 +155,13 @@ describe("a date", function()
     { "Thu, 02 Apr 2020 07:53:55,516 +0000", 1585814035, "time" },
     { "2020-04-02T07:53:55.516Z", 1585814035, "order time zone" },
     { "2020-04-02 09:53:55 +02:00", 1585814035, "order zone" },
-    { "Thu Apr  2 07:53:55 2020", 1585814035, "order zone" }, { "Thu Apr 2 02:53:55 EST 2020", 1585814035, "order zone" },
+    { "Thu Apr  2 07:53:55 2020", 1585814035, "order zone" },
+    { "Thu Apr 2 02:53:55 EST 2020", 1585814035, "order zone" },
     { "Thu, Apr 2, 2020 7:53:55 AM +0000", 1585814035, "order time" },
     { "Thu Apr 02 2020 09:53:55 GMT+0200 (CEST)", 1585814035, "order zone" },
     { "Thursday, 2-April-20 07.53.55 GMT", 1585814035, "time year zone" },
-    { "Do, 2 Apr 2020 07:53:55 +0000", 1585814035, "weekday" }, { "Fri, 2 Apr 2020 07:53:55 +0000", 1585814035, "weekday" },
+    { "Do, 2 Apr 2020 07:53:55 +0000", 1585814035, "weekday" },
+    { "Fri, 2 Apr 2020 07:53:55 +0000", 1585814035, "weekday" },
     { '"Thu, 2 Apr 2020 07:53:55 +0000"', 1585814035, "quoted" },
     { "Thu, 2 Apr 2020 07:53:55 +0000 and more", 1585814035, "trailing" },
     { "(a (b)) Thu (c), 2 (d) Apr 2020 07 : 53 : 55 +0000 (open", 1585814035, "" },

@@ -5,21 +5,27 @@ local header = require "moonmilter.header"
 
 local ours = { '"mx.example"; spf=pass', '"mx\\.example"; spf=pass', "mx\\.example; spf=pass",
   "=?utf-8?q?mx.example?=; spf=pass", "mx.=?utf-8?q?example?=; spf=pass", "=?utf-8?b?bXguZXhhbXBsZTsgc3Bm?= =pass",
-  "=?utf-8?q?mx.exam?=\n =?utf-8?q?ple?=; none", '"=?utf-8?q?mx=2Eexample?=" 1; none', "(=?utf-8?q?=29?= mx.example; none",
-  "(a (b) \\) c) mx.example; none", "(a (b) mx.example; c) other.example; none", "(open mx.example; none", '"mx.example',
+  "=?utf-8?q?mx.exam?=\n =?utf-8?q?ple?=; none", '"=?utf-8?q?mx=2Eexample?=" 1; none',
+  "(=?utf-8?q?=29?= mx.example; none",
+  "(a (b) \\) c) mx.example; none", "(a (b) mx.example; c) other.example; none", "(open mx.example; none",
+  '"mx.example',
   "mx.example.; none", "MX.Example 1; none", "mx.example/1; none", "mx%2Eexample; none", "mx.example%x; none",
   "\n mx.example; none", "  mx.example ; none", "mx . example; none", "mx.(c)example; none", "mx.\n example; none",
   "mx.exam\n ple; none", "mx.example", "mx.example spf=pass", "mx.example 1 spf=pass", "mx.example garbage spf=pass",
   "mx.example=1; none", "mx.example: spf=pass", "mx.example, x; none", "<mx.example>; none", '"mx.example;"; none',
-  "i=1; mx.example; none", "i=1 mx.example; none", "; mx.example; none", "mx.example\0.other; none", "mx.\0example; none",
+  "i=1; mx.example; none", "i=1 mx.example; none", "; mx.example; none", "mx.example\0.other; none",
+  "mx.\0example; none",
   "mx\226\128\139.example; none", "\194\160mx.example; none", "\239\189\141\239\189\152.example; none",
   "mx\227\128\130example; none" }
 
 local others = { "other.example; spf=pass smtp.mailfrom=mx.example", "other.example (mx.example); none",
-  "(mx.example) other.example; none", "(a; mx.example) other.example; none", "xmx.example; none", "mx.example.org; none",
-  "mx.example-2; none", "sub.mx.example; none", "other.example 1; spf=pass (mx.example: ok)", "postmaster@mx.example; none",
+  "(mx.example) other.example; none", "(a; mx.example) other.example; none", "xmx.example; none",
+  "mx.example.org; none",
+  "mx.example-2; none", "sub.mx.example; none", "other.example 1; spf=pass (mx.example: ok)",
+  "postmaster@mx.example; none",
   "spf=pass (sender IP is 192.0.2.1) smtp.mailfrom=mx.example; dkim=pass", "i=1; other.example; mx.example",
-  "=?utf-8?q?other.example?=; x=mx.example", '"other.example" 1; none', '"x mx.example"; none', "other.example;mx.example",
+  "=?utf-8?q?other.example?=; x=mx.example", '"other.example" 1; none', '"x mx.example"; none',
+  "other.example;mx.example",
   "other.example spf=pass smtp.helo=mx.example", "m\195\188x.example; none", "", "()", ";;" }
 
 describe("Authentication-Results", function()
