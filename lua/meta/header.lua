@@ -35,7 +35,8 @@ local header = {}
 ---@field id string?
 ---@field for_ string?  the "for" clause ("for" is a reserved word in Lua)
 ---@field comments table<string, string>  by clause, the first: "from" usually has the client's name and address
----@field remarks { text: string, clause: string? }[]  every comment, in order
+---@field remarks { text: string, clause: string? }[]  every comment, in order; `clause` is nil before the first, and
+--- "date" in the date and after it
 ---@field date moonmilter.Date?
 ---@field defects table<moonmilter.Received.Defect, true>?
 ---@field raw string

@@ -88,6 +88,8 @@ local function words_of(text)
       last.text, last.open = last.text .. t.text, nil
     elseif t.kind == "atom" and is_short and is_fraction(last, t) then
       last.text, last.comma = last.text .. "." .. t.text, nil
+    elseif t.kind == "/" and is_short and not t.blank and last.text:find "^%d[%d-]*$" then -- "2020/04/02"
+      last.text, last.open = last.text .. "-", true
     elseif t.kind == "," and last then
       last.comma = t.start
     elseif t.kind == "quoted" then
@@ -201,12 +203,16 @@ local function read_time(p)
   return true
 end
 
--- "+0200" as minutes; RFC 5322 3.3 bounds the last two digits, not the first. ISO 8601 has "+02:00" and "+02".
-local function zone_offset(text)
-  local sign, hour, min = text:match("^([+-])(%d%d):?(%d%d)$")
+-- "+0200" as minutes; RFC 5322 3.3 bounds the last two digits, not the first. Also "+200", and as ISO 8601 has it
+-- "+02:00" and "+02"; after "GMT" also "+2".
+local function zone_offset(text, has_name)
+  local sign, hour, min = text:match("^([+-])(%d%d?):?(%d%d)$")
   if not sign then
-    sign, hour = text:match "^([+-])(%d%d)$"
+    sign, hour = text:match "^([+-])(%d%d?)$"
     min = "00"
+  end
+  if sign and #hour == 1 and #text == 2 and not has_name then
+    return nil
   end
   local offset = sign and tonumber(hour) * 60 + tonumber(min)
   if not sign or tonumber(min) > 59 then
@@ -219,7 +225,7 @@ end
 local function read_zone(p, is_optional)
   local zone = text_at(p, p.i)
   local number = zone:match "^[GU][MT][TC]([%+%-].*)$" or zone -- "GMT+0200"
-  local offset, is_unknown = zone_offset(number)
+  local offset, is_unknown = zone_offset(number, number ~= zone)
   if not offset then
     if zone ~= "" and not zone:match("^%a+$") then
       if is_optional then

@@ -119,7 +119,7 @@ end
 
 -- Text outside words: old Japanese mailers write ISO-2022-JP as it is.
 local function plain_text(bytes)
-  if bytes:find("\27$", 1, true) then
+  if bytes:find("\27$", 1, true) and not bytes:find "[\128-\255]" then
     return (charset.to_utf8(bytes, "iso-2022-jp"))
   end
   return charset.guess(bytes)

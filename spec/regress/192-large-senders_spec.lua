@@ -95,6 +95,8 @@ describe("Received", function()
   local cases = {
     { "from ([192.0.2.1]) by mx.example with ESMTP id 1A for <u@x.example>" .. DATE,
       { by = "mx.example", with = "ESMTP", id = "1A", for_ = "<u@x.example>" }, { "from ([192.0.2.1])" } },
+    { "from a.example by b.example" .. DATE .. " (UTC)\n (envelope-from c@x.example)", { from = "a.example",
+      by = "b.example" }, { "date (UTC)", "date (envelope-from c@x.example)" } },
     { "from by mx.example with ESMTP" .. DATE, { by = "mx.example", with = "ESMTP" }, {} },
     { "from by by mx.example with ESMTP" .. DATE, { from = "by", by = "mx.example", with = "ESMTP" }, {} },
     { "from unknown (HELO m.example) (a@192.0.2.1) by y.example with SMTP" .. DATE, { from = "unknown",
@@ -116,7 +118,7 @@ describe("Received", function()
     { "from [127.0.0.1] (unknown [192.0.2.4]) by ismtpd0005p1 (SG) with ESMTP id abc Tue, 12 Mar 2024 "
       .. "01:02:03.516 +0000 "
       .. "(UTC)", { from = "[127.0.0.1]", by = "ismtpd0005p1", with = "ESMTP", id = "abc" },
-      { "from (unknown [192.0.2.4])", "by (SG)" }, "no-semicolon" },
+      { "from (unknown [192.0.2.4])", "by (SG)", "date (UTC)" }, "no-semicolon" },
     { "by filterdrecv-1 with SMTP id f-1; 2024-03-12 01:02:03.516083 +0000 UTC m=+548154.123", { by = "filterdrecv-1",
       with = "SMTP", id = "f-1" }, {} },
   }
@@ -165,6 +167,8 @@ describe("a date", function()
     { '"Thu, 2 Apr 2020 07:53:55 +0000"', 1585814035, "quoted" },
     { "Thu, 2 Apr 2020 07:53:55 +0000 and more", 1585814035, "trailing" },
     { "(a (b)) Thu (c), 2 (d) Apr 2020 07 : 53 : 55 +0000 (open", 1585814035, "" },
+    { "2020/04/02 16:53:55 +0900", 1585814035, "order" }, { "2 Apr 2020 09:53:55 UTC+2", 1585814035, "zone" },
+    { "2 Apr 2020 01:53:55 -600", 1585814035, "zone" },
     { "Thu, 2 Apr 2020 07:53:55", 1585814035, "zone" }, { "Thu, 2 Apr 2020 07:53:55+0000", 1585814035, "" },
   }
   for _, case in ipairs(cases) do

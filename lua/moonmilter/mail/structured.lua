@@ -20,7 +20,8 @@ end
 ---@field from string|nil  @field by string|nil  @field via string|nil  @field with string|nil
 ---@field id string|nil    @field for_ string|nil  the "for" clause ("for" is a reserved word in Lua)
 ---@field comments table<string, string>  by clause, the first: "from" usually has the client's name and address
----@field remarks { text: string, clause: string|nil }[]  every comment in order; before the first clause without one
+---@field remarks { text: string, clause: string|nil }[]  every comment in order; `clause` is nil before the first, and
+--- "date" in the date and after it
 ---@field date moonmilter.Date|nil
 ---@field defects table<string, true>|nil  "over-length": only its first 128 KiB are read; "unclosed": a quote, comment
 --- or bracket; "no-date"; "bad-date": it cannot be read; "no-semicolon" before the date; "repeated-clause": the first
@@ -128,11 +129,11 @@ function structured.received(text)
   local last = read_received_date(read, tokens, out, defects)
   local clause_at = read_clauses(read, tokens, last, out, defects)
   for _, c in ipairs(tokens.comments) do
-    local name = clause_at[c.before - 1]
+    local name = c.before > last + 1 and "date" or clause_at[c.before - 1]
     local said = folding.unfold(c.text)
-    if c.before <= last + 1 then
-      out.remarks[#out.remarks + 1] = { text = said, clause = name }
-      out.comments[name or ""] = name and (out.comments[name] or said) or nil
+    out.remarks[#out.remarks + 1] = { text = said, clause = name }
+    if name and name ~= "date" then
+      out.comments[name] = out.comments[name] or said
     end
   end
   out.defects = next(defects) and defects or nil
