@@ -355,6 +355,7 @@ local without_comments = lpeg.Cs((flat_comment / " " + 1) ^ 0)
 -- What some reader or other makes of a value before it looks for the id.
 local views = {
   encoded_word.decode, -- Python's email decodes a whole header first
+  encoded_word.decode, -- and whoever reads what that gives may do so again
   percent_decode,
   function(text) return text:match "^[^%z]*" end, -- C ends a text at NUL
   function(text) return text:find "%([^()]*%(" and lpeg.match(without_comments, text) or text end,

@@ -5,6 +5,7 @@ local header = require "moonmilter.header"
 
 local ours = { '"mx.example"; spf=pass', '"mx\\.example"; spf=pass', "mx\\.example; spf=pass",
   "=?utf-8?q?mx.example?=; spf=pass", "mx.=?utf-8?q?example?=; spf=pass", "=?utf-8?b?bXguZXhhbXBsZTsgc3Bm?= =pass",
+  "=?utf-8?q?=3D=3Futf-8=3Fq=3Fmx.example=3F=3D?=; none",
   "=?utf-8?q?mx.exam?=\n =?utf-8?q?ple?=; none", '"=?utf-8?q?mx=2Eexample?=" 1; none',
   "(=?utf-8?q?=29?= mx.example; none",
   "(a (b) \\) c) mx.example; none", "(a (b) mx.example; c) other.example; none", "(open mx.example; none",
