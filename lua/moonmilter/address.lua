@@ -60,8 +60,10 @@ local function read_angle(p)
     if p.is_strict then
       return fail("source route (RFC 5322 4.4, obsolete)", here(p), "obsolete")
     end
+    local start = p.i
     route, text, position, code = read_route(p)
     if not route then
+      p.i = start -- its commas may be those of the list; another "<" ends a route, so none is read a third time
       return nil, text, position, code
     end
   end

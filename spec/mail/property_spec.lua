@@ -139,6 +139,29 @@ describe("for every text", function()
     end
   end)
 
+  it("a mark too many costs no other mailbox of a list", function()
+    local shapes = { "%s", "Ann <%s>", '"Doe, J" <%s>', '"j (x" <%s>', "=?utf-8?q?J=C3=B6rg, X?= <%s>", "%s (Bob)",
+      "(c) <%s>", '"q \\" r" <%s>', "Ann Maria <%s> (x (y))", "[x] A. B <%s>" }
+    local marks = { '"', "(", "[", ")", "]", "<", ">", "\\" }
+    for _ = 1, 20000 do
+      local elements, wanted, broken = {}, {}, math.random(4)
+      for i = 1, 4 do
+        elements[i] = shapes[math.random(#shapes)]:format(("u%d@x.example"):format(i))
+        wanted[i] = i ~= broken and ("u%d@x.example"):format(i) or nil
+      end
+      local at = math.random(0, #elements[broken])
+      elements[broken] = elements[broken]:sub(1, at) .. marks[math.random(#marks)] .. elements[broken]:sub(at + 1)
+      local text, read = table.concat(elements, ", "), {}
+      for _, m in ipairs(address.mailboxes(text)) do
+        read[m.address] = true
+      end
+      for i = 1, 4 do
+        assert.is_true(i == broken or read[wanted[i]], text)
+      end
+      assert.is_nil((address.parse(text)))
+    end
+  end)
+
   it("parameters are read back as they were written", function()
     for _ = 1, 10000 do
       local params = { a = any_text(), filename = any_text() .. any_text() .. any_text() }

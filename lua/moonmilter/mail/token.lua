@@ -94,23 +94,25 @@ local function comment_with_partner(text, after)
   return known.partners[after - 1] or after > known.last and #text + 1
 end
 
--- A quoted string with "@" in it. It counts as one unless a list went on inside it: `5" A <a@x>, 6" B <b@y>`, and where
--- quotes are not balanced `"A <a@x>, "B" <b@y>`.
+-- A quoted string that holds what ends addresses. It counts as one unless a list went on inside it:
+-- `5" A <a@x>, 6" B <b@y>`, and where quotes are not balanced `"A <a@x>, "B" <b@y>`.
 local function quotes_name(text, after, start)
   local inner = text:sub(start + 1, after - 2)
-  if known.is_trace or not inner:find "[<,;]" then
+  if known.is_trace or not inner:find "[,;]" and not (inner:find("<", 1, true) and inner:find("@", 1, true)) then
     return true
   end
   known.is_list_quoted = true
-  if start > 1 and text:find('^[^ \t\r\n()<>%[%]:;@\\,"]', start - 1) then
-    return false -- it follows a word without a blank
+  if start > 1 and text:find("^[^ \t\r\n()<%[%]:;@\\,.]", start - 1)
+    or text:find('^[^ \t\r\n()<>%[%]:;@\\,."]', after) then
+    known.has_stray_quote = true -- no blank before it, or none before the word after it
+    return false
   end
-  return not known.is_unbalanced or text:find("^[ \t\r\n]*<", after) ~= nil
+  return not known.is_unbalanced or text:find("^[ \t\r\n]*[<(@.]", after) ~= nil
 end
 
 -- No quote closes this one, nor any that follows it.
 local function is_last_quote(_, after)
-  known.open_quote = known.open_quote or after - 1
+  known.open_quote, known.has_stray_quote = known.open_quote or after - 1, true
   return false
 end
 
@@ -122,7 +124,7 @@ end
 
 local open_quoted = P '"' * ((P(1) - S '"\\') ^ 1 + P "\\" * P(1)) ^ 0
 local quoted = open_quoted * (P '"' * Cc "closed" + P "\\" ^ -1 * Cc "unclosed")
-local closed_quoted = Cmt(P(true), may_close) * (P '"' * ((P(1) - S '"\\@') ^ 1 + P "\\" * (P(1) - "@")) ^ 0 * '"'
+local closed_quoted = Cmt(P(true), may_close) * (P '"' * ((P(1) - S '"\\<,;') ^ 1 + P "\\" * (P(1) - S "<,;")) ^ 0 * '"'
   + Cmt(Cp() * open_quoted * '"', quotes_name)
   + #(open_quoted * -P(1)) * Cmt(P '"', is_last_quote) + #(open_quoted * "\\" * -P(1)) * Cmt(P '"', is_last_quote))
 local literal = P "[" * ((P(1) - S "[]\\") ^ 1 + P "\\" * P(1)) ^ 0 * (P "]" * Cc "closed" + P(true) * Cc "unclosed")
@@ -194,7 +196,7 @@ end
 local function flat_tokens(text, dialect)
   known = { is_trace = dialect == "trace" }
   local flat = lpeg.match(dialects[dialect], text)
-  if dialect == "address" and known.open_quote and known.is_list_quoted then
+  if dialect == "address" and known.has_stray_quote and known.is_list_quoted then
     known = { is_unbalanced = true }
     flat = lpeg.match(dialects[dialect], text)
   end
