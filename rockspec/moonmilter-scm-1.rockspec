@@ -54,6 +54,7 @@ build = {
     ["moonmilter.mail.rewrite"] = "lua/moonmilter/mail/rewrite.lua",
     ["moonmilter.mail.structured"] = "lua/moonmilter/mail/structured.lua",
     ["moonmilter.mail.token"] = "lua/moonmilter/mail/token.lua",
+    ["moonmilter.mail.word"] = "lua/moonmilter/mail/word.lua",
     ["moonmilter.mail.transfer"] = "lua/moonmilter/mail/transfer.lua",
     ["moonmilter.mime"] = "lua/moonmilter/mime.lua",
     ["moonmilter.scan"] = "lua/moonmilter/scan.lua",

@@ -29,7 +29,8 @@ local address = {}
 ---@field route string[]?     domains of a source route
 ---@field start integer       first byte in the text, from 1
 ---@field stop integer        last byte
----@field has_address_in_name true?  the display name holds an "@"
+---@field has_address_in_name true?  the display name holds an "@", perhaps a fullwidth one
+---@field is_unbalanced true?        a quote, parenthesis or bracket in it has no partner (lenient)
 ---@field needs_smtputf8 true?       the local part is not ASCII (RFC 6531)
 
 ---@class moonmilter.Group

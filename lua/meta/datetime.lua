@@ -16,15 +16,18 @@ local datetime = {}
 ---@field hour integer     0..23
 ---@field min integer      0..59
 ---@field sec integer      0..60
+---@field fraction number?  of a second, where one is written: 0.516
 ---@field weekday integer  1 Sunday .. 7 Saturday, computed, as os.date's wday
+---@field defects table<"order"|"weekday"|"year"|"time"|"zone"|"quoted"|"trailing", true>?  where it is not as RFC 5322
+--- 3.3 has it
 ---@field raw string?      of header.parse only
 
---- Reads a date. Accepts comments, a wrong or missing day of the week, missing seconds, years of two digits and zone
---- names.
+--- Reads a date. Accepts comments, a wrong, unknown or missing day of the week, missing seconds, fractions of seconds,
+--- years of two digits, zone names, ISO 8601, the month first, AM and PM, and words after the date.
 ---@param text string  value of Date, or what follows the last ";" of Received
 ---@return moonmilter.Date? date
 ---@return string? text
----@return integer? position  of the word that does not fit; of the first word when the month has no such day
+---@return integer? position  of the word that does not fit; of the first word after the weekday when the month has no such day
 ---@return "length"? code  more than 998 bytes
 function datetime.parse(text) end
 

@@ -6,7 +6,8 @@
 ---@class moonmilter.encoded_word
 local encoded_word = {}
 
---- Decodes every encoded word in a text, and undoes line folds first.
+--- Decodes every encoded word in a text, and undoes line folds first. Words may hold blanks and commas, and be cut
+--- anywhere: neighbours with the same charset and encoding are one stream.
 ---@param text string  a header value, as the MTA delivers it
 ---@return string text  well-formed UTF-8, never with CR, LF or NUL: they become blanks
 function encoded_word.decode(text) end

@@ -34,10 +34,20 @@ local header = {}
 ---@field with string?
 ---@field id string?
 ---@field for_ string?  the "for" clause ("for" is a reserved word in Lua)
----@field comments table<string, string>  by clause: "from" usually has the client's name and address
+---@field comments table<string, string>  by clause, the first: "from" usually has the client's name and address
+---@field remarks { text: string, clause: string? }[]  every comment, in order; `clause` is nil before the first, and
+--- "date" in the date and after it
 ---@field date moonmilter.Date?
----@field defects { ["over-length"]: true }?  only the first 128 KiB are read
+---@field defects table<moonmilter.Received.Defect, true>?
 ---@field raw string
+
+---@alias moonmilter.Received.Defect
+---| "no-date"
+---| "bad-date"         # it cannot be read
+---| "no-semicolon"     # before the date
+---| "unclosed"         # a quote, comment or bracket has no partner
+---| "repeated-clause"  # the first counts
+---| "over-length"      # only the first 128 KiB are read
 
 ---@class moonmilter.ListUrl
 ---@field uri string
@@ -126,7 +136,8 @@ function header.content_type(text) end
 ---@return string?
 function header.attachment_name(disposition, content_type) end
 
---- Received (RFC 5321 4.4). Lenient, never fails: clauses in any order, unknown words belong to the clause before them.
+--- Received (RFC 5321 4.4). Lenient, never fails: clauses in any order, unknown words belong to the clause before them,
+--- a clause may have a comment only, and the date no ";" before it.
 ---@param text string
 ---@return moonmilter.Received
 function header.received(text) end

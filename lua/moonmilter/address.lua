@@ -11,7 +11,10 @@
 ---   a dot after the domain, which is dropped; empty list elements; ";" between list elements;
 ---   unquoted dots and "@" in a display name (`J. Doe <j@x>`, `j@x <j@x>`: then `has_address_in_name` is set);
 ---   a missing ">" at the end of the text; doubled angle brackets; source routes, which are dropped (RFC 5322 4.4);
----   a name in a comment after a bare address (`j@x (John)`); encoded words inside quotes.
+---   a name in a comment after a bare address (`j@x (John)`); encoded words inside quotes; brackets in a name;
+---   a quote, parenthesis or bracket without its partner (`"Joe <j@x>`: then `is_unbalanced` is set), where the mailbox
+---   holds one "@" only. It costs no other mailbox.
+--- An encoded word in the address itself is an error in both modes, because some readers decode it to another address.
 local addrspec = require "moonmilter.mail.addrspec"
 local charset = require "moonmilter.charset"
 local codec = require "moonmilter.codec"
@@ -30,7 +33,8 @@ local address = {}
 ---@field route      string[]|nil  domains of a source route (paths only use it)
 ---@field start      integer      first and last byte in the text
 ---@field stop       integer
----@field has_address_in_name boolean|nil  the display name holds an "@": be suspicious
+---@field has_address_in_name boolean|nil  the display name holds an "@", perhaps a fullwidth one: be suspicious
+---@field is_unbalanced boolean|nil  a quote, parenthesis or bracket in it has no partner
 ---@field needs_smtputf8 boolean|nil  the local part is not ASCII (RFC 6531)
 
 ---@class moonmilter.Group
@@ -38,7 +42,7 @@ local address = {}
 ---@field members moonmilter.Mailbox[]
 
 local fail, check_arguments, open = addrspec.fail, addrspec.check_arguments, addrspec.open
-local here, kind, is_word = addrspec.here, addrspec.kind, addrspec.is_word
+local here, kind = addrspec.here, addrspec.kind
 local read_addr_spec, read_route = addrspec.read, addrspec.read_route
 local quote, spell_local_part, has_control = addrspec.quote, addrspec.spell_local_part, addrspec.has_control
 
@@ -56,8 +60,10 @@ local function read_angle(p)
     if p.is_strict then
       return fail("source route (RFC 5322 4.4, obsolete)", here(p), "obsolete")
     end
+    local start = p.i
     route, text, position, code = read_route(p)
     if not route then
+      p.i = start -- its commas may be those of the list; another "<" ends a route, so none is read a third time
       return nil, text, position, code
     end
   end
@@ -80,29 +86,51 @@ local function read_angle(p)
   return mailbox
 end
 
--- Tokens first..last as a display name (RFC 5322 phrase, RFC 2047 5 (3)).
+-- Kinds of tokens in a display name: "." and "@" do not belong there, and neither does what only lenient mode takes.
+local in_name = { atom = true, quoted = true, encoded = true, ["."] = true, ["@"] = true }
+local in_lenient_name = { literal = true, stray = true }
+
+local function is_in_name(p, t)
+  return t ~= nil and (in_name[t.kind] or not p.is_strict and in_lenient_name[t.kind]) or false
+end
+
+-- A token as the text of a name; a stray quote or parenthesis is none of it.
+local function text_in_name(p, t)
+  return t.kind == "stray" and "" or t.kind == "literal" and p.text:sub(t.start, t.stop) or t.text
+end
+
+-- Tokens first..last as a display name (RFC 5322 phrase, RFC 2047 5 (3)). What is between quoted strings is decoded as
+-- a whole, because encoded words may be cut anywhere.
 local function phrase(p, first, last)
-  local out, n = {}, 0
-  local i = first
-  while i <= last do
-    local t = p.tokens[i]
-    local text
-    if t.kind == "encoded" then
-      local from = t.start
-      while i < last and p.tokens[i + 1].kind == "encoded" do
-        i = i + 1
-      end
-      text = encoded_word.decode(p.text:sub(from, p.tokens[i].stop))
-    elseif t.kind == "quoted" and p.is_strict then
-      text = charset.guess(t.text)
-    else
-      text = encoded_word.decode(t.text)
+  local out, run = {}, {}
+  local function end_run()
+    if run[1] then
+      out[#out + 1] = encoded_word.decode(table.concat(run))
+      run = {}
     end
-    n = n + 1
-    out[n] = (i > first and t.blank and " " or "") .. text
-    i = i + 1
   end
-  return (table.concat(out):gsub("[%z\1-\31\127]", " "):gsub("^ +", ""))
+  for i = first, last do
+    local t = p.tokens[i]
+    local blank = i > first and t.blank and " " or ""
+    if t.kind == "quoted" then
+      end_run()
+      out[#out + 1] = blank .. (p.is_strict and charset.guess(t.text) or encoded_word.decode(t.text))
+    elseif run[1] or blank == "" then
+      run[#run + 1] = blank .. text_in_name(p, t)
+    else -- the blank before the first word of a run is text
+      out[#out + 1] = blank
+      run[#run + 1] = text_in_name(p, t)
+    end
+  end
+  end_run()
+  local name = table.concat(out):gsub("[%z\1-\31\127]", " ")
+  return (name:gsub("^ +", ""))
+end
+
+-- "@", and the two characters of Unicode that look like it (U+FF20, U+FE6B).
+local function has_at(name)
+  return name:find("@", 1, true) ~= nil or name:find("\239\188\160", 1, true) ~= nil
+    or name:find("\239\185\171", 1, true) ~= nil
 end
 
 local function attach_comments(p, mailbox, first, last)
@@ -121,10 +149,36 @@ local function attach_comments(p, mailbox, first, last)
   mailbox.comments = list
   if list and not mailbox.name and not p.is_strict then
     mailbox.name = list[#list] -- the older way to write a name: j@example.org (John)
+    mailbox.has_address_in_name = has_at(mailbox.name) or nil
   end
 end
 
+-- Some readers see other tokens in first..last: then it must hold one "@", which is the one that was read.
+local function check_doubt(p, mailbox, first, last)
+  local is_doubtful = p.tokens.ends_in_comment and last == #p.tokens
+  mailbox.is_unbalanced = is_doubtful or nil
+  for i = first, last do
+    local t = p.tokens[i]
+    is_doubtful = is_doubtful or t.is_doubtful
+    mailbox.is_unbalanced = mailbox.is_unbalanced or t.kind == "stray" or nil
+  end
+  if not is_doubtful then
+    return true
+  end
+  local before, after = p.tokens[first - 1], p.tokens[last + 1]
+  local source = p.text:sub(before and before.stop + 1 or 1, after and after.start - 1 or #p.text)
+  if select(2, source:gsub("@", "")) > 1 then
+    return fail("quotes, brackets or words are not closed, and it may name two addresses", p.tokens[first].start,
+      "syntax")
+  end
+  return true
+end
+
 local function finish_mailbox(p, mailbox, first)
+  local ok, why, position, code = check_doubt(p, mailbox, first, p.i - 1)
+  if not ok then
+    return nil, why, position, code
+  end
   mailbox.start = p.tokens[first].start
   mailbox.stop = p.tokens[p.i - 1].stop
   attach_comments(p, mailbox, first, p.i - 1)
@@ -133,32 +187,40 @@ end
 
 local ends_address = { [","] = true, [";"] = true }
 
+-- Where the display name that begins at the cursor ends, and its first token that strict mode refuses.
+local function name_end(p)
+  local i, bad = p.i, nil
+  while is_in_name(p, p.tokens[i]) do
+    local t = p.tokens[i]
+    local is_bad = t.kind == "." or t.kind == "@" or t.kind == "encoded" and t.text:find '[ \t\r\n()<>@,;:"\\%[%]]'
+    bad = bad or is_bad and t or nil
+    i = i + 1
+  end
+  return i, bad
+end
+
+local function refuse_name(t)
+  if t.kind == "encoded" then
+    return fail("encoded word with a blank or special character (RFC 2047 5)", t.start, "syntax")
+  end
+  return fail(("display name with unquoted \"%s\" (RFC 5322 3.2.5)"):format(t.kind), t.start, "obsolete")
+end
+
 -- One mailbox, up to "," or ";" or the end.
 local function read_mailbox(p)
   local first = p.i
-  local has_at, bad = false, nil
-  local i = first
+  local i, bad = name_end(p)
   local t = p.tokens[i]
-  while t and (is_word[t.kind] or t.kind == "." or t.kind == "@") do
-    if t.kind == "@" then
-      has_at = true
-    end
-    if t.kind == "." or t.kind == "@" then
-      bad = bad or t
-    end
-    i = i + 1
-    t = p.tokens[i]
-  end
   local mailbox, text, position, code
   if t and t.kind == "<" then
     if bad and p.is_strict then
-      return fail(("display name with unquoted \"%s\" (RFC 5322 3.2.5)"):format(bad.kind), bad.start, "obsolete")
+      return refuse_name(bad)
     end
     p.i = i
     mailbox, text, position, code = read_angle(p)
     if mailbox and i > first then
       mailbox.name = phrase(p, first, i - 1)
-      mailbox.has_address_in_name = (has_at or mailbox.name:find("@", 1, true) ~= nil) or nil
+      mailbox.has_address_in_name = has_at(mailbox.name) or nil
     end
   else
     mailbox, text, position, code = read_addr_spec(p)
@@ -184,7 +246,7 @@ end
 -- Words, then ":" -> where the ":" is, if a group begins here.
 local function group_colon(p)
   local i = p.i
-  while p.tokens[i] and (is_word[p.tokens[i].kind] or p.tokens[i].kind == ".") do
+  while p.tokens[i] and p.tokens[i].kind ~= "@" and is_in_name(p, p.tokens[i]) do
     i = i + 1
   end
   return i > p.i and p.tokens[i] and p.tokens[i].kind == ":" and i or nil
@@ -198,9 +260,56 @@ local function record(p, errors, first, text, position, code)
   }
 end
 
+local read_list
+
+-- At the first word of a group's name, whose ":" is at `colon`: -> group
+local function read_group(p, errors, colon)
+  local first = p.i
+  local group = { group = phrase(p, first, colon - 1), members = {}, start = p.tokens[first].start }
+  local is_unbalanced
+  for i = first, colon - 1 do
+    is_unbalanced = is_unbalanced or p.tokens[i].kind == "stray" or nil
+  end
+  p.i = colon + 1
+  local members, text, position, code = read_list(p, group.members, errors, ";", false)
+  if not members then
+    return nil, text, position, code
+  end
+  if kind(p) ~= ";" and p.is_strict then
+    return fail("\";\" expected at the end of the group", here(p), "syntax")
+  end
+  p.i = kind(p) == ";" and p.i + 1 or p.i
+  group.stop = p.tokens[p.i - 1].stop
+  for _, member in ipairs(members) do
+    member.group, member.is_unbalanced = group.group, member.is_unbalanced or is_unbalanced
+  end
+  return group
+end
+
+-- One element, into `out`; a lenient fault into `errors`.
+local function read_element(p, out, errors, allow_groups)
+  local first = p.i
+  local colon = allow_groups and group_colon(p)
+  local item, text, position, code
+  if colon then
+    item, text, position, code = read_group(p, errors, colon)
+  else
+    item, text, position, code = read_mailbox(p)
+  end
+  if item then
+    out[#out + 1] = item
+  elseif p.is_strict then
+    return nil, text, position, code
+  else
+    skip_element(p)
+    record(p, errors, first, text, position, code)
+  end
+  return true
+end
+
 -- Mailboxes up to `closer` (";" in a group, nil: the end of the text), appended to `out`.
 -- read_mailbox walks again what group_colon() has looked ahead over: each token is visited at most twice.
-local function read_list(p, out, errors, closer, allow_groups)
+function read_list(p, out, errors, closer, allow_groups)
   local wants_element = true -- strict: exactly one "," between two elements
   while p.tokens[p.i] do
     local k = kind(p)
@@ -214,34 +323,9 @@ local function read_list(p, out, errors, closer, allow_groups)
       wants_element = true
       p.i = p.i + 1
     else
-      local first = p.i
-      local colon = allow_groups and group_colon(p)
-      local item, text, position, code
-      if colon then
-        local group = { group = phrase(p, first, colon - 1), members = {}, start = p.tokens[first].start }
-        p.i = colon + 1
-        item, text, position, code = read_list(p, group.members, errors, ";", false)
-        if item then
-          if kind(p) ~= ";" and p.is_strict then
-            return fail("\";\" expected at the end of the group", here(p), "syntax")
-          end
-          p.i = kind(p) == ";" and p.i + 1 or p.i
-          group.stop = p.tokens[p.i - 1].stop
-          for _, member in ipairs(group.members) do
-            member.group = group.group
-          end
-          item = group
-        end
-      else
-        item, text, position, code = read_mailbox(p)
-      end
-      if item then
-        out[#out + 1] = item
-      elseif p.is_strict then
+      local ok, text, position, code = read_element(p, out, errors, allow_groups)
+      if not ok then
         return nil, text, position, code
-      else
-        skip_element(p)
-        record(p, errors, first, text, position, code)
       end
       wants_element = false
     end

@@ -1,9 +1,11 @@
 --- Encoded words: text that is not ASCII, in a header field (RFC 2047).
 --- Reading is as lenient as mail readers are: words inside quotes, without white space between them, over 75
---- characters, with blanks inside, with a character split over two words. Writing keeps every rule.
+--- characters, with blanks and commas inside, with a character, a base64 group or a Q triplet cut over two words.
+--- Writing keeps every rule.
 local lpeg = require "lpeg"
 local charset = require "moonmilter.charset"
 local codec = require "moonmilter.codec"
+local word = require "moonmilter.mail.word"
 
 local encoded_word = {}
 
@@ -12,35 +14,115 @@ local P, S, C, Cc, Ct = lpeg.P, lpeg.S, lpeg.C, lpeg.Cc, lpeg.Ct
 local WORD_MAX = 75 -- RFC 2047 2
 local WORD_MIN = 30 -- a field name that leaves less room gets a line over 76 instead
 
--- The encoded text ends at "?=", and may hold neither that nor the start of another word: so at most two attempts look
--- at a byte, and the whole is linear. ("=?=" is padding and end, not a start.)
-local name = (P(1) - S "? \t\r\n") ^ 1 -- ends at the next "?" at the latest; a long language tag may follow a charset
-local starts = P "=?" * -P "="
-local word = Ct(P "=?" * C(name) * "?" * C(S "bBqQ") * "?" * C((P(1) - (P "?=" + starts)) ^ 0) * "?=")
-local run = Ct(word * (S " \t" ^ 0 * word) ^ 0) -- white space between words is not text, RFC 2047 6.2
+-- White space between words is not text (RFC 2047 6.2).
+local run = Ct(Ct(word.parts) * (S " \t" ^ 0 * Ct(word.parts)) ^ 0)
 local plain = C((P(1) - P "=?") ^ 1 + P "=?")
 local value = Ct((run + plain) ^ 0)
 
--- One run of words. Bytes of neighbours in the same charset are joined before conversion, because senders split
--- multi-byte characters over words although RFC 2047 5 (3) forbids it.
+-- "utf-8*EN" is a charset and a language (RFC 2231 5); some senders quote the charset.
+local function label_of(spelling)
+  return ((spelling:match "^[^*]+" or ""):gsub("[\"']", ""):lower())
+end
+
+local function is_same_charset(a, b)
+  return a == b or a ~= nil and charset.name(a) ~= nil and charset.name(a) == charset.name(b)
+end
+
+-- The bytes that the base64 of one or more words says, and how many characters are there that no text has.
+local function base64_bytes(texts, label)
+  local bytes = {}
+  for i, text in ipairs(texts) do
+    bytes[i] = (codec.base64_decode(text))
+  end
+  local joined = table.concat(bytes)
+  local read, replaced = charset.to_utf8(joined, label)
+  return joined, replaced + select(2, read:gsub("[%z\1-\8\14-\31]", ""))
+end
+
+-- Could a writer have ended a base64 text here, without padding? The bits that are too many would be zero.
+local function may_end(text)
+  local digits = text:gsub("[^A-Za-z0-9+/]", "")
+  local over = #digits % 4
+  local last = digits:sub(-1)
+  return over == 0 or over == 2 and last:find "[AQgw]" ~= nil or over == 3 and last:find "[AEIMQUYcgkosw048]" ~= nil
+end
+
+-- Neighbours in base64 are one stream, cut anywhere, which ends at padding. Where a writer may as well have left the
+-- padding out, the reading counts that gives text.
+local function decode_base64(texts, label)
+  local streams, is_open, is_doubtful, is_cut = {}, false, false, false
+  for i, text in ipairs(texts) do
+    if is_open then
+      local stream = streams[#streams]
+      stream[#stream + 1] = text
+    else
+      streams[#streams + 1] = { text }
+    end
+    is_open = not text:find "=%s*$"
+    if is_open and i < #texts then
+      local ends_whole = #text:gsub("[^A-Za-z0-9+/]", "") % 4 == 0
+      is_doubtful = is_doubtful or not ends_whole
+      is_cut = is_cut or not may_end(text)
+    end
+  end
+  for i, stream in ipairs(streams) do
+    streams[i] = table.concat(stream)
+  end
+  local joined, wrong = base64_bytes(streams, label)
+  if is_doubtful and not is_cut and wrong > 0 then
+    local apart, wrong_apart = base64_bytes(texts, label)
+    return wrong_apart < wrong and apart or joined
+  end
+  return joined
+end
+
+-- Neighbours of one encoding, as bytes. RFC 2047 5 (3) wants whole groups and characters in each word; senders cut
+-- anywhere.
+local function decode_texts(texts, encoding, label)
+  if encoding == "b" then
+    return decode_base64(texts, label)
+  end
+  return (codec.q_decode(table.concat(texts)))
+end
+
+-- One run of words. What neighbours in the same charset and encoding hold is joined before it is decoded, and the bytes
+-- of neighbours in the same charset before they are converted.
 local function decode_run(words, out)
-  local label, bytes = nil, {}
-  local function flush()
-    if label then
+  local label, encoding, texts, bytes = nil, nil, {}, {}
+  local function end_texts()
+    if texts[1] then
+      bytes[#bytes + 1] = decode_texts(texts, encoding, label)
+      texts = {}
+    end
+  end
+  local function end_bytes()
+    if bytes[1] then
       out[#out + 1] = charset.to_utf8(table.concat(bytes), label)
       bytes = {}
     end
   end
   for _, w in ipairs(words) do
-    local this = w[1]:match("^[^*]+") or "" -- "*EN" is a language tag, RFC 2231 5
-    if this:lower() ~= label then
-      flush()
-      label = this:lower()
+    local this_label, this_encoding = label_of(w[1]), w[2]:lower()
+    local is_same = is_same_charset(label, this_label)
+    if not is_same or this_encoding ~= encoding then
+      end_texts()
     end
-    local decode = w[2]:lower() == "b" and codec.base64_decode or codec.q_decode
-    bytes[#bytes + 1] = (decode(w[3]))
+    if not is_same then
+      end_bytes()
+    end
+    label, encoding = this_label, this_encoding
+    texts[#texts + 1] = w[3]
   end
-  flush()
+  end_texts()
+  end_bytes()
+end
+
+-- Text outside words: old Japanese mailers write ISO-2022-JP as it is.
+local function plain_text(bytes)
+  if bytes:find("\27$", 1, true) and not bytes:find "[\128-\255]" then
+    return (charset.to_utf8(bytes, "iso-2022-jp"))
+  end
+  return charset.guess(bytes)
 end
 
 --- Decode every encoded word in a text. Line folds are undone first.
@@ -50,12 +132,12 @@ end
 function encoded_word.decode(text)
   text = text:gsub("\r?\n", "")
   if not text:find("=?", 1, true) then
-    return (charset.guess(text):gsub("[%z\r\n]", " "))
+    return (plain_text(text):gsub("[%z\r\n]", " "))
   end
   local out = {}
   for _, piece in ipairs(lpeg.match(value, text)) do
     if type(piece) == "string" then
-      out[#out + 1] = charset.guess(piece)
+      out[#out + 1] = plain_text(piece)
     else
       decode_run(piece, out)
     end

@@ -56,7 +56,7 @@ describe("a value that is longer than a parser reads", function()
     ["header.references"] = header.references,
   } do
     it(("is a defect in what %s gives"):format(name), function()
-      assert.is_nil(parse(padded(FIELD_MAX, "a/b; c=", "; a=b")).defects)
+      assert.is_nil((parse(padded(FIELD_MAX, "a/b; c=", "; a=b")).defects or {})["over-length"])
       assert.is_true(parse(padded(FIELD_MAX + 1, "a/b; c=", "; a=b")).defects["over-length"])
     end)
   end

@@ -122,6 +122,7 @@ local parts = require "moonmilter.mail.parts"
 local resp = require "moonmilter.net.resp"
 local scan = require "moonmilter.scan"
 local token = require "moonmilter.mail.token"
+local word = require "moonmilter.mail.word"
 
 local STRICT = { mode = "strict" }
 
@@ -181,8 +182,9 @@ local scanner = scan.new({ x = lpeg.P "a" ^ 1 * "b", aaaa = "aaaaab", id = "<a@b
 
 -- name -> { function(text), heads... }: the text may begin with any of the heads, by default with none
 local rows = {
-  ["address.parse"] = { function(text) address.parse(text) address.parse(text, STRICT) end, "", "a@b ", "x <", "\"" },
-  ["address.list"] = { function(text) address.list(text) end, "", "g: ", "<@a" },
+  ["address.parse"] = { function(text) address.parse(text) address.parse(text, STRICT) end, "", "a@b ", "x <", "\"",
+    "=?utf-8?q?", "\27$B", "a\"@,", "(" },
+  ["address.list"] = { function(text) address.list(text) end, "", "g: ", "<@a", "\"@,\"(" },
   ["address.list "] = { function(text) address.list(text, STRICT) end },
   ["address.mailboxes"] = { function(text) address.mailboxes(text) end },
   ["address.path"] = { function(text) address.path(text) address.path(text, STRICT) end, "", "<", "<@a:", "a@" },
@@ -198,8 +200,10 @@ local rows = {
   ["address.same_domain"] = { function(text) address.same_domain(text, "b.example") end, "", "ü" },
   ["address.domain_to_ascii"] = { function(text) address.domain_to_ascii(text) end, "", "ü" },
   ["address.domain_to_unicode"] = { function(text) address.domain_to_unicode(text) end, "", "xn--" },
-  ["authres.parse"] = { function(text) authres.parse(text) end, "", "mx; ", "mx; a=b ", "mx; a=b c.d=", "mx 1; a (" },
-  ["authres.claims"] = { function(text) authres.claims(text, "mx.example") end, "", "(", "mx.example" },
+  ["authres.parse"] = { function(text) authres.parse(text) end, "", "mx; ", "mx; a=b ", "mx; a=b c.d=", "mx 1; a (",
+    "mx; a=b reason=" },
+  ["authres.claims"] = { function(text) authres.claims(text, "mx.example") end, "", "(", "mx.example", "=?utf-8?q?",
+    "(()", "i=1 ", "%20(()=?a?b?" },
   ["authres.strip"] = { function(text)
     local edit = { delete = function() end }
     local field = header.field { name = "Authentication-Results", value = text, edit = edit }
@@ -210,7 +214,8 @@ local rows = {
     authres.format { authserv_id = value, results = { { method = "spf", result = "pass", reason = value,
       comment = value, properties = { { type = "smtp", property = "mailfrom", value = value } } } } }
   end },
-  ["datetime.parse"] = { function(text) datetime.parse(text) end, "", "Fri, 21 Nov 1997 09:55:06 ", "21-", "(" },
+  ["datetime.parse"] = { function(text) datetime.parse(text) end, "", "Fri, 21 Nov 1997 09:55:06 ", "21-", "(",
+    "2020-04-02T", "Nov 21 ", "\"" },
   ["charset.name"] = { function(text) charset.name(text) charset.is_ascii_superset(text) end },
   ["charset.is_ascii_superset"] = { function(text) charset.is_ascii_superset(text) end },
   ["charset.guess"] = { function(text) charset.guess(text) end, "", "\255" },
@@ -233,7 +238,8 @@ local rows = {
   ["header.encode"] = { function(text) header.encode(one_line(text)) end },
   ["header.fold"] = { function(text) header.fold("X", text) end },
   ["header.unfold"] = { function(text) header.unfold(text) end },
-  ["header.params"] = { function(text) header.params(text) end, "", "a; ", "a; b=", "a; b*0*=utf-8''", "a; b=\"" },
+  ["header.params"] = { function(text) header.params(text) end, "", "a; ", "a; b=", "a; b*0*=utf-8''", "a; b=\"",
+    "a; b*0==?a?q?" },
   ["header.format_params"] = { function(text)
     pcall(header.format_params, { value = "a", params = { b = text, c = one_line(text) } }) -- raises on line ends
     rewritten "Content-Disposition"(text)
@@ -243,7 +249,8 @@ local rows = {
   ["header.attachment_name"] = { function(text)
     header.attachment_name(header.params(text), header.content_type(text))
   end },
-  ["header.received"] = { function(text) header.received(text) end, "", "from ", "from a by b; " },
+  ["header.received"] = { function(text) header.received(text) end, "", "from ", "from a by b; ", "from a (b ",
+    "id a Thu, " },
   ["header.list_urls"] = { function(text) header.list_urls(text) end, "", "<", "<a> (" },
   ["header.list_id"] = { function(text) header.list_id(text) end, "", "<", "\"" },
   ["header.message_id"] = { function(text) header.message_id(text) end, "", "<", "(", "a@", "< a" },
@@ -280,7 +287,12 @@ local rows = {
   end, "\r\n", "\r\nbegin 644 x\n", "\r\n=ybegin name=x\r\n",
     "\r\n(This file must be converted with BinHex 4.0)\r\n:" },
   ["mail.kind.of"] = { function(text) kind.of(text) end, "", "PK\3\4", "<?xml", "MZ" },
-  ["mail.token.lex"] = { function(text) token.lex(text, "address") token.lex(text, "mime") end, "", "(", "\"", "[" },
+  ["mail.token.lex"] = { function(text)
+    for _, dialect in ipairs { "address", "path", "mime", "trace" } do
+      token.lex(text, dialect)
+    end
+  end, "", "(", "\"", "[", "\"@<" },
+  ["mail.word.is_in"] = { function(text) word.is_in(text) end, "", "=?a?q?" },
   ["mail.parts.of"] = { function(text) parts.of(kept(text, MULTIPART), { max_parts = 1e9 }) end, "", "--b\r\n" },
   ["mime.parse"] = { function(text) mime.parse(text) end, "", "Content-Type: ", "Content-ID: ", MULTIPART },
   ["mime Walker:header"] = { function(text)

@@ -4,6 +4,7 @@
 local bound = require "moonmilter.mail.bound"
 local codec = require "moonmilter.codec"
 local token = require "moonmilter.mail.token"
+local word = require "moonmilter.mail.word"
 
 local addrspec = {}
 
@@ -11,9 +12,8 @@ local addrspec = {}
 addrspec.LOCAL_PART_MAX, addrspec.DOMAIN_MAX = 64, 255
 local LOCAL_PART_MAX, DOMAIN_MAX = addrspec.LOCAL_PART_MAX, addrspec.DOMAIN_MAX
 
---- Kinds of tokens that form words.
-addrspec.is_word = { atom = true, quoted = true, encoded = true }
-local is_word = addrspec.is_word
+-- Kinds of tokens that form words of a local part. An encoded word is none (RFC 2047 5).
+local is_word = { atom = true, quoted = true }
 
 local function fail(text, position, code)
   return nil, "address: " .. text, position, code
@@ -91,6 +91,15 @@ local function kind(p)
   return t and t.kind
 end
 
+local function no_local_part(p)
+  if kind(p) ~= "encoded" then
+    return fail("local part missing", here(p), "syntax")
+  end
+  local following = p.tokens[p.i + 1]
+  return fail("encoded word where an address is expected (RFC 2047 5)", here(p),
+    following and (following.kind == "@" or following.kind == ".") and "syntax" or "no-domain")
+end
+
 -- words and dots: -> text | nil + error
 local function read_local_part(p)
   local parts, n, quoted, first = {}, 0, 0, p.i
@@ -116,7 +125,7 @@ local function read_local_part(p)
     p.i = p.i + 1
   end
   if n == 0 then
-    return fail("local part missing", here(p), "syntax")
+    return no_local_part(p)
   end
   local text = table.concat(parts)
   local at = p.tokens[first].start
@@ -137,6 +146,9 @@ local function read_local_part(p)
   end
   if has_control(text) then
     return fail("control character in the local part", at, "syntax")
+  end
+  if not p.is_path and word.is_in(text) then -- who decodes it sees another address
+    return fail("encoded word in the local part (RFC 2047 5)", at, "syntax")
   end
   return text
 end
@@ -250,7 +262,8 @@ local function check_arguments(text, options, what)
   return mode
 end
 
-local function open(text, mode)
+-- A cursor over the tokens of a header's value, or of a path.
+local function open(text, mode, is_path)
   if #text > bound.FIELD_MAX then
     return bound.fault("address", text, bound.FIELD_MAX)
   end
@@ -258,8 +271,9 @@ local function open(text, mode)
   if nul then -- C programs end the text there and others do not: ambiguous
     return nil, "address: NUL byte", nul, "syntax"
   end
-  local p = { text = text, tokens = token.lex(text, "address"), i = 1, next_comment = 1, is_strict = mode == "strict" }
-  if p.tokens.unclosed and not (p.tokens.unclosed == "comment" and not p.is_strict) then
+  local p = { text = text, tokens = token.lex(text, is_path and "path" or "address"), i = 1, next_comment = 1,
+    is_strict = mode == "strict", is_path = is_path }
+  if p.tokens.unclosed and (is_path or p.is_strict) then
     return nil, ("address: %s not closed"):format(p.tokens.unclosed), p.tokens.unclosed_at, "syntax"
   end
   return p

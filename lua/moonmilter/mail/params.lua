@@ -4,6 +4,7 @@ local charset = require "moonmilter.charset"
 local encoded_word = require "moonmilter.encoded_word"
 local folding = require "moonmilter.mail.folding"
 local token = require "moonmilter.mail.token"
+local word = require "moonmilter.mail.word"
 
 local params = {}
 
@@ -24,7 +25,7 @@ local function percent_decode(text)
 end
 
 -- Collects the RFC 2231 pieces of one name; `piece` is { text, is_extended }. Join neighbours before decoding "%XX":
--- some writers cut inside one.
+-- some writers cut inside one. -> bytes, label of their charset
 local function join_segments(segments, defects)
   local bytes, run, label = {}, {}, nil
   local first = segments[0] and 0 or 1 -- some senders count from 1
@@ -50,7 +51,44 @@ local function join_segments(segments, defects)
   if segments.count ~= i - first then
     defects["bad-continuation"] = true
   end
-  return (charset.to_utf8(table.concat(bytes), label ~= "" and label or nil))
+  return table.concat(bytes), label ~= "" and label or nil
+end
+
+-- RFC 2231 pieces, joined where neighbours are of one kind: -> list of { text, is_extended }, is there a word in one?
+local function runs_of(segments)
+  local runs, has_word = {}, false
+  local first = segments[0] and 0 or 1
+  local i = first
+  while segments[i] do
+    local text, is_extended = segments[i][1], segments[i][2]
+    local run = runs[#runs]
+    if not run or run.is_extended ~= is_extended then
+      run = { is_extended = is_extended }
+      runs[#runs + 1] = run
+    end
+    run[#run + 1] = is_extended and i == first and text:match("^[^']*'[^']*'(.*)$") or text
+    i = i + 1
+  end
+  for _, run in ipairs(runs) do
+    run.text = table.concat(run)
+    has_word = has_word or word.is_in(run.text)
+  end
+  return runs, has_word
+end
+
+-- What the pieces of one name show; join_segments gives bytes and label. Encoded words do not belong there, and mail
+-- readers decode them, whole in a piece or cut by pieces.
+local function shown_text(segments, bytes, label)
+  local runs, has_word = runs_of(segments)
+  if not has_word then
+    return (charset.to_utf8(bytes, label))
+  end
+  local out = {}
+  for i, run in ipairs(runs) do
+    local text = run.is_extended and percent_decode(run.text) or run.text
+    out[i] = word.is_in(run.text) and encoded_word.decode(text) or charset.to_utf8(text, label)
+  end
+  return table.concat(out)
 end
 
 -- Tokens of one parameter, i on its name: -> name, value, next i
@@ -166,7 +204,8 @@ function params.read(text)
     decoded[name] = encoded_word.decode(text_value)
   end
   for name, segments in pairs(found.extended) do
-    local joined = join_segments(segments, defects):gsub("[%z\r\n]", " ")
+    local bytes, label = join_segments(segments, defects)
+    local joined = shown_text(segments, bytes, label):gsub("[%z\r\n]", " ")
     found.conflicts[name] = found.conflicts[name] or decoded[name] and decoded[name] ~= joined or nil
     decoded[name] = joined
   end

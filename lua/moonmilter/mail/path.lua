@@ -59,7 +59,7 @@ local function read_address(p, route)
   local first = p.i
   local found, why, position, code = addrspec.read(p)
   local alone = p.tokens[first]
-  if not found and p.i == first + 1 and not route and alone.kind ~= "encoded" and (kind(p) == nil or kind(p) == ">")
+  if not found and p.i == first + 1 and not route and (kind(p) == nil or kind(p) == ">")
     and (alone.text:lower() == "postmaster" or not p.is_strict) then
     return { address = addrspec.spell_local_part(alone.text), local_part = alone.text }
   end
@@ -105,7 +105,7 @@ function path.parse(text, options)
   if plain then
     return plain
   end
-  local p, why, position, code = addrspec.open(text, mode)
+  local p, why, position, code = addrspec.open(text, mode, true)
   if not p then
     return nil, why, position, code
   end

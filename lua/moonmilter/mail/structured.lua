@@ -19,58 +19,124 @@ end
 ---@class moonmilter.Received
 ---@field from string|nil  @field by string|nil  @field via string|nil  @field with string|nil
 ---@field id string|nil    @field for_ string|nil  the "for" clause ("for" is a reserved word in Lua)
----@field comments table<string, string>  by clause: "from" usually has the client's name and address
+---@field comments table<string, string>  by clause, the first: "from" usually has the client's name and address
+---@field remarks { text: string, clause: string|nil }[]  every comment in order; `clause` is nil before the first, and
+--- "date" in the date and after it
 ---@field date moonmilter.Date|nil
----@field defects table<string, true>|nil  "over-length": only its first 128 KiB are read
+---@field defects table<string, true>|nil  "over-length": only its first 128 KiB are read; "unclosed": a quote, comment
+--- or bracket; "no-date"; "bad-date": it cannot be read; "no-semicolon" before the date; "repeated-clause": the first
+--- counts
 
 local received_clauses = { from = "from", by = "by", via = "via", with = "with", id = "id", ["for"] = "for_" }
 
---- Received (RFC 5321 4.4). Lenient: clauses in any order, unknown words belong to the clause before them.
----@param text string
----@return moonmilter.Received
-function structured.received(text)
-  local out = { comments = {}, raw = text }
-  text, out.defects = bound.cut(text)
-  local tokens = token.lex(text, "mime")
-  local last_semicolon
-  for i, t in ipairs(tokens) do
-    if t.kind == ";" then
-      last_semicolon = i
-    end
+local function clause_of(t)
+  return t ~= nil and t.kind == "atom" and received_clauses[t.text:lower()] or nil
+end
+
+-- Is there a comment between two tokens?
+local function is_apart(text, t, following)
+  return text:sub(t.stop + 1, following.start - 1):find("(", 1, true) ~= nil
+end
+
+-- Does a clause begin at token i, whose clause before it has had a value or not? "from ([192.0.2.1]) by mx" has none;
+-- in "from by by mx" a host is called "by", in "from by mx" it has no name.
+local function begins_clause(text, tokens, i, has_value)
+  local t, following = tokens[i], tokens[i + 1]
+  if not clause_of(t) or not t.blank and i > 1 then
+    return false
   end
-  if last_semicolon then
-    out.date = datetime.parse(text:sub(tokens[last_semicolon].stop + 1))
+  if has_value or i == 1 or is_apart(text, tokens[i - 1], t) then
+    return true
   end
+  return following ~= nil and not clause_of(following) and not is_apart(text, t, following)
+end
+
+-- The clauses of tokens 1..last, into `out`. -> token index -> clause
+local function read_clauses(text, tokens, last, out, defects)
   local clause, from, to, is_ended
-  local clause_at = {} -- token index -> clause, for comments
+  local clause_at = {}
   local function close()
-    if clause and from and not out[clause] then
+    if clause and from and out[clause] then
+      defects["repeated-clause"] = true
+    elseif clause and from then
       out[clause] = folding.unfold(text:sub(from, to))
     end
     from, is_ended = nil, false
   end
-  for i = 1, (last_semicolon or #tokens + 1) - 1 do
+  for i = 1, last do
     local t = tokens[i]
-    local key = t.kind == "atom" and received_clauses[t.text:lower()]
-    if key and (t.blank or i == 1) and not (from == nil and clause) and not out[key] then
+    if begins_clause(text, tokens, i, clause == nil or from ~= nil) then
       close()
-      clause = key
+      clause = clause_of(t)
     elseif clause and not from then
       from, to = t.start, t.stop
     elseif clause and not is_ended then
-      -- a value ends at its first comment: what follows it is commentary too
-      is_ended = text:sub(to + 1, t.start - 1):find("(", 1, true) ~= nil
+      -- a value ends at its first comment, or a parenthesis without its partner: what follows is commentary too
+      is_ended = t.kind == "stray" or is_apart(text, tokens[i - 1], t)
       to = is_ended and to or t.stop
     end
     clause_at[i] = clause
   end
   close()
-  for _, c in ipairs(tokens.comments) do
-    local name = clause_at[c.before - 1]
-    if name and not out.comments[name] then
-      out.comments[name] = folding.unfold(c.text)
+  return clause_at
+end
+
+-- The day of the week or of the month at which a date begins that no ";" introduces: SendGrid writes "id x Thu, 02 Apr
+-- 2020 07:53:55.516 +0000 (UTC)". -> date, index of its first token
+local DATE_TOKENS = 16
+
+local function unannounced_date(text, tokens)
+  for i = #tokens, math.max(1, #tokens - DATE_TOKENS), -1 do
+    local word = tokens[i].kind == "atom" and tokens[i].text or ""
+    local is_weekday = word:find "^%a%a%a+$" and tokens[i + 1] and tokens[i + 1].kind == ","
+    if is_weekday or word:find "^%d%d%d%d%-%d%d%-%d%d" then
+      return datetime.parse(text:sub(tokens[i].start)), i
     end
   end
+end
+
+-- The date, into `out`. -> how many tokens come before it
+local function read_received_date(text, tokens, out, defects)
+  local semicolon
+  for i, t in ipairs(tokens) do
+    semicolon = t.kind == ";" and i or semicolon
+  end
+  if semicolon then
+    out.date = datetime.parse(text:sub(tokens[semicolon].stop + 1))
+  end
+  if not out.date then
+    local date, at = unannounced_date(text, tokens)
+    out.date = date
+    defects["no-semicolon"] = date and (not semicolon or at > semicolon + 1) or nil
+    semicolon = semicolon or date and at
+  end
+  if not out.date then
+    defects[(semicolon and tokens[semicolon + 1]) and "bad-date" or "no-date"] = true
+  end
+  return (semicolon or #tokens + 1) - 1
+end
+
+--- Received (RFC 5321 4.4). Lenient: clauses in any order, unknown words belong to the clause before them, a clause may
+--- have a comment only, and a date no ";" before it.
+---@param text string
+---@return moonmilter.Received
+function structured.received(text)
+  local out = { comments = {}, remarks = {}, raw = text }
+  local read, defects = bound.cut(text)
+  defects = defects or {}
+  local tokens = token.lex(read, "trace")
+  defects.unclosed = tokens.unclosed and true or nil
+  local last = read_received_date(read, tokens, out, defects)
+  local clause_at = read_clauses(read, tokens, last, out, defects)
+  for _, c in ipairs(tokens.comments) do
+    local name = c.before > last + 1 and "date" or clause_at[c.before - 1]
+    local said = folding.unfold(c.text)
+    out.remarks[#out.remarks + 1] = { text = said, clause = name }
+    if name and name ~= "date" then
+      out.comments[name] = out.comments[name] or said
+    end
+  end
+  out.defects = next(defects) and defects or nil
   return out
 end
 
@@ -267,11 +333,11 @@ end
 local function format_received(t, name)
   local out = {}
   for _, key in ipairs { "from", "by", "via", "with", "id", "for_" } do
-    if t[key] then
-      out[#out + 1] = (key == "for_" and "for" or key) .. " " .. t[key]
-      if t.comments and t.comments[key] then
-        out[#out + 1] = "(" .. t.comments[key] .. ")"
-      end
+    local comment = t.comments and t.comments[key]
+    if t[key] or comment then
+      out[#out + 1] = key == "for_" and "for" or key
+      out[#out + 1] = t[key]
+      out[#out + 1] = comment and "(" .. comment .. ")" or nil
     end
   end
   return (folding.fold(name, table.concat(out, " ") .. (t.date and "; " .. datetime.format(t.date) or "")))
@@ -296,8 +362,8 @@ local kinds = {
     names = "list-unsubscribe list-subscribe list-post list-help list-owner list-archive" },
   { parse = structured.list_id, format = format_list_id, names = "list-id" },
   { parse = structured.received, format = format_received, names = "received" },
-  { parse = authres.parse, format = function(t, name) return folding.fold(name, authres.format(t)) end,
-    names = "authentication-results" },
+  { parse = authres.parse, format = function(t, name) return (folding.fold(name, authres.format(t))) end,
+    names = "authentication-results arc-authentication-results" },
 }
 local kind_of = {}
 for _, kind in ipairs(kinds) do
