@@ -56,26 +56,6 @@ static void print_help(FILE *to)
 	fprintf(to, "\nmoonmilter COMMAND --help shows more. Manual page: moonmilter(8).\n");
 }
 
-static int command_help(int argc, char **argv)
-{
-	if (argc > 1 && strcmp(argv[1], "config") == 0)
-		return mm_command_help_config();
-	for (const struct command *c = commands; argc > 1 && c->name != NULL; c++) {
-		char *help[] = { (char *)c->name, (char *)"--help", NULL };
-		if (c->run != command_help && strcmp(argv[1], c->name) == 0)
-			return c->run(2, help);
-	}
-	print_help(stdout);
-	return EX_OK;
-}
-
-/* `moonmilter chek scripts/` does not mean a script named chek: a first word that names neither a command nor a
- * file is a typing error. */
-static bool is_slip(const char *word)
-{
-	return word[0] != '-' && strpbrk(word, "/.") == NULL && access(word, F_OK) != 0;
-}
-
 static int refuse_command(const char *word)
 {
 	const char *names[sizeof commands / sizeof *commands];
@@ -91,6 +71,38 @@ static int refuse_command(const char *word)
 		fprintf(stderr, "moonmilter: %s is neither a command nor a script; see moonmilter --help\n",
 			mm_quote(word, strlen(word)).text);
 	return EX_USAGE;
+}
+
+/* moonmilter help COMMAND. */
+static int help_about(const char *word)
+{
+	if (strcmp(word, "config") == 0)
+		return mm_command_help_config();
+	for (const struct command *c = commands; c->name != NULL; c++) {
+		char *help[] = { (char *)c->name, (char *)"--help", NULL };
+		if (strcmp(word, c->name) != 0)
+			continue;
+		if (c->run != command_help)
+			return c->run(2, help);
+		print_help(stdout);
+		return EX_OK;
+	}
+	return refuse_command(word);
+}
+
+static int command_help(int argc, char **argv)
+{
+	if (argc > 1 && argv[1][0] != '-')
+		return help_about(argv[1]);
+	print_help(stdout);
+	return EX_OK;
+}
+
+/* `moonmilter chek scripts/` does not mean a script named chek: a first word that names neither a command nor a
+ * file is a typing error. */
+static bool is_slip(const char *word)
+{
+	return word[0] != '-' && strpbrk(word, "/.") == NULL && access(word, F_OK) != 0;
 }
 
 /* If one of them is closed when the program starts, a socket could become standard error, and the

@@ -12,6 +12,7 @@
 struct mm_deferred {
 	int                 ref;        /* reference, owned */
 	const struct mm_script *script; /* borrowed: the script that deferred it; may be NULL */
+	const char         *path;       /* borrowed: as mm_task's */
 	struct mm_deferred *next;
 };
 
@@ -212,13 +213,15 @@ static void cancel_now(struct mm_spawned *sp, enum mm_cancel why)
 
 /* ---- groups ---- */
 
-bool mm_task_group_defer(struct mm_task_group *group, int ref, const struct mm_script *script)
+bool mm_task_group_defer(struct mm_task_group *group, int ref, const struct mm_task *by)
 {
+	struct mm_whose whose = mm_whose_of(by);
 	struct mm_deferred *d = malloc(sizeof *d);
 	if (d == NULL)
 		return false;
 	d->ref = ref;
-	d->script = script;
+	d->script = whose.script;
+	d->path = whose.path;
 	d->next = group->deferred;
 	group->deferred = d;
 	group->count++;
@@ -238,6 +241,7 @@ static void run_deferred(struct mm_generation *g, struct mm_script_session *ss, 
 	struct mm_fault fault;
 	mm_task_init(&task, g, ss, deferred_resumed);
 	task.script = d->script;
+	task.path = d->path;
 	task.is_cancelled = true;               /* its owner has ended: waits raise */
 	task.why = why;
 	deferred_resumed(&task, mm_call_function(&task, d->ref, NULL, NULL, &fault), &fault);
