@@ -11,6 +11,8 @@
 #include "base/buffer.h"
 #include "base/text.h"
 
+#include <stdio.h>
+
 struct mm_terminal {
 	bool          is_bytewise;      /* its charset is not UTF-8: everything from 0x80 on is escaped */
 	unsigned char pending[4];       /* the beginning of a character, or a CR, whose rest has not come yet */
@@ -24,5 +26,18 @@ void mm_terminal_end(struct mm_terminal *, struct mm_buffer *out);
 /* From now on standard output and standard error, each if it is a terminal, escape what is written to them. Call it
  * once, before anything is printed. Writes to the descriptors themselves pass unchanged. */
 void mm_terminal_guard(void);
+
+/* ---- colour ---- */
+
+/* ORDER PAINT */
+enum mm_paint { MM_PAINT_NONE, MM_PAINT_RED, MM_PAINT_GREEN, MM_PAINT_YELLOW, MM_PAINT_MAGENTA, MM_PAINT_CYAN,
+	MM_PAINT_DIM };
+
+/* "auto" (the default), "always", "never". AUTO: on a terminal, unless NO_COLOR is set and not empty (no-color.org), or
+ * TERM is "dumb" or not set. False: another word. */
+bool mm_terminal_set_colour(const char *when);
+/* What follows on standard output or standard error has this colour; NONE: its own again. Does nothing where there is
+ * no colour. */
+void mm_terminal_paint(FILE *, enum mm_paint);
 
 #endif

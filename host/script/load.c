@@ -278,6 +278,7 @@ static void unload_ended(struct mm_task *t, enum mm_run run, struct mm_fault *wh
 	struct mm_log_line line;
 	if (run != MM_RUN_FAILED)
 		return;
+	mm_census_add(t->generation->settings.row->script_errors, 1);
 	mm_log_begin(&line, t->generation->settings.log, MM_LEVEL_ERROR, "script_error");
 	mm_log_string(&line, "milter", t->generation->settings.milter_in_log);
 	mm_log_string(&line, "script", t->script->path);

@@ -112,6 +112,7 @@ static void log_failure(struct mm_task *t, const char *what, const char *text)
 	mm_fault_set(&shown, MM_FAULT_SCRIPT, "%s", text);
 	mm_blame_hide_runtime(shown.text);
 	mm_task_count_error(t);
+	mm_census_add(t->generation->settings.row->script_errors, 1);
 	mm_log_begin(&line, t->generation->settings.log, MM_LEVEL_ERROR, "script_error");
 	mm_log_string(&line, "milter", t->generation->settings.milter_in_log);
 	if (whose.session != NULL)
