@@ -219,14 +219,13 @@ static bool has_colour(int fd)
 }
 
 /* Past the guard, which would show the escape sequence instead. */
-void mm_terminal_paint(FILE *f, enum mm_paint paint)
+void mm_terminal_paint(int fd, enum mm_paint paint)
 {
 	static const char *const codes[] = { "0", "31", "32", "33", "35", "36", "2" };          /* ORDER PAINT */
-	int fd = f == stderr ? STDERR_FILENO : STDOUT_FILENO;
 	char text[16];
 	if (!has_colour(fd))
 		return;
-	fflush(f);
+	fflush(fd == STDERR_FILENO ? stderr : stdout);
 	struct mm_buffer out = { .size = 0 };
 	mm_buffer_append(&out, text, (size_t)snprintf(text, sizeof text, "\033[%sm", codes[paint]));
 	write_all(fd, &out);

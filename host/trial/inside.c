@@ -39,7 +39,7 @@ static void show_log(void *self, enum mm_level level, const char *line, size_t s
 	const struct mm_inside *in = self;
 	if (in->shows_scripts && !in->is_verbose && !in->is_quiet) {
 		fflush(stdout);
-		mm_log_line_show(stderr, level, (struct mm_text){ line, size });
+		mm_log_line_show(level, (struct mm_text){ line, size });
 		return;
 	}
 	if (!in->is_verbose && level < MM_LEVEL_ERROR && (level < MM_LEVEL_WARN || in->is_quiet))

@@ -3,7 +3,9 @@
 #include "base/log.h"
 #include "base/terminal.h"
 
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 /* ---- key=value ---- */
 
@@ -85,7 +87,7 @@ static struct mm_text event_of(struct mm_text line)
 	return (struct mm_text){ at, (size_t)(skip_value(at, end) - at) - (skip_value(at, end) < end) };
 }
 
-static void begin(FILE *f, enum mm_level level)
+static void begin(enum mm_level level)
 {
 	static const struct {
 		const char   *word;
@@ -94,61 +96,61 @@ static void begin(FILE *f, enum mm_level level)
 		{ "debug", MM_PAINT_DIM }, { "info ", MM_PAINT_CYAN }, { "warn ", MM_PAINT_YELLOW },
 		{ "error", MM_PAINT_RED },
 	};
-	mm_terminal_paint(f, rows[level].paint);
-	fputs(rows[level].word, f);
-	mm_terminal_paint(f, MM_PAINT_NONE);
-	fputs(" ", f);
+	mm_terminal_paint(STDERR_FILENO, rows[level].paint);
+	fputs(rows[level].word, stderr);
+	mm_terminal_paint(STDERR_FILENO, MM_PAINT_NONE);
+	fputs(" ", stderr);
 }
 
 /* Further lines of a text begin below its first. */
-static void print_indented(FILE *f, const char *text)
+static void print_indented(const char *text)
 {
 	for (const char *at = text; *at != '\0';) {
 		size_t size = strcspn(at, "\n");
-		fprintf(f, "%s%.*s\n", at > text ? "      " : "", (int)size, at);
+		fprintf(stderr, "%s%.*s\n", at > text ? "      " : "", (int)size, at);
 		at += size + (at[size] != '\0');
 	}
 	if (text[0] == '\0')
-		fputs("\n", f);
+		fputs("\n", stderr);
 }
 
 /* "10-tag at mail: hello" */
-static void show_said(FILE *f, enum mm_level level, struct mm_text line)
+static void show_said(enum mm_level level, struct mm_text line)
 {
 	char script[256] = "", stage[32] = "", text[MM_LOG_LINE_SIZE] = "";
-	begin(f, level);
+	begin(level);
 	if (mm_log_line_value(line, "script", script, sizeof script))
-		fputs(script, f);
+		fputs(script, stderr);
 	if (mm_log_line_value(line, "stage", stage, sizeof stage))
-		fprintf(f, " at %s", stage);
-	fputs(script[0] != '\0' ? ": " : "", f);
+		fprintf(stderr, " at %s", stage);
+	fputs(script[0] != '\0' ? ": " : "", stderr);
 	mm_log_line_value(line, "text", text, sizeof text);
-	print_indented(f, text);
+	print_indented(text);
 }
 
 /* "on_eom of tag.lua: tag.lua:3: attempt to …", and the traceback. */
-static void show_error(FILE *f, enum mm_level level, struct mm_text line)
+static void show_error(enum mm_level level, struct mm_text line)
 {
 	char script[256] = "", handler[32] = "", text[MM_LOG_LINE_SIZE] = "";
 	mm_log_line_value(line, "script", script, sizeof script);
 	mm_log_line_value(line, "handler", handler, sizeof handler);
 	mm_log_line_value(line, "error", text, sizeof text);
 	const char *slash = strrchr(script, '/');
-	begin(f, level);
+	begin(level);
 	if (handler[0] != '\0')
-		fprintf(f, "%s of %s: ", handler, slash != NULL ? slash + 1 : script);
-	print_indented(f, text);
+		fprintf(stderr, "%s of %s: ", handler, slash != NULL ? slash + 1 : script);
+	print_indented(text);
 }
 
-void mm_log_line_show(FILE *f, enum mm_level level, struct mm_text line)
+void mm_log_line_show(enum mm_level level, struct mm_text line)
 {
 	struct mm_text event = event_of(line);
 	if (is_event(event, "script")) {
-		show_said(f, level, line);
+		show_said(level, line);
 	} else if (is_event(event, "script_error")) {
-		show_error(f, level, line);
+		show_error(level, line);
 	} else if (level >= MM_LEVEL_WARN) {
-		begin(f, level);
-		fprintf(f, "%.*s\n", (int)(line.bytes + line.size - event.bytes), event.bytes);
+		begin(level);
+		fprintf(stderr, "%.*s\n", (int)(line.bytes + line.size - event.bytes), event.bytes);
 	}
 }

@@ -7,10 +7,8 @@
 #include "base/text.h"
 #include "moonmilter.h"
 
-#include <stdio.h>
-
-/* Prints a line in short, or nothing when it only repeats what `try` shows anyway. */
-void mm_log_line_show(FILE *, enum mm_level, struct mm_text line);
+/* Prints a line in short on standard error, or nothing when it only repeats what `try` shows anyway. */
+void mm_log_line_show(enum mm_level, struct mm_text line);
 /* The value of a key, without quotes and escapes, cut to fit; false: the line has no such key. */
 bool mm_log_line_value(struct mm_text line, const char *key, char *to, size_t size);
 

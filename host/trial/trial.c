@@ -98,9 +98,9 @@ static void print_verdict(const struct mm_trial *t, struct mm_buffer *b)
 	for (size_t i = 0; !b->failed && i < sizeof rows / sizeof *rows; i++) {
 		if (strlen(rows[i].word) != size || memcmp(rows[i].word, b->bytes, size) != 0)
 			continue;
-		mm_terminal_paint(stdout, rows[i].paint);
+		mm_terminal_paint(STDOUT_FILENO, rows[i].paint);
 		fwrite(b->bytes, 1, size, stdout);
-		mm_terminal_paint(stdout, MM_PAINT_NONE);
+		mm_terminal_paint(STDOUT_FILENO, MM_PAINT_NONE);
 		mm_buffer_consume(b, size);
 		break;
 	}
@@ -116,10 +116,10 @@ static void print_changes(const struct mm_trial *t, struct mm_buffer *b)
 		enum mm_paint paint = *at == '-' ? MM_PAINT_RED : *at == '+' ? MM_PAINT_GREEN : *at == '@' ? MM_PAINT_CYAN
 			: MM_PAINT_NONE;
 		if (paint != MM_PAINT_NONE)
-			mm_terminal_paint(stdout, paint);
+			mm_terminal_paint(STDOUT_FILENO, paint);
 		fwrite(at, 1, size, stdout);
 		if (paint != MM_PAINT_NONE)
-			mm_terminal_paint(stdout, MM_PAINT_NONE);
+			mm_terminal_paint(STDOUT_FILENO, MM_PAINT_NONE);
 		if (stop != NULL)
 			fputc('\n', stdout);
 		at += size + (stop != NULL);
@@ -375,9 +375,9 @@ static void print_packet(void *self, bool is_command, const struct mm_packet *p)
 	struct mm_buffer line = { .size = 0 };
 	mm_transcript_packet(&line, is_command, p);
 	mm_buffer_append_u8(&line, '\n');
-	mm_terminal_paint(stdout, is_command ? MM_PAINT_DIM : MM_PAINT_CYAN);
+	mm_terminal_paint(STDOUT_FILENO, is_command ? MM_PAINT_DIM : MM_PAINT_CYAN);
 	print(self, &line);
-	mm_terminal_paint(stdout, MM_PAINT_NONE);
+	mm_terminal_paint(STDOUT_FILENO, MM_PAINT_NONE);
 	fflush(stdout);
 }
 
