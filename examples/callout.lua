@@ -7,8 +7,7 @@ local memo = require "moonmilter.memo"
 local exists
 
 function on_load(host)
-  local directory = host.settings.directory
-  assert(directory, "settings.directory is missing: the URL to ask")
+  local directory = host:require_settings({ "directory" }).directory
   exists = memo(function(recipient)
     local response, text, code = http.post(directory, recipient, { timeout = 5,
       headers = { ["Content-Type"] = "text/plain" } })

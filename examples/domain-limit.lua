@@ -8,7 +8,7 @@ local usual = limit.new { name = "domain", rate = "30/m" }
 local careful = limit.new { name = "slow_domain", rate = "10/m" }
 
 function on_load(host)
-  for _, domain in ipairs(host.settings.slow_domains or {}) do
+  for _, domain in ipairs(host:require_settings({ slow_domains = "table?" }).slow_domains or {}) do
     slow[domain:lower()] = true
   end
 end

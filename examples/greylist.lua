@@ -6,7 +6,8 @@ local greylist = require "moonmilter.greylist"
 local grey
 
 function on_load(host)
-  grey = greylist.new { delay = host.settings.delay or 60, durable = host.settings.durable ~= false }
+  local settings = host:require_settings { delay = "number?", durable = "boolean?" }
+  grey = greylist.new { delay = settings.delay or 60, durable = settings.durable ~= false }
 end
 
 function on_rcpt(ctx, recipient)

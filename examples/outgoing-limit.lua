@@ -6,7 +6,8 @@ local log = require "moonmilter.log"
 local out
 
 function on_load(host)
-  out = limit.new { name = "account", rate = host.settings.rate or "200/h", burst = host.settings.burst or 50 }
+  local settings = host:require_settings { rate = "string?", burst = "number?" }
+  out = limit.new { name = "account", rate = settings.rate or "200/h", burst = settings.burst or 50 }
 end
 
 function on_rcpt(ctx)

@@ -5,8 +5,8 @@ local store = require "moonmilter.store"
 local known
 
 function on_load(host)
-  known = store.open("known_senders", { ttl = 36 * 86400, durable = host.settings.durable ~= false,
-    when_full = "evict" })
+  local settings = host:require_settings { durable = "boolean?" }
+  known = store.open("known_senders", { ttl = 36 * 86400, durable = settings.durable ~= false, when_full = "evict" })
 end
 
 function on_rcpt(ctx, recipient)

@@ -13,7 +13,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#define WAIT_NS     (20 * 1000000L)     /* an operation takes microseconds; who holds the lock longer does not run */
+/* An operation takes microseconds: whoever holds the lock longer does not run. On a machine with far more work than
+ * processors that may also be a process whose turn is over. */
+#define WAIT_NS     (100 * 1000000L)
 #define PATIENT_NS  1000000000L         /* after a wait in vain nobody waits for this long */
 
 /* What the file holds. `mark` is written last. */

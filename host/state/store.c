@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define PAGES_SPARE    1024u            /* of the map beyond size_max: LMDB copies pages before it frees them */
 #define SWEEP_EACH     2u               /* records that each change looks at, whether they have ended */
@@ -69,6 +70,17 @@ static bool open_tables(struct mm_store *s, int *error)
 	return false;
 }
 
+/* To open a store is worth some seconds. */
+static bool take_patiently(struct mm_lock *lock)
+{
+	for (int i = 0; i < 50; i++) {
+		if (mm_lock_take(lock))
+			return true;
+		usleep(100000);
+	}
+	return false;
+}
+
 static bool open_table(struct mm_store *s, const char *path, struct mm_fault *why)
 {
 	int error = mdb_env_create(&s->env);
@@ -80,7 +92,7 @@ static bool open_table(struct mm_store *s, const char *path, struct mm_fault *wh
 	 * anyway. */
 	if (error == 0)
 		error = mdb_env_open(s->env, path, MDB_NOSUBDIR | MDB_NOLOCK | MDB_NOSYNC | MDB_NOMEMINIT, 0600);
-	if (error == 0 && !mm_lock_take(s->lock))
+	if (error == 0 && !take_patiently(s->lock))
 		return mm_fault_set(why, MM_FAULT_RESOURCE, "store %s: another process holds its lock and does not run",
 			path);
 	if (error == 0) {
