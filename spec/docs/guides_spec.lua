@@ -37,7 +37,8 @@ end)
 
 local function multipart(filename)
   return { headers = { { "From", "a@x.example" }, { "Content-Type", "multipart/mixed; boundary=b" } },
-    body = "--b\r\n\r\nhello\r\n--b\r\nContent-Disposition: attachment; filename=" .. filename .. "\r\n\r\nMZ\r\n--b--\r\n" }
+    body = "--b\r\n\r\nhello\r\n--b\r\nContent-Disposition: attachment; filename=" .. filename
+      .. "\r\n\r\nMZ\r\n--b--\r\n" }
 end
 
 describe("the filter of", function()
@@ -76,7 +77,9 @@ describe("the filter of", function()
   end)
 
   it("coming-from-rspamd marks clients without a name, but not when DNS is silent", function()
-    start("coming-from-rspamd", { dns = { ["192.0.2.1"] = { PTR = { "mail.example.org" } }, ["192.0.2.3"] = "timeout" } })
+    start("coming-from-rspamd", {
+      dns = { ["192.0.2.1"] = { PTR = { "mail.example.org" } }, ["192.0.2.3"] = "timeout" },
+    })
     local function mark(client)
       mta:connect(client)
       return mta:message({}).message:get "X-Spam"
