@@ -73,7 +73,7 @@
 ---@field version string
 ---@field generation integer  counts reloads, from 1
 ---@field pid integer
----@field settings table<string, any>  settings = { … } of moonmilter.conf
+---@field settings table      settings = { … } of moonmilter.conf
 
 --- What an MTA offers, as it sent it.
 ---@class moonmilter.Offer
