@@ -1,5 +1,6 @@
 # moonmilter: GNU make, pkg-config, Debian's libraries.
-#   make run         install what is missing, build, serve scripts/ on inet:10025@127.0.0.1 (LISTEN=)
+#   make run         install what is missing, build, serve scripts/ on inet:10025@127.0.0.1 (LISTEN=), and load each
+#                    script that is saved
 #   make test        the same, then runs every spec
 #   make test-debian the same in a root of another release: RELEASE=trixie or bookworm, SPECS="spec/milter spec/mta"
 #   make test-all    everything to run before a release: the slow specs, then asan gc valgrind one-byte fuzz soak
@@ -207,7 +208,7 @@ $(BUILD)/moonmilter: $(PROGRAM_OBJECTS) $(BUILD)/libmoonmilter.a $(BUILD)/ev.o
 
 run: packages-build
 	@$(MAKE) --no-print-directory all
-	$(BUILD)/moonmilter run -s $(LISTEN) scripts/
+	$(BUILD)/moonmilter run -s $(LISTEN) --watch scripts/
 
 # Every spec, including those with real MTAs (they need root; without it they are skipped and reported as such).
 test: packages-build packages-test

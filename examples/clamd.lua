@@ -7,7 +7,7 @@ local socket = require "moonmilter.socket"
 local path
 
 function on_load(host)
-  path = host.settings.clamd or "/run/clamav/clamd.ctl"
+  path = host:require_settings({ clamd = "string?" }).clamd or "/run/clamav/clamd.ctl"
 end
 
 -- clamd(8): each chunk follows its size in four bytes, network order; size 0 ends the stream.
@@ -39,7 +39,7 @@ end
 function on_eom(ctx)
   ctx.message.scan:send "\0\0\0\0"
   local answer, text, partial = ctx.message.scan:receive "*a"
-  answer = (answer or partial):gsub("%z", "")
+  answer = (answer or partial or ""):gsub("%z", "")
   local virus = answer:match "^stream: (.+) FOUND"
   if virus then
     return ctx:reject(554, "5.7.1", "Virus found: " .. virus)

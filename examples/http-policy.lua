@@ -7,7 +7,7 @@ local log = require "moonmilter.log"
 local url
 
 function on_load(host)
-  url = host.settings.policy_url
+  url = host:require_settings({ policy_url = "string" }).policy_url
 end
 
 function on_rcpt(ctx, recipient)

@@ -4,7 +4,7 @@ local milter = require "moonmilter"
 local free, step = 3, 1 -- recipients without delay; seconds added by each further one
 
 function on_load(host)
-  step = host.settings.tarpit_step or step
+  step = host:require_settings({ tarpit_step = "number?" }).tarpit_step or step
 end
 
 function on_rcpt(ctx)

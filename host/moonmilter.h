@@ -120,6 +120,13 @@ MM_API bool mm_host_is_stopped(const struct mm_host *);
 MM_API void mm_host_reload(struct mm_host *, void (*done)(void *self, bool ok, const struct mm_error *), void *self);
 /* The number of the generation that serves: 1 after the start, one more after each successful reload. 0: none yet. */
 MM_API unsigned long mm_host_generation(const struct mm_host *);
+/* How many handlers and tasks of scripts have failed since the host was made: raised, waited too long, or answered
+ * nonsense. */
+MM_API unsigned long mm_host_script_errors(const struct mm_host *);
+/* With guard_scripts: writes which handler has been running for longer than a moment, or was the last to, such as
+ * "on_eom of /etc/moonmilter/scripts/10-tag.lua"; "" for none. Returns to. Any thread may call it while the host runs,
+ * to report a script that does not come back. */
+MM_API char *mm_host_busy_with(const struct mm_host *, char *to, size_t size);
 /* How many MTA connections are open. Feeds do not count. */
 MM_API unsigned mm_host_session_count(const struct mm_host *);
 /* Calls say with lines for people: listeners, what to paste into Postfix and Sendmail, scripts and their handlers, what
@@ -147,6 +154,9 @@ MM_API void mm_feed_consume(struct mm_feed *, size_t size);
 MM_API bool mm_feed_is_waiting(const struct mm_feed *);
 /* True when the filter has hung up or the MTA has sent QUIT: mm_feed_bytes() ignores further bytes. */
 MM_API bool mm_feed_is_finished(const struct mm_feed *);
+/* Script and line that decided the last reply, such as "10-auth.lua:12"; "": no script did, the mail goes on. BORROWED
+ * until the next bytes. */
+MM_API const char *mm_feed_decided_by(const struct mm_feed *);
 /* Ends the connection as if the MTA were lost: on_abort and on_close run. The feed is finished; it is not freed. */
 MM_API void mm_feed_hang_up(struct mm_feed *);
 /* Frees the feed. Hangs up first unless it is finished. */

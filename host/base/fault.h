@@ -19,7 +19,7 @@ enum mm_fault_class {
 
 struct mm_fault {
 	enum mm_fault_class class;
-	char                text[1024];         /* NUL-terminated, cut when longer */
+	char                text[1024];         /* NUL-terminated; of a longer one, beginning and end */
 };
 
 /* Nothing has gone wrong so far. Only the first byte of the text is cleared: it is a kilobyte, and
@@ -33,6 +33,10 @@ static inline void mm_fault_clear(struct mm_fault *f)
 /* Fills *why (NULL is fine) and returns false. */
 bool mm_fault_set(struct mm_fault *why, enum mm_fault_class class, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
+
+/* Cuts a text of `size` bytes in the middle, so that it fits into `max` bytes with its NUL: an error begins with its place
+ * and often ends with its point. True when it was too long. */
+bool mm_fault_shorten(char *text, size_t size, size_t max);
 
 struct mm_error;
 /* Copies the fault into an embedder's error; NULL is fine. Returns false, as mm_fault_set() does. */

@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <strings.h>
 #include <unistd.h>
 
@@ -190,4 +191,43 @@ void mm_terminal_guard(void)
 	if (f != NULL)
 		stderr = f;
 	atexit(end_streams);
+}
+
+/* ---- colour ---- */
+
+static enum { AUTO, ALWAYS, NEVER } colour;
+
+bool mm_terminal_set_colour(const char *when)
+{
+	static const char *const words[] = { "auto", "always", "never" };
+	for (int i = AUTO; i <= NEVER; i++) {
+		if (strcmp(words[i], when) != 0)
+			continue;
+		colour = i;
+		return true;
+	}
+	return false;
+}
+
+static bool has_colour(int fd)
+{
+	const char *off = getenv("NO_COLOR"), *terminal = getenv("TERM");
+	if (colour != AUTO)
+		return colour == ALWAYS;
+	return isatty(fd) && (off == NULL || off[0] == '\0') && terminal != NULL && terminal[0] != '\0'
+		&& strcmp(terminal, "dumb") != 0;
+}
+
+/* Past the guard, which would show the escape sequence instead. */
+void mm_terminal_paint(int fd, enum mm_paint paint)
+{
+	static const char *const codes[] = { "0", "31", "32", "33", "35", "36", "2" };          /* ORDER PAINT */
+	char text[16];
+	if (!has_colour(fd))
+		return;
+	fflush(fd == STDERR_FILENO ? stderr : stdout);
+	struct mm_buffer out = { .size = 0 };
+	mm_buffer_append(&out, text, (size_t)snprintf(text, sizeof text, "\033[%sm", codes[paint]));
+	write_all(fd, &out);
+	mm_buffer_free(&out);
 }

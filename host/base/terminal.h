@@ -25,4 +25,17 @@ void mm_terminal_end(struct mm_terminal *, struct mm_buffer *out);
  * once, before anything is printed. Writes to the descriptors themselves pass unchanged. */
 void mm_terminal_guard(void);
 
+/* ---- colour ---- */
+
+/* ORDER PAINT */
+enum mm_paint { MM_PAINT_NONE, MM_PAINT_RED, MM_PAINT_GREEN, MM_PAINT_YELLOW, MM_PAINT_MAGENTA, MM_PAINT_CYAN,
+	MM_PAINT_DIM };
+
+/* "auto" (the default), "always", "never". AUTO: on a terminal, unless NO_COLOR is set and not empty (no-color.org), or
+ * TERM is "dumb" or not set. False: another word. */
+bool mm_terminal_set_colour(const char *when);
+/* What follows on standard output (fd 1) or standard error (2) has this colour; NONE: its own again. Does nothing where there is
+ * no colour. */
+void mm_terminal_paint(int fd, enum mm_paint);
+
 #endif

@@ -77,11 +77,13 @@ static int core_log(lua_State *L)
 		return 0;
 	struct mm_log_line line;
 	mm_log_begin(&line, g->settings.log, level, "script");
-	struct mm_whose whose = { g, NULL, NULL, MM_WHOSE_TASK };
+	struct mm_whose whose = { g, NULL, NULL, NULL, MM_WHOSE_TASK };
 	if (g->current != NULL)
 		whose = mm_whose_of(g->current);
 	mm_whose_log(&whose, &line);
-	mm_log_string(&line, "script", whose.script != NULL ? whose.script->name : NULL);
+	struct mm_text script = mm_whose_name(&whose);
+	if (script.size > 0)
+		mm_log_text(&line, "script", script);
 	if (whose.work == MM_WHOSE_HANDLER)
 		mm_log_string(&line, "stage", mm_stage_name(whose.session->event.stage));
 	mm_log_text(&line, "text", (struct mm_text){ text, size });

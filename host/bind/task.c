@@ -87,7 +87,9 @@ static int core_spawn(lua_State *L)
 	struct mm_spawned *sp = mm_spawned_new(t->generation, is_detached ? NULL : t->session, group, &box->task);
 	if (sp == NULL || !lua_checkstack(sp->task.co, count + 8))
 		return luaL_error(L, "spawn: out of memory");
-	sp->task.script = mm_whose_of(t).script;
+	struct mm_whose whose = mm_whose_of(t);
+	sp->task.script = whose.script;
+	sp->task.path = whose.path;
 	lua_xmove(L, sp->task.co, count + 1);
 	mm_spawned_start(sp, count);
 	lua_settop(L, 1);
@@ -196,7 +198,7 @@ static int core_at_end(lua_State *L)
 	check_room(L, group, "at_end");
 	lua_settop(L, 1);
 	int ref = mm_vault_put(L);
-	if (mm_task_group_defer(group, ref, mm_whose_of(t).script))
+	if (mm_task_group_defer(group, ref, t))
 		return 0;
 	mm_vault_drop(L, &ref);
 	return luaL_error(L, "at_end: out of memory");

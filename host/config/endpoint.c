@@ -353,6 +353,13 @@ struct mm_endpoint mm_endpoint_reachable(const struct mm_endpoint *s)
 	return r;
 }
 
+static const char queue[] = "/var/spool/postfix/";
+
+bool mm_endpoint_is_beyond_chroot(const struct mm_endpoint *s)
+{
+	return s->kind == MM_ENDPOINT_UNIX && strncmp(s->path, queue, sizeof queue - 1) != 0;
+}
+
 char *mm_endpoint_postfix(const struct mm_endpoint *s, char *to, size_t size)
 {
 	to[0] = '\0';
@@ -361,7 +368,6 @@ char *mm_endpoint_postfix(const struct mm_endpoint *s, char *to, size_t size)
 	struct mm_endpoint r = mm_endpoint_reachable(s);
 	/* Below the queue directory a relative path is right for Postfix with and without chroot
 	 * (Debian's master.cf). */
-	static const char queue[] = "/var/spool/postfix/";
 	if (r.kind == MM_ENDPOINT_UNIX && strncmp(r.path, queue, sizeof queue - 1) == 0) {
 		snprintf(to, size, "unix:%s", r.path + sizeof queue - 1);
 		return to;

@@ -58,6 +58,8 @@ size_t mm_endpoint_address(const struct mm_endpoint *, struct sockaddr_storage *
  * path there is printed relative to it, which is right with and without chroot. Returns to, which is empty when
  * has_address is false. */
 char *mm_endpoint_postfix(const struct mm_endpoint *, char *to, size_t size);
+/* True for a unix socket that an MTA in Postfix's chroot does not see: it is outside the queue directory. */
+bool mm_endpoint_is_beyond_chroot(const struct mm_endpoint *);
 /* The line for sendmail.mc. F=T: no mail passes unfiltered while we are down. The T= times leave room for our deadlines
  * (seconds), so that Sendmail never gives up on a handler before we do. Returns to, empty when has_address is false. */
 char *mm_endpoint_sendmail(const struct mm_endpoint *, const char *name, double stage_deadline,

@@ -138,7 +138,7 @@ int mm_command_doctor(int argc, char **argv)
 	int status;
 	if (!parse(argc, argv, &a, &status))
 		return status;
-	if (!load(&c, &a, &why) || !mm_doctor_open(&d, &c, &why)) {
+	if (!load(&c, &a, &why) || !mm_doctor_open(&d, &c, a.config_file, &why)) {
 		fprintf(stderr, "moonmilter doctor: %s\n", why.text);
 		return EX_CONFIG;
 	}

@@ -12,10 +12,12 @@ extern char **environ;
 
 /* ---- our sockets ---- */
 
-bool mm_doctor_open(struct mm_doctor *d, const struct mm_config *c, struct mm_fault *why)
+bool mm_doctor_open(struct mm_doctor *d, const struct mm_config *c, const char *file, struct mm_fault *why)
 {
 	size_t count = 0;
-	*d = (struct mm_doctor){ .config = c };
+	*d = (struct mm_doctor){ .config = c, .config_file = file };
+	if (file != NULL && strcmp(file, MM_CONFIG_DEFAULT_PATH) != 0)
+		snprintf(d->ctl_option, sizeof d->ctl_option, "-c %s ", file);
 	for (size_t i = 0; i < c->milter_count; i++)
 		count += c->milters[i].listen.count;
 	d->sockets = calloc(count + 1, sizeof *d->sockets);

@@ -17,14 +17,17 @@ struct mm_doctor_socket {
 struct mm_doctor {
 	struct mm_findings       findings;
 	const struct mm_config  *config;        /* borrowed */
+	const char              *config_file;   /* borrowed; NULL: none was read */
+	char                     ctl_option[512];       /* of ctl, to type after its name: "-c FILE ", or "" */
 	struct mm_doctor_socket *sockets;       /* owned */
 	size_t                   socket_count;
 	bool                     has_unknown;   /* we listen on sockets whose address we do not know (systemd, fd) */
 	char                    *macros[MM_MACRO_SET_COUNT];    /* owned: names separated by blanks, or NULL */
 };
 
-/* False: why says what is wrong; there is nothing to close. */
-bool mm_doctor_open(struct mm_doctor *, const struct mm_config *, struct mm_fault *why);
+/* file: where the configuration was read, BORROWED until the close; NULL: there is none. False: why says what is wrong;
+ * there is nothing to close. */
+bool mm_doctor_open(struct mm_doctor *, const struct mm_config *, const char *file, struct mm_fault *why);
 void mm_doctor_close(struct mm_doctor *);
 
 /* Returns which of our sockets that is, BORROWED, and marks it as named by an MTA; NULL: none. */

@@ -1,14 +1,18 @@
 #include "doctor/finding.h"
 
 #include "base/json.h"
+#include "base/terminal.h"
 
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 static const char *const level_names[] = { "ok", "note", "wrong" };             /* ORDER FINDING */
 static const char *const level_marks[] = { "ok   ", "note ", "WRONG" };         /* ORDER FINDING */
+
+static const enum mm_paint level_paints[] = { MM_PAINT_GREEN, MM_PAINT_YELLOW, MM_PAINT_RED };  /* ORDER FINDING */
 
 /* A command that ends soon need not handle lack of memory. */
 static void *need(void *memory)
@@ -107,7 +111,11 @@ void mm_findings_print(const struct mm_findings *f, FILE *to)
 		if (one->part != part)
 			fprintf(to, "%s%s\n", part != NULL ? "\n" : "", one->part);
 		part = one->part;
-		fprintf(to, "  %s  %s\n", level_marks[one->level], one->text);
+		fputs("  ", to);
+		mm_terminal_paint(STDOUT_FILENO, level_paints[one->level]);
+		fputs(level_marks[one->level], to);
+		mm_terminal_paint(STDOUT_FILENO, MM_PAINT_NONE);
+		fprintf(to, "  %s\n", one->text);
 		if (one->remedy != NULL)
 			fprintf(to, "         -> %s\n", one->remedy);
 	}

@@ -39,6 +39,18 @@ static void check_socket(struct mm_doctor *d, const struct mm_doctor_socket *s)
 	mm_find_remedy(&d->findings, "allow = { \"192.0.2.7\" }, with the addresses of your MTAs");
 }
 
+/* First: every other finding is about what stands there. */
+static void say_configuration(struct mm_doctor *d)
+{
+	if (d->config_file != NULL) {
+		mm_find_ok(&d->findings, "reads %s", d->config_file);
+		return;
+	}
+	mm_find_note(&d->findings, "reads no configuration: there is no %s, and none was named; what follows is about "
+		"the defaults and the options given", MM_CONFIG_DEFAULT_PATH);
+	mm_find_remedy(&d->findings, "moonmilter doctor -c FILE, with the file that moonmilter run gets");
+}
+
 static void check_settings(struct mm_doctor *d)
 {
 	const struct mm_config *c = d->config;
@@ -47,8 +59,8 @@ static void check_settings(struct mm_doctor *d)
 	if (d->has_unknown) {
 		mm_find_note(&d->findings, "the address of a socket passed by systemd or fd:N is in its socket unit, "
 			"not in our configuration");
-		mm_find_remedy(&d->findings, "to have it checked, name it: moonmilter doctor -s "
-			"unix:/run/moonmilter/milter.sock");
+		mm_find_remedy(&d->findings, "to have it checked, name it: moonmilter doctor %s-s "
+			"unix:/run/moonmilter/milter.sock", d->ctl_option);
 	}
 	for (size_t i = 0; i < c->milter_count; i++) {
 		if (c->milters[i].on_error != MM_VERDICT_accept)
@@ -175,7 +187,7 @@ static void check_answer(struct mm_doctor *d, int fd)
 	mm_find_ok(&d->findings, "it runs: %s", s.first);
 	if (s.failure[0] != '\0') {
 		mm_find_wrong(&d->findings, "the last reload failed, and older scripts serve: %s", s.failure);
-		mm_find_remedy(&d->findings, "correct that, then run moonmilter ctl reload");
+		mm_find_remedy(&d->findings, "correct that, then run moonmilter ctl %sreload", d->ctl_option);
 	}
 	if (s.is_hung) {
 		mm_find_wrong(&d->findings, "a worker's loop does not turn: a script blocks it");
@@ -202,14 +214,15 @@ static void check_running(struct mm_doctor *d)
 		mm_find_remedy(&d->findings, "run moonmilter doctor as root, or as the user that the host runs as");
 	} else {
 		mm_find_wrong(&d->findings, "the host does not run: %s: %s", path, strerror(errno));
-		mm_find_remedy(&d->findings, "systemctl start moonmilter, or moonmilter run -c FILE; then journalctl "
-			"-u moonmilter");
+		mm_find_remedy(&d->findings, "systemctl start moonmilter, or moonmilter run -c %s; then journalctl "
+			"-u moonmilter", d->config_file != NULL ? d->config_file : "FILE");
 	}
 }
 
 void mm_doctor_host(struct mm_doctor *d, char *const check_argv[])
 {
 	mm_findings_begin(&d->findings, "moonmilter");
+	say_configuration(d);
 	check_settings(d);
 	check_scripts(d, check_argv);
 	check_running(d);

@@ -83,6 +83,7 @@ struct postfix {
 	struct override  *overrides;    /* owned */
 	size_t            override_count;
 	bool              names_us;
+	char              option[VALUE_SIZE];   /* of postconf, to type after its name: "-c DIRECTORY ", or "" */
 };
 
 /* One milter of a list: { inet:host:port, default_action=accept }. */
@@ -242,9 +243,9 @@ static void set_remedy(const struct postfix *p, const struct service *s, const s
 		mm_find_remedy(f, "%s=%s after %s in smtpd_milters%s", name + strlen("milter_"), value,
 			item->endpoint, or_else);
 	else if (value_of(p, s, setting) != p->values[setting])
-		mm_find_remedy(f, "postconf -P '%s/%s=%s'%s", s->name, name, value, or_else);
+		mm_find_remedy(f, "postconf %s-P '%s/%s=%s'%s", p->option, s->name, name, value, or_else);
 	else
-		mm_find_remedy(f, "postconf -e '%s=%s'%s", name, value, or_else);
+		mm_find_remedy(f, "postconf %s-e '%s=%s'%s", p->option, name, value, or_else);
 }
 
 static void check_time(const struct postfix *p, const struct service *s, const struct item *item, enum setting setting,
@@ -310,12 +311,12 @@ static void check_macro(const struct postfix *p, const struct service *s, int se
 	const char *setting = setting_names[MACROS_OF + set];
 	if (!is_known(p, name)) {
 		mm_find_note(f, "macro %s, which scripts ask for, does not exist in Postfix: it is nil there", name);
-		mm_find_remedy(f, "change the script so that it does not need it, or postconf -e "
-			"'milter_macro_defaults={%s}=VALUE'", name);
+		mm_find_remedy(f, "change the script so that it does not need it, or postconf %s-e "
+			"'milter_macro_defaults={%s}=VALUE'", p->option, name);
 	} else if (!asks && !has_word(value_of(p, s, (enum setting)(MACROS_OF + set)), name)) {
 		mm_find_wrong(f, "macro %s, which scripts ask for, is not in %s, and with this milter_protocol we "
 			"cannot ask for it", name, setting);
-		mm_find_remedy(f, "postconf -e milter_protocol=6, or add {%s} to %s", name, setting);
+		mm_find_remedy(f, "postconf %s-e milter_protocol=6, or add {%s} to %s", p->option, name, setting);
 	}
 }
 
@@ -342,7 +343,7 @@ static void check_protocol(const struct postfix *p, const struct service *s, con
 	if (strncmp(value_of(p, s, MACRO_V), "Postfix", 7) != 0) {
 		mm_find_wrong(&p->doctor->findings, "milter_macro_v is \"%s\": we recognize Postfix by it, and take "
 			"this MTA for Sendmail", value_of(p, s, MACRO_V));
-		mm_find_remedy(&p->doctor->findings, "postconf -X milter_macro_v");
+		mm_find_remedy(&p->doctor->findings, "postconf %s-X milter_macro_v", p->option);
 	}
 	check_macros(p, s, protocol >= 6);
 }
@@ -377,8 +378,8 @@ static bool is_beyond_chroot(struct postfix *p, const struct service *s, const c
 			path + size + 1);
 	else
 		mm_find_remedy(&p->doctor->findings, "listen = \"unix:%s/moonmilter/milter.sock\" in moonmilter.conf "
-			"and smtpd_milters = unix:moonmilter/milter.sock; or leave the chroot: postconf -F %s/chroot=n",
-			queue, s->name);
+			"and smtpd_milters = unix:moonmilter/milter.sock; or leave the chroot: postconf %s-F %s/chroot=n",
+			queue, p->option, s->name);
 	p->names_us = true;
 	return true;
 }
@@ -478,8 +479,8 @@ static void check_named(struct postfix *p)
 	if (p->names_us || d->has_unknown || d->socket_count == 0)
 		return;
 	mm_find_wrong(&d->findings, "no service names a socket of ours: mail passes without our filters");
-	mm_find_remedy(&d->findings, "postconf -e 'smtpd_milters=%s', postfix reload",
-		mm_endpoint_postfix(&d->sockets[0].spec, line, sizeof line));
+	mm_find_remedy(&d->findings, "postconf %s-e 'smtpd_milters=%s', then postfix %sreload", p->option,
+		mm_endpoint_postfix(&d->sockets[0].spec, line, sizeof line), p->option);
 }
 
 bool mm_doctor_postfix(struct mm_doctor *d, const char *directory)
@@ -490,6 +491,8 @@ bool mm_doctor_postfix(struct mm_doctor *d, const char *directory)
 	bool ok = p != NULL && p->overrides != NULL;
 	if (ok) {
 		p->doctor = d;
+		if (directory != NULL)
+			snprintf(p->option, sizeof p->option, "-c %s ", directory);
 		ok = read_all(p, directory);
 	}
 	if (ok) {

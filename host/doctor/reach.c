@@ -91,6 +91,29 @@ static const char *group_name(gid_t gid)
 	return g != NULL ? g->gr_name : "?";
 }
 
+/* A group that nothing may be given to: root's, and those of processes that have been given no group of their own. */
+static bool is_shared_group(gid_t gid)
+{
+	static const char *const names[] = { "root", "nogroup", "nobody", "users", NULL };
+	const char *name = group_name(gid);
+	for (int i = 0; names[i] != NULL; i++)
+		if (strcmp(names[i], name) == 0)
+			return true;
+	return gid == 0 || name[0] == '?';
+}
+
+/* The socket is in a group that the user must not join: a better one is needed. */
+static void find_group(struct mm_findings *f, const struct who *w, const struct mm_caller *c)
+{
+	if (is_shared_group(w->group))
+		mm_find_remedy(f, "give them a group of their own: groupadd milters; usermod -aG milters %s; "
+			"socket_group = \"milters\", socket_mode = \"0660\" in moonmilter.conf; then restart "
+			"moonmilter and %s", w->name, c->mta);
+	else
+		mm_find_remedy(f, "socket_group = \"%s\", socket_mode = \"0660\" in moonmilter.conf, then "
+			"restart moonmilter", group_name(w->group));
+}
+
 /* Finds the first directory or file on the way that keeps the user out; false when there is none. */
 static bool explain_refusal(struct mm_findings *f, const struct who *w, const struct mm_caller *c, const char *path)
 {
@@ -102,7 +125,7 @@ static bool explain_refusal(struct mm_findings *f, const struct who *w, const st
 			continue;
 		mm_find_wrong(f, "%s: user %s may not pass through this directory (mode %04o, group %s)", part, w->name,
 			(unsigned)s.st_mode & 07777, group_name(s.st_gid));
-		if (s.st_mode & SEARCH << 3 && s.st_gid != 0)
+		if (s.st_mode & SEARCH << 3 && !is_shared_group(s.st_gid))
 			mm_find_remedy(f, "usermod -aG %s %s, then restart %s", group_name(s.st_gid), w->name, c->mta);
 		else
 			mm_find_remedy(f, "chmod o+x %s, or let moonmilter listen elsewhere", part);
@@ -112,9 +135,8 @@ static bool explain_refusal(struct mm_findings *f, const struct who *w, const st
 		return false;
 	mm_find_wrong(f, "%s: user %s may not connect (mode %04o, group %s)", path, w->name,
 		(unsigned)s.st_mode & 07777, group_name(s.st_gid));
-	if (s.st_gid == 0)
-		mm_find_remedy(f, "socket_group = \"%s\", socket_mode = \"0660\" in moonmilter.conf, then "
-			"restart moonmilter", group_name(w->group));
+	if (is_shared_group(s.st_gid))
+		find_group(f, w, c);
 	else
 		mm_find_remedy(f, "%susermod -aG %s %s, then restart %s", s.st_mode & WRITE << 3 ? ""
 			: "socket_mode = \"0660\" in moonmilter.conf, restart moonmilter; ", group_name(s.st_gid),

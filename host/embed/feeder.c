@@ -123,6 +123,11 @@ bool mm_feed_is_finished(const struct mm_feed *f)
 	return mm_engine_is_finished(f->engine);
 }
 
+const char *mm_feed_decided_by(const struct mm_feed *f)
+{
+	return mm_engine_answered_by(f->engine);
+}
+
 void mm_feed_hang_up(struct mm_feed *f)
 {
 	mm_engine_end(f->engine, MM_CANCEL_DISCONNECT);

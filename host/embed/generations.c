@@ -69,6 +69,8 @@ static unsigned sessions_that_fit(struct mm_host *h)
 {
 	struct rlimit files;
 	unsigned wanted = h->config.max_sessions;
+	if (h->options.no_sockets)              /* feeds take none */
+		return wanted;
 	if (getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur == RLIM_INFINITY)
 		return wanted;
 	rlim_t spare = files.rlim_cur / 4 < MM_DESCRIPTORS_SPARE ? files.rlim_cur / 4 : MM_DESCRIPTORS_SPARE;

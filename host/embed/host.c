@@ -253,6 +253,21 @@ unsigned long mm_host_generation(const struct mm_host *h)
 	return h->generation;
 }
 
+unsigned long mm_host_script_errors(const struct mm_host *h)
+{
+	return (unsigned long)mm_census_get(h->row->script_errors);
+}
+
+char *mm_host_busy_with(const struct mm_host *h, char *to, size_t size)
+{
+	struct mm_whereabouts at = mm_whereabouts_read(h->row);
+	if (at.is_set && at.handler[0] != '\0')
+		snprintf(to, size, "%s of %s", at.handler, at.script);
+	else
+		to[0] = '\0';
+	return to;
+}
+
 unsigned mm_host_session_count(const struct mm_host *h)
 {
 	return mm_worker_session_count(h->worker);

@@ -94,16 +94,21 @@ bool mm_host_open_control(struct mm_host *h, struct mm_fault *why)
 	return mm_listener_open(&h->control, &spec, &o, why);
 }
 
-static void describe_listener(const struct mm_host *h, const struct mm_endpoint *spec, struct mm_say say)
+static void describe_listener(const struct mm_host *h, const struct mm_listener *l, struct mm_say say)
 {
+	const struct mm_endpoint *spec = &l->spec;
 	char line[MM_ENDPOINT_LINE_SIZE + 64], text[MM_ENDPOINT_LINE_SIZE];
-	snprintf(line, sizeof line, "listens on %s", mm_endpoint_text(spec, text, sizeof text));
+	snprintf(line, sizeof line, "listens on %s%s", mm_endpoint_text(spec, text, sizeof text), l->has_replaced
+		? ", instead of the socket that a dead process had left there" : "");
 	say.line(say.self, line);
 	if (!mm_endpoint_has_address(spec))
 		return;
 	snprintf(line, sizeof line, "  Postfix, main.cf:  smtpd_milters = %s",
 		mm_endpoint_postfix(spec, text, sizeof text));
 	say.line(say.self, line);
+	if (mm_endpoint_is_beyond_chroot(spec))
+		say.line(say.self, "    (not from a chroot, as Debian's smtpd has it: listen below /var/spool/postfix, or on "
+			"inet:10025@127.0.0.1, or leave the chroot: postconf -F smtp/inet/chroot=n)");
 	snprintf(line, sizeof line, "  Sendmail, .mc:     %s", mm_endpoint_sendmail(spec, "moonmilter",
 		h->config.stage_deadline, h->config.eom_deadline, text, sizeof text));
 	say.line(say.self, line);
@@ -117,7 +122,7 @@ void mm_host_describe_milter(const struct mm_host *h, unsigned milter, struct mm
 		say.line(say.self, line);
 	for (unsigned i = 0; i < h->listener_count; i++)
 		if (h->listeners[i].milter == milter)
-			describe_listener(h, &h->listeners[i].listener.spec, say);
+			describe_listener(h, &h->listeners[i].listener, say);
 }
 
 void mm_host_describe_listeners(const struct mm_host *h, struct mm_say say)
@@ -139,6 +144,16 @@ unsigned mm_host_listener_count(const struct mm_host *h)
 bool mm_host_listener_is_lost(const struct mm_host *h, unsigned listener)
 {
 	return mm_listener_is_lost(&h->listeners[listener].listener);
+}
+
+char *mm_host_listener_text(const struct mm_host *h, unsigned listener, char *to, size_t size)
+{
+	return mm_endpoint_text(&h->listeners[listener].listener.spec, to, size);
+}
+
+bool mm_host_control_is_lost(const struct mm_host *h)
+{
+	return mm_listener_is_lost(&h->control);
 }
 
 void mm_host_describe_lost(const struct mm_host *h, struct mm_say say)

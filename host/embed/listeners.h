@@ -25,6 +25,9 @@ unsigned mm_host_listener_count(const struct mm_host *);
 int mm_host_listener_descriptor(const struct mm_host *, unsigned listener);     /* borrowed */
 /* True when the file of this unix socket has been removed or replaced. */
 bool mm_host_listener_is_lost(const struct mm_host *, unsigned listener);
+/* "unix:/run/moonmilter/milter.sock", written to `to`, which it returns. */
+char *mm_host_listener_text(const struct mm_host *, unsigned listener, char *to, size_t size);
+bool mm_host_control_is_lost(const struct mm_host *);
 /* Binds a lost socket again. False: why says what failed. */
 bool mm_host_listener_renew(struct mm_host *, unsigned listener, struct mm_fault *why);
 /* TAKES the descriptor and replaces the listener's own with it. */

@@ -85,6 +85,7 @@ bool mm_host_reopen_log(struct mm_host *h, struct mm_fault *why)
 		mm_log_close(&h->log);
 		h->log.sink = sink_to_embedder;
 		h->log.sink_self = h;
+		h->log.is_terminal = false;     /* the embedder gets whole lines, whatever standard error is */
 	} else if (where[0] == '/') {
 		int fd = find_log(where, h->config.user, why);
 		if (fd < 0)

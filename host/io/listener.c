@@ -46,7 +46,7 @@ static int try_socket(const struct mm_safe_path *at, const char *path, int entry
 }
 
 /* Removes the socket of a dead process. False: a process answers there, or the file is not a socket. */
-static bool clear_stale(const struct mm_safe_path *at, const char *path, struct mm_fault *why)
+static bool clear_stale(const struct mm_safe_path *at, const char *path, bool *has_removed, struct mm_fault *why)
 {
 	struct stat status;
 	int entry = openat(at->directory, at->name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
@@ -65,6 +65,7 @@ static bool clear_stale(const struct mm_safe_path *at, const char *path, struct 
 	if (unlinkat(at->directory, at->name, 0) != 0)
 		return mm_fault_set(why, MM_FAULT_CONFIG, "%s: a dead process left this socket and it cannot be "
 			"removed: %s", path, strerror(errno));
+	*has_removed = true;
 	return true;
 }
 
@@ -154,7 +155,7 @@ static bool create_unix(struct mm_listener *l, const struct mm_safe_path *at, co
 	struct mm_fault *why)
 {
 	struct stat status;
-	if (!clear_stale(at, l->spec.path, why) || !bind_unix(l, at, o->mode, why))
+	if (!clear_stale(at, l->spec.path, &l->has_replaced, why) || !bind_unix(l, at, o->mode, why))
 		return false;
 	int entry = created_entry(at, &status);
 	if (entry < 0)

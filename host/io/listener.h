@@ -13,6 +13,7 @@ struct mm_listener {
 	struct mm_endpoint spec;
 	int                fd;                  /* owned; -1: closed */
 	bool               is_ours;             /* a unix socket that we created */
+	bool               has_replaced;        /* a dead process had left a socket there, which we have removed */
 	dev_t              device;              /* of its file */
 	ino_t              inode;
 };

@@ -51,6 +51,7 @@ struct mm_engine {
 	struct mm_verdict        result;        /* final verdict, for done */
 	enum mm_stage            result_stage;
 	uint32_t                 result_edits;
+	char                     answered_by[sizeof ((struct mm_verdict *)0)->decided_by];      /* the last answer */
 	double                   waiting_since; /* mm_clock_now() */
 	uint64_t                 turn_ends;     /* when *shared->busy is more */
 	uint32_t                 turn_left;     /* packets that this turn may still handle */
@@ -301,6 +302,7 @@ static void tell_aside(struct mm_engine *e, enum mm_stage stage, const struct mm
 static void answer(struct mm_engine *e, enum mm_stage stage, struct mm_verdict *v)
 {
 	bool is_quiet = e->session.grants.quiet & 1u << stage;
+	memcpy(e->answered_by, v->decided_by, sizeof e->answered_by);
 	if (stage == MM_STAGE_eom) {
 		write_end_of_message(e, v);
 		decide_message(e, stage, v);
@@ -1055,6 +1057,11 @@ bool mm_engine_has_more(const struct mm_engine *e)
 size_t mm_engine_complete(const struct mm_engine *e, const void *bytes, size_t n)
 {
 	return e->is_waiting ? 0 : mm_frame_complete(&e->frame, bytes, n);
+}
+
+const char *mm_engine_answered_by(const struct mm_engine *e)
+{
+	return e->answered_by;
 }
 
 bool mm_engine_is_finished(const struct mm_engine *e)

@@ -105,6 +105,9 @@ size_t mm_engine_complete(const struct mm_engine *, const void *bytes, size_t n)
 /* After quit, end or a fault, when the last event has been handled: close the connection and free the engine. */
 bool mm_engine_is_finished(const struct mm_engine *);
 bool mm_engine_is_waiting(const struct mm_engine *);            /* a handler is suspended */
+/* Script and line that decided the last answer, "10-auth.lua:12"; "": nobody's, the message goes on. BORROWED until the
+ * next packet. */
+const char *mm_engine_answered_by(const struct mm_engine *);
 struct mm_session *mm_engine_session(struct mm_engine *);       /* borrowed */
 
 #endif

@@ -23,6 +23,7 @@ struct mm_dialogue {
 	/* the SMTP session */
 	bool                           is_over;         /* no more contact: decided at connect or helo, or failed */
 	bool                           has_failed;
+	bool                           has_heard;       /* anything from the filter */
 	bool                           says_quit;       /* Q is still due although the session is over */
 	struct mm_dialogue_result      shared;          /* decided for the session; owned */
 
@@ -61,6 +62,19 @@ static double now(void)
 	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
+/* Who decided the reply that came last. */
+static struct mm_span keep_decided_by(struct mm_dialogue *d, struct mm_dialogue_result *r)
+{
+	const char *by = d->transport.decided_by != NULL ? d->transport.decided_by(d->transport.self) : "";
+	return by[0] != '\0' ? keep(r, by, strlen(by)) : (struct mm_span){ 0, 0 };
+}
+
+static bool is_verdict(uint8_t letter)
+{
+	return letter == SMFIR_ACCEPT || letter == SMFIR_REJECT || letter == SMFIR_DISCARD || letter == SMFIR_TEMPFAIL
+		|| letter == SMFIR_REPLYCODE;
+}
+
 static bool note(struct mm_dialogue *d, uint8_t command, uint32_t nth, const struct mm_packet *p,
 	struct mm_text complaint)
 {
@@ -72,6 +86,8 @@ static bool note(struct mm_dialogue *d, uint8_t command, uint32_t nth, const str
 		.data = keep(r, p->data, p->size), .complaint = keep(r, complaint.bytes, complaint.size),
 		.seconds = now() - d->asked_at,
 	};
+	if (is_verdict(p->letter))
+		r->replies[r->reply_count].decided_by = keep_decided_by(d, r);
 	if (r->store.failed)
 		return false;
 	r->reply_count++;
@@ -108,6 +124,11 @@ void mm_dialogue_free(struct mm_dialogue *d)
 	mm_player_close(d->player);
 	mm_dialogue_result_free(&d->shared);
 	free(d);
+}
+
+bool mm_dialogue_has_failed(const struct mm_dialogue *d)
+{
+	return d->has_failed;
 }
 
 const struct mm_mta *mm_dialogue_mta(const struct mm_dialogue *d)
@@ -183,6 +204,15 @@ static bool note_heard(struct mm_dialogue *d, uint8_t command, uint32_t nth)
 	return true;
 }
 
+static bool no_milter(const char *bytes, size_t n, struct mm_fault *why)
+{
+	size_t size = 0;
+	while (size < n && size < 60 && bytes[size] >= ' ' && bytes[size] < 0x7f)
+		size++;
+	return mm_fault_set(why, MM_FAULT_PEER, "%s answers there (\"%.*s\"), not a milter; give the address that "
+		"smtpd_milters or INPUT_MAIL_FILTER name", mm_mta_other_service(bytes, n), (int)size, bytes);
+}
+
 /* Waits for bytes of the filter and passes them to the player. *closed: there will be no more. */
 static bool listen(struct mm_dialogue *d, double timeout, bool *closed, struct mm_fault *why)
 {
@@ -197,6 +227,10 @@ static bool listen(struct mm_dialogue *d, double timeout, bool *closed, struct m
 		return mm_fault_set(why, MM_FAULT_PEER, left > 0 ? "the filter closed the connection %zu bytes "
 			"into a packet" : "the filter closed the connection", left);
 	}
+	bool is_first = !d->has_heard;
+	d->has_heard = true;
+	if (is_first && mm_mta_other_service(bytes, n) != NULL)
+		return no_milter(bytes, n, why);
 	mm_player_hear(d->player, bytes, n);
 	return true;
 }
@@ -249,6 +283,7 @@ static bool decide(struct mm_dialogue *d, enum mm_stage stage)
 	r->stage = stage;
 	r->code = reply->code;
 	r->text = keep(r, reply->text, reply->text_size);
+	r->decided_by = keep_decided_by(d, r);
 	return !r->store.failed;
 }
 
@@ -256,12 +291,14 @@ static bool decide(struct mm_dialogue *d, enum mm_stage stage)
 static void share(struct mm_dialogue *d)
 {
 	struct mm_text text = mm_dialogue_text(d->result, d->result->text);
+	struct mm_text by = mm_dialogue_text(d->result, d->result->decided_by);
 	d->is_over = true;
 	d->shared.is_decided = true;
 	d->shared.verdict = d->result->verdict;
 	d->shared.stage = d->result->stage;
 	d->shared.code = d->result->code;
 	d->shared.text = keep(&d->shared, text.bytes, text.size);
+	d->shared.decided_by = keep(&d->shared, by.bytes, by.size);
 }
 
 /* ---- the session ---- */
@@ -419,6 +456,7 @@ static const struct {
 static bool share_verdict(struct mm_dialogue *d, struct mm_fault *why)
 {
 	struct mm_text text = mm_dialogue_text(&d->shared, d->shared.text);
+	struct mm_text by = mm_dialogue_text(&d->shared, d->shared.decided_by);
 	struct mm_dialogue_result *r = d->result;
 	if (d->has_failed)
 		return mm_fault_set(why, MM_FAULT_PEER, "the filter has failed before: an MTA does not use it again in "
@@ -428,6 +466,7 @@ static bool share_verdict(struct mm_dialogue *d, struct mm_fault *why)
 	r->stage = d->shared.stage;
 	r->code = d->shared.code;
 	r->text = keep(r, text.bytes, text.size);
+	r->decided_by = keep(r, by.bytes, by.size);
 	return !r->store.failed || no_memory(d, why);
 }
 

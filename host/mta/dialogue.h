@@ -22,6 +22,8 @@ struct mm_dialogue_transport {
 	/* Every packet, commands as they are written and replies as they come; may be NULL. */
 	void (*trace)(void *trace_self, bool is_command, const struct mm_packet *);
 	void *trace_self;
+	/* Which script decided the last reply, such as "10-auth.lua:12"; "": none. NULL: the transport cannot know. */
+	const char *(*decided_by)(void *self);
 };
 
 struct mm_dialogue_plan {
@@ -49,6 +51,7 @@ struct mm_dialogue_reply {
 	uint8_t         letter;         /* of the reply */
 	struct mm_span  data;           /* its payload, in the result's store */
 	struct mm_span  complaint;      /* what an MTA would object to; empty: nothing */
+	struct mm_span  decided_by;     /* script and line; empty: none, or not known */
 	double          seconds;        /* since the command was written */
 };
 
@@ -63,6 +66,7 @@ struct mm_dialogue_result {
 	enum mm_stage             stage;        /* where it was given */
 	unsigned                  code;         /* of the reply to the SMTP client: 250, 451, 550, … */
 	struct mm_span            text;         /* of the whole reply, lines separated by CRLF */
+	struct mm_span            decided_by;   /* script and line; empty: none, or not known */
 	bool                      is_quarantined;
 	uint32_t                  recipients_refused;
 };
@@ -82,6 +86,8 @@ bool mm_dialogue_message(struct mm_dialogue *, const struct mm_mail_file *, enum
 	struct mm_dialogue_result *, struct mm_fault *why);
 /* Sends quit. Anything that the filter still sends is a complaint. False: the filter does not close. */
 bool mm_dialogue_quit(struct mm_dialogue *, struct mm_dialogue_result *, struct mm_fault *why);
+/* The filter closed, was late or broke the protocol: this session tells it nothing more. */
+bool mm_dialogue_has_failed(const struct mm_dialogue *);
 const struct mm_mta *mm_dialogue_mta(const struct mm_dialogue *);       /* what was negotiated; borrowed */
 
 static inline struct mm_text mm_dialogue_text(const struct mm_dialogue_result *r, struct mm_span span)

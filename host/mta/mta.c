@@ -581,3 +581,23 @@ bool mm_mta_accepts(struct mm_mta *m, uint8_t command, const struct mm_mta_reply
 		return mm_mta_code_is_good(r->first, why);
 	return true;
 }
+
+/* ---- what is no milter ---- */
+
+const char *mm_mta_other_service(const void *bytes, size_t n)
+{
+	static const struct {
+		const char *greeting, *service;
+	} rows[] = {
+		{ "220 ", "an SMTP server" }, { "220-", "an SMTP server" }, { "554 ", "an SMTP server that refuses us" },
+		{ "421 ", "an SMTP server that is busy" }, { "500 ", "a server with replies as SMTP has them" },
+		{ "502 ", "a server with replies as SMTP has them" }, { "* OK", "an IMAP server" },
+		{ "+OK", "a POP3 server" }, { "HTTP/", "a web server" }, { "SSH-", "an SSH server" },
+		{ "-ERR", "a Redis or POP3 server" }, { "-NOAUTH", "a Redis server" }, { "action=", "a policy service" },
+		{ "\x15\x03", "a TLS server" },
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+		if (n >= strlen(rows[i].greeting) && memcmp(bytes, rows[i].greeting, strlen(rows[i].greeting)) == 0)
+			return rows[i].service;
+	return NULL;
+}

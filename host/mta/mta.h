@@ -89,4 +89,7 @@ bool mm_mta_accepts(struct mm_mta *, uint8_t command, const struct mm_mta_reply 
 /* Checks the text of a reply code: 4xx or 5xx throughout, CRLF between lines, "%" doubled (protocol 3.4). */
 bool mm_mta_code_is_good(struct mm_text, struct mm_fault *why);
 
+/* Which service begins like that, and is no milter: "an SMTP server". NULL: none that is known. Static. */
+const char *mm_mta_other_service(const void *bytes, size_t n);
+
 #endif

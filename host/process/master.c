@@ -637,6 +637,7 @@ int mm_master_serve(struct mm_host *host, struct mm_say say)
 	m->say = say;
 	m->phase = PREPARING;           /* the first generation needs no trial, because nothing serves yet */
 	m->phase_until = mm_clock_now() + MM_LOAD_TIMEOUT;
+	mm_look_at_files(&m->look);             /* before they are read: a later change is noticed */
 	mm_pace_ask(&m->pace);
 	tick(m);
 	while (!m->is_over)

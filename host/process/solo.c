@@ -210,6 +210,7 @@ int mm_solo_serve(struct mm_host *host, struct mm_say say)
 	struct mm_error error;
 	if (!mm_answers_begin(&s.answers, host, &answers_calls, &s))
 		return fail(&s, EX_OSERR, "out of memory or descriptors");
+	mm_look_at_files(&s.look);              /* before they are read: a later change is noticed */
 	if (!mm_host_raise(host, NULL, &why))
 		return fail(&s, EX_CONFIG, why.text);
 	if (!mm_host_start(host, &error))

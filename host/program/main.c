@@ -3,6 +3,7 @@
 #include "moonmilter.h"
 
 #include "bench/command_bench.h"
+#include "program/init.h"
 #include "program/run.h"
 #include "ctl/command_ctl.h"
 #include "doctor/command_doctor.h"
@@ -33,6 +34,7 @@ struct command {
 static const struct command commands[] = {
 	{ "run",   mm_command_run,   "serve milters in the foreground (the default)" },
 	{ "check", mm_command_check, "load scripts and show what would be served and negotiated" },
+	{ "init",  mm_command_init,  "write a new project: configuration, first filter, its spec" },
 	{ "ctl",   mm_command_ctl,   "ask a running host: status, reload, stop, sessions, generations, "
 		"forget, loglevel" },
 	{ "profile", mm_command_profile, "show what the handlers or lines of a running host cost" },
@@ -56,26 +58,6 @@ static void print_help(FILE *to)
 	fprintf(to, "\nmoonmilter COMMAND --help shows more. Manual page: moonmilter(8).\n");
 }
 
-static int command_help(int argc, char **argv)
-{
-	if (argc > 1 && strcmp(argv[1], "config") == 0)
-		return mm_command_help_config();
-	for (const struct command *c = commands; argc > 1 && c->name != NULL; c++) {
-		char *help[] = { (char *)c->name, (char *)"--help", NULL };
-		if (c->run != command_help && strcmp(argv[1], c->name) == 0)
-			return c->run(2, help);
-	}
-	print_help(stdout);
-	return EX_OK;
-}
-
-/* `moonmilter chek scripts/` does not mean a script named chek: a first word that names neither a command nor a
- * file is a typing error. */
-static bool is_slip(const char *word)
-{
-	return word[0] != '-' && strpbrk(word, "/.") == NULL && access(word, F_OK) != 0;
-}
-
 static int refuse_command(const char *word)
 {
 	const char *names[sizeof commands / sizeof *commands];
@@ -93,6 +75,47 @@ static int refuse_command(const char *word)
 	return EX_USAGE;
 }
 
+/* getopt prints argv[0] before its error texts. */
+static int run_command(const struct command *c, int argc, char **argv)
+{
+	static char name[64];
+	snprintf(name, sizeof name, "moonmilter %s", c->name);
+	argv[0] = name;
+	return c->run(argc, argv);
+}
+
+/* moonmilter help COMMAND. */
+static int help_about(const char *word)
+{
+	if (strcmp(word, "config") == 0)
+		return mm_command_help_config();
+	for (const struct command *c = commands; c->name != NULL; c++) {
+		char *help[] = { NULL, (char *)"--help", NULL };
+		if (strcmp(word, c->name) != 0)
+			continue;
+		if (c->run != command_help)
+			return run_command(c, 2, help);
+		print_help(stdout);
+		return EX_OK;
+	}
+	return refuse_command(word);
+}
+
+static int command_help(int argc, char **argv)
+{
+	if (argc > 1 && argv[1][0] != '-')
+		return help_about(argv[1]);
+	print_help(stdout);
+	return EX_OK;
+}
+
+/* `moonmilter chek scripts/` does not mean a script named chek: a first word that names neither a command nor a
+ * file is a typing error. */
+static bool is_slip(const char *word)
+{
+	return word[0] != '-' && strpbrk(word, "/.") == NULL && access(word, F_OK) != 0;
+}
+
 /* If one of them is closed when the program starts, a socket could become standard error, and the
  * log would go to an MTA. */
 static void keep_standard_descriptors(void)
@@ -102,15 +125,6 @@ static void keep_standard_descriptors(void)
 		fd = dup(fd);
 	if (fd >= 0)
 		close(fd);
-}
-
-/* getopt prints argv[0] before its error texts. */
-static int run_command(const struct command *c, int argc, char **argv)
-{
-	static char name[64];
-	snprintf(name, sizeof name, "moonmilter %s", c->name);
-	argv[0] = name;
-	return c->run(argc, argv);
 }
 
 int main(int argc, char **argv)

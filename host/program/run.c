@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -58,8 +59,8 @@ static void print_run_help(FILE *to, const char *command)
 			"SIGUSR1 reopens the log.\nScripts are files or directories of *.lua, run in file-name order. "
 			"When started as root it binds the sockets, then becomes\nthe configured user (default: "
 			"moonmilter, or nobody).\n\n");
-	fprintf(to, "  -c, --config FILE   configuration (default: %s when it exists and neither -s nor\n"
-		"                      scripts are given)\n"
+	fprintf(to, "  -c, --config FILE   configuration (default, without -s and scripts: moonmilter.conf here, if it is\n"
+		"                      yours alone, else %s)\n"
 		"  -s, --listen SPEC   unix:PATH, inet:PORT[@HOST], inet6:PORT[@HOST], fd:N; may be repeated\n"
 		"  -h, --help          this text\n\nEvery key of the configuration is also an option, which overrides "
 		"the file, even after a reload:\n\n", MM_CONFIG_DEFAULT_PATH);
@@ -174,6 +175,18 @@ static bool parse_options(int argc, char **argv, const struct option *options, s
 	return true;
 }
 
+/* In a project (moonmilter init) its own configuration comes first, if nobody else could have put it there. */
+static const char *default_config(void)
+{
+	static const char here[] = "moonmilter.conf";
+	struct stat file, directory;
+	bool is_ours = stat(here, &file) == 0 && stat(".", &directory) == 0 && file.st_uid == geteuid()
+		&& directory.st_uid == geteuid() && ((file.st_mode | directory.st_mode) & (S_IWGRP | S_IWOTH)) == 0;
+	if (is_ours)
+		return here;
+	return access(MM_CONFIG_DEFAULT_PATH, R_OK) == 0 ? MM_CONFIG_DEFAULT_PATH : NULL;
+}
+
 static bool parse(int argc, char **argv, struct arguments *a, int *status)
 {
 	size_t key_count;
@@ -183,9 +196,8 @@ static bool parse(int argc, char **argv, struct arguments *a, int *status)
 	free_long_options(options);
 	if (!goes_on)
 		free_arguments(a);
-	else if (a->config_file == NULL && a->scripts.count == 0 && a->listen.count == 0
-	    && access(MM_CONFIG_DEFAULT_PATH, R_OK) == 0)
-		a->config_file = MM_CONFIG_DEFAULT_PATH;
+	else if (a->config_file == NULL && a->scripts.count == 0 && a->listen.count == 0)
+		a->config_file = default_config();
 	return goes_on;
 }
 
@@ -232,7 +244,8 @@ static int run(const struct arguments *a)
 		fprintf(stderr, "moonmilter: %s\n", why.text);
 		return EX_CONFIG;
 	}
-	fprintf(stderr, "moonmilter: version %s, pid %d\n", mm_version(), (int)getpid());
+	fprintf(stderr, "moonmilter: version %s, pid %d%s%s\n", mm_version(), (int)getpid(),
+		a->config_file != NULL ? ", reads " : "", a->config_file != NULL ? a->config_file : "");
 	bool is_solo = mm_host_config(host)->workers == 0;
 	struct mm_say say = { say_line, stderr };
 	int status = is_solo ? mm_solo_serve(host, say) : mm_master_serve(host, say);

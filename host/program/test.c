@@ -1,5 +1,7 @@
 #include "program/test.h"
 
+#include "program/place.h"
+
 #include <ftw.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -8,7 +10,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-#define PATH_SIZE 4096
+#define PATH_SIZE MM_PLACE_SIZE
 
 static int fail(int code, const char *text)
 {
@@ -43,19 +45,6 @@ static bool find_program(const char *name, char *out, size_t size)
 	return false;
 }
 
-/* The directory of this program, without "/" at the end. */
-static bool own_directory(char *out, size_t size)
-{
-	ssize_t n = readlink("/proc/self/exe", out, size - 1);
-	if (n <= 0)
-		return false;
-	out[n] = '\0';
-	char *slash = strrchr(out, '/');
-	if (slash != NULL)
-		*slash = '\0';
-	return slash != NULL;
-}
-
 /* Finds moonmilter.testing and the library: in the source tree (build/moonmilter) or installed (PREFIX/bin). */
 static const struct {
 	const char *lua, *library;
@@ -69,7 +58,7 @@ static bool set_paths(void)
 {
 	char own[PATH_SIZE], lua[4 * PATH_SIZE], file[2 * PATH_SIZE];
 	const char *before = getenv("LUA_PATH");
-	if (!own_directory(own, sizeof own))
+	if (!mm_place_of_program(own, sizeof own))
 		return false;
 	for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
 		snprintf(file, sizeof file, "%s/%s/moonmilter/testing/init.lua", own, places[i].lua);

@@ -275,8 +275,17 @@ static void push_host(lua_State *co, void *self)
 
 static void unload_ended(struct mm_task *t, enum mm_run run, struct mm_fault *why)
 {
-	if (run == MM_RUN_FAILED)
-		mm_log_say(t->generation->settings.log, MM_LEVEL_ERROR, "script_error", "on_unload: %s", why->text);
+	struct mm_log_line line;
+	if (run != MM_RUN_FAILED)
+		return;
+	mm_census_add(t->generation->settings.row->script_errors, 1);
+	mm_log_begin(&line, t->generation->settings.log, MM_LEVEL_ERROR, "script_error");
+	mm_log_string(&line, "milter", t->generation->settings.milter_in_log);
+	mm_log_string(&line, "script", t->script->path);
+	mm_log_string(&line, "handler", mm_stage_handler(MM_STAGE_unload));
+	mm_log_string(&line, "error", why->text);
+	mm_log_alike(&line, t->script->path, strlen(t->script->path));
+	mm_log_end(&line);
 }
 
 void mm_load_run_unloaders(struct mm_generation *g)
@@ -288,6 +297,7 @@ void mm_load_run_unloaders(struct mm_generation *g)
 		if (ref == MM_NO_REF)
 			continue;
 		mm_task_init(&task, g, NULL, unload_ended);
+		task.script = &g->scripts[i];
 		unload_ended(&task, mm_call_function(&task, ref, push_host, g, &why), &why);
 		mm_task_cancel(&task, MM_CANCEL_SHUTDOWN);
 		mm_task_release(&task);

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define MESSAGE_MAX 640u        /* bytes of an error before its traceback */
+
 /* ---- frames ---- */
 
 /* The reader of an error has no use for the runtime's own Lua between a primitive and the script. */
@@ -144,6 +146,22 @@ static const char *push_located(lua_State *L, lua_State *co, const char *message
 	return lua_tostring(L, -1);
 }
 
+/* A message that leaves no room for a traceback is cut in its middle. */
+static const char *push_shortened(lua_State *L, const char *message)
+{
+	size_t size = strlen(message);
+	char text[2 * MESSAGE_MAX];
+	if (size < MESSAGE_MAX)
+		return message;
+	size_t tail = size > MESSAGE_MAX ? MESSAGE_MAX : size;
+	memcpy(text, message, MESSAGE_MAX);
+	memcpy(text + MESSAGE_MAX, message + size - tail, tail);
+	size = MESSAGE_MAX + tail;
+	mm_fault_shorten(text, size, MESSAGE_MAX);
+	lua_pushstring(L, text);
+	return lua_tostring(L, -1);
+}
+
 void mm_blame_describe(lua_State *L, lua_State *co, bool needs_location, struct mm_fault *why)
 {
 	const char *message = lua_tostring(co, -1);
@@ -157,6 +175,7 @@ void mm_blame_describe(lua_State *L, lua_State *co, bool needs_location, struct 
 	message = push_blame(L, co, message);
 	if (needs_location)
 		message = push_located(L, co, message);
+	message = push_shortened(L, message);
 	lua_pushliteral(L, "");
 	if (has_script_frame(co))
 		luaL_traceback(L, co, "", 0);

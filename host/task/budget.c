@@ -158,6 +158,7 @@ static void report(lua_State *L)
 	luaL_traceback(L, L, NULL, 0);
 	mm_log_begin(&line, budget.log, MM_LEVEL_WARN, "loop_blocked");
 	mm_whose_log(&whose, &line);
+	mm_log_string(&line, "script", mm_whose_path(&whose));
 	if (whose.session != NULL)
 		mm_log_string(&line, "handler", mm_whose_handler(&whose));
 	mm_log_seconds(&line, "seconds", mm_clock_now() - budget.slice_wall);

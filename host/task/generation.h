@@ -78,6 +78,7 @@ struct mm_task {
 	struct mm_limit          *limits;       /* owned: innermost first */
 	struct mm_task_group     *group;        /* borrowed: of a spawned task; NULL: a handler's own task */
 	const struct mm_script   *script;       /* borrowed: of a spawned task or deferred function; may be NULL */
+	const char               *path;         /* borrowed: the file whose load has started it, when script is NULL */
 	struct mm_task           *next_ready, *previous_ready;  /* borrowed: of the run queue */
 	/* Called when a wait is over and the coroutine has been resumed. */
 	void                    (*resumed)(struct mm_task *, enum mm_run, struct mm_fault *);

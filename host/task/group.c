@@ -12,6 +12,7 @@
 struct mm_deferred {
 	int                 ref;        /* reference, owned */
 	const struct mm_script *script; /* borrowed: the script that deferred it; may be NULL */
+	const char         *path;       /* borrowed: as mm_task's */
 	struct mm_deferred *next;
 };
 
@@ -111,6 +112,7 @@ static void log_failure(struct mm_task *t, const char *what, const char *text)
 	mm_fault_set(&shown, MM_FAULT_SCRIPT, "%s", text);
 	mm_blame_hide_runtime(shown.text);
 	mm_task_count_error(t);
+	mm_census_add(t->generation->settings.row->script_errors, 1);
 	mm_log_begin(&line, t->generation->settings.log, MM_LEVEL_ERROR, "script_error");
 	mm_log_string(&line, "milter", t->generation->settings.milter_in_log);
 	if (whose.session != NULL)
@@ -212,13 +214,15 @@ static void cancel_now(struct mm_spawned *sp, enum mm_cancel why)
 
 /* ---- groups ---- */
 
-bool mm_task_group_defer(struct mm_task_group *group, int ref, const struct mm_script *script)
+bool mm_task_group_defer(struct mm_task_group *group, int ref, const struct mm_task *by)
 {
+	struct mm_whose whose = mm_whose_of(by);
 	struct mm_deferred *d = malloc(sizeof *d);
 	if (d == NULL)
 		return false;
 	d->ref = ref;
-	d->script = script;
+	d->script = whose.script;
+	d->path = whose.path;
 	d->next = group->deferred;
 	group->deferred = d;
 	group->count++;
@@ -238,6 +242,7 @@ static void run_deferred(struct mm_generation *g, struct mm_script_session *ss, 
 	struct mm_fault fault;
 	mm_task_init(&task, g, ss, deferred_resumed);
 	task.script = d->script;
+	task.path = d->path;
 	task.is_cancelled = true;               /* its owner has ended: waits raise */
 	task.why = why;
 	deferred_resumed(&task, mm_call_function(&task, d->ref, NULL, NULL, &fault), &fault);

@@ -53,9 +53,8 @@ bool mm_spawned_cancel(struct mm_spawned *);
 struct mm_waiting *mm_waiting_new(struct mm_task *waiter, struct mm_spawned *const *tasks, unsigned count);
 void mm_waiting_free(struct mm_waiting *);
 
-/* Adds a function by its registry reference, which it TAKES; script: its owner, borrowed, or NULL.
- * False: out of memory. */
-bool mm_task_group_defer(struct mm_task_group *, int ref, const struct mm_script *script);
+/* Adds a function by its registry reference, which it TAKES; by: the task that defers it. False: out of memory. */
+bool mm_task_group_defer(struct mm_task_group *, int ref, const struct mm_task *by);
 /* Ends all tasks, then runs the deferred functions. session: its owner; NULL: the group is the generation's. */
 void mm_task_group_end(struct mm_task_group *, struct mm_generation *, struct mm_script_session *session,
 	enum mm_cancel why);

@@ -9,9 +9,19 @@ const char *mm_whose_handler(const struct mm_whose *w)
 
 const char *mm_whose_path(const struct mm_whose *w)
 {
-	if (w->script != NULL)
-		return w->script->path;
-	return w->work == MM_WHOSE_LOAD ? w->generation->loading : NULL;
+	return w->script != NULL ? w->script->path : w->path;
+}
+
+struct mm_text mm_whose_name(const struct mm_whose *w)
+{
+	const char *path = mm_whose_path(w), *slash = path != NULL ? strrchr(path, '/') : NULL;
+	struct mm_text name = { slash != NULL ? slash + 1 : path, 0 };
+	if (path == NULL)
+		return name;
+	name.size = strlen(name.bytes);
+	if (name.size > 4 && strcmp(name.bytes + name.size - 4, ".lua") == 0)
+		name.size -= 4;
+	return name;
 }
 
 struct mm_text mm_whose_queue_id(const struct mm_whose *w)

@@ -18,6 +18,8 @@ struct mm_whose {
 	const struct mm_script_session *session;        /* NULL: none */
 	const struct mm_script         *script;         /* NULL: not known, as while loading and
 	                                                 * in tasks spawned then */
+	const char                     *path;           /* of the file that is being loaded, or was when the task
+	                                                 * was spawned; NULL: script says it */
 	enum mm_whose_work              work;
 };
 
@@ -27,14 +29,18 @@ static inline struct mm_whose mm_whose_of(const struct mm_task *t)
 	const struct mm_generation *g = t->generation;
 	const struct mm_script_session *ss = t->session;
 	if (ss != NULL && t == &ss->task && ss->has_event && ss->script_at < g->script_count)
-		return (struct mm_whose){ g, ss, &g->scripts[ss->script_at], MM_WHOSE_HANDLER };
-	return (struct mm_whose){ g, ss, t->script, t == &g->load_task ? MM_WHOSE_LOAD : MM_WHOSE_TASK };
+		return (struct mm_whose){ g, ss, &g->scripts[ss->script_at], NULL, MM_WHOSE_HANDLER };
+	if (t == &g->load_task)
+		return (struct mm_whose){ g, ss, t->script, g->loading, MM_WHOSE_LOAD };
+	return (struct mm_whose){ g, ss, t->script, t->path, MM_WHOSE_TASK };
 }
 
 /* "on_eom", "load", "task". Static. */
 const char *mm_whose_handler(const struct mm_whose *);
 /* Path of the script, or of the file that is being loaded; NULL: not known. */
 const char *mm_whose_path(const struct mm_whose *);
+/* Its file name without ".lua", as log lines of scripts have it; size 0: not known. BORROWED as the path. */
+struct mm_text mm_whose_name(const struct mm_whose *);
 /* Size 0: not known yet. BORROWED from the session. */
 struct mm_text mm_whose_queue_id(const struct mm_whose *);
 /* Adds milter (when there are several), session and queue id, as far as they are known. */

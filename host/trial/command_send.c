@@ -17,7 +17,9 @@
 /* ---- a blocking socket with time limits ---- */
 
 struct link {
-	int     fd;
+	struct mm_endpoint spec;
+	char    name[MM_ENDPOINT_TEXT_SIZE];
+	int     fd;                     /* owned; -1: closed */
 	double  write_timeout_s;
 	uint8_t bytes[65536];
 };
@@ -106,6 +108,17 @@ static bool connect_to(const struct mm_endpoint *spec, int *fd, struct mm_fault 
 		error == ECONNREFUSED || error == ENOENT ? ": is the milter running, and does it listen there?" : "");
 }
 
+/* As an MTA does for its next client. */
+static bool reconnect(void *self, struct mm_fault *why)
+{
+	struct link *l = self;
+	close(l->fd);
+	bool ok = connect_to(&l->spec, &l->fd, why);
+	if (!ok)
+		l->fd = -1;
+	return ok;
+}
+
 /* ---- the command ---- */
 
 enum { OPTION_TO = MM_TRIAL_END };
@@ -119,11 +132,11 @@ static bool take(void *self, int option, const char *argument, struct mm_fault *
 
 static int help(void)
 {
-	printf("Usage: moonmilter send --to SPEC [OPTION]... MESSAGE.eml...\n\n"
-		"Connects to any milter and speaks to it as an MTA would, for each message file (\"-\": standard "
-		"input),\nall over one connection. Shows every reply, every edit, the verdict and the message as the "
-		"MTA would pass it on.\nMarks replies that Postfix or Sendmail would not accept, or would treat "
-		"differently, with a complaint.\n\n"
+	printf("Usage: moonmilter send --to SPEC [OPTION]... MESSAGE...\n\n"
+		"Connects to any milter and speaks to it as an MTA would, for each message, all over one connection. "
+		"Shows every reply,\nevery edit, the verdict and the message as the MTA would pass it on. Marks replies "
+		"that Postfix or Sendmail would not\naccept, or would treat differently, with a complaint. MESSAGE is a "
+		"file, an mbox, a maildir, a directory of message\nfiles, or \"-\": standard input.\n\n"
 		"  --to SPEC\n"
 		"        Where the milter listens: unix:PATH, inet:PORT[@HOST], inet6:PORT[@HOST], inet:HOST:PORT.\n"
 		"        HOST is a numeric address or localhost.\n");
@@ -136,27 +149,43 @@ static int help(void)
 	return 0;
 }
 
-static int run(struct mm_trial *t, const char *to, char **files, size_t count)
+static int run(struct mm_trial *t, struct link *l, struct mm_mailbox *box)
 {
-	struct mm_endpoint spec;
 	struct mm_fault why;
-	char peer[MM_ENDPOINT_TEXT_SIZE], text[sizeof why.text + MM_ENDPOINT_TEXT_SIZE + 8];
-	if (!mm_endpoint_parse(to, &spec, &why))
-		return mm_trial_fail(t, EX_USAGE, why.text);
-	struct link *l = malloc(sizeof *l);
+	char text[sizeof why.text + MM_ENDPOINT_TEXT_SIZE + 8];
+	l->write_timeout_s = t->plan.command_timeout_s > 0 ? t->plan.command_timeout_s : 30;
+	if (!connect_to(&l->spec, &l->fd, &why)) {
+		snprintf(text, sizeof text, "%s: %s", l->name, why.text);
+		return mm_trial_fail(t, why.class == MM_FAULT_CONFIG ? EX_USAGE : EX_UNAVAILABLE, text);
+	}
+	struct mm_trial_peer peer = {
+		.transport = { .self = l, .write = write_all, .read = read_some }, .name = l->name, .self = l,
+		.reopen = reconnect,
+	};
+	int code = mm_trial_run(t, &peer, box);
+	if (l->fd >= 0)
+		close(l->fd);
+	return code;
+}
+
+static int run_files(struct mm_trial *t, const char *to, char **files)
+{
+	struct mm_mailbox box = { .count = 0 };
+	struct mm_fault why;
+	struct link *l = calloc(1, sizeof *l);
+	int code = -1;
 	if (l == NULL)
 		return mm_trial_fail(t, EX_OSERR, "out of memory");
-	mm_endpoint_text(&spec, peer, sizeof peer);
-	l->write_timeout_s = t->plan.command_timeout_s > 0 ? t->plan.command_timeout_s : 30;
-	int code;
-	if (connect_to(&spec, &l->fd, &why)) {
-		struct mm_dialogue_transport transport = { .self = l, .write = write_all, .read = read_some };
-		code = mm_trial_run(t, transport, peer, files, count);
-		close(l->fd);
-	} else {
-		snprintf(text, sizeof text, "%s: %s", peer, why.text);
-		code = mm_trial_fail(t, why.class == MM_FAULT_CONFIG ? EX_USAGE : EX_UNAVAILABLE, text);
-	}
+	if (!mm_endpoint_parse(to, &l->spec, &why))
+		code = mm_trial_fail(t, EX_USAGE, why.text);
+	for (; code < 0 && *files != NULL; files++)     /* before anything is sent to the filter */
+		if (!mm_mailbox_add(&box, *files, &why))
+			code = mm_trial_fail(t, EX_NOINPUT, why.text);
+	if (code < 0)
+		mm_endpoint_text(&l->spec, l->name, sizeof l->name);
+	if (code < 0)
+		code = run(t, l, &box);
+	mm_mailbox_free(&box);
 	free(l);
 	return code;
 }
@@ -178,9 +207,10 @@ int mm_command_send(int argc, char **argv)
 		code = mm_trial_fail(&t, EX_USAGE, "--to SPEC is missing; it says where the milter "
 			"listens. See --help");
 	else if (first == argc)
-		code = mm_trial_fail(&t, EX_USAGE, "no message file is given; \"-\" reads standard input");
+		code = mm_trial_fail(&t, EX_USAGE, "no message is given; name a file, an mbox, a "
+			"maildir, or \"-\" for standard input");
 	else
-		code = run(&t, to, argv + first, (size_t)(argc - first));
+		code = run_files(&t, to, argv + first);
 	mm_trial_free(&t);
 	return code;
 }

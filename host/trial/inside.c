@@ -1,9 +1,11 @@
 #include "trial/inside.h"
 
 #include "base/clock.h"
+#include "trial/log_lines.h"
 
 #include <stdio.h>
 
+#define OWN_SETS 2u             /* of the log, before those of the command line, which override them */
 #define CLOSE_S 5.0             /* seconds that on_done and on_close may take at the end */
 
 bool mm_inside_take(struct mm_inside *in, int letter, const char *argument, struct mm_fault *why)
@@ -22,7 +24,7 @@ bool mm_inside_take(struct mm_inside *in, int letter, const char *argument, stru
 		if (in->set_count == MM_INSIDE_SETS_MAX)
 			return mm_fault_set(why, MM_FAULT_CONFIG, "--set is given more than %d times",
 				MM_INSIDE_SETS_MAX);
-		in->sets[in->set_count++] = argument;
+		in->sets[OWN_SETS + in->set_count++] = argument;
 		return true;
 	}
 }
@@ -35,6 +37,11 @@ bool mm_inside_has_scripts(const struct mm_inside *in, int operand_count)
 static void show_log(void *self, enum mm_level level, const char *line, size_t size)
 {
 	const struct mm_inside *in = self;
+	if (in->shows_scripts && !in->is_verbose && !in->is_quiet) {
+		fflush(stdout);
+		mm_log_line_show(level, (struct mm_text){ line, size });
+		return;
+	}
 	if (!in->is_verbose && level < MM_LEVEL_ERROR && (level < MM_LEVEL_WARN || in->is_quiet))
 		return;
 	fflush(stdout);
@@ -43,11 +50,13 @@ static void show_log(void *self, enum mm_level level, const char *line, size_t s
 
 bool mm_inside_start(struct mm_inside *in, char **scripts, bool guard, struct mm_error *error)
 {
+	in->sets[0] = "log_format=text";
+	in->sets[1] = in->is_verbose ? "log_level=debug" : "log_level=info";
 	struct mm_host_options options = {
 		.size = sizeof options, .config_file = in->config_file, .no_sockets = true, .guard_scripts = guard,
 		.log = show_log, .log_self = in,
 		.scripts = scripts[0] != NULL ? (const char *const *)scripts : NULL,
-		.set = in->set_count > 0 ? in->sets : NULL,
+		.set = in->sets,
 	};
 	in->host = mm_host_new(&options, error);
 	return in->host != NULL && mm_host_start(in->host, error);

@@ -15,9 +15,10 @@
 struct mm_inside {
 	const char     *config_file;    /* NULL: the default file, if no scripts are given */
 	const char     *milter;         /* NULL: the first */
-	const char     *sets[MM_INSIDE_SETS_MAX + 1];
+	const char     *sets[MM_INSIDE_SETS_MAX + 3];   /* the first two are ours */
 	unsigned        set_count;
-	bool            is_verbose;     /* shows every log line, not only warnings and errors */
+	bool            is_verbose;     /* shows every log line as it is, not only warnings and errors */
+	bool            shows_scripts;  /* shows what scripts say and warnings, in short */
 	bool            is_quiet;       /* shows errors only */
 	struct mm_host *host;           /* owned; NULL: not started */
 };
@@ -35,7 +36,7 @@ struct mm_inside {
 	"  -s, --set KEY=VALUE\n" \
 	"        Set a key of the configuration; may be repeated.\n" \
 	"  -v, --verbose\n" \
-	"        Show every log line, not only warnings and errors.\n"
+	"        Show every log line, down to log.debug, as the host would write it.\n"
 
 /* False: the option was given too often. */
 bool mm_inside_take(struct mm_inside *, int letter, const char *argument, struct mm_fault *why);

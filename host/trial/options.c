@@ -2,6 +2,7 @@
 
 #include "base/array.h"
 #include "base/suggest.h"
+#include "base/terminal.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -192,7 +193,7 @@ static bool take_number(const char *option, const char *value, double least, dou
 static bool take_expect(struct mm_trial *t, const char *value, struct mm_fault *why)
 {
 	static const char *const words[] = { "accept", "continue", "reject", "tempfail", "discard", "quarantine",
-		"abort", "failed", NULL };
+		"abort", "failed", "error", NULL };
 	size_t size = strcspn(value, ":");
 	for (size_t i = 0; words[i] != NULL; i++) {
 		if (strlen(words[i]) != size || memcmp(words[i], value, size) != 0)
@@ -204,8 +205,8 @@ static bool take_expect(struct mm_trial *t, const char *value, struct mm_fault *
 		t->expect_code = (unsigned)code;
 		return true;
 	}
-	return bad(why, "expect", value, "use accept reject tempfail discard quarantine abort or failed, optionally "
-		"with a code: reject:550");
+	return bad(why, "expect", value, "use accept reject tempfail discard quarantine abort failed or error, "
+		"optionally with a code: reject:550");
 }
 
 static bool take_mta(struct mm_trial *t, const char *value, struct mm_fault *why)
@@ -254,6 +255,8 @@ static bool take_option(struct mm_trial *t, int option, const char *value, struc
 	case MM_TRIAL_JSON:          t->shows_json = true; return true;
 	case MM_TRIAL_REPLIES:       t->shows_replies = true; return true;
 	case MM_TRIAL_TRACE:         t->shows_trace = true; return true;
+	case MM_TRIAL_COLOR:
+		return mm_terminal_set_colour(value) || bad(why, "color", value, "auto, always or never");
 	case MM_TRIAL_OUTPUT:        t->output = value; return true;
 	case MM_TRIAL_QUIET:         t->is_quiet = true; return true;
 	case MM_TRIAL_HELP:          t->wants_help = true; return true;

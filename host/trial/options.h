@@ -45,12 +45,14 @@
 		"Sendmail 10.") \
 	X(EXPECT,        "expect",         "VERDICT[:CODE]", \
 		"Exit with status 1 unless every message ends like this: accept reject tempfail discard\n" \
-		"quarantine abort failed, or with the reply code: reject:550.") \
+		"quarantine abort failed error (a script failed), or with the reply code: reject:550.") \
 	X(DIFF,          "diff",           NULL,       "Show the changes of the message instead of all of it.") \
 	X(JSON,          "json",           NULL,       "Show everything as JSON, one object on a line for " \
 		"each message.") \
 	X(REPLIES,       "replies",        NULL,       "Show the reply to every command.") \
 	X(TRACE,         "trace",          NULL,       "Show every packet as it goes over the wire, decoded.") \
+	X(COLOR,         "color",          "WHEN", \
+		"Colour the output: auto (the default: on a terminal, unless NO_COLOR is set), always, never.") \
 	X(OUTPUT,        "output",         "FILE", \
 		"Write the resulting message to FILE (\"-\": standard output, and nothing else there).") \
 	X(QUIET,         "quiet",          NULL,       "Show nothing; for use with --expect.") \
@@ -64,6 +66,8 @@ enum mm_trial_option {
 	MM_TRIAL_END            /* letters of a command's own options begin here */
 };
 
+struct mm_trial_run;
+
 struct mm_trial {
 	const char               *command;      /* "send", for messages; borrowed */
 	struct mm_dialogue_plan   plan;
@@ -71,6 +75,8 @@ struct mm_trial {
 	uint32_t                  macro_count, macro_capacity;
 	char                    **owned;        /* owned, and what it points to: texts made from arguments */
 	uint32_t                  owned_count, owned_capacity;
+	unsigned long             script_errors;        /* of the messages tried so far */
+	struct mm_trial_run      *run;          /* borrowed: the one under way; NULL: none */
 	const char               *from;         /* borrowed from argv; NULL: from the message */
 	const char              **rcpts;        /* owned array, borrowed from argv */
 	uint32_t                  rcpt_count, rcpt_capacity;

@@ -285,6 +285,37 @@ void mm_transcript_verdict(struct mm_buffer *out, const struct mm_dialogue_resul
 	if (r->recipients_refused > 0 && r->stage != MM_STAGE_rcpt)
 		appendf(out, " (%u recipient%s refused)", r->recipients_refused, r->recipients_refused > 1 ? "s" : "");
 	append(out, "\n");
+	if (r->decided_by.size == 0)
+		return;
+	append(out, "  decided by ");
+	mm_transcript_shown(out, mm_dialogue_text(r, r->decided_by));
+	append(out, "\n");
+}
+
+void mm_transcript_refused(struct mm_buffer *out, const struct mm_mail_file *m, const struct mm_dialogue_result *r)
+{
+	for (uint32_t i = 0; i < r->reply_count; i++) {
+		const struct mm_dialogue_reply *e = &r->replies[i];
+		struct mm_mta_reply reply;
+		bool is_refusal = e->letter == SMFIR_REJECT || e->letter == SMFIR_TEMPFAIL
+			|| e->letter == SMFIR_REPLYCODE;
+		if (e->command != SMFIC_RCPT || !is_refusal || !mm_dialogue_reply_at(r, i, &reply)
+		    || e->nth >= m->recipient_count)
+			continue;
+		append(out, "  refused ");
+		append_cut(out, mm_mail_text(m, m->recipients[e->nth].address));
+		append(out, ": ");
+		if (reply.first.size > 0)
+			append_cut(out, reply.first);
+		else
+			append(out, mm_mta_reply_word(&reply));
+		if (e->decided_by.size > 0) {
+			append(out, " (");
+			mm_transcript_shown(out, mm_dialogue_text(r, e->decided_by));
+			append(out, ")");
+		}
+		append(out, "\n");
+	}
 }
 
 /* ---- JSON ---- */
@@ -361,6 +392,10 @@ static void json_replies(struct mm_json *j, const struct mm_dialogue_result *r)
 		} else {
 			mm_json_text(j, (struct mm_text){ NULL, 0 });
 		}
+		if (e->decided_by.size > 0) {
+			mm_json_key(j, "decided_by");
+			mm_json_text(j, mm_dialogue_text(r, e->decided_by));
+		}
 		mm_json_key(j, "seconds");
 		mm_json_number(j, e->seconds);
 		if (e->complaint.size > 0) {
@@ -407,6 +442,8 @@ static void json_verdict(struct mm_json *j, const struct mm_dialogue_result *r)
 		mm_json_string(j, NULL);
 	mm_json_key(j, "reply");
 	mm_json_text(j, r->is_decided ? mm_dialogue_text(r, r->text) : (struct mm_text){ NULL, 0 });
+	mm_json_key(j, "decided_by");
+	mm_json_text(j, r->decided_by.size > 0 ? mm_dialogue_text(r, r->decided_by) : (struct mm_text){ NULL, 0 });
 	mm_json_key(j, "recipients_refused");
 	mm_json_integer(j, r->recipients_refused);
 	mm_json_key(j, "complaints");
@@ -414,7 +451,7 @@ static void json_verdict(struct mm_json *j, const struct mm_dialogue_result *r)
 }
 
 void mm_transcript_json(struct mm_json *j, const char *file, enum mm_mta_kind kind, const struct mm_dialogue_result *r,
-	const struct mm_mail_file *edited, const struct mm_fault *why)
+	const struct mm_mail_file *edited, const struct mm_fault *why, unsigned long script_errors)
 {
 	mm_json_open(j, '{');
 	mm_json_key(j, "file");
@@ -426,6 +463,8 @@ void mm_transcript_json(struct mm_json *j, const char *file, enum mm_mta_kind ki
 	mm_json_text(j, edited->is_quarantined ? mm_mail_text(edited, edited->reason) : (struct mm_text){ NULL, 0 });
 	mm_json_key(j, "error");
 	mm_json_string(j, why != NULL && why->class != MM_FAULT_NONE ? why->text : NULL);
+	mm_json_key(j, "script_errors");
+	mm_json_integer(j, (int64_t)script_errors);
 	json_edits(j, r);
 	json_replies(j, r);
 	json_envelope(j, edited);

@@ -1,6 +1,7 @@
 #include "trial/trial.h"
 
 #include "base/safe_path.h"
+#include "base/terminal.h"
 #include "trial/diff.h"
 #include "trial/transcript.h"
 
@@ -18,27 +19,7 @@ int mm_trial_fail(const struct mm_trial *t, int code, const char *text)
 	return code;
 }
 
-/* ---- files ---- */
-
-static bool read_all(const char *path, struct mm_buffer *out, struct mm_fault *why)
-{
-	FILE *f = strcmp(path, "-") == 0 ? stdin : fopen(path, "rb");
-	if (f == NULL)
-		return mm_fault_set(why, MM_FAULT_CONFIG, "%s: %s", path, strerror(errno));
-	for (;;) {
-		uint8_t *to = mm_buffer_reserve(out, 65536);
-		size_t n = to != NULL ? fread(to, 1, 65536, f) : 0;
-		out->size += n;
-		if (n == 0)
-			break;
-	}
-	bool ok = !ferror(f) && !out->failed;
-	if (!ok)
-		mm_fault_set(why, MM_FAULT_CONFIG, "%s: %s", path, out->failed ? "out of memory" : strerror(errno));
-	if (f != stdin)
-		fclose(f);
-	return ok;
-}
+/* ---- messages ---- */
 
 static bool fill_envelope(const struct mm_trial *t, struct mm_mail_file *m)
 {
@@ -50,23 +31,33 @@ static bool fill_envelope(const struct mm_trial *t, struct mm_mail_file *m)
 	return mm_mail_file_guess_envelope(m);
 }
 
-/* 0, EX_NOINPUT or EX_DATAERR. */
-static int load(const struct mm_trial *t, const char *path, struct mm_mail_file *m, struct mm_fault *why)
+static const char *empty_text(const char *file)
 {
-	struct mm_buffer bytes = { .size = 0 };
+	return strcmp(file, "-") == 0 ? "standard input is empty: name a message file, or pipe one to this command"
+		: "the file is empty: there is no message in it";
+}
+
+/* 0, EX_NOINPUT or EX_DATAERR. */
+static int load(const struct mm_trial *t, struct mm_mailbox *box, uint32_t at, const char *file, struct mm_mail_file *m,
+	struct mm_fault *why)
+{
+	struct mm_text bytes;
 	struct mm_fault text;
-	int code = 0;
-	if (!read_all(path, &bytes, why)) {
-		code = EX_NOINPUT;
-	} else if (!mm_mail_file_parse(m, bytes.bytes, bytes.size, &text)) {
-		mm_fault_set(why, text.class, "%.200s: %.700s", path, text.text);
-		code = EX_DATAERR;
-	} else if (!fill_envelope(t, m)) {
-		mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory");
-		code = EX_OSERR;
+	if (!mm_mailbox_read(box, at, &bytes, why))
+		return EX_NOINPUT;
+	bool is_empty = bytes.size == strspn(bytes.size > 0 ? bytes.bytes : "", "\r\n") && bytes.size < 16;
+	if (bytes.size == 0 || is_empty) {
+		mm_fault_set(why, MM_FAULT_CONFIG, "%s: %s", file, empty_text(file));
+		return EX_DATAERR;
 	}
-	mm_buffer_free(&bytes);
-	return code;
+	if (!mm_mail_file_parse(m, bytes.bytes, bytes.size, &text)) {
+		mm_fault_set(why, text.class, "%s: %s", file, text.text);
+		return EX_DATAERR;
+	}
+	if (fill_envelope(t, m))
+		return 0;
+	mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory");
+	return EX_OSERR;
 }
 
 /* ---- one outcome ---- */
@@ -75,11 +66,67 @@ struct outcome {
 	struct mm_dialogue_result result;
 	struct mm_mail_file       sent, edited;
 	struct mm_fault           why;          /* class NONE: the dialogue had no fault */
+	unsigned long             script_errors;        /* that its scripts made */
 };
 
-static void print(const struct mm_buffer *b)
+static bool passes(const struct outcome *o)
 {
-	fwrite(b->bytes, 1, b->size, stdout);
+	return o->why.class == MM_FAULT_NONE && o->result.is_decided && o->result.verdict == MM_VERDICT_accept;
+}
+
+/* Prints what a buffer has gathered, and empties it. */
+static void print(const struct mm_trial *t, struct mm_buffer *b)
+{
+	if (b->failed)
+		mm_trial_fail(t, 0, "out of memory");
+	else
+		fwrite(b->bytes, 1, b->size, stdout);
+	mm_buffer_free(b);
+}
+
+/* The word at the beginning of the text, in the colour of what happens to the mail. */
+static void print_verdict(const struct mm_trial *t, struct mm_buffer *b)
+{
+	static const struct {
+		const char   *word;
+		enum mm_paint paint;
+	} rows[] = {
+		{ "accept", MM_PAINT_GREEN }, { "reject", MM_PAINT_RED }, { "tempfail", MM_PAINT_YELLOW },
+		{ "discard", MM_PAINT_MAGENTA }, { "quarantine", MM_PAINT_MAGENTA }, { "failed", MM_PAINT_RED },
+	};
+	size_t size = b->size > 0 ? strcspn((const char *)b->bytes, " :\n") : 0;
+	for (size_t i = 0; !b->failed && i < sizeof rows / sizeof *rows; i++) {
+		if (strlen(rows[i].word) != size || memcmp(rows[i].word, b->bytes, size) != 0)
+			continue;
+		mm_terminal_paint(STDOUT_FILENO, rows[i].paint);
+		fwrite(b->bytes, 1, size, stdout);
+		mm_terminal_paint(STDOUT_FILENO, MM_PAINT_NONE);
+		mm_buffer_consume(b, size);
+		break;
+	}
+	print(t, b);
+}
+
+static void print_changes(const struct mm_trial *t, struct mm_buffer *b)
+{
+	const char *at = (const char *)b->bytes, *end = at + b->size;
+	while (!b->failed && at < end) {
+		const char *stop = memchr(at, '\n', (size_t)(end - at));
+		size_t size = stop != NULL ? (size_t)(stop - at) : (size_t)(end - at);
+		enum mm_paint paint = *at == '-' ? MM_PAINT_RED : *at == '+' ? MM_PAINT_GREEN : *at == '@' ? MM_PAINT_CYAN
+			: MM_PAINT_NONE;
+		if (paint != MM_PAINT_NONE)
+			mm_terminal_paint(STDOUT_FILENO, paint);
+		fwrite(at, 1, size, stdout);
+		if (paint != MM_PAINT_NONE)
+			mm_terminal_paint(STDOUT_FILENO, MM_PAINT_NONE);
+		if (stop != NULL)
+			fputc('\n', stdout);
+		at += size + (stop != NULL);
+	}
+	if (b->failed)
+		mm_trial_fail(t, 0, "out of memory");
+	mm_buffer_free(b);
 }
 
 static void append_changes(const char *file, const struct outcome *o, struct mm_buffer *out)
@@ -97,48 +144,56 @@ static void append_changes(const char *file, const struct outcome *o, struct mm_
 	mm_buffer_free(&after);
 }
 
-static void append_summary(const struct mm_trial *t, const char *file, const struct outcome *o, bool is_one,
-	struct mm_buffer *out)
+static void show_verdict(const struct mm_trial *t, const char *file, const struct outcome *o, bool is_one)
 {
-	if (!is_one) {
-		mm_buffer_append(out, file, strlen(file));
-		mm_buffer_append(out, ": ", 2);
-	}
+	struct mm_buffer out = { .size = 0 };
+	if (!is_one)
+		printf("%s: ", file);
 	if (o->why.class != MM_FAULT_NONE) {
-		mm_buffer_append(out, "failed: ", 8);
-		mm_buffer_append(out, o->why.text, strlen(o->why.text));
-		mm_buffer_append_u8(out, '\n');
+		mm_buffer_append(&out, "failed: ", 8);
+		mm_transcript_shown(&out, mm_text_of(o->why.text));
+		mm_buffer_append_u8(&out, '\n');
 	} else {
-		mm_transcript_verdict(out, &o->result);
+		mm_transcript_verdict(&out, &o->result);
 	}
-	if (t->shows_replies || o->result.complaint_count > 0)
-		mm_transcript_replies(out, &o->sent, &o->result);
-	else
-		mm_transcript_edits(out, &o->result);
+	mm_buffer_append_u8(&out, '\0');        /* for strcspn() */
+	out.size -= out.size > 0;
+	print_verdict(t, &out);
+	if (t->shows_replies || o->result.complaint_count > 0) {
+		mm_transcript_replies(&out, &o->sent, &o->result);
+	} else {
+		mm_transcript_refused(&out, &o->sent, &o->result);
+		mm_transcript_edits(&out, &o->result);
+	}
+	print(t, &out);
 }
 
+static void show_json(const struct mm_trial *t, const char *file, const struct outcome *o)
+{
+	struct mm_buffer out = { .size = 0 };
+	struct mm_json j = { .out = &out };
+	mm_transcript_json(&j, file, t->plan.kind, &o->result, &o->edited, &o->why, o->script_errors);
+	mm_buffer_append_u8(&out, '\n');
+	print(t, &out);
+}
+
+/* Of several messages the text is shown only as a diff: the verdicts would be lost in it. */
 static void show(const struct mm_trial *t, const char *file, const struct outcome *o, bool is_one)
 {
 	struct mm_buffer out = { .size = 0 };
-	bool passes = o->why.class == MM_FAULT_NONE && o->result.is_decided && o->result.verdict == MM_VERDICT_accept;
 	if (t->shows_json) {
-		struct mm_json j = { .out = &out };
-		mm_transcript_json(&j, file, t->plan.kind, &o->result, &o->edited, &o->why);
-		mm_buffer_append_u8(&out, '\n');
-	} else {
-		append_summary(t, file, o, is_one, &out);
-		if (passes && t->shows_diff) {
-			append_changes(file, o, &out);
-		} else if (passes && t->output == NULL) {
-			mm_buffer_append_u8(&out, '\n');
-			mm_mail_file_write(&o->edited, &out);
-		}
+		show_json(t, file, o);
+		return;
 	}
-	if (out.failed)
-		mm_trial_fail(t, 0, "out of memory");
-	else
-		print(&out);
-	mm_buffer_free(&out);
+	show_verdict(t, file, o, is_one);
+	if (passes(o) && t->shows_diff) {
+		append_changes(file, o, &out);
+		print_changes(t, &out);
+	} else if (passes(o) && t->output == NULL && is_one) {
+		mm_buffer_append_u8(&out, '\n');
+		mm_mail_file_write(&o->edited, &out);
+		print(t, &out);
+	}
 }
 
 /* NULL: a sentence has been printed. */
@@ -177,9 +232,16 @@ static bool write_output(const struct mm_trial *t, const struct outcome *o)
 	return ok;
 }
 
+static const char *word_of(const struct mm_trial *t, const struct outcome *o)
+{
+	if (t->expect != NULL && strcmp(t->expect, "error") == 0 && o->script_errors > 0)
+		return "error";
+	return o->why.class != MM_FAULT_NONE ? "failed" : mm_transcript_word(&o->result);
+}
+
 static bool is_expected(const struct mm_trial *t, const char *file, const struct outcome *o, bool is_one)
 {
-	const char *word = o->why.class != MM_FAULT_NONE ? "failed" : mm_transcript_word(&o->result);
+	const char *word = word_of(t, o);
 	char wanted[8] = "", got[8] = "", text[512];
 	if (strcmp(word, t->expect) == 0 && (t->expect_code == 0 || t->expect_code == o->result.code))
 		return true;
@@ -193,13 +255,18 @@ static bool is_expected(const struct mm_trial *t, const char *file, const struct
 	return false;
 }
 
+/* A script that failed is never what a test expects, unless it says so: its verdict is that of on_error. */
 static int code_of(const struct mm_trial *t, const char *file, const struct outcome *o, bool is_one)
 {
-	if (t->expect != NULL)
-		return is_expected(t, file, o, is_one) ? 0 : 1;
-	if (o->why.class == MM_FAULT_NONE)
+	bool is_wanted = t->expect != NULL && strcmp(t->expect, "error") == 0;
+	if (t->expect != NULL && !is_expected(t, file, o, is_one))
+		return 1;
+	if (o->why.class != MM_FAULT_NONE && t->expect == NULL)
+		return mm_trial_fail(t, EX_PROTOCOL, o->why.text);
+	if (o->script_errors == 0 || is_wanted)
 		return 0;
-	return mm_trial_fail(t, EX_PROTOCOL, o->why.text);
+	return mm_trial_fail(t, EX_SOFTWARE, "a script failed: see the error above. What is shown is what on_error makes "
+		"of it, not what the script wanted");
 }
 
 static void free_outcome(struct outcome *o)
@@ -211,74 +278,129 @@ static void free_outcome(struct outcome *o)
 
 /* ---- the run ---- */
 
-struct run {
+struct mm_trial_run {
 	struct mm_trial    *trial;
+	const struct mm_trial_peer *peer;       /* borrowed */
+	struct mm_mailbox  *box;                /* borrowed */
+	struct mm_dialogue_transport transport;
 	struct mm_dialogue *dialogue;
 	struct mm_dialogue_result opening;      /* of offer, connect and helo */
 	struct mm_fault     why;                /* of the opening */
 	bool                is_one;             /* there is only one message */
 	bool                is_stdout_taken;
+	int                 code;               /* the worst so far */
+	unsigned            counts[MM_VERDICT_COUNT + 3];       /* of outcomes, by word_row() */
+	/* for mm_trial_overdue(): the message that is being tried; NULL: none is */
+	struct outcome     *current;
+	const char         *file;
 };
 
-static int run_message(struct run *r, const char *file)
+static void worsen(struct mm_trial_run *r, int code)
+{
+	r->code = r->code > code ? r->code : code;
+}
+
+static void note_script_errors(struct mm_trial_run *r, struct outcome *o)
+{
+	unsigned long now = r->peer->script_errors != NULL ? r->peer->script_errors(r->peer->self) : 0;
+	o->script_errors = now - r->trial->script_errors;
+	r->trial->script_errors = now;
+}
+
+/* The words of a summary, in its order. */
+static const char *const words[] = { "accept", "quarantine", "reject", "tempfail", "discard", "abort", "none", "failed" };
+_Static_assert(sizeof words / sizeof *words <= MM_VERDICT_COUNT + 3, "counts[] has a place for each");
+
+static void count(struct mm_trial_run *r, const struct outcome *o)
+{
+	const char *word = o->why.class != MM_FAULT_NONE ? "failed" : mm_transcript_word(&o->result);
+	for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+		r->counts[i] += strcmp(words[i], word) == 0;
+}
+
+static int finish_message(struct mm_trial_run *r, struct outcome *o)
+{
+	struct mm_trial *t = r->trial;
+	note_script_errors(r, o);
+	count(r, o);
+	if (!t->is_quiet && !r->is_stdout_taken)
+		show(t, r->file, o, r->is_one);
+	int code = code_of(t, r->file, o, r->is_one);
+	if (t->output != NULL && passes(o) && !write_output(t, o))
+		code = EX_CANTCREAT;
+	fflush(stdout);                         /* the next may never end */
+	return code;
+}
+
+static int run_message(struct mm_trial_run *r, uint32_t at)
 {
 	struct mm_trial *t = r->trial;
 	struct outcome o = { .why = r->why };
 	struct mm_fault why = { .class = MM_FAULT_NONE };
-	int code = load(t, file, &o.sent, &why);
+	char name[512];
+	r->file = mm_mailbox_name(r->box, at, name, sizeof name);
+	int code = load(t, r->box, at, r->file, &o.sent, &why);
 	if (code != 0) {
 		free_outcome(&o);
 		return mm_trial_fail(t, code, why.text);
 	}
+	r->current = &o;
 	if (o.why.class == MM_FAULT_NONE)
 		mm_dialogue_message(r->dialogue, &o.sent, t->stop_after, t->hangs_up, &o.result, &o.why);
+	r->current = NULL;
 	if (!mm_mail_file_copy(&o.edited, &o.sent, &why)
-	    || (o.why.class == MM_FAULT_NONE && !mm_dialogue_apply(r->dialogue, &o.result, &o.edited, &why))) {
-		free_outcome(&o);
-		return mm_trial_fail(t, EX_OSERR, why.text);
-	}
-	if (!t->is_quiet && !r->is_stdout_taken)
-		show(t, file, &o, r->is_one);
-	code = code_of(t, file, &o, r->is_one);
-	bool passes = o.result.is_decided && o.result.verdict == MM_VERDICT_accept;
-	if (t->output != NULL && passes && o.why.class == MM_FAULT_NONE && !write_output(t, &o))
-		code = EX_CANTCREAT;
+	    || (o.why.class == MM_FAULT_NONE && !mm_dialogue_apply(r->dialogue, &o.result, &o.edited, &why)))
+		code = mm_trial_fail(t, EX_OSERR, why.text);
+	else
+		code = finish_message(r, &o);
 	free_outcome(&o);
 	return code;
+}
+
+int mm_trial_overdue(struct mm_trial *t, const char *text)
+{
+	struct mm_trial_run *r = t->run;
+	struct mm_fault ignored;
+	if (r == NULL || r->current == NULL)
+		return mm_trial_fail(t, EX_PROTOCOL, text);
+	struct outcome *o = r->current;
+	mm_fault_set(&o->why, MM_FAULT_PEER, "%s", text);
+	mm_mail_file_copy(&o->edited, &o->sent, &ignored);
+	worsen(r, finish_message(r, o));
+	return r->code;
 }
 
 static void print_packet(void *self, bool is_command, const struct mm_packet *p)
 {
 	struct mm_buffer line = { .size = 0 };
-	(void)self;
 	mm_transcript_packet(&line, is_command, p);
 	mm_buffer_append_u8(&line, '\n');
-	print(&line);
-	mm_buffer_free(&line);
+	mm_terminal_paint(STDOUT_FILENO, is_command ? MM_PAINT_DIM : MM_PAINT_CYAN);
+	print(self, &line);
+	mm_terminal_paint(STDOUT_FILENO, MM_PAINT_NONE);
+	fflush(stdout);
 }
 
 /* Shows the dialogue before any message. A fault there is reported with each message. */
-static void open_dialogue(struct run *r, const char *peer)
+static void open_dialogue(struct mm_trial_run *r)
 {
 	const struct mm_trial *t = r->trial;
+	struct mm_buffer out = { .size = 0 };
 	bool ok = mm_dialogue_open(r->dialogue, &r->opening, &r->why);
 	if (t->is_quiet || r->is_stdout_taken || t->shows_json
 	    || (!t->shows_replies && r->opening.complaint_count == 0))
 		return;
-	struct mm_buffer out = { .size = 0 };
 	if (ok) {
-		mm_buffer_append(&out, peer, strlen(peer));
+		mm_buffer_append(&out, r->peer->name, strlen(r->peer->name));
 		mm_buffer_append(&out, ": ", 2);
 		mm_transcript_offer(&out, &mm_dialogue_mta(r->dialogue)->agreed);
 		mm_buffer_append_u8(&out, '\n');
 	}
 	mm_transcript_replies(&out, NULL, &r->opening);
-	if (!out.failed)
-		print(&out);
-	mm_buffer_free(&out);
+	print(t, &out);
 }
 
-static void quit(struct run *r)
+static void quit(struct mm_trial_run *r)
 {
 	struct mm_dialogue_result end = { .reply_count = 0 };
 	struct mm_fault why = { .class = MM_FAULT_NONE };
@@ -291,39 +413,83 @@ static void quit(struct run *r)
 	mm_dialogue_result_free(&end);
 }
 
-int mm_trial_run(struct mm_trial *t, struct mm_dialogue_transport transport, const char *peer,
-	char **files, size_t count)
+/* False: out of memory. */
+static bool begin_session(struct mm_trial_run *r)
+{
+	mm_dialogue_result_free(&r->opening);
+	mm_dialogue_free(r->dialogue);
+	r->why = (struct mm_fault){ .class = MM_FAULT_NONE };
+	r->dialogue = mm_dialogue_new(&r->trial->plan, r->transport);
+	if (r->dialogue == NULL)
+		return false;
+	open_dialogue(r);
+	return true;
+}
+
+/* An MTA does not go on with a filter that has failed: the next message gets a new session. */
+static bool renew_session(struct mm_trial_run *r)
+{
+	struct mm_fault why;
+	if (r->peer->reopen == NULL || !mm_dialogue_has_failed(r->dialogue))
+		return true;
+	if (!r->peer->reopen(r->peer->self, &why))
+		return true;                    /* what failed is said with each message */
+	return begin_session(r);
+}
+
+/* "3 messages: 2 accept, 1 reject" */
+static void show_summary(const struct mm_trial_run *r, size_t all)
+{
+	const char *between = ": ";
+	if (r->is_one || r->trial->is_quiet || r->is_stdout_taken || r->trial->shows_json)
+		return;
+	printf("%zu messages", all);
+	for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+		if (r->counts[i] == 0)
+			continue;
+		printf("%s%u %s", between, r->counts[i], words[i]);
+		between = ", ";
+	}
+	printf("\n");
+}
+
+static void set_times(struct mm_trial *t)
 {
 	bool as_sendmail = t->plan.kind == MM_MTA_SENDMAIL;
-	for (size_t i = 0; i < count; i++)              /* before anything is sent to the filter */
-		if (strcmp(files[i], "-") != 0 && access(files[i], R_OK) != 0) {
-			fprintf(stderr, "moonmilter %s: %s: %s\n", t->command, files[i], strerror(errno));
-			return EX_NOINPUT;
-		}
 	t->plan.macros = t->macros;
 	t->plan.macro_count = t->macro_count;
-	if (t->plan.command_timeout_s == 0) {           /* protocol 7: as long as the MTA would wait */
-		t->plan.command_timeout_s = as_sendmail ? 10 : 30;
-		t->plan.content_timeout_s = as_sendmail ? 10 : 300;
-	}
-	struct run r = { .trial = t, .is_one = count * t->repeat == 1 };
+	if (t->plan.command_timeout_s > 0)
+		return;
+	t->plan.command_timeout_s = as_sendmail ? 10 : 30;      /* protocol 7: as long as the MTA would wait */
+	t->plan.content_timeout_s = as_sendmail ? 10 : 300;
+}
+
+int mm_trial_run(struct mm_trial *t, const struct mm_trial_peer *peer, struct mm_mailbox *box)
+{
+	struct mm_trial_run r = { .trial = t, .peer = peer, .box = box, .transport = peer->transport,
+		.is_one = (size_t)box->count * t->repeat == 1 };
+	set_times(t);
 	r.is_stdout_taken = t->output != NULL && strcmp(t->output, "-") == 0;
-	if (t->shows_trace && !t->is_quiet && !r.is_stdout_taken)
-		transport.trace = print_packet;
-	r.dialogue = mm_dialogue_new(&t->plan, transport);
-	if (r.dialogue == NULL)
+	if (t->shows_trace && !t->is_quiet && !r.is_stdout_taken) {
+		r.transport.trace = print_packet;
+		r.transport.trace_self = t;
+	}
+	t->run = &r;
+	if (!begin_session(&r))
 		return mm_trial_fail(t, EX_OSERR, "out of memory");
-	open_dialogue(&r, peer);
-	int code = 0;
-	size_t all = t->hangs_up ? 1 : count * t->repeat;       /* a client that hung up sends no more */
+	size_t all = t->hangs_up ? 1 : (size_t)box->count * t->repeat;  /* a client that hung up sends no more */
 	for (size_t i = 0; i < all; i++) {
-		int one = run_message(&r, files[i % count]);
-		code = code > one ? code : one;
+		if (i > 0 && !renew_session(&r))
+			worsen(&r, mm_trial_fail(t, EX_OSERR, "out of memory"));
+		else
+			worsen(&r, run_message(&r, (uint32_t)(i % box->count)));
 	}
 	if (r.why.class == MM_FAULT_NONE)
 		quit(&r);
+	show_summary(&r, all);
+	t->run = NULL;
 	mm_dialogue_result_free(&r.opening);
 	mm_dialogue_free(r.dialogue);
 	fflush(stdout);
-	return code;
+	return r.code;
 }

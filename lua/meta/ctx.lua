@@ -74,6 +74,13 @@
 ---@field generation integer  counts reloads, from 1
 ---@field pid integer
 ---@field settings table      settings = { … } of moonmilter.conf
+local host = {}
+
+--- Checks, while the script loads, that its settings are there: a missing one, or one of another type, makes the start
+--- or the reload fail with an error that names each. Raises at the caller's line.
+---@param wanted table  names; or keys with types, "?" for one that may be missing: { "clamd", delay = "number?" }
+---@return table settings  host.settings
+function host:require_settings(wanted) end
 
 --- What an MTA offers, as it sent it.
 ---@class moonmilter.Offer

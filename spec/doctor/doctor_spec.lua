@@ -65,8 +65,16 @@ describe("moonmilter doctor", function()
 
     it("passes a running host with a sound configuration", function()
       local text = ask("-c " .. configure() .. " " .. EMPTY)
+      assert.matches("^moonmilter\n  ok     reads " .. directory:gsub("%p", "%%%0") .. "/moonmilter.conf\n", text)
       assert_finds(text, "ok", "all scripts load")
       assert_finds(text, "ok", "it runs: version=")
+    end)
+
+    it("says first that it has read no configuration", function()
+      if require("posix.unistd").access("/etc/moonmilter/moonmilter.conf") then return pending "there is one here" end
+      local text = ask("-s inet:10025 " .. EMPTY)
+      assert.matches("^moonmilter\n  note   reads no configuration: ", text)
+      assert_finds(text, "note", "reads no configuration", "moonmilter doctor -c FILE")
     end)
 
     it("finds that the host does not run", function()
@@ -87,7 +95,8 @@ describe("moonmilter doctor", function()
       own:ctl "reload"
       local text = ask(("-c %s --control %s %s"):format(configure(), own.control, EMPTY))
       own:stop()
-      assert_finds(text, "WRONG", "the last reload failed, and older scripts serve", "ctl reload")
+      assert_finds(text, "WRONG", "the last reload failed, and older scripts serve",
+        ("ctl -c %s/moonmilter.conf reload"):format(directory))
     end)
 
     it("finds an open TCP port without an allow list", function()
@@ -151,6 +160,9 @@ describe("moonmilter doctor", function()
       return ask(("-c %s --postfix-config %s %s"):format(configure(lines), postfix, arguments or ""), through)
     end
 
+    -- As the doctor says it for a configuration that is not Postfix's default.
+    local function postconf(arguments) return ("postconf -c %s %s"):format(postfix, arguments) end
+
     local function ours(more)
       local settings = { smtpd_milters = "unix:" .. path }
       for name, value in pairs(more or {}) do settings[name] = value end
@@ -176,7 +188,7 @@ describe("moonmilter doctor", function()
 
     it("finds that no milter is configured, and one that is not ours", function()
       local text, status = look {}
-      assert_finds(text, "WRONG", "no service names a socket of ours", "postconf -e 'smtpd_milters=unix:" .. path)
+      assert_finds(text, "WRONG", "no service names a socket of ours", postconf "-e 'smtpd_milters=unix:" .. path)
       assert.equal(78, status)
       text = look { smtpd_milters = "unix:" .. directory .. "/other" }
       assert_finds(text, "WRONG", "/other: no process answers", "start the filter that should listen there")
@@ -190,8 +202,12 @@ describe("moonmilter doctor", function()
       for _, through in ipairs { "", "setpriv --reuid=nobody --regid=nogroup --clear-groups" } do
         local text = look(ours(), nil, nil, nil, through)
         assert_finds(text, "WRONG", "user postfix may not connect (mode 0660, group nogroup)",
-          "usermod -aG nogroup postfix")
+          'socket_group = "postfix"')
+        assert.is_nil(text:find("-aG nogroup", 1, true), "nobody may be given the rights of every nobody")
       end
+      process.run(("chgrp mail %s"):format(path))
+      assert_finds(look(ours()), "WRONG", "user postfix may not connect (mode 0660, group mail)",
+        "usermod -aG mail postfix")
       process.run(("chgrp postfix %s"):format(path))
       local text = look(ours())
       process.run(("chmod 666 %s; chgrp nogroup %s"):format(path, path))
@@ -211,7 +227,7 @@ describe("moonmilter doctor", function()
       local chroot = MASTER:gsub("n(%s+%-%s+%-%s+smtpd)", "y%1")
       local text = look(ours(), chroot)
       assert_finds(text, "WRONG", "smtp/inet runs in the chroot " .. directory .. "/queue and cannot see " .. path,
-        "postconf -F smtp/inet/chroot=n")
+        postconf "-F smtp/inet/chroot=n")
     end)
 
     it("accepts a socket inside the chroot, with and without a leading slash", function()
@@ -239,7 +255,7 @@ describe("moonmilter doctor", function()
       assert_finds(text, "note", "submission/inet uses no milter: master.cf has -o smtpd_milters= for it")
       assert_finds(text, "WRONG", "127.0.0.1 port 1: no process answers")
       assert_finds(text, "WRONG", "milter_command_timeout of 5 s is not longer than our stage_deadline of 8 s",
-        "postconf -P 'smtps/inet/milter_command_timeout=28s'")
+        postconf "-P 'smtps/inet/milter_command_timeout=28s'")
     end)
 
     it("recognizes our TCP socket, one without a listener, and the other MTA's notation", function()
@@ -258,7 +274,7 @@ describe("moonmilter doctor", function()
       local text = look(ours { milter_command_timeout = "8s", milter_content_timeout = "4s",
         milter_connect_timeout = "1s" })
       assert_finds(text, "WRONG", "milter_command_timeout of 8 s is not longer than our stage_deadline",
-        "postconf -e 'milter_command_timeout=28s'")
+        postconf "-e 'milter_command_timeout=28s'")
       assert_finds(text, "WRONG", "milter_content_timeout of 4 s is not longer than our progress_every")
       assert_finds(text, "WRONG", "milter_connect_timeout of 1 s is not longer than our cpu_slice")
       text = look({ smtpd_milters = ("{ unix:%s, command_timeout = 3s }"):format(path) })
@@ -268,7 +284,7 @@ describe("moonmilter doctor", function()
     it("says what happens to mail while the host is away", function()
       local text = look(ours { milter_default_action = "accept" })
       assert_finds(text, "WRONG", "mail passes unfiltered when we are down, but our on_error is \"tempfail\"",
-        "postconf -e 'milter_default_action=tempfail'")
+        postconf "-e 'milter_default_action=tempfail'")
       text = look(ours { milter_default_action = "reject" })
       assert_finds(text, "WRONG", "mail bounces when we are down")
       text = look({ smtpd_milters = ("{ unix:%s, default_action=accept }"):format(path) })
@@ -281,8 +297,8 @@ describe("moonmilter doctor", function()
 
     it("finds a protocol version that is too low, and a name that Postfix does not know", function()
       local text = look(ours { milter_protocol = "4", milter_macro_v = "Mail" })
-      assert_finds(text, "WRONG", "milter_protocol is 4", "postconf -e 'milter_protocol=6'")
-      assert_finds(text, "WRONG", "milter_macro_v is \"Mail\"", "postconf -X milter_macro_v")
+      assert_finds(text, "WRONG", "milter_protocol is 4", postconf "-e 'milter_protocol=6'")
+      assert_finds(text, "WRONG", "milter_macro_v is \"Mail\"", postconf "-X milter_macro_v")
     end)
 
     it("finds macros that the MTA does not send", function()
@@ -297,7 +313,7 @@ describe("moonmilter doctor", function()
       assert.is_nil(text:find("macro client_port", 1, true))
       text = check { milter_protocol = "4", milter_mail_macros = "i {mail_addr}", milter_connect_macros = "j" }
       assert_finds(text, "WRONG", "macro client_port, which scripts ask for, is not in milter_",
-        "postconf -e milter_protocol=6")
+        postconf "-e milter_protocol=6")
     end)
 
     it("notes the milters of mail that does not come by SMTP", function()

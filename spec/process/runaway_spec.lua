@@ -88,7 +88,7 @@ describe("a handler that never ends", function()
         assert.truthy(h:wait_log(("handler=%s error="):format(handler), 5))
       end
       assert.equal(0, select(2, h:ctl "reload"))
-      assert.truthy(h:wait_log("on_unload: ", 5))
+      assert.truthy(h:wait_log("handler=on_unload error=", 5))
       assert.equal(worker, h:status()[1].pid)
       assert.matches("worker_deaths=0", (h:ctl "status"))
     end)

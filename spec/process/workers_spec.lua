@@ -225,7 +225,7 @@ describe("a unix socket", function()
       local before = assert(h:connect())
       before:envelope "rcpt"
       assert(os.remove(h.path))
-      assert.truthy(h:wait_log("it has been recreated", 8))
+      assert.truthy(h:wait_log("it has been recreated: unix:" .. h.path, 8))
       local mta = assert(host.wait_until(3, function() return mta_client.connect(h.path) end, "a connection"))
       assert.equal("continue", mta:message().kind)
       mta:quit()
@@ -253,7 +253,18 @@ describe("a unix socket", function()
     end)
   end
 
-  it("left by a dead process is replaced", function()
+  it("of ctl is reported when it is removed", function()
+    for _, workers in ipairs { 0, 1 } do
+      local h = host.start { workers = workers, scripts = PASS }
+      assert(os.remove(h.control))
+      assert.truthy(h:wait_log("another process removed the control socket's file", 8))
+      h:signal "SIGTERM"
+      assert.truthy(host.wait_until(5, function() return h:log():find "moonmilter: stopped" end, "the end"))
+      h:stop()
+    end
+  end)
+
+  it("left by a dead process is replaced, and the host says so", function()
     local directory = process.directory()
     process.run("chown nobody " .. directory .. " 2>/dev/null || true")
     local path, script = directory .. "/milter.sock",
@@ -270,6 +281,10 @@ describe("a unix socket", function()
     assert.truthy(lfs.attributes(path))
     assert.is_nil((mta_client.connect(path)))
     local second = start "second"
+    local said = process.read_file(directory .. "/second")
+    assert.truthy(said:find(path .. ", instead of the socket that a dead process had left there\n", 1, true), said)
+    assert.is_nil(process.read_file(directory .. "/first"):find("dead process", 1, true))
+    assert.truthy(said:find("not from a chroot, as Debian's smtpd has it", 1, true), said)
     local mta = assert(mta_client.connect(path))
     assert.equal("continue", mta:message().kind)
     mta:quit()

@@ -28,6 +28,23 @@ local CLAMD = [[
   end
   return socket ]]
 
+local NO_CLAMD = [[
+  local socket = require "host:moonmilter.socket"
+  function socket.connect() return nil, "connection refused", "refused" end
+  return socket ]]
+
+local MUTE_CLAMD = [[
+  local socket = require "host:moonmilter.socket"
+  function socket.connect()
+    return { send = function(_, bytes) return #bytes end, receive = function() return nil, "timeout", "timeout", "" end }
+  end
+  return socket ]]
+
+-- A Redis that answers, but each command with this error.
+local function failing_redis(text)
+  return function() return nil, text, "reply" end
+end
+
 -- An example's input (message; the rest is plain), its world (options), and the expected outcome.
 local DEEDS = {
   ["block-executables"] = { { message = { body = "\127ELF\2\1\1" .. ("\0"):rep(60) .. "\r\n",
@@ -37,12 +54,17 @@ local DEEDS = {
     { options = { modules = { ["moonmilter.socket"] = CLAMD } }, message = {}, outcome = "accept at eom" },
     { options = { modules = { ["moonmilter.socket"] = CLAMD } }, message = { body = "a virus\r\n" },
       outcome = "reject at eom: 554 5%.7%.1 Virus found: Eicar" },
+    { options = { modules = { ["moonmilter.socket"] = NO_CLAMD } }, message = {}, complains = "clamd: connection refused",
+      outcome = "tempfail at eoh: 451 4%.7%.1 Virus scanner unavailable" },
+    { options = { modules = { ["moonmilter.socket"] = MUTE_CLAMD } }, message = {}, complains = "clamd: timeout",
+      outcome = "tempfail at eom: 451 4%.7%.1 Virus scanner unavailable" },
   },
   dnsbl = {
     { message = {}, outcome = "accept at eom" },
     { options = { dns = { ["1.2.0.192.other-bl.example"] = { A = { "127.0.0.2" }, delay = 1 } } }, message = {},
       outcome = "reject at rcpt: 550 5%.7%.1 192%.0%.2%.1 is listed by other%-bl%.example" },
-    { options = { dns = { ["1.2.0.192.other-bl.example"] = "timeout" } }, message = {}, outcome = "accept at eom" },
+    { options = { dns = { ["1.2.0.192.other-bl.example"] = "timeout" } }, message = {}, outcome = "accept at eom",
+      complains = "other%-bl.example: " },
   },
   footer = { { message = {}, outcome = "line two\r\n\r\n%-%- \r\nExample Ltd" } },
   ["footer-text-html"] = { { message = {}, outcome = "line two.*Beispiel GmbH" } },
@@ -53,6 +75,13 @@ local DEEDS = {
     { options = { settings = { delay = 60 },
       redis = { ["grey:192.0.2:ann@example.org:bob@example.com"] = "99999999999" } },
         message = { to = "bob@example.com" }, outcome = "tempfail at rcpt: 451 4%.7%.1 Greylisted" },
+    { options = { redis = failing_redis "NOAUTH Authentication required." }, message = {}, outcome = "accept at eom",
+      complains = "greylist: NOAUTH Authentication required.; mail goes through" },
+    { options = { redis = failing_redis "OOM command not allowed when used memory > 'maxmemory'." }, message = {},
+      outcome = "accept at eom", complains = "greylist: OOM command not allowed" },
+    { options = { redis = "refused" }, message = {}, outcome = "accept at eom", complains = "mail goes through" },
+    { options = { redis = function(command) if command == "SET" then return "OK" end end }, message = {},
+      outcome = "accept at eom", complains = "no time at grey:" },
   },
   ["http-policy"] = {
     { options = { settings = { policy_url = "http://policy.example/" },
@@ -60,6 +89,10 @@ local DEEDS = {
     { options = { settings = { policy_url = "http://policy.example/" },
       http = { ["POST http://policy.example/"] = { body = "action=REJECT no bobs\n\n", delay = 2 } } },
       message = {}, outcome = "reject at rcpt: 550 5%.7%.1 no bobs" },
+    { options = { settings = { policy_url = "http://policy.example/" }, http = "refused" }, message = {},
+      outcome = "accept at eom", complains = "mail goes through" },
+    { options = { settings = { policy_url = "http://policy.example/" }, http = function() return { status = 503, body =
+      "action=REJECT" } end }, message = {}, outcome = "accept at eom", complains = "policy: 503; mail goes through" },
   },
   ["log-everything"] = { { message = {}, outcome = "accept at eom", logs = "end of message, 4 headers" } },
   ["multi-line-reply"] = { { message = { from = "x@Spammer.example" },
@@ -112,7 +145,11 @@ local function explore(path, kind, deed)
     first = first or text
     assert.equal(first, text)
     assert.equal(first, portrait(mta:message(message)))
-    assert.same({}, mta:complaints())
+    if deed.complains then
+      assert.matches(deed.complains, table.concat(mta:complaints(), "\n"))
+    else
+      assert.same({}, mta:complaints())
+    end
     assert.equal(deed.quarantined or false, result.quarantined ~= nil)
     assert.is_true(not deed.logs or #mta:log(deed.logs) > 0)
   end, 40)
@@ -134,6 +171,16 @@ describe("with moonmilter.testing alone", function()
     end)
   end
   list:close()
+
+  it("examples refuse to load without the settings that they need, or with others", function()
+    assert.matches("http%-policy.lua:%d+: settings: policy_url is missing %(a string%)",
+      testing.load_error { scripts = "examples/http-policy.lua" })
+    for name, settings in pairs { ["greylist-redis"] = { delay = "60" }, clamd = { clamd = 3 }, tarpit = { tarpit_step = "1" },
+      ["http-policy"] = { policy_url = { "a" } } } do
+      assert.matches("settings: [%a_]+ is a %l+, not a %l+; set it in settings",
+        testing.load_error { scripts = ("examples/%s.lua"):format(name), settings = settings })
+    end
+  end)
 
   it("tarpit.lua makes many recipients wait, without delaying the test", function()
     local mta = testing.start { script = [[ local milter = require "moonmilter"

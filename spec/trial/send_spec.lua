@@ -1,4 +1,6 @@
 -- `moonmilter send` towards a filter on libmilter, over a real socket.
+local process = require "spec.support.process"
+
 local program = os.getenv "MOONMILTER" or "build/moonmilter"
 local build = os.getenv "MOONMILTER_BUILD" or "build"
 
@@ -180,7 +182,7 @@ describe("moonmilter send", function()
       assert.equal(status, got)
     end
     fails(64, "%-%-to SPEC is missing", file)
-    fails(64, "no message file", "--to unix:" .. socket)
+    fails(64, "no message is given", "--to unix:" .. socket)
     fails(64, "did you mean %-%-expect", "--expects x")
     fails(64, "use accept reject", "--expect maybe --to unix:" .. socket .. " " .. file)
     fails(65, "this is not a message", "--to unix:" .. socket .. " " .. write(directory .. "/x.lua", "return 1\n"))
@@ -189,4 +191,38 @@ describe("moonmilter send", function()
     edit "X-Close: yes"
     fails(76, "in answer to eom: the filter closed the connection", "--to unix:" .. socket .. " " .. file)
   end)
+end)
+
+describe("moonmilter send towards what is no milter", function()
+  local directory, file
+  setup(function()
+    directory = process.directory()
+    file = write(directory .. "/m.eml", message)
+  end)
+  teardown(function() os.execute("rm -rf " .. directory) end)
+
+  for greeting, service in pairs { ["220 mx.example.org ESMTP Postfix\\r\\n"] = "an SMTP server",
+    ["220-mx.example.org\\r\\n"] = "an SMTP server", ["* OK IMAP4rev1 ready\\r\\n"] = "an IMAP server",
+    ["SSH-2.0-OpenSSH_9.2p1\\r\\n"] = "an SSH server", ["HTTP/1.1 400 Bad Request\\r\\n"] = "a web server" } do
+    it("says so: " .. service .. " with " .. greeting:match "^%S+", function()
+      local port = process.free_port()
+      local server = process.start({ "python3", "-c", ([[
+import socket
+s = socket.create_server(("127.0.0.1", %d))
+c = s.accept()[0]
+c.sendall(b"%s")
+while c.recv(1000): pass]]):format(port, greeting) }, { output = directory .. "/server" })
+      assert(process.wait_until(5, function()
+        local pipe = io.popen(("grep -c ':%04X 00000000:0000 0A' /proc/net/tcp"):format(port))
+        local n = tonumber(pipe:read "*l")
+        pipe:close()
+        return n and n > 0
+      end, "a listener"))
+      local text, status = run(("%s send --to inet:%d %s 2>&1"):format(program, port, file))
+      server:stop(true)
+      assert.equal(76, status)
+      assert.truthy(text:find(service .. ' answers there ("' .. greeting:match "^[^ \\]+", 1, true), text)
+      assert.matches("not a milter; give the address that smtpd_milters or INPUT_MAIL_FILTER name", text)
+    end)
+  end
 end)

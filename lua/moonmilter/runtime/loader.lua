@@ -9,6 +9,7 @@ local luasocket = require "moonmilter.net.luasocket"
 local modules = require "moonmilter.runtime.modules"
 local plan = require "moonmilter.runtime.plan"
 local script = require "moonmilter.runtime.script"
+local settings = require "moonmilter.runtime.settings"
 
 local loader = {}
 
@@ -47,6 +48,7 @@ end
 ---@param host table  what on_load gets and ctx.host is
 function loader.load(paths, host)
   install()
+  host.require_settings = settings.require
   local module_strings, module_methods = note_modules()
   local scripts = {}
   for i, path in ipairs(paths) do

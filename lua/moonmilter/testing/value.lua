@@ -12,12 +12,19 @@ local function put(out, v, depth)
     out[#out + 1] = tostring(v)
   elseif kind == "table" and depth < 64 then
     out[#out + 1] = "{"
-    for k, item in pairs(v) do
-      out[#out + 1] = "["
-      put(out, k, depth + 1)
-      out[#out + 1] = "]="
-      put(out, item, depth + 1)
+    local count = #v -- list items have no keys: moonmilter.conf reads no other form
+    for i = 1, count do
+      put(out, v[i], depth + 1)
       out[#out + 1] = ","
+    end
+    for k, item in pairs(v) do
+      if not (type(k) == "number" and k >= 1 and k <= count and k % 1 == 0) then
+        out[#out + 1] = "["
+        put(out, k, depth + 1)
+        out[#out + 1] = "]="
+        put(out, item, depth + 1)
+        out[#out + 1] = ","
+      end
     end
     out[#out + 1] = "}"
   else
