@@ -34,8 +34,8 @@ static inline void mm_fault_clear(struct mm_fault *f)
 bool mm_fault_set(struct mm_fault *why, enum mm_fault_class class, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
-/* Cuts a text of `size` bytes in the middle, so that it fits into `max` bytes with its NUL: an error begins with its place
- * and often ends with its point. True when it was too long. */
+/* Cuts a text of `size` bytes in the middle, so that it fits into `max` bytes with its NUL: an error begins with its
+ * place and often ends with its point. True when it was too long. */
 bool mm_fault_shorten(char *text, size_t size, size_t max);
 
 struct mm_error;

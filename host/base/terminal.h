@@ -34,8 +34,8 @@ enum mm_paint { MM_PAINT_NONE, MM_PAINT_RED, MM_PAINT_GREEN, MM_PAINT_YELLOW, MM
 /* "auto" (the default), "always", "never". AUTO: on a terminal, unless NO_COLOR is set and not empty (no-color.org), or
  * TERM is "dumb" or not set. False: another word. */
 bool mm_terminal_set_colour(const char *when);
-/* What follows on standard output (fd 1) or standard error (2) has this colour; NONE: its own again. Does nothing where there is
- * no colour. */
+/* What follows on standard output (fd 1) or standard error (2) has this colour; NONE: its own again. Does nothing where
+ * there is no colour. */
 void mm_terminal_paint(int fd, enum mm_paint);
 
 #endif

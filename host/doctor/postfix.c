@@ -378,7 +378,8 @@ static bool is_beyond_chroot(struct postfix *p, const struct service *s, const c
 			path + size + 1);
 	else
 		mm_find_remedy(&p->doctor->findings, "listen = \"unix:%s/moonmilter/milter.sock\" in moonmilter.conf "
-			"and smtpd_milters = unix:moonmilter/milter.sock; or leave the chroot: postconf %s-F %s/chroot=n",
+			"and smtpd_milters = unix:moonmilter/milter.sock; or leave the chroot: postconf %s-F "
+			"%s/chroot=n",
 			queue, p->option, s->name);
 	p->names_us = true;
 	return true;

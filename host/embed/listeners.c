@@ -107,8 +107,8 @@ static void describe_listener(const struct mm_host *h, const struct mm_listener 
 		mm_endpoint_postfix(spec, text, sizeof text));
 	say.line(say.self, line);
 	if (mm_endpoint_is_beyond_chroot(spec))
-		say.line(say.self, "    (not from a chroot, as Debian's smtpd has it: listen below /var/spool/postfix, or on "
-			"inet:10025@127.0.0.1, or leave the chroot: postconf -F smtp/inet/chroot=n)");
+		say.line(say.self, "    (not from a chroot, as Debian's smtpd has it: listen below /var/spool/postfix, "
+			"or on inet:10025@127.0.0.1, or leave the chroot: postconf -F smtp/inet/chroot=n)");
 	snprintf(line, sizeof line, "  Sendmail, .mc:     %s", mm_endpoint_sendmail(spec, "moonmilter",
 		h->config.stage_deadline, h->config.eom_deadline, text, sizeof text));
 	say.line(say.self, line);

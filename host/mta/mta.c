@@ -589,11 +589,13 @@ const char *mm_mta_other_service(const void *bytes, size_t n)
 	static const struct {
 		const char *greeting, *service;
 	} rows[] = {
-		{ "220 ", "an SMTP server" }, { "220-", "an SMTP server" }, { "554 ", "an SMTP server that refuses us" },
+		{ "220 ", "an SMTP server" }, { "220-", "an SMTP server" },
+		{ "554 ", "an SMTP server that refuses us" },
 		{ "421 ", "an SMTP server that is busy" }, { "500 ", "a server with replies as SMTP has them" },
 		{ "502 ", "a server with replies as SMTP has them" }, { "* OK", "an IMAP server" },
 		{ "+OK", "a POP3 server" }, { "HTTP/", "a web server" }, { "SSH-", "an SSH server" },
-		{ "-ERR", "a Redis or POP3 server" }, { "-NOAUTH", "a Redis server" }, { "action=", "a policy service" },
+		{ "-ERR", "a Redis or POP3 server" }, { "-NOAUTH", "a Redis server" },
+		{ "action=", "a policy service" },
 		{ "\x15\x03", "a TLS server" },
 	};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)

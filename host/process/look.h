@@ -1,5 +1,6 @@
 /* process/look.h -- a regular check: have the files of a generation changed, and are the listening sockets' files still
- * there? Binds lost sockets again and logs that; says once that the control socket is lost. The caller begins a reload and passes new sockets to workers.
+ * there? Binds lost sockets again and logs that; says once that the control socket is lost. The caller begins a reload
+ * and passes new sockets to workers.
  * Ownership: the host is BORROWED. */
 #ifndef MM_PROCESS_LOOK_H
 #define MM_PROCESS_LOOK_H

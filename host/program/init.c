@@ -22,7 +22,7 @@ static const struct {
 		"listen   = { \"inet:10025@127.0.0.1\" }\n"
 		"scripts  = { \"scripts\" }\n"
 		"watch    = true                        -- a script that you save serves at once\n"
-		"workers  = 0                           -- one process, which suits development; \"auto\" to serve mail\n"
+		"workers  = 0                           -- one process, for development; \"auto\" to serve mail\n"
 		"settings = { closed = { \"closed@example.com\" } }\n" },
 	{ "scripts/10-first.lua",
 		"-- A first filter: refuses mail to closed mailboxes, and marks all other mail.\n"
@@ -53,7 +53,8 @@ static const struct {
 		"describe(\"the first filter\", function()\n"
 		"  local mta\n"
 		"  before_each(function()\n"
-		"    mta = testing.start { scripts = \"scripts/10-first.lua\", settings = { closed = { \"Old@example.com\" } } }\n"
+		"    mta = testing.start { scripts = \"scripts/10-first.lua\", settings = { closed = { "
+		"\"Old@example.com\" } } }\n"
 		"  end)\n"
 		"  after_each(function() mta:close() end)\n"
 		"\n"
@@ -189,8 +190,8 @@ static void help(FILE *to)
 {
 	fprintf(to, "Usage: moonmilter init DIR\n\n"
 		"Writes a new project into a directory, which may exist (\".\"): moonmilter.conf, a first filter in "
-		"scripts/, its spec in\nspec/, a message to try it with, and .luarc.json, with which editors complete and "
-		"check scripts. Overwrites nothing.\n\n"
+		"scripts/, its spec in\nspec/, a message to try it with, and .luarc.json, with which editors complete "
+		"and check scripts. Overwrites nothing.\n\n"
 		"Exit status: 0, 64 for a usage error, 73 when a file is there already or cannot be written.\n");
 }
 

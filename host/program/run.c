@@ -59,8 +59,8 @@ static void print_run_help(FILE *to, const char *command)
 			"SIGUSR1 reopens the log.\nScripts are files or directories of *.lua, run in file-name order. "
 			"When started as root it binds the sockets, then becomes\nthe configured user (default: "
 			"moonmilter, or nobody).\n\n");
-	fprintf(to, "  -c, --config FILE   configuration (default, without -s and scripts: moonmilter.conf here, if it is\n"
-		"                      yours alone, else %s)\n"
+	fprintf(to, "  -c, --config FILE   configuration (default, without -s and scripts: moonmilter.conf here, if\n"
+		"                      it is yours alone, else %s)\n"
 		"  -s, --listen SPEC   unix:PATH, inet:PORT[@HOST], inet6:PORT[@HOST], fd:N; may be repeated\n"
 		"  -h, --help          this text\n\nEvery key of the configuration is also an option, which overrides "
 		"the file, even after a reload:\n\n", MM_CONFIG_DEFAULT_PATH);

@@ -134,9 +134,10 @@ static int help(void)
 {
 	printf("Usage: moonmilter send --to SPEC [OPTION]... MESSAGE...\n\n"
 		"Connects to any milter and speaks to it as an MTA would, for each message, all over one connection. "
-		"Shows every reply,\nevery edit, the verdict and the message as the MTA would pass it on. Marks replies "
-		"that Postfix or Sendmail would not\naccept, or would treat differently, with a complaint. MESSAGE is a "
-		"file, an mbox, a maildir, a directory of message\nfiles, or \"-\": standard input.\n\n"
+		"Shows every reply,\nevery edit, the verdict and the message as the MTA would pass it on. Marks "
+		"replies that Postfix or Sendmail would not\naccept, or would treat differently, with a complaint. "
+		"MESSAGE is a file, an mbox, a maildir, a directory of message\nfiles, or \"-\": standard "
+		"input.\n\n"
 		"  --to SPEC\n"
 		"        Where the milter listens: unix:PATH, inet:PORT[@HOST], inet6:PORT[@HOST], inet:HOST:PORT.\n"
 		"        HOST is a numeric address or localhost.\n");

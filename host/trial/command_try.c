@@ -133,8 +133,8 @@ static void overdue(void *self, double limit)
 	alarm(2);
 	if (t->inside.host != NULL)
 		mm_host_busy_with(t->inside.host, where, sizeof where);
-	snprintf(text, sizeof text, "no answer within %g seconds: %s%sa C function that the script called does not return",
-		limit, where, where[0] != '\0' ? ": " : "");
+	snprintf(text, sizeof text, "no answer within %g seconds: %s%sa C function that the script called does "
+		"not return", limit, where, where[0] != '\0' ? ": " : "");
 	int code = mm_trial_overdue(&t->trial, text);
 	fflush(stdout);
 	_exit(code);
@@ -231,14 +231,14 @@ static int sort_operands(struct try *t, char **operands)
 static int check_operands(const struct try *t)
 {
 	if (t->box.count == 0)
-		return mm_trial_fail(&t->trial, EX_USAGE, "no message is given: name a file, an mbox, a maildir, or \"-\" "
-			"for standard input. See --help");
+		return mm_trial_fail(&t->trial, EX_USAGE, "no message is given: name a file, an mbox, a maildir, or "
+			"\"-\" for standard input. See --help");
 	if (t->script_count == 0 && !mm_inside_has_scripts(&t->inside, 0))
 		return mm_trial_fail(&t->trial, EX_USAGE, "no scripts are given: name a file that ends with .lua, a "
 			"directory of such files, or a configuration (-c). See --help");
 	if (t->trial.output != NULL && strcmp(t->trial.output, "-") != 0 && t->box.count > 1)
-		return mm_trial_fail(&t->trial, EX_USAGE, "--output FILE takes one message; several go to standard output "
-			"with \"-\"");
+		return mm_trial_fail(&t->trial, EX_USAGE, "--output FILE takes one message; several go to standard "
+			"output with \"-\"");
 	return -1;
 }
 

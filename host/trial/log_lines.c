@@ -64,7 +64,8 @@ bool mm_log_line_value(struct mm_text line, const char *key, char *to, size_t si
 		}
 		bool is_quoted = value < end && *value == '"';
 		const char *stop = is_quoted ? end : memchr(value, ' ', (size_t)(end - value));
-		size_t n = is_quoted ? unquote(value + 1, end, to, size) : (size_t)((stop != NULL ? stop : end) - value);
+		stop = stop != NULL ? stop : end;
+		size_t n = is_quoted ? unquote(value + 1, end, to, size) : (size_t)(stop - value);
 		n = n < size ? n : size - 1;
 		if (!is_quoted)
 			memcpy(to, value, n);

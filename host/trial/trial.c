@@ -113,8 +113,8 @@ static void print_changes(const struct mm_trial *t, struct mm_buffer *b)
 	while (!b->failed && at < end) {
 		const char *stop = memchr(at, '\n', (size_t)(end - at));
 		size_t size = stop != NULL ? (size_t)(stop - at) : (size_t)(end - at);
-		enum mm_paint paint = *at == '-' ? MM_PAINT_RED : *at == '+' ? MM_PAINT_GREEN : *at == '@' ? MM_PAINT_CYAN
-			: MM_PAINT_NONE;
+		enum mm_paint paint = *at == '-' ? MM_PAINT_RED : *at == '+' ? MM_PAINT_GREEN
+			: *at == '@' ? MM_PAINT_CYAN : MM_PAINT_NONE;
 		if (paint != MM_PAINT_NONE)
 			mm_terminal_paint(STDOUT_FILENO, paint);
 		fwrite(at, 1, size, stdout);
@@ -265,8 +265,8 @@ static int code_of(const struct mm_trial *t, const char *file, const struct outc
 		return mm_trial_fail(t, EX_PROTOCOL, o->why.text);
 	if (o->script_errors == 0 || is_wanted)
 		return 0;
-	return mm_trial_fail(t, EX_SOFTWARE, "a script failed: see the error above. What is shown is what on_error makes "
-		"of it, not what the script wanted");
+	return mm_trial_fail(t, EX_SOFTWARE, "a script failed: see the error above. What is shown is what on_error "
+		"makes of it, not what the script wanted");
 }
 
 static void free_outcome(struct outcome *o)
@@ -308,7 +308,9 @@ static void note_script_errors(struct mm_trial_run *r, struct outcome *o)
 }
 
 /* The words of a summary, in its order. */
-static const char *const words[] = { "accept", "quarantine", "reject", "tempfail", "discard", "abort", "none", "failed" };
+static const char *const words[] = {
+	"accept", "quarantine", "reject", "tempfail", "discard", "abort", "none", "failed",
+};
 _Static_assert(sizeof words / sizeof *words <= MM_VERDICT_COUNT + 3, "counts[] has a place for each");
 
 static void count(struct mm_trial_run *r, const struct outcome *o)

@@ -13,7 +13,7 @@ end
 world.run = run
 
 function world.temporary()
-  return run "mktemp -d /tmp/moonmilter-spec.XXXXXX"
+  return run "mktemp -d ${TMPDIR:-/tmp}/moonmilter-spec.XXXXXX"
 end
 
 local function wait_for(path, seconds)

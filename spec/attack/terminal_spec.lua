@@ -38,7 +38,8 @@ sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[2:], read)))
 
   local function on_terminal(arguments, environment)
     -- Our own colours, which mail here does not contain, are not what is looked for.
-    process.run(("cd %s; env TERM=xterm %s python3 spawn.py out %s %s || true"):format(directory, environment or "", PROGRAM,
+    process.run(("cd %s; env TERM=xterm %s python3 spawn.py out %s %s || true"):format(directory, environment or "",
+      PROGRAM,
       arguments))
     return (process.read_file(directory .. "/out"):gsub("\27%[%d+m", ""))
   end

@@ -4,9 +4,11 @@
 local testing = require "moonmilter.testing"
 
 -- Pages whose snippets are all here; new pages have specs of their own.
-local PAGES = { "dns", "http", "redis", "socket", "process", "tasks", "timer", "moonmilter", "log", "postfix", "scripting" }
+local PAGES = { "dns", "http", "redis", "socket", "process", "tasks", "timer", "moonmilter", "log", "postfix",
+  "scripting" }
 
-local function headers(...) return { { "From", "ann@example.org" }, { "To", "bob@example.com" }, { "Date", "today" }, ... } end
+local function headers(...) return { { "From", "ann@example.org" }, { "To", "bob@example.com" }, { "Date", "today" },
+  ... } end
 
 local function fields(...)
   local list = headers(...)
@@ -54,14 +56,17 @@ local SNIPPETS = {
   { "http", 'response.body == "no"', {
     { options = { http = function() return { body = "no" } end }, outcome = "reject at mail: 550 5%.7%.1 Not today" },
     { options = { http = function() return { body = "yes" } end }, outcome = accepts },
-    { options = { http = function() return { status = 500, body = "no" } end }, outcome = "status 500; mail goes through",
+    { options = { http = function() return { status = 500, body = "no" } end },
+      outcome = "status 500; mail goes through",
       complains = true },
     { options = { http = "timeout" }, outcome = "mail goes through", complains = true },
   } },
   { "http", "^action=REJECT", {
-    { options = { http = function() return { body = "action=REJECT" } end }, outcome = "reject at rcpt: 550 5%.7%.1 No such" },
+    { options = { http = function() return { body = "action=REJECT" } end },
+      outcome = "reject at rcpt: 550 5%.7%.1 No such" },
     { options = { http = function() return { body = "action=OK" } end }, outcome = accepts },
-    { options = { http = function() return { status = 502, body = "" } end }, outcome = "tempfail at rcpt: 451 4%.3%.0 .*502" },
+    { options = { http = function() return { status = 502, body = "" } end },
+      outcome = "tempfail at rcpt: 451 4%.3%.0 .*502" },
     { options = { http = "refused" }, outcome = "tempfail at rcpt: 451 4%.3%.0 Policy service" },
   } },
   { "http", "first:wait()", {
@@ -76,7 +81,7 @@ local SNIPPETS = {
       outcome = "OOM command not allowed; the client is not counted", complains = true },
   } },
   { "redis", "client:pipeline", {
-    { options = { redis = function(command, ...)
+    { options = { redis = function(command)
       local replies = { GET = "hello", EVALSHA = 7, EVAL = 7 }
       if command == "INCR" then return nil, "ERR value is not an integer", "reply" end
       return replies[command] or "OK"
@@ -105,11 +110,13 @@ local SNIPPETS = {
     refused(socket_with(nil)),
   } },
   { "socket", 'require "socket.http"', {
-    { options = { modules = { ["socket.http"] = "return { request = function() return 'hello', 200 end }" } }, outcome = accepts },
+    { options = { modules = { ["socket.http"] = "return { request = function() return 'hello', 200 end }" } },
+      outcome = accepts },
     refused { modules = { ["socket.http"] = "return { request = function() return nil, 'timeout' end }" } },
   } },
   { "process", "/usr/local/bin/classify", {
-    { options = { process = { ["/usr/local/bin/classify --sender ann@example.org"] = { status = 0 } } }, outcome = accepts },
+    { options = { process = { ["/usr/local/bin/classify --sender ann@example.org"] = { status = 0 } } },
+      outcome = accepts },
     { options = { process = { ["/usr/local/bin/classify --sender ann@example.org"] = { status = 1 } } },
       outcome = "reject at eom: 550 5%.7%.1 Refused by content" },
     { options = { process = { ["/usr/local/bin/classify --sender ann@example.org"] = { status = 2 } } },
@@ -139,7 +146,8 @@ local SNIPPETS = {
   } },
   { "log", '"no Date"', {
     { act = fields(), outcome = "ann@example.org asks for bob@example.com" },
-    { act = function(mta) return mta:message { headers = { { "From", "a@x" } } } end, outcome = "no Date", complains = true },
+    { act = function(mta) return mta:message { headers = { { "From", "a@x" } } } end, outcome = "no Date",
+      complains = true },
   } },
   { "postfix", "^blocked@", {
     { act = to("blocked@example.com"), outcome = "reject at rcpt: 550 5%.7%.1 Not here" },
@@ -155,7 +163,8 @@ local SNIPPETS = {
   } },
   { "scripting", "ctx.message.is_bounce", { { outcome = accepts }, { act = from "", outcome = accepts } } },
   { "scripting", "rejected_recipients = false", { { outcome = accepts } } },
-  { "scripting", "offers version %d", { { outcome = "offers version 6" }, { options = { version = 2 }, outcome = "offers version 2" } } },
+  { "scripting", "offers version %d", { { outcome = "offers version 6" }, { options = { version = 2 },
+    outcome = "offers version 2" } } },
   { "scripting", "has_no_name", { { outcome = accepts } } },
   { "scripting", '"You are not localhost"', {
     { act = function(mta)
@@ -165,7 +174,8 @@ local SNIPPETS = {
     { outcome = accepts },
   } },
   { "scripting", "At most 20 MB", {
-    { act = function(mta) return mta:message { params = { SIZE = 30000000 } } end, outcome = "reject at mail: 552 5%.3%.4 At most" },
+    { act = function(mta) return mta:message { params = { SIZE = 30000000 } } end,
+      outcome = "reject at mail: 552 5%.3%.4 At most" },
     { act = function(mta) return mta:message { params = { SIZE = 300 } } end, outcome = accepts },
     { act = function(mta)
       mta:connect { auth = "ann" }
@@ -181,7 +191,8 @@ local SNIPPETS = {
     { outcome = accepts },
   } },
   { "scripting", "A bounce has one recipient", {
-    { act = function(mta) return mta:message { from = "", to = { "a@x", "b@x" } } end, outcome = "reject at data: 550 5%.7%.1" },
+    { act = function(mta) return mta:message { from = "", to = { "a@x", "b@x" } } end,
+      outcome = "reject at data: 550 5%.7%.1" },
     { act = function(mta) return mta:message { from = "", to = "a@x" } end, outcome = accepts },
   } },
   { "scripting", '"lottery"', {
@@ -193,7 +204,8 @@ local SNIPPETS = {
     { act = fields(), outcome = accepts },
   } },
   { "scripting", "ctx.message.lines", { { outcome = accepts } } },
-  { "scripting", '"X-Recipients"', { { act = to("a@x", "b@x"), outcome = "X%-Recipients: 2" }, { outcome = "X%-Recipients: 1" } } },
+  { "scripting", '"X-Recipients"', { { act = to("a@x", "b@x"), outcome = "X%-Recipients: 2" },
+    { outcome = "X%-Recipients: 1" } } },
   { "scripting", "This is an SMTP server", {
     { act = function(mta)
       local reply
@@ -222,12 +234,14 @@ local SNIPPETS = {
   } },
   { "scripting", "host.settings.allowed", {
     { options = { settings = { allowed = { "Bob@example.com" } } }, outcome = accepts },
-    { options = { settings = { allowed = { "eve@example.com" } } }, outcome = "reject at rcpt: 550 5%.1%.1 No such mailbox" },
+    { options = { settings = { allowed = { "eve@example.com" } } },
+      outcome = "reject at rcpt: 550 5%.1%.1 No such mailbox" },
     { outcome = accepts },
   } },
   { "scripting", '"generation "', { { outcome = accepts } } },
   { "scripting", '"X-Spam-Flag"', {
-    { act = fields({ "X-Spam-Flag", "1" }, { "Subject", "hello" }), outcome = "X%-List: yes\r?\nSubject: %[list%] hello",
+    { act = fields({ "X-Spam-Flag", "1" }, { "Subject", "hello" }),
+      outcome = "X%-List: yes\r?\nSubject: %[list%] hello",
       gone = "\nX%-Spam%-Flag:" },
     { act = fields(), outcome = accepts, gone = "X%-List" },
   } },
@@ -307,7 +321,8 @@ for _, page in ipairs(PAGES) do
               refuses = refuses or text:find "reject at %l+" ~= nil or text:find "tempfail at %l+" ~= nil
                 or text:find "refused:" ~= nil or text:find "verdict=%a+fail" ~= nil or text:find "421 4" ~= nil
             end
-            assert.is_true(passes and (refuses or rows[1][2]:find "recipients > 50" ~= nil), "both outcomes of:\n" .. source)
+            assert.is_true(passes and (refuses or rows[1][2]:find "recipients > 50" ~= nil), "both outcomes of:\n"
+              .. source)
           end
         end)
       end

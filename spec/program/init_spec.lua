@@ -15,7 +15,8 @@ describe("moonmilter init", function()
   after_each(function() process.run("rm -rf " .. directory) end)
 
   local function run(arguments, where)
-    local pipe = assert(io.popen(("cd %s; %s %s 2>&1; echo \"status $?\""):format(where or directory, program, arguments)))
+    local pipe = assert(io.popen(("cd %s; %s %s 2>&1; echo \"status $?\""):format(where or directory, program,
+      arguments)))
     local text, status = pipe:read("*a"):match "^(.*)status (%d+)\n$"
     pipe:close()
     return text, tonumber(status)
@@ -38,7 +39,8 @@ describe("moonmilter init", function()
   it("writes a configuration with which `moonmilter run` serves, and loads what is saved", function()
     run("init " .. project)
     local port = process.free_port()
-    process.write_file(project .. "/moonmilter.conf", (process.read_file(project .. "/moonmilter.conf"):gsub("10025", port)))
+    process.write_file(project .. "/moonmilter.conf", (process.read_file(project .. "/moonmilter.conf"):gsub("10025",
+      port)))
     process.run("chmod -R a+rX " .. directory)
     local child = process.start({ "sh", "-c", ("cd %s && exec %s run"):format(project, program) },
       { output = directory .. "/output" })
@@ -66,7 +68,8 @@ describe("moonmilter init", function()
     assert.equal("mine", process.read_file(project .. "/scripts/10-first.lua"))
     assert.is_nil(lfs.attributes(project .. "/moonmilter.conf"))
     assert.equal(0, (select(2, run("init .", directory .. "/a"))))
-    for _, arguments in ipairs { "init", "init a b", "init --frob" } do assert.equal(64, (select(2, run(arguments)))) end
+    for _, arguments in ipairs { "init", "init a b", "init --frob" } do assert.equal(64, (select(2,
+      run(arguments)))) end
   end)
 
   it("is not followed by a configuration that others could have put there", function()

@@ -16,7 +16,7 @@ local function temporary_files()
   local pipe = io.popen "ls -l /proc/$PPID/fd"
   local text = pipe:read "*a"
   pipe:close()
-  local _, unnamed = text:gsub("/tmp/moonmilter%.%w+ %(deleted%)", "")
+  local _, unnamed = text:gsub("/moonmilter%.%w+ %(deleted%)", "")
   return unnamed
 end
 

@@ -33,7 +33,8 @@ function on_unload() print "on_unload" error "error of on_unload" end
 
 describe("a log line of a script", function()
   it("has the script's name, wherever in the script it comes from", function()
-    local host = assert(fake_mta.host { files = { ["10-other.lua"] = "function on_mail() end", ["20-speaker.lua"] = SPEAKER,
+    local host = assert(fake_mta.host { files = { ["10-other.lua"] = "function on_mail() end",
+      ["20-speaker.lua"] = SPEAKER,
       ["lib/spoken.lua"] = "print 'module while loading' return { say = function(text) print(text) end }" } })
     local mta = fake_mta.start { host = host }
     mta:begin()
@@ -57,7 +58,8 @@ describe("a log line of a script", function()
       end
     end
     for _, text in ipairs { "module while loading", "top level", "task of the top level", "task of a task",
-      "timer of the top level", "on_load", "task of on_load", "timer of on_load", "on_connect", "task of on_mail", "at_end",
+      "timer of the top level", "on_load", "task of on_load", "timer of on_load", "on_connect", "task of on_mail",
+        "at_end",
       "module", "on_done", "on_close", "on_unload", "error of a task", "error of at_end", "error of on_eom",
       "error of on_unload" } do
       assert.is_true(seen[text], text .. " is in:\n" .. log)

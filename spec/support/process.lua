@@ -48,7 +48,7 @@ end
 --- A new directory that other users can reach but not write to, below one that only root writes to: MTAs refuse sockets
 --- and queues elsewhere. The caller passes it as `remove` to process.start.
 function process.directory()
-  local base = posix.unistd.geteuid() == 0 and "/run" or os.getenv "TMPDIR" or "/tmp"
+  local base = os.getenv "SPEC_DIRECTORY" or posix.unistd.geteuid() == 0 and "/run" or os.getenv "TMPDIR" or "/tmp"
   local directory = assert(posix.stdlib.mkdtemp(base .. "/mm-spec-XXXXXX"))
   assert(os.execute("chmod 755 " .. directory))
   return directory

@@ -54,7 +54,8 @@ local DEEDS = {
     { options = { modules = { ["moonmilter.socket"] = CLAMD } }, message = {}, outcome = "accept at eom" },
     { options = { modules = { ["moonmilter.socket"] = CLAMD } }, message = { body = "a virus\r\n" },
       outcome = "reject at eom: 554 5%.7%.1 Virus found: Eicar" },
-    { options = { modules = { ["moonmilter.socket"] = NO_CLAMD } }, message = {}, complains = "clamd: connection refused",
+    { options = { modules = { ["moonmilter.socket"] = NO_CLAMD } }, message = {},
+      complains = "clamd: connection refused",
       outcome = "tempfail at eoh: 451 4%.7%.1 Virus scanner unavailable" },
     { options = { modules = { ["moonmilter.socket"] = MUTE_CLAMD } }, message = {}, complains = "clamd: timeout",
       outcome = "tempfail at eom: 451 4%.7%.1 Virus scanner unavailable" },
@@ -175,7 +176,8 @@ describe("with moonmilter.testing alone", function()
   it("examples refuse to load without the settings that they need, or with others", function()
     assert.matches("http%-policy.lua:%d+: settings: policy_url is missing %(a string%)",
       testing.load_error { scripts = "examples/http-policy.lua" })
-    for name, settings in pairs { ["greylist-redis"] = { delay = "60" }, clamd = { clamd = 3 }, tarpit = { tarpit_step = "1" },
+    for name, settings in pairs { ["greylist-redis"] = { delay = "60" }, clamd = { clamd = 3 },
+      tarpit = { tarpit_step = "1" },
       ["http-policy"] = { policy_url = { "a" } } } do
       assert.matches("settings: [%a_]+ is a %l+, not a %l+; set it in settings",
         testing.load_error { scripts = ("examples/%s.lua"):format(name), settings = settings })

@@ -41,7 +41,8 @@ describe("moonmilter try", function()
     write("scripts/10-tag.lua", TAG)
     write("plain", TAG)
     write("bang", "#!/usr/bin/env moonmilter\n" .. TAG)
-    for _, arguments in ipairs { "m.eml tag.lua", "tag.lua m.eml", "m.eml scripts", "scripts m.eml", "m.eml plain", "bang m.eml",
+    for _, arguments in ipairs { "m.eml tag.lua", "tag.lua m.eml", "m.eml scripts", "scripts m.eml", "m.eml plain",
+      "bang m.eml",
       "m.eml ./scripts/", "- tag.lua <m.eml", "tag.lua - <m.eml", "tag.lua /dev/stdin <m.eml" } do
       assert.equal("one", (seen(arguments)), arguments)
     end
@@ -52,7 +53,8 @@ describe("moonmilter try", function()
   it("tries each message of an mbox", function()
     local from = "From ann@example.org  Sat Jan  3 01:05:34 1996\n"
     write("tag.lua", TAG)
-    write("in.mbox", from .. message("one", "a\n\nFrom here it goes on\nFrom nowhere\n") .. "\n" .. from .. message "two" .. "\n"
+    write("in.mbox", from .. message("one", "a\n\nFrom here it goes on\nFrom nowhere\n") .. "\n" .. from
+      .. message "two" .. "\n"
       .. "From - Thu, 05 Feb 2026 11:22:33 +0100\n" .. message "three")
     local subjects, text = seen "in.mbox tag.lua"
     assert.equal("one two three", subjects)

@@ -207,7 +207,8 @@ describe("moonmilter try", function()
     assert.equal("script.lua:5", all.decided_by)
     assert.equal(0, all.script_errors)
     for _, reply in ipairs(all.replies) do
-      assert.equal(reply.text == "550 5.1.1 no bob" and "script.lua:2" or reply.text == "451 4.7.1 later" and "script.lua:5"
+      assert.equal(reply.text == "550 5.1.1 no bob" and "script.lua:2" or reply.text == "451 4.7.1 later"
+        and "script.lua:5"
         or nil, reply.decided_by)
     end
     all = cjson.decode((try("function on_eom() end", "--json", true)))
@@ -224,7 +225,8 @@ describe("moonmilter try", function()
       "function on_rcpt() return 'maybe' end" } do
       for _, arguments in ipairs { "", "-q", "--expect tempfail", "--expect accept" } do
         local text, status = try(script, arguments)
-        assert.is_true(status == 70 or (status == 1 and text:find "expected" ~= nil), arguments .. " " .. script .. " " .. status)
+        assert.is_true(status == 70 or (status == 1 and text:find "expected" ~= nil), arguments .. " " .. script
+          .. " " .. status)
       end
     end
     assert.equal(0, (select(2, try("function on_eom() error 'x' end", "--expect error -q"))))

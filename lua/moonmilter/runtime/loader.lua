@@ -48,7 +48,7 @@ end
 ---@param host table  what on_load gets and ctx.host is
 function loader.load(paths, host)
   install()
-  host.require_settings = settings.require
+  host.require_settings = settings.require_settings
   local module_strings, module_methods = note_modules()
   local scripts = {}
   for i, path in ipairs(paths) do

@@ -2,7 +2,9 @@
 -- so that the start or the reload fails and not the first message.
 local core = require "moonmilter.core"
 
-local settings = {}
+--- What on_load gets, with its settings and other fields from C; these are its methods.
+---@class moonmilter.Host
+local Host = {}
 
 local TYPES = { string = true, number = true, boolean = true, table = true }
 
@@ -10,8 +12,8 @@ local TYPES = { string = true, number = true, boolean = true, table = true }
 local function kind_of(name, wanted)
   local kind, mark = tostring(wanted):match "^(%l+)(%??)$"
   if not TYPES[kind] then
-    error(('require_settings: %s = %q: a type is "string", "number", "boolean" or "table", with "?" if it may be missing')
-      :format(name, tostring(wanted)), 3)
+    error(('require_settings: %s = %q: a type is "string", "number", "boolean" or "table", with "?" if it may be '
+      .. 'missing'):format(name, tostring(wanted)), 3)
   end
   return kind, mark == "?"
 end
@@ -28,10 +30,9 @@ local function complaint(given, name, kind, is_optional)
 end
 
 --- The settings, when all that are wanted are there; else raises one error, at the script's line, that names them all.
----@param host table    what on_load gets
 ---@param wanted table  names of settings; or keys with their types: { "clamd", delay = "number", zone = "string?" }
 ---@return table settings
-function settings.require(host, wanted)
+function Host:require_settings(wanted)
   if type(wanted) ~= "table" then
     error('require_settings: give a table of names: host:require_settings { "clamd", delay = "number" }', 2)
   end
@@ -42,14 +43,14 @@ function settings.require(host, wanted)
     if not is_name then
       kind, is_optional = kind_of(name, value)
     end
-    wrong[#wrong + 1] = complaint(host.settings, name, kind, is_optional)
+    wrong[#wrong + 1] = complaint(self.settings, name, kind, is_optional)
   end
   if #wrong > 0 then
     table.sort(wrong)
     error(("settings: %s; set %s in settings = { … } of moonmilter.conf"):format(table.concat(wrong, ", "),
       #wrong == 1 and "it" or "them"), 2)
   end
-  return host.settings
+  return self.settings
 end
 
-return settings
+return Host
