@@ -41,6 +41,11 @@
 ---@field params moonmilter.Params
 ---@field refused boolean  by the MTA or by a verdict
 
+--- All recipients in order. `truncated` is true when there are more than the list has (over = "truncate").
+---@class moonmilter.Recipients
+---@field [integer] moonmilter.Recipient
+---@field truncated true?
+
 ---@class moonmilter.Auth
 ---@field type string
 ---@field authen string?
@@ -168,7 +173,7 @@ function headers:each() end
 ---@field sender string?  without angle brackets, "" for the null sender; nil outside a message
 ---@field sender_raw string?  as the client gave it
 ---@field sender_params moonmilter.Params?
----@field recipients moonmilter.Recipient[]  in order, refused ones too; `truncated` is true when there are more
+---@field recipients moonmilter.Recipients  in order, refused ones too
 ---@field headers moonmilter.Headers  queued edits applied; complete from on_eoh on
 ---@field body_size integer  bytes of body so far
 ---@field queue_id string?  on Postfix from the second recipient or data on

@@ -45,3 +45,42 @@ describe("the tutorial of docs/TESTING.md", function()
       session)
   end)
 end)
+
+-- Installing, Postfix and the service are followed by spec/debian/tutorial in a root of their own.
+describe("docs/tutorial.md", function()
+  local directory, port
+
+  before_each(function()
+    directory, port = process.directory(), process.free_port()
+    process.run("mkdir " .. directory .. "/bin")
+    local full = program:gsub("^%$PWD", os.getenv "PWD")
+    process.write_file(directory .. "/bin/moonmilter", ('#!/bin/sh\nexec %s "$@"\n'):format(full))
+    process.run("chmod 755 " .. directory .. "/bin/moonmilter")
+  end)
+
+  after_each(function() process.run("rm -rf " .. directory) end)
+
+  -- Follows sections 2 to 6; a project's configuration gets a free port, and so does the page.
+  local function follow(...)
+    local changes = { "10025=" .. port, "moonmilter init filters=moonmilter init filters; sed -i s/10025/" .. port
+      .. "/ filters/moonmilter.conf", ... }
+    local pipe = io.popen(("env -u LUA_PATH -u LUA_CPATH HOME=%s PATH=%s/bin:$PATH python3 spec/docs/follow "
+      .. "docs/tutorial.md source 2 6 '%s' 2>&1; echo \"status $?\""):format(directory, directory,
+      table.concat(changes, "' '")))
+    local text = pipe:read "*a"
+    pipe:close()
+    return text, tonumber(text:match "status (%d+)\n$")
+  end
+
+  it("can be followed word for word, from a project to a milter that serves", function()
+    local text, status = follow()
+    assert.equal(0, status, text)
+    assert.truthy(text:find("\n10 steps\n", 1, true), text)
+  end)
+
+  it("would not pass if the program printed something else", function()
+    local text, status = follow "250 2.0.0 Ok (1 recipient refused)=250 2.0.0 Ok (2 recipients refused)"
+    assert.equal(1, status, text)
+    assert.truthy(text:find("not ok - moonmilter try -c moonmilter.conf", 1, true), text)
+  end)
+end)

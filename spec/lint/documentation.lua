@@ -206,6 +206,13 @@ local function joined(class)
   return names
 end
 
+-- Stubs of what `require "socket"` and `require "ssl"` give: the table of functions in lua/moonmilter/net/, and the
+-- classes of the stub.
+local FOR_ROCKS = {
+  luasocket = { owner = "lib", class = "socket", "socket", "socket.dns" },
+  luasec = { owner = "ssl", class = "ssl", "ssl", "ssl.Socket" },
+}
+
 local NOTHING = { methods = {}, fields = {} }
 local stub_classes, stub_types = {}, {}
 
@@ -215,7 +222,7 @@ for path in lines_of "ls lua/meta/*.lua" do
   for type in text:gmatch "\n%-%-%-@alias ([%w_.]+)" do
     stub_types[type] = true
   end
-  if name ~= "ctx" and not modules[name] then
+  if name ~= "ctx" and not modules[name] and not FOR_ROCKS[name] then
     fault("%s: is the stub of no public module", path)
   end
 end
@@ -251,6 +258,28 @@ for name, names in pairs(modules) do
   end
 end
 
+local is_for_rocks = {}
+for name, rock in pairs(FOR_ROCKS) do
+  local source, names = "\n" .. read("lua/moonmilter/net/" .. name .. ".lua"), {}
+  for member in source:gmatch("\nfunction " .. rock.owner .. "%.(%a%w*)%(") do
+    names[member] = true
+  end
+  for row in source:gmatch("\n(" .. rock.owner .. "%.[^=\n]+) = ") do
+    for member in row:gmatch(rock.owner .. "%.(%a%w*)%f[^%w.]") do
+      names[member] = true
+    end
+  end
+  missing_in(joined(stub_classes[rock.class] or NOTHING), names, "lua/meta/" .. name .. ".lua: %s is not declared")
+  for _, class in ipairs(rock) do
+    is_for_rocks[class] = true
+    for member in pairs((stub_classes[class] or NOTHING).methods) do
+      if not source:find("[.:]" .. member .. "%f[^%w]") then
+        fault("lua/meta/%s.lua: %s does not exist", name, member)
+      end
+    end
+  end
+end
+
 -- Objects with methods, which modules return.
 for class, source in pairs(source_classes) do
   local is_module = class == "moonmilter" or modules[class:match "^moonmilter%.([%w_]+)$"]
@@ -262,7 +291,7 @@ end
 local COMPARED = { ["moonmilter.ctx"] = true, ["moonmilter.Field"] = true }
 for class, stub in pairs(stub_classes) do
   local is_module = class == "moonmilter" or modules[class:match "^moonmilter%.([%w_]+)$"]
-  if not is_module and not COMPARED[class] then
+  if not is_module and not COMPARED[class] and not is_for_rocks[class] then
     missing_in((source_classes[class] or NOTHING).methods, stub.methods, "lua/meta/: " .. class .. ".%s does not exist")
   end
 end
