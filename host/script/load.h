@@ -27,6 +27,7 @@ struct mm_plan {
 	uint64_t            message_scripts;    /* scripts with a handler for any event of a message */
 	uint64_t            stage_scripts[MM_STAGE_COUNT];      /* scripts with a handler for the stage */
 	bool                counts_body;        /* a script reads ctx.body_size: no piece may be skipped */
+	char               *macros_named;       /* owned: by scripts, separated by blanks; NULL: none */
 	char               *macro_lists[MM_MACRO_SET_COUNT];    /* owned, borrowed by g->wanted */
 
 	/* while it loads */
