@@ -20,7 +20,8 @@ struct mm_doctor {
 	struct mm_doctor_socket *sockets;       /* owned */
 	size_t                   socket_count;
 	bool                     has_unknown;   /* we listen on sockets whose address we do not know (systemd, fd) */
-	char                    *macros[MM_MACRO_SET_COUNT];    /* owned: names separated by blanks, or NULL */
+	char                    *macros[MM_MACRO_SET_COUNT];    /* owned: asked for, separated by blanks, or NULL */
+	char                    *macros_named;  /* owned: by scripts, separated by blanks, or NULL */
 };
 
 /* False: why says what is wrong; there is nothing to close. */
