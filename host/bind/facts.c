@@ -177,16 +177,20 @@ static int get_queue_id(lua_State *L, struct mm_script_session *ss)
 
 struct macro_field {
 	const char *key, *macro;
+	bool        is_proof;           /* it is set for such clients only */
 };
 
-/* Pushes a table of the macros that are set and not empty; pushes nothing when the macro named by
- * `decisive` is unset or empty. */
-static int push_macros(lua_State *L, const struct mm_session *s, const struct macro_field *row, const char *decisive)
+/* Pushes a table of the macros that are set and not empty; pushes nothing when none of them proves the fact. Which of
+ * them come is up to the MTA's configuration. */
+static int push_macros(lua_State *L, const struct mm_session *s, const struct macro_field *rows)
 {
-	if (mm_session_macro(s, decisive).size == 0)
+	const struct macro_field *row = rows;
+	while (row->key != NULL && (!row->is_proof || mm_session_macro(s, row->macro).size == 0))
+		row++;
+	if (row->key == NULL)
 		return 0;
 	lua_newtable(L);
-	for (; row->key != NULL; row++) {
+	for (row = rows; row->key != NULL; row++) {
 		struct mm_text value = mm_session_macro(s, row->macro);
 		if (value.size > 0)
 			mm_set_text(L, row->key, value);
@@ -196,20 +200,22 @@ static int push_macros(lua_State *L, const struct mm_session *s, const struct ma
 
 static int get_auth(lua_State *L, struct mm_script_session *ss)
 {
+	/* {auth_author} is what the client gives as AUTH= with MAIL: Sendmail sets it for anyone, and says "XXX define
+	 * this always or only if trusted?". */
 	static const struct macro_field rows[] = {
-		{ "type", "{auth_type}" }, { "authen", "{auth_authen}" }, { "author", "{auth_author}" },
-		{ "ssf", "{auth_ssf}" }, { NULL, NULL },
+		{ "type", "{auth_type}", true }, { "authen", "{auth_authen}", true }, { "ssf", "{auth_ssf}", true },
+		{ "author", "{auth_author}", false }, { NULL, NULL, false },
 	};
-	return push_macros(L, ss->facts, rows, "{auth_type}");
+	return push_macros(L, ss->facts, rows);
 }
 
 static int get_tls(lua_State *L, struct mm_script_session *ss)
 {
 	static const struct macro_field rows[] = {
-		{ "version", "{tls_version}" }, { "cipher", "{cipher}" }, { "bits", "{cipher_bits}" },
-		{ "subject", "{cert_subject}" }, { "issuer", "{cert_issuer}" }, { NULL, NULL },
+		{ "version", "{tls_version}", true }, { "cipher", "{cipher}", true }, { "bits", "{cipher_bits}", true },
+		{ "subject", "{cert_subject}", true }, { "issuer", "{cert_issuer}", true }, { NULL, NULL, false },
 	};
-	return push_macros(L, ss->facts, rows, "{tls_version}");
+	return push_macros(L, ss->facts, rows);
 }
 
 static void set_words(lua_State *L, const char *key, char *words)

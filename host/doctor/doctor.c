@@ -45,6 +45,7 @@ void mm_doctor_close(struct mm_doctor *d)
 {
 	for (int set = 0; set < MM_MACRO_SET_COUNT; set++)
 		free(d->macros[set]);
+	free(d->macros_named);
 	free(d->sockets);
 	mm_findings_free(&d->findings);
 }

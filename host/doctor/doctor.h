@@ -22,7 +22,8 @@ struct mm_doctor {
 	struct mm_doctor_socket *sockets;       /* owned */
 	size_t                   socket_count;
 	bool                     has_unknown;   /* we listen on sockets whose address we do not know (systemd, fd) */
-	char                    *macros[MM_MACRO_SET_COUNT];    /* owned: names separated by blanks, or NULL */
+	char                    *macros[MM_MACRO_SET_COUNT];    /* owned: asked for, separated by blanks, or NULL */
+	char                    *macros_named;  /* owned: by scripts, separated by blanks, or NULL */
 };
 
 /* file: where the configuration was read, BORROWED until the close; NULL: there is none. False: why says what is wrong;

@@ -98,28 +98,34 @@ static void note_owners(struct mm_doctor *d, const char *text)
 	mm_find_remedy(&d->findings, "%s", remedy != NULL ? remedy + 2 : "give it to root");
 }
 
+/* Several milters add up. */
+static void add_names(char **list, const char *names)
+{
+	char *both;
+	if (asprintf(&both, "%s%s%s", *list != NULL ? *list : "", *list != NULL ? " " : "", names) < 0)
+		return;
+	free(*list);
+	*list = both;
+}
+
 /* "moonmilter: macros at rcpt: {rcpt_mailer} i" */
 static void read_check_line(void *self, char *line)
 {
 	struct reading *r = self;
-	static const char doubt[] = "moonmilter: owners: ";
+	static const char doubt[] = "moonmilter: owners: ", named[] = "moonmilter: macros that scripts name: ";
 	char stage[16];
 	int at = 0;
 	if (strncmp(line, doubt, sizeof doubt - 1) == 0)
 		note_owners(r->doctor, line + sizeof doubt - 1);
 	if (strcmp(line, "moonmilter: all scripts load") == 0)
 		r->all_load = true;
+	if (strncmp(line, named, sizeof named - 1) == 0)
+		add_names(&r->doctor->macros_named, line + sizeof named - 1);
 	if (sscanf(line, "moonmilter: macros at %15[a-z]: %n", stage, &at) != 1 || at == 0)
 		return;
-	for (int set = 0; set < MM_MACRO_SET_COUNT; set++) {
-		if (strcmp(stage, mm_macro_set_name((enum mm_macro_set)set)) != 0)
-			continue;
-		char *before = r->doctor->macros[set], *both;
-		if (asprintf(&both, "%s%s%s", before != NULL ? before : "", before != NULL ? " " : "", line + at) < 0)
-			continue;
-		free(before);
-		r->doctor->macros[set] = both;
-	}
+	for (int set = 0; set < MM_MACRO_SET_COUNT; set++)
+		if (strcmp(stage, mm_macro_set_name((enum mm_macro_set)set)) == 0)
+			add_names(&r->doctor->macros[set], line + at);
 }
 
 static void check_scripts(struct mm_doctor *d, char *const argv[])

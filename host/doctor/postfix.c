@@ -305,29 +305,103 @@ static bool is_known(const struct postfix *p, const char *name)
 	return has_word(p->values[MACRO_DEFAULTS], name);
 }
 
-static void check_macro(const struct postfix *p, const struct service *s, int set, const char *name, bool asks)
+/* The stage at which Postfix knows a macro. */
+static enum mm_macro_set set_of(const char *name)
+{
+	static const struct {
+		const char       *head;
+		enum mm_macro_set set;
+	} rows[] = {
+		{ "auth_", MM_MACRO_SET_mail }, { "mail_", MM_MACRO_SET_mail }, { "rcpt_", MM_MACRO_SET_rcpt },
+		{ "tls_", MM_MACRO_SET_helo }, { "cipher", MM_MACRO_SET_helo }, { "cert_", MM_MACRO_SET_helo },
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+		if (strncmp(name, rows[i].head, strlen(rows[i].head)) == 0)
+			return rows[i].set;
+	return strcmp(name, "i") == 0 ? MM_MACRO_SET_mail : MM_MACRO_SET_connect;
+}
+
+/* Does it come, by a list of ours or by Postfix's own, which ours replaces? */
+static bool is_sent(const struct postfix *p, const struct service *s, const char *name, bool asks)
+{
+	for (int set = 0; set < MM_MACRO_SET_COUNT; set++) {
+		const char *ours = asks ? p->doctor->macros[set] : NULL;
+		if (has_word(ours != NULL ? ours : value_of(p, s, (enum setting)(MACROS_OF + set)), name))
+			return true;
+	}
+	return false;
+}
+
+static void check_macro(const struct postfix *p, const struct service *s, const char *name, bool asks)
 {
 	struct mm_findings *f = &p->doctor->findings;
-	const char *setting = setting_names[MACROS_OF + set];
+	const char *setting = setting_names[MACROS_OF + set_of(name)], *open = name[1] != '\0' ? "{" : "",
+		*close = name[1] != '\0' ? "}" : "";
 	if (!is_known(p, name)) {
-		mm_find_note(f, "macro %s, which scripts ask for, does not exist in Postfix: it is nil there", name);
+		mm_find_note(f, "macro %s, which a script names, does not exist in Postfix: it is nil there", name);
 		mm_find_remedy(f, "change the script so that it does not need it, or postconf %s-e "
 			"'milter_macro_defaults={%s}=VALUE'", p->option, name);
-	} else if (!asks && !has_word(value_of(p, s, (enum setting)(MACROS_OF + set)), name)) {
-		mm_find_wrong(f, "macro %s, which scripts ask for, is not in %s, and with this milter_protocol we "
-			"cannot ask for it", name, setting);
-		mm_find_remedy(f, "postconf %s-e milter_protocol=6, or add {%s} to %s", p->option, name, setting);
+	} else if (!is_sent(p, s, name, asks)) {
+		mm_find_wrong(f, "macro %s, which a script names, is not in %s%s", name, setting,
+			asks ? "" : ", and with this milter_protocol we cannot ask for it");
+		if (asks)
+			mm_find_remedy(f, "add %s%s%s to %s", open, name, close, setting);
+		else
+			mm_find_remedy(f, "postconf %s-e milter_protocol=6, or add %s%s%s to %s", p->option, open, name,
+				close, setting);
 	}
 }
 
 static void check_macros(const struct postfix *p, const struct service *s, bool asks)
 {
-	for (int set = 0; set < MM_MACRO_SET_COUNT; set++) {
-		char list[1024], *rest = list;
-		snprintf(list, sizeof list, "%s", p->doctor->macros[set] != NULL ? p->doctor->macros[set] : "");
-		for (char *name; (name = strsep(&rest, " {}")) != NULL;)
-			if (name[0] != '\0')
-				check_macro(p, s, set, name, asks);
+	char list[1024], *rest = list;
+	snprintf(list, sizeof list, "%s", p->doctor->macros_named != NULL ? p->doctor->macros_named : "");
+	for (char *name; (name = strsep(&rest, " {}")) != NULL;)
+		if (name[0] != '\0')
+			check_macro(p, s, name, asks);
+}
+
+/* Facts that scripts read without naming a macro: nil when none of theirs comes. */
+static void check_facts(const struct postfix *p, const struct service *s, bool asks)
+{
+	static const struct {
+		const char *fact, *macros[6];
+	} rows[] = {
+		{ "ctx.auth", { "auth_authen", "auth_type" } },
+		{ "ctx.tls", { "tls_version", "cipher", "cipher_bits", "cert_subject", "cert_issuer" } },
+		{ "ctx.queue_id", { "i" } },
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		bool comes = false;
+		for (int at = 0; rows[i].macros[at] != NULL; at++)
+			comes |= is_sent(p, s, rows[i].macros[at], asks);
+		if (comes)
+			continue;
+		const char *first = rows[i].macros[0];
+		mm_find_note(&p->doctor->findings, "%s is always nil: none of its macros is in a milter_*_macros list",
+			rows[i].fact);
+		bool is_long = first[1] != '\0';
+		mm_find_remedy(&p->doctor->findings, "add %s%s%s to %s, or postconf -X %s", is_long ? "{" : "", first,
+			is_long ? "}" : "", setting_names[MACROS_OF + set_of(first)],
+			setting_names[MACROS_OF + set_of(first)]);
+	}
+}
+
+/* Which MTA we take it for, which decides how the positions of inserted fields are counted. */
+static void check_kind(const struct postfix *p, const struct service *s, bool asks)
+{
+	struct mm_findings *f = &p->doctor->findings;
+	const char *value = value_of(p, s, MACRO_V);
+	bool says_postfix = strncmp(value, "Postfix", 7) == 0 || strncmp(value, "$mail_name", 10) == 0;
+	if (!says_postfix) {
+		mm_find_wrong(f, "milter_macro_v is \"%s\": we recognize Postfix by it, and take this MTA for %s",
+			value, strncmp(value, "8.", 2) == 0 ? "Sendmail" : "an unknown one");
+		mm_find_remedy(f, "postconf -X milter_macro_v");
+	} else if (!is_sent(p, s, "v", asks)) {
+		mm_find_note(f, "v is not in milter_connect_macros: ctx.mta.kind is \"unknown\" here");
+		mm_find_remedy(f, "add v to milter_connect_macros, or postconf -X milter_connect_macros");
+	} else {
+		mm_find_ok(f, "%s: recognized as Postfix by macro v", s->name);
 	}
 }
 
@@ -340,11 +414,8 @@ static void check_protocol(const struct postfix *p, const struct service *s, con
 			"edits are missing", protocol);
 		set_remedy(p, s, item, PROTOCOL, "6", "");
 	}
-	if (strncmp(value_of(p, s, MACRO_V), "Postfix", 7) != 0) {
-		mm_find_wrong(&p->doctor->findings, "milter_macro_v is \"%s\": we recognize Postfix by it, and take "
-			"this MTA for Sendmail", value_of(p, s, MACRO_V));
-		mm_find_remedy(&p->doctor->findings, "postconf %s-X milter_macro_v", p->option);
-	}
+	check_kind(p, s, protocol >= 6);
+	check_facts(p, s, protocol >= 6);
 	check_macros(p, s, protocol >= 6);
 }
 

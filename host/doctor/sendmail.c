@@ -161,6 +161,8 @@ static void check_ours(struct sendmail *sm, const struct filter *x, const struct
 {
 	sm->names_us = true;
 	check_use(sm, x);
+	mm_find_ok(&sm->doctor->findings, "filter %s: recognized as Sendmail by macro %s", x->name,
+		sm->doctor->macros[MM_MACRO_SET_connect] != NULL ? "v, which we ask for" : "if_name");
 	check_flag(sm, x, socket->milter);
 	check_times(sm, x, socket);
 }

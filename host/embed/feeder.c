@@ -62,6 +62,12 @@ static void on_feeder_fault(void *self, const struct mm_fault *why)
 	mm_log_fault(&f->host->log, mm_engine_session(f->engine), why);
 }
 
+static void on_feeder_note(void *self, const char *text)
+{
+	struct mm_feed *f = self;
+	mm_log_mta(&f->host->log, mm_engine_session(f->engine), text);
+}
+
 struct mm_feed *mm_feed_open(struct mm_host *h, const char *milter, struct mm_error *error)
 {
 	struct mm_fault why = { .class = MM_FAULT_NONE };
@@ -78,7 +84,7 @@ struct mm_feed *mm_feed_open(struct mm_host *h, const char *milter, struct mm_er
 	struct mm_feed *f = calloc(1, sizeof *f);
 	if (f != NULL) {
 		struct mm_engine_owner owner = { f, on_feeder_wake, on_feeder_report, on_feeder_fault,
-			on_feeder_aside };
+			on_feeder_aside, on_feeder_note };
 		f->engine = mm_engine_new(mm_worker_engines(h->worker), mm_generation_runtime(g), owner, &f->out);
 	}
 	if (f == NULL || f->engine == NULL) {

@@ -480,6 +480,12 @@ static void on_fault(void *self, const struct mm_fault *why)
 	mm_log_fault(c->all->log, mm_engine_session(c->engine), why);
 }
 
+static void on_note(void *self, const char *text)
+{
+	struct mm_connection *c = self;
+	mm_log_mta(c->all->log, mm_engine_session(c->engine), text);
+}
+
 /* ---- the beginning ---- */
 
 bool mm_connection_open(struct mm_connections *all, int fd, const char *peer, const char *milter,
@@ -490,7 +496,7 @@ bool mm_connection_open(struct mm_connections *all, int fd, const char *peer, co
 		close(fd);
 		return false;
 	}
-	struct mm_engine_owner owner = { c, on_wake, on_report, on_fault, on_aside };
+	struct mm_engine_owner owner = { c, on_wake, on_report, on_fault, on_aside, on_note };
 	c->engine = mm_engine_new(&all->engines, runtime, owner, &all->out);
 	if (c->engine == NULL) {
 		free(c);

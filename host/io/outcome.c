@@ -45,8 +45,10 @@ void mm_log_outcome(struct mm_log *log, const struct mm_profile *profile, const 
 		mm_log_number(&line, "recipients", m->recipient_count);
 	if (m->refused_count > 0)
 		mm_log_number(&line, "refused", m->refused_count);
-	if (r->edits > 0)
+	if (r->edits > 0) {
 		mm_log_number(&line, "edits", r->edits);
+		mm_log_string(&line, "mta_kind", mm_mta_kind_name(mm_session_mta(r->session)));
+	}
 	mm_log_seconds(&line, "seconds", r->seconds);
 	say_part(&line, "waited", r->waited);
 	if (m->busy > 0)
@@ -84,5 +86,20 @@ void mm_log_fault(struct mm_log *log, const struct mm_session *s, const struct m
 	if (s->peer != NULL)
 		mm_log_alike(&line, s->peer, strcspn(s->peer, ":"));    /* its port differs each time */
 	mm_log_alike(&line, why->text, strcspn(why->text, "0123456789"));
+	mm_log_end(&line);
+}
+
+void mm_log_mta(struct mm_log *log, const struct mm_session *s, const char *text)
+{
+	struct mm_log_line line;
+	mm_log_begin(&line, log, MM_LEVEL_WARN, "mta");
+	mm_log_caused_by(&line, s->peer, false);
+	mm_log_string(&line, "milter", s->milter);
+	mm_log_string(&line, "session", s->id);
+	mm_log_string(&line, "mta", s->peer);
+	mm_log_string(&line, "text", text);
+	if (s->peer != NULL)
+		mm_log_alike(&line, s->peer, strcspn(s->peer, ":"));
+	mm_log_alike(&line, text, strlen(text));
 	mm_log_end(&line);
 }

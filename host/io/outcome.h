@@ -13,5 +13,7 @@ void mm_log_outcome(struct mm_log *, const struct mm_profile *, const struct mm_
 void mm_log_aside(struct mm_log *, const struct mm_outcome_report *);
 /* Writes the line about a connection that we close because of the bytes that came over it. */
 void mm_log_fault(struct mm_log *, const struct mm_session *, const struct mm_fault *);
+/* What the session's MTA does differently, or cannot do. */
+void mm_log_mta(struct mm_log *, const struct mm_session *, const char *text);
 
 #endif

@@ -149,8 +149,7 @@ static bool decode_connect(const struct mm_packet *p, struct mm_command *c, stru
 	switch (family) {
 	case SMFIA_UNKNOWN:
 		c->family = MM_FAMILY_UNKNOWN;
-		if (cursor.left > 0)
-			return bad(why, p, c->row->name, "bytes after an unknown family");
+		c->bytes_beyond = cursor.left;
 		return true;
 	case SMFIA_UNIX:  c->family = MM_FAMILY_UNIX; break;
 	case SMFIA_INET:  c->family = MM_FAMILY_INET; break;
@@ -164,8 +163,7 @@ static bool decode_connect(const struct mm_packet *p, struct mm_command *c, stru
 	c->value = mm_cursor_text(&cursor);
 	if (cursor.failed)
 		return bad(why, p, c->row->name, "the address is missing or has no NUL at its end");
-	if (cursor.left > 0)
-		return bad(why, p, c->row->name, "bytes after the address");
+	c->bytes_beyond = cursor.left;          /* libmilter passes over them, too */
 	/* Sendmail writes "IPv6:" before the address, Postfix does not (protocol 2.3). */
 	if (c->family == MM_FAMILY_INET6 && strncasecmp(c->value.bytes, "IPv6:", 5) == 0) {
 		c->value.bytes += 5;

@@ -79,6 +79,7 @@ struct mm_command {
 	bool           has_space;       /* header: there is a space between colon and value */
 	enum mm_family family;          /* connect */
 	uint16_t       port;            /* connect; 0 unknown */
+	size_t         bytes_beyond;    /* connect: after all that it has */
 };
 
 /* steps: SMFIP_ bits agreed. One space after the colon of a header field belongs to the notation, not to the value. The

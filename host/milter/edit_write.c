@@ -129,6 +129,14 @@ static void write_added(struct mm_message *m, uint32_t index, enum mm_mta_kind m
 	mm_reply_indexed_header(out, SMFIR_INSHEADER, position, name, value, space);
 }
 
+bool mm_edits_have_positions(const struct mm_message *m)
+{
+	for (uint32_t i = 0; i < m->field_count; i++)
+		if (!m->fields[i].is_received && m->fields[i].blind_at != UINT32_MAX)
+			return true;
+	return false;
+}
+
 static void write_additions(struct mm_message *m, enum mm_mta_kind mta, bool space, struct mm_buffer *out)
 {
 	if (m->field_count == m->received_count)
@@ -145,6 +153,10 @@ void mm_edits_write(struct mm_message *m, const struct mm_grants *g, enum mm_mta
 	write_envelope(m, out);
 	write_changes(m, space, out);
 	write_additions(m, mta, space, out);
+	/* A later milter of Sendmail gets the new body as it is, and a last line without an end makes OpenDKIM sign
+	 * nothing; Postfix ends it by itself. */
+	if (m->edits.replaces_body && mta == MM_MTA_SENDMAIL)
+		mm_new_body_end_line(&m->new_body);
 	if (m->edits.replaces_body)
 		mm_new_body_write(&m->new_body, out);
 	if (m->edits.quarantines)

@@ -21,6 +21,13 @@
 #define SHORT_OF_ROOM   1u              /* the account may hold no more: no fact is kept */
 #define SHORT_OF_MACROS 2u              /* the macros of the command that comes next were not kept */
 
+#define NOTE_CONNECT 0x01u
+#define NOTE_MACROS  0x02u
+#define NOTE_DATA    0x04u
+#define NOTE_OFFER   0x08u
+#define NOTE_KIND    0x10u
+#define NOTE_FOLDS   0x20u
+
 struct mm_engine {
 	struct mm_session        session;
 	struct mm_engine_shared *shared;        /* borrowed */
@@ -38,6 +45,11 @@ struct mm_engine {
 	bool                     is_waiting;    /* the runtime works on todo[0] */
 	bool                     skips_body;    /* a handler has said skip where it cannot be sent to the MTA */
 	bool                     rcpt_is_refused;       /* the MTA itself refused this recipient */
+	struct mm_buffer         mail_macros;   /* owned: came for MAIL with a message open; whose they are, the next
+	                                         * command tells */
+	bool                     has_mail_macros;
+	struct mm_buffer         folded;        /* owned: a header value whose line ends were CRLF */
+	uint8_t                  noted;         /* NOTE_ bits: what the owner has been told */
 	bool                     shuns_message; /* it has killed a worker before: the runtime sees no more of it */
 	size_t                   undeclared;    /* bytes from the MTA since the account was told */
 	uint8_t                  shortage;      /* of memory: SHORT_ bits */
@@ -101,7 +113,17 @@ void mm_engine_free(struct mm_engine *e)
 	mm_verdict_reset(&e->result);
 	mm_session_clear(&e->session, &e->shared->message_pool);
 	mm_frame_free(&e->frame);
+	mm_buffer_free(&e->mail_macros);
+	mm_buffer_free(&e->folded);
 	free(e);
+}
+
+static void note(struct mm_engine *e, uint8_t what, const char *text)
+{
+	if (e->noted & what || e->owner.note == NULL)
+		return;
+	e->noted |= what;
+	e->owner.note(e->owner.self, text);
 }
 
 /* ---- what is at work, for the process that would find us dead ---- */
@@ -162,8 +184,8 @@ static bool is_poison(struct mm_engine *e, enum mm_stage stage, struct mm_verdic
 
 static void fail(struct mm_engine *e);
 
-/* A packet queues two events at most, and the next packet is read only after they have run; a verdict may add one, the
- * end of the connection another. So a full queue is our own fault; it ends the connection as the MTA's faults do. */
+/* A packet queues three events at most, and the next packet is read only after they have run; a verdict may add one,
+ * the end of the connection another. So a full queue is our own fault, which ends the connection as the MTA's do. */
 static void push(struct mm_engine *e, enum mm_stage stage)
 {
 	if (e->todo_count == TODO_MAX) {
@@ -212,8 +234,7 @@ static void forget_message(struct mm_engine *e)
 	if (e->session.message == NULL)
 		return;
 	e->runtime.ops->end_message(e->runtime_session);
-	mm_session_end_message(&e->session, &e->shared->message_pool,
-		mm_frame_has_packet(&e->frame) && e->command.row->letter == SMFIC_MAIL);
+	mm_session_end_message(&e->session, &e->shared->message_pool);
 	show_event(e, 0);
 }
 
@@ -270,7 +291,11 @@ static void write_end_of_message(struct mm_engine *e, struct mm_verdict *v)
 	size_t start = e->out->size;
 	e->result_edits = 0;
 	if (m != NULL && m->edits.count > 0 && lets_through(v)) {
-		mm_edits_write(m, &e->session.grants, mm_session_mta(&e->session), e->out);
+		enum mm_mta_kind mta = mm_session_mta(&e->session);
+		if (mta == MM_MTA_UNKNOWN && mm_edits_have_positions(m))
+			note(e, NOTE_KIND, "neither Postfix nor Sendmail by its macros (v): inserted fields get the "
+				"positions that the protocol gives them");
+		mm_edits_write(m, &e->session.grants, mta, e->out);
 		e->result_edits = m->edits.count;
 	}
 	if (e->out->failed) {                   /* half an edit must not be sent: take all of it back */
@@ -426,6 +451,27 @@ static void fail(struct mm_engine *e)
 	push(e, MM_STAGE_close);
 }
 
+/* What scripts want and this MTA's offer rules out: they cannot see it from the inside. */
+static void note_missing(struct mm_engine *e, const struct mm_wanted *w)
+{
+	const struct mm_grants *g = &e->session.grants;
+	char text[512];
+	bool has_lists = g->actions & SMFIF_SETSYMLIST || !mm_wanted_has_lists(w);
+	bool has_unknown = !(w->stages & MM_STAGE_BIT(unknown)) || g->offer.version >= MM_UNKNOWN_SINCE;
+	bool has_data = !(w->stages & MM_STAGE_BIT(data)) || g->offer.version >= MM_DATA_SINCE;
+	bool has_rejected = !w->rejected_recipients || g->steps & SMFIP_RCPT_REJ;
+	if (has_lists && has_unknown && has_data && has_rejected)
+		return;
+	snprintf(text, sizeof text, "milter protocol %u:%s%s%s%s", g->offer.version,
+		has_unknown ? "" : " on_unknown never runs, because unknown commands are not sent;",
+		has_data ? "" : " on_data runs when the content begins, because DATA is not sent;",
+		has_lists ? "" : " macros cannot be asked for: those that scripts name are nil unless the MTA is "
+			"configured to send them;",
+		has_rejected ? "" : " rejected_recipients has no effect;");
+	text[strlen(text) - 1] = '\0';
+	note(e, NOTE_OFFER, text);
+}
+
 static bool negotiate(struct mm_engine *e, struct mm_fault *why)
 {
 	const struct mm_wanted *w = e->runtime.ops->wanted(e->runtime_session);
@@ -433,6 +479,7 @@ static bool negotiate(struct mm_engine *e, struct mm_fault *why)
 		return false;
 	e->frame.data_max = e->session.grants.data_max;
 	e->session.is_negotiated = true;
+	note_missing(e, w);
 	e->when = MM_WHEN_IDLE;
 	return true;
 }
@@ -470,9 +517,17 @@ static void finish_event(struct mm_engine *e, struct mm_verdict *v)
 	mm_verdict_reset(v);
 }
 
-/* The body chunk inside an end-of-message packet has no reply of its own: a final verdict
- * becomes that of the packet. */
-static void finish_chunk_of_eom(struct mm_engine *e, struct mm_verdict *v)
+/* An event without a reply of its own, although its stage has one: the chunk inside an end-of-message packet, and the
+ * DATA of an MTA that sends none. */
+static bool is_beside(const struct mm_engine *e, enum mm_stage stage)
+{
+	if (stage == MM_STAGE_body)
+		return e->command.row->letter == SMFIC_BODYEOB;
+	return stage == MM_STAGE_data && e->command.row->letter != SMFIC_DATA;
+}
+
+/* A final verdict becomes that of the packet. */
+static void finish_beside(struct mm_engine *e, struct mm_verdict *v)
 {
 	pop(e);
 	if (v->kind == MM_VERDICT_continue || v->kind == MM_VERDICT_skip)
@@ -483,8 +538,8 @@ static void finish_chunk_of_eom(struct mm_engine *e, struct mm_verdict *v)
 
 static void event_decided(struct mm_engine *e, struct mm_verdict *v)
 {
-	if (e->todo[0] == MM_STAGE_body && e->command.row->letter == SMFIC_BODYEOB)
-		finish_chunk_of_eom(e, v);
+	if (is_beside(e, (enum mm_stage)e->todo[0]))
+		finish_beside(e, v);
 	else
 		finish_event(e, v);
 }
@@ -494,8 +549,8 @@ static void take_held(struct mm_engine *e, enum mm_stage stage, struct mm_verdic
 {
 	if (e->held.kind == MM_VERDICT_continue || !(MM_STAGES_OF_MESSAGE & 1u << stage))
 		return;
-	if (stage == MM_STAGE_body && e->command.row->letter == SMFIC_BODYEOB)
-		return;                         /* the eom after it takes it */
+	if (is_beside(e, stage))
+		return;                         /* the packet's own event takes it */
 	mm_verdict_move(v, &e->held);
 }
 
@@ -624,7 +679,10 @@ static bool store_facts(struct mm_engine *e, struct mm_fault *why)
 {
 	struct mm_session *s = &e->session;
 	switch (e->command.row->letter) {
-	case SMFIC_CONNECT: return mm_session_set_client(s, &e->command) || out_of_memory(why);
+	case SMFIC_CONNECT:
+		if (e->command.bytes_beyond > 0)
+			note(e, NOTE_CONNECT, "connect: bytes after the client's address: passed over");
+		return mm_session_set_client(s, &e->command) || out_of_memory(why);
 	case SMFIC_HELO: return mm_session_set_helo(s, e->command.text) || out_of_memory(why);
 	case SMFIC_MAIL: return note_mail(e, why);
 	case SMFIC_RCPT:
@@ -648,10 +706,46 @@ static bool store_facts(struct mm_engine *e, struct mm_fault *why)
 	}
 }
 
+/* Macros of MAIL with a message open are those of the next message, if MAIL follows: they must not reach the open one,
+ * whose on_abort and log line would have the queue id of its successor. */
+static bool keep_mail_macros(struct mm_engine *e)
+{
+	mm_buffer_clear(&e->mail_macros);
+	mm_buffer_append(&e->mail_macros, e->command.strings.bytes, e->command.strings.size);
+	e->has_mail_macros = true;
+	return !e->mail_macros.failed;
+}
+
+/* False: out of memory. */
+static bool take_mail_macros(struct mm_engine *e)
+{
+	if (!e->has_mail_macros)
+		return true;
+	e->has_mail_macros = false;
+	struct mm_text strings = { (const char *)e->mail_macros.bytes, e->mail_macros.size };
+	bool ok = mm_macros_set(&e->session.macros, SMFIC_MAIL, strings);
+	mm_buffer_free(&e->mail_macros);
+	return ok;
+}
+
+/* Some clients send all their macros at any time (mtasim, Net::Milter). As libmilter does, the message goes on. */
+static bool settle_mail_macros(struct mm_engine *e)
+{
+	const struct mm_command_row *row = e->command.row;
+	if (!e->has_mail_macros || row->letter == SMFIC_MAIL || row->letter == SMFIC_MACRO)
+		return true;
+	if (!row->is_content && row->letter != SMFIC_UNKNOWN)
+		return true;                    /* the message ends; what comes next is not known yet */
+	note(e, NOTE_MACROS, "macros of MAIL inside a message: it goes on");
+	return take_mail_macros(e);
+}
+
 /* Stores the facts of a command before any handler sees it. */
 static bool note_facts(struct mm_engine *e, struct mm_fault *why)
 {
 	uint8_t letter = e->command.row->letter;
+	if (letter == SMFIC_MAIL && !take_mail_macros(e))
+		return out_of_memory(why);
 	mm_session_age_macros(&e->session, letter);
 	if (e->shortage != 0 && must_refuse(e, letter))
 		return refuse(e, letter, why);
@@ -659,6 +753,14 @@ static bool note_facts(struct mm_engine *e, struct mm_fault *why)
 		return false;
 	mm_digest_note(&e->session, &e->command);
 	return true;
+}
+
+/* on_data has to run, but content begins without DATA: protocol 2 and 3 do not have it, and some clients leave it
+ * out. */
+static bool lacks_data(const struct mm_engine *e)
+{
+	return e->when == MM_WHEN_ENVELOPE && e->session.message != NULL
+		&& e->runtime.ops->wanted(e->runtime_session)->stages & MM_STAGE_BIT(data);
 }
 
 /* Queues the events of a command. An open message that the command silently ends is aborted first. */
@@ -686,8 +788,16 @@ static void queue_events(struct mm_engine *e)
 		if (has_message)
 			push(e, MM_STAGE_abort);
 		break;
+	case SMFIC_HEADER:
+	case SMFIC_EOH:
+	case SMFIC_BODY:
 	case SMFIC_BODYEOB:
-		if (e->command.text.size > 0)
+		if (lacks_data(e)) {
+			if (e->session.grants.version >= MM_DATA_SINCE)         /* else it is told already */
+				note(e, NOTE_DATA, "content without DATA: on_data runs when it begins");
+			push(e, MM_STAGE_data);
+		}
+		if (row->letter == SMFIC_BODYEOB && e->command.text.size > 0)
 			push(e, MM_STAGE_body);
 		break;
 	default:
@@ -730,27 +840,46 @@ static const char *where_text(uint8_t when)
 	}
 }
 
+/* The line ends of a header value are LF (protocol 3.9). Postfix and Sendmail keep to it, so a CR from them is one that
+ * the message has; other clients copy the value from the message as it stands. */
+static bool end_lines_with_lf(struct mm_engine *e)
+{
+	struct mm_text *value = &e->command.value;
+	struct mm_buffer *b = &e->folded;
+	if (memmem(value->bytes, value->size, "\r\n", 2) == NULL || mm_session_mta(&e->session) != MM_MTA_UNKNOWN)
+		return true;
+	note(e, NOTE_FOLDS, "header: lines that end in CRLF: taken for LF");
+	mm_buffer_clear(b);
+	for (const char *at = value->bytes, *end = at + value->size, *cr; at < end; at = cr) {
+		cr = memmem(at + 1, (size_t)(end - at - 1), "\r\n", 2);
+		cr = cr != NULL ? cr : end;
+		bool is_end = *at == '\r' && at + 1 < end && at[1] == '\n';
+		mm_buffer_append(b, at + is_end, (size_t)(cr - at) - is_end);
+	}
+	*value = (struct mm_text){ (const char *)b->bytes, b->size };
+	return !b->failed;
+}
+
+static bool decode(struct mm_engine *e, const struct mm_packet *packet, struct mm_fault *why)
+{
+	if (!mm_command_decode(packet, e->session.grants.steps, &e->command, why))
+		return false;
+	return e->command.row->letter != SMFIC_HEADER || end_lines_with_lf(e) || out_of_memory(why);
+}
+
 /* Decodes the current packet again after its bytes have moved: its facts are already stored. */
 static void decode_again(struct mm_engine *e)
 {
 	struct mm_packet packet;
 	struct mm_fault ignored;
 	mm_frame_current(&e->frame, &packet);
-	mm_command_decode(&packet, e->session.grants.steps, &e->command, &ignored);
-}
-
-/* Macros of the next MAIL end an open message as the MAIL itself would: otherwise its on_abort and its log line would
- * have the queue id of its successor. The packet is handled again afterwards. */
-static void abort_first(struct mm_engine *e)
-{
-	push(e, MM_STAGE_abort);
-	mm_frame_again(&e->frame);
+	decode(e, &packet, &ignored);
 }
 
 static bool begin_packet(struct mm_engine *e, const struct mm_packet *packet, struct mm_fault *why)
 {
 	struct mm_command *c = &e->command;
-	if (!mm_command_decode(packet, e->session.grants.steps, c, why))
+	if (!decode(e, packet, why))
 		return false;
 	if (is_untold(e)) {
 		answer_nobody(e);
@@ -761,16 +890,16 @@ static bool begin_packet(struct mm_engine *e, const struct mm_packet *packet, st
 			c->row->letter == SMFIC_CONNECT && e->session.knows_client ? "the client is already known"
 			: where_text(e->when));
 	if (c->row->letter == SMFIC_MACRO) {
-		if (c->macros_of == SMFIC_MAIL && e->session.message != NULL) {
-			abort_first(e);
-			return true;
-		}
 		if (e->shortage & SHORT_OF_ROOM) {
 			e->shortage |= SHORT_OF_MACROS;
 			return true;
 		}
+		if (c->macros_of == SMFIC_MAIL && e->session.message != NULL)
+			return keep_mail_macros(e) || out_of_memory(why);
 		return mm_macros_set(&e->session.macros, c->macros_of, c->strings) || out_of_memory(why);
 	}
+	if (!settle_mail_macros(e))
+		return out_of_memory(why);
 	if (c->row->letter == SMFIC_OPTNEG) {
 		push(e, MM_STAGE_negotiate);
 		return true;
@@ -898,7 +1027,7 @@ static void declare(struct mm_engine *e, size_t n)
 	if (e->undeclared < UNDECLARED_MAX && e->session.declared < DECLARED_LITTLE)
 		return;
 	e->undeclared = 0;
-	mm_session_declare(&e->session, e->frame.held.capacity);
+	mm_session_declare(&e->session, e->frame.held.capacity + e->mail_macros.capacity + e->folded.capacity);
 }
 
 static bool feed(struct mm_engine *e, const void *bytes, size_t n, struct mm_fault *why)
@@ -1001,8 +1130,8 @@ void mm_engine_shut_down(struct mm_engine *e)
 		e->runtime.ops->cancel(e->runtime_session, MM_CANCEL_SHUTDOWN);
 		e->is_waiting = false;
 		mm_verdict_plain(&v, MM_VERDICT_tempfail);
-		if (e->command.row->letter == SMFIC_BODYEOB)
-			stage = MM_STAGE_eom;
+		if (is_beside(e, stage))
+			stage = e->command.row->stage;
 		if (stage != MM_STAGE_negotiate && !(e->session.grants.quiet & 1u << stage)) {
 			write_verdict(e, &v);
 			note_last_answer(e, stage, &v);

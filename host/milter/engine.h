@@ -68,6 +68,9 @@ struct mm_engine_owner {
 	/* A verdict that decides no message: on a client (connect, helo), a recipient, an
 	 * unknown command; may be NULL */
 	void (*aside)(void *self, const struct mm_outcome_report *);
+	/* What this MTA does differently from Postfix and Sendmail, or cannot do, and what that means here: for a log
+	 * line, once a connection; may be NULL */
+	void (*note)(void *self, const char *text);
 };
 
 /* Replies are appended to out, which is BORROWED. NULL: out of memory. */

@@ -134,11 +134,22 @@ static void append_macro_lists(struct mm_buffer *out, const struct mm_wanted *w)
 	}
 }
 
-static bool has_macro_lists(const struct mm_wanted *w)
+bool mm_wanted_has_lists(const struct mm_wanted *w)
 {
 	for (unsigned set = 0; set < MM_MACRO_SET_COUNT; set++)
 		if (w->macro_lists[set] != NULL)
 			return true;
+	return false;
+}
+
+static bool has_name(const char *list, const char *name)
+{
+	size_t size = strlen(name);
+	for (const char *at = list; at != NULL; at = strchr(at, ' ')) {
+		at += *at == ' ';
+		if (strncmp(at, name, size) == 0 && (at[size] == ' ' || at[size] == '\0'))
+			return true;
+	}
 	return false;
 }
 
@@ -152,7 +163,7 @@ bool mm_negotiate(const struct mm_offer *offer, const struct mm_wanted *w, struc
 	if (!check_needs(&o, w, why))
 		return false;
 
-	bool lists = o.actions & SMFIF_SETSYMLIST && o.version >= 6 && has_macro_lists(w);
+	bool lists = o.actions & SMFIF_SETSYMLIST && o.version >= 6 && mm_wanted_has_lists(w);
 	uint32_t larger = o.steps & SMFIP_MDS_1M ? SMFIP_MDS_1M : o.steps & SMFIP_MDS_256K;
 	*g = (struct mm_grants){
 		.version = o.version < MM_PROTOCOL_MAX ? o.version : MM_PROTOCOL_MAX,
@@ -163,6 +174,7 @@ bool mm_negotiate(const struct mm_offer *offer, const struct mm_wanted *w, struc
 		.offer = *offer,
 	};
 	g->quiet = quiet_stages(g->steps);
+	g->asks_version = lists && has_name(w->macro_lists[MM_MACRO_SET_connect], "v");
 
 	struct mm_buffer answer = { 0 };
 	mm_buffer_append_u32(&answer, g->version);

@@ -28,9 +28,16 @@ struct mm_grants {
 	uint32_t steps;                 /* SMFIP_ bits as answered */
 	uint32_t quiet;                 /* MM_STAGE_BIT()s that get no reply */
 	uint32_t data_max;              /* bytes a packet may carry after its letter */
+	bool     asks_version;          /* a list of ours asks for macro v */
 	struct mm_offer offer;          /* what the MTA offered, for ctx.mta */
 };
 
+/* The versions of the protocol that brought commands 'U' and 'T' (protocol 2.1). */
+#define MM_UNKNOWN_SINCE 3u
+#define MM_DATA_SINCE    4u
+
+/* A macro list is wanted. */
+bool mm_wanted_has_lists(const struct mm_wanted *);
 /* Fills grants and appends the O packet to out. False: the MTA cannot serve this filter; nothing is appended. */
 bool mm_negotiate(const struct mm_offer *, const struct mm_wanted *, struct mm_grants *, struct mm_buffer *out,
 	struct mm_fault *why);

@@ -107,6 +107,13 @@ bool mm_new_body_append(struct mm_new_body *body, struct mm_text piece)
 	return !body->packets.failed;
 }
 
+void mm_new_body_end_line(struct mm_new_body *body)
+{
+	struct mm_buffer *b = &body->packets;
+	if (b->size > 0 && !body->ends_in_cr && b->bytes[b->size - 1] != '\n')
+		append_bytes(b, "\r\n", 2);
+}
+
 /* An empty body is one empty chunk: with no chunk at all the MTA keeps the old one (protocol 3.10). */
 static void complete(struct mm_new_body *body)
 {

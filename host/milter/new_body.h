@@ -18,6 +18,8 @@ bool mm_new_body_append(struct mm_new_body *, struct mm_text piece);
 size_t mm_new_body_size(const struct mm_new_body *);
 /* The next piece of the body so far, BORROWED until the body changes; false: there are no more. *at is 0 at first. */
 bool mm_new_body_next(const struct mm_new_body *, size_t *at, struct mm_text *piece);
+/* Ends its last line, if it has one without an end. */
+void mm_new_body_end_line(struct mm_new_body *);
 /* Completes the body and appends its packets to out. A large body is not copied: it and out swap their memory. */
 void mm_new_body_write(struct mm_new_body *, struct mm_buffer *out);
 /* The present end of the body, and the way back to it: mm_new_body_cut() takes off everything appended since. */

@@ -59,13 +59,13 @@ bool mm_session_begin_message(struct mm_session *s, struct mm_message **pool)
 	return true;
 }
 
-void mm_session_end_message(struct mm_session *s, struct mm_message **pool, bool by_next_mail)
+void mm_session_end_message(struct mm_session *s, struct mm_message **pool)
 {
 	if (s->message == NULL)
 		return;
 	mm_message_put(pool, s->message);
 	s->message = NULL;
-	mm_macros_clear_from(&s->macros, by_next_mail ? MM_MACRO_SET_rcpt : MM_MACRO_SET_mail);
+	mm_macros_clear_from(&s->macros, MM_MACRO_SET_mail);
 }
 
 static void forget_client(struct mm_session *s)
@@ -82,14 +82,14 @@ static void forget_client(struct mm_session *s)
 
 void mm_session_next_client(struct mm_session *s, struct mm_message **pool)
 {
-	mm_session_end_message(s, pool, false);
+	mm_session_end_message(s, pool);
 	forget_client(s);
 	mm_macros_clear_from(&s->macros, MM_MACRO_SET_connect);
 }
 
 void mm_session_clear(struct mm_session *s, struct mm_message **pool)
 {
-	mm_session_end_message(s, pool, false);
+	mm_session_end_message(s, pool);
 	forget_client(s);
 	mm_macros_free(&s->macros);
 	mm_account_declare(&s->account, &s->declared, 0);
@@ -115,13 +115,20 @@ struct mm_text mm_session_macro(const struct mm_session *s, const char *name)
 	return value;
 }
 
+static bool begins_with(struct mm_text text, const char *head)
+{
+	size_t n = strlen(head);
+	return text.size >= n && memcmp(text.bytes, head, n) == 0;
+}
+
 enum mm_mta_kind mm_session_mta(const struct mm_session *s)
 {
 	struct mm_text version = mm_session_macro(s, "v");
-	if (version.size >= 7 && memcmp(version.bytes, "Postfix", 7) == 0)
+	if (begins_with(version, "Postfix"))
 		return MM_MTA_POSTFIX;
-	/* Sendmail sends no v unless asked, but always names the daemon that took the connection (protocol 6.3). */
-	if (mm_session_macro(s, "{daemon_name}").size > 0)
-		return MM_MTA_SENDMAIL;
-	return MM_MTA_UNKNOWN;
+	/* Sendmail's v is its version alone, 8 since 1993. Unasked it sends none, but of all MTAs only it names the
+	 * interface by itself (protocol 6.3). */
+	if (version.size > 0 || s->grants.asks_version)
+		return begins_with(version, "8.") ? MM_MTA_SENDMAIL : MM_MTA_UNKNOWN;
+	return mm_session_macro(s, "{if_name}").size > 0 ? MM_MTA_SENDMAIL : MM_MTA_UNKNOWN;
 }

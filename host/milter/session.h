@@ -53,9 +53,8 @@ bool mm_session_set_client(struct mm_session *, const struct mm_command *);
 bool mm_session_set_helo(struct mm_session *, struct mm_text name);
 /* Opens a message; none may be open. */
 bool mm_session_begin_message(struct mm_session *, struct mm_message **pool);
-/* Ends the message: its facts and macros are gone. by_next_mail: the next MAIL ends the message, and the macros that
- * came for that MAIL stay. No message open: nothing happens. */
-void mm_session_end_message(struct mm_session *, struct mm_message **pool, bool by_next_mail);
+/* Ends the message: its facts and macros are gone. No message open: nothing happens. */
+void mm_session_end_message(struct mm_session *, struct mm_message **pool);
 /* QUIT_NC: clears everything but the negotiation. */
 void mm_session_next_client(struct mm_session *, struct mm_message **pool);
 void mm_session_clear(struct mm_session *, struct mm_message **pool);
@@ -63,7 +62,7 @@ void mm_session_clear(struct mm_session *, struct mm_message **pool);
 void mm_session_age_macros(struct mm_session *, uint8_t letter);
 
 struct mm_text mm_session_macro(const struct mm_session *, const char *name);   /* "" when not known */
-/* Recognised by its macros: Postfix sends its version in macro v, Sendmail does not. */
+/* Recognised by its macros; MM_MTA_UNKNOWN is any other MTA, and one whose macros do not tell. */
 enum mm_mta_kind mm_session_mta(const struct mm_session *);
 
 #endif

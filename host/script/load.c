@@ -119,6 +119,7 @@ static void take_script(lua_State *L, struct mm_generation *g, unsigned at)
 
 static void take_macro_lists(lua_State *L, struct mm_generation *g)
 {
+	g->plan->macros_named = string_of(L, "macros_named");
 	lua_getfield(L, -1, "macro_lists");
 	for (int set = 0; lua_istable(L, -1) && set < MM_MACRO_SET_COUNT; set++) {
 		g->plan->macro_lists[set] = string_of(L, mm_macro_set_name((enum mm_macro_set)set));
@@ -319,6 +320,7 @@ static void free_plan(struct mm_plan *plan, unsigned script_count)
 	free(plan->findings);
 	for (int set = 0; set < MM_MACRO_SET_COUNT; set++)
 		free(plan->macro_lists[set]);
+	free(plan->macros_named);
 	free(plan);
 }
 

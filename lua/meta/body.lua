@@ -103,8 +103,9 @@ function StoredPart:text(max) end
 ---| "type"      # append: it is not text
 ---| "sealed"    # append: it is signed or encrypted
 ---| "encoding"  # append: its transfer encoding is unknown
----| "charset"   # append: its charset is unknown
+---| "charset"   # append: its charset is unknown, or text would be lost on the way to UTF-8
 ---| "boundary"  # append: a line of the text would end the part
+---| "no-text"   # footer: the message shows no text of its own
 
 --- Changes of a body. Everything else stays byte for byte. Methods raise when a part belongs to another body.
 ---@class moonmilter.Edit
@@ -119,8 +120,8 @@ local Edit = {}
 ---@return "encoded"|"changed"|nil code
 function Edit:remove(part, note) end
 
---- Adds UTF-8 text to the end of a text part; in text/html, markup before "</body>". The part keeps its charset and
---- encoding when they can hold the addition; else it becomes UTF-8, quoted-printable.
+--- Adds UTF-8 text to the end of a text part; in text/html, markup after everything displayed. The part keeps its
+--- charset and encoding when they can hold the addition; else it becomes UTF-8, quoted-printable.
 ---@param part moonmilter.StoredPart  a leaf of type text/*
 ---@param addition string  for text/html: HTML
 ---@return true? ok
@@ -128,11 +129,11 @@ function Edit:remove(part, note) end
 ---@return moonmilter.Edit.Code? code
 function Edit:append(part, addition) end
 
---- Adds a footer to the message as it is displayed: to its text, or to each of its alternatives, plain and HTML. Raises
---- when there is no `text`.
+--- Adds a footer to the message as it is displayed: after its last text, or after that of each alternative, plain and
+--- HTML. Raises when there is no `text`.
 ---@param footer { text: string, html: string? }  html: default is the text, escaped
 ---@return integer? changed  number of parts changed; 0 when the message is signed, encrypted or shows no text
----@return string? text      the first reason why a part could not be changed
+---@return string? text      the first reason why a part could not be changed; there is one when nothing was changed
 ---@return moonmilter.Edit.Code|moonmilter.mime.Code|nil code
 function Edit:footer(footer) end
 

@@ -47,13 +47,13 @@
 ---@field truncated true?
 
 ---@class moonmilter.Auth
----@field type string
+---@field type string?
 ---@field authen string?
----@field author string?
+---@field author string?  what the client says with AUTH= of MAIL
 ---@field ssf string?  not on Postfix
 
 ---@class moonmilter.Tls
----@field version string
+---@field version string?
 ---@field cipher string?
 ---@field bits string?
 ---@field subject string?
@@ -177,8 +177,8 @@ function headers:each() end
 ---@field headers moonmilter.Headers  queued edits applied; complete from on_eoh on
 ---@field body_size integer  bytes of body so far
 ---@field queue_id string?  on Postfix from the second recipient or data on
----@field auth moonmilter.Auth?  nil without SMTP AUTH
----@field tls moonmilter.Tls?  nil without TLS
+---@field auth moonmilter.Auth?  nil without SMTP AUTH; any of type, authen and ssf makes it
+---@field tls moonmilter.Tls?  nil without TLS; any of its members makes it
 ---@field mta moonmilter.Mta  the MTA of this connection
 ---@field host moonmilter.Host
 ---@field in_message boolean  a message is open

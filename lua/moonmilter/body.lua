@@ -61,6 +61,7 @@ function body.new(options)
     max_memory = options.max_memory or MAX_MEMORY, max_size = options.max_size or math.huge,
     over = options.over or "reject", headers = options.headers or {},
     pieces = {}, offsets = {}, bytes = 0, is_truncated = false,
+    make = body.new, -- for mail.parts, which cannot require this module
   }, Body)
 end
 
@@ -278,7 +279,10 @@ function Body:close()
   if self.file then
     self.file:close()
   end
-  self.file, self.memory, self.pieces, self.is_closed = nil, nil, nil, true
+  for _, kept in ipairs(self.decoded or {}) do
+    kept.content:close()
+  end
+  self.file, self.memory, self.pieces, self.decoded, self.is_closed = nil, nil, nil, nil, true
 end
 
 --- Every part in order, the message itself first. Content is read on demand.

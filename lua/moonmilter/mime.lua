@@ -49,6 +49,9 @@ local mime = {}
 ---@field header_start integer|nil  offsets in the body, from 0: the part's header is [header_start, body_start), its body
 ---@field body_start integer|nil    [body_start, body_stop); nil inside an encoded message; no header_start for the message
 ---@field body_stop  integer|nil    itself. The line end before a delimiter belongs to the delimiter.
+---@field inside moonmilter.Part|nil  the encoded message that the part is in ...
+---@field inner_start integer|nil  ... and where its body is in the decoded content of that: [inner_start, inner_stop)
+---@field inner_stop  integer|nil
 
 local MAX_DEPTH = 32
 local MAX_PARTS = 1000
@@ -304,6 +307,8 @@ local function pop(walker, at)
     if frame.mode ~= "leaf" then
       part.size = part.body_stop - part.body_start
     end
+  elseif part.inner_start then
+    part.inner_stop = math.max(at, part.inner_start)
   end
   frames[#frames] = nil
   if walker.on_end then
@@ -399,7 +404,9 @@ function open_part(walker, block, defects, at)
   end
   local part = new_part(above and above.part or walker.parent, block, path, depth)
   add_defects(part, defects)
-  if not walker.is_detached then
+  if walker.is_detached then
+    part.inside, part.inner_start = walker.parent, at
+  else
     part.header_start, part.body_start = walker.header_start, at
   end
   local frame = frame_of(walker, part)

@@ -309,11 +309,33 @@ describe("moonmilter doctor", function()
         return ask(("-c %s --postfix-config %s"):format(configure("", "30-macros.lua"), postfix))
       end
       local text = check()
-      assert_finds(text, "note", "macro auth_ssf, which scripts ask for, does not exist in Postfix")
+      assert_finds(text, "note", "macro auth_ssf, which a script names, does not exist in Postfix")
       assert.is_nil(text:find("macro client_port", 1, true))
       text = check { milter_protocol = "4", milter_mail_macros = "i {mail_addr}", milter_connect_macros = "j" }
-      assert_finds(text, "WRONG", "macro client_port, which scripts ask for, is not in milter_",
+      assert_finds(text, "WRONG", "macro client_port, which a script names, is not in milter_",
         postconf "-e milter_protocol=6")
+      assert_finds(text, "note", "ctx.auth is always nil", "add {auth_authen} to milter_mail_macros")
+      assert_finds(text, "note", "v is not in milter_connect_macros", "add v to milter_connect_macros")
+      assert.is_nil(text:find("macro j", 1, true)) -- no script names it
+    end)
+
+    it("reads the lists of macros, which hold where we do not ask", function()
+      local function check(script, settings)
+        process.write_file(directory .. "/30-macros.lua", script)
+        write(ours(settings))
+        return ask(("-c %s --postfix-config %s"):format(configure("", "30-macros.lua"), postfix))
+      end
+      local names = "function on_mail(ctx) return ctx:macro 'auth_type' and nil end"
+      local text = check(names, { milter_mail_macros = "i {auth_authen}" })
+      assert_finds(text, "WRONG", "macro auth_type, which a script names, is not in milter_mail_macros",
+        "add {auth_type} to milter_mail_macros")
+      assert.is_nil(text:find("ctx.auth is always nil", 1, true))
+      assert.is_nil(check(names):find("macro auth_type", 1, true))
+      text = check("function on_eom(ctx) ctx:insert_header(0, 'A', 'b') end", { milter_connect_macros = "j" })
+      assert_finds(text, "ok", "recognized as Postfix by macro v")
+      assert.is_nil(text:find("macro ", 1, true) and text:find("which a script names", 1, true))
+      text = check("function on_eom(ctx) ctx:add_header('A', 'b') end", { milter_connect_macros = "j" })
+      assert_finds(text, "note", "v is not in milter_connect_macros")
     end)
 
     it("notes the milters of mail that does not come by SMTP", function()

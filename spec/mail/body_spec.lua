@@ -32,6 +32,54 @@ local function result(edit, head)
   return block:bytes() .. "\r\n" .. edit:string()
 end
 
+describe("the parts of an encoded message", function()
+  local function encoded(encoding, message)
+    return ("Content-Type: message/rfc822\r\nContent-Transfer-Encoding: %s\r\n\r\n"):format(encoding)
+      .. codec[encoding == "base64" and "base64_encode" or "qp_encode"](message, 76)
+  end
+
+  local function mixed(...)
+    local out = { "Content-Type: multipart/mixed; boundary=", "", "\r\n\r\n" }
+    out[2] = ("b%d"):format(#table.concat { ... })
+    for _, part in ipairs { ... } do
+      out[#out + 1] = "--" .. out[2] .. "\r\n" .. part .. "\r\n"
+    end
+    out[#out + 1] = "--" .. out[2] .. "--\r\n"
+    return table.concat(out)
+  end
+
+  it("have the content that mime.parse sees, in memory and in a file, in any order", function()
+    local message = mixed("\r\nbefore", encoded("base64", mixed("\r\none", "Content-Type: text/x\r\n"
+      .. "Content-Transfer-Encoding: base64\r\n\r\n" .. codec.base64_encode(("two\0"):rep(3000), 76),
+      encoded("quoted-printable", mixed("\r\nthree\r\n", encoded("base64", "A: b\r\n\r\nfour"), "\r\n")), "\r\nfive")),
+      encoded("base64", "\r\nsix"), "\r\nafter")
+    local want = {}
+    local function take(part)
+      want[#want + 1] = part.path .. " " .. (part.is_multipart and "" or part.content)
+      for _, child in ipairs(part.parts) do
+        take(child)
+      end
+    end
+    take(assert(mime.parse(message)))
+    assert.equal(16, #want)
+    for _, max_memory in ipairs { 0, 1, 20000, 1e6 } do
+      local b = stored(message, { max_memory = max_memory })
+      local list = b:parts()
+      for step = 1, -1, -2 do
+        local got = {}
+        for i = step > 0 and 1 or #list, step > 0 and #list or 1, step do
+          got[i] = list[i].path .. " " .. (list[i].is_multipart and "" or list[i]:content())
+        end
+        assert.same(want, got)
+      end
+      local chunks = list[4]:chunks()
+      b:close()
+      assert.has_error(function() list[4]:content() end)
+      assert.has_error(chunks)
+    end
+  end)
+end)
+
 describe("a kept body", function()
   it("is the same in memory and in a file", function()
     local text = ("line one\r\nline two, longer\r\n\r\n"):rep(500) .. "no end"
@@ -190,6 +238,82 @@ describe("rewriting", function()
           assert.equal("hello\r\nfü", again:parts()[1]:text(), encoding .. " " .. charset)
         end
       end
+    end
+  end)
+
+  -- name -> message, the new body has this; a part "b" of the tree below stands for its own delimiter
+  local PHOTO = "Content-Type: image/jpeg\nContent-Disposition: inline; filename=i.jpeg\n\nphoto\n"
+  local PDF = "Content-Type: application/pdf\nContent-Disposition: attachment; filename=a.pdf\n\npdf\n"
+  local function text(content) return "Content-Type: text/plain\n\n" .. content .. "\n" end
+  local function html(content, fields)
+    return "Content-Type: text/html\n" .. (fields or "") .. "\n" .. content .. "\n"
+  end
+  local function multi(subtype, ...)
+    local boundary = subtype:gsub("%W.*", "")
+    local out = { "Content-Type: multipart/" .. subtype .. "; boundary=" .. boundary .. "\n\n" }
+    for _, part in ipairs { ... } do
+      out[#out + 1] = "--" .. boundary .. "\n" .. part
+    end
+    out[#out + 1] = "--" .. boundary .. "--\n"
+    return table.concat(out)
+  end
+  local SIGNATURE = "Content-Type: application/pgp-signature\n\ny\n"
+  local forwarded = "Content-Type: message/rfc822\n\n" .. text "forwarded"
+
+  it("puts a footer after the last displayed text, wherever that is", function()
+    local cases = {
+      { text "one", "one\nF" },
+      { multi("mixed", PHOTO, text "phone"), "phone\nF" },
+      { multi("mixed", text "one", PDF, text "two", PHOTO), "two\nF" },
+      { multi("mixed", text "one", "Content-Type: text/plain; name=a.txt\n\nfile\n"), "one\nF" },
+      { multi("mixed", text "one", "Content-Type: text/plain\nContent-Disposition: attachment\n\nfile\n"), "one\nF" },
+      { multi("mixed", text "one", forwarded), "one\nF" },
+      { multi("alternative", text "one", html "<p>two"), "one\nF", "<p>two\n<p>F</p>" },
+      { multi("mixed", multi("alternative", text "one", multi("related", html "<p>two", PHOTO)), PDF), "one\nF",
+        "<p>two\n<p>F</p>" },
+      { multi("alternative", text "one", multi("mixed", html "<p>two", PDF, html "<p>three")), "one\nF",
+        "<p>three\n<p>F</p>" },
+      { multi("mixed", multi("alternative", text "one", html "<p>two"), text "list"), "list\nF" },
+      { multi("related; start=\"<r@x>\"", PHOTO, html("<p>r", "Content-ID: <r@x>\n")), "<p>r\n<p>F</p>" },
+      { multi("related; start=\"r@x\"", html "no", html("<p>r", "Content-ID: <r@x>\n")), "<p>r\n<p>F</p>" },
+      { multi("related; start=\"<none@x>\"", html "<p>r", PHOTO), "<p>r\n<p>F</p>" },
+      { multi("report", text "failed", "Content-Type: message/delivery-status\n\nStatus: 5\n"), "failed\nF" },
+      { multi("x-unheard-of", PHOTO, text "one"), "one\nF" },
+      { multi("mixed", multi("signed", text "one", SIGNATURE), text "list"), "list\nF" },
+      { html "<body>x<!-- </body> --></body><script>'</body>'</script>", "<!-- </body> --><p>F</p>\n</body>" },
+    }
+    for i, case in ipairs(cases) do
+      local message = case[1]:gsub("\n", "\r\n")
+      local edit = (stored(message)):edit()
+      local changed, why = edit:footer { text = "F" }
+      local new = edit:string()
+      assert.same({ #case - 1, nil }, { changed, why }, i)
+      for at = 2, #case do
+        assert.is_truthy(new:find((case[at]:gsub("\n", "\r\n")), 1, true), i .. ": " .. new)
+      end
+    end
+  end)
+
+  it("says why a footer changed nothing", function()
+    local cases = {
+      { "sealed", multi("signed", text "one", SIGNATURE) },
+      { "sealed", multi("encrypted", "Content-Type: application/pgp-encrypted\n\nVersion: 1\n", PDF) },
+      { "sealed", "Content-Type: application/pkcs7-mime; name=smime.p7m\n\nx\n" },
+      { "sealed", multi("mixed", text "one", multi("signed", text "two", SIGNATURE)) },
+      { "no-text", PHOTO }, { "no-text", forwarded }, { "no-text", multi("mixed", PHOTO, PDF) },
+      { "no-text", "Content-Type: text/calendar\n\nx\n" }, { "no-text", multi "mixed" },
+      { "encoding", "Content-Type: text/plain\nContent-Transfer-Encoding: x-odd\n\nx\n" },
+      { "charset", "Content-Type: text/plain; charset=x-odd\n\nx\n" },
+      { "charset", "Content-Type: text/plain; charset=iso-2022-jp\n\n\27$B\255\255\27(B\n" },
+      { "charset", "Content-Type: text/plain; charset=utf-16le\n\na\0\0\216b\n" },
+      { "charset", "Content-Type: text/html; charset=utf-7\n\n+2AA-\n" },
+    }
+    for i, case in ipairs(cases) do
+      local edit = (stored((case[2]:gsub("\n", "\r\n")))):edit()
+      local changed, why, code = edit:footer { text = "ü" }
+      assert.same({ 0, case[1] }, { changed, code }, i)
+      assert.is_string(why)
+      assert.same({}, edit.changes)
     end
   end)
 

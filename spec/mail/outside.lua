@@ -84,6 +84,8 @@ local silent = {
   "mail.rewrite_Edit:header_changes mail.rewrite_Edit:apply mail.rewrite.of codec.decoder codec.encoder",
   -- tokens that mail.token has made; the row of address.list reads them
   "mail.addrspec.*",
+  -- parts that mime has found
+  "mail.displayed.*",
   -- a number
   "datetime.format mail.bound.fault",
 }
@@ -117,6 +119,7 @@ local host_name = require "moonmilter.net.host_name"
 local http_head = require "moonmilter.net.http_head"
 local kind = require "moonmilter.mail.kind"
 local lpeg = require "lpeg"
+local html_end = require "moonmilter.mail.html_end"
 local mime = require "moonmilter.mime"
 local parts = require "moonmilter.mail.parts"
 local resp = require "moonmilter.net.resp"
@@ -156,6 +159,15 @@ local function kept(text, fields)
   made:feed(text)
   made:finish()
   return made
+end
+
+local function pieces_of(text, size)
+  local at = 1
+  return function()
+    local piece = text:sub(at, at + size - 1)
+    at = at + size
+    return piece ~= "" and piece or nil
+  end
 end
 
 -- A reader of net.resp over a text.
@@ -317,11 +329,23 @@ local rows = {
       part:content(10)
     end
   end, "", "--b\r\n\r\n" },
+  ["body Body:parts "] = { function(text) -- each a part of its own inside an encoded message
+    local inner = "Content-Type: multipart/mixed; boundary=b\r\n\r\n" .. (text:gsub("\n", "\n--b\r\n\r\n"))
+    local message = kept(codec.base64_encode(inner, 76), "Content-Type: message/rfc822\r\n"
+      .. "Content-Transfer-Encoding: base64\r\n\r\n")
+    for _, part in ipairs(message:parts { max_parts = 1e9 } or {}) do
+      part:content()
+    end
+  end, "" },
   ["body Body:edit"] = { function(text)
     local edit = kept(text, "Content-Type: text/html\r\n\r\n"):edit()
     edit:footer { text = one_line(text) }
     edit:string()
   end, "", "<" },
+  ["mail.html_end.find"] = { function(text) html_end.find(pieces_of(text, 7)) end, "", "<", "<a ", "<a b=", "<!--",
+    "<script>", "<script><!--", "<![CDATA[" },
+  ["mail.html_end.find "] = { function(text) html_end.find(pieces_of(text, #text)) end, "", "<", "<!--",
+    "<script><!--" },
   ["mail.rewrite Edit:remove"] = { function(text)
     local message = kept("text", "Content-Type: text/plain\r\n\r\n")
     message:edit():remove(message:parts()[1], text)

@@ -104,7 +104,7 @@ describe("a session that may hold no more", function()
     local m = lib.mm_engine_session(s.e).message
     assert.same({ 2, 0 }, { m.recipient_count, m.refused_count })
     assert.equal("c", s.send("E"))
-    assert.equal(list("connect", "mail", "rcpt", "rcpt", "eom", "done"), s.stages())
+    assert.equal(list("connect", "mail", "rcpt", "rcpt", "data", "eom", "done"), s.stages())
     s.free()
   end)
 
@@ -138,7 +138,7 @@ describe("a session that may hold no more", function()
     s.send "A"
     assert.equal("c", s.send("M", "<a@one.example>\0"))
     assert.equal("c", s.send("E"))
-    assert.equal(list("connect", "done", "mail", "rcpt", "done", "mail", "eom", "done"), s.stages())
+    assert.equal(list("connect", "done", "mail", "rcpt", "data", "done", "mail", "data", "eom", "done"), s.stages())
     s.free()
   end)
 
@@ -154,7 +154,7 @@ describe("a session that may hold no more", function()
     s.release()
     assert.equal("", s.send("L", "To\0b@two.example\0"))
     assert.equal("t", s.send "N")
-    assert.equal(list("connect", "mail", "rcpt", "header", "done"), s.stages())
+    assert.equal(list("connect", "mail", "rcpt", "data", "header", "done"), s.stages())
     s.free()
   end)
 

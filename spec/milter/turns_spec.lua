@@ -9,7 +9,7 @@ jit.off() -- the runtime below consists of callbacks
 local busy = ffi.new "uint64_t[1]"
 local cost, seen, outcome
 local wanted = ffi.new "struct mm_wanted"
-wanted.stages = bit.bnot(0)
+wanted.stages = bit.bnot(0x20) -- no DATA: it is not sent here
 local ops = ffi.new("struct mm_runtime_ops", {
   open = function() return ffi.cast("void *", 1) end, wanted = function() return wanted end,
   event = function(_, event)

@@ -375,7 +375,8 @@ function MTA:introduce(kind)
   if kind == "postfix" then
     return self:macros("C", { { "j", "mx.example" }, { "v", "Postfix 3.7.11" }, { "{daemon_name}", "smtpd" } })
   end
-  return self:macros("C", { { "j", "mx.example" }, { "{daemon_name}", "MTA" }, { "{if_name}", "mx.example" } })
+  return self:macros("C", { { "j", "mx.example" }, { "{daemon_name}", "MTA" }, { "{if_name}", "mx.example" },
+    { "v", "8.17.1.9" } }) -- v: as asked for by scripts to which it matters
 end
 
 function MTA:connect(host, ip, port)

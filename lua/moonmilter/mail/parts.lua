@@ -88,26 +88,65 @@ function parts.through(source, filter)
   end
 end
 
+local DECODED_MAX = 32 -- encoded messages whose content is kept at a time: as many as are inside each other
+
+-- The decoded content of `part` as a body of its own, of at most `room` bytes in memory.
+local function decode(part, room)
+  local content = part.body.make { max_memory = math.max(room, 0) }
+  content.guard = part.body.guard
+  local ok, why = true, nil
+  for bytes in part:chunks() do
+    ok, why = content:feed(bytes)
+    if not ok then
+      break
+    end
+  end
+  if ok then
+    ok, why = content:finish()
+  end
+  if not ok then
+    content:close()
+    error(("part %s: %s"):format(part.path, why), 0)
+  end
+  return content
+end
+
+-- The content of an encoded message: decoded once, however many parts of it are read. Together these bodies keep no
+-- more in memory than the body itself may; the one used longest ago goes first.
+local function decoded(part)
+  local body = part.body
+  local list = body.decoded or { uses = 0 }
+  body.decoded = list
+  list.uses = list.uses + 1
+  local oldest, room = nil, body.max_memory
+  for _, kept in ipairs(list) do
+    if kept.path == part.path then
+      kept.used = list.uses
+      return kept.content
+    end
+    room = room - (kept.content.file and 0 or kept.content:size())
+    oldest = (not oldest or kept.used < oldest.used) and kept or oldest
+  end
+  local content = decode(part, room)
+  local row = #list == DECODED_MAX and oldest or {}
+  row.path, row.content, row.used = part.path, content, list.uses
+  if row ~= oldest then
+    list[#list + 1] = row
+  end
+  return content
+end
+
 --- Decoded content in pieces.
 ---@return fun(): string|nil
 function StoredPart:chunks()
-  if not self.body_start then -- inside an encoded message: walk it again and take what belongs to this path
-    local out = {}
-    walk(self.body, {
-      on_part = function(part) return part.path == self.path end,
-      on_data = function(_, bytes) out[#out + 1] = bytes end,
-    })
-    local i = 0
-    return function()
-      i = i + 1
-      return out[i]
-    end
+  local source
+  if self.body_start then
+    source = self:raw()
+  else
+    source = decoded(self.inside):chunks(self.inner_start, self.inner_stop)
   end
   local name = not self.is_multipart and transfer.decoder_of[self.encoding]
-  if not name then
-    return self:raw()
-  end
-  return parts.through(self:raw(), codec.decoder(name))
+  return name and parts.through(source, codec.decoder(name)) or source
 end
 
 -- Pieces as one string, of at most `max` bytes.

@@ -1,7 +1,9 @@
 --- A stored body (moonmilter.body), rewritten part by part. Untouched bytes are copied chunk by chunk.
 local codec = require "moonmilter.codec"
 local charset = require "moonmilter.charset"
+local displayed = require "moonmilter.mail.displayed"
 local header = require "moonmilter.header"
+local html_end = require "moonmilter.mail.html_end"
 local parts = require "moonmilter.mail.parts"
 local transfer = require "moonmilter.mail.transfer"
 
@@ -150,35 +152,6 @@ function Edit:remove(part, note)
   return true
 end
 
--- Where HTML ends for the reader: offset of the last "</body" (or "</html") in a stream, nil: neither.
-local function html_end(source)
-  local found, found_html, offset, tail = nil, nil, 0, ""
-  for chunk in source do
-    local window = (tail .. chunk):lower()
-    local base = offset - #tail
-    local at = 1
-    while true do
-      at = window:find("</", at, true)
-      if not at then
-        break
-      end
-      local name = window:sub(at + 2, at + 5)
-      if name == "body" then
-        found = base + at - 1
-      elseif name == "html" then
-        found_html = base + at - 1
-      end
-      at = at + 2
-    end
-    offset = offset + #chunk
-    tail = chunk:sub(-5)
-    if #chunk < 5 then
-      tail = window:sub(-5)
-    end
-  end
-  return found or found_html
-end
-
 -- `source` with `addition` at an offset (nil: at the end, on a separate line).
 local function insert(source, addition, offset)
   local at, is_done, last_byte = 0, false, nil
@@ -228,13 +201,28 @@ local function guess_charset(part)
   return replaced > 0 and "windows-1252" or "utf-8"
 end
 
+-- Does every character of a part come through the conversion to UTF-8? What becomes U+FFFD is lost to the reader.
+local function converts(part, from)
+  local _, _, code = charset.to_utf8("", from)
+  if code then -- this system has no converter
+    return false
+  end
+  local converter = charset.converter(from)
+  for bytes in part:chunks() do
+    converter:feed(bytes)
+  end
+  local _, replaced = converter:finish()
+  converter:close()
+  return replaced == 0
+end
+
 -- Why a part cannot take an addition: text, code; nothing when it can.
 local function refusal(part)
+  if part.is_sealed or displayed.is_sealing[part.type] then
+    return ("append: part %s is signed or encrypted; a change would break that"):format(part.path), "sealed"
+  end
   if part.type:sub(1, 5) ~= "text/" then
     return ("append: part %s is %s, not text"):format(part.path, part.type), "type"
-  end
-  if part.is_sealed then
-    return ("append: part %s is signed or encrypted; a change would break that"):format(part.path), "sealed"
   end
   if part.defects["unknown-encoding"] then
     return ("append: part %s has unknown encoding \"%s\""):format(part.path, part.encoding), "encoding"
@@ -273,7 +261,7 @@ local function put_with(self, first, part, addition, from, encoding)
     local chunks = part:chunks()
     return from and parts.through(chunks, charset.converter(from)) or chunks
   end
-  local offset = part.type == "text/html" and html_end(source()) or nil
+  local offset = part.type == "text/html" and html_end.find(source()) or nil
   local function content()
     local chunks = insert(source(), addition, offset)
     if encoding == "base64" or encoding == "quoted-printable" then
@@ -290,8 +278,8 @@ local function put_with(self, first, part, addition, from, encoding)
   put(self, first, part, function() return chain { head, content() } end)
 end
 
---- Add UTF-8 text to the end of a text part; in text/html, markup before "</body>". The part keeps its charset and
---- encoding when they can hold the addition; else it becomes UTF-8, quoted-printable.
+--- Add UTF-8 text to the end of a text part; in text/html, markup after everything displayed. The part keeps its
+--- charset and encoding when they can hold the addition; else it becomes UTF-8, quoted-printable.
 ---@param part moonmilter.StoredPart  a leaf of type text/*
 ---@param addition string  for text/html: HTML
 ---@return true|nil ok
@@ -320,31 +308,20 @@ function Edit:append(part, addition)
     return nil, ("append: part %s has unknown charset \"%s\""):format(part.path, part.charset), "charset"
   end
   local from = not stays and (name ~= "US-ASCII" and name or guess_charset(part)) or nil
+  if from and not converts(part, from) then
+    return nil, ("append: part %s would lose characters: it cannot be converted from %s to utf-8"):format(part.path,
+      part.charset or from:lower()), "charset"
+  end
   put_with(self, first, part, addition, from, encoding_with(part, addition, stays, is_ascii))
   return true
 end
 
--- The parts that a mail reader shows as the message's text, by the structure (RFC 2046 5.1.3, 5.1.4; RFC 2387).
-local function displayed(part, out)
-  if part.type == "multipart/alternative" then
-    for _, child in ipairs(part.parts) do
-      displayed(child, out)
-    end
-  elseif part.type == "multipart/mixed" or part.type == "multipart/related" then
-    if part.parts[1] then
-      displayed(part.parts[1], out)
-    end
-  elseif (part.type == "text/plain" or part.type == "text/html") and not part.is_attachment then
-    out[#out + 1] = part
-  end
-  return out
-end
-
---- Add a footer to the message as it is displayed: to its text, or to each of its alternatives, plain and HTML.
+--- Add a footer to the message as it is displayed: after its last text, or after that of each alternative, plain and
+--- HTML.
 ---@param footer { text: string, html?: string }  html: default is the text, escaped
 ---@return integer|nil changed  number of parts changed; 0 when the message is signed, encrypted or shows no text
----@return string|nil text  the first reason why a part could not be changed
----@return string|nil code
+---@return string|nil text  the first reason why a part could not be changed; there is one when nothing was changed
+---@return string|nil code  as for append, or "no-text"
 function Edit:footer(footer)
   if type(footer) ~= "table" or type(footer.text) ~= "string" then
     error("footer: give a table { text = …, html = … }", 2)
@@ -356,7 +333,11 @@ function Edit:footer(footer)
   local html = footer.html or "<p>" .. escape_html(footer.text):gsub("\r?\n", "<br>\r\n") .. "</p>\r\n"
   local changed = 0
   local first_why, first_code
-  for _, part in ipairs(displayed(list[1], {})) do
+  local texts = displayed.last_texts(list[1])
+  if not texts[1] then
+    return 0, "footer: the message shows no text of its own", "no-text"
+  end
+  for _, part in ipairs(texts) do
     local ok, text, reason = self:append(part, part.type == "text/html" and html or footer.text)
     if ok then
       changed = changed + 1

@@ -1,18 +1,19 @@
 --- Which macros to ask the MTA for. Sendmail and Postfix each send a default list for every stage; a list of ours
--- replaces it. So lists are sent only when a script wants a macro that neither default has, and then they include the
--- defaults.
+-- replaces it, and what the administrator has set. So a list is sent only for a stage at which a script names a macro
+-- that not both send by default, and then it includes the defaults of both.
 local macros = {}
 
--- ORDER MACRO_SET; protocol 6.3. The lists for end of headers and end of message are sent together: Sendmail drops one
--- alone (protocol 4.5).
-local defaults = {
-  connect = "j _ {daemon_name} {daemon_addr} {if_name} {if_addr} v",
-  helo = "{tls_version} {cipher} {cipher_bits} {cert_subject} {cert_issuer}",
+-- Protocol 6.3.
+local TLS = "{tls_version} {cipher} {cipher_bits} {cert_subject} {cert_issuer}"
+local sendmail = {
+  connect = "j _ {daemon_name} {if_name} {if_addr}", helo = TLS,
   mail = "i {auth_type} {auth_authen} {auth_ssf} {auth_author} {mail_mailer} {mail_host} {mail_addr}",
-  rcpt = "i {rcpt_mailer} {rcpt_host} {rcpt_addr}",
-  data = "i",
-  eoh = "i",
-  eom = "i {msg_id}",
+  rcpt = "{rcpt_mailer} {rcpt_host} {rcpt_addr}", eom = "{msg_id}",
+}
+local postfix = {
+  connect = "j _ {daemon_name} {daemon_addr} v", helo = TLS,
+  mail = "i {auth_type} {auth_authen} {auth_author} {mail_mailer} {mail_host} {mail_addr}",
+  rcpt = "i {rcpt_mailer} {rcpt_host} {rcpt_addr}", data = "i", eoh = "i", eom = "i",
 }
 
 -- The stage at which a macro outside the default lists is first known.
@@ -32,34 +33,47 @@ local function braced(name)
   return #name == 1 and name or "{" .. name .. "}"
 end
 
-local known
-local function known_by_default()
-  if not known then
-    known = {}
-    for _, list in pairs(defaults) do
-      for name in list:gmatch("%S+") do
-        known[name] = true
-      end
+local function words_of(lists)
+  local set = {}
+  for _, list in pairs(lists) do
+    for name in list:gmatch "%S+" do
+      set[name] = true
     end
   end
-  return known
+  return set
 end
 
---- The macros that a script's strings seem to request and no MTA sends by default.
+local from_sendmail, from_postfix = words_of(sendmail), words_of(postfix)
+
+local function come_by_themselves(name)
+  return from_sendmail[name] and from_postfix[name]
+end
+
+--- The macros that a script's strings seem to name.
 ---@param strings table<string, true>
----@return table<string, true>
-function macros.wanted(strings)
-  local wanted = {}
+---@return table<string, true>  names as on the wire
+function macros.named(strings)
+  local named = {}
   if not strings.macro then
-    return wanted
+    return named
   end
   for text in pairs(strings) do
     local name = braced(text)
-    if (text:match("^{[%w_]+}$") or first_known[name]) and not known_by_default()[name] then
-      wanted[name] = true
+    local is_known = first_known[name] or from_sendmail[name] or from_postfix[name]
+    -- a letter alone may be anything; v is worth the risk, because Sendmail sends it only when asked
+    if text:match("^{[%w_]+}$") or is_known and (#text > 1 or text == "v") then
+      named[name] = true
     end
   end
-  return wanted
+  return named
+end
+
+--- Does it matter to scripts which MTA is at the other end? Both count the positions of fields in their own ways, and
+--- Sendmail passes on a new body as it is. It tells its version only when asked.
+---@param words table<string, true>  strings and methods
+---@return boolean
+function macros.needs_version(words)
+  return (words.insert_header or words.replace_body or words.body or words.mta) ~= nil
 end
 
 local STAGES = { "connect", "helo", "mail", "rcpt", "data", "eoh", "eom" }
@@ -78,44 +92,89 @@ end
 
 local LIST_MAX = 50 -- names per stage; at the 51st Sendmail refuses the client (8.17, milter_getsymlist)
 
-local function check_size(stage, list)
-  local count = select(2, list:gsub("%S+", ""))
+local function check_size(stage, count)
   if count > LIST_MAX then
     error(("%d macros are requested at %s, including those that MTAs send by default; Sendmail takes at most %d")
       :format(count, stage, LIST_MAX), 0)
   end
 end
 
+-- The list of a stage: what both send by default, once each.
+local function default_list(stage)
+  local list, is_in = {}, {}
+  for _, lists in ipairs { sendmail, postfix } do
+    for name in (lists[stage] or ""):gmatch "%S+" do
+      if not is_in[name] then
+        list[#list + 1], is_in[name] = name, true
+      end
+    end
+  end
+  return list, is_in
+end
+
+local STAGES = { "connect", "helo", "mail", "rcpt", "data", "eoh", "eom" } -- ORDER MACRO_SET
+local ANYWHERE = { "connect", "helo", "mail", "rcpt", "eoh", "eom" }
+
+-- The stages at which to ask for a macro: where one MTA sends it by default, else where it is known first.
+local function stages_of(name, defaults)
+  local stages = {}
+  for _, stage in ipairs(STAGES) do
+    if defaults[stage].is_in[name] then
+      stages[#stages + 1] = stage
+    end
+  end
+  return stages[1] and stages or first_known[name] and { first_known[name] } or ANYWHERE
+end
+
 --- Lists by stage, or nil when the MTA's own suffice. Raises when a list is longer than an MTA takes.
 ---@param wanted table<string, true>  names, braces optional
 ---@return table<string, string>?
 function macros.lists(wanted)
-  local names = {}
+  local names, defaults, is_asked = {}, {}, {}
   for name in pairs(wanted) do
     name = braced(name)
-    if not known_by_default()[name] then
-      names[#names + 1] = name
+    if not come_by_themselves(name) and not names[name] then
+      names[#names + 1], names[name] = name, true
     end
-  end
-  if #names == 0 then
-    return nil
   end
   table.sort(names)
-  local lists = {}
-  for stage, list in pairs(defaults) do
-    lists[stage] = list
+  for _, stage in ipairs(STAGES) do
+    local list, is_in = default_list(stage)
+    defaults[stage] = { list = list, is_in = is_in }
   end
   for _, name in ipairs(names) do
-    local stages = first_known[name] and { first_known[name] } or { "connect", "helo", "mail", "rcpt", "eoh", "eom" }
-    for _, stage in ipairs(stages) do
-      -- at most 4096 bytes: a script's own list, of which check_size() lets 50 names pass
-      lists[stage] = lists[stage] .. " " .. name
+    for _, stage in ipairs(stages_of(name, defaults)) do
+      local default = defaults[stage]
+      is_asked[stage] = true
+      if not default.is_in[name] then
+        default.list[#default.list + 1], default.is_in[name] = name, true
+      end
     end
   end
-  for stage, list in pairs(lists) do
-    check_size(stage, list)
+  is_asked.eoh = is_asked.eoh or is_asked.eom -- Sendmail drops one alone (protocol 4.5)
+  is_asked.eom = is_asked.eoh
+  local lists
+  for stage in pairs(is_asked) do
+    lists = lists or {}
+    lists[stage] = table.concat(defaults[stage].list, " ")
+    check_size(stage, #defaults[stage].list)
   end
   return lists
+end
+
+--- For doctor: what scripts name, on one line.
+---@param named table<string, true>
+---@return string?
+function macros.line(named)
+  local names = {}
+  for name in pairs(named) do
+    name = braced(name)
+    if not names[name] then
+      names[#names + 1], names[name] = name, true
+    end
+  end
+  table.sort(names)
+  return names[1] and table.concat(names, " ")
 end
 
 return macros

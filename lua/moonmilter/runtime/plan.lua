@@ -78,7 +78,8 @@ end
 function plan.of(scripts, module_strings, module_methods)
   local result = { scripts = scripts, stages = {}, handled = {}, needs = {}, lockstep = false,
     rejected_recipients = false }
-  local wanted_macros = macros.wanted(module_strings)
+  local named_macros = macros.named(module_strings)
+  local needs_version = macros.needs_version(module_strings) or macros.needs_version(module_methods)
   note_facts(result, module_strings)
   note_methods(result, module_methods)
   result.counts_body = module_strings.body_size == true
@@ -94,21 +95,24 @@ function plan.of(scripts, module_strings, module_methods)
     for _, word in ipairs(options.needs or {}) do
       result.needs[#result.needs + 1] = word
     end
-    for name in pairs(macros.wanted(script.strings)) do
-      wanted_macros[name] = true
+    for name in pairs(macros.named(script.strings)) do
+      named_macros[name] = true
     end
     for name in pairs(script.macros) do
       wanted_macros[name] = true
     end
     for _, name in ipairs(options.macros or {}) do
-      wanted_macros[name] = true
+      named_macros[name] = true
     end
+    needs_version = needs_version or macros.needs_version(script.strings) or macros.needs_version(script.methods)
     result.lockstep = result.lockstep or options.lockstep == true
     result.rejected_recipients = result.rejected_recipients or options.rejected_recipients == true
     script.strings, script.methods, script.macros = nil, nil, nil
   end
   complete_stages(result)
-  result.macro_lists = macros.lists(wanted_macros)
+  result.macros_named = macros.line(named_macros)
+  named_macros.v = named_macros.v or needs_version or nil
+  result.macro_lists = macros.lists(named_macros)
   return result
 end
 
