@@ -31,7 +31,7 @@ build = {
     ["moonmilter.codec"] = {
       sources = {
         "host/codec/charset.c", "host/codec/codec.c", "host/codec/decode.c", "host/codec/encode.c", "host/codec/idna.c",
-        "host/codec/pad.c",
+        "host/codec/indexes.c", "host/codec/pad.c", "host/codec/unicode.c", "host/codec/whatwg.c",
       },
       defines = { "_GNU_SOURCE" },
       libraries = { "idn2" },
