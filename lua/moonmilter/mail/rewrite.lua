@@ -228,6 +228,19 @@ local function guess_charset(part)
   return replaced > 0 and "windows-1252" or "utf-8"
 end
 
+-- Would a part's text lose characters as UTF-8? What has become U+FFFD must not be written into mail.
+local function is_lossy(part, from)
+  local converter = codec.converter(charset.name(from))
+  if not converter then -- this system's iconv lacks it
+    return true
+  end
+  for bytes in part:chunks() do
+    converter:feed(bytes)
+  end
+  local _, replaced = converter:finish()
+  return replaced > 0
+end
+
 -- Why a part cannot take an addition: text, code; nothing when it can.
 local function refusal(part)
   if part.type:sub(1, 5) ~= "text/" then
@@ -320,6 +333,10 @@ function Edit:append(part, addition)
     return nil, ("append: part %s has unknown charset \"%s\""):format(part.path, part.charset), "charset"
   end
   local from = not stays and (name ~= "US-ASCII" and name or guess_charset(part)) or nil
+  if from and is_lossy(part, from) then
+    return nil, ("append: part %s has text that is not %s, and would lose it as UTF-8"):format(part.path, part.charset
+      or from), "charset"
+  end
   put_with(self, first, part, addition, from, encoding_with(part, addition, stays, is_ascii))
   return true
 end
