@@ -257,6 +257,7 @@ local function distinct_others(found, decoded)
   for name, list in pairs(found.others) do
     local seen = { [decoded[name]] = true }
     for _, text in ipairs(list) do
+      text = literal[name] and text or encoded_word.decode(text)
       if not seen[text] then
         seen[text] = true
         out[name] = out[name] or {}
