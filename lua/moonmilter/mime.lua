@@ -65,8 +65,8 @@ mime.executable_kinds, mime.kind = kind.executable, kind.of
 --- none of them.
 mime.ambiguous_defects = {
   ["conflicting-field"] = true, ["conflicting-boundary"] = true, ["no-boundary"] = true, ["bad-boundary"] = true,
-  ["ambiguous-type"] = true, ["hidden-field"] = true, ["nul-in-header"] = true, ["encoded-parts"] = true,
-  ["partial-message"] = true,
+  ["ambiguous-type"] = true, ["hidden-field"] = true, ["nul-in-header"] = true, ["cr-in-header"] = true,
+  ["cr-delimiter"] = true, ["encoded-parts"] = true, ["partial-message"] = true,
 }
 
 --- Defects with which a mail reader may find more in the message than the walker did. No honest program writes such
@@ -154,13 +154,15 @@ local function push(walker, frame)
   end
 end
 
--- The kind of a leaf; of one whose encoding readers may read in several ways, what it could start under any of them.
+-- The kind of a leaf. Of one whose encoding readers may read in several ways, or whose header ends at another line for
+-- some of them, what it could start for any of them.
 local function kind_of(frame)
   local found = kind.of(frame.head)
-  if not frame.raw_head or kind.executable[found] then
+  local raw = frame.raw_head or frame.part.defects["no-separator"] and frame.head:match "\n\r?\n(.*)"
+  if not raw or kind.executable[found] then
     return found
   end
-  local other = kind.under_any_encoding(frame.raw_head)
+  local other = kind.under_any_encoding(raw)
   return kind.executable[other] and other or found
 end
 
@@ -381,7 +383,7 @@ local function on_delimiter(walker, level, is_close, data_stop, start, line)
     return #line
   end
   walker.state, walker.is_fresh = "body", false
-  return #line - (line:sub(-2) == "\r\n" and 2 or line:sub(-1) == "\n" and 1 or 0)
+  return #line - (line:sub(-2) == "\r\n" and 2 or line:find "[\r\n]$" and 1 or 0)
 end
 
 local function end_header(walker, at)
@@ -432,12 +434,12 @@ local function header_line(walker, line, at)
   return #line
 end
 
--- How many bytes at the end could begin a line end and delimiter: "\r", "\r\n", "\r\n-" or without "\r".
+-- How many bytes at the end could begin a line end and delimiter: "\r", "\r\n", "\r\n-" or without "\r" or "\n".
 local function tail_size(buffer, first)
   local n = #buffer
   if n >= first and buffer:byte(n) == 45 then
     n = n - 1
-    if n < first or buffer:byte(n) ~= 10 then
+    if n < first or buffer:byte(n) ~= 10 and buffer:byte(n) ~= 13 then
       return 0
     end
   end
@@ -459,16 +461,67 @@ local function note_long_line(walker, buffer, line)
   end
 end
 
+-- Where the next line with "--" begins, from `search` on. Some readers end lines at a bare CR, too. `known` holds where
+-- the next CR of such a line is, so that all searches together read the buffer once.
+local function next_dashes(buffer, search, known)
+  local line_end = buffer:find("\n--", search, true)
+  if known.cr < search then
+    known.cr = buffer:find("\r--", search, true) or math.huge
+  end
+  if known.cr < (line_end or math.huge) then
+    line_end = known.cr
+  end
+  return line_end and line_end + 1
+end
+
+-- The line at `line` as far as it may be a delimiter: -> text; nil: it is too long, or (second result) must wait for more.
+local function dashed_line(buffer, line, is_last)
+  local size = #buffer
+  local stop_at = buffer:find("\n", line, true) or (is_last and size) or nil
+  local head = buffer:sub(line, math.min(stop_at or size, line + DELIMITER_MAX - 1))
+  local cr = head:find "\r[^\r\n]"
+  if cr then
+    return head:sub(1, cr)
+  elseif not stop_at and size - line < DELIMITER_MAX then
+    return nil, true
+  end
+  return stop_at and stop_at - line < DELIMITER_MAX and head or nil
+end
+
+-- The last byte before the line end that belongs to the delimiter at `line`.
+local function data_end(walker, buffer, at, line)
+  if line == at and walker.is_fresh then
+    return line - 1
+  elseif buffer:byte(line - 1) == 13 then
+    return line - 2
+  end
+  return buffer:byte(line - 2) == 13 and line - 2 > at - 1 and line - 3 or line - 2
+end
+
+-- A line with "--" in a body: -> next position when it is a delimiter
+local function take_delimiter(walker, buffer, at, line, text)
+  local level, is_close = delimiter_level(walker, text)
+  if not level then
+    return nil
+  end
+  if text:find "\r$" or line > 1 and buffer:byte(line - 1) == 13 then
+    walker.frames[level].part.defects["cr-delimiter"] = true
+  end
+  local data_stop = data_end(walker, buffer, at, line)
+  emit(walker, buffer, at, data_stop)
+  return line + on_delimiter(walker, level, is_close, walker.base + data_stop, walker.base + line - 1, text)
+end
+
 -- Body bytes from `at` on, up to and including the next delimiter line. -> next position, or nil: the rest must wait
 -- for more bytes.
 local function walk_body(walker, buffer, at, is_last)
-  local size, base = #buffer, walker.base
+  local size = #buffer
   if walker.delimiter_count == 0 then
     emit(walker, buffer, at, size)
     walker.is_fresh = false
     return size + 1
   end
-  local search, line = at, nil
+  local search, line, known = at, nil, { cr = 0 }
   if walker.is_fresh then
     if size - at < 1 and not is_last and buffer:byte(at) == 45 then
       return nil
@@ -478,31 +531,21 @@ local function walk_body(walker, buffer, at, is_last)
     end
   end
   while true do
+    line = line or next_dashes(buffer, search, known)
     if not line then
-      local line_end = buffer:find("\n--", search, true)
-      if not line_end then
-        break
-      end
-      line = line_end + 1
+      break
     end
-    local data_stop = line - 1 -- last byte of the data before the line end that belongs to the delimiter
-    if line > at or not walker.is_fresh then
-      data_stop = buffer:byte(line - 2) == 13 and line - 2 > at - 1 and line - 3 or line - 2
-    end
-    local stop_at = buffer:find("\n", line, true) or (is_last and size) or nil
-    if not stop_at and size - line < DELIMITER_MAX then
+    local text, must_wait = dashed_line(buffer, line, is_last)
+    if must_wait then
+      local data_stop = data_end(walker, buffer, at, line)
       emit(walker, buffer, at, data_stop)
       walker.is_fresh = walker.is_fresh and data_stop < at
       return nil, data_stop + 1
     end
-    if stop_at and stop_at - line < DELIMITER_MAX then
-      local text = buffer:sub(line, stop_at)
-      local level, is_close = delimiter_level(walker, text)
-      if level then
-        emit(walker, buffer, at, data_stop)
-        return line + on_delimiter(walker, level, is_close, base + data_stop, base + line - 1, text)
-      end
-    else
+    local following = text and take_delimiter(walker, buffer, at, line, text)
+    if following then
+      return following
+    elseif not text then
       note_long_line(walker, buffer, line)
     end
     search, line = line, nil

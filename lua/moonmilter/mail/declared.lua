@@ -28,7 +28,7 @@ local function read_all(part, name, read)
   for i, field in ipairs(part.headers:all(name)) do
     local spelled = field.value:lower():gsub("%s+", "")
     first = first or spelled
-    out[i] = read(field.value)
+    out[i] = read((field.value:gsub("\r", ""))) -- for some readers a bare CR is nothing
     add_defects(part, out[i].defects)
     part.defects["repeated-field"] = part.defects["repeated-field"] or i > 1 or nil
     part.defects["conflicting-field"] = part.defects["conflicting-field"] or spelled ~= first or nil
@@ -36,15 +36,17 @@ local function read_all(part, name, read)
   return out
 end
 
--- Of several types the first counts, as with Python's email and most readers; but another one that has parts would hide
--- them.
+-- Of several types the first counts, as with Python's email and most readers; but another one that has parts, or else a
+-- message, must not be hidden by it.
 local function choose_type(types)
+  local message
   for _, t in ipairs(types) do
-    if is_multipart(t) and t.params.boundary or is_message[t.value] then
+    if is_multipart(t) and t.params.boundary then
       return t
     end
+    message = message or is_message[t.value] and t
   end
-  return types[1]
+  return message or types[1]
 end
 
 -- A boundary as it occurs in the body: without blanks at its end (RFC 2046 5.1.1). An empty one is taken literally, with
@@ -71,9 +73,7 @@ local function boundaries_of(part, types)
       add_boundary(part, set, t.params.boundary)
     end
     for _, text in ipairs(t.others and t.others.boundary or {}) do
-      if text:find "%S" then -- an empty one only where it is written
-        add_boundary(part, set, text)
-      end
+      add_boundary(part, set, text)
     end
   end
   part.defects["no-boundary"] = next(set) == nil and not part.defects["bad-boundary"] or nil
@@ -163,9 +163,8 @@ function declared.part(parent, block, path, depth)
   set_names(part, read_all(part, "Content-Disposition", header.params), types)
   set_id(part)
   for _, field in ipairs(block) do
-    if field.value:find("%z") or field.name:find("%z") then
-      part.defects["nul-in-header"] = true
-    end
+    part.defects["nul-in-header"] = part.defects["nul-in-header"] or field.value:find("%z") and true or nil
+    part.defects["cr-in-header"] = part.defects["cr-in-header"] or field.value:find("\r", 1, true) and true or nil
   end
   return part
 end

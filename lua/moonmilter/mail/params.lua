@@ -120,7 +120,10 @@ local function read_parameter(text, tokens, i, defects)
     while tokens[i] and tokens[i].kind ~= ";" do
       i = i + 1
     end
-    return nil, i
+    local name = tokens[first]
+    -- an empty boundary, for Python
+    return name.text:lower() == "boundary" and { name = "boundary", text = "", others = {}, start = name.start,
+      stop = name.stop } or nil, i
   end
   local name = tokens[i - 1]
   if i - 1 > first and name.kind == "atom" and name.blank then -- words that are no parameter, and no ";"
@@ -219,7 +222,10 @@ local function read_parameters(text, tokens, i, defects)
       row, i = read_parameter(text, tokens, i, defects)
       if row and not row.name:find("^[%w!#$&+%.^_`{|}~%%*'-]+$") then
         defects["bad-parameter"] = true
-      elseif row then
+        row.name = row.name:gsub("[^%w*-]", "") -- some readers leave out what is no letter
+        row = has_others[row.name:match "^[^*]*"] and row
+      end
+      if row then
         if row.is_cut and has_others[row.name] and not into.plain[row.name] then -- once a name: the time is linear
           table.insert(row.others, uncut(text, tokens, row.first, i))
         end
@@ -237,7 +243,7 @@ local function decode_all(found, defects)
     -- RFC 2047 5 forbids encoded words here; senders use them anyway
     local shown = encoded_word.decode(text)
     decoded[name] = literal[name] and text:gsub("[%z\r\n]", " ") or shown
-    note_others(found, name, literal[name] and { text, shown } or {})
+    note_others(found, name, literal[name] and { text, shown, text:match "^%Z*" } or {})
   end
   for name, segments in pairs(found.extended) do
     local bytes, label = join_segments(segments, defects)
@@ -245,6 +251,9 @@ local function decode_all(found, defects)
     local joined = literal[name] and bytes:gsub("[%z\r\n]", " ") or shown
     found.conflicts[name] = found.conflicts[name] or decoded[name] and decoded[name] ~= joined or nil
     note_others(found, name, { shown, literal[name] and bytes or nil })
+    if literal[name] and (not segments[0] or segments[0][1] == "") then
+      note_others(found, name, { segments[0] and segments[0][1] or "" }) -- some readers stop at the first piece
+    end
     note_others(found, name, { decoded[name] })
     decoded[name] = joined
   end
@@ -409,7 +418,10 @@ end
 
 -- Readers take these for the type, too (GMime: "multipart" is multipart/mixed); what they show must not hide.
 local function lenient_type(t)
-  local value = t.value
+  local value = t.value:gsub("%s+", "")
+  if value:find("=?", 1, true) then -- Python decodes words here
+    value = encoded_word.decode(t.raw:match "^[^;]*"):lower():gsub("%s+", "")
+  end
   if value:find "^multipart" and t.params.boundary then
     return value:match "^multipart/[%w.+-]+" or "multipart/mixed"
   end
@@ -422,7 +434,7 @@ end
 ---@return moonmilter.Parameters  also with `type` and `subtype`
 function params.content_type(text)
   local t = params.read(text)
-  t.type, t.subtype = t.value:match("^([^/%s]+)/([^/%s]+)$")
+  t.type, t.subtype = t.value:match("^([^/%s?]+)/([^/%s?]+)$")
   if not t.type then
     t.defects = t.defects or {}
     t.defects["bad-type"] = true

@@ -49,7 +49,7 @@ end
 local function of_unquoted(text, tokens, first, last, whole)
   local without_end = spelled(text, tokens[first].start, tokens[last].stop)
   local others = { whole, texts(text, tokens, first, last) }
-  others[#others + 1] = without_end:match "^[^ \t(]+" or ""
+  others[#others + 1] = without_end:match "^[^ \t(,\"]*"
   if without_end:find "^'" and without_end:find "'$" then
     others[#others + 1] = without_end:sub(2, -2)
   end
