@@ -158,12 +158,14 @@ end
 -- some of them, what it could start for any of them.
 local function kind_of(frame)
   local found = kind.of(frame.head)
-  local raw = frame.raw_head or frame.part.defects["no-separator"] and frame.head:match "\n\r?\n(.*)"
-  if not raw or kind.executable[found] then
+  if not frame.raw_head or kind.executable[found] then
     return found
   end
-  local other = kind.under_any_encoding(raw)
-  return kind.executable[other] and other or found
+  for _, raw in ipairs { frame.raw_head, frame.raw_head:match "\n\r?\n(.*)" } do
+    local other = kind.under_any_encoding(raw)
+    found = kind.executable[other] and other or found
+  end
+  return found
 end
 
 -- Closes the innermost part; its body ended before offset `at`.
@@ -422,7 +424,8 @@ local function header_line(walker, line, at)
     if not ok then
       return nil, text, code
     end
-    walker.frames[#walker.frames].part.defects["no-separator"] = true
+    local frame = walker.frames[#walker.frames]
+    frame.part.defects["no-separator"], frame.raw_head = true, ""
     return 0
   end
   walker.header_size = walker.header_size + #line

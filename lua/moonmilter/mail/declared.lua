@@ -28,8 +28,10 @@ local function read_all(part, name, read)
   for i, field in ipairs(part.headers:all(name)) do
     local spelled = field.value:lower():gsub("%s+", "")
     first = first or spelled
-    out[i] = read((field.value:gsub("\r", ""))) -- for some readers a bare CR is nothing
-    add_defects(part, out[i].defects)
+    local t, before_cr = read((field.value:gsub("\r", ""))), field.value:match "^([^\r]*)\r"
+    out[#out + 1] = t -- for some readers a bare CR is nothing, for others it ends the line
+    out[#out + 1] = before_cr and read(before_cr)
+    add_defects(part, t.defects)
     part.defects["repeated-field"] = part.defects["repeated-field"] or i > 1 or nil
     part.defects["conflicting-field"] = part.defects["conflicting-field"] or spelled ~= first or nil
   end
@@ -61,7 +63,9 @@ local function add_boundary(part, set, text)
     part.defects["long-boundary"] = part.defects["long-boundary"] or stop > 0 or nil
   end
   if stop <= BOUNDARY_MAX then
-    set[text:sub(1, stop)] = true
+    -- at most 998 bytes: asked above
+    local all_blanks = text:sub(1, stop):match "^(.-)%s*$" -- Python takes these for blanks, too
+    set[text:sub(1, stop)], set[all_blanks] = true, true
   end
 end
 

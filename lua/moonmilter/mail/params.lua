@@ -32,6 +32,9 @@ for name in ("boundary charset type start start-info protocol micalg format dels
   literal[name] = true
 end
 
+-- What a mail reader finds in a message depends on these: all readings of them are kept, of all their spellings.
+local has_others = { boundary = true, filename = true, name = true }
+
 local function percent_decode(text)
   return (text:gsub("%%(%x%x)", function(hex) return string.char(tonumber(hex, 16)) end))
 end
@@ -125,12 +128,18 @@ local function read_parameter(text, tokens, i, defects)
     return name.text:lower() == "boundary" and { name = "boundary", text = "", others = {}, start = name.start,
       stop = name.stop } or nil, i
   end
-  local name = tokens[i - 1]
-  if i - 1 > first and name.kind == "atom" and name.blank then -- words that are no parameter, and no ";"
+  local name, whole = tokens[i - 1], ""
+  for at = first, math.min(i - 1, first + 8) do -- "boun(x)dary" is a name for readers that drop comments first
+    whole = whole .. tokens[at].text:sub(1, 16):lower()
+  end
+  if i - 1 > first and has_others[whole] then
+    defects["bad-parameter"] = true
+  elseif i - 1 > first and name.kind == "atom" and name.blank then -- words that are no parameter, and no ";"
     defects["no-value"], defects["no-semicolon"] = true, true
     first = i - 1
   end
-  local row = { name = text:sub(tokens[first].start, name.stop):lower(), start = tokens[first].start }
+  local row = { name = has_others[whole] and whole or text:sub(tokens[first].start, name.stop):lower(),
+    start = tokens[first].start }
   i = i + 1
   local begin = i
   row.first = i
@@ -162,9 +171,6 @@ local function uncut(text, tokens, first, i)
 end
 
 -- ---- what they say ----
-
--- What a mail reader finds in a message depends on these: all readings of them are kept, of all their spellings.
-local has_others = { boundary = true, filename = true, name = true }
 
 local function note_others(into, key, list)
   if has_others[key] then
@@ -243,7 +249,7 @@ local function decode_all(found, defects)
     -- RFC 2047 5 forbids encoded words here; senders use them anyway
     local shown = encoded_word.decode(text)
     decoded[name] = literal[name] and text:gsub("[%z\r\n]", " ") or shown
-    note_others(found, name, literal[name] and { text, shown, text:match "^%Z*" } or {})
+    note_others(found, name, literal[name] and { text, shown, text:match "^%Z*", text:match "^<(.*)>$" } or {})
   end
   for name, segments in pairs(found.extended) do
     local bytes, label = join_segments(segments, defects)
@@ -428,12 +434,36 @@ local function lenient_type(t)
   return value:match "^message/rfc822" or value:match "^message/global" or "text/plain"
 end
 
+-- The boundaries that a program finds which only searches for the word: quotes and comments that are out of order do not
+-- stop it.
+local function add_found_boundaries(t)
+  local raw = bound.cut(t.raw):sub(1, 2 * LINE_MAX)
+  if not raw:lower():find "^[^;]*multipart" then
+    return
+  elseif not t.value:find "^[^/%s]+/[^/%s]+$" then
+    t.value = "multipart"
+  end
+  for at in raw:lower():gmatch "boundary[%s*%d]*=%s*()" do
+    local text = raw:match("^\"([^\"]*)", at) or raw:match("^[^;\"%s]*", at)
+    if not t.params.boundary then
+      t.params.boundary = text
+    elseif t.params.boundary ~= text then
+      t.others = t.others or {}
+      t.others.boundary = t.others.boundary or {}
+      table.insert(t.others.boundary, text)
+    end
+  end
+end
+
 --- Content-Type (RFC 2045 5). Anything but `type/subtype` has the defect "bad-type" and means text/plain (RFC 2045 5.2),
 --- unless it begins like a multipart with a boundary, or a message.
 ---@param text string
 ---@return moonmilter.Parameters  also with `type` and `subtype`
 function params.content_type(text)
   local t = params.read(text)
+  if t.defects and (t.defects.unclosed or t.defects["text-after-value"]) then
+    add_found_boundaries(t)
+  end
   t.type, t.subtype = t.value:match("^([^/%s?]+)/([^/%s?]+)$")
   if not t.type then
     t.defects = t.defects or {}
