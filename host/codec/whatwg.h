@@ -1,5 +1,5 @@
-/* codec/whatwg.h -- text in the encodings that mail readers know, to UTF-8, as the WHATWG Encoding Standard decodes them:
- * its indexes, and its way to go on after bytes that mean nothing. Also UTF-32 and HZ (RFC 1843), which it lacks.
+/* codec/whatwg.h -- text in the encodings that mail readers know, to UTF-8, as the WHATWG Encoding Standard decodes
+ * them: its indexes, and its way to go on after bytes that mean nothing. Also UTF-32 and HZ (RFC 1843), which it lacks.
  *
  * Knows no labels (charset.lua) and no iconv (charset.h). Differs from the Standard where mail does:
  * - ISO-2022-JP: two escape sequences in a row are no error, for every encoded word begins and ends with one; and

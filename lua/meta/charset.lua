@@ -2,8 +2,8 @@
 -- require "moonmilter.charset", for editors (LuaLS). Never loaded. Manual: docs/mail-charset.md.
 
 --- Charset names as mail uses them, and conversion of text in those charsets to UTF-8. A label means what mail readers
---- take it for (WHATWG Encoding 4.2): "iso-8859-1" is windows-1252, "gb2312" is GB 18030. All labels of that standard are
---- read as it says; a few others of mail go to iconv.
+--- take it for (WHATWG Encoding 4.2): "iso-8859-1" is windows-1252, "gb2312" is GB 18030. All labels of that standard
+--- are read as it says; a few others of mail go to iconv.
 ---@class moonmilter.charset
 local charset = {}
 

@@ -1,8 +1,8 @@
 --- Charset names as mail uses them, and conversion of text in those charsets to UTF-8.
---- A label means what mail readers take it for: all labels of the WHATWG Encoding Standard (4.2) have its meaning, often a
---- superset of the literal one ("gb2312" is read as GB 18030, "ks_c_5601-1987" as CP949), and its decoders read them
---- (host/codec/whatwg.h). Other labels of mail go to iconv, and only those below: the sender chooses the label, and the
---- bugs of iconv implementations have been in rarely used converters.
+--- A label means what mail readers take it for: all labels of the WHATWG Encoding Standard (4.2) have its meaning,
+--- often a superset of the literal one ("gb2312" is read as GB 18030, "ks_c_5601-1987" as CP949), and its decoders
+--- read them (host/codec/whatwg.h). Other labels of mail go to iconv, and only those below: the sender chooses the
+--- label, and the bugs of iconv implementations have been in rarely used converters.
 local codec = require "moonmilter.codec"
 
 local charset = {}
@@ -138,7 +138,8 @@ function charset.name(label)
   if not label or #label > LABEL_MAX then
     return nil
   end
-  label = label:lower():gsub("^[%s'\"]+", ""):gsub("[%s'\"]*$", "")
+  -- at most 64 bytes: asked above
+  label = label:lower():match "^[%s'\"]*(.-)[%s'\"]*$"
   return converter_of[label] or squeezed[squeeze(label)]
 end
 

@@ -477,7 +477,8 @@ local function next_dashes(buffer, search, known)
   return line_end and line_end + 1
 end
 
--- The line at `line` as far as it may be a delimiter: -> text; nil: it is too long, or (second result) must wait for more.
+-- The line at `line` as far as it may be a delimiter: -> text; nil: it is too long, or (second result) must wait for
+-- more.
 local function dashed_line(buffer, line, is_last)
   local size = #buffer
   local stop_at = buffer:find("\n", line, true) or (is_last and size) or nil

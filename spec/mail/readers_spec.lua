@@ -53,12 +53,12 @@ describe("a program that a reader finds", function()
     end)
   end
 
-  it("is found, not only its message refused, but where it cannot be", function()
+  it("is found, not only its message refused, except where readers end lines elsewhere", function()
     local only_refused, count = {}, 0
     for _, reader in ipairs(READERS) do
       for name in names_of(reader) do
         count = count + 1
-        only_refused[name] = not verdicts[name][1] or nil
+        only_refused[name] = not verdicts[name][1] and not messages[name]:find "\r[^\n]" or nil
       end
     end
     local names = {}

@@ -51,8 +51,8 @@ local function choose_type(types)
   return message or types[1]
 end
 
--- A boundary as it occurs in the body: without blanks at its end (RFC 2046 5.1.1). An empty one is taken literally, with
--- delimiters "--" and "----": readers do so, and parts hidden this way must be seen.
+-- A boundary as it occurs in the body: without blanks at its end (RFC 2046 5.1.1). An empty one is taken literally,
+-- with delimiters "--" and "----": readers do so, and parts hidden this way must be seen.
 local function add_boundary(part, set, text)
   local stop = #text
   while stop > 0 and (text:byte(stop) == 32 or text:byte(stop) == 9) do

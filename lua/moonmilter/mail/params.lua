@@ -23,8 +23,9 @@ local LINE_MAX = 998
 --- "text-after-value", "no-value", "no-semicolon", "odd-value" (quotes, comments or blanks in the value before the
 --- parameters), "ambiguous-parameter" (there are others), "bad-continuation", "over-length" (not all of it is read)
 
--- Values of these are compared byte for byte, or looked up in a registry: nobody decodes them for display, and an encoded
--- word in one is only bytes that look like one (RFC 2045 5.1, RFC 2046, RFC 2387, RFC 1847, RFC 3676, RFC 6522).
+-- Values of these are compared byte for byte, or looked up in a registry: nobody decodes them for display, and an
+-- encoded word in one is only bytes that look like one (RFC 2045 5.1, RFC 2046, RFC 2387, RFC 1847, RFC 3676, RFC
+-- 6522).
 local literal = {}
 for name in ("boundary charset type start start-info protocol micalg format delsp report-type id number total "
   .. "access-type site directory mode server expiration permission size version method component profile smime-type "
@@ -93,9 +94,8 @@ local function read_value(tokens, defects)
   while tokens[i] and tokens[i].kind ~= ";" and not begins_parameter(tokens, i, true) do
     local t, before = tokens[i], tokens[i - 1]
     local is_apart = i > 1 and t.blank and t.kind == "atom" and before.kind == "atom"
-    if t.kind == "," and tokens[i + 1] and begins_parameter(tokens, i + 1, true) then
-      is_apart = false
-    elseif #value <= LINE_MAX then -- no media type is longer
+    local is_end = t.kind == "," and tokens[i + 1] and begins_parameter(tokens, i + 1, true)
+    if not is_end and #value <= LINE_MAX then -- no media type is longer
       -- at most 998 bytes: asked above
       value = value .. (is_apart and " " or "") .. t.text
     end
@@ -111,54 +111,63 @@ local function read_value(tokens, defects)
   return value, i
 end
 
+-- The tokens before "=" are [first, last]: -> name, its first token
+local function read_name(text, tokens, first, last, defects)
+  local pieces = {}
+  for at = first, math.min(last, first + 8) do
+    pieces[#pieces + 1] = tokens[at].text:sub(1, 16):lower()
+  end
+  local joined = table.concat(pieces)
+  if last > first and has_others[joined] then -- "boun(x)dary", for readers that drop comments first
+    defects["bad-parameter"] = true
+    return joined, first
+  end
+  if last > first and tokens[last].kind == "atom" and tokens[last].blank then -- words that are no parameter, and no ";"
+    defects["no-value"], defects["no-semicolon"] = true, true
+    first = last
+  end
+  return text:sub(tokens[first].start, tokens[last].stop):lower(), first
+end
+
+-- A parameter without a value: for Python, "boundary" alone is an empty one.
+local function without_value(name, defects)
+  defects["no-value"] = true
+  if name.text:lower() == "boundary" then
+    return { name = "boundary", text = "", others = {}, start = name.start, stop = name.stop }
+  end
+end
+
 -- One parameter, i on the first token after ";": -> its row or nil, next i. A row has name, text, others, and the bytes
--- [start, stop] of the parameter in the text.
+-- [start, stop] of the parameter in the text; `first` is the token that begins its value, `is_cut` says that no ";"
+-- ends it.
 local function read_parameter(text, tokens, i, defects)
-  local first, size = i, #text
+  local first = i
   while tokens[i] and tokens[i].kind ~= "=" and tokens[i].kind ~= ";" do
     i = i + 1
   end
   if not tokens[i] or tokens[i].kind == ";" or i == first then
-    defects["no-value"] = true
     while tokens[i] and tokens[i].kind ~= ";" do
       i = i + 1
     end
-    local name = tokens[first]
-    -- an empty boundary, for Python
-    return name.text:lower() == "boundary" and { name = "boundary", text = "", others = {}, start = name.start,
-      stop = name.stop } or nil, i
+    return without_value(tokens[first], defects), i
   end
-  local name, whole = tokens[i - 1], ""
-  for at = first, math.min(i - 1, first + 8) do -- "boun(x)dary" is a name for readers that drop comments first
-    whole = whole .. tokens[at].text:sub(1, 16):lower()
-  end
-  if i - 1 > first and has_others[whole] then
-    defects["bad-parameter"] = true
-  elseif i - 1 > first and name.kind == "atom" and name.blank then -- words that are no parameter, and no ";"
-    defects["no-value"], defects["no-semicolon"] = true, true
-    first = i - 1
-  end
-  local row = { name = has_others[whole] and whole or text:sub(tokens[first].start, name.stop):lower(),
-    start = tokens[first].start }
-  i = i + 1
+  local row = {}
+  row.name, first = read_name(text, tokens, first, i - 1, defects)
+  row.start, i = tokens[first].start, i + 1
   local begin = i
-  row.first = i
   while tokens[i] and tokens[i].kind ~= ";" and (i == begin or not begins_parameter(tokens, i)) do
     i = i + 1
   end
-  local is_cut = tokens[i] and tokens[i].kind ~= ";"
-  defects["no-semicolon"] = defects["no-semicolon"] or is_cut or nil
-  row.stop = tokens[i - 1].stop
+  row.first, row.stop = begin, tokens[i - 1].stop
+  row.is_cut = tokens[i] and tokens[i].kind ~= ";"
+  defects["no-semicolon"] = defects["no-semicolon"] or row.is_cut or nil
   if i == begin then
     row.text, row.others = "", {}
     return row, i
   end
-  local last = is_cut and tokens[i - 1].kind == "," and i - 1 > begin and i - 2 or i - 1
-  row.text, row.others = readings.of(text, tokens, begin, last, tokens[i] and tokens[i].start - 1 or size)
-  if tokens[begin].kind == "quoted" and last > begin then
-    defects["text-after-value"] = true
-  end
-  row.is_cut = is_cut
+  local last = row.is_cut and tokens[i - 1].kind == "," and i - 1 > begin and i - 2 or i - 1
+  row.text, row.others = readings.of(text, tokens, begin, last, tokens[i] and tokens[i].start - 1 or #text)
+  defects["text-after-value"] = defects["text-after-value"] or tokens[begin].kind == "quoted" and last > begin or nil
   return row, i
 end
 
@@ -181,8 +190,8 @@ local function note_others(into, key, list)
   end
 end
 
--- Adds one parameter to those read: `into` is { plain, extended, order, conflicts, others, spans, defects }. An RFC 2231
--- form is kept by its base name and number.
+-- Adds one parameter to those read: `into` is { plain, extended, order, conflicts, others, spans, defects }. An RFC
+-- 2231 form is kept by its base name and number.
 local function note_parameter(into, row)
   local name, text = row.name, row.text
   local base, index, star = name:match("^([^*]+)%*(%d*)(%*?)$")
@@ -434,8 +443,8 @@ local function lenient_type(t)
   return value:match "^message/rfc822" or value:match "^message/global" or "text/plain"
 end
 
--- The boundaries that a program finds which only searches for the word: quotes and comments that are out of order do not
--- stop it.
+-- The boundaries that a program finds which only searches for the word: quotes and comments that are out of order do
+-- not stop it.
 local function add_found_boundaries(t)
   local raw = bound.cut(t.raw):sub(1, 2 * LINE_MAX)
   if not raw:lower():find "^[^;]*multipart" then
@@ -455,8 +464,8 @@ local function add_found_boundaries(t)
   end
 end
 
---- Content-Type (RFC 2045 5). Anything but `type/subtype` has the defect "bad-type" and means text/plain (RFC 2045 5.2),
---- unless it begins like a multipart with a boundary, or a message.
+--- Content-Type (RFC 2045 5). Anything but `type/subtype` has the defect "bad-type" and means text/plain (RFC 2045
+--- 5.2), unless it begins like a multipart with a boundary, or a message.
 ---@param text string
 ---@return moonmilter.Parameters  also with `type` and `subtype`
 function params.content_type(text)

@@ -1,7 +1,7 @@
 --- What the value of a parameter says to mail readers, when they do not agree.
---- `boundary=b (x)` is "b" to one reader and "b (x)" to another. Each finds other parts, so a filter must know both. The
---- first reading is ours; the others are what at least one of Python's email package (either policy), GMime, postal-mime
---- and simple-minded readers takes.
+--- `boundary=b (x)` is "b" to one reader and "b (x)" to another. Each finds other parts, so a filter must know both.
+--- The first reading is ours; the others are what at least one of Python's email package (either policy), GMime,
+--- postal-mime and simple-minded readers takes.
 local folding = require "moonmilter.mail.folding"
 
 local readings = {}

@@ -15,7 +15,8 @@ end"
 /usr/bin/python3 "$here/gmime.py" "$work/in" > "$work/gmime"
 (cd "${NODE_DIR:-.}" && node "$here/postal.mjs" "$work/in") > "$work/postal"
 {
-	echo "--- Made by make.sh: which readers find the program in which message of oddities.lua. $(
+	echo "--- Made by make.sh: which readers find the program in which message of oddities.lua."
+	echo "-- $(
 		/usr/bin/python3 -c 'import sys; print("Python %d.%d" % sys.version_info[:2])'), GMime $(
 		dpkg-query -W -f '${Version}' libgmime-3.0-0 | sed 's/+.*//'), postal-mime $(
 		cd "${NODE_DIR:-.}" && node -p 'require("./node_modules/postal-mime/package.json").version')."

@@ -1,5 +1,6 @@
---- Messages whose header leaves a choice to its reader: each way to spell a type, a boundary, an encoding or a delimiter
---- oddly, alone and together. Each carries a program, somewhere. The program is short, so that a line holds it in base64.
+--- Messages whose header leaves a choice to its reader: each way to spell a type, a boundary, an encoding or a
+--- delimiter oddly, alone and together. Each carries a program, somewhere. The program is short, so that a line holds
+--- it in base64.
 local oddities = {}
 
 local PROGRAM = "MZ\144\0\3\0\0\0\4\0\0\0\255\255\0\0\184\0\0\0\0\0\0\0"
@@ -19,7 +20,8 @@ local types = {
   '"multipart/mixed"; boundary=b', 'multipart/"mixed"; boundary=b', "multipart / mixed ; boundary = b",
   "multipart/mixed;; boundary=b;", ";multipart/mixed; boundary=b", "multipart/mixed; boundary='b'",
   "multipart/mixed; boundary=b d", 'multipart/mixed; boundary="\\b"', 'multipart/mixed; boundary="b "',
-  'multipart/mixed; boundary=" b"', "multipart/mixed; boundary*=us-ascii''b", "multipart/mixed; boundary*=us-ascii''%62",
+  'multipart/mixed; boundary=" b"', "multipart/mixed; boundary*=us-ascii''b",
+  "multipart/mixed; boundary*=us-ascii''%62",
   "multipart/mixed; boundary*=us-ascii''b; boundary=c", "multipart/mixed; boundary*=us-ascii''c; boundary=b",
   "multipart/mixed; boundary=b; boundary*=us-ascii''c", "multipart/mixed; boundary*0=b",
   "multipart/mixed; boundary*0=; boundary*1=b", "multipart/mixed; boundary*0*=us-ascii''b; boundary=c",
@@ -46,7 +48,8 @@ local more_fields = {
 }
 
 local delimiters = {
-  { "--b", "--b--" }, { "--b ", "--b-- " }, { "--b\t", "--b--" }, { "--c", "--c--" }, { "--b", "--c--" }, { "--b d", "--b d--" },
+  { "--b", "--b--" }, { "--b ", "--b-- " }, { "--b\t", "--b--" }, { "--c", "--c--" }, { "--b", "--c--" }, { "--b d",
+  "--b d--" },
   { "--b", "" }, { "--bx", "--b--" }, { " --b", "--b--" }, { "--=?us-ascii?q?b?=", "--=?us-ascii?q?b?=--" },
   { "--B", "--B--" }, { "--b (x)", "--b (x)--" }, { "--'b'", "--'b'--" }, { "--\"b\"", "--\"b\"--" }, { "--", "----" },
   { "--b--", "--b--" }, { "--%62", "--%62--" }, { "--c", "--b--" },
@@ -56,13 +59,16 @@ local delimiters = {
 
 -- Transfer encoding of the part, and the part's body
 local encodings = {
-  { "base64", BASE64 }, { "BASE64", BASE64 }, { "base64 (x)", BASE64 }, { "(x) base64", BASE64 }, { '"base64"', BASE64 },
+  { "base64", BASE64 }, { "BASE64", BASE64 }, { "base64 (x)", BASE64 }, { "(x) base64", BASE64 }, { '"base64"',
+  BASE64 },
   { "base64; x=y", BASE64 }, { "base64, 7bit", BASE64 }, { "7bit base64", BASE64 }, { "base64 7bit", BASE64 },
   { "base-64", BASE64 }, { "x-base64", BASE64 }, { "base64\0", BASE64 }, { "base64.", BASE64 }, { "base64;", BASE64 },
   { "base64\r\nContent-Transfer-Encoding: 7bit", BASE64 }, { "7bit\r\nContent-Transfer-Encoding: base64", BASE64 },
-  { "binary\r\nContent-Transfer-Encoding: base64", PROGRAM }, { "base64\r\nContent-Transfer-Encoding: binary", PROGRAM },
+  { "binary\r\nContent-Transfer-Encoding: base64", PROGRAM }, { "base64\r\nContent-Transfer-Encoding: binary",
+  PROGRAM },
   { "quoted-printable", QP }, { "quoted_printable", QP }, { "quoted-printable (x)", QP }, { "qp", QP },
-  { "binary", PROGRAM }, { "8-bit", PROGRAM }, { "x-odd", PROGRAM }, { "base64 (x)", PROGRAM }, { "7bit; base64", PROGRAM },
+  { "binary", PROGRAM }, { "8-bit", PROGRAM }, { "x-odd", PROGRAM }, { "base64 (x)", PROGRAM }, { "7bit; base64",
+  PROGRAM },
   { "=?us-ascii?q?base64?=", BASE64 }, { "base64", "!" .. BASE64 }, { "base64", "YQ==\r\n" .. BASE64 },
   { "\r\n base64", BASE64 }, { "x-uuencode", "begin 644 a.exe\r\n8M5J0``,````$````__\\``+@`````````\r\n`\r\nend" },
   { "uuencode", "begin 644 a.exe\r\n8M5J0``,````$````__\\``+@`````````\r\n`\r\nend" },
@@ -91,17 +97,20 @@ local function safe(text)
 end
 
 local function row(t)
-  local delimiter = t.delimiter or delimiters[1]
+  local delimiter, encoding = t.delimiter or delimiters[1], t.encoding or encodings[1]
   return message { type = safe(t.type or types[1]), more = t.more or "",
     delimiter = { safe(delimiter[1]), safe(delimiter[2]) },
-    part = t.part or parts[1], encoding = { safe((t.encoding or encodings[1])[1]), safe((t.encoding or encodings[1])[2]) } }
+    part = t.part or parts[1], encoding = { safe(encoding[1]), safe(encoding[2]) } }
 end
 
 -- What is put into, or takes the place of bytes of, a field or a delimiter line.
-local snippets = { ";", '"', " ", "\t", "(", ")", "(x)", ",", "=", "\\", "'", "*", "*0", "*0*", "%62", "\r\n", "\r\n ", "\n", "\r",
+local snippets = { ";", '"', " ", "\t", "(", ")", "(x)", ",", "=", "\\", "'", "*", "*0", "*0*", "%62", "\r\n",
+  "\r\n ", "\n", "\r",
   "\0", ":", "--", "-", "x", "b", "c", "=?us-ascii?q?b?=", "=?", "?=", "boundary=c", ";boundary=c;", "; boundary=\"c\"",
-  "boundary*=us-ascii''b;", "Content-Type: text/plain\r\n", "Content-Transfer-Encoding: 7bit\r\n", "X-Odd\r\n", "From x\r\n",
-  "\r\n\r\n", "/", "multipart/mixed", "text/plain", "base64", "7bit", "\195\169", "\233", "<b>", "[b]", "@", "\b", "\v", "\f",
+  "boundary*=us-ascii''b;", "Content-Type: text/plain\r\n", "Content-Transfer-Encoding: 7bit\r\n", "X-Odd\r\n",
+  "From x\r\n",
+  "\r\n\r\n", "/", "multipart/mixed", "text/plain", "base64", "7bit", "\195\169", "\233", "<b>", "[b]", "@", "\b",
+  "\v", "\f",
   "#", "utf-8''", "charset=\"x;\"", ">", "\160" }
 
 -- One to three random edits of a message's header, delimiters and part header.

@@ -1,4 +1,5 @@
---- Made by make.sh: which readers find the program in which message of oddities.lua. Python 3.11, GMime 3.2.13, postal-mime 4.0.0.
+--- Made by make.sh: which readers find the program in which message of oddities.lua.
+-- Python 3.11, GMime 3.2.13, postal-mime 4.0.0.
 return {
   ["python-compat32"] = [[
     edited-2896 edited-2897 edited-2913 edited-2917 edited-2931 edited-2942 edited-2947 edited-2951

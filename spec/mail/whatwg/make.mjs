@@ -75,7 +75,7 @@ function bitmap(name, codes, note) {
   const lines = [];
   let line = '';
   for (const item of list) {
-    if (line.length + item.length > 108) {
+    if (line.length + item.length > 104) {
       lines.push(line);
       line = '';
     }
@@ -109,8 +109,8 @@ function indexes() {
   const big5 = pairs('big5', range(0x81, 0xfe), big5_trails);
   const ranges = gb_ranges();
   const rows = [];
-  for (let i = 0; i < ranges.length; i += 6)
-    rows.push('\t' + ranges.slice(i, i + 6).map(([p, c]) => `{ ${p}, 0x${c.toString(16).toUpperCase()} },`).join(' '));
+  for (let i = 0; i < ranges.length; i += 5)
+    rows.push('\t' + ranges.slice(i, i + 5).map(([p, c]) => `{ ${p}, 0x${c.toString(16).toUpperCase()} },`).join(' '));
   const singles = SINGLE.map((label) => {
     const codes = range(0x80, 0xff).map((byte) => one(decode(label, byte)));
     const lines = [];
