@@ -1,6 +1,6 @@
 #!/bin/sh -e
 # sh spec/mail/readers/make.sh, from the top: asks other readers of mail what they see in each message of oddities.lua, and
-# writes seen.lua. No spec needs them. Debian's python3, python3-gi and gir1.2-gmime-3.0; npm's postal-mime, found from
+# writes seen.lua; and GMime which parts the corpus of spec/mail has, for gmime.lua. No spec needs them. Debian's python3, python3-gi and gir1.2-gmime-3.0; npm's postal-mime, found from
 # $NODE_DIR (default: here).
 here=$(cd "$(dirname "$0")" && pwd)
 work=$(mktemp -d)
@@ -29,6 +29,18 @@ end"
 	done
 	echo "}"
 } > "$here/seen.lua"
-grep -c . "$work/python"
+mkdir "$work/corpus"
+luajit -e "package.path = '$here/../?.lua;$here/../corpus/?.lua;' .. package.path
+package.path = './lua/?.lua;./lua/?/init.lua;' .. package.path
+package.cpath = './build/lua/?.so;' .. package.cpath
+for name, message in pairs(require 'portrait'.corpus()) do
+  local file = assert(io.open('$work/corpus/' .. name, 'wb'))
+  file:write(message)
+  file:close()
+end"
+{
+	echo "--- Made by make.sh: the parts that GMime $(dpkg-query -W -f '${Version}' libgmime-3.0-0 | sed 's/+.*//') sees in the corpus."
+	/usr/bin/python3 "$here/parts.py" "$work/corpus"
+} > "$here/gmime.lua"
 grep '!' "$work/python" "$work/gmime" "$work/postal" | head
 [ -n "$KEEP" ] && echo "$work" || rm -r "$work"
