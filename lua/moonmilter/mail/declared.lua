@@ -25,8 +25,9 @@ end
 -- All fields of a name, read by a parser. What the header says twice is a defect, and more so when it differs.
 local function read_all(part, name, read)
   local out, first = {}, nil
-  for i, field in ipairs(part.headers:all(name)) do
-    local spelled = field.value:lower():gsub("%s+", "")
+  local fields = part.headers:all(name)
+  for i, field in ipairs(fields) do
+    local spelled = fields[2] and field.value:lower():gsub("%s+", "")
     first = first or spelled
     local t, before_cr = read((field.value:gsub("\r", ""))), field.value:match "^([^\r]*)\r"
     out[#out + 1] = t -- for some readers a bare CR is nothing, for others it ends the line

@@ -256,7 +256,8 @@ local function decode_all(found, defects)
   local decoded = {}
   for name, text in pairs(found.plain) do
     -- RFC 2047 5 forbids encoded words here; senders use them anyway
-    local shown = encoded_word.decode(text)
+    local is_bytes = literal[name] and not (has_others[name] and text:find("=?", 1, true))
+    local shown = is_bytes and text or encoded_word.decode(text)
     decoded[name] = literal[name] and text:gsub("[%z\r\n]", " ") or shown
     note_others(found, name, literal[name] and { text, shown, text:match "^%Z*", text:match "^<(.*)>$" } or {})
   end

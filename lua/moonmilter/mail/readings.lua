@@ -35,12 +35,15 @@ local function of_quoted(text, tokens, first, last, whole)
   local quoted = tokens[first]
   local is_open = tokens.unclosed_at == quoted.start
   local inner = folding.unfold(text:sub(quoted.start + 1, is_open and quoted.stop or quoted.stop - 1))
-  local others = { (inner:gsub("\\(.)", "%1")) } -- RFC 2045 5.1; ours keeps the backslashes of Windows paths
+  local others = {}
+  if inner:find("\\", 1, true) then -- RFC 2045 5.1; ours keeps the backslashes of Windows paths
+    others[1] = inner:gsub("\\(.)", "%1")
+  end
   if is_open then -- some readers end it at a ";", for others the quote is part of the value
     local cut = whole:match "^[^;]*"
-    others[2], others[3] = trim(cut:sub(2)), trim(cut)
+    others[#others + 1], others[#others + 2] = trim(cut:sub(2)), trim(cut)
   elseif #whole > quoted.stop - quoted.start + 1 then
-    others[2], others[3] = texts(text, tokens, first, last), whole
+    others[#others + 1], others[#others + 2] = texts(text, tokens, first, last), whole
   end
   return quoted.text, others
 end

@@ -31,6 +31,10 @@ meant[""] = nil
 ---@return string name  in lower case
 ---@return boolean is_odd  it is not a word alone: mail readers may take the field for something else
 function transfer.read(text)
+  local alone = text:lower()
+  if transfer.is_identity[alone] or transfer.decoder_of[alone] then -- as nearly every message has it
+    return alone, false
+  end
   local tokens = token.lex(text, "mime")
   local words, plain = {}, nil
   for _, t in ipairs(tokens) do
