@@ -31,7 +31,7 @@ build = {
     ["moonmilter.codec"] = {
       sources = {
         "host/codec/charset.c", "host/codec/codec.c", "host/codec/decode.c", "host/codec/encode.c", "host/codec/idna.c",
-        "host/codec/pad.c",
+        "host/codec/indexes.c", "host/codec/pad.c", "host/codec/unicode.c", "host/codec/whatwg.c",
       },
       defines = { "_GNU_SOURCE" },
       libraries = { "idn2" },
@@ -44,6 +44,7 @@ build = {
     ["moonmilter.mail.bound"] = "lua/moonmilter/mail/bound.lua",
     ["moonmilter.mail.addrspec"] = "lua/moonmilter/mail/addrspec.lua",
     ["moonmilter.mail.block"] = "lua/moonmilter/mail/block.lua",
+    ["moonmilter.mail.declared"] = "lua/moonmilter/mail/declared.lua",
     ["moonmilter.mail.fields"] = "lua/moonmilter/mail/fields.lua",
     ["moonmilter.mail.folding"] = "lua/moonmilter/mail/folding.lua",
     ["moonmilter.mail.displayed"] = "lua/moonmilter/mail/displayed.lua",
@@ -51,6 +52,7 @@ build = {
     ["moonmilter.mail.html_end"] = "lua/moonmilter/mail/html_end.lua",
     ["moonmilter.mail.kind"] = "lua/moonmilter/mail/kind.lua",
     ["moonmilter.mail.params"] = "lua/moonmilter/mail/params.lua",
+    ["moonmilter.mail.readings"] = "lua/moonmilter/mail/readings.lua",
     ["moonmilter.mail.parts"] = "lua/moonmilter/mail/parts.lua",
     ["moonmilter.mail.path"] = "lua/moonmilter/mail/path.lua",
     ["moonmilter.mail.rewrite"] = "lua/moonmilter/mail/rewrite.lua",

@@ -1,79 +1,12 @@
 #include "codec/charset.h"
 
+#include "codec/unicode.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define REPLACEMENT      "\xEF\xBF\xBD" /* U+FFFD */
-#define REPLACEMENT_SIZE 3
-
-/* ---- UTF-8 ---- */
-
-/* Bytes of the well-formed sequence at `s` (RFC 3629 4: no overlong forms, no surrogates, nothing above U+10FFFF),
- * or 0. On 0, *skip is the length of the part to replace by one U+FFFD ("maximal subpart", Unicode 3.9). */
-static size_t utf8_sequence(const unsigned char *s, size_t n, size_t *skip)
-{
-	unsigned char c = s[0], low = 0x80, high = 0xBF;
-	size_t need;
-	*skip = 1;
-	if (c < 0x80)
-		return 1;
-	if (c >= 0xC2 && c <= 0xDF)
-		need = 1;
-	else if (c >= 0xE0 && c <= 0xEF)
-		need = 2;
-	else if (c >= 0xF0 && c <= 0xF4)
-		need = 3;
-	else
-		return 0;
-	if (c == 0xE0)
-		low = 0xA0;
-	else if (c == 0xED)
-		high = 0x9F;
-	else if (c == 0xF0)
-		low = 0x90;
-	else if (c == 0xF4)
-		high = 0x8F;
-	for (size_t i = 1; i <= need; i++) {
-		if (i == n || s[i] < low || s[i] > high) {
-			*skip = i;
-			return 0;
-		}
-		low = 0x80;
-		high = 0xBF;
-	}
-	return need + 1;
-}
-
-size_t mm_charset_utf8_size(const unsigned char *s, size_t n)
-{
-	size_t skip, at = 0, got;
-	while (at < n && (got = utf8_sequence(s + at, n - at, &skip)) > 0)
-		at += got;
-	return at;
-}
-
-size_t mm_charset_utf8_clean(const unsigned char *s, size_t n, unsigned char *out, size_t *bad)
-{
-	size_t skip, made = 0;
-	*bad = 0;
-	for (size_t i = 0; i < n;) {
-		size_t got = utf8_sequence(s + i, n - i, &skip);
-		if (got) {
-			memcpy(out + made, s + i, got);
-			made += got;
-			i += got;
-		} else {
-			memcpy(out + made, REPLACEMENT, REPLACEMENT_SIZE);
-			made += REPLACEMENT_SIZE;
-			i += skip;
-			++*bad;
-		}
-	}
-	return made;
-}
-
-/* ---- iconv ---- */
+#define ROOM_TO_FLUSH 64 /* bytes; iconv holds back a character or two, and an escape sequence */
 
 bool mm_charset_is_name(const char *name, size_t n)
 {
@@ -88,37 +21,72 @@ bool mm_charset_is_name(const char *name, size_t n)
 	return true;
 }
 
+/* ---- iconv ---- */
+
+/* These converters hold a letter back, for a mark that may follow and make one character with it. */
+static bool holds_letters(const char *charset)
+{
+	return strstr(charset, "1258") || strstr(charset, "TCVN") || strstr(charset, "tcvn");
+}
+
+static bool append(struct mm_pad *p, struct mm_conversion *r, uint32_t code)
+{
+	if (!mm_pad_grow(p, r->made + MM_UNICODE_BYTES))
+		return false;
+	r->made += mm_unicode_write(code, p->bytes + r->made);
+	return true;
+}
+
 static bool append_replacement(struct mm_pad *p, struct mm_conversion *r)
 {
-	if (!mm_pad_grow(p, r->made + REPLACEMENT_SIZE))
-		return false;
-	memcpy(p->bytes + r->made, REPLACEMENT, REPLACEMENT_SIZE);
-	r->made += REPLACEMENT_SIZE;
 	r->replaced++;
-	return true;
+	return append(p, r, MM_UNICODE_REPLACEMENT);
 }
 
 /* From some charsets glibc lets through UTF-8 above U+10FFFF and surrogates, so its output is checked once more. */
 static bool clean_pad(struct mm_pad *p, struct mm_conversion *r)
 {
-	size_t good = mm_charset_utf8_size(p->bytes, r->made);
+	size_t good = mm_unicode_size(p->bytes, r->made);
 	if (good == r->made)
 		return true;
 	size_t bad, rest = r->made - good;
 	if (!mm_pad_grow(p, r->made + 3 * rest))
 		return false;
-	size_t clean = mm_charset_utf8_clean(p->bytes + good, rest, p->bytes + r->made, &bad);
+	size_t clean = mm_unicode_clean(p->bytes + good, rest, p->bytes + r->made, &bad);
 	memmove(p->bytes + good, p->bytes + r->made, clean);
 	r->made = good + clean;
 	r->replaced += bad;
 	return true;
 }
 
+/* Writes what the handle has held back, and sets it to its initial state. */
+static bool flush(struct mm_pad *p, iconv_t cd, struct mm_conversion *r)
+{
+	if (!mm_pad_grow(p, r->made + ROOM_TO_FLUSH))
+		return false;
+	char *to = (char *)p->bytes + r->made;
+	size_t room = p->size - r->made;
+	iconv(cd, NULL, NULL, &to, &room);
+	r->made = (size_t)(to - (char *)p->bytes);
+	return true;
+}
+
+/* A byte that iconv refuses, after what it has held back. */
+static bool refused(struct mm_pad *p, iconv_t cd, const char *charset, unsigned char byte, struct mm_conversion *r)
+{
+	if (!holds_letters(charset))
+		return append_replacement(p, r);
+	if (!flush(p, cd, r))
+		return false;
+	bool is_control = byte >= 0x80 && byte <= 0x9F;         /* as in all single-byte encodings of whatwg.h */
+	return is_control ? append(p, r, byte) : append_replacement(p, r);
+}
+
 /* Converts in[0..n) to UTF-8 into the pad, from offset 0; *left is the number of bytes of an unfinished character at
  * the end. Each bad byte becomes U+FFFD and conversion goes on after it; that is at most one iconv call per input byte,
  * so the time is linear. False: out of memory. */
-static bool convert(struct mm_pad *p, iconv_t cd, const unsigned char *in, size_t n, struct mm_conversion *r,
-	size_t *left)
+static bool convert(struct mm_pad *p, iconv_t cd, const char *charset, const unsigned char *in, size_t n,
+	struct mm_conversion *r, size_t *left)
 {
 	char *from = (char *)in; /* iconv's prototype is older than const; it does not write there */
 	*r = (struct mm_conversion){ 0, 0 };
@@ -137,7 +105,7 @@ static bool convert(struct mm_pad *p, iconv_t cd, const unsigned char *in, size_
 			return false;
 		if (why == E2BIG)
 			continue;
-		if (!append_replacement(p, r)) /* EILSEQ */
+		if (!refused(p, cd, charset, (unsigned char)*from, r)) /* EILSEQ */
 			return false;
 		from++;
 		--*left;
@@ -145,10 +113,33 @@ static bool convert(struct mm_pad *p, iconv_t cd, const unsigned char *in, size_
 	return clean_pad(p, r);
 }
 
-bool mm_charset_convert(struct mm_pad *p, iconv_t cd, const unsigned char *in, size_t n, struct mm_conversion *out)
+/* ---- a whole text ---- */
+
+static bool convert_whatwg(struct mm_pad *p, struct mm_whatwg *d, const unsigned char *in, size_t n,
+	struct mm_conversion *out)
 {
+	if (!mm_pad_grow(p, mm_whatwg_bound(n) + mm_whatwg_bound(0)))
+		return false;
+	out->made = mm_whatwg_feed(d, in, n, p->bytes);
+	out->made += mm_whatwg_finish(d, p->bytes + out->made, &out->replaced);
+	return true;
+}
+
+bool mm_charset_is_known(struct mm_pad *p, const char *charset)
+{
+	struct mm_whatwg d;
+	return mm_whatwg_begin(&d, charset) || mm_pad_iconv(p, charset) != (iconv_t)-1;
+}
+
+bool mm_charset_convert(struct mm_pad *p, const char *charset, const unsigned char *in, size_t n,
+	struct mm_conversion *out)
+{
+	struct mm_whatwg d;
+	if (mm_whatwg_begin(&d, charset))
+		return convert_whatwg(p, &d, in, n, out);
 	size_t left;
-	if (!convert(p, cd, in, n, out, &left))
+	iconv_t cd = mm_pad_iconv(p, charset);
+	if (!convert(p, cd, charset, in, n, out, &left) || !flush(p, cd, out))
 		return false;
 	return left == 0 || append_replacement(p, out); /* the text ends inside a character */
 }
@@ -157,14 +148,15 @@ bool mm_charset_convert(struct mm_pad *p, iconv_t cd, const unsigned char *in, s
 
 bool mm_charset_open(struct mm_converter *c, const char *charset)
 {
-	c->cd = iconv_open("UTF-8", charset);
+	c->is_whatwg = mm_whatwg_begin(&c->whatwg, charset);
+	c->cd = c->is_whatwg ? (iconv_t)-1 : iconv_open("UTF-8", charset);
 	strcpy(c->name, charset); /* the caller bounds it */
 	return mm_charset_is_open(c);
 }
 
 bool mm_charset_is_open(const struct mm_converter *c)
 {
-	return c->cd != (iconv_t)-1;
+	return c->is_whatwg || c->cd != (iconv_t)-1;
 }
 
 /* Keeps the unfinished character at the end of in[0..n), `left` bytes. */
@@ -178,8 +170,18 @@ static bool hold(struct mm_converter *c, struct mm_pad *p, const unsigned char *
 	return true;
 }
 
+static bool feed_whatwg(struct mm_converter *c, struct mm_pad *p, const unsigned char *in, size_t n, size_t *made)
+{
+	if (!mm_pad_grow(p, mm_whatwg_bound(n)))
+		return false;
+	*made = mm_whatwg_feed(&c->whatwg, in, n, p->bytes);
+	return true;
+}
+
 bool mm_charset_feed(struct mm_converter *c, struct mm_pad *p, const unsigned char *in, size_t n, size_t *made)
 {
+	if (c->is_whatwg)
+		return feed_whatwg(c, p, in, n, made);
 	unsigned char *joined = NULL;
 	if (c->held_size) {
 		joined = malloc(c->held_size + n);
@@ -195,26 +197,34 @@ bool mm_charset_feed(struct mm_converter *c, struct mm_pad *p, const unsigned ch
 	}
 	struct mm_conversion r;
 	size_t left;
-	bool good = convert(p, c->cd, in, n, &r, &left) && hold(c, p, in + n, left, &r);
+	bool good = convert(p, c->cd, c->name, in, n, &r, &left) && hold(c, p, in + n, left, &r);
 	free(joined);
 	c->replaced += r.replaced;
 	*made = r.made;
 	return good;
 }
 
-const char *mm_charset_finish(struct mm_converter *c, size_t *replaced)
+bool mm_charset_finish(struct mm_converter *c, struct mm_pad *p, struct mm_conversion *out)
 {
+	*out = (struct mm_conversion){ 0, c->replaced };
+	if (c->is_whatwg) {
+		if (!mm_pad_grow(p, mm_whatwg_bound(0)))
+			return false;
+		out->made = mm_whatwg_finish(&c->whatwg, p->bytes, &out->replaced);
+		return true;
+	}
 	bool is_cut = c->held_size > 0;
-	*replaced = c->replaced + is_cut;
+	bool good = flush(p, c->cd, out) && (!is_cut || append_replacement(p, out));
 	c->held_size = 0;
 	c->replaced = 0;
 	c->cd = mm_pad_iconv_again(c->cd, c->name);
-	return is_cut ? REPLACEMENT : "";
+	return good;
 }
 
 void mm_charset_close(struct mm_converter *c)
 {
-	if (mm_charset_is_open(c))
+	if (c->cd != (iconv_t)-1)
 		iconv_close(c->cd);
 	c->cd = (iconv_t)-1;
+	c->is_whatwg = false;
 }

@@ -12,6 +12,7 @@
 #include "codec/encode.h"
 #include "codec/idna.h"
 #include "codec/pad.h"
+#include "codec/unicode.h"
 
 #include <string.h>
 
@@ -262,7 +263,7 @@ static int is_utf8(lua_State *L)
 {
 	size_t n;
 	const unsigned char *s = (const unsigned char *)luaL_checklstring(L, 1, &n);
-	size_t good = mm_charset_utf8_size(s, n);
+	size_t good = mm_unicode_size(s, n);
 	lua_pushboolean(L, good == n);
 	if (good == n)
 		return 1;
@@ -277,7 +278,7 @@ static int clean_utf8(lua_State *L)
 	size_t n, bad;
 	const unsigned char *s = (const unsigned char *)luaL_checklstring(L, 1, &n);
 	unsigned char *out = pad_grow(L, p, 3 * n + 1);
-	size_t made = mm_charset_utf8_clean(s, n, out, &bad);
+	size_t made = mm_unicode_clean(s, n, out, &bad);
 	if (bad)
 		pad_push(L, p, made);
 	else
@@ -286,7 +287,7 @@ static int clean_utf8(lua_State *L)
 	return 2;
 }
 
-/* NULL: a name that iconv must not see. charset.lua lets through only names that it knows. */
+/* NULL: a name that no converter may see. charset.lua lets through only names that it knows. */
 static const char *check_charset(lua_State *L, int at)
 {
 	size_t n;
@@ -297,7 +298,7 @@ static const char *check_charset(lua_State *L, int at)
 static int unknown_charset(lua_State *L, int at)
 {
 	lua_pushnil(L);
-	lua_pushfstring(L, "charset \"%s\" is not known to iconv", lua_tostring(L, at));
+	lua_pushfstring(L, "charset \"%s\" has no converter", lua_tostring(L, at));
 	lua_pushliteral(L, "charset");
 	return 3;
 }
@@ -309,11 +310,10 @@ static int to_utf8(lua_State *L)
 	size_t n;
 	const char *in = luaL_checklstring(L, 1, &n);
 	const char *name = check_charset(L, 2);
-	iconv_t cd = name ? mm_pad_iconv(p, name) : (iconv_t)-1;
-	if (cd == (iconv_t)-1)
+	if (!name || !mm_charset_is_known(p, name))
 		return unknown_charset(L, 2);
 	struct mm_conversion r;
-	if (!mm_charset_convert(p, cd, (const unsigned char *)in, n, &r))
+	if (!mm_charset_convert(p, name, (const unsigned char *)in, n, &r))
 		return out_of_memory(L, p);
 	pad_push(L, p, r.made);
 	lua_pushinteger(L, (lua_Integer)r.replaced);
@@ -352,9 +352,12 @@ static int converter_feed(lua_State *L)
 /* finish() -> last text, bytes replaced in all */
 static int converter_finish(lua_State *L)
 {
-	size_t replaced;
-	lua_pushstring(L, mm_charset_finish(check_converter(L), &replaced));
-	lua_pushinteger(L, (lua_Integer)replaced);
+	struct mm_pad *p = the_pad(L);
+	struct mm_conversion r;
+	if (!mm_charset_finish(check_converter(L), p, &r))
+		return out_of_memory(L, p);
+	pad_push(L, p, r.made);
+	lua_pushinteger(L, (lua_Integer)r.replaced);
 	return 2;
 }
 

@@ -2,14 +2,14 @@
 -- require "moonmilter.charset", for editors (LuaLS). Never loaded. Manual: docs/mail-charset.md.
 
 --- Charset names as mail uses them, and conversion of text in those charsets to UTF-8. A label means what mail readers
---- take it for (WHATWG Encoding 4.2): "iso-8859-1" is windows-1252, "gb2312" is GB 18030. Only known labels reach
---- iconv.
+--- take it for (WHATWG Encoding 4.2): "iso-8859-1" is windows-1252, "gb2312" is GB 18030. All labels of that standard
+--- are read as it says; a few others of mail go to iconv.
 ---@class moonmilter.charset
 local charset = {}
 
 --- The converter for a label.
----@param label string?  in any case
----@return string? name  what iconv calls it; nil when the label is unknown
+---@param label string?  in any case, with or without its hyphens
+---@return string? name  what the converter is called, for moonmilter.codec; nil when the label is unknown
 function charset.name(label) end
 
 --- True when ASCII text is the same bytes in this charset, anywhere in the text: not for UTF-16, UTF-7, ISO-2022-JP and

@@ -60,7 +60,7 @@ function Converter:feed(bytes, first, last) end
 ---@return integer replaced  characters that became U+FFFD
 function Converter:finish() end
 
---- Releases the iconv handle; so does the garbage collector.
+--- Releases its resources; so does the garbage collector.
 function Converter:close() end
 
 --- RFC 2045 6.8; bytes outside the alphabet are skipped and counted, and data after padding is decoded.
@@ -127,13 +127,13 @@ function codec.is_utf8(text) end
 function codec.clean_utf8(text) end
 
 ---@param bytes string
----@param charset string  iconv's name; labels from mail go through moonmilter.charset
+---@param charset string  a name of charset.name, or one that iconv knows; labels from mail go through moonmilter.charset
 ---@return string? text
 ---@return integer|string replaced  characters that became U+FFFD; or the reason for failure
 ---@return "charset"? code
 function codec.to_utf8(bytes, charset) end
 
----@param charset string  iconv's name
+---@param charset string  as for to_utf8
 ---@return moonmilter.Converter? converter
 ---@return string? text
 ---@return "charset"? code

@@ -11,10 +11,12 @@ local header = {}
 ---@field value string      before the first ";", lower case: "text/plain", "attachment"
 ---@field type string?      of content_type only: "text"
 ---@field subtype string?   of content_type only: "plain"
----@field params table<string, string>  by lower-case name, decoded to UTF-8; RFC 2231 forms joined under the base name
+---@field params table<string, string>  by lower-case name; RFC 2231 forms joined under the base name. Decoded to UTF-8,
+--- except words of a protocol (boundary, charset, type …): these are the field's bytes
 ---@field order string[]    names in order
 ---@field raw string
 ---@field conflicts table<string, true>?  names given with several values: twice, or plain and in an RFC 2231 form
+---@field others table<string, string[]>?  what else a mail reader may take for boundary, filename or name
 ---@field defects table<moonmilter.Parameters.Defect, true>?  nil: none
 
 ---@alias moonmilter.Parameters.Defect
@@ -23,9 +25,12 @@ local header = {}
 ---| "unclosed"          # a quoted string, comment or literal
 ---| "text-after-value"
 ---| "no-value"
+---| "no-semicolon"      # a parameter begins without one
+---| "odd-value"         # quotes, comments or blanks in the value before the parameters
+---| "ambiguous-parameter" # there are `others`
 ---| "bad-continuation"  # RFC 2231 pieces are missing
 ---| "over-length"       # only the first 128 KiB are read
----| "bad-type"          # content_type: not type/subtype, so text/plain (RFC 2045 5.2)
+---| "bad-type"          # content_type: not type/subtype: text/plain (RFC 2045 5.2), unless it begins like another
 
 ---@class moonmilter.Received
 ---@field from string?

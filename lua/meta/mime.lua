@@ -20,7 +20,7 @@ local mime = {}
 ---| "no-boundary"|"bad-boundary"|"start-missing"|"close-missing"|"no-separator"|"continuation-first"|"repeated-field"
 ---| "unknown-encoding"|"encoded-multipart"|"encoded-message"|"bad-encoding"|"truncated"|"data-after-padding"
 ---| "conflicting-field"|"conflicting-boundary"|"conflicting-name"|"odd-encoding"|"encoded-parts"|"hidden-field"
----| "nul-in-header"|"partial-message"
+---| "nul-in-header"|"cr-in-header"|"cr-delimiter"|"ambiguous-type"|"partial-message"
 ---| "long-boundary"|"long-delimiter"|"header-truncated"|"body-truncated"
 ---| moonmilter.Parameters.Defect
 
@@ -35,6 +35,7 @@ local mime = {}
 ---@field headers moonmilter.Block
 ---@field type string     "text/plain", lower case
 ---@field params table<string, string>  of Content-Type
+---@field boundaries table<string, true>?  of a multipart: each that a mail reader may take
 ---@field charset string?  as labelled
 ---@field encoding string  "7bit", "8bit", "binary", "base64", "quoted-printable", "x-uuencode", or as written
 ---@field disposition string?  "inline", "attachment", …

@@ -13,14 +13,15 @@
 --- (bytes that do not fit the transfer encoding), truncated (base64 cut short), data-after-padding, repeated-field,
 --- encoded-message (it is decoded and walked anyway), over-length (a Content-ID whose id has more than 998 bytes is
 --- not read), and those of header.params. Where mail readers may come to other parts or other content than the
---- walker: conflicting-field, conflicting-boundary, conflicting-name, odd-encoding, hidden-field, nul-in-header,
---- partial-message (docs/mail-mime.md says what each is).
+--- walker: conflicting-field, conflicting-boundary, conflicting-name, ambiguous-type, odd-encoding, hidden-field,
+--- nul-in-header, partial-message (docs/mail-mime.md says what each is).
 ---
 --- Some of them say that a bound of ours hides something (mime.hiding_defects): long-boundary (over 998 characters; its
 --- multipart is not split), long-delimiter (a delimiter with so many blanks after it that it is not taken for one),
 --- header-truncated, body-truncated (the walker was given less than the message has), over-length.
 local codec = require "moonmilter.codec"
 local charset = require "moonmilter.charset"
+local declared = require "moonmilter.mail.declared"
 local embedded = require "moonmilter.mail.embedded"
 local header = require "moonmilter.header"
 local kind = require "moonmilter.mail.kind"
@@ -35,6 +36,7 @@ local mime = {}
 ---@field headers moonmilter.Block
 ---@field type   string   "text/plain", lower case
 ---@field params table<string, string>  of Content-Type
+---@field boundaries table<string, true>|nil  of a multipart: each boundary that a mail reader may take
 ---@field charset string|nil  as labelled
 ---@field encoding string  "7bit", "8bit", "binary", "base64", "quoted-printable", "x-uuencode", or as written if unknown
 ---@field disposition string|nil  "inline", "attachment", …
@@ -56,8 +58,7 @@ local mime = {}
 local MAX_DEPTH = 32
 local MAX_PARTS = 1000
 local MAX_HEADER_BYTES = 256 * 1024 -- of one part
-local BOUNDARY_MAX = 998 -- characters; RFC 2046 5.1.1 says 70, but writers exceed it
-local DELIMITER_MAX = BOUNDARY_MAX + 128 -- of a line worth looking at: "--", boundary, "--", blanks, line end
+local DELIMITER_MAX = declared.BOUNDARY_MAX + 128 -- of a line worth looking at: "--", boundary, "--", blanks, line end
 local HEAD_BYTES = 1024 -- decoded bytes kept to determine the kind
 
 --- Kinds that the user of a mail reader can start with a click; moonmilter.mail.kind determines the kind.
@@ -67,117 +68,14 @@ mime.executable_kinds, mime.kind = kind.executable, kind.of
 --- none of them.
 mime.ambiguous_defects = {
   ["conflicting-field"] = true, ["conflicting-boundary"] = true, ["no-boundary"] = true, ["bad-boundary"] = true,
-  ["hidden-field"] = true, ["nul-in-header"] = true, ["encoded-parts"] = true, ["partial-message"] = true,
+  ["ambiguous-type"] = true, ["hidden-field"] = true, ["nul-in-header"] = true, ["cr-in-header"] = true,
+  ["cr-delimiter"] = true, ["encoded-parts"] = true, ["partial-message"] = true,
 }
 
 --- Defects with which a mail reader may find more in the message than the walker did. No honest program writes such
 --- mail.
 mime.hiding_defects = { ["long-boundary"] = true, ["long-delimiter"] = true, ["header-truncated"] = true,
   ["body-truncated"] = true, ["over-length"] = true }
-
--- ---- parts ----
-
-local function add_defects(part, defects)
-  for name in pairs(defects or {}) do
-    part.defects[name] = true
-  end
-end
-
--- A boundary parameter as it occurs in the body: without blanks at its end (RFC 2046 5.1.1).
-local function boundary_of(part, params)
-  local boundary = params.boundary
-  if not boundary then
-    part.defects["no-boundary"] = true
-    return nil
-  end
-  local stop = #boundary
-  while stop > 0 and (boundary:byte(stop) == 32 or boundary:byte(stop) == 9) do
-    stop = stop - 1
-  end
-  if stop == 0 or stop > BOUNDARY_MAX then
-    part.defects["bad-boundary"] = true
-    part.defects["long-boundary"] = stop > 0 or nil
-  end
-  -- An empty one is taken literally, with delimiters "--" and "----": readers do so, and parts hidden this way must be
-  -- seen.
-  return stop <= BOUNDARY_MAX and boundary:sub(1, stop) or nil
-end
-
--- Two fields of a name of which one must be unique: -> repeated, and they differ
-local function repetition(block, name)
-  local list = block:all(name)
-  local first = list[1] and list[1].value:lower():gsub("%s+", "")
-  for i = 2, #list do
-    if list[i].value:lower():gsub("%s+", "") ~= first then
-      return true, true
-    end
-  end
-  return list[2] ~= nil, false
-end
-
--- Is there nothing but the word, and blanks around it?
-local function is_only(text, word)
-  local first = text:find "%S" or 1
-  return text:sub(first, first + #word - 1) == word and not text:find("%S", first + #word)
-end
-
--- Where the fields of a part's header leave a choice to its reader.
-local function note_choices(part, content_type, disposition, encoding)
-  local defects, names = part.defects, disposition and disposition.params or {}
-  for _, name in ipairs { "Content-Type", "Content-Transfer-Encoding", "Content-Disposition" } do
-    local is_repeated, differs = repetition(part.headers, name)
-    defects["repeated-field"] = defects["repeated-field"] or is_repeated or nil -- the first counts, as with Python's
-    defects["conflicting-field"] = defects["conflicting-field"] or differs or nil -- email and most readers
-  end
-  local conflicts, others = content_type.conflicts or {}, disposition and disposition.conflicts or {}
-  defects["conflicting-boundary"] = conflicts.boundary
-  local other = content_type.params.name
-  defects["conflicting-name"] = conflicts.name or others.filename
-    or names.filename and other and names.filename ~= other or nil
-  defects["odd-encoding"] = encoding and not is_only(encoding.raw:lower(), part.encoding) or nil
-  defects["partial-message"] = part.type == "message/partial" or nil
-  for _, field in ipairs(part.headers) do
-    if field.value:find("%z") or field.name:find("%z") then
-      defects["nul-in-header"] = true
-    end
-  end
-end
-
--- All that a part's header declares.
-local function new_part(parent, block, path, depth)
-  local part = {
-    path = path, depth = depth, parent = parent, headers = block, size = 0, defects = {},
-    is_sealed = parent ~= nil and (parent.is_sealed or parent.type == "multipart/signed"
-      or parent.type == "multipart/encrypted"),
-  }
-  local type_value = block:get "Content-Type"
-  local in_digest = parent and parent.type == "multipart/digest"
-  local content_type = header.content_type(type_value or in_digest and "message/rfc822" or "text/plain")
-  add_defects(part, content_type.defects)
-  part.type, part.params = content_type.value, content_type.params
-  part.charset = content_type.params.charset
-  local encoding = block:get "Content-Transfer-Encoding"
-  encoding = encoding and header.params(encoding)
-  add_defects(part, encoding and encoding.defects)
-  part.encoding = encoding and encoding.value or "7bit"
-  local disposition = block:get "Content-Disposition"
-  if disposition then
-    disposition = header.params(disposition)
-    add_defects(part, disposition.defects)
-    part.disposition = disposition.value
-  end
-  part.filename = header.attachment_name(disposition, content_type)
-  note_choices(part, content_type, disposition, encoding)
-  local id = block:get "Content-ID"
-  if id then
-    local found, _, _, code = header.message_id(id)
-    part.id = found
-    part.defects["over-length"] = part.defects["over-length"] or code == "length" or nil
-  end
-  part.is_multipart = part.type:sub(1, 10) == "multipart/"
-  part.is_attachment = not part.is_multipart and (part.disposition == "attachment" or part.filename ~= nil)
-  return part
-end
 
 -- ---- the walker ----
 
@@ -190,8 +88,6 @@ local function stop(walker, text, code)
   walker.failure = { "mime: " .. text, code }
   return nil, walker.failure[1], code
 end
-
-local is_message_type = { ["message/rfc822"] = true, ["message/global"] = true, ["message/news"] = true }
 
 local begin_header, open_part, close_down_to
 
@@ -232,6 +128,9 @@ local function emit(walker, buffer, first, last)
     return
   end
   local decoder = frame.decoder
+  if frame.raw_head and #frame.raw_head < HEAD_BYTES then
+    frame.raw_head = frame.raw_head .. buffer:sub(first, math.min(last, first + HEAD_BYTES - 1))
+  end
   local is_read = frame.inner or frame.finder or (frame.is_wanted and (walker.on_data or frame.converter))
   if is_read then
     deliver(walker, frame, decoder and decoder:feed(buffer, first, last) or buffer:sub(first, last))
@@ -252,10 +151,24 @@ end
 
 local function push(walker, frame)
   walker.frames[#walker.frames + 1] = frame
-  if frame.delimiter then
-    walker.delimiters[frame.delimiter] = (walker.delimiters[frame.delimiter] or 0) + 1
+  for delimiter in pairs(frame.delimiters or {}) do
+    walker.delimiters[delimiter] = (walker.delimiters[delimiter] or 0) + 1
     walker.delimiter_count = walker.delimiter_count + 1
   end
+end
+
+-- The kind of a leaf. Of one whose encoding readers may read in several ways, or whose header ends at another line for
+-- some of them, what it could start for any of them.
+local function kind_of(frame)
+  local found = kind.of(frame.head)
+  if not frame.raw_head or kind.executable[found] then
+    return found
+  end
+  for _, raw in ipairs { frame.raw_head, frame.raw_head:match "\n\r?\n(.*)" } do
+    local other = kind.under_any_encoding(raw)
+    found = kind.executable[other] and other or found
+  end
+  return found
 end
 
 -- Closes the innermost part; its body ended before offset `at`.
@@ -263,9 +176,9 @@ local function pop(walker, at)
   local frames = walker.frames
   local frame = frames[#frames]
   local part = frame.part
-  if frame.delimiter then
-    local count = walker.delimiters[frame.delimiter] - 1
-    walker.delimiters[frame.delimiter] = count > 0 and count or nil
+  for delimiter in pairs(frame.delimiters or {}) do
+    local count = walker.delimiters[delimiter] - 1
+    walker.delimiters[delimiter] = count > 0 and count or nil
     walker.delimiter_count = walker.delimiter_count - 1
   end
   if frame.mode == "leaf" then
@@ -295,7 +208,7 @@ local function pop(walker, at)
     if part.defects["no-separator"] and ("\n" .. frame.head):lower():find("\ncontent%-[%w-]+[ \t]*:") then
       part.defects["hidden-field"] = true
     end
-    part.kind = part.defects["unknown-encoding"] and kind.under_any_encoding(frame.head) or kind.of(frame.head)
+    part.kind = kind_of(frame)
   elseif frame.mode == "preamble" then
     part.defects["start-missing"] = true
     part.defects["encoded-parts"] = part.defects["encoded-multipart"] -- decoded, there may be delimiters
@@ -340,31 +253,41 @@ local function walker_inside(walker, part)
   return inner
 end
 
+-- A multipart: split it at every delimiter that a mail reader may take.
+local function split_at_delimiters(frame, part, is_plain)
+  if not is_plain then
+    part.defects["encoded-multipart"] = true -- RFC 2045 6.4; mail readers ignore the encoding, and so do we
+  end
+  for boundary in pairs(part.boundaries) do
+    frame.mode, frame.delimiters = "preamble", frame.delimiters or {}
+    frame.delimiters["--" .. boundary] = true
+  end
+end
+
 -- How to read a part's body: split it at delimiters, read a header first, or decode it.
 local function frame_of(walker, part)
   local frame = { part = part, mode = "leaf", head = "", children = 0, is_wanted = true }
   local is_plain = transfer.is_identity[part.encoding] or false
-  local is_message = is_message_type[part.type] or false
+  local is_message = declared.is_message[part.type] or false
   if part.is_multipart then
-    if not is_plain then
-      part.defects["encoded-multipart"] = true -- RFC 2045 6.4; mail readers ignore the encoding, and so do we
-    end
-    local boundary = boundary_of(part, part.params)
-    if boundary then
-      frame.mode, frame.delimiter = "preamble", "--" .. boundary
-    end
-  elseif is_message and is_plain then
-    frame.mode = "message"
-  else
-    local name = transfer.decoder_of[part.encoding]
-    frame.decoder = name and codec.decoder(name)
-    if not name and not is_plain then
-      part.defects["unknown-encoding"] = true
-    end
-    if is_message and name then
-      part.defects["encoded-message"] = true -- RFC 2046 5.2.1 forbids it, but mail readers open it: look inside
-      frame.inner = walker_inside(walker, part)
-    end
+    split_at_delimiters(frame, part, is_plain)
+    return frame
+  end
+  local name = transfer.decoder_of[part.encoding]
+  part.defects["unknown-encoding"] = not name and not is_plain or nil
+  local is_unsure = part.defects["unknown-encoding"] or part.defects["odd-encoding"]
+  if is_message then
+    part.defects["encoded-parts"] = is_unsure -- read under another encoding, there may be others
+  end
+  if is_message and not name then
+    frame.mode = "message" -- readers that do not know an encoding ignore it
+    return frame
+  end
+  frame.decoder = name and codec.decoder(name)
+  frame.raw_head = is_unsure and ""
+  if is_message then
+    part.defects["encoded-message"] = true -- RFC 2046 5.2.1 forbids it, but mail readers open it: look inside
+    frame.inner = walker_inside(walker, part)
   end
   return frame
 end
@@ -402,8 +325,10 @@ function open_part(walker, block, defects, at)
   if not path then
     return nil, depth, code
   end
-  local part = new_part(above and above.part or walker.parent, block, path, depth)
-  add_defects(part, defects)
+  local part = declared.part(above and above.part or walker.parent, block, path, depth)
+  for defect in pairs(defects or {}) do
+    part.defects[defect] = true
+  end
   if walker.is_detached then
     part.inside, part.inner_start = walker.parent, at
   else
@@ -449,7 +374,7 @@ local function delimiter_level(walker, line)
   end
   for level = #walker.frames, 1, -1 do
     local frame = walker.frames[level]
-    if frame.delimiter == line and frame.mode ~= "epilogue" then
+    if frame.delimiters and frame.delimiters[line] and frame.mode ~= "epilogue" then
       return level, is_close
     end
   end
@@ -467,7 +392,7 @@ local function on_delimiter(walker, level, is_close, data_stop, start, line)
     return #line
   end
   walker.state, walker.is_fresh = "body", false
-  return #line - (line:sub(-2) == "\r\n" and 2 or line:sub(-1) == "\n" and 1 or 0)
+  return #line - (line:sub(-2) == "\r\n" and 2 or line:find "[\r\n]$" and 1 or 0)
 end
 
 local function end_header(walker, at)
@@ -506,7 +431,8 @@ local function header_line(walker, line, at)
     if not ok then
       return nil, text, code
     end
-    walker.frames[#walker.frames].part.defects["no-separator"] = true
+    local frame = walker.frames[#walker.frames]
+    frame.part.defects["no-separator"], frame.raw_head = true, ""
     return 0
   end
   walker.header_size = walker.header_size + #line
@@ -518,12 +444,12 @@ local function header_line(walker, line, at)
   return #line
 end
 
--- How many bytes at the end could begin a line end and delimiter: "\r", "\r\n", "\r\n-" or without "\r".
+-- How many bytes at the end could begin a line end and delimiter: "\r", "\r\n", "\r\n-" or without "\r" or "\n".
 local function tail_size(buffer, first)
   local n = #buffer
   if n >= first and buffer:byte(n) == 45 then
     n = n - 1
-    if n < first or buffer:byte(n) ~= 10 then
+    if n < first or buffer:byte(n) ~= 10 and buffer:byte(n) ~= 13 then
       return 0
     end
   end
@@ -545,16 +471,68 @@ local function note_long_line(walker, buffer, line)
   end
 end
 
+-- Where the next line with "--" begins, from `search` on. Some readers end lines at a bare CR, too. `known` holds where
+-- the next CR of such a line is, so that all searches together read the buffer once.
+local function next_dashes(buffer, search, known)
+  local line_end = buffer:find("\n--", search, true)
+  if known.cr < search then
+    known.cr = buffer:find("\r--", search, true) or math.huge
+  end
+  if known.cr < (line_end or math.huge) then
+    line_end = known.cr
+  end
+  return line_end and line_end + 1
+end
+
+-- The line at `line` as far as it may be a delimiter: -> text; nil: it is too long, or (second result) must wait for
+-- more.
+local function dashed_line(buffer, line, is_last)
+  local size = #buffer
+  local stop_at = buffer:find("\n", line, true) or (is_last and size) or nil
+  local head = buffer:sub(line, math.min(stop_at or size, line + DELIMITER_MAX - 1))
+  local cr = head:find "\r[^\r\n]"
+  if cr then
+    return head:sub(1, cr)
+  elseif not stop_at and size - line < DELIMITER_MAX then
+    return nil, true
+  end
+  return stop_at and stop_at - line < DELIMITER_MAX and head or nil
+end
+
+-- The last byte before the line end that belongs to the delimiter at `line`.
+local function data_end(walker, buffer, at, line)
+  if line == at and walker.is_fresh then
+    return line - 1
+  elseif buffer:byte(line - 1) == 13 then
+    return line - 2
+  end
+  return buffer:byte(line - 2) == 13 and line - 2 > at - 1 and line - 3 or line - 2
+end
+
+-- A line with "--" in a body: -> next position when it is a delimiter
+local function take_delimiter(walker, buffer, at, line, text)
+  local level, is_close = delimiter_level(walker, text)
+  if not level then
+    return nil
+  end
+  if text:find "\r$" or line > 1 and buffer:byte(line - 1) == 13 then
+    walker.frames[level].part.defects["cr-delimiter"] = true
+  end
+  local data_stop = data_end(walker, buffer, at, line)
+  emit(walker, buffer, at, data_stop)
+  return line + on_delimiter(walker, level, is_close, walker.base + data_stop, walker.base + line - 1, text)
+end
+
 -- Body bytes from `at` on, up to and including the next delimiter line. -> next position, or nil: the rest must wait
 -- for more bytes.
 local function walk_body(walker, buffer, at, is_last)
-  local size, base = #buffer, walker.base
+  local size = #buffer
   if walker.delimiter_count == 0 then
     emit(walker, buffer, at, size)
     walker.is_fresh = false
     return size + 1
   end
-  local search, line = at, nil
+  local search, line, known = at, nil, { cr = 0 }
   if walker.is_fresh then
     if size - at < 1 and not is_last and buffer:byte(at) == 45 then
       return nil
@@ -564,31 +542,21 @@ local function walk_body(walker, buffer, at, is_last)
     end
   end
   while true do
+    line = line or next_dashes(buffer, search, known)
     if not line then
-      local line_end = buffer:find("\n--", search, true)
-      if not line_end then
-        break
-      end
-      line = line_end + 1
+      break
     end
-    local data_stop = line - 1 -- last byte of the data before the line end that belongs to the delimiter
-    if line > at or not walker.is_fresh then
-      data_stop = buffer:byte(line - 2) == 13 and line - 2 > at - 1 and line - 3 or line - 2
-    end
-    local stop_at = buffer:find("\n", line, true) or (is_last and size) or nil
-    if not stop_at and size - line < DELIMITER_MAX then
+    local text, must_wait = dashed_line(buffer, line, is_last)
+    if must_wait then
+      local data_stop = data_end(walker, buffer, at, line)
       emit(walker, buffer, at, data_stop)
       walker.is_fresh = walker.is_fresh and data_stop < at
       return nil, data_stop + 1
     end
-    if stop_at and stop_at - line < DELIMITER_MAX then
-      local text = buffer:sub(line, stop_at)
-      local level, is_close = delimiter_level(walker, text)
-      if level then
-        emit(walker, buffer, at, data_stop)
-        return line + on_delimiter(walker, level, is_close, base + data_stop, base + line - 1, text)
-      end
-    else
+    local following = text and take_delimiter(walker, buffer, at, line, text)
+    if following then
+      return following
+    elseif not text then
       note_long_line(walker, buffer, line)
     end
     search, line = line, nil

@@ -126,6 +126,7 @@ local resp = require "moonmilter.net.resp"
 local scan = require "moonmilter.scan"
 local token = require "moonmilter.mail.token"
 local word = require "moonmilter.mail.word"
+local transfer = require "moonmilter.mail.transfer"
 
 local STRICT = { mode = "strict" }
 
@@ -232,7 +233,8 @@ local rows = {
   ["charset.is_ascii_superset"] = { function(text) charset.is_ascii_superset(text) end },
   ["charset.guess"] = { function(text) charset.guess(text) end, "", "\255" },
   ["charset.to_utf8"] = { function(text)
-    for _, label in ipairs { "utf-8", "utf-7", "iso-2022-jp", "gb2312", "big5", "euc-kr", "utf-16", "hz" } do
+    for _, label in ipairs { "utf-8", "utf-7", "iso-2022-jp", "gb2312", "big5", "euc-kr", "utf-16", "hz",
+      "shift_jis", "euc-jp", "windows-1258", "tcvn", "utf-32", "iso-2022-kr", "koi8-r" } do
       charset.to_utf8(text, label)
     end
   end, "", "\27$B" },
@@ -299,6 +301,7 @@ local rows = {
   end, "\r\n", "\r\nbegin 644 x\n", "\r\n=ybegin name=x\r\n",
     "\r\n(This file must be converted with BinHex 4.0)\r\n:" },
   ["mail.kind.of"] = { function(text) kind.of(text) end, "", "PK\3\4", "<?xml", "MZ" },
+  ["mail.transfer.read"] = { function(text) transfer.read(text) end, "", "base64 ", "(" },
   ["mail.token.lex"] = { function(text)
     for _, dialect in ipairs { "address", "path", "mime", "trace" } do
       token.lex(text, dialect)
@@ -378,6 +381,7 @@ local rows = {
 -- Functions that another row runs: a name of ours, or a method that a row of its module calls.
 local runs = {
   ["codec.to_utf8"] = "charset.to_utf8", ["codec.converter"] = "charset.converter",
+  ["mail.declared.part"] = "mime Walker:header", ["mail.readings.of"] = "header.params",
   ["mime.walker"] = "mime Walker:body", ["mime Walker:eoh"] = "mime Walker:header",
   ["mime Walker:eom"] = "mime Walker:body", ["body Body:feed"] = "body.new", ["body Body:read"] = "body.new",
   ["body Body:string"] = "body.new", ["body Body:chunks"] = "body Body:lines",

@@ -129,4 +129,16 @@ function portrait.read_file(path)
   return bytes
 end
 
+--- Every message of the corpus, hand-made and generated: name -> message.
+function portrait.corpus()
+  local out = {}
+  for _, case in ipairs(require "hand") do
+    out[case.name] = portrait.read_file("spec/mail/corpus/hand/" .. case.name .. ".eml")
+  end
+  for _, case in ipairs(require "generate".all()) do
+    out[case.name] = case.message
+  end
+  return out
+end
+
 return portrait

@@ -2,8 +2,6 @@ package.path = "spec/mail/?.lua;spec/mail/corpus/?.lua;" .. package.path
 local header = require "moonmilter.header"
 local mime = require "moonmilter.mime"
 local portrait = require "portrait"
-local generate = require "generate"
-local hand = require "hand"
 local disagreements = require "disagreements"
 
 -- The same facets, in the notation of python_email.py.
@@ -39,17 +37,6 @@ local function ours(message)
   return out
 end
 
-local function messages()
-  local out = {}
-  for _, case in ipairs(hand) do
-    out[case.name] = portrait.read_file("spec/mail/corpus/hand/" .. case.name .. ".eml")
-  end
-  for _, case in ipairs(generate.all()) do
-    out[case.name] = case.message
-  end
-  return out
-end
-
 local function run_python(all)
   local directory = os.tmpname()
   os.remove(directory)
@@ -73,7 +60,7 @@ describe("Python's email package", function()
   end
 
   it("agrees on every message, except for listed disagreements with a reason", function()
-    local all = messages()
+    local all = portrait.corpus()
     local theirs = run_python(all)
     local compared, problems = 0, {}
     for name, message in pairs(all) do

@@ -45,9 +45,10 @@ end
 local function delimits(part, text)
   local above = part.parent
   while above do
-    local boundary = above.params.boundary
-    if boundary and ("\n" .. text):find("\n--" .. boundary, 1, true) then
-      return true
+    for boundary in pairs(above.boundaries or {}) do
+      if ("\n" .. text):find("\n--" .. boundary, 1, true) then
+        return true
+      end
     end
     above = above.parent
   end

@@ -76,20 +76,6 @@ function macros.needs_version(words)
   return (words.insert_header or words.replace_body or words.body or words.mta) ~= nil
 end
 
-local STAGES = { "connect", "helo", "mail", "rcpt", "data", "eoh", "eom" }
-
---- The first stage at which an MTA sends a macro; nil when nobody knows.
----@param name string  braces optional
----@return string?
-function macros.first_stage(name)
-  name = braced(name)
-  for _, stage in ipairs(STAGES) do
-    if first_known[name] == stage or (" " .. defaults[stage] .. " "):find(" " .. name .. " ", 1, true) then
-      return stage
-    end
-  end
-end
-
 local LIST_MAX = 50 -- names per stage; at the 51st Sendmail refuses the client (8.17, milter_getsymlist)
 
 local function check_size(stage, count)
@@ -114,6 +100,19 @@ end
 
 local STAGES = { "connect", "helo", "mail", "rcpt", "data", "eoh", "eom" } -- ORDER MACRO_SET
 local ANYWHERE = { "connect", "helo", "mail", "rcpt", "eoh", "eom" }
+
+--- The first stage at which an MTA sends a macro; nil when nobody knows.
+---@param name string  braces optional
+---@return string?
+function macros.first_stage(name)
+  name = braced(name)
+  for _, stage in ipairs(STAGES) do
+    local _, is_default = default_list(stage)
+    if first_known[name] == stage or is_default[name] then
+      return stage
+    end
+  end
+end
 
 -- The stages at which to ask for a macro: where one MTA sends it by default, else where it is known first.
 local function stages_of(name, defaults)

@@ -99,7 +99,7 @@ function plan.of(scripts, module_strings, module_methods)
       named_macros[name] = true
     end
     for name in pairs(script.macros) do
-      wanted_macros[name] = true
+      named_macros[name] = true
     end
     for _, name in ipairs(options.macros or {}) do
       named_macros[name] = true

@@ -285,28 +285,28 @@ to: <bob@example.net>
 subject: test
 part 1 multipart/mixed
 part 1.1 text/plain size=2 begins=hi
-part 1.2 application/octet-stream name=my file.exe size=14 kind=exe begins=MZ\144\000\003\000\000\000\004\000\000\000\255\255]==] },
+part 1.2 application/octet-stream name=my file.exe size=14 kind=exe defects=ambiguous-parameter begins=MZ\144\000\003\000\000\000\004\000\000\000\255\255]==] },
   { name = "name-missing-quote", source = "RFC 2045 5.1 broken: quote not closed", expect = [==[
 from: Ann <ann@example.org>
 to: <bob@example.net>
 subject: test
 part 1 multipart/mixed
 part 1.1 text/plain size=2 begins=hi
-part 1.2 application/octet-stream name=a.exe size=14 kind=exe defects=unclosed begins=MZ\144\000\003\000\000\000\004\000\000\000\255\255]==] },
+part 1.2 application/octet-stream name=a.exe size=14 kind=exe defects=ambiguous-parameter,unclosed begins=MZ\144\000\003\000\000\000\004\000\000\000\255\255]==] },
   { name = "name-twice", source = "a parameter given twice", expect = [==[
 from: Ann <ann@example.org>
 to: <bob@example.net>
 subject: test
 part 1 multipart/mixed
 part 1.1 text/plain size=2 begins=hi
-part 1.2 application/octet-stream name=a.txt size=14 kind=exe defects=conflicting-name,duplicate-parameter begins=MZ\144\000\003\000\000\000\004\000\000\000\255\255]==] },
+part 1.2 application/octet-stream name=a.txt size=14 kind=exe defects=ambiguous-parameter,conflicting-name,duplicate-parameter begins=MZ\144\000\003\000\000\000\004\000\000\000\255\255]==] },
   { name = "name-backslashes", source = "Windows path in quotes", expect = [==[
 from: Ann <ann@example.org>
 to: <bob@example.net>
 subject: test
 part 1 multipart/mixed
 part 1.1 text/plain size=2 begins=hi
-part 1.2 application/octet-stream name=C:\work\a.exe size=14 kind=exe begins=MZ\144\000\003\000\000\000\004\000\000\000\255\255]==] },
+part 1.2 application/octet-stream name=C:\work\a.exe size=14 kind=exe defects=ambiguous-parameter begins=MZ\144\000\003\000\000\000\004\000\000\000\255\255]==] },
   { name = "name-continued-from-one", source = "RFC 2231 3 broken: counted from 1", expect = [==[
 from: Ann <ann@example.org>
 to: <bob@example.net>
