@@ -30,8 +30,6 @@ local function play(w, fault)
   math.randomseed(7)
   w.options = { kinds = fault.kinds, stages = fault.stages, stay = fault.stay, arguments = fault.arguments,
     through = fault.through }
-  w.struck, w.refused, w.orphans, w.seconds, w.killed, w.removed = nil, nil, nil, nil, nil, nil
-  w.stopped = nil
   w:begin(w.options)
   local began, strikes = socket.gettime(), 0
   local till = began + (SLOW and (fault.long or 15) or fault.seconds)
@@ -53,6 +51,7 @@ local function play(w, fault)
   local rules = { lost = lost }
   for name, value in pairs(fault.rules or {}) do rules[name] = value end
   local wrong, sums = ledger.audit(sources, rules)
+  for _, sentence in ipairs(w.found) do wrong[#wrong + 1] = sentence end
   write_figures(w, fault, sums, strikes, deaths, wrong)
   assert.same({}, wrong)
   assert.is_true(sums.messages >= needed, sums.messages .. " messages")
