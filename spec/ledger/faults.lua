@@ -290,7 +290,7 @@ return {
     strike = stop_a_worker, enough = function(w) return (w.seen.stopped or 0) >= 2 end },
   { name = "while other MTAs fill the memory of the workers", seconds = 2, stages = "eom", every = 0.7,
     kinds = EVERY_KIND .. ",large", arguments = { "--memory_held=12M" }, strike = peers.take_memory,
-    enough = function(w) return w:count "memory_held: this worker holds" >= 3 end,
+    enough = function(w) return w:count '"limit":"memory_held"' >= 2 end,
     check = function(w, sums)
       at_least(20, "recipients of peers that were refused", w.seen.refused or 0)
       at_least(1, "messages without memory for a moment", sums.tempfail - sums.put_off)

@@ -2,7 +2,7 @@
 -- is accounted for by the client's replies, the filter's log, the MTA's log and the delivered mail.
 --
 -- SLOW=1 strikes for longer, a minute of the storm of reloads. LEDGER_FIGURES=FILE appends a row of figures for each
--- fault. LEDGER_ONLY=TEXT: only faults whose name has that text.
+-- fault. LEDGER_ONLY=TEXT: only faults whose name has that text, =NAME: only the fault of this name.
 local socket = require "socket"
 
 local FAULTS = require "spec.ledger.faults"
@@ -15,6 +15,11 @@ local world = require "spec.ledger.world"
 local SLOW = os.getenv "SLOW"
 local ONLY = os.getenv "LEDGER_ONLY" or ""
 local PATIENCE = 60 -- seconds after which a fault that has not occurred fails
+
+local function is_wanted(fault)
+  if ONLY:sub(1, 1) == "=" then return "=" .. fault.name == ONLY end
+  return fault.name:find(ONLY, 1, true)
+end
 
 local function write_figures(w, fault, sums, strikes, deaths, wrong)
   local path = os.getenv "LEDGER_FIGURES"
@@ -84,7 +89,7 @@ for _, mta_module in ipairs { postfix, sendmail } do
     end)
 
     for _, fault in ipairs(FAULTS) do
-      if fault.name:find(ONLY, 1, true) then
+      if is_wanted(fault) then
         it(fault.name, function()
           local w = world_for(fault)
           local ok, problem = xpcall(play, function(e)
