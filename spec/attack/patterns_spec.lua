@@ -89,9 +89,14 @@ describe("a worker stays alive and answers soon:", function()
         end
       end
     ]] }
+    local fields = {}
     for _, name in ipairs { "From", "Message-ID", "Received", "List-Unsubscribe", "List-Id", "References" } do
-      for _, text in ipairs(hostile "") do
-        assert.equal("continue", answers_soon(h, worker, { { name, text } }).kind)
+      for _, text in ipairs(hostile "") do fields[#fields + 1] = { name, text } end
+    end
+    -- 3 of 8 pairs reach every name, and every text at 2 names or more; linear_spec.lua tries every parser with more
+    for i, field in ipairs(fields) do
+      if os.getenv "SLOW" or (i + math.floor((i - 1) / 16)) % 8 % 3 == 0 then
+        assert.equal("continue", answers_soon(h, worker, { field }).kind)
       end
     end
   end)
@@ -117,6 +122,7 @@ describe("a worker stays alive and answers soon:", function()
     client:send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nA: x" .. (" "):rep(90000) .. "x\r\nConnection: close\r\n\r\n")
     local reply = mta:reply()
     client:close()
+    mta:close()
     assert.matches("90002 bytes", reply.text)
     assert.is_true(host.now() - begin < SOON)
     assert.is_true(host.exists(worker))
