@@ -180,7 +180,7 @@ describe("a server that sends faster than a script reads", function()
       function on_mail(ctx)
         if not ctx.sender:find "greedy" then return end
         local s = assert(socket.connect { host = "127.0.0.1", port = %d })
-        local stop = milter.now() + 1.5
+        local stop = milter.now() + 2
         while milter.now() < stop do
           local line = assert(s:receive())
           if line ~= "line" then error("wrong line: " .. line) end
@@ -193,7 +193,7 @@ describe("a server that sends faster than a script reads", function()
     greedy:send("M", "<greedy@one.example>\0")
     host.sleep(0.3)
     local worst = slowest(other, 5)
-    assert.is_true(worst < 0.7, ("a message of another session took %.2f s"):format(worst))
+    assert.is_true(worst < 1.2, ("a message of another session took %.2f s"):format(worst))
     assert.equal("continue", greedy:reply().kind)
     assert.is_nil(h:log():find("script_error", 1, true))
     greedy:quit()

