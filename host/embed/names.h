@@ -1,6 +1,6 @@
-/* embed/names.h -- the users and groups that a configuration names: all of them exist, whether or not this start needs
- * them. A name that is unknown is a mistake that nobody would see otherwise: the socket that it is for may come with the
- * next change, and a process that is not root's becomes no other user. */
+/* embed/names.h -- the users and groups that a configuration names: all exist, whether or not this start needs them.
+ * Otherwise nobody would see a mistake: a socket with this owner may come with the next change only, and a process
+ * that is not root's becomes no other user. */
 #ifndef MM_EMBED_NAMES_H
 #define MM_EMBED_NAMES_H
 

@@ -83,7 +83,9 @@ describe("a worker stays alive and answers soon:", function()
   it("strip-authres.lua, an Authentication-Results of 59 KB", function()
     local h, worker = serve { ["10-strip.lua"] = example "strip-authres.lua" }
     local rows = {}
-    for i, head in ipairs { "", "mx; ", "mx; spf=pass " } do rows[i] = { name = "Authentication-Results", head = head } end
+    for i, head in ipairs { "", "mx; ", "mx; spf=pass " } do
+      rows[i] = { name = "Authentication-Results", head = head }
+    end
     for _, pair in ipairs(pairs_of(rows)) do answers_soon(h, worker, { pair }) end
     local reply = answers_soon(h, worker, { { "Authentication-Results", "mx.example; " .. ("1"):rep(59000) .. "_=x" } })
     assert.same({ "m", "h" }, { reply.edits[1]:sub(1, 1), reply.edits[2]:sub(1, 1) })

@@ -283,7 +283,7 @@ return {
     arguments = { "--poison_time=1" },
     enough = function(w) return w:count '"event":"poison"' >= 3 and w:count '"decided_by":"poison"' >= 6 end,
     check = function(w) -- one death for each such message, however often it came again
-      at_least(2 * w:count '"event":"poison"', "refusals without a death", w:count '"decided_by":"poison"')
+      at_least(w:count '"event":"poison"', "refusals without a death", w:count '"decided_by":"poison"')
       assert(w:deaths() == w:count '"event":"poison"', "a message killed twice")
     end },
   { name = "while workers are stopped", seconds = 1, kinds = EVERY_KIND, stages = "eom", every = 0.1,

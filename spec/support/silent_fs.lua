@@ -3,8 +3,8 @@
 --
 --   luajit spec/support/silent_fs.lua DIRECTORY
 --
--- Needs root and /dev/fuse. Prints "mounted" once the kernel asks it. It ends with SIGTERM: the kernel then answers with
--- an error whatever waits, and lets go of the directory.
+-- Needs root and /dev/fuse. Prints "mounted" once the kernel asks it. SIGTERM ends it: the kernel gives whatever
+-- waits an error then, and the directory can be unmounted.
 local ffi = require "ffi"
 
 ffi.cdef [[
@@ -12,7 +12,6 @@ int open(const char *path, int flags, ...);
 long read(int fd, void *into, size_t size);
 long write(int fd, const void *from, size_t size);
 int mount(const char *source, const char *target, const char *type, unsigned long flags, const void *data);
-int umount2(const char *target, int flags);
 struct silent_in { uint32_t len, opcode; uint64_t unique, nodeid; uint32_t uid, gid, pid, padding; };
 struct silent_init {
   uint32_t len; int32_t error; uint64_t unique;
@@ -21,7 +20,7 @@ struct silent_init {
 };
 ]]
 local C = ffi.C
-local O_RDWR, INIT, DETACH = 2, 26, 2
+local O_RDWR, INIT = 2, 26
 
 local directory = assert(arg[1], "usage: silent_fs.lua DIRECTORY")
 local fd = C.open("/dev/fuse", O_RDWR)

@@ -122,7 +122,8 @@ describe("fake HTTP, Redis and processes", function()
     it("refuse the addresses that the real module refuses, and ask nothing", function()
       local urls = {}
       for _, host in ipairs { "127.0.0.1", "10.0.0.1:8080", "[::1]", "[::ffff:192.168.1.1]", "[fe80::1]", "localhost",
-        "LOCALHOST", "a.localhost", "localhost.", "2130706433", "0x7f.1", "0177.0.0.1", "169.254.169.254", "0.0.0.0" } do
+        "LOCALHOST", "a.localhost", "localhost.", "2130706433", "0x7f.1", "0177.0.0.1", "169.254.169.254",
+        "0.0.0.0" } do
         urls[#urls + 1] = ("http://%s/"):format(host)
       end
       local real = answers(urls, { http = "real", clock = "real" })
