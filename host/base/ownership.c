@@ -8,18 +8,18 @@
 #include <string.h>
 #include <sys/stat.h>
 
-void mm_trusted_users_add(struct mm_trusted_users *t, uid_t user)
-{
-	if (t->count < MM_TRUSTED_USERS_MAX)
-		t->ids[t->count++] = user;
-}
-
 static bool is_trusted(const struct mm_trusted_users *t, uid_t user)
 {
 	for (unsigned i = 0; i < t->count; i++)
 		if (t->ids[i] == user)
 			return true;
 	return false;
+}
+
+void mm_trusted_users_add(struct mm_trusted_users *t, uid_t user)
+{
+	if (t->count < MM_TRUSTED_USERS_MAX && !is_trusted(t, user))
+		t->ids[t->count++] = user;
 }
 
 /* A group that nobody but the owner is in: many systems give each user such a group, and files its write bit. */

@@ -8,7 +8,7 @@
 
 #include <sys/types.h>
 
-#define MM_TRUSTED_USERS_MAX 64
+#define MM_TRUSTED_USERS_MAX 72
 
 struct mm_trusted_users {
 	uid_t    ids[MM_TRUSTED_USERS_MAX];

@@ -4,6 +4,7 @@
 #include "embed/beat.h"
 #include "embed/listeners.h"
 #include "embed/log_target.h"
+#include "embed/names.h"
 #include "embed/parts.h"
 #include "script/files.h"
 #include "task/budget.h"
@@ -234,7 +235,8 @@ static bool read_next_config(struct mm_host *h, struct mm_fault *why)
 	    || !mm_host_read_config(&h->options, &h->next_config, why))
 		return false;
 	h->has_next_config = true;
-	if (same_milters(h, &h->next_config, why))
+	if (same_milters(h, &h->next_config, why)
+	    && (!h->options.drop_rights || mm_names_check(&h->next_config, why)))
 		return true;
 	drop_next_config(h);
 	return false;

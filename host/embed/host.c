@@ -4,6 +4,7 @@
 #include "base/suggest.h"
 #include "embed/beat.h"
 #include "embed/inherited.h"
+#include "embed/names.h"
 #include "embed/parts.h"
 #include "embed/rights.h"
 #include "embed/signals.h"
@@ -90,12 +91,12 @@ static void free_worker(struct mm_host *h)
 	mm_worker_free(h->worker);
 }
 
-/* Check the user before opening anything that will belong to it. */
+/* Before anything is opened that will belong to the user. */
 static bool choose_user(struct mm_host *h, struct mm_fault *why)
 {
 	if (h->config.user == NULL && !mm_rights_need_a_user(&h->config.user, why))
 		return false;
-	return geteuid() != 0 || mm_rights_check(h->config.user, h->config.group, why);
+	return mm_names_check(&h->config, why);
 }
 
 static void log_doubt(void *self, const char *line)

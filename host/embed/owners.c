@@ -13,21 +13,22 @@
 
 #define MODULES_DEPTH_MAX 4     /* directories in directories: scripts/lib/name/... */
 
-/* A name or a number. False: there is no such user. */
-static bool find_user(const char *text, size_t size, uid_t *id)
+#define ID_DIGITS_MAX 10        /* of 4294967295, which is no user's id */
+
+/* A name or a number. False: there is no such user, or the number cannot be one's. */
+static bool find_user(const char *text, uid_t *id)
 {
-	char name[64], *end;
-	snprintf(name, sizeof name, "%.*s", (int)size, text);
-	const struct passwd *p = getpwnam(name);
-	unsigned long number = strtoul(name, &end, 10);
+	const struct passwd *p = getpwnam(text);
+	size_t digits = strspn(text, "0123456789");
+	unsigned long long number = digits > 0 && digits <= ID_DIGITS_MAX ? strtoull(text, NULL, 10) : UINT32_MAX;
 	*id = p != NULL ? p->pw_uid : (uid_t)number;
-	return p != NULL || (end != name && *end == '\0');
+	return p != NULL || (text[digits] == '\0' && number < UINT32_MAX);
 }
 
 static void trust(struct mm_trusted_users *t, const char *name)
 {
 	uid_t id;
-	if (find_user(name, strlen(name), &id))
+	if (find_user(name, &id))
 		mm_trusted_users_add(t, id);
 }
 
@@ -179,6 +180,19 @@ static bool check_all(const struct mm_owners *o, const struct mm_config *c, stru
 }
 
 static const struct mm_say silence;
+
+bool mm_owners_exist(const struct mm_config *c, struct mm_fault *why)
+{
+	uid_t id;
+	if (c->owners.count > MM_OWNERS_MAX)
+		return mm_fault_set(why, MM_FAULT_CONFIG, "owners: %zu users; at most %d can be named", c->owners.count,
+			MM_OWNERS_MAX);
+	for (size_t i = 0; i < c->owners.count; i++)
+		if (!find_user(c->owners.items[i], &id))
+			return mm_fault_set(why, MM_FAULT_CONFIG, "owners: there is no user \"%s\"; write a user's "
+				"name, or its number if it has no name here", c->owners.items[i]);
+	return true;
+}
 
 bool mm_owners_check_config(const struct mm_owners *o, const char *file, struct mm_fault *why)
 {

@@ -14,6 +14,9 @@
 #include "base/say.h"
 #include "config/config.h"
 
+#define MM_OWNERS_MAX 64        /* users that `owners` can name */
+_Static_assert(MM_TRUSTED_USERS_MAX >= MM_OWNERS_MAX + 5, "root, who started us, by sudo, and who serves, twice");
+
 struct mm_owners {
 	bool                    is_on;          /* the host serves */
 	bool                    is_strict;      /* root has started it */
@@ -23,6 +26,8 @@ struct mm_owners {
 /* Notes who has started the process: before rights are dropped. commanded: "key=value" of the command line, whose
  * `owners` count for the configuration file, too. */
 void mm_owners_begin(struct mm_owners *, bool serves, const char *const *commanded);
+/* False: `owners` names a user who does not exist, or more than MM_OWNERS_MAX. */
+bool mm_owners_exist(const struct mm_config *, struct mm_fault *why);
 /* Is the configuration file safe to read? file NULL: yes. */
 bool mm_owners_check_config(const struct mm_owners *, const char *file, struct mm_fault *why);
 /* Are the scripts and the modules safe to load? */

@@ -3,11 +3,9 @@
 
 #include "config/config.h"
 #include "base/heap.h"
-#include "io/listener.h"
 #include "process/master.h"
 #include "moonmilter.h"
 #include "embed/inherited.h"
-#include "embed/rights.h"
 #include "process/solo.h"
 #include "base/suggest.h"
 
@@ -281,18 +279,6 @@ int mm_command_run(int argc, char **argv)
 	return status;
 }
 
-/* Looks up names that only root needs, too, because root will run this configuration. */
-static bool check_names(const struct mm_config *c, struct mm_fault *why)
-{
-	for (size_t i = 0; i < c->milter_count; i++) {
-		const struct mm_config_milter *m = &c->milters[i];
-		if (!mm_listener_check(&(struct mm_listener_options){ .owner = m->socket_owner,
-		    .group = m->socket_group }, why))
-			return false;
-	}
-	return mm_rights_check(c->user, c->group, why);
-}
-
 static int check(const struct arguments *a)
 {
 	struct mm_error error;
@@ -309,8 +295,7 @@ static int check(const struct arguments *a)
 		return fail(host, &error);
 	/* without sockets the host did not check this; a configuration file is to be served, scripts
 	 * alone need no listener */
-	if ((a->config_file != NULL && !mm_config_check(mm_host_config(host), &why))
-	    || !check_names(mm_host_config(host), &why)) {
+	if (a->config_file != NULL && !mm_config_check(mm_host_config(host), &why)) {
 		fprintf(stderr, "moonmilter: %s\n", why.text);
 		mm_host_free(host);
 		return EX_CONFIG;

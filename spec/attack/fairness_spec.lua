@@ -64,13 +64,13 @@ describe("a connection that sends thousands of packets at once", function()
     other:envelope "helo"
     other.has_greeted = true
     begin_message(greedy)
-    local fields = 1500
+    local fields, began = 800, host.now()
     assert(greedy.socket:send(packet("L", "X-Busy\0v\0"):rep(fields) .. packet "N" .. packet "E"))
     host.sleep(0.1)                     -- the host is in the middle of it
     local worst = slowest(other, 5)
-    assert.is_true(worst < 1, ("a message of another session took %.2f s"):format(worst))
     for i = 1, fields + 1 do assert.equal("continue", greedy:reply().kind, "reply " .. i) end
-    local last = greedy:reply()
+    local last, took = greedy:reply(), host.now() - began
+    assert.is_true(worst < took / 2, ("a message of another session took %.2f of %.2f s"):format(worst, took))
     assert.equal("continue", last.kind)
     assert.matches("X%-Seen%z *" .. fields, last.edits[1])
     greedy:quit()
@@ -87,11 +87,11 @@ describe("a connection that sends thousands of packets at once", function()
       many[i] = assert(h:connect(60))
       begin_message(many[i])
     end
-    -- 600 fields of 4 ms: together they take longer than hang_timeout
-    local all = packet("L", "X-Busy\0v\0"):rep(150) .. packet "N" .. packet "E"
+    -- 360 fields of 4 ms: together they take longer than hang_timeout
+    local all = packet("L", "X-Busy\0v\0"):rep(90) .. packet "N" .. packet "E"
     for _, mta in ipairs(many) do assert(mta.socket:send(all)) end
     for _, mta in ipairs(many) do
-      for _ = 1, 152 do assert.equal("continue", mta:reply().kind) end
+      for _ = 1, 92 do assert.equal("continue", mta:reply().kind) end
       mta:quit()
     end
     assert.equal(pid, h:workers()[1])
@@ -143,7 +143,7 @@ describe("a connection that sends thousands of packets at once", function()
 
   it("is named in the log when one turn of the loop took long", function()
     h = host.start { workers = 1, scripts = { ["10-busy.lua"] = BUSY .. [[
-      function on_mail(ctx) busy(60) end
+      function on_mail(ctx) busy(30) end
       function on_helo(ctx, name) if name:find "holds" then busy(500) end end]] },
       arguments = { "--cpu_session=60" } }
     local many, holds = {}, assert(h:connect(60))
@@ -180,7 +180,7 @@ describe("a server that sends faster than a script reads", function()
       function on_mail(ctx)
         if not ctx.sender:find "greedy" then return end
         local s = assert(socket.connect { host = "127.0.0.1", port = %d })
-        local stop = milter.now() + 3
+        local stop = milter.now() + 2
         while milter.now() < stop do
           local line = assert(s:receive())
           if line ~= "line" then error("wrong line: " .. line) end
@@ -193,7 +193,7 @@ describe("a server that sends faster than a script reads", function()
     greedy:send("M", "<greedy@one.example>\0")
     host.sleep(0.3)
     local worst = slowest(other, 5)
-    assert.is_true(worst < 0.5, ("a message of another session took %.2f s"):format(worst))
+    assert.is_true(worst < 1.2, ("a message of another session took %.2f s"):format(worst))
     assert.equal("continue", greedy:reply().kind)
     assert.is_nil(h:log():find("script_error", 1, true))
     greedy:quit()

@@ -54,11 +54,11 @@ describe("the memory of a worker", function()
     local mta = assert(h:connect())
     mta:envelope "mail"
     local parameters = ("x"):rep(60000)
-    for i = 1, 300 do
+    for i = 1, 170 do
       local kind = mta:command("R", ("<%d@two.example>\0%s\0"):format(i, parameters)).kind
       refused = refused + (kind == "tempfail" and 1 or 0)
     end
-    assert.is_true(refused > 200, refused .. " refused")
+    assert.is_true(refused > 70, refused .. " refused")
     assert_served(h)
     assert_bounded(h, 8, before)
     assert.truthy(h:wait_log "limit=memory_held")

@@ -56,14 +56,25 @@ local function hostile(head)
   return texts
 end
 
+-- Every row with every text; without SLOW=1 three of eight pairs, which reach every row, and every text in some.
+-- linear_spec.lua tries every parser with more.
+local function pairs_of(rows)
+  local list = {}
+  for k, row in ipairs(rows) do
+    for i, text in ipairs(hostile(row.head or "")) do
+      if os.getenv "SLOW" or (i + k) % 8 % 3 == 0 then list[#list + 1] = { row.name, text } end
+    end
+  end
+  return list
+end
+
 describe("a worker stays alive and answers soon:", function()
   it("block-executables.lua, a part with a Content-ID of 60 KB", function()
     local h, worker = serve { ["10-block.lua"] = example "block-executables.lua" }
     local fields = { { "Content-Type", "multipart/mixed; boundary=b" } }
-    for _, text in ipairs(hostile "") do
-      for _, name in ipairs { "Content-ID", "Content-Type", "Content-Disposition" } do
-        answers_soon(h, worker, fields, ("--b\r\n%s: %s\r\n\r\nx\r\n--b--\r\n"):format(name, text))
-      end
+    local rows = { { name = "Content-ID" }, { name = "Content-Type" }, { name = "Content-Disposition" } }
+    for _, pair in ipairs(pairs_of(rows)) do
+      answers_soon(h, worker, fields, ("--b\r\n%s: %s\r\n\r\nx\r\n--b--\r\n"):format(unpack(pair)))
     end
     local program = "--b\r\nContent-ID: " .. ("@"):rep(60000) .. " x\r\n\r\nMZ\144\0\3\0\0\0\r\n--b--\r\n"
     assert.equal("reply", answers_soon(h, worker, fields, program).kind) -- it is refused
@@ -71,11 +82,11 @@ describe("a worker stays alive and answers soon:", function()
 
   it("strip-authres.lua, an Authentication-Results of 59 KB", function()
     local h, worker = serve { ["10-strip.lua"] = example "strip-authres.lua" }
-    for _, head in ipairs { "", "mx; ", "mx; spf=pass " } do
-      for _, text in ipairs(hostile(head)) do
-        answers_soon(h, worker, { { "Authentication-Results", text } })
-      end
+    local rows = {}
+    for i, head in ipairs { "", "mx; ", "mx; spf=pass " } do
+      rows[i] = { name = "Authentication-Results", head = head }
     end
+    for _, pair in ipairs(pairs_of(rows)) do answers_soon(h, worker, { pair }) end
     local reply = answers_soon(h, worker, { { "Authentication-Results", "mx.example; " .. ("1"):rep(59000) .. "_=x" } })
     assert.same({ "m", "h" }, { reply.edits[1]:sub(1, 1), reply.edits[2]:sub(1, 1) })
   end)
@@ -89,10 +100,12 @@ describe("a worker stays alive and answers soon:", function()
         end
       end
     ]] }
-    for _, name in ipairs { "From", "Message-ID", "Received", "List-Unsubscribe", "List-Id", "References" } do
-      for _, text in ipairs(hostile "") do
-        assert.equal("continue", answers_soon(h, worker, { { name, text } }).kind)
-      end
+    local rows = {}
+    for i, name in ipairs { "From", "Message-ID", "Received", "List-Unsubscribe", "List-Id", "References" } do
+      rows[i] = { name = name }
+    end
+    for _, field in ipairs(pairs_of(rows)) do
+      assert.equal("continue", answers_soon(h, worker, { field }).kind)
     end
   end)
 
@@ -117,6 +130,7 @@ describe("a worker stays alive and answers soon:", function()
     client:send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nA: x" .. (" "):rep(90000) .. "x\r\nConnection: close\r\n\r\n")
     local reply = mta:reply()
     client:close()
+    mta:close()
     assert.matches("90002 bytes", reply.text)
     assert.is_true(host.now() - begin < SOON)
     assert.is_true(host.exists(worker))

@@ -171,7 +171,7 @@ describe("a message that kills a worker", function()
     local line = poison_lines(h)[1] or ""
     assert.matches("sender=<ann@one.example> size=6 ", line)
     assert.matches("deaths=1 ", line)
-    assert.matches("refused_for=[23] ", line)
+    assert.matches("refused_for=[123] ", line)
     assert.matches("queue_id=4Q1 handler=on_eom script=%S+10%-kill.lua", line)
     assert.matches("refused_unseen=1\n", (h:ctl "status"))
     assert.matches("poison pid=%d+ refused_for=3.000 .*from=<ann@one.example> size=6", h:log())
@@ -183,7 +183,7 @@ describe("a message that kills a worker", function()
     assert.matches("refused_for=0 ", poison_lines(h)[1])
     assert.equal("closed", (attempt(h, DEADLY.eom)).kind)
     assert.truthy(h:wait_serving(1, 5))
-    assert.matches("deaths=2 refused_for=[56] ", poison_lines(h)[1]) -- twice as long the second time
+    assert.matches("deaths=2 refused_for=[3456] ", poison_lines(h)[1]) -- twice as long the second time
     h:ctl "reload"
     h:write { ["10-kill.lua"] = "function on_eom() end" } -- what the postmaster does
     h:ctl "reload"
@@ -242,5 +242,52 @@ describe("a worker that writes nonsense into the memory it shares", function()
       return ok
     end), h:log())
     h:stop()
+  end)
+end)
+
+describe("the table of what kills", function()
+  --- Shared memory without a file, by its address: "rw" or "r-".
+  local function shared(pid)
+    local list = {}
+    for line in process.read_file(("/proc/%d/maps"):format(pid)):gmatch "[^\n]+" do
+      local from, rights = line:match "^(%x+)%-%x+ (r[w-])%-s %x+ %S+ %d+%s+/dev/zero"
+      if from then list[from] = rights end
+    end
+    return list
+  end
+
+  it("is written by the master alone: a worker that tries to dies of it, and nothing is lost or added", function()
+    local h = host.start { workers = 2, scripts = { ["10-kill.lua"] = CRASH .. [[
+      local function read_only()
+        for line in io.lines "/proc/self/maps" do
+          local from = line:match "^(%x+)%-%x+ r%-%-s %x+ %S+ %d+%s+/dev/zero"
+          if from then return ffi.cast("uint32_t *", tonumber(from, 16)) end
+        end
+      end
+      function on_mail(_, sender)
+        if sender:find "crash" then kill.crash() end
+        local table_of_all = sender:find "write" and read_only()
+        if table_of_all then table_of_all[0] = 0 end -- "nothing kills"
+      end]] } }
+    finally(function() h:stop() end)
+    for _, worker in ipairs(h:workers()) do
+      local mine, theirs, protected = shared(h:pid()), shared(worker), {}
+      for from, rights in pairs(theirs) do
+        if rights == "r-" then protected[#protected + 1] = mine[from] end
+      end
+      assert.same({ "rw" }, protected, "one piece, which the master can write")
+    end
+    assert.equal("closed", attempt(h, { sender = "crash@one.example" }).kind)
+    assert.truthy(h:wait_log "warn poison")
+    assert.equal("closed", attempt(h, { sender = "write@one.example" }).kind)
+    assert.truthy(process.wait_until(5, function() return select(2, h:log():gsub("worker_ended", "")) == 2 end))
+    assert.matches("worker_ended pid=%d+ signal=\"Segmentation fault\"", h:log())
+    -- the worker that lives still refuses the first, and the master has added the second
+    for _, sender in ipairs { "crash", "write" } do
+      local reply = attempt(h, { sender = sender .. "@one.example" })
+      assert.same({ "reply", "451" }, { reply.kind, reply.text:sub(1, 3) })
+    end
+    assert.equal(2, select(2, h:log():gsub("worker_ended", "")))
+    assert.equal("continue", attempt(h).kind)
   end)
 end)

@@ -7,7 +7,7 @@ local world = require "spec.ledger.world"
 
 local socket = require "socket"
 
-local KINDS = "keep,refuse,keep,rcpt,keep,discard,keep,later"
+local KINDS = "keep,refuse,keep,rcpt,keep,discard,fields,later"
 
 -- A copy that can be changed without affecting the sources.
 local function copy_of(value)
@@ -76,8 +76,21 @@ local DOCTORED = {
   ["an old subject"] = { "half an edit: the subject", function(s)
     header_of(delivered_of(s, "keep"), "Subject").value = "as sent"
   end },
+  ["a field that the filter did not see, or not in its place"] = { "half an edit: the filter saw", function(s)
+    local echo = header_of(delivered_of(s, "fields"), "X-Echo")
+    echo.value = echo.value:gsub("100$", "99")
+  end },
+  ["two fields that changed places"] = { "half an edit: 100 of 100 fields", function(s)
+    local first, at = header_of(delivered_of(s, "fields"), "X-Field")
+    local second = delivered_of(s, "fields").headers[at + 1]
+    first.value, second.value = second.value, first.value
+  end },
+  ["a field that was not delivered"] = { "half an edit: 99 of 100 fields", function(s)
+    local copy = delivered_of(s, "fields")
+    table.remove(copy.headers, select(2, header_of(copy, "X-Field")))
+  end },
   ["the filter's view of another message"] = { "half an edit: the filter saw", function(s)
-    header_of(delivered_of(s, "keep"), "X-Echo").value = "ann@one.example bob@two.example 12"
+    header_of(delivered_of(s, "keep"), "X-Echo").value = "ann@one.example bob@two.example 12 0"
   end },
   ["a message without any edit"] = { "delivered unfiltered", function(s)
     local copy = delivered_of(s, "keep")

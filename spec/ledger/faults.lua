@@ -1,5 +1,5 @@
 --- The faults of the ledger: actions on the filter, its host or the MTA while mail flows, and how to verify that they
---- happened. A fault's fields:
+--- happened. What a fault counts is in w.seen, which is empty when it begins. A fault's fields:
 ---
 ---   name      ends the sentence "nothing is lost, doubled, half edited or judged wrongly …"
 ---   seconds   minimum duration; long: with SLOW=1 (default 15)
@@ -21,6 +21,7 @@ local posix_signal = require "posix.signal"
 local socket = require "socket"
 
 local mta_client = require "spec.support.mta_client"
+local peers = require "spec.ledger.peers"
 local process = require "spec.support.process"
 
 local EVERY_KIND = "keep,refuse,keep,rcpt,keep,discard,keep,later"
@@ -55,8 +56,8 @@ end
 
 -- Kills the worker of a message that waits at a stage; the stages one after the other.
 local function kill_at_a_stage(w)
-  w.struck = w.struck or { count = 0 }
-  local stage = STAGES[w.struck.count % #STAGES + 1]
+  w.seen.struck = w.seen.struck or { count = 0 }
+  local stage = STAGES[w.seen.struck.count % #STAGES + 1]
   local worker = process.wait_until(1, function()
     for _, session in ipairs(w:sessions()) do
       if session.stage == stage and session.waits_for == "sleep" then return session.worker end
@@ -64,7 +65,7 @@ local function kill_at_a_stage(w)
   end)
   if not worker then return end
   kill(worker)
-  w.struck.count = w.struck.count + 1
+  w.seen.struck.count = w.seen.struck.count + 1
 end
 
 -- Stops a worker until another has taken its place; then it ends its sessions. All of it is shorter than MTAs wait.
@@ -78,7 +79,7 @@ local function stop_a_worker(w)
   kill(pid, "SIGCONT")
   assert(said, "a stopped worker was not noticed")
   assert(process.wait_until(10, function() return not exists(pid) end, "the end of worker " .. pid))
-  w.stopped = (w.stopped or 0) + 1
+  w.seen.stopped = (w.seen.stopped or 0) + 1
 end
 
 local function write_generation(w, n)
@@ -107,7 +108,7 @@ local function reload_broken(w, n)
   if not case[2] then assert(os.rename(scripts .. "-away", scripts)) end
   w:write { ["20-broken.lua"] = false }
   assert(said, case[1] .. ": the reload was not refused")
-  w.refused = (w.refused or 0) + 1
+  w.seen.refused = (w.seen.refused or 0) + 1
   write_generation(w, n) -- and a good one
 end
 
@@ -121,8 +122,8 @@ end
 
 -- kill -9 of the master: no process cleans up, the socket's file stays, the workers end by themselves.
 local function kill_the_master(w)
-  w.orphans = w.orphans or {}
-  for _, pid in ipairs(w:workers()) do w.orphans[#w.orphans + 1] = pid end
+  w.seen.orphans = w.seen.orphans or {}
+  for _, pid in ipairs(w:workers()) do w.seen.orphans[#w.seen.orphans + 1] = pid end
   local master = w.filter.child:pid()
   kill(master)
   assert(process.wait_until(5, function() return not exists(master) end, "the master's end"))
@@ -147,14 +148,14 @@ local function start_a_second_one(w)
   local text = pipe:read "*a"
   pipe:close()
   assert(text:find("in use", 1, true) and text:find("status 78", 1, true), text)
-  w.seconds = (w.seconds or 0) + 1
+  w.seen.seconds = (w.seen.seconds or 0) + 1
 end
 
 local function remove_the_socket(w)
   assert(os.remove(w.path))
   local back = process.wait_until(10, function() return lfs.attributes(w.path) end)
   assert(back, "the socket's file did not come back")
-  w.removed = (w.removed or 0) + 1
+  w.seen.removed = (w.seen.removed or 0) + 1
 end
 
 local LETTERS = { greet = "C", helo = "H", mail = "M", rcpt = "R", data = "T", header = "L", eoh = "N",
@@ -201,7 +202,7 @@ local function kill_an_mta_process(w)
   end
   if #list > 0 then
     kill(list[math.random(#list)])
-    w.killed = (w.killed or 0) + 1
+    w.seen.killed = (w.seen.killed or 0) + 1
   end
 end
 
@@ -228,7 +229,7 @@ return {
     strike = kill_a_worker, enough = has_deaths(2) },
   { name = "while workers are killed at each stage of a message", seconds = 1, kinds = EVERY_KIND, stages = EVERY_STAGE,
     stay = 0.2, arguments = { "--workers=8" }, every = 0.1, strike = kill_at_a_stage,
-    enough = function(w) return w.struck and w.struck.count >= #STAGES and w:deaths() >= 1 end },
+    enough = function(w) return w.seen.struck and w.seen.struck.count >= #STAGES and w:deaths() >= 1 end },
   { name = "while workers are killed in the middle of large edits", seconds = 1, kinds = "large",
     stages = "none", unix = true, arguments = { "--workers=4" }, every = 0.1, strike = kill_in_a_burst,
     enough = has_deaths(8),
@@ -243,7 +244,7 @@ return {
     enough = function(w) return w:count '"event":"reload"[^\n]*"ok"' >= 3 end },
   { name = "while broken scripts are loaded", is_free = true, seconds = 1, kinds = EVERY_KIND,
     stages = "eom", every = 0.05, arguments = { "--cpu_session=0.5", "--hang_timeout=1" }, strike = reload_broken,
-    enough = function(w) return (w.refused or 0) >= #BROKEN end },
+    enough = function(w) return (w.seen.refused or 0) >= #BROKEN end },
   { name = "while the host is ended and started again", seconds = 3, kinds = EVERY_KIND,
     stages = EVERY_STAGE, every = 0.6, arguments = { "--drain_timeout=0.5" }, strike = restart,
     enough = has_hosts(3) },
@@ -258,7 +259,7 @@ return {
   { name = "while the master is killed", seconds = 3, kinds = EVERY_KIND, stages = EVERY_STAGE, every = 0.7,
     arguments = { "--drain_timeout=1" }, strike = kill_the_master, masters_die = true, enough = has_hosts(3),
     check = function(w)
-      for _, pid in ipairs(w.orphans) do
+      for _, pid in ipairs(w.seen.orphans) do
         assert(process.wait_until(15, function() return not exists(pid) end, "the end of orphan " .. pid))
       end
     end },
@@ -282,16 +283,28 @@ return {
     arguments = { "--poison_time=1" },
     enough = function(w) return w:count '"event":"poison"' >= 3 and w:count '"decided_by":"poison"' >= 6 end,
     check = function(w) -- one death for each such message, however often it came again
-      at_least(2 * w:count '"event":"poison"', "refusals without a death", w:count '"decided_by":"poison"')
+      at_least(w:count '"event":"poison"', "refusals without a death", w:count '"decided_by":"poison"')
       assert(w:deaths() == w:count '"event":"poison"', "a message killed twice")
     end },
   { name = "while workers are stopped", seconds = 1, kinds = EVERY_KIND, stages = "eom", every = 0.1,
-    strike = stop_a_worker, enough = function(w) return (w.stopped or 0) >= 2 end },
+    strike = stop_a_worker, enough = function(w) return (w.seen.stopped or 0) >= 2 end },
+  { name = "while other MTAs fill the memory of the workers", seconds = 2, stages = "eom", every = 0.7,
+    kinds = EVERY_KIND .. ",large", arguments = { "--memory_held=12M" }, strike = peers.take_memory,
+    enough = function(w) return w:count '"limit":"memory_held"' >= 2 end,
+    check = function(w, sums)
+      at_least(20, "recipients of peers that were refused", w.seen.refused or 0)
+      at_least(1, "messages without memory for a moment", sums.tempfail - sums.put_off)
+      assert(process.wait_until(10, function() return w:held() == 0 end), "the workers hold " .. w:held())
+    end },
+  { name = "while packets are pipelined", is_free = true, seconds = 2, stages = "none", every = 0.5,
+    kinds = "keep,fields,refuse,fields,rcpt,keep,discard,fields,later", arguments = { "--workers=1" },
+    strike = peers.pipeline,
+    check = function(w) at_least(2, "pipelined messages that another one overtook", peers.overtaken(w)) end },
   { name = "while a second instance is started", is_free = true, seconds = 2, kinds = EVERY_KIND,
     stages = "eom", every = 0.2, strike = start_a_second_one,
-    enough = function(w) return w.seconds >= 3 end },
+    enough = function(w) return w.seen.seconds >= 3 end },
   { name = "while the socket's file is removed", seconds = 1, kinds = EVERY_KIND, stages = "eom",
-    every = 1.7, unix = true, strike = remove_the_socket, enough = function(w) return (w.removed or 0) >= 3
+    every = 1.7, unix = true, strike = remove_the_socket, enough = function(w) return (w.seen.removed or 0) >= 3
       and w:count "it has been recreated" >= 1 end },
   { name = "while MTAs go away at every step", is_free = true, seconds = 2, kinds = EVERY_KIND,
     stages = "eom", every = 0.01, strike = leave_at_a_step },
@@ -303,5 +316,5 @@ return {
     strike = kill_an_mta_process, rules = { may_break = true }, settle = function(w)
       if w.kind == "sendmail" then w.mta:flush() end -- a killed process leaves what it had accepted in the queue
     end,
-    enough = function(w) return (w.killed or 0) >= 2 end },
+    enough = function(w) return (w.seen.killed or 0) >= 2 end },
 }

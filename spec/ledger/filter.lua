@@ -6,6 +6,15 @@ local milter = require "moonmilter"
 local MARK = "start"
 local STAY = 0.02 -- seconds for which a first attempt waits at its stage
 
+local FIELD_TAKES = 0.0005 -- seconds; ten of them are a turn of the loop (MM_TURN)
+
+ffi.cdef "struct ledger_time { long s, ns; }; int clock_gettime(int, struct ledger_time *);"
+local time = ffi.new "struct ledger_time"
+local function now()
+  ffi.C.clock_gettime(1, time)
+  return tonumber(time.s) + tonumber(time.ns) / 1e9
+end
+
 local TROUBLES = {
   loop = function() while true do end end, -- luacheck: ignore 542
   catch = function() while true do pcall(function() while true do end end) end end, -- luacheck: ignore 542
@@ -39,8 +48,8 @@ end
 
 function on_mail(ctx, sender)
   local m = ctx.message
-  m.token, m.kind, m.at, m.attempt = sender:match "^(ledger%-[%w-]+)%.(%l+)%.(%l+)%.(%d+)@"
-  m.bytes = 0
+  m.token, m.kind, m.at, m.attempt = sender:match "^(%l+%-[%w-]+)%.(%l+)%.(%l+)%.(%d+)@"
+  m.bytes, m.fields = 0, 0
   stand(ctx, "mail")
 end
 
@@ -51,7 +60,14 @@ end
 
 function on_data(ctx) stand(ctx, "data") end
 
-function on_header(ctx) stand(ctx, "header") end
+function on_header(ctx, name, value)
+  stand(ctx, "header")
+  local m = ctx.message
+  if name ~= "X-Field" or value ~= ("%s %d"):format(m.token, m.fields + 1) then return end
+  m.fields = m.fields + 1
+  local till = now() + FIELD_TAKES
+  while now() < till do end -- luacheck: ignore 542
+end
 
 function on_eoh(ctx) stand(ctx, "eoh") end
 
@@ -72,7 +88,7 @@ function on_eom(ctx)
   local m = ctx.message
   if not m.token then return end
   ctx:add_header("X-First", "1")
-  ctx:add_header("X-Echo", ("%s %s %d"):format(ctx.sender, ctx.recipients[1].address, m.bytes))
+  ctx:add_header("X-Echo", ("%s %s %d %d"):format(ctx.sender, ctx.recipients[1].address, m.bytes, m.fields))
   stand(ctx, "eom")
   if VERDICTS[m.kind] then VERDICTS[m.kind](ctx) end
   ctx:change_header("Subject", 1, "kept by " .. MARK)

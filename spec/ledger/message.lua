@@ -14,6 +14,7 @@ message.KINDS = {
   discard = { code = 250, copies = 0 },
   later = { code = 250, copies = 1, first = 451 }, -- the filter itself replies 451 to the first attempt
   large = { code = 250, copies = 1 }, -- with a new body of 3 MB
+  fields = { code = 250, copies = 1 }, -- with many fields, each of which costs the filter some time
   drop = { copies = 0 }, -- the client hangs up at the message's stage
   -- first attempts make trouble in the filter at the message's stage, later ones behave as "keep"
   loop = { code = 250, copies = 1, first = 451 },
@@ -42,14 +43,23 @@ local function body(token)
   return ("body of %s, line after line\n"):format(token):rep(number % 7 == 0 and 2500 or 1 + number % 5)
 end
 
+-- The values of X-Field in a message, in order.
+local function numbered(id)
+  local values = {}
+  for i = 1, id.kind == "fields" and 100 or 0 do values[i] = id.token .. " " .. i end
+  return values
+end
+
 --- A message as smtp.lua sends it.
 function message.compose(id)
+  local lines = { "From: Ann <ann@one.example>", "To: Bob <bob@two.example>", "Date: Thu, 1 Jan 2026 00:00:00 +0000",
+    ("Message-Id: <%s@one.example>"):format(id.token), "Subject: as sent" }
+  for _, value in ipairs(numbered(id)) do lines[#lines + 1] = "X-Field: " .. value end
+  lines[#lines + 1] = "\n" .. body(id.token)
   return {
     from = id.name .. "@one.example",
     to = { (id.kind == "rcpt" and "refuse-" or "") .. id.token .. "@two.example" },
-    data = table.concat({ "From: Ann <ann@one.example>", "To: Bob <bob@two.example>",
-      "Date: Thu, 1 Jan 2026 00:00:00 +0000", ("Message-Id: <%s@one.example>"):format(id.token), "Subject: as sent", "",
-      body(id.token) }, "\n"),
+    data = table.concat(lines, "\n"),
   }
 end
 
@@ -62,9 +72,17 @@ end
 -- Exactly the fields that the filter adds, each once.
 local EDITS = { "X-First", "X-Echo", "X-Last" }
 
+--- The filter's record of what it saw, from which it makes X-Echo: the fields are those that came in their order.
+function message.echo(sender, recipient, bytes, fields)
+  return ("%s %s %d %d"):format(sender, recipient, bytes, fields)
+end
+
 --- The filter's effect on a delivered message: "edited", "untouched", or nil and what is incomplete.
 function message.state(id, delivered)
-  local sent = message.compose(id)
+  local sent, fields = message.compose(id), numbered(id)
+  if table.concat(delivered:all "X-Field", "\n") ~= table.concat(fields, "\n") then
+    return nil, ("%d of %d fields"):format(#delivered:all "X-Field", #fields)
+  end
   local sent_body = sent.data:match "\n\n(.*)$"
   local subject = delivered:get "Subject"
   local count = 0
@@ -72,7 +90,7 @@ function message.state(id, delivered)
   if count == 0 and subject == "as sent" and delivered.body == sent_body then return "untouched" end
   -- the filter counts bytes as an MTA sends them, with CRLF
   local bytes = #sent_body:gsub("\n", "\r\n")
-  local echo = ("%s %s %d"):format(sent.from, sent.to[1], bytes)
+  local echo = message.echo(sent.from, sent.to[1], bytes, #fields)
   if delivered:get "X-Echo" and delivered:get "X-Echo" ~= echo then
     return nil, ("the filter saw %q, sent was %q"):format(delivered:get "X-Echo", echo)
   end

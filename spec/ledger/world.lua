@@ -96,6 +96,18 @@ function methods:deaths()
   return deaths, lost
 end
 
+--- Notes a wrong answer that no message of the clients shows.
+function methods:say(...) self.found[#self.found + 1] = (...):format(select(2, ...)) end
+
+--- What the serving filter's workers hold for their sessions, in bytes, as `moonmilter ctl` shows it.
+function methods:held()
+  local pipe = assert(io.popen(("%s ctl --control %s status 2>&1"):format(filter.host_program(), self.control)))
+  local sum = 0
+  for bytes in pipe:read "*a":gmatch "held_bytes=(%d+)" do sum = sum + tonumber(bytes) end
+  pipe:close()
+  return sum
+end
+
 --- Process ids of the serving filter's workers.
 function methods:workers()
   local pid = self.filter.child:pid()
@@ -127,6 +139,7 @@ function methods:begin(options)
   runs = runs + 1
   self.run = ("%s%d"):format(self.kind:sub(1, 1), runs)
   self.filters, self.mark = {}, #self.mta:log()
+  self.found, self.seen = {}, {}
   self.files, self.clients = {}, {}
   self:serve(options)
   for i = 1, CLIENTS do

@@ -37,24 +37,26 @@ end
 
 -- Takes whole packets from a buffer and passes them to `visit`.
 local function packets(buffer, limit, visit)
-  while #buffer >= 5 do
-    local length = read_u32(buffer, 1)
+  local at = 1
+  while #buffer - at >= 4 do
+    local length = read_u32(buffer, at)
     if length < 1 or length > limit then
-      return buffer, length
+      return buffer:sub(at), length
     end
-    if #buffer < 4 + length then
+    if #buffer - at < 3 + length then
       break
     end
-    visit(buffer:sub(5, 5), buffer:sub(6, 4 + length))
-    buffer = buffer:sub(5 + length)
+    visit(buffer:sub(at + 4, at + 4), buffer:sub(at + 5, at + 3 + length))
+    at = at + 4 + length
   end
-  return buffer
+  return at == 1 and buffer or buffer:sub(at)
 end
 
 -- ---- what the MTA sends ----
 
 local function note_command(self, letter, data)
   if letter == "O" then
+    self.version = nil
     self.offered = #data >= 12 and { version = read_u32(data, 1), actions = read_u32(data, 5),
       steps = read_u32(data, 9) } or nil
   elseif letter == "A" or letter == "Q" or letter == "K" then
@@ -63,7 +65,8 @@ local function note_command(self, letter, data)
       command.optional = command.optional or letter ~= "A" or MESSAGE[command.letter]
     end
   end
-  if ANSWERED[letter] then
+  local is_silent = self.version and ANSWERED[letter] and has(self.steps, ANSWERED[letter])
+  if ANSWERED[letter] and not is_silent then
     self.open[#self.open + 1] = { letter = letter }
   end
 end

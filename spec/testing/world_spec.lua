@@ -111,6 +111,57 @@ describe("fake HTTP, Redis and processes", function()
     assert.equal("timeout", slow:message().message:get "X")
   end)
 
+  describe("with allow_private = false", function()
+    local ASK = [[ local http = require "moonmilter.http"
+      function on_eom(ctx)
+        local list = {}
+        for url in ctx.headers:get "Subject":gmatch "%S+" do
+          local r, _, code = http.get(url, { allow_private = false, redirects = 3 })
+          list[#list + 1] = r and r.status .. " " .. r.body or code
+        end
+        ctx:add_header("X", table.concat(list, ",")) end ]]
+
+    local function answers(urls, options)
+      options.script = ASK
+      local mta = start(options)
+      return mta:message({ headers = { Subject = table.concat(urls, " ") } }).message:get "X", mta:asked "http"
+    end
+
+    it("refuse the addresses that the real module refuses, and ask nothing", function()
+      local urls = {}
+      for _, host in ipairs { "127.0.0.1", "10.0.0.1:8080", "[::1]", "[::ffff:192.168.1.1]", "[fe80::1]", "localhost",
+        "LOCALHOST", "a.localhost", "localhost.", "2130706433", "0x7f.1", "0177.0.0.1", "169.254.169.254",
+        "0.0.0.0" } do
+        urls[#urls + 1] = ("http://%s/"):format(host)
+      end
+      local real = answers(urls, { http = "real", clock = "real" })
+      assert.equal(("private,"):rep(#urls):sub(1, -2), real)
+      local faked, asked = answers(urls, { http = function() return { status = 200, body = "inner" } end })
+      assert.equal(real, faked)
+      assert.same({}, asked)
+    end)
+
+    it("know a name's addresses from the test's dns, and follow no redirect to a private one", function()
+      local urls = { "http://inner.example/", "http://six.example/", "http://outer.example/", "http://both.example/",
+        "http://unknown.example/", "http://[2606:4700::1111]/", "http://redirect.example/", "http://away.example/" }
+      local zone = { ["inner.example"] = { A = { "10.1.2.3" } }, ["six.example"] = { AAAA = { "fd00::1" } },
+        ["outer.example"] = { A = { "1.1.1.1" } }, ["both.example"] = { A = { "10.1.2.3", "1.1.1.1" } } }
+      local http = { ["http://redirect.example/"] = { status = 302, headers = { Location = "http://inner.example/" } },
+        ["http://away.example/"] = { status = 302, headers = { Location = "http://outer.example/" } } }
+      for _, url in ipairs(urls) do http[url] = http[url] or { body = "seen" } end
+      local wanted = "private,private,200 seen,200 seen,200 seen,200 seen,private,200 seen"
+      assert.equal(wanted, (answers(urls, { http = http, dns = zone })))
+      assert.equal(wanted, (answers(urls, { http = http, dns = function(name, kind)
+        return assert((zone[name] or {})[kind], "not looked up by the script") end })))
+    end)
+
+    it("let everything through without it", function()
+      local mta = start { script = ASK:gsub("allow_private = false", "allow_private = true"),
+        http = { ["http://127.0.0.1/"] = { body = "inner" } } }
+      assert.equal("200 inner", mta:message({ headers = { Subject = "http://127.0.0.1/" } }).message:get "X")
+    end)
+  end)
+
   it("keep keys, which expire by the virtual clock", function()
     local mta = start { script = [[ local redis = require "moonmilter.redis"
       local db = redis.new { host = "localhost" }

@@ -52,6 +52,22 @@ function answers.http(world, request)
   return { status = entry.status or 200, headers = entry.headers or {}, body = entry.body or "" }, nil, nil, entry.delay
 end
 
+-- The addresses of a server, as this test's DNS has them; none when it does not say.
+local function addresses_of(dns, name)
+  for _, kind in ipairs { "A", "AAAA" } do
+    local ok, records
+    if type(dns) == "function" then
+      ok, records = pcall(dns, name, kind) -- a function may know only the names that scripts look up
+    elseif type(dns) == "table" then
+      ok, records = true, (answers.dns(dns, name, kind))
+    end
+    if ok and type(records) == "table" and records[1] then
+      return records
+    end
+  end
+  return {}
+end
+
 -- process = { ["/usr/bin/spamc"] = { status = 0, stdout = "…", stderr = "", delay = 1 } }
 function answers.process(world, command)
   local entry = world[table.concat(command.argv, " ")] or world[command.argv[1]]
@@ -115,6 +131,8 @@ function Fakes:answer(kind, ...)
   if kind == "redis" and ... == "keys of the test" then
     return type(world) == "string" and value.write(true, nil, "redis: " .. world, world)
       or value.write(true, type(world) == "table" and world or {})
+  elseif kind == "http" and ... == "addresses of the test" then
+    return value.write(true, addresses_of(self.worlds.dns, (select(2, ...))))
   end
   asked[#asked + 1] = select("#", ...) == 1 and ... or { ... }
   if type(world) == "function" then

@@ -16,7 +16,31 @@ function fake.new(order)
   return order
 end
 
+-- As the host's own: numbers in any spelling, localhost, and names with the addresses of the test's `dns`. A name
+-- without any is taken for one of the public internet.
+local function is_private(host)
+  local bare = (host:match "^%[(.*)%]$" or host):lower():gsub("%.$", "")
+  if core.socket.is_address(bare) then
+    return core.socket.is_private(bare)
+  end
+  if bare == "localhost" or bare:match "%.localhost$" then -- RFC 6761 6.3
+    return true
+  end
+  local addresses = ask_test("http", "addresses of the test", bare)
+  for _, address in ipairs(addresses) do
+    if not core.socket.is_private(address) then
+      return false
+    end
+  end
+  return addresses[1] ~= nil
+end
+
 function fake.perform(order)
+  local _, _, host = real.url(order.url)
+  if order.allow_private == false and is_private(host) then
+    order.text, order.code = "the server's address is private, and allow_private is false", "private"
+    return
+  end
   local response, text, code, delay = ask_test("http", order.told)
   order.response, order.text, order.code = wait(order.url, order.timeout, response, text, code, delay)
 end
