@@ -375,6 +375,8 @@ enum mm_dns_fit mm_dns_answer_fit(const void *bytes, size_t size, const char *na
 	return its_type == type && its_class == 1 && !r.at.failed ? fit : MM_DNS_MISFIT;
 }
 
+#define HEADER_SIZE 12u
+
 static enum mm_dns_code code_of(unsigned rcode)
 {
 	switch (rcode) {                        /* RFC 1035 4.1.1 */
@@ -384,6 +386,11 @@ static enum mm_dns_code code_of(unsigned rcode)
 	case 5:  return MM_DNS_refused;
 	default: return MM_DNS_badanswer;
 	}
+}
+
+enum mm_dns_code mm_dns_answer_code(const void *bytes, size_t size)
+{
+	return size >= HEADER_SIZE ? code_of(((const uint8_t *)bytes)[3] & 15u) : MM_DNS_badanswer;
 }
 
 static enum mm_dns_code read_response(struct reader *r)
