@@ -1,5 +1,6 @@
 -- Deadlines stay below the MTAs' limits; the host sends PROGRESS automatically, at end of message only.
 local fake_mta = require "spec.support.fake_mta"
+local socket = require "socket"
 
 local mta
 local HEAD = 'local milter = require "moonmilter"\n'
@@ -100,9 +101,10 @@ describe("progress", function()
         ctx:add_header("X-Done", "1")
       end
     ]], { "progress_every=0.1" })
+    local began = socket.gettime()
     local reply = mta:message()
     assert.equal("continue", reply.kind)
-    assert.is_true(reply.progress >= 2 and reply.progress <= 4)
+    assert.is_true(reply.progress >= 2 and reply.progress <= (socket.gettime() - began) / 0.1)
     assert.same({ { "add_header", "X-Done", "1" } }, reply.edits)
     assert.equal("p", reply.raw[1])
     assert.equal("h", reply.raw[#reply.raw - 1])
@@ -110,9 +112,9 @@ describe("progress", function()
 
   it("is sent during many short waits, too", function()
     serve([[
-      function on_eom(ctx) for _ = 1, 35 do milter.sleep(0.01) end end
+      function on_eom(ctx) for _ = 1, 80 do milter.sleep(0.01) end end
     ]], { "progress_every=0.1" })
-    assert.is_true(mta:message().progress >= 2)
+    assert.is_true(mta:message().progress >= 2)     -- 7 on an idle machine
   end)
 
   it("is never sent at another stage", function()
