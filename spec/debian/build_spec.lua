@@ -104,8 +104,8 @@ describe("a make that installs packages", function()
   for _, flags in ipairs { "-j1", "-j4" } do
     it("builds with them in the same run, asks once for each library, and not before: " .. flags, function()
       local directory = new_machine()
-      local text, status = output(("D=%s; env -u MAKEFLAGS PATH=$D:$PATH make %s V=1 BUILD=$D/build "
-        .. "packages-build $D/build/obj/base/buffer.o $D/build/obj/base/heap.o $D/build/obj/lua_sources.o"):format(directory, flags))
+      local text, status = output(("D=%s; O=$D/build/obj; env -u MAKEFLAGS PATH=$D:$PATH make %s V=1 BUILD=$D/build "
+        .. "packages-build $O/base/buffer.o $O/base/heap.o $O/lua_sources.o"):format(directory, flags))
       assert.equal(0, status, text)
       local commands = 0
       for command in text:gmatch "[^\n]+ %-c %-o [^\n]+" do
