@@ -103,7 +103,7 @@ define install_packages
 		echo "installing:$$missing"; \
 		$$sudo apt-get update -qq && \
 		$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-			$$missing >/dev/null; \
+			-o Dpkg::Options::=--force-confold $$missing >/dev/null; \
 	fi
 endef
 
