@@ -31,34 +31,35 @@ LISTEN   ?= inet:10025@127.0.0.1
 WERROR   ?=
 WARNINGS  = -Wall -Wextra $(WERROR)
 CFLAGS   ?= -O2 -g
+# What compiler and libraries offer is asked once, when it is first needed and not when this file is read: a make that
+# installs packages has them by then. $(call once,VARIABLE,VALUE) is the value of a variable that is defined by it.
+once = $(eval $(1) := $(2))$($(1))
+
 # What the compiler has against memory errors; not together with sanitizers, which replace it. A package passes its own.
 FORTIFY ?= 2
 ifeq ($(origin HARDENING)$(SANITIZE),undefined)
-HARDENING := $(shell for flag in -fstack-protector-strong -fstack-clash-protection -fcf-protection; do \
+HARDENING = $(call once,HARDENING,$(shell \
+	for flag in -fstack-protector-strong -fstack-clash-protection -fcf-protection; do \
 	$(CC) -Werror $$flag -c -x c -o /dev/null /dev/null 2>/dev/null && echo $$flag; done) \
-	-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=$(FORTIFY)
+	-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=$(FORTIFY))
 endif
 HARDENING_LINK ?= -Wl,-z,relro,-z,now
 # Debug information names files relative to the tree, so that builds of one commit are equal wherever they run.
 ALL_CFLAGS = -std=c11 -D_GNU_SOURCE $(WARNINGS) $(CFLAGS) $(HARDENING) $(SANITIZE) -fPIC -fvisibility=hidden \
 	-fno-strict-aliasing -ffile-prefix-map=$(CURDIR)=. -Ihost \
-	-DMM_LUA_MULTIARCH='$(MULTIARCH_MODULES)' $(LUA_CFLAGS)
+	-DMM_LUA_MULTIARCH='$(MULTIARCH_MODULES)' $(LUA_CFLAGS) $(if $(SYSTEMD_LIBS),-DMM_HAVE_SYSTEMD)
 
 # LUAJIT=/opt/luajit: another LuaJIT than the system's, as its own `make install PREFIX=/opt/luajit` lays it
 pkg_config = $(shell $(if $(LUAJIT),PKG_CONFIG_PATH=$(LUAJIT)/lib/pkgconfig) pkg-config $(1) 2>/dev/null)
-LUA_CFLAGS := $(call pkg_config,--cflags luajit)
-LUA_LIBS   := $(call pkg_config,--libs luajit) $(LUAJIT:%=-Wl,-rpath,%/lib)
-EXTRA_LIBS := $(call pkg_config,--libs libcares)
-MULTIARCH := $(shell $(CC) -print-multiarch 2>/dev/null)
+LUA_CFLAGS = $(call once,LUA_CFLAGS,$(call pkg_config,--cflags luajit))
+LUA_LIBS   = $(call once,LUA_LIBS,$(call pkg_config,--libs luajit) $(LUAJIT:%=-Wl$(COMMA)-rpath$(COMMA)%/lib))
+IDN_LIBS   = $(call once,IDN_LIBS,$(call pkg_config,--libs libidn2))
+# Readiness and socket activation, where libsystemd is available.
+SYSTEMD_LIBS = $(call once,SYSTEMD_LIBS,$(call pkg_config,--libs libsystemd))
+EXTRA_LIBS = $(call once,EXTRA_LIBS,$(call pkg_config,--libs libcares) $(SYSTEMD_LIBS))
+MULTIARCH  = $(call once,MULTIARCH,$(shell $(CC) -print-multiarch 2>/dev/null))
 MULTIARCH_MODULES = $(if $(MULTIARCH),"/usr/lib/$(MULTIARCH)/lua/5.1"$(COMMA))
 COMMA := ,
-IDN_LIBS   := $(call pkg_config,--libs libidn2)
-# Readiness and socket activation, where libsystemd is available.
-SYSTEMD_LIBS := $(call pkg_config,--libs libsystemd)
-ifneq ($(SYSTEMD_LIBS),)
-ALL_CFLAGS += -DMM_HAVE_SYSTEMD
-EXTRA_LIBS += $(SYSTEMD_LIBS)
-endif
 LIBS      = $(LUA_LIBS) $(IDN_LIBS) -lcurl -llmdb -lssl -lcrypto -lm -ldl -pthread $(EXTRA_LIBS)
 LINK      = -Wl,--exclude-libs,ALL $(HARDENING_LINK)
 
@@ -104,7 +105,7 @@ define install_packages
 		echo "installing:$$missing"; \
 		$$sudo apt-get update -qq && \
 		$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-			$$missing >/dev/null; \
+			-o Dpkg::Options::=--force-confold $$missing >/dev/null; \
 	fi
 endef
 
@@ -117,7 +118,10 @@ packages-test: packages-build
 # Says in one line which packages a build lacks: header=package. The tools come first, because pkg-config finds headers.
 HEADERS := luajit.h=libluajit-5.1-dev ev.h=libev-dev ares.h=libc-ares-dev curl/curl.h=libcurl4-openssl-dev \
 	idn2.h=libidn2-dev lmdb.h=liblmdb-dev openssl/ssl.h=libssl-dev
-present:
+# In a make that also installs them, the build waits for that, even with -j.
+INSTALLING := packages-build packages-test run test check test-all lint asan one-byte gc valgrind soak fuzz fuzz-quick \
+	fuzz-build bench bench-quick deb
+present: | $(if $(filter $(INSTALLING),$(MAKECMDGOALS)),packages-build)
 	@missing=""; \
 	for tool in $(firstword $(CC))=gcc ar=binutils pkg-config=pkg-config; do \
 		command -v $${tool%%=*} >/dev/null || missing="$$missing $${tool#*=}"; done; \
@@ -159,7 +163,7 @@ $(BUILD)/lua_sources.c: $(LUA_SOURCES) Makefile
 	done; \
 	echo '{ NULL, NULL, 0 } };'; } > $@.tmp && mv $@.tmp $@
 
-$(BUILD)/obj/lua_sources.o: $(BUILD)/lua_sources.c host/script/sources.h
+$(BUILD)/obj/lua_sources.o: $(BUILD)/lua_sources.c host/script/sources.h | present
 	@mkdir -p $(@D)
 	$(call quiet,CC)$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
@@ -274,7 +278,7 @@ asan: packages-build packages-test
 ONE_BYTE_SPECS ?= spec/async spec/process spec/ctl spec/trial/send_spec.lua spec/testing spec/regress \
 	spec/examples spec/docs \
 	$(filter-out spec/mta/miltertest_spec.lua $(PURE_MTA_SPECS),$(wildcard spec/mta/*_spec.lua))
-$(BUILD)/one_byte.so: spec/fault/one_byte.c
+$(BUILD)/one_byte.so: spec/fault/one_byte.c | present
 	@mkdir -p $(@D)
 	$(CC) -std=gnu11 $(WARNINGS) -D_GNU_SOURCE -O1 -shared -fPIC -o $@ $< -ldl
 
@@ -415,7 +419,7 @@ DIST ?= $(BUILD)/dist
 LINTIAN_SUPPRESS := bogus-mail-host,bogus-mail-host-in-debian-changelog
 .PHONY: deb dist
 deb: packages-build
-	$(call install_packages,build-essential debhelper dpkg-dev lintian)
+	$(call install_packages,build-essential debhelper dpkg-dev git lintian)
 	@rm -rf $(BUILD)/deb && mkdir -p $(BUILD)/deb
 	@git archive --prefix=moonmilter-$(VERSION)/ HEAD | tar -x -C $(BUILD)/deb
 	@cd $(BUILD)/deb/moonmilter-$(VERSION) && SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) \
@@ -425,6 +429,7 @@ deb: packages-build
 
 # The archive of a release with its bill of materials (SPDX), the same bytes for each run on one commit.
 dist:
+	$(call install_packages,git luajit lua-cjson)
 	@mkdir -p $(DIST)
 	@luajit debian/sbom.lua $(VERSION) >$(DIST)/moonmilter-$(VERSION).spdx.json
 	@git archive --prefix=moonmilter-$(VERSION)/ HEAD | gzip -n9 >$(DIST)/moonmilter-$(VERSION).tar.gz

@@ -3,7 +3,8 @@
 #include "base/bounds.h"
 #include "base/list.h"
 #include "base/watch.h"
-#include "async/dns_channel.h"
+#include "async/dns_ares.h"
+#include "async/dns_servers.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -14,12 +15,11 @@
 #define LOOK_EVERY      1.0     /* seconds between looks at resolv.conf, when something is asked */
 #define RESOLV_CONF     "/etc/resolv.conf"
 #define MISFITS_MAX     3       /* responses in a row that do not fit the question before we draw conclusions */
-#define LAME_MAX        3       /* responses of lame servers before we ask the next */
 #define PLAIN_TIME      3600.0  /* seconds without mixed letters after a server has not echoed them */
 
 /* A question in flight, or its answer. */
 struct mm_dns_question {
-	struct mm_dns_sending    sending;
+	struct mm_dns_asking     asking;
 	struct mm_timer          again;
 	struct mm_dns           *dns;                   /* borrowed */
 	struct mm_dns_question  *next;                  /* of its bucket */
@@ -31,7 +31,6 @@ struct mm_dns_question {
 	bool                     is_answered;
 	bool                     is_starting;           /* c-ares may answer from inside the send */
 	uint8_t                  misfits, other_case;   /* responses to something else; of these: to other letters */
-	uint8_t                  lame;                  /* responses of servers that do not know the zone */
 	uint16_t                 type;
 	unsigned                 epoch;
 	char                    *sent;                  /* the name as sent, behind name[] */
@@ -44,8 +43,8 @@ struct mm_dns {
 	char                    *resolv_conf;           /* owned */
 	double                   timeout;
 	unsigned                 cache_max;
-	struct mm_dns_channels  *sets;                  /* owned list */
-	struct mm_dns_channels  *channels;              /* one of them, which takes questions; NULL: none yet */
+	struct mm_dns_servers   *sets;                  /* owned list */
+	struct mm_dns_servers   *set;                   /* one of them, which takes questions; NULL: none yet */
 	unsigned                 epoch;                 /* of the servers; older answers are not kept */
 	double                   plain_until;           /* no mixed letters before */
 	struct stat              resolv_conf_was;
@@ -237,29 +236,17 @@ static void finish(struct mm_dns_question *q)
 	deliver(q);
 }
 
-/* c-ares leaves a server that fails or refuses for the next, but not one that does not know the zone. We ask again
- * until that one has lost its place. */
-static bool asks_another(struct mm_dns_question *q)
+static void on_response(struct mm_dns_asking *asking, enum mm_dns_code code, const uint8_t *bytes, size_t size)
 {
-	if (!q->answer.is_lame || q->lame == LAME_MAX || !mm_dns_sending_has_choice(&q->sending))
-		return false;
-	q->lame++;
-	mm_dns_answer_free(&q->answer);
-	mm_timer_soon(&q->again);
-	return true;
-}
-
-static bool on_response(struct mm_dns_sending *sending, enum mm_dns_code code, const uint8_t *bytes, size_t size)
-{
-	struct mm_dns_question *q = MM_OWNER_OF(sending, struct mm_dns_question, sending);
+	struct mm_dns_question *q = MM_OWNER_OF(asking, struct mm_dns_question, asking);
 	if (q->dns->is_closing) {
 		drop(q);
-		return true;
+		return;
 	}
 	if (bytes != NULL && is_misfit(q, bytes, size)) {
 		if (q->misfits < MISFITS_MAX) {
 			mm_timer_soon(&q->again);
-			return true;
+			return;
 		}
 		bytes = NULL;
 		code = MM_DNS_badanswer;
@@ -268,10 +255,7 @@ static bool on_response(struct mm_dns_sending *sending, enum mm_dns_code code, c
 		mm_dns_answer_read(&q->answer, bytes, size, q->type);
 	else
 		q->answer = (struct mm_dns_answer){ .code = code, .type = q->type };
-	bool is_lame = q->answer.is_lame;
-	if (!is_lame || !asks_another(q))
-		finish(q);
-	return !is_lame;
+	finish(q);
 }
 
 /* ---- servers ---- */
@@ -279,10 +263,10 @@ static bool on_response(struct mm_dns_sending *sending, enum mm_dns_code code, c
 /* What is in flight is still answered, but joined no more. */
 static void retire(struct mm_dns *d)
 {
-	if (d->channels == NULL)
+	if (d->set == NULL)
 		return;
-	mm_dns_channels_retire(d->channels);
-	d->channels = NULL;
+	mm_dns_servers_retire(d->set);
+	d->set = NULL;
 	d->epoch++;
 	d->plain_until = 0;
 }
@@ -300,19 +284,19 @@ static void look_at_resolv_conf(struct mm_dns *d)
 	bool is_same = now.st_mtim.tv_sec == was->st_mtim.tv_sec && now.st_mtim.tv_nsec == was->st_mtim.tv_nsec
 		&& now.st_ino == was->st_ino && now.st_size == was->st_size;
 	d->resolv_conf_was = now;
-	if (is_same || d->channels == NULL)
+	if (is_same || d->set == NULL)
 		return;
 	forget_all(d);
 	retire(d);
 }
 
 /* NULL: no memory. */
-static struct mm_dns_channels *channels_now(struct mm_dns *d)
+static struct mm_dns_servers *servers_now(struct mm_dns *d)
 {
 	struct mm_fault ignored;
-	if (d->channels == NULL)
-		d->channels = mm_dns_channels_new(d->clock, &d->sets, d->servers, d->resolv_conf, d->timeout, &ignored);
-	return d->channels;
+	if (d->set == NULL)
+		d->set = mm_dns_servers_new(d->clock, &d->sets, d->servers, d->resolv_conf, d->timeout, &ignored);
+	return d->set;
 }
 
 /* ---- asking ---- */
@@ -332,7 +316,7 @@ static struct mm_dns_question *question_new(struct mm_dns *d, const char *name, 
 	struct mm_dns_question *q = calloc(1, sizeof *q + 2 * size);
 	if (q == NULL)
 		return NULL;
-	q->sending.done = on_response;
+	q->asking.done = on_response;
 	q->dns = d;
 	q->type = type;
 	q->epoch = d->epoch;
@@ -360,12 +344,12 @@ static void mix_letters(struct mm_dns_question *q)
 
 static bool send_question(struct mm_dns_question *q)
 {
-	struct mm_dns_channels *channels = channels_now(q->dns);
-	if (channels == NULL)
+	struct mm_dns_servers *servers = servers_now(q->dns);
+	if (servers == NULL)
 		return false;
 	mix_letters(q);
 	q->dns->counts.sent++;
-	return mm_dns_channels_send(channels, &q->sending, q->sent[0] != '\0' ? q->sent : ".", q->type);
+	return mm_dns_servers_ask(servers, &q->asking, q->sent[0] != '\0' ? q->sent : ".", q->type);
 }
 
 static void ask_again(struct mm_timer *timer)
@@ -487,20 +471,20 @@ static bool join_servers(const char *const *list, char **out)
 bool mm_dns_configure(struct mm_dns *d, const struct mm_dns_settings *settings, struct mm_fault *why)
 {
 	char *servers, *resolv_conf = NULL;
-	struct mm_dns_channels *channels = NULL;
+	struct mm_dns_servers *set = NULL;
 	if (!join_servers(settings->servers, &servers)
 	    || (settings->resolv_conf != NULL && (resolv_conf = strdup(settings->resolv_conf)) == NULL))
 		mm_fault_set(why, MM_FAULT_RESOURCE, "dns: out of memory");
 	else
-		channels = mm_dns_channels_new(d->clock, &d->sets, servers, resolv_conf, settings->timeout, why);
-	if (channels == NULL) {
+		set = mm_dns_servers_new(d->clock, &d->sets, servers, resolv_conf, settings->timeout, why);
+	if (set == NULL) {
 		free(servers);
 		free(resolv_conf);
 		return false;
 	}
 	retire(d);
 	forget_all(d);
-	d->channels = channels;
+	d->set = set;
 	free(d->servers);
 	free(d->resolv_conf);
 	d->servers = servers;
@@ -535,7 +519,7 @@ void mm_dns_free(struct mm_dns *d)
 		return;
 	d->is_closing = true;
 	while (d->sets != NULL)
-		mm_dns_channels_free(d->sets);
+		mm_dns_servers_free(d->sets);
 	forget_all(d);
 	for (size_t i = 0; i < BUCKETS; i++)
 		while (d->buckets[i] != NULL)           /* were to be asked again */

@@ -442,8 +442,7 @@ static enum mm_dns_code read_negative(struct reader *r, unsigned authorities, co
 	struct mm_dns_answer *a = r->answer;
 	struct authority says = read_authority(r, authorities, name);
 	a->ttl = smaller(a->ttl, says.ttl);
-	a->is_lame = !is_negative(&says, code, flags, links);
-	if (a->is_lame)
+	if (!is_negative(&says, code, flags, links))    /* it refers to others, or does not know the zone */
 		return MM_DNS_servfail;
 	return code == MM_DNS_ok ? MM_DNS_nodata : code;
 }
@@ -483,13 +482,21 @@ void mm_dns_answer_read(struct mm_dns_answer *a, const void *bytes, size_t size,
 	struct reader r = { bytes, size, mm_cursor_over(bytes, size), a };
 	a->code = read_response(&r);
 	uint32_t ttl = a->code == MM_DNS_ok || a->code == MM_DNS_nxdomain || a->code == MM_DNS_nodata ? a->ttl : 0;
-	bool is_authentic = a->is_authentic, is_lame = a->is_lame;
+	bool is_authentic = a->is_authentic;
 	if (a->code != MM_DNS_ok)
 		fail(a, a->code);
 	a->type = type;
 	a->ttl = ttl;
 	a->is_authentic = is_authentic;
-	a->is_lame = is_lame;
+}
+
+enum mm_dns_code mm_dns_answer_code(const void *bytes, size_t size, uint16_t type)
+{
+	struct mm_dns_answer answer;
+	mm_dns_answer_read(&answer, bytes, size, type);
+	enum mm_dns_code code = answer.code;
+	mm_dns_answer_free(&answer);
+	return code;
 }
 
 void mm_dns_answer_free(struct mm_dns_answer *a)

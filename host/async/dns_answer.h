@@ -68,7 +68,6 @@ struct mm_dns_answer {
 	enum mm_dns_code      code;
 	uint16_t              type;
 	uint32_t              ttl;              /* seconds this may be kept, 0: not at all */
-	bool                  is_lame;          /* the server refers to others, or does not know the zone: servfail */
 	bool                  is_authentic;     /* the server says that it has verified it with DNSSEC (AD) */
 	struct mm_dns_piece   name;             /* after all CNAMEs */
 	struct mm_dns_record *records;          /* owned */
@@ -85,6 +84,8 @@ enum mm_dns_fit {
 
 /* name: as sent. A name with escapes is not compared: whoever received the response has matched it. */
 enum mm_dns_fit mm_dns_answer_fit(const void *bytes, size_t size, const char *name, uint16_t type);
+/* What a response to a question of this type says. */
+enum mm_dns_code mm_dns_answer_code(const void *bytes, size_t size, uint16_t type);
 /* Reads a response to a question of this type. Always fills the answer; an unreadable response is badanswer. */
 void mm_dns_answer_read(struct mm_dns_answer *, const void *bytes, size_t size, uint16_t type);
 void mm_dns_answer_free(struct mm_dns_answer *);        /* back to the zeroed state */

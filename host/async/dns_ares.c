@@ -1,5 +1,6 @@
 #include "async/dns_ares.h"
 
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,13 +28,13 @@ static int tries_for(double timeout)
 
 static void on_record(void *arg, ares_status_t status, size_t timeouts, const ares_dns_record_t *record)
 {
+	(void)timeouts;
 	struct mm_ares_query *query = arg;
 	unsigned char *bytes = NULL;
 	size_t size = 0;
 	if (record != NULL && ares_dns_write(record, &bytes, &size) != ARES_SUCCESS)
 		bytes = NULL;
-	query->done(query, record != NULL && bytes == NULL ? ARES_EBADRESP : (int)status, (unsigned)timeouts, bytes,
-		size);
+	query->done(query, record != NULL && bytes == NULL ? ARES_EBADRESP : (int)status, bytes, size);
 	ares_free_string(bytes);
 }
 
@@ -42,31 +43,11 @@ void mm_ares_send(ares_channel channel, struct mm_ares_query *query, const char 
 	ares_query_dnsrec(channel, name, ARES_CLASS_IN, (ares_dns_rec_type_t)type, on_record, query, NULL);
 }
 
-unsigned mm_ares_server_count(ares_channel channel)
+static char *servers_of(ares_channel channel)
 {
-	char *list = ares_get_servers_csv(channel);
-	unsigned count = list != NULL && *list != '\0';
-	for (const char *at = list; at != NULL && *at != '\0'; at++)
-		count += *at == ',';
+	char *list = ares_get_servers_csv(channel), *copy = list != NULL ? strdup(list) : NULL;
 	ares_free_string(list);
-	return count;
-}
-
-bool mm_ares_put_first(ares_channel channel, unsigned index)
-{
-	char *list = ares_get_servers_csv(channel), *at = list, *turned = NULL;
-	for (; at != NULL && index > 0; index--) {
-		at = strchr(at, ',');
-		at = at != NULL ? at + 1 : NULL;
-	}
-	bool ok = at != NULL;
-	if (ok && at > list) {
-		ok = asprintf(&turned, "%s,%.*s", at, (int)(at - list - 1), list) > 0
-			&& ares_set_servers_ports_csv(channel, turned) == ARES_SUCCESS;
-		free(turned);
-	}
-	ares_free_string(list);
-	return ok;
+	return copy;
 }
 
 #else
@@ -82,7 +63,8 @@ static int tries_for(double timeout)
 static void on_bytes(void *arg, int status, int timeouts, unsigned char *bytes, int size)
 {
 	struct mm_ares_query *query = arg;
-	query->done(query, status, (unsigned)timeouts, size > 0 ? bytes : NULL, size > 0 ? (size_t)size : 0);
+	(void)timeouts;
+	query->done(query, status, size > 0 ? bytes : NULL, size > 0 ? (size_t)size : 0);
 }
 
 /* Not ares_query(): where it cannot open /dev/urandom, it numbers questions by rand(). */
@@ -96,40 +78,29 @@ void mm_ares_send(ares_channel channel, struct mm_ares_query *query, const char 
 	if (status == ARES_SUCCESS)
 		ares_send(channel, bytes, size, on_bytes, query);
 	else
-		query->done(query, status, 0, NULL, 0);
+		query->done(query, status, NULL, 0);
 	ares_free_string(bytes);
 }
 
-unsigned mm_ares_server_count(ares_channel channel)
+/* The brackets are for a port only: c-ares takes none without. */
+static char *servers_of(ares_channel channel)
 {
 	struct ares_addr_port_node *list = NULL;
-	unsigned count = 0;
-	if (ares_get_servers_ports(channel, &list) == ARES_SUCCESS)
-		for (const struct ares_addr_port_node *node = list; node != NULL; node = node->next)
-			count++;
+	char *all = NULL, address[INET6_ADDRSTRLEN];
+	size_t size = 0;
+	FILE *to = open_memstream(&all, &size);
+	bool ok = to != NULL && ares_get_servers_ports(channel, &list) == ARES_SUCCESS;
+	for (const struct ares_addr_port_node *node = list; ok && node != NULL; node = node->next) {
+		ok = inet_ntop(node->family, &node->addr, address, sizeof address) != NULL;
+		const char *form = node->udp_port == 0 ? "%s%s" : node->family == AF_INET6 ? "%s[%s]:%d" : "%s%s:%d";
+		fprintf(to, form, node == list ? "" : ",", address, node->udp_port);
+	}
 	ares_free_data(list);
-	return count;
-}
-
-bool mm_ares_put_first(ares_channel channel, unsigned index)
-{
-	struct ares_addr_port_node *list = NULL, *last, *before = NULL;
-	if (ares_get_servers_ports(channel, &list) != ARES_SUCCESS)
-		return false;
-	struct ares_addr_port_node *first = list;
-	for (; index > 0 && first->next != NULL; index--) {
-		before = first;
-		first = first->next;
-	}
-	for (last = first; before != NULL && last->next != NULL;)
-		last = last->next;
-	if (before != NULL) {
-		before->next = NULL;
-		last->next = list;
-	}
-	bool ok = ares_set_servers_ports(channel, first) == ARES_SUCCESS;
-	ares_free_data(first);
-	return ok;
+	ok = to != NULL && fclose(to) == 0 && ok;
+	if (ok)
+		return all;
+	free(all);
+	return NULL;
 }
 
 #endif
@@ -149,4 +120,27 @@ int mm_ares_options(struct ares_options *o, int mask, double timeout)
 	mask |= ARES_OPT_SERVER_FAILOVER;
 #endif
 	return mask;
+}
+
+char *mm_ares_servers(const char *servers, const char *resolv_conf, struct mm_fault *why)
+{
+	char *path = resolv_conf != NULL ? strdup(resolv_conf) : NULL, *all = NULL;
+	struct ares_options o = { .resolvconf_path = path };
+	ares_channel channel = NULL;
+	int status = resolv_conf != NULL && path == NULL ? ARES_ENOMEM
+		: ares_init_options(&channel, &o, path != NULL ? ARES_OPT_RESOLVCONF : 0);
+	free(path);
+	if (status != ARES_SUCCESS) {
+		mm_fault_set(why, MM_FAULT_RESOURCE, "dns: the resolver cannot be started: %s", ares_strerror(status));
+		return NULL;
+	}
+	if (servers != NULL)
+		status = ares_set_servers_ports_csv(channel, servers);
+	if (status != ARES_SUCCESS)
+		mm_fault_set(why, MM_FAULT_CONFIG, "dns: servers \"%s\": %s; write addresses with or without a port: "
+			"\"192.0.2.53\", \"192.0.2.53:5353\", \"[2001:db8::53]:53\"", servers, ares_strerror(status));
+	else if ((all = servers_of(channel)) == NULL)
+		mm_fault_set(why, MM_FAULT_RESOURCE, "dns: out of memory");
+	ares_destroy(channel);
+	return all;
 }

@@ -122,21 +122,37 @@ void mm_inherited_bound_capabilities(void)
 		                                                 * it from having an effect */
 }
 
-/* Changing the user drops them only if no "securebits" of our parent forbid it, and never the inheritable ones; a
- * parent may also give a plain user some (AmbientCapabilities=). */
-bool mm_inherited_drop_capabilities(struct mm_fault *why)
+/* False: they cannot be read. */
+static bool holds_capabilities(bool *holds, struct mm_fault *why)
 {
 	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
 	struct __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3] = { { 0 } };
-	prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-	if (syscall(SYS_capset, &header, sets) != 0)
-		return mm_fault_set(why, MM_FAULT_RESOURCE, "capabilities cannot be dropped: %s", strerror(errno));
 	if (syscall(SYS_capget, &header, sets) != 0)
 		return mm_fault_set(why, MM_FAULT_RESOURCE, "capabilities cannot be read: %s", strerror(errno));
+	*holds = false;
 	for (int i = 0; i < _LINUX_CAPABILITY_U32S_3; i++)
-		if ((sets[i].effective | sets[i].permitted | sets[i].inheritable) != 0)
-			return mm_fault_set(why, MM_FAULT_BUG, "some capabilities came back after they were dropped");
+		*holds |= (sets[i].effective | sets[i].permitted | sets[i].inheritable) != 0;
 	return true;
+}
+
+/* Changing the user drops them only if no "securebits" of our parent forbid it, and never the inheritable ones; a
+ * parent may also give a plain user some (AmbientCapabilities=). Without any there is nothing to do, and the unit's
+ * filter of system calls would refuse it (capset is in @privileged of systemd 252). */
+bool mm_inherited_drop_capabilities(struct mm_fault *why)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = { { 0 } };
+	bool holds;
+	prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+	if (!holds_capabilities(&holds, why))
+		return false;
+	if (!holds)
+		return true;
+	if (syscall(SYS_capset, &header, none) != 0)
+		return mm_fault_set(why, MM_FAULT_RESOURCE, "capabilities cannot be dropped: %s", strerror(errno));
+	if (!holds_capabilities(&holds, why))
+		return false;
+	return !holds || mm_fault_set(why, MM_FAULT_BUG, "some capabilities came back after they were dropped");
 }
 
 /* ---- the service manager ---- */

@@ -1,9 +1,10 @@
 -- A name server that behaves as the queried name says. UDP and TCP on one port of 127.0.0.1.
---   luajit spec/async/dns_server.lua PORT [lame]    lame: refers to other servers, whatever the question
+--   luajit spec/async/dns_server.lua PORT [BEHAVIOUR [LOG]]
+-- BEHAVIOUR: a first label such as "silent" that every name is taken to have. LOG: gets a line "PORT NAME" a question.
 -- Ends by itself after two minutes. Names below "example":
 --   ok zero short cname loop null-mx …   fixed records      nx*       no such name (SOA: 60 s)
 --   nodata*   no records                                    servfail* refused*   that code
---   silent*   no answer                                     slow*     answers after 0.2 s
+--   silent*   no answer                                     slow* tardy*   answers after 0.2 s, 0.5 s
 --   big*      a TXT that only fits over TCP, bigger* 20 KB of it
 --   garbage*  bytes that are not an answer
 --   shuffled* an alias chain of three links, two addresses and strangers' records, in another order each time
@@ -11,7 +12,8 @@
 --   count.X   TXT: how often X was asked                    N.bulk    A with a ttl of 60
 local socket = require "socket"
 
-local port = tonumber(arg[1])
+local port, behaviour = tonumber(arg[1]), arg[2] ~= "" and arg[2] or nil
+local log = arg[3] and assert(io.open(arg[3], "a"))
 local udp, tcp = assert(socket.udp()), assert(socket.tcp())
 tcp:setoption("reuseaddr", true)
 assert(udp:setsockname("127.0.0.1", port))
@@ -197,8 +199,13 @@ local function answer(query, is_tcp)
     return response(id, question, 0, { record(owner, "TXT", 0, text(tostring(counts[of] or 0))) }, {}), 0
   end
   counts[owner] = (counts[owner] or 0) + 1
-  local delay = first:match "^slow" and 0.2 or 0
-  local make = odd[arg[2] == "lame" and "referral" or first:match "^(.-)%-?%d*$"]
+  if log then
+    log:write(port, " ", owner, "\n")
+    log:flush()
+  end
+  first = behaviour or first
+  local delay = first:match "^slow" and 0.2 or first:match "^tardy" and 0.5 or 0
+  local make = odd[behaviour == "lame" and "referral" or first:match "^(.-)%-?%d*$"]
   if make then
     local answers, authority, flags, rcode = make(owner, kind)
     return response(id, question, rcode or 0, answers, authority or {}, nil, flags or 0x0580), 0
@@ -223,7 +230,7 @@ local function answer(query, is_tcp)
       list[i] = record(owner, "TXT", 300, text(("%03d"):format(i) .. ("x"):rep(200)))
     end
     return response(id, question, 0, list, {}), 0
-  elseif first:match "^slow" or labels[2] == "bulk" then
+  elseif delay > 0 or labels[2] == "bulk" then
     return response(id, question, 0, { record(owner, "A", 60, v4 "192.0.2.77") }, {}), delay
   end
   local list = collect(owner, kind, {}, 0)

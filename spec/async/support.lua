@@ -10,9 +10,9 @@ local support = {}
 stdlib.setenv("LD_PRELOAD", "")
 
 --- The scripted name server of dns_server.lua, on this port of 127.0.0.1. Stop it with :stop().
-function support.name_server(port, mode)
+function support.name_server(port, behaviour, log)
   local output = os.tmpname()
-  local server = process.start({ "luajit", "spec/async/dns_server.lua", tostring(port), mode },
+  local server = process.start({ "luajit", "spec/async/dns_server.lua", tostring(port), behaviour or "", log },
     { output = output, life = 120 })
   assert(process.wait_until(5, function() return process.read_file(output):find "ready" end, "the name server"))
   os.remove(output)

@@ -3,20 +3,20 @@ BENCH_BUILD   := $(or $(BUILD),build)/bench
 BENCH_CFLAGS  := -std=c11 -D_GNU_SOURCE -Wall -Wextra -Werror -O2 -g
 BENCH_PROGRAM := $(or $(BUILD),build)/moonmilter
 
-$(BENCH_BUILD)/responder: spec/bench/responder.c
+$(BENCH_BUILD)/responder: spec/bench/responder.c | present
 	@mkdir -p $(@D)
 	$(CC) $(BENCH_CFLAGS) $(CPPFLAGS) $(LDFLAGS) -o $@ $<
 
 # Needs libmilter (Debian: libmilter-dev). Without it the other subjects are still compared.
-$(BENCH_BUILD)/libmilter_filter: spec/bench/libmilter_filter.c
+$(BENCH_BUILD)/libmilter_filter: spec/bench/libmilter_filter.c | present
 	@mkdir -p $(@D)
 	-$(CC) $(BENCH_CFLAGS) $(CPPFLAGS) $(LDFLAGS) -o $@ $< -lmilter -lpthread
 
 .PHONY: bench bench-quick bench-peers
 bench-peers: $(BENCH_BUILD)/responder $(BENCH_BUILD)/libmilter_filter
 
-bench: $(BENCH_PROGRAM) bench-peers                  ## compare with other milters, five rounds, 15 minutes
+bench: packages-test $(BENCH_PROGRAM) bench-peers    ## compare with other milters, five rounds, 15 minutes
 	luajit spec/bench/run.lua $(BENCH_FLAGS)
 
-bench-quick: $(BENCH_PROGRAM) bench-peers            ## the same in one round, 2 minutes
+bench-quick: packages-test $(BENCH_PROGRAM) bench-peers    ## the same in one round, 2 minutes
 	luajit spec/bench/run.lua --quick $(BENCH_FLAGS)

@@ -84,6 +84,41 @@ describe("a build", function()
   end)
 end)
 
+describe("a make that installs packages", function()
+  -- On a new machine: no package is installed, and pkg-config knows nothing until apt-get has installed something.
+  local function new_machine()
+    local directory = process.directory()
+    for name, text in pairs {
+      ["dpkg-query"] = "exit 1",
+      ["sudo"] = 'exec "$@"',
+      ["apt-get"] = ('case "$*" in *install*) sleep 0.3; touch %s/installed;; esac'):format(directory),
+      ["pkg-config"] = ('echo "$@" >>%s/asked; [ -e %s/installed ] && exec %s "$@"'):format(directory, directory,
+        process.which "pkg-config"),
+    } do
+      process.write_file(directory .. "/" .. name, "#!/bin/sh\n" .. text .. "\n")
+      assert.equal(0, select(2, output("chmod +x " .. directory .. "/" .. name)))
+    end
+    return directory
+  end
+
+  for _, flags in ipairs { "-j1", "-j4" } do
+    it("builds with them in the same run, asks once for each library, and not before: " .. flags, function()
+      local directory = new_machine()
+      local text, status = output(("D=%s; O=$D/build/obj; env -u MAKEFLAGS PATH=$D:$PATH make %s V=1 BUILD=$D/build "
+        .. "packages-build $O/base/buffer.o $O/base/heap.o $O/lua_sources.o"):format(directory, flags))
+      assert.equal(0, status, text)
+      local commands = 0
+      for command in text:gmatch "[^\n]+ %-c %-o [^\n]+" do
+        commands = commands + 1
+        assert.truthy(command:find("luajit-2.1", 1, true), command)
+        assert.truthy(command:find("-fstack-protector-strong", 1, true), command)
+      end
+      assert.equal(3, commands, text)
+      assert.same({ "--cflags luajit", "--libs libsystemd" }, lines(read(directory .. "/asked")))
+    end)
+  end
+end)
+
 describe("the package lua-moonmilter", function()
   it("has the modules of the rockspec", function()
     local listed = lines(read("debian/lua-moonmilter.install"):gsub("usr/lib/%*/lua/5.1/moonmilter/codec.so\n", ""))
