@@ -235,7 +235,8 @@ describe("ctx:body", function()
       local edits = mta:message({ body = body:rep(times) }).edits
       local size, kilobytes = edits[1][3]:match "^(%d+) (%d+)$"
       assert.equal(#body * times, tonumber(size))
-      assert.is_true(tonumber(kilobytes) < 8 * 1024, kilobytes .. " KiB of Lua memory")
+      -- pieces of 64 KiB that the collector has not reached yet; one cycle of it may last a few megabytes
+      assert.is_true(tonumber(kilobytes) < 14 * 1024, kilobytes .. " KiB of Lua memory")
     end
   end)
 
