@@ -35,6 +35,14 @@ local CASES = {
     .. "connection) or ctx.message (this message)" },
   { "function on_mail(ctx) ctx.message.sender = 1 end",
     "1: sender is a member of ctx: write ctx.sender; ctx.message and ctx.session are for names of your own" },
+  -- tables that are not shared
+  { "local counts = {} function on_mail(ctx, s) counts[s] = 1 counts[s .. 1] = 2 end",
+    "1: counts: each worker has a table of its own, and a reload empties it; to share values, use moonmilter.store" },
+  { "local counts = {} local function note(s) counts[s] = 1 end function on_mail(ctx, s) note(s) end",
+    "1: counts: each worker has a table of its own, and a reload empties it; to share values, use moonmilter.store" },
+  { "local known = {} function on_load() for _, n in ipairs { 'a' } do known[n] = true end end function on_mail(ctx, s) "
+    .. "return known[s] and 'reject' end" },
+  { "local state = {} function on_mail(ctx) state.last = ctx.sender local mine = {} mine[ctx.sender] = 1 end" },
   -- wherever ctx goes
   { "local function f(c) c:rejct() end function on_mail(ctx) f(ctx) end",
     '1: ctx has no member "rejct"; did you mean "reject"?' },
@@ -173,8 +181,12 @@ describe("check", function()
     end
   end)
 
+  -- What the examples refuse to load without.
+  local SETTINGS = [['--settings={ policy_url = "http://policy.example/", directory = "http://directory.example/",
+    durable = false }']]
+
   it("finds nothing in the examples and in the pages", function()
-    local output, status = run "build/moonmilter check --strict examples scripts 2>&1"
+    local output, status = run(("build/moonmilter check --strict %s examples scripts 2>&1"):format(SETTINGS))
     assert.equal(0, status, output)
     local count = 0
     for name in lfs.dir "docs" do
@@ -199,7 +211,7 @@ describe("check", function()
 
   it("names a directory without scripts", function()
     assert(lfs.mkdir(directory .. "/empty"))
-    local output, status = run(("build/moonmilter check --strict examples %s/empty 2>&1"):format(directory))
+    local output, status = run(("build/moonmilter check --strict %s examples %s/empty 2>&1"):format(SETTINGS, directory))
     assert.equal(78, status)
     assert.matches("warning: [^\n]*/empty: holds no script; the host loads files named %*%.lua", output)
   end)

@@ -347,6 +347,31 @@ function L:check_twice()
   end
 end
 
+-- A table of the script that collects by keys which mail brings: counts[sender] = …
+function L:is_collected(target)
+  local var = target.k == "index" and target[1].k == "name" and target[1].var
+  return var and var.owner == self.flow.main and var.writes == 0 and var.init and var.init.k == "table"
+    and target[2].k ~= "str" and target[2].k ~= "number"
+end
+
+-- Each worker and each generation has a table of its own: a count in it is too small by the number of workers.
+function L:check_shared(node, func)
+  local stages = flow.stages_of(func)
+  for stage in pairs(stages or {}) do
+    if stage == "load" or stage == "unload" then
+      return
+    end
+  end
+  for i = 1, stages and node.targets or 0 do
+    local target = node[i]
+    if self:is_collected(target) and not self.shared[target[1].name] then
+      self.shared[target[1].name] = true
+      self:warn(node, "%s: each worker has a table of its own, and a reload empties it; to share values, use "
+        .. "moonmilter.store", target[1].name)
+    end
+  end
+end
+
 function L:check_require(node)
   local name = node[1].k == "name" and node[1].name == "require" and not node[1].var and node[2] and node[2].k == "str"
     and node[2].value
@@ -359,7 +384,7 @@ end
 
 local checks = {
   index = L.check_index, method = L.check_method, ["return"] = L.check_return, localfunc = L.check_local,
-  ["local"] = L.check_local, call = L.check_require,
+  ["local"] = L.check_local, call = L.check_require, assign = L.check_shared,
 }
 
 -- Names that the script itself puts into what it holds, or whether it has them it asks: nothing to say about them.
@@ -407,7 +432,7 @@ end
 
 local function look(source)
   local self = setmetatable({
-    flow = flow.of(source), found = {}, macros = {}, own = {}, reads = {}, tail_calls = {},
+    flow = flow.of(source), found = {}, macros = {}, own = {}, reads = {}, tail_calls = {}, shared = {},
   }, L)
   syntax.walk(self.flow.main, function(node)
     note_own(self, node)

@@ -18,7 +18,7 @@ local rows = {
   auth = { "type authen author ssf", "" },
   tls = { "version cipher bits subject issuer", "" },
   mta = { "kind version actions steps address software host", "" },
-  host = { "name version generation pid settings", "" },
+  host = { "name version generation pid settings", "require_settings" },
   offer = { "version actions steps", "", "the offer" },
   result = { "verdict reply", "", "the result" },
   recipient = { "address raw params refused", "", "a recipient" },
@@ -28,11 +28,11 @@ local rows = {
   task = { "", "wait cancel is_over", "a task" },
   response = { "status headers header_list trailers trailer_list body url", "", "a response" },
   result_of_process = { "status signal stdout stderr", "", "the result" },
-  mailbox = { "address local_part domain name comments group route start stop has_address_in_name needs_smtputf8", "",
-    "a mailbox" },
+  mailbox = { "address local_part domain name comments group route start stop has_address_in_name needs_smtputf8 "
+    .. "is_unbalanced", "", "a mailbox" },
   edit = { "changes", "remove append footer chunks string header_changes apply", "the rewrite" },
-  part = { "path depth parent headers type params charset encoding disposition filename id is_multipart is_attachment "
-    .. "is_sealed size kind defects header_start body_start body_stop parts content body", "raw chunks content text",
+  part = { "path depth parent headers type params boundaries charset encoding disposition filename id is_multipart "
+    .. "is_attachment is_sealed size kind defects header_start body_start body_stop parts content body", "raw chunks content text",
     "a part" },
 }
 
