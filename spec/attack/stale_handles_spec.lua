@@ -444,6 +444,7 @@ describe("every kind of thing that a script can keep is among them:", function()
       "/socket.lua", -- a weak table by handle
       "net/http_head.lua", "net/resp.lua", -- headers of an answer, plain data
       "/redis.lua", -- clients, made for all sessions
+      "/greylist.lua", "/limit.lua", "/memo.lua", "/store.lua", -- what all workers of the host share
       "/init.lua", "net/luasec.lua", "net/luasocket.lua", "runtime/environment.lua", -- modules and globals
       "runtime/syntax.lua", "runtime/flow.lua", "runtime/lint.lua", -- of a load; no script sees them
     }, sorted(found))

@@ -211,7 +211,8 @@ describe("check", function()
 
   it("names a directory without scripts", function()
     assert(lfs.mkdir(directory .. "/empty"))
-    local output, status = run(("build/moonmilter check --strict %s examples %s/empty 2>&1"):format(SETTINGS, directory))
+    local output, status = run(("build/moonmilter check --strict %s examples %s/empty 2>&1"):format(SETTINGS,
+      directory))
     assert.equal(78, status)
     assert.matches("warning: [^\n]*/empty: holds no script; the host loads files named %*%.lua", output)
   end)

@@ -32,7 +32,8 @@ local rows = {
     .. "is_unbalanced", "", "a mailbox" },
   edit = { "changes", "remove append footer chunks string header_changes apply", "the rewrite" },
   part = { "path depth parent headers type params boundaries charset encoding disposition filename id is_multipart "
-    .. "is_attachment is_sealed size kind defects header_start body_start body_stop parts content body", "raw chunks content text",
+    .. "is_attachment is_sealed size kind defects header_start body_start body_stop parts content body",
+    "raw chunks content text",
     "a part" },
 }
 
