@@ -377,7 +377,7 @@ $(BUILD)/moonmilter.pc:
 	printf 'libdir=%s\n\n' '$(patsubst $(PREFIX)/%,$${prefix}/%,$(LIBDIR))'; \
 	printf 'Name: moonmilter\nDescription: host for milters written in Lua\nVersion: %s\n' "$(VERSION)"; \
 	printf 'Requires.private: luajit\nLibs: -L$${libdir} -lmoonmilter\n'; \
-	printf 'Libs.private: -l:libev.a -lidn2 -lcurl -lssl -lcrypto -lm -ldl -pthread %s\n' "$(EXTRA_LIBS)"; \
+	printf 'Libs.private: -l:libev.a -lidn2 -lcurl -llmdb -lssl -lcrypto -lm -ldl -pthread %s\n' "$(EXTRA_LIBS)"; \
 	printf 'Cflags: -I$${includedir}\n'; } > $@
 
 install: product $(BUILD)/moonmilter.pc install-systemd

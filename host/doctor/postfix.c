@@ -381,8 +381,8 @@ static void check_facts(const struct postfix *p, const struct service *s, bool a
 		mm_find_note(&p->doctor->findings, "%s is always nil: none of its macros is in a milter_*_macros list",
 			rows[i].fact);
 		bool is_long = first[1] != '\0';
-		mm_find_remedy(&p->doctor->findings, "add %s%s%s to %s, or postconf -X %s", is_long ? "{" : "", first,
-			is_long ? "}" : "", setting_names[MACROS_OF + set_of(first)],
+		mm_find_remedy(&p->doctor->findings, "add %s%s%s to %s, or postconf %s-X %s", is_long ? "{" : "", first,
+			is_long ? "}" : "", setting_names[MACROS_OF + set_of(first)], p->option,
 			setting_names[MACROS_OF + set_of(first)]);
 	}
 }
@@ -396,10 +396,11 @@ static void check_kind(const struct postfix *p, const struct service *s, bool as
 	if (!says_postfix) {
 		mm_find_wrong(f, "milter_macro_v is \"%s\": we recognize Postfix by it, and take this MTA for %s",
 			value, strncmp(value, "8.", 2) == 0 ? "Sendmail" : "an unknown one");
-		mm_find_remedy(f, "postconf -X milter_macro_v");
+		mm_find_remedy(f, "postconf %s-X milter_macro_v", p->option);
 	} else if (!is_sent(p, s, "v", asks)) {
 		mm_find_note(f, "v is not in milter_connect_macros: ctx.mta.kind is \"unknown\" here");
-		mm_find_remedy(f, "add v to milter_connect_macros, or postconf -X milter_connect_macros");
+		mm_find_remedy(f, "add v to milter_connect_macros, or postconf %s-X milter_connect_macros",
+			p->option);
 	} else {
 		mm_find_ok(f, "%s: recognized as Postfix by macro v", s->name);
 	}

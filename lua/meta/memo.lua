@@ -14,6 +14,7 @@
 local Memo = {}
 
 --- Drops the result for these arguments; without arguments all results of the function.
+---@param ... string|number|boolean|nil
 function Memo:forget(...) end
 
 --- memo(fn[, options]): a function whose results all workers share. Raises when an option is wrong.

@@ -163,7 +163,7 @@ local SNIPPETS = {
   } },
   { "scripting", "ctx.message.is_bounce", { { outcome = accepts }, { act = from "", outcome = accepts } } },
   { "scripting", "rejected_recipients = false", { { outcome = accepts } } },
-  { "scripting", "offers version %d", { { outcome = "offers version 6" }, { options = { version = 2 },
+  { "scripting", "offers version %d", { { outcome = "offers version 6" }, { complains = true, options = { version = 2 },
     outcome = "offers version 2" } } },
   { "scripting", "has_no_name", { { outcome = accepts } } },
   { "scripting", '"You are not localhost"', {
