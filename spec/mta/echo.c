@@ -92,7 +92,13 @@ static void note(SMFICTX *ctx, const char *event, int with_macros, ...)
 static sfsistat on_negotiate(SMFICTX *ctx, unsigned long f0, unsigned long f1, unsigned long f2, unsigned long f3,
 	unsigned long *pf0, unsigned long *pf1, unsigned long *pf2, unsigned long *pf3)
 {
-	(void)ctx, (void)f0, (void)f1, (void)f2, (void)f3, (void)pf0, (void)pf1, (void)pf2, (void)pf3;
+	/* what moonmilter asks for when a script names all of them */
+	smfi_setsymlist(ctx, SMFIM_CONNECT, "j _ {daemon_name} {if_name} {if_addr} {daemon_addr} v");
+	smfi_setsymlist(ctx, SMFIM_ENVFROM, "i {auth_type} {auth_authen} {auth_ssf} {auth_author} {mail_mailer} {mail_host} "
+		"{mail_addr}");
+	smfi_setsymlist(ctx, SMFIM_EOH, "i");
+	smfi_setsymlist(ctx, SMFIM_EOM, "{msg_id} i");
+	(void)f0, (void)f1, (void)f2, (void)f3, (void)pf0, (void)pf1, (void)pf2, (void)pf3;
 	return SMFIS_ALL_OPTS;
 }
 

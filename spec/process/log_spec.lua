@@ -344,6 +344,6 @@ describe("the log of a host with several milters", function()
       end
     end
     assert.same({ script = true, script_error = true, recipient = true, message = true }, seen, text)
-    assert.truthy(text:find("script milter=default text=loaded", 1, true), text)
+    assert.truthy(text:find("script milter=default script=10-a text=loaded", 1, true), text)
   end)
 end)
