@@ -8,12 +8,19 @@ static bool is_blank(const char *line, size_t size)
 	return size == 0 || line[0] == '\n' || (size >= 2 && line[0] == '\r' && line[1] == '\n');
 }
 
-/* "HTTP/1.1 100 Continue", "HTTP/2 200": 1xx but 101, after which no other head comes. */
+/* "HTTP/1.1 100 Continue": 1xx but 101, after which no other head comes. */
 static bool is_interim(const char *line, size_t size)
 {
 	const char *code = memchr(line, ' ', size);
 	size_t left = code != NULL ? size - (size_t)(code - line) : 0;
 	return left >= 4 && code[1] == '1' && memcmp(code + 1, "101", 3) != 0;
+}
+
+/* "HTTP/1.1 ": a higher minor version is read as 1.1 (RFC 9110 2.5). We ask for no other major version; whether libcurl
+ * refuses one depends on its own. */
+static bool has_our_version(const char *line, size_t size)
+{
+	return size >= 9 && memcmp(line, "HTTP/1.", 7) == 0 && line[7] >= '0' && line[7] <= '9' && line[8] == ' ';
 }
 
 /* One length of the field's value, without blanks around it. Leading zeros do not make it another. */
@@ -70,7 +77,7 @@ enum mm_http_line mm_http_head_read(struct mm_http_head *h, const char *line, si
 {
 	if (!h->is_over && size >= 5 && memcmp(line, "HTTP/", 5) == 0) {
 		*h = (struct mm_http_head){ .is_interim = is_interim(line, size) };
-		return MM_HTTP_STATUS;
+		return has_our_version(line, size) ? MM_HTTP_STATUS : MM_HTTP_MALFORMED;
 	}
 	if (is_blank(line, size)) {
 		h->is_over = !h->is_interim;
