@@ -12,13 +12,13 @@ local function unfold(text)
   local list, last = {}, nil
   for line in text:gmatch "[^\r\n]+" do
     local name, at = line:match "^([^:%s]+)%s*:%s*()"
-    local more = line:match "^[ \t]+(.*)"
-    if more then
+    local is_fold = line:find "^[ \t]"
+    if is_fold then
       if last then
-        last[#last + 1] = more:match "^(.*%S)"
+        last[#last + 1] = line:match("^(.*%S)", line:find "%S" or 1)
       end
     elseif name then
-      last = { line:match("^(.*%S)", at) }
+      last = { line:match("^(.*%S)", at) } -- empty: none
       list[#list + 1] = { name = name, value = last }
     else
       last = nil
