@@ -1,5 +1,6 @@
--- moonmilter.redis as a test sees it: one database in memory with the commands that filters use. Keys expire by the
--- host's clock. Every command is reported to the test; when the test gave a function, the function answers.
+-- moonmilter.redis as a test sees it: one database in memory with the commands that filters use, and scripts that use
+-- them. Keys expire by the host's clock. Every command is reported to the test; when the test gave a function, the
+-- function answers.
 local ask_test, wait = ...
 local milter = require "moonmilter"
 
@@ -32,13 +33,17 @@ local function expire(key, seconds)
 end
 
 local function increment(key, by)
-  local v = tonumber(get(key) or 0) + tonumber(by)
-  keys[key] = ("%d"):format(v)
-  return v
+  local had = tonumber(get(key) or 0)
+  if not had or had ~= math.floor(had) then
+    return nil, "ERR value is not an integer or out of range", "reply"
+  end
+  keys[key] = ("%d"):format(had + tonumber(by))
+  return had + tonumber(by)
 end
 
 local commands = {}
 
+-- An error is nil, text, "reply".
 function commands.PING() return "PONG" end
 function commands.GET(key) return get(key) end
 function commands.EXISTS(key) return get(key) ~= nil and 1 or 0 end
@@ -94,6 +99,50 @@ function commands.MGET(...)
   return list
 end
 
+function commands.PTTL(key)
+  if get(key) == nil then
+    return -2
+  end
+  return expires[key] and math.ceil((expires[key] - milter.now()) * 1000) or -1
+end
+
+function commands.PERSIST(key)
+  local had = get(key) ~= nil and expires[key] ~= nil
+  expires[key] = nil
+  return had and 1 or 0
+end
+
+function commands.TIME()
+  local now = milter.now()
+  return { ("%d"):format(now), ("%d"):format((now - math.floor(now)) * 1e6) }
+end
+
+-- In the order of the keys, so that a test repeats. The cursor is the place of the next one.
+function commands.SCAN(cursor, ...)
+  local words, pattern, count = { ... }, "^", 10
+  for i = 1, #words, 2 do
+    local word = tostring(words[i]):upper()
+    if word == "MATCH" then
+      local literal = words[i + 1]:gsub("%*$", ""):gsub("\\(.)", "%1")
+      pattern = "^" .. literal:gsub("%W", "%%%0") .. (words[i + 1]:find "%*$" and "" or "$")
+    elseif word == "COUNT" then
+      count = tonumber(words[i + 1])
+    end
+  end
+  local names, found = {}, {}
+  for name in pairs(keys) do
+    names[#names + 1] = name
+  end
+  table.sort(names)
+  local last = tonumber(cursor) + count
+  for i = tonumber(cursor) + 1, math.min(last, #names) do
+    if get(names[i]) ~= nil and names[i]:find(pattern) then
+      found[#found + 1] = names[i]
+    end
+  end
+  return { last < #names and ("%d"):format(last) or "0", found }
+end
+
 function commands.HSET(key, ...)
   local words, n = { ... }, 0
   for i = 1, #words, 2 do
@@ -142,7 +191,119 @@ function commands.SCARD(key)
   return n
 end
 
+-- ---- scripts ----
+
 local ERROR = {}
+
+-- A reply as a script sees it, and what a script returns as a reply.
+local function to_script(value)
+  return value == nil and false or value
+end
+
+local function from_script(value)
+  if type(value) == "number" then
+    return value < 0 and math.ceil(value) or math.floor(value)
+  elseif type(value) == "boolean" then
+    return value and 1 or nil
+  elseif type(value) ~= "table" then
+    return value
+  elseif value.err then
+    return nil, value.err, "reply"
+  elseif value.ok then
+    return value.ok
+  end
+  local list = {}
+  for i, item in ipairs(value) do -- ends at the first nil, as Redis does
+    local reply, text = from_script(item)
+    list[i] = text and { err = text } or to_script(reply)
+  end
+  return list
+end
+
+local function call_of_script(name, ...)
+  name = tostring(name):upper()
+  if not commands[name] then
+    return { err = "ERR the fake does not know the command " .. name }
+  end
+  local words = { ... }
+  for i = 1, select("#", ...) do
+    words[i] = tostring(words[i])
+  end
+  local reply, text = commands[name](unpack(words))
+  return text and { err = text } or to_script(reply)
+end
+
+local library = {
+  call = function(...)
+    local reply = call_of_script(...)
+    if type(reply) == "table" and reply.err then
+      error(reply, 0)
+    end
+    return reply
+  end,
+  pcall = call_of_script,
+  error_reply = function(text) return { err = text } end,
+  status_reply = function(text) return { ok = text } end,
+  log = function() end, replicate_commands = function() return true end,
+}
+
+local function list_of(words, from, to)
+  local list = {}
+  for i = from, to do
+    list[#list + 1] = words[i]
+  end
+  return list
+end
+
+local hashes = {} -- made-up hash -> source
+local hash_of = {}
+local hash_count = 0
+
+local function hash(source)
+  if not hash_of[source] then
+    hash_count = hash_count + 1
+    hash_of[source] = ("%040x"):format(hash_count)
+    hashes[hash_of[source]] = source
+  end
+  return hash_of[source]
+end
+
+function commands.EVAL(source, count, ...)
+  local words = { ... }
+  local script, why = loadstring(source, "=user_script")
+  if not script then
+    return nil, "ERR Error compiling script: " .. why, "reply"
+  end
+  count = tonumber(count)
+  setfenv(script, {
+    redis = library, KEYS = list_of(words, 1, count), ARGV = list_of(words, count + 1, #words),
+    math = math, string = string, table = table, tonumber = tonumber, tostring = tostring, type = type, pairs = pairs,
+    ipairs = ipairs, next = next, select = select, unpack = unpack, error = error, pcall = pcall, assert = assert,
+  })
+  hash(source)
+  local ok, value = pcall(script)
+  if not ok then
+    return nil, type(value) == "table" and value.err or "ERR " .. tostring(value), "reply"
+  end
+  return from_script(value)
+end
+
+function commands.EVALSHA(sha, ...)
+  if not hashes[sha] then
+    return nil, "NOSCRIPT No matching script. Please use EVAL.", "reply"
+  end
+  return commands.EVAL(hashes[sha], ...)
+end
+
+function commands.SCRIPT(what, source)
+  what = tostring(what):upper()
+  if what == "LOAD" then
+    return hash(source)
+  end
+  return nil, "ERR the fake does not know SCRIPT " .. what, "reply"
+end
+
+-- ---- commands of filters ----
 
 local function command(name, ...)
   name = tostring(name):upper()
@@ -198,8 +359,14 @@ function Client:watch(_, fn)
   end
 end
 
-function Client.script()
-  return nil, "ERR the fake runs no scripts; give redis = function(command, ...) in the test", "reply"
+--- The test sees EVAL, the source, the number of keys, keys and arguments.
+function Client.script(_, source, names, arguments)
+  names = names or {}
+  local words = list_of(names, 1, #names)
+  for _, word in ipairs(arguments or {}) do
+    words[#words + 1] = word
+  end
+  return command("EVAL", source, #names, unpack(words))
 end
 
 local class = {
