@@ -84,6 +84,8 @@ function commands.DEL(...)
   return n
 end
 
+commands.UNLINK = commands.DEL
+
 function commands.TTL(key)
   if get(key) == nil then
     return -2
@@ -117,30 +119,39 @@ function commands.TIME()
   return { ("%d"):format(now), ("%d"):format((now - math.floor(now)) * 1e6) }
 end
 
--- In the order of the keys, so that a test repeats. The cursor is the place of the next one.
+local cursors = {} -- cursor -> the last key that was seen, so that keys which go meanwhile hide no others
+
+-- Does a name match? Any bytes, the special ones after "\\", and "*" at the end.
+local function matches(name, match)
+  local literal, is_prefix = match:gsub("%*$", "")
+  literal = literal:gsub("\\(.)", "%1")
+  return (is_prefix == 1 and name:sub(1, #literal) or name) == literal
+end
+
+-- In the order of the keys, so that a test repeats.
 function commands.SCAN(cursor, ...)
-  local words, pattern, count = { ... }, "^", 10
+  local words, options = { ... }, { MATCH = "*", COUNT = 10 }
   for i = 1, #words, 2 do
-    local word = tostring(words[i]):upper()
-    if word == "MATCH" then
-      local literal = words[i + 1]:gsub("%*$", ""):gsub("\\(.)", "%1")
-      pattern = "^" .. literal:gsub("%W", "%%%0") .. (words[i + 1]:find "%*$" and "" or "$")
-    elseif word == "COUNT" then
-      count = tonumber(words[i + 1])
+    options[words[i]:upper()] = words[i + 1]
+  end
+  local names, found, after = {}, {}, cursors[tonumber(cursor)] or ""
+  for name in pairs(keys) do
+    if name > after then
+      names[#names + 1] = name
     end
   end
-  local names, found = {}, {}
-  for name in pairs(keys) do
-    names[#names + 1] = name
-  end
   table.sort(names)
-  local last = tonumber(cursor) + count
-  for i = tonumber(cursor) + 1, math.min(last, #names) do
-    if get(names[i]) ~= nil and names[i]:find(pattern) then
+  local count = tonumber(options.COUNT)
+  for i = 1, math.min(count, #names) do
+    if get(names[i]) ~= nil and matches(names[i], options.MATCH) then
       found[#found + 1] = names[i]
     end
   end
-  return { last < #names and ("%d"):format(last) or "0", found }
+  if #names <= count then
+    return { "0", found }
+  end
+  cursors[#cursors + 1] = names[count]
+  return { ("%d"):format(#cursors), found }
 end
 
 function commands.HSET(key, ...)
@@ -197,7 +208,10 @@ local ERROR = {}
 
 -- A reply as a script sees it, and what a script returns as a reply.
 local function to_script(value)
-  return value == nil and false or value
+  if value == nil then
+    return false
+  end
+  return value
 end
 
 local function from_script(value)
