@@ -2,7 +2,7 @@
 -- require "moonmilter.limit", for editors (LuaLS). Never loaded. Manual: docs/limit.md.
 
 --- Limits that all workers of the host share; their calls do not wait. With shared = "hosts" all hosts share them, and
---- take, peek and reset wait for a Redis server.
+--- take, peek and reset wait for a Redis server (with mode = "soon" only reset).
 ---@class moonmilter.limit
 local limit = {}
 
@@ -11,6 +11,7 @@ local limit = {}
 ---@field rate string       "200/h", "10/15m": s, m, h or d
 ---@field burst number?     units that may pass at once; default: the number in rate
 ---@field shared "host"|"hosts"|nil  default "host"
+---@field mode "exact"|"soon"|nil  for "hosts"; default "exact". "soon": no message waits, and some too many may pass
 ---@field redis moonmilter.redis.Options|moonmilter.Redis|nil  for "hosts"; default: a server at 127.0.0.1
 ---@field hosts integer?    how many there are, default 1: a host's part while the server is down
 ---@field on_down "local"|"open"|"tempfail"|nil  what take() answers when it cannot know; default "open", for "hosts"

@@ -17,6 +17,7 @@ local options_of = require "moonmilter.runtime.options"
 local places = require "moonmilter.state.places"
 local server = require "moonmilter.state.server"
 local share = require "moonmilter.state.share"
+local soon = require "moonmilter.state.soon"
 local store = require "moonmilter.store"
 local tasks = require "moonmilter.runtime.tasks"
 
@@ -24,6 +25,7 @@ local limit = {}
 
 local raw = core.store
 local SECONDS = { s = 1, m = 60, h = 3600, d = 86400 }
+local MODES = { exact = exact, soon = soon }
 local ON_DOWN = { open = true, tempfail = true }
 
 local OPTIONS = {
@@ -31,6 +33,7 @@ local OPTIONS = {
   rate = { "string" }, -- "200/h", "10/15m"
   burst = { "number" }, -- default: the count of the rate
   shared = { "string", "host" }, -- by all workers of the "host", or by all "hosts"
+  mode = { "string" }, -- of "hosts": "exact" (default), or "soon": no call waits, and some units too many may pass
   redis = { "table" }, -- a client, or the options of redis.new; for "hosts"
   hosts = { "number", 1 }, -- how many there are: a host's part while the server is down
   on_down = { "string" }, -- what take() answers when it cannot know: "local" (default for "hosts"), "open", "tempfail"
@@ -108,8 +111,13 @@ local function check(options)
   if options.shared ~= "host" and options.shared ~= "hosts" then
     error(("limit.new: shared is %q; it must be \"host\" or \"hosts\""):format(options.shared), 3)
   end
-  if options.redis and options.shared == "host" then
-    error("limit.new: redis is for a limit with shared = \"hosts\"", 3)
+  for _, name in ipairs { "redis", "mode" } do
+    if options[name] and options.shared == "host" then
+      error(("limit.new: %s is for a limit with shared = \"hosts\""):format(name), 3)
+    end
+  end
+  if options.mode and not MODES[options.mode] then
+    error(("limit.new: mode is %q; it must be \"exact\" or \"soon\""):format(options.mode), 3)
   end
   options.on_down = options.on_down or (options.shared == "hosts" and "local" or "open")
   return options
@@ -152,14 +160,14 @@ local function buckets_of(options, interval, capacity)
   if not used then
     error("limit.new: " .. text, 3)
   end
-  return exact.new {
+  return MODES[options.mode or "exact"].new {
     name = options.name, interval = interval, capacity = capacity, server = used,
     share = share.new(options.name, interval, capacity, options.hosts, options.on_down),
   }
 end
 
 --- A limit. Scripts of the same milter that name it share its buckets, and the last `rate` and `burst` rule. With
---- shared = "hosts" all hosts that name it share them, on a Redis server, and the calls wait for its answer.
+--- shared = "hosts" all hosts that name it share them, on a Redis server, and calls wait for it unless mode is "soon".
 ---@param options moonmilter.limit.Options
 ---@return moonmilter.Limit
 function limit.new(options)

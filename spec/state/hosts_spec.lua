@@ -79,6 +79,8 @@ describe("a limit of all hosts", function()
       ['shared = "hosts", redis = { hots = "r" }'] = 'did you mean "host"',
       ['redis = {}'] = 'redis is for a limit with shared = "hosts"',
       ['on_down = "local"'] = 'with shared = "hosts" also "local"',
+      ['mode = "soon"'] = 'mode is for a limit with shared = "hosts"',
+      ['shared = "hosts", mode = "fast"'] = 'it must be "exact" or "soon"',
       ['shared = "hosts", hosts = 0'] = "hosts is 0", ['shared = "hosts", on_down = "reject"'] = "on_down is",
     } do
       local script = ('require "moonmilter.limit".new { name = "a", rate = "1/h", %s }\nfunction on_mail() end'):format(wrong)
@@ -195,5 +197,81 @@ describe("a hundred hosts with one limit", function()
       end
     end
     assert.is_true(passed >= 60 + seconds - 2, passed .. " passed") -- nor fewer
+  end)
+end)
+
+describe("a limit in the mode soon", function()
+  local SCRIPT = [[
+    local limit = require "moonmilter.limit"
+    local out = limit.new { name = "all", rate = "%s", shared = "hosts", mode = "soon", redis = { host = "r.example" } }
+    function on_mail(ctx, sender)
+      local ok, state = out:take(sender, sender:find "^refused" and { of = "message" } or 1)
+      if not ok then return ctx:tempfail(451, "4.7.1", state.crossed and "first" or state.state) end
+    end
+    function on_eom(ctx) if ctx.sender:find "^refused" then return "reject" end end ]]
+
+  -- Offers so many messages a second to the hosts of a world, by tenths of a second.
+  local function flood(world, count, a_second, seconds, each)
+    local passed, first = 0, 0
+    for i = 1, seconds * 10 do
+      for j = 1, a_second / 10 do
+        local reply = world:mail((i * 31 + j * 7) % count + 1, "account@example.org")
+        passed = passed + (reply.verdict == "continue" and 1 or 0)
+        first = first + (reply.text == "first" and 1 or 0)
+      end
+      world:pass(0.1)
+      each(i / 10, passed)
+    end
+    return passed, first
+  end
+
+  it("passes too many by what comes in one exchange and one a host, refuses none below, and reports one crossing",
+    function()
+      local world = hosts.start(30, SCRIPT:format "200/d", { skew = 60 })
+      finally(function() world:close() end)
+      local passed, first = flood(world, 30, 200, 4, function(seconds, passed)
+        if seconds <= 0.9 then assert.equal(seconds * 200, passed) end
+      end)
+      assert.is_true(passed >= 200 and passed <= 200 + 200 * 0.4 + 30, passed .. " passed")
+      assert.equal(1, first)
+      assert.is_true(world.server.calls <= 30 * 4 / 0.2, world.server.calls .. " calls")
+    end)
+
+  it("holds the rate in the long run: what was too much is paid back", function()
+    local world = hosts.start(20, SCRIPT:format "60/m")
+    finally(function() world:close() end)
+    local passed = flood(world, 20, 40, 20, function(seconds, passed)
+      assert.is_true(passed <= 60 + seconds + 40 * 0.4 + 20)
+    end)
+    assert.is_true(passed >= 60 + 20 - 2, passed .. " passed")
+  end)
+
+  it("gives back what a message took that did not pass", function()
+    local server = hosts.server(1700000000)
+    local mta = testing.start { now = 1700000000, redis = server.answer, script = SCRIPT:format "2/d" }
+    finally(function() mta:close() end)
+    for _ = 1, 5 do
+      assert.equal("reject reject", verdicts(mta, 2, { from = "refused@example.org" }))
+      mta:pass(1)
+    end
+    assert.is_nil((server:call("GET", "moonmilter:limit:all:refused@example.org"))) -- the bucket is full
+  end)
+
+  it("counts on the host alone while the server is down", function()
+    local is_failing = false
+    local server = hosts.server(1700000000)
+    local mta = testing.start { now = 1700000000, script = SCRIPT:format "3/d", redis = function(...)
+      if is_failing then return nil, "OOM command not allowed", "reply" end
+      return server.answer(...)
+    end }
+    finally(function() mta:close() end)
+    assert.equal("accept", verdicts(mta, 1))
+    is_failing = true
+    mta:pass(1)
+    assert.equal("accept accept tempfail", verdicts(mta, 3))
+    assert.equal("local", mta:message().text)
+    is_failing = false
+    mta:pass(6)
+    assert.equal("accept", verdicts(mta, 1)) -- what passed meanwhile is not counted on the server
   end)
 end)

@@ -66,6 +66,19 @@ describe("a limit on a real Redis", function()
       return show(sum, shared >= 100 and 100 or shared) ]])
   end)
 
+  it("in the mode soon counts for several limits of one name, and no take waits", function()
+    assert.equal("5|true|0|shared", run [[
+      local mine, other = new("f", "5/h", { mode = "soon" }), new("f", "5/h", { mode = "soon" })
+      local begun = milter.now()
+      local passed = takes(mine, 5)
+      local quick = milter.now() - begun < 0.1
+      for _ = 1, 2 do -- it learns with what it takes
+        takes(other, 1)
+        milter.sleep(0.6)
+      end
+      return show(passed, quick, (takes(other, 3)), select(2, other:take "k").state) ]])
+  end)
+
   it("goes on when the server has forgotten its scripts", function()
     assert.equal("shared|shared", run [[
       local l = new("d", "9/h")
@@ -139,6 +152,17 @@ describe("a limit on a real Redis that fails", function()
     assert.equal("local", down)
     assert.is_true(tonumber(seconds) < 1 + 5.3, seconds)
     mta:close()
+  end)
+
+  it("that hangs holds up no take in the mode soon", function()
+    redis.stop()
+    assert.equal("20|0|local", run [[
+      local l = new("a", "1000/h", { mode = "soon" })
+      local _, _, before = takes(l, 10)
+      milter.sleep(1.2)
+      local passed, _, slow = takes(l, 10)
+      return show(10 + passed, before + slow, select(2, l:take "k").state) ]])
+    redis.go_on()
   end)
 
   it("has an outcome for what a server refuses: no memory, a replica, a password", function()

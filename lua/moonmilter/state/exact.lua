@@ -37,18 +37,6 @@ local function call_of(self, key, count)
   return { key = self.prefix .. key, interval = self.interval, capacity = self.capacity, count = count, what = "take" }
 end
 
--- missing: seconds until the bucket is full
-local function state_of(self, ok, missing, count, is_first)
-  local retry_after = 0
-  if not ok then
-    retry_after = count > self.capacity and math.huge or missing + (count - self.capacity) * self.interval
-  end
-  return ok, {
-    remaining = math.max(math.floor(self.capacity - missing / self.interval + 1e-6), 0), retry_after = retry_after,
-    crossed = is_first, state = "shared",
-  }
-end
-
 -- Seconds until the bucket is full, when it is known that so many units are not there.
 local function known_missing(self, key, count)
   local full_at = refusals:get(self.prefix .. key)
@@ -61,7 +49,7 @@ end
 function Exact:take(key, count)
   local missing = count > 0 and known_missing(self, key, count)
   if missing then
-    return state_of(self, false, missing, count, false)
+    return gcra.state(self, false, missing, count, false)
   end
   local calls = {}
   local back = self.returning[key]
@@ -76,7 +64,7 @@ function Exact:take(key, count)
   end
   local ok, is_first
   ok, missing, is_first = gcra.read(replies[#replies])
-  local _, state = state_of(self, ok, missing, count, is_first)
+  local _, state = gcra.state(self, ok, missing, count, is_first)
   if ok then
     self.share:note(key, count)
   elseif missing > 0 then

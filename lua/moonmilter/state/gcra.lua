@@ -79,4 +79,17 @@ function gcra.read(reply)
   return reply[1] == 1, tonumber(reply[2]) / MICRO, reply[3] == 1
 end
 
+--- What take() answers. of: the limit, { interval, capacity }; missing: seconds until the bucket is full.
+---@return boolean ok, moonmilter.limit.State state
+function gcra.state(of, ok, missing, count, is_first)
+  local retry_after = 0
+  if not ok then
+    retry_after = count > of.capacity and math.huge or missing + (count - of.capacity) * of.interval
+  end
+  return ok, {
+    remaining = math.max(math.floor(of.capacity - missing / of.interval + 1e-6), 0), retry_after = retry_after,
+    crossed = is_first, state = "shared",
+  }
+end
+
 return gcra
