@@ -1,7 +1,8 @@
 ---@meta moonmilter.limit
 -- require "moonmilter.limit", for editors (LuaLS). Never loaded. Manual: docs/limit.md.
 
---- Limits that all workers of the host share. No call waits.
+--- Limits that all workers of the host share; their calls do not wait. With shared = "hosts" all hosts share them, and
+--- take, peek and reset wait for a Redis server (with mode = "soon" only reset).
 ---@class moonmilter.limit
 local limit = {}
 
@@ -9,13 +10,18 @@ local limit = {}
 ---@field name string       1 to 64 letters, digits, "_", "-" and "."
 ---@field rate string       "200/h", "10/15m": s, m, h or d
 ---@field burst number?     units that may pass at once; default: the number in rate
----@field on_down "open"|"tempfail"|nil  what take() answers when the store fails; default "open"
+---@field shared "host"|"hosts"|nil  default "host"
+---@field mode "exact"|"soon"|nil  for "hosts"; default "exact". "soon": no message waits, and some too many may pass
+---@field redis moonmilter.redis.Options|moonmilter.Redis|nil  for "hosts"; default: a server at 127.0.0.1
+---@field hosts integer?    how many there are, default 1: a host's part while the server is down
+---@field on_down "local"|"open"|"tempfail"|nil  what take() answers when it cannot know; default "open", for "hosts"
+---"local": by the host's own count
 
 ---@class moonmilter.limit.State
 ---@field remaining number    units left
 ---@field retry_after number  seconds until so many units are there; 0: now; math.huge: never
 ---@field crossed boolean     the first refusal since the bucket was half full
----@field state "shared"|"down"|"none"  none: without a key
+---@field state "shared"|"local"|"down"|"none"  local: the host's own count; none: without a key
 ---@field text string?        of a failure
 ---@field code string?
 
@@ -47,7 +53,7 @@ function Limit:peek(key, count) end
 ---@param key string
 ---@return boolean? was_used
 ---@return string? text
----@return moonmilter.store.Code? code
+---@return moonmilter.store.Code|moonmilter.redis.Code|nil code
 function Limit:reset(key) end
 
 ---@class moonmilter.Concurrency

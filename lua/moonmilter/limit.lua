@@ -1,4 +1,5 @@
---- Rate limits that all workers of the host share, exact over workers, reloads and killed workers.
+--- Rate limits that all workers of the host share, exact over workers, reloads and killed workers; or all hosts, by
+--- a Redis server.
 --
 --   local out = limit.new { name = "account", rate = "200/h", burst = 50 }
 --   function on_rcpt(ctx)
@@ -11,8 +12,12 @@
 -- A limit is a bucket for each key (GCRA): it holds `burst` units, and `rate` flows back. So at most
 -- burst + rate × time pass in any time.
 local core = require "moonmilter.core"
+local exact = require "moonmilter.state.exact"
 local options_of = require "moonmilter.runtime.options"
 local places = require "moonmilter.state.places"
+local server = require "moonmilter.state.server"
+local share = require "moonmilter.state.share"
+local soon = require "moonmilter.state.soon"
 local store = require "moonmilter.store"
 local tasks = require "moonmilter.runtime.tasks"
 
@@ -20,13 +25,18 @@ local limit = {}
 
 local raw = core.store
 local SECONDS = { s = 1, m = 60, h = 3600, d = 86400 }
+local MODES = { exact = exact, soon = soon }
 local ON_DOWN = { open = true, tempfail = true }
 
 local OPTIONS = {
   name = { "string" },
   rate = { "string" }, -- "200/h", "10/15m"
   burst = { "number" }, -- default: the count of the rate
-  on_down = { "string", "open" }, -- what take() answers when the store fails: "open" or "tempfail"
+  shared = { "string", "host" }, -- by all workers of the "host", or by all "hosts"
+  mode = { "string" }, -- of "hosts": "exact" (default), or "soon": no call waits, and some units too many may pass
+  redis = { "table" }, -- a client, or the options of redis.new; for "hosts"
+  hosts = { "number", 1 }, -- how many there are: a host's part while the server is down
+  on_down = { "string" }, -- what take() answers when it cannot know: "local" (default for "hosts"), "open", "tempfail"
 }
 
 local CONCURRENCY_OPTIONS = {
@@ -74,8 +84,10 @@ local function check_common(call, options, rows)
   if not options.name or not options.name:find "^[%w_.-]+$" or #options.name > 64 then
     error(call .. ": name must be 1 to 64 letters, digits, \"_\", \"-\" and \".\"", 4)
   end
-  if not ON_DOWN[options.on_down] then
-    error(("%s: on_down is %q; it must be \"open\" or \"tempfail\""):format(call, options.on_down), 4)
+  local is_local = options.shared == "hosts" and options.on_down == "local"
+  if options.on_down and not ON_DOWN[options.on_down] and not is_local then
+    error(("%s: on_down is %q; it must be \"open\" or \"tempfail\"%s"):format(call, options.on_down,
+      call == "limit.new" and ", or with shared = \"hosts\" also \"local\"" or ""), 4)
   end
   return options
 end
@@ -95,11 +107,68 @@ local function check(options)
   if options.burst ~= nil then
     check_count("limit.new", "burst", options.burst)
   end
+  check_count("limit.new", "hosts", options.hosts)
+  if options.shared ~= "host" and options.shared ~= "hosts" then
+    error(("limit.new: shared is %q; it must be \"host\" or \"hosts\""):format(options.shared), 3)
+  end
+  for _, name in ipairs { "redis", "mode" } do
+    if options[name] and options.shared == "host" then
+      error(("limit.new: %s is for a limit with shared = \"hosts\""):format(name), 3)
+    end
+  end
+  if options.mode and not MODES[options.mode] then
+    error(("limit.new: mode is %q; it must be \"exact\" or \"soon\""):format(options.mode), 3)
+  end
+  options.on_down = options.on_down or (options.shared == "hosts" and "local" or "open")
   return options
 end
 
---- A limit. Scripts of the same milter that name it share its buckets, and the last `rate` and `burst` rule.
----@param options { name: string, rate: string, burst: number?, on_down: string? }
+-- ---- the buckets of this host ----
+
+local Here = {}
+Here.__index = Here
+
+function Here:take(key, count)
+  local ok, remaining, retry_after, crossed = raw.take(self.prefix .. key, count, self.interval, self.capacity)
+  if ok == nil then
+    return self.on_down == "open", { state = "down", text = remaining, code = retry_after, remaining = 0,
+      retry_after = self.interval, crossed = false }
+  end
+  return ok, { remaining = remaining, retry_after = retry_after, crossed = crossed, state = "shared" }
+end
+
+function Here:hold(key, count)
+  tasks.at_end(function()
+    if not core.has_passed() then
+      self:take(key, -count)
+    end
+  end)
+end
+
+function Here:reset(key)
+  return raw.fill(self.prefix .. key)
+end
+
+-- ---- limit.new ----
+
+local function buckets_of(options, interval, capacity)
+  if options.shared == "host" then
+    return setmetatable({ prefix = options.name .. ":", interval = interval, capacity = capacity,
+      on_down = options.on_down }, Here)
+  end
+  local used, text = server.of(options.redis)
+  if not used then
+    error("limit.new: " .. text, 3)
+  end
+  return MODES[options.mode or "exact"].new {
+    name = options.name, interval = interval, capacity = capacity, server = used,
+    share = share.new(options.name, interval, capacity, options.hosts, options.on_down),
+  }
+end
+
+--- A limit. Scripts of the same milter that name it share its buckets, and the last `rate` and `burst` rule. With
+--- shared = "hosts" all hosts that name it share them, on a Redis server, and calls wait for it unless mode is "soon".
+---@param options moonmilter.limit.Options
 ---@return moonmilter.Limit
 function limit.new(options)
   options = check(options)
@@ -109,22 +178,8 @@ function limit.new(options)
     error(("limit.new: %s"):format(text), 2)
   end
   return setmetatable({
-    name = options.name, prefix = options.name .. ":", interval = seconds / count, burst = options.burst or count,
-    on_down = options.on_down,
+    name = options.name, buckets = buckets_of(options, seconds / count, options.burst or count),
   }, Limit)
-end
-
-local function failed(self, text, code)
-  return self.on_down == "open", { state = "down", text = text, code = code, remaining = 0, retry_after = self.interval,
-    crossed = false }
-end
-
-local function take(self, key, count)
-  local ok, remaining, retry_after, crossed = raw.take(self.prefix .. key, count, self.interval, self.burst)
-  if ok == nil then
-    return failed(self, remaining, retry_after)
-  end
-  return ok, { remaining = remaining, retry_after = retry_after, crossed = crossed, state = "shared" }
 end
 
 local function check_take(key, count, options)
@@ -146,7 +201,7 @@ end
 ---@param count number?  default 1
 ---@param options { of: "message"? }?  of = "message": given back unless the message passes (continue or accept)
 ---@return boolean ok
----@return { remaining: integer, retry_after: number, crossed: boolean, state: "shared"|"down"|"none" } state
+---@return moonmilter.limit.State state
 function Limit:take(key, count, options)
   if type(count) == "table" then
     count, options = nil, count
@@ -156,13 +211,9 @@ function Limit:take(key, count, options)
   end
   count = count or 1
   check_take(key, count, options)
-  local ok, state = take(self, key, count)
-  if ok and state.state == "shared" and options and options.of == "message" then
-    tasks.at_end(function()
-      if not core.has_passed() then
-        take(self, key, -count)
-      end
-    end)
+  local ok, state = self.buckets:take(key, count)
+  if ok and state.state ~= "down" and options and options.of == "message" then
+    self.buckets:hold(key, count, state)
   end
   return ok, state
 end
@@ -174,8 +225,8 @@ end
 ---@return table state
 function Limit:peek(key, count)
   check_take(key, count or 1)
-  local ok, state = take(self, key, 0)
-  if state.state == "shared" then
+  local ok, state = self.buckets:take(key, 0)
+  if state.state ~= "down" then
     ok = state.remaining >= (count or 1)
   end
   return ok, state
@@ -188,7 +239,7 @@ end
 ---@return string? code
 function Limit:reset(key)
   check_take(key, 1)
-  return raw.fill(self.prefix .. key)
+  return self.buckets:reset(key)
 end
 
 -- ---- how many at a time ----

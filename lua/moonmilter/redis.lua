@@ -32,7 +32,8 @@ local OPTIONS = {
   idle = { "number", 60 }, -- seconds an unused connection is kept
 }
 
-local FIRST_DELAY, LONGEST_DELAY = 0.1, 5 -- seconds before a server that is down is tried again
+-- Seconds before a server that is down is tried again, a quarter more or less: 5 at most.
+local FIRST_DELAY, LONGEST_DELAY = 0.1, 4
 local TIMEOUTS_TO_DOWN = 3 -- in a row
 
 -- Commands that wait on purpose: the position of their time-out (from the end when negative), and its unit in seconds.

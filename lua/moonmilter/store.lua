@@ -9,8 +9,13 @@
 -- survives restarts; another one survives reloads and killed workers, but not a restart of the system. A failure is
 -- nil, a text and a code: "busy" (a worker holds the store and does not run), "full", "key" (it is empty), "type",
 -- "io"; nil alone means that there is no such key. Keys may be of any length; each() shows 511 bytes of a longer one.
+-- With engine = "redis" the table is on a server that all hosts share, and every function waits for it
+-- (state/remote.lua).
+local arguments = require "moonmilter.state.arguments"
 local core = require "moonmilter.core"
 local options_of = require "moonmilter.runtime.options"
+local remote = require "moonmilter.state.remote"
+local server = require "moonmilter.state.server"
 
 local store = {}
 
@@ -19,13 +24,14 @@ local get, set, delete, incr, swap, packed, unpack_value = raw.get, raw.set, raw
   raw.unpack
 
 local SLICE = 200 -- keys that clear() removes at a time
-local LARGEST_TTL = 1e10 -- seconds, three centuries
 
 local OPTIONS = {
   ttl = { "number" }, -- seconds a value lives, unless set() says otherwise; default: for ever
   durable = { "boolean", false },
   max = { "number", 64 * 2 ^ 20 }, -- bytes of the table
   when_full = { "string", "refuse" }, -- or "evict"
+  engine = { "string", "memory" }, -- or "redis"
+  redis = { "table" }, -- a client, or the options of redis.new; for the engine "redis"
 }
 
 ---@class moonmilter.store.Store
@@ -33,26 +39,30 @@ local OPTIONS = {
 local Store = {}
 Store.__index = Store
 
-local function check_ttl(call, ttl, level)
-  if ttl ~= nil and not (type(ttl) == "number" and ttl > 0 and ttl <= LARGEST_TTL) then
-    error(("%s: ttl is %s; give seconds above 0"):format(call, tostring(ttl)), level + 1)
-  end
-  return ttl
-end
+local check_key, check_ttl, check_value = arguments.key, arguments.ttl, arguments.value
 
-local function check_key(call, key)
-  if type(key) ~= "string" then
-    error(("%s: the key is a %s; it must be a string"):format(call, type(key)), 3)
+-- Options that each engine has not.
+local FOREIGN = { memory = { "redis" }, redis = { "durable", "max", "when_full" } }
+
+local function check_engine(engine, given)
+  if not FOREIGN[engine] then
+    error(("store.open: engine is %q; it must be \"memory\" or \"redis\""):format(engine), 4)
   end
-  return key
+  for _, name in ipairs(FOREIGN[engine]) do
+    if given[name] ~= nil then
+      error(("store.open: the engine %q has no option %s"):format(engine, name), 4)
+    end
+  end
 end
 
 local function check_options(name, options)
   if type(name) ~= "string" then
     error(("store.open: the name is a %s; it must be a string"):format(type(name)), 3)
   end
-  options = options_of.check("store.open", options or {}, OPTIONS, 3)
+  local given = options or {}
+  options = options_of.check("store.open", given, OPTIONS, 3)
   check_ttl("store.open", options.ttl, 3)
+  check_engine(options.engine, given)
   if options.when_full ~= "refuse" and options.when_full ~= "evict" then
     error(("store.open: when_full is %q; it must be \"refuse\" or \"evict\""):format(options.when_full), 3)
   end
@@ -62,12 +72,26 @@ local function check_options(name, options)
   return options
 end
 
+local function open_remote(name, options)
+  if not name:find "^[%w_.-]+$" or #name > 64 then
+    error(("store.open: store %q: a name has 1 to 64 letters, digits, \"_\", \"-\" and \".\""):format(name), 3)
+  end
+  local used, text = server.of(options.redis)
+  if not used then
+    error(("store.open: store %q: %s"):format(name, text), 3)
+  end
+  return remote.new { name = name, ttl = options.ttl, server = used }
+end
+
 --- Opens a store. Workers, scripts and generations of the same milter that name it see the same table.
 ---@param name string  letters, digits, "_", "-" and "."
----@param options { ttl: number?, durable: boolean?, max: number?, when_full: string? }?
+---@param options moonmilter.store.Options?
 ---@return moonmilter.store.Store
 function store.open(name, options)
   options = check_options(name, options)
+  if options.engine == "redis" then
+    return open_remote(name, options)
+  end
   local number, text = raw.open(name, options.max, options.when_full == "evict", options.durable)
   if not number then
     error(("store.open: store %q: %s"):format(name, text), 2)
@@ -92,10 +116,7 @@ end
 ---@return string? text
 ---@return string? code
 function Store:set(key, value, ttl)
-  if value == nil then
-    error("set: the value is nil; use delete() to remove a key", 2)
-  end
-  return set(self.number, check_key("set", key), value, check_ttl("set", ttl, 2) or self.ttl)
+  return set(self.number, check_key("set", key), check_value("set", value), check_ttl("set", ttl, 2) or self.ttl)
 end
 
 --- Sets the value of a key that has none. Of several workers that try, one gets true.
@@ -103,10 +124,7 @@ end
 ---@return string? text
 ---@return string? code
 function Store:add(key, value, ttl)
-  if value == nil then
-    error("add: the value is nil", 2)
-  end
-  return set(self.number, check_key("add", key), value, check_ttl("add", ttl, 2) or self.ttl, true)
+  return set(self.number, check_key("add", key), check_value("add", value), check_ttl("add", ttl, 2) or self.ttl, true)
 end
 
 --- Adds to a number; a key without a value counts as 0. Its life begins with the first count and does not grow.
@@ -117,10 +135,7 @@ end
 ---@return string? text
 ---@return string? code
 function Store:incr(key, by, ttl)
-  if by ~= nil and type(by) ~= "number" then
-    error(("incr: cannot add a %s; give a number"):format(type(by)), 2)
-  end
-  return incr(self.number, check_key("incr", key), by or 1, check_ttl("incr", ttl, 2) or self.ttl)
+  return incr(self.number, check_key("incr", key), arguments.by(by), check_ttl("incr", ttl, 2) or self.ttl)
 end
 
 --- Removes a key.
@@ -141,9 +156,7 @@ end
 ---@return string? code
 function Store:update(key, fn, ttl)
   check_key("update", key)
-  if type(fn) ~= "function" then
-    error(("update: fn is a %s; it must be a function"):format(type(fn)), 2)
-  end
+  arguments.update(fn)
   check_ttl("update", ttl, 2)
   while true do
     local bytes, text, code = packed(self.number, key)

@@ -1,5 +1,6 @@
--- moonmilter.redis as a test sees it: one database in memory with the commands that filters use. Keys expire by the
--- host's clock. Every command is reported to the test; when the test gave a function, the function answers.
+-- moonmilter.redis as a test sees it: one database in memory with the commands that filters use, and scripts that use
+-- them. Keys expire by the host's clock. Every command is reported to the test; when the test gave a function, the
+-- function answers.
 local ask_test, wait = ...
 local milter = require "moonmilter"
 
@@ -32,13 +33,17 @@ local function expire(key, seconds)
 end
 
 local function increment(key, by)
-  local v = tonumber(get(key) or 0) + tonumber(by)
-  keys[key] = ("%d"):format(v)
-  return v
+  local had = tonumber(get(key) or 0)
+  if not had or had ~= math.floor(had) then
+    return nil, "ERR value is not an integer or out of range", "reply"
+  end
+  keys[key] = ("%d"):format(had + tonumber(by))
+  return had + tonumber(by)
 end
 
 local commands = {}
 
+-- An error is nil, text, "reply".
 function commands.PING() return "PONG" end
 function commands.GET(key) return get(key) end
 function commands.EXISTS(key) return get(key) ~= nil and 1 or 0 end
@@ -79,6 +84,8 @@ function commands.DEL(...)
   return n
 end
 
+commands.UNLINK = commands.DEL
+
 function commands.TTL(key)
   if get(key) == nil then
     return -2
@@ -92,6 +99,59 @@ function commands.MGET(...)
     list[i] = get(key) or false
   end
   return list
+end
+
+function commands.PTTL(key)
+  if get(key) == nil then
+    return -2
+  end
+  return expires[key] and math.ceil((expires[key] - milter.now()) * 1000) or -1
+end
+
+function commands.PERSIST(key)
+  local had = get(key) ~= nil and expires[key] ~= nil
+  expires[key] = nil
+  return had and 1 or 0
+end
+
+function commands.TIME()
+  local now = milter.now()
+  return { ("%d"):format(now), ("%d"):format((now - math.floor(now)) * 1e6) }
+end
+
+local cursors = {} -- cursor -> the last key that was seen, so that keys which go meanwhile hide no others
+
+-- Does a name match? Any bytes, the special ones after "\\", and "*" at the end.
+local function matches(name, match)
+  local literal, is_prefix = match:gsub("%*$", "")
+  literal = literal:gsub("\\(.)", "%1")
+  return (is_prefix == 1 and name:sub(1, #literal) or name) == literal
+end
+
+-- In the order of the keys, so that a test repeats.
+function commands.SCAN(cursor, ...)
+  local words, options = { ... }, { MATCH = "*", COUNT = 10 }
+  for i = 1, #words, 2 do
+    options[words[i]:upper()] = words[i + 1]
+  end
+  local names, found, after = {}, {}, cursors[tonumber(cursor)] or ""
+  for name in pairs(keys) do
+    if name > after then
+      names[#names + 1] = name
+    end
+  end
+  table.sort(names)
+  local count = tonumber(options.COUNT)
+  for i = 1, math.min(count, #names) do
+    if get(names[i]) ~= nil and matches(names[i], options.MATCH) then
+      found[#found + 1] = names[i]
+    end
+  end
+  if #names <= count then
+    return { "0", found }
+  end
+  cursors[#cursors + 1] = names[count]
+  return { ("%d"):format(#cursors), found }
 end
 
 function commands.HSET(key, ...)
@@ -142,7 +202,122 @@ function commands.SCARD(key)
   return n
 end
 
+-- ---- scripts ----
+
 local ERROR = {}
+
+-- A reply as a script sees it, and what a script returns as a reply.
+local function to_script(value)
+  if value == nil then
+    return false
+  end
+  return value
+end
+
+local function from_script(value)
+  if type(value) == "number" then
+    return value < 0 and math.ceil(value) or math.floor(value)
+  elseif type(value) == "boolean" then
+    return value and 1 or nil
+  elseif type(value) ~= "table" then
+    return value
+  elseif value.err then
+    return nil, value.err, "reply"
+  elseif value.ok then
+    return value.ok
+  end
+  local list = {}
+  for i, item in ipairs(value) do -- ends at the first nil, as Redis does
+    local reply, text = from_script(item)
+    list[i] = text and { err = text } or to_script(reply)
+  end
+  return list
+end
+
+local function call_of_script(name, ...)
+  name = tostring(name):upper()
+  if not commands[name] then
+    return { err = "ERR the fake does not know the command " .. name }
+  end
+  local words = { ... }
+  for i = 1, select("#", ...) do
+    words[i] = tostring(words[i])
+  end
+  local reply, text = commands[name](unpack(words))
+  return text and { err = text } or to_script(reply)
+end
+
+local library = {
+  call = function(...)
+    local reply = call_of_script(...)
+    if type(reply) == "table" and reply.err then
+      error(reply, 0)
+    end
+    return reply
+  end,
+  pcall = call_of_script,
+  error_reply = function(text) return { err = text } end,
+  status_reply = function(text) return { ok = text } end,
+  log = function() end, replicate_commands = function() return true end,
+}
+
+local function list_of(words, from, to)
+  local list = {}
+  for i = from, to do
+    list[#list + 1] = words[i]
+  end
+  return list
+end
+
+local hashes = {} -- made-up hash -> source
+local hash_of = {}
+local hash_count = 0
+
+local function hash(source)
+  if not hash_of[source] then
+    hash_count = hash_count + 1
+    hash_of[source] = ("%040x"):format(hash_count)
+    hashes[hash_of[source]] = source
+  end
+  return hash_of[source]
+end
+
+function commands.EVAL(source, count, ...)
+  local words = { ... }
+  local script, why = loadstring(source, "=user_script")
+  if not script then
+    return nil, "ERR Error compiling script: " .. why, "reply"
+  end
+  count = tonumber(count)
+  setfenv(script, {
+    redis = library, KEYS = list_of(words, 1, count), ARGV = list_of(words, count + 1, #words),
+    math = math, string = string, table = table, tonumber = tonumber, tostring = tostring, type = type, pairs = pairs,
+    ipairs = ipairs, next = next, select = select, unpack = unpack, error = error, pcall = pcall, assert = assert,
+  })
+  hash(source)
+  local ok, value = pcall(script)
+  if not ok then
+    return nil, type(value) == "table" and value.err or "ERR " .. tostring(value), "reply"
+  end
+  return from_script(value)
+end
+
+function commands.EVALSHA(sha, ...)
+  if not hashes[sha] then
+    return nil, "NOSCRIPT No matching script. Please use EVAL.", "reply"
+  end
+  return commands.EVAL(hashes[sha], ...)
+end
+
+function commands.SCRIPT(what, source)
+  what = tostring(what):upper()
+  if what == "LOAD" then
+    return hash(source)
+  end
+  return nil, "ERR the fake does not know SCRIPT " .. what, "reply"
+end
+
+-- ---- commands of filters ----
 
 local function command(name, ...)
   name = tostring(name):upper()
@@ -198,8 +373,14 @@ function Client:watch(_, fn)
   end
 end
 
-function Client.script()
-  return nil, "ERR the fake runs no scripts; give redis = function(command, ...) in the test", "reply"
+--- The test sees EVAL, the source, the number of keys, keys and arguments.
+function Client.script(_, source, names, arguments)
+  names = names or {}
+  local words = list_of(names, 1, #names)
+  for _, word in ipairs(arguments or {}) do
+    words[#words + 1] = word
+  end
+  return command("EVAL", source, #names, unpack(words))
 end
 
 local class = {
