@@ -256,8 +256,9 @@ end
 
 --- sources: attempts, lines, mta (as the readers return them), delivered (messages of the sink).
 --- rules: may_pass (mail may go through untouched while the filter is away), may_break (sessions of clients may break,
---- so a message may be delivered without a reply to the client), is_limited (a limit may refuse any message), lost (sessions that ended with a worker: so many
---- messages may lack a line, or have a verdict that the MTA did not take).
+--- so a message may be delivered without a reply to the client), is_limited (a limit may refuse any message),
+--- lost (sessions that ended with a worker: so many messages may lack a line, or have a verdict that the MTA did not
+--- take).
 ---@return string[] wrong, table sums
 function ledger.audit(sources, rules)
   rules = rules or {}

@@ -38,8 +38,8 @@ describe(TAKES .. " takes", function()
     return mta:envelope("helo").kind == "continue" and mta or nil
   end
 
-  -- Each sender is another one: a message that was there when several workers were killed would be refused unseen. Every
--- fifth round each connection is a new one, so that old and new generations take side by side.
+  -- Each sender is another one: a message that was there when several workers were killed would be refused unseen.
+  -- Every fifth round each connection is a new one, so that old and new generations take side by side.
   local function send(connections, round)
     for i = 1, CONNECTIONS do
       if connections[i] and (round + i) % 5 == 0 then
@@ -81,12 +81,12 @@ describe(TAKES .. " takes", function()
 
   local function shared()
     local used = h:ctl("limit", "show", "out", "everybody"):match "full_in=(%d+)"
-    local tally, workers, torn = {}, 0, 0
+    local tally, workers = {}, 0
     for key, value in h:ctl("store", "dump", "tally"):gmatch "key=(%w+) ttl=never value=(%d+)" do
       tally[key] = tonumber(value)
       if key:find "^pid" then workers = workers + 1 end
     end
-    torn = tally.passed + tally.refused
+    local torn = tally.passed + tally.refused
     for key, value in pairs(tally) do
       if key:find "^pid" then torn = torn - EACH * value end
     end
@@ -104,8 +104,8 @@ describe(TAKES .. " takes", function()
 
   it("let pass exactly what the limit says in a storm of reloads", function()
     h = host.start { workers = 4, scripts = { ["10-taker.lua"] = TAKER }, life = 600 }
-    local sums, state = storm(reload), nil
-    state = shared()
+    local sums = storm(reload)
+    local state = shared()
     assert.same({ LIMIT, LIMIT, LIMIT, 0 }, { sums.got, state.used, state.passed, sums.lost })
     assert.equal(EACH * sums.answers - LIMIT, state.refused)
     assert.equal(0, state.torn)
