@@ -182,6 +182,11 @@ function limit.new(options)
   }, Limit)
 end
 
+-- What is nearly always given is found without a loop: LuaJIT does not compile pairs().
+local function is_of_message(options)
+  return options.of == "message" and next(options, next(options)) == nil
+end
+
 local function check_take(key, count, options)
   if type(key) ~= "string" then
     error(("take: the key is a %s; it must be a string, or nil for no limit"):format(type(key)), 3)
@@ -189,7 +194,10 @@ local function check_take(key, count, options)
   if type(count) ~= "number" or not (count > 0 and count <= 1e9) then
     error(("take: %s units; give a number above 0"):format(tostring(count)), 3)
   end
-  for name, value in pairs(options or {}) do
+  if options == nil or is_of_message(options) then
+    return
+  end
+  for name, value in pairs(options) do
     if name ~= "of" or value ~= "message" then
       error(("take: unknown option %s = %s; there is of = \"message\""):format(tostring(name), tostring(value)), 3)
     end

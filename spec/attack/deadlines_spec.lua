@@ -1,5 +1,6 @@
 --- A peer that makes a little progress for ever, and peers that take all the places: each step has an end, and each
 --- listener and each MTA has its part.
+-- Takes long.
 local lfs = require "lfs"
 local socket = require "socket"
 

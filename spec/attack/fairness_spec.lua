@@ -1,5 +1,6 @@
 --- One connection that sends more than its share: the others are served meanwhile, and no worker is killed for it.
 --- SLOW=1 also lets timers and tasks come due together.
+-- Takes long.
 local host = require "spec.support.host"
 local mta_client = require "spec.support.mta_client"
 local process = require "spec.support.process"

@@ -1,5 +1,6 @@
 -- A peer that makes the host hold as much as it can, against memory_held: the worker stays below it, others are served,
 -- the attacker is answered with a temporary failure or read no further, and everything is given back.
+-- Takes long.
 local host = require "spec.support.host"
 local mta_client = require "spec.support.mta_client"
 

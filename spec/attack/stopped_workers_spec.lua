@@ -1,5 +1,6 @@
 -- Workers that are stopped (SIGSTOP, a terminal, a debugger): said, shown, replaced, left out of reloads, and never
 -- serving what is old when they go on.
+-- Takes long.
 local posix_poll = require "posix.poll"
 local posix_socket = require "posix.sys.socket"
 local posix_unistd = require "posix.unistd"

@@ -3,15 +3,19 @@
  *   rcpt_eom       only those two handlers
  *   every_handler  all of them, each touching its arguments
  *   quiet          with every_handler: asks for SMFIP_NR_HDR, as an expert would
+ *   limit          takes from a rate limit at end of message: buckets by key in a hash, behind a mutex
+ *   count          reads a value and counts another at end of message, in the same hash
  *   body=BYTES     replaces the body at end of message
  *   sleep=SECONDS  sleeps at end of message when the sender is asleep@example.org */
 #include <libmilter/mfapi.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 struct session {
@@ -23,7 +27,7 @@ struct session {
 static unsigned char *body;
 static size_t         body_size;
 static unsigned       sleep_seconds;
-static bool           is_quiet;
+static bool           is_quiet, is_limited, is_counted;
 
 static struct session *session_of(SMFICTX *ctx)
 {
@@ -98,10 +102,72 @@ static sfsistat on_body(SMFICTX *ctx, unsigned char *chunk, size_t size)
 	return SMFIS_CONTINUE;
 }
 
+/* ---- what all threads share: numbers by key ---- */
+
+#define BUCKETS 4096u
+
+struct entry {
+	struct entry *next;
+	double        value;
+	char          key[];
+};
+
+static struct entry   *entries[BUCKETS];
+static pthread_mutex_t entries_mutex = PTHREAD_MUTEX_INITIALIZER;
+
+/* The number of a key, 0 when it is new; NULL without memory. The mutex is held. */
+static double *value_of(const char *key)
+{
+	uint32_t h = 2166136261u;
+	for (const char *c = key; *c != '\0'; c++)
+		h = (h ^ (unsigned char)*c) * 16777619u;
+	for (struct entry *e = entries[h % BUCKETS]; e != NULL; e = e->next)
+		if (strcmp(e->key, key) == 0)
+			return &e->value;
+	struct entry *e = malloc(sizeof *e + strlen(key) + 1);
+	if (e == NULL)
+		return NULL;
+	strcpy(e->key, key);
+	e->value = 0;
+	e->next = entries[h % BUCKETS];
+	entries[h % BUCKETS] = e;
+	return &e->value;
+}
+
+/* GCRA with a million units a second and a bucket of as many. */
+static bool take(const char *key)
+{
+	const double interval = 1e-6, whole = 1;
+	struct timespec t;
+	clock_gettime(CLOCK_REALTIME, &t);
+	double now = (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+	pthread_mutex_lock(&entries_mutex);
+	double *full_at = value_of(key);
+	double next = (full_at != NULL && *full_at > now ? *full_at : now) + interval;
+	bool ok = full_at != NULL && next - now <= whole;
+	if (ok)
+		*full_at = next;
+	pthread_mutex_unlock(&entries_mutex);
+	return ok;
+}
+
+static bool read_and_count(const char *read, const char *count)
+{
+	pthread_mutex_lock(&entries_mutex);
+	double *value = value_of(read), *sum = value_of(count);
+	bool ok = value != NULL && sum != NULL && *value == 0;
+	if (ok)
+		++*sum;
+	pthread_mutex_unlock(&entries_mutex);
+	return ok;
+}
+
 static sfsistat on_eom(SMFICTX *ctx)
 {
 	struct session *s = session_of(ctx);
 	char count[16];
+	if ((is_limited && !take("account")) || (is_counted && !read_and_count("blocked", "account")))
+		return SMFIS_TEMPFAIL;
 	if (s->sleeps)
 		sleep(sleep_seconds);
 	snprintf(count, sizeof count, "%u", s->recipients);
@@ -156,6 +222,10 @@ static void take_work(const char *word)
 	} else if (strcmp(word, "quiet") == 0) {
 		is_quiet = true;
 		filter.xxfi_negotiate = on_negotiate;
+	} else if (strcmp(word, "limit") == 0) {
+		is_limited = true;
+	} else if (strcmp(word, "count") == 0) {
+		is_counted = true;
 	} else if (strncmp(word, "body=", 5) == 0) {
 		body_size = strtoul(word + 5, NULL, 0);
 		body = malloc(body_size);

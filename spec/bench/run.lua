@@ -5,7 +5,7 @@
 ---
 --- usage: luajit spec/bench/run.lua [--quick] [--only WORD] [--save FILE] [--docs FILE] [--host NAME=PROGRAM]...
 ---   --quick   one short round of each workload, less than two minutes; else five rounds, less than fifteen
----   --only    workloads whose name has WORD in it
+---   --only    workloads whose name has WORD in it; "shared": those with a limit or a store, and those beside them
 ---   --save    a further file for the tables; default build/bench/tables.md
 ---   --docs    a file whose part between "bench: begin" and "bench: end" becomes the tables
 ---   --host    another moonmilter to compare with, such as one built before a change; default
@@ -36,6 +36,10 @@ local STEPS_RCPT_EOM, STEPS_EVERY = 0x100777, 0x100480
 local WORKLOADS = {
   { name = "rcpt and eom only", script = "rcpt_eom", work = "rcpt_eom", steps = STEPS_RCPT_EOM, others = true,
     load = "--edits 1", targets = { libmilter = 1 / 2 } },
+  { name = "outgoing limit, every message", script = "limit", work = "rcpt_eom limit", steps = STEPS_RCPT_EOM,
+    load = "--edits 1", beside = "rcpt and eom only", targets = { libmilter = 1 / 2, beside = 1.25 } },
+  { name = "store get and incr, every message", script = "store", work = "rcpt_eom count", steps = STEPS_RCPT_EOM,
+    load = "--edits 1", beside = "rcpt and eom only", targets = { libmilter = 1 / 2 } },
   { name = "every handler", script = "every_handler", work = "every_handler", steps = STEPS_EVERY, others = true,
     quiet = true, load = "--edits 1", targets = { libmilter = 1 / 5, responder = 1.6 } },
   { name = "every handler, logging each message", script = "every_handler", work = "every_handler", steps = STEPS_EVERY,
@@ -50,6 +54,8 @@ local WORKLOADS = {
     load = "--edits 1 --lockstep", targets = { libmilter = 1 / 2.5 } },
   { name = "every handler, 1 message a connection", script = "every_handler", work = "every_handler",
     steps = STEPS_EVERY, load = "--edits 1 --messages-per-connection 1", targets = { libmilter = 1 / 2 } },
+  { name = "every handler and outgoing limit", script = "every_handler_limit", work = "every_handler limit",
+    steps = STEPS_EVERY, load = "--edits 1", beside = "every handler", targets = { libmilter = 1 / 5, beside = 1.25 } },
   { name = "new body of 64 KB", script = "replace_body_64k", work = "rcpt_eom body=65536", steps = 0x10077f,
     body = 65536, load = "", targets = {} },
   { name = "new body of 5 MB", script = "replace_body_5m", work = "rcpt_eom body=5242880", steps = 0x10077f,
@@ -467,6 +473,31 @@ local function ratio_table(results, host)
   end
 end
 
+--- What a workload costs more than the one that does the same without it.
+local function beside_table(results, host)
+  local rows = {}
+  for _, workload in ipairs(WORKLOADS) do
+    local with, without = results[workload.name], results[workload.beside]
+    if with and without then
+      local cells = {}
+      for _, name in ipairs { host, "libmilter" } do
+        local a, b = with[name] or {}, without[name] or {}
+        cells[#cells + 1] = cell(ratio(a.cpu, b.cpu), "%.2f")
+      end
+      local limit = workload.targets.beside
+      rows[#rows + 1] = ("| %s | %s | %s%s | %s |"):format(workload.name, workload.beside, cells[1],
+        limit and (" (≤ %.2f)"):format(limit) or "", cells[2])
+    end
+  end
+  if #rows == 0 then return end
+  say ""
+  say("**CPU of a message with what all workers share, as a multiple of the same without** (in brackets what is promised)")
+  say ""
+  say("| workload | without | %s | libmilter |", host)
+  say "|---|---|---:|---:|"
+  for _, row in ipairs(rows) do say("%s", row) end
+end
+
 local function idle_table(idle)
   say ""
   say "**10,000 idle sessions**, each"
@@ -537,6 +568,12 @@ local function replace_in_docs(path, text)
 end
 
 local function wanted(name)
+  if options.only == "shared" then
+    for _, workload in ipairs(WORKLOADS) do
+      if workload.beside and (name == workload.name or name == workload.beside) then return true end
+    end
+    return false
+  end
   return not options.only or name:find(options.only, 1, true) ~= nil
 end
 
@@ -559,7 +596,10 @@ local idle = wanted "idle" and measure_idle()
 local asleep = wanted "asleep" and measure_asleep()
 local workers = wanted "workers" and options.hosts[1] and measure_workers(options.hosts[1])
 
-for _, host in ipairs(options.hosts) do ratio_table(results, host.name) end
+for _, host in ipairs(options.hosts) do
+  ratio_table(results, host.name)
+  beside_table(results, host.name)
+end
 if idle then idle_table(idle) end
 if asleep then asleep_table(asleep) end
 if workers then workers_table(workers) end

@@ -8,6 +8,7 @@
 ---   kept      the filter's socket stays open while the filter is away; also its own MTA
 ---   messages  minimum number of messages (20)
 ---   alone     messages that make trouble fail alone: no worker dies, no other message is deferred
+---   counts    every message takes from a limit and counts in a store; counts.lua audits the sums
 ---   rules     for the audit
 ---   masters_die   no process counts the lost sessions
 ---   is_free   no message gets even a temporary failure
@@ -20,6 +21,7 @@ local lfs = require "lfs"
 local posix_signal = require "posix.signal"
 local socket = require "socket"
 
+local counts = require "spec.ledger.counts"
 local mta_client = require "spec.support.mta_client"
 local peers = require "spec.ledger.peers"
 local process = require "spec.support.process"
@@ -85,6 +87,11 @@ end
 local function write_generation(w, n)
   w:write { ["10-ledger.lua"] = w:source("generation" .. n) }
   w:reload()
+end
+
+-- Reloads, and every third time the death of a worker.
+local function reload_and_kill(w, n)
+  if n % 3 == 0 then kill_a_worker(w) else write_generation(w, n) end
 end
 
 local BROKEN = {
@@ -242,6 +249,12 @@ return {
     kinds = EVERY_KIND, stages = "eom",
     every = 0.05, strike = write_generation,
     enough = function(w) return w:count '"event":"reload"[^\n]*"ok"' >= 3 end },
+  { name = "while limits and stores are used, workers are killed and scripts reloaded", seconds = 3,
+    kinds = EVERY_KIND, stages = "mail,rcpt,eom", counts = true, every = 0.1, arguments = { "--workers=3" },
+    strike = reload_and_kill, enough = function(w)
+      return w:count "above the limit" >= 20 and w:deaths() >= 3 and w:count '"event":"reload"[^\n]*"ok"' >= 3
+        and counts.torn(w:shared "store dump tally", w:workers()) >= 1
+    end },
   { name = "while broken scripts are loaded", is_free = true, seconds = 1, kinds = EVERY_KIND,
     stages = "eom", every = 0.05, arguments = { "--cpu_session=0.5", "--hang_timeout=1" }, strike = reload_broken,
     enough = function(w) return (w.seen.refused or 0) >= #BROKEN end },

@@ -6,6 +6,7 @@
 local socket = require "socket"
 
 local FAULTS = require "spec.ledger.faults"
+local counts = require "spec.ledger.counts"
 local filter = require "spec.mta.filter"
 local ledger = require "spec.ledger.ledger"
 local postfix = require "spec.mta.postfix"
@@ -34,7 +35,7 @@ end
 local function play(w, fault)
   math.randomseed(7)
   w.options = { kinds = fault.kinds, stages = fault.stages, stay = fault.stay, arguments = fault.arguments,
-    through = fault.through }
+    through = fault.through, counts = fault.counts and counts.SOURCE }
   w:begin(w.options)
   local began, strikes = socket.gettime(), 0
   local till = began + (SLOW and (fault.long or 15) or fault.seconds)
@@ -53,9 +54,10 @@ local function play(w, fault)
   local sources = w:finish(fault.settle)
   local deaths, lost = w:deaths()
   if fault.masters_die then lost = lost + world.CLIENTS * #w.filters end -- and no process is left to count
-  local rules = { lost = lost }
+  local rules = { lost = lost, is_limited = fault.counts }
   for name, value in pairs(fault.rules or {}) do rules[name] = value end
   local wrong, sums = ledger.audit(sources, rules)
+  if fault.counts then counts.audit(sources, { lost = lost, deaths = deaths }, wrong) end
   for _, sentence in ipairs(w.found) do wrong[#wrong + 1] = sentence end
   write_figures(w, fault, sums, strikes, deaths, wrong)
   assert.same({}, wrong)

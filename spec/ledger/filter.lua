@@ -5,10 +5,11 @@ local milter = require "moonmilter"
 
 local MARK = "start"
 local STAY = 0.02 -- seconds for which a first attempt waits at its stage
+local COUNTS = nil -- of counts.lua, when each message takes from a limit and counts in a store
 
 local FIELD_TAKES = 0.0005 -- seconds; ten of them are a turn of the loop (MM_TURN)
 
-ffi.cdef "struct ledger_time { long s, ns; }; int clock_gettime(int, struct ledger_time *);"
+ffi.cdef "struct ledger_time { long s, ns; }; int clock_gettime(int, struct ledger_time *); int getpid(void);"
 local time = ffi.new "struct ledger_time"
 local function now()
   ffi.C.clock_gettime(1, time)
@@ -27,6 +28,34 @@ local TROUBLES = {
   raise = function() error "on purpose" end,
   long = function() milter.sleep(60) end,
 }
+
+-- ---- what all workers share ----
+
+local shared, churn, tally
+if COUNTS then
+  local limit, store = require "moonmilter.limit", require "moonmilter.store"
+  shared = limit.new { name = "ledger", rate = "1/1d", burst = COUNTS.limit }
+  churn, tally = limit.new { name = "churn", rate = "1/1d", burst = 1e9 }, store.open "tally"
+end
+
+-- A message of a client's block takes a unit of that block; above the limit, it is refused at its end.
+local function take(m)
+  local number = tonumber(m.token and m.token:match "%d+$")
+  if not shared or not number then return end
+  m.block = "block" .. math.floor((number - 1) / COUNTS.block)
+  m.is_above = not shared:take(m.block, { of = "message" })
+end
+
+-- So many takes and counts that a worker that is killed dies in one of them.
+local function count()
+  local worker = "worker" .. ffi.C.getpid()
+  for _ = 1, shared and COUNTS.churn or 0 do
+    churn:take "all"
+    tally:incr(worker)
+  end
+end
+
+-- ---- handlers ----
 
 -- The message is at its stage for the first time: wait, or make trouble.
 local function stand(ctx, stage)
@@ -50,6 +79,7 @@ function on_mail(ctx, sender)
   local m = ctx.message
   m.token, m.kind, m.at, m.attempt = sender:match "^(%l+%-[%w-]+)%.(%l+)%.(%l+)%.(%d+)@"
   m.bytes, m.fields = 0, 0
+  take(m)
   stand(ctx, "mail")
 end
 
@@ -84,15 +114,22 @@ local VERDICTS = {
   end,
 }
 
+local function is_passed(m)
+  return not VERDICTS[m.kind] or m.kind == "later" and m.attempt ~= "1"
+end
+
 function on_eom(ctx)
   local m = ctx.message
   if not m.token then return end
   ctx:add_header("X-First", "1")
   ctx:add_header("X-Echo", ("%s %s %d %d"):format(ctx.sender, ctx.recipients[1].address, m.bytes, m.fields))
+  count()
   stand(ctx, "eom")
+  if m.is_above then return ctx:reject(550, "5.7.1", "above the limit") end
   if VERDICTS[m.kind] then VERDICTS[m.kind](ctx) end
   ctx:change_header("Subject", 1, "kept by " .. MARK)
   local line = "new body of " .. m.token .. "\r\n"
   ctx:replace_body(line:rep(m.kind == "large" and 80000 or m.bytes > 65535 and 2000 or 1))
   ctx:add_header("X-Last", "2")
+  if m.block and is_passed(m) then tally:incr(m.block) end
 end

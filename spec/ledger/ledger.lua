@@ -27,13 +27,15 @@ function ledger.read_clients(paths)
   return attempts, ended
 end
 
---- Our outcome lines (log_format = "json") by the attempt's name: a list for each.
+--- Our outcome lines (log_format = "json") by the attempt's name: a list for each. number: which line of all it is.
 function ledger.read_log(text)
-  local lines = {}
+  local lines, count = {}, 0
   for line in text:gmatch "[^\n]+" do
     local ok, entry = pcall(json.decode, line)
     local id = ok and type(entry) == "table" and entry.event == "message" and message.parse(entry.from or "")
     if id then
+      count = count + 1
+      entry.number = count
       lines[id.name] = lines[id.name] or {}
       table.insert(lines[id.name], entry)
     end
@@ -103,6 +105,14 @@ end
 
 -- ---- the audit ----
 
+-- What a message that comes above a limit gets, whatever its kind (counts.lua judges whether it was above).
+local ABOVE = { code = 550, copies = 0, text = "above the limit" }
+
+local function kind_of(attempt, rules)
+  if rules.is_limited and (attempt.text or ""):find(ABOVE.text, 1, true) then return ABOVE end
+  return message.KINDS[attempt.id.kind]
+end
+
 -- A message's attempts in order, with the entries of the four sources for each.
 local function join(sources, say)
   local messages, order = {}, {}
@@ -149,7 +159,7 @@ end
 
 -- One attempt: do reply, our line, the MTA's log and the copies agree?
 local function judge_attempt(attempt, rules, sums, say)
-  local name, kind = attempt.id.name, message.KINDS[attempt.id.kind]
+  local name, kind = attempt.id.name, kind_of(attempt, rules)
   local line = verdict_line(attempt, say)
   local code = attempt.code
   local is_taken = code == 250
@@ -213,7 +223,8 @@ end
 
 -- The permitted outcomes of a message, with the filter present and, with may_pass, without it.
 local function judge_message(m, rules, sums, say)
-  local kind, last = message.KINDS[m.kind], m.attempts[#m.attempts]
+  local last = m.attempts[#m.attempts]
+  local kind = kind_of(last, rules)
   local copies, broken, untouched = 0, 0, 0
   for _, attempt in ipairs(m.attempts) do
     copies = copies + #attempt.copies
@@ -245,8 +256,9 @@ end
 
 --- sources: attempts, lines, mta (as the readers return them), delivered (messages of the sink).
 --- rules: may_pass (mail may go through untouched while the filter is away), may_break (sessions of clients may break,
---- so a message may be delivered without a reply to the client), lost (sessions that ended with a worker: so many
---- messages may lack a line, or have a verdict that the MTA did not take).
+--- so a message may be delivered without a reply to the client), is_limited (a limit may refuse any message),
+--- lost (sessions that ended with a worker: so many messages may lack a line, or have a verdict that the MTA did not
+--- take).
 ---@return string[] wrong, table sums
 function ledger.audit(sources, rules)
   rules = rules or {}

@@ -46,9 +46,10 @@ function world.start(mta_module, options)
   return self
 end
 
---- The filter's source: a mark that shows which generation edited, and how long it waits at a stage.
-function methods.source(_, mark, stay)
-  return (FILTER:gsub('MARK = "start"', ("MARK = %q"):format(mark)):gsub("STAY = [%d.]+", "STAY = " .. (stay or 0.02)))
+--- The filter's source: a mark that shows which generation edited, how long it waits at a stage, what it counts.
+function methods:source(mark, stay)
+  return (FILTER:gsub('MARK = "start"', ("MARK = %q"):format(mark)):gsub("STAY = [%d.]+", "STAY = " .. (stay or 0.02))
+    :gsub("COUNTS = nil", "COUNTS = " .. (self.counts or "nil")))
 end
 
 --- Starts the filter, always at the same address.
@@ -108,6 +109,14 @@ function methods:held()
   return sum
 end
 
+--- Lines of `moonmilter ctl` about what the serving filter's workers share, such as those of "limit show ledger".
+function methods:shared(request)
+  local pipe = assert(io.popen(("%s ctl --control %s %s 2>&1"):format(filter.host_program(), self.control, request)))
+  local text = pipe:read "*a"
+  pipe:close()
+  return text
+end
+
 --- Process ids of the serving filter's workers.
 function methods:workers()
   local pid = self.filter.child:pid()
@@ -134,12 +143,12 @@ function methods:sessions()
   return list
 end
 
---- Begins a run: filter and clients. options: kinds, stages ("one,two,…"), arguments, stay, through
+--- Begins a run: filter and clients. options: kinds, stages ("one,two,…"), arguments, stay, through, counts
 function methods:begin(options)
   runs = runs + 1
   self.run = ("%s%d"):format(self.kind:sub(1, 1), runs)
   self.filters, self.mark = {}, #self.mta:log()
-  self.found, self.seen = {}, {}
+  self.found, self.seen, self.counts = {}, {}, options.counts
   self.files, self.clients = {}, {}
   self:serve(options)
   for i = 1, CLIENTS do
@@ -178,6 +187,8 @@ function methods:finish(settle)
   if settle then settle(self) end
   assert(self.mta:wait_idle(30))
   return {
+    limits = self.counts and { self:shared "limit show ledger ''", self:shared "limit show churn all" },
+    tally = self.counts and self:shared "store dump tally",
     attempts = attempts, lines = ledger.read_log(self:log()), delivered = delivered_in(self),
     mta = ledger.read_mta[self.kind](self.mta:log():sub(self.mark + 1)),
   }
