@@ -4,12 +4,12 @@
 
 #include "bind/packed.h"
 #include "state/bucket.h"
+#include "state/key.h"
 #include "state/stores.h"
 
 #include <lauxlib.h>
 #include <lua.h>
 #include <math.h>
-#include <openssl/sha.h>
 #include <unistd.h>
 
 struct use {
@@ -20,18 +20,6 @@ struct use {
 	char              short_key[MM_STORE_KEY_MAX];  /* of a key that is longer: its beginning and its SHA-256 */
 };
 
-/* What keys are made of comes from mail; a long one is not an error. The result is BORROWED from key or from to. */
-static struct mm_text shorten(struct mm_text key, size_t most, char *to)
-{
-	unsigned char hash[SHA256_DIGEST_LENGTH];
-	if (key.size <= most)
-		return key;
-	SHA256((const unsigned char *)key.bytes, key.size, hash);
-	memcpy(to, key.bytes, most - sizeof hash);
-	memcpy(to + most - sizeof hash, hash, sizeof hash);
-	return (struct mm_text){ to, most };
-}
-
 /* The store at index 1 and the key at index 2. */
 static void check_use(lua_State *L, struct use *u)
 {
@@ -41,7 +29,7 @@ static void check_use(lua_State *L, struct use *u)
 	u->now = mm_clock_wall();
 	if (u->store == NULL)
 		luaL_error(L, "store: no such store");
-	u->key = lua_gettop(L) >= 2 ? shorten(mm_check_text(L, 2), MM_STORE_KEY_MAX, u->short_key) : mm_text_of("");
+	u->key = lua_gettop(L) >= 2 ? mm_key_shorten(mm_check_text(L, 2), MM_STORE_KEY_MAX, u->short_key) : mm_text_of("");
 }
 
 /* ORDER STORE_RESULT */
@@ -339,7 +327,7 @@ static struct mm_buckets *check_buckets(lua_State *L, struct mm_text *key, char 
 {
 	struct mm_generation *g = mm_generation_of(L);
 	struct mm_fault why;
-	*key = shorten(mm_check_text(L, 1), MM_BUCKET_KEY_MAX, short_key);
+	*key = mm_key_shorten(mm_check_text(L, 1), MM_BUCKET_KEY_MAX, short_key);
 	struct mm_buckets *b = g->settings.stores == NULL ? NULL
 		: mm_stores_buckets(g->settings.stores, g->settings.milter_name, &why);
 	if (b == NULL)
@@ -352,7 +340,7 @@ static int fail_busy(lua_State *L)
 	return mm_push_failure(L, "another process holds the limits and does not run", "busy");
 }
 
-/* store.take(key, count, interval, capacity) -> ok, remaining, retry_after, crossed | nil, text, code */
+/* store.take(key, count, interval, capacity, looks) -> ok, remaining, retry_after, crossed | nil, text, code */
 static int store_take(lua_State *L)
 {
 	char short_key[MM_BUCKET_KEY_MAX];
@@ -360,7 +348,7 @@ static int store_take(lua_State *L)
 	struct mm_buckets *all = check_buckets(L, &key, short_key);
 	struct mm_bucket b = {
 		.count = luaL_checknumber(L, 2), .interval = luaL_checknumber(L, 3),
-		.capacity = luaL_checknumber(L, 4), .now = mm_clock_wall(),
+		.capacity = luaL_checknumber(L, 4), .looks = lua_toboolean(L, 5), .now = mm_clock_wall(),
 	};
 	if (!mm_buckets_take(all, key, &b))
 		return fail_busy(L);

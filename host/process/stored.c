@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "state/bucket.h"
 #include "state/describe.h"
+#include "state/key.h"
 #include "state/stores.h"
 
 #include <math.h>
@@ -108,10 +109,12 @@ static void store_stat(struct request *r)
 
 static void store_get(struct request *r)
 {
+	char to[MM_STORE_KEY_MAX];
+	struct mm_text key = mm_key_shorten(mm_text_of(r->words[2]), sizeof to, to);
 	struct mm_record record;
-	enum mm_store_result result = mm_store_get(r->store, mm_text_of(r->words[2]), r->now, &record);
+	enum mm_store_result result = mm_store_get(r->store, key, r->now, &record);
 	if (result == MM_STORE_DONE)
-		say_record(r, mm_text_of(r->words[2]), &record);
+		say_record(r, key, &record);
 	end_with(r, result);
 }
 
@@ -142,7 +145,8 @@ static enum mm_store_result delete_key(struct request *r, struct mm_text key)
 
 static void store_delete(struct request *r)
 {
-	end_with(r, delete_key(r, mm_text_of(r->words[2])));
+	char to[MM_STORE_KEY_MAX];
+	end_with(r, delete_key(r, mm_key_shorten(mm_text_of(r->words[2]), sizeof to, to)));
 }
 
 static void store_clear(struct request *r)
@@ -227,8 +231,9 @@ static void limit_top(struct request *r)
 
 static void limit_reset(struct request *r)
 {
-	char key[1024];
-	bool was_there = false, good = mm_buckets_fill(r->buckets, bucket_key(r, key, sizeof key), r->now, &was_there);
+	char words[1024], to[MM_BUCKET_KEY_MAX];
+	struct mm_text key = mm_key_shorten(bucket_key(r, words, sizeof words), sizeof to, to);
+	bool was_there = false, good = mm_buckets_fill(r->buckets, key, r->now, &was_there);
 	end_with(r, !good ? MM_STORE_BUSY : was_there ? MM_STORE_DONE : MM_STORE_NONE);
 }
 

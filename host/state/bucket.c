@@ -32,9 +32,9 @@ void mm_bucket_take(struct mm_bucket *b, double *full_at, bool *was_crossed)
 	b->ok = wanted <= whole + ROUNDING;
 	b->crossed = !b->ok && !*was_crossed;
 	b->retry_after = b->ok ? 0 : b->count > b->capacity ? INFINITY : wanted - whole;
-	double left = b->ok ? fmax(wanted, 0) : missing;
+	double left = b->ok && !b->looks ? fmax(wanted, 0) : missing;
 	b->remaining = floor((whole - left + ROUNDING) / b->interval);
-	if (b->count == 0)
+	if (b->looks)
 		return;
 	*full_at = b->now + left;
 	*was_crossed = *was_crossed || b->crossed;
@@ -164,9 +164,10 @@ bool mm_buckets_fill(struct mm_buckets *all, struct mm_text key, double now, boo
 	return true;
 }
 
+/* A size that is too large is a damaged file's. */
 static bool begins_with(const struct slot *s, struct mm_text prefix)
 {
-	return s->key_size >= prefix.size && memcmp(s->key, prefix.bytes, prefix.size) == 0;
+	return s->key_size <= sizeof s->key && s->key_size >= prefix.size && memcmp(s->key, prefix.bytes, prefix.size) == 0;
 }
 
 bool mm_buckets_each(struct mm_buckets *all, struct mm_text prefix, double now,

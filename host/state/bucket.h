@@ -18,7 +18,8 @@ struct mm_bucket {
 	/* given */
 	double interval;        /* seconds, > 0 */
 	double capacity;        /* units, >= 1 */
-	double count;           /* units to take; below 0: to give back; 0: only look */
+	double count;           /* units to take; below 0: to give back */
+	bool   looks;           /* takes nothing */
 	double now;             /* seconds since 1970 */
 	/* found */
 	bool   ok;              /* taken, or would have been */

@@ -1,6 +1,7 @@
 #include "state/mirror.h"
 
 #include "base/buffer.h"
+#include "state/file.h"
 #include "state/store.h"
 
 #include <errno.h>
@@ -18,6 +19,8 @@
 #define PATH_SIZE    4096
 #define SLICE_KEYS   256u               /* copied with the store's lock held: a fraction of a millisecond */
 #define SLICE_SIZE   (1u << 20)         /* bytes; likewise */
+#define LAST_TRIES   40                 /* until another copyist must have made a round */
+#define LAST_WAIT_US 50000
 
 /* A record on its way: sizes, then the key, then the record. */
 struct item {
@@ -36,6 +39,7 @@ struct mm_mirror {
 	char             after[MM_STORE_KEY_MAX];       /* the last key of the slice */
 	size_t           after_size;
 	char             path[PATH_SIZE];
+	char             reason[160];   /* why the store failed in this round; "": it did not */
 	uint64_t         size_max;
 
 	pthread_t        thread;
@@ -55,19 +59,6 @@ static bool path_of(char *to, const char *directory, const char *name, const cha
 
 /* ---- restore ---- */
 
-static int copy_out(const char *from, const char *to)
-{
-	MDB_env *env;
-	int error = mdb_env_create(&env);
-	if (error != 0)
-		return error;
-	error = mdb_env_open(env, from, MDB_NOSUBDIR | MDB_NOLOCK | MDB_RDONLY, 0600);
-	if (error == 0)
-		error = mdb_env_copy2(env, to, MDB_CP_COMPACT);
-	mdb_env_close(env);
-	return error;
-}
-
 bool mm_mirror_restore(const char *disk, const char *memory, const char *name, struct mm_fault *why)
 {
 	char from[PATH_SIZE], to[PATH_SIZE], draft[PATH_SIZE], suffix[32];
@@ -75,10 +66,10 @@ bool mm_mirror_restore(const char *disk, const char *memory, const char *name, s
 	if (!path_of(from, disk, name, ".mdb", why) || !path_of(to, memory, name, ".mdb", why)
 	    || !path_of(draft, memory, name, suffix, why))
 		return false;
-	if (access(to, F_OK) == 0 || access(from, F_OK) != 0)
+	if (access(to, F_OK) == 0 || mm_file_is_absent(from))
 		return true;
 	unlink(draft);
-	int error = copy_out(from, draft);
+	int error = mm_file_copy(from, draft);
 	/* a link, unlike a rename, does not replace what another process has just made */
 	if (error == 0 && link(draft, to) != 0 && errno != EEXIST)
 		error = errno;
@@ -125,66 +116,98 @@ static int write_slice(struct mm_mirror *m, MDB_txn *t)
 	return error;
 }
 
-/* Copies what the store has noted into the transaction. *result: of the store. */
-static int copy_changes(struct mm_mirror *m, MDB_txn *t, enum mm_store_result *result)
+/* Copies what the round is about into the transaction. *result: of the store. */
+static int copy_changes(struct mm_mirror *m, MDB_txn *t, bool is_full, enum mm_store_result *result)
 {
-	bool left = true, is_new = true;
-	int error = 0;
+	bool left = true;
+	int error = is_full ? mdb_drop(t, m->records, 0) : 0;
 	m->after_size = 0;
 	while (left && error == 0) {
 		size_t had = m->after_size;
 		mm_buffer_clear(&m->slice);
-		*result = mm_store_changed(m->store, is_new, (struct mm_text){ m->after, had }, SLICE_KEYS, take_item,
-			m, &left);
+		*result = mm_store_each_of_round(m->store, is_full, (struct mm_text){ m->after, had }, SLICE_KEYS,
+			take_item, m, &left);
 		if (*result != MM_STORE_DONE)
 			return 0;
 		if (m->slice.failed) {
 			mm_buffer_free(&m->slice);
 			return ENOMEM;
 		}
-		is_new = false;
 		error = write_slice(m, t);
 	}
 	return error;
 }
 
-static int run_round(struct mm_mirror *m, bool *changed)
+/* A store that is busy is asked again in the next round. */
+static int error_of(struct mm_mirror *m, enum mm_store_result result)
+{
+	if (result == MM_STORE_BROKEN)
+		snprintf(m->reason, sizeof m->reason, "%s", mm_store_why(m->store));
+	return result == MM_STORE_BROKEN ? EIO : result == MM_STORE_FULL ? MDB_MAP_FULL : 0;
+}
+
+static int run_round(struct mm_mirror *m)
 {
 	MDB_txn *t;
-	enum mm_store_result result = MM_STORE_DONE;
+	bool is_full = false;
+	m->reason[0] = '\0';
+	if (mm_store_is_copied(m->store))
+		return 0;
+	enum mm_store_result result = mm_store_begin_round(m->store, &is_full);
+	if (result != MM_STORE_DONE)
+		return error_of(m, result);
 	int error = mdb_txn_begin(m->disk, NULL, 0, &t);
 	if (error != 0)
 		return error;
-	error = copy_changes(m, t, &result);
-	*changed = m->after_size > 0;
-	if (error != 0 || result != MM_STORE_DONE || !*changed) {
+	error = copy_changes(m, t, is_full, &result);
+	if (error != 0 || result != MM_STORE_DONE) {
 		mdb_txn_abort(t);
-		return error != 0 ? error : result == MM_STORE_BUSY ? EBUSY : result == MM_STORE_DONE ? 0 : EIO;
+		return error != 0 ? error : error_of(m, result);
 	}
 	error = mdb_txn_commit(t);              /* waits for the disk */
+	return error != 0 ? error : error_of(m, mm_store_end_round(m->store, is_full));
+}
+
+/* *is_new: nothing was ever copied there. */
+static int open_records(struct mm_mirror *m, bool *is_new)
+{
+	MDB_txn *t;
+	int error = mdb_txn_begin(m->disk, NULL, 0, &t);
+	if (error != 0)
+		return error;
+	error = mdb_dbi_open(t, "records", 0, &m->records);
+	*is_new = error == MDB_NOTFOUND;
+	if (*is_new)
+		error = mdb_dbi_open(t, "records", MDB_CREATE, &m->records);
 	if (error == 0)
-		result = mm_store_forget_changed(m->store);
+		return mdb_txn_commit(t);
+	mdb_txn_abort(t);
 	return error;
+}
+
+/* What is in memory is newer than the copies and whole: damaged ones are made again. */
+static int set_damaged_aside(struct mm_mirror *m)
+{
+	char aside[PATH_SIZE + sizeof ".damaged"];
+	int error = mm_file_drop_beginning(m->path);
+	if (error != 0 || mm_file_is_absent(m->path) || mm_file_check(m->path) != MDB_CORRUPTED)
+		return error;
+	snprintf(aside, sizeof aside, "%s.damaged", m->path);
+	return rename(m->path, aside) == 0 ? 0 : errno;
 }
 
 static int open_disk(struct mm_mirror *m)
 {
-	MDB_txn *t = NULL;
-	int error = mdb_env_create(&m->disk);
+	bool is_new = false;
+	int error = set_damaged_aside(m);
 	if (error == 0)
-		error = mdb_env_set_maxdbs(m->disk, 1);
+		error = mm_file_open(&m->disk, m->path, 4 * m->size_max + (8u << 20), 0);
 	if (error == 0)
-		error = mdb_env_set_mapsize(m->disk, 2 * m->size_max + (8u << 20));
+		error = open_records(m, &is_new);
+	if (error == 0 && is_new)
+		error = error_of(m, mm_store_copy_all(m->store));
 	if (error == 0)
-		error = mdb_env_open(m->disk, m->path, MDB_NOSUBDIR | MDB_NOLOCK, 0600);
-	if (error == 0)
-		error = mdb_txn_begin(m->disk, NULL, 0, &t);
-	if (error == 0)
-		error = mdb_dbi_open(t, "records", MDB_CREATE, &m->records);
-	if (error == 0)
-		return mdb_txn_commit(t);
-	if (t != NULL)
-		mdb_txn_abort(t);
+		return 0;
 	if (m->disk != NULL)
 		mdb_env_close(m->disk);
 	m->disk = NULL;
@@ -199,7 +222,7 @@ static void tell(struct mm_mirror *m, int error)
 		return;
 	m->has_failed = error != 0;
 	m->has_news = true;
-	snprintf(m->news, sizeof m->news, "%s", error != 0 ? mdb_strerror(error) : "");
+	snprintf(m->news, sizeof m->news, "%s", error == 0 ? "" : m->reason[0] != '\0' ? m->reason : mdb_strerror(error));
 }
 
 static int copy_once(struct mm_mirror *m)
@@ -208,18 +231,20 @@ static int copy_once(struct mm_mirror *m)
 		m->is_copyist = flock(m->place, LOCK_EX | LOCK_NB) == 0;
 	if (!m->is_copyist)
 		return 0;
-	bool changed;
 	int error = m->disk == NULL ? open_disk(m) : 0;
-	return error != 0 ? error : run_round(m, &changed);
+	return error != 0 ? error : run_round(m);
 }
 
-/* The last rounds: one for a table that was left over, one for the present one. */
+/* The last rounds. Another process may be the copyist and end at the same time: it may not have seen our last changes.
+ * So we wait until they are copied, by whichever process. */
 static void copy_rest(struct mm_mirror *m)
 {
-	bool changed = true;
-	for (int i = 0; i < 3 && changed && m->is_copyist && m->disk != NULL; i++)
-		if (run_round(m, &changed) != 0)
+	for (int i = 0; i == 0 || (i < LAST_TRIES && !mm_store_is_copied(m->store)); i++) {
+		if (copy_once(m) != 0)
 			return;
+		if (!m->is_copyist)
+			usleep(LAST_WAIT_US);
+	}
 }
 
 static void *run(void *self)

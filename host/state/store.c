@@ -1,5 +1,6 @@
 #include "state/store.h"
 
+#include "state/file.h"
 #include "state/lock.h"
 
 #include <ctype.h>
@@ -13,6 +14,14 @@
 #define PAGES_SPARE    1024u            /* of the map beyond size_max: LMDB copies pages before it frees them */
 #define SWEEP_EACH     2u               /* records that each change looks at, whether they have ended */
 #define SWEEP_FULL     64u              /* the same when the table is full */
+#define EVICT_TRIES    16u              /* records that make room for a large one: a millisecond */
+
+/* What the mirror has to copy. The order of the changes is lost, so each value is safe against a crash after it. */
+enum copying {
+	COPY_CHANGED,                   /* the keys that are noted */
+	COPY_ALL_SOON,                  /* everything: nothing is noted now */
+	COPY_ALL_NOW,                   /* everything, which is under way; what changes meanwhile is noted */
+};
 
 /* Guarded by the lock, for all processes. */
 struct guarded {
@@ -20,6 +29,7 @@ struct guarded {
 	uint32_t changed_table;         /* 0 or 1: where changed keys are noted now */
 	uint32_t hand_size;
 	uint32_t is_mirrored;           /* somebody copies it: all note what they change */
+	uint32_t copying;               /* enum copying */
 	uint8_t  hand[MM_STORE_KEY_MAX + 1];    /* the key that the sweep looks at next */
 };
 
@@ -81,6 +91,19 @@ static bool take_patiently(struct mm_lock *lock)
 	return false;
 }
 
+/* With the lock: of two processes that make the file, the second would begin it again. */
+static bool open_locked(struct mm_store *s, const char *path, int *error)
+{
+	*error = mm_file_drop_beginning(path);
+	/* Our lock replaces LMDB's. NOSYNC gives up a whole file after a power cut, which a file in memory cannot have
+	 * anyway. */
+	if (*error == 0)
+		*error = mdb_env_open(s->env, path, MDB_NOSUBDIR | MDB_NOLOCK | MDB_NOSYNC | MDB_NOMEMINIT, 0600);
+	if (*error == 0)
+		*error = mm_file_fill_end(s->env, path);
+	return *error == 0 && open_tables(s, error);
+}
+
 static bool open_table(struct mm_store *s, const char *path, struct mm_fault *why)
 {
 	int error = mdb_env_create(&s->env);
@@ -88,17 +111,17 @@ static bool open_table(struct mm_store *s, const char *path, struct mm_fault *wh
 		error = mdb_env_set_maxdbs(s->env, 3);
 	if (error == 0)
 		error = mdb_env_set_mapsize(s->env, 2 * s->options.size_max + PAGES_SPARE * 4096);
-	/* Our lock replaces LMDB's. NOSYNC gives up a whole file after a power cut, which a file in memory cannot have
-	 * anyway. */
-	if (error == 0)
-		error = mdb_env_open(s->env, path, MDB_NOSUBDIR | MDB_NOLOCK | MDB_NOSYNC | MDB_NOMEMINIT, 0600);
 	if (error == 0 && !take_patiently(s->lock))
 		return mm_fault_set(why, MM_FAULT_RESOURCE, "store %s: another process holds its lock and does not run",
 			path);
 	if (error == 0) {
-		open_tables(s, &error);
+		s->shared->is_mirrored |= s->options.is_mirrored;
+		open_locked(s, path, &error);
 		mm_lock_give(s->lock);
 	}
+	if (error == MDB_CORRUPTED || error == MDB_INVALID || error == MDB_PAGE_NOTFOUND)
+		return mm_fault_set(why, MM_FAULT_RESOURCE, "store %s: the file is damaged (%s); stop every process "
+			"that uses it and remove it", path, mdb_strerror(error));
 	return error == 0 || mm_fault_set(why, MM_FAULT_RESOURCE, "store %s: %s", path, mdb_strerror(error));
 }
 
@@ -121,7 +144,6 @@ struct mm_store *mm_store_open(const char *directory, const char *name, const st
 	bool good = s->lock != NULL;
 	if (good) {
 		s->shared = mm_lock_guarded(s->lock);
-		s->shared->is_mirrored |= o->is_mirrored;
 		memcpy(path + strlen(path) - strlen("lock"), "mdb", sizeof "mdb");
 		good = open_table(s, path, why);
 	}
@@ -288,15 +310,22 @@ static bool begins_with(const MDB_val *k, struct mm_text prefix)
 	return k->mv_size >= prefix.size && memcmp(k->mv_data, prefix.bytes, prefix.size) == 0;
 }
 
+/* Only a damaged file has longer keys. */
+static int move(MDB_cursor *c, MDB_val *k, MDB_val *v, MDB_cursor_op op)
+{
+	int error = mdb_cursor_get(c, k, v, op);
+	return error == 0 && (k->mv_size == 0 || k->mv_size > MM_STORE_KEY_MAX) ? MDB_CORRUPTED : error;
+}
+
 /* The first key at or after a key; with is_after, after it. An empty key: the first of all. */
 static int seek(MDB_cursor *c, struct mm_text from, bool is_after, MDB_val *k, MDB_val *v)
 {
 	*k = val(from);
 	if (from.size == 0)
-		return mdb_cursor_get(c, k, v, MDB_FIRST);
-	int error = mdb_cursor_get(c, k, v, MDB_SET_RANGE);
+		return move(c, k, v, MDB_FIRST);
+	int error = move(c, k, v, MDB_SET_RANGE);
 	if (error == 0 && is_after && k->mv_size == from.size && memcmp(k->mv_data, from.bytes, from.size) == 0)
-		error = mdb_cursor_get(c, k, v, MDB_NEXT);
+		error = move(c, k, v, MDB_NEXT);
 	return error;
 }
 
@@ -317,7 +346,7 @@ enum mm_store_result mm_store_next(struct mm_store *s, struct mm_text after, str
 	MDB_val k, v;
 	error = seek(c, after.size > 0 ? after : prefix, after.size > 0, &k, &v);
 	while (error == 0 && begins_with(&k, prefix) && has_ended(&v, now))
-		error = mdb_cursor_get(c, &k, &v, MDB_NEXT);
+		error = move(c, &k, &v, MDB_NEXT);
 	if (error != 0)
 		r = fail(s, error);
 	else if (!begins_with(&k, prefix))
@@ -331,10 +360,32 @@ enum mm_store_result mm_store_next(struct mm_store *s, struct mm_text after, str
 
 /* ---- changes ---- */
 
+static uint64_t size_of(struct mm_store *s, MDB_txn *t, MDB_dbi table)
+{
+	MDB_stat stat;
+	if (mdb_stat(t, table, &stat) != 0)
+		return 0;
+	return (uint64_t)(stat.ms_branch_pages + stat.ms_leaf_pages + stat.ms_overflow_pages) * s->page_size;
+}
+
+/* The mirror will copy everything: which keys have changed need not be known. */
+static int plan_full_copy(struct mm_store *s, MDB_txn *t)
+{
+	s->shared->copying = COPY_ALL_SOON;
+	int error = mdb_drop(t, s->changed[0], 0);
+	return error == 0 ? mdb_drop(t, s->changed[1], 0) : error;
+}
+
+/* While the disk is full, or nobody copies, the noted keys must not take the room of the records. */
 static int note_change(struct mm_store *s, MDB_txn *t, MDB_val *k)
 {
 	MDB_val nothing = { 0, "" };
-	return s->shared->is_mirrored ? mdb_put(t, s->changed[s->shared->changed_table], k, &nothing, 0) : 0;
+	MDB_dbi table = s->changed[s->shared->changed_table & 1];
+	if (!s->shared->is_mirrored || s->shared->copying == COPY_ALL_SOON)
+		return 0;
+	if (size_of(s, t, table) > s->options.size_max / 8)
+		return plan_full_copy(s, t);
+	return mdb_put(t, table, k, &nothing, 0);
 }
 
 static int remove_key(struct mm_store *s, MDB_txn *t, struct mm_text key)
@@ -342,14 +393,6 @@ static int remove_key(struct mm_store *s, MDB_txn *t, struct mm_text key)
 	MDB_val k = val(key);
 	int error = mdb_del(t, s->records, &k, NULL);
 	return error == 0 ? note_change(s, t, &k) : error;
-}
-
-static uint64_t size_of(struct mm_store *s, MDB_txn *t)
-{
-	MDB_stat stat;
-	if (mdb_stat(t, s->records, &stat) != 0)
-		return 0;
-	return (uint64_t)(stat.ms_branch_pages + stat.ms_leaf_pages + stat.ms_overflow_pages) * s->page_size;
 }
 
 struct swept {
@@ -406,22 +449,38 @@ static int sweep(struct mm_store *s, MDB_txn *t, unsigned count, double now, str
 	return error == MDB_NOTFOUND ? 0 : error;
 }
 
-/* Before a record is added: removes ended ones, and when the table is full another, if that is its rule. */
-static int make_room(struct mm_store *s, MDB_txn *t, double now)
+/* Pages that a record takes beside those of small ones. */
+static uint64_t pages_of(const struct mm_store *s, const struct mm_record *next)
 {
+	size_t size = next->bytes.size + sizeof next->ends_at;
+	return size > s->page_size / 4 ? (size / s->page_size + 1) * s->page_size : 0;
+}
+
+/* Before a record is added or grows: removes ended ones, and when the table is full others, if that is its rule. A
+ * small one that goes frees no page, but the room for another small one: so a table that is full may be an eighth
+ * larger than size_max, and beyond that each small one that comes removes several. */
+static int make_room(struct mm_store *s, MDB_txn *t, double now, bool is_there, const struct mm_record *next)
+{
+	uint64_t full = s->options.size_max, more = pages_of(s, next);
 	struct swept w = { .victim_size = 0 };
-	int error = sweep(s, t, SWEEP_EACH, now, &w);
-	if (error != 0 || size_of(s, t) < s->options.size_max)
-		return error;
-	error = sweep(s, t, SWEEP_FULL, now, &w);
-	if (error != 0 || w.ended > 0)
-		return error;
-	if (s->options.when_full == MM_FULL_REFUSE || w.victim_size == 0) {
-		s->shared->refused++;
-		return MDB_MAP_FULL;
+	int error = is_there ? 0 : sweep(s, t, SWEEP_EACH, now, &w);
+	for (unsigned i = 0; error == 0; i++) {
+		if (size_of(s, t, s->records) + more < full + (i > 0 || is_there ? full / 8 : 0))
+			return 0;
+		w = (struct swept){ .victim_size = 0 };
+		error = sweep(s, t, SWEEP_FULL, now, &w);
+		if (error != 0 || (w.ended > 0 && i < EVICT_TRIES))
+			continue;
+		if (i == EVICT_TRIES && more == 0)
+			return 0;
+		if (s->options.when_full == MM_FULL_REFUSE || w.victim_size == 0 || i == EVICT_TRIES) {
+			s->shared->refused++;
+			return MDB_MAP_FULL;
+		}
+		s->shared->evicted++;
+		error = remove_key(s, t, (struct mm_text){ w.victim, w.victim_size });
 	}
-	s->shared->evicted++;
-	return remove_key(s, t, (struct mm_text){ w.victim, w.victim_size });
+	return error;
 }
 
 static int put(struct mm_store *s, MDB_txn *t, struct mm_text key, const struct mm_record *next)
@@ -435,13 +494,18 @@ static int put(struct mm_store *s, MDB_txn *t, struct mm_text key, const struct 
 	return note_change(s, t, &k);
 }
 
-static int apply(struct mm_store *s, MDB_txn *t, struct mm_text key, double now, bool is_there, enum mm_change what,
-	const struct mm_record *next)
+struct to_do {
+	enum mm_change   what;
+	bool             is_there, grows;
+	struct mm_record next;
+};
+
+static int apply(struct mm_store *s, MDB_txn *t, struct mm_text key, double now, const struct to_do *d)
 {
-	if (what == MM_CHANGE_DELETE)
-		return is_there ? remove_key(s, t, key) : 0;
-	int error = is_there ? 0 : make_room(s, t, now);
-	return error == 0 ? put(s, t, key, next) : error;
+	if (d->what == MM_CHANGE_DELETE)
+		return d->is_there ? remove_key(s, t, key) : 0;
+	int error = d->is_there && !d->grows ? 0 : make_room(s, t, now, d->is_there, &d->next);
+	return error == 0 ? put(s, t, key, &d->next) : error;
 }
 
 /* What one entry may take: LMDB keeps a large one in pages of its own, in a row. */
@@ -464,23 +528,26 @@ enum mm_store_result mm_store_change(struct mm_store *s, struct mm_text key, dou
 	bool is_there = error == 0;
 	if (!is_there && error != MDB_NOTFOUND)
 		return end_change(s, t, error);
-	struct mm_record old = { { NULL, 0 }, 0 }, next = { { "", 0 }, 0 };
+	struct mm_record old = { { NULL, 0 }, 0 };
+	struct to_do d = { .is_there = is_there, .next = { { "", 0 }, 0 } };
 	if (is_there)
 		old = record_of(&v);
+	size_t had = old.bytes.size;
 	bool is_live = is_there && !has_ended(&v, now);
 	if (is_live && !keep(s, &(MDB_val){ 0, "" }, &v, NULL, &old)) {
 		end_change(s, t, MDB_NOTFOUND);
 		return out_of_memory(s);
 	}
-	enum mm_change what = decide(self, is_live ? &old : NULL, &next);
-	if (what == MM_CHANGE_NOTHING) {
+	d.what = decide(self, is_live ? &old : NULL, &d.next);
+	d.grows = d.next.bytes.size > had;
+	if (d.what == MM_CHANGE_NOTHING) {
 		end_change(s, t, MDB_NOTFOUND);
 		return MM_STORE_DONE;
 	}
-	if (what == MM_CHANGE_PUT && is_too_large(s, &next))
+	if (d.what == MM_CHANGE_PUT && is_too_large(s, &d.next))
 		return end_change(s, t, MDB_MAP_FULL);
 	s->shared->changes++;
-	return end_change(s, t, apply(s, t, key, now, is_there, what, &next));
+	return end_change(s, t, apply(s, t, key, now, &d));
 }
 
 enum mm_store_result mm_store_remove_some(struct mm_store *s, struct mm_text prefix, unsigned count, bool *left)
@@ -516,7 +583,7 @@ enum mm_store_result mm_store_measure(struct mm_store *s, struct mm_store_figure
 	MDB_stat stat = { 0 };
 	int error = mdb_stat(s->reading, s->records, &stat);
 	*out = (struct mm_store_figures){
-		.count = stat.ms_entries, .size = size_of(s, s->reading), .size_max = s->options.size_max,
+		.count = stat.ms_entries, .size = size_of(s, s->reading, s->records), .size_max = s->options.size_max,
 		.changes = s->shared->changes, .refused = s->shared->refused,
 		.evicted = s->shared->evicted, .ended = s->shared->ended,
 	};
@@ -526,38 +593,59 @@ enum mm_store_result mm_store_measure(struct mm_store *s, struct mm_store_figure
 
 /* ---- what the mirror copies ---- */
 
-/* A new round looks at the keys noted so far, while changes are noted in the other table. What a mirror that was
- * killed has left goes first. */
-static int turn_table(struct mm_store *s)
+/* The keys noted so far are looked at, while changes are noted in the other table. What a mirror that was killed has
+ * left goes first. */
+static int turn_table(struct mm_store *s, MDB_txn *t)
 {
 	MDB_stat stat;
 	uint32_t now = s->shared->changed_table & 1;
-	int error = mdb_stat(s->reading, s->changed[now ^ 1], &stat);
+	int error = mdb_stat(t, s->changed[now ^ 1], &stat);
 	if (error == 0 && stat.ms_entries == 0)
 		s->shared->changed_table = now ^ 1;
 	return error;
 }
 
-enum mm_store_result mm_store_changed(struct mm_store *s, bool is_new, struct mm_text after, unsigned count,
-	bool (*copy)(void *self, struct mm_text key, const struct mm_text *raw), void *self, bool *left)
+enum mm_store_result mm_store_begin_round(struct mm_store *s, bool *is_full)
+{
+	MDB_txn *t = NULL;
+	enum mm_store_result r = begin_change(s, &t);
+	if (r != MM_STORE_DONE)
+		return r;
+	*is_full = s->shared->copying != COPY_CHANGED;
+	if (!*is_full) {
+		int error = turn_table(s, t);
+		r = end_change(s, t, MDB_NOTFOUND);             /* nothing to write */
+		return error == 0 ? MM_STORE_DONE : fail(s, error);
+	}
+	r = end_change(s, t, plan_full_copy(s, t));
+	if (r == MM_STORE_DONE)
+		r = mm_lock_take(s->lock) ? MM_STORE_DONE : MM_STORE_BUSY;
+	if (r == MM_STORE_DONE) {
+		s->shared->copying = COPY_ALL_NOW;
+		mm_lock_give(s->lock);
+	}
+	return r;
+}
+
+enum mm_store_result mm_store_each_of_round(struct mm_store *s, bool is_full, struct mm_text after, unsigned count,
+	mm_store_copy *copy, void *self, bool *left)
 {
 	*left = false;
 	enum mm_store_result r = begin_reading(s);
 	if (r != MM_STORE_DONE)
 		return r;
-	int error = is_new ? turn_table(s) : 0;
 	MDB_cursor *c = NULL;
-	MDB_val k, nothing, v;
+	MDB_val k, v, found;
+	int error = mdb_cursor_open(s->reading, is_full ? s->records : s->changed[(s->shared->changed_table & 1) ^ 1],
+		&c);
 	if (error == 0)
-		error = mdb_cursor_open(s->reading, s->changed[(s->shared->changed_table & 1) ^ 1], &c);
-	if (error == 0)
-		error = seek(c, after, true, &k, &nothing);
+		error = seek(c, after, true, &k, &v);
 	while (error == 0 && count-- > 0) {
-		int missing = mdb_get(s->reading, s->records, &k, &v);
-		struct mm_text key = { k.mv_data, k.mv_size }, raw = { v.mv_data, v.mv_size };
+		int missing = mdb_get(s->reading, s->records, &k, &found);
+		struct mm_text key = { k.mv_data, k.mv_size }, raw = { found.mv_data, found.mv_size };
 		if (!copy(self, key, missing == 0 ? &raw : NULL))
 			break;
-		error = mdb_cursor_get(c, &k, &nothing, MDB_NEXT);
+		error = move(c, &k, &v, MDB_NEXT);
 	}
 	*left = error == 0;
 	if (c != NULL)
@@ -566,11 +654,36 @@ enum mm_store_result mm_store_changed(struct mm_store *s, bool is_new, struct mm
 	return error == 0 || error == MDB_NOTFOUND ? MM_STORE_DONE : fail(s, error);
 }
 
-enum mm_store_result mm_store_forget_changed(struct mm_store *s)
+enum mm_store_result mm_store_end_round(struct mm_store *s, bool is_full)
 {
 	MDB_txn *t = NULL;
 	enum mm_store_result r = begin_change(s, &t);
 	if (r != MM_STORE_DONE)
 		return r;
-	return end_change(s, t, mdb_drop(t, s->changed[(s->shared->changed_table & 1) ^ 1], 0));
+	if (!is_full)
+		return end_change(s, t, mdb_drop(t, s->changed[(s->shared->changed_table & 1) ^ 1], 0));
+	if (s->shared->copying == COPY_ALL_NOW)         /* else so much has changed meanwhile that it is due again */
+		s->shared->copying = COPY_CHANGED;
+	end_change(s, t, MDB_NOTFOUND);
+	return MM_STORE_DONE;
+}
+
+enum mm_store_result mm_store_copy_all(struct mm_store *s)
+{
+	MDB_txn *t = NULL;
+	enum mm_store_result r = begin_change(s, &t);
+	return r != MM_STORE_DONE ? r : end_change(s, t, plan_full_copy(s, t));
+}
+
+bool mm_store_is_copied(struct mm_store *s)
+{
+	MDB_stat stat[2] = { { 0 }, { 0 } };
+	if (begin_reading(s) != MM_STORE_DONE)
+		return true;
+	for (int i = 0; i < 2; i++)
+		if (mdb_stat(s->reading, s->changed[i], &stat[i]) != 0)
+			stat[i].ms_entries = 0;
+	bool is_copied = s->shared->copying == COPY_CHANGED && stat[0].ms_entries + stat[1].ms_entries == 0;
+	end_reading(s);
+	return is_copied;
 }

@@ -42,7 +42,7 @@ enum mm_store_result {
 	MM_STORE_BUSY,                  /* another process holds the lock and does not run */
 	MM_STORE_FULL,
 	MM_STORE_KEY,                   /* the key is empty, or longer than MM_STORE_KEY_MAX */
-	MM_STORE_BROKEN,                /* the file system is full, or the file was damaged; mm_store_why() */
+	MM_STORE_BROKEN,                /* the file system is full, or the file is damaged; mm_store_why() */
 };
 
 struct mm_store_figures {
@@ -80,11 +80,19 @@ const char *mm_store_why(const struct mm_store *);
 
 /* ---- for state/mirror.h ---- */
 
-/* Calls `copy` for up to `count` keys that have changed since the last round; record is NULL when it is gone.
- * *left: more of this round remain. A round begins with is_new. Stops when copy returns false. */
-enum mm_store_result mm_store_changed(struct mm_store *, bool is_new, struct mm_text after, unsigned count,
-	bool (*copy)(void *self, struct mm_text key, const struct mm_text *raw), void *self, bool *left);
-/* The round is on the disk: forget which keys they were. */
-enum mm_store_result mm_store_forget_changed(struct mm_store *);
+/* A round copies the keys that have changed since the last one, or everything (is_full): when the copies are new, or
+ * when more has changed than is worth noting because the copies failed. A round that is not ended is done again. */
+enum mm_store_result mm_store_begin_round(struct mm_store *, bool *is_full);
+/* Calls `copy` for up to `count` keys of the round after a key; raw is NULL when the record is gone. *left: more
+ * remain. Stops when copy returns false. */
+typedef bool mm_store_copy(void *self, struct mm_text key, const struct mm_text *raw);
+enum mm_store_result mm_store_each_of_round(struct mm_store *, bool is_full, struct mm_text after, unsigned count,
+	mm_store_copy *copy, void *self, bool *left);
+/* The round is on the disk. */
+enum mm_store_result mm_store_end_round(struct mm_store *, bool is_full);
+/* The next round copies everything. */
+enum mm_store_result mm_store_copy_all(struct mm_store *);
+/* Nothing has changed since the last round; also true when this cannot be found out. */
+bool mm_store_is_copied(struct mm_store *);
 
 #endif

@@ -196,23 +196,40 @@ static struct mm_store *open_private(const char *file, const struct mm_store_opt
 	return s;
 }
 
+static bool start_mirror(struct mm_stores *all, struct open_store *to, const struct mm_store_options *o,
+	struct mm_fault *why)
+{
+	to->mirror = mm_mirror_start(all->state_dir, all->memory, to->file, o, why);
+	if (to->mirror != NULL && !mm_timer_is_running(&all->timer))
+		mm_timer_start(&all->timer, NEWS_EVERY);
+	return to->mirror != NULL;
+}
+
+static bool check_disk(const struct mm_stores *all, struct mm_fault *why)
+{
+	if (all->state_dir == NULL)
+		return mm_fault_set(why, MM_FAULT_CONFIG, "a durable store needs a directory: set state_dir");
+	return own_directory(all->state_dir, "make it and give it to the user that serves", why);
+}
+
 static bool open_shared(struct mm_stores *all, struct open_store *to, const struct mm_store_options *o,
 	struct mm_fault *why)
 {
 	if (!own_directory(all->memory, "remove it", why))
 		return false;
-	if (o->is_mirrored && all->state_dir == NULL)
-		return mm_fault_set(why, MM_FAULT_CONFIG, "a durable store needs a directory: set state_dir");
-	if (o->is_mirrored && (!own_directory(all->state_dir, "make it and give it to the user that serves", why)
-	    || !mm_mirror_restore(all->state_dir, all->memory, to->file, why)))
+	if (o->is_mirrored && !(check_disk(all, why)
+	    && mm_mirror_restore(all->state_dir, all->memory, to->file, why)))
 		return false;
 	to->store = mm_store_open(all->memory, to->file, o, why);
-	if (to->store == NULL || !o->is_mirrored)
-		return to->store != NULL;
-	to->mirror = mm_mirror_start(all->state_dir, all->memory, to->file, o, why);
-	if (to->mirror != NULL && !mm_timer_is_running(&all->timer))
-		mm_timer_start(&all->timer, NEWS_EVERY);
-	return to->mirror != NULL;
+	return to->store != NULL && (!o->is_mirrored || start_mirror(all, to, o, why));
+}
+
+/* After a reload a script may ask for a durable store that was open before. */
+static bool open_again(struct mm_stores *all, struct open_store *to, const struct mm_store_options *o,
+	struct mm_fault *why)
+{
+	return !o->is_mirrored || to->mirror != NULL || all->memory[0] == '\0'
+		|| (check_disk(all, why) && start_mirror(all, to, o, why));
 }
 
 static unsigned find(const struct mm_stores *all, const char *file)
@@ -235,7 +252,7 @@ unsigned mm_stores_open(struct mm_stores *all, const char *milter, const char *n
 	snprintf(file, sizeof file, "%s+%s", milter, name);
 	unsigned number = find(all, file);
 	if (number != 0)
-		return number;
+		return open_again(all, &all->open[number - 1], o, why) ? number : 0;
 	struct open_store *grown = all->count < STORES_MAX
 		? realloc(all->open, (all->count + 1) * sizeof *grown) : NULL;
 	if (grown == NULL) {

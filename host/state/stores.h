@@ -29,7 +29,8 @@ struct mm_buckets *mm_stores_open_made_buckets(const char *identity, const char 
 /* Removes the tables in memory of an identity that nobody uses any more. */
 void mm_stores_remove(const char *identity);
 
-/* Opens a store, or finds it open; options: size_max and when_full of the first call in this process rule. Gives its
+/* Opens a store, or finds it open; size_max and when_full of the first call in this process rule, and a store that was
+ * asked for as durable once is. Gives its
  * number, 1 or more; 0: the fault says why, MM_FAULT_CONFIG for a mistake in names or settings. */
 unsigned mm_stores_open(struct mm_stores *, const char *milter, const char *name, const struct mm_store_options *,
 	struct mm_fault *why);

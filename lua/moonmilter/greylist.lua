@@ -14,6 +14,7 @@
 -- its network. Whoever has retried is known by where it came from and by the domain of its sender, and is not asked
 -- again. Where it came from is the SPF or DKIM domain if the script passes one, else the verified name of the client
 -- without its first label, else its network (/24, /64).
+local address = require "moonmilter.address"
 local core = require "moonmilter.core"
 local log = require "moonmilter.log"
 local options_of = require "moonmilter.runtime.options"
@@ -87,9 +88,31 @@ local function pool_of(name)
   return name and not name:find "^%[" and name:lower():match "^[^.]+%.([^.]+%.[^%s]+)$" or nil
 end
 
+-- A domain has two spellings, of letters and of xn--.
+local function domain_of(sender)
+  local domain = sender:match "@([^@]*)$" or ""
+  return address.domain_to_ascii(domain) or domain:lower()
+end
+
+local function check_arguments(ctx, recipient, facts)
+  if type(recipient) ~= "string" then
+    error(("check: the recipient is a %s; it must be a string"):format(type(recipient)), 3)
+  elseif type(ctx.sender) ~= "string" then
+    error("check: there is no sender yet; call it in on_rcpt", 3)
+  elseif facts ~= nil and type(facts) ~= "table" then
+    error(("check: facts is a %s; it must be a table"):format(type(facts)), 3)
+  end
+  for _, name in ipairs { "spf", "dkim" } do
+    local domain = facts and facts[name]
+    if domain ~= nil and type(domain) ~= "string" then
+      error(("check: facts.%s is a %s; give the domain that passed, or nil"):format(name, type(domain)), 3)
+    end
+  end
+end
+
 local function place_of(ctx, facts)
   local domain = facts and (facts.spf or facts.dkim)
-  if domain then
+  if domain and domain ~= "" then
     return "domain " .. domain:lower(), true
   end
   local name = pool_of(ctx.client.host)
@@ -153,14 +176,12 @@ end
 ---@return boolean ok
 ---@return { reason: "known"|"passed"|"new"|"early"|"own"|"down", wait: number } state  wait: seconds until a retry counts
 function Greylist:check(ctx, recipient, facts)
-  if type(recipient) ~= "string" then
-    error(("check: the recipient is a %s; it must be a string"):format(type(recipient)), 2)
-  end
+  check_arguments(ctx, recipient, facts)
   if not ctx.client.ip then -- over a unix socket: a program of this machine
     return true, { reason = "own", wait = 0 }
   end
   local place, is_exact = place_of(ctx, facts)
-  local known_key = ("known\n%s\n%s"):format(place, (ctx.sender:match "@([^@]*)$" or ""):lower())
+  local known_key = ("known\n%s\n%s"):format(place, domain_of(ctx.sender))
   local known, text = is_known(self, place, known_key)
   if known then
     return true, { reason = "known", wait = 0 }

@@ -128,13 +128,21 @@ end
 local Here = {}
 Here.__index = Here
 
-function Here:take(key, count)
-  local ok, remaining, retry_after, crossed = raw.take(self.prefix .. key, count, self.interval, self.capacity)
+local function ask(self, key, count, looks)
+  local ok, remaining, retry_after, crossed = raw.take(self.prefix .. key, count, self.interval, self.capacity, looks)
   if ok == nil then
     return self.on_down == "open", { state = "down", text = remaining, code = retry_after, remaining = 0,
       retry_after = self.interval, crossed = false }
   end
   return ok, { remaining = remaining, retry_after = retry_after, crossed = crossed, state = "shared" }
+end
+
+function Here:take(key, count)
+  return ask(self, key, count)
+end
+
+function Here:look(key, count)
+  return ask(self, key, count, true)
 end
 
 function Here:hold(key, count)
@@ -226,18 +234,15 @@ function Limit:take(key, count, options)
   return ok, state
 end
 
---- What take() would answer, without taking.
+--- What take() would answer, without taking. remaining: units that are there.
 ---@param key string
 ---@param count number?  default 1
 ---@return boolean ok
 ---@return table state
 function Limit:peek(key, count)
-  check_take(key, count or 1)
-  local ok, state = self.buckets:take(key, 0)
-  if state.state ~= "down" then
-    ok = state.remaining >= (count or 1)
-  end
-  return ok, state
+  count = count or 1
+  check_take(key, count)
+  return self.buckets:look(key, count)
 end
 
 --- Fills the bucket of a key.
@@ -336,6 +341,34 @@ function limit.distinct(options)
     on_down = options.on_down }, Distinct)
 end
 
+-- One value less; a count whose time is over stays away.
+local function one_less(count)
+  return count and count > 1 and count - 1 or nil
+end
+
+-- Counts first and notes the value then: of several workers none lets more values pass, and a value that is noted has
+-- passed.
+local function note_value(self, base, value)
+  local count, text, code = distinct_store:incr(base, 1, self.per)
+  if count == nil then
+    return down(self, text, code)
+  elseif count > self.max then -- another worker took the last one
+    distinct_store:update(base, one_less)
+    return distinct_store:get(base .. value) ~= nil, { count = self.max, state = "shared" }
+  end
+  local _, left = distinct_store:get(base)
+  local added
+  added, text, code = distinct_store:add(base .. value, true, type(left) == "number" and left > 0 and left or self.per)
+  if added then
+    return true, { count = count, state = "shared" }
+  end
+  distinct_store:update(base, one_less)
+  if added == nil then
+    return down(self, text, code)
+  end
+  return true, { count = count - 1, state = "shared" } -- another worker has noted it
+end
+
 --- Notes a value of a key. A value that was noted before is free; a new one beyond the limit is refused and not noted.
 --- The time begins with the first value.
 ---@param key string?  nil: no limit
@@ -352,35 +385,16 @@ function Distinct:add(key, value)
   end
   -- the length keeps keys apart that contain the separator
   local base = ("%s%d:%s:"):format(self.prefix, #key, key)
-  local count, left_or_text, code = distinct_store:get(base)
-  if count == nil and left_or_text then
-    return down(self, left_or_text, code)
-  end
-  local seen, text, why = distinct_store:get(base .. value)
-  if seen == nil and text then
-    return down(self, text, why)
+  local seen, text, code = distinct_store:get(base .. value)
+  local count, left = distinct_store:get(base)
+  if (seen == nil and text) or (count == nil and left) then
+    return down(self, text or left, code)
   elseif seen then
     return true, { count = count or 0, state = "shared" }
   elseif (count or 0) >= self.max then
     return false, { count = count, state = "shared" }
   end
-  local added
-  added, text, why = distinct_store:add(base .. value, true, count and left_or_text or self.per)
-  if added == nil then
-    return down(self, text, why)
-  elseif not added then -- another worker was faster
-    return true, { count = count or 1, state = "shared" }
-  end
-  count, text, why = distinct_store:incr(base, 1, self.per)
-  if count == nil then
-    return down(self, text, why)
-  end
-  if count > self.max then -- another worker took the last one
-    distinct_store:delete(base .. value)
-    distinct_store:incr(base, -1, self.per)
-    return false, { count = self.max, state = "shared" }
-  end
-  return true, { count = count, state = "shared" }
+  return note_value(self, base, value)
 end
 
 return limit

@@ -23,6 +23,8 @@ local now, sleep, unpack, select = core.now, wait.wrap(core.sleep), unpack, sele
 local POLL = 0.05 -- seconds between looks at what another worker is finding out
 local LEASE = 30 -- seconds after which a caller in another worker is taken for dead; renewed every third of it
 
+local LONGEST_NAME = 200 -- bytes: the beginning of each key, which the store keeps even of a long one
+
 local OPTIONS = {
   ttl = { "number", 300 }, -- seconds that a result is fresh
   stale = { "number", 0 }, -- seconds after that in which it is still given while one caller finds a new one
@@ -43,6 +45,9 @@ local function check(fn, options)
     error(("memo: expected a function, got a %s"):format(type(fn)), 3)
   end
   options = options_of.check("memo", options or {}, OPTIONS, 3)
+  if options.name and (#options.name > LONGEST_NAME or not options.name:find "^[^%c]+$") then
+    error(("memo: name is %q; give 1 to %d bytes without control characters"):format(options.name, LONGEST_NAME), 3)
+  end
   for _, name in ipairs { "ttl", "stale", "negative" } do
     if not (options[name] >= 0 and options[name] <= 1e9) then
       error(("memo: %s is %s; give seconds, 0 or more"):format(name, tostring(options[name])), 3)
@@ -54,7 +59,7 @@ end
 -- File and line of a function: the same in every worker.
 local function name_of(fn)
   local info = debug.getinfo(fn, "S")
-  return ("%s:%d"):format(info.source, info.linedefined)
+  return ("%s:%d"):format(info.source:gsub("%c.*", ""):sub(-LONGEST_NAME + 20), info.linedefined)
 end
 
 -- Arguments as one text; equal arguments give equal texts.
@@ -98,19 +103,39 @@ local function keep_claim(key)
   end
 end
 
-local function find_out(self, key, ...)
-  local renewal = tasks.spawn(keep_claim, key)
-  local results = { pcall(self.fn, ...) }
-  renewal:cancel()
-  local ok, value, text, code = unpack(results, 1, 4)
-  if ok and not (value == nil and text ~= nil) then
-    keep(self, key, value)
-  end
+local function give_claim_back(key)
   kept:delete(key .. "\nclaim")
+end
+
+-- Gives the claim back before it raises, whatever raised: others would wait for it.
+local function find_out(self, key, ...)
+  local is_renewed, renewal = pcall(tasks.spawn, keep_claim, key) -- not with too many tasks: then others may begin, too
+  local results = { pcall(self.fn, ...) }
+  local ok, value, text, code = unpack(results, 1, 4)
+  local is_kept, why = true, nil
+  if ok and not (value == nil and text ~= nil) then
+    is_kept, why = pcall(keep, self, key, value)
+  end
+  if is_renewed then
+    renewal:cancel()
+  end
+  give_claim_back(key)
   if not ok then
     error(value, 0)
+  elseif not is_kept then
+    error(("memo %s: the result cannot be kept: %s"):format(self.name, tostring(why)), 0)
   end
   return value, text, code
+end
+
+-- The task that finds a key out. One that was ended for its CPU time could not say that it is over.
+local function current(key)
+  local task = running[key]
+  if task and task:is_over() then
+    running[key] = nil
+    return nil
+  end
+  return task
 end
 
 -- In a task of the scripts, not of the session that happens to be first: if that one goes away, the others still get
@@ -153,7 +178,7 @@ end
 
 local function obtain(self, key, ...)
   while true do
-    local task = running[key]
+    local task = current(key)
     if not task and claim(key) ~= false then -- nil: the store fails, so each worker finds out by itself
       local ok
       ok, task = pcall(start, self, key, ...)
@@ -178,8 +203,8 @@ local function call(self, ...)
     return value
   end
   if is_there and self.stale > 0 then
-    if not running[key] and claim(key) then
-      start(self, key, ...)
+    if not current(key) and claim(key) and not pcall(start, self, key, ...) then -- too many tasks: another time
+      give_claim_back(key)
     end
     return value
   end

@@ -55,6 +55,18 @@ local function check_engine(engine, given)
   end
 end
 
+-- Longer keys are kept as a beginning of this size and a hash.
+local LONGEST_PREFIX = 479
+
+local function check_prefix(call, prefix)
+  if type(prefix) ~= "string" and prefix ~= nil then
+    error(("%s: the prefix is a %s; it must be a string"):format(call, type(prefix)), 3)
+  elseif prefix and #prefix > LONGEST_PREFIX then
+    error(("%s: a prefix of %d bytes; it may have %d"):format(call, #prefix, LONGEST_PREFIX), 3)
+  end
+  return prefix or ""
+end
+
 local function check_options(name, options)
   if type(name) ~= "string" then
     error(("store.open: the name is a %s; it must be a string"):format(type(name)), 3)
@@ -180,7 +192,7 @@ end
 ---@return fun(): string?, any, number?
 function Store:each(prefix)
   local key = ""
-  prefix = prefix ~= nil and check_key("each", prefix) or ""
+  prefix = check_prefix("each", prefix)
   return function()
     local found, value, ttl = raw.next(self.number, key, prefix)
     if found == nil and value then
@@ -209,7 +221,7 @@ end
 ---@return string? text
 ---@return string? code
 function Store:clear(prefix)
-  prefix = prefix ~= nil and check_key("clear", prefix) or ""
+  prefix = check_prefix("clear", prefix)
   local left, text, code
   repeat
     left, text, code = raw.remove_some(self.number, prefix, SLICE)

@@ -10,6 +10,8 @@ local SCRIPT = [[
     s:set("a b", { 1, x = "y\n" }, 100)
     s:set("plain", "text")
     s:add("number", 5.5)
+    s:set(("long"):rep(150), "found")
+    out:take(("long"):rep(50))
     for i = 1, 30 do
       out:reset("user" .. i)
       for _ = 1, i % 12 do out:take("user" .. i) end
@@ -30,12 +32,19 @@ for _, workers in ipairs { 0, 2 } do
     end
 
     it("shows what is in a store", function()
-      assert.matches("^keys=3 bytes=4096 ", (ctl("store", "stat", "known")))
+      assert.matches("^keys=4 bytes=4096 ", (ctl("store", "stat", "known")))
       assert.equal('key=plain ttl=never value="text"', (ctl("store", "get", "known", "plain")))
       local dump = ctl("store", "dump", "known")
-      assert.matches('^key="a b" ttl=%d+ value={ %[1%] = 1, %["x"%] = "y\\x0a" }\nkey=number ttl=never value=5.5\nkey=plain ',
-        dump)
+      assert.matches('^key="a b" ttl=%d+ value={ %[1%] = 1, %["x"%] = "y\\x0a" }\nkey=long.-\nkey=number ttl=never value=5.5\n'
+        .. 'key=plain ', dump)
       assert.equal('key=plain ttl=never value="text"', (ctl("store", "dump", "known", "pl")))
+    end)
+
+    it("finds keys that are too long to be kept whole", function()
+      assert.matches(' value="found"$', (ctl("store", "get", "known", ("long"):rep(150))))
+      assert.equal(69, select(2, ctl("store", "get", "known", ("long"):rep(149))))
+      assert.equal(0, select(2, ctl("limit", "reset", "account", ("long"):rep(50))))
+      assert.equal(69, select(2, ctl("limit", "reset", "account", ("long"):rep(50))))
     end)
 
     it("removes from it", function()

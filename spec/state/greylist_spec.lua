@@ -115,6 +115,27 @@ describe("moonmilter.greylist", function()
     assert.equal("accept", try(mta, "ben@other.example", "carl@example.net"))
   end)
 
+  it("knows a domain in both its spellings", function()
+    local mta = start ""
+    assert.equal("new 60", try(mta, "ann@münchen.example"))
+    mta:pass(70)
+    assert.equal("accept", try(mta, "ann@münchen.example"))
+    assert.equal("accept", try(mta, "ben@xn--mnchen-3ya.example", "carl@example.net"))
+  end)
+
+  it("says at the script's line what is wrong with a call", function()
+    for facts, wrong in pairs { ["{ spf = true }"] = "facts.spf is a boolean", ["5"] = "facts is a number" } do
+      local mta = start("", facts)
+      mta:message()
+      assert.truthy(table.concat(mta:complaints(), "\n"):find(wrong, 1, true))
+    end
+    local mta = testing.start { script = [[ local grey = require "moonmilter.greylist".new {}
+      function on_helo(ctx) grey:check(ctx, "ann@example.org") end ]] }
+    finally(function() mta:close() end)
+    mta:message()
+    assert.truthy(table.concat(mta:complaints(), "\n"):find("there is no sender yet; call it in on_rcpt", 1, true))
+  end)
+
   it("says at load what is wrong", function()
     for wrong, text in pairs { ["dely = 5"] = 'did you mean "delay"', ["delay = -1"] = "delay is -1",
       ["delay = 60, retry_within = 60"] = "must be less" } do

@@ -32,7 +32,7 @@ end
 
 local function sum_of_buckets(memory)
   local buckets = C.mm_buckets_open(memory, "count", ffi.new "struct mm_fault")
-  local bucket, total = ffi.new("struct mm_bucket", { interval = 1, capacity = 1e9, count = 0, now = 1000 }), 0
+  local bucket, total = ffi.new("struct mm_bucket", { interval = 1, capacity = 1e9, looks = true, now = 1000 }), 0
   for i = 1, 200 do
     local key = "key " .. i
     assert(C.mm_buckets_take(buckets, ffi.new("struct mm_text", { key, #key }), bucket))

@@ -207,6 +207,59 @@ describe("moonmilter.limit", function()
     assert.equal("accept", mta:another():message().verdict)
   end)
 
+  it("peeks: what take would answer, and takes nothing", function()
+    local mta = start [[
+      local log = require "moonmilter.log"
+      local out = limit.new { name = "p", rate = "3/m" }
+      function on_mail()
+        for _ = 1, 2 do out:peek("k", 3) end
+        out:take("k", 2)
+        local ok, state = out:peek("k", 2)
+        log.info("NOTE %s %d %.0f %s", tostring(ok), state.remaining, state.retry_after, tostring((out:peek "k")))
+      end ]]
+    mta:message()
+    assert.matches("NOTE false 1 20 true", table.concat(mta:log "NOTE"))
+  end)
+
+  -- Another worker may do anything between two of our steps in the store.
+  it("lets no more different values pass than it says, however workers take turns", function()
+    local mta = start [[
+      local store, log = require "moonmilter.store", require "moonmilter.log"
+      local many = limit.distinct { name = "d", count = 1, per = "1h" }
+      local kept = store.open "distinct"
+      local Store = getmetatable(kept)
+      local at, others, passed, step
+      local function add(value)
+        passed[value] = many:add("k", value) or passed[value]
+      end
+      for _, name in ipairs { "get", "add", "incr", "update", "delete" } do
+        local method = Store[name]
+        Store[name] = function(...)
+          step = step + 1
+          local other = others and others[step]
+          if other then others[step] = nil add(other) end
+          return method(...)
+        end
+      end
+      function on_mail()
+        local tried = 0
+        for i = 1, 12 do for j = i + 1, 24 do
+          kept:clear()
+          others, passed, step, tried = { [i] = "X", [j] = "V" }, {}, 0, tried + 1
+          add "V"
+          others = nil
+          local sum = 0
+          for _ in pairs(passed) do sum = sum + 1 end
+          if sum > 1 then log.info("NOTE too many at %d %d", i, j) end
+          if sum == 0 then log.info("NOTE none at %d %d", i, j) end
+        end end
+        log.info("NOTE tried %d", tried)
+      end ]]
+    mta:message()
+    local list = mta:log "NOTE"
+    assert.equal(1, #list, table.concat(list, "\n"))
+  end)
+
   it("counts different values", function()
     local mta = start [[
       local many = limit.distinct { name = "d", count = 2, per = "1h" }

@@ -65,6 +65,13 @@ describe("the lock of a store", function()
 end)
 
 describe("the directory of stores", function()
+  it("is left alone by systemd when the unit stops", function()
+    local unit = process.read_file "docs/systemd/moonmilter.service"
+    assert.truthy(unit:find "\nUser=moonmilter\n") -- with a User=, RemoveIPC= empties /dev/shm of its files
+    assert.is_nil(unit:find "\nRemoveIPC=yes")
+    assert.is_nil(unit:find "\n[%a]+Paths=[^\n]*/dev/shm") -- ReadOnlyPaths=, InaccessiblePaths=
+  end)
+
   local SCRIPT = { ["10-a.lua"] = [[ local store = require "moonmilter.store" local s = store.open "a"
     function on_mail() s:incr "n" end ]] }
 

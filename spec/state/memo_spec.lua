@@ -108,9 +108,42 @@ describe("moonmilter.memo", function()
     assert.matches("argument 1 is a table", notes(mta)[4])
   end)
 
+  it("raises for a result that cannot be kept, and the next caller need not wait", function()
+    local mta = start [[
+      local bad = memo(function() calls = calls + 1 return print end)
+      function on_mail()
+        note(tostring(select(2, pcall(bad))))
+        local began = milter.now()
+        pcall(bad)
+        note(calls, ("%.1f"):format(milter.now() - began))
+      end ]]
+    mta:message()
+    assert.matches("the result cannot be kept: .*a function", notes(mta)[1])
+    assert.equal("2 0.0", notes(mta)[2])
+  end)
+
+  it("gives an old result even when no task can be started", function()
+    local mta = start [[
+      local m = memo(function() calls = calls + 1 return "v" .. calls end, { ttl = 10, stale = 1000 })
+      local tasks = require "moonmilter.runtime.tasks"
+      local detach = tasks.detach
+      function on_mail(ctx, sender)
+        if sender:find "^full" then tasks.detach = function() error "too many" end end
+        note((m()))
+        tasks.detach = detach
+      end ]]
+    mta:message()
+    mta:pass(11)
+    mta:message { from = "full@example.org" } -- its claim must not stop the next one
+    mta:message { from = "next@example.org" }
+    mta:pass(0.1)
+    mta:message()
+    assert.same({ "v1", "v1", "v1", "v2" }, notes(mta))
+  end)
+
   it("says at load what is wrong", function()
     for wrong, text in pairs { ["memo(5)"] = "expected a function", ["memo(print, { tl = 1 })"] = 'did you mean "ttl"',
-      ["memo(print, { ttl = -1 })"] = "ttl is -1" } do
+      ["memo(print, { ttl = -1 })"] = "ttl is -1", ['memo(print, { name = "a\\n" })'] = "without control characters" } do
       local script = 'local memo = require "moonmilter.memo"\n' .. wrong .. "\nfunction on_mail() end"
       local ok, why = pcall(testing.start, { script = script })
       assert.is_false(ok)

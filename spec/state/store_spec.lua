@@ -114,6 +114,18 @@ describe("moonmilter.store", function()
       note(s:clear(), s:count()) ]])
   end)
 
+  it("refuses a prefix that keys are not kept with", function()
+    local found = run [[
+      local s = store.open "t"
+      s:set("k", 1)
+      note(select(2, pcall(s.clear, s, ("k"):rep(480))))
+      note(select(2, pcall(s.each, s, ("k"):rep(2000))))
+      note(s:clear(("k"):rep(479)), s:count()) ]]
+    assert.matches("a prefix of 480 bytes; it may have 479", found[1])
+    assert.matches("a prefix of 2000 bytes", found[2])
+    assert.equal("true 1", found[3])
+  end)
+
   it("clears many keys", function()
     assert.same({ "1000", "true 500", "true 0" }, run [[
       local s = store.open "t"

@@ -127,6 +127,8 @@ function Exact:hold(key, count, state)
   end)
 end
 
+Exact.look = gcra.look
+
 --- Fills a bucket.
 function Exact:reset(key)
   self.share:reset(key)

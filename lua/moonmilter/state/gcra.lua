@@ -92,4 +92,16 @@ function gcra.state(of, ok, missing, count, is_first)
   }
 end
 
+--- What take(key, count) would answer.
+---@param of table  an Exact or a Soon
+---@return boolean ok, moonmilter.limit.State state
+function gcra.look(of, key, count)
+  local ok, state = of:take(key, 0)
+  if state.state ~= "down" then
+    ok = state.remaining >= count
+    state.retry_after = ok and 0 or count > of.capacity and math.huge or (count - state.remaining) * of.interval
+  end
+  return ok, state
+end
+
 return gcra

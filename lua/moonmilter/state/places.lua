@@ -10,6 +10,7 @@ local places = {}
 local now, sleep = core.now, wait.wrap(core.sleep)
 
 local HEARTBEAT = 10 -- seconds between renewals
+local RENEWED_AT_ONCE = 100 -- keys, so that sessions do not wait for the renewal of many
 local LEASE = 3 * HEARTBEAT -- seconds that a place lasts without one
 
 -- Unique on the host: the same script file may be loaded in several workers and generations at the same time.
@@ -44,8 +45,17 @@ end
 local function renew_for_ever()
   while true do
     sleep(HEARTBEAT)
-    for key, count in pairs(held) do
-      renew(key, count)
+    local keys = {} -- held may change while we pause
+    for key in pairs(held) do
+      keys[#keys + 1] = key
+    end
+    for i, key in ipairs(keys) do
+      if held[key] then
+        renew(key, held[key])
+      end
+      if i % RENEWED_AT_ONCE == 0 then
+        sleep(0.001)
+      end
     end
   end
 end

@@ -125,6 +125,8 @@ function Soon:take(key, count)
   return gcra.state(self, ok, left, count, is_first)
 end
 
+Soon.look = gcra.look
+
 --- Gives back what take() has taken unless the message passes.
 function Soon:hold(key, count, state)
   local is_shared = state.state == "shared"
