@@ -47,7 +47,7 @@ static int touch(const MDB_val *v)
 	return 0;
 }
 
-/* to: NULL to read only. MDB_APPEND: an order that is wrong is an error, so that damaged pages cannot lead in circles. */
+/* to: NULL to read only. An order that is wrong is an error, so that damaged pages cannot lead in circles. */
 static int read_records(MDB_txn *from, MDB_txn *to)
 {
 	MDB_dbi had, has = 0;
