@@ -41,9 +41,9 @@ int mm_file_open(MDB_env **env, const char *path, size_t map_size, unsigned flag
 /* A value that cannot be read crashes here, not in a worker. */
 static int touch(const MDB_val *v)
 {
-	static volatile char sum;
+	const volatile char *bytes = v->mv_data;
 	for (size_t i = 0; i < v->mv_size; i += 512)
-		sum ^= ((const char *)v->mv_data)[i];
+		(void)bytes[i];
 	return 0;
 }
 
