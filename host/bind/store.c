@@ -29,7 +29,8 @@ static void check_use(lua_State *L, struct use *u)
 	u->now = mm_clock_wall();
 	if (u->store == NULL)
 		luaL_error(L, "store: no such store");
-	u->key = lua_gettop(L) >= 2 ? mm_key_shorten(mm_check_text(L, 2), MM_STORE_KEY_MAX, u->short_key) : mm_text_of("");
+	u->key = lua_gettop(L) >= 2 ? mm_key_shorten(mm_check_text(L, 2), MM_STORE_KEY_MAX, u->short_key)
+		: mm_text_of("");
 }
 
 /* ORDER STORE_RESULT */

@@ -167,7 +167,8 @@ bool mm_buckets_fill(struct mm_buckets *all, struct mm_text key, double now, boo
 /* A size that is too large is a damaged file's. */
 static bool begins_with(const struct slot *s, struct mm_text prefix)
 {
-	return s->key_size <= sizeof s->key && s->key_size >= prefix.size && memcmp(s->key, prefix.bytes, prefix.size) == 0;
+	return s->key_size <= sizeof s->key && s->key_size >= prefix.size
+		&& memcmp(s->key, prefix.bytes, prefix.size) == 0;
 }
 
 bool mm_buckets_each(struct mm_buckets *all, struct mm_text prefix, double now,

@@ -1,5 +1,5 @@
-/* state/key.h -- keys of any length. What keys are made of comes from mail, so a long one is no error: its beginning and
- * its SHA-256 stand for it, in scripts and for the administrator. */
+/* state/key.h -- keys of any length. What keys are made of comes from mail, so a long one is no error: its beginning
+ * and its SHA-256 stand for it, in scripts and for the administrator. */
 #ifndef MM_STATE_KEY_H
 #define MM_STATE_KEY_H
 

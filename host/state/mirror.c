@@ -222,7 +222,8 @@ static void tell(struct mm_mirror *m, int error)
 		return;
 	m->has_failed = error != 0;
 	m->has_news = true;
-	snprintf(m->news, sizeof m->news, "%s", error == 0 ? "" : m->reason[0] != '\0' ? m->reason : mdb_strerror(error));
+	snprintf(m->news, sizeof m->news, "%s", error == 0 ? "" : m->reason[0] != '\0' ? m->reason
+		: mdb_strerror(error));
 }
 
 static int copy_once(struct mm_mirror *m)

@@ -190,7 +190,11 @@ describe("the file of a store", function()
     local m = mirror()
     set(store, "after", "1")
     C.mm_mirror_stop(m)
-    for i = 1, 20000 do set(store, ("gone %d %s"):format(i, ("p"):rep(200)), "v") remove(store, ("gone %d %s"):format(i, ("p"):rep(200))) end
+    for i = 1, 20000 do
+      local key = ("gone %d %s"):format(i, ("p"):rep(200))
+      set(store, key, "v")
+      remove(store, key)
+    end
     set(store, "much later", "1")
     remove(store, "before")
     C.mm_mirror_stop(mirror())
@@ -249,9 +253,9 @@ describe("the file of a store", function()
 
   it("the last changes of each process are copied when all end at the same time", function()
     local store = assert(open { 2 ^ 20, "MM_FULL_EVICT", true })
-    local first, second = mirror(), nil
+    local first = mirror()
     ffi.C.usleep(700000) -- the first is the copyist
-    second = mirror()
+    local second = mirror()
     C.mm_mirror_stop(first)
     set(store, "last", "1")
     C.mm_mirror_stop(second)

@@ -143,7 +143,8 @@ describe("moonmilter.memo", function()
 
   it("says at load what is wrong", function()
     for wrong, text in pairs { ["memo(5)"] = "expected a function", ["memo(print, { tl = 1 })"] = 'did you mean "ttl"',
-      ["memo(print, { ttl = -1 })"] = "ttl is -1", ['memo(print, { name = "a\\n" })'] = "without control characters" } do
+      ["memo(print, { ttl = -1 })"] = "ttl is -1",
+      ['memo(print, { name = "a\\n" })'] = "without control characters" } do
       local script = 'local memo = require "moonmilter.memo"\n' .. wrong .. "\nfunction on_mail() end"
       local ok, why = pcall(testing.start, { script = script })
       assert.is_false(ok)
