@@ -307,7 +307,8 @@ enum mm_store_result mm_store_get(struct mm_store *s, struct mm_text key, double
 
 static bool begins_with(const MDB_val *k, struct mm_text prefix)
 {
-	return k->mv_size >= prefix.size && memcmp(k->mv_data, prefix.bytes, prefix.size) == 0;
+	return prefix.size == 0
+		|| (k->mv_size >= prefix.size && memcmp(k->mv_data, prefix.bytes, prefix.size) == 0);
 }
 
 /* Only a damaged file has longer keys. */

@@ -79,7 +79,7 @@ static void print(const struct mm_trial *t, struct mm_buffer *b)
 {
 	if (b->failed)
 		mm_trial_fail(t, 0, "out of memory");
-	else
+	else if (b->size > 0)                   /* an empty one has no bytes to point at */
 		fwrite(b->bytes, 1, b->size, stdout);
 	mm_buffer_free(b);
 }
