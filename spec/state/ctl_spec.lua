@@ -12,8 +12,8 @@ local SCRIPT = [[
     s:add("number", 5.5)
     s:set(("long"):rep(150), "found")
     out:take(("long"):rep(50))
+    if not store.open("once"):add("taken", true) then return end -- each worker loads
     for i = 1, 30 do
-      out:reset("user" .. i)
       for _ = 1, i % 12 do out:take("user" .. i) end
     end
   end
