@@ -149,10 +149,10 @@ static const struct mm_config_key keys[] = {
 	  "failures; 0 for no limit" },
 	{ "recycle_sessions",  MM_CONFIG_INTEGER,     HOST(recycle_sessions), BETWEEN(0, 1000000000), NUMBER(0),
 	  "Sessions after which a fresh worker replaces a worker; 0 for never" },
-	{ "state_dir",         MM_CONFIG_STRING,      HOST(state_dir), ANY, NONE,
+	{ "state_dir",         MM_CONFIG_PATH,        HOST(state_dir), ANY, NONE,
 	  "Directory of the user that serves, for stores that survive a restart of the system; default: "
 	  "$STATE_DIRECTORY, which systemd sets" },
-	{ "record",            MM_CONFIG_STRING,      HOST(record), ANY, NONE,
+	{ "record",            MM_CONFIG_PATH,        HOST(record), ANY, NONE,
 	  "Directory for records of milter connections, for `moonmilter replay`; they hold mail, so protect them" },
 	{ "record_sample",     MM_CONFIG_INTEGER,     HOST(record_sample), BETWEEN(1, 1000000), NUMBER(1),
 	  "Record one connection in this many" },

@@ -67,8 +67,8 @@ struct mm_config {
 	uint64_t                 memory_soft, memory_hard;      /* bytes per worker; 0: no limit */
 	uint64_t                 memory_held;   /* the same */
 	uint32_t                 recycle_sessions;              /* 0: never */
-	char                    *state_dir;     /* owned: directory for what outlives the host; NULL: none */
-	char                    *record;        /* owned: directory for records of conversations; NULL: none are kept */
+	char                    *state_dir;     /* owned: absolute; directory for what outlives the host; NULL: none */
+	char                    *record;        /* owned: absolute; directory for records; NULL: none are kept */
 	uint32_t                 record_sample; /* one connection in this many */
 	uint64_t                 record_max;    /* bytes of one record */
 	uint64_t                 record_total;  /* bytes of all records in the directory */

@@ -116,6 +116,16 @@ static char *resolve(const struct mm_config_source *s, const char *path)
 	return asprintf(&absolute, "%s%s%s", s->directory, between, path) < 0 ? NULL : absolute;
 }
 
+static bool take_path(const struct mm_config_key *key, const struct mm_value *v,
+	const struct mm_config_source *s, void *field)
+{
+	if (!is_plain_text(v))
+		return refuse_value(s, key, v);
+	char *path = resolve(s, v->string.bytes);
+	*(char **)field = path;
+	return path != NULL || mm_config_out_of_memory(s->why);
+}
+
 static bool take_socket_path(const struct mm_config_key *key, const struct mm_value *v,
 	const struct mm_config_source *s, void *field)
 {
@@ -566,6 +576,8 @@ static const struct type_row types[MM_CONFIG_TYPE_COUNT] = {
 	[MM_CONFIG_WORD] = { sizeof(unsigned), MM_VALUE_STRING, false, take_word, NULL, NULL, rule_words, NULL },
 	[MM_CONFIG_STRING] = { sizeof(char *), MM_VALUE_STRING, false,
 		take_string, copy_string, clear_string, rule_fixed, "a name in quotes" },
+	[MM_CONFIG_PATH] = { sizeof(char *), MM_VALUE_STRING, false,
+		take_path, copy_string, clear_string, rule_fixed, "a path in quotes" },
 	[MM_CONFIG_SOCKET_PATH] = { sizeof(char *), MM_VALUE_STRING, false,
 		take_socket_path, copy_string, clear_string, rule_fixed, "the path of a socket, in quotes" },
 	[MM_CONFIG_LOG_TARGET] = { sizeof(char *), MM_VALUE_STRING, false,

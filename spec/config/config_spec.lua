@@ -138,10 +138,14 @@ end)
 
 describe("paths", function()
   it("are relative to the file's directory unless they begin with a slash", function()
-    local config = good 'scripts = { "./a.lua", "b", "/srv/c", "." } control = "run/ctl.sock" listen = "unix:run/m.sock"'
+    local config = good [[
+      scripts = { "./a.lua", "b", "/srv/c", "." } control = "run/ctl.sock" listen = "unix:run/m.sock"
+      record = "records" state_dir = "../state"]]
     assert.same({ "/etc/moonmilter/a.lua", "/etc/moonmilter/b", "/srv/c", "/etc/moonmilter" },
       strings(config.top.scripts))
     assert.equal("/etc/moonmilter/run/ctl.sock", text(config.control))
+    assert.equal("/etc/moonmilter/records", text(config.record))
+    assert.equal("/etc/moonmilter/../state", text(config.state_dir))
     assert.same({ "unix:/etc/moonmilter/run/m.sock" }, strings(config.top.listen))
   end)
 
