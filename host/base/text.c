@@ -2,6 +2,14 @@
 
 #include <strings.h>
 
+uint64_t mm_text_hash(struct mm_text t)
+{
+	uint64_t h = 14695981039346656037u;
+	for (size_t i = 0; i < t.size; i++)
+		h = (h ^ (unsigned char)t.bytes[i]) * 1099511628211u;
+	return h;
+}
+
 bool mm_text_equal_blind(struct mm_text a, struct mm_text b)
 {
 	return a.size == b.size && strncasecmp(a.bytes, b.bytes, a.size) == 0;

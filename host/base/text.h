@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <string.h>
 
 /* Text from the wire is followed by a NUL that is not counted. */
@@ -20,5 +21,7 @@ static inline struct mm_text mm_text_of(const char *string)
 
 /* Are they equal, apart from the case of ASCII letters? */
 bool mm_text_equal_blind(struct mm_text a, struct mm_text b);
+/* FNV-1a. Not for keys that an attacker may choose to collide. */
+uint64_t mm_text_hash(struct mm_text);
 
 #endif

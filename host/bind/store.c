@@ -36,19 +36,17 @@ static void check_use(lua_State *L, struct use *u)
 /* ORDER STORE_RESULT */
 static int fail(lua_State *L, const struct use *u, enum mm_store_result r)
 {
-	static const struct { const char *text, *code; bool is_logged; } words[] = {
-		[MM_STORE_DONE] = { "done", "done", false },
-		[MM_STORE_NONE] = { "there is no such key", "none", false },
-		[MM_STORE_BUSY] = { "another process holds the store and does not run", "busy", true },
-		[MM_STORE_FULL] = { "the store is full", "full", true },
-		[MM_STORE_KEY] = { "the key is empty", "key", false },
+	static const struct { const char *code; bool is_logged; } words[] = {
+		[MM_STORE_DONE] = { "done", false }, [MM_STORE_NONE] = { "none", false },
+		[MM_STORE_BUSY] = { "busy", true }, [MM_STORE_FULL] = { "full", true },
+		[MM_STORE_KEY] = { "key", false }, [MM_STORE_BROKEN] = { "io", true },
 	};
 	if (r == MM_STORE_NONE)
 		return 0;
-	const char *text = r == MM_STORE_BROKEN ? mm_store_why(u->store) : words[r].text;
-	if (r == MM_STORE_BROKEN || words[r].is_logged)
+	const char *text = mm_store_result_text(u->store, r);
+	if (words[r].is_logged)
 		mm_stores_complain(u->all, u->store, text);
-	return mm_push_failure(L, text, r == MM_STORE_BROKEN ? "io" : words[r].code);
+	return mm_push_failure(L, text, words[r].code);
 }
 
 /* store.open(name, size_max, evicts, durable) -> number | nil, text, code */
@@ -200,23 +198,15 @@ static int store_swap(lua_State *L)
 	return change(L, &u, &s);
 }
 
-static enum mm_change decide_delete(void *self, const struct mm_record *old, struct mm_record *next)
-{
-	(void)next;
-	*(bool *)self = old != NULL;
-	return MM_CHANGE_DELETE;
-}
-
 /* store.delete(number, key) -> boolean: it was there */
 static int store_delete(lua_State *L)
 {
 	struct use u;
 	check_use(L, &u);
-	bool was_there = false;
-	enum mm_store_result r = mm_store_change(u.store, u.key, u.now, decide_delete, &was_there);
-	if (r != MM_STORE_DONE)
+	enum mm_store_result r = mm_store_delete(u.store, u.key, u.now);
+	if (r != MM_STORE_DONE && r != MM_STORE_NONE)
 		return fail(L, &u, r);
-	lua_pushboolean(L, was_there);
+	lua_pushboolean(L, r == MM_STORE_DONE);
 	return 1;
 }
 

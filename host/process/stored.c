@@ -43,16 +43,11 @@ static void end(struct request *r, int status, const char *text)
 
 static void end_with(struct request *r, enum mm_store_result result)
 {
-	static const struct { int status; const char *text; } ends[] = {
-		[MM_STORE_DONE] = { EX_OK, NULL }, [MM_STORE_NONE] = { EX_UNAVAILABLE, "there is no such key" },
-		[MM_STORE_BUSY] = { EX_TEMPFAIL, "a worker holds the store and does not run" },
-		[MM_STORE_FULL] = { EX_TEMPFAIL, "the store is full" },
-		[MM_STORE_KEY] = { EX_USAGE, "a key has 1 to 511 bytes" },
+	static const int statuses[] = {
+		[MM_STORE_DONE] = EX_OK, [MM_STORE_NONE] = EX_UNAVAILABLE, [MM_STORE_BUSY] = EX_TEMPFAIL,
+		[MM_STORE_FULL] = EX_TEMPFAIL, [MM_STORE_KEY] = EX_USAGE, [MM_STORE_BROKEN] = EX_IOERR,
 	};
-	if (result == MM_STORE_BROKEN)
-		end(r, EX_IOERR, mm_store_why(r->store));
-	else
-		end(r, ends[result].status, ends[result].text);
+	end(r, statuses[result], result == MM_STORE_DONE ? NULL : mm_store_result_text(r->store, result));
 }
 
 /* ---- rows ---- */
@@ -129,24 +124,10 @@ static void store_dump(struct request *r)
 	end_with(r, each_record(r, mm_text_of(r->words[2]), ROWS_MAX, say_row, NULL));
 }
 
-static enum mm_change decide_delete(void *self, const struct mm_record *old, struct mm_record *next)
-{
-	(void)next;
-	*(bool *)self = old != NULL;
-	return MM_CHANGE_DELETE;
-}
-
-static enum mm_store_result delete_key(struct request *r, struct mm_text key)
-{
-	bool was_there = false;
-	enum mm_store_result result = mm_store_change(r->store, key, r->now, decide_delete, &was_there);
-	return result == MM_STORE_DONE && !was_there ? MM_STORE_NONE : result;
-}
-
 static void store_delete(struct request *r)
 {
 	char to[MM_STORE_KEY_MAX];
-	end_with(r, delete_key(r, mm_key_shorten(mm_text_of(r->words[2]), sizeof to, to)));
+	end_with(r, mm_store_delete(r->store, mm_key_shorten(mm_text_of(r->words[2]), sizeof to, to), r->now));
 }
 
 static void store_clear(struct request *r)

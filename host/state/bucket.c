@@ -83,9 +83,7 @@ void mm_buckets_close(struct mm_buckets *all)
 
 static uint64_t hash_of(struct mm_text key)
 {
-	uint64_t h = 14695981039346656037u;     /* FNV-1a, then the finish of MurmurHash3 */
-	for (size_t i = 0; i < key.size; i++)
-		h = (h ^ (uint8_t)key.bytes[i]) * 1099511628211u;
+	uint64_t h = mm_text_hash(key);         /* then the finish of MurmurHash3, which mixes the low bits */
 	h = (h ^ h >> 33) * 0xff51afd7ed558ccdu;
 	h ^= h >> 33;
 	return h != 0 ? h : 1;

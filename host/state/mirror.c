@@ -142,7 +142,7 @@ static int copy_changes(struct mm_mirror *m, MDB_txn *t, bool is_full, enum mm_s
 static int error_of(struct mm_mirror *m, enum mm_store_result result)
 {
 	if (result == MM_STORE_BROKEN)
-		snprintf(m->reason, sizeof m->reason, "%s", mm_store_why(m->store));
+		snprintf(m->reason, sizeof m->reason, "%s", mm_store_result_text(m->store, MM_STORE_BROKEN));
 	return result == MM_STORE_BROKEN ? EIO : result == MM_STORE_FULL ? MDB_MAP_FULL : 0;
 }
 

@@ -166,9 +166,15 @@ void mm_store_close(struct mm_store *s)
 	free(s);
 }
 
-const char *mm_store_why(const struct mm_store *s)
+const char *mm_store_result_text(const struct mm_store *s, enum mm_store_result result)
 {
-	return s->why;
+	static const char *const texts[] = {
+		[MM_STORE_DONE] = "done", [MM_STORE_NONE] = "there is no such key",
+		[MM_STORE_BUSY] = "another process holds the store and does not run",
+		[MM_STORE_FULL] = "the store is full",
+		[MM_STORE_KEY] = "the key is empty, or longer than 511 bytes", [MM_STORE_BROKEN] = "",
+	};
+	return result == MM_STORE_BROKEN ? s->why : texts[result];
 }
 
 /* ---- transactions ---- */
@@ -549,6 +555,20 @@ enum mm_store_result mm_store_change(struct mm_store *s, struct mm_text key, dou
 		return end_change(s, t, MDB_MAP_FULL);
 	s->shared->changes++;
 	return end_change(s, t, apply(s, t, key, now, &d));
+}
+
+static enum mm_change decide_delete(void *self, const struct mm_record *old, struct mm_record *next)
+{
+	(void)next;
+	*(bool *)self = old != NULL;
+	return MM_CHANGE_DELETE;
+}
+
+enum mm_store_result mm_store_delete(struct mm_store *s, struct mm_text key, double now)
+{
+	bool was_there = false;
+	enum mm_store_result result = mm_store_change(s, key, now, decide_delete, &was_there);
+	return result == MM_STORE_DONE && !was_there ? MM_STORE_NONE : result;
 }
 
 enum mm_store_result mm_store_remove_some(struct mm_store *s, struct mm_text prefix, unsigned count, bool *left)

@@ -35,14 +35,14 @@ struct mm_record {
 	double         ends_at;         /* seconds since 1970; 0: never */
 };
 
-/* ORDER STORE_RESULT: codes in bind/store.c */
+/* ORDER STORE_RESULT: texts in store.c, codes in bind/store.c, exit statuses in process/stored.c */
 enum mm_store_result {
 	MM_STORE_DONE,
 	MM_STORE_NONE,                  /* there is no such record */
 	MM_STORE_BUSY,                  /* another process holds the lock and does not run */
 	MM_STORE_FULL,
 	MM_STORE_KEY,                   /* the key is empty, or longer than MM_STORE_KEY_MAX */
-	MM_STORE_BROKEN,                /* the file system is full, or the file is damaged; mm_store_why() */
+	MM_STORE_BROKEN,                /* the file system is full, or the file is damaged */
 };
 
 struct mm_store_figures {
@@ -72,11 +72,13 @@ typedef enum mm_change mm_store_decide(void *self, const struct mm_record *old, 
 enum mm_store_result mm_store_change(struct mm_store *, struct mm_text key, double now, mm_store_decide *decide,
 	void *self);
 
+/* Removes one record. MM_STORE_NONE: there was none. */
+enum mm_store_result mm_store_delete(struct mm_store *, struct mm_text key, double now);
 /* Removes up to `count` records whose keys begin with prefix. *left: some remain. */
 enum mm_store_result mm_store_remove_some(struct mm_store *, struct mm_text prefix, unsigned count, bool *left);
 enum mm_store_result mm_store_measure(struct mm_store *, struct mm_store_figures *);
-/* What was wrong at the last MM_STORE_BROKEN; static. */
-const char *mm_store_why(const struct mm_store *);
+/* What a result of the last call says, for people; BORROWED until the next call. */
+const char *mm_store_result_text(const struct mm_store *, enum mm_store_result);
 
 /* ---- for state/mirror.h ---- */
 

@@ -1,5 +1,6 @@
 #include "state/stores.h"
 
+#include "base/array.h"
 #include "state/bucket.h"
 #include "state/mirror.h"
 
@@ -35,27 +36,19 @@ struct mm_stores {
 	char                     *state_dir;    /* owned; NULL: none */
 	char                      memory[128];  /* directory in memory; "": nothing is shared */
 	struct open_store        *open;         /* owned array */
-	unsigned                  count;
+	uint32_t                  count, capacity;
 	struct open_buckets      *limits;       /* owned array: a row for each milter that has limits */
-	unsigned                  limit_count;
+	uint32_t                  limit_count, limit_capacity;
 	struct mm_buffer          scratch;      /* owned */
 	struct mm_timer           timer;        /* runs while a store has a mirror */
 };
 
 /* ---- directories ---- */
 
-static uint64_t hash_of(const char *text)
-{
-	uint64_t h = 14695981039346656037u;     /* FNV-1a */
-	for (; *text != '\0'; text++)
-		h = (h ^ (unsigned char)*text) * 1099511628211u;
-	return h;
-}
-
 static void memory_of(const char *identity, char *to, size_t size)
 {
 	snprintf(to, size, IN_MEMORY "/moonmilter-%u-%016llx", (unsigned)geteuid(),
-		(unsigned long long)hash_of(identity));
+		(unsigned long long)mm_text_hash(mm_text_of(identity)));
 }
 
 struct mm_store *mm_stores_open_made(const char *identity, const char *file, struct mm_fault *why)
@@ -253,13 +246,10 @@ unsigned mm_stores_open(struct mm_stores *all, const char *milter, const char *n
 	unsigned number = find(all, file);
 	if (number != 0)
 		return open_again(all, &all->open[number - 1], o, why) ? number : 0;
-	struct open_store *grown = all->count < STORES_MAX
-		? realloc(all->open, (all->count + 1) * sizeof *grown) : NULL;
-	if (grown == NULL) {
+	if (all->count == STORES_MAX || !mm_array_grow(&all->open, all->count, &all->capacity, sizeof *all->open)) {
 		mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory, or more than %u stores", STORES_MAX);
 		return 0;
 	}
-	all->open = grown;
 	struct open_store new = { .file = strdup(file) };
 	bool good = new.file != NULL && check_memory(why);
 	if (good && all->memory[0] == '\0')
@@ -316,13 +306,13 @@ struct mm_buckets *mm_stores_buckets(struct mm_stores *all, const char *milter, 
 	for (unsigned i = 0; i < all->limit_count; i++)
 		if (strcmp(all->limits[i].milter, milter) == 0)
 			return all->limits[i].buckets;
-	struct open_buckets *grown = realloc(all->limits, (all->limit_count + 1) * sizeof *grown);
 	char *name = strdup(milter);
-	if (grown != NULL)
-		all->limits = grown;
-	struct mm_buckets *b = grown != NULL && name != NULL ? open_buckets(all, milter, why) : NULL;
-	if (grown == NULL || name == NULL)
+	if (name == NULL || !mm_array_grow(&all->limits, all->limit_count, &all->limit_capacity, sizeof *all->limits)) {
 		mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for limits");
+		free(name);
+		return NULL;
+	}
+	struct mm_buckets *b = open_buckets(all, milter, why);
 	if (b != NULL)
 		all->limits[all->limit_count++] = (struct open_buckets){ name, b };
 	else
