@@ -236,7 +236,7 @@ static void finish(struct mm_dns_question *q)
 	deliver(q);
 }
 
-static void on_response(struct mm_dns_asking *asking, enum mm_dns_code code, const uint8_t *bytes, size_t size)
+static void on_response(struct mm_dns_asking *asking, const uint8_t *bytes, size_t size)
 {
 	struct mm_dns_question *q = MM_OWNER_OF(asking, struct mm_dns_question, asking);
 	if (q->dns->is_closing) {
@@ -244,17 +244,13 @@ static void on_response(struct mm_dns_asking *asking, enum mm_dns_code code, con
 		return;
 	}
 	if (bytes != NULL && is_misfit(q, bytes, size)) {
+		mm_dns_answer_free(&q->answer);
 		if (q->misfits < MISFITS_MAX) {
 			mm_timer_soon(&q->again);
 			return;
 		}
-		bytes = NULL;
-		code = MM_DNS_badanswer;
+		q->answer = (struct mm_dns_answer){ .code = MM_DNS_badanswer, .type = q->type };
 	}
-	if (bytes != NULL)
-		mm_dns_answer_read(&q->answer, bytes, size, q->type);
-	else
-		q->answer = (struct mm_dns_answer){ .code = code, .type = q->type };
 	finish(q);
 }
 
@@ -316,6 +312,7 @@ static struct mm_dns_question *question_new(struct mm_dns *d, const char *name, 
 	struct mm_dns_question *q = calloc(1, sizeof *q + 2 * size);
 	if (q == NULL)
 		return NULL;
+	q->asking.answer = &q->answer;
 	q->asking.done = on_response;
 	q->dns = d;
 	q->type = type;

@@ -490,15 +490,6 @@ void mm_dns_answer_read(struct mm_dns_answer *a, const void *bytes, size_t size,
 	a->is_authentic = is_authentic;
 }
 
-enum mm_dns_code mm_dns_answer_code(const void *bytes, size_t size, uint16_t type)
-{
-	struct mm_dns_answer answer;
-	mm_dns_answer_read(&answer, bytes, size, type);
-	enum mm_dns_code code = answer.code;
-	mm_dns_answer_free(&answer);
-	return code;
-}
-
 void mm_dns_answer_free(struct mm_dns_answer *a)
 {
 	free(a->records);

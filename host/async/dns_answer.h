@@ -84,8 +84,6 @@ enum mm_dns_fit {
 
 /* name: as sent. A name with escapes is not compared: whoever received the response has matched it. */
 enum mm_dns_fit mm_dns_answer_fit(const void *bytes, size_t size, const char *name, uint16_t type);
-/* What a response to a question of this type says. */
-enum mm_dns_code mm_dns_answer_code(const void *bytes, size_t size, uint16_t type);
 /* Reads a response to a question of this type. Always fills the answer; an unreadable response is badanswer. */
 void mm_dns_answer_read(struct mm_dns_answer *, const void *bytes, size_t size, uint16_t type);
 void mm_dns_answer_free(struct mm_dns_answer *);        /* back to the zeroed state */

@@ -47,7 +47,7 @@ static void leave(struct mm_dns_servers *s)
 
 /* ---- answers ---- */
 
-static void finish(struct mm_dns_asking *a, enum mm_dns_code code, const uint8_t *bytes, size_t size)
+static void finish(struct mm_dns_asking *a, const uint8_t *bytes, size_t size)
 {
 	mm_timer_stop(&a->silence);
 	while (a->attempts != NULL) {
@@ -55,7 +55,13 @@ static void finish(struct mm_dns_asking *a, enum mm_dns_code code, const uint8_t
 		MM_LIST_REMOVE(a->attempts, attempt);
 		attempt->asking = NULL;
 	}
-	a->done(a, code, bytes, size);
+	a->done(a, bytes, size);
+}
+
+static void finish_without(struct mm_dns_asking *a, enum mm_dns_code code)
+{
+	*a->answer = (struct mm_dns_answer){ .code = code, .type = a->type };
+	finish(a, NULL, 0);
 }
 
 /* Another server has answered: did the first one let it wait? */
@@ -90,7 +96,7 @@ static void attempt_failed(struct mm_dns_asking *a, enum mm_dns_code code)
 	if (a->asked < a->servers->count && !a->servers->is_closing)
 		ask_next(a);
 	else if (a->attempts == NULL)
-		finish(a, a->failure, NULL, 0);
+		finish_without(a, a->failure);
 }
 
 static void on_response(struct mm_dns_sending *sending, enum mm_dns_code code, const uint8_t *bytes, size_t size)
@@ -99,15 +105,18 @@ static void on_response(struct mm_dns_sending *sending, enum mm_dns_code code, c
 	struct mm_dns_servers *s = attempt->servers;
 	struct mm_dns_asking *a = attempt->asking;
 	if (a != NULL) {
-		enum mm_dns_code says = bytes == NULL ? code
-			: s->count > 1 ? mm_dns_answer_code(bytes, size, a->type) : MM_DNS_ok;
 		MM_LIST_REMOVE(a->attempts, attempt);
-		if (bytes != NULL && is_answer(says) && s->count > 1)
-			judge_first(s, a);
-		if (is_final(says) || is_answer(says) || s->count == 1)
-			finish(a, code, bytes, size);
+		if (bytes != NULL)
+			mm_dns_answer_read(a->answer, bytes, size, a->type);
 		else
-			attempt_failed(a, says);
+			*a->answer = (struct mm_dns_answer){ .code = code, .type = a->type };
+		code = a->answer->code;
+		if (bytes != NULL && is_answer(code) && s->count > 1)
+			judge_first(s, a);
+		if (is_final(code) || is_answer(code) || s->count == 1)
+			finish(a, bytes, size);
+		else
+			attempt_failed(a, code);
 	}
 	free(attempt);
 	s->attempts--;
@@ -143,7 +152,7 @@ static bool try_next(struct mm_dns_asking *a)
 static void ask_next(struct mm_dns_asking *a)
 {
 	if (!try_next(a) && a->attempts == NULL)
-		finish(a, MM_DNS_memory, NULL, 0);
+		finish_without(a, MM_DNS_memory);
 }
 
 static void server_is_silent(struct mm_timer *timer)

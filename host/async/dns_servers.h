@@ -24,9 +24,10 @@ struct mm_dns_asking {
 	unsigned               first;           /* index of the server that was asked first */
 	unsigned               asked;           /* servers asked so far */
 	enum mm_dns_code       failure;         /* of those that failed; servfail when they differ */
-	/* bytes: the response, borrowed for the call; NULL: none, and the code says why. May come from inside
+	struct mm_dns_answer  *answer;          /* of the asker: what done finds; empty before */
+	/* bytes: the response that was read, borrowed for the call; NULL: there is none. May come from inside
 	 * mm_dns_servers_ask(). Must not ask. */
-	void (*done)(struct mm_dns_asking *, enum mm_dns_code, const uint8_t *bytes, size_t size);
+	void (*done)(struct mm_dns_asking *, const uint8_t *bytes, size_t size);
 };
 
 /* servers: "a,b,c", NULL: those of resolv_conf; NULL: /etc/resolv.conf. timeout: seconds that each server has for a
