@@ -92,9 +92,10 @@ end
 local function return_all(self)
   local calls = next_batch(self)
   while calls[1] do
-    local replies, text = run(self, calls)
-    if not replies then
-      log.debug("limit %s: units of %d keys could not be given back: %s", self.name, #calls, text)
+    local _, failures = self.server:each_key(gcra.request(calls))
+    local _, failure = next(failures)
+    if failure then
+      log.debug("limit %s: units of some keys could not be given back: %s", self.name, failure.text)
     end
     calls = next_batch(self)
   end

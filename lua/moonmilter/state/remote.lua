@@ -9,11 +9,11 @@ local SLICE = 200 -- keys of one call that walks over them
 
 -- ---- scripts: each runs on the server in one piece ----
 
--- For each key its value and the milliseconds that it still lives; false for none.
+-- For each key its value, false for none, and the milliseconds that it still lives.
 local GET = [[
 local replies = {}
 for i, key in ipairs(KEYS) do
-  replies[2 * i - 1], replies[2 * i] = redis.call('GET', key), redis.call('PTTL', key)
+  replies[i] = { redis.call('GET', key), redis.call('PTTL', key) }
 end
 return replies
 ]]
@@ -93,10 +93,10 @@ function Remote:get(key)
   local reply, text, code = self.server:use("script", GET, { self.prefix .. key })
   if not reply then
     return nil, text, code
-  elseif not reply[1] then
+  elseif not reply[1][1] then
     return nil
   end
-  return portable.read(reply[1]), life_of(reply[2])
+  return portable.read(reply[1][1]), life_of(reply[1][2])
 end
 
 local function write(self, key, bytes, ttl, ...)
@@ -208,15 +208,16 @@ end
 
 -- The keys of a slice that have a value, with values and lives.
 local function read_slice(self, names)
-  local reply, text, code = self.server:use("script", GET, names)
-  if not reply then
-    return nil, text, code
+  local replies, failures = self.server:each_key(GET, names)
+  local _, failure = next(failures)
+  if failure then
+    return nil, failure.text, failure.code
   end
   local rows = {}
   for i, name in ipairs(names) do
-    local bytes = reply[2 * i - 1]
+    local bytes, pttl = replies[i][1], replies[i][2]
     if bytes then
-      rows[#rows + 1] = { name:sub(#self.prefix + 1), portable.read(bytes), life_of(reply[2 * i]) }
+      rows[#rows + 1] = { name:sub(#self.prefix + 1), portable.read(bytes), life_of(pttl) }
     end
   end
   return rows

@@ -122,4 +122,22 @@ function Server:use(method, ...)
   return finish(self, pcall(self.client[method], self.client, ...))
 end
 
+--- A script that treats its keys one by one and replies with a list that has an entry for each, over many keys.
+---@param source string
+---@param keys string[]
+---@param arguments string[]?  as many for each key
+---@return any[] replies        by the number of the key; nil where the call failed
+---@return table<integer, { text: string, code: string }> failures  by the number of the key
+function Server:each_key(source, keys, arguments)
+  local replies, text, code = self:use("script", source, keys, arguments)
+  if replies then
+    return replies, {}
+  end
+  local failures, failure = {}, { text = text, code = code }
+  for i = 1, #keys do
+    failures[i] = failure
+  end
+  return {}, failures
+end
+
 return server

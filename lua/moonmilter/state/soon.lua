@@ -54,13 +54,13 @@ local function send(self, keys, entries)
       what = entry.is_refused and "refused" or "count" }
     sent[i], entry.delta, entry.is_refused = entry.delta, 0, nil
   end
-  local replies, _, code = self.server:use("script", gcra.request(calls))
+  local replies, failures = self.server:each_key(gcra.request(calls))
   for i, entry in ipairs(entries) do
-    if replies then
+    if replies[i] then
       local _, missing, is_first = gcra.read(replies[i])
       entry.missing, entry.at = missing + entry.delta * self.interval, now()
       entry.crossing = entry.crossing or is_first
-    elseif not UNKNOWN[code] then
+    elseif not UNKNOWN[failures[i].code] then
       entry.delta = entry.delta + sent[i]
       self.touched[keys[i]] = entry
     end
