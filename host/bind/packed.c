@@ -1,10 +1,10 @@
 #include "bind/packed.h"
 
+#include "bind/bind.h"
+
 #include <lauxlib.h>
 #include <lua.h>
-#include <math.h>
 #include <stdint.h>
-#include <string.h>
 
 /* ---- write ---- */
 
@@ -49,14 +49,13 @@ static const char *write_table(lua_State *L, int at, struct mm_buffer *to, unsig
 
 static const char *write_value(lua_State *L, int at, struct mm_buffer *to, unsigned depth)
 {
-	double n;
+	char number[MM_PACKED_NUMBER_SIZE];
 	switch (lua_type(L, at)) {
 	case LUA_TSTRING:
 		return write_string(L, at, to, depth);
 	case LUA_TNUMBER:
-		n = lua_tonumber(L, at);
-		mm_buffer_append_u8(to, 'n');
-		mm_buffer_append(to, &n, sizeof n);
+		mm_packed_write_number(lua_tonumber(L, at), number);
+		mm_buffer_append(to, number, sizeof number);
 		return NULL;
 	case LUA_TBOOLEAN:
 		mm_buffer_append_u8(to, lua_toboolean(L, at) ? 't' : 'f');
@@ -74,91 +73,34 @@ const char *mm_packed_write(lua_State *L, int at, struct mm_buffer *to)
 	return write_value(L, at < 0 ? lua_gettop(L) + at + 1 : at, to, 0);
 }
 
-/* ---- read: pushes one value, or returns false and leaves the stack as it was ---- */
+/* ---- read ---- */
 
-struct reader {
-	const char *at, *end;
-};
+/* A table stays on the stack while it is read, and so does a key until its value has come. */
+#define STACK_MAX (2 * MM_PACKED_DEPTH_MAX + 2)
 
-static bool take(struct reader *r, void *to, size_t size)
+static void push_token(lua_State *L, enum mm_packed_token t, const struct mm_packed *p)
 {
-	if ((size_t)(r->end - r->at) < size)
-		return false;
-	memcpy(to, r->at, size);
-	r->at += size;
-	return true;
+	switch (t) {
+	case MM_PACKED_STRING:  mm_push_text(L, p->string); break;
+	case MM_PACKED_NUMBER:  lua_pushnumber(L, p->number); break;
+	case MM_PACKED_BOOLEAN: lua_pushboolean(L, p->boolean); break;
+	case MM_PACKED_OPEN:    lua_newtable(L); break;
+	case MM_PACKED_CLOSE:           /* the table is there */
+	case MM_PACKED_NONE:    break;
+	}
 }
 
-static bool read_value(lua_State *L, struct reader *r, unsigned depth);
-
-static bool read_string(lua_State *L, struct reader *r, unsigned depth)
+void mm_packed_push(lua_State *L, struct mm_text text)
 {
-	uint32_t size = (uint32_t)(r->end - r->at);
-	if (depth > 0 && (!take(r, &size, sizeof size) || (size_t)(r->end - r->at) < size))
-		return false;
-	lua_pushlstring(L, r->at, size);
-	r->at += size;
-	return true;
-}
-
-static bool read_number(lua_State *L, struct reader *r)
-{
-	double n;
-	if (!take(r, &n, sizeof n))
-		return false;
-	lua_pushnumber(L, n);
-	return true;
-}
-
-/* A NaN cannot be a key; it cannot have been written as one either. */
-static bool is_key(lua_State *L, int at)
-{
-	return lua_type(L, at) != LUA_TTABLE && !(lua_type(L, at) == LUA_TNUMBER && isnan(lua_tonumber(L, at)));
-}
-
-static bool read_table(lua_State *L, struct reader *r, unsigned depth)
-{
-	if (depth >= MM_PACKED_DEPTH_MAX || !lua_checkstack(L, 4))
-		return false;
+	struct mm_packed p = mm_packed_of(text);
 	int top = lua_gettop(L);
-	lua_newtable(L);
-	while (r->at < r->end && *r->at != '}') {
-		if (!read_value(L, r, depth + 1) || !is_key(L, -1) || !read_value(L, r, depth + 1)) {
-			lua_settop(L, top);
-			return false;
-		}
-		lua_rawset(L, -3);
+	luaL_checkstack(L, STACK_MAX, "no room for a value");
+	for (enum mm_packed_token t; (t = mm_packed_next(&p)) != MM_PACKED_NONE;) {
+		push_token(L, t, &p);
+		if (t != MM_PACKED_OPEN && p.depth > 0 && !p.is_key)
+			lua_rawset(L, -3);
 	}
-	if (r->at < r->end) {
-		r->at++;
-		return true;
-	}
-	lua_settop(L, top);
-	return false;
-}
-
-static bool read_value(lua_State *L, struct reader *r, unsigned depth)
-{
-	char letter;
-	if (!take(r, &letter, 1))
-		return false;
-	switch (letter) {
-	case 's': return read_string(L, r, depth);
-	case 'n': return read_number(L, r);
-	case 't':
-	case 'f':
-		lua_pushboolean(L, letter == 't');
-		return true;
-	case '{': return read_table(L, r, depth);
-	default:  return false;
-	}
-}
-
-void mm_packed_push(lua_State *L, struct mm_text t)
-{
-	struct reader r = { t.bytes, t.bytes + t.size };
-	int top = lua_gettop(L);
-	if (read_value(L, &r, 0) && r.at == r.end)
+	if (mm_packed_is_whole(&p))
 		return;
 	lua_settop(L, top);
 	lua_pushnil(L);

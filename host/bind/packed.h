@@ -1,16 +1,11 @@
-/* bind/packed.h -- Lua values as bytes, for stores: strings, numbers, booleans, and tables of those.
- * A letter, then: n a double of this machine; s at the top the rest of the bytes, inside a table a 4-byte size and the
- * bytes; t and f nothing; { pairs of key and value, then }. */
+/* bind/packed.h -- Lua values as the bytes of state/packed.h, for stores. */
 #ifndef MM_BIND_PACKED_H
 #define MM_BIND_PACKED_H
 
 #include "base/buffer.h"
-#include "base/text.h"
+#include "state/packed.h"
 
 struct lua_State;
-
-#define MM_PACKED_DEPTH_MAX 16u         /* levels of tables */
-#define MM_PACKED_SIZE_MAX  (1u << 20)  /* bytes */
 
 /* Appends the value at an index. NULL: done; else what is wrong with it, static: "a function". The buffer may then hold
  * a part. */

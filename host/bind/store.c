@@ -215,21 +215,18 @@ static int store_delete(lua_State *L)
 struct counting {
 	double by, ends_at, sum;
 	bool   is_number;
-	char   packed[9];
+	char   packed[MM_PACKED_NUMBER_SIZE];
 };
 
 static enum mm_change decide_count(void *self, const struct mm_record *old, struct mm_record *next)
 {
 	struct counting *c = self;
 	double had = 0;
-	c->is_number = old == NULL || (old->bytes.size == sizeof c->packed && old->bytes.bytes[0] == 'n');
+	c->is_number = old == NULL || mm_packed_read_number(old->bytes, &had);
 	if (!c->is_number)
 		return MM_CHANGE_NOTHING;
-	if (old != NULL)
-		memcpy(&had, old->bytes.bytes + 1, sizeof had);
 	c->sum = had + c->by;
-	c->packed[0] = 'n';
-	memcpy(c->packed + 1, &c->sum, sizeof c->sum);
+	mm_packed_write_number(c->sum, c->packed);
 	*next = (struct mm_record){ { c->packed, sizeof c->packed }, old != NULL ? old->ends_at : c->ends_at };
 	return MM_CHANGE_PUT;
 }

@@ -1,5 +1,5 @@
 /* fuzz/packed.c -- records of stores: any bytes are a value or nil, and are described within the bounds of the text.
- * What is a value keeps it when it is written and read again. */
+ * What is a value keeps it when it is written and read again. Tokens lie within the bytes, and their tables close. */
 #include "bind/packed.h"
 #include "state/describe.h"
 
@@ -54,6 +54,24 @@ static void check_text(struct mm_text record, size_t size)
 	free(to);
 }
 
+/* Whether the bytes are one value. */
+static bool check_tokens(struct mm_text record)
+{
+	struct mm_packed p = mm_packed_of(record);
+	unsigned depth = 0;
+	for (enum mm_packed_token t; (t = mm_packed_next(&p)) != MM_PACKED_NONE;) {
+		const char *end = record.bytes + record.size;
+		depth += (t == MM_PACKED_OPEN) - (t == MM_PACKED_CLOSE);
+		if (p.at > end || depth != p.depth || depth > MM_PACKED_DEPTH_MAX)
+			abort();
+		if (t == MM_PACKED_STRING && (p.string.bytes < record.bytes || p.string.bytes + p.string.size > end))
+			abort();
+	}
+	if (mm_packed_next(&p) != MM_PACKED_NONE || (mm_packed_is_whole(&p) && depth != 0))
+		abort();
+	return mm_packed_is_whole(&p);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static lua_State *L;
@@ -62,6 +80,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct mm_text record = { (const char *)data, size };
 	mm_packed_push(L, record);
 	if (lua_gettop(L) != 1)
+		abort();
+	if (lua_isnil(L, -1) == check_tokens(record))
 		abort();
 	if (!lua_isnil(L, -1))
 		check_round_trip(L);

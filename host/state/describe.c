@@ -1,17 +1,12 @@
 #include "state/describe.h"
 
-#include <stdint.h>
-#include <stdio.h>
+#include "state/packed.h"
 
-#define DEPTH_MAX 16
+#include <stdio.h>
 
 struct writer {
 	char  *to;
 	size_t size, used;              /* used < size: there is always room for the NUL */
-};
-
-struct reader {
-	const char *at, *end;
 };
 
 static void put(struct writer *w, const char *text)
@@ -34,73 +29,40 @@ static void put_bytes(struct writer *w, const char *bytes, size_t size, const ch
 	put(w, quote);
 }
 
-static bool take(struct reader *r, void *to, size_t size)
+static void put_number(struct writer *w, double n)
 {
-	if ((size_t)(r->end - r->at) < size)
-		return false;
-	memcpy(to, r->at, size);
-	r->at += size;
-	return true;
+	char text[32];
+	snprintf(text, sizeof text, "%.14g", n);
+	put(w, text);
 }
 
-static bool put_value(struct writer *w, struct reader *r, unsigned depth);
-
-static bool put_string(struct writer *w, struct reader *r, unsigned depth)
+static void put_token(struct writer *w, enum mm_packed_token t, const struct mm_packed *p)
 {
-	uint32_t size = (uint32_t)(r->end - r->at);
-	if (depth > 0 && (!take(r, &size, sizeof size) || (size_t)(r->end - r->at) < size))
-		return false;
-	put_bytes(w, r->at, size, "\"");
-	r->at += size;
-	return true;
-}
-
-static bool put_table(struct writer *w, struct reader *r, unsigned depth)
-{
-	put(w, "{");
-	for (const char *between = " "; r->at < r->end && *r->at != '}'; between = ", ") {
-		put(w, between);
-		put(w, "[");
-		if (depth >= DEPTH_MAX || !put_value(w, r, depth + 1))
-			return false;
-		put(w, "] = ");
-		if (!put_value(w, r, depth + 1))
-			return false;
-	}
-	put(w, " }");
-	return r->at++ < r->end;
-}
-
-static bool put_value(struct writer *w, struct reader *r, unsigned depth)
-{
-	char letter, text[32];
-	double n;
-	if (!take(r, &letter, 1))
-		return false;
-	switch (letter) {
-	case 's': return put_string(w, r, depth);
-	case '{': return put_table(w, r, depth);
-	case 't':
-	case 'f':
-		put(w, letter == 't' ? "true" : "false");
-		return true;
-	case 'n':
-		if (!take(r, &n, sizeof n))
-			return false;
-		snprintf(text, sizeof text, "%.14g", n);
-		put(w, text);
-		return true;
-	default:
-		return false;
+	switch (t) {
+	case MM_PACKED_STRING:  put_bytes(w, p->string.bytes, p->string.size, "\""); break;
+	case MM_PACKED_NUMBER:  put_number(w, p->number); break;
+	case MM_PACKED_BOOLEAN: put(w, p->boolean ? "true" : "false"); break;
+	case MM_PACKED_OPEN:    put(w, "{"); break;
+	case MM_PACKED_CLOSE:   put(w, " }"); break;
+	case MM_PACKED_NONE:    break;
 	}
 }
 
 char *mm_describe_value(struct mm_text record, char *to, size_t size)
 {
 	struct writer w = { to, size, 0 };
-	struct reader r = { record.bytes, record.bytes + record.size };
+	struct mm_packed p = mm_packed_of(record);
+	bool is_first = true;           /* of its table */
 	to[0] = '\0';
-	if (!put_value(&w, &r, 0))
+	for (enum mm_packed_token t; (t = mm_packed_next(&p)) != MM_PACKED_NONE;) {
+		if (p.is_key)
+			put(&w, is_first ? " [" : ", [");
+		put_token(&w, t, &p);
+		if (p.is_key)
+			put(&w, "] = ");
+		is_first = t == MM_PACKED_OPEN;
+	}
+	if (!mm_packed_is_whole(&p))
 		put(&w, "(not a value of a script)");
 	return to;
 }

@@ -1,5 +1,5 @@
-/* state/describe.h -- records as text for people: values of scripts as Lua would write them. Knows the bytes that
- * bind/packed.h writes. */
+/* state/describe.h -- records as text for people: values of scripts (state/packed.h) as Lua would write
+ * them. */
 #ifndef MM_STATE_DESCRIBE_H
 #define MM_STATE_DESCRIBE_H
 

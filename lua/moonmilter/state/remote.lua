@@ -99,39 +99,31 @@ function Remote:get(key)
   return portable.read(reply[1][1]), life_of(reply[1][2])
 end
 
-local function write(self, key, bytes, ttl, ...)
-  local words = { "SET", self.prefix .. key, bytes, ... }
+-- What set() and add() have in common. They end with a call of it, so that a mistake raises at the script's line.
+local function write(self, call, key, value, ttl, condition)
+  local bytes = bytes_of(arguments.value(call, value))
+  ttl = arguments.ttl(call, ttl, 2) or self.ttl
+  if arguments.key(call, key) == "" then
+    return empty()
+  end
+  local words = { "SET", self.prefix .. key, bytes, condition }
   if ttl then
     words[#words + 1] = "PX"
     words[#words + 1] = milliseconds(ttl)
   end
-  return self.server:use("call", unpack(words))
-end
-
-function Remote:set(key, value, ttl)
-  local bytes = bytes_of(arguments.value("set", value))
-  ttl = arguments.ttl("set", ttl, 2) or self.ttl
-  if arguments.key("set", key) == "" then
-    return empty()
-  end
-  local reply, text, code = write(self, key, bytes, ttl)
-  if not reply then
-    return nil, text, code
-  end
-  return true
-end
-
-function Remote:add(key, value, ttl)
-  local bytes = bytes_of(arguments.value("add", value))
-  ttl = arguments.ttl("add", ttl, 2) or self.ttl
-  if arguments.key("add", key) == "" then
-    return empty()
-  end
-  local reply, text, code = write(self, key, bytes, ttl, "NX")
+  local reply, text, code = self.server:use("call", unpack(words))
   if reply == nil and text then
     return nil, text, code
   end
   return reply ~= nil
+end
+
+function Remote:set(key, value, ttl)
+  return write(self, "set", key, value, ttl)
+end
+
+function Remote:add(key, value, ttl)
+  return write(self, "add", key, value, ttl, "NX")
 end
 
 function Remote:incr(key, by, ttl)
