@@ -1,18 +1,12 @@
 -- The documentation is true: its filters load, its errors are raised word for word, its commands print what it shows.
 local fake_mta = require "spec.support.fake_mta"
-
-local function read(path)
-  local file = assert(io.open(path, "rb"))
-  local text = file:read "*a"
-  file:close()
-  return text
-end
+local read_file = require("spec.support.process").read_file
 
 local function documents()
   local list = {}
   local names = io.popen "ls README.md docs/*.md"
   for path in names:lines() do
-    list[#list + 1] = { path = path, text = read(path) }
+    list[#list + 1] = { path = path, text = read_file(path) }
   end
   names:close()
   return list
@@ -96,7 +90,7 @@ local function check(case)
 end
 
 describe("an error in a table of docs/scripting.md", function()
-  local text = read "docs/scripting.md"
+  local text = read_file "docs/scripting.md"
   local count = 0
   for head, rows in text:gmatch "\n(| call | error |)\n|%-%-%-|%-%-%-|\n(.-)\n\n" do
     assert(head)
@@ -154,7 +148,7 @@ local cases = {
 }
 
 describe("an error that docs/scripting.md quotes", function()
-  local document = flat(read "docs/scripting.md"):gsub("`", "")
+  local document = flat(read_file "docs/scripting.md"):gsub("`", "")
   for _, case in ipairs(cases) do
     it("is quoted word for word: " .. (case.shown or case.text), function()
       assert.truthy(document:find(case.shown or case.text, 1, true))
@@ -183,7 +177,7 @@ describe("an error that docs/scripting.md quotes", function()
 end)
 
 describe("what docs/scripting.md says about loading", function()
-  local document = flat(read "docs/scripting.md")
+  local document = flat(read_file "docs/scripting.md")
 
   local function refused(source, text)
     local host, err = fake_mta.host { files = { ["10.lua"] = source } }
@@ -242,7 +236,7 @@ describe("the manual page", function()
   end)
 
   it("has every key of the configuration with its default", function()
-    local page = read("docs/moonmilter.8"):gsub("\n%.Q?[cq]m? ", " "):gsub("\n", " ")
+    local page = read_file("docs/moonmilter.8"):gsub("\n%.Q?[cq]m? ", " "):gsub("\n", " ")
     local pipe = io.popen((os.getenv "MOONMILTER" or "build/moonmilter") .. " help config")
     for line in pipe:lines() do
       local key, preset = line:match "^%-%- ([%l_]+) = (.+)$"
@@ -262,7 +256,7 @@ end)
 
 describe("docs/logs.md", function()
   it("describes every event that the host logs", function()
-    local document = read "docs/logs.md"
+    local document = read_file "docs/logs.md"
     local pipe = io.popen "find host -name '*.c' -not -path '*/fuzz/*' -exec cat {} +"
     local source = pipe:read("*a"):gsub("%s+", " ")
     pipe:close()

@@ -1,15 +1,13 @@
 -- The filters that docs/coming-from-*.md and docs/workers.md show do what the pages say, with mail that meets their
 -- rule and with mail that does not.
 local host = require "spec.support.host"
+local read_file = require("spec.support.process").read_file
 local testing = require "moonmilter.testing"
 
 -- The n-th Lua block of a page.
 local function block(page, nth)
-  local file = assert(io.open("docs/" .. page .. ".md", "rb"))
-  local text = file:read "*a"
-  file:close()
   local count = 0
-  for source in text:gmatch "\n```lua\n(.-\n)```" do
+  for source in read_file("docs/" .. page .. ".md"):gmatch "\n```lua\n(.-\n)```" do
     count = count + 1
     if count == nth then
       return source

@@ -1,15 +1,6 @@
 -- A reader who follows a link arrives: every link of the README, docs/ and examples/ leads to a file and, after "#", to
 -- a heading of it. The indexes are whole: docs/README.md lists every page, examples/README.md every example.
-
-local function read(path)
-  local file = io.open(path, "rb")
-  if not file then
-    return nil
-  end
-  local text = file:read "*a"
-  file:close()
-  return text
-end
+local read_file = require("spec.support.process").read_file
 
 local function names(command)
   local list = {}
@@ -66,13 +57,14 @@ describe("a link", function()
   for _, page in ipairs(pages) do
     it("leads somewhere: " .. page, function()
       local directory = page:match "^(.*/)" or ""
-      for target in prose(read(page)):gmatch "%]%(([^)%s]+)%)" do
+      for target in prose(read_file(page)):gmatch "%]%(([^)%s]+)%)" do
         if not target:find "^%a+:" then
           local path, anchor = target:match "^([^#]*)#?(.*)$"
           local file = path == "" and page or joined(directory, path)
           assert.truthy(exists(file), ("%s: %s leads nowhere"):format(page, target))
           if anchor ~= "" then
-            assert.truthy(anchors_of(read(file))[anchor], ("%s: %s has no heading for #%s"):format(page, file, anchor))
+            local said = ("%s: %s has no heading for #%s"):format(page, file, anchor)
+            assert.truthy(anchors_of(read_file(file))[anchor], said)
           end
         end
       end
@@ -82,7 +74,7 @@ describe("a link", function()
   it("is found in pages, and headings become anchors", function()
     local count = 0
     for _, page in ipairs(pages) do
-      count = count + select(2, prose(read(page)):gsub("%]%(", ""))
+      count = count + select(2, prose(read_file(page)):gsub("%]%(", ""))
     end
     assert.is_true(count > 200)
     local anchors = anchors_of "# A b\n## `ctx:body([options])`\n## A b\n## C++, [d](x.md) & e_f\n```\n# no\n```\n"
@@ -96,7 +88,7 @@ end)
 
 describe("an index", function()
   it("lists every page of docs/", function()
-    local index = read "docs/README.md"
+    local index = read_file "docs/README.md"
     for _, path in ipairs(names "ls docs/*.md docs/*.8") do
       local name = path:match "[^/]+$"
       if name ~= "README.md" then
@@ -106,7 +98,7 @@ describe("an index", function()
   end)
 
   it("lists every example", function()
-    local index = read "examples/README.md"
+    local index = read_file "examples/README.md"
     for _, path in ipairs(names "ls examples/*.lua examples/*.c") do
       local name = path:match "[^/]+$"
       assert.truthy(index:find("](" .. name .. ")", 1, true), "examples/README.md does not list " .. name)
@@ -114,7 +106,7 @@ describe("an index", function()
   end)
 
   it("is what the README leads to", function()
-    local readme = read "README.md"
+    local readme = read_file "README.md"
     for _, path in ipairs { "docs/README.md", "docs/tutorial.md", "docs/cookbook.md", "examples/README.md" } do
       assert.truthy(readme:find("](" .. path .. ")", 1, true), "README.md does not link " .. path)
     end

@@ -2,6 +2,7 @@
 -- leaves mail alone, and, when it asks somebody, a world that does not answer. A snippet of these pages that is not in
 -- the table fails.
 local testing = require "moonmilter.testing"
+local read_file = require("spec.support.process").read_file
 
 -- Pages whose snippets are all here; new pages have specs of their own.
 local PAGES = { "dns", "http", "redis", "socket", "process", "tasks", "timer", "moonmilter", "log", "postfix",
@@ -264,13 +265,6 @@ local SNIPPETS = {
   } },
 }
 
-local function read(path)
-  local file = assert(io.open(path, "rb"))
-  local text = file:read "*a"
-  file:close()
-  return text
-end
-
 local function rows_for(page, source)
   local found = {}
   for _, row in ipairs(SNIPPETS) do
@@ -296,7 +290,7 @@ end
 for _, page in ipairs(PAGES) do
   describe(("docs/%s.md"):format(page), function()
     local number = 0
-    for source in read(("docs/%s.md"):format(page)):gmatch "\n```lua\n(.-\n)```" do
+    for source in read_file(("docs/%s.md"):format(page)):gmatch "\n```lua\n(.-\n)```" do
       number = number + 1
       if source:find "function [%w_.]*on_%l+%(" or source:find "on_header = {" then
         it(("decides both ways: snippet %d"):format(number), function()
@@ -330,7 +324,7 @@ for _, page in ipairs(PAGES) do
 
     it("has no row here without its snippet", function()
       for _, row in ipairs(SNIPPETS) do
-        if row[1] == page then assert.truthy(read(("docs/%s.md"):format(page)):find(row[2], 1, true), row[2]) end
+        if row[1] == page then assert.truthy(read_file(("docs/%s.md"):format(page)):find(row[2], 1, true), row[2]) end
       end
     end)
   end)

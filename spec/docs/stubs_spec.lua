@@ -1,13 +1,7 @@
 -- The stubs of lua/meta/ are whole, so that an editor finds every member and warns of unknown ones: each parameter is
 -- declared, functions have the parameters of those that they stand for, and what pages and examples write exists.
 -- spec/lint/documentation.lua compares the names of functions, methods and types.
-
-local function read(path)
-  local file = assert(io.open(path, "rb"))
-  local text = file:read "*a"
-  file:close()
-  return text
-end
+local read_file = require("spec.support.process").read_file
 
 local function names(command)
   local list = {}
@@ -53,10 +47,10 @@ end
 
 local stubs, sources = {}, {}
 for _, path in ipairs(names "ls lua/meta/*.lua") do
-  collect(read(path), stubs)
+  collect(read_file(path), stubs)
 end
 for _, path in ipairs(names "find lua/moonmilter -name '*.lua'") do
-  collect(read(path), sources)
+  collect(read_file(path), sources)
 end
 
 -- A class's member, its parents' too.
@@ -174,7 +168,7 @@ end)
 -- The code of a page: fenced blocks, indented blocks and text in backticks; of the tables of "coming from" pages only
 -- what is ours, the last column. Of a Lua file all but comments.
 local function code_of(path)
-  local text = read(path)
+  local text = read_file(path)
   if path:find "%.lua$" then
     return (text:gsub("%-%-[^\n]*", ""))
   end
