@@ -64,7 +64,7 @@ LIBS      = $(LUA_LIBS) $(IDN_LIBS) -lcurl -llmdb -lssl -lcrypto -lm -ldl -pthre
 LINK      = -Wl,--exclude-libs,ALL $(HARDENING_LINK)
 
 # The folders of host/ are the rows of docs/ARCHITECTURE.md. The library ends at embed/; the program is built on it.
-LIBRARY_FOLDERS := base milter mta async state codec config task bind script io embed
+LIBRARY_FOLDERS := base milter mta async state codec seal config task bind script io embed
 PROGRAM_FOLDERS := process ctl trial bench doctor program
 LIBRARY_SOURCES := $(sort $(wildcard $(LIBRARY_FOLDERS:%=host/%/*.c)))
 PROGRAM_SOURCES := $(sort $(wildcard $(PROGRAM_FOLDERS:%=host/%/*.c)))
@@ -75,7 +75,8 @@ PARTS_OBJECTS   := $(filter-out $(BUILD)/obj/program/%,$(PROGRAM_OBJECTS))
 TEST_OBJECTS    := $(patsubst host/%.c,$(BUILD)/test/obj/%.o,$(LIBRARY_SOURCES) \
 	$(filter-out host/program/%,$(PROGRAM_SOURCES))) $(BUILD)/obj/lua_sources.o
 # lua/moonmilter/testing/ runs in busted, outside the host: it is not part of the library
-LUA_SOURCES := $(sort $(wildcard lua/moonmilter/*.lua $(patsubst %,lua/moonmilter/%/*.lua,runtime mail net state)))
+LUA_SOURCES := $(sort $(wildcard lua/moonmilter/*.lua \
+	$(patsubst %,lua/moonmilter/%/*.lua,runtime mail identity net state)))
 
 PACKAGES_BUILD := gcc make pkg-config libc6-dev libluajit-5.1-dev luajit libev-dev libc-ares-dev libcurl4-openssl-dev \
 	liblmdb-dev libidn2-dev libssl-dev libsystemd-dev lua-lpeg
@@ -89,7 +90,8 @@ PACKAGES_TEST  := libmilter-dev lua-busted lua-check luarocks lua-cjson lua-file
 all: product $(BUILD)/test/libmoonmilter_test.so $(BUILD)/test/program.a
 
 # what make install installs
-product: $(BUILD)/moonmilter $(BUILD)/libmoonmilter.a $(BUILD)/libmoonmilter.so $(BUILD)/lua/moonmilter/codec.so
+product: $(BUILD)/moonmilter $(BUILD)/libmoonmilter.a $(BUILD)/libmoonmilter.so $(BUILD)/lua/moonmilter/codec.so \
+	$(BUILD)/lua/moonmilter/seal.so
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -204,6 +206,11 @@ $(BUILD)/lua/moonmilter/codec.so: $(filter $(BUILD)/obj/codec/%,$(LIBRARY_OBJECT
 	@mkdir -p $(@D)
 	$(call quiet,LD)$(CC) -shared $(SANITIZE) $(HARDENING_LINK) -o $@ $^ $(IDN_LIBS)
 
+# The same for canonical forms, body hashes and keys.
+$(BUILD)/lua/moonmilter/seal.so: $(filter $(BUILD)/obj/seal/%,$(LIBRARY_OBJECTS))
+	@mkdir -p $(@D)
+	$(call quiet,LD)$(CC) -shared $(SANITIZE) $(HARDENING_LINK) -o $@ $^ -lcrypto
+
 # C modules of scripts take lua_* from the process, so LuaJIT is linked as a shared library.
 $(BUILD)/moonmilter: $(PROGRAM_OBJECTS) $(BUILD)/libmoonmilter.a $(BUILD)/ev.o
 	$(call quiet,LD)$(CC) -pie $(SANITIZE) $(LINK) -o $@ $(PROGRAM_OBJECTS) $(BUILD)/ev.o $(BUILD)/libmoonmilter.a \
@@ -265,7 +272,7 @@ PURE_MTA_SPECS := spec/mta/dialogue_spec.lua spec/mta/mail_file_spec.lua spec/mt
 with_sanitizers = MOONMILTER_BUILD=$(1) MOONMILTER_TESTLIB=$(1)/test/libmoonmilter_test.so MOONMILTER=$(1)/moonmilter \
 	MOONMILTER_LIBRARY=$(abspath $(1)/libmoonmilter.so) ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 \
 	LD_PRELOAD=$$($(CC) -print-file-name=libasan.so)
-ASAN_SPECS ?= spec/base spec/config spec/trial spec/bench spec/milter spec/script spec/examples spec/regress \
+ASAN_SPECS ?= spec/base spec/auth spec/config spec/trial spec/bench spec/milter spec/script spec/examples spec/regress \
 	spec/async spec/attack spec/mail spec/fault spec/embed spec/state $(PURE_MTA_SPECS)
 asan: packages-build packages-test
 	@$(MAKE) --no-print-directory BUILD=build/asan CFLAGS="-O1 -g -fno-omit-frame-pointer" \
@@ -392,6 +399,7 @@ install: product $(BUILD)/moonmilter.pc install-systemd
 	cd lua/moonmilter && \
 		find . -name '*.lua' -exec install -D -m 644 {} $(abspath $(DESTDIR)$(LUADIR)/moonmilter)/{} \;
 	install -D -m 644 $(BUILD)/lua/moonmilter/codec.so $(DESTDIR)$(CODECDIR)/codec.so
+	install -D -m 644 $(BUILD)/lua/moonmilter/seal.so $(DESTDIR)$(CODECDIR)/seal.so
 	install -D -m 644 debian/completions/moonmilter.bash $(DESTDIR)$(BASHDIR)/moonmilter
 	install -D -m 644 debian/completions/_moonmilter $(DESTDIR)$(ZSHDIR)/_moonmilter
 	install -m 644 lua/meta/*.lua $(DESTDIR)$(METADIR)/
@@ -404,7 +412,7 @@ uninstall: uninstall-systemd
 		$(DESTDIR)$(INCLUDEDIR)/moonmilter.h $(DESTDIR)$(INCLUDEDIR)/moonmilter_testing.h \
 		$(DESTDIR)$(LIBDIR)/libmoonmilter.a $(DESTDIR)$(LIBDIR)/libmoonmilter.so \
 		$(DESTDIR)$(LIBDIR)/libmoonmilter.so.0 $(DESTDIR)$(LIBDIR)/pkgconfig/moonmilter.pc \
-		$(DESTDIR)$(MANDIR)/moonmilter.8 $(DESTDIR)$(CODECDIR)/codec.so \
+		$(DESTDIR)$(MANDIR)/moonmilter.8 $(DESTDIR)$(CODECDIR)/codec.so $(DESTDIR)$(CODECDIR)/seal.so \
 		$(DESTDIR)$(BASHDIR)/moonmilter $(DESTDIR)$(ZSHDIR)/_moonmilter
 	rm -rf $(DESTDIR)$(LUADIR)/moonmilter $(DESTDIR)$(DOCDIR) $(DESTDIR)$(PREFIX)/share/moonmilter
 

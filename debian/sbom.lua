@@ -17,7 +17,7 @@ local LIBRARIES = {
   { "libev", "BSD-2-Clause OR GPL-2.0-or-later", "the loop, linked statically" },
   { "c-ares", "MIT", "DNS" },
   { "libcurl", "curl", "HTTP" },
-  { "openssl", "Apache-2.0", "TLS" },
+  { "openssl", "Apache-2.0", "TLS, hashes and signatures" },
   { "libidn2", "LGPL-3.0-or-later OR GPL-2.0-or-later", "IDNA" },
   { "libsystemd", "LGPL-2.1-or-later", "readiness and socket activation, optional" },
   { "lpeg", "MIT", "grammars, loaded at run time" },

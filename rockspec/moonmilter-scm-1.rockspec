@@ -8,7 +8,8 @@ source = { url = "git+file://." }
 description = {
   summary = "Mail as data: addresses, header fields, MIME, Authentication-Results, scanning",
   detailed = [[
-The mail modules of moonmilter, for use outside the host: plain LuaJIT, LPeg and one C module (glibc's iconv and libidn2).
+The mail modules of moonmilter, for use outside the host: plain LuaJIT, LPeg and two C modules (glibc's iconv, libidn2,
+libcrypto).
 Where lpeg comes from the distribution (Debian: lua-lpeg), add --deps-mode=none.]],
   license = "MIT",
 }
@@ -18,6 +19,7 @@ supported_platforms = { "unix" }
 dependencies = { "lua == 5.1", "lpeg >= 1.0" } -- LuaJIT 2.1, which is Lua 5.1 to LuaRocks
 
 external_dependencies = {
+  CRYPTO = { header = "openssl/evp.h", library = "crypto" },
   IDN2 = { header = "idn2.h", library = "idn2" },
 }
 
@@ -41,6 +43,7 @@ build = {
     ["moonmilter.datetime"] = "lua/moonmilter/datetime.lua",
     ["moonmilter.encoded_word"] = "lua/moonmilter/encoded_word.lua",
     ["moonmilter.header"] = "lua/moonmilter/header.lua",
+    ["moonmilter.identity.taglist"] = "lua/moonmilter/identity/taglist.lua",
     ["moonmilter.mail.bound"] = "lua/moonmilter/mail/bound.lua",
     ["moonmilter.mail.addrspec"] = "lua/moonmilter/mail/addrspec.lua",
     ["moonmilter.mail.block"] = "lua/moonmilter/mail/block.lua",
@@ -62,5 +65,14 @@ build = {
     ["moonmilter.mail.transfer"] = "lua/moonmilter/mail/transfer.lua",
     ["moonmilter.mime"] = "lua/moonmilter/mime.lua",
     ["moonmilter.scan"] = "lua/moonmilter/scan.lua",
+    ["moonmilter.seal"] = {
+      sources = {
+        "host/seal/canon.c", "host/seal/der.c", "host/seal/digest.c", "host/seal/keypair.c", "host/seal/seal.c",
+      },
+      defines = { "_GNU_SOURCE" },
+      libraries = { "crypto" },
+      incdirs = { "host", "$(CRYPTO_INCDIR)" },
+      libdirs = { "$(CRYPTO_LIBDIR)" },
+    },
   },
 }

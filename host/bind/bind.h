@@ -31,6 +31,8 @@ void mm_bind_http(struct lua_State *);
 
 /* codec.c, the module moonmilter.codec: transfer encodings, charsets, IDNA. Also built alone, as a plain Lua module. */
 int luaopen_moonmilter_codec(struct lua_State *);
+/* seal/seal.c, the module moonmilter.seal: canonical forms, body hashes, keys. Also built alone. */
+int luaopen_moonmilter_seal(struct lua_State *);
 
 /* ---- arguments ---- */
 

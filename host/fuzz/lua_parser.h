@@ -27,6 +27,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int __lsan_is_turned_off(void);
 int luaopen_moonmilter_codec(lua_State *L);
+int luaopen_moonmilter_seal(lua_State *L);
 
 /* The leak checker does not look into LuaJIT's own memory, where the only pointers to some blocks are. */
 int __lsan_is_turned_off(void)
@@ -80,6 +81,8 @@ static void preload_modules(lua_State *L)
 	}
 	lua_pushcfunction(L, luaopen_moonmilter_codec);
 	lua_setfield(L, -2, "moonmilter.codec");
+	lua_pushcfunction(L, luaopen_moonmilter_seal);
+	lua_setfield(L, -2, "moonmilter.seal");
 	lua_pop(L, 2);
 }
 

@@ -260,6 +260,8 @@ static void preload_modules(lua_State *L, const struct mm_module *modules)
 	lua_setfield(L, -2, "moonmilter.core");
 	lua_pushcfunction(L, luaopen_moonmilter_codec);
 	lua_setfield(L, -2, "moonmilter.codec");
+	lua_pushcfunction(L, luaopen_moonmilter_seal);
+	lua_setfield(L, -2, "moonmilter.seal");
 	for (const struct mm_module *module = modules; module != NULL && module->name != NULL; module++) {
 		/* a replaced module of ours stays available, for fakes */
 		lua_pushfstring(L, "host:%s", module->name);

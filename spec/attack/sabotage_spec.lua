@@ -132,12 +132,13 @@ end)
 -- they do not; the interpreter does not.
 local FORGE = [==[
 jit.off()
-local core, codec = require "moonmilter.core", require "moonmilter.codec"
+local core, codec, seal = require "moonmilter.core", require "moonmilter.codec", require "moonmilter.seal"
 local milter = require "moonmilter"
 local function things(ctx)
   local task = milter.spawn(function() end)
   local list = { ctx = ctx, task = task, tcp = core.socket.new(), udp = core.datagram.new(),
     decoder = codec.decoder "base64", encoder = codec.encoder "base64", converter = codec.converter "utf-8",
+    body = seal.body(), key = seal.public_key("ed25519", ("k"):rep(32)),
     nothing = newproxy(), proxy = newproxy(true), file = io.tmpfile(), buffer = require("string.buffer").new(),
     pattern = require("lpeg").P "a" }
   list.buffer:put(("\255"):rep(200))
@@ -174,7 +175,8 @@ local function all_functions(ctx)
   local all = things(ctx)
   collect(core, 4)
   collect(codec, 4)
-  for _, name in ipairs { "ctx", "task", "tcp", "udp", "decoder", "encoder", "converter" } do
+  collect(seal, 4)
+  for _, name in ipairs { "ctx", "task", "tcp", "udp", "decoder", "encoder", "converter", "body", "key" } do
     collect(debug.getmetatable(all[name]), 5)
   end
   for i = #functions, 1, -1 do

@@ -19,7 +19,8 @@ local function lines(text)
 end
 
 local BUILD = os.getenv "MOONMILTER_BUILD" or "build"
-local BINARIES = { BUILD .. "/moonmilter", BUILD .. "/libmoonmilter.so", BUILD .. "/lua/moonmilter/codec.so" }
+local BINARIES = { BUILD .. "/moonmilter", BUILD .. "/libmoonmilter.so", BUILD .. "/lua/moonmilter/codec.so",
+  BUILD .. "/lua/moonmilter/seal.so" }
 
 describe("each binary", function()
   for _, binary in ipairs(BINARIES) do
@@ -33,7 +34,7 @@ describe("each binary", function()
     it("calls the checked functions of libc and has stack protectors: " .. binary, function()
       local symbols = output("readelf -sW --dyn-syms " .. binary)
       assert.truthy(symbols:find "__stack_chk_fail")
-      if not binary:find "codec" then assert.truthy(symbols:find "__[%w]+_chk") end
+      if not binary:find "lua/" then assert.truthy(symbols:find "__[%w]+_chk") end
     end)
   end
 
@@ -72,7 +73,8 @@ describe("a build", function()
     assert.equal(0, select(2, output(("cp -r Makefile host lua spec docs %s/"):format(directory))))
     local text, status = output(("env -u MAKEFLAGS -u MFLAGS make -s -j2 -C %s product"):format(directory))
     assert.equal(0, status, text)
-    for _, binary in ipairs { "moonmilter", "libmoonmilter.so", "libmoonmilter.a", "lua/moonmilter/codec.so" } do
+    for _, binary in ipairs { "moonmilter", "libmoonmilter.so", "libmoonmilter.a", "lua/moonmilter/codec.so",
+      "lua/moonmilter/seal.so" } do
       assert.equal("", (output(("cmp build/%s %s/build/%s"):format(binary, directory, binary))), binary)
     end
   end)
@@ -121,7 +123,7 @@ end)
 
 describe("the package lua-moonmilter", function()
   it("has the modules of the rockspec", function()
-    local listed = lines(read("debian/lua-moonmilter.install"):gsub("usr/lib/%*/lua/5.1/moonmilter/codec.so\n", ""))
+    local listed = lines(read("debian/lua-moonmilter.install"):gsub("usr/lib/%*/lua/5.1/moonmilter/%w+.so\n", ""))
     local modules = {}
     for path in read("rockspec/moonmilter-scm-1.rockspec"):gmatch '= "lua/(moonmilter/[^"]+)"' do
       modules[#modules + 1] = "usr/share/lua/5.1/" .. path

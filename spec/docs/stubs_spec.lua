@@ -84,7 +84,9 @@ local function load_modules()
       kept[name], package.loaded[name] = value, nil
     end
   end
-  package.loaded["moonmilter.core"], package.loaded["moonmilter.codec"] = anything(), anything()
+  for _, name in ipairs { "core", "codec", "seal" } do
+    package.loaded["moonmilter." .. name] = anything()
+  end
   for _, path in ipairs(names "ls lua/moonmilter/*.lua") do
     local name = path:match "([%w_]+)%.lua$"
     local whole = name == "init" and "moonmilter" or "moonmilter." .. name
@@ -196,8 +198,8 @@ local NOT_OURS = { ["socket.core"] = true, ["socket.http"] = true, ["socket.smtp
 
 -- Names of modules as pages use them without saying `require`.
 local MODULES = { milter = "moonmilter" }
-for _, name in ipairs { "dns", "http", "redis", "timer", "process", "authres", "datetime", "charset", "codec", "scan",
-  "mime" } do
+for _, name in ipairs { "dns", "http", "redis", "timer", "process", "authres", "datetime", "charset", "codec", "seal",
+  "scan", "mime" } do
   MODULES[name] = "moonmilter." .. name
 end
 

@@ -120,7 +120,9 @@ local function anything()
   })
 end
 
-package.loaded["moonmilter.core"], package.loaded["moonmilter.codec"] = anything(), anything()
+for _, name in ipairs { "core", "codec", "seal" } do
+  package.loaded["moonmilter." .. name] = anything()
+end
 
 local function names_of(loaded)
   local names = {}
@@ -131,7 +133,7 @@ local function names_of(loaded)
 end
 
 -- module -> its names; every file at the top of lua/moonmilter/ is public, folders are not
-local modules = { codec = {}, testing = {} }
+local modules = { codec = {}, seal = {}, testing = {} }
 
 for path in lines_of "ls lua/moonmilter/*.lua" do
   local name = path:match "([%w_]+)%.lua$"
@@ -176,15 +178,21 @@ local source_classes = {}
 for path in lines_of "find lua/moonmilter -name '*.lua'" do
   collect_classes(read(path), source_classes)
 end
-for kind, block in read("host/codec/codec.c"):gmatch "static const luaL_Reg ([%w_]+)%[%] = (%b{});" do
-  local methods = modules.codec
-  if kind ~= "functions" then
-    local class = kind:match("^(%l+)_methods$"):gsub("^%l", string.upper)
-    methods = {}
-    source_classes["moonmilter." .. class] = { methods = methods, fields = {} }
-  end
-  for name in block:gmatch '{ "(%l[%w_]*)"' do
-    methods[name] = true
+-- A module in C: its functions, and the methods of its classes, which may have another name in the stub.
+local C_CLASSES = { seal = { body = "BodyHash", key = "Keypair" }, codec = {} }
+for _, module in ipairs { "codec", "seal" } do
+  for kind, block in read(("host/%s/%s.c"):format(module, module)):gmatch
+    "static const luaL_Reg ([%w_]+)%[%] = (%b{});" do
+    local methods = modules[module]
+    if kind ~= "functions" then
+      local noun = kind:match "^(%l+)_methods$"
+      methods = {}
+      source_classes["moonmilter." .. (C_CLASSES[module][noun] or noun:gsub("^%l", string.upper))] = {
+        methods = methods, fields = {} }
+    end
+    for name in block:gmatch '{ "(%l[%w_]*)"' do
+      methods[name] = true
+    end
   end
 end
 

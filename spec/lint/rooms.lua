@@ -1,10 +1,10 @@
 --- Every file is in the room that docs/ARCHITECTURE.md gives it, and includes go one way. This lint reads the tables of
 -- that page: a row names a folder, its files in order, and the folders that they may include, which are all above it. A
 -- file includes only files before it in its own folder and files of those folders, and the calls that the linker sees
--- go the same way. libev is used only where the loop is, Lua only in `task/`, `bind/`, `script/` and the file
--- `codec/codec`, neither in any header. A header may be open to its own folder only. No Lua module requires itself
--- through others. Usage: luajit spec/lint/rooms.lua [ROOT]; exit status 1 when a rule is broken. The linker's view is
--- read from ROOT/build/obj, if it has been built.
+-- go the same way. libev is used only where the loop is, Lua only in `task/`, `bind/`, `script/` and the files
+-- `codec/codec` and `seal/seal`, neither in any header. A header may be open to its own folder only. No Lua module
+-- requires itself through others. Usage: luajit spec/lint/rooms.lua [ROOT]; exit status 1 when a rule is broken. The
+-- linker's view is read from ROOT/build/obj, if it has been built.
 local tree = require "spec.lint.tree"
 
 local may_include_ev = {
@@ -12,7 +12,9 @@ local may_include_ev = {
   ["embed/beat"] = true, ["embed/stop"] = true, ["embed/signals"] = true, ["embed/host"] = true,
 }
 local open_only_inside = { ["embed/parts"] = true } -- the parts of a host
-local may_include_lua = { task = true, bind = true, script = true, ["codec/codec"] = true }    -- folders, and a file
+local may_include_lua = { -- folders, and files
+  task = true, bind = true, script = true, ["codec/codec"] = true, ["seal/seal"] = true,
+}
 local public = { moonmilter = true, moonmilter_testing = true }
 
 local MAP = "docs/ARCHITECTURE.md"
@@ -89,7 +91,7 @@ local function check_system(path, line, stem, header)
   if header == "ev.h" and (is_header or not may_include_ev[stem]) then
     tree.fault(path, line, "includes ev.h, which is for the loop and its sockets and for no header")
   elseif is_lua and (is_header or not (may_include_lua[stem] or may_include_lua[stem:match "^[^/]+"])) then
-    tree.fault(path, line, "includes %s; Lua is for task/, bind/, script/ and codec/codec, and for no header", header)
+    tree.fault(path, line, "includes %s; Lua is for task/, bind/, script/, codec/codec and seal/seal, and for no header", header)
   end
 end
 

@@ -41,7 +41,7 @@ local function functions()
       end
     end
   end
-  for _, folder in ipairs { "", "mail/", "net/", "runtime/" } do
+  for _, folder in ipairs { "", "mail/", "identity/", "net/", "runtime/" } do
     for entry in lfs.dir("lua/moonmilter/" .. folder) do
       local file = entry:match "^(.*)%.lua$"
       if file then
@@ -63,6 +63,7 @@ local function functions()
     end
   end
   add("codec", require "moonmilter.codec")
+  add("seal", require "moonmilter.seal")
   return found
 end
 
@@ -84,7 +85,7 @@ local silent = {
   "runtime.kept_body.*",
   -- bytes go through, or are counted
   "body_Body:restart body_Body:finish body_Body:size body_Body:close mail.parts.through mail.parts.collect",
-  "mail.rewrite_Edit:header_changes mail.rewrite_Edit:apply mail.rewrite.of codec.decoder codec.encoder",
+  "mail.rewrite_Edit:header_changes mail.rewrite_Edit:apply mail.rewrite.of codec.decoder codec.encoder seal.new_key",
   -- tokens that mail.token has made; the row of address.list reads them
   "mail.addrspec.*",
   -- parts that mime has found
@@ -115,6 +116,8 @@ local body = require "moonmilter.body"
 local bound = require "moonmilter.mail.bound"
 local charset = require "moonmilter.charset"
 local codec = require "moonmilter.codec"
+local seal = require "moonmilter.seal"
+local taglist = require "moonmilter.identity.taglist"
 local datetime = require "moonmilter.datetime"
 local encoded_word = require "moonmilter.encoded_word"
 local header = require "moonmilter.header"
@@ -379,6 +382,31 @@ local rows = {
   ["codec.clean_utf8"] = { function(text) codec.clean_utf8(text) end },
   ["codec.idna_to_ascii"] = { function(text) codec.idna_to_ascii(text) end },
   ["codec.idna_to_unicode"] = { function(text) codec.idna_to_unicode(text) end },
+  ["seal.body"] = { function(text)
+    local hashes = seal.body()
+    hashes:want("simple", "sha256")
+    hashes:want("relaxed", "sha256")
+    for at = 1, #text, 7 do
+      hashes:feed(text, at, at + 6)
+    end
+    hashes:finish()
+  end, "", "\r\n", "\r\n \r\n\t" },
+  ["seal.body "] = { function(text) seal.body("relaxed", "sha256"):feed(text) end, "", "\r\n", " ", "\r\n \r\n" },
+  ["seal.header"] = { function(text)
+    seal.header("simple", text)
+    seal.header("relaxed", text)
+  end, "", "A: " },
+  ["seal.hash"] = { function(text) seal.hash("sha256", text) end },
+  ["seal.public_key"] = { function(text) seal.public_key("rsa", text) end, "", "\48" },
+  ["seal.private_key"] = { function(text) seal.private_key(text) end, "", "-----BEGIN PRIVATE KEY-----",
+    "-----BEGIN PRIVATE KEY----------END PRIVATE KEY-----" },
+  ["identity.taglist.parse"] = { function(text) taglist.parse(text) end, "", "a=", "a=b;" },
+  ["identity.taglist.remove"] = { function(text)
+    local _, spans = taglist.parse("a=b;" .. text)
+    taglist.remove(text, type(spans) == "table" and spans or {}, "b")
+  end },
+  ["identity.taglist.solid"] = { function(text) taglist.solid(text) end },
+  ["identity.taglist.items"] = { function(text) taglist.items(text) end, "", ":" },
 }
 
 -- Functions that another row runs: a name of ours, or a method that a row of its module calls.

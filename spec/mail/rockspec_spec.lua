@@ -17,7 +17,7 @@ describe("rockspec/moonmilter-scm-1.rockspec", function()
     os.remove(directory)
     finally(function() os.execute("rm -rf " .. directory) end)
     assert(run(("mkdir -p %s/source/host %s/work && cp -r lua rockspec LICENSE %s/source && cp -r "
-      .. "host/codec %s/source/host")
+      .. "host/codec host/seal %s/source/host")
       :format(directory, directory, directory, directory)))
     local made, output = run(("cd %s/source && env -u LD_PRELOAD -u LUA_PATH -u LUA_CPATH HOME=%s luarocks "
       .. "--lua-version=5.1 make --deps-mode=none --tree=%s/tree rockspec/moonmilter-scm-1.rockspec"):format(directory,
@@ -26,7 +26,7 @@ describe("rockspec/moonmilter-scm-1.rockspec", function()
     -- only the tree's modules, and LPeg where the distribution installs it
     local script = assert(io.open(directory .. "/work/all.lua", "w"))
     script:write [[
-      for _, name in ipairs { "address", "authres", "body", "charset", "codec", "datetime", "encoded_word", "header",
+      for _, name in ipairs { "address", "authres", "body", "charset", "codec", "seal", "datetime", "encoded_word", "header",
         "mime", "scan", "mail.token", "mail.folding", "mail.params", "mail.structured", "mail.fields", "mail.block", "mail.transfer",
         "mail.kind", "mail.parts", "mail.rewrite", "mail.addrspec", "mail.path", "mail.bound" } do
         require("moonmilter." .. name)
@@ -42,7 +42,7 @@ describe("rockspec/moonmilter-scm-1.rockspec", function()
     ]]
     script:close()
     local pages = {}
-    for _, page in ipairs { "address", "header", "mime", "body", "authres", "scan", "codec" } do
+    for _, page in ipairs { "address", "header", "mime", "body", "authres", "scan", "codec", "seal" } do
       pages[#pages + 1] = "$OLDPWD/docs/mail-" .. page .. ".md"
     end
     local ran, said = run(('cd %s/work && env -u LD_PRELOAD LUA_PATH="%s/tree/share/lua/5.1/?.lua;;" '
