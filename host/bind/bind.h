@@ -23,8 +23,9 @@ int mm_bind_core(struct lua_State *);
 void mm_bind_task(struct lua_State *);
 void mm_bind_dns(struct lua_State *);
 void mm_bind_process(struct lua_State *);
-/* Each adds a table of functions to it: core.store, core.socket, core.datagram, core.http. */
+/* Each adds a table of functions to it: core.store, core.limit, core.socket, core.datagram, core.http. */
 void mm_bind_store(struct lua_State *);
+void mm_bind_limit(struct lua_State *);
 void mm_bind_socket(struct lua_State *);
 void mm_bind_datagram(struct lua_State *);
 void mm_bind_http(struct lua_State *);

@@ -1,9 +1,8 @@
-/* bind/store.c -- core.store, on which moonmilter.store, limit and others are built. Nothing here waits. Failures are
+/* bind/store.c -- core.store, on which moonmilter.store and others are built. Nothing here waits. Failures are
  * nil, text, code; "there is none" is nil alone. */
 #include "bind/bind.h"
 
 #include "bind/packed.h"
-#include "state/bucket.h"
 #include "state/key.h"
 #include "state/stores.h"
 
@@ -298,68 +297,6 @@ static int store_figures(lua_State *L)
 	return 1;
 }
 
-/* ---- limits ---- */
-
-/* store.buckets(): makes the table of this milter's buckets -> true | nil, text, code */
-static int store_buckets(lua_State *L)
-{
-	struct mm_generation *g = mm_generation_of(L);
-	struct mm_fault why = { .text = "this host keeps no limits" };
-	if (g->settings.stores == NULL || mm_stores_buckets(g->settings.stores, g->settings.milter_name, &why) == NULL)
-		return mm_push_failure(L, why.text, "io");
-	lua_pushboolean(L, 1);
-	return 1;
-}
-
-static struct mm_buckets *check_buckets(lua_State *L, struct mm_text *key, char *short_key)
-{
-	struct mm_generation *g = mm_generation_of(L);
-	struct mm_fault why;
-	*key = mm_key_shorten(mm_check_text(L, 1), MM_BUCKET_KEY_MAX, short_key);
-	struct mm_buckets *b = g->settings.stores == NULL ? NULL
-		: mm_stores_buckets(g->settings.stores, g->settings.milter_name, &why);
-	if (b == NULL)
-		luaL_error(L, "limit: no buckets");
-	return b;
-}
-
-static int fail_busy(lua_State *L)
-{
-	return mm_push_failure(L, "another process holds the limits and does not run", "busy");
-}
-
-/* store.take(key, count, interval, capacity, looks) -> ok, remaining, retry_after, crossed | nil, text, code */
-static int store_take(lua_State *L)
-{
-	char short_key[MM_BUCKET_KEY_MAX];
-	struct mm_text key;
-	struct mm_buckets *all = check_buckets(L, &key, short_key);
-	struct mm_bucket b = {
-		.count = luaL_checknumber(L, 2), .interval = luaL_checknumber(L, 3),
-		.capacity = luaL_checknumber(L, 4), .looks = lua_toboolean(L, 5), .now = mm_clock_wall(),
-	};
-	if (!mm_buckets_take(all, key, &b))
-		return fail_busy(L);
-	lua_pushboolean(L, b.ok);
-	lua_pushnumber(L, b.remaining);
-	lua_pushnumber(L, b.retry_after);
-	lua_pushboolean(L, b.crossed);
-	return 4;
-}
-
-/* store.fill(key) -> boolean: it was not full | nil, text, code */
-static int store_fill(lua_State *L)
-{
-	char short_key[MM_BUCKET_KEY_MAX];
-	struct mm_text key;
-	bool was_there;
-	struct mm_buckets *all = check_buckets(L, &key, short_key);
-	if (!mm_buckets_fill(all, key, mm_clock_wall(), &was_there))
-		return fail_busy(L);
-	lua_pushboolean(L, was_there);
-	return 1;
-}
-
 /* store.unique() -> a name that no other process and no other generation has */
 static int store_unique(lua_State *L)
 {
@@ -373,8 +310,7 @@ void mm_bind_store(lua_State *L)
 		{ "open", store_open }, { "get", store_get }, { "packed", store_packed }, { "unpack", store_unpack },
 		{ "set", store_set }, { "swap", store_swap }, { "delete", store_delete }, { "incr", store_incr },
 		{ "next", store_next }, { "remove_some", store_remove_some }, { "figures", store_figures },
-		{ "take", store_take }, { "fill", store_fill },
-		{ "buckets", store_buckets }, { "unique", store_unique }, { NULL, NULL },
+		{ "unique", store_unique }, { NULL, NULL },
 	};
 	lua_newtable(L);
 	for (const luaL_Reg *f = functions; f->name != NULL; f++) {

@@ -42,18 +42,6 @@ static struct mm_task *check_owner(lua_State *L, const char *name)
 	return NULL;
 }
 
-/* A task's children live as long as the task; a handler's as long as the message or, before MAIL, the client. */
-static struct mm_task_group *group_of(struct mm_task *t)
-{
-	if (t->group != NULL)
-		return t->group;
-	if (t->session == NULL)
-		return &t->generation->tasks;
-	const uint32_t of_message = MM_STAGES_OF_MESSAGE | MM_STAGE_BIT(abort) | MM_STAGE_BIT(done);
-	return t->session->has_event && of_message & 1u << t->session->event.stage
-		? &t->session->message_tasks : &t->session->client_tasks;
-}
-
 static void check_room(lua_State *L, const struct mm_task_group *group, const char *name)
 {
 	if (group->is_closed)
@@ -76,7 +64,7 @@ static int core_spawn(lua_State *L)
 	bool is_timer = strcmp(owner, "timer") == 0;
 	bool is_detached = is_timer || strcmp(owner, "generation") == 0;
 	struct mm_task_group *group = is_timer ? &t->generation->timers : is_detached ? &t->generation->tasks
-		: group_of(t);
+		: mm_task_group_of(t);
 	check_room(L, group, is_timer ? "timer" : "spawn");
 	int count = lua_gettop(L) - 2;
 
@@ -194,7 +182,7 @@ static int core_at_end(lua_State *L)
 	struct mm_task *t = check_owner(L, "at_end");
 	if (t == NULL)
 		return 2;
-	struct mm_task_group *group = group_of(t);
+	struct mm_task_group *group = mm_task_group_of(t);
 	check_room(L, group, "at_end");
 	lua_settop(L, 1);
 	int ref = mm_vault_put(L);

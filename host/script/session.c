@@ -6,6 +6,7 @@
 #include "base/list.h"
 #include "bind/ctx.h"
 #include "bind/kept_body.h"
+#include "bind/limit.h"
 #include "script/deadline.h"
 #include "script/failure.h"
 #include "script/handlers.h"
@@ -48,6 +49,7 @@ static const struct mm_wanted *session_wanted(void *self)
 static void session_end_message(void *self)
 {
 	struct mm_script_session *ss = self;
+	mm_limit_settle(ss);
 	mm_task_group_end(&ss->message_tasks, ss->generation, ss, ss->ending);
 	mm_kept_bodies_close(ss);
 	mm_holder_end(&ss->message_holder);

@@ -29,6 +29,7 @@ struct mm_profile_script;
 struct mm_script_session;
 struct mm_spawned;
 struct mm_stores;
+struct mm_taken;
 struct mm_tls_cache;
 
 #define MM_NO_REF      (-2)     /* LUA_NOREF */
@@ -243,6 +244,8 @@ struct mm_script_session {
 	uint8_t                   over_logged;  /* the same bits: the log has said so */
 	int                       kept_bodies;  /* table by script: the bodies that ctx:body{} keeps of this message */
 	float                     cpu_used;     /* seconds since the previous message ended; budget.c */
+	struct mm_taken          *taken;        /* owned list: units of limits that go back unless it passes
+	                                         * (bind/limit.h) */
 	uint64_t                  keeps_body;   /* scripts that keep it */
 	uint64_t                  skips_body;   /* of these: scripts whose on_body wants no more of it */
 

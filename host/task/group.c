@@ -214,6 +214,17 @@ static void cancel_now(struct mm_spawned *sp, enum mm_cancel why)
 
 /* ---- groups ---- */
 
+struct mm_task_group *mm_task_group_of(struct mm_task *t)
+{
+	if (t->group != NULL)
+		return t->group;
+	if (t->session == NULL)
+		return &t->generation->tasks;
+	const uint32_t of_message = MM_STAGES_OF_MESSAGE | MM_STAGE_BIT(abort) | MM_STAGE_BIT(done);
+	return t->session->has_event && of_message & 1u << t->session->event.stage
+		? &t->session->message_tasks : &t->session->client_tasks;
+}
+
 bool mm_task_group_defer(struct mm_task_group *group, int ref, const struct mm_task *by)
 {
 	struct mm_whose whose = mm_whose_of(by);

@@ -53,6 +53,9 @@ bool mm_spawned_cancel(struct mm_spawned *);
 struct mm_waiting *mm_waiting_new(struct mm_task *waiter, struct mm_spawned *const *tasks, unsigned count);
 void mm_waiting_free(struct mm_waiting *);
 
+/* What a task starts lives as long as the task; what a handler starts as long as the message or, before MAIL, the
+ * client; what a load starts as long as the generation. */
+struct mm_task_group *mm_task_group_of(struct mm_task *);
 /* Adds a function by its registry reference, which it TAKES; by: the task that defers it. False: out of memory. */
 bool mm_task_group_defer(struct mm_task_group *, int ref, const struct mm_task *by);
 /* Ends all tasks, then runs the deferred functions. session: its owner; NULL: the group is the generation's. */

@@ -23,7 +23,7 @@ local tasks = require "moonmilter.runtime.tasks"
 
 local limit = {}
 
-local raw = core.store
+local raw = core.limit
 local SECONDS = { s = 1, m = 60, h = 3600, d = 86400 }
 local MODES = { exact = exact, soon = soon }
 local ON_DOWN = { open = true, tempfail = true }
@@ -55,8 +55,12 @@ local DISTINCT_OPTIONS = {
 
 ---@class moonmilter.Limit
 ---@field name string
-local Limit = {}
+local Limit = {} -- of this host
 Limit.__index = Limit
+
+-- The same of several hosts: its buckets are those of state/exact.lua or state/soon.lua.
+local OfHosts = {}
+OfHosts.__index = OfHosts
 
 -- "1h", "10m" -> seconds
 local function read_time(text)
@@ -123,47 +127,9 @@ local function check(options)
   return options
 end
 
--- ---- the buckets of this host ----
-
-local Here = {}
-Here.__index = Here
-
-local function ask(self, key, count, looks)
-  local ok, remaining, retry_after, crossed = raw.take(self.prefix .. key, count, self.interval, self.capacity, looks)
-  if ok == nil then
-    return self.on_down == "open", { state = "down", text = remaining, code = retry_after, remaining = 0,
-      retry_after = self.interval, crossed = false }
-  end
-  return ok, { remaining = remaining, retry_after = retry_after, crossed = crossed, state = "shared" }
-end
-
-function Here:take(key, count)
-  return ask(self, key, count)
-end
-
-function Here:look(key, count)
-  return ask(self, key, count, true)
-end
-
-function Here:hold(key, count)
-  tasks.at_end(function()
-    if not core.has_passed() then
-      self:take(key, -count)
-    end
-  end)
-end
-
-function Here:reset(key)
-  return raw.fill(self.prefix .. key)
-end
-
 -- ---- limit.new ----
 
-local function buckets_of(options, interval, capacity)
-  if options.shared == "host" then
-    return setmetatable({ prefix = options.name .. ":", interval = interval, capacity = capacity,
-      on_down = options.on_down }, Here)
-  end
+local function buckets_of_hosts(options, interval, capacity)
   local used, text = server.of(options.redis)
   if not used then
     error("limit.new: " .. text, 3)
@@ -181,35 +147,71 @@ end
 function limit.new(options)
   options = check(options)
   local count, seconds = read_rate(options.rate)
-  local made, text = raw.buckets()
+  local interval, capacity = seconds / count, options.burst or count
+  local made, text = raw.open()
   if not made then
     error(("limit.new: %s"):format(text), 2)
   end
-  return setmetatable({
-    name = options.name, buckets = buckets_of(options, seconds / count, options.burst or count),
-  }, Limit)
+  if options.shared == "hosts" then
+    return setmetatable({ name = options.name, buckets = buckets_of_hosts(options, interval, capacity) }, OfHosts)
+  end
+  local ask, fill = raw.new(options.name .. ":", interval, capacity)
+  return setmetatable({ name = options.name, interval = interval, on_down = options.on_down, ask = ask, fill = fill },
+    Limit)
 end
+
+-- ---- arguments ----
 
 -- What is nearly always given is found without a loop: LuaJIT does not compile pairs().
 local function is_of_message(options)
   return options.of == "message" and next(options, next(options)) == nil
 end
 
+-- -> count, whether the units are of the message
 local function check_take(key, count, options)
+  if type(count) == "table" then
+    count, options = nil, count
+  end
+  count = count or 1
   if type(key) ~= "string" then
     error(("take: the key is a %s; it must be a string, or nil for no limit"):format(type(key)), 3)
   end
   if type(count) ~= "number" or not (count > 0 and count <= 1e9) then
     error(("take: %s units; give a number above 0"):format(tostring(count)), 3)
   end
-  if options == nil or is_of_message(options) then
-    return
+  if options == nil then
+    return count, false
+  elseif is_of_message(options) then
+    return count, true
   end
   for name, value in pairs(options) do
     if name ~= "of" or value ~= "message" then
       error(("take: unknown option %s = %s; there is of = \"message\""):format(tostring(name), tostring(value)), 3)
     end
   end
+  return count, false
+end
+
+local function no_limit()
+  return true, { remaining = math.huge, retry_after = 0, crossed = false, state = "none" }
+end
+
+-- ---- of this host: a take is in front of every message, so it calls no further function of Lua ----
+
+local LOOK, OF_MESSAGE = 1, 2 -- ORDER HOW: host/bind/limit.c
+
+local function down_here(self, text, code)
+  return self.on_down == "open", { state = "down", text = text, code = code, remaining = 0,
+    retry_after = self.interval, crossed = false }
+end
+
+-- Outside of a message the units go back when what runs here ends.
+local function give_back_at_end(self, key, units)
+  tasks.at_end(function()
+    if not core.has_passed() then
+      self.ask(key, -units)
+    end
+  end)
 end
 
 --- Takes units from the bucket of a key. A key of nil has no limit.
@@ -219,19 +221,17 @@ end
 ---@return boolean ok
 ---@return moonmilter.limit.State state
 function Limit:take(key, count, options)
-  if type(count) == "table" then
-    count, options = nil, count
-  end
   if key == nil then
-    return true, { remaining = math.huge, retry_after = 0, crossed = false, state = "none" }
+    return no_limit()
   end
-  count = count or 1
-  check_take(key, count, options)
-  local ok, state = self.buckets:take(key, count)
-  if ok and state.state ~= "down" and options and options.of == "message" then
-    self.buckets:hold(key, count, state)
+  local units, of_message = check_take(key, count, options)
+  local ok, remaining, retry_after, crossed, is_left = self.ask(key, units, of_message and OF_MESSAGE or nil)
+  if ok == nil then
+    return down_here(self, remaining, retry_after)
+  elseif is_left then
+    give_back_at_end(self, key, units)
   end
-  return ok, state
+  return ok, { remaining = remaining, retry_after = retry_after, crossed = crossed, state = "shared" }
 end
 
 --- What take() would answer, without taking. remaining: units that are there.
@@ -240,9 +240,11 @@ end
 ---@return boolean ok
 ---@return table state
 function Limit:peek(key, count)
-  count = count or 1
-  check_take(key, count)
-  return self.buckets:look(key, count)
+  local ok, remaining, retry_after, crossed = self.ask(key, (check_take(key, count)), LOOK)
+  if ok == nil then
+    return down_here(self, remaining, retry_after)
+  end
+  return ok, { remaining = remaining, retry_after = retry_after, crossed = crossed, state = "shared" }
 end
 
 --- Fills the bucket of a key.
@@ -251,6 +253,29 @@ end
 ---@return string? text
 ---@return string? code
 function Limit:reset(key)
+  check_take(key, 1)
+  return self.fill(key)
+end
+
+-- ---- of several hosts ----
+
+function OfHosts:take(key, count, options)
+  if key == nil then
+    return no_limit()
+  end
+  local units, of_message = check_take(key, count, options)
+  local ok, state = self.buckets:take(key, units)
+  if ok and of_message and state.state ~= "down" then
+    self.buckets:hold(key, units, state)
+  end
+  return ok, state
+end
+
+function OfHosts:peek(key, count)
+  return self.buckets:look(key, (check_take(key, count)))
+end
+
+function OfHosts:reset(key)
   check_take(key, 1)
   return self.buckets:reset(key)
 end

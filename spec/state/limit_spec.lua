@@ -170,6 +170,77 @@ describe("moonmilter.limit", function()
     assert.equal("accept", mta:message().verdict)
   end)
 
+  -- Messages of "refused@…" do not pass; after each the log has what is left of buckets.
+  local function left_after(takes, keys)
+    local mta = start(([[
+      local log, milter = require "moonmilter.log", require "moonmilter"
+      local out = limit.new { name = "b", rate = "5000/d" }
+      local function take(...) assert(out:take(...)) end
+      function on_mail(ctx)
+        %s
+      end
+      function on_eom(ctx) if ctx.sender:find "^refused" then return "reject" end end
+      function on_connect()
+        for _, key in ipairs { %s } do
+          log.info("NOTE %%s %%d", key, select(2, out:peek(key)).remaining)
+        end
+      end ]]):format(takes, keys))
+    mta:message { from = "refused@example.org" }
+    mta:another():message()
+    mta:another():message()
+    return table.concat(mta:log "NOTE", "\n")
+  end
+
+  it("gives back all that a message took, however often and of however many buckets", function()
+    local log = left_after([[
+      for _ = 1, 1500 do take("one", { of = "message" }) end
+      for i = 1, 40 do take("key " .. i % 20, i, { of = "message" }) end
+      take("kept") ]], '"one", "key 0", "key 7", "kept"')
+    local seen = {}
+    for key, remaining in log:gmatch "NOTE ([%w ]+) (%d+)" do
+      seen[key] = seen[key] or {}
+      table.insert(seen[key], tonumber(remaining))
+    end
+    -- before all; after the message that did not pass; after one that did
+    assert.same({ one = { 5000, 5000, 3500 }, ["key 0"] = { 5000, 5000, 4940 }, ["key 7"] = { 5000, 5000, 4966 },
+      kept = { 5000, 4999, 4998 } }, seen)
+  end)
+
+  it("gives back what a task of the message took", function()
+    local log = left_after('milter.spawn(function() take("task", 5, { of = "message" }) end):wait()', '"task"')
+    local seen = {}
+    for remaining in log:gmatch "NOTE task (%d+)" do seen[#seen + 1] = tonumber(remaining) end
+    assert.same({ 5000, 5000, 4995 }, seen)
+  end)
+
+  it("gives back at the end of the client what was taken outside of a message", function()
+    local mta = start [[ local out = limit.new { name = "a", rate = "1/d" }
+      function on_connect(ctx) if not out:take("c", { of = "message" }) then return "reject" end end ]]
+    assert.equal("accept", mta:message().verdict)
+    assert.equal("reject", mta:another():message().verdict)
+    mta:quit()
+    assert.equal("accept", mta:another():message().verdict)
+  end)
+
+  it("says what is wrong with a take, at the script's line", function()
+    local mta = start [[
+      local log = require "moonmilter.log"
+      local out = limit.new { name = "a", rate = "1/d" }
+      function on_mail(ctx)
+        for i, wrong in ipairs { { 1 }, { "k", 0 }, { "k", "2" }, { "k", { off = "message" } }, { "k", {} },
+          { "k", 1, { of = "message", by = 1 } }, { "k", { of = "client" } } } do
+          log.info("NOTE %d %s", i, select(2, pcall(function() local ok = out:take(unpack(wrong)) return tostring(ok) end)))
+        end
+      end ]]
+    mta:message()
+    local list = mta:log "NOTE"
+    for i, text in ipairs { "the key is a number", "0 units", "2 units", "unknown option off = message", "true",
+      "unknown option by = 1", "unknown option of = client" } do
+      assert.truthy(list[i]:find(text, 1, true), list[i])
+      assert.is_true(text == "true" or list[i]:find "%.lua:%d+: take: " ~= nil, list[i])
+    end
+  end)
+
   it("without a key takes nothing", function()
     local mta = start [[ local out = limit.new { name = "a", rate = "1/d" }
       function on_mail(ctx) if not out:take(nil) then return "reject" end end ]]

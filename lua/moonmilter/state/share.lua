@@ -4,26 +4,23 @@ local core = require "moonmilter.core"
 
 local share = {}
 
-local take, fill = core.store.take, core.store.fill
-
 local Share = {}
 Share.__index = Share
 
 --- name: of the limit. interval and capacity: of the whole limit. on_down: "local", "open" or "tempfail".
 function share.new(name, interval, capacity, hosts, on_down)
-  return setmetatable({
-    prefix = name .. "/own:", -- no limit can have this name
-    interval = interval * hosts, capacity = math.max(1, capacity / hosts), on_down = on_down,
-  }, Share)
+  -- no limit can have this name
+  local take, fill = core.limit.new(name .. "/own:", interval * hosts, math.max(1, capacity / hosts))
+  return setmetatable({ take = take, fill = fill, interval = interval * hosts, on_down = on_down }, Share)
 end
 
 --- Counts what passed, or was given back.
 function Share:note(key, count)
-  take(self.prefix .. key, count, self.interval, self.capacity)
+  self.take(key, count)
 end
 
 function Share:reset(key)
-  return fill(self.prefix .. key)
+  return self.fill(key)
 end
 
 --- What take() answers while the server fails.
@@ -31,7 +28,7 @@ end
 function Share:decide(key, count, text, code)
   local ok, remaining, retry_after, crossed
   if self.on_down == "local" then
-    ok, remaining, retry_after, crossed = take(self.prefix .. key, count, self.interval, self.capacity)
+    ok, remaining, retry_after, crossed = self.take(key, count)
   end
   if ok ~= nil then
     return ok, { remaining = remaining, retry_after = retry_after, crossed = crossed, state = "local", text = text,
