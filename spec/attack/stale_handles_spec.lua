@@ -443,6 +443,7 @@ describe("every kind of thing that a script can keep is among them:", function()
       "mail/block.lua", "mail/embedded.lua", -- fields of no session: row part_field; part of a walker
       "/socket.lua", -- a weak table by handle
       "net/http_head.lua", "net/resp.lua", -- headers of an answer, plain data
+      "/dkim.lua", -- what a caller made of its own header
       "/redis.lua", -- clients, made for all sessions
       "/greylist.lua", "/limit.lua", "/memo.lua", "/store.lua", -- what all workers of the host share
       "/init.lua", "net/luasec.lua", "net/luasocket.lua", "runtime/environment.lua", -- modules and globals

@@ -198,8 +198,8 @@ local NOT_OURS = { ["socket.core"] = true, ["socket.http"] = true, ["socket.smtp
 
 -- Names of modules as pages use them without saying `require`.
 local MODULES = { milter = "moonmilter" }
-for _, name in ipairs { "dns", "http", "redis", "timer", "process", "authres", "datetime", "charset", "codec", "seal",
-  "scan", "mime" } do
+for _, name in ipairs { "dns", "http", "redis", "timer", "process", "authres", "datetime", "charset", "codec",
+  "seal", "dkim", "scan", "mime" } do
   MODULES[name] = "moonmilter." .. name
 end
 

@@ -86,6 +86,9 @@ local silent = {
   -- bytes go through, or are counted
   "body_Body:restart body_Body:finish body_Body:size body_Body:close mail.parts.through mail.parts.collect",
   "mail.rewrite_Edit:header_changes mail.rewrite_Edit:apply mail.rewrite.of codec.decoder codec.encoder seal.new_key",
+  -- options of a script; keys by name; numbers; lower-case names that signature.read has checked
+  "dkim.signer dkim_Signer:* identity.keyrecord.fetch identity.recent.* identity.recent_Recent:*",
+  "identity.signature.time_fault identity.signature.is_within identity.signed.header identity.signed_SignedHeader:*",
   -- tokens that mail.token has made; the row of address.list reads them
   "mail.addrspec.*",
   -- parts that mime has found
@@ -117,6 +120,9 @@ local bound = require "moonmilter.mail.bound"
 local charset = require "moonmilter.charset"
 local codec = require "moonmilter.codec"
 local seal = require "moonmilter.seal"
+local dkim = require "moonmilter.dkim"
+local keyrecord = require "moonmilter.identity.keyrecord"
+local signature = require "moonmilter.identity.signature"
 local taglist = require "moonmilter.identity.taglist"
 local datetime = require "moonmilter.datetime"
 local encoded_word = require "moonmilter.encoded_word"
@@ -400,6 +406,22 @@ local rows = {
   ["seal.public_key"] = { function(text) seal.public_key("rsa", text) end, "", "\48" },
   ["seal.private_key"] = { function(text) seal.private_key(text) end, "", "-----BEGIN PRIVATE KEY-----",
     "-----BEGIN PRIVATE KEY----------END PRIVATE KEY-----" },
+  ["dkim.key"] = { function(text) dkim.key(text) end, "", "v=DKIM1; p=" },
+  ["dkim.verifier"] = { function(text)
+    dkim.verifier { headers = { { name = "DKIM-Signature", value = text }, { name = "From", value = text } },
+      dns = function() end }:finish()
+  end, "", "v=1; h=", "v=1; d=", "v=1; a=rsa-sha256; d=a.b; s=s; h=from; b=YQ==; bh=" },
+  ["dkim.verifier "] = { function(text)
+    local headers = {}
+    for i = 1, #text / 32 do
+      headers[i] = { name = "DKIM-Signature", value = "v=1; d=example.org; s=s" }
+    end
+    dkim.verifier { headers = headers, dns = function() end }:finish()
+  end },
+  ["dkim.long_lines"] = { function(text) dkim.long_lines { { name = "X", raw = text } } end, "", "\n" },
+  ["identity.keyrecord.parse"] = { function(text) keyrecord.parse(text) end, "", "k=rsa; p=" },
+  ["identity.signature.read"] = { function(text) signature.read("DKIM-Signature:" .. text) end, "", "v=1; h=" },
+  ["identity.signature.is_name"] = { function(text) signature.is_name(text, 1) end, "", "a." },
   ["identity.taglist.parse"] = { function(text) taglist.parse(text) end, "", "a=", "a=b;" },
   ["identity.taglist.remove"] = { function(text)
     local _, spans = taglist.parse("a=b;" .. text)
@@ -413,7 +435,9 @@ local rows = {
 local runs = {
   ["codec.to_utf8"] = "charset.to_utf8", ["codec.converter"] = "charset.converter",
   ["mail.declared.part"] = "mime Walker:header", ["mail.readings.of"] = "header.params",
-  ["mime.walker"] = "mime Walker:body", ["mime Walker:eoh"] = "mime Walker:header",
+  ["mime.walker"] = "mime Walker:body", ["dkim Verifier:feed"] = "seal.body",
+  ["dkim Verifier:ask"] = "dkim.verifier", ["dkim Verifier:finish"] = "dkim.verifier",
+  ["mime Walker:eoh"] = "mime Walker:header",
   ["mime Walker:eom"] = "mime Walker:body", ["body Body:feed"] = "body.new", ["body Body:read"] = "body.new",
   ["body Body:string"] = "body.new", ["body Body:chunks"] = "body Body:lines",
   ["mail.parts StoredPart:raw"] = "body Body:parts", ["mail.parts StoredPart:chunks"] = "body Body:parts",

@@ -26,7 +26,7 @@ describe("rockspec/moonmilter-scm-1.rockspec", function()
     -- only the tree's modules, and LPeg where the distribution installs it
     local script = assert(io.open(directory .. "/work/all.lua", "w"))
     script:write [[
-      for _, name in ipairs { "address", "authres", "body", "charset", "codec", "seal", "datetime", "encoded_word", "header",
+      for _, name in ipairs { "address", "authres", "body", "charset", "codec", "seal", "dkim", "datetime", "encoded_word", "header",
         "mime", "scan", "mail.token", "mail.folding", "mail.params", "mail.structured", "mail.fields", "mail.block", "mail.transfer",
         "mail.kind", "mail.parts", "mail.rewrite", "mail.addrspec", "mail.path", "mail.bound" } do
         require("moonmilter." .. name)
@@ -45,6 +45,7 @@ describe("rockspec/moonmilter-scm-1.rockspec", function()
     for _, page in ipairs { "address", "header", "mime", "body", "authres", "scan", "codec", "seal" } do
       pages[#pages + 1] = "$OLDPWD/docs/mail-" .. page .. ".md"
     end
+    pages[#pages + 1] = "$OLDPWD/docs/dkim.md"
     local ran, said = run(('cd %s/work && env -u LD_PRELOAD LUA_PATH="%s/tree/share/lua/5.1/?.lua;;" '
       .. 'LUA_CPATH="%s/tree/lib/lua/5.1/?.so;;" luajit all.lua %s'):format(directory, directory, directory,
       table.concat(pages, " ")))
