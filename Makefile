@@ -81,8 +81,8 @@ LUA_SOURCES := $(sort $(wildcard lua/moonmilter/*.lua \
 PACKAGES_BUILD := gcc make pkg-config libc6-dev libluajit-5.1-dev luajit libev-dev libc-ares-dev libcurl4-openssl-dev \
 	liblmdb-dev libidn2-dev libssl-dev libsystemd-dev lua-lpeg
 PACKAGES_TEST  := libmilter-dev lua-busted lua-check luarocks lua-cjson lua-filesystem lua-posix lua-socket lua-sec \
-	lua-redis man-db miltertest patch redis-server redis-tools dnsmasq-base openssl python3 python3-html5lib \
-	systemd
+	lua-redis lua-yaml man-db miltertest patch redis-server redis-tools dnsmasq-base openssl python3 \
+	python3-html5lib systemd
 
 .PHONY: all run test test-debian test-all check lint objects asan one-byte gc valgrind install uninstall clean help \
 	packages-build packages-test present product

@@ -83,6 +83,8 @@ local silent = {
   "mail.fields.list_metatable.* runtime.headers.list_metatable.* mail.fields_Headers:* mail.block_Field:* mail.block_Block:* runtime.headers_Field:*",
   "runtime.headers.field_metatable.*",
   "runtime.kept_body.*",
+  -- names that identity.author has read, and answers; the row of dmarc.check reads them
+  "identity.tree.new identity.tree_Tree:* identity.policy.wanted",
   -- bytes go through, or are counted
   "body_Body:restart body_Body:finish body_Body:size body_Body:close mail.parts.through mail.parts.collect",
   "mail.rewrite_Edit:header_changes mail.rewrite_Edit:apply mail.rewrite.of codec.decoder codec.encoder seal.new_key",
@@ -123,7 +125,11 @@ local seal = require "moonmilter.seal"
 local dkim = require "moonmilter.dkim"
 local keyrecord = require "moonmilter.identity.keyrecord"
 local signature = require "moonmilter.identity.signature"
+local author = require "moonmilter.identity.author"
+local dmarc = require "moonmilter.dmarc"
+local policy = require "moonmilter.identity.policy"
 local taglist = require "moonmilter.identity.taglist"
+local tree = require "moonmilter.identity.tree"
 local datetime = require "moonmilter.datetime"
 local encoded_word = require "moonmilter.encoded_word"
 local header = require "moonmilter.header"
@@ -422,6 +428,17 @@ local rows = {
   ["identity.keyrecord.parse"] = { function(text) keyrecord.parse(text) end, "", "k=rsa; p=" },
   ["identity.signature.read"] = { function(text) signature.read("DKIM-Signature:" .. text) end, "", "v=1; h=" },
   ["identity.signature.is_name"] = { function(text) signature.is_name(text, 1) end, "", "a." },
+  ["dmarc.check"] = { function(text)
+    dmarc.check { from = text, spf = { result = "pass", domain = text }, dkim = { { result = "pass", domain = text } },
+      dns = function() return { text, "v=DMARC1; p=none; rua=" .. text } end }
+  end, "", "a@b.example (", "a@b.example, ", "v=DMARC1; p=none;" },
+  ["identity.author.domain"] = { function(text) author.domain(text) end, "", "a@b.example (", "a@b.example,",
+    "=?utf-8?q?=40?=", "a@b.example \"" },
+  ["identity.author.name_of"] = { function(text) author.name_of(text) end, "", "ü" },
+  ["identity.policy.read"] = { function(text) policy.read("v=DMARC1; " .. text) end, "", "rua=", "rua=mailto:a@b,",
+    "p=" },
+  ["identity.policy.only"] = { function(text) policy.only { text, "v=DMARC1;" .. text } end, "", "v=DMARC1;" },
+  ["identity.tree.names"] = { function(text) tree.names(text) end, "", "a." },
   ["identity.taglist.parse"] = { function(text) taglist.parse(text) end, "", "a=", "a=b;" },
   ["identity.taglist.remove"] = { function(text)
     local _, spans = taglist.parse("a=b;" .. text)
