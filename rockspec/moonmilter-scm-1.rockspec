@@ -30,6 +30,7 @@ build = {
     ["moonmilter.authres"] = "lua/moonmilter/authres.lua",
     ["moonmilter.body"] = "lua/moonmilter/body.lua",
     ["moonmilter.charset"] = "lua/moonmilter/charset.lua",
+    ["moonmilter.cidr"] = "lua/moonmilter/cidr.lua",
     ["moonmilter.codec"] = {
       sources = {
         "host/codec/charset.c", "host/codec/codec.c", "host/codec/decode.c", "host/codec/encode.c", "host/codec/idna.c",

@@ -95,6 +95,8 @@ local silent = {
   "mail.addrspec.*",
   -- parts that mime has found
   "mail.displayed.*",
+  -- networks that a script names
+  "cidr.set cidr_Network:covers cidr_Set:remove cidr_Set:count",
   -- a number
   "datetime.format mail.bound.fault",
 }
@@ -120,6 +122,7 @@ local authres = require "moonmilter.authres"
 local body = require "moonmilter.body"
 local bound = require "moonmilter.mail.bound"
 local charset = require "moonmilter.charset"
+local cidr = require "moonmilter.cidr"
 local codec = require "moonmilter.codec"
 local seal = require "moonmilter.seal"
 local dkim = require "moonmilter.dkim"
@@ -210,6 +213,8 @@ end
 
 local scanner = scan.new({ x = lpeg.P "a" ^ 1 * "b", aaaa = "aaaaab", id = "<a@b>" },
   { window = 64, max_matches = 1e9 })
+
+local networks = cidr.set { "10.0.0.0/8" }
 
 -- name -> { function(text), heads... }: the text may begin with any of the heads, by default with none
 local rows = {
@@ -384,6 +389,12 @@ local rows = {
   ["net.resp.encode"] = { function(text) resp.encode({ "SET", text, text }, {}, 1) end },
   ["scan.new"] = { function(text) scan.new { text } end },
   ["scan Scanner:find_all"] = { function(text) scanner:find_all(text) end },
+  ["cidr.parse"] = { function(text) cidr.parse(text) end, "", "::", "1:", "10.0.0.0/", "1." },
+  ["cidr.address"] = { function(text) cidr.address(text) end, "", "::", "1:", "1." },
+  ["cidr.network"] = { function(text) cidr.network(text) end, "", "::" },
+  ["cidr.contains"] = { function(text) cidr.contains("10.0.0.0/8", text) end, "", "::" },
+  ["cidr Set:get"] = { function(text) networks:get(text) networks:contains(text) end, "", "::" },
+  ["cidr Set:add"] = { function(text) networks:add(text) end, "", "::" },
   ["codec.base64_decode"] = { function(text) codec.base64_decode(text) end },
   ["codec.base64_encode"] = { function(text) codec.base64_encode(text, 76) end },
   ["codec.qp_decode"] = { function(text) codec.qp_decode(text) end },
@@ -462,6 +473,7 @@ local runs = {
   ["mail.rewrite Edit:footer"] = "body Body:edit", ["mail.rewrite Edit:append"] = "body Body:edit",
   ["mail.rewrite Edit:string"] = "body Body:edit", ["mail.rewrite Edit:chunks"] = "body Body:edit",
   ["scan Scanner:stream"] = "scan Scanner:find_all", ["scan Stream:feed"] = "scan Scanner:find_all",
+  ["cidr Network:contains"] = "cidr.contains", ["cidr Set:contains"] = "cidr Set:get",
   ["scan Stream:finish"] = "scan Scanner:find_all", ["net.resp.is_error"] = "net.resp.read",
 }
 
