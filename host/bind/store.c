@@ -9,6 +9,7 @@
 #include <lauxlib.h>
 #include <lua.h>
 #include <math.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 struct use {
@@ -297,10 +298,23 @@ static int store_figures(lua_State *L)
 	return 1;
 }
 
-/* store.unique() -> a name that no other process and no other generation has */
+/* store.unique() -> a name that nobody else has, on this host or another */
 static int store_unique(lua_State *L)
 {
-	lua_pushfstring(L, "%d.%d.%f", (int)getpid(), (int)mm_generation_of(L)->settings.number, mm_clock_wall());
+	uint64_t random = 0;            /* without it, processes of one host still differ */
+	if (getrandom(&random, sizeof random, GRND_NONBLOCK) != sizeof random)
+		random = (uint64_t)(mm_clock_wall() * 1e6);
+	lua_pushfstring(L, "%d.%d.%f", (int)getpid(), (int)mm_generation_of(L)->settings.number,
+		(double)(random >> 11));
+	return 1;
+}
+
+/* store.digest(text) -> 16 letters, digits, "-" and "_": 96 bits of its SHA-256 */
+static int store_digest(lua_State *L)
+{
+	char digest[MM_KEY_DIGEST_SIZE];
+	mm_key_digest(mm_check_text(L, 1), digest);
+	lua_pushlstring(L, digest, sizeof digest);
 	return 1;
 }
 
@@ -310,7 +324,7 @@ void mm_bind_store(lua_State *L)
 		{ "open", store_open }, { "get", store_get }, { "packed", store_packed }, { "unpack", store_unpack },
 		{ "set", store_set }, { "swap", store_swap }, { "delete", store_delete }, { "incr", store_incr },
 		{ "next", store_next }, { "remove_some", store_remove_some }, { "figures", store_figures },
-		{ "unique", store_unique }, { NULL, NULL },
+		{ "unique", store_unique }, { "digest", store_digest }, { NULL, NULL },
 	};
 	lua_newtable(L);
 	for (const luaL_Reg *f = functions; f->name != NULL; f++) {

@@ -56,26 +56,49 @@ function Limit:peek(key, count) end
 ---@return moonmilter.store.Code|moonmilter.redis.Code|nil code
 function Limit:reset(key) end
 
+---@class moonmilter.limit.CountState
+---@field count integer  places that are taken, or different values
+---@field state "shared"|"local"|"down"|"none"  local: the host's own count; none: without a key
+---@field text string?   of a failure
+---@field code string?
+
+---@class moonmilter.limit.ConcurrencyOptions
+---@field name string
+---@field max integer     places of each key
+---@field shared "host"|"hosts"|nil  default "host"
+---@field redis moonmilter.redis.Options|moonmilter.Redis|nil  for "hosts"
+---@field hosts integer?  how many there are, default 1: a host's part while the server is down
+---@field on_down "local"|"open"|"tempfail"|nil  default "open", for "hosts" "local"
+
+---@class moonmilter.limit.DistinctOptions
+---@field name string
+---@field count integer   different values of each key; for "hosts" 100,000 at most
+---@field per string      "1h", "10m", "1d"
+---@field shared "host"|"hosts"|nil  default "host"
+---@field redis moonmilter.redis.Options|moonmilter.Redis|nil  for "hosts"
+---@field hosts integer?  how many there are, default 1: a host's part while the server is down
+---@field on_down "local"|"open"|"tempfail"|nil  default "open", for "hosts" "local"
+
 ---@class moonmilter.Concurrency
 ---@field name string
 local Concurrency = {}
 
 --- How many messages or clients of a key are under way at a time.
----@param options { name: string, max: integer, on_down: "open"|"tempfail"|nil }
+---@param options moonmilter.limit.ConcurrencyOptions
 ---@return moonmilter.Concurrency
 function limit.concurrency(options) end
 
 --- Takes a place until the message (from MAIL on) or the client (before) ends.
 ---@param key string?  nil: no limit
 ---@return boolean ok
----@return { count: integer, state: "shared"|"down"|"none" }
+---@return moonmilter.limit.CountState
 function Concurrency:enter(key) end
 
 --- Places that are taken.
 ---@param key string
 ---@return integer? count
 ---@return string? text
----@return moonmilter.store.Code? code
+---@return moonmilter.store.Code|moonmilter.redis.Code|nil code
 function Concurrency:count(key) end
 
 ---@class moonmilter.Distinct
@@ -83,7 +106,7 @@ function Concurrency:count(key) end
 local Distinct = {}
 
 --- How many different values a key has in some time.
----@param options { name: string, count: integer, per: string, on_down: "open"|"tempfail"|nil }  per: "1h", "10m", "1d"
+---@param options moonmilter.limit.DistinctOptions
 ---@return moonmilter.Distinct
 function limit.distinct(options) end
 
@@ -91,7 +114,7 @@ function limit.distinct(options) end
 ---@param key string?  nil: no limit
 ---@param value string
 ---@return boolean ok
----@return { count: integer, state: "shared"|"down"|"none" }
+---@return moonmilter.limit.CountState
 function Distinct:add(key, value) end
 
 return limit

@@ -7,6 +7,9 @@
 ---@field negative number?  seconds that "there is none" is kept; default 60
 ---@field name string?      of the results; default: file and line of the function
 ---@field max integer?      bytes of all results of the milter; default 64 MiB
+---@field shared "host"|"hosts"|nil  default "host"
+---@field redis moonmilter.redis.Options|moonmilter.Redis|nil  for "hosts"
+---@field on_down "local"|"fail"|nil  when the server fails; default "local": each host calls the function
 
 --- Called like its function, it returns the first result, or nil, text, code. Waits while the function does.
 ---@class moonmilter.Memo

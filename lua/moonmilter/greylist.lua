@@ -1,5 +1,5 @@
 --- Greylisting: a sender whom nobody knows gets a temporary failure; a mail server tries again later, most spam
---- programs do not. All workers of the host share what is known.
+--- programs do not. All workers of the host share what is known, or, by a Redis server, those of all hosts.
 --
 --   local grey = greylist.new { delay = 60, durable = true }
 --   function on_rcpt(ctx, recipient)
@@ -18,6 +18,8 @@ local address = require "moonmilter.address"
 local core = require "moonmilter.core"
 local log = require "moonmilter.log"
 local options_of = require "moonmilter.runtime.options"
+local remote_known = require "moonmilter.state.remote_known"
+local server = require "moonmilter.state.server"
 local store = require "moonmilter.store"
 
 local greylist = {}
@@ -33,28 +35,72 @@ local OPTIONS = {
   durable = { "boolean", false }, -- survives a restart of the system (state_dir)
   max = { "number", 256 * 2 ^ 20 }, -- bytes of the store
   key = { "function" }, -- fn(ctx, recipient) -> what is asked instead of sender and recipient
+  shared = { "string", "host" }, -- by all workers of the "host", or by all "hosts"
+  redis = { "table" }, -- a client, or the options of redis.new; for "hosts"
+  on_down = { "string", "open" }, -- what check() answers when it cannot know: "open" lets pass, "tempfail" defers
 }
+
+-- Options that only one kind has.
+local OF_HOST, OF_HOSTS = { "durable", "max" }, { "redis" }
 
 ---@class moonmilter.Greylist
 local Greylist = {}
 Greylist.__index = Greylist
 
---- A greylist.
----@param options moonmilter.greylist.Options?
----@return moonmilter.Greylist
-function greylist.new(options)
-  options = options_of.check("greylist.new", options or {}, OPTIONS, 2)
+local function check_sharing(given, options)
+  if options.shared ~= "host" and options.shared ~= "hosts" then
+    error(("greylist.new: shared is %q; it must be \"host\" or \"hosts\""):format(options.shared), 4)
+  elseif options.on_down ~= "open" and options.on_down ~= "tempfail" then
+    error(("greylist.new: on_down is %q; it must be \"open\" or \"tempfail\""):format(options.on_down), 4)
+  end
+  for _, name in ipairs(options.shared == "host" and OF_HOSTS or OF_HOST) do
+    if given[name] ~= nil then
+      error(("greylist.new: with shared = %q there is no option %s"):format(options.shared, name), 4)
+    end
+  end
+  if options.shared == "hosts" and (#options.name > 58 or not options.name:find "^[%w_.-]+$") then
+    error("greylist.new: name must be 1 to 58 letters, digits, \"_\", \"-\" and \".\"", 4)
+  end
+end
+
+local function check(given)
+  local options = options_of.check("greylist.new", given, OPTIONS, 3)
   for _, name in ipairs { "delay", "retry_within", "known_for", "allow_after" } do
     if not (options[name] >= 0 and options[name] <= 1e9) then
-      error(("greylist.new: %s is %s; give 0 or more"):format(name, tostring(options[name])), 2)
+      error(("greylist.new: %s is %s; give 0 or more"):format(name, tostring(options[name])), 3)
     end
   end
   if options.delay >= options.retry_within then
     error(("greylist.new: delay (%g s) must be less than retry_within (%g s)"):format(options.delay,
-      options.retry_within), 2)
+      options.retry_within), 3)
   end
-  options.kept = store.open(options.name, { durable = options.durable, max = options.max, when_full = "evict" })
-  return setmetatable(options, Greylist)
+  check_sharing(given, options)
+  return options
+end
+
+-- What is known, of this host.
+local Known = {}
+Known.__index = Known
+
+--- A greylist.
+---@param options moonmilter.greylist.Options?
+---@return moonmilter.Greylist
+function greylist.new(options)
+  options = check(options or {})
+  local of = { name = options.name, delay = options.delay, retry_within = options.retry_within,
+    known_for = options.known_for, allow_after = options.allow_after }
+  if options.shared == "hosts" then
+    local used, text = server.of(options.redis)
+    if not used then
+      error("greylist.new: " .. text, 2)
+    end
+    of.server = used
+    of = remote_known.new(of)
+  else
+    of.kept = store.open(options.name, { durable = options.durable, max = options.max, when_full = "evict" })
+    of = setmetatable(of, Known)
+  end
+  return setmetatable({ known = of, key = options.key, on_down = options.on_down }, Greylist)
 end
 
 -- ---- where a client comes from ----
@@ -139,76 +185,94 @@ local function asked(self, ctx, recipient)
   return ("%s\n%s"):format(sender, recipient:lower())
 end
 
--- The place has proved for several domains that it retries: all that comes from there is known from now on. Not for
--- a name: a provider's name stands for its customers' machines, too.
-local function count_domain(self, place, is_exact)
-  if self.allow_after == 0 or not is_exact then
-    return
-  end
+-- The place has proved for several domains that it retries: all that comes from there is known from now on.
+local function count_domain(self, place)
   local count = self.kept:incr("count\n" .. place, 1, self.known_for)
   if count and count >= self.allow_after then
     self.kept:set("place\n" .. place, true, self.known_for)
   end
 end
 
-local function down(text)
-  log.warn("greylist: %s; mail goes through", text)
-  return true, { reason = "down", wait = 0 }
-end
-
 local function is_known(self, place, known)
   for _, key in ipairs { "place\n" .. place, known } do
-    local found, text = self.kept:get(key)
+    local found, text, code = self.kept:get(key)
     if found then
       self.kept:set(key, true, self.known_for)
       return true
     elseif text then
-      return nil, text
+      return nil, text, code
     end
   end
   return false
 end
 
---- Asks for one recipient. What fails lets mail through: a greylist that is down must not stop mail.
+-- As remote_known.ask, without a wait.
+function Known:ask(place, sender, try, counts)
+  local known_key = ("known\n%s\n%s"):format(place, sender)
+  local known, text, code = is_known(self, place, known_key)
+  if known then
+    return "known", 0
+  elseif known == nil then
+    return nil, text, code
+  end
+  local added
+  added, text, code = self.kept:add("wait\n" .. try, now(), self.retry_within)
+  if added then
+    return "new", self.delay
+  elseif added == nil then
+    return nil, text, code
+  end
+  local left = (self.kept:get("wait\n" .. try) or now()) + self.delay - now()
+  if left > 0 then
+    return "early", math.ceil(left)
+  end
+  -- the record stays: the other recipients' retries of this message come one after the other
+  self.kept:set(known_key, true, self.known_for)
+  if counts and self.allow_after > 0 then
+    count_domain(self, place)
+  end
+  return "passed", 0
+end
+
+function Known:clear()
+  return self.kept:clear()
+end
+
+local OK = { known = true, passed = true }
+
+-- What fails is logged, but a server that is down is not at each message.
+local function down(self, text, code)
+  local is_open = self.on_down == "open"
+  log[code == "down" and "debug" or "warn"]("greylist: %s; mail %s", text, is_open and "goes through" or "is deferred")
+  return is_open, { reason = "down", wait = 0, text = text, code = code }
+end
+
+--- Asks for one recipient. With shared = "hosts" it waits for the server.
 ---@param ctx moonmilter.ctx
 ---@param recipient string
 ---@param facts { spf: string?, dkim: string? }?  domains that passed SPF or DKIM
 ---@return boolean ok
----@return { reason: "known"|"passed"|"new"|"early"|"own"|"down", wait: number } state  wait: seconds until a retry counts
+---@return moonmilter.greylist.State state  wait: seconds until a retry counts
 function Greylist:check(ctx, recipient, facts)
   check_arguments(ctx, recipient, facts)
   if not ctx.client.ip then -- over a unix socket: a program of this machine
     return true, { reason = "own", wait = 0 }
   end
+  -- a provider's name stands for its customers' machines, too, so it is never known for all senders
   local place, is_exact = place_of(ctx, facts)
-  local known_key = ("known\n%s\n%s"):format(place, domain_of(ctx.sender))
-  local known, text = is_known(self, place, known_key)
-  if known then
-    return true, { reason = "known", wait = 0 }
-  elseif known == nil then
-    return down(text)
+  local reason, seconds, code = self.known:ask(place, domain_of(ctx.sender), asked(self, ctx, recipient), is_exact)
+  if not reason then
+    return down(self, seconds, code)
   end
-  local wait_key = "wait\n" .. asked(self, ctx, recipient)
-  local added, why = self.kept:add(wait_key, now(), self.retry_within)
-  if added then
-    return false, { reason = "new", wait = self.delay }
-  elseif added == nil then
-    return down(why)
-  end
-  local since = self.kept:get(wait_key) or now()
-  local left = since + self.delay - now()
-  if left > 0 then
-    return false, { reason = "early", wait = math.ceil(left) }
-  end
-  -- the record stays: the other recipients' retries of this message come one after the other
-  self.kept:set(known_key, true, self.known_for)
-  count_domain(self, place, is_exact)
-  return true, { reason = "passed", wait = 0 }
+  return OK[reason] or false, { reason = reason, wait = seconds }
 end
 
 --- Forgets everything.
+---@return true? done
+---@return string? text
+---@return string? code
 function Greylist:clear()
-  return self.kept:clear()
+  return self.known:clear()
 end
 
 return greylist

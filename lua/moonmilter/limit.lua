@@ -12,13 +12,15 @@
 -- A limit is a bucket for each key (GCRA): it holds `burst` units, and `rate` flows back. So at most
 -- burst + rate × time pass in any time.
 local core = require "moonmilter.core"
+local distinct = require "moonmilter.state.distinct"
 local exact = require "moonmilter.state.exact"
 local options_of = require "moonmilter.runtime.options"
 local places = require "moonmilter.state.places"
+local remote_distinct = require "moonmilter.state.remote_distinct"
+local remote_places = require "moonmilter.state.remote_places"
 local server = require "moonmilter.state.server"
 local share = require "moonmilter.state.share"
 local soon = require "moonmilter.state.soon"
-local store = require "moonmilter.store"
 local tasks = require "moonmilter.runtime.tasks"
 
 local limit = {}
@@ -27,6 +29,7 @@ local raw = core.limit
 local SECONDS = { s = 1, m = 60, h = 3600, d = 86400 }
 local MODES = { exact = exact, soon = soon }
 local ON_DOWN = { open = true, tempfail = true }
+local MOST_MEMBERS = 100000 -- different values of a key on a server: some 7 MB
 
 local OPTIONS = {
   name = { "string" },
@@ -42,14 +45,20 @@ local OPTIONS = {
 local CONCURRENCY_OPTIONS = {
   name = { "string" },
   max = { "number" }, -- places of each key
-  on_down = { "string", "open" },
+  shared = { "string", "host" },
+  redis = { "table" },
+  hosts = { "number", 1 },
+  on_down = { "string" },
 }
 
 local DISTINCT_OPTIONS = {
   name = { "string" },
   count = { "number" }, -- different values of each key
   per = { "string" }, -- in such a time: "1h", "10m"
-  on_down = { "string", "open" },
+  shared = { "string", "host" },
+  redis = { "table" },
+  hosts = { "number", 1 },
+  on_down = { "string" },
 }
 
 
@@ -88,11 +97,6 @@ local function check_common(call, options, rows)
   if not options.name or not options.name:find "^[%w_.-]+$" or #options.name > 64 then
     error(call .. ": name must be 1 to 64 letters, digits, \"_\", \"-\" and \".\"", 4)
   end
-  local is_local = options.shared == "hosts" and options.on_down == "local"
-  if options.on_down and not ON_DOWN[options.on_down] and not is_local then
-    error(("%s: on_down is %q; it must be \"open\" or \"tempfail\"%s"):format(call, options.on_down,
-      call == "limit.new" and ", or with shared = \"hosts\" also \"local\"" or ""), 4)
-  end
   return options
 end
 
@@ -100,6 +104,26 @@ local function check_count(call, name, value)
   if type(value) ~= "number" or not (value >= 1 and value <= 1e9) then
     error(("%s: %s is %s; give 1 or more"):format(call, name, tostring(value)), 4)
   end
+end
+
+-- Who shares it, and what is answered when that fails.
+local function check_shared(call, options)
+  local is_remote = options.shared == "hosts"
+  if options.shared ~= "host" and not is_remote then
+    error(("%s: shared is %q; it must be \"host\" or \"hosts\""):format(call, options.shared), 4)
+  end
+  for _, name in ipairs { "redis", "mode" } do
+    if options[name] and not is_remote then
+      error(("%s: %s is for a limit with shared = \"hosts\""):format(call, name), 4)
+    end
+  end
+  local on_down = options.on_down
+  if on_down and not ON_DOWN[on_down] and not (is_remote and on_down == "local") then
+    error(("%s: on_down is %q; it must be \"open\" or \"tempfail\", or with shared = \"hosts\" also \"local\""):format(
+      call, on_down), 4)
+  end
+  options.on_down = on_down or (is_remote and "local" or "open")
+  return options
 end
 
 local function check(options)
@@ -111,29 +135,29 @@ local function check(options)
   if options.burst ~= nil then
     check_count("limit.new", "burst", options.burst)
   end
+  check_shared("limit.new", options)
   check_count("limit.new", "hosts", options.hosts)
-  if options.shared ~= "host" and options.shared ~= "hosts" then
-    error(("limit.new: shared is %q; it must be \"host\" or \"hosts\""):format(options.shared), 3)
-  end
-  for _, name in ipairs { "redis", "mode" } do
-    if options[name] and options.shared == "host" then
-      error(("limit.new: %s is for a limit with shared = \"hosts\""):format(name), 3)
-    end
-  end
   if options.mode and not MODES[options.mode] then
     error(("limit.new: mode is %q; it must be \"exact\" or \"soon\""):format(options.mode), 3)
   end
-  options.on_down = options.on_down or (options.shared == "hosts" and "local" or "open")
   return options
 end
 
 -- ---- limit.new ----
 
-local function buckets_of_hosts(options, interval, capacity)
+-- Nil for what only this host shares.
+local function server_of(call, options)
+  if options.shared == "host" then
+    return nil
+  end
   local used, text = server.of(options.redis)
   if not used then
-    error("limit.new: " .. text, 3)
+    error(("%s: %s"):format(call, text), 3)
   end
+  return used
+end
+
+local function buckets_of_hosts(options, interval, capacity, used)
   return MODES[options.mode or "exact"].new {
     name = options.name, interval = interval, capacity = capacity, server = used,
     share = share.new(options.name, interval, capacity, options.hosts, options.on_down),
@@ -146,14 +170,15 @@ end
 ---@return moonmilter.Limit
 function limit.new(options)
   options = check(options)
+  local used = server_of("limit.new", options)
   local count, seconds = read_rate(options.rate)
   local interval, capacity = seconds / count, options.burst or count
   local made, text = raw.open()
   if not made then
     error(("limit.new: %s"):format(text), 2)
   end
-  if options.shared == "hosts" then
-    return setmetatable({ name = options.name, buckets = buckets_of_hosts(options, interval, capacity) }, OfHosts)
+  if used then
+    return setmetatable({ name = options.name, buckets = buckets_of_hosts(options, interval, capacity, used) }, OfHosts)
   end
   local ask, fill = raw.new(options.name .. ":", interval, capacity)
   return setmetatable({ name = options.name, interval = interval, on_down = options.on_down, ask = ask, fill = fill },
@@ -287,17 +312,58 @@ end
 local Concurrency = {}
 Concurrency.__index = Concurrency
 
-local place_store
+-- The places of this host.
+local Hall = {}
+Hall.__index = Hall
+
+function Hall:enter(key)
+  local ok, count, code = places.take(self.prefix .. key, self.max)
+  if ok == nil then
+    return nil, count, code
+  elseif ok then
+    tasks.at_end(function()
+      places.give(self.prefix .. key)
+    end)
+  end
+  return ok, { count = count, state = "shared" }
+end
+
+function Hall:count(key)
+  local count, text, code = places.count(self.prefix .. key)
+  if not count then
+    return nil, text, code
+  end
+  return count
+end
+
+-- What this host has of so many while the server is down.
+local function part_of(whole, hosts)
+  return math.max(1, math.floor(whole / hosts))
+end
+
+local function check_concurrency(options)
+  options = check_shared("limit.concurrency", check_common("limit.concurrency", options, CONCURRENCY_OPTIONS))
+  check_count("limit.concurrency", "max", options.max)
+  check_count("limit.concurrency", "hosts", options.hosts)
+  return options
+end
 
 --- A limit of how many messages or clients are under way at a time, for each key.
----@param options { name: string, max: number, on_down: string? }
+---@param options moonmilter.limit.ConcurrencyOptions
 ---@return moonmilter.Concurrency
 function limit.concurrency(options)
-  options = check_common("limit.concurrency", options, CONCURRENCY_OPTIONS)
-  check_count("limit.concurrency", "max", options.max)
-  place_store = place_store or store.open("places", { when_full = "evict" })
-  return setmetatable({ name = options.name, prefix = options.name .. ":", max = options.max,
-    on_down = options.on_down }, Concurrency)
+  options = check_concurrency(options)
+  local used = server_of("limit.concurrency", options)
+  local of = { name = options.name, max = options.max, on_down = options.on_down }
+  places.open()
+  if used then
+    of.server, of.part = used, part_of(options.max, options.hosts)
+    of = remote_places.new(of)
+  else
+    of.prefix = options.name .. ":"
+    of = setmetatable(of, Hall)
+  end
+  return setmetatable({ name = options.name, places = of, on_down = options.on_down }, Concurrency)
 end
 
 local function check_key(call, key)
@@ -307,28 +373,24 @@ local function check_key(call, key)
 end
 
 local function down(self, text, code)
-  return self.on_down == "open", { state = "down", text = text, code = code, count = 0 }
+  return self.on_down ~= "tempfail", { state = "down", text = text, code = code, count = 0 }
 end
 
---- Takes a place until the message (from MAIL on) or the client (before) ends.
+--- Takes a place until the message (from MAIL on) or the client (before) ends. With shared = "hosts" it waits for the
+--- server.
 ---@param key string?  nil: no limit
 ---@return boolean ok
----@return { count: integer, state: "shared"|"down"|"none" } state  count: places that are taken now
+---@return moonmilter.limit.CountState state  count: places that are taken now
 function Concurrency:enter(key)
   if key == nil then
     return true, { count = 0, state = "none" }
   end
   check_key("enter", key)
-  local ok, count, code = places.take(place_store, self.prefix .. key, self.max)
+  local ok, state, code = self.places:enter(key)
   if ok == nil then
-    return down(self, count, code)
+    return down(self, state, code)
   end
-  if ok then
-    tasks.at_end(function()
-      places.give(self.prefix .. key)
-    end)
-  end
-  return ok, { count = count, state = "shared" }
+  return ok, state
 end
 
 --- How many places of a key are taken.
@@ -338,7 +400,7 @@ end
 ---@return string? code
 function Concurrency:count(key)
   check_key("count", key)
-  return places.count(place_store, self.prefix .. key)
+  return self.places:count(key)
 end
 
 -- ---- how many different ones ----
@@ -348,58 +410,46 @@ end
 local Distinct = {}
 Distinct.__index = Distinct
 
-local distinct_store
-
---- A limit of how many different values a key may have in some time: recipients of an account, accounts of a client.
----@param options { name: string, count: number, per: string, on_down: string? }  per: "1h", "10m", "1d"
----@return moonmilter.Distinct
-function limit.distinct(options)
-  options = check_common("limit.distinct", options, DISTINCT_OPTIONS)
+local function check_distinct(options)
+  options = check_shared("limit.distinct", check_common("limit.distinct", options, DISTINCT_OPTIONS))
   check_count("limit.distinct", "count", options.count)
+  check_count("limit.distinct", "hosts", options.hosts)
+  if options.shared == "hosts" and options.count > MOST_MEMBERS then
+    error(("limit.distinct: count is %g; with shared = \"hosts\" give %d at most"):format(options.count, MOST_MEMBERS),
+      3)
+  end
   local per = options.per and read_time(options.per)
   if not per then
     error(("limit.distinct: per is %s; write it as \"1h\" or \"10m\" (s, m, h, d)"):format(
-      options.per and ("%q"):format(options.per) or "missing"), 2)
+      options.per and ("%q"):format(options.per) or "missing"), 3)
   end
-  distinct_store = distinct_store or store.open("distinct", { when_full = "evict" })
-  return setmetatable({ name = options.name, prefix = options.name .. ":", max = options.count, per = per,
-    on_down = options.on_down }, Distinct)
+  return options, per
 end
 
--- One value less; a count whose time is over stays away.
-local function one_less(count)
-  return count and count > 1 and count - 1 or nil
-end
-
--- Counts first and notes the value then: of several workers none lets more values pass, and a value that is noted has
--- passed.
-local function note_value(self, base, value)
-  local count, text, code = distinct_store:incr(base, 1, self.per)
-  if count == nil then
-    return down(self, text, code)
-  elseif count > self.max then -- another worker took the last one
-    distinct_store:update(base, one_less)
-    return distinct_store:get(base .. value) ~= nil, { count = self.max, state = "shared" }
+--- A limit of how many different values a key may have in some time: recipients of an account, accounts of a client.
+---@param options moonmilter.limit.DistinctOptions
+---@return moonmilter.Distinct
+function limit.distinct(options)
+  local per
+  options, per = check_distinct(options)
+  local used = server_of("limit.distinct", options)
+  local of = { name = options.name, max = options.count, per = per }
+  if used then
+    of.server, of.part = used, part_of(options.count, options.hosts)
+    of = remote_distinct.new(of)
+  else
+    of.prefix = options.name .. ":"
+    of = distinct.new(of)
   end
-  local _, left = distinct_store:get(base)
-  local added
-  added, text, code = distinct_store:add(base .. value, true, type(left) == "number" and left > 0 and left or self.per)
-  if added then
-    return true, { count = count, state = "shared" }
-  end
-  distinct_store:update(base, one_less)
-  if added == nil then
-    return down(self, text, code)
-  end
-  return true, { count = count - 1, state = "shared" } -- another worker has noted it
+  return setmetatable({ name = options.name, values = of, on_down = options.on_down }, Distinct)
 end
 
 --- Notes a value of a key. A value that was noted before is free; a new one beyond the limit is refused and not noted.
---- The time begins with the first value.
+--- The time begins with the first value. With shared = "hosts" it waits for the server.
 ---@param key string?  nil: no limit
 ---@param value string
 ---@return boolean ok
----@return { count: integer, state: "shared"|"down"|"none" } state  count: different values so far
+---@return moonmilter.limit.CountState state  count: different values so far
 function Distinct:add(key, value)
   if key == nil then
     return true, { count = 0, state = "none" }
@@ -408,18 +458,18 @@ function Distinct:add(key, value)
   if type(value) ~= "string" then
     error(("add: the value is a %s; it must be a string"):format(type(value)), 2)
   end
-  -- the length keeps keys apart that contain the separator
-  local base = ("%s%d:%s:"):format(self.prefix, #key, key)
-  local seen, text, code = distinct_store:get(base .. value)
-  local count, left = distinct_store:get(base)
-  if (seen == nil and text) or (count == nil and left) then
-    return down(self, text or left, code)
-  elseif seen then
-    return true, { count = count or 0, state = "shared" }
-  elseif (count or 0) >= self.max then
-    return false, { count = count, state = "shared" }
+  local ok, count, code = self.values:add(key, value)
+  if ok ~= nil then
+    return ok, { count = count, state = "shared" }
+  elseif self.on_down ~= "local" then
+    return down(self, count, code)
   end
-  return note_value(self, base, value)
+  local text = count
+  ok, count = self.values:add_here(key, value)
+  if ok == nil then
+    return down(self, text, code)
+  end
+  return ok, { count = count, state = "local", text = text, code = code }
 end
 
 return limit

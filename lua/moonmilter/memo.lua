@@ -14,6 +14,8 @@
 local core = require "moonmilter.core"
 local log = require "moonmilter.log"
 local options_of = require "moonmilter.runtime.options"
+local remote_results = require "moonmilter.state.remote_results"
+local server = require "moonmilter.state.server"
 local store = require "moonmilter.store"
 local tasks = require "moonmilter.runtime.tasks"
 local wait = require "moonmilter.runtime.wait"
@@ -23,6 +25,8 @@ local now, sleep, unpack, select = core.now, wait.wrap(core.sleep), unpack, sele
 local POLL = 0.05 -- seconds between looks at what another worker is finding out
 local LEASE = 30 -- seconds after which a caller in another worker is taken for dead; renewed every third of it
 
+local OWN_MEMORY = 60 -- seconds at most that a host keeps a result of all hosts, so that forget() elsewhere is seen
+
 local LONGEST_NAME = 200 -- bytes: the beginning of each key, which the store keeps even of a long one
 
 local OPTIONS = {
@@ -31,6 +35,9 @@ local OPTIONS = {
   negative = { "number", 60 }, -- seconds that "there is none" is kept
   name = { "string" }, -- of the results in the store; default: file and line of the function
   max = { "number", 64 * 2 ^ 20 }, -- bytes of all results; the ones that end first make room
+  shared = { "string", "host" }, -- by all workers of the "host", or by all "hosts"
+  redis = { "table" }, -- a client, or the options of redis.new; for "hosts"
+  on_down = { "string", "local" }, -- when the server fails: "local" calls the function on each host, "fail" does not
 }
 
 local kept -- the store of all memos
@@ -52,6 +59,13 @@ local function check(fn, options)
     if not (options[name] >= 0 and options[name] <= 1e9) then
       error(("memo: %s is %s; give seconds, 0 or more"):format(name, tostring(options[name])), 3)
     end
+  end
+  if options.shared ~= "host" and options.shared ~= "hosts" then
+    error(("memo: shared is %q; it must be \"host\" or \"hosts\""):format(options.shared), 3)
+  elseif options.redis and options.shared == "host" then
+    error("memo: redis is for a memo with shared = \"hosts\"", 3)
+  elseif options.on_down ~= "local" and options.on_down ~= "fail" then
+    error(("memo: on_down is %q; it must be \"local\" or \"fail\""):format(options.on_down), 3)
   end
   return options
 end
@@ -79,13 +93,15 @@ end
 
 -- ---- one caller ----
 
-local function keep(self, key, value)
-  local fresh = value == nil and self.negative or self.ttl
-  if fresh <= 0 then
+-- fresh: seconds that the result is still fresh; nil: it is new.
+local function keep(self, key, value, fresh)
+  fresh = fresh or (value == nil and self.negative or self.ttl)
+  local life = fresh + (value ~= nil and self.stale or 0)
+  if life <= 0 or fresh <= 0 and self.stale <= 0 then
     return
   end
-  local ok, text = kept:set(key, { value = value, fresh_until = now() + fresh },
-    fresh + (value ~= nil and self.stale or 0))
+  local ok, text = kept:set(key, { value = value, fresh_until = now() + (self.hosts and math.min(fresh, OWN_MEMORY)
+    or fresh) }, life)
   if not ok then
     log.warn("memo %s: the result is not kept: %s", self.name, text)
   end
@@ -107,25 +123,62 @@ local function give_claim_back(key)
   kept:delete(key .. "\nclaim")
 end
 
+local function look(key)
+  local found = kept:get(key)
+  if found then
+    return true, found.value, found.fresh_until > now()
+  end
+  return false
+end
+
+local function is_result(value, text)
+  return value ~= nil or text == nil
+end
+
+local function call_and_keep(self, key, ...)
+  local value, text, code = self.fn(...)
+  local ok, why = true, nil
+  if is_result(value, text) then
+    ok, why = pcall(keep, self, key, value)
+  end
+  if not ok then
+    error(("memo %s: the result cannot be kept: %s"):format(self.name, tostring(why)), 0)
+  end
+  return value, text, code
+end
+
+-- The result that another host has found out, or else this one does. Without a copy of its own, a host takes an old
+-- result while another host finds the new one.
+local function ask_hosts(self, key, ...)
+  local found, right, text, code = self.hosts:obtain(key, self.stale > 0 and not look(key))
+  if found then
+    keep(self, key, found.value, found.fresh)
+    return found.value
+  elseif not right and self.on_down == "fail" then
+    return nil, text, code
+  end
+  local results = { pcall(call_and_keep, self, key, ...) }
+  if right then
+    self.hosts:finish(right, results[1] and is_result(results[2], results[3]), results[2])
+  end
+  if not results[1] then
+    error(results[2], 0)
+  end
+  return unpack(results, 2, 4)
+end
+
 -- Gives the claim back before it raises, whatever raised: others would wait for it.
 local function find_out(self, key, ...)
   local is_renewed, renewal = pcall(tasks.spawn, keep_claim, key) -- not with too many tasks: then others may begin, too
-  local results = { pcall(self.fn, ...) }
-  local ok, value, text, code = unpack(results, 1, 4)
-  local is_kept, why = true, nil
-  if ok and not (value == nil and text ~= nil) then
-    is_kept, why = pcall(keep, self, key, value)
-  end
+  local results = { pcall(self.hosts and ask_hosts or call_and_keep, self, key, ...) }
   if is_renewed then
     renewal:cancel()
   end
   give_claim_back(key)
-  if not ok then
-    error(value, 0)
-  elseif not is_kept then
-    error(("memo %s: the result cannot be kept: %s"):format(self.name, tostring(why)), 0)
+  if not results[1] then
+    error(results[2], 0)
   end
-  return value, text, code
+  return unpack(results, 2, 4)
 end
 
 -- The task that finds a key out. One that was ended for its CPU time could not say that it is over.
@@ -155,14 +208,6 @@ local function start(self, key, ...)
 end
 
 -- ---- the others ----
-
-local function look(key)
-  local found = kept:get(key)
-  if found then
-    return true, found.value, found.fresh_until > now()
-  end
-  return false
-end
 
 -- Another worker finds it out: waits until the result is there or its claim is gone.
 local function wait_for_other(key)
@@ -213,23 +258,50 @@ end
 
 Memo.__call = call
 
---- Forgets the result for these arguments; without arguments, all results of this function.
+-- What failed of two, or true.
+local function both(done, text, code, ...)
+  if not done and text then
+    return nil, text, code
+  end
+  return ...
+end
+
+--- Forgets the result for these arguments; without arguments, all results of this function. With shared = "hosts" it
+--- waits for the server, and other hosts forget within a minute.
 function Memo:forget(...)
   if select("#", ...) == 0 then
-    return kept:clear(self.name .. "\n")
+    local done, text, code = kept:clear(self.name .. "\n")
+    if self.hosts then
+      return both(done, text, code, self.hosts:clear())
+    end
+    return done, text, code
   end
-  return kept:delete(key_of(self, ...))
+  local key = key_of(self, ...)
+  local was_there, text, code = kept:delete(key)
+  if self.hosts then
+    return both(was_there, text, code, self.hosts:forget(key))
+  end
+  return was_there, text, code
 end
 
 --- A function that remembers: called like fn, it returns fn's first result, or nil, text, code.
 ---@param fn function  may wait; gets strings, numbers and booleans
----@param options { ttl: number?, stale: number?, negative: number?, name: string?, max: number? }?
+---@param options moonmilter.memo.Options?
 ---@return moonmilter.Memo
 local function new(_, fn, options)
   options = check(fn, options)
   kept = kept or store.open("memo", { max = options.max, when_full = "evict" })
-  return setmetatable({ fn = fn, name = options.name or name_of(fn), ttl = options.ttl, stale = options.stale,
-    negative = options.negative }, Memo)
+  local self = { fn = fn, name = options.name or name_of(fn), ttl = options.ttl, stale = options.stale,
+    negative = options.negative, on_down = options.on_down }
+  if options.shared == "hosts" then
+    local used, text = server.of(options.redis)
+    if not used then
+      error("memo: " .. text, 2)
+    end
+    self.hosts = remote_results.new { name = self.name, server = used, ttl = options.ttl, stale = options.stale,
+      negative = options.negative }
+  end
+  return setmetatable(self, Memo)
 end
 
 return setmetatable({}, { __call = new })

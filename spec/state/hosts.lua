@@ -27,13 +27,18 @@ end
 local World = {}
 World.__index = World
 
---- count hosts with the same script. skew: their clocks differ by so many seconds at most.
+--- count hosts with the same script. skew: their clocks differ by so many seconds at most. While world.fail is set, to
+--- { nil, text, code }, the server answers so.
 function hosts.start(count, script, options)
   local now = 1700000000
   local world = setmetatable({ server = hosts.server(now), mtas = {} }, World)
+  local function answer(...)
+    if world.fail then return unpack(world.fail, 1, 3) end
+    return world.server.answer(...)
+  end
   for i = 1, count do
     local skew = (i * 7919 % 201 - 100) / 100 * (options and options.skew or 0)
-    world.mtas[i] = testing.start { now = now + skew, script = script, redis = world.server.answer }
+    world.mtas[i] = testing.start { now = now + skew, script = script, redis = answer }
   end
   return world
 end

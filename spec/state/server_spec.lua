@@ -96,6 +96,77 @@ describe("a limit on a real Redis", function()
   end)
 end)
 
+describe("what hosts share on a real Redis", function()
+  setup(function() redis = world.redis() end)
+  teardown(function() redis.close() end)
+
+  it("are places, of hosts that live", function()
+    local CHECK = [[
+      local busy = limit.concurrency { name = "busy", max = 3, shared = "hosts", redis = { port = P.redis } }
+      local words = {}
+      for i = 1, 4 do
+        local ok, state = busy:enter "k"
+        words[i] = tostring(ok) .. state.count
+      end
+      return table.concat(words, " ") .. " " .. busy:count "k" ]]
+    assert.equal("true1 true2 true3 false3 3", run(CHECK))
+    redis.cli "del moonmilter:places:busy:k" -- its host has ended before it could tell
+    redis.cli "hset moonmilter:places:busy:k other '2 5 9999999999999'" -- another host
+    redis.cli "hset moonmilter:places:busy:k dead '1 5 1000'"
+    assert.equal("true3 false3 false3 false3 3", run(CHECK))
+    assert.equal("", redis.cli "hget moonmilter:places:busy:k dead")
+  end)
+
+  it("are different values, in a set that ends", function()
+    local CHECK = [[
+      local spread = limit.distinct { name = "d", count = 3, per = "1h", shared = "hosts", redis = { port = P.redis } }
+      local words = {}
+      for i, value in ipairs { "a", "b", "a", HOST, ("x"):rep(100) } do
+        local ok, state = spread:add("k", value)
+        words[i] = tostring(ok) .. state.count
+      end
+      return table.concat(words, " ") ]]
+    assert.equal("true1 true2 true2 true3 false3", run((CHECK:gsub("HOST", '"c"'))))
+    assert.equal("true3 true3 true3 false3 false3", run((CHECK:gsub("HOST", '"d"'))))
+    local ttl = tonumber(redis.cli "pttl moonmilter:distinct:d:k")
+    assert.is_true(ttl > 3590000 and ttl <= 3600000, ttl)
+  end)
+
+  it("is a greylist, in one call for a recipient", function()
+    local CHECK = [[
+      local grey = require "moonmilter.greylist".new { shared = "hosts", delay = 1, redis = { port = P.redis } }
+      local from = { sender = "ann@example.org", client = { ip = "198.51.100.7" } }
+      local words = {}
+      for i = 1, 2 do
+        local ok, state = grey:check(from, "bob@example.net")
+        words[i] = tostring(ok) .. " " .. state.reason
+      end
+      return table.concat(words, " ") ]]
+    assert.equal("false new false early", run(CHECK))
+    os.execute "sleep 1.1"
+    redis.cli "config resetstat"
+    assert.equal("true passed true known", run(CHECK))
+    assert.matches("cmdstat_evalsha:calls=1,", redis.cli "info commandstats")
+    assert.equal("true known true known", run(CHECK))
+  end)
+
+  it("are results of memos, and one caller", function()
+    local CHECK = [[
+      local calls = 0
+      local slow = require "moonmilter.memo"(function(key)
+        calls = calls + 1
+        milter.sleep(0.1)
+        if key == "none" then return nil end
+        return { key, 1.5, true }
+      end, { name = "slow", shared = "hosts", redis = { port = P.redis } })
+      local value = slow "k"
+      return show(value[1], value[2], value[3], (slow "none"), calls) ]]
+    assert.equal("k|1.5|true|nil|2", run(CHECK))
+    assert.equal("k|1.5|true|nil|0", run(CHECK))
+    assert.equal("", redis.cli "--scan --pattern 'moonmilter:memo:*:claim'")
+  end)
+end)
+
 describe("a limit on a real Redis that fails", function()
   before_each(function() redis = world.redis() end)
   after_each(function() redis.close() end)

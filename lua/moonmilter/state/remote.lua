@@ -182,14 +182,14 @@ end
 -- ---- all keys ----
 
 -- Calls each(names), lists of names on the server, until all have come or it returns true. Names may come twice.
-local function scan(self, prefix)
-  local pattern = (self.prefix .. prefix):gsub("[%*%?%[%]\\^-]", "\\%0") .. "*"
+local function scan(server, prefix)
+  local pattern = prefix:gsub("[%*%?%[%]\\^-]", "\\%0") .. "*"
   local cursor
   return function()
     if cursor == "0" then
       return nil
     end
-    local reply, text, code = self.server:use("call", "SCAN", cursor or "0", "MATCH", pattern, "COUNT", SLICE)
+    local reply, text, code = server:use("call", "SCAN", cursor or "0", "MATCH", pattern, "COUNT", SLICE)
     if not reply then
       return nil, text, code
     end
@@ -220,7 +220,7 @@ local function fail_each(self, text)
 end
 
 function Remote:each(prefix)
-  local next_names = scan(self, prefix ~= nil and arguments.key("each", prefix) or "")
+  local next_names = scan(self.server, self.prefix .. (prefix ~= nil and arguments.key("each", prefix) or ""))
   local rows, at = {}, 0
   return function()
     at = at + 1
@@ -242,7 +242,7 @@ function Remote:each(prefix)
 end
 
 function Remote:count()
-  local count, next_names = 0, scan(self, "")
+  local count, next_names = 0, scan(self.server, self.prefix)
   local names, text, code = next_names()
   while names do
     count = count + #names
@@ -254,13 +254,17 @@ function Remote:count()
   return count
 end
 
-function Remote:clear(prefix)
-  local next_names = scan(self, prefix ~= nil and arguments.key("clear", prefix) or "")
+--- Removes all keys of a server that begin so.
+---@return true? done
+---@return string? text
+---@return string? code
+function remote.clear(server, prefix)
+  local next_names = scan(server, prefix)
   local names, text, code = next_names()
   while names do
     local done, why, reason = true, nil, nil
     if names[1] then
-      done, why, reason = self.server:use("call", "UNLINK", unpack(names))
+      done, why, reason = server:use("call", "UNLINK", unpack(names))
     end
     if not done then
       return nil, why, reason
@@ -271,6 +275,10 @@ function Remote:clear(prefix)
     return nil, text, code
   end
   return true
+end
+
+function Remote:clear(prefix)
+  return remote.clear(self.server, self.prefix .. (prefix ~= nil and arguments.key("clear", prefix) or ""))
 end
 
 return remote
