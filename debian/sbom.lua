@@ -21,6 +21,7 @@ local LIBRARIES = {
   { "libidn2", "LGPL-3.0-or-later OR GPL-2.0-or-later", "IDNA" },
   { "libsystemd", "LGPL-2.1-or-later", "readiness and socket activation, optional" },
   { "lpeg", "MIT", "grammars, loaded at run time" },
+  { "lua-cjson", "MIT", "JSON, loaded at run time" },
 }
 
 local commit = output "git rev-parse HEAD"

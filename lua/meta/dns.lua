@@ -142,6 +142,42 @@ function dns.reverse(ip, zone) end
 ---@return table<string, { text: string, code: moonmilter.dns.Code }> failures  by zone that did not answer
 function dns.dnsbl(ip, zones, options) end
 
+---@class moonmilter.dns.ListsOptions
+---@field timeout number?   seconds for a question; default: dns_timeout of the configuration
+---@field give_up integer?  questions in a row without an answer; default 5
+---@field pause number?     seconds in which the list is then not asked; default 60
+---@field test boolean?     before the lists count; default true
+
+--- What lists say about an address or a domain. tostring() gives `why` in one line.
+---@class moonmilter.Listed
+---@field total number  the sum of the weights
+---@field why { list: string, address: string, code: string?, weight: number }[]  the heaviest first
+---@field failures table<string, { text: string, code: string }>  by list; also the codes "paused" and "selftest"
+
+---@class moonmilter.Lists
+local Lists = {}
+
+--- Asks the lists of addresses, all at the same time. Waits. Raises when it is no address.
+---@param ip string
+---@param options moonmilter.dns.Options?
+---@return moonmilter.Listed
+function Lists:ip(ip, options) end
+
+--- Asks the lists of names, all at the same time. Waits. Raises when it is no string.
+---@param domain string
+---@param options moonmilter.dns.Options?
+---@return moonmilter.Listed? result
+---@return string? text
+---@return "badname"? code  an address
+function Lists:domain(domain, options) end
+
+--- Lists with weights by return code (RFC 5782), tested before they count. Call it while the script loads; raises at
+--- the caller's line when a zone, a code, a weight or an option is wrong.
+---@param zones table<string, table|number>  { ["zen.example"] = { ["127.0.0.2-11"] = 5, ["127.0.0.99"] = "error" } }
+---@param options moonmilter.dns.ListsOptions?
+---@return moonmilter.Lists
+function dns.lists(zones, options) end
+
 ---@class moonmilter.dns.Settings
 ---@field servers string[]?    addresses, with or without ":port"; default: those of resolv_conf
 ---@field resolv_conf string?  a path

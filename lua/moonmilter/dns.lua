@@ -13,6 +13,8 @@
 -- nxdomain and nodata are answers ("there is none"); all other codes mean that the answer is unknown.
 local ascii_name = require "moonmilter.net.ascii_name"
 local core = require "moonmilter.core"
+local listing = require "moonmilter.net.listing"
+local lists = require "moonmilter.net.lists"
 local tasks = require "moonmilter.runtime.tasks"
 local wait = require "moonmilter.runtime.wait"
 
@@ -125,35 +127,6 @@ function dns.ptr(ip, options)
   return raw_query(name .. (family == "inet" and ".in-addr.arpa" or ".ip6.arpa"), "ptr", timeout_of(options, 2))
 end
 
--- What a list says that is no listing. RFC 5782 2.1: a listing is an address of 127/8. Lists answer 127.255.255.0/24
--- (Spamhaus and others) or 127.0.0.1 (URIBL, SURBL) to those whose questions they refuse; anything else comes from a
--- resolver that lies, or from whoever has bought the domain of a dead list.
-local function error_of(address)
-  if address == "127.0.0.1" or address:find "^127%.255%.255%." then
-    return ("the list answers %s: it refuses questions from here"):format(address), "refused"
-  elseif not address:find "^127%." then
-    return ("the list answers %s, which is outside 127.0.0.0/8 and so no listing (RFC 5782 2.1)"):format(address),
-      "badanswer"
-  end
-end
-
--- The listings among a list's addresses, or its error.
-local function listings(addresses)
-  local found, text, code = { ttl = addresses.ttl, name = addresses.name, authentic = addresses.authentic }, nil, nil
-  for _, address in ipairs(addresses) do
-    local why, why_code = error_of(address)
-    if why then
-      text, code = text or why, code or why_code
-    else
-      found[#found + 1] = address
-    end
-  end
-  if found[1] then
-    return found
-  end
-  return nil, text, code
-end
-
 --- Looks an address up in several block lists at once (RFC 5782). An answer that is no listing is a failure: an address
 --- outside 127/8, and the codes by which lists refuse questions, 127.255.255.0/24 and 127.0.0.1.
 ---@param ip string
@@ -175,10 +148,20 @@ function dns.dnsbl(ip, zones, options)
       elseif not list then
         return nil, text, code
       end
-      return listings(list)
+      return listing.of(list)
     end
   end
   return tasks.all(questions)
+end
+
+--- Lists with weights by return code, tested before they count, and left alone while they do not answer. Call it while
+--- the script loads, and ask the result in handlers.
+---@param zones table<string, table|number>
+---@param options moonmilter.dns.ListsOptions?
+---@return moonmilter.Lists
+function dns.lists(zones, options)
+  local made = lists.new(zones, options, raw_query) -- no tail call: errors name the caller's line
+  return made
 end
 
 local settings = { servers = "table", resolv_conf = "string", timeout = "number", cache = "number" }

@@ -78,6 +78,8 @@ local silent = {
   "runtime.tokens.* runtime.syntax.* runtime.flow.* runtime.lint.*",
   "runtime.tasks.* runtime.wait.* init.* init.log.* timer.* process.run log.* dns.* body.check_options",
   -- the host sends and receives; what is received reaches a script as it is, or net.resp and net.http_head
+  -- addresses that the host has read from DNS, a script's zones
+  "net.listing.* net.lists.* net.lists_Lists:* net.lists_Listed:*",
   "socket.* net.datagram.* net.luasec.* net.luasocket.* redis.* http.*",
   -- a list and its fields, walked or changed, whatever they say
   "mail.fields.list_metatable.* runtime.headers.list_metatable.* mail.fields_Headers:* mail.block_Field:* mail.block_Block:* runtime.headers_Field:*",
@@ -96,7 +98,7 @@ local silent = {
   -- parts that mime has found
   "mail.displayed.*",
   -- networks that a script names
-  "cidr.set cidr_Network:covers cidr_Set:remove cidr_Set:count",
+  "json.array cidr.set cidr_Network:covers cidr_Set:remove cidr_Set:count",
   -- a number
   "datetime.format mail.bound.fault",
 }
@@ -122,6 +124,7 @@ local authres = require "moonmilter.authres"
 local body = require "moonmilter.body"
 local bound = require "moonmilter.mail.bound"
 local charset = require "moonmilter.charset"
+local json = require "moonmilter.json"
 local cidr = require "moonmilter.cidr"
 local codec = require "moonmilter.codec"
 local seal = require "moonmilter.seal"
@@ -389,6 +392,9 @@ local rows = {
   ["net.resp.encode"] = { function(text) resp.encode({ "SET", text, text }, {}, 1) end },
   ["scan.new"] = { function(text) scan.new { text } end },
   ["scan Scanner:find_all"] = { function(text) scanner:find_all(text) end },
+  ["json.decode"] = { function(text) json.decode(text, { max_bytes = 1e9 }) end, "", "[", "\"", "{\"a\":", "[1",
+    "[\"\195", "[1e" },
+  ["json.encode"] = { function(text) json.encode { [text] = text } end, "", "\255" },
   ["cidr.parse"] = { function(text) cidr.parse(text) end, "", "::", "1:", "10.0.0.0/", "1." },
   ["cidr.address"] = { function(text) cidr.address(text) end, "", "::", "1:", "1." },
   ["cidr.network"] = { function(text) cidr.network(text) end, "", "::" },
