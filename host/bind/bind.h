@@ -16,6 +16,7 @@ void mm_bind_headers(struct lua_State *);
 void mm_bind_kept_body(struct lua_State *);
 void mm_bind_verdicts(struct lua_State *);
 void mm_bind_edits(struct lua_State *);
+void mm_bind_received(struct lua_State *);
 
 /* Pushes the module moonmilter.core with the functions of core.c: clock, log, sleep. */
 int mm_bind_core(struct lua_State *);
@@ -23,6 +24,7 @@ int mm_bind_core(struct lua_State *);
 void mm_bind_task(struct lua_State *);
 void mm_bind_dns(struct lua_State *);
 void mm_bind_process(struct lua_State *);
+void mm_bind_identity(struct lua_State *);
 /* Each adds a table of functions to it: core.store, core.limit, core.socket, core.datagram, core.http. */
 void mm_bind_store(struct lua_State *);
 void mm_bind_limit(struct lua_State *);

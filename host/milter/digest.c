@@ -52,7 +52,7 @@ static bool is_of_the_way(struct mm_text name)
 
 static void note_mail(struct mm_session *s)
 {
-	struct mm_digest *d = &s->message->digest;
+	struct mm_message_digest *d = &s->message->digest;
 	const char *client = s->client_address != NULL ? s->client_address : "";
 	d->sender = mix_text(s->seed, mm_message_text(s->message, s->message->sender));
 	d->envelope = mix_text(s->said, (struct mm_text){ client, strlen(client) });
@@ -66,7 +66,7 @@ void mm_digest_note(struct mm_session *s, const struct mm_command *c)
 	s->said = mix_text(mix_text(mix_text(s->seed, c->text), c->value), c->strings);
 	if (c->row->letter == SMFIC_CONNECT)
 		s->client_digest = s->said;
-	struct mm_digest *d = s->message != NULL ? &s->message->digest : NULL;
+	struct mm_message_digest *d = s->message != NULL ? &s->message->digest : NULL;
 	if (d == NULL)
 		return;
 	switch (c->row->letter) {
@@ -94,7 +94,7 @@ void mm_digest_note(struct mm_session *s, const struct mm_command *c)
 	}
 }
 
-static uint64_t of_content(const struct mm_digest *d)
+static uint64_t of_content(const struct mm_message_digest *d)
 {
 	if (d->has_fields)
 		return d->content;
@@ -103,7 +103,7 @@ static uint64_t of_content(const struct mm_digest *d)
 
 uint64_t mm_digest_of_event(const struct mm_session *s, enum mm_stage stage)
 {
-	const struct mm_digest *d = s->message != NULL ? &s->message->digest : NULL;
+	const struct mm_message_digest *d = s->message != NULL ? &s->message->digest : NULL;
 	uint64_t digest = 0;
 	if (s->seed == 0)
 		return 0;

@@ -148,7 +148,7 @@ bool mm_edit_field(struct mm_message *m, const struct mm_grants *g, uint32_t ind
 	    || !mm_edit_value_is_good(name, value, why))
 		return false;
 	/* Its original value stays as written, whatever comes after the colon. */
-	struct mm_text came = mm_message_text(m, f->is_changed ? f->original : f->value);
+	struct mm_text came = mm_message_received_value(m, f);
 	if (!deletes && f->is_received && value.size == came.size && memcmp(value.bytes, came.bytes, came.size) == 0) {
 		if (f->is_changed)
 			f->value = f->original;
@@ -348,6 +348,15 @@ bool mm_edit_quarantine(struct mm_message *m, const struct mm_grants *g, struct 
 	if (!kept(m, why))
 		return false;
 	m->edits.quarantines = true;
+	return true;
+}
+
+bool mm_edit_seal(struct mm_message *m, const struct mm_grants *g, struct mm_fault *why)
+{
+	if (!mm_edit_is_granted(g, SMFIF_ADDHDRS, m, why))
+		return false;
+	m->edits.count++;
+	m->edits.seals++;
 	return true;
 }
 

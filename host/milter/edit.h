@@ -44,6 +44,8 @@ void mm_edit_restart_body(struct mm_message *, struct mm_edit_mark *);
 bool mm_edit_replace_body(struct mm_message *, const struct mm_grants *, struct mm_text piece, size_t body_max,
 	struct mm_fault *why);
 bool mm_edit_quarantine(struct mm_message *, const struct mm_grants *, struct mm_text reason, struct mm_fault *why);
+/* One more seal (message.h): it will need to insert fields. */
+bool mm_edit_seal(struct mm_message *, const struct mm_grants *, struct mm_fault *why);
 /* Forgets every edit of the message. */
 void mm_edits_drop(struct mm_message *);
 

@@ -410,6 +410,12 @@ static void end_client(struct mm_engine *e)
 
 /* ---- running one event ---- */
 
+static bool is_accepted_with_seals(const struct mm_engine *e)
+{
+	const struct mm_message *m = e->session.message;
+	return m != NULL && m->edits.seals > 0 && e->held.kind == MM_VERDICT_accept;
+}
+
 static bool event_of(struct mm_engine *e, enum mm_stage stage, struct mm_event *event)
 {
 	*event = (struct mm_event){ .stage = stage, .command = mm_frame_has_packet(&e->frame) ? &e->command : NULL };
@@ -430,10 +436,14 @@ static bool event_of(struct mm_engine *e, enum mm_stage stage, struct mm_event *
 	case MM_STAGE_rcpt:
 		event->is_refused = e->rcpt_is_refused;
 		return e->session.message != NULL && e->held.kind == MM_VERDICT_continue;
+	case MM_STAGE_eoh:
 	case MM_STAGE_eom:
+		event->is_accepted = is_accepted_with_seals(e);
+		if (event->is_accepted)
+			return true;
+		/* fall through */
 	case MM_STAGE_data:
 	case MM_STAGE_header:
-	case MM_STAGE_eoh:
 		return e->session.message != NULL && e->held.kind == MM_VERDICT_continue;
 	default:
 		return true;
@@ -536,14 +546,6 @@ static void finish_beside(struct mm_engine *e, struct mm_verdict *v)
 		mm_verdict_move(&e->held, v);
 }
 
-static void event_decided(struct mm_engine *e, struct mm_verdict *v)
-{
-	if (is_beside(e, (enum mm_stage)e->todo[0]))
-		finish_beside(e, v);
-	else
-		finish_event(e, v);
-}
-
 /* A verdict that could not be sent where it was given is sent at the first stage that answers. */
 static void take_held(struct mm_engine *e, enum mm_stage stage, struct mm_verdict *v)
 {
@@ -552,6 +554,16 @@ static void take_held(struct mm_engine *e, enum mm_stage stage, struct mm_verdic
 	if (is_beside(e, stage))
 		return;                         /* the packet's own event takes it */
 	mm_verdict_move(v, &e->held);
+}
+
+static void event_decided(struct mm_engine *e, struct mm_verdict *v)
+{
+	if (v->kind == MM_VERDICT_continue)
+		take_held(e, (enum mm_stage)e->todo[0], v);
+	if (is_beside(e, (enum mm_stage)e->todo[0]))
+		finish_beside(e, v);
+	else
+		finish_event(e, v);
 }
 
 /* The runtime has decided, or its wait was cancelled. */
@@ -698,7 +710,7 @@ static bool store_facts(struct mm_engine *e, struct mm_fault *why)
 	case SMFIC_BODYEOB:
 		if (s->message != NULL) {
 			e->when = MM_WHEN_BODY;
-			s->message->body_size += e->command.text.size;
+			mm_message_note_body(s->message, e->command.text);
 		}
 		return true;
 	default:

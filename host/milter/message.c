@@ -177,6 +177,13 @@ bool mm_message_add_field(struct mm_message *m, struct mm_text name, struct mm_t
 	return !m->store.failed;
 }
 
+void mm_message_note_body(struct mm_message *m, struct mm_text piece)
+{
+	m->body_size += piece.size;
+	if (m->body_reader.read != NULL)
+		m->body_reader.read(m->body_reader.self, piece);
+}
+
 int64_t mm_message_find_field(const struct mm_message *m, struct mm_text name, int64_t n)
 {
 	if (n > 0) {

@@ -69,13 +69,22 @@ struct mm_edits {
 	uint32_t       envelope_count;  /* of message.envelope_edits */
 	uint32_t       blind_count;     /* of message.blind_edits */
 	uint32_t       hidden_at;       /* fields before this index are above the MTA's own Received */
+	uint32_t       seals;           /* signatures and the like that the runtime makes after the last handler, of
+	                                 * the message as it leaves; they become fields then */
 	bool           changes_sender, replaces_body, quarantines;
 	struct mm_span new_sender, new_sender_params;
 	struct mm_span quarantine_reason;
 };
 
+/* Who reads the body as it arrives: every piece, once and in order, whatever handlers answer. It is set before the
+ * first piece, and whoever sets it keeps `self` until the message ends. */
+struct mm_body_reader {
+	void (*read)(void *self, struct mm_text piece); /* NULL: nobody */
+	void *self;                     /* borrowed */
+};
+
 /* What the message looks like so far, for milter/digest.h. */
-struct mm_digest {
+struct mm_message_digest {
 	uint64_t sender, envelope, recipients, content;
 	bool     has_fields, has_body;          /* in content */
 };
@@ -108,7 +117,8 @@ struct mm_message {
 	bool               is_header_cut;       /* more fields or bytes came than we keep: none after the first of them
 	                                         * is in the list */
 	uint64_t           body_size;   /* bytes of body seen */
-	struct mm_digest   digest;
+	struct mm_body_reader body_reader;
+	struct mm_message_digest digest;
 
 	/* Times for the log: seconds; points in time are on mm_clock_now()'s clock. */
 	double             began_at, decided_at;        /* when MAIL came; when the verdict left, 0: it has not */
@@ -138,6 +148,12 @@ static inline struct mm_text mm_message_text(const struct mm_message *m, struct 
 	return (struct mm_text){ span.size > 0 ? (const char *)m->store.bytes + span.at : "", span.size };
 }
 
+/* The value of a received field as it came, whatever edits have made of it. */
+static inline struct mm_text mm_message_received_value(const struct mm_message *m, const struct mm_field *f)
+{
+	return mm_message_text(m, f->is_changed ? f->original : f->value);
+}
+
 /* Copies bytes into the store; on failure store.failed is set and the span is empty. */
 struct mm_span mm_message_keep(struct mm_message *, struct mm_text);
 
@@ -154,6 +170,8 @@ static inline bool mm_message_is_cut(const struct mm_message *m, enum mm_part pa
 bool mm_message_set_sender(struct mm_message *, struct mm_text address, struct mm_text params);
 bool mm_message_add_recipient(struct mm_message *, struct mm_text address, struct mm_text params, bool refused);
 bool mm_message_add_field(struct mm_message *, struct mm_text name, struct mm_text value, bool has_space);
+/* A piece of the body has come. */
+void mm_message_note_body(struct mm_message *, struct mm_text piece);
 /* The recipient that came last was refused. */
 void mm_message_refuse_recipient(struct mm_message *);
 

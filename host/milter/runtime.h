@@ -27,6 +27,9 @@ struct mm_event {
 	                                         * NULL for abort, done and close. body: text is the piece, which may
 	                                         * come in the end-of-message packet */
 	bool                     is_refused;    /* rcpt: the MTA has refused this recipient itself (SMFIP_RCPT_REJ) */
+	bool                     is_accepted;   /* eoh, eom: an earlier accept is held for edits. No handler runs, but a
+	                                         * message with seals needs both; the verdict is continue, or that
+	                                         * the seals have failed */
 	enum mm_verdict_kind     result;        /* done: the message's final verdict */
 	struct mm_text           result_reply;  /* done: its text, or empty */
 };

@@ -2,6 +2,7 @@
 
 #include "base/text.h"
 #include "bind/ctx.h"
+#include "bind/received.h"
 #include "script/arguments.h"
 #include "script/deadline.h"
 #include "script/failure.h"
@@ -99,7 +100,7 @@ static bool body_is_over(const struct mm_script_session *ss, uint64_t accepted)
 {
 	const struct mm_generation *g = ss->generation;
 	uint64_t wanting = (g->plan->stage_scripts[MM_STAGE_body] & ~ss->skipped) | ss->keeps_body;
-	return !g->plan->counts_body && !(g->wanted.quiet & MM_STAGE_BIT(body)) && (wanting & ~accepted) == 0;
+	return !g->plan->counts_body && ss->body_hashes == NULL && !(g->wanted.quiet & MM_STAGE_BIT(body)) && (wanting & ~accepted) == 0;
 }
 
 /* The last script that wanted to see more has accepted; its name is in out. */
@@ -142,7 +143,7 @@ void mm_handlers_conclude(struct mm_script_session *ss, struct mm_verdict *out)
 void mm_handlers_end(struct mm_script_session *ss)
 {
 	mm_task_release(&ss->task);
-	ss->has_event = false;
+	ss->has_event = ss->makes_seals = false;
 	mm_edit_mark_free(ss->mark);
 	ss->mark = NULL;
 	mm_deadline_disarm(ss);
@@ -225,6 +226,82 @@ static bool feed_kept_body(struct mm_script_session *ss, struct mm_verdict *out)
 	return is_decided;
 }
 
+/* ---- what the host does for mail identity ---- */
+
+static bool begins_identity(const struct mm_script_session *ss)
+{
+	return ss->generation->begin_identity != MM_NO_REF && (ss->event.stage == MM_STAGE_mail
+		|| ss->event.stage == MM_STAGE_eoh);
+}
+
+static bool has_seals(const struct mm_script_session *ss)
+{
+	const struct mm_message *m = ss->facts->message;
+	return ss->event.stage == MM_STAGE_eom && m != NULL && m->edits.seals > 0;
+}
+
+bool mm_handlers_have_identity(const struct mm_script_session *ss)
+{
+	return begins_identity(ss) || has_seals(ss);
+}
+
+static void push_ctx(lua_State *co, void *self)
+{
+	mm_ctx_push(co, self);
+}
+
+static void push_ctx_and_stage(lua_State *co, void *self)
+{
+	const struct mm_script_session *ss = self;
+	mm_ctx_push(co, self);
+	lua_pushstring(co, mm_stage_name(ss->event.stage));
+}
+
+/* True: it has failed, and out is the event's verdict. */
+static bool begin_identity(struct mm_script_session *ss, struct mm_verdict *out)
+{
+	struct mm_fault why;
+	int ref = ss->generation->begin_identity;
+	/* never waits */
+	enum mm_run run = mm_call_function(&ss->task, ref, push_ctx_and_stage, ss, &why);
+	return handler_ended(ss, ref, run, &why, out);
+}
+
+/* All handlers have run; what they have decided is in out. The message is sealed as it leaves, if it does. */
+static enum mm_outcome finish(struct mm_script_session *ss, struct mm_verdict *out)
+{
+	struct mm_fault why;
+	bool leaves = out->kind == MM_VERDICT_continue || out->kind == MM_VERDICT_accept
+		|| out->kind == MM_VERDICT_skip;
+	if (!has_seals(ss) || !leaves) {
+		mm_handlers_end(ss);
+		return MM_DECIDED;
+	}
+	ss->makes_seals = true;
+	ss->script_at = ss->sealed_by;          /* whose fault it is, if one is raised */
+	enum mm_run run = mm_call_function(&ss->task, ss->generation->make_seals, push_ctx, ss, &why);
+	if (run == MM_RUN_WAITING) {
+		mm_deadline_arm(ss);
+		return MM_WAITING;
+	}
+	handler_ended(ss, ss->generation->make_seals, run, &why, out);
+	mm_handlers_end(ss);
+	return MM_DECIDED;
+}
+
+/* The engine holds an accept, so no handler runs. */
+static enum mm_outcome only_seal(struct mm_script_session *ss, struct mm_verdict *out)
+{
+	mm_verdict_reset(out);
+	if (begins_identity(ss) && begin_identity(ss, out)) {
+		mm_handlers_end(ss);
+		return MM_DECIDED;
+	}
+	return finish(ss, out);
+}
+
+/* ---- running ---- */
+
 enum mm_outcome mm_handlers_run(struct mm_script_session *ss, struct mm_verdict *out)
 {
 	struct mm_generation *g = ss->generation;
@@ -254,6 +331,26 @@ enum mm_outcome mm_handlers_run(struct mm_script_session *ss, struct mm_verdict 
 		}
 	}
 	mm_handlers_conclude(ss, out);
+	return finish(ss, out);
+}
+
+enum mm_outcome mm_handlers_begin(struct mm_script_session *ss, struct mm_verdict *out)
+{
+	if (ss->event.is_accepted)
+		return only_seal(ss, out);
+	if (begins_identity(ss) && begin_identity(ss, out)) {
+		mm_handlers_end(ss);
+		return MM_DECIDED;
+	}
+	return mm_handlers_run(ss, out);
+}
+
+/* The seals are made, or have failed. */
+static enum mm_outcome sealed(struct mm_script_session *ss, enum mm_run run, struct mm_fault *why,
+	struct mm_verdict *out)
+{
+	if (!handler_ended(ss, ss->generation->make_seals, run, why, out) && !ss->event.is_accepted)
+		mm_handlers_conclude(ss, out);
 	mm_handlers_end(ss);
 	return MM_DECIDED;
 }
@@ -265,6 +362,8 @@ enum mm_outcome mm_handlers_go_on(struct mm_script_session *ss, enum mm_run run,
 		mm_deadline_arm(ss);
 		return MM_WAITING;
 	}
+	if (ss->makes_seals)
+		return sealed(ss, run, why, out);
 	int ref = handler_of(&ss->generation->plan->handlers[ss->script_at], &ss->event);
 	if (handler_ended(ss, ref, run, why, out)) {
 		mm_handlers_end(ss);

@@ -8,8 +8,12 @@
 
 #include "task/task.h"
 
+/* Begins the event: the host's own part, then the handlers. */
+enum mm_outcome mm_handlers_begin(struct mm_script_session *, struct mm_verdict *out);
 /* Runs handlers from script_at on. MM_DECIDED: the event is over and out is its verdict. */
 enum mm_outcome mm_handlers_run(struct mm_script_session *, struct mm_verdict *out);
+/* Has the host itself something to do at this event: begin the checks of moonmilter.auth, or seal? */
+bool mm_handlers_have_identity(const struct mm_script_session *);
 /* The handler that waited has run on: takes its result, then runs the others as mm_handlers_run() does. */
 enum mm_outcome mm_handlers_go_on(struct mm_script_session *, enum mm_run, struct mm_fault *why,
 	struct mm_verdict *out);

@@ -7,6 +7,7 @@
 #include "bind/ctx.h"
 #include "bind/kept_body.h"
 #include "bind/limit.h"
+#include "bind/received.h"
 #include "script/deadline.h"
 #include "script/failure.h"
 #include "script/handlers.h"
@@ -33,7 +34,7 @@ static void *session_open(void *runtime, struct mm_session *facts, void *engine)
 	ss->engine = engine;
 	ss->began_at = mm_clock_now();
 	ss->ctx = ss->client_table = MM_NO_REF;
-	ss->recipients_table = ss->headers_table = ss->kept_bodies = MM_NO_REF;
+	ss->recipients_table = ss->headers_table = ss->kept_bodies = ss->received = MM_NO_REF;
 	ss->ending = MM_CANCEL_ENDED;
 	mm_task_init(&ss->task, g, ss, main_resumed);
 	mm_timer_init(&ss->alarm, g->settings.clock, alarm_fired);
@@ -52,6 +53,7 @@ static void session_end_message(void *self)
 	mm_limit_settle(ss);
 	mm_task_group_end(&ss->message_tasks, ss->generation, ss, ss->ending);
 	mm_kept_bodies_close(ss);
+	mm_received_end(ss);
 	mm_holder_end(&ss->message_holder);
 	mm_ctx_end_message(ss);
 	mm_state_check_registry(ss->generation);
@@ -110,7 +112,8 @@ static enum mm_outcome session_event(void *self, const struct mm_event *event, s
 	ss->event = *event;
 	ss->has_event = true;
 	ss->script_at = 0;
-	if (ss->generation->plan->stage_scripts[event->stage] == 0 && ss->keeps_body == 0) {
+	if (ss->generation->plan->stage_scripts[event->stage] == 0 && ss->keeps_body == 0
+	    && !mm_handlers_have_identity(ss)) {
 		mm_handlers_conclude(ss, out);
 		ss->has_event = false;
 		return MM_DECIDED;
@@ -122,7 +125,7 @@ static enum mm_outcome session_event(void *self, const struct mm_event *event, s
 		mm_handlers_end(ss);
 		return MM_DECIDED;
 	}
-	return mm_handlers_run(ss, out);
+	return mm_handlers_begin(ss, out);
 }
 
 static void main_resumed(struct mm_task *t, enum mm_run run, struct mm_fault *why)

@@ -71,6 +71,7 @@ static int open_core(lua_State *L)
 	mm_bind_task(L);
 	mm_bind_dns(L);
 	mm_bind_process(L);
+	mm_bind_identity(L);
 	lua_pushliteral(L, MM_VERSION);
 	lua_setfield(L, -2, "version");
 	/* the words allowed in options.needs */
@@ -220,6 +221,7 @@ static void make_ctx_class(lua_State *L, struct mm_generation *g)
 	mm_bind_kept_body(L);
 	mm_bind_verdicts(L);
 	mm_bind_edits(L);
+	mm_bind_received(L);
 	mm_deadline_bind(L);
 	lua_getglobal(L, "require");
 	lua_pushliteral(L, "moonmilter.runtime.edits");

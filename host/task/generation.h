@@ -16,6 +16,7 @@
 #include "milter/engine.h"
 
 struct lua_State;
+struct mm_body_hashes;
 struct mm_children;
 struct mm_deferred;
 struct mm_dns;
@@ -213,6 +214,9 @@ struct mm_generation {
 	int                           registry_copy;    /* what was in Lua's registry when the scripts were loaded */
 	int                           close_file;       /* file:close of the io library */
 	int                           feed_kept_body;   /* of moonmilter.runtime.kept_body */
+	/* of moonmilter.identity.received, when a script loads it; else MM_NO_REF (bind/received.h) */
+	int                           begin_identity;   /* called before the handlers of MAIL and end of header */
+	int                           make_seals;       /* called after the last handler, for a message with seals */
 };
 
 /* ---- sessions ---- */
@@ -248,12 +252,16 @@ struct mm_script_session {
 	                                         * (bind/limit.h) */
 	uint64_t                  keeps_body;   /* scripts that keep it */
 	uint64_t                  skips_body;   /* of these: scripts whose on_body wants no more of it */
+	int                       received;     /* table of moonmilter.identity.received, about this message */
+	struct mm_body_hashes    *body_hashes;  /* owned; NULL: none is asked for (bind/received.h) */
+	uint8_t                   sealed_by;    /* script that has asked for the last seal */
 
 	/* an event: until mm_handlers_end() */
 	struct mm_event           event;        /* being handled; borrows from the engine */
 	bool                      has_event;
 	bool                      has_verdict;  /* verdict is set */
 	bool                      feeds_body;   /* the host's part of ctx:body{} runs, not the handler */
+	bool                      makes_seals;  /* the last handler has run */
 	bool                      has_kept[MM_KEPT_COUNT];      /* an entry in the script's kept_tables; belongs to
 	                                                         * client and message, not to the event */
 	uint8_t                   body_replaced_by;     /* script that called replace_body last, when the

@@ -26,7 +26,10 @@ local function install()
 end
 
 -- What modules of our own read of a ctx that a script gives them: as if the script mentioned it.
-local FACTS_OF = { ["moonmilter.greylist"] = { "client", "sender" } }
+local FACTS_OF = {
+  ["moonmilter.greylist"] = { "client", "sender" },
+  [plan.IDENTITY] = { "client", "helo", "sender", "headers" },
+}
 
 -- Sets of the strings and methods that the modules loaded from now on mention and call.
 local function note_modules()
@@ -41,6 +44,7 @@ local function note_modules()
     for _, fact in ipairs(FACTS_OF[name] or {}) do
       strings[fact] = true
     end
+    methods[plan.IDENTITY] = methods[plan.IDENTITY] or name == plan.IDENTITY or nil
     if not name:match("^moonmilter%f[.%z]") then
       note(strings, chunk.strings, fn)
       note(methods, chunk.methods, fn)

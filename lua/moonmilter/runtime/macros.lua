@@ -73,7 +73,7 @@ end
 ---@param words table<string, true>  strings and methods
 ---@return boolean
 function macros.needs_version(words)
-  return (words.insert_header or words.replace_body or words.body or words.mta) ~= nil
+  return (words.insert_header or words.replace_body or words.body or words.mta or words.sign or words.seal) ~= nil
 end
 
 local LIST_MAX = 50 -- names per stage; at the 51st Sendmail refuses the client (8.17, milter_getsymlist)

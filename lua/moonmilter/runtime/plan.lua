@@ -4,6 +4,9 @@ local macros = require "moonmilter.runtime.macros"
 
 local plan = {}
 
+--- Loading this module asks for the body and the end of header: it checks and signs messages.
+plan.IDENTITY = "moonmilter.identity.received"
+
 -- What a script mentions, and the protocol steps that deliver it. A superfluous step costs a little time; a missing one
 -- would leave a fact empty.
 plan.facts = {
@@ -42,8 +45,19 @@ local function note_methods(result, methods)
     result.stages.body, result.handled.body, result.stages.header = true, true, true
     pcall(require, "moonmilter.body")
   end
+  -- the body may be skipped, when nothing needs its hash
+  if methods[plan.IDENTITY] then
+    result.stages.header, result.stages.eoh, result.stages.body, result.handled.body = true, true, true, true
+  end
   if methods.text or methods.addresses or methods.params or methods.date or methods.parsed then
     pcall(require, "moonmilter.header")
+  end
+end
+
+-- For moonmilter.identity.received: what the code of scripts mentions.
+local function note_mentions(into, words)
+  for word in pairs(into and words or {}) do
+    into[word] = true
   end
 end
 
@@ -83,10 +97,15 @@ function plan.of(scripts, module_strings, module_methods)
   note_facts(result, module_strings)
   note_methods(result, module_methods)
   result.counts_body = module_strings.body_size == true
+  local mentions = module_methods[plan.IDENTITY] and require("moonmilter.identity.received").mentions
+  note_mentions(mentions, module_strings)
+  note_mentions(mentions, module_methods)
   for _, script in ipairs(scripts) do
     local options = script.options
     note_stages(result, script)
     note_facts(result, script.strings)
+    note_mentions(mentions, script.strings)
+    note_mentions(mentions, script.methods)
     note_methods(result, script.methods)
     local declared = to_set(options.facts)
     note_facts(result, declared)
