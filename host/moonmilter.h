@@ -93,6 +93,8 @@ struct mm_host_options {
 	 * borrowed for the call. */
 	void             (*log)(void *self, enum mm_level level, const char *line, size_t size);
 	void              *log_self;
+	bool               reads_all_keys;      /* load every private key of auth.keys{…}, also those of large tables,
+	                                         * which are else read when they are first used */
 };
 
 /* The defaults: size is set, everything else is absent. struct mm_host_options options = MM_HOST_OPTIONS; */

@@ -2,8 +2,6 @@
 
 #include "bind/bind.h"
 #include "bind/ctx.h"
-#include "milter/edit.h"
-#include "milter/edit_write.h"
 #include "seal/digest.h"
 
 #include <lauxlib.h>

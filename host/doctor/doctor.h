@@ -23,6 +23,7 @@ struct mm_doctor {
 	size_t                   socket_count;
 	bool                     has_unknown;   /* we listen on sockets whose address we do not know (systemd, fd) */
 	char                    *macros[MM_MACRO_SET_COUNT];    /* owned: asked for, separated by blanks, or NULL */
+	bool                     signs;         /* a script signs mail, so what changes it after us matters */
 	char                    *macros_named;  /* owned: by scripts, separated by blanks, or NULL */
 };
 

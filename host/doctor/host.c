@@ -112,7 +112,8 @@ static void add_names(char **list, const char *names)
 static void read_check_line(void *self, char *line)
 {
 	struct reading *r = self;
-	static const char doubt[] = "moonmilter: owners: ", named[] = "moonmilter: macros that scripts name: ";
+	static const char doubt[] = "moonmilter: owners: ", named[] = "moonmilter: macros that scripts name: ",
+		signs[] = "moonmilter: signs mail: ";
 	char stage[16];
 	int at = 0;
 	if (strncmp(line, doubt, sizeof doubt - 1) == 0)
@@ -121,6 +122,7 @@ static void read_check_line(void *self, char *line)
 		r->all_load = true;
 	if (strncmp(line, named, sizeof named - 1) == 0)
 		add_names(&r->doctor->macros_named, line + sizeof named - 1);
+	r->doctor->signs |= strncmp(line, signs, sizeof signs - 1) == 0;
 	if (sscanf(line, "moonmilter: macros at %15[a-z]: %n", stage, &at) != 1 || at == 0)
 		return;
 	for (int set = 0; set < MM_MACRO_SET_COUNT; set++)

@@ -28,6 +28,10 @@
 	X(CONNECT_TIMEOUT,   "milter_connect_timeout") \
 	X(COMMAND_TIMEOUT,   "milter_command_timeout") \
 	X(CONTENT_TIMEOUT,   "milter_content_timeout") \
+	X(NO_CONVERSION,     "disable_mime_output_conversion") \
+	X(LINE_LENGTH,       "smtp_line_length_limit") \
+	X(GENERIC_MAPS,      "smtp_generic_maps") \
+	X(OUTPUT_CHECKS,     "smtp_header_checks") \
 	X(MACRO_V,           "milter_macro_v") \
 	X(MACRO_DEFAULTS,    "milter_macro_defaults")
 
@@ -504,9 +508,12 @@ static void check_inet(struct postfix *p, const struct service *s, const struct 
 		check_ours(p, s, item, ours);
 }
 
-static void check_item(struct postfix *p, const struct service *s, const struct item *item)
+/* Is it ours? */
+static bool check_item(struct postfix *p, const struct service *s, const struct item *item)
 {
 	const char *endpoint = item->endpoint;
+	bool named_before = p->names_us;
+	p->names_us = false;
 	if (strncasecmp(endpoint, "unix:", 5) == 0)
 		check_unix(p, s, item, endpoint + 5);
 	else if (strncasecmp(endpoint, "local:", 6) == 0)
@@ -517,15 +524,31 @@ static void check_item(struct postfix *p, const struct service *s, const struct 
 		mm_find_wrong(&p->doctor->findings, "%s: %s does not name a milter", s->name, endpoint);
 		mm_find_remedy(&p->doctor->findings, "unix:PATH or inet:HOST:PORT");
 	}
+	bool is_ours = p->names_us;
+	p->names_us |= named_before;
+	return is_ours;
+}
+
+/* The milters of a service after ours get the message that we have signed. */
+static void check_later(struct postfix *p, const struct service *s, const char *after, enum setting setting)
+{
+	struct item item;
+	if (!p->doctor->signs || after == NULL || next_item(after, &item) == NULL)
+		return;
+	mm_find_note(&p->doctor->findings, "%s asks %s after ours: what it changes breaks our signatures", s->name,
+		item.endpoint);
+	mm_find_remedy(&p->doctor->findings, "ours last in %s", setting_names[setting]);
 }
 
 static void check_service(struct postfix *p, const struct service *s)
 {
 	struct item item;
 	enum setting setting = s->is_smtpd ? SMTPD_MILTERS : NON_SMTPD_MILTERS;
-	const char *list = value_of(p, s, setting);
+	const char *list = value_of(p, s, setting), *after = NULL;
 	for (const char *at = list; (at = next_item(at, &item)) != NULL;)
-		check_item(p, s, &item);
+		if (check_item(p, s, &item))
+			after = at;
+	check_later(p, s, after, setting);
 	if (list[0] != '\0' || !s->is_smtpd)
 		return;
 	if (p->values[SMTPD_MILTERS][0] == '\0') {
@@ -536,6 +559,37 @@ static void check_service(struct postfix *p, const struct service *s)
 			s->name);
 		mm_find_remedy(&p->doctor->findings, "nothing, if the mail that comes here is already filtered "
 			"(content filters)");
+	}
+}
+
+/* What changes mail after a filter of ours has signed it. */
+static void check_signing(struct postfix *p)
+{
+	struct mm_findings *f = &p->doctor->findings;
+	static const struct {
+		enum setting setting;
+		const char  *does;
+	} rows[] = { { GENERIC_MAPS, "replaces addresses in the header" }, { OUTPUT_CHECKS, "may change the header" } };
+	if (!p->doctor->signs || !p->names_us)
+		return;
+	if (strcasecmp(p->values[NO_CONVERSION], "yes") != 0) {
+		mm_find_note(f, "disable_mime_output_conversion is no: for a next hop without 8BITMIME, Postfix "
+			"encodes the body again after we have signed, and the signature breaks");
+		mm_find_remedy(f, "postconf %s-e disable_mime_output_conversion=yes", p->option);
+	}
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		if (p->values[rows[i].setting][0] == '\0')
+			continue;
+		mm_find_note(f, "%s = %s: %s after we have signed, so signatures may break",
+			setting_names[rows[i].setting], p->values[rows[i].setting], rows[i].does);
+		mm_find_remedy(f, "make the change in the script, before the host signs; or let it not touch what is "
+			"signed");
+	}
+	if (atoi(p->values[LINE_LENGTH]) > 0) {
+		mm_find_note(f, "smtp_line_length_limit = %s: Postfix breaks longer lines after we have signed, and "
+			"the signature breaks; the log warns of each such message", p->values[LINE_LENGTH]);
+		mm_find_remedy(f, "ctx:sign(keys, { fold = true }) for the header; clients should encode long lines of "
+			"a body");
 	}
 }
 
@@ -573,6 +627,7 @@ bool mm_doctor_postfix(struct mm_doctor *d, const char *directory)
 		for (size_t i = 0; i < p->service_count; i++)
 			check_service(p, &p->services[i]);
 		check_named(p);
+		check_signing(p);
 	}
 	if (p != NULL)
 		free(p->overrides);

@@ -25,6 +25,9 @@ struct sendmail {
 	size_t            filter_count;
 	char              used[LINE_SIZE];      /* InputMailFilters */
 	char              user[64];             /* RunAsUser */
+	char              masquerade[256];      /* MASQUERADE_AS: the macro M */
+	bool              has_generics, is_seven_bit;
+	char              our_name[64];         /* the last filter that is ours */
 	bool              names_us;
 };
 
@@ -49,6 +52,11 @@ static void take_line(struct sendmail *sm, const char *line)
 		snprintf(sm->used, sizeof sm->used, "%s", value);
 	if ((value = option_value(line, "RunAsUser")) != NULL)
 		snprintf(sm->user, sizeof sm->user, "%.*s", (int)strcspn(value, ":. \t"), value);
+	if ((value = option_value(line, "SevenBitInput")) != NULL)
+		sm->is_seven_bit = toupper((unsigned char)value[0]) == 'T';
+	if (line[0] == 'D' && line[1] == 'M')
+		snprintf(sm->masquerade, sizeof sm->masquerade, "%s", line + 2);
+	sm->has_generics |= strncmp(line, "Kgenerics ", 10) == 0;
 	if (line[0] != 'X' || sm->filter_count == FILTERS_MAX)
 		return;
 	struct filter *x = &sm->filters[sm->filter_count++];
@@ -160,6 +168,7 @@ static void check_use(struct sendmail *sm, const struct filter *x)
 static void check_ours(struct sendmail *sm, const struct filter *x, const struct mm_doctor_socket *socket)
 {
 	sm->names_us = true;
+	snprintf(sm->our_name, sizeof sm->our_name, "%s", x->name);
 	check_use(sm, x);
 	mm_find_ok(&sm->doctor->findings, "filter %s: recognized as Sendmail by macro %s", x->name,
 		sm->doctor->macros[MM_MACRO_SET_connect] != NULL ? "v, which we ask for" : "if_name");
@@ -253,6 +262,51 @@ static void check_filter(struct sendmail *sm, const struct filter *x)
 	}
 }
 
+/* The filter that InputMailFilters names after ours; "" when ours is the last. */
+static void later_filter(const struct sendmail *sm, const char *ours, char *to, size_t size)
+{
+	char list[LINE_SIZE], *rest = list;
+	bool is_after = false;
+	to[0] = '\0';
+	snprintf(list, sizeof list, "%s", sm->used);
+	for (char *name; (name = strsep(&rest, ";, \t")) != NULL;) {
+		if (is_after && name[0] != '\0') {
+			snprintf(to, size, "%s", name);
+			return;
+		}
+		is_after |= strcmp(name, ours) == 0;
+	}
+}
+
+/* What changes mail after a filter of ours has signed it. */
+static void check_signing(struct sendmail *sm)
+{
+	struct mm_findings *f = &sm->doctor->findings;
+	char later[64];
+	if (!sm->doctor->signs || !sm->names_us)
+		return;
+	if (sm->masquerade[0] != '\0') {
+		mm_find_note(f, "MASQUERADE_AS is %s: Sendmail replaces addresses in From after we have signed, and "
+			"the signature breaks", sm->masquerade);
+		mm_find_remedy(f, "MASQUERADE_EXCEPTION for the domains that are signed, or replace From in the script "
+			"(field:set) and take MASQUERADE_AS out");
+	}
+	if (sm->has_generics) {
+		mm_find_note(f, "genericstable: Sendmail replaces addresses in From after we have signed, and the "
+			"signature breaks");
+		mm_find_remedy(f, "keep domains that are signed out of GENERICS_DOMAIN, or replace From in the script");
+	}
+	if (sm->is_seven_bit) {
+		mm_find_note(f, "SevenBitInput is True: Sendmail cuts the eighth bit off, in what it shows us, too");
+		mm_find_remedy(f, "confSEVEN_BIT_INPUT out of sendmail.mc");
+	}
+	later_filter(sm, sm->our_name, later, sizeof later);
+	if (later[0] != '\0') {
+		mm_find_note(f, "filter %s is asked after ours: what it changes breaks our signatures", later);
+		mm_find_remedy(f, "%s last in INPUT_MAIL_FILTER or confINPUT_MAIL_FILTERS", sm->our_name);
+	}
+}
+
 static void check_named(struct sendmail *sm)
 {
 	struct mm_doctor *d = sm->doctor;
@@ -277,6 +331,7 @@ bool mm_doctor_sendmail(struct mm_doctor *d, const char *file)
 		for (size_t i = 0; i < sm->filter_count; i++)
 			check_filter(sm, &sm->filters[i]);
 		check_named(sm);
+		check_signing(sm);
 	}
 	free(sm);
 	if (f != NULL)

@@ -40,6 +40,7 @@ static bool options_of(struct mm_host *h, const struct mm_config *c, unsigned i,
 			.worker_index = h->census != NULL
 			? (unsigned)(h->row - h->census->rows) : 0,
 			.omits_home = h->options.drop_rights && h->owners.is_strict,
+			.reads_all_keys = h->options.reads_all_keys,
 			.memory_soft = c->memory_soft, .memory_hard = c->memory_hard,
 		},
 		.paths = paths,

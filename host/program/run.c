@@ -42,15 +42,16 @@ struct arguments {
 	struct words set;       /* its strings are owned */
 	bool         quiet;
 	bool         is_strict; /* check: warnings fail */
+	bool         walks_keys;        /* check: loads every private key */
 };
 
-enum { OPTION_STRICT = 0x80, OPTION_KEY = 0x100 };    /* + row of the configuration's schema */
+enum { OPTION_STRICT = 0x80, OPTION_KEYS, OPTION_KEY = 0x100 };    /* + row of the configuration's schema */
 
 static void print_run_help(FILE *to, const char *command)
 {
 	bool checks = strcmp(command, "check") == 0;
 	fprintf(to, "Usage: moonmilter %s [-c FILE] [-s SPEC]...%s [--KEY=VALUE]... [SCRIPT|DIR]...\n\n", command,
-		checks ? " [--strict]" : "");
+		checks ? " [--strict] [--keys]" : "");
 	if (checks)
 		fprintf(to, "Loads the configuration and the scripts as run would, without opening a socket, and shows "
 			"which handlers there\nare and what the MTA would be asked for. Warns of what the first mail "
@@ -69,7 +70,9 @@ static void print_run_help(FILE *to, const char *command)
 		"%s  -h, --help          this text\n\n"
 		"Every key of the configuration is also an option, which overrides "
 		"the file, even after a reload:\n\n", MM_CONFIG_DEFAULT_PATH,
-		checks ? "      --strict        warnings fail\n" : "");
+		checks ? "      --strict        warnings fail\n"
+			"      --keys          load every private key of auth.keys{…}, also those of large tables\n"
+			: "");
 	size_t count;
 	const struct mm_config_key *keys = mm_config_keys(&count);
 	for (size_t i = 0; i < count; i++)
@@ -90,14 +93,16 @@ static char *key_with_dashes(const char *name)
 static struct option *long_options(size_t *key_count, bool checks)
 {
 	const struct mm_config_key *keys = mm_config_keys(key_count);
-	struct option *options = calloc(2 * *key_count + 5, sizeof *options);
+	struct option *options = calloc(2 * *key_count + 6, sizeof *options);
 	if (options == NULL)
 		exit(EX_OSERR);
 	size_t at = 0;
 	options[at++] = (struct option){ "config", required_argument, NULL, 'c' };
 	options[at++] = (struct option){ "help", no_argument, NULL, 'h' };
-	if (checks)
+	if (checks) {
 		options[at++] = (struct option){ "strict", no_argument, NULL, OPTION_STRICT };
+		options[at++] = (struct option){ "keys", no_argument, NULL, OPTION_KEYS };
+	}
 	for (size_t i = 0; i < *key_count; i++) {
 		int value = strcmp(keys[i].name, "listen") == 0 ? 's' : OPTION_KEY + (int)i;
 		int takes = keys[i].type == MM_CONFIG_BOOLEAN ? optional_argument : required_argument;
@@ -166,6 +171,7 @@ static bool parse_options(int argc, char **argv, const struct option *options, s
 		case 'c': a->config_file = optarg; break;
 		case 's': add_word(&a->listen, optarg); break;
 		case OPTION_STRICT: a->is_strict = true; break;
+		case OPTION_KEYS: a->walks_keys = true; break;
 		case 'h':
 			print_run_help(stdout, strcmp(argv[0], "moonmilter check") == 0 ? "check" : "run");
 			*status = EX_OK;
@@ -290,6 +296,7 @@ static int check(const struct arguments *a)
 	struct mm_host_options o = host_options(a);
 	o.no_sockets = true;
 	o.guard_scripts = true;
+	o.reads_all_keys = a->walks_keys;
 	struct mm_host *host = mm_host_new(&o, &error);
 	if (host == NULL)
 		return fail(host, &error);

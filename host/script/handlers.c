@@ -100,7 +100,8 @@ static bool body_is_over(const struct mm_script_session *ss, uint64_t accepted)
 {
 	const struct mm_generation *g = ss->generation;
 	uint64_t wanting = (g->plan->stage_scripts[MM_STAGE_body] & ~ss->skipped) | ss->keeps_body;
-	return !g->plan->counts_body && ss->body_hashes == NULL && !(g->wanted.quiet & MM_STAGE_BIT(body)) && (wanting & ~accepted) == 0;
+	return !g->plan->counts_body && ss->body_hashes == NULL && !(g->wanted.quiet & MM_STAGE_BIT(body))
+		&& (wanting & ~accepted) == 0;
 }
 
 /* The last script that wanted to see more has accepted; its name is in out. */

@@ -72,6 +72,7 @@ static int open_core(lua_State *L)
 	mm_bind_dns(L);
 	mm_bind_process(L);
 	mm_bind_identity(L);
+	mm_bind_key_file(L);
 	lua_pushliteral(L, MM_VERSION);
 	lua_setfield(L, -2, "version");
 	/* the words allowed in options.needs */

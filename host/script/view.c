@@ -51,6 +51,10 @@ void mm_generation_describe(const struct mm_generation *g, struct mm_say say)
 	for (unsigned i = 0; i < g->script_count; i++)
 		describe_script(&g->scripts[i], &g->plan->handlers[i], say);
 	describe_steps(g, say);
+	if (g->plan->signs != NULL) {
+		snprintf(line, sizeof line, "signs mail: %s", g->plan->signs);
+		say.line(say.self, line);
+	}
 	if (g->plan->macros_named != NULL) {
 		snprintf(line, sizeof line, "macros that scripts name: %s", g->plan->macros_named);
 		say.line(say.self, line);

@@ -141,6 +141,7 @@ struct mm_generation_settings {
 	                                         * tempfail, or continue with what is kept */
 	bool                     lockstep;      /* answer every header event */
 	bool                     omits_home;    /* do not look for modules in ~/.luarocks */
+	bool                     reads_all_keys;        /* large tables of private keys, too (check --keys) */
 	unsigned long            number;        /* counts from 1; grows with each reload */
 	struct mm_worker_memory *memory;        /* borrowed; NULL: no limits */
 	struct mm_account_sum   *held;          /* borrowed: of the worker; NULL: not counted */

@@ -319,6 +319,27 @@ describe("moonmilter doctor", function()
       assert.is_nil(text:find("macro j", 1, true)) -- no script names it
     end)
 
+    it("says what breaks signatures, when a script signs", function()
+      local seal = require "moonmilter.seal"
+      process.write_file(directory .. "/40-sign.lua", ("local keys = require('moonmilter.identity.keys').new { ['example.org'] = { selector = 's', key = %q } }\n"
+        .. "function on_eoh(ctx) ctx:sign(keys) end"):format(seal.new_key "ed25519"))
+      local settings = ours { smtp_generic_maps = "hash:/etc/postfix/generic" }
+      settings.smtpd_milters = settings.smtpd_milters .. ", inet:127.0.0.1:1"
+      write(settings)
+      local text = ask(("-c %s --postfix-config %s"):format(configure("", "40-sign.lua"), postfix))
+      assert_finds(text, "note", "smtp/inet asks inet:127.0.0.1:1 after ours", "ours last in smtpd_milters")
+      assert_finds(text, "note", "disable_mime_output_conversion is no",
+        postconf "-e disable_mime_output_conversion=yes")
+      assert_finds(text, "note", "smtp_generic_maps = hash:/etc/postfix/generic: replaces addresses")
+      assert_finds(text, "note", "smtp_line_length_limit = 998", "fold = true")
+      write(ours { disable_mime_output_conversion = "yes", smtp_line_length_limit = "0" })
+      text = ask(("-c %s --postfix-config %s"):format(configure("", "40-sign.lua"), postfix))
+      assert.is_nil(text:find("sign", 1, true) and text:find("signature", 1, true), text)
+      write(settings)
+      text = ask(("-c %s --postfix-config %s"):format(configure(""), postfix))
+      assert.is_nil(text:find("signature", 1, true), text)
+    end)
+
     it("reads the lists of macros, which hold where we do not ask", function()
       local function check(script, settings)
         process.write_file(directory .. "/30-macros.lua", script)
@@ -401,6 +422,22 @@ describe("moonmilter doctor", function()
       process.run(("ln -sf %s %s/link"):format(path, directory))
       text = look(("O InputMailFilters=first\nXfirst, S=unix:%s/link, F=T\n"):format(directory))
       assert_finds(text, "WRONG", "is a symbolic link: Sendmail refuses it")
+    end)
+
+    it("says what breaks signatures, when a script signs", function()
+      local seal = require "moonmilter.seal"
+      process.write_file(directory .. "/40-sign.lua", ("local keys = require('moonmilter.identity.keys').new { ['example.org'] = { selector = 's', key = %q } }\n"
+        .. "function on_eoh(ctx) ctx:sign(keys) end"):format(seal.new_key "ed25519"))
+      local file = process.write_file(directory .. "/sendmail.cf", ("DMexample.org\n"
+        .. "Kgenerics hash -o /etc/mail/genericstable\nO SevenBitInput=True\nO InputMailFilters=first, second\n"
+        .. "Xfirst, S=unix:%s, F=T\nXsecond, S=inet:1@127.0.0.1, F=T\n"):format(path))
+      local text = ask(("-c %s --sendmail-cf %s"):format(configure("", "40-sign.lua"), file))
+      assert_finds(text, "note", "MASQUERADE_AS is example.org", "MASQUERADE_EXCEPTION")
+      assert_finds(text, "note", "genericstable: Sendmail replaces addresses")
+      assert_finds(text, "note", "SevenBitInput is True")
+      assert_finds(text, "note", "filter second is asked after ours", "first last in INPUT_MAIL_FILTER")
+      text = ask(("-c %s --sendmail-cf %s"):format(configure(""), file))
+      assert.is_nil(text:find("signature", 1, true), text)
     end)
 
     it("finds Postfix's notation of host and port", function()

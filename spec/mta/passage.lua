@@ -75,6 +75,9 @@ local function send_all(mta, messages)
   return replies
 end
 
+--- Sends all messages; the replies to each.
+passage.send = send_all
+
 -- The MTA's own Received, and a Date or Message-Id that the client did not send, differ each time.
 local function without_traces(data, sent)
   local head_end = data:find("\r\n\r\n", 1, true) or #data

@@ -1,7 +1,7 @@
---- The message as it leaves: the received header and body with the edits of all scripts. Seals are made of it: work that
---- scripts ask for at any time up to on_eom, and that the host runs after the last handler, when nothing can change any
---- more. A message that is refused is not sealed. Whatever a seal raises is a fault of the script that asked for it:
---- 451, unless on_error says otherwise, and never an unsealed message in silence.
+--- The message as it leaves: the received header and body with the edits of all scripts. Seals are made of it: work
+--- that scripts ask for at any time up to on_eom, and that the host runs after the last handler, when nothing can
+--- change any more. A message that is refused is not sealed. Whatever a seal raises is a fault of the script that asked
+--- for it: 451, unless on_error says otherwise, and never an unsealed message in silence.
 --
 --   leaving.ask(received.of(ctx), leaving.SIGN, function(message) … message:insert("DKIM-Signature", value) end)
 --
@@ -19,15 +19,16 @@ local sleep = wait.wrap(core.sleep)
 
 local LINE_MAX = 998 -- bytes of a line without its end (RFC 5322 2.1.1)
 
----@class moonmilter.Leaving
+---@class identity.Leaving
 ---@field ctx table
 ---@field mta "postfix"|"sendmail"|"unknown"
----@field received moonmilter.Received  the message as it came, and its notes
+---@field received identity.Received  the message as it came, and its notes
+
 local Leaving = {}
 Leaving.__index = Leaving
 
 --- The fields from the top, as they will stand in the message.
----@return moonmilter.ReceivedField[]
+---@return identity.ReceivedField[]
 function Leaving:fields()
   if not self.list then
     local complete
@@ -67,46 +68,56 @@ function Leaving:breathe()
   self.has_worked = true
 end
 
--- Does a line of the value have more than LINE_MAX bytes, with the field's name in the first? -> its size
-local function long_line_of(field)
-  local longest = 0
-  for line in field.raw:gmatch "[^\r\n]+" do
-    longest = math.max(longest, #line)
+-- The size of the first line that is too long; nil: none is.
+local function long_line_of(raw)
+  local at = 1
+  while #raw - at >= LINE_MAX do
+    local stop = raw:find("\n", at, true) or #raw + 1
+    local size = stop - at - (raw:byte(stop - 1) == 13 and 1 or 0)
+    if size > LINE_MAX then
+      return size
+    end
+    at = stop + 1
   end
-  return longest > LINE_MAX and longest or nil
 end
 
--- The value with a fold before a blank in each line that is too long; a line without blanks stays.
-local function folded(field)
-  local lines, room = {}, LINE_MAX - #field.name - 2
-  for line in (field.value .. "\n"):gmatch "([^\n]*)\n" do
-    while #line > room do
-      local at
-      for i = room, 2, -1 do
-        local byte = line:byte(i)
-        if (byte == 32 or byte == 9) and line:find("^[ \t]*[^ \t]", i) then
-          at = i
-          break
-        end
-      end
-      if not at then
-        break
-      end
-      lines[#lines + 1] = line:sub(1, at - 1)
-      line = line:sub(at)
-      room = LINE_MAX
+local function is_blank(byte)
+  return byte == 32 or byte == 9
+end
+
+-- The last place up to `last` where a line may be folded: at a blank that text comes before and after. nil: none.
+local function fold_at(value, first, last, stop)
+  for i = last, first + 1, -1 do
+    local begins = i < stop and is_blank(value:byte(i)) and not is_blank(value:byte(i - 1))
+    if begins and value:find("^[ \t]+[^ \t\n]", i) then
+      return i
     end
-    lines[#lines + 1] = line
+  end
+end
+
+-- The value with a fold before a blank in each line that is too long; what has no blanks stays.
+local function folded(name, value)
+  local parts, at, room = {}, 1, LINE_MAX - #name - 2
+  while at <= #value do
+    local stop = value:find("\n", at, true) or #value + 1
+    local fold = stop - at > room and fold_at(value, at, at + room - 1, stop)
+    if fold then
+      parts[#parts + 1] = value:sub(at, fold - 1)
+      at = fold
+    else
+      parts[#parts + 1] = value:sub(at, stop - 1)
+      at = stop + 1
+    end
     room = LINE_MAX
   end
-  return table.concat(lines, "\n")
+  return table.concat(parts, "\n")
 end
 
 --- Folds the fields with lines of more than 998 bytes at their blanks, which changes nothing for the relaxed form.
 function Leaving:fold()
   for _, field in ipairs(self.ctx.headers) do
-    if #field.value + #field.name > LINE_MAX - 2 and long_line_of { raw = field.raw } then
-      field:set(folded(field))
+    if long_line_of(field.raw) then
+      field:set(folded(field.name, field.value))
       self.list = nil
     end
   end
@@ -118,7 +129,7 @@ end
 function Leaving:long_lines()
   local found = {}
   for _, field in ipairs(self:fields()) do
-    local size = #field.raw > LINE_MAX and long_line_of(field)
+    local size = long_line_of(field.raw)
     if size then
       found[#found + 1] = ("the field %s has a line of %d bytes"):format(field.name, size)
     end
@@ -131,9 +142,9 @@ function Leaving:long_lines()
 end
 
 --- Queues a seal. Up to on_eom.
----@param received moonmilter.Received
+---@param received identity.Received
 ---@param rank integer  leaving.SIGN or leaving.SEAL
----@param work fun(message: moonmilter.Leaving)  may wait
+---@param work fun(message: identity.Leaving)  may wait
 ---@return boolean|nil ok
 ---@return string|nil text  why not: no message is open, the MTA does not let us insert fields
 function leaving.ask(received, rank, work)

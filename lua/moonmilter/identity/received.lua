@@ -20,20 +20,21 @@ local leaving = require "moonmilter.identity.leaving"
 
 local received = {}
 
----@class moonmilter.ReceivedField
+---@class identity.ReceivedField
 ---@field name string   as written
 ---@field value string  folds as LF, without the space after the colon, as in ctx.headers
 ---@field raw string    "Name: value" as in the message: folds as CRLF, without the line end
 
----@class moonmilter.Received
----@field fields moonmilter.ReceivedField[]  from the top, as received; complete from the end of header on
+---@class identity.Received
+---@field fields identity.ReceivedField[]  from the top, as received; complete from the end of header on
 ---@field complete boolean       false: the header has more than is kept (1 MiB, 16,384 fields)
 ---@field leading_space boolean  false: this MTA does not say how many spaces follow a colon, so `raw` guesses one and
 --- the simple form of a field is luck
 ---@field notes table            for the modules of mail identity: tasks that began early, results
+
 local Message = {}
 
----@class moonmilter.BodyHash
+---@class identity.BodyHash
 ---@field canonical "simple"|"relaxed"
 ---@field limit integer|nil  bytes of the canonical body that count (l=)
 
@@ -61,7 +62,7 @@ local metatable = {
 
 --- The message of ctx. The same table for all scripts, up to the end of the message.
 ---@param ctx table
----@return moonmilter.Received
+---@return identity.Received
 function received.of(ctx)
   local message, is_new = ctx:_received_table()
   if is_new then
@@ -118,7 +119,7 @@ local early = { mail = {}, eoh = {} }
 --- Registers work that begins before the handlers of a stage: fn(ctx, message). It must not wait, but may spawn tasks,
 --- which end with the message. What it raises is a fault of the message's first script.
 ---@param stage "mail"|"eoh"
----@param fn fun(ctx: table, message: moonmilter.Received)
+---@param fn fun(ctx: table, message: identity.Received)
 function received.early(stage, fn)
   local list = early[stage]
   list[#list + 1] = fn

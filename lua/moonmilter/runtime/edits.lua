@@ -46,4 +46,16 @@ function edits.body(ctx, options)
   return kept
 end
 
+--- Has the message signed as it leaves: the host signs after the last handler of all scripts, so that nothing that a
+--- script does can break it. Every script may sign; a key signs a message once.
+---@param ctx table
+---@param keys identity.Keys  of auth.keys
+---@param options identity.SignOptions?
+function edits.sign(ctx, keys, options)
+  local ok, why = require("moonmilter.identity.signing").ask(ctx, keys, options)
+  if not ok then
+    error("sign: " .. why, 2)
+  end
+end
+
 return edits

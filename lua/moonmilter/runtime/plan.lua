@@ -128,6 +128,8 @@ function plan.of(scripts, module_strings, module_methods)
     result.rejected_recipients = result.rejected_recipients or options.rejected_recipients == true
     script.strings, script.methods, script.macros = nil, nil, nil
   end
+  local keys = package.loaded["moonmilter.identity.keys"]
+  result.signs = type(keys) == "table" and keys.summary() or nil
   complete_stages(result)
   result.macros_named = macros.line(named_macros)
   named_macros.v = named_macros.v or needs_version or nil
