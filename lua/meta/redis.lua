@@ -8,7 +8,7 @@ local redis = {}
 ---@alias moonmilter.redis.Code
 ---| "reply"        # the server's own error, in text
 ---| "timeout"      # no reply within `timeout`: the command may or may not have taken effect
----| "down"         # the server has failed recently and is not tried again for 0.1 to 5 seconds
+---| "down"         # it has failed recently and is not tried again for 0.1 to 5 seconds; or nobody says where it is
 ---| "busy"         # all connections were in use for `queue_timeout`
 ---| "refused"
 ---| "unreachable"
@@ -29,13 +29,19 @@ local redis = {}
 ---@field host string?             default "127.0.0.1"
 ---@field port integer?            default 6379
 ---@field unix string?             path of a socket, instead of both
----@field username string?
+---@field sentinels string[]?      instead: addresses of sentinels, "a.example", "a.example:26379"; needs master
+---@field master string?           name of the Sentinel set
+---@field cluster string[]?        instead: addresses of servers of a cluster, "a.example", "a.example:6379"
+---@field username string?         of the server's ACL
 ---@field password string?
 ---@field db integer?              default 0
 ---@field tls boolean|moonmilter.socket.Tls|nil  default: none
+---@field sentinel_username string?
+---@field sentinel_password string?
+---@field sentinel_tls boolean|moonmilter.socket.Tls|nil  default: as tls
 ---@field timeout number?          seconds for the reply of a command; default 1. A blocking command's own time is added
 ---@field connect_timeout number?  seconds; default 1
----@field pool_size integer?       connections of one worker to this server; default 16
+---@field pool_size integer?       connections of one worker to a server; default 2
 ---@field queue_timeout number?    seconds to wait for one of them; default 1
 ---@field idle number?             seconds an unused connection is kept; default 60
 
@@ -46,9 +52,10 @@ local redis = {}
 --- 2^53 or more is a string of its digits.
 ---@alias moonmilter.redis.Reply any
 
---- Any command is a method: client:set(key, value) is client:call("SET", key, value). SUBSCRIBE, PSUBSCRIBE, SSUBSCRIBE
---- and MONITOR raise: replies that come without a command are not supported. So do commands that apply to one
---- connection (SELECT, AUTH, MULTI, WATCH, HELLO, RESET, QUIT, READONLY, READWRITE, ASKING) outside with() and watch().
+--- Any command is a method: client:set(key, value) is client:call("SET", key, value). SSUBSCRIBE and MONITOR raise:
+--- their replies come without a command. So do commands that apply to one connection (SELECT, AUTH, MULTI, WATCH,
+--- HELLO, RESET, QUIT, READONLY, READWRITE, ASKING) outside with() and watch(), and in a cluster those that see keys
+--- of one server only (SCAN, KEYS, DBSIZE, RANDOMKEY, FLUSHALL, FLUSHDB, SWAPDB, WAIT) but on masters().
 ---@class moonmilter.Redis
 ---@field [string] fun(self: moonmilter.Redis, ...: string|number): any, string?, moonmilter.redis.Code?
 local Client = {}
@@ -61,8 +68,9 @@ local Client = {}
 ---@return moonmilter.redis.Code? code
 function Client:call(command, ...) end
 
---- Several commands in one round trip, their replies by number: an error is a table { err = text } (is_error), Redis's
---- nil is nil, so do not take the length of the table.
+--- Several commands in one round trip, their replies by number: redis.value(replies[i]) is what the command alone would
+--- have returned. An error is a table { err = text, code = code } (is_error), Redis's nil is nil, so do not take the
+--- length of the table.
 ---@param commands moonmilter.redis.Command[]
 ---@return table<integer, moonmilter.redis.Reply>? replies
 ---@return string? text
@@ -85,10 +93,12 @@ function Client:transaction(commands) end
 ---@return moonmilter.redis.Code? code
 function Client:watch(keys, fn) end
 
---- One connection for as long as fn(conn) runs. Raises what fn raises.
+--- One connection for as long as fn(conn) runs; in a cluster to the server of the key, which must be given. Raises what
+--- fn raises.
 ---@param fn fun(conn: moonmilter.redis.Connection): ...
+---@param key string|number|nil
 ---@return any ...  what fn returns; or nil, text, code when there is no connection
-function Client:with(fn) end
+function Client:with(fn, key) end
 
 --- A Lua script on the server, sent once and then called by its hash.
 ---@param source string
@@ -98,6 +108,48 @@ function Client:with(fn) end
 ---@return string? text
 ---@return moonmilter.redis.Code? code
 function Client:script(source, keys, arguments) end
+
+--- The same for several lists of keys, each { keys, arguments }, in one round trip; the replies as of a pipeline.
+---@param source string
+---@param calls { [1]: (string|number)[], [2]: (string|number)[]? }[]
+---@return table<integer, moonmilter.redis.Reply>? replies
+---@return string? text
+---@return moonmilter.redis.Code? code
+function Client:scripts(source, calls) end
+
+--- A client for each server that has keys: of a cluster its masters, else the client itself.
+---@return moonmilter.Redis[]? clients
+---@return string? text
+---@return moonmilter.redis.Code? code
+function Client:masters() end
+
+--- Messages of channels, on a connection of its own, which is closed when the message, client or task ends. Raises when
+--- a channel is not a string.
+---@param ... string
+---@return moonmilter.redis.Subscription? subscription
+---@return string? text
+---@return moonmilter.redis.Code? code
+function Client:subscribe(...) end
+
+--- The same for patterns, "lists.*".
+---@param ... string
+---@return moonmilter.redis.Subscription? subscription
+---@return string? text
+---@return moonmilter.redis.Code? code
+function Client:psubscribe(...) end
+
+---@class moonmilter.redis.Subscription
+local Subscription = {}
+
+--- The next message, within so many seconds; without seconds until the handler's deadline.
+---@param seconds number?
+---@return string? channel
+---@return string message_or_text
+---@return string? pattern_or_code  of a failure: "timeout" (the subscription goes on), or why it has ended
+function Subscription:receive(seconds) end
+
+--- Ends it.
+function Subscription:close() end
 
 --- One connection, inside with() and watch() only.
 ---@class moonmilter.redis.Connection
@@ -128,5 +180,12 @@ function redis.new(options) end
 ---@param reply any
 ---@return boolean
 function redis.is_error(reply) end
+
+--- A reply of a pipeline as a single command returns it: an error is nil, its text and its code.
+---@param reply any
+---@return moonmilter.redis.Reply value
+---@return string? text
+---@return moonmilter.redis.Code? code
+function redis.value(reply) end
 
 return redis

@@ -172,6 +172,11 @@ function MTA:complaints() end
 ---@return table[]
 function MTA:asked(kind) end
 
+--- Sends a message to a channel of the fake Redis, for scripts that subscribe to it.
+---@param channel string
+---@param message string|number
+function MTA:publish(channel, message) end
+
 --- Lets time pass for handlers and tasks that wait. On a virtual clock that takes no time.
 ---@param seconds number
 function MTA:pass(seconds) end

@@ -1,40 +1,28 @@
---- Redis and Valkey, without blocking.
+--- Redis and Valkey, without blocking: one server, a Sentinel set, or a Cluster.
 -- A command takes a connection from the server's pool for itself and returns it after the reply. So a command that
 -- times out closes its connection and its reply cannot reach another command, a slow command delays no other, WATCH and
 -- MULTI are safe, and TLS, time-outs, pools and cancellation are those of every socket. (hiredis 0.14, which Debian
 -- has, lacks time-outs in its asynchronous half, blocks while it resolves names, and puts all commands on one
 -- connection.)
 --
--- A server that refuses or hangs is not tried again for a while, 0.1 s at first and up to 5 s; meanwhile calls fail at
--- once with "down".
+-- Which server a command goes to is decided by the client's route: one server (below), the master that sentinels name
+-- (net/sentinel.lua), or the one that has the slot of the key (net/cluster.lua).
+local cluster = require "moonmilter.net.cluster"
 local core = require "moonmilter.core"
-local options_of = require "moonmilter.runtime.options"
+local key_slot = require "moonmilter.net.key_slot"
+local redis_node = require "moonmilter.net.redis_node"
+local redis_options = require "moonmilter.net.redis_options"
 local resp = require "moonmilter.net.resp"
-local socket = require "moonmilter.socket"
+local sentinel = require "moonmilter.net.sentinel"
+local subscription = require "moonmilter.net.subscription"
+local wait = require "moonmilter.runtime.wait"
 
 local redis = {}
 
-local now = core.now
+local sleep = wait.wrap(core.sleep)
 
--- name -> type and default
-local OPTIONS = {
-  host = { "string", "127.0.0.1" },
-  port = { "number", 6379 },
-  unix = { "string" }, -- path of a socket instead
-  username = { "string" },
-  password = { "string" },
-  db = { "number", 0 },
-  tls = { "table", also = "boolean" }, -- as for socket.connect; true for the defaults
-  timeout = { "number", 1 }, -- seconds for the reply of a command
-  connect_timeout = { "number", 1 }, -- seconds
-  pool_size = { "number", 16 }, -- connections of one generation of scripts to this server
-  queue_timeout = { "number", 1 }, -- seconds to wait for one of them
-  idle = { "number", 60 }, -- seconds an unused connection is kept
-}
-
--- Seconds before a server that is down is tried again, a quarter more or less: 5 at most.
-local FIRST_DELAY, LONGEST_DELAY = 0.1, 4
-local TIMEOUTS_TO_DOWN = 3 -- in a row
+local REDIRECTS_MAX = 5 -- of a command in a cluster
+local TRY_AGAIN = 0.05 -- seconds, a half more or less, while keys of a command are being moved
 
 -- Commands that wait on purpose: the position of their time-out (from the end when negative), and its unit in seconds.
 local BLOCKING = {
@@ -51,183 +39,9 @@ local STATEFUL = {
 -- Commands after which the server sends unrequested replies.
 local UNASKED = { SUBSCRIBE = true, PSUBSCRIBE = true, SSUBSCRIBE = true, MONITOR = true }
 
--- ---- a server that is down ----
+local FOREVER = 86400 -- a blocking command's 0; the handler's deadline ends it
 
-local servers = {} -- name -> { failures, timeouts, not_before, why }
-
-local function server_state(name)
-  local state = servers[name]
-  if not state then
-    state = { failures = 0, timeouts = 0, not_before = 0 }
-    servers[name] = state
-  end
-  return state
-end
-
-local function note_failure(state, why)
-  state.failures = state.failures + 1
-  state.timeouts = 0
-  state.why = why
-  local delay = math.min(FIRST_DELAY * 2 ^ (state.failures - 1), LONGEST_DELAY)
-  state.not_before = now() + delay * (0.75 + math.random() / 2)
-end
-
-local function note_success(state)
-  state.failures, state.timeouts, state.not_before = 0, 0, 0
-end
-
-local function note_timeout(state)
-  state.timeouts = state.timeouts + 1
-  if state.timeouts >= TIMEOUTS_TO_DOWN then
-    note_failure(state, "no answers")
-  end
-end
-
--- Nil when the server may be tried. The first call to try it holds the others back until the outcome is known.
-local function down(self)
-  local state = self.state
-  local left = state.not_before - now()
-  if left > 0 then
-    return ("redis %s is down (%s); next try in %.1f s"):format(self.name, state.why or "?", left)
-  end
-  if state.failures > 0 then
-    state.not_before = now() + self.options.connect_timeout + self.options.timeout
-  end
-end
-
--- ---- connections ----
-
----@class moonmilter.redis.Connection
-local Connection = {}
-Connection.__index = Connection
-
-local function new_connection(client, sock)
-  local self = setmetatable({ client = client, sock = sock, deadline = 0 }, Connection)
-  local function left()
-    sock:settimeout(math.max(self.deadline - now(), 0), "t")
-  end
-  -- Even with a time-out of 0 it returns what has already arrived.
-  self.reader = {
-    line = function()
-      left()
-      local line, text, code = socket.whole_line(sock)
-      if line and not line:find "^[^\r]*\r$" then
-        return nil, "the server does not speak RESP: a line that does not end with CRLF", "protocol"
-      end
-      return line and line:sub(1, -2), text, code
-    end,
-    bytes = function(n)
-      left()
-      local bytes, text, _, code = sock:receive(n)
-      return bytes, text, code
-    end,
-  }
-  return self
-end
-
--- Sends commands and reads as many replies. Afterwards the connection is between replies, or closed.
-local function exchange(self, bytes, count, seconds)
-  local sock = self.sock
-  self.deadline = now() + seconds
-  sock:settimeout(seconds, "t")
-  local sent, text, _, code = sock:send(bytes)
-  local replies = {}
-  for i = 1, sent and count or 0 do
-    local ok, value, why = resp.read(self.reader)
-    if not ok then
-      sent, text, code = nil, value, why
-      break
-    end
-    replies[i] = value
-  end
-  if sent then
-    return replies
-  end
-  sock:close()
-  self.is_closed = true
-  if code == "timeout" then
-    note_timeout(self.client.state)
-    text = ("redis %s: no reply within %g s"):format(self.client.name, seconds)
-  end
-  return nil, text, code
-end
-
-local function greet(self)
-  local o = self.client.options
-  local words, count = {}, 0
-  if o.password then
-    resp.encode(o.username and { "AUTH", o.username, o.password } or { "AUTH", o.password }, words, 1)
-    count = count + 1
-  end
-  if o.db ~= 0 then
-    resp.encode({ "SELECT", o.db }, words, 1)
-    count = count + 1
-  end
-  if count == 0 then
-    return true
-  end
-  local replies, text, code = exchange(self, table.concat(words), count, o.connect_timeout)
-  for _, reply in ipairs(replies or {}) do
-    if resp.is_error(reply) then
-      return nil, reply.err, "reply"
-    end
-  end
-  return replies and true, text, code
-end
-
-local function connect(client, pool)
-  local why = down(client)
-  if why then
-    return nil, why, "down"
-  end
-  local o = client.options
-  local sock, text, code = socket.connect {
-    host = o.host, port = o.port, unix = o.unix, tls = o.tls, connect_timeout = o.connect_timeout, pool = pool,
-  }
-  if not sock then
-    if code ~= "busy" then
-      note_failure(client.state, text)
-    end
-    return nil, ("redis %s: %s"):format(client.name, text), code
-  end
-  local self = new_connection(client, sock)
-  if sock:getreusedtimes() == 0 then
-    local ok, refused, refused_code = greet(self)
-    if not ok then
-      sock:close()
-      note_failure(client.state, refused)
-      return nil, ("redis %s: %s"):format(client.name, refused), refused_code
-    end
-  end
-  return self
-end
-
-local function release(self)
-  if self.is_closed then
-    return
-  end
-  self.is_closed = true
-  if self.is_stateful then
-    self.sock:close()
-  else
-    self.sock:setkeepalive(self.client.pool.name, self.client.options.idle, self.client.options.pool_size)
-  end
-end
-
--- ---- commands ----
-
-local function encode(self, commands, level)
-  local bytes = {}
-  for _, words in ipairs(commands) do
-    local verb = tostring(words[1]):upper()
-    if UNASKED[verb] then
-      error(("redis: %s: replies that come without a command are not supported"):format(verb), level + 1)
-    end
-    resp.encode(words, bytes, level + 1)
-    self.is_stateful = self.is_stateful or STATEFUL[verb]
-  end
-  return table.concat(bytes)
-end
+-- ---- commands to bytes ----
 
 -- Seconds that a blocking command may take by itself; nil for others.
 local function blocking_seconds(words)
@@ -245,29 +59,251 @@ local function blocking_seconds(words)
   end
 end
 
-local FOREVER = 86400 -- a blocking command's 0; the handler's deadline ends it
-
-local function answer(value)
-  if resp.is_error(value) then
-    return nil, value.err, "reply"
-  end
-  return value
-end
-
-local function run(self, commands, level)
-  if self.is_closed then
-    return nil, "closed", "closed"
-  end
-  local seconds = self.client.options.timeout
+-- Seconds for the replies, and whether a command waits on purpose.
+local function patience_of(options, commands)
+  local seconds, is_blocking = options.timeout, false
   for _, words in ipairs(commands) do
     local extra = blocking_seconds(words)
+    is_blocking = is_blocking or extra ~= nil
     seconds = seconds + (extra == 0 and FOREVER or extra or 0)
   end
-  local replies, text, code = exchange(self, encode(self, commands, level + 1), #commands, seconds)
-  if replies then
-    note_success(self.client.state)
+  return seconds, is_blocking
+end
+
+local function check_verb(self, verb, level)
+  if UNASKED[verb] then
+    error(("redis: %s: its messages come without a command; use client:subscribe or client:psubscribe"):format(verb),
+      level + 1)
+  elseif STATEFUL[verb] and verb ~= "CLIENT" then
+    error(("redis: %s applies to one connection, and each command may get another: use "
+      .. "client:with(function(conn) … end), or the options of redis.new"):format(verb), level + 1)
+  elseif self.route.is_cluster and key_slot.is_of_one_server(verb) then
+    error(("redis: %s sees the keys of one server, and a cluster has several: use client:masters()"):format(verb),
+      level + 1)
   end
+end
+
+-- The bytes of each command.
+local function encode(self, commands, level)
+  local list = {}
+  for i, words in ipairs(commands) do
+    local bytes = {}
+    resp.encode(words, bytes, level + 1)
+    check_verb(self, tostring(words[1]):upper(), level + 1)
+    list[i] = table.concat(bytes)
+  end
+  return list
+end
+
+-- ---- to one server ----
+
+-- What failed, or was refused, can mean that the route is wrong. Such a connection is not used again.
+local function doubt(route, link, replies, text, code)
+  if not route.doubt then
+    return
+  elseif not replies then
+    route:doubt(link.node, text, code)
+    return
+  end
+  for _, reply in ipairs(replies) do -- ends at the first nil: the rest hardly differs
+    if resp.is_error(reply) and route:doubt(link.node, reply.err, "reply") then
+      link.is_stateful = true
+    end
+  end
+end
+
+local function exchange(route, link, bytes, count, seconds)
+  local replies, text, code = link:exchange(bytes, count, seconds)
+  doubt(route, link, replies, text, code)
   return replies, text, code
+end
+
+-- A connection to the server of a slot.
+local function connect(self, slot, is_own)
+  local node, text, code = self.route:node_of(slot)
+  if not node then
+    return nil, text, code
+  end
+  local link
+  link, text, code = node:connect(is_own)
+  if not link and self.route.doubt then
+    self.route:doubt(node, text, code)
+  end
+  return link, text, code
+end
+
+local function to_one(self, commands, encoded, slot)
+  local seconds, is_blocking = patience_of(self.options, commands)
+  local link, text, code = connect(self, slot, is_blocking)
+  if not link then
+    return nil, text, code
+  end
+  local replies
+  replies, text, code = exchange(self.route, link, table.concat(encoded), #commands, seconds)
+  link:release()
+  return replies, text, code
+end
+
+-- ---- to the servers of a cluster ----
+
+local ASKING = "*1\r\n$6\r\nASKING\r\n"
+
+-- Commands by the server they go to, in their order. A command without a server has its reply: why.
+local function group(self, items, replies)
+  local groups, of_node = {}, {}
+  for _, item in ipairs(items) do
+    local node, text, code = item.node, nil, nil
+    if not node then
+      node, text, code = self.route:node_of(item.slot)
+    end
+    if not node then
+      replies[item.at] = resp.error(text, code)
+    elseif not of_node[node] then
+      of_node[node] = { node = node, items = { item } }
+      groups[#groups + 1] = of_node[node]
+    else
+      table.insert(of_node[node].items, item)
+    end
+  end
+  return groups
+end
+
+local function fail_group(self, one, replies, text, code)
+  self.route:doubt(one.node, text, code)
+  for _, item in ipairs(one.items) do
+    replies[item.at] = resp.error(text, code)
+  end
+  one.items = {}
+end
+
+local function send_group(self, one, replies)
+  local commands, bytes = {}, {}
+  for _, item in ipairs(one.items) do
+    commands[#commands + 1] = item.words
+    bytes[#bytes + 1] = item.is_ask and ASKING or ""
+    bytes[#bytes + 1] = item.bytes
+    one.count = (one.count or 0) + (item.is_ask and 2 or 1)
+  end
+  local seconds, is_blocking = patience_of(self.options, commands)
+  local link, text, code = one.node:connect(is_blocking)
+  local sent
+  if link then
+    sent, text, code = link:send(table.concat(bytes), seconds)
+  end
+  if not sent then
+    return fail_group(self, one, replies, text, code)
+  end
+  one.link = link
+end
+
+-- Where a command has to go after this reply; nil: the reply is its own.
+local function redirect(self, item, reply, node)
+  local verb = resp.is_error(reply) and reply.err:match "^%u+"
+  item.node, item.is_ask = nil, false
+  if verb == "MOVED" or verb == "ASK" then
+    item.node, item.is_ask = self.route:follow(reply.err, node)
+    return item.node ~= nil
+  elseif verb == "TRYAGAIN" then
+    item.node = node
+    return true
+  elseif verb == "CROSSSLOT" then
+    reply.err = reply.err .. "; give them a common {tag}, as in \"{user}:a\" and \"{user}:b\""
+  end
+end
+
+local function receive_group(self, one, replies, again)
+  local received, text, code = one.link:receive(one.count)
+  if not received then
+    return fail_group(self, one, replies, text, code)
+  end
+  doubt(self.route, one.link, received)
+  one.link:release()
+  local at, waits = 0, false
+  for _, item in ipairs(one.items) do
+    at = at + (item.is_ask and 2 or 1)
+    local reply = received[at]
+    replies[item.at] = reply
+    if redirect(self, item, reply, one.node) then
+      again[#again + 1] = item
+      waits = waits or item.node == one.node
+    end
+  end
+  return waits
+end
+
+-- All are sent before a reply is read, so that the servers work at the same time.
+local function turn(self, items, replies)
+  local groups, again, waits = group(self, items, replies), {}, false
+  for _, one in ipairs(groups) do
+    send_group(self, one, replies)
+  end
+  for _, one in ipairs(groups) do
+    waits = one.link and receive_group(self, one, replies, again) or waits
+  end
+  return again, waits
+end
+
+local function to_cluster(self, commands, encoded, slot)
+  local items, replies = {}, {}
+  for i, words in ipairs(commands) do
+    items[i] = { at = i, words = words, bytes = encoded[i], slot = slot or key_slot.of_command(words) }
+  end
+  local waits
+  for _ = 0, REDIRECTS_MAX do
+    items, waits = turn(self, items, replies)
+    if not items[1] then
+      return replies
+    elseif waits then
+      sleep(TRY_AGAIN * (0.5 + math.random()))
+    end
+  end
+  for _, item in ipairs(items) do
+    replies[item.at] = resp.error(("%s (after %d redirections)"):format(replies[item.at].err, REDIRECTS_MAX), "reply")
+  end
+  return replies
+end
+
+-- No command has a reply of a server: nil, the text and the code of the first.
+local function reached(replies, count)
+  for i = 1, count do
+    local reply = replies[i]
+    if not resp.is_error(reply) or reply.code == "reply" then
+      return replies
+    end
+  end
+  return nil, replies[1].err, replies[1].code
+end
+
+-- slot: where all of them go; default: by their keys.
+local function once(self, commands, level, slot)
+  local encoded = encode(self, commands, level + 1)
+  if self.route.is_cluster then
+    return reached(to_cluster(self, commands, encoded, slot), #commands)
+  end
+  return to_one(self, commands, encoded)
+end
+
+-- ---- one connection ----
+
+---@class moonmilter.redis.Connection
+local Connection = {}
+Connection.__index = Connection
+
+local function run(self, commands, level)
+  if self.link.is_closed then
+    return nil, "closed", "closed"
+  end
+  local bytes = {}
+  for _, words in ipairs(commands) do
+    local verb = tostring(words[1]):upper()
+    if UNASKED[verb] then
+      check_verb(self.client, verb, level + 1)
+    end
+    resp.encode(words, bytes, level + 1)
+    self.link.is_stateful = self.link.is_stateful or STATEFUL[verb]
+  end
+  return exchange(self.client.route, self.link, table.concat(bytes), #commands,
+    (patience_of(self.client.options, commands)))
 end
 
 --- On this connection: conn:call("GET", key).
@@ -276,37 +312,23 @@ function Connection:call(...)
   if not replies then
     return nil, text, code
   end
-  return answer(replies[1])
+  return resp.value(replies[1])
 end
 
 function Connection:pipeline(commands)
   return run(self, commands, 2)
 end
 
----@class moonmilter.Redis
-local Client = {}
-
--- Runs commands on a connection taken only for them.
-local function once(self, commands, level)
-  local bytes = {}
-  for _, words in ipairs(commands) do -- find mistakes before taking a connection
-    resp.encode(words, bytes, level + 1)
-    local verb = tostring(words[1]):upper()
-    if UNASKED[verb] or STATEFUL[verb] and verb ~= "CLIENT" then
-      error(("redis: %s applies to one connection, and each command may get another: use "
-        .. "client:with(function(conn) … end), or the options of redis.new"):format(verb), level + 1)
-    end
-  end
-  local is_blocking = blocking_seconds(commands[1] or {}) ~= nil
-  local conn, text, code = connect(self, not is_blocking and self.pool or nil)
-  if not conn then
+local function connection(self, slot)
+  local link, text, code = connect(self, slot)
+  if not link then
     return nil, text, code
   end
-  conn.is_stateful = is_blocking -- a separate connection, outside the pool
-  local replies, why, why_code = run(conn, commands, level + 1)
-  release(conn)
-  return replies, why, why_code
+  return setmetatable({ client = self, link = link }, Connection)
 end
+
+---@class moonmilter.Redis
+local Client = {}
 
 --- One command: client:call("SET", key, value). nil without a text: Redis replied nil. Inside lists nil is false.
 ---@return any reply, string? text, string? code
@@ -317,10 +339,11 @@ function Client:call(...)
   if not replies then
     return nil, text, code
   end
-  return answer(replies[1])
+  return resp.value(replies[1])
 end
 
---- Several commands at once, each a list of words. The replies in order; an error is a table { err = text }.
+--- Several commands at once, each a list of words. The replies in order; redis.value(replies[i]) is what a single
+--- command would have returned.
 ---@return any[]?, string? text, string? code
 function Client:pipeline(commands)
   if #commands == 0 then
@@ -329,26 +352,71 @@ function Client:pipeline(commands)
   return once(self, commands, 2)
 end
 
+-- ---- transactions ----
+
+-- The slot of all keys; nil: there are none. False and a text: they differ.
+local function common_slot(self, commands)
+  local slot
+  for _, words in ipairs(self.route.is_cluster and commands or {}) do
+    local own = key_slot.of_command(words)
+    if own and slot and own ~= slot then
+      return false, "CROSSSLOT the keys of a transaction are in several slots; give them a common {tag}"
+    end
+    slot = slot or own
+  end
+  return slot
+end
+
+-- EXEC was refused because a slot is elsewhere, or between two servers.
+local function moved(self, replies)
+  for i = 1, self.route.is_cluster and #replies or 0 do
+    local text = resp.is_error(replies[i]) and replies[i].err or ""
+    if text:find "^MOVED " then
+      self.route:follow(text, self.route.masters[1])
+      return "moved"
+    elseif text:find "^ASK " or text:find "^TRYAGAIN" then
+      return "aborted"
+    end
+  end
+end
+
 local function exec(conn, commands, level)
   local all = { { "MULTI" } }
   for _, words in ipairs(commands) do
     all[#all + 1] = words
   end
   all[#all + 1] = { "EXEC" }
-  local was_stateful = conn.is_stateful
+  local was_stateful = conn.link.is_stateful
   local replies, text, code = run(conn, all, level + 1)
   if not replies then
     return nil, text, code
   end
   local result = replies[#all]
   if resp.is_error(result) then
-    return nil, result.err, "reply"
+    return nil, result.err, moved(conn.client, replies) or "reply"
   end
-  conn.is_stateful = was_stateful -- EXEC has ended MULTI and WATCH
+  conn.link.is_stateful = was_stateful -- EXEC has ended MULTI and WATCH
   if result == nil then
     return nil, "a watched key was changed", "aborted"
   end
   return result
+end
+
+-- Calls fn(conn) with a connection to the server of the slot, again when the slot has moved.
+local function with_slot(self, slot, fn)
+  for _ = 0, REDIRECTS_MAX do
+    local conn, text, code = connection(self, slot)
+    if not conn then
+      return nil, text, code
+    end
+    local result
+    result, text, code = fn(conn)
+    conn.link:release()
+    if code ~= "moved" then
+      return result, text, code
+    end
+  end
+  return nil, "the keys are being moved between servers", "aborted"
 end
 
 --- Several commands that take effect together or not at all (MULTI, EXEC).
@@ -357,13 +425,57 @@ function Client:transaction(commands)
   if #commands == 0 then
     return {}
   end
-  local conn, text, code = connect(self, self.pool)
+  encode(self, commands, 2) -- finds mistakes before taking a connection
+  local slot, text = common_slot(self, commands)
+  if slot == false then
+    return nil, text, "reply"
+  end
+  return with_slot(self, slot, function(conn)
+    return exec(conn, commands, 2)
+  end)
+end
+
+local function ended(conn, ok, ...)
+  if not ok then
+    conn.link:close()
+    error((...), 0)
+  end
+  conn.link:release()
+  return ...
+end
+
+--- One connection for as long as fn(conn) runs; returns what fn returns. In a cluster it is to the server of the key.
+---@param fn fun(conn: moonmilter.redis.Connection): ...
+---@param key string|number|nil
+function Client:with(fn, key)
+  if self.route.is_cluster and key == nil then
+    error("redis: with: a cluster has several servers; give a key: client:with(fn, key)", 2)
+  end
+  local conn, text, code = connection(self, key ~= nil and key_slot.of(tostring(key)) or nil)
   if not conn then
     return nil, text, code
   end
-  local replies, why, why_code = exec(conn, commands, 2)
-  release(conn)
-  return replies, why, why_code
+  return ended(conn, pcall(fn, conn))
+end
+
+-- Watches keys on the server that has them: the slot may have moved.
+local function watch_keys(self, slot, keys)
+  for _ = 0, REDIRECTS_MAX do
+    local conn, text, code = connection(self, slot)
+    if not conn then
+      return nil, text, code
+    end
+    local watched
+    watched, text, code = conn:call("WATCH", unpack(keys))
+    if watched then
+      return conn
+    end
+    conn.link:close()
+    if not (self.route.is_cluster and text:find "^MOVED " and self.route:follow(text, conn.link.node)) then
+      return nil, text, code
+    end
+  end
+  return nil, "the keys are being moved between servers", "aborted"
 end
 
 --- Check and set: watches the keys, calls fn(conn), which reads and returns the commands, and executes them unless a
@@ -371,65 +483,133 @@ end
 ---@param keys string[]
 ---@param fn fun(conn: moonmilter.redis.Connection): table?
 function Client:watch(keys, fn)
-  return self:with(function(conn)
-    local watched, text, code = conn:call("WATCH", unpack(keys))
-    if not watched then
-      return nil, text, code
-    end
+  local conn, text, code = watch_keys(self, key_slot.of(tostring(keys[1])), keys)
+  if not conn then
+    return nil, text, code
+  end
+  return ended(conn, pcall(function()
     local commands = fn(conn)
     if not commands then
       return nil
     end
-    return exec(conn, commands, 2)
-  end)
+    local result, why, why_code = exec(conn, commands, 2)
+    return result, why, why_code == "moved" and "aborted" or why_code
+  end))
 end
 
-local function ended(conn, ok, ...)
-  if not ok then
-    conn.sock:close()
-    conn.is_closed = true
-    error((...), 0)
-  end
-  release(conn)
-  return ...
-end
-
---- One connection for as long as fn(conn) runs; returns what fn returns.
-function Client:with(fn)
-  local conn, text, code = connect(self, self.pool)
-  if not conn then
-    return nil, text, code
-  end
-  return ended(conn, pcall(fn, conn))
-end
+-- ---- scripts on the server ----
 
 local hashes = {} -- source -> SHA1, once a server has reported it
 
---- A Lua script on the server, sent once and then called by its hash: client:script(source, { keys }, { arguments }).
----@return any reply, string? text, string? code
-function Client:script(source, keys, arguments)
-  keys, arguments = keys or {}, arguments or {}
-  local function command(verb, what)
-    local words = { verb, what, #keys }
-    for _, list in ipairs { keys, arguments } do
-      for _, word in ipairs(list) do
-        words[#words + 1] = word
-      end
+local function script_command(verb, what, keys, arguments)
+  local words = { verb, what, #keys }
+  for _, list in ipairs { keys, arguments } do
+    for _, word in ipairs(list) do
+      words[#words + 1] = word
     end
-    return words
   end
+  return words
+end
+
+local function hash_of(self, source, slot)
   if not hashes[source] then
-    local hash, text, code = self:call("SCRIPT", "LOAD", source)
+    local replies, text, code = once(self, { { "SCRIPT", "LOAD", source } }, 3, slot)
+    local hash
+    if replies then
+      hash, text, code = resp.value(replies[1])
+    end
     if not hash then
       return nil, text, code
     end
     hashes[source] = hash
   end
-  local reply, text, code = self:call(unpack(command("EVALSHA", hashes[source])))
-  if code == "reply" and text:match "^NOSCRIPT" then -- the server was restarted
-    return self:call(unpack(command("EVAL", source)))
+  return hashes[source]
+end
+
+--- The same script for several keys or lists of keys, each by itself, in one round trip: { keys, arguments } each. The
+--- replies as of a pipeline.
+---@param source string
+---@param calls { [1]: (string|number)[], [2]: (string|number)[]? }[]
+---@return any[]?, string? text, string? code
+function Client:scripts(source, calls)
+  if #calls == 0 then
+    return {}
   end
-  return reply, text, code
+  local slot = self.route.is_cluster and calls[1][1][1] and key_slot.of(tostring(calls[1][1][1])) or nil
+  local hash, text, code = hash_of(self, source, slot)
+  if not hash then
+    return nil, text, code
+  end
+  local commands = {}
+  for i, call in ipairs(calls) do
+    commands[i] = script_command("EVALSHA", hash, call[1], call[2] or {})
+  end
+  local replies
+  replies, text, code = once(self, commands, 2)
+  local again, at = {}, {}
+  for i = 1, replies and #calls or 0 do
+    if resp.is_error(replies[i]) and replies[i].err:find "^NOSCRIPT" then -- a server was restarted, or is new
+      again[#again + 1] = script_command("EVAL", source, calls[i][1], calls[i][2] or {})
+      at[#at + 1] = i
+    end
+  end
+  if not again[1] then
+    return replies, text, code
+  end
+  local later, why, why_code = once(self, again, 2)
+  for i, number in ipairs(at) do
+    if later then
+      replies[number] = later[i]
+    else
+      replies[number] = resp.error(why, why_code)
+    end
+  end
+  return reached(replies, #calls)
+end
+
+--- A Lua script on the server, sent once and then called by its hash: client:script(source, { keys }, { arguments }).
+---@return any reply, string? text, string? code
+function Client:script(source, keys, arguments)
+  local replies, text, code = self:scripts(source, { { keys or {}, arguments } })
+  if not replies then
+    return nil, text, code
+  end
+  return resp.value(replies[1])
+end
+
+-- ---- channels ----
+
+local function subscribe(self, verb, channels)
+  for i, channel in ipairs(channels) do
+    if type(channel) ~= "string" then
+      error(("redis: %s: channel %d is a %s; give strings"):format(verb:lower(), i, type(channel)), 3)
+    end
+  end
+  if #channels == 0 then
+    error(("redis: %s: no channel; give one or more"):format(verb:lower()), 3)
+  end
+  local link, text, code = connect(self, nil, true)
+  if not link then
+    return nil, text, code
+  end
+  local opened
+  opened, text, code = subscription.open(link, verb, channels)
+  if not opened and self.route.doubt then
+    self.route:doubt(link.node, text, code)
+  end
+  return opened, text, code
+end
+
+--- Messages of channels, on a connection of its own: client:subscribe("lists", "alarms"):receive(30).
+---@return moonmilter.redis.Subscription?, string? text, string? code
+function Client:subscribe(...)
+  return subscribe(self, "SUBSCRIBE", { ... })
+end
+
+--- The same for all channels whose names match: client:psubscribe "lists.*".
+---@return moonmilter.redis.Subscription?, string? text, string? code
+function Client:psubscribe(...)
+  return subscribe(self, "PSUBSCRIBE", { ... })
 end
 
 -- ---- making a client ----
@@ -447,27 +627,49 @@ Client.__index = function(_, name)
   return method
 end
 
-local function check_options(options)
-  if type(options) ~= "table" then
-    error(("redis.new: options must be a table, { host = \"127.0.0.1\" }, not a %s"):format(type(options)), 3)
-  end
-  return options_of.check("redis.new", options, OPTIONS, 3)
+local function client_of(options, route)
+  return setmetatable({ options = options, route = route, name = route.name }, Client)
 end
 
---- A client. Does not connect yet: make it at a script's top level and use it in handlers. options: host, port, unix,
---- username, password, db, tls, timeout (1), connect_timeout (1), pool_size (16), queue_timeout (1), idle (60).
+local function one_server(node)
+  return { name = node.name, node_of = function() return node end }
+end
+
+--- A client for each server that has keys: of a cluster its masters, else the client itself.
+---@return moonmilter.Redis[]?, string? text, string? code
+function Client:masters()
+  if not self.route.is_cluster then
+    return { self }
+  end
+  local nodes, text, code = self.route:all()
+  if not nodes then
+    return nil, text, code
+  end
+  local clients = {}
+  for i, node in ipairs(nodes) do
+    clients[i] = client_of(self.options, one_server(node))
+  end
+  return clients
+end
+
+--- A client. Does not connect yet: make it at a script's top level and use it in handlers. options: host and port,
+--- unix, sentinels and master, or cluster; username, password, db, tls, timeout (1), connect_timeout (1), pool_size
+--- (2), queue_timeout (1), idle (60).
 ---@return moonmilter.Redis
 function redis.new(options)
-  local o = check_options(options or {})
-  local name = o.unix or ("%s:%d"):format(o.host, o.port)
-  local pool = { -- quoted, so that one user and password cannot look like another pair
-    name = ("redis %s %d %q %q %s"):format(name, o.db, o.username or "", o.password or "", tostring(o.tls or "")),
-    size = o.pool_size, queue_timeout = o.queue_timeout,
-  }
-  return setmetatable({ options = o, name = name, pool = pool, state = server_state(pool.name) }, Client)
+  local o = redis_options.check("redis.new", options or {}, 2)
+  if o.cluster then
+    return client_of(o, cluster.new(o))
+  elseif o.sentinels then
+    return client_of(o, sentinel.new(o))
+  end
+  return client_of(o, one_server(redis_node.new(o, o)))
 end
 
 --- Is this reply of a pipeline an error?
 redis.is_error = resp.is_error
+
+--- A reply of a pipeline as a single command returns it: an error is nil, text, code.
+redis.value = resp.value
 
 return redis

@@ -61,11 +61,14 @@ function world.redis(options)
   local function signal(name)
     os.execute(("kill -%s %s 2>/dev/null"):format(name, redis.pid))
   end
-  function redis.start()
+  -- more: further options; is_loading: does not wait until it answers
+  function redis.start(more, is_loading)
     redis.pid = run(("sh -c 'redis-server --port %d --bind 127.0.0.1 --unixsocket %s --save \"\" "
       .. "--appendonly no --dir %s --enable-debug-command yes %s </dev/null >%s/log 2>&1 & echo $!'"):format(port,
-      redis.unix, directory, options or "",
-      directory))
+      redis.unix, directory, (options or "") .. (more or ""), directory))
+    if is_loading then
+      return
+    end
     for _ = 1, 300 do
       if run(("redis-cli -p %d %s ping 2>/dev/null"):format(port, password)) == "PONG" then
         return

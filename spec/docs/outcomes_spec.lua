@@ -89,16 +89,33 @@ local SNIPPETS = {
     end, modules = { ["moonmilter.redis"] = [[
       local redis = require "host:moonmilter.redis"
       local function is_error(v) return type(v) == "table" and v.err ~= nil end
-      return { is_error = is_error, new = function()
+      local function value(v) if is_error(v) then return nil, v.err, "reply" end return v end
+      return { is_error = is_error, value = value, new = function()
         local client = {}
         function client:pipeline() return { "OK", "hello", { err = "ERR" } } end
         function client:transaction() return { "OK", "OK" } end
         function client:watch(_, fn) fn(client) return { "OK" } end
         function client:script() return 7 end
+        function client:scripts() return { 1, 2 } end
         function client:call() return "1" end
         function client:with(fn) return fn(client) end
         return client end } ]] } }, outcome = accepts },
     refused { redis = "refused" },
+  } },
+  { "redis", "partners changed", {
+    { options = { redis = function(command)
+      if command == "SMEMBERS" then return { "a.example", "b.example" } end
+      return nil, nil, "not of the test"
+    end }, act = function(mta)
+      mta:pass(6)
+      mta:publish("partners changed", "now")
+      mta:pass(1)
+      return mta:message()
+    end, outcome = "2 partners.*2 partners.*" .. accepts },
+    { options = { redis = "refused" }, act = function(mta)
+      mta:pass(10)
+      return mta:message()
+    end, outcome = "partners: redis: refused.*" .. accepts, complains = true },
   } },
   { "socket", "dict.example", {
     { options = socket_with "ok", outcome = accepts },

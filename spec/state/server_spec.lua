@@ -1,6 +1,8 @@
 -- Limits of several hosts on a real redis-server that is stopped, killed, restarted, full, or a replica.
 local fake_mta = require "spec.support.fake_mta"
 local inside = require "spec.async.run"
+local key_slot = require "moonmilter.net.key_slot"
+local redis_sets = require "spec.async.redis_sets"
 local world = require "spec.async.world"
 
 local redis
@@ -255,5 +257,135 @@ describe("a limit on a real Redis that fails", function()
       return show(passed, states["local"]) ]])
     redis.cli "config set requirepass secret"
     assert.equal("5|5|true|down|false|down", run(CHECK))
+  end)
+end)
+
+-- A script that takes from two limits and counts in a store until the test ends, and says what went wrong.
+local WORKLOAD = [[
+  local limit, store = require "moonmilter.limit", require "moonmilter.store"
+  local options = require "moonmilter.redis".new %s
+  local followed, follow = 0, options.route.follow
+  options.route.follow = function(...)
+    followed = followed + 1
+    return follow(...)
+  end
+  local exact = limit.new { name = "e", rate = "1000/d", shared = "hosts", redis = options, on_down = "tempfail" }
+  local soon = limit.new { name = "s", rate = "1000/d", shared = "hosts", redis = options, mode = "soon" }
+  local s = store.open("w", { engine = "redis", redis = options })
+  local counts, failures = {}, {}
+  local function note(text) failures[#failures + 1] = tostring(text) end
+  local function work(number)
+    for i = 1, ROUNDS do
+      local key = ("k%%d"):format((i * 7 + number) %% 50)
+      local ok, state = exact:take(key)
+      if not ok or state.state ~= "shared" then note(state.text) end
+      soon:take(key)
+      local sum, text = s:incr(key)
+      if sum then counts[key] = (counts[key] or 0) + 1 else note(text) end
+      milter.sleep(0.001)
+    end
+  end
+  local tasks = {}
+  for number = 1, 4 do tasks[number] = milter.spawn(work, number) end
+  for _, task in ipairs(tasks) do task:wait() end
+  local right, taken = 0, 0
+  for key, count in pairs(counts) do
+    right = right + (s:get(key) == count and 1 or 0)
+    local _, state = exact:peek(key)
+    taken = taken + (1000 - state.remaining)
+  end
+]]
+
+describe("limits and stores on a Redis Cluster", function()
+  local cluster
+  setup(function() cluster = redis_sets.cluster() end)
+  teardown(function() cluster.close() end)
+
+  it("cover many keys, walk over them and clear them", function()
+    assert.equal("500|500|100|400|true|false", inside.body({}, ([[
+      local s = require "moonmilter.store".open("n", { engine = "redis", redis = { cluster = %s } })
+      for i = 1, 500 do s:set((i %% 5 == 0 and "a" or "b") .. i, i) end
+      local all, count = {}, 0
+      for key, value in s:each() do all[key] = value end
+      for _ in pairs(all) do count = count + 1 end
+      local whole, a = s:count(), 0
+      for _ in s:each "a" do a = a + 1 end
+      s:clear "a"
+      return show(count, whole, a, s:count(), s:add("once", 1), s:add("once", 1))
+    ]]):format(cluster.addresses)))
+  end)
+
+  it("count each call exactly once while slots move between servers", function()
+    local slots, movers = { {}, {}, {} }, {}
+    for i = 0, 49 do
+      for _, prefix in ipairs { "limit:e", "limit:s", "store:w" } do
+        local slot = key_slot.of(("moonmilter:%s:k%d"):format(prefix, i))
+        table.insert(slots[cluster.of(slot)], slot)
+      end
+    end
+    for i = 1, 3 do movers[i] = cluster.move(slots[i], i, i % 3 + 1) end
+    local text = inside.body({}, (WORKLOAD:format(("{ cluster = %s, pool_size = 4 }"):format(cluster.addresses))
+      :gsub("ROUNDS", "800")) .. [[ return show(#failures, failures[1], right, taken, followed) ]])
+    for _, pid in ipairs(movers) do
+      cluster.wait(pid)
+    end
+    local failed, first, right, taken, followed = text:match "^(%d+)|(.-)|(%d+)|(%d+)|(%d+)"
+    assert.equal("0", failed, first)
+    assert.equal("50", right, text)
+    assert.equal("3200", taken, text)
+    assert.is_true(tonumber(followed) > 50, text)
+  end)
+
+  it("lose one server's part when that server dies, and go on with the others", function()
+    local dead = cluster.servers[3]
+    for _, node in ipairs(cluster.servers) do node.cli "config set cluster-require-full-coverage no" end
+    assert.equal("true|true|true|true", inside.body({}, ([[
+      local limit = require "moonmilter.limit"
+      local l = limit.new { name = "d", rate = "1000/h", shared = "hosts", redis = { cluster = %s, timeout = 0.4 } }
+      local key_slot = require "moonmilter.net.key_slot"
+      local dead, alive -- keys of the server that dies, and of another
+      for i = 1, 1000 do
+        local slot = key_slot.of("moonmilter:limit:d:k" .. i)
+        if slot > 14000 then dead = "k" .. i elseif slot > 6000 and slot < 10000 then alive = "k" .. i end
+      end
+      local before = select(2, l:take(dead)).state == "shared"
+      require "moonmilter.process".run { argv = { "/bin/kill", "-KILL", "%s" } }
+      local first = select(2, l:take(dead)).state == "local"
+      local states, begun = {}, milter.now()
+      for _ = 1, 50 do
+        states[select(2, l:take(dead)).state .. select(2, l:take(alive)).state] = true
+      end
+      return show(before, first, next(states) == "localshared" and next(states, "localshared") == nil,
+        milter.now() - begun < 1)
+    ]]):format(cluster.addresses, dead.pid)))
+  end)
+end)
+
+describe("limits and stores on a Sentinel set", function()
+  it("go on after a failover, and lose nothing but what failed", function()
+    local set = redis_sets.sentinels()
+    finally(function() set.close() end)
+    local options = ('{ sentinels = %s, master = "mymaster", timeout = 0.5, connect_timeout = 0.5 }'):format(
+      set.addresses)
+    local text = inside.body({}, ([[
+      local l = require "moonmilter.limit".new { name = "f", rate = "100000/h", shared = "hosts", redis = %s }
+      local states = {}
+      local function takes(count)
+        for _ = 1, count do
+          local ok, state = l:take "k"
+          states[(ok and "passed " or "refused ") .. state.state] = true
+          milter.sleep(0.005)
+        end
+        return select(2, l:take "k").state
+      end
+      local first = takes(20)
+      require "moonmilter.process".run { argv = { "/bin/kill", "-KILL", "%s" } }
+      local second = takes(20)
+      local begun = milter.now()
+      repeat milter.sleep(0.1) until takes(1) == "shared" or milter.now() - begun > 15
+      return show(first, second, takes(1), states["refused local"], states["refused shared"])
+    ]]):format(options, set.servers[1].pid))
+    assert.equal("shared|local|shared|nil|nil", text)
+    assert.equal(set.servers[2], set.master())
   end)
 end)

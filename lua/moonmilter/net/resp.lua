@@ -17,6 +17,20 @@ function resp.is_error(value)
   return getmetatable(value) == error_meta
 end
 
+--- An error in the place of a reply. code: "reply" (the server's), or why there is none.
+function resp.error(text, code)
+  return setmetatable({ err = text, code = code }, error_meta)
+end
+
+--- A reply as a command returns it: an error is nil, its text and its code.
+---@return any value, string? text, string? code
+function resp.value(reply)
+  if resp.is_error(reply) then
+    return nil, reply.err, reply.code
+  end
+  return reply
+end
+
 local function argument(value, level)
   local kind = type(value)
   if kind == "string" then
@@ -147,7 +161,7 @@ function read(reader, depth, budget)
   elseif kind == "*" then
     return read_array(reader, length_of(rest), depth or 0, budget)
   elseif kind == "-" then
-    return true, setmetatable({ err = rest }, error_meta)
+    return true, resp.error(rest, "reply")
   end
   return broken(("%q"):format(line:sub(1, 40)))
 end

@@ -181,21 +181,9 @@ end
 
 -- ---- all keys ----
 
--- Calls each(names), lists of names on the server, until all have come or it returns true. Names may come twice.
+-- Lists of names on the server, one for each call. Names may come twice.
 local function scan(server, prefix)
-  local pattern = prefix:gsub("[%*%?%[%]\\^-]", "\\%0") .. "*"
-  local cursor
-  return function()
-    if cursor == "0" then
-      return nil
-    end
-    local reply, text, code = server:use("call", "SCAN", cursor or "0", "MATCH", pattern, "COUNT", SLICE)
-    if not reply then
-      return nil, text, code
-    end
-    cursor = tostring(reply[1])
-    return reply[2]
-  end
+  return server:scan(prefix:gsub("[%*%?%[%]\\^-]", "\\%0") .. "*", SLICE)
 end
 
 -- The keys of a slice that have a value, with values and lives.
@@ -264,7 +252,7 @@ function remote.clear(server, prefix)
   while names do
     local done, why, reason = true, nil, nil
     if names[1] then
-      done, why, reason = server:use("call", "UNLINK", unpack(names))
+      done, why, reason = server:unlink(names)
     end
     if not done then
       return nil, why, reason

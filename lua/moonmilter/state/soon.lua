@@ -102,7 +102,7 @@ end
 --- Takes count units, or none; 0: only looks. Does not wait.
 ---@return boolean ok, moonmilter.limit.State state
 function Soon:take(key, count)
-  local why = self.server:trouble()
+  local why = self.server:trouble(self.prefix .. key)
   if why then
     return self.share:decide(key, count, why, "down")
   end

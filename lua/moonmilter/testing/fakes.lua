@@ -93,7 +93,7 @@ local function read_source(name)
 end
 
 function fakes.new(options)
-  local self = setmetatable({ worlds = {}, asked = {}, sources = {} }, Fakes)
+  local self = setmetatable({ worlds = {}, asked = {}, sources = {}, published = {} }, Fakes)
   for kind, module in pairs(KINDS) do
     local world = options[kind]
     if world ~= "real" then
@@ -131,6 +131,8 @@ function Fakes:answer(kind, ...)
   if kind == "redis" and ... == "keys of the test" then
     return type(world) == "string" and value.write(true, nil, "redis: " .. world, world)
       or value.write(true, type(world) == "table" and world or {})
+  elseif kind == "redis" and ... == "messages of the test" then
+    return value.write(true, { unpack(self.published, select(2, ...) + 1) })
   elseif kind == "http" and ... == "addresses of the test" then
     return value.write(true, addresses_of(self.worlds.dns, (select(2, ...))))
   end

@@ -641,6 +641,11 @@ function MTA:asked(kind)
   return self.owner.fakes.asked[kind] or blame.raise(("asked: there is no fake %q"):format(tostring(kind)))
 end
 
+--- Sends a message to a channel of the fake Redis, for scripts that subscribe to it.
+function MTA:publish(channel, message)
+  table.insert(self.owner.fakes.published, { tostring(channel), tostring(message) })
+end
+
 --- Lets time pass for handlers and tasks that wait. On a virtual clock that takes no time.
 function MTA:pass(seconds)
   self.owner:pass(seconds)

@@ -1,6 +1,7 @@
--- moonmilter.redis as a test sees it: one database in memory with the commands that filters use, and scripts that use
--- them. Keys expire by the host's clock. Every command is reported to the test; when the test gave a function, the
--- function answers.
+-- moonmilter.redis as a test sees it: one database in memory with the commands that filters use, scripts that use them,
+-- and channels. Keys expire by the host's clock. Every command is reported to the test; when the test gave a function,
+-- the function answers. Options are checked as by the real one, and with `cluster` the keys of a command must be in one
+-- slot.
 local ask_test, wait = ...
 local milter = require "moonmilter"
 
@@ -202,6 +203,129 @@ function commands.SCARD(key)
   return n
 end
 
+function commands.SMEMBERS(key)
+  local list = {}
+  for member in pairs(get(key) or {}) do
+    list[#list + 1] = member
+  end
+  return list
+end
+
+-- ---- streams and channels ----
+
+local POLL = 0.1 -- seconds of the host's clock between two looks
+
+-- "12-3" -> 12 and 3, "12" -> 12 and 0
+local function parts_of(id)
+  local dash = id:find("-", 1, true) or #id + 1
+  return tonumber(id:sub(1, dash - 1)) or 0, tonumber(id:sub(dash + 1)) or 0
+end
+
+local function is_after(entry, id)
+  local ms, number = parts_of(id)
+  local own_ms, own_number = parts_of(entry[1])
+  return own_ms > ms or own_ms == ms and own_number > number
+end
+
+function commands.XADD(key, id, ...)
+  local stream = table_at(key)
+  if id ~= "*" then
+    return nil, "ERR the fake makes the ids of entries; give *", "reply"
+  end
+  id = ("%d-%d"):format(milter.now() * 1000, #stream)
+  stream[#stream + 1] = { id, { ... } }
+  return id
+end
+
+function commands.XLEN(key) return #(get(key) or {}) end
+
+-- Of each stream the entries after its id; nil: there are none.
+local function new_entries(names, ids, count)
+  local reply = {}
+  for i, name in ipairs(names) do
+    local found = {}
+    for _, entry in ipairs(get(name) or {}) do
+      if is_after(entry, ids[i]) and #found < count then
+        found[#found + 1] = entry
+      end
+    end
+    if found[1] then
+      reply[#reply + 1] = { name, found }
+    end
+  end
+  return reply[1] and reply
+end
+
+function commands.XREAD(...)
+  local words, count, ends, at = { ... }, math.huge, nil, 1
+  while words[at] and words[at]:upper() ~= "STREAMS" do
+    local option, value = words[at]:upper(), tonumber(words[at + 1])
+    count = option == "COUNT" and value or count
+    ends = option == "BLOCK" and (value == 0 and math.huge or milter.now() + value / 1000) or ends
+    at = at + 2
+  end
+  local names, ids, half = {}, {}, (#words - at) / 2
+  for i = 1, half do
+    local stream = get(words[at + i]) or {}
+    names[i], ids[i] = words[at + i], words[at + half + i]
+    ids[i] = ids[i] == "$" and (stream[1] and stream[#stream][1] or "0-0") or ids[i]
+  end
+  local reply = new_entries(names, ids, count)
+  while not reply and ends and milter.now() < ends do
+    milter.sleep(math.min(POLL, ends - milter.now()))
+    reply = new_entries(names, ids, count)
+  end
+  return reply
+end
+
+local subscriptions = {} -- those that are open
+local from_test = 0 -- messages of mta:publish that have come
+
+local function deliver(channel, message)
+  local count = 0
+  for one in pairs(subscriptions) do
+    for _, name in ipairs(one.names) do
+      if one.is_pattern and matches(channel, name) or name == channel then
+        one.messages[#one.messages + 1] = { channel, message, one.is_pattern and name or nil }
+        count = count + 1
+      end
+    end
+  end
+  return count
+end
+
+commands.PUBLISH = deliver
+
+local function deliver_of_test()
+  for _, message in ipairs((ask_test("redis", "messages of the test", from_test))) do
+    from_test = from_test + 1
+    deliver(message[1], message[2])
+  end
+end
+
+local Subscription = {}
+Subscription.__index = Subscription
+
+function Subscription:receive(seconds)
+  local ends = seconds and milter.now() + seconds or math.huge
+  while subscriptions[self] do
+    deliver_of_test()
+    local message = self.messages[self.at]
+    if message then
+      self.at = self.at + 1
+      return message[1], message[2], message[3]
+    elseif milter.now() >= ends then
+      return nil, ("redis: no message within %g s"):format(seconds), "timeout"
+    end
+    milter.sleep(math.min(POLL, ends - milter.now()))
+  end
+  return nil, "closed", "closed"
+end
+
+function Subscription:close()
+  subscriptions[self] = nil
+end
+
 -- ---- scripts ----
 
 local ERROR = {}
@@ -319,14 +443,23 @@ end
 
 -- ---- commands of filters ----
 
-local function command(name, ...)
-  name = tostring(name):upper()
+-- A test whose Redis fails as a whole has no keys.
+local function begin()
   if keys == nil then
     local first, text, code = ask_test("redis", "keys of the test")
     if first == nil then
       return nil, text, code
     end
     keys = first
+  end
+  return true
+end
+
+local function command(name, ...)
+  name = tostring(name):upper()
+  local begun, why, why_code = begin()
+  if not begun then
+    return nil, why, why_code
   end
   local words = { ... }
   for i = 1, select("#", ...) do
@@ -345,22 +478,67 @@ ERROR.UNKNOWN = "not of the test"
 
 local Client = {}
 
-function Client.call(_, ...)
+-- In a cluster a server refuses keys of several slots; so do commands whose further words are keys, and scripts.
+local SEVERAL = { DEL = 1, UNLINK = 1, EXISTS = 1, MGET = 1, MSET = 2, TOUCH = 1 }
+
+local function crosses(self, words)
+  local key_slot = self.is_cluster and require "moonmilter.net.key_slot"
+  local verb = tostring(words[1]):upper()
+  local first, last, step = 2, #words, SEVERAL[verb]
+  if verb == "EVAL" or verb == "EVALSHA" then
+    first, last, step = 4, 3 + (tonumber(words[3]) or 0), 1
+  end
+  for i = first, self.is_cluster and step and last or 0, step or 1 do
+    if key_slot.of(tostring(words[i])) ~= key_slot.of(tostring(words[first])) then
+      return true
+    end
+  end
+end
+
+local function call_on(self, ...)
+  if crosses(self, { ... }) then
+    return nil, "CROSSSLOT Keys in request don't hash to the same slot", "reply"
+  end
   return command(...)
 end
 
-function Client.pipeline(_, list)
+function Client:call(...)
+  return call_on(self, ...)
+end
+
+function Client:pipeline(list)
   local replies = {}
   for i, words in ipairs(list) do
-    local reply, text, code = command(unpack(words))
+    local reply, text, code = call_on(self, unpack(words))
     if code and code ~= "reply" then
       return nil, text, code
     end
-    replies[i] = code and { err = text } or reply == nil and false or reply
+    if code then
+      reply = { err = text, code = code }
+    end
+    replies[i] = reply
   end
   return replies
 end
 Client.transaction = Client.pipeline
+
+--- As of a pipeline; the test sees an EVAL for each.
+function Client:scripts(source, calls)
+  local evals = {}
+  for i, call in ipairs(calls) do
+    evals[i] = { "EVAL", source, #call[1] }
+    for _, list in ipairs { call[1], call[2] or {} } do
+      for _, word in ipairs(list) do
+        table.insert(evals[i], word)
+      end
+    end
+  end
+  return self:pipeline(evals)
+end
+
+function Client:masters()
+  return { self }
+end
 
 function Client:with(fn)
   return fn(self)
@@ -374,30 +552,58 @@ function Client:watch(_, fn)
 end
 
 --- The test sees EVAL, the source, the number of keys, keys and arguments.
-function Client.script(_, source, names, arguments)
+function Client:script(source, names, arguments)
   names = names or {}
   local words = list_of(names, 1, #names)
   for _, word in ipairs(arguments or {}) do
     words[#words + 1] = word
   end
-  return command("EVAL", source, #names, unpack(words))
+  return call_on(self, "EVAL", source, #names, unpack(words))
 end
+
+local function subscribe(is_pattern, ...)
+  local _, text, code = begin()
+  if not code then
+    _, text, code = wait("redis", 1, ask_test("redis", is_pattern and "PSUBSCRIBE" or "SUBSCRIBE", ...))
+  end
+  if code and code ~= ERROR.UNKNOWN then
+    return nil, text, code
+  end
+  local one = setmetatable({ names = { ... }, is_pattern = is_pattern, messages = {}, at = 1 }, Subscription)
+  deliver_of_test() -- what was published before is not for it
+  subscriptions[one] = true
+  milter.at_end(function()
+    one:close()
+  end)
+  return one
+end
+
+function Client.subscribe(_, ...) return subscribe(false, ...) end
+function Client.psubscribe(_, ...) return subscribe(true, ...) end
 
 local class = {
   __index = function(_, name)
-    return Client[name] or function(_, ...)
-      return command(name, ...)
+    return Client[name] or function(self, ...)
+      return call_on(self, name, ...)
     end
   end,
 }
 
---- A client; its options are ignored.
-function redis.new()
-  return setmetatable({}, class)
+--- A client. Its options are checked, and of them only `cluster` matters.
+function redis.new(options)
+  local checked = options and require("moonmilter.net.redis_options").check("redis.new", options, 2)
+  return setmetatable({ is_cluster = checked and checked.cluster ~= nil or false }, class)
 end
 
 function redis.is_error(reply)
   return type(reply) == "table" and reply.err ~= nil
+end
+
+function redis.value(reply)
+  if redis.is_error(reply) then
+    return nil, reply.err, "reply"
+  end
+  return reply
 end
 
 return redis
