@@ -59,6 +59,8 @@ static const struct mm_config_key keys[] = {
 	  "The filters: Lua files, and directories whose *.lua run in the order of their names" },
 	{ "settings",          MM_CONFIG_SETTINGS,    MILTER(settings), ANY, NONE,
 	  "Your own values; scripts read them as host.settings" },
+	{ "redis",             MM_CONFIG_SETTINGS,    MILTER(redis), ANY, NONE,
+	  "The Redis that hosts share, as for redis.new: of stores and limits, and of redis.new() without options" },
 	{ "on_error",          MM_CONFIG_WORD,        MILTER(on_error), ONE_OF(error_words), TEXT("tempfail"),
 	  "What the message gets when a script fails; accept lets unfiltered mail pass" },
 	{ "over",              MM_CONFIG_WORD,        MILTER(over), ONE_OF(over_words), TEXT("reject"),

@@ -38,6 +38,7 @@ struct mm_config_milter {
 	bool                      lockstep;
 	struct mm_config_networks allow;        /* empty: every client that can connect */
 	struct mm_value           settings;     /* a table, or nil when there are none */
+	struct mm_value           redis;        /* the same; Lua checks what is in it */
 };
 
 enum mm_config_log_format { MM_CONFIG_LOG_TEXT, MM_CONFIG_LOG_JSON };

@@ -46,6 +46,7 @@ static bool options_of(struct mm_host *h, const struct mm_config *c, unsigned i,
 		.paths = paths,
 		.modules = h->options.modules,
 		.host_settings = &m->settings,
+		.redis = &m->redis,
 	};
 	return true;
 }

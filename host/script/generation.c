@@ -87,7 +87,7 @@ struct mm_generation *mm_generation_new(const struct mm_generation_options *o, s
 	g->field_factory = g->feed_kept_body = g->close_file = g->registry_copy = MM_NO_REF;
 	g->begin_identity = g->make_seals = MM_NO_REF;
 	bool is_made = mm_script_files_find(&list, o->paths, why) && mm_load_prepare(g, &list, why)
-		&& mm_state_open(g, &list, o->modules, o->host_settings, why);
+		&& mm_state_open(g, &list, o->modules, o->host_settings, o->redis, why);
 	mm_script_files_free(&list);
 	if (!is_made) {
 		free_generation(g);

@@ -17,6 +17,7 @@ struct mm_generation_options {
 	const struct mm_module        *modules; /* ended by name NULL; may be NULL; borrowed for the call */
 	const struct mm_value         *host_settings;   /* scripts read them as host.settings; NULL: an empty table;
 	                                                 * borrowed for the call */
+	const struct mm_value         *redis;   /* options of redis.new() without options; NULL, nil: none */
 };
 
 /* A state with nothing loaded; the caller holds its one reference. NULL: why names the path that is wrong, or

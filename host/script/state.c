@@ -75,6 +75,8 @@ static int open_core(lua_State *L)
 	mm_bind_key_file(L);
 	lua_pushliteral(L, MM_VERSION);
 	lua_setfield(L, -2, "version");
+	lua_pushvalue(L, lua_upvalueindex(1));  /* of the configuration, or nil */
+	lua_setfield(L, -2, "redis");
 	/* the words allowed in options.needs */
 	add_word_set(L, "needs", mm_actions_text(~0u, words, sizeof words));
 	add_word_set(L, "needs", mm_steps_text(~0u, words, sizeof words));
@@ -255,12 +257,16 @@ static void make_host_object(lua_State *L, struct mm_generation *g, const struct
 }
 
 /* The host's own modules after ours, so that they may replace them. */
-static void preload_modules(lua_State *L, const struct mm_module *modules)
+static void preload_modules(lua_State *L, const struct mm_module *modules, const struct mm_value *redis)
 {
 	lua_getglobal(L, "package");
 	lua_getfield(L, -1, "preload");
 	preload_sources(L);
-	lua_pushcfunction(L, open_core);
+	if (redis != NULL && redis->kind == MM_VALUE_TABLE)
+		mm_push_settings(L, redis);
+	else
+		lua_pushnil(L);
+	lua_pushcclosure(L, open_core, 1);
 	lua_setfield(L, -2, "moonmilter.core");
 	lua_pushcfunction(L, luaopen_moonmilter_codec);
 	lua_setfield(L, -2, "moonmilter.codec");
@@ -387,7 +393,7 @@ struct making {
 	struct mm_generation          *generation;
 	const struct mm_script_files  *paths;
 	const struct mm_module        *modules;
-	const struct mm_value         *settings;
+	const struct mm_value         *settings, *redis;
 };
 
 /* Protected: everything here may raise. */
@@ -410,7 +416,7 @@ static int make_state(lua_State *L)
 	mm_task_keep_words(L, g);
 
 	set_search_path(L, m->paths, g->settings.omits_home);
-	preload_modules(L, m->modules);
+	preload_modules(L, m->modules, m->redis);
 	make_ctx_class(L, g);
 	make_host_object(L, g, m->settings);
 	push_of_module(L, "moonmilter.runtime.entry", "by");
@@ -475,14 +481,14 @@ static int panic(lua_State *L)
 }
 
 bool mm_state_open(struct mm_generation *g, const struct mm_script_files *paths, const struct mm_module *modules,
-	const struct mm_value *settings, struct mm_fault *why)
+	const struct mm_value *settings, const struct mm_value *redis, struct mm_fault *why)
 {
 	g->L = new_state();
 	if (g->L == NULL)
 		return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for a Lua state");
 	mm_memory_watch(g);
 	lua_atpanic(g->L, panic);
-	struct making m = { g, paths, modules, settings };
+	struct making m = { g, paths, modules, settings, redis };
 	if (mm_protected(g->L, make_state, &m) == 0) {
 		mm_vault_fix(g);
 		begin_hunt(g->L);

@@ -11,9 +11,9 @@
 
 /* Makes g->L and what the generation keeps in its vault. Everything is borrowed for the call: the files determine
  * where modules are searched, modules (ended by name NULL) may be NULL, settings become host.settings (NULL: an empty
- * table). False: the caller closes the state. */
+ * table), redis core.redis (NULL or nil: nothing). False: the caller closes the state. */
 bool mm_state_open(struct mm_generation *, const struct mm_script_files *, const struct mm_module *modules,
-	const struct mm_value *settings, struct mm_fault *why);
+	const struct mm_value *settings, const struct mm_value *redis, struct mm_fault *why);
 /* Runs finalizers. A NULL state is fine. */
 void mm_state_close(struct mm_generation *);
 

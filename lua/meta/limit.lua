@@ -12,7 +12,7 @@ local limit = {}
 ---@field burst number?     units that may pass at once; default: the number in rate
 ---@field shared "host"|"hosts"|nil  default "host"
 ---@field mode "exact"|"soon"|nil  for "hosts"; default "exact". "soon": no message waits, and some too many may pass
----@field redis moonmilter.redis.Options|moonmilter.Redis|nil  for "hosts"; default: a server at 127.0.0.1
+---@field redis moonmilter.redis.Options|moonmilter.Redis|nil  for "hosts"; default: redis of moonmilter.conf
 ---@field hosts integer?    how many there are, default 1: a host's part while the server is down
 ---@field on_down "local"|"open"|"tempfail"|nil  what take() answers when it cannot know; default "open", for "hosts"
 ---"local": by the host's own count

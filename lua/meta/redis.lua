@@ -172,7 +172,7 @@ function Connection:pipeline(commands) end
 
 --- A client. Does not connect yet and does not wait: make it at a script's top level. Raises at the caller's line when
 --- an option is unknown or of another type.
----@param options moonmilter.redis.Options?
+---@param options moonmilter.redis.Options?  default: those of `redis` in moonmilter.conf, or a server at 127.0.0.1
 ---@return moonmilter.Redis
 function redis.new(options) end
 

@@ -19,7 +19,7 @@ local store = {}
 ---@field max integer?       bytes, 65536 to 2^40; default 64 MiB
 ---@field when_full "refuse"|"evict"|nil  default "refuse"
 ---@field engine "memory"|"redis"|nil     default "memory"; "redis" has no durable, max and when_full
----@field redis moonmilter.redis.Options|moonmilter.Redis|nil  for "redis"; default: a server at 127.0.0.1
+---@field redis moonmilter.redis.Options|moonmilter.Redis|nil  for "redis"; default: redis of moonmilter.conf
 
 --- A string, a number, a boolean, or a table of those, up to 1 MiB and 16 levels.
 ---@alias moonmilter.store.Value string|number|boolean|table

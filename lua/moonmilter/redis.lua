@@ -652,18 +652,27 @@ function Client:masters()
   return clients
 end
 
---- A client. Does not connect yet: make it at a script's top level and use it in handlers. options: host and port,
---- unix, sentinels and master, or cluster; username, password, db, tls, timeout (1), connect_timeout (1), pool_size
---- (2), queue_timeout (1), idle (60).
----@return moonmilter.Redis
-function redis.new(options)
-  local o = redis_options.check("redis.new", options or {}, 2)
+local function make(o)
   if o.cluster then
     return client_of(o, cluster.new(o))
   elseif o.sentinels then
     return client_of(o, sentinel.new(o))
   end
   return client_of(o, one_server(redis_node.new(o, o)))
+end
+
+local of_configuration -- the client of `redis` in moonmilter.conf, one for all scripts
+
+--- A client. Does not connect yet: make it at a script's top level and use it in handlers. options: host and port,
+--- unix, sentinels and master, or cluster; username, password, db, tls, timeout (1), connect_timeout (1), pool_size
+--- (2), queue_timeout (1), idle (60). Without options: those of `redis` in moonmilter.conf, or 127.0.0.1.
+---@return moonmilter.Redis
+function redis.new(options)
+  if options ~= nil then
+    return make(redis_options.check("redis.new", options, 2))
+  end
+  of_configuration = of_configuration or make(redis_options.check("redis", core.redis or {}, 2))
+  return of_configuration
 end
 
 --- Is this reply of a pipeline an error?

@@ -8,6 +8,7 @@ local luasec = require "moonmilter.net.luasec"
 local luasocket = require "moonmilter.net.luasocket"
 local modules = require "moonmilter.runtime.modules"
 local plan = require "moonmilter.runtime.plan"
+local redis_options = require "moonmilter.net.redis_options"
 local script = require "moonmilter.runtime.script"
 local settings = require "moonmilter.runtime.settings"
 
@@ -53,11 +54,20 @@ local function note_modules()
   return strings, methods
 end
 
+-- Before any script asks for it, so that a mistake is found when it is made.
+local function check_configuration()
+  local ok, text = pcall(redis_options.check, "moonmilter.conf: redis", core.redis or {}, 2)
+  if not ok then
+    error((tostring(text):gsub("^[^:]+:%d+: ", "")), 0)
+  end
+end
+
 --- Loads everything; raises an error with file and line when anything is wrong.
 ---@param paths string[]
 ---@param host table  what on_load gets and ctx.host is
 function loader.load(paths, host)
   install()
+  check_configuration()
   host.require_settings = settings.require_settings
   local module_strings, module_methods = note_modules()
   local scripts = {}
