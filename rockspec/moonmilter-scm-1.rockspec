@@ -6,7 +6,7 @@ version = "scm-1"
 source = { url = "git+file://." }
 
 description = {
-  summary = "Mail as data: addresses, header fields, MIME, Authentication-Results, scanning",
+  summary = "Mail as data: addresses, header fields, MIME, Authentication-Results, SPF, scanning",
   detailed = [[
 The mail modules of moonmilter, for use outside the host: plain LuaJIT, LPeg and two C modules (glibc's iconv, libidn2,
 libcrypto).
@@ -54,6 +54,10 @@ build = {
     ["moonmilter.identity.signed"] = "lua/moonmilter/identity/signed.lua",
     ["moonmilter.identity.taglist"] = "lua/moonmilter/identity/taglist.lua",
     ["moonmilter.identity.tree"] = "lua/moonmilter/identity/tree.lua",
+    ["moonmilter.identity.dns_name"] = "lua/moonmilter/identity/dns_name.lua",
+    ["moonmilter.identity.ip"] = "lua/moonmilter/identity/ip.lua",
+    ["moonmilter.identity.spf_macro"] = "lua/moonmilter/identity/spf_macro.lua",
+    ["moonmilter.identity.spf_record"] = "lua/moonmilter/identity/spf_record.lua",
     ["moonmilter.mail.bound"] = "lua/moonmilter/mail/bound.lua",
     ["moonmilter.mail.addrspec"] = "lua/moonmilter/mail/addrspec.lua",
     ["moonmilter.mail.block"] = "lua/moonmilter/mail/block.lua",
@@ -74,6 +78,7 @@ build = {
     ["moonmilter.mail.word"] = "lua/moonmilter/mail/word.lua",
     ["moonmilter.mail.transfer"] = "lua/moonmilter/mail/transfer.lua",
     ["moonmilter.mime"] = "lua/moonmilter/mime.lua",
+    ["moonmilter.net.ascii_name"] = "lua/moonmilter/net/ascii_name.lua",
     ["moonmilter.scan"] = "lua/moonmilter/scan.lua",
     ["moonmilter.seal"] = {
       sources = {
@@ -84,5 +89,6 @@ build = {
       incdirs = { "host", "$(CRYPTO_INCDIR)" },
       libdirs = { "$(CRYPTO_LIBDIR)" },
     },
+    ["moonmilter.spf"] = "lua/moonmilter/spf.lua",
   },
 }

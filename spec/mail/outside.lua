@@ -95,6 +95,9 @@ local silent = {
   "identity.signature.time_fault identity.signature.is_within identity.signed.header identity.signed_SignedHeader:*",
   -- tokens that mail.token has made; the row of address.list reads them
   "mail.addrspec.*",
+  -- an address that was read, and a session, whose facts spf.check reads
+  "identity.ip.unmapped identity.ip.is_within identity.ip.format identity.ip.dotted identity.ip.reverse_name",
+  "spf.mailfrom spf.helo",
   -- parts that mime has found
   "mail.displayed.*",
   -- networks that a script names
@@ -120,6 +123,11 @@ end
 -- ---- the rows ----
 
 local address = require "moonmilter.address"
+local dns_name = require "moonmilter.identity.dns_name"
+local ip = require "moonmilter.identity.ip"
+local spf = require "moonmilter.spf"
+local spf_macro = require "moonmilter.identity.spf_macro"
+local spf_record = require "moonmilter.identity.spf_record"
 local authres = require "moonmilter.authres"
 local body = require "moonmilter.body"
 local bound = require "moonmilter.mail.bound"
@@ -390,6 +398,27 @@ local rows = {
     end
   end, "", "+", "*9999\r\n", "$9\r\n" },
   ["net.resp.encode"] = { function(text) resp.encode({ "SET", text, text }, {}, 1) end },
+  ["identity.dns_name.of"] = { function(text) dns_name.of(text) end, "", "a.", "\195\188" },
+  ["identity.dns_name.answered"] = { function(text) dns_name.answered(text) end, "", "\\0" },
+  ["identity.ip.parse"] = { function(text) ip.parse(text) end, "", "::", "1." },
+  ["identity.spf_macro.parse"] = { function(text)
+    spf_macro.parse(text, "domain")
+    local list = spf_macro.parse(text, "text")
+    if list then
+      spf_macro.name(list, function() return text end)
+      spf_macro.text(list, function() return "a.b" end, 1e9)
+    end
+  end, "", "%{", "%{d1", "%{dr.", "%{l}" },
+  ["identity.spf_record.parse"] = { function(text) spf_record.parse("v=spf1 " .. text) end, "", "a:", "a/", "a:%{",
+    "x=", "ip6:::", "ip4:1." },
+  ["spf.check"] = { function(text)
+    spf.check { ip = "192.0.2.1", sender = text .. "@example.org", helo = text, dns = function(_, type)
+      return type == "txt" and { "v=spf1 " .. text, text } or type == "mx" and { { host = text } } or { text }
+    end }
+    spf.check { ip = "192.0.2.1", sender = text, helo = text, dns = function(_, type)
+      return type == "txt" and { "v=spf1 exists:%{lr-+}.%{h}.a ptr mx -all exp=%{s}%{L}%{p}.b" } or { text }
+    end }
+  end, "", "a:", "exists:%{l}", "%{" },
   ["scan.new"] = { function(text) scan.new { text } end },
   ["scan Scanner:find_all"] = { function(text) scanner:find_all(text) end },
   ["json.decode"] = { function(text) json.decode(text, { max_bytes = 1e9 }) end, "", "[", "\"", "{\"a\":", "[1",
@@ -467,6 +496,9 @@ local rows = {
 
 -- Functions that another row runs: a name of ours, or a method that a row of its module calls.
 local runs = {
+  ["identity.dns_name.domain"] = "spf.check", ["identity.dns_name.spell"] = "spf.check",
+  ["identity.spf_macro.name"] = "identity.spf_macro.parse", ["identity.spf_macro.text"] = "identity.spf_macro.parse",
+  ["identity.spf_record.is_spf"] = "spf.check",
   ["codec.to_utf8"] = "charset.to_utf8", ["codec.converter"] = "charset.converter",
   ["mail.declared.part"] = "mime Walker:header", ["mail.readings.of"] = "header.params",
   ["mime.walker"] = "mime Walker:body", ["dkim Verifier:feed"] = "seal.body",

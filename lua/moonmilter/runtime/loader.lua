@@ -29,6 +29,7 @@ end
 -- What modules of our own read of a ctx that a script gives them: as if the script mentioned it.
 local FACTS_OF = {
   ["moonmilter.greylist"] = { "client", "sender" },
+  ["moonmilter.spf"] = { "client", "helo", "sender" },
   [plan.IDENTITY] = { "client", "helo", "sender", "headers" },
 }
 
