@@ -1,5 +1,7 @@
 #include "state/file.h"
 
+#include "state/pages.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -38,25 +40,16 @@ int mm_file_open(MDB_env **env, const char *path, size_t map_size, unsigned flag
 
 /* ---- in a process of its own ---- */
 
-/* A value that cannot be read crashes here, not in a worker. */
-static int touch(const MDB_val *v)
-{
-	const volatile char *bytes = v->mv_data;
-	for (size_t i = 0; i < v->mv_size; i += 512)
-		(void)bytes[i];
-	return 0;
-}
-
-/* to: NULL to read only. An order that is wrong is an error, so that damaged pages cannot lead in circles. */
+/* An order that is wrong is an error, so that damaged pages cannot lead in circles. */
 static int read_records(MDB_txn *from, MDB_txn *to)
 {
-	MDB_dbi had, has = 0;
+	MDB_dbi had, has;
 	MDB_cursor *c;
 	MDB_val k, v, before = { 0, NULL };
 	int error = mdb_dbi_open(from, "records", 0, &had);
 	if (error == MDB_NOTFOUND)
 		return 0;
-	if (error == 0 && to != NULL)
+	if (error == 0)
 		error = mdb_dbi_open(to, "records", MDB_CREATE, &has);
 	if (error == 0)
 		error = mdb_cursor_open(from, had, &c);
@@ -66,7 +59,7 @@ static int read_records(MDB_txn *from, MDB_txn *to)
 		bool is_next = k.mv_size > 0 && k.mv_size <= KEY_MAX
 			&& (before.mv_size == 0 || mdb_cmp(from, had, &before, &k) < 0);
 		before = k;
-		error = !is_next ? MDB_CORRUPTED : to != NULL ? mdb_put(to, has, &k, &v, MDB_APPEND) : touch(&v);
+		error = !is_next ? MDB_CORRUPTED : mdb_put(to, has, &k, &v, MDB_APPEND);
 	}
 	mdb_cursor_close(c);
 	return error == MDB_NOTFOUND ? 0 : error;
@@ -82,13 +75,13 @@ static int read_file(const char *from, const char *to)
 		error = mm_file_open(&disk, from, (size_t)is.st_size, MDB_RDONLY);
 	if (error == 0)
 		error = mdb_txn_begin(disk, NULL, MDB_RDONLY, &reading);
-	if (error == 0 && to != NULL)
+	if (error == 0)
 		error = mm_file_open(&memory, to, 2 * (size_t)is.st_size + (8u << 20), MDB_NOSYNC);
-	if (error == 0 && to != NULL)
+	if (error == 0)
 		error = mdb_txn_begin(memory, NULL, 0, &writing);
 	if (error == 0)
 		error = read_records(reading, writing);
-	return error == 0 && to != NULL ? mdb_txn_commit(writing) : error;
+	return error == 0 ? mdb_txn_commit(writing) : error;
 }
 
 static _Noreturn void be_reader(const char *from, const char *to, int result)
@@ -129,14 +122,21 @@ static int read_safely(const char *from, const char *to)
 		: MDB_CORRUPTED;
 }
 
-int mm_file_check(const char *path)
-{
-	return read_safely(path, NULL);
-}
-
 int mm_file_copy(const char *from, const char *to)
 {
-	return read_safely(from, to);
+	int error = mm_file_check(from);
+	return error == 0 ? read_safely(from, to) : error;
+}
+
+/* ---- here ---- */
+
+int mm_file_check(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	int error = fd >= 0 ? mm_pages_check(fd) : errno;
+	if (fd >= 0)
+		close(fd);
+	return error;
 }
 
 int mm_file_fill_end(MDB_env *env, const char *path)
@@ -151,5 +151,6 @@ int mm_file_fill_end(MDB_env *env, const char *path)
 		return errno;
 	if (is.st_size >= size)
 		return 0;
-	return truncate(path, size) == 0 ? mm_file_check(path) : errno;
+	int error = mm_file_check(path);
+	return error != 0 ? error : truncate(path, size) == 0 ? 0 : errno;
 }

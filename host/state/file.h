@@ -1,5 +1,6 @@
-/* state/file.h -- files of LMDB that may not be whole. LMDB believes its file: it aborts or crashes when the file is
- * damaged. So a file that a disk has kept, or that was cut off, is first read by a process of its own. */
+/* state/file.h -- files of LMDB that may not be whole: what a disk has kept, what was cut off, what another program has
+ * written to. Each is checked (state/pages.h) before LMDB opens it. A disk that cannot be read would still be a SIGBUS;
+ * so a process of its own copies what a disk has kept. */
 #ifndef MM_STATE_FILE_H
 #define MM_STATE_FILE_H
 
@@ -17,11 +18,11 @@ int mm_file_drop_beginning(const char *path);
 /* Opens it with flags of LMDB beside those that all our files have. *env is to be closed even after an error. */
 int mm_file_open(MDB_env **env, const char *path, size_t map_size, unsigned flags);
 /* To read a page beyond the end would be a SIGBUS: a file that was cut off gets empty pages there. LMDB may leave
- * pages at the end unwritten, too; whether one is missing that is needed, a process of its own finds out. */
+ * pages at the end unwritten, too. */
 int mm_file_fill_end(MDB_env *env, const char *path);
-/* Reads all records. */
+/* Whether the file is whole. Nobody may change it meanwhile. */
 int mm_file_check(const char *path);
-/* Copies all records into a new file, which is whole, whatever was read. */
+/* Copies all records of a whole file into a new one. */
 int mm_file_copy(const char *from, const char *to);
 
 #endif

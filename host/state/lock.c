@@ -33,6 +33,7 @@ struct mm_lock {
 	struct shared   *shared;
 	size_t           mapped;
 	struct timespec  impatient_until;       /* monotonic */
+	bool             was_abandoned;         /* the last take: its holder has died */
 };
 
 static bool make_mutex(pthread_mutex_t *m)
@@ -140,9 +141,15 @@ bool mm_lock_take(struct mm_lock *l)
 	int error = pthread_mutex_trylock(&l->shared->mutex);
 	if (error == EBUSY)
 		error = wait_for(l);
+	l->was_abandoned = error == EOWNERDEAD;
 	if (error == EOWNERDEAD)        /* killed in the middle: what it had not committed does not exist (store.c) */
 		error = pthread_mutex_consistent(&l->shared->mutex);
 	return error == 0;
+}
+
+bool mm_lock_was_abandoned(const struct mm_lock *l)
+{
+	return l->was_abandoned;
 }
 
 void mm_lock_give(struct mm_lock *l)

@@ -18,6 +18,8 @@ void mm_lock_close(struct mm_lock *);                   /* NULL is fine; not whi
 void *mm_lock_guarded(const struct mm_lock *);          /* borrowed: the guarded bytes */
 /* Waits some milliseconds at most. False: another process holds it. */
 bool mm_lock_take(struct mm_lock *);
+/* After a take: the holder before us has died with the lock. */
+bool mm_lock_was_abandoned(const struct mm_lock *);
 void mm_lock_give(struct mm_lock *);
 
 #endif

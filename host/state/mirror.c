@@ -57,27 +57,6 @@ static bool path_of(char *to, const char *directory, const char *name, const cha
 		|| mm_fault_set(why, MM_FAULT_CONFIG, "store %s: the path of its directory is too long", name);
 }
 
-/* ---- restore ---- */
-
-bool mm_mirror_restore(const char *disk, const char *memory, const char *name, struct mm_fault *why)
-{
-	char from[PATH_SIZE], to[PATH_SIZE], draft[PATH_SIZE], suffix[32];
-	snprintf(suffix, sizeof suffix, ".mdb.%ld", (long)getpid());
-	if (!path_of(from, disk, name, ".mdb", why) || !path_of(to, memory, name, ".mdb", why)
-	    || !path_of(draft, memory, name, suffix, why))
-		return false;
-	if (access(to, F_OK) == 0 || mm_file_is_absent(from))
-		return true;
-	unlink(draft);
-	int error = mm_file_copy(from, draft);
-	/* a link, unlike a rename, does not replace what another process has just made */
-	if (error == 0 && link(draft, to) != 0 && errno != EEXIST)
-		error = errno;
-	unlink(draft);
-	return error == 0 || mm_fault_set(why, MM_FAULT_RESOURCE, "store %s: its copy %s cannot be read: %s; move the "
-		"file away to begin with an empty store", name, from, mdb_strerror(error));
-}
-
 /* ---- a round ---- */
 
 static bool take_item(void *self, struct mm_text key, const struct mm_text *raw)
@@ -327,7 +306,9 @@ struct mm_mirror *mm_mirror_start(const char *disk, const char *memory, const ch
 	bool good = path_of(m->path, disk, name, ".mdb", why) && path_of(place, disk, name, ".copyist", why);
 	if (good && (m->place = open(place, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600)) < 0)
 		good = mm_fault_set(why, MM_FAULT_RESOURCE, "store %s: %s: %s", name, place, strerror(errno));
-	good = good && (m->store = mm_store_open(memory, name, o, why)) != NULL;
+	struct mm_store_options view = *o;
+	view.is_view = true;
+	good = good && (m->store = mm_store_open(memory, name, &view, why)) != NULL;
 	if (good && !start_thread(m))
 		good = mm_fault_set(why, MM_FAULT_RESOURCE, "store %s: no thread for its copies", name);
 	if (good)

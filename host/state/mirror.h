@@ -15,9 +15,7 @@
 struct mm_mirror;
 struct mm_store_options;
 
-/* Lays the copy on the disk into the directory in memory when the store is not there: after a start of the system. */
-bool mm_mirror_restore(const char *disk, const char *memory, const char *name, struct mm_fault *why);
-/* Begins to copy; the options are those of the store. NULL: the fault says why. */
+/* Begins to copy a store that is open; the options are its own. NULL: the fault says why. */
 struct mm_mirror *mm_mirror_start(const char *disk, const char *memory, const char *name,
 	const struct mm_store_options *, struct mm_fault *why);
 /* Copies what has changed once more, if it is the copyist, and ends the thread. */

@@ -4,11 +4,16 @@
 #include "state/lock.h"
 
 #include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <lmdb.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define PAGES_SPARE    1024u            /* of the map beyond size_max: LMDB copies pages before it frees them */
@@ -30,6 +35,9 @@ struct guarded {
 	uint32_t hand_size;
 	uint32_t is_mirrored;           /* somebody copies it: all note what they change */
 	uint32_t copying;               /* enum copying */
+	uint32_t is_suspect;            /* the file may be damaged: whoever is next looks */
+	uint32_t incarnation;           /* of the file: it was made again so often */
+	int64_t  left_at;               /* nanoseconds: when the last of us has written to it */
 	uint8_t  hand[MM_STORE_KEY_MAX + 1];    /* the key that the sweep looks at next */
 };
 
@@ -41,12 +49,18 @@ struct mm_store {
 	MDB_txn        *reading;        /* owned: reset between reads; NULL: none yet */
 	MDB_dbi         records, changed[2];
 	unsigned        page_size;
+	char           *path, *copy;    /* owned; copy NULL: none */
+	int             place;          /* owned descriptor: its flock says that somebody uses the table */
+	uint32_t        incarnation;    /* of the file that env has open */
+	bool            is_stale;       /* LMDB has given env up */
+	int64_t         looked_at;      /* nanoseconds: a step of the coarse clock */
+	char            news[640];      /* "": none */
 	char           *kept;           /* owned: what was read last, key and record */
 	size_t          kept_capacity;
 	char            why[160];
 };
 
-/* ---- open and close ---- */
+/* ---- files ---- */
 
 bool mm_store_is_name(const char *name)
 {
@@ -91,61 +105,195 @@ static bool take_patiently(struct mm_lock *lock)
 	return false;
 }
 
-/* With the lock: of two processes that make the file, the second would begin it again. */
-static bool open_locked(struct mm_store *s, const char *path, int *error)
+static void close_env(struct mm_store *s)
 {
-	*error = mm_file_drop_beginning(path);
-	/* Our lock replaces LMDB's. NOSYNC gives up a whole file after a power cut, which a file in memory cannot have
-	 * anyway. */
-	if (*error == 0)
-		*error = mdb_env_open(s->env, path, MDB_NOSUBDIR | MDB_NOLOCK | MDB_NOSYNC | MDB_NOMEMINIT, 0600);
-	if (*error == 0)
-		*error = mm_file_fill_end(s->env, path);
-	return *error == 0 && open_tables(s, error);
+	if (s->reading != NULL)
+		mdb_txn_abort(s->reading);
+	if (s->env != NULL)
+		mdb_env_close(s->env);
+	s->reading = NULL;
+	s->env = NULL;
 }
 
-static bool open_table(struct mm_store *s, const char *path, struct mm_fault *why)
+/* Our lock replaces LMDB's. NOSYNC gives up a whole file after a power cut, which a file in memory cannot have anyway.
+ */
+static int open_env(struct mm_store *s)
 {
-	int error = mdb_env_create(&s->env);
+	close_env(s);
+	int error = mm_file_drop_beginning(s->path);
 	if (error == 0)
-		error = mdb_env_set_maxdbs(s->env, 3);
+		error = mm_file_open(&s->env, s->path, 2 * s->options.size_max + PAGES_SPARE * 4096,
+			MDB_NOSYNC | MDB_NOMEMINIT);
 	if (error == 0)
-		error = mdb_env_set_mapsize(s->env, 2 * s->options.size_max + PAGES_SPARE * 4096);
-	if (error == 0 && !take_patiently(s->lock))
-		return mm_fault_set(why, MM_FAULT_RESOURCE, "store %s: another process holds its lock and does not run",
-			path);
-	if (error == 0) {
-		s->shared->is_mirrored |= s->options.is_mirrored;
-		open_locked(s, path, &error);
-		mm_lock_give(s->lock);
+		error = mm_file_fill_end(s->env, s->path);
+	if (error == 0 && open_tables(s, &error)) {
+		s->incarnation = s->shared->incarnation;
+		s->is_stale = false;
 	}
-	if (error == MDB_CORRUPTED || error == MDB_INVALID || error == MDB_PAGE_NOTFOUND)
+	return error;
+}
+
+/* ---- damage ---- */
+
+static bool is_damage(int error)
+{
+	return error == MDB_CORRUPTED || error == MDB_INVALID || error == MDB_PAGE_NOTFOUND || error == MDB_PANIC
+		|| error == MDB_CURSOR_FULL || error == MDB_PAGE_FULL || error == MDB_INCOMPATIBLE
+		|| error == MDB_BAD_DBI || error == MDB_BAD_TXN || error == MDB_VERSION_MISMATCH;
+}
+
+/* Lays the copy where a new table is to be. One that is damaged, or that the disk cannot read, is set aside. */
+static int lay_copy(struct mm_store *s)
+{
+	char aside[4096], draft[4096];
+	if (s->copy == NULL || mm_file_is_absent(s->copy))
+		return 0;
+	if (snprintf(aside, sizeof aside, "%s.damaged", s->copy) >= (int)sizeof aside
+	    || snprintf(draft, sizeof draft, "%s.draft", s->path) >= (int)sizeof draft)
+		return ENAMETOOLONG;
+	unlink(draft);
+	int error = mm_file_copy(s->copy, draft);
+	if (error == 0)
+		error = rename(draft, s->path) == 0 ? 0 : errno;
+	unlink(draft);
+	if (!is_damage(error) && error != EIO)
+		return error;
+	size_t had = strlen(s->news);
+	snprintf(s->news + had, sizeof s->news - had, "%sits copy %s is damaged (%s) and was renamed to *.damaged; the "
+		"store begins empty", had > 0 ? "; " : "", s->copy, mdb_strerror(error));
+	return rename(s->copy, aside) == 0 ? 0 : errno;
+}
+
+/* Others have the old file open and see by `incarnation` that there is another. Notes of what has changed are gone. */
+static int remove_damaged(struct mm_store *s)
+{
+	struct guarded *g = s->shared;
+	if (unlink(s->path) != 0 && errno != ENOENT)
+		return errno;
+	g->incarnation++;
+	g->hand_size = g->changed_table = 0;
+	g->copying = COPY_ALL_SOON;
+	snprintf(s->news, sizeof s->news, "the table in memory was damaged, by another program or by a fault, and was "
+		"made again%s", s->copy != NULL ? " from its copy: the changes of the last second are lost"
+		: ", empty: what it held is lost");
+	return 0;
+}
+
+static int look_over(struct mm_store *s)
+{
+	int error = 0;
+	if (access(s->path, F_OK) == 0) {
+		bool is_cut = mm_file_is_absent(s->path);
+		error = is_cut ? 0 : mm_file_check(s->path);
+		if (error == MDB_CORRUPTED && !s->options.is_view)
+			error = remove_damaged(s);
+		else if (is_cut && s->env != NULL)      /* it was whole when we opened it */
+			error = remove_damaged(s);
+	}
+	if (error == 0 && mm_file_is_absent(s->path) && !s->options.is_view)
+		error = lay_copy(s);
+	return error;
+}
+
+/* When the file was written to: another program is not heard of in another way. */
+static int64_t written_at(const struct mm_store *s)
+{
+	struct stat is;
+	int fd;
+	return mdb_env_get_fd(s->env, &fd) == 0 && fstat(fd, &is) == 0
+		? is.st_mtim.tv_sec * INT64_C(1000000000) + is.st_mtim.tv_nsec : -1;
+}
+
+/* With the lock. */
+static int mend(struct mm_store *s)
+{
+	struct guarded *g = s->shared;
+	int error = g->is_suspect ? look_over(s) : 0;
+	if (error == 0)
+		g->is_suspect = false;
+	if (error == 0 && (s->env == NULL || s->is_stale || s->incarnation != g->incarnation))
+		error = open_env(s);
+	if (error == 0)
+		g->left_at = written_at(s);
+	return error;
+}
+
+bool mm_store_has_news(struct mm_store *s, char *text, size_t size)
+{
+	if (s->news[0] == '\0')
+		return false;
+	snprintf(text, size, "%s", s->news);
+	s->news[0] = '\0';
+	return true;
+}
+
+bool mm_store_set_copy(struct mm_store *s, const char *path)
+{
+	char *copy = strdup(path);
+	if (copy == NULL)
+		return false;
+	free(s->copy);
+	s->copy = copy;
+	return true;
+}
+
+/* ---- open and close ---- */
+
+/* With the lock: of two processes that make the file, the second would begin it again. */
+static bool open_table(struct mm_store *s, struct mm_fault *why)
+{
+	if (!take_patiently(s->lock))
+		return mm_fault_set(why, MM_FAULT_RESOURCE, "store %s: another process holds its lock and does not run",
+			s->path);
+	s->shared->is_mirrored |= s->options.is_mirrored;
+	if (flock(s->place, LOCK_EX | LOCK_NB) == 0)    /* nobody uses it: who knows what has happened since then */
+		s->shared->is_suspect = true;
+	int error = mend(s);
+	flock(s->place, LOCK_SH | LOCK_NB);
+	mm_lock_give(s->lock);
+	if (is_damage(error))
 		return mm_fault_set(why, MM_FAULT_RESOURCE, "store %s: the file is damaged (%s); stop every process "
-			"that uses it and remove it", path, mdb_strerror(error));
-	return error == 0 || mm_fault_set(why, MM_FAULT_RESOURCE, "store %s: %s", path, mdb_strerror(error));
+			"that uses it and remove it", s->path, mdb_strerror(error));
+	return error == 0 || mm_fault_set(why, MM_FAULT_RESOURCE, "store %s: %s", s->path, mdb_strerror(error));
+}
+
+static char *path_of(const char *directory, const char *name, const char *suffix)
+{
+	char path[4096];
+	return snprintf(path, sizeof path, "%s/%s%s", directory, name, suffix) < (int)sizeof path ? strdup(path) : NULL;
+}
+
+static bool open_files(struct mm_store *s, const char *directory, const char *name, struct mm_fault *why)
+{
+	char *lock = path_of(directory, name, ".lock"), *users = path_of(directory, name, ".users");
+	s->path = path_of(directory, name, ".mdb");
+	bool good = (lock != NULL && users != NULL && s->path != NULL
+		&& (s->options.copy == NULL || mm_store_set_copy(s, s->options.copy)))
+		|| mm_fault_set(why, MM_FAULT_CONFIG, "store %s: out of memory, or the path of its directory is too "
+			"long", name);
+	s->options.copy = NULL;
+	good = good && (s->lock = mm_lock_open(lock, sizeof(struct guarded), why)) != NULL;
+	if (good && (s->place = open(users, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600)) < 0)
+		good = mm_fault_set(why, MM_FAULT_RESOURCE, "store %s: %s: %s", name, users, strerror(errno));
+	free(lock);
+	free(users);
+	return good;
 }
 
 struct mm_store *mm_store_open(const char *directory, const char *name, const struct mm_store_options *o,
 	struct mm_fault *why)
 {
-	char path[4096];
 	struct mm_store *s = calloc(1, sizeof *s);
 	if (s == NULL) {
 		mm_fault_set(why, MM_FAULT_RESOURCE, "store %s: out of memory", name);
 		return NULL;
 	}
 	s->options = *o;
-	if (snprintf(path, sizeof path, "%s/%s.lock", directory, name) >= (int)sizeof path) {
-		mm_fault_set(why, MM_FAULT_CONFIG, "store %s: the path of its directory is too long", name);
-		free(s);
-		return NULL;
-	}
-	s->lock = mm_lock_open(path, sizeof(struct guarded), why);
-	bool good = s->lock != NULL;
+	s->place = -1;
+	bool good = open_files(s, directory, name, why);
 	if (good) {
 		s->shared = mm_lock_guarded(s->lock);
-		memcpy(path + strlen(path) - strlen("lock"), "mdb", sizeof "mdb");
-		good = open_table(s, path, why);
+		good = open_table(s, why);
 	}
 	if (good)
 		return s;
@@ -157,11 +305,12 @@ void mm_store_close(struct mm_store *s)
 {
 	if (s == NULL)
 		return;
-	if (s->reading != NULL)
-		mdb_txn_abort(s->reading);
-	if (s->env != NULL)
-		mdb_env_close(s->env);
+	close_env(s);
 	mm_lock_close(s->lock);
+	if (s->place >= 0)
+		close(s->place);
+	free(s->path);
+	free(s->copy);
 	free(s->kept);
 	free(s);
 }
@@ -186,20 +335,59 @@ static enum mm_store_result fail(struct mm_store *s, int error)
 	if (error == MDB_MAP_FULL)
 		return MM_STORE_FULL;
 	snprintf(s->why, sizeof s->why, "%s", mdb_strerror(error));
+	if (is_damage(error)) {
+		s->is_stale = true;
+		s->shared->is_suspect = true;   /* a hint, so that it needs no lock */
+	}
 	return MM_STORE_BROKEN;
+}
+
+/* Whether somebody else has written to the file. Looks once in each step of the clock that the kernel gives files their
+ * times by: within one nothing could be told anyway. */
+static bool is_foreign(struct mm_store *s)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	int64_t step = now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
+	if (step == s->looked_at)
+		return false;
+	s->looked_at = step;
+	return written_at(s) != s->shared->left_at;
+}
+
+/* Takes the lock. A process that has died with it was killed, or LMDB has met damaged pages. */
+static enum mm_store_result begin(struct mm_store *s)
+{
+	if (!mm_lock_take(s->lock))
+		return MM_STORE_BUSY;
+	struct guarded *g = s->shared;
+	bool is_open = s->env != NULL && !s->is_stale && s->incarnation == g->incarnation;
+	if (mm_lock_was_abandoned(s->lock) || (is_open && is_foreign(s)))
+		g->is_suspect = true;
+	if (is_open && !g->is_suspect)
+		return MM_STORE_DONE;
+	int error = mend(s);
+	if (error == 0)
+		return MM_STORE_DONE;
+	mm_lock_give(s->lock);
+	return fail(s, error);
+}
+
+static int begin_reading_txn(struct mm_store *s)
+{
+	return s->reading != NULL ? mdb_txn_renew(s->reading) : mdb_txn_begin(s->env, NULL, MDB_RDONLY, &s->reading);
 }
 
 /* Takes the lock and begins to read. */
 static enum mm_store_result begin_reading(struct mm_store *s)
 {
-	if (!mm_lock_take(s->lock))
-		return MM_STORE_BUSY;
-	int error = s->reading != NULL ? mdb_txn_renew(s->reading)
-		: mdb_txn_begin(s->env, NULL, MDB_RDONLY, &s->reading);
+	enum mm_store_result r = begin(s);
+	if (r != MM_STORE_DONE)
+		return r;
+	int error = begin_reading_txn(s);
 	if (error == MDB_MAP_RESIZED) {         /* another process allows the table more */
 		mdb_env_set_mapsize(s->env, 0);
-		error = s->reading != NULL ? mdb_txn_renew(s->reading)
-			: mdb_txn_begin(s->env, NULL, MDB_RDONLY, &s->reading);
+		error = begin_reading_txn(s);
 	}
 	if (error == 0)
 		return MM_STORE_DONE;
@@ -215,8 +403,9 @@ static void end_reading(struct mm_store *s)
 
 static enum mm_store_result begin_change(struct mm_store *s, MDB_txn **t)
 {
-	if (!mm_lock_take(s->lock))
-		return MM_STORE_BUSY;
+	enum mm_store_result r = begin(s);
+	if (r != MM_STORE_DONE)
+		return r;
 	int error = mdb_txn_begin(s->env, NULL, 0, t);
 	if (error == MDB_MAP_RESIZED) {
 		mdb_env_set_mapsize(s->env, 0);
@@ -233,7 +422,8 @@ static enum mm_store_result end_change(struct mm_store *s, MDB_txn *t, int error
 	if (error == 0)
 		error = mdb_txn_commit(t);
 	else
-		mdb_txn_abort(t);
+		mdb_txn_abort(t);               /* a large one may have written, too */
+	s->shared->left_at = written_at(s);
 	mm_lock_give(s->lock);
 	return error == 0 ? MM_STORE_DONE : fail(s, error);
 }

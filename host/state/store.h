@@ -4,6 +4,9 @@
  * and writers, because an operation takes a few microseconds. A process that is killed inside an operation leaves the
  * table as it was before it. Nothing waits for a disk: a thread copies what is to survive the host (state/mirror.h).
  *
+ * The first process that opens the file checks it, and so does the next one after a process has died inside an
+ * operation or another program has written to the file. A damaged table is made again, from its copy if it has one.
+ *
  * Records that have ended are never seen; each change of the table removes a few of them, so that the table needs no
  * pass over all. Knows no Lua and nothing of what the bytes mean. */
 #ifndef MM_STATE_STORE_H
@@ -28,6 +31,9 @@ struct mm_store_options {
 	uint64_t          size_max;     /* bytes of the table, with its overhead */
 	enum mm_when_full when_full;
 	bool              is_mirrored;  /* note which keys change (state/mirror.h) */
+	const char       *copy;         /* borrowed for the call: a file that a new table begins with; NULL: it is
+	                                 * empty */
+	bool              is_view;      /* leaves a damaged table to others and fails */
 };
 
 struct mm_record {
@@ -55,6 +61,10 @@ struct mm_store_figures {
 struct mm_store *mm_store_open(const char *directory, const char *name, const struct mm_store_options *,
 	struct mm_fault *why);
 void mm_store_close(struct mm_store *);                 /* NULL is fine */
+/* From now on it has this copy. False: out of memory. */
+bool mm_store_set_copy(struct mm_store *, const char *path);
+/* True once after the table was damaged, or its copy: what has happened to it, for the log. */
+bool mm_store_has_news(struct mm_store *, char *text, size_t size);
 /* True for a name that may be a store's. */
 bool mm_store_is_name(const char *name);
 

@@ -53,7 +53,7 @@ static void memory_of(const char *identity, char *to, size_t size)
 
 struct mm_store *mm_stores_open_made(const char *identity, const char *file, struct mm_fault *why)
 {
-	static const struct mm_store_options any = { .size_max = 1u << 30 };   /* it only reads and removes */
+	static const struct mm_store_options any = { .size_max = 1u << 30, .is_view = true };
 	char directory[128], path[sizeof directory + 2 * MM_STORE_NAME_MAX + 8];
 	memory_of(identity, directory, sizeof directory);
 	snprintf(path, sizeof path, "%s/%s.mdb", directory, file);
@@ -198,6 +198,13 @@ static bool start_mirror(struct mm_stores *all, struct open_store *to, const str
 	return to->mirror != NULL;
 }
 
+/* The copy of a store on the disk. */
+static char *copy_of(const struct mm_stores *all, const char *file)
+{
+	char path[4096];
+	return snprintf(path, sizeof path, "%s/%s.mdb", all->state_dir, file) < (int)sizeof path ? strdup(path) : NULL;
+}
+
 static bool check_disk(const struct mm_stores *all, struct mm_fault *why)
 {
 	if (all->state_dir == NULL)
@@ -208,12 +215,13 @@ static bool check_disk(const struct mm_stores *all, struct mm_fault *why)
 static bool open_shared(struct mm_stores *all, struct open_store *to, const struct mm_store_options *o,
 	struct mm_fault *why)
 {
-	if (!own_directory(all->memory, "remove it", why))
+	struct mm_store_options with_copy = *o;
+	if (!own_directory(all->memory, "remove it", why) || (o->is_mirrored && !check_disk(all, why)))
 		return false;
-	if (o->is_mirrored && !(check_disk(all, why)
-	    && mm_mirror_restore(all->state_dir, all->memory, to->file, why)))
-		return false;
-	to->store = mm_store_open(all->memory, to->file, o, why);
+	char *copy = o->is_mirrored ? copy_of(all, to->file) : NULL;
+	with_copy.copy = copy;
+	to->store = mm_store_open(all->memory, to->file, &with_copy, why);
+	free(copy);
 	return to->store != NULL && (!o->is_mirrored || start_mirror(all, to, o, why));
 }
 
@@ -221,8 +229,19 @@ static bool open_shared(struct mm_stores *all, struct open_store *to, const stru
 static bool open_again(struct mm_stores *all, struct open_store *to, const struct mm_store_options *o,
 	struct mm_fault *why)
 {
-	return !o->is_mirrored || to->mirror != NULL || all->memory[0] == '\0'
-		|| (check_disk(all, why) && start_mirror(all, to, o, why));
+	if (!o->is_mirrored || to->mirror != NULL || all->memory[0] == '\0')
+		return true;
+	char *copy = check_disk(all, why) ? copy_of(all, to->file) : NULL;
+	bool good = copy != NULL && mm_store_set_copy(to->store, copy) && start_mirror(all, to, o, why);
+	free(copy);
+	return good;
+}
+
+static void tell_news(struct mm_stores *all, const struct open_store *o)
+{
+	char text[640];
+	if (mm_store_has_news(o->store, text, sizeof text))
+		mm_log_say(all->settings.log, MM_LEVEL_ERROR, "store", "store %s: %s", o->file, text);
 }
 
 static unsigned find(const struct mm_stores *all, const char *file)
@@ -258,6 +277,7 @@ unsigned mm_stores_open(struct mm_stores *all, const char *milter, const char *n
 		good = open_shared(all, &new, o, why);
 	if (good) {
 		all->open[all->count++] = new;
+		tell_news(all, &new);
 		return all->count;
 	}
 	mm_store_close(new.store);
@@ -265,9 +285,13 @@ unsigned mm_stores_open(struct mm_stores *all, const char *milter, const char *n
 	return 0;
 }
 
-struct mm_store *mm_stores_get(const struct mm_stores *all, double number)
+struct mm_store *mm_stores_get(struct mm_stores *all, double number)
 {
-	return all != NULL && number >= 1 && number <= all->count ? all->open[(unsigned)number - 1].store : NULL;
+	if (all == NULL || !(number >= 1 && number <= all->count))
+		return NULL;
+	const struct open_store *o = &all->open[(unsigned)number - 1];
+	tell_news(all, o);
+	return o->store;
 }
 
 struct mm_buffer *mm_stores_scratch(struct mm_stores *all)

@@ -37,7 +37,7 @@ unsigned mm_stores_open(struct mm_stores *, const char *milter, const char *name
 /* The buckets of all limits of a milter; BORROWED. NULL: the fault says why. */
 struct mm_buckets;
 struct mm_buckets *mm_stores_buckets(struct mm_stores *, const char *milter, struct mm_fault *why);
-struct mm_store *mm_stores_get(const struct mm_stores *, double number);        /* borrowed; NULL: no such number */
+struct mm_store *mm_stores_get(struct mm_stores *, double number);        /* borrowed; NULL: no such number */
 /* Bytes for one call, BORROWED: cleared, and without a failure. */
 struct mm_buffer *mm_stores_scratch(struct mm_stores *);
 /* Logs that a store is full or broken, but not each time. */

@@ -126,6 +126,25 @@ describe("a host with workers", function()
     end
   end)
 
+  it("goes on when its store's file is overwritten: the table is made again, and the log says so", function()
+    start { workers = 2, scripts = { ["10-limit.lua"] = LIMITED:format(1000) } }
+    assert.equal(20, mails(20).pass)
+    -- the others of this machine have not been written to as lately
+    local path = process.run("ls -t /dev/shm/moonmilter-*/default+seen.mdb | head -1"):match "%S+"
+    local pid = h:workers()[1]
+    assert.truthy(process.run(("cat /proc/%d/maps"):format(pid)):find(path, 1, true), "the store is another host's")
+    local file = assert(io.open(path, "r+b")) -- not as another file: the workers have this one open
+    local size = file:seek "end"
+    file:seek("set", 2 * 4096)
+    file:write(("\255"):rep(size - 2 * 4096))
+    file:close()
+    local workers = h:workers()
+    assert.equal(20, mails(20).pass)
+    assert.truthy(h:wait_log("store default+seen: the table in memory was damaged", 10))
+    assert.same(workers, h:workers())
+    assert.matches("value=20", h:ctl("store", "get", "seen", "mails"))
+  end)
+
   it("says at load that a durable store needs a directory", function()
     h = host.start { workers = 0, scripts = { ["10-known.lua"] = CALLED }, unready = true }
     assert.truthy(h:wait_log("a durable store needs a directory: set state_dir", 10))
