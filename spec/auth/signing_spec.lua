@@ -1,6 +1,8 @@
 -- ctx:sign: the host signs the message as it leaves, after the last handler of all scripts. dkimpy reads the result.
 local codec = require "moonmilter.codec"
 local dkimpy = require "spec.support.dkimpy"
+local host = require "spec.support.host"
+local process = require "spec.support.process"
 local seal = require "moonmilter.seal"
 local testing = require "moonmilter.testing"
 
@@ -198,6 +200,13 @@ describe("ctx:sign", function()
     assert.equal(0, #folding:log "script")
   end)
 
+  it("signs no header of which it has not seen all", function()
+    local mta = start { script = BOTH .. "function on_eoh(ctx) ctx:sign(keys) end" }
+    local headers = { { "From", "ann@example.org" } }
+    for i = 1, 20 do headers[i + 1] = { "X-Large", ("x"):rep(59000) } end
+    assert.equal(552, mta:message(mail { headers = headers }).code)
+  end)
+
   it("lets other sessions work between two signatures, and stops when the MTA hangs up", function()
     local mta = start { script = BOTH .. [[
       local milter = require "moonmilter"
@@ -264,6 +273,32 @@ describe("auth.keys", function()
     end
     local why = refused("example.org r " .. path)
     assert.truthy(why and why:find("is not a file", 1, true), why)
+  end)
+
+  it("of many keys reads each when it is first used, and `check --keys` reads all", function()
+    local path, lines = directory(), {}
+    for i = 1, 300 do write(("%s/%d.pem"):format(path, i), ED25519) end
+    for i = 1, 300 do lines[i] = ("d%d.example.org e %d.pem"):format(i, i) end
+    write(path .. "/299.pem", "nothing")
+    os.remove(path .. "/300.pem")
+    write(path .. "/table", table.concat(lines, "\n"), "644")
+    write(path .. "/sign.lua", KEYS:match "^[^\n]*\n" .. ("local keys = auth.keys { file = %q }\n"
+      .. "function on_eoh(ctx) ctx:sign(keys) end"):format(path .. "/table"), "644")
+    process.run(("chmod 755 %s; chmod 640 %s/*.pem; chown root:nogroup %s/*.pem 2>/dev/null || true"):format(path, path,
+      path))
+    local function check(option)
+      local pipe = io.popen(("%s check %s %s/sign.lua 2>&1; echo status $?"):format(host.program(), option, path))
+      local text = pipe:read "*a"
+      pipe:close()
+      return text
+    end
+    local text = check ""
+    assert.truthy(text:find("signs mail: 300 keys", 1, true), text)
+    assert.truthy(text:find("status 0", 1, true), text)
+    text = check "--keys"
+    assert.truthy(text:find("/table:299: " .. path .. "/299.pem: key: ", 1, true), text)
+    assert.truthy(text:find("(and 1 more keys do not load)", 1, true), text)
+    assert.truthy(text:find("status 78", 1, true), text)
   end)
 
   it("belongs to a generation: a reload takes the new table, or none of it", function()

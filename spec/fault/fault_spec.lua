@@ -1,4 +1,5 @@
 -- Injected faults: exhausted memory, sockets that give a byte, a collector that never rests, many sessions at once.
+local seal = require "moonmilter.seal"
 local testing = require "moonmilter.testing"
 
 local process = require "spec.support.process"
@@ -70,6 +71,18 @@ local WAITS = [[
   function on_close(ctx) milter.spawn(milter.sleep, 100) end
 ]]
 
+-- The host signs after the last handler: a message whose signature fails must not leave unsigned.
+local SIGNS = ([[
+  jit.off()
+  local keys = require("moonmilter.identity.keys").new {
+    ["example.org"] = { selector = "e", key = %q }, ["example.com"] = { selector = "e", key = %q },
+  }
+  require "moonmilter.identity.signing"
+  function on_mail(ctx) ctx:sign(keys, { domain = "example.org", canonicalization = "simple/simple" }) end
+  function on_eoh(ctx) ctx:sign(keys, { domain = "example.com" }) end
+  function on_eom(ctx) ctx:add_header("X-Added", ("x"):rep(900)) end
+]]):format(seal.new_key "ed25519", seal.new_key "ed25519")
+
 describe("memory that runs out at the n-th allocation", function()
   local where, program
 
@@ -91,7 +104,8 @@ describe("memory that runs out at the n-th allocation", function()
   teardown(function() os.execute("rm -rf " .. where) end)
 
   for _, whose in ipairs { "host", "lua" } do
-    for _, case in ipairs { { "edits", "jit.off() " .. EDITS, "e+mhbqc", 5 }, { "waits", WAITS, "emhbc", 20 } } do
+    for _, case in ipairs { { "edits", "jit.off() " .. EDITS, "e+mhbqc", 5 }, { "waits", WAITS, "emhbc", 20 },
+      { "signs", SIGNS, "hiic", 20 } } do
       it(("is a temporary failure or a closed connection, never half an edit: %s, %s"):format(whose, case[1]),
         function()
         local script = process.write_file(("%s/%s.lua"):format(where, case[1]), case[2])

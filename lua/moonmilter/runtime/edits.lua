@@ -52,6 +52,7 @@ end
 ---@param keys identity.Keys  of auth.keys
 ---@param options identity.SignOptions?
 function edits.sign(ctx, keys, options)
+  ctx:_seals() -- raises when this is not the ctx of the session that runs
   local ok, why = require("moonmilter.identity.signing").ask(ctx, keys, options)
   if not ok then
     error("sign: " .. why, 2)
