@@ -27,6 +27,7 @@ build = {
   type = "builtin",
   modules = {
     ["moonmilter.address"] = "lua/moonmilter/address.lua",
+    ["moonmilter.arc"] = "lua/moonmilter/arc.lua",
     ["moonmilter.authres"] = "lua/moonmilter/authres.lua",
     ["moonmilter.body"] = "lua/moonmilter/body.lua",
     ["moonmilter.charset"] = "lua/moonmilter/charset.lua",

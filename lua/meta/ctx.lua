@@ -273,6 +273,11 @@ function ctx:replace_body(body) end
 ---@param options { domain: string?, headers: string[]?, oversign: string[]?, expires: number?, canonicalization: string?, fold: boolean? }?
 function ctx:sign(keys, options) end
 
+--- Has an ARC set added to the message as it leaves, after the last handler of all scripts. From on_mail to on_eom.
+---@param keys table  of auth.keys
+---@param options { domain: string, authserv_id: string?, headers: string[]? }
+function ctx:seal(keys, options) end
+
 --- Keeps the body: call it in on_mail, on_rcpt, on_data, on_header or on_eoh to begin, read the body in on_eom and
 --- on_done. Each script has its own. Without options it returns the kept body.
 ---@param options { max_memory: integer?, max_size: integer?, over: "truncate"|"accept"|"tempfail"|"reject"? }?

@@ -98,6 +98,8 @@ local silent = {
   -- an address that was read, and a session, whose facts spf.check reads
   "identity.ip.unmapped identity.ip.is_within identity.ip.format identity.ip.dotted identity.ip.reverse_name",
   "spf.mailfrom spf.helo",
+  -- a chain that was read, and a message of the host
+  "arc.trusted identity.sealing.*",
   -- parts that mime has found
   "mail.displayed.*",
   -- networks that a script names
@@ -123,6 +125,7 @@ end
 -- ---- the rows ----
 
 local address = require "moonmilter.address"
+local arc = require "moonmilter.arc"
 local dns_name = require "moonmilter.identity.dns_name"
 local ip = require "moonmilter.identity.ip"
 local spf = require "moonmilter.spf"
@@ -161,6 +164,8 @@ local word = require "moonmilter.mail.word"
 local transfer = require "moonmilter.mail.transfer"
 
 local STRICT = { mode = "strict" }
+
+local ARC_KEY = seal.private_key(seal.new_key "ed25519")
 
 local function one_line(text)
   return (text:gsub("%c", " "))
@@ -458,6 +463,18 @@ local rows = {
   ["seal.public_key"] = { function(text) seal.public_key("rsa", text) end, "", "\48" },
   ["seal.private_key"] = { function(text) seal.private_key(text) end, "", "-----BEGIN PRIVATE KEY-----",
     "-----BEGIN PRIVATE KEY----------END PRIVATE KEY-----" },
+  ["arc.verify"] = { function(text)
+    arc.verify { headers = { { name = "ARC-Seal", raw = "ARC-Seal:" .. text },
+      { name = "ARC-Message-Signature", raw = "ARC-Message-Signature:" .. text },
+      { name = "ARC-Authentication-Results", raw = "ARC-Authentication-Results:" .. text } }, body = text,
+      dns = function() end }
+  end, "", "i=1;", "i=1; a=rsa-sha256; b=YQ==; cv=none; d=a.b; s=s; h=", "i=1; " },
+  ["arc.seal"] = { function(text)
+    arc.seal { headers = { { name = "Authentication-Results", raw = "Authentication-Results: " .. text },
+      { name = "From", raw = "From: " .. text } }, body_hash = ("x"):rep(32), chain = { result = "none", instance = 0 },
+      domain = "a.b", selector = "s", authserv_id = "mx", key = ARC_KEY }
+  end, "", "mx;", "mx; " },
+  ["identity.signature.read_seal"] = { function(text) signature.read_seal("ARC-Seal:" .. text) end, "", "i=1; b=" },
   ["dkim.key"] = { function(text) dkim.key(text) end, "", "v=DKIM1; p=" },
   ["dkim.verifier"] = { function(text)
     dkim.verifier { headers = { { name = "DKIM-Signature", value = text }, { name = "From", value = text } },
@@ -496,6 +513,8 @@ local rows = {
 
 -- Functions that another row runs: a name of ours, or a method that a row of its module calls.
 local runs = {
+  ["arc.verifier"] = "arc.verify", ["arc Verifier:feed"] = "arc.verify", ["arc Verifier:ask"] = "arc.verify",
+  ["arc Verifier:finish"] = "arc.verify",
   ["identity.dns_name.domain"] = "spf.check", ["identity.dns_name.spell"] = "spf.check",
   ["identity.spf_macro.name"] = "identity.spf_macro.parse", ["identity.spf_macro.text"] = "identity.spf_macro.parse",
   ["identity.spf_record.is_spf"] = "spf.check",

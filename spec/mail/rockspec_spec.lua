@@ -27,7 +27,7 @@ describe("rockspec/moonmilter-scm-1.rockspec", function()
     local script = assert(io.open(directory .. "/work/all.lua", "w"))
     script:write [[
       for _, name in ipairs { "address", "authres", "body", "charset", "codec", "seal", "dkim", "datetime", "encoded_word",
-        "header", "mime", "scan", "spf", "cidr", "mail.token", "mail.folding", "mail.params", "mail.structured",
+        "header", "mime", "scan", "spf", "arc", "cidr", "mail.token", "mail.folding", "mail.params", "mail.structured",
         "mail.fields", "mail.block", "mail.transfer",
         "mail.kind", "mail.parts", "mail.rewrite", "mail.addrspec", "mail.path", "mail.bound" } do
         require("moonmilter." .. name)

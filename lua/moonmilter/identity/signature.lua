@@ -117,7 +117,7 @@ local function read_identity(s, tags)
 end
 
 local function read_canons(s, tags)
-  local canons = (tags.c or "simple"):lower()
+  local canons = (tags.c or s.instance and "relaxed/relaxed" or "simple"):lower()
   local header, body = canons:match "^(%a+)/(%a+)$"
   header, body = header or canons, body or "simple"
   if not CANONS[header] or not CANONS[body] then
@@ -126,15 +126,16 @@ local function read_canons(s, tags)
   s.header_canon, s.body_canon = header, body
 end
 
+-- ARC-Message-Signature need not cover From, and may name nothing (RFC 8617 4.1.2).
 local function read_names(s, tags)
-  local names, has_from = taglist.items(tags.h), false
+  local names, has_from = taglist.items(tags.h), s.instance ~= nil
   if #names > HEADERS_MAX then
     return refuse(s, "permerror", "more than %d names in h=", HEADERS_MAX)
   end
   for i, name in ipairs(names) do
     names[i] = name:lower()
     has_from = has_from or names[i] == "from"
-    if name == "" or name:find "[^\33-\126]" then
+    if name == "" and not s.instance or name:find "[^\33-\126]" then
       return refuse(s, "permerror", "h= has a name that no field has")
     end
   end
@@ -176,6 +177,8 @@ local function read_hashes(s, tags)
     return refuse(s, "permerror", "bh= is no SHA-256 hash in base64")
   end
 end
+
+local CHAIN = { none = "none", pass = "pass", fail = "fail" } -- cv=
 
 local READERS = { read_algorithm, read_who, read_identity, read_canons, read_names, read_numbers, read_query,
   read_hashes }
@@ -219,6 +222,36 @@ function signature.read(raw, is_arc)
     end
   end
   return s
+end
+
+--- Read a field ARC-Seal (RFC 8617 4.1.3): a signature over fields only, which has a verdict on the chain before it.
+---@param raw string
+---@return moonmilter.identity.Signature  with `cv`; has a `fault` when it is not valid
+function signature.read_seal(raw)
+  local colon = raw:find(":", 1, true) or #raw
+  local value = raw:sub(colon + 1)
+  local tags, spans = taglist.parse(value)
+  local s = { raw = raw, tags = tags or {} }
+  if not tags then
+    return refuse(s, "permerror", "%s", spans)
+  end
+  s.unsigned_raw = raw:sub(1, colon) .. taglist.remove(value, spans, "b")
+  if read_version(s, tags, true) then
+    return s
+  elseif tags.h then
+    return refuse(s, "permerror", "h= does not belong here")
+  end
+  for _, name in ipairs { "a", "b", "cv", "d", "s" } do
+    if not tags[name] then
+      return refuse(s, "permerror", "no %s=", name)
+    end
+  end
+  s.cv = CHAIN[tags.cv:lower()]
+  s.signature = base64(tags.b)
+  if not s.cv or not s.signature then
+    return refuse(s, "permerror", s.cv and "b= is not base64" or "cv= is not none, pass or fail")
+  end
+  return read_algorithm(s, tags) or read_who(s, tags) or read_numbers(s, tags) or s
 end
 
 --- Does the time allow the signature? (RFC 6376 3.5: t=, x=)

@@ -59,4 +59,15 @@ function edits.sign(ctx, keys, options)
   end
 end
 
+--- Has an ARC set added to the message as it leaves, above its DKIM signatures (RFC 8617).
+---@param ctx table
+---@param keys identity.Keys  of auth.keys
+---@param options identity.SealOptions
+function edits.seal(ctx, keys, options)
+  local ok, why = require("moonmilter.identity.sealing").ask(ctx, keys, options)
+  if not ok then
+    error("seal: " .. why, 2)
+  end
+end
+
 return edits
