@@ -40,6 +40,17 @@ static int core_sleep(lua_State *L)
 	return sleep_for(L, t, seconds, "sleep");
 }
 
+/* core.pause(): lets everything else of the loop have a turn, if one can wait here; else nothing. For long work that
+ * has to go on where sleep would raise. */
+static int core_pause(lua_State *L)
+{
+	struct mm_task *t = mm_task_current(L);
+	if (t == NULL || t->is_cancelled || mm_limit_over(t) != NULL || !lua_isyieldable(L))
+		return 0;
+	t = mm_task_may_wait(L, "pause");
+	return t != NULL ? sleep_for(L, t, 0, "pause") : 2;
+}
+
 /* core.timer_sleep(seconds): as sleep, but ends when the next generation takes over. */
 static int core_timer_sleep(lua_State *L)
 {
@@ -208,7 +219,8 @@ static void push_verdicts(lua_State *L)
 int mm_bind_core(lua_State *L)
 {
 	static const luaL_Reg functions[] = {
-		{ "sleep", core_sleep }, { "timer_sleep", core_timer_sleep }, { "now", core_now }, { "log", core_log },
+		{ "sleep", core_sleep }, { "pause", core_pause }, { "timer_sleep", core_timer_sleep },
+		{ "now", core_now }, { "log", core_log },
 		{ "log_wants", core_log_wants }, { "in_handler", core_in_handler }, { "task", core_task },
 		{ "is_own", core_is_own },
 		{ "has_passed", core_has_passed },

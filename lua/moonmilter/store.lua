@@ -5,8 +5,9 @@
 --     if ctx.auth then known:set(rcpt, true) end
 --   end
 --
--- No function waits, for other workers or for a disk. A durable store is copied to state_dir twice a second and
--- survives restarts; another one survives reloads and killed workers, but not a restart of the system. A failure is
+-- No function waits for other workers or for a disk; each() and clear() let other sessions go on after every 500 keys.
+-- A durable store is copied to state_dir twice a second and survives restarts; another one survives reloads and killed
+-- workers, but not a restart of the system. A failure is
 -- nil, a text and a code: "busy" (a worker holds the store and does not run), "full", "key" (it is empty), "type",
 -- "io"; nil alone means that there is no such key. Keys may be of any length; each() shows 511 bytes of a longer one.
 -- With engine = "redis" the table is on a server that all hosts share, and every function waits for it
@@ -16,6 +17,7 @@ local core = require "moonmilter.core"
 local options_of = require "moonmilter.runtime.options"
 local remote = require "moonmilter.state.remote"
 local server = require "moonmilter.state.server"
+local wait = require "moonmilter.runtime.wait"
 
 local store = {}
 
@@ -23,7 +25,9 @@ local raw = core.store
 local get, set, delete, incr, swap, packed, unpack_value = raw.get, raw.set, raw.delete, raw.incr, raw.swap, raw.packed,
   raw.unpack
 
-local SLICE = 200 -- keys that clear() removes at a time
+local pause = wait.wrap(core.pause)
+
+local SLICE = 500 -- keys that clear() removes, and each() gives, until others have their turn
 
 local OPTIONS = {
   ttl = { "number" }, -- seconds a value lives, unless set() says otherwise; default: for ever
@@ -191,9 +195,13 @@ end
 ---@param prefix string?  only keys that begin so
 ---@return fun(): string?, any, number?
 function Store:each(prefix)
-  local key = ""
+  local key, count = "", 0
   prefix = check_prefix("each", prefix)
   return function()
+    count = count + 1
+    if count % SLICE == 0 then
+      pause()
+    end
     local found, value, ttl = raw.next(self.number, key, prefix)
     if found == nil and value then
       error(("each: store %q: %s"):format(self.name, value), 2)
@@ -222,10 +230,11 @@ end
 ---@return string? code
 function Store:clear(prefix)
   prefix = check_prefix("clear", prefix)
-  local left, text, code
-  repeat
+  local left, text, code = raw.remove_some(self.number, prefix, SLICE)
+  while left do
+    pause()
     left, text, code = raw.remove_some(self.number, prefix, SLICE)
-  until not left
+  end
   if left == nil then
     return nil, text, code
   end

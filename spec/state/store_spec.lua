@@ -1,4 +1,5 @@
 -- moonmilter.store in the test kit: what a script sees of it.
+local host = require "spec.support.host"
 local testing = require "moonmilter.testing"
 
 -- Runs a script's on_load with the lines, and gives what it noted.
@@ -160,5 +161,65 @@ describe("moonmilter.store", function()
 
   it("is private to its milter and name", function()
     assert.same({ "nil 1" }, run [[ local a, b = store.open "a", store.open "b" a:set("k", 1) note((b:get "k"), (a:get "k")) ]])
+  end)
+
+  -- What runs beside a call of many keys, and whether it had a turn before the call was over.
+  local BESIDE = [[
+    local s = store.open("t", { max = 2^24 })
+    for i = 1, 3000 do s:set(("key %%04d"):format(i), i) end
+    local turns = 0
+    local task = milter.spawn(function() for _ = 1, 4 do milter.sleep(0) turns = turns + 1 end end)
+    %s
+    note(turns, s:count())
+    task:wait() ]]
+
+  it("lets others have a turn while it clears many keys, or goes over them", function()
+    assert.same({ "4 0" }, run(BESIDE:format "s:clear()"))
+    assert.same({ "3000", "4 3000" }, run(BESIDE:format [[
+      local sum = 0
+      for _, value in s:each() do sum = sum + (value > 0 and 1 or 0) end
+      note(sum) ]]))
+  end)
+
+  it("goes over many keys where nobody can wait", function()
+    assert.same({ "3000", "0" }, run [[
+      local s = store.open "t"
+      for i = 1, 3000 do s:set("key " .. i, i) end
+      local count = 0
+      table.sort({ 1, 2 }, function(a, b)
+        if count == 0 then for _ in s:each() do count = count + 1 end end
+        return a < b
+      end)
+      note(count)
+      milter.at_end(function() s:clear() note(s:count()) end) ]])
+  end)
+
+  it("lets other sessions go on while it clears", function()
+    local h = host.start { workers = 0, scripts = { ["10-clear.lua"] = [[
+      local store = require "moonmilter.store"
+      local log = require "moonmilter.log"
+      local s = store.open "t"
+      local has_come = false
+      function on_mail(ctx, sender)
+        if sender:find "^other" then has_come = true return end
+        local tries = 0
+        repeat -- the other's bytes may still be on their way
+          for i = 1, 2000 do s:set("key " .. i, i) end
+          s:clear()
+          tries = tries + 1
+        until has_come or tries == 300
+        log.info("NOTE other=%s", tostring(has_come))
+      end ]] } }
+    finally(function() h:stop() end)
+    local first, second = h:connect(20), h:connect(20)
+    first:envelope "helo"
+    second:envelope "helo"
+    first:send("M", "<ann@one.example>\0")
+    second:send("M", "<other@one.example>\0")
+    assert.equal("continue", second:reply().kind)
+    assert.equal("continue", first:reply().kind)
+    assert.truthy(h:wait_log("NOTE other=true", 5))
+    first:close()
+    second:close()
   end)
 end)
