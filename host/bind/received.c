@@ -25,9 +25,11 @@ struct mm_body_hashes {
 	struct mm_digest *digest;       /* owned */
 	struct long_line  line;
 	bool              looks_at_lines;
-	bool              has_begun;    /* a piece has come */
-	struct mm_message *message;     /* borrowed: it reads the body for us */
+	struct mm_message *message;     /* borrowed: it shows us the body */
+	size_t            declared;     /* for the account of the message */
 };
+
+#define HASHES_BYTES 4096u      /* about: of these structs and of OpenSSL's for a hash or two */
 
 /* Eight bytes at a time: a byte by itself costs half of what hashing it costs. */
 static size_t count_line_ends(const char *p, size_t n)
@@ -79,7 +81,6 @@ static void look_at_lines(struct long_line *line, const char *p, size_t n)
 static void read_body(void *self, struct mm_text piece)
 {
 	struct mm_body_hashes *h = self;
-	h->has_begun |= piece.size > 0;
 	mm_digest_feed(h->digest, piece.bytes, piece.size);
 	if (h->looks_at_lines)
 		look_at_lines(&h->line, piece.bytes, piece.size);
@@ -93,6 +94,8 @@ void mm_received_end(struct mm_script_session *ss)
 		return;
 	ss->body_hashes = NULL;
 	h->message->body_reader = (struct mm_body_reader){ NULL, NULL };
+	if (h->message->account != NULL)
+		mm_account_declare(h->message->account, &h->declared, 0);
 	mm_digest_free(h->digest);
 	free(h);
 }
@@ -210,6 +213,8 @@ static struct mm_body_hashes *hashes_of(struct mm_script_session *ss)
 	h->message = m;
 	h->line.number = 1;
 	ss->body_hashes = h;
+	if (m->account != NULL)
+		mm_account_declare(m->account, &h->declared, HASHES_BYTES);
 	m->body_reader = (struct mm_body_reader){ read_body, h };
 	return h;
 }

@@ -138,6 +138,39 @@ describe("hashes of the body", function()
     assert.equal("the body has begun", shown(mta:message()).Want)
   end)
 
+  it("also find the first line of more than 998 bytes, for any cut into pieces", function()
+    local mta = start [[
+      received.early("eoh", function(_, m) m:want("simple", nil, true) end)
+      function on_eom(ctx)
+        local number, size = ctx:_long_line()
+        show(ctx, "Line", tostring(number) .. " " .. tostring(size))
+      end
+    ]]
+    local lengths = { { 998 }, { 999 }, { 997, 998, 1000 }, { 5, 0, 998, 998, 2500, 3000 }, { 0, 0, 1999 }, { 998, 998, 998 },
+      { 500, 499, 1 } }
+    math.randomseed(7)
+    for _, list in ipairs(lengths) do
+      local lines, wanted = {}, "nil nil"
+      for i, length in ipairs(list) do
+        lines[i] = ("x"):rep(length)
+        if length > 998 and wanted == "nil nil" then wanted = i .. " " .. length end
+      end
+      local body = table.concat(lines, "\r\n") .. "\r\n"
+      for _ = 1, 12 do
+        mta:mail "<a@b>"; mta:rcpt "<c@d>"; mta:data()
+        mta:header("From", "a@b")
+        mta:eoh()
+        local at = 1
+        while at <= #body do
+          local size = math.random(1, 2) == 1 and math.random(1, 1200) or math.random(1, 3)
+          mta:body(body:sub(at, at + size - 1))
+          at = at + size
+        end
+        assert.equal(wanted, shown(mta:eom()).Line, table.concat(list, ","))
+      end
+    end
+  end)
+
   it("cost a generation that loads none of this nothing: no body is asked for", function()
     local mta = assert(fake_mta.start { script = "function on_eom() end" })
     finally(function() mta:close() end)

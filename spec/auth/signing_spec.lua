@@ -275,6 +275,13 @@ describe("auth.keys", function()
     assert.truthy(why and why:find("is not a file", 1, true), why)
   end)
 
+  it("is called while scripts load, not in a handler", function()
+    local mta = start { script = KEYS:match "^[^\n]*\n" .. ("function on_mail() auth.keys { x = { selector = 's', "
+      .. "key = %q } } end"):format(ED25519) }
+    assert.equal(451, mta:message(mail()).code)
+    assert.truthy(table.concat(mta:log "script_error"):find("call it while the script loads", 1, true))
+  end)
+
   it("of many keys reads each when it is first used, and `check --keys` reads all", function()
     local path, lines = directory(), {}
     for i = 1, 300 do write(("%s/%d.pem"):format(path, i), ED25519) end

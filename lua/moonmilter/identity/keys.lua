@@ -190,7 +190,9 @@ end
 ---@param given { file: string }|table<string, table>
 ---@return identity.Keys
 function keys.new(given)
-  if type(given) ~= "table" or next(given) == nil then
+  if core.in_handler() then
+    error("auth.keys: call it while the script loads, so that a key that is missing refuses the start, and no mail", 3)
+  elseif type(given) ~= "table" or next(given) == nil then
     error('auth.keys: give { file = "…" }, or keys by domain', 3)
   end
   local self = setmetatable({ exact = {}, below = {}, sources = {}, count = 0, loaded = {},
