@@ -19,6 +19,7 @@ struct long_line {
 	uint64_t number;        /* of the present line, from 1; then of the long one */
 	uint64_t size;          /* bytes of it so far, without its end */
 	bool     is_found, is_complete;
+	bool     ends_in_cr;    /* so far */
 };
 
 struct mm_body_hashes {
@@ -51,8 +52,10 @@ static size_t count_line_ends(const char *p, size_t n)
 static void end_of_long_line(struct long_line *line, const char *p, size_t n)
 {
 	const char *end = n > 0 ? memchr(p, '\n', n) : NULL;
-	line->size += end != NULL ? (size_t)(end - p) : n;
-	line->size -= end != NULL && end > p && end[-1] == '\r';
+	size_t more = end != NULL ? (size_t)(end - p) : n;
+	line->size += more;
+	line->ends_in_cr = more > 0 ? p[more - 1] == '\r' : line->ends_in_cr;
+	line->size -= end != NULL && line->ends_in_cr;
 	line->is_complete = end != NULL;
 }
 
@@ -65,6 +68,7 @@ static void look_at_lines(struct long_line *line, const char *p, size_t n)
 		const char *last = memrchr(p, '\n', part);
 		if (last == NULL) {
 			line->size += part;
+			line->ends_in_cr = p[part - 1] == '\r';
 			line->is_found = line->size > LINE_MAX_BYTES + 1;
 		} else {
 			part = (size_t)(last - p) + 1;
