@@ -109,6 +109,45 @@ static void add_names(char **list, const char *names)
 }
 
 /* "moonmilter: macros at rcpt: {rcpt_mailer} i" */
+static double connections_of_host(const struct mm_config *c, unsigned pool_size)
+{
+	long workers = c->workers == MM_WORKERS_AUTO ? sysconf(_SC_NPROCESSORS_ONLN) : c->workers;
+	return (double)(workers > 0 ? workers : 1) * (double)c->milter_count * pool_size;
+}
+
+/* "redis.example:6379 clients=57 maxclients=10000 pool_size=2 hosts=1" */
+static void read_redis_room(struct mm_doctor *d, const char *text)
+{
+	unsigned clients, most, pool_size, hosts;
+	const char *numbers = strstr(text, " clients=");
+	if (numbers == NULL || sscanf(numbers, " clients=%u maxclients=%u pool_size=%u hosts=%u", &clients, &most,
+		&pool_size, &hosts) != 4)
+		return;
+	int name = (int)(numbers - text);
+	/* while a reload lasts, two generations have their connections */
+	double here = connections_of_host(d->config, pool_size), all = 2 * here * hosts;
+	if (all <= most) {
+		mm_find_ok(&d->findings, "redis %.*s takes %u clients and has %u; a host opens up to %.0f, during a "
+			"reload %.0f", name, text, most, clients, here, 2 * here);
+		return;
+	}
+	mm_find_wrong(&d->findings, "redis %.*s takes %u clients, but %u hosts open up to %.0f, during a reload: "
+		"workers, milters and pool_size make %.0f for each host", name, text, most, hosts, all, 2 * here);
+	mm_find_remedy(&d->findings, "raise maxclients in redis.conf, or lower workers, or pool_size in redis = { … }");
+}
+
+static void read_redis_line(struct mm_doctor *d, const char *line)
+{
+	static const char room[] = "moonmilter: redis: ", fails[] = "moonmilter: redis fails: ";
+	if (strncmp(line, room, sizeof room - 1) == 0)
+		read_redis_room(d, line + sizeof room - 1);
+	if (strncmp(line, fails, sizeof fails - 1) == 0) {
+		mm_find_wrong(&d->findings, "redis %s", line + sizeof fails - 1);
+		mm_find_remedy(&d->findings, "until it answers, limits and stores of all hosts do what their on_down "
+			"says; see redis = { … } in the configuration");
+	}
+}
+
 static void read_check_line(void *self, char *line)
 {
 	struct reading *r = self;
@@ -116,6 +155,7 @@ static void read_check_line(void *self, char *line)
 		signs[] = "moonmilter: signs mail: ";
 	char stage[16];
 	int at = 0;
+	read_redis_line(r->doctor, line);
 	if (strncmp(line, doubt, sizeof doubt - 1) == 0)
 		note_owners(r->doctor, line + sizeof doubt - 1);
 	if (strcmp(line, "moonmilter: all scripts load") == 0)
@@ -135,7 +175,9 @@ static void check_scripts(struct mm_doctor *d, char *const argv[])
 	struct reading r = { .doctor = d };
 	if (argv == NULL)
 		return;
+	setenv("MOONMILTER_DOCTOR", "1", 1);    /* also asks the Redis that the configuration names */
 	mm_doctor_run(argv, read_check_line, &r);
+	unsetenv("MOONMILTER_DOCTOR");
 	if (r.all_load) {
 		mm_find_ok(&d->findings, "all scripts load");
 		return;

@@ -44,6 +44,7 @@ local redis = {}
 ---@field pool_size integer?       connections of one worker to a server; default 2
 ---@field queue_timeout number?    seconds to wait for one of them; default 1
 ---@field idle number?             seconds an unused connection is kept; default 60
+---@field hosts integer?           how many hosts use the server, for moonmilter doctor; default 1
 
 --- A command: its words in order, strings and numbers. Anything else raises.
 ---@alias moonmilter.redis.Command (string|number)[]

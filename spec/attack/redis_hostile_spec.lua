@@ -135,6 +135,60 @@ describe("a hostile Redis server", function()
     ]])
   end)
 
+  -- What a client of a cluster is told by CLUSTER and by GET.
+  local function of_cluster(slots, get)
+    return run(([[
+      local teacher = redis.new { port = P.hostile }
+      teacher:call("LEARN", "CLUSTER", %q)
+      teacher:call("LEARN", "GET", %q)
+      local r = redis.new { cluster = { "127.0.0.1:" .. P.hostile }, connect_timeout = 1 }
+      local begun = milter.now()
+      local value, text, code = r:get "k"
+      return show(value, text, code, milter.now() - begun < 3)
+    ]]):format(slots, get or ""))
+  end
+
+  local function row(first, last, host, to)
+    return ("*3\r\n:%s\r\n:%s\r\n*2\r\n$%d\r\n%s\r\n:%s\r\n"):format(first, last, #host, host, to)
+  end
+
+  it("cannot give a cluster a map that makes no sense, or much work", function()
+    local good = row(0, 16383, "", port)
+    for name, slots in pairs { text = "+OK\r\n", none = "*0\r\n", number = ":5\r\n", twice = "*2\r\n" .. good .. good,
+      ["below 0"] = "*1\r\n" .. row(-1, 5, "", port), ["too far"] = "*1\r\n" .. row(0, 16384, "", port),
+      backwards = "*1\r\n" .. row(5, 4, "", port), ["no port"] = "*1\r\n" .. row(0, 16383, "", 0),
+      ["a host with a blank"] = "*1\r\n" .. row(0, 16383, "a b", port),
+      ["a long host"] = "*1\r\n" .. row(0, 16383, ("a"):rep(300), port), ["a hole"] = "*1\r\n*2\r\n:0\r\n:16383\r\n",
+      many = "*16384\r\n" .. good:rep(16384) } do
+      assert.matches("^nil|redis cluster .*: no slots in the reply|down|true$", of_cluster(slots), name)
+    end
+    assert.equal("v|nil|nil|true", of_cluster("*1\r\n" .. good, "$1\r\nv\r\n"))
+  end)
+
+  it("cannot send a command round and round, or somewhere that is no address", function()
+    local good = "*1\r\n" .. row(0, 16383, "127.0.0.1", port)
+    assert.matches("^nil|MOVED .*after 5 redirections.*|reply|true$",
+      of_cluster(good, ("-MOVED 1 127.0.0.1:%d\r\n"):format(port)))
+    assert.matches("^nil|ASK .*after 5 redirections.*|reply|true$",
+      of_cluster(good, ("-ASK 1 127.0.0.1:%d\r\n"):format(port)))
+    for _, reply in ipairs { "MOVED", "MOVED 1", "MOVED 16384 127.0.0.1:1", "MOVED 1 127.0.0.1:0", "MOVED 1 a b:1",
+      "MOVED 1 127.0.0.1:65536", "MOVED x 127.0.0.1:1", "MOVED 1 " .. ("a"):rep(300) .. ":1", "ASK 1 /etc/passwd:1",
+      "MOVED 99999999999999999999 127.0.0.1:1" } do
+      assert.equal(("nil|%s|reply|true"):format(reply), of_cluster(good, "-" .. reply .. "\r\n"))
+    end
+  end)
+
+  it("that poses as a sentinel cannot name what is no address", function()
+    for _, reply in ipairs { "+OK\r\n", ":1\r\n", "*0\r\n", "*2\r\n$1\r\na\r\n$1\r\n0\r\n", "*2\r\n:1\r\n:1\r\n",
+      "*2\r\n$0\r\n\r\n$1\r\n1\r\n", "*2\r\n$1\r\na\r\n$5\r\n65536\r\n", "*1\r\n$1\r\na\r\n" } do
+      assert.matches("^nil|redis m: the sentinels do not say where it is: .*no address in the reply|down$", run(([[
+        redis.new { port = P.hostile }:call("LEARN", "SENTINEL", %q)
+        local r = redis.new { sentinels = { "127.0.0.1:" .. P.hostile }, master = "m" }
+        return show(r:get "k")
+      ]]):format(reply)))
+    end
+  end)
+
   it("that is dead delays no other, however many wait for it", function()
     local full = require("socket").bind("127.0.0.1", 0, 0)
     local _, full_port = full:getsockname()

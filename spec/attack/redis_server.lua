@@ -1,9 +1,11 @@
--- A server that says what it is told, byte for byte: SAY <bytes>. Any other command: +OK. On one port of 127.0.0.1.
+-- A server that says what it is told, byte for byte: SAY <bytes>; LEARN <command> <bytes> for later. Any other command:
+-- +OK. On one port of 127.0.0.1.
 --   luajit spec/attack/redis_server.lua PORT      Ends by itself after two minutes.
 local socket = require "socket"
 
 local listener = assert(socket.bind("127.0.0.1", tonumber(arg[1]), 64))
 listener:settimeout(0)
+local learnt = {}
 local clients, stop_at = {}, socket.gettime() + 120
 
 local function command(client)
@@ -33,7 +35,10 @@ while socket.gettime() < stop_at do
       end
     else
       local words = command(s)
-      if not words or not s:send(words[1] == "SAY" and words[2] or "+OK\r\n") then
+      if words and words[1] == "LEARN" then
+        learnt[words[2]] = words[3]
+      end
+      if not words or not s:send(words[1] == "SAY" and words[2] or learnt[words[1]] or "+OK\r\n") then
         s:close()
         clients[s] = nil
       end

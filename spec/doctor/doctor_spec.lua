@@ -5,6 +5,7 @@ local lfs = require "lfs"
 
 local host = require "spec.support.host"
 local process = require "spec.support.process"
+local world = require "spec.async.world"
 
 local PASS = { ["10-pass.lua"] = "function on_eom() end" }
 local IS_ROOT = require "posix.unistd".geteuid() == 0
@@ -68,6 +69,22 @@ describe("moonmilter doctor", function()
       assert.matches("^moonmilter\n  ok     reads " .. directory:gsub("%p", "%%%0") .. "/moonmilter.conf\n", text)
       assert_finds(text, "ok", "all scripts load")
       assert_finds(text, "ok", "it runs: version=")
+    end)
+
+    it("asks the Redis of the configuration whether it has room for all hosts", function()
+      local redis = world.redis "--maxclients 100"
+      finally(function() redis.close() end)
+      local line = ("redis = { port = %d, pool_size = 3, hosts = %%d }\n"):format(redis.port)
+      local text = ask("-c " .. configure(line:format(10)) .. " " .. EMPTY)
+      assert_finds(text, "ok", "takes 100 clients and has 1; a host opens up to 3, during a reload 6")
+      text = ask("-c " .. configure(line:format(17)) .. " " .. EMPTY)
+      assert_finds(text, "WRONG", "takes 100 clients, but 17 hosts open up to 102", "raise maxclients")
+      redis.close()
+      local status
+      text, status = ask("-c " .. configure(line:format(1)) .. " " .. EMPTY)
+      assert_finds(text, "WRONG", "redis 127.0.0.1:" .. redis.port, "on_down")
+      assert_finds(text, "ok", "all scripts load")
+      assert.equal(78, status)
     end)
 
     it("says first that it has read no configuration", function()

@@ -60,10 +60,11 @@ local function read_map(reply, asked)
   if type(reply) ~= "table" or #reply > key_slot.COUNT then
     return nil
   end
-  local rows = {}
+  local rows, left = {}, key_slot.COUNT
   for i, row in ipairs(reply) do
     rows[i] = read_row(row, asked)
-    if not rows[i] then
+    left = left - (rows[i] and rows[i].last - rows[i].first + 1 or math.huge)
+    if left < 0 then -- a slot is named twice, or a row makes no sense
       return nil
     end
   end

@@ -23,6 +23,7 @@ local ROWS = {
   pool_size = { "number", 2 }, -- connections of one generation of scripts to a server
   queue_timeout = { "number", 1 }, -- seconds to wait for one of them
   idle = { "number", 60 }, -- seconds an unused connection is kept
+  hosts = { "number", 1 }, -- how many hosts use it; for moonmilter doctor
 }
 redis_options.ROWS = ROWS
 
@@ -32,7 +33,7 @@ local ADDRESSES_MAX = 32 -- of one list
 -- name -> least, most, is a whole number
 local RANGES = {
   port = { 1, 65535, true }, db = { 0, 65535, true }, pool_size = { 1, 1000, true }, timeout = { 0.001, 3600 },
-  connect_timeout = { 0.001, 3600 }, queue_timeout = { 0, 3600 }, idle = { 0, 86400 },
+  hosts = { 1, 100000, true }, connect_timeout = { 0.001, 3600 }, queue_timeout = { 0, 3600 }, idle = { 0, 86400 },
 }
 
 local function check_numbers(o, fail)

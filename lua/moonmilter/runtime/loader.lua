@@ -9,6 +9,7 @@ local luasocket = require "moonmilter.net.luasocket"
 local modules = require "moonmilter.runtime.modules"
 local plan = require "moonmilter.runtime.plan"
 local redis_options = require "moonmilter.net.redis_options"
+local redis_room = require "moonmilter.net.redis_room"
 local script = require "moonmilter.runtime.script"
 local settings = require "moonmilter.runtime.settings"
 
@@ -55,11 +56,19 @@ local function note_modules()
   return strings, methods
 end
 
+local ASKED = "MOONMILTER_DOCTOR" -- moonmilter doctor runs moonmilter check with this in its environment
+
 -- Before any script asks for it, so that a mistake is found when it is made.
 local function check_configuration()
   local ok, text = pcall(redis_options.check, "moonmilter.conf: redis", core.redis or {}, 2)
   if not ok then
     error((tostring(text):gsub("^[^:]+:%d+: ", "")), 0)
+  end
+  if core.redis and os.getenv(ASKED) then
+    redis_room.report(function(line)
+      io.stdout:write(line)
+      io.stdout:flush()
+    end)
   end
 end
 
