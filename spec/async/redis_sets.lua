@@ -44,7 +44,8 @@ local function start_sentinel(directory, number, master_port)
 end
 
 --- A master and a replica, watched by three sentinels. set.servers; set.ports of the sentinels; set.addresses as Lua;
---- set.master(): the server that a sentinel names; set.signal(number, name) for a sentinel; set.close().
+--- set.master(): the server that a sentinel names; set.wait_for_replica(); set.signal(number, name) for a sentinel;
+--- set.close().
 function redis_sets.sentinels()
   local set = { directory = world.temporary(), sentinels = {}, ports = {} }
   local first = world.redis "--repl-diskless-sync-delay 0"
@@ -66,6 +67,15 @@ function redis_sets.sentinels()
     end
     return count == 3
   end)
+  function set.wait_for_replica()
+    wait_until(20, "the old master has not become a replica", function()
+      for _, server in ipairs(set.servers) do
+        if server.cli "info replication":find "master_link_status:up" then
+          return true
+        end
+      end
+    end)
+  end
   function set.master()
     local port = tonumber(ask(set.ports[1], "sentinel get-master-addr-by-name mymaster"):match "(%d+)$")
     return port == first.port and first or second

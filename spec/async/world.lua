@@ -65,7 +65,7 @@ function world.redis(options)
   function redis.start(more, is_loading)
     redis.pid = run(("sh -c 'redis-server --port %d --bind 127.0.0.1 --unixsocket %s --save \"\" "
       .. "--appendonly no --dir %s --enable-debug-command yes %s </dev/null >%s/log 2>&1 & echo $!'"):format(port,
-      redis.unix, directory, (options or "") .. (more or ""), directory))
+      redis.unix, directory, (options or "") .. " " .. (more or ""), directory))
     if is_loading then
       return
     end
