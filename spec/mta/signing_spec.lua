@@ -43,12 +43,20 @@ function on_eom(ctx)
 end
 ]]
 
--- Writes the header as received, and the canonical hash of the body, to a file.
+-- Verifies the message as received; writes its header to a file, and the canonical hash of its body into a field.
 local DUMP = [[
+local dkim = require "moonmilter.dkim"
 local received = require "moonmilter.identity.received"
-received.early("eoh", function(_, m) m:want "simple" end)
+local function dns() return { %q } end
+received.early("eoh", function(_, m)
+  m.notes.verifier = dkim.verifier { headers = m.fields, dns = dns, exact_space = m.leading_space }
+  m:want "simple"
+end)
 function on_eom(ctx)
   local m = received.of(ctx)
+  local hash, length = m:hash "simple"
+  local result = m.notes.verifier:finish({ { hash = hash, length = length } })[1]
+  ctx:add_header("X-Dkim", result.result .. " " .. tostring(result.reason))
   local file = io.open(%q .. ctx.recipients[1].address:match "m%%d+", "wb")
   for _, field in ipairs(m.fields) do file:write(field.raw, "\r\n") end
   file:write("\r\n")
@@ -89,10 +97,10 @@ for _, mta_module in ipairs { postfix, sendmail } do
       return
     end
 
-    local function start(scripts, unoffered)
+    local function start(scripts, protocol)
       local host = filter.host(scripts, { unix = kind == "sendmail" })
       finally(function() host:stop() end)
-      local mta = mta_module.start { sink = exact_sink, milters = { host.milter }, settings = unoffered }
+      local mta = mta_module.start { sink = exact_sink, milters = { host.milter }, protocol = protocol }
       finally(function() mta:stop() host:stop() end)
       return mta, host
     end
@@ -121,7 +129,7 @@ for _, mta_module in ipairs { postfix, sendmail } do
       local directory = process.directory()
       finally(function() process.run("rm -rf " .. directory) end)
       process.run("chmod 777 " .. directory)
-      local mta = start { ["10-dump.lua"] = DUMP:format(directory .. "/") }
+      local mta = start { ["10-dump.lua"] = DUMP:format(RECORDS["odd._domainkey.one.example"], directory .. "/") }
       local signed = {}
       local messages = messages_of(ODD, function(fields)
         local message = dkimpy.sign(HEAD .. fields .. "\r\nbody  \r\n\r\n\r\n", { key = RSA, domain = "one.example",
@@ -138,12 +146,33 @@ for _, mta_module in ipairs { postfix, sendmail } do
       assert.equal(#ODD, #deliveries)
       for _, delivery in ipairs(deliveries) do
         assert.truthy(delivery.data:find("X-Hash: " .. hex, 1, true), delivery.data)
+        assert.equal("pass nil", delivery.data:match "\r\nX%-Dkim: ([^\r]*)", delivery.data)
       end
       for i, message in ipairs(signed) do
         local header = assert(process.read_file(("%s/m%04d"):format(directory, i)))
         local seen = header .. message:match "\r\n\r\n(.*)$"
         assert.equal("True", dkimpy.verify(seen, RECORDS)[1].ok, seen)
       end
+    end)
+
+    if kind ~= "postfix" then return end -- Sendmail always offers the spaces
+
+    it("without the spaces after colons the simple form is neutral where it does not match, never a fail", function()
+      local directory = process.directory()
+      finally(function() process.run("rm -rf " .. directory) end)
+      process.run("chmod 777 " .. directory)
+      local mta = start({ ["10-dump.lua"] = DUMP:format(RECORDS["odd._domainkey.one.example"], directory .. "/") }, "4")
+      passage.send(mta, messages_of({ "Subject:none\r\n", "Subject: one\r\n" }, function(fields)
+        return dkimpy.sign(HEAD .. fields .. "\r\nbody\r\n", { key = RSA, domain = "one.example", selector = "odd",
+          header = "simple", body = "simple", names = "From:To:Subject" })
+      end))
+      assert(mta:wait_idle(60))
+      local results = {}
+      for _, delivery in ipairs(mta.sink:take()) do
+        results[delivery.data:match "Subject: ?(%l+)"] = delivery.data:match "\r\nX%-Dkim: ([^\r]*)"
+      end
+      assert.same({ none = "neutral milter without leading space: simple form is not known", one = "pass nil" },
+        results)
     end)
   end)
 end
