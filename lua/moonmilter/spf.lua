@@ -474,14 +474,19 @@ local function facts_of(ctx, options, sender)
   return facts
 end
 
+-- A client may say any byte; a header field holds no control character.
+local function shown(value)
+  return (value:sub(1, TEXT_MAX):gsub("%c", "?"))
+end
+
 local function check_session(ctx, options, sender)
   local facts = facts_of(ctx, options, sender)
   if not facts.ip or not ip.parse(facts.ip) then -- over a unix socket, or an address with a zone
     return { method = "spf", result = "none", reason = "the client has no IP address", properties = {} }
   end
   local result, reason, explanation, trace = spf.check(facts)
-  local property = trace.identity == "helo" and { type = "smtp", property = "helo", value = facts.helo }
-    or { type = "smtp", property = "mailfrom", value = sender }
+  local property = trace.identity == "helo" and { type = "smtp", property = "helo", value = shown(facts.helo) }
+    or { type = "smtp", property = "mailfrom", value = shown(sender) }
   return { method = "spf", result = result, reason = reason, explanation = explanation, domain = trace.domain,
     trace = trace, properties = { property } }
 end

@@ -95,6 +95,21 @@ describe("ctx:seal", function()
     assert.equal(1, #result.message:all "ARC-Seal")
   end)
 
+  it("shares the chain with a check of it", function()
+    local first = send(start(SEAL))
+    local mta = testing.start { script = KEYS .. [[
+      local auth = { arc = require("moonmilter.identity.sealing").check }
+      function on_eom(ctx)
+        local r = auth.arc(ctx)
+        ctx:reject(550, "5.7.1", require("moonmilter.authres").format { authserv_id = "mx", results = { r } } .. " "
+          .. r.chain.sets[1].domain)
+      end]], dns = { [NAME] = { TXT = { RECORD } } } }
+    finally(function() mta:close() end)
+    local result = mta:message { from = "ann@example.org", headers = fields_of(first), body = first.message.body }
+    assert.equal("5507.1", (result.smtp:match "^(550) 5%.(7%.1)" or "") .. (result.smtp:match "^550 5%.(7%.1)" or ""))
+    assert.truthy(result.text:find("arc=pass header.oldest-pass=0 example.org", 1, true), result.text)
+  end)
+
   it("says what is wrong with a call", function()
     for text, call in pairs {
       ["the options are missing"] = "ctx:seal(keys)", ["domain is missing"] = "ctx:seal(keys, {})",

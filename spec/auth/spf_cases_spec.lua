@@ -422,6 +422,41 @@ describe("in a session", function()
     assert.truthy(text:find('spf=none reason="the client has no IP address"; spf=none', 1, true), text)
   end)
 
+  it("a sender or HELO with any byte adds nothing to Authentication-Results", function()
+    local authres = require "moonmilter.authres"
+    for byte = 1, 255 do
+      local odd = ("a%sb; dkim=pass header.d=evil.example"):format(string.char(byte))
+      local ctx = { client = { ip = "192.0.2.1" }, helo = odd .. ".example", sender = odd .. "@example.org" }
+      local options = { dns = function() return nil, "none", "nxdomain" end, now = os.time }
+      local results = { spf.mailfrom(ctx, options), spf.helo(ctx, options) }
+      local text = authres.format { authserv_id = "mx", results = results }
+      local read = authres.parse(text)
+      assert.same({ 2, "spf", "spf" }, { #read.results, read.results[1].method, read.results[2].method }, byte)
+      assert.is_nil(text:find "[%z\1-\8\11-\31\127]", byte)
+      assert.is_nil(text:find "\n[^ \t]", byte)
+      for _, result in ipairs(read.results) do
+        assert.is_true(#result.properties <= 1, byte)
+      end
+    end
+  end)
+
+  it("is cut off by the deadline of its stage at any of its waits", function()
+    local slow = { ["example.org"] = { TXT = { "v=spf1 include:i.example.org mx exists:%{p}.example.org -all "
+      .. "exp=why.example.org" }, MX = { { 1, "m.example.org" } }, delay = 1 }, ["i.example.org"] = {
+      TXT = { "v=spf1 ?all" }, delay = 1 }, ["m.example.org"] = { A = { "203.0.113.1" }, delay = 1 },
+      ["why.example.org"] = { TXT = { "no" }, delay = 1 } }
+    for number = 1, 5 do
+      local mta = testing.start { script = [[
+        local spf = require "moonmilter.spf"
+        function on_mail(ctx) spf.mailfrom(ctx, { explain = true }) end]], dns = slow,
+        set = { stage_deadline = number - 0.5 } }
+      mta:connect { ip = "192.0.2.7" }
+      assert.equal("tempfail", mta:mail("ann@example.org").verdict)
+      assert.is_true(#mta:asked "dns" >= number)
+      mta:close()
+    end
+  end)
+
   it("asks the MTA for what it needs, though no script names it", function()
     local mta = fake_mta.start { script = [[
       local spf = require "moonmilter.spf"

@@ -74,6 +74,14 @@ function sealing.chain(message)
   return work.chain
 end
 
+--- The chain as a result for Authentication-Results, in on_eom: for auth.arc. Waits.
+---@param ctx table
+---@return table  method, result, reason, properties, as authres.format takes them, and chain
+function sealing.check(ctx)
+  local chain = sealing.chain(received.of(ctx))
+  return { method = "arc", result = chain.result, reason = chain.reason, properties = chain.properties, chain = chain }
+end
+
 -- The key of the domain; RSA where there is one, because not every verifier knows Ed25519.
 local function key_of(request)
   local chosen, chosen_one
@@ -140,6 +148,8 @@ end
 received.early("eoh", function(_, message)
   if received.mentions.seal then
     message:want "relaxed"
+  end
+  if received.mentions.seal or received.mentions.arc then
     begin(message)
   end
 end)
