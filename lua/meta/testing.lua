@@ -222,4 +222,29 @@ function testing.load_error(options) end
 ---@return integer runs
 function testing.explore(options, fn, limit) end
 
+--- A domain that sends mail: what it publishes, and messages that it has signed.
+---@class moonmilter.testing.Domain
+---@field name string
+---@field dns table  for the option dns: SPF, the key, DMARC
+---@field signer moonmilter.dkim.Signer
+local Domain = {}
+
+--- A message that the domain has signed, for mta:message.
+---@param message table?  from, to, params, headers, body; default: From and envelope of the domain
+---@return table
+function Domain:sign(message) end
+
+--- Makes a domain with SPF, a DKIM key and DMARC.
+---@param name string
+---@param options { selector: string?, key: string?, spf: string|false|nil, dmarc: string|false|nil }?  key: "ed25519"
+--- (default), "rsa", or PEM; spf: what follows v=spf1, default "ip4:192.0.2.0/24 -all"; dmarc: what follows v=DMARC1,
+--- default "p=reject"; false: no such record
+---@return moonmilter.testing.Domain
+function testing.domain(name, options) end
+
+--- The names of several domains, and others, as one world for the option dns.
+---@param ... moonmilter.testing.Domain|table<string, any>
+---@return table<string, any>
+function testing.dns(...) end
+
 return testing

@@ -464,6 +464,22 @@ local CASES = {
   },
 
   ["Hold mail that fails DMARC"] = {
+    options = { dns = { ["_dmarc.bank.example"] = { TXT = { "v=DMARC1; p=reject" } } } },
+    meets = function(mta)
+      local result = passes(mta, { from = "a@evil.example", headers = { { "From", "boss@bank.example" } } })
+      assert.equal("DMARC policy of bank.example", result.quarantined)
+      assert.truthy(result.message:get("Authentication-Results"):find("dmarc=fail", 1, true))
+    end,
+    misses = function(mta)
+      assert.is_nil(passes(mta, { headers = { { "From", "boss@bank.example" }, { "List-Id", "<l.bank.example>" } } })
+        .quarantined)
+      assert.is_nil(passes(mta, { headers = { { "From", "a@other.example" } } }).quarantined)
+      mta:connect { auth = "ann" }
+      assert.is_nil(passes(mta, { headers = { { "From", "boss@bank.example" } } }).quarantined)
+    end,
+  },
+
+  ["Act on the results of another milter"] = {
     meets = function(mta)
       local result = passes(mta, { headers = { { "Authentication-Results", "MX.example.com; dmarc=pass" },
         { "Authentication-Results", "mx.example.com; spf=pass; dmarc=fail header.from=bank.example" } } })

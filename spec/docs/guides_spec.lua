@@ -64,14 +64,21 @@ describe("the filter of", function()
     assert.equal("yes", mta:message({}).message:get "X-Seen")
   end)
 
-  it("coming-from-opendkim-lua holds what our own verifier has found bad", function()
-    start("coming-from-opendkim-lua", { name = "mx.example.net" })
-    local function held(value)
-      return mta:message({ headers = { { "From", "a@x.example" }, { "Authentication-Results", value } } }).quarantined
-    end
-    assert.equal("bad signature", held "mx.example.net; dkim=fail")
-    assert.is_nil(held "mx.example.net; dkim=pass")
-    assert.is_nil(held "other.example; dkim=fail")
+  it("coming-from-opendkim-lua holds what has a bad signature", function()
+    local example = testing.domain "example.org"
+    start("coming-from-opendkim-lua", { dns = example.dns })
+    local message = example:sign()
+    assert.is_nil(mta:message(message).quarantined)
+    assert.is_nil(mta:message({}).quarantined)
+    message.body = "changed\r\n"
+    assert.equal("bad signature", mta:message(message).quarantined)
+  end)
+
+  it("coming-from-opendkim refuses what is forged, and takes what is signed", function()
+    local example = testing.domain "example.org"
+    start("coming-from-opendkim", { dns = example.dns })
+    assert.equal("5.7.26", mta:message({ from = "a@evil.example", headers = { { "From", "a@example.org" } } }).status)
+    assert.truthy(mta:message(example:sign()).message:get "Authentication-Results")
   end)
 
   it("coming-from-rspamd marks clients without a name, but not when DNS is silent", function()

@@ -87,6 +87,10 @@ local silent = {
   "runtime.kept_body.*",
   -- names that identity.author has read, and answers; the row of dmarc.check reads them
   "identity.tree.new identity.tree_Tree:* identity.policy.wanted",
+  -- the rows of spf, dkim, dmarc, identity.row and identity.stamp read them
+  "auth.*",
+  -- files of the administrator, and the message as the host keeps it; author and dkim read the fields
+  "identity.keys.* identity.leaving.* identity.received.* identity.signing.*",
   -- bytes go through, or are counted
   "body_Body:restart body_Body:finish body_Body:size body_Body:close mail.parts.through mail.parts.collect",
   "mail.rewrite_Edit:header_changes mail.rewrite_Edit:apply mail.rewrite.of codec.decoder codec.encoder seal.new_key",
@@ -146,6 +150,8 @@ local author = require "moonmilter.identity.author"
 local dmarc = require "moonmilter.dmarc"
 local policy = require "moonmilter.identity.policy"
 local taglist = require "moonmilter.identity.taglist"
+local row_of = require("moonmilter.identity.row").of
+local stamp = require "moonmilter.identity.stamp"
 local tree = require "moonmilter.identity.tree"
 local datetime = require "moonmilter.datetime"
 local encoded_word = require "moonmilter.encoded_word"
@@ -501,6 +507,17 @@ local rows = {
   ["identity.policy.read"] = { function(text) policy.read("v=DMARC1; " .. text) end, "", "rua=", "rua=mailto:a@b,",
     "p=" },
   ["identity.policy.only"] = { function(text) policy.only { text, "v=DMARC1;" .. text } end, "", "v=DMARC1;" },
+  ["identity.row.of"] = { function(text)
+    row_of({ client = {}, helo = text, sender = text, recipients = { { address = text } } },
+      { dkim = { { result = "pass", domain = text, selector = text } } })
+  end, "", "@" },
+  ["identity.stamp.value"] = { function(text)
+    local properties = {}
+    for i, name in ipairs { "smtp.mailfrom", "smtp.helo", "header.d", "header.i", "header.b", "policy.x" } do
+      properties[i] = { type = name:match "^%l+", property = name:match "%l+$", value = text }
+    end
+    stamp.value({ spf = { result = "none", reason = text, properties = properties } }, "mx.example", true)
+  end, "", "@", "[" },
   ["identity.tree.names"] = { function(text) tree.names(text) end, "", "a." },
   ["identity.taglist.parse"] = { function(text) taglist.parse(text) end, "", "a=", "a=b;" },
   ["identity.taglist.remove"] = { function(text)

@@ -31,6 +31,7 @@ end
 local FACTS_OF = {
   ["moonmilter.greylist"] = { "client", "sender" },
   ["moonmilter.spf"] = { "client", "helo", "sender" },
+  ["moonmilter.auth"] = { "recipients", "insert_header" },
   [plan.IDENTITY] = { "client", "helo", "sender", "headers" },
 }
 

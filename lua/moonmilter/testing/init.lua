@@ -15,6 +15,7 @@
 -- The scripts run in this process, in their own Lua; the packets are real; the test provides DNS, HTTP, Redis,
 -- processes and the time. docs/TESTING.md is the manual.
 local blame = require "moonmilter.testing.blame"
+local domain = require "moonmilter.testing.domain"
 local explore = require "moonmilter.testing.explore"
 local host = require "moonmilter.testing.host"
 local library = require "moonmilter.testing.library"
@@ -106,6 +107,16 @@ function testing.explore(options, fn, limit)
     options = { script = options }
   end
   return explore.run(testing.start, options, fn, limit or 200)
+end
+
+--- A domain that sends mail, with what it publishes: moonmilter.testing.domain.
+function testing.domain(name, options)
+  return domain.new(name, options)
+end
+
+--- The names of several domains, and others, as one world for the option dns.
+function testing.dns(...)
+  return domain.dns(...)
 end
 
 --- Version of the library, "0.1.0".
