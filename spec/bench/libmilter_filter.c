@@ -4,7 +4,7 @@
  *   every_handler  all of them, each touching its arguments
  *   quiet          with every_handler: asks for SMFIP_NR_HDR, as an expert would
  *   limit          takes from a rate limit at end of message: buckets by key in a hash, behind a mutex
- *   count          reads a value and counts another at end of message, in the same hash
+ *   get, incr      reads a value, counts another at end of message, in the same hash
  *   body=BYTES     replaces the body at end of message
  *   sleep=SECONDS  sleeps at end of message when the sender is asleep@example.org */
 #include <libmilter/mfapi.h>
@@ -27,7 +27,7 @@ struct session {
 static unsigned char *body;
 static size_t         body_size;
 static unsigned       sleep_seconds;
-static bool           is_quiet, is_limited, is_counted;
+static bool           is_quiet, is_limited, is_read, is_counted;
 
 static struct session *session_of(SMFICTX *ctx)
 {
@@ -151,22 +151,30 @@ static bool take(const char *key)
 	return ok;
 }
 
-static bool read_and_count(const char *read, const char *count)
+static bool is_zero(const char *key)
 {
 	pthread_mutex_lock(&entries_mutex);
-	double *value = value_of(read), *sum = value_of(count);
-	bool ok = value != NULL && sum != NULL && *value == 0;
-	if (ok)
+	double *value = value_of(key);
+	bool is = value != NULL && *value == 0;
+	pthread_mutex_unlock(&entries_mutex);
+	return is;
+}
+
+static bool count_one(const char *key)
+{
+	pthread_mutex_lock(&entries_mutex);
+	double *sum = value_of(key);
+	if (sum != NULL)
 		++*sum;
 	pthread_mutex_unlock(&entries_mutex);
-	return ok;
+	return sum != NULL;
 }
 
 static sfsistat on_eom(SMFICTX *ctx)
 {
 	struct session *s = session_of(ctx);
 	char count[16];
-	if ((is_limited && !take("account")) || (is_counted && !read_and_count("blocked", "account")))
+	if ((is_limited && !take("account")) || (is_read && !is_zero("blocked")) || (is_counted && !count_one("account")))
 		return SMFIS_TEMPFAIL;
 	if (s->sleeps)
 		sleep(sleep_seconds);
@@ -224,7 +232,9 @@ static void take_work(const char *word)
 		filter.xxfi_negotiate = on_negotiate;
 	} else if (strcmp(word, "limit") == 0) {
 		is_limited = true;
-	} else if (strcmp(word, "count") == 0) {
+	} else if (strcmp(word, "get") == 0) {
+		is_read = true;
+	} else if (strcmp(word, "incr") == 0) {
 		is_counted = true;
 	} else if (strncmp(word, "body=", 5) == 0) {
 		body_size = strtoul(word + 5, NULL, 0);

@@ -31,6 +31,8 @@ local built = "build/bench"
 local STEPS_RCPT_EOM, STEPS_EVERY = 0x100777, 0x100480
 
 --- work: words for libmilter_filter.c and its translations; script: for moonmilter; load: options of the bench.
+--- beside: the workload that does the same without; both are measured in turns. redis: the script asks a server on this
+--- machine, whose own CPU is not counted; only moonmilter takes part.
 --- others: the scripting languages take part. log: moonmilter's log level, else "warn" as the others log nothing.
 --- targets: largest ratio of CPU to that of the named subject (docs/PERFORMANCE.md).
 local WORKLOADS = {
@@ -38,8 +40,16 @@ local WORKLOADS = {
     load = "--edits 1", targets = { libmilter = 1 / 2 } },
   { name = "outgoing limit, every message", script = "limit", work = "rcpt_eom limit", steps = STEPS_RCPT_EOM,
     load = "--edits 1", beside = "rcpt and eom only", targets = { libmilter = 1 / 2, beside = 1.25 } },
-  { name = "store get and incr, every message", script = "store", work = "rcpt_eom count", steps = STEPS_RCPT_EOM,
+  { name = "store get, every message", script = "get", work = "rcpt_eom get", steps = STEPS_RCPT_EOM,
     load = "--edits 1", beside = "rcpt and eom only", targets = { libmilter = 1 / 2 } },
+  { name = "store incr, every message", script = "incr", work = "rcpt_eom incr", steps = STEPS_RCPT_EOM,
+    load = "--edits 1", beside = "rcpt and eom only", targets = { libmilter = 1 / 2 } },
+  { name = "Redis GET, every message", script = "redis_get", redis = true, load = "--edits 1",
+    beside = "rcpt and eom only", targets = {} },
+  { name = "Redis INCR, every message", script = "redis_incr", redis = true, load = "--edits 1",
+    beside = "rcpt and eom only", targets = {} },
+  { name = "Redis limit by hand, every message", script = "redis_take", redis = true, load = "--edits 1",
+    beside = "rcpt and eom only", targets = {} },
   { name = "every handler", script = "every_handler", work = "every_handler", steps = STEPS_EVERY, others = true,
     quiet = true, load = "--edits 1", targets = { libmilter = 1 / 5, responder = 1.6 } },
   { name = "every handler, logging each message", script = "every_handler", work = "every_handler", steps = STEPS_EVERY,
@@ -196,6 +206,7 @@ local function find_available()
 end
 
 local function takes_part(name, workload)
+  if workload.redis then return false end
   if name == "libmilter NR_HDR" then return workload.quiet end
   if name == "pymilter" or name == "PMilter" then return workload.others and not options.quick end
   return not (name == "responder" and workload.no_responder)
@@ -299,19 +310,44 @@ local function medians(samples)
   return result
 end
 
-local function measure(workload)
-  local subjects, samples = start_subjects(workload), {}
+--- Measures workloads in turns, so that what the machine does meanwhile meets all of them. Medians by name of the
+--- workload.
+local function measure(workloads)
+  local runs, results = {}, {}
+  for _, workload in ipairs(workloads) do
+    local samples = {}
+    for _, subject in ipairs(start_subjects(workload)) do
+      runs[#runs + 1] = { subject = subject, workload = workload, samples = samples }
+    end
+    results[workload.name] = samples
+  end
   local timing = options.quick and "--seconds 1 --warmup 0.3" or "--seconds 1.8 --warmup 0.4"
   for round = 1, rounds() do
-    for i = 1, #subjects do
-      local subject = subjects[round % 2 == 1 and i or #subjects + 1 - i]
-      local json = bench(subject, workload.load, timing)
-      samples[subject.name] = samples[subject.name] or {}
-      if json then collect(samples[subject.name], json, subject.name, workload.name) end
+    for i = 1, #runs do
+      local r = runs[round % 2 == 1 and i or #runs + 1 - i]
+      local json = bench(r.subject, r.workload.load, timing)
+      r.samples[r.subject.name] = r.samples[r.subject.name] or {}
+      if json then collect(r.samples[r.subject.name], json, r.subject.name, r.workload.name) end
     end
   end
-  for _, subject in ipairs(subjects) do stop(subject) end
-  return medians(samples)
+  for _, r in ipairs(runs) do stop(r.subject) end
+  for name, samples in pairs(results) do results[name] = medians(samples) end
+  return results
+end
+
+--- A Redis server for the scripts that ask one, by a unix socket; nothing when there is none on this machine.
+local function start_redis()
+  local path = directory .. "/redis.sock"
+  if not has_program "redis-server --version" then return nil end
+  stat.chmod(directory, tonumber("711", 8)) -- the filters run as another user
+  stdlib.setenv("BENCH_REDIS", path)
+  local subject = { pid = start({ "redis-server", "--port", "0", "--unixsocket", path, "--unixsocketperm", "777",
+    "--save", "", "--appendonly", "no", "--dir", directory }, directory .. "/redis.log"), is_host = true }
+  for _ = 1, 50 do
+    if stat.stat(path) then return subject end
+    sleep(0.1)
+  end
+  stop(subject)
 end
 
 local IDLE = { name = "idle", script = "every_handler", work = "every_handler", steps = STEPS_EVERY, load = "" }
@@ -491,7 +527,8 @@ local function beside_table(results, host)
   end
   if #rows == 0 then return end
   say ""
-  say("**CPU of a message with what all workers share, as a multiple of the same without** (in brackets what is promised)")
+  say("**CPU of a message with what all workers share, as a multiple of the same without** (in brackets what is "
+    .. "promised)")
   say ""
   say("| workload | without | %s | libmilter |", host)
   say "|---|---|---:|---:|"
@@ -586,12 +623,19 @@ find_available()
 describe_machine()
 
 local results, begun = {}, os.time()
+local redis = start_redis()
 for _, workload in ipairs(WORKLOADS) do
-  if wanted(workload.name) then
+  local family = {}
+  for _, other in ipairs(WORKLOADS) do
+    local is_of_it = other == workload and not other.beside or other.beside == workload.name
+    if is_of_it and wanted(other.name) and (redis or not other.redis) then family[#family + 1] = other end
+  end
+  if family[1] then
     io.stderr:write(("%4d s  %s\n"):format(os.time() - begun, workload.name))
-    results[workload.name] = measure(workload)
+    for name, result in pairs(measure(family)) do results[name] = result end
   end
 end
+if redis then stop(redis) end
 local idle = wanted "idle" and measure_idle()
 local asleep = wanted "asleep" and measure_asleep()
 local workers = wanted "workers" and options.hosts[1] and measure_workers(options.hosts[1])

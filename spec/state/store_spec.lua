@@ -203,6 +203,7 @@ describe("moonmilter.store", function()
       function on_mail(ctx, sender)
         if sender:find "^other" then has_come = true return end
         local tries = 0
+        log.info "NOTE begins"
         repeat -- the other's bytes may still be on their way
           for i = 1, 2000 do s:set("key " .. i, i) end
           s:clear()
@@ -215,6 +216,7 @@ describe("moonmilter.store", function()
     first:envelope "helo"
     second:envelope "helo"
     first:send("M", "<ann@one.example>\0")
+    assert.truthy(h:wait_log("NOTE begins", 5))
     second:send("M", "<other@one.example>\0")
     assert.equal("continue", second:reply().kind)
     assert.equal("continue", first:reply().kind)
