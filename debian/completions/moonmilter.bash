@@ -3,7 +3,7 @@ _moonmilter()
 {
 	local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} program=${COMP_WORDS[0]}
 	local commands command words
-	commands=$("$program" --help 2>/dev/null | sed -n '/^Commands:/,/^$/s/^  \([a-z]*\) .*/\1/p')
+	commands=$("$program" --help 2>/dev/null | sed -n '/^Commands:/,/^$/s/^  \([a-z-]*\) .*/\1/p')
 	command=run
 	if [[ " ${commands//$'\n'/ } " == *" ${COMP_WORDS[1]} "* && $COMP_CWORD -gt 1 ]]; then command=${COMP_WORDS[1]}; fi
 	case $command:$previous in

@@ -3,6 +3,7 @@
 #include "moonmilter.h"
 
 #include "bench/command_bench.h"
+#include "program/dkim_key.h"
 #include "program/init.h"
 #include "program/run.h"
 #include "ctl/command_ctl.h"
@@ -43,6 +44,7 @@ static const struct command commands[] = {
 	{ "send",  mm_command_send,  "act as an MTA towards any milter" },
 	{ "replay", mm_command_replay, "run recorded conversations through scripts and show what differs" },
 	{ "test",  mm_command_test,  "run specs for filters, without an MTA" },
+	{ "dkim-key", mm_command_dkim_key, "make a DKIM key, show its DNS record, ask whether DNS has it" },
 	{ "bench", mm_command_bench, "put load on any milter and measure it" },
 	{ "help",  command_help,     "this text; help config lists every key of moonmilter.conf" },
 	{ NULL, NULL, NULL },
@@ -54,7 +56,7 @@ static void print_help(FILE *to)
 	fprintf(to, "  moonmilter [run] [-c FILE] [-s SPEC]... [SCRIPT|DIR]...\n  moonmilter COMMAND "
 		"[OPTIONS]\n\nCommands:\n");
 	for (const struct command *c = commands; c->name != NULL; c++)
-		fprintf(to, "  %-7s %s\n", c->name, c->about);
+		fprintf(to, "  %-8s %s\n", c->name, c->about);
 	fprintf(to, "\nmoonmilter COMMAND --help shows more. Manual page: moonmilter(8).\n");
 }
 

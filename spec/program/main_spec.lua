@@ -10,7 +10,7 @@ end
 
 local function commands()
   local list = {}
-  for name in run("--help"):match("\nCommands:\n(.-)\n\n"):gmatch "  (%l+) [^\n]*" do list[#list + 1] = name end
+  for name in run("--help"):match("\nCommands:\n(.-)\n\n"):gmatch "  (%l[%l-]*) [^\n]*" do list[#list + 1] = name end
   return list
 end
 
@@ -46,9 +46,10 @@ describe("the manual page", function()
     local synopsis = page:match "%.Sh SYNOPSIS\n(.-)%.Sh"
     local list = page:match "%.Sh COMMANDS\n(.-)%.Ss"
     local at = 1
-    for _, name in ipairs(commands()) do
+    for _, command in ipairs(commands()) do
+      local name = command:gsub("%-", "%%-")
       local found = synopsis:find("\n%.[CO][mp]? ?C?m? " .. name .. "%f[%W]", at) or synopsis:find("%.Cm " .. name
-        .. "%f[%W]", at) or synopsis:find(".Op Cm " .. name, at, true)
+        .. "%f[%W]", at) or synopsis:find(".Op Cm " .. command, at, true)
       assert.truthy(found, name .. " in SYNOPSIS, in its place")
       at = found
       assert.truthy(list:find("\n%.It Cm " .. name .. "%f[%W]"), name .. " under COMMANDS")
