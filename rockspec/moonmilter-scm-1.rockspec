@@ -84,6 +84,7 @@ build = {
     ["moonmilter.seal"] = {
       sources = {
         "host/seal/canon.c", "host/seal/der.c", "host/seal/digest.c", "host/seal/keypair.c", "host/seal/seal.c",
+        "host/seal/tags.c",
       },
       defines = { "_GNU_SOURCE" },
       libraries = { "crypto" },

@@ -7,6 +7,7 @@
  * already owns. */
 #include "seal/digest.h"
 #include "seal/keypair.h"
+#include "seal/tags.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -219,6 +220,91 @@ static int header(lua_State *L)
 	return 1;
 }
 
+/* ---- lists of tags ---- */
+
+/* [… tags spans] -> the same. Sets tags[name] and appends name, first and last byte to spans. False: it is there. */
+static bool add_tag(lua_State *L, const struct mm_tag *tag, int count)
+{
+	lua_pushlstring(L, tag->name, tag->name_size);
+	lua_pushvalue(L, -1);
+	lua_rawget(L, 2);
+	if (!lua_isnil(L, -1))
+		return false;
+	lua_pop(L, 1);
+	lua_pushvalue(L, -1);
+	lua_rawseti(L, 3, 3 * count + 1);
+	lua_pushlstring(L, tag->value, tag->value_size);
+	lua_rawset(L, 2);
+	lua_pushinteger(L, (lua_Integer)tag->first + 1);
+	lua_rawseti(L, 3, 3 * count + 2);
+	lua_pushinteger(L, (lua_Integer)tag->end);
+	lua_rawseti(L, 3, 3 * count + 3);
+	return true;
+}
+
+/* Pushes nil, what is wrong, and where. */
+static int wrong_tag(lua_State *L, const struct mm_tag *tag, const char *text, size_t shown)
+{
+	lua_pushnil(L);
+	lua_pushlstring(L, tag->name, shown);
+	lua_pushfstring(L, text, lua_tostring(L, -1));
+	lua_remove(L, -2);
+	lua_pushinteger(L, (lua_Integer)tag->start + 1);
+	return 3;
+}
+
+/* tags(text) -> values by name, { name, first, last, … } | nil, what is wrong, position */
+static int tags(lua_State *L)
+{
+	struct mm_tags list;
+	struct mm_tag tag;
+	size_t n;
+	const char *text = luaL_checklstring(L, 1, &n);
+	lua_settop(L, 1);
+	lua_newtable(L);
+	lua_newtable(L);                /* [text tags spans] */
+	mm_tags_begin(&list, text, n);
+	for (int count = 0;; count++) {
+		switch (mm_tags_next(&list, &tag)) {
+		case MM_TAGS_END:
+			return 2;
+		case MM_TAGS_EMPTY:
+			return wrong_tag(L, &tag, "tag list: an empty tag", 0);
+		case MM_TAGS_NAMELESS:
+			return wrong_tag(L, &tag, "tag list: no name and \"=\" here", 0);
+		case MM_TAGS_CONTROL:
+			return wrong_tag(L, &tag, "tag list: a control character in the value of %s", tag.name_size);
+		case MM_TAGS_TAG:
+			if (!add_tag(L, &tag, count))
+				return wrong_tag(L, &tag, "tag list: %s occurs twice", tag.name_size);
+		}
+	}
+}
+
+/* solid(s) -> s without blanks and line ends */
+static int solid(lua_State *L)
+{
+	char small[4096];
+	size_t n, made = 0;
+	const char *s = luaL_checklstring(L, 1, &n);
+	char *out = n <= sizeof small ? small : NULL;
+	struct object *o = out == NULL ? object_new(L, PAD) : NULL;
+	if (o != NULL)
+		out = o->pad = malloc(n);
+	if (out == NULL)
+		return luaL_error(L, "seal: out of memory");
+	for (size_t i = 0; i < n; i++) {
+		if (!mm_tags_is_blank(s[i]))
+			out[made++] = s[i];
+	}
+	lua_pushlstring(L, out, made);  /* MAY_RAISE: the pad is owned */
+	if (o != NULL) {
+		free(o->pad);
+		o->pad = NULL;
+	}
+	return 1;
+}
+
 /* hash(algorithm, s) -> raw hash */
 static int hash(lua_State *L)
 {
@@ -349,6 +435,8 @@ static const luaL_Reg functions[] = {
 	{ "body", body_new },           /* ([canon, algorithm[, length]]) -> body */
 	{ "header", header },           /* (canon, field) -> canonical form without line end */
 	{ "hash", hash },               /* (algorithm, s) -> raw hash */
+	{ "tags", tags },               /* (s) -> values by name, spans | nil, text, position */
+	{ "solid", solid },             /* (s) -> s without blanks and line ends */
 	{ "public_key", public_key },   /* (kind, der) -> key | nil, text, code */
 	{ "private_key", private_key }, /* (pem) -> key | nil, text, code */
 	{ "new_key", new_key },         /* (kind[, bits]) -> PEM */

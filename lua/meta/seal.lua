@@ -75,6 +75,17 @@ function seal.body(canon, algorithm, length) end
 ---@return string
 function seal.header(canon, field) end
 
+--- Reads a list of tags, "a=b; c=d" (RFC 6376 3.2). Names differ by case and occur once.
+---@param text string
+---@return table<string, string>? tags  values by name, without blanks and folds around them
+---@return table|string spans  { name, first, last, name, … }: the bytes between "=" and ";"; or what is wrong
+---@return integer? position  of the wrong tag
+function seal.tags(text) end
+
+---@param text string
+---@return string text  without blanks and line ends
+function seal.solid(text) end
+
 ---@param algorithm "sha256"
 ---@param text string
 ---@return string hash  32 bytes

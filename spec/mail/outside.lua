@@ -466,6 +466,8 @@ local rows = {
     seal.header("relaxed", text)
   end, "", "A: " },
   ["seal.hash"] = { function(text) seal.hash("sha256", text) end },
+  ["seal.tags"] = { function(text) seal.tags(text) end, "", "a=", "a=b;" },
+  ["seal.solid"] = { function(text) seal.solid(text) end },
   ["seal.public_key"] = { function(text) seal.public_key("rsa", text) end, "", "\48" },
   ["seal.private_key"] = { function(text) seal.private_key(text) end, "", "-----BEGIN PRIVATE KEY-----",
     "-----BEGIN PRIVATE KEY----------END PRIVATE KEY-----" },

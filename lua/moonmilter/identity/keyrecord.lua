@@ -64,7 +64,7 @@ local function parse(text)
   local tags, spans = taglist.parse(text)
   if not tags then
     return fault("%s", spans)
-  elseif tags.v and (tags.v ~= "DKIM1" or spans[1].name ~= "v") then
+  elseif tags.v and (tags.v ~= "DKIM1" or spans[1] ~= "v") then
     return fault("v= is not DKIM1, or not the first tag")
   elseif not tags.p then
     return fault("no p=")

@@ -20,7 +20,8 @@ local DRIFT = 300        -- seconds that clocks may differ, as libopendkim has i
 ---@field selector string
 ---@field identity string|nil     of DKIM: i=, or "@" and d=
 ---@field instance integer|nil    of ARC
----@field names string[]          of h=, as written
+---@field names string[]          of h=, in lower case
+---@field counts table<string, integer>  how often each name occurs
 ---@field header_canon "simple"|"relaxed"
 ---@field body_canon "simple"|"relaxed"
 ---@field length number|nil       l=
@@ -43,7 +44,9 @@ end
 -- A name of labels: LDH, underscore, U-labels (RFC 8616 5). Nothing else reaches DNS or a report.
 local function is_name(text, labels_min)
   local labels = 0
-  if #text > 253 or text:find "[^%w_.\128-\255-]" or text:find "%.%." then
+  if #text <= 63 and text:find "^[%w_][%w_.-]*%w$" and not text:find "%.[.-]" and not text:find("-.", 1, true) then
+    return labels_min == 1 or text:find(".", 1, true) ~= nil -- most names; no label is too long
+  elseif #text > 253 or text:find "[^%w_.\128-\255-]" or text:find "%.%." then
     return false
   end
   for label in (text .. "."):gmatch "([^.]*)%." do -- at most 254 bytes: checked above
@@ -65,11 +68,8 @@ function signature.is_within(name, above)
 end
 
 local function base64(value)
-  local text = value and taglist.solid(value) or ""
-  if text == "" or not text:find "^[%w+/]+=?=?$" then
-    return nil
-  end
-  return (codec.base64_decode(text))
+  local bytes, bad = codec.base64_decode(taglist.solid(value))
+  return bad == 0 and bytes ~= "" and bytes or nil
 end
 
 local ALGORITHMS = { ["rsa-sha256"] = "rsa", ["ed25519-sha256"] = "ed25519" }
@@ -128,21 +128,21 @@ end
 
 -- ARC-Message-Signature need not cover From, and may name nothing (RFC 8617 4.1.2).
 local function read_names(s, tags)
-  local names, has_from = taglist.items(tags.h), s.instance ~= nil
+  local text = taglist.solid(tags.h):lower()
+  local names, counts = taglist.items(text), {}
+  local has_empty = (":" .. text .. ":"):find("::", 1, true) ~= nil
   if #names > HEADERS_MAX then
     return refuse(s, "permerror", "more than %d names in h=", HEADERS_MAX)
+  elseif text:find "[^\33-\126]" or has_empty and not s.instance then
+    return refuse(s, "permerror", "h= has a name that no field has")
   end
-  for i, name in ipairs(names) do
-    names[i] = name:lower()
-    has_from = has_from or names[i] == "from"
-    if name == "" and not s.instance or name:find "[^\33-\126]" then
-      return refuse(s, "permerror", "h= has a name that no field has")
-    end
+  for _, name in ipairs(names) do
+    counts[name] = (counts[name] or 0) + 1
   end
-  if not has_from then
+  if not counts.from and not s.instance then
     return refuse(s, "permerror", "From is not signed")
   end
-  s.names = names
+  s.names, s.counts = names, counts
 end
 
 local function read_numbers(s, tags)

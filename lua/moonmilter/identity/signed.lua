@@ -3,7 +3,7 @@ local seal = require "moonmilter.seal"
 
 local signed = {}
 
--- fields: { raw, name in lower case }, top first; by_name: lists of positions, top first
+-- raws: whole fields, top first; by_name: lists of positions, top first, by names in lower case
 local SignedHeader = {}
 SignedHeader.__index = SignedHeader
 
@@ -11,16 +11,23 @@ SignedHeader.__index = SignedHeader
 ---@param headers table[]  fields with `raw` or `name` and `value`, top first: ctx.headers, header.block, or a list
 ---@return table header
 function signed.header(headers)
-  local fields, by_name = {}, {}
+  local raws, by_name = {}, {}
   for i = 1, #headers do
     local field = headers[i]
     local raw = field.raw or field.name .. ": " .. field.value
-    local name = (field.name or raw:match "^[^:]*"):lower():gsub("[ \t]+$", "") -- at most 998 bytes: a field's name
-    fields[i] = { raw = raw, name = name }
-    by_name[name] = by_name[name] or {}
-    table.insert(by_name[name], i)
+    local name = (field.name or raw:match "^[^:]*"):lower()
+    if name:find("[ \t]", -1) then
+      name = name:match "^.*[^ \t]" or ""
+    end
+    local list = by_name[name]
+    if list then
+      list[#list + 1] = i
+    else
+      by_name[name] = { i }
+    end
+    raws[i] = raw
   end
-  return setmetatable({ fields = fields, by_name = by_name, canonical = { simple = {}, relaxed = {} } }, SignedHeader)
+  return setmetatable({ raws = raws, by_name = by_name, canonical = { simple = {}, relaxed = {} } }, SignedHeader)
 end
 
 --- How many fields have this name?
@@ -36,7 +43,7 @@ end
 function SignedHeader:all(name)
   local list = {}
   for i, position in ipairs(self.by_name[name] or {}) do
-    list[i] = { raw = self.fields[position].raw, name = name, position = position }
+    list[i] = { raw = self.raws[position], name = name, position = position }
   end
   return list
 end
@@ -44,7 +51,7 @@ end
 -- The canonical form of a field, computed once for all signatures.
 function SignedHeader:canonical_of(canon, position)
   local known = self.canonical[canon]
-  known[position] = known[position] or seal.header(canon, self.fields[position].raw)
+  known[position] = known[position] or seal.header(canon, self.raws[position])
   return known[position]
 end
 
@@ -72,18 +79,12 @@ function SignedHeader:text(canon, names, last, own)
   return table.concat(out, "\r\n")
 end
 
---- The fields of this name that the names of h= leave unsigned.
----@param names string[]  lower case
----@param name string     lower case
+--- How many fields of this name h= leaves unsigned.
+---@param counts table<string, integer>  how often each name occurs in h=
+---@param name string  lower case
 ---@return integer
-function SignedHeader:unsigned(names, name)
-  local count = self:count(name)
-  for _, signed_name in ipairs(names) do
-    if signed_name == name and count > 0 then
-      count = count - 1
-    end
-  end
-  return count
+function SignedHeader:unsigned(counts, name)
+  return math.max(0, self:count(name) - (counts[name] or 0))
 end
 
 return signed
