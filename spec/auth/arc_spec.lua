@@ -259,6 +259,22 @@ describe("a chain", function()
     assert.same({ "fail", "more than 50 sets" }, { chain.result, chain.reason })
   end)
 
+  it("hashes the body at most twice, whatever lengths its sets name, and accepts none", function()
+    local fields = message()
+    for i = 1, 50 do
+      local tags = ("i=%d; a=rsa-sha256; d=example.org; s=s; b=YQ==; "):format(i)
+      table.insert(fields, 1, { raw = "ARC-Authentication-Results: i=" .. i .. "; mx; none" })
+      table.insert(fields, 1, { raw = ("ARC-Message-Signature: %sh=from; bh=%s; l=%d; c=relaxed/%s"):format(tags,
+        codec.base64_encode(("x"):rep(32)), i, i % 2 == 0 and "simple" or "relaxed") })
+      table.insert(fields, 1, { raw = "ARC-Seal: " .. tags .. "cv=" .. (i == 1 and "none" or "pass") })
+    end
+    local verifier = arc.verifier { headers = fields, dns = dns_of(KEYS) }
+    assert.equal(2, #verifier.wants)
+    verifier:feed(BODY)
+    local chain = verifier:finish()
+    assert.same({ "fail", "ARC-Message-Signature 50: l= is not accepted" }, { chain.result, chain.reason })
+  end)
+
   it("is not known when DNS fails, and then nothing is sealed", function()
     local fields = sealed(sealed(message()))
     for _, code in ipairs { "servfail", "timeout", "refused", "busy" } do
