@@ -37,8 +37,8 @@ local function run_beside(body, each)
 end
 
 describe("a Sentinel set", function()
-  before_each(function() set = redis_sets.sentinels() end)
-  after_each(function() set.close() end)
+  setup(function() set = redis_sets.sentinels() end)
+  teardown(function() set.close() end)
 
   it("is used by its name, with one connection", function()
     assert.equal("OK|v|1", run [[
@@ -67,6 +67,12 @@ describe("a Sentinel set", function()
       return show(first, between - begun < 1.5, second, milter.now() - between < 0.4)
     ]])
   end)
+
+end)
+
+describe("a Sentinel set whose master changes", function()
+  before_each(function() set = redis_sets.sentinels() end)
+  after_each(function() set.close() end)
 
   it("goes on after a failover: the master is killed, and the replica takes over", function()
     local text = run_beside([[

@@ -76,9 +76,15 @@ function redis_sets.sentinels()
       end
     end)
   end
+  -- They learn of a failover one after the other: waits until they agree.
   function set.master()
-    local port = tonumber(ask(set.ports[1], "sentinel get-master-addr-by-name mymaster"):match "(%d+)$")
-    return port == first.port and first or second
+    local name = "sentinel get-master-addr-by-name mymaster"
+    local found
+    wait_until(10, "the sentinels do not agree", function()
+      found = ask(set.ports[1], name)
+      return found == ask(set.ports[2], name) and found == ask(set.ports[3], name)
+    end)
+    return tonumber(found:match "(%d+)$") == first.port and first or second
   end
   function set.signal(number, name)
     os.execute(("kill -%s %s 2>/dev/null"):format(name, set.sentinels[number].pid))
