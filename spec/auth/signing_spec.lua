@@ -32,7 +32,7 @@ local function directory()
   return path
 end
 
-local KEYS = "local auth = { keys = require('moonmilter.identity.keys').new } require 'moonmilter.identity.signing'\n"
+local KEYS = "local auth = require 'moonmilter.auth'\n"
   .. "local keys = auth.keys { ['example.org'] = { { selector = 'r', key = %q }, { selector = 'e', key = %q } } }\n"
 local BOTH = KEYS:format(RSA, ED25519)
 
@@ -172,7 +172,7 @@ describe("ctx:sign", function()
       lines[i] = ("%s e %d.pem"):format(i == 1 and "example.org" or "d" .. i .. ".example.org", i)
     end
     write(path .. "/table", table.concat(lines, "\n"))
-    local script = ("local auth = { keys = require('moonmilter.identity.keys').new } require 'moonmilter.identity.signing'\nlocal keys = auth.keys { file = %q }\n"
+    local script = ("local auth = require 'moonmilter.auth'\nlocal keys = auth.keys { file = %q }\n"
       .. "function on_eoh(ctx) ctx:sign(keys) end"):format(path .. "/table")
     local mta, other = start { script = script }, start { script = script, set = { on_error = "accept" } }
     os.remove(path .. "/1.pem")
@@ -229,7 +229,7 @@ describe("auth.keys", function()
     for name, content in pairs(files or {}) do write(path .. "/" .. name, content) end
     write(path .. "/table", text)
     options = options or {}
-    options.script = ("local auth = { keys = require('moonmilter.identity.keys').new } require 'moonmilter.identity.signing'\nlocal keys = auth.keys { file = %q }\n"
+    options.script = ("local auth = require 'moonmilter.auth'\nlocal keys = auth.keys { file = %q }\n"
       .. "function on_eoh(ctx) ctx:sign(keys) end"):format(path .. "/table")
     local ok, result = pcall(testing.start, options)
     if ok then

@@ -23,8 +23,7 @@ local RECORDS = {
 }
 
 local SIGN = ([[
-local auth = { keys = require("moonmilter.identity.keys").new }
-require "moonmilter.identity.signing"
+local auth = require "moonmilter.auth"
 local relaxed = auth.keys { ["one.example"] = { { selector = "r", key = %q }, { selector = "e", key = %q } } }
 local simple = auth.keys { ["one.example"] = { { selector = "odd", key = %q } } }
 function on_eoh(ctx)
