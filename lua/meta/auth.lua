@@ -30,7 +30,8 @@ function auth.keys(given) end
 
 --- Checks the message. In on_eom.
 ---@param ctx moonmilter.ctx
----@param options { spf: boolean?, dkim: boolean?, dmarc: boolean?, timeout: number? }?  timeout: seconds, default 20
+---@param options { spf: boolean?, dkim: boolean?, dmarc: boolean?, arc: boolean?, timeout: number? }?  arc: default false;
+--- timeout: seconds, default 20
 ---@return moonmilter.AuthCheck
 function auth.check(ctx, options) end
 
@@ -53,6 +54,11 @@ function auth.dkim(ctx) end
 ---@param ctx moonmilter.ctx
 ---@return moonmilter.DmarcResult
 function auth.dmarc(ctx) end
+
+--- The chain of ARC sets. In on_eom.
+---@param ctx moonmilter.ctx
+---@return moonmilter.AuthFound  with chain, as moonmilter.arc gives it
+function auth.arc(ctx) end
 
 --- Deletes Authentication-Results that claim to be ours and inserts one above all fields. In on_eom. Raises when the
 --- list of fields is truncated, or there is no id.

@@ -22,6 +22,7 @@ local keys = require "moonmilter.identity.keys"
 local options_of = require "moonmilter.runtime.options"
 local received = require "moonmilter.identity.received"
 local row = require "moonmilter.identity.row"
+local sealing = require "moonmilter.identity.sealing"
 local spf = require "moonmilter.spf"
 local stamp = require "moonmilter.identity.stamp"
 local tasks = require "moonmilter.runtime.tasks"
@@ -290,15 +291,28 @@ function auth.dmarc(ctx)
   return check_dmarc(ctx, end_of(ctx), 2)
 end
 
+-- ---- ARC ----
+
+--- The chain of ARC sets, in on_eom (RFC 8617 5.2).
+---@param ctx moonmilter.ctx
+---@return moonmilter.AuthFound  with chain
+function auth.arc(ctx)
+  check_stage(ctx, "arc", 2)
+  local state = state_of(received.of(ctx))
+  state.found.arc = state.found.arc or sealing.check(ctx)
+  return state.found.arc
+end
+
 -- ---- all of it ----
 
 local OPTIONS = {
-  spf = { "boolean", true }, dkim = { "boolean", true }, dmarc = { "boolean", true }, timeout = { "number", SECONDS },
+  spf = { "boolean", true }, dkim = { "boolean", true }, dmarc = { "boolean", true }, arc = { "boolean", false },
+  timeout = { "number", SECONDS },
 }
 
 --- Checks the message, in on_eom.
 ---@param ctx moonmilter.ctx
----@param options { spf: boolean?, dkim: boolean?, dmarc: boolean?, timeout: number? }?
+---@param options { spf: boolean?, dkim: boolean?, dmarc: boolean?, arc: boolean?, timeout: number? }?
 ---@return moonmilter.AuthCheck
 function auth.check(ctx, options)
   check_stage(ctx, "check", 2)
@@ -309,6 +323,7 @@ function auth.check(ctx, options)
   r.helo = options.spf and ctx.sender ~= "" and check_spf(ctx, "helo", spf.helo, deadline) or nil
   r.dkim = options.dkim and check_dkim(ctx, deadline, 2) or nil
   r.dmarc = options.dmarc and check_dmarc(ctx, deadline, 2) or nil
+  r.arc = options.arc and auth.arc(ctx) or nil
   return r
 end
 

@@ -192,6 +192,16 @@ describe("auth.check", function()
     assert.same({ "pass example.org", "not asked" }, { found.dkim, found.dmarc })
   end)
 
+  it("judges the chain of ARC sets if it is asked to", function()
+    local domain = testing.domain "example.org"
+    local found = check(domain, domain:sign(), { check = "{ arc = true }" })
+    assert.equal("spf=pass spf=none dkim=pass dmarc=pass arc=none", methods_of(found.field))
+    local message = domain:sign()
+    table.insert(message.headers, 1, { "ARC-Seal", "i=1; a=rsa-sha256; cv=none; d=example.org; s=test; b=YQ==" })
+    found = check(domain, message, { check = "{ arc = true }" })
+    assert.equal("spf=pass spf=none dkim=pass dmarc=pass arc=fail", methods_of(found.field))
+  end)
+
   it("asks for SPF at MAIL, and for keys and policy at the end of the header", function()
     local domain = testing.domain "example.org"
     local mta = start { script = SHOW:format "nil", dns = domain.dns }
