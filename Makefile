@@ -54,17 +54,18 @@ pkg_config = $(shell $(if $(LUAJIT),PKG_CONFIG_PATH=$(LUAJIT)/lib/pkgconfig) pkg
 LUA_CFLAGS = $(call once,LUA_CFLAGS,$(call pkg_config,--cflags luajit))
 LUA_LIBS   = $(call once,LUA_LIBS,$(call pkg_config,--libs luajit) $(LUAJIT:%=-Wl$(COMMA)-rpath$(COMMA)%/lib))
 IDN_LIBS   = $(call once,IDN_LIBS,$(call pkg_config,--libs libidn2))
+PCRE_LIBS  = $(call once,PCRE_LIBS,$(call pkg_config,--libs libpcre2-8))
 # Readiness and socket activation, where libsystemd is available.
 SYSTEMD_LIBS = $(call once,SYSTEMD_LIBS,$(call pkg_config,--libs libsystemd))
 EXTRA_LIBS = $(call once,EXTRA_LIBS,$(call pkg_config,--libs libcares) $(SYSTEMD_LIBS))
 MULTIARCH  = $(call once,MULTIARCH,$(shell $(CC) -print-multiarch 2>/dev/null))
 MULTIARCH_MODULES = $(if $(MULTIARCH),"/usr/lib/$(MULTIARCH)/lua/5.1"$(COMMA))
 COMMA := ,
-LIBS      = $(LUA_LIBS) $(IDN_LIBS) -lcurl -llmdb -lssl -lcrypto -lm -ldl -pthread $(EXTRA_LIBS)
+LIBS      = $(LUA_LIBS) $(IDN_LIBS) $(PCRE_LIBS) -lcurl -llmdb -lssl -lcrypto -lm -ldl -pthread $(EXTRA_LIBS)
 LINK      = -Wl,--exclude-libs,ALL $(HARDENING_LINK)
 
 # The folders of host/ are the rows of docs/ARCHITECTURE.md. The library ends at embed/; the program is built on it.
-LIBRARY_FOLDERS := base milter mta async state codec seal config task bind script io embed
+LIBRARY_FOLDERS := base milter mta async state map codec seal config task bind script io embed
 PROGRAM_FOLDERS := process ctl trial bench doctor program
 LIBRARY_SOURCES := $(sort $(wildcard $(LIBRARY_FOLDERS:%=host/%/*.c)))
 PROGRAM_SOURCES := $(sort $(wildcard $(PROGRAM_FOLDERS:%=host/%/*.c)))
@@ -79,10 +80,11 @@ LUA_SOURCES := $(sort $(wildcard lua/moonmilter/*.lua \
 	$(patsubst %,lua/moonmilter/%/*.lua,runtime mail identity net state)))
 
 PACKAGES_BUILD := gcc make pkg-config libc6-dev libluajit-5.1-dev luajit libev-dev libc-ares-dev libcurl4-openssl-dev \
-	liblmdb-dev libidn2-dev libssl-dev libsystemd-dev lua-lpeg
+	liblmdb-dev libidn2-dev libpcre2-dev libssl-dev libsystemd-dev lua-lpeg
 PACKAGES_TEST  := libmilter-dev lua-busted lua-check luarocks lua-cjson lua-filesystem lua-posix lua-socket lua-sec \
 	lua-redis lua-yaml man-db miltertest patch redis-server redis-tools dnsmasq-base openssl python3 \
-	python3-dkim python3-html5lib python3-nacl python3-spf systemd libmail-dkim-perl libopendkim-dev
+	python3-dkim python3-html5lib python3-nacl python3-spf systemd libmail-dkim-perl libopendkim-dev \
+	libvectorscan5
 
 .PHONY: all run test test-debian test-all check lint objects asan one-byte gc valgrind install uninstall clean help \
 	packages-build packages-test present product
@@ -119,7 +121,7 @@ packages-test: packages-build
 
 # Says in one line which packages a build lacks: header=package. The tools come first, because pkg-config finds headers.
 HEADERS := luajit.h=libluajit-5.1-dev ev.h=libev-dev ares.h=libc-ares-dev curl/curl.h=libcurl4-openssl-dev \
-	idn2.h=libidn2-dev lmdb.h=liblmdb-dev openssl/ssl.h=libssl-dev
+	idn2.h=libidn2-dev pcre2posix.h=libpcre2-dev lmdb.h=liblmdb-dev openssl/ssl.h=libssl-dev
 # In a make that also installs them, the build waits for that, even with -j.
 INSTALLING := packages-build packages-test run test check test-all lint asan one-byte gc valgrind soak fuzz fuzz-quick \
 	fuzz-build bench bench-quick deb
@@ -384,7 +386,8 @@ $(BUILD)/moonmilter.pc:
 	printf 'libdir=%s\n\n' '$(patsubst $(PREFIX)/%,$${prefix}/%,$(LIBDIR))'; \
 	printf 'Name: moonmilter\nDescription: host for milters written in Lua\nVersion: %s\n' "$(VERSION)"; \
 	printf 'Requires.private: luajit\nLibs: -L$${libdir} -lmoonmilter\n'; \
-	printf 'Libs.private: -l:libev.a -lidn2 -lcurl -llmdb -lssl -lcrypto -lm -ldl -pthread %s\n' "$(EXTRA_LIBS)"; \
+	printf 'Libs.private: -l:libev.a -lidn2 -lpcre2-8 -lcurl -llmdb -lssl -lcrypto -lm -ldl -pthread %s\n' \
+		"$(EXTRA_LIBS)"; \
 	printf 'Cflags: -I$${includedir}\n'; } > $@
 
 install: product $(BUILD)/moonmilter.pc install-systemd

@@ -19,6 +19,7 @@ local LIBRARIES = {
   { "libcurl", "curl", "HTTP" },
   { "openssl", "Apache-2.0", "TLS, hashes and signatures" },
   { "libidn2", "LGPL-3.0-or-later OR GPL-2.0-or-later", "IDNA" },
+  { "pcre2", "BSD-3-Clause", "regular expressions" },
   { "libsystemd", "LGPL-2.1-or-later", "readiness and socket activation, optional" },
   { "lpeg", "MIT", "grammars, loaded at run time" },
   { "lua-cjson", "MIT", "JSON, loaded at run time" },

@@ -1,6 +1,7 @@
 #include "seal/digest.h"
 
-#include <stdatomic.h>
+#include "seal/method.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,20 +9,10 @@
 
 /* ---- algorithms ---- */
 
-static const char *const names[] = { [MM_HASH_SHA256] = "SHA256" };
-
 const EVP_MD *mm_hash_method(enum mm_hash hash)
 {
-	static _Atomic(EVP_MD *) fetched[sizeof names / sizeof *names];
-	EVP_MD *md = atomic_load(&fetched[hash]);
-	if (md != NULL)
-		return md;
-	md = EVP_MD_fetch(NULL, names[hash], NULL);
-	EVP_MD *other = NULL;           /* of another thread */
-	if (md == NULL || atomic_compare_exchange_strong(&fetched[hash], &other, md))
-		return md;
-	EVP_MD_free(md);
-	return other;
+	static const enum mm_method methods[] = { [MM_HASH_SHA256] = MM_METHOD_SHA256 };
+	return mm_method(methods[hash]);
 }
 
 bool mm_hash_text(enum mm_hash hash, const void *bytes, size_t n, unsigned char out[MM_HASH_BYTES])

@@ -34,8 +34,7 @@ const unsigned char *mm_digest_hash(const struct mm_digest *, int want, uint64_t
 
 /* One text whole. False: the crypto library failed. */
 bool mm_hash_text(enum mm_hash, const void *bytes, size_t n, unsigned char out[MM_HASH_BYTES]);
-/* OpenSSL's object for the algorithm, fetched once for each process, because fetching costs more than hashing a short
- * text. BORROWED; NULL: out of memory. */
+/* OpenSSL's object for the algorithm (seal/method.h). BORROWED; NULL: out of memory. */
 const struct evp_md_st *mm_hash_method(enum mm_hash);
 
 #endif

@@ -138,7 +138,7 @@ local function things(ctx)
   local task = milter.spawn(function() end)
   local list = { ctx = ctx, task = task, tcp = core.socket.new(), udp = core.datagram.new(),
     decoder = codec.decoder "base64", encoder = codec.encoder "base64", converter = codec.converter "utf-8",
-    body = seal.body(), key = seal.public_key("ed25519", ("k"):rep(32)),
+    re = core.re.new("a", "", 100), set = core.re.set({ "a", "b" }, "", 100), body = seal.body(), key = seal.public_key("ed25519", ("k"):rep(32)),
     nothing = newproxy(), proxy = newproxy(true), file = io.tmpfile(), buffer = require("string.buffer").new(),
     pattern = require("lpeg").P "a" }
   list.buffer:put(("\255"):rep(200))
@@ -176,7 +176,7 @@ local function all_functions(ctx)
   collect(core, 4)
   collect(codec, 4)
   collect(seal, 4)
-  for _, name in ipairs { "ctx", "task", "tcp", "udp", "decoder", "encoder", "converter", "body", "key" } do
+  for _, name in ipairs { "ctx", "task", "tcp", "udp", "decoder", "encoder", "converter", "body", "key", "re", "set" } do
     collect(debug.getmetatable(all[name]), 5)
   end
   for i = #functions, 1, -1 do

@@ -117,10 +117,10 @@ end
 
 -- The pattern's place among the arguments, and whether the call is one of string's.
 local function is_string_call(file, at, separator)
-  if separator == ":" then
-    return true, 1
-  end
   local before = file.code:sub(math.max(1, at - 40), at - 1):match "([%w_]*)$"
+  if separator == ":" then -- a method of a string, unless it is one of a pattern or a set of moonmilter.re
+    return not file.code:find("local " .. before .. " = re.", 1, true), 1
+  end
   return before == "string", 2
 end
 

@@ -77,6 +77,8 @@ local silent = {
   -- the source of a script, which is trusted
   "runtime.tokens.* runtime.syntax.* runtime.flow.* runtime.lint.*",
   "runtime.tasks.* runtime.wait.* init.* init.log.* timer.* process.run log.* dns.* body.check_options",
+  -- the host hashes; the host searches, within limits of time
+  "hash.sha1 hash.sha256 hash.sha512 hash.hmac hash.equal hash.random re.* re_Pattern:* re_Set:*",
   -- the host sends and receives; what is received reaches a script as it is, or net.resp and net.http_head
   -- addresses that the host has read from DNS, a script's zones
   "net.listing.* net.lists.* net.lists_Lists:* net.lists_Listed:*",
@@ -155,6 +157,7 @@ local stamp = require "moonmilter.identity.stamp"
 local tree = require "moonmilter.identity.tree"
 local datetime = require "moonmilter.datetime"
 local encoded_word = require "moonmilter.encoded_word"
+local hash = require "moonmilter.hash"
 local header = require "moonmilter.header"
 local host_name = require "moonmilter.net.host_name"
 local http_head = require "moonmilter.net.http_head"
@@ -432,6 +435,10 @@ local rows = {
   end, "", "a:", "exists:%{l}", "%{" },
   ["scan.new"] = { function(text) scan.new { text } end },
   ["scan Scanner:find_all"] = { function(text) scanner:find_all(text) end },
+  ["hash.hex"] = { function(text) hash.hex(text) end },
+  ["hash.unhex"] = { function(text) hash.unhex(text) end, "", "a" },
+  ["hash.base64"] = { function(text) hash.base64(text) end },
+  ["hash.unbase64"] = { function(text) hash.unbase64(text) end, "", "a", "a=" },
   ["json.decode"] = { function(text) json.decode(text, { max_bytes = 1e9 }) end, "", "[", "\"", "{\"a\":", "[1",
     "[\"\195", "[1e" },
   ["json.encode"] = { function(text) json.encode { [text] = text } end, "", "\255" },
