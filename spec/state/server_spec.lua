@@ -323,7 +323,8 @@ describe("limits and stores on a Redis Cluster", function()
         table.insert(slots[cluster.of(slot)], slot)
       end
     end
-    for i = 1, 3 do movers[i] = cluster.move(slots[i], i, i % 3 + 1) end
+    -- to one server only: in a ring, two servers that raise their epochs at the same time can lose a slot
+    for i = 1, 2 do movers[i] = cluster.move(slots[i], i, 3) end
     local text = inside.body({}, (WORKLOAD:format(("{ cluster = %s, pool_size = 4 }"):format(cluster.addresses))
       :gsub("ROUNDS", "800")) .. [[ return show(#failures, failures[1], right, taken, followed) ]])
     for _, pid in ipairs(movers) do
