@@ -82,7 +82,7 @@ LUA_SOURCES := $(sort $(wildcard lua/moonmilter/*.lua \
 PACKAGES_BUILD := gcc make pkg-config libc6-dev libluajit-5.1-dev luajit libev-dev libc-ares-dev libcurl4-openssl-dev \
 	liblmdb-dev libidn2-dev libpcre2-dev libssl-dev libsystemd-dev lua-lpeg
 PACKAGES_TEST  := libmilter-dev lua-busted lua-check luarocks lua-cjson lua-filesystem lua-posix lua-socket lua-sec \
-	lua-redis lua-yaml man-db miltertest patch redis-server redis-tools dnsmasq-base openssl python3 \
+	lua-redis lua-yaml man-db miltertest patch redis-server redis-tools dnsmasq-base iproute2 openssl python3 \
 	python3-dkim python3-html5lib python3-nacl python3-spf systemd libmail-dkim-perl libopendkim-dev \
 	libvectorscan5
 

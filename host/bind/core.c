@@ -8,6 +8,7 @@
 #include <lua.h>
 
 #include <stdlib.h>
+#include <sys/random.h>
 
 /* ---- sleep ---- */
 
@@ -69,6 +70,17 @@ static int core_timer_sleep(lua_State *L)
 static int core_now(lua_State *L)
 {
 	lua_pushnumber(L, mm_clock_wall());
+	return 1;
+}
+
+/* core.random() -> 0 <= number < 1. For pauses: math.random begins with the same numbers in each worker of each host,
+ * so all would ask a server again in the same moment. */
+static int core_random(lua_State *L)
+{
+	uint64_t random;
+	if (getrandom(&random, sizeof random, GRND_NONBLOCK) != sizeof random)
+		random = (uint64_t)(mm_clock_wall() * 1e6) * 0x9e3779b97f4a7c15u;
+	lua_pushnumber(L, (double)(random >> 11) / 9007199254740992.0);
 	return 1;
 }
 
@@ -220,7 +232,8 @@ int mm_bind_core(lua_State *L)
 {
 	static const luaL_Reg functions[] = {
 		{ "sleep", core_sleep }, { "pause", core_pause }, { "timer_sleep", core_timer_sleep },
-		{ "now", core_now }, { "log", core_log },
+		{ "now", core_now },
+		{ "random", core_random }, { "log", core_log },
 		{ "log_wants", core_log_wants }, { "in_handler", core_in_handler }, { "task", core_task },
 		{ "is_own", core_is_own },
 		{ "has_passed", core_has_passed },

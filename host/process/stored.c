@@ -186,14 +186,26 @@ static void say_rows(struct request *r, const struct rows *rows)
 	}
 }
 
+/* Of a limit of several hosts, "account/own:ann" is what this host has let pass (moonmilter/state/share.lua). */
+static struct mm_text own_key(const struct request *r, char *to, size_t size)
+{
+	snprintf(to, size, "%s/own:%s", r->words[1], r->words[2] != NULL ? r->words[2] : "");
+	return mm_text_of(to);
+}
+
 static void list_buckets(struct request *r, unsigned most, bool says_more)
 {
-	char prefix[1024];
+	char prefix[1024], own[1024];
 	struct rows rows = { .items = calloc(most + 1, sizeof *rows.items), .most = most };
 	bool good = rows.items != NULL
 		&& mm_buckets_each(r->buckets, bucket_key(r, prefix, sizeof prefix), r->now, note_row, &rows);
+	unsigned of_host = rows.count;
+	good = good && mm_buckets_each(r->buckets, own_key(r, own, sizeof own), r->now, note_row, &rows);
 	if (good)
 		say_rows(r, &rows);
+	if (good && rows.count > of_host)
+		mm_control_client_say(r->client, "%s/own is what this host has let pass; all hosts share the limit on "
+			"their Redis server, in keys moonmilter:limit:%s:KEY", r->words[1], r->words[1]);
 	if (good && says_more && rows.has_more)
 		mm_control_client_say(r->client, "there are more; give a longer prefix");
 	free(rows.items);
@@ -210,11 +222,31 @@ static void limit_top(struct request *r)
 	list_buckets(r, TOP_ROWS, false);
 }
 
+static void note_any(void *self, struct mm_text key, double full_at, bool crossed)
+{
+	(void)key, (void)full_at, (void)crossed;
+	*(bool *)self = true;
+}
+
+/* This host has let units of the key pass that it shares with others. */
+static bool is_shared(const struct request *r)
+{
+	char own[1024];
+	bool is = false;
+	mm_buckets_each(r->buckets, own_key(r, own, sizeof own), r->now, note_any, &is);
+	return is;
+}
+
 static void limit_reset(struct request *r)
 {
 	char words[1024], to[MM_BUCKET_KEY_MAX];
 	struct mm_text key = mm_key_shorten(bucket_key(r, words, sizeof words), sizeof to, to);
 	bool was_there = false, good = mm_buckets_fill(r->buckets, key, r->now, &was_there);
+	if (good && !was_there && is_shared(r)) {
+		end(r, EX_UNAVAILABLE, "all hosts share this limit: delete moonmilter:limit:LIMIT:KEY on their Redis "
+			"server, or call reset() in a script");
+		return;
+	}
 	end_with(r, !good ? MM_STORE_BUSY : was_there ? MM_STORE_DONE : MM_STORE_NONE);
 }
 

@@ -3,6 +3,7 @@
 #include "base/array.h"
 #include "state/bucket.h"
 #include "state/mirror.h"
+#include "state/tally.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -31,6 +32,11 @@ struct open_buckets {
 	struct mm_buckets *buckets;     /* owned */
 };
 
+struct open_tally {
+	char            *file;          /* owned: MILTER+HASH of the server's name */
+	struct mm_tally *tally;         /* owned */
+};
+
 struct mm_stores {
 	struct mm_stores_settings settings;
 	char                     *state_dir;    /* owned; NULL: none */
@@ -39,6 +45,8 @@ struct mm_stores {
 	uint32_t                  count, capacity;
 	struct open_buckets      *limits;       /* owned array: a row for each milter that has limits */
 	uint32_t                  limit_count, limit_capacity;
+	struct open_tally        *tallies;      /* owned array */
+	uint32_t                  tally_count, tally_capacity;
 	struct mm_buffer          scratch;      /* owned */
 	struct mm_timer           timer;        /* runs while a store has a mirror */
 };
@@ -58,7 +66,8 @@ struct mm_store *mm_stores_open_made(const char *identity, const char *file, str
 	memory_of(identity, directory, sizeof directory);
 	snprintf(path, sizeof path, "%s/%s.mdb", directory, file);
 	if (strchr(file, '/') != NULL || access(path, F_OK) != 0) {
-		mm_fault_set(why, MM_FAULT_CONFIG, "no script has opened a store of this name");
+		mm_fault_set(why, MM_FAULT_CONFIG, "no script has opened a store of this name in memory; "
+			"one with engine = \"redis\" is on its server");
 		return NULL;
 	}
 	return mm_store_open(directory, file, &any, why);
@@ -161,6 +170,11 @@ void mm_stores_free(struct mm_stores *all)
 		mm_buckets_close(all->limits[i].buckets);
 		free(all->limits[i].milter);
 	}
+	for (unsigned i = 0; i < all->tally_count; i++) {
+		mm_tally_close(all->tallies[i].tally);
+		free(all->tallies[i].file);
+	}
+	free(all->tallies);
 	free(all->limits);
 	free(all->open);
 	mm_buffer_free(&all->scratch);
@@ -342,6 +356,56 @@ struct mm_buckets *mm_stores_buckets(struct mm_stores *all, const char *milter, 
 	else
 		free(name);
 	return b;
+}
+
+/* ---- tallies ---- */
+
+static struct mm_tally *open_tally(struct mm_stores *all, const char *file, struct mm_fault *why)
+{
+	char directory[] = PRIVATE;
+	if (!check_memory(why))
+		return NULL;
+	if (all->memory[0] != '\0')
+		return own_directory(all->memory, "remove it", why) ? mm_tally_open(all->memory, file, why) : NULL;
+	if (!private_directory(directory, why))
+		return NULL;
+	struct mm_tally *t = mm_tally_open(directory, file, why);
+	remove_directory(directory);
+	return t;
+}
+
+static unsigned add_tally(struct mm_stores *all, const char *file, struct mm_fault *why)
+{
+	char *name = strdup(file);
+	if (name == NULL || !mm_array_grow(&all->tallies, all->tally_count, &all->tally_capacity,
+	    sizeof *all->tallies)) {
+		mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for limits");
+		free(name);
+		return 0;
+	}
+	struct mm_tally *t = open_tally(all, name, why);
+	if (t == NULL) {
+		free(name);
+		return 0;
+	}
+	all->tallies[all->tally_count++] = (struct open_tally){ name, t };
+	return all->tally_count;
+}
+
+unsigned mm_stores_open_tally(struct mm_stores *all, const char *milter, struct mm_text server, struct mm_fault *why)
+{
+	char file[MM_STORE_NAME_MAX + 32];
+	snprintf(file, sizeof file, "%s+%016llx", milter, (unsigned long long)mm_text_hash(server));
+	for (unsigned i = 0; i < all->tally_count; i++)
+		if (strcmp(all->tallies[i].file, file) == 0)
+			return i + 1;
+	return add_tally(all, file, why);
+}
+
+struct mm_tally *mm_stores_tally(const struct mm_stores *all, double number)
+{
+	return all != NULL && number >= 1 && number <= all->tally_count
+		? all->tallies[(unsigned)number - 1].tally : NULL;
 }
 
 struct mm_buckets *mm_stores_open_made_buckets(const char *identity, const char *milter, struct mm_fault *why)

@@ -37,6 +37,11 @@ unsigned mm_stores_open(struct mm_stores *, const char *milter, const char *name
 /* The buckets of all limits of a milter; BORROWED. NULL: the fault says why. */
 struct mm_buckets;
 struct mm_buckets *mm_stores_buckets(struct mm_stores *, const char *milter, struct mm_fault *why);
+/* Opens the tally of a milter for a server by its name, or finds it open. Gives its number, 1 or more; 0: the fault
+ * says why. */
+unsigned mm_stores_open_tally(struct mm_stores *, const char *milter, struct mm_text server, struct mm_fault *why);
+struct mm_tally;
+struct mm_tally *mm_stores_tally(const struct mm_stores *, double number);      /* borrowed; NULL: no such number */
 struct mm_store *mm_stores_get(struct mm_stores *, double number);        /* borrowed; NULL: no such number */
 /* Bytes for one call, BORROWED: cleared, and without a failure. */
 struct mm_buffer *mm_stores_scratch(struct mm_stores *);

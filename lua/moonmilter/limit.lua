@@ -158,10 +158,11 @@ local function server_of(call, options)
 end
 
 local function buckets_of_hosts(options, interval, capacity, used)
-  return MODES[options.mode or "exact"].new {
+  local buckets, text = MODES[options.mode or "exact"].new {
     name = options.name, interval = interval, capacity = capacity, server = used,
     share = share.new(options.name, interval, capacity, options.hosts, options.on_down),
   }
+  return buckets or error("limit.new: " .. text, 3)
 end
 
 --- A limit. Scripts of the same milter that name it share its buckets, and the last `rate` and `burst` rule. With

@@ -85,7 +85,7 @@ function timer.every(seconds, fn, options)
   return new(tasks.detach("timer", function()
     local pause = options.first or seconds
     while true do
-      timer_sleep(pause + math.random() * (options.jitter or 0))
+      timer_sleep(pause + core.random() * (options.jitter or 0))
       pause = seconds
       local ok, err = xpcall(fn, function(err)
         return wait.cancelled(err) or debug.traceback(tostring(err), 2)

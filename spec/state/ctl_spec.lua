@@ -12,6 +12,7 @@ local SCRIPT = [[
     s:add("number", 5.5)
     s:set(("long"):rep(150), "found")
     out:take(("long"):rep(50))
+    limit.new { name = "shared", rate = "10/h", shared = "hosts", mode = "soon" }:take "ann"
     if not store.open("once"):add("taken", true) then return end -- each worker loads
     for i = 1, 30 do
       for _ = 1, i % 12 do out:take("user" .. i) end
@@ -62,6 +63,16 @@ for _, workers in ipairs { 0, 2 } do
       assert.matches("key=account:user11 full_in=%d+ crossed=yes", (ctl("limit", "show", "account", "user11")))
       assert.equal(0, select(2, ctl("limit", "reset", "account", "user11")))
       assert.equal("", (ctl("limit", "show", "account", "user11")))
+    end)
+
+    it("says what of a limit is on a server that all hosts share", function()
+      local text = ctl("limit", "show", "shared")
+      assert.matches("^key=shared/own:ann full_in=%d+ crossed=no\nshared/own is what this host has let pass; ", text)
+      assert.matches("moonmilter:limit:shared:KEY", text)
+      local said, status = ctl("limit", "reset", "shared", "ann")
+      assert.equal(69, status)
+      assert.matches("all hosts share this limit", said)
+      assert.matches("engine = \"redis\" is on its server", (ctl("store", "stat", "nosuch")))
     end)
 
     it("says what is wrong with a request", function()

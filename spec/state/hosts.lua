@@ -1,5 +1,6 @@
 --- Several hosts in this process that share one Redis: the test kit's fake, here on the side of the test, with a clock
 --- of its own.
+local library = require "moonmilter.testing.library"
 local testing = require "moonmilter.testing"
 
 local hosts = {}
@@ -27,18 +28,18 @@ end
 local World = {}
 World.__index = World
 
---- count hosts with the same script. skew: their clocks differ by so many seconds at most. While world.fail is set, to
+--- count hosts with the same script. skew: the server's clock is so many seconds fast. While world.fail is set, to
 --- { nil, text, code }, the server answers so.
 function hosts.start(count, script, options)
-  local now = 1700000000
-  local world = setmetatable({ server = hosts.server(now), mtas = {} }, World)
+  local now, skew = 1700000000, options and options.skew or 0
+  local world = setmetatable({ server = hosts.server(now + skew), mtas = {} }, World)
   local function answer(...)
+    if world.asked then world.asked() end
     if world.fail then return unpack(world.fail, 1, 3) end
     return world.server.answer(...)
   end
   for i = 1, count do
-    local skew = (i * 7919 % 201 - 100) / 100 * (options and options.skew or 0)
-    world.mtas[i] = testing.start { now = now + skew, script = script, redis = answer }
+    world.mtas[i] = testing.start { now = now, script = script, redis = answer }
   end
   return world
 end
@@ -51,10 +52,20 @@ function World:mail(number, sender)
   return reply
 end
 
+function World.now() return library.testing_now() end
+
+-- All hosts of this process have one clock: the first lets it pass, in short steps, and then each runs what is due.
+local STEP, STEPS_MAX = 0.05, 400 -- seconds; of one call
+
 function World:pass(seconds)
-  self.server.clock = self.server.clock + seconds
-  for _, mta in ipairs(self.mtas) do
-    mta:pass(seconds)
+  local steps = math.max(1, math.min(math.floor(seconds / STEP + 0.5), STEPS_MAX))
+  for _ = 1, steps do
+    self.server.clock = self.server.clock + seconds / steps
+    self.mtas[1]:pass(seconds / steps)
+    for i = 2, #self.mtas do
+      self.mtas[i].owner:turn(0)
+      self.mtas[i].owner:turn(0)
+    end
   end
 end
 

@@ -6,7 +6,8 @@ local testlib = require "spec.support.testlib"
 
 testlib.load "state/store.h"
 testlib.load "state/mirror.h"
-local C = testlib.load "state/bucket.h"
+testlib.load "state/bucket.h"
+local C = testlib.load "state/tally.h"
 pcall(ffi.cdef, "int usleep(unsigned);")
 
 local MANY = tonumber(os.getenv "ROUNDS") or os.getenv "SLOW" and 1000
@@ -42,6 +43,18 @@ local function sum_of_buckets(memory)
     total = total + 1e9 - bucket.remaining
   end
   C.mm_buckets_close(buckets)
+  return total
+end
+
+-- What waits to be told, which is then gone.
+local function told(memory)
+  local tally, total = C.mm_tally_open(memory, "count", ffi.new "struct mm_fault"), 0
+  local counts = ffi.new "struct mm_tally_count[100]"
+  repeat
+    local count = C.mm_tally_drain(tally, counts, 100)
+    for i = 0, count - 1 do total = total + counts[i].count end
+  until count == 0
+  C.mm_tally_close(tally)
   return total
 end
 
@@ -114,6 +127,16 @@ describe("a store", function()
       local total = sum_of_buckets(memory)
       assert.is_true(total >= acknowledged() and total <= acknowledged() + 2 * round,
         ("round %d: %d in the buckets, %d confirmed"):format(round, total, acknowledged()))
+    end
+  end)
+
+  it("of what several hosts share, too", function()
+    local total = 0
+    for round = 1, ROUNDS do
+      run_round("tally", round)
+      total = total + told(memory)
+      assert.is_true(total >= acknowledged() and total <= acknowledged() + 2 * round,
+        ("round %d: %d to be told, %d confirmed"):format(round, total, acknowledged()))
     end
   end)
 

@@ -1,17 +1,18 @@
 -- A process that counts in a store until it is killed: luajit taker.lua MEMORY DISK ACKNOWLEDGED. It appends a byte to
 -- the file for each count that the store has confirmed. DISK "-": the store is not durable; "buckets": it counts in the
--- buckets of limits instead.
+-- buckets of limits instead; "tally": in those of several hosts.
 local ffi = require "ffi"
 local testlib = require "spec.support.testlib"
 
 local memory, disk, acknowledged = ...
 testlib.load "state/store.h"
 testlib.load "state/mirror.h"
-local C = testlib.load "state/bucket.h"
+testlib.load "state/bucket.h"
+local C = testlib.load "state/tally.h"
 ffi.cdef [[ int open(const char *, int, ...); long write(int, const void *, size_t); int usleep(unsigned); ]]
 
 local why = ffi.new "struct mm_fault"
-local is_durable = disk ~= "-" and disk ~= "buckets"
+local is_durable = disk ~= "-" and disk ~= "buckets" and disk ~= "tally"
 local options = ffi.new("struct mm_store_options", { 16 * 2 ^ 20, "MM_FULL_REFUSE", is_durable })
 local copy = disk .. "/count.mdb"
 if is_durable then
@@ -20,6 +21,7 @@ end
 local store = C.mm_store_open(memory, "count", options, why)
 assert(store ~= nil, ffi.string(why.text))
 local buckets = disk == "buckets" and C.mm_buckets_open(memory, "count", why)
+local tally = disk == "tally" and C.mm_tally_open(memory, "count", why)
 if is_durable then
   assert(C.mm_mirror_start(disk, memory, "count", options, why) ~= nil, ffi.string(why.text))
 end
@@ -37,10 +39,13 @@ jit.off(decide)
 local callback = ffi.cast("mm_store_decide *", decide)
 
 local function count(text)
-  if not buckets then
+  if not buckets and not tally then
     return C.mm_store_change(store, text, 1000, callback, nil) == C.MM_STORE_DONE
   end
   bucket.interval, bucket.capacity, bucket.count, bucket.now = 1, 1e9, 1, 1000
+  if tally then
+    return C.mm_tally_take(tally, text, bucket, 100, 1e9) == C.MM_TALLY_DONE
+  end
   return C.mm_buckets_take(buckets, text, bucket)
 end
 jit.off(count)

@@ -21,7 +21,7 @@ local function put(self)
   self.task = nil
   self.why = not ok and tostring(done) or not done and why or nil
   self.pause = ok and done and self.first or math.min(2 * self.pause, self.longest)
-  self.not_before = now() + self.pause * (0.75 + math.random() / 2)
+  self.not_before = now() + self.pause * (0.75 + core.random() / 2)
   if not ok then
     error(done, 0)
   end

@@ -35,7 +35,7 @@ local function note_failure(state, why)
   state.timeouts = 0
   state.why = why
   local delay = math.min(FIRST_DELAY * 2 ^ (state.failures - 1), LONGEST_DELAY)
-  state.not_before = now() + delay * (0.75 + math.random() / 2)
+  state.not_before = now() + delay * (0.75 + core.random() / 2)
 end
 
 local function note_success(state)

@@ -23,7 +23,7 @@ local refusals -- key -> when its bucket is full
 --- of: { name, interval, capacity, server, share }
 function exact.new(of)
   refusals = refusals or store.open("refusals", { when_full = "evict" })
-  of.prefix = ("moonmilter:limit:%s:"):format(of.name)
+  of.prefix = ("%s%s:"):format(gcra.PREFIX, of.name)
   of.returning = {} -- key -> units to give back
   of.held = 0 -- messages under way that may give back
   return setmetatable(of, Exact)

@@ -46,6 +46,8 @@ end
 return replies
 ]]
 
+gcra.PREFIX = "moonmilter:limit:" -- of keys; then LIMIT:KEY
+
 ---@class moonmilter.gcra.Call
 ---@field key string
 ---@field interval number   seconds for a unit
@@ -93,7 +95,7 @@ function gcra.state(of, ok, missing, count, is_first)
 end
 
 --- What take(key, count) would answer.
----@param of table  an Exact or a Soon
+---@param of table  an Exact
 ---@return boolean ok, moonmilter.limit.State state
 function gcra.look(of, key, count)
   local ok, state = of:take(key, 0)

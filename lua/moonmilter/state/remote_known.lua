@@ -1,5 +1,6 @@
 --- What a greylist of several hosts knows, on a Redis server, whose clock rules: one script call for a recipient. Tries
---- of strangers, of which there are many, have a digest as their name; places and known senders can be read.
+--- of strangers, of which there are many, have a digest as their name and no value of their own: when they began is
+--- seen from the time that they still live. Places and known senders can be read.
 local core = require "moonmilter.core"
 local remote = require "moonmilter.state.remote"
 local store = require "moonmilter.store"
@@ -20,13 +21,12 @@ for i = 1, 2 do
     return { 'known', '0' }
   end
 end
-local now = tonumber(redis.call('TIME')[1])
-local since = tonumber(redis.call('GET', KEYS[4]) or '')
-if not since then
-  redis.call('SET', KEYS[4], string.format('%.0f', now), 'PX', lasting(within))
+local left = redis.call('PTTL', KEYS[4]) / 1000
+if left <= 0 or left > within then
+  redis.call('SET', KEYS[4], '1', 'PX', lasting(within))
   return { 'new', string.format('%.0f', delay) }
-elseif now < since + delay then
-  return { 'early', string.format('%.0f', math.ceil(since + delay - now)) }
+elseif within - left < delay then
+  return { 'early', string.format('%.0f', math.ceil(delay - (within - left))) }
 end
 redis.call('SET', KEYS[2], '1', 'PX', lasting(life))
 if most > 0 then
@@ -43,6 +43,7 @@ Known.__index = Known
 --- of: { name, server, delay, retry_within, known_for, allow_after }
 function remote_known.new(of)
   of.prefix = ("moonmilter:greylist:{%s}:"):format(of.name) -- the braces keep keys of a cluster together
+  of.short = ("mmg:{%s}:"):format(of.name) -- of tries: each byte counts
   of.own = store.open(of.name .. "-known", { when_full = "evict" })
   of.remembers = math.min(OWN_MEMORY, of.known_for / 10)
   return setmetatable(of, Known)
@@ -63,7 +64,7 @@ function Known:ask(place, sender, try, counts)
   end
   local reply, text, code = self.server:use("script", SCRIPT, {
     self.prefix .. "place:" .. place, self.prefix .. "known:" .. known, self.prefix .. "count:" .. place,
-    self.prefix .. core.store.digest(try),
+    self.short .. core.store.digest(try):sub(1, 12), -- 72 bits
   }, { text_of(self.delay), text_of(self.retry_within), text_of(self.known_for), counts and self.allow_after or 0 })
   if not reply then
     return nil, text, code
@@ -80,7 +81,11 @@ function Known:clear()
   if not done then
     return nil, text, code
   end
-  return remote.clear(self.server, self.prefix)
+  done, text, code = remote.clear(self.server, self.prefix)
+  if not done then
+    return nil, text, code
+  end
+  return remote.clear(self.server, self.short)
 end
 
 return remote_known

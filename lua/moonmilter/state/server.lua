@@ -65,7 +65,7 @@ end
 -- ---- down, and back ----
 
 local function pause(seconds)
-  sleep(seconds * (0.75 + math.random() / 2))
+  sleep(seconds * (0.75 + core.random() / 2))
 end
 
 -- A key that is where the failed one is, also when it moves.
