@@ -79,10 +79,13 @@ local silent = {
   "runtime.tasks.* runtime.wait.* init.* init.log.* timer.* process.run log.* dns.* body.check_options",
   -- the host hashes; the host searches, within limits of time
   "hash.sha1 hash.sha256 hash.sha512 hash.hmac hash.equal hash.random re.* re_Pattern:* re_Set:*",
-  -- the host sends and receives; what is received reaches a script as it is, or net.resp and net.http_head
   -- addresses that the host has read from DNS, a script's zones
   "net.listing.* net.lists.* net.lists_Lists:* net.lists_Listed:*",
-  "socket.* net.datagram.* net.luasec.* net.luasocket.* redis.* http.*",
+  -- the host sends and receives; what is received reaches a script as it is, or net.resp and net.http_head
+  "socket.* net.datagram.* net.luasec.* net.luasocket.* redis.* http.* net.question.*",
+  -- options of a script; replies that net.resp has read: lists of servers, slots, messages of channels
+  "net.cluster.* net.sentinel.* net.subscription.* net.redis_node.* net.redis_options.* net.redis_room.*",
+  "net.resp.error net.resp.value net.key_slot.name_in net.key_slot.is_of_one_server",
   -- a list and its fields, walked or changed, whatever they say
   "mail.fields.list_metatable.* runtime.headers.list_metatable.* mail.fields_Headers:* mail.block_Field:* mail.block_Block:* runtime.headers_Field:*",
   "runtime.headers.field_metatable.*",
@@ -161,6 +164,7 @@ local hash = require "moonmilter.hash"
 local header = require "moonmilter.header"
 local host_name = require "moonmilter.net.host_name"
 local http_head = require "moonmilter.net.http_head"
+local key_slot = require "moonmilter.net.key_slot"
 local kind = require "moonmilter.mail.kind"
 local lpeg = require "lpeg"
 local html_end = require "moonmilter.mail.html_end"
@@ -411,6 +415,7 @@ local rows = {
       end
     end
   end, "", "+", "*9999\r\n", "$9\r\n" },
+  ["net.key_slot.of"] = { function(text) key_slot.of(text) end, "", "{", "{}" },
   ["net.resp.encode"] = { function(text) resp.encode({ "SET", text, text }, {}, 1) end },
   ["identity.dns_name.of"] = { function(text) dns_name.of(text) end, "", "a.", "\195\188" },
   ["identity.dns_name.answered"] = { function(text) dns_name.answered(text) end, "", "\\0" },
@@ -558,6 +563,7 @@ local runs = {
   ["scan Scanner:stream"] = "scan Scanner:find_all", ["scan Stream:feed"] = "scan Scanner:find_all",
   ["cidr Network:contains"] = "cidr.contains", ["cidr Set:contains"] = "cidr Set:get",
   ["scan Stream:finish"] = "scan Scanner:find_all", ["net.resp.is_error"] = "net.resp.read",
+  ["net.key_slot.of_command"] = "net.key_slot.of",
 }
 
 -- ---- what the spec asks ----
