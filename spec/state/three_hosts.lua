@@ -125,7 +125,9 @@ local function begin(world, rate)
   world.redis = world:start_redis(world.port)
   local shim = preload(world)
   for i, skew in ipairs { 0, 60, -60 } do
-    local through = { "env", "LD_PRELOAD=" .. shim, "SKEW=" .. skew }
+    local before = os.getenv "LD_PRELOAD" -- the sanitizer of `make asan`
+    local through = { "env", "LD_PRELOAD=" .. (before and before .. ":" or "") .. shim, "SKEW=" .. skew,
+      ("ASAN_OPTIONS=%s:verify_asan_link_order=0"):format(os.getenv "ASAN_OPTIONS" or "") }
     for _, word in ipairs(inside(world, i)) do through[#through + 1] = word end
     local state_dir = ("%s/state%d"):format(world.directory, i)
     process.run(("mkdir -p %s; chown nobody %s 2>/dev/null || true"):format(state_dir, state_dir))
