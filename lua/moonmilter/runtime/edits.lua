@@ -46,17 +46,21 @@ function edits.body(ctx, options)
   return kept
 end
 
+local function ask(ctx, call, kind, keys, options)
+  ctx:_seals() -- raises when this is not the ctx of the session that runs
+  local ok, why = require("moonmilter.identity." .. kind).ask(ctx, keys, options)
+  if not ok then
+    error(("%s: %s"):format(call, why), 3)
+  end
+end
+
 --- Has the message signed as it leaves: the host signs after the last handler of all scripts, so that nothing that a
 --- script does can break it. Every script may sign; a key signs a message once.
 ---@param ctx table
 ---@param keys identity.Keys  of auth.keys
 ---@param options identity.SignOptions?
 function edits.sign(ctx, keys, options)
-  ctx:_seals() -- raises when this is not the ctx of the session that runs
-  local ok, why = require("moonmilter.identity.signing").ask(ctx, keys, options)
-  if not ok then
-    error("sign: " .. why, 2)
-  end
+  ask(ctx, "sign", "signing", keys, options)
 end
 
 --- Has an ARC set added to the message as it leaves, above its DKIM signatures (RFC 8617).
@@ -64,10 +68,7 @@ end
 ---@param keys identity.Keys  of auth.keys
 ---@param options identity.SealOptions
 function edits.seal(ctx, keys, options)
-  local ok, why = require("moonmilter.identity.sealing").ask(ctx, keys, options)
-  if not ok then
-    error("seal: " .. why, 2)
-  end
+  ask(ctx, "seal", "sealing", keys, options)
 end
 
 return edits
