@@ -83,8 +83,8 @@ build = {
     ["moonmilter.scan"] = "lua/moonmilter/scan.lua",
     ["moonmilter.seal"] = {
       sources = {
-        "host/seal/canon.c", "host/seal/der.c", "host/seal/digest.c", "host/seal/keypair.c", "host/seal/method.c", "host/seal/seal.c",
-        "host/seal/tags.c",
+        "host/seal/canon.c", "host/seal/der.c", "host/seal/digest.c", "host/seal/keypair.c", "host/seal/method.c",
+        "host/seal/seal.c", "host/seal/tags.c",
       },
       defines = { "_GNU_SOURCE" },
       libraries = { "crypto" },

@@ -54,19 +54,29 @@ static const struct {
 	{ "../share/lua/5.1", "../lib/libmoonmilter.so.0" },
 };
 
+/* Puts places before those of a variable; ";;" at the end stands for LuaJIT's own. */
+static void set_first(const char *variable, const char *first)
+{
+	char value[5 * PATH_SIZE + 2];
+	const char *before = getenv(variable);
+	snprintf(value, sizeof value, "%.*s;%.4096s", 4 * PATH_SIZE, first, before != NULL ? before : ";");
+	setenv(variable, value, 1);
+}
+
 static bool set_paths(void)
 {
 	char own[PATH_SIZE], lua[4 * PATH_SIZE], file[2 * PATH_SIZE];
-	const char *before = getenv("LUA_PATH");
 	if (!mm_place_of_program(own, sizeof own))
 		return false;
 	for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
 		snprintf(file, sizeof file, "%s/%s/moonmilter/testing/init.lua", own, places[i].lua);
 		if (access(file, R_OK) != 0)
 			continue;
-		snprintf(lua, sizeof lua, "%s/%s/?.lua;%s/%s/?/init.lua;./?.lua;./?/init.lua;%.4096s", own,
-			places[i].lua, own, places[i].lua, before != NULL ? before : ";");
-		setenv("LUA_PATH", lua, 1);
+		snprintf(lua, sizeof lua, "%s/%s/?.lua;%s/%s/?/init.lua;./?.lua;./?/init.lua", own, places[i].lua, own,
+			places[i].lua);
+		set_first("LUA_PATH", lua);
+		snprintf(file, sizeof file, "%s/lua/?.so", own);        /* codec.so and seal.so of the source tree */
+		set_first("LUA_CPATH", file);
 		snprintf(file, sizeof file, "%s/%s", own, places[i].library);
 		if (access(file, R_OK) == 0)
 			setenv("MOONMILTER_LIBRARY", file, 0);

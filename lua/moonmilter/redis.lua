@@ -254,7 +254,7 @@ local function to_cluster(self, commands, encoded, slot)
     if not items[1] then
       return replies
     elseif waits then
-      sleep(TRY_AGAIN * (0.5 + math.random()))
+      sleep(TRY_AGAIN * (0.5 + core.random()))
     end
   end
   for _, item in ipairs(items) do

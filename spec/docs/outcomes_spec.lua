@@ -54,6 +54,13 @@ local SNIPPETS = {
     { options = dns_of("example.org", "timeout"), outcome = "tempfail at mail: 451 4%.4%.3" },
     { options = { dns = {} }, act = from "", outcome = accepts },
   } },
+  { "dns", '"&8"', {
+    { options = dns_of("1.2.0.192.bl.example", { A = { "127.0.0.4" } }),
+      outcome = "reject at mail: 550 5%.7%.1 Listed: bl%.example 127%.0%.0%.4 %+5" },
+    { options = dns_of("1.2.0.192.bl.example", { A = { "127.0.0.10" } }), outcome = accepts },
+    { options = dns_of("1.2.0.192.bl.example", { A = { "127.255.255.254" } }), outcome = accepts },
+    { options = { dns = {} }, outcome = accepts },
+  } },
   { "http", 'response.body == "no"', {
     { options = { http = function() return { body = "no" } end }, outcome = "reject at mail: 550 5%.7%.1 Not today" },
     { options = { http = function() return { body = "yes" } end }, outcome = accepts },

@@ -1,5 +1,6 @@
 --- A Redis Cluster: which server has which slot. It asks any server that it knows, when it begins, after a server has
 --- said that a slot is elsewhere (MOVED), and after failures; in between MOVED corrects single slots.
+local core = require "moonmilter.core"
 local key_slot = require "moonmilter.net.key_slot"
 local question = require "moonmilter.net.question"
 local redis_node = require "moonmilter.net.redis_node"
@@ -107,9 +108,9 @@ end
 local function candidates(self)
   local list, seen = {}, {}
   local function add(nodes)
-    local begin = #nodes > 0 and math.random(#nodes) or 1
+    local begin = math.floor(core.random() * #nodes)
     for i = 0, #nodes - 1 do
-      local node = nodes[(begin + i - 1) % #nodes + 1]
+      local node = nodes[(begin + i) % #nodes + 1]
       if not seen[node.name] and #list < ASKED_MAX then
         seen[node.name] = true
         list[#list + 1] = node
@@ -144,7 +145,7 @@ local function known_node(self, slot)
   if slot then
     return self.slots[slot]
   end
-  return self.masters[1] and self.masters[math.random(#self.masters)]
+  return self.masters[math.floor(core.random() * #self.masters) + 1]
 end
 
 --- The server of a slot; without a slot any server.

@@ -1,5 +1,6 @@
 --- A Redis server that a Sentinel set watches: the sentinels say where the master is, when a client begins and whenever
 --- something goes wrong there.
+local core = require "moonmilter.core"
 local question = require "moonmilter.net.question"
 local redis_node = require "moonmilter.net.redis_node"
 local redis_options = require "moonmilter.net.redis_options"
@@ -98,7 +99,7 @@ function sentinel.new(options)
   for i, address in ipairs(options.sentinels) do
     self.nodes[i] = redis_node.new(address, of_sentinels)
   end
-  self.first = math.random(#self.nodes) -- so that workers spread over them
+  self.first = math.floor(core.random() * #self.nodes) + 1 -- so that workers spread over them
   self.question = question.new(function() return find(self) end, PAUSE, LONGEST_PAUSE)
   return self
 end

@@ -2,16 +2,30 @@
 --
 --   local example = testing.domain "example.org"
 --   local mta = testing.start { scripts = "check.lua", dns = example.dns }
---   local result = mta:message(example:sign { subject = "hello" })
+--   local result = mta:message(example:sign { headers = { Subject = "hello" } })
 --
 -- The records are SPF (the client of mta:connect may send), a DKIM key, and DMARC. For several domains and other names:
 -- dns = testing.dns(example, other, { ["x.example"] = "servfail" }).
 local blame = require "moonmilter.testing.blame"
-local codec = require "moonmilter.codec"
-local dkim = require "moonmilter.dkim"
-local seal = require "moonmilter.seal"
 
 local domain = {}
+
+-- Loaded when the first domain is made: seal.so and codec.so are in a package of their own, and most specs need
+-- neither.
+local codec, dkim, seal
+
+local function load_modules()
+  local function load(name)
+    local found, module = pcall(require, name)
+    if not found then
+      blame.raise(("domain: %s is missing (Debian: lua-moonmilter; in the source tree: make): %s"):format(name, module))
+    end
+    return module
+  end
+  seal = seal or load "moonmilter.seal"
+  codec = codec or load "moonmilter.codec"
+  dkim = dkim or load "moonmilter.dkim"
+end
 
 ---@class moonmilter.testing.Domain
 ---@field name string
@@ -55,6 +69,7 @@ end
 function domain.new(name, options)
   options = options or {}
   check(name, options)
+  load_modules()
   local selector, key = options.selector or "test", assert(seal.private_key(private_key(options.key or "ed25519")))
   local self = setmetatable({ name = name, dns = {} }, Domain)
   self.signer = dkim.signer { domain = name, selector = selector, key = key }
