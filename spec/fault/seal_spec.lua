@@ -15,7 +15,7 @@ describe("seal, when the n-th allocation fails", function()
     end
     local text = process.run(("cc -std=c11 -D_GNU_SOURCE -O1 -g %s %s -Ihost -o %s/seal_allocation "
       .. "spec/fault/seal_allocation.c %s -lcrypto"):format(sanitized and "-fsanitize=address,undefined" or "", wraps,
-      directory, ("B/canon.o B/der.o B/digest.o B/keypair.o"):gsub("B", build .. "/obj/seal")))
+      directory, ("B/canon.o B/der.o B/digest.o B/keypair.o B/method.o"):gsub("B", build .. "/obj/seal")))
     assert.equal("", text)
   end)
   teardown(function() process.run("rm -rf " .. directory) end)

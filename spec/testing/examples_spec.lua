@@ -40,11 +40,30 @@ local MUTE_CLAMD = [[
   end
   return socket ]]
 
--- An example's input (message; the rest is plain), its world (options), and the expected outcome.
+-- A table of keys with one for example.org. They are made once, for all splits.
+local function key_table()
+  local pem, path = require("moonmilter.seal").new_key "ed25519", os.tmpname()
+  for name, text in pairs { [path .. ".key"] = pem, [path] = "example.org s2026 " .. path .. ".key\n" } do
+    local file = assert(io.open(name, "w"))
+    file:write(text)
+    file:close()
+  end
+  require("posix.sys.stat").chmod(path .. ".key", tonumber("600", 8))
+  return path
+end
+
+local KEYS, REPORTS = key_table(), os.tmpname()
+local ORG = testing.domain("example.org").dns
+
+-- An example's input (message; the rest is plain), its world (options), its client (connect), and the expected outcome.
 local DEEDS = {
   ["block-executables"] = { { message = { body = "\127ELF\2\1\1" .. ("\0"):rep(60) .. "\r\n",
     headers = { { "Content-Type", "application/octet-stream" } } }, outcome = "reject at eom: 554 5%.7%.1 programs are "
       .. "not accepted" } },
+  ["check-identity"] = {
+    { options = { dns = ORG }, message = {}, outcome = "Authentication%-Results: mx%.example%.net; .*dmarc=pass" },
+    { options = { dns = ORG }, message = { from = "eve@evil.example" }, outcome = "dmarc=fail" },
+  },
   clamd = {
     { options = { modules = { ["moonmilter.socket"] = CLAMD } }, message = {}, outcome = "accept at eom" },
     { options = { modules = { ["moonmilter.socket"] = CLAMD } }, message = { body = "a virus\r\n" },
@@ -61,6 +80,11 @@ local DEEDS = {
       outcome = "reject at rcpt: 550 5%.7%.1 192%.0%.2%.1 is listed by other%-bl%.example" },
     { options = { dns = { ["1.2.0.192.other-bl.example"] = "timeout" } }, message = {}, outcome = "accept at eom",
       complains = "other%-bl.example: " },
+  },
+  ["enforce-dmarc"] = {
+    { options = { dns = ORG }, message = {}, outcome = "accept at eom" },
+    { options = { dns = ORG }, message = { from = "eve@evil.example" },
+      outcome = "reject at eom: 550 5%.7%.26 DMARC: this server may not send mail of example%.org" },
   },
   footer = { { message = {}, outcome = "line two\r\n\r\n%-%- \r\nExample Ltd" } },
   ["footer-text-html"] = { { message = {}, outcome = "line two.*Beispiel GmbH" } },
@@ -105,6 +129,20 @@ local DEEDS = {
     outcome = "\n<eve@example%.com>$" } },
   ["reject-header"] = { { message = { headers = headers { "X-Mailer", "MassBlaster 7" } },
     outcome = "reject at %l+: 554 5%.7%.1 Mail sent with MassBlaster" } },
+  ["replace-opendkim"] = {
+    { options = { dns = ORG, settings = { dkim_keys = KEYS } }, message = { from = "eve@evil.example" },
+      outcome = "reject at eom: 550 5%.7%.26 DMARC: this server may not send mail of example%.org" },
+    { options = { dns = ORG, settings = { dkim_keys = KEYS, internal = { "192.0.2.0/24" } } }, message = {},
+      outcome = "\nDKIM%-Signature: v=1; a=ed25519%-sha256" },
+  },
+  ["report-rows"] = { { options = { dns = ORG, settings = { report_file = REPORTS } }, message = {},
+    outcome = "accept at eom" } },
+  ["sign-outgoing"] = {
+    { options = { settings = { dkim_keys = KEYS, users = { ann = { "example.org" } } } }, connect = { auth = "ann" },
+      message = {}, outcome = "\nDKIM%-Signature: v=1; a=ed25519%-sha256" },
+    { options = { settings = { dkim_keys = KEYS, users = { ann = { "other.example" } } } }, connect = { auth = "ann" },
+      message = {}, outcome = "reject at eoh: 550 5%.7%.1 You may not write for the domain in From" },
+  },
   ["strip-authres"] = { { message = { headers = headers { "Authentication-Results", "mx.example.net; spf=pass" } },
     outcome = "X%-Forged%-Results: 1", gone = "\nAuthentication%-Results:" } },
   ["tag-subject"] = { { message = {}, outcome = "Subject: %[external%] hello" } },
@@ -115,9 +153,11 @@ local DEEDS = {
   tarpit = { { message = { to = { "a@x", "b@x", "c@x", "d@x", "e@x" } }, outcome = "accept at eom" } },
 }
 
+-- Without what a signature has of the time.
 local function portrait(result)
-  return table.concat({ tostring(result), result.message and result.message.text or "",
+  local text = table.concat({ tostring(result), result.message and result.message.text or "",
     table.concat(result.recipients, " ") }, "\n")
+  return (text:gsub("\tb=.-==", "\tb="):gsub("t=%d+;", "t=;"))
 end
 
 local function whole_message(changes)
@@ -140,6 +180,9 @@ end
 local function explore(path, kind, deed)
   local message, first = whole_message(deed.message), nil
   testing.explore(options_for(path, kind, deed), function(mta)
+    if deed.connect then
+      mta:connect(deed.connect)
+    end
     if deed.wait then
       mta:message(message)
       mta:pass(deed.wait)

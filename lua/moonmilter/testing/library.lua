@@ -18,6 +18,7 @@ if not pcall(ffi.sizeof, "struct moonmilter_test_error") then
       const struct moonmilter_test_module *modules;
       void (*log)(void *self, int level, const char *line, size_t size);
       void *log_self;
+      bool reads_all_keys;
     };
     const char *moonmilter_test_version(void) __asm__("mm_version");
     void *moonmilter_test_host_new(const struct moonmilter_test_options *, struct moonmilter_test_error *) __asm__("mm_host_new");
