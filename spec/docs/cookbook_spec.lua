@@ -1,5 +1,6 @@
 -- Every recipe of docs/cookbook.md, as the page prints it: a message that meets its rule, and one that does not. Both
 -- as Postfix and as Sendmail tell it. A recipe without these cases fails, and so does a case without its recipe.
+local sealed = require "spec.support.sealed"
 local testing = require "moonmilter.testing"
 
 local PAGE = "docs/cookbook.md"
@@ -476,6 +477,27 @@ local CASES = {
       assert.is_nil(passes(mta, { headers = { { "From", "a@other.example" } } }).quarantined)
       mta:connect { auth = "ann" }
       assert.is_nil(passes(mta, { headers = { { "From", "boss@bank.example" } } }).quarantined)
+    end,
+  },
+
+  ["Believe mailing lists that I know"] = {
+    options = { dns = testing.dns(sealed.domain "lists.example.net", sealed.domain "lists.evil.example",
+      { ["test._domainkey.mx.forwarder.example"] = "servfail",
+        ["_dmarc.example.org"] = { TXT = { "v=DMARC1; p=reject" } } }) },
+    meets = function(mta)
+      local seen = "dmarc=pass header.from=example.org"
+      assert.is_nil(passes(mta, sealed.message("lists.example.net", seen)).quarantined)
+      refused(mta, sealed.message("mx.forwarder.example", seen),
+        "451 4.7.0 The seals of this message cannot be checked now")
+    end,
+    misses = function(mta)
+      for _, message in ipairs { sealed.message("lists.evil.example", "dmarc=pass header.from=example.org"),
+        sealed.message("lists.example.net", "dmarc=fail header.from=example.org"), from "ann@example.org" } do
+        assert.equal("DMARC policy of example.org", passes(mta, message).quarantined)
+      end
+      assert.is_nil(passes(mta, from "ann@other.example").quarantined)
+      mta:connect { auth = "ann" }
+      assert.is_nil(passes(mta, from "ann@example.org").quarantined)
     end,
   },
 

@@ -1,4 +1,5 @@
 -- Examples about who sent a message, each with both outcomes. Domains publish and sign what testing.domain gives them.
+local sealed = require "spec.support.sealed"
 local testing = require "moonmilter.testing"
 
 local example = testing.domain "example.org"
@@ -69,6 +70,66 @@ describe("enforce-dmarc.lua", function()
     assert.equal("451 4.7.0 The sender cannot be checked now", mta:message(forged()).smtp)
     local two = { headers = { { "From", "ann@example.org" }, { "From", "eve@evil.example" } } }
     assert.equal("5.7.1", mta:message(two).status)
+  end)
+end)
+
+describe("trust-arc.lua", function()
+  local list = sealed.domain "lists.example.net"
+  local world = testing.dns(example, list, sealed.domain "lists.evil.example")
+
+  local function relayed(sealer, results)
+    return sealed.message(sealer, results or "dkim=pass header.d=example.org; dmarc=pass header.from=example.org")
+  end
+
+  it("takes a message for which a list that we know vouches, and what its owner has sent", function()
+    local mta = start("trust-arc.lua", { dns = world })
+    local reply = mta:message(relayed "lists.example.net")
+    assert.equal("accept", reply.verdict, tostring(reply))
+    assert.truthy(reply.message:get("Authentication-Results"):find("arc=pass", 1, true))
+    assert.truthy(reply.message:get("Authentication-Results"):find("dmarc=fail", 1, true))
+    assert.same(1, #mta:log "lists.example.net vouches for the message")
+    assert.equal("accept", mta:message(example:sign()).verdict)
+    assert.same({}, mta:complaints())
+  end)
+
+  it("refuses the same from a sealer that we do not know, without a seal, and when the seal is broken", function()
+    local mta = start("trust-arc.lua", { dns = world })
+    local changed = relayed "lists.example.net"
+    changed.body = "other\r\n"
+    for name, message in pairs { stranger = relayed "lists.evil.example", none = forged(), changed = changed,
+      list_id = forged { ["List-Id"] = "<l.example.net>" } } do
+      assert.equal("550 5.7.26 DMARC: this server may not send mail of example.org", mta:message(message).smtp, name)
+    end
+    assert.same({}, mta:complaints())
+  end)
+
+  it("refuses what the list saw fail, or saw pass for another domain", function()
+    local mta = start("trust-arc.lua", { dns = world })
+    for _, results in ipairs { "dmarc=fail header.from=example.org", "dmarc=pass header.from=evil.example",
+      "dmarc=pass", "none" } do
+      assert.equal("5.7.26", mta:message(relayed("lists.example.net", results)).status, results)
+    end
+  end)
+
+  it("asks to come back when the sealer's key cannot be looked up", function()
+    local mta = start("trust-arc.lua", { dns = testing.dns(world, {
+      ["test._domainkey.lists.example.net"] = "servfail" }) })
+    assert.equal("451 4.7.0 The seals of this message cannot be checked now",
+      mta:message(relayed "lists.example.net").smtp)
+    assert.equal(550, mta:message(forged()).code) -- and says no where there is no seal
+  end)
+
+  it("holds what the owner wants held", function()
+    local other = testing.domain("example.org", { dmarc = "p=quarantine" })
+    local mta = start("trust-arc.lua", { dns = testing.dns(other, list) })
+    assert.equal("DMARC policy of example.org", mta:message(forged()).quarantined)
+    assert.is_nil(mta:message(relayed "lists.example.net").quarantined)
+  end)
+
+  it("leaves the mail of users alone", function()
+    local mta = start "trust-arc.lua"
+    mta:connect { auth = "ann" }
+    assert.is_nil(mta:message(forged()).message:get "Authentication-Results")
   end)
 end)
 
