@@ -1,5 +1,6 @@
 -- Every example works with moonmilter.testing alone: as Postfix and as Sendmail, at every split, after every message
 -- given up, and message after message.
+local sealed = require "spec.support.sealed"
 local testing = require "moonmilter.testing"
 
 local TEXT = { { "From", "Ann <ann@example.org>" }, { "To", "bob@example.com" }, { "Subject", "hello" },
@@ -150,6 +151,13 @@ local DEEDS = {
   ["write-back"] = { { options = { settings = { durable = false } },
     message = { headers = headers { "X-Known-Sender", "yes" } }, outcome = "accept at eom",
     gone = "\nX%-Known%-Sender:" } },
+  ["trust-arc"] = {
+    { options = { dns = testing.dns(ORG, sealed.domain "lists.example.net") },
+      message = sealed.message("lists.example.net", "dmarc=pass header.from=example.org"),
+      outcome = "accept at eom.*arc=pass", logs = "vouches" },
+    { options = { dns = ORG }, message = { from = "eve@evil.example" },
+      outcome = "reject at eom: 550 5%.7%.26 DMARC: this server may not send mail of example%.org" },
+  },
   tarpit = { { message = { to = { "a@x", "b@x", "c@x", "d@x", "e@x" } }, outcome = "accept at eom" } },
 }
 
