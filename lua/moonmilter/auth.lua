@@ -71,6 +71,7 @@ end
 ---@field deadline number  of questions to DNS, and of waiting for what began early
 ---@field answers table<string, table>  by type and name: what DNS said, failures too, so that nothing is asked twice
 ---@field tasks table<string, moonmilter.Task>  that began early
+---@field walk moonmilter.Task[]  that ask for the policies above the Author Domain
 ---@field verifier moonmilter.dkim.Verifier?
 ---@field found table<string, any>  results, by check
 
@@ -78,7 +79,7 @@ end
 local function state_of(message)
   local state = message.notes.auth
   if not state then
-    state = { deadline = 0, answers = {}, tasks = {}, found = {} }
+    state = { deadline = 0, answers = {}, tasks = {}, walk = {}, found = {} }
     message.notes.auth = state
   end
   return state
@@ -111,9 +112,13 @@ local function ask_all(questions)
 end
 
 local function fields_called(message, name)
-  local list = {}
+  local list, size = {}, #name
   for _, field in ipairs(message.fields) do
-    if field.name:lower():match "^[^ \t]*" == name then -- some MTAs leave blanks before the colon
+    local written = field.name
+    if #written > size then -- some MTAs leave blanks before the colon
+      written = written:match "^[^ \t]*"
+    end
+    if #written == size and written:lower() == name then
       list[#list + 1] = field.value
     end
   end
@@ -143,14 +148,6 @@ local function begin_spf(ctx, message)
   end
 end
 
-local function walk(ask, domain)
-  local questions = {}
-  for _, name in ipairs(tree.names(domain)) do
-    questions[name] = function() return ask("_dmarc." .. name, "txt") end
-  end
-  ask_all(questions)
-end
-
 -- Which hashes of the body will be needed, and the questions for keys and policies.
 local function begin_rest(_, message)
   if not is_wanted "dkim" then
@@ -170,8 +167,8 @@ local function begin_rest(_, message)
     state.tasks.keys = tasks.spawn(state.verifier.ask, state.verifier)
   end
   local domain = is_wanted "dmarc" and author.domain(fields_called(message, "from"))
-  if domain then
-    state.tasks.walk = tasks.spawn(walk, ask, domain)
+  for i, name in ipairs(domain and tree.names(domain) or {}) do
+    state.walk[i] = tasks.spawn(ask, "_dmarc." .. name, "txt")
   end
 end
 
@@ -179,8 +176,7 @@ received.early("mail", begin_spf)
 received.early("eoh", begin_rest)
 
 -- Waits for a task that began early. -> what it returned; nil when there is none, or it takes too long
-local function wait_for(state, name)
-  local task = state.tasks[name]
+local function wait_for(state, task)
   return task and task:wait(math.max(state.deadline - core.now(), 0.001))
 end
 
@@ -193,7 +189,7 @@ local function check_spf(ctx, name, check, deadline)
   state.deadline = deadline
   local found = state.found[name]
   if not found then
-    found = wait_for(state, name)
+    found = wait_for(state, state.tasks[name])
     if not found and state.tasks[name] then
       found = { method = "spf", result = "temperror", reason = LATE, properties = {} }
     end
@@ -247,7 +243,7 @@ local function check_dkim(ctx, deadline, level)
       error("auth: write auth.check or auth.dkim in the script itself, so that the host sees before the body that "
         .. "signatures will be checked", level + 1)
     end
-    wait_for(state, "keys")
+    wait_for(state, state.tasks.keys)
     state.found.dkim = verifier:finish(hashes_of(message, verifier.wants, level + 1))
   end
   return state.found.dkim
@@ -272,9 +268,11 @@ local function check_dmarc(ctx, deadline, level)
   local signatures, from_spf = check_dkim(ctx, deadline, level + 1), check_spf(ctx, "spf", spf.mailfrom, deadline)
   local found
   if message.complete then
-    wait_for(state, "walk")
+    for _, task in ipairs(state.walk) do
+      wait_for(state, task)
+    end
     found = dmarc.check { from = fields_called(message, "from"), spf = from_spf, dkim = signatures,
-      dns = asker(state), all = not state.tasks.walk and ask_all or nil }
+      dns = asker(state), all = not state.walk[1] and ask_all or nil }
   else
     found = { result = "permerror", reason = "the header has more fields or bytes than the host keeps",
       properties = {}, disposition = "none", aligned = { spf = false, dkim = false }, is_testing = false }

@@ -38,6 +38,8 @@ local authres = {}
 ---@field property string  "mailfrom", "d", …
 ---@field value string
 
+local NAME_BYTES = #"Authentication-Results"
+
 local function fail(text, position)
   return nil, "authres: " .. text, position
 end
@@ -260,6 +262,9 @@ end
 -- ---- writing ----
 
 local function spell(value, what, level)
+  if type(value) == "string" and (value:find "^[%w._-]+$" or value:find "^[%w._+-]+@[%w._-]+$") then
+    return value -- most values
+  end
   if type(value) ~= "string" or value:find("[%z\1-\31\127]") then
     error(("format: %s has a control character or is not a string"):format(what), level)
   end
@@ -500,7 +505,8 @@ function authres.strip(headers, authserv_id)
   local doomed = {}
   for _, field in ipairs(headers) do
     -- some MTAs leave blanks between name and colon in the name
-    if field.name:lower():find "^authentication%-results[ \t]*$" and is_claimed(field.value, ids) then
+    if #field.name >= NAME_BYTES and field.name:lower():find "^authentication%-results[ \t]*$"
+      and is_claimed(field.value, ids) then
       doomed[#doomed + 1] = field
     end
   end

@@ -11,6 +11,8 @@ local dns_name = require "moonmilter.identity.dns_name"
 local ip = require "moonmilter.identity.ip"
 local spf_macro = require "moonmilter.identity.spf_macro"
 local spf_record = require "moonmilter.identity.spf_record"
+local has_core, core = pcall(require, "moonmilter.core") -- the host, if there is one
+local _, host_dns = pcall(require, "moonmilter.dns")
 
 local spf = {}
 
@@ -403,12 +405,10 @@ end
 
 -- The host's resolver, its patience for one question, and its clock.
 local function add_host(c, options)
-  local has_core, core = pcall(require, "moonmilter.core")
-  local _, dns = pcall(require, "moonmilter.dns")
   if not has_core and not options.dns then
     error("spf.check: without the host, give dns = a function (name, type)", 3)
   end
-  c.dns = options.dns or dns.query
+  c.dns = options.dns or host_dns.query
   c.dns_timeout = has_core and tonumber(core.dns_timeout) or c.limits.seconds
   c.now = options.now or has_core and core.now or os.time
 end

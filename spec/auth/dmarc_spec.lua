@@ -357,6 +357,30 @@ describe("From", function()
   end)
 end)
 
+describe("a plain From", function()
+  local author = require "moonmilter.identity.author"
+
+  -- A second blank before "<" changes nothing for the grammar, but such a value is not plain.
+  it("has the domain that the grammar reads", function()
+    local names = { "", "Ann", '"Ann Lee"', "Ann B. Lee", ".", "-", '"A. - "', '"', '"Ann', 'Ann"', "<" }
+    local mailboxes = { "ann@example.org", "a.b-c_d+9@A-1.Example.ORG", ".a@example.org", "a.@example.org",
+      "a..b@example.org", "ann@.example.org", "ann@example.org.", "ann@example..org", "ann@-example.org",
+      "ann@example-.org", "ann@example-", "ann@localhost", "ann@a@b.example", "@example.org", "ann@",
+      "ann@" .. ("a"):rep(64) .. ".example", "ann@" .. ("a"):rep(63) .. ".example",
+      "ann@" .. ("a."):rep(40) .. "example" }
+    local plain = 0
+    for _, name in ipairs(names) do
+      for _, mailbox in ipairs(mailboxes) do
+        local domain, why = author.domain(name .. " <" .. mailbox .. ">")
+        local expected, expected_why = author.domain(name .. "  <" .. mailbox .. ">")
+        assert.same({ expected, expected_why }, { domain, why }, name .. " <" .. mailbox .. ">")
+        plain = plain + (domain and not why and 1 or 0)
+      end
+    end
+    assert.is_true(plain > 30, plain)
+  end)
+end)
+
 describe("dmarc.check", function()
   it("writes nothing but host names into the reason and the properties", function()
     for byte = 0, 255 do

@@ -16,7 +16,8 @@ function signed.header(headers)
     local field = headers[i]
     local raw = field.raw or field.name .. ": " .. field.value
     local name = (field.name or raw:match "^[^:]*"):lower()
-    if name:find("[ \t]", -1) then
+    local last = name:byte(-1)
+    if last == 32 or last == 9 then -- a blank before the colon
       name = name:match "^.*[^ \t]" or ""
     end
     local list = by_name[name]
