@@ -15,10 +15,15 @@ local function labels_of(name)
 end
 
 local function without_labels(name, count)
+  local at = 1
   for _ = 1, count do
-    name = name:match "^[^.]*%.(.*)$"
+    local dot = name:find(".", at, true)
+    if not dot then
+      return nil
+    end
+    at = dot + 1
   end
-  return name
+  return name:sub(at)
 end
 
 --- The names that a walk from `domain` asks about, in order.
