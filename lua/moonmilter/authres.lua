@@ -38,8 +38,6 @@ local authres = {}
 ---@field property string  "mailfrom", "d", …
 ---@field value string
 
-local NAME_BYTES = #"Authentication-Results"
-
 local function fail(text, position)
   return nil, "authres: " .. text, position
 end
@@ -505,8 +503,7 @@ function authres.strip(headers, authserv_id)
   local doomed = {}
   for _, field in ipairs(headers) do
     -- some MTAs leave blanks between name and colon in the name
-    if #field.name >= NAME_BYTES and field.name:lower():find "^authentication%-results[ \t]*$"
-      and is_claimed(field.value, ids) then
+    if field.name:lower():find "^authentication%-results[ \t]*$" and is_claimed(field.value, ids) then
       doomed[#doomed + 1] = field
     end
   end

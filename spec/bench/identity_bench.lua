@@ -4,6 +4,7 @@
 -- Run from the top: luajit spec/bench/identity_bench.lua [messages a round]
 package.path = "./?.lua;./lua/?.lua;./lua/?/init.lua;" .. package.path
 package.cpath = "build/lua/?.so;" .. package.cpath
+local message = require "spec.bench.identity_message"
 local testing = require "moonmilter.testing"
 local zone = require "spec.auth.zone"
 
@@ -38,15 +39,6 @@ local SCRIPTS = {
   ]],
 }
 
-local function message()
-  local headers = { { "From", "Ann <ann@example.org>" }, { "To", "bob@example.com" }, { "Subject", "a message" },
-    { "Date", "Fri, 21 Nov 1997 09:55:06 -0600" }, { "Message-ID", "<1@example.org>" } }
-  for i = #headers + 1, 19 do -- DKIM-Signature is the twentieth
-    headers[i] = { "X-Field-" .. i, ("word "):rep(12) }
-  end
-  return example:sign { headers = headers, body = ("The quick brown fox jumps over the lazy dog.\r\n"):rep(90) }
-end
-
 local function start(script, port)
   return testing.start { script = script, dns = "real", clock = "real", split = "whole",
     set = { dns_servers = "127.0.0.1:" .. port, log_level = "warn" } }
@@ -61,7 +53,7 @@ local function seconds(mta, sent, count)
 end
 
 local server = start_server()
-local sent, mtas, best = message(), {}, {}
+local sent, mtas, best = message(example), {}, {}
 for name, script in pairs(SCRIPTS) do
   mtas[name] = start(script, server.port)
   local reply = mtas[name]:message(sent)

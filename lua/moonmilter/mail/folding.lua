@@ -10,9 +10,6 @@ local LINE_MAX = 998
 ---@param value string
 ---@return string
 function folding.unfold(value)
-  if not value:find("\n", 1, true) then
-    return value -- a line, which a pattern would take ten times as long to walk
-  end
   return (value:gsub("\r?\n", ""))
 end
 
