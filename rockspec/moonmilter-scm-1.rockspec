@@ -54,6 +54,7 @@ build = {
     ["moonmilter.identity.signature"] = "lua/moonmilter/identity/signature.lua",
     ["moonmilter.identity.signed"] = "lua/moonmilter/identity/signed.lua",
     ["moonmilter.identity.taglist"] = "lua/moonmilter/identity/taglist.lua",
+    ["moonmilter.identity.time_left"] = "lua/moonmilter/identity/time_left.lua",
     ["moonmilter.identity.tree"] = "lua/moonmilter/identity/tree.lua",
     ["moonmilter.identity.dns_name"] = "lua/moonmilter/identity/dns_name.lua",
     ["moonmilter.identity.ip"] = "lua/moonmilter/identity/ip.lua",

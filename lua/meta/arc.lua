@@ -13,7 +13,7 @@ local arc = {}
 ---@field results string   what the host found out: the value of ARC-Authentication-Results after "i=…;"
 
 ---@class moonmilter.arc.Chain
----@field result "none"|"pass"|"fail"|"temperror"
+---@field result "none"|"pass"|"fail"|"temperror"|"permerror"
 ---@field reason string?        why it is no pass
 ---@field instance integer      the highest; 0: no set
 ---@field oldest_pass integer?  of a pass: the first instance from which on all message signatures match; 0: all do
@@ -79,7 +79,7 @@ function arc.trusted(chain, domains) end
 ---@param options moonmilter.arc.SealOptions
 ---@return { name: string, value: string }[]?  the three fields, to be put first in this order; nil: none is to be added
 ---@return string? text
----@return "ended"|"temperror"|"limit"|"key"|nil code
+---@return "ended"|"temperror"|"permerror"|"limit"|"key"|nil code
 function arc.seal(options) end
 
 return arc

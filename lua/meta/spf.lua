@@ -19,11 +19,13 @@ local spf = {}
 ---@field voids number?    of them without an answer; default 2
 ---@field mx number?       names of one mx; default 10
 ---@field ptr number?      names of the client that are looked at; default 10
----@field seconds number?  of the whole check; default 6
+---@field seconds number?  of the whole check; default 6, in mailfrom() and helo() less when the stage has less left
 
 ---@class moonmilter.spf.Options
 ---@field dns (fun(name: string, type: string, options: { timeout: number }): table?, string?, string?)?  answers as
 --- moonmilter.dns.query does, which is the default inside the host
+---@field all (fun(tasks: table): table)?  milter.all, or one like it, so that the hosts of an mx are asked for at once;
+--- default: in turn
 ---@field limits moonmilter.spf.Limits?
 ---@field receiver string?  this host's name, for %{r} of explanations; default "unknown"
 ---@field explain boolean?  ask for the explanation of a "fail"; default true in check(), false in the others

@@ -26,7 +26,7 @@ local AAR, AMS, AS = "arc-authentication-results", "arc-message-signature", "arc
 ---@field results string   what the host found out: the value of ARC-Authentication-Results after "i=…;"
 
 ---@class moonmilter.arc.Chain
----@field result "none"|"pass"|"fail"|"temperror"
+---@field result "none"|"pass"|"fail"|"temperror"|"permerror"
 ---@field reason string?   why it is no pass
 ---@field instance integer  the highest; 0: no set
 ---@field oldest_pass integer?  of a pass: the first instance from which on all message signatures still match; 0: all do
@@ -162,7 +162,7 @@ function arc.verifier(options)
   local header = signed.header(options.headers)
   local v = setmetatable({ header = header, options = options, wants = {}, keys = {} }, Verifier)
   local count = header:count(AAR) + header:count(AMS) + header:count(AS)
-  v.is_none = count == 0
+  v.is_none = count == 0 and not options.headers.truncated
   if count > 3 * SETS_MAX then
     v.fault = "more than 50 sets"
     return v
@@ -171,7 +171,7 @@ function arc.verifier(options)
   v.sets, v.fault = read_sets(header)
   local last = v.sets and v.sets[#v.sets]
   if options.headers.truncated then
-    v.fault = "header too large"
+    v.fault, v.fault_result = "header too large", "permerror"
   elseif last and last.seal.cv == "fail" and not last.seal.fault then -- RFC 8617 5.2 step 2
     v.fault, v.is_ended = ("set %d says that the chain is broken"):format(#v.sets), true
   end
@@ -345,7 +345,7 @@ function Verifier:finish(hashes)
   if self.is_none then
     return chain
   elseif self.fault then
-    chain.result, chain.reason = "fail", self.fault
+    chain.result, chain.reason = self.fault_result or "fail", self.fault
     return chain
   end
   if self.wants[1] and not hashes and not self.body then
@@ -504,6 +504,8 @@ local function next_instance(chain)
     return nil, "arc: the chain is broken and says so: nothing is added (RFC 8617 5.1.3)", "ended"
   elseif chain.result == "temperror" then
     return nil, "arc: the chain could not be verified: " .. tostring(chain.reason), "temperror"
+  elseif chain.result == "permerror" then
+    return nil, "arc: the chain cannot be judged: " .. tostring(chain.reason), "permerror"
   elseif chain.instance >= SETS_MAX then
     return nil, "arc: the chain has 50 sets already (RFC 8617 4.2.1)", "limit"
   end
@@ -538,7 +540,7 @@ end
 --- authserv_id, results, names, fold, now; docs/arc.md
 ---@return { name: string, value: string }[]?  the three fields, to be put first in this order; nil: none is to be added
 ---@return string? text
----@return "ended"|"temperror"|"limit"|"key"|nil code
+---@return "ended"|"temperror"|"permerror"|"limit"|"key"|nil code
 function arc.seal(options)
   check_seal(options)
   local instance, why, code = next_instance(options.chain)

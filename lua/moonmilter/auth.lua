@@ -26,6 +26,7 @@ local sealing = require "moonmilter.identity.sealing"
 local spf = require "moonmilter.spf"
 local stamp = require "moonmilter.identity.stamp"
 local tasks = require "moonmilter.runtime.tasks"
+local time_left = require "moonmilter.identity.time_left"
 local tree = require "moonmilter.identity.tree"
 
 local auth = {}
@@ -57,12 +58,11 @@ end
 -- ---- time ----
 
 local SECONDS = 20 -- for everything; RFC 7208 4.6.4 allows SPF so many
-local RESERVE = 1  -- seconds of the stage's deadline that are left to the script
 
 -- When a check must be over: `timeout` seconds from now, but before the deadline of the stage.
 local function end_of(ctx, timeout)
   local now = core.now()
-  return math.max(math.min(now + (timeout or SECONDS), ctx.deadline - RESERVE), now + 0.01)
+  return now + time_left.of(ctx.deadline, now, timeout or SECONDS)
 end
 
 -- ---- what is known about the message ----
@@ -134,7 +134,7 @@ local function is_wanted(check)
 end
 
 local function spf_of(ctx, check, deadline)
-  return check(ctx, { limits = { seconds = math.max(deadline - core.now(), 0) } })
+  return check(ctx, { limits = { seconds = math.max(deadline - core.now(), 0) }, all = tasks.all })
 end
 
 local function begin_spf(ctx, message)
@@ -291,14 +291,18 @@ end
 
 -- ---- ARC ----
 
+local function check_arc(ctx, deadline)
+  local state = state_of(received.of(ctx))
+  state.found.arc = state.found.arc or sealing.check(ctx, deadline)
+  return state.found.arc
+end
+
 --- The chain of ARC sets, in on_eom (RFC 8617 5.2).
 ---@param ctx moonmilter.ctx
 ---@return moonmilter.AuthFound  with chain
 function auth.arc(ctx)
   check_stage(ctx, "arc", 2)
-  local state = state_of(received.of(ctx))
-  state.found.arc = state.found.arc or sealing.check(ctx)
-  return state.found.arc
+  return check_arc(ctx, end_of(ctx))
 end
 
 -- ---- all of it ----
@@ -321,7 +325,7 @@ function auth.check(ctx, options)
   r.helo = options.spf and ctx.sender ~= "" and check_spf(ctx, "helo", spf.helo, deadline) or nil
   r.dkim = options.dkim and check_dkim(ctx, deadline, 2) or nil
   r.dmarc = options.dmarc and check_dmarc(ctx, deadline, 2) or nil
-  r.arc = options.arc and auth.arc(ctx) or nil
+  r.arc = options.arc and check_arc(ctx, deadline) or nil
   return r
 end
 

@@ -11,6 +11,7 @@ local dns_name = require "moonmilter.identity.dns_name"
 local ip = require "moonmilter.identity.ip"
 local spf_macro = require "moonmilter.identity.spf_macro"
 local spf_record = require "moonmilter.identity.spf_record"
+local time_left = require "moonmilter.identity.time_left"
 local has_core, core = pcall(require, "moonmilter.core") -- the host, if there is one
 local _, host_dns = pcall(require, "moonmilter.dns")
 
@@ -38,10 +39,14 @@ local EXPLANATION_MAX = 1000 -- bytes
 ---@field matched_in string?  the domain whose record has it
 ---@field lookups integer     terms that asked
 ---@field voids integer       of them without an answer
----@field queries { name: string, type: string, code: string }[]  in order; code "ok", or as in moonmilter.dns
+---@field queries { name: string, type: string, code: string }[]  judged, in order; code "ok", or as in moonmilter.dns
 
 -- ---- questions ----
 -- `c` is one check. A function that cannot go on returns nil and how the check ends: a result and a reason.
+
+local function address_type(c)
+  return c.ip.is_v4 and "a" or "aaaa"
+end
 
 -- The records of a name; empty: there are none. A name that cannot exist has none, and nobody is asked (4.8).
 local function ask(c, name, kind)
@@ -50,7 +55,13 @@ local function ask(c, name, kind)
     c.is_late = true
     return nil, "temperror", ("not decided after %g seconds"):format(c.limits.seconds)
   end
-  local list, text, code = c.dns(dns_name.spell(name), kind, { timeout = math.min(left, c.dns_timeout) })
+  local known = c.known and kind == address_type(c) and c.known[name]
+  local list, text, code
+  if known then
+    list, text, code = known[1], known[2], known[3]
+  else
+    list, text, code = c.dns(dns_name.spell(name), kind, { timeout = math.min(left, c.dns_timeout) })
+  end
   local queries = c.trace.queries
   queries[#queries + 1] = { name = name, type = kind, code = list and "ok" or code or "none" }
   if list then
@@ -59,6 +70,23 @@ local function ask(c, name, kind)
     return {}, code
   end
   return nil, "temperror", ("%s of %s: %s"):format(kind:upper(), name, tostring(text or code or "no answer, no code"))
+end
+
+-- Asks for the addresses of all names at once, if the caller has given `all`; `ask` finds them then. They are judged in
+-- order all the same, so the result is that of asking in turn.
+local function ask_at_once(c, names)
+  local left, questions = c.deadline - c.now(), {}
+  if not c.all or left <= 0 then
+    return
+  end
+  local kind, options = address_type(c), { timeout = math.min(left, c.dns_timeout) }
+  for _, name in ipairs(names) do
+    questions[name] = function() return { c.dns(dns_name.spell(name), kind, options) } end
+  end
+  local first = next(questions)
+  if first ~= nil and next(questions, first) ~= nil then
+    c.known = c.all(questions)
+  end
 end
 
 local function count_lookup(c)
@@ -84,10 +112,6 @@ local function ask_for_term(c, name, kind)
   return list
 end
 
-local function address_type(c)
-  return c.ip.is_v4 and "a" or "aaaa"
-end
-
 -- Is one of these addresses the client's, as far as the term compares them?
 local function holds_client(c, addresses, term)
   local prefix = not term and 128 or c.ip.is_v4 and term.prefix or term.prefix6
@@ -109,9 +133,13 @@ local function client_names(c)
   local names = {}
   local list, result, reason = ask(c, ip.reverse_name(c.ip), "ptr")
   c.has_ptr = list ~= nil and #list > 0
+  local hosts = {}
   for i = 1, math.min(list and #list or 0, c.limits.ptr) do
-    local name = dns_name.answered(list[i])
-    local addresses = name and ask(c, name, address_type(c))
+    hosts[#hosts + 1] = dns_name.answered(list[i])
+  end
+  ask_at_once(c, hosts)
+  for _, name in ipairs(hosts) do
+    local addresses = ask(c, name, address_type(c))
     if addresses and holds_client(c, addresses) then
       names[#names + 1] = name
     end
@@ -226,12 +254,14 @@ function mechanisms.mx(c, term, target)
   elseif #list > c.limits.mx then
     return nil, "permerror", ("%s has more than %d MX (RFC 7208 4.6.4)"):format(target, c.limits.mx)
   end
+  local hosts = {}
   for _, mx in ipairs(list) do
-    local name = dns_name.answered(mx.host) -- a null MX has none
-    local addresses = {}
-    if name then
-      addresses, result, reason = ask(c, name, address_type(c))
-    end
+    hosts[#hosts + 1] = dns_name.answered(mx.host) -- a null MX has none
+  end
+  ask_at_once(c, hosts)
+  for _, name in ipairs(hosts) do
+    local addresses
+    addresses, result, reason = ask(c, name, address_type(c))
     if not addresses then
       return nil, result, reason
     elseif holds_client(c, addresses, term) then
@@ -373,7 +403,7 @@ end
 -- ---- calls ----
 
 local OPTIONS = { ip = "string", sender = "string", helo = "string", dns = "function", limits = "table",
-  receiver = "string", explain = "boolean", now = "function" }
+  receiver = "string", explain = "boolean", now = "function", all = "function" }
 
 local function check_options(options)
   if type(options) ~= "table" then
@@ -381,7 +411,7 @@ local function check_options(options)
   end
   for name, value in pairs(options) do
     if not OPTIONS[name] then
-      error(("spf.check: unknown option %q; there are ip, sender, helo, dns, limits, receiver, explain, now")
+      error(("spf.check: unknown option %q; there are ip, sender, helo, dns, all, limits, receiver, explain, now")
         :format(tostring(name)), 3)
     elseif type(value) ~= OPTIONS[name] then
       error(("spf.check: %s is a %s; it must be a %s"):format(name, type(value), OPTIONS[name]), 3)
@@ -408,7 +438,7 @@ local function add_host(c, options)
   if not has_core and not options.dns then
     error("spf.check: without the host, give dns = a function (name, type)", 3)
   end
-  c.dns = options.dns or host_dns.query
+  c.dns, c.all = options.dns or host_dns.query, options.all
   c.dns_timeout = has_core and tonumber(core.dns_timeout) or c.limits.seconds
   c.now = options.now or has_core and core.now or os.time
 end
@@ -436,7 +466,7 @@ local function identity_of(options)
 end
 
 --- Evaluates the SPF policy of a sender's domain for a client.
----@param options table  ip, sender, helo, dns, limits, receiver, explain, now; docs/spf.md
+---@param options table  ip, sender, helo, dns, all, limits, receiver, explain, now; docs/spf.md
 ---@return moonmilter.spf.Result result
 ---@return string reason        printable, for people
 ---@return string? explanation  of a "fail": what the domain's owner says (exp=), printable ASCII, up to 1,000 bytes
@@ -463,6 +493,18 @@ function spf.check(options)
   return result, reason, explanation, c.trace
 end
 
+-- The limits that are given; without seconds, as many as the stage leaves.
+local function limits_for(ctx, given)
+  if not has_core or type(given or {}) ~= "table" or given and given.seconds then
+    return given
+  end
+  local limits = { seconds = time_left.of(ctx.deadline, core.now(), LIMITS.seconds) }
+  for name, value in pairs(given or {}) do
+    limits[name] = value
+  end
+  return limits
+end
+
 -- Facts of a session as options of check().
 local function facts_of(ctx, options, sender)
   local facts = {}
@@ -471,6 +513,7 @@ local function facts_of(ctx, options, sender)
   end
   facts.ip, facts.sender, facts.helo = ctx.client.ip, sender, ctx.helo or ""
   facts.explain = facts.explain == true
+  facts.limits = limits_for(ctx, facts.limits)
   return facts
 end
 
@@ -493,7 +536,7 @@ end
 
 --- The check of MAIL FROM, from on_mail on; of the null sender, postmaster at HELO.
 ---@param ctx moonmilter.ctx
----@param options table?  dns, limits, receiver, explain (default false)
+---@param options table?  dns, all, limits, receiver, explain (default false)
 ---@return moonmilter.spf.Check
 function spf.mailfrom(ctx, options)
   return check_session(ctx, options, ctx.sender or "")

@@ -2,6 +2,7 @@
 -- reaches Authentication-Results as it came.
 local authres = require "moonmilter.authres"
 local stamp = require "moonmilter.identity.stamp"
+local sealed = require "spec.support.sealed"
 local testing = require "moonmilter.testing"
 
 local SHOW = [[
@@ -153,6 +154,52 @@ describe("auth.check", function()
     end
   end)
 
+  it("gives up at its time-out while it asks for the keys of ARC, too", function()
+    local list = sealed.domain "lists.example.net"
+    local world = testing.dns(list, { ["_dmarc.example.org"] = { TXT = { "v=DMARC1; p=reject" } } })
+    world["test._domainkey.lists.example.net"].delay = 100
+    for _, call in ipairs { "auth.check(ctx, { arc = true, timeout = 2 }).arc", "auth.arc(ctx)" } do
+      local mta = start { script = [[
+        local auth = require "moonmilter.auth"
+        local milter = require "moonmilter"
+        function on_eom(ctx)
+          local began = milter.now()
+          local r = ]] .. call .. [[
+
+          ctx:add_header("X-Arc", r.result .. " " .. tostring(milter.now() - began <= 21))
+          ctx:add_header("X-Seconds", tostring(milter.now() - began))
+        end
+      ]], dns = world, set = { dns_timeout = 60 } }
+      local reply = mta:message(sealed.message("lists.example.net", "dmarc=pass header.from=example.org"))
+      assert.equal("accept", reply.verdict, tostring(reply))
+      assert.equal("temperror true", reply.message:get "X-Arc")
+      assert.is_true(call:find "arc%(" ~= nil or tonumber(reply.message:get "X-Seconds") <= 2.1)
+      assert.same({}, mta:complaints())
+    end
+  end)
+
+  it("has no fail for a header that is larger than what the host keeps, but permerror", function()
+    local domain = testing.domain "example.org"
+    local message = domain:sign()
+    for _, field in ipairs(sealed.message("lists.example.net", "none").headers) do
+      message.headers[#message.headers + 1] = field[1]:find "^ARC" and field or nil
+    end
+    for _ = 1, 16384 do
+      message.headers[#message.headers + 1] = { "X", "y" }
+    end
+    local mta = start { script = [[
+      local auth = require "moonmilter.auth"
+      local log = require "moonmilter.log"
+      function on_eom(ctx)
+        local r = auth.check(ctx, { arc = true })
+        log.info("found: spf=%s dkim=%s dmarc=%s %s arc=%s", r.spf.result, r.dkim[1].result, r.dmarc.result,
+          r.dmarc.disposition, r.arc.result)
+      end
+    ]], dns = testing.dns(domain, sealed.domain "lists.example.net") }
+    assert.equal("accept", mta:message(message).verdict)
+    assert.same(1, #mta:log "found: spf=pass dkim=permerror dmarc=permerror none arc=permerror", mta:log("found")[1])
+  end)
+
   it("checks the HELO of the null sender as its SPF identity", function()
     local domain = testing.domain "example.org"
     local found = check(domain, { from = "", headers = { From = "postmaster@example.org" } }, { helo = "example.org" })
@@ -266,6 +313,85 @@ describe("auth.check", function()
     assert.truthy(mta:complaints()[1]:find("unknown option \\\"dmark\\\"", 1, true)
       or mta:complaints()[1]:find('unknown option "dmark"', 1, true), mta:complaints()[1])
   end)
+end)
+
+-- In the middle of each wait of auth.check the MTA gives up the message, or goes away.
+describe("auth.check whose MTA hangs up", function()
+  local MESSAGES = 300
+  local SCRIPT = [[
+    local auth = require "moonmilter.auth"
+    local log = require "moonmilter.log"
+    local begun, alive = 0, setmetatable({}, { __mode = "k" })
+    function on_eom(ctx)
+      begun = begun + 1
+      alive[coroutine.running()] = true
+      local r = auth.check(ctx, { arc = true })
+      ctx:add_header("X-Found", r.spf.result .. " " .. r.dkim[1].result .. " " .. r.dmarc.result)
+    end
+    function on_unknown()
+      collectgarbage() collectgarbage()
+      local count = 0
+      for _ in pairs(alive) do count = count + 1 end
+      log.info("report: %d begun, %d alive, %d KiB", begun, count, collectgarbage "count")
+    end
+  ]]
+
+  -- What is silent until the test lets it speak.
+  local SILENT = { SPF = "^example%.org$", ["a key look-up"] = "_domainkey", ["the walk of DMARC"] = "^_dmarc" }
+
+  local function begin(mta, message)
+    mta:mail(message.from)
+    mta:rcpt "bob@example.com"
+    mta:data()
+    for _, field in ipairs(message.headers) do
+      mta:header(field[1], field[2])
+    end
+    mta:eoh()
+    mta:body(message.body)
+    mta.player:play "eom"
+    mta:feed(mta.player:take())
+  end
+
+  local function report(mta)
+    mta:unknown "REPORT"
+    local lines = mta:log "report: "
+    local begun, alive, kib = lines[#lines]:match "report: (%d+) begun, (%d+) alive, (%d+) KiB"
+    return tonumber(begun), tonumber(alive), tonumber(kib)
+  end
+
+  for what, pattern in pairs(SILENT) do
+    for _, how in ipairs { "abort", "vanish" } do
+      it(("%s: %s"):format(what, how), function()
+        local domain, is_silent = testing.domain "example.org", true
+        local mta = start { script = SCRIPT, dns = function(name, kind)
+          local entry = domain.dns[name]
+          local delay = is_silent and name:find(pattern) and 4 or 0
+          if entry and entry[kind] then
+            return entry[kind], nil, nil, delay
+          end
+          return nil, "none", "nodata", delay
+        end }
+        local message, first = domain:sign(), nil
+        for i = 1, MESSAGES do
+          begin(mta, message)
+          mta.owner:turn(0)
+          mta[how](mta)
+          if how == "vanish" then
+            mta:connect()
+          end
+          first = first or i == MESSAGES / 3 and { report(mta) }
+        end
+        is_silent = false
+        local reply = mta:message(message)
+        assert.equal("pass pass pass", reply.message:get "X-Found")
+        assert.same({}, mta:complaints())
+        local begun, alive, kib = report(mta)
+        assert.equal(MESSAGES + 1, begun)
+        assert.is_true(alive <= 2, alive .. " coroutines are left")
+        assert.is_true(kib < first[3] + 200, ("%d KiB, %d KiB before"):format(kib, first[3]))
+      end)
+    end
+  end
 end)
 
 describe("auth.spf, auth.dkim and auth.dmarc", function()

@@ -448,13 +448,62 @@ describe("in a session", function()
     for number = 1, 5 do
       local mta = testing.start { script = [[
         local spf = require "moonmilter.spf"
-        function on_mail(ctx) spf.mailfrom(ctx, { explain = true }) end]], dns = slow,
+        function on_mail(ctx) spf.mailfrom(ctx, { explain = true, limits = { seconds = 6 } }) end]], dns = slow,
         set = { stage_deadline = number - 0.5 } }
       mta:connect { ip = "192.0.2.7" }
       assert.equal("tempfail", mta:mail("ann@example.org").verdict)
       assert.is_true(#mta:asked "dns" >= number)
       mta:close()
     end
+  end)
+
+  it("ends with temperror before a deadline that is shorter than its budget", function()
+    local slow = { ["example.org"] = { TXT = { "v=spf1 include:i.example.org -all" }, delay = 1 },
+      ["i.example.org"] = { TXT = { "v=spf1 ?all" }, delay = 100 } }
+    for _, seconds in ipairs { 0.5, 1, 2, 4, 8 } do
+      local mta = testing.start { script = [[
+        local spf = require "moonmilter.spf"
+        function on_mail(ctx)
+          local r = spf.mailfrom(ctx)
+          ctx:reject(550, "5.7.1", r.result .. (" %.2f"):format(ctx.deadline - require "moonmilter".now()))
+        end]], dns = slow, set = { stage_deadline = seconds } }
+      mta:connect { ip = "192.0.2.7" }
+      local text = mta:mail("ann@example.org").text
+      assert.truthy(text:find "temperror [%d.]+$", text)
+      assert.is_true(tonumber(text:match "[%d.]+$") > 0, text)
+      assert.same({}, mta:complaints())
+      mta:close()
+    end
+  end)
+
+  it("asks for all hosts of an mx at once, and judges them in order", function()
+    local function took(records, options)
+      local mta = testing.start { script = ([[
+        local milter, spf = require "moonmilter", require "moonmilter.spf"
+        function on_mail(ctx)
+          local began = milter.now()
+          local r = spf.mailfrom(ctx, %s)
+          ctx:reject(550, "5.7.1", ("%%s %%d %%d %%d %%.0f"):format(r.result, r.trace.lookups, r.trace.voids,
+            #r.trace.queries, milter.now() - began))
+        end]]):format(options), dns = records }
+      finally(function() mta:close() end)
+      mta:connect { ip = "192.0.2.7" }
+      return mta:mail("ann@example.org").text
+    end
+    local function world(of_2)
+      return { ["example.org"] = { TXT = { "v=spf1 mx include:m3.example.org -all" }, MX = { { 1, "m1.example.org" },
+        { 2, "m2.example.org" }, { 3, "m3.example.org" } } }, ["m1.example.org"] = { A = { "203.0.113.1" }, delay = 1 },
+        ["m2.example.org"] = of_2, ["m3.example.org"] = { A = { "192.0.2.7" }, TXT = { "v=spf1 ?all" }, delay = 1 } }
+    end
+    local ALL = "{ all = require('moonmilter').all }"
+    local nothing = { TXT = { "x" }, delay = 1 }
+    assert.equal("pass 1 0 5 3", (took(world(nothing), "nil"):gsub("^550 5.7.1 ", "")))
+    assert.equal("pass 1 0 5 1", (took(world(nothing), ALL):gsub("^550 5.7.1 ", "")))
+    assert.equal("temperror 1 0 4 1", (took(world "servfail", ALL):gsub("^550 5.7.1 ", "")))
+    -- the addresses of a host are no answer to another question about its name
+    local none = world(nothing)
+    none["m3.example.org"].A = { "203.0.113.3" }
+    assert.equal("fail 2 0 6 2", (took(none, ALL):gsub("^550 5.7.1 ", "")))
   end)
 
   it("asks the MTA for what it needs, though no script names it", function()

@@ -34,21 +34,33 @@ local function fault_of(options, table_of)
   end
 end
 
+local SECONDS = 20 -- for the questions of a chain, if the caller does not say
+
+-- dns.query that gives up at the deadline of the work.
+local function asker(work)
+  return function(name, kind)
+    local left = work.deadline - core.now()
+    if left <= 0 then
+      return nil, "no time is left to ask for " .. name, "timeout"
+    end
+    return dns.query(name, kind, { timeout = math.min(left, core.dns_timeout) })
+  end
+end
+
 -- Begins to verify the chain as received, and asks for the hashes of the body that it needs.
 local function begin(message)
   if message.notes.arc then
     return message.notes.arc
   end
-  local verifier = arc.verifier { headers = message.fields, dns = dns.query, all = tasks.all,
+  local work, fields = {}, message.fields
+  fields.truncated = not message.complete or nil
+  local verifier = arc.verifier { headers = fields, dns = asker(work), all = tasks.all,
     exact_space = message.leading_space }
-  local work = { verifier = verifier }
-  if not message.complete then
-    verifier.fault = "header too large"
-  end
+  work.verifier = verifier
   for _, want in ipairs(verifier.fault and {} or verifier.wants) do
     local ok, why = message:want(want.canon, want.length)
     if not ok then
-      verifier.fault = why
+      verifier.fault, verifier.fault_result = why, "temperror" -- the chain may be good
     end
   end
   message.notes.arc = work
@@ -57,15 +69,17 @@ end
 
 --- The chain of a message as received; in on_eom and later. Waits.
 ---@param message identity.Received
+---@param deadline number?  of questions; default: in 20 seconds
 ---@return moonmilter.arc.Chain
-function sealing.chain(message)
+function sealing.chain(message, deadline)
   local work = begin(message)
+  work.deadline = deadline or core.now() + SECONDS
   if not work.chain then
     local hashes = {}
     for i, want in ipairs(work.verifier.fault and {} or work.verifier.wants) do
       local hash, length = message:hash(want.canon, want.length)
       if not hash then
-        work.verifier.fault = length
+        work.verifier.fault, work.verifier.fault_result = length, "temperror"
       end
       hashes[i] = { hash = hash, length = length }
     end
@@ -76,9 +90,10 @@ end
 
 --- The chain as a result for Authentication-Results, in on_eom: for auth.arc. Waits.
 ---@param ctx table
+---@param deadline number?  of questions
 ---@return table  method, result, reason, properties, as authres.format takes them, and chain
-function sealing.check(ctx)
-  local chain = sealing.chain(received.of(ctx))
+function sealing.check(ctx, deadline)
+  local chain = sealing.chain(received.of(ctx), deadline)
   return { method = "arc", result = chain.result, reason = chain.reason, properties = chain.properties, chain = chain }
 end
 
