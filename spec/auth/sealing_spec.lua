@@ -1,7 +1,6 @@
 -- ctx:seal: an ARC set on the message as it leaves. dkimpy reads the result.
-local cjson = require "cjson"
 local codec = require "moonmilter.codec"
-local process = require "spec.support.process"
+local dkimpy = require "spec.support.dkimpy"
 local seal = require "moonmilter.seal"
 local testing = require "moonmilter.testing"
 
@@ -30,16 +29,8 @@ local function send(mta, fields)
   return mta:message { from = "ann@example.org", headers = fields or FIELDS, body = "one\r\n" }
 end
 
-local function dkimpy(text)
-  local input, output = os.tmpname(), os.tmpname()
-  local file = assert(io.open(input, "w"))
-  file:write(cjson.encode { message = (text:gsub("\r?\n", "\r\n")), keys = { [NAME] = RECORD } }, "\n")
-  file:close()
-  assert.equal(0, os.execute(("/usr/bin/python3 spec/auth/dkimpy_arc.py <%s >%s"):format(input, output)))
-  local said = process.read_file(output):gsub("%s+$", "")
-  os.remove(input)
-  os.remove(output)
-  return said
+local function judged(text)
+  return dkimpy.chain((text:gsub("\r?\n", "\r\n")), { [NAME] = RECORD })
 end
 
 local function fields_of(result)
@@ -58,7 +49,7 @@ describe("ctx:seal", function()
     assert.same({ "ARC-Seal", "ARC-Message-Signature", "ARC-Authentication-Results" }, { result.message.headers[1][1],
       result.message.headers[2][1], result.message.headers[3][1] })
     assert.equal("i=1; mx; spf=pass smtp.mailfrom=example.org", result.message:get "ARC-Authentication-Results")
-    assert.equal("pass 11", dkimpy(result.message.text))
+    assert.equal("pass 11", judged(result.message.text))
   end)
 
   it("covers the DKIM signatures that we add", function()
@@ -67,7 +58,7 @@ describe("ctx:seal", function()
       ctx:sign(keys)
     end]])
     local result = send(mta)
-    assert.equal("pass 11", dkimpy(result.message.text))
+    assert.equal("pass 11", judged(result.message.text))
     assert.truthy(result.message:get "ARC-Message-Signature":find "dkim%-signature")
     assert.equal("DKIM-Signature", result.message.headers[4][1])
   end)
@@ -79,7 +70,7 @@ describe("ctx:seal", function()
     finally(function() mta2:close() end)
     local second = mta2:message { from = "ann@example.org", headers = fields_of(first), body = first.message.body }
     assert.same({}, mta2:complaints())
-    assert.equal("pass 11 11", dkimpy(second.message.text))
+    assert.equal("pass 11 11", judged(second.message.text))
     local broken = mta2:message { from = "ann@example.org", headers = fields_of(first), body = "changed\r\n" }
     assert.truthy(broken.message:get "ARC-Seal":find "cv=fail")
     local ended = mta2:message { from = "ann@example.org", headers = fields_of(broken), body = "changed\r\n" }

@@ -32,6 +32,18 @@ function on_eoh(ctx)
 end
 ]]):format(RSA, ED25519, RSA)
 
+local SEAL = ([[
+local auth = require "moonmilter.auth"
+local keys = auth.keys { ["one.example"] = { { selector = "r", key = %q } } }
+function on_eoh(ctx)
+  ctx:sign(keys)
+  ctx:seal(keys, { domain = "one.example", authserv_id = "mx.one.example" })
+end
+function on_eom(ctx)
+  ctx:insert_header(0, "Authentication-Results", "mx.one.example; spf=pass smtp.mailfrom=ann@one.example")
+end
+]]):format(RSA)
+
 local FOOTER = [[
 function on_eoh(ctx) ctx:body() end
 function on_eom(ctx)
@@ -122,6 +134,22 @@ for _, mta_module in ipairs { postfix, sendmail } do
         end
       end
       assert.equal(#BODIES, found, table.concat(replies[1] or {}, "|") .. host:log())
+    end)
+
+    it("what leaves is sealed as it leaves, after a later script's footer", function()
+      local mta, host = start { ["10-seal.lua"] = SEAL, ["20-footer.lua"] = FOOTER }
+      passage.send(mta, messages_of(BODIES, function(body)
+        return HEAD .. "X-Drop: 1\r\nSubject: hello  world\r\nMIME-Version: 1.0\r\n"
+          .. "Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n" .. body
+      end))
+      assert(mta:wait_idle(60))
+      local deliveries = mta.sink:take()
+      assert.equal(#BODIES, #deliveries, host:log())
+      for _, delivery in ipairs(deliveries) do
+        assert.equal("pass 11", dkimpy.chain(delivery.data, RECORDS), delivery.data:sub(1, 4000))
+        assert.matches("ARC%-Authentication%-Results: i=1; mx%.one%.example;%s+spf=pass", delivery.data)
+        assert.equal("True", dkimpy.verify(delivery.data, RECORDS)[1].ok)
+      end
     end)
 
     it("the header comes as its sender has signed it, simple/simple with odd spacing", function()

@@ -69,4 +69,22 @@ function dkimpy.sign(message, of)
   return output
 end
 
+
+--- The chain of ARC sets as dkimpy's arcverify judges it: "pass 11 11", the verdict, and for each set, newest first,
+--- whether message signature and seal verify.
+---@param message string  lines end with CRLF
+---@param records table<string, string>  TXT by name
+---@return string
+function dkimpy.chain(message, records)
+  local latin = message:gsub("[\128-\255]", function(c) -- a byte is a character of Latin-1, in JSON's UTF-8
+    return string.char(0xc0 + math.floor(c:byte() / 64), 0x80 + c:byte() % 64)
+  end)
+  local input = write(require "cjson".encode { message = latin, keys = records } .. "\n")
+  local pipe = io.popen("/usr/bin/python3 spec/auth/dkimpy_arc.py <" .. input .. " 2>&1")
+  local said = pipe:read "*a"
+  pipe:close()
+  os.remove(input)
+  return (said:gsub("%s+$", ""))
+end
+
 return dkimpy
