@@ -321,23 +321,32 @@ describe("auth.check whose MTA hangs up", function()
   local SCRIPT = [[
     local auth = require "moonmilter.auth"
     local log = require "moonmilter.log"
-    local begun, alive = 0, setmetatable({}, { __mode = "k" })
+    local ended, begun, alive = {}, 0, setmetatable({}, { __mode = "k" })
     function on_eom(ctx)
       begun = begun + 1
       alive[coroutine.running()] = true
-      local r = auth.check(ctx, { arc = true })
+      local ok, r = xpcall(function() return auth.check(ctx, { arc = true }) end, function(e)
+        return { error = e, where = debug.traceback() }
+      end)
+      if not ok then
+        local place = r.where:match "check_%l+"
+        ended[place or "?"] = (ended[place or "?"] or 0) + 1
+        error(r.error, 0)
+      end
       ctx:add_header("X-Found", r.spf.result .. " " .. r.dkim[1].result .. " " .. r.dmarc.result)
     end
     function on_unknown()
       collectgarbage() collectgarbage()
       local count = 0
       for _ in pairs(alive) do count = count + 1 end
+      for place, times in pairs(ended) do log.info("ended in %s: %d", place, times) end
       log.info("report: %d begun, %d alive, %d KiB", begun, count, collectgarbage "count")
     end
   ]]
 
   -- What is silent until the test lets it speak.
   local SILENT = { SPF = "^example%.org$", ["a key look-up"] = "_domainkey", ["the walk of DMARC"] = "^_dmarc" }
+  local PLACES = { SPF = "check_spf", ["a key look-up"] = "check_dkim", ["the walk of DMARC"] = "check_dmarc" }
 
   local function begin(mta, message)
     mta:mail(message.from)
@@ -374,7 +383,9 @@ describe("auth.check whose MTA hangs up", function()
         local message, first = domain:sign(), nil
         for i = 1, MESSAGES do
           begin(mta, message)
-          mta.owner:turn(0)
+          for _ = 1, 5 do
+            mta.owner:turn(0)
+          end
           mta[how](mta)
           if how == "vanish" then
             mta:connect()
@@ -387,6 +398,7 @@ describe("auth.check whose MTA hangs up", function()
         assert.same({}, mta:complaints())
         local begun, alive, kib = report(mta)
         assert.equal(MESSAGES + 1, begun)
+        assert.is_true(#mta:log(("ended in %s: %d"):format(PLACES[what], MESSAGES)) > 0, mta:log("ended")[1])
         assert.is_true(alive <= 2, alive .. " coroutines are left")
         assert.is_true(kib < first[3] + 200, ("%d KiB, %d KiB before"):format(kib, first[3]))
       end)
