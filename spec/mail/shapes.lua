@@ -8,7 +8,7 @@ local shapes = {}
 
 local SIZE, FAST = 2000, 0.005 -- bytes, and seconds that no parser needs for them; one that goes back over all does
 local LONG, LONG_FAST = 8000, 0.03
-local LONGEST, LONGEST_FAST = 96000, 0.15 -- here the rest of the text copied for each byte shows, too
+local LONGEST, LONGEST_FAST = 144000, 0.2 -- here the rest of the text copied for each byte shows, too
 local FACTOR, BOUND = 4, 9
 local END = 5 -- seconds; no text of these sizes takes that long in one pass, on any machine
 

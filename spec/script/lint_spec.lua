@@ -1,6 +1,7 @@
 --- What `moonmilter check` finds in a script: everything that the first mail would, and nothing else.
 local lfs = require "lfs"
 local process = require "spec.support.process"
+local seal = require "moonmilter.seal"
 
 local directory
 
@@ -156,10 +157,18 @@ local CLEAN = {
 }
 
 describe("check", function()
+  local settings -- what the examples refuse to load without
+
   setup(function()
     directory = os.tmpname()
     os.remove(directory)
     assert(lfs.mkdir(directory))
+    process.write_file(directory .. "/key.pem", seal.new_key "ed25519")
+    os.execute(("cd %s && chmod 600 key.pem && { [ $(id -u) -ne 0 ] || chown nobody key.pem; }"):format(directory))
+    process.write_file(directory .. "/keys", "example.org s1 key.pem\n")
+    settings = ([['--settings={ policy_url = "http://policy.example/", directory = "http://directory.example/",
+      durable = false, dkim_keys = "%s/keys", report_file = "%s/rows", users = { ann = { "example.org" } } }']]):format(
+      directory, directory)
   end)
 
   teardown(function()
@@ -181,12 +190,8 @@ describe("check", function()
     end
   end)
 
-  -- What the examples refuse to load without.
-  local SETTINGS = [['--settings={ policy_url = "http://policy.example/", directory = "http://directory.example/",
-    durable = false }']]
-
   it("finds nothing in the examples and in the pages", function()
-    local output, status = run(("build/moonmilter check --strict %s examples scripts 2>&1"):format(SETTINGS))
+    local output, status = run(("build/moonmilter check --strict %s examples scripts 2>&1"):format(settings))
     assert.equal(0, status, output)
     local count = 0
     for name in lfs.dir "docs" do
@@ -211,7 +216,7 @@ describe("check", function()
 
   it("names a directory without scripts", function()
     assert(lfs.mkdir(directory .. "/empty"))
-    local output, status = run(("build/moonmilter check --strict %s examples %s/empty 2>&1"):format(SETTINGS,
+    local output, status = run(("build/moonmilter check --strict %s examples %s/empty 2>&1"):format(settings,
       directory))
     assert.equal(78, status)
     assert.matches("warning: [^\n]*/empty: holds no script; the host loads files named %*%.lua", output)

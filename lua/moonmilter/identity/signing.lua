@@ -135,7 +135,7 @@ end
 
 -- "10-sign.lua:12: sign", of the script that asks.
 local function where()
-  local level = 4 -- this, ask, ctx:sign, the script
+  local level = 5 -- this, ask here and in runtime.edits, ctx:sign, the script
   while true do
     local info = debug.getinfo(level, "Sl")
     if not info then
