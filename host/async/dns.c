@@ -436,6 +436,8 @@ const struct mm_dns_answer *mm_dns_ask(struct mm_dns *d, struct mm_dns_query *qu
 	return NULL;
 }
 
+double mm_dns_timeout(const struct mm_dns *d) { return d->timeout; }
+
 struct mm_dns_counts mm_dns_count(const struct mm_dns *d)
 {
 	return d->counts;

@@ -58,6 +58,8 @@ const struct mm_dns_answer *mm_dns_ask(struct mm_dns *, struct mm_dns_query *, c
 void mm_dns_cancel(struct mm_dns_query *);
 /* The cache counts in this sum, which outlives the mm_dns. */
 void mm_dns_charge(struct mm_dns *, struct mm_account_sum *);
+/* Seconds that a question may take by default. */
+double mm_dns_timeout(const struct mm_dns *);
 struct mm_dns_counts mm_dns_count(const struct mm_dns *);
 
 #endif

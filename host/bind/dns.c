@@ -150,9 +150,9 @@ static int core_dns_configure(lua_State *L)
 {
 	struct mm_dns_settings settings = {
 		.resolv_conf = mm_opt_cstring(L, 2, "dns: resolv_conf"),
-		.timeout = luaL_checknumber(L, 3),
+		.timeout = luaL_optnumber(L, 3, MM_DNS_TIMEOUT),
 	};
-	lua_Number cache = luaL_checknumber(L, 4);
+	lua_Number cache = luaL_optnumber(L, 4, MM_DNS_CACHE_MAX);
 	if (!(settings.timeout > 0 && settings.timeout <= 3600 && cache >= 0 && cache <= 1e7))
 		return mm_raise_at_script(L, "dns: timeout is more than 0 and at most 3600 seconds, cache from 0 to "
 			"10000000 answers");
@@ -164,6 +164,13 @@ static int core_dns_configure(lua_State *L)
 	struct mm_fault why;
 	bool ok = mm_dns_configure(mm_generation_of(L)->settings.dns, &settings, &why);
 	return ok ? 0 : luaL_error(L, "%s", why.text);
+}
+
+/* core.dns_timeout() -> seconds that a question may take: dns_timeout of the configuration, or of dns.configure */
+static int core_dns_timeout(lua_State *L)
+{
+	lua_pushnumber(L, mm_dns_timeout(mm_generation_of(L)->settings.dns));
+	return 1;
 }
 
 /* core.dns_count() -> { asked =, sent =, misfits =, in_flight =, cached = } */
@@ -222,13 +229,9 @@ void mm_bind_dns(lua_State *L)
 {
 	static const luaL_Reg functions[] = {
 		{ "dns_query", core_dns_query }, { "dns_configure", core_dns_configure },
-			{ "dns_count", core_dns_count },
+		{ "dns_timeout", core_dns_timeout }, { "dns_count", core_dns_count },
 		{ "dns_reverse", core_dns_reverse }, { NULL, NULL },
 	};
 	_Static_assert(sizeof code_texts / sizeof *code_texts == MM_DNS_CODE_COUNT, "ORDER DNS_CODE");
 	luaL_setfuncs(L, functions, 0);
-	lua_pushnumber(L, MM_DNS_TIMEOUT);
-	lua_setfield(L, -2, "dns_timeout");
-	lua_pushnumber(L, MM_DNS_CACHE_MAX);
-	lua_setfield(L, -2, "dns_cache");
 }

@@ -95,7 +95,7 @@ local function asker(state)
       if left <= 0 then
         return nil, "no time is left to ask for " .. name, "timeout"
       end
-      answer = { dns.query(name, kind, { timeout = math.min(left, core.dns_timeout) }) }
+      answer = { dns.query(name, kind, { timeout = math.min(left, core.dns_timeout()) }) }
       state.answers[key] = answer
     end
     return answer[1], answer[2], answer[3]

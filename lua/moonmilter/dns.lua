@@ -176,8 +176,7 @@ function dns.configure(options)
         .. "resolv_conf (a path), timeout (seconds) and cache (answers)"):format(tostring(key), type(value)), 2)
     end
   end
-  core.dns_configure(options.servers, options.resolv_conf, options.timeout or core.dns_timeout, options.cache
-    or core.dns_cache)
+  core.dns_configure(options.servers, options.resolv_conf, options.timeout, options.cache)
 end
 
 --- How often scripts asked, how many queries were sent, and how many are in flight and cached now.

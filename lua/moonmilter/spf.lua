@@ -439,7 +439,7 @@ local function add_host(c, options)
     error("spf.check: without the host, give dns = a function (name, type)", 3)
   end
   c.dns, c.all = options.dns or host_dns.query, options.all
-  c.dns_timeout = has_core and tonumber(core.dns_timeout) or c.limits.seconds
+  c.dns_timeout = has_core and core.dns_timeout() or c.limits.seconds
   c.now = options.now or has_core and core.now or os.time
 end
 

@@ -172,6 +172,15 @@ describe("moonmilter.dns", function()
     ]])
   end)
 
+  it("gives up after dns_timeout in a check of SPF, too", function()
+    check("temperror true", [[
+      local began = milter.now()
+      local result = require "moonmilter.spf".check { ip = "192.0.2.1", sender = "a@silent-spf.example", helo = "x" }
+      local took = milter.now() - began
+      return result .. " " .. tostring(took > 1.9 and took < 2.3)
+    ]])
+  end)
+
   it("sends identical concurrent queries once", function()
     check("8 1", [[
       local function ask() return dns.a("slow-once.example")[1] end

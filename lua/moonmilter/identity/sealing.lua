@@ -43,7 +43,7 @@ local function asker(work)
     if left <= 0 then
       return nil, "no time is left to ask for " .. name, "timeout"
     end
-    return dns.query(name, kind, { timeout = math.min(left, core.dns_timeout) })
+    return dns.query(name, kind, { timeout = math.min(left, core.dns_timeout()) })
   end
 end
 

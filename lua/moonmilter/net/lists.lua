@@ -178,7 +178,7 @@ local function note(self, list, code)
 end
 
 local function ask(self, list, owner, seconds)
-  local text, code = failed_test(self, list, seconds or self.timeout or core.dns_timeout)
+  local text, code = failed_test(self, list, seconds or self.timeout or core.dns_timeout())
   if text then
     return nil, text, code
   elseif is_paused(self, list) then

@@ -29,7 +29,7 @@ function core.dns_query(name, kind, timeout)
   else
     records, text, code, delay = ask_test("dns", name, kind:upper())
   end
-  records, text, code = wait("dns " .. name, timeout or core.dns_timeout, records, text, code, delay)
+  records, text, code = wait("dns " .. name, timeout or core.dns_timeout(), records, text, code, delay)
   if records == nil then
     return nil, text, code
   end
