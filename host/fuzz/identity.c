@@ -1,15 +1,19 @@
-/* fuzz/identity.c -- who sent a message: records and fields of strangers. Nothing raises, nothing that nobody has signed
- * passes, and what is written into a header holds no byte that ends or hides a field. */
+/* fuzz/identity.c -- who sent a message: records and fields of strangers. Nothing raises, nothing that nobody has
+ * signed passes, and what is written into a header holds no byte that ends or hides a field. */
 #include "fuzz/lua_parser.h"
 
 static const char target[] =
-	"local arc, dkim, dmarc = require \"moonmilter.arc\", require \"moonmilter.dkim\", require \"moonmilter.dmarc\"\n"
+	"local arc, dkim = require \"moonmilter.arc\", require \"moonmilter.dkim\"\n"
+	"local dmarc = require \"moonmilter.dmarc\"\n"
 	"local spf, stamp = require \"moonmilter.spf\", require \"moonmilter.identity.stamp\"\n"
 	"local FROM = { raw = \"From: a@example.org\" }\n"
-	"local function always(text) return function() return { text } end end\n"
+	"local function always(text)\n"
+	"  return function(_, kind) return { kind == \"mx\" and { preference = 1, host = text } or text } end\n"
+	"end\n"
 	"local function nothing() return nil, \"no such name\", \"nxdomain\" end\n"
 	"local function check_stamp(r)\n"
-	"  assert(not stamp.value(r, \"mx.example\", true):gsub(\"\\n[ \\t]\", \"\"):find \"[%z\\1-\\8\\10-\\31\\127]\")\n"
+	"  local value = stamp.value(r, \"mx.example\", true):gsub(\"\\n[ \\t]\", \"\")\n"
+	"  assert(not value:find \"[%z\\1-\\8\\10-\\31\\127]\")\n"
 	"end\n"
 	"local functions = {\n"
 	"  function(text)\n"
@@ -31,7 +35,8 @@ static const char target[] =
 	"  end,\n"
 	"  function(text) dkim.key(text) end,\n"
 	"  function(text)\n"
-	"    local r = dmarc.check { from = { text }, dns = nothing, dkim = { { result = \"pass\", domain = \"evil.example\" } } }\n"
+	"    local r = dmarc.check { from = { text }, dns = nothing,\n"
+	"      dkim = { { result = \"pass\", domain = \"evil.example\" } } }\n"
 	"    assert(r.result ~= \"pass\" or text:find \"evil.example\")\n"
 	"    check_stamp { dmarc = r, dkim = {} }\n"
 	"  end,\n"
@@ -41,8 +46,8 @@ static const char target[] =
 	"  end,\n"
 	"  function(text)\n"
 	"    local chain = arc.verify { headers = { { raw = \"ARC-Seal: i=1; \" .. text },\n"
-	"      { raw = \"ARC-Message-Signature: i=1; \" .. text }, { raw = \"ARC-Authentication-Results: i=1; \" .. text },\n"
-	"      FROM }, body = text, dns = always(text) }\n"
+	"      { raw = \"ARC-Message-Signature: i=1; \" .. text },\n"
+	"      { raw = \"ARC-Authentication-Results: i=1; \" .. text }, FROM }, body = text, dns = always(text) }\n"
 	"    assert(chain.result ~= \"pass\")\n"
 	"  end,\n"
 	"}\n"
