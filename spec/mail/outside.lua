@@ -113,8 +113,8 @@ local silent = {
   "mail.displayed.*",
   -- networks that a script names
   "json.array cidr.set cidr_Network:covers cidr_Set:remove cidr_Set:count",
-  -- a number
-  "datetime.format mail.bound.fault",
+  -- numbers
+  "datetime.format mail.bound.fault identity.time_left.of",
 }
 
 local is_silent = {}
