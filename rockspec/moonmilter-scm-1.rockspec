@@ -48,6 +48,7 @@ build = {
     ["moonmilter.encoded_word"] = "lua/moonmilter/encoded_word.lua",
     ["moonmilter.header"] = "lua/moonmilter/header.lua",
     ["moonmilter.identity.author"] = "lua/moonmilter/identity/author.lua",
+    ["moonmilter.identity.evidence"] = "lua/moonmilter/identity/evidence.lua",
     ["moonmilter.identity.keyrecord"] = "lua/moonmilter/identity/keyrecord.lua",
     ["moonmilter.identity.policy"] = "lua/moonmilter/identity/policy.lua",
     ["moonmilter.identity.recent"] = "lua/moonmilter/identity/recent.lua",

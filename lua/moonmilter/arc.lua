@@ -7,7 +7,7 @@
 --- The IETF is about to declare ARC historic: it helps only where the verifier knows the sealers by name.
 local authres = require "moonmilter.authres"
 local codec = require "moonmilter.codec"
-local keyrecord = require "moonmilter.identity.keyrecord"
+local evidence = require "moonmilter.identity.evidence"
 local seal = require "moonmilter.seal"
 local signature = require "moonmilter.identity.signature"
 local signed = require "moonmilter.identity.signed"
@@ -187,48 +187,21 @@ end
 --- Some of the body, CRLF at line ends, cut anywhere. The caller may hash instead, and give the hashes to finish.
 ---@param chunk string
 function Verifier:feed(chunk)
-  if not self.body then
-    self.body = seal.body()
-    for _, want in ipairs(self.wants) do
-      self.body:want(want.canon, want.algorithm, want.length)
-    end
-  end
-  self.body:feed(chunk)
-end
-
-local function key_name(s)
-  return s.selector .. "._domainkey." .. (codec.idna_to_ascii(s.domain) or s.domain)
-end
-
-local function in_turn(tasks)
-  local results = {}
-  for name, task in pairs(tasks) do
-    results[name] = task()
-  end
-  return results
+  evidence.feed(self, chunk)
 end
 
 --- Asks for the keys of all sets. May be called before the body ends; finish calls it otherwise.
 function Verifier:ask()
-  local tasks = {}
+  local asked = {}
   for _, set in ipairs(not self.fault and self.sets or {}) do
-    for _, s in ipairs { set.message, set.seal } do
-      local name = key_name(s)
-      if not self.keys[name] then
-        tasks[name] = function() return keyrecord.fetch(self.options.dns, name) end
-      end
-    end
+    asked[#asked + 1], asked[#asked + 2] = set.message, set.seal
   end
-  if next(tasks) then
-    for name, keys in pairs((self.options.all or in_turn)(tasks)) do
-      self.keys[name] = keys
-    end
-  end
+  evidence.ask(self, asked)
 end
 
 -- Does one of the keys verify the signature? true; or false or nil (not known), and why.
 local function verify(self, s, text, what)
-  local keys = self.keys[key_name(s)]
+  local keys = self.keys[evidence.key_name(s)]
   if not keys or keys.is_unknown then
     return nil, ("%s: %s"):format(what, keys and keys.reason or "DNS")
   end
@@ -320,22 +293,6 @@ local function shown_sets(self)
   return list
 end
 
-local function hashes_of(self, given)
-  local hashes = {}
-  for i in ipairs(self.wants) do
-    if given then
-      hashes[i] = given[i]
-    else
-      local hash, length = self.body:hash(i)
-      hashes[i] = { hash = hash, length = length }
-    end
-    if not hashes[i] then
-      error(("arc: the hash of want %d is missing"):format(i), 3)
-    end
-  end
-  return hashes
-end
-
 --- Ends the body and evaluates. What mail or DNS say never raises.
 ---@param hashes { hash: string, length: number }[]?  by the numbers of `wants`; nil: of what was fed
 ---@return moonmilter.arc.Chain
@@ -348,10 +305,7 @@ function Verifier:finish(hashes)
     chain.result, chain.reason = self.fault_result or "fail", self.fault
     return chain
   end
-  if self.wants[1] and not hashes and not self.body then
-    self:feed ""
-  end
-  hashes = hashes_of(self, hashes)
+  hashes = evidence.hashes(self, hashes, "arc")
   self:ask()
   chain.result, chain.reason, chain.oldest_pass = judge(self, hashes)
   if chain.oldest_pass then

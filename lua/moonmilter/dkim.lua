@@ -6,6 +6,7 @@
 ---   for _, r in ipairs(verifier:finish()) do print(r.result, r.domain, r.reason) end
 local address = require "moonmilter.address"
 local codec = require "moonmilter.codec"
+local evidence = require "moonmilter.identity.evidence"
 local keyrecord = require "moonmilter.identity.keyrecord"
 local seal = require "moonmilter.seal"
 local signature = require "moonmilter.identity.signature"
@@ -106,14 +107,6 @@ end
 
 -- ---- a verifier ----
 
-local function in_turn(tasks)
-  local results = {}
-  for key, task in pairs(tasks) do
-    results[key] = task()
-  end
-  return results
-end
-
 -- RFC 6376 8.15: a From that is not signed is what a reader may see.
 local function from_fault(header, s)
   if header:unsigned(s.counts, "from") > 0 then
@@ -142,7 +135,7 @@ function dkim.verifier(options)
     error("dkim.verifier: dns is missing, a function (name, type)", 2)
   end
   local header = signed.header(options.headers)
-  local v = setmetatable({ header = header, options = options, wants = {} }, Verifier)
+  local v = setmetatable({ header = header, options = options, wants = {}, keys = {} }, Verifier)
   v.signatures, v.skipped = choose(header, options.max_signatures or 10)
   for _, s in ipairs(v.signatures) do
     if options.headers.truncated then
@@ -157,35 +150,17 @@ end
 --- Some of the body, CRLF at line ends, cut anywhere. The caller may hash instead, and give the hashes to finish.
 ---@param chunk string
 function Verifier:feed(chunk)
-  if not self.body then
-    self.body = seal.body()
-    for _, want in ipairs(self.wants) do
-      self.body:want(want.canon, want.algorithm, want.length)
-    end
-  end
-  self.body:feed(chunk)
-end
-
-local function key_name(s)
-  return s.selector .. "._domainkey." .. (address.domain_to_ascii(s.domain) or s.domain)
+  evidence.feed(self, chunk)
 end
 
 --- Asks for the keys of all signatures that may still pass. May be called before the body ends, so that the answers
 --- come meanwhile; finish calls it otherwise.
 function Verifier:ask()
-  self.keys = self.keys or {}
-  local tasks = {}
+  local asked = {}
   for _, s in ipairs(self.signatures) do
-    local name = not s.fault and key_name(s)
-    if name and not self.keys[name] and not tasks[name] then
-      tasks[name] = function() return keyrecord.fetch(self.options.dns, name) end
-    end
+    asked[#asked + 1] = not s.fault and s or nil
   end
-  if next(tasks) then
-    for name, keys in pairs((self.options.all or in_turn)(tasks)) do
-      self.keys[name] = keys
-    end
-  end
+  evidence.ask(self, asked)
 end
 
 -- ---- evaluation ----
@@ -237,7 +212,7 @@ local function judge_keys(s, keys, text)
 end
 
 local function judge(self, s)
-  local keys = self.keys[key_name(s)]
+  local keys = self.keys[evidence.key_name(s)]
   if not keys or not keys[1] then
     return refuse(s, keys and not keys.is_unknown and "permerror" or "temperror", "%s", keys and keys.reason or "DNS")
   end
@@ -298,31 +273,12 @@ local function result_of(header, s)
   return r
 end
 
-local function hashes_of(self, given)
-  local hashes = {}
-  for i, want in ipairs(self.wants) do
-    if given then
-      hashes[i] = given[i]
-    else
-      local hash, length = self.body:hash(i)
-      hashes[i] = { hash = hash, length = length }
-    end
-    if not hashes[i] then
-      error(("dkim: the hash of want %d (%s) is missing"):format(i, want.canon), 3)
-    end
-  end
-  return hashes
-end
-
 --- Ends the body and evaluates. What mail or DNS say never raises.
 ---@param hashes { hash: string, length: number }[]|nil  by the numbers of `wants`: the raw hash, and the bytes of the
 --- whole canonical body; nil: those of what was fed
 ---@return moonmilter.dkim.Result[]  in the order of evaluation; empty: no signature
 function Verifier:finish(hashes)
-  if self.wants[1] and not hashes and not self.body then
-    self:feed ""
-  end
-  hashes = hashes_of(self, hashes)
+  hashes = evidence.hashes(self, hashes, "dkim")
   for _, s in ipairs(self.signatures) do
     if s.want then
       judge_body(s, hashes[s.want])

@@ -100,7 +100,7 @@ local silent = {
   "body_Body:restart body_Body:finish body_Body:size body_Body:close mail.parts.through mail.parts.collect",
   "mail.rewrite_Edit:header_changes mail.rewrite_Edit:apply mail.rewrite.of codec.decoder codec.encoder seal.new_key",
   -- options of a script; keys by name; numbers; lower-case names that signature.read has checked
-  "dkim.signer dkim_Signer:* identity.keyrecord.fetch identity.recent.* identity.recent_Recent:*",
+  "dkim.signer dkim_Signer:* identity.keyrecord.fetch identity.evidence.* identity.recent.* identity.recent_Recent:*",
   "identity.signature.time_fault identity.signature.is_within identity.signed.header identity.signed_SignedHeader:*",
   -- tokens that mail.token has made; the row of address.list reads them
   "mail.addrspec.*",
