@@ -1,9 +1,9 @@
---- DMARC (RFC 9989): the vectors of spec/fixtures/auth, what DNS errors do, and From fields that lie.
+--- DMARC (RFC 9989): the vectors of fixtures/dmarc, what DNS errors do, and From fields that lie.
 local dmarc = require "moonmilter.dmarc"
 local lyaml = require "lyaml"
 
 local function read_vectors()
-  local file = assert(io.open "spec/fixtures/auth/dmarc-rfc9989.yml")
+  local file = assert(io.open "spec/auth/fixtures/dmarc/rfc9989-vectors.yml")
   local text = file:read "*a"
   file:close()
   return lyaml.load(text)
