@@ -10,6 +10,14 @@ uint64_t mm_text_hash(struct mm_text t)
 	return h;
 }
 
+uint64_t mm_text_hash_mixed(struct mm_text t)
+{
+	uint64_t h = mm_text_hash(t);           /* then the finish of MurmurHash3 */
+	h = (h ^ h >> 33) * 0xff51afd7ed558ccdu;
+	h ^= h >> 33;
+	return h != 0 ? h : 1;
+}
+
 bool mm_text_equal_blind(struct mm_text a, struct mm_text b)
 {
 	return a.size == b.size && strncasecmp(a.bytes, b.bytes, a.size) == 0;

@@ -23,5 +23,7 @@ static inline struct mm_text mm_text_of(const char *string)
 bool mm_text_equal_blind(struct mm_text a, struct mm_text b);
 /* FNV-1a. Not for keys that an attacker may choose to collide. */
 uint64_t mm_text_hash(struct mm_text);
+/* The same with all bits mixed, so that any of them choose a slot; never 0. */
+uint64_t mm_text_hash_mixed(struct mm_text);
 
 #endif

@@ -81,14 +81,6 @@ void mm_buckets_close(struct mm_buckets *all)
 	free(all);
 }
 
-static uint64_t hash_of(struct mm_text key)
-{
-	uint64_t h = mm_text_hash(key);         /* then the finish of MurmurHash3, which mixes the low bits */
-	h = (h ^ h >> 33) * 0xff51afd7ed558ccdu;
-	h ^= h >> 33;
-	return h != 0 ? h : 1;
-}
-
 static bool is_of(const struct slot *s, uint64_t hash, struct mm_text key)
 {
 	return s->hash == hash && s->key_size == key.size && memcmp(s->key, key.bytes, key.size) == 0;
@@ -131,7 +123,7 @@ static void make(struct slot *s, uint64_t hash, struct mm_text key, double full_
 bool mm_buckets_take(struct mm_buckets *all, struct mm_text key, struct mm_bucket *b)
 {
 	struct slot *room;
-	uint64_t hash = hash_of(key);
+	uint64_t hash = mm_text_hash_mixed(key);
 	if (!mm_lock_take(all->lock))
 		return false;
 	struct slot *s = find(all, hash, key, b->now, &room);
@@ -151,7 +143,7 @@ bool mm_buckets_take(struct mm_buckets *all, struct mm_text key, struct mm_bucke
 bool mm_buckets_fill(struct mm_buckets *all, struct mm_text key, double now, bool *was_there)
 {
 	struct slot *room;
-	uint64_t hash = hash_of(key);
+	uint64_t hash = mm_text_hash_mixed(key);
 	if (!mm_lock_take(all->lock))
 		return false;
 	struct slot *s = find(all, hash, key, now, &room);

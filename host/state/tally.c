@@ -74,14 +74,6 @@ void mm_tally_close(struct mm_tally *t)
 
 /* ---- slots: sets of WAYS, chosen by the hash of the key ---- */
 
-static uint64_t hash_of(struct mm_text key)
-{
-	uint64_t h = mm_text_hash(key);         /* then the finish of MurmurHash3, which mixes the low bits */
-	h = (h ^ h >> 33) * 0xff51afd7ed558ccdu;
-	h ^= h >> 33;
-	return h != 0 ? h : 1;
-}
-
 /* What is forgotten first: nothing, then what is told, then what is full first. */
 static bool goes_before(const struct slot *a, const struct slot *b)
 {
@@ -151,7 +143,7 @@ static bool is_stalled(const struct table *t, double time, double patience)
 
 static enum mm_tally_result take(struct table *t, struct mm_text key, struct mm_bucket *b, double time, double patience)
 {
-	uint64_t hash = hash_of(key);
+	uint64_t hash = mm_text_hash_mixed(key);
 	struct slot *room, *s = find(t, hash, key, &room);
 	if (t->is_down || is_stalled(t, time, patience) || (s != NULL && s->is_down))
 		return MM_TALLY_DOWN;
@@ -182,7 +174,7 @@ bool mm_tally_forget(struct mm_tally *t, struct mm_text key)
 	struct slot *room;
 	if (!mm_lock_take(t->lock))
 		return false;
-	struct slot *s = find(t->table, hash_of(key), key, &room);
+	struct slot *s = find(t->table, mm_text_hash_mixed(key), key, &room);
 	if (s != NULL)
 		s->hash = 0;
 	mm_lock_give(t->lock);
@@ -253,7 +245,7 @@ void mm_tally_settle(struct mm_tally *t, struct mm_text key, double now, double 
 	struct slot *room, *s;
 	if (!mm_lock_take(t->lock))
 		return;
-	s = find(t->table, hash_of(key), key, &room);
+	s = find(t->table, mm_text_hash_mixed(key), key, &room);
 	if (s != NULL) {
 		s->full_at = now + fmax(missing + s->count * s->interval, 0);
 		s->is_first = s->is_first || is_first;
@@ -268,7 +260,7 @@ void mm_tally_restore(struct mm_tally *t, const struct mm_tally_count *c)
 	struct mm_text key = { c->key, c->key_size };
 	if (!mm_lock_take(t->lock))
 		return;
-	s = find(t->table, hash_of(key), key, &room);
+	s = find(t->table, mm_text_hash_mixed(key), key, &room);
 	if (s != NULL) {
 		s->count += c->count;
 		s->is_refused = s->is_refused || c->is_refused;
