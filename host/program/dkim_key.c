@@ -220,6 +220,8 @@ int mm_command_dkim_key(int argc, char **argv)
 		if (strcmp(argv[optind], requests[i].name) == 0)
 			return read_operands(&r, argc - optind - 1, argv + optind + 1) ? requests[i].run(&r) : EX_USAGE;
 	}
+	if (optind < argc)
+		fail(0, argv[optind], "there is no such request");
 	help(stderr);
 	return EX_USAGE;
 }

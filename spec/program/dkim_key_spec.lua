@@ -84,7 +84,7 @@ describe("moonmilter dkim-key", function()
     ["new nodots s"] = "nodots is no domain name", ['new example.org "a b"'] = "a b is no selector; use letters",
     ["new -t dsa example.org s"] = "dsa: the type is rsa or ed25519",
     ["new -b 512 example.org s"] = "bits are 1024 to 4096",
-    ["new example.org"] = "Usage:", ["make example.org s"] = "Usage:",
+    ["new example.org"] = "Usage:", ["make example.org s"] = "make: there is no such request\nUsage:",
     ["test --server x example.org s a.b.example.net.pem"] = "x is no name server; write 192.0.2.53",
   } do
     it("says what is wrong: " .. arguments, function()
