@@ -84,7 +84,7 @@ PACKAGES_BUILD := gcc make pkg-config libc6-dev libluajit-5.1-dev luajit libev-d
 PACKAGES_TEST  := libmilter-dev lua-busted lua-check luarocks lua-cjson lua-filesystem lua-posix lua-socket lua-sec \
 	lua-redis lua-yaml man-db miltertest patch redis-server redis-tools dnsmasq-base iproute2 openssl python3 \
 	python3-dkim python3-html5lib python3-nacl python3-spf systemd libmail-dkim-perl libopendkim-dev \
-	libvectorscan5
+	libvectorscan5 fish zsh
 
 .PHONY: all run test test-debian test-all check lint objects asan one-byte gc valgrind install uninstall clean help \
 	packages-build packages-test present product
@@ -374,6 +374,7 @@ LUADIR     = $(PREFIX)/share/lua/5.1
 CODECDIR   = $(PREFIX)/lib/lua/5.1/moonmilter
 BASHDIR    = $(PREFIX)/share/bash-completion/completions
 ZSHDIR     = $(PREFIX)/share/zsh/vendor-completions
+FISHDIR    = $(PREFIX)/share/fish/vendor_completions.d
 MANDIR     = $(PREFIX)/share/man/man8
 DOCDIR     = $(PREFIX)/share/doc/moonmilter
 METADIR    = $(PREFIX)/share/moonmilter/meta
@@ -406,6 +407,7 @@ install: product $(BUILD)/moonmilter.pc install-systemd
 	install -D -m 644 $(BUILD)/lua/moonmilter/seal.so $(DESTDIR)$(CODECDIR)/seal.so
 	install -D -m 644 debian/completions/moonmilter.bash $(DESTDIR)$(BASHDIR)/moonmilter
 	install -D -m 644 debian/completions/_moonmilter $(DESTDIR)$(ZSHDIR)/_moonmilter
+	install -D -m 644 debian/completions/moonmilter.fish $(DESTDIR)$(FISHDIR)/moonmilter.fish
 	install -m 644 lua/meta/*.lua $(DESTDIR)$(METADIR)/
 	install -m 644 docs/moonmilter.8 $(DESTDIR)$(MANDIR)/moonmilter.8
 	install -m 644 docs/*.md $(DESTDIR)$(DOCDIR)/
@@ -417,7 +419,8 @@ uninstall: uninstall-systemd
 		$(DESTDIR)$(LIBDIR)/libmoonmilter.a $(DESTDIR)$(LIBDIR)/libmoonmilter.so \
 		$(DESTDIR)$(LIBDIR)/libmoonmilter.so.0 $(DESTDIR)$(LIBDIR)/pkgconfig/moonmilter.pc \
 		$(DESTDIR)$(MANDIR)/moonmilter.8 $(DESTDIR)$(CODECDIR)/codec.so $(DESTDIR)$(CODECDIR)/seal.so \
-		$(DESTDIR)$(BASHDIR)/moonmilter $(DESTDIR)$(ZSHDIR)/_moonmilter
+		$(DESTDIR)$(BASHDIR)/moonmilter $(DESTDIR)$(ZSHDIR)/_moonmilter \
+		$(DESTDIR)$(FISHDIR)/moonmilter.fish
 	rm -rf $(DESTDIR)$(LUADIR)/moonmilter $(DESTDIR)$(DOCDIR) $(DESTDIR)$(PREFIX)/share/moonmilter
 
 clean:

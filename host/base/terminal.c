@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 static void append_escaped(struct mm_buffer *out, const unsigned char *bytes, size_t size)
@@ -193,6 +194,20 @@ void mm_terminal_guard(void)
 	atexit(end_streams);
 }
 
+bool mm_terminal_size(int fd, unsigned *columns, unsigned *rows)
+{
+	struct winsize size = { 0 };
+	*columns = 80;
+	*rows = 24;
+	if (!isatty(fd))
+		return false;
+	if (ioctl(fd, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 && size.ws_row > 0) {
+		*columns = size.ws_col;
+		*rows = size.ws_row;
+	}
+	return true;
+}
+
 /* ---- colour ---- */
 
 static enum { AUTO, ALWAYS, NEVER } colour;
@@ -209,7 +224,7 @@ bool mm_terminal_set_colour(const char *when)
 	return false;
 }
 
-static bool has_colour(int fd)
+bool mm_terminal_has_colour(int fd)
 {
 	const char *off = getenv("NO_COLOR"), *terminal = getenv("TERM");
 	if (colour != AUTO)
@@ -223,7 +238,7 @@ void mm_terminal_paint(int fd, enum mm_paint paint)
 {
 	static const char *const codes[] = { "0", "31", "32", "33", "35", "36", "2" };          /* ORDER PAINT */
 	char text[16];
-	if (!has_colour(fd))
+	if (!mm_terminal_has_colour(fd))
 		return;
 	fflush(fd == STDERR_FILENO ? stderr : stdout);
 	struct mm_buffer out = { .size = 0 };

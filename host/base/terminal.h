@@ -25,6 +25,9 @@ void mm_terminal_end(struct mm_terminal *, struct mm_buffer *out);
  * once, before anything is printed. Writes to the descriptors themselves pass unchanged. */
 void mm_terminal_guard(void);
 
+/* Columns and rows of the terminal; 80 and 24 where it does not say. False: the descriptor is no terminal. */
+bool mm_terminal_size(int fd, unsigned *columns, unsigned *rows);
+
 /* ---- colour ---- */
 
 /* ORDER PAINT */
@@ -34,6 +37,8 @@ enum mm_paint { MM_PAINT_NONE, MM_PAINT_RED, MM_PAINT_GREEN, MM_PAINT_YELLOW, MM
 /* "auto" (the default), "always", "never". AUTO: on a terminal, unless NO_COLOR is set and not empty (no-color.org), or
  * TERM is "dumb" or not set. False: another word. */
 bool mm_terminal_set_colour(const char *when);
+/* May what goes to this descriptor have colours and the like? */
+bool mm_terminal_has_colour(int fd);
 /* What follows on standard output (fd 1) or standard error (2) has this colour; NONE: its own again. Does nothing where
  * there is no colour. */
 void mm_terminal_paint(int fd, enum mm_paint);

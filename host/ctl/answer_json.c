@@ -48,6 +48,15 @@ void mm_answer_listing(struct mm_answer_lines *a, int descriptor)
 	fclose(from);
 }
 
+void mm_answer_free(struct mm_answer_lines *a)
+{
+	for (size_t i = 0; i < a->count; i++)
+		free(a->lines[i]);
+	free(a->lines);
+	free(a->error);
+	*a = (struct mm_answer_lines){ 0 };
+}
+
 /* ---- JSON ---- */
 
 static bool is_number(const char *key)
@@ -180,10 +189,6 @@ bool mm_answer_print(struct mm_answer_lines *a, const struct mm_request_row *req
 	if (ok)
 		fprintf(to, "%.*s\n", (int)text.size, (const char *)text.bytes);
 	mm_buffer_free(&text);
-	for (size_t i = 0; i < a->count; i++)
-		free(a->lines[i]);
-	free(a->lines);
-	free(a->error);
-	*a = (struct mm_answer_lines){ 0 };
+	mm_answer_free(a);
 	return ok;
 }

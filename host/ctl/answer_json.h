@@ -19,6 +19,7 @@ struct mm_answer_lines {
 void mm_answer_line(struct mm_answer_lines *, const char *text);
 void mm_answer_error(struct mm_answer_lines *, const char *text);
 void mm_answer_listing(struct mm_answer_lines *, int descriptor);         /* its lines; BORROWED */
+void mm_answer_free(struct mm_answer_lines *);
 /* Prints the answer to this request; a list of items has the request's name. False: memory ran out, nothing was
  * printed. Frees the lines. */
 bool mm_answer_print(struct mm_answer_lines *, const struct mm_request_row *, FILE *to);

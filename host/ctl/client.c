@@ -25,7 +25,8 @@ static void complain(const struct mm_ctl_query *c, const char *format, ...)
 	va_start(list, format);
 	vsnprintf(text, sizeof text, format, list);
 	va_end(list);
-	fprintf(stderr, "%s: %s\n", c->name, text);
+	if (!c->is_silent)
+		fprintf(stderr, "%s: %s\n", c->name, text);
 	if (c->failed != NULL)
 		c->failed(c->self, text);
 }

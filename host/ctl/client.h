@@ -3,6 +3,8 @@
 #ifndef MM_CTL_CLIENT_H
 #define MM_CTL_CLIENT_H
 
+#include <stdbool.h>
+
 struct mm_ctl_query {
 	const char *name;               /* "moonmilter ctl", before error texts; static */
 	const char *config;             /* the file that names the socket; NULL: the default one */
@@ -12,6 +14,7 @@ struct mm_ctl_query {
 	void      (*listing)(void *self, int descriptor);
 	void      (*failed)(void *self, const char *why);       /* gets the text for standard error; may be NULL */
 	void       *self;
+	bool        is_silent;          /* standard error gets nothing: `failed` gets all */
 };
 
 /* The socket's path when no configuration names one. */

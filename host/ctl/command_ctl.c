@@ -1,12 +1,15 @@
 #include "ctl/command_ctl.h"
 
 #include "ctl/answer_json.h"
+#include "ctl/columns.h"
 #include "ctl/command_profile.h"
+#include "ctl/command_top.h"
 #include "config/config.h"
 #include "process/control.h"
 #include "ctl/client.h"
 #include "base/quote.h"
 #include "base/suggest.h"
+#include "base/terminal.h"
 
 #include <getopt.h>
 #include <stdio.h>
@@ -15,9 +18,25 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-static bool is_profile(const char *name)
+/* Words that are commands of their own, with options of their own. */
+static const struct own_command {
+	const char *name, *whole;               /* whole: for error texts */
+	int       (*run)(int argc, char **argv);
+	const char *about;                      /* NULL: the host's requests have it */
+} own_commands[] = {
+	{ "profile", "moonmilter profile", mm_command_profile, NULL },
+	{ "top", "moonmilter ctl top", mm_command_top, "watch workers, sessions, messages a second, the busiest "
+		"handlers; q ends" },
+};
+
+#define OWN_COUNT (sizeof own_commands / sizeof *own_commands)
+
+static const struct own_command *own_command(const char *name)
 {
-	return strcmp(name, mm_request_rows[MM_REQUEST_profile].name) == 0;
+	for (size_t i = 0; i < OWN_COUNT; i++)
+		if (strcmp(own_commands[i].name, name) == 0)
+			return &own_commands[i];
+	return NULL;
 }
 
 /* Requests that take several words, which are sent with tabs in between. */
@@ -28,8 +47,9 @@ static bool takes_words(const struct mm_request_row *row)
 
 static void print_help(FILE *to)
 {
-	fprintf(to, "Usage: moonmilter ctl [-c FILE] [--control PATH] [--json] REQUEST\n\nSends REQUEST to the host "
-		"that listens on the control socket: PATH, or the one named in FILE\n(default: %s), or %s.\n\n",
+	fprintf(to, "Usage: moonmilter ctl [-c FILE] [--control PATH] [--json] [--color WHEN] REQUEST\n\n"
+		"Sends REQUEST to the host that listens on the control socket: PATH, or the one named in FILE\n"
+		"(default: %s), or %s.\n\n",
 		MM_CONFIG_DEFAULT_PATH, MM_CONTROL_DEFAULT_PATH);
 	for (int i = 0; i < MM_REQUEST_COUNT; i++) {
 		char words[32];
@@ -39,9 +59,17 @@ static void print_help(FILE *to)
 		snprintf(words, sizeof words, "%s%s%s", row->name, argument[0] != '\0' ? " " : "", argument);
 		fprintf(to, "  %-16s %s\n", words, row->about);
 	}
-	fprintf(to, "\n--json prints one JSON object instead of lines. moonmilter ctl profile --help lists its "
-		"options.\nExit status: 0 done, 64 no such request, 69 no host answers, 75 not possible now, 78 the "
-		"scripts do not load.\n");
+	for (size_t i = 0; i < OWN_COUNT; i++)
+		if (own_commands[i].about != NULL)
+			fprintf(to, "  %-16s %s\n", own_commands[i].name, own_commands[i].about);
+	fprintf(to, "\nOn a terminal, status, sessions and generations are tables; a pipe gets lines of key=value.\n"
+		"  -c, --config FILE, --control PATH\n"
+		"                   the configuration that names the control socket, or the socket\n"
+		"  --json           print one JSON object instead\n"
+		"  --color WHEN     auto (the default: on a terminal, unless NO_COLOR is set), always, never\n"
+		"profile and top have options of their own: moonmilter ctl profile --help.\n"
+		"Exit status: 0 done, 64 no such request, 69 no host answers, 75 not possible now, 78 the scripts do "
+		"not\nload.\n");
 }
 
 static void print_line(void *self, const char *text)
@@ -74,7 +102,9 @@ static void keep_error(void *self, const char *why)
 	mm_answer_error(self, why);
 }
 
-static int ask_for_json(struct mm_ctl_query *client, const char *request, const struct mm_request_row *row)
+/* The whole answer, then printed as JSON, or as columns of a terminal. */
+static int ask_for_whole(struct mm_ctl_query *client, const char *request, const struct mm_request_row *row,
+	bool is_json, unsigned width)
 {
 	struct mm_answer_lines lines = { 0 };
 	client->line = keep_line;
@@ -82,14 +112,25 @@ static int ask_for_json(struct mm_ctl_query *client, const char *request, const 
 	client->failed = keep_error;
 	client->self = &lines;
 	int status = mm_ctl_ask(client, request);
-	return mm_answer_print(&lines, row, stdout) ? status : EX_OSERR;
+	bool ok = is_json ? mm_answer_print(&lines, row, stdout) : mm_columns_print(&lines, row, width);
+	return ok ? status : EX_OSERR;
+}
+
+static int ask(struct mm_ctl_query *client, const char *request, const struct mm_request_row *row, bool is_json)
+{
+	unsigned width, height;
+	if (is_json || (mm_terminal_size(STDOUT_FILENO, &width, &height) && mm_columns_has(row)))
+		return ask_for_whole(client, request, row, is_json, width);
+	return mm_ctl_ask(client, request);
 }
 
 static void complain_of(const char *name)
 {
-	const char *names[MM_REQUEST_COUNT + 1] = { NULL };
+	const char *names[MM_REQUEST_COUNT + OWN_COUNT + 1] = { NULL };
 	for (int i = 0; i < MM_REQUEST_COUNT; i++)
 		names[i] = mm_request_rows[i].name;
+	for (size_t i = 0; i < OWN_COUNT; i++)
+		names[MM_REQUEST_COUNT + i] = own_commands[i].name;
 	const char *meant = mm_suggest(name, names);
 	fprintf(stderr, "moonmilter ctl: there is no request %s%s%s%s\n", mm_quote(name, strlen(name)).text,
 		meant != NULL ? "; did you mean \"" : "", meant != NULL ? meant : "", meant != NULL ? "\"?" : "");
@@ -118,30 +159,33 @@ static const struct mm_request_row *request_of(int count, char *const *words)
 }
 
 /* `ctl … profile …` is `profile … …`: at is the index of its name. */
-static int ask_profile(int argc, char **argv, int at)
+static int run_own(const struct own_command *command, int argc, char **argv, int at)
 {
-	static char name[] = "moonmilter profile";
+	static char name[32];
+	snprintf(name, sizeof name, "%s", command->whole);
 	memmove(argv + 1, argv, (size_t)at * sizeof *argv);
 	argv[1] = name;
 	opterr = 1;
-	return mm_command_profile(argc - 1, argv + 1);
+	return command->run(argc - 1, argv + 1);
 }
 
 int mm_command_ctl(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "config", required_argument, NULL, 'c' }, { "control", required_argument, NULL, 's' },
-		{ "json", no_argument, NULL, 'j' }, { "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 },
+		{ "json", no_argument, NULL, 'j' }, { "color", required_argument, NULL, 'C' },
+		{ "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 },
 	};
 	bool is_json = false;
 	struct mm_ctl_query client = { .name = "moonmilter ctl", .line = print_line, .listing = print_listing };
 	char request[900];
 	optind = 1;
 	opterr = 0;                     /* we report the fault below, once */
-	/* "+": the options after "profile" belong to it */
+	/* "+": the options after "profile" and the like belong to it */
 	for (int c; (c = getopt_long(argc, argv, "+c:h", options, NULL)) != -1 || optind < argc;) {
-		if (c == -1 && is_profile(argv[optind]))
-			return ask_profile(argc, argv, optind);
+		const struct own_command *own = c == -1 ? own_command(argv[optind]) : NULL;
+		if (own != NULL)
+			return run_own(own, argc, argv, optind);
 		if (c == -1)
 			break;
 	}
@@ -152,6 +196,11 @@ int mm_command_ctl(int argc, char **argv)
 		case 'c': client.config = optarg; break;
 		case 's': client.path = optarg; break;
 		case 'j': is_json = true; break;
+		case 'C':
+			if (mm_terminal_set_colour(optarg))
+				break;
+			fprintf(stderr, "moonmilter ctl: --color: give auto, always or never\n");
+			return EX_USAGE;
 		case 'h': print_help(stdout); return EX_OK;
 		default:  print_help(stderr); return EX_USAGE;
 		}
@@ -170,5 +219,5 @@ int mm_command_ctl(int argc, char **argv)
 		fprintf(stderr, "moonmilter ctl: the request is too long\n");
 		return EX_USAGE;
 	}
-	return is_json ? ask_for_json(&client, request, row) : mm_ctl_ask(&client, request);
+	return ask(&client, request, row, is_json);
 }

@@ -290,6 +290,16 @@ void mm_profile_report_print(struct mm_profile_report *r, FILE *to)
 
 /* ---- for programs ---- */
 
+bool mm_profile_report_row(const struct mm_profile_report *r, unsigned i, struct mm_profile_report_row *to)
+{
+	if (i >= r->row_count)
+		return false;
+	const struct row *row = &r->rows[i];
+	*to = (struct mm_profile_report_row){ row->milter, row->script, row->handler, row->calls, row->errors,
+		row->waiting_now, row->busy, row->waited };
+	return true;
+}
+
 static void key_number(struct mm_json *j, const char *key, double value)
 {
 	mm_json_key(j, key);

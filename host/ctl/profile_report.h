@@ -15,4 +15,14 @@ bool mm_profile_report_take(struct mm_profile_report *, int worker, FILE *from, 
 void mm_profile_report_print(struct mm_profile_report *, FILE *to);
 void mm_profile_report_json(struct mm_profile_report *, FILE *to);
 
+/* A handler, over all workers; texts are borrowed from the report. Times are seconds. */
+struct mm_profile_report_row {
+	const char        *milter, *script, *handler;
+	unsigned long long calls, errors, waiting_now;
+	double             busy, waited;
+};
+
+/* False: there is no row i. */
+bool mm_profile_report_row(const struct mm_profile_report *, unsigned i, struct mm_profile_report_row *to);
+
 #endif
