@@ -81,15 +81,16 @@ LUA_SOURCES := $(sort $(wildcard lua/moonmilter/*.lua \
 
 PACKAGES_BUILD := gcc make pkg-config libc6-dev libluajit-5.1-dev luajit libev-dev libc-ares-dev libcurl4-openssl-dev \
 	liblmdb-dev libidn2-dev libpcre2-dev libssl-dev libsystemd-dev lua-lpeg
-PACKAGES_TEST  := libmilter-dev lua-busted lua-check luarocks lua-cjson lua-filesystem lua-posix lua-socket lua-sec \
-	lua-redis lua-yaml man-db miltertest patch redis-server redis-tools dnsmasq-base iproute2 openssl python3 \
+PACKAGES_TEST  := libmilter-dev lua-busted lua-check luarocks lua-cjson lua-filesystem lua-posix lua-socket \
+	lua-sec libglib2.0-dev libuv1-dev lua-redis lua-yaml man-db miltertest patch redis-server redis-tools \
+	dnsmasq-base iproute2 openssl python3 \
 	python3-dkim python3-html5lib python3-nacl python3-spf systemd libmail-dkim-perl libopendkim-dev \
 	libvectorscan5 fish zsh
 
 .PHONY: all run test test-debian test-all check lint objects asan one-byte gc valgrind install uninstall clean help \
 	packages-build packages-test present product
 
-all: product $(BUILD)/test/libmoonmilter_test.so $(BUILD)/test/program.a
+all: product $(BUILD)/test/libmoonmilter_test.so $(BUILD)/test/program.a $(BUILD)/test/library.a
 
 # what make install installs
 product: $(BUILD)/moonmilter $(BUILD)/libmoonmilter.a $(BUILD)/libmoonmilter.so $(BUILD)/lua/moonmilter/codec.so \
@@ -181,10 +182,22 @@ $(BUILD)/ev.o: Makefile | present
 	$(call quiet,EV)objcopy --redefine-sym stderr=mm_ev_stderr --redefine-sym clock_gettime=mm_ev_clock_gettime \
 		--redefine-sym epoll_wait=mm_ev_epoll_wait $(BUILD)/ev/ev.o $@
 
-# "q", not "r": files of two folders may have the same name.
-$(BUILD)/libmoonmilter.a: $(LIBRARY_OBJECTS)
+# The static library is one object with our libev inside, in which only the public functions are visible. So it behaves
+# as the shared one, and an embedder may link another libev beside it.
+$(BUILD)/libmoonmilter.a: $(LIBRARY_OBJECTS) $(BUILD)/ev.o
+	@mkdir -p $(BUILD)/static
 	@rm -f $@
-	$(call quiet,AR)ar qcs $@ $(LIBRARY_OBJECTS)
+	@$(CC) -nostdlib -r -o $(BUILD)/static/moonmilter.o $(LIBRARY_OBJECTS) $(BUILD)/ev.o
+	@objcopy --localize-hidden --wildcard --localize-symbol='ev_*' --localize-symbol='luaopen_*' \
+		$(BUILD)/static/moonmilter.o
+	$(call quiet,AR)ar qcs $@ $(BUILD)/static/moonmilter.o
+
+# The same with all functions, for the program and for fuzz targets. "q", not "r": files of two folders may have the
+# same name.
+$(BUILD)/test/library.a: $(LIBRARY_OBJECTS) $(BUILD)/ev.o
+	@mkdir -p $(@D)
+	@rm -f $@
+	$(call quiet,AR)ar qcs $@ $(LIBRARY_OBJECTS) $(BUILD)/ev.o
 
 $(BUILD)/libmoonmilter.so: $(LIBRARY_OBJECTS) $(BUILD)/ev.o host/libmoonmilter.map
 	$(call quiet,LD)$(CC) -shared $(SANITIZE) -Wl,-soname,libmoonmilter.so.0 \
@@ -214,9 +227,8 @@ $(BUILD)/lua/moonmilter/seal.so: $(filter $(BUILD)/obj/seal/%,$(LIBRARY_OBJECTS)
 	$(call quiet,LD)$(CC) -shared $(SANITIZE) $(HARDENING_LINK) -o $@ $^ -lcrypto
 
 # C modules of scripts take lua_* from the process, so LuaJIT is linked as a shared library.
-$(BUILD)/moonmilter: $(PROGRAM_OBJECTS) $(BUILD)/libmoonmilter.a $(BUILD)/ev.o
-	$(call quiet,LD)$(CC) -pie $(SANITIZE) $(LINK) -o $@ $(PROGRAM_OBJECTS) $(BUILD)/ev.o $(BUILD)/libmoonmilter.a \
-		$(LIBS)
+$(BUILD)/moonmilter: $(PROGRAM_OBJECTS) $(BUILD)/test/library.a
+	$(call quiet,LD)$(CC) -pie $(SANITIZE) $(LINK) -o $@ $(PROGRAM_OBJECTS) $(BUILD)/test/library.a $(LIBS)
 
 # ---- serve, test ----
 
@@ -346,13 +358,13 @@ fuzz-build: packages-build
 	$(call install_packages,libclang-rt-$$(clang -dumpversion | cut -d. -f1)-dev)
 	@$(MAKE) --no-print-directory -s -j2 BUILD=build/fuzz CC=clang CFLAGS="-O1 -g" \
 		SANITIZE="-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined" \
-		build/fuzz/libmoonmilter.a build/fuzz/test/program.a build/fuzz/ev.o
+		build/fuzz/test/library.a build/fuzz/test/program.a
 	@$(MAKE) --no-print-directory -s -j2 $(FUZZ:%=build/fuzz/fuzz_%)
 
-build/fuzz/fuzz_%: host/fuzz/%.c $(wildcard host/fuzz/*.h) host/fuzz/watch.c build/fuzz/libmoonmilter.a \
+build/fuzz/fuzz_%: host/fuzz/%.c $(wildcard host/fuzz/*.h) host/fuzz/watch.c build/fuzz/test/library.a \
 		build/fuzz/test/program.a
 	clang $(FUZZ_FLAGS) $(LUA_CFLAGS) -Wl,--wrap=LLVMFuzzerTestOneInput -o $@ -no-pie $< host/fuzz/watch.c \
-		build/fuzz/test/program.a build/fuzz/ev.o build/fuzz/libmoonmilter.a $(LIBS)
+		build/fuzz/test/program.a build/fuzz/test/library.a $(LIBS)
 
 # Adds the new inputs that matter to the tree.
 corpus:
@@ -388,7 +400,7 @@ $(BUILD)/moonmilter.pc:
 	printf 'libdir=%s\n\n' '$(patsubst $(PREFIX)/%,$${prefix}/%,$(LIBDIR))'; \
 	printf 'Name: moonmilter\nDescription: host for milters written in Lua\nVersion: %s\n' "$(VERSION)"; \
 	printf 'Requires.private: luajit\nLibs: -L$${libdir} -lmoonmilter\n'; \
-	printf 'Libs.private: -l:libev.a -lidn2 -lpcre2-8 -lcurl -llmdb -lssl -lcrypto -lm -ldl -pthread %s\n' \
+	printf 'Libs.private: -lidn2 -lpcre2-8 -lcurl -llmdb -lssl -lcrypto -lm -ldl -pthread %s\n' \
 		"$(EXTRA_LIBS)"; \
 	printf 'Cflags: -I$${includedir}\n'; } > $@
 

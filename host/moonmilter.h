@@ -85,8 +85,10 @@ struct mm_host_options {
 	/* End scripts that exceed cpu_slice or cpu_session. Takes SIGVTALRM, SIGPROF, the signals of a crash, and a
 	 * timer for the calling thread, so only one host of a process can have it. */
 	bool               guard_scripts;
-	/* The libev loop to run on, made by the libev version that the library was built with. Borrowed for the host's
-	 * life. NULL: the host makes its own. */
+	/* The libev loop to run on: of libev 4.33, which is inside the library as well. Your libev may be a shared or a
+	 * static library; the allocator of neither may be changed (ev_set_allocator()). Borrowed for the host's life;
+	 * turn it with ev_run(). NULL: the host makes its own, for mm_host_run(), or for any loop of yours through
+	 * mm_host_fd(). */
 	struct ev_loop    *loop;
 	const struct mm_module *modules;        /* the last has name NULL; borrowed for the host's life; NULL: none */
 	/* Receives every log line, instead of the log that the configuration names. The line has no newline and is
@@ -95,6 +97,9 @@ struct mm_host_options {
 	void              *log_self;
 	bool               reads_all_keys;      /* load every private key of auth.keys{…}, also those of large tables,
 	                                         * which are else read when they are first used */
+	/* Called in the loop after mm_host_wake(), once for several calls. */
+	void             (*woken)(void *self);
+	void              *woken_self;
 };
 
 /* The defaults: size is set, everything else is absent. struct mm_host_options options = MM_HOST_OPTIONS; */
@@ -108,6 +113,18 @@ MM_API bool mm_host_start(struct mm_host *, struct mm_error *);
 MM_API void mm_host_run(struct mm_host *);
 /* Turns the loop once. Waits at most this long for something to happen; 0: does not wait. */
 MM_API void mm_host_turn(struct mm_host *, double seconds);
+/* For a loop of any kind: wait until the descriptor is readable or the time-out is over, then call
+ * mm_host_turn(host, 0).
+ *     poll({ mm_host_fd(host), POLLIN }, 1, mm_host_timeout(host) in milliseconds, rounded up)
+ * Ask for the time-out before each wait, after all other calls for the host: asking also makes the descriptor know what
+ * the host waits for. The descriptor stays the same and belongs to the host. -1 with a loop that was handed in. */
+MM_API int mm_host_fd(struct mm_host *);
+/* Seconds until mm_host_turn() has something to do even if the descriptor is not readable; 0: at once. Negative with a
+ * loop that was handed in. */
+MM_API double mm_host_timeout(struct mm_host *);
+/* Ends the wait of the host's loop, and calls options.woken there. Any thread and any signal handler may call it while
+ * the host exists. */
+MM_API void mm_host_wake(const struct mm_host *);
 enum mm_stop {
 	MM_STOP_DRAIN,                          /* accept no more; open sessions may finish until drain_timeout */
 	MM_STOP_NOW,                            /* end open sessions with a temporary failure; also ends a drain */

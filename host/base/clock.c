@@ -76,6 +76,9 @@ static _Thread_local struct {
 /* libev has called us: it is our own copy and follows the virtual clock. */
 static _Thread_local bool libev_follows;
 
+/* Set while mm_clock_look() turns a loop that must not wait. */
+static _Thread_local struct mm_clock_wait *look;
+
 #define NS_PER_S 1000000000LL
 
 static int64_t real_ns(clockid_t id)
@@ -111,10 +114,17 @@ double mm_clock_cpu(void)
 	return (double)real_ns(CLOCK_THREAD_CPUTIME_ID) / 1e9;
 }
 
+void mm_clock_adopt(void)
+{
+	struct ev_loop *first = ev_loop_new(EVFLAG_AUTO | EVFLAG_NOENV);
+	if (first != NULL)
+		ev_loop_destroy(first);
+}
+
 bool mm_clock_make_virtual(double wall)
 {
 	libev_follows = false;
-	ev_loop_destroy(ev_loop_new(EVFLAG_AUTO | EVFLAG_NOENV));
+	mm_clock_adopt();
 	if (!libev_follows)
 		return false;
 	if (virtual.users++ == 0) {
@@ -147,6 +157,11 @@ int mm_ev_clock_gettime(clockid_t id, struct timespec *out)
 
 int mm_ev_epoll_wait(int fd, struct epoll_event *events, int max, int timeout_ms)
 {
+	if (look != NULL) {
+		look->fd = fd;
+		look->timeout = timeout_ms / 1e3;
+		return epoll_wait(fd, events, max, 0);
+	}
 	if (virtual.users == 0)
 		return epoll_wait(fd, events, max, timeout_ms);
 	int n = epoll_wait(fd, events, max, 0);
@@ -157,4 +172,27 @@ int mm_ev_epoll_wait(int fd, struct epoll_event *events, int max, int timeout_ms
 		virtual.wall += ns;
 	}
 	return n;
+}
+
+/* ---- waiting in the loop's place ---- */
+
+static void leave_pending(struct ev_loop *loop)
+{
+	(void)loop;
+}
+
+struct mm_clock_wait mm_clock_look(struct mm_clock *c)
+{
+	struct mm_clock_wait found = { -1, 0 };
+	struct ev_loop *loop = loop_of(c);
+	ev_set_invoke_pending_cb(loop, leave_pending);
+	look = &found;
+	ev_ref(loop);                           /* with nothing that keeps it running, libev would not ask for a wait */
+	ev_run(loop, EVRUN_ONCE);
+	ev_unref(loop);
+	look = NULL;
+	ev_set_invoke_pending_cb(loop, ev_invoke_pending);
+	if (ev_pending_count(loop) > 1)         /* more than the prepare watcher */
+		found.timeout = 0;
+	return found;
 }

@@ -60,6 +60,20 @@ static inline uint64_t mm_clock_ticks(void)
 bool mm_clock_make_virtual(double wall);
 void mm_clock_make_real(void);
 
+/* Makes this library's copy of libev ready for a loop that another copy has made: a copy learns which clocks the system
+ * has when it makes its first loop. Until then it counts in wall time, and no timer that it starts ever fires. */
+void mm_clock_adopt(void);
+
+/* How a loop of our own would wait, for whoever waits in its place. */
+struct mm_clock_wait {
+	int    fd;              /* of epoll: readable when a descriptor of the loop is ready; -1: libev uses no epoll */
+	double timeout;         /* seconds until the next timer is due; 0: there is work already; < 0: no timer runs */
+};
+
+/* Runs no callback. What was found ready or due is handled in the loop's next turn. The loop has one prepare watcher
+ * and no check watchers (io/worker.c). */
+struct mm_clock_wait mm_clock_look(struct mm_clock *);
+
 #define MM_OWNER_OF(pointer, type, member) ((type *)(void *)((char *)(pointer) - offsetof(type, member)))
 
 #endif

@@ -9,6 +9,7 @@
 #include "embed/rights.h"
 #include "embed/signals.h"
 #include "embed/state.h"
+#include "embed/wake.h"
 #include "moonmilter_testing.h"
 #include "state/stores.h"
 #include "task/budget.h"
@@ -141,7 +142,7 @@ struct mm_host *mm_host_bind(const struct mm_host_options *o, bool with_control,
 	}
 	mm_host_copy_options(h, o);
 	h->bound_by = getpid();
-	h->control.fd = -1;
+	h->control.fd = h->wake_fd = -1;
 	mm_log_init(&h->log, STDERR_FILENO);
 	if (bind_all(h, with_control, why))
 		return h;
@@ -165,6 +166,8 @@ bool mm_host_raise(struct mm_host *h, const struct mm_host_member *member, struc
 			h->options.loop != NULL ? "a loop that was handed in" : "this libev");
 	h->owns_loop = h->options.loop == NULL;
 	h->loop = h->owns_loop ? ev_loop_new(EVFLAG_AUTO | EVFLAG_NOENV) : h->options.loop;
+	if (!h->owns_loop)
+		mm_clock_adopt();
 	if (h->loop == NULL || !name_milters(h))
 		return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for a host");
 	struct mm_budget_limits cpu = { h->config.cpu_slice, h->config.cpu_session };
@@ -175,7 +178,8 @@ bool mm_host_raise(struct mm_host *h, const struct mm_host_member *member, struc
 		return false;
 	if (h->guards)
 		mm_budget_watch(&mm_worker_engines(h->worker)->working);
-	return (mm_host_begin_beating(h) && (!h->options.handle_signals || mm_host_watch_signals(h)))
+	return (mm_host_begin_beating(h) && mm_host_listen_for_wakes(h)
+		&& (!h->options.handle_signals || mm_host_watch_signals(h)))
 		|| mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for a host");
 }
 
@@ -235,8 +239,10 @@ bool mm_host_start(struct mm_host *h, struct mm_error *error)
 
 void mm_host_run(struct mm_host *h)
 {
+	ev_ref(h->loop);                        /* a host without sockets waits, too */
 	while (!h->is_stopped)
 		ev_run(h->loop, 0);
+	ev_unref(h->loop);
 }
 
 static void on_turn_over(struct ev_loop *loop, ev_timer *t, int events)
@@ -385,8 +391,9 @@ void mm_host_free(struct mm_host *h)
 	while (h->feeds != NULL)
 		mm_feed_close(h->feeds);
 	mm_host_forget_reload(h);
+	mm_host_ignore_signals(h);              /* before their way to the loop is closed */
+	mm_host_end_wakes(h);
 	free_worker(h);
-	mm_host_ignore_signals(h);
 	if (h->guards)
 		mm_budget_close();
 	mm_host_end_beating(h);

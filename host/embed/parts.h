@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/log.h"
+#include "base/watch.h"
 #include "config/config.h"
 #include "embed/owners.h"
 #include "embed/pace.h"
@@ -69,6 +70,11 @@ struct mm_host {
 	bool                   is_stopped;
 	struct mm_timer        drain_timer;
 	struct signal_watch   *signals;         /* owned; NULL: none */
+
+	/* wake.c */
+	int                    wake_fd;         /* an eventfd, for other threads and signal handlers; -1: not made */
+	struct mm_watch        wake_watch;
+	void                 (*take_signals)(struct mm_host *); /* signals.c: obeys what was caught; NULL: nothing is */
 
 	/* feeder.c */
 	struct mm_feed        *feeds;           /* owned list of milter connections without a socket */

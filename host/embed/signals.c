@@ -7,22 +7,27 @@
 
 #include <ev.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #define SIGNAL_COUNT 4
 
+static const int numbers[SIGNAL_COUNT] = { SIGTERM, SIGUSR1, SIGHUP, SIGINT };
+
 struct signal_watch {
-	ev_signal watchers[SIGNAL_COUNT];
-	int       count;
+	int              count;
+	ev_signal        watchers[SIGNAL_COUNT];        /* of a loop of our own */
+	struct sigaction before[SIGNAL_COUNT];  /* of another's: what ours replaced */
 };
 
-static void on_signal(struct ev_loop *loop, ev_signal *s, int events)
+/* What our own handlers have caught, and whose it is: one host of a process. */
+static struct mm_host *_Atomic catching;
+static atomic_uint caught;              /* bits of numbers[] */
+
+static void obey(struct mm_host *h, int number)
 {
-	struct mm_host *h = s->data;
 	struct mm_fault why;
-	(void)loop;
-	(void)events;
-	switch (s->signum) {
+	switch (number) {
 	case SIGHUP:
 		mm_host_reload_soon(h);
 		break;
@@ -36,13 +41,60 @@ static void on_signal(struct ev_loop *loop, ev_signal *s, int events)
 	}
 }
 
+static void on_signal(struct ev_loop *loop, ev_signal *s, int events)
+{
+	(void)loop;
+	(void)events;
+	obey(s->data, s->signum);
+}
+
+static void on_caught(int number)
+{
+	const struct mm_host *h = catching;
+	for (unsigned i = 0; i < SIGNAL_COUNT; i++)
+		if (numbers[i] == number)
+			atomic_fetch_or(&caught, 1u << i);
+	if (h != NULL)
+		mm_host_wake(h);
+}
+
+static void take_signals(struct mm_host *h)
+{
+	unsigned bits = atomic_exchange(&caught, 0);
+	for (unsigned i = 0; i < SIGNAL_COUNT; i++)
+		if (bits & 1u << i)
+			obey(h, numbers[i]);
+}
+
+static void catch_signals(struct mm_host *h)
+{
+	struct sigaction ours = { .sa_handler = on_caught, .sa_flags = SA_RESTART };
+	sigfillset(&ours.sa_mask);
+	catching = h;
+	h->take_signals = take_signals;
+	for (int i = 0; i < h->signals->count; i++)
+		sigaction(numbers[i], &ours, &h->signals->before[i]);
+}
+
+static void release_signals(struct mm_host *h)
+{
+	for (int i = 0; i < h->signals->count; i++)
+		sigaction(numbers[i], &h->signals->before[i], NULL);
+	catching = NULL;
+	h->take_signals = NULL;
+}
+
 bool mm_host_watch_signals(struct mm_host *h)
 {
-	static const int numbers[SIGNAL_COUNT] = { SIGTERM, SIGUSR1, SIGHUP, SIGINT };
 	h->signals = calloc(1, sizeof *h->signals);
 	if (h->signals == NULL)
 		return false;
 	h->signals->count = h->census == NULL ? SIGNAL_COUNT : 2;   /* follower.c ignores the others */
+	signal(SIGPIPE, SIG_IGN);
+	if (!h->owns_loop) {
+		catch_signals(h);
+		return true;
+	}
 	for (int i = 0; i < h->signals->count; i++) {
 		ev_signal *s = &h->signals->watchers[i];
 		ev_signal_init(s, on_signal, numbers[i]);
@@ -50,13 +102,14 @@ bool mm_host_watch_signals(struct mm_host *h)
 		ev_signal_start(h->loop, s);
 		ev_unref(h->loop);
 	}
-	signal(SIGPIPE, SIG_IGN);
 	return true;
 }
 
 void mm_host_ignore_signals(struct mm_host *h)
 {
-	for (int i = 0; h->signals != NULL && i < h->signals->count; i++) {
+	if (h->signals != NULL && !h->owns_loop)
+		release_signals(h);
+	for (int i = 0; h->signals != NULL && h->owns_loop && i < h->signals->count; i++) {
 		ev_ref(h->loop);
 		ev_signal_stop(h->loop, &h->signals->watchers[i]);
 	}

@@ -5,7 +5,9 @@
 
 #include "moonmilter.h"
 
-/* Also ignores SIGPIPE. The watchers alone keep no loop running. False: out of memory. */
+/* On a loop that was handed in, another copy of libev delivers the signals that ours catches, and knows nothing of our
+ * watchers (each copy has a table of its own). There our own handlers take them and wake the loop (embed/wake.h).
+ * Also ignores SIGPIPE. The watchers alone keep no loop running. False: out of memory. */
 bool mm_host_watch_signals(struct mm_host *);
 void mm_host_ignore_signals(struct mm_host *);          /* does nothing when not watching */
 

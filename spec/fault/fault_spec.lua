@@ -97,8 +97,8 @@ describe("memory that runs out at the n-th allocation", function()
       wraps = wraps .. " -Wl,--wrap=" .. name
     end
     local status, output = run(("cc -std=c11 -D_GNU_SOURCE -O1 -g -no-pie %s %s -Ihost $(pkg-config --cflags "
-      .. "luajit) -o %s spec/fault/allocation.c %s/ev.o %s/libmoonmilter.a $(make -s libs)"):format(
-      sanitized and "-fsanitize=address,undefined" or "", wraps, program, build, build))
+      .. "luajit) -o %s spec/fault/allocation.c %s/test/library.a $(make -s libs)"):format(
+      sanitized and "-fsanitize=address,undefined" or "", wraps, program, build))
     assert.equal(0, status, output)
   end)
   teardown(function() os.execute("rm -rf " .. where) end)
