@@ -4,7 +4,10 @@
 
 #include "map/table.h"
 
-/* for specs, until maps are opened by it. Static; NULL: there is none of this name. */
+/* Static; NULL: there is none of this name. */
 const struct mm_table_format *mm_table_format_of(const char *name);
+
+/* for specs, which cannot be called with structs: appends all entries, each "key=value" and a NUL. */
+bool mm_table_list(struct mm_table *, struct mm_buffer *to, struct mm_fault *why);
 
 #endif
