@@ -5,6 +5,7 @@
 #include "map/inline_table.h"
 #include "map/json_table.h"
 #include "map/list_table.h"
+#include "map/rules.h"
 #include "map/texthash.h"
 
 #include <string.h>
@@ -12,7 +13,7 @@
 /* Each format is declared in the header of its own file, and has a row here. */
 static const struct mm_table_format *const formats[] = {
 	&mm_texthash_format, &mm_inline_format, &mm_list_format, &mm_csv_format, &mm_json_format, &mm_cidr_format,
-	NULL,
+	&mm_regexp_format, &mm_pcre_format, NULL,
 };
 
 const struct mm_table_format *mm_table_format_of(const char *name)

@@ -44,6 +44,9 @@ static uint32_t flags_of(const struct mm_pattern_options *o)
 	flags |= o->multiline ? PCRE2_MULTILINE : 0;
 	flags |= o->dotall ? PCRE2_DOTALL : 0;
 	flags |= o->extended ? PCRE2_EXTENDED : 0;
+	flags |= o->anchored ? PCRE2_ANCHORED : 0;
+	flags |= o->dollar_endonly ? PCRE2_DOLLAR_ENDONLY : 0;
+	flags |= o->ungreedy ? PCRE2_UNGREEDY : 0;
 	flags |= o->utf ? PCRE2_UTF | PCRE2_UCP | PCRE2_MATCH_INVALID_UTF : PCRE2_NEVER_UTF | PCRE2_NEVER_UCP;
 	return flags;
 }

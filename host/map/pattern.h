@@ -21,6 +21,7 @@ struct mm_pattern;
 struct mm_pattern_options {
 	bool     ignore_case, multiline, dotall, extended;
 	bool     utf;           /* characters and their properties instead of bytes; what is not UTF-8 never matches */
+	bool     anchored, dollar_endonly, ungreedy;    /* A, E and U of pcre_table(5) */
 	uint32_t steps;         /* 0: MM_PATTERN_STEPS */
 };
 

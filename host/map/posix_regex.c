@@ -1,0 +1,321 @@
+#include "map/posix_regex.h"
+
+#include "base/quote.h"
+
+#include <regex.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+	DEPTH_MAX = 100,                /* of parentheses: regcomp calls itself for each */
+	REPEAT_MAX = 32767,             /* RE_DUP_MAX of the C library */
+	RENEW_AFTER = 65536,            /* bytes of texts; the automaton gets at most so many states, of some KiB */
+	STEP = 4096,                    /* bytes between two looks at the clock: at the worst a tenth of a second */
+};
+
+struct mm_posix_regex {
+	regex_t  whole;                 /* owned: decides */
+	regex_t  groups;                /* owned: finds the groups; with has_groups */
+	bool     has_whole, has_groups;
+	bool     is_wrapped;            /* whole begins at the beginning only */
+	int      whole_flags, groups_flags;
+	char    *whole_text, *text;     /* owned */
+	size_t   count;                 /* of groups */
+	double   positions;
+	size_t   read;                  /* bytes since it was compiled */
+	size_t   spans[2 * (MM_PATTERN_GROUPS_MAX + 1)];
+};
+
+/* ---- look at an expression ----
+ * As far as its cost needs: what the C library refuses may be counted wrongly. */
+
+struct scan {
+	const char *at, *end;
+	bool        is_basic;
+	bool        has_back_reference, is_unbalanced;
+	double      sums[DEPTH_MAX + 1];        /* positions of each group that is open */
+	double      last;                       /* of what a {n} would repeat */
+	int         depth;
+	bool        is_too_deep;
+};
+
+/* What a `[` begins; at is after it. */
+static void skip_bracket(struct scan *s)
+{
+	s->at += s->at < s->end && *s->at == '^';
+	s->at += s->at < s->end && *s->at == ']';
+	while (s->at < s->end && *s->at != ']') {
+		char c = *s->at++;
+		char kind = s->at < s->end ? *s->at : '\0';
+		if (c != '[' || (kind != ':' && kind != '.' && kind != '='))
+			continue;
+		for (s->at++; s->at + 1 < s->end && !(s->at[0] == kind && s->at[1] == ']'); s->at++)
+			;
+		s->at += s->at + 1 < s->end ? 2 : 0;
+	}
+	s->at += s->at < s->end;
+}
+
+static int read_count(struct scan *s)
+{
+	int n = 0;
+	while (s->at < s->end && *s->at >= '0' && *s->at <= '9' && n <= REPEAT_MAX)
+		n = n * 10 + *s->at++ - '0';
+	return n;
+}
+
+/* {n}, {n,} and {n,m}: the larger number; at is after the brace. */
+static void repeat(struct scan *s)
+{
+	int least = read_count(s), most = least;
+	if (s->at < s->end && *s->at == ',') {
+		s->at++;
+		most = read_count(s);
+	}
+	double times = most > least ? most : least + 1;
+	s->sums[s->depth] += s->last * (times - 1);
+	s->last *= times;
+}
+
+static void open_group(struct scan *s)
+{
+	if (s->depth == DEPTH_MAX) {
+		s->is_too_deep = true;
+		return;
+	}
+	s->sums[++s->depth] = 1;
+	s->last = 0;
+}
+
+static void close_group(struct scan *s)
+{
+	if (s->depth == 0) {
+		s->is_unbalanced = true;
+		return;
+	}
+	s->last = s->sums[s->depth--];
+	s->sums[s->depth] += s->last;
+}
+
+static void count_one(struct scan *s)
+{
+	s->last = 1;
+	s->sums[s->depth]++;
+}
+
+static void scan_escape(struct scan *s)
+{
+	char c = s->at < s->end ? *s->at++ : '\\';
+	s->has_back_reference |= c >= '1' && c <= '9';
+	if (!s->is_basic || strchr("(){", c) == NULL)
+		count_one(s);
+	else if (c == '{')
+		repeat(s);
+	else
+		(c == '(' ? open_group : close_group)(s);
+}
+
+static struct scan scan_of(struct mm_text text, bool is_basic)
+{
+	struct scan s = { .at = text.bytes, .end = text.bytes + text.size, .is_basic = is_basic };
+	while (s.at < s.end) {
+		char c = *s.at++;
+		if (c == '\\') {
+			scan_escape(&s);
+		} else if (c == '[') {
+			skip_bracket(&s);
+			count_one(&s);
+		} else if (is_basic || strchr("(){", c) == NULL) {
+			count_one(&s);
+		} else if (c == '{') {
+			repeat(&s);
+		} else {
+			(c == '(' ? open_group : close_group)(&s);
+		}
+	}
+	return s;
+}
+
+static bool is_bounded(struct mm_text text, const struct scan *s, struct mm_fault *why)
+{
+	const char *wrong = NULL;
+	if (memchr(text.bytes, '\0', text.size) != NULL)
+		wrong = "has a byte 0";
+	else if (s->has_back_reference)
+		wrong = "refers back to a group, which nothing bounds in time; write it for a pcre: table, which has "
+			"limits";
+	else if (s->is_too_deep)
+		wrong = "has more than 100 groups inside each other";
+	else if (s->sums[0] > MM_POSIX_POSITIONS_MAX)
+		wrong = "expands to more than 1000 characters; use smaller numbers in {}";
+	return wrong == NULL
+		|| mm_fault_set(why, MM_FAULT_CONFIG, "%s %s", mm_quote(text.bytes, text.size).text, wrong);
+}
+
+/* ---- compile ---- */
+
+static bool compile(regex_t *to, const char *text, int flags, struct mm_fault *why)
+{
+	char words[128];
+	int rc = regcomp(to, text, flags);
+	if (rc == 0)
+		return true;
+	regerror(rc, to, words, sizeof words);
+	return mm_fault_set(why, MM_FAULT_CONFIG, "%s: %s", mm_quote(text, strlen(text)).text, words);
+}
+
+static char *wrap(struct mm_text text, bool is_basic)
+{
+	char *wrapped = NULL;
+	int n = asprintf(&wrapped, is_basic ? "\\`\\(.\\|\n\\)*\\(%.*s\\)" : "\\`(.|\n)*(%.*s)", (int)text.size,
+		text.bytes);
+	return n < 0 ? NULL : wrapped;
+}
+
+/* Compiles it as it is, which says what is wrong and how many groups there are, then as it is looked for. */
+static bool compile_both(struct mm_posix_regex *r, struct mm_text text, const struct mm_posix_options *o,
+	struct mm_fault *why)
+{
+	r->whole_flags = r->groups_flags | REG_NOSUB;
+	r->text = strndup(text.bytes, text.size);
+	r->whole_text = r->is_wrapped ? wrap(text, o->basic) : strndup(text.bytes, text.size);
+	if (r->text == NULL || r->whole_text == NULL)
+		return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory");
+	if (!compile(&r->groups, r->text, r->groups_flags, why))
+		return false;
+	r->count = r->groups.re_nsub;
+	r->has_groups = o->has_groups;
+	if (!r->has_groups)
+		regfree(&r->groups);
+	if (r->count > MM_PATTERN_GROUPS_MAX)
+		return mm_fault_set(why, MM_FAULT_CONFIG, "%s has %zu groups; at most %d are possible",
+			mm_quote(text.bytes, text.size).text, r->count, MM_PATTERN_GROUPS_MAX);
+	r->has_whole = compile(&r->whole, r->whole_text, r->whole_flags, why);
+	return r->has_whole;
+}
+
+struct mm_posix_regex *mm_posix_regex_new(struct mm_text text, const struct mm_posix_options *o, struct mm_fault *why)
+{
+	struct scan s = scan_of(text, o->basic);
+	if (!is_bounded(text, &s, why))
+		return NULL;
+	struct mm_posix_regex *r = calloc(1, sizeof *r);
+	if (r == NULL) {
+		mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory");
+		return NULL;
+	}
+	r->positions = s.sums[0] + 1;
+	/* In "a)|b" the ")" is a character; in "(a)|b)" it would not be. */
+	r->is_wrapped = !s.is_unbalanced;
+	r->groups_flags = (o->basic ? 0 : REG_EXTENDED) | (o->ignore_case ? REG_ICASE : 0)
+		| (o->newline ? REG_NEWLINE : 0);
+	/* Not all of a table's expressions are to be compiled anew for the same text. */
+	r->read = mm_text_hash_mixed(text) % RENEW_AFTER;
+	if (!compile_both(r, text, o, why)) {
+		mm_posix_regex_free(r);
+		return NULL;
+	}
+	return r;
+}
+
+void mm_posix_regex_free(struct mm_posix_regex *r)
+{
+	if (r == NULL)
+		return;
+	if (r->has_whole)
+		regfree(&r->whole);
+	if (r->has_groups)
+		regfree(&r->groups);
+	free(r->whole_text);
+	free(r->text);
+	free(r);
+}
+
+/* ---- search ---- */
+
+/* Gives the memory of states back. False: out of memory; then the next search tries again. */
+static bool renew(struct mm_posix_regex *r)
+{
+	struct mm_fault why;
+	if (r->has_whole && r->read < RENEW_AFTER)
+		return true;
+	if (r->has_whole)
+		regfree(&r->whole);
+	r->has_whole = compile(&r->whole, r->whole_text, r->whole_flags, &why);
+	if (r->has_groups) {
+		regfree(&r->groups);
+		r->has_groups = compile(&r->groups, r->text, r->groups_flags, &why);
+		if (!r->has_groups) {
+			regfree(&r->whole);
+			r->has_whole = false;
+		}
+	}
+	r->read = 0;
+	return r->has_whole;
+}
+
+static enum mm_pattern_result result_of(int rc)
+{
+	return rc == 0 ? MM_PATTERN_FOUND : rc == REG_NOMATCH ? MM_PATTERN_NONE : MM_PATTERN_LIMIT;
+}
+
+static enum mm_pattern_result find_groups(struct mm_posix_regex *r, struct mm_text text)
+{
+	regmatch_t found[MM_PATTERN_GROUPS_MAX + 1] = { { 0, (regoff_t)text.size } };
+	double size = (double)text.size;
+	if (size * size * r->positions > MM_POSIX_GROUPS_WORK)
+		return MM_PATTERN_LIMIT;
+	enum mm_pattern_result result = result_of(regexec(&r->groups, text.bytes, r->count + 1, found, REG_STARTEND));
+	for (size_t i = 0; i <= r->count && result == MM_PATTERN_FOUND; i++) {
+		r->spans[2 * i] = found[i].rm_so < 0 ? SIZE_MAX : (size_t)found[i].rm_so;
+		r->spans[2 * i + 1] = found[i].rm_so < 0 ? SIZE_MAX : (size_t)found[i].rm_eo;
+	}
+	return result;
+}
+
+static enum mm_pattern_result search(struct mm_posix_regex *r, const char *text, size_t size)
+{
+	regmatch_t all = { 0, (regoff_t)size };
+	r->read += size;
+	return result_of(regexec(&r->whole, text, 0, &all, REG_STARTEND));
+}
+
+/* What a beginning says does not count: "$" would match at its end. */
+static enum mm_pattern_result search_in_steps(struct mm_posix_regex *r, struct mm_text text, double *seconds)
+{
+	double began = mm_pattern_clock();
+	enum mm_pattern_result result = MM_PATTERN_LIMIT;
+	for (size_t size = STEP; size < text.size; size += STEP) {
+		if (search(r, text.bytes, size) == MM_PATTERN_LIMIT || mm_pattern_clock() - began > *seconds)
+			goto end;
+	}
+	result = search(r, text.bytes, text.size);
+	if (result == MM_PATTERN_FOUND && r->has_groups)
+		result = find_groups(r, text);
+end:
+	*seconds -= mm_pattern_clock() - began;
+	if (result == MM_PATTERN_LIMIT)
+		r->read = RENEW_AFTER;          /* it may have left many states */
+	return result;
+}
+
+enum mm_pattern_result mm_posix_regex_search(struct mm_posix_regex *r, struct mm_text text, double *seconds)
+{
+	double size = (double)text.size;
+	if (*seconds <= 0 || size > MM_POSIX_TEXT_MAX || !renew(r))
+		return MM_PATTERN_LIMIT;
+	if (!r->is_wrapped && size * size * r->positions > MM_POSIX_GROUPS_WORK)
+		return MM_PATTERN_LIMIT;
+	return search_in_steps(r, text, seconds);
+}
+
+const size_t *mm_posix_regex_spans(const struct mm_posix_regex *r)
+{
+	return r->spans;
+}
+
+unsigned mm_posix_regex_groups(const struct mm_posix_regex *r)
+{
+	return (unsigned)r->count;
+}
