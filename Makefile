@@ -77,7 +77,7 @@ TEST_OBJECTS    := $(patsubst host/%.c,$(BUILD)/test/obj/%.o,$(LIBRARY_SOURCES) 
 	$(filter-out host/program/%,$(PROGRAM_SOURCES))) $(BUILD)/obj/lua_sources.o
 # lua/moonmilter/testing/ runs in busted, outside the host: it is not part of the library
 LUA_SOURCES := $(sort $(wildcard lua/moonmilter/*.lua \
-	$(patsubst %,lua/moonmilter/%/*.lua,runtime mail identity net state)))
+	$(patsubst %,lua/moonmilter/%/*.lua,runtime mail identity net state maps)))
 
 PACKAGES_BUILD := gcc make pkg-config libc6-dev libluajit-5.1-dev luajit libev-dev libc-ares-dev libcurl4-openssl-dev \
 	liblmdb-dev libidn2-dev libpcre2-dev libssl-dev libsystemd-dev lua-lpeg
@@ -85,7 +85,7 @@ PACKAGES_TEST  := libmilter-dev lua-busted lua-check luarocks lua-cjson lua-file
 	lua-sec libglib2.0-dev libuv1-dev lua-redis lua-yaml man-db miltertest patch redis-server redis-tools \
 	dnsmasq-base iproute2 openssl python3 \
 	python3-dkim python3-html5lib python3-nacl python3-spf systemd libmail-dkim-perl libopendkim-dev \
-	libvectorscan5 fish zsh
+	libvectorscan5 fish zsh postgresql
 
 .PHONY: all run test test-debian test-all check lint objects asan one-byte gc valgrind install uninstall clean help \
 	packages-build packages-test present product
@@ -99,7 +99,7 @@ product: $(BUILD)/moonmilter $(BUILD)/libmoonmilter.a $(BUILD)/libmoonmilter.so 
 help:
 	@sed -n 's/^#   //p' Makefile
 
-# ---- packages: installed only when missing, without questions ----
+# ---- packages: installed only when missing, without questions, and without starting their services ----
 
 define install_packages
 	@missing=""; for p in $(1); do \
@@ -108,9 +108,13 @@ define install_packages
 	if [ -n "$$missing" ]; then \
 		sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo; \
 		echo "installing:$$missing"; \
+		policy=/usr/sbin/policy-rc.d; made=; \
+		[ -e $$policy ] || { made=yes; printf '#!/bin/sh\nexit 101\n' | $$sudo tee $$policy >/dev/null; \
+			$$sudo chmod 755 $$policy; }; \
 		$$sudo apt-get update -qq && \
 		$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
 			-o Dpkg::Options::=--force-confold $$missing >/dev/null; \
+		status=$$?; [ -z "$$made" ] || $$sudo rm -f $$policy; exit $$status; \
 	fi
 endef
 

@@ -102,6 +102,14 @@
 #define MM_HTTP_FIELDS_MAX      (256u << 10)    /* bytes of header fields of one answer */
 #define MM_TLS_SESSIONS_MAX     64u             /* TLS sessions kept for reuse per context */
 
+/* Databases and directories (async/database). Times are seconds */
+#define MM_DATABASE_ANSWER_MAX  (1u << 20)      /* bytes of one answer */
+#define MM_DATABASE_QUEUE_MAX   10000u          /* questions that wait for a connection */
+#define MM_DATABASE_STEP        0.001           /* work for a connection that is more than nothing */
+#define MM_DATABASE_DOWN_FIRST  0.1             /* a server that has failed is left alone for this long, then longer, */
+#define MM_DATABASE_DOWN_MAX    4.0             /* up to this, a quarter more or less */
+#define MM_DATABASE_TIMEOUTS_MAX 3u             /* in a row: then the server counts as failed */
+
 /* Log */
 #define MM_LOG_REPEATS_MAX      20u             /* warnings of one kind ... */
 #define MM_LOG_REPEATS_EVERY    10.0            /* ... in this many seconds; further ones are only counted */

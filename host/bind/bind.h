@@ -27,7 +27,7 @@ void mm_bind_process(struct lua_State *);
 void mm_bind_identity(struct lua_State *);
 void mm_bind_key_file(struct lua_State *);
 /* Each adds a table of functions to it: core.hash, core.re, core.store, core.limit, core.tally, core.socket,
- * core.datagram, core.http. */
+ * core.datagram, core.http, core.database. */
 void mm_bind_hash(struct lua_State *);
 void mm_bind_re(struct lua_State *);
 void mm_bind_store(struct lua_State *);
@@ -36,6 +36,7 @@ void mm_bind_tally(struct lua_State *);
 void mm_bind_socket(struct lua_State *);
 void mm_bind_datagram(struct lua_State *);
 void mm_bind_http(struct lua_State *);
+void mm_bind_database(struct lua_State *);
 
 /* codec.c, the module moonmilter.codec: transfer encodings, charsets, IDNA. Also built alone, as a plain Lua module. */
 int luaopen_moonmilter_codec(struct lua_State *);

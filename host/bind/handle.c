@@ -52,8 +52,13 @@ struct mm_handle *mm_handle_new(lua_State *L, const struct mm_handle_class *clas
 
 void mm_handle_open(struct mm_handle *h, void *thing, struct mm_generation *g)
 {
+	mm_handle_open_in(h, thing, mm_task_holder(g));
+}
+
+void mm_handle_open_in(struct mm_handle *h, void *thing, struct mm_holder *holder)
+{
 	h->thing = thing;
-	mm_holder_add(mm_task_holder(g), &h->holding, drop);
+	mm_holder_add(holder, &h->holding, drop);
 }
 
 static struct mm_handle *check_handle(lua_State *L, const struct mm_handle_class *class)

@@ -13,7 +13,8 @@
 
 #include "task/task.h"
 
-enum mm_handle_number { MM_HANDLE_SOCKET = 1, MM_HANDLE_DATAGRAM, MM_HANDLE_HTTP };
+enum mm_handle_number { MM_HANDLE_SOCKET = 1, MM_HANDLE_DATAGRAM, MM_HANDLE_HTTP,
+	MM_HANDLE_DATABASE };
 
 /* The class of handles; static. */
 struct mm_handle_class {
@@ -33,6 +34,8 @@ struct mm_handle *mm_handle_new(struct lua_State *, const struct mm_handle_class
 /* TAKES the thing: the handle is now open, and the thing ends with the message or the client of the current task, or
  * with the generation. Never fails. */
 void mm_handle_open(struct mm_handle *, void *thing, struct mm_generation *);
+/* The same for a thing that ends with another holder, which is of the same generation. */
+void mm_handle_open_in(struct mm_handle *, void *thing, struct mm_holder *);
 /* The thing of the handle at index 1, BORROWED; NULL: closed. Raises when it is not a handle of the class. */
 void *mm_handle_check(struct lua_State *, const struct mm_handle_class *);
 /* Closes the handle and ends its thing. Already closed: nothing happens. */

@@ -66,6 +66,7 @@ static int open_core(lua_State *L)
 	mm_bind_socket(L);
 	mm_bind_datagram(L);
 	mm_bind_http(L);
+	mm_bind_database(L);
 	mm_bind_hash(L);
 	mm_bind_re(L);
 	mm_bind_store(L);

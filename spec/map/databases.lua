@@ -1,0 +1,119 @@
+--- Real servers for the specs of pgsql:, mysql: and ldap: maps: on loopback, with their own data, as the users of their
+--- packages and never as root. Each has port, start(), kill(), stop() (all its processes stand still), go_on() and
+--- close().
+local process = require "spec.support.process"
+local posix = { unistd = require "posix.unistd", signal = require "posix.signal" }
+
+local databases = {}
+
+local IS_ROOT = posix.unistd.geteuid() == 0
+
+--- The beginning of a command that runs it as this user.
+local function as(user)
+  return IS_ROOT and { "setpriv", "--reuid=" .. user, "--regid=" .. user, "--clear-groups", "--" } or {}
+end
+
+local function shell(user, command)
+  return process.run(table.concat(as(user), " ") .. " " .. command)
+end
+
+local function directory_for(user)
+  local directory = process.directory()
+  if IS_ROOT then
+    process.run(("chown %s %s"):format(user, directory))
+  end
+  return directory
+end
+
+-- Debian keeps the programs of each version apart.
+local function pgsql_program(name)
+  local path = process.run "ls -d /usr/lib/postgresql/*/bin | sort -V | tail -n 1":match "%S+"
+  return path .. "/" .. name
+end
+
+local Server = {}
+Server.__index = Server
+
+local function signal_all(self, name)
+  local pid = self.child:pid()
+  local pids = { pid }
+  local children = process.read_file(("/proc/%d/task/%d/children"):format(pid, pid)) or ""
+  for child in children:gmatch "%d+" do
+    pids[#pids + 1] = tonumber(child)
+  end
+  for _, one in ipairs(pids) do
+    posix.signal.kill(one, posix.signal[name])
+  end
+end
+
+function Server:stop() signal_all(self, "SIGSTOP") end
+function Server:go_on() signal_all(self, "SIGCONT") end
+
+--- Ends it at once, as a crash does.
+function Server:kill()
+  signal_all(self, "SIGKILL")
+  self.child:stop(true)
+end
+
+--- Ends it as an administrator does.
+function Server:shut_down()
+  self.child:signal(self.shutdown_signal)
+  assert(process.wait_until(20, function() return not self.child:running() end, "the end of the server"))
+end
+
+function Server:start()
+  local argv = as(self.user)
+  for _, word in ipairs(self.argv) do
+    argv[#argv + 1] = word
+  end
+  self.child = process.start(argv, { output = self.directory .. "/log", grace = 1 })
+  assert(process.wait_until(30, function()
+    if not self.child:running() then
+      error("the server has ended:\n" .. self.child:text(), 0)
+    end
+    return self:is_up()
+  end, "the server"))
+end
+
+function Server:close()
+  if self.child:running() then
+    self:go_on()
+    self.child:stop(true)
+  end
+  process.run("rm -rf " .. self.directory)
+end
+
+-- ---- PostgreSQL ----
+
+local Pgsql = setmetatable({}, { __index = Server })
+Pgsql.__index = Pgsql
+
+function Pgsql:psql(sql)
+  local path = process.write_file(self.directory .. "/sql", sql)
+  return process.run(("PGPASSWORD=owner-secret psql -X -q -A -t -v ON_ERROR_STOP=1 -h 127.0.0.1 -p %d -U owner -f %s mail")
+    :format(self.port, path))
+end
+
+function Pgsql:is_up()
+  return os.execute(("pg_isready -q -h 127.0.0.1 -p %d -U owner -d postgres"):format(self.port)) == 0
+end
+
+--- A PostgreSQL server with a database `mail`, an owner, and a user `reader` whose password is "reader's \secret".
+function databases.pgsql()
+  local user = "postgres"
+  local directory = directory_for(user)
+  local self = setmetatable({ user = user, directory = directory, port = process.free_port(),
+    shutdown_signal = "SIGINT" }, Pgsql)
+  process.write_file(directory .. "/password", "owner-secret")
+  shell(user, ("%s -D %s/data -U owner -A scram-sha-256 --pwfile=%s/password -E UTF8 --locale=C --no-sync"):format(
+    pgsql_program "initdb", directory, directory))
+  self.argv = { pgsql_program "postgres", "-D", directory .. "/data", "-p", tostring(self.port), "-c",
+    "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=" .. directory, "-c", "fsync=off", "-c",
+    "max_connections=40" }
+  self:start()
+  process.run(("PGPASSWORD=owner-secret createdb -h 127.0.0.1 -p %d -U owner mail"):format(self.port))
+  self:psql [[CREATE USER reader PASSWORD 'reader''s \secret']]
+  return self
+end
+
+return databases
