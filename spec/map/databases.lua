@@ -116,4 +116,42 @@ function databases.pgsql()
   return self
 end
 
+-- ---- MariaDB ----
+
+local Mysql = setmetatable({}, { __index = Server })
+Mysql.__index = Mysql
+
+function Mysql:mysql(sql, database)
+  local path = process.write_file(self.directory .. "/sql", sql)
+  return process.run(("mariadb --no-defaults -N -B -h 127.0.0.1 -P %d -u owner -powner-secret %s <%s"):format(self.port,
+    database or "mail", path))
+end
+
+function Mysql:is_up()
+  return os.execute(("mariadb-admin --no-defaults -h 127.0.0.1 -P %d -u owner -powner-secret ping >/dev/null 2>&1"):format(
+    self.port)) == 0
+end
+
+--- A MariaDB server with a database `mail`, an owner, and a user `reader` whose password is "reader's \secret".
+function databases.mysql()
+  local user = "mysql"
+  local directory = directory_for(user)
+  local self = setmetatable({ user = user, directory = directory, port = process.free_port(),
+    socket = directory .. "/sock", shutdown_signal = "SIGTERM" }, Mysql)
+  shell(user, ("mariadb-install-db --no-defaults --datadir=%s/data --auth-root-authentication-method=normal "
+    .. "--skip-test-db --innodb-flush-log-at-trx-commit=0"):format(directory))
+  process.write_file(directory .. "/init", [[
+    CREATE DATABASE IF NOT EXISTS mail CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+    CREATE USER IF NOT EXISTS 'owner'@'%' IDENTIFIED BY 'owner-secret';
+    GRANT ALL ON *.* TO 'owner'@'%' WITH GRANT OPTION;
+    CREATE USER IF NOT EXISTS 'reader'@'%' IDENTIFIED BY 'reader''s \\secret';
+  ]])
+  self.argv = { process.which "mariadbd", "--no-defaults", "--datadir=" .. directory .. "/data", "--port=" .. self.port,
+    "--bind-address=127.0.0.1", "--socket=" .. self.socket, "--skip-name-resolve", "--innodb-buffer-pool-size=16M",
+    "--innodb-log-file-size=8M", "--innodb-flush-log-at-trx-commit=0", "--pid-file=" .. directory .. "/pid",
+    "--init-file=" .. directory .. "/init", "--plugin-maturity=unknown" }
+  self:start()
+  return self
+end
+
 return databases

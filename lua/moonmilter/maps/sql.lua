@@ -24,6 +24,14 @@ local KINDS = {
     settings = { user = "user", password = "password", dbname = "dbname", sslmode = "sslmode",
       sslrootcert = "sslrootcert", sslcert = "sslcert", sslkey = "sslkey" },
   },
+  mysql = {
+    port = 3306, hosts = "localhost", localhost = "/run/mysqld/mysqld.sock",
+    known = { option_file = false, option_group = false, require_result_set = false, charset = false,
+      tls_cert_file = true, tls_key_file = true, tls_CAfile = true, tls_CApath = true, tls_ciphers = true,
+      tls_verify_cert = true },
+    refused = { "tls_cert_file", "tls_key_file", "tls_CAfile", "tls_CApath", "tls_ciphers", "tls_verify_cert" },
+    settings = { user = "user", password = "password", dbname = "dbname" },
+  },
 }
 
 local Source = {}
@@ -93,6 +101,9 @@ end
 local function servers_of(p, row)
   local servers = {}
   for i, word in ipairs(p:words("hosts", row.hosts)) do
+    if row.localhost and word:gsub("^inet:", "") == "localhost" then -- as MySQL's libraries do
+      word = row.localhost
+    end
     servers[i] = database.server(word, row.port)
     if not servers[i] then
       error(("%s: hosts: number %d is no server; write unix:/path, host or host:port, and not a URI"):format(p.name,
@@ -100,6 +111,15 @@ local function servers_of(p, row)
     end
   end
   return servers
+end
+
+local function refuse(p, row)
+  for _, name in ipairs(row.refused or {}) do
+    if p:text(name) then
+      error(("%s: %s: libmariadb blocks while it begins TLS; use a unix socket, or a tunnel to one"):format(p.name,
+        name), 0)
+    end
+  end
 end
 
 local function settings_of(p, row)
@@ -130,6 +150,7 @@ end
 function sql.open(argument, options)
   local row = KINDS[options.kind]
   local p = parameters.open(argument, options, known_of(row), { "password" })
+  refuse(p, row)
   local templates = template.new()
   local query = query_of(p)
   quotes.check(query, options.kind)
