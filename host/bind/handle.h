@@ -1,4 +1,4 @@
-/* bind/handle.h -- a script's handle of a thing outside of Lua: a socket, a UDP socket, a request.
+/* bind/handle.h -- a script's handle of a thing outside of Lua: a socket, a UDP socket, a request, a map.
  * A handle is a userdata with a pointer to its thing. It is open until the thing ends: the script closes it, its owner
  * ends (message, client or generation), the thing itself ends, or, as a last resort, the garbage collector ends it.
  * From then on the handle is closed, and every use of it fails with an error that says so.
@@ -14,7 +14,7 @@
 #include "task/task.h"
 
 enum mm_handle_number { MM_HANDLE_SOCKET = 1, MM_HANDLE_DATAGRAM, MM_HANDLE_HTTP,
-	MM_HANDLE_DATABASE };
+	MM_HANDLE_DATABASE, MM_HANDLE_MAP };
 
 /* The class of handles; static. */
 struct mm_handle_class {

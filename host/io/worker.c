@@ -6,6 +6,7 @@
 #include "base/say.h"
 #include "io/acceptor.h"
 #include "io/turn.h"
+#include "map/tables.h"
 #include "task/memory.h"
 
 #include <ev.h>
@@ -45,6 +46,7 @@ struct mm_worker {
 	struct mm_generation    *scripts;       /* list of all generations in memory */
 	struct mm_dns           *dns;           /* owned: outlives every generation */
 	struct mm_stores        *stores;        /* owned */
+	struct mm_tables        *tables;        /* owned */
 	struct mm_children       children;      /* likewise */
 	struct mm_worker_memory  memory;
 	struct mm_profile        profile;
@@ -358,7 +360,8 @@ static void free_parts(struct mm_worker *w)
 	mm_worker_discard(w);
 	release_all(w, &w->current);
 	mm_dns_free(w->dns);
-	mm_stores_free(w->stores);              /* after the scripts that use them */
+	mm_tables_free(w->tables);              /* after the scripts that use them */
+	mm_stores_free(w->stores);
 	mm_children_end(&w->children);
 	mm_profile_free(&w->profile);
 	free(w->allowed);
@@ -396,6 +399,11 @@ static bool make_parts(struct mm_worker *w, const struct mm_worker_options *o, s
 	w->stores = mm_stores_new(&stores);
 	if (w->stores == NULL)
 		return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for a worker");
+	bool is_first = o->census == NULL || o->row == o->census->rows;
+	struct mm_tables_settings tables = { &w->clock, o->log, .tells_failures = is_first };
+	w->tables = mm_tables_new(&tables);
+	if (w->tables == NULL)
+		return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory or descriptors for a worker");
 	w->children.account.sum = &w->connections.engines.held;
 	mm_dns_charge(w->dns, &w->connections.engines.held);
 	return true;
@@ -501,6 +509,7 @@ void mm_worker_prepare(struct mm_worker *w, const struct mm_generation_options *
 		o.settings.dns = w->dns;
 		o.settings.children = &w->children;
 		o.settings.stores = w->stores;
+		o.settings.tables = w->tables;
 		o.settings.log = w->options.log;
 		o.settings.all = &w->scripts;
 		o.settings.memory = &w->memory;

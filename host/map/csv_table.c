@@ -27,8 +27,8 @@ struct reader {
 
 static struct mm_text column(const struct row *row, uint32_t n)
 {
-	if (n >= row->count)
-		return (struct mm_text){ NULL, 0 };
+	if (n >= row->count || row->bytes.size == 0)
+		return mm_text_of("");
 	size_t begin = n > 0 ? row->ends[n - 1] : 0;
 	return (struct mm_text){ (const char *)row->bytes.bytes + begin, row->ends[n] - begin };
 }

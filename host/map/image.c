@@ -371,6 +371,11 @@ static const struct image *image_of(const struct mm_table *t)
 	return (const struct image *)(const void *)t;
 }
 
+const struct mm_image_source *mm_image_source(const struct mm_table *t)
+{
+	return &image_of(t)->header->source;
+}
+
 /* Are `count` things of a size at an offset, aligned, and inside? */
 static bool fits(const struct header *h, uint64_t at, uint64_t count, uint64_t size)
 {

@@ -47,29 +47,29 @@ bool mm_image_add_start(struct mm_image_writer *, bool is_ipv6, const uint8_t *a
 	struct mm_fault *why);
 /* How many entries it has, for ranges: how many rules they came from. */
 void mm_image_set_count(struct mm_image_writer *, uint64_t count);
-/* for specs as yet */
 uint64_t mm_image_writer_count(const struct mm_image_writer *);
-
 /* Notes a line that the format does not accept and leaves out, as Postfix does. The first one's words are kept. */
 void mm_image_ignore(struct mm_image_writer *, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* for specs as yet. How many lines were left out, and what the first one is about (BORROWED). */
+/* How many lines were left out, and what the first one is about (BORROWED). */
 unsigned mm_image_ignored(const struct mm_image_writer *, const char **first);
 
 /* The bytes of the image, BORROWED from the writer, which takes nothing more. NULL: the fault says why. */
 const struct mm_buffer *mm_image_finish(struct mm_image_writer *, const struct mm_image_source *,
 	struct mm_fault *why);
 
-/* for specs as yet. The same as a table in this process alone; the writer gives its bytes away. NULL: the fault says
+/* The same as a table in this process alone; the writer gives its bytes away. NULL: the fault says
  * why. */
 struct mm_table *mm_image_keep(struct mm_image_writer *, const struct mm_image_source *, struct mm_fault *why);
 
 /* ---- reading: tables with the functions of table.h ---- */
 
-/* for specs as yet. Maps an image; fd stays the caller's. NULL: the fault says why. */
+/* Maps an image; fd stays the caller's. NULL: the fault says why. */
 struct mm_table *mm_image_map(int fd, struct mm_fault *why);
 
 /* TAKES bytes (emptied), also when they are no image. */
 struct mm_table *mm_image_of_bytes(struct mm_buffer *bytes, struct mm_fault *why);
+/* What an image was made of, BORROWED from it. */
+const struct mm_image_source *mm_image_source(const struct mm_table *);
 /* Makes the checksum fit the bytes. */
 void mm_image_sum(uint8_t *bytes, size_t size);
 

@@ -113,9 +113,17 @@ static bool check_memory(struct mm_fault *why)
 {
 	struct statfs fs;
 	if (statfs(IN_MEMORY, &fs) != 0 || (unsigned long)fs.f_type != TMPFS_MAGIC)
-		return mm_fault_set(why, MM_FAULT_CONFIG, "stores need a file system in memory: mount a tmpfs on "
+		return mm_fault_set(why, MM_FAULT_CONFIG, "stores and maps need a file system in memory: mount a "
+			"tmpfs on "
 			IN_MEMORY);
 	return true;
+}
+
+const char *mm_stores_directory(const struct mm_stores *all, struct mm_fault *why)
+{
+	if (all->memory[0] == '\0')
+		return "";
+	return check_memory(why) && own_directory(all->memory, "remove it", why) ? all->memory : NULL;
 }
 
 /* ---- new and free ---- */

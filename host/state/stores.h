@@ -29,6 +29,10 @@ struct mm_buckets *mm_stores_open_made_buckets(const char *identity, const char 
 /* Removes the tables in memory of an identity that nobody uses any more. */
 void mm_stores_remove(const char *identity);
 
+/* The directory in memory that the processes of this host share, made when it is not there; BORROWED. "": nothing is
+ * shared. NULL: the fault says why it cannot be used. */
+const char *mm_stores_directory(const struct mm_stores *, struct mm_fault *why);
+
 /* Opens a store, or finds it open; size_max and when_full of the first call in this process rule, and a store that was
  * asked for as durable once is. Gives its
  * number, 1 or more; 0: the fault says why, MM_FAULT_CONFIG for a mistake in names or settings. */

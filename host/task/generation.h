@@ -30,6 +30,7 @@ struct mm_profile_script;
 struct mm_script_session;
 struct mm_spawned;
 struct mm_stores;
+struct mm_tables;
 struct mm_taken;
 struct mm_tls_cache;
 
@@ -128,6 +129,7 @@ struct mm_generation_settings {
 	struct mm_dns           *dns;           /* borrowed */
 	struct mm_children      *children;      /* borrowed */
 	struct mm_stores        *stores;        /* borrowed; NULL: this host keeps none */
+	struct mm_tables        *tables;        /* borrowed; NULL: this host opens no maps */
 	unsigned                 worker_index;  /* from 0; worker 0 does the work that a host needs once */
 	struct mm_log           *log;           /* borrowed */
 	const char              *milter_name;   /* borrowed; "default" */
