@@ -1,7 +1,9 @@
 #include "map/formats.h"
 
+#include "map/cdb_table.h"
 #include "map/cidr_table.h"
 #include "map/csv_table.h"
+#include "map/database_copy.h"
 #include "map/inline_table.h"
 #include "map/json_table.h"
 #include "map/list_table.h"
@@ -13,7 +15,7 @@
 /* Each format is declared in the header of its own file, and has a row here. */
 static const struct mm_table_format *const formats[] = {
 	&mm_texthash_format, &mm_inline_format, &mm_list_format, &mm_csv_format, &mm_json_format, &mm_cidr_format,
-	&mm_regexp_format, &mm_pcre_format, NULL,
+	&mm_regexp_format, &mm_pcre_format, &mm_hash_format, &mm_btree_format, &mm_lmdb_format, &mm_cdb_format, NULL,
 };
 
 const struct mm_table_format *mm_table_format_of(const char *name)

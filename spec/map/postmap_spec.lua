@@ -106,6 +106,19 @@ describe("postmap -q and our tables", function()
   text_kind "regexp"
   text_kind "pcre"
 
+  -- postmap makes the table of the same text
+  for _, kind in ipairs { "hash", "btree", "lmdb", "cdb" } do
+    it("agree about " .. kind, function()
+      local path = directory .. "/" .. kind
+      rounds(kind, function(r)
+        local text, keys = generate.texthash(r)
+        write(path, text)
+        postmap(kind .. ":" .. path)
+        return compare(kind, kind .. ":" .. path, path, text, keys), #keys
+      end)
+    end)
+  end
+
   it("agree about inline", function()
     rounds("inline", function(r)
       local text, keys = generate.inline(r)
