@@ -85,7 +85,7 @@ PACKAGES_TEST  := libmilter-dev lua-busted lua-check luarocks lua-cjson lua-file
 	lua-sec libglib2.0-dev libuv1-dev lua-redis lua-yaml man-db miltertest patch redis-server redis-tools \
 	dnsmasq-base iproute2 openssl python3 \
 	python3-dkim python3-html5lib python3-nacl python3-spf systemd libmail-dkim-perl libopendkim-dev \
-	libvectorscan5 fish zsh mariadb-server postgresql
+	fish zsh mariadb-server postgresql
 
 .PHONY: all run test test-debian test-all check lint objects asan one-byte gc valgrind install uninstall clean help \
 	packages-build packages-test present product
@@ -286,11 +286,10 @@ objects: $(LIBRARY_OBJECTS) $(PROGRAM_OBJECTS)
 PURE_MTA_SPECS := spec/mta/dialogue_spec.lua spec/mta/mail_file_spec.lua spec/mta/mta_spec.lua spec/mta/player_spec.lua
 
 # In-process specs again with AddressSanitizer and UndefinedBehaviorSanitizer. Lua's memory then comes from malloc, so
-# that a use after free of Lua objects is also found. Vectorscan throws exceptions, which the sanitizer passes on only
-# if it finds their library when it starts.
+# that a use after free of Lua objects is also found.
 with_sanitizers = MOONMILTER_BUILD=$(1) MOONMILTER_TESTLIB=$(1)/test/libmoonmilter_test.so MOONMILTER=$(1)/moonmilter \
 	MOONMILTER_LIBRARY=$(abspath $(1)/libmoonmilter.so) ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 \
-	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libstdc++.so.6)"
+	LD_PRELOAD="$$($(CC) -print-file-name=libasan.so)"
 ASAN_SPECS ?= spec/base spec/auth spec/config spec/trial spec/bench spec/milter spec/script spec/examples spec/regress \
 	spec/async spec/attack spec/mail spec/map spec/fault spec/embed spec/state $(PURE_MTA_SPECS)
 asan: packages-build packages-test

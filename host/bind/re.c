@@ -195,15 +195,6 @@ static int re_scan(lua_State *L)
 	return 2;
 }
 
-/* re.filter(set) -> is Vectorscan used?, how many expressions are tried without it */
-static int re_filter(lua_State *L)
-{
-	unsigned others;
-	lua_pushboolean(L, mm_pattern_set_is_filtered(check_object(L, SET)->set, &others));
-	lua_pushinteger(L, (lua_Integer)others);
-	return 2;
-}
-
 /* re.cpu() -> CPU time, seconds: for searches that are several to us and one to the script */
 static int re_cpu(lua_State *L)
 {
@@ -217,7 +208,7 @@ void mm_bind_re(lua_State *L)
 {
 	static const luaL_Reg functions[] = {
 		{ "new", re_new }, { "groups", re_groups }, { "search", re_search }, { "set", re_set },
-		{ "scan", re_scan }, { "filter", re_filter }, { "cpu", re_cpu }, { NULL, NULL },
+		{ "scan", re_scan }, { "cpu", re_cpu }, { NULL, NULL },
 	};
 	lua_newtable(L);
 	lua_newtable(L);                /* [… core functions metatable] */

@@ -1,6 +1,6 @@
 /* fuzz/pattern.c -- libFuzzer target for map/: any expression over any text. The laws that must hold: a match lies
- * inside the text and its groups do, too; a set says of an expression what the expression alone says, with or without
- * the filter; CPU time ends every search.
+ * inside the text and its groups do, too; a set says of an expression what the expression alone says; CPU time ends
+ * every search.
  * The first byte has the options, then an expression up to a NUL, then the text. */
 #include "fuzz/watch.h"
 #include "map/pattern_set.h"

@@ -61,11 +61,6 @@ local Set = {}
 ---@return table<any, { text: string, code: moonmilter.re.Code }> failures  by name
 function Set:match(text) end
 
---- Does Vectorscan look for them in one pass?
----@return boolean is_filtered
----@return integer others  expressions that PCRE2 tries in turn
-function Set:is_filtered() end
-
 --- A pattern. Raises at the caller's line when the expression or an option is wrong.
 ---@param expression string  man pcre2pattern; at most 65536 bytes and 99 groups
 ---@param options moonmilter.re.Options?

@@ -296,11 +296,4 @@ function Set:match(text)
   return found, failures
 end
 
---- Does Vectorscan look for them in one pass? Else PCRE2 tries them in turn, with the same result.
----@return boolean
----@return integer others  patterns that are tried in turn
-function Set:is_filtered()
-  return raw.filter(self.code)
-end
-
 return re

@@ -163,7 +163,7 @@ describe("moonmilter.re", function()
       local counts, texts = { "", "", "", "*", "+", "?", "{2}", "+?" }, {}
       for i = 1, 300 do
         local chars = {}
-        for j = 1, random(0, 20) do chars[j] = ({ "a", "b", "c", "A", "1", " ", "\n", "\195\188", "\255" })[random(9)] end
+        for j = 1, random(0, i % 10 == 0 and 200 or 20) do chars[j] = ({ "a", "b", "c", "A", "1", " ", "\n", "\195\188", "\255" })[random(9)] end
         texts[i] = table.concat(chars)
       end
       for _, options in ipairs { {}, { ignore_case = true }, { multiline = true, dotall = true }, { utf = true } } do
@@ -189,12 +189,5 @@ describe("moonmilter.re", function()
       end
       return "true"
     ]])
-  end)
-
-  it("looks for a set in one pass where Vectorscan is installed", function()
-    local installed = os.execute "ldconfig -p | grep -q 'libhs\\.so\\.5'" == 0
-    check(installed and "true 0" or "false 2", [[return show(re.set({ "a+b", "(a)\\1(?<=b)c" }):is_filtered())]])
-    check("false 2 false 2", [[return show(re.set({ "a+b", "b" }, { extended = true }):is_filtered()) .. " "
-      .. show(re.set({ "a+b", "b" }, { utf = true }):is_filtered())]])
   end)
 end)
