@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 
 #define MAGIC      "mm table"
-#define VERSION    1u
+#define VERSION    2u
 #define SLOTS_MIN  16u                  /* a power of 2 */
 #define GONE       0x80000000u          /* of key_size: the record was replaced */
 #define ADDRESS_SIZE 64                 /* bytes of an address as text */
@@ -24,6 +24,7 @@ struct header {
 	uint64_t               seed;            /* of the hash: who writes a list cannot choose keys that collide */
 	uint64_t               count;
 	uint32_t               has_ranges, folds;
+	uint64_t               is_ended;        /* the text ended with a newline */
 	uint64_t               records_end;
 	uint64_t               slots_at, slot_count;    /* slot_count is a power of 2 */
 	uint64_t               starts_at[2], start_count[2];    /* of IPv4 and IPv6: starts, then values */
@@ -149,6 +150,11 @@ void mm_image_be_ranges(struct mm_image_writer *w)
 void mm_image_set_count(struct mm_image_writer *w, uint64_t count)
 {
 	w->header.count = count;
+}
+
+void mm_image_set_ended(struct mm_image_writer *w)
+{
+	w->header.is_ended = 1;
 }
 
 uint64_t mm_image_writer_count(const struct mm_image_writer *w)
@@ -374,6 +380,11 @@ static const struct image *image_of(const struct mm_table *t)
 const struct mm_image_source *mm_image_source(const struct mm_table *t)
 {
 	return &image_of(t)->header->source;
+}
+
+bool mm_image_is_ended(const struct mm_table *t)
+{
+	return image_of(t)->header->is_ended != 0;
 }
 
 /* Are `count` things of a size at an offset, aligned, and inside? */

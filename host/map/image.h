@@ -48,6 +48,8 @@ bool mm_image_add_start(struct mm_image_writer *, bool is_ipv6, const uint8_t *a
 /* How many entries it has, for ranges: how many rules they came from. */
 void mm_image_set_count(struct mm_image_writer *, uint64_t count);
 uint64_t mm_image_writer_count(const struct mm_image_writer *);
+/* The text ended with a newline. */
+void mm_image_set_ended(struct mm_image_writer *);
 /* Notes a line that the format does not accept and leaves out, as Postfix does. The first one's words are kept. */
 void mm_image_ignore(struct mm_image_writer *, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* How many lines were left out, and what the first one is about (BORROWED). */
@@ -70,6 +72,8 @@ struct mm_table *mm_image_map(int fd, struct mm_fault *why);
 struct mm_table *mm_image_of_bytes(struct mm_buffer *bytes, struct mm_fault *why);
 /* What an image was made of, BORROWED from it. */
 const struct mm_image_source *mm_image_source(const struct mm_table *);
+/* Did its text end with a newline? What was cut off usually does not. */
+bool mm_image_is_ended(const struct mm_table *);
 /* Makes the checksum fit the bytes. */
 void mm_image_sum(uint8_t *bytes, size_t size);
 

@@ -46,9 +46,9 @@ struct mm_map {
 
 	/* of the thread */
 	int                     users;          /* owned descriptor: mm_version_join() */
-	bool                    is_joined, is_alone;
+	bool                    is_joined;
 	struct mm_image_source  seen, used, refused;    /* versions: last seen, in force, known to be bad */
-	uint64_t                had;            /* entries in force; UINT64_MAX: none */
+	struct mm_version_had   had;
 	bool                    has_used;
 	double                  seen_at;        /* when `seen` was seen first */
 	double                  missing_at;     /* since when there is no file; 0: there is one */
@@ -120,27 +120,16 @@ static void tell(struct mm_map *m, struct mm_table *fresh, const char *news, con
 	ring(m->all->told);
 }
 
-/* Nothing is in force, and nothing can be: the last version that another process uses is better than none. */
-static struct mm_table *last_version(struct mm_map *m)
+static void note_had(struct mm_map *m, const struct mm_table *t)
 {
-	struct mm_table *t = m->has_used || m->is_alone ? NULL : mm_version_last(&m->order);
-	if (t == NULL)
-		return NULL;
-	m->used = *mm_image_source(t);
-	if (m->used.options == m->options_hash) {
-		m->has_used = true;
-		m->had = t->format->count(t);
-		return t;
-	}
-	t->format->close(t);
-	return NULL;
+	m->had.entries = t->format->count(t);
+	m->had.is_ended = m->order.format->compile != NULL && mm_image_is_ended(t);
 }
 
 static void fail(struct mm_map *m, const char *why)
 {
-	struct mm_table *last = last_version(m);
 	m->has_failed = true;
-	tell(m, last, why, "");
+	tell(m, NULL, why, "");
 }
 
 static void succeed(struct mm_map *m, struct mm_table *t, const char *note)
@@ -275,10 +264,9 @@ static void note_missing(struct mm_map *m, const struct mm_fault *why, double no
 
 static void try_version(struct mm_map *m, double now)
 {
-	struct mm_table *t = NULL;
+	struct mm_version made;
 	struct mm_fault why = { 0 };
-	char note[NEWS_SIZE];
-	switch (mm_version_make(&m->order, &m->seen, m->had, &t, note, sizeof note, &why)) {
+	switch (mm_version_make(&m->order, &m->seen, &m->had, &made, &why)) {
 	case MM_VERSION_BUSY:
 		m->due_at = now + BUSY_WAIT;
 		return;
@@ -293,20 +281,38 @@ static void try_version(struct mm_map *m, double now)
 	case MM_VERSION_MADE:
 		m->used = m->seen;
 		m->has_used = true;
-		m->had = t->format->count(t);
-		succeed(m, t, note);
+		note_had(m, made.table);
+		succeed(m, made.table, made.note);
 		return;
 	}
+}
+
+/* Another process of the host may use the map already: then what is in force there is in force here, too, and what is
+ * in the file now must be a good successor of it. */
+static void join(struct mm_map *m)
+{
+	bool is_alone;
+	m->is_joined = true;
+	m->users = mm_version_join(&m->order, &is_alone);
+	struct mm_table *t = is_alone ? NULL : mm_version_last(&m->order);
+	if (t == NULL)
+		return;
+	if (mm_image_source(t)->options != m->options_hash) {
+		t->format->close(t);
+		return;
+	}
+	m->used = *mm_image_source(t);
+	m->has_used = true;
+	note_had(m, t);
+	succeed(m, t, "");
 }
 
 static void look(struct mm_map *m, double now)
 {
 	struct mm_image_source is;
 	struct mm_fault why;
-	if (!m->is_joined) {
-		m->users = mm_version_join(&m->order, &m->is_alone);
-		m->is_joined = true;
-	}
+	if (!m->is_joined)
+		join(m);
 	watch_file(m);
 	m->due_at = now + m->options.every;
 	if (!mm_source_look(m->order.path, &is, &why)) {
@@ -602,7 +608,7 @@ static struct mm_map *new_map(struct mm_tables *all, const struct mm_table_forma
 	m->order.path = with_suffix;
 	m->order.directory = copy_of(directory, &good);
 	m->users = m->directories[NAMED] = m->directories[TARGET] = -1;
-	m->had = UINT64_MAX;
+	m->had.entries = UINT64_MAX;
 	fill_order(m, format);
 	if (good)
 		return m;

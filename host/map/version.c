@@ -29,18 +29,30 @@ static bool is_shared(const struct mm_version_order *o)
 
 /* ---- what is demanded ---- */
 
-static bool check_count(const struct mm_version_order *o, uint64_t count, uint64_t had, struct mm_fault *why)
+static bool check_count(const struct mm_version_order *o, uint64_t count, const struct mm_version_had *had,
+	struct mm_fault *why)
 {
 	if (count == UINT64_MAX)
 		return true;
 	if (count == 0 && !o->may_be_empty)
 		return mm_fault_set(why, MM_FAULT_CONFIG, "has no entries; if that is meant, allow it with "
 			"empty = true");
-	if (had != UINT64_MAX && (double)count < (double)had * (1 - o->shrink))
+	if (had->entries != UINT64_MAX && (double)count < (double)had->entries * (1 - o->shrink))
 		return mm_fault_set(why, MM_FAULT_CONFIG, "has %llu entries, before there were %llu: a smaller share "
 			"than shrink = %g allows; if that is meant, restart, or set shrink = 1",
-			(unsigned long long)count, (unsigned long long)had, o->shrink);
+			(unsigned long long)count, (unsigned long long)had->entries, o->shrink);
 	return true;
+}
+
+/* A text that was cut off inside its last line would have as many entries as before, and a wrong one. */
+static bool check_end(const struct mm_buffer *text, const struct mm_version_had *had, struct mm_image_writer *w,
+	struct mm_fault *why)
+{
+	bool is_ended = text->size > 0 && text->bytes[text->size - 1] == '\n';
+	if (is_ended)
+		mm_image_set_ended(w);
+	return is_ended || !had->is_ended || mm_fault_set(why, MM_FAULT_CONFIG, "has no newline at its end, as it had "
+		"before: it may be cut off; if it is whole, end it with a newline");
 }
 
 /* ---- images ---- */
@@ -125,37 +137,37 @@ static bool finish(const struct mm_version_order *o, const struct mm_image_sourc
 }
 
 static bool compile_text(const struct mm_version_order *o, const struct mm_image_source *source,
-	const struct mm_buffer *text, uint64_t had, struct mm_table **table, char *note, size_t note_size,
-	struct mm_fault *why)
+	const struct mm_buffer *text, const struct mm_version_had *had, struct mm_version *made, struct mm_fault *why)
 {
 	struct mm_image_writer *w = mm_image_writer_new();
 	if (w == NULL)
 		return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for the table");
 	struct mm_text t = { text->size > 0 ? (const char *)text->bytes : "", text->size };
 	bool good = o->format->compile(t, o->options, w, why);
-	note_ignored(w, note, note_size);
-	good = good && check_count(o, mm_image_writer_count(w), had, why) && finish(o, source, w, table, why);
+	note_ignored(w, made->note, sizeof made->note);
+	good = good && check_end(text, had, w, why) && check_count(o, mm_image_writer_count(w), had, why)
+		&& finish(o, source, w, &made->table, why);
 	mm_image_writer_free(w);
 	return good;
 }
 
 static enum mm_version_result compile(const struct mm_version_order *o, const struct mm_image_source *source,
-	uint64_t had, struct mm_table **table, char *note, size_t note_size, struct mm_fault *why)
+	const struct mm_version_had *had, struct mm_version *made, struct mm_fault *why)
 {
 	struct mm_buffer text = { 0 };
 	double max = o->options->text_max > 0 ? o->options->text_max : MM_TABLE_TEXT_MAX;
 	enum mm_source_result r = mm_source_read(o->path, source, max, &text, why);
-	bool good = r == MM_SOURCE_READ && compile_text(o, source, &text, had, table, note, note_size, why);
+	bool good = r == MM_SOURCE_READ && compile_text(o, source, &text, had, made, why);
 	mm_buffer_free(&text);
 	return r == MM_SOURCE_CHANGED ? MM_VERSION_CHANGED : good ? MM_VERSION_MADE : MM_VERSION_REFUSED;
 }
 
 /* Another process may have made it while we waited for the lock. */
 static enum mm_version_result compile_once(const struct mm_version_order *o, const struct mm_image_source *source,
-	uint64_t had, struct mm_table **table, char *note, size_t note_size, struct mm_fault *why)
+	const struct mm_version_had *had, struct mm_version *made, struct mm_fault *why)
 {
 	if (!is_shared(o))
-		return compile(o, source, had, table, note, note_size, why);
+		return compile(o, source, had, made, why);
 	int lock = open_file(o, "lock", O_RDWR | O_CREAT);
 	if (lock < 0) {
 		mm_fault_set(why, MM_FAULT_RESOURCE, "%s: %s", o->directory, strerror(errno));
@@ -163,38 +175,39 @@ static enum mm_version_result compile_once(const struct mm_version_order *o, con
 	}
 	enum mm_version_result r = MM_VERSION_BUSY;
 	if (flock(lock, LOCK_EX | LOCK_NB) == 0)
-		r = (*table = find_image(o, source)) != NULL ? MM_VERSION_MADE
-			: compile(o, source, had, table, note, note_size, why);
+		r = (made->table = find_image(o, source)) != NULL ? MM_VERSION_MADE
+			: compile(o, source, had, made, why);
 	close(lock);
 	return r;
 }
 
 /* Each process opens a database itself. */
 static enum mm_version_result open_database(const struct mm_version_order *o, const struct mm_image_source *source,
-	uint64_t had, struct mm_table **table, struct mm_fault *why)
+	const struct mm_version_had *had, struct mm_version *made, struct mm_fault *why)
 {
 	struct mm_image_source now = { 0 };
-	*table = o->format->open(o->path, o->options, why);
-	if (*table == NULL)
+	struct mm_table *t = o->format->open(o->path, o->options, why);
+	if (t == NULL)
 		return MM_VERSION_REFUSED;
 	bool is_same = mm_source_look(o->path, &now, NULL);
 	now.options = source->options;
 	is_same = is_same && mm_source_is_same(&now, source);
-	if (is_same && check_count(o, (*table)->format->count(*table), had, why))
+	if (is_same && check_count(o, t->format->count(t), had, why)) {
+		made->table = t;
 		return MM_VERSION_MADE;
-	(*table)->format->close(*table);
-	*table = NULL;
+	}
+	t->format->close(t);
 	return is_same ? MM_VERSION_REFUSED : MM_VERSION_CHANGED;
 }
 
 enum mm_version_result mm_version_make(const struct mm_version_order *o, const struct mm_image_source *source,
-	uint64_t had, struct mm_table **table, char *note, size_t note_size, struct mm_fault *why)
+	const struct mm_version_had *had, struct mm_version *made, struct mm_fault *why)
 {
-	note[0] = '\0';
+	*made = (struct mm_version){ .table = NULL };
 	if (o->format->compile == NULL)
-		return open_database(o, source, had, table, why);
-	*table = find_image(o, source);
-	return *table != NULL ? MM_VERSION_MADE : compile_once(o, source, had, table, note, note_size, why);
+		return open_database(o, source, had, made, why);
+	made->table = find_image(o, source);
+	return made->table != NULL ? MM_VERSION_MADE : compile_once(o, source, had, made, why);
 }
 
 /* ---- who uses it ---- */

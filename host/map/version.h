@@ -27,11 +27,20 @@ enum mm_version_result {
 	MM_VERSION_REFUSED,     /* the fault says why */
 };
 
-/* Finds or makes the table of this version of the file. had: how many entries are in force; UINT64_MAX: not known, or
- * none. *table: GIVEN when it is MADE. note: words about lines that were left out, "" when there are none or this
- * process did not compile; note_size bytes. */
-enum mm_version_result mm_version_make(const struct mm_version_order *, const struct mm_image_source *, uint64_t had,
-	struct mm_table **table, char *note, size_t note_size, struct mm_fault *why);
+/* The version in force. */
+struct mm_version_had {
+	uint64_t entries;               /* UINT64_MAX: not known, or there is no version */
+	bool     is_ended;              /* its text ended with a newline */
+};
+
+struct mm_version {
+	struct mm_table *table;
+	char             note[512];     /* about lines that were left out; "": none, or another process compiled it */
+};
+
+/* Finds or makes the table of this version of the file, which is GIVEN when it is MADE. */
+enum mm_version_result mm_version_make(const struct mm_version_order *, const struct mm_image_source *,
+	const struct mm_version_had *, struct mm_version *, struct mm_fault *why);
 /* GIVES the image that is there, whichever version it is; NULL: none that is whole. */
 struct mm_table *mm_version_last(const struct mm_version_order *);
 /* Says to other processes that this one uses the map; the descriptor is GIVEN, -1: it cannot be said. To be closed by
