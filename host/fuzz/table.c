@@ -57,10 +57,10 @@ static void use(struct mm_table *t, bool is_whole, bool is_blocks)
 	t->format->close(t);
 }
 
-static struct mm_buffer changed_copy(const struct mm_buffer *image, const uint8_t *changes, unsigned count)
+static struct mm_block changed_copy(const struct mm_block *image, const uint8_t *changes, unsigned count)
 {
-	struct mm_buffer copy = { 0 };
-	mm_buffer_append(&copy, image->bytes, image->size);
+	struct mm_block copy = { 0 };
+	mm_block_append(&copy, image->bytes, image->size);
 	for (unsigned i = 0; i < count && !copy.failed; i++) {
 		size_t at = (size_t)(changes[3 * i] | changes[3 * i + 1] << 8) % copy.size;
 		copy.bytes[at] = changes[3 * i + 2];
@@ -85,11 +85,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (w == NULL)
 		return 0;
 	if (format->compile(text, &o, w, &why)) {
-		const struct mm_buffer *image = mm_image_finish(w, &source, &why);
+		const struct mm_block *image = mm_image_finish(w, &source, &why);
 		LAW(image != NULL);
-		struct mm_buffer whole = changed_copy(image, data, 0), damaged = changed_copy(image, data + 2, count);
-		use(mm_image_of_bytes(&whole, &why), true, data[0] % 6 == 5);
-		struct mm_table *t = mm_image_of_bytes(&damaged, &why);
+		struct mm_block whole = changed_copy(image, data, 0), damaged = changed_copy(image, data + 2, count);
+		use(mm_image_of_block(&whole, &why), true, data[0] % 6 == 5);
+		struct mm_table *t = mm_image_of_block(&damaged, &why);
 		if (t != NULL)
 			use(t, false, false);
 	}

@@ -50,8 +50,8 @@ struct compilation {
 	struct mm_fault        *why;    /* borrowed */
 	struct block            blocks[DEPTH_MAX];      /* open ones */
 	unsigned                depth;
-	struct piece           *pieces[FAMILIES];       /* owned arrays */
-	uint32_t                count[FAMILIES], capacity[FAMILIES];
+	struct mm_block         pieces[FAMILIES];       /* owned: struct piece */
+	uint32_t                count[FAMILIES];
 	uint32_t                rules;
 };
 
@@ -192,10 +192,10 @@ static bool add_piece(struct compilation *c, struct range r, void *self)
 	enum family family = like->rule & 1 ? INET6 : INET;
 	if (c->count[family] >= PIECES_MAX)
 		return mm_fault_set(c->why, MM_FAULT_CONFIG, "the table has too many rules inside of IF with \"!\"");
-	if (!mm_array_grow(&c->pieces[family], c->count[family], &c->capacity[family], sizeof **c->pieces))
-		return out_of_memory(c->why);
-	c->pieces[family][c->count[family]++] = (struct piece){ r, like->rule, like->value };
-	return true;
+	const struct piece new = { r, like->rule, like->value };
+	mm_block_append(&c->pieces[family], &new, sizeof new);
+	c->count[family]++;
+	return !c->pieces[family].failed || out_of_memory(c->why);
 }
 
 /* ---- lines ---- */
@@ -294,6 +294,16 @@ static int by_first(const void *one, const void *two)
 		: a->rule < b->rule ? -1 : a->rule > b->rule;
 }
 
+/* Most lists are in order already. */
+static void sort(struct piece *pieces, uint32_t count)
+{
+	uint32_t at = 1;
+	while (at < count && by_first(&pieces[at - 1], &pieces[at]) < 0)
+		at++;
+	if (at < count)
+		qsort(pieces, count, sizeof *pieces, by_first);
+}
+
 /* A heap of the pieces that cover the present address, by number; the one with the smallest rule is the first. */
 struct heap {
 	const struct piece *pieces;     /* borrowed */
@@ -346,7 +356,7 @@ static bool add_start(struct compilation *c, enum family family, number at, uint
 /* Walks over all addresses at which something begins or ends. */
 static bool write_ranges(struct compilation *c, enum family family, struct heap *h)
 {
-	const struct piece *pieces = c->pieces[family];
+	const struct piece *pieces = h->pieces;
 	uint32_t count = c->count[family], next = 0, value = 0;
 	for (number at = 0;;) {
 		while (next < count && pieces[next].range.first == at)
@@ -367,15 +377,17 @@ static bool write_ranges(struct compilation *c, enum family family, struct heap 
 
 static bool write_family(struct compilation *c, enum family family)
 {
-	struct heap h = { .pieces = c->pieces[family] };
-	if (c->count[family] == 0)
+	struct piece *pieces = (void *)c->pieces[family].bytes;
+	uint32_t count = c->count[family];
+	struct mm_block items = { 0 };
+	if (count == 0)
 		return true;
-	h.items = malloc(c->count[family] * sizeof *h.items);
-	if (h.items == NULL)
+	if (!mm_block_reserve(&items, count * sizeof(uint32_t)))
 		return out_of_memory(c->why);
-	qsort(c->pieces[family], c->count[family], sizeof **c->pieces, by_first);
+	sort(pieces, count);
+	struct heap h = { .pieces = pieces, .items = (void *)items.bytes };
 	bool good = write_ranges(c, family, &h);
-	free(h.items);
+	mm_block_free(&items);
 	return good;
 }
 
@@ -393,8 +405,8 @@ static bool compile(struct mm_text source, const struct mm_table_options *o, str
 	mm_image_set_count(w, c->rules);
 	while (c->depth > 0)
 		free(c->blocks[--c->depth].ranges);
-	free(c->pieces[INET]);
-	free(c->pieces[INET6]);
+	mm_block_free(&c->pieces[INET]);
+	mm_block_free(&c->pieces[INET6]);
 	free(c);
 	return good;
 }

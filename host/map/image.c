@@ -99,10 +99,10 @@ void mm_image_sum(uint8_t *bytes, size_t size)
 
 struct mm_image_writer {
 	struct header    header;
-	struct mm_buffer bytes;         /* owned: room for the header, and the records so far */
-	struct slot     *slots;         /* owned array of header.slot_count */
+	struct mm_block  bytes;         /* owned: room for the header, and the records so far */
+	struct mm_block  slots;         /* owned: header.slot_count of them */
 	uint64_t         used;          /* of them */
-	struct mm_buffer starts[2], values[2];  /* owned: of IPv4 and IPv6 */
+	struct mm_block  starts[2], values[2];  /* owned: of IPv4 and IPv6 */
 	unsigned         ignored;
 	char             first_ignored[160];
 };
@@ -114,11 +114,11 @@ struct mm_image_writer *mm_image_writer_new(void)
 		return NULL;
 	w->header = (struct header){ .magic = MAGIC, .version = VERSION, .header_size = sizeof w->header,
 		.slot_count = SLOTS_MIN };
-	w->slots = calloc(SLOTS_MIN, sizeof *w->slots);
-	mm_buffer_append(&w->bytes, &w->header, sizeof w->header);
+	mm_block_reserve(&w->slots, SLOTS_MIN * sizeof(struct slot));
+	mm_block_append(&w->bytes, &w->header, sizeof w->header);
 	if (getrandom(&w->header.seed, sizeof w->header.seed, GRND_NONBLOCK) != sizeof w->header.seed)
 		w->header.seed = (uint64_t)(uintptr_t)w;
-	if (w->slots != NULL && !w->bytes.failed)
+	if (!w->slots.failed && !w->bytes.failed)
 		return w;
 	mm_image_writer_free(w);
 	return NULL;
@@ -128,12 +128,12 @@ void mm_image_writer_free(struct mm_image_writer *w)
 {
 	if (w == NULL)
 		return;
-	mm_buffer_free(&w->bytes);
+	mm_block_free(&w->bytes);
+	mm_block_free(&w->slots);
 	for (int family = 0; family < 2; family++) {
-		mm_buffer_free(&w->starts[family]);
-		mm_buffer_free(&w->values[family]);
+		mm_block_free(&w->starts[family]);
+		mm_block_free(&w->values[family]);
 	}
-	free(w->slots);
 	free(w);
 }
 
@@ -188,12 +188,17 @@ static struct record *record_of(struct mm_image_writer *w, const struct slot *s)
 	return (void *)(w->bytes.bytes + s->offset);
 }
 
+static struct slot *slots_of(const struct mm_block *slots)
+{
+	return (void *)slots->bytes;
+}
+
 /* The slot of a key, or the free one where it belongs. */
 static struct slot *slot_of(struct mm_image_writer *w, struct mm_text key, uint64_t hash)
 {
 	uint64_t mask = w->header.slot_count - 1;
 	for (uint64_t at = hash & mask;; at = (at + 1) & mask) {
-		struct slot *s = &w->slots[at];
+		struct slot *s = &slots_of(&w->slots)[at];
 		if (s->offset == 0)
 			return s;
 		const struct record *r = record_of(w, s);
@@ -209,21 +214,22 @@ static bool make_room(struct mm_image_writer *w)
 	if (3 * (w->used + 1) <= 2 * w->header.slot_count)
 		return true;
 	uint64_t count = 2 * w->header.slot_count;
-	struct slot *slots = calloc(count, sizeof *slots);
-	if (slots == NULL)
+	struct mm_block larger = { 0 };
+	if (!mm_block_reserve(&larger, count * sizeof(struct slot)))
 		return false;
+	struct slot *slots = slots_of(&larger), *had = slots_of(&w->slots);
 	for (uint64_t i = 0; i < w->header.slot_count; i++) {
-		if (w->slots[i].offset == 0)
+		if (had[i].offset == 0)
 			continue;
-		const struct record *r = record_of(w, &w->slots[i]);
+		const struct record *r = record_of(w, &had[i]);
 		struct mm_text key = { (const char *)(r + 1), r->key_size & ~GONE };
 		uint64_t at = hash_of(w->header.seed, w->header.folds != 0, key) & (count - 1);
 		while (slots[at].offset != 0)
 			at = (at + 1) & (count - 1);
-		slots[at] = w->slots[i];
+		slots[at] = had[i];
 	}
-	free(w->slots);
-	w->slots = slots;
+	mm_block_free(&w->slots);
+	w->slots = larger;
 	w->header.slot_count = count;
 	return true;
 }
@@ -239,10 +245,10 @@ static uint32_t add_record(struct mm_image_writer *w, struct mm_text key, struct
 		return 0;
 	}
 	const struct record r = { (uint32_t)key.size, (uint32_t)value.size };
-	mm_buffer_append(&w->bytes, &r, sizeof r);
-	mm_buffer_append(&w->bytes, key.bytes, key.size);
-	mm_buffer_append(&w->bytes, value.bytes, value.size);
-	mm_buffer_append(&w->bytes, padding, -size % sizeof padding);
+	mm_block_append(&w->bytes, &r, sizeof r);
+	mm_block_append(&w->bytes, key.bytes, key.size);
+	mm_block_append(&w->bytes, value.bytes, value.size);
+	mm_block_append(&w->bytes, padding, -size % sizeof padding);
 	if (!w->bytes.failed)
 		return (uint32_t)offset;
 	out_of_memory(why);
@@ -314,28 +320,28 @@ uint32_t mm_image_value(struct mm_image_writer *w, struct mm_text value, struct 
 bool mm_image_add_start(struct mm_image_writer *w, bool is_ipv6, const uint8_t *address, uint32_t value,
 	struct mm_fault *why)
 {
-	struct mm_buffer *starts = &w->starts[is_ipv6], *values = &w->values[is_ipv6];
+	struct mm_block *starts = &w->starts[is_ipv6], *values = &w->values[is_ipv6];
 	uint32_t half[4];
 	memcpy(half, address, is_ipv6 ? 16 : 4);
 	if (is_ipv6) {
 		struct wide start = { (uint64_t)ntohl(half[0]) << 32 | ntohl(half[1]),
 			(uint64_t)ntohl(half[2]) << 32 | ntohl(half[3]) };
-		mm_buffer_append(starts, &start, sizeof start);
+		mm_block_append(starts, &start, sizeof start);
 	} else {
 		uint32_t start = ntohl(half[0]);
-		mm_buffer_append(starts, &start, sizeof start);
+		mm_block_append(starts, &start, sizeof start);
 	}
-	mm_buffer_append(values, &value, sizeof value);
+	mm_block_append(values, &value, sizeof value);
 	return (!starts->failed && !values->failed) || out_of_memory(why);
 }
 
 static void align(struct mm_image_writer *w)
 {
 	static const char padding[8];
-	mm_buffer_append(&w->bytes, padding, -w->bytes.size % sizeof padding);
+	mm_block_append(&w->bytes, padding, -w->bytes.size % sizeof padding);
 }
 
-const struct mm_buffer *mm_image_finish(struct mm_image_writer *w, const struct mm_image_source *source,
+const struct mm_block *mm_image_finish(struct mm_image_writer *w, const struct mm_image_source *source,
 	struct mm_fault *why)
 {
 	struct header *h = &w->header;
@@ -345,13 +351,13 @@ const struct mm_buffer *mm_image_finish(struct mm_image_writer *w, const struct 
 	h->slots_at = w->bytes.size;
 	if (h->has_ranges)
 		h->slot_count = 0;
-	mm_buffer_append(&w->bytes, w->slots, h->slot_count * sizeof *w->slots);
+	mm_block_append(&w->bytes, w->slots.bytes, h->slot_count * sizeof(struct slot));
 	for (int family = 0; family < 2; family++) {
 		align(w);
 		h->starts_at[family] = w->bytes.size;
 		h->start_count[family] = w->values[family].size / sizeof(uint32_t);
-		mm_buffer_append(&w->bytes, w->starts[family].bytes, w->starts[family].size);
-		mm_buffer_append(&w->bytes, w->values[family].bytes, w->values[family].size);
+		mm_block_append(&w->bytes, w->starts[family].bytes, w->starts[family].size);
+		mm_block_append(&w->bytes, w->values[family].bytes, w->values[family].size);
 	}
 	if (w->bytes.failed) {
 		out_of_memory(why);
@@ -368,8 +374,8 @@ const struct mm_buffer *mm_image_finish(struct mm_image_writer *w, const struct 
 struct image {
 	struct mm_table      table;
 	const struct header *header;    /* borrowed from bytes */
-	const uint8_t       *bytes;     /* owned: mapped, or of buffer */
-	struct mm_buffer     buffer;    /* owned; empty: it is mapped */
+	const uint8_t       *bytes;     /* owned: mapped */
+	size_t               mapped;
 };
 
 static const struct image *image_of(const struct mm_table *t)
@@ -636,24 +642,25 @@ static uint64_t count(const struct mm_table *t)
 static void close_image(struct mm_table *t)
 {
 	struct image *i = (struct image *)(void *)t;
-	if (i->buffer.bytes == NULL)
-		munmap((void *)(uintptr_t)i->bytes, i->header->size);
-	mm_buffer_free(&i->buffer);
+	munmap((void *)(uintptr_t)i->bytes, i->mapped);
 	free(i);
 }
 
 static const struct mm_table_format format = { .name = "image", .close = close_image, .get = get, .each = each,
 	.count = count };
 
-static struct mm_table *open_at(const uint8_t *bytes, size_t size, struct mm_fault *why)
+/* TAKES the mapping, whatever comes of it. */
+static struct mm_table *open_at(uint8_t *bytes, size_t size, size_t mapped, struct mm_fault *why)
 {
-	if (!check_header((const void *)bytes, size, why))
-		return NULL;
 	struct image *i = calloc(1, sizeof *i);
-	if (i == NULL) {
-		out_of_memory(why);
+	if (i == NULL || !check_header((const void *)bytes, size, why)) {
+		if (i == NULL)
+			out_of_memory(why);
+		free(i);
+		munmap(bytes, mapped);
 		return NULL;
 	}
+	i->mapped = mapped;
 	i->table.format = &format;
 	i->bytes = bytes;
 	i->header = (const void *)bytes;
@@ -672,24 +679,20 @@ struct mm_table *mm_image_map(int fd, struct mm_fault *why)
 		out_of_memory(why);
 		return NULL;
 	}
-	struct mm_table *t = open_at(bytes, (size_t)is.st_size, why);
-	if (t == NULL)
-		munmap(bytes, (size_t)is.st_size);
-	return t;
+	return open_at(bytes, (size_t)is.st_size, (size_t)is.st_size, why);
 }
 
-struct mm_table *mm_image_of_bytes(struct mm_buffer *bytes, struct mm_fault *why)
+struct mm_table *mm_image_of_block(struct mm_block *bytes, struct mm_fault *why)
 {
-	struct mm_table *t = open_at(bytes->bytes, bytes->size, why);
-	if (t != NULL)
-		((struct image *)(void *)t)->buffer = *bytes;
-	else
-		mm_buffer_free(bytes);
-	*bytes = (struct mm_buffer){ 0 };
-	return t;
+	struct mm_block taken = *bytes;
+	*bytes = (struct mm_block){ 0 };
+	if (taken.bytes != NULL)
+		return open_at(taken.bytes, taken.size, taken.capacity, why);
+	mm_fault_set(why, MM_FAULT_CONFIG, "not an image of a table");
+	return NULL;
 }
 
 struct mm_table *mm_image_keep(struct mm_image_writer *w, const struct mm_image_source *source, struct mm_fault *why)
 {
-	return mm_image_finish(w, source, why) != NULL ? mm_image_of_bytes(&w->bytes, why) : NULL;
+	return mm_image_finish(w, source, why) != NULL ? mm_image_of_block(&w->bytes, why) : NULL;
 }

@@ -10,6 +10,7 @@
 #ifndef MM_MAP_IMAGE_H
 #define MM_MAP_IMAGE_H
 
+#include "map/block.h"
 #include "map/table.h"
 
 #define MM_IMAGE_MAX ((uint64_t)1 << 31)        /* bytes of an image */
@@ -56,7 +57,7 @@ void mm_image_ignore(struct mm_image_writer *, const char *format, ...) __attrib
 unsigned mm_image_ignored(const struct mm_image_writer *, const char **first);
 
 /* The bytes of the image, BORROWED from the writer, which takes nothing more. NULL: the fault says why. */
-const struct mm_buffer *mm_image_finish(struct mm_image_writer *, const struct mm_image_source *,
+const struct mm_block *mm_image_finish(struct mm_image_writer *, const struct mm_image_source *,
 	struct mm_fault *why);
 
 /* The same as a table in this process alone; the writer gives its bytes away. NULL: the fault says
@@ -68,8 +69,8 @@ struct mm_table *mm_image_keep(struct mm_image_writer *, const struct mm_image_s
 /* Maps an image; fd stays the caller's. NULL: the fault says why. */
 struct mm_table *mm_image_map(int fd, struct mm_fault *why);
 
-/* TAKES bytes (emptied), also when they are no image. */
-struct mm_table *mm_image_of_bytes(struct mm_buffer *bytes, struct mm_fault *why);
+/* TAKES the bytes (emptied), also when they are no image. */
+struct mm_table *mm_image_of_block(struct mm_block *bytes, struct mm_fault *why);
 /* What an image was made of, BORROWED from it. */
 const struct mm_image_source *mm_image_source(const struct mm_table *);
 /* Did its text end with a newline? What was cut off usually does not. */

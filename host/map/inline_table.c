@@ -95,8 +95,8 @@ static bool compile(struct mm_text source, const struct mm_table_options *o, str
 	bool has_any = false;
 	if (!o->keeps_case)
 		mm_image_fold(w);
-	if (memchr(source.bytes, '\0', source.size) != NULL || braces_size(source) != source.size
-	    || source.bytes[0] != '{')
+	if (source.size < 2 || memchr(source.bytes, '\0', source.size) != NULL || source.bytes[0] != '{'
+	    || braces_size(source) != source.size)
 		return complain(why, source, "there is no pair of braces around the table");
 	rest = (struct mm_text){ source.bytes + 1, source.size - 2 };
 	while (next_item(&rest, &item)) {

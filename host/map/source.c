@@ -54,14 +54,13 @@ static bool is_still(const struct mm_image_source *expected, const struct stat *
 }
 
 /* False: errno says why. */
-static bool read_all(int fd, uint64_t size, struct mm_buffer *to)
+static bool read_all(int fd, uint64_t size, struct mm_block *to)
 {
 	for (uint64_t left = size; left > 0;) {
 		size_t step = left < STEP ? (size_t)left : STEP;
-		uint8_t *at = mm_buffer_reserve(to, step);
 		errno = ENOMEM;
-		ssize_t n = at != NULL ? read(fd, at, step) : -1;
-		if (n < 0 && errno == EINTR && at != NULL)
+		ssize_t n = mm_block_reserve(to, step) ? read(fd, to->bytes + to->size, step) : -1;
+		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
 			return false;
@@ -74,12 +73,11 @@ static bool read_all(int fd, uint64_t size, struct mm_buffer *to)
 }
 
 static enum mm_source_result read_version(int fd, const char *path, const struct mm_image_source *expected,
-	struct mm_buffer *to, struct mm_fault *why)
+	struct mm_block *to, struct mm_fault *why)
 {
 	struct stat is;
 	if (fstat(fd, &is) != 0 || !is_still(expected, &is))
 		return MM_SOURCE_CHANGED;
-	mm_buffer_reserve(to, expected->size + 1);
 	if (!read_all(fd, expected->size, to)) {
 		complain(why, errno);
 		return MM_SOURCE_FAILED;
@@ -91,7 +89,7 @@ static enum mm_source_result read_version(int fd, const char *path, const struct
 }
 
 enum mm_source_result mm_source_read(const char *path, const struct mm_image_source *expected, double max,
-	struct mm_buffer *to, struct mm_fault *why)
+	struct mm_block *to, struct mm_fault *why)
 {
 	if ((double)expected->size > max) {
 		mm_fault_set(why, MM_FAULT_CONFIG, "%.0f bytes are more than text_max, which is %.0f",

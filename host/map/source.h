@@ -19,7 +19,7 @@ enum mm_source_result {
 };
 
 /* Appends the content of this version to `to`. max: bytes. */
-enum mm_source_result mm_source_read(const char *path, const struct mm_image_source *, double max, struct mm_buffer *to,
+enum mm_source_result mm_source_read(const char *path, const struct mm_image_source *, double max, struct mm_block *to,
 	struct mm_fault *why);
 
 #endif

@@ -45,7 +45,7 @@ static bool check_count(const struct mm_version_order *o, uint64_t count, const 
 }
 
 /* A text that was cut off inside its last line would have as many entries as before, and a wrong one. */
-static bool check_end(const struct mm_buffer *text, const struct mm_version_had *had, struct mm_image_writer *w,
+static bool check_end(const struct mm_block *text, const struct mm_version_had *had, struct mm_image_writer *w,
 	struct mm_fault *why)
 {
 	bool is_ended = text->size > 0 && text->bytes[text->size - 1] == '\n';
@@ -81,7 +81,7 @@ struct mm_table *mm_version_last(const struct mm_version_order *o)
 }
 
 /* Memory is taken first, so that none is missing later. */
-static bool write_bytes(int fd, const struct mm_buffer *bytes)
+static bool write_bytes(int fd, const struct mm_block *bytes)
 {
 	int error = posix_fallocate(fd, 0, (off_t)bytes->size);
 	for (size_t at = 0; error == 0 && at < bytes->size;) {
@@ -97,7 +97,7 @@ static bool write_bytes(int fd, const struct mm_buffer *bytes)
 }
 
 /* Under the lock. */
-static bool write_image(const struct mm_version_order *o, const struct mm_buffer *bytes, struct mm_fault *why)
+static bool write_image(const struct mm_version_order *o, const struct mm_block *bytes, struct mm_fault *why)
 {
 	char aside[PATH_SIZE], name[PATH_SIZE];
 	path_of(o, "aside", aside);
@@ -129,7 +129,7 @@ static bool finish(const struct mm_version_order *o, const struct mm_image_sourc
 {
 	if (!is_shared(o))
 		return (*table = mm_image_keep(w, source, why)) != NULL;
-	const struct mm_buffer *bytes = mm_image_finish(w, source, why);
+	const struct mm_block *bytes = mm_image_finish(w, source, why);
 	if (bytes == NULL || !write_image(o, bytes, why))
 		return false;
 	*table = map_image(o);
@@ -137,7 +137,7 @@ static bool finish(const struct mm_version_order *o, const struct mm_image_sourc
 }
 
 static bool compile_text(const struct mm_version_order *o, const struct mm_image_source *source,
-	const struct mm_buffer *text, const struct mm_version_had *had, struct mm_version *made, struct mm_fault *why)
+	const struct mm_block *text, const struct mm_version_had *had, struct mm_version *made, struct mm_fault *why)
 {
 	struct mm_image_writer *w = mm_image_writer_new();
 	if (w == NULL)
@@ -154,11 +154,11 @@ static bool compile_text(const struct mm_version_order *o, const struct mm_image
 static enum mm_version_result compile(const struct mm_version_order *o, const struct mm_image_source *source,
 	const struct mm_version_had *had, struct mm_version *made, struct mm_fault *why)
 {
-	struct mm_buffer text = { 0 };
+	struct mm_block text = { 0 };
 	double max = o->options->text_max > 0 ? o->options->text_max : MM_TABLE_TEXT_MAX;
 	enum mm_source_result r = mm_source_read(o->path, source, max, &text, why);
 	bool good = r == MM_SOURCE_READ && compile_text(o, source, &text, had, made, why);
-	mm_buffer_free(&text);
+	mm_block_free(&text);
 	return r == MM_SOURCE_CHANGED ? MM_VERSION_CHANGED : good ? MM_VERSION_MADE : MM_VERSION_REFUSED;
 }
 

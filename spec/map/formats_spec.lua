@@ -89,7 +89,8 @@ describe("inline", function()
 
   it("refuses what Postfix refuses", function()
     for text, what in pairs { ["{}"] = "is empty", ["{a}"] = 'no "="', ["{a = b}"] = 'no "="', ["a=b"] = "no pair",
-      ["{ =b}"] = "no key", ['{ "a=b }'] = "not closed", ["{{a=1}b}"] = "after the", ["{a=b"] = "no pair" } do
+      ["{ =b}"] = "no key", ['{ "a=b }'] = "not closed", ["{{a=1}b}"] = "after the", ["{a=b"] = "no pair",
+      [""] = "no pair" } do
       local t, said = compile("inline", text)
       assert.is_nil(t)
       assert.truthy(said:find(what, 1, true), text .. ": " .. said)
@@ -232,9 +233,12 @@ describe("an image", function()
   end
 
   local function open(bytes)
-    local buffer = ffi.new "struct mm_buffer"
-    C.mm_buffer_append(buffer, bytes, #bytes)
-    local t = C.mm_image_of_bytes(buffer, why)
+    local block = ffi.new "struct mm_block"
+    if C.mm_block_enlarge(block, #bytes) then
+      ffi.copy(block.bytes, bytes, #bytes)
+      block.size = #bytes
+    end
+    local t = C.mm_image_of_block(block, why)
     if t ~= nil then return ffi.gc(t, function(it) it.format.close(it) end) end
   end
 
