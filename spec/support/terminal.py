@@ -40,12 +40,13 @@ if child == 0:
     os.execvp(sys.argv[4], sys.argv[4:])
 output, seen, until, status = b"", 0, time.time() + 20, None
 while True:
-    ready, _, _ = select.select([main], [], [], 0.05)
+    ready, _, _ = select.select([main], [], [], 0.1)
     if ready:
         output += os.read(main, 65536)
     elif status is not None:
         break
-    if steps and status is None:
+    # once it is quiet: a program that has just printed its prompt may not have set the modes of the terminal yet
+    if steps and status is None and not ready:
         found = re.compile(steps[0][0].encode(), re.S).search(output, seen)
         if found:
             seen = found.end()
