@@ -65,7 +65,7 @@ LIBS      = $(LUA_LIBS) $(IDN_LIBS) $(PCRE_LIBS) -lcurl -llmdb -lssl -lcrypto -l
 LINK      = -Wl,--exclude-libs,ALL $(HARDENING_LINK)
 
 # The folders of host/ are the rows of docs/ARCHITECTURE.md. The library ends at embed/; the program is built on it.
-LIBRARY_FOLDERS := base milter mta async state map codec seal config task bind script io embed
+LIBRARY_FOLDERS := base milter mta async state map codec seal config story task bind script io embed
 PROGRAM_FOLDERS := process ctl trial bench doctor program
 LIBRARY_SOURCES := $(sort $(wildcard $(LIBRARY_FOLDERS:%=host/%/*.c)))
 PROGRAM_SOURCES := $(sort $(wildcard $(PROGRAM_FOLDERS:%=host/%/*.c)))

@@ -2,6 +2,7 @@
 #include "bind/bind.h"
 
 #include "async/dns.h"
+#include "task/told.h"
 
 #include <arpa/inet.h>
 #include <lauxlib.h>
@@ -128,7 +129,9 @@ static int core_dns_query(lua_State *L)
 	if (known == NULL)
 		return mm_task_wait(L, t, "dns", undo_query, a);
 	free(a);
-	return push_answer(L, (void *)(uintptr_t)known);
+	int count = push_answer(L, (void *)(uintptr_t)known);
+	mm_told_known(L, t, "dns", count);
+	return count;
 }
 
 /* ---- settings ---- */

@@ -5,6 +5,7 @@
 #include "bind/bind.h"
 #include "bind/ctx.h"
 #include "bind/whole.h"
+#include "task/told.h"
 
 #include <lauxlib.h>
 #include <lua.h>
@@ -52,7 +53,10 @@ static void begin_edit(lua_State *L, struct edit *e, const char *name)
 
 static int end_edit(lua_State *L, const struct edit *e, bool ok)
 {
-	return ok ? 0 : luaL_error(L, "%s: %s", e->name, e->why.text);
+	if (!ok)
+		return luaL_error(L, "%s: %s", e->name, e->why.text);
+	mm_told_edit(L, e->ss, e->name);
+	return 0;
 }
 
 /* Checks the argument that counts fields of one name. */

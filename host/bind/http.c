@@ -8,13 +8,16 @@
 #include <lauxlib.h>
 #include <lua.h>
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct box {
 	struct mm_handle       *handle; /* borrowed: it owns the box */
 	struct mm_http_request *request;        /* owned */
 	struct mm_task         *task;   /* borrowed: the one that waits; NULL: none */
 	bool                    is_done;
+	char                    said[100];      /* "GET https://host/path", then "200", for the story of the message */
 };
 
 static void box_end(void *thing)
@@ -77,6 +80,18 @@ static struct mm_http *engine_of(struct mm_generation *generation)
 	return generation->http;
 }
 
+/* What a history may show of a request: no user, no query. */
+static void describe(const struct mm_http_options *o, char *to, size_t size)
+{
+	const char *rest = strstr(o->url, "://"), *path = rest != NULL ? strchr(rest + 3, '/') : NULL;
+	const char *user = rest != NULL ? strchr(rest, '@') : NULL;
+	if (user != NULL && (path == NULL || user < path))
+		snprintf(to, size, "%s %.*s...%.*s", o->method, (int)(rest + 3 - o->url), o->url,
+			(int)strcspn(user, "?#"), user);
+	else
+		snprintf(to, size, "%s %.*s", o->method, (int)strcspn(o->url, "?#"), o->url);
+}
+
 /* http.new{ method, url, fields, resolve, unix_socket, body, verify, allow_private, ca, certificate, key, timeout,
  * connect_timeout, max_body } -> handle | nil, text, code. Checked by http.lua. */
 static int http_new(lua_State *L)
@@ -108,6 +123,7 @@ static int http_new(lua_State *L)
 		free(b);
 		return mm_push_failure(L, why.text, "memory");
 	}
+	describe(&o, b->said, sizeof b->said);
 	b->handle = h;
 	mm_handle_open(h, b, generation);
 	return 1;
@@ -121,6 +137,12 @@ static void request_done(void *self)
 	struct mm_task *t = b->task;
 	b->is_done = true;
 	b->task = NULL;
+	const char *code, *error = mm_http_error(b->request, &code);
+	if (error != NULL)
+		snprintf(b->said, sizeof b->said, "%s", error);
+	else
+		snprintf(b->said, sizeof b->said, "%d", mm_http_status(b->request));
+	t->said = b->said;
 	mm_task_go_on(t, 0);
 }
 
@@ -141,6 +163,7 @@ static int http_perform(lua_State *L)
 	if (b == NULL || b->is_done || b->task != NULL)
 		return 0;
 	b->task = t;
+	t->said = b->said;
 	mm_http_start(b->request, request_done, b);
 	return mm_task_wait(L, t, "http", undo_request, b);
 }

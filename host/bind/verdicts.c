@@ -1,9 +1,10 @@
-/* bind/verdicts.c -- the answers of handlers, by methods of ctx. A verdict ends the handler at once.
+/* bind/verdicts.c -- the answers of handlers, by methods of ctx, and reasons. A verdict ends the handler at once.
  * Everything is checked here, at the call, so that an error names the script's line. */
 #include "base/text.h"
 #include "base/utf8.h"
 #include "bind/bind.h"
 #include "bind/ctx.h"
+#include "task/told.h"
 
 #include <lauxlib.h>
 #include <lua.h>
@@ -236,6 +237,14 @@ static int ctx_skip(lua_State *L)
 	return plain_verdict(L, "skip", MM_VERDICT_skip);
 }
 
+/* ctx:note(text): a reason, for the history (docs/operating.md). */
+static int ctx_note(lua_State *L)
+{
+	struct mm_script_session *ss = mm_ctx_check(L, "note");
+	mm_told_note(L, ss, mm_check_text(L, 2));
+	return 0;
+}
+
 static int ctx_continue(lua_State *L)
 {
 	return plain_verdict(L, "continue", MM_VERDICT_continue);
@@ -246,7 +255,7 @@ void mm_bind_verdicts(lua_State *L)
 	static const luaL_Reg methods[] = {
 		{ "reject", ctx_reject }, { "tempfail", ctx_tempfail }, { "disconnect", ctx_disconnect },
 		{ "accept", ctx_accept }, { "discard", ctx_discard }, { "skip", ctx_skip },
-		{ "continue", ctx_continue }, { NULL, NULL },
+		{ "continue", ctx_continue }, { "note", ctx_note }, { NULL, NULL },
 	};
 	mm_ctx_add_methods(L, methods);
 }

@@ -40,6 +40,10 @@ static const struct mm_config_word redact_words[] = {   /* ORDER REDACT */
 	{ "nothing", 0 }, { "body", 1 }, { "all", 2 }, { NULL, 0 },
 };
 
+static const struct mm_config_word history_words[] = {  /* ORDER STORY_REDACT */
+	{ "nothing", 0 }, { "subject", 1 }, { "addresses", 2 }, { NULL, 0 },
+};
+
 #define HOST(name)   false, offsetof(struct mm_config, name)
 #define MILTER(name) true, offsetof(struct mm_config_milter, name)
 #define BETWEEN(min, max) min, max, NULL
@@ -166,6 +170,12 @@ static const struct mm_config_key keys[] = {
 	  "Number of records; the oldest are removed to make room" },
 	{ "record_redact",     MM_CONFIG_WORD,        HOST(record_redact), ONE_OF(redact_words), TEXT("body"),
 	  "What records mask: bodies, or everything personal" },
+	{ "history",           MM_CONFIG_INTEGER,     HOST(history), BETWEEN(0, 1000000), NUMBER(10000),
+	  "Messages that the host remembers, for `moonmilter ctl history`; 2 KiB each; 0 for none" },
+	{ "history_time",      MM_CONFIG_SECONDS,     HOST(history_time), BETWEEN(1, 31536000), NUMBER(604800),
+	  "How long it remembers them" },
+	{ "history_redact",    MM_CONFIG_WORD,        HOST(history_redact), ONE_OF(history_words), TEXT("subject"),
+	  "What it leaves out: nothing, subjects, or also local parts of addresses and texts of replies" },
 };
 #define KEY_COUNT (sizeof keys / sizeof *keys)
 _Static_assert(KEY_COUNT <= 64, "a row of the schema has a bit in `given`");
@@ -657,6 +667,8 @@ const char *mm_config_fixed_change(const struct mm_config *a, const struct mm_co
 		|| a->record_max != b->record_max || a->record_total != b->record_total
 		|| a->record_files != b->record_files
 			|| a->record_redact != b->record_redact ? "record"
+		: a->history != b->history || a->history_time != b->history_time
+			|| a->history_redact != b->history_redact ? "history"
 		: a->user != NULL && b->user != NULL && strcmp(a->user, b->user) != 0
 		? "user"      /* a default, which is not in the file */
 		: !same_text(a->group, b->group) ? "group" : NULL;

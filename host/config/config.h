@@ -75,6 +75,9 @@ struct mm_config {
 	uint64_t                 record_total;  /* bytes of all records in the directory */
 	uint32_t                 record_files;  /* number of records in the directory */
 	unsigned                 record_redact; /* ORDER REDACT */
+	uint32_t                 history;       /* messages that the host remembers; 0: none */
+	double                   history_time;  /* seconds for which it does */
+	unsigned                 history_redact;                /* ORDER STORY_REDACT */
 };
 
 /* Sets the defaults: one milter, "default", that listens nowhere. False: out of memory. */

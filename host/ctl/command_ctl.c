@@ -2,6 +2,7 @@
 
 #include "ctl/answer_json.h"
 #include "ctl/columns.h"
+#include "ctl/command_history.h"
 #include "ctl/command_profile.h"
 #include "ctl/command_top.h"
 #include "config/config.h"
@@ -25,6 +26,10 @@ static const struct own_command {
 	const char *about;                      /* NULL: the host's requests have it */
 } own_commands[] = {
 	{ "profile", "moonmilter profile", mm_command_profile, NULL },
+	{ "history", "moonmilter ctl history", mm_command_history, NULL },
+	{ "tail", "moonmilter ctl tail", mm_command_tail, "the same, each message as it ends" },
+	{ "explain", "moonmilter ctl explain", mm_command_explain, "ID: the time line of one message, by queue id or "
+		"session" },
 	{ "top", "moonmilter ctl top", mm_command_top, "watch workers, sessions, messages a second, the busiest "
 		"handlers; q ends" },
 };
@@ -67,7 +72,7 @@ static void print_help(FILE *to)
 		"                   the configuration that names the control socket, or the socket\n"
 		"  --json           print one JSON object instead\n"
 		"  --color WHEN     auto (the default: on a terminal, unless NO_COLOR is set), always, never\n"
-		"profile and top have options of their own: moonmilter ctl profile --help.\n"
+		"profile, top, history, tail and explain have options of their own: ctl history --help.\n"
 		"Exit status: 0 done, 64 no such request, 69 no host answers, 75 not possible now, 78 the scripts do "
 		"not\nload.\n");
 }

@@ -47,12 +47,14 @@ static void on_feeder_wake(void *self)
 static void on_feeder_report(void *self, const struct mm_outcome_report *r)
 {
 	struct mm_feed *f = self;
+	mm_tell_outcome(mm_worker_desk(f->host->worker), mm_engine_session(f->engine), r);
 	mm_log_outcome(&f->host->log, mm_worker_profile(f->host->worker), r);
 }
 
 static void on_feeder_aside(void *self, const struct mm_outcome_report *r)
 {
 	struct mm_feed *f = self;
+	mm_tell_aside(mm_worker_desk(f->host->worker), mm_engine_session(f->engine), r);
 	mm_log_aside(&f->host->log, r);
 }
 

@@ -21,6 +21,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#define HISTORY_WRITERS 130u    /* worker processes, living and dying, of a host: rows of its census, and one */
+#define HISTORY_SWEEPER 255u
+
 const char *mm_version(void)
 {
 	return MM_VERSION;
@@ -58,6 +61,7 @@ static bool make_worker(struct mm_host *h, struct mm_fault *why)
 		.loop = h->loop, .log = &h->log, .census = h->census, .row = h->row,
 		.milter_count = (unsigned)h->config.milter_count, .milter_names = h->milter_names,
 		.state_dir = state.directory, .identity = state.identity,
+		.history = h->history, .writer = h->census != NULL ? (unsigned)(h->row - h->census->rows) + 1 : 1,
 		.drained = mm_host_on_drained, .retire = on_retire, .self = h,
 	};
 	struct mm_recorder_options record = {
@@ -100,9 +104,54 @@ static bool choose_user(struct mm_host *h, struct mm_fault *why)
 	return mm_names_check(&h->config, why);
 }
 
+/* ---- the last messages ---- */
+
+static bool begin_history(struct mm_host *h, struct mm_fault *why)
+{
+	const struct mm_config *c = &h->config;
+	struct mm_history_options o = {
+		.capacity = c->history, .writers = HISTORY_WRITERS, .retention = c->history_time,
+		.redact = (enum mm_story_redact)c->history_redact,
+	};
+	if (c->history == 0 || c->control == NULL)
+		return true;
+	h->history = mm_history_new(&o, why);
+	return h->history != NULL;
+}
+
+struct mm_history *mm_host_history(const struct mm_host *h)
+{
+	return h->history;
+}
+
+void mm_host_recover_history(struct mm_host *h, unsigned index)
+{
+	if (h->history != NULL)
+		mm_history_recover(h->history, index + 1, mm_clock_wall());
+}
+
+void mm_host_sweep_history(struct mm_host *h)
+{
+	if (h->history != NULL)
+		mm_history_sweep(h->history, HISTORY_SWEEPER, mm_clock_wall());
+}
+
+/* ---- bind ---- */
+
 static void log_doubt(void *self, const char *line)
 {
 	mm_log_say(self, MM_LEVEL_WARN, "owners", "%s", line);
+}
+
+/* The configuration is read. */
+static bool bind_rest(struct mm_host *h, bool with_control, struct mm_fault *why)
+{
+	if (!h->options.drop_rights)
+		return true;
+	if (with_control)
+		mm_inherited_bound_capabilities();
+	return mm_rights_drop(h->config.user, h->config.group, why)
+		&& (!with_control || mm_inherited_drop_capabilities(why));
 }
 
 static bool bind_all(struct mm_host *h, bool with_control, struct mm_fault *why)
@@ -125,12 +174,9 @@ static bool bind_all(struct mm_host *h, bool with_control, struct mm_fault *why)
 		return false;
 	if (with_control && h->config.control != NULL && !mm_host_open_control(h, why))
 		return false;
-	if (!h->options.drop_rights)
-		return true;
-	if (with_control)
-		mm_inherited_bound_capabilities();
-	return mm_rights_drop(h->config.user, h->config.group, why)
-		&& (!with_control || mm_inherited_drop_capabilities(why));
+	if (with_control && !begin_history(h, why))
+		return false;
+	return bind_rest(h, with_control, why);
 }
 
 struct mm_host *mm_host_bind(const struct mm_host_options *o, bool with_control, struct mm_fault *why)
@@ -401,6 +447,7 @@ void mm_host_free(struct mm_host *h)
 		ev_loop_destroy(h->loop);
 	if (h->is_virtual)
 		mm_clock_make_real();
+	mm_history_free(h->history);
 	mm_host_free_listeners(h);
 	mm_host_remove_state(h);
 	free_names(h);

@@ -15,6 +15,7 @@
 #include "embed/reload.h"
 #include "embed/stop.h"
 #include "moonmilter.h"
+#include "story/history.h"
 
 /* What a worker process gets from its master; all borrowed for the host's life. */
 struct mm_host_member {
@@ -32,6 +33,13 @@ struct mm_host *mm_host_bind(const struct mm_host_options *, bool with_control, 
 /* member NULL: this process is the whole host. Otherwise the listeners' files belong to the
  * master, which removes them. */
 bool mm_host_raise(struct mm_host *, const struct mm_host_member *, struct mm_fault *why);
+
+/* NULL: it keeps none. BORROWED. */
+struct mm_history *mm_host_history(const struct mm_host *);
+/* What a worker had begun to tell is told as unfinished: it is dead. index: of its row in the census. */
+void mm_host_recover_history(struct mm_host *, unsigned index);
+/* Called now and then by the process that forks, or serves alone: forgets what is too old. */
+void mm_host_sweep_history(struct mm_host *);
 
 const struct mm_config *mm_host_config(const struct mm_host *);
 struct mm_log *mm_host_log(struct mm_host *);

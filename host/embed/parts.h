@@ -14,6 +14,7 @@
 #include "io/listener.h"
 #include "io/worker.h"
 #include "moonmilter.h"
+#include "story/history.h"
 
 #include <sys/types.h>
 
@@ -32,6 +33,9 @@ struct mm_host {
 	struct mm_worker      *worker;          /* owned */
 	const char           **milter_names;    /* owned array of borrowed names */
 	char                 **kept_names;      /* owned names */
+
+	/* the last messages: host.c */
+	struct mm_history     *history;         /* owned: each process has its mapping; NULL: none are kept */
 
 	/* the census: host.c, beat.c */
 	struct mm_census      *census;          /* borrowed; NULL: we are the whole host */

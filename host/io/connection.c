@@ -463,6 +463,7 @@ static void on_report(void *self, const struct mm_outcome_report *r)
 	struct mm_connection *c = self;
 	if (!r->is_aborted)
 		mm_census_add(c->all->row->messages, 1);
+	mm_tell_outcome(c->all->desk, mm_engine_session(c->engine), r);
 	if (c->all->logs_messages)
 		mm_log_outcome(c->all->log, c->all->profile, r);
 }
@@ -470,6 +471,7 @@ static void on_report(void *self, const struct mm_outcome_report *r)
 static void on_aside(void *self, const struct mm_outcome_report *r)
 {
 	struct mm_connection *c = self;
+	mm_tell_aside(c->all->desk, mm_engine_session(c->engine), r);
 	if (c->all->logs_messages)
 		mm_log_aside(c->all->log, r);
 }

@@ -37,6 +37,7 @@ struct mm_connections {
 	bool                    logs_messages;  /* one line a message */
 	struct mm_census_row   *row;            /* borrowed: where messages are counted */
 	const struct mm_profile *profile;       /* borrowed: knows how long a tick is */
+	struct mm_desk         *desk;           /* borrowed: for stories of messages; NULL: none are told */
 	/* a connection is gone */
 	void                  (*on_close)(void *self, const struct mm_admitted *);
 	void                   *self;

@@ -73,6 +73,43 @@ void mm_log_aside(struct mm_log *log, const struct mm_outcome_report *r)
 	mm_log_end(&line);
 }
 
+/* ---- the history ---- */
+
+static uint32_t microseconds(double seconds)
+{
+	return seconds > 0 && seconds < 4000 ? (uint32_t)(seconds * 1e6) : seconds > 0 ? UINT32_MAX : 0;
+}
+
+static void tell(struct mm_desk *desk, struct mm_session *session, const struct mm_outcome_report *r)
+{
+	struct mm_story *s = session->story;
+	mm_story_end(s, session, r->stage, r->verdict, r->is_aborted, r->decided_by, r->reply);
+	s->waited_us = microseconds(r->waited);
+	session->story = NULL;
+	mm_desk_tell(desk, s);
+}
+
+void mm_tell_outcome(struct mm_desk *desk, struct mm_session *session, const struct mm_outcome_report *r)
+{
+	if (desk != NULL && session->story == NULL)
+		session->story = mm_desk_take(desk);    /* it was decided before any script was asked */
+	if (session->story == NULL)
+		return;
+	session->story->seconds_us = microseconds(r->seconds);
+	session->story->computed_us = (uint32_t)((double)session->message->busy * session->story->us_per_tick);
+	tell(desk, session, r);
+}
+
+void mm_tell_aside(struct mm_desk *desk, struct mm_session *session, const struct mm_outcome_report *r)
+{
+	bool refuses = r->verdict == MM_VERDICT_reject || r->verdict == MM_VERDICT_tempfail;
+	if (session->story == NULL)
+		return;
+	mm_story_aside(session->story, r->stage, r->verdict, r->decided_by, r->reply);
+	if (refuses && session->message == NULL && MM_STAGES_OF_CLIENT & 1u << r->stage)
+		tell(desk, session, r);
+}
+
 void mm_log_fault(struct mm_log *log, const struct mm_session *s, const struct mm_fault *why)
 {
 	struct mm_log_line line;

@@ -7,6 +7,7 @@
 #include "io/acceptor.h"
 #include "io/turn.h"
 #include "map/tables.h"
+#include "story/desk.h"
 #include "task/memory.h"
 
 #include <ev.h>
@@ -47,6 +48,7 @@ struct mm_worker {
 	struct mm_dns           *dns;           /* owned: outlives every generation */
 	struct mm_stores        *stores;        /* owned */
 	struct mm_tables        *tables;        /* owned */
+	struct mm_desk          *desk;          /* owned; NULL: there is no history */
 	struct mm_children       children;      /* likewise */
 	struct mm_worker_memory  memory;
 	struct mm_profile        profile;
@@ -362,6 +364,7 @@ static void free_parts(struct mm_worker *w)
 	mm_dns_free(w->dns);
 	mm_tables_free(w->tables);              /* after the scripts that use them */
 	mm_stores_free(w->stores);
+	mm_desk_free(w->desk);
 	mm_children_end(&w->children);
 	mm_profile_free(&w->profile);
 	free(w->allowed);
@@ -388,6 +391,8 @@ static bool make_parts(struct mm_worker *w, const struct mm_worker_options *o, s
 		w->connections.engines.poison = o->census->poison;
 	}
 	w->connections.profile = &w->profile;
+	w->desk = o->history != NULL ? mm_desk_new(o->history, o->writer) : NULL;
+	w->connections.desk = w->desk;
 	w->connections.on_close = on_connection_closed;
 	w->connections.self = w;
 	if (o->record != NULL && (w->connections.recorder = mm_recorder_new(o->record, o->log, why)) == NULL)
@@ -510,6 +515,7 @@ void mm_worker_prepare(struct mm_worker *w, const struct mm_generation_options *
 		o.settings.children = &w->children;
 		o.settings.stores = w->stores;
 		o.settings.tables = w->tables;
+		o.settings.desk = w->desk;
 		o.settings.log = w->options.log;
 		o.settings.all = &w->scripts;
 		o.settings.memory = &w->memory;
@@ -674,6 +680,11 @@ void mm_worker_list_generations(const struct mm_worker *w, struct mm_say say)
 {
 	for (const struct mm_generation *g = w->scripts; g != NULL; g = mm_generation_next(g))
 		mm_generation_list(g, say);
+}
+
+struct mm_desk *mm_worker_desk(struct mm_worker *w)
+{
+	return w->desk;
 }
 
 struct mm_profile *mm_worker_profile(struct mm_worker *w)

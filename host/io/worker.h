@@ -22,6 +22,8 @@ struct mm_worker_options {
 	struct mm_census          *census;              /* borrowed; NULL: no other workers to share connections with */
 	struct mm_census_row      *row;                 /* this worker's; borrowed */
 	unsigned                   milter_count;
+	struct mm_history         *history;             /* borrowed; NULL: what happens to messages is not told */
+	unsigned                   writer;              /* which of its writers this worker is, from 1 */
 	const struct mm_recorder_options *record;       /* borrowed for the call; NULL: nothing is recorded */
 	const char                *identity, *state_dir;        /* borrowed for the call (state/stores.h) */
 	const char *const         *milter_names;        /* borrowed for the worker's life */
@@ -79,9 +81,10 @@ unsigned mm_worker_older_sessions(const struct mm_worker *);    /* that use an o
 /* For people: a line for each session with the traceback of where it waits; a line for each generation in memory. */
 void mm_worker_list_sessions(const struct mm_worker *, struct mm_say say);
 void mm_worker_list_generations(const struct mm_worker *, struct mm_say say);
-/* All three are BORROWED. All engines of the worker share them, including those that are fed bytes without a socket: */
+/* All four are BORROWED. All engines of the worker share them, including those that are fed bytes without a socket: */
 struct mm_engine_shared *mm_worker_engines(struct mm_worker *);
 struct mm_profile *mm_worker_profile(struct mm_worker *);
 struct mm_clock *mm_worker_clock(struct mm_worker *);
+struct mm_desk *mm_worker_desk(struct mm_worker *);     /* NULL: there is no history */
 
 #endif

@@ -12,6 +12,8 @@
 #include "milter/message.h"
 #include "milter/negotiate.h"
 
+struct mm_story;
+
 #define MM_SESSION_ID_SIZE 28   /* bytes of an id, NUL included */
 
 struct mm_session {
@@ -44,6 +46,8 @@ struct mm_session {
 
 	/* one message: cleared by mm_session_end_message() */
 	struct mm_message *message;             /* owned; NULL when none is open */
+	struct mm_story   *story;               /* borrowed: where runtime and owner write what happens to it, and to
+	                                         * the client before it (story/); NULL: nowhere */
 };
 
 /* Tells the account how many bytes facts and message hold now, and the engine besides them. */

@@ -94,6 +94,17 @@ static void answer_limit(struct mm_answers *a, struct mm_control_client *client,
 	mm_stored_answer_limit(a->host, client, argument);
 }
 
+/* The client reads the memory itself, so that a long list keeps no process busy but its own. */
+static void answer_history(struct mm_answers *a, struct mm_control_client *client, const char *argument)
+{
+	const struct mm_history *history = mm_host_history(a->host);
+	(void)argument;
+	if (history != NULL)
+		mm_control_client_give(client, history->fd);
+	mm_control_client_end(client, history != NULL ? EX_OK : EX_UNAVAILABLE, history != NULL ? NULL
+		: "this host keeps no history; set history to the number of messages");
+}
+
 static void answer_profile(struct mm_answers *a, struct mm_control_client *client, const char *argument)
 {
 	struct mm_profile_request request;

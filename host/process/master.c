@@ -506,6 +506,7 @@ static void tick(struct master *m)
 		return;
 	mm_workforce_watch(&m->workforce, now);
 	mm_log_sweep(m->log);
+	mm_host_sweep_history(m->host);
 	if (alive_every > 0 && (is_stopping(m) || m->generation == 0 || mm_workforce_serves(&m->workforce))
 	    && is_due(&m->alive_at, now, alive_every - MM_WORKFORCE_TICK))
 		mm_service_alive();

@@ -175,6 +175,7 @@ static void on_look(struct mm_timer *timer)
 		mm_look_at_sockets(&s->look, NULL, NULL);
 	}
 	drop_unwanted_profile(s);
+	mm_host_sweep_history(s->host);
 	if (every > 0 && mm_clock_now() - s->alive_at >= every - LOOK_EVERY) {
 		s->alive_at = mm_clock_now();
 		mm_service_alive();

@@ -422,6 +422,7 @@ static void reap(struct mm_workforce *w, struct mm_worker_process *worker, int s
 	suspect(w, worker, status, &at);
 	if (worker->channel >= 0)
 		close(worker->channel);
+	mm_host_recover_history(w->host, (unsigned)(worker - w->workers));
 	mm_census_give_back(worker->row);
 	*worker = (struct mm_worker_process){ .state = MM_WORKER_FREE, .channel = -1 };
 	if (!is_expected) {

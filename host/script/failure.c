@@ -2,6 +2,7 @@
 
 #include "base/text.h"
 #include "task/call.h"
+#include "task/told.h"
 #include "task/whose.h"
 
 #include <lua.h>
@@ -20,6 +21,7 @@ static void log_script_error(struct mm_script_session *ss, const char *text, enu
 	struct mm_whose whose = mm_whose_of(&ss->task);
 	mm_census_add(g->settings.row->script_errors, 1);
 	mm_task_count_error(&ss->task);
+	mm_told_error(ss, text);
 	mm_log_begin(&line, g->settings.log, MM_LEVEL_ERROR, "script_error");
 	mm_whose_log(&whose, &line);
 	mm_log_string(&line, "script", whose.script->path);

@@ -45,15 +45,21 @@ static bool verdict_of_results(struct mm_script_session *ss, struct mm_verdict *
 	return true;
 }
 
-static int handler_of(const struct mm_handlers *h, const struct mm_event *event)
+/* The handler of the script at script_at. */
+static int handler_of(struct mm_script_session *ss)
 {
+	const struct mm_handlers *h = &ss->generation->plan->handlers[ss->script_at];
+	const struct mm_event *event = &ss->event;
+	ss->called_line = h->lines[event->stage];
 	if (event->stage != MM_STAGE_header || h->fields == NULL)
 		return h->by_stage[event->stage];
 	struct mm_text name = event->command->text;
 	for (unsigned i = 0; i < h->field_count; i++)
 		if (h->fields[i].size == name.size
-		    && mm_text_equal_blind(name, (struct mm_text){ h->fields[i].name, name.size }))
+		    && mm_text_equal_blind(name, (struct mm_text){ h->fields[i].name, name.size })) {
+			ss->called_line = h->fields[i].line;
 			return h->fields[i].ref;
+		}
 	return MM_NO_REF;
 }
 
@@ -309,7 +315,7 @@ enum mm_outcome mm_handlers_run(struct mm_script_session *ss, struct mm_verdict 
 	bool may_keep = ss->event.stage == MM_STAGE_body || ss->event.stage == MM_STAGE_eom;
 	for (; ss->script_at < g->script_count; ss->script_at++) {
 		uint64_t bit = UINT64_C(1) << ss->script_at;
-		int ref = handler_of(&g->plan->handlers[ss->script_at], &ss->event);
+		int ref = handler_of(ss);
 		if (may_keep && ss->keeps_body & bit && takes_part(ss, ss->script_at)) {
 			if (feed_kept_body(ss, out)) {
 				mm_handlers_end(ss);
@@ -365,7 +371,7 @@ enum mm_outcome mm_handlers_go_on(struct mm_script_session *ss, enum mm_run run,
 	}
 	if (ss->makes_seals)
 		return sealed(ss, run, why, out);
-	int ref = handler_of(&ss->generation->plan->handlers[ss->script_at], &ss->event);
+	int ref = handler_of(ss);
 	if (handler_ended(ss, ref, run, why, out)) {
 		mm_handlers_end(ss);
 		return MM_DECIDED;

@@ -55,6 +55,14 @@ static uint32_t stages_of(lua_State *L, const char *key)
 	return stages;
 }
 
+/* [function]: where it begins. */
+static int line_of(lua_State *L)
+{
+	lua_Debug where;
+	lua_pushvalue(L, -1);
+	return lua_getinfo(L, ">S", &where) ? where.linedefined : 0;
+}
+
 /* [fields] */
 static void take_fields(lua_State *L, struct mm_handlers *handlers, const char *path)
 {
@@ -74,6 +82,7 @@ static void take_fields(lua_State *L, struct mm_handlers *handlers, const char *
 		if (h->name == NULL)
 			luaL_error(L, "out of memory for handlers of %s", path);
 		h->size = strlen(h->name);
+		h->line = line_of(L);
 		h->ref = mm_vault_put(L);
 		handlers->field_count++;
 	}
@@ -105,6 +114,7 @@ static void take_script(lua_State *L, struct mm_generation *g, unsigned at)
 			lua_pop(L, 1);
 			continue;
 		}
+		h->lines[stage] = line_of(L);
 		h->by_stage[stage] = mm_vault_put(L);
 		g->plan->stage_scripts[stage] |= UINT64_C(1) << at;
 	}

@@ -12,10 +12,12 @@ struct mm_handlers {
 	int      by_stage[MM_STAGE_COUNT];      /* registry references, MM_NO_REF */
 	uint8_t  seen[MM_STAGE_COUNT];          /* parameters that the function declares, ctx included;
 	                                         * only those are pushed */
+	int      lines[MM_STAGE_COUNT];         /* where the function begins */
 	struct mm_field_handler {
 		char  *name;                    /* owned, lower case */
 		size_t size;                    /* of name */
 		int    ref;                     /* registry reference */
+		int    line;                    /* where it begins */
 	}       *fields;                        /* owned: on_header = { Name = function }; NULL: not such a table */
 	unsigned field_count;
 };

@@ -15,6 +15,7 @@
 #include "script/state.h"
 #include "task/call.h"
 #include "task/group.h"
+#include "task/told.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -69,6 +70,7 @@ static void session_end_client(void *self)
 	struct mm_script_session *ss = self;
 	session_end_message(ss);
 	mm_task_group_end(&ss->client_tasks, ss->generation, ss, ss->ending);
+	mm_told_end(ss);
 	mm_holder_end(&ss->client_holder);
 	mm_ctx_end(ss);
 	ss->accepted_client = 0;
@@ -112,8 +114,9 @@ static enum mm_outcome session_event(void *self, const struct mm_event *event, s
 	ss->event = *event;
 	ss->has_event = true;
 	ss->script_at = 0;
-	if (ss->generation->plan->stage_scripts[event->stage] == 0 && ss->keeps_body == 0
-	    && !mm_handlers_have_identity(ss)) {
+	bool is_handled = ss->generation->plan->stage_scripts[event->stage] != 0;
+	mm_told_event(ss, is_handled);
+	if (!is_handled && ss->keeps_body == 0 && !mm_handlers_have_identity(ss)) {
 		mm_handlers_conclude(ss, out);
 		ss->has_event = false;
 		return MM_DECIDED;

@@ -4,6 +4,7 @@
 #include "task/budget.h"
 #include "task/memory.h"
 #include "task/profile.h"
+#include "task/told.h"
 #include "task/whose.h"
 
 #include <lauxlib.h>
@@ -167,6 +168,8 @@ enum mm_run mm_call_resume(struct mm_task *t, int argument_count, struct mm_faul
 	enum mm_run run = outcome(t, status, why);
 	if (row != NULL)
 		count_slice(t, row, run == MM_RUN_WAITING, cpu, began, ended);
+	if (t->session != NULL && t->session->facts->story != NULL)
+		mm_told_slice(t, began, ended);
 	mm_memory_settle(t);
 	return run;
 }
@@ -212,6 +215,8 @@ void mm_task_go_on(struct mm_task *t, int count)
 {
 	struct mm_fault why;
 	mm_task_wait_is_over(t);
+	if (t->told_at != 0)
+		mm_told_answer(t, count);
 	t->resumed(t, mm_call_resume(t, count, &why), &why);
 }
 
@@ -237,6 +242,7 @@ void mm_task_cancel(struct mm_task *t, enum mm_cancel why)
 		return;
 	t->undo(t);
 	mm_task_wait_is_over(t);
+	mm_told_cancel(t, mm_cancel_name(why));
 	t->is_cancelled = true;
 	t->why = why;
 	mm_task_push_cancel(t, t->co);
@@ -256,6 +262,7 @@ static void limit_passed(struct mm_timer *timer)
 	if (!t->is_waiting || t->is_ready)
 		return;                 /* it has its answer: the next wait raises */
 	t->undo(t);
+	mm_told_cancel(t, mm_cancel_name(MM_CANCEL_TIMEOUT));
 	mm_limit_push(t, t->co);
 	mm_task_go_on_in_turn(t, 2);
 }

@@ -19,6 +19,7 @@ struct lua_State;
 struct mm_body_hashes;
 struct mm_children;
 struct mm_deferred;
+struct mm_desk;
 struct mm_dns;
 struct mm_generation;
 struct mm_http;
@@ -77,6 +78,9 @@ struct mm_task {
 	void                    (*undo)(struct mm_task *);      /* frees what the task waits for; set while it waits */
 	void                     *waits_for;    /* for undo, which frees it */
 	const char               *wait_name;    /* "sleep"; static, for errors and ctl sessions */
+	const char               *said;         /* borrowed: what it asks, when the wait begins, or what came back,
+	                                         * when it ends, if arguments and results do not say so; told.h */
+	uint32_t                  told_at, told_serial;         /* of told.h: where the story has it; 0: nowhere */
 	uint64_t                  began_at;     /* ticks when the call began, if it has waited; 0: it has not */
 	struct mm_timer           timer;        /* owned: of the wait */
 	struct mm_limit          *limits;       /* owned: innermost first */
@@ -130,6 +134,7 @@ struct mm_generation_settings {
 	struct mm_children      *children;      /* borrowed */
 	struct mm_stores        *stores;        /* borrowed; NULL: this host keeps none */
 	struct mm_tables        *tables;        /* borrowed; NULL: this host opens no maps */
+	struct mm_desk          *desk;          /* borrowed: for the stories of messages; NULL: none are told */
 	unsigned                 worker_index;  /* from 0; worker 0 does the work that a host needs once */
 	struct mm_log           *log;           /* borrowed */
 	const char              *milter_name;   /* borrowed; "default" */
@@ -271,6 +276,7 @@ struct mm_script_session {
 	                                                 * message replaces_body */
 	uint8_t                   body_marked_by;       /* the same at the time mark was made */
 	unsigned                  script_at;    /* script whose handler runs or runs next */
+	int                       called_line;  /* where its function begins */
 	struct mm_edit_mark      *mark;         /* owned: edits asked for before a recipient's or an unknown command's
 	                                         * handlers */
 	struct mm_verdict         verdict;      /* owned: set by a verdict method */

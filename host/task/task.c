@@ -1,5 +1,7 @@
 #include "task/task.h"
 
+#include "task/told.h"
+
 #include <lauxlib.h>
 #include <lua.h>
 
@@ -198,6 +200,7 @@ int mm_task_wait(lua_State *L, struct mm_task *t, const char *name, void (*undo)
 	t->undo = undo;
 	t->waits_for = waits_for;
 	t->wait_name = name;
+	mm_told_wait(L, t, name);
 	lua_settop(L, 0);
 	/* user coroutines between here and the host recognise the token and pass it outward
 	 * (lua/moonmilter/runtime/coroutines.lua) */

@@ -8,7 +8,7 @@
 #ifndef MM_TASK_WHOSE_H
 #define MM_TASK_WHOSE_H
 
-#include "task/task.h"
+#include "task/generation.h"
 
 enum mm_whose_work { MM_WHOSE_HANDLER, MM_WHOSE_LOAD, MM_WHOSE_TASK };
 

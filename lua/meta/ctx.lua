@@ -225,6 +225,11 @@ function ctx:discard() end
 --- No more headers, or no more of the body, of this message. In on_header and on_body. Ends the handler.
 function ctx:skip() end
 
+--- Notes a reason for the history of the host: `moonmilter ctl explain` shows it with file, line and time. Changes
+--- nothing; at most 200 bytes are kept. May be called in any handler and in tasks.
+---@param text string
+function ctx:note(text) end
+
 --- A field at the end of the header.
 ---@param name string
 ---@param value string|number
