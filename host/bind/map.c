@@ -247,7 +247,7 @@ static int map_info(lua_State *L)
 		set_number(L, "entries", (double)i.entries);
 	set_number(L, "version", (double)i.versions);
 	if (i.versions > 0)
-		set_number(L, "age", mm_clock_wall() - i.taken_at);
+		set_number(L, "age", mm_clock_wall() - (i.modified_at > 0 ? i.modified_at : i.taken_at));
 	if (i.modified_at > 0)
 		set_number(L, "modified", i.modified_at);
 	if (mm_map_failure(b->map) != NULL) {

@@ -137,6 +137,34 @@ describe("a map of a file", function()
     wait_answer "one/nil/3/bad"
   end)
 
+  it("has one image in memory for all workers, which goes when no script uses it", function()
+    process.write_file(path, "ann one\n")
+    start()
+    local images = {}
+    for i, pid in ipairs(h:workers()) do
+      images[i] = process.read_file(("/proc/%d/maps"):format(pid)):match "/dev/shm/%S+/map%-%x+%.image"
+    end
+    assert.truthy(images[1])
+    assert.equal(images[1], images[2])
+    h:write { ["10-map.lua"] = "function on_mail() end" }
+    h:signal "SIGHUP"
+    process.wait_until(10, function() return not process.read_file(images[1]) end, "the end of the image")
+  end)
+
+  it("lists its entries, also those of columns with a name or number", function()
+    process.write_file(path, "who,id\nann,1\nbob,2\n")
+    local script = [[
+      local file = require "moonmilter.maps.file"
+      local opened = file.open(%q, { kind = "csv", key_column = "id", value_column = 1, settle = 0.05 })
+      local found = {}
+      for key, value in opened:each() do found[#found + 1] = key .. "=" .. value end
+      assert(not file.open(%q, { kind = "regexp", settle = 0.05 }).each)
+      function on_mail(ctx) return ctx:reject(550, "5.7.1", table.concat(found, " ")) end ]]
+    process.write_file(directory .. "/patterns", "/a/ b\n")
+    h = host.start { workers = 1, scripts = { ["10-map.lua"] = script:format(path, directory .. "/patterns") } }
+    assert.equal("1=ann 2=bob", ask())
+  end)
+
   it("says which lines are left out", function()
     process.write_file(path, "ann one\nalone\n")
     start()

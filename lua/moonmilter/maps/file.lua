@@ -8,6 +8,9 @@ local file = {}
 local raw = core.map
 local get, settle = raw.get, wait.wrap(raw.wait)
 
+-- Kinds without a list of keys.
+local PATTERNS = { regexp = true, pcre = true }
+
 local Source = {}
 Source.__index = Source
 
@@ -16,7 +19,7 @@ function Source:get(key)
   return get(self.handle, key)
 end
 
---- All entries, as an iterator over keys and values. Raises when there is no list of them, as in a table of patterns.
+--- All entries, as an iterator over keys and values. Raises when they cannot be read.
 function Source:each()
   local keys, values = raw.all(self.handle)
   if not keys then
@@ -30,13 +33,18 @@ function Source:each()
 end
 
 --- { path =, entries =, version =, age =, modified =, error = }: entries is nil where they are not counted; age is
---- seconds since this worker took the version; error says why the file as it is now is not in force.
+--- seconds since the file in force was changed; error says why the file as it is now is not in force.
 function Source:info()
   return raw.info(self.handle)
 end
 
 function Source:close()
   raw.close(self.handle)
+end
+
+-- A column has a name or a number.
+local function word(column)
+  return column ~= nil and tostring(column) or nil
 end
 
 --- Opens the map of a file and waits for its first version. Raises when it cannot be read.
@@ -46,8 +54,8 @@ end
 function file.open(path, options)
   local handle, text = raw.open(options.kind, path, {
     shrink = options.shrink, every = options.every, settle = options.settle, empty = options.empty,
-    text_max = options.text_max, keeps_case = options.fold == false, key_column = options.key_column,
-    value_column = options.value_column, separator = options.separator, header = options.header,
+    text_max = options.text_max, keeps_case = options.fold == false, key_column = word(options.key_column),
+    value_column = word(options.value_column), separator = options.separator, header = options.header,
     query = options.query, steps = options.steps,
   })
   if handle then
@@ -57,7 +65,11 @@ function file.open(path, options)
   if text then
     error(text, 0) -- the caller knows the spec
   end
-  return setmetatable({ handle = handle, kind = options.kind, path = path }, Source)
+  local source = { handle = handle, kind = options.kind, path = path }
+  if PATTERNS[options.kind] then
+    source.each = false
+  end
+  return setmetatable(source, Source)
 end
 
 return file
