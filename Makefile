@@ -85,7 +85,7 @@ PACKAGES_TEST  := libmilter-dev lua-busted lua-check luarocks lua-cjson lua-file
 	lua-sec libglib2.0-dev libuv1-dev lua-redis lua-yaml man-db miltertest patch redis-server redis-tools \
 	dnsmasq-base iproute2 openssl python3 \
 	python3-dkim python3-html5lib python3-nacl python3-spf systemd libmail-dkim-perl libopendkim-dev \
-	libedit2 fish zsh mariadb-server postgresql
+	libedit2 fish zsh ldap-utils mariadb-server postgresql slapd
 
 .PHONY: all run test test-debian test-all check lint objects asan one-byte gc valgrind install uninstall clean help \
 	packages-build packages-test present product

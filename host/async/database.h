@@ -5,7 +5,7 @@
  * question fails at once. A question whose connection breaks is asked again, once for each server and once more:
  * questions must be harmless to repeat.
  *
- * Knows no library: each kind of server has a driver (pgsql.h, mysql.h). Resolves no names.
+ * Knows no library: each kind of server has a driver (pgsql.h, mysql.h, ldap.h). Resolves no names.
  * Ownership: a database OWNS its settings, servers, connections and questions. */
 #ifndef MM_ASYNC_DATABASE_H
 #define MM_ASYNC_DATABASE_H

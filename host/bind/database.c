@@ -1,6 +1,7 @@
 /* bind/database.c -- core.database: questions to databases and directories. lua/moonmilter/maps/ is built on it. */
 #include "bind/bind.h"
 
+#include "async/ldap.h"
 #include "async/mysql.h"
 #include "async/pgsql.h"
 #include "bind/handle.h"
@@ -20,7 +21,7 @@ enum {
 	PARAMETERS_MAX = 64 << 10,      /* bytes of a file of parameters */
 };
 
-static const struct mm_database_driver *const drivers[] = { &mm_pgsql_driver, &mm_mysql_driver };
+static const struct mm_database_driver *const drivers[] = { &mm_pgsql_driver, &mm_mysql_driver, &mm_ldap_driver };
 
 static void box_end(void *thing)
 {

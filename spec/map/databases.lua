@@ -154,4 +154,67 @@ function databases.mysql()
   return self
 end
 
+-- ---- OpenLDAP ----
+
+local Ldap = setmetatable({}, { __index = Server })
+Ldap.__index = Ldap
+
+function Ldap:is_up()
+  return os.execute(("ldapsearch -x -H ldap://127.0.0.1:%d -s base -b '' >/dev/null 2>&1"):format(self.port)) == 0
+end
+
+--- Adds or changes entries, as the administrator; LDIF.
+function Ldap:add(ldif, program)
+  local path = process.write_file(self.directory .. "/ldif", ldif)
+  return process.run(("%s -x -H ldap://127.0.0.1:%d -D cn=admin,dc=example -w owner-secret -f %s"):format(
+    program or "ldapadd", self.port, path))
+end
+
+--- An OpenLDAP server of dc=example. Only cn=reader, whose password is "reader-secret", and the administrator may read.
+function databases.ldap()
+  local user = "openldap"
+  local directory = directory_for(user)
+  local self = setmetatable({ user = user, directory = directory, port = process.free_port(),
+    shutdown_signal = "SIGTERM" }, Ldap)
+  self.socket = directory .. "/sock"
+  shell(user, "mkdir " .. directory .. "/data")
+  process.write_file(directory .. "/slapd.conf", ([[
+    include /etc/ldap/schema/core.schema
+    include /etc/ldap/schema/cosine.schema
+    include /etc/ldap/schema/inetorgperson.schema
+    include /etc/ldap/schema/dyngroup.schema
+    modulepath /usr/lib/ldap
+    moduleload back_mdb
+    pidfile %s/pid
+    threads 4
+    database mdb
+    maxsize 268435456
+    suffix "dc=example"
+    rootdn "cn=admin,dc=example"
+    rootpw owner-secret
+    directory %s/data
+    dbnosync
+    index mail,uid eq
+    access to attrs=userPassword by anonymous auth by * none
+    access to * by dn.base="cn=reader,dc=example" read by anonymous auth by * none
+  ]]):gsub("\n +", "\n"):gsub("^ +", ""):format(directory, directory))
+  self.argv = { process.which "slapd", "-d", "0", "-f", directory .. "/slapd.conf", "-h",
+    ("ldap://127.0.0.1:%d ldapi://%s"):format(self.port, (self.socket:gsub("/", "%%2F"))) }
+  self:start()
+  self:add [[
+dn: dc=example
+objectClass: dcObject
+objectClass: organization
+o: example
+dc: example
+
+dn: cn=reader,dc=example
+objectClass: person
+cn: reader
+sn: reader
+userPassword: reader-secret
+]]
+  return self
+end
+
 return databases

@@ -42,7 +42,7 @@ function inside.script(module, kind, ports, parameters, steps, load)
   local parts = { run.prelude(ports), ([[
     local module, kept, slow = require "moonmilter.maps.%s", nil, nil
     local function open(parameters, options)
-      local own = { hosts = P.port and "127.0.0.1:" .. P.port, %s }
+      local own = { %s }
       for name, value in pairs(parameters) do own[name] = value end
       options = options or {}
       return module.open("", { kind = %q, parameters = own, timeout = options.timeout,

@@ -4,7 +4,7 @@ local process = require "spec.support.process"
 
 local db
 
-local PARAMETERS = [[ user = "reader", password = "reader's \\secret", dbname = "mail", ]]
+local PARAMETERS = [[ hosts = "127.0.0.1:" .. P.port, user = "reader", password = "reader's \\secret", dbname = "mail", ]]
 
 local function script(steps)
   return inside.script("sql", "mysql", { port = db.port, directory = db.directory }, PARAMETERS, steps)

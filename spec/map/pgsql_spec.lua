@@ -4,7 +4,8 @@ local process = require "spec.support.process"
 
 local db
 
-local PARAMETERS = [[ user = "reader", password = "reader's \\secret", dbname = "mail", ]]
+local PARAMETERS = [[ hosts = "127.0.0.1:" .. P.port, user = "reader", password = "reader's \\secret",
+  dbname = "mail", ]]
 
 --- A script with a function for each step; open(parameters, options) opens a map at the server.
 local function script(steps)

@@ -98,9 +98,10 @@ end
 
 --- Asks; the rows, each a list of strings and, for none, false.
 ---@param parts string[]  as the driver defines them
+---@param seconds number?  for the answer; default: the time-out of the map
 ---@return table[]? rows, string? text, string? code
-function Database:ask(parts)
-  local deadline = now() + self.timeout
+function Database:ask(parts, seconds)
+  local deadline = now() + (seconds or self.timeout)
   local ok, why, why_code = find_servers(self, self.timeout)
   if not ok then
     return nil, why, why_code
