@@ -82,6 +82,14 @@ describe("pgsql:", function()
       ]])
     end)
 
+    it("goes to the next server in time when one does not answer", function()
+      assert.equal("OK|true", run [[
+        local m = open({ query = "SELECT 'OK' WHERE '%s' <> ''", hosts = "192.0.2.1 127.0.0.1:" .. P.port }, { timeout = 1.5 })
+        local began = milter.now()
+        return show(m:get "x", milter.now() - began < 1)
+      ]])
+    end)
+
     it("works over a unix socket, over a name, and goes to the next server when one is dead", function()
       assert.equal("OK|OK|OK|nil", run [[
         local query = "SELECT value FROM users WHERE name = '%s'"
@@ -278,6 +286,19 @@ query = SELECT 'a:' || value, 'b:' || value
         milter.sleep(0.2)
         m:close()
         return task:wait() .. " / " .. show(m:get "y")
+      ]])
+    end)
+
+    it("end when they have been idle for too long", function()
+      assert.equal("1 1 0", run [[
+        local core = require "moonmilter.core"
+        local ask = require("moonmilter.runtime.wait").wrap(core.database.ask)
+        local d = core.database.open("pgsql", { "user", "reader", "password", "reader's \\secret", "dbname", "mail" }, 1, 5, 0.3)
+        core.database.servers(d, { "127.0.0.1", "127.0.0.1", tostring(P.port) })
+        local rows = ask(d, { "SELECT 1" }, 5)
+        local before = core.database.state(d).connections
+        milter.sleep(0.6)
+        return rows[1][1] .. " " .. before .. " " .. core.database.state(d).connections
       ]])
     end)
 

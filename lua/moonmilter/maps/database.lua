@@ -13,6 +13,7 @@ local now = core.now
 
 local RESOLVED_FOR = 60 -- seconds
 local CONNECTIONS = { 1, 8 } -- of one worker
+local TRIES = 3 -- connections that must fit into the time-out, one after the other
 local IDLE = 60 -- seconds; Postfix keeps idle connections as long
 
 ---@class moonmilter.maps.Server
@@ -136,14 +137,17 @@ end
 function database.open(driver, servers, settings, options)
   local timeout = options.timeout or 5
   local connections = math.max(CONNECTIONS[1], math.min(options.pool_size or 2, CONNECTIONS[2]))
-  local handle, why = core.database.open(driver, settings, connections, timeout, IDLE)
-  if not handle then
-    error(("%s: %s"):format(driver, why), 0)
-  end
-  local self = setmetatable({ handle = handle, servers = servers, timeout = timeout }, Database)
+  local self = setmetatable({ servers = servers, timeout = timeout }, Database)
   for _, server in ipairs(servers) do
     self.has_names = self.has_names or (server.host ~= nil and not is_address(server.host))
   end
+  -- A server that does not answer leaves time for the next one.
+  local tries = math.min(#servers + (self.has_names and 1 or 0), TRIES)
+  local handle, why = core.database.open(driver, settings, connections, timeout / tries, IDLE)
+  if not handle then
+    error(("%s: %s"):format(driver, why), 0)
+  end
+  self.handle = handle
   return self
 end
 

@@ -22,7 +22,7 @@ end
 ---@param where "query"|"result"
 ---@param name string  of the parameter, for the error that it raises
 function Templates:parse(text, where, name)
-  local parts, at = { "" }, 1
+  local parts, at = { "", is_plain = text == "%s" }, 1
   while true do
     local percent = text:find("%", at, true)
     parts[#parts] = parts[#parts] .. text:sub(at, (percent or 0) - 1)
@@ -93,6 +93,9 @@ end
 
 --- A value in the result format; nil: it lacks a part.
 function Templates:format(parsed, value, parts)
+  if parsed.is_plain then
+    return value
+  end
   local user, domain, has_no_user = split(value)
   if self.value_domain and (domain or "") == "" or self.value_user and has_no_user then
     return nil
