@@ -2,6 +2,7 @@
  * Nothing here changes the system. */
 #include "doctor/command_doctor.h"
 
+#include "base/terminal.h"
 #include "doctor/doctor.h"
 
 #include <getopt.h>
@@ -33,7 +34,9 @@ static void print_help(FILE *to)
 		"      --control PATH       our control socket, instead of the configuration's\n"
 		"      --postfix-config DIR directory of Postfix's main.cf and master.cf (as postconf -c)\n"
 		"      --sendmail-cf FILE   Sendmail's configuration (default: %s)\n"
-		"      --json               one object: wrong, findings\n\n"
+		"      --json               one object: wrong, findings\n"
+		"      --color WHEN         auto (the default: on a terminal, unless NO_COLOR is set), always, "
+		"never\n\n"
 		"With --postfix-config or --sendmail-cf, checks only what they name.\nExit status: 0 nothing is "
 		"wrong, 78 something is.\n", MM_CONFIG_DEFAULT_PATH, SENDMAIL_CF);
 }
@@ -41,11 +44,12 @@ static void print_help(FILE *to)
 /* False: usage has been printed; *status is the exit status. */
 static bool parse(int argc, char **argv, struct arguments *a, int *status)
 {
-	enum { POSTFIX = 0x100, SENDMAIL, CONTROL, JSON };
+	enum { POSTFIX = 0x100, SENDMAIL, CONTROL, JSON, COLOR };
 	static const struct option options[] = {
 		{ "config", required_argument, NULL, 'c' }, { "listen", required_argument, NULL, 's' },
 		{ "control", required_argument, NULL, CONTROL }, { "postfix-config", required_argument, NULL, POSTFIX },
 		{ "sendmail-cf", required_argument, NULL, SENDMAIL }, { "json", no_argument, NULL, JSON },
+		{ "color", required_argument, NULL, COLOR },
 		{ "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 },
 	};
 	*a = (struct arguments){ .config_file = NULL };
@@ -57,6 +61,12 @@ static bool parse(int argc, char **argv, struct arguments *a, int *status)
 		case SENDMAIL: a->sendmail = optarg; break;
 		case CONTROL:  a->control = optarg; break;
 		case JSON:     a->is_json = true; break;
+		case COLOR:
+			if (mm_terminal_set_colour(optarg))
+				break;
+			fprintf(stderr, "moonmilter doctor: --color: give auto, always or never\n");
+			*status = EX_USAGE;
+			return false;
 		case 's':
 			if (a->listen_count < LISTEN_MAX)
 				a->listen[a->listen_count++] = optarg;

@@ -61,6 +61,19 @@ describe("moonmilter doctor", function()
     assert(level ~= "WRONG" or todo:find "^ +%-> .", "nothing says what to do:\n" .. text)
   end
 
+  it("has colours where --color asks for them, and knows no other word", function()
+    local command = ("%s doctor -c %s --color=%%s 2>&1; echo $?"):format(host.program(), configure())
+    local function output(word)
+      local pipe = assert(io.popen(command:format(word)))
+      local text = pipe:read "*a"
+      pipe:close()
+      return text
+    end
+    assert.truthy(output("always"):find("\27[32m", 1, true))
+    assert.is_nil(output("auto"):find("\27", 1, true))
+    assert.matches("%-%-color: give auto, always or never\n64\n$", output "mauve")
+  end)
+
   describe("about the host:", function()
     local EMPTY = "--sendmail-cf /dev/null"
 
