@@ -44,7 +44,7 @@ static void no_log(void *self, enum mm_level level, const char *line, size_t siz
 
 static struct mm_host *start(const char *name, const char *script)
 {
-	static const struct mm_module modules[] = { { "rating", open_rating }, { NULL, NULL } };
+	static const struct mm_module modules[] = { { "rating", open_rating, NULL }, { NULL, NULL, NULL } };
 	const char *scripts[] = { script, NULL };
 	struct mm_host_options options = MM_HOST_OPTIONS;
 	options.scripts = scripts;

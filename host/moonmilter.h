@@ -53,19 +53,56 @@ enum mm_error_code {
 	MM_ERROR_RESOURCE,                      /* out of memory, descriptors or threads: may succeed later */
 };
 
-struct mm_error {
-	enum mm_error_code code;
-	char               text[1024];         /* NUL-terminated; cut off when too long */
+/* More exactly. ORDER REASON */
+enum mm_error_reason {
+	MM_REASON_NONE,
+	MM_REASON_BUG,
+	MM_REASON_CONFIG,
+	MM_REASON_PROTOCOL,
+	MM_REASON_BAD_VALUE,
+	MM_REASON_MEMORY,                       /* or descriptors, threads */
+	MM_REASON_NOT_GRANTED,                  /* the MTA has not agreed to this edit */
+	MM_REASON_WRONG_STAGE,
+	MM_REASON_TOO_LARGE,                    /* too long, or too many */
+	MM_REASON_TOO_LATE,                     /* the handler is over, or another one runs */
+	MM_REASON_IN_USE,                       /* a socket */
+	MM_REASON_NOT_ALLOWED,                  /* the system refuses */
+	MM_REASON_BIND,                         /* a socket cannot be opened for another reason */
+	MM_REASON_USER,                         /* a user or group of the system is unknown or unfit */
+	MM_REASON_NOT_FOUND,                    /* no milter of that name */
+	MM_REASON_NOT_SUPPORTED,                /* the configuration asks for what only the program does */
 };
+
+struct mm_error {
+	enum mm_error_code   code;
+	enum mm_error_reason reason;
+	char                 text[1024];        /* NUL-terminated; cut off when too long */
+};
+
+/* "not_granted": the same word that scripts have in ctx.error_code. Static. */
+MM_API const char *mm_error_word(enum mm_error_reason);
+/* The exit status (sysexits.h) with which the program moonmilter ends after this error of a start: EX_NOUSER,
+ * EX_UNAVAILABLE for a socket, EX_OSERR for memory and descriptors, EX_CONFIG for the rest. */
+MM_API int mm_error_status(const struct mm_error *);
 
 /* Returns the version of the library, such as "0.1.0". The string is static. */
 MM_API const char *mm_version(void);
 
-/* A C module for scripts: require "name" calls open, a lua_CFunction. A built-in module that you replace stays
- * available as "host:name". */
+/* A C module for scripts: require "name" calls open, a lua_CFunction, which finds self as
+ * lua_touserdata(L, lua_upvalueindex(1)). A built-in module that you replace stays available as "host:name". */
 struct mm_module {
 	const char *name;
 	int       (*open)(struct lua_State *);
+	void       *self;
+};
+
+/* A script that is in memory. It needs no file, so it has no lib/ beside it; require finds what `modules` and the
+ * system have. */
+struct mm_source {
+	const char *name;                       /* for logs and errors, "10-tag.lua" */
+	const char *text;                       /* Lua source, not bytecode */
+	size_t      size;                       /* bytes of it; 0: the text ends with NUL */
+	const char *milter;                     /* which one runs it; NULL: the first */
 };
 
 /* ORDER LOG_LEVEL */
@@ -97,6 +134,12 @@ struct mm_host_options {
 	void              *log_self;
 	bool               reads_all_keys;      /* load every private key of auth.keys{…}, also those of large tables,
 	                                         * which are else read when they are first used */
+	/* The text of a configuration, instead of config_file; NULL: none. Relative paths are relative to the working
+	 * directory. Borrowed for the host's life: a reload reads it again, so you may change it before. */
+	const char        *config_text;
+	/* Scripts in memory, which run after those of files, in this order; a reload reads them again. The last has
+	 * name NULL; borrowed for the host's life; NULL: none. */
+	const struct mm_source *sources;
 	/* Called in the loop after mm_host_wake(), once for several calls. */
 	void             (*woken)(void *self);
 	void              *woken_self;
@@ -105,7 +148,8 @@ struct mm_host_options {
 /* The defaults: size is set, everything else is absent. struct mm_host_options options = MM_HOST_OPTIONS; */
 #define MM_HOST_OPTIONS { .size = sizeof(struct mm_host_options) }
 
-/* Reads the configuration, opens the listeners and drops rights. The host does not serve yet. NULL: see error. */
+/* Reads the configuration, opens the listeners and drops rights. The host does not serve yet. NULL: see error. A
+ * configuration with `workers` or `control` fails, because these are the program's, except with no_sockets. */
 MM_API struct mm_host *mm_host_new(const struct mm_host_options *, struct mm_error *);
 /* Loads the scripts, turning the loop until they are loaded, and begins to accept connections. */
 MM_API bool mm_host_start(struct mm_host *, struct mm_error *);
@@ -146,7 +190,7 @@ MM_API unsigned long mm_host_script_errors(const struct mm_host *);
  * "on_eom of /etc/moonmilter/scripts/10-tag.lua"; "" for none. Returns to. Any thread may call it while the host runs,
  * to report a script that does not come back. */
 MM_API char *mm_host_busy_with(const struct mm_host *, char *to, size_t size);
-/* How many MTA connections are open. Feeds do not count. */
+/* How many milter connections are open: those of MTAs, and feeds that are not finished. */
 MM_API unsigned mm_host_session_count(const struct mm_host *);
 /* Calls say with lines for people: listeners, what to paste into Postfix and Sendmail, scripts and their handlers, what
  * is negotiated. */

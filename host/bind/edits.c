@@ -14,6 +14,7 @@
 static void check_session(lua_State *L, struct mm_script_session *ss, const char *name)
 {
 	struct mm_task *t = mm_task_current(L);
+	ss->error_reason = MM_REASON_IS_TOO_LATE;
 	if (t == NULL || t->session != ss)
 		luaL_error(L, "%s: this ctx belongs to another session; a handler may only use its own", name);
 	if (t->is_cancelled)
@@ -23,6 +24,7 @@ static void check_session(lua_State *L, struct mm_script_session *ss, const char
 static struct mm_message *check_message(lua_State *L, struct mm_script_session *ss, const char *name)
 {
 	check_session(L, ss, name);
+	ss->error_reason = MM_REASON_IS_WRONG_STAGE;
 	if (ss->facts->message == NULL)
 		luaL_error(L, "%s: no message is open at %s; edits can be asked for from on_mail to on_eom", name,
 			ss->has_event ? mm_stage_name(ss->event.stage) : "this point");
@@ -30,6 +32,7 @@ static struct mm_message *check_message(lua_State *L, struct mm_script_session *
 	    && ss->event.stage != MM_STAGE_unknown)
 		luaL_error(L, "%s: the message is over at %s; edits can be asked for from on_mail to on_eom", name,
 			mm_stage_name(ss->event.stage));
+	ss->error_reason = MM_REASON_IS_BAD_VALUE;      /* unless the call succeeds */
 	return ss->facts->message;
 }
 
@@ -53,6 +56,7 @@ static void begin_edit(lua_State *L, struct edit *e, const char *name)
 
 static int end_edit(lua_State *L, const struct edit *e, bool ok)
 {
+	e->ss->error_reason = (uint8_t)(ok ? MM_REASON_IS_NONE : e->why.reason);
 	if (!ok)
 		return luaL_error(L, "%s: %s", e->name, e->why.text);
 	mm_told_edit(L, e->ss, e->name);
@@ -209,8 +213,11 @@ static int ctx_replace_body_piece(lua_State *L)
 	if (e.message->edits.replaces_body && ss->body_replaced_by != ss->script_at)
 		mm_edit_restart_body(e.message, ss->mark);
 	ss->body_replaced_by = (uint8_t)ss->script_at;
-	if (mm_edit_replace_body(e.message, e.grants, mm_check_text(L, 2), ss->generation->settings.body_max, &e.why))
+	if (mm_edit_replace_body(e.message, e.grants, mm_check_text(L, 2), ss->generation->settings.body_max, &e.why)) {
+		ss->error_reason = MM_REASON_IS_NONE;
 		return 0;
+	}
+	ss->error_reason = (uint8_t)e.why.reason;
 	lua_pushstring(L, e.why.text);
 	return 1;
 }

@@ -269,13 +269,30 @@ static int get_body_size(lua_State *L, struct mm_script_session *ss)
 	return 1;
 }
 
+static int get_error_code(lua_State *L, struct mm_script_session *ss)
+{
+	if (ss->error_reason == MM_REASON_IS_NONE)
+		return 0;
+	lua_pushstring(L, mm_fault_word((enum mm_fault_reason)ss->error_reason));
+	return 1;
+}
+
+static int get_message_number(lua_State *L, struct mm_script_session *ss)
+{
+	if (ss->facts->message == NULL)
+		return 0;
+	lua_pushnumber(L, (lua_Number)ss->facts->message->number);
+	return 1;
+}
+
 static const struct mm_ctx_fact facts[] = {
 	{ "id", get_id }, { "stage", get_stage }, { "client", get_client }, { "helo", get_helo },
 		{ "sender", get_sender },
 	{ "sender_raw", get_sender_raw }, { "sender_params", get_sender_params }, { "recipients", get_recipients },
 	{ "queue_id", get_queue_id }, { "auth", get_auth }, { "tls", get_tls }, { "mta", get_mta },
 	{ "host", get_host },
-	{ "in_message", get_in_message }, { "body_size", get_body_size }, { NULL, NULL },
+	{ "in_message", get_in_message }, { "body_size", get_body_size }, { "error_code", get_error_code },
+	{ "message_number", get_message_number }, { NULL, NULL },
 };
 
 /* ---- methods ---- */

@@ -156,6 +156,7 @@ static int end_edit(lua_State *L, bool ok, const struct field_edit *e)
 {
 	if (ok)
 		return 0;
+	e->ss->error_reason = (uint8_t)e->why.reason;
 	lua_pushstring(L, e->why.text);
 	return 1;
 }

@@ -34,6 +34,7 @@ static void note_place(lua_State *L, const struct mm_script_session *ss, struct 
 static int leave_handler(lua_State *L, struct mm_script_session *ss)
 {
 	ss->has_verdict = true;
+	ss->error_reason = MM_REASON_IS_NONE;
 	note_place(L, ss, &ss->verdict);
 	mm_task_forget_wait(&ss->task);
 	lua_settop(L, 0);
@@ -45,14 +46,17 @@ static struct mm_script_session *check_verdict(lua_State *L, const char *name, e
 {
 	struct mm_script_session *ss = mm_ctx_check(L, name);
 	struct mm_task *t = mm_task_current(L);
+	ss->error_reason = MM_REASON_IS_TOO_LATE;
 	if (t != &ss->task)
 		luaL_error(L, "%s: a verdict is given by the handler itself, not by a task it has started; let "
 			"the task return its finding and decide there", name);
 	if (t->is_cancelled)
 		luaL_error(L, "%s: too late, the handler has been cancelled (%s)", name, mm_cancel_name(t->why));
+	ss->error_reason = MM_REASON_IS_WRONG_STAGE;
 	if (!ss->has_event || !(mm_verdict_stages(kind) & 1u << ss->event.stage))
 		luaL_error(L, "%s: not possible at %s", name, ss->has_event ? mm_stage_name(ss->event.stage)
 			: "this point");
+	ss->error_reason = MM_REASON_IS_BAD_VALUE;      /* unless the call succeeds */
 	return ss;
 }
 
@@ -192,8 +196,10 @@ static int worded_verdict(lua_State *L, const char *name, enum mm_verdict_kind k
 		return leave_handler(L, ss);
 	}
 	struct mm_fault why;
-	if (!mm_verdict_worded(&ss->verdict, kind, code, enhanced, lines, count, &why))
+	if (!mm_verdict_worded(&ss->verdict, kind, code, enhanced, lines, count, &why)) {
+		ss->error_reason = (uint8_t)why.reason;
 		return luaL_error(L, "%s: %s", name, why.text);
+	}
 	return leave_handler(L, ss);
 }
 

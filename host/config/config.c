@@ -607,7 +607,7 @@ static bool check_milter(const struct mm_config *c, size_t milter, struct mm_fau
 		return mm_fault_set(why, MM_FAULT_CONFIG, "milter \"%s\" listens nowhere; set listen = "
 			"\"unix:/run/moonmilter/%s.sock\"%s",
 			m->name, m->name, strcmp(m->name, "default") == 0 ? ", or use -s SPEC" : "");
-	if (m->scripts.count == 0)
+	if (m->scripts.count == 0 && !m->has_sources)
 		return mm_fault_set(why, MM_FAULT_CONFIG, "milter \"%s\" has no scripts; set scripts = \"scripts\", or "
 			"name files and directories on the command line", m->name);
 	for (size_t i = 0; i < m->listen.count; i++) {

@@ -30,6 +30,7 @@ struct mm_config_milter {
 	uint64_t                  commanded;    /* bit i: by mm_config_set() */
 	struct mm_config_strings  listen;       /* as mm_endpoint_text() writes them */
 	struct mm_config_strings  scripts;      /* absolute paths of files and directories */
+	bool                      has_sources;  /* scripts or handlers of the program that embeds the host */
 	enum mm_verdict_kind      on_error;     /* tempfail, accept or reject */
 	enum mm_verdict_kind      over;         /* reject, tempfail, or continue for "truncate" */
 	unsigned                  socket_mode;  /* permission bits */

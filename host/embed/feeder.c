@@ -78,7 +78,7 @@ struct mm_feed *mm_feed_open(struct mm_host *h, const char *milter, struct mm_er
 		at++;
 	struct mm_generation *g = at < h->config.milter_count ? mm_worker_generation(h->worker, at) : NULL;
 	if (g == NULL) {
-		mm_fault_set(&why, MM_FAULT_CONFIG, at < h->config.milter_count ? "no scripts are loaded yet"
+		mm_fault_because(&why, MM_REASON_IS_NOT_FOUND, at < h->config.milter_count ? "no scripts are loaded yet"
 			: "there is no milter \"%s\"", milter != NULL ? milter : "");
 		mm_fault_tell(&why, error);
 		return NULL;
@@ -134,6 +134,11 @@ bool mm_feed_is_finished(const struct mm_feed *f)
 const char *mm_feed_decided_by(const struct mm_feed *f)
 {
 	return mm_engine_answered_by(f->engine);
+}
+
+struct mm_feed *mm_feed_next(const struct mm_feed *f)
+{
+	return f->next;
 }
 
 void mm_feed_hang_up(struct mm_feed *f)

@@ -29,6 +29,16 @@ const char *mm_version(void)
 	return MM_VERSION;
 }
 
+const char *mm_error_word(enum mm_error_reason reason)
+{
+	return (unsigned)reason < MM_REASON_COUNT ? mm_fault_word((enum mm_fault_reason)reason) : "none";
+}
+
+int mm_error_status(const struct mm_error *error)
+{
+	return mm_fault_status(&(struct mm_fault){ .reason = (enum mm_fault_reason)error->reason });
+}
+
 /* ---- bind and raise ---- */
 
 static bool name_milters(struct mm_host *h)
@@ -154,11 +164,22 @@ static bool bind_rest(struct mm_host *h, bool with_control, struct mm_fault *why
 		&& (!with_control || mm_inherited_drop_capabilities(why));
 }
 
+/* A host inside another program has neither processes of its own nor anybody who answers for it. */
+static bool is_for_a_library(const struct mm_host *h, struct mm_fault *why)
+{
+	const char *key = h->config.workers != 0 ? "workers" : h->config.control != NULL ? "control" : NULL;
+	return h->options.no_sockets || key == NULL || mm_fault_because(why, MM_REASON_IS_NOT_SUPPORTED, "%s: only the "
+		"program moonmilter has it; a host in another program is one loop, which the program asks: remove it, "
+		"or override it (options.set, \"workers=0\")", key);
+}
+
 static bool bind_all(struct mm_host *h, bool with_control, struct mm_fault *why)
 {
 	mm_owners_begin(&h->owners, h->options.drop_rights, h->options.set);
 	if (!mm_owners_check_config(&h->owners, h->options.config_file, why)
 	    || !mm_host_read_config(&h->options, &h->config, why))
+		return false;
+	if (!with_control && !is_for_a_library(h, why))
 		return false;
 	if (with_control)                       /* this process is the program: nothing of our own is open yet */
 		mm_inherited_close_files(&h->config);
@@ -334,7 +355,10 @@ char *mm_host_busy_with(const struct mm_host *h, char *to, size_t size)
 
 unsigned mm_host_session_count(const struct mm_host *h)
 {
-	return mm_worker_session_count(h->worker);
+	unsigned feeds = 0;
+	for (const struct mm_feed *f = h->feeds; f != NULL; f = mm_feed_next(f))
+		feeds += !mm_feed_is_finished(f);
+	return mm_worker_session_count(h->worker) + feeds;
 }
 
 /* ---- what a host reports about itself ---- */

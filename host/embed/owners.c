@@ -189,7 +189,8 @@ bool mm_owners_exist(const struct mm_config *c, struct mm_fault *why)
 			MM_OWNERS_MAX);
 	for (size_t i = 0; i < c->owners.count; i++)
 		if (!find_user(c->owners.items[i], &id))
-			return mm_fault_set(why, MM_FAULT_CONFIG, "owners: there is no user \"%s\"; write a user's "
+			return mm_fault_because(why, MM_REASON_IS_USER,
+				"owners: there is no user \"%s\"; write a user's "
 				"name, or its number if it has no name here", c->owners.items[i]);
 	return true;
 }

@@ -1,7 +1,12 @@
 #include "embed/parts.h"
 
+#include "base/text.h"
+
+#include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static char **copy_list(const char *const *list)
 {
@@ -66,10 +71,37 @@ static bool set_pairs(struct mm_config *c, const char *const *pairs, struct mm_f
 	return true;
 }
 
+static bool read_text(const struct mm_host_options *o, struct mm_config *c, struct mm_fault *why)
+{
+	char here[PATH_MAX];
+	if (o->config_text == NULL)
+		return o->config_file != NULL ? mm_config_load(c, o->config_file, why) : mm_config_init(c, why);
+	if (getcwd(here, sizeof here) == NULL)
+		return mm_fault_set(why, MM_FAULT_RESOURCE, "the working directory cannot be found: %s",
+			strerror(errno));
+	return mm_config_read(c, mm_text_of(o->config_text), "config_text", here, why);
+}
+
+/* A milter with a script in memory needs none in files. */
+static bool note_sources(const struct mm_host_options *o, struct mm_config *c, struct mm_fault *why)
+{
+	for (const struct mm_source *s = o->sources; s != NULL && s->name != NULL; s++) {
+		size_t at = 0;
+		while (s->milter != NULL && at < c->milter_count && strcmp(c->milters[at].name, s->milter) != 0)
+			at++;
+		if (at == c->milter_count) {
+			mm_config_free(c);
+			return mm_fault_because(why, MM_REASON_IS_NOT_FOUND, "sources: %s is for milter \"%s\", which "
+				"there is not", s->name, s->milter);
+		}
+		c->milters[at].has_sources = true;
+	}
+	return true;
+}
+
 bool mm_host_read_config(const struct mm_host_options *o, struct mm_config *c, struct mm_fault *why)
 {
-	bool ok = o->config_file != NULL ? mm_config_load(c, o->config_file, why) : mm_config_init(c, why);
-	if (!ok)
+	if (!read_text(o, c, why) || !note_sources(o, c, why))
 		return false;
 	if (set_all(c, "listen", o->listen, why) && set_all(c, "scripts", o->scripts, why) && set_pairs(c, o->set, why)
 	    && (o->no_sockets || mm_config_check(c, why)))

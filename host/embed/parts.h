@@ -84,6 +84,7 @@ struct mm_host {
 	struct mm_feed        *feeds;           /* owned list of milter connections without a socket */
 };
 
+struct mm_feed *mm_feed_next(const struct mm_feed *);    /* of host.feeds */
 /* Copies options into the host, so that a reload can read them again. When memory is out for a list, the
  * list counts as absent. */
 void mm_host_copy_options(struct mm_host *, const struct mm_host_options *);

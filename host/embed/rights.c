@@ -24,7 +24,8 @@ bool mm_rights_need_a_user(char **user, struct mm_fault *why)
 		*user = strdup(*name);
 		return *user != NULL || mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory");
 	}
-	return mm_fault_set(why, MM_FAULT_CONFIG, "mail is not served as root, and there is no user \"moonmilter\"; "
+	return mm_fault_because(why, MM_REASON_IS_USER,
+		"mail is not served as root, and there is no user \"moonmilter\"; "
 		"create one (adduser --system --group moonmilter) or set user in the configuration");
 }
 
@@ -62,7 +63,7 @@ void mm_rights_raise_limits(void)
 static bool become(const struct passwd *p, gid_t group, struct mm_fault *why)
 {
 	if (initgroups(p->pw_name, group) != 0 || setgid(group) != 0 || setuid(p->pw_uid) != 0)
-		return mm_fault_set(why, MM_FAULT_CONFIG, "user %s: rights cannot be dropped: %s", p->pw_name,
+		return mm_fault_because(why, MM_REASON_IS_USER, "user %s: rights cannot be dropped: %s", p->pw_name,
 			strerror(errno));
 	uid_t users[3] = { 0 };
 	gid_t groups[3] = { 0 };
@@ -83,17 +84,18 @@ static bool find(const char *user, const char *group, const struct passwd **p, g
 {
 	*p = getpwnam(user);
 	if (*p == NULL)
-		return mm_fault_set(why, MM_FAULT_CONFIG, "user: there is no user \"%s\"; create it (adduser "
+		return mm_fault_because(why, MM_REASON_IS_USER, "user: there is no user \"%s\"; create it (adduser "
 			"--system --group %s)", user, user);
 	if ((*p)->pw_uid == 0)
-		return mm_fault_set(why, MM_FAULT_CONFIG, "user: mail is not served as root; name another user");
+		return mm_fault_because(why, MM_REASON_IS_USER, "user: mail is not served as root; name another user");
 	*gid = (*p)->pw_gid;
 	const struct group *g = group != NULL ? getgrnam(group) : NULL;
 	if (group != NULL && g == NULL)
-		return mm_fault_set(why, MM_FAULT_CONFIG, "group: there is no group \"%s\"", group);
+		return mm_fault_because(why, MM_REASON_IS_USER, "group: there is no group \"%s\"", group);
 	if (g != NULL)
 		*gid = g->gr_gid;
-	return *gid != 0 || mm_fault_set(why, MM_FAULT_CONFIG, "group: mail is not served with root's group; name "
+	return *gid != 0 || mm_fault_because(why, MM_REASON_IS_USER,
+		"group: mail is not served with root's group; name "
 		"another group");
 }
 

@@ -57,13 +57,14 @@ static bool clear_stale(const struct mm_safe_path *at, const char *path, bool *h
 	int error = is_socket ? try_socket(at, path, entry) : 0;
 	close(entry);
 	if (!is_socket)
-		return mm_fault_set(why, MM_FAULT_CONFIG, "%s: exists and is not a socket; remove it or choose "
+		return mm_fault_because(why, MM_REASON_IS_BIND, "%s: exists and is not a socket; remove it or choose "
 			"another path", path);
 	if (error != ECONNREFUSED)
-		return mm_fault_set(why, MM_FAULT_CONFIG, "unix:%s is in use: %s; stop the other instance or choose "
+		return mm_fault_because(why, MM_REASON_IS_IN_USE,
+			"unix:%s is in use: %s; stop the other instance or choose "
 			"another path", path, error == 0 ? "a process answers there" : strerror(error));
 	if (unlinkat(at->directory, at->name, 0) != 0)
-		return mm_fault_set(why, MM_FAULT_CONFIG, "%s: a dead process left this socket and it cannot be "
+		return mm_fault_because(why, MM_REASON_IS_BIND, "%s: a dead process left this socket and it cannot be "
 			"removed: %s", path, strerror(errno));
 	*has_removed = true;
 	return true;
@@ -78,20 +79,22 @@ static bool find_owner(const struct mm_listener_options *o, uid_t *user, gid_t *
 	if (o->user != NULL) {
 		struct passwd *p = getpwnam(o->user);
 		if (p == NULL)
-			return mm_fault_set(why, MM_FAULT_CONFIG, "user: there is no user \"%s\"", o->user);
+			return mm_fault_because(why, MM_REASON_IS_USER, "user: there is no user \"%s\"", o->user);
 		*user = p->pw_uid;
 		*group = p->pw_gid;
 	}
 	if (o->owner != NULL) {
 		struct passwd *p = getpwnam(o->owner);
 		if (p == NULL)
-			return mm_fault_set(why, MM_FAULT_CONFIG, "socket_owner: there is no user \"%s\"", o->owner);
+			return mm_fault_because(why, MM_REASON_IS_USER,
+				"socket_owner: there is no user \"%s\"", o->owner);
 		*user = p->pw_uid;
 	}
 	if (o->group != NULL) {
 		struct group *g = getgrnam(o->group);
 		if (g == NULL)
-			return mm_fault_set(why, MM_FAULT_CONFIG, "socket_group: there is no group \"%s\"", o->group);
+			return mm_fault_because(why, MM_REASON_IS_USER,
+				"socket_group: there is no group \"%s\"", o->group);
 		*group = g->gr_gid;
 	}
 	return true;
@@ -146,7 +149,8 @@ static bool bind_unix(struct mm_listener *l, const struct mm_safe_path *at, unsi
 	int rc = bind(l->fd, (struct sockaddr *)&address, sizeof address);
 	int error = errno;
 	umask(before);
-	return rc == 0 || mm_fault_set(why, MM_FAULT_CONFIG, "unix:%s cannot be bound: %s%s", l->spec.path,
+	return rc == 0 || mm_fault_because(why, mm_fault_reason_of(error),
+		"unix:%s cannot be bound: %s%s", l->spec.path,
 		strerror(error), error == EACCES ? "; the user who starts moonmilter must be able to write to its "
 		"directory" : "");
 }
@@ -174,7 +178,8 @@ static bool open_unix(struct mm_listener *l, const struct mm_listener_options *o
 	struct mm_safe_path at;
 	struct mm_fault problem;
 	if (!mm_safe_path_open(&at, l->spec.path, &problem))
-		return mm_fault_set(why, MM_FAULT_CONFIG, "unix:%s cannot be bound: %s%s", l->spec.path, problem.text,
+		return mm_fault_because(why, MM_REASON_IS_BIND,
+			"unix:%s cannot be bound: %s%s", l->spec.path, problem.text,
 			at.error == ENOENT ? "; first create its directory, owned by the user we run as" : "");
 	bool ok = create_unix(l, &at, o, why);
 	mm_safe_path_close(&at);
@@ -210,7 +215,7 @@ static bool open_inet(struct mm_listener *l, struct mm_fault *why)
 		setsockopt(l->fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
 	if (bind(l->fd, (struct sockaddr *)&address, size) == 0)
 		return true;
-	return mm_fault_set(why, MM_FAULT_CONFIG, "%s cannot be bound: %s%s",
+	return mm_fault_because(why, mm_fault_reason_of(errno), "%s cannot be bound: %s%s",
 		mm_endpoint_text(&l->spec, text, sizeof text), strerror(errno), errno == EADDRINUSE
 		? "; another instance is running, or the port is taken"
 		: errno == EACCES ? "; ports below 1024 need root at start" : "");
@@ -221,7 +226,7 @@ static bool check_inherited(int fd, struct mm_fault *why)
 	int listens = 0;
 	socklen_t size = sizeof listens;
 	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) != 0 || !listens)
-		return mm_fault_set(why, MM_FAULT_CONFIG, "fd:%d is not a listening socket", fd);
+		return mm_fault_because(why, MM_REASON_IS_BIND, "fd:%d is not a listening socket", fd);
 	int flags = fcntl(fd, F_GETFL);
 	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
 		return mm_fault_set(why, MM_FAULT_CONFIG, "fd:%d: %s", fd, strerror(errno));

@@ -329,7 +329,8 @@ bool mm_edit_replace_body(struct mm_message *m, const struct mm_grants *g, struc
 		return false;
 	size_t size = mm_new_body_size(&m->new_body) + piece.size;
 	if (size > body_max)
-		return mm_fault_set(why, MM_FAULT_SCRIPT, "the new body would have %zu bytes; body_max is %zu",
+		return mm_fault_because(why, MM_REASON_IS_TOO_LARGE,
+			"the new body would have %zu bytes; body_max is %zu",
 			size, body_max);
 	if (!has_room(m, piece.size, why))
 		return false;

@@ -9,12 +9,13 @@ bool mm_edit_is_granted(const struct mm_grants *g, uint32_t action, const struct
 	char word[64];
 	if (!(g->actions & action)) {
 		bool offered = g->offer.actions & action;
-		return mm_fault_set(why, MM_FAULT_SCRIPT, "not negotiated: %s %s",
+		return mm_fault_because(why, MM_REASON_IS_NOT_GRANTED, "not negotiated: %s %s",
 			mm_actions_text(action, word, sizeof word), offered ? "was not asked for" : "was not offered "
 			"by this MTA");
 	}
 	if (m->edits.count >= MM_EDITS_MAX)
-		return mm_fault_set(why, MM_FAULT_SCRIPT, "more than %u edits for one message", MM_EDITS_MAX);
+		return mm_fault_because(why, MM_REASON_IS_TOO_LARGE,
+			"more than %u edits for one message", MM_EDITS_MAX);
 	return true;
 }
 
@@ -23,7 +24,8 @@ bool mm_edit_name_is_good(struct mm_text name, struct mm_fault *why)
 	if (name.size == 0)
 		return mm_fault_set(why, MM_FAULT_SCRIPT, "the header name is empty");
 	if (name.size > MM_HEADER_NAME_MAX)
-		return mm_fault_set(why, MM_FAULT_SCRIPT, "the header name has %zu bytes; at most %u", name.size,
+		return mm_fault_because(why, MM_REASON_IS_TOO_LARGE,
+			"the header name has %zu bytes; at most %u", name.size,
 			MM_HEADER_NAME_MAX);
 	for (size_t i = 0; i < name.size; i++) {
 		unsigned char c = (unsigned char)name.bytes[i];
@@ -38,7 +40,7 @@ bool mm_edit_name_is_good(struct mm_text name, struct mm_fault *why)
 bool mm_edit_value_is_good(struct mm_text name, struct mm_text value, struct mm_fault *why)
 {
 	if (value.size > MM_HEADER_VALUE_MAX)
-		return mm_fault_set(why, MM_FAULT_SCRIPT, "the value of %.*s has %zu bytes; at most %u, or "
+		return mm_fault_because(why, MM_REASON_IS_TOO_LARGE, "the value of %.*s has %zu bytes; at most %u, or "
 			"Postfix cuts it", (int)name.size, name.bytes, value.size, MM_HEADER_VALUE_MAX);
 	size_t line = name.size + 2;
 	for (size_t i = 0; i < value.size; i++, line++) {
@@ -59,7 +61,8 @@ bool mm_edit_value_is_good(struct mm_text name, struct mm_text value, struct mm_
 			line = 0;
 		}
 		if (line > MM_HEADER_LINE_MAX)
-			return mm_fault_set(why, MM_FAULT_SCRIPT, "a line of %.*s is longer than %u bytes; fold it "
+			return mm_fault_because(why, MM_REASON_IS_TOO_LARGE,
+				"a line of %.*s is longer than %u bytes; fold it "
 				"with LF and a space", (int)name.size, name.bytes, MM_HEADER_LINE_MAX);
 	}
 	return true;
@@ -69,7 +72,7 @@ bool mm_edit_value_is_good(struct mm_text name, struct mm_text value, struct mm_
 bool mm_edit_address_is_good(struct mm_text a, struct mm_fault *why)
 {
 	if (a.size > MM_ADDRESS_MAX)
-		return mm_fault_set(why, MM_FAULT_SCRIPT, "the address has %zu bytes; at most %u", a.size,
+		return mm_fault_because(why, MM_REASON_IS_TOO_LARGE, "the address has %zu bytes; at most %u", a.size,
 			MM_ADDRESS_MAX);
 	bool quoted = false;
 	for (size_t i = 0; i < a.size; i++) {
@@ -206,7 +209,7 @@ static bool param_is_good(enum mm_reply_letter letter, struct mm_text param, str
 bool mm_edit_params_are_good(enum mm_reply_letter letter, struct mm_text params, struct mm_fault *why)
 {
 	if (params.size > MM_PARAMS_MAX)
-		return mm_fault_set(why, MM_FAULT_SCRIPT, "%zu bytes of parameters; at most %u", params.size,
+		return mm_fault_because(why, MM_REASON_IS_TOO_LARGE, "%zu bytes of parameters; at most %u", params.size,
 			MM_PARAMS_MAX);
 	while (params.size > 0) {
 		const char *space = memchr(params.bytes, ' ', params.size);
@@ -231,7 +234,8 @@ bool mm_edit_recipient_is_good(struct mm_text bare, struct mm_fault *why)
 bool mm_edit_reason_is_good(struct mm_text reason, struct mm_fault *why)
 {
 	if (reason.size == 0 || reason.size > MM_QUARANTINE_MAX)
-		return mm_fault_set(why, MM_FAULT_SCRIPT, "the reason has %zu bytes; give 1 to %u", reason.size,
+		return mm_fault_because(why, MM_REASON_IS_TOO_LARGE,
+			"the reason has %zu bytes; give 1 to %u", reason.size,
 			MM_QUARANTINE_MAX);
 	for (size_t i = 0; i < reason.size; i++)
 		if ((unsigned char)reason.bytes[i] < ' ' || reason.bytes[i] == 0x7f)

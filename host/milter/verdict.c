@@ -86,7 +86,8 @@ bool mm_enhanced_is_good(struct mm_text t)
 static bool line_is_good(struct mm_text line, size_t number, struct mm_fault *why)
 {
 	if (line.size > MM_REPLY_LINE_MAX)
-		return mm_fault_set(why, MM_FAULT_SCRIPT, "line %zu of the reply has %zu bytes; at most %u (RFC "
+		return mm_fault_because(why, MM_REASON_IS_TOO_LARGE,
+			"line %zu of the reply has %zu bytes; at most %u (RFC "
 			"5321 4.5.3.1)", number, line.size, MM_REPLY_LINE_MAX);
 	for (size_t i = 0; i < line.size; i++) {
 		unsigned char c = (unsigned char)line.bytes[i];
@@ -125,7 +126,7 @@ bool mm_verdict_worded(struct mm_verdict *v, enum mm_verdict_kind kind, unsigned
 		return mm_fault_set(why, MM_FAULT_SCRIPT, "code %u and enhanced status \"%.*s\" disagree; both "
 			"must start with %u (RFC 2034 4)", code, (int)enhanced.size, enhanced.bytes, class);
 	if (line_count > MM_REPLY_LINES_MAX)
-		return mm_fault_set(why, MM_FAULT_SCRIPT, "%zu lines; a reply has at most %u", line_count,
+		return mm_fault_because(why, MM_REASON_IS_TOO_LARGE, "%zu lines; a reply has at most %u", line_count,
 			MM_REPLY_LINES_MAX);
 	for (size_t i = 0; i < line_count; i++)
 		if (!line_is_good(lines[i], i + 1, why))

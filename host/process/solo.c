@@ -213,9 +213,9 @@ int mm_solo_serve(struct mm_host *host, struct mm_say say)
 		return fail(&s, EX_OSERR, "out of memory or descriptors");
 	mm_look_at_files(&s.look);              /* before they are read: a later change is noticed */
 	if (!mm_host_raise(host, NULL, &why))
-		return fail(&s, EX_CONFIG, why.text);
+		return fail(&s, mm_fault_status(&why), why.text);
 	if (!mm_host_start(host, &error))
-		return fail(&s, EX_CONFIG, error.text);
+		return fail(&s, mm_error_status(&error), error.text);
 	mm_host_on_reload(host, on_any_reload, &s);
 	begin_looking(&s);
 	mm_host_describe(host, say.line, say.self);

@@ -228,7 +228,7 @@ static int fail(struct mm_host *host, const struct mm_error *error)
 {
 	fprintf(stderr, "moonmilter: %s\n", error->text);
 	mm_host_free(host);
-	return EX_CONFIG;
+	return mm_error_status(error);
 }
 
 static void say_line(void *self, const char *line)
@@ -262,7 +262,7 @@ static int run(const struct arguments *a)
 	struct mm_host *host = mm_host_bind(&o, true, &why);
 	if (host == NULL) {
 		fprintf(stderr, "moonmilter: %s\n", why.text);
-		return EX_CONFIG;
+		return mm_fault_status(&why);
 	}
 	fprintf(stderr, "moonmilter: version %s, pid %d%s%s\n", mm_version(), (int)getpid(),
 		a->config_file != NULL ? ", reads " : "", a->config_file != NULL ? a->config_file : "");

@@ -78,6 +78,8 @@ struct mm_generation *mm_generation_new(const struct mm_generation_options *o, s
 		return NULL;
 	}
 	g->settings = o->settings;
+	g->load_sources = o->sources;
+	g->is_first_milter = o->is_first;
 	g->account.sum = o->settings.held;
 	g->references = 1;
 	mm_timer_init(&g->runner, g->settings.clock, run_ready);

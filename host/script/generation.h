@@ -14,6 +14,9 @@
 struct mm_generation_options {
 	struct mm_generation_settings  settings;
 	const char *const             *paths;   /* script files and directories, NULL-ended; borrowed for the call */
+	const struct mm_source        *sources; /* scripts in memory, for all milters; ended by name NULL; may be NULL;
+	                                         * borrowed until they are loaded */
+	bool                           is_first;        /* milter: those without a name are its */
 	const struct mm_module        *modules; /* ended by name NULL; may be NULL; borrowed for the call */
 	const struct mm_value         *host_settings;   /* scripts read them as host.settings; NULL: an empty table;
 	                                                 * borrowed for the call */

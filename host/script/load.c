@@ -9,11 +9,22 @@
 
 #include <stdlib.h>
 
+/* The next script in memory of this milter, s included; NULL: none. */
+static const struct mm_source *source_from(const struct mm_generation *g, const struct mm_source *s)
+{
+	while (s != NULL && s->name != NULL && (s->milter == NULL ? !g->is_first_milter
+	    : strcmp(s->milter, g->settings.milter_name) != 0))
+		s++;
+	return s != NULL && s->name != NULL ? s : NULL;
+}
+
 bool mm_load_prepare(struct mm_generation *g, const struct mm_script_files *list, struct mm_fault *why)
 {
 	size_t size = 1;
 	for (size_t i = 0; i < list->count; i++)
 		size += strlen(list->items[i]) + 1;
+	for (const struct mm_source *s = source_from(g, g->load_sources); s != NULL; s = source_from(g, s + 1))
+		size += strlen(s->name) + 1;
 	g->plan = calloc(1, sizeof *g->plan);
 	g->load_paths = malloc(size);
 	if (g->plan == NULL || g->load_paths == NULL)
@@ -21,6 +32,9 @@ bool mm_load_prepare(struct mm_generation *g, const struct mm_script_files *list
 	char *to = g->load_paths;
 	for (size_t i = 0; i < list->count; i++)
 		to = stpcpy(to, list->items[i]) + 1;
+	for (const struct mm_source *s = source_from(g, g->load_sources); s != NULL; s = source_from(g, s + 1))
+		to = stpcpy(to, s->name) + 1;
+	g->load_files = (unsigned)list->count;
 	*to = '\0';
 	return true;
 }
@@ -234,9 +248,20 @@ static void load_ended(struct mm_task *t, enum mm_run run, struct mm_fault *why)
 	if (ok)
 		mm_state_note_registry(g);
 	why->class = ok ? MM_FAULT_NONE : MM_FAULT_CONFIG;
+	why->reason = MM_REASON_IS_CONFIG;
 	mm_task_release(t);
 	g->is_loaded = ok;
 	g->plan->loaded(g->plan->loaded_self, ok, why);
+}
+
+/* [] -> [{ path, text }]: a script in memory */
+static void push_source(lua_State *L, const struct mm_source *s)
+{
+	lua_createtable(L, 0, 2);
+	lua_pushstring(L, s->name);
+	lua_setfield(L, -2, "path");
+	lua_pushlstring(L, s->text, s->size > 0 ? s->size : strlen(s->text));
+	lua_setfield(L, -2, "text");
 }
 
 /* [] -> [load paths host] */
@@ -251,10 +276,15 @@ static int push_load(lua_State *L)
 	lua_call(L, 1, 1);
 	lua_getfield(L, -1, "load");
 	lua_newtable(L);
-	int n = 0;
-	for (const char *path = g->load_paths; *path != '\0'; path += strlen(path) + 1) {
+	unsigned n = 0;
+	const char *path = g->load_paths;
+	for (; n < g->load_files; path += strlen(path) + 1) {
 		lua_pushstring(L, path);
-		lua_rawseti(L, -2, ++n);
+		lua_rawseti(L, -2, (int)++n);
+	}
+	for (const struct mm_source *s = source_from(g, g->load_sources); s != NULL; s = source_from(g, s + 1)) {
+		push_source(L, s);
+		lua_rawseti(L, -2, (int)++n);
 	}
 	mm_vault_push(g, L, g->host_object);
 	lua_xmove(L, co, 3);

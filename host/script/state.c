@@ -282,7 +282,8 @@ static void preload_modules(lua_State *L, const struct mm_module *modules, const
 		lua_pushfstring(L, "host:%s", module->name);
 		lua_getfield(L, -2, module->name);
 		lua_rawset(L, -3);
-		lua_pushcfunction(L, module->open);
+		lua_pushlightuserdata(L, module->self);
+		lua_pushcclosure(L, module->open, 1);
 		lua_setfield(L, -2, module->name);
 	}
 	if (mm_budget_is_open()) {              /* LuaJIT's profiler is ours */

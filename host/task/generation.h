@@ -184,7 +184,11 @@ struct mm_generation {
 
 	/* while it loads */
 	struct mm_task                load_task;        /* later, idle time is charged to it, too */
-	char                         *load_paths;       /* owned: list of files, NUL after each */
+	char                         *load_paths;       /* owned: list of files, then of scripts in memory, NUL after
+	                                                 * each */
+	unsigned                      load_files;       /* how many of them are files */
+	const struct mm_source       *load_sources;     /* borrowed; may be NULL */
+	bool                          is_first_milter;  /* sources without a milter are its */
 	const char                   *loading;          /* borrowed from it: file whose top level or on_load runs; NULL:
 	                                                 * none */
 
@@ -268,6 +272,7 @@ struct mm_script_session {
 	struct mm_event           event;        /* being handled; borrows from the engine */
 	bool                      has_event;
 	bool                      has_verdict;  /* verdict is set */
+	uint8_t                   error_reason; /* enum mm_fault_reason, of the last error that a method has raised */
 	bool                      feeds_body;   /* the host's part of ctx:body{} runs, not the handler */
 	bool                      makes_seals;  /* the last handler has run */
 	bool                      has_kept[MM_KEPT_COUNT];      /* an entry in the script's kept_tables; belongs to

@@ -183,6 +183,8 @@ function headers:each() end
 ---@field host moonmilter.Host
 ---@field in_message boolean  a message is open
 ---@field deadline number  when the handlers of this event must have ended, in milter.now() time
+---@field message_number integer?  counts the messages of this session, from 1
+---@field error_code "not_granted"|"wrong_stage"|"bad_value"|"too_large"|"too_late"|"memory"|nil  why the last call raised
 ---@field session table<any, any>  yours, for the SMTP session; shared by the milter's scripts; names of ctx raise in it
 ---@field message table<any, any>  yours, for the message; an error outside one; names of ctx raise in it
 local ctx = {}

@@ -75,14 +75,25 @@ describe("the public C API", function()
 
   it("gives each error a code for programs: CONFIG for options and scripts, PEER for the bytes of an MTA", function()
     assert.same({
-      "bad option: no CONFIG drain_timeout",
+      "bad option: no CONFIG config 78 drain_timeout",
       "no place for the error: no",
       "broken script: no CONFIG line 1",
-      "too early: no CONFIG",
+      "too early: no CONFIG not_found",
       "unknown milter: no CONFIG",
       "error PEER",
       "finished: yes",
     }, face "errors")
+  end)
+
+  it("tells apart why a host cannot start, also in the exit status that fits", function()
+    assert.same({ "in use: no in_use 69", "no directory: no bind 69", "no user: no user 67",
+      "workers: no not_supported 78", "control: no not_supported 78", "value: no config 78" }, face "refusals")
+  end)
+
+  it("takes configuration and scripts from memory, at each reload again; counts feeds as sessions", function()
+    assert.same({ "reply O", 'log text="a first"', "log text=b", "reply c", "reply O", 'log text="a other"',
+      "log text=b", "reply c", "sessions: 2", "sessions: 1", "starts: no config a.lua:1:", "milter: no not_found 78" },
+      face "in_memory")
   end)
 
   it("reloads, and keeps the scripts that serve when new ones do not load", function()

@@ -177,7 +177,7 @@ static void errors(void)
 	o.log = print_texts;
 	o.set = set;
 	printf("bad option: %s", yes(mm_host_new(&o, &error) != NULL));
-	printf(" %s %s\n", name_of(error.code), strstr(error.text, "drain_timeout") != NULL ? "drain_timeout" : error.text);
+	printf(" %s %s %d %s\n", name_of(error.code), mm_error_word(error.reason), mm_error_status(&error), strstr(error.text, "drain_timeout") != NULL ? "drain_timeout" : error.text);
 	printf("no place for the error: %s\n", yes(mm_host_new(&o, NULL) != NULL));
 	o.set = NULL;
 	o.scripts = scripts;
@@ -185,7 +185,7 @@ static void errors(void)
 	printf("broken script: %s", yes(mm_host_start(host, &error)));
 	printf(" %s %s\n", name_of(error.code), strstr(error.text, "broken.lua:1:") != NULL ? "line 1" : error.text);
 	printf("too early: %s", yes(mm_feed_open(host, NULL, &error) != NULL));
-	printf(" %s\n", name_of(error.code));
+	printf(" %s %s\n", name_of(error.code), mm_error_word(error.reason));
 	mm_host_free(host);
 	host = start("quiet.lua", NULL, NULL);
 	printf("unknown milter: %s", yes(mm_feed_open(host, "nobody", &error) != NULL));
@@ -195,6 +195,82 @@ static void errors(void)
 	printf("finished: %s\n", yes(mm_feed_is_finished(feed)));
 	mm_feed_close(feed);
 	mm_host_free(host);
+}
+
+static struct mm_feed *feed_in_a_message(struct mm_host *host);
+
+static void refuse(const char *what, struct mm_host_options *o)
+{
+	struct mm_error error = { MM_ERROR_NONE, MM_REASON_NONE, "" };
+	printf("%s: %s", what, yes(mm_host_new(o, &error) != NULL));
+	printf(" %s %d\n", mm_error_word(error.reason), mm_error_status(&error));
+}
+
+/* What keeps a host from starting, told apart. */
+static void refusals(void)
+{
+	struct mm_host_options o = MM_HOST_OPTIONS;
+	char socket[300], nowhere[300];
+	snprintf(socket, sizeof socket, "unix:%s", path_of("socket"));
+	snprintf(nowhere, sizeof nowhere, "unix:%s/none/socket", directory);
+	const char *listen[] = { socket, NULL }, *scripts[] = { path_of("quiet.lua"), NULL };
+	o.log = print_texts;
+	o.listen = listen;
+	o.scripts = scripts;
+	struct mm_host *host = mm_host_new(&o, NULL);
+	refuse("in use", &o);
+	mm_host_free(host);
+	listen[0] = nowhere;
+	refuse("no directory", &o);
+	listen[0] = socket;
+	o.set = (const char *[]){ "socket_owner=nosuch", NULL };
+	refuse("no user", &o);
+	o.set = (const char *[]){ "workers=2", NULL };
+	refuse("workers", &o);
+	o.set = (const char *[]){ "control=/run/x", NULL };
+	refuse("control", &o);
+	o.set = (const char *[]){ "on_error=never", NULL };
+	refuse("value", &o);
+}
+
+static void in_memory(void)
+{
+	struct mm_error error;
+	char text[] = "settings = { word = \"first\" }";
+	struct mm_source sources[] = {
+		{ "a.lua", "local log = require 'moonmilter.log'\n"
+			"function on_mail(ctx) log.info('a %s', ctx.host.settings.word) end", 0, NULL },
+		{ "b.lua", "local log = require 'moonmilter.log'\nfunction on_mail(ctx) log.info 'b' end -- and nothing",
+			78, "default" },
+		{ NULL, NULL, 0, NULL },
+	};
+	struct mm_host_options o = MM_HOST_OPTIONS;
+	o.config_text = text;
+	o.sources = sources;
+	o.no_sockets = true;
+	o.log = print_texts;
+	struct mm_host *host = mm_host_new(&o, &error);
+	if (host == NULL || !mm_host_start(host, &error)) {
+		printf("no start: %s\n", error.text);
+		return;
+	}
+	struct mm_feed *feed = feed_in_a_message(host);
+	memcpy(strstr(text, "first"), "other", 5);
+	mm_host_reload(host, NULL, NULL);
+	for (int i = 0; i < TURNS && mm_host_generation(host) == 1; i++)
+		mm_host_turn(host, 0.01);
+	feed_in_a_message(host);
+	printf("sessions: %u\n", mm_host_session_count(host));
+	mm_feed_hang_up(feed);
+	printf("sessions: %u\n", mm_host_session_count(host));
+	sources[0].text = "function on_mail( end";
+	mm_host_free(host);
+	host = mm_host_new(&o, &error);
+	printf("starts: %s", yes(mm_host_start(host, &error)));
+	printf(" %s %.8s\n", mm_error_word(error.reason), error.text);
+	mm_host_free(host);
+	sources[0].milter = "other";
+	refuse("milter", &o);
 }
 
 static void on_reloaded(void *self, bool ok, const struct mm_error *error)
@@ -349,7 +425,7 @@ int main(int argc, char **argv)
 		void      (*run)(void);
 	} situations[] = {
 		{ "version", version }, { "options", options }, { "errors", errors }, { "reload", reload },
-		{ "reload_from_inside", reload_from_inside },
+		{ "reload_from_inside", reload_from_inside }, { "refusals", refusals }, { "in_memory", in_memory },
 		{ "drain", drain }, { "now", now }, { "now_during_a_drain", now_during_a_drain },
 		{ "hang_up", hang_up }, { "close", close_only }, { "two_hosts", two_hosts },
 	};

@@ -74,7 +74,7 @@ local function check_configuration()
 end
 
 --- Loads everything; raises an error with file and line when anything is wrong.
----@param paths string[]
+---@param paths (string|{ path: string, text: string })[]  files, then scripts in memory
 ---@param host table  what on_load gets and ctx.host is
 function loader.load(paths, host)
   install()
@@ -84,7 +84,8 @@ function loader.load(paths, host)
   local scripts = {}
   for i, path in ipairs(paths) do
     core.loading(i)
-    scripts[i] = script.load(path)
+    local is_file = type(path) == "string"
+    scripts[i] = script.load(is_file and path or path.path, not is_file and path.text or nil)
   end
   for i, one in ipairs(scripts) do
     core.loading(i)

@@ -215,9 +215,10 @@ end
 
 --- Loads a script; raises an error with file and line when anything is wrong. May wait.
 ---@param path string
+---@param source string?  the text of a script in memory
 ---@return table  handlers, what they see, options, and what its code mentions
-function script.load(path)
-  local source = read_file(path)
+function script.load(path, source)
+  source = source or read_file(path)
   if source:sub(1, 1) == "\27" then
     error(path .. ": is bytecode; give the script's source", 0)
   end

@@ -7,8 +7,8 @@ local library = {}
 
 if not pcall(ffi.sizeof, "struct moonmilter_test_error") then
   ffi.cdef [[
-    struct moonmilter_test_error { int code; char text[1024]; };
-    struct moonmilter_test_module { const char *name; int (*open)(void *); };
+    struct moonmilter_test_error { int code, reason; char text[1024]; };
+    struct moonmilter_test_module { const char *name; int (*open)(void *); void *self; };
     struct moonmilter_test_options {
       size_t size;
       const char *config_file;
@@ -19,6 +19,10 @@ if not pcall(ffi.sizeof, "struct moonmilter_test_error") then
       void (*log)(void *self, int level, const char *line, size_t size);
       void *log_self;
       bool reads_all_keys;
+      const char *config_text;
+      const void *sources;
+      void (*woken)(void *self);
+      void *woken_self;
     };
     const char *moonmilter_test_version(void) __asm__("mm_version");
     void *moonmilter_test_host_new(const struct moonmilter_test_options *, struct moonmilter_test_error *) __asm__("mm_host_new");
