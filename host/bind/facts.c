@@ -277,6 +277,15 @@ static int get_error_code(lua_State *L, struct mm_script_session *ss)
 	return 1;
 }
 
+/* Why the session or the message has ended. */
+static int get_reason(lua_State *L, struct mm_script_session *ss)
+{
+	if (!ss->has_event || ss->event.ended_by == MM_END_none)
+		return 0;
+	lua_pushstring(L, mm_end_name(ss->event.ended_by));
+	return 1;
+}
+
 static int get_message_number(lua_State *L, struct mm_script_session *ss)
 {
 	if (ss->facts->message == NULL)
@@ -292,7 +301,7 @@ static const struct mm_ctx_fact facts[] = {
 	{ "queue_id", get_queue_id }, { "auth", get_auth }, { "tls", get_tls }, { "mta", get_mta },
 	{ "host", get_host },
 	{ "in_message", get_in_message }, { "body_size", get_body_size }, { "error_code", get_error_code },
-	{ "message_number", get_message_number }, { NULL, NULL },
+	{ "message_number", get_message_number }, { "reason", get_reason }, { NULL, NULL },
 };
 
 /* ---- methods ---- */

@@ -62,6 +62,7 @@ struct mm_engine {
 	struct mm_verdict        held;          /* given where no reply may be sent; waits for the next one that may */
 	struct mm_verdict        result;        /* final verdict, for done */
 	enum mm_stage            result_stage;
+	uint8_t                  ended_by;      /* enum mm_end, of the message or client that ends */
 	uint32_t                 result_edits;
 	char                     answered_by[sizeof ((struct mm_verdict *)0)->decided_by];      /* the last answer */
 	double                   waiting_since; /* mm_clock_now() */
@@ -352,7 +353,7 @@ static void answer(struct mm_engine *e, enum mm_stage stage, struct mm_verdict *
 		e->skips_body = true;
 	if (stage == MM_STAGE_rcpt && (v->kind == MM_VERDICT_reject || v->kind == MM_VERDICT_tempfail)
 	    && !e->is_refused && e->session.message != NULL)
-		mm_message_refuse_recipient(e->session.message);
+		mm_message_refuse_recipient(e->session.message, (uint8_t)v->kind);
 	write_verdict(e, v);
 	if (is_final(stage, v) && e->session.message != NULL)
 		decide_message(e, stage, v);
@@ -422,14 +423,20 @@ static bool event_of(struct mm_engine *e, enum mm_stage stage, struct mm_event *
 	switch (stage) {
 	case MM_STAGE_abort:
 		event->command = NULL;
+		event->ended_at = stage_now(e);
+		event->ended_by = (enum mm_end)e->ended_by;
 		return e->session.message != NULL && !e->shuns_message;
 	case MM_STAGE_done:
 		event->command = NULL;
 		event->result = e->result.kind;
+		event->result_by = e->result.decided_by;
+		event->result_edits = e->result_edits;
+		event->ended_at = e->result_stage;
 		event->result_reply = (struct mm_text){ (const char *)e->result.reply.bytes, e->result.reply.size };
 		return e->session.message != NULL && !e->shuns_message;
 	case MM_STAGE_close:
 		event->command = NULL;
+		event->ended_by = (enum mm_end)e->ended_by;
 		return true;
 	case MM_STAGE_body:
 		return !e->skips_body && e->held.kind == MM_VERDICT_continue;
@@ -454,6 +461,7 @@ static bool event_of(struct mm_engine *e, enum mm_stage stage, struct mm_event *
 static void fail(struct mm_engine *e)
 {
 	e->is_ending = true;
+	e->ended_by = MM_END_protocol;
 	e->todo_count = 0;
 	mm_frame_done(&e->frame);
 	if (e->session.message != NULL)
@@ -782,6 +790,7 @@ static void queue_events(struct mm_engine *e)
 	bool has_message = e->session.message != NULL;
 	switch (row->letter) {
 	case SMFIC_ABORT:
+		e->ended_by = MM_END_abort;
 		if (has_message)
 			push(e, MM_STAGE_abort);
 		else if (e->when == MM_WHEN_DECIDED)
@@ -791,12 +800,14 @@ static void queue_events(struct mm_engine *e)
 		e->is_ending = true;
 		/* fall through */
 	case SMFIC_QUIT_NC:
+		e->ended_by = MM_END_quit;
 		if (has_message)
 			push(e, MM_STAGE_abort);
 		push(e, MM_STAGE_close);
 		return;
 	case SMFIC_HELO:
 	case SMFIC_MAIL:
+		e->ended_by = row->letter == SMFIC_HELO ? MM_END_helo : MM_END_new_message;
 		if (has_message)
 			push(e, MM_STAGE_abort);
 		break;
@@ -1042,6 +1053,8 @@ static void declare(struct mm_engine *e, size_t n)
 	mm_session_declare(&e->session, e->frame.held.capacity + e->mail_macros.capacity + e->folded.capacity);
 }
 
+static void end(struct mm_engine *e, enum mm_cancel why, enum mm_end by);
+
 static bool feed(struct mm_engine *e, const void *bytes, size_t n, struct mm_fault *why)
 {
 	mm_fault_clear(why);
@@ -1049,7 +1062,7 @@ static bool feed(struct mm_engine *e, const void *bytes, size_t n, struct mm_fau
 		return true;
 	begin_turn(e);
 	if (!mm_frame_feed(&e->frame, bytes, n, why)) {
-		mm_engine_end(e, MM_CANCEL_DISCONNECT);
+		end(e, MM_CANCEL_DISCONNECT, MM_END_protocol);
 		return false;
 	}
 	go_on(e, why);
@@ -1057,7 +1070,7 @@ static bool feed(struct mm_engine *e, const void *bytes, size_t n, struct mm_fau
 	bool has_command = mm_frame_has_packet(&e->frame);
 	mm_fault_clear(&keep);
 	if (!mm_frame_keep(&e->frame, &keep)) {
-		mm_engine_end(e, MM_CANCEL_DISCONNECT);
+		end(e, MM_CANCEL_DISCONNECT, MM_END_protocol);
 		*why = keep;
 		return false;
 	}
@@ -1080,13 +1093,14 @@ bool mm_engine_go_on(struct mm_engine *e, struct mm_fault *why)
 	return mm_engine_feed(e, NULL, 0, why);
 }
 
-static void end(struct mm_engine *e, enum mm_cancel why)
+static void end(struct mm_engine *e, enum mm_cancel why, enum mm_end by)
 {
 	struct mm_fault ignored = { .class = MM_FAULT_NONE };
 	if (e->is_finished)
 		return;
 	if (e->is_waiting) {
 		if (is_afterwards((enum mm_stage)e->todo[0])) {
+			e->ended_by = by;
 			e->is_ending = true;            /* it may end by itself; then only close is left */
 			e->todo_count = 1;
 			if (e->todo[0] != MM_STAGE_close)
@@ -1097,13 +1111,16 @@ static void end(struct mm_engine *e, enum mm_cancel why)
 		end_wait(e);
 	}
 	fail(e);
+	e->ended_by = by;
 	run(e, &ignored);
 }
 
 void mm_engine_end(struct mm_engine *e, enum mm_cancel why)
 {
 	struct work before = begin_work(e);
-	end(e, why);
+	enum mm_end by = why == MM_CANCEL_SHUTDOWN ? MM_END_stop : why == MM_CANCEL_TIMEOUT ? MM_END_timeout
+		: MM_END_disconnect;
+	end(e, why == MM_CANCEL_TIMEOUT ? MM_CANCEL_DISCONNECT : why, by);
 	show_work(e, before);
 }
 

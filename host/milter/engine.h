@@ -88,7 +88,8 @@ bool mm_engine_feed(struct mm_engine *, const void *bytes, size_t n, struct mm_f
 bool mm_engine_has_more(const struct mm_engine *);
 /* As mm_engine_feed(), with the packets at hand. */
 bool mm_engine_go_on(struct mm_engine *, struct mm_fault *why);
-/* No more bytes will come. */
+/* No more bytes will come. TIMEOUT: because the MTA was silent for too long; a handler that waits is told
+ * DISCONNECT. */
 void mm_engine_end(struct mm_engine *, enum mm_cancel why);
 /* The host stops: a command that waits for its verdict is answered with a temporary failure; then the
  * same as mm_engine_end(). */

@@ -127,7 +127,7 @@ bool mm_message_add_recipient(struct mm_message *m, struct mm_text address, stru
 	if (m->last_is_unkept) {
 		m->recipients_unkept++;
 		if (refused)
-			mm_message_refuse_recipient(m);
+			mm_message_refuse_recipient(m, 0);
 		return true;
 	}
 	if (!mm_array_grow(&m->recipients, m->recipient_count, &m->recipient_capacity, sizeof *m->recipients))
@@ -140,7 +140,7 @@ bool mm_message_add_recipient(struct mm_message *m, struct mm_text address, stru
 	return !m->store.failed;
 }
 
-void mm_message_refuse_recipient(struct mm_message *m)
+void mm_message_refuse_recipient(struct mm_message *m, uint8_t with)
 {
 	if (m->last_is_unkept) {                /* a message without it: the list lacks nothing */
 		m->recipients_unkept--;
@@ -152,6 +152,7 @@ void mm_message_refuse_recipient(struct mm_message *m)
 	struct mm_recipient *last = &m->recipients[m->recipient_count - 1];
 	m->refused_count += !last->is_refused;
 	last->is_refused = true;
+	last->refused_with = with;
 }
 
 bool mm_message_add_field(struct mm_message *m, struct mm_text name, struct mm_text value, bool has_space)

@@ -27,6 +27,7 @@ struct mm_recipient {
 	struct mm_span address;         /* as given, angle brackets included */
 	struct mm_span params;          /* strings ended by NUL each */
 	bool           is_refused;      /* by the MTA or by a verdict */
+	uint8_t        refused_with;    /* enum mm_verdict_kind; continue: by the MTA */
 };
 
 /* An insert position that means the end: both MTAs append when the index is beyond it. */
@@ -172,8 +173,8 @@ bool mm_message_add_recipient(struct mm_message *, struct mm_text address, struc
 bool mm_message_add_field(struct mm_message *, struct mm_text name, struct mm_text value, bool has_space);
 /* A piece of the body has come. */
 void mm_message_note_body(struct mm_message *, struct mm_text piece);
-/* The recipient that came last was refused. */
-void mm_message_refuse_recipient(struct mm_message *);
+/* The recipient that came last was refused with a verdict (enum mm_verdict_kind), 0: by the MTA. */
+void mm_message_refuse_recipient(struct mm_message *, uint8_t with);
 
 /* Index into fields of field n of a name (case-blind), as scripts count: 1 first, -1 last. -1: there is none. */
 int64_t mm_message_find_field(const struct mm_message *, struct mm_text name, int64_t n);

@@ -21,6 +21,36 @@ enum mm_cancel {
 	MM_CANCEL_COUNT,
 };
 
+/* How a message without a final reply has ended, and every client. ORDER END */
+#define MM_ENDS(X) \
+	X(none,        "none") \
+	X(abort,       "abort")         /* RSET, or the client of the MTA is gone */ \
+	X(helo,        "helo")          /* a new HELO */ \
+	X(new_message, "new_message")   /* a new MAIL */ \
+	X(quit,        "quit") \
+	X(disconnect,  "disconnect")    /* the MTA is gone */ \
+	X(timeout,     "timeout")       /* the MTA was silent for too long */ \
+	X(stop,        "stop")          /* the host stops, or ends the session */ \
+	X(protocol,    "protocol")      /* the MTA broke the protocol, or there was no memory for what it sent */
+
+enum mm_end {
+#define X(name, word) MM_END_##name,
+	MM_ENDS(X)
+#undef X
+	MM_END_COUNT
+};
+
+/* "new_message". Static. */
+static inline const char *mm_end_name(enum mm_end end)
+{
+	static const char *const names[] = {
+#define X(name, word) word,
+		MM_ENDS(X)
+#undef X
+	};
+	return names[end];
+}
+
 struct mm_event {
 	enum mm_stage            stage;
 	const struct mm_command *command;       /* borrowed until decided; its texts may move while the runtime waits.
@@ -32,6 +62,10 @@ struct mm_event {
 	                                         * the seals have failed */
 	enum mm_verdict_kind     result;        /* done: the message's final verdict */
 	struct mm_text           result_reply;  /* done: its text, or empty */
+	const char              *result_by;     /* done: who decided, or "" */
+	uint32_t                 result_edits;  /* done: how many edits were sent */
+	enum mm_stage            ended_at;      /* done, abort: the stage that was reached */
+	enum mm_end              ended_by;      /* abort, close */
 };
 
 struct mm_runtime_ops {

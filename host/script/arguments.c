@@ -3,6 +3,7 @@
 #include "bind/bind.h"
 #include "script/load.h"
 #include "task/memory.h"
+#include "task/profile.h"
 
 #include <lua.h>
 
@@ -37,16 +38,89 @@ static int push_offer(lua_State *co, const struct mm_offer *offer)
 	return 1;
 }
 
-static int push_result(lua_State *co, const struct mm_event *event)
+static void set_text(lua_State *co, const char *key, struct mm_text text)
 {
-	lua_createtable(co, 0, 2);
+	lua_pushlstring(co, text.bytes, text.size);
+	lua_setfield(co, -2, key);
+}
+
+static void set_number(lua_State *co, const char *key, double number)
+{
+	lua_pushnumber(co, number);
+	lua_setfield(co, -2, key);
+}
+
+/* [result]: the recipients that were added, or deleted */
+static void set_recipients(lua_State *co, const char *key, const struct mm_message *m, bool deleted, bool is_made)
+{
+	int n = 0;
+	lua_newtable(co);
+	for (uint32_t i = 0; is_made && i < m->edits.envelope_count; i++) {
+		const struct mm_envelope_edit *edit = &m->envelope_edits[i];
+		if ((edit->letter == SMFIR_DELRCPT) != deleted)
+			continue;
+		struct mm_text bare = mm_address_bare(mm_message_text(m, edit->address));
+		lua_pushlstring(co, bare.bytes, bare.size);
+		lua_rawseti(co, -2, ++n);
+	}
+	lua_setfield(co, -2, key);
+}
+
+/* [result] */
+static void set_refused(lua_State *co, const struct mm_message *m)
+{
+	int n = 0;
+	lua_newtable(co);
+	for (uint32_t i = 0; i < m->recipient_count; i++) {
+		const struct mm_recipient *r = &m->recipients[i];
+		if (!r->is_refused)
+			continue;
+		lua_createtable(co, 0, 2);
+		set_text(co, "address", mm_address_bare(mm_message_text(m, r->address)));
+		lua_pushstring(co, r->refused_with == MM_VERDICT_continue ? "mta"
+			: mm_verdict_name((enum mm_verdict_kind)r->refused_with));
+		lua_setfield(co, -2, "verdict");
+		lua_rawseti(co, -2, ++n);
+	}
+	lua_setfield(co, -2, "refused");
+}
+
+static int push_result(lua_State *co, const struct mm_script_session *ss)
+{
+	const struct mm_event *event = &ss->event;
+	const struct mm_message *m = ss->facts->message;
+	bool is_made = event->result_edits > 0;
+	lua_createtable(co, 0, 14);
 	lua_pushstring(co, mm_verdict_name(event->result));
 	lua_setfield(co, -2, "verdict");
-	if (event->result_reply.size > 0) {
-		lua_pushlstring(co, event->result_reply.bytes, event->result_reply.size);
-		lua_setfield(co, -2, "reply");
+	if (event->result_reply.size > 0)
+		set_text(co, "reply", event->result_reply);
+	lua_pushstring(co, mm_stage_name(event->ended_at));
+	lua_setfield(co, -2, "stage");
+	if (event->result_by[0] != '\0') {
+		lua_pushstring(co, event->result_by);
+		lua_setfield(co, -2, "decided_by");
 	}
+	set_number(co, "edits", event->result_edits);
+	set_recipients(co, "added", m, false, is_made);
+	set_recipients(co, "deleted", m, true, is_made);
+	set_refused(co, m);
+	if (is_made && m->edits.quarantines)
+		set_text(co, "quarantine", mm_message_text(m, m->edits.quarantine_reason));
+	set_number(co, "seconds", m->decided_at - m->began_at);
+	set_number(co, "waited", m->waited);
+	set_number(co, "computed", ss->generation->settings.profile != NULL
+		? mm_profile_seconds(ss->generation->settings.profile, m->busy) : 0);
 	return 1;
+}
+
+static int push_end(lua_State *co, const struct mm_event *event, bool both)
+{
+	lua_pushstring(co, mm_stage_name(event->ended_at));
+	if (!both)
+		return 1;
+	lua_pushstring(co, mm_end_name(event->ended_by));
+	return 2;
 }
 
 static int push_field(lua_State *co, const struct mm_command *c, bool both)
@@ -82,7 +156,8 @@ int mm_arguments_push(lua_State *co, const struct mm_script_session *ss, unsigne
 	case MM_STAGE_unknown:
 		lua_pushlstring(co, c->text.bytes, c->text.size);
 		return 1;
-	case MM_STAGE_done:      return push_result(co, event);
+	case MM_STAGE_abort:     return push_end(co, event, both);
+	case MM_STAGE_done:      return push_result(co, ss);
 	default:                 return 0;
 	}
 }

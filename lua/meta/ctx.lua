@@ -88,9 +88,25 @@ function host:require_settings(wanted) end
 ---@field actions integer
 ---@field steps integer
 
+---@alias moonmilter.End "abort"|"helo"|"new_message"|"quit"|"disconnect"|"timeout"|"stop"|"protocol"
+
 ---@class moonmilter.Result
 ---@field verdict "continue"|"accept"|"reject"|"tempfail"|"discard"
 ---@field reply string?  as on the wire: lines joined by CRLF, % doubled
+---@field stage string  at which the message was decided
+---@field decided_by string?  script and line; nil: no script did
+---@field edits integer  how many were sent
+---@field added string[]  recipients, without angle brackets
+---@field deleted string[]
+---@field refused moonmilter.RefusedRecipient[]
+---@field quarantine string?  the reason
+---@field seconds number  from MAIL to the verdict
+---@field waited number  of these, handlers waited
+---@field computed number  seconds in which handlers computed
+
+---@class moonmilter.RefusedRecipient
+---@field address string
+---@field verdict "reject"|"tempfail"|"mta"  mta: the MTA itself has refused it
 
 --- One header field.
 ---@class moonmilter.Field
@@ -183,6 +199,7 @@ function headers:each() end
 ---@field host moonmilter.Host
 ---@field in_message boolean  a message is open
 ---@field deadline number  when the handlers of this event must have ended, in milter.now() time
+---@field reason moonmilter.End?  in on_close and on_abort: what ended the session or the message
 ---@field message_number integer?  counts the messages of this session, from 1
 ---@field error_code "not_granted"|"wrong_stage"|"bad_value"|"too_large"|"too_late"|"memory"|nil  why the last call raised
 ---@field session table<any, any>  yours, for the SMTP session; shared by the milter's scripts; names of ctx raise in it
@@ -321,7 +338,7 @@ function ctx:progress() end
 ---@field on_body (fun(ctx: moonmilter.ctx, chunk: string): moonmilter.Verdict?)?
 ---@field on_eom (fun(ctx: moonmilter.ctx): moonmilter.Verdict?)?
 ---@field on_unknown (fun(ctx: moonmilter.ctx, command: string): moonmilter.Verdict?)?
----@field on_abort fun(ctx: moonmilter.ctx)?
+---@field on_abort fun(ctx: moonmilter.ctx, stage: string, reason: moonmilter.End)?
 ---@field on_done fun(ctx: moonmilter.ctx, result: moonmilter.Result)?
 ---@field on_close fun(ctx: moonmilter.ctx)?
 ---@field on_load fun(host: moonmilter.Host)?
@@ -353,7 +370,7 @@ on_body = nil
 on_eom = nil
 ---@type (fun(ctx: moonmilter.ctx, command: string): moonmilter.Verdict?)?
 on_unknown = nil
----@type fun(ctx: moonmilter.ctx)?
+---@type fun(ctx: moonmilter.ctx, stage: string, reason: moonmilter.End)?
 on_abort = nil
 ---@type fun(ctx: moonmilter.ctx, result: moonmilter.Result)?
 on_done = nil

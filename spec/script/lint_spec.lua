@@ -238,7 +238,7 @@ describe("options", function()
     for options, text in pairs {
       ["needs = { add_header = true }"] = "options.needs: is a list of words; write { \"add_header\" }",
       ["macros = { i = true }"] = "options.macros: is a list of words; write { \"i\" }",
-      ["macros = { connect = { 'j' } }"] = "options.macros: is a list of words",
+      ["macros = { eof = { 'j' } }"] = "options.macros: \"eof\" is no stage with macros",
       ["facts = { [0] = 'client' }"] = "options.facts: has a word at 0, but none before it",
       ["needs = { [3] = 'add_header' }"] = "options.needs: has a word at 3, but none before it",
       ["needs = { 'add_haeder' }"] = "options.needs: unknown word \"add_haeder\"; did you mean \"add_header\"?",
@@ -250,6 +250,12 @@ describe("options", function()
       assert.equal(78, status, options)
       assert.truthy(output:find(text, 1, true), output)
     end
+  end)
+
+  it("name macros by the stage at which to ask for them", function()
+    local _, output = check "options = { macros = { 'i', eom = { 'my_own' } } } function on_mail(ctx) print(ctx) end"
+    assert.matches("macros at eom: [^\n]*{my_own}", output)
+    assert.is_nil(output:find("macros at mail: [^\n]*{my_own}"))
   end)
 
   it("name macros with and without braces, and calls of ctx:macro name them too", function()

@@ -22,7 +22,7 @@ local FIELD_EDITS = { set = true, delete = true, insert_before = true }
 
 -- Arguments of a handler, ctx included.
 local ARGUMENTS = { negotiate = 2, connect = 3, helo = 2, mail = 3, rcpt = 3, data = 1, header = 3, eoh = 1, body = 2,
-  eom = 1, unknown = 2, abort = 1, done = 2, close = 1, load = 1, unload = 1 }
+  eom = 1, unknown = 2, abort = 3, done = 2, close = 1, load = 1, unload = 1 }
 
 -- The stages of a message in order, and those before it; the others come at any time.
 local ORDER = { negotiate = 0, connect = 1, helo = 2, mail = 3, rcpt = 4, data = 5, header = 6, eoh = 6, body = 7,

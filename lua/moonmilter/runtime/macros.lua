@@ -99,6 +99,20 @@ local function default_list(stage)
 end
 
 local STAGES = { "connect", "helo", "mail", "rcpt", "data", "eoh", "eom" } -- ORDER MACRO_SET
+
+--- The stages with macros, as a set, and in words.
+---@type table<string, true>
+macros.stages = {}
+for _, stage in ipairs(STAGES) do
+  macros.stages[stage] = true
+end
+macros.stage_names = table.concat(STAGES, " ")
+
+---@return boolean
+function macros.is_stage(name)
+  return macros.stages[name] == true
+end
+
 local ANYWHERE = { "connect", "helo", "mail", "rcpt", "eoh", "eom" }
 
 --- The first stage at which an MTA sends a macro; nil when nobody knows.
@@ -127,8 +141,9 @@ end
 
 --- Lists by stage, or nil when the MTA's own suffice. Raises when a list is longer than an MTA takes.
 ---@param wanted table<string, true>  names, braces optional
+---@param at table<string, table<string, true>>?  names by the stage at which a script asks for them
 ---@return table<string, string>?
-function macros.lists(wanted)
+function macros.lists(wanted, at)
   local names, defaults, is_asked = {}, {}, {}
   for name in pairs(wanted) do
     name = braced(name)
@@ -149,6 +164,20 @@ function macros.lists(wanted)
         default.list[#default.list + 1], default.is_in[name] = name, true
       end
     end
+  end
+  for stage, by_name in pairs(at or {}) do
+    local default, own = defaults[stage], {}
+    for name in pairs(by_name) do
+      name = braced(name)
+      if not default.is_in[name] then
+        own[#own + 1], default.is_in[name] = name, true
+      end
+    end
+    table.sort(own)
+    for _, name in ipairs(own) do
+      default.list[#default.list + 1] = name
+    end
+    is_asked[stage] = true
   end
   is_asked.eoh = is_asked.eoh or is_asked.eom -- Sendmail drops one alone (protocol 4.5)
   is_asked.eom = is_asked.eoh

@@ -61,6 +61,20 @@ local function note_mentions(into, words)
   end
 end
 
+-- options.macros: names, and lists of names by stage.
+local function note_macros(given, named, at)
+  for key, value in pairs(given) do
+    if type(value) == "table" then
+      at[key] = at[key] or {}
+      for _, name in ipairs(value) do
+        at[key][name] = true
+      end
+    else
+      named[value] = true
+    end
+  end
+end
+
 local function to_set(list)
   local set = {}
   for _, word in ipairs(list or {}) do
@@ -92,7 +106,7 @@ end
 function plan.of(scripts, module_strings, module_methods)
   local result = { scripts = scripts, stages = {}, handled = {}, needs = {}, lockstep = false,
     rejected_recipients = false }
-  local named_macros = macros.named(module_strings)
+  local named_macros, macros_at = macros.named(module_strings), {}
   local needs_version = macros.needs_version(module_strings) or macros.needs_version(module_methods)
   note_facts(result, module_strings)
   note_methods(result, module_methods)
@@ -120,9 +134,7 @@ function plan.of(scripts, module_strings, module_methods)
     for name in pairs(script.macros) do
       named_macros[name] = true
     end
-    for _, name in ipairs(options.macros or {}) do
-      named_macros[name] = true
-    end
+    note_macros(options.macros or {}, named_macros, macros_at)
     needs_version = needs_version or macros.needs_version(script.strings) or macros.needs_version(script.methods)
     result.lockstep = result.lockstep or options.lockstep == true
     result.rejected_recipients = result.rejected_recipients or options.rejected_recipients == true
@@ -133,7 +145,7 @@ function plan.of(scripts, module_strings, module_methods)
   complete_stages(result)
   result.macros_named = macros.line(named_macros)
   named_macros.v = named_macros.v or needs_version or nil
-  result.macro_lists = macros.lists(named_macros)
+  result.macro_lists = macros.lists(named_macros, macros_at)
   return result
 end
 

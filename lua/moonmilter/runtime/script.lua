@@ -3,6 +3,7 @@ local core = require "moonmilter.core"
 local chunk = require "moonmilter.runtime.chunk"
 local environment = require "moonmilter.runtime.environment"
 local lint = require "moonmilter.runtime.lint"
+local macros = require "moonmilter.runtime.macros"
 local plan = require "moonmilter.runtime.plan"
 local wait = require "moonmilter.runtime.wait"
 
@@ -91,6 +92,32 @@ local function check_list(path, key, list, known)
   end
 end
 
+local function check_macro_names(path, key, list)
+  check_list(path, key, list)
+  for _, name in ipairs(list) do
+    if not (name:match("^{[%w_]+}$") or name:match("^[%w_]+$")) then
+      file_error(path, 1, ("options.%s: %q is not a macro name; write names like i and {auth_authen}"):format(key,
+        name))
+    end
+  end
+end
+
+-- Names, and lists of names by the stage at which to ask for them.
+local function check_macros(path, given)
+  local flat = {}
+  for at, value in pairs(given) do
+    if type(value) ~= "table" then
+      flat[at] = value
+    elseif not macros.is_stage(at) then
+      file_error(path, 1, ("options.macros: %q is no stage with macros%s; these are %s"):format(tostring(at),
+        core.suggest(tostring(at), macros.stages), macros.stage_names))
+    else
+      check_macro_names(path, "macros." .. at, value)
+    end
+  end
+  check_macro_names(path, "macros", flat)
+end
+
 local function check_options(path, options)
   if type(options) ~= "table" then
     file_error(path, 1, ("options is a %s; it must be a table"):format(type(options)))
@@ -106,12 +133,7 @@ local function check_options(path, options)
   end
   check_list(path, "needs", options.needs or {}, core.needs)
   check_list(path, "facts", options.facts or {}, plan.facts)
-  check_list(path, "macros", options.macros or {})
-  for _, name in ipairs(options.macros or {}) do
-    if not (name:match("^{[%w_]+}$") or name:match("^[%w_]+$")) then
-      file_error(path, 1, ("options.macros: %q is not a macro name; write names like i and {auth_authen}"):format(name))
-    end
-  end
+  check_macros(path, options.macros or {})
   return options
 end
 

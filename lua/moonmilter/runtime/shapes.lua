@@ -20,7 +20,8 @@ local rows = {
   mta = { "kind version actions steps address software host", "" },
   host = { "name version generation pid settings", "require_settings" },
   offer = { "version actions steps", "", "the offer" },
-  result = { "verdict reply", "", "the result" },
+  result = { "verdict reply stage decided_by edits added deleted refused quarantine seconds waited computed",
+    "", "the result" },
   recipient = { "address raw params refused", "", "a recipient" },
   headers = { "truncated", "get field all count each" },
   field = { "name value raw", "text addresses date params parsed set delete insert_before", "a field" },
@@ -76,7 +77,7 @@ shapes.elements = {
 shapes.arguments = {
   negotiate = { "offer" }, connect = { "string", "string" }, helo = { "string" }, mail = { "string" },
   rcpt = { "string" }, header = { "string", "string" }, body = { "string" }, unknown = { "string" },
-  done = { "result" },
+  abort = { "string", "string" }, done = { "result" },
 }
 
 return shapes
