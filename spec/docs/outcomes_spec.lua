@@ -242,11 +242,11 @@ local SNIPPETS = {
       return mta:message {}
     end, outcome = accepts },
   } },
-  { "scripting", '"gave up: "', {
+  { "scripting", '"gave up: %s at %s, %s"', {
     { act = function(mta)
       mta:mail "ann@example.org"
       mta:abort()
-    end, outcome = "gave up: ann@example.org" },
+    end, outcome = "gave up: ann@example.org at mail, abort" },
     { outcome = accepts },
   } },
   { "scripting", '"refused %s: %s"', { { outcome = accepts } } },

@@ -66,7 +66,7 @@ describe("first steps", function()
       line = line:gsub("outbound = {", "%0 listen = \"inet:10027\",")
       write("moonmilter.conf", 'listen = "inet:10026"\nscripts = "10.lua"\n' .. line:gsub('" ', '"\n') .. "\n")
       local output, status = run "check -c moonmilter.conf"
-      assert.equal(78, status, output)
+      assert.equal(67, status, output)
       assert.truthy(output:find(text, 1, true), output)
     end
     assert.matches("there is no group", (run "check --socket-group=nosuchgroup 10.lua"))
