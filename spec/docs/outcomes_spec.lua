@@ -5,8 +5,8 @@ local testing = require "moonmilter.testing"
 local read_file = require("spec.support.process").read_file
 
 -- Pages whose snippets are all here; new pages have specs of their own.
-local PAGES = { "dns", "http", "redis", "socket", "process", "tasks", "timer", "moonmilter", "log", "postfix",
-  "scripting" }
+local PAGES = { "dns", "http", "redis", "socket", "process", "tasks", "timer", "moonmilter", "log", "map",
+  "postfix", "scripting" }
 
 local function headers(...) return { { "From", "ann@example.org" }, { "To", "bob@example.com" }, { "Date", "today" },
   ... } end
@@ -44,8 +44,18 @@ end
 
 local accepts = "accept at eom"
 
+local SENDERS = "socketmap:unix:/run/senders.sock:senders" -- of the map page
+
 -- page; a text that only this snippet has; worlds: options of the test, what the client does, the outcome.
 local SNIPPETS = {
+  { "map", "senders:address(sender)", {
+    { options = { map = { [SENDERS] = { ["ann@example.org"] = "REJECT" } } },
+      outcome = "reject at mail: 550 5%.7%.1 This" },
+    { options = { map = { [SENDERS] = {} } }, outcome = accepts },
+    { options = { map = { [SENDERS] = { ["partner.example"] = "REJECT" } } }, act = from "ann@partner.example",
+      outcome = accepts },
+    { options = { map = { [SENDERS] = "timeout" } }, outcome = "tempfail at mail: 451 4%.3%.0 The list" },
+  } },
   { "dns", "dns.mx(domain", {
     { options = dns_of("example.org", { MX = { { 10, "mx.example.org" } } }), outcome = accepts },
     { options = { dns = {} }, outcome = "reject at mail: 550 5%.1%.8 The domain of your" },

@@ -41,7 +41,7 @@ local function functions()
       end
     end
   end
-  for _, folder in ipairs { "", "mail/", "identity/", "net/", "runtime/" } do
+  for _, folder in ipairs { "", "mail/", "identity/", "maps/", "net/", "runtime/" } do
     for entry in lfs.dir("lua/moonmilter/" .. folder) do
       local file = entry:match "^(.*)%.lua$"
       if file then
@@ -83,6 +83,16 @@ local silent = {
   "net.listing.* net.lists.* net.lists_Lists:* net.lists_Listed:*",
   -- the host sends and receives; what is received reaches a script as it is, or net.resp and net.http_head
   "socket.* net.datagram.* net.luasec.* net.luasocket.* redis.* http.* net.question.*",
+  -- keys are looked up as they are, specs are those of a script; the row of maps.address.keys splits mailboxes
+  "map.* map_Map:* map_Leaf:* maps.address.networks maps.spec.* maps.chain.* maps.chain_Chain:* maps.cached.*",
+  "maps.cached_Cached:* maps.inline.* maps.inline_Source:* maps.static.* maps.static_Source:*",
+  -- answers of services, of at most 100000 bytes
+  "maps.service.* maps.service_Service:* maps.service_Reader:* maps.socketmap.* maps.socketmap_Source:* maps.tcp.*",
+  "maps.tcp_Source:* maps.redis.* maps.redis_Source:* maps.dns.* maps.dns_Source:*",
+  -- files of the administrator, and keys of at most 65536 bytes that templates put into a question
+  "maps.file.* maps.file_Source:* maps.sql.* maps.sql_Source:*",
+  "maps.database.* maps.database_Database:* maps.domains.* maps.domains_Domains:*",
+  "maps.parameters.* maps.parameters_Parameters:* maps.quotes.* maps.template.* maps.template_Templates:*",
   -- options of a script; replies that net.resp has read: lists of servers, slots, messages of channels
   "net.cluster.* net.sentinel.* net.subscription.* net.redis_node.* net.redis_options.* net.redis_room.*",
   "net.resp.error net.resp.value net.key_slot.name_in net.key_slot.is_of_one_server",
@@ -137,6 +147,7 @@ local address = require "moonmilter.address"
 local arc = require "moonmilter.arc"
 local dns_name = require "moonmilter.identity.dns_name"
 local ip = require "moonmilter.identity.ip"
+local map_address = require "moonmilter.maps.address"
 local spf = require "moonmilter.spf"
 local spf_macro = require "moonmilter.identity.spf_macro"
 local spf_record = require "moonmilter.identity.spf_record"
@@ -447,6 +458,7 @@ local rows = {
   ["json.decode"] = { function(text) json.decode(text, { max_bytes = 1e9 }) end, "", "[", "\"", "{\"a\":", "[1",
     "[\"\195", "[1e" },
   ["json.encode"] = { function(text) json.encode { [text] = text } end, "", "\255" },
+  ["maps.address.keys"] = { function(text) map_address.keys(text, "+-=") end, "", "a@", "a.", '"', "a-", "owner-" },
   ["cidr.parse"] = { function(text) cidr.parse(text) end, "", "::", "1:", "10.0.0.0/", "1." },
   ["cidr.address"] = { function(text) cidr.address(text) end, "", "::", "1:", "1." },
   ["cidr.network"] = { function(text) cidr.network(text) end, "", "::" },

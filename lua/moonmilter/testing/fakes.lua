@@ -10,7 +10,7 @@ Fakes.__index = Fakes
 
 -- option -> the module that it replaces
 local KINDS = { dns = "moonmilter.dns", http = "moonmilter.http", redis = "moonmilter.redis",
-  process = "moonmilter.process" }
+  process = "moonmilter.process", map = "moonmilter.map" }
 
 local answers = {}
 
@@ -84,6 +84,40 @@ function answers.redis(_, command)
   return nil, command, "not of the test" -- the fake answers by itself
 end
 
+-- map = { ["texthash:/etc/postfix/access"] = { ["ann@example.org"] = "OK" }, ["tcp:…"] = "timeout" }; an entry may be a
+-- function of the key
+function answers.map(world, spec, key)
+  local entry = world[spec]
+  if type(entry) == "function" then
+    return entry(key)
+  elseif type(entry) == "string" then
+    return nil, entry, entry
+  end
+  return entry[key]
+end
+
+-- Maps that ask a service which another fake answers.
+local FAKED_BELOW = { dns = true, redis = true, https = true }
+
+-- Is this spec the test's? A map that would ask a real service has to be.
+local function is_of_test(world, spec, kind, asks)
+  if type(world) ~= "table" or world[spec] ~= nil then
+    return true
+  elseif asks and not FAKED_BELOW[kind] then
+    error(("map: this test has no answers for %s; give map = { [%q] = { key = \"value\" } }"):format(spec, spec), 0)
+  end
+  return false
+end
+
+-- What a map lists.
+local function entries_of(world, spec)
+  local entry = type(world) == "table" and world[spec]
+  if type(entry) ~= "table" then
+    error(("map: this test has no table for %s, so it cannot list its keys"):format(spec), 0)
+  end
+  return entry
+end
+
 local function read_source(name)
   local path = package.searchpath("moonmilter.testing.fake." .. name, package.path)
   local file = assert(io.open(assert(path, "moonmilter.testing.fake." .. name .. " is not installed"), "rb"))
@@ -133,6 +167,10 @@ function Fakes:answer(kind, ...)
       or value.write(true, type(world) == "table" and world or {})
   elseif kind == "redis" and ... == "messages of the test" then
     return value.write(true, { unpack(self.published, select(2, ...) + 1) })
+  elseif kind == "map" and ... == "specs of the test" then
+    return value.write(true, is_of_test(world, select(2, ...)))
+  elseif kind == "map" and ... == "entries of the test" then
+    return value.write(true, entries_of(world, (select(2, ...))))
   elseif kind == "http" and ... == "addresses of the test" then
     return value.write(true, addresses_of(self.worlds.dns, (select(2, ...))))
   end

@@ -60,8 +60,8 @@ end
 --- moonmilter.conf · milter: which of it · set: { on_error = "reject" } keys of the configuration · settings:
 --- host.settings · mta: "postfix" or "sendmail" · name: its name · version, actions, steps: what it offers · macros: {
 --- auth_authen = "ann" }, false: not known to the MTA · split: "random" (default), "whole", or bytes per piece · seed:
---- of the random pieces · clock: "virtual" (default) or "real" · now: seconds since 1970 · dns, http, redis, process:
---- fakes · modules: { name = source }
+--- of the random pieces · clock: "virtual" (default) or "real" · now: seconds since 1970 · dns, http, redis, process,
+--- map: fakes · modules: { name = source }
 ---@return table  the MTA
 function testing.start(options)
   if type(options) == "string" then

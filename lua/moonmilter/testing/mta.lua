@@ -636,7 +636,7 @@ function MTA:complaints()
   return list
 end
 
---- What scripts asked a fake: "dns", "http", "redis" or "process".
+--- What scripts asked a fake: "dns", "http", "redis", "process" or "map".
 function MTA:asked(kind)
   return self.owner.fakes.asked[kind] or blame.raise(("asked: there is no fake %q"):format(tostring(kind)))
 end
