@@ -74,11 +74,29 @@ static int hash_equal(lua_State *L)
 	return 1;
 }
 
+/* hash.verify(key, text, signature) -> boolean: is it the key's Ed25519 signature of the text (RFC 8032 5.1.7)? The key
+ * is its 32 bytes. */
+static int hash_verify(lua_State *L)
+{
+	struct mm_text key = mm_check_text(L, 1), text = mm_check_text(L, 2), signature = mm_check_text(L, 3);
+	EVP_PKEY *public = EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, NULL, (const unsigned char *)key.bytes,
+		key.size);
+	EVP_MD_CTX *context = EVP_MD_CTX_new();
+	bool is_valid = public != NULL && context != NULL
+		&& EVP_DigestVerifyInit(context, NULL, NULL, NULL, public) == 1
+		&& EVP_DigestVerify(context, (const unsigned char *)signature.bytes, signature.size,
+			(const unsigned char *)text.bytes, text.size) == 1;
+	EVP_MD_CTX_free(context);
+	EVP_PKEY_free(public);
+	lua_pushboolean(L, is_valid);
+	return 1;
+}
+
 void mm_bind_hash(lua_State *L)
 {
 	static const luaL_Reg functions[] = {
 		{ "digest", hash_digest }, { "hmac", hash_hmac }, { "random", hash_random }, { "equal", hash_equal },
-		{ NULL, NULL },
+		{ "verify", hash_verify }, { NULL, NULL },
 	};
 	lua_newtable(L);
 	luaL_setfuncs(L, functions, 0);

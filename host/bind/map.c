@@ -103,7 +103,7 @@ static int map_open(lua_State *L)
 	struct mm_fault why = { .text = "this host has no maps" };
 	const char *kind = mm_check_cstring(L, 1, "map: kind"), *path = mm_check_cstring(L, 2, "map: path");
 	struct mm_map_options o = options_at_3(L);
-	if (g->is_loaded)
+	if (g->is_loaded && !flag_option(L, "later"))
 		return mm_raise_at_script(L, "map.open: open maps of files at the top level of the script or in "
 			"on_load: then one that cannot be read is found while the script loads");
 	struct mm_handle *h = mm_handle_new(L, &class);

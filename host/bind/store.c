@@ -68,6 +68,18 @@ static int store_open(lua_State *L)
 	return 1;
 }
 
+/* store.directory() -> path of state_dir | nothing when there is none | nil, text, code */
+static int store_directory(lua_State *L)
+{
+	struct mm_generation *g = mm_generation_of(L);
+	struct mm_fault why = { .text = "" };
+	const char *path = g->settings.stores == NULL ? NULL : mm_stores_disk(g->settings.stores, &why);
+	if (path == NULL)
+		return why.text[0] == '\0' ? 0 : mm_push_failure(L, why.text, "io");
+	lua_pushstring(L, path);
+	return 1;
+}
+
 static void push_life(lua_State *L, const struct mm_record *r, double now)
 {
 	if (r->ends_at != 0)
@@ -324,7 +336,8 @@ void mm_bind_store(lua_State *L)
 		{ "open", store_open }, { "get", store_get }, { "packed", store_packed }, { "unpack", store_unpack },
 		{ "set", store_set }, { "swap", store_swap }, { "delete", store_delete }, { "incr", store_incr },
 		{ "next", store_next }, { "remove_some", store_remove_some }, { "figures", store_figures },
-		{ "unique", store_unique }, { "digest", store_digest }, { NULL, NULL },
+		{ "unique", store_unique }, { "digest", store_digest }, { "directory", store_directory },
+		{ NULL, NULL },
 	};
 	lua_newtable(L);
 	for (const luaL_Reg *f = functions; f->name != NULL; f++) {

@@ -234,6 +234,12 @@ static bool check_disk(const struct mm_stores *all, struct mm_fault *why)
 	return own_directory(all->state_dir, "make it and give it to the user that serves", why);
 }
 
+const char *mm_stores_disk(const struct mm_stores *all, struct mm_fault *why)
+{
+	why->text[0] = '\0';
+	return all->state_dir != NULL && check_disk(all, why) ? all->state_dir : NULL;
+}
+
 static bool open_shared(struct mm_stores *all, struct open_store *to, const struct mm_store_options *o,
 	struct mm_fault *why)
 {

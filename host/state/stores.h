@@ -23,6 +23,10 @@ struct mm_stores_settings {
 struct mm_stores *mm_stores_new(const struct mm_stores_settings *);     /* NULL: out of memory */
 void mm_stores_free(struct mm_stores *);                /* NULL is fine; copies what has changed to the disk */
 
+/* The directory for what outlives the host, made and checked; BORROWED. NULL: there is none, and the fault's text is
+ * "" when none is wanted. */
+const char *mm_stores_disk(const struct mm_stores *, struct mm_fault *why);
+
 /* GIVES a store by its file name, MILTER+NAME, only if it was made before. NULL: the fault says why. */
 struct mm_store *mm_stores_open_made(const char *identity, const char *file, struct mm_fault *why);
 struct mm_buckets *mm_stores_open_made_buckets(const char *identity, const char *milter, struct mm_fault *why);

@@ -146,16 +146,16 @@ local function check_specs(specs)
   return specs
 end
 
+-- The source of a spec, and the row of its kind, or of the format that it turned out to have.
 local function open_module(read, options)
-  local folds = read.row.folds or false
-  if options.fold ~= nil then
-    folds = options.fold
-  end
-  local own = setmetatable({ kind = read.kind, format = options.kind, folds = folds, label = read.label },
+  local own = setmetatable({ kind = read.kind, format = options.kind, folds = options.fold, label = read.label },
     { __index = options })
+  if own.folds == nil then
+    own.folds = read.row.folds or false
+  end
   -- Not at the top: few scripts need more than two of these modules, and some need libraries.
   local source = require("moonmilter.maps." .. read.row.module).open(read.argument, own)
-  return source, folds
+  return source, source.row or read.row
 end
 
 -- An opened spec; nil and a text when it cannot be opened.
@@ -164,17 +164,21 @@ local function open_leaf(text, options, directory)
   if not read then
     return nil, why
   end
-  local ok, source, folds = pcall(open_module, read, options)
+  local ok, source, row = pcall(open_module, read, options)
   if not ok then
     if type(source) ~= "string" then
       error(source, 0) -- a wait that was cancelled
     end
     return nil, ("%s: %s"):format(read.label, source)
   end
+  local folds = options.fold
+  if folds == nil then
+    folds = row.folds or false
+  end
   if options.ttl > 0 or options.negative_ttl > 0 then
     source = cached.new(source, options)
   end
-  return setmetatable({ source = source, label = read.label, kind = read.kind, folds = folds, whole = read.row.whole,
+  return setmetatable({ source = source, label = read.label, kind = read.kind, folds = folds, whole = row.whole,
     lookups = 0, found = 0, failed = 0 }, Leaf)
 end
 

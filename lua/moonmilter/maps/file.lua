@@ -50,13 +50,14 @@ end
 --- Opens the map of a file and waits for its first version. Raises when it cannot be read.
 ---@param path string  absolute; for kind "inline": the table itself
 ---@param options table  kind and, optional, shrink every settle empty text_max key_column value_column separator
----   header query steps (host/map/table.h, host/map/tables.h); fold = false: keys differ by case
+---   header query steps (host/map/table.h, host/map/tables.h); fold = false: keys differ by case; later: opened by a
+---   module of our own while the scripts run
 function file.open(path, options)
   local handle, text = raw.open(options.kind, path, {
     shrink = options.shrink, every = options.every, settle = options.settle, empty = options.empty,
     text_max = options.text_max, keeps_case = options.fold == false, key_column = word(options.key_column),
     value_column = word(options.value_column), separator = options.separator, header = options.header,
-    query = options.query, steps = options.steps,
+    query = options.query, steps = options.steps, later = options.later,
   })
   if handle then
     settle(handle)

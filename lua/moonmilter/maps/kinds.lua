@@ -22,6 +22,8 @@ local kinds = {
   cdb = { module = "file", folds = true, path = true },
   lmdb = { module = "file", folds = true, path = true },
   sqlite = { module = "file", folds = true, path = true },
+  -- files of a web server; keys are those of the format
+  https = { module = "https", asks = true },
   -- services
   socketmap = { module = "socketmap", whole = true, asks = true },
   tcp = { module = "tcp", whole = true, asks = true },

@@ -97,7 +97,7 @@ function answers.map(world, spec, key)
 end
 
 -- Maps that ask a service which another fake answers.
-local FAKED_BELOW = { dns = true, redis = true, https = true }
+local FAKED_BELOW = { dns = true, redis = true }
 
 -- Is this spec the test's? A map that would ask a real service has to be.
 local function is_of_test(world, spec, kind, asks)
