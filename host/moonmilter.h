@@ -108,6 +108,76 @@ struct mm_source {
 /* ORDER LOG_LEVEL */
 enum mm_level { MM_LEVEL_DEBUG, MM_LEVEL_INFO, MM_LEVEL_WARN, MM_LEVEL_ERROR };
 
+/* ---- filters in C ---- */
+
+struct mm_event;
+
+/* What a handler answers. ORDER VERDICT, then LATER */
+enum mm_decision {
+	MM_DECISION_CONTINUE,
+	MM_DECISION_ACCEPT,                     /* this filter has seen enough of the message, or at connect and helo of
+	                                         * the client; scripts go on */
+	MM_DECISION_REJECT,
+	MM_DECISION_TEMPFAIL,
+	MM_DECISION_DISCARD,
+	MM_DECISION_SKIP,                       /* on_header, on_body: no more events of this kind for the message */
+	MM_DECISION_LATER,                      /* mm_event_finish() will answer */
+};
+
+/* How a message without a final reply has ended, and every client. ORDER END */
+enum mm_end_reason {
+	MM_ENDED_NONE,
+	MM_ENDED_BY_ABORT,                      /* RSET, or the MTA has lost its client */
+	MM_ENDED_BY_HELO,                       /* a new HELO */
+	MM_ENDED_BY_MESSAGE,                    /* a new MAIL */
+	MM_ENDED_BY_QUIT,
+	MM_ENDED_BY_DISCONNECT,                 /* the MTA has gone */
+	MM_ENDED_BY_TIMEOUT,                    /* it was silent for too long */
+	MM_ENDED_BY_STOP,                       /* the host stops by force */
+	MM_ENDED_BY_PROTOCOL,                   /* it broke the protocol, or there was no memory for what it sent */
+};
+
+/* What has become of a message. Strings are borrowed for the call. */
+struct mm_result {
+	enum mm_decision answer;                  /* of the whole milter */
+	const char    *stage;                   /* at which it was decided: "eom" */
+	const char    *decided_by;              /* the filter's name, or a script and line; "": the defaults */
+	const char    *reply;                   /* as on the wire: lines joined by CRLF, % doubled; "": the MTA's own */
+	const char    *quarantine;              /* the reason; NULL: none */
+	unsigned       edits;                   /* that were sent */
+	unsigned       recipients, refused;     /* of those that came */
+	double         seconds, waited;         /* from MAIL to the verdict; of these, handlers waited */
+};
+
+/* A filter in C: every handler may be NULL, and then the MTA is not asked for its event. It runs before the scripts of
+ * its milter, by the same rules: the first reject, tempfail or discard decides, and accept ends its own part only. A
+ * milter may have no scripts at all. Strings end with NUL, and are borrowed for the call. */
+struct mm_filter {
+	size_t       size;                      /* sizeof(struct mm_filter) */
+	const char  *name;                      /* for logs, "rates" */
+	const char  *milter;                    /* which one runs it; NULL: the first. One filter a milter */
+	void        *self;                      /* for you: mm_event_self() */
+	/* Macros to ask the MTA for by name, "{client_ptr}"; the last is NULL; NULL: those that it sends by itself */
+	const char *const *macros;
+	/* address NULL: not known */
+	enum mm_decision (*on_connect)(struct mm_event *, const char *host, const char *address);
+	enum mm_decision (*on_helo)(struct mm_event *, const char *name);
+	enum mm_decision (*on_mail)(struct mm_event *, const char *sender);       /* without angle brackets */
+	enum mm_decision (*on_rcpt)(struct mm_event *, const char *recipient);
+	enum mm_decision (*on_data)(struct mm_event *);
+	enum mm_decision (*on_header)(struct mm_event *, const char *name, const char *value);
+	enum mm_decision (*on_eoh)(struct mm_event *);
+	enum mm_decision (*on_body)(struct mm_event *, const void *bytes, size_t size);
+	enum mm_decision (*on_eom)(struct mm_event *);
+	enum mm_decision (*on_unknown)(struct mm_event *, const char *command);
+	void         (*on_abort)(struct mm_event *, const char *stage, enum mm_end_reason);
+	void         (*on_done)(struct mm_event *, const struct mm_result *);
+	void         (*on_close)(struct mm_event *, enum mm_end_reason);
+	/* An answer that was to come later is no longer wanted: the MTA has given up, or it took longer than the
+	 * configuration's stage_deadline or eom_deadline. Do not call mm_event_finish() for it. */
+	void         (*on_cancel)(struct mm_event *);
+};
+
 struct mm_host_options {
 	size_t             size;                /* sizeof(struct mm_host_options); later versions may add fields */
 	const char        *config_file;         /* path of moonmilter.conf; NULL: none */
@@ -140,6 +210,8 @@ struct mm_host_options {
 	/* Scripts in memory, which run after those of files, in this order; a reload reads them again. The last has
 	 * name NULL; borrowed for the host's life; NULL: none. */
 	const struct mm_source *sources;
+	const struct mm_filter *const *filters; /* the last is NULL; borrowed, with all that they point to, for the
+	                                         * host's life; NULL: none */
 	/* Called in the loop after mm_host_wake(), once for several calls. */
 	void             (*woken)(void *self);
 	void              *woken_self;
@@ -197,6 +269,58 @@ MM_API unsigned mm_host_session_count(const struct mm_host *);
 MM_API void mm_host_describe(const struct mm_host *, void (*say)(void *self, const char *line), void *self);
 /* Ends open sessions with a temporary failure, closes the host's feeds and frees it. NULL is fine. */
 MM_API void mm_host_free(struct mm_host *);
+
+/* ---- events: what handlers of a filter in C can do ----
+ * An event is valid for the call, and after MM_DECISION_LATER until it is finished or cancelled. It is the same pointer
+ * for all events of a milter connection. Texts that these functions return are borrowed until the next call for the
+ * event. */
+
+MM_API void *mm_event_self(const struct mm_event *);
+MM_API const char *mm_event_id(const struct mm_event *);        /* of the session, as in every log line */
+MM_API const char *mm_event_stage(const struct mm_event *);     /* "rcpt" in on_rcpt */
+MM_API const char *mm_event_client_host(const struct mm_event *);       /* NULL: not known, so with the next three */
+MM_API const char *mm_event_client_address(const struct mm_event *);
+MM_API const char *mm_event_helo(const struct mm_event *);
+MM_API const char *mm_event_sender(struct mm_event *);  /* without angle brackets; NULL: no message is open */
+MM_API unsigned mm_event_recipient_count(const struct mm_event *);
+/* From 0, without angle brackets; is_refused, which may be NULL, says whether the MTA or a verdict refused it. NULL:
+ * there is no such recipient. */
+MM_API const char *mm_event_recipient(struct mm_event *, unsigned at, bool *is_refused);
+/* Braces are optional. NULL: the MTA has not sent it. */
+MM_API const char *mm_event_macro(struct mm_event *, const char *name);
+/* Counts the messages of the session, from 1; 0: none is open. */
+MM_API unsigned long mm_event_message_number(const struct mm_event *);
+/* Is the edit negotiated: "add_header", "quarantine", …? */
+MM_API bool mm_event_can(const struct mm_event *, const char *edit);
+
+/* Data of yours. TAKES it: destroy, unless NULL, is called with it when the client or the message ends, after on_close,
+ * on_done or on_abort, and when it is replaced. */
+MM_API void mm_event_keep_for_client(struct mm_event *, void *data, void (*destroy)(void *data));
+MM_API void mm_event_keep_for_message(struct mm_event *, void *data, void (*destroy)(void *data));
+MM_API void *mm_event_of_client(const struct mm_event *);       /* NULL: nothing is kept */
+MM_API void *mm_event_of_message(const struct mm_event *);
+
+/* The reply that goes with the REJECT or TEMPFAIL of this event: code 400..599, enhanced "5.7.1" or NULL for the
+ * default, 1 to 32 lines, ended by NULL. False: the error says which rule it breaks. */
+MM_API bool mm_event_reply(struct mm_event *, unsigned code, const char *enhanced, const char *const *lines,
+	struct mm_error *);
+
+/* Edits, from on_mail to on_eom, by the rules of docs/scripting.md. They leave with the final reply, or not at all. */
+MM_API bool mm_event_add_header(struct mm_event *, const char *name, const char *value, struct mm_error *);
+MM_API bool mm_event_insert_header(struct mm_event *, unsigned position, const char *name, const char *value,
+	struct mm_error *);
+/* Field n of a name, from 1, negative from the end; value NULL deletes it. */
+MM_API bool mm_event_change_header(struct mm_event *, const char *name, int n, const char *value, struct mm_error *);
+MM_API bool mm_event_change_from(struct mm_event *, const char *address, const char *params, struct mm_error *);
+MM_API bool mm_event_add_recipient(struct mm_event *, const char *address, const char *params, struct mm_error *);
+MM_API bool mm_event_delete_recipient(struct mm_event *, const char *address, struct mm_error *);
+/* The first piece drops the old body; further ones append. */
+MM_API bool mm_event_replace_body(struct mm_event *, const void *piece, size_t size, struct mm_error *);
+MM_API bool mm_event_quarantine(struct mm_event *, const char *reason, struct mm_error *);
+
+/* The answer that MM_DECISION_LATER has promised. Call it on the thread of the host, once for each promise, also while
+ * the handler still runs. False: nothing waits for it. */
+MM_API bool mm_event_finish(struct mm_event *, enum mm_decision);
 
 /* ---- feeds: milter connections without a socket ---- */
 

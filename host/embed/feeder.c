@@ -2,6 +2,7 @@
  * and takes the replies. */
 #include "base/buffer.h"
 #include "base/list.h"
+#include "embed/filter.h"
 #include "embed/parts.h"
 #include "io/outcome.h"
 
@@ -87,7 +88,7 @@ struct mm_feed *mm_feed_open(struct mm_host *h, const char *milter, struct mm_er
 	if (f != NULL) {
 		struct mm_engine_owner owner = { f, on_feeder_wake, on_feeder_report, on_feeder_fault,
 			on_feeder_aside, on_feeder_note };
-		f->engine = mm_engine_new(mm_worker_engines(h->worker), mm_generation_runtime(g), owner, &f->out);
+		f->engine = mm_engine_new(mm_worker_engines(h->worker), mm_host_runtime(h, at), owner, &f->out);
 	}
 	if (f == NULL || f->engine == NULL) {
 		free(f);

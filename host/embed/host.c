@@ -3,6 +3,7 @@
 
 #include "base/suggest.h"
 #include "embed/beat.h"
+#include "embed/filter.h"
 #include "embed/inherited.h"
 #include "embed/names.h"
 #include "embed/parts.h"
@@ -72,6 +73,7 @@ static bool make_worker(struct mm_host *h, struct mm_fault *why)
 		.milter_count = (unsigned)h->config.milter_count, .milter_names = h->milter_names,
 		.state_dir = state.directory, .identity = state.identity,
 		.history = h->history, .writer = h->census != NULL ? (unsigned)(h->row - h->census->rows) + 1 : 1,
+		.runtime = h->filtered != NULL ? mm_host_runtime : NULL,
 		.drained = mm_host_on_drained, .retire = on_retire, .self = h,
 	};
 	struct mm_recorder_options record = {
@@ -179,7 +181,7 @@ static bool bind_all(struct mm_host *h, bool with_control, struct mm_fault *why)
 	if (!mm_owners_check_config(&h->owners, h->options.config_file, why)
 	    || !mm_host_read_config(&h->options, &h->config, why))
 		return false;
-	if (!with_control && !is_for_a_library(h, why))
+	if ((!with_control && !is_for_a_library(h, why)) || !mm_host_take_filters(h, why))
 		return false;
 	if (with_control)                       /* this process is the program: nothing of our own is open yet */
 		mm_inherited_close_files(&h->config);
@@ -475,6 +477,7 @@ void mm_host_free(struct mm_host *h)
 	mm_host_free_listeners(h);
 	mm_host_remove_state(h);
 	free_names(h);
+	mm_host_free_filters(h);
 	mm_config_free(&h->config);
 	mm_config_free(&h->next_config);
 	mm_host_free_options(h);

@@ -82,28 +82,36 @@ static bool read_text(const struct mm_host_options *o, struct mm_config *c, stru
 	return mm_config_read(c, mm_text_of(o->config_text), "config_text", here, why);
 }
 
-/* A milter with a script in memory needs none in files. */
+/* The milter of that name, NULL: the first, needs no scripts in files, because it has what `name` is. */
+static bool note_source(struct mm_config *c, const char *what, const char *name, const char *milter,
+	struct mm_fault *why)
+{
+	size_t at = 0;
+	while (milter != NULL && at < c->milter_count && strcmp(c->milters[at].name, milter) != 0)
+		at++;
+	if (at == c->milter_count)
+		return mm_fault_because(why, MM_REASON_IS_NOT_FOUND, "%s: %s is for milter \"%s\", which there is not",
+			what, name, milter);
+	c->milters[at].has_sources = true;
+	return true;
+}
+
 static bool note_sources(const struct mm_host_options *o, struct mm_config *c, struct mm_fault *why)
 {
-	for (const struct mm_source *s = o->sources; s != NULL && s->name != NULL; s++) {
-		size_t at = 0;
-		while (s->milter != NULL && at < c->milter_count && strcmp(c->milters[at].name, s->milter) != 0)
-			at++;
-		if (at == c->milter_count) {
-			mm_config_free(c);
-			return mm_fault_because(why, MM_REASON_IS_NOT_FOUND, "sources: %s is for milter \"%s\", which "
-				"there is not", s->name, s->milter);
-		}
-		c->milters[at].has_sources = true;
-	}
-	return true;
+	bool ok = true;
+	for (const struct mm_source *s = o->sources; ok && s != NULL && s->name != NULL; s++)
+		ok = note_source(c, "sources", s->name, s->milter, why);
+	for (const struct mm_filter *const *f = o->filters; ok && f != NULL && *f != NULL; f++)
+		ok = note_source(c, "filters", (*f)->name, (*f)->milter, why);
+	return ok;
 }
 
 bool mm_host_read_config(const struct mm_host_options *o, struct mm_config *c, struct mm_fault *why)
 {
-	if (!read_text(o, c, why) || !note_sources(o, c, why))
+	if (!read_text(o, c, why))
 		return false;
 	if (set_all(c, "listen", o->listen, why) && set_all(c, "scripts", o->scripts, why) && set_pairs(c, o->set, why)
+	    && note_sources(o, c, why)
 	    && (o->no_sockets || mm_config_check(c, why)))
 		return true;
 	mm_config_free(c);

@@ -37,6 +37,9 @@ struct mm_host {
 	/* the last messages: host.c */
 	struct mm_history     *history;         /* owned: each process has its mapping; NULL: none are kept */
 
+	/* filter.c */
+	struct mm_filtered    *filtered;        /* owned, one a milter; NULL: there are no filters in C */
+
 	/* the census: host.c, beat.c */
 	struct mm_census      *census;          /* borrowed; NULL: we are the whole host */
 	struct mm_census_row  *row;             /* borrowed, or own_row; never NULL once raised */

@@ -216,6 +216,12 @@ static bool is_my_turn(void *self)
 	return o->census == NULL || mm_census_is_my_turn(o->census, o->row);
 }
 
+static struct mm_runtime runtime_of(const struct mm_worker *w, unsigned milter)
+{
+	return w->options.runtime != NULL ? w->options.runtime(w->options.self, milter)
+		: mm_generation_runtime(w->current[milter]);
+}
+
 static void take_connection(void *self, int fd, const struct mm_peer *peer)
 {
 	struct watch *watch = self;
@@ -233,7 +239,7 @@ static void take_connection(void *self, int fd, const struct mm_peer *peer)
 	if (may != MM_ADMITTED) {
 		close(fd);
 	} else if (!mm_connection_open(&w->connections, fd, peer != NULL ? peer->text : NULL,
-		milter_in_log(w, watch->milter), &admitted, mm_generation_runtime(w->current[watch->milter]))) {
+		milter_in_log(w, watch->milter), &admitted, runtime_of(w, watch->milter))) {
 		mm_admission_give_back(&w->admission, &admitted);
 		may = MM_ADMISSION_NO_MEMORY;
 	}

@@ -27,6 +27,8 @@ struct mm_worker_options {
 	const struct mm_recorder_options *record;       /* borrowed for the call; NULL: nothing is recorded */
 	const char                *identity, *state_dir;        /* borrowed for the call (state/stores.h) */
 	const char *const         *milter_names;        /* borrowed for the worker's life */
+	/* The runtime for new sessions of a milter; NULL: its scripts' (mm_generation_runtime()). */
+	struct mm_runtime        (*runtime)(void *self, unsigned milter);
 	/* The last session of a draining worker has ended; may be NULL. */
 	void                     (*drained)(void *self);
 	/* A fresh worker should replace this one; called once; may be NULL. */

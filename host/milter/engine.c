@@ -1175,6 +1175,8 @@ void mm_engine_decided(struct mm_engine *e, struct mm_verdict *v)
 	struct mm_fault why;
 	mm_fault_clear(&why);
 	end_wait(e);
+	if (e->runtime.ops->settle != NULL)
+		e->runtime.ops->settle(e->runtime_session, v);
 	e->why = &why;
 	begin_turn(e);
 	event_decided(e, v);

@@ -81,6 +81,9 @@ struct mm_runtime_ops {
 	void (*end_message)(void *runtime_session);
 	void (*end_client)(void *runtime_session);
 	void (*close)(void *runtime_session);
+	/* The verdict that mm_engine_decided() gets, before it counts: a runtime around another one adds its own part.
+	 * NULL: none. */
+	void (*settle)(void *runtime_session, struct mm_verdict *);
 };
 
 struct mm_runtime {

@@ -47,6 +47,7 @@ void mm_generation_describe(const struct mm_generation *, struct mm_say say);
 /* What the first mail would find in the scripts, a line each. Returns how many warnings there are, with those that the
  * log has already. */
 unsigned mm_generation_describe_findings(const struct mm_generation *, struct mm_say say);
+bool mm_generation_is_empty(const struct mm_generation *);      /* it has no scripts */
 unsigned mm_generation_session_count(const struct mm_generation *);
 /* Bytes the Lua state uses. */
 uint64_t mm_generation_bytes(const struct mm_generation *);

@@ -202,3 +202,8 @@ void mm_generation_list_sessions(const struct mm_generation *g, struct mm_say sa
 		list_tasks(&ss->client_tasks, say);
 	}
 }
+
+bool mm_generation_is_empty(const struct mm_generation *g)
+{
+	return g->script_count == 0;
+}

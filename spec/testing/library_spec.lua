@@ -14,7 +14,7 @@ describe("moonmilter.testing.library", function()
     end
     assert.equal(ffi.sizeof "struct mm_host_options", ffi.sizeof "struct moonmilter_test_options")
     for _, field in ipairs { "config_file", "listen", "scripts", "set", "no_sockets", "drop_rights",
-      "handle_signals", "loop", "modules", "log", "log_self", "reads_all_keys", "config_text", "sources",
+      "handle_signals", "loop", "modules", "log", "log_self", "reads_all_keys", "config_text", "sources", "filters",
       "woken", "woken_self" } do
       assert.equal(ffi.offsetof("struct mm_host_options", field), ffi.offsetof("struct moonmilter_test_options", field),
         field)

@@ -21,6 +21,7 @@ if not pcall(ffi.sizeof, "struct moonmilter_test_error") then
       bool reads_all_keys;
       const char *config_text;
       const void *sources;
+      const void *const *filters;
       void (*woken)(void *self);
       void *woken_self;
     };

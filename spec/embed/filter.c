@@ -1,0 +1,430 @@
+/* filter.c -- filters in C as an embedder sees them, one situation per run: filter SITUATION DIRECTORY. Prints what
+ * happened; filter_spec.lua has the expected lines. */
+#include <moonmilter.h>
+#include <moonmilter_testing.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ALL_ACTIONS 0x1ffu
+#define ALL_STEPS   0x1fffffu
+
+static const char *directory;
+static const struct mm_player_macro macros[] = { { "mail", "{auth_authen}", "ann" }, { NULL, NULL, NULL } };
+
+static const char *yes(bool claim)
+{
+	return claim ? "yes" : "no";
+}
+
+/* ---- the MTA ---- */
+
+struct mta {
+	struct mm_host   *host;
+	struct mm_feed   *feed;
+	struct mm_player *player;
+};
+
+static void no_log(void *self, enum mm_level level, const char *line, size_t size)
+{
+	(void)self;
+	(void)level;
+	(void)line;
+	(void)size;
+}
+
+static void exchange(struct mta *m)
+{
+	size_t n;
+	const void *bytes = mm_player_output(m->player, &n);
+	struct mm_error error;
+	mm_feed_bytes(m->feed, bytes, n, &error);
+	mm_player_consume(m->player, n);
+	for (int i = 0; i < 500 && (mm_player_is_waiting(m->player) || mm_feed_is_waiting(m->feed)); i++) {
+		mm_host_turn(m->host, 0.01);
+		bytes = mm_feed_output(m->feed, &n);
+		mm_player_hear(m->player, bytes, n);
+		mm_feed_consume(m->feed, n);
+		if (i > 5 && !mm_feed_is_waiting(m->feed))
+			break;
+	}
+}
+
+static struct mta begin(const struct mm_filter *filter, const char *script, const char *set, unsigned actions)
+{
+	char path[300];
+	struct mm_error error;
+	struct mm_host_options options = MM_HOST_OPTIONS;
+	struct mm_player_profile profile = { .kind = "postfix", .name = "mx.example", .version = 6, .actions = actions,
+		.steps = ALL_STEPS, .macros = macros };
+	struct mta m = { NULL, NULL, NULL };
+	snprintf(path, sizeof path, "%s/%s", directory, script != NULL ? script : "");
+	options.no_sockets = true;
+	options.scripts = script != NULL ? (const char *[]){ path, NULL } : NULL;
+	options.set = set != NULL ? (const char *[]){ set, NULL } : NULL;
+	options.filters = (const struct mm_filter *[]){ filter, NULL };
+	options.log = no_log;
+	m.host = mm_host_new(&options, &error);
+	if (m.host == NULL || !mm_host_start(m.host, &error)) {
+		printf("no start: %s\n", error.text);
+		exit(1);
+	}
+	m.feed = mm_feed_open(m.host, NULL, &error);
+	m.player = mm_player_open(&profile, &error);
+	mm_player_negotiate(m.player);
+	exchange(&m);
+	return m;
+}
+
+static void greet(struct mta *m)
+{
+	static const struct mm_player_client client = { .family = "inet", .host = "[192.0.2.1]",
+		.address = "192.0.2.1", .port = 40000, .auth_user = "ann" };
+	mm_player_connect(m->player, &client);
+	exchange(m);
+	mm_player_helo(m->player, "client.example", 14);
+	exchange(m);
+}
+
+static void mail(struct mta *m, const char *sender)
+{
+	mm_player_mail(m->player, sender, strlen(sender), "", 0);
+	exchange(m);
+}
+
+static char verdict_of(struct mta *m)
+{
+	const struct mm_player_reply *r = mm_player_reply(m->player);
+	return r != NULL ? r->verdict[0] : '-';
+}
+
+static void content(struct mta *m)
+{
+	mm_player_rcpt(m->player, "<b@example.org>", 15, "", 0);
+	exchange(m);
+	mm_player_data(m->player);
+	exchange(m);
+	mm_player_header(m->player, "Subject", 7, "hello", 5);
+	exchange(m);
+	mm_player_eoh(m->player);
+	exchange(m);
+	mm_player_body(m->player, "body\r\n", 6);
+	exchange(m);
+	mm_player_eom(m->player);
+	exchange(m);
+}
+
+static void end(struct mta *m)
+{
+	mm_feed_close(m->feed);
+	mm_player_close(m->player);
+	mm_host_free(m->host);
+}
+
+/* ---- a filter that tells everything ---- */
+
+static void destroyed(void *data)
+{
+	printf("destroy %d\n", *(int *)data);
+	free(data);
+}
+
+static int *number(int value)
+{
+	int *data = malloc(sizeof *data);
+	*data = value;
+	return data;
+}
+
+static enum mm_decision tell_connect(struct mm_event *e, const char *host, const char *address)
+{
+	printf("connect %s %s\n", host, address);
+	mm_event_keep_for_client(e, number(100), destroyed);
+	return MM_DECISION_CONTINUE;
+}
+
+static enum mm_decision tell_helo(struct mm_event *e, const char *name)
+{
+	(void)e;
+	printf("helo %s\n", name);
+	return MM_DECISION_CONTINUE;
+}
+
+static enum mm_decision tell_mail(struct mm_event *e, const char *sender)
+{
+	const char *auth = mm_event_message_number(e) == 1 ? mm_event_macro(e, "auth_authen") : NULL;
+	printf("mail %s, message %lu, auth %s\n", sender, mm_event_message_number(e), auth != NULL ? auth : "nil");
+	mm_event_keep_for_message(e, number((int)mm_event_message_number(e)), destroyed);
+	return MM_DECISION_CONTINUE;
+}
+
+static enum mm_decision tell_rcpt(struct mm_event *e, const char *recipient)
+{
+	(void)e;
+	printf("rcpt %s\n", recipient);
+	return MM_DECISION_CONTINUE;
+}
+
+static enum mm_decision tell_stage(struct mm_event *e)
+{
+	printf("%s\n", mm_event_stage(e));
+	return MM_DECISION_CONTINUE;
+}
+
+static enum mm_decision tell_header(struct mm_event *e, const char *name, const char *value)
+{
+	(void)e;
+	printf("header %s=%s\n", name, value);
+	return MM_DECISION_CONTINUE;
+}
+
+static enum mm_decision tell_body(struct mm_event *e, const void *bytes, size_t size)
+{
+	(void)e;
+	(void)bytes;
+	printf("body %zu bytes\n", size);
+	return MM_DECISION_CONTINUE;
+}
+
+static enum mm_decision tell_eom(struct mm_event *e)
+{
+	char sender[100];
+	snprintf(sender, sizeof sender, "%s", mm_event_sender(e));
+	printf("eom %s to %s, message data %d\n", sender, mm_event_recipient(e, 0, NULL), *(int *)mm_event_of_message(e));
+	mm_event_add_header(e, "X-A", "a", NULL);
+	mm_event_insert_header(e, 0, "X-B", "b", NULL);
+	mm_event_add_recipient(e, "new@example.org", NULL, NULL);
+	mm_event_change_from(e, "from@example.org", NULL, NULL);
+	mm_event_replace_body(e, "new", 3, NULL);
+	mm_event_quarantine(e, "odd", NULL);
+	return MM_DECISION_CONTINUE;
+}
+
+static void tell_abort(struct mm_event *e, const char *stage, enum mm_end_reason reason)
+{
+	(void)e;
+	printf("abort at %s by %d\n", stage, (int)reason);
+}
+
+static void tell_done(struct mm_event *e, const struct mm_result *r)
+{
+	(void)e;
+	printf("done %d at %s, %u edits\n", (int)r->answer, r->stage, r->edits);
+}
+
+static void tell_close(struct mm_event *e, enum mm_end_reason reason)
+{
+	(void)e;
+	printf("close %d\n", (int)reason);
+}
+
+static void events(void)
+{
+	static const struct mm_filter tells = { .size = sizeof tells, .name = "tells", .on_connect = tell_connect,
+		.on_helo = tell_helo, .on_mail = tell_mail, .on_rcpt = tell_rcpt, .on_data = tell_stage,
+		.on_header = tell_header, .on_eoh = tell_stage, .on_body = tell_body, .on_eom = tell_eom,
+		.on_abort = tell_abort, .on_done = tell_done, .on_close = tell_close };
+	struct mta m = begin(&tells, NULL, NULL, ALL_ACTIONS);
+	greet(&m);
+	mail(&m, "<a@example.org>");
+	content(&m);
+	mail(&m, "<c@example.org>");
+	mm_player_abort(m.player);
+	exchange(&m);
+	mm_player_quit(m.player);
+	exchange(&m);
+	end(&m);
+}
+
+/* ---- errors ---- */
+
+static void print_reason(const char *what, bool ok, const struct mm_error *error)
+{
+	printf("%s: %s\n", what, ok ? "fine" : mm_error_word(error->reason));
+}
+
+static enum mm_decision edit_early(struct mm_event *e, const char *host, const char *address)
+{
+	struct mm_error error;
+	(void)host;
+	(void)address;
+	print_reason("connect", mm_event_add_header(e, "X", "y", &error), &error);
+	return MM_DECISION_CONTINUE;
+}
+
+static enum mm_decision edit_badly(struct mm_event *e)
+{
+	static char large[70000];
+	struct mm_error error;
+	memset(large, 'x', sizeof large - 1);
+	print_reason("name", mm_event_add_header(e, "X Y", "z", &error), &error);
+	print_reason("value", mm_event_add_header(e, "X", large, &error), &error);
+	print_reason("reply", mm_event_reply(e, 250, NULL, (const char *[]){ "x", NULL }, &error), &error);
+	print_reason("not_granted", mm_event_quarantine(e, "x", &error), &error);
+	return MM_DECISION_CONTINUE;
+}
+
+static void errors(void)
+{
+	static const struct mm_filter edits = { .size = sizeof edits, .name = "edits", .on_connect = edit_early,
+		.on_eom = edit_badly };
+	struct mta m = begin(&edits, NULL, NULL, 0x01);
+	greet(&m);
+	mail(&m, "<a@example.org>");
+	content(&m);
+	end(&m);
+}
+
+/* ---- verdicts ---- */
+
+static enum mm_decision accept_mail(struct mm_event *e, const char *sender)
+{
+	(void)e;
+	(void)sender;
+	return MM_DECISION_ACCEPT;
+}
+
+static enum mm_decision refuse_mail(struct mm_event *e, const char *sender)
+{
+	(void)e;
+	(void)sender;
+	return MM_DECISION_REJECT;
+}
+
+static enum mm_decision never(struct mm_event *e)
+{
+	(void)e;
+	printf("on_eom runs after an accept\n");
+	return MM_DECISION_CONTINUE;
+}
+
+static void accept_then_script(void)
+{
+	static const struct mm_filter accepts = { .size = sizeof accepts, .name = "accepts", .on_mail = accept_mail,
+		.on_eom = never };
+	struct mta m = begin(&accepts, "tag.lua", NULL, ALL_ACTIONS);
+	size_t n;
+	greet(&m);
+	mail(&m, "<a@example.org>");
+	printf("mail %c\n", verdict_of(&m));
+	content(&m);
+	printf("eom %c\n", verdict_of(&m));
+	const char *message = mm_player_message(m.player, &n);
+	const char *field = message != NULL ? strstr(message, "X-Script") : NULL;
+	printf("%.14s\n", field != NULL ? field : "no field");
+	end(&m);
+}
+
+static void refuse(void)
+{
+	static const struct mm_filter refuses = { .size = sizeof refuses, .name = "refuses", .on_mail = refuse_mail };
+	struct mta m = begin(&refuses, "tag.lua", NULL, ALL_ACTIONS);
+	greet(&m);
+	mail(&m, "<a@example.org>");
+	printf("mail %c\n", verdict_of(&m));
+	end(&m);
+}
+
+/* ---- later ---- */
+
+static struct mm_event *promised;
+
+static enum mm_decision promise(struct mm_event *e)
+{
+	printf("later\n");
+	promised = e;
+	return MM_DECISION_LATER;
+}
+
+static enum mm_decision promise_mail(struct mm_event *e, const char *sender)
+{
+	(void)sender;
+	return promise(e);
+}
+
+static enum mm_decision finish_at_once(struct mm_event *e)
+{
+	printf("finish: %s\n", yes(mm_event_finish(e, MM_DECISION_REJECT)));
+	printf("finish: %s\n", yes(mm_event_finish(e, MM_DECISION_CONTINUE)));
+	return MM_DECISION_LATER;
+}
+
+static void cancelled(struct mm_event *e)
+{
+	(void)e;
+	printf("cancelled\n");
+}
+
+static void give_up(void)
+{
+	static const struct mm_filter waits = { .size = sizeof waits, .name = "waits", .on_mail = promise_mail,
+		.on_abort = tell_abort, .on_cancel = cancelled };
+	struct mta m = begin(&waits, NULL, NULL, ALL_ACTIONS);
+	size_t n;
+	greet(&m);
+	mm_player_mail(m.player, "<a@example.org>", 15, "", 0);
+	const void *bytes = mm_player_output(m.player, &n);
+	mm_feed_bytes(m.feed, bytes, n, NULL);
+	mm_feed_bytes(m.feed, "\0\0\0\1A", 5, NULL);
+	printf("finish: %s\n", yes(mm_event_finish(promised, MM_DECISION_ACCEPT)));
+	end(&m);
+}
+
+static void deadline(void)
+{
+	static const struct mm_filter waits = { .size = sizeof waits, .name = "waits", .on_eom = promise,
+		.on_cancel = cancelled };
+	struct mta m = begin(&waits, NULL, "eom_deadline=1", ALL_ACTIONS);
+	greet(&m);
+	mail(&m, "<a@example.org>");
+	content(&m);
+	printf("eom %c\n", verdict_of(&m));
+	printf("finish: %s\n", yes(mm_event_finish(promised, MM_DECISION_ACCEPT)));
+	end(&m);
+}
+
+static void at_once(void)
+{
+	static const struct mm_filter finishes = { .size = sizeof finishes, .name = "finishes",
+		.on_eom = finish_at_once };
+	struct mta m = begin(&finishes, NULL, NULL, ALL_ACTIONS);
+	greet(&m);
+	mail(&m, "<a@example.org>");
+	content(&m);
+	printf("eom %c\n", verdict_of(&m));
+	end(&m);
+}
+
+static void two(void)
+{
+	static const struct mm_filter one = { .size = sizeof one, .name = "one" },
+		nowhere = { .size = sizeof nowhere, .name = "nowhere", .milter = "other" };
+	struct mm_host_options options = MM_HOST_OPTIONS;
+	struct mm_error error;
+	options.no_sockets = true;
+	options.filters = (const struct mm_filter *[]){ &one, &one, NULL };
+	print_reason("two", mm_host_new(&options, &error) != NULL, &error);
+	options.filters = (const struct mm_filter *[]){ &nowhere, NULL };
+	print_reason("nowhere", mm_host_new(&options, &error) != NULL, &error);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct {
+		const char *name;
+		void      (*run)(void);
+	} situations[] = {
+		{ "events", events }, { "errors", errors }, { "accept", accept_then_script }, { "refuse", refuse },
+		{ "give_up", give_up }, { "deadline", deadline }, { "at_once", at_once }, { "two", two },
+	};
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	directory = argc > 2 ? argv[2] : ".";
+	for (size_t i = 0; argc > 2 && i < sizeof situations / sizeof *situations; i++)
+		if (strcmp(argv[1], situations[i].name) == 0) {
+			situations[i].run();
+			return 0;
+		}
+	fprintf(stderr, "usage: filter SITUATION DIRECTORY\n");
+	return 2;
+}

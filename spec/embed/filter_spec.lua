@@ -1,0 +1,108 @@
+-- Filters in C: examples/embed-filter.c on its own and before a script, and filter.c, which plays single situations.
+local process = require "spec.support.process"
+
+local build = (os.getenv "MOONMILTER_TESTLIB" or "build/test/x"):match "^(.-)/test/"
+local sanitizer = (os.getenv "MOONMILTER_TESTLIB" or ""):find("asan", 1, true) and "-fsanitize=address,undefined" or ""
+local program = os.getenv "MOONMILTER" or "build/moonmilter"
+
+local function compile(source, binary)
+  process.run(("ln -sf libmoonmilter.so %s/libmoonmilter.so.0"):format(build))
+  process.run(("cc -std=gnu11 -Wall -Wextra -Werror -g %s -Ihost -o %s %s -L%s -lmoonmilter -Wl,-rpath,$PWD/%s "
+    .. "-pthread"):format(sanitizer, binary, source, build, build))
+end
+
+local function output_of(command)
+  local pipe = io.popen("env -u LD_PRELOAD timeout 60 " .. command .. " 2>&1")
+  local text = pipe:read "*a"
+  pipe:close()
+  return text
+end
+
+describe("a filter in C", function()
+  local directory
+
+  setup(function()
+    directory = process.directory()
+    compile("examples/embed-filter.c", directory .. "/example")
+    compile("spec/embed/filter.c", directory .. "/filter")
+    process.write_file(directory .. "/mail.eml", "From: a@example.org\nSubject: hello\n\nbody\n")
+    process.write_file(directory .. "/tag.lua", [[
+      function on_rcpt(ctx, recipient) if recipient:match "^later" then return ctx:tempfail "script" end end
+      function on_eom(ctx) require("moonmilter").sleep(0.01) ctx:add_header("X-Script", "seen") end
+    ]])
+  end)
+  teardown(function() process.run("rm -rf " .. directory) end)
+
+  local function serve(script)
+    local socket = directory .. "/socket"
+    local child = process.start({ "env", "-u", "LD_PRELOAD", directory .. "/example", "unix:" .. socket, script },
+      { output = directory .. "/output", life = 120 })
+    finally(function() child:stop() end)
+    assert(child:wait_text("serving", 20))
+    return child, function(arguments)
+      return output_of(("%s send --to unix:%s %s %s/mail.eml"):format(program, socket, arguments, directory))
+    end
+  end
+
+  it("serves without any script: replies, edits, and an answer that a thread gives later", function()
+    local child, send = serve()
+    local text = send "--from a@example.org --rcpt one@example.org --rcpt nobody@example.org --rcpt two@example.org"
+    assert.truthy(text:find("X-Rcpt-Count: 2", 1, true), text)
+    assert.truthy(text:find("550 5.1.1 no such user", 1, true), text)
+    assert(child:wait_text("done: 0 at eom by , 1 edits, 1 of 3 recipients refused", 5))
+    text = send "--from spam@example.org --rcpt one@example.org"
+    assert.truthy(text:find("reject", 1, true), text)
+    assert(child:wait_text("done: 2 at eom by embed-filter.c, 0 edits, 0 of 1 recipients refused", 5))
+  end)
+
+  it("runs before the scripts of its milter, whose handlers may wait, too", function()
+    local child, send = serve(directory .. "/tag.lua")
+    local text = send "--from a@example.org --rcpt one@example.org --rcpt later@example.org --rcpt nobody@example.org"
+    assert.truthy(text:find("X-Rcpt-Count: 2", 1, true), text)
+    assert.truthy(text:find("X-Script: seen", 1, true), text)
+    assert.truthy(text:find("550 5.1.1 no such user", 1, true), text)
+    assert.truthy(text:find("script", 1, true), text)
+    assert(child:wait_text("done: 0 at eom by , 2 edits, 2 of 3 recipients refused", 5))
+  end)
+
+  local function lines_of(situation)
+    local lines = {}
+    for line in output_of(("%s/filter %s %s"):format(directory, situation, directory)):gmatch "[^\n]+" do
+      lines[#lines + 1] = line
+    end
+    return lines
+  end
+
+  it("sees every event with its facts and macros, and keeps data by client and message", function()
+    assert.same({
+      "connect [192.0.2.1] 192.0.2.1", "helo client.example", "mail a@example.org, message 1, auth ann",
+      "rcpt b@example.org", "data", "header Subject=hello", "eoh", "body 6 bytes",
+      "eom a@example.org to b@example.org, message data 1",
+      "done 0 at eom, 6 edits", "destroy 1", "mail c@example.org, message 2, auth nil",
+      "abort at mail by 1", "destroy 2", "close 4", "destroy 100",
+    }, lines_of "events")
+  end)
+
+  it("refuses edits that are malformed or at the wrong stage, with their reason", function()
+    assert.same({ "connect: wrong_stage", "name: bad_value", "value: too_large", "reply: bad_value",
+      "not_granted: not_granted" }, lines_of "errors")
+  end)
+
+  it("decides with the first refusal, and lets scripts go on after its accept", function()
+    assert.same({ "mail c", "eom a", "X-Script: seen" }, lines_of "accept")
+    assert.same({ "mail r" }, lines_of "refuse")
+  end)
+
+  it("is cancelled when the MTA gives up or the deadline passes, and a late answer counts for nothing", function()
+    assert.same({ "later", "cancelled", "abort at mail by 1", "finish: no" }, lines_of "give_up")
+    assert.same({ "later", "cancelled", "eom t", "finish: no" }, lines_of "deadline")
+  end)
+
+  it("may answer at once what it had promised for later", function()
+    assert.same({ "finish: yes", "finish: no", "eom r" }, lines_of "at_once")
+  end)
+
+  it("refuses to start two filters for one milter, or one for a milter that there is not", function()
+    assert.same({ "two: in_use", "nowhere: not_found" }, lines_of "two")
+  end)
+end)
