@@ -4,7 +4,9 @@
 #include "bind/bind.h"
 
 #include "bind/handle.h"
+#include "bind/packed.h"
 #include "map/formats.h"
+#include "map/geo_table.h"
 #include "map/tables.h"
 #include "state/stores.h"
 
@@ -267,11 +269,62 @@ static int map_failure(lua_State *L)
 	return 1;
 }
 
+/* ---- MaxMind DBs ---- */
+
+/* False: nil, text, code are pushed. */
+static bool geo_of(lua_State *L, struct box *b, struct mm_geo *g)
+{
+	struct mm_table *t = mm_map_table(b->map);
+	struct mm_fault why = { .class = MM_FAULT_CONFIG, .text = "has not been read yet" };
+	if (t != NULL && mm_geo_of_table(t, g, &why))
+		return true;
+	fail(L, &why);
+	return false;
+}
+
+/* map.geo(handle, ip) -> record | nothing | nil, text, code */
+static int map_geo(lua_State *L)
+{
+	struct box *b = check_box(L);
+	struct mm_text ip = mm_check_text(L, 2);
+	struct mm_geo g;
+	struct mm_fault why;
+	if (!geo_of(L, b, &g))
+		return 3;
+	if (b->value.failed)
+		mm_buffer_free(&b->value);
+	mm_buffer_clear(&b->value);
+	switch (mm_geo_get(&g, ip, &b->value, &why)) {
+	case MM_GEO_NONE:
+		return 0;
+	case MM_GEO_NO_ADDRESS:
+		return mm_push_failure(L, "this is no IP address", "bad_key");
+	case MM_GEO_BROKEN:
+		return fail(L, &why);
+	case MM_GEO_FOUND:
+		break;
+	}
+	mm_packed_push(L, (struct mm_text){ (const char *)b->value.bytes, b->value.size });
+	return 1;
+}
+
+/* map.geo_type(handle) -> type, when it was made (seconds since 1970) | nil, text, code */
+static int map_geo_type(lua_State *L)
+{
+	struct mm_geo g;
+	if (!geo_of(L, check_box(L), &g))
+		return 3;
+	lua_pushstring(L, g.type);
+	lua_pushnumber(L, g.built);
+	return 2;
+}
+
 void mm_bind_map(lua_State *L)
 {
 	static const luaL_Reg functions[] = {
 		{ "open", map_open }, { "wait", map_wait }, { "get", map_get }, { "all", map_all },
-		{ "info", map_info }, { "failure", map_failure }, { NULL, NULL },
+		{ "info", map_info }, { "failure", map_failure }, { "geo", map_geo },
+		{ "geo_type", map_geo_type }, { NULL, NULL },
 	};
 	lua_newtable(L);
 	luaL_setfuncs(L, functions, 0);

@@ -4,6 +4,7 @@
 #include "map/cidr_table.h"
 #include "map/csv_table.h"
 #include "map/database_copy.h"
+#include "map/geo_table.h"
 #include "map/inline_table.h"
 #include "map/json_table.h"
 #include "map/list_table.h"
@@ -15,7 +16,8 @@
 /* Each format is declared in the header of its own file, and has a row here. */
 static const struct mm_table_format *const formats[] = {
 	&mm_texthash_format, &mm_inline_format, &mm_list_format, &mm_csv_format, &mm_json_format, &mm_cidr_format,
-	&mm_regexp_format, &mm_pcre_format, &mm_hash_format, &mm_btree_format, &mm_lmdb_format, &mm_cdb_format, NULL,
+	&mm_regexp_format, &mm_pcre_format, &mm_hash_format, &mm_btree_format, &mm_lmdb_format, &mm_cdb_format,
+	&mm_geo_format, NULL,
 };
 
 const struct mm_table_format *mm_table_format_of(const char *name)

@@ -443,7 +443,8 @@ static enum mm_table_result append(struct mm_buffer *value, const uint8_t *bytes
 	return MM_TABLE_ERROR;
 }
 
-static enum mm_table_result get_key(const struct image *i, struct mm_text key, struct mm_buffer *value,
+/* Where the record of a key is. */
+static enum mm_table_result find_key(const struct image *i, struct mm_text key, struct mm_text *value,
 	struct mm_fault *why)
 {
 	const struct header *h = i->header;
@@ -458,10 +459,20 @@ static enum mm_table_result get_key(const struct image *i, struct mm_text key, s
 		if (!record_at(i, slots[at].offset, &r))
 			return damaged(why);
 		const uint8_t *bytes = i->bytes + slots[at].offset + sizeof r;
-		if (r.key_size == key.size && is_equal(h->folds != 0, bytes, key))
-			return append(value, bytes + key.size, r.value_size, why);
+		if (r.key_size != key.size || !is_equal(h->folds != 0, bytes, key))
+			continue;
+		*value = (struct mm_text){ (const char *)bytes + key.size, r.value_size };
+		return MM_TABLE_FOUND;
 	}
 	return damaged(why);            /* a free slot ends each search */
+}
+
+static enum mm_table_result get_key(const struct image *i, struct mm_text key, struct mm_buffer *value,
+	struct mm_fault *why)
+{
+	struct mm_text found;
+	enum mm_table_result result = find_key(i, key, &found, why);
+	return result == MM_TABLE_FOUND ? append(value, (const uint8_t *)found.bytes, found.size, why) : result;
 }
 
 /* How many starts are not above the address. */
@@ -648,6 +659,13 @@ static void close_image(struct mm_table *t)
 
 static const struct mm_table_format format = { .name = "image", .close = close_image, .get = get, .each = each,
 	.count = count };
+
+bool mm_image_find(struct mm_table *t, struct mm_text key, struct mm_text *value)
+{
+	struct mm_fault why;
+	return t->format == &format && !image_of(t)->header->has_ranges
+		&& find_key(image_of(t), key, value, &why) == MM_TABLE_FOUND;
+}
 
 /* TAKES the mapping, whatever comes of it. */
 static struct mm_table *open_at(uint8_t *bytes, size_t size, size_t mapped, struct mm_fault *why)

@@ -71,6 +71,8 @@ struct mm_table *mm_image_map(int fd, struct mm_fault *why);
 
 /* TAKES the bytes (emptied), also when they are no image. */
 struct mm_table *mm_image_of_block(struct mm_block *bytes, struct mm_fault *why);
+/* The value of a key, BORROWED from the table. False: it has no such key, or is no image. */
+bool mm_image_find(struct mm_table *, struct mm_text key, struct mm_text *value);
 /* What an image was made of, BORROWED from it. */
 const struct mm_image_source *mm_image_source(const struct mm_table *);
 /* Did its text end with a newline? What was cut off usually does not. */

@@ -79,6 +79,8 @@ local silent = {
   "runtime.tasks.* runtime.wait.* init.* init.log.* timer.* process.run log.* dns.* body.check_options",
   -- the host hashes; the host searches, within limits of time
   "hash.sha1 hash.sha256 hash.sha512 hash.hmac hash.equal hash.random re.* re_Pattern:* re_Set:*",
+  -- the host reads addresses and files; bounded in C (host/map/geo.h)
+  "geo.open geo_Geo:*",
   -- addresses that the host has read from DNS, a script's zones
   "net.listing.* net.lists.* net.lists_Lists:* net.lists_Listed:*",
   -- the host sends and receives; what is received reaches a script as it is, or net.resp and net.http_head

@@ -57,6 +57,8 @@ local KEYS, REPORTS = key_table(), os.tmpname()
 local ORG = testing.domain("example.org").dns
 
 -- An example's input (message; the rest is plain), its world (options), its client (connect), and the expected outcome.
+local COUNTRIES = assert(io.popen "pwd"):read "*l" .. "/spec/fixtures/country.mmdb"
+
 local DEEDS = {
   ["block-executables"] = { { message = { body = "\127ELF\2\1\1" .. ("\0"):rep(60) .. "\r\n",
     headers = { { "Content-Type", "application/octet-stream" } } }, outcome = "reject at eom: 554 5%.7%.1 programs are "
@@ -99,6 +101,15 @@ local DEEDS = {
       outcome = "reject at rcpt: 550 5%.1%.1 There is no such user" },
     { options = { settings = { directory = "http://directory.example/" },
       http = function() return nil, "timeout" end }, message = {}, outcome = "tempfail at rcpt: 451 4%.3%.0" },
+  },
+  ["country-policy"] = {
+    { options = { settings = { geo = COUNTRIES, refuse = { "xx" } } }, connect = { ip = "198.51.100.7" },
+      message = {}, outcome = "reject at mail: 550 5%.7%.1 No mail from XX" },
+    { options = { settings = { geo = COUNTRIES, refuse = { "xx" } } }, connect = { ip = "198.51.100.7", auth = "ann" },
+      message = {}, outcome = "X%-Client%-Country: XX" },
+    { options = { settings = { geo = COUNTRIES } }, connect = { ip = "203.0.113.1" },
+      message = { headers = headers { "X-Client-Country", "ZZ" } }, outcome = "accept at eom",
+      gone = "\nX%-Client%-Country:" },
   },
   ["domain-limit"] = { { message = {}, outcome = "accept at eom" } },
   duplicates = {
