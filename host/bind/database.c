@@ -4,6 +4,7 @@
 #include "async/ldap.h"
 #include "async/mysql.h"
 #include "async/pgsql.h"
+#include "async/sqlite.h"
 #include "bind/handle.h"
 
 #include <lauxlib.h>
@@ -21,7 +22,8 @@ enum {
 	PARAMETERS_MAX = 64 << 10,      /* bytes of a file of parameters */
 };
 
-static const struct mm_database_driver *const drivers[] = { &mm_pgsql_driver, &mm_mysql_driver, &mm_ldap_driver };
+static const struct mm_database_driver *const drivers[] = { &mm_pgsql_driver, &mm_mysql_driver, &mm_ldap_driver,
+	&mm_sqlite_driver };
 
 static void box_end(void *thing)
 {

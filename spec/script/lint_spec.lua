@@ -167,8 +167,8 @@ describe("check", function()
     os.execute(("cd %s && chmod 600 key.pem && { [ $(id -u) -ne 0 ] || chown nobody key.pem; }"):format(directory))
     process.write_file(directory .. "/keys", "example.org s1 key.pem\n")
     settings = ([['--settings={ policy_url = "http://policy.example/", directory = "http://directory.example/",
-      durable = false, dkim_keys = "%s/keys", report_file = "%s/rows", users = { ann = { "example.org" } } }']]):format(
-      directory, directory)
+      durable = false, dkim_keys = "%s/keys", report_file = "%s/rows", users = { ann = { "example.org" } },
+      geo = "%s/spec/fixtures/country.mmdb" }']]):format(directory, directory, lfs.currentdir())
   end)
 
   teardown(function()

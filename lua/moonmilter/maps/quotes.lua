@@ -72,7 +72,7 @@ end
 
 --- Raises a text when a template of the query stands outside of '…'.
 ---@param query string
----@param kind "pgsql"|"mysql"
+---@param kind "pgsql"|"mysql"|"sqlite"
 function quotes.check(query, kind)
   local at, plain_from = 1, 1
   while at <= #query do

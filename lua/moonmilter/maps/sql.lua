@@ -1,6 +1,6 @@
---- pgsql:/path and mysql:/path: a query for each key, as in pgsql_table(5) and mysql_table(5). The value is made of all
---- rows and columns: each in result_format, joined by commas; NULL and empty ones are left out, and when nothing is
---- left, the key is not there.
+--- pgsql:/path, mysql:/path and sqlite:/path: a query for each key, as in pgsql_table(5), mysql_table(5) and
+--- sqlite_table(5). The value is made of all rows and columns, of SQLite the first column: each in result_format,
+--- joined by commas; NULL and empty ones are left out, and when nothing is left, the key is not there.
 local database = require "moonmilter.maps.database"
 local domains = require "moonmilter.maps.domains"
 local parameters = require "moonmilter.maps.parameters"
@@ -32,6 +32,7 @@ local KINDS = {
     refused = { "tls_cert_file", "tls_key_file", "tls_CAfile", "tls_CApath", "tls_ciphers", "tls_verify_cert" },
     settings = { user = "user", password = "password", dbname = "dbname" },
   },
+  sqlite = { known = { dbpath = true }, settings = {} },
 }
 
 local Source = {}
@@ -99,6 +100,13 @@ local function query_of(p)
 end
 
 local function servers_of(p, row)
+  if row.known.dbpath then
+    local path = p:text "dbpath"
+    if not path or path:sub(1, 1) ~= "/" then
+      error(("%s: dbpath is %s; give the absolute path of the database"):format(p.name, path or "missing"), 0)
+    end
+    return { { path = path, port = 1 } }
+  end
   local servers = {}
   for i, word in ipairs(p:words("hosts", row.hosts)) do
     if row.localhost and word:gsub("^inet:", "") == "localhost" then -- as MySQL's libraries do
@@ -146,7 +154,7 @@ end
 
 --- Opens it; raises a text.
 ---@param argument string  a path, or ""
----@param options { kind: "pgsql"|"mysql", parameters: table?, timeout: number?, pool_size: integer? }
+---@param options { kind: "pgsql"|"mysql"|"sqlite", parameters: table?, timeout: number?, pool_size: integer? }
 function sql.open(argument, options)
   local row = KINDS[options.kind]
   local p = parameters.open(argument, options, known_of(row), { "password" })
