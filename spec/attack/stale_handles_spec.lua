@@ -455,6 +455,7 @@ describe("every kind of thing that a script can keep is among them:", function()
       "net/subscription.lua", -- a socket: row tcp
       "/greylist.lua", "/limit.lua", "/memo.lua", "/store.lua", -- what all workers of the host share
       "/init.lua", "net/luasec.lua", "net/luasocket.lua", "runtime/environment.lua", -- modules and globals
+      "runtime/prompt.lua", -- the globals of moonmilter eval
       "runtime/syntax.lua", "runtime/flow.lua", "runtime/lint.lua", -- of a load; no script sees them
     }, sorted(found))
   end)
