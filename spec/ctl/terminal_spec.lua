@@ -46,7 +46,7 @@ for _, workers in ipairs { 0, 2 } do
       assert.matches("^version +0%.", text)
       assert.matches("\nuptime +[%d.]+ s\n", text)
       assert.matches("\nreload +ok\n", text)
-      assert.matches("\n +PID  STATE    GEN  SESSIONS  .*MESSAGES", text)
+      assert.matches("\n *PID  STATE    GEN  SESSIONS  .*MESSAGES", text)
       assert.matches("\n *%d+  serving  ", text)
       assert.is_nil(text:find("=", 1, true))
     end)
