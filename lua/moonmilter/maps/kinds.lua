@@ -21,7 +21,7 @@ local kinds = {
   btree = { module = "file", folds = true, path = true },
   cdb = { module = "file", folds = true, path = true },
   lmdb = { module = "file", folds = true, path = true },
-  sqlite = { module = "file", folds = true, path = true },
+  sqlite = { module = "sql", folds = true, path = true, parameters = true, asks = true },
   -- files of a web server; keys are those of the format
   https = { module = "https", asks = true },
   -- services
