@@ -20,6 +20,9 @@ MM_API double mm_testing_now(void);
 /* The nearest of `words`, a list that ends with NULL, for "did you mean"; NULL: none is near. BORROWED from words. */
 MM_API const char *mm_testing_suggest(const char *word, const char *const *words);
 
+/* The metrics of the host as a Prometheus reads them. BORROWED until the next call; NULL: out of memory. */
+MM_API const char *mm_testing_metrics(struct mm_host *, size_t *size);
+
 /* ---- an MTA, played ----
  * A player sends a filter what Postfix or Sendmail would send, stage by stage, with macros. It turns the filter's
  * answers into a verdict, a reply to the SMTP client, and the message as it would be delivered. A player knows no

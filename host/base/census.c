@@ -3,12 +3,18 @@
 #include <string.h>
 #include <sys/mman.h>
 
+static size_t size_of(unsigned row_count)
+{
+	return sizeof(struct mm_census_past) + row_count * sizeof(struct mm_census_row);
+}
+
 bool mm_census_make(struct mm_census *c, unsigned row_count)
 {
-	void *rows = mmap(NULL, row_count * sizeof *c->rows, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (rows == MAP_FAILED)
+	void *shared = mmap(NULL, size_of(row_count), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (shared == MAP_FAILED)
 		return false;
-	c->rows = rows;
+	c->past = shared;
+	c->rows = (void *)(c->past + 1);
 	c->row_count = row_count;
 	c->poison = mm_poison_new();
 	return c->poison != NULL;
@@ -17,15 +23,64 @@ bool mm_census_make(struct mm_census *c, unsigned row_count)
 void mm_census_free(struct mm_census *c)
 {
 	if (c->rows != NULL)
-		munmap(c->rows, c->row_count * sizeof *c->rows);
+		munmap(c->past, size_of(c->row_count));
 	mm_poison_free(c->poison);
 	*c = (struct mm_census){ 0 };
 }
 
+/* ---- counts that outlive their worker ---- */
+
+/* ORDER CENSUS_COUNTS: fields of struct mm_census_row, mm_census_past and mm_census_totals. */
+#define COUNTS(X) X(sessions_begun) X(messages) X(script_errors) X(log_lost) X(refused_unseen)
+
+/* Moves the counts of a row that will be cleared. */
+static void keep_counts(struct mm_census_past *past, struct mm_census_row *row)
+{
+	__atomic_fetch_add(&past->turn, 1, __ATOMIC_SEQ_CST);
+#define X(field) mm_census_add(past->field, mm_census_get(row->field));
+	COUNTS(X)
+#undef X
+	memset(row, 0, sizeof *row);
+	__atomic_fetch_add(&past->turn, 1, __ATOMIC_SEQ_CST);
+}
+
+static void add_up(const struct mm_census *c, struct mm_census_totals *t)
+{
+#define X(field) t->field = mm_census_get(c->past->field);
+	COUNTS(X)
+#undef X
+	for (unsigned i = 0; i < c->row_count; i++) {
+		const struct mm_census_row *row = &c->rows[i];
+		uint32_t state = mm_census_get(row->state), generation = mm_census_get(row->generation);
+#define X(field) t->field += mm_census_get(row->field);
+		COUNTS(X)
+		if (state != MM_CENSUS_SERVING && state != MM_CENSUS_DRAINING)
+			continue;
+		X(sessions) X(older_sessions) X(lua_bytes) X(held_bytes)
+#undef X
+		t->workers++;
+		t->generation = generation > t->generation ? generation : t->generation;
+	}
+}
+
+void mm_census_add_up(const struct mm_census *c, struct mm_census_totals *t)
+{
+	for (int tries = 0; tries < 1000; tries++) {    /* the master moves counts in less than a microsecond */
+		uint32_t turn = __atomic_load_n(&c->past->turn, __ATOMIC_SEQ_CST);
+		*t = (struct mm_census_totals){ 0 };
+		add_up(c, t);
+		__atomic_thread_fence(__ATOMIC_SEQ_CST);
+		if (turn % 2 == 0 && turn == __atomic_load_n(&c->past->turn, __ATOMIC_SEQ_CST))
+			return;
+	}
+}
+
+/* ---- rows ---- */
+
 struct mm_census_row *mm_census_take(struct mm_census *c, unsigned slot)
 {
 	struct mm_census_row *row = &c->rows[slot];
-	memset(row, 0, sizeof *row);
+	keep_counts(c->past, row);
 	mm_census_set(row->state, MM_CENSUS_LOADING);
 	return row;
 }

@@ -51,9 +51,23 @@ struct mm_census_row {
 	struct mm_whereabouts whereabouts;
 };
 
+/* What workers that have ended had counted. Written by the master. */
+struct mm_census_past {
+	uint32_t turn;                  /* odd while the counts of a worker move here */
+	uint64_t sessions_begun, messages, script_errors, log_lost, refused_unseen;
+};
+
+/* What all workers have counted so far, also those that have ended, and what those that serve hold now. */
+struct mm_census_totals {
+	uint64_t sessions_begun, messages, script_errors, log_lost, refused_unseen;
+	uint64_t sessions, older_sessions, workers, lua_bytes, held_bytes;
+	uint32_t generation;            /* the newest that serves */
+};
+
 struct mm_census {
 	unsigned              row_count;
-	struct mm_census_row *rows;     /* shared; owned */
+	struct mm_census_past *past;    /* shared; owned */
+	struct mm_census_row *rows;     /* shared; owned with past */
 	struct mm_poison     *poison;   /* shared; owned */
 };
 
@@ -64,6 +78,8 @@ void mm_census_free(struct mm_census *);
 struct mm_census_row *mm_census_take(struct mm_census *, unsigned slot);
 /* The worker of the row is dead. */
 void mm_census_give_back(struct mm_census_row *);
+/* From any process that shares the census. */
+void mm_census_add_up(const struct mm_census *, struct mm_census_totals *out);
 /* Copies what a worker has written, once, and ends all texts. is_set 0: it has written nothing. */
 struct mm_whereabouts mm_whereabouts_read(const struct mm_census_row *);
 

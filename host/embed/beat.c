@@ -25,6 +25,7 @@ static void on_beat(struct ev_loop *loop, ev_timer *t, int events)
 	(void)events;
 	mm_census_add(h->row->beats, 1);
 	mm_worker_look_at_loop(h->worker, MM_BEAT_EVERY);
+	mm_worker_show_figures(h->worker);
 	mm_census_set(h->row->lua_bytes, mm_worker_lua_bytes(h->worker));
 	const struct mm_account_sum *held = &mm_worker_engines(h->worker)->held;
 	mm_census_set(h->row->held_bytes, held->held);

@@ -49,6 +49,7 @@ static void on_feeder_report(void *self, const struct mm_outcome_report *r)
 {
 	struct mm_feed *f = self;
 	mm_tell_outcome(mm_worker_desk(f->host->worker), mm_engine_session(f->engine), r);
+	mm_count_outcome(r);
 	mm_log_outcome(&f->host->log, mm_worker_profile(f->host->worker), r);
 }
 
@@ -96,6 +97,7 @@ struct mm_feed *mm_feed_open(struct mm_host *h, const char *milter, struct mm_er
 		mm_fault_tell(&why, error);
 		return NULL;
 	}
+	mm_engine_session(f->engine)->figures = mm_worker_figures(h->worker, at);
 	mm_engine_session(f->engine)->milter = h->config.milter_count > 1 ? h->milter_names[at] : NULL;
 	f->host = h;
 	mm_timer_init(&f->more, mm_worker_clock(h->worker), on_more);

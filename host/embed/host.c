@@ -70,6 +70,7 @@ static bool make_worker(struct mm_host *h, struct mm_fault *why)
 	mm_host_find_state(h, &state);
 	struct mm_worker_options o = {
 		.loop = h->loop, .log = &h->log, .census = h->census, .row = h->row,
+		.meters = h->meters,
 		.milter_count = (unsigned)h->config.milter_count, .milter_names = h->milter_names,
 		.state_dir = state.directory, .identity = state.identity,
 		.history = h->history, .writer = h->census != NULL ? (unsigned)(h->row - h->census->rows) + 1 : 1,
@@ -202,6 +203,16 @@ static bool bind_all(struct mm_host *h, bool with_control, struct mm_fault *why)
 	return bind_rest(h, with_control, why);
 }
 
+/* Before any process is forked that shares them. */
+static bool make_counts(struct mm_host *h, struct mm_fault *why)
+{
+	h->meters = mm_meters_new();
+	if (h->meters == NULL || !mm_census_make(&h->own, 1))
+		return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for a host");
+	h->figures = mm_figures_new(h->meters, "", why);
+	return h->figures != NULL;
+}
+
 struct mm_host *mm_host_bind(const struct mm_host_options *o, bool with_control, struct mm_fault *why)
 {
 	struct mm_host *h = calloc(1, sizeof *h);
@@ -211,9 +222,10 @@ struct mm_host *mm_host_bind(const struct mm_host_options *o, bool with_control,
 	}
 	mm_host_copy_options(h, o);
 	h->bound_by = getpid();
+	h->started_at = mm_clock_wall();
 	h->control.fd = h->wake_fd = -1;
 	mm_log_init(&h->log, STDERR_FILENO);
-	if (bind_all(h, with_control, why))
+	if (make_counts(h, why) && bind_all(h, with_control, why))
 		return h;
 	mm_host_free(h);
 	return NULL;
@@ -221,8 +233,9 @@ struct mm_host *mm_host_bind(const struct mm_host_options *o, bool with_control,
 
 bool mm_host_raise(struct mm_host *h, const struct mm_host_member *member, struct mm_fault *why)
 {
-	h->row = &h->own_row;
+	h->row = h->own.rows;
 	if (member != NULL) {
+		mm_meters_be_worker(h->meters, (unsigned)(member->row - member->census->rows));
 		h->census = member->census;
 		h->row = member->row;
 		h->retire = member->retire;
@@ -482,5 +495,9 @@ void mm_host_free(struct mm_host *h)
 	mm_config_free(&h->next_config);
 	mm_host_free_options(h);
 	mm_log_close(&h->log);
+	mm_buffer_free(&h->page);
+	mm_figures_free(h->figures);
+	mm_meters_free(h->meters);
+	mm_census_free(&h->own);
 	free(h);
 }

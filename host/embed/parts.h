@@ -24,6 +24,7 @@ struct mm_host {
 	struct mm_config       config;
 	struct mm_owners       owners;
 	struct mm_log          log;
+	double                 started_at;      /* seconds since 1970 */
 	pid_t                  bound_by;        /* the process that will end last: workers are its children */
 	void                  *loop;            /* struct ev_loop; NULL between bind and raise */
 	bool                   owns_loop;
@@ -42,10 +43,13 @@ struct mm_host {
 
 	/* the census: host.c, beat.c */
 	struct mm_census      *census;          /* borrowed; NULL: we are the whole host */
-	struct mm_census_row  *row;             /* borrowed, or own_row; never NULL once raised */
+	struct mm_census_row  *row;             /* borrowed, or the row of own; never NULL once raised */
 	void                 (*retire)(void *self, const char *why);    /* called to ask for a successor; may be NULL */
 	void                  *retire_self;
-	struct mm_census_row   own_row;
+	struct mm_census       own;             /* owned: of one row, for a host in one process */
+	struct mm_meters      *meters;          /* owned, shared with the processes forked later */
+	struct mm_figures     *figures;         /* owned: of the host */
+	struct mm_buffer       page;            /* owned: for tests */
 	struct beat           *beat;            /* owned; NULL: not begun */
 
 	/* listeners.c */

@@ -464,6 +464,7 @@ static void on_report(void *self, const struct mm_outcome_report *r)
 	if (!r->is_aborted)
 		mm_census_add(c->all->row->messages, 1);
 	mm_tell_outcome(c->all->desk, mm_engine_session(c->engine), r);
+	mm_count_outcome(r);
 	if (c->all->logs_messages)
 		mm_log_outcome(c->all->log, c->all->profile, r);
 }
@@ -491,7 +492,7 @@ static void on_note(void *self, const char *text)
 /* ---- the beginning ---- */
 
 bool mm_connection_open(struct mm_connections *all, int fd, const char *peer, const char *milter,
-	const struct mm_admitted *admitted, struct mm_runtime runtime)
+	struct mm_figures *figures, const struct mm_admitted *admitted, struct mm_runtime runtime)
 {
 	struct mm_connection *c = calloc(1, sizeof *c);
 	if (c == NULL) {
@@ -508,6 +509,7 @@ bool mm_connection_open(struct mm_connections *all, int fd, const char *peer, co
 	if (peer != NULL)
 		mm_engine_session(c->engine)->peer = strdup(peer);
 	mm_engine_session(c->engine)->milter = milter;
+	mm_engine_session(c->engine)->figures = figures;
 	c->account = &mm_engine_session(c->engine)->account;
 	c->all = all;
 	c->fd = fd;

@@ -46,9 +46,10 @@ struct mm_connections {
 bool mm_connections_init(struct mm_connections *, void *loop, struct mm_log *);
 void mm_connections_free(struct mm_connections *);
 /* Takes fd, a connected non-blocking socket; peer is the MTA's address, borrowed, or NULL; milter is for log lines,
- * borrowed as long as the connection lasts, or NULL. False: out of memory, fd is closed, on_close is not called. */
+ * borrowed as long as the connection lasts, or NULL; so are figures. False: out of memory, fd is closed, on_close is
+ * not called. */
 bool mm_connection_open(struct mm_connections *, int fd, const char *peer, const char *milter,
-	const struct mm_admitted *, struct mm_runtime runtime);
+	struct mm_figures *figures, const struct mm_admitted *, struct mm_runtime runtime);
 /* Closes connections whose time is over; called every few seconds. False: there are more of them than one turn of the
  * loop may close; call it again soon. */
 bool mm_connections_sweep(struct mm_connections *);

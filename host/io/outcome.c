@@ -1,5 +1,8 @@
 #include "io/outcome.h"
 
+#include "base/figures.h"
+
+#include <stdio.h>
 #include <string.h>
 
 /* The first fields of a line about a verdict. */
@@ -24,6 +27,36 @@ static void begin_verdict(struct mm_log_line *line, struct mm_log *log, const ch
 		mm_log_text(line, "reply", r->reply);
 	mm_log_string(line, "decided_by", r->decided_by);
 	mm_log_string(line, "client", s->client_address);
+}
+
+/* The name of the script in "10-check.lua:12", "10-check on_eom" or "error (10-check)"; else the first word. */
+static void script_of(const char *by, char *to, size_t size)
+{
+	const char *open = strchr(by, '(');
+	if (open != NULL)
+		by = open + 1;
+	size_t n = strcspn(by, " :)");
+	if (n > 4 && strncmp(by + n - 4, ".lua", 4) == 0)
+		n -= 4;
+	snprintf(to, size, "%.*s", (int)n, by);
+}
+
+void mm_count_outcome(const struct mm_outcome_report *r)
+{
+	char script[40];
+	struct mm_figures *f = r->session->figures;
+	const char *by = r->decided_by != NULL && !r->is_aborted ? r->decided_by : "";
+	int verdict = r->is_aborted ? -1 : (int)r->verdict;
+	if (f == NULL)
+		return;
+	if (f->last_series == NULL || f->last_verdict != verdict || strcmp(f->last_by, by) != 0) {
+		script_of(by, script, sizeof script);
+		f->last_series = mm_figures_series(f, MM_FIGURE_messages, r->is_aborted ? "aborted"
+			: mm_verdict_name(r->verdict), script);
+		f->last_verdict = verdict;
+		snprintf(f->last_by, sizeof f->last_by, "%s", by);
+	}
+	mm_meter_number_add(f->last_series, 1);
 }
 
 static void say_part(struct mm_log_line *line, const char *key, double seconds)

@@ -1,4 +1,4 @@
-/* io/outcome.h -- log lines about milter connections: the end of a message, any other verdict, a fault; and the same
+/* io/outcome.h -- counts and log lines about milter connections: the end of a message, any other verdict, a fault; and the same
  * facts for the history (story/).
  * The same lines for connections with a socket and without one (embed/feeder.c). */
 #ifndef MM_IO_OUTCOME_H
@@ -9,6 +9,8 @@
 #include "story/desk.h"
 #include "task/profile.h"
 
+/* Counts a message that ended. */
+void mm_count_outcome(const struct mm_outcome_report *);
 /* Writes the line of a message that ended. */
 void mm_log_outcome(struct mm_log *, const struct mm_profile *, const struct mm_outcome_report *);
 /* Writes the line of a verdict that does not decide a message. */

@@ -52,6 +52,7 @@ struct mm_worker {
 	struct mm_children       children;      /* likewise */
 	struct mm_worker_memory  memory;
 	struct mm_profile        profile;
+	struct mm_figures      **figures;       /* owned array: of each milter */
 	struct mm_connections    connections;
 	uint64_t                 refusals_at_sweep;     /* for lack of memory (memory_held) */
 	unsigned                 pressed;       /* sweeps until the end of the pressure is logged; 0: there is none */
@@ -239,7 +240,8 @@ static void take_connection(void *self, int fd, const struct mm_peer *peer)
 	if (may != MM_ADMITTED) {
 		close(fd);
 	} else if (!mm_connection_open(&w->connections, fd, peer != NULL ? peer->text : NULL,
-		milter_in_log(w, watch->milter), &admitted, runtime_of(w, watch->milter))) {
+		milter_in_log(w, watch->milter), w->figures[watch->milter], &admitted,
+		runtime_of(w, watch->milter))) {
 		mm_admission_give_back(&w->admission, &admitted);
 		may = MM_ADMISSION_NO_MEMORY;
 	}
@@ -297,6 +299,8 @@ static void on_sweep(struct ev_loop *loop, ev_timer *timer, int events)
 	}
 	mm_log_sweep(w->options.log);
 	mm_turns_measure(&w->turns);
+	for (unsigned i = 0; i < w->options.milter_count; i++)
+		mm_figures_tune(w->figures[i]);
 	uint64_t messages = mm_census_get(w->options.row->messages);
 	mm_heap_sweep(messages == w->messages_at_sweep);
 	w->messages_at_sweep = messages;
@@ -373,8 +377,22 @@ static void free_parts(struct mm_worker *w)
 	mm_desk_free(w->desk);
 	mm_children_end(&w->children);
 	mm_profile_free(&w->profile);
+	for (unsigned i = 0; w->figures != NULL && i < w->options.milter_count; i++)
+		mm_figures_free(w->figures[i]);
+	free(w->figures);
 	free(w->allowed);
 	free(w);
+}
+
+static bool make_figures(struct mm_worker *w, struct mm_fault *why)
+{
+	w->figures = calloc(w->options.milter_count, sizeof *w->figures);
+	if (w->figures == NULL)
+		return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for metrics");
+	for (unsigned i = 0; i < w->options.milter_count; i++)
+		if ((w->figures[i] = mm_figures_new(w->options.meters, w->options.milter_names[i], why)) == NULL)
+			return false;
+	return true;
 }
 
 static bool make_parts(struct mm_worker *w, const struct mm_worker_options *o, struct mm_fault *why)
@@ -402,6 +420,8 @@ static bool make_parts(struct mm_worker *w, const struct mm_worker_options *o, s
 	w->connections.on_close = on_connection_closed;
 	w->connections.self = w;
 	if (o->record != NULL && (w->connections.recorder = mm_recorder_new(o->record, o->log, why)) == NULL)
+		return false;
+	if (!make_figures(w, why))
 		return false;
 	w->dns = mm_dns_new(&w->clock, &dns, why);
 	if (w->dns == NULL)
@@ -522,6 +542,8 @@ void mm_worker_prepare(struct mm_worker *w, const struct mm_generation_options *
 		o.settings.stores = w->stores;
 		o.settings.tables = w->tables;
 		o.settings.desk = w->desk;
+		o.settings.meters = w->options.meters;
+		o.settings.figures = w->figures[i];
 		o.settings.log = w->options.log;
 		o.settings.all = &w->scripts;
 		o.settings.memory = &w->memory;
@@ -645,6 +667,12 @@ void mm_worker_shut_down(struct mm_worker *w)
 	mm_connections_shut_down(&w->connections);
 }
 
+void mm_worker_show_figures(struct mm_worker *w)
+{
+	for (unsigned i = 0; i < w->options.milter_count; i++)
+		mm_figures_flush(w->figures[i]);
+}
+
 void mm_worker_look_at_loop(struct mm_worker *w, double every)
 {
 	mm_turns_look(&w->turns, every);
@@ -696,6 +724,11 @@ struct mm_desk *mm_worker_desk(struct mm_worker *w)
 struct mm_profile *mm_worker_profile(struct mm_worker *w)
 {
 	return &w->profile;
+}
+
+struct mm_figures *mm_worker_figures(struct mm_worker *w, unsigned milter)
+{
+	return w->figures[milter];
 }
 
 struct mm_engine_shared *mm_worker_engines(struct mm_worker *w)

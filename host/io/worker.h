@@ -6,6 +6,7 @@
 #define MM_IO_WORKER_H
 
 #include "base/census.h"
+#include "base/figures.h"
 #include "base/say.h"
 #include "io/connection.h"
 #include "async/dns.h"
@@ -29,6 +30,7 @@ struct mm_worker_options {
 	const char *const         *milter_names;        /* borrowed for the worker's life */
 	/* The runtime for new sessions of a milter; NULL: its scripts' (mm_generation_runtime()). */
 	struct mm_runtime        (*runtime)(void *self, unsigned milter);
+	struct mm_meters          *meters;              /* borrowed */
 	/* The last session of a draining worker has ended; may be NULL. */
 	void                     (*drained)(void *self);
 	/* A fresh worker should replace this one; called once; may be NULL. */
@@ -75,6 +77,8 @@ void mm_worker_retire(struct mm_worker *, const char *why);
 void mm_worker_drain(struct mm_worker *);
 /* Ends all sessions: a handler that waits is answered with a temporary failure. */
 void mm_worker_shut_down(struct mm_worker *);
+/* What was gathered for metrics goes to the shared table. */
+void mm_worker_show_figures(struct mm_worker *);
 /* Called by a timer of the loop every so many seconds: finds turns of the loop that take long. */
 void mm_worker_look_at_loop(struct mm_worker *, double every);
 unsigned mm_worker_session_count(const struct mm_worker *);
@@ -83,9 +87,10 @@ unsigned mm_worker_older_sessions(const struct mm_worker *);    /* that use an o
 /* For people: a line for each session with the traceback of where it waits; a line for each generation in memory. */
 void mm_worker_list_sessions(const struct mm_worker *, struct mm_say say);
 void mm_worker_list_generations(const struct mm_worker *, struct mm_say say);
-/* All four are BORROWED. All engines of the worker share them, including those that are fed bytes without a socket: */
+/* All are BORROWED. All engines of the worker share them, including those that are fed bytes without a socket: */
 struct mm_engine_shared *mm_worker_engines(struct mm_worker *);
 struct mm_profile *mm_worker_profile(struct mm_worker *);
+struct mm_figures *mm_worker_figures(struct mm_worker *, unsigned milter);
 struct mm_clock *mm_worker_clock(struct mm_worker *);
 struct mm_desk *mm_worker_desk(struct mm_worker *);     /* NULL: there is no history */
 

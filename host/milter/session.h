@@ -24,6 +24,7 @@ struct mm_session {
 	bool               is_negotiated;
 	char              *peer;                /* owned: address of the MTA as text; NULL when it has none */
 	const char        *milter;              /* borrowed: for log lines; NULL: there is only one */
+	struct mm_figures *figures;             /* borrowed: of the milter; NULL: nothing is counted */
 	struct mm_account  account;             /* of everything that this session makes us hold */
 	size_t             declared;              /* for the account */
 

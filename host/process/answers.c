@@ -1,6 +1,7 @@
 #include "process/answers.h"
 
 #include "process/stored.h"
+#include "embed/exposed.h"
 
 #include <stdio.h>
 #include <sysexits.h>
@@ -82,6 +83,22 @@ static void answer_loglevel(struct mm_answers *a, struct mm_control_client *clie
 	}
 	a->calls->set_log_level(a->self, level);
 	mm_control_client_end(client, EX_OK, NULL);
+}
+
+static void answer_metrics(struct mm_answers *a, struct mm_control_client *client, const char *argument)
+{
+	struct mm_buffer page = { 0 };
+	const struct mm_census *census = a->calls->census != NULL ? a->calls->census(a->self) : NULL;
+	int listing_fd = mm_listing_open();
+	(void)argument;
+	bool ok = listing_fd >= 0 && mm_host_expose(a->host, census, false, &page)
+		&& write(listing_fd, page.bytes, page.size) == (ssize_t)page.size;
+	if (ok)
+		mm_control_client_give(client, listing_fd);
+	if (listing_fd >= 0)
+		close(listing_fd);
+	mm_buffer_free(&page);
+	mm_control_client_end(client, ok ? EX_OK : EX_OSERR, ok ? NULL : "out of memory or descriptors for the page");
 }
 
 static void answer_store(struct mm_answers *a, struct mm_control_client *client, const char *argument)

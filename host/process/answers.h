@@ -27,6 +27,7 @@ struct mm_answers_calls {
 	/* A line for each message that has killed a worker; how many were forgotten. NULL: no process remembers. */
 	void (*say_poison)(void *self, struct mm_control_client *);
 	unsigned (*forget)(void *self);
+	const struct mm_census *(*census)(void *self);  /* BORROWED; NULL: the process serves alone */
 	bool (*has_worker)(void *self, unsigned pid);
 	bool (*is_profiling)(void *self);                                       /* for a client that still waits */
 	void (*set_log_level)(void *self, enum mm_level);

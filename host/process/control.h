@@ -21,6 +21,7 @@ enum mm_answer_kind { MM_ANSWER_FIELDS, MM_ANSWER_ITEMS, MM_ANSWER_NOTES };
 	X(generations, NULL,      ITEMS,   "a line for each generation of scripts in memory") \
 	X(loglevel,    "LEVEL",   NOTES,   "debug, info, warn or error, until the next reload") \
 	X(forget,      NULL,      NOTES,   "try again what has killed workers and is refused since (poison_time)") \
+	X(metrics,     NULL,      NOTES,   "the page that a Prometheus reads (metrics)") \
 	X(store,       "WORDS",   ITEMS,   "stat|get|delete|dump|clear STORE [KEY]: what is in a store, or remove it") \
 	X(limit,       "WORDS",   ITEMS,   "show|top|reset LIMIT [KEY]: the buckets of a limit, or fill one") \
 	X(history,     NULL,      NOTES,   "the last messages: who, when, the verdict and who decided") \

@@ -13,6 +13,7 @@
 #include "process/listing.h"
 #include "process/look.h"
 #include "process/workforce.h"
+#include "embed/exposed.h"
 #include "embed/pace.h"
 #include "embed/service.h"
 
@@ -135,6 +136,7 @@ static void end_reload(struct master *m, bool ok, const char *failure)
 		mm_suspects_pardon(&m->workforce.suspects);     /* the new scripts may be better */
 	snprintf(m->last_failure, sizeof m->last_failure, "%s", ok ? "" : failure);
 	log_reload(m, ok);
+	mm_figures_count(mm_host_figures(m->host), MM_FIGURE_reloads, ok ? "ok" : "failed", NULL);
 	answer_reload(m, ok);
 	update_status(m);
 	mm_service_ready();
@@ -382,6 +384,12 @@ static bool is_profiling(void *self)
 	return mm_listings_is_profiling(&m->listings);
 }
 
+static const struct mm_census *census(void *self)
+{
+	const struct master *m = self;
+	return &m->workforce.census;
+}
+
 static bool has_worker(void *self, unsigned pid)
 {
 	const struct master *m = self;
@@ -396,7 +404,7 @@ static void profile(void *self, struct mm_control_client *client, const struct m
 
 static const struct mm_answers_calls answers_calls = {
 	.status = report_status, .say_workers = say_workers, .say_poison = say_poison, .forget = forget,
-	.has_worker = has_worker, .is_profiling = is_profiling,
+	.census = census, .has_worker = has_worker, .is_profiling = is_profiling,
 	.set_log_level = set_log_level, .stop = stop_as_asked, .reload = reload_for, .list = list, .profile = profile,
 };
 

@@ -4,6 +4,7 @@
 #include "process/answers.h"
 #include "process/look.h"
 #include "process/measure.h"
+#include "embed/exposed.h"
 #include "embed/service.h"
 #include "base/watch.h"
 
@@ -35,6 +36,7 @@ static void on_any_reload(void *self, bool ok, const struct mm_fault *why)
 {
 	struct solo *s = self;
 	s->reloaded_at = mm_clock_wall();
+	mm_figures_count(mm_host_figures(s->host), MM_FIGURE_reloads, ok ? "ok" : "failed", NULL);
 	snprintf(s->last_failure, sizeof s->last_failure, "%s", ok ? "" : why->text);
 	mm_service_status("generation %lu%s%s", mm_host_generation(s->host), ok ? "" : ", last reload failed: ",
 		s->last_failure);

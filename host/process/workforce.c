@@ -1,6 +1,7 @@
 #include "process/workforce.h"
 
 #include "process/follower.h"
+#include "embed/exposed.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -424,9 +425,11 @@ static void reap(struct mm_workforce *w, struct mm_worker_process *worker, int s
 		close(worker->channel);
 	mm_host_recover_history(w->host, (unsigned)(worker - w->workers));
 	mm_census_give_back(worker->row);
+	mm_meters_forget_worker(mm_host_meters(w->host), (unsigned)(worker - w->workers));
 	*worker = (struct mm_worker_process){ .state = MM_WORKER_FREE, .channel = -1 };
 	if (!is_expected) {
 		w->deaths++;
+		mm_figures_count(mm_host_figures(w->host), MM_FIGURE_deaths, NULL, NULL);
 		plan_respawn(w, &dead, mm_clock_now());
 	}
 	w->owner.ended(w->owner.self, (unsigned)(worker - w->workers), &dead, why);

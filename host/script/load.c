@@ -130,6 +130,7 @@ static void take_script(lua_State *L, struct mm_generation *g, unsigned at)
 		}
 		h->lines[stage] = line_of(L);
 		h->by_stage[stage] = mm_vault_put(L);
+		mm_profile_show(script->profile, stage, g->settings.figures, script->name);
 		g->plan->stage_scripts[stage] |= UINT64_C(1) << at;
 	}
 	lua_pop(L, 2);

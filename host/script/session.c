@@ -3,6 +3,7 @@
  * mm_generation_runtime() of script/generation.h; what handlers do with an event is script/handlers.h. */
 #include "script/generation.h"
 
+#include "base/figures.h"
 #include "base/list.h"
 #include "bind/ctx.h"
 #include "bind/kept_body.h"
@@ -22,6 +23,8 @@
 
 static void main_resumed(struct mm_task *, enum mm_run, struct mm_fault *);
 static void alarm_fired(struct mm_timer *);
+
+_Static_assert(MM_STAGE_COUNT <= MM_FIGURES_STAGES, "each stage has its series");
 
 static void *session_open(void *runtime, struct mm_session *facts, void *engine)
 {
@@ -101,6 +104,18 @@ static void note_ending(struct mm_script_session *ss, enum mm_stage stage)
 		ss->ending = MM_CANCEL_ENDED;
 }
 
+/* How long the MTA has waited for a verdict, as a metric. */
+static void note_decided(const struct mm_script_session *ss, enum mm_stage stage)
+{
+	struct mm_figures *f = ss->generation->settings.figures;
+	if (f == NULL || ss->event_began_at == 0)
+		return;
+	if (f->stages[stage] == NULL)
+		f->stages[stage] = mm_figures_gather(f, MM_FIGURE_stages, mm_stage_name(stage), NULL);
+	if (f->stages[stage] != NULL)
+		mm_figures_note(f->stages[stage], mm_clock_ticks() - ss->event_began_at);
+}
+
 static enum mm_outcome session_event(void *self, const struct mm_event *event, struct mm_verdict *out)
 {
 	struct mm_script_session *ss = self;
@@ -112,6 +127,8 @@ static enum mm_outcome session_event(void *self, const struct mm_event *event, s
 		ss->skipped = 0;
 	}
 	ss->event = *event;
+	bool is_awaited = !(ss->facts->grants.quiet & 1u << event->stage);
+	ss->event_began_at = is_awaited ? mm_clock_ticks() : 0;
 	ss->has_event = true;
 	ss->script_at = 0;
 	bool is_handled = ss->generation->plan->stage_scripts[event->stage] != 0;
@@ -128,15 +145,21 @@ static enum mm_outcome session_event(void *self, const struct mm_event *event, s
 		mm_handlers_end(ss);
 		return MM_DECIDED;
 	}
-	return mm_handlers_begin(ss, out);
+	enum mm_outcome outcome = mm_handlers_begin(ss, out);
+	if (is_awaited && outcome == MM_DECIDED)
+		note_decided(ss, event->stage);
+	return outcome;
 }
 
 static void main_resumed(struct mm_task *t, enum mm_run run, struct mm_fault *why)
 {
 	struct mm_script_session *ss = t->session;
 	struct mm_verdict out = { 0 };
-	if (mm_handlers_go_on(ss, run, why, &out) == MM_DECIDED)
-		mm_engine_decided(ss->engine, &out);
+	enum mm_stage stage = ss->event.stage;
+	if (mm_handlers_go_on(ss, run, why, &out) != MM_DECIDED)
+		return;
+	note_decided(ss, stage);
+	mm_engine_decided(ss->engine, &out);
 }
 
 /* ---- the end of a wait from outside ---- */
@@ -171,6 +194,7 @@ static void deadline_passed(struct mm_script_session *ss)
 	} else {
 		mm_handlers_end(ss);
 	}
+	note_decided(ss, ss->event.stage);
 	mm_engine_decided(ss->engine, &out);
 }
 

@@ -73,6 +73,7 @@ static int open_core(lua_State *L)
 	mm_bind_store(L);
 	mm_bind_limit(L);
 	mm_bind_tally(L);
+	mm_bind_metric(L);
 	mm_bind_task(L);
 	mm_bind_dns(L);
 	mm_bind_process(L);

@@ -81,6 +81,7 @@ struct mm_task {
 	const char               *said;         /* borrowed: what it asks, when the wait begins, or what came back,
 	                                         * when it ends, if arguments and results do not say so; told.h */
 	uint32_t                  told_at, told_serial;         /* of told.h: where the story has it; 0: nowhere */
+	uint64_t                  wait_began_at;        /* ticks; 0: it does not wait, or has not begun */
 	uint64_t                  began_at;     /* ticks when the call began, if it has waited; 0: it has not */
 	struct mm_timer           timer;        /* owned: of the wait */
 	struct mm_limit          *limits;       /* owned: innermost first */
@@ -135,6 +136,8 @@ struct mm_generation_settings {
 	struct mm_stores        *stores;        /* borrowed; NULL: this host keeps none */
 	struct mm_tables        *tables;        /* borrowed; NULL: this host opens no maps */
 	struct mm_desk          *desk;          /* borrowed: for the stories of messages; NULL: none are told */
+	struct mm_meters        *meters;        /* borrowed; NULL: none */
+	struct mm_figures       *figures;       /* borrowed: of the milter; NULL: nothing is counted */
 	unsigned                 worker_index;  /* from 0; worker 0 does the work that a host needs once */
 	struct mm_log           *log;           /* borrowed */
 	const char              *milter_name;   /* borrowed; "default" */
@@ -270,6 +273,7 @@ struct mm_script_session {
 
 	/* an event: until mm_handlers_end() */
 	struct mm_event           event;        /* being handled; borrows from the engine */
+	uint64_t                  event_began_at;       /* ticks; 0: the MTA gets no answer */
 	bool                      has_event;
 	bool                      has_verdict;  /* verdict is set */
 	uint8_t                   error_reason; /* enum mm_fault_reason, of the last error that a method has raised */

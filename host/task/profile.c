@@ -70,6 +70,12 @@ void mm_profile_leave(struct mm_profile *p, struct mm_profile_script *s)
 		s->users--;             /* its counts are still needed for reading */
 }
 
+void mm_profile_show(struct mm_profile_script *s, int row, struct mm_figures *figures, const char *name)
+{
+	if (s != NULL && figures != NULL && s->rows[row].shown == NULL)
+		s->rows[row].shown = mm_figures_gather(figures, MM_FIGURE_handlers, name, mm_profile_row_name(row));
+}
+
 /* ---- counting ---- */
 
 void mm_profile_measured(const struct mm_profile *p, struct mm_profile_row *row, uint64_t busy, double cpu)

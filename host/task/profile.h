@@ -11,6 +11,7 @@
 #define MM_TASK_PROFILE_H
 
 #include "base/bounds.h"
+#include "base/figures.h"
 #include "milter/stage.h"
 
 #include <stdbool.h>
@@ -43,6 +44,7 @@ struct mm_profile_row {
 	struct mm_profile_figures all, window;
 	uint32_t                  waiting;      /* calls that wait now */
 	uint8_t                   measures;     /* this many more calls get a system call for their CPU time */
+	struct mm_figures_times  *shown;        /* borrowed: its calls as a metric; NULL: it has none */
 };
 
 struct mm_profile_script {
@@ -84,6 +86,9 @@ void mm_profile_free(struct mm_profile *);
 /* The rows of a script. BORROWED until left. NULL: out of memory; then it is not counted. */
 struct mm_profile_script *mm_profile_join(struct mm_profile *, const char *milter, const char *path);
 void mm_profile_leave(struct mm_profile *, struct mm_profile_script *);         /* NULL is fine */
+
+/* The calls of a handler are also shown as a metric. name: of the script; figures: BORROWED; NULL is fine. */
+void mm_profile_show(struct mm_profile_script *, int row, struct mm_figures *, const char *name);
 
 #define MM_PROFILE_HEAVY_TICKS (UINT64_C(1) << 18)      /* about 0.1 ms where a tick is a cycle of the processor */
 #define MM_PROFILE_MEASURES    16                       /* after a heavy slice, and at the start */
@@ -146,6 +151,8 @@ static inline bool mm_profile_ended(const struct mm_profile *p, struct mm_profil
 {
 	struct mm_profile_figures *f = &row->all;
 	f->calls++;
+	if (row->shown != NULL)
+		mm_figures_note(row->shown, busy);
 	if (busy > f->busy_max)
 		f->busy_max = busy;
 	if (ticks == busy && !p->has_window && ticks <= f->slowest_ticks)

@@ -1,5 +1,6 @@
 #include "task/task.h"
 
+#include "base/figures.h"
 #include "task/told.h"
 
 #include <lauxlib.h>
@@ -154,6 +155,9 @@ void mm_limit_push(struct mm_task *t, lua_State *L)
 
 void mm_task_wait_is_over(struct mm_task *t)
 {
+	if (t->wait_began_at != 0)
+		mm_figures_wait(t->generation->settings.figures, t->wait_name, mm_clock_ticks() - t->wait_began_at);
+	t->wait_began_at = 0;
 	t->is_waiting = false;
 	t->undo = NULL;
 	t->waits_for = NULL;
@@ -201,6 +205,7 @@ int mm_task_wait(lua_State *L, struct mm_task *t, const char *name, void (*undo)
 	t->waits_for = waits_for;
 	t->wait_name = name;
 	mm_told_wait(L, t, name);
+	t->wait_began_at = mm_clock_ticks();
 	lua_settop(L, 0);
 	/* user coroutines between here and the host recognise the token and pass it outward
 	 * (lua/moonmilter/runtime/coroutines.lua) */

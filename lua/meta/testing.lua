@@ -164,6 +164,10 @@ function MTA:another(options) end
 ---@return string[]
 function MTA:log(has_word) end
 
+--- All metrics of the host, its own and those of its scripts.
+---@return table<string, number>  by name and labels: mails_total{milter="default",kind="spam"}
+function MTA:metrics() end
+
 --- Warnings and errors of the log.
 ---@return string[]
 function MTA:complaints() end

@@ -227,6 +227,7 @@ end
 local LOOK, OF_MESSAGE = 1, 2 -- ORDER HOW: host/bind/limit.c
 
 local function down_here(self, text, code)
+  core.metric.fallback(self.name, "down")
   return self.on_down == "open", { state = "down", text = text, code = code, remaining = 0,
     retry_after = self.interval, crossed = false }
 end
@@ -374,6 +375,7 @@ local function check_key(call, key)
 end
 
 local function down(self, text, code)
+  core.metric.fallback(self.name, "down")
   return self.on_down ~= "tempfail", { state = "down", text = text, code = code, count = 0 }
 end
 
@@ -470,6 +472,7 @@ function Distinct:add(key, value)
   if ok == nil then
     return down(self, text, code)
   end
+  core.metric.fallback(self.name, "local")
   return ok, { count = count, state = "local", text = text, code = code }
 end
 

@@ -93,6 +93,7 @@ local DEEDS = {
   ["footer-text-html"] = { { message = {}, outcome = "line two.*Beispiel GmbH" } },
   ["from-spoofing"] = { { message = { headers = { { "From", '"ceo@bank.example" <x@elsewhere.example>' } } },
     outcome = "reject at eom: 550 5%.7%.1 From shows bank%.example but is x@elsewhere%.example" } },
+  ["attachment-metrics"] = { { message = {}, outcome = "accept at eom" } },
   callout = {
     { options = { settings = { directory = "http://directory.example/" },
       http = function() return { status = 200, delay = 1 } end }, message = {}, outcome = "accept at eom" },

@@ -175,6 +175,7 @@ local function ask(self, key, count, change)
 end
 
 local function without_server(self, count)
+  core.metric.fallback(self.name, self.on_down == "local" and "local" or "down")
   if self.on_down == "local" then
     return count <= self.part, "local"
   end

@@ -11,7 +11,7 @@ Share.__index = Share
 function share.new(name, interval, capacity, hosts, on_down)
   -- no limit can have this name
   local take, fill = core.limit.new(name .. "/own:", interval * hosts, math.max(1, capacity / hosts))
-  return setmetatable({ take = take, fill = fill, interval = interval * hosts, on_down = on_down }, Share)
+  return setmetatable({ name = name, take = take, fill = fill, interval = interval * hosts, on_down = on_down }, Share)
 end
 
 --- Counts what passed, or was given back.
@@ -30,6 +30,7 @@ function Share:decide(key, count, text, code)
   if self.on_down == "local" then
     ok, remaining, retry_after, crossed = self.take(key, count)
   end
+  core.metric.fallback(self.name, ok ~= nil and "local" or "down")
   if ok ~= nil then
     return ok, { remaining = remaining, retry_after = retry_after, crossed = crossed, state = "local", text = text,
       code = code }

@@ -216,6 +216,19 @@ function Host:reload()
   return nil, table.concat(said, "\n")
 end
 
+--- All metrics, by name and labels: ['mails_total{milter="default"}'] = 2.
+function Host:metrics()
+  local size, samples = ffi.new "size_t[1]", {}
+  local bytes = self:call(library.testing_metrics, self.pointer, size)
+  for line in (bytes ~= nil and ffi.string(bytes, size[0]) or ""):gmatch "[^\n]+" do
+    local name, number = line:match "^([^#].*) (%S+)$"
+    if name then
+      samples[name] = tonumber(number)
+    end
+  end
+  return samples
+end
+
 function Host:close()
   self.is_closing = true
   if self.pointer ~= nil then

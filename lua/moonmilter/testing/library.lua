@@ -31,6 +31,7 @@ if not pcall(ffi.sizeof, "struct moonmilter_test_error") then
       struct moonmilter_test_error *) __asm__("mm_testing_host_new");
     double moonmilter_test_testing_now(void) __asm__("mm_testing_now");
     const char *moonmilter_test_testing_suggest(const char *, const char *const *) __asm__("mm_testing_suggest");
+    const char *moonmilter_test_testing_metrics(void *, size_t *) __asm__("mm_testing_metrics");
     bool moonmilter_test_host_start(void *, struct moonmilter_test_error *) __asm__("mm_host_start");
     void moonmilter_test_host_turn(void *, double) __asm__("mm_host_turn");
     void moonmilter_test_host_reload(void *, void (*)(void *, bool, const void *), void *) __asm__("mm_host_reload");

@@ -624,6 +624,12 @@ function MTA:log(has_word)
   return list
 end
 
+--- All metrics of the host, its own and those of its scripts (docs/metric.md).
+---@return table<string, number>  by name and labels: mails_total{milter="default",kind="spam"}
+function MTA:metrics()
+  return self.owner:metrics()
+end
+
 --- Warnings and errors of the log: a healthy filter has none.
 ---@return string[]
 function MTA:complaints()

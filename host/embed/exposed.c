@@ -1,0 +1,87 @@
+#include "embed/exposed.h"
+
+#include "embed/parts.h"
+#include "moonmilter_testing.h"
+
+struct count {
+	const char             *name;
+	enum mm_exposition_kind kind;
+	size_t                  field;          /* offset in struct mm_census_totals, of a uint64_t */
+	const char             *help;
+};
+
+#define TOTAL(field) offsetof(struct mm_census_totals, field)
+
+/* ORDER CENSUS_METRICS: docs/metric.md has a row for each. */
+static const struct count counts[] = {
+	{ "moonmilter_sessions", MM_EXPOSE_COUNTER, TOTAL(sessions_begun), "SMTP sessions that have begun" },
+	{ "moonmilter_sessions_open", MM_EXPOSE_GAUGE, TOTAL(sessions), "Milter connections that are open now" },
+	{ "moonmilter_sessions_of_older_scripts", MM_EXPOSE_GAUGE, TOTAL(older_sessions),
+	  "Open sessions that keep the scripts from before a reload" },
+	{ "moonmilter_workers", MM_EXPOSE_GAUGE, TOTAL(workers), "Processes that serve" },
+	{ "moonmilter_script_errors", MM_EXPOSE_COUNTER, TOTAL(script_errors), "Handlers and tasks that raised" },
+	{ "moonmilter_poison_refusals", MM_EXPOSE_COUNTER, TOTAL(refused_unseen),
+	  "Events answered with 451, because they have killed a worker" },
+	{ "moonmilter_log_lines_dropped", MM_EXPOSE_COUNTER, TOTAL(log_lost), "Log lines dropped for lack of room" },
+	{ "moonmilter_lua_memory_bytes", MM_EXPOSE_GAUGE, TOTAL(lua_bytes), "Memory of all Lua states" },
+	{ "moonmilter_held_memory_bytes", MM_EXPOSE_GAUGE, TOTAL(held_bytes),
+	  "Memory that sessions, messages and caches hold" },
+};
+
+static void write_counts(const struct mm_census *census, struct mm_exposition *x)
+{
+	struct mm_census_totals totals;
+	mm_census_add_up(census, &totals);
+	for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+		const struct count *c = &counts[i];
+		uint64_t n;
+		memcpy(&n, (const char *)&totals + c->field, sizeof n);
+		mm_exposition_family(x, c->name, c->kind, c->help);
+		mm_exposition_sample(x, c->name, c->kind == MM_EXPOSE_COUNTER ? "_total" : "", (double)n);
+	}
+	mm_exposition_family(x, "moonmilter_generation", MM_EXPOSE_GAUGE,
+		"Number of the scripts that new sessions get");
+	mm_exposition_sample(x, "moonmilter_generation", "", totals.generation);
+}
+
+static void write_build(struct mm_exposition *x)
+{
+	mm_exposition_family(x, "moonmilter_build_info", MM_EXPOSE_GAUGE, "The version, as a label; always 1");
+	mm_exposition_begin(x, "moonmilter_build_info", "");
+	mm_exposition_label(x, "version", mm_text_of(MM_VERSION));
+	mm_exposition_end(x, 1);
+}
+
+bool mm_host_expose(const struct mm_host *h, const struct mm_census *census, bool is_open_metrics,
+	struct mm_buffer *out)
+{
+	struct mm_exposition x = { .out = out, .is_open_metrics = is_open_metrics };
+	if (h->worker != NULL)
+		mm_worker_show_figures(h->worker);
+	write_build(&x);
+	mm_exposition_family(&x, "moonmilter_start_time_seconds", MM_EXPOSE_GAUGE,
+		"When the host was started, in seconds since 1970");
+	mm_exposition_sample(&x, "moonmilter_start_time_seconds", "", h->started_at);
+	write_counts(census != NULL ? census : &h->own, &x);
+	mm_meters_write(h->meters, &x);
+	mm_exposition_finish(&x);
+	return !out->failed;
+}
+
+const char *mm_testing_metrics(struct mm_host *h, size_t *size)
+{
+	mm_buffer_free(&h->page);
+	bool good = mm_host_expose(h, NULL, false, &h->page);
+	*size = h->page.size;
+	return good ? (const char *)h->page.bytes : NULL;
+}
+
+struct mm_figures *mm_host_figures(struct mm_host *h)
+{
+	return h->figures;
+}
+
+struct mm_meters *mm_host_meters(struct mm_host *h)
+{
+	return h->meters;
+}

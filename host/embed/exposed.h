@@ -1,0 +1,17 @@
+/* embed/exposed.h -- the page that a Prometheus reads: the shared table of metrics, and what the census counts. Any
+ * process that shares both can write it. */
+#ifndef MM_EMBED_EXPOSED_H
+#define MM_EMBED_EXPOSED_H
+
+#include "base/buffer.h"
+#include "base/census.h"
+#include "base/figures.h"
+#include "moonmilter.h"
+
+/* Appends the page. census NULL: the host is one process. False: out of memory. */
+bool mm_host_expose(const struct mm_host *, const struct mm_census *, bool is_open_metrics, struct mm_buffer *out);
+
+struct mm_figures *mm_host_figures(struct mm_host *);           /* those of the host; borrowed */
+struct mm_meters *mm_host_meters(struct mm_host *);             /* borrowed */
+
+#endif
