@@ -60,6 +60,8 @@ SYSTEMD_LIBS = $(call once,SYSTEMD_LIBS,$(call pkg_config,--libs libsystemd))
 EXTRA_LIBS = $(call once,EXTRA_LIBS,$(call pkg_config,--libs libcares) $(SYSTEMD_LIBS))
 MULTIARCH  = $(call once,MULTIARCH,$(shell $(CC) -print-multiarch 2>/dev/null))
 MULTIARCH_MODULES = $(if $(MULTIARCH),"/usr/lib/$(MULTIARCH)/lua/5.1"$(COMMA))
+# Only of the program: the process that shows metrics.
+PROGRAM_LIBS = -lmicrohttpd
 COMMA := ,
 LIBS      = $(LUA_LIBS) $(IDN_LIBS) $(PCRE_LIBS) -lcurl -llmdb -lssl -lcrypto -lm -ldl -pthread $(EXTRA_LIBS)
 LINK      = -Wl,--exclude-libs,ALL $(HARDENING_LINK)
@@ -80,10 +82,10 @@ LUA_SOURCES := $(sort $(wildcard lua/moonmilter/*.lua \
 	$(patsubst %,lua/moonmilter/%/*.lua,runtime mail identity net state maps)))
 
 PACKAGES_BUILD := gcc make pkg-config libc6-dev libluajit-5.1-dev luajit libev-dev libc-ares-dev libcurl4-openssl-dev \
-	liblmdb-dev libidn2-dev libpcre2-dev libssl-dev libsystemd-dev lua-lpeg
+	liblmdb-dev libidn2-dev libmicrohttpd-dev libpcre2-dev libssl-dev libsystemd-dev lua-lpeg
 PACKAGES_TEST  := libmilter-dev lua-busted lua-check luarocks lua-cjson lua-filesystem lua-posix lua-socket \
 	lua-sec libglib2.0-dev libuv1-dev lua-redis lua-yaml man-db miltertest patch redis-server redis-tools \
-	dnsmasq-base iproute2 openssl python3 \
+	prometheus dnsmasq-base iproute2 openssl python3 \
 	python3-dkim python3-html5lib python3-nacl python3-spf systemd libmail-dkim-perl libopendkim-dev \
 	libedit2 fish zsh ldap-utils mariadb-server postgresql slapd
 
@@ -126,7 +128,8 @@ packages-test: packages-build
 
 # Says in one line which packages a build lacks: header=package. The tools come first, because pkg-config finds headers.
 HEADERS := luajit.h=libluajit-5.1-dev ev.h=libev-dev ares.h=libc-ares-dev curl/curl.h=libcurl4-openssl-dev \
-	idn2.h=libidn2-dev pcre2posix.h=libpcre2-dev lmdb.h=liblmdb-dev openssl/ssl.h=libssl-dev
+	idn2.h=libidn2-dev pcre2posix.h=libpcre2-dev lmdb.h=liblmdb-dev \
+	microhttpd.h=libmicrohttpd-dev openssl/ssl.h=libssl-dev
 # In a make that also installs them, the build waits for that, even with -j.
 INSTALLING := packages-build packages-test run test check test-all lint asan one-byte gc valgrind soak fuzz fuzz-quick \
 	fuzz-build bench bench-quick deb
@@ -218,7 +221,7 @@ $(BUILD)/test/program.a: $(PARTS_OBJECTS)
 $(BUILD)/test/libmoonmilter_test.so: $(TEST_OBJECTS) $(BUILD)/ev.o host/libmoonmilter_test.map
 	@mkdir -p $(@D)
 	$(call quiet,LD)$(CC) -shared $(SANITIZE) -Wl,--version-script,host/libmoonmilter_test.map -o $@ \
-		$(TEST_OBJECTS) $(BUILD)/ev.o $(LIBS)
+		$(TEST_OBJECTS) $(BUILD)/ev.o $(LIBS) $(PROGRAM_LIBS)
 
 # The C half of the mail modules again, as a plain Lua module: they also work outside the host (docs/mail-codec.md).
 $(BUILD)/lua/moonmilter/codec.so: $(filter $(BUILD)/obj/codec/%,$(LIBRARY_OBJECTS))
@@ -232,7 +235,8 @@ $(BUILD)/lua/moonmilter/seal.so: $(filter $(BUILD)/obj/seal/%,$(LIBRARY_OBJECTS)
 
 # C modules of scripts take lua_* from the process, so LuaJIT is linked as a shared library.
 $(BUILD)/moonmilter: $(PROGRAM_OBJECTS) $(BUILD)/test/library.a
-	$(call quiet,LD)$(CC) -pie $(SANITIZE) $(LINK) -o $@ $(PROGRAM_OBJECTS) $(BUILD)/test/library.a $(LIBS)
+	$(call quiet,LD)$(CC) -pie $(SANITIZE) $(LINK) -o $@ $(PROGRAM_OBJECTS) $(BUILD)/test/library.a $(LIBS) \
+		$(PROGRAM_LIBS)
 
 # ---- serve, test ----
 
@@ -367,7 +371,7 @@ fuzz-build: packages-build
 build/fuzz/fuzz_%: host/fuzz/%.c $(wildcard host/fuzz/*.h) host/fuzz/watch.c build/fuzz/test/library.a \
 		build/fuzz/test/program.a
 	clang $(FUZZ_FLAGS) $(LUA_CFLAGS) -Wl,--wrap=LLVMFuzzerTestOneInput -o $@ -no-pie $< host/fuzz/watch.c \
-		build/fuzz/test/program.a build/fuzz/test/library.a $(LIBS)
+		build/fuzz/test/program.a build/fuzz/test/library.a $(LIBS) $(PROGRAM_LIBS)
 
 # Adds the new inputs that matter to the tree.
 corpus:
@@ -426,6 +430,7 @@ install: product $(BUILD)/moonmilter.pc install-systemd
 	install -m 644 lua/meta/*.lua $(DESTDIR)$(METADIR)/
 	install -m 644 docs/moonmilter.8 $(DESTDIR)$(MANDIR)/moonmilter.8
 	install -m 644 docs/*.md $(DESTDIR)$(DOCDIR)/
+	install -D -m 644 docs/grafana/moonmilter.json $(DESTDIR)$(DOCDIR)/grafana/moonmilter.json
 	install -m 644 examples/* $(DESTDIR)$(DOCDIR)/examples/
 
 uninstall: uninstall-systemd

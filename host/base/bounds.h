@@ -74,6 +74,7 @@
 
 /* Processes. Times are seconds */
 #define MM_WORKERS_MAX          64u             /* serving at the same time */
+#define MM_METRICS_MAX          4u              /* listeners that show metrics */
 #define MM_ACTIVATED_MAX        32              /* sockets from the service manager for one listener */
 #define MM_DESCRIPTORS_SPARE    256u            /* reserved for scripts, logs and reloads; sessions do not get them */
 #define MM_BEAT_EVERY           0.25            /* a worker shows that its loop turns */

@@ -28,6 +28,11 @@ void mm_census_free(struct mm_census *c)
 	*c = (struct mm_census){ 0 };
 }
 
+void mm_census_protect(const struct mm_census *c)
+{
+	mprotect(c->past, size_of(c->row_count), PROT_READ);
+}
+
 /* ---- counts that outlive their worker ---- */
 
 /* ORDER CENSUS_COUNTS: fields of struct mm_census_row, mm_census_past and mm_census_totals. */

@@ -74,6 +74,8 @@ struct mm_census {
 /* False: out of memory. */
 bool mm_census_make(struct mm_census *, unsigned row_count);
 void mm_census_free(struct mm_census *);
+/* For a process that only reads. */
+void mm_census_protect(const struct mm_census *);
 /* The row of a slot, cleared and set to LOADING: its last worker is dead. BORROWED. */
 struct mm_census_row *mm_census_take(struct mm_census *, unsigned slot);
 /* The worker of the row is dead. */

@@ -99,6 +99,11 @@ void mm_meters_be_worker(struct mm_meters *all, unsigned slot)
 	all->worker = slot < WORKERS ? slot : WORKERS - 1;
 }
 
+void mm_meters_protect(struct mm_meters *all)
+{
+	mprotect(all->table, sizeof *all->table, PROT_READ);
+}
+
 /* ---- numbers ---- */
 
 static double number_of(const mm_meter_number *n)

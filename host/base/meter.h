@@ -50,6 +50,8 @@ struct mm_meters *mm_meters_new(void);
 void mm_meters_free(struct mm_meters *);                /* NULL is fine */
 /* The slot of this process among the workers, from 0; before the first update of a gauge. */
 void mm_meters_be_worker(struct mm_meters *, unsigned slot);
+/* For a process that only reads. */
+void mm_meters_protect(struct mm_meters *);
 /* The worker of the slot has ended: its part of all gauges is 0. */
 void mm_meters_forget_worker(struct mm_meters *, unsigned slot);
 

@@ -76,6 +76,16 @@ static void check_settings(struct mm_doctor *d)
 			"not see it", c->milters[i].name);
 		mm_find_remedy(&d->findings, "over = \"reject\", unless every script looks at ctx.headers.truncated");
 	}
+	for (size_t i = 0; i < c->metrics.count; i++) {
+		struct mm_endpoint spec;
+		if (!mm_endpoint_parse(c->metrics.items[i], &spec, NULL) || spec.kind == MM_ENDPOINT_UNIX
+		    || is_loopback(&spec))
+			continue;
+		mm_find_note(&d->findings, "metrics: %s: whoever reaches this address reads how much mail there is and "
+			"the names of your scripts; nobody is asked for a password", c->metrics.items[i]);
+		mm_find_remedy(&d->findings, "metrics = \"inet:9925@127.0.0.1\", or let a firewall admit the "
+			"Prometheus alone");
+	}
 	if (c->workers == 0) {
 		mm_find_note(&d->findings, "workers is 0: no master replaces the process when it crashes or a "
 			"script blocks it");

@@ -56,8 +56,6 @@ bool mm_host_expose(const struct mm_host *h, const struct mm_census *census, boo
 	struct mm_buffer *out)
 {
 	struct mm_exposition x = { .out = out, .is_open_metrics = is_open_metrics };
-	if (h->worker != NULL)
-		mm_worker_show_figures(h->worker);
 	write_build(&x);
 	mm_exposition_family(&x, "moonmilter_start_time_seconds", MM_EXPOSE_GAUGE,
 		"When the host was started, in seconds since 1970");
@@ -68,9 +66,24 @@ bool mm_host_expose(const struct mm_host *h, const struct mm_census *census, boo
 	return !out->failed;
 }
 
+void mm_host_show_figures(struct mm_host *h)
+{
+	if (h->worker != NULL)
+		mm_worker_show_figures(h->worker);
+}
+
+void mm_host_protect_counts(const struct mm_host *h, const struct mm_census *census)
+{
+	mm_meters_protect(h->meters);
+	mm_census_protect(&h->own);
+	if (census != NULL)
+		mm_census_protect(census);
+}
+
 const char *mm_testing_metrics(struct mm_host *h, size_t *size)
 {
 	mm_buffer_free(&h->page);
+	mm_host_show_figures(h);
 	bool good = mm_host_expose(h, NULL, false, &h->page);
 	*size = h->page.size;
 	return good ? (const char *)h->page.bytes : NULL;

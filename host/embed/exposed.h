@@ -8,6 +8,10 @@
 #include "base/figures.h"
 #include "moonmilter.h"
 
+/* For a process that only shows them: from now on it cannot write what the workers share. */
+void mm_host_protect_counts(const struct mm_host *, const struct mm_census *);
+/* What the worker of this process has gathered goes to the page. */
+void mm_host_show_figures(struct mm_host *);
 /* Appends the page. census NULL: the host is one process. False: out of memory. */
 bool mm_host_expose(const struct mm_host *, const struct mm_census *, bool is_open_metrics, struct mm_buffer *out);
 

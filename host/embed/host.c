@@ -198,6 +198,8 @@ static bool bind_all(struct mm_host *h, bool with_control, struct mm_fault *why)
 		return false;
 	if (with_control && h->config.control != NULL && !mm_host_open_control(h, why))
 		return false;
+	if (with_control && !mm_host_open_metrics(h, why))
+		return false;
 	if (with_control && !begin_history(h, why))
 		return false;
 	return bind_rest(h, with_control, why);

@@ -94,6 +94,46 @@ bool mm_host_open_control(struct mm_host *h, struct mm_fault *why)
 	return mm_listener_open(&h->control, &spec, &o, why);
 }
 
+bool mm_host_open_metrics(struct mm_host *h, struct mm_fault *why)
+{
+	const struct mm_config_strings *list = &h->config.metrics;
+	const struct mm_config_milter *m = &h->config.top;
+	struct mm_listener_options o = { .mode = m->socket_mode, .owner = m->socket_owner, .group = m->socket_group };
+	leave_to_user(h, &o);
+	if (list->count > MM_METRICS_MAX)
+		return mm_fault_set(why, MM_FAULT_CONFIG, "metrics: %zu listeners; there may be %u", list->count,
+			MM_METRICS_MAX);
+	for (size_t i = 0; i < list->count; i++) {
+		struct mm_endpoint spec;
+		if (!mm_endpoint_parse(list->items[i], &spec, why))
+			return false;
+		if (!mm_endpoint_has_address(&spec))
+			return mm_fault_set(why, MM_FAULT_CONFIG, "metrics: %s: write an address or the path of a unix "
+				"socket", list->items[i]);
+		if (!mm_listener_open(&h->metrics[i], &spec, &o, why))
+			return false;
+		h->metrics_count++;
+	}
+	return true;
+}
+
+unsigned mm_host_metrics(const struct mm_host *h, int *fds)
+{
+	for (unsigned i = 0; i < h->metrics_count; i++)
+		fds[i] = h->metrics[i].fd;
+	return h->metrics_count;
+}
+
+/* In a worker they are somebody else's. */
+static void close_metrics(struct mm_host *h, bool are_ours)
+{
+	for (unsigned i = 0; i < h->metrics_count; i++) {
+		h->metrics[i].is_ours &= are_ours;
+		mm_listener_close(&h->metrics[i]);
+	}
+	h->metrics_count = 0;
+}
+
 static void describe_listener(const struct mm_host *h, const struct mm_listener *l, struct mm_say say)
 {
 	const struct mm_endpoint *spec = &l->spec;
@@ -213,11 +253,13 @@ void mm_host_lend_listeners(struct mm_host *h)
 		h->listeners[i].listener.is_ours = false;
 	h->control.is_ours = false;
 	mm_listener_close(&h->control);
+	close_metrics(h, false);
 }
 
 void mm_host_free_listeners(struct mm_host *h)
 {
 	mm_host_close_listeners(h);
 	mm_listener_close(&h->control);
+	close_metrics(h, true);
 	free(h->listeners);
 }

@@ -11,6 +11,7 @@
 /* Binds every listener of the configuration. False: why says which cannot be bound. */
 bool mm_host_open_listeners(struct mm_host *, struct mm_fault *why);
 bool mm_host_open_control(struct mm_host *, struct mm_fault *why);
+bool mm_host_open_metrics(struct mm_host *, struct mm_fault *why);
 /* From now on the sockets' files belong to the master, which removes them and also answers the control socket. */
 void mm_host_lend_listeners(struct mm_host *);
 /* The worker begins to accept. */
@@ -20,6 +21,8 @@ void mm_host_close_listeners(struct mm_host *);
 /* Closes all, and forgets them. */
 void mm_host_free_listeners(struct mm_host *);
 
+/* Those that listen, BORROWED, into an array of MM_METRICS_MAX. Returns how many. */
+unsigned mm_host_metrics(const struct mm_host *, int *fds);
 int mm_host_control(const struct mm_host *);                    /* listening, borrowed; -1: none */
 unsigned mm_host_listener_count(const struct mm_host *);
 int mm_host_listener_descriptor(const struct mm_host *, unsigned listener);     /* borrowed */

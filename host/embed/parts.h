@@ -56,6 +56,8 @@ struct mm_host {
 	struct listening      *listeners;       /* owned */
 	unsigned               listener_count;
 	struct mm_listener     control;         /* fd -1: none */
+	struct mm_listener     metrics[MM_METRICS_MAX];
+	unsigned               metrics_count;
 
 	/* generations.c; host.c stores how the first load ended */
 	unsigned long          generation;

@@ -1,5 +1,5 @@
-/* io/outcome.h -- counts and log lines about milter connections: the end of a message, any other verdict, a fault; and the same
- * facts for the history (story/).
+/* io/outcome.h -- counts and log lines about milter connections: the end of a message, any other verdict, a fault; and
+ * the same facts for the history (story/).
  * The same lines for connections with a socket and without one (embed/feeder.c). */
 #ifndef MM_IO_OUTCOME_H
 #define MM_IO_OUTCOME_H

@@ -91,6 +91,7 @@ static void answer_metrics(struct mm_answers *a, struct mm_control_client *clien
 	const struct mm_census *census = a->calls->census != NULL ? a->calls->census(a->self) : NULL;
 	int listing_fd = mm_listing_open();
 	(void)argument;
+	mm_host_show_figures(a->host);
 	bool ok = listing_fd >= 0 && mm_host_expose(a->host, census, false, &page)
 		&& write(listing_fd, page.bytes, page.size) == (ssize_t)page.size;
 	if (ok)

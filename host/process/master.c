@@ -10,6 +10,7 @@
 
 #include "base/say.h"
 #include "process/answers.h"
+#include "process/exporter.h"
 #include "process/listing.h"
 #include "process/look.h"
 #include "process/workforce.h"
@@ -44,6 +45,7 @@ struct master {
 	struct mm_listings  listings;
 	struct mm_answers   answers;
 	struct mm_look      look;
+	struct mm_exporter  exporter;
 	int                 signals;            /* owned signalfd */
 	struct mm_say       say;
 
@@ -510,6 +512,7 @@ static void tick(struct master *m)
 	double now = mm_clock_now(), alive_every = mm_service_alive_every();
 	spawn_missing(m, now);
 	look_at_phase(m, now);
+	mm_exporter_keep(&m->exporter);
 	if (!is_due(&m->tick_at, now, MM_WORKFORCE_TICK))
 		return;
 	mm_workforce_watch(&m->workforce, now);
@@ -625,11 +628,18 @@ static void in_child(void *self)
 	close(m->signals);
 }
 
+static void on_stranger(void *self, pid_t pid, int status)
+{
+	struct master *m = self;
+	mm_exporter_ended(&m->exporter, pid, status);
+}
+
 static bool make(struct master *m, struct mm_host *host)
 {
-	struct mm_workforce_owner owner = { m, in_child, on_note, on_set_aside, on_ended };
+	struct mm_workforce_owner owner = { m, in_child, on_note, on_set_aside, on_stranger, on_ended };
 	m->host = host;
 	m->look.host = host;
+	m->exporter = (struct mm_exporter){ .host = host, .census = &m->workforce.census };
 	m->log = mm_host_log(host);
 	m->listings.workforce = &m->workforce;
 	return mm_workforce_init(&m->workforce, host, owner) && take_signals(m)
@@ -653,6 +663,7 @@ int mm_master_serve(struct mm_host *host, struct mm_say say)
 		turn(m);
 	int status = m->status;
 	mm_answers_end(&m->answers);
+	mm_exporter_stop(&m->exporter);
 	close(m->signals);
 	mm_workforce_free(&m->workforce);
 	mm_host_free(host);

@@ -2,6 +2,7 @@
 
 #include "base/say.h"
 #include "process/answers.h"
+#include "process/exporter.h"
 #include "process/look.h"
 #include "process/measure.h"
 #include "embed/exposed.h"
@@ -21,6 +22,7 @@ struct solo {
 	struct mm_answers  answers;
 	struct mm_watch    asked;
 	struct mm_look     look;
+	struct mm_exporter exporter;
 	struct mm_timer    look_timer;
 	struct mm_measure  measure;
 	struct mm_control_client *profile_client;       /* waits for the profile; NULL: none runs */
@@ -178,6 +180,8 @@ static void on_look(struct mm_timer *timer)
 	}
 	drop_unwanted_profile(s);
 	mm_host_sweep_history(s->host);
+	mm_exporter_look(&s->exporter);
+	mm_exporter_keep(&s->exporter);
 	if (every > 0 && mm_clock_now() - s->alive_at >= every - LOOK_EVERY) {
 		s->alive_at = mm_clock_now();
 		mm_service_alive();
@@ -202,18 +206,20 @@ static int fail(struct solo *s, int status, const char *text)
 {
 	fprintf(stderr, "moonmilter: %s\n", text);
 	mm_answers_end(&s->answers);
+	mm_exporter_stop(&s->exporter);
 	mm_host_free(s->host);
 	return status;
 }
 
 int mm_solo_serve(struct mm_host *host, struct mm_say say)
 {
-	struct solo s = { .host = host, .look = { .host = host } };
+	struct solo s = { .host = host, .look = { .host = host }, .exporter = { .host = host } };
 	struct mm_fault why = { .class = MM_FAULT_NONE };
 	struct mm_error error;
 	if (!mm_answers_begin(&s.answers, host, &answers_calls, &s))
 		return fail(&s, EX_OSERR, "out of memory or descriptors");
 	mm_look_at_files(&s.look);              /* before they are read: a later change is noticed */
+	mm_exporter_keep(&s.exporter);          /* before there are scripts in memory */
 	if (!mm_host_raise(host, NULL, &why))
 		return fail(&s, mm_fault_status(&why), why.text);
 	if (!mm_host_start(host, &error))
@@ -231,6 +237,7 @@ int mm_solo_serve(struct mm_host *host, struct mm_say say)
 		mm_watch_stop(&s.asked);
 	mm_answers_end(&s.answers);
 	mm_timer_stop(&s.look_timer);
+	mm_exporter_stop(&s.exporter);
 	mm_host_free(host);
 	return EX_OK;
 }

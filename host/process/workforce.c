@@ -435,15 +435,24 @@ static void reap(struct mm_workforce *w, struct mm_worker_process *worker, int s
 	w->owner.ended(w->owner.self, (unsigned)(worker - w->workers), &dead, why);
 }
 
+static struct mm_worker_process *worker_of(struct mm_workforce *w, pid_t pid)
+{
+	for (int i = 0; i < MM_WORKFORCE_MAX; i++)
+		if (w->workers[i].state != MM_WORKER_FREE && w->workers[i].pid == pid)
+			return &w->workers[i];
+	return NULL;
+}
+
 void mm_workforce_reap(struct mm_workforce *w)
 {
 	int status;
-	for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;)
-		for (int i = 0; i < MM_WORKFORCE_MAX; i++)
-			if (w->workers[i].state != MM_WORKER_FREE && w->workers[i].pid == pid) {
-				reap(w, &w->workers[i], status);
-				break;
-			}
+	for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;) {
+		struct mm_worker_process *worker = worker_of(w, pid);
+		if (worker != NULL)
+			reap(w, worker, status);
+		else
+			w->owner.stranger(w->owner.self, pid, status);
+	}
 }
 
 /* ---- hangs, stops ---- */

@@ -50,6 +50,8 @@ struct mm_workforce_owner {
 	/* The process lives, but takes no further part: it is stopped or cannot be killed. before: its state until
 	 * then. */
 	void (*set_aside)(void *self, const struct mm_worker_process *, enum mm_worker_state before);
+	/* A child that is no worker has ended. */
+	void (*stranger)(void *self, pid_t, int status);
 	/* The process has ended and its slot is free again. ended: the worker as it was; why: the reason, if
 	 * it was loading scripts. */
 	void (*ended)(void *self, unsigned slot, const struct mm_worker_process *ended, const char *why);
