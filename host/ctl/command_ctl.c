@@ -123,7 +123,7 @@ static int ask_for_whole(struct mm_ctl_query *client, const char *request, const
 
 static int ask(struct mm_ctl_query *client, const char *request, const struct mm_request_row *row, bool is_json)
 {
-	unsigned width, height;
+	unsigned width = 0, height;
 	if (is_json || (mm_terminal_size(STDOUT_FILENO, &width, &height) && mm_columns_has(row)))
 		return ask_for_whole(client, request, row, is_json, width);
 	return mm_ctl_ask(client, request);

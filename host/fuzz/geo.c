@@ -30,8 +30,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (size_t i = 0; i < sizeof addresses / sizeof *addresses; i++) {
 		struct mm_buffer record = { 0 };
 		enum mm_geo_result result = mm_geo_get(&g, mm_text_of(addresses[i]), &record, &why);
-		struct mm_packed p = mm_packed_of((struct mm_text){ (const char *)record.bytes, record.size });
 		if (result == MM_GEO_FOUND) {
+			struct mm_packed p = mm_packed_of((struct mm_text){ (const char *)record.bytes, record.size });
 			while (mm_packed_next(&p) != MM_PACKED_NONE)
 				;
 			LAW(mm_packed_is_whole(&p));
