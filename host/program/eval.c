@@ -1,33 +1,23 @@
-/* program/eval.c -- the code to run goes to a script of ours (runtime/prompt.lua) as an SMTP command that the MTA does
- * not know: so it runs in a session, waits as a handler does, and ends as one does. */
+/* program/eval.c -- the code to run goes to a module of ours, runtime/prompt.lua (program/runner.h). */
 #include "program/eval.h"
 
-#include "base/bounds.h"
 #include "base/buffer.h"
-#include "base/clock.h"
-#include "base/text.h"
 #include "program/line_editor.h"
-#include "trial/inside.h"
+#include "program/runner.h"
 
-#include <errno.h>
 #include <getopt.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sysexits.h>
 #include <unistd.h>
 
-#define CODE_MAX  (MM_PACKET_DATA_MAX - 600u)    /* bytes; with its name it has to fit into a packet */
-#define FAILED    1                             /* exit status: the code has raised an error */
+#define FAILED 1                                /* exit status: the code has raised an error */
 
 /* How a piece of code ended: what runtime/prompt.lua answers. */
 enum ended { ENDED_WELL, ENDED_BADLY, ENDED_TOO_EARLY /* the text is only the beginning of something */ };
 
-static struct mm_inside inside = { .shows_scripts = true };
-static struct mm_feed *session;
-static volatile sig_atomic_t is_interrupted;
+static struct mm_runner runner = { .name = "eval", .module = "moonmilter.runtime.prompt" };
 
 static void print_help(FILE *to)
 {
@@ -37,152 +27,43 @@ static void print_help(FILE *to)
 		"'dns.mx(\"example.org\")'.\n\n"
 		"Without CODE it reads lines from the terminal and runs each; Ctrl-C ends what runs, Ctrl-D the "
 		"prompt. Where\nstandard input is no terminal, all of it is one piece of code.\n\n"
-		"  -c, --config FILE\n"
-		"        Read this configuration file, but not its scripts: dns_servers, redis, settings, state_dir …\n"
-		"  -s, --set KEY=VALUE\n"
-		"        Set a key of the configuration; may be repeated.\n"
-		"  -v, --verbose\n"
-		"        Show every log line, down to log.debug, as the host would write it.\n"
-		"  -h, --help\n"
-		"        Show this text.\n\n"
+		MM_RUNNER_HELP "\n"
 		"ARGUMENTs are the code's `...`. Exit status: 0; 1 when the code raises an error or does not compile; "
 		"64 for a\nusage error; 78 when the configuration does not load.\n");
 }
 
-/* ---- the script ---- */
-
-/* A file that can be loaded, in a directory of its own: a host loads files. */
-struct script {
-	char directory[64], path[96];
-};
-
-static void remove_script(const struct script *s)
-{
-	if (s->path[0] != '\0')
-		unlink(s->path);
-	if (s->directory[0] != '\0')
-		rmdir(s->directory);
-}
-
-static bool write_script(struct script *s, struct mm_fault *why)
-{
-	static const char text[] = "local prompt = require \"moonmilter.runtime.prompt\"\n"
-		"function on_unknown(ctx, command) return prompt.run(ctx, command) end\n"
-		"options = { facts = { \"client\" } }\n";
-	*s = (struct script){ .directory = "/tmp/moonmilter-eval-XXXXXX" };
-	if (mkdtemp(s->directory) == NULL) {
-		s->directory[0] = '\0';
-		return mm_fault_set(why, MM_FAULT_RESOURCE, "no directory in /tmp: %s", strerror(errno));
-	}
-	snprintf(s->path, sizeof s->path, "%s/eval.lua", s->directory);
-	FILE *f = fopen(s->path, "wxe");
-	bool ok = f != NULL && fputs(text, f) >= 0;
-	ok = f != NULL && fclose(f) == 0 && ok;
-	return ok || mm_fault_set(why, MM_FAULT_RESOURCE, "%s: %s", s->path, strerror(errno));
-}
-
-/* ---- the session ---- */
-
-static void add_packet(struct mm_buffer *b, char letter, const void *data, size_t size)
-{
-	mm_buffer_append_u32(b, (uint32_t)size + 1);
-	mm_buffer_append_u8(b, (uint8_t)letter);
-	mm_buffer_append(b, data, size);
-}
-
-static bool turn_until_done(void)
-{
-	while (mm_feed_is_waiting(session) && !is_interrupted)
-		mm_host_turn(inside.host, MM_INSIDE_TURN_S);
-	return !is_interrupted;
-}
-
-static void drop_output(void)
-{
-	size_t size;
-	mm_feed_output(session, &size);
-	mm_feed_consume(session, size);
-}
-
-static bool open_session(struct mm_error *error)
-{
-	struct mm_buffer b = { 0 }, offer = { 0 };
-	static const char client[] = "localhost\0" "4\0\0" "127.0.0.1";
-	session = mm_feed_open(inside.host, NULL, error);
-	if (session == NULL)
-		return false;
-	mm_buffer_append_u32(&offer, MM_PROTOCOL_MAX);
-	mm_buffer_append_u32(&offer, 0x1ff);            /* every action of version 6 */
-	mm_buffer_append_u32(&offer, 0x1fffff);         /* every step */
-	add_packet(&b, 'O', offer.bytes, offer.size);
-	add_packet(&b, 'C', client, sizeof client);
-	bool ok = !b.failed && !offer.failed && mm_feed_bytes(session, b.bytes, b.size, error);
-	mm_buffer_free(&b);
-	mm_buffer_free(&offer);
-	turn_until_done();
-	drop_output();
-	return ok;
-}
-
-static void close_session(void)
-{
-	if (session != NULL)
-		mm_inside_end_session(&inside, session);
-	session = NULL;
-}
+/* ---- running ---- */
 
 /* The answer to the command: how the code ended, or a verdict that it has given itself. */
-static enum ended read_answer(void)
+static enum ended read_reply(void)
 {
-	size_t size;
-	const uint8_t *bytes = mm_feed_output(session, &size);
-	enum ended ended = ENDED_WELL;
-	if (size > 5 && bytes[4] == 'y' && size > 8) {
-		const char *reply = (const char *)bytes + 5;
-		int length = (int)strnlen(reply, size - 5);
-		if (strncmp(reply, "554 5.7.0 moonmilter eval", 25) == 0)
-			ended = ENDED_BADLY;
-		else if (strncmp(reply, "454 4.7.0 moonmilter eval", 25) == 0)
-			ended = ENDED_TOO_EARLY;
-		else if (strncmp(reply, "451 4.3.0", 9) == 0)
-			ended = ENDED_BADLY;    /* the host ended it, and the log says why */
-		else
-			printf("verdict: %.*s\n", length, reply);
-	} else if (size > 4 && bytes[4] == 't') {
-		ended = ENDED_BADLY;
-	}
-	mm_feed_consume(session, size);
-	return ended;
+	if (strncmp(runner.reply, "554 5.7.0 moonmilter eval", 25) == 0)
+		return ENDED_BADLY;
+	if (strncmp(runner.reply, "454 4.7.0 moonmilter eval", 25) == 0)
+		return ENDED_TOO_EARLY;
+	printf("verdict: %s\n", runner.reply);
+	return ENDED_WELL;
 }
 
 /* name: of the chunk, for errors. */
 static enum ended run_code(const char *name, struct mm_text code)
 {
-	struct mm_buffer text = { 0 }, packet = { 0 };
-	struct mm_error error;
+	struct mm_buffer text = { 0 };
 	enum ended ended = ENDED_BADLY;
-	is_interrupted = 0;
-	if (code.size > CODE_MAX || memchr(code.bytes, '\0', code.size) != NULL) {
-		fprintf(stderr, "moonmilter eval: %s\n", code.size > CODE_MAX ? "the code is longer than 64 KB; put it "
-			"into a module and require that" : "the code has a NUL byte; write \\0 in a string");
+	if (code.size > MM_RUNNER_COMMAND_MAX - 512 || memchr(code.bytes, '\0', code.size) != NULL) {
+		fprintf(stderr, "moonmilter eval: %s\n", code.size > MM_RUNNER_COMMAND_MAX - 512
+			? "the code is longer than 64 KB; put it into a module and require that"
+			: "the code has a NUL byte; write \\0 in a string");
 		return ENDED_BADLY;
 	}
 	mm_buffer_append(&text, name, strlen(name));
 	mm_buffer_append_u8(&text, '\n');
 	mm_buffer_append(&text, code.bytes, code.size);
-	mm_buffer_append_u8(&text, '\0');
-	add_packet(&packet, 'U', text.bytes, text.size);
-	fflush(stdout);
-	if (text.failed || packet.failed || (session == NULL && !open_session(&error)))
-		fprintf(stderr, "moonmilter eval: no session can be opened\n");
-	else if (!mm_feed_bytes(session, packet.bytes, packet.size, &error))
-		fprintf(stderr, "moonmilter eval: %s\n", error.text);
-	else if (turn_until_done())
-		ended = read_answer();
-	else
-		close_session();                /* what waits is told, and ends */
+	if (!text.failed) {
+		enum mm_runner_end end = mm_runner_run(&runner, (struct mm_text){ (char *)text.bytes, text.size });
+		ended = end == MM_RUNNER_WELL ? ENDED_WELL : end == MM_RUNNER_REPLIED ? read_reply() : ENDED_BADLY;
+	}
 	mm_buffer_free(&text);
-	mm_buffer_free(&packet);
 	fflush(stdout);
 	return ended;
 }
@@ -213,7 +94,7 @@ static int run_input(void)
 {
 	struct mm_buffer code = { 0 };
 	char bytes[4096];
-	for (size_t n; (n = fread(bytes, 1, sizeof bytes, stdin)) > 0 && code.size <= CODE_MAX;)
+	for (size_t n; (n = fread(bytes, 1, sizeof bytes, stdin)) > 0 && code.size <= MM_RUNNER_COMMAND_MAX;)
 		mm_buffer_append(&code, bytes, n);
 	enum ended ended = run_code("stdin", (struct mm_text){ (const char *)code.bytes, code.size });
 	mm_buffer_free(&code);
@@ -222,7 +103,7 @@ static int run_input(void)
 
 static void turn_meanwhile(void)
 {
-	mm_host_turn(inside.host, MM_INSIDE_TURN_S);
+	mm_runner_turn(&runner);
 }
 
 /* Lines until they are whole: "for i = 1, 3 do" is only a beginning. */
@@ -247,7 +128,7 @@ static void run_lines(void)
 static void on_interrupt(int number)
 {
 	(void)number;
-	is_interrupted = 1;
+	runner.is_interrupted = 1;
 }
 
 static int run_prompt(void)
@@ -265,55 +146,20 @@ static int run_prompt(void)
 
 /* ---- life ---- */
 
-static int run(char **words)
-{
-	struct script script;
-	struct mm_fault why;
-	struct mm_error error;
-	if (!write_script(&script, &why)) {
-		remove_script(&script);
-		fprintf(stderr, "moonmilter eval: %s\n", why.text);
-		return EX_CANTCREAT;
-	}
-	char *scripts[] = { script.path, NULL };
-	bool is_started = mm_inside_start(&inside, scripts, true, &error);
-	remove_script(&script);
-	if (!is_started) {
-		fprintf(stderr, "moonmilter eval: %s\n", error.text);
-		mm_inside_stop(&inside);
-		return EX_CONFIG;
-	}
-	int status = words[0] != NULL ? run_argument(words) : isatty(STDIN_FILENO) ? run_prompt() : run_input();
-	close_session();
-	mm_inside_stop(&inside);
-	return status;
-}
-
 int mm_command_eval(int argc, char **argv)
 {
-	static const struct option options[] = {
-		{ "config", required_argument, NULL, 'c' }, { "set", required_argument, NULL, 's' },
-		{ "verbose", no_argument, NULL, 'v' },
-		{ "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 },
-	};
-	struct mm_fault why;
-	/* the deadlines of mail do not hold for people; that of a handler without a wait does */
-	mm_inside_take(&inside, 's', "stage_deadline=7200", &why);
-	mm_inside_take(&inside, 's', "cpu_session=3600", &why);
+	static const struct option options[] = { MM_RUNNER_OPTIONS, { NULL, 0, NULL, 0 } };
+	int status;
+	mm_runner_init(&runner);
 	optind = 1;
-	for (int c; (c = getopt_long(argc, argv, "+c:s:vh", options, NULL)) != -1;) {
-		if (c == 'h') {
-			print_help(stdout);
-			return EX_OK;
-		}
-		if (c == '?') {
-			fprintf(stderr, "see moonmilter eval --help\n");
-			return EX_USAGE;
-		}
-		if (!mm_inside_take(&inside, c, optarg, &why)) {
-			fprintf(stderr, "moonmilter eval: %s\n", why.text);
-			return EX_USAGE;
-		}
-	}
-	return run(argv + optind);
+	for (int c; (c = getopt_long(argc, argv, "+c:s:vh", options, NULL)) != -1;)
+		if (!mm_runner_take(&runner, c, print_help, &status))
+			return status;
+	status = mm_runner_start(&runner);
+	if (status != EX_OK)
+		return status;
+	char **words = argv + optind;
+	status = words[0] != NULL ? run_argument(words) : isatty(STDIN_FILENO) ? run_prompt() : run_input();
+	mm_runner_stop(&runner);
+	return status;
 }

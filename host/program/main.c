@@ -6,6 +6,7 @@
 #include "program/dkim_key.h"
 #include "program/eval.h"
 #include "program/init.h"
+#include "program/lookup.h"
 #include "program/run.h"
 #include "ctl/command_ctl.h"
 #include "doctor/command_doctor.h"
@@ -45,6 +46,7 @@ static const struct command commands[] = {
 	{ "send",  mm_command_send,  "act as an MTA towards any milter" },
 	{ "replay", mm_command_replay, "run recorded conversations through scripts and show what differs" },
 	{ "eval",  mm_command_eval,  "run Lua as a handler would run it: a line, or a prompt" },
+	{ "map",   mm_command_map,   "look keys up in tables, databases and services, as postmap -q does" },
 	{ "test",  mm_command_test,  "run specs for filters, without an MTA" },
 	{ "dkim-key", mm_command_dkim_key, "make a DKIM key, show its DNS record, ask whether DNS has it" },
 	{ "bench", mm_command_bench, "put load on any milter and measure it" },

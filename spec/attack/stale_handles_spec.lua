@@ -448,7 +448,6 @@ describe("every kind of thing that a script can keep is among them:", function()
       "net/http_head.lua", "net/resp.lua", -- headers of an answer, plain data
       "/arc.lua", "/dkim.lua", -- what a caller made of its own header
       "/cidr.lua", "/json.lua", "/map.lua", "/re.lua", -- plain data
-      "/cidr.lua", "/json.lua", "/re.lua", -- plain data
       "/geo.lua", -- files, opened for all sessions
       "/redis.lua", "net/cluster.lua", "net/lists.lua", "net/question.lua", "net/redis_node.lua",
       "net/sentinel.lua", -- clients, made for all sessions

@@ -73,7 +73,7 @@ local silent = {
   -- a script's words, checked against a list or passed to the host
   "runtime.chunk.* runtime.coroutines.* runtime.edits.* runtime.entry.* runtime.environment.* runtime.loader.*",
   "runtime.macros.* runtime.members.* runtime.modules.* runtime.options.* runtime.plan.* runtime.script.*",
-  "runtime.prompt.* runtime.settings.* store.* limit.* greylist.* metric.*",
+  "runtime.prompt.* runtime.lookup.* runtime.settings.* store.* limit.* greylist.* metric.*",
   -- the source of a script, which is trusted
   "runtime.tokens.* runtime.syntax.* runtime.flow.* runtime.lint.*",
   "runtime.tasks.* runtime.wait.* init.* init.log.* timer.* process.run log.* dns.* body.check_options",

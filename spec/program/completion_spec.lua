@@ -107,8 +107,8 @@ for _, shell in ipairs { "bash", "zsh", "fish" } do
     end)
 
     it("offers the options that the help of each command lists", function()
-      for _, words in ipairs { "run", "check", "ctl", "profile", "doctor", "try", "send", "replay", "eval", "bench",
-        "dkim-key" } do
+      for _, words in ipairs { "run", "check", "ctl", "profile", "doctor", "try", "send", "replay", "eval", "map",
+        "bench", "dkim-key" } do
         local expected = options(words)
         assert.is_true(#expected > 3, words)
         assert.same(expected, offers(words, "-"), words)

@@ -77,6 +77,11 @@ describe("moonmilter eval", function()
     assert.equal("true\n", (eval(quoted 'cidr.contains("192.0.2.0/24", "192.0.2.9")')))
   end)
 
+  it("opens maps of files", function()
+    local path = process.write_file(directory .. "/table", "a b\n")
+    assert.equal('"b"\n', (eval(quoted(('map.open("texthash:%s"):get "a"'):format(path)))))
+  end)
+
   it("reports an error with its place and its callers, and exits with 1", function()
     local text, errors, status = eval(quoted 'error "no"')
     assert.same({ "", "moonmilter eval: eval:1: no\n", 1 }, { text, errors, status })

@@ -3,7 +3,9 @@
 local core = require "moonmilter.core"
 local wait = require "moonmilter.runtime.wait"
 
-local file = {}
+local file = {
+  opens_later = false, -- maps may be opened while scripts run: for commands, which serve nobody
+}
 
 local raw = core.map
 local get, settle = raw.get, wait.wrap(raw.wait)
@@ -57,7 +59,7 @@ function file.open(path, options)
     shrink = options.shrink, every = options.every, settle = options.settle, empty = options.empty,
     text_max = options.text_max, keeps_case = options.fold == false, key_column = word(options.key_column),
     value_column = word(options.value_column), separator = options.separator, header = options.header,
-    query = options.query, steps = options.steps, later = options.later,
+    query = options.query, steps = options.steps, later = options.later or file.opens_later,
   })
   if handle then
     settle(handle)

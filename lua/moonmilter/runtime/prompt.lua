@@ -1,9 +1,12 @@
 --- What `moonmilter eval` runs: code that comes as an SMTP command, in a session of its own, so that everything that
 -- waits waits as in a handler. Prints results to standard output and errors to standard error. The host learns from the
 -- verdict how it ended (program/eval.c).
+local map_file = require "moonmilter.maps.file"
 local wait = require "moonmilter.runtime.wait"
 
 local prompt = {}
+
+map_file.opens_later = true
 
 local DEPTH, ENTRIES, WIDTH = 8, 200, 100 -- of what is printed: levels, entries of a table, columns of a line
 
