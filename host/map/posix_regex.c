@@ -65,6 +65,12 @@ static int read_count(struct scan *s)
 	return n;
 }
 
+static void multiply(struct scan *s, double times)
+{
+	s->sums[s->depth] += s->last * (times - 1);
+	s->last *= times;
+}
+
 /* {n}, {n,} and {n,m}: the larger number; at is after the brace. */
 static void repeat(struct scan *s)
 {
@@ -73,9 +79,7 @@ static void repeat(struct scan *s)
 		s->at++;
 		most = read_count(s);
 	}
-	double times = most > least ? most : least + 1;
-	s->sums[s->depth] += s->last * (times - 1);
-	s->last *= times;
+	multiply(s, most > least ? most : least + 1);
 }
 
 static void open_group(struct scan *s)
@@ -108,7 +112,9 @@ static void scan_escape(struct scan *s)
 {
 	char c = s->at < s->end ? *s->at++ : '\\';
 	s->has_back_reference |= c >= '1' && c <= '9';
-	if (!s->is_basic || strchr("(){", c) == NULL)
+	if (s->is_basic && c == '+')
+		multiply(s, 2);
+	else if (!s->is_basic || strchr("(){", c) == NULL)
 		count_one(s);
 	else if (c == '{')
 		repeat(s);
@@ -126,6 +132,8 @@ static struct scan scan_of(struct mm_text text, bool is_basic)
 		} else if (c == '[') {
 			skip_bracket(&s);
 			count_one(&s);
+		} else if (!is_basic && c == '+') {
+			multiply(&s, 2);        /* the C library writes x+ as xx*, also of a x that has a + itself */
 		} else if (is_basic || strchr("(){", c) == NULL) {
 			count_one(&s);
 		} else if (c == '{') {
@@ -148,7 +156,7 @@ static bool is_bounded(struct mm_text text, const struct scan *s, struct mm_faul
 	else if (s->is_too_deep)
 		wrong = "has more than 100 groups inside each other";
 	else if (s->sums[0] > MM_POSIX_POSITIONS_MAX)
-		wrong = "expands to more than 1000 characters; use smaller numbers in {}";
+		wrong = "expands to more than 1000 characters; use smaller numbers in {}, and no + of a +";
 	return wrong == NULL
 		|| mm_fault_set(why, MM_FAULT_CONFIG, "%s %s", mm_quote(text.bytes, text.size).text, wrong);
 }
