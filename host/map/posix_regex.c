@@ -148,6 +148,9 @@ static struct scan scan_of(struct mm_text text, bool is_basic)
 static bool is_bounded(struct mm_text text, const struct scan *s, struct mm_fault *why)
 {
 	const char *wrong = NULL;
+	double positions = 0;
+	for (int i = 0; i <= s->depth; i++)     /* regcomp finds out that a group is left open after it has expanded it */
+		positions += s->sums[i];
 	if (memchr(text.bytes, '\0', text.size) != NULL)
 		wrong = "has a byte 0";
 	else if (s->has_back_reference)
@@ -155,7 +158,7 @@ static bool is_bounded(struct mm_text text, const struct scan *s, struct mm_faul
 			"limits";
 	else if (s->is_too_deep)
 		wrong = "has more than 100 groups inside each other";
-	else if (s->sums[0] > MM_POSIX_POSITIONS_MAX)
+	else if (positions > MM_POSIX_POSITIONS_MAX)
 		wrong = "expands to more than 1000 characters; use smaller numbers in {}, and no + of a +";
 	return wrong == NULL
 		|| mm_fault_set(why, MM_FAULT_CONFIG, "%s %s", mm_quote(text.bytes, text.size).text, wrong);
