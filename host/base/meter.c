@@ -12,6 +12,7 @@
 
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #define HEAP_SIZE  (64u << 20)          /* bytes of address space; only what is used gets memory */
 #define NAME_MAX_  96u
@@ -489,9 +490,36 @@ static bool has_counted(struct mm_meters *all, struct family *f)
 	return false;
 }
 
-void mm_meters_forget_worker(struct mm_meters *all, unsigned slot)
+/* Gives back the places of what makes no sense, and the heap behind what does. */
+static bool repair(struct mm_meters *all)
+{
+	struct table *t = all->table;
+	struct mm_meter m;
+	bool is_whole = t->heap_used <= HEAP_SIZE;
+	uint64_t used = 0;
+	for (struct family *f = t->families; f < t->families + MM_METER_FAMILIES; f++) {
+		bool makes_sense = view(all, f, &m);
+		uint64_t end = makes_sense ? f->at + (uint64_t)m.slot_size * (m.mask + 2) : 0;
+		used = end > used ? end : used;
+		if (makes_sense || (f->place <= DEAD && f->place != READY))
+			continue;
+		is_whole = false;
+		memset(f, 0, sizeof *f);
+	}
+	if (is_whole)
+		return true;
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	char *from = t->heap + used, *behind = (char *)(((uintptr_t)from + page - 1) / page * page);
+	memset(from, 0, (size_t)(behind - from));
+	madvise(behind, (size_t)((char *)(t + 1) - behind), MADV_REMOVE);
+	t->heap_used = (used + 63) / 64 * 64;
+	return false;
+}
+
+bool mm_meters_forget_worker(struct mm_meters *all, unsigned slot)
 {
 	struct mm_meter m;
+	bool is_whole = repair(all);
 	for (unsigned i = 0; i < MM_METER_FAMILIES && slot < WORKERS; i++) {
 		struct family *f = &all->table->families[i];
 		if (!view(all, f, &m) || m.number_count != WORKERS)
@@ -500,6 +528,7 @@ void mm_meters_forget_worker(struct mm_meters *all, unsigned slot)
 			if (place_of(slot_of(&m, at)) == READY)
 				__atomic_store_n(&slot_of(&m, at)->numbers[slot], 0, __ATOMIC_RELAXED);
 	}
+	return is_whole;
 }
 
 /* ---- the page ---- */

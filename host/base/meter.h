@@ -52,8 +52,10 @@ void mm_meters_free(struct mm_meters *);                /* NULL is fine */
 void mm_meters_be_worker(struct mm_meters *, unsigned slot);
 /* For a process that only reads. */
 void mm_meters_protect(struct mm_meters *);
-/* The worker of the slot has ended: its part of all gauges is 0. */
-void mm_meters_forget_worker(struct mm_meters *, unsigned slot);
+/* The worker of the slot has ended: its part of all gauges is 0. For one process, which lives as long as the table.
+ * False: the table is damaged, as by a worker that wrote where it should not. What makes no sense is gone then; the
+ * metrics that are gone are to be opened again, and begin at 0. */
+bool mm_meters_forget_worker(struct mm_meters *, unsigned slot);
 
 /* GIVES a metric, which is made if nobody has asked for it before. NULL: the fault says why: MM_FAULT_CONFIG when the
  * name is one of another kind that has counted something, in any milter, MM_FAULT_RESOURCE when the table is full.

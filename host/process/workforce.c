@@ -425,7 +425,7 @@ static void reap(struct mm_workforce *w, struct mm_worker_process *worker, int s
 		close(worker->channel);
 	mm_host_recover_history(w->host, (unsigned)(worker - w->workers));
 	mm_census_give_back(worker->row);
-	mm_meters_forget_worker(mm_host_meters(w->host), (unsigned)(worker - w->workers));
+	mm_host_recover_meters(w->host, (unsigned)(worker - w->workers));
 	*worker = (struct mm_worker_process){ .state = MM_WORKER_FREE, .channel = -1 };
 	if (!is_expected) {
 		w->deaths++;
