@@ -149,7 +149,8 @@ static bool is_bounded(struct mm_text text, const struct scan *s, struct mm_faul
 {
 	const char *wrong = NULL;
 	double positions = 0;
-	for (int i = 0; i <= s->depth; i++)     /* regcomp finds out that a group is left open after it has expanded it */
+	/* regcomp expands a group before it finds out that it is left open */
+	for (int i = 0; i <= s->depth; i++)
 		positions += s->sums[i];
 	if (memchr(text.bytes, '\0', text.size) != NULL)
 		wrong = "has a byte 0";
