@@ -99,16 +99,11 @@ void mm_host_recover_meters(struct mm_host *h, unsigned index)
 	struct mm_fault why;
 	if (mm_meters_forget_worker(h->meters, index))
 		return;
-	mm_log_say(&h->log, MM_LEVEL_ERROR, "metrics", "a worker that died has damaged the memory of the metrics: those that "
-		"make no sense begin at 0");
+	mm_log_say(&h->log, MM_LEVEL_ERROR, "metrics", "a worker that died has damaged the memory of the metrics: "
+		"those that make no sense begin at 0");
 	struct mm_figures *fresh = mm_figures_new(h->meters, "", &why);
 	if (fresh == NULL)
 		return;
 	mm_figures_free(h->figures);
 	h->figures = fresh;
-}
-
-struct mm_meters *mm_host_meters(struct mm_host *h)
-{
-	return h->meters;
 }

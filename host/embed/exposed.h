@@ -16,7 +16,6 @@ void mm_host_show_figures(struct mm_host *);
 bool mm_host_expose(const struct mm_host *, const struct mm_census *, bool is_open_metrics, struct mm_buffer *out);
 
 struct mm_figures *mm_host_figures(struct mm_host *);           /* those of the host; borrowed */
-struct mm_meters *mm_host_meters(struct mm_host *);             /* borrowed */
 /* The worker of a row of the census is dead: its gauges are gone, and what it damaged is mended. */
 void mm_host_recover_meters(struct mm_host *, unsigned index);
 
