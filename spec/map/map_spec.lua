@@ -176,7 +176,16 @@ describe("keys of a mailbox", function()
 
   it("have local parts without quotes, and domains without a last dot", function()
     assert.equal("a b@d.org a b @d.org d.org .org", keys '"a b"@d.org.')
-    assert.equal('a@b@d a@b @d d', keys '"a@b"@d')
+    assert.equal("a.b@d a.b @d d", keys '"a.b"@d')
+  end)
+
+  it("have no local part that reads like a mailbox, a domain with its subdomains, or the null sender", function()
+    assert.equal("a@b@d @d d", keys '"a@b"@d')
+    assert.equal("a@b+x@d a@b@d @d d", keys '"a@b+x"@d')
+    assert.equal("a+x@b@d a@d a @d d", keys '"a+x@b"@d')
+    assert.equal("@b@d @d d", keys '"@b"@d')
+    assert.equal(".b.org@d @d d", keys '".b.org"@d')
+    assert.equal("<>@d @d d", keys '"<>"@d')
   end)
 
   it("have no parents for an address in brackets", function()

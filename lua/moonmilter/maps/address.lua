@@ -36,6 +36,11 @@ local function is_special(user, delimiters)
   return user:find "^owner%-." ~= nil or user:find ".%-request$" ~= nil
 end
 
+-- A local part in quotes can read like a key of another sort: "ann@example.org"@elsewhere.example is not Ann.
+local function reads_otherwise(user)
+  return user:find("@", 1, true) ~= nil or user:find "^%." ~= nil or user == NULL_SENDER
+end
+
 -- The domain, and ".parent" for each domain above it.
 local function add_domains(keys, domain)
   keys[#keys + 1] = domain
@@ -50,6 +55,7 @@ local function add_domains(keys, domain)
 end
 
 --- Keys of a mailbox, the most special first: user+ext@domain, user@domain, user+ext, user, @domain, domain, .parent.
+--- A user alone that has an "@", begins with a dot or is "<>" is left out.
 ---@param mailbox string  with or without domain; "" is the null sender
 ---@param delimiters string  recipient_delimiter: characters that begin an extension; "": none do
 ---@return string[]
@@ -72,9 +78,10 @@ function address.keys(mailbox, delimiters)
       add(short .. "@" .. domain)
     end
   end
-  add(user)
-  if short then
-    add(short)
+  for _, alone in ipairs { user, short } do
+    if not reads_otherwise(alone) then
+      add(alone)
+    end
   end
   if domain and domain ~= "" then
     add("@" .. domain)
