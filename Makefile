@@ -206,8 +206,11 @@ $(BUILD)/test/library.a: $(LIBRARY_OBJECTS) $(BUILD)/ev.o
 	@rm -f $@
 	$(call quiet,AR)ar qcs $@ $(LIBRARY_OBJECTS) $(BUILD)/ev.o
 
+# A Lua that ends unloads what ffi.load has loaded, also under the threads of a host that a test has not closed.
+STAYS = -Wl,-z,nodelete
+
 $(BUILD)/libmoonmilter.so: $(LIBRARY_OBJECTS) $(BUILD)/ev.o host/libmoonmilter.map
-	$(call quiet,LD)$(CC) -shared $(SANITIZE) -Wl,-soname,libmoonmilter.so.0 \
+	$(call quiet,LD)$(CC) -shared $(STAYS) $(SANITIZE) -Wl,-soname,libmoonmilter.so.0 \
 		-Wl,--version-script,host/libmoonmilter.map $(LINK) -o $@ \
 		$(LIBRARY_OBJECTS) $(BUILD)/ev.o $(LIBS)
 
@@ -220,7 +223,7 @@ $(BUILD)/test/program.a: $(PARTS_OBJECTS)
 # Every host function, for specs of single parts through LuaJIT's ffi.
 $(BUILD)/test/libmoonmilter_test.so: $(TEST_OBJECTS) $(BUILD)/ev.o host/libmoonmilter_test.map
 	@mkdir -p $(@D)
-	$(call quiet,LD)$(CC) -shared $(SANITIZE) -Wl,--version-script,host/libmoonmilter_test.map -o $@ \
+	$(call quiet,LD)$(CC) -shared $(STAYS) $(SANITIZE) -Wl,--version-script,host/libmoonmilter_test.map -o $@ \
 		$(TEST_OBJECTS) $(BUILD)/ev.o $(LIBS) $(PROGRAM_LIBS)
 
 # The C half of the mail modules again, as a plain Lua module: they also work outside the host (docs/mail-codec.md).

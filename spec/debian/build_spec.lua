@@ -67,6 +67,14 @@ describe("libmoonmilter", function()
   end)
 end)
 
+describe("the library of a Lua that ends", function()
+  it("stays, because threads of a host that a test has not closed still run in it", function()
+    for _, name in ipairs { "libmoonmilter.so", "test/libmoonmilter_test.so" } do
+      assert.truthy(output(("readelf -dW %s/%s"):format(BUILD, name)):find "NODELETE", name)
+    end
+  end)
+end)
+
 describe("a build", function()
   it("of the same sources in another directory gives the same bytes", function()
     local directory = process.directory()
