@@ -168,7 +168,8 @@ describe("check", function()
     process.write_file(directory .. "/keys", "example.org s1 key.pem\n")
     settings = ([['--settings={ policy_url = "http://policy.example/", directory = "http://directory.example/",
       durable = false, dkim_keys = "%s/keys", report_file = "%s/rows", users = { ann = { "example.org" } },
-      geo = "%s/spec/fixtures/country.mmdb" }']]):format(directory, directory, lfs.currentdir())
+      geo = "%s/spec/fixtures/country.mmdb", zone = "bl.example", file = "static:1", web = "static:1",
+      domains = { "example.org" }, recipients = { "static:OK" }, logins = "static:ann", rules = "static:{}" }']]):format(directory, directory, lfs.currentdir())
   end)
 
   teardown(function()

@@ -54,6 +54,17 @@ local function key_table()
 end
 
 local KEYS, REPORTS = key_table(), os.tmpname()
+
+-- Maps of these specs are asked as services, so that every lookup waits.
+local RECIPIENTS, LOGINS, RULES = "pgsql:/users.cf", "ldap:/logins.cf", "redis:hget:rules"
+local DROP = "https://lists.example/drop.txt#cidr"
+
+-- A map that answers from a table, late.
+local function slowly(entries)
+  return function(key) return entries[key], nil, nil, 0.5 end
+end
+
+local BLOCK_LISTS = { zone = "bl.example", file = "inline:{ { 192.0.2.1 = 2 } }", web = DROP }
 local ORG = testing.domain("example.org").dns
 
 -- An example's input (message; the rest is plain), its world (options), its client (connect), and the expected outcome.
@@ -63,6 +74,15 @@ local DEEDS = {
   ["block-executables"] = { { message = { body = "\127ELF\2\1\1" .. ("\0"):rep(60) .. "\r\n",
     headers = { { "Content-Type", "application/octet-stream" } } }, outcome = "reject at eom: 554 5%.7%.1 programs are "
       .. "not accepted" } },
+  ["block-list-forms"] = {
+    { options = { settings = BLOCK_LISTS, map = { [DROP] = {} } },
+      message = { headers = headers { "X-Block-List", "none" } }, outcome = "\nX%-Block%-List: file %+2" },
+    { options = { settings = BLOCK_LISTS, map = { [DROP] = { ["192.0.2.1"] = "SBL1" } } }, message = {},
+      outcome = "reject at mail: 550 5%.7%.1 192%.0%.2%.1 is on a block list" },
+    { options = { settings = BLOCK_LISTS, map = { [DROP] = "timeout" },
+      dns = { ["1.2.0.192.bl.example"] = "servfail" } }, message = {},
+      outcome = "\nX%-Block%-List: file %+2", complains = "bl%.example: .*web: " },
+  },
   ["check-identity"] = {
     { options = { dns = ORG }, message = {}, outcome = "Authentication%-Results: mx%.example%.net; .*dmarc=pass" },
     { options = { dns = ORG }, message = { from = "eve@evil.example" }, outcome = "dmarc=fail" },
@@ -112,6 +132,14 @@ local DEEDS = {
       message = { headers = headers { "X-Client-Country", "ZZ" } }, outcome = "accept at eom",
       gone = "\nX%-Client%-Country:" },
   },
+  ["domain-settings"] = {
+    { options = { settings = { rules = RULES }, map = { [RULES] = slowly { ["example.com"] = '{"mark":"com"}',
+      ["eve@example.com"] = '{"mark":"eve"}' } } }, message = {}, outcome = "\nX%-Mark: com" },
+    { options = { settings = { rules = RULES }, map = { [RULES] = slowly { ["example.com"] = '{"max_size":9}' } } },
+      message = {}, outcome = "reject at eom: 552 5%.3%.4 One of the recipients takes messages up to 9 bytes" },
+    { options = { settings = { rules = RULES }, map = { [RULES] = "down" } }, message = {}, complains = "rules: ",
+      outcome = "tempfail at rcpt: 451 4%.3%.0 The rules of this mailbox" },
+  },
   ["domain-limit"] = { { message = {}, outcome = "accept at eom" } },
   duplicates = {
     { message = {}, outcome = "accept at eom" }, -- without a Message-ID nothing is a copy
@@ -138,6 +166,17 @@ local DEEDS = {
   quarantine = { { message = { body = 'Content-Disposition: attachment; filename="a.exe"\r\n' },
     outcome = "X%-Quarantine executable name", quarantined = true } },
   ["rcpt-count"] = { { message = {}, outcome = "X%-Rcpt%-Count: 2" } },
+  ["recipient-verification"] = {
+    { options = { settings = { domains = { "example.com" }, recipients = { RECIPIENTS } },
+      map = { [RECIPIENTS] = slowly { ["bob@example.com"] = "OK" } } }, message = { to = { "bob@example.com",
+        "nobody@example.com" } }, outcome = "accept at eom.*\n<bob@example%.com>$" },
+    { options = { settings = { domains = { "example.com" }, recipients = { RECIPIENTS } },
+      map = { [RECIPIENTS] = slowly {} } }, message = {},
+      outcome = "reject at rcpt: 550 5%.1%.1 There is no such mailbox" },
+    { options = { settings = { domains = { "example.com" }, recipients = { RECIPIENTS } },
+      map = { [RECIPIENTS] = "down" } }, message = {}, complains = "recipients: ",
+      outcome = "tempfail at rcpt: 451 4%.3%.0 Mailboxes cannot" },
+  },
   ["recipient-policy"] = { { message = { to = { "ceo@example.com", "eve@example.com" } },
     outcome = "\n<eve@example%.com>$" } },
   ["reject-header"] = { { message = { headers = headers { "X-Mailer", "MassBlaster 7" } },
@@ -150,6 +189,15 @@ local DEEDS = {
   },
   ["report-rows"] = { { options = { dns = ORG, settings = { report_file = REPORTS } }, message = {},
     outcome = "accept at eom" } },
+  ["sender-login"] = {
+    { options = { settings = { logins = LOGINS }, map = { [LOGINS] = slowly { ["ann@example.org"] = "ben, ann" } } },
+      connect = { auth = "ann" }, message = {}, outcome = "accept at eom" },
+    { options = { settings = { logins = LOGINS }, map = { [LOGINS] = slowly { ["ann@example.org"] = "ben" } } },
+      connect = { auth = "ann" }, message = {},
+      outcome = "reject at mail: 553 5%.7%.1 ann@example%.org is not an address of your account" },
+    { options = { settings = { logins = LOGINS }, map = { [LOGINS] = "timeout" } }, connect = { auth = "ann" },
+      message = {}, complains = "logins: ", outcome = "tempfail at mail: 451 4%.3%.0 Senders cannot" },
+  },
   ["sign-outgoing"] = {
     { options = { settings = { dkim_keys = KEYS, users = { ann = { "example.org" } } } }, connect = { auth = "ann" },
       message = {}, outcome = "\nDKIM%-Signature: v=1; a=ed25519%-sha256" },
