@@ -214,6 +214,7 @@ static int take_plan(lua_State *L)
 	take_macro_lists(L, g);
 	g->plan->findings = string_of(L, "findings");
 	g->plan->signs = string_of(L, "signs");
+	g->plan->maps = string_of(L, "maps");
 	lua_getfield(L, -1, "warned");
 	g->plan->warned = (unsigned)lua_tointeger(L, -1);
 	lua_pop(L, 1);
@@ -361,6 +362,7 @@ static void free_plan(struct mm_plan *plan, unsigned script_count)
 	free(plan->handlers);
 	free(plan->findings);
 	free(plan->signs);
+	free(plan->maps);
 	for (int set = 0; set < MM_MACRO_SET_COUNT; set++)
 		free(plan->macro_lists[set]);
 	free(plan->macros_named);

@@ -31,6 +31,7 @@ struct mm_plan {
 	bool                counts_body;        /* a script reads ctx.body_size: no piece may be skipped */
 	char               *findings;           /* owned: what `check` says about the scripts, a line each; may be "" */
 	char               *signs;              /* owned: "2 keys", of auth.keys; NULL: they sign nothing */
+	char               *maps;               /* owned: those that scripts have open, a line each; NULL: none */
 	unsigned            warned;             /* lines that the log has about them already */
 	char               *macros_named;       /* owned: by scripts, separated by blanks; NULL: none */
 	char               *macro_lists[MM_MACRO_SET_COUNT];    /* owned, borrowed by g->wanted */

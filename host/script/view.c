@@ -43,6 +43,20 @@ static void describe_steps(const struct mm_generation *g, struct mm_say say)
 	say.line(say.self, at == head ? "asks the MTA for nothing" : line);
 }
 
+/* text: lines; NULL: none. Returns how many. */
+static unsigned say_lines(const char *text, struct mm_say say)
+{
+	char line[1024];
+	unsigned count = 0;
+	const char *at = text != NULL ? text : "";
+	for (size_t size; *at != '\0'; at += size + (at[size] == '\n'), count++) {
+		size = strcspn(at, "\n");
+		snprintf(line, sizeof line, "%.*s", (int)size, at);
+		say.line(say.self, line);
+	}
+	return count;
+}
+
 void mm_generation_describe(const struct mm_generation *g, struct mm_say say)
 {
 	char line[1024];
@@ -51,6 +65,7 @@ void mm_generation_describe(const struct mm_generation *g, struct mm_say say)
 	for (unsigned i = 0; i < g->script_count; i++)
 		describe_script(&g->scripts[i], &g->plan->handlers[i], say);
 	describe_steps(g, say);
+	say_lines(g->plan->maps, say);
 	if (g->plan->signs != NULL) {
 		snprintf(line, sizeof line, "signs mail: %s", g->plan->signs);
 		say.line(say.self, line);
@@ -70,15 +85,7 @@ void mm_generation_describe(const struct mm_generation *g, struct mm_say say)
 
 unsigned mm_generation_describe_findings(const struct mm_generation *g, struct mm_say say)
 {
-	char line[1024];
-	unsigned count = g->plan->warned;
-	const char *at = g->plan->findings != NULL ? g->plan->findings : "";
-	for (size_t size; *at != '\0'; at += size + (at[size] == '\n'), count++) {
-		size = strcspn(at, "\n");
-		snprintf(line, sizeof line, "%.*s", (int)size, at);
-		say.line(say.self, line);
-	}
-	return count;
+	return g->plan->warned + say_lines(g->plan->findings, say);
 }
 
 void mm_generation_list(const struct mm_generation *g, struct mm_say say)

@@ -15,6 +15,7 @@ local address = require "moonmilter.maps.address"
 local cached = require "moonmilter.maps.cached"
 local chain = require "moonmilter.maps.chain"
 local cidr = require "moonmilter.cidr"
+local opened = require "moonmilter.maps.opened"
 local options_of = require "moonmilter.runtime.options"
 local spec_of = require "moonmilter.maps.spec"
 
@@ -96,6 +97,7 @@ function Leaf:info()
 end
 
 function Leaf:close()
+  opened.remove(self)
   if self.source.close then
     self.source:close()
   end
@@ -178,8 +180,10 @@ local function open_leaf(text, options, directory)
   if options.ttl > 0 or options.negative_ttl > 0 then
     source = cached.new(source, options)
   end
-  return setmetatable({ source = source, label = read.label, kind = read.kind, folds = folds, whole = row.whole,
+  local leaf = setmetatable({ source = source, label = read.label, kind = read.kind, folds = folds, whole = row.whole,
     lookups = 0, found = 0, failed = 0 }, Leaf)
+  opened.add(leaf)
+  return leaf
 end
 
 --- Opens a map. Call it while the script loads: files are read then, and what is wrong with a spec stops the load.

@@ -92,7 +92,7 @@ local silent = {
   "maps.service.* maps.service_Service:* maps.service_Reader:* maps.socketmap.* maps.socketmap_Source:* maps.tcp.*",
   "maps.tcp_Source:* maps.redis.* maps.redis_Source:* maps.dns.* maps.dns_Source:*",
   -- files of the administrator, and keys of at most 65536 bytes that templates put into a question
-  "maps.file.* maps.file_Source:* maps.https.* maps.https_Source:* maps.sql.* maps.sql_Source:*",
+  "maps.file.* maps.file_Source:* maps.https.* maps.opened.* maps.https_Source:* maps.sql.* maps.sql_Source:*",
   "maps.ldap.* maps.ldap_Source:*",
   "maps.database.* maps.database_Database:* maps.domains.* maps.domains_Domains:*",
   "maps.parameters.* maps.parameters_Parameters:* maps.quotes.* maps.template.* maps.template_Templates:*",

@@ -141,6 +141,57 @@ describe("moonmilter map", function()
   end)
 end)
 
+describe("moonmilter check and maps", function()
+  local function check(script)
+    os.execute(("mkdir -p %s/scripts"):format(directory))
+    process.write_file(directory .. "/scripts/10.lua", 'local map = require "moonmilter.map"\n' .. script)
+    return run(absolute .. " check scripts")
+  end
+
+  -- The lines about maps, without "moonmilter: map ".
+  local function maps(output)
+    local list = {}
+    for line in output:gmatch "moonmilter: map ([^\n]+)" do list[#list + 1] = line end
+    return list
+  end
+
+  it("shows each map that a script opens, in order: spec, entries, age", function()
+    os.execute(("cp %s/access %s/scripts-access; touch -d '3 hours ago' %s/scripts-access"):format(directory, directory,
+      directory))
+    local output, status, errors = check [[
+      a = map.open { "texthash:../scripts-access", "inline:{a=b}" }
+      local closed = map.open "inline:{c=d}" closed:close()
+      function on_load() b = map.open "tcp:127.0.0.1:1" end
+      function on_mail(ctx, sender) a:get(sender) b:get(sender) end]]
+    assert.equal(0, status, errors)
+    local list = maps(output)
+    assert.matches("^texthash:/.*access: 3 entries, 3 hours old$", list[1])
+    assert.same({ "inline:{a=b}: 1 entry", "tcp:127.0.0.1:1" }, { list[2], list[3] })
+    assert.equal(3, #list)
+  end)
+
+  it("says nothing where scripts open none", function()
+    assert.same({}, maps((check "function on_mail() end")))
+  end)
+
+  it("shows no password", function()
+    local output, status, errors = check [[
+      a = map.open("pgsql:", { parameters = { hosts = "127.0.0.1", user = "u", password = "secret", dbname = "d",
+        query = "SELECT v FROM t WHERE k = '%s'" } })
+      b = map.open("redis:get:x", { redis = { host = "127.0.0.1", password = "secret" } })
+      function on_mail(ctx, sender) a:get(sender) b:get(sender) end]]
+    assert.equal(0, status, errors)
+    assert.same({ "pgsql:", "redis:get:x" }, maps(output))
+    assert.is_nil((output .. errors):find("secret", 1, true))
+  end)
+
+  it("fails when a map cannot be opened", function()
+    local _, status, errors = check 'a = map.open "texthash:nowhere"'
+    assert.equal(78, status)
+    assert.matches("scripts/10.lua:2: map.open: texthash:[^\n]*/nowhere: No such file", errors)
+  end)
+end)
+
 describe("moonmilter map and postmap -q", function()
   setup(function() assert(process.which "postmap", "Postfix is not installed: spec/mta/install") end)
 

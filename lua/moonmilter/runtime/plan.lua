@@ -142,6 +142,8 @@ function plan.of(scripts, module_strings, module_methods)
   end
   local keys = package.loaded["moonmilter.identity.keys"]
   result.signs = type(keys) == "table" and keys.summary() or nil
+  local opened = package.loaded["moonmilter.maps.opened"]
+  result.maps = type(opened) == "table" and opened.lines() or nil
   complete_stages(result)
   result.macros_named = macros.line(named_macros)
   named_macros.v = named_macros.v or needs_version or nil
