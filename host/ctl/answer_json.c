@@ -62,11 +62,12 @@ void mm_answer_free(struct mm_answer_lines *a)
 static bool is_number(const char *key)
 {
 	static const char *const keys[] = {
-		"age", "begun", "deadline_in", "generation", "held", "held_bytes", "held_largest", "held_peak",
-		"log_lost", "longest_collection_us", "lua_bytes",
+		"age", "begun", "deadline_in", "entries", "generation", "held", "held_bytes", "held_largest",
+		"held_peak", "log_lost", "longest_collection_us", "lua_bytes",
 		"messages", "older_sessions",
 		"pid", "refused_unseen",
-		"script_errors", "scripts", "sessions", "uptime", "waiting", "worker_deaths", "workers",
+		"script_errors", "scripts", "sessions", "taken", "uptime", "versions", "waiting", "worker_deaths",
+		"workers",
 	};
 	for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
 		if (strcmp(keys[i], key) == 0)
@@ -132,19 +133,30 @@ static bool is_of(const char *line, enum what what, bool is_status)
 	return what == (!has_fields(line) ? NOTES : is_status ? FIELDS : ITEMS);
 }
 
+/* Lines below an item: what is wrong with it, or where it waits. */
+static void add_below(struct mm_json *j, struct mm_answer_lines *a, size_t i)
+{
+	const char *first = a->lines[i] + strspn(a->lines[i], " ");
+	if (strncmp(first, "error: ", 7) == 0) {
+		mm_json_key(j, "error");
+		mm_json_string(j, first + 7);
+		return;
+	}
+	mm_json_key(j, "where");
+	mm_json_open(j, '[');
+	for (; i < a->count && is_indented(a->lines[i]); i++)
+		mm_json_string(j, a->lines[i] + strspn(a->lines[i], " "));
+	mm_json_close(j, ']');
+}
+
 static void add_item(struct mm_json *j, struct mm_answer_lines *a, size_t i, const char *worker)
 {
 	mm_json_open(j, '{');
 	if (worker[0] != '\0')
 		add_value(j, "pid", worker);
 	add_fields(j, a->lines[i]);
-	if (i + 1 < a->count && is_indented(a->lines[i + 1])) {
-		mm_json_key(j, "where");
-		mm_json_open(j, '[');
-		while (++i < a->count && is_indented(a->lines[i]))
-			mm_json_string(j, a->lines[i] + strspn(a->lines[i], " "));
-		mm_json_close(j, ']');
-	}
+	if (i + 1 < a->count && is_indented(a->lines[i + 1]))
+		add_below(j, a, i + 1);
 	mm_json_close(j, '}');
 }
 

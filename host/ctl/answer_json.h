@@ -1,7 +1,7 @@
 /* ctl/answer_json.h -- what a host answers to `moonmilter ctl` in lines of key=value, as one JSON object.
- * Lines of a session or a generation become objects in a list, with the worker they belong to; indented lines below one
- * become its "where"; other lines become "notes", and a failure becomes "error". The key decides whether a value is a
- * number: a queue id never is. */
+ * Lines of a session, a generation or a map become objects in a list, with the worker they belong to; indented lines
+ * below one become its "where", or its "error" where they say so; other lines become "notes", and a failure becomes
+ * "error". The key decides whether a value is a number: a queue id never is. */
 #ifndef MM_CTL_ANSWER_JSON_H
 #define MM_CTL_ANSWER_JSON_H
 

@@ -51,6 +51,11 @@ static const struct column known[] = {
 	{ "waits_for", "WAITS FOR", TEXT, 0, false },
 	{ "waiting", "WAITING", SECONDS, 0, false },
 	{ "deadline_in", "DEADLINE", SECONDS, 3, false },
+	{ "kind", "KIND", TEXT, 0, false },
+	{ "path", "FILE", TEXT, 0, false },
+	{ "entries", "ENTRIES", COUNT, 0, false },
+	{ "versions", "VERSIONS", COUNT, 3, false },
+	{ "taken", "TAKEN", SECONDS, 4, false },
 	{ "milter", "MILTER", TEXT, 0, false },
 	{ "uptime", NULL, SECONDS, 0, false },
 	{ "worker_deaths", NULL, COUNT, 0, true },
@@ -67,7 +72,8 @@ static const struct column *column_of(const char *key)
 
 bool mm_columns_has(const struct mm_request_row *request)
 {
-	static const enum mm_request all[] = { MM_REQUEST_status, MM_REQUEST_sessions, MM_REQUEST_generations };
+	static const enum mm_request all[] = { MM_REQUEST_status, MM_REQUEST_sessions, MM_REQUEST_generations,
+		MM_REQUEST_maps };
 	for (size_t i = 0; i < sizeof all / sizeof *all; i++)
 		if (request == &mm_request_rows[all[i]])
 			return true;

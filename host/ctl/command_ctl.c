@@ -67,7 +67,8 @@ static void print_help(FILE *to)
 	for (size_t i = 0; i < OWN_COUNT; i++)
 		if (own_commands[i].about != NULL)
 			fprintf(to, "  %-16s %s\n", own_commands[i].name, own_commands[i].about);
-	fprintf(to, "\nOn a terminal, status, sessions and generations are tables; a pipe gets lines of key=value.\n"
+	fprintf(to, "\nOn a terminal, status, sessions, generations and maps are tables; a pipe gets lines of "
+		"key=value.\n"
 		"  -c, --config FILE, --control PATH\n"
 		"                   the configuration that names the control socket, or the socket\n"
 		"  --json           print one JSON object instead\n"

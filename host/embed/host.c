@@ -436,6 +436,8 @@ bool mm_host_list(const struct mm_host *h, enum mm_listing what, int fd)
 		mm_worker_list_sessions(h->worker, (struct mm_say){ say_to_file, f });
 	if (what == MM_LIST_GENERATIONS)
 		mm_worker_list_generations(h->worker, (struct mm_say){ say_to_file, f });
+	if (what == MM_LIST_MAPS)
+		mm_worker_list_maps(h->worker, (struct mm_say){ say_to_file, f });
 	return fclose(f) == 0;
 }
 

@@ -56,7 +56,8 @@ void mm_host_describe_doubts(const struct mm_host *, struct mm_say say);
 unsigned mm_host_describe_findings(const struct mm_host *, struct mm_say say);
 
 /* The listings. ORDER LISTING */
-enum mm_listing { MM_LIST_SCRIPTS, MM_LIST_SESSIONS, MM_LIST_GENERATIONS, MM_LIST_PROFILE, MM_LISTING_COUNT };
+enum mm_listing { MM_LIST_SCRIPTS, MM_LIST_SESSIONS, MM_LIST_GENERATIONS, MM_LIST_MAPS, MM_LIST_PROFILE,
+	MM_LISTING_COUNT };
 
 /* Writes a listing for people. False: writing failed. */
 bool mm_host_list(const struct mm_host *, enum mm_listing, int fd);

@@ -716,6 +716,11 @@ void mm_worker_list_generations(const struct mm_worker *w, struct mm_say say)
 		mm_generation_list(g, say);
 }
 
+void mm_worker_list_maps(const struct mm_worker *w, struct mm_say say)
+{
+	mm_tables_list(w->tables, say);
+}
+
 struct mm_desk *mm_worker_desk(struct mm_worker *w)
 {
 	return w->desk;

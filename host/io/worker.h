@@ -84,9 +84,11 @@ void mm_worker_look_at_loop(struct mm_worker *, double every);
 unsigned mm_worker_session_count(const struct mm_worker *);
 uint64_t mm_worker_lua_bytes(const struct mm_worker *);
 unsigned mm_worker_older_sessions(const struct mm_worker *);    /* that use an older generation */
-/* For people: a line for each session with the traceback of where it waits; a line for each generation in memory. */
+/* For people: a line for each session with the traceback of where it waits; a line for each generation in memory;
+ * a line for each map of a file. */
 void mm_worker_list_sessions(const struct mm_worker *, struct mm_say say);
 void mm_worker_list_generations(const struct mm_worker *, struct mm_say say);
+void mm_worker_list_maps(const struct mm_worker *, struct mm_say say);
 /* All are BORROWED. All engines of the worker share them, including those that are fed bytes without a socket: */
 struct mm_engine_shared *mm_worker_engines(struct mm_worker *);
 struct mm_profile *mm_worker_profile(struct mm_worker *);

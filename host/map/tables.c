@@ -723,6 +723,47 @@ void mm_map_describe(const struct mm_map *m, struct mm_map_info *info)
 		.taken_at = m->taken_at, .modified_at = m->modified_at };
 }
 
+/* A file is named as it likes: characters that could fake another key or line become question marks. */
+static void make_plain(char *text, unsigned char least)
+{
+	for (char *c = text; *c != '\0'; c++)
+		if ((unsigned char)*c < least || (unsigned char)*c >= 0x7f)
+			*c = '?';
+}
+
+static void list_map(const struct mm_map *m, struct mm_say say)
+{
+	struct mm_map_info i;
+	double now = mm_clock_wall();
+	char path[PATH_MAX], line[PATH_MAX + 256];
+	mm_map_describe(m, &i);
+	snprintf(path, sizeof path, "%s", i.path);
+	make_plain(path, '!');
+	int at = snprintf(line, sizeof line, "kind=%s path=%s", i.format, path);
+	if (i.versions > 0 && i.entries != UINT64_MAX)
+		at += snprintf(line + at, sizeof line - (size_t)at, " entries=%llu", (unsigned long long)i.entries);
+	if (i.modified_at > 0)
+		at += snprintf(line + at, sizeof line - (size_t)at, " age=%.0f", now - i.modified_at);
+	at += snprintf(line + at, sizeof line - (size_t)at, " versions=%llu", (unsigned long long)i.versions);
+	if (i.versions > 0)
+		snprintf(line + at, sizeof line - (size_t)at, " taken=%.0f", now - i.taken_at);
+	say.line(say.self, line);
+	if (mm_map_failure(m) == NULL)
+		return;
+	snprintf(line, sizeof line, "    error: %s", mm_map_failure(m));
+	make_plain(line, ' ');
+	say.line(say.self, line);
+}
+
+void mm_tables_list(struct mm_tables *all, struct mm_say say)
+{
+	for (struct mm_map *m = hold_next(all, NULL), *next; m != NULL; m = next) {
+		list_map(m, say);
+		next = hold_next(all, m);
+		mm_map_release(m);
+	}
+}
+
 /* ---- new and free ---- */
 
 struct mm_tables *mm_tables_new(const struct mm_tables_settings *s)

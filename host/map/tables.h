@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/say.h"
 #include "map/table.h"
 
 #define MM_TABLES_SHRINK 0.5            /* share of the entries that a new version may lack */
@@ -71,5 +72,8 @@ struct mm_map_info {
 };
 
 void mm_map_describe(const struct mm_map *, struct mm_map_info *);
+/* For people: a line of key=value for each open map, and below it, indented, what is wrong with its file. From the
+ * loop. */
+void mm_tables_list(struct mm_tables *, struct mm_say);
 
 #endif

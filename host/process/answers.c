@@ -64,6 +64,12 @@ static void answer_generations(struct mm_answers *a, struct mm_control_client *c
 	a->calls->list(a->self, client, MM_LIST_GENERATIONS);
 }
 
+static void answer_maps(struct mm_answers *a, struct mm_control_client *client, const char *argument)
+{
+	(void)argument;
+	a->calls->list(a->self, client, MM_LIST_MAPS);
+}
+
 static void answer_forget(struct mm_answers *a, struct mm_control_client *client, const char *argument)
 {
 	(void)argument;
