@@ -35,7 +35,10 @@ struct scan {
 	bool        is_basic;
 	bool        has_back_reference, is_unbalanced;
 	double      sums[DEPTH_MAX + 1];        /* positions of each group that is open */
-	double      last;                       /* of what a {n} would repeat */
+	double      last;                       /* of the last item: what a {n} would repeat */
+	/* What may match nothing: an alternative of the group, the one that is being read, it without its last item. */
+	bool        is_empty[DEPTH_MAX + 1], is_empty_so_far[DEPTH_MAX + 1], was_empty[DEPTH_MAX + 1];
+	bool        is_last_empty;
 	int         depth;
 	bool        is_too_deep;
 };
@@ -57,6 +60,37 @@ static void skip_bracket(struct scan *s)
 	s->at += s->at < s->end;
 }
 
+static void begin_alternatives(struct scan *s)
+{
+	s->is_empty[s->depth] = false;
+	s->is_empty_so_far[s->depth] = s->was_empty[s->depth] = true;
+	s->is_last_empty = true;
+}
+
+static void add_item(struct scan *s, double positions, bool may_be_empty)
+{
+	s->last = positions;
+	s->sums[s->depth] += positions;
+	s->is_last_empty = may_be_empty;
+	s->was_empty[s->depth] = s->is_empty_so_far[s->depth];
+	s->is_empty_so_far[s->depth] &= may_be_empty;
+}
+
+/* The last item may match nothing, as a quantifier says. */
+static void note_empty(struct scan *s)
+{
+	s->is_last_empty = true;
+	s->is_empty_so_far[s->depth] = s->was_empty[s->depth];
+}
+
+static void end_alternative(struct scan *s)
+{
+	s->is_empty[s->depth] |= s->is_empty_so_far[s->depth];
+	s->is_empty_so_far[s->depth] = s->was_empty[s->depth] = true;
+	s->sums[s->depth]++;
+	s->last = 0;
+}
+
 static int read_count(struct scan *s)
 {
 	int n = 0;
@@ -65,8 +99,10 @@ static int read_count(struct scan *s)
 	return n;
 }
 
+/* Copies of what may match nothing can all follow each other, so their cost grows with the square of their number. */
 static void multiply(struct scan *s, double times)
 {
+	times *= s->is_last_empty ? times : 1;
 	s->sums[s->depth] += s->last * (times - 1);
 	s->last *= times;
 }
@@ -79,6 +115,8 @@ static void repeat(struct scan *s)
 		s->at++;
 		most = read_count(s);
 	}
+	if (least == 0)
+		note_empty(s);
 	multiply(s, most > least ? most : least + 1);
 }
 
@@ -90,6 +128,7 @@ static void open_group(struct scan *s)
 	}
 	s->sums[++s->depth] = 1;
 	s->last = 0;
+	begin_alternatives(s);
 }
 
 static void close_group(struct scan *s)
@@ -98,24 +137,38 @@ static void close_group(struct scan *s)
 		s->is_unbalanced = true;
 		return;
 	}
-	s->last = s->sums[s->depth--];
-	s->sums[s->depth] += s->last;
+	s->depth--;
+	add_item(s, s->sums[s->depth + 1], s->is_empty[s->depth + 1] || s->is_empty_so_far[s->depth + 1]);
 }
 
-static void count_one(struct scan *s)
+/* "*", "?", "+" or "|". */
+static void scan_special(struct scan *s, char c)
 {
-	s->last = 1;
-	s->sums[s->depth]++;
+	if (c == '|')
+		end_alternative(s);
+	else if (c == '+')
+		multiply(s, 2);         /* the C library writes x+ as xx*, also of a x that has a + itself */
+	else
+		note_empty(s);
+}
+
+/* A character that is not escaped and neither opens nor closes. */
+static void scan_plain(struct scan *s, char c)
+{
+	if (c != '\0' && strchr(s->is_basic ? "*" : "*?+|", c) != NULL)
+		scan_special(s, c);
+	else
+		add_item(s, 1, c == '^' || c == '$');
 }
 
 static void scan_escape(struct scan *s)
 {
 	char c = s->at < s->end ? *s->at++ : '\\';
 	s->has_back_reference |= c >= '1' && c <= '9';
-	if (s->is_basic && c == '+')
-		multiply(s, 2);
+	if (s->is_basic && strchr("?+|", c) != NULL)
+		scan_special(s, c);
 	else if (!s->is_basic || strchr("(){", c) == NULL)
-		count_one(s);
+		add_item(s, 1, strchr("bB<>`'", c) != NULL);    /* GNU's: they match no character */
 	else if (c == '{')
 		repeat(s);
 	else
@@ -125,17 +178,16 @@ static void scan_escape(struct scan *s)
 static struct scan scan_of(struct mm_text text, bool is_basic)
 {
 	struct scan s = { .at = text.bytes, .end = text.bytes + text.size, .is_basic = is_basic };
+	begin_alternatives(&s);
 	while (s.at < s.end) {
 		char c = *s.at++;
 		if (c == '\\') {
 			scan_escape(&s);
 		} else if (c == '[') {
 			skip_bracket(&s);
-			count_one(&s);
-		} else if (!is_basic && c == '+') {
-			multiply(&s, 2);        /* the C library writes x+ as xx*, also of a x that has a + itself */
+			add_item(&s, 1, false);
 		} else if (is_basic || strchr("(){", c) == NULL) {
-			count_one(&s);
+			scan_plain(&s, c);
 		} else if (c == '{') {
 			repeat(&s);
 		} else {
