@@ -2,14 +2,16 @@
  *
  * The table is a row of families, and a heap that only grows, in which each family has a hash table of series. Both are
  * used without a lock: who needs a place claims it by one atomic exchange, fills it, and marks it ready. Whoever comes
- * to a place that is claimed and not ready looks further. So two processes may make the same series, or the same
- * family, at the same time: then there are two, both are counted in, and the page shows their sum. A process that is
- * killed while it fills a place leaves it claimed for ever, which costs that place. */
+ * to a place that is claimed and not ready looks further. So two processes may make the same series at the same time:
+ * then there are two, both are counted in, and the page shows their sum. Of two that make the same family, the one in
+ * the first place wins (settle). A process that is killed while it fills a place leaves it claimed for ever, which
+ * costs that place. */
 #include "base/meter.h"
 
 #include "base/bounds.h"
 #include "base/utf8.h"
 
+#include <sched.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -19,6 +21,7 @@
 #define LABEL_MAX  32u                  /* bytes of a label's name, with its NUL */
 #define HELP_MAX   200u
 #define WORKERS    (2 * MM_WORKERS_MAX + 1)
+#define FILL_TRIES 1000                 /* looks at a place that another process fills; it may have been killed */
 #define KEY_MAX    (MM_METER_LABELS * (MM_METER_VALUE_MAX + 1))
 
 enum place { FREE, CLAIMED, READY, DEAD };
@@ -232,6 +235,20 @@ static struct family *make(struct table *t, const struct mm_meter_spec *spec, st
 	return NULL;
 }
 
+/* The first family that is the same: those before f were claimed earlier, and may not have been ready when they were
+ * looked at. */
+static struct family *settle(struct table *t, struct family *f, const struct mm_meter_spec *spec)
+{
+	for (struct family *earlier = t->families; earlier < f; earlier++) {
+		unsigned tries = FILL_TRIES;
+		while (__atomic_load_n(&earlier->place, __ATOMIC_ACQUIRE) == CLAIMED && tries-- > 0)
+			sched_yield();
+		if (is_ready(earlier) && strcmp(earlier->name, spec->name) == 0 && is_same(earlier, spec))
+			return earlier;
+	}
+	return f;
+}
+
 static struct series *slot_of(const struct mm_meter *m, uint32_t i)
 {
 	return (struct series *)(void *)(m->slots + (size_t)i * m->slot_size);
@@ -283,8 +300,12 @@ struct mm_meter *mm_meter_open(struct mm_meters *all, const struct mm_meter_spec
 		if (found == NULL && strcmp(f->name, spec->name) == 0 && is_same(f, spec))
 			found = f;
 	}
-	if (found == NULL && (found = make(all->table, spec, why)) == NULL)
+	struct family *made = found == NULL ? make(all->table, spec, why) : NULL;
+	if (found == NULL && made == NULL)
 		return NULL;
+	found = settle(all->table, found != NULL ? found : made, spec);
+	if (made != NULL && made != found)
+		__atomic_store_n(&made->place, DEAD, __ATOMIC_RELEASE);
 	struct mm_meter *m = malloc(sizeof *m);
 	if (m == NULL) {
 		mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for a metric");

@@ -210,7 +210,7 @@ describe("a second instance", function()
     local text = pipe:read "*a"
     pipe:close()
     assert.matches("in use", text)
-    assert.matches("status 78", text)
+    assert.matches("status 69", text)
     local mta = assert(h:connect())
     assert.equal("continue", mta:message().kind)
     mta:quit()
