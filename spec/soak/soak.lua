@@ -38,8 +38,9 @@ local function source(mark)
 end
 
 local scripts = { ["10-soak.lua"] = source "start", ["90-leak.lua"] = os.getenv "SOAK_LEAK" and LEAK or nil }
+-- The history is full, and so as large as it gets, before the first measure.
 local h = host.start { workers = WORKERS, scripts = scripts, life = SECONDS + 120,
-  arguments = { "--log=/dev/null", "--memory_hard=256M" } }
+  arguments = { "--log=/dev/null", "--memory_hard=256M", "--history=500" } }
 
 local function members()
   local list = h:workers()
