@@ -176,15 +176,18 @@ static bool is_same(const struct family *f, const struct mm_meter_spec *spec)
 	return memcmp(f->bounds, spec->bounds, spec->bound_count * sizeof *f->bounds) == 0;
 }
 
-/* A place in the heap; 0: it is full. */
+/* A place in the heap; 0: it is full. What is used never passes the end, not even for a moment: repair() takes that for
+ * damage. */
 static uint64_t take_heap(struct table *t, uint64_t size)
 {
 	size = (size + 63) / 64 * 64;
-	uint64_t at = __atomic_fetch_add(&t->heap_used, size, __ATOMIC_RELAXED);
-	if (at + size + 64 <= HEAP_SIZE)
-		return at + 64;
-	__atomic_fetch_sub(&t->heap_used, size, __ATOMIC_RELAXED);
-	return 0;
+	uint64_t at = __atomic_load_n(&t->heap_used, __ATOMIC_RELAXED);
+	do {
+		if (size > HEAP_SIZE - 64 || at > HEAP_SIZE - 64 - size)
+			return 0;
+	} while (!__atomic_compare_exchange_n(&t->heap_used, &at, at + size, true, __ATOMIC_RELAXED,
+		__ATOMIC_RELAXED));
+	return at + 64;
 }
 
 static bool fill(struct table *t, struct family *f, const struct mm_meter_spec *spec)
