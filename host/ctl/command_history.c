@@ -111,6 +111,7 @@ static int take_option(struct asked *a, int option, const char *value)
 		return mm_story_verdict_is_known(value) ? EX_OK : wrong("--verdict", value, "give accept, continue, "
 			"reject, tempfail, discard, none, unfinished or error");
 	default:
+		fprintf(stderr, "see moonmilter ctl %s --help\n", a->verb);
 		return EX_USAGE;
 	}
 }
