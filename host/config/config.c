@@ -96,6 +96,8 @@ static const struct mm_config_key keys[] = {
 	  "Bytes a second that a worker logs about one MTA; further lines are counted; 0 for no limit" },
 	{ "control",           MM_CONFIG_SOCKET_PATH, HOST(control), ANY, NONE,
 	  "Unix socket that `moonmilter ctl` talks to" },
+	{ "control_readers",   MM_CONFIG_STRING,      HOST(control_readers), ANY, NONE,
+	  "Group whose members may ask the control socket what changes nothing: that of `moonmilter page`" },
 	{ "metrics",           MM_CONFIG_LISTENERS,   HOST(metrics), ANY, NONE,
 	  "Where a Prometheus reads metrics, at /metrics over HTTP: \"inet:9925@127.0.0.1\" or a unix socket" },
 	{ "watch",             MM_CONFIG_BOOLEAN,     HOST(watch), ANY, NUMBER(0),
@@ -664,6 +666,7 @@ static const char *fixed_change_of_milter(const struct mm_config_milter *a, cons
 const char *mm_config_fixed_change(const struct mm_config *a, const struct mm_config *b)
 {
 	const char *key = a->workers != b->workers ? "workers" : !same_text(a->control, b->control) ? "control"
+		: !same_text(a->control_readers, b->control_readers) ? "control_readers"
 		: !same_list(&a->metrics, &b->metrics) ? "metrics"
 		: !same_text(a->state_dir, b->state_dir) ? "state_dir"
 		: !same_text(a->record, b->record) || a->record_sample != b->record_sample

@@ -61,6 +61,7 @@ struct mm_config {
 	double                   idle_timeout, negotiate_timeout, read_timeout, write_timeout, drain_timeout;
 	uint64_t                 body_max;      /* bytes */
 	char                    *control;       /* owned: absolute path of a unix socket; NULL: none */
+	char                    *control_readers;       /* owned: a group; NULL: none */
 	struct mm_config_strings metrics;       /* where an HTTP client reads metrics; empty: nowhere */
 	bool                     watch;
 	struct mm_config_strings dns_servers;   /* empty: the servers of resolv.conf */

@@ -3,6 +3,7 @@
 #include "embed/parts.h"
 #include "embed/service.h"
 
+#include <grp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -90,6 +91,10 @@ bool mm_host_open_control(struct mm_host *h, struct mm_fault *why)
 	struct mm_endpoint spec = { .kind = MM_ENDPOINT_UNIX };
 	struct mm_listener_options o = { .mode = 0600 };
 	leave_to_user(h, &o);
+	if (h->config.control_readers != NULL) {
+		o.group = h->config.control_readers;
+		o.mode = 0660;
+	}
 	snprintf(spec.path, sizeof spec.path, "%s", h->config.control);
 	return mm_listener_open(&h->control, &spec, &o, why);
 }
@@ -174,6 +179,12 @@ void mm_host_describe_listeners(const struct mm_host *h, struct mm_say say)
 int mm_host_control(const struct mm_host *h)
 {
 	return h->control.fd;
+}
+
+unsigned mm_host_control_readers(const struct mm_host *h)
+{
+	const struct group *g = h->config.control_readers != NULL ? getgrnam(h->config.control_readers) : NULL;
+	return g != NULL ? g->gr_gid : 0;
 }
 
 unsigned mm_host_listener_count(const struct mm_host *h)

@@ -24,6 +24,7 @@ void mm_host_free_listeners(struct mm_host *);
 /* Those that listen, BORROWED, into an array of MM_METRICS_MAX. Returns how many. */
 unsigned mm_host_metrics(const struct mm_host *, int *fds);
 int mm_host_control(const struct mm_host *);                    /* listening, borrowed; -1: none */
+unsigned mm_host_control_readers(const struct mm_host *);       /* a group id; 0: no group */
 unsigned mm_host_listener_count(const struct mm_host *);
 int mm_host_listener_descriptor(const struct mm_host *, unsigned listener);     /* borrowed */
 /* True when the file of this unix socket has been removed or replaced. */

@@ -7,7 +7,7 @@
 #include "base/fault.h"
 #include "config/config.h"
 
-/* user, group, owners, and each milter's socket_owner and socket_group. */
+/* user, group, owners, control_readers, and each milter's socket_owner and socket_group. */
 bool mm_names_check(const struct mm_config *, struct mm_fault *why);
 
 #endif

@@ -88,7 +88,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	int clients[CLIENTS] = { -1, -1, -1, -1 }, door = listening(), first_free = dup(door);
-	struct mm_control *c = mm_control_new(door, (struct mm_control_owner){ NULL, asked });
+	struct mm_control *c = mm_control_new(door, (struct mm_control_owner){ NULL, 0, asked });
 	CHECK(c != NULL);
 	open_count = answer_later = 0;
 	while (size >= 2) {

@@ -156,7 +156,7 @@ static void on_asked(void *self, struct mm_control_client *client, enum mm_reque
 
 bool mm_answers_begin(struct mm_answers *a, struct mm_host *host, const struct mm_answers_calls *calls, void *self)
 {
-	struct mm_control_owner owner = { a, on_asked };
+	struct mm_control_owner owner = { a, mm_host_control_readers(host), on_asked };
 	*a = (struct mm_answers){ .host = host, .calls = calls, .self = self, .began_at = mm_clock_now() };
 	if (mm_host_control(host) < 0)
 		return true;

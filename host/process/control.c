@@ -16,14 +16,19 @@
 
 #define CLIENTS_MAX 32          /* at the same time; the one that has been silent for longest makes room */
 #define ROOT_CLIENTS 8          /* of these for root alone: our own user's programs cannot lock root out */
+#define READERS_MAX  12         /* of these, for all who may only look: they cannot lock out the others */
+#define GROUPS_MAX   64         /* of a peer, that are looked at */
 #define ASK_TIMEOUT 5.0         /* seconds in which a client has to ask */
 #define PAUSE_NS   250000000L   /* between tries to accept when descriptors are out */
+
+/* In the order of what they may do. */
+enum asker { NOBODY, READER, OWN_USER, ROOT };
 
 struct mm_control_client {
 	struct mm_control *control;             /* borrowed */
 	int                fd;                  /* owned; -1: the client has hung up */
 	bool               has_asked;
-	bool               is_root;
+	enum asker         who;
 	double             since;               /* mm_clock_now() */
 	struct mm_control_client *next, *previous;
 };
@@ -42,6 +47,30 @@ const struct mm_request_row mm_request_rows[MM_REQUEST_COUNT] = {
 	MM_REQUESTS(X)
 #undef X
 };
+
+/* What those who may only look may ask: nothing else, so a new request is not theirs until it has a row here.
+ * argument: what it is, or how it begins; NULL: none is taken. */
+static const struct { enum mm_request request; const char *argument; bool is_whole; } readable[] = {
+	{ MM_REQUEST_status, NULL, true }, { MM_REQUEST_sessions, NULL, true },
+	{ MM_REQUEST_generations, NULL, true }, { MM_REQUEST_maps, NULL, true },
+	{ MM_REQUEST_metrics, NULL, true }, { MM_REQUEST_history, NULL, true },
+	{ MM_REQUEST_profile, MM_PROFILE_LOOK, true },
+	{ MM_REQUEST_store, "stat\t", false },
+	{ MM_REQUEST_limit, "show\t", false }, { MM_REQUEST_limit, "top\t", false },
+};
+
+static bool is_readable(enum mm_request request, const char *argument)
+{
+	for (size_t i = 0; i < sizeof readable / sizeof *readable; i++) {
+		const char *known = readable[i].argument;
+		if (readable[i].request != request)
+			continue;
+		if (known == NULL || (readable[i].is_whole ? strcmp(known, argument) == 0
+		    : strncmp(known, argument, strlen(known)) == 0))
+			return true;
+	}
+	return false;
+}
 
 bool mm_profile_request_read(const char *text, struct mm_profile_request *w)
 {
@@ -136,33 +165,52 @@ bool mm_control_client_has_gone(const struct mm_control_client *client)
 	return client->fd < 0;
 }
 
-/* False: this user may not ask. */
-static bool is_allowed(int fd, bool *is_root)
+static bool is_in_group(int fd, const struct ucred *who, gid_t group)
+{
+	gid_t groups[GROUPS_MAX];
+	socklen_t size = sizeof groups;
+	if (who->gid == group)
+		return true;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &size) != 0)
+		return false;
+	for (size_t i = 0; i < size / sizeof *groups; i++)
+		if (groups[i] == group)
+			return true;
+	return false;
+}
+
+static enum asker asker_of(const struct mm_control *c, int fd)
 {
 	struct ucred who;
 	socklen_t size = sizeof who;
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size) != 0)
-		return false;
-	*is_root = who.uid == 0;
-	return *is_root || who.uid == geteuid();
+		return NOBODY;
+	if (who.uid == 0)
+		return ROOT;
+	if (who.uid == geteuid())
+		return OWN_USER;
+	return c->owner.readers != 0 && is_in_group(fd, &who, c->owner.readers) ? READER : NOBODY;
 }
 
-static unsigned count_clients(const struct mm_control *c, bool is_root)
+/* Of those who may do at most as much. */
+static unsigned count_clients(const struct mm_control *c, enum asker most)
 {
 	unsigned count = 0;
 	for (const struct mm_control_client *client = c->clients; client != NULL; client = client->next)
-		count += client->is_root == is_root;
+		count += client->who <= most;
 	return count;
 }
 
-static bool is_full(const struct mm_control *c, bool for_root)
+static bool is_full(const struct mm_control *c, enum asker who)
 {
-	return c->client_count >= CLIENTS_MAX || (!for_root && count_clients(c, false) >= CLIENTS_MAX - ROOT_CLIENTS);
+	return c->client_count >= CLIENTS_MAX
+		|| (who < ROOT && count_clients(c, OWN_USER) >= CLIENTS_MAX - ROOT_CLIENTS)
+		|| (who == READER && count_clients(c, READER) >= READERS_MAX);
 }
 
 /* Frees places: of clients that should have asked long ago, then of the one that has been silent for longest. New
  * clients are at the front of the list. False: all others wait for an answer. */
-static bool make_room(struct mm_control *c, bool for_root)
+static bool make_room(struct mm_control *c, enum asker who)
 {
 	struct mm_control_client *silent = NULL;
 	double now = mm_clock_now();
@@ -172,14 +220,14 @@ static bool make_room(struct mm_control *c, bool for_root)
 			continue;
 		if (now - client->since > ASK_TIMEOUT)
 			client_free(client);
-		else if (for_root || !client->is_root)
+		else if (client->who <= who)
 			silent = client;
 	}
-	if (!is_full(c, for_root))
+	if (!is_full(c, who))
 		return true;
 	if (silent != NULL)
 		client_free(silent);
-	return !is_full(c, for_root);
+	return !is_full(c, who);
 }
 
 static void listen_for(struct mm_control *c, uint32_t events)
@@ -210,9 +258,9 @@ static void accept_client(struct mm_control *c)
 		pause_accepting(c);
 	if (fd < 0)
 		return;
-	bool is_root = false;
-	bool may_ask = is_allowed(fd, &is_root), is_welcome = may_ask && make_room(c, is_root);
-	if (may_ask && !is_welcome)
+	enum asker who = asker_of(c, fd);
+	bool is_welcome = who != NOBODY && make_room(c, who);
+	if (who != NOBODY && !is_welcome)
 		mm_channel_post(fd, MM_NOTE_END, EX_TEMPFAIL, "too many clients wait for an answer");
 	struct mm_control_client *client = is_welcome ? calloc(1, sizeof *client) : NULL;
 	struct epoll_event event = { .events = EPOLLIN, .data = { .ptr = client } };
@@ -223,7 +271,7 @@ static void accept_client(struct mm_control *c)
 	}
 	client->control = c;
 	client->fd = fd;
-	client->is_root = is_root;
+	client->who = who;
 	client->since = mm_clock_now();
 	MM_LIST_PUSH(c->clients, client);
 	c->client_count++;
@@ -242,6 +290,11 @@ static void take_request(struct mm_control_client *client, char *line)
 		const struct mm_request_row *row = &mm_request_rows[i];
 		if (strcmp(row->name, line) != 0 || (row->argument != NULL) != (argument[0] != '\0'))
 			continue;
+		if (client->who == READER && !is_readable((enum mm_request)i, argument)) {
+			mm_control_client_end(client, EX_NOPERM, "members of control_readers may only look; ask as "
+				"root or as the user that the host runs as");
+			return;
+		}
 		client->control->owner.asked(client->control->owner.self, client, (enum mm_request)i, argument);
 		return;
 	}

@@ -1,6 +1,7 @@
 /* process/control.h -- the unix socket that `moonmilter ctl` talks to: one request for each connection, answered by
  * notes (channel.h). Knows the names of the requests; the owner answers them (answers.h). Any loop can turn it: there
- * is one descriptor to watch. Only root and the user we run as may ask. */
+ * is one descriptor to watch. Root and the user we run as may ask all; members of the group `control_readers` only what
+ * changes nothing. */
 #ifndef MM_PROCESS_CONTROL_H
 #define MM_PROCESS_CONTROL_H
 
@@ -53,6 +54,8 @@ struct mm_profile_request {
 };
 
 #define MM_PROFILE_SECONDS_MAX 3600.0
+/* What was counted until now of all workers, and nothing is reset: mm_profile_request_write() writes it so. */
+#define MM_PROFILE_LOOK "0 0.000 0 0"
 
 /* False: the text is not a profile request, or its seconds are out of range. */
 bool mm_profile_request_read(const char *text, struct mm_profile_request *);
@@ -64,6 +67,7 @@ struct mm_control_client;
 
 struct mm_control_owner {
 	void  *self;
+	unsigned readers;               /* group id: whose members may look; 0: no group */
 	/* argument is "" when none was given; borrowed. */
 	void (*asked)(void *self, struct mm_control_client *, enum mm_request, const char *argument);
 };
