@@ -117,6 +117,10 @@
 #define MM_LOG_OTHERS_MAX       200u            /* the same for all kinds that are too many to be told apart */
 #define MM_LOG_RATE             (1u << 20)      /* bytes a second about one MTA, default of log_rate */
 #define MM_LOG_SAVED            32.0            /* seconds of log_rate that a quiet MTA saves up */
+#define MM_PAIRS_MAX            16              /* fields that scripts may add to the line of a message (log.fields) */
+#define MM_PAIRS_BYTES_MAX      1024u           /* bytes of their names and values; a line has 4096 */
+#define MM_PAIR_NAME_MAX        32              /* bytes of a name */
+#define MM_PAIR_VALUE_MAX       256u            /* bytes of a value; the rest is cut */
 
 /* DNS */
 /* seconds, all tries together; below the stage deadline, so that a handler can go on */

@@ -202,14 +202,13 @@ void mm_log_text(struct mm_log_line *l, const char *key, struct mm_text value)
 	l->is_open = l->is_cut && quotes;
 }
 
-/* Writes a value unquoted, whole or not at all. */
-static void put_bare(struct mm_log_line *l, const char *key, const char *text)
+void mm_log_bare(struct mm_log_line *l, const char *key, struct mm_text value)
 {
 	if (!l->is_on || l->is_cut)
 		return;
 	size_t before = l->size;
 	put_key(l, key);
-	put_string(l, text);
+	put(l, value.bytes, value.size);
 	if (l->is_cut)
 		l->size = before;
 }
@@ -224,14 +223,14 @@ void mm_log_number(struct mm_log_line *l, const char *key, long long value)
 {
 	char text[24];
 	snprintf(text, sizeof text, "%lld", value);
-	put_bare(l, key, text);
+	mm_log_bare(l, key, (struct mm_text){ text, strlen(text) });
 }
 
 void mm_log_seconds(struct mm_log_line *l, const char *key, double seconds)
 {
 	char text[40];
 	snprintf(text, sizeof text, "%.3f", seconds);
-	put_bare(l, key, text);
+	mm_log_bare(l, key, (struct mm_text){ text, strlen(text) });
 }
 
 /* ---- lines that are alike ---- */

@@ -81,6 +81,8 @@ static inline bool mm_log_wants(const struct mm_log *log, enum mm_level level) {
 void mm_log_begin(struct mm_log_line *, struct mm_log *, enum mm_level, const char *event);
 void mm_log_text(struct mm_log_line *, const char *key, struct mm_text value);
 void mm_log_string(struct mm_log_line *, const char *key, const char *value);   /* NULL: the pair is left out */
+/* A number or a boolean as text: whole or not at all, without quotes in JSON, too. */
+void mm_log_bare(struct mm_log_line *, const char *key, struct mm_text value);
 void mm_log_number(struct mm_log_line *, const char *key, long long value);
 void mm_log_seconds(struct mm_log_line *, const char *key, double seconds);
 /* This line is like others of its event with the same text: only MM_LOG_REPEATS_MAX of them are written in

@@ -2,12 +2,16 @@
 #include "base/suggest.h"
 #include "bind/bind.h"
 #include "bind/ctx.h"
+#include "task/told.h"
 #include "task/whose.h"
 
 #include <lauxlib.h>
 #include <lua.h>
 
+#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/random.h>
 
 /* ---- sleep ---- */
@@ -112,6 +116,74 @@ static int core_log(lua_State *L)
 	mm_log_text(&line, "text", (struct mm_text){ text, size });
 	mm_log_alike(&line, text, size);
 	mm_log_end(&line);
+	return 0;
+}
+
+/* The message whose line gets the fields. */
+static struct mm_message *message_now(lua_State *L)
+{
+	struct mm_task *t = mm_task_current(L);
+	struct mm_message *m = t != NULL && t->session != NULL ? t->session->facts->message : NULL;
+	if (m == NULL)
+		mm_raise_at_script(L, "log.fields: no message is open here; call it in on_mail or later, and keep what "
+			"is known before in ctx.session");
+	return m;
+}
+
+/* [… name value] */
+static void check_field(lua_State *L)
+{
+	int type = lua_type(L, -1);
+	if (lua_type(L, -2) != LUA_TSTRING)
+		mm_raise_at_script(L, "log.fields: a field has no name; write log.fields{ name = value }");
+	struct mm_text name = mm_check_text(L, -2);
+	if (!mm_pairs_is_name(name))
+		mm_raise_at_script(L, "log.fields: the name \"%s\" is not 1 to %d of a-z, 0-9 and \"_\", a letter "
+			"first", lua_tostring(L, -2), MM_PAIR_NAME_MAX);
+	if (mm_pairs_is_reserved(name))
+		mm_raise_at_script(L, "log.fields: the name \"%s\" is the host's own; take another", name.bytes);
+	if (type != LUA_TSTRING && type != LUA_TNUMBER && type != LUA_TBOOLEAN)
+		mm_raise_at_script(L, "log.fields: %s is a %s; give a string, a number or a boolean", name.bytes,
+			lua_typename(L, type));
+}
+
+/* [… name value] -> the value as text; number has room for it. is_bare: JSON has it without quotes. */
+static struct mm_text field_text(lua_State *L, char *number, size_t size, bool *is_bare)
+{
+	struct mm_text text = { number, 0 };
+	*is_bare = lua_type(L, -1) != LUA_TSTRING;
+	if (!*is_bare) {
+		text.bytes = lua_tolstring(L, -1, &text.size);
+	} else if (lua_type(L, -1) == LUA_TBOOLEAN) {
+		text = mm_text_of(lua_toboolean(L, -1) ? "true" : "false");
+	} else {
+		lua_Number n = lua_tonumber(L, -1);
+		*is_bare = isfinite(n);         /* JSON has no other numbers */
+		text.size = (size_t)snprintf(number, size, "%.14g", n);
+	}
+	return text;
+}
+
+/* core.log_fields{ name = value, … }: fields of the message's line. All are checked before the first is set. */
+static int core_log_fields(lua_State *L)
+{
+	char number[32], said[200] = "log.fields";
+	size_t used = strlen(said);
+	if (lua_type(L, 1) != LUA_TTABLE)
+		return mm_raise_at_script(L, "log.fields: expected a table of fields, got a %s", luaL_typename(L, 1));
+	struct mm_message *m = message_now(L);
+	for (lua_pushnil(L); lua_next(L, 1) != 0; lua_pop(L, 1))
+		check_field(L);
+	for (lua_pushnil(L); lua_next(L, 1) != 0; lua_pop(L, 1)) {
+		bool is_bare;
+		struct mm_text value = field_text(L, number, sizeof number, &is_bare), name = mm_check_text(L, -2);
+		if (!mm_message_log_field(m, name, value, is_bare))
+			return luaL_error(L, "log.fields: out of memory");
+		if (used < sizeof said)
+			used += (size_t)snprintf(said + used, sizeof said - used, " %s=%.*s", name.bytes,
+				(int)(value.size < 80 ? value.size : 80), value.bytes);
+	}
+	mm_told_note(L, mm_task_current(L)->session, (struct mm_text){ said, strlen(said) });
 	return 0;
 }
 
@@ -233,7 +305,7 @@ int mm_bind_core(lua_State *L)
 	static const luaL_Reg functions[] = {
 		{ "sleep", core_sleep }, { "pause", core_pause }, { "timer_sleep", core_timer_sleep },
 		{ "now", core_now },
-		{ "random", core_random }, { "log", core_log },
+		{ "random", core_random }, { "log", core_log }, { "log_fields", core_log_fields },
 		{ "log_wants", core_log_wants }, { "in_handler", core_in_handler }, { "task", core_task },
 		{ "is_own", core_is_own },
 		{ "has_passed", core_has_passed },

@@ -86,6 +86,8 @@ void mm_log_outcome(struct mm_log *log, const struct mm_profile *profile, const 
 	say_part(&line, "waited", r->waited);
 	if (m->busy > 0)
 		say_part(&line, "computed", mm_profile_seconds(profile, m->busy));
+	if (m->log_fields != NULL)
+		mm_pairs_log(m->log_fields, &line);    /* last: if the line is cut, only they are */
 	mm_log_end(&line);
 }
 

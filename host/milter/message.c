@@ -34,12 +34,15 @@ static void message_reset(struct mm_message *m)
 	array_trim(&m->envelope_edits, &m->envelope_edit_capacity);
 	array_trim(&m->blind_edits, &m->blind_edit_capacity);
 	mm_new_body_free(&m->new_body);
+	if (m->log_fields != NULL)
+		m->log_fields->lost = m->log_fields->count = m->log_fields->used = 0;
 	*m = (struct mm_message){
 		.store = m->store,
 		.recipients = m->recipients, .recipient_capacity = m->recipient_capacity,
 		.fields = m->fields, .field_capacity = m->field_capacity,
 		.envelope_edits = m->envelope_edits, .envelope_edit_capacity = m->envelope_edit_capacity,
 		.blind_edits = m->blind_edits, .blind_edit_capacity = m->blind_edit_capacity,
+		.log_fields = m->log_fields,
 	};
 }
 
@@ -51,6 +54,7 @@ static void message_free(struct mm_message *m)
 	free(m->fields);
 	free(m->envelope_edits);
 	free(m->blind_edits);
+	free(m->log_fields);
 	free(m);
 }
 
@@ -72,7 +76,8 @@ void mm_message_declare(struct mm_message *m)
 	mm_account_declare(m->account, &m->declared, sizeof *m + m->store.capacity + m->new_body.packets.capacity
 		+ m->recipient_capacity * sizeof *m->recipients + m->field_capacity * sizeof *m->fields
 		+ m->envelope_edit_capacity * sizeof *m->envelope_edits
-		+ m->blind_edit_capacity * sizeof *m->blind_edits);
+		+ m->blind_edit_capacity * sizeof *m->blind_edits
+		+ (m->log_fields != NULL ? sizeof *m->log_fields : 0));
 }
 
 void mm_message_put(struct mm_message **pool, struct mm_message *m)
@@ -176,6 +181,16 @@ bool mm_message_add_field(struct mm_message *m, struct mm_text name, struct mm_t
 	m->received_count++;
 	m->fields_changed++;
 	return !m->store.failed;
+}
+
+bool mm_message_log_field(struct mm_message *m, struct mm_text name, struct mm_text value, bool is_bare)
+{
+	if (m->log_fields == NULL)
+		m->log_fields = calloc(1, sizeof *m->log_fields);
+	if (m->log_fields == NULL)
+		return false;
+	mm_pairs_set(m->log_fields, name, value, is_bare);
+	return true;
 }
 
 void mm_message_note_body(struct mm_message *m, struct mm_text piece)

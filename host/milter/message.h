@@ -14,6 +14,7 @@
 #include "base/buffer.h"
 #include "base/cursor.h"
 #include "base/fault.h"
+#include "base/pairs.h"
 #include "milter/new_body.h"
 #include "milter/reply.h"
 
@@ -124,6 +125,7 @@ struct mm_message {
 	/* Times for the log: seconds; points in time are on mm_clock_now()'s clock. */
 	double             began_at, decided_at;        /* when MAIL came; when the verdict left, 0: it has not */
 	double             waited;      /* in which handlers waited */
+	struct mm_pairs   *log_fields;  /* owned: what scripts add to its line; NULL: nothing */
 	uint64_t           busy;        /* ticks (clock.h) in which its handlers ran and nothing else could */
 
 	/* Edits, and the memory they own. */
@@ -171,6 +173,8 @@ static inline bool mm_message_is_cut(const struct mm_message *m, enum mm_part pa
 bool mm_message_set_sender(struct mm_message *, struct mm_text address, struct mm_text params);
 bool mm_message_add_recipient(struct mm_message *, struct mm_text address, struct mm_text params, bool refused);
 bool mm_message_add_field(struct mm_message *, struct mm_text name, struct mm_text value, bool has_space);
+/* Adds a field to the line of the message (base/pairs.h). */
+bool mm_message_log_field(struct mm_message *, struct mm_text name, struct mm_text value, bool is_bare);
 /* A piece of the body has come. */
 void mm_message_note_body(struct mm_message *, struct mm_text piece);
 /* The recipient that came last was refused with a verdict (enum mm_verdict_kind), 0: by the MTA. */

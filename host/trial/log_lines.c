@@ -1,6 +1,6 @@
 #include "trial/log_lines.h"
 
-#include "base/log.h"
+#include "base/pairs.h"
 #include "base/terminal.h"
 
 #include <stdio.h>
@@ -143,11 +143,38 @@ static void show_error(enum mm_level level, struct mm_text line)
 	print_indented(text);
 }
 
+/* "fields: country=NL score=5": what scripts have added to the line of the message. */
+static void show_fields(struct mm_text line)
+{
+	const char *at = line.bytes, *end = line.bytes + line.size;
+	bool has_begun = false;
+	for (int i = 0; i < 3; i++)             /* time, level, event */
+		at = skip_value(at, end);
+	while (at < end) {
+		const char *equals = memchr(at, '=', (size_t)(end - at));
+		if (equals == NULL)
+			break;
+		const char *next = skip_value(equals + 1, end);
+		struct mm_text name = { at, (size_t)(equals - at) };
+		if (!mm_pairs_is_reserved(name)) {
+			if (!has_begun)
+				begin(MM_LEVEL_INFO);
+			fprintf(stderr, "%s%.*s", has_begun ? " " : "fields: ", (int)(next - at - (next < end)), at);
+			has_begun = true;
+		}
+		at = next;
+	}
+	if (has_begun)
+		fputs("\n", stderr);
+}
+
 void mm_log_line_show(enum mm_level level, struct mm_text line)
 {
 	struct mm_text event = event_of(line);
 	if (is_event(event, "script")) {
 		show_said(level, line);
+	} else if (is_event(event, "message")) {
+		show_fields(line);
 	} else if (is_event(event, "script_error")) {
 		show_error(level, line);
 	} else if (level >= MM_LEVEL_WARN) {

@@ -30,4 +30,15 @@ function log.warn(format, ...) end
 ---@param ... any
 function log.error(format, ...) end
 
+--- Fields of a script's own in the line that the host writes when the message is over (event `message`), after the
+--- host's fields and sorted by name: `… seconds=0.412 country=NL score=5.2`. A name that is set again gets the new
+--- value, whichever script sets it. They end with the message.
+---
+--- Raises, at the caller's line, when no message is open (before MAIL, in on_load), for a name that is not 1 to 32 of
+--- a-z, 0-9 and "_" with a letter first or that the host uses itself, and for a value of another type. A message has at
+--- most 16 fields and 1024 bytes of names and values, a value 256 bytes: what goes beyond is left out or cut, and
+--- `fields_lost` counts it.
+---@param given table<string, string|number|boolean>
+function log.fields(given) end
+
 return log

@@ -25,4 +25,8 @@ log.info = writer "info"
 log.warn = writer "warn"
 log.error = writer "error"
 
+--- log.fields{ country = "NL", score = 5.2 }: fields of the message's own line. A name that is set again gets the new
+--- value, whichever script sets it.
+log.fields = core.log_fields
+
 return log

@@ -184,6 +184,10 @@ local SNIPPETS = {
     { act = function(mta) return mta:message { headers = { { "From", "a@x" } } } end, outcome = "no Date",
       complains = true },
   } },
+  { "log", "is_list = ", {
+    { act = fields(), outcome = "country=NL is_list=false score=5%.2" },
+    { act = fields { "List-Id", "<l.example>" }, outcome = "country=NL is_list=true score=5%.2" },
+  } },
   { "postfix", "^blocked@", {
     { act = to("blocked@example.com"), outcome = "reject at rcpt: 550 5%.7%.1 Not here" },
     { outcome = accepts },
