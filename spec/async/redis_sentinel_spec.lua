@@ -50,15 +50,15 @@ describe("a Sentinel set", function()
   end)
 
   it("is used while one sentinel hangs and one is dead", function()
-    set.signal(1, "STOP")
-    set.signal(2, "KILL")
+    set.signal(1, "SIGSTOP")
+    set.signal(2, "SIGKILL")
     assert.equal("OK", run [[return show(r:set("k", "v"))]])
   end)
 
   it("says so when no sentinel knows the name, or none answers, and does not wait long", function()
     assert.matches('^nil|.*knows no master "other".*|down$',
       run('return show(redis.new{ sentinels = ' .. set.addresses .. ', master = "other" }:ping())'))
-    for i = 1, 3 do set.signal(i, "STOP") end
+    for i = 1, 3 do set.signal(i, "SIGSTOP") end
     assert.equal("down|true|down|true", run [[
       local begun = milter.now()
       local _, _, first = r:ping()

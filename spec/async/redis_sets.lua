@@ -1,4 +1,5 @@
 --- Sets of real redis-servers on loopback: a master with a replica that sentinels watch, and a cluster.
+local process = require "spec.support.process"
 local world = require "spec.async.world"
 
 local redis_sets = {}
@@ -87,12 +88,12 @@ function redis_sets.sentinels()
     return tonumber(found:match "(%d+)$") == first.port and first or second
   end
   function set.signal(number, name)
-    os.execute(("kill -%s %s 2>/dev/null"):format(name, set.sentinels[number].pid))
+    process.kill(set.sentinels[number].pid, name)
   end
   function set.close()
     for i = 1, 3 do
-      set.signal(i, "CONT")
-      set.signal(i, "KILL")
+      set.signal(i, "SIGCONT")
+      set.signal(i, "SIGKILL")
     end
     first.close()
     second.close()

@@ -2,6 +2,8 @@
 -- loopback only, and is ended by its own process id.
 local lfs = require "lfs"
 
+local process = require "spec.support.process"
+
 local world = {}
 
 local function run(command)
@@ -59,7 +61,7 @@ function world.redis(options)
   local password = options and options:match "requirepass (%S+)"
   password = password and "--no-auth-warning -a " .. password or ""
   local function signal(name)
-    os.execute(("kill -%s %s 2>/dev/null"):format(name, redis.pid))
+    process.kill(redis.pid, name)
   end
   -- more: further options; is_loading: does not wait until it answers
   function redis.start(more, is_loading)
@@ -78,21 +80,21 @@ function world.redis(options)
     error "redis-server does not answer"
   end
   function redis.kill()
-    signal "KILL"
+    signal "SIGKILL"
     os.execute "sleep 0.05"
   end
   function redis.stop()
-    signal "STOP"
+    signal "SIGSTOP"
   end
   function redis.go_on()
-    signal "CONT"
+    signal "SIGCONT"
   end
   function redis.cli(words)
     return run(("redis-cli -p %d %s %s"):format(port, password, words))
   end
   function redis.close()
-    signal "CONT"
-    signal "KILL"
+    signal "SIGCONT"
+    signal "SIGKILL"
     os.execute("rm -rf " .. directory)
   end
   redis.start()

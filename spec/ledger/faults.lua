@@ -18,7 +18,6 @@
 ---   settle    function(w): when all messages are with the MTA
 ---   check     function(w, sums): raises unless the fault has had an effect
 local lfs = require "lfs"
-local posix_signal = require "posix.signal"
 local socket = require "socket"
 
 local counts = require "spec.ledger.counts"
@@ -31,7 +30,7 @@ local STAGES = { "connect", "helo", "mail", "rcpt", "data", "header", "eoh", "bo
 local EVERY_STAGE = table.concat(STAGES, ",")
 local STAGES_OF_A_MESSAGE = table.concat(STAGES, ",", 3)
 
-local function kill(pid, name) return posix_signal.kill(pid, posix_signal[name or "SIGKILL"]) end
+local function kill(pid, name) return process.kill(pid, name or "SIGKILL") end
 
 local function exists(pid)
   local text = process.read_file(("/proc/%d/stat"):format(pid))

@@ -2,11 +2,11 @@
 --- packages and never as root. Each has port, start(), kill(), stop() (all its processes stand still), go_on() and
 --- close().
 local process = require "spec.support.process"
-local posix = { unistd = require "posix.unistd", signal = require "posix.signal" }
+local posix_unistd = require "posix.unistd"
 
 local databases = {}
 
-local IS_ROOT = posix.unistd.geteuid() == 0
+local IS_ROOT = posix_unistd.geteuid() == 0
 
 -- Without what make asan and make one-byte preload: PostgreSQL's programs hang in it.
 local CLEAN = "env -u LD_PRELOAD "
@@ -40,24 +40,12 @@ end
 local Server = {}
 Server.__index = Server
 
-local function signal_all(self, name)
-  local pid = self.child:pid()
-  local pids = { pid }
-  local children = process.read_file(("/proc/%d/task/%d/children"):format(pid, pid)) or ""
-  for child in children:gmatch "%d+" do
-    pids[#pids + 1] = tonumber(child)
-  end
-  for _, one in ipairs(pids) do
-    posix.signal.kill(one, posix.signal[name])
-  end
-end
-
-function Server:stop() signal_all(self, "SIGSTOP") end
-function Server:go_on() signal_all(self, "SIGCONT") end
+function Server:stop() process.kill_tree(self.child:pid(), "SIGSTOP") end
+function Server:go_on() process.kill_tree(self.child:pid(), "SIGCONT") end
 
 --- Ends it at once, as a crash does.
 function Server:kill()
-  signal_all(self, "SIGKILL")
+  process.kill_tree(self.child:pid(), "SIGKILL")
   self.child:stop(true)
 end
 

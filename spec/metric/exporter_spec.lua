@@ -4,7 +4,6 @@ local host = require "spec.support.host"
 local http = require "socket.http"
 local ltn12 = require "ltn12"
 local page = require "spec.metric.page"
-local posix_signal = require "posix.signal"
 local process = require "spec.support.process"
 local socket = require "socket"
 
@@ -88,11 +87,11 @@ describe("a host with metrics", function()
       if fields[16] == "10" then exporter = pid end
     end
     assert.is_number(exporter)
-    posix_signal.kill(exporter, posix_signal.SIGKILL)
+    process.kill(exporter, "SIGKILL")
     host.wait_until(10, function() return get() == 200 end, "another process")
     assert.equal("continue", h:connect():message().kind)
     local pids = children()
-    h:signal "KILL"
+    h:signal "SIGKILL"
     host.wait_until(10, function()
       for _, pid in ipairs(pids) do
         if process.read_file(("/proc/%d/stat"):format(pid)) then return false end

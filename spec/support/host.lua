@@ -1,7 +1,6 @@
 --- Starts build/moonmilter for specs of whole processes and observes it from outside.
 local lfs = require "lfs"
 local socket = require "socket"
-local posix_signal = require "posix.signal"
 
 local mta_client = require "spec.support.mta_client"
 local process = require "spec.support.process"
@@ -141,7 +140,7 @@ function host.until_ready(directory, arguments, before)
   return text, tonumber(status)
 end
 
-function host.kill(pid, name) return posix_signal.kill(pid, posix_signal[name]) end
+host.kill = process.kill
 
 function host.exists(pid)
   local text = process.read_file(("/proc/%d/stat"):format(pid))

@@ -89,6 +89,48 @@ function process.which(name)
   end
 end
 
+-- True when no thread of a process runs: all are stopped, or have ended.
+local function stands_still(pid)
+  local directory = ("/proc/%d/task"):format(pid)
+  if not lfs.attributes(directory) then return true end
+  for thread in lfs.dir(directory) do
+    local stat = thread:match "^%d+$" and process.read_file(directory .. "/" .. thread .. "/stat")
+    if stat and not stat:match "^.*%) [TtZX]" then return false end
+  end
+  return true
+end
+
+--- Sends a signal. After SIGSTOP it waits until every thread of the process stands still: kill(2) returns before that,
+--- and a thread on another core may answer once more.
+---@param pid integer|string
+---@param name string  "SIGSTOP"
+function process.kill(pid, name)
+  local number = assert(posix.signal[name], name)
+  local result, text, code = posix.signal.kill(tonumber(pid), number)
+  if name == "SIGSTOP" and result == 0 then
+    assert(process.wait_until(20, function() return stands_still(pid) end, "process " .. pid .. " to stand still"))
+  end
+  return result, text, code
+end
+
+-- The processes that the threads of a process started.
+local function children_of(pid)
+  local pids, directory = {}, ("/proc/%d/task"):format(pid)
+  for thread in lfs.dir(directory) do
+    local text = thread:match "^%d+$" and process.read_file(directory .. "/" .. thread .. "/children") or ""
+    for child in text:gmatch "%d+" do pids[#pids + 1] = tonumber(child) end
+  end
+  return pids
+end
+
+--- Sends a signal to a process and to all that it started. They are stopped first, so that none of them starts another
+--- meanwhile that gets no signal.
+function process.kill_tree(pid, name)
+  if name ~= "SIGCONT" and process.kill(pid, "SIGSTOP") ~= 0 then return end
+  for _, child in ipairs(children_of(pid)) do process.kill_tree(child, name) end
+  if name ~= "SIGSTOP" then process.kill(pid, name) end
+end
+
 local child = {}
 child.__index = child
 
@@ -136,8 +178,9 @@ function child:pid()
   return self.first
 end
 
+--- As process.kill().
 function child:signal(name)
-  return posix.signal.kill(self:pid(), posix.signal[name])
+  return process.kill(self:pid(), name)
 end
 
 --- True while the command or a process that it started runs.
