@@ -25,11 +25,21 @@ function on_data(ctx) milter.sleep(ctx.sender:find "long" and 30 or 0.05) end]],
 
 local HEAVY_LINE = "10%-heavy%.lua:4 in burn"
 
+local function open_files(pid)
+  return tonumber(process.run(("ls /proc/%d/fd | wc -l"):format(pid)))
+end
+
 --- `moonmilter profile` in parallel to the test; the function returns its output and its exit status.
 local function begin(h, options)
+  local before = open_files(h:pid())
   local pipe = assert(io.popen(("exec 2>&1; %s profile --control %s %s; echo \"status $?\""):format(host.program(),
     h.control, options or "")))
-  host.sleep(0.3) -- the host must receive the request
+  host.wait_until(20, function()
+    local now = open_files(h:pid())
+    before = math.min(before, now) -- connections of earlier specs may still close
+    return now > before
+  end, "the request")
+  host.sleep(0.3) -- its workers must receive it, too
   return function()
     local output, status = pipe:read("*a"):match "^(.*)status (%d+)\n$"
     pipe:close()
