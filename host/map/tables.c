@@ -420,7 +420,8 @@ static bool is_ending(struct mm_tables *all)
 static void *run(void *self)
 {
 	struct mm_tables *all = self;
-	setpriority(PRIO_PROCESS, (id_t)gettid(), NICE);        /* of Linux: of this thread */
+	id_t me = (id_t)gettid();       /* Linux has a priority for each thread */
+	setpriority(PRIO_PROCESS, me, getpriority(PRIO_PROCESS, me) + NICE);
 	while (!is_ending(all)) {
 		struct pollfd ready[] = { { .fd = all->wake, .events = POLLIN },
 			{ .fd = all->inotify, .events = POLLIN } };

@@ -130,7 +130,7 @@ static void give_up_rights(const struct mm_exporter *e, pid_t parent)
 		_exit(0);
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-	setpriority(PRIO_PROCESS, 0, 10);       /* mail goes first */
+	setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + 10);        /* mail goes first */
 	mm_host_protect_counts(e->host, e->census);
 }
 

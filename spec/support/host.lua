@@ -15,7 +15,7 @@ function host.program() return os.getenv "MOONMILTER" or "build/moonmilter" end
 --- life (seconds), unready (do not wait for "ready").
 function host.start(options)
   local directory = process.directory()
-  local self = setmetatable({ directory = directory, scripts = directory .. "/scripts" }, methods)
+  local self = setmetatable({ directory = directory, scripts = directory .. "/scripts", connections = {} }, methods)
   self.control = directory .. "/control.sock"
   assert(lfs.mkdir(self.scripts))
   -- the user that serves: a foreign owner of scripts would be refused
@@ -55,13 +55,23 @@ function methods:write(scripts)
   end
 end
 
-function methods:connect(timeout) return mta_client.connect(self.where, timeout) end
-function methods:dial(timeout) return mta_client.dial(self.where, timeout) end
+local function keep(self, connection, why)
+  table.insert(self.connections, connection)
+  return connection, why
+end
+
+function methods:connect(timeout) return keep(self, mta_client.connect(self.where, timeout)) end
+function methods:dial(timeout) return keep(self, mta_client.dial(self.where, timeout)) end
 function methods:pid() return self.child:pid() end
 function methods:signal(name) return self.child:signal(name) end
 function methods:log() return self.child:text() end
 function methods:log_file() return process.read_file(self.log_path) or "" end
-function methods:stop() self.child:stop() end
+
+--- Closes its connections first: it would wait for the messages in them.
+function methods:stop()
+  for _, connection in ipairs(self.connections) do connection:close() end
+  self.child:stop()
+end
 
 function methods:wait_log(text, seconds)
   return process.wait_until(seconds or 5, function() return self:log():find(text, 1, true) end,
