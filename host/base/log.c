@@ -142,9 +142,10 @@ void mm_log_begin(struct mm_log_line *l, struct mm_log *log, enum mm_level level
 {
 	l->log = log;
 	l->level = level;
-	l->is_on = mm_log_wants(log, level);
+	l->is_tapped = log->tap != NULL && log->tap->wants(log->tap->self);
+	l->is_on = level >= log->level || l->is_tapped;
 	l->is_cut = l->is_partial = l->is_open = false;
-	l->size = 0;
+	l->size = l->event_at = 0;
 	l->kind = 0;
 	l->event = event;
 	l->peer = NULL;
@@ -167,6 +168,7 @@ void mm_log_begin(struct mm_log_line *l, struct mm_log *log, enum mm_level level
 	}
 	put_string(l, level_names[level]);
 	put_string(l, " ");
+	l->event_at = l->size;
 	put_string(l, event);
 }
 
@@ -449,9 +451,15 @@ static bool say_dropped(struct mm_log *log)
 void mm_log_end(struct mm_log_line *l)
 {
 	struct mm_log *log = l->log;
-	if (!l->is_on || is_held_back(l) || is_too_much(l))
+	bool is_closed = l->is_on && l->is_tapped;
+	if (is_closed) {
+		close_line(l);
+		log->tap->line(log->tap->self, l->level, l->event, l->bytes + l->event_at, l->size - l->event_at);
+	}
+	if (!l->is_on || l->level < log->level || is_held_back(l) || is_too_much(l))
 		return;
-	close_line(l);
+	if (!is_closed)
+		close_line(l);
 	if (log->sink != NULL) {
 		log->sink(log->sink_self, l->level, l->bytes, l->size);
 	} else if (log->dropped > 0 && !say_dropped(log)) {

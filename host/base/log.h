@@ -35,8 +35,19 @@ struct mm_log_peer {
 	char              name[48];             /* of the last one with this hash */
 };
 
+/* Somebody who reads lines of every level, apart from the log: `ctl trace`. */
+struct mm_log_tap {
+	void  *self;
+	/* Is the line that begins now, or that is asked about, of interest? */
+	bool (*wants)(void *self);
+	/* A line from its event on, or a whole JSON object, before any of its kind are held back; BORROWED for the
+	 * call. */
+	void (*line)(void *self, enum mm_level, const char *event, const char *line, size_t size);
+};
+
 struct mm_log {
 	enum mm_level level;                /* lines below it are not built */
+	const struct mm_log_tap *tap;           /* borrowed; NULL: none */
 	bool              is_json;
 	bool              is_terminal;          /* tracebacks take several lines, no time stamp */
 	struct mm_log_output output;
@@ -56,6 +67,7 @@ struct mm_log_line {
 	struct mm_log    *log;
 	enum mm_level level;
 	bool              is_on;
+	bool              is_tapped;
 	uint32_t          kind;                 /* 0: never held back */
 	const char       *event;                /* borrowed */
 	const char       *peer;                 /* borrowed; NULL: no MTA caused it */
@@ -63,6 +75,7 @@ struct mm_log_line {
 	bool              is_cut;
 	bool              is_partial, is_open;  /* of a cut line: it ends within a value; which has a quote before it */
 	size_t            size;
+	size_t            event_at;             /* where time and level end; of JSON 0 */
 	char              bytes[MM_LOG_LINE_SIZE];
 };
 
@@ -76,7 +89,10 @@ void mm_log_to_syslog(struct mm_log *);
 void mm_log_close(struct mm_log *);
 /* "debug" "info" "warn" "error"; false for any other name. */
 bool mm_log_level_of_name(const char *name, enum mm_level *out);
-static inline bool mm_log_wants(const struct mm_log *log, enum mm_level level) { return level >= log->level; }
+static inline bool mm_log_wants(const struct mm_log *log, enum mm_level level)
+{
+	return level >= log->level || (log->tap != NULL && log->tap->wants(log->tap->self));
+}
 
 void mm_log_begin(struct mm_log_line *, struct mm_log *, enum mm_level, const char *event);
 void mm_log_text(struct mm_log_line *, const char *key, struct mm_text value);

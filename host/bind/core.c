@@ -2,6 +2,7 @@
 #include "base/suggest.h"
 #include "bind/bind.h"
 #include "bind/ctx.h"
+#include "story/tracer.h"
 #include "task/told.h"
 #include "task/whose.h"
 
@@ -90,6 +91,20 @@ static int core_random(lua_State *L)
 
 /* ---- log ---- */
 
+static const struct mm_session *session_at_work(const struct mm_generation *g)
+{
+	return g->current != NULL && g->current->session != NULL ? g->current->session->facts : NULL;
+}
+
+/* Of a session that somebody traces, lines of every level are. */
+static bool is_wanted(const struct mm_generation *g, enum mm_level level)
+{
+	const struct mm_session *before = mm_tracer_about(g->settings.tracer, session_at_work(g));
+	bool wants = mm_log_wants(g->settings.log, level);
+	mm_tracer_about(g->settings.tracer, before);
+	return wants;
+}
+
 /* core.log(level, text): one line, with the script, session, queue id and stage it comes from. */
 static int core_log(lua_State *L)
 {
@@ -100,9 +115,10 @@ static int core_log(lua_State *L)
 	const char *text = luaL_checklstring(L, 2, &size);
 	if (!mm_log_level_of_name(name, &level))
 		return luaL_error(L, "log: level \"%s\" is not a level; use debug, info, warn or error", name);
-	if (!mm_log_wants(g->settings.log, level))
+	if (!is_wanted(g, level))
 		return 0;
 	struct mm_log_line line;
+	const struct mm_session *before = mm_tracer_about(g->settings.tracer, session_at_work(g));
 	mm_log_begin(&line, g->settings.log, level, "script");
 	struct mm_whose whose = { g, NULL, NULL, NULL, MM_WHOSE_TASK };
 	if (g->current != NULL)
@@ -116,6 +132,7 @@ static int core_log(lua_State *L)
 	mm_log_text(&line, "text", (struct mm_text){ text, size });
 	mm_log_alike(&line, text, size);
 	mm_log_end(&line);
+	mm_tracer_about(g->settings.tracer, before);
 	return 0;
 }
 
@@ -192,7 +209,7 @@ static int core_log_wants(lua_State *L)
 {
 	enum mm_level level;
 	bool known = mm_log_level_of_name(mm_check_cstring(L, 1, "log: level"), &level);
-	lua_pushboolean(L, known && mm_log_wants(mm_generation_of(L)->settings.log, level));
+	lua_pushboolean(L, known && is_wanted(mm_generation_of(L), level));
 	return 1;
 }
 

@@ -5,6 +5,7 @@
 #include "ctl/command_history.h"
 #include "ctl/command_profile.h"
 #include "ctl/command_top.h"
+#include "ctl/command_trace.h"
 #include "config/config.h"
 #include "process/control.h"
 #include "ctl/client.h"
@@ -30,6 +31,7 @@ static const struct own_command {
 	{ "tail", "moonmilter ctl tail", mm_command_tail, "the same, each message as it ends" },
 	{ "explain", "moonmilter ctl explain", mm_command_explain, "ID: the time line of one message, by queue id or "
 		"session" },
+	{ "trace", "moonmilter ctl trace", mm_command_trace, NULL },
 	{ "top", "moonmilter ctl top", mm_command_top, "watch workers, sessions, messages a second, the busiest "
 		"handlers; q ends" },
 };
@@ -59,8 +61,8 @@ static void print_help(FILE *to)
 	for (int i = 0; i < MM_REQUEST_COUNT; i++) {
 		char words[32];
 		const struct mm_request_row *row = &mm_request_rows[i];
-		const char *argument = i == MM_REQUEST_profile || row->argument == NULL || takes_words(row) ? ""
-			: row->argument;
+		const char *argument = own_command(row->name) != NULL || row->argument == NULL
+			|| takes_words(row) ? "" : row->argument;
 		snprintf(words, sizeof words, "%s%s%s", row->name, argument[0] != '\0' ? " " : "", argument);
 		fprintf(to, "  %-16s %s\n", words, row->about);
 	}
@@ -73,7 +75,7 @@ static void print_help(FILE *to)
 		"                   the configuration that names the control socket, or the socket\n"
 		"  --json           print one JSON object instead\n"
 		"  --color WHEN     auto (the default: on a terminal, unless NO_COLOR is set), always, never\n"
-		"profile, top, history, tail and explain have options of their own: ctl history --help.\n"
+		"profile, top, trace, history, tail and explain have options of their own: ctl history --help.\n"
 		"Exit status: 0 done, 64 no such request, 69 no host answers, 75 not possible now, 78 the scripts do "
 		"not\nload.\n");
 }

@@ -132,6 +132,16 @@ static bool begin_history(struct mm_host *h, struct mm_fault *why)
 	return h->history != NULL;
 }
 
+bool mm_host_trace(struct mm_host *h, const char *text, int fd)
+{
+	struct mm_trace_filter filter;
+	struct mm_fault ignored;
+	if (h->worker != NULL && mm_trace_filter_read(&filter, text, &ignored))
+		return mm_worker_trace(h->worker, &filter, (enum mm_story_redact)h->config.history_redact, fd);
+	close(fd);
+	return false;
+}
+
 struct mm_history *mm_host_history(const struct mm_host *h)
 {
 	return h->history;

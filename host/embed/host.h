@@ -41,6 +41,11 @@ void mm_host_recover_history(struct mm_host *, unsigned index);
 /* Called now and then by the process that forks, or serves alone: forgets what is too old. */
 void mm_host_sweep_history(struct mm_host *);
 
+/* The worker of this process shows the sessions of a filter (story/trace.h) to whoever reads at the other end of fd,
+ * a socket that keeps datagrams whole. TAKES fd in any case. False: there are too many traces, or the text is no
+ * filter. */
+bool mm_host_trace(struct mm_host *, const char *filter, int fd);
+
 const struct mm_config *mm_host_config(const struct mm_host *);
 struct mm_log *mm_host_log(struct mm_host *);
 struct mm_clock *mm_host_clock(struct mm_host *);

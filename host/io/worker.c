@@ -49,6 +49,7 @@ struct mm_worker {
 	struct mm_stores        *stores;        /* owned */
 	struct mm_tables        *tables;        /* owned */
 	struct mm_desk          *desk;          /* owned; NULL: there is no history */
+	struct mm_tracer         tracer;
 	struct mm_children       children;      /* likewise */
 	struct mm_worker_memory  memory;
 	struct mm_profile        profile;
@@ -298,6 +299,7 @@ static void on_sweep(struct ev_loop *loop, ev_timer *timer, int events)
 		return;
 	}
 	mm_log_sweep(w->options.log);
+	mm_tracer_sweep(&w->tracer);
 	mm_turns_measure(&w->turns);
 	for (unsigned i = 0; i < w->options.milter_count; i++)
 		mm_figures_tune(w->figures[i]);
@@ -374,6 +376,8 @@ static void free_parts(struct mm_worker *w)
 	mm_dns_free(w->dns);
 	mm_tables_free(w->tables);              /* after the scripts that use them */
 	mm_stores_free(w->stores);
+	if (w->tracer.engines != NULL)
+		mm_tracer_end(&w->tracer);
 	mm_desk_free(w->desk);
 	mm_children_end(&w->children);
 	mm_profile_free(&w->profile);
@@ -417,6 +421,7 @@ static bool make_parts(struct mm_worker *w, const struct mm_worker_options *o, s
 	w->connections.profile = &w->profile;
 	w->desk = o->history != NULL ? mm_desk_new(o->history, o->writer) : NULL;
 	w->connections.desk = w->desk;
+	mm_tracer_init(&w->tracer, &w->connections.engines, o->log);
 	w->connections.on_close = on_connection_closed;
 	w->connections.self = w;
 	if (o->record != NULL && (w->connections.recorder = mm_recorder_new(o->record, o->log, why)) == NULL)
@@ -542,6 +547,7 @@ void mm_worker_prepare(struct mm_worker *w, const struct mm_generation_options *
 		o.settings.stores = w->stores;
 		o.settings.tables = w->tables;
 		o.settings.desk = w->desk;
+		o.settings.tracer = &w->tracer;
 		o.settings.meters = w->options.meters;
 		o.settings.figures = w->figures[i];
 		o.settings.log = w->options.log;
@@ -719,6 +725,11 @@ void mm_worker_list_generations(const struct mm_worker *w, struct mm_say say)
 void mm_worker_list_maps(const struct mm_worker *w, struct mm_say say)
 {
 	mm_tables_list(w->tables, say);
+}
+
+bool mm_worker_trace(struct mm_worker *w, const struct mm_trace_filter *filter, enum mm_story_redact redact, int fd)
+{
+	return mm_tracer_add(&w->tracer, filter, redact, fd);
 }
 
 struct mm_desk *mm_worker_desk(struct mm_worker *w)

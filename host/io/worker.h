@@ -14,6 +14,7 @@
 #include "task/profile.h"
 #include "script/generation.h"
 #include "state/stores.h"
+#include "story/tracer.h"
 
 struct mm_worker;
 
@@ -95,5 +96,7 @@ struct mm_profile *mm_worker_profile(struct mm_worker *);
 struct mm_figures *mm_worker_figures(struct mm_worker *, unsigned milter);
 struct mm_clock *mm_worker_clock(struct mm_worker *);
 struct mm_desk *mm_worker_desk(struct mm_worker *);     /* NULL: there is no history */
+/* Begins a trace (story/tracer.h). TAKES fd in any case. False: there are too many. */
+bool mm_worker_trace(struct mm_worker *, const struct mm_trace_filter *, enum mm_story_redact, int fd);
 
 #endif

@@ -181,6 +181,22 @@ static bool is_poison(struct mm_engine *e, enum mm_stage stage, struct mm_verdic
 	return true;
 }
 
+/* ---- for whoever watches ---- */
+
+/* NULL: nobody watches this session. */
+static inline const struct mm_observer *observer_of(const struct mm_engine *e)
+{
+	return e->session.traced != 0 ? e->shared->observer : NULL;
+}
+
+/* What was appended to `out` from `start` on is an answer. by: who decided, or "". */
+static void show_sent(struct mm_engine *e, size_t start, const char *by)
+{
+	const struct mm_observer *o = observer_of(e);
+	if (o != NULL && e->out->size > start && !e->out->failed)
+		o->sent(o->self, &e->session, e->out->bytes + start, e->out->size - start, by);
+}
+
 /* ---- the queue of events ---- */
 
 static void fail(struct mm_engine *e);
@@ -314,14 +330,18 @@ static void write_end_of_message(struct mm_engine *e, struct mm_verdict *v)
  * refused or accepted client. */
 static void tell_aside(struct mm_engine *e, enum mm_stage stage, const struct mm_verdict *v)
 {
-	if (e->owner.aside == NULL || v->kind == MM_VERDICT_continue || v->kind == MM_VERDICT_skip
-	    || is_final(stage, v) || e->is_refused)
+	if (v->kind == MM_VERDICT_continue || v->kind == MM_VERDICT_skip || is_final(stage, v) || e->is_refused)
 		return;
-	e->owner.aside(e->owner.self, &(struct mm_outcome_report){
+	const struct mm_observer *o = observer_of(e);
+	struct mm_outcome_report r = {
 		.session = &e->session, .verdict = v->kind, .stage = stage,
 		.reply = { (const char *)v->reply.bytes, v->reply.size },
 		.decided_by = v->decided_by[0] != '\0' ? v->decided_by : NULL, .waited = e->shared->waited,
-	});
+	};
+	if (e->owner.aside != NULL)
+		e->owner.aside(e->owner.self, &r);
+	if (o != NULL)
+		o->verdict(o->self, &e->session, &r, false);
 }
 
 /* Answers the packet with an event's verdict, when the packet wants an answer. */
@@ -364,15 +384,20 @@ static void answer(struct mm_engine *e, enum mm_stage stage, struct mm_verdict *
 static void report(struct mm_engine *e, bool is_aborted, enum mm_stage stage)
 {
 	const struct mm_message *m = e->session.message;
-	if (e->owner.report == NULL || m == NULL)
+	const struct mm_observer *o = observer_of(e);
+	if (m == NULL)
 		return;
-	e->owner.report(e->owner.self, &(struct mm_outcome_report){
+	struct mm_outcome_report r = {
 		.session = &e->session, .verdict = e->result.kind, .is_aborted = is_aborted, .stage = stage,
 		.reply = { (const char *)e->result.reply.bytes, e->result.reply.size },
 		.decided_by = e->result.decided_by[0] != '\0' ? e->result.decided_by : NULL,
 		.edits = is_aborted ? 0 : e->result_edits,
 		.seconds = (m->decided_at != 0 ? m->decided_at : mm_clock_now()) - m->began_at, .waited = m->waited,
-	});
+	};
+	if (e->owner.report != NULL)
+		e->owner.report(e->owner.self, &r);
+	if (o != NULL)
+		o->verdict(o->self, &e->session, &r, true);
 }
 
 static enum mm_stage stage_now(const struct mm_engine *e)
@@ -399,6 +424,11 @@ static void end_message(struct mm_engine *e, bool is_aborted)
 
 static void end_client(struct mm_engine *e)
 {
+	const struct mm_observer *o = observer_of(e);
+	if (o != NULL)
+		o->closed(o->self, &e->session, (enum mm_end)e->ended_by);
+	e->session.traced = 0;
+	e->session.judged = 0;
 	e->runtime.ops->end_client(e->runtime_session);
 	if (e->is_ending) {
 		e->is_finished = true;
@@ -566,12 +596,16 @@ static void take_held(struct mm_engine *e, enum mm_stage stage, struct mm_verdic
 
 static void event_decided(struct mm_engine *e, struct mm_verdict *v)
 {
+	size_t start = e->out->size;
+	bool is_offer = e->todo[0] == MM_STAGE_negotiate;
 	if (v->kind == MM_VERDICT_continue)
 		take_held(e, (enum mm_stage)e->todo[0], v);
 	if (is_beside(e, (enum mm_stage)e->todo[0]))
 		finish_beside(e, v);
 	else
 		finish_event(e, v);
+	if (e->session.traced != 0)
+		show_sent(e, start, is_offer ? "" : e->answered_by);
 }
 
 /* The runtime has decided, or its wait was cancelled. */
@@ -838,8 +872,11 @@ static bool is_for_nobody(const struct mm_engine *e)
 
 static void answer_nobody(struct mm_engine *e)
 {
+	size_t start = e->out->size;
 	if (!(e->session.grants.quiet & 1u << e->command.row->stage))
 		mm_reply_bare(e->out, SMFIR_CONTINUE);
+	if (e->session.traced != 0)
+		show_sent(e, start, "");
 	if (e->command.row->letter == SMFIC_BODYEOB)
 		e->when = MM_WHEN_IDLE;
 }
@@ -904,6 +941,8 @@ static bool begin_packet(struct mm_engine *e, const struct mm_packet *packet, st
 	struct mm_command *c = &e->command;
 	if (!decode(e, packet, why))
 		return false;
+	if (e->shared->observer != NULL)
+		e->shared->observer->packet(e->shared->observer->self, &e->session, packet, c);
 	if (is_untold(e)) {
 		answer_nobody(e);
 		return true;
@@ -1162,8 +1201,10 @@ void mm_engine_shut_down(struct mm_engine *e)
 		if (is_beside(e, stage))
 			stage = e->command.row->stage;
 		if (stage != MM_STAGE_negotiate && !(e->session.grants.quiet & 1u << stage)) {
+			size_t start = e->out->size;
 			write_verdict(e, &v);
 			note_last_answer(e, stage, &v);
+			show_sent(e, start, "stop");
 		}
 	}
 	mm_engine_end(e, MM_CANCEL_SHUTDOWN);
@@ -1194,7 +1235,9 @@ bool mm_engine_progress(struct mm_engine *e)
 	if (!e->is_waiting || !mm_frame_has_packet(&e->frame) || e->command.row->letter != SMFIC_BODYEOB
 	    || is_afterwards((enum mm_stage)e->todo[0]))
 		return false;
+	size_t start = e->out->size;
 	mm_reply_bare(e->out, SMFIR_PROGRESS);
+	show_sent(e, start, "");
 	e->owner.wake(e->owner.self);
 	return true;
 }

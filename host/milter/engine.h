@@ -26,6 +26,21 @@
 
 struct mm_engine;
 
+struct mm_outcome_report;
+
+/* Who watches what engines do (story/tracer.h); it changes nothing but `traced` and `judged` of the session. All
+ * arguments are BORROWED for the call. The last three are called only for sessions with `traced` set. */
+struct mm_observer {
+	void *self;
+	/* A command has come; its facts are not stored yet, and it may be out of order. */
+	void (*packet)(void *self, struct mm_session *, const struct mm_packet *, const struct mm_command *);
+	/* Whole packets are to be sent. by: "10-auth.lua:12", who decided; "": nobody. */
+	void (*sent)(void *self, const struct mm_session *, const void *bytes, size_t n, const char *by);
+	/* A message ended, or a verdict decides no message. */
+	void (*verdict)(void *self, struct mm_session *, const struct mm_outcome_report *, bool is_of_message);
+	void (*closed)(void *self, struct mm_session *, enum mm_end);
+};
+
 /* State that all engines of a worker share. The creator owns it; it outlives the engines. */
 struct mm_engine_shared {
 	struct mm_message *message_pool;        /* owned here; mm_message_pool_free() at the end */
@@ -33,6 +48,7 @@ struct mm_engine_shared {
 	char               id_prefix[20];       /* of session ids */
 	uint64_t           sessions_begun;
 	double             waited;              /* seconds that the event now being decided has waited */
+	const struct mm_observer *observer;     /* borrowed; NULL: nobody watches */
 
 	/* for the process that would find us dead; NULL: there is none */
 	struct mm_census_row   *row;            /* borrowed: shows what is at work */

@@ -25,6 +25,9 @@ struct mm_session {
 	char              *peer;                /* owned: address of the MTA as text; NULL when it has none */
 	const char        *milter;              /* borrowed: for log lines; NULL: there is only one */
 	struct mm_figures *figures;             /* borrowed: of the milter; NULL: nothing is counted */
+	uint8_t            traced;              /* who watches it: bits, one for each trace (story/tracer.h) */
+	uint8_t            traced_next;         /* who watches the message that begins while another is open */
+	uint32_t           judged;              /* when it was last asked whether somebody does; 0: never */
 	struct mm_account  account;             /* of everything that this session makes us hold */
 	size_t             declared;              /* for the account */
 

@@ -2,8 +2,10 @@
 
 #include "process/stored.h"
 #include "embed/exposed.h"
+#include "story/trace.h"
 
 #include <stdio.h>
+#include <sys/socket.h>
 #include <sysexits.h>
 #include <time.h>
 #include <unistd.h>
@@ -127,6 +129,28 @@ static void answer_history(struct mm_answers *a, struct mm_control_client *clien
 		mm_control_client_give(client, history->fd);
 	mm_control_client_end(client, history != NULL ? EX_OK : EX_UNAVAILABLE, history != NULL ? NULL
 		: "this host keeps no history; set history to the number of messages");
+}
+
+/* Each line is a datagram, so several processes can write to one reader, and none waits for it. */
+static void answer_trace(struct mm_answers *a, struct mm_control_client *client, const char *argument)
+{
+	int ends[2];
+	struct mm_trace_filter filter;
+	struct mm_fault why;
+	if (!mm_trace_filter_read(&filter, argument, &why)) {
+		mm_control_client_end(client, EX_USAGE, why.text);
+		return;
+	}
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) {
+		mm_control_client_end(client, EX_OSERR, "out of descriptors for a trace");
+		return;
+	}
+	setsockopt(ends[1], SOL_SOCKET, SO_SNDBUF, &(int){ MM_TRACE_BUFFER }, sizeof(int));
+	bool ok = a->calls->trace(a->self, argument, ends[1]);
+	if (ok)
+		mm_control_client_give(client, ends[0]);
+	close(ends[0]);
+	mm_control_client_end(client, ok ? EX_OK : EX_TEMPFAIL, ok ? NULL : "too many traces are under way");
 }
 
 static void answer_profile(struct mm_answers *a, struct mm_control_client *client, const char *argument)

@@ -32,6 +32,8 @@ struct mm_answers_calls {
 	bool (*is_profiling)(void *self);                                       /* for a client that still waits */
 	void (*set_log_level)(void *self, enum mm_level);
 	void (*stop)(void *self);
+	/* Begins a trace in all processes that serve, now and later. TAKES fd in any case. False: too many. */
+	bool (*trace)(void *self, const char *filter, int fd);
 	/* These calls end the client, now or later. */
 	void (*reload)(void *self, struct mm_control_client *);
 	void (*list)(void *self, struct mm_control_client *, enum mm_listing);

@@ -24,6 +24,7 @@ enum mm_note_kind {
 	                         * or, for MM_LIST_PROFILE, after the time that text asks for (control.h) */
 	MM_NOTE_FORGET,         /* the profile under way is no longer wanted */
 	MM_NOTE_LISTEN,         /* number: index of a listener, with its new descriptor */
+	MM_NOTE_TRACE,          /* text: which sessions (story/trace.h), with the socket to write to */
 	/* worker to master */
 	MM_NOTE_PREPARED,       /* number: the generation */
 	MM_NOTE_FAILED,         /* likewise; text says why */

@@ -27,6 +27,7 @@ enum mm_answer_kind { MM_ANSWER_FIELDS, MM_ANSWER_ITEMS, MM_ANSWER_NOTES };
 	X(store,       "WORDS",   ITEMS,   "stat|get|delete|dump|clear STORE [KEY]: what is in a store, or remove it") \
 	X(limit,       "WORDS",   ITEMS,   "show|top|reset LIMIT [KEY]: the buckets of a limit, or fill one") \
 	X(history,     NULL,      NOTES,   "the last messages: who, when, the verdict and who decided") \
+	X(trace,       "WHICH",   NOTES,   "watch sessions live: packets, handlers, waits, edits, verdicts, log") \
 	X(profile,     "REQUEST", NOTES,   "what each handler costs, or each line")
 
 enum mm_request {

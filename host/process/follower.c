@@ -159,13 +159,20 @@ static void do_listen(struct follower *f, const struct mm_note *note, int descri
 	}
 }
 
+static void do_trace(struct follower *f, const struct mm_note *note, int descriptor)
+{
+	int fd = dup(descriptor);       /* the note's own is closed after the call */
+	if (fd >= 0)
+		mm_host_trace(f->host, note->text, fd);
+}
+
 typedef void (*doing)(struct follower *, const struct mm_note *, int descriptor);
 
 static const doing doings[MM_NOTE_KIND_COUNT] = {
 	[MM_NOTE_PREPARE] = do_prepare, [MM_NOTE_COMMIT] = do_commit, [MM_NOTE_DISCARD] = do_discard,
 	[MM_NOTE_DRAIN] = do_drain, [MM_NOTE_HALT] = do_halt, [MM_NOTE_REOPEN] = do_reopen,
 	[MM_NOTE_LOG_LEVEL] = do_log_level, [MM_NOTE_LIST] = do_list, [MM_NOTE_LISTEN] = do_listen,
-	[MM_NOTE_FORGET] = do_forget,
+	[MM_NOTE_FORGET] = do_forget, [MM_NOTE_TRACE] = do_trace,
 };
 
 static void on_notes(struct mm_watch *watch, int ready)

@@ -13,6 +13,7 @@
 #include "process/exporter.h"
 #include "process/listing.h"
 #include "process/look.h"
+#include "process/traces.h"
 #include "process/workforce.h"
 #include "embed/exposed.h"
 #include "embed/pace.h"
@@ -43,6 +44,7 @@ struct master {
 	struct mm_log      *log;                /* borrowed from it */
 	struct mm_workforce workforce;
 	struct mm_listings  listings;
+	struct mm_traces    traces;
 	struct mm_answers   answers;
 	struct mm_look      look;
 	struct mm_exporter  exporter;
@@ -88,6 +90,7 @@ static void spawn_missing(struct master *m, double now)
 		else
 			mm_worker_process_prepare(worker, m->generation, false); /* uses the configuration that we
 			                                                          * hold */
+		mm_traces_tell(&m->traces, worker);
 	}
 }
 
@@ -373,6 +376,12 @@ static void list(void *self, struct mm_control_client *client, enum mm_listing w
 	mm_listings_ask(&m->listings, client, what);
 }
 
+static bool trace(void *self, const char *filter, int fd)
+{
+	struct master *m = self;
+	return mm_traces_begin(&m->traces, filter, fd);
+}
+
 static void set_log_level(void *self, enum mm_level level)
 {
 	struct master *m = self;
@@ -407,7 +416,8 @@ static void profile(void *self, struct mm_control_client *client, const struct m
 static const struct mm_answers_calls answers_calls = {
 	.status = report_status, .say_workers = say_workers, .say_poison = say_poison, .forget = forget,
 	.census = census, .has_worker = has_worker, .is_profiling = is_profiling,
-	.set_log_level = set_log_level, .stop = stop_as_asked, .reload = reload_for, .list = list, .profile = profile,
+	.set_log_level = set_log_level, .trace = trace,
+	.stop = stop_as_asked, .reload = reload_for, .list = list, .profile = profile,
 };
 
 /* ---- notes from workers, and their end ---- */
@@ -518,6 +528,7 @@ static void tick(struct master *m)
 	mm_workforce_watch(&m->workforce, now);
 	mm_log_sweep(m->log);
 	mm_host_sweep_history(m->host);
+	mm_traces_sweep(&m->traces);
 	if (alive_every > 0 && (is_stopping(m) || m->generation == 0 || mm_workforce_serves(&m->workforce))
 	    && is_due(&m->alive_at, now, alive_every - MM_WORKFORCE_TICK))
 		mm_service_alive();
@@ -625,6 +636,7 @@ static void in_child(void *self)
 {
 	struct master *m = self;
 	mm_answers_end(&m->answers);
+	mm_traces_end(&m->traces);
 	close(m->signals);
 }
 
@@ -642,6 +654,7 @@ static bool make(struct master *m, struct mm_host *host)
 	m->exporter = (struct mm_exporter){ .host = host, .census = &m->workforce.census };
 	m->log = mm_host_log(host);
 	m->listings.workforce = &m->workforce;
+	mm_traces_init(&m->traces, &m->workforce);
 	return mm_workforce_init(&m->workforce, host, owner) && take_signals(m)
 		&& mm_answers_begin(&m->answers, host, &answers_calls, m);
 }
@@ -663,6 +676,7 @@ int mm_master_serve(struct mm_host *host, struct mm_say say)
 		turn(m);
 	int status = m->status;
 	mm_answers_end(&m->answers);
+	mm_traces_end(&m->traces);
 	mm_exporter_stop(&m->exporter);
 	close(m->signals);
 	mm_workforce_free(&m->workforce);

@@ -90,6 +90,12 @@ static void stop(void *self)
 	mm_host_stop_as_asked(s->host);
 }
 
+static bool trace(void *self, const char *filter, int fd)
+{
+	struct solo *s = self;
+	return mm_host_trace(s->host, filter, fd);
+}
+
 static void set_log_level(void *self, enum mm_level level)
 {
 	struct solo *s = self;
@@ -157,7 +163,8 @@ static void profile(void *self, struct mm_control_client *client, const struct m
 
 static const struct mm_answers_calls answers_calls = {
 	.status = report_status, .say_workers = say_workers, .has_worker = has_worker, .is_profiling = is_profiling,
-	.set_log_level = set_log_level, .stop = stop, .reload = reload, .list = list, .profile = profile,
+	.set_log_level = set_log_level, .trace = trace,
+	.stop = stop, .reload = reload, .list = list, .profile = profile,
 };
 
 static void on_control(struct mm_watch *watch, int ready)

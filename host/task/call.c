@@ -170,6 +170,8 @@ enum mm_run mm_call_resume(struct mm_task *t, int argument_count, struct mm_faul
 		count_slice(t, row, run == MM_RUN_WAITING, cpu, began, ended);
 	if (t->session != NULL && t->session->facts->story != NULL)
 		mm_told_slice(t, began, ended);
+	if (t->session != NULL && t->session->facts->traced != 0)
+		mm_told_traced_slice(t, began, ended, run == MM_RUN_WAITING);
 	mm_memory_settle(t);
 	return run;
 }

@@ -34,6 +34,7 @@ struct mm_stores;
 struct mm_tables;
 struct mm_taken;
 struct mm_tls_cache;
+struct mm_tracer;
 
 #define MM_NO_REF      (-2)     /* LUA_NOREF */
 
@@ -136,6 +137,7 @@ struct mm_generation_settings {
 	struct mm_stores        *stores;        /* borrowed; NULL: this host keeps none */
 	struct mm_tables        *tables;        /* borrowed; NULL: this host opens no maps */
 	struct mm_desk          *desk;          /* borrowed: for the stories of messages; NULL: none are told */
+	struct mm_tracer        *tracer;        /* borrowed; NULL: nobody can watch */
 	struct mm_meters        *meters;        /* borrowed; NULL: none */
 	struct mm_figures       *figures;       /* borrowed: of the milter; NULL: nothing is counted */
 	unsigned                 worker_index;  /* from 0; worker 0 does the work that a host needs once */

@@ -1,6 +1,7 @@
 #include "task/told.h"
 
 #include "task/blame.h"
+#include "task/profile.h"
 #include "task/whose.h"
 
 #include <lauxlib.h>
@@ -78,6 +79,21 @@ void mm_told_new_slice(const struct mm_task *t, uint64_t began, uint64_t ended)
 	mm_story_ran(s, &place, began, ended);
 }
 
+/* Whom the task's session is traced for; NULL: nobody. */
+static struct mm_tracer *tracer_of(const struct mm_task *t)
+{
+	return t->session != NULL && t->session->facts->traced != 0 ? t->generation->settings.tracer : NULL;
+}
+
+void mm_told_traced_slice(const struct mm_task *t, uint64_t began, uint64_t ended, bool is_open)
+{
+	struct mm_tracer *tracer = tracer_of(t);
+	struct mm_story_place place = place_of(t);
+	double seconds = ended > began ? mm_profile_seconds(t->generation->settings.profile, ended - began) : 0;
+	if (tracer != NULL)
+		mm_tracer_handler(tracer, t->session->facts, &place, seconds, is_open);
+}
+
 /* The script's own line, outside of the runtime's modules. where keeps the file's name. */
 static void find_line(lua_State *L, struct mm_story_place *place, lua_Debug *where)
 {
@@ -145,21 +161,35 @@ static struct mm_text question(lua_State *L, const char *name, const char *asks,
 	return mm_text_of(to);
 }
 
-static uint32_t ask(lua_State *L, const struct mm_task *t, struct mm_story *s, const char *name)
+/* What is asked, and where. Its texts are borrowed from these fields. */
+struct asked {
+	char                  bytes[QUESTION_SIZE];
+	lua_Debug             where;
+	struct mm_story_place place;
+	struct mm_text        text;
+};
+
+static void take_question(lua_State *L, const struct mm_task *t, const char *name, struct asked *out)
 {
-	char text[QUESTION_SIZE];
-	lua_Debug where;
-	struct mm_story_place place = place_of(t);
-	struct mm_text asked = question(L, name, t->said, text, sizeof text);
-	find_line(L, &place, &where);
-	return mm_story_ask(s, t->session->facts, &place, asked);
+	out->place = place_of(t);
+	out->text = question(L, name, t->said, out->bytes, sizeof out->bytes);
+	find_line(L, &out->place, &out->where);
 }
 
 void mm_told_wait(lua_State *L, struct mm_task *t, const char *name)
 {
+	struct asked asked;
 	struct mm_story *s = story_of(t);
-	t->told_at = s != NULL ? ask(L, t, s, name) : 0;
-	t->told_serial = s != NULL ? s->serial : 0;
+	struct mm_tracer *tracer = tracer_of(t);
+	t->told_at = 0;
+	if (s != NULL || tracer != NULL)
+		take_question(L, t, name, &asked);
+	if (s != NULL) {
+		t->told_at = mm_story_ask(s, t->session->facts, &asked.place, asked.text);
+		t->told_serial = s->serial;
+	}
+	if (tracer != NULL)
+		mm_tracer_ask(tracer, t->session->facts, &asked.place, t, asked.text);
 	t->said = NULL;
 }
 
@@ -199,9 +229,14 @@ void mm_told_answer(struct mm_task *t, int count)
 {
 	char text[ANSWER_SIZE];
 	struct mm_story *s = told_story(t);
+	struct mm_tracer *tracer = tracer_of(t);
+	struct mm_text answer = mm_text_of(t->said);
+	if (t->said == NULL && (s != NULL || tracer != NULL))
+		answer = describe_answer(t->co, count, text, sizeof text);
 	if (s != NULL)
-		mm_story_answer(s, t->told_at, t->said != NULL ? mm_text_of(t->said)
-			: describe_answer(t->co, count, text, sizeof text));
+		mm_story_answer(s, t->told_at, answer);
+	if (tracer != NULL)
+		mm_tracer_answer(tracer, t->session->facts, t, answer);
 	t->told_at = 0;
 	t->said = NULL;
 }
@@ -209,18 +244,29 @@ void mm_told_answer(struct mm_task *t, int count)
 void mm_told_cancel(struct mm_task *t, const char *why)
 {
 	struct mm_story *s = told_story(t);
+	struct mm_tracer *tracer = tracer_of(t);
 	if (s != NULL)
 		mm_story_answer(s, t->told_at, mm_text_of(why));
+	if (tracer != NULL)
+		mm_tracer_answer(tracer, t->session->facts, t, mm_text_of(why));
 	t->told_at = 0;
 }
 
 void mm_told_known(lua_State *L, struct mm_task *t, const char *name, int count)
 {
-	char text[ANSWER_SIZE];
+	char bytes[ANSWER_SIZE];
+	struct asked asked;
 	struct mm_story *s = story_of(t);
-	uint32_t at = s != NULL ? ask(L, t, s, name) : 0;
+	struct mm_tracer *tracer = tracer_of(t);
+	if (s == NULL && tracer == NULL)
+		return;
+	take_question(L, t, name, &asked);
+	struct mm_text answer = describe_answer(L, count, bytes, sizeof bytes);
+	uint32_t at = s != NULL ? mm_story_ask(s, t->session->facts, &asked.place, asked.text) : 0;
 	if (at != 0)
-		mm_story_answer(s, at, describe_answer(L, count, text, sizeof text));
+		mm_story_answer(s, at, answer);
+	if (tracer != NULL)
+		mm_tracer_known(tracer, t->session->facts, &asked.place, asked.text, answer);
 }
 
 /* ---- edits, notes, errors ---- */
@@ -254,9 +300,9 @@ static void add_number(struct words *w, lua_Number number)
 }
 
 /* "add_header X-Spam yes"; of a field whose value is to be left out, only the name. */
-static struct mm_text describe_edit(lua_State *L, const struct mm_story *s, const char *method, struct words *w)
+static struct mm_text describe_edit(lua_State *L, unsigned redact, const char *method, struct words *w)
 {
-	bool masks = s->redact >= MM_STORY_REDACT_ADDRESSES, is_field = strstr(method, "header") != NULL;
+	bool masks = redact >= MM_STORY_REDACT_ADDRESSES, is_field = strstr(method, "header") != NULL;
 	int last = lua_gettop(L) < 4 ? lua_gettop(L) : 4;
 	add(w, method, strlen(method));
 	for (int i = 2; i <= last && strcmp(method, "replace_body") != 0; i++) {
@@ -271,7 +317,7 @@ static struct mm_text describe_edit(lua_State *L, const struct mm_story *s, cons
 			continue;
 		}
 		add(w, text, size);
-		bool is_subject = s->redact >= MM_STORY_REDACT_SUBJECT && size == 7
+		bool is_subject = redact >= MM_STORY_REDACT_SUBJECT && size == 7
 			&& mm_text_equal_blind((struct mm_text){ text, size }, mm_text_of("subject"));
 		if (is_field && (is_subject || masks))
 			break;
@@ -285,12 +331,17 @@ void mm_told_edit(lua_State *L, const struct mm_script_session *ss, const char *
 	lua_Debug where;
 	struct mm_story *s = ss->facts->story;
 	const struct mm_task *t = ss->generation->current;
-	if (s == NULL || t == NULL)
+	struct mm_tracer *tracer = t != NULL ? tracer_of(t) : NULL;
+	if (t == NULL || (s == NULL && tracer == NULL))
 		return;
 	struct words words = { text, 0, sizeof text };
 	struct mm_story_place place = { .stage = (uint8_t)ss->event.stage };
 	find_line(L, &place, &where);
-	mm_story_say(s, MM_STORY_EDIT, &place, describe_edit(L, s, method, &words));
+	struct mm_text edit = describe_edit(L, s != NULL ? s->redact : (unsigned)tracer->redact, method, &words);
+	if (s != NULL)
+		mm_story_say(s, MM_STORY_EDIT, &place, edit);
+	if (tracer != NULL)
+		mm_tracer_say(tracer, ss->facts, MM_STORY_EDIT, &place, edit);
 }
 
 void mm_told_note(lua_State *L, const struct mm_script_session *ss, struct mm_text text)
@@ -298,17 +349,25 @@ void mm_told_note(lua_State *L, const struct mm_script_session *ss, struct mm_te
 	lua_Debug where;
 	struct mm_story *s = ss->facts->story;
 	const struct mm_task *t = ss->generation->current;
-	if (s == NULL || t == NULL)
+	struct mm_tracer *tracer = t != NULL ? tracer_of(t) : NULL;
+	if (t == NULL || (s == NULL && tracer == NULL))
 		return;
 	struct mm_story_place place = place_of(t);
 	find_line(L, &place, &where);
-	mm_story_say(s, MM_STORY_NOTE, &place, text);
+	if (s != NULL)
+		mm_story_say(s, MM_STORY_NOTE, &place, text);
+	if (tracer != NULL)
+		mm_tracer_say(tracer, ss->facts, MM_STORY_NOTE, &place, text);
 }
 
 void mm_told_error(const struct mm_script_session *ss, const char *text)
 {
 	struct mm_story *s = ss->facts->story;
 	struct mm_story_place place = { .file = { "", 0 }, .stage = (uint8_t)ss->event.stage };
+	struct mm_tracer *tracer = ss->facts->traced != 0 ? ss->generation->settings.tracer : NULL;
+	struct mm_text error = { text, strcspn(text, "\n") };
 	if (s != NULL)
-		mm_story_say(s, MM_STORY_ERROR, &place, (struct mm_text){ text, strcspn(text, "\n") });
+		mm_story_say(s, MM_STORY_ERROR, &place, error);
+	if (tracer != NULL)
+		mm_tracer_say(tracer, ss->facts, MM_STORY_ERROR, &place, error);
 }

@@ -1,11 +1,12 @@
 /* task/told.h -- what the story of a message (story/story.h) is told of its tasks: handlers and tasks that have run,
  * waits with what they asked and what came back, edits, notes. Each call does nothing when the task's session has no
- * story. None raises; none allocates anything that stays.
+ * story, and nobody traces it (story/tracer.h), who is told the same. None raises; none allocates anything that stays.
  * Only questions of kinds that are known here are told in words: what is sent to a server may be secret. */
 #ifndef MM_TASK_TOLD_H
 #define MM_TASK_TOLD_H
 
 #include "story/desk.h"
+#include "story/tracer.h"
 #include "task/generation.h"
 
 /* An event begins: takes a story when there is none and the event may have something to tell. is_handled: some handler
@@ -28,6 +29,8 @@ static inline void mm_told_slice(const struct mm_task *t, uint64_t began, uint64
 	    (unsigned)ss->called_line, began, ended))
 		mm_told_new_slice(t, began, ended);
 }
+/* The same, for those who trace the session. is_open: it waits now. */
+void mm_told_traced_slice(const struct mm_task *, uint64_t began, uint64_t ended, bool is_open);
 /* The task begins to wait; the arguments of the primitive are still on L. */
 void mm_told_wait(struct lua_State *, struct mm_task *, const char *name);
 /* The wait is over: its `count` results are on top of the task's coroutine. */
