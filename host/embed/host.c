@@ -277,13 +277,19 @@ bool mm_host_raise(struct mm_host *h, const struct mm_host_member *member, struc
 		|| mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory for a host");
 }
 
-static struct mm_host *new_host(const struct mm_host_options *o, double stands_at, struct mm_error *error)
+#define ALWAYS 1e12     /* seconds */
+
+/* told: messages of which it keeps a history. */
+static struct mm_host *new_host(const struct mm_host_options *o, double stands_at, unsigned told,
+	struct mm_error *error)
 {
 	struct mm_fault why = { .class = MM_FAULT_NONE };
+	struct mm_history_options history = { .capacity = told, .writers = 1, .retention = ALWAYS };
 	struct mm_host *h = mm_host_bind(o, false, &why);
 	if (h != NULL)
 		h->stands_at = stands_at;
-	if (h != NULL && mm_host_raise(h, NULL, &why))
+	if (h != NULL && (told == 0 || (h->history = mm_history_new(&history, &why)) != NULL)
+	    && mm_host_raise(h, NULL, &why))
 		return h;
 	mm_fault_tell(&why, error);
 	mm_host_free(h);
@@ -292,12 +298,17 @@ static struct mm_host *new_host(const struct mm_host_options *o, double stands_a
 
 struct mm_host *mm_host_new(const struct mm_host_options *o, struct mm_error *error)
 {
-	return new_host(o, 0, error);
+	return new_host(o, 0, 0, error);
+}
+
+struct mm_host *mm_host_new_telling(const struct mm_host_options *o, unsigned messages, struct mm_error *error)
+{
+	return new_host(o, 0, messages, error);
 }
 
 struct mm_host *mm_testing_host_new(const struct mm_host_options *o, double now, struct mm_error *error)
 {
-	return new_host(o, now, error);
+	return new_host(o, now, 0, error);
 }
 
 /* ---- start and run ---- */

@@ -34,6 +34,8 @@ struct mm_host *mm_host_bind(const struct mm_host_options *, bool with_control, 
  * master, which removes them. */
 bool mm_host_raise(struct mm_host *, const struct mm_host_member *, struct mm_fault *why);
 
+/* As mm_host_new(), with a history of so many messages, which leaves nothing out. */
+struct mm_host *mm_host_new_telling(const struct mm_host_options *, unsigned messages, struct mm_error *);
 /* NULL: it keeps none. BORROWED. */
 struct mm_history *mm_host_history(const struct mm_host *);
 /* What a worker had begun to tell is told as unfinished: it is dead. index: of its row in the census. */

@@ -1,5 +1,6 @@
 #include "trial/command_replay.h"
 
+#include "trial/recorded.h"
 #include "trial/rerun.h"
 
 #include <dirent.h>
@@ -13,6 +14,7 @@
 struct replaying {
 	struct mm_inside inside;
 	struct mm_rerun  rerun;
+	bool             shows, is_json;
 	unsigned         files;
 	int              code;
 };
@@ -40,6 +42,16 @@ static bool read_all(const char *path, struct mm_buffer *out, struct mm_fault *w
 	return ok || mm_fault_set(why, MM_FAULT_CONFIG, "cannot be read");
 }
 
+static void show(const struct replaying *re, const char *path, const struct mm_replay *record)
+{
+	struct mm_buffer out = { .size = 0 };
+	if (!re->is_json)
+		printf("%s== record %s\n", re->files > 0 ? "\n" : "", path);
+	mm_recorded_show(record, re->is_json, &out);
+	fwrite(out.bytes, 1, out.size, stdout);
+	mm_buffer_free(&out);
+}
+
 static void replay_file(struct replaying *re, const char *path)
 {
 	struct mm_buffer bytes = { .size = 0 };
@@ -50,6 +62,8 @@ static void replay_file(struct replaying *re, const char *path)
 		code = EX_NOINPUT;
 	else if (!mm_replay_parse(&record, bytes.bytes, bytes.size, &why))
 		code = EX_DATAERR;
+	else if (re->shows)
+		show(re, path, &record);
 	else if (!mm_rerun(&re->rerun, path, &record, &why))
 		code = why.class == MM_FAULT_CONFIG ? EX_CONFIG : EX_PROTOCOL;
 	if (code != 0)
@@ -93,11 +107,16 @@ static void replay_path(struct replaying *re, const char *path)
 static int help(void)
 {
 	printf("Usage: moonmilter replay [OPTION]... RECORD|DIR [SCRIPT|DIR]...\n"
+		"       moonmilter replay --show [--json] RECORD|DIR\n"
 		"\n"
 		"Runs recorded conversations (record = in the configuration) through scripts in this process and shows "
 		"what would be\ndifferent: \"-\" is the recorded answer, \"+\" the new one. moonmilter itself sends "
 		"nothing anywhere.\nWithout SCRIPT or DIR it runs the scripts of the configuration file.\n\n"
 		MM_INSIDE_HELP
+		"  --show\n"
+		"        Run nothing: show the packets of the record, as moonmilter ctl trace shows them live.\n"
+		"  --json\n"
+		"        With --show: one JSON object for each packet.\n"
 		"  -q, --quiet\n"
 		"        Show the last line only.\n"
 		"  -h, --help\n"
@@ -114,6 +133,7 @@ static int parse(struct replaying *re, int argc, char **argv)
 {
 	static const struct option options[] = {
 		MM_INSIDE_OPTIONS, { "quiet", no_argument, NULL, 'q' }, { "help", no_argument, NULL, 'h' },
+		{ "show", no_argument, NULL, 'S' }, { "json", no_argument, NULL, 'j' },
 		{ NULL, 0, NULL, 0 },
 	};
 	struct mm_fault why;
@@ -121,6 +141,8 @@ static int parse(struct replaying *re, int argc, char **argv)
 	for (int c; (c = getopt_long(argc, argv, "c:m:s:qvh", options, NULL)) != -1;) {
 		switch (c) {
 		case 'q': re->inside.is_quiet = true; break;
+		case 'S': re->shows = true; break;
+		case 'j': re->is_json = true; break;
 		case 'h': return help();
 		case '?': return EX_USAGE;
 		default:
@@ -130,6 +152,10 @@ static int parse(struct replaying *re, int argc, char **argv)
 	}
 	if (optind == argc)
 		return fail(EX_USAGE, NULL, "no record is given; see --help");
+	if (re->is_json && !re->shows)
+		return fail(EX_USAGE, NULL, "--json goes with --show; see --help");
+	if (re->shows)
+		return argc - optind == 1 ? -1 : fail(EX_USAGE, NULL, "--show takes one record or directory");
 	if (!mm_inside_has_scripts(&re->inside, argc - optind))
 		return fail(EX_USAGE, NULL, "no scripts are given; name them after the record, or a configuration "
 			"(-c); see --help");
@@ -144,6 +170,10 @@ int mm_command_replay(int argc, char **argv)
 	if (code >= 0)
 		return code;
 	char **operands = argv + optind;
+	if (re.shows) {
+		replay_path(&re, operands[0]);
+		return re.code;
+	}
 	re.rerun.inside = &re.inside;
 	if (!mm_inside_start(&re.inside, operands + 1, false, &error)) {
 		mm_inside_stop(&re.inside);

@@ -88,6 +88,12 @@ static unsigned long script_errors(void *self)
 	return mm_host_script_errors(t->inside.host);
 }
 
+static void explain(void *self, bool is_json, struct mm_buffer *out)
+{
+	struct try *t = self;
+	mm_inside_explain(&t->inside, is_json, out);
+}
+
 static bool open_session(void *self, struct mm_fault *why)
 {
 	struct try *t = self;
@@ -179,7 +185,8 @@ static int run_messages(struct try *t)
 		return mm_trial_fail(&t->trial, EX_CONFIG, why.text);
 	struct mm_trial_peer peer = {
 		.transport = { .self = t, .write = feed, .read = take_output, .decided_by = decided_by },
-		.name = "scripts", .self = t, .reopen = open_session, .script_errors = script_errors,
+		.name = "scripts", .self = t, .reopen = open_session, .explain = explain,
+		.script_errors = script_errors,
 	};
 	t->doing = "a handler has not answered";
 	int code = mm_trial_run(&t->trial, &peer, &t->box);
@@ -197,6 +204,7 @@ static int run(struct try *t)
 {
 	struct mm_error error;
 	t->inside.is_quiet = t->trial.is_quiet;
+	t->inside.tells = t->trial.explains;
 	t->inside.shows_scripts = true;
 	t->doing = "the scripts have been loading";
 	mm_patience_start((struct mm_patience_report){ t, still_waiting, overdue });

@@ -1,11 +1,15 @@
 #include "trial/inside.h"
 
 #include "base/clock.h"
+#include "embed/host.h"
+#include "story/reader.h"
+#include "story/show.h"
 #include "trial/log_lines.h"
 
 #include <stdio.h>
 
 #define OWN_SETS 2u             /* of the log, before those of the command line, which override them */
+#define STORIES  64             /* that are kept until they are shown */
 #define CLOSE_S 5.0             /* seconds that on_done and on_close may take at the end */
 
 bool mm_inside_take(struct mm_inside *in, int letter, const char *argument, struct mm_fault *why)
@@ -58,7 +62,7 @@ bool mm_inside_start(struct mm_inside *in, char **scripts, bool guard, struct mm
 		.scripts = scripts[0] != NULL ? (const char *const *)scripts : NULL,
 		.set = in->sets,
 	};
-	in->host = mm_host_new(&options, error);
+	in->host = in->tells ? mm_host_new_telling(&options, STORIES, error) : mm_host_new(&options, error);
 	return in->host != NULL && mm_host_start(in->host, error);
 }
 
@@ -69,6 +73,29 @@ void mm_inside_end_session(struct mm_inside *in, struct mm_feed *session)
 	while (mm_feed_is_waiting(session) && mm_clock_real() < deadline)
 		mm_host_turn(in->host, MM_INSIDE_TURN_S);
 	mm_feed_close(session);
+}
+
+void mm_inside_explain(struct mm_inside *in, bool is_json, struct mm_buffer *out)
+{
+	struct mm_story_reader reader;
+	struct mm_story s;
+	struct mm_fault ignored;
+	const struct mm_history *history = mm_host_history(in->host);
+	if (history == NULL || !mm_story_reader_open(&reader, history->fd, &ignored))
+		return;
+	uint64_t last = mm_story_reader_last(&reader), first = mm_story_reader_first(&reader, last);
+	if (in->explained + 1 < first)
+		in->explained = first - 1;
+	while (in->explained < last) {
+		if (!mm_story_reader_get(&reader, ++in->explained, mm_clock_wall(), &s))
+			continue;
+		if (is_json)
+			mm_story_json(&s, true, out);
+		else
+			mm_story_show(&s, out);
+		if (is_json)
+			mm_buffer_append_u8(out, '\n');
+	}
 }
 
 void mm_inside_stop(struct mm_inside *in)

@@ -4,6 +4,7 @@
 #ifndef MM_TRIAL_INSIDE_H
 #define MM_TRIAL_INSIDE_H
 
+#include "base/buffer.h"
 #include "base/fault.h"
 #include "moonmilter.h"
 
@@ -20,6 +21,8 @@ struct mm_inside {
 	bool            is_verbose;     /* shows every log line as it is, not only warnings and errors */
 	bool            shows_scripts;  /* shows what scripts say and warnings, in short */
 	bool            is_quiet;       /* shows errors only */
+	bool            tells;          /* keeps the stories of messages, for mm_inside_explain() */
+	uint64_t        explained;      /* stories shown so far */
 	struct mm_host *host;           /* owned; NULL: not started */
 };
 
@@ -47,5 +50,7 @@ bool mm_inside_start(struct mm_inside *, char **scripts, bool guard, struct mm_e
 /* Hangs up, gives on_done and on_close some time, since they may wait, and frees the session. */
 void mm_inside_end_session(struct mm_inside *, struct mm_feed *);
 void mm_inside_stop(struct mm_inside *);
+/* Appends the stories of messages that have ended since the last call. */
+void mm_inside_explain(struct mm_inside *, bool is_json, struct mm_buffer *out);
 
 #endif

@@ -253,6 +253,7 @@ static bool take_option(struct mm_trial *t, int option, const char *value, struc
 	case MM_TRIAL_EXPECT:        return take_expect(t, value, why);
 	case MM_TRIAL_DIFF:          t->shows_diff = true; return true;
 	case MM_TRIAL_JSON:          t->shows_json = true; return true;
+	case MM_TRIAL_EXPLAIN:       t->explains = true; return true;
 	case MM_TRIAL_REPLIES:       t->shows_replies = true; return true;
 	case MM_TRIAL_TRACE:         t->shows_trace = true; return true;
 	case MM_TRIAL_COLOR:

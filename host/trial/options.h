@@ -49,6 +49,9 @@
 	X(DIFF,          "diff",           NULL,       "Show the changes of the message instead of all of it.") \
 	X(JSON,          "json",           NULL,       "Show everything as JSON, one object on a line for " \
 		"each message.") \
+	X(EXPLAIN,       "explain",        NULL, \
+		"Show what happened to each message as moonmilter ctl explain does: stages, handlers, waits, edits, "\
+		"verdict.") \
 	X(REPLIES,       "replies",        NULL,       "Show the reply to every command.") \
 	X(TRACE,         "trace",          NULL,       "Show every packet as it goes over the wire, decoded.") \
 	X(COLOR,         "color",          "WHEN", \
@@ -86,7 +89,7 @@ struct mm_trial {
 	const char               *expect;       /* borrowed; the verdict's word, up to ":" */
 	unsigned                  expect_code;  /* 0: any */
 	const char               *output;       /* borrowed; NULL: none */
-	bool                      shows_diff, shows_json, shows_replies, shows_trace, is_quiet, wants_help;
+	bool                      shows_diff, shows_json, explains, shows_replies, shows_trace, is_quiet, wants_help;
 };
 
 void mm_trial_init(struct mm_trial *, const char *command);

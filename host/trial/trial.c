@@ -2,7 +2,9 @@
 
 #include "base/safe_path.h"
 #include "base/terminal.h"
+#include "story/show.h"
 #include "trial/diff.h"
+#include "trial/explained.h"
 #include "trial/transcript.h"
 
 #include <errno.h>
@@ -189,7 +191,7 @@ static void show(const struct mm_trial *t, const char *file, const struct outcom
 	if (passes(o) && t->shows_diff) {
 		append_changes(file, o, &out);
 		print_changes(t, &out);
-	} else if (passes(o) && t->output == NULL && is_one) {
+	} else if (passes(o) && t->output == NULL && is_one && !t->explains) {
 		mm_buffer_append_u8(&out, '\n');
 		mm_mail_file_write(&o->edited, &out);
 		print(t, &out);
@@ -293,6 +295,7 @@ struct mm_trial_run {
 	/* for mm_trial_overdue(): the message that is being tried; NULL: none is */
 	struct outcome     *current;
 	const char         *file;
+	unsigned            tried;              /* messages */
 };
 
 static void worsen(struct mm_trial_run *r, int code)
@@ -320,6 +323,25 @@ static void count(struct mm_trial_run *r, const struct outcome *o)
 		r->counts[i] += strcmp(words[i], word) == 0;
 }
 
+static void explain(struct mm_trial_run *r, const struct outcome *o)
+{
+	struct mm_buffer out = { .size = 0 };
+	struct mm_story story;
+	bool is_json = r->trial->shows_json;
+	if (r->peer->explain != NULL) {
+		r->peer->explain(r->peer->self, is_json, &out);
+	} else {
+		mm_explained_tell(&story, &r->trial->plan, &o->sent, &r->opening, &o->result, r->tried);
+		if (is_json)
+			mm_story_json(&story, true, &out);
+		else
+			mm_story_show(&story, &out);
+		if (is_json)
+			mm_buffer_append_u8(&out, '\n');
+	}
+	print(r->trial, &out);
+}
+
 static int finish_message(struct mm_trial_run *r, struct outcome *o)
 {
 	struct mm_trial *t = r->trial;
@@ -327,6 +349,9 @@ static int finish_message(struct mm_trial_run *r, struct outcome *o)
 	count(r, o);
 	if (!t->is_quiet && !r->is_stdout_taken)
 		show(t, r->file, o, r->is_one);
+	r->tried++;
+	if (t->explains && !t->is_quiet && !r->is_stdout_taken)
+		explain(r, o);
 	int code = code_of(t, r->file, o, r->is_one);
 	if (t->output != NULL && passes(o) && !write_output(t, o))
 		code = EX_CANTCREAT;

@@ -14,6 +14,9 @@ struct mm_trial_peer {
 	void                        *self;
 	/* Begins a new session after one that failed. NULL: there is only one. */
 	bool                       (*reopen)(void *self, struct mm_fault *why);
+	/* Appends the stories (story/show.h) of messages that have ended since the last call, each as a JSON object on
+	 * a line or for people. NULL: only the MTA's side knows what happened. */
+	void                       (*explain)(void *self, bool is_json, struct mm_buffer *out);
 	/* How many handlers and tasks have failed so far. NULL: not known. */
 	unsigned long              (*script_errors)(void *self);
 };
