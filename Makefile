@@ -434,6 +434,7 @@ install: product $(BUILD)/moonmilter.pc install-systemd
 	install -m 644 docs/moonmilter.8 $(DESTDIR)$(MANDIR)/moonmilter.8
 	install -m 644 docs/*.md $(DESTDIR)$(DOCDIR)/
 	install -D -m 644 docs/grafana/moonmilter.json $(DESTDIR)$(DOCDIR)/grafana/moonmilter.json
+	install -D -m 644 docs/openrc/moonmilter $(DESTDIR)$(DOCDIR)/openrc/moonmilter
 	install -m 644 examples/* $(DESTDIR)$(DOCDIR)/examples/
 
 uninstall: uninstall-systemd

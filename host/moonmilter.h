@@ -221,7 +221,8 @@ struct mm_host_options {
 #define MM_HOST_OPTIONS { .size = sizeof(struct mm_host_options) }
 
 /* Reads the configuration, opens the listeners and drops rights. The host does not serve yet. NULL: see error. A
- * configuration with `workers` or `control` fails, because these are the program's, except with no_sockets. */
+ * configuration fails that sets what only the program moonmilter does (workers, control, metrics, watch, daemon,
+ * pid_file, recycle_sessions, hang_timeout, poison_time, history), except with no_sockets. */
 MM_API struct mm_host *mm_host_new(const struct mm_host_options *, struct mm_error *);
 /* Loads the scripts, turning the loop until they are loaded, and begins to accept connections. */
 MM_API bool mm_host_start(struct mm_host *, struct mm_error *);

@@ -111,11 +111,15 @@
 #define MM_DATABASE_DOWN_MAX    4.0             /* up to this, a quarter more or less */
 #define MM_DATABASE_TIMEOUTS_MAX 3u             /* in a row: then the server counts as failed */
 
+/* Listeners */
+#define MM_BACKLOG              511u            /* connections that wait to be accepted, default of backlog */
+
 /* Log */
 #define MM_LOG_REPEATS_MAX      20u             /* warnings of one kind ... */
 #define MM_LOG_REPEATS_EVERY    10.0            /* ... in this many seconds; further ones are only counted */
 #define MM_LOG_OTHERS_MAX       200u            /* the same for all kinds that are too many to be told apart */
 #define MM_LOG_RATE             (1u << 20)      /* bytes a second about one MTA, default of log_rate */
+#define MM_SYSLOG_IDENT_MAX     31              /* bytes: RFC 3164 4.1.3 */
 #define MM_LOG_SAVED            32.0            /* seconds of log_rate that a quiet MTA saves up */
 #define MM_PAIRS_MAX            16              /* fields that scripts may add to the line of a message (log.fields) */
 #define MM_PAIRS_BYTES_MAX      1024u           /* bytes of their names and values; a line has 4096 */

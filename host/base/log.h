@@ -82,7 +82,7 @@ struct mm_log_line {
 /* fd is BORROWED; -1: sink only. */
 void mm_log_init(struct mm_log *, int fd);
 /* Where lines go from now on; counts and level stay. The first BORROWS fd, the second TAKES it; the third opens
- * syslog's socket, facility mail. */
+ * syslog's socket. */
 void mm_log_to_descriptor(struct mm_log *, int fd);
 void mm_log_to_file(struct mm_log *, int fd);
 void mm_log_to_syslog(struct mm_log *);

@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #define SYSLOG_SOCKET "/dev/log"
-#define HEAD_SIZE     64                /* bytes before a line: for syslog, or to end a torn line */
+#define HEAD_SIZE     80                /* bytes before a line: for syslog, or to end a torn line */
 
 void mm_log_output_close(struct mm_log_output *o)
 {
@@ -70,25 +70,32 @@ void mm_log_output_syslog(struct mm_log_output *o)
 {
 	mm_log_output_close(o);
 	o->kind = MM_LOG_SYSLOG;
+	mm_log_output_name(o, LOG_MAIL, "moonmilter");
 	connect_to_syslog(o);
 }
 
+void mm_log_output_name(struct mm_log_output *o, int facility, const char *ident)
+{
+	o->facility = facility;
+	snprintf(o->ident, sizeof o->ident, "%s", ident);
+}
+
 /* RFC 3164 4.1, as every /dev/log reads it: "<22>Nov 21 10:47:24 moonmilter[17]: " */
-static size_t write_head(char *to, int priority)
+static size_t write_head(const struct mm_log_output *o, char *to, int priority)
 {
 	struct timespec now;
 	struct tm local;
 	char when[32];
 	clock_gettime(CLOCK_REALTIME, &now);
 	strftime(when, sizeof when, "%b %e %H:%M:%S", localtime_r(&now.tv_sec, &local));
-	int n = snprintf(to, HEAD_SIZE, "<%d>%s moonmilter[%d]: ", LOG_MAIL | priority, when, (int)getpid());
+	int n = snprintf(to, HEAD_SIZE, "<%d>%s %s[%d]: ", o->facility | priority, when, o->ident, (int)getpid());
 	return (size_t)(n < HEAD_SIZE ? n : HEAD_SIZE - 1);
 }
 
 static bool send_to_syslog(struct mm_log_output *o, int priority, const char *line, size_t size)
 {
 	char head[HEAD_SIZE];
-	size_t head_size = write_head(head, priority);
+	size_t head_size = write_head(o, head, priority);
 	struct iovec parts[] = { { head, head_size }, { (void *)(size_t)line, size } };
 	struct msghdr message = { .msg_iov = parts, .msg_iovlen = 2 };
 	connect_to_syslog(o);

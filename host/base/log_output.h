@@ -9,6 +9,8 @@
 #ifndef MM_BASE_LOG_OUTPUT_H
 #define MM_BASE_LOG_OUTPUT_H
 
+#include "base/bounds.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -23,14 +25,19 @@ struct mm_log_output {
 	bool                    is_torn;        /* only a part of the last line was written: the disk was full */
 	int64_t                 tried_at;       /* last attempt to connect to /dev/log: seconds
 	                                         * of the monotonic clock */
+	int                     facility;       /* of syslog(3) */
+	char                    ident[MM_SYSLOG_IDENT_MAX + 1];
 };
 
 /* fd is BORROWED; -1: lines go nowhere. */
 void mm_log_output_open(struct mm_log_output *, int fd);
 /* TAKES fd, a file opened for appending. */
 void mm_log_output_file(struct mm_log_output *, int fd);
+/* Facility mail, and our own name. */
 void mm_log_output_syslog(struct mm_log_output *);
-/* Writes one line, given without its newline, at most PIPE_BUF - 64 bytes. priority: as for syslog(3).
+/* What lines in syslog carry: LOG_DAEMON, "inbound". */
+void mm_log_output_name(struct mm_log_output *, int facility, const char *ident);
+/* Writes one line, given without its newline, at most PIPE_BUF - 80 bytes. priority: as for syslog(3).
  * False: the line is lost. */
 bool mm_log_output_write(struct mm_log_output *, int priority, const char *line, size_t size);
 void mm_log_output_close(struct mm_log_output *);

@@ -10,6 +10,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <syslog.h>
 #include <unistd.h>
 
 #define NAME_MAX_BYTES 64       /* of a milter's name: it appears in log lines and in sendmail.mc */
@@ -34,6 +35,12 @@ static const struct mm_config_word level_words[] = {    /* ORDER LOG_LEVEL */
 };
 static const struct mm_config_word format_words[] = {
 	{ "text", MM_CONFIG_LOG_TEXT }, { "json", MM_CONFIG_LOG_JSON }, { NULL, 0 },
+};
+
+static const struct mm_config_word facility_words[] = { /* the numbers of syslog(3) */
+	{ "mail", LOG_MAIL }, { "daemon", LOG_DAEMON }, { "user", LOG_USER }, { "local0", LOG_LOCAL0 },
+	{ "local1", LOG_LOCAL1 }, { "local2", LOG_LOCAL2 }, { "local3", LOG_LOCAL3 }, { "local4", LOG_LOCAL4 },
+	{ "local5", LOG_LOCAL5 }, { "local6", LOG_LOCAL6 }, { "local7", LOG_LOCAL7 }, { NULL, 0 },
 };
 
 static const struct mm_config_word redact_words[] = {   /* ORDER REDACT */
@@ -72,10 +79,14 @@ static const struct mm_config_key keys[] = {
 	  "truncate shows the part that is kept" },
 	{ "workers",           MM_CONFIG_WORKERS,     HOST(workers), BETWEEN(0, 64), NUMBER(0),
 	  "Worker processes; 0 serves in one process, \"auto\" starts one for each processor" },
+	{ "daemon",            MM_CONFIG_BOOLEAN,     HOST(daemon), ANY, NUMBER(0),
+	  "Serve in the background; the command ends when everything serves, or with the error" },
+	{ "pid_file",          MM_CONFIG_PATH,        HOST(pid_file), ANY, NONE,
+	  "File that holds our process number while we run; a second start finds it locked" },
 	{ "user",              MM_CONFIG_STRING,      HOST(user), ANY, NONE,
-	  "User to run as after sockets and logs are open" },
+	  "User to run as after sockets and logs are open, by name or number" },
 	{ "group",             MM_CONFIG_STRING,      HOST(group), ANY, NONE,
-	  "Group to run as; default: the user's own" },
+	  "Group to run as, by name or number; default: the user's own" },
 	{ "owners",            MM_CONFIG_USERS,       HOST(owners), ANY, NONE,
 	  "Users besides root and `user` who may own scripts and modules of a service that root starts" },
 	{ "socket_mode",       MM_CONFIG_MODE,        MILTER(socket_mode), BETWEEN(0, 0777), TEXT("0660"),
@@ -84,6 +95,8 @@ static const struct mm_config_key keys[] = {
 	  "Owner of unix sockets; default: the user that serves" },
 	{ "socket_group",      MM_CONFIG_STRING,      MILTER(socket_group), ANY, NONE,
 	  "Group of unix sockets: the one the MTA is in" },
+	{ "backlog",           MM_CONFIG_INTEGER,     HOST(backlog), BETWEEN(1, 65535), NUMBER(MM_BACKLOG),
+	  "Connections that may wait to be accepted, as for listen(2); the kernel's limit is net.core.somaxconn" },
 	{ "allow",             MM_CONFIG_NETWORKS,    MILTER(allow), ANY, NONE,
 	  "Peers on other machines that may connect; default: all" },
 	{ "log",               MM_CONFIG_LOG_TARGET,  HOST(log), ANY, TEXT("stderr"),
@@ -92,6 +105,10 @@ static const struct mm_config_key keys[] = {
 	  "The lowest level of lines that are written" },
 	{ "log_format",        MM_CONFIG_WORD,        HOST(log_format), ONE_OF(format_words), TEXT("text"),
 	  "key=value text, or one JSON object for each line" },
+	{ "syslog_facility",   MM_CONFIG_WORD,        HOST(syslog_facility), ONE_OF(facility_words), TEXT("mail"),
+	  "Facility of the lines that go to syslog" },
+	{ "syslog_ident",      MM_CONFIG_TAG,         HOST(syslog_ident), ANY, TEXT("moonmilter"),
+	  "Name that begins each line in syslog" },
 	{ "log_rate",          MM_CONFIG_BYTES,       HOST(log_rate), BETWEEN(0, 1 * GiB), NUMBER(MM_LOG_RATE),
 	  "Bytes a second that a worker logs about one MTA; further lines are counted; 0 for no limit" },
 	{ "control",           MM_CONFIG_SOCKET_PATH, HOST(control), ANY, NONE,
@@ -625,8 +642,17 @@ static bool check_milter(const struct mm_config *c, size_t milter, struct mm_fau
 	return true;
 }
 
+bool mm_config_is_given(const struct mm_config *c, const char *key)
+{
+	const struct mm_config_key *row = key_of(key);
+	return row != NULL && (c->top.given & bit_of(row)) != 0;
+}
+
 bool mm_config_check(const struct mm_config *c, struct mm_fault *why)
 {
+	if (c->daemon && c->log != NULL && strcmp(c->log, "stderr") == 0 && mm_config_is_given(c, "log"))
+		return mm_fault_set(why, MM_FAULT_CONFIG, "log = \"stderr\" does not fit daemon: nobody reads the "
+			"standard error of a daemon; set log = \"syslog\" or a path, or leave it out for syslog");
 	if (c->memory_soft != 0 && c->memory_hard != 0 && c->memory_soft > c->memory_hard)
 		return mm_fault_set(why, MM_FAULT_CONFIG, "memory_soft %llu is over memory_hard %llu; the soft "
 			"limit comes first", (unsigned long long)c->memory_soft, (unsigned long long)c->memory_hard);
@@ -677,7 +703,8 @@ const char *mm_config_fixed_change(const struct mm_config *a, const struct mm_co
 			|| a->history_redact != b->history_redact ? "history"
 		: a->user != NULL && b->user != NULL && strcmp(a->user, b->user) != 0
 		? "user"      /* a default, which is not in the file */
-		: !same_text(a->group, b->group) ? "group" : NULL;
+		: !same_text(a->group, b->group) ? "group" : a->daemon != b->daemon ? "daemon"
+		: !same_text(a->pid_file, b->pid_file) ? "pid_file" : a->backlog != b->backlog ? "backlog" : NULL;
 	for (size_t i = 0; key == NULL && i < a->milter_count && i < b->milter_count; i++)
 		key = fixed_change_of_milter(&a->milters[i], &b->milters[i]);
 	return key;

@@ -50,12 +50,17 @@ struct mm_config {
 	size_t                   milter_count;
 
 	int                      workers;       /* 0: all in one process; MM_WORKERS_AUTO: one per processor */
-	char                    *user, *group;  /* owned; NULL: keep our user and group */
+	bool                     daemon;
+	char                    *pid_file;      /* owned: absolute; NULL: none */
+	char                    *user, *group;  /* owned, names or numbers; NULL: keep our user and group */
 	struct mm_config_strings owners;        /* users, besides root, whose files are trusted: names or numbers */
 	unsigned                 log_level;     /* ORDER LOG_LEVEL */
 	enum mm_config_log_format log_format;
 	char                    *log;           /* owned: "stderr", "syslog" or an absolute path */
+	unsigned                 syslog_facility;               /* as for syslog(3): LOG_MAIL */
+	char                    *syslog_ident;  /* owned: at most MM_SYSLOG_IDENT_MAX bytes */
 	uint64_t                 log_rate;      /* bytes a second about one MTA; 0: no limit */
+	uint32_t                 backlog;       /* connections that wait to be accepted */
 	uint32_t                 max_sessions, max_sessions_per_mta;    /* per worker */
 	double                   stage_deadline, eom_deadline, progress_every;          /* seconds, as all times */
 	double                   idle_timeout, negotiate_timeout, read_timeout, write_timeout, drain_timeout;
@@ -99,6 +104,8 @@ char *mm_config_control_of(const char *path);
  * replaces the file's list, later ones append. A top-level key does not change a milter that sets the key itself.
  * False: *c is unchanged, or, out of memory (MM_FAULT_RESOURCE), only fit for mm_config_free(). */
 bool mm_config_set(struct mm_config *c, const char *key, const char *text, struct mm_fault *why);
+/* Is the key set at the top level, by the file or by mm_config_set()? */
+bool mm_config_is_given(const struct mm_config *, const char *key);
 /* Checks rules over several keys: each milter listens and has scripts, no two share a listener, limits agree. */
 bool mm_config_check(const struct mm_config *, struct mm_fault *why);
 /* A key that differs and that only a restart can change: listeners, rights, processes, records. NULL: none. */

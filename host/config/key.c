@@ -75,7 +75,7 @@ static bool is_plain_text(const struct mm_value *v)
 static bool take_word(const struct mm_config_key *key, const struct mm_value *v,
 	const struct mm_config_source *s, void *field)
 {
-	const char *names[8];
+	const char *names[16];
 	size_t count = 0;
 	for (const struct mm_config_word *w = key->words; w->word != NULL; w++) {
 		if (is_plain_text(v) && strcmp(w->word, v->string.bytes) == 0) {
@@ -156,6 +156,17 @@ static bool take_log_target(const struct mm_config_key *key, const struct mm_val
 			return refuse_word(s, key, v, meant);
 		return refuse_value(s, key, v);
 	}
+	return take_string(key, v, s, field);
+}
+
+/* RFC 3164 4.1.3, and the "/" with which Postfix tells its programs apart. */
+static bool take_tag(const struct mm_config_key *key, const struct mm_value *v,
+	const struct mm_config_source *s, void *field)
+{
+	static const char fit[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./";
+	if (!is_plain_text(v) || v->string.size > MM_SYSLOG_IDENT_MAX
+	    || v->string.bytes[strspn(v->string.bytes, fit)] != '\0')
+		return refuse_value(s, key, v);
 	return take_string(key, v, s, field);
 }
 
@@ -583,6 +594,8 @@ static const struct type_row types[MM_CONFIG_TYPE_COUNT] = {
 	[MM_CONFIG_LOG_TARGET] = { sizeof(char *), MM_VALUE_STRING, false,
 		take_log_target, copy_string, clear_string, rule_fixed,
 		"\"stderr\", \"syslog\", or a file's path that begins with \"/\"" },
+	[MM_CONFIG_TAG] = { sizeof(char *), MM_VALUE_STRING, false, take_tag, copy_string, clear_string, rule_fixed,
+		"at most 31 letters, digits, -, _, . and /, in quotes" },
 	[MM_CONFIG_INTEGER] = { sizeof(uint32_t), MM_VALUE_NUMBER, false, take_integer, NULL, NULL,
 		rule_integer, NULL },
 	[MM_CONFIG_WORKERS] = { sizeof(int), MM_VALUE_NUMBER, false, take_workers, NULL, NULL, rule_integer, NULL },

@@ -177,10 +177,24 @@ static bool bind_rest(struct mm_host *h, bool with_control, struct mm_fault *why
 		&& (!with_control || mm_inherited_drop_capabilities(why));
 }
 
+/* A key that a host inside another program would ignore; NULL: there is none. */
+static const char *programs_own(const struct mm_config *c)
+{
+	static const char *const given[] = { "hang_timeout", "poison_time", "history", "history_time",
+		"history_redact", NULL };
+	const char *key = c->workers != 0 ? "workers" : c->control != NULL ? "control"
+		: c->metrics.count > 0 ? "metrics" : c->watch ? "watch" : c->daemon ? "daemon"
+		: c->pid_file != NULL ? "pid_file" : c->recycle_sessions != 0 ? "recycle_sessions" : NULL;
+	for (const char *const *g = given; key == NULL && *g != NULL; g++)
+		if (mm_config_is_given(c, *g))
+			key = *g;
+	return key;
+}
+
 /* A host inside another program has neither processes of its own nor anybody who answers for it. */
 static bool is_for_a_library(const struct mm_host *h, struct mm_fault *why)
 {
-	const char *key = h->config.workers != 0 ? "workers" : h->config.control != NULL ? "control" : NULL;
+	const char *key = programs_own(&h->config);
 	return h->options.no_sockets || key == NULL || mm_fault_because(why, MM_REASON_IS_NOT_SUPPORTED, "%s: only the "
 		"program moonmilter has it; a host in another program is one loop, which the program asks: remove it, "
 		"or override it (options.set, \"workers=0\")", key);
@@ -204,6 +218,9 @@ static bool bind_all(struct mm_host *h, bool with_control, struct mm_fault *why)
 		return false;
 	if (!h->options.no_sockets)
 		mm_host_describe_doubts(h, (struct mm_say){ log_doubt, &h->log });
+	if (with_control && h->config.pid_file != NULL
+	    && !mm_pid_file_open(&h->pid_file, h->config.pid_file, h->config.user, why))
+		return false;
 	if (!h->options.no_sockets && !mm_host_open_listeners(h, why))
 		return false;
 	if (with_control && h->config.control != NULL && !mm_host_open_control(h, why))
@@ -235,12 +252,18 @@ struct mm_host *mm_host_bind(const struct mm_host_options *o, bool with_control,
 	mm_host_copy_options(h, o);
 	h->bound_by = getpid();
 	h->started_at = mm_clock_wall();
-	h->control.fd = h->wake_fd = -1;
+	h->control.fd = h->wake_fd = h->pid_file.fd = -1;
 	mm_log_init(&h->log, STDERR_FILENO);
 	if (make_counts(h, why) && bind_all(h, with_control, why))
 		return h;
 	mm_host_free(h);
 	return NULL;
+}
+
+void mm_host_move(struct mm_host *h)
+{
+	h->bound_by = getpid();
+	mm_pid_file_renew(&h->pid_file);
 }
 
 bool mm_host_raise(struct mm_host *h, const struct mm_host_member *member, struct mm_fault *why)

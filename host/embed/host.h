@@ -30,6 +30,8 @@ struct mm_host_member {
  * the control socket of the configuration, too; the caller answers there (process/control.h). NULL: why gives the
  * reason. */
 struct mm_host *mm_host_bind(const struct mm_host_options *, bool with_control, struct mm_fault *why);
+/* In a child process that goes on as the host, between bind and raise: the parent keeps nothing of it. */
+void mm_host_move(struct mm_host *);
 /* member NULL: this process is the whole host. Otherwise the listeners' files belong to the
  * master, which removes them. */
 bool mm_host_raise(struct mm_host *, const struct mm_host_member *, struct mm_fault *why);

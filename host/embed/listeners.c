@@ -26,7 +26,8 @@ static void leave_to_user(const struct mm_host *h, struct mm_listener_options *o
 static struct mm_listener_options listener_options(const struct mm_host *h, unsigned milter)
 {
 	const struct mm_config_milter *m = &h->config.milters[milter];
-	struct mm_listener_options o = { .mode = m->socket_mode, .owner = m->socket_owner, .group = m->socket_group };
+	struct mm_listener_options o = { .mode = m->socket_mode, .owner = m->socket_owner, .group = m->socket_group,
+		.backlog = h->config.backlog };
 	leave_to_user(h, &o);
 	return o;
 }
@@ -89,7 +90,7 @@ bool mm_host_watch_listeners(struct mm_host *h, struct mm_fault *why)
 bool mm_host_open_control(struct mm_host *h, struct mm_fault *why)
 {
 	struct mm_endpoint spec = { .kind = MM_ENDPOINT_UNIX };
-	struct mm_listener_options o = { .mode = 0600 };
+	struct mm_listener_options o = { .mode = 0600, .backlog = h->config.backlog };
 	leave_to_user(h, &o);
 	if (h->config.control_readers != NULL) {
 		o.group = h->config.control_readers;
@@ -103,7 +104,8 @@ bool mm_host_open_metrics(struct mm_host *h, struct mm_fault *why)
 {
 	const struct mm_config_strings *list = &h->config.metrics;
 	const struct mm_config_milter *m = &h->config.top;
-	struct mm_listener_options o = { .mode = m->socket_mode, .owner = m->socket_owner, .group = m->socket_group };
+	struct mm_listener_options o = { .mode = m->socket_mode, .owner = m->socket_owner, .group = m->socket_group,
+		.backlog = h->config.backlog };
 	leave_to_user(h, &o);
 	if (list->count > MM_METRICS_MAX)
 		return mm_fault_set(why, MM_FAULT_CONFIG, "metrics: %zu listeners; there may be %u", list->count,
@@ -262,6 +264,7 @@ void mm_host_lend_listeners(struct mm_host *h)
 {
 	for (unsigned i = 0; i < h->listener_count; i++)
 		h->listeners[i].listener.is_ours = false;
+	mm_pid_file_leave(&h->pid_file);
 	h->control.is_ours = false;
 	mm_listener_close(&h->control);
 	close_metrics(h, false);
@@ -272,5 +275,6 @@ void mm_host_free_listeners(struct mm_host *h)
 	mm_host_close_listeners(h);
 	mm_listener_close(&h->control);
 	close_metrics(h, true);
+	mm_pid_file_close(&h->pid_file);
 	free(h->listeners);
 }

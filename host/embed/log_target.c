@@ -76,11 +76,14 @@ void mm_host_tune_log(struct mm_host *h)
 	h->log.level = h->config.log_level;
 	h->log.rate = (double)h->config.log_rate;
 	h->log.is_json = h->config.log_format == MM_CONFIG_LOG_JSON;
+	mm_log_output_name(&h->log.output, (int)h->config.syslog_facility, h->config.syslog_ident);
 }
 
 bool mm_host_reopen_log(struct mm_host *h, struct mm_fault *why)
 {
 	const char *where = h->config.log != NULL ? h->config.log : "stderr";
+	if (h->config.daemon && strcmp(where, "stderr") == 0)
+		where = "syslog";
 	if (h->options.log != NULL) {
 		mm_log_close(&h->log);
 		h->log.sink = sink_to_embedder;

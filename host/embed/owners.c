@@ -1,11 +1,11 @@
 #include "embed/owners.h"
 
+#include "base/users.h"
 #include "config/endpoint.h"
 #include "script/files.h"
 
 #include <dirent.h>
 #include <limits.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,23 +13,11 @@
 
 #define MODULES_DEPTH_MAX 4     /* directories in directories: scripts/lib/name/... */
 
-#define ID_DIGITS_MAX 10        /* of 4294967295, which is no user's id */
-
-/* A name or a number. False: there is no such user, or the number cannot be one's. */
-static bool find_user(const char *text, uid_t *id)
-{
-	const struct passwd *p = getpwnam(text);
-	size_t digits = strspn(text, "0123456789");
-	unsigned long long number = digits > 0 && digits <= ID_DIGITS_MAX ? strtoull(text, NULL, 10) : UINT32_MAX;
-	*id = p != NULL ? p->pw_uid : (uid_t)number;
-	return p != NULL || (text[digits] == '\0' && number < UINT32_MAX);
-}
-
 static void trust(struct mm_trusted_users *t, const char *name)
 {
-	uid_t id;
-	if (find_user(name, &id))
-		mm_trusted_users_add(t, id);
+	struct mm_user u;
+	if (mm_users_find("owners", name, &u, NULL))
+		mm_trusted_users_add(t, u.id);
 }
 
 void mm_owners_begin(struct mm_owners *o, bool serves, const char *const *commanded)
@@ -183,15 +171,13 @@ static const struct mm_say silence;
 
 bool mm_owners_exist(const struct mm_config *c, struct mm_fault *why)
 {
-	uid_t id;
+	struct mm_user u;
 	if (c->owners.count > MM_OWNERS_MAX)
 		return mm_fault_set(why, MM_FAULT_CONFIG, "owners: %zu users; at most %d can be named", c->owners.count,
 			MM_OWNERS_MAX);
 	for (size_t i = 0; i < c->owners.count; i++)
-		if (!find_user(c->owners.items[i], &id))
-			return mm_fault_because(why, MM_REASON_IS_USER,
-				"owners: there is no user \"%s\"; write a user's "
-				"name, or its number if it has no name here", c->owners.items[i]);
+		if (!mm_users_find("owners", c->owners.items[i], &u, why))
+			return false;
 	return true;
 }
 

@@ -11,6 +11,7 @@
 #include "config/config.h"
 #include "embed/owners.h"
 #include "embed/pace.h"
+#include "embed/pid_file.h"
 #include "io/listener.h"
 #include "io/worker.h"
 #include "moonmilter.h"
@@ -58,6 +59,9 @@ struct mm_host {
 	struct mm_listener     control;         /* fd -1: none */
 	struct mm_listener     metrics[MM_METRICS_MAX];
 	unsigned               metrics_count;
+
+	/* host.c, listeners.c */
+	struct mm_pid_file     pid_file;        /* fd -1: none */
 
 	/* generations.c; host.c stores how the first load ended */
 	unsigned long          generation;

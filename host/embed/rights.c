@@ -1,8 +1,9 @@
 #include "embed/rights.h"
 
+#include "base/users.h"
+
 #include <errno.h>
 #include <grp.h>
-#include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -19,7 +20,8 @@ bool mm_rights_need_a_user(char **user, struct mm_fault *why)
 	if (geteuid() != 0)
 		return true;
 	for (const char *const *name = candidates; *name != NULL; name++) {
-		if (getpwnam(*name) == NULL)
+		struct mm_user u;
+		if (!mm_users_find("user", *name, &u, NULL))
 			continue;
 		*user = strdup(*name);
 		return *user != NULL || mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory");
@@ -31,17 +33,18 @@ bool mm_rights_need_a_user(char **user, struct mm_fault *why)
 
 bool mm_rights_is_user(uid_t owner, const char *user)
 {
-	const struct passwd *p = user != NULL ? getpwnam(user) : NULL;
-	return p != NULL && p->pw_uid == owner;
+	struct mm_user u;
+	return user != NULL && mm_users_find("user", user, &u, NULL) && u.id == owner;
 }
 
 void mm_rights_hand_over(int fd, const char *user)
 {
-	const struct passwd *p = geteuid() == 0 && user != NULL ? getpwnam(user) : NULL;
+	struct mm_user u;
 	struct stat status;
 	if (fstat(fd, &status) != 0 || !S_ISREG(status.st_mode) || status.st_nlink != 1)
 		return;                 /* a file with a second name (hard link) may belong to any user */
-	if (p != NULL && fchown(fd, p->pw_uid, (gid_t)-1) != 0)
+	if (geteuid() == 0 && user != NULL && mm_users_find("user", user, &u, NULL)
+	    && fchown(fd, u.id, (gid_t)-1) != 0)
 		return;                 /* SIGUSR1 will report that it cannot be opened */
 }
 
@@ -60,40 +63,43 @@ void mm_rights_raise_limits(void)
 	raise_limit(RLIMIT_STACK, STACK_WANTED);
 }
 
-static bool become(const struct passwd *p, gid_t group, struct mm_fault *why)
+/* A number without an entry has no groups of its own. */
+static bool set_groups(const struct mm_user *u, gid_t group)
 {
-	if (initgroups(p->pw_name, group) != 0 || setgid(group) != 0 || setuid(p->pw_uid) != 0)
-		return mm_fault_because(why, MM_REASON_IS_USER, "user %s: rights cannot be dropped: %s", p->pw_name,
+	return (u->is_known ? initgroups(u->name, group) : setgroups(1, &group)) == 0;
+}
+
+static bool become(const struct mm_user *u, const char *user, gid_t group, struct mm_fault *why)
+{
+	if (!set_groups(u, group) || setgid(group) != 0 || setuid(u->id) != 0)
+		return mm_fault_because(why, MM_REASON_IS_USER, "user %s: rights cannot be dropped: %s", user,
 			strerror(errno));
 	uid_t users[3] = { 0 };
 	gid_t groups[3] = { 0 };
 	bool is_kept = getresuid(&users[0], &users[1], &users[2]) != 0
 		|| getresgid(&groups[0], &groups[1], &groups[2]) != 0;
 	for (int i = 0; i < 3; i++)
-		is_kept |= users[i] != p->pw_uid || groups[i] != group;
+		is_kept |= users[i] != u->id || groups[i] != group;
 	if (is_kept || setuid(0) == 0 || setgid(0) == 0)
 		return mm_fault_set(why, MM_FAULT_BUG, "user %s: root's rights came back after they "
-			"were dropped", p->pw_name);
-	if (setenv("HOME", p->pw_dir, 1) != 0)
+			"were dropped", user);
+	if (setenv("HOME", u->home, 1) != 0)
 		return mm_fault_set(why, MM_FAULT_RESOURCE, "out of memory");
 	return true;
 }
 
-/* *p comes from getpwnam() and is valid until the next call. */
-static bool find(const char *user, const char *group, const struct passwd **p, gid_t *gid, struct mm_fault *why)
+static bool find(const char *user, const char *group, struct mm_user *u, gid_t *gid, struct mm_fault *why)
 {
-	*p = getpwnam(user);
-	if (*p == NULL)
-		return mm_fault_because(why, MM_REASON_IS_USER, "user: there is no user \"%s\"; create it (adduser "
-			"--system --group %s)", user, user);
-	if ((*p)->pw_uid == 0)
+	if (!mm_users_find("user", user, u, why))
+		return false;
+	if (u->id == 0)
 		return mm_fault_because(why, MM_REASON_IS_USER, "user: mail is not served as root; name another user");
-	*gid = (*p)->pw_gid;
-	const struct group *g = group != NULL ? getgrnam(group) : NULL;
-	if (group != NULL && g == NULL)
-		return mm_fault_because(why, MM_REASON_IS_USER, "group: there is no group \"%s\"", group);
-	if (g != NULL)
-		*gid = g->gr_gid;
+	if (group == NULL && !u->is_known)
+		return mm_fault_because(why, MM_REASON_IS_USER, "user: %s is a number without an entry among the "
+			"users, so it has no group; set group, too", user);
+	*gid = u->group;
+	if (group != NULL && !mm_users_find_group("group", group, gid, why))
+		return false;
 	return *gid != 0 || mm_fault_because(why, MM_REASON_IS_USER,
 		"group: mail is not served with root's group; name "
 		"another group");
@@ -101,18 +107,18 @@ static bool find(const char *user, const char *group, const struct passwd **p, g
 
 bool mm_rights_check(const char *user, const char *group, struct mm_fault *why)
 {
-	const struct passwd *p;
+	struct mm_user u;
 	gid_t gid;
-	return user == NULL || find(user, group, &p, &gid, why);
+	return user == NULL || find(user, group, &u, &gid, why);
 }
 
 bool mm_rights_drop(const char *user, const char *group, struct mm_fault *why)
 {
-	const struct passwd *p;
+	struct mm_user u;
 	gid_t gid;
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
 		return mm_fault_set(why, MM_FAULT_RESOURCE, "no_new_privs cannot be set: %s", strerror(errno));
 	if (geteuid() != 0)
 		return true;            /* nothing to drop; we cannot become another user either */
-	return find(user, group, &p, &gid, why) && become(p, gid, why);
+	return find(user, group, &u, &gid, why) && become(&u, user, gid, why);
 }

@@ -1,21 +1,18 @@
 #include "io/listener.h"
 
 #include "base/safe_path.h"
+#include "base/users.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <netinet/in.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
-
-#define BACKLOG 511
 
 /* ---- unix sockets ---- */
 
@@ -74,30 +71,22 @@ static bool clear_stale(const struct mm_safe_path *at, const char *path, bool *h
  * such a user -1: leave it. */
 static bool find_owner(const struct mm_listener_options *o, uid_t *user, gid_t *group, struct mm_fault *why)
 {
+	struct mm_user u;
 	*user = (uid_t)-1;
 	*group = (gid_t)-1;
 	if (o->user != NULL) {
-		struct passwd *p = getpwnam(o->user);
-		if (p == NULL)
-			return mm_fault_because(why, MM_REASON_IS_USER, "user: there is no user \"%s\"", o->user);
-		*user = p->pw_uid;
-		*group = p->pw_gid;
+		if (!mm_users_find("user", o->user, &u, why))
+			return false;
+		*user = u.id;
+		if (u.is_known)
+			*group = u.group;
 	}
 	if (o->owner != NULL) {
-		struct passwd *p = getpwnam(o->owner);
-		if (p == NULL)
-			return mm_fault_because(why, MM_REASON_IS_USER,
-				"socket_owner: there is no user \"%s\"", o->owner);
-		*user = p->pw_uid;
+		if (!mm_users_find("socket_owner", o->owner, &u, why))
+			return false;
+		*user = u.id;
 	}
-	if (o->group != NULL) {
-		struct group *g = getgrnam(o->group);
-		if (g == NULL)
-			return mm_fault_because(why, MM_REASON_IS_USER,
-				"socket_group: there is no group \"%s\"", o->group);
-		*group = g->gr_gid;
-	}
-	return true;
+	return o->group == NULL || mm_users_find_group("socket_group", o->group, group, why);
 }
 
 bool mm_listener_check(const struct mm_listener_options *o, struct mm_fault *why)
@@ -254,7 +243,7 @@ bool mm_listener_open(struct mm_listener *l, const struct mm_endpoint *spec, con
 	case MM_ENDPOINT_SYSTEMD:
 		return mm_fault_set(why, MM_FAULT_BUG, "a systemd listener was not resolved");
 	}
-	if (ok && listen(l->fd, BACKLOG) != 0)
+	if (ok && listen(l->fd, (int)o->backlog) != 0)
 		ok = mm_fault_set(why, MM_FAULT_RESOURCE, "listen: %s", strerror(errno));
 	if (!ok)
 		mm_listener_close(l);

@@ -22,6 +22,7 @@ struct mm_listener_options {
 	unsigned    mode;       /* permission bits of a unix socket */
 	const char *owner;      /* borrowed; NULL: the user */
 	const char *group;      /* borrowed; NULL: the user's */
+	unsigned    backlog;    /* as for listen(2) */
 	const char *user;       /* the user who will serve, borrowed; NULL: the user who creates the socket */
 };
 

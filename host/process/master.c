@@ -50,6 +50,7 @@ struct master {
 	struct mm_exporter  exporter;
 	int                 signals;            /* owned signalfd */
 	struct mm_say       say;
+	struct mm_detached *detached;           /* borrowed */
 
 	/* generations */
 	uint32_t           generation;          /* that serves; 0: none yet */
@@ -187,6 +188,7 @@ static void announce(struct master *m)
 	m->say.line(m->say.self, "ready");
 	update_status(m);
 	mm_service_ready();
+	mm_detached_serves(m->detached);
 }
 
 /* The first answer describes the scripts. When all workers have answered they all accept connections, and on_listed()
@@ -638,6 +640,7 @@ static void in_child(void *self)
 	mm_answers_end(&m->answers);
 	mm_traces_end(&m->traces);
 	close(m->signals);
+	mm_detached_leave(m->detached);
 }
 
 static void on_stranger(void *self, pid_t pid, int status)
@@ -659,7 +662,7 @@ static bool make(struct master *m, struct mm_host *host)
 		&& mm_answers_begin(&m->answers, host, &answers_calls, m);
 }
 
-int mm_master_serve(struct mm_host *host, struct mm_say say)
+int mm_master_serve(struct mm_host *host, struct mm_say say, struct mm_detached *detached)
 {
 	struct master *m = calloc(1, sizeof *m);
 	if (m == NULL || !make(m, host)) {
@@ -667,6 +670,7 @@ int mm_master_serve(struct mm_host *host, struct mm_say say)
 		return EX_OSERR;
 	}
 	m->say = say;
+	m->detached = detached;
 	m->phase = PREPARING;           /* the first generation needs no trial, because nothing serves yet */
 	m->phase_until = mm_clock_now() + MM_LOAD_TIMEOUT;
 	mm_look_at_files(&m->look);             /* before they are read: a later change is noticed */

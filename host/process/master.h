@@ -6,9 +6,11 @@
 
 #include "base/say.h"
 #include "embed/host.h"
+#include "process/detach.h"
 
 /* Serves with the configured number of workers until SIGTERM, SIGINT or `ctl stop`; returns the exit status. The host
- * is bound and not raised, and TAKEN. say gets lines for people about the start, "ready" last. */
-int mm_master_serve(struct mm_host *, struct mm_say say);
+ * is bound and not raised, and TAKEN. say gets lines for people about the start, "ready" last; then
+ * the command that waits for a daemon is told. */
+int mm_master_serve(struct mm_host *, struct mm_say say, struct mm_detached *);
 
 #endif

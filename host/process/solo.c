@@ -218,7 +218,7 @@ static int fail(struct solo *s, int status, const char *text)
 	return status;
 }
 
-int mm_solo_serve(struct mm_host *host, struct mm_say say)
+int mm_solo_serve(struct mm_host *host, struct mm_say say, struct mm_detached *detached)
 {
 	struct solo s = { .host = host, .look = { .host = host }, .exporter = { .host = host } };
 	struct mm_fault why = { .class = MM_FAULT_NONE };
@@ -237,6 +237,7 @@ int mm_solo_serve(struct mm_host *host, struct mm_say say)
 	say.line(say.self, "ready");
 	mm_service_status("generation 1");
 	mm_service_ready();
+	mm_detached_serves(detached);
 	mm_host_run(host);
 	if (s.profile_client != NULL)
 		drop_profile(&s);

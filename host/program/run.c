@@ -7,6 +7,7 @@
 #include "moonmilter.h"
 #include "embed/inherited.h"
 #include "process/solo.h"
+#include "program/environment.h"
 #include "base/suggest.h"
 
 #include <getopt.h>
@@ -40,7 +41,7 @@ struct arguments {
 	const char  *config_file;
 	struct words listen, scripts;
 	struct words set;       /* its strings are owned */
-	bool         quiet;
+	bool         names_work;        /* scripts or listeners are named besides a configuration */
 	bool         is_strict; /* check: warnings fail */
 	bool         walks_keys;        /* check: loads every private key */
 };
@@ -60,10 +61,10 @@ static void print_run_help(FILE *to, const char *command)
 			"loads. 78: something does not, or with --strict there are warnings; the text\nsays what "
 			"and where.\n\n");
 	else
-		fprintf(to, "Serves milters in the foreground until SIGTERM or SIGINT. SIGHUP reloads the scripts, "
-			"SIGUSR1 reopens the log.\nScripts are files or directories of *.lua, run in file-name order. "
-			"When started as root it binds the sockets, then becomes\nthe configured user (default: "
-			"moonmilter, or nobody).\n\n");
+		fprintf(to, "Serves milters until SIGTERM or SIGINT, in the foreground without --daemon. SIGHUP "
+			"reloads the scripts,\nSIGUSR1 reopens the log. Scripts are files or directories of *.lua, "
+			"run in file-name order. When started as root\nit binds the sockets, then becomes the "
+			"configured user (default: moonmilter, or nobody).\n\n");
 	fprintf(to, "  -c, --config FILE   configuration (default, without -s and scripts: moonmilter.conf here, if\n"
 		"                      it is yours alone, else %s)\n"
 		"  -s, --listen SPEC   unix:PATH, inet:PORT[@HOST], inet6:PORT[@HOST], fd:N; may be repeated\n"
@@ -77,7 +78,9 @@ static void print_run_help(FILE *to, const char *command)
 	const struct mm_config_key *keys = mm_config_keys(&count);
 	for (size_t i = 0; i < count; i++)
 		fprintf(to, "  --%-18s %s\n", keys[i].name, keys[i].about);
-	fprintf(to, "\n(Write - or _ between words.) moonmilter help config shows ranges and defaults.\n");
+	fprintf(to, "\n(Write - or _ between words.) moonmilter help config shows ranges and defaults.\n"
+		"MOONMILTER_LOG_LEVEL=debug in the environment is --log-level=debug, and so for every option, with "
+		"MOONMILTER_CONFIG\nfor -c; options come before the environment, the environment before the file.\n");
 }
 
 static char *key_with_dashes(const char *name)
@@ -159,6 +162,45 @@ static void free_arguments(struct arguments *a)
 	free(a->scripts.items);
 }
 
+/* ---- the environment: what no option has set ---- */
+
+static bool is_set(const struct arguments *a, const char *key)
+{
+	size_t size = strlen(key);
+	for (size_t i = 0; i < a->set.count; i++)
+		if (strncmp(a->set.items[i], key, size) == 0 && a->set.items[i][size] == '=')
+			return true;
+	return (strcmp(key, "listen") == 0 && a->listen.count > 0)
+		|| (strcmp(key, "scripts") == 0 && a->scripts.count > 0);
+}
+
+static void take_variable(void *self, const struct mm_config_key *key, const char *value)
+{
+	struct arguments *a = self;
+	add_pair(&a->set, key->name, value);
+	a->names_work |= strcmp(key->name, "listen") == 0 || strcmp(key->name, "scripts") == 0;
+}
+
+static bool take_environment(struct arguments *a, int *status)
+{
+	size_t count;
+	const struct mm_config_key *keys = mm_config_keys(&count);
+	struct mm_fault why;
+	if (!mm_environment_check(&why)) {
+		fprintf(stderr, "moonmilter: %s\n", why.text);
+		*status = mm_fault_status(&why);
+		return false;
+	}
+	if (a->config_file == NULL)
+		a->config_file = mm_environment_config();
+	for (size_t i = 0; i < count; i++)
+		if (!is_set(a, keys[i].name))
+			mm_environment_read(&keys[i], take_variable, a);
+	return true;
+}
+
+/* ---- options ---- */
+
 /* False: usage has been printed; *status is the exit status. */
 static bool parse_options(int argc, char **argv, const struct option *options, struct arguments *a, int *status)
 {
@@ -187,6 +229,7 @@ static bool parse_options(int argc, char **argv, const struct option *options, s
 	}
 	for (int i = optind; i < argc; i++)
 		add_word(&a->scripts, argv[i]);
+	a->names_work = a->scripts.count > 0 || a->listen.count > 0;
 	return true;
 }
 
@@ -207,11 +250,11 @@ static bool parse(int argc, char **argv, struct arguments *a, int *status)
 	size_t key_count;
 	struct option *options = long_options(&key_count, strcmp(argv[0], "moonmilter check") == 0);
 	*a = (struct arguments){ 0 };
-	bool goes_on = parse_options(argc, argv, options, a, status);
+	bool goes_on = parse_options(argc, argv, options, a, status) && take_environment(a, status);
 	free_long_options(options);
 	if (!goes_on)
 		free_arguments(a);
-	else if (a->config_file == NULL && a->scripts.count == 0 && a->listen.count == 0)
+	else if (a->config_file == NULL && !a->names_work)
 		a->config_file = default_config();
 	return goes_on;
 }
@@ -254,7 +297,7 @@ static int run(const struct arguments *a)
 	o.guard_scripts = true;
 	mm_inherited_reset();
 	mm_heap_keep();
-	if (a->scripts.count == 0 && a->listen.count == 0 && a->config_file == NULL) {
+	if (!a->names_work && a->config_file == NULL) {
 		fprintf(stderr, "moonmilter: nothing to serve: give scripts and a socket (moonmilter -s inet:10025 "
 			"scripts/), or a configuration (-c); see moonmilter --help\n");
 		return EX_USAGE;
@@ -264,11 +307,21 @@ static int run(const struct arguments *a)
 		fprintf(stderr, "moonmilter: %s\n", why.text);
 		return mm_fault_status(&why);
 	}
+	struct mm_detached detached = { .news = -1 };
+	int status = EX_OK;
+	enum mm_detach role = mm_host_config(host)->daemon ? mm_detach(&detached, &status) : MM_DETACH_CHILD;
+	if (role == MM_DETACH_FAILED)
+		mm_host_free(host);
+	if (role == MM_DETACH_PARENT)
+		_exit(status);
+	if (role != MM_DETACH_CHILD)
+		return status;
+	mm_host_move(host);
 	fprintf(stderr, "moonmilter: version %s, pid %d%s%s\n", mm_version(), (int)getpid(),
 		a->config_file != NULL ? ", reads " : "", a->config_file != NULL ? a->config_file : "");
 	bool is_solo = mm_host_config(host)->workers == 0;
 	struct mm_say say = { say_line, stderr };
-	int status = is_solo ? mm_solo_serve(host, say) : mm_master_serve(host, say);
+	status = is_solo ? mm_solo_serve(host, say, &detached) : mm_master_serve(host, say, &detached);
 	if (status == EX_OK)
 		fprintf(stderr, "moonmilter: stopped\n");
 	return status;
@@ -289,7 +342,7 @@ static int check(const struct arguments *a)
 {
 	struct mm_error error;
 	struct mm_fault why;
-	if (a->scripts.count == 0 && a->config_file == NULL) {
+	if (!a->names_work && a->config_file == NULL) {
 		fprintf(stderr, "moonmilter check: give scripts, directories or a configuration (-c FILE)\n");
 		return EX_USAGE;
 	}

@@ -268,8 +268,9 @@ describe("syslog", function()
       directory))
     assert(posix_socket.bind(fd, { family = posix_socket.AF_UNIX, path = directory .. "/dev/log" }))
     os.execute("chmod 666 " .. directory .. "/dev/log")
-    h = host.start { workers = 1, scripts = PASS, arguments = { "--log=syslog" },
-      through = { "unshare", "-m", "sh", "-c", ('mount --bind %s/dev /dev && exec "$0" "$@"'):format(directory) } }
+    local through = { "unshare", "-m", "sh", "-c", ('mount --bind %s/dev /dev && exec "$0" "$@"'):format(directory) }
+    h = host.start { workers = 1, scripts = PASS, arguments = { "--log=syslog" }, through = through }
+    h.through = through
   end)
   after_each(function()
     h:stop()
@@ -290,6 +291,19 @@ describe("syslog", function()
     local text = table.concat(read_all(), "\n")
     assert.matches("<22>%u%l%l [ %d]%d %d%d:%d%d:%d%d moonmilter%[%d+%]: %S+ info message session=%S+ message=1 "
       .. "queue_id=4Qsys", text)
+  end)
+
+  it("gets the facility and the name that the configuration gives", function()
+    h:stop()
+    h = host.start { workers = 1, scripts = PASS, arguments = { "--log=syslog", "--syslog-facility=local3",
+      "--syslog-ident=postfix/moon" }, through = h.through }
+    read_all()
+    local mta = assert(h:connect())
+    mta:message "4Qsys"
+    mta:quit()
+    -- (19 << 3) | 6
+    assert.matches("<158>%u%l%l [ %d]%d %d%d:%d%d:%d%d postfix/moon%[%d+%]: %S+ info message ",
+      table.concat(read_all(), "\n"))
   end)
 
   it("that does not read delays no session, and later receives the number of lost lines", function()

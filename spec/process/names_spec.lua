@@ -8,7 +8,8 @@ local is_root = process.run("id -u"):match "^0%s"
 -- What a configuration says -> what is said of it.
 local USERS = {
   ['user = "nosuch"'] = 'user: there is no user "nosuch"',
-  ['user = "65534"'] = 'user: there is no user "65534"', -- a name, not a number
+  ['user = "4294967295"'] = 'user: there is no user "4294967295"', -- the id that means "none"
+  ['user = "12x" group = "nogroup"'] = 'user: there is no user "12x"',
   ['user = "nobody" group = "nosuch"'] = 'group: there is no group "nosuch"',
   ['owners = "nosuch"'] = 'owners: there is no user "nosuch"',
   ['owners = { "daemon", "nosuch" }'] = 'owners: there is no user "nosuch"',

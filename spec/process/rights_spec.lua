@@ -59,7 +59,25 @@ describe("started by root, a host", function()
     assert.equal("daemon:daemon 660", owner_of(h.path))
   end)
 
+  it("knows users and groups by number, also those without an entry", function()
+    h = host.start { unix = true, scripts = PASS, arguments = { "--user=64999", "--group=64998", "--socket_owner=1",
+      "--socket_group=64997" } }
+    local is = status_of(h:pid())
+    assert.equal(("64999\t"):rep(3) .. "64999", is.Uid)
+    assert.equal(("64998\t"):rep(3) .. "64998", is.Gid)
+    assert.equal("64998", (is.Groups:gsub("%s+$", "")))
+    assert.equal("1:64997\n", process.run("stat -c %u:%g " .. h.path))
+    h:stop()
+    h = host.start { unix = true, scripts = PASS, arguments = { "--user=" .. identity "u" } }
+    is = status_of(h:pid())
+    assert.equal(tostring(identity "g"), (is.Groups:gsub("%s+$", "")))
+    assert.equal("daemon:daemon 660", owner_of(h.path))
+  end)
+
   for arguments, why in pairs {
+    ["--user=64999"] = "user: 64999 is a number without an entry among the users, so it has no group; set group, too",
+    ["--user=0"] = "user: mail is not served as root; name another user",
+    ["--user=daemon --group=0"] = "group: mail is not served with root's group; name another group",
     ["--user=root"] = "user: mail is not served as root; name another user",
     ["--user=nosuchuser"] = 'user: there is no user "nosuchuser"',
     ["--user=daemon --group=root"] = "group: mail is not served with root's group; name another group",
